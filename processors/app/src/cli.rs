@@ -1,0 +1,308 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use chrono::{DateTime, Utc};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use figment::value::{Dict, Value};
+
+use crate::failure::Failure;
+use crate::moment::{self, Span};
+
+const ABOUT: &str = "Commands in Kafka become rows in Postgres and documents in Elasticsearch, once.";
+
+const EXAMPLES: &str = "\
+Examples:
+  millrace setup                                 create everything that an instance needs; run it as often as you like
+  millrace run                                   every role in one process, until SIGTERM
+  millrace run commands                          only the command processor
+  millrace run view orders customers             only two views
+  millrace send orders.jsonl --wait              send commands, wait until each has its outcome
+  millrace status                                lag, slot, connector, indices and dead letters at a glance
+  millrace receipt 0197b2a4-…                    what became of a command
+  millrace commands --status rejected --since 1h
+  millrace stream show orders/10248 --as-of 2026-01-31T12:00:00Z
+
+Exit codes:
+  0  done
+  1  something was refused, rejected or failed as asked
+  2  the command line or the configuration is wrong
+  3  a dependency cannot be reached
+  4  there is no such thing
+
+Data goes to standard output, talk to standard error.";
+
+const CONFIGURATION: &str = "\
+Configuration, the first that is set: --set FIELD=VALUE, MILLRACE_<FIELD> in the environment, the TOML file, the default.
+KAFKA_BROKERS, WRITE_DATABASE_URL, READ_DATABASE_URL, ELASTICSEARCH_URL, SCHEMA_REGISTRY_URL, CONNECT_URL,
+WRITE_DATABASE_PASSWORD_FILE and READ_DATABASE_PASSWORD_FILE need no prefix. Fields:
+";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(name = "millrace", version, about = ABOUT, after_help = EXAMPLES, after_long_help = long_help())]
+pub struct Cli {
+    /// What every command has.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+fn long_help() -> String {
+    let mut fields: Vec<&str> = crate::config::fields().collect();
+    fields.sort_unstable();
+    let lines: Vec<String> = fields.chunks(4).map(|names| format!("  {}", names.join(", "))).collect();
+    format!("{EXAMPLES}\n\n{CONFIGURATION}{}", lines.join(",\n"))
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Global {
+    /// A TOML file with configuration [default: millrace.toml, when it is there]
+    #[arg(long, global = true, value_name = "FILE", env = "MILLRACE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Name of the instance; two share one stack [default: millrace]
+    #[arg(long, short, global = true, value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// Sets one field of the configuration; `millrace --help` lists them
+    #[arg(long = "set", global = true, value_name = "FIELD=VALUE")]
+    pub set: Vec<String>,
+    /// How data is printed
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// How data is printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON document.
+    Json,
+}
+
+impl Global {
+    /// The configuration that the command line sets.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] when `--set` is not `FIELD=VALUE` or names no field.
+    pub fn settings(&self, fields: &[&str]) -> Result<Dict, Failure> {
+        let mut settings = Dict::new();
+        for assignment in &self.set {
+            let (field, value) = assignment
+                .split_once('=')
+                .ok_or_else(|| Failure::usage(format!("--set {assignment}: write FIELD=VALUE")))?;
+            if !fields.contains(&field) {
+                return Err(Failure::usage(format!("--set {field}: there is no such field; there are {}", fields.join(", "))));
+            }
+            settings.insert(field.to_owned(), parsed(value));
+        }
+        settings.extend(self.namespace.clone().map(|name| ("namespace".to_owned(), Value::from(name))));
+        Ok(settings)
+    }
+}
+
+/// A number when it looks like one, as in the environment.
+fn parsed(value: &str) -> Value {
+    match value.parse::<Value>() {
+        Ok(value) => value,
+        Err(never) => match never {},
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create schemas, topics, tables, publication, slot, connector and indices; changes nothing that is there
+    Setup,
+    /// Remove everything that the namespace owns: its data is gone afterwards
+    Teardown {
+        /// Yes, delete the data
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Work: decide commands and fold events, until SIGTERM
+    Run {
+        /// Nothing: every role in this process
+        #[command(subcommand)]
+        only: Option<Role>,
+    },
+    /// Send commands, one JSON object a line
+    Send(Send),
+    /// Show lag, slot, connector, indices and dead letters at a glance
+    Status,
+    /// Show what became of a command
+    Receipt {
+        /// The command's id (`ce_id`)
+        id: String,
+        /// The command's source (`ce_source`), when several sources use the id
+        #[arg(long)]
+        source: Option<String>,
+    },
+    /// List decided commands, the newest first
+    Commands(Commands),
+    /// Show streams
+    Stream {
+        /// What to do with a stream.
+        #[command(subcommand)]
+        action: StreamAction,
+    },
+}
+
+/// The roles that a process takes when not all.
+#[derive(Debug, Subcommand)]
+pub enum Role {
+    /// Only decide commands
+    Commands,
+    /// Only fold events into these views
+    View {
+        /// Names of views
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+}
+
+/// Options of `send`.
+#[derive(Debug, Args)]
+#[command(after_help = SEND_HELP)]
+pub struct Send {
+    /// A file with a command on each line; `-` is standard input
+    #[arg(default_value = "-")]
+    pub file: PathBuf,
+    /// Wait until every command has its outcome and print the counts
+    #[arg(long)]
+    pub wait: bool,
+    /// Source of the commands that name none: with the id it is their identity for deduplication
+    #[arg(long, default_value = "millrace-send", value_name = "NAME")]
+    pub source: String,
+    /// Stop waiting after this long, such as 90s or 10m
+    #[arg(long, default_value = "10m", value_parser = moment::span)]
+    pub timeout: Span,
+}
+
+const SEND_HELP: &str = r#"Each line is a CloudEvent:
+  {"id": "42", "source": "shop", "type": "ConfirmOrder", "data": {"order_id": "10248"}}
+`type` is a command's short or full name, `data` its fields. `id`, `source`, `time`, `traceparent` and `correlationid`
+may be missing. Times are RFC 3339, money is in minor units (cents).
+
+A line that is refused is reported with its number and reason; the others are sent. Exit code 1 when a line was refused,
+when a record could not be delivered or, with --wait, when not every command was completed."#;
+
+/// Options of `commands`.
+#[derive(Debug, Args)]
+pub struct Commands {
+    /// Only of this stream, such as orders/10248 or 10248
+    #[arg(long, value_name = "ID")]
+    pub stream: Option<String>,
+    /// Only with this status
+    #[arg(long, value_enum)]
+    pub status: Option<Status>,
+    /// Only decided since: 15m, 1h, 2d ago, or an RFC 3339 time
+    #[arg(long, value_parser = moment::moment, value_name = "WHEN")]
+    pub since: Option<DateTime<Utc>>,
+    /// At most this many
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..))]
+    pub limit: i64,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Status {
+    /// Its events are written.
+    Completed,
+    /// The business said no.
+    Rejected,
+    /// It could not be decided.
+    Dead,
+}
+
+impl Status {
+    /// As the ledger writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Completed => "completed",
+            Status::Rejected => "rejected",
+            Status::Dead => "dead",
+        }
+    }
+}
+
+/// What to do with a stream.
+#[derive(Debug, Subcommand)]
+pub enum StreamAction {
+    /// Show a stream's events and the state that they fold to, now or back then
+    Show(StreamShow),
+}
+
+/// Options of `stream show`.
+#[derive(Debug, Args)]
+pub struct StreamShow {
+    /// `context/id`, such as orders/10248; or an id, with --context when several contexts have it
+    pub id: String,
+    /// The context, when the id does not say it
+    #[arg(long)]
+    pub context: Option<String>,
+    /// Only the first N events
+    #[arg(long, value_name = "N", conflicts_with = "as_of", value_parser = clap::value_parser!(i64).range(1..))]
+    pub at_version: Option<i64>,
+    /// Only events up to a moment: 15m, 1h, 2d ago, or an RFC 3339 time
+    #[arg(long, value_parser = moment::moment, value_name = "WHEN")]
+    pub as_of: Option<DateTime<Utc>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(line: &str) -> Cli {
+        Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"))
+    }
+
+    #[test]
+    fn the_definition_is_sound_and_its_help_teaches() {
+        Cli::command().debug_assert();
+        let help = Cli::command().render_long_help().to_string();
+        for part in ["millrace send orders.jsonl --wait", "Exit codes", "transaction_timeout_ms"] {
+            assert!(help.contains(part), "{part}");
+        }
+    }
+
+    #[test]
+    fn run_takes_all_roles_or_some() {
+        assert!(matches!(parse("millrace run").command, Command::Run { only: None }));
+        assert!(matches!(parse("millrace run commands").command, Command::Run { only: Some(Role::Commands) }));
+        let Command::Run { only: Some(Role::View { names }) } = parse("millrace run view orders customers").command
+        else {
+            panic!("views")
+        };
+        assert_eq!(names, ["orders", "customers"]);
+        assert!(Cli::try_parse_from(["millrace", "run", "view"]).is_err());
+    }
+
+    #[test]
+    fn global_options_go_anywhere() {
+        let cli = parse("millrace receipt 1 --format json --namespace a --set partitions=2");
+        assert_eq!(cli.global.format, Format::Json);
+        let settings = cli.global.settings(&["partitions"]).unwrap();
+        assert_eq!(settings.get("partitions").and_then(Value::to_i128), Some(2));
+        assert_eq!(settings.get("namespace").and_then(Value::as_str), Some("a"));
+    }
+
+    #[test]
+    fn a_setting_must_name_a_field() {
+        let message = |line| parse(line).global.settings(&["partitions"]).unwrap_err().to_string();
+        assert!(message("millrace status --set partition=2").contains("there are partitions"));
+        assert!(message("millrace status --set partitions").contains("FIELD=VALUE"));
+    }
+
+    #[test]
+    fn a_stream_is_shown_at_a_version_or_at_a_time() {
+        assert!(Cli::try_parse_from("millrace stream show a/1 --at-version 2 --as-of 1h".split(' ')).is_err());
+        assert!(Cli::try_parse_from("millrace stream show a/1 --at-version 0".split(' ')).is_err());
+    }
+}

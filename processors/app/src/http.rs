@@ -1,0 +1,177 @@
+//! The services that are spoken to over HTTP: schema registry, Connect, Elasticsearch.
+
+use std::time::Duration;
+
+use reqwest::{Client, Method, StatusCode, Url};
+use serde_json::Value;
+
+use crate::address::Address;
+use crate::config::Config;
+use crate::failure::{Failure, Service};
+
+const TIMEOUT: Duration = Duration::from_secs(20);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Reasons that services give are cut to this many characters.
+const REASON_MAX: usize = 600;
+
+/// One service.
+#[derive(Debug, Clone)]
+pub struct Http {
+    service: Service,
+    address: Address,
+    client: Client,
+}
+
+/// An answer of any status.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The body; null when it is empty, text when it is not JSON.
+    pub body: Value,
+}
+
+impl Http {
+    /// The schema registry.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn registry(config: &Config) -> Result<Self, Failure> {
+        Self::new(Service::Registry, &config.schema_registry_url)
+    }
+
+    /// Kafka Connect.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn connect(config: &Config) -> Result<Self, Failure> {
+        Self::new(Service::Connect, &config.connect_url)
+    }
+
+    /// Elasticsearch.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn elasticsearch(config: &Config) -> Result<Self, Failure> {
+        Self::new(Service::Elasticsearch, &config.elasticsearch_url)
+    }
+
+    fn new(service: Service, address: &Address) -> Result<Self, Failure> {
+        let client = Client::builder().timeout(TIMEOUT).connect_timeout(CONNECT_TIMEOUT).build();
+        let client = client.map_err(|error| Failure::refused(format!("HTTP cannot be set up: {error}")))?;
+        Ok(Self { service, address: address.clone(), client })
+    }
+
+    /// Sends a request to a path below the service's address; each segment is escaped.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`] when there is no answer, or one that says that the service cannot answer now.
+    pub async fn send(&self, method: Method, path: &[&str], body: Option<&Value>) -> Result<Answer, Failure> {
+        self.send_query(method, path, &[], body).await
+    }
+
+    /// As [`send`](Self::send), with a query.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn send_query(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<Answer, Failure> {
+        let mut request = self.client.request(method, self.url(path, query)?);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await.map_err(|error| self.unreachable(error))?;
+        let status = response.status();
+        let text = response.text().await.map_err(|error| self.unreachable(error))?;
+        let body = match text.as_str() {
+            "" => Value::Null,
+            text => serde_json::from_str(text).unwrap_or_else(|_| Value::from(text)),
+        };
+        match status {
+            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+                Err(self.failed(format!("it answers {status}")))
+            }
+            _ => Ok(Answer { status, body }),
+        }
+    }
+
+    /// Gets a document; `None` when there is none.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and [`Failure::Refused`] for any other answer than success.
+    pub async fn find(&self, path: &[&str]) -> Result<Option<Value>, Failure> {
+        let answer = self.send(Method::GET, path, None).await?;
+        if answer.status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        self.success(answer, path).map(Some)
+    }
+
+    /// The body of a successful answer.
+    ///
+    /// # Errors
+    /// [`Failure::Refused`] with the service's reason.
+    pub fn success(&self, answer: Answer, path: &[&str]) -> Result<Value, Failure> {
+        if answer.status.is_success() {
+            return Ok(answer.body);
+        }
+        let (service, reason) = (self.service, reason(&answer.body));
+        Err(Failure::refused(format!("{service} refuses `/{}` with {}: {reason}", path.join("/"), answer.status)))
+    }
+
+    fn url(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Url, Failure> {
+        let mut url = self.address.url().clone();
+        match url.path_segments_mut() {
+            Ok(mut segments) => segments.pop_if_empty().extend(path),
+            Err(()) => return Err(Failure::usage(format!("{} cannot be the address of {}", self.address, self.service))),
+        };
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        Ok(url)
+    }
+
+    fn unreachable(&self, error: reqwest::Error) -> Failure {
+        // The innermost cause says most ("Connection refused"); the URL may hold a password.
+        let error = error.without_url();
+        let mut cause: &dyn std::error::Error = &error;
+        while let Some(inner) = cause.source() {
+            cause = inner;
+        }
+        self.failed(cause.to_string())
+    }
+
+    fn failed(&self, reason: String) -> Failure {
+        Failure::Unreachable { service: self.service, address: self.address.to_string(), reason }
+    }
+}
+
+/// The reason in a service's answer: each has its own place for it.
+pub fn reason(body: &Value) -> String {
+    let places = ["/message", "/error/reason", "/error/root_cause/0/reason", "/error"];
+    let told = places.iter().find_map(|place| body.pointer(place)).and_then(Value::as_str);
+    let text = told.map_or_else(|| body.to_string(), str::to_owned);
+    let causes = body.pointer("/error/caused_by/reason").and_then(Value::as_str);
+    let text = causes.map_or(text.clone(), |cause| format!("{text}: {cause}"));
+    text.chars().take(REASON_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn reasons_are_found_where_each_service_puts_them() {
+        assert_eq!(reason(&json!({"error_code": 409, "message": "incompatible"})), "incompatible");
+        let elastic = json!({"error": {"reason": "failed", "caused_by": {"reason": "why"}}});
+        assert_eq!(reason(&elastic), "failed: why");
+        assert_eq!(reason(&json!("text")), "\"text\"");
+    }
+}

@@ -1,0 +1,136 @@
+//! What an instance consists of: contexts, views, groups and topics, read from the registry of the domain.
+
+use millrace_domain::registry::{self, Visitor};
+use millrace_domain::{Context, Log, Tally, View};
+use millrace_runtime::names::{COMMANDS, Namespace};
+use millrace_schemas::Kind;
+
+/// The database that holds a group's offsets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Commands.
+    Write,
+    /// Views.
+    Read,
+}
+
+/// A view, tally or log.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadModel {
+    /// Its name.
+    pub name: &'static str,
+    /// The contexts whose events it reads.
+    pub contexts: &'static [&'static str],
+    /// Its table and SQL view, when it is in Postgres.
+    pub table: Option<&'static str>,
+    /// Its mapping, when it is in Elasticsearch.
+    pub mapping: Option<&'static str>,
+}
+
+/// A consumer group and what it reads.
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// Its name in Kafka.
+    pub id: String,
+    /// Where its offsets are.
+    pub side: Side,
+    /// What it reads.
+    pub topics: Vec<String>,
+    /// Whether it writes to Elasticsearch.
+    pub publishes: bool,
+}
+
+/// A topic as it must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topic {
+    /// Its name.
+    pub name: String,
+    /// Whether it has one partition instead of the configured number.
+    pub single: bool,
+    /// Whether its records are kept for ever.
+    pub forever: bool,
+}
+
+#[derive(Default)]
+struct Collector {
+    contexts: Vec<&'static str>,
+    models: Vec<ReadModel>,
+}
+
+impl Visitor for Collector {
+    fn context<C: Context>(&mut self) {
+        self.contexts.push(C::NAME);
+    }
+
+    fn view<V: View>(&mut self) {
+        let model = ReadModel { name: V::NAME, contexts: V::CONTEXTS, table: Some(V::TABLE), mapping: V::MAPPING };
+        self.models.push(model);
+    }
+
+    fn tally<T: Tally>(&mut self) {
+        let model = ReadModel { name: T::NAME, contexts: T::CONTEXTS, table: Some(T::TABLE), mapping: None };
+        self.models.push(model);
+    }
+
+    fn log<L: Log>(&mut self) {
+        let model = ReadModel { name: L::NAME, contexts: L::CONTEXTS, table: None, mapping: Some(L::MAPPING) };
+        self.models.push(model);
+    }
+}
+
+fn collected() -> Collector {
+    let mut collector = Collector::default();
+    registry::visit(&mut collector);
+    collector
+}
+
+/// The contexts, in the order of the registry.
+pub fn contexts() -> Vec<&'static str> {
+    collected().contexts
+}
+
+/// The views, tallies and logs, in the order of the registry.
+pub fn read_models() -> Vec<ReadModel> {
+    collected().models
+}
+
+/// The consumer groups: commands first, then one for each view.
+pub fn groups(namespace: &Namespace) -> Vec<Group> {
+    let Collector { contexts, models } = collected();
+    let topics = |kind, contexts: &[&str]| contexts.iter().map(|context| namespace.topic(kind, context)).collect();
+    let commands = Group {
+        id: namespace.group(COMMANDS),
+        side: Side::Write,
+        topics: topics(Kind::Command, &contexts),
+        publishes: false,
+    };
+    let group = |model: ReadModel| Group {
+        id: namespace.group(model.name),
+        side: Side::Read,
+        topics: topics(Kind::Event, model.contexts),
+        publishes: model.mapping.is_some(),
+    };
+    std::iter::once(commands).chain(models.into_iter().map(group)).collect()
+}
+
+/// Every topic of the instance: commands, events, rejections, dead letters, and Debezium's sign of life.
+pub fn topics(namespace: &Namespace) -> Vec<Topic> {
+    let mut topics = Vec::new();
+    for context in contexts() {
+        for kind in [Kind::Command, Kind::Event, Kind::Rejection] {
+            let name = namespace.topic(kind, context);
+            topics.push(Topic { name, single: false, forever: kind == Kind::Event });
+        }
+    }
+    for group in groups(namespace) {
+        let dead = |topic: &String| namespace.dead_letter_topic(topic, &group.id);
+        topics.extend(group.topics.iter().map(|topic| Topic { name: dead(topic), single: true, forever: true }));
+    }
+    topics.push(Topic { name: debezium_heartbeat(namespace), single: true, forever: false });
+    topics
+}
+
+/// The topic that Debezium writes to when the outbox is idle.
+pub fn debezium_heartbeat(namespace: &Namespace) -> String {
+    format!("{namespace}.debezium-heartbeat.{namespace}")
+}

@@ -1,0 +1,79 @@
+//! Spans and moments as people write them.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+/// A length of time, such as `90s`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+/// Reads a length of time: a number and `s`, `m`, `h` or `d`.
+///
+/// # Errors
+/// Says what is expected.
+pub fn span(text: &str) -> Result<Span, String> {
+    let refuse = || format!("`{text}` is not a length of time: write 90s, 15m, 1h or 2d");
+    let unit = text.chars().next_back().ok_or_else(refuse)?;
+    let seconds: u64 = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return Err(refuse()),
+    };
+    let number: u64 = text.strip_suffix(unit).unwrap_or_default().parse().map_err(|_| refuse())?;
+    number.checked_mul(seconds).map(|seconds| Span(Duration::from_secs(seconds))).ok_or_else(refuse)
+}
+
+/// Reads a moment: RFC 3339, or how long ago.
+///
+/// # Errors
+/// Says what is expected.
+pub fn moment(text: &str) -> Result<DateTime<Utc>, String> {
+    let refuse = || format!("`{text}` is not a moment: write 15m, 1h or 2d (ago), or 2026-01-31T12:00:00Z");
+    if let Ok(moment) = DateTime::parse_from_rfc3339(text) {
+        return Ok(moment.to_utc());
+    }
+    let ago = span(text).map_err(|_| refuse())?;
+    let ago = chrono::TimeDelta::from_std(ago.0).map_err(|_| refuse())?;
+    Utc::now().checked_sub_signed(ago).ok_or_else(refuse)
+}
+
+/// A length of time for people: the two greatest units of `2d 3h`, `4m 5s`, `1.2 s`, `35 ms`.
+pub fn shown(span: Duration) -> String {
+    let seconds = span.as_secs();
+    match seconds {
+        0 => format!("{} ms", span.as_millis()),
+        1..60 => format!("{:.1} s", span.as_secs_f64()),
+        60..3_600 => format!("{}m {}s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{}h {}m", seconds / 3_600, seconds % 3_600 / 60),
+        _ => format!("{}d {}h", seconds / 86_400, seconds % 86_400 / 3_600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_read_and_shown() {
+        assert_eq!(span("90s"), Ok(Span(Duration::from_secs(90))));
+        assert_eq!(span("2d"), Ok(Span(Duration::from_secs(172_800))));
+        for bad in ["", "s", "1", "1w", "-1s", "1.5h", "99999999999999999999d", "9999999999999999999d", "1é"] {
+            assert!(span(bad).unwrap_err().contains("write 90s"), "{bad}");
+        }
+        assert_eq!(shown(Duration::from_millis(35)), "35 ms");
+        assert_eq!(shown(Duration::from_secs(245)), "4m 5s");
+    }
+
+    #[test]
+    fn moments_are_times_or_ago() {
+        assert_eq!(moment("1996-07-04T02:00:00+02:00").unwrap().to_rfc3339(), "1996-07-04T00:00:00+00:00");
+        let ago = Utc::now() - moment("1h").unwrap();
+        assert!((3_599..3_605).contains(&ago.num_seconds()), "{ago}");
+        for bad in ["yesterday", "1996-07-04", "106751991167300d"] {
+            assert!(moment(bad).unwrap_err().contains("(ago)"), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What goes to standard output: text for people, or one JSON document.
+
+use std::io::{self, Write as _};
+
+use serde_json::Value;
+
+use crate::cli::Format;
+use crate::failure::Failure;
+
+/// Columns of text, each as wide as its widest cell.
+#[derive(Debug, Default)]
+pub struct Table {
+    head: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table with these column heads.
+    pub fn new(head: &[&str]) -> Self {
+        Self { head: head.iter().map(|cell| cell.to_uppercase()).collect(), rows: Vec::new() }
+    }
+
+    /// Adds a row.
+    pub fn row<C: Into<String>>(&mut self, cells: impl IntoIterator<Item = C>) {
+        // A cell with a line break or an escape sequence would break the table, or worse.
+        let clean = |cell: C| cell.into().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        self.rows.push(cells.into_iter().map(clean).collect());
+    }
+
+    /// Whether it has no rows.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The text, with a line break after each row.
+    pub fn render(&self) -> String {
+        let lines: Vec<&Vec<String>> =
+            Some(&self.head).into_iter().filter(|head| !head.is_empty()).chain(&self.rows).collect();
+        let columns = lines.iter().map(|line| line.len()).max().unwrap_or(0);
+        let width = |column| lines.iter().filter_map(|line| line.get(column)).map(|c| c.chars().count()).max();
+        let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+        let line = |cells: &Vec<String>| {
+            let padded: Vec<String> = cells.iter().zip(&widths).map(|(c, w)| format!("{c:<w$}")).collect();
+            format!("{}\n", padded.join("  ").trim_end())
+        };
+        lines.into_iter().map(line).collect()
+    }
+}
+
+/// Prints the text or the JSON, as asked for.
+///
+/// # Errors
+/// When standard output cannot be written; not when its reader has gone.
+pub fn print(format: Format, text: &str, json: &Value) -> Result<(), Failure> {
+    match format {
+        Format::Text => write(text),
+        Format::Json => write(&format!("{json:#}\n")),
+    }
+}
+
+/// Writes text to standard output as it is.
+///
+/// # Errors
+/// As [`print`].
+pub fn write(text: &str) -> Result<(), Failure> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::refused(format!("standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A moment as data shows it.
+pub fn time(moment: chrono::DateTime<chrono::Utc>) -> String {
+    moment.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned() {
+        let mut table = Table::new(&["name", "n"]);
+        table.row(["short", "1"]);
+        table.row(["much longer", "22"]);
+        assert_eq!(table.render(), "NAME         N\nshort        1\nmuch longer  22\n");
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        let mut table = Table::new(&[]);
+        table.row(["a\u{1b}[31mb\nc"]);
+        assert_eq!(table.render(), "a [31mb c\n");
+    }
+}

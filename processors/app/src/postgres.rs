@@ -1,0 +1,76 @@
+//! The two databases, for the operator's commands.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+
+use crate::address::Address;
+use crate::config::Config;
+use crate::failure::{Failure, Service};
+use crate::layout::Side;
+
+/// The operator's statements may take longer than a batch.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
+const CONNECTIONS_MAX: u32 = 4;
+
+/// One of the two databases.
+#[derive(Debug, Clone)]
+pub struct Database {
+    /// Connections, made when first used, whose search path is the namespace's schema.
+    pub pool: PgPool,
+    /// Which of the two.
+    pub side: Side,
+    address: Address,
+}
+
+impl Database {
+    /// The database of a side.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] when its URL cannot be used.
+    pub fn of(config: &Config, side: Side) -> Result<Self, Failure> {
+        let (address, field) = match side {
+            Side::Write => (&config.write_database_url, "write_database_url"),
+            Side::Read => (&config.read_database_url, "read_database_url"),
+        };
+        let pool =
+            millrace_runtime::database::pool(address.reveal(), &config.namespace, STATEMENT_TIMEOUT, CONNECTIONS_MAX);
+        let pool = pool.map_err(|_| Failure::usage(format!("{field}: {address} is not the URL of a database")))?;
+        Ok(Self { pool, side, address: address.clone() })
+    }
+
+    /// What an error of this database means.
+    pub fn failure(&self, error: sqlx::Error) -> Failure {
+        let service = match self.side {
+            Side::Write => Service::WriteDatabase,
+            Side::Read => Service::ReadDatabase,
+        };
+        match &error {
+            sqlx::Error::Database(database) => match database.code().as_deref() {
+                // Undefined table, schema or column.
+                Some("42P01" | "3F000" | "42703") => Failure::refused(format!(
+                    "{service} at {} has no such table ({}): run `millrace setup` first",
+                    self.address,
+                    database.message()
+                )),
+                // The server shuts down or starts up, or has no room for a connection.
+                Some(code) if code.starts_with("57P") || code.starts_with("08") || code == "53300" => {
+                    self.unreachable(service, &error)
+                }
+                // Password, missing database, missing privilege.
+                Some(code) if code.starts_with("28") || code == "3D000" || code == "42501" => {
+                    Failure::usage(format!("{service} at {}: {}", self.address, database.message()))
+                }
+                _ => Failure::refused(format!("{service} at {}: {}", self.address, database.message())),
+            },
+            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
+                self.unreachable(service, &error)
+            }
+            _ => Failure::refused(format!("{service} at {}: {error}", self.address)),
+        }
+    }
+
+    fn unreachable(&self, service: Service, error: &sqlx::Error) -> Failure {
+        Failure::Unreachable { service, address: self.address.to_string(), reason: error.to_string() }
+    }
+}

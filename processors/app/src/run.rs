@@ -1,0 +1,80 @@
+//! `millrace run`: every role that was asked for, in one process, until SIGTERM.
+
+mod http;
+mod roles;
+
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::failure::Failure;
+use roles::Roles;
+
+/// Batches in flight and closing consumers get this long after the signal.
+const STOP_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// Which roles to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// Every role.
+    Everything,
+    /// Only the command processor.
+    Commands,
+    /// Only these views.
+    Views(Vec<String>),
+}
+
+impl Selection {
+    fn commands(&self) -> bool {
+        matches!(self, Selection::Everything | Selection::Commands)
+    }
+
+    fn view(&self, name: &str) -> bool {
+        match self {
+            Selection::Everything => true,
+            Selection::Commands => false,
+            Selection::Views(names) => names.iter().any(|wanted| wanted == name),
+        }
+    }
+}
+
+/// Runs until SIGTERM or SIGINT, then finishes the batches in flight and gives the partitions back.
+///
+/// # Errors
+/// When the selection names a view that is not there, or a client or the listener cannot be set up. Dependencies that
+/// do not answer are waited for.
+pub async fn run(config: &Config, selection: Selection) -> Result<(), Failure> {
+    #[cfg(feature = "failpoints")]
+    let _armed = millrace_runtime::moments::arm();
+    let roles = Roles::build(config, &selection)?;
+    let stop = CancellationToken::new();
+    let server = http::serve(config, roles.databases(), stop.clone()).await?;
+    let mut members = JoinSet::new();
+    for (group, member) in roles.join(config)? {
+        tracing::info!(group, "running");
+        members.spawn(member.run(stop.clone()));
+    }
+    stopped().await?;
+    tracing::info!("stopping: batches in flight are finished");
+    stop.cancel();
+    if tokio::time::timeout(STOP_TIMEOUT, async { while members.join_next().await.is_some() {} }).await.is_err() {
+        tracing::warn!("some groups did not stop in time; their batches are taken up again from Postgres");
+    }
+    server.abort();
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn stopped() -> Result<(), Failure> {
+    let cannot = |error: std::io::Error| Failure::refused(format!("signals cannot be heard: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

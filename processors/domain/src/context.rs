@@ -1,0 +1,153 @@
+//! What an author of a context writes, and what the runtime gives in return.
+
+use std::collections::{BTreeMap, HashMap};
+
+use millrace_schemas::Message;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// One part of the business with its own streams, commands and events.
+///
+/// The runtime guarantees: commands of one Kafka key are decided in their order; [`decide`](Context::decide) sees the
+/// newest state of every stream that [`streams`](Context::streams) named and no other writer changes them until its
+/// events are committed; all its events are written or none; and a command is decided once, however often it arrives.
+///
+/// In return every function is pure and total: the same arguments give the same result, and no argument panics.
+pub trait Context: Send + Sync + 'static {
+    /// Name in topics and tables, such as `orders`.
+    const NAME: &'static str;
+    /// Raise it when [`State`](Context::State) or [`evolve`](Context::evolve) changes: older stored states are folded
+    /// again from the events.
+    const STATE_VERSION: i32;
+    /// What a decision needs to know about one stream.
+    type State: Clone + Send + Sync + Serialize + DeserializeOwned + PartialEq + std::fmt::Debug + 'static;
+    /// The commands of this context.
+    type Command: Message;
+    /// The events of this context.
+    type Event: Message;
+    /// What other contexts may see of a stream, such as a customer's name.
+    type Face: std::fmt::Debug;
+
+    /// Every stream of this context that the decision reads or writes, each once. One decision may span several:
+    /// it is atomic.
+    fn streams(command: &Self::Command) -> Vec<String>;
+
+    /// Streams of other contexts that must exist before the command can be decided.
+    fn references(_command: &Self::Command) -> Vec<Reference> {
+        Vec::new()
+    }
+
+    /// Decides a command: the events that happen, in order, or why nothing happens.
+    /// Events may be emitted only to streams that [`streams`](Context::streams) named.
+    ///
+    /// # Errors
+    /// [`Rejection`]: a final business answer.
+    fn decide(
+        streams: &Streams<Self::State>,
+        faces: &Faces,
+        command: &Self::Command,
+    ) -> Result<Vec<Emitted<Self::Event>>, Rejection>;
+
+    /// The state after an event; `None` is a stream without events. Never fails: what happened, happened.
+    fn evolve(state: Option<Self::State>, event: &Self::Event) -> Option<Self::State>;
+
+    /// What other contexts may see of a stream with this state.
+    fn face(state: &Self::State) -> Self::Face;
+}
+
+/// A stream of another context.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Reference {
+    /// The other context's name.
+    pub context: &'static str,
+    /// The stream's id.
+    pub id: String,
+}
+
+impl Reference {
+    /// Names the stream `id` of the context `C`.
+    pub fn to<C: Context>(id: impl Into<String>) -> Self {
+        Self { context: C::NAME, id: id.into() }
+    }
+}
+
+/// The states of the streams that a decision named.
+#[derive(Debug, Clone)]
+pub struct Streams<S>(BTreeMap<String, S>);
+
+impl<S> Streams<S> {
+    /// The state of a stream, or `None` when it has no events.
+    pub fn get(&self, id: &str) -> Option<&S> {
+        self.0.get(id)
+    }
+}
+
+impl<S> FromIterator<(String, S)> for Streams<S> {
+    fn from_iter<I: IntoIterator<Item = (String, S)>>(states: I) -> Self {
+        Self(states.into_iter().collect())
+    }
+}
+
+impl<S> IntoIterator for Streams<S> {
+    type Item = (String, S);
+    type IntoIter = std::collections::btree_map::IntoIter<String, S>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+/// The faces of the streams that a command refers to. Build a rule on them only where they can never become false:
+/// another context may change its streams while this one decides.
+#[derive(Debug, Default, Clone)]
+pub struct Faces(HashMap<Reference, String>);
+
+impl Faces {
+    /// The face of the stream `id` of the context `C`; `None` when the command did not refer to it.
+    pub fn get<C: Context>(&self, id: &str) -> Option<C::Face> {
+        let state = self.0.get(&Reference::to::<C>(id))?;
+        serde_json::from_str::<C::State>(state).ok().map(|state| C::face(&state))
+    }
+
+    /// Whether the referenced stream exists.
+    pub fn contains(&self, reference: &Reference) -> bool {
+        self.0.contains_key(reference)
+    }
+
+    /// Adds the stored state (JSON) of a referenced stream.
+    pub fn insert(&mut self, reference: Reference, state: String) {
+        self.0.insert(reference, state);
+    }
+}
+
+/// An event and the stream that it happens to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Emitted<E> {
+    /// The stream's id.
+    pub stream: String,
+    /// What happened.
+    pub event: E,
+}
+
+/// Emits an event to the stream that its key field names.
+pub fn emit<E: Message>(event: impl Into<E>) -> Emitted<E> {
+    let event = event.into();
+    Emitted { stream: event.key().to_owned(), event }
+}
+
+/// A business answer to a well-formed command: no, and why. Final, never retried.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct Rejection {
+    /// Stable, for programs: `order-empty`.
+    pub code: &'static str,
+    /// For people: names the field, its value's problem and the way out.
+    pub message: String,
+}
+
+impl Rejection {
+    /// A rejection with a code for programs and a message for people.
+    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}

@@ -1,0 +1,168 @@
+//! Catalog: what is sold, in which category and for how much.
+
+use millrace_schemas::Message;
+use millrace_schemas::catalog::{
+    AddProduct, ChangePrice, Command, DiscontinueProduct, Event, PriceChanged, ProductAdded,
+    ProductDiscontinued, ProductRecategorised, ProductRenamed, RecategoriseProduct, RenameProduct,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::rules::{self, Text};
+use crate::{Context, Emitted, Faces, Rejection, Streams, emit};
+
+#[cfg(test)]
+mod tests;
+
+const NAME: Text = Text::new("name", "name-invalid", 1, 200);
+const CATEGORY: Text = Text::new("category", "category-invalid", 1, 200);
+
+/// The context of the catalog; a stream is one product.
+#[derive(Debug)]
+pub struct Catalog;
+
+/// A product as it is offered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Product {
+    /// Product name.
+    pub name: String,
+    /// Category name.
+    pub category: String,
+    /// List price in minor units.
+    pub price: i64,
+    /// The currency of the price, for good.
+    pub currency: String,
+    /// Whether it was taken out of sale, for good.
+    pub discontinued: bool,
+}
+
+/// What other contexts may see of a product.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProductFace {
+    /// Product name.
+    pub name: String,
+    /// Category name.
+    pub category: String,
+    /// The currency of the list price.
+    pub currency: String,
+}
+
+type Decision = Result<Vec<Emitted<Event>>, Rejection>;
+
+impl Context for Catalog {
+    const NAME: &'static str = "catalog";
+    const STATE_VERSION: i32 = 1;
+    type State = Product;
+    type Command = Command;
+    type Event = Event;
+    type Face = ProductFace;
+
+    fn streams(command: &Command) -> Vec<String> {
+        rules::streams([command.key()])
+    }
+
+    fn decide(streams: &Streams<Product>, _faces: &Faces, command: &Command) -> Decision {
+        let product = streams.get(command.key());
+        match command {
+            Command::AddProduct(command) => add(product, command),
+            Command::RenameProduct(command) => rename(on_sale(product, &command.product_id)?, command),
+            Command::ChangePrice(command) => change_price(on_sale(product, &command.product_id)?, command),
+            Command::RecategoriseProduct(command) => {
+                recategorise(on_sale(product, &command.product_id)?, command)
+            }
+            Command::DiscontinueProduct(command) => {
+                discontinue(on_sale(product, &command.product_id)?, command)
+            }
+        }
+    }
+
+    fn evolve(state: Option<Product>, event: &Event) -> Option<Product> {
+        match event {
+            Event::ProductAdded(event) => state.or_else(|| Some(Product::added(event))),
+            Event::ProductRenamed(event) => state.map(|p| Product { name: event.name.clone(), ..p }),
+            Event::PriceChanged(event) => state.map(|p| Product { price: event.price, ..p }),
+            Event::ProductRecategorised(event) => {
+                state.map(|p| Product { category: event.category.clone(), ..p })
+            }
+            Event::ProductDiscontinued(_) => state.map(|p| Product { discontinued: true, ..p }),
+        }
+    }
+
+    fn face(state: &Product) -> ProductFace {
+        let Product { name, category, currency, .. } = state.clone();
+        ProductFace { name, category, currency }
+    }
+}
+
+impl Product {
+    fn added(event: &ProductAdded) -> Self {
+        let ProductAdded { product_id: _, name, category, price, currency } = event.clone();
+        Self { name, category, price, currency, discontinued: false }
+    }
+}
+
+fn add(known: Option<&Product>, command: &AddProduct) -> Decision {
+    let AddProduct { product_id, name, category, price, currency } = command.clone();
+    rules::id("product_id", &product_id)?;
+    NAME.check(&name)?;
+    CATEGORY.check(&category)?;
+    rules::price("price", price)?;
+    rules::currency(&currency)?;
+    match known {
+        None => Ok(vec![emit(ProductAdded { product_id, name, category, price, currency })]),
+        Some(_) => Err(exists(&product_id)),
+    }
+}
+
+fn rename(on_sale: &Product, command: &RenameProduct) -> Decision {
+    let RenameProduct { product_id, name } = command.clone();
+    NAME.check(&name)?;
+    happens_unless(on_sale.name == name, ProductRenamed { product_id, name })
+}
+
+fn change_price(on_sale: &Product, command: &ChangePrice) -> Decision {
+    let ChangePrice { product_id, price } = command.clone();
+    rules::price("price", price)?;
+    happens_unless(on_sale.price == price, PriceChanged { product_id, price })
+}
+
+fn recategorise(on_sale: &Product, command: &RecategoriseProduct) -> Decision {
+    let RecategoriseProduct { product_id, category } = command.clone();
+    CATEGORY.check(&category)?;
+    happens_unless(on_sale.category == category, ProductRecategorised { product_id, category })
+}
+
+fn discontinue(_on_sale: &Product, command: &DiscontinueProduct) -> Decision {
+    Ok(vec![emit(ProductDiscontinued { product_id: command.product_id.clone() })])
+}
+
+/// A change to what already is so is fine, and nothing happens.
+fn happens_unless(already_so: bool, event: impl Into<Event>) -> Decision {
+    Ok(if already_so { Vec::new() } else { vec![emit(event)] })
+}
+
+/// A product that can still change: after its discontinuation nothing does.
+fn on_sale<'a>(product: Option<&'a Product>, product_id: &str) -> Result<&'a Product, Rejection> {
+    match product {
+        None => Err(unknown(product_id)),
+        Some(product) if product.discontinued => Err(discontinued(product_id)),
+        Some(product) => Ok(product),
+    }
+}
+
+fn exists(product_id: &str) -> Rejection {
+    let id = rules::quoted(product_id);
+    let way_out = "send RenameProduct, ChangePrice or RecategoriseProduct, or take another id";
+    Rejection::new("product-exists", format!("product_id {id} is already in the catalog: {way_out}"))
+}
+
+fn unknown(product_id: &str) -> Rejection {
+    let id = rules::quoted(product_id);
+    let way_out = "send AddProduct, or correct the id";
+    Rejection::new("product-unknown", format!("product_id {id} is not in the catalog: {way_out}"))
+}
+
+fn discontinued(product_id: &str) -> Rejection {
+    let id = rules::quoted(product_id);
+    let way_out = "it cannot change any more, add a new product with another id";
+    Rejection::new("product-discontinued", format!("product_id {id} was discontinued: {way_out}"))
+}

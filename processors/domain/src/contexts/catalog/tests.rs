@@ -1,0 +1,168 @@
+//! Catalog: what is accepted and what is not.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::testing::given;
+
+fn add() -> AddProduct {
+    AddProduct {
+        product_id: "1".into(),
+        name: "Chai".into(),
+        category: "Beverages".into(),
+        price: 1_800,
+        currency: "USD".into(),
+    }
+}
+
+fn added() -> Event {
+    let AddProduct { product_id, name, category, price, currency } = add();
+    ProductAdded { product_id, name, category, price, currency }.into()
+}
+
+fn discontinued() -> Event {
+    ProductDiscontinued { product_id: "1".into() }.into()
+}
+
+fn rename(name: &str) -> RenameProduct {
+    RenameProduct { product_id: "1".into(), name: name.into() }
+}
+
+fn change_price(price: i64) -> ChangePrice {
+    ChangePrice { product_id: "1".into(), price }
+}
+
+fn recategorise(category: &str) -> RecategoriseProduct {
+    RecategoriseProduct { product_id: "1".into(), category: category.into() }
+}
+
+fn discontinue() -> DiscontinueProduct {
+    DiscontinueProduct { product_id: "1".into() }
+}
+
+#[test]
+fn a_product_is_added() {
+    given::<Catalog>([]).when(add()).then([added()]);
+}
+
+#[test]
+fn a_product_is_added_only_once() {
+    given::<Catalog>([added()]).when(add()).then_rejected("product-exists");
+    given::<Catalog>([added(), discontinued()]).when(add()).then_rejected("product-exists");
+}
+
+#[test]
+fn a_product_may_be_free() {
+    let command = AddProduct { price: 0, ..add() };
+    assert!(given::<Catalog>([]).when(command).outcome.is_ok());
+}
+
+#[test]
+fn a_product_with_an_invalid_field_is_rejected() {
+    let refused = |command: AddProduct, code| given::<Catalog>([]).when(command).then_rejected(code);
+    refused(AddProduct { product_id: String::new(), ..add() }, "id-invalid");
+    refused(AddProduct { name: " ".into(), ..add() }, "name-invalid");
+    refused(AddProduct { category: "x".repeat(201), ..add() }, "category-invalid");
+    refused(AddProduct { price: -1, ..add() }, "price-negative");
+    refused(AddProduct { currency: "dollar".into(), ..add() }, "currency-invalid");
+}
+
+#[test]
+fn a_product_is_renamed() {
+    let event = ProductRenamed { product_id: "1".into(), name: "Chai tea".into() };
+    given::<Catalog>([added()]).when(rename("Chai tea")).then([event.into()]);
+    given::<Catalog>([added()]).when(rename("")).then_rejected("name-invalid");
+}
+
+#[test]
+fn a_price_is_changed_to_zero_or_more() {
+    let event = |price| PriceChanged { product_id: "1".into(), price }.into();
+    given::<Catalog>([added()]).when(change_price(0)).then([event(0)]);
+    given::<Catalog>([added()]).when(change_price(i64::MAX)).then([event(i64::MAX)]);
+    given::<Catalog>([added()]).when(change_price(-1)).then_rejected("price-negative");
+}
+
+#[test]
+fn a_product_is_moved_to_another_category() {
+    let event = ProductRecategorised { product_id: "1".into(), category: "Teas".into() };
+    given::<Catalog>([added()]).when(recategorise("Teas")).then([event.into()]);
+    given::<Catalog>([added()]).when(recategorise("\n")).then_rejected("category-invalid");
+}
+
+#[test]
+fn a_change_to_what_already_is_so_is_accepted_and_nothing_happens() {
+    given::<Catalog>([added()]).when(rename("Chai")).then([]);
+    given::<Catalog>([added()]).when(change_price(1_800)).then([]);
+    given::<Catalog>([added()]).when(recategorise("Beverages")).then([]);
+}
+
+#[test]
+fn a_product_is_discontinued_once() {
+    given::<Catalog>([added()]).when(discontinue()).then([discontinued()]);
+    given::<Catalog>([added(), discontinued()]).when(discontinue()).then_rejected("product-discontinued");
+}
+
+#[test]
+fn a_discontinued_product_changes_no_more() {
+    let past = || given::<Catalog>([added(), discontinued()]);
+    past().when(rename("Chai tea")).then_rejected("product-discontinued");
+    past().when(change_price(1)).then_rejected("product-discontinued");
+    past().when(recategorise("Teas")).then_rejected("product-discontinued");
+}
+
+#[test]
+fn an_unknown_product_cannot_change() {
+    given::<Catalog>([]).when(rename("Chai tea")).then_rejected("product-unknown");
+    given::<Catalog>([]).when(change_price(1)).then_rejected("product-unknown");
+    given::<Catalog>([]).when(recategorise("Teas")).then_rejected("product-unknown");
+    given::<Catalog>([]).when(discontinue()).then_rejected("product-unknown");
+}
+
+#[test]
+fn others_see_the_newest_name_and_category_even_of_a_discontinued_product() {
+    let events = [
+        added(),
+        ProductRenamed { product_id: "1".into(), name: "Chai tea".into() }.into(),
+        ProductRecategorised { product_id: "1".into(), category: "Teas".into() }.into(),
+        PriceChanged { product_id: "1".into(), price: 5 }.into(),
+        discontinued(),
+    ];
+    let state = events.iter().fold(None, Catalog::evolve).expect("a product");
+    assert_eq!((state.price, state.discontinued), (5, true));
+    let face = ProductFace { name: "Chai tea".into(), category: "Teas".into(), currency: "USD".into() };
+    assert_eq!(Catalog::face(&state), face);
+}
+
+prop_compose! {
+    fn any_addition()(
+        product_id in prop_oneof![4 => "[ab]", 1 => any::<String>()],
+        name: String, category: String, price: i64,
+        currency in prop_oneof![Just("USD".to_owned()), any::<String>()],
+    ) -> AddProduct {
+        AddProduct { product_id, name, category, price, currency }
+    }
+}
+
+fn any_command() -> impl Strategy<Value = Command> {
+    (any_addition(), 0..5).prop_map(|(command, kind)| {
+        let AddProduct { product_id, name, category, price, .. } = command.clone();
+        match kind {
+            0 => command.into(),
+            1 => RenameProduct { product_id, name }.into(),
+            2 => ChangePrice { product_id, price }.into(),
+            3 => RecategoriseProduct { product_id, category }.into(),
+            _ => DiscontinueProduct { product_id }.into(),
+        }
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_sequence_of_commands_panics_or_makes_a_price_negative(
+        commands in prop::collection::vec(any_command(), 0..20),
+    ) {
+        for product in given::<Catalog>([added()]).after(commands).states().values() {
+            prop_assert!(product.price >= 0);
+        }
+    }
+}

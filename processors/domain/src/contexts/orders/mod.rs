@@ -1,0 +1,205 @@
+//! Orders: placed, confirmed, shipped, or cancelled before that.
+
+mod place;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use millrace_schemas::Message;
+use millrace_schemas::orders::{
+    CancelOrder, Command, ConfirmOrder, Event, OrderCancelled, OrderCancelledLine, OrderConfirmed,
+    OrderPlaced, OrderPlacedLine, OrderShipped, ShipOrder,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::rules::{self, Text};
+use crate::{Context, Emitted, Faces, Reference, Rejection, Streams, emit};
+
+const REASON: Text = Text::new("reason", "reason-invalid", 1, 500);
+
+/// The context of orders; a stream is one order.
+#[derive(Debug)]
+pub struct Orders;
+
+/// Where an order stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// The customer has ordered.
+    Placed,
+    /// It is going to be delivered.
+    Confirmed,
+    /// It left the warehouse.
+    Shipped,
+    /// It is not going to be delivered.
+    Cancelled,
+}
+
+/// An order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// Where it stands.
+    pub status: Status,
+    /// Who ordered.
+    pub customer_id: String,
+    /// ISO 4217 code.
+    pub currency: String,
+    /// When the customer ordered, in microseconds since 1970 UTC.
+    pub placed_at: i64,
+    /// What was ordered, kept so that a cancellation can repeat it.
+    pub lines: Vec<OrderPlacedLine>,
+    /// Sum of the line amounts in minor units.
+    pub total: i64,
+}
+
+/// What other contexts may see of an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrderFace {
+    /// Who ordered.
+    pub customer_id: String,
+    /// ISO 4217 code.
+    pub currency: String,
+    /// Sum of the line amounts in minor units.
+    pub total: i64,
+}
+
+type Decision = Result<Vec<Emitted<Event>>, Rejection>;
+
+impl Context for Orders {
+    const NAME: &'static str = "orders";
+    const STATE_VERSION: i32 = 1;
+    type State = Order;
+    type Command = Command;
+    type Event = Event;
+    type Face = OrderFace;
+
+    fn streams(command: &Command) -> Vec<String> {
+        rules::streams([command.key()])
+    }
+
+    fn references(command: &Command) -> Vec<Reference> {
+        match command {
+            Command::PlaceOrder(command) => place::references(command),
+            Command::ConfirmOrder(_) | Command::CancelOrder(_) | Command::ShipOrder(_) => Vec::new(),
+        }
+    }
+
+    fn decide(streams: &Streams<Order>, faces: &Faces, command: &Command) -> Decision {
+        let order = streams.get(command.key());
+        match command {
+            Command::PlaceOrder(command) => place::place(order, faces, command),
+            Command::ConfirmOrder(command) => confirm(order, command),
+            Command::CancelOrder(command) => cancel(order, command),
+            Command::ShipOrder(command) => ship(order, command),
+        }
+    }
+
+    fn evolve(state: Option<Order>, event: &Event) -> Option<Order> {
+        match event {
+            Event::OrderPlaced(event) => state.or_else(|| Some(Order::placed(event))),
+            Event::OrderConfirmed(_) => state.map(|order| order.moved_to(Status::Confirmed)),
+            Event::OrderShipped(_) => state.map(|order| order.moved_to(Status::Shipped)),
+            Event::OrderCancelled(_) => state.map(|order| order.moved_to(Status::Cancelled)),
+        }
+    }
+
+    fn face(state: &Order) -> OrderFace {
+        let Order { customer_id, currency, total, .. } = state.clone();
+        OrderFace { customer_id, currency, total }
+    }
+}
+
+impl Status {
+    /// The whole life of an order.
+    fn may_become(self, next: Self) -> bool {
+        matches!(
+            (self, next),
+            (Self::Placed, Self::Confirmed)
+                | (Self::Placed | Self::Confirmed, Self::Cancelled)
+                | (Self::Confirmed, Self::Shipped)
+        )
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Placed => "placed",
+            Self::Confirmed => "confirmed",
+            Self::Shipped => "shipped",
+            Self::Cancelled => "cancelled",
+        })
+    }
+}
+
+impl Order {
+    fn placed(event: &OrderPlaced) -> Self {
+        let OrderPlaced { customer_id, currency, placed_at, lines, total, .. } = event.clone();
+        Self { status: Status::Placed, customer_id, currency, placed_at, lines, total }
+    }
+
+    fn moved_to(self, next: Status) -> Self {
+        if self.status.may_become(next) { Self { status: next, ..self } } else { self }
+    }
+}
+
+fn confirm(order: Option<&Order>, command: &ConfirmOrder) -> Decision {
+    let ConfirmOrder { order_id } = command.clone();
+    let customer_id = that_may_become(Status::Confirmed, order, &order_id)?.customer_id.clone();
+    Ok(vec![emit(OrderConfirmed { order_id, customer_id })])
+}
+
+fn ship(order: Option<&Order>, command: &ShipOrder) -> Decision {
+    let ShipOrder { order_id, shipped_at } = command.clone();
+    let customer_id = that_may_become(Status::Shipped, order, &order_id)?.customer_id.clone();
+    rules::time("shipped_at", shipped_at)?;
+    Ok(vec![emit(OrderShipped { order_id, customer_id, shipped_at })])
+}
+
+fn cancel(order: Option<&Order>, command: &CancelOrder) -> Decision {
+    let CancelOrder { order_id, reason } = command.clone();
+    let order = that_may_become(Status::Cancelled, order, &order_id)?;
+    REASON.check(&reason)?;
+    let Order { status: _, customer_id, currency, placed_at, lines, total } = order.clone();
+    let lines = lines.into_iter().map(cancelled_line).collect();
+    Ok(vec![emit(OrderCancelled { order_id, customer_id, reason, currency, placed_at, lines, total })])
+}
+
+fn cancelled_line(line: OrderPlacedLine) -> OrderCancelledLine {
+    let OrderPlacedLine { product_id, product_name, category, quantity, unit_price, discount_bp, amount } =
+        line;
+    OrderCancelledLine { product_id, product_name, category, quantity, unit_price, discount_bp, amount }
+}
+
+fn that_may_become<'a>(
+    next: Status,
+    order: Option<&'a Order>,
+    order_id: &str,
+) -> Result<&'a Order, Rejection> {
+    match order {
+        None => Err(unknown(order_id)),
+        Some(order) if order.status.may_become(next) => Ok(order),
+        Some(order) => Err(refused(order.status, next, order_id)),
+    }
+}
+
+fn unknown(order_id: &str) -> Rejection {
+    let id = rules::quoted(order_id);
+    Rejection::new(
+        "order-unknown",
+        format!("order_id {id} was never placed: send PlaceOrder, or correct the id"),
+    )
+}
+
+fn refused(status: Status, next: Status, order_id: &str) -> Rejection {
+    let (code, way_out) = match next {
+        Status::Placed | Status::Confirmed => ("order-not-placed", "only a placed order can be confirmed"),
+        Status::Shipped => {
+            ("order-not-confirmed", "only a confirmed order can be shipped, send ConfirmOrder first")
+        }
+        Status::Cancelled => ("order-not-open", "only a placed or confirmed order can be cancelled"),
+    };
+    let id = rules::quoted(order_id);
+    Rejection::new(code, format!("order_id {id} is {status} and cannot become {next}: {way_out}"))
+}

@@ -1,0 +1,34 @@
+//! Every context and view, once. A new one is added here, one line.
+
+use crate::contexts::{catalog::Catalog, customers::Customers, inventory::Inventory, orders::Orders};
+use crate::views::{
+    customers::CustomerView, events::EventLog, orders::OrderView, products::ProductView,
+    sales_daily::SalesDaily,
+};
+use crate::{Context, Log, Tally, View};
+
+/// Visits every context and view with its type, so that callers can build what they need around each.
+pub trait Visitor {
+    /// Called for every context.
+    fn context<C: Context>(&mut self);
+    /// Called for every view of rows.
+    fn view<V: View>(&mut self);
+    /// Called for every tally.
+    fn tally<T: Tally>(&mut self);
+    /// Called for every log.
+    fn log<L: Log>(&mut self);
+}
+
+/// Shows everything that this build runs to a visitor.
+pub fn visit(visitor: &mut impl Visitor) {
+    visitor.context::<Customers>();
+    visitor.context::<Catalog>();
+    visitor.context::<Inventory>();
+    visitor.context::<Orders>();
+
+    visitor.view::<ProductView>();
+    visitor.view::<OrderView>();
+    visitor.view::<CustomerView>();
+    visitor.tally::<SalesDaily>();
+    visitor.log::<EventLog>();
+}

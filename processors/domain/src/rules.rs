@@ -1,0 +1,408 @@
+//! Rules that several contexts share. Each refuses with a code for programs and a message for people.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fmt::Display;
+
+use chrono::{DateTime, Datelike};
+
+use crate::Rejection;
+
+/// An order or a reservation may have this many lines: one decision stays one short transaction.
+pub const LINES_MAX: usize = 500;
+/// A line may have this many units: sums over millions of lines still fit 64 bits.
+pub const QUANTITY_MAX: i64 = 1_000_000_000;
+/// An order may cost this many minor units, for the same reason.
+pub const TOTAL_MAX: i64 = 1_000_000_000_000_000;
+
+const ID_CHARACTERS_MAX: usize = 200;
+/// Elasticsearch refuses longer document ids.
+const ID_BYTES_MAX: usize = 512;
+const EMAIL_CHARACTERS_MAX: usize = 254;
+const PHONE_CHARACTERS_MAX: usize = 40;
+const PHONE_DIGITS_MIN: usize = 5;
+const QUOTED_MAX: usize = 60;
+const BASIS_POINTS: i64 = 10_000;
+
+/// The result of a check: nothing, or why not.
+pub type Checked = Result<(), Rejection>;
+
+/// A text field: how long it may be. Control characters (a NUL byte above all) are always refused, since neither
+/// Postgres nor people can read them.
+#[derive(Debug)]
+pub struct Text {
+    field: &'static str,
+    code: &'static str,
+    shortest: usize,
+    longest: usize,
+}
+
+impl Text {
+    /// A field with its name, the code of its rejection, and its length in characters.
+    pub const fn new(field: &'static str, code: &'static str, shortest: usize, longest: usize) -> Self {
+        Self { field, code, shortest, longest }
+    }
+
+    /// Checks a value. Spaces around it do not count towards the shortest length.
+    ///
+    /// # Errors
+    /// With this field's code.
+    pub fn check(&self, value: &str) -> Checked {
+        let Self { field, code, shortest, longest } = self;
+        let length = value.chars().count();
+        if value.trim().chars().count() < *shortest || length > *longest {
+            let (value, way_out) = (quoted(value), format!("send {shortest} to {longest} characters"));
+            return Err(Rejection::new(code, format!("{field} is {value} ({length} characters): {way_out}")));
+        }
+        if let Some(character) = value.chars().find(|character| character.is_control()) {
+            let character = character.escape_default();
+            return Err(Rejection::new(
+                code,
+                format!("{field} has the control character {character}: remove it"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Checks a value that may be left out.
+    ///
+    /// # Errors
+    /// With this field's code.
+    pub fn check_given(&self, value: Option<&str>) -> Checked {
+        let checked = value.map_or(Ok(()), |value| self.check(value));
+        checked.map_err(|rejection| Rejection::new(rejection.code, rejection.message + ", or send null"))
+    }
+}
+
+/// An id: 1 to 200 characters, at most 512 bytes, no control characters.
+///
+/// # Errors
+/// `id-invalid`.
+pub fn id(field: impl Display, value: &str) -> Checked {
+    if is_id(value) {
+        return Ok(());
+    }
+    let value = quoted(value);
+    Err(Rejection::new(
+        "id-invalid",
+        format!(
+            "{field} is {value}: send 1 to {ID_CHARACTERS_MAX} characters (at most {ID_BYTES_MAX} bytes) without \
+             control characters"
+        ),
+    ))
+}
+
+/// Streams to name for a decision: the well-formed ids, each once. A malformed id names no stream, because the
+/// command is going to be rejected and the database could not even look for it.
+pub fn streams<'a>(ids: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let ids: BTreeSet<&str> = ids.into_iter().take(LINES_MAX).filter(|id| is_id(id)).collect();
+    ids.into_iter().map(str::to_owned).collect()
+}
+
+fn is_id(value: &str) -> bool {
+    let fits = value.len() <= ID_BYTES_MAX && value.chars().count() <= ID_CHARACTERS_MAX;
+    fits && !value.trim().is_empty() && !value.contains(char::is_control)
+}
+
+/// A currency: three uppercase letters, as in ISO 4217.
+///
+/// # Errors
+/// `currency-invalid`.
+pub fn currency(value: &str) -> Checked {
+    if value.len() == 3 && value.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        return Ok(());
+    }
+    let value = quoted(value);
+    Err(Rejection::new("currency-invalid", format!("currency is {value}: send an ISO 4217 code such as USD")))
+}
+
+/// The shape of an e-mail address; whether someone reads it only an e-mail can tell.
+///
+/// # Errors
+/// `email-invalid`.
+pub fn email(value: &str) -> Checked {
+    if is_email(value) {
+        return Ok(());
+    }
+    let value = quoted(value);
+    Err(Rejection::new(
+        "email-invalid",
+        format!("email is {value}: send one such as ana@example.com, or null"),
+    ))
+}
+
+fn is_email(value: &str) -> bool {
+    let readable = |c: char| !c.is_whitespace() && !c.is_control() && c != '@';
+    let Some((mailbox, domain)) = value.split_once('@') else { return false };
+    let labels = domain.split('.');
+    value.chars().count() <= EMAIL_CHARACTERS_MAX
+        && !mailbox.is_empty()
+        && value.chars().filter(|c| !readable(*c)).count() == 1
+        && labels.clone().count() >= 2
+        && labels.into_iter().all(|label| !label.is_empty())
+}
+
+/// The shape of a phone number: at least five digits, and what people write between them.
+///
+/// # Errors
+/// `phone-invalid`.
+pub fn phone(value: &str) -> Checked {
+    let digits = value.chars().filter(char::is_ascii_digit).count();
+    let readable = value.chars().all(|c| c.is_ascii_digit() || " +-./()#x".contains(c));
+    if readable && digits >= PHONE_DIGITS_MIN && value.len() <= PHONE_CHARACTERS_MAX {
+        return Ok(());
+    }
+    let value = quoted(value);
+    Err(Rejection::new(
+        "phone-invalid",
+        format!(
+            "phone is {value}: send {PHONE_DIGITS_MIN} or more digits with spaces or any of +-./()#x between them, \
+             at most {PHONE_CHARACTERS_MAX} characters, or null"
+        ),
+    ))
+}
+
+/// A price in minor units: 0 or more.
+///
+/// # Errors
+/// `price-negative`.
+pub fn price(field: impl Display, value: i64) -> Checked {
+    if value >= 0 {
+        return Ok(());
+    }
+    Err(Rejection::new("price-negative", format!("{field} is {value}: send minor units (cents), 0 or more")))
+}
+
+/// A quantity: 1 to [`QUANTITY_MAX`].
+///
+/// # Errors
+/// `quantity-invalid`.
+pub fn quantity(field: impl Display, value: i64) -> Checked {
+    if (1..=QUANTITY_MAX).contains(&value) {
+        return Ok(());
+    }
+    Err(Rejection::new("quantity-invalid", format!("{field} is {value}: send 1 to {QUANTITY_MAX} units")))
+}
+
+/// A discount in basis points: 0 to 10000.
+///
+/// # Errors
+/// `discount-invalid`.
+pub fn discount(field: impl Display, value: i32) -> Checked {
+    if (0..=BASIS_POINTS).contains(&i64::from(value)) {
+        return Ok(());
+    }
+    Err(Rejection::new(
+        "discount-invalid",
+        format!("{field} is {value}: send basis points (1/100 of a percent), 0 to {BASIS_POINTS}"),
+    ))
+}
+
+/// The number of lines: 1 to [`LINES_MAX`].
+///
+/// # Errors
+/// `empty` as given when there is none, `lines-too-many` above the limit.
+pub fn line_count(field: &str, empty: &'static str, count: usize) -> Checked {
+    match count {
+        0 => Err(Rejection::new(empty, format!("{field} is empty: send 1 to {LINES_MAX}"))),
+        1..=LINES_MAX => Ok(()),
+        _ => Err(Rejection::new(
+            "lines-too-many",
+            format!(
+                "{field} has {count} entries: send at most {LINES_MAX}, split the rest into other commands"
+            ),
+        )),
+    }
+}
+
+/// Every product at most once.
+///
+/// # Errors
+/// `product-repeated`.
+pub fn each_once<'a>(field: &str, products: impl IntoIterator<Item = &'a str>) -> Checked {
+    let mut seen = HashSet::new();
+    match products.into_iter().find(|product| !seen.insert(*product)) {
+        None => Ok(()),
+        Some(product) => Err(Rejection::new(
+            "product-repeated",
+            format!("{field} names the product {} twice: send each product once", quoted(product)),
+        )),
+    }
+}
+
+/// A time in microseconds since 1970: the years 1900 to 2200, which every database and library can hold.
+///
+/// # Errors
+/// `time-invalid`.
+pub fn time(field: &str, micros: i64) -> Checked {
+    let year = DateTime::from_timestamp_micros(micros).map(|time| time.year());
+    if year.is_some_and(|year| (1900..=2200).contains(&year)) {
+        return Ok(());
+    }
+    Err(Rejection::new(
+        "time-invalid",
+        format!("{field} is {micros}: send microseconds since 1970 UTC, in the years 1900 to 2200"),
+    ))
+}
+
+/// quantity * unit_price * (10000 - discount_bp) / 10000, rounded half up; `None` when it does not fit.
+pub fn line_amount(quantity: i64, unit_price: i64, discount_bp: i32) -> Option<i64> {
+    let gross = i128::from(quantity) * i128::from(unit_price);
+    let part = i128::from(BASIS_POINTS) - i128::from(discount_bp);
+    let scaled = gross.checked_mul(part)?.checked_add(i128::from(BASIS_POINTS / 2))?;
+    i64::try_from(scaled.div_euclid(i128::from(BASIS_POINTS))).ok()
+}
+
+/// A value as a message may repeat it: short, and with control characters escaped.
+pub fn quoted(value: &str) -> String {
+    match value.char_indices().nth(QUOTED_MAX) {
+        None => format!("{value:?}"),
+        Some((end, _)) => format!("{:?}…", value.get(..end).unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NAME: Text = Text::new("name", "name-invalid", 2, 200);
+
+    fn code(checked: Checked) -> &'static str {
+        checked.expect_err("refused").code
+    }
+
+    #[test]
+    fn a_text_has_a_shortest_and_a_longest_length_in_characters() {
+        assert_eq!(NAME.check("Øs"), Ok(()));
+        assert_eq!(NAME.check(&"é".repeat(200)), Ok(()));
+        for refused in ["", "a", " a ", &"a".repeat(201)] {
+            assert_eq!(code(NAME.check(refused)), "name-invalid");
+        }
+    }
+
+    #[test]
+    fn a_nul_byte_is_refused_everywhere_and_never_repeated_in_a_message() {
+        let refusals = [
+            NAME.check("An\0a"),
+            NAME.check_given(Some("An\0a")),
+            id("order_id", "4\0"),
+            email("a\0@b.c"),
+            phone("12345\0"),
+            currency("US\0"),
+        ];
+        for refusal in refusals {
+            let message = refusal.expect_err("refused").message;
+            assert!(!message.contains('\0'), "{message}");
+        }
+    }
+
+    #[test]
+    fn an_optional_text_may_be_left_out_but_not_be_empty() {
+        let city = Text::new("city", "city-invalid", 1, 200);
+        assert_eq!(city.check_given(None), Ok(()));
+        assert_eq!(city.check_given(Some("Graz")), Ok(()));
+        assert_eq!(code(city.check_given(Some(""))), "city-invalid");
+    }
+
+    #[test]
+    fn an_id_fits_postgres_and_elasticsearch() {
+        assert_eq!(id("order_id", "10248"), Ok(()));
+        assert_eq!(id("order_id", &"a".repeat(200)), Ok(()));
+        for refused in ["", " ", "a\tb", &"a".repeat(201), &"\u{1F980}".repeat(129)] {
+            assert_eq!(code(id("order_id", refused)), "id-invalid");
+        }
+    }
+
+    #[test]
+    fn streams_are_named_once_and_malformed_ids_not_at_all() {
+        assert_eq!(streams(["b", "a", "b", "", "\0"]), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_currency_is_three_uppercase_letters() {
+        assert_eq!(currency("USD"), Ok(()));
+        for refused in ["", "usd", "USDT", "U1D", "ÜS"] {
+            assert_eq!(code(currency(refused)), "currency-invalid");
+        }
+    }
+
+    #[test]
+    fn an_email_address_has_one_at_sign_and_a_domain_with_a_dot() {
+        for accepted in ["ana@example.com", "a.b+c@mail.example.co.uk", "søren@høj.dk"] {
+            assert_eq!(email(accepted), Ok(()));
+        }
+        for refused in ["", "ana", "@example.com", "ana@example", "ana@.com", "a@b@c.de", "an a@example.com"]
+        {
+            assert_eq!(code(email(refused)), "email-invalid");
+        }
+    }
+
+    #[test]
+    fn a_phone_number_has_at_least_five_digits() {
+        for accepted in ["030-0074321", "(5) 555-4729", "40.32.21.21", "+45 86 21 32 43 x9"] {
+            assert_eq!(phone(accepted), Ok(()));
+        }
+        for refused in ["", "1234", "call me 12345", &"1".repeat(41)] {
+            assert_eq!(code(phone(refused)), "phone-invalid");
+        }
+    }
+
+    #[test]
+    fn a_time_lies_in_years_that_every_component_can_hold() {
+        let micros = |text: &str| DateTime::parse_from_rfc3339(text).expect("a time").timestamp_micros();
+        for accepted in ["1900-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "2200-12-31T23:59:59Z"] {
+            assert_eq!(time("placed_at", micros(accepted)), Ok(()));
+        }
+        let refused = [micros("1899-12-31T23:59:59Z"), micros("2201-01-01T00:00:00Z"), i64::MIN, i64::MAX];
+        for refused in refused {
+            assert_eq!(code(time("placed_at", refused)), "time-invalid");
+        }
+    }
+
+    #[test]
+    fn a_line_amount_is_rounded_half_up_to_the_minor_unit() {
+        assert_eq!(line_amount(3, 333, 0), Some(999));
+        assert_eq!(line_amount(1, 1, 5_000), Some(1), "0.5 is rounded up");
+        assert_eq!(line_amount(1, 3, 5_000), Some(2), "1.5 is rounded up");
+        assert_eq!(line_amount(1, 1, 5_001), Some(0), "0.4999 is rounded down");
+        assert_eq!(line_amount(7, 1_000, 10_000), Some(0));
+    }
+
+    #[test]
+    fn a_line_amount_that_does_not_fit_is_none() {
+        assert_eq!(line_amount(i64::MAX, 1, 0), Some(i64::MAX));
+        assert_eq!(line_amount(i64::MAX, 2, 0), None);
+        assert_eq!(line_amount(i64::MAX, i64::MAX, 0), None);
+        assert_eq!(line_amount(i64::MIN, i64::MIN, i32::MIN), None);
+    }
+
+    #[test]
+    fn a_long_value_is_repeated_in_part() {
+        assert_eq!(quoted("a\u{0}b"), r#""a\0b""#);
+        assert!(quoted(&"é".repeat(10_000)).chars().count() < 70);
+    }
+
+    proptest! {
+        /// The other way round: the price less the discount, the discount rounded half down.
+        #[test]
+        fn a_line_amount_is_the_price_less_the_discount(
+            quantity in 1..=QUANTITY_MAX, unit_price in 0..=1_000_000_000_i64, discount_bp in 0..=10_000_i32,
+        ) {
+            let gross = i128::from(quantity) * i128::from(unit_price);
+            let (whole, rest) = (gross / 10_000, gross % 10_000);
+            let rest_discount = rest * i128::from(discount_bp);
+            let rounded_half_down = rest_discount / 10_000 + i128::from(rest_discount % 10_000 > 5_000);
+            let expected = gross - whole * i128::from(discount_bp) - rounded_half_down;
+            prop_assert_eq!(line_amount(quantity, unit_price, discount_bp).map(i128::from), Some(expected));
+        }
+
+        #[test]
+        fn no_rule_panics(number: i64, other: i64, discount_bp: i32, value: String) {
+            let _ = line_amount(number, other, discount_bp);
+            let _ = (id("id", &value), email(&value), phone(&value), currency(&value), NAME.check(&value));
+            let _ = (time("time", number), quantity("quantity", number), price("price", number));
+            let _ = (discount("discount", discount_bp), quoted(&value));
+        }
+    }
+}

@@ -1,0 +1,22 @@
+-- What only the customers' context says may be missing while only orders are known.
+CREATE TABLE IF NOT EXISTS {table} (
+    customer_id   text        NOT NULL PRIMARY KEY,
+    name          text,
+    contact_name  text,
+    email         text,
+    phone         text,
+    city          text,
+    country       text,
+    order_count   bigint      NOT NULL DEFAULT 0,
+    order_value   jsonb       NOT NULL DEFAULT '[]',
+    last_order_id text,
+    last_order_at timestamptz,
+    version       bigint      NOT NULL,
+    updated_at    timestamptz NOT NULL
+);
+
+CREATE OR REPLACE VIEW {view} AS
+SELECT customer_id, name, contact_name, email, phone, city, country, order_count, order_value, last_order_id,
+       last_order_at, version, updated_at
+FROM {table}
+WHERE version > 0;

@@ -1,0 +1,17 @@
+//! The read models, each with its table (`.sql`) and, when it is published, its Elasticsearch mapping
+//! (`connectors/elasticsearch/`).
+
+pub mod customers;
+pub mod events;
+pub mod orders;
+pub mod products;
+pub mod sales_daily;
+#[cfg(test)]
+mod tests;
+
+use chrono::{DateTime, Utc};
+
+/// A time of the contract. The contexts keep times within the years 1900 to 2200, so none is out of range.
+fn time(micros: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_micros(micros).unwrap_or_default()
+}

@@ -1,0 +1,147 @@
+//! Sales by day and category: what was ordered and not cancelled.
+
+use chrono::NaiveDate;
+use millrace_schemas::Event;
+use millrace_schemas::orders::{Event as Orders, OrderCancelled, OrderPlaced};
+use serde::Serialize;
+
+use super::time;
+use crate::Tally;
+
+/// The tally of sales.
+#[derive(Debug)]
+pub struct SalesDaily;
+
+/// What a row is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct SalesKey {
+    /// The day on which the order was placed, UTC.
+    pub day: NaiveDate,
+    /// The product's category when the order was placed.
+    pub category: String,
+    /// ISO 4217 code.
+    pub currency: String,
+}
+
+/// What is added up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Sales {
+    /// Order lines.
+    pub lines: i64,
+    /// Units.
+    pub units: i64,
+    /// What the lines cost, in minor units.
+    pub revenue: i64,
+}
+
+impl Tally for SalesDaily {
+    const NAME: &'static str = "sales_daily";
+    const CONTEXTS: &'static [&'static str] = &["orders"];
+    const KEYS: &'static [&'static str] = &["day", "category", "currency"];
+    const AMOUNTS: &'static [&'static str] = &["lines", "units", "revenue"];
+    const TABLE: &'static str = include_str!("sales_daily.sql");
+    type Key = SalesKey;
+    type Amounts = Sales;
+
+    fn delta(event: &Event) -> Vec<(SalesKey, Sales)> {
+        match event {
+            Event::Orders(Orders::OrderPlaced(event)) => sold(event),
+            Event::Orders(Orders::OrderCancelled(event)) => taken_back(event),
+            Event::Orders(Orders::OrderConfirmed(_) | Orders::OrderShipped(_)) => Vec::new(),
+            Event::Catalog(_) | Event::Customers(_) | Event::Inventory(_) => Vec::new(),
+        }
+    }
+
+    fn add(left: &Sales, right: &Sales) -> Option<Sales> {
+        Some(Sales {
+            lines: left.lines.checked_add(right.lines)?,
+            units: left.units.checked_add(right.units)?,
+            revenue: left.revenue.checked_add(right.revenue)?,
+        })
+    }
+}
+
+fn sold(event: &OrderPlaced) -> Vec<(SalesKey, Sales)> {
+    let lines = event.lines.iter();
+    let sales = lines.map(|line| {
+        let sales = Sales { lines: 1, units: line.quantity, revenue: line.amount };
+        (key(event.placed_at, &line.category, &event.currency), sales)
+    });
+    sales.collect()
+}
+
+fn taken_back(event: &OrderCancelled) -> Vec<(SalesKey, Sales)> {
+    let lines = event.lines.iter();
+    let sales = lines.map(|line| {
+        let (units, revenue) = (line.quantity.wrapping_neg(), line.amount.wrapping_neg());
+        (key(event.placed_at, &line.category, &event.currency), Sales { lines: -1, units, revenue })
+    });
+    sales.collect()
+}
+
+fn key(placed_at: i64, category: &str, currency: &str) -> SalesKey {
+    let day = time(placed_at).date_naive();
+    SalesKey { day, category: category.to_owned(), currency: currency.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{fold_tally, interleavings};
+    use crate::views::tests::{cancelled, confirmed, in_currency, order_placed, shipped};
+
+    const DAY: i64 = 86_400_000_000;
+
+    fn sales(events: &[Event]) -> Vec<(String, String, String, [i64; 3])> {
+        let row = |(key, sum): (SalesKey, Sales)| {
+            (key.day.to_string(), key.category, key.currency, [sum.lines, sum.units, sum.revenue])
+        };
+        fold_tally::<SalesDaily>(events).into_iter().map(row).collect()
+    }
+
+    fn row(day: &str, category: &str, sums: [i64; 3]) -> (String, String, String, [i64; 3]) {
+        (day.into(), category.into(), "USD".into(), sums)
+    }
+
+    #[test]
+    fn lines_units_and_revenue_are_added_by_day_and_category() {
+        let events =
+            [order_placed("1", 0), order_placed("2", DAY - 1), order_placed("3", DAY), shipped("1", DAY)];
+        let expected = [
+            row("1996-07-04", "Drinks", [4, 8, 2_200]),
+            row("1996-07-04", "Sweets", [2, 4, 800]),
+            row("1996-07-05", "Drinks", [2, 4, 1_100]),
+            row("1996-07-05", "Sweets", [1, 2, 400]),
+        ];
+        assert_eq!(sales(&events), expected);
+    }
+
+    #[test]
+    fn a_cancelled_order_is_taken_back_on_the_day_it_was_placed() {
+        let events = [order_placed("1", 0), order_placed("2", 0), confirmed("2"), cancelled("2", 0)];
+        assert_eq!(sales(&events), sales(&[order_placed("1", 0)]));
+    }
+
+    #[test]
+    fn currencies_are_not_added_to_each_other() {
+        let events = [order_placed("1", 0), in_currency("EUR", order_placed("2", 0))];
+        assert_eq!(sales(&events).len(), 4);
+    }
+
+    #[test]
+    fn the_sums_are_the_same_in_any_order() {
+        let streams = [
+            vec![order_placed("1", 0), cancelled("1", 0)],
+            vec![order_placed("2", 0), confirmed("2")],
+            vec![order_placed("3", DAY), cancelled("3", DAY)],
+        ];
+        let expected = sales(&streams.concat());
+        assert!(interleavings(&streams).iter().all(|events| sales(events) == expected));
+    }
+
+    #[test]
+    fn a_sum_that_does_not_fit_is_none() {
+        let most = Sales { units: i64::MAX, ..Sales::default() };
+        assert_eq!(SalesDaily::add(&most, &Sales { units: 1, ..most }), None);
+    }
+}

@@ -1,0 +1,182 @@
+//! Events that the tests of several views share, and what every table and mapping must have.
+
+use std::collections::BTreeSet;
+
+use millrace_schemas::Event;
+use millrace_schemas::orders::{
+    Event as Orders, OrderCancelled, OrderCancelledLine, OrderConfirmed, OrderPlaced, OrderPlacedLine,
+    OrderShipped,
+};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::customers::{CustomerRow, CustomerView, Money};
+use super::events::{EventDocument, EventLog};
+use super::orders::{OrderRow, OrderView};
+use super::products::{ProductRow, ProductView};
+use super::sales_daily::{Sales, SalesDaily, SalesKey};
+use crate::testing::fold_view;
+use crate::{Log, Tally, View};
+
+const JULY_4_1996: i64 = 836_438_400_000_000;
+
+/// Three lines of 2 units each: drinks of 6.00 and 5.00, sweets of 4.00.
+fn lines() -> Vec<OrderPlacedLine> {
+    let line = |product_id: &str, name: &str, category: &str, amount| {
+        let [product_id, product_name, category] = [product_id, name, category].map(str::to_owned);
+        let unit_price = amount / 2;
+        OrderPlacedLine {
+            product_id,
+            product_name,
+            category,
+            quantity: 2,
+            unit_price,
+            discount_bp: 0,
+            amount,
+        }
+    };
+    vec![line("1", "Chai", "Drinks", 600), line("2", "Jam", "Sweets", 400), line("3", "Beer", "Drinks", 500)]
+}
+
+/// An order of 15.00 by VINET, some microseconds after the beginning of 4 July 1996.
+pub(super) fn order_placed(order_id: &str, micros: i64) -> Event {
+    let placed = OrderPlaced {
+        order_id: order_id.into(),
+        customer_id: "VINET".into(),
+        customer_name: "Vins et alcools".into(),
+        customer_country: Some("France".into()),
+        currency: "USD".into(),
+        placed_at: JULY_4_1996 + micros,
+        lines: lines(),
+        total: 1_500,
+    };
+    Event::Orders(placed.into())
+}
+
+pub(super) fn cancelled(order_id: &str, micros: i64) -> Event {
+    let line = |line: OrderPlacedLine| {
+        let OrderPlacedLine { product_id, product_name, category, quantity, unit_price, discount_bp, amount } =
+            line;
+        OrderCancelledLine { product_id, product_name, category, quantity, unit_price, discount_bp, amount }
+    };
+    let cancelled = OrderCancelled {
+        order_id: order_id.into(),
+        customer_id: "VINET".into(),
+        reason: "late".into(),
+        currency: "USD".into(),
+        placed_at: JULY_4_1996 + micros,
+        lines: lines().into_iter().map(line).collect(),
+        total: 1_500,
+    };
+    Event::Orders(cancelled.into())
+}
+
+pub(super) fn confirmed(order_id: &str) -> Event {
+    let confirmed = OrderConfirmed { order_id: order_id.into(), customer_id: "VINET".into() };
+    Event::Orders(confirmed.into())
+}
+
+pub(super) fn shipped(order_id: &str, micros: i64) -> Event {
+    let shipped_at = JULY_4_1996 + micros;
+    let shipped = OrderShipped { order_id: order_id.into(), customer_id: "VINET".into(), shipped_at };
+    Event::Orders(shipped.into())
+}
+
+/// The same order in another currency.
+pub(super) fn in_currency(currency: &str, mut event: Event) -> Event {
+    match &mut event {
+        Event::Orders(Orders::OrderPlaced(event)) => event.currency = currency.into(),
+        Event::Orders(Orders::OrderCancelled(event)) => event.currency = currency.into(),
+        other => panic!("{other:?} has no currency"),
+    }
+    event
+}
+
+fn fields(value: &impl Serialize) -> Vec<String> {
+    let value = serde_json::to_value(value).expect("JSON");
+    value.as_object().expect("an object").keys().cloned().collect()
+}
+
+fn and_version(mut fields: Vec<String>) -> Vec<String> {
+    fields.extend(["version", "updated_at"].map(str::to_owned));
+    fields
+}
+
+/// The first word of each column's line.
+fn columns(sql: &str) -> Vec<String> {
+    let table = sql.split("CREATE TABLE IF NOT EXISTS {table} (").nth(1).expect("a table");
+    let body = table.split("\n);").next().expect("its end");
+    let words = body.lines().filter_map(|line| line.split_whitespace().next());
+    words.filter(|word| word.chars().all(|c| c.is_lowercase() || c == '_')).map(str::to_owned).collect()
+}
+
+fn properties(mapping: &str) -> Value {
+    serde_json::from_str(mapping).expect("the mapping is JSON")
+}
+
+#[track_caller]
+fn assert_maps(properties: &Value, expected: Vec<String>) {
+    let mapped: BTreeSet<&String> = properties.as_object().expect("properties").keys().collect();
+    assert_eq!(mapped, expected.iter().collect());
+}
+
+#[track_caller]
+fn assert_table_and_mapping<V: View>(row: &V::Row) {
+    assert_eq!(columns(V::TABLE), and_version(fields(row)));
+    assert_maps(&properties(V::MAPPING.expect("a mapping")), and_version(fields(row)));
+}
+
+#[test]
+fn a_table_has_the_rows_fields_in_order_and_the_mapping_has_them_all() {
+    assert_table_and_mapping::<ProductView>(&ProductRow::default());
+    assert_table_and_mapping::<OrderView>(&OrderRow::default());
+    assert_table_and_mapping::<CustomerView>(&CustomerRow::default());
+}
+
+#[test]
+fn a_tallys_table_has_its_keys_and_amounts_in_order() {
+    let (category, currency) = ("Drinks".to_owned(), "USD".to_owned());
+    let key = fields(&SalesKey { day: chrono::NaiveDate::MIN, category, currency });
+    let amounts = fields(&Sales::default());
+    assert_eq!(
+        (key.as_slice(), amounts.as_slice()),
+        (
+            SalesDaily::KEYS.iter().map(ToString::to_string).collect::<Vec<_>>().as_slice(),
+            SalesDaily::AMOUNTS.iter().map(ToString::to_string).collect::<Vec<_>>().as_slice(),
+        )
+    );
+    assert_eq!(columns(SalesDaily::TABLE), and_version([key, amounts].concat()));
+}
+
+#[test]
+fn what_is_inside_a_document_is_mapped_too() {
+    let orders = fold_view::<OrderView>(&[order_placed("1", 0)]);
+    let line = fields(&orders["1"].lines[0]);
+    assert_maps(&properties(OrderView::MAPPING.expect("a mapping"))["lines"]["properties"], line);
+    let money = fields(&Money { currency: "USD".into(), amount: 1 });
+    assert_maps(&properties(CustomerView::MAPPING.expect("a mapping"))["order_value"]["properties"], money);
+}
+
+#[test]
+fn every_field_of_the_event_log_is_mapped() {
+    let document = EventDocument {
+        event_id: "e1".into(),
+        event_type: "type",
+        context: "orders",
+        stream: "1".into(),
+        version: 1,
+        occurred_at: chrono::DateTime::default(),
+        correlation_id: None,
+        causation_id: None,
+        data: order_placed("1", 0),
+    };
+    assert_maps(&properties(EventLog::MAPPING), fields(&document));
+}
+
+#[test]
+fn a_view_subscribes_only_to_the_contexts_that_it_reads() {
+    assert!(ProductView::keys(&order_placed("1", 0)).is_empty());
+    assert!(CustomerView::keys(&confirmed("1")).is_empty());
+    assert_eq!(CustomerView::keys(&order_placed("1", 0)), ["VINET"]);
+    assert_eq!(OrderView::keys(&shipped("1", 0)), ["1"]);
+}

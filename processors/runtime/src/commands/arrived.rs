@@ -1,0 +1,88 @@
+//! A command as it arrived: what it asks, who it is, where it lies.
+
+use chrono::{DateTime, Utc};
+use millrace_domain::Context;
+use millrace_schemas::Message as _;
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use crate::envelope;
+use crate::error::{Fault, WorkError};
+use crate::record::Record;
+use crate::registry::Registry;
+
+/// The root of all derived ids.
+const DERIVED: Uuid = Uuid::from_u128(0x6d69_6c6c_7261_6365_8000_0000_0000_0001);
+
+/// What makes two records the same command.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Identity {
+    pub(super) source: String,
+    pub(super) id: String,
+}
+
+impl Identity {
+    /// `ce_source` and `ce_id`; a record without them is told by where it lies and when it was stamped.
+    pub(super) fn of(record: &Record) -> Self {
+        match (record.header(envelope::SOURCE), record.header(envelope::ID)) {
+            (Some(source), Some(id)) => Self { source: source.to_owned(), id: id.to_owned() },
+            _ => Self {
+                source: format!("kafka:{}", record.topic),
+                id: format!("{}-{}-{}", record.partition, record.offset, record.timestamp_ms.unwrap_or_default()),
+            },
+        }
+    }
+
+    /// The id of what this command leads to, the same at every try.
+    pub(super) fn derive(&self, name: &str) -> Uuid {
+        let command = Uuid::new_v5(&DERIVED, format!("{}\0{}", self.source, self.id).as_bytes());
+        Uuid::new_v5(&command, name.as_bytes())
+    }
+}
+
+/// A decoded command.
+pub(super) struct Arrived<'b, C: Context> {
+    /// Its place in the batch.
+    pub(super) place: usize,
+    pub(super) record: &'b Record,
+    pub(super) identity: Identity,
+    pub(super) fingerprint: Vec<u8>,
+    pub(super) command: C::Command,
+    pub(super) occurred_at: DateTime<Utc>,
+}
+
+/// Decodes a batch; records that are no commands of this context are faults.
+pub(super) async fn decode<'b, C: Context>(
+    registry: &Registry,
+    batch: &'b [Record],
+) -> Result<(Vec<Arrived<'b, C>>, Vec<(usize, Fault)>), WorkError> {
+    let (mut arrived, mut faults) = (Vec::with_capacity(batch.len()), Vec::new());
+    for (place, record) in batch.iter().enumerate() {
+        let opened = registry.open(record.value.as_deref()).await?;
+        let decoded = opened.and_then(|(writer, body)| {
+            let command = C::Command::decode(&writer, body)?;
+            Ok((command, fingerprint(writer.full_name(), body)))
+        });
+        match decoded {
+            Ok((command, fingerprint)) => arrived.push(Arrived {
+                place,
+                record,
+                identity: Identity::of(record),
+                fingerprint,
+                command,
+                occurred_at: envelope::occurred_at(record),
+            }),
+            Err(fault) => faults.push((place, fault)),
+        }
+    }
+    Ok((arrived, faults))
+}
+
+/// Tells two bodies apart under one identity.
+fn fingerprint(full_name: &str, body: &[u8]) -> Vec<u8> {
+    let mut hash = Sha256::new();
+    hash.update(full_name.as_bytes());
+    hash.update([0]);
+    hash.update(body);
+    hash.finalize().iter().take(16).copied().collect()
+}

@@ -1,0 +1,196 @@
+//! Deciding a batch in memory: pure, in order, each command on the states that the ones before it left.
+
+use std::collections::HashMap;
+
+use millrace_domain::{Context, Emitted, Faces, Rejection, Streams};
+use millrace_schemas::{CommandRejected, Message as _, encode_record, frame};
+
+use super::arrived::Arrived;
+use super::ledger::{Receipt, Status};
+use super::outbox::OutboxRow;
+use super::streams::Locks;
+use crate::envelope;
+use crate::error::{Fault, WorkError};
+
+/// Kafka refuses records above a megabyte by default; an event must never get stuck in the outbox.
+const EVENT_BYTES_MAX: usize = 900_000;
+
+/// What a batch of commands led to.
+#[derive(Default)]
+pub(super) struct Decided {
+    pub(super) outbox: Vec<OutboxRow>,
+    pub(super) receipts: Vec<Receipt>,
+    pub(super) faults: Vec<(usize, Fault)>,
+}
+
+/// Schema ids by full name.
+type SchemaIds = HashMap<&'static str, u32>;
+
+/// Decides every command of a batch, in order.
+pub(super) fn all<C: Context>(
+    commands: &[Arrived<'_, C>],
+    locks: &mut Locks<C::State>,
+    faces: &Faces,
+    ids: &SchemaIds,
+) -> Result<Decided, WorkError> {
+    let mut decided = Decided::default();
+    for arrived in commands {
+        match one(arrived, locks, faces, ids) {
+            Ok((receipt, rows)) => {
+                decided.receipts.push(receipt);
+                decided.outbox.extend(rows);
+            }
+            Err(fault) => decided.faults.push((arrived.place, fault)),
+        }
+    }
+    Ok(decided)
+}
+
+fn one<C: Context>(
+    arrived: &Arrived<'_, C>,
+    locks: &mut Locks<C::State>,
+    faces: &Faces,
+    ids: &SchemaIds,
+) -> Result<(Receipt, Vec<OutboxRow>), Fault> {
+    check_references::<C>(&arrived.command, faces)?;
+    let named = C::streams(&arrived.command);
+    let outcome = on_states::<C, _>(locks, &named, |streams| C::decide(streams, faces, &arrived.command));
+    match outcome {
+        Ok(events) => completed(arrived, locks, events, ids),
+        Err(rejection) => rejected(arrived, &rejection, ids),
+    }
+}
+
+/// A reference that is not there may be on its way on another topic: not a rejection.
+fn check_references<C: Context>(command: &C::Command, faces: &Faces) -> Result<(), Fault> {
+    match C::references(command).into_iter().find(|reference| !faces.contains(reference)) {
+        Some(missing) => Err(Fault::new(
+            "reference-not-found",
+            format!("the command refers to `{}` of {}, which does not exist", missing.id, missing.context),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Lends the states of the named streams to a decision, without copying them.
+fn on_states<C: Context, T>(
+    locks: &mut Locks<C::State>,
+    named: &[String],
+    decide: impl FnOnce(&Streams<C::State>) -> T,
+) -> T {
+    let lent = named.iter().filter_map(|id| Some((id.clone(), locks.get_mut(id)?.state.take()?)));
+    let streams: Streams<C::State> = lent.collect();
+    let outcome = decide(&streams);
+    for (id, state) in streams {
+        if let Some(stream) = locks.get_mut(&id) {
+            stream.state = Some(state);
+        }
+    }
+    outcome
+}
+
+/// Encodes everything first, so that a fault leaves every state as it was.
+fn completed<C: Context>(
+    arrived: &Arrived<'_, C>,
+    locks: &mut Locks<C::State>,
+    events: Vec<Emitted<C::Event>>,
+    ids: &SchemaIds,
+) -> Result<(Receipt, Vec<OutboxRow>), Fault> {
+    let mut rows = Vec::with_capacity(events.len());
+    for (ordinal, emitted) in events.iter().enumerate() {
+        if !locks.contains_key(&emitted.stream) {
+            return Err(Fault::new("stream-not-named", format!("an event for `{}` was not announced", emitted.stream)));
+        }
+        rows.push(event_row(arrived, ordinal, emitted, ids)?);
+    }
+    let mut versions = serde_json::Map::new();
+    for (Emitted { stream, event }, row) in events.iter().zip(&mut rows) {
+        if let Some(locked) = locks.get_mut(stream) {
+            locked.state = C::evolve(locked.state.take(), event);
+            locked.version += 1;
+            locked.changed = true;
+            row.version = Some(locked.version);
+            versions.insert(stream.clone(), locked.version.into());
+        }
+    }
+    let versions = (!versions.is_empty()).then(|| serde_json::Value::Object(versions).to_string());
+    Ok((Receipt { versions, ..receipt(arrived, Status::Completed) }, rows))
+}
+
+fn rejected<C: Context>(
+    arrived: &Arrived<'_, C>,
+    rejection: &Rejection,
+    ids: &SchemaIds,
+) -> Result<(Receipt, Vec<OutboxRow>), Fault> {
+    let answer = CommandRejected {
+        stream: arrived.command.key().to_owned(),
+        command_id: arrived.identity.id.clone(),
+        command_source: arrived.identity.source.clone(),
+        command_type: arrived.command.full_name().to_owned(),
+        code: rejection.code.to_owned(),
+        message: rejection.message.clone(),
+    };
+    let full_name = <CommandRejected as millrace_schemas::AvroRecord>::FULL_NAME;
+    let payload = payload(ids, full_name, encode_record(&answer)?)?;
+    let row = row(arrived, "rejection", answer.stream, full_name, payload);
+    let (code, message) = (Some(rejection.code), Some(rejection.message.clone()));
+    Ok((Receipt { code, message, ..receipt(arrived, Status::Rejected) }, vec![row]))
+}
+
+fn event_row<C: Context>(
+    arrived: &Arrived<'_, C>,
+    ordinal: usize,
+    emitted: &Emitted<C::Event>,
+    ids: &SchemaIds,
+) -> Result<OutboxRow, Fault> {
+    let full_name = emitted.event.full_name();
+    let payload = payload(ids, full_name, emitted.event.encode()?)?;
+    Ok(row(arrived, &ordinal.to_string(), emitted.stream.clone(), full_name, payload))
+}
+
+fn payload(ids: &SchemaIds, full_name: &str, body: Vec<u8>) -> Result<Vec<u8>, Fault> {
+    if body.len() > EVENT_BYTES_MAX {
+        let size = body.len();
+        return Err(Fault::new("too-large", format!("{full_name} has {size} bytes, at most {EVENT_BYTES_MAX} fit")));
+    }
+    let id = ids.get(full_name).ok_or_else(|| Fault::new("unknown-schema", format!("{full_name} has no schema id")))?;
+    Ok(frame(*id, &body))
+}
+
+fn row<C: Context>(
+    arrived: &Arrived<'_, C>,
+    name: &str,
+    stream: String,
+    record_type: &'static str,
+    payload: Vec<u8>,
+) -> OutboxRow {
+    let header = |name: &str| arrived.record.header(name).map(str::to_owned);
+    OutboxRow {
+        id: arrived.identity.derive(name),
+        stream,
+        record_type,
+        payload,
+        version: None,
+        traceparent: header(envelope::TRACEPARENT),
+        correlation_id: header(envelope::CORRELATION_ID).or_else(|| Some(arrived.identity.id.clone())),
+        command_id: arrived.identity.id.clone(),
+        occurred_at: arrived.occurred_at,
+    }
+}
+
+fn receipt<C: Context>(arrived: &Arrived<'_, C>, status: Status) -> Receipt {
+    Receipt {
+        identity: arrived.identity.clone(),
+        fingerprint: arrived.fingerprint.clone(),
+        record_type: arrived.command.full_name(),
+        stream: arrived.command.key().to_owned(),
+        topic: arrived.record.topic.to_string(),
+        partition: arrived.record.partition,
+        offset: arrived.record.offset,
+        produced_at: arrived.record.stamped_at(),
+        status,
+        code: None,
+        message: None,
+        versions: None,
+    }
+}

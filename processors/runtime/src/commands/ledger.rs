@@ -1,0 +1,172 @@
+//! The ledger of commands: what was decided is not decided again, and every sender finds a receipt.
+
+use std::collections::{HashMap, HashSet};
+
+use chrono::{DateTime, Utc};
+use millrace_domain::Context;
+use sqlx::PgConnection;
+
+use super::arrived::{Arrived, Identity};
+use crate::dead_letters::storable;
+use crate::envelope;
+use crate::error::{Fault, WorkError};
+use crate::metrics;
+use crate::record::Record;
+use crate::role::Group;
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Status {
+    Completed,
+    Rejected,
+}
+
+impl Status {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Status::Completed => "completed",
+            Status::Rejected => "rejected",
+        }
+    }
+}
+
+/// A decided command's row.
+pub(super) struct Receipt {
+    pub(super) identity: Identity,
+    pub(super) fingerprint: Vec<u8>,
+    pub(super) record_type: &'static str,
+    pub(super) stream: String,
+    pub(super) topic: String,
+    pub(super) partition: i32,
+    pub(super) offset: i64,
+    pub(super) produced_at: Option<DateTime<Utc>>,
+    pub(super) status: Status,
+    pub(super) code: Option<&'static str>,
+    pub(super) message: Option<String>,
+    /// The last version written of each stream, as JSON.
+    pub(super) versions: Option<String>,
+}
+
+/// The commands that were not decided yet, each identity once. The same identity with another body is a fault.
+/// A dead command counts as not decided: it may be sent again.
+pub(super) async fn fresh<'b, C: Context>(
+    connection: &mut PgConnection,
+    group: &Group,
+    arrived: Vec<Arrived<'b, C>>,
+    faults: &mut Vec<(usize, Fault)>,
+) -> Result<Vec<Arrived<'b, C>>, WorkError> {
+    let mut known = decided(connection, &arrived).await?;
+    let (mut fresh, mut duplicates) = (Vec::with_capacity(arrived.len()), 0);
+    for command in arrived {
+        match known.get(&command.identity) {
+            None => {
+                known.insert(command.identity.clone(), command.fingerprint.clone());
+                fresh.push(command);
+            }
+            Some(fingerprint) if *fingerprint == command.fingerprint => duplicates += 1,
+            Some(_) => faults.push((command.place, reused(&command.identity))),
+        }
+    }
+    metrics::DUPLICATES.with_label_values(&[group.id.as_str()]).inc_by(duplicates);
+    Ok(fresh)
+}
+
+fn reused(identity: &Identity) -> Fault {
+    let Identity { source, id } = identity;
+    Fault::new("id-reused", format!("the id `{id}` of `{source}` was used before for a command with another body"))
+}
+
+async fn decided<C: Context>(
+    connection: &mut PgConnection,
+    arrived: &[Arrived<'_, C>],
+) -> Result<HashMap<Identity, Vec<u8>>, WorkError> {
+    let ids: HashSet<&str> = arrived.iter().map(|command| command.identity.id.as_str()).collect();
+    let rows = sqlx::query_as::<_, (String, String, Vec<u8>)>(
+        "SELECT id, source, fingerprint FROM command WHERE id = ANY($1) AND status <> 'dead'",
+    )
+    .bind(ids.into_iter().collect::<Vec<_>>())
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|(id, source, print)| (Identity { source, id }, print)).collect())
+}
+
+/// Writes the receipts. When another partition has decided one of these identities in the meantime, the batch is
+/// tried again and finds it.
+pub(super) async fn insert(
+    connection: &mut PgConnection,
+    context: &str,
+    received_at: DateTime<Utc>,
+    receipts: &[Receipt],
+) -> Result<(), WorkError> {
+    let column = |get: fn(&Receipt) -> &str| receipts.iter().map(get).collect::<Vec<_>>();
+    let written = sqlx::query(
+        "INSERT INTO command AS known
+             (context, received_at, id, source, fingerprint, type, stream, topic, partition, \"offset\",
+              status, code, message, versions, produced_at)
+         SELECT $1, $2, r.id, r.source, r.fingerprint, r.type, r.stream, r.topic, r.partition, r.\"offset\",
+                r.status, r.code, r.message, r.versions::json, r.produced_at
+         FROM UNNEST($3::text[], $4::text[], $5::bytea[], $6::text[], $7::text[], $8::text[], $9::int[], $10::bigint[],
+                     $11::text[], $12::text[], $13::text[], $14::text[], $15::timestamptz[])
+              AS r(id, source, fingerprint, type, stream, topic, partition, \"offset\",
+                   status, code, message, versions, produced_at)
+         ON CONFLICT (id, source) DO UPDATE
+         SET fingerprint = excluded.fingerprint, type = excluded.type, context = excluded.context,
+             stream = excluded.stream, topic = excluded.topic, partition = excluded.partition,
+             \"offset\" = excluded.\"offset\", status = excluded.status, code = excluded.code,
+             message = excluded.message, versions = excluded.versions, produced_at = excluded.produced_at,
+             received_at = excluded.received_at, decided_at = excluded.decided_at
+         WHERE known.status = 'dead'",
+    )
+    .bind(context)
+    .bind(received_at)
+    .bind(column(|r| &r.identity.id))
+    .bind(column(|r| &r.identity.source))
+    .bind(receipts.iter().map(|r| r.fingerprint.as_slice()).collect::<Vec<_>>())
+    .bind(column(|r| r.record_type))
+    .bind(column(|r| &r.stream))
+    .bind(column(|r| &r.topic))
+    .bind(receipts.iter().map(|r| r.partition).collect::<Vec<_>>())
+    .bind(receipts.iter().map(|r| r.offset).collect::<Vec<_>>())
+    .bind(column(|r| r.status.as_str()))
+    .bind(receipts.iter().map(|r| r.code).collect::<Vec<_>>())
+    .bind(receipts.iter().map(|r| r.message.as_deref()).collect::<Vec<_>>())
+    .bind(receipts.iter().map(|r| r.versions.as_deref()).collect::<Vec<_>>())
+    .bind(receipts.iter().map(|r| r.produced_at).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    if written.rows_affected() == receipts.len() as u64 {
+        return Ok(());
+    }
+    Err(WorkError::Contended("a command of this batch was decided in another partition".to_owned()))
+}
+
+/// Writes the receipt of a dead command; a decision that was taken before under the same identity stays.
+pub(super) async fn insert_dead(
+    connection: &mut PgConnection,
+    context: &str,
+    record: &Record,
+    fault: &Fault,
+) -> Result<(), WorkError> {
+    let identity = Identity::of(record);
+    sqlx::query(
+        "INSERT INTO command
+             (id, source, fingerprint, type, context, stream, topic, partition, \"offset\",
+              status, code, message, produced_at, received_at)
+         VALUES ($1, $2, '', $3, $4, $5, $6, $7, $8, 'dead', $9, $10, $11, clock_timestamp())
+         ON CONFLICT (id, source) DO NOTHING",
+    )
+    .bind(storable(&identity.id))
+    .bind(storable(&identity.source))
+    .bind(storable(record.header(envelope::TYPE).unwrap_or_default()))
+    .bind(context)
+    .bind(storable(record.key_text().unwrap_or_default()))
+    .bind(&*record.topic)
+    .bind(record.partition)
+    .bind(record.offset)
+    .bind(fault.code)
+    .bind(storable(&fault.message))
+    .bind(record.stamped_at())
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! Deciding commands: once each, in the order of their key, over the newest state of every stream they touch.
+//!
+//! A batch costs a fixed handful of statements whatever its size: fence, ledger look-up, missing streams, locks,
+//! states, faces; then streams, outbox and ledger are written and all of it is committed at once.
+
+mod arrived;
+mod cache;
+mod decide;
+mod ledger;
+mod outbox;
+mod streams;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::Utc;
+use millrace_domain::Context;
+use millrace_schemas::{DEFINITIONS, Kind};
+use sqlx::{PgConnection, PgPool};
+use tokio::sync::OnceCell;
+
+pub use cache::{CacheFigures, StateCache};
+pub use streams::{Refolders, refold_events};
+
+use crate::error::{Dependency, Fault, WorkError};
+use crate::names::Namespace;
+use crate::record::Record;
+use crate::registry::{Registry, RegistryError};
+use crate::role::{Folded, Group, Role};
+use crate::metrics;
+
+/// What the deciders of all contexts share.
+#[derive(Clone)]
+pub struct Shared {
+    /// The consumer group of the commands.
+    pub group: Group,
+    /// The write side.
+    pub pool: PgPool,
+    /// The schema registry.
+    pub registry: Arc<Registry>,
+    /// States of streams of all contexts.
+    pub cache: Arc<StateCache>,
+    /// How to fold a stream of any context again.
+    pub refolders: Arc<Refolders>,
+    /// Whose topics.
+    pub namespace: Namespace,
+}
+
+/// Decides the commands of one context.
+pub struct Commands<C> {
+    shared: Shared,
+    schema_ids: OnceCell<HashMap<&'static str, u32>>,
+    context: std::marker::PhantomData<fn() -> C>,
+}
+
+impl<C: Context> Commands<C> {
+    /// A decider of the context `C`.
+    pub fn new(shared: Shared) -> Self {
+        Self { shared, schema_ids: OnceCell::new(), context: std::marker::PhantomData }
+    }
+
+    /// The registry's ids of what this context writes, asked for once.
+    async fn schema_ids(&self) -> Result<&HashMap<&'static str, u32>, WorkError> {
+        let ask = || async {
+            let mut ids = HashMap::new();
+            let writes = DEFINITIONS.iter().filter(|d| match d.kind {
+                Kind::Command => false,
+                Kind::Event => d.context == C::NAME,
+                Kind::Rejection => true,
+            });
+            for definition in writes {
+                let id = self.shared.registry.id_of(definition).await;
+                let id = id.map_err(|error: RegistryError| WorkError::outage(Dependency::Registry, error))?;
+                ids.insert(definition.full_name, id);
+            }
+            Ok(ids)
+        };
+        self.schema_ids.get_or_try_init(ask).await
+    }
+}
+
+#[async_trait]
+impl<C: Context> Role for Commands<C> {
+    fn group(&self) -> &Group {
+        &self.shared.group
+    }
+
+    fn database(&self) -> &PgPool {
+        &self.shared.pool
+    }
+
+    async fn fold(&self, connection: &mut PgConnection, batch: &[Record]) -> Result<Folded, WorkError> {
+        let received_at = Utc::now();
+        let ids = self.schema_ids().await?;
+        let (arrived, mut faults) = arrived::decode::<C>(&self.shared.registry, batch).await?;
+        let fresh = ledger::fresh(connection, &self.shared.group, arrived, &mut faults).await?;
+        let mut streams = streams::lock_and_load::<C>(connection, &self.shared, &fresh).await?;
+        let faces = streams::faces::<C>(connection, &self.shared, &fresh).await?;
+        let decided = decide::all::<C>(&fresh, &mut streams, &faces, ids)?;
+        let stored = streams::store::<C>(connection, streams).await?;
+        outbox::insert(connection, &self.shared.namespace, C::NAME, &decided.outbox).await?;
+        ledger::insert(connection, C::NAME, received_at, &decided.receipts).await?;
+        faults.extend(decided.faults);
+        Ok(Folded { faults, documents: Vec::new(), remember: Some(self.remember(stored, decided.receipts)) })
+    }
+
+    /// A dead command has a receipt too, so that its sender learns of it.
+    async fn bury(&self, connection: &mut PgConnection, record: &Record, fault: &Fault) -> Result<(), WorkError> {
+        metrics::DECISIONS.with_label_values(&[C::NAME, "dead"]).inc();
+        ledger::insert_dead(connection, C::NAME, record, fault).await
+    }
+
+    fn forget(&self) {
+        self.shared.cache.clear();
+    }
+}
+
+impl<C: Context> Commands<C> {
+    fn remember(&self, stored: Vec<streams::Stored>, receipts: Vec<ledger::Receipt>) -> Box<dyn FnOnce() + Send> {
+        let cache = self.shared.cache.clone();
+        Box::new(move || {
+            for stream in stored {
+                cache.put(C::NAME, stream.id, stream.version, stream.state);
+            }
+            cache.export();
+            for receipt in receipts {
+                metrics::DECISIONS.with_label_values(&[C::NAME, receipt.status.as_str()]).inc();
+            }
+        })
+    }
+}

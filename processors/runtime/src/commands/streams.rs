@@ -1,0 +1,298 @@
+//! The rows of streams: locked in one order, loaded at the locked version, written back once.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use millrace_domain::{Context, Faces, Reference};
+use millrace_schemas::{Message as _, unframe};
+use sqlx::PgConnection;
+
+use super::Shared;
+use super::arrived::Arrived;
+use crate::error::{Dependency, WorkError};
+use crate::registry::{Registry, RegistryError};
+
+/// A locked stream and its state while a batch is decided.
+pub(super) struct Locked<S> {
+    pub(super) version: i64,
+    pub(super) state: Option<S>,
+    pub(super) changed: bool,
+}
+
+/// The locked streams of a batch, by id.
+pub(super) type Locks<S> = HashMap<String, Locked<S>>;
+
+/// A stream as it was written.
+pub(super) struct Stored {
+    pub(super) id: String,
+    pub(super) version: i64,
+    pub(super) state: Arc<str>,
+}
+
+/// A stored state as JSON; `None` when it is missing or was written by older code.
+type StateRow = (String, i64, Option<String>);
+
+/// Locks every stream that the commands name, then loads their states: two statements, because one that waits for a
+/// lock reads the rest of its rows as they were before.
+pub(super) async fn lock_and_load<C: Context>(
+    connection: &mut PgConnection,
+    shared: &Shared,
+    commands: &[Arrived<'_, C>],
+) -> Result<Locks<C::State>, WorkError> {
+    let ids: BTreeSet<String> = commands.iter().flat_map(|arrived| C::streams(&arrived.command)).collect();
+    let missing: Vec<&String> = ids.iter().filter(|id| shared.cache.version(C::NAME, id).is_none()).collect();
+    insert_missing::<C>(connection, &missing).await?;
+    let versions = lock(connection, C::NAME, &ids).await?;
+    let (mut states, mut load) = (HashMap::new(), Vec::new());
+    for (id, version) in &versions {
+        match shared.cache.get(C::NAME, id, *version) {
+            Some(state) => drop(states.insert(id.clone(), state.to_string())),
+            None if *version > 0 => load.push(id.clone()),
+            None => {}
+        }
+    }
+    states.extend(read(connection, shared, C::NAME, C::STATE_VERSION, load).await?);
+    versions.into_iter().map(|(id, version)| Ok((id.clone(), parse::<C>(version, states.remove(&id))?))).collect()
+}
+
+fn parse<C: Context>(version: i64, state: Option<String>) -> Result<Locked<C::State>, WorkError> {
+    let state = state.map(|json| serde_json::from_str::<Option<C::State>>(&json)).transpose();
+    let state = state.map_err(|error| WorkError::Refused(format!("a stored state cannot be read: {error}")))?;
+    Ok(Locked { version, state: state.flatten(), changed: false })
+}
+
+async fn insert_missing<C: Context>(connection: &mut PgConnection, ids: &[&String]) -> Result<(), WorkError> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "INSERT INTO stream (context, id, version, state_version)
+         SELECT $1, id, 0, $2 FROM UNNEST($3::text[]) AS missing(id) ORDER BY id COLLATE \"C\"
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(C::NAME)
+    .bind(C::STATE_VERSION)
+    .bind(ids)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn lock(
+    connection: &mut PgConnection,
+    context: &str,
+    ids: &BTreeSet<String>,
+) -> Result<Vec<(String, i64)>, WorkError> {
+    Ok(sqlx::query_as(
+        "SELECT id, version FROM stream WHERE context = $1 AND id = ANY($2) ORDER BY id COLLATE \"C\" FOR UPDATE",
+    )
+    .bind(context)
+    .bind(ids.iter().collect::<Vec<_>>())
+    .fetch_all(connection)
+    .await?)
+}
+
+/// Reads states; those that are missing or older than the code are folded again from their events.
+async fn read(
+    connection: &mut PgConnection,
+    shared: &Shared,
+    context: &str,
+    state_version: i32,
+    ids: Vec<String>,
+) -> Result<HashMap<String, String>, WorkError> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows: Vec<StateRow> = sqlx::query_as(
+        "SELECT id, version, CASE WHEN state_version = $3 THEN state::text END FROM stream
+         WHERE context = $1 AND id = ANY($2)",
+    )
+    .bind(context)
+    .bind(ids)
+    .bind(state_version)
+    .fetch_all(&mut *connection)
+    .await?;
+    complete(connection, shared, context, rows).await
+}
+
+async fn complete(
+    connection: &mut PgConnection,
+    shared: &Shared,
+    context: &str,
+    rows: Vec<StateRow>,
+) -> Result<HashMap<String, String>, WorkError> {
+    let (mut states, mut stale) = (HashMap::new(), Vec::new());
+    for (id, _, state) in rows {
+        match state {
+            Some(state) => drop(states.insert(id, state)),
+            None => stale.push(id),
+        }
+    }
+    if !stale.is_empty() {
+        tracing::info!(context, streams = stale.len(), "states folded again from their events");
+        states.extend(shared.refolders.refold(connection, &shared.registry, context, stale).await?);
+    }
+    Ok(states)
+}
+
+/// The faces of the streams of other contexts that the commands refer to and that exist.
+pub(super) async fn faces<C: Context>(
+    connection: &mut PgConnection,
+    shared: &Shared,
+    commands: &[Arrived<'_, C>],
+) -> Result<Faces, WorkError> {
+    let references: BTreeSet<Reference> = commands.iter().flat_map(|c| C::references(&c.command)).collect();
+    let mut by_context: HashMap<&'static str, Vec<String>> = HashMap::new();
+    for Reference { context, id } in references {
+        by_context.entry(context).or_default().push(id);
+    }
+    let mut faces = Faces::default();
+    for (context, ids) in by_context {
+        for (id, state) in referenced(connection, shared, context, ids).await? {
+            faces.insert(Reference { context, id }, state);
+        }
+    }
+    Ok(faces)
+}
+
+/// Reads referenced states without locking: only those that the cache does not have at their newest version.
+async fn referenced(
+    connection: &mut PgConnection,
+    shared: &Shared,
+    context: &'static str,
+    ids: Vec<String>,
+) -> Result<Vec<(String, String)>, WorkError> {
+    let known: Vec<i64> = ids.iter().map(|id| shared.cache.version(context, id).unwrap_or(-1)).collect();
+    let rows: Vec<(String, i64, bool, Option<String>)> = sqlx::query_as(
+        "SELECT s.id, s.version, s.version = known.version,
+                CASE WHEN s.version <> known.version AND s.state_version = $4 THEN s.state::text END
+         FROM UNNEST($2::text[], $3::bigint[]) AS known(id, version)
+         JOIN stream s ON s.context = $1 AND s.id = known.id AND s.version > 0",
+    )
+    .bind(context)
+    .bind(ids)
+    .bind(known)
+    .bind(shared.refolders.state_version(context))
+    .fetch_all(&mut *connection)
+    .await?;
+    let (mut states, mut read) = (Vec::new(), Vec::new());
+    for (id, version, cached, state) in rows {
+        match shared.cache.get(context, &id, version).filter(|_| cached) {
+            Some(state) => states.push((id, state.to_string())),
+            None => read.push((id, version, state)),
+        }
+    }
+    let versions: HashMap<String, i64> = read.iter().map(|(id, version, _)| (id.clone(), *version)).collect();
+    for (id, state) in complete(connection, shared, context, read).await? {
+        // What was read was committed by others: it may be remembered whatever becomes of this batch.
+        if let Some(version) = versions.get(&id) {
+            shared.cache.put(context, id.clone(), *version, Arc::from(state.as_str()));
+        }
+        states.push((id, state));
+    }
+    Ok(states)
+}
+
+/// Writes the streams that events happened to.
+pub(super) async fn store<C: Context>(
+    connection: &mut PgConnection,
+    streams: Locks<C::State>,
+) -> Result<Vec<Stored>, WorkError> {
+    let mut stored = Vec::new();
+    for (id, Locked { version, state, .. }) in streams.into_iter().filter(|(_, stream)| stream.changed) {
+        let json = serde_json::to_string(&state);
+        let json = json.map_err(|error| WorkError::Refused(format!("a state cannot be written: {error}")))?;
+        stored.push(Stored { id, version, state: Arc::from(json) });
+    }
+    if stored.is_empty() {
+        return Ok(stored);
+    }
+    sqlx::query(
+        "UPDATE stream SET version = new.version, state_version = $2, state = new.state::json
+         FROM UNNEST($3::text[], $4::bigint[], $5::text[]) AS new(id, version, state)
+         WHERE stream.context = $1 AND stream.id = new.id",
+    )
+    .bind(C::NAME)
+    .bind(C::STATE_VERSION)
+    .bind(stored.iter().map(|s| s.id.as_str()).collect::<Vec<_>>())
+    .bind(stored.iter().map(|s| s.version).collect::<Vec<_>>())
+    .bind(stored.iter().map(|s| &*s.state).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(stored)
+}
+
+type Events = Vec<(Arc<millrace_schemas::WriterSchema>, Vec<u8>)>;
+type RefoldFn = fn(&Events) -> Result<Option<String>, String>;
+
+/// How to fold a stream of any context again from its events.
+#[derive(Default)]
+pub struct Refolders(HashMap<&'static str, (i32, RefoldFn)>);
+
+impl Refolders {
+    /// Adds a context.
+    pub fn add<C: Context>(&mut self) {
+        self.0.insert(C::NAME, (C::STATE_VERSION, fold_events::<C>));
+    }
+
+    fn state_version(&self, context: &str) -> i32 {
+        self.0.get(context).map_or(0, |(version, _)| *version)
+    }
+
+    async fn refold(
+        &self,
+        connection: &mut PgConnection,
+        registry: &Registry,
+        context: &str,
+        ids: Vec<String>,
+    ) -> Result<HashMap<String, String>, WorkError> {
+        let Some((_, fold)) = self.0.get(context) else {
+            return Err(WorkError::Refused(format!("no context `{context}` is registered")));
+        };
+        let mut states = HashMap::new();
+        for (id, events) in refold_events(connection, registry, context, ids).await? {
+            let state = fold(&events).map_err(|e| WorkError::Refused(format!("stream {context}/{id}: {e}")))?;
+            states.extend(state.map(|state| (id, state)));
+        }
+        Ok(states)
+    }
+}
+
+fn fold_events<C: Context>(events: &Events) -> Result<Option<String>, String> {
+    let mut state = None;
+    for (writer, body) in events {
+        let event = C::Event::decode(writer, body).map_err(|error| error.to_string())?;
+        state = C::evolve(state, &event);
+    }
+    state.map(|state| serde_json::to_string(&state).map_err(|error| error.to_string())).transpose()
+}
+
+/// The events of streams from the outbox, in order, each with its writer's schema and its body.
+///
+/// # Errors
+/// [`WorkError`]; an event that cannot be read is refused data.
+pub async fn refold_events(
+    connection: &mut PgConnection,
+    registry: &Registry,
+    context: &str,
+    ids: Vec<String>,
+) -> Result<HashMap<String, Events>, WorkError> {
+    let rows: Vec<(String, Vec<u8>)> = sqlx::query_as(
+        "SELECT aggregateid, payload FROM outbox
+         WHERE aggregatetype = $1 AND aggregateid = ANY($2) AND version IS NOT NULL ORDER BY aggregateid, version",
+    )
+    .bind(context)
+    .bind(ids)
+    .fetch_all(connection)
+    .await?;
+    let mut streams: HashMap<String, Events> = HashMap::new();
+    for (id, payload) in rows {
+        let (schema_id, body) = unframe(&payload).map_err(|error| WorkError::Refused(error.to_string()))?;
+        let writer = registry.writer(schema_id).await.map_err(|error| match error {
+            RegistryError::Outage(reason) => WorkError::outage(Dependency::Registry, reason),
+            other => WorkError::Refused(other.to_string()),
+        })?;
+        streams.entry(id).or_default().push((writer, body.to_vec()));
+    }
+    Ok(streams)
+}

@@ -1,0 +1,107 @@
+//! What can go wrong, and the one place that says what follows from it.
+
+use std::fmt;
+
+/// Something outside that the process needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dependency {
+    /// Either database.
+    Postgres,
+    /// The brokers.
+    Kafka,
+    /// The schema registry.
+    Registry,
+    /// The search cluster.
+    Elasticsearch,
+}
+
+impl fmt::Display for Dependency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Dependency::Postgres => "postgres",
+            Dependency::Kafka => "kafka",
+            Dependency::Registry => "registry",
+            Dependency::Elasticsearch => "elasticsearch",
+        })
+    }
+}
+
+/// What is wrong with one record. It ends as a dead letter; its neighbours go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Stable, for programs: `undecodable`.
+    pub code: &'static str,
+    /// For people.
+    pub message: String,
+}
+
+impl Fault {
+    /// A fault with a code for programs and a message for people.
+    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+impl From<millrace_schemas::CodecError> for Fault {
+    fn from(error: millrace_schemas::CodecError) -> Self {
+        use millrace_schemas::CodecError::{Body, NotFramed, Schema, UnknownType};
+        let code = match &error {
+            NotFramed(_) | Body { .. } => "undecodable",
+            UnknownType(_) => "unknown-type",
+            Schema(_) => "unknown-schema",
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+/// Why a batch was not committed. The worker's match on it decides what follows; nothing else does.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkError {
+    /// Somebody else has claimed the partition, or a commit's answer was lost: claim again or let go.
+    #[error("the partition was claimed by another worker")]
+    Fenced,
+    /// Two transactions were in each other's way: the same batch again, at once.
+    #[error("the transaction was in another's way: {0}")]
+    Contended(String),
+    /// Postgres refuses the data of at least one record: find it, the others commit.
+    #[error("Postgres refuses the data: {0}")]
+    Refused(String),
+    /// A dependency does not answer: wait, count no attempt, try the same batch again.
+    #[error("{dependency} is out of reach: {reason}")]
+    Outage {
+        /// Which one.
+        dependency: Dependency,
+        /// What its client says, for people.
+        reason: String,
+    },
+}
+
+impl WorkError {
+    /// An outage of a dependency.
+    pub fn outage(dependency: Dependency, reason: impl fmt::Display) -> Self {
+        Self::Outage { dependency, reason: reason.to_string() }
+    }
+}
+
+impl From<sqlx::Error> for WorkError {
+    /// By SQLSTATE class: 22 and 23 refuse data, 40 and lock timeouts are contention, all else is an outage.
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Database(database) => match database.code().as_deref() {
+                Some(code) if code.starts_with("22") || code.starts_with("23") => Self::Refused(error.to_string()),
+                Some(code) if code.starts_with("40") || code == "55P03" => Self::Contended(error.to_string()),
+                _ => Self::outage(Dependency::Postgres, error),
+            },
+            sqlx::Error::Encode(_) | sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => {
+                Self::Refused(error.to_string())
+            }
+            _ => Self::outage(Dependency::Postgres, error),
+        }
+    }
+}
+
+impl From<rdkafka::error::KafkaError> for WorkError {
+    fn from(error: rdkafka::error::KafkaError) -> Self {
+        Self::outage(Dependency::Kafka, error)
+    }
+}

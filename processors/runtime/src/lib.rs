@@ -1,0 +1,32 @@
+//! How records move. Knows no business: what to decide and fold comes in as types of `millrace-domain`.
+//!
+//! Every worker is the same loop ([`worker`]): take a batch of one partition, fold it ([`Role`]), and store states,
+//! outputs and the offset in one Postgres transaction. The offset is fenced by an epoch ([`offsets`]), so a batch has
+//! its effect exactly once, whoever crashes, wherever.
+
+mod backoff;
+pub mod commands;
+pub mod database;
+mod dead_letters;
+pub mod envelope;
+mod error;
+mod member;
+pub mod metrics;
+pub mod moments;
+pub mod names;
+pub mod offsets;
+mod producer;
+mod publisher;
+mod record;
+mod registry;
+mod role;
+pub mod views;
+mod worker;
+
+pub use error::{Dependency, Fault, WorkError};
+pub use member::{GroupSettings, KafkaSettings, Member};
+pub use producer::Producer;
+pub use publisher::{Document, Elastic};
+pub use record::{Header, Record};
+pub use registry::{Registry, RegistryError};
+pub use role::{Folded, Group, Role};

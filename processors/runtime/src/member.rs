@@ -1,0 +1,428 @@
+//! A member of a consumer group: gets partitions, starts a worker for each, gives them back.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, StreamConsumer};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::backoff::Backoff;
+use crate::error::{Dependency, WorkError};
+use crate::metrics;
+use crate::offsets::Claim;
+use crate::producer::Producer;
+use crate::publisher::{Elastic, PublisherHandle};
+use crate::record::Record;
+use crate::role::Role;
+use crate::worker::Worker;
+
+/// How long the buffer may be full before fetching is paused, so that membership is kept in an outage.
+const FULL_BEFORE_PAUSE: Duration = Duration::from_secs(1);
+/// How often Kafka's copy of the offsets is brought up to date.
+const MIRROR_EVERY: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How to reach Kafka.
+#[derive(Debug, Clone)]
+pub struct KafkaSettings {
+    /// `host:port`, comma separated.
+    pub brokers: String,
+    /// A member that is silent for this long loses its partitions.
+    pub session_timeout: Duration,
+    /// A member says this often that it lives.
+    pub heartbeat_interval: Duration,
+    /// Further librdkafka properties, such as those for TLS.
+    pub properties: HashMap<String, String>,
+}
+
+/// How much a group takes at once.
+#[derive(Debug, Clone, Copy)]
+pub struct GroupSettings {
+    /// Records in one transaction, at most.
+    pub batch_max: usize,
+    /// Bytes of records that wait in this process for their batch, at most.
+    pub buffer_bytes: usize,
+}
+
+type Partition = (String, i32);
+
+enum Rebalance {
+    Assigned(Vec<Partition>),
+    Revoked(Vec<Partition>),
+}
+
+/// Hands rebalances to the member's loop: waiting inside the callback would block the client.
+struct Context {
+    rebalances: mpsc::UnboundedSender<Rebalance>,
+    closing: AtomicBool,
+}
+
+impl ClientContext for Context {}
+
+impl ConsumerContext for Context {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let partitions = list.elements().iter().map(|e| (e.topic().to_owned(), e.partition())).collect();
+        let rebalance = match error {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Rebalance::Assigned(partitions),
+            _ => Rebalance::Revoked(partitions),
+        };
+        let unheard = self.closing.load(Ordering::SeqCst) || self.rebalances.send(rebalance).is_err();
+        // Nobody listens any more: the client must still be told, or closing it waits for ever.
+        if unheard && let Err(error) = consumer.incremental_unassign(list) {
+            tracing::debug!(%error, "partitions not given back while closing");
+        }
+    }
+}
+
+type GroupConsumer = StreamConsumer<Context>;
+
+struct Assigned {
+    records: mpsc::UnboundedSender<Record>,
+    position: watch::Receiver<Claim>,
+    mirrored: i64,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+/// One member of one group.
+///
+/// Guarantees to the group: a partition is claimed in Postgres before its first record is fetched, from the offset
+/// that Postgres knows; it is given back only after its worker has ended; records in memory are bounded.
+pub struct Member {
+    consumer: Arc<GroupConsumer>,
+    rebalances: mpsc::UnboundedReceiver<Rebalance>,
+    roles: HashMap<String, Arc<dyn Role>>,
+    topics: HashMap<String, Arc<str>>,
+    settings: GroupSettings,
+    producer: Producer,
+    elastic: Elastic,
+    workers: HashMap<Partition, Assigned>,
+    room: Arc<Semaphore>,
+    waiting: VecDeque<(Record, usize)>,
+    full_since: Option<Instant>,
+    paused: bool,
+}
+
+impl Member {
+    /// Joins the group of `roles`, one role for each topic; all roles are of the same group.
+    ///
+    /// # Errors
+    /// When the client's configuration is refused.
+    pub fn join(
+        kafka: &KafkaSettings,
+        settings: GroupSettings,
+        group: &str,
+        roles: HashMap<String, Arc<dyn Role>>,
+        producer: Producer,
+        elastic: Elastic,
+    ) -> Result<Self, KafkaError> {
+        let (sender, rebalances) = mpsc::unbounded_channel();
+        let context = Context { rebalances: sender, closing: AtomicBool::new(false) };
+        let consumer: GroupConsumer = client_config(kafka, group).create_with_context(context)?;
+        let topics: Vec<&str> = roles.keys().map(String::as_str).collect();
+        consumer.subscribe(&topics)?;
+        Ok(Self {
+            consumer: Arc::new(consumer),
+            rebalances,
+            topics: topics.iter().map(|topic| ((*topic).to_owned(), Arc::from(*topic))).collect(),
+            roles,
+            settings,
+            producer,
+            elastic,
+            workers: HashMap::new(),
+            room: Arc::new(Semaphore::new(settings.buffer_bytes)),
+            waiting: VecDeque::new(),
+            full_since: None,
+            paused: false,
+        })
+    }
+
+    /// Works until stopped; then finishes the batches in flight and gives the partitions back.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut mirror = tokio::time::interval(MIRROR_EVERY);
+        mirror.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let consumer = self.consumer.clone();
+        loop {
+            let pause_at = self.full_since.unwrap_or_else(Instant::now) + FULL_BEFORE_PAUSE;
+            tokio::select! {
+                () = stop.cancelled() => break,
+                Some(rebalance) = self.rebalances.recv() => self.rebalance(rebalance, &stop).await,
+                _ = mirror.tick() => self.mirror(CommitMode::Async),
+                room = room_for(&self.room, self.waiting.front().map(|(_, bytes)| *bytes)) => self.release(room),
+                () = tokio::time::sleep_until(pause_at), if self.full_since.is_some() && !self.paused => self.pause(),
+                message = consumer.recv(), if self.waiting.is_empty() || self.paused => self.receive(message),
+            }
+        }
+        self.leave().await;
+    }
+
+    fn receive(&mut self, message: KafkaResult<BorrowedMessage<'_>>) {
+        match message {
+            Ok(message) => self.route(&message),
+            Err(error) => tracing::warn!(%error, "the consumer reports an error"),
+        }
+    }
+
+    /// Gives a message to its partition's worker, or lets it wait for room.
+    fn route(&mut self, message: &BorrowedMessage<'_>) {
+        let Some(topic) = self.topics.get(message.topic()).cloned() else { return };
+        let bytes = Record::room_needed(message).min(self.settings.buffer_bytes);
+        let taken = self.room.clone().try_acquire_many_owned(u32::try_from(bytes).unwrap_or(u32::MAX));
+        match taken {
+            Ok(room) if self.waiting.is_empty() => self.deliver(Record::detach(message, topic, Some(room))),
+            Ok(_) | Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => {
+                self.full_since.get_or_insert_with(Instant::now);
+                self.waiting.push_back((Record::detach(message, topic, None), bytes));
+            }
+        }
+    }
+
+    fn release(&mut self, room: OwnedSemaphorePermit) {
+        if let Some((mut record, _)) = self.waiting.pop_front() {
+            record.room = Some(room);
+            self.deliver(record);
+        }
+        if self.waiting.is_empty() {
+            self.full_since = None;
+            self.resume();
+        }
+    }
+
+    fn deliver(&self, record: Record) {
+        if let Some(worker) = self.workers.get(&(record.topic.to_string(), record.partition)) {
+            // A worker that has let go reads no more; the partition's next owner will.
+            let _ = worker.records.send(record);
+        }
+    }
+
+    fn pause(&mut self) {
+        self.paused = self.fetching(|consumer, list| consumer.pause(list));
+    }
+
+    fn resume(&mut self) {
+        if self.paused {
+            self.paused = !self.fetching(|consumer, list| consumer.resume(list));
+        }
+    }
+
+    fn fetching(&self, change: impl Fn(&GroupConsumer, &TopicPartitionList) -> KafkaResult<()>) -> bool {
+        let outcome = self.consumer.assignment().and_then(|list| change(&self.consumer, &list));
+        outcome.inspect_err(|error| tracing::warn!(%error, "fetching not paused or resumed")).is_ok()
+    }
+
+    async fn rebalance(&mut self, rebalance: Rebalance, stop: &CancellationToken) {
+        match rebalance {
+            Rebalance::Assigned(partitions) => self.assign(partitions, stop).await,
+            Rebalance::Revoked(partitions) => self.revoke(partitions).await,
+        }
+        let group = self.group();
+        metrics::PARTITIONS.with_label_values(&[group.as_str()]).set(self.workers.len() as i64);
+    }
+
+    fn group(&self) -> String {
+        self.roles.values().next().map(|role| role.group().id.clone()).unwrap_or_default()
+    }
+
+    /// Claims each partition, then starts fetching from where Postgres says.
+    async fn assign(&mut self, partitions: Vec<Partition>, stop: &CancellationToken) {
+        let mut list = TopicPartitionList::new();
+        let mut claims = Vec::new();
+        for (topic, partition) in partitions {
+            let Some(claim) = self.claim(&topic, partition, stop).await else { return };
+            let start = Offset::Offset(claim.applied.min(claim.published));
+            if let Err(error) = list.add_partition_offset(&topic, partition, start) {
+                tracing::error!(topic, partition, %error, "the partition cannot be fetched");
+            }
+            tracing::info!(topic, partition, epoch = claim.epoch, applied = claim.applied, "partition claimed");
+            claims.push(claim);
+        }
+        for claim in claims {
+            self.start(claim, stop);
+        }
+        if let Err(error) = self.consumer.incremental_assign(&list) {
+            tracing::error!(%error, "partitions not assigned");
+        }
+        if self.paused {
+            self.pause();
+        }
+    }
+
+    /// Claims a partition, however long Postgres or Kafka are away; `None` when stopped.
+    async fn claim(&self, topic: &str, partition: i32, stop: &CancellationToken) -> Option<Claim> {
+        let role = self.roles.get(topic)?;
+        let mut backoff = Backoff::new();
+        loop {
+            match self.try_claim(role, topic, partition).await {
+                Ok(claim) => return Some(claim),
+                Err(error) => tracing::warn!(topic, partition, %error, "partition not claimed yet"),
+            }
+            tokio::select! {
+                () = stop.cancelled() => return None,
+                () = backoff.wait() => {}
+            }
+        }
+    }
+
+    async fn try_claim(&self, role: &Arc<dyn Role>, topic: &str, partition: i32) -> Result<Claim, WorkError> {
+        let consumer = self.consumer.clone();
+        let name = topic.to_owned();
+        let watermarks = move || consumer.fetch_watermarks(&name, partition, Duration::from_secs(10));
+        let (first, _) = tokio::task::spawn_blocking(watermarks)
+            .await
+            .map_err(|error| WorkError::outage(Dependency::Kafka, error))??;
+        role.forget();
+        Claim::take(role.database(), role.group(), topic, partition, first).await
+    }
+
+    fn start(&mut self, claim: Claim, stop: &CancellationToken) {
+        let Some(role) = self.roles.get(&claim.topic).cloned() else { return };
+        let partition = (claim.topic.clone(), claim.partition);
+        let (records, inbox) = mpsc::unbounded_channel();
+        let (position, watched) = watch::channel(claim.clone());
+        let stop = stop.child_token();
+        let publisher = role.index().map(|index| {
+            let pool = role.database().clone();
+            PublisherHandle::start(self.elastic.clone(), index.to_owned(), pool, claim.clone(), stop.clone())
+        });
+        let worker = Worker {
+            role,
+            claim,
+            records: inbox,
+            batch_max: self.settings.batch_max,
+            producer: self.producer.clone(),
+            publisher,
+            still_ours: self.consumer_check(),
+            position,
+            stop: stop.clone(),
+        };
+        let task = tokio::spawn(worker.run());
+        self.workers.insert(partition, Assigned { records, position: watched, mirrored: -1, stop, task });
+    }
+
+    /// Asks the group's coordinator: it accepts a commit only from a member of the current generation.
+    fn consumer_check(&self) -> crate::worker::StillOurs {
+        let consumer = Arc::downgrade(&self.consumer);
+        Arc::new(move |claim| {
+            let consumer = consumer.upgrade();
+            Box::pin(async move {
+                let Some(consumer) = consumer else { return false };
+                let commit = move || consumer.commit(&mirror_list([&claim]), CommitMode::Sync).is_ok();
+                tokio::task::spawn_blocking(commit).await.unwrap_or(false)
+            })
+        })
+    }
+
+    /// Ends the workers of partitions that go elsewhere, then gives them back.
+    async fn revoke(&mut self, partitions: Vec<Partition>) {
+        let mut list = TopicPartitionList::new();
+        let leaving: Vec<(Partition, Assigned)> =
+            partitions.into_iter().filter_map(|partition| self.workers.remove_entry(&partition)).collect();
+        for (_, worker) in &leaving {
+            worker.stop.cancel();
+        }
+        for ((topic, partition), worker) in leaving {
+            if let Err(error) = worker.task.await {
+                tracing::error!(topic, partition, %error, "a worker ended badly");
+            }
+            list.add_partition(&topic, partition);
+            tracing::info!(topic, partition, applied = worker.position.borrow().applied, "partition given back");
+        }
+        if let Err(error) = self.consumer.incremental_unassign(&list) {
+            tracing::warn!(%error, "partitions not given back");
+        }
+    }
+
+    /// Copies the applied offsets to Kafka, for its tools; Postgres is what counts.
+    fn mirror(&mut self, mode: CommitMode) {
+        let mut moved = Vec::new();
+        for worker in self.workers.values_mut() {
+            let claim = worker.position.borrow().clone();
+            if claim.applied != worker.mirrored {
+                worker.mirrored = claim.applied;
+                moved.push(claim);
+            }
+        }
+        if !moved.is_empty() && let Err(error) = self.consumer.commit(&mirror_list(&moved), mode) {
+            tracing::debug!(%error, "offsets not mirrored to Kafka");
+        }
+    }
+
+    async fn leave(mut self) {
+        for worker in self.workers.values() {
+            worker.stop.cancel();
+        }
+        for worker in self.workers.values_mut() {
+            if let Err(error) = (&mut worker.task).await {
+                tracing::error!(%error, "a worker ended badly");
+            }
+        }
+        self.mirror(CommitMode::Sync);
+        self.consumer.context().closing.store(true, Ordering::SeqCst);
+        self.rebalances.close();
+        let consumer = self.consumer;
+        // Closing talks to the coordinator and blocks; it must not hold up the others for ever.
+        let close = tokio::task::spawn_blocking(move || {
+            consumer.unsubscribe();
+            drop(consumer);
+        });
+        if tokio::time::timeout(CLOSE_TIMEOUT, close).await.is_err() {
+            tracing::warn!("the consumer did not close in time");
+        }
+    }
+}
+
+/// Waits for room in the buffer; for ever when nothing waits for it.
+async fn room_for(room: &Arc<Semaphore>, bytes: Option<usize>) -> OwnedSemaphorePermit {
+    let Some(bytes) = bytes else { return std::future::pending().await };
+    match room.clone().acquire_many_owned(u32::try_from(bytes).unwrap_or(u32::MAX)).await {
+        Ok(permit) => permit,
+        Err(_) => std::future::pending().await,
+    }
+}
+
+fn mirror_list<'c>(claims: impl IntoIterator<Item = &'c Claim>) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for claim in claims {
+        let mut element = list.add_partition(&claim.topic, claim.partition);
+        element.set_metadata(claim.stamp());
+        if let Err(error) = element.set_offset(Offset::Offset(claim.applied)) {
+            tracing::debug!(%error, "offset not mirrored");
+        }
+    }
+    list
+}
+
+fn client_config(kafka: &KafkaSettings, group: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.extend(kafka.properties.clone());
+    config
+        .set("bootstrap.servers", &kafka.brokers)
+        .set("group.id", group)
+        .set("client.id", "millrace")
+        .set("session.timeout.ms", kafka.session_timeout.as_millis().to_string())
+        .set("heartbeat.interval.ms", kafka.heartbeat_interval.as_millis().to_string())
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        // An offset that is not there is an operator's matter: never skip or repeat silently.
+        .set("auto.offset.reset", "error")
+        .set("queued.max.messages.kbytes", "4096")
+        .set("queued.min.messages", "5000")
+        .set("fetch.message.max.bytes", "1048576")
+        // The default of a second would show in every latency after a full queue.
+        .set("fetch.queue.backoff.ms", "2")
+        .set("fetch.wait.max.ms", "100")
+        .set("allow.auto.create.topics", "false");
+    config
+}

@@ -1,0 +1,77 @@
+//! What Prometheus reads. Names follow its conventions: base units, `_total` for counters.
+
+use std::sync::LazyLock;
+
+use prometheus::{
+    HistogramVec, IntCounterVec, IntGaugeVec, register_histogram_vec, register_int_counter_vec, register_int_gauge_vec,
+};
+
+macro_rules! metric {
+    ($(#[$doc:meta])* $name:ident: $kind:ty = $register:ident($text:literal, $help:literal, $labels:expr $(, $more:expr)?)) => {
+        $(#[$doc])*
+        #[expect(clippy::expect_used, reason = "names are literals, checked by a test")]
+        pub static $name: LazyLock<$kind> =
+            LazyLock::new(|| $register!($text, $help, $labels $(, $more)?).expect("the metric registers"));
+    };
+}
+
+metric!(
+    /// Records whose effect is committed, duplicates included.
+    RECORDS: IntCounterVec = register_int_counter_vec("millrace_records_applied_total", "Records applied", &["group"])
+);
+metric!(
+    /// Records that had been applied before.
+    DUPLICATES: IntCounterVec =
+        register_int_counter_vec("millrace_duplicates_total", "Records that had been applied before", &["group"])
+);
+metric!(
+    /// Commands by how they were decided.
+    DECISIONS: IntCounterVec =
+        register_int_counter_vec("millrace_decisions_total", "Decided commands", &["context", "status"])
+);
+metric!(
+    /// Records that ended as dead letters.
+    DEAD_LETTERS: IntCounterVec =
+        register_int_counter_vec("millrace_dead_letters_total", "Dead letters", &["group", "code"])
+);
+metric!(
+    /// Events that wait for an earlier version of their stream.
+    PARKED: IntCounterVec = register_int_counter_vec("millrace_parked_total", "Events parked", &["group"])
+);
+metric!(
+    /// Batches that were not committed, by why.
+    SETBACKS: IntCounterVec =
+        register_int_counter_vec("millrace_setbacks_total", "Batches not committed", &["group", "why"])
+);
+metric!(
+    /// Seconds from the first statement of a batch to its commit.
+    BATCH_SECONDS: HistogramVec = register_histogram_vec(
+        "millrace_batch_seconds", "Duration of a batch's transaction", &["group"],
+        vec![0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0]
+    )
+);
+metric!(
+    /// Records in a batch.
+    BATCH_RECORDS: HistogramVec = register_histogram_vec(
+        "millrace_batch_records", "Records in a batch", &["group"],
+        vec![1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0]
+    )
+);
+metric!(
+    /// Documents that Elasticsearch has acknowledged.
+    DOCUMENTS: IntCounterVec =
+        register_int_counter_vec("millrace_documents_published_total", "Documents acknowledged", &["index"])
+);
+metric!(
+    /// Partitions that this process works on.
+    PARTITIONS: IntGaugeVec =
+        register_int_gauge_vec("millrace_partitions_assigned", "Partitions held by this process", &["group"])
+);
+metric!(
+    /// 1 while a dependency does not answer one of the workers.
+    OUTAGE: IntGaugeVec = register_int_gauge_vec("millrace_outage", "Workers waiting for a dependency", &["dependency"])
+);
+metric!(
+    /// The state cache: hits, misses, evictions, bytes, entries.
+    STATE_CACHE: IntGaugeVec = register_int_gauge_vec("millrace_state_cache", "The stream state cache", &["figure"])
+);

@@ -1,0 +1,96 @@
+//! How things are called. Everything that an instance owns carries its namespace, so that two share one stack.
+
+use std::fmt;
+
+use millrace_schemas::Kind;
+
+/// The name of an instance: prefix of its topics, groups, slot, publication, database schemas and indices.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Namespace(String);
+
+/// The name cannot be a namespace.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not a namespace: it must be 1 to 40 of a-z, 0-9 and _, beginning with a letter")]
+pub struct NotANamespace(String);
+
+impl Namespace {
+    /// Checks a name: 1 to 40 of `a-z`, `0-9` and `_`, beginning with a letter, so that it is valid in Kafka, Postgres
+    /// and Elasticsearch alike.
+    ///
+    /// # Errors
+    /// [`NotANamespace`].
+    pub fn new(name: &str) -> Result<Self, NotANamespace> {
+        let letters = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        let begins = name.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
+        if letters && begins && name.len() <= 40 { Ok(Self(name.to_owned())) } else { Err(NotANamespace(name.to_owned())) }
+    }
+
+    /// The topic of a context's commands, events or rejections: `millrace.cmd.orders.v1`.
+    pub fn topic(&self, kind: Kind, context: &str) -> String {
+        let short = match kind {
+            Kind::Command => "cmd",
+            Kind::Event => "evt",
+            Kind::Rejection => "rej",
+        };
+        format!("{self}.{short}.{context}.v1")
+    }
+
+    /// The dead letters of a topic and group: `millrace.cmd.orders.v1.millrace.commands.dlq`.
+    pub fn dead_letter_topic(&self, topic: &str, group: &str) -> String {
+        format!("{topic}.{group}.dlq")
+    }
+
+    /// The consumer group of a role: `millrace.orders`.
+    pub fn group(&self, role: &str) -> String {
+        format!("{self}.{role}")
+    }
+
+    /// The name under which readers search a published view: `millrace-orders`.
+    pub fn index_alias(&self, view: &str) -> String {
+        format!("{self}-{view}")
+    }
+
+    /// The index of one generation of a view: `millrace-orders-g1`.
+    pub fn index(&self, view: &str, generation: i32) -> String {
+        format!("{self}-{view}-g{generation}")
+    }
+
+    /// The schema in both databases.
+    pub fn database_schema(&self) -> &str {
+        &self.0
+    }
+
+    /// The replication slot, publication and Debezium connector of the outbox: `millrace_outbox`.
+    pub fn outbox(&self) -> String {
+        format!("{self}_outbox")
+    }
+}
+
+impl fmt::Display for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The table of one generation of a view: `orders_g1`.
+pub fn table(view: &str, generation: i32) -> String {
+    format!("{view}_g{generation}")
+}
+
+/// The role that decides commands, and the last part of its consumer group.
+pub const COMMANDS: &str = "commands";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_is_valid_in_kafka_postgres_and_elasticsearch() {
+        for good in ["millrace", "m1", "a_b_2"] {
+            assert!(Namespace::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", "1a", "_a", "A", "a-b", "a.b", "ä", &"a".repeat(41)] {
+            assert!(Namespace::new(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Where a group stands, fenced: the offset lives in the database whose rows it guards.
+
+use sqlx::{PgConnection, PgPool};
+
+use crate::error::WorkError;
+use crate::role::Group;
+
+/// A partition as one worker holds it. Whoever claims later has the greater epoch; the earlier one's next
+/// [`advance`](Claim::advance) finds no row.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// The group.
+    pub group: Group,
+    /// The topic.
+    pub topic: String,
+    /// The partition's number.
+    pub partition: i32,
+    /// Counts claims of this partition.
+    pub epoch: i64,
+    /// The next offset to apply.
+    pub applied: i64,
+    /// Every row changed below this offset is in Elasticsearch.
+    pub published: i64,
+}
+
+impl Claim {
+    /// Claims a partition: waits for a commit in flight, then shuts its author out. A partition that was never
+    /// claimed starts at `first`, its first offset.
+    ///
+    /// # Errors
+    /// [`WorkError::Outage`].
+    pub async fn take(pool: &PgPool, group: &Group, topic: &str, partition: i32, first: i64) -> Result<Self, WorkError> {
+        let (epoch, applied, published) = sqlx::query_as::<_, (i64, i64, i64)>(
+            "INSERT INTO consumer_offset AS held (grp, generation, topic, partition, epoch, applied, published)
+             VALUES ($1, $2, $3, $4, 1, $5, $5)
+             ON CONFLICT (grp, generation, topic, partition) DO UPDATE SET epoch = held.epoch + 1
+             RETURNING epoch, applied, published",
+        )
+        .bind(&group.id)
+        .bind(group.generation)
+        .bind(topic)
+        .bind(partition)
+        .bind(first)
+        .fetch_one(pool)
+        .await?;
+        Ok(Self { group: group.clone(), topic: topic.to_owned(), partition, epoch, applied, published })
+    }
+
+    /// Claims the same partition again.
+    ///
+    /// # Errors
+    /// [`WorkError::Outage`].
+    pub async fn take_again(&self, pool: &PgPool) -> Result<Self, WorkError> {
+        Self::take(pool, &self.group, &self.topic, self.partition, self.applied).await
+    }
+
+    /// Moves the applied offset from where this claim stands to `to`. First statement of every batch: it locks the
+    /// row, so that a later claim waits for this transaction to end.
+    ///
+    /// # Errors
+    /// [`WorkError::Fenced`] when somebody else holds the partition or the offset is not where we left it.
+    pub async fn advance(&self, connection: &mut PgConnection, to: i64, publishes: bool) -> Result<(), WorkError> {
+        let moved = sqlx::query(
+            "UPDATE consumer_offset
+             SET applied = $7, published = CASE WHEN $8 THEN published ELSE $7 END
+             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5 AND applied = $6",
+        )
+        .bind(&self.group.id)
+        .bind(self.group.generation)
+        .bind(&self.topic)
+        .bind(self.partition)
+        .bind(self.epoch)
+        .bind(self.applied)
+        .bind(to)
+        .bind(publishes)
+        .execute(connection)
+        .await?;
+        if moved.rows_affected() == 1 { Ok(()) } else { Err(WorkError::Fenced) }
+    }
+
+    /// Moves the published offset forward. Nothing is lost with it: it only saves work after a crash.
+    ///
+    /// # Errors
+    /// [`WorkError::Fenced`] when somebody else holds the partition, [`WorkError::Outage`].
+    pub async fn publish(&self, connection: &mut PgConnection, to: i64) -> Result<(), WorkError> {
+        let moved = sqlx::query(
+            "UPDATE consumer_offset SET published = greatest(published, $6)
+             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5",
+        )
+        .bind(&self.group.id)
+        .bind(self.group.generation)
+        .bind(&self.topic)
+        .bind(self.partition)
+        .bind(self.epoch)
+        .bind(to)
+        .execute(connection)
+        .await?;
+        if moved.rows_affected() == 1 { Ok(()) } else { Err(WorkError::Fenced) }
+    }
+
+    /// What Kafka's copy of the offset is stamped with: `millrace g=1 e=17`.
+    pub fn stamp(&self) -> String {
+        format!("millrace g={} e={}", self.group.generation, self.epoch)
+    }
+}

@@ -1,0 +1,55 @@
+//! Writing to Kafka, acknowledged.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::message::{Header as KafkaHeader, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+
+use crate::error::WorkError;
+use crate::member::KafkaSettings;
+use crate::record::{Header, Record};
+
+/// An idempotent producer that partitions as Java's clients and Connect do.
+#[derive(Clone)]
+pub struct Producer(FutureProducer);
+
+impl Producer {
+    /// Connects when first used.
+    ///
+    /// # Errors
+    /// When the configuration is refused.
+    pub fn new(kafka: &KafkaSettings) -> Result<Self, rdkafka::error::KafkaError> {
+        let mut config = ClientConfig::new();
+        config.extend(kafka.properties.clone());
+        config
+            .set("bootstrap.servers", &kafka.brokers)
+            .set("enable.idempotence", "true")
+            // The same partition for the same key as murmur2 in Java; librdkafka's own default differs.
+            .set("partitioner", "murmur2_random")
+            .set("linger.ms", "0")
+            .set("message.timeout.ms", "30000");
+        config.create().map(Self)
+    }
+
+    /// Sends a record's bytes and headers untouched to another topic, with more headers behind them, and waits for
+    /// the acknowledgement.
+    ///
+    /// # Errors
+    /// [`WorkError::Outage`].
+    pub async fn copy(&self, record: &Record, topic: &str, more: &[Header]) -> Result<(), WorkError> {
+        let mut headers = OwnedHeaders::new();
+        for header in record.headers.iter().chain(more) {
+            headers = headers.insert(KafkaHeader { key: &header.name, value: header.value.as_deref() });
+        }
+        let mut message = FutureRecord::<[u8], [u8]>::to(topic).headers(headers);
+        if let Some(key) = record.key.as_deref() {
+            message = message.key(key);
+        }
+        if let Some(value) = record.value.as_deref() {
+            message = message.payload(value);
+        }
+        self.0.send(message, Duration::from_secs(30)).await.map_err(|(error, _)| WorkError::from(error))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,315 @@
+//! Rows to Elasticsearch, after their commit: whole, with the row's version as external version, so that an older
+//! copy that arrives late changes nothing.
+
+use std::time::Duration;
+
+use elasticsearch::http::Url;
+use elasticsearch::http::transport::{SingleNodeConnectionPool, TransportBuilder};
+use elasticsearch::{BulkParts, Elasticsearch};
+use serde::Deserialize;
+use sqlx::PgPool;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::backoff::Backoff;
+use crate::dead_letters::storable;
+use crate::error::{Dependency, WorkError};
+use crate::offsets::Claim;
+use crate::{metrics, moments};
+
+/// A `_bulk` request stays below this many bytes, well under Elasticsearch's limit of 100 MB.
+const BULK_BYTES_MAX: usize = 4 << 20;
+/// Bulks of one partition that wait for Elasticsearch; then the worker waits too.
+const BULKS_WAITING_MAX: usize = 2;
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// One document with its external version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// The document's id: the row's key or the event's id.
+    pub id: String,
+    /// Greater than that of every earlier copy.
+    pub version: i64,
+    /// The JSON.
+    pub body: String,
+}
+
+/// The search cluster.
+#[derive(Clone)]
+pub struct Elastic(Elasticsearch);
+
+/// A document that Elasticsearch refuses for good.
+#[derive(Debug, PartialEq, Eq)]
+struct Refusal {
+    id: String,
+    reason: String,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    errors: bool,
+    #[serde(default)]
+    items: Vec<Item>,
+}
+
+#[derive(Deserialize)]
+struct Item {
+    index: Verdict,
+}
+
+#[derive(Deserialize)]
+struct Verdict {
+    status: u16,
+    #[serde(default)]
+    error: serde_json::Value,
+}
+
+impl Elastic {
+    /// A client of the cluster at `url`. Connects when first used.
+    ///
+    /// # Errors
+    /// When the URL is not usable.
+    pub fn new(url: &str) -> Result<Self, WorkError> {
+        let refuse = |reason: String| WorkError::outage(Dependency::Elasticsearch, reason);
+        let url = Url::parse(url).map_err(|error| refuse(error.to_string()))?;
+        let transport = TransportBuilder::new(SingleNodeConnectionPool::new(url)).timeout(TIMEOUT).build();
+        Ok(Self(Elasticsearch::new(transport.map_err(|error| refuse(error.to_string()))?)))
+    }
+
+    /// Sends documents, reads every verdict, and returns those that are refused for good. 409 means that the same or
+    /// a newer copy is there.
+    async fn bulk(&self, index: &str, documents: &[Document]) -> Result<Vec<Refusal>, WorkError> {
+        let lost = |error: elasticsearch::Error| WorkError::outage(Dependency::Elasticsearch, error);
+        let response = self
+            .0
+            .bulk(BulkParts::Index(index))
+            .filter_path(&["errors", "items.*.status", "items.*.error.reason", "items.*.error.caused_by.reason"])
+            .body(vec![encode(documents)])
+            .send()
+            .await
+            .map_err(lost)?;
+        let status = response.status_code();
+        if !status.is_success() {
+            return Err(WorkError::outage(Dependency::Elasticsearch, format!("_bulk answered {status}")));
+        }
+        verdicts(documents, response.json().await.map_err(lost)?)
+    }
+}
+
+fn encode(documents: &[Document]) -> Vec<u8> {
+    let mut body = Vec::with_capacity(documents.iter().map(|d| d.body.len() + d.id.len() + 80).sum());
+    for document in documents {
+        let action = serde_json::json!({"index": {
+            "_id": document.id, "version": document.version, "version_type": "external"
+        }});
+        body.extend_from_slice(action.to_string().as_bytes());
+        body.push(b'\n');
+        body.extend_from_slice(document.body.as_bytes());
+        body.push(b'\n');
+    }
+    body.pop();
+    body
+}
+
+fn verdicts(documents: &[Document], answer: Answer) -> Result<Vec<Refusal>, WorkError> {
+    if !answer.errors {
+        return Ok(Vec::new());
+    }
+    let mut refusals = Vec::new();
+    for (document, Item { index }) in documents.iter().zip(answer.items) {
+        match index.status {
+            200..=299 | 409 => {}
+            // Too many requests, or a shard is away: the whole bulk again, the versions make it harmless.
+            429 | 500..=599 => return Err(WorkError::outage(Dependency::Elasticsearch, index.error)),
+            _ => refusals.push(Refusal { id: document.id.clone(), reason: index.error.to_string() }),
+        }
+    }
+    Ok(refusals)
+}
+
+struct Bulk {
+    to: i64,
+    documents: Vec<Document>,
+}
+
+/// The worker's end of a partition's publisher.
+pub(crate) struct PublisherHandle {
+    bulks: mpsc::Sender<Bulk>,
+    claim: watch::Sender<Claim>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl PublisherHandle {
+    /// Starts publishing for a claim.
+    pub(crate) fn start(elastic: Elastic, index: String, pool: PgPool, claim: Claim, stop: CancellationToken) -> Self {
+        let (bulks, waiting) = mpsc::channel(BULKS_WAITING_MAX);
+        let (claim, held) = watch::channel(claim);
+        let publisher = Publisher { elastic, index, pool, claim: held, waiting, stop: stop.clone() };
+        Self { bulks, claim, stop, task: tokio::spawn(publisher.run()) }
+    }
+
+    /// Hands over what the records below `to` changed. Waits while too much is waiting.
+    pub(crate) async fn send(&self, to: i64, documents: Vec<Document>) {
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            _ = self.bulks.send(Bulk { to, documents }) => {}
+        }
+    }
+
+    /// The partition was claimed again.
+    pub(crate) fn hold(&self, claim: Claim) {
+        self.claim.send_replace(claim);
+    }
+
+    /// Publishes what waits, unless Elasticsearch is away.
+    pub(crate) async fn finish(self) {
+        drop(self.bulks);
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the publisher ended early");
+        }
+    }
+}
+
+struct Publisher {
+    elastic: Elastic,
+    index: String,
+    pool: PgPool,
+    claim: watch::Receiver<Claim>,
+    waiting: mpsc::Receiver<Bulk>,
+    stop: CancellationToken,
+}
+
+impl Publisher {
+    async fn run(mut self) {
+        while let Some(bulk) = self.waiting.recv().await {
+            if !self.publish(&bulk).await {
+                return;
+            }
+        }
+    }
+
+    /// Publishes a bulk however many tries it takes; false when it is to stop.
+    async fn publish(&self, bulk: &Bulk) -> bool {
+        let mut backoff = Backoff::new();
+        loop {
+            match self.attempt(bulk).await {
+                // Fenced: the next owner publishes again from where `published` stands.
+                Ok(()) | Err(WorkError::Fenced) => return true,
+                Err(error) => tracing::warn!(index = self.index, %error, "documents not published"),
+            }
+            let gauge = metrics::OUTAGE.with_label_values(&["elasticsearch"]);
+            gauge.inc();
+            let stopped = tokio::select! {
+                () = self.stop.cancelled() => true,
+                () = backoff.wait() => false,
+            };
+            gauge.dec();
+            if stopped {
+                return false;
+            }
+        }
+    }
+
+    async fn attempt(&self, bulk: &Bulk) -> Result<(), WorkError> {
+        let mut refusals = Vec::new();
+        for part in parts(&bulk.documents) {
+            refusals.extend(self.elastic.bulk(&self.index, part).await?);
+        }
+        metrics::DOCUMENTS.with_label_values(&[self.index.as_str()]).inc_by(bulk.documents.len() as u64);
+        moments::pass(moments::AFTER_BULK);
+        self.record(bulk.to, &refusals).await
+    }
+
+    async fn record(&self, to: i64, refusals: &[Refusal]) -> Result<(), WorkError> {
+        let claim = self.claim.borrow().clone();
+        let mut transaction = self.pool.begin().await?;
+        // Losing this row in a crash only means publishing again, so the commit need not wait for the disk.
+        if refusals.is_empty() {
+            sqlx::query("SET LOCAL synchronous_commit = off").execute(&mut *transaction).await?;
+        }
+        claim.publish(&mut transaction, to).await?;
+        for refusal in refusals {
+            bury(&mut transaction, &claim, to, &self.index, refusal).await?;
+        }
+        Ok(transaction.commit().await?)
+    }
+}
+
+/// A document refused for good is a dead letter of its row; the row's next version is sent again.
+async fn bury(
+    connection: &mut sqlx::PgConnection,
+    claim: &Claim,
+    to: i64,
+    index: &str,
+    refusal: &Refusal,
+) -> Result<(), WorkError> {
+    metrics::DEAD_LETTERS.with_label_values(&[claim.group.id.as_str(), "document-refused"]).inc();
+    tracing::warn!(index, id = refusal.id, reason = refusal.reason, "document refused");
+    sqlx::query(
+        "INSERT INTO dead_letter
+             (grp, generation, topic, partition, \"offset\", key, record_type, code, message, attempts)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, 'document-refused', $8, 1)",
+    )
+    .bind(&claim.group.id)
+    .bind(claim.group.generation)
+    .bind(&claim.topic)
+    .bind(claim.partition)
+    .bind(to - 1)
+    .bind(refusal.id.as_bytes())
+    .bind(index)
+    .bind(storable(&refusal.reason))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Cuts documents into requests of bounded size.
+fn parts(documents: &[Document]) -> Vec<&[Document]> {
+    let mut parts = Vec::new();
+    let (mut start, mut bytes) = (0, 0);
+    for (place, document) in documents.iter().enumerate() {
+        if bytes + document.body.len() > BULK_BYTES_MAX && place > start {
+            parts.extend(documents.get(start..place));
+            (start, bytes) = (place, 0);
+        }
+        bytes += document.body.len();
+    }
+    parts.extend(documents.get(start..).filter(|rest| !rest.is_empty()));
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(id: &str, bytes: usize) -> Document {
+        Document { id: id.to_owned(), version: 1, body: "x".repeat(bytes) }
+    }
+
+    fn answer(statuses: &[u16]) -> Answer {
+        let items = statuses.iter().map(|status| Item { index: Verdict { status: *status, error: "why".into() } });
+        Answer { errors: true, items: items.collect() }
+    }
+
+    #[test]
+    fn a_request_stays_below_its_limit_and_no_document_is_left_out() {
+        let documents: Vec<Document> = (0..10).map(|i| document(&i.to_string(), BULK_BYTES_MAX / 3)).collect();
+        let parts = parts(&documents);
+        assert!(parts.iter().all(|part| part.len() <= 3));
+        assert_eq!(parts.concat(), documents);
+    }
+
+    #[test]
+    fn an_older_copy_is_fine_a_bad_document_is_refused_and_its_neighbours_are_not() {
+        let documents = [document("a", 1), document("b", 1), document("c", 1)];
+        let refusals = verdicts(&documents, answer(&[409, 400, 201])).unwrap();
+        assert_eq!(refusals, [Refusal { id: "b".to_owned(), reason: "\"why\"".to_owned() }]);
+    }
+
+    #[test]
+    fn a_busy_shard_is_an_outage_even_when_the_answer_is_a_success() {
+        assert!(verdicts(&[document("a", 1)], answer(&[429])).is_err());
+    }
+}

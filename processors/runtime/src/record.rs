@@ -1,0 +1,82 @@
+//! A record as it came from Kafka: bytes and headers untouched.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+use serde::{Deserialize, Serialize};
+use tokio::sync::OwnedSemaphorePermit;
+
+/// A header's name and its bytes; a header may be null.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// Its name; names may repeat.
+    pub name: String,
+    /// Its bytes.
+    pub value: Option<Vec<u8>>,
+}
+
+/// A record of a partition.
+#[derive(Debug)]
+pub struct Record {
+    /// The topic's name.
+    pub topic: Arc<str>,
+    /// The partition's number.
+    pub partition: i32,
+    /// The record's offset.
+    pub offset: i64,
+    /// Milliseconds since 1970, as the producer or broker stamped it.
+    pub timestamp_ms: Option<i64>,
+    /// The key's bytes.
+    pub key: Option<Vec<u8>>,
+    /// The value's bytes; a tombstone has none.
+    pub value: Option<Vec<u8>>,
+    /// The headers in order.
+    pub headers: Vec<Header>,
+    /// Room in the group's buffer, given back when the record is dropped.
+    pub(crate) room: Option<OwnedSemaphorePermit>,
+}
+
+/// What a record takes in memory beside its bytes, roughly.
+const OVERHEAD_BYTES: usize = 512;
+
+impl Record {
+    /// Copies a message out of the client's buffer.
+    pub(crate) fn detach(message: &BorrowedMessage<'_>, topic: Arc<str>, room: Option<OwnedSemaphorePermit>) -> Self {
+        let header = |h: rdkafka::message::Header<'_, &[u8]>| Header {
+            name: h.key.to_owned(),
+            value: h.value.map(<[u8]>::to_vec),
+        };
+        Self {
+            topic,
+            partition: message.partition(),
+            offset: message.offset(),
+            timestamp_ms: message.timestamp().to_millis(),
+            key: message.key().map(<[u8]>::to_vec),
+            value: message.payload().map(<[u8]>::to_vec),
+            headers: message.headers().map(|headers| headers.iter().map(header).collect()).unwrap_or_default(),
+            room,
+        }
+    }
+
+    /// How much of the buffer a message takes, in bytes.
+    pub(crate) fn room_needed(message: &BorrowedMessage<'_>) -> usize {
+        message.key_len() + message.payload_len() + OVERHEAD_BYTES
+    }
+
+    /// The first header of this name, as text; `None` when absent, null or not UTF-8.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let header = self.headers.iter().find(|header| header.name == name)?;
+        header.value.as_deref().and_then(|value| std::str::from_utf8(value).ok())
+    }
+
+    /// The key as text; `None` when absent or not UTF-8.
+    pub fn key_text(&self) -> Option<&str> {
+        self.key.as_deref().and_then(|key| std::str::from_utf8(key).ok())
+    }
+
+    /// When the record was stamped.
+    pub fn stamped_at(&self) -> Option<DateTime<Utc>> {
+        self.timestamp_ms.and_then(DateTime::from_timestamp_millis)
+    }
+}

@@ -1,0 +1,62 @@
+//! Logs: one document for each event. The event's id is the document's, so a second copy changes nothing.
+
+use async_trait::async_trait;
+use millrace_domain::{Log, Recorded};
+use sqlx::{PgConnection, PgPool};
+
+use super::{Shared, intake};
+use crate::error::WorkError;
+use crate::publisher::Document;
+use crate::record::Record;
+use crate::role::{Folded, Group, Role};
+
+/// Publishes the documents of one generation of the log `L`.
+pub struct LogRole<L> {
+    shared: Shared,
+    group: Group,
+    index: String,
+    log: std::marker::PhantomData<fn() -> L>,
+}
+
+impl<L: Log> LogRole<L> {
+    /// The role that fills a generation of the log.
+    pub fn new(shared: Shared, generation: i32) -> Self {
+        let group = shared.group(L::NAME, generation);
+        let index = shared.namespace.index(L::NAME, generation);
+        Self { shared, group, index, log: std::marker::PhantomData }
+    }
+}
+
+fn document<L: Log>(event: &Recorded) -> Result<Document, WorkError> {
+    let body = serde_json::to_string(&L::document(event));
+    let body = body.map_err(|error| WorkError::Refused(format!("event {} cannot be written: {error}", event.id)))?;
+    Ok(Document { id: event.id.clone(), version: event.version, body })
+}
+
+#[async_trait]
+impl<L: Log> Role for LogRole<L> {
+    fn group(&self) -> &Group {
+        &self.group
+    }
+
+    fn database(&self) -> &PgPool {
+        &self.shared.pool
+    }
+
+    fn index(&self) -> Option<&str> {
+        Some(&self.index)
+    }
+
+    async fn fold(&self, _: &mut PgConnection, batch: &[Record]) -> Result<Folded, WorkError> {
+        let (decoded, faults) = intake::decode(&self.shared.registry, batch).await?;
+        let documents = decoded.iter().map(|(_, event)| document::<L>(event)).collect::<Result<_, _>>()?;
+        Ok(Folded { faults, documents, remember: None })
+    }
+
+    async fn documents(&self, _: &mut PgConnection, batch: &[Record]) -> Result<Vec<Document>, WorkError> {
+        let (decoded, _) = intake::decode(&self.shared.registry, batch).await?;
+        decoded.iter().map(|(_, event)| document::<L>(event)).collect()
+    }
+
+    fn forget(&self) {}
+}

@@ -1,0 +1,43 @@
+//! Folding events into read models: rows, tallies and logs.
+
+mod intake;
+mod log;
+mod row;
+mod tally;
+
+use std::sync::Arc;
+
+use sqlx::PgPool;
+
+pub use log::LogRole;
+pub use row::RowRole;
+pub use tally::TallyRole;
+
+use crate::names::{Namespace, table};
+use crate::registry::Registry;
+use crate::role::Group;
+
+/// What every view's role needs.
+#[derive(Clone)]
+pub struct Shared {
+    /// The read side.
+    pub pool: PgPool,
+    /// The schema registry.
+    pub registry: Arc<Registry>,
+    /// Whose topics, tables and indices.
+    pub namespace: Namespace,
+}
+
+impl Shared {
+    fn group(&self, view: &str, generation: i32) -> Group {
+        Group { id: self.namespace.group(view), generation }
+    }
+}
+
+/// The statements that create a view's table and SQL view, with the names of this namespace and generation.
+pub fn ddl(text: &str, namespace: &Namespace, view: &str, generation: i32) -> String {
+    let schema = namespace.database_schema();
+    text.replace("{schema}", &format!("\"{schema}\""))
+        .replace("{table}", &format!("\"{schema}\".\"{}\"", table(view, generation)))
+        .replace("{view}", &format!("\"{schema}\".\"{view}\""))
+}

@@ -1,0 +1,186 @@
+//! Views of rows: load the rows that a batch touches, fold, write each once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use millrace_domain::{Recorded, View};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+
+use super::{Shared, intake};
+use crate::error::WorkError;
+use crate::names::table;
+use crate::publisher::Document;
+use crate::record::Record;
+use crate::role::{Folded, Group, Role};
+
+/// A row and what the runtime knows about it.
+struct Versioned<R> {
+    row: R,
+    /// Counts the events that were folded into the row, never how often it was written.
+    version: i64,
+    /// The newest of its events' times, so that it does not depend on when or in which order they were folded.
+    updated_at: DateTime<Utc>,
+}
+
+impl<R: Default> Default for Versioned<R> {
+    fn default() -> Self {
+        Self { row: R::default(), version: 0, updated_at: DateTime::UNIX_EPOCH }
+    }
+}
+
+/// Folds events into the table of one generation of the view `V`.
+pub struct RowRole<V> {
+    shared: Shared,
+    group: Group,
+    index: Option<String>,
+    statements: Statements,
+    view: std::marker::PhantomData<fn() -> V>,
+}
+
+/// The statements over the view's own table.
+struct Statements {
+    placeholders: String,
+    load: String,
+    store: String,
+}
+
+impl<V: View> RowRole<V> {
+    /// The role that builds a generation of the view.
+    pub fn new(shared: Shared, generation: i32) -> Self {
+        let group = shared.group(V::NAME, generation);
+        let index = V::MAPPING.map(|_| shared.namespace.index(V::NAME, generation));
+        let statements = statements::<V>(generation);
+        Self { shared, group, index, statements, view: std::marker::PhantomData }
+    }
+
+    /// Loads rows; those that several streams touch are locked, absent ones after a placeholder was put there.
+    async fn load(
+        &self,
+        connection: &mut PgConnection,
+        keys: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, Versioned<V::Row>>, WorkError> {
+        let keys: Vec<&String> = keys.iter().collect();
+        if V::SHARED {
+            sqlx::query(AssertSqlSafe(self.statements.placeholders.as_str())).bind(&keys).execute(&mut *connection).await?;
+        }
+        let rows: Vec<(String, i64, DateTime<Utc>, String)> =
+            sqlx::query_as(AssertSqlSafe(self.statements.load.as_str())).bind(&keys).fetch_all(connection).await?;
+        rows.into_iter().map(|(key, version, updated_at, json)| {
+            if version == 0 {
+                return Ok((key, Versioned::default()));
+            }
+            let row = serde_json::from_str(&json);
+            let row = row.map_err(|e| WorkError::Refused(format!("the row `{key}` of {} cannot be read: {e}", V::NAME)))?;
+            Ok((key, Versioned { row, version, updated_at }))
+        }).collect()
+    }
+
+    /// Writes rows and returns them as documents. Fewer rows than sent means that somebody else wrote one of them.
+    async fn store(
+        &self,
+        connection: &mut PgConnection,
+        rows: &BTreeMap<String, Versioned<V::Row>>,
+    ) -> Result<Vec<Document>, WorkError> {
+        let documents = rows.iter().map(|(key, row)| document(key, row)).collect::<Result<Vec<_>, _>>()?;
+        if documents.is_empty() {
+            return Ok(documents);
+        }
+        let bodies: Vec<&str> = documents.iter().map(|document| document.body.as_str()).collect();
+        let stored = sqlx::query(AssertSqlSafe(self.statements.store.as_str()))
+            .bind(format!("[{}]", bodies.join(",")))
+            .execute(connection)
+            .await?;
+        if stored.rows_affected() == documents.len() as u64 {
+            return Ok(if self.index.is_some() { documents } else { Vec::new() });
+        }
+        Err(WorkError::Contended(format!("a row of {} was written by another worker", V::NAME)))
+    }
+}
+
+fn statements<V: View>(generation: i32) -> Statements {
+    let (table, key) = (table(V::NAME, generation), V::KEY);
+    let columns = columns(&V::Row::default());
+    let sets: Vec<String> = columns.iter().map(|column| format!("\"{column}\" = excluded.\"{column}\"")).collect();
+    let lock = if V::SHARED { "ORDER BY 1 COLLATE \"C\" FOR UPDATE" } else { "" };
+    Statements {
+        placeholders: format!(
+            "INSERT INTO \"{table}\" (\"{key}\", version, updated_at)
+             SELECT key, 0, to_timestamp(0) FROM UNNEST($1::text[]) AS placeholder(key) ORDER BY key COLLATE \"C\"
+             ON CONFLICT DO NOTHING"
+        ),
+        load: format!(
+            "SELECT \"{key}\", version, updated_at, row_to_json(t)::text FROM \"{table}\" AS t
+             WHERE \"{key}\" = ANY($1) {lock}"
+        ),
+        store: format!(
+            "INSERT INTO \"{table}\" AS t SELECT * FROM json_populate_recordset(null::\"{table}\", $1::json)
+             ON CONFLICT (\"{key}\") DO UPDATE
+             SET {}, version = excluded.version, updated_at = excluded.updated_at
+             WHERE excluded.version > t.version",
+            sets.join(", ")
+        ),
+    }
+}
+
+/// The names of a serialised struct's fields.
+fn columns(row: &impl serde::Serialize) -> Vec<String> {
+    match serde_json::to_value(row) {
+        Ok(serde_json::Value::Object(fields)) => fields.keys().cloned().collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// A row as JSON, with its version and time: what Postgres stores and Elasticsearch gets.
+fn document<R: serde::Serialize>(key: &str, versioned: &Versioned<R>) -> Result<Document, WorkError> {
+    let Versioned { row, version, updated_at } = versioned;
+    let refuse = |error: serde_json::Error| WorkError::Refused(format!("the row `{key}` cannot be written: {error}"));
+    let mut body = serde_json::to_string(row).map_err(refuse)?;
+    body.pop();
+    let updated_at = serde_json::to_string(updated_at).map_err(refuse)?;
+    body.push_str(&format!(",\"version\":{version},\"updated_at\":{updated_at}}}"));
+    Ok(Document { id: key.to_owned(), version: *version, body })
+}
+
+fn keys<V: View>(events: &[Recorded]) -> BTreeSet<String> {
+    events.iter().flat_map(|event| V::keys(&event.event)).collect()
+}
+
+#[async_trait]
+impl<V: View> Role for RowRole<V> {
+    fn group(&self) -> &Group {
+        &self.group
+    }
+
+    fn database(&self) -> &PgPool {
+        &self.shared.pool
+    }
+
+    fn index(&self) -> Option<&str> {
+        self.index.as_deref()
+    }
+
+    async fn fold(&self, connection: &mut PgConnection, batch: &[Record]) -> Result<Folded, WorkError> {
+        let intake = intake::take(connection, &self.shared.registry, &self.group, batch).await?;
+        let mut rows = self.load(connection, &keys::<V>(&intake.events)).await?;
+        for recorded in &intake.events {
+            for key in V::keys(&recorded.event) {
+                let folded = rows.entry(key.clone()).or_default();
+                folded.row = V::evolve(std::mem::take(&mut folded.row), &key, &recorded.event);
+                folded.version += 1;
+                folded.updated_at = folded.updated_at.max(recorded.occurred_at);
+            }
+        }
+        let documents = self.store(connection, &rows).await?;
+        Ok(Folded { faults: intake.faults, documents, remember: None })
+    }
+
+    async fn documents(&self, connection: &mut PgConnection, batch: &[Record]) -> Result<Vec<Document>, WorkError> {
+        let (decoded, _) = intake::decode(&self.shared.registry, batch).await?;
+        let events: Vec<Recorded> = decoded.into_iter().map(|(_, event)| event).collect();
+        let rows = self.load(connection, &keys::<V>(&events)).await?;
+        rows.iter().filter(|(_, row)| row.version > 0).map(|(key, row)| document(key, row)).collect()
+    }
+
+    fn forget(&self) {}
+}

@@ -1,0 +1,102 @@
+//! Tallies: what a batch adds to each key is summed in memory, then added in one statement.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use millrace_domain::{Recorded, Tally};
+use serde::Serialize;
+use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+
+use super::{Shared, intake};
+use crate::error::WorkError;
+use crate::names::table;
+use crate::record::Record;
+use crate::role::{Folded, Group, Role};
+
+/// What a batch adds to one key.
+#[derive(Serialize)]
+struct Sum<A> {
+    #[serde(flatten)]
+    amounts: A,
+    /// How many events added something.
+    version: i64,
+    updated_at: DateTime<Utc>,
+}
+
+#[derive(Serialize)]
+struct Row<'s, K, A> {
+    #[serde(flatten)]
+    key: &'s K,
+    #[serde(flatten)]
+    sum: &'s Sum<A>,
+}
+
+/// Adds events up in the table of one generation of the tally `T`.
+pub struct TallyRole<T> {
+    shared: Shared,
+    group: Group,
+    store: String,
+    tally: std::marker::PhantomData<fn() -> T>,
+}
+
+impl<T: Tally> TallyRole<T> {
+    /// The role that builds a generation of the tally.
+    pub fn new(shared: Shared, generation: i32) -> Self {
+        let group = shared.group(T::NAME, generation);
+        Self { shared, group, store: store_statement::<T>(generation), tally: std::marker::PhantomData }
+    }
+}
+
+fn store_statement<T: Tally>(generation: i32) -> String {
+    let table = table(T::NAME, generation);
+    let keys: Vec<String> = T::KEYS.iter().map(|key| format!("\"{key}\"")).collect();
+    let adds: Vec<String> = T::AMOUNTS.iter().map(|a| format!("\"{a}\" = t.\"{a}\" + excluded.\"{a}\"")).collect();
+    format!(
+        "INSERT INTO \"{table}\" AS t SELECT * FROM json_populate_recordset(null::\"{table}\", $1::json)
+         ON CONFLICT ({}) DO UPDATE
+         SET {}, version = t.version + excluded.version, updated_at = greatest(t.updated_at, excluded.updated_at)",
+        keys.join(", "),
+        adds.join(", ")
+    )
+}
+
+/// Sums by key, in key order, so that two workers lock rows in the same order.
+fn sums<T: Tally>(events: &[Recorded]) -> Result<BTreeMap<T::Key, Sum<T::Amounts>>, WorkError> {
+    let mut sums: BTreeMap<T::Key, Sum<T::Amounts>> = BTreeMap::new();
+    for recorded in events {
+        for (key, amounts) in T::delta(&recorded.event) {
+            let at = recorded.occurred_at;
+            let empty = || Sum { amounts: T::Amounts::default(), version: 0, updated_at: at };
+            let sum = sums.entry(key).or_insert_with(empty);
+            let added = T::add(&sum.amounts, &amounts);
+            sum.amounts = added.ok_or_else(|| WorkError::Refused(format!("a sum of {} overflows", T::NAME)))?;
+            sum.version += 1;
+            sum.updated_at = sum.updated_at.max(at);
+        }
+    }
+    Ok(sums)
+}
+
+#[async_trait]
+impl<T: Tally> Role for TallyRole<T> {
+    fn group(&self) -> &Group {
+        &self.group
+    }
+
+    fn database(&self) -> &PgPool {
+        &self.shared.pool
+    }
+
+    async fn fold(&self, connection: &mut PgConnection, batch: &[Record]) -> Result<Folded, WorkError> {
+        let intake = intake::take(connection, &self.shared.registry, &self.group, batch).await?;
+        let sums = sums::<T>(&intake.events)?;
+        let rows: Vec<Row<'_, T::Key, T::Amounts>> = sums.iter().map(|(key, sum)| Row { key, sum }).collect();
+        let json = serde_json::to_string(&rows);
+        let json = json.map_err(|error| WorkError::Refused(format!("a sum of {} cannot be written: {error}", T::NAME)))?;
+        sqlx::query(AssertSqlSafe(self.store.as_str())).bind(json).execute(connection).await?;
+        Ok(Folded { faults: intake.faults, ..Folded::default() })
+    }
+
+    fn forget(&self) {}
+}

@@ -1,0 +1,260 @@
+//! The one loop: take a batch of a partition, fold it, commit states, outputs and the offset together.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::future::BoxFuture;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::backoff::Backoff;
+use crate::dead_letters;
+use crate::error::{Fault, WorkError};
+use crate::moments;
+use crate::offsets::Claim;
+use crate::producer::Producer;
+use crate::publisher::PublisherHandle;
+use crate::record::Record;
+use crate::role::{Folded, Role};
+use crate::{envelope, metrics};
+
+/// Whether Kafka still counts this process to the group. Asked before a partition is claimed again.
+pub(crate) type StillOurs = Arc<dyn Fn(Claim) -> BoxFuture<'static, bool> + Send + Sync>;
+
+/// Works on one partition until it is stopped or loses the claim.
+pub(crate) struct Worker {
+    pub(crate) role: Arc<dyn Role>,
+    pub(crate) claim: Claim,
+    pub(crate) records: UnboundedReceiver<Record>,
+    pub(crate) batch_max: usize,
+    pub(crate) producer: Producer,
+    pub(crate) publisher: Option<PublisherHandle>,
+    pub(crate) still_ours: StillOurs,
+    /// Tells the member how far this worker has come, for Kafka's copy of the offset.
+    pub(crate) position: watch::Sender<Claim>,
+    pub(crate) stop: CancellationToken,
+}
+
+/// What the worker does after a try at a batch.
+enum Next {
+    Done,
+    Again,
+    LetGo,
+}
+
+impl Worker {
+    /// Runs until stopped; a batch in flight is finished first.
+    pub(crate) async fn run(mut self) {
+        let mut batch = Vec::with_capacity(self.batch_max);
+        while self.take(&mut batch).await {
+            let batch = std::mem::take(&mut batch);
+            if !self.work(batch).await {
+                break;
+            }
+        }
+        if let Some(publisher) = self.publisher.take() {
+            publisher.finish().await;
+        }
+    }
+
+    /// Takes what has arrived, at least one record: a batch grows with the backlog and never waits for more.
+    async fn take(&mut self, batch: &mut Vec<Record>) -> bool {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => false,
+            taken = self.records.recv_many(batch, self.batch_max) => taken > 0,
+        }
+    }
+
+    /// Gives a batch its effect; false when the partition is to be let go.
+    async fn work(&mut self, mut batch: Vec<Record>) -> bool {
+        let applied_before: Vec<Record> = extract_below(&mut batch, self.claim.applied);
+        self.republish(&applied_before).await && self.apply(&batch).await
+    }
+
+    /// Applies a batch however many tries it takes. When Postgres refuses the data of one record, halves find it.
+    fn apply<'w>(&'w mut self, batch: &'w [Record]) -> BoxFuture<'w, bool> {
+        Box::pin(async move {
+            let mut backoff = Backoff::new();
+            loop {
+                let pending = after(batch, self.claim.applied);
+                if pending.is_empty() {
+                    return true;
+                }
+                let outcome = self.attempt(pending, None).await;
+                if let Err(WorkError::Refused(reason)) = &outcome {
+                    self.setback("refused", reason);
+                    return self.isolate(pending, reason.clone()).await;
+                }
+                match self.after_attempt(outcome, &mut backoff).await {
+                    Next::Done => return true,
+                    Next::Again => {}
+                    Next::LetGo => return false,
+                }
+            }
+        })
+    }
+
+    /// Splits a refused batch in two; a single record that is refused is a fault.
+    async fn isolate(&mut self, batch: &[Record], reason: String) -> bool {
+        let (left, right) = batch.split_at(batch.len() / 2);
+        if left.is_empty() {
+            return self.refuse(batch, Fault::new("refused-by-database", reason)).await;
+        }
+        self.apply(left).await && self.apply(right).await
+    }
+
+    async fn refuse(&mut self, single: &[Record], fault: Fault) -> bool {
+        let mut backoff = Backoff::new();
+        loop {
+            let outcome = self.attempt(single, Some(&fault)).await;
+            match self.after_attempt(outcome, &mut backoff).await {
+                Next::Done => return true,
+                Next::Again => {}
+                Next::LetGo => return false,
+            }
+        }
+    }
+
+    /// The one match on what went wrong.
+    async fn after_attempt(&mut self, outcome: Result<(), WorkError>, backoff: &mut Backoff) -> Next {
+        let Err(error) = outcome else { return Next::Done };
+        self.role.forget();
+        match error {
+            WorkError::Contended(reason) => {
+                self.setback("contended", &reason);
+                if self.stop.is_cancelled() { Next::LetGo } else { Next::Again }
+            }
+            WorkError::Fenced => {
+                self.setback("fenced", "another epoch holds the partition");
+                self.claim_again(backoff).await
+            }
+            WorkError::Outage { dependency, reason } => {
+                self.setback("outage", &format!("{dependency}: {reason}"));
+                let label = dependency.to_string();
+                self.wait(backoff, &label).await
+            }
+            // A record that is refused even as a dead letter: the ledger itself refuses it. Waiting beats losing it.
+            WorkError::Refused(reason) => {
+                self.setback("refused", &reason);
+                self.wait(backoff, "postgres").await
+            }
+        }
+    }
+
+    async fn wait(&self, backoff: &mut Backoff, dependency: &str) -> Next {
+        let gauge = metrics::OUTAGE.with_label_values(&[dependency]);
+        gauge.inc();
+        let stopped = tokio::select! {
+            () = self.stop.cancelled() => true,
+            () = backoff.wait() => false,
+        };
+        gauge.dec();
+        if stopped { Next::LetGo } else { Next::Again }
+    }
+
+    /// After a fence: claims again if Kafka still counts us to the group, else lets go.
+    async fn claim_again(&mut self, backoff: &mut Backoff) -> Next {
+        if self.stop.is_cancelled() || !(self.still_ours)(self.claim.clone()).await {
+            return Next::LetGo;
+        }
+        match self.claim.take_again(self.role.database()).await {
+            Ok(claim) => {
+                self.hold(claim);
+                Next::Again
+            }
+            Err(error) => {
+                self.setback("outage", &error.to_string());
+                self.wait(backoff, "postgres").await
+            }
+        }
+    }
+
+    fn hold(&mut self, claim: Claim) {
+        if let Some(publisher) = &self.publisher {
+            publisher.hold(claim.clone());
+        }
+        self.claim = claim;
+    }
+
+    fn setback(&self, why: &str, reason: &str) {
+        metrics::SETBACKS.with_label_values(&[self.claim.group.id.as_str(), why]).inc();
+        let Claim { group, topic, partition, .. } = &self.claim;
+        tracing::warn!(group = group.id, topic, partition, why, reason, "batch not committed");
+    }
+
+    /// One try: everything in one transaction that begins with the fence.
+    async fn attempt(&mut self, batch: &[Record], refused: Option<&Fault>) -> Result<(), WorkError> {
+        let started = Instant::now();
+        let to = batch.last().map_or(self.claim.applied, |last| last.offset + 1);
+        let mut transaction = self.role.database().begin().await?;
+        self.claim.advance(&mut transaction, to, self.publisher.is_some()).await?;
+        let folded = match refused {
+            Some(fault) => Folded { faults: vec![(0, fault.clone())], ..Folded::default() },
+            None => self.role.fold(&mut transaction, batch).await?,
+        };
+        for (place, fault) in &folded.faults {
+            if let Some(record) = batch.get(*place) {
+                dead_letters::bury(&self.producer, &mut transaction, &self.claim.group, record, fault).await?;
+                self.role.bury(&mut transaction, record, fault).await?;
+            }
+        }
+        moments::pass(moments::BEFORE_COMMIT);
+        transaction.commit().await?;
+        moments::pass(moments::AFTER_COMMIT);
+        self.committed(batch, to, folded, started).await;
+        Ok(())
+    }
+
+    async fn committed(&mut self, batch: &[Record], to: i64, folded: Folded, started: Instant) {
+        self.claim.applied = to;
+        if let Some(remember) = folded.remember {
+            remember();
+        }
+        let group = self.claim.group.id.as_str();
+        metrics::RECORDS.with_label_values(&[group]).inc_by(batch.len() as u64);
+        metrics::BATCH_RECORDS.with_label_values(&[group]).observe(batch.len() as f64);
+        metrics::BATCH_SECONDS.with_label_values(&[group]).observe(started.elapsed().as_secs_f64());
+        let trace = batch.last().and_then(|record| record.header(envelope::TRACEPARENT));
+        tracing::debug!(group, topic = self.claim.topic, to, records = batch.len(), trace, "batch committed");
+        if let Some(publisher) = &self.publisher {
+            publisher.send(to, folded.documents).await;
+        }
+        self.position.send_replace(self.claim.clone());
+    }
+
+    /// Sends documents again whose batch was committed by somebody who may have died before publishing them.
+    async fn republish(&mut self, batch: &[Record]) -> bool {
+        let (Some(last), Some(publisher)) = (batch.last(), &self.publisher) else { return true };
+        let mut backoff = Backoff::new();
+        loop {
+            match self.changed(batch).await {
+                Ok(documents) => {
+                    publisher.send(last.offset + 1, documents).await;
+                    return true;
+                }
+                Err(error) => self.setback("republish", &error.to_string()),
+            }
+            if let Next::LetGo = self.wait(&mut backoff, "postgres").await {
+                return false;
+            }
+        }
+    }
+
+    async fn changed(&self, batch: &[Record]) -> Result<Vec<crate::publisher::Document>, WorkError> {
+        let mut connection = self.role.database().acquire().await?;
+        self.role.documents(&mut connection, batch).await
+    }
+}
+
+/// Takes the records below `offset` out of a batch that is in order.
+fn extract_below(batch: &mut Vec<Record>, offset: i64) -> Vec<Record> {
+    let rest = batch.split_off(batch.partition_point(|record| record.offset < offset));
+    std::mem::replace(batch, rest)
+}
+
+/// The records of a batch from `offset` on.
+fn after(batch: &[Record], offset: i64) -> &[Record] {
+    batch.get(batch.partition_point(|record| record.offset < offset)..).unwrap_or_default()
+}

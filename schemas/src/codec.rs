@@ -1,0 +1,158 @@
+//! Confluent-framed Avro, read by the writer's schema straight into the Rust type.
+
+use std::io::Read as _;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_avro_fast::Schema;
+use serde_avro_fast::de::read::SliceRead;
+use serde_avro_fast::de::{DeserializerConfig, DeserializerState};
+use serde_avro_fast::schema::SchemaMut;
+use serde_avro_fast::ser::SerializerConfig;
+
+/// More items than this in one array or map are refused: a hostile length must not become a long loop.
+const ITEMS_MAX: usize = 100_000;
+/// Deeper nesting than this is refused: hostile bytes must not overflow the stack.
+const DEPTH_MAX: usize = 32;
+/// Magic byte, then the schema id as four bytes, big endian.
+const FRAME_LENGTH: usize = 5;
+
+/// Why bytes are not a record of the contract. Always the record's own fault, never an outage.
+#[derive(Debug, thiserror::Error)]
+pub enum CodecError {
+    /// The value does not begin with the magic byte 0 and a schema id.
+    #[error("the value is not framed: it must begin with a zero byte and a four-byte schema id, and has {0} bytes")]
+    NotFramed(usize),
+    /// The schema names a type that this build does not know.
+    #[error("the record type `{0}` is not part of the contract of this topic")]
+    UnknownType(String),
+    /// The bytes do not fit the writer's schema, or its fields do not fit ours.
+    #[error("the body does not fit the schema `{schema}`: {reason}")]
+    Body {
+        /// Full name of the writer's schema.
+        schema: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// The text is not an Avro schema of a record.
+    #[error("not an Avro record schema: {0}")]
+    Schema(String),
+}
+
+/// A record type made from a schema.
+pub trait AvroRecord: Serialize + DeserializeOwned {
+    /// Name with namespace.
+    const FULL_NAME: &'static str;
+    /// The value of the key field.
+    fn key(&self) -> &str;
+    /// The schema that this build writes.
+    fn schema() -> &'static WriterSchema;
+}
+
+/// The commands or the events of one context.
+pub trait Message: Sized + Clone + Send + Sync + std::fmt::Debug + Serialize + 'static {
+    /// The context's name.
+    const CONTEXT: &'static str;
+    /// Decodes the body of a record that was written with the schema `writer`.
+    ///
+    /// # Errors
+    /// When the type is not one of this enum or the bytes do not fit.
+    fn decode(writer: &WriterSchema, body: &[u8]) -> Result<Self, CodecError>;
+    /// The record's body in this build's schema, without the frame.
+    ///
+    /// # Errors
+    /// When a value does not fit its schema.
+    fn encode(&self) -> Result<Vec<u8>, CodecError>;
+    /// The full name of the record's type.
+    fn full_name(&self) -> &'static str;
+    /// The record's Kafka key.
+    fn key(&self) -> &str;
+}
+
+/// The schema that a record was written with.
+#[derive(Debug)]
+pub struct WriterSchema {
+    full_name: String,
+    avro: Schema,
+}
+
+impl WriterSchema {
+    /// Parses the JSON of a schema.
+    ///
+    /// # Errors
+    /// When it is not a record schema.
+    pub fn parse(avsc: &str) -> Result<Self, CodecError> {
+        let refuse = |error: serde_avro_fast::schema::SchemaError| CodecError::Schema(error.to_string());
+        let parsed: SchemaMut = avsc.parse().map_err(refuse)?;
+        let full_name = parsed.root().type_.name().map(|name| name.fully_qualified_name().to_owned());
+        let full_name = full_name.ok_or_else(|| CodecError::Schema("it has no name".to_owned()))?;
+        Ok(Self { full_name, avro: parsed.freeze().map_err(refuse)? })
+    }
+
+    #[allow(clippy::panic, reason = "the schema is part of the build and every one is parsed by a test")]
+    pub(crate) fn built_in(avsc: &str) -> Self {
+        Self::parse(avsc).unwrap_or_else(|error| panic!("built-in schema: {error}"))
+    }
+
+    /// Name with namespace, such as `millrace.orders.PlaceOrder`.
+    pub fn full_name(&self) -> &str {
+        &self.full_name
+    }
+
+    /// The context in the namespace: `orders` of `millrace.orders.PlaceOrder`; empty for a foreign namespace.
+    pub fn context(&self) -> &str {
+        let inner = self.full_name.strip_prefix("millrace.").unwrap_or_default();
+        inner.split_once('.').map(|(context, _)| context).unwrap_or_default()
+    }
+
+    /// Decodes a body. Fields that the type has and the schema lacks take their defaults; others are ignored.
+    ///
+    /// # Errors
+    /// [`CodecError::Body`] when the bytes do not fit, are too deep, too long, or go on after the record.
+    pub fn decode<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, CodecError> {
+        let mut config = DeserializerConfig::new(&self.avro);
+        config.max_seq_size = ITEMS_MAX;
+        config.allowed_depth = DEPTH_MAX;
+        let mut state = DeserializerState::with_config(SliceRead::new(body), config);
+        let value = T::deserialize(state.deserializer()).map_err(|error| self.misfit(error.to_string()))?;
+        let mut rest = [0_u8; 1];
+        match state.into_reader().read(&mut rest) {
+            Ok(0) => Ok(value),
+            _ => Err(self.misfit("bytes follow after the end of the record".to_owned())),
+        }
+    }
+
+    fn misfit(&self, reason: String) -> CodecError {
+        CodecError::Body { schema: self.full_name.clone(), reason }
+    }
+}
+
+/// Encodes a record's body in this build's schema.
+///
+/// # Errors
+/// When a value does not fit its schema.
+pub fn encode_record<T: AvroRecord>(record: &T) -> Result<Vec<u8>, CodecError> {
+    let schema = T::schema();
+    let mut config = SerializerConfig::new(&schema.avro);
+    serde_avro_fast::to_datum_vec(record, &mut config).map_err(|error| schema.misfit(error.to_string()))
+}
+
+/// Puts the frame before a body: magic byte 0, schema id, body.
+pub fn frame(schema_id: u32, body: &[u8]) -> Vec<u8> {
+    let mut framed = Vec::with_capacity(FRAME_LENGTH + body.len());
+    framed.push(0);
+    framed.extend_from_slice(&schema_id.to_be_bytes());
+    framed.extend_from_slice(body);
+    framed
+}
+
+/// Takes the frame off: the schema id and the body.
+///
+/// # Errors
+/// [`CodecError::NotFramed`].
+pub fn unframe(value: &[u8]) -> Result<(u32, &[u8]), CodecError> {
+    match value {
+        [0, a, b, c, d, body @ ..] => Ok((u32::from_be_bytes([*a, *b, *c, *d]), body)),
+        _ => Err(CodecError::NotFramed(value.len())),
+    }
+}

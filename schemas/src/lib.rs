@@ -1,0 +1,58 @@
+//! The contract between Millrace and everything that writes to it or reads from it.
+//!
+//! A record type is written once, as an Avro schema in `avro/<context>/{commands,events}/`. The Rust types, the enums
+//! of each context and the list of [`DEFINITIONS`] are made from those files when this crate is built. A schema names
+//! its Kafka key in the attribute `key`.
+
+mod codec;
+pub mod json;
+
+pub use codec::{AvroRecord, CodecError, Message, WriterSchema, encode_record, frame, unframe};
+
+/// Whether a record asks for something or says that something happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Imperative: `PlaceOrder`.
+    Command,
+    /// Past tense: `OrderPlaced`.
+    Event,
+    /// The answer to a command that was refused.
+    Rejection,
+}
+
+/// One record type of the contract.
+#[derive(Debug, Clone, Copy)]
+pub struct Definition {
+    /// The context that it belongs to, such as `orders`; empty for records of every context.
+    pub context: &'static str,
+    /// Command, event or rejection.
+    pub kind: Kind,
+    /// Short name, such as `PlaceOrder`.
+    pub name: &'static str,
+    /// Name with namespace, such as `millrace.orders.PlaceOrder`: the registry's subject and the header `ce_type`.
+    pub full_name: &'static str,
+    /// The field that is the Kafka key.
+    pub key: &'static str,
+    /// The Avro schema as JSON.
+    pub avsc: &'static str,
+}
+
+/// The definition of a record type by its short or full name.
+pub fn definition(name: &str) -> Option<&'static Definition> {
+    DEFINITIONS.iter().find(|definition| definition.full_name == name || definition.name == name)
+}
+
+/// The names of all contexts, in alphabetical order.
+pub fn contexts() -> Vec<&'static str> {
+    let of_contexts = DEFINITIONS.iter().filter(|definition| !definition.context.is_empty());
+    let mut names: Vec<&'static str> = of_contexts.map(|definition| definition.context).collect();
+    names.dedup();
+    names
+}
+
+#[allow(clippy::pedantic, missing_docs, unreachable_pub)]
+mod records {
+    use crate::{CodecError, Definition, Kind, Message, WriterSchema};
+    include!(concat!(env!("OUT_DIR"), "/records.rs"));
+}
+pub use records::*;
