@@ -1,1 +1,77 @@
-//! Under construction.
+//! The program `millrace`: configuration, every role in one binary, and the operator's commands.
+
+pub mod address;
+pub mod cli;
+pub mod config;
+pub mod failure;
+pub mod http;
+pub mod kafka;
+pub mod layout;
+pub mod logging;
+pub mod moment;
+pub mod output;
+pub mod postgres;
+pub mod run;
+pub mod setup;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use cli::{Cli, Command, Role};
+use config::Config;
+use failure::Failure;
+use run::Selection;
+
+/// Reads the command line, does what it says, and returns the exit code that says how it went.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match begin(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("millrace: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+fn begin(cli: Cli) -> Result<(), Failure> {
+    let config = Config::load(&cli.global)?;
+    logging::begin(&config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::refused(format!("the runtime cannot start: {error}")))?;
+    runtime.block_on(dispatch(cli, &config))
+}
+
+async fn dispatch(cli: Cli, config: &Config) -> Result<(), Failure> {
+    let format = cli.global.format;
+    match cli.command {
+        Command::Setup => setup::setup(config, format).await,
+        Command::Teardown { yes } => setup::teardown(config, format, yes).await,
+        Command::Run { only } => run::run(config, selection(only)?).await.map_err(|error| failed(&error)),
+        _ => Err(Failure::refused("not written yet")),
+    }
+}
+
+fn selection(only: Option<Role>) -> Result<Selection, Failure> {
+    let Some(Role::View { names }) = only else {
+        return Ok(only.map_or(Selection::Everything, |_| Selection::Commands));
+    };
+    let known: Vec<&str> = layout::read_models().iter().map(|model| model.name).collect();
+    match names.iter().find(|name| !known.contains(&name.as_str())) {
+        Some(name) => Err(Failure::usage(format!("there is no view `{name}`; there are {}", known.join(", ")))),
+        None => Ok(Selection::Views(names)),
+    }
+}
+
+/// A role's failure with all its causes, of its own kind when it has one.
+fn failed(error: &anyhow::Error) -> Failure {
+    match error.downcast_ref::<Failure>() {
+        Some(Failure::Usage(message)) => Failure::Usage(message.clone()),
+        Some(Failure::NotFound(message)) => Failure::NotFound(message.clone()),
+        Some(Failure::Unreachable { service, address, reason }) => {
+            Failure::Unreachable { service: *service, address: address.clone(), reason: reason.clone() }
+        }
+        Some(Failure::Refused(_)) | None => Failure::refused(format!("{error:#}")),
+    }
+}

@@ -80,7 +80,7 @@ pub trait Tally: Send + Sync + 'static {
     /// What is added; its fields are [`AMOUNTS`](Tally::AMOUNTS).
     type Amounts: Clone + Default + Send + Sync + Serialize + PartialEq + std::fmt::Debug + 'static;
 
-    /// What an event adds, by key; empty when the tally does not subscribe to its type.
+    /// What an event adds, by key; a key may come several times. Empty when the tally does not subscribe to its type.
     fn delta(event: &Event) -> Vec<(Self::Key, Self::Amounts)>;
 
     /// The sum of two amounts; `None` on overflow.

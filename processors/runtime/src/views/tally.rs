@@ -1,6 +1,6 @@
 //! Tallies: what a batch adds to each key is summed in memory, then added in one statement.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -65,13 +65,14 @@ fn store_statement<T: Tally>(generation: i32) -> String {
 fn sums<T: Tally>(events: &[Recorded]) -> Result<BTreeMap<T::Key, Sum<T::Amounts>>, WorkError> {
     let mut sums: BTreeMap<T::Key, Sum<T::Amounts>> = BTreeMap::new();
     for recorded in events {
+        let at = recorded.occurred_at;
+        let empty = || Sum { amounts: T::Amounts::default(), version: 0, updated_at: at };
+        let mut touched = BTreeSet::new();
         for (key, amounts) in T::delta(&recorded.event) {
-            let at = recorded.occurred_at;
-            let empty = || Sum { amounts: T::Amounts::default(), version: 0, updated_at: at };
-            let sum = sums.entry(key).or_insert_with(empty);
+            let sum = sums.entry(key.clone()).or_insert_with(empty);
             let added = T::add(&sum.amounts, &amounts);
             sum.amounts = added.ok_or_else(|| WorkError::Refused(format!("a sum of {} overflows", T::NAME)))?;
-            sum.version += 1;
+            sum.version += i64::from(touched.insert(key));
             sum.updated_at = sum.updated_at.max(at);
         }
     }

@@ -272,16 +272,17 @@ fn others_see_who_ordered_and_for_how_much() {
     assert_eq!(Orders::face(&order), face);
 }
 
+/// Mostly good values here and below, so that most sequences get somewhere.
 fn any_number() -> impl Strategy<Value = i64> {
-    prop_oneof![3 => 1..1_000_i64, 1 => any::<i64>()]
+    prop_oneof![30 => 1..1_000_i64, 1 => any::<i64>()]
 }
 
 prop_compose! {
     fn any_line()(
-        product_id in prop_oneof![4 => Just("11".to_owned()), 4 => Just("42".to_owned()), 1 => any::<String>()],
+        product_id in prop_oneof![20 => Just("11".to_owned()), 20 => Just("42".to_owned()), 1 => any::<String>()],
         quantity in any_number(),
         unit_price in any_number(),
-        discount_bp in prop_oneof![3 => 0..=10_000_i32, 1 => any::<i32>()],
+        discount_bp in prop_oneof![30 => 0..=10_000_i32, 1 => any::<i32>()],
     ) -> PlaceOrderLine {
         PlaceOrderLine { product_id, quantity, unit_price, discount_bp }
     }
@@ -289,11 +290,11 @@ prop_compose! {
 
 prop_compose! {
     fn any_order()(
-        order_id in prop_oneof![8 => "1024[89]", 1 => any::<String>()],
-        customer_id in prop_oneof![8 => Just("VINET".to_owned()), 1 => any::<String>()],
-        placed_at in prop_oneof![8 => Just(JULY_4_1996), 1 => any::<i64>()],
-        lines in prop::collection::vec(any_line(), 0..3),
-        slip in prop_oneof![8 => Just(0_i64), 1 => any::<i64>()],
+        order_id in prop_oneof![30 => "1024[89]", 1 => any::<String>()],
+        customer_id in prop_oneof![30 => Just("VINET".to_owned()), 1 => any::<String>()],
+        placed_at in prop_oneof![30 => Just(JULY_4_1996), 1 => any::<i64>()],
+        lines in prop::collection::vec(any_line(), 0..=2),
+        slip in prop_oneof![30 => Just(0_i64), 1 => any::<i64>()],
     ) -> PlaceOrder {
         let amounts = lines.iter().filter_map(|l| rules::line_amount(l.quantity, l.unit_price, l.discount_bp));
         let total = amounts.fold(slip, i64::wrapping_add);

@@ -1,0 +1,148 @@
+//! The Debezium connector, from `connectors/outbox.json`.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::{Map, Value};
+
+use super::steps::{Did, Steps};
+use crate::config::Config;
+use crate::failure::{Failure, Service};
+use crate::http::Http;
+use crate::postgres::Database;
+
+const TEMPLATE: &str = include_str!("../../../../connectors/outbox.json");
+const DEFAULT_PORT: u16 = 5432;
+const RUNNING_WITHIN: Duration = Duration::from_secs(60);
+
+/// Creates or updates the connector and waits until it runs.
+pub(super) async fn create(config: &Config, _write: &Database, steps: &mut Steps) -> Result<(), Failure> {
+    let connect = Http::connect(config)?;
+    let name = config.namespace.outbox();
+    let wanted = configuration(config)?;
+    let path = ["connectors", &name, "config"];
+    let found = connect.find(&path).await?;
+    let same = found.as_ref().is_some_and(|found| equal(found, &wanted));
+    if !same {
+        let answer = connect.send(Method::PUT, &path, Some(&Value::Object(wanted))).await?;
+        connect.success(answer, &path)?;
+    }
+    wait_until_running(&connect, &name).await?;
+    let did = match found {
+        Some(_) if same => Did::Nothing,
+        Some(_) => Did::Updated,
+        None => Did::Created,
+    };
+    steps.tell(did, "connector", &name)
+}
+
+fn equal(found: &Value, wanted: &Map<String, Value>) -> bool {
+    // Connect adds the connector's name.
+    let theirs = found.as_object().map(|found| found.iter().filter(|(key, _)| *key != "name").collect::<Vec<_>>());
+    theirs.is_some_and(|theirs| {
+        theirs.len() == wanted.len() && theirs.iter().all(|(key, value)| wanted.get(*key) == Some(value))
+    })
+}
+
+/// The template with its placeholders `{…}` filled in. The password goes to Connect in clear, unless
+/// `connect_database_password` names a place that a config provider of the worker reads.
+fn configuration(config: &Config) -> Result<Map<String, Value>, Failure> {
+    let template: Map<String, Value> = serde_json::from_str(TEMPLATE)
+        .map_err(|error| Failure::refused(format!("connectors/outbox.json is not a JSON object: {error}")))?;
+    let values = placeholders(config)?;
+    let fill = |text: &str| values.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value));
+    let filled = |(key, value): (String, Value)| match value {
+        Value::String(text) => (key, Value::from(fill(&text))),
+        other => (key, other),
+    };
+    Ok(template.into_iter().map(filled).collect())
+}
+
+fn placeholders(config: &Config) -> Result<Vec<(&'static str, String)>, Failure> {
+    let url = config.write_database_url.url();
+    let decoded = |text: &str| percent_decoded(text);
+    let (host, port) = match &config.connect_database {
+        Some(place) => place.rsplit_once(':').map(|(host, port)| (host.to_owned(), port.to_owned())).ok_or_else(|| {
+            Failure::usage(format!("connect_database: `{place}` is not host:port"))
+        })?,
+        None => {
+            let host = url.host_str().unwrap_or("127.0.0.1").trim_matches(['[', ']']).to_owned();
+            (host, url.port().unwrap_or(DEFAULT_PORT).to_string())
+        }
+    };
+    let password = config.connect_database_password.clone();
+    let password = password.unwrap_or_else(|| decoded(url.password().unwrap_or_default()));
+    Ok(vec![
+        ("{namespace}", config.namespace.to_string()),
+        ("{outbox}", config.namespace.outbox()),
+        ("{database.host}", host),
+        ("{database.port}", port),
+        ("{database.user}", decoded(url.username())),
+        ("{database.name}", decoded(url.path().trim_start_matches('/'))),
+        // Last, so that nothing is replaced inside a password.
+        ("{database.password}", password),
+    ])
+}
+
+fn percent_decoded(text: &str) -> String {
+    // A form's decoding is a URL's, but for the plus sign.
+    let text = text.replace('+', "%2B");
+    let pairs = format!("v={text}");
+    reqwest::Url::parse(&format!("x:?{pairs}"))
+        .ok()
+        .and_then(|url| url.query_pairs().next().map(|(_, value)| value.into_owned()))
+        .unwrap_or_default()
+}
+
+async fn wait_until_running(connect: &Http, name: &str) -> Result<(), Failure> {
+    let until = Instant::now() + RUNNING_WITHIN;
+    loop {
+        let state = State::find(connect, name).await?;
+        if state.running() {
+            return Ok(());
+        }
+        if let Some(trace) = &state.trace {
+            return Err(Failure::refused(format!("the connector `{name}` failed: {trace}")));
+        }
+        if Instant::now() > until {
+            let reason = format!("the connector `{name}` is {} and its task {} after {} s", state.connector,
+                state.task.as_deref().unwrap_or("not there"), RUNNING_WITHIN.as_secs());
+            return Err(Failure::refused(format!("{}: {reason}", Service::Connect)));
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+}
+
+/// The state of a connector and its task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct State {
+    /// Such as `RUNNING`; `UNASSIGNED` until a worker takes it.
+    pub(crate) connector: String,
+    /// The same of its only task.
+    pub(crate) task: Option<String>,
+    /// The first line of why it failed.
+    pub(crate) trace: Option<String>,
+}
+
+impl State {
+    /// Asks Connect; a connector that is not known yet is `UNASSIGNED`.
+    pub(crate) async fn find(connect: &Http, name: &str) -> Result<Self, Failure> {
+        let status = connect.find(&["connectors", name, "status"]).await?;
+        Ok(Self::read(&status.unwrap_or_default()))
+    }
+
+    fn read(status: &Value) -> Self {
+        let text = |path: &str| status.pointer(path).and_then(Value::as_str).map(str::to_owned);
+        let trace = text("/tasks/0/trace").or_else(|| text("/connector/trace"));
+        Self {
+            connector: text("/connector/state").unwrap_or_else(|| "UNASSIGNED".to_owned()),
+            task: text("/tasks/0/state"),
+            trace: trace.map(|trace| trace.lines().next().unwrap_or_default().to_owned()),
+        }
+    }
+
+    /// Whether both run.
+    pub(crate) fn running(&self) -> bool {
+        self.connector == "RUNNING" && self.task.as_deref() == Some("RUNNING")
+    }
+}

@@ -1,0 +1,182 @@
+//! Tables, SQL views, the publication and the replication slot.
+
+use millrace_runtime::database::{BOTH, READ, WRITE};
+use millrace_runtime::names;
+use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
+
+use super::steps::{Did, Steps};
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::layout::{self, ReadModel, Side};
+use crate::postgres::Database;
+
+/// The generation that setup creates; later ones come with replay.
+pub(super) const GENERATION: i32 = 1;
+
+/// Creates both sides; returns the write side.
+pub(super) async fn create(config: &Config, steps: &mut Steps) -> Result<Database, Failure> {
+    let write = Database::of(config, Side::Write)?;
+    let read = Database::of(config, Side::Read)?;
+    create_side(config, &write, steps).await?;
+    create_side(config, &read, steps).await?;
+    create_outbox_feed(config, &write, steps).await?;
+    Ok(write)
+}
+
+pub(super) fn side_name(side: Side) -> &'static str {
+    match side {
+        Side::Write => "write side",
+        Side::Read => "read side",
+    }
+}
+
+async fn create_side(config: &Config, database: &Database, steps: &mut Steps) -> Result<(), Failure> {
+    let fail = |error| database.failure(error);
+    let side = side_name(database.side);
+    let mut transaction = begin(config, database).await?;
+    let schema = config.namespace.database_schema();
+    let new = !exists(&mut transaction, SCHEMA_EXISTS, schema).await.map_err(fail)?;
+    execute(&mut transaction, format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\"")).await.map_err(fail)?;
+    let mut told = vec![(Did::created_if(new), "schema".to_owned())];
+    told.extend(tables(&mut transaction, database.side).await.map_err(fail)?);
+    if database.side == Side::Read {
+        for model in layout::read_models() {
+            told.extend(model_table(&mut transaction, schema, &model).await.map_err(fail)?);
+        }
+        told.push(grant(&mut transaction, config).await.map_err(fail)?);
+    }
+    transaction.commit().await.map_err(fail)?;
+    for (did, name) in told {
+        steps.tell(did, side, &name)?;
+    }
+    Ok(())
+}
+
+/// A transaction that no other setup of this namespace runs beside.
+async fn begin(config: &Config, database: &Database) -> Result<Transaction<'static, Postgres>, Failure> {
+    let fail = |error| database.failure(error);
+    let mut transaction = database.pool.begin().await.map_err(fail)?;
+    // Notices of what is there already would fill the log.
+    execute(&mut transaction, "SET LOCAL client_min_messages = warning".to_owned()).await.map_err(fail)?;
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('millrace setup ' || $1, 0))")
+        .bind(config.namespace.database_schema())
+        .execute(&mut *transaction)
+        .await
+        .map_err(fail)?;
+    Ok(transaction)
+}
+
+const SCHEMA_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)";
+const RELATION_EXISTS: &str = "SELECT to_regclass($1) IS NOT NULL";
+const PUBLICATION_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = $1)";
+const SLOT_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)";
+const ROLE_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)";
+
+async fn exists(connection: &mut PgConnection, question: &'static str, name: &str) -> sqlx::Result<bool> {
+    sqlx::query_scalar(question).bind(name).fetch_one(connection).await
+}
+
+async fn execute(connection: &mut PgConnection, sql: String) -> sqlx::Result<()> {
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.map(|_| ())
+}
+
+/// The runtime's own tables.
+async fn tables(connection: &mut PgConnection, side: Side) -> sqlx::Result<Vec<(Did, String)>> {
+    let before = table_names(connection).await?;
+    let own = match side {
+        Side::Write => WRITE,
+        Side::Read => READ,
+    };
+    execute(connection, BOTH.to_owned()).await?;
+    execute(connection, own.to_owned()).await?;
+    let after = table_names(connection).await?;
+    Ok(after.into_iter().map(|name| (Did::created_if(!before.contains(&name)), format!("table {name}"))).collect())
+}
+
+async fn table_names(connection: &mut PgConnection) -> sqlx::Result<Vec<String>> {
+    let sql = "SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema() ORDER BY 1";
+    sqlx::query_scalar(sql).fetch_all(connection).await
+}
+
+async fn model_table(
+    connection: &mut PgConnection,
+    schema: &str,
+    model: &ReadModel,
+) -> sqlx::Result<Option<(Did, String)>> {
+    let Some(sql) = model.table else { return Ok(None) };
+    let table = format!("\"{schema}\".\"{}\"", names::table(model.name, GENERATION));
+    let view = format!("\"{schema}\".\"{}\"", model.name);
+    let new = !exists(connection, RELATION_EXISTS, &table).await?;
+    let sql = sql.replace("{table}", &table).replace("{view}", &view).replace("{schema}", &format!("\"{schema}\""));
+    execute(connection, sql).await?;
+    Ok(Some((Did::created_if(new), format!("view {}", model.name))))
+}
+
+/// Lets the readers' role read the SQL views, and nothing else.
+async fn grant(connection: &mut PgConnection, config: &Config) -> sqlx::Result<(Did, String)> {
+    let role = &config.reader_role;
+    if !exists(connection, ROLE_EXISTS, role).await? {
+        return Ok((Did::Absent, format!("role {role}")));
+    }
+    let schema = config.namespace.database_schema();
+    let views = "SELECT quote_ident(viewname) FROM pg_views WHERE schemaname = $1 ORDER BY 1";
+    let views: Vec<String> = sqlx::query_scalar(views).bind(schema).fetch_all(&mut *connection).await?;
+    let missing = "SELECT NOT has_schema_privilege($2, $1, 'USAGE') OR EXISTS (
+        SELECT FROM pg_views WHERE schemaname = $1
+        AND NOT has_table_privilege($2, format('%I.%I', schemaname, viewname), 'SELECT'))";
+    let new: bool = sqlx::query_scalar(missing).bind(schema).bind(role).fetch_one(&mut *connection).await?;
+    let role = role.replace('"', "\"\"");
+    execute(connection, format!("GRANT USAGE ON SCHEMA \"{schema}\" TO \"{role}\"")).await?;
+    for view in views {
+        execute(connection, format!("GRANT SELECT ON \"{schema}\".{view} TO \"{role}\"")).await?;
+    }
+    Ok((Did::created_if(new), format!("grants to {role}")))
+}
+
+/// What Debezium reads from: the heartbeat's row, the publication, the slot.
+async fn create_outbox_feed(config: &Config, write: &Database, steps: &mut Steps) -> Result<(), Failure> {
+    let fail = |error| write.failure(error);
+    let name = config.namespace.outbox();
+    let mut transaction = begin(config, write).await?;
+    sqlx::query("INSERT INTO heartbeat (id, beat_at) VALUES (1, now()) ON CONFLICT DO NOTHING")
+        .execute(&mut *transaction)
+        .await
+        .map_err(fail)?;
+    let new = !exists(&mut transaction, PUBLICATION_EXISTS, &name).await.map_err(fail)?;
+    if new {
+        execute(&mut transaction, publication(config)).await.map_err(fail)?;
+    }
+    transaction.commit().await.map_err(fail)?;
+    steps.tell(Did::created_if(new), "publication", &name)?;
+    create_slot(&name, write, steps).await
+}
+
+/// Updates are published for the heartbeat's sake. They also make Postgres refuse an UPDATE of the outbox, which has
+/// no replica identity: it is insert-only.
+fn publication(config: &Config) -> String {
+    let (name, schema) = (config.namespace.outbox(), config.namespace.database_schema());
+    format!(
+        "CREATE PUBLICATION \"{name}\" FOR TABLE \"{schema}\".outbox, \"{schema}\".heartbeat \
+         WITH (publish = 'insert, update')"
+    )
+}
+
+/// A slot sees what is written after it: one that is made later than the outbox's first row has missed that row.
+async fn create_slot(name: &str, write: &Database, steps: &mut Steps) -> Result<(), Failure> {
+    let fail = |error| write.failure(error);
+    let mut connection = write.pool.acquire().await.map_err(fail)?;
+    let new = !exists(&mut connection, SLOT_EXISTS, name).await.map_err(fail)?;
+    if new {
+        let create = "SELECT pg_create_logical_replication_slot($1, 'pgoutput')";
+        sqlx::query(create).bind(name).execute(&mut *connection).await.map_err(fail)?;
+        let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox").fetch_one(&mut *connection).await.map_err(fail)?;
+        if rows > 0 {
+            tracing::warn!(
+                rows,
+                slot = name,
+                "the outbox had rows before its replication slot: those that are not in Kafka yet will not get there by themselves"
+            );
+        }
+    }
+    steps.tell(Did::created_if(new), "replication slot", name)
+}

@@ -1,0 +1,112 @@
+//! The contract in the schema registry: one subject for each record type, named like it.
+//!
+//! Subjects do not carry the namespace: a record type means the same to every instance that shares the registry.
+
+use millrace_schemas::{DEFINITIONS, Definition};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::steps::{Did, Steps};
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::http::{self, Http};
+
+const COMPATIBILITY: &str = "BACKWARD_TRANSITIVE";
+
+/// Registers every record type. All are checked before the first is registered.
+pub(super) async fn register(config: &Config, steps: &mut Steps) -> Result<(), Failure> {
+    let registry = Http::registry(config)?;
+    let mut found = Vec::new();
+    for definition in DEFINITIONS {
+        let state = Subject::find(&registry, definition).await?;
+        if state == Subject::Older {
+            protect(&registry, definition).await?;
+            refuse_incompatible(&registry, definition).await?;
+        }
+        found.push((definition, state));
+    }
+    for (definition, state) in found {
+        let did = settle(&registry, definition, &state).await?;
+        steps.tell(did, "schema", definition.full_name)?;
+    }
+    Ok(())
+}
+
+/// What the registry has of a record type.
+#[derive(Debug, PartialEq, Eq)]
+enum Subject {
+    /// Nothing.
+    New,
+    /// Other versions.
+    Older,
+    /// This very schema.
+    Same,
+}
+
+impl Subject {
+    async fn find(registry: &Http, definition: &Definition) -> Result<Self, Failure> {
+        let path = ["subjects", definition.full_name];
+        let answer = registry.send(Method::POST, &path, Some(&schema(definition))).await?;
+        if answer.status.is_success() {
+            return Ok(Subject::Same);
+        }
+        if answer.status != StatusCode::NOT_FOUND {
+            return registry.success(answer, &path).map(|_| Subject::Same);
+        }
+        let versions = registry.find(&["subjects", definition.full_name, "versions"]).await?;
+        Ok(if versions.is_some() { Subject::Older } else { Subject::New })
+    }
+}
+
+fn schema(definition: &Definition) -> Value {
+    json!({"schemaType": "AVRO", "schema": definition.avsc})
+}
+
+async fn settle(registry: &Http, definition: &Definition, state: &Subject) -> Result<Did, Failure> {
+    if *state != Subject::Same {
+        let path = ["subjects", definition.full_name, "versions"];
+        let answer = registry.send(Method::POST, &path, Some(&schema(definition))).await?;
+        if answer.status == StatusCode::CONFLICT {
+            return Err(incompatible(definition, &http::reason(&answer.body)));
+        }
+        registry.success(answer, &path)?;
+    }
+    let protected = protect(registry, definition).await?;
+    Ok(match state {
+        Subject::New => Did::Created,
+        Subject::Older => Did::Updated,
+        Subject::Same if protected => Did::Updated,
+        Subject::Same => Did::Nothing,
+    })
+}
+
+/// Sets the subject's compatibility; says whether it differed.
+async fn protect(registry: &Http, definition: &Definition) -> Result<bool, Failure> {
+    let path = ["config", definition.full_name];
+    let now = registry.find(&path).await?;
+    if now.as_ref().and_then(|now| now.get("compatibilityLevel")) == Some(&Value::from(COMPATIBILITY)) {
+        return Ok(false);
+    }
+    let answer = registry.send(Method::PUT, &path, Some(&json!({"compatibility": COMPATIBILITY}))).await?;
+    registry.success(answer, &path).map(|_| true)
+}
+
+async fn refuse_incompatible(registry: &Http, definition: &Definition) -> Result<(), Failure> {
+    let path = ["compatibility", "subjects", definition.full_name, "versions"];
+    let answer =
+        registry.send_query(Method::POST, &path, &[("verbose", "true")], Some(&schema(definition))).await?;
+    let verdict = registry.success(answer, &path)?;
+    if verdict.get("is_compatible") == Some(&Value::Bool(false)) {
+        let messages = verdict.get("messages").map(Value::to_string).unwrap_or_default();
+        return Err(incompatible(definition, &messages));
+    }
+    Ok(())
+}
+
+fn incompatible(definition: &Definition, reason: &str) -> Failure {
+    Failure::refused(format!(
+        "the registry refuses the schema of `{}`, because readers of today could not read what was written before: {reason}\n\
+         Give new fields a default and leave old ones as they are, or make a new record type.",
+        definition.full_name
+    ))
+}

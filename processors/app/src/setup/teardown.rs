@@ -1,0 +1,185 @@
+//! `millrace teardown`: removes everything that carries the namespace. Schemas in the registry stay: they belong to
+//! every instance.
+
+use std::time::{Duration, Instant};
+
+use millrace_runtime::names::Namespace;
+use rdkafka::types::RDKafkaErrorCode;
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+use sqlx::AssertSqlSafe;
+
+use super::steps::{Did, Steps};
+use super::topics::{admin, options};
+use crate::cli::Format;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::http::Http;
+use crate::kafka::{self, Reader};
+use crate::layout::{self, Side};
+use crate::postgres::Database;
+
+/// How long a walsender may hold the slot after its connector is gone.
+const SLOT_FREE_WITHIN: Duration = Duration::from_secs(30);
+
+/// Removes what the namespace owns: connector, slot, publication, tables, topics, groups, indices.
+///
+/// # Errors
+/// [`Failure::Usage`] without `yes`; else the first step that fails. Running it again goes on from there.
+pub async fn teardown(config: &Config, format: Format, yes: bool) -> Result<(), Failure> {
+    if !yes {
+        return Err(Failure::usage(format!(
+            "teardown deletes all data of the namespace `{}`: events, receipts, read models. Add --yes if you mean it.",
+            config.namespace
+        )));
+    }
+    let mut steps = Steps::new(format);
+    remove_connector(config, &mut steps).await?;
+    let write = Database::of(config, Side::Write)?;
+    remove_slot(config, &write, &mut steps).await?;
+    remove_publication(config, &write, &mut steps).await?;
+    for database in [write, Database::of(config, Side::Read)?] {
+        remove_schema(config, &database, &mut steps).await?;
+    }
+    remove_topics(config, &mut steps).await?;
+    remove_groups(config, &mut steps).await?;
+    remove_indices(config, &mut steps).await?;
+    steps.finish()
+}
+
+/// Its source offsets too: a later connector of the same name must not go on from them.
+async fn remove_connector(config: &Config, steps: &mut Steps) -> Result<(), Failure> {
+    let connect = Http::connect(config)?;
+    let name = config.namespace.outbox();
+    let there = connect.find(&["connectors", &name]).await?.is_some();
+    if there {
+        let path = ["connectors", &name, "stop"];
+        connect.success(connect.send(Method::PUT, &path, None).await?, &path)?;
+        remove_offsets(&connect, &name).await?;
+        let path = ["connectors", &name];
+        connect.success(connect.send(Method::DELETE, &path, None).await?, &path)?;
+    }
+    steps.tell(Did::removed_if(there), "connector", &name)
+}
+
+async fn remove_offsets(connect: &Http, name: &str) -> Result<(), Failure> {
+    let path = ["connectors", name, "offsets"];
+    let until = Instant::now() + SLOT_FREE_WITHIN;
+    loop {
+        let answer = connect.send(Method::DELETE, &path, None).await?;
+        // Refused while the task is still stopping.
+        if !matches!(answer.status, StatusCode::BAD_REQUEST | StatusCode::CONFLICT) || Instant::now() > until {
+            return connect.success(answer, &path).map(|_| ());
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+}
+
+async fn remove_slot(config: &Config, write: &Database, steps: &mut Steps) -> Result<(), Failure> {
+    let name = config.namespace.outbox();
+    let until = Instant::now() + SLOT_FREE_WITHIN;
+    let drop = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1";
+    loop {
+        let dropped = sqlx::query(drop).bind(&name).fetch_all(&write.pool).await;
+        match dropped {
+            Ok(rows) => return steps.tell(Did::removed_if(!rows.is_empty()), "replication slot", &name),
+            Err(error) if in_use(&error) && Instant::now() < until => {
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+            Err(error) => return Err(write.failure(error)),
+        }
+    }
+}
+
+/// SQLSTATE 55006: object in use.
+fn in_use(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("55006"))
+}
+
+async fn remove_publication(config: &Config, write: &Database, steps: &mut Steps) -> Result<(), Failure> {
+    let name = config.namespace.outbox();
+    let there: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = $1)")
+        .bind(&name)
+        .fetch_one(&write.pool)
+        .await
+        .map_err(|error| write.failure(error))?;
+    execute(write, format!("DROP PUBLICATION IF EXISTS \"{name}\"")).await?;
+    steps.tell(Did::removed_if(there), "publication", &name)
+}
+
+async fn remove_schema(config: &Config, database: &Database, steps: &mut Steps) -> Result<(), Failure> {
+    let name = config.namespace.database_schema();
+    let there: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)")
+        .bind(name)
+        .fetch_one(&database.pool)
+        .await
+        .map_err(|error| database.failure(error))?;
+    execute(database, format!("DROP SCHEMA IF EXISTS \"{name}\" CASCADE")).await?;
+    let side = super::databases::side_name(database.side);
+    steps.tell(Did::removed_if(there), side, "schema")
+}
+
+async fn execute(database: &Database, sql: String) -> Result<(), Failure> {
+    let mut connection = database.pool.acquire().await.map_err(|error| database.failure(error))?;
+    let sql = format!("SET client_min_messages = warning; {sql}");
+    let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *connection).await;
+    done.map(|_| ()).map_err(|error| database.failure(error))
+}
+
+async fn remove_topics(config: &Config, steps: &mut Steps) -> Result<(), Failure> {
+    let there = tokio::task::block_in_place(|| Reader::new(config)?.topics())?;
+    let ours: Vec<&str> = there.keys().map(String::as_str).filter(|name| belongs(name, &config.namespace)).collect();
+    if !ours.is_empty() {
+        let answers = admin(config)?.delete_topics(&ours, &options()).await;
+        for answer in answers.map_err(|error| kafka::failure(config, &error))? {
+            match answer {
+                Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition)) => (),
+                Err((topic, code)) => return Err(Failure::refused(format!("the topic `{topic}` cannot be deleted: {code}"))),
+            }
+        }
+    }
+    ours.into_iter().try_for_each(|name| steps.tell(Did::Removed, "topic", name))
+}
+
+/// Whether a topic or group carries the namespace: dots cannot be part of one.
+fn belongs(name: &str, namespace: &Namespace) -> bool {
+    name.split_once('.').is_some_and(|(prefix, _)| prefix == namespace.to_string())
+}
+
+async fn remove_groups(config: &Config, steps: &mut Steps) -> Result<(), Failure> {
+    let groups = layout::groups(&config.namespace);
+    let names: Vec<&str> = groups.iter().map(|group| group.id.as_str()).collect();
+    let answers = admin(config)?.delete_groups(&names, &options()).await;
+    for answer in answers.map_err(|error| kafka::failure(config, &error))? {
+        match answer {
+            Ok(name) => steps.tell(Did::Removed, "group", &name)?,
+            Err((name, RDKafkaErrorCode::GroupIdNotFound)) => steps.tell(Did::Absent, "group", &name)?,
+            Err((name, code)) => {
+                return Err(Failure::refused(format!("the group `{name}` cannot be deleted (stop `millrace run` first): {code}")));
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn remove_indices(config: &Config, steps: &mut Steps) -> Result<(), Failure> {
+    let elastic = Http::elasticsearch(config)?;
+    for model in layout::read_models().into_iter().filter(|model| model.mapping.is_some()) {
+        let alias = config.namespace.index_alias(model.name);
+        let pattern = format!("{alias}-g*");
+        let found = elastic.find(&[&pattern, "_alias"]).await?.unwrap_or_default();
+        for index in found.as_object().into_iter().flat_map(|found| found.keys()) {
+            let answer = elastic.send(Method::DELETE, &[index], None).await?;
+            elastic.success(answer, &[index])?;
+            steps.tell(Did::Removed, "index", index)?;
+        }
+        let path = ["_index_template", &alias];
+        let answer = elastic.send(Method::DELETE, &path, None).await?;
+        let gone = answer.status != StatusCode::NOT_FOUND;
+        if gone {
+            elastic.success(answer, &path).map(|_: Value| ())?;
+        }
+        steps.tell(Did::removed_if(gone), "index template", &alias)?;
+    }
+    Ok(())
+}
