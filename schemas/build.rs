@@ -158,7 +158,10 @@ fn write_enum(out: &mut String, context: &str, kind: &str, records: &[&Record]) 
         }}"
     );
     for Record { name, .. } in records {
-        let _ = writeln!(out, "impl From<{name}> for {kind} {{ fn from(r: {name}) -> Self {{ {kind}::{name}(r) }} }}");
+        let _ = writeln!(
+            out,
+            "impl From<{name}> for {kind} {{ fn from(r: {name}) -> Self {{ {kind}::{name}(r) }} }}"
+        );
     }
 }
 
@@ -171,7 +174,9 @@ fn write_union(out: &mut String, kind: &str, doc: &str, contexts: &[String]) {
         contexts.iter().map(|c| pattern(&capitalised(c), c)).collect::<Vec<_>>().join("\n")
     };
     let decode = arm(&|variant, context| {
-        format!("\"{context}\" => <{context}::{kind} as Message>::decode(writer, body).map({kind}::{variant}),")
+        format!(
+            "\"{context}\" => <{context}::{kind} as Message>::decode(writer, body).map({kind}::{variant}),"
+        )
     });
     let full_name = arm(&|variant, _| format!("{kind}::{variant}(inner) => inner.full_name(),"));
     let key = arm(&|variant, _| format!("{kind}::{variant}(inner) => inner.key(),"));

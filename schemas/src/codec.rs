@@ -21,7 +21,9 @@ const FRAME_LENGTH: usize = 5;
 #[derive(Debug, thiserror::Error)]
 pub enum CodecError {
     /// The value does not begin with the magic byte 0 and a schema id.
-    #[error("the value is not framed: it must begin with a zero byte and a four-byte schema id, and has {0} bytes")]
+    #[error(
+        "the value is not framed: it must begin with a zero byte and a four-byte schema id, and has {0} bytes"
+    )]
     NotFramed(usize),
     /// The schema names a type that this build does not know.
     #[error("the record type `{0}` is not part of the contract of this topic")]

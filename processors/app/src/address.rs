@@ -30,7 +30,9 @@ impl Address {
         let password = text.strip_suffix('\n').unwrap_or(&text);
         let password = password.strip_suffix('\r').unwrap_or(password);
         let set = self.0.set_password(Some(password));
-        set.map_err(|()| format!("{self}: a URL without host has no place for the password in {}", file.display()))?;
+        set.map_err(|()| {
+            format!("{self}: a URL without host has no place for the password in {}", file.display())
+        })?;
         Ok(self)
     }
 }
@@ -40,7 +42,8 @@ impl std::str::FromStr for Address {
 
     fn from_str(text: &str) -> Result<Self, String> {
         // The text is not repeated: it may hold a password.
-        let url = Url::parse(text).map_err(|error| format!("not a URL ({error}); such as http://127.0.0.1:8081"))?;
+        let url = Url::parse(text)
+            .map_err(|error| format!("not a URL ({error}); such as http://127.0.0.1:8081"))?;
         Ok(Self(url))
     }
 }
@@ -80,7 +83,8 @@ mod tests {
     #[test]
     fn the_password_is_never_shown() {
         let address: Address = "postgres://millrace:s3cret@db:5432/write?password=s3cret".parse().unwrap();
-        for shown in [format!("{address}"), format!("{address:?}"), serde_json::to_string(&address).unwrap()] {
+        for shown in [format!("{address}"), format!("{address:?}"), serde_json::to_string(&address).unwrap()]
+        {
             assert!(!shown.contains("s3cret") && shown.contains("millrace:***@db:5432/write"), "{shown}");
         }
         assert!(address.reveal().contains("s3cret"));

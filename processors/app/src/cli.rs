@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use figment::value::{Dict, Value};
 
+use crate::config;
 use crate::failure::Failure;
 use crate::moment::{self, Span};
 
@@ -96,20 +97,15 @@ impl Global {
                 .split_once('=')
                 .ok_or_else(|| Failure::usage(format!("--set {assignment}: write FIELD=VALUE")))?;
             if !fields.contains(&field) {
-                return Err(Failure::usage(format!("--set {field}: there is no such field; there are {}", fields.join(", "))));
+                return Err(Failure::usage(format!(
+                    "--set {field}: there is no such field; there are {}",
+                    fields.join(", ")
+                )));
             }
-            settings.insert(field.to_owned(), parsed(value));
+            settings.insert(field.to_owned(), config::value(field, value));
         }
         settings.extend(self.namespace.clone().map(|name| ("namespace".to_owned(), Value::from(name))));
         Ok(settings)
-    }
-}
-
-/// A number when it looks like one, as in the environment.
-fn parsed(value: &str) -> Value {
-    match value.parse::<Value>() {
-        Ok(value) => value,
-        Err(never) => match never {},
     }
 }
 
@@ -275,8 +271,12 @@ mod tests {
     #[test]
     fn run_takes_all_roles_or_some() {
         assert!(matches!(parse("millrace run").command, Command::Run { only: None }));
-        assert!(matches!(parse("millrace run commands").command, Command::Run { only: Some(Role::Commands) }));
-        let Command::Run { only: Some(Role::View { names }) } = parse("millrace run view orders customers").command
+        assert!(matches!(
+            parse("millrace run commands").command,
+            Command::Run { only: Some(Role::Commands) }
+        ));
+        let Command::Run { only: Some(Role::View { names }) } =
+            parse("millrace run view orders customers").command
         else {
             panic!("views")
         };
@@ -289,7 +289,7 @@ mod tests {
         let cli = parse("millrace receipt 1 --format json --namespace a --set partitions=2");
         assert_eq!(cli.global.format, Format::Json);
         let settings = cli.global.settings(&["partitions"]).unwrap();
-        assert_eq!(settings.get("partitions").and_then(Value::to_i128), Some(2));
+        assert_eq!(settings.get("partitions").and_then(Value::to_u128), Some(2));
         assert_eq!(settings.get("namespace").and_then(Value::as_str), Some("a"));
     }
 
@@ -302,7 +302,9 @@ mod tests {
 
     #[test]
     fn a_stream_is_shown_at_a_version_or_at_a_time() {
-        assert!(Cli::try_parse_from("millrace stream show a/1 --at-version 2 --as-of 1h".split(' ')).is_err());
+        assert!(
+            Cli::try_parse_from("millrace stream show a/1 --at-version 2 --as-of 1h".split(' ')).is_err()
+        );
         assert!(Cli::try_parse_from("millrace stream show a/1 --at-version 0".split(' ')).is_err());
     }
 }

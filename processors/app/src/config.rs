@@ -1,13 +1,14 @@
 //! Configuration: flag, else environment, else TOML file, else default.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use figment::Figment;
-use figment::providers::{Env, Format as _, Serialized, Toml};
+use figment::providers::{Format as _, Serialized, Toml};
 use figment::value::{Dict, Map, Value};
 use millrace_runtime::names::Namespace;
 use serde::{Deserialize, Serialize};
@@ -82,7 +83,7 @@ pub struct Config {
     /// Records of one group that wait in memory for their batch.
     pub buffer_bytes: usize,
     /// What is logged: `info`, `millrace_runtime=debug,info`.
-    pub log: String,
+    pub log: Option<String>,
     /// `text` or `json`.
     pub log_format: LogFormat,
 }
@@ -109,7 +110,7 @@ fn shown<S: serde::Serializer>(namespace: &Namespace, serializer: S) -> Result<S
 fn plain(value: Value) -> String {
     match value {
         Value::String(_, text) => text,
-        other => other.to_i128().map_or_else(|| format!("{other:?}"), |number| number.to_string()),
+        other => serde_json::to_string(&other).unwrap_or_default(),
     }
 }
 
@@ -140,6 +141,7 @@ const OPTIONAL: &[&str] = &[
     "read_database_password_file",
     "connect_database",
     "connect_database_password",
+    "log",
 ];
 
 fn defaults() -> BTreeMap<&'static str, Value> {
@@ -166,7 +168,6 @@ fn defaults() -> BTreeMap<&'static str, Value> {
         ("events_batch_max", 5_000.into()),
         ("state_cache_bytes", (16 << 20).into()),
         ("buffer_bytes", (8 << 20).into()),
-        ("log", "info".into()),
         ("log_format", "text".into()),
     ])
 }
@@ -177,14 +178,24 @@ impl Config {
     /// # Errors
     /// [`Failure::Usage`], which names the field, where it was set and the problem, and never a password.
     pub fn load(flags: &Global) -> Result<Self, Failure> {
-        let figment = sources(flags)?;
+        // What is not text is the value of no field.
+        let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        Self::from(flags, &std::env::vars_os().filter_map(text).collect::<Vec<_>>())
+    }
+
+    fn from(flags: &Global, environment: &[(String, String)]) -> Result<Self, Failure> {
+        let figment = sources(flags, environment)?;
         let config: Self = figment.extract().map_err(|errors| Failure::usage(listed(errors)))?;
         config.with_passwords()?.checked()
     }
 
     fn with_passwords(mut self) -> Result<Self, Failure> {
         let sides = [
-            (&mut self.write_database_url, &self.write_database_password_file, "write_database_password_file"),
+            (
+                &mut self.write_database_url,
+                &self.write_database_password_file,
+                "write_database_password_file",
+            ),
             (&mut self.read_database_url, &self.read_database_password_file, "read_database_password_file"),
         ];
         for (url, file, field) in sides {
@@ -248,15 +259,38 @@ fn database(field: &str, address: &Address) -> Option<String> {
 }
 
 /// All sources, the later ones stronger.
-fn sources(flags: &Global) -> Result<Figment, Failure> {
-    let fields: Vec<&str> = fields().collect();
+fn sources(flags: &Global, environment: &[(String, String)]) -> Result<Figment, Failure> {
     let mut figment = Figment::from(Serialized::defaults(defaults()));
     if let Some(file) = config_file(flags.config.as_deref())? {
         figment = figment.merge(Toml::file_exact(file));
     }
-    // Other programs have variables with our prefix (scripts/stack): only fields count.
-    let prefixed = Env::prefixed("MILLRACE_").only(&fields);
-    Ok(figment.merge(Env::raw().only(WELL_KNOWN)).merge(prefixed).merge(Flags(flags.settings(&fields)?)))
+    let fields: Vec<&str> = fields().collect();
+    let environment = Set { place: "the environment", fields: from_environment(environment, &fields) };
+    let command_line = Set { place: "the command line", fields: flags.settings(&fields)? };
+    Ok(figment.merge(environment).merge(command_line))
+}
+
+/// The fields that variables set; those with our prefix win over the well-known ones. Other programs have variables
+/// with our prefix too (`scripts/stack`), so one that names no field is not refused.
+fn from_environment(environment: &[(String, String)], fields: &[&str]) -> Dict {
+    let well_known = environment.iter().filter(|(name, _)| WELL_KNOWN.contains(&name.as_str()));
+    let well_known = well_known.map(|(name, value)| (name.to_lowercase(), value));
+    let prefixed = environment.iter().filter_map(|(name, value)| {
+        let field = name.strip_prefix("MILLRACE_")?.to_lowercase();
+        fields.contains(&field.as_str()).then_some((field, value))
+    });
+    well_known.chain(prefixed).map(|(field, text)| { let value = value(&field, text); (field, value) }).collect()
+}
+
+/// The value that a text gives a field: text stays as it is (a password `007` is not a number), all else is read.
+pub(crate) fn value(field: &str, text: &str) -> Value {
+    match defaults().get(field) {
+        None | Some(Value::String(..)) => Value::from(text),
+        Some(_) => match text.parse() {
+            Ok(value) => value,
+            Err(never) => match never {},
+        },
+    }
 }
 
 /// The name of every field.
@@ -276,22 +310,96 @@ fn config_file(named: Option<&Path>) -> Result<Option<PathBuf>, Failure> {
 fn listed(errors: figment::Error) -> String {
     let line = |error: figment::Error| {
         let field = error.path.join(".");
-        let place = error.metadata.as_ref().map(|source| format!(" (from {})", source.name)).unwrap_or_default();
+        let place =
+            error.metadata.as_ref().map(|source| format!(" (from {})", source.name)).unwrap_or_default();
         // The kind alone: it does not repeat what was configured, unless that cannot be a secret.
         format!("{}{place}: {}", if field.is_empty() { "configuration" } else { &field }, error.kind)
     };
     errors.into_iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// What the command line sets.
-struct Flags(Dict);
+/// What is set in one place.
+struct Set {
+    place: &'static str,
+    fields: Dict,
+}
 
-impl figment::Provider for Flags {
+impl figment::Provider for Set {
     fn metadata(&self) -> figment::Metadata {
-        figment::Metadata::named("the command line")
+        figment::Metadata::named(self.place)
     }
 
     fn data(&self) -> Result<Map<figment::Profile, Dict>, figment::Error> {
-        Ok(Map::from([(figment::Profile::Default, self.0.clone())]))
+        Ok(Map::from([(figment::Profile::Default, self.fields.clone())]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the sources give for these variables, file and settings.
+    fn load(environment: &[(&str, &str)], toml: &str, set: &[&str]) -> Result<Config, Failure> {
+        let file = std::env::temp_dir().join(format!("millrace-{}-{:?}.toml", std::process::id(), std::thread::current().id()));
+        std::fs::write(&file, toml).unwrap();
+        let set = set.iter().map(ToString::to_string).collect();
+        let flags = Global { config: Some(file.clone()), set, ..Global::default() };
+        let environment: Vec<(String, String)> =
+            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let loaded = Config::from(&flags, &environment);
+        std::fs::remove_file(file).unwrap();
+        loaded
+    }
+
+    #[test]
+    fn a_flag_beats_the_environment_beats_the_file_beats_the_default() {
+        let toml = "partitions = 5\nreplication_factor = 3\nlisten = '0.0.0.0:80'";
+        let environment = [("MILLRACE_PARTITIONS", "6"), ("MILLRACE_REPLICATION_FACTOR", "2")];
+        let config = load(&environment, toml, &["partitions=7"]).unwrap();
+        assert_eq!((config.partitions, config.replication_factor), (7, 2));
+        assert_eq!((config.listen.port(), config.namespace.to_string().as_str()), (80, "millrace"));
+    }
+
+    #[test]
+    fn well_known_variables_need_no_prefix_and_others_prefixed_like_ours_are_ignored() {
+        let environment = [
+            ("MILLRACE_CONNECT_DATABASE_PASSWORD", "007"),
+            ("KAFKA_BROKERS", "k:1"),
+            ("WRITE_DATABASE_URL", "postgres://u:secret@db/w"),
+            ("MILLRACE_STACK_DIR", "/x"),
+            ("PARTITIONS", "9"),
+        ];
+        let config = load(&environment, "", &[]).unwrap();
+        assert_eq!((config.kafka_brokers.as_str(), config.partitions), ("k:1", 4));
+        assert_eq!(config.write_database_url.reveal(), "postgres://u:secret@db/w");
+        assert_eq!(config.connect_database_password.as_deref(), Some("007"));
+        assert!(!format!("{config:?}").contains("secret"));
+    }
+
+    #[test]
+    fn secrets_stay_out_of_what_is_shown() {
+        let toml = "connect_database_password = 271828\n[kafka_properties]\n'sasl.password' = 314159";
+        let config = load(&[("READ_DATABASE_URL", "postgres://u:secret@db/r")], toml, &[]).unwrap();
+        assert_eq!(config.kafka_properties.get("sasl.password").map(String::as_str), Some("314159"));
+        assert_eq!(config.connect_database_password.as_deref(), Some("271828"));
+        let shown = format!("{config:?}");
+        assert!(!["314159", "271828", "secret"].iter().any(|secret| shown.contains(secret)), "{shown}");
+    }
+
+    #[test]
+    fn refusals_name_the_field_and_where_it_was_set() {
+        let refusal = |environment: &[(&str, &str)], toml: &str, set: &[&str]| {
+            load(environment, toml, set).unwrap_err().to_string()
+        };
+        assert!(refusal(&[("MILLRACE_PARTITIONS", "many")], "", &[]).contains("partitions (from the environment)"));
+        assert!(refusal(&[], "partition = 3", &[]).contains("unknown field"));
+        assert!(refusal(&[], "", &["partitions=0"]).contains("partitions must be 1 or more, not 0"));
+        assert!(refusal(&[], "", &["namespace=A"]).contains("namespace (from the command line): `A` is not"));
+        let message = refusal(&[], "transaction_timeout_ms = 30000", &[]);
+        assert!(message.contains("must be below session_timeout_ms (30000)"), "{message}");
+        let message = refusal(&[("WRITE_DATABASE_URL", "mysql://u:secret@db/w")], "", &[]);
+        assert!(message.contains("postgres://") && !message.contains("secret"), "{message}");
+        let message = refusal(&[("WRITE_DATABASE_URL", "u:secret@db/w")], "", &[]);
+        assert!(!message.contains("secret"), "{message}");
     }
 }

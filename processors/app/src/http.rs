@@ -121,14 +121,23 @@ impl Http {
             return Ok(answer.body);
         }
         let (service, reason) = (self.service, reason(&answer.body));
-        Err(Failure::refused(format!("{service} refuses `/{}` with {}: {reason}", path.join("/"), answer.status)))
+        Err(Failure::refused(format!(
+            "{service} refuses `/{}` with {}: {reason}",
+            path.join("/"),
+            answer.status
+        )))
     }
 
     fn url(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Url, Failure> {
         let mut url = self.address.url().clone();
         match url.path_segments_mut() {
             Ok(mut segments) => segments.pop_if_empty().extend(path),
-            Err(()) => return Err(Failure::usage(format!("{} cannot be the address of {}", self.address, self.service))),
+            Err(()) => {
+                return Err(Failure::usage(format!(
+                    "{} cannot be the address of {}",
+                    self.address, self.service
+                )));
+            }
         };
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);

@@ -72,7 +72,8 @@ impl<'c> Reader<'c> {
     /// # Errors
     /// [`Failure::Unreachable`].
     pub fn topics(&self) -> Result<BTreeMap<String, i32>, Failure> {
-        let metadata = self.consumer.fetch_metadata(None, TIMEOUT).map_err(|error| failure(self.config, &error))?;
+        let metadata =
+            self.consumer.fetch_metadata(None, TIMEOUT).map_err(|error| failure(self.config, &error))?;
         let count = |partitions: usize| i32::try_from(partitions).unwrap_or(i32::MAX);
         Ok(metadata.topics().iter().map(|t| (t.name().to_owned(), count(t.partitions().len()))).collect())
     }

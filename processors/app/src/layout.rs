@@ -63,7 +63,8 @@ impl Visitor for Collector {
     }
 
     fn view<V: View>(&mut self) {
-        let model = ReadModel { name: V::NAME, contexts: V::CONTEXTS, table: Some(V::TABLE), mapping: V::MAPPING };
+        let model =
+            ReadModel { name: V::NAME, contexts: V::CONTEXTS, table: Some(V::TABLE), mapping: V::MAPPING };
         self.models.push(model);
     }
 
@@ -73,7 +74,8 @@ impl Visitor for Collector {
     }
 
     fn log<L: Log>(&mut self) {
-        let model = ReadModel { name: L::NAME, contexts: L::CONTEXTS, table: None, mapping: Some(L::MAPPING) };
+        let model =
+            ReadModel { name: L::NAME, contexts: L::CONTEXTS, table: None, mapping: Some(L::MAPPING) };
         self.models.push(model);
     }
 }
@@ -97,7 +99,8 @@ pub fn read_models() -> Vec<ReadModel> {
 /// The consumer groups: commands first, then one for each view.
 pub fn groups(namespace: &Namespace) -> Vec<Group> {
     let Collector { contexts, models } = collected();
-    let topics = |kind, contexts: &[&str]| contexts.iter().map(|context| namespace.topic(kind, context)).collect();
+    let topics =
+        |kind, contexts: &[&str]| contexts.iter().map(|context| namespace.topic(kind, context)).collect();
     let commands = Group {
         id: namespace.group(COMMANDS),
         side: Side::Write,
@@ -124,7 +127,11 @@ pub fn topics(namespace: &Namespace) -> Vec<Topic> {
     }
     for group in groups(namespace) {
         let dead = |topic: &String| namespace.dead_letter_topic(topic, &group.id);
-        topics.extend(group.topics.iter().map(|topic| Topic { name: dead(topic), single: true, forever: true }));
+        topics.extend(group.topics.iter().map(|topic| Topic {
+            name: dead(topic),
+            single: true,
+            forever: true,
+        }));
     }
     topics.push(Topic { name: debezium_heartbeat(namespace), single: true, forever: false });
     topics

@@ -37,7 +37,7 @@ pub fn main() -> ExitCode {
 
 fn begin(cli: Cli) -> Result<(), Failure> {
     let config = Config::load(&cli.global)?;
-    logging::begin(&config)?;
+    logging::begin(&config, &cli.command)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::refused(format!("the runtime cannot start: {error}")))?;
     runtime.block_on(dispatch(cli, &config))
@@ -48,7 +48,7 @@ async fn dispatch(cli: Cli, config: &Config) -> Result<(), Failure> {
     match cli.command {
         Command::Setup => setup::setup(config, format).await,
         Command::Teardown { yes } => setup::teardown(config, format, yes).await,
-        Command::Run { only } => run::run(config, selection(only)?).await.map_err(|error| failed(&error)),
+        Command::Run { only } => run::run(config, selection(only)?).await,
         _ => Err(Failure::refused("not written yet")),
     }
 }
@@ -59,19 +59,9 @@ fn selection(only: Option<Role>) -> Result<Selection, Failure> {
     };
     let known: Vec<&str> = layout::read_models().iter().map(|model| model.name).collect();
     match names.iter().find(|name| !known.contains(&name.as_str())) {
-        Some(name) => Err(Failure::usage(format!("there is no view `{name}`; there are {}", known.join(", ")))),
-        None => Ok(Selection::Views(names)),
-    }
-}
-
-/// A role's failure with all its causes, of its own kind when it has one.
-fn failed(error: &anyhow::Error) -> Failure {
-    match error.downcast_ref::<Failure>() {
-        Some(Failure::Usage(message)) => Failure::Usage(message.clone()),
-        Some(Failure::NotFound(message)) => Failure::NotFound(message.clone()),
-        Some(Failure::Unreachable { service, address, reason }) => {
-            Failure::Unreachable { service: *service, address: address.clone(), reason: reason.clone() }
+        Some(name) => {
+            Err(Failure::usage(format!("there is no view `{name}`; there are {}", known.join(", "))))
         }
-        Some(Failure::Refused(_)) | None => Failure::refused(format!("{error:#}")),
+        None => Ok(Selection::Views(names)),
     }
 }

@@ -1,19 +1,29 @@
 //! Logs, on standard error.
 
+use std::io::{IsTerminal as _, stderr};
+
 use tracing_subscriber::EnvFilter;
 
+use crate::cli::Command;
 use crate::config::{Config, LogFormat};
 use crate::failure::Failure;
+
+/// What `millrace run` logs unless it is told.
+const OF_RUN: &str = "info";
+/// What the operator's commands log unless they are told: their failures say what librdkafka would say many times.
+const OF_OPERATOR: &str = "warn,librdkafka=off,rdkafka=off";
 
 /// Begins to log as configured. Called once.
 ///
 /// # Errors
 /// [`Failure::Usage`] when the filter cannot be read.
-pub fn begin(config: &Config) -> Result<(), Failure> {
-    let filter = EnvFilter::builder().parse(&config.log).map_err(|error| {
-        Failure::usage(format!("log: `{}` is not a filter ({error}); such as millrace_runtime=debug,info", config.log))
+pub fn begin(config: &Config, command: &Command) -> Result<(), Failure> {
+    let usual = if matches!(command, Command::Run { .. }) { OF_RUN } else { OF_OPERATOR };
+    let wanted = config.log.as_deref().unwrap_or(usual);
+    let filter = EnvFilter::builder().parse(wanted).map_err(|error| {
+        Failure::usage(format!("log: `{wanted}` is not a filter ({error}); such as millrace_runtime=debug,info"))
     })?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(stderr().is_terminal());
     let begun = match config.log_format {
         LogFormat::Text => lines.with_target(false).try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),

@@ -60,7 +60,8 @@ mod tests {
     fn spans_are_read_and_shown() {
         assert_eq!(span("90s"), Ok(Span(Duration::from_secs(90))));
         assert_eq!(span("2d"), Ok(Span(Duration::from_secs(172_800))));
-        for bad in ["", "s", "1", "1w", "-1s", "1.5h", "99999999999999999999d", "9999999999999999999d", "1é"] {
+        for bad in ["", "s", "1", "1w", "-1s", "1.5h", "99999999999999999999d", "9999999999999999999d", "1é"]
+        {
             assert!(span(bad).unwrap_err().contains("write 90s"), "{bad}");
         }
         assert_eq!(shown(Duration::from_millis(35)), "35 ms");

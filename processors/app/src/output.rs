@@ -37,7 +37,8 @@ impl Table {
         let lines: Vec<&Vec<String>> =
             Some(&self.head).into_iter().filter(|head| !head.is_empty()).chain(&self.rows).collect();
         let columns = lines.iter().map(|line| line.len()).max().unwrap_or(0);
-        let width = |column| lines.iter().filter_map(|line| line.get(column)).map(|c| c.chars().count()).max();
+        let width =
+            |column: usize| lines.iter().filter_map(|line| Some(line.get(column)?.chars().count())).max();
         let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
         let line = |cells: &Vec<String>| {
             let padded: Vec<String> = cells.iter().zip(&widths).map(|(c, w)| format!("{c:<w$}")).collect();

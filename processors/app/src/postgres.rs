@@ -33,9 +33,14 @@ impl Database {
             Side::Write => (&config.write_database_url, "write_database_url"),
             Side::Read => (&config.read_database_url, "read_database_url"),
         };
+        let pool = millrace_runtime::database::pool(
+            address.reveal(),
+            &config.namespace,
+            STATEMENT_TIMEOUT,
+            CONNECTIONS_MAX,
+        );
         let pool =
-            millrace_runtime::database::pool(address.reveal(), &config.namespace, STATEMENT_TIMEOUT, CONNECTIONS_MAX);
-        let pool = pool.map_err(|_| Failure::usage(format!("{field}: {address} is not the URL of a database")))?;
+            pool.map_err(|_| Failure::usage(format!("{field}: {address} is not the URL of a database")))?;
         Ok(Self { pool, side, address: address.clone() })
     }
 
@@ -63,9 +68,10 @@ impl Database {
                 }
                 _ => Failure::refused(format!("{service} at {}: {}", self.address, database.message())),
             },
-            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
-                self.unreachable(service, &error)
-            }
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed => self.unreachable(service, &error),
             _ => Failure::refused(format!("{service} at {}: {error}", self.address)),
         }
     }

@@ -60,7 +60,10 @@ pub async fn run(config: &Config, selection: Selection) -> Result<(), Failure> {
     stopped().await?;
     tracing::info!("stopping: batches in flight are finished");
     stop.cancel();
-    if tokio::time::timeout(STOP_TIMEOUT, async { while members.join_next().await.is_some() {} }).await.is_err() {
+    if tokio::time::timeout(STOP_TIMEOUT, async { while members.join_next().await.is_some() {} })
+        .await
+        .is_err()
+    {
         tracing::warn!("some groups did not stop in time; their batches are taken up again from Postgres");
     }
     server.abort();

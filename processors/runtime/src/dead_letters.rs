@@ -22,14 +22,21 @@ pub(crate) async fn bury(
     producer.copy(record, &topic, &reasons(record, fault)).await?;
     metrics::DEAD_LETTERS.with_label_values(&[group.id.as_str(), fault.code]).inc();
     tracing::warn!(
-        group = group.id, topic = &*record.topic, partition = record.partition, offset = record.offset,
-        code = fault.code, reason = fault.message, trace = record.header(envelope::TRACEPARENT), "dead letter"
+        group = group.id,
+        topic = &*record.topic,
+        partition = record.partition,
+        offset = record.offset,
+        code = fault.code,
+        reason = fault.message,
+        trace = record.header(envelope::TRACEPARENT),
+        "dead letter"
     );
     write(connection, group, record, fault).await
 }
 
 fn reasons(record: &Record, fault: &Fault) -> Vec<Header> {
-    let header = |name: &str, value: String| Header { name: name.to_owned(), value: Some(value.into_bytes()) };
+    let header =
+        |name: &str, value: String| Header { name: name.to_owned(), value: Some(value.into_bytes()) };
     vec![
         header("x-error-code", fault.code.to_owned()),
         header("x-error", fault.message.clone()),

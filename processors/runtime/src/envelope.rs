@@ -37,12 +37,17 @@ pub(crate) fn occurred_at(record: &Record) -> DateTime<Utc> {
 
 /// Puts an event into its envelope.
 pub(crate) fn recorded(record: &Record, event: Event) -> Result<Recorded, Fault> {
-    let missing = |name: &str| Fault::new("header-missing", format!("the event has no header `{name}` that can be read"));
+    let missing = |name: &str| {
+        Fault::new("header-missing", format!("the event has no header `{name}` that can be read"))
+    };
     let header = |name: &str| record.header(name).map(str::to_owned);
     let version = record.header(SEQUENCE).and_then(|v| v.parse::<i64>().ok()).filter(|v| *v > 0);
     Ok(Recorded {
         id: header(ID).ok_or_else(|| missing(ID))?,
-        stream: record.key_text().ok_or_else(|| Fault::new("key-missing", "the event has no key"))?.to_owned(),
+        stream: record
+            .key_text()
+            .ok_or_else(|| Fault::new("key-missing", "the event has no key"))?
+            .to_owned(),
         version: version.ok_or_else(|| missing(SEQUENCE))?,
         occurred_at: occurred_at(record),
         correlation_id: header(CORRELATION_ID),

@@ -88,7 +88,9 @@ impl From<sqlx::Error> for WorkError {
     fn from(error: sqlx::Error) -> Self {
         match &error {
             sqlx::Error::Database(database) => match database.code().as_deref() {
-                Some(code) if code.starts_with("22") || code.starts_with("23") => Self::Refused(error.to_string()),
+                Some(code) if code.starts_with("22") || code.starts_with("23") => {
+                    Self::Refused(error.to_string())
+                }
                 Some(code) if code.starts_with("40") || code == "55P03" => Self::Contended(error.to_string()),
                 _ => Self::outage(Dependency::Postgres, error),
             },

@@ -68,7 +68,12 @@ struct Context {
     closing: AtomicBool,
 }
 
-impl ClientContext for Context {}
+impl ClientContext for Context {
+    /// The loop receives the same errors and says each outage once.
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "the client reports an error");
+    }
+}
 
 impl ConsumerContext for Context {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
@@ -112,6 +117,8 @@ pub struct Member {
     waiting: VecDeque<(Record, usize)>,
     full_since: Option<Instant>,
     paused: bool,
+    /// Whether an error was logged since the last message.
+    complained: bool,
 }
 
 impl Member {
@@ -145,6 +152,7 @@ impl Member {
             waiting: VecDeque::new(),
             full_since: None,
             paused: false,
+            complained: false,
         })
     }
 
@@ -164,13 +172,21 @@ impl Member {
                 message = consumer.recv(), if self.waiting.is_empty() || self.paused => self.receive(message),
             }
         }
+        drop(consumer);
         self.leave().await;
     }
 
     fn receive(&mut self, message: KafkaResult<BorrowedMessage<'_>>) {
         match message {
-            Ok(message) => self.route(&message),
-            Err(error) => tracing::warn!(%error, "the consumer reports an error"),
+            Ok(message) => {
+                self.complained = false;
+                self.route(&message);
+            }
+            Err(error) if !self.complained => {
+                self.complained = true;
+                tracing::warn!(group = self.group(), %error, "the consumer reports an error");
+            }
+            Err(error) => tracing::debug!(%error, "the consumer reports an error"),
         }
     }
 
@@ -244,7 +260,13 @@ impl Member {
             if let Err(error) = list.add_partition_offset(&topic, partition, start) {
                 tracing::error!(topic, partition, %error, "the partition cannot be fetched");
             }
-            tracing::info!(topic, partition, epoch = claim.epoch, applied = claim.applied, "partition claimed");
+            tracing::info!(
+                topic,
+                partition,
+                epoch = claim.epoch,
+                applied = claim.applied,
+                "partition claimed"
+            );
             claims.push(claim);
         }
         for claim in claims {
@@ -336,7 +358,12 @@ impl Member {
                 tracing::error!(topic, partition, %error, "a worker ended badly");
             }
             list.add_partition(&topic, partition);
-            tracing::info!(topic, partition, applied = worker.position.borrow().applied, "partition given back");
+            tracing::info!(
+                topic,
+                partition,
+                applied = worker.position.borrow().applied,
+                "partition given back"
+            );
         }
         if let Err(error) = self.consumer.incremental_unassign(&list) {
             tracing::warn!(%error, "partitions not given back");
@@ -353,7 +380,9 @@ impl Member {
                 moved.push(claim);
             }
         }
-        if !moved.is_empty() && let Err(error) = self.consumer.commit(&mirror_list(&moved), mode) {
+        if !moved.is_empty()
+            && let Err(error) = self.consumer.commit(&mirror_list(&moved), mode)
+        {
             tracing::debug!(%error, "offsets not mirrored to Kafka");
         }
     }

@@ -22,7 +22,11 @@ impl Namespace {
     pub fn new(name: &str) -> Result<Self, NotANamespace> {
         let letters = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
         let begins = name.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
-        if letters && begins && name.len() <= 40 { Ok(Self(name.to_owned())) } else { Err(NotANamespace(name.to_owned())) }
+        if letters && begins && name.len() <= 40 {
+            Ok(Self(name.to_owned()))
+        } else {
+            Err(NotANamespace(name.to_owned()))
+        }
     }
 
     /// The topic of a context's commands, events or rejections: `millrace.cmd.orders.v1`.

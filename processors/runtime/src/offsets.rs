@@ -29,7 +29,13 @@ impl Claim {
     ///
     /// # Errors
     /// [`WorkError::Outage`].
-    pub async fn take(pool: &PgPool, group: &Group, topic: &str, partition: i32, first: i64) -> Result<Self, WorkError> {
+    pub async fn take(
+        pool: &PgPool,
+        group: &Group,
+        topic: &str,
+        partition: i32,
+        first: i64,
+    ) -> Result<Self, WorkError> {
         let (epoch, applied, published) = sqlx::query_as::<_, (i64, i64, i64)>(
             "INSERT INTO consumer_offset AS held (grp, generation, topic, partition, epoch, applied, published)
              VALUES ($1, $2, $3, $4, 1, $5, $5)
@@ -59,7 +65,12 @@ impl Claim {
     ///
     /// # Errors
     /// [`WorkError::Fenced`] when somebody else holds the partition or the offset is not where we left it.
-    pub async fn advance(&self, connection: &mut PgConnection, to: i64, publishes: bool) -> Result<(), WorkError> {
+    pub async fn advance(
+        &self,
+        connection: &mut PgConnection,
+        to: i64,
+        publishes: bool,
+    ) -> Result<(), WorkError> {
         let moved = sqlx::query(
             "UPDATE consumer_offset
              SET applied = $7, published = CASE WHEN $8 THEN published ELSE $7 END

@@ -84,7 +84,12 @@ impl Elastic {
         let response = self
             .0
             .bulk(BulkParts::Index(index))
-            .filter_path(&["errors", "items.*.status", "items.*.error.reason", "items.*.error.caused_by.reason"])
+            .filter_path(&[
+                "errors",
+                "items.*.status",
+                "items.*.error.reason",
+                "items.*.error.caused_by.reason",
+            ])
             .body(vec![encode(documents)])
             .send()
             .await
@@ -143,7 +148,13 @@ pub(crate) struct PublisherHandle {
 
 impl PublisherHandle {
     /// Starts publishing for a claim.
-    pub(crate) fn start(elastic: Elastic, index: String, pool: PgPool, claim: Claim, stop: CancellationToken) -> Self {
+    pub(crate) fn start(
+        elastic: Elastic,
+        index: String,
+        pool: PgPool,
+        claim: Claim,
+        stop: CancellationToken,
+    ) -> Self {
         let (bulks, waiting) = mpsc::channel(BULKS_WAITING_MAX);
         let (claim, held) = watch::channel(claim);
         let publisher = Publisher { elastic, index, pool, claim: held, waiting, stop: stop.clone() };
@@ -289,13 +300,15 @@ mod tests {
     }
 
     fn answer(statuses: &[u16]) -> Answer {
-        let items = statuses.iter().map(|status| Item { index: Verdict { status: *status, error: "why".into() } });
+        let items =
+            statuses.iter().map(|status| Item { index: Verdict { status: *status, error: "why".into() } });
         Answer { errors: true, items: items.collect() }
     }
 
     #[test]
     fn a_request_stays_below_its_limit_and_no_document_is_left_out() {
-        let documents: Vec<Document> = (0..10).map(|i| document(&i.to_string(), BULK_BYTES_MAX / 3)).collect();
+        let documents: Vec<Document> =
+            (0..10).map(|i| document(&i.to_string(), BULK_BYTES_MAX / 3)).collect();
         let parts = parts(&documents);
         assert!(parts.iter().all(|part| part.len() <= 3));
         assert_eq!(parts.concat(), documents);

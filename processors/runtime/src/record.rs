@@ -42,7 +42,11 @@ const OVERHEAD_BYTES: usize = 512;
 
 impl Record {
     /// Copies a message out of the client's buffer.
-    pub(crate) fn detach(message: &BorrowedMessage<'_>, topic: Arc<str>, room: Option<OwnedSemaphorePermit>) -> Self {
+    pub(crate) fn detach(
+        message: &BorrowedMessage<'_>,
+        topic: Arc<str>,
+        room: Option<OwnedSemaphorePermit>,
+    ) -> Self {
         let header = |h: rdkafka::message::Header<'_, &[u8]>| Header {
             name: h.key.to_owned(),
             value: h.value.map(<[u8]>::to_vec),
@@ -54,7 +58,10 @@ impl Record {
             timestamp_ms: message.timestamp().to_millis(),
             key: message.key().map(<[u8]>::to_vec),
             value: message.payload().map(<[u8]>::to_vec),
-            headers: message.headers().map(|headers| headers.iter().map(header).collect()).unwrap_or_default(),
+            headers: message
+                .headers()
+                .map(|headers| headers.iter().map(header).collect())
+                .unwrap_or_default(),
             room,
         }
     }

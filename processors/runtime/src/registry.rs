@@ -67,7 +67,8 @@ impl Registry {
             Some(code) if code / 100 == 404 || code == 404 => RegistryError::UnknownId(id),
             _ => RegistryError::Outage(error.to_string()),
         })?;
-        let parsed = WriterSchema::parse(&found.schema).map_err(|e| RegistryError::NotAvro(id, e.to_string()))?;
+        let parsed =
+            WriterSchema::parse(&found.schema).map_err(|e| RegistryError::NotAvro(id, e.to_string()))?;
         let writer = Arc::new(parsed);
         let mut writers = self.writers.write().await;
         if writers.len() < SCHEMAS_MAX {

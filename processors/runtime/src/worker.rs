@@ -70,11 +70,11 @@ impl Worker {
     /// Gives a batch its effect; false when the partition is to be let go.
     async fn work(&mut self, mut batch: Vec<Record>) -> bool {
         let applied_before: Vec<Record> = extract_below(&mut batch, self.claim.applied);
-        self.republish(&applied_before).await && self.apply(&batch).await
+        self.republish(&applied_before).await && self.apply(&batch, None).await
     }
 
-    /// Applies a batch however many tries it takes. When Postgres refuses the data of one record, halves find it.
-    fn apply<'w>(&'w mut self, batch: &'w [Record]) -> BoxFuture<'w, bool> {
+    /// Applies a batch however many tries it takes; with a fault, buries its only record instead.
+    fn apply<'w>(&'w mut self, batch: &'w [Record], fault: Option<Fault>) -> BoxFuture<'w, bool> {
         Box::pin(async move {
             let mut backoff = Backoff::new();
             loop {
@@ -82,39 +82,32 @@ impl Worker {
                 if pending.is_empty() {
                     return true;
                 }
-                let outcome = self.attempt(pending, None).await;
-                if let Err(WorkError::Refused(reason)) = &outcome {
+                let outcome = self.attempt(pending, fault.as_ref()).await;
+                if let (Err(WorkError::Refused(reason)), None) = (&outcome, &fault) {
                     self.setback("refused", reason);
                     return self.isolate(pending, reason.clone()).await;
                 }
                 match self.after_attempt(outcome, &mut backoff).await {
                     Next::Done => return true,
-                    Next::Again => {}
                     Next::LetGo => return false,
+                    // A commit whose answer was lost shows only now, by where the new claim stands.
+                    Next::Again if !self.republish(before(pending, self.claim.applied)).await => {
+                        return false;
+                    }
+                    Next::Again => {}
                 }
             }
         })
     }
 
-    /// Splits a refused batch in two; a single record that is refused is a fault.
+    /// Postgres refuses the data of at least one record: halves find it. A single record that is refused is a fault.
     async fn isolate(&mut self, batch: &[Record], reason: String) -> bool {
+        self.role.forget();
         let (left, right) = batch.split_at(batch.len() / 2);
         if left.is_empty() {
-            return self.refuse(batch, Fault::new("refused-by-database", reason)).await;
+            return self.apply(right, Some(Fault::new("refused-by-database", reason))).await;
         }
-        self.apply(left).await && self.apply(right).await
-    }
-
-    async fn refuse(&mut self, single: &[Record], fault: Fault) -> bool {
-        let mut backoff = Backoff::new();
-        loop {
-            let outcome = self.attempt(single, Some(&fault)).await;
-            match self.after_attempt(outcome, &mut backoff).await {
-                Next::Done => return true,
-                Next::Again => {}
-                Next::LetGo => return false,
-            }
-        }
+        self.apply(left, None).await && self.apply(right, None).await
     }
 
     /// The one match on what went wrong.
@@ -196,7 +189,8 @@ impl Worker {
         };
         for (place, fault) in &folded.faults {
             if let Some(record) = batch.get(*place) {
-                dead_letters::bury(&self.producer, &mut transaction, &self.claim.group, record, fault).await?;
+                dead_letters::bury(&self.producer, &mut transaction, &self.claim.group, record, fault)
+                    .await?;
                 self.role.bury(&mut transaction, record, fault).await?;
             }
         }
@@ -254,7 +248,51 @@ fn extract_below(batch: &mut Vec<Record>, offset: i64) -> Vec<Record> {
     std::mem::replace(batch, rest)
 }
 
+/// The records of a batch below `offset`.
+fn before(batch: &[Record], offset: i64) -> &[Record] {
+    batch.get(..batch.partition_point(|record| record.offset < offset)).unwrap_or_default()
+}
+
 /// The records of a batch from `offset` on.
 fn after(batch: &[Record], offset: i64) -> &[Record] {
     batch.get(batch.partition_point(|record| record.offset < offset)..).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(offsets: &[i64]) -> Vec<Record> {
+        let record = |offset: &i64| Record {
+            topic: "t".into(),
+            partition: 0,
+            offset: *offset,
+            timestamp_ms: None,
+            key: None,
+            value: None,
+            headers: Vec::new(),
+            room: None,
+        };
+        offsets.iter().map(record).collect()
+    }
+
+    fn offsets(batch: &[Record]) -> Vec<i64> {
+        batch.iter().map(|record| record.offset).collect()
+    }
+
+    #[test]
+    fn records_that_were_applied_before_are_told_from_those_that_were_not() {
+        let mut records = batch(&[3, 4, 7, 8]);
+        let before = extract_below(&mut records, 7);
+        assert_eq!((offsets(&before), offsets(&records)), (vec![3, 4], vec![7, 8]));
+    }
+
+    #[test]
+    fn a_batch_goes_on_after_the_offset_that_postgres_knows() {
+        let records = batch(&[3, 4, 7]);
+        assert_eq!(offsets(after(&records, 0)), [3, 4, 7]);
+        assert_eq!(offsets(after(&records, 5)), [7]);
+        assert_eq!(offsets(after(&records, 8)), [0; 0]);
+        assert_eq!(offsets(before(&records, 5)), [3, 4]);
+    }
 }

@@ -20,7 +20,10 @@ pub(super) async fn serve(
     stop: CancellationToken,
 ) -> Result<JoinHandle<()>, Failure> {
     let listener = TcpListener::bind(config.listen).await.map_err(|error| {
-        Failure::usage(format!("listen: {} cannot be listened on: {error}; choose another port with --set listen=host:port", config.listen))
+        Failure::usage(format!(
+            "listen: {} cannot be listened on: {error}; choose another port with --set listen=host:port",
+            config.listen
+        ))
     })?;
     let router = Router::new()
         .route("/metrics", get(metrics))

@@ -8,7 +8,9 @@ use millrace_domain::{Context, Log, Tally, View};
 use millrace_runtime::commands::{self, Commands, Refolders, StateCache};
 use millrace_runtime::names::{COMMANDS, Namespace};
 use millrace_runtime::views::{self, LogRole, RowRole, TallyRole};
-use millrace_runtime::{Elastic, Group, GroupSettings, KafkaSettings, Member, Producer, Registry, Role, database};
+use millrace_runtime::{
+    Elastic, Group, GroupSettings, KafkaSettings, Member, Producer, Registry, Role, database,
+};
 use millrace_schemas::Kind;
 use sqlx::PgPool;
 
@@ -41,7 +43,8 @@ impl Roles {
         let write = pool(config.write_database_url.reveal(), "write_database_url", config)?;
         let read = pool(config.read_database_url.reveal(), "read_database_url", config)?;
         let registry = Registry::new(config.schema_registry_url.reveal());
-        let registry = Arc::new(registry.map_err(|error| Failure::usage(format!("schema_registry_url: {error}")))?);
+        let registry =
+            Arc::new(registry.map_err(|error| Failure::usage(format!("schema_registry_url: {error}")))?);
         let commands = commands::Shared {
             group: Group { id: namespace.group(COMMANDS), generation: 1 },
             pool: write.clone(),
@@ -117,7 +120,12 @@ impl Builder<'_> {
     }
 
     /// One role for all topics of a view: their rows are the same.
-    fn add_view(&mut self, name: &'static str, contexts: &[&str], role: impl FnOnce(views::Shared) -> Arc<dyn Role>) {
+    fn add_view(
+        &mut self,
+        name: &'static str,
+        contexts: &[&str],
+        role: impl FnOnce(views::Shared) -> Arc<dyn Role>,
+    ) {
         self.names.push(name);
         if !self.selection.view(name) {
             return;
@@ -133,7 +141,8 @@ impl Builder<'_> {
         let Selection::Views(wanted) = self.selection else { return Ok(()) };
         match wanted.iter().find(|wanted| !self.names.contains(&wanted.as_str())) {
             Some(unknown) => Err(Failure::usage(format!(
-                "there is no view `{unknown}`; there are: {}", self.names.join(", ")
+                "there is no view `{unknown}`; there are: {}",
+                self.names.join(", ")
             ))),
             None => Ok(()),
         }

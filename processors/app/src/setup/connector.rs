@@ -38,7 +38,8 @@ pub(super) async fn create(config: &Config, _write: &Database, steps: &mut Steps
 
 fn equal(found: &Value, wanted: &Map<String, Value>) -> bool {
     // Connect adds the connector's name.
-    let theirs = found.as_object().map(|found| found.iter().filter(|(key, _)| *key != "name").collect::<Vec<_>>());
+    let theirs =
+        found.as_object().map(|found| found.iter().filter(|(key, _)| *key != "name").collect::<Vec<_>>());
     theirs.is_some_and(|theirs| {
         theirs.len() == wanted.len() && theirs.iter().all(|(key, value)| wanted.get(*key) == Some(value))
     })
@@ -50,7 +51,8 @@ fn configuration(config: &Config) -> Result<Map<String, Value>, Failure> {
     let template: Map<String, Value> = serde_json::from_str(TEMPLATE)
         .map_err(|error| Failure::refused(format!("connectors/outbox.json is not a JSON object: {error}")))?;
     let values = placeholders(config)?;
-    let fill = |text: &str| values.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value));
+    let fill =
+        |text: &str| values.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value));
     let filled = |(key, value): (String, Value)| match value {
         Value::String(text) => (key, Value::from(fill(&text))),
         other => (key, other),
@@ -62,9 +64,10 @@ fn placeholders(config: &Config) -> Result<Vec<(&'static str, String)>, Failure>
     let url = config.write_database_url.url();
     let decoded = |text: &str| percent_decoded(text);
     let (host, port) = match &config.connect_database {
-        Some(place) => place.rsplit_once(':').map(|(host, port)| (host.to_owned(), port.to_owned())).ok_or_else(|| {
-            Failure::usage(format!("connect_database: `{place}` is not host:port"))
-        })?,
+        Some(place) => place
+            .rsplit_once(':')
+            .map(|(host, port)| (host.to_owned(), port.to_owned()))
+            .ok_or_else(|| Failure::usage(format!("connect_database: `{place}` is not host:port")))?,
         None => {
             let host = url.host_str().unwrap_or("127.0.0.1").trim_matches(['[', ']']).to_owned();
             (host, url.port().unwrap_or(DEFAULT_PORT).to_string())
@@ -105,8 +108,12 @@ async fn wait_until_running(connect: &Http, name: &str) -> Result<(), Failure> {
             return Err(Failure::refused(format!("the connector `{name}` failed: {trace}")));
         }
         if Instant::now() > until {
-            let reason = format!("the connector `{name}` is {} and its task {} after {} s", state.connector,
-                state.task.as_deref().unwrap_or("not there"), RUNNING_WITHIN.as_secs());
+            let reason = format!(
+                "the connector `{name}` is {} and its task {} after {} s",
+                state.connector,
+                state.task.as_deref().unwrap_or("not there"),
+                RUNNING_WITHIN.as_secs()
+            );
             return Err(Failure::refused(format!("{}: {reason}", Service::Connect)));
         }
         tokio::time::sleep(Duration::from_millis(250)).await;

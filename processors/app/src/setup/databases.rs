@@ -90,7 +90,10 @@ async fn tables(connection: &mut PgConnection, side: Side) -> sqlx::Result<Vec<(
     execute(connection, BOTH.to_owned()).await?;
     execute(connection, own.to_owned()).await?;
     let after = table_names(connection).await?;
-    Ok(after.into_iter().map(|name| (Did::created_if(!before.contains(&name)), format!("table {name}"))).collect())
+    Ok(after
+        .into_iter()
+        .map(|name| (Did::created_if(!before.contains(&name)), format!("table {name}")))
+        .collect())
 }
 
 async fn table_names(connection: &mut PgConnection) -> sqlx::Result<Vec<String>> {
@@ -107,7 +110,8 @@ async fn model_table(
     let table = format!("\"{schema}\".\"{}\"", names::table(model.name, GENERATION));
     let view = format!("\"{schema}\".\"{}\"", model.name);
     let new = !exists(connection, RELATION_EXISTS, &table).await?;
-    let sql = sql.replace("{table}", &table).replace("{view}", &view).replace("{schema}", &format!("\"{schema}\""));
+    let sql =
+        sql.replace("{table}", &table).replace("{view}", &view).replace("{schema}", &format!("\"{schema}\""));
     execute(connection, sql).await?;
     Ok(Some((Did::created_if(new), format!("view {}", model.name))))
 }
@@ -169,7 +173,10 @@ async fn create_slot(name: &str, write: &Database, steps: &mut Steps) -> Result<
     if new {
         let create = "SELECT pg_create_logical_replication_slot($1, 'pgoutput')";
         sqlx::query(create).bind(name).execute(&mut *connection).await.map_err(fail)?;
-        let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox").fetch_one(&mut *connection).await.map_err(fail)?;
+        let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox")
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(fail)?;
         if rows > 0 {
             tracing::warn!(
                 rows,

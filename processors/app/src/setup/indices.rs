@@ -21,7 +21,7 @@ pub(super) async fn create(config: &Config, steps: &mut Steps) -> Result<(), Fai
         let did = template(&elastic, config, &alias, &mappings).await?;
         steps.tell(did, "index template", &alias)?;
         let index = config.namespace.index(model.name, GENERATION);
-        let did = index_of(&elastic, &index, &alias, &mappings).await?;
+        let did = index_of(&elastic, &index, &mappings).await?;
         steps.tell(did, "index", &index)?;
         steps.tell(alias_of(&elastic, &index, &alias).await?, "alias", &alias)?;
     }
@@ -52,7 +52,8 @@ async fn template(elastic: &Http, config: &Config, alias: &str, mappings: &Value
     });
     let fingerprint = fingerprint(&template);
     let found = elastic.find(&path).await?;
-    let before = found.as_ref().and_then(|found| found.pointer("/index_templates/0/index_template/_meta/millrace"));
+    let before =
+        found.as_ref().and_then(|found| found.pointer("/index_templates/0/index_template/_meta/millrace"));
     if before == Some(&Value::from(fingerprint.as_str())) {
         return Ok(Did::Nothing);
     }
@@ -66,10 +67,9 @@ async fn template(elastic: &Http, config: &Config, alias: &str, mappings: &Value
 }
 
 /// An index of the template; one with other mappings gets the new ones when Elasticsearch can add them.
-async fn index_of(elastic: &Http, index: &str, alias: &str, mappings: &Value) -> Result<Did, Failure> {
+async fn index_of(elastic: &Http, index: &str, mappings: &Value) -> Result<Did, Failure> {
     let Some(found) = elastic.find(&[index, "_mapping"]).await? else {
-        let aliases = json!({"aliases": {alias: {}}});
-        let answer = elastic.send(Method::PUT, &[index], Some(&aliases)).await?;
+        let answer = elastic.send(Method::PUT, &[index], None).await?;
         return elastic.success(answer, &[index]).map(|_| Did::Created);
     };
     let meta = |mappings: &Value| mappings.pointer("/_meta/millrace").cloned();

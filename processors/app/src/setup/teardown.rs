@@ -68,7 +68,8 @@ async fn remove_offsets(connect: &Http, name: &str) -> Result<(), Failure> {
     loop {
         let answer = connect.send(Method::DELETE, &path, None).await?;
         // Refused while the task is still stopping.
-        if !matches!(answer.status, StatusCode::BAD_REQUEST | StatusCode::CONFLICT) || Instant::now() > until {
+        if !matches!(answer.status, StatusCode::BAD_REQUEST | StatusCode::CONFLICT) || Instant::now() > until
+        {
             return connect.success(answer, &path).map(|_| ());
         }
         tokio::time::sleep(Duration::from_millis(250)).await;
@@ -128,13 +129,16 @@ async fn execute(database: &Database, sql: String) -> Result<(), Failure> {
 
 async fn remove_topics(config: &Config, steps: &mut Steps) -> Result<(), Failure> {
     let there = tokio::task::block_in_place(|| Reader::new(config)?.topics())?;
-    let ours: Vec<&str> = there.keys().map(String::as_str).filter(|name| belongs(name, &config.namespace)).collect();
+    let ours: Vec<&str> =
+        there.keys().map(String::as_str).filter(|name| belongs(name, &config.namespace)).collect();
     if !ours.is_empty() {
         let answers = admin(config)?.delete_topics(&ours, &options()).await;
         for answer in answers.map_err(|error| kafka::failure(config, &error))? {
             match answer {
                 Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition)) => (),
-                Err((topic, code)) => return Err(Failure::refused(format!("the topic `{topic}` cannot be deleted: {code}"))),
+                Err((topic, code)) => {
+                    return Err(Failure::refused(format!("the topic `{topic}` cannot be deleted: {code}")));
+                }
             }
         }
     }
@@ -155,7 +159,9 @@ async fn remove_groups(config: &Config, steps: &mut Steps) -> Result<(), Failure
             Ok(name) => steps.tell(Did::Removed, "group", &name)?,
             Err((name, RDKafkaErrorCode::GroupIdNotFound)) => steps.tell(Did::Absent, "group", &name)?,
             Err((name, code)) => {
-                return Err(Failure::refused(format!("the group `{name}` cannot be deleted (stop `millrace run` first): {code}")));
+                return Err(Failure::refused(format!(
+                    "the group `{name}` cannot be deleted (stop `millrace run` first): {code}"
+                )));
             }
         }
     }

@@ -33,7 +33,8 @@ pub(super) async fn create(config: &Config, steps: &mut Steps) -> Result<(), Fai
         refuse_other_size(config, topic, &there)?;
     }
     let admin = admin(config)?;
-    let (old, new): (Vec<&Topic>, Vec<&Topic>) = wanted.iter().partition(|topic| there.contains_key(&topic.name));
+    let (old, new): (Vec<&Topic>, Vec<&Topic>) =
+        wanted.iter().partition(|topic| there.contains_key(&topic.name));
     refuse_other_retention(config, &admin, &old).await?;
     create_missing(config, &admin, &new).await?;
     for topic in &wanted {
@@ -69,11 +70,12 @@ async fn refuse_other_retention(
     if resources.is_empty() {
         return Ok(());
     }
-    let described = admin.describe_configs(&resources, &options()).await;
+    let described = admin.describe_configs(&resources, &AdminOptions::new()).await;
     let described = described.map_err(|error| kafka::failure(config, &error))?;
     for (resource, answer) in resources.iter().zip(described) {
         let ResourceSpecifier::Topic(topic) = resource else { continue };
-        let found = answer.ok().and_then(|config| config.get(RETENTION).and_then(|entry| entry.value.clone()));
+        let found =
+            answer.ok().and_then(|config| config.get(RETENTION).and_then(|entry| entry.value.clone()));
         if let Some(found) = found.filter(|found| found != FOREVER) {
             return Err(Failure::refused(format!(
                 "the topic `{topic}` forgets its records after {found} ms, and they must be kept for ever: \
@@ -89,24 +91,23 @@ async fn create_missing(
     admin: &AdminClient<DefaultClientContext>,
     missing: &[&Topic],
 ) -> Result<(), Failure> {
-    let new = |topic: &&Topic| {
-        let replication = TopicReplication::Fixed(config.replication_factor);
-        (topic.name.clone(), size(config, topic), replication, topic.forever)
-    };
-    let specifications: Vec<_> = missing.iter().map(new).collect();
-    let topics: Vec<NewTopic<'_>> = specifications
-        .iter()
-        .map(|(name, size, replication, forever)| {
-            let topic = NewTopic::new(name, *size, *replication);
-            if *forever { topic.set(RETENTION, FOREVER) } else { topic }
-        })
-        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let replication = || TopicReplication::Fixed(config.replication_factor);
+    let mut topics = Vec::new();
+    for topic in missing {
+        let new = NewTopic::new(&topic.name, size(config, topic), replication());
+        topics.push(if topic.forever { new.set(RETENTION, FOREVER) } else { new });
+    }
     let answers = admin.create_topics(&topics, &options()).await;
     for answer in answers.map_err(|error| kafka::failure(config, &error))? {
         match answer {
             // Somebody else was faster.
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => (),
-            Err((topic, code)) => return Err(Failure::refused(format!("the topic `{topic}` cannot be created: {code}"))),
+            Err((topic, code)) => {
+                return Err(Failure::refused(format!("the topic `{topic}` cannot be created: {code}")));
+            }
         }
     }
     Ok(())

@@ -28,7 +28,12 @@ impl Identity {
             (Some(source), Some(id)) => Self { source: source.to_owned(), id: id.to_owned() },
             _ => Self {
                 source: format!("kafka:{}", record.topic),
-                id: format!("{}-{}-{}", record.partition, record.offset, record.timestamp_ms.unwrap_or_default()),
+                id: format!(
+                    "{}-{}-{}",
+                    record.partition,
+                    record.offset,
+                    record.timestamp_ms.unwrap_or_default()
+                ),
             },
         }
     }

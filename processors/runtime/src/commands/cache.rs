@@ -103,7 +103,11 @@ impl StateCache {
     pub(super) fn export(&self) {
         let CacheFigures { hits, misses, evictions, bytes, entries } = self.figures();
         let figures = [
-            ("hits", hits), ("misses", misses), ("evictions", evictions), ("bytes", bytes), ("entries", entries as u64),
+            ("hits", hits),
+            ("misses", misses),
+            ("evictions", evictions),
+            ("bytes", bytes),
+            ("entries", entries as u64),
         ];
         for (figure, value) in figures {
             metrics::STATE_CACHE.with_label_values(&[figure]).set(i64::try_from(value).unwrap_or(i64::MAX));

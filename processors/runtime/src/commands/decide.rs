@@ -37,6 +37,13 @@ pub(super) fn all<C: Context>(
     for arrived in commands {
         match one(arrived, locks, faces, ids) {
             Ok((receipt, rows)) => {
+                let trace = arrived.record.header(envelope::TRACEPARENT);
+                tracing::debug!(
+                    trace,
+                    command = receipt.identity.id,
+                    status = receipt.status.as_str(),
+                    "decided"
+                );
                 decided.receipts.push(receipt);
                 decided.outbox.extend(rows);
             }
@@ -99,7 +106,10 @@ fn completed<C: Context>(
     let mut rows = Vec::with_capacity(events.len());
     for (ordinal, emitted) in events.iter().enumerate() {
         if !locks.contains_key(&emitted.stream) {
-            return Err(Fault::new("stream-not-named", format!("an event for `{}` was not announced", emitted.stream)));
+            return Err(Fault::new(
+                "stream-not-named",
+                format!("an event for `{}` was not announced", emitted.stream),
+            ));
         }
         rows.push(event_row(arrived, ordinal, emitted, ids)?);
     }
@@ -151,9 +161,14 @@ fn event_row<C: Context>(
 fn payload(ids: &SchemaIds, full_name: &str, body: Vec<u8>) -> Result<Vec<u8>, Fault> {
     if body.len() > EVENT_BYTES_MAX {
         let size = body.len();
-        return Err(Fault::new("too-large", format!("{full_name} has {size} bytes, at most {EVENT_BYTES_MAX} fit")));
+        return Err(Fault::new(
+            "too-large",
+            format!("{full_name} has {size} bytes, at most {EVENT_BYTES_MAX} fit"),
+        ));
     }
-    let id = ids.get(full_name).ok_or_else(|| Fault::new("unknown-schema", format!("{full_name} has no schema id")))?;
+    let id = ids
+        .get(full_name)
+        .ok_or_else(|| Fault::new("unknown-schema", format!("{full_name} has no schema id")))?;
     Ok(frame(*id, &body))
 }
 
@@ -192,5 +207,93 @@ fn receipt<C: Context>(arrived: &Arrived<'_, C>, status: Status) -> Receipt {
         code: None,
         message: None,
         versions: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_domain::contexts::catalog::Catalog;
+    use millrace_schemas::catalog::{AddProduct, Command, DiscontinueProduct};
+
+    use super::super::arrived::Identity;
+    use super::super::streams::Locked;
+    use super::*;
+    use crate::record::Record;
+
+    fn record() -> Record {
+        Record {
+            topic: "cmd".into(),
+            partition: 0,
+            offset: 0,
+            timestamp_ms: None,
+            key: None,
+            value: None,
+            headers: Vec::new(),
+            room: None,
+        }
+    }
+
+    fn arrived<'r>(record: &'r Record, id: &str, command: Command) -> Arrived<'r, Catalog> {
+        Arrived {
+            place: 0,
+            record,
+            identity: Identity { source: "test".to_owned(), id: id.to_owned() },
+            fingerprint: Vec::new(),
+            command,
+            occurred_at: chrono::DateTime::UNIX_EPOCH,
+        }
+    }
+
+    fn add(name: &str) -> Command {
+        let (product_id, name, category) = ("p".to_owned(), name.to_owned(), "tea".to_owned());
+        AddProduct { product_id, name, category, price: 1, currency: "EUR".to_owned() }.into()
+    }
+
+    fn discontinue() -> Command {
+        DiscontinueProduct { product_id: "p".to_owned() }.into()
+    }
+
+    fn decide(commands: &[Arrived<'_, Catalog>]) -> Decided {
+        let mut locks = Locks::from([("p".to_owned(), Locked { version: 0, state: None, changed: false })]);
+        let ids = millrace_schemas::DEFINITIONS.iter().map(|definition| (definition.full_name, 1)).collect();
+        all::<Catalog>(commands, &mut locks, &Faces::default(), &ids).unwrap()
+    }
+
+    #[test]
+    fn each_command_is_decided_on_what_the_ones_before_it_left() {
+        let record = record();
+        let commands = [arrived(&record, "1", add("Chai")), arrived(&record, "2", discontinue())];
+        let decided = decide(&commands);
+        assert_eq!(decided.outbox.iter().map(|row| row.version).collect::<Vec<_>>(), [Some(1), Some(2)]);
+        assert_eq!(decided.receipts.last().and_then(|r| r.versions.as_deref()), Some(r#"{"p":2}"#));
+    }
+
+    #[test]
+    fn a_rejection_has_a_record_without_version_and_leaves_the_stream_as_it_was() {
+        let record = record();
+        let commands = [arrived(&record, "1", add("")), arrived(&record, "2", add("Chai"))];
+        let decided = decide(&commands);
+        assert_eq!(decided.outbox.iter().map(|row| row.version).collect::<Vec<_>>(), [None, Some(1)]);
+        assert_eq!(
+            decided.receipts.iter().map(|r| r.status).collect::<Vec<_>>(),
+            [Status::Rejected, Status::Completed]
+        );
+    }
+
+    #[test]
+    fn an_event_that_kafka_would_refuse_is_a_fault_and_leaves_the_stream_as_it_was() {
+        let ids = SchemaIds::from([("x", 1)]);
+        assert_eq!(payload(&ids, "x", vec![0; EVENT_BYTES_MAX + 1]).unwrap_err().code, "too-large");
+        assert!(payload(&ids, "x", vec![0; EVENT_BYTES_MAX]).is_ok());
+    }
+
+    #[test]
+    fn a_second_try_gives_the_same_ids_and_another_command_gives_others() {
+        let record = record();
+        let ids = |id: &str| {
+            decide(&[arrived(&record, id, add("Chai"))]).outbox.iter().map(|r| r.id).collect::<Vec<_>>()
+        };
+        assert_eq!(ids("1"), ids("1"));
+        assert_ne!(ids("1"), ids("2"));
     }
 }

@@ -73,7 +73,10 @@ pub(super) async fn fresh<'b, C: Context>(
 
 fn reused(identity: &Identity) -> Fault {
     let Identity { source, id } = identity;
-    Fault::new("id-reused", format!("the id `{id}` of `{source}` was used before for a command with another body"))
+    Fault::new(
+        "id-reused",
+        format!("the id `{id}` of `{source}` was used before for a command with another body"),
+    )
 }
 
 async fn decided<C: Context>(

@@ -24,11 +24,11 @@ pub use cache::{CacheFigures, StateCache};
 pub use streams::{Refolders, refold_events};
 
 use crate::error::{Dependency, Fault, WorkError};
+use crate::metrics;
 use crate::names::Namespace;
 use crate::record::Record;
 use crate::registry::{Registry, RegistryError};
 use crate::role::{Folded, Group, Role};
-use crate::metrics;
 
 /// What the deciders of all contexts share.
 #[derive(Clone)]
@@ -106,7 +106,12 @@ impl<C: Context> Role for Commands<C> {
     }
 
     /// A dead command has a receipt too, so that its sender learns of it.
-    async fn bury(&self, connection: &mut PgConnection, record: &Record, fault: &Fault) -> Result<(), WorkError> {
+    async fn bury(
+        &self,
+        connection: &mut PgConnection,
+        record: &Record,
+        fault: &Fault,
+    ) -> Result<(), WorkError> {
         metrics::DECISIONS.with_label_values(&[C::NAME, "dead"]).inc();
         ledger::insert_dead(connection, C::NAME, record, fault).await
     }
@@ -117,7 +122,11 @@ impl<C: Context> Role for Commands<C> {
 }
 
 impl<C: Context> Commands<C> {
-    fn remember(&self, stored: Vec<streams::Stored>, receipts: Vec<ledger::Receipt>) -> Box<dyn FnOnce() + Send> {
+    fn remember(
+        &self,
+        stored: Vec<streams::Stored>,
+        receipts: Vec<ledger::Receipt>,
+    ) -> Box<dyn FnOnce() + Send> {
         let cache = self.shared.cache.clone();
         Box::new(move || {
             for stream in stored {

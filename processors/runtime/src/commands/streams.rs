@@ -52,12 +52,16 @@ pub(super) async fn lock_and_load<C: Context>(
         }
     }
     states.extend(read(connection, shared, C::NAME, C::STATE_VERSION, load).await?);
-    versions.into_iter().map(|(id, version)| Ok((id.clone(), parse::<C>(version, states.remove(&id))?))).collect()
+    versions
+        .into_iter()
+        .map(|(id, version)| Ok((id.clone(), parse::<C>(version, states.remove(&id))?)))
+        .collect()
 }
 
 fn parse<C: Context>(version: i64, state: Option<String>) -> Result<Locked<C::State>, WorkError> {
     let state = state.map(|json| serde_json::from_str::<Option<C::State>>(&json)).transpose();
-    let state = state.map_err(|error| WorkError::Refused(format!("a stored state cannot be read: {error}")))?;
+    let state =
+        state.map_err(|error| WorkError::Refused(format!("a stored state cannot be read: {error}")))?;
     Ok(Locked { version, state: state.flatten(), changed: false })
 }
 
@@ -251,7 +255,8 @@ impl Refolders {
         };
         let mut states = HashMap::new();
         for (id, events) in refold_events(connection, registry, context, ids).await? {
-            let state = fold(&events).map_err(|e| WorkError::Refused(format!("stream {context}/{id}: {e}")))?;
+            let state =
+                fold(&events).map_err(|e| WorkError::Refused(format!("stream {context}/{id}: {e}")))?;
             states.extend(state.map(|state| (id, state)));
         }
         Ok(states)

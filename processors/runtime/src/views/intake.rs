@@ -151,7 +151,10 @@ async fn park(
         let Some(record) = batch.get(*place) else { continue };
         metrics::PARKED.with_label_values(&[group.id.as_str()]).inc();
         tracing::error!(
-            group = group.id, context = event.event.context(), stream = event.stream, version = event.version,
+            group = group.id,
+            context = event.event.context(),
+            stream = event.stream,
+            version = event.version,
             "parked: an earlier version of the stream is missing"
         );
         insert_parked(connection, group, record, event).await?;
@@ -207,7 +210,8 @@ async fn drain(
     forget_parked(connection, group, &moved, progress).await
 }
 
-type ParkedRow = (String, i32, i64, Option<i64>, Option<Vec<u8>>, Option<Vec<u8>>, sqlx::types::Json<Vec<Header>>);
+type ParkedRow =
+    (String, i32, i64, Option<i64>, Option<Vec<u8>>, Option<Vec<u8>>, sqlx::types::Json<Vec<Header>>);
 
 async fn parked(
     connection: &mut PgConnection,
@@ -227,7 +231,14 @@ async fn parked(
     .fetch_all(connection)
     .await?;
     let record = |(topic, partition, offset, timestamp_ms, key, value, headers): ParkedRow| Record {
-        topic: topic.into(), partition, offset, timestamp_ms, key, value, headers: headers.0, room: None,
+        topic: topic.into(),
+        partition,
+        offset,
+        timestamp_ms,
+        key,
+        value,
+        headers: headers.0,
+        room: None,
     };
     Ok(rows.into_iter().map(record).collect())
 }
@@ -251,4 +262,48 @@ async fn forget_parked(
     .execute(connection)
     .await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use millrace_schemas::catalog::ProductDiscontinued;
+
+    use super::*;
+
+    fn event(stream: &str, version: i64) -> Recorded {
+        let product_id = stream.to_owned();
+        Recorded {
+            id: format!("{stream}-{version}"),
+            stream: stream.to_owned(),
+            version,
+            occurred_at: DateTime::UNIX_EPOCH,
+            correlation_id: None,
+            causation_id: None,
+            traceparent: None,
+            event: Event::Catalog(ProductDiscontinued { product_id }.into()),
+        }
+    }
+
+    fn versions(arrivals: &[(&str, i64)], applied: i64) -> (Vec<i64>, Vec<i64>, u64) {
+        let mut progress = BTreeMap::from([(("catalog", "a".to_owned()), applied)]);
+        let placed =
+            arrivals.iter().enumerate().map(|(place, (stream, version))| (place, event(stream, *version)));
+        let sorted = sort(placed.collect(), &mut progress);
+        let next = sorted.next.iter().map(|event| event.version).collect();
+        (next, sorted.ahead.iter().map(|(_, event)| event.version).collect(), sorted.duplicates)
+    }
+
+    #[test]
+    fn the_next_version_applies_an_applied_one_is_a_duplicate_and_one_ahead_of_a_gap_waits() {
+        assert_eq!(
+            versions(&[("a", 3), ("a", 3), ("a", 2), ("a", 4), ("a", 6)], 2),
+            (vec![3, 4], vec![6], 2)
+        );
+    }
+
+    #[test]
+    fn streams_do_not_wait_for_each_other() {
+        assert_eq!(versions(&[("a", 9), ("b", 1), ("b", 2)], 2), (vec![1, 2], vec![9], 0));
+    }
 }

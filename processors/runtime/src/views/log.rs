@@ -29,7 +29,8 @@ impl<L: Log> LogRole<L> {
 
 fn document<L: Log>(event: &Recorded) -> Result<Document, WorkError> {
     let body = serde_json::to_string(&L::document(event));
-    let body = body.map_err(|error| WorkError::Refused(format!("event {} cannot be written: {error}", event.id)))?;
+    let body =
+        body.map_err(|error| WorkError::Refused(format!("event {} cannot be written: {error}", event.id)))?;
     Ok(Document { id: event.id.clone(), version: event.version, body })
 }
 

@@ -62,18 +62,28 @@ impl<V: View> RowRole<V> {
     ) -> Result<BTreeMap<String, Versioned<V::Row>>, WorkError> {
         let keys: Vec<&String> = keys.iter().collect();
         if V::SHARED {
-            sqlx::query(AssertSqlSafe(self.statements.placeholders.as_str())).bind(&keys).execute(&mut *connection).await?;
+            sqlx::query(AssertSqlSafe(self.statements.placeholders.as_str()))
+                .bind(&keys)
+                .execute(&mut *connection)
+                .await?;
         }
         let rows: Vec<(String, i64, DateTime<Utc>, String)> =
-            sqlx::query_as(AssertSqlSafe(self.statements.load.as_str())).bind(&keys).fetch_all(connection).await?;
-        rows.into_iter().map(|(key, version, updated_at, json)| {
-            if version == 0 {
-                return Ok((key, Versioned::default()));
-            }
-            let row = serde_json::from_str(&json);
-            let row = row.map_err(|e| WorkError::Refused(format!("the row `{key}` of {} cannot be read: {e}", V::NAME)))?;
-            Ok((key, Versioned { row, version, updated_at }))
-        }).collect()
+            sqlx::query_as(AssertSqlSafe(self.statements.load.as_str()))
+                .bind(&keys)
+                .fetch_all(connection)
+                .await?;
+        rows.into_iter()
+            .map(|(key, version, updated_at, json)| {
+                if version == 0 {
+                    return Ok((key, Versioned::default()));
+                }
+                let row = serde_json::from_str(&json);
+                let row = row.map_err(|e| {
+                    WorkError::Refused(format!("the row `{key}` of {} cannot be read: {e}", V::NAME))
+                })?;
+                Ok((key, Versioned { row, version, updated_at }))
+            })
+            .collect()
     }
 
     /// Writes rows and returns them as documents. Fewer rows than sent means that somebody else wrote one of them.
@@ -101,8 +111,9 @@ impl<V: View> RowRole<V> {
 fn statements<V: View>(generation: i32) -> Statements {
     let (table, key) = (table(V::NAME, generation), V::KEY);
     let columns = columns(&V::Row::default());
-    let sets: Vec<String> = columns.iter().map(|column| format!("\"{column}\" = excluded.\"{column}\"")).collect();
-    let lock = if V::SHARED { "ORDER BY 1 COLLATE \"C\" FOR UPDATE" } else { "" };
+    let sets: Vec<String> =
+        columns.iter().map(|column| format!("\"{column}\" = excluded.\"{column}\"")).collect();
+    let lock = if V::SHARED { format!("ORDER BY \"{key}\" COLLATE \"C\" FOR UPDATE") } else { String::new() };
     Statements {
         placeholders: format!(
             "INSERT INTO \"{table}\" (\"{key}\", version, updated_at)
@@ -134,7 +145,8 @@ fn columns(row: &impl serde::Serialize) -> Vec<String> {
 /// A row as JSON, with its version and time: what Postgres stores and Elasticsearch gets.
 fn document<R: serde::Serialize>(key: &str, versioned: &Versioned<R>) -> Result<Document, WorkError> {
     let Versioned { row, version, updated_at } = versioned;
-    let refuse = |error: serde_json::Error| WorkError::Refused(format!("the row `{key}` cannot be written: {error}"));
+    let refuse =
+        |error: serde_json::Error| WorkError::Refused(format!("the row `{key}` cannot be written: {error}"));
     let mut body = serde_json::to_string(row).map_err(refuse)?;
     body.pop();
     let updated_at = serde_json::to_string(updated_at).map_err(refuse)?;
@@ -175,7 +187,11 @@ impl<V: View> Role for RowRole<V> {
         Ok(Folded { faults: intake.faults, documents, remember: None })
     }
 
-    async fn documents(&self, connection: &mut PgConnection, batch: &[Record]) -> Result<Vec<Document>, WorkError> {
+    async fn documents(
+        &self,
+        connection: &mut PgConnection,
+        batch: &[Record],
+    ) -> Result<Vec<Document>, WorkError> {
         let (decoded, _) = intake::decode(&self.shared.registry, batch).await?;
         let events: Vec<Recorded> = decoded.into_iter().map(|(_, event)| event).collect();
         let rows = self.load(connection, &keys::<V>(&events)).await?;

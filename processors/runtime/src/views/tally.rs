@@ -51,7 +51,8 @@ impl<T: Tally> TallyRole<T> {
 fn store_statement<T: Tally>(generation: i32) -> String {
     let table = table(T::NAME, generation);
     let keys: Vec<String> = T::KEYS.iter().map(|key| format!("\"{key}\"")).collect();
-    let adds: Vec<String> = T::AMOUNTS.iter().map(|a| format!("\"{a}\" = t.\"{a}\" + excluded.\"{a}\"")).collect();
+    let adds: Vec<String> =
+        T::AMOUNTS.iter().map(|a| format!("\"{a}\" = t.\"{a}\" + excluded.\"{a}\"")).collect();
     format!(
         "INSERT INTO \"{table}\" AS t SELECT * FROM json_populate_recordset(null::\"{table}\", $1::json)
          ON CONFLICT ({}) DO UPDATE
@@ -71,7 +72,8 @@ fn sums<T: Tally>(events: &[Recorded]) -> Result<BTreeMap<T::Key, Sum<T::Amounts
         for (key, amounts) in T::delta(&recorded.event) {
             let sum = sums.entry(key.clone()).or_insert_with(empty);
             let added = T::add(&sum.amounts, &amounts);
-            sum.amounts = added.ok_or_else(|| WorkError::Refused(format!("a sum of {} overflows", T::NAME)))?;
+            sum.amounts =
+                added.ok_or_else(|| WorkError::Refused(format!("a sum of {} overflows", T::NAME)))?;
             sum.version += i64::from(touched.insert(key));
             sum.updated_at = sum.updated_at.max(at);
         }
@@ -94,7 +96,9 @@ impl<T: Tally> Role for TallyRole<T> {
         let sums = sums::<T>(&intake.events)?;
         let rows: Vec<Row<'_, T::Key, T::Amounts>> = sums.iter().map(|(key, sum)| Row { key, sum }).collect();
         let json = serde_json::to_string(&rows);
-        let json = json.map_err(|error| WorkError::Refused(format!("a sum of {} cannot be written: {error}", T::NAME)))?;
+        let json = json.map_err(|error| {
+            WorkError::Refused(format!("a sum of {} cannot be written: {error}", T::NAME))
+        })?;
         sqlx::query(AssertSqlSafe(self.store.as_str())).bind(json).execute(connection).await?;
         Ok(Folded { faults: intake.faults, ..Folded::default() })
     }

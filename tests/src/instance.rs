@@ -1,0 +1,184 @@
+//! An instance of Millrace in a namespace of its own.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::str::FromStr as _;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+use crate::kafka::Reader;
+use crate::outcome::Outcome;
+use crate::process::Process;
+use crate::stack::Stack;
+
+const TEARDOWN_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How stories configure their instances unless they say otherwise: small, and quick to notice the dead.
+const DEFAULTS: [(&str, &str); 7] = [
+    ("partitions", "2"),
+    ("session_timeout_ms", "6000"),
+    ("heartbeat_interval_ms", "1000"),
+    ("transaction_timeout_ms", "4000"),
+    ("commands_batch_max", "100"),
+    ("events_batch_max", "200"),
+    ("log", "info"),
+];
+
+/// Where the binary under test is and where logs go; only a test target knows.
+#[derive(Debug, Clone, Copy)]
+pub struct Workshop {
+    /// The binary under test.
+    pub binary: &'static str,
+    /// A folder for logs.
+    pub folder: &'static str,
+}
+
+/// A namespace with everything that `millrace setup` puts there. Torn down at the end, however the story ends.
+pub struct Instance {
+    /// The namespace.
+    pub name: String,
+    /// The write side, with the namespace's schema in the search path.
+    pub write: PgPool,
+    /// The read side, likewise.
+    pub read: PgPool,
+    /// Kafka.
+    pub kafka: Reader,
+    workshop: Workshop,
+    settings: Vec<(String, String)>,
+    files: AtomicU32,
+}
+
+impl Instance {
+    /// Sets up a new namespace called after a story.
+    pub async fn new(workshop: Workshop, story: &str) -> Self {
+        Self::with(workshop, story, &[]).await
+    }
+
+    /// As [`new`](Self::new), with settings of its own.
+    pub async fn with(workshop: Workshop, story: &str, settings: &[(&str, &str)]) -> Self {
+        let random = uuid::Uuid::now_v7().simple().to_string().split_off(26);
+        let name = format!("s_{story}_{random}");
+        let settings = DEFAULTS.iter().chain(settings).map(|(field, value)| (field.to_string(), value.to_string()));
+        let instance = Self {
+            write: pool("WRITE_DATABASE_URL", &name),
+            read: pool("READ_DATABASE_URL", &name),
+            kafka: Reader::default(),
+            workshop,
+            settings: settings.collect(),
+            files: AtomicU32::new(0),
+            name,
+        };
+        std::fs::create_dir_all(instance.folder()).expect("a folder for logs");
+        instance.millrace(&["setup"]).await.expect_success();
+        instance
+    }
+
+    /// Starts every role in one process.
+    pub fn start(&self) -> Process {
+        self.start_with(&[], &[])
+    }
+
+    /// Starts a process with further arguments of `millrace run` and further variables.
+    pub fn start_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Process {
+        let mut command = self.command();
+        command.arg("run").args(arguments).envs(variables.iter().copied());
+        Process::start(command, self.file("run.log"))
+    }
+
+    /// Starts a process that a failpoint kills.
+    pub fn start_doomed(&self, failpoints: &str) -> Process {
+        self.start_with(&[], &[("FAILPOINTS", failpoints)])
+    }
+
+    /// Runs a command of the operator to its end.
+    pub async fn millrace(&self, arguments: &[&str]) -> Outcome {
+        let mut command = self.command();
+        command.args(arguments);
+        let output = tokio::task::spawn_blocking(move || run(command)).await.expect("the binary under test");
+        Outcome::new(arguments, output)
+    }
+
+    /// Sends commands, a line each, and expects that all are taken.
+    pub async fn send(&self, lines: &[String]) {
+        self.millrace(&["send", &self.written(lines)]).await.expect_success();
+    }
+
+    /// Sends commands and waits until each has its outcome.
+    pub async fn send_and_wait(&self, lines: &[String]) -> Outcome {
+        self.millrace(&["send", &self.written(lines), "--wait", "--timeout", "300s", "--format", "json"]).await
+    }
+
+    /// The topic of a context's commands (`cmd`), events (`evt`) or rejections (`rej`).
+    pub fn topic(&self, kind: &str, context: &str) -> String {
+        format!("{}.{kind}.{context}.v1", self.name)
+    }
+
+    /// The consumer group of the commands or of a view.
+    pub fn group(&self, role: &str) -> String {
+        format!("{}.{role}", self.name)
+    }
+
+    fn written(&self, lines: &[String]) -> String {
+        let file = self.file("commands.jsonl");
+        std::fs::write(&file, lines.join("\n")).expect("a file of commands");
+        file.to_str().expect("a path that is text").to_owned()
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(self.workshop.binary);
+        command.current_dir(self.folder()).envs(Stack::get().variables()).env("MILLRACE_NAMESPACE", &self.name);
+        for (field, value) in &self.settings {
+            command.env(format!("MILLRACE_{}", field.to_uppercase()), value);
+        }
+        command
+    }
+
+    /// Removes the namespace; tried again while groups still count members that were killed.
+    fn torn_down(&self) -> bool {
+        let began = Instant::now();
+        loop {
+            let mut command = self.command();
+            let output = command.args(["teardown", "--yes"]).output().expect("the binary under test starts");
+            if output.status.success() || began.elapsed() > TEARDOWN_PATIENCE {
+                let talk = String::from_utf8_lossy(&output.stderr);
+                assert!(output.status.success() || std::thread::panicking(), "teardown of {}: {talk}", self.name);
+                return output.status.success();
+            }
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    }
+
+    fn folder(&self) -> PathBuf {
+        PathBuf::from(self.workshop.folder).join(&self.name)
+    }
+
+    /// A new file in the instance's folder.
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder().join(format!("{:02}-{name}", self.files.fetch_add(1, Ordering::Relaxed)))
+    }
+}
+
+/// Another connection pool, for a story that gets in the way.
+pub fn pool(variable: &str, schema: &str) -> PgPool {
+    let options = PgConnectOptions::from_str(Stack::get().address(variable)).expect("a Postgres URL");
+    let options = options.application_name("stories").options([("search_path", schema)]);
+    PgPoolOptions::new().max_connections(4).connect_lazy_with(options)
+}
+
+fn run(mut command: Command) -> Output {
+    command.output().expect("the binary under test starts")
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        let gone = tokio::task::block_in_place(|| self.torn_down());
+        if std::thread::panicking() {
+            eprintln!("--- the logs of this story are in {}", self.folder().display());
+        } else if gone {
+            let _ = std::fs::remove_dir_all(self.folder());
+        }
+    }
+}

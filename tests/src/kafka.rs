@@ -1,0 +1,218 @@
+//! Records as they are: bytes and headers, written and read without Millrace.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use millrace_schemas::json::{encode_json, key_of};
+use millrace_schemas::{definition, frame};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::{Offset, TopicPartitionList};
+use serde_json::{Value, json};
+
+use crate::stack::Stack;
+
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A record's bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Raw {
+    /// The key.
+    pub key: Option<Vec<u8>>,
+    /// The value; a tombstone has none.
+    pub value: Option<Vec<u8>>,
+    /// The headers in order; a header may be null.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+/// A record in its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// The partition.
+    pub partition: i32,
+    /// The offset.
+    pub offset: i64,
+    /// The bytes.
+    pub raw: Raw,
+}
+
+impl Raw {
+    /// A record with a value and nothing else.
+    pub fn value(value: impl Into<Vec<u8>>) -> Self {
+        Self { value: Some(value.into()), ..Self::default() }
+    }
+
+    /// With a key.
+    pub fn key(self, key: impl Into<Vec<u8>>) -> Self {
+        Self { key: Some(key.into()), ..self }
+    }
+
+    /// With one more header.
+    pub fn header(mut self, name: &str, value: impl Into<Vec<u8>>) -> Self {
+        self.headers.push((name.to_owned(), Some(value.into())));
+        self
+    }
+
+    /// The first header of this name, as text.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.headers.iter().find(|(header, _)| header == name)?;
+        value.as_deref().map(|bytes| std::str::from_utf8(bytes).expect("a header that is text"))
+    }
+
+    /// Fields of the contract, encoded and framed as an upstream system would.
+    pub async fn of(name: &str, data: &Value) -> Self {
+        let known = definition(name).unwrap_or_else(|| panic!("{name} is not in the contract"));
+        let body = encode_json(known, data).expect("fields that fit");
+        let id = schema_id(known.full_name).await;
+        Self::value(frame(id, &body)).key(key_of(known, data).expect("a key"))
+    }
+
+    /// A command with an identity.
+    pub async fn command(id: &str, name: &str, data: &Value) -> Self {
+        Self::of(name, data).await.header("ce_id", id).header("ce_source", "stories")
+    }
+}
+
+/// The id that the registry has given to a subject's newest schema.
+pub async fn schema_id(subject: &str) -> u32 {
+    let answer = registry(reqwest::Method::GET, &format!("subjects/{subject}/versions/latest"), None).await;
+    u32::try_from(answer["id"].as_u64().expect("an id")).expect("a schema id")
+}
+
+/// Registers a schema that is not part of the contract.
+pub async fn register_schema(subject: &str, schema: &Value) -> u32 {
+    let body = json!({"schema": schema.to_string(), "schemaType": "AVRO"});
+    let answer = registry(reqwest::Method::POST, &format!("subjects/{subject}/versions"), Some(body)).await;
+    u32::try_from(answer["id"].as_u64().expect("an id")).expect("a schema id")
+}
+
+async fn registry(method: reqwest::Method, path: &str, body: Option<Value>) -> Value {
+    let url = format!("{}/{path}", Stack::get().address("SCHEMA_REGISTRY_URL"));
+    let mut request = reqwest::Client::new().request(method, &url);
+    if let Some(body) = body {
+        request = request.json(&body);
+    }
+    let answer = request.send().await.expect("the registry").text().await.expect("its answer");
+    let json: Value = serde_json::from_str(&answer).expect("JSON from the registry");
+    assert!(json.get("error_code").is_none(), "{url}: {json}");
+    json
+}
+
+fn client() -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", Stack::get().address("KAFKA_BROKERS"));
+    config
+}
+
+/// Writes records in order; to the partition of their key unless one is named.
+pub async fn produce(topic: &str, partition: Option<i32>, records: &[Raw]) {
+    let producer: FutureProducer =
+        client().set("partitioner", "murmur2_random").set("enable.idempotence", "true").create().expect("a producer");
+    for record in records {
+        let mut headers = OwnedHeaders::new();
+        for (key, value) in &record.headers {
+            headers = headers.insert(Header { key, value: value.as_deref() });
+        }
+        let mut message = FutureRecord::<[u8], [u8]>::to(topic).headers(headers);
+        message.key = record.key.as_deref();
+        message.payload = record.value.as_deref();
+        message.partition = partition;
+        producer.send(message, TIMEOUT).await.expect("an acknowledged record");
+    }
+}
+
+/// Reads without a group.
+pub struct Reader(BaseConsumer);
+
+impl Default for Reader {
+    fn default() -> Self {
+        let mut config = client();
+        config.set("group.id", "stories-read-without-a-group").set("enable.auto.commit", "false");
+        Self(config.create().expect("a consumer"))
+    }
+}
+
+impl Reader {
+    /// The offset behind the last record of each partition.
+    pub fn ends(&self, topic: &str) -> BTreeMap<i32, i64> {
+        tokio::task::block_in_place(|| {
+            let end = |partition| Some((partition, self.0.fetch_watermarks(topic, partition, TIMEOUT).ok()?.1));
+            self.partitions(topic).into_iter().filter_map(end).collect()
+        })
+    }
+
+    fn partitions(&self, topic: &str) -> Vec<i32> {
+        let metadata = self.0.fetch_metadata(Some(topic), TIMEOUT);
+        let Ok(metadata) = metadata else { return Vec::new() };
+        metadata.topics()[0].partitions().iter().map(|partition| partition.id()).collect()
+    }
+
+    /// Every record of a topic, partition by partition, in order.
+    pub fn all(&self, topic: &str) -> Vec<Placed> {
+        let ends = self.ends(topic);
+        tokio::task::block_in_place(|| {
+            let mut from_the_beginning = TopicPartitionList::new();
+            for partition in ends.keys() {
+                from_the_beginning.add_partition_offset(topic, *partition, Offset::Beginning).expect("an offset");
+            }
+            self.0.assign(&from_the_beginning).expect("an assignment");
+            let count = usize::try_from(ends.values().sum::<i64>()).expect("a count");
+            let mut records: Vec<Placed> = (0..count).map(|_| self.next(topic)).collect();
+            self.0.unassign().expect("no assignment");
+            records.sort_by_key(|record| (record.partition, record.offset));
+            records
+        })
+    }
+
+    fn next(&self, topic: &str) -> Placed {
+        let message = self.0.poll(TIMEOUT).unwrap_or_else(|| panic!("{topic} has fewer records than it says"));
+        let message = message.expect("a record").detach();
+        let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+        let headers = headers.map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect();
+        let (key, value) = (message.key().map(<[u8]>::to_vec), message.payload().map(<[u8]>::to_vec));
+        Placed { partition: message.partition(), offset: message.offset(), raw: Raw { key, value, headers } }
+    }
+}
+
+/// The partition that Java's clients choose for a key.
+pub fn murmur2_partition(key: &[u8], partitions: u32) -> i32 {
+    let hash = murmur2(key) & 0x7fff_ffff;
+    i32::try_from(hash % partitions).expect("a partition")
+}
+
+/// As in `org.apache.kafka.common.utils.Utils`.
+fn murmur2(data: &[u8]) -> u32 {
+    const M: u32 = 0x5bd1_e995;
+    let mut hash = 0x9747_b28c_u32 ^ u32::try_from(data.len()).expect("a short key");
+    let words = data.chunks_exact(4);
+    let rest = words.remainder();
+    for word in words {
+        let mut k = u32::from_le_bytes(word.try_into().expect("four bytes")).wrapping_mul(M);
+        k = (k ^ (k >> 24)).wrapping_mul(M);
+        hash = hash.wrapping_mul(M) ^ k;
+    }
+    for (place, byte) in rest.iter().enumerate() {
+        hash ^= u32::from(*byte) << (8 * place);
+    }
+    if !rest.is_empty() {
+        hash = hash.wrapping_mul(M);
+    }
+    hash = (hash ^ (hash >> 13)).wrapping_mul(M);
+    hash ^ (hash >> 15)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::murmur2;
+
+    /// The values of Kafka's own `UtilsTest`.
+    #[test]
+    fn murmur2_is_that_of_java() {
+        let known = [("21", -973_932_308), ("foobar", -790_332_482), ("a-little-bit-long-string", -985_981_536)];
+        for (key, hash) in known {
+            assert_eq!(murmur2(key.as_bytes()).cast_signed(), hash, "{key}");
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! What a command of the operator printed and how it ended.
+
+use std::process::Output;
+
+use serde_json::Value;
+
+/// The outcome of one `millrace …`.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What was run.
+    pub arguments: String,
+    /// The exit code.
+    pub code: Option<i32>,
+    /// Data.
+    pub stdout: String,
+    /// Talk.
+    pub stderr: String,
+}
+
+impl Outcome {
+    pub(crate) fn new(arguments: &[&str], output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+        let arguments = arguments.join(" ");
+        Self { arguments, code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    /// Expects exit code 0.
+    pub fn expect_success(&self) -> &Self {
+        self.expect_code(0)
+    }
+
+    /// Expects an exit code.
+    pub fn expect_code(&self, code: i32) -> &Self {
+        let Self { arguments, stdout, stderr, .. } = self;
+        assert_eq!(self.code, Some(code), "millrace {arguments}\n{stdout}\n{stderr}");
+        self
+    }
+
+    /// The JSON document that it printed.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{}: {error}: {}", self.arguments, self.stdout))
+    }
+}

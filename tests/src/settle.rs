@@ -1,0 +1,147 @@
+//! How far an instance has come, and waiting until it has come to the end.
+
+use std::collections::BTreeMap;
+
+use sqlx::PgPool;
+
+use crate::instance::Instance;
+use crate::patience::{as_long_as_it_moves, eventually};
+use crate::{CONTEXTS, VIEWS};
+
+/// What is still to be done, in records.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Commands that are not decided.
+    pub commands: i64,
+    /// Outbox rows that are not in Kafka.
+    pub outbox: i64,
+    /// Events that are not folded, summed over the groups.
+    pub events: i64,
+    /// Events whose documents are not in Elasticsearch, summed over the groups.
+    pub documents: i64,
+}
+
+/// Group, topic, partition, applied, published.
+type OffsetRow = (String, String, i32, i64, i64);
+/// Context and stream.
+type Stream = (String, String);
+
+impl Instance {
+    /// What is still to be done at this moment.
+    pub async fn backlog(&self) -> Backlog {
+        self.look().await.unwrap_or_else(|error| panic!("the backlog of {}: {error}", self.name))
+    }
+
+    /// Waits until every command is decided, and every event is folded and published by every view.
+    pub async fn settle(&self) {
+        self.settled(Backlog::default()).await;
+        as_long_as_it_moves("every stream is folded to its end", async || self.folded_to_the_end().await).await;
+    }
+
+    /// Waits until every command is decided and the outbox is in Kafka, whatever becomes of it there.
+    pub async fn settle_commands(&self) {
+        as_long_as_it_moves("every command is decided", async || match self.look().await? {
+            Backlog { commands: 0, outbox: 0, .. } => Ok(()),
+            backlog => Err(format!("{backlog:?}")),
+        })
+        .await;
+    }
+
+    async fn settled(&self, goal: Backlog) {
+        let mut before = None;
+        as_long_as_it_moves("nothing is to be done", async || {
+            let (backlog, ends) = (self.look().await?, self.all_ends());
+            let same = before.replace(ends.clone()) == Some(ends);
+            if backlog == goal && same { Ok(()) } else { Err(format!("{backlog:?}, topics grow: {}", !same)) }
+        })
+        .await;
+    }
+
+    /// Waits until at least this many commands are decided.
+    pub async fn decided(&self, at_least: i64) {
+        eventually(&format!("{at_least} commands are decided"), async || {
+            let decided = self.count("SELECT count(*) FROM command").await?;
+            if decided >= at_least { Ok(()) } else { Err(decided.to_string()) }
+        })
+        .await;
+    }
+
+    /// One number of the write side.
+    pub async fn count(&self, sql: &'static str) -> Result<i64, String> {
+        sqlx::query_scalar(sql).fetch_one(&self.write).await.map_err(|error| error.to_string())
+    }
+
+    async fn look(&self) -> Result<Backlog, String> {
+        let mut backlog = Backlog::default();
+        for context in CONTEXTS {
+            let events = self.topic("evt", context);
+            backlog.outbox += self.waiting_in_outbox(&events).await?;
+            backlog.outbox += self.waiting_in_outbox(&self.topic("rej", context)).await?;
+        }
+        let decided = offsets(&self.write).await?;
+        let folded = offsets(&self.read).await?;
+        for context in CONTEXTS {
+            let topic = self.topic("cmd", context);
+            backlog.commands += self.behind(&decided, &self.group("commands"), &topic).0;
+        }
+        for view in &VIEWS {
+            for context in view.contexts {
+                let (applied, published) = self.behind(&folded, &self.group(view.name), &self.topic("evt", context));
+                backlog.events += applied;
+                backlog.documents += published;
+            }
+        }
+        Ok(backlog)
+    }
+
+    async fn waiting_in_outbox(&self, topic: &str) -> Result<i64, String> {
+        let rows = sqlx::query_scalar("SELECT count(*) FROM outbox WHERE topic = $1").bind(topic);
+        let rows: i64 = rows.fetch_one(&self.write).await.map_err(|error| error.to_string())?;
+        Ok((rows - self.kafka.ends(topic).values().sum::<i64>()).max(0))
+    }
+
+    /// How many records of a topic a group has not applied, and not published.
+    fn behind(&self, offsets: &[OffsetRow], group: &str, topic: &str) -> (i64, i64) {
+        let (mut applied, mut published) = (0, 0);
+        for (partition, end) in self.kafka.ends(topic) {
+            let row = offsets.iter().find(|row| row.0 == group && row.1 == topic && row.2 == partition);
+            applied += end - row.map_or(0, |row| row.3);
+            published += end - row.map_or(0, |row| row.4);
+        }
+        (applied, published)
+    }
+
+    fn all_ends(&self) -> BTreeMap<String, BTreeMap<i32, i64>> {
+        let topics = CONTEXTS.iter().flat_map(|context| ["cmd", "evt", "rej"].map(|kind| self.topic(kind, context)));
+        topics.map(|topic| (topic.clone(), self.kafka.ends(&topic))).collect()
+    }
+
+    /// The version is the ticket: each view has folded each of its streams exactly as far as it was written.
+    async fn folded_to_the_end(&self) -> Result<(), String> {
+        let written = versions(&self.write, "SELECT context, id, version FROM stream WHERE version > 0", "").await?;
+        for view in VIEWS.iter().filter(|view| view.table) {
+            let sql = "SELECT context, stream, version FROM progress WHERE grp = $1";
+            let folded = versions(&self.read, sql, &self.group(view.name)).await?;
+            let of_view = written.iter().filter(|((context, _), _)| view.contexts.contains(&context.as_str()));
+            for (stream, version) in of_view {
+                let reached = folded.get(stream).copied().unwrap_or(0);
+                if reached < *version {
+                    return Err(format!("{} has folded {stream:?} to {reached} of {version}", view.name));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn offsets(pool: &PgPool) -> Result<Vec<OffsetRow>, String> {
+    let rows = sqlx::query_as("SELECT grp, topic, partition, applied, published FROM consumer_offset");
+    rows.fetch_all(pool).await.map_err(|error| error.to_string())
+}
+
+async fn versions(pool: &PgPool, sql: &'static str, group: &str) -> Result<BTreeMap<Stream, i64>, String> {
+    let query = sqlx::query_as::<_, (String, String, i64)>(sql);
+    let query = if group.is_empty() { query } else { query.bind(group) };
+    let rows = query.fetch_all(pool).await.map_err(|error| error.to_string())?;
+    Ok(rows.into_iter().map(|(context, id, version)| ((context, id), version)).collect())
+}

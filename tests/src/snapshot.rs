@@ -1,0 +1,173 @@
+//! Everything that came of a load, as text: rows, documents with their versions, events, receipts and states.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, PgPool};
+
+use crate::VIEWS;
+use crate::instance::Instance;
+use crate::stack::Stack;
+
+const DIFFERENCES_SHOWN: usize = 5;
+
+/// Lines in order, by what they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot(pub BTreeMap<String, Vec<String>>);
+
+/// Inventory's versions follow the order in which reservations of different keys arrive, which nothing fixes: that
+/// they count 1, 2, 3 … is asserted instead of their place.
+const WRITTEN: [(&str, &str); 3] = [
+    (
+        "outbox",
+        "SELECT row_to_json(t)::text FROM (
+             SELECT id, aggregatetype, aggregateid, type, encode(payload, 'hex') AS payload,
+                    replace(topic, current_schema() || '.', '') AS topic,
+                    CASE WHEN aggregatetype <> 'inventory' THEN version END AS version,
+                    traceparent, correlation_id, causation_id, command_id, occurred_at
+             FROM outbox) AS t ORDER BY 1",
+    ),
+    (
+        "command",
+        "SELECT row_to_json(t)::text FROM (
+             SELECT id, source, encode(fingerprint, 'hex') AS fingerprint, type, context, stream, status, code, message,
+                    CASE WHEN context <> 'inventory' THEN versions END AS versions
+             FROM command) AS t ORDER BY 1",
+    ),
+    (
+        "stream",
+        "SELECT row_to_json(t)::text FROM (
+             SELECT context, id, version, state_version, state::text AS state FROM stream) AS t ORDER BY 1",
+    ),
+];
+
+const FOLDED: &str = "SELECT row_to_json(t)::text FROM (
+    SELECT split_part(grp, '.', 2) AS view, generation, context, stream, version FROM progress) AS t ORDER BY 1";
+
+impl Snapshot {
+    /// Asserts that nothing differs, and shows the first lines that do.
+    ///
+    /// # Panics
+    /// When something differs.
+    pub fn assert_same(&self, expected: &Self) {
+        let parts: Vec<&String> = expected.0.keys().collect();
+        assert_eq!(self.0.keys().collect::<Vec<_>>(), parts, "what there is");
+        let differences: Vec<String> = parts.iter().filter_map(|part| self.difference(expected, part)).collect();
+        assert!(differences.is_empty(), "not as expected:\n{}", differences.join("\n"));
+    }
+
+    fn difference(&self, expected: &Self, part: &String) -> Option<String> {
+        let (found, expected) = (&self.0[part], &expected.0[part]);
+        let only = |these: &Vec<String>, others: &Vec<String>, mark: &str| {
+            let missing = these.iter().filter(|line| others.binary_search(line).is_err());
+            missing.take(DIFFERENCES_SHOWN).map(|line| format!("  {mark} {line}\n")).collect::<String>()
+        };
+        let lines = format!("{}{}", only(expected, found, "-"), only(found, expected, "+"));
+        (found != expected).then(|| format!("{part}: {} lines, expected {}\n{lines}", found.len(), expected.len()))
+    }
+
+    /// Only the parts whose name begins so, such as `postgres`.
+    #[must_use]
+    pub fn only(&self, beginnings: &[&str]) -> Self {
+        let wanted = |part: &String| beginnings.iter().any(|beginning| part.starts_with(beginning));
+        Self(self.0.iter().filter(|(part, _)| wanted(part)).map(|(part, lines)| (part.clone(), lines.clone())).collect())
+    }
+}
+
+impl Instance {
+    /// Looks at everything. Meant for an instance that has [settled](Instance::settle).
+    pub async fn snapshot(&self) -> Snapshot {
+        let mut parts = BTreeMap::new();
+        for (part, sql) in WRITTEN {
+            parts.insert(format!("written {part}"), lines(&self.write, sql.to_owned()).await);
+        }
+        parts.insert("folded progress".to_owned(), lines(&self.read, FOLDED.to_owned()).await);
+        for view in VIEWS.iter().filter(|view| view.table) {
+            let sql = format!("SELECT row_to_json(t)::text FROM \"{}_g1\" AS t ORDER BY 1", view.name);
+            parts.insert(format!("postgres {}", view.name), lines(&self.read, sql).await);
+        }
+        for view in VIEWS.iter().filter(|view| view.index) {
+            parts.insert(format!("elasticsearch {}", view.name), self.documents(view.name).await);
+        }
+        self.assert_versions_count_without_gaps().await;
+        Snapshot(parts)
+    }
+
+    /// Each stream's events have the versions 1, 2, 3 … up to the stream's.
+    async fn assert_versions_count_without_gaps(&self) {
+        let wrong: Vec<String> = sqlx::query_scalar(
+            "SELECT context || '/' || s.id FROM stream AS s LEFT JOIN outbox AS o
+                 ON o.aggregatetype = s.context AND o.aggregateid = s.id AND o.version IS NOT NULL
+             GROUP BY s.context, s.id, s.version
+             HAVING s.version <> count(o.version) OR s.version <> coalesce(max(o.version), 0)",
+        )
+        .fetch_all(&self.write)
+        .await
+        .expect("streams and their events");
+        assert!(wrong.is_empty(), "streams whose events do not count from 1 to their version: {wrong:?}");
+    }
+
+    /// Asserts that a view has the same rows in Postgres and in Elasticsearch, compared by key, version and time.
+    pub async fn assert_both_read_models_agree(&self) {
+        for view in VIEWS.iter().filter(|view| view.table && view.index) {
+            let sql = format!("SELECT row_to_json(t)::text FROM \"{}_g1\" AS t ORDER BY 1", view.name);
+            let rows = lines(&self.read, sql).await.into_iter().map(|row| serde_json::from_str(&row).expect("JSON"));
+            let rows: Vec<Value> = rows.map(comparable).collect();
+            let documents = self.documents(view.name).await.into_iter();
+            let documents = documents.map(|line| serde_json::from_str::<Value>(&line).expect("JSON")["_source"].take());
+            let documents: Vec<Value> = documents.map(comparable).collect();
+            assert_eq!(documents.len(), rows.len(), "{}: documents and rows", view.name);
+            for row in &rows {
+                assert!(documents.contains(row), "{}: no document is like the row {row}", view.name);
+            }
+        }
+    }
+
+    /// Every document of a view with its id and version, as text in order.
+    pub async fn documents(&self, view: &str) -> Vec<String> {
+        let index = format!("{}-{view}", self.name);
+        elastic(&format!("{index}/_refresh"), &json!({})).await;
+        let all = json!({"size": 5_000, "version": true, "query": {"match_all": {}}});
+        let mut page = elastic(&format!("{index}/_search?scroll=1m"), &all).await;
+        let mut documents = Vec::new();
+        while let Some(hits) = page["hits"]["hits"].as_array().filter(|hits| !hits.is_empty()) {
+            documents.extend(hits.iter().map(document));
+            page = elastic("_search/scroll", &json!({"scroll": "1m", "scroll_id": page["_scroll_id"]})).await;
+        }
+        documents.sort();
+        documents
+    }
+}
+
+fn document(hit: &Value) -> String {
+    let (mut source, mut version) = (hit["_source"].clone(), hit["_version"].clone());
+    if source["context"] == "inventory" {
+        source["version"] = Value::Null;
+        version = Value::Null;
+    }
+    json!({"_id": hit["_id"], "_version": version, "_source": source}).to_string()
+}
+
+/// Postgres and serde write the same time in two ways, and fields in any order.
+fn comparable(mut row: Value) -> Value {
+    for (_, value) in row.as_object_mut().into_iter().flatten() {
+        if let Some(time) = value.as_str().and_then(|text| chrono::DateTime::parse_from_rfc3339(text).ok()) {
+            *value = time.to_utc().to_rfc3339().into();
+        }
+    }
+    row
+}
+
+async fn lines(pool: &PgPool, sql: String) -> Vec<String> {
+    let mut lines: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(pool).await.expect("rows");
+    lines.sort();
+    lines
+}
+
+/// Asks Elasticsearch.
+pub async fn elastic(path: &str, body: &Value) -> Value {
+    let url = format!("{}/{path}", Stack::get().address("ELASTICSEARCH_URL"));
+    let answer = reqwest::Client::new().post(&url).json(body).send().await.expect("Elasticsearch");
+    assert!(answer.status().is_success(), "{url}: {}", answer.text().await.unwrap_or_default());
+    answer.json().await.expect("JSON from Elasticsearch")
+}

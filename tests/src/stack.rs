@@ -1,0 +1,79 @@
+//! The real components and where they are.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+/// Addresses of the components.
+#[derive(Debug)]
+pub struct Stack {
+    variables: HashMap<String, String>,
+}
+
+/// The variables that `scripts/stack env` prints.
+const VARIABLES: [&str; 7] = [
+    "KAFKA_BROKERS",
+    "WRITE_DATABASE_URL",
+    "READ_DATABASE_URL",
+    "READER_DATABASE_URL",
+    "ELASTICSEARCH_URL",
+    "SCHEMA_REGISTRY_URL",
+    "CONNECT_URL",
+];
+
+impl Stack {
+    /// The stack of the environment, else the one of `scripts/stack`.
+    pub fn get() -> &'static Self {
+        static STACK: LazyLock<Stack> = LazyLock::new(|| {
+            let told: Option<_> = VARIABLES.iter().map(|name| Some((*name, std::env::var(name).ok()?))).collect();
+            let told = told.map(|told: Vec<_>| told.into_iter().map(|(name, value)| (name.to_owned(), value)));
+            Stack { variables: told.map_or_else(asked, Iterator::collect) }
+        });
+        &STACK
+    }
+
+    /// The value of one of the variables.
+    pub fn address(&self, variable: &str) -> &str {
+        self.variables.get(variable).unwrap_or_else(|| panic!("`scripts/stack env` does not print {variable}"))
+    }
+
+    /// All variables, for a process.
+    pub fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Kills a component, as a crash would.
+    pub async fn kill(&self, component: &'static str) {
+        script("kill", component).await;
+    }
+
+    /// Starts a component and waits until it is healthy.
+    pub async fn up(&self, component: &'static str) {
+        script("up", component).await;
+    }
+}
+
+fn asked() -> HashMap<String, String> {
+    let printed = run(&["env"]);
+    let pair = |line: &str| {
+        let (name, value) = line.strip_prefix("export ")?.split_once('=')?;
+        Some((name.to_owned(), value.trim_matches('\'').to_owned()))
+    };
+    printed.lines().filter_map(pair).collect()
+}
+
+async fn script(action: &'static str, component: &'static str) {
+    tokio::task::spawn_blocking(move || run(&[action, component])).await.expect("scripts/stack");
+}
+
+fn run(arguments: &[&str]) -> String {
+    let output = Command::new(repository().join("scripts/stack")).args(arguments).output().expect("scripts/stack");
+    let talk = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "scripts/stack {arguments:?}: {talk}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the repository").to_owned()
+}

@@ -1,0 +1,93 @@
+//! Kafka and its clients may bring anything twice. It counts once.
+
+use millrace_tests::load::{command_with_id, register};
+use millrace_tests::{Instance, Load, Process, Raw, kafka};
+use serde_json::json;
+
+use crate::{beside_others, instance};
+
+const SMALL: Load = Load { customers: 5, products: 5, orders: 20 };
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_arrives_again_changes_nothing() {
+    let _turn = beside_others().await;
+    let instance = instance("commands_again").await;
+    let process = instance.start();
+    instance.send(&SMALL.basics()).await;
+    instance.settle().await;
+    // Twice before anything of it is decided: in the same batch.
+    let orders = SMALL.slices(1).concat();
+    instance.send(&[orders.clone(), orders.clone()].concat()).await;
+    instance.settle().await;
+    let before = instance.snapshot().await;
+    assert_counted_once(&instance, SMALL.basics().len() + orders.len()).await;
+    repeats_are_seen(&instance, &process, &orders).await;
+    instance.snapshot().await.assert_same(&before);
+    drop(process);
+    let process = instance.start();
+    repeats_are_seen(&instance, &process, &orders).await;
+    instance.snapshot().await.assert_same(&before);
+}
+
+async fn repeats_are_seen(instance: &Instance, process: &Process, lines: &[String]) {
+    let group = instance.group("commands");
+    let labels = [("group", group.as_str())];
+    let seen = process.metrics().await.map_or(0.0, |metrics| metrics.sum("millrace_duplicates_total", &labels));
+    instance.send(lines).await;
+    instance.settle().await;
+    process.reports("millrace_duplicates_total", &labels, seen + lines.len() as f64).await;
+}
+
+async fn assert_counted_once(instance: &Instance, commands: usize) {
+    let receipts = instance.count("SELECT count(*) FROM command").await;
+    assert_eq!(receipts, Ok(i64::try_from(commands).unwrap()), "one receipt for each command");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_arrives_again_changes_nothing() {
+    let _turn = beside_others().await;
+    let instance = instance("events_again").await;
+    let process = instance.start();
+    instance.send(&SMALL.basics()).await;
+    instance.settle().await;
+    instance.send(&SMALL.slices(1).concat()).await;
+    instance.settle().await;
+    let before = instance.snapshot().await;
+    let repeated = repeat_every_event(&instance).await;
+    instance.settle().await;
+    instance.snapshot().await.assert_same(&before);
+    let orders = instance.group("sales_daily");
+    process.reports("millrace_duplicates_total", &[("group", &orders)], repeated as f64).await;
+}
+
+/// Writes every event once more, as Debezium may after a crash, and says how many of them are about orders.
+async fn repeat_every_event(instance: &Instance) -> usize {
+    let mut orders = 0;
+    for context in millrace_tests::CONTEXTS {
+        let topic = instance.topic("evt", context);
+        let events: Vec<Raw> = instance.kafka.all(&topic).into_iter().map(|event| event.raw).collect();
+        kafka::produce(&topic, None, &events).await;
+        orders = events.len();
+    }
+    orders
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_that_is_used_for_another_command_is_a_dead_letter() {
+    let _turn = beside_others().await;
+    let instance = instance("id_reused").await;
+    let _process = instance.start();
+    instance.send(&[register(1)]).await;
+    instance.settle().await;
+    let before = instance.snapshot().await;
+    let name_taken = json!({"customer_id": "customer-0001", "name": "Somebody else", "phone": "12345"});
+    instance.send(&[command_with_id("RegisterCustomer-1", "RegisterCustomer", 1, name_taken)]).await;
+    instance.settle().await;
+    instance.snapshot().await.assert_same(&before);
+    let codes: Vec<String> = sqlx::query_scalar("SELECT code FROM dead_letter").fetch_all(&instance.write).await.unwrap();
+    assert_eq!(codes, ["id-reused"]);
+    let topic = format!("{}.{}.dlq", instance.topic("cmd", "customers"), instance.group("commands"));
+    let letters = instance.kafka.all(&topic);
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0].raw.text("x-error-code"), Some("id-reused"));
+}

@@ -1,0 +1,46 @@
+//! Stories on the real components: each in a namespace of its own, each about one capability.
+
+mod cache;
+mod capacity;
+mod contention;
+mod crash;
+mod duplicates;
+mod fence;
+mod garbage;
+mod handover;
+mod one_command;
+mod outages;
+mod references;
+mod refold;
+mod shutdown;
+mod undisturbed;
+
+use millrace_tests::Instance;
+use millrace_tests::instance::Workshop;
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+const WORKSHOP: Workshop =
+    Workshop { binary: env!("CARGO_BIN_EXE_millrace-under-test"), folder: env!("CARGO_TARGET_TMPDIR") };
+
+/// Stories share the stack, except those that take a component away from everybody.
+static STACK: RwLock<()> = RwLock::const_new(());
+
+/// A turn at the stack beside other stories. Declared first in a story, so that it ends last.
+async fn beside_others() -> RwLockReadGuard<'static, ()> {
+    STACK.read().await
+}
+
+/// A turn at the stack alone.
+async fn alone() -> RwLockWriteGuard<'static, ()> {
+    STACK.write().await
+}
+
+/// A new instance called after a story.
+async fn instance(story: &str) -> Instance {
+    Instance::new(WORKSHOP, story).await
+}
+
+/// A new instance with settings of its own.
+async fn instance_with(story: &str, settings: &[(&str, &str)]) -> Instance {
+    Instance::with(WORKSHOP, story, settings).await
+}
