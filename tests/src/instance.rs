@@ -61,7 +61,8 @@ impl Instance {
     pub async fn with(workshop: Workshop, story: &str, settings: &[(&str, &str)]) -> Self {
         let random = uuid::Uuid::now_v7().simple().to_string().split_off(26);
         let name = format!("s_{story}_{random}");
-        let settings = DEFAULTS.iter().chain(settings).map(|(field, value)| (field.to_string(), value.to_string()));
+        let settings =
+            DEFAULTS.iter().chain(settings).map(|(field, value)| (field.to_string(), value.to_string()));
         let instance = Self {
             write: pool("WRITE_DATABASE_URL", &name),
             read: pool("READ_DATABASE_URL", &name),
@@ -108,7 +109,8 @@ impl Instance {
 
     /// Sends commands and waits until each has its outcome.
     pub async fn send_and_wait(&self, lines: &[String]) -> Outcome {
-        self.millrace(&["send", &self.written(lines), "--wait", "--timeout", "300s", "--format", "json"]).await
+        self.millrace(&["send", &self.written(lines), "--wait", "--timeout", "300s", "--format", "json"])
+            .await
     }
 
     /// The topic of a context's commands (`cmd`), events (`evt`) or rejections (`rej`).
@@ -129,7 +131,10 @@ impl Instance {
 
     fn command(&self) -> Command {
         let mut command = Command::new(self.workshop.binary);
-        command.current_dir(self.folder()).envs(Stack::get().variables()).env("MILLRACE_NAMESPACE", &self.name);
+        command
+            .current_dir(self.folder())
+            .envs(Stack::get().variables())
+            .env("MILLRACE_NAMESPACE", &self.name);
         for (field, value) in &self.settings {
             command.env(format!("MILLRACE_{}", field.to_uppercase()), value);
         }
@@ -144,7 +149,11 @@ impl Instance {
             let output = command.args(["teardown", "--yes"]).output().expect("the binary under test starts");
             if output.status.success() || began.elapsed() > TEARDOWN_PATIENCE {
                 let talk = String::from_utf8_lossy(&output.stderr);
-                assert!(output.status.success() || std::thread::panicking(), "teardown of {}: {talk}", self.name);
+                assert!(
+                    output.status.success() || std::thread::panicking(),
+                    "teardown of {}: {talk}",
+                    self.name
+                );
                 return output.status.success();
             }
             std::thread::sleep(Duration::from_millis(500));

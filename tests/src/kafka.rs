@@ -108,8 +108,11 @@ fn client() -> ClientConfig {
 
 /// Writes records in order; to the partition of their key unless one is named.
 pub async fn produce(topic: &str, partition: Option<i32>, records: &[Raw]) {
-    let producer: FutureProducer =
-        client().set("partitioner", "murmur2_random").set("enable.idempotence", "true").create().expect("a producer");
+    let producer: FutureProducer = client()
+        .set("partitioner", "murmur2_random")
+        .set("enable.idempotence", "true")
+        .create()
+        .expect("a producer");
     for record in records {
         let mut headers = OwnedHeaders::new();
         for (key, value) in &record.headers {
@@ -130,6 +133,7 @@ impl Default for Reader {
     fn default() -> Self {
         let mut config = client();
         config.set("group.id", "stories-read-without-a-group").set("enable.auto.commit", "false");
+        config.set("fetch.wait.max.ms", "20");
         Self(config.create().expect("a consumer"))
     }
 }
@@ -138,7 +142,8 @@ impl Reader {
     /// The offset behind the last record of each partition.
     pub fn ends(&self, topic: &str) -> BTreeMap<i32, i64> {
         tokio::task::block_in_place(|| {
-            let end = |partition| Some((partition, self.0.fetch_watermarks(topic, partition, TIMEOUT).ok()?.1));
+            let end =
+                |partition| Some((partition, self.0.fetch_watermarks(topic, partition, TIMEOUT).ok()?.1));
             self.partitions(topic).into_iter().filter_map(end).collect()
         })
     }
@@ -155,7 +160,9 @@ impl Reader {
         tokio::task::block_in_place(|| {
             let mut from_the_beginning = TopicPartitionList::new();
             for partition in ends.keys() {
-                from_the_beginning.add_partition_offset(topic, *partition, Offset::Beginning).expect("an offset");
+                from_the_beginning
+                    .add_partition_offset(topic, *partition, Offset::Beginning)
+                    .expect("an offset");
             }
             self.0.assign(&from_the_beginning).expect("an assignment");
             let count = usize::try_from(ends.values().sum::<i64>()).expect("a count");
@@ -167,10 +174,12 @@ impl Reader {
     }
 
     fn next(&self, topic: &str) -> Placed {
-        let message = self.0.poll(TIMEOUT).unwrap_or_else(|| panic!("{topic} has fewer records than it says"));
+        let message =
+            self.0.poll(TIMEOUT).unwrap_or_else(|| panic!("{topic} has fewer records than it says"));
         let message = message.expect("a record").detach();
         let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
-        let headers = headers.map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect();
+        let headers =
+            headers.map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect();
         let (key, value) = (message.key().map(<[u8]>::to_vec), message.payload().map(<[u8]>::to_vec));
         Placed { partition: message.partition(), offset: message.offset(), raw: Raw { key, value, headers } }
     }
@@ -210,7 +219,8 @@ mod tests {
     /// The values of Kafka's own `UtilsTest`.
     #[test]
     fn murmur2_is_that_of_java() {
-        let known = [("21", -973_932_308), ("foobar", -790_332_482), ("a-little-bit-long-string", -985_981_536)];
+        let known =
+            [("21", -973_932_308), ("foobar", -790_332_482), ("a-little-bit-long-string", -985_981_536)];
         for (key, hash) in known {
             assert_eq!(murmur2(key.as_bytes()).cast_signed(), hash, "{key}");
         }

@@ -15,6 +15,8 @@ pub struct Load {
     pub orders: usize,
 }
 
+/// In seconds.
+const A_DAY: usize = 86_400;
 const CATEGORIES: [&str; 4] = ["Beverages", "Condiments", "Seafood", "Produce"];
 
 impl Load {
@@ -54,13 +56,13 @@ impl Load {
             .iter()
             .map(|line| json!({"product_id": line["product_id"], "quantity": line["quantity"]}))
             .collect();
-        let order = json!({
-            "order_id": order(i), "customer_id": customer(i % self.customers), "placed_at": time(i),
+        let placed = json!({
+            "order_id": order(i), "customer_id": customer(i % self.customers), "placed_at": time(i % 20 * A_DAY + i),
             "currency": if i.is_multiple_of(4) { "EUR" } else { "USD" },
             "total": lines.iter().map(amount).sum::<i64>(), "lines": lines,
         });
         vec![
-            command("PlaceOrder", i, order),
+            command("PlaceOrder", i, placed),
             command("ReserveStock", i, json!({"reservation_id": order(i), "lines": reserved})),
         ]
     }
@@ -77,7 +79,11 @@ impl Load {
             vec![
                 command("ConfirmOrder", i, json!({"order_id": order(i)})),
                 command("ShipStock", i, stock),
-                command("ShipOrder", i, json!({"order_id": order(i), "shipped_at": time(i + 1)})),
+                command(
+                    "ShipOrder",
+                    i,
+                    json!({"order_id": order(i), "shipped_at": time(i % 20 * A_DAY + i + 3_600)}),
+                ),
             ]
         };
         commands.extend(self.beside(i));
@@ -89,11 +95,16 @@ impl Load {
         let changes = [
             (7, "ChangePrice", json!({"product_id": self.product(i, 0), "price": 1_000 + i})),
             (11, "ChangeCustomerDetails", details(i % self.customers, &format!("City {i}"))),
-            (13, "AdjustStock", json!({"product_id": self.product(i, 0), "difference": 1, "reason": "counted"})),
+            (
+                13,
+                "AdjustStock",
+                json!({"product_id": self.product(i, 0), "difference": 1, "reason": "counted"}),
+            ),
             (17, "ConfirmOrder", json!({"order_id": format!("nobody-{i}")})),
         ];
         let due = changes.into_iter().filter(|(every, ..)| i.is_multiple_of(*every));
-        due.map(|(_, name, data)| command(name, if name == "ConfirmOrder" { i + 1_000_000 } else { i }, data)).collect()
+        due.map(|(_, name, data)| command(name, if name == "ConfirmOrder" { i + 1_000_000 } else { i }, data))
+            .collect()
     }
 
     fn line(&self, i: usize, line: usize) -> Value {
@@ -149,7 +160,8 @@ fn details(i: usize, city: &str) -> Value {
 }
 
 fn amount(line: &Value) -> i64 {
-    let [quantity, price, discount] = ["quantity", "unit_price", "discount_bp"].map(|f| line[f].as_i64().unwrap());
+    let [quantity, price, discount] =
+        ["quantity", "unit_price", "discount_bp"].map(|f| line[f].as_i64().unwrap());
     (quantity * price * (10_000 - discount) + 5_000) / 10_000
 }
 

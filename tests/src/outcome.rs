@@ -21,7 +21,12 @@ impl Outcome {
     pub(crate) fn new(arguments: &[&str], output: Output) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
         let arguments = arguments.join(" ");
-        Self { arguments, code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+        Self {
+            arguments,
+            code: output.status.code(),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
     }
 
     /// Expects exit code 0.
@@ -38,6 +43,7 @@ impl Outcome {
 
     /// The JSON document that it printed.
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{}: {error}: {}", self.arguments, self.stdout))
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("{}: {error}: {}", self.arguments, self.stdout))
     }
 }

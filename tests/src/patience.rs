@@ -14,7 +14,9 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Result<T, 
     loop {
         match look().await {
             Ok(found) => return found,
-            Err(seen) => assert!(began.elapsed() < PATIENCE, "waited {PATIENCE:?} until {what}; last seen: {seen}"),
+            Err(seen) => {
+                assert!(began.elapsed() < PATIENCE, "waited {PATIENCE:?} until {what}; last seen: {seen}")
+            }
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
@@ -31,7 +33,10 @@ pub async fn as_long_as_it_moves(what: &str, mut look: impl AsyncFnMut() -> Resu
         if seen != last {
             (last, moved) = (seen, Instant::now());
         }
-        assert!(moved.elapsed() < PATIENCE, "nothing moved for {PATIENCE:?} on the way until {what}; last seen: {last}");
+        assert!(
+            moved.elapsed() < PATIENCE,
+            "nothing moved for {PATIENCE:?} on the way until {what}; last seen: {last}"
+        );
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }

@@ -84,7 +84,10 @@ impl Process {
     pub async fn killed_by_failpoint(&mut self, moment: &str) {
         let status = self.ended().await;
         assert_eq!(status.signal(), Some(6), "aborted at {moment}, not {status}");
-        assert!(self.log().contains("killed by a failpoint"), "the log of a process killed at {moment} says so");
+        assert!(
+            self.log().contains("killed by a failpoint"),
+            "the log of a process killed at {moment} says so"
+        );
     }
 
     /// Sends SIGTERM and expects exit code 0.
@@ -97,7 +100,8 @@ impl Process {
     /// Its figures, when it answers.
     pub async fn metrics(&self) -> Result<Metrics, String> {
         let url = format!("http://127.0.0.1:{}/metrics", self.port);
-        let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build().expect("an HTTP client");
+        let client =
+            reqwest::Client::builder().timeout(Duration::from_secs(5)).build().expect("an HTTP client");
         let answer = client.get(url).send().await.map_err(|error| error.to_string())?;
         Ok(Metrics(answer.text().await.map_err(|error| error.to_string())?))
     }
@@ -148,7 +152,8 @@ impl Drop for Process {
 impl Metrics {
     /// The sum of a metric over all its series that have these labels.
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        let wanted: Vec<String> = labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
+        let wanted: Vec<String> =
+            labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
         let series = self.0.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
         let series = series.filter(|line| wanted.iter().all(|label| line.contains(label)));
         series.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()

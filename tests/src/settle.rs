@@ -35,7 +35,8 @@ impl Instance {
     /// Waits until every command is decided, and every event is folded and published by every view.
     pub async fn settle(&self) {
         self.settled(Backlog::default()).await;
-        as_long_as_it_moves("every stream is folded to its end", async || self.folded_to_the_end().await).await;
+        as_long_as_it_moves("every stream is folded to its end", async || self.folded_to_the_end().await)
+            .await;
     }
 
     /// Waits until every command is decided and the outbox is in Kafka, whatever becomes of it there.
@@ -86,7 +87,8 @@ impl Instance {
         }
         for view in &VIEWS {
             for context in view.contexts {
-                let (applied, published) = self.behind(&folded, &self.group(view.name), &self.topic("evt", context));
+                let (applied, published) =
+                    self.behind(&folded, &self.group(view.name), &self.topic("evt", context));
                 backlog.events += applied;
                 backlog.documents += published;
             }
@@ -112,17 +114,20 @@ impl Instance {
     }
 
     fn all_ends(&self) -> BTreeMap<String, BTreeMap<i32, i64>> {
-        let topics = CONTEXTS.iter().flat_map(|context| ["cmd", "evt", "rej"].map(|kind| self.topic(kind, context)));
+        let topics =
+            CONTEXTS.iter().flat_map(|context| ["cmd", "evt", "rej"].map(|kind| self.topic(kind, context)));
         topics.map(|topic| (topic.clone(), self.kafka.ends(&topic))).collect()
     }
 
     /// The version is the ticket: each view has folded each of its streams exactly as far as it was written.
     async fn folded_to_the_end(&self) -> Result<(), String> {
-        let written = versions(&self.write, "SELECT context, id, version FROM stream WHERE version > 0", "").await?;
+        let written =
+            versions(&self.write, "SELECT context, id, version FROM stream WHERE version > 0", "").await?;
         for view in VIEWS.iter().filter(|view| view.table) {
             let sql = "SELECT context, stream, version FROM progress WHERE grp = $1";
             let folded = versions(&self.read, sql, &self.group(view.name)).await?;
-            let of_view = written.iter().filter(|((context, _), _)| view.contexts.contains(&context.as_str()));
+            let of_view =
+                written.iter().filter(|((context, _), _)| view.contexts.contains(&context.as_str()));
             for (stream, version) in of_view {
                 let reached = folded.get(stream).copied().unwrap_or(0);
                 if reached < *version {

@@ -52,7 +52,8 @@ impl Snapshot {
     pub fn assert_same(&self, expected: &Self) {
         let parts: Vec<&String> = expected.0.keys().collect();
         assert_eq!(self.0.keys().collect::<Vec<_>>(), parts, "what there is");
-        let differences: Vec<String> = parts.iter().filter_map(|part| self.difference(expected, part)).collect();
+        let differences: Vec<String> =
+            parts.iter().filter_map(|part| self.difference(expected, part)).collect();
         assert!(differences.is_empty(), "not as expected:\n{}", differences.join("\n"));
     }
 
@@ -63,14 +64,21 @@ impl Snapshot {
             missing.take(DIFFERENCES_SHOWN).map(|line| format!("  {mark} {line}\n")).collect::<String>()
         };
         let lines = format!("{}{}", only(expected, found, "-"), only(found, expected, "+"));
-        (found != expected).then(|| format!("{part}: {} lines, expected {}\n{lines}", found.len(), expected.len()))
+        (found != expected)
+            .then(|| format!("{part}: {} lines, expected {}\n{lines}", found.len(), expected.len()))
     }
 
     /// Only the parts whose name begins so, such as `postgres`.
     #[must_use]
     pub fn only(&self, beginnings: &[&str]) -> Self {
         let wanted = |part: &String| beginnings.iter().any(|beginning| part.starts_with(beginning));
-        Self(self.0.iter().filter(|(part, _)| wanted(part)).map(|(part, lines)| (part.clone(), lines.clone())).collect())
+        Self(
+            self.0
+                .iter()
+                .filter(|(part, _)| wanted(part))
+                .map(|(part, lines)| (part.clone(), lines.clone()))
+                .collect(),
+        )
     }
 }
 
@@ -111,10 +119,12 @@ impl Instance {
     pub async fn assert_both_read_models_agree(&self) {
         for view in VIEWS.iter().filter(|view| view.table && view.index) {
             let sql = format!("SELECT row_to_json(t)::text FROM \"{}_g1\" AS t ORDER BY 1", view.name);
-            let rows = lines(&self.read, sql).await.into_iter().map(|row| serde_json::from_str(&row).expect("JSON"));
+            let rows =
+                lines(&self.read, sql).await.into_iter().map(|row| serde_json::from_str(&row).expect("JSON"));
             let rows: Vec<Value> = rows.map(comparable).collect();
             let documents = self.documents(view.name).await.into_iter();
-            let documents = documents.map(|line| serde_json::from_str::<Value>(&line).expect("JSON")["_source"].take());
+            let documents =
+                documents.map(|line| serde_json::from_str::<Value>(&line).expect("JSON")["_source"].take());
             let documents: Vec<Value> = documents.map(comparable).collect();
             assert_eq!(documents.len(), rows.len(), "{}: documents and rows", view.name);
             for row in &rows {
@@ -126,13 +136,14 @@ impl Instance {
     /// Every document of a view with its id and version, as text in order.
     pub async fn documents(&self, view: &str) -> Vec<String> {
         let index = format!("{}-{view}", self.name);
-        elastic(&format!("{index}/_refresh"), &json!({})).await;
+        elastic(&format!("{index}/_refresh"), None).await;
         let all = json!({"size": 5_000, "version": true, "query": {"match_all": {}}});
-        let mut page = elastic(&format!("{index}/_search?scroll=1m"), &all).await;
+        let mut page = elastic(&format!("{index}/_search?scroll=1m"), Some(all)).await;
         let mut documents = Vec::new();
         while let Some(hits) = page["hits"]["hits"].as_array().filter(|hits| !hits.is_empty()) {
             documents.extend(hits.iter().map(document));
-            page = elastic("_search/scroll", &json!({"scroll": "1m", "scroll_id": page["_scroll_id"]})).await;
+            let next = json!({"scroll": "1m", "scroll_id": page["_scroll_id"]});
+            page = elastic("_search/scroll", Some(next)).await;
         }
         documents.sort();
         documents
@@ -165,9 +176,11 @@ async fn lines(pool: &PgPool, sql: String) -> Vec<String> {
 }
 
 /// Asks Elasticsearch.
-pub async fn elastic(path: &str, body: &Value) -> Value {
+pub async fn elastic(path: &str, body: Option<Value>) -> Value {
     let url = format!("{}/{path}", Stack::get().address("ELASTICSEARCH_URL"));
-    let answer = reqwest::Client::new().post(&url).json(body).send().await.expect("Elasticsearch");
+    let request = reqwest::Client::new().post(&url);
+    let request = body.into_iter().fold(request, |request, body| request.json(&body));
+    let answer = request.send().await.expect("Elasticsearch");
     assert!(answer.status().is_success(), "{url}: {}", answer.text().await.unwrap_or_default());
     answer.json().await.expect("JSON from Elasticsearch")
 }

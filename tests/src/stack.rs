@@ -26,8 +26,10 @@ impl Stack {
     /// The stack of the environment, else the one of `scripts/stack`.
     pub fn get() -> &'static Self {
         static STACK: LazyLock<Stack> = LazyLock::new(|| {
-            let told: Option<_> = VARIABLES.iter().map(|name| Some((*name, std::env::var(name).ok()?))).collect();
-            let told = told.map(|told: Vec<_>| told.into_iter().map(|(name, value)| (name.to_owned(), value)));
+            let told: Option<_> =
+                VARIABLES.iter().map(|name| Some((*name, std::env::var(name).ok()?))).collect();
+            let told =
+                told.map(|told: Vec<_>| told.into_iter().map(|(name, value)| (name.to_owned(), value)));
             Stack { variables: told.map_or_else(asked, Iterator::collect) }
         });
         &STACK
@@ -35,23 +37,44 @@ impl Stack {
 
     /// The value of one of the variables.
     pub fn address(&self, variable: &str) -> &str {
-        self.variables.get(variable).unwrap_or_else(|| panic!("`scripts/stack env` does not print {variable}"))
+        self.variables
+            .get(variable)
+            .unwrap_or_else(|| panic!("`scripts/stack env` does not print {variable}"))
     }
 
     /// All variables, for a process.
     pub fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
         self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
+}
 
-    /// Kills a component, as a crash would.
-    pub async fn kill(&self, component: &'static str) {
+/// A component that was killed, as by a crash. It comes back however the story ends.
+#[must_use = "the component is away only as long as this is kept"]
+pub struct Outage(&'static str);
+
+impl Outage {
+    /// Kills a component.
+    pub async fn of(component: &'static str) -> Self {
         script("kill", component).await;
+        Self(component)
     }
 
-    /// Starts a component and waits until it is healthy.
-    pub async fn up(&self, component: &'static str) {
-        script("up", component).await;
+    /// Starts the component and waits until it is healthy.
+    pub async fn ends(self) {
+        script("up", self.0).await;
     }
+}
+
+impl Drop for Outage {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            run(&["up", self.0]);
+        }
+    }
+}
+
+async fn script(action: &'static str, component: &'static str) {
+    tokio::task::spawn_blocking(move || run(&[action, component])).await.expect("scripts/stack");
 }
 
 fn asked() -> HashMap<String, String> {
@@ -63,12 +86,9 @@ fn asked() -> HashMap<String, String> {
     printed.lines().filter_map(pair).collect()
 }
 
-async fn script(action: &'static str, component: &'static str) {
-    tokio::task::spawn_blocking(move || run(&[action, component])).await.expect("scripts/stack");
-}
-
 fn run(arguments: &[&str]) -> String {
-    let output = Command::new(repository().join("scripts/stack")).args(arguments).output().expect("scripts/stack");
+    let output =
+        Command::new(repository().join("scripts/stack")).args(arguments).output().expect("scripts/stack");
     let talk = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "scripts/stack {arguments:?}: {talk}");
     String::from_utf8_lossy(&output.stdout).into_owned()

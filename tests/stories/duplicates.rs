@@ -32,7 +32,8 @@ async fn a_command_that_arrives_again_changes_nothing() {
 async fn repeats_are_seen(instance: &Instance, process: &Process, lines: &[String]) {
     let group = instance.group("commands");
     let labels = [("group", group.as_str())];
-    let seen = process.metrics().await.map_or(0.0, |metrics| metrics.sum("millrace_duplicates_total", &labels));
+    let seen =
+        process.metrics().await.map_or(0.0, |metrics| metrics.sum("millrace_duplicates_total", &labels));
     instance.send(lines).await;
     instance.settle().await;
     process.reports("millrace_duplicates_total", &labels, seen + lines.len() as f64).await;
@@ -84,7 +85,8 @@ async fn an_id_that_is_used_for_another_command_is_a_dead_letter() {
     instance.send(&[command_with_id("RegisterCustomer-1", "RegisterCustomer", 1, name_taken)]).await;
     instance.settle().await;
     instance.snapshot().await.assert_same(&before);
-    let codes: Vec<String> = sqlx::query_scalar("SELECT code FROM dead_letter").fetch_all(&instance.write).await.unwrap();
+    let codes: Vec<String> =
+        sqlx::query_scalar("SELECT code FROM dead_letter").fetch_all(&instance.write).await.unwrap();
     assert_eq!(codes, ["id-reused"]);
     let topic = format!("{}.{}.dlq", instance.topic("cmd", "customers"), instance.group("commands"));
     let letters = instance.kafka.all(&topic);

@@ -45,7 +45,9 @@ fn the_trace_goes_on(event: &Raw) {
 }
 
 async fn the_row_and_the_document_are_there(instance: &Instance) {
-    let row = sqlx::query_as::<_, (String, String, i64)>("SELECT name, city, version FROM customers WHERE customer_id = $1");
+    let row = sqlx::query_as::<_, (String, String, i64)>(
+        "SELECT name, city, version FROM customers WHERE customer_id = $1",
+    );
     let row = row.bind(customer(7)).fetch_one(&instance.read).await.expect("a row of the SQL view");
     assert_eq!(row, ("Customer 7".to_owned(), "Berlin".to_owned(), 1));
     let documents = instance.documents("customers").await;

@@ -30,8 +30,14 @@ fn assert_worthwhile(snapshot: &Snapshot) {
         assert!(lines.len() >= 30, "the standard load leads to only {} lines of {part}", lines.len());
     }
     let receipts = &snapshot.0["written command"];
-    let with = |status: &str| receipts.iter().filter(|line| line.contains(&format!("\"status\":\"{status}\""))).count();
-    assert_eq!((with("rejected"), with("dead")), (24, 0), "orders that nobody placed are rejected, nothing dies");
+    let with = |status: &str| {
+        receipts.iter().filter(|line| line.contains(&format!("\"status\":\"{status}\""))).count()
+    };
+    assert_eq!(
+        (with("rejected"), with("dead")),
+        (24, 0),
+        "orders that nobody placed are rejected, nothing dies"
+    );
     assert_eq!(with("completed") + with("rejected"), receipts.len());
 }
 

@@ -1,9 +1,10 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Arg, ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use figment::value::{Dict, Value};
 
 use crate::config;
@@ -51,6 +52,37 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// Name of `--set` behind a command.
+const SET_BEHIND: &str = "set_behind";
+
+impl Cli {
+    /// Reads the command line; ends the process with help or a usage error when there is nothing to do.
+    pub fn read() -> Self {
+        Self::from_words(std::env::args_os()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// `--set` may stand before and behind the command, and all of them count: clap's own global options would drop
+    /// the earlier ones.
+    fn from_words<W: Into<OsString> + Clone>(
+        words: impl IntoIterator<Item = W>,
+    ) -> Result<Self, clap::Error> {
+        let matches = with_set(Self::command()).try_get_matches_from(words)?;
+        let mut cli = Self::from_arg_matches(&matches)?;
+        let mut inner = matches.subcommand();
+        while let Some((_, matches)) = inner {
+            cli.global.set.extend(matches.get_many::<String>(SET_BEHIND).into_iter().flatten().cloned());
+            inner = matches.subcommand();
+        }
+        Ok(cli)
+    }
+}
+
+fn with_set(command: clap::Command) -> clap::Command {
+    let set = || Arg::new(SET_BEHIND).long("set").value_name("FIELD=VALUE").action(ArgAction::Append);
+    let help = "Sets one field of the configuration; `millrace --help` lists them";
+    command.mut_subcommands(|inner| with_set(inner.arg(set().help(help))))
+}
+
 fn long_help() -> String {
     let mut fields: Vec<&str> = crate::config::fields().collect();
     fields.sort_unstable();
@@ -68,7 +100,7 @@ pub struct Global {
     #[arg(long, short, global = true, value_name = "NAME")]
     pub namespace: Option<String>,
     /// Sets one field of the configuration; `millrace --help` lists them
-    #[arg(long = "set", global = true, value_name = "FIELD=VALUE")]
+    #[arg(long = "set", value_name = "FIELD=VALUE")]
     pub set: Vec<String>,
     /// How data is printed
     #[arg(long, global = true, value_enum, default_value_t)]
@@ -251,17 +283,15 @@ pub struct StreamShow {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     fn parse(line: &str) -> Cli {
-        Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"))
+        Cli::from_words(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"))
     }
 
     #[test]
     fn the_definition_is_sound_and_its_help_teaches() {
-        Cli::command().debug_assert();
+        with_set(Cli::command()).debug_assert();
         let help = Cli::command().render_long_help().to_string();
         for part in ["millrace send orders.jsonl --wait", "Exit codes", "transaction_timeout_ms"] {
             assert!(help.contains(part), "{part}");
@@ -281,7 +311,7 @@ mod tests {
             panic!("views")
         };
         assert_eq!(names, ["orders", "customers"]);
-        assert!(Cli::try_parse_from(["millrace", "run", "view"]).is_err());
+        assert!(Cli::from_words(["millrace", "run", "view"]).is_err());
     }
 
     #[test]
@@ -294,6 +324,12 @@ mod tests {
     }
 
     #[test]
+    fn settings_before_and_behind_the_command_all_count() {
+        let cli = parse("millrace --set a=1 stream --set b=2 show x --set c=3 --set d=4");
+        assert_eq!(cli.global.set, ["a=1", "b=2", "c=3", "d=4"]);
+    }
+
+    #[test]
     fn a_setting_must_name_a_field() {
         let message = |line| parse(line).global.settings(&["partitions"]).unwrap_err().to_string();
         assert!(message("millrace status --set partition=2").contains("there are partitions"));
@@ -302,9 +338,7 @@ mod tests {
 
     #[test]
     fn a_stream_is_shown_at_a_version_or_at_a_time() {
-        assert!(
-            Cli::try_parse_from("millrace stream show a/1 --at-version 2 --as-of 1h".split(' ')).is_err()
-        );
-        assert!(Cli::try_parse_from("millrace stream show a/1 --at-version 0".split(' ')).is_err());
+        assert!(Cli::from_words("millrace stream show a/1 --at-version 2 --as-of 1h".split(' ')).is_err());
+        assert!(Cli::from_words("millrace stream show a/1 --at-version 0".split(' ')).is_err());
     }
 }

@@ -179,11 +179,12 @@ impl Config {
     /// [`Failure::Usage`], which names the field, where it was set and the problem, and never a password.
     pub fn load(flags: &Global) -> Result<Self, Failure> {
         // What is not text is the value of no field.
-        let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        let text =
+            |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
         Self::from(flags, &std::env::vars_os().filter_map(text).collect::<Vec<_>>())
     }
 
-    fn from(flags: &Global, environment: &[(String, String)]) -> Result<Self, Failure> {
+    pub(crate) fn from(flags: &Global, environment: &[(String, String)]) -> Result<Self, Failure> {
         let figment = sources(flags, environment)?;
         let config: Self = figment.extract().map_err(|errors| Failure::usage(listed(errors)))?;
         config.with_passwords()?.checked()
@@ -279,7 +280,13 @@ fn from_environment(environment: &[(String, String)], fields: &[&str]) -> Dict {
         let field = name.strip_prefix("MILLRACE_")?.to_lowercase();
         fields.contains(&field.as_str()).then_some((field, value))
     });
-    well_known.chain(prefixed).map(|(field, text)| { let value = value(&field, text); (field, value) }).collect()
+    well_known
+        .chain(prefixed)
+        .map(|(field, text)| {
+            let value = value(&field, text);
+            (field, value)
+        })
+        .collect()
 }
 
 /// The value that a text gives a field: text stays as it is (a password `007` is not a number), all else is read.
@@ -340,7 +347,11 @@ mod tests {
 
     /// What the sources give for these variables, file and settings.
     fn load(environment: &[(&str, &str)], toml: &str, set: &[&str]) -> Result<Config, Failure> {
-        let file = std::env::temp_dir().join(format!("millrace-{}-{:?}.toml", std::process::id(), std::thread::current().id()));
+        let file = std::env::temp_dir().join(format!(
+            "millrace-{}-{:?}.toml",
+            std::process::id(),
+            std::thread::current().id()
+        ));
         std::fs::write(&file, toml).unwrap();
         let set = set.iter().map(ToString::to_string).collect();
         let flags = Global { config: Some(file.clone()), set, ..Global::default() };
@@ -391,7 +402,10 @@ mod tests {
         let refusal = |environment: &[(&str, &str)], toml: &str, set: &[&str]| {
             load(environment, toml, set).unwrap_err().to_string()
         };
-        assert!(refusal(&[("MILLRACE_PARTITIONS", "many")], "", &[]).contains("partitions (from the environment)"));
+        assert!(
+            refusal(&[("MILLRACE_PARTITIONS", "many")], "", &[])
+                .contains("partitions (from the environment)")
+        );
         assert!(refusal(&[], "partition = 3", &[]).contains("unknown field"));
         assert!(refusal(&[], "", &["partitions=0"]).contains("partitions must be 1 or more, not 0"));
         assert!(refusal(&[], "", &["namespace=A"]).contains("namespace (from the command line): `A` is not"));

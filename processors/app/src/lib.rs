@@ -7,29 +7,31 @@ pub mod failure;
 pub mod http;
 pub mod kafka;
 pub mod layout;
+pub mod ledger;
 pub mod logging;
 pub mod moment;
 pub mod output;
 pub mod postgres;
 pub mod run;
+pub mod send;
 pub mod setup;
+pub mod status;
+pub mod stream;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
-use cli::{Cli, Command, Role};
+use cli::{Cli, Command, Role, StreamAction};
 use config::Config;
 use failure::Failure;
 use run::Selection;
 
 /// Reads the command line, does what it says, and returns the exit code that says how it went.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read();
     match begin(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("millrace: {failure}");
+            output::say(&format!("millrace: {failure}"));
             failure.exit_code()
         }
     }
@@ -49,7 +51,13 @@ async fn dispatch(cli: Cli, config: &Config) -> Result<(), Failure> {
         Command::Setup => setup::setup(config, format).await,
         Command::Teardown { yes } => setup::teardown(config, format, yes).await,
         Command::Run { only } => run::run(config, selection(only)?).await,
-        _ => Err(Failure::refused("not written yet")),
+        Command::Send(options) => send::send(config, format, &options).await,
+        Command::Receipt { id, source } => ledger::receipt(config, format, &id, source.as_deref()).await,
+        Command::Commands(options) => ledger::commands(config, format, &options).await,
+        Command::Stream { action: StreamAction::Show(options) } => {
+            stream::show(config, format, &options).await
+        }
+        Command::Status => status::status(config, format).await,
     }
 }
 

@@ -21,9 +21,14 @@ pub fn begin(config: &Config, command: &Command) -> Result<(), Failure> {
     let usual = if matches!(command, Command::Run { .. }) { OF_RUN } else { OF_OPERATOR };
     let wanted = config.log.as_deref().unwrap_or(usual);
     let filter = EnvFilter::builder().parse(wanted).map_err(|error| {
-        Failure::usage(format!("log: `{wanted}` is not a filter ({error}); such as millrace_runtime=debug,info"))
+        Failure::usage(format!(
+            "log: `{wanted}` is not a filter ({error}); such as millrace_runtime=debug,info"
+        ))
     })?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(stderr().is_terminal());
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(stderr)
+        .with_ansi(stderr().is_terminal());
     let begun = match config.log_format {
         LogFormat::Text => lines.with_target(false).try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),

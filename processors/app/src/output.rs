@@ -72,6 +72,11 @@ pub fn write(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// Says something on standard error; when nobody can hear it any more, that is no reason to stop.
+pub fn say(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
 /// A moment as data shows it.
 pub fn time(moment: chrono::DateTime<chrono::Utc>) -> String {
     moment.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)

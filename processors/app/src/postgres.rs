@@ -77,6 +77,10 @@ impl Database {
     }
 
     fn unreachable(&self, service: Service, error: &sqlx::Error) -> Failure {
-        Failure::Unreachable { service, address: self.address.to_string(), reason: error.to_string() }
+        let reason = match error {
+            sqlx::Error::PoolTimedOut => "no connection was made in time".to_owned(),
+            other => other.to_string(),
+        };
+        Failure::Unreachable { service, address: self.address.to_string(), reason }
     }
 }

@@ -7,16 +7,16 @@ use serde_json::{Map, Value};
 
 use super::steps::{Did, Steps};
 use crate::config::Config;
-use crate::failure::{Failure, Service};
+use crate::failure::Failure;
 use crate::http::Http;
-use crate::postgres::Database;
 
 const TEMPLATE: &str = include_str!("../../../../connectors/outbox.json");
 const DEFAULT_PORT: u16 = 5432;
 const RUNNING_WITHIN: Duration = Duration::from_secs(60);
+const FAILED_AGAIN_AFTER: Duration = Duration::from_secs(8);
 
 /// Creates or updates the connector and waits until it runs.
-pub(super) async fn create(config: &Config, _write: &Database, steps: &mut Steps) -> Result<(), Failure> {
+pub(super) async fn create(config: &Config, steps: &mut Steps) -> Result<(), Failure> {
     let connect = Http::connect(config)?;
     let name = config.namespace.outbox();
     let wanted = configuration(config)?;
@@ -97,31 +97,46 @@ fn percent_decoded(text: &str) -> String {
         .unwrap_or_default()
 }
 
+/// A connector that has failed is restarted once: its trace may be of an earlier life.
 async fn wait_until_running(connect: &Http, name: &str) -> Result<(), Failure> {
     let until = Instant::now() + RUNNING_WITHIN;
+    let mut restarted: Option<Instant> = None;
     loop {
         let state = State::find(connect, name).await?;
-        if state.running() {
-            return Ok(());
-        }
-        if let Some(trace) = &state.trace {
-            return Err(Failure::refused(format!("the connector `{name}` failed: {trace}")));
-        }
-        if Instant::now() > until {
-            let reason = format!(
-                "the connector `{name}` is {} and its task {} after {} s",
-                state.connector,
-                state.task.as_deref().unwrap_or("not there"),
-                RUNNING_WITHIN.as_secs()
-            );
-            return Err(Failure::refused(format!("{}: {reason}", Service::Connect)));
+        match (&state.trace, restarted) {
+            (None, _) if state.running() => return Ok(()),
+            (Some(_), None) => {
+                restart(connect, name).await?;
+                restarted = Some(Instant::now());
+            }
+            (Some(trace), Some(since)) if since.elapsed() > FAILED_AGAIN_AFTER => {
+                return Err(Failure::refused(format!("the connector `{name}` fails: {trace}")));
+            }
+            _ if Instant::now() > until => return Err(not_running(name, &state)),
+            _ => (),
         }
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
 }
 
+async fn restart(connect: &Http, name: &str) -> Result<(), Failure> {
+    let path = ["connectors", name, "restart"];
+    let query = [("includeTasks", "true"), ("onlyFailed", "true")];
+    let answer = connect.send_query(Method::POST, &path, &query, None).await?;
+    connect.success(answer, &path).map(|_| ())
+}
+
+fn not_running(name: &str, state: &State) -> Failure {
+    let task = state.task.as_deref().unwrap_or("not there");
+    let seconds = RUNNING_WITHIN.as_secs();
+    Failure::refused(format!(
+        "the connector `{name}` is {} and its task {task} after {seconds} s",
+        state.connector
+    ))
+}
+
 /// The state of a connector and its task.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct State {
     /// Such as `RUNNING`; `UNASSIGNED` until a worker takes it.
     pub(crate) connector: String,
@@ -151,5 +166,56 @@ impl State {
     /// Whether both run.
     pub(crate) fn running(&self) -> bool {
         self.connector == "RUNNING" && self.task.as_deref() == Some("RUNNING")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::cli::Global;
+
+    fn filled(set: &[&str]) -> Map<String, Value> {
+        let set = set.iter().map(ToString::to_string).collect();
+        configuration(&Config::from(&Global { set, ..Global::default() }, &[]).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn every_placeholder_is_filled_and_debezium_keeps_its_own() {
+        let url = "write_database_url=postgres://me:p%40ss%2Bword@db:6543/orders";
+        let configuration = filled(&["namespace=shop", url]);
+        for (key, value) in [
+            ("database.hostname", "db"),
+            ("database.port", "6543"),
+            ("database.user", "me"),
+            ("database.password", "p@ss+word"),
+            ("database.dbname", "orders"),
+            ("slot.name", "shop_outbox"),
+            ("table.include.list", "shop.outbox"),
+            ("transforms.outbox.route.topic.replacement", "${routedByValue}"),
+        ] {
+            assert_eq!(configuration[key], json!(value), "{key}");
+        }
+        let left = configuration.iter().find(|(_, value)| value.to_string().replace("${", "").contains('{'));
+        assert_eq!(left, None);
+    }
+
+    #[test]
+    fn connect_may_know_the_database_by_other_names() {
+        let configuration =
+            filled(&["connect_database=postgres:5432", "connect_database_password=${file:/p:x}"]);
+        assert_eq!(configuration["database.hostname"], json!("postgres"));
+        assert_eq!(configuration["database.password"], json!("${file:/p:x}"));
+    }
+
+    #[test]
+    fn states_are_read() {
+        let failed =
+            json!({"connector": {"state": "RUNNING"}, "tasks": [{"state": "FAILED", "trace": "why\n\tat"}]});
+        let state = State::read(&failed);
+        assert!(!state.running());
+        assert_eq!(state.trace.as_deref(), Some("why"));
+        assert_eq!(State::read(&Value::Null).connector, "UNASSIGNED");
     }
 }

@@ -13,14 +13,13 @@ use crate::postgres::Database;
 /// The generation that setup creates; later ones come with replay.
 pub(super) const GENERATION: i32 = 1;
 
-/// Creates both sides; returns the write side.
-pub(super) async fn create(config: &Config, steps: &mut Steps) -> Result<Database, Failure> {
+/// Creates both sides and what Debezium reads from.
+pub(super) async fn create(config: &Config, steps: &mut Steps) -> Result<(), Failure> {
     let write = Database::of(config, Side::Write)?;
     let read = Database::of(config, Side::Read)?;
     create_side(config, &write, steps).await?;
     create_side(config, &read, steps).await?;
-    create_outbox_feed(config, &write, steps).await?;
-    Ok(write)
+    create_outbox_feed(config, &write, steps).await
 }
 
 pub(super) fn side_name(side: Side) -> &'static str {
@@ -169,21 +168,30 @@ fn publication(config: &Config) -> String {
 async fn create_slot(name: &str, write: &Database, steps: &mut Steps) -> Result<(), Failure> {
     let fail = |error| write.failure(error);
     let mut connection = write.pool.acquire().await.map_err(fail)?;
-    let new = !exists(&mut connection, SLOT_EXISTS, name).await.map_err(fail)?;
+    let mut new = !exists(&mut connection, SLOT_EXISTS, name).await.map_err(fail)?;
     if new {
         let create = "SELECT pg_create_logical_replication_slot($1, 'pgoutput')";
-        sqlx::query(create).bind(name).execute(&mut *connection).await.map_err(fail)?;
-        let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox")
-            .fetch_one(&mut *connection)
-            .await
-            .map_err(fail)?;
-        if rows > 0 {
-            tracing::warn!(
-                rows,
-                slot = name,
-                "the outbox had rows before its replication slot: those that are not in Kafka yet will not get there by themselves"
-            );
+        match sqlx::query(create).bind(name).execute(&mut *connection).await {
+            Ok(_) => warn_of_missed_rows(&mut connection, name).await.map_err(fail)?,
+            // Another setup was faster.
+            Err(error) if exists(&mut connection, SLOT_EXISTS, name).await.map_err(fail)? => {
+                tracing::debug!(%error, "the slot is there");
+                new = false;
+            }
+            Err(error) => return Err(fail(error)),
         }
     }
     steps.tell(Did::created_if(new), "replication slot", name)
+}
+
+async fn warn_of_missed_rows(connection: &mut PgConnection, slot: &str) -> sqlx::Result<()> {
+    let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox").fetch_one(connection).await?;
+    if rows > 0 {
+        tracing::warn!(
+            rows,
+            slot,
+            "the outbox had rows before its replication slot: those that are not in Kafka yet will not get there by themselves"
+        );
+    }
+    Ok(())
 }

@@ -70,6 +70,10 @@ async fn template(elastic: &Http, config: &Config, alias: &str, mappings: &Value
 async fn index_of(elastic: &Http, index: &str, mappings: &Value) -> Result<Did, Failure> {
     let Some(found) = elastic.find(&[index, "_mapping"]).await? else {
         let answer = elastic.send(Method::PUT, &[index], None).await?;
+        // Refused because another setup did the same at this moment?
+        if !answer.status.is_success() && elastic.find(&[index, "_mapping"]).await?.is_some() {
+            return Ok(Did::Nothing);
+        }
         return elastic.success(answer, &[index]).map(|_| Did::Created);
     };
     let meta = |mappings: &Value| mappings.pointer("/_meta/millrace").cloned();

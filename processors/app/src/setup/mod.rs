@@ -8,6 +8,7 @@ mod steps;
 mod teardown;
 mod topics;
 
+pub(crate) use connector::State as ConnectorState;
 pub use teardown::teardown;
 
 use crate::cli::Format;
@@ -24,8 +25,8 @@ pub async fn setup(config: &Config, format: Format) -> Result<(), Failure> {
     let mut steps = Steps::new(format);
     schemas::register(config, &mut steps).await?;
     topics::create(config, &mut steps).await?;
-    let write = databases::create(config, &mut steps).await?;
-    connector::create(config, &write, &mut steps).await?;
+    databases::create(config, &mut steps).await?;
+    connector::create(config, &mut steps).await?;
     indices::create(config, &mut steps).await?;
     steps.finish()
 }

@@ -64,12 +64,7 @@ fn schema(definition: &Definition) -> Value {
 
 async fn settle(registry: &Http, definition: &Definition, state: &Subject) -> Result<Did, Failure> {
     if *state != Subject::Same {
-        let path = ["subjects", definition.full_name, "versions"];
-        let answer = registry.send(Method::POST, &path, Some(&schema(definition))).await?;
-        if answer.status == StatusCode::CONFLICT {
-            return Err(incompatible(definition, &http::reason(&answer.body)));
-        }
-        registry.success(answer, &path)?;
+        add_version(registry, definition).await?;
     }
     let protected = protect(registry, definition).await?;
     Ok(match state {
@@ -82,25 +77,45 @@ async fn settle(registry: &Http, definition: &Definition, state: &Subject) -> Re
 
 /// Sets the subject's compatibility; says whether it differed.
 async fn protect(registry: &Http, definition: &Definition) -> Result<bool, Failure> {
-    let path = ["config", definition.full_name];
-    let now = registry.find(&path).await?;
-    if now.as_ref().and_then(|now| now.get("compatibilityLevel")) == Some(&Value::from(COMPATIBILITY)) {
+    if protected(registry, definition).await? {
         return Ok(false);
     }
+    let path = ["config", definition.full_name];
     let answer = registry.send(Method::PUT, &path, Some(&json!({"compatibility": COMPATIBILITY}))).await?;
+    // Refused because another setup did the same at this moment?
+    if !answer.status.is_success() && protected(registry, definition).await? {
+        return Ok(false);
+    }
     registry.success(answer, &path).map(|_| true)
+}
+
+async fn protected(registry: &Http, definition: &Definition) -> Result<bool, Failure> {
+    let now = registry.find(&["config", definition.full_name]).await?;
+    Ok(now.as_ref().and_then(|now| now.get("compatibilityLevel")) == Some(&Value::from(COMPATIBILITY)))
+}
+
+async fn add_version(registry: &Http, definition: &Definition) -> Result<(), Failure> {
+    let path = ["subjects", definition.full_name, "versions"];
+    let answer = registry.send(Method::POST, &path, Some(&schema(definition))).await?;
+    // Refused because another setup did the same at this moment?
+    if !answer.status.is_success() && Subject::find(registry, definition).await? == Subject::Same {
+        return Ok(());
+    }
+    if answer.status == StatusCode::CONFLICT {
+        return Err(incompatible(definition, &http::reason(&answer.body)));
+    }
+    registry.success(answer, &path).map(|_| ())
 }
 
 async fn refuse_incompatible(registry: &Http, definition: &Definition) -> Result<(), Failure> {
     let path = ["compatibility", "subjects", definition.full_name, "versions"];
-    let answer =
-        registry.send_query(Method::POST, &path, &[("verbose", "true")], Some(&schema(definition))).await?;
+    let answer = registry.send(Method::POST, &path, Some(&schema(definition))).await?;
     let verdict = registry.success(answer, &path)?;
-    if verdict.get("is_compatible") == Some(&Value::Bool(false)) {
-        let messages = verdict.get("messages").map(Value::to_string).unwrap_or_default();
-        return Err(incompatible(definition, &messages));
+    match verdict.get("is_compatible") {
+        // Not every registry says why here, but each does when it refuses the version, as this one will.
+        Some(Value::Bool(false)) => add_version(registry, definition).await,
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn incompatible(definition: &Definition, reason: &str) -> Failure {

@@ -34,6 +34,8 @@ pub async fn teardown(config: &Config, format: Format, yes: bool) -> Result<(), 
         )));
     }
     let mut steps = Steps::new(format);
+    // First, because Kafka refuses it while somebody works.
+    remove_groups(config, &mut steps).await?;
     remove_connector(config, &mut steps).await?;
     let write = Database::of(config, Side::Write)?;
     remove_slot(config, &write, &mut steps).await?;
@@ -42,7 +44,6 @@ pub async fn teardown(config: &Config, format: Format, yes: bool) -> Result<(), 
         remove_schema(config, &database, &mut steps).await?;
     }
     remove_topics(config, &mut steps).await?;
-    remove_groups(config, &mut steps).await?;
     remove_indices(config, &mut steps).await?;
     steps.finish()
 }

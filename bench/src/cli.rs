@@ -1,0 +1,241 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const ABOUT: &str = "Measures the release binary on the real components: how fast a command arrives, and how much one stage can do.";
+
+const EXAMPLES: &str = "\
+Examples:
+  scripts/bench latency                              50 commands a second for a minute
+  scripts/bench latency --rate 200 --seconds 30
+  scripts/bench drain commands                       200,000 commands, decided
+  scripts/bench drain view sales_daily customers     events into Postgres alone
+  scripts/bench drain elasticsearch events           events into Elasticsearch, against a plain _bulk loop
+  scripts/bench drain view --order together --set events_batch_max=10000
+
+Every measurement creates an instance of its own (namespace bench_…), checks that the result is what was sent, and
+removes the instance. The addresses of the stack come from the environment, as `scripts/stack env` prints them.
+A table goes to standard output, all figures to a JSON file under target/bench/. docs/measured.md explains them.";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(name = "scripts/bench", bin_name = "scripts/bench", version, about = ABOUT, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) measurement: Measurement,
+}
+
+/// Options of every measurement.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// The program that is measured
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "MILLRACE_BIN",
+        default_value = "target/release/millrace"
+    )]
+    pub(crate) millrace: PathBuf,
+    /// Where figures and logs go
+    #[arg(long, global = true, value_name = "FOLDER", default_value = "target/bench")]
+    pub(crate) out: PathBuf,
+    /// Leave the instance of the last run, for a look at its tables and topics
+    #[arg(long, global = true)]
+    pub(crate) keep: bool,
+    /// Configures what is measured, as `millrace --set` does
+    #[arg(long = "set", global = true, value_name = "FIELD=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+/// What is measured.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Measurement {
+    /// From a command's intended time to the row in Postgres and the document in Elasticsearch, every role running
+    Latency(Latency),
+    /// Records a second of one stage that has a backlog and the machine to itself
+    Drain {
+        #[command(subcommand)]
+        stage: Stage,
+    },
+}
+
+/// A stage of the pipeline.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Stage {
+    /// Commands from Kafka into ledger, streams and outbox
+    Commands(Backlog),
+    /// Events from Kafka into a view in Postgres; what goes to Elasticsearch is swallowed by a stand-in
+    View(Views),
+    /// Events from Kafka into Elasticsearch, and the same documents by a plain `_bulk` loop, in turns
+    Elasticsearch(Search),
+}
+
+/// Options of `latency`.
+#[derive(Debug, Args)]
+pub(crate) struct Latency {
+    /// Commands a second
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) rate: u32,
+    /// How long
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) seconds: u32,
+    /// Seconds before that, at the same rate, that do not count
+    #[arg(long, default_value_t = 10, value_name = "SECONDS")]
+    pub(crate) warm_up: u32,
+    /// Partitions of each topic
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) partitions: i32,
+}
+
+/// The backlog of a drain.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Backlog {
+    /// Records, rounded down to whole streams
+    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(100..))]
+    pub(crate) records: u64,
+    /// Partitions of each topic
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) partitions: i32,
+    /// How the records of different streams follow each other
+    #[arg(long, value_enum, default_value_t = Order::Spread)]
+    pub(crate) order: Order,
+    /// How often; the table shows each run and the median
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) runs: u32,
+}
+
+/// How the records of different streams follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Order {
+    /// The first record of every stream, then the second of every stream: a batch hardly meets a stream twice
+    Spread,
+    /// All records of a stream one after another: a batch folds them into one row
+    Together,
+}
+
+/// Options of `drain view`.
+#[derive(Debug, Args)]
+pub(crate) struct Views {
+    /// The views, one after another
+    #[arg(value_enum, value_name = "VIEW", default_values = ["sales_daily", "customers"])]
+    pub(crate) views: Vec<View>,
+    #[command(flatten)]
+    pub(crate) backlog: Backlog,
+}
+
+/// A view that Postgres holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum View {
+    /// Sums by day and category
+    SalesDaily,
+    /// A row for each customer
+    Customers,
+    /// A row for each order
+    Orders,
+}
+
+/// Options of `drain elasticsearch`.
+#[derive(Debug, Args)]
+pub(crate) struct Search {
+    /// The indices, one after another
+    #[arg(value_enum, value_name = "INDEX", default_values = ["events", "customers"])]
+    pub(crate) indices: Vec<Index>,
+    #[command(flatten)]
+    pub(crate) backlog: Backlog,
+    /// Documents in a request of the plain loop
+    #[arg(long, default_value_t = 5_000, value_name = "DOCUMENTS")]
+    pub(crate) plain_documents: usize,
+    /// Connections of the plain loop
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    pub(crate) plain_connections: usize,
+}
+
+/// What Elasticsearch holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Index {
+    /// One document for each event
+    Events,
+    /// One document for each customer, newer versions over older ones
+    Customers,
+}
+
+impl Measurement {
+    /// Part of the namespace and of the file's name.
+    pub(crate) fn name(&self) -> String {
+        let name = match self {
+            Measurement::Latency(_) => "latency",
+            Measurement::Drain { stage: Stage::Commands(_) } => "drain_commands",
+            Measurement::Drain { stage: Stage::View(_) } => "drain_view",
+            Measurement::Drain { stage: Stage::Elasticsearch(_) } => "drain_elasticsearch",
+        };
+        name.to_owned()
+    }
+
+    /// Partitions of each topic.
+    pub(crate) fn partitions(&self) -> i32 {
+        match self {
+            Measurement::Latency(options) => options.partitions,
+            Measurement::Drain { stage: Stage::Commands(backlog) } => backlog.partitions,
+            Measurement::Drain { stage: Stage::View(views) } => views.backlog.partitions,
+            Measurement::Drain { stage: Stage::Elasticsearch(search) } => search.backlog.partitions,
+        }
+    }
+}
+
+impl View {
+    /// As `millrace run view` calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            View::SalesDaily => "sales_daily",
+            View::Customers => "customers",
+            View::Orders => "orders",
+        }
+    }
+}
+
+impl Index {
+    /// As `millrace run view` calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Index::Events => "events",
+            Index::Customers => "customers",
+        }
+    }
+}
+
+impl Order {
+    /// As the command line calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Order::Spread => "spread",
+            Order::Together => "together",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn views_have_the_names_of_the_program_that_is_measured() {
+        let line = ["bench", "drain", "view", "sales_daily", "orders", "--records", "1000"];
+        let cli = Cli::try_parse_from(line).unwrap();
+        let Measurement::Drain { stage: Stage::View(views) } = cli.measurement else { panic!("a view") };
+        assert_eq!(views.views, [View::SalesDaily, View::Orders]);
+        assert_eq!(views.backlog.records, 1_000);
+    }
+}

@@ -1,0 +1,264 @@
+//! Throughput: one stage drains a backlog that is there before it starts, with the machine to itself.
+
+mod offsets;
+mod plain;
+mod search;
+mod stand_in;
+mod verify;
+
+use anyhow::{Context as _, Result, ensure};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::cli::{Backlog, Order, View, Views};
+use crate::cpu::{self, Components, Seconds};
+use crate::instance::Instance;
+use crate::load::{customers, orders};
+use crate::preload;
+use crate::report::{Report, median, whole};
+use crate::running::Running;
+use offsets::{Offsets, Side};
+pub(crate) use search::search;
+use stand_in::StandIn;
+use verify::Expected;
+
+const COLUMNS: [&str; 12] = [
+    "case",
+    "run",
+    "records",
+    "seconds",
+    "records/s",
+    "batch",
+    "cpu: millrace",
+    "postgres",
+    "elasticsearch",
+    "kafka",
+    "records per cpu-s",
+    "peak MB",
+];
+
+/// One role with its backlog.
+struct Task<'t> {
+    /// The row's name in the table.
+    case: String,
+    roles: Vec<&'t str>,
+    side: Side,
+    records: u64,
+    settings: Vec<String>,
+    /// The processes whose CPU time counts as this stage's.
+    counted: &'t [&'t str],
+}
+
+/// What a drain took.
+#[derive(Debug, Clone, Serialize)]
+struct Drained {
+    case: String,
+    run: u32,
+    /// Records between the first commit that was seen and the last.
+    records: f64,
+    seconds: f64,
+    per_second: f64,
+    /// Documents that Elasticsearch took in this time.
+    documents: f64,
+    /// Records in a transaction, on average; documents in a request of the plain loop.
+    batch: f64,
+    cpu: Seconds,
+    per_cpu_second: f64,
+    peak_mb: Option<f64>,
+}
+
+/// The state at one moment of a drain.
+struct Moment {
+    at: std::time::Instant,
+    records: u64,
+    documents: f64,
+    batches: f64,
+    cpu: Seconds,
+}
+
+/// Decides a backlog of customers' commands.
+pub(crate) async fn commands(instance: &Instance, backlog: &Backlog) -> Result<Report> {
+    let streams = backlog.records / customers::VERSIONS;
+    let mut drained = Vec::new();
+    for run in 1..=backlog.runs {
+        instance.recreate().await?;
+        instance.stop_debezium().await?;
+        preload::customer_commands(instance, streams, backlog.order).await?;
+        let task = Task {
+            case: format!("commands, {}", backlog.order.name()),
+            roles: vec!["commands"],
+            side: Side::Write,
+            records: streams * customers::VERSIONS,
+            settings: Vec::new(),
+            counted: &["millrace", "postgres"],
+        };
+        drained.push(task.drain(instance, run).await?);
+        verify::commands(instance, streams).await?;
+    }
+    let title = format!(
+        "Deciding a backlog of {} commands of {} customers",
+        whole(streams as f64 * 4.0),
+        whole(streams as f64)
+    );
+    Ok(report(instance, title, &drained))
+}
+
+/// Folds a backlog of events into each view.
+pub(crate) async fn views(instance: &Instance, options: &Views) -> Result<Report> {
+    let mut drained = Vec::new();
+    for view in &options.views {
+        for run in 1..=options.backlog.runs {
+            drained.push(fold(instance, *view, &options.backlog, run).await?);
+        }
+    }
+    let title = format!(
+        "Folding a backlog of {} events into a view in Postgres",
+        whole(options.backlog.records as f64)
+    );
+    Ok(report(instance, title, &drained))
+}
+
+async fn fold(instance: &Instance, view: View, backlog: &Backlog, run: u32) -> Result<Drained> {
+    let expected = Expected::of(view, backlog.records);
+    let stand_in = StandIn::start().await?;
+    prepare(instance, view, expected.streams, backlog.order).await?;
+    let task = Task {
+        case: format!("{}, {}", view.name(), backlog.order.name()),
+        roles: vec!["view", view.name()],
+        side: Side::Read,
+        records: expected.events,
+        settings: vec![format!("elasticsearch_url={}", stand_in.url())],
+        counted: &["millrace", "postgres"],
+    };
+    let drained = task.drain(instance, run).await?;
+    expected.check(instance).await?;
+    Ok(drained)
+}
+
+async fn prepare(instance: &Instance, view: View, streams: u64, order: Order) -> Result<()> {
+    instance.recreate().await?;
+    instance.stop_debezium().await?;
+    match view {
+        View::Customers => preload::customer_events(instance, streams, order).await,
+        View::SalesDaily | View::Orders => preload::order_events(instance, streams, order).await,
+    }
+}
+
+impl Task<'_> {
+    /// Starts the role and measures from the first commit that is seen to the last.
+    async fn drain(&self, instance: &Instance, run: u32) -> Result<Drained> {
+        eprintln!("{}: run {run}", self.case);
+        let mut offsets = Offsets::watch(instance, self.side, self.roles.last().unwrap_or(&"")).await?;
+        let mut running = instance.start(&self.roles, &self.settings).await?;
+        let components =
+            Components::find(&instance.stack).with("millrace", running.pid()).without(offsets.backend());
+        let first = offsets.at_least(1, &mut running).await?;
+        let first = self.moment(first, &running, &components).await?;
+        let last = offsets.at_least(self.records, &mut running).await?;
+        let last = self.moment(last, &running, &components).await?;
+        let peak_mb = running.memory()?.peak_mb;
+        ensure!(
+            last.records == self.records,
+            "{} records were applied, {} were sent",
+            last.records,
+            self.records
+        );
+        running.stop()?;
+        self.drained(run, &first, &last, peak_mb)
+    }
+
+    async fn moment(
+        &self,
+        seen: offsets::Seen,
+        running: &Running,
+        components: &Components,
+    ) -> Result<Moment> {
+        let cpu = components.used()?;
+        let documents = running.figure("millrace_documents_published_total", "").await?;
+        let batches = running.figure("millrace_batch_records_count", "").await?;
+        Ok(Moment { at: seen.at, records: seen.records, documents, batches, cpu })
+    }
+
+    fn drained(&self, run: u32, first: &Moment, last: &Moment, peak_mb: f64) -> Result<Drained> {
+        let records = (last.records - first.records) as f64;
+        ensure!(records > 0.0, "everything was done at the first look: measure with more --records");
+        let seconds = last.at.duration_since(first.at).as_secs_f64();
+        let cpu = cpu::between(&first.cpu, &last.cpu);
+        let counted: f64 = self.counted.iter().filter_map(|name| cpu.get(name)).sum();
+        Ok(Drained {
+            case: self.case.clone(),
+            run,
+            records,
+            seconds,
+            per_second: records / seconds,
+            documents: last.documents - first.documents,
+            batch: records / (last.batches - first.batches).max(1.0),
+            per_cpu_second: records / counted,
+            cpu,
+            peak_mb: Some(peak_mb),
+        })
+    }
+}
+
+impl Drained {
+    fn row(&self) -> Vec<String> {
+        let cpu = |name: &str| {
+            self.cpu.get(name).map_or_else(String::new, |seconds| format!("{:.2}", seconds.max(0.0)))
+        };
+        vec![
+            self.case.clone(),
+            self.run.to_string(),
+            whole(self.records),
+            format!("{:.2}", self.seconds),
+            whole(self.per_second),
+            whole(self.batch),
+            cpu("millrace"),
+            cpu("postgres"),
+            cpu("elasticsearch"),
+            cpu("kafka"),
+            whole(self.per_cpu_second),
+            self.peak_mb.map_or_else(String::new, whole),
+        ]
+    }
+}
+
+/// Each run, and the median of each case.
+fn report(instance: &Instance, title: String, drained: &[Drained]) -> Report {
+    let notes = vec![
+        medians(drained),
+        "Debezium's connector was stopped; CPU time of the measurement itself is left out.".to_owned(),
+    ];
+    let figures = json!({"settings": instance.settings(), "runs": drained});
+    Report {
+        title,
+        columns: COLUMNS.to_vec(),
+        rows: drained.iter().map(Drained::row).collect(),
+        notes,
+        figures,
+    }
+}
+
+fn medians(drained: &[Drained]) -> String {
+    let mut cases: Vec<&str> = drained.iter().map(|run| run.case.as_str()).collect();
+    cases.dedup();
+    let line = |case: &str| {
+        let of =
+            |figure: fn(&Drained) -> f64| median(drained.iter().filter(|run| run.case == case).map(figure));
+        let (speed, frugality) = (of(|run| run.per_second), of(|run| run.per_cpu_second));
+        format!("median of {case}: {} records/s, {} records per CPU-second", whole(speed), whole(frugality))
+    };
+    cases.into_iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Where the read models' figures are checked.
+async fn read_side(instance: &Instance) -> Result<sqlx::PgConnection> {
+    crate::stack::database(&instance.stack.read_database_url).await.context("the read side")
+}
+
+/// Whole streams of a backlog.
+fn streams_of(view: View, records: u64) -> u64 {
+    match view {
+        View::Customers => records / customers::VERSIONS,
+        View::SalesDaily | View::Orders => records / orders::VERSIONS,
+    }
+}

@@ -1,0 +1,89 @@
+//! How far a group is, as its own table of offsets says.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use crate::instance::Instance;
+use crate::running::Running;
+use crate::stack::database;
+
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Which offset of which database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    /// Applied commands.
+    Write,
+    /// Applied events.
+    Read,
+    /// Events whose documents Elasticsearch has acknowledged.
+    Search,
+}
+
+/// The sum of a group's offsets over all partitions; topics are fresh, so it counts records.
+pub(super) struct Offsets {
+    connection: PgConnection,
+    backend: u32,
+    sql: String,
+    group: String,
+}
+
+/// How many records were done at a moment.
+pub(super) struct Seen {
+    pub(super) at: Instant,
+    pub(super) records: u64,
+}
+
+impl Offsets {
+    /// Watches the group of a role.
+    pub(super) async fn watch(instance: &Instance, side: Side, role: &str) -> Result<Self> {
+        let (url, column) = match side {
+            Side::Write => (&instance.stack.write_database_url, "applied"),
+            Side::Read => (&instance.stack.read_database_url, "applied"),
+            Side::Search => (&instance.stack.read_database_url, "published"),
+        };
+        let mut connection = database(url).await?;
+        let backend: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await?;
+        let sql = format!(
+            "SELECT coalesce(sum({column}), 0)::bigint FROM \"{}\".consumer_offset WHERE grp = $1",
+            instance.namespace
+        );
+        Ok(Self { connection, backend: u32::try_from(backend)?, sql, group: instance.group(role) })
+    }
+
+    /// The process in Postgres that answers these questions.
+    pub(super) fn backend(&self) -> u32 {
+        self.backend
+    }
+
+    /// Waits until this many records are done; fails when nothing moves for a while.
+    pub(super) async fn at_least(&mut self, wanted: u64, running: &mut Running) -> Result<Seen> {
+        let (mut last, mut moved) = (0, Instant::now());
+        loop {
+            let seen = self.look().await?;
+            if seen.records >= wanted {
+                return Ok(seen);
+            }
+            if seen.records != last {
+                (last, moved) = (seen.records, seen.at);
+            }
+            if moved.elapsed() > PATIENCE {
+                bail!(
+                    "nothing moved for {PATIENCE:?} after {last} of {wanted} records:\n{}",
+                    running.log_tail()
+                );
+            }
+            running.check()?;
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn look(&mut self) -> Result<Seen> {
+        let sql = AssertSqlSafe(self.sql.as_str());
+        let records: i64 = sqlx::query_scalar(sql).bind(&self.group).fetch_one(&mut self.connection).await?;
+        Ok(Seen { at: Instant::now(), records: u64::try_from(records)? })
+    }
+}

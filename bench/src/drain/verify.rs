@@ -1,0 +1,82 @@
+//! A run counts only when its result is what was sent.
+
+use anyhow::{Result, ensure};
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use super::{read_side, streams_of};
+use crate::cli::View;
+use crate::instance::Instance;
+use crate::load::{customers, orders};
+use crate::stack::database;
+
+const COMMANDS: &str = "SELECT ARRAY[
+    (SELECT count(*) FROM command WHERE status = 'completed'), (SELECT count(*) FROM command),
+    (SELECT count(*) FROM outbox WHERE version IS NOT NULL), (SELECT count(*) FROM stream WHERE version = 4),
+    (SELECT count(*) FROM dead_letter)]";
+const CUSTOMERS: &str =
+    "SELECT ARRAY[count(*), sum(version)::bigint, count(*) FILTER (WHERE phone LIKE '%4')] FROM customers";
+const ORDERS: &str =
+    "SELECT ARRAY[count(*), sum(version)::bigint, count(*) FILTER (WHERE status = 'shipped'),
+    sum(total)::bigint] FROM orders";
+const SALES: &str =
+    "SELECT ARRAY[sum(lines)::bigint, sum(units)::bigint, sum(revenue)::bigint] FROM sales_daily";
+const LEFT_OVER: &str = "SELECT ARRAY[(SELECT count(*) FROM parked), (SELECT count(*) FROM dead_letter)]";
+
+/// What a view must hold.
+pub(super) struct Expected {
+    pub(super) streams: u64,
+    pub(super) events: u64,
+    sql: &'static str,
+    figures: Vec<i64>,
+}
+
+impl Expected {
+    /// After this many events, rounded down to whole streams.
+    pub(super) fn of(view: View, records: u64) -> Self {
+        let streams = streams_of(view, records);
+        let rows = signed(streams);
+        let sums = orders::sums(if view == View::Customers { 0 } else { streams });
+        let (versions, sql, figures) = match view {
+            View::Customers => {
+                (customers::VERSIONS, CUSTOMERS, vec![rows, rows * signed(customers::VERSIONS), rows])
+            }
+            View::Orders => {
+                (orders::VERSIONS, ORDERS, vec![rows, rows * signed(orders::VERSIONS), rows, sums.revenue])
+            }
+            View::SalesDaily => (orders::VERSIONS, SALES, vec![sums.lines, sums.units, sums.revenue]),
+        };
+        Self { streams, events: streams * versions, sql, figures }
+    }
+
+    /// Compares with the tables.
+    pub(super) async fn check(&self, instance: &Instance) -> Result<()> {
+        let mut connection = read_side(instance).await?;
+        compare(&mut connection, instance, self.sql, &self.figures).await?;
+        compare(&mut connection, instance, LEFT_OVER, &[0, 0]).await
+    }
+}
+
+/// Every command has its receipt and its event, every customer four versions, and nothing died.
+pub(super) async fn commands(instance: &Instance, streams: u64) -> Result<()> {
+    let mut connection = database(&instance.stack.write_database_url).await?;
+    let commands = signed(streams * customers::VERSIONS);
+    compare(&mut connection, instance, COMMANDS, &[commands, commands, commands, signed(streams), 0]).await
+}
+
+async fn compare(
+    connection: &mut PgConnection,
+    instance: &Instance,
+    sql: &'static str,
+    expected: &[i64],
+) -> Result<()> {
+    let path = format!("SET search_path TO \"{}\"", instance.namespace);
+    sqlx::raw_sql(AssertSqlSafe(path)).execute(&mut *connection).await?;
+    let found: Vec<Option<i64>> = sqlx::query_scalar(sql).fetch_one(connection).await?;
+    let same = found.iter().copied().eq(expected.iter().copied().map(Some));
+    ensure!(same, "the result is wrong: {found:?} instead of {expected:?} for {sql}");
+    Ok(())
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

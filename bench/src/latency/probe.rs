@@ -1,0 +1,211 @@
+//! Looking again and again whether commands have arrived, over those that have not.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+use hdrhistogram::Histogram;
+use reqwest::Method;
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, PgConnection};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinHandle;
+
+use crate::instance::Instance;
+use crate::stack::{Stack, database};
+
+const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
+const LATEST: Duration = Duration::from_secs(30);
+
+/// A command that is on its way.
+#[derive(Debug, Clone)]
+pub(super) struct Sent {
+    pub(super) customer: String,
+    /// When it was meant to be sent.
+    pub(super) intended: Instant,
+    /// False while warming up.
+    pub(super) counts: bool,
+    /// Partition and offset of the command, and so of its only event.
+    pub(super) place: (i32, i64),
+}
+
+/// What a probe has seen.
+pub(super) struct Watched {
+    /// In microseconds.
+    pub(super) latency: Histogram<u64>,
+    /// From one look to the next, in microseconds.
+    pub(super) period: Histogram<u64>,
+    pub(super) missing: usize,
+    /// When each customer was seen, in milliseconds since 1970; without those of the warm-up.
+    pub(super) seen: HashMap<String, f64>,
+}
+
+/// A way to look.
+pub(super) trait Look: Send + 'static {
+    /// For each command whether it has arrived.
+    fn arrived(&mut self, sent: &[Sent]) -> impl Future<Output = Result<Vec<bool>>> + Send;
+}
+
+/// A task that looks.
+pub(super) struct Probe(JoinHandle<Result<Watched>>);
+
+impl Probe {
+    /// Starts looking for what is sent into the channel.
+    pub(super) fn start(look: impl Look) -> (UnboundedSender<Sent>, Self) {
+        let (sender, sent) = unbounded_channel();
+        (sender, Self(tokio::spawn(watch(look, sent))))
+    }
+
+    /// What was seen, once the channel is closed and everything has arrived or time is up.
+    pub(super) async fn finish(self) -> Result<Watched> {
+        self.0.await?
+    }
+}
+
+async fn watch(mut look: impl Look, mut sent: UnboundedReceiver<Sent>) -> Result<Watched> {
+    let mut watched =
+        Watched { latency: Histogram::new(3)?, period: Histogram::new(3)?, missing: 0, seen: HashMap::new() };
+    let mut outstanding = Vec::new();
+    loop {
+        if outstanding.is_empty() {
+            let Some(next) = sent.recv().await else { return Ok(watched) };
+            outstanding.push(next);
+        }
+        while let Ok(next) = sent.try_recv() {
+            outstanding.push(next);
+        }
+        let began = Instant::now();
+        let arrived = look.arrived(&outstanding).await?;
+        watched.take(&mut outstanding, &arrived)?;
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+        watched.period.record(microseconds(began.elapsed()))?;
+    }
+}
+
+impl Watched {
+    /// Records those that have arrived and gives up those that are too late.
+    fn take(&mut self, outstanding: &mut Vec<Sent>, arrived: &[bool]) -> Result<()> {
+        let mut arrived = arrived.iter().copied();
+        let mut left = Vec::with_capacity(outstanding.len());
+        for sent in outstanding.drain(..) {
+            match arrived.next() {
+                Some(true) if sent.counts => self.record(sent)?,
+                Some(true) => {}
+                _ if sent.intended.elapsed() > LATEST => self.missing += 1,
+                _ => left.push(sent),
+            }
+        }
+        *outstanding = left;
+        Ok(())
+    }
+
+    fn record(&mut self, sent: Sent) -> Result<()> {
+        self.latency.record(microseconds(sent.intended.elapsed()))?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64() * 1_000.0;
+        self.seen.insert(sent.customer, now);
+        Ok(())
+    }
+}
+
+/// A duration as histograms hold it.
+pub(super) fn microseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Rows of the view in Postgres.
+pub(super) struct Rows(Questions);
+
+impl Rows {
+    /// On a connection of its own.
+    pub(super) async fn connect(instance: &Instance) -> Result<Self> {
+        let sql = format!(
+            "SELECT customer_id FROM \"{}\".customers WHERE customer_id = ANY($1)",
+            instance.namespace
+        );
+        Questions::connect(instance, sql).await.map(Self)
+    }
+
+    /// The process in Postgres that answers.
+    pub(super) fn backend(&self) -> u32 {
+        self.0.backend
+    }
+}
+
+impl Look for Rows {
+    async fn arrived(&mut self, sent: &[Sent]) -> Result<Vec<bool>> {
+        let ids: Vec<&str> = sent.iter().map(|sent| sent.customer.as_str()).collect();
+        let query = sqlx::query_scalar(AssertSqlSafe(self.0.sql.as_str())).bind(ids);
+        let found: Vec<String> = query.fetch_all(&mut self.0.connection).await?;
+        Ok(sent.iter().map(|sent| found.contains(&sent.customer)).collect())
+    }
+}
+
+/// The mark below which Elasticsearch has acknowledged every document, committed after its answer was read.
+pub(super) struct Marks(Questions, String, String);
+
+impl Marks {
+    /// On a connection of its own.
+    pub(super) async fn connect(instance: &Instance) -> Result<Self> {
+        let sql = format!(
+            "SELECT partition, published FROM \"{}\".consumer_offset WHERE grp = $1 AND topic = $2",
+            instance.namespace
+        );
+        let (group, topic) = (instance.group("customers"), instance.topic("evt", "customers"));
+        Ok(Self(Questions::connect(instance, sql).await?, group, topic))
+    }
+
+    /// The process in Postgres that answers.
+    pub(super) fn backend(&self) -> u32 {
+        self.0.backend
+    }
+}
+
+impl Look for Marks {
+    async fn arrived(&mut self, sent: &[Sent]) -> Result<Vec<bool>> {
+        let query = sqlx::query_as(AssertSqlSafe(self.0.sql.as_str())).bind(&self.1).bind(&self.2);
+        let marks: Vec<(i32, i64)> = query.fetch_all(&mut self.0.connection).await?;
+        let passed =
+            |(partition, offset): (i32, i64)| marks.iter().any(|mark| mark.0 == partition && mark.1 > offset);
+        Ok(sent.iter().map(|sent| passed(sent.place)).collect())
+    }
+}
+
+struct Questions {
+    connection: PgConnection,
+    backend: u32,
+    sql: String,
+}
+
+impl Questions {
+    async fn connect(instance: &Instance, sql: String) -> Result<Self> {
+        let mut connection = database(&instance.stack.read_database_url).await?;
+        let backend: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await?;
+        Ok(Self { connection, backend: u32::try_from(backend)?, sql })
+    }
+}
+
+/// Documents, by a GET that does not wait for a refresh.
+pub(super) struct Documents {
+    stack: Stack,
+    path: String,
+}
+
+impl Documents {
+    /// Of the view of customers.
+    pub(super) fn new(instance: &Instance) -> Self {
+        let path = format!(
+            "{}/_mget?realtime=true&_source=false&filter_path=docs.found",
+            instance.alias("customers")
+        );
+        Self { stack: instance.stack.clone(), path }
+    }
+}
+
+impl Look for Documents {
+    async fn arrived(&mut self, sent: &[Sent]) -> Result<Vec<bool>> {
+        let ids: Vec<&str> = sent.iter().map(|sent| sent.customer.as_str()).collect();
+        let found = self.stack.elasticsearch(Method::POST, &self.path, Some(&json!({"ids": ids}))).await?;
+        let documents = found.get("docs").and_then(Value::as_array).cloned().unwrap_or_default();
+        Ok(documents.iter().map(|document| document.get("found") == Some(&Value::Bool(true))).collect())
+    }
+}

@@ -1,0 +1,62 @@
+//! The open loop: a command leaves at its time, whatever became of the ones before it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+use hdrhistogram::Histogram;
+use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::probe::{Sent, microseconds};
+use crate::cli::Latency;
+use crate::instance::Instance;
+use crate::load::{Step, customers};
+use crate::preload::{self, Encoder, Outgoing};
+
+/// Sends all commands; returns how late each was handed to Kafka's client.
+pub(super) async fn send(
+    instance: &Instance,
+    options: &Latency,
+    probes: [UnboundedSender<Sent>; 2],
+    placed: UnboundedSender<Sent>,
+) -> Result<Histogram<u64>> {
+    let encoder = Encoder::new(&instance.stack).learn("RegisterCustomer").await?;
+    let mut config = preload::producer_config(&instance.stack);
+    let producer: FutureProducer = config.set("linger.ms", "0").create()?;
+    let topic = instance.topic("cmd", "customers");
+    let (mut late, mut deliveries) = (Histogram::new(3)?, Vec::new());
+    let (warm_up, all) = (options.rate * options.warm_up, options.rate * (options.warm_up + options.seconds));
+    let began = Instant::now();
+    for number in 0..all {
+        let step = Step { stream: u64::from(number), version: 1 };
+        let outgoing = preload::command(&encoder, step)?;
+        let intended = began + Duration::from_secs(1) * number / options.rate;
+        tokio::time::sleep_until(intended.into()).await;
+        let sent =
+            Sent { customer: customers::customer(step), intended, counts: number >= warm_up, place: (0, 0) };
+        for probe in &probes {
+            probe.send(sent.clone()).map_err(|_| anyhow!("a probe has failed"))?;
+        }
+        let delivery = produce(&producer, &topic, &outgoing)?;
+        late.record(microseconds(intended.elapsed()))?;
+        deliveries.push(tokio::spawn(tell(delivery, sent, placed.clone())));
+    }
+    for delivery in deliveries {
+        delivery.await??;
+    }
+    Ok(late)
+}
+
+fn produce(producer: &FutureProducer, topic: &str, outgoing: &Outgoing) -> Result<DeliveryFuture> {
+    let headers = preload::headers(outgoing);
+    let record = FutureRecord::to(topic).key(&outgoing.key).payload(&outgoing.value).headers(headers);
+    producer.send_result(record).map_err(|(error, _)| error.into())
+}
+
+/// Every command has one event, and both topics partition alike: the event has the command's partition and offset.
+async fn tell(delivery: DeliveryFuture, sent: Sent, placed: UnboundedSender<Sent>) -> Result<()> {
+    let delivered = delivery.await?.map_err(|(error, _)| error)?;
+    placed
+        .send(Sent { place: (delivered.partition, delivered.offset), ..sent })
+        .map_err(|_| anyhow!("a probe has failed"))
+}

@@ -1,0 +1,180 @@
+//! Records onto topics: framed Avro with the headers that `millrace send` and Debezium write.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use millrace_schemas::{Message, definition, frame};
+use rdkafka::ClientConfig;
+use rdkafka::ClientContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::cli::Order;
+use crate::instance::Instance;
+use crate::load::{self, Step, customers, orders, steps};
+use crate::stack::Stack;
+
+const FLUSH_WITHIN: Duration = Duration::from_secs(120);
+
+/// A record on its way.
+pub(crate) struct Outgoing {
+    pub(crate) key: String,
+    pub(crate) value: Vec<u8>,
+    pub(crate) headers: Vec<(&'static str, String)>,
+}
+
+/// The registry's ids of a context's record types.
+pub(crate) struct Encoder<'s> {
+    ids: std::collections::HashMap<&'static str, u32>,
+    stack: &'s Stack,
+}
+
+impl<'s> Encoder<'s> {
+    /// Knows no ids yet.
+    pub(crate) fn new(stack: &'s Stack) -> Self {
+        Self { ids: std::collections::HashMap::new(), stack }
+    }
+
+    /// Asks for the id of a record type of this build.
+    pub(crate) async fn learn(mut self, name: &str) -> Result<Self> {
+        let definition = definition(name).with_context(|| format!("there is no record type {name}"))?;
+        let schema = json!({"schemaType": "AVRO", "schema": definition.avsc});
+        let path = format!("subjects/{}", definition.full_name);
+        let found = self.stack.registry(Method::POST, &path, Some(&schema)).await?;
+        let id = found.get("id").and_then(Value::as_u64).context("the registry gives no id")?;
+        self.ids.insert(definition.full_name, u32::try_from(id)?);
+        Ok(self)
+    }
+
+    /// A record's framed value.
+    pub(crate) fn encode(&self, message: &impl Message) -> Result<Vec<u8>> {
+        let id = self.ids.get(message.full_name()).context("a record type without id")?;
+        Ok(frame(*id, &message.encode()?))
+    }
+}
+
+/// The settings of every producer here; keys go to partitions as Java's clients send them.
+pub(crate) fn producer_config(stack: &Stack) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", &stack.kafka_brokers)
+        .set("enable.idempotence", "true")
+        .set("partitioner", "murmur2_random");
+    config
+}
+
+/// A command of a customer, as `millrace send` writes it.
+pub(crate) fn command(encoder: &Encoder<'_>, step: Step) -> Result<Outgoing> {
+    let message = customers::command(step);
+    let headers = vec![
+        ("ce_specversion", "1.0".to_owned()),
+        ("ce_id", load::id("command", step.stream * customers::VERSIONS + step.version).to_string()),
+        ("ce_source", "bench".to_owned()),
+        ("ce_type", message.full_name().to_owned()),
+        ("ce_time", load::time(step).0),
+        ("content-type", "application/avro".to_owned()),
+    ];
+    Ok(Outgoing { key: message.key().to_owned(), value: encoder.encode(&message)?, headers })
+}
+
+/// An event, as Debezium carries it.
+fn event(encoder: &Encoder<'_>, step: Step, message: &impl Message) -> Result<Outgoing> {
+    let (key, cause) = (message.key().to_owned(), load::id("command", step.stream).to_string());
+    let headers = vec![
+        ("ce_id", load::event_id(&key, step.version).to_string()),
+        ("ce_type", message.full_name().to_owned()),
+        ("ce_time", load::time(step).0),
+        ("ce_sequence", step.version.to_string()),
+        ("correlation-id", cause.clone()),
+        ("causation-id", cause),
+        ("ce_specversion", "1.0".to_owned()),
+        ("ce_source", "/bench".to_owned()),
+        ("content-type", "application/avro".to_owned()),
+    ];
+    Ok(Outgoing { key, value: encoder.encode(message)?, headers })
+}
+
+/// Fills the topic of the customers' commands.
+pub(crate) async fn customer_commands(instance: &Instance, streams: u64, order: Order) -> Result<()> {
+    let encoder = Encoder::new(&instance.stack).learn("RegisterCustomer").await?;
+    let encoder = encoder.learn("ChangeCustomerDetails").await?;
+    let records = steps(streams, customers::VERSIONS, order).map(|step| command(&encoder, step));
+    fill(&instance.stack, &instance.topic("cmd", "customers"), records)
+}
+
+/// Fills the topic of the customers' events.
+pub(crate) async fn customer_events(instance: &Instance, streams: u64, order: Order) -> Result<()> {
+    let encoder = Encoder::new(&instance.stack).learn("CustomerRegistered").await?;
+    let encoder = encoder.learn("CustomerDetailsChanged").await?;
+    let steps = steps(streams, customers::VERSIONS, order);
+    let records = steps.map(|step| event(&encoder, step, &customers::event(step)));
+    fill(&instance.stack, &instance.topic("evt", "customers"), records)
+}
+
+/// Fills the topic of the orders' events.
+pub(crate) async fn order_events(instance: &Instance, streams: u64, order: Order) -> Result<()> {
+    let encoder = Encoder::new(&instance.stack).learn("OrderPlaced").await?;
+    let encoder = encoder.learn("OrderConfirmed").await?.learn("OrderShipped").await?;
+    let steps = steps(streams, orders::VERSIONS, order);
+    let records = steps.map(|step| event(&encoder, step, &orders::event(step)));
+    fill(&instance.stack, &instance.topic("evt", "orders"), records)
+}
+
+/// Counts what Kafka has taken.
+#[derive(Clone, Default)]
+struct Deliveries(Arc<AtomicU64>);
+
+impl ClientContext for Deliveries {}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        self.0.fetch_add(u64::from(result.is_ok()), Ordering::Relaxed);
+    }
+}
+
+/// Produces records in order and waits until all are acknowledged.
+fn fill(stack: &Stack, topic: &str, records: impl Iterator<Item = Result<Outgoing>>) -> Result<()> {
+    let delivered = Deliveries::default();
+    let mut config = producer_config(stack);
+    config.set("linger.ms", "20").set("batch.size", "131072").set("compression.type", "lz4");
+    let producer: ThreadedProducer<Deliveries> = config.create_with_context(delivered.clone())?;
+    let mut sent = 0;
+    for record in records {
+        send(&producer, topic, &record?)?;
+        sent += 1;
+    }
+    producer.flush(FLUSH_WITHIN)?;
+    let delivered = delivered.0.load(Ordering::Relaxed);
+    ensure!(delivered == sent, "{delivered} of {sent} records were delivered");
+    Ok(())
+}
+
+fn send(producer: &ThreadedProducer<Deliveries>, topic: &str, outgoing: &Outgoing) -> Result<()> {
+    let mut record =
+        BaseRecord::to(topic).key(&outgoing.key).payload(&outgoing.value).headers(headers(outgoing));
+    loop {
+        match producer.send(record) {
+            Ok(()) => return Ok(()),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), full)) => {
+                record = full;
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err((error, _)) => return Err(error.into()),
+        }
+    }
+}
+
+/// A record's headers for Kafka's client.
+pub(crate) fn headers(outgoing: &Outgoing) -> OwnedHeaders {
+    outgoing
+        .headers
+        .iter()
+        .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }))
+}

@@ -1,0 +1,263 @@
+//! One line: a CloudEvent in JSON, to a framed Avro command.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use millrace_schemas::json::{encode_json, key_of};
+use millrace_schemas::{DEFINITIONS, Definition, Kind, definition, frame};
+use reqwest::{Method, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::http::Http;
+
+/// Ids that the registry gave this build's commands, by full name.
+#[derive(Debug, Default)]
+pub(super) struct SchemaIds {
+    ids: HashMap<&'static str, u32>,
+    topics: HashMap<&'static str, String>,
+}
+
+impl SchemaIds {
+    /// Asks the registry for the ids of all commands.
+    pub(super) async fn load(config: &Config) -> Result<Self, Failure> {
+        let registry = Http::registry(config)?;
+        let mut known = Self::default();
+        for definition in DEFINITIONS.iter().filter(|definition| definition.kind == Kind::Command) {
+            let name = definition.full_name;
+            known.ids.insert(name, id_of(&registry, definition).await?);
+            known.topics.insert(name, config.namespace.topic(Kind::Command, definition.context));
+        }
+        Ok(known)
+    }
+}
+
+async fn id_of(registry: &Http, definition: &Definition) -> Result<u32, Failure> {
+    let path = ["subjects", definition.full_name];
+    let schema = json!({"schemaType": "AVRO", "schema": definition.avsc});
+    let answer = registry.send(Method::POST, &path, Some(&schema)).await?;
+    let missing = || {
+        let name = definition.full_name;
+        Failure::refused(format!(
+            "this build's schema of `{name}` is not registered: run `millrace setup` first"
+        ))
+    };
+    if answer.status == StatusCode::NOT_FOUND {
+        return Err(missing());
+    }
+    let found = registry.success(answer, &path)?;
+    found.get("id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok()).ok_or_else(missing)
+}
+
+/// A command as JSON.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Event {
+    id: Option<String>,
+    source: Option<String>,
+    #[serde(rename = "type")]
+    type_: String,
+    time: Option<String>,
+    traceparent: Option<String>,
+    correlationid: Option<String>,
+    #[serde(rename = "correlationId")]
+    correlation_id: Option<String>,
+    #[serde(rename = "specversion")]
+    _specversion: Option<String>,
+    #[serde(rename = "datacontenttype")]
+    _datacontenttype: Option<String>,
+    data: Value,
+}
+
+/// A command, ready for Kafka.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) topic: String,
+    pub(super) key: String,
+    pub(super) value: Vec<u8>,
+    pub(super) id: String,
+    pub(super) source: String,
+    pub(super) headers: Vec<(&'static str, String)>,
+}
+
+/// Reads a line.
+///
+/// # Errors
+/// What is wrong with it, for people.
+pub(super) fn read(line: &[u8], source: &str, schemas: &SchemaIds) -> Result<Outgoing, String> {
+    let event: Event = serde_json::from_slice(line).map_err(|error| explained(&error))?;
+    let definition = command(&event.type_)?;
+    let body =
+        encode_json(definition, &event.data).map_err(|error| format!("{}: data.{error}", definition.name))?;
+    let key =
+        key_of(definition, &event.data).map_err(|error| format!("{}: data.{error}", definition.name))?;
+    let (id, topic) = schemas
+        .ids
+        .get(definition.full_name)
+        .zip(schemas.topics.get(definition.full_name))
+        .ok_or_else(|| format!("the schema of `{}` is not registered", definition.name))?;
+    let (key, value, topic) = (key.to_owned(), frame(*id, &body), topic.clone());
+    let (id, source, headers) = attributes(event, definition, source)?;
+    Ok(Outgoing { topic, key, value, id, source, headers })
+}
+
+fn explained(error: &serde_json::Error) -> String {
+    // The error counts lines within this line.
+    let text = error.to_string();
+    let reason = text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason);
+    match error.classify() {
+        serde_json::error::Category::Data => format!("is not a command: {reason}"),
+        _ => format!("is not JSON: {reason} at column {}", error.column()),
+    }
+}
+
+fn command(name: &str) -> Result<&'static Definition, String> {
+    let commands = || DEFINITIONS.iter().filter(|definition| definition.kind == Kind::Command);
+    match definition(name) {
+        Some(found) if found.kind == Kind::Command => Ok(found),
+        Some(_) => Err(format!("type: `{name}` is not a command: it is what Millrace answers")),
+        None => {
+            let names: Vec<&str> = commands().map(|definition| definition.name).collect();
+            Err(format!("type: there is no command `{}`; there are {}", shortened(name), names.join(", ")))
+        }
+    }
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+type Attributes = (String, String, Vec<(&'static str, String)>);
+
+/// Identity and headers.
+fn attributes(event: Event, definition: &Definition, source: &str) -> Result<Attributes, String> {
+    let id = named("id", event.id)?.unwrap_or_else(|| Uuid::now_v7().to_string());
+    let source = named("source", event.source)?.unwrap_or_else(|| source.to_owned());
+    let time = match event.time {
+        Some(time) => time_of(&time)?,
+        None => Utc::now(),
+    };
+    let correlation = named("correlationid", event.correlationid.or(event.correlation_id))?;
+    let mut headers = vec![
+        ("ce_id", id.clone()),
+        ("ce_type", definition.full_name.to_owned()),
+        ("ce_source", source.clone()),
+        ("ce_specversion", "1.0".to_owned()),
+        ("ce_time", time.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
+        ("content-type", "application/avro".to_owned()),
+        ("traceparent", traceparent(event.traceparent)?),
+    ];
+    headers.extend(correlation.map(|id| ("correlation-id", id)));
+    Ok((id, source, headers))
+}
+
+/// An attribute that may be missing but not empty.
+fn named(attribute: &str, value: Option<String>) -> Result<Option<String>, String> {
+    match value {
+        Some(text) if text.is_empty() || text.len() > 255 => {
+            Err(format!("{attribute}: must have 1 to 255 bytes, and has {}", text.len()))
+        }
+        other => Ok(other),
+    }
+}
+
+fn time_of(text: &str) -> Result<DateTime<Utc>, String> {
+    let time = DateTime::parse_from_rfc3339(text);
+    let refuse = |_| format!("time: `{}` is not RFC 3339, such as 1996-07-04T00:00:00Z", shortened(text));
+    time.map(|time| time.to_utc()).map_err(refuse)
+}
+
+/// A W3C trace context: the given one, else a new one.
+fn traceparent(given: Option<String>) -> Result<String, String> {
+    let Some(given) = given else {
+        let (trace, span) = (Uuid::now_v7().simple().to_string(), Uuid::now_v7().simple().to_string());
+        // The last half of a UUIDv7 is random.
+        return Ok(format!("00-{trace}-{}-01", span.get(16..).unwrap_or_default()));
+    };
+    let lengths: Vec<usize> = given.split('-').map(str::len).collect();
+    let hexadecimal = given.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'));
+    if lengths == [2, 32, 16, 2] && hexadecimal {
+        return Ok(given);
+    }
+    Err(format!(
+        "traceparent: `{}` is not a W3C trace context, such as 00-{}-{}-01",
+        shortened(&given),
+        "0af7651916cd43dd8448eb211c80319c",
+        "b7ad6b7169203331"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schemas() -> SchemaIds {
+        let names = || DEFINITIONS.iter().filter(|d| d.kind == Kind::Command).map(|d| d.full_name);
+        SchemaIds {
+            ids: names().map(|name| (name, 7)).collect(),
+            topics: names().map(|n| (n, "t".to_owned())).collect(),
+        }
+    }
+
+    fn read_text(line: &str) -> Result<Outgoing, String> {
+        read(line.as_bytes(), "test", &schemas())
+    }
+
+    #[test]
+    fn a_line_becomes_a_command() {
+        let line = r#"{"id": "1", "source": "s", "type": "ConfirmOrder", "time": "1996-07-04T00:00:00Z",
+            "correlationid": "c", "data": {"order_id": "10248"}}"#;
+        let outgoing = read_text(line).unwrap();
+        assert_eq!((outgoing.key.as_str(), outgoing.topic.as_str()), ("10248", "t"));
+        assert_eq!(outgoing.value, [&[0, 0, 0, 0, 7, 10][..], b"10248"].concat());
+        let header =
+            |name| outgoing.headers.iter().find(|(n, _)| *n == name).map(|(_, value)| value.as_str());
+        assert_eq!(header("ce_id"), Some("1"));
+        assert_eq!(header("ce_type"), Some("millrace.orders.ConfirmOrder"));
+        assert_eq!(header("ce_time"), Some("1996-07-04T00:00:00Z"));
+        assert_eq!(header("correlation-id"), Some("c"));
+        assert!(traceparent(header("traceparent").map(str::to_owned)).is_ok());
+    }
+
+    #[test]
+    fn what_is_missing_is_filled_in() {
+        let line = r#"{"type": "millrace.orders.ConfirmOrder", "data": {"order_id": "1"}}"#;
+        let (one, two) = (read_text(line).unwrap(), read_text(line).unwrap());
+        assert_eq!(one.source, "test");
+        assert_ne!(one.id, two.id);
+    }
+
+    #[test]
+    fn refusals_say_what_is_wrong() {
+        let refusal = |line: &str| read_text(line).unwrap_err();
+        assert_eq!(refusal("{"), "is not JSON: EOF while parsing an object at column 1");
+        assert!(refusal("[]").starts_with("is not a command: "));
+        assert!(refusal(r#"{"type":"ConfirmOrder"}"#).contains("missing field `data`"));
+        assert!(
+            refusal(r#"{"type":"Confirm","data":{}}"#)
+                .contains("no command `Confirm`; there are AddProduct,")
+        );
+        assert!(refusal(r#"{"type":"OrderPlaced","data":{}}"#).contains("is not a command"));
+        let message = refusal(r#"{"type":"ConfirmOrder","data":{"order_id":1}}"#);
+        assert_eq!(message, "ConfirmOrder: data.order_id: must be text, not 1");
+        assert!(
+            refusal(r#"{"type":"ConfirmOrder","data":{"order_id":"1"},"time":"now"}"#)
+                .starts_with("time: `now`")
+        );
+        assert!(
+            refusal(r#"{"type":"ConfirmOrder","data":{"order_id":"1"},"id":""}"#)
+                .starts_with("id: must have")
+        );
+        assert!(
+            refusal(r#"{"type":"ConfirmOrder","data":{"order_id":"1"},"traceparent":"x"}"#).contains("W3C")
+        );
+        assert!(
+            refusal(r#"{"type":"ConfirmOrder","data":{"order_id":"1"},"colour":"x"}"#)
+                .contains("unknown field")
+        );
+        assert!(read(b"\xff", "test", &schemas()).is_err());
+    }
+}

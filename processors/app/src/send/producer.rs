@@ -1,0 +1,108 @@
+//! Handing commands to Kafka, with bounded memory.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
+
+use super::line::Outgoing;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::kafka;
+use crate::output;
+
+/// Commands in memory that Kafka has not acknowledged: at most this many kilobytes.
+const IN_FLIGHT_KB: &str = "32768";
+/// A command that Kafka does not take for this long is given up.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Beyond this many, failed deliveries are only counted.
+const TOLD_MAX: u64 = 20;
+
+/// Counts deliveries; tells failures with their line.
+struct Deliveries {
+    delivered: AtomicU64,
+    failed: AtomicU64,
+}
+
+/// Shared with librdkafka's thread.
+#[derive(Clone)]
+struct Context(Arc<Deliveries>);
+
+impl ClientContext for Context {}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = Box<u64>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, line: Box<u64>) {
+        let Err((error, _)) = result else {
+            self.0.delivered.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        if self.0.failed.fetch_add(1, Ordering::Relaxed) < TOLD_MAX {
+            output::say(&format!("line {line}: was not delivered: {error}"));
+        }
+    }
+}
+
+/// Sends commands in their order; a key's commands stay in order whatever is tried again.
+pub(super) struct Sender {
+    producer: ThreadedProducer<Context>,
+    deliveries: Arc<Deliveries>,
+}
+
+impl Sender {
+    pub(super) fn new(config: &Config) -> Result<Self, Failure> {
+        let deliveries = Arc::new(Deliveries { delivered: AtomicU64::new(0), failed: AtomicU64::new(0) });
+        let mut client = kafka::client_config(config);
+        client
+            .set("enable.idempotence", "true")
+            .set("partitioner", "murmur2_random")
+            .set("linger.ms", "5")
+            .set("compression.type", "lz4")
+            .set("queue.buffering.max.kbytes", IN_FLIGHT_KB)
+            .set("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string());
+        let producer = client.create_with_context(Context(deliveries.clone()));
+        Ok(Self { producer: producer.map_err(|error| kafka::failure(config, &error))?, deliveries })
+    }
+
+    /// Hands a command over; waits while memory is full.
+    pub(super) fn send(&self, line: u64, outgoing: &Outgoing) -> Result<(), Failure> {
+        let headers = outgoing.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+            headers.insert(Header { key, value: Some(value) })
+        });
+        let mut record = BaseRecord::with_opaque_to(&outgoing.topic, Box::new(line))
+            .key(&outgoing.key)
+            .payload(&outgoing.value)
+            .headers(headers);
+        let until = Instant::now() + DELIVERY_TIMEOUT * 2;
+        while let Err((error, back)) = self.producer.send(record) {
+            match error {
+                KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) if Instant::now() < until => {
+                    std::thread::sleep(Duration::from_millis(10));
+                    record = back;
+                }
+                error => {
+                    self.deliveries.failed.fetch_add(1, Ordering::Relaxed);
+                    output::say(&format!("line {line}: was not delivered: {error}"));
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until Kafka has acknowledged or refused everything.
+    pub(super) fn flush(&self) -> Result<(), Failure> {
+        let flushed = self.producer.flush(DELIVERY_TIMEOUT * 2);
+        flushed.map_err(|error| Failure::refused(format!("Kafka has not taken everything: {error}")))
+    }
+
+    /// Delivered and failed.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        (self.deliveries.delivered.load(Ordering::Relaxed), self.deliveries.failed.load(Ordering::Relaxed))
+    }
+}

@@ -1,0 +1,112 @@
+//! Waiting until every command has its outcome.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+
+use super::Progress;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::layout::Side;
+use crate::postgres::Database;
+
+/// Identities in one question to the ledger.
+const ASKED_AT_ONCE: usize = 5_000;
+const ASK_EVERY: Duration = Duration::from_millis(200);
+
+/// Who a command is, for deduplication.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Identity {
+    pub(super) source: Box<str>,
+    pub(super) id: Box<str>,
+}
+
+/// How many commands ended how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Outcomes {
+    pub(super) completed: u64,
+    pub(super) rejected: u64,
+    pub(super) dead: u64,
+    pub(super) waiting: u64,
+}
+
+impl Outcomes {
+    fn count(&mut self, status: &str) {
+        match status {
+            "completed" => self.completed += 1,
+            "rejected" => self.rejected += 1,
+            _ => self.dead += 1,
+        }
+    }
+
+    fn ended(&self) -> u64 {
+        self.completed + self.rejected + self.dead
+    }
+}
+
+/// The ledger, and the time on its clock before the first command was sent.
+pub(super) struct Ledger {
+    database: Database,
+    begun: DateTime<Utc>,
+}
+
+impl Ledger {
+    /// Looks at the ledger's clock.
+    pub(super) async fn open(config: &Config) -> Result<Self, Failure> {
+        let database = Database::of(config, Side::Write)?;
+        // The table is named so that a missing `setup` is told before anything is sent.
+        let now =
+            sqlx::query_scalar("SELECT clock_timestamp() WHERE NOT EXISTS (SELECT FROM command LIMIT 0)");
+        let begun = now.fetch_one(&database.pool).await.map_err(|error| database.failure(error))?;
+        Ok(Self { database, begun })
+    }
+}
+
+/// Asks the ledger until every command is in it, or time is up. A command that was sent twice counts once.
+pub(super) async fn all(ledger: &Ledger, sent: &[Identity], timeout: Duration) -> Result<Outcomes, Failure> {
+    let mut seen = HashSet::new();
+    let mut waiting: Vec<&Identity> = sent.iter().filter(|identity| seen.insert(*identity)).collect();
+    let (mut outcomes, mut progress) = (Outcomes::default(), Progress::new("decided"));
+    let until = Instant::now() + timeout;
+    while !waiting.is_empty() {
+        // Only the first are asked for: the next ones once these are decided.
+        let later = waiting.split_off(waiting.len().min(ASKED_AT_ONCE));
+        let decided = decided(ledger, &waiting).await?;
+        waiting.retain(|identity| !decided.contains_key(*identity));
+        decided.values().for_each(|status| outcomes.count(status));
+        let all_decided = waiting.is_empty();
+        waiting.extend(later);
+        progress.at(outcomes.ended());
+        if Instant::now() > until {
+            break;
+        }
+        if !all_decided {
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+    }
+    progress.done();
+    outcomes.waiting = waiting.len() as u64;
+    Ok(outcomes)
+}
+
+/// What the ledger knows of these commands. A dead command may be sent again: what died before is no outcome.
+async fn decided(ledger: &Ledger, asked: &[&Identity]) -> Result<HashMap<Identity, String>, Failure> {
+    let ids: Vec<&str> = asked.iter().map(|identity| &*identity.id).collect();
+    let sources: Vec<&str> = asked.iter().map(|identity| &*identity.source).collect();
+    let rows: Vec<(String, String, String)> = sqlx::query_as(
+        "SELECT c.source, c.id, c.status FROM unnest($1::text[], $2::text[]) AS asked (id, source)
+         JOIN command AS c USING (id, source)
+         WHERE c.status <> 'dead' OR c.decided_at >= $3",
+    )
+    .bind(ids)
+    .bind(sources)
+    .bind(ledger.begun)
+    .fetch_all(&ledger.database.pool)
+    .await
+    .map_err(|error| ledger.database.failure(error))?;
+    let entry = |(source, id, status): (String, String, String)| {
+        (Identity { source: source.into(), id: id.into() }, status)
+    };
+    Ok(rows.into_iter().map(entry).collect())
+}

@@ -1,0 +1,115 @@
+//! What the two databases know: offsets, dead letters, parked events, the replication slot.
+
+use serde::Serialize;
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::layout::Side;
+use crate::postgres::Database;
+
+/// Where a group stands in a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stand {
+    pub(super) group: String,
+    pub(super) topic: String,
+    pub(super) partition: i32,
+    pub(super) applied: i64,
+    pub(super) published: i64,
+}
+
+/// Records of a group that ended, by why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct DeadLetters {
+    pub(super) group: String,
+    pub(super) code: String,
+    pub(super) count: i64,
+    pub(super) last: chrono::DateTime<chrono::Utc>,
+}
+
+/// Events of a group that wait for an earlier version of their stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Parked {
+    pub(super) group: String,
+    pub(super) count: i64,
+}
+
+/// What one database knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Facts {
+    pub(super) stands: Vec<Stand>,
+    pub(super) dead: Vec<DeadLetters>,
+    pub(super) parked: Vec<Parked>,
+}
+
+/// Asks a database.
+pub(super) async fn facts(database: &Database) -> Result<Facts, Failure> {
+    let asked = async {
+        let stands = stands(database).await?;
+        let parked = if database.side == Side::Read { parked(database).await? } else { Vec::new() };
+        Ok(Facts { stands, dead: dead(database).await?, parked })
+    };
+    asked.await.map_err(|error| database.failure(error))
+}
+
+async fn stands(database: &Database) -> sqlx::Result<Vec<Stand>> {
+    let rows: Vec<(String, String, i32, i64, i64)> = sqlx::query_as(
+        "SELECT DISTINCT ON (grp, topic, partition) grp, topic, partition, applied, published
+         FROM consumer_offset ORDER BY grp, topic, partition, generation DESC",
+    )
+    .fetch_all(&database.pool)
+    .await?;
+    let stand =
+        |(group, topic, partition, applied, published)| Stand { group, topic, partition, applied, published };
+    Ok(rows.into_iter().map(stand).collect())
+}
+
+async fn dead(database: &Database) -> sqlx::Result<Vec<DeadLetters>> {
+    let rows = sqlx::query_as(
+        "SELECT grp, code, count(*), max(failed_at) FROM dead_letter WHERE status = 'dead' GROUP BY 1, 2 ORDER BY 1, 2",
+    )
+    .fetch_all(&database.pool)
+    .await?;
+    Ok(rows.into_iter().map(|(group, code, count, last)| DeadLetters { group, code, count, last }).collect())
+}
+
+async fn parked(database: &Database) -> sqlx::Result<Vec<Parked>> {
+    let rows = sqlx::query_as("SELECT grp, count(*) FROM parked GROUP BY 1 ORDER BY 1")
+        .fetch_all(&database.pool)
+        .await?;
+    Ok(rows.into_iter().map(|(group, count)| Parked { group, count }).collect())
+}
+
+/// The replication slot of the outbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Slot {
+    pub(super) name: String,
+    pub(super) active: bool,
+    /// Bytes of WAL that Debezium has not confirmed.
+    pub(super) lag_bytes: i64,
+    /// Bytes of WAL that Postgres keeps for it.
+    pub(super) kept_bytes: i64,
+    /// Whether that WAL is still there.
+    pub(super) wal_status: String,
+}
+
+/// Asks for the slot; `None` when there is none.
+pub(super) async fn slot(config: &Config, write: &Database) -> Result<Option<Slot>, Failure> {
+    let name = config.namespace.outbox();
+    let row: Option<(bool, i64, i64, String)> = sqlx::query_as(
+        "SELECT active, pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::bigint,
+                pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint, wal_status
+         FROM pg_replication_slots WHERE slot_name = $1",
+    )
+    .bind(&name)
+    .fetch_optional(&write.pool)
+    .await
+    .map_err(|error| write.failure(error))?;
+    let slot = |(active, lag_bytes, kept_bytes, wal_status)| Slot {
+        name,
+        active,
+        lag_bytes,
+        kept_bytes,
+        wal_status,
+    };
+    Ok(row.map(slot))
+}

@@ -1,0 +1,43 @@
+//! `millrace status`: how far everything is, at a glance.
+
+mod databases;
+mod lag;
+mod report;
+mod services;
+
+use crate::cli::Format;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::layout::Side;
+use crate::output;
+use crate::postgres::Database;
+use report::Report;
+
+/// Shows what can be reached; the rest says why not.
+///
+/// # Errors
+/// The first problem, after everything else was shown.
+pub async fn status(config: &Config, format: Format) -> Result<(), Failure> {
+    let (write, read) = (Database::of(config, Side::Write)?, Database::of(config, Side::Read)?);
+    let (write, read, slot, connector, indices, process) = tokio::join!(
+        databases::facts(&write),
+        databases::facts(&read),
+        databases::slot(config, &write),
+        services::connector(config),
+        services::indices(config),
+        services::process(config),
+    );
+    let kafka = tokio::task::block_in_place(|| lag::measure(config, &write, &read));
+    let report = Report {
+        namespace: config.namespace.to_string(),
+        kafka,
+        write,
+        read,
+        slot,
+        connector,
+        indices,
+        process,
+    };
+    output::print(format, &report.text(), &report.json())?;
+    report.verdict()
+}

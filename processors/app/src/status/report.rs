@@ -1,0 +1,276 @@
+//! What `millrace status` found, as text and as JSON.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::databases::{Facts, Slot};
+use super::lag::{Kafka, Lag};
+use super::services::{Index, Process};
+use crate::failure::Failure;
+use crate::moment;
+use crate::output::{self, Table};
+use crate::setup::ConnectorState;
+
+/// Everything; each part may have failed.
+pub(super) struct Report {
+    pub(super) namespace: String,
+    pub(super) kafka: Result<Kafka, Failure>,
+    pub(super) write: Result<Facts, Failure>,
+    pub(super) read: Result<Facts, Failure>,
+    pub(super) slot: Result<Option<Slot>, Failure>,
+    pub(super) connector: Result<ConnectorState, Failure>,
+    pub(super) indices: Result<Vec<Index>, Failure>,
+    pub(super) process: Option<Process>,
+}
+
+impl Report {
+    /// The first part that could not be asked, the worst kind first.
+    pub(super) fn verdict(self) -> Result<(), Failure> {
+        let failures = [
+            self.kafka.err(),
+            self.write.err(),
+            self.read.err(),
+            self.slot.err(),
+            self.connector.err(),
+            self.indices.err(),
+        ];
+        let mut failures: Vec<Failure> = failures.into_iter().flatten().collect();
+        failures.sort_by_key(|failure| !matches!(failure, Failure::Unreachable { .. }));
+        failures.into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// For programs.
+    pub(super) fn json(&self) -> Value {
+        let sides = || [("write", &self.write), ("read", &self.read)].into_iter();
+        let of_sides = |pick: &dyn Fn(&Facts) -> Value| -> Value {
+            sides()
+                .map(|(name, facts)| (name.to_owned(), part(facts.as_ref().map(pick))))
+                .collect::<serde_json::Map<_, _>>()
+                .into()
+        };
+        json!({
+            "namespace": self.namespace,
+            "kafka": part(self.kafka.as_ref()),
+            "slot": part(self.slot.as_ref()),
+            "connector": part(self.connector.as_ref()),
+            "indices": part(self.indices.as_ref()),
+            "dead_letters": of_sides(&|facts| json!(facts.dead)),
+            "parked": of_sides(&|facts| json!(facts.parked)),
+            "process": self.process,
+        })
+    }
+
+    /// For people.
+    pub(super) fn text(&self) -> String {
+        let mut text = String::new();
+        section(&mut text, "topics", &self.kafka, topics);
+        section(&mut text, "groups", &self.kafka, |kafka| groups(&kafka.lags));
+        for (side, facts) in [("write side", &self.write), ("read side", &self.read)] {
+            if let Err(failure) = facts {
+                text.push_str(&format!("  {side}: {failure}\n\n"));
+            }
+        }
+        section(&mut text, "outbox to Kafka", &self.slot, |slot| {
+            slot.as_ref().map_or_else(missing_slot, shown_slot)
+        });
+        section(&mut text, "connector", &self.connector, connector);
+        section(&mut text, "indices", &self.indices, |indices| shown_indices(indices));
+        text.push_str(&format!("DEAD LETTERS AND PARKED EVENTS\n{}\n", self.troubles()));
+        text.push_str(&format!("PROCESS\n{}", self.process.as_ref().map_or_else(no_process, shown_process)));
+        text
+    }
+
+    fn troubles(&self) -> String {
+        let facts = || [&self.write, &self.read].into_iter().filter_map(|facts| facts.as_ref().ok());
+        let mut table = Table::new(&["group", "what", "count", "last"]);
+        for dead in facts().flat_map(|facts| &facts.dead) {
+            table.row([
+                dead.group.clone(),
+                dead.code.clone(),
+                dead.count.to_string(),
+                output::time(dead.last),
+            ]);
+        }
+        for parked in facts().flat_map(|facts| &facts.parked) {
+            table.row([parked.group.clone(), "parked".to_owned(), parked.count.to_string(), String::new()]);
+        }
+        if table.is_empty() { "none\n".to_owned() } else { table.render() }
+    }
+}
+
+fn part<T: Serialize>(part: Result<T, &Failure>) -> Value {
+    match part {
+        Ok(found) => json!(found),
+        Err(failure) => json!({"error": failure.to_string()}),
+    }
+}
+
+fn section<T>(text: &mut String, name: &str, part: &Result<T, Failure>, shown: impl Fn(&T) -> String) {
+    let body = part.as_ref().map_or_else(|failure| format!("{failure}\n"), shown);
+    text.push_str(&format!("{}\n{body}\n", name.to_uppercase()));
+}
+
+/// Dead letter topics only when they hold something.
+fn topics(kafka: &Kafka) -> String {
+    let mut table = Table::new(&["topic", "partitions", "records"]);
+    for topic in kafka.topics.iter().filter(|topic| !topic.name.ends_with(".dlq") || topic.records > 0) {
+        let partitions = match topic.partitions {
+            0 => "missing: run `millrace setup`".to_owned(),
+            number => number.to_string(),
+        };
+        table.row([topic.name.clone(), partitions, topic.records.to_string()]);
+    }
+    table.render()
+}
+
+fn groups(lags: &[Lag]) -> String {
+    let mut table = Table::new(&["group", "topic", "lag", "behind", "unpublished", ""]);
+    for lag in lags {
+        let behind = lag.seconds.map_or_else(
+            || "?".to_owned(),
+            |seconds| match lag.records {
+                0 => "-".to_owned(),
+                _ => moment::shown(std::time::Duration::from_secs_f64(seconds)),
+            },
+        );
+        let unclaimed = if lag.unclaimed > 0 {
+            format!("{} partitions never claimed", lag.unclaimed)
+        } else {
+            String::new()
+        };
+        let unpublished = lag.unpublished.map_or_else(|| "-".to_owned(), |count| count.to_string());
+        table.row([
+            lag.group.clone(),
+            lag.topic.clone(),
+            lag.records.to_string(),
+            behind,
+            unpublished,
+            unclaimed,
+        ]);
+    }
+    table.render()
+}
+
+fn missing_slot() -> String {
+    "there is no replication slot: run `millrace setup`\n".to_owned()
+}
+
+fn shown_slot(slot: &Slot) -> String {
+    let active = if slot.active { "active" } else { "INACTIVE: Postgres keeps WAL until its connector runs" };
+    format!(
+        "slot {} is {active}, {} behind, {} of WAL kept ({})\n",
+        slot.name,
+        bytes(slot.lag_bytes),
+        bytes(slot.kept_bytes),
+        slot.wal_status
+    )
+}
+
+fn connector(state: &ConnectorState) -> String {
+    let task = state.task.as_deref().unwrap_or("not there");
+    let trace = state.trace.as_ref().map(|trace| format!(": {trace}")).unwrap_or_default();
+    format!("{}, its task {task}{trace}\n", state.connector)
+}
+
+fn shown_indices(indices: &[Index]) -> String {
+    let mut table = Table::new(&["alias", "index", "health", "documents"]);
+    for index in indices {
+        let missing = || "missing: run `millrace setup`".to_owned();
+        let documents = index.documents.map(|count| count.to_string()).unwrap_or_default();
+        let name = index.index.clone().unwrap_or_else(missing);
+        table.row([index.alias.clone(), name, index.health.clone().unwrap_or_default(), documents]);
+    }
+    table.render()
+}
+
+fn no_process() -> String {
+    "none answers where this configuration listens\n".to_owned()
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "bytes for people")]
+fn shown_process(process: &Process) -> String {
+    let memory = process
+        .resident_bytes
+        .map(|memory| format!(", {} resident", bytes(memory as i64)))
+        .unwrap_or_default();
+    let figures: Vec<String> =
+        process.state_cache.iter().map(|(name, value)| format!("{name} {value}")).collect();
+    let cache =
+        if figures.is_empty() { String::new() } else { format!("state cache: {}\n", figures.join(", ")) };
+    let waits = process.outages.join(", ");
+    let outages = if waits.is_empty() { waits } else { format!("WAITING FOR {waits}\n") };
+    format!("{} answers{memory}\n{cache}{outages}", process.address)
+}
+
+/// Bytes for people.
+#[allow(clippy::cast_precision_loss, reason = "for people")]
+fn bytes(count: i64) -> String {
+    match count {
+        ..1_024 => format!("{count} B"),
+        1_024..1_048_576 => format!("{:.1} KiB", count as f64 / 1_024.0),
+        1_048_576..1_073_741_824 => format!("{:.1} MiB", count as f64 / 1_048_576.0),
+        _ => format!("{:.1} GiB", count as f64 / 1_073_741_824.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Service;
+
+    fn report() -> Report {
+        let unreachable = Failure::Unreachable {
+            service: Service::ReadDatabase,
+            address: "postgres://db".to_owned(),
+            reason: "refused".to_owned(),
+        };
+        let lag = Lag {
+            group: "m.commands".to_owned(),
+            topic: "m.cmd.orders.v1".to_owned(),
+            records: 3,
+            seconds: Some(1.25),
+            unpublished: None,
+            unclaimed: 0,
+        };
+        Report {
+            namespace: "m".to_owned(),
+            kafka: Ok(Kafka { topics: Vec::new(), lags: vec![lag] }),
+            write: Ok(Facts::default()),
+            read: Err(unreachable),
+            slot: Ok(None),
+            connector: Ok(ConnectorState { connector: "RUNNING".to_owned(), task: None, trace: None }),
+            indices: Ok(Vec::new()),
+            process: None,
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_reached_says_so_and_the_rest_is_shown() {
+        let text = report().text();
+        for line in [
+            "m.commands  m.cmd.orders.v1  3    1.2 s   -",
+            "read side: the read database at postgres://db cannot be reached: refused",
+            "RUNNING, its task not there",
+            "there is no replication slot",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+        assert!(matches!(report().verdict(), Err(Failure::Unreachable { .. })));
+    }
+
+    #[test]
+    fn programs_get_one_document() {
+        let json = report().json();
+        assert_eq!(json["kafka"]["lags"][0]["records"], 3);
+        assert!(json["dead_letters"]["read"]["error"].as_str().unwrap().contains("cannot be reached"));
+        assert_eq!(json["dead_letters"]["write"], json!([]));
+    }
+
+    #[test]
+    fn bytes_are_for_people() {
+        assert_eq!(
+            [bytes(5), bytes(2048), bytes(3 << 20), bytes(5 << 30)],
+            ["5 B", "2.0 KiB", "3.0 MiB", "5.0 GiB"]
+        );
+    }
+}

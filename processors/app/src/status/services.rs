@@ -1,0 +1,116 @@
+//! The connector, the indices, and the process on this machine.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::http::Http;
+use crate::layout;
+use crate::setup::ConnectorState;
+
+/// The connector of the outbox.
+pub(super) async fn connector(config: &Config) -> Result<ConnectorState, Failure> {
+    ConnectorState::find(&Http::connect(config)?, &config.namespace.outbox()).await
+}
+
+/// An index behind its alias.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Index {
+    pub(super) alias: String,
+    /// `None` when the alias is not there.
+    pub(super) index: Option<String>,
+    pub(super) health: Option<String>,
+    pub(super) documents: Option<u64>,
+}
+
+/// The indices of all published views.
+pub(super) async fn indices(config: &Config) -> Result<Vec<Index>, Failure> {
+    let elastic = Http::elasticsearch(config)?;
+    let mut found = Vec::new();
+    for model in layout::read_models().into_iter().filter(|model| model.mapping.is_some()) {
+        found.push(index(&elastic, config.namespace.index_alias(model.name)).await?);
+    }
+    Ok(found)
+}
+
+async fn index(elastic: &Http, alias: String) -> Result<Index, Failure> {
+    let path = ["_cat", "indices", &alias];
+    let answer = elastic.send_query(reqwest::Method::GET, &path, &[("format", "json")], None).await?;
+    if answer.status == reqwest::StatusCode::NOT_FOUND {
+        return Ok(Index { alias, index: None, health: None, documents: None });
+    }
+    let listed = elastic.success(answer, &path)?;
+    let text =
+        |field: &str| listed.pointer(&format!("/0/{field}")).and_then(Value::as_str).map(str::to_owned);
+    let (index, health) = (text("index"), text("health"));
+    // The list counts nested documents too.
+    let count = elastic.find(&[&alias, "_count"]).await?;
+    let documents = count.as_ref().and_then(|count| count.get("count")).and_then(Value::as_u64);
+    Ok(Index { alias, index, health, documents })
+}
+
+/// What a running process tells about itself.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Process {
+    pub(super) address: String,
+    pub(super) resident_bytes: Option<f64>,
+    /// The cache of stream states: hits, misses, evictions, bytes, entries.
+    pub(super) state_cache: BTreeMap<String, f64>,
+    /// Dependencies that workers wait for.
+    pub(super) outages: Vec<String>,
+}
+
+/// Asks the process that listens where this one would; `None` when there is none.
+pub(super) async fn process(config: &Config) -> Option<Process> {
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(2)).build().ok()?;
+    let address = config.listen.to_string();
+    let response = client.get(format!("http://{address}/metrics")).send().await.ok()?;
+    let text = response.error_for_status().ok()?.text().await.ok()?;
+    // Another program, or another namespace, may listen there.
+    let ours = format!("group=\"{}.", config.namespace);
+    text.contains(&ours).then(|| read(address, &text))
+}
+
+fn read(address: String, metrics: &str) -> Process {
+    let samples = metrics.lines().filter(|line| !line.starts_with('#'));
+    let samples: Vec<(&str, f64)> = samples
+        .filter_map(|line| line.rsplit_once(' '))
+        .filter_map(|(name, n)| Some((name, n.parse().ok()?)))
+        .collect();
+    let labelled = |metric: &str, label: &str| {
+        let inner = |name: &str| {
+            let label =
+                name.strip_prefix(metric)?.strip_prefix('{')?.strip_prefix(label)?.strip_prefix("=\"")?;
+            label.strip_suffix("\"}").map(str::to_owned)
+        };
+        samples.iter().filter_map(|(name, value)| Some((inner(name)?, *value))).collect::<BTreeMap<_, _>>()
+    };
+    let outages = labelled("millrace_outage", "dependency").into_iter().filter(|(_, count)| *count > 0.0);
+    Process {
+        address,
+        resident_bytes: samples
+            .iter()
+            .find(|(name, _)| *name == "process_resident_memory_bytes")
+            .map(|(_, n)| *n),
+        state_cache: labelled("millrace_state_cache", "figure"),
+        outages: outages.map(|(name, _)| name).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_read() {
+        let metrics = "# HELP x\nmillrace_state_cache{figure=\"hits\"} 12\nmillrace_outage{dependency=\"kafka\"} 1\n\
+                       millrace_outage{dependency=\"postgres\"} 0\nprocess_resident_memory_bytes 5000000\n";
+        let process = read("a".to_owned(), metrics);
+        assert_eq!(process.state_cache, BTreeMap::from([("hits".to_owned(), 12.0)]));
+        assert_eq!((process.resident_bytes, process.outages), (Some(5e6), vec!["kafka".to_owned()]));
+    }
+}

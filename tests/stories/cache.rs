@@ -1,0 +1,23 @@
+//! The state cache is a shortcut and nothing else.
+
+use millrace_tests::Load;
+
+use crate::undisturbed::undisturbed;
+use crate::{beside_others, instance_with};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cache_far_smaller_than_the_streams_changes_no_result() {
+    let _turn = beside_others().await;
+    let expected = undisturbed().await;
+    let instance = instance_with("small_cache", &[("state_cache_bytes", "3000")]).await;
+    let process = instance.start();
+    instance.send(&Load::STANDARD.basics()).await;
+    instance.settle().await;
+    instance.send(&Load::STANDARD.slices(1).concat()).await;
+    instance.settle().await;
+    instance.snapshot().await.assert_same(expected);
+    let figures = process.metrics().await.expect("figures");
+    let figure = |name| figures.sum("millrace_state_cache", &[("figure", name)]);
+    assert!(figure("evictions") > 100.0, "states had to make room: {}", figure("evictions"));
+    assert!(figure("bytes") <= 3_000.0, "the cache stays within its bytes: {}", figure("bytes"));
+}

@@ -1,0 +1,78 @@
+//! `kill -9` in mid-load, at moments that matter and at any other.
+
+use millrace_tests::settle::Backlog;
+use millrace_tests::{Instance, Load};
+
+use crate::undisturbed::undisturbed;
+use crate::{beside_others, instance_with};
+
+/// How a process dies.
+enum Death {
+    /// At a moment between two steps whose order matters, after it was passed a number of times.
+    At(&'static str, u32),
+    /// When this many more commands are decided, wherever it then is.
+    After(i64),
+}
+
+/// Before the commit nothing may stay; after it nothing may be repeated, though neither caches nor documents nor
+/// Kafka's copy of the offset know of it; after the bulk the same documents come again.
+const DEATHS: [Death; 10] = [
+    Death::At("after-commit", 3),
+    Death::After(40),
+    Death::At("before-commit", 9),
+    Death::At("after-bulk", 2),
+    Death::At("after-commit", 25),
+    Death::After(130),
+    Death::At("after-bulk", 11),
+    Death::At("before-commit", 30),
+    Death::After(5),
+    Death::At("after-commit", 60),
+];
+
+/// Small batches, so that there are many moments; a short session, so that the next process soon gets the partitions.
+const SETTINGS: [(&str, &str); 5] = [
+    ("commands_batch_max", "10"),
+    ("events_batch_max", "20"),
+    ("session_timeout_ms", "3000"),
+    ("heartbeat_interval_ms", "500"),
+    ("transaction_timeout_ms", "2000"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_kills_in_mid_load_lose_nothing_and_double_nothing() {
+    let _turn = beside_others().await;
+    let expected = undisturbed().await;
+    let instance = instance_with("ten_kills", &SETTINGS).await;
+    bring_the_basics(&instance).await;
+    for (death, slice) in DEATHS.iter().zip(Load::STANDARD.slices(DEATHS.len())) {
+        instance.send(&slice).await;
+        die(&instance, death).await;
+        let backlog = instance.backlog().await;
+        assert_ne!(backlog, Backlog::default(), "it was killed in mid-load");
+    }
+    let _process = instance.start();
+    instance.settle().await;
+    instance.snapshot().await.assert_same(expected);
+}
+
+async fn bring_the_basics(instance: &Instance) {
+    let mut process = instance.start();
+    instance.send(&Load::STANDARD.basics()).await;
+    instance.settle().await;
+    process.stops().await;
+}
+
+async fn die(instance: &Instance, death: &Death) {
+    match death {
+        Death::At(moment, times) => {
+            let mut process = instance.start_doomed(&format!("{moment}={times}*off->return"));
+            process.killed_by_failpoint(moment).await;
+        }
+        Death::After(more) => {
+            let before = instance.count("SELECT count(*) FROM command").await.expect("receipts");
+            let mut process = instance.start();
+            instance.decided(before + more).await;
+            process.kill();
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Records that nobody can use: dead letters with their bytes untouched, while their good neighbours go on.
+
+mod kinds;
+
+use millrace_tests::{CONTEXTS, Instance, Load, Raw, Snapshot, VIEWS, kafka};
+
+use crate::undisturbed::undisturbed;
+use crate::{beside_others, instance};
+use kinds::Garbage;
+
+/// What good neighbours must have led to. Receipts differ: garbage has some too.
+const COMPARED: [&str; 6] = [
+    "written outbox",
+    "written stream",
+    "folded",
+    "postgres",
+    "elasticsearch orders",
+    "elasticsearch customers",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_among_commands_becomes_dead_letters_and_the_neighbours_commit() {
+    let _turn = beside_others().await;
+    let expected = undisturbed().await;
+    let instance = instance("garbage_commands").await;
+    let process = instance.start();
+    instance.send(&Load::STANDARD.basics()).await;
+    instance.settle().await;
+    drop(process);
+    // All of it lies there before anything is read, so that garbage and neighbours share batches.
+    let slices = Load::STANDARD.slices(2);
+    instance.send(&slices[0]).await;
+    for context in CONTEXTS {
+        let garbage = kinds::commands(context).await;
+        kafka::produce(&instance.topic("cmd", context), None, &raws(&garbage)).await;
+    }
+    instance.send(&slices[1]).await;
+    let _process = instance.start();
+    instance.settle().await;
+    the_neighbours_are_as_expected(&instance, expected).await;
+    for context in CONTEXTS {
+        let all = kinds::commands(context).await;
+        are_dead_letters(&instance, &instance.topic("cmd", context), "commands", &all).await;
+        for garbage in &all {
+            has_a_dead_receipt(&instance, context, garbage).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_among_events_becomes_dead_letters_of_every_group_and_the_neighbours_are_folded() {
+    let _turn = beside_others().await;
+    let expected = undisturbed().await;
+    let instance = instance("garbage_events").await;
+    let mut only_commands = instance.start_with(&["commands"], &[]);
+    instance.send(&Load::STANDARD.basics()).await;
+    instance.settle_commands().await;
+    for context in CONTEXTS {
+        kafka::produce(&instance.topic("evt", context), None, &raws(&kinds::events(context).await)).await;
+    }
+    instance.send(&Load::STANDARD.slices(1).concat()).await;
+    instance.settle_commands().await;
+    only_commands.stops().await;
+    let _process = instance.start();
+    instance.settle().await;
+    the_neighbours_are_as_expected(&instance, expected).await;
+    for view in &VIEWS {
+        for context in view.contexts {
+            let all = kinds::events(context).await;
+            let refused: Vec<Garbage> =
+                all.into_iter().filter(|garbage| view.table || !garbage.only_tables).collect();
+            are_dead_letters(&instance, &instance.topic("evt", context), view.name, &refused).await;
+        }
+    }
+}
+
+fn raws(garbage: &[Garbage]) -> Vec<Raw> {
+    garbage.iter().map(|garbage| garbage.raw.clone()).collect()
+}
+
+async fn the_neighbours_are_as_expected(instance: &Instance, expected: &Snapshot) {
+    instance.snapshot().await.only(&COMPARED).assert_same(&expected.only(&COMPARED));
+}
+
+async fn are_dead_letters(instance: &Instance, topic: &str, role: &str, all: &[Garbage]) {
+    let group = instance.group(role);
+    let letters = instance.kafka.all(&format!("{topic}.{group}.dlq"));
+    for garbage in all {
+        let letter =
+            letters.iter().map(|letter| &letter.raw).find(|raw| raw.text("garbage") == Some(garbage.what));
+        let letter = letter.unwrap_or_else(|| panic!("{} is not on {topic}.{group}.dlq", garbage.what));
+        says_what_and_why(letter, topic, garbage);
+        is_in_the_ledger_once(instance, role, letter, garbage).await;
+    }
+}
+
+/// Bytes and headers untouched, the reasons behind them.
+fn says_what_and_why(letter: &Raw, topic: &str, garbage: &Garbage) {
+    let what = garbage.what;
+    assert_eq!((&letter.key, &letter.value), (&garbage.raw.key, &garbage.raw.value), "{what}: bytes");
+    let (kept, added) = letter.headers.split_at(garbage.raw.headers.len());
+    assert_eq!(kept, garbage.raw.headers, "{what}: headers");
+    assert!(added.iter().all(|(name, _)| name.starts_with("x-")), "{what}: {added:?}");
+    assert_eq!(letter.text("x-error-code"), Some(garbage.code), "{what} in {topic}");
+    assert_eq!(letter.text("x-source-topic"), Some(topic), "{what}");
+}
+
+async fn is_in_the_ledger_once(instance: &Instance, role: &str, letter: &Raw, garbage: &Garbage) {
+    let pool = if role == "commands" { &instance.write } else { &instance.read };
+    let place = |name: &str| letter.text(name).and_then(|text| text.parse::<i64>().ok()).expect("a number");
+    let rows: Vec<String> = sqlx::query_scalar(
+        "SELECT code FROM dead_letter WHERE grp = $1 AND topic = $2 AND partition = $3 AND \"offset\" = $4",
+    )
+    .bind(instance.group(role))
+    .bind(letter.text("x-source-topic"))
+    .bind(i32::try_from(place("x-source-partition")).expect("a partition"))
+    .bind(place("x-source-offset"))
+    .fetch_all(pool)
+    .await
+    .expect("the ledger");
+    assert_eq!(rows, [garbage.code], "{} in the ledger of {role}", garbage.what);
+}
+
+async fn has_a_dead_receipt(instance: &Instance, context: &str, garbage: &Garbage) {
+    let source = garbage.raw.text("ce_source").map(str::to_owned);
+    let source = source.unwrap_or_else(|| format!("kafka:{}", instance.topic("cmd", context)));
+    let receipts: Vec<(String, Option<String>)> =
+        sqlx::query_as("SELECT status, code FROM command WHERE source = $1 AND ($2 IS NULL OR id = $2)")
+            .bind(source)
+            .bind(garbage.raw.text("ce_id"))
+            .fetch_all(&instance.write)
+            .await
+            .expect("receipts");
+    assert_eq!(
+        receipts,
+        [("dead".to_owned(), Some(garbage.code.to_owned()))],
+        "the receipt of {}",
+        garbage.what
+    );
+}

@@ -1,0 +1,90 @@
+//! A component goes away in mid-load and comes back. Nobody restarts Millrace.
+
+use millrace_tests::stack::Outage;
+use millrace_tests::{Instance, Load, Process, eventually};
+
+use crate::undisturbed::undisturbed;
+use crate::{alone, instance_with};
+
+/// Of the whole standard load.
+const COMMANDS: i64 = 2_170;
+const SMALL_BATCHES: [(&str, &str); 2] = [("commands_batch_max", "20"), ("events_batch_max", "40")];
+
+/// An instance in mid-load.
+async fn in_mid_load(story: &str, load: &[String]) -> (Instance, Process) {
+    let instance = instance_with(story, &SMALL_BATCHES).await;
+    let process = instance.start();
+    instance.send(&Load::STANDARD.basics()).await;
+    instance.settle().await;
+    let before = instance.count("SELECT count(*) FROM command").await.expect("receipts");
+    instance.send(load).await;
+    instance.decided(before + 20).await;
+    (instance, process)
+}
+
+async fn everything_is_right(instance: &Instance, process: &mut Process) {
+    instance.settle().await;
+    assert!(process.lives(), "the process has waited");
+    instance.snapshot().await.assert_same(undisturbed().await);
+    instance.assert_both_read_models_agree().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connect_is_killed_and_nothing_is_lost() {
+    let _turn = alone().await;
+    undisturbed().await;
+    let slices = Load::STANDARD.slices(2);
+    let (instance, mut process) = in_mid_load("connect_killed", &slices[0]).await;
+    let outage = Outage::of("connect").await;
+    instance.send(&slices[1]).await;
+    eventually("every command is decided without Connect", async || match instance.backlog().await {
+        backlog if backlog.commands == 0 => Ok(()),
+        backlog => Err(format!("{backlog:?}")),
+    })
+    .await;
+    let backlog = instance.backlog().await;
+    assert!(backlog.outbox > 0, "the outbox fills while Connect is away: {backlog:?}");
+    outage.ends().await;
+    everything_is_right(&instance, &mut process).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn elasticsearch_is_away_and_postgres_goes_on() {
+    let _turn = alone().await;
+    undisturbed().await;
+    let slices = Load::STANDARD.slices(2);
+    let (instance, mut process) = in_mid_load("elastic_away", &slices[0]).await;
+    let outage = Outage::of("elasticsearch").await;
+    instance.send(&slices[1]).await;
+    process.reports("millrace_outage", &[("dependency", "elasticsearch")], 1.0).await;
+    instance.settle_commands().await;
+    let backlog = instance.backlog().await;
+    assert!(backlog.documents > 0, "documents wait: {backlog:?}");
+    outage.ends().await;
+    everything_is_right(&instance, &mut process).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_crashes_and_comes_back() {
+    let _turn = alone().await;
+    undisturbed().await;
+    let (instance, mut process) = in_mid_load("postgres_crash", &Load::STANDARD.slices(1)[0]).await;
+    let outage = Outage::of("postgres").await;
+    process.reports("millrace_outage", &[("dependency", "postgres")], 1.0).await;
+    outage.ends().await;
+    let backlog = instance.backlog().await;
+    assert!(backlog.commands + backlog.events > 0, "it was in mid-load: {backlog:?}");
+    everything_is_right(&instance, &mut process).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kafka_crashes_and_comes_back() {
+    let _turn = alone().await;
+    undisturbed().await;
+    let (instance, mut process) = in_mid_load("kafka_crash", &Load::STANDARD.slices(1)[0]).await;
+    let outage = Outage::of("kafka").await;
+    let decided = instance.count("SELECT count(*) FROM command").await.expect("receipts");
+    assert!(decided < COMMANDS, "it was in mid-load: {decided} commands are decided");
+    outage.ends().await;
+    everything_is_right(&instance, &mut process).await;
+}
