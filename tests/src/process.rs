@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use crate::patience::eventually;
 
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
-const LOG_LINES_SHOWN: usize = 60;
+const LOG_LINES_SHOWN: usize = 40;
+/// In characters.
+const LOG_LINE_SHOWN: usize = 400;
 
 /// One process. Ends with its story: by SIGTERM, so that its groups are empty afterwards.
 pub struct Process {
@@ -167,6 +169,6 @@ fn free_port() -> u16 {
 
 fn tail(log: &Path) -> String {
     let text = std::fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
+    let lines: Vec<String> = text.lines().map(|line| line.chars().take(LOG_LINE_SHOWN).collect()).collect();
     lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
 }

@@ -161,7 +161,11 @@ pub enum Command {
     /// Send commands, one JSON object a line
     Send(Send),
     /// Show lag, slot, connector, indices and dead letters at a glance
-    Status,
+    Status {
+        /// First wait until every view has all that was decided, at most this long, such as 90s or 10m
+        #[arg(long, value_parser = moment::span, value_name = "TIME", num_args = 0..=1, default_missing_value = "10m")]
+        wait: Option<Span>,
+    },
     /// Show what became of a command
     Receipt {
         /// The command's id (`ce_id`)

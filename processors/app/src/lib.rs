@@ -19,11 +19,15 @@ pub mod status;
 pub mod stream;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use cli::{Cli, Command, Role, StreamAction};
 use config::Config;
 use failure::Failure;
 use run::Selection;
+
+/// Clients get this long to close when everything is done.
+const CLOSING_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Reads the command line, does what it says, and returns the exit code that says how it went.
 pub fn main() -> ExitCode {
@@ -42,7 +46,10 @@ fn begin(cli: Cli) -> Result<(), Failure> {
     logging::begin(&config, &cli.command)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::refused(format!("the runtime cannot start: {error}")))?;
-    runtime.block_on(dispatch(cli, &config))
+    let outcome = runtime.block_on(dispatch(cli, &config));
+    // A client that does not close must not keep the process.
+    runtime.shutdown_timeout(CLOSING_TIME_MAX);
+    outcome
 }
 
 async fn dispatch(cli: Cli, config: &Config) -> Result<(), Failure> {
@@ -57,7 +64,7 @@ async fn dispatch(cli: Cli, config: &Config) -> Result<(), Failure> {
         Command::Stream { action: StreamAction::Show(options) } => {
             stream::show(config, format, &options).await
         }
-        Command::Status => status::status(config, format).await,
+        Command::Status { wait } => status::status(config, format, wait.map(|span| span.0)).await,
     }
 }
 

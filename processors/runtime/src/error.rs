@@ -84,11 +84,12 @@ impl WorkError {
 }
 
 impl From<sqlx::Error> for WorkError {
-    /// By SQLSTATE class: 22 and 23 refuse data, 40 and lock timeouts are contention, all else is an outage.
+    /// By SQLSTATE class: 22, 23 and 54 (too long for an index, say) refuse data, 40 and lock timeouts are
+    /// contention, all else is an outage.
     fn from(error: sqlx::Error) -> Self {
         match &error {
             sqlx::Error::Database(database) => match database.code().as_deref() {
-                Some(code) if code.starts_with("22") || code.starts_with("23") => {
+                Some(code) if ["22", "23", "54"].iter().any(|class| code.starts_with(class)) => {
                     Self::Refused(error.to_string())
                 }
                 Some(code) if code.starts_with("40") || code == "55P03" => Self::Contended(error.to_string()),

@@ -22,6 +22,8 @@ use crate::{metrics, moments};
 const BULK_BYTES_MAX: usize = 4 << 20;
 /// Bulks of one partition that wait for Elasticsearch; then the worker waits too.
 const BULKS_WAITING_MAX: usize = 2;
+/// Elasticsearch refuses a whole request for one longer id.
+const ID_BYTES_MAX: usize = 512;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// One document with its external version.
@@ -80,6 +82,10 @@ impl Elastic {
     /// Sends documents, reads every verdict, and returns those that are refused for good. 409 means that the same or
     /// a newer copy is there.
     async fn bulk(&self, index: &str, documents: &[Document]) -> Result<Vec<Refusal>, WorkError> {
+        let (documents, mut refusals) = sendable(documents);
+        if documents.is_empty() {
+            return Ok(refusals);
+        }
         let lost = |error: elasticsearch::Error| WorkError::outage(Dependency::Elasticsearch, error);
         let response = self
             .0
@@ -90,7 +96,7 @@ impl Elastic {
                 "items.*.error.reason",
                 "items.*.error.caused_by.reason",
             ])
-            .body(vec![encode(documents)])
+            .body(vec![encode(&documents)])
             .send()
             .await
             .map_err(lost)?;
@@ -98,11 +104,22 @@ impl Elastic {
         if !status.is_success() {
             return Err(WorkError::outage(Dependency::Elasticsearch, format!("_bulk answered {status}")));
         }
-        verdicts(documents, response.json().await.map_err(lost)?)
+        refusals.extend(verdicts(&documents, response.json().await.map_err(lost)?)?);
+        Ok(refusals)
     }
 }
 
-fn encode(documents: &[Document]) -> Vec<u8> {
+/// Sorts out what would spoil the whole request.
+fn sendable(documents: &[Document]) -> (Vec<&Document>, Vec<Refusal>) {
+    let (sendable, too_long): (Vec<_>, Vec<_>) = documents.iter().partition(|d| d.id.len() <= ID_BYTES_MAX);
+    let refuse = |document: &Document| Refusal {
+        id: document.id.clone(),
+        reason: format!("the id has {} bytes, at most {ID_BYTES_MAX} are possible", document.id.len()),
+    };
+    (sendable, too_long.into_iter().map(refuse).collect())
+}
+
+fn encode(documents: &[&Document]) -> Vec<u8> {
     let mut body = Vec::with_capacity(documents.iter().map(|d| d.body.len() + d.id.len() + 80).sum());
     for document in documents {
         let action = serde_json::json!({"index": {
@@ -117,7 +134,7 @@ fn encode(documents: &[Document]) -> Vec<u8> {
     body
 }
 
-fn verdicts(documents: &[Document], answer: Answer) -> Result<Vec<Refusal>, WorkError> {
+fn verdicts(documents: &[&Document], answer: Answer) -> Result<Vec<Refusal>, WorkError> {
     if !answer.errors {
         return Ok(Vec::new());
     }
@@ -317,12 +334,19 @@ mod tests {
     #[test]
     fn an_older_copy_is_fine_a_bad_document_is_refused_and_its_neighbours_are_not() {
         let documents = [document("a", 1), document("b", 1), document("c", 1)];
-        let refusals = verdicts(&documents, answer(&[409, 400, 201])).unwrap();
+        let refusals = verdicts(&documents.each_ref(), answer(&[409, 400, 201])).unwrap();
         assert_eq!(refusals, [Refusal { id: "b".to_owned(), reason: "\"why\"".to_owned() }]);
     }
 
     #[test]
+    fn an_id_that_would_spoil_the_request_is_refused_by_itself() {
+        let documents = [document(&"x".repeat(ID_BYTES_MAX + 1), 1), document("b", 1)];
+        let (sendable, refusals) = sendable(&documents);
+        assert_eq!((sendable, refusals.len()), (vec![&documents[1]], 1));
+    }
+
+    #[test]
     fn a_busy_shard_is_an_outage_even_when_the_answer_is_a_success() {
-        assert!(verdicts(&[document("a", 1)], answer(&[429])).is_err());
+        assert!(verdicts(&[&document("a", 1)], answer(&[429])).is_err());
     }
 }

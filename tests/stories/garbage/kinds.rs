@@ -53,7 +53,7 @@ async fn bad_headers(context: &str) -> Vec<Garbage> {
 }
 
 /// Text that cannot be compressed to fit into an index.
-fn noise(length: usize) -> String {
+pub(crate) fn noise(length: usize) -> String {
     let mut state = 1_u64;
     let mut next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -13,7 +13,8 @@ use crate::http::Http;
 const TEMPLATE: &str = include_str!("../../../../connectors/outbox.json");
 const DEFAULT_PORT: u16 = 5432;
 const RUNNING_WITHIN: Duration = Duration::from_secs(60);
-const FAILED_AGAIN_AFTER: Duration = Duration::from_secs(8);
+const FAILED_AGAIN_AFTER: Duration = Duration::from_secs(3);
+const SETTLED_AFTER: Duration = Duration::from_secs(6);
 
 /// Creates or updates the connector and waits until it runs.
 pub(super) async fn create(config: &Config, steps: &mut Steps) -> Result<(), Failure> {
@@ -104,7 +105,10 @@ async fn wait_until_running(connect: &Http, name: &str) -> Result<(), Failure> {
     loop {
         let state = State::find(connect, name).await?;
         match (&state.trace, restarted) {
-            (None, _) if state.running() => return Ok(()),
+            // A restarted task runs for a moment before it meets what it failed on.
+            (None, since) if state.running() && since.is_none_or(|since| since.elapsed() > SETTLED_AFTER) => {
+                return Ok(());
+            }
             (Some(_), None) => {
                 restart(connect, name).await?;
                 restarted = Some(Instant::now());
@@ -142,7 +146,7 @@ pub(crate) struct State {
     pub(crate) connector: String,
     /// The same of its only task.
     pub(crate) task: Option<String>,
-    /// The first line of why it failed.
+    /// Why it failed, in a line.
     pub(crate) trace: Option<String>,
 }
 
@@ -159,7 +163,7 @@ impl State {
         Self {
             connector: text("/connector/state").unwrap_or_else(|| "UNASSIGNED".to_owned()),
             task: text("/tasks/0/state"),
-            trace: trace.map(|trace| trace.lines().next().unwrap_or_default().to_owned()),
+            trace: trace.as_deref().map(root_cause),
         }
     }
 
@@ -167,6 +171,12 @@ impl State {
     pub(crate) fn running(&self) -> bool {
         self.connector == "RUNNING" && self.task.as_deref() == Some("RUNNING")
     }
+}
+
+/// The innermost cause: the first line of a trace mostly says that tolerance was exceeded.
+fn root_cause(trace: &str) -> String {
+    let cause = trace.lines().filter_map(|line| line.trim().strip_prefix("Caused by: ")).next_back();
+    cause.or_else(|| trace.lines().next()).unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
@@ -216,6 +226,10 @@ mod tests {
         let state = State::read(&failed);
         assert!(!state.running());
         assert_eq!(state.trace.as_deref(), Some("why"));
+        assert_eq!(
+            root_cause("outer\n\tat a\nCaused by: middle\n\tat b\nCaused by: inner\n\t... 3 more"),
+            "inner"
+        );
         assert_eq!(State::read(&Value::Null).connector, "UNASSIGNED");
     }
 }

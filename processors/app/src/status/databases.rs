@@ -1,5 +1,7 @@
 //! What the two databases know: offsets, dead letters, parked events, the replication slot.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 
 use crate::config::Config;
@@ -49,6 +51,13 @@ pub(super) async fn facts(database: &Database) -> Result<Facts, Failure> {
         Ok(Facts { stands, dead: dead(database).await?, parked })
     };
     asked.await.map_err(|error| database.failure(error))
+}
+
+/// How many records of each topic were decided.
+pub(super) async fn outbox(write: &Database) -> Result<HashMap<String, i64>, Failure> {
+    let rows =
+        sqlx::query_as("SELECT topic, count(*) FROM outbox GROUP BY topic").fetch_all(&write.pool).await;
+    Ok(rows.map_err(|error| write.failure(error))?.into_iter().collect())
 }
 
 async fn stands(database: &Database) -> sqlx::Result<Vec<Stand>> {

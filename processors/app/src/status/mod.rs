@@ -2,8 +2,11 @@
 
 mod databases;
 mod lag;
+mod level;
 mod report;
 mod services;
+
+use std::time::Duration;
 
 use crate::cli::Format;
 use crate::config::Config;
@@ -16,8 +19,11 @@ use report::Report;
 /// Shows what can be reached; the rest says why not.
 ///
 /// # Errors
-/// The first problem, after everything else was shown.
-pub async fn status(config: &Config, format: Format) -> Result<(), Failure> {
+/// The first problem, after everything else was shown; with `wait`, when not everything is level in that time.
+pub async fn status(config: &Config, format: Format, wait: Option<Duration>) -> Result<(), Failure> {
+    if let Some(timeout) = wait {
+        level::wait(config, timeout).await?;
+    }
     let (write, read) = (Database::of(config, Side::Write)?, Database::of(config, Side::Read)?);
     let (write, read, slot, connector, indices, process) = tokio::join!(
         databases::facts(&write),

@@ -21,20 +21,33 @@ pub(super) struct Identity {
     pub(super) id: String,
 }
 
+/// The ledger's index cannot hold much longer texts.
+const IDENTITY_BYTES_MAX: usize = 512;
+
 impl Identity {
     /// `ce_source` and `ce_id`; a record without them is told by where it lies and when it was stamped.
-    pub(super) fn of(record: &Record) -> Self {
+    ///
+    /// # Errors
+    /// When the ledger could not keep them.
+    pub(super) fn of(record: &Record) -> Result<Self, Fault> {
         match (record.header(envelope::SOURCE), record.header(envelope::ID)) {
-            (Some(source), Some(id)) => Self { source: source.to_owned(), id: id.to_owned() },
-            _ => Self {
-                source: format!("kafka:{}", record.topic),
-                id: format!(
-                    "{}-{}-{}",
-                    record.partition,
-                    record.offset,
-                    record.timestamp_ms.unwrap_or_default()
-                ),
-            },
+            (Some(source), Some(id)) if [source, id].into_iter().all(can_be_kept) => {
+                Ok(Self { source: source.to_owned(), id: id.to_owned() })
+            }
+            (Some(_), Some(_)) => Err(Fault::new(
+                "identity-invalid",
+                format!("ce_source and ce_id must have 1 to {IDENTITY_BYTES_MAX} bytes and no NUL character"),
+            )),
+            _ => Ok(Self::of_place(record)),
+        }
+    }
+
+    /// Where a record lies and when it was stamped.
+    pub(super) fn of_place(record: &Record) -> Self {
+        let Record { partition, offset, timestamp_ms, .. } = record;
+        Self {
+            source: format!("kafka:{}", record.topic),
+            id: format!("{partition}-{offset}-{}", timestamp_ms.unwrap_or_default()),
         }
     }
 
@@ -43,6 +56,10 @@ impl Identity {
         let command = Uuid::new_v5(&DERIVED, format!("{}\0{}", self.source, self.id).as_bytes());
         Uuid::new_v5(&command, name.as_bytes())
     }
+}
+
+fn can_be_kept(text: &str) -> bool {
+    (1..=IDENTITY_BYTES_MAX).contains(&text.len()) && !text.contains('\0')
 }
 
 /// A decoded command.
@@ -66,13 +83,13 @@ pub(super) async fn decode<'b, C: Context>(
         let opened = registry.open(record.value.as_deref()).await?;
         let decoded = opened.and_then(|(writer, body)| {
             let command = C::Command::decode(&writer, body)?;
-            Ok((command, fingerprint(writer.full_name(), body)))
+            Ok((Identity::of(record)?, command, fingerprint(writer.full_name(), body)))
         });
         match decoded {
-            Ok((command, fingerprint)) => arrived.push(Arrived {
+            Ok((identity, command, fingerprint)) => arrived.push(Arrived {
                 place,
                 record,
-                identity: Identity::of(record),
+                identity,
                 fingerprint,
                 command,
                 occurred_at: envelope::occurred_at(record),

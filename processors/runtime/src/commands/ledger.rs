@@ -150,7 +150,7 @@ pub(super) async fn insert_dead(
     record: &Record,
     fault: &Fault,
 ) -> Result<(), WorkError> {
-    let identity = Identity::of(record);
+    let identity = Identity::of(record).unwrap_or_else(|_| Identity::of_place(record));
     sqlx::query(
         "INSERT INTO command
              (id, source, fingerprint, type, context, stream, topic, partition, \"offset\",
@@ -158,8 +158,8 @@ pub(super) async fn insert_dead(
          VALUES ($1, $2, '', $3, $4, $5, $6, $7, $8, 'dead', $9, $10, $11, clock_timestamp())
          ON CONFLICT (id, source) DO NOTHING",
     )
-    .bind(storable(&identity.id))
-    .bind(storable(&identity.source))
+    .bind(&identity.id)
+    .bind(&identity.source)
     .bind(storable(record.header(envelope::TYPE).unwrap_or_default()))
     .bind(context)
     .bind(storable(record.key_text().unwrap_or_default()))

@@ -147,9 +147,12 @@ async fn park(
     batch: &[Record],
     ahead: &[Placed],
 ) -> Result<(), WorkError> {
-    for (place, event) in ahead {
-        let Some(record) = batch.get(*place) else { continue };
-        metrics::PARKED.with_label_values(&[group.id.as_str()]).inc();
+    if ahead.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<(&Record, &Recorded)> =
+        ahead.iter().filter_map(|(place, event)| Some((batch.get(*place)?, event))).collect();
+    for (_, event) in &rows {
         tracing::error!(
             group = group.id,
             context = event.event.context(),
@@ -157,34 +160,35 @@ async fn park(
             version = event.version,
             "parked: an earlier version of the stream is missing"
         );
-        insert_parked(connection, group, record, event).await?;
     }
-    Ok(())
+    metrics::PARKED.with_label_values(&[group.id.as_str()]).inc_by(rows.len() as u64);
+    insert_parked(connection, group, &rows).await
 }
 
 async fn insert_parked(
     connection: &mut PgConnection,
     group: &Group,
-    record: &Record,
-    event: &Recorded,
+    rows: &[(&Record, &Recorded)],
 ) -> Result<(), WorkError> {
     sqlx::query(
         "INSERT INTO parked (grp, generation, context, stream, version,
                              topic, partition, \"offset\", timestamp, key, value, headers)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING",
+         SELECT $1, $2, * FROM UNNEST($3::text[], $4::text[], $5::bigint[], $6::text[], $7::int[], $8::bigint[],
+                                      $9::bigint[], $10::bytea[], $11::bytea[], $12::jsonb[])
+         ON CONFLICT DO NOTHING",
     )
     .bind(&group.id)
     .bind(group.generation)
-    .bind(event.event.context())
-    .bind(&event.stream)
-    .bind(event.version)
-    .bind(&*record.topic)
-    .bind(record.partition)
-    .bind(record.offset)
-    .bind(record.timestamp_ms)
-    .bind(record.key.as_deref())
-    .bind(record.value.as_deref())
-    .bind(sqlx::types::Json(&record.headers))
+    .bind(rows.iter().map(|(_, event)| event.event.context()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(_, event)| event.stream.as_str()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(_, event)| event.version).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(record, _)| &*record.topic).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(record, _)| record.partition).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(record, _)| record.offset).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(record, _)| record.timestamp_ms).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(record, _)| record.key.as_deref()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(record, _)| record.value.as_deref()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(record, _)| sqlx::types::Json(&record.headers)).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     Ok(())
@@ -199,7 +203,11 @@ async fn drain(
     next: &mut Vec<Recorded>,
 ) -> Result<(), WorkError> {
     let moved: BTreeSet<Stream> = next.iter().map(stream_of).collect();
-    for record in parked(connection, group, &moved).await? {
+    let waiting = parked(connection, group, &moved).await?;
+    if waiting.is_empty() {
+        return Ok(());
+    }
+    for record in waiting {
         let Ok(event) = decode_one(registry, &record).await? else { continue };
         let applied = progress.entry(stream_of(&event)).or_insert(0);
         if event.version == *applied + 1 {
