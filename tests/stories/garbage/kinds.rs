@@ -88,11 +88,9 @@ pub(crate) async fn events(context: &str) -> Vec<Garbage> {
         .await
         .header("ce_id", "novel")
         .header("ce_sequence", "1");
-    let others = [
-        bare,
-        new("no key", keyless, "key-missing"),
-        new("stream id that is a novel", novel, "refused-by-database"),
-    ];
+    let novel = new("stream id that is a novel", novel, "refused-by-database");
+    let novel = Garbage { only_tables: true, ..novel };
+    let others = [bare, new("no key", keyless, "key-missing"), novel];
     versioned.chain(others.map(|garbage| with_odd_headers(garbage, |raw| raw))).collect()
 }
 

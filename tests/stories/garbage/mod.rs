@@ -1,10 +1,9 @@
 //! Records that nobody can use: dead letters with their bytes untouched, while their good neighbours go on.
 
 mod kinds;
+mod refused;
 
-use millrace_tests::load::register;
 use millrace_tests::{CONTEXTS, Instance, Load, Raw, Snapshot, VIEWS, kafka};
-use serde_json::json;
 
 use crate::undisturbed::undisturbed;
 use crate::{beside_others, instance};
@@ -106,8 +105,10 @@ fn says_what_and_why(letter: &Raw, topic: &str, garbage: &Garbage) {
 
 async fn is_in_the_ledger_once(instance: &Instance, role: &str, letter: &Raw, garbage: &Garbage) {
     let pool = if role == "commands" { &instance.write } else { &instance.read };
-    let ledger = "SELECT code FROM dead_letter WHERE topic = $1 AND partition = $2 AND \"offset\" = $3 AND grp = $4";
-    let codes = at_its_place(ledger, letter).bind(instance.group(role)).fetch_all(pool).await.expect("the ledger");
+    let ledger =
+        "SELECT code FROM dead_letter WHERE topic = $1 AND partition = $2 AND \"offset\" = $3 AND grp = $4";
+    let codes =
+        at_its_place(ledger, letter).bind(instance.group(role)).fetch_all(pool).await.expect("the ledger");
     assert_eq!(codes, [garbage.code], "{} in the ledger of {role}", garbage.what);
     if role == "commands" {
         let receipts = "SELECT status || ' ' || code FROM command
@@ -128,30 +129,4 @@ fn at_its_place<'q>(sql: &'static str, letter: &Raw) -> Texts<'q> {
         .bind(letter.text("x-source-topic").map(str::to_owned))
         .bind(partition)
         .bind(place("x-source-offset"))
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_document_that_elasticsearch_refuses_is_a_dead_letter_and_its_neighbours_are_published() {
-    let _turn = beside_others().await;
-    let instance = instance("documents").await;
-    let process = instance.start_with(&["commands"], &[]);
-    instance.send(&[register(1)]).await;
-    instance.settle_commands().await;
-    let long = kinds::noise(600);
-    let customer = json!({"customer_id": long, "name": "Long"});
-    let event = Raw::of("CustomerRegistered", &customer).await.header("ce_id", long.as_str()).header("ce_sequence", "1");
-    kafka::produce(&instance.topic("evt", "customers"), None, &[event]).await;
-    instance.send(&[register(2), register(3)]).await;
-    instance.settle_commands().await;
-    drop(process);
-    let _process = instance.start();
-    instance.settle().await;
-    for view in ["customers", "events"] {
-        assert_eq!(instance.documents(view).await.len(), 3, "the neighbours are in the index of {view}");
-        let refused = "SELECT code FROM dead_letter WHERE grp = $1 AND key = $2";
-        let refused = sqlx::query_scalar::<_, String>(refused).bind(instance.group(view)).bind(long.as_bytes());
-        assert_eq!(refused.fetch_all(&instance.read).await.expect("the ledger"), ["document-refused"]);
-    }
-    let rows = sqlx::query_scalar("SELECT count(*) FROM customers").fetch_one(&instance.read).await;
-    assert_eq!(rows.ok(), Some(4_i64), "Postgres has them all");
 }

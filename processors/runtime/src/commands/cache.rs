@@ -33,7 +33,7 @@ struct Evictions(Arc<AtomicU64>);
 
 impl Lifecycle<Key, Entry> for Evictions {
     type RequestState = ();
-    fn on_evict(&self, (): &mut Self::RequestState, _: Key, _: Entry) {
+    fn before_evict(&self, (): &mut Self::RequestState, _: &Key, _: &mut Entry) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -128,6 +128,15 @@ mod tests {
         let figures = cache.figures();
         assert!(figures.bytes <= 100_000, "{figures:?}");
         assert!(figures.evictions > 9_000, "{figures:?}");
+    }
+
+    #[test]
+    fn a_newer_state_in_place_of_an_older_one_is_no_eviction() {
+        let cache = StateCache::new(100_000);
+        for version in 1..100 {
+            cache.put("orders", "1".to_owned(), version, "{}".into());
+        }
+        assert_eq!((cache.figures().entries, cache.figures().evictions), (1, 0));
     }
 
     #[test]

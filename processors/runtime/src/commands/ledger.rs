@@ -143,7 +143,7 @@ pub(super) async fn insert(
     Err(WorkError::Contended("a command of this batch was decided in another partition".to_owned()))
 }
 
-/// Writes the receipt of a dead command; a decision that was taken before under the same identity stays.
+/// Writes the receipt of a dead command, in place of an earlier death; a decision under the same identity stays.
 pub(super) async fn insert_dead(
     connection: &mut PgConnection,
     context: &str,
@@ -152,11 +152,16 @@ pub(super) async fn insert_dead(
 ) -> Result<(), WorkError> {
     let identity = Identity::of(record).unwrap_or_else(|_| Identity::of_place(record));
     sqlx::query(
-        "INSERT INTO command
+        "INSERT INTO command AS known
              (id, source, fingerprint, type, context, stream, topic, partition, \"offset\",
               status, code, message, produced_at, received_at)
          VALUES ($1, $2, '', $3, $4, $5, $6, $7, $8, 'dead', $9, $10, $11, clock_timestamp())
-         ON CONFLICT (id, source) DO NOTHING",
+         ON CONFLICT (id, source) DO UPDATE
+         SET type = excluded.type, context = excluded.context, stream = excluded.stream, topic = excluded.topic,
+             partition = excluded.partition, \"offset\" = excluded.\"offset\", code = excluded.code,
+             message = excluded.message, produced_at = excluded.produced_at, received_at = excluded.received_at,
+             decided_at = excluded.decided_at
+         WHERE known.status = 'dead'",
     )
     .bind(&identity.id)
     .bind(&identity.source)

@@ -22,7 +22,9 @@ CREATE TABLE IF NOT EXISTS outbox (
     correlation_id text,
     causation_id   text,
     command_id     text        NOT NULL,
-    occurred_at    timestamptz NOT NULL
+    occurred_at    timestamptz NOT NULL,
+    -- A header of every event; Connect's own InsertHeader would turn the text 1.0 into a number.
+    specversion    text        NOT NULL DEFAULT '1.0'
 );
 CREATE UNIQUE INDEX IF NOT EXISTS outbox_stream ON outbox (aggregatetype, aggregateid, version);
 

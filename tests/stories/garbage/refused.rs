@@ -1,0 +1,71 @@
+//! Events that can be read and yet not be stored everywhere.
+
+use millrace_tests::load::register;
+use millrace_tests::{Raw, kafka};
+use serde_json::json;
+
+use super::kinds::noise;
+use crate::{beside_others, instance};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_that_elasticsearch_refuses_is_a_dead_letter_and_its_neighbours_are_published() {
+    let _turn = beside_others().await;
+    let instance = instance("documents").await;
+    let process = instance.start_with(&["commands"], &[]);
+    instance.send(&[register(1)]).await;
+    instance.settle_commands().await;
+    let long = noise(600);
+    let customer = json!({"customer_id": long, "name": "Long"});
+    let event = Raw::of("CustomerRegistered", &customer)
+        .await
+        .header("ce_id", long.as_str())
+        .header("ce_sequence", "1");
+    kafka::produce(&instance.topic("evt", "customers"), None, &[event]).await;
+    instance.send(&[register(2), register(3)]).await;
+    instance.settle_commands().await;
+    drop(process);
+    let _process = instance.start();
+    instance.settle().await;
+    for view in ["customers", "events"] {
+        assert_eq!(instance.documents(view).await.len(), 3, "the neighbours are in the index of {view}");
+        let refused = "SELECT code FROM dead_letter WHERE grp = $1 AND key = $2";
+        let refused =
+            sqlx::query_scalar::<_, String>(refused).bind(instance.group(view)).bind(long.as_bytes());
+        assert_eq!(refused.fetch_all(&instance.read).await.expect("the ledger"), ["document-refused"]);
+    }
+    let rows = sqlx::query_scalar("SELECT count(*) FROM customers").fetch_one(&instance.read).await;
+    assert_eq!(rows.ok(), Some(4_i64), "Postgres has them all");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_amount_that_a_tally_cannot_hold_is_a_dead_letter_of_the_tally_alone() {
+    let _turn = beside_others().await;
+    let instance = instance("sums").await;
+    let mut huge = Vec::new();
+    for order in ["order-1", "order-2"] {
+        huge.push(priceless(order).await);
+    }
+    // On one partition, so that they share a batch.
+    kafka::produce(&instance.topic("evt", "orders"), Some(0), &huge).await;
+    let _process = instance.start();
+    instance.settle().await;
+    let codes = sqlx::query_scalar::<_, String>("SELECT grp || ' ' || code FROM dead_letter");
+    let codes = codes.fetch_all(&instance.read).await.expect("the ledger");
+    assert_eq!(codes, [format!("{} refused-by-database", instance.group("sales_daily"))]);
+    let revenue = sqlx::query_scalar("SELECT revenue FROM sales_daily").fetch_all(&instance.read).await;
+    assert_eq!(revenue.ok(), Some(vec![i64::MAX]), "the first is in the tally");
+    assert_eq!(instance.documents("orders").await.len(), 2, "other views have both");
+}
+
+/// An event that no command leads to.
+async fn priceless(order: &str) -> Raw {
+    let line = json!({
+        "product_id": "p", "product_name": "P", "category": "C", "quantity": 1, "unit_price": i64::MAX,
+        "discount_bp": 0, "amount": i64::MAX,
+    });
+    let data = json!({
+        "order_id": order, "customer_id": "c", "customer_name": "C", "currency": "USD",
+        "placed_at": "2024-01-01T00:00:00Z", "lines": [line], "total": i64::MAX,
+    });
+    Raw::of("OrderPlaced", &data).await.header("ce_id", order).header("ce_sequence", "1")
+}
