@@ -82,6 +82,8 @@ pub struct Config {
     pub state_cache_bytes: u64,
     /// Records of one group that wait in memory for their batch.
     pub buffer_bytes: usize,
+    /// Whether row views also go to Elasticsearch. Rows that change while it is off are not sent later.
+    pub publish: bool,
     /// What is logged: `info`, `millrace_runtime=debug,info`.
     pub log: Option<String>,
     /// `text` or `json`.

@@ -53,7 +53,7 @@ impl Roles {
             refolders: Arc::new(refolders()),
             namespace: namespace.clone(),
         };
-        let views = views::Shared { pool: read.clone(), registry, namespace };
+        let views = views::Shared { pool: read.clone(), registry, namespace, publish: config.publish };
         let (groups, names) = (BTreeMap::new(), Vec::new());
         let mut builder = Builder { config, selection, commands, views, groups, names };
         visit(&mut builder);

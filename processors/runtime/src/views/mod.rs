@@ -26,6 +26,8 @@ pub struct Shared {
     pub registry: Arc<Registry>,
     /// Whose topics, tables and indices.
     pub namespace: Namespace,
+    /// Whether rows also go to Elasticsearch. Rows that change while it is off are not sent later.
+    pub publish: bool,
 }
 
 impl Shared {

@@ -49,7 +49,8 @@ impl<V: View> RowRole<V> {
     /// The role that builds a generation of the view.
     pub fn new(shared: Shared, generation: i32) -> Self {
         let group = shared.group(V::NAME, generation);
-        let index = V::MAPPING.map(|_| shared.namespace.index(V::NAME, generation));
+        let index =
+            V::MAPPING.filter(|_| shared.publish).map(|_| shared.namespace.index(V::NAME, generation));
         let statements = statements::<V>(generation);
         Self { shared, group, index, statements, view: std::marker::PhantomData }
     }
