@@ -170,6 +170,7 @@ fn defaults() -> BTreeMap<&'static str, Value> {
         ("events_batch_max", 5_000.into()),
         ("state_cache_bytes", (16 << 20).into()),
         ("buffer_bytes", (8 << 20).into()),
+        ("publish", true.into()),
         ("log_format", "text".into()),
     ])
 }
