@@ -69,7 +69,7 @@ pub(crate) enum Measurement {
 pub(crate) enum Stage {
     /// Commands from Kafka into ledger, streams and outbox
     Commands(Backlog),
-    /// Events from Kafka into a view in Postgres; what goes to Elasticsearch is swallowed by a stand-in
+    /// Events from Kafka into a view in Postgres, without Elasticsearch (`publish=false`)
     View(Views),
     /// Events from Kafka into Elasticsearch, and the same documents by a plain `_bulk` loop, in turns
     Elasticsearch(Search),

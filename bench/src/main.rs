@@ -12,6 +12,8 @@ mod report;
 mod running;
 mod stack;
 
+use std::process::ExitCode;
+
 use anyhow::{Result, bail};
 use clap::Parser as _;
 
@@ -21,15 +23,24 @@ use report::Report;
 use stack::Stack;
 
 #[tokio::main]
-async fn main() -> Result<()> {
-    let cli = Cli::parse();
+async fn main() -> ExitCode {
+    match run(Cli::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("scripts/bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<()> {
     let stack = Stack::from_environment()?;
     let name = cli.measurement.name();
     let instance = Instance::new(stack, &cli.global, &name, cli.measurement.partitions());
     machine::warn_when_busy().await?;
     let outcome = tokio::select! {
         outcome = measure(&cli.measurement, &instance) => outcome,
-        _ = tokio::signal::ctrl_c() => bail_interrupted(),
+        _ = tokio::signal::ctrl_c() => interrupted(),
     };
     if !cli.global.keep {
         instance.remove().await?;
@@ -50,6 +61,6 @@ async fn measure(measurement: &Measurement, instance: &Instance) -> Result<Repor
     }
 }
 
-fn bail_interrupted() -> Result<Report> {
+fn interrupted() -> Result<Report> {
     bail!("interrupted: nothing was measured")
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use axum::body::Bytes;
+use bytes::Bytes;
 use reqwest::{Client, Method};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};

@@ -141,7 +141,11 @@ impl Look for Rows {
 }
 
 /// The mark below which Elasticsearch has acknowledged every document, committed after its answer was read.
-pub(super) struct Marks(Questions, String, String);
+pub(super) struct Marks {
+    questions: Questions,
+    group: String,
+    topic: String,
+}
 
 impl Marks {
     /// On a connection of its own.
@@ -151,19 +155,20 @@ impl Marks {
             instance.namespace
         );
         let (group, topic) = (instance.group("customers"), instance.topic("evt", "customers"));
-        Ok(Self(Questions::connect(instance, sql).await?, group, topic))
+        Ok(Self { questions: Questions::connect(instance, sql).await?, group, topic })
     }
 
     /// The process in Postgres that answers.
     pub(super) fn backend(&self) -> u32 {
-        self.0.backend
+        self.questions.backend
     }
 }
 
 impl Look for Marks {
     async fn arrived(&mut self, sent: &[Sent]) -> Result<Vec<bool>> {
-        let query = sqlx::query_as(AssertSqlSafe(self.0.sql.as_str())).bind(&self.1).bind(&self.2);
-        let marks: Vec<(i32, i64)> = query.fetch_all(&mut self.0.connection).await?;
+        let query =
+            sqlx::query_as(AssertSqlSafe(self.questions.sql.as_str())).bind(&self.group).bind(&self.topic);
+        let marks: Vec<(i32, i64)> = query.fetch_all(&mut self.questions.connection).await?;
         let passed =
             |(partition, offset): (i32, i64)| marks.iter().any(|mark| mark.0 == partition && mark.1 > offset);
         Ok(sent.iter().map(|sent| passed(sent.place)).collect())

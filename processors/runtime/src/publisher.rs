@@ -1,6 +1,7 @@
 //! Rows to Elasticsearch, after their commit: whole, with the row's version as external version, so that an older
 //! copy that arrives late changes nothing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use elasticsearch::http::Url;
@@ -8,7 +9,7 @@ use elasticsearch::http::transport::{SingleNodeConnectionPool, TransportBuilder}
 use elasticsearch::{BulkParts, Elasticsearch};
 use serde::Deserialize;
 use sqlx::PgPool;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -42,7 +43,7 @@ pub struct Document {
 pub struct Elastic(Elasticsearch);
 
 /// A document that Elasticsearch refuses for good.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Refusal {
     id: String,
     reason: String,
@@ -159,6 +160,7 @@ struct Bulk {
 pub(crate) struct PublisherHandle {
     bulks: mpsc::Sender<Bulk>,
     claim: watch::Sender<Claim>,
+    fenced: Arc<Notify>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -174,8 +176,20 @@ impl PublisherHandle {
     ) -> Self {
         let (bulks, waiting) = mpsc::channel(BULKS_WAITING_MAX);
         let (claim, held) = watch::channel(claim);
-        let publisher = Publisher { elastic, index, pool, claim: held, waiting, stop: stop.clone() };
-        Self { bulks, claim, stop, task: tokio::spawn(publisher.run()) }
+        let fenced = Arc::new(Notify::new());
+        let acknowledged = Acknowledged { to: 0, refusals: Vec::new(), recorded: true };
+        let publisher = Publisher {
+            elastic,
+            index,
+            pool,
+            claim: held,
+            waiting,
+            acknowledged,
+            fenced: fenced.clone(),
+            stop: stop.clone(),
+            unrecorded: None,
+        };
+        Self { bulks, claim, fenced, stop, task: tokio::spawn(publisher.run()) }
     }
 
     /// Hands over what the records below `to` changed. Waits while too much is waiting.
@@ -184,6 +198,11 @@ impl PublisherHandle {
             () = self.stop.cancelled() => {}
             _ = self.bulks.send(Bulk { to, documents }) => {}
         }
+    }
+
+    /// Waits until the publisher finds that somebody else holds the partition.
+    pub(crate) async fn fenced(&self) {
+        self.fenced.notified().await;
     }
 
     /// The partition was claimed again.
@@ -200,31 +219,51 @@ impl PublisherHandle {
     }
 }
 
+/// What Elasticsearch has answered and Postgres does not know yet.
+struct Acknowledged {
+    to: i64,
+    refusals: Vec<Refusal>,
+    recorded: bool,
+}
+
 struct Publisher {
     elastic: Elastic,
     index: String,
     pool: PgPool,
     claim: watch::Receiver<Claim>,
     waiting: mpsc::Receiver<Bulk>,
+    acknowledged: Acknowledged,
+    fenced: Arc<Notify>,
     stop: CancellationToken,
 }
 
 impl Publisher {
     async fn run(mut self) {
-        while let Some(bulk) = self.waiting.recv().await {
-            if !self.publish(&bulk).await {
+        loop {
+            let going_on = tokio::select! {
+                bulk = self.waiting.recv() => match bulk {
+                    Some(bulk) => self.publish(&bulk.documents, Some(bulk.to)).await,
+                    None => false,
+                },
+                // Fenced before, claimed again by our worker: what was acknowledged still counts.
+                Ok(()) = self.claim.changed(), if !self.acknowledged.recorded => self.publish(&[], None).await,
+            };
+            if !going_on {
                 return;
             }
         }
     }
 
-    /// Publishes a bulk however many tries it takes; false when it is to stop.
-    async fn publish(&self, bulk: &Bulk) -> bool {
+    /// Publishes documents however many tries it takes; false when it is to stop.
+    async fn publish(&mut self, documents: &[Document], to: Option<i64>) -> bool {
         let mut backoff = Backoff::new();
         loop {
-            match self.attempt(bulk).await {
-                // Fenced: the next owner publishes again from where `published` stands.
-                Ok(()) | Err(WorkError::Fenced) => return true,
+            match self.attempt(documents, to).await {
+                Ok(()) => return true,
+                Err(WorkError::Fenced) => {
+                    self.fenced.notify_one();
+                    return true;
+                }
                 Err(error) => tracing::warn!(index = self.index, %error, "documents not published"),
             }
             let gauge = metrics::OUTAGE.with_label_values(&["elasticsearch"]);
@@ -240,26 +279,37 @@ impl Publisher {
         }
     }
 
-    async fn attempt(&self, bulk: &Bulk) -> Result<(), WorkError> {
+    async fn attempt(&mut self, documents: &[Document], to: Option<i64>) -> Result<(), WorkError> {
         let mut refusals = Vec::new();
-        for part in parts(&bulk.documents) {
+        for part in parts(documents) {
             refusals.extend(self.elastic.bulk(&self.index, part).await?);
         }
-        metrics::DOCUMENTS.with_label_values(&[self.index.as_str()]).inc_by(bulk.documents.len() as u64);
+        metrics::DOCUMENTS.with_label_values(&[self.index.as_str()]).inc_by(documents.len() as u64);
         moments::pass(moments::AFTER_BULK);
-        self.record(bulk.to, &refusals).await
+        // A second try of the same bulk brings the same refusals.
+        if let Some(to) = to.filter(|to| self.acknowledged.recorded || self.acknowledged.to != *to) {
+            self.acknowledged.to = to;
+            self.acknowledged.recorded = false;
+            self.acknowledged.refusals.extend(refusals);
+        }
+        self.record().await?;
+        self.acknowledged.recorded = true;
+        self.acknowledged.refusals.clear();
+        Ok(())
     }
 
-    async fn record(&self, to: i64, refusals: &[Refusal]) -> Result<(), WorkError> {
-        let claim = self.claim.borrow().clone();
+    /// Moves `published`, fenced.
+    async fn record(&mut self) -> Result<(), WorkError> {
+        let claim = self.claim.borrow_and_update().clone();
+        let Acknowledged { to, refusals, .. } = &self.acknowledged;
         let mut transaction = self.pool.begin().await?;
         // Losing this row in a crash only means publishing again, so the commit need not wait for the disk.
         if refusals.is_empty() {
             sqlx::query("SET LOCAL synchronous_commit = off").execute(&mut *transaction).await?;
         }
-        claim.publish(&mut transaction, to).await?;
+        claim.publish(&mut transaction, *to).await?;
         for refusal in refusals {
-            bury(&mut transaction, &claim, to, &self.index, refusal).await?;
+            bury(&mut transaction, &claim, *to, &self.index, refusal).await?;
         }
         Ok(transaction.commit().await?)
     }

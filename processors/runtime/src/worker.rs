@@ -36,6 +36,13 @@ pub(crate) struct Worker {
     pub(crate) stop: CancellationToken,
 }
 
+/// Why a worker goes on.
+enum Wake {
+    Records,
+    Fenced,
+    Stop,
+}
+
 /// What the worker does after a try at a batch.
 enum Next {
     Done,
@@ -47,9 +54,13 @@ impl Worker {
     /// Runs until stopped; a batch in flight is finished first.
     pub(crate) async fn run(mut self) {
         let mut batch = Vec::with_capacity(self.batch_max);
-        while self.take(&mut batch).await {
-            let batch = std::mem::take(&mut batch);
-            if !self.work(batch).await {
+        loop {
+            let going_on = match self.take(&mut batch).await {
+                Wake::Records => self.work(std::mem::take(&mut batch)).await,
+                Wake::Fenced => self.recover().await,
+                Wake::Stop => false,
+            };
+            if !going_on {
                 break;
             }
         }
@@ -59,12 +70,26 @@ impl Worker {
     }
 
     /// Takes what has arrived, at least one record: a batch grows with the backlog and never waits for more.
-    async fn take(&mut self, batch: &mut Vec<Record>) -> bool {
+    async fn take(&mut self, batch: &mut Vec<Record>) -> Wake {
         tokio::select! {
             biased;
-            () = self.stop.cancelled() => false,
-            taken = self.records.recv_many(batch, self.batch_max) => taken > 0,
+            () = self.stop.cancelled() => Wake::Stop,
+            () = fenced(self.publisher.as_ref()) => Wake::Fenced,
+            taken = self.records.recv_many(batch, self.batch_max) => if taken > 0 { Wake::Records } else { Wake::Stop },
         }
+    }
+
+    /// The publisher was fenced while there was nothing to apply: claims again, so that it can go on.
+    async fn recover(&mut self) -> bool {
+        self.setback("fenced", "another epoch holds the partition");
+        self.role.forget();
+        let (lost, mut backoff) = (self.claim.epoch, Backoff::new());
+        while self.claim.epoch == lost {
+            if let Next::LetGo = self.claim_again(&mut backoff).await {
+                return false;
+            }
+        }
+        true
     }
 
     /// Gives a batch its effect; false when the partition is to be let go.
@@ -147,13 +172,23 @@ impl Worker {
         if stopped { Next::LetGo } else { Next::Again }
     }
 
-    /// After a fence: claims again if Kafka still counts us to the group, else lets go.
+    /// After a fence: claims again once Kafka confirms that we are still in the group. A process that was away waits
+    /// here until it is told that its partitions went elsewhere; the fence keeps it from writing meanwhile.
     async fn claim_again(&mut self, backoff: &mut Backoff) -> Next {
-        if self.stop.is_cancelled() || !(self.still_ours)(self.claim.clone()).await {
+        if self.stop.is_cancelled() {
             return Next::LetGo;
+        }
+        if !(self.still_ours)(self.claim.clone()).await {
+            return self.wait(backoff, "kafka").await;
         }
         match self.claim.take_again(self.role.database()).await {
             Ok(claim) => {
+                tracing::info!(
+                    topic = claim.topic,
+                    partition = claim.partition,
+                    epoch = claim.epoch,
+                    "claimed again"
+                );
                 self.hold(claim);
                 Next::Again
             }
@@ -239,6 +274,14 @@ impl Worker {
     async fn changed(&self, batch: &[Record]) -> Result<Vec<crate::publisher::Document>, WorkError> {
         let mut connection = self.role.database().acquire().await?;
         self.role.documents(&mut connection, batch).await
+    }
+}
+
+/// Waits until the publisher is fenced; for ever without one.
+async fn fenced(publisher: Option<&PublisherHandle>) {
+    match publisher {
+        Some(publisher) => publisher.fenced().await,
+        None => std::future::pending().await,
     }
 }
 
