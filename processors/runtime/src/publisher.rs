@@ -187,7 +187,6 @@ impl PublisherHandle {
             acknowledged,
             fenced: fenced.clone(),
             stop: stop.clone(),
-            unrecorded: None,
         };
         Self { bulks, claim, fenced, stop, task: tokio::spawn(publisher.run()) }
     }
