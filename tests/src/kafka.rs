@@ -174,9 +174,9 @@ impl Reader {
     }
 
     fn next(&self, topic: &str) -> Placed {
-        let message =
-            self.0.poll(TIMEOUT).unwrap_or_else(|| panic!("{topic} has fewer records than it says"));
-        let message = message.expect("a record").detach();
+        // Errors tell of brokers that were away; the client connects again by itself.
+        let message = std::iter::from_fn(|| self.0.poll(TIMEOUT)).find_map(Result::ok);
+        let message = message.unwrap_or_else(|| panic!("{topic} has fewer records than it says")).detach();
         let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
         let headers =
             headers.map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect();

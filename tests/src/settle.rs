@@ -1,6 +1,6 @@
 //! How far an instance has come, and waiting until it has come to the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::PgPool;
 
@@ -111,6 +111,35 @@ impl Instance {
             published += end - row.map_or(0, |row| row.4);
         }
         (applied, published)
+    }
+
+    /// Asserts that the topics carry what is in the outbox: every row, each stream's in order. Only after a crash of
+    /// Connect may a row be there twice.
+    pub async fn assert_topics_carry_the_outbox(&self, twice: bool) {
+        for topic in CONTEXTS.iter().flat_map(|context| ["evt", "rej"].map(|kind| self.topic(kind, context)))
+        {
+            let mut seen = BTreeSet::new();
+            let mut versions: BTreeMap<Option<Vec<u8>>, i64> = BTreeMap::new();
+            for record in self.kafka.all(&topic) {
+                let new = seen.insert(record.raw.text("ce_id").expect("ce_id").to_owned());
+                assert!(new || twice, "{topic} has a record twice: {record:?}");
+                let version = record.raw.text("ce_sequence").filter(|_| new).map(|text| text.parse::<i64>());
+                if let Some(version) = version {
+                    let before =
+                        versions.insert(record.raw.key.clone(), version.expect("a version")).unwrap_or(0);
+                    assert_eq!(
+                        versions[&record.raw.key],
+                        before + 1,
+                        "{topic}: versions in order: {record:?}"
+                    );
+                }
+            }
+            let rows =
+                sqlx::query_scalar::<_, String>("SELECT id::text FROM outbox WHERE topic = $1").bind(&topic);
+            let rows =
+                rows.fetch_all(&self.write).await.expect("the outbox").into_iter().collect::<BTreeSet<_>>();
+            assert_eq!(seen, rows, "{topic} and the outbox");
+        }
     }
 
     fn all_ends(&self) -> BTreeMap<String, BTreeMap<i32, i64>> {

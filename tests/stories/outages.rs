@@ -27,6 +27,7 @@ async fn everything_is_right(instance: &Instance, process: &mut Process) {
     assert!(process.lives(), "the process has waited");
     instance.snapshot().await.assert_same(undisturbed().await);
     instance.assert_both_read_models_agree().await;
+    instance.assert_topics_carry_the_outbox(true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,5 +87,21 @@ async fn kafka_crashes_and_comes_back() {
     let decided = instance.count("SELECT count(*) FROM command").await.expect("receipts");
     assert!(decided < COMMANDS, "it was in mid-load: {decided} commands are decided");
     outage.ends().await;
+    everything_is_right(&instance, &mut process).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_registry_is_away_when_a_process_starts() {
+    let _turn = alone().await;
+    undisturbed().await;
+    let (instance, mut process) = in_mid_load("registry_away", &Load::STANDARD.slices(1)[0]).await;
+    process.kill();
+    // The next process knows no schema yet.
+    let outage = Outage::of("registry").await;
+    let mut process = instance.start();
+    process.reports("millrace_outage", &[("dependency", "registry")], 1.0).await;
+    outage.ends().await;
+    let dead = instance.count("SELECT count(*) FROM dead_letter").await;
+    assert_eq!(dead, Ok(0), "an outage is no fault of a record");
     everything_is_right(&instance, &mut process).await;
 }

@@ -31,9 +31,10 @@ pub(super) struct Offsets {
     group: String,
 }
 
-/// How many records were done at a moment.
+/// How far the group was at a moment.
 pub(super) struct Seen {
     pub(super) at: Instant,
+    claims: i64,
     pub(super) records: u64,
 }
 
@@ -48,7 +49,7 @@ impl Offsets {
         let mut connection = database(url).await?;
         let backend: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await?;
         let sql = format!(
-            "SELECT coalesce(sum({column}), 0)::bigint FROM \"{}\".consumer_offset WHERE grp = $1",
+            "SELECT count(*), coalesce(sum({column}), 0)::bigint FROM \"{}\".consumer_offset WHERE grp = $1",
             instance.namespace
         );
         Ok(Self { connection, backend: u32::try_from(backend)?, sql, group: instance.group(role) })
@@ -59,12 +60,28 @@ impl Offsets {
         self.backend
     }
 
-    /// Waits until this many records are done; fails when nothing moves for a while.
+    /// Waits until the first partition is claimed.
+    pub(super) async fn claimed(&mut self, running: &mut Running) -> Result<Seen> {
+        self.until("a partition is claimed", running, |seen| seen.claims > 0).await
+    }
+
+    /// Waits until this many records are done.
     pub(super) async fn at_least(&mut self, wanted: u64, running: &mut Running) -> Result<Seen> {
+        let what = format!("{wanted} records are done");
+        self.until(&what, running, |seen| seen.records >= wanted).await
+    }
+
+    /// Fails when nothing moves for a while.
+    async fn until(
+        &mut self,
+        what: &str,
+        running: &mut Running,
+        done: impl Fn(&Seen) -> bool,
+    ) -> Result<Seen> {
         let (mut last, mut moved) = (0, Instant::now());
         loop {
             let seen = self.look().await?;
-            if seen.records >= wanted {
+            if done(&seen) {
                 return Ok(seen);
             }
             if seen.records != last {
@@ -72,7 +89,7 @@ impl Offsets {
             }
             if moved.elapsed() > PATIENCE {
                 bail!(
-                    "nothing moved for {PATIENCE:?} after {last} of {wanted} records:\n{}",
+                    "nothing moved for {PATIENCE:?} after {last} records, before {what}:\n{}",
                     running.log_tail()
                 );
             }
@@ -83,7 +100,8 @@ impl Offsets {
 
     async fn look(&mut self) -> Result<Seen> {
         let sql = AssertSqlSafe(self.sql.as_str());
-        let records: i64 = sqlx::query_scalar(sql).bind(&self.group).fetch_one(&mut self.connection).await?;
-        Ok(Seen { at: Instant::now(), records: u64::try_from(records)? })
+        let query = sqlx::query_as(sql).bind(&self.group);
+        let (claims, records): (i64, i64) = query.fetch_one(&mut self.connection).await?;
+        Ok(Seen { at: Instant::now(), claims, records: u64::try_from(records)? })
     }
 }

@@ -32,6 +32,11 @@ pub fn pool(
         ("tcp_keepalives_idle", "10".to_owned()),
         // Plans made for a small table must not outlive its growth within one batch.
         ("plan_cache_mode", "force_custom_plan".to_owned()),
+        // Every statement of the loop finds its rows by an index. A table that grows faster than it is analysed looks
+        // small to the planner, which would then read or hash all of it for every batch.
+        ("enable_seqscan", "off".to_owned()),
+        ("enable_hashjoin", "off".to_owned()),
+        ("enable_mergejoin", "off".to_owned()),
     ]);
     let pool = PgPoolOptions::new().max_connections(connections_max).acquire_timeout(Duration::from_secs(5));
     Ok(pool.connect_lazy_with(options))

@@ -302,8 +302,9 @@ impl Publisher {
         let claim = self.claim.borrow_and_update().clone();
         let Acknowledged { to, refusals, .. } = &self.acknowledged;
         let mut transaction = self.pool.begin().await?;
-        // Losing this row in a crash only means publishing again, so the commit need not wait for the disk.
-        if refusals.is_empty() {
+        // Losing this row when Postgres crashes only means publishing again, so the commit need not wait for the
+        // disk; but the last one must stay, or `published` would be behind until the next bulk.
+        if refusals.is_empty() && !self.waiting.is_empty() {
             sqlx::query("SET LOCAL synchronous_commit = off").execute(&mut *transaction).await?;
         }
         claim.publish(&mut transaction, *to).await?;

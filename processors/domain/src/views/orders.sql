@@ -16,7 +16,7 @@ CREATE TABLE IF NOT EXISTS {table} (
     updated_at       timestamptz NOT NULL,
     UNIQUE (customer_id, placed_at, order_id),
     UNIQUE (placed_at, order_id)
-);
+) WITH (fillfactor = 50); -- Room on each page for the next version of its rows.
 
 CREATE OR REPLACE VIEW {view} AS
 SELECT order_id, customer_id, customer_name, customer_country, status, currency, total, placed_at, shipped_at,

@@ -11,7 +11,7 @@ CREATE TABLE IF NOT EXISTS {table} (
     available    bigint      NOT NULL DEFAULT 0,
     version      bigint      NOT NULL,
     updated_at   timestamptz NOT NULL
-);
+) WITH (fillfactor = 50); -- Room on each page for the next version of its rows.
 
 CREATE OR REPLACE VIEW {view} AS
 SELECT product_id, name, category, price, currency, discontinued, on_hand, reserved, available, version, updated_at
