@@ -1,5 +1,13 @@
 //! Stories on the real components: each in a namespace of its own, each about one capability.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a story that cannot go on ends; what it expected is the message"
+)]
+
 mod cache;
 mod capacity;
 mod contention;
