@@ -1,6 +1,7 @@
 //! Who has lost a partition must not write any more, even when he does not know it.
 
 use millrace_tests::{Instance, Load, Process, eventually};
+use sqlx::PgPool;
 
 use crate::undisturbed::undisturbed;
 use crate::{beside_others, instance_with};
@@ -53,11 +54,6 @@ async fn in_the_middle_of_a_batch(instance: &Instance) {
     .await;
 }
 
-async fn takes_over_everything(instance: &Instance, process: &Process) {
-    let group = instance.group("commands");
-    process.reports("millrace_partitions_assigned", &[("group", &group)], 8.0).await;
-}
-
 /// By the fence, or by Postgres, which has ended the transaction that stood still for too long.
 async fn is_refused(process: &Process) {
     eventually("a batch was refused", async || {
@@ -66,6 +62,11 @@ async fn is_refused(process: &Process) {
         if refused.iter().sum::<f64>() > 0.0 { Ok(()) } else { Err("none".to_owned()) }
     })
     .await;
+}
+
+async fn takes_over_everything(instance: &Instance, process: &Process) {
+    let group = instance.group("commands");
+    process.reports("millrace_partitions_assigned", &[("group", &group)], 8.0).await;
 }
 
 /// Being shut out is not the end: it joins again and gets a share.
@@ -77,8 +78,11 @@ async fn both_work_again(instance: &Instance, first: &Process, second: &Process)
     instance.settle().await;
 }
 
+/// Where a partition stands: group, topic, partition, epoch, applied.
+type Standing = (String, String, i32, i64, i64);
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_partition_that_another_has_claimed_is_fenced_and_claimed_again_while_kafka_assigns_it() {
+async fn a_partition_that_another_has_claimed_is_written_only_after_it_was_claimed_again() {
     let _turn = beside_others().await;
     let expected = undisturbed().await;
     let instance = instance_with("claimed", &SMALL_BATCHES).await;
@@ -87,24 +91,39 @@ async fn a_partition_that_another_has_claimed_is_fenced_and_claimed_again_while_
     instance.settle().await;
     let slices = Load::STANDARD.slices(4);
     for slice in &slices[..3] {
-        let fenced =
-            process.metrics().await.expect("figures").sum("millrace_setbacks_total", &[("why", "fenced")]);
         let before = instance.count("SELECT count(*) FROM command").await.expect("receipts");
         instance.send(slice).await;
         instance.decided(before + 10).await;
-        claim_everything(&instance).await;
-        process.reports("millrace_setbacks_total", &[("why", "fenced")], fenced + 1.0).await;
+        let claimed = [claim_everything(&instance.write).await, claim_everything(&instance.read).await];
+        instance.settle_commands().await;
+        only_new_claims_wrote(&instance.write, &claimed[0]).await;
+        only_new_claims_wrote(&instance.read, &claimed[1]).await;
     }
-    // A claim is noticed when something is to be written, and nobody else is there who would publish: so the last
-    // slice brings something to every partition.
+    // A claim is noticed when something is to be written: the last slice brings something to every partition.
     instance.send(&slices[3]).await;
     instance.settle().await;
     instance.snapshot().await.assert_same(expected);
+    process.reports("millrace_setbacks_total", &[("why", "fenced")], 3.0).await;
 }
 
 /// As a process does that takes itself for the owner: the epoch goes up and whoever held it is shut out.
-async fn claim_everything(instance: &Instance) {
-    for pool in [&instance.write, &instance.read] {
-        sqlx::query("UPDATE consumer_offset SET epoch = epoch + 1").execute(pool).await.expect("claims");
+async fn claim_everything(pool: &PgPool) -> Vec<Standing> {
+    let claim =
+        "UPDATE consumer_offset SET epoch = epoch + 1 RETURNING grp, topic, partition, epoch, applied";
+    sqlx::query_as(claim).fetch_all(pool).await.expect("claims")
+}
+
+async fn only_new_claims_wrote(pool: &PgPool, claimed: &[Standing]) {
+    let now =
+        sqlx::query_as::<_, Standing>("SELECT grp, topic, partition, epoch, applied FROM consumer_offset");
+    let now = now.fetch_all(pool).await.expect("offsets");
+    let moved = now.iter().filter_map(|now| {
+        let then = claimed.iter().find(|then| (&then.0, &then.1, then.2) == (&now.0, &now.1, now.2))?;
+        (now.4 != then.4).then_some((now, then))
+    });
+    let moved: Vec<_> = moved.collect();
+    assert!(!moved.is_empty(), "something was written after the claim");
+    for (now, then) in moved {
+        assert!(now.3 > then.3, "written by a claim that was over: {now:?}, claimed at {then:?}");
     }
 }

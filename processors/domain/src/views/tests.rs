@@ -105,7 +105,7 @@ fn and_version(mut fields: Vec<String>) -> Vec<String> {
 /// The first word of each column's line.
 fn columns(sql: &str) -> Vec<String> {
     let table = sql.split("CREATE TABLE IF NOT EXISTS {table} (").nth(1).expect("a table");
-    let body = table.split("\n);").next().expect("its end");
+    let body = table.split("\n)").next().expect("its end");
     let words = body.lines().filter_map(|line| line.split_whitespace().next());
     words.filter(|word| word.chars().all(|c| c.is_lowercase() || c == '_')).map(str::to_owned).collect()
 }
