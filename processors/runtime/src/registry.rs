@@ -15,7 +15,8 @@ use crate::error::{Dependency, Fault, WorkError};
 
 /// More schemas than this are not remembered: hostile ids must not fill the memory.
 const SCHEMAS_MAX: usize = 10_000;
-const TIMEOUT: Duration = Duration::from_secs(5);
+/// Below the default transaction timeout, so that an outage shows as one.
+const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Why the registry gave no schema.
 #[derive(Debug, thiserror::Error)]
