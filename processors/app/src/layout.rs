@@ -2,7 +2,7 @@
 
 use millrace_domain::registry::{self, Visitor};
 use millrace_domain::{Context, Log, Tally, View};
-use millrace_runtime::names::{COMMANDS, Namespace};
+use millrace_runtime::names::{COMMANDS, Namespace, dead_letter_topic};
 use millrace_schemas::Kind;
 
 /// The database that holds a group's offsets.
@@ -126,7 +126,7 @@ pub fn topics(namespace: &Namespace) -> Vec<Topic> {
         }
     }
     for group in groups(namespace) {
-        let dead = |topic: &String| namespace.dead_letter_topic(topic, &group.id);
+        let dead = |topic: &String| dead_letter_topic(topic, &group.id);
         topics.extend(group.topics.iter().map(|topic| Topic {
             name: dead(topic),
             single: true,

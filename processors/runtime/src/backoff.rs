@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics;
 
 /// Growing delays with jitter, from a tenth of a second to five seconds, without end.
 pub(crate) struct Backoff(ExponentialBackoff);
@@ -15,6 +18,18 @@ impl Backoff {
             .with_jitter()
             .without_max_times();
         Self(delays.build())
+    }
+
+    /// Waits for the next delay, seen in the metrics as an outage of `dependency`; false when stopped meanwhile.
+    pub(crate) async fn wait_for(&mut self, dependency: &str, stop: &CancellationToken) -> bool {
+        let gauge = metrics::OUTAGE.with_label_values(&[dependency]);
+        gauge.inc();
+        let waited = tokio::select! {
+            () = stop.cancelled() => false,
+            () = self.wait() => true,
+        };
+        gauge.dec();
+        waited
     }
 
     /// Waits for the next delay.

@@ -5,6 +5,7 @@ use sqlx::PgConnection;
 use crate::envelope;
 use crate::error::{Fault, WorkError};
 use crate::metrics;
+use crate::names::dead_letter_topic;
 use crate::producer::Producer;
 use crate::record::{Header, Record};
 use crate::role::Group;
@@ -18,7 +19,7 @@ pub(crate) async fn bury(
     record: &Record,
     fault: &Fault,
 ) -> Result<(), WorkError> {
-    let topic = format!("{}.{}.dlq", record.topic, group.id);
+    let topic = dead_letter_topic(&record.topic, &group.id);
     producer.copy(record, &topic, &reasons(record, fault)).await?;
     metrics::DEAD_LETTERS.with_label_values(&[group.id.as_str(), fault.code]).inc();
     tracing::warn!(

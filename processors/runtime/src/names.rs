@@ -39,11 +39,6 @@ impl Namespace {
         format!("{self}.{short}.{context}.v1")
     }
 
-    /// The dead letters of a topic and group: `millrace.cmd.orders.v1.millrace.commands.dlq`.
-    pub fn dead_letter_topic(&self, topic: &str, group: &str) -> String {
-        format!("{topic}.{group}.dlq")
-    }
-
     /// The consumer group of a role: `millrace.orders`.
     pub fn group(&self, role: &str) -> String {
         format!("{self}.{role}")
@@ -74,6 +69,11 @@ impl fmt::Display for Namespace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// The dead letters of a topic and group: `millrace.cmd.orders.v1.millrace.commands.dlq`.
+pub fn dead_letter_topic(topic: &str, group: &str) -> String {
+    format!("{topic}.{group}.dlq")
 }
 
 /// The table of one generation of a view: `orders_g1`.

@@ -265,14 +265,7 @@ impl Publisher {
                 }
                 Err(error) => tracing::warn!(index = self.index, %error, "documents not published"),
             }
-            let gauge = metrics::OUTAGE.with_label_values(&["elasticsearch"]);
-            gauge.inc();
-            let stopped = tokio::select! {
-                () = self.stop.cancelled() => true,
-                () = backoff.wait() => false,
-            };
-            gauge.dec();
-            if stopped {
+            if !backoff.wait_for("elasticsearch", &self.stop).await {
                 return false;
             }
         }

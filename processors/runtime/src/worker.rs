@@ -162,14 +162,7 @@ impl Worker {
     }
 
     async fn wait(&self, backoff: &mut Backoff, dependency: &str) -> Next {
-        let gauge = metrics::OUTAGE.with_label_values(&[dependency]);
-        gauge.inc();
-        let stopped = tokio::select! {
-            () = self.stop.cancelled() => true,
-            () = backoff.wait() => false,
-        };
-        gauge.dec();
-        if stopped { Next::LetGo } else { Next::Again }
+        if backoff.wait_for(dependency, &self.stop).await { Next::Again } else { Next::LetGo }
     }
 
     /// After a fence: claims again once Kafka confirms that we are still in the group. A process that was away waits
