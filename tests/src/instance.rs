@@ -17,13 +17,14 @@ use crate::stack::Stack;
 const TEARDOWN_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How stories configure their instances unless they say otherwise: small, and quick to notice the dead.
-const DEFAULTS: [(&str, &str); 7] = [
+const DEFAULTS: [(&str, &str); 8] = [
     ("partitions", "2"),
     ("session_timeout_ms", "6000"),
     ("heartbeat_interval_ms", "1000"),
     ("transaction_timeout_ms", "4000"),
     ("commands_batch_max", "100"),
     ("events_batch_max", "200"),
+    ("retry_delays_ms", "[200, 400, 800]"),
     ("log", "info"),
 ];
 

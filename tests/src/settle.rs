@@ -19,6 +19,8 @@ pub struct Backlog {
     pub events: i64,
     /// Events whose documents are not in Elasticsearch, summed over the groups.
     pub documents: i64,
+    /// Keys whose record is to be tried again, of both sides.
+    pub retries: i64,
 }
 
 /// Group, topic, partition, applied, published.
@@ -42,7 +44,7 @@ impl Instance {
     /// Waits until every command is decided and the outbox is in Kafka, whatever becomes of it there.
     pub async fn settle_commands(&self) {
         as_long_as_it_moves("every command is decided", async || match self.look().await? {
-            Backlog { commands: 0, outbox: 0, .. } => Ok(()),
+            Backlog { commands: 0, outbox: 0, retries: 0, .. } => Ok(()),
             backlog => Err(format!("{backlog:?}")),
         })
         .await;
@@ -92,6 +94,11 @@ impl Instance {
                 backlog.events += applied;
                 backlog.documents += published;
             }
+        }
+        for pool in [&self.write, &self.read] {
+            let retrying = "SELECT count(*) FROM blocked_key WHERE status = 'retrying'";
+            let keys = sqlx::query_scalar::<_, i64>(retrying).fetch_one(pool).await;
+            backlog.retries += keys.map_err(|error| error.to_string())?;
         }
         Ok(backlog)
     }

@@ -17,6 +17,8 @@ use crate::address::Address;
 use crate::cli::Global;
 use crate::failure::Failure;
 
+/// Retries of one record; each has a topic of its own for every group and topic.
+const RETRIES_MAX: usize = 10;
 /// The file that is read when `--config` names no other and it is there.
 const DEFAULT_FILE: &str = "millrace.toml";
 
@@ -78,6 +80,10 @@ pub struct Config {
     pub commands_batch_max: usize,
     /// Events in one transaction, at most.
     pub events_batch_max: usize,
+    /// How long a record that failed waits before each further try; as many retries as there are delays.
+    pub retry_delays_ms: Vec<u64>,
+    /// The same for single groups, by role: `{orders = [500, 5000]}`.
+    pub group_retry_delays_ms: HashMap<String, Vec<u64>>,
     /// States of streams kept in memory.
     pub state_cache_bytes: u64,
     /// Records of one group that wait in memory for their batch.
@@ -168,6 +174,8 @@ fn defaults() -> BTreeMap<&'static str, Value> {
         ("database_connections_max", 16.into()),
         ("commands_batch_max", 2_000.into()),
         ("events_batch_max", 5_000.into()),
+        ("retry_delays_ms", vec![1_000, 10_000, 60_000].into()),
+        ("group_retry_delays_ms", Value::from(Dict::new())),
         ("state_cache_bytes", (16 << 20).into()),
         ("buffer_bytes", (8 << 20).into()),
         ("publish", true.into()),
@@ -225,6 +233,7 @@ impl Config {
             positive("commands_batch_max", self.commands_batch_max),
             positive("events_batch_max", self.events_batch_max),
             positive("database_connections_max", self.database_connections_max),
+            self.retry_problem(),
             database("write_database_url", &self.write_database_url),
             database("read_database_url", &self.read_database_url),
         ];
@@ -232,6 +241,20 @@ impl Config {
             Some(problem) => Err(Failure::usage(problem)),
             None => Ok(self),
         }
+    }
+
+    fn retry_problem(&self) -> Option<String> {
+        let groups = self.group_retry_delays_ms.iter().map(|(role, delays)| (role.as_str(), delays));
+        let mut all = groups.chain([("", &self.retry_delays_ms)]);
+        let (role, delays) = all.find(|(_, delays)| delays.len() > RETRIES_MAX)?;
+        let field = if role.is_empty() { "retry_delays_ms".to_owned() } else { format!("group_retry_delays_ms.{role}") };
+        Some(format!("{field} has {} delays, and each needs topics of its own: {RETRIES_MAX} at most", delays.len()))
+    }
+
+    /// How long a record that a role failed on waits before each further try.
+    pub fn retry_delays(&self, role: &str) -> Vec<Duration> {
+        let delays = self.group_retry_delays_ms.get(role).unwrap_or(&self.retry_delays_ms);
+        delays.iter().copied().map(Duration::from_millis).collect()
     }
 
     /// [`session_timeout_ms`](Self::session_timeout_ms).

@@ -2,8 +2,10 @@
 
 use millrace_domain::registry::{self, Visitor};
 use millrace_domain::{Context, Log, Tally, View};
-use millrace_runtime::names::{COMMANDS, Namespace, dead_letter_topic};
+use millrace_runtime::names::{COMMANDS, Namespace, dead_letter_topic, retry_topic};
 use millrace_schemas::Kind;
+
+use crate::config::Config;
 
 /// The database that holds a group's offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub struct Group {
     pub side: Side,
     /// What it reads.
     pub topics: Vec<String>,
+    /// Where its failed records wait for another try; it reads these too.
+    pub retry_topics: Vec<String>,
     /// Whether it writes to Elasticsearch.
     pub publishes: bool,
 }
@@ -96,28 +100,32 @@ pub fn read_models() -> Vec<ReadModel> {
     collected().models
 }
 
-/// The consumer groups: commands first, then one for each view.
-pub fn groups(namespace: &Namespace) -> Vec<Group> {
-    let Collector { contexts, models } = collected();
-    let topics =
-        |kind, contexts: &[&str]| contexts.iter().map(|context| namespace.topic(kind, context)).collect();
-    let commands = Group {
-        id: namespace.group(COMMANDS),
-        side: Side::Write,
-        topics: topics(Kind::Command, &contexts),
-        publishes: false,
-    };
-    let group = |model: ReadModel| Group {
-        id: namespace.group(model.name),
-        side: Side::Read,
-        topics: topics(Kind::Event, model.contexts),
-        publishes: model.mapping.is_some(),
-    };
-    std::iter::once(commands).chain(models.into_iter().map(group)).collect()
+impl Group {
+    fn new(config: &Config, role: &str, side: Side, topics: Vec<String>, publishes: bool) -> Self {
+        let id = config.namespace.group(role);
+        let levels = 1..=config.retry_delays(role).len();
+        let retry_topics = topics.iter().flat_map(|topic| levels.clone().map(|level| retry_topic(topic, &id, level)));
+        Self { retry_topics: retry_topics.collect(), id, side, topics, publishes }
+    }
 }
 
-/// Every topic of the instance: commands, events, rejections, dead letters, and Debezium's sign of life.
-pub fn topics(namespace: &Namespace) -> Vec<Topic> {
+/// The consumer groups: commands first, then one for each view.
+pub fn groups(config: &Config) -> Vec<Group> {
+    let Collector { contexts, models } = collected();
+    let topics = |kind, contexts: &[&str]| {
+        contexts.iter().map(|context| config.namespace.topic(kind, context)).collect()
+    };
+    let commands = Group::new(config, COMMANDS, Side::Write, topics(Kind::Command, &contexts), false);
+    let views = models.into_iter().map(|model| {
+        let topics = topics(Kind::Event, model.contexts);
+        Group::new(config, model.name, Side::Read, topics, model.mapping.is_some())
+    });
+    std::iter::once(commands).chain(views).collect()
+}
+
+/// Every topic of the instance: commands, events, rejections, retries, dead letters, and Debezium's sign of life.
+pub fn topics(config: &Config) -> Vec<Topic> {
+    let namespace = &config.namespace;
     let mut topics = Vec::new();
     for context in contexts() {
         for kind in [Kind::Command, Kind::Event, Kind::Rejection] {
@@ -125,7 +133,9 @@ pub fn topics(namespace: &Namespace) -> Vec<Topic> {
             topics.push(Topic { name, single: false, forever: kind == Kind::Event });
         }
     }
-    for group in groups(namespace) {
+    for group in groups(config) {
+        let retries = group.retry_topics.into_iter();
+        topics.extend(retries.map(|name| Topic { name, single: true, forever: false }));
         let dead = |topic: &String| dead_letter_topic(topic, &group.id);
         topics.extend(group.topics.iter().map(|topic| Topic {
             name: dead(topic),

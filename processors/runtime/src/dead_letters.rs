@@ -1,64 +1,41 @@
-//! Records that end: their bytes on the dead letter topic, their ledger in Postgres.
+//! The ledger of records that ended: why, and where their bytes lie.
 
 use sqlx::PgConnection;
 
 use crate::envelope;
 use crate::error::{Fault, WorkError};
 use crate::metrics;
-use crate::names::dead_letter_topic;
-use crate::producer::Producer;
-use crate::record::{Header, Record};
+use crate::producer::Delivery;
+use crate::record::Record;
 use crate::role::Group;
 
-/// Copies a record to its dead letter topic and waits for the acknowledgement, then writes the ledger row in the
-/// transaction that moves the offset past it. A crash between the two leaves a second copy, never none.
-pub(crate) async fn bury(
-    producer: &Producer,
+/// Writes the ledger row of a record whose copy lies on the dead letter topic, in the transaction that moves the offset
+/// past the record or ends its retries.
+pub(crate) async fn write(
     connection: &mut PgConnection,
     group: &Group,
     record: &Record,
     fault: &Fault,
+    attempts: usize,
+    copy: Delivery,
 ) -> Result<(), WorkError> {
-    let topic = dead_letter_topic(&record.topic, &group.id);
-    producer.copy(record, &topic, &reasons(record, fault)).await?;
     metrics::DEAD_LETTERS.with_label_values(&[group.id.as_str(), fault.code]).inc();
     tracing::warn!(
         group = group.id,
         topic = &*record.topic,
         partition = record.partition,
         offset = record.offset,
+        attempts,
         code = fault.code,
         reason = fault.message,
         trace = record.header(envelope::TRACEPARENT),
         "dead letter"
     );
-    write(connection, group, record, fault).await
-}
-
-fn reasons(record: &Record, fault: &Fault) -> Vec<Header> {
-    let header =
-        |name: &str, value: String| Header { name: name.to_owned(), value: Some(value.into_bytes()) };
-    vec![
-        header("x-error-code", fault.code.to_owned()),
-        header("x-error", fault.message.clone()),
-        header("x-failed-at", chrono::Utc::now().to_rfc3339()),
-        header("x-attempts", "1".to_owned()),
-        header("x-source-topic", record.topic.to_string()),
-        header("x-source-partition", record.partition.to_string()),
-        header("x-source-offset", record.offset.to_string()),
-    ]
-}
-
-async fn write(
-    connection: &mut PgConnection,
-    group: &Group,
-    record: &Record,
-    fault: &Fault,
-) -> Result<(), WorkError> {
     sqlx::query(
         "INSERT INTO dead_letter
-             (grp, generation, topic, partition, \"offset\", key, record_type, code, message, attempts)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1)",
+             (grp, generation, topic, partition, \"offset\", key, record_type, code, message, attempts,
+              copy_partition, copy_offset)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
     )
     .bind(&group.id)
     .bind(group.generation)
@@ -69,6 +46,9 @@ async fn write(
     .bind(record.header(envelope::TYPE).map(storable))
     .bind(fault.code)
     .bind(storable(&fault.message))
+    .bind(i32::try_from(attempts).unwrap_or(i32::MAX))
+    .bind(copy.partition)
+    .bind(copy.offset)
     .execute(connection)
     .await?;
     Ok(())

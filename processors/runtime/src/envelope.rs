@@ -35,20 +35,24 @@ pub(crate) fn occurred_at(record: &Record) -> DateTime<Utc> {
     told.or_else(|| record.stamped_at()).unwrap_or(DateTime::UNIX_EPOCH)
 }
 
+/// An event's version in its stream, when the record tells one that can be.
+pub(crate) fn version(record: &Record) -> Option<i64> {
+    record.header(SEQUENCE).and_then(|version| version.parse().ok()).filter(|version| *version > 0)
+}
+
 /// Puts an event into its envelope.
 pub(crate) fn recorded(record: &Record, event: Event) -> Result<Recorded, Fault> {
     let missing = |name: &str| {
-        Fault::new("header-missing", format!("the event has no header `{name}` that can be read"))
+        Fault::hopeless("header-missing", format!("the event has no header `{name}` that can be read"))
     };
     let header = |name: &str| record.header(name).map(str::to_owned);
-    let version = record.header(SEQUENCE).and_then(|v| v.parse::<i64>().ok()).filter(|v| *v > 0);
     Ok(Recorded {
         id: header(ID).ok_or_else(|| missing(ID))?,
         stream: record
             .key_text()
-            .ok_or_else(|| Fault::new("key-missing", "the event has no key"))?
+            .ok_or_else(|| Fault::hopeless("key-missing", "the event has no key"))?
             .to_owned(),
-        version: version.ok_or_else(|| missing(SEQUENCE))?,
+        version: version(record).ok_or_else(|| missing(SEQUENCE))?,
         occurred_at: occurred_at(record),
         correlation_id: header(CORRELATION_ID),
         causation_id: header(CAUSATION_ID),

@@ -26,19 +26,26 @@ impl fmt::Display for Dependency {
     }
 }
 
-/// What is wrong with one record. It ends as a dead letter; its neighbours go on.
+/// What is wrong with one record. It is tried again later, then ends as a dead letter; its neighbours go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// Stable, for programs: `undecodable`.
     pub code: &'static str,
     /// For people.
     pub message: String,
+    /// No later try can end better: a dead letter at once.
+    pub hopeless: bool,
 }
 
 impl Fault {
-    /// A fault with a code for programs and a message for people.
+    /// A fault with a code for programs and a message for people; a later try may succeed.
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), hopeless: false }
+    }
+
+    /// A fault of the record's own bytes, which stay as they are.
+    pub fn hopeless(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), hopeless: true }
     }
 }
 
@@ -50,7 +57,7 @@ impl From<millrace_schemas::CodecError> for Fault {
             UnknownType(_) => "unknown-type",
             Schema(_) => "unknown-schema",
         };
-        Self::new(code, error.to_string())
+        Self::hopeless(code, error.to_string())
     }
 }
 

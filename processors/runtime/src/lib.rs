@@ -19,14 +19,15 @@ mod producer;
 mod publisher;
 mod record;
 mod registry;
+pub mod retry;
 mod role;
 pub mod views;
 mod worker;
 
 pub use error::{Dependency, Fault, WorkError};
 pub use member::{GroupSettings, KafkaSettings, Member};
-pub use producer::Producer;
+pub use producer::{Copier, Delivery, Producer};
 pub use publisher::{Document, Elastic};
 pub use record::{Header, Record};
 pub use registry::{Registry, RegistryError};
-pub use role::{Folded, Group, Role};
+pub use role::{Folded, Group, Outcome, Role};

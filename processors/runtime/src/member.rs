@@ -23,7 +23,9 @@ use crate::metrics;
 use crate::offsets::Claim;
 use crate::producer::Producer;
 use crate::publisher::{Elastic, PublisherHandle};
+use crate::names::retry_topic;
 use crate::record::Record;
+use crate::retry::{Lane, Retries};
 use crate::role::Role;
 use crate::worker::Worker;
 
@@ -31,6 +33,8 @@ use crate::worker::Worker;
 const FULL_BEFORE_PAUSE: Duration = Duration::from_secs(1);
 /// How often Kafka's copy of the offsets is brought up to date.
 const MIRROR_EVERY: Duration = Duration::from_secs(1);
+/// How often overdue heads are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(20);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How to reach Kafka.
@@ -47,10 +51,12 @@ pub struct KafkaSettings {
 }
 
 /// How much a group takes at once.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct GroupSettings {
     /// Records in one transaction, at most.
     pub batch_max: usize,
+    /// How long a failed record waits before each further try; as many retries as there are delays.
+    pub retry_delays: Arc<[Duration]>,
     /// Bytes of records that wait in this process for their batch, at most.
     pub buffer_bytes: usize,
 }
@@ -107,10 +113,9 @@ struct Assigned {
 pub struct Member {
     consumer: Arc<GroupConsumer>,
     rebalances: mpsc::UnboundedReceiver<Rebalance>,
-    roles: HashMap<String, Arc<dyn Role>>,
+    lanes: HashMap<String, (Lane, Retries)>,
     topics: HashMap<String, Arc<str>>,
     settings: GroupSettings,
-    producer: Producer,
     elastic: Elastic,
     workers: HashMap<Partition, Assigned>,
     room: Arc<Semaphore>,
@@ -122,7 +127,8 @@ pub struct Member {
 }
 
 impl Member {
-    /// Joins the group of `roles`, one role for each topic; all roles are of the same group.
+    /// Joins the group of `roles`, one role for each topic; all roles are of the same group. The retry topics of each
+    /// come with it.
     ///
     /// # Errors
     /// When the client's configuration is refused.
@@ -137,18 +143,18 @@ impl Member {
         let (sender, rebalances) = mpsc::unbounded_channel();
         let context = Context { rebalances: sender, closing: AtomicBool::new(false) };
         let consumer: GroupConsumer = client_config(kafka, group).create_with_context(context)?;
-        let topics: Vec<&str> = roles.keys().map(String::as_str).collect();
+        let lanes = lanes(roles, &settings, &producer);
+        let topics: Vec<&str> = lanes.keys().map(String::as_str).collect();
         consumer.subscribe(&topics)?;
         Ok(Self {
             consumer: Arc::new(consumer),
             rebalances,
             topics: topics.iter().map(|topic| ((*topic).to_owned(), Arc::from(*topic))).collect(),
-            roles,
+            lanes,
+            room: Arc::new(Semaphore::new(settings.buffer_bytes)),
             settings,
-            producer,
             elastic,
             workers: HashMap::new(),
-            room: Arc::new(Semaphore::new(settings.buffer_bytes)),
             waiting: VecDeque::new(),
             full_since: None,
             paused: false,
@@ -160,6 +166,7 @@ impl Member {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut mirror = tokio::time::interval(MIRROR_EVERY);
         mirror.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let sweeper = tokio::spawn(sweep(self.lanes.values().next().map(|(_, retries)| retries.clone()), stop.clone()));
         let consumer = self.consumer.clone();
         loop {
             let pause_at = self.full_since.unwrap_or_else(Instant::now) + FULL_BEFORE_PAUSE;
@@ -174,6 +181,7 @@ impl Member {
         }
         drop(consumer);
         self.leave().await;
+        sweeper.abort();
     }
 
     fn receive(&mut self, message: KafkaResult<BorrowedMessage<'_>>) {
@@ -247,7 +255,7 @@ impl Member {
     }
 
     fn group(&self) -> String {
-        self.roles.values().next().map(|role| role.group().id.clone()).unwrap_or_default()
+        self.lanes.values().next().map(|(_, retries)| retries.role.group().id.clone()).unwrap_or_default()
     }
 
     /// Claims each partition, then starts fetching from where Postgres says.
@@ -282,7 +290,7 @@ impl Member {
 
     /// Claims a partition, however long Postgres or Kafka are away; `None` when stopped.
     async fn claim(&self, topic: &str, partition: i32, stop: &CancellationToken) -> Option<Claim> {
-        let role = self.roles.get(topic)?;
+        let (_, Retries { role, .. }) = self.lanes.get(topic)?;
         let mut backoff = Backoff::new();
         loop {
             match self.try_claim(role, topic, partition).await {
@@ -308,21 +316,21 @@ impl Member {
     }
 
     fn start(&mut self, claim: Claim, stop: &CancellationToken) {
-        let Some(role) = self.roles.get(&claim.topic).cloned() else { return };
+        let Some((lane, retries)) = self.lanes.get(&claim.topic).cloned() else { return };
         let partition = (claim.topic.clone(), claim.partition);
         let (records, inbox) = mpsc::unbounded_channel();
         let (position, watched) = watch::channel(claim.clone());
         let stop = stop.child_token();
-        let publisher = role.index().map(|index| {
-            let pool = role.database().clone();
+        let publisher = retries.role.index().map(|index| {
+            let pool = retries.role.database().clone();
             PublisherHandle::start(self.elastic.clone(), index.to_owned(), pool, claim.clone(), stop.clone())
         });
         let worker = Worker {
-            role,
+            retries,
+            lane,
             claim,
             records: inbox,
             batch_max: self.settings.batch_max,
-            producer: self.producer.clone(),
             publisher,
             still_ours: self.consumer_check(),
             position,
@@ -407,6 +415,39 @@ impl Member {
         });
         if tokio::time::timeout(CLOSE_TIMEOUT, close).await.is_err() {
             tracing::warn!("the consumer did not close in time");
+        }
+    }
+}
+
+/// What each topic holds, the retry topics included.
+fn lanes(
+    roles: HashMap<String, Arc<dyn Role>>,
+    settings: &GroupSettings,
+    producer: &Producer,
+) -> HashMap<String, (Lane, Retries)> {
+    let mut lanes = HashMap::new();
+    for (topic, role) in roles {
+        let group = role.group().id.clone();
+        let copier = Arc::new(producer.clone());
+        let retries = Retries { role, copier, delays: settings.retry_delays.clone() };
+        for level in 1..=settings.retry_delays.len() {
+            lanes.insert(retry_topic(&topic, &group, level), (Lane::Retry, retries.clone()));
+        }
+        lanes.insert(topic, (Lane::Source, retries));
+    }
+    lanes
+}
+
+/// Copies overdue heads of the group again, now and then.
+async fn sweep(retries: Option<Retries>, stop: CancellationToken) {
+    let Some(retries) = retries else { return };
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(SWEEP_EVERY) => {}
+        }
+        if let Err(error) = retries.sweep().await {
+            tracing::warn!(%error, "overdue heads not looked for");
         }
     }
 }

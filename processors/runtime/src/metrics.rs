@@ -36,8 +36,18 @@ metric!(
         register_int_counter_vec("millrace_dead_letters_total", "Dead letters", &["group", "code"])
 );
 metric!(
-    /// Events that wait for an earlier version of their stream.
-    PARKED: IntCounterVec = register_int_counter_vec("millrace_parked_total", "Events parked", &["group"])
+    /// Heads that were put on a retry topic.
+    RETRIES: IntCounterVec =
+        register_int_counter_vec("millrace_retries_total", "Records put on a retry topic", &["group"])
+);
+metric!(
+    /// Records that wait behind another of their key: one that is retried, dead or missing.
+    PARKED: IntCounterVec = register_int_counter_vec("millrace_parked_total", "Records parked", &["group"])
+);
+metric!(
+    /// Heads whose copy never came, copied again. More than none wants an explanation.
+    SWEPT: IntCounterVec =
+        register_int_counter_vec("millrace_retries_swept_total", "Overdue heads copied again", &["group"])
 );
 metric!(
     /// Batches that were not committed, by why.
@@ -83,7 +93,7 @@ mod tests {
 
     #[test]
     fn every_metric_registers() {
-        for counter in [&RECORDS, &DUPLICATES, &PARKED] {
+        for counter in [&RECORDS, &DUPLICATES, &PARKED, &RETRIES, &SWEPT] {
             counter.with_label_values(&["g"]).inc();
         }
         for counter in [&DECISIONS, &DEAD_LETTERS, &SETBACKS] {
@@ -98,7 +108,7 @@ mod tests {
         DOCUMENTS.with_label_values(&["i"]).inc();
         assert_eq!(
             prometheus::gather().iter().filter(|family| family.name().starts_with("millrace_")).count(),
-            12
+            14
         );
     }
 }

@@ -76,6 +76,11 @@ pub fn dead_letter_topic(topic: &str, group: &str) -> String {
     format!("{topic}.{group}.dlq")
 }
 
+/// Where heads of a topic and group wait for their `level`-th retry: `millrace.cmd.orders.v1.millrace.commands.retry.1`.
+pub fn retry_topic(topic: &str, group: &str, level: usize) -> String {
+    format!("{topic}.{group}.retry.{level}")
+}
+
 /// The table of one generation of a view: `orders_g1`.
 pub fn table(view: &str, generation: i32) -> String {
     format!("{view}_g{generation}")

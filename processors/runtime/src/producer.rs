@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header as KafkaHeader, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
@@ -31,13 +32,31 @@ impl Producer {
             .set("message.timeout.ms", "30000");
         config.create().map(Self)
     }
+}
 
-    /// Sends a record's bytes and headers untouched to another topic, with more headers behind them, and waits for
-    /// the acknowledgement.
+/// Where a copy lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delivery {
+    /// The partition.
+    pub partition: i32,
+    /// The offset.
+    pub offset: i64,
+}
+
+/// Copies records to other topics.
+#[async_trait]
+pub trait Copier: Send + Sync + 'static {
+    /// Sends a record's key, bytes and headers untouched to another topic, with more headers behind them. What it
+    /// returns from is acknowledged by Kafka.
     ///
     /// # Errors
-    /// [`WorkError::Outage`].
-    pub async fn copy(&self, record: &Record, topic: &str, more: &[Header]) -> Result<(), WorkError> {
+    /// [`WorkError::Outage`]; the copy may be there nevertheless.
+    async fn copy(&self, record: &Record, topic: &str, more: &[Header]) -> Result<Delivery, WorkError>;
+}
+
+#[async_trait]
+impl Copier for Producer {
+    async fn copy(&self, record: &Record, topic: &str, more: &[Header]) -> Result<Delivery, WorkError> {
         let mut headers = OwnedHeaders::new();
         for header in record.headers.iter().chain(more) {
             headers = headers.insert(KafkaHeader { key: &header.name, value: header.value.as_deref() });
@@ -49,7 +68,8 @@ impl Producer {
         if let Some(value) = record.value.as_deref() {
             message = message.payload(value);
         }
-        self.0.send(message, Duration::from_secs(30)).await.map_err(|(error, _)| WorkError::from(error))?;
-        Ok(())
+        let sent = self.0.send(message, Duration::from_secs(30)).await;
+        let delivery = sent.map_err(|(error, _)| WorkError::from(error))?;
+        Ok(Delivery { partition: delivery.partition, offset: delivery.offset })
     }
 }

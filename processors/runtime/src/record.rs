@@ -41,6 +41,18 @@ pub struct Record {
 const OVERHEAD_BYTES: usize = 512;
 
 impl Record {
+    /// A record that lies at an offset, from elsewhere than a consumer of this process.
+    pub fn at(
+        topic: &str,
+        partition: i32,
+        offset: i64,
+        key: Option<Vec<u8>>,
+        value: Option<Vec<u8>>,
+        headers: Vec<Header>,
+    ) -> Self {
+        Self { topic: topic.into(), partition, offset, timestamp_ms: None, key, value, headers, room: None }
+    }
+
     /// Copies a message out of the client's buffer.
     pub(crate) fn detach(
         message: &BorrowedMessage<'_>,

@@ -105,7 +105,7 @@ impl Registry {
         value: Option<&'v [u8]>,
     ) -> Result<Result<(Arc<WriterSchema>, &'v [u8]), Fault>, WorkError> {
         let Some(value) = value else {
-            return Ok(Err(Fault::new("undecodable", "the record has no value")));
+            return Ok(Err(Fault::hopeless("undecodable", "the record has no value")));
         };
         let (id, body) = match unframe(value) {
             Ok(opened) => opened,
@@ -114,7 +114,7 @@ impl Registry {
         match self.writer(id).await {
             Ok(writer) => Ok(Ok((writer, body))),
             Err(RegistryError::Outage(reason)) => Err(WorkError::outage(Dependency::Registry, reason)),
-            Err(error) => Ok(Err(Fault::new("unknown-schema", error.to_string()))),
+            Err(error) => Ok(Err(Fault::hopeless("unknown-schema", error.to_string()))),
         }
     }
 }

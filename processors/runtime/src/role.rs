@@ -16,11 +16,24 @@ pub struct Group {
     pub generation: i32,
 }
 
+/// What became of one record of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It had its effect; a rejection is one.
+    Applied,
+    /// It had its effect before.
+    Duplicate,
+    /// Another record of its key comes first: one that is missing, waits itself or has just failed.
+    Waits,
+    /// It is wrong in itself, and had no effect.
+    Failed(Fault),
+}
+
 /// What came of a batch, before it is committed.
 #[derive(Default)]
 pub struct Folded {
-    /// Records that are wrong in themselves, by their place in the batch.
-    pub faults: Vec<(usize, Fault)>,
+    /// One for each record, in the order of the batch.
+    pub outcomes: Vec<Outcome>,
     /// What goes to Elasticsearch after the commit.
     pub documents: Vec<Document>,
     /// Fills caches; called only once the commit is confirmed.
@@ -29,10 +42,10 @@ pub struct Folded {
 
 /// Folds batches of one group's records.
 ///
-/// The worker guarantees: the batch begins at the partition's applied offset, is in order, and is folded inside a
-/// transaction that moves that offset to its end; if anything fails, nothing of the transaction stays and
-/// [`forget`](Role::forget) is called before the next try. In return a role writes only through the given connection
-/// and changes its memory only in [`Folded::remember`].
+/// The worker guarantees: records of a key are shown in their order, each inside a transaction that also moves the
+/// offset behind it, and none that waits behind another; if anything fails, nothing of the transaction stays and
+/// [`forget`](Role::forget) is called before the next try. In return a role writes only through the given connection,
+/// changes its memory only in [`Folded::remember`], and applies no record of a key behind one that it fails.
 #[async_trait]
 pub trait Role: Send + Sync + 'static {
     /// The consumer group.
@@ -46,11 +59,17 @@ pub trait Role: Send + Sync + 'static {
         None
     }
 
+    /// Whether a record says itself which place in its key it has (an event's version). Then the role tells what is
+    /// next, missing or a duplicate; else the offset is the order, and the role is shown nothing that is not next.
+    fn versioned(&self) -> bool {
+        false
+    }
+
     /// Folds a batch inside the transaction of `connection`.
     ///
     /// # Errors
-    /// [`WorkError`] rolls the whole batch back; a single bad record is a [`Folded::faults`] instead.
-    async fn fold(&self, connection: &mut PgConnection, batch: &[Record]) -> Result<Folded, WorkError>;
+    /// [`WorkError`] rolls the whole batch back; a single bad record is an [`Outcome::Failed`] instead.
+    async fn fold(&self, connection: &mut PgConnection, batch: &[&Record]) -> Result<Folded, WorkError>;
 
     /// Leaves a trace of a dead record beside the ledger, such as a receipt.
     ///
@@ -60,12 +79,20 @@ pub trait Role: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Goes on as if a record had had its effect: an operator gives it up.
+    ///
+    /// # Errors
+    /// [`WorkError`].
+    async fn skip(&self, _: &mut PgConnection, _: &Record) -> Result<(), WorkError> {
+        Ok(())
+    }
+
     /// The documents that an applied batch changed, as they are now: what may be missing in Elasticsearch after a
     /// crash between commit and publishing.
     ///
     /// # Errors
     /// [`WorkError`].
-    async fn documents(&self, _: &mut PgConnection, _: &[Record]) -> Result<Vec<Document>, WorkError> {
+    async fn documents(&self, _: &mut PgConnection, _: &[&Record]) -> Result<Vec<Document>, WorkError> {
         Ok(Vec::new())
     }
 

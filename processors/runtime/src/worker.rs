@@ -9,14 +9,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
-use crate::dead_letters;
 use crate::error::{Fault, WorkError};
 use crate::moments;
 use crate::offsets::Claim;
-use crate::producer::Producer;
-use crate::publisher::PublisherHandle;
+use crate::publisher::{Document, PublisherHandle};
 use crate::record::Record;
-use crate::role::{Folded, Role};
+use crate::retry::{self, Lane, Place, Retries, Settled};
 use crate::{envelope, metrics};
 
 /// Whether Kafka still counts this process to the group. Asked before a partition is claimed again.
@@ -24,11 +22,11 @@ pub(crate) type StillOurs = Arc<dyn Fn(Claim) -> BoxFuture<'static, bool> + Send
 
 /// Works on one partition until it is stopped or loses the claim.
 pub(crate) struct Worker {
-    pub(crate) role: Arc<dyn Role>,
+    pub(crate) retries: Retries,
+    pub(crate) lane: Lane,
     pub(crate) claim: Claim,
     pub(crate) records: UnboundedReceiver<Record>,
     pub(crate) batch_max: usize,
-    pub(crate) producer: Producer,
     pub(crate) publisher: Option<PublisherHandle>,
     pub(crate) still_ours: StillOurs,
     /// Tells the member how far this worker has come, for Kafka's copy of the offset.
@@ -75,14 +73,27 @@ impl Worker {
             biased;
             () = self.stop.cancelled() => Wake::Stop,
             () = fenced(self.publisher.as_ref()) => Wake::Fenced,
-            taken = self.records.recv_many(batch, self.batch_max) => if taken > 0 { Wake::Records } else { Wake::Stop },
+            taken = self.records.recv_many(batch, self.batch_max) => match (taken, self.lane) {
+                (0, _) => Wake::Stop,
+                (_, Lane::Source) => Wake::Records,
+                (_, Lane::Retry) => self.when_due(batch).await,
+            },
+        }
+    }
+
+    /// Waits until every copy of a batch is due. All copies of a topic wait equally long, so they are due in order.
+    async fn when_due(&self, copies: &[Record]) -> Wake {
+        let due = copies.iter().map(retry::due).max().unwrap_or_default();
+        tokio::select! {
+            () = self.stop.cancelled() => Wake::Stop,
+            () = tokio::time::sleep(due) => Wake::Records,
         }
     }
 
     /// The publisher was fenced while there was nothing to apply: claims again, so that it can go on.
     async fn recover(&mut self) -> bool {
         self.setback("fenced", "another epoch holds the partition");
-        self.role.forget();
+        self.retries.role.forget();
         let (lost, mut backoff) = (self.claim.epoch, Backoff::new());
         while self.claim.epoch == lost {
             if let Next::LetGo = self.claim_again(&mut backoff).await {
@@ -127,7 +138,7 @@ impl Worker {
 
     /// Postgres refuses the data of at least one record: halves find it. A single record that is refused is a fault.
     async fn isolate(&mut self, batch: &[Record], reason: String) -> bool {
-        self.role.forget();
+        self.retries.role.forget();
         let (left, right) = batch.split_at(batch.len() / 2);
         if left.is_empty() {
             return self.apply(right, Some(Fault::new("refused-by-database", reason))).await;
@@ -138,7 +149,7 @@ impl Worker {
     /// The one match on what went wrong.
     async fn after_attempt(&mut self, outcome: Result<(), WorkError>, backoff: &mut Backoff) -> Next {
         let Err(error) = outcome else { return Next::Done };
-        self.role.forget();
+        self.retries.role.forget();
         match error {
             WorkError::Contended(reason) => {
                 self.setback("contended", &reason);
@@ -174,7 +185,7 @@ impl Worker {
         if !(self.still_ours)(self.claim.clone()).await {
             return self.wait(backoff, "kafka").await;
         }
-        match self.claim.take_again(self.role.database()).await {
+        match self.claim.take_again(self.retries.role.database()).await {
             Ok(claim) => {
                 tracing::info!(
                     topic = claim.topic,
@@ -208,30 +219,25 @@ impl Worker {
     /// One try: everything in one transaction that begins with the fence.
     async fn attempt(&mut self, batch: &[Record], refused: Option<&Fault>) -> Result<(), WorkError> {
         let started = Instant::now();
-        let to = batch.last().map_or(self.claim.applied, |last| last.offset + 1);
-        let mut transaction = self.role.database().begin().await?;
+        let Some(last) = batch.last() else { return Ok(()) };
+        let (at, to) = (Place::of(last), last.offset + 1);
+        let records: Vec<&Record> = batch.iter().collect();
+        let mut transaction = self.retries.role.database().begin().await?;
         self.claim.advance(&mut transaction, to, self.publisher.is_some()).await?;
-        let folded = match refused {
-            Some(fault) => Folded { faults: vec![(0, fault.clone())], ..Folded::default() },
-            None => self.role.fold(&mut transaction, batch).await?,
+        let settled = match self.lane {
+            Lane::Source => self.retries.settle(&mut transaction, &at, &records, refused).await?,
+            Lane::Retry => self.retries.settle_copies(&mut transaction, &at, &records).await?,
         };
-        for (place, fault) in &folded.faults {
-            if let Some(record) = batch.get(*place) {
-                dead_letters::bury(&self.producer, &mut transaction, &self.claim.group, record, fault)
-                    .await?;
-                self.role.bury(&mut transaction, record, fault).await?;
-            }
-        }
         moments::pass(moments::BEFORE_COMMIT);
         transaction.commit().await?;
         moments::pass(moments::AFTER_COMMIT);
-        self.committed(batch, to, folded, started).await;
+        self.committed(batch, to, settled, started).await;
         Ok(())
     }
 
-    async fn committed(&mut self, batch: &[Record], to: i64, folded: Folded, started: Instant) {
+    async fn committed(&mut self, batch: &[Record], to: i64, settled: Settled, started: Instant) {
         self.claim.applied = to;
-        if let Some(remember) = folded.remember {
+        for remember in settled.remember {
             remember();
         }
         let group = self.claim.group.id.as_str();
@@ -241,7 +247,7 @@ impl Worker {
         let trace = batch.last().and_then(|record| record.header(envelope::TRACEPARENT));
         tracing::debug!(group, topic = self.claim.topic, to, records = batch.len(), trace, "batch committed");
         if let Some(publisher) = &self.publisher {
-            publisher.send(to, folded.documents).await;
+            publisher.send(to, settled.documents).await;
         }
         self.position.send_replace(self.claim.clone());
     }
@@ -264,9 +270,9 @@ impl Worker {
         }
     }
 
-    async fn changed(&self, batch: &[Record]) -> Result<Vec<crate::publisher::Document>, WorkError> {
-        let mut connection = self.role.database().acquire().await?;
-        self.role.documents(&mut connection, batch).await
+    async fn changed(&self, batch: &[Record]) -> Result<Vec<Document>, WorkError> {
+        let mut connection = self.retries.role.database().acquire().await?;
+        self.retries.documents(&mut connection, self.lane, &batch.iter().collect::<Vec<_>>()).await
     }
 }
 

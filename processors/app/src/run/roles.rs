@@ -113,8 +113,10 @@ impl Builder<'_> {
         &self.config.namespace
     }
 
-    fn add(&mut self, group: String, topic: String, batch_max: usize, role: Arc<dyn Role>) {
-        let settings = GroupSettings { batch_max, buffer_bytes: self.config.buffer_bytes };
+    fn add(&mut self, name: &str, topic: String, batch_max: usize, role: Arc<dyn Role>) {
+        let retry_delays = self.config.retry_delays(name).into();
+        let settings = GroupSettings { batch_max, buffer_bytes: self.config.buffer_bytes, retry_delays };
+        let group = self.namespace().group(name);
         let (_, roles) = self.groups.entry(group).or_insert_with(|| (settings, HashMap::new()));
         roles.insert(topic, role);
     }
@@ -133,7 +135,7 @@ impl Builder<'_> {
         let role = role(self.views.clone());
         for context in contexts {
             let topic = self.namespace().topic(Kind::Event, context);
-            self.add(self.namespace().group(name), topic, self.config.events_batch_max, role.clone());
+            self.add(name, topic, self.config.events_batch_max, role.clone());
         }
     }
 
@@ -154,7 +156,7 @@ impl Visitor for Builder<'_> {
         if self.selection.commands() {
             let topic = self.namespace().topic(Kind::Command, C::NAME);
             let role = Arc::new(Commands::<C>::new(self.commands.clone()));
-            self.add(self.namespace().group(COMMANDS), topic, self.config.commands_batch_max, role);
+            self.add(COMMANDS, topic, self.config.commands_batch_max, role);
         }
     }
 

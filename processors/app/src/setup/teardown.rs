@@ -152,7 +152,7 @@ fn belongs(name: &str, namespace: &Namespace) -> bool {
 }
 
 async fn remove_groups(config: &Config, steps: &mut Steps) -> Result<(), Failure> {
-    let groups = layout::groups(&config.namespace);
+    let groups = layout::groups(config);
     let names: Vec<&str> = groups.iter().map(|group| group.id.as_str()).collect();
     let answers = admin(config)?.delete_groups(&names, &options()).await;
     for answer in answers.map_err(|error| kafka::failure(config, &error))? {

@@ -27,7 +27,7 @@ pub(super) fn options() -> AdminOptions {
 
 /// Creates the topics that are not there; refuses those of another size before creating any.
 pub(super) async fn create(config: &Config, steps: &mut Steps) -> Result<(), Failure> {
-    let wanted = layout::topics(&config.namespace);
+    let wanted = layout::topics(config);
     let there = tokio::task::block_in_place(|| Reader::new(config)?.topics())?;
     for topic in &wanted {
         refuse_other_size(config, topic, &there)?;

@@ -1,4 +1,4 @@
-//! What the two databases know: offsets, dead letters, parked events, the replication slot.
+//! What the two databases know: offsets, dead letters, blocked keys, the replication slot.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,6 @@ use serde::Serialize;
 
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::layout::Side;
 use crate::postgres::Database;
 
 /// Where a group stands in a partition.
@@ -28,11 +27,16 @@ pub(super) struct DeadLetters {
     pub(super) last: chrono::DateTime<chrono::Utc>,
 }
 
-/// Events of a group that wait for an earlier version of their stream.
+/// Keys of a group whose records wait, by what for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Parked {
+pub(super) struct Blocked {
     pub(super) group: String,
-    pub(super) count: i64,
+    /// `retrying`, `dead` or `gap`.
+    pub(super) status: String,
+    pub(super) keys: i64,
+    /// Records that wait, the heads included.
+    pub(super) records: i64,
+    pub(super) since: chrono::DateTime<chrono::Utc>,
 }
 
 /// What one database knows.
@@ -40,15 +44,13 @@ pub(super) struct Parked {
 pub(super) struct Facts {
     pub(super) stands: Vec<Stand>,
     pub(super) dead: Vec<DeadLetters>,
-    pub(super) parked: Vec<Parked>,
+    pub(super) blocked: Vec<Blocked>,
 }
 
 /// Asks a database.
 pub(super) async fn facts(database: &Database) -> Result<Facts, Failure> {
     let asked = async {
-        let stands = stands(database).await?;
-        let parked = if database.side == Side::Read { parked(database).await? } else { Vec::new() };
-        Ok(Facts { stands, dead: dead(database).await?, parked })
+        Ok(Facts { stands: stands(database).await?, dead: dead(database).await?, blocked: blocked(database).await? })
     };
     asked.await.map_err(|error| database.failure(error))
 }
@@ -81,11 +83,19 @@ async fn dead(database: &Database) -> sqlx::Result<Vec<DeadLetters>> {
     Ok(rows.into_iter().map(|(group, code, count, last)| DeadLetters { group, code, count, last }).collect())
 }
 
-async fn parked(database: &Database) -> sqlx::Result<Vec<Parked>> {
-    let rows = sqlx::query_as("SELECT grp, count(*) FROM parked GROUP BY 1 ORDER BY 1")
-        .fetch_all(&database.pool)
-        .await?;
-    Ok(rows.into_iter().map(|(group, count)| Parked { group, count }).collect())
+async fn blocked(database: &Database) -> sqlx::Result<Vec<Blocked>> {
+    let rows = sqlx::query_as(
+        "SELECT grp, status, count(*), sum(waiting.records)::bigint, min(since)
+         FROM blocked_key AS b CROSS JOIN LATERAL (
+             SELECT count(*) AS records FROM parked AS p
+             WHERE p.grp = b.grp AND p.generation = b.generation AND p.topic = b.topic AND p.key = b.key
+               AND p.drained_offset IS NULL
+         ) AS waiting
+         GROUP BY 1, 2 ORDER BY 1, 2",
+    );
+    let rows: Vec<(String, String, i64, i64, _)> = rows.fetch_all(&database.pool).await?;
+    let blocked = |(group, status, keys, records, since)| Blocked { group, status, keys, records, since };
+    Ok(rows.into_iter().map(blocked).collect())
 }
 
 /// The replication slot of the outbox.

@@ -61,7 +61,7 @@ pub(super) fn measure(
     let there = reader.topics()?;
     let mut ends = Ends::new();
     let mut topics = Vec::new();
-    for topic in layout::topics(&config.namespace) {
+    for topic in layout::topics(config) {
         let partitions = there.get(&topic.name).copied().unwrap_or_default();
         let mut records = 0;
         for partition in 0..partitions {
@@ -75,7 +75,7 @@ pub(super) fn measure(
         Side::Write => write.as_ref().ok().map(|facts| &facts.stands),
         Side::Read => read.as_ref().ok().map(|facts| &facts.stands),
     };
-    let groups: Vec<(Group, &Vec<Stand>)> = layout::groups(&config.namespace)
+    let groups: Vec<(Group, &Vec<Stand>)> = layout::groups(config)
         .into_iter()
         .filter_map(|g| stands(g.side).map(|s| (g, s)))
         .collect();
@@ -112,7 +112,7 @@ fn waiting(group: &Group, stands: &[Stand], ends: &Ends) -> Vec<Position> {
             .map(|(position, ..)| position)
             .collect::<Vec<_>>()
     };
-    group.topics.iter().flat_map(of_topic).collect()
+    group.topics.iter().chain(&group.retry_topics).flat_map(of_topic).collect()
 }
 
 fn lags(group: &Group, stands: &[Stand], ends: &Ends, times: &BTreeMap<Position, i64>) -> Vec<Lag> {
@@ -133,7 +133,7 @@ fn lags(group: &Group, stands: &[Stand], ends: &Ends, times: &BTreeMap<Position,
         let unpublished = group.publishes.then_some(unpublished);
         Lag { group: group.id.clone(), topic: topic.clone(), records, seconds, unpublished, unclaimed }
     };
-    group.topics.iter().map(lag).collect()
+    group.topics.iter().chain(&group.retry_topics).map(lag).collect()
 }
 
 #[allow(clippy::cast_precision_loss, reason = "milliseconds of a lag are few")]
@@ -169,8 +169,9 @@ mod tests {
 
     #[test]
     fn a_lag_sums_its_partitions() {
+        let topics = vec!["t".to_owned()];
         let group =
-            Group { id: "g".to_owned(), side: Side::Read, topics: vec!["t".to_owned()], publishes: true };
+            Group { id: "g".to_owned(), side: Side::Read, topics, retry_topics: Vec::new(), publishes: true };
         let stand = |partition, applied, published| Stand {
             group: "g".to_owned(),
             topic: "t".to_owned(),

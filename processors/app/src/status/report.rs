@@ -55,7 +55,7 @@ impl Report {
             "connector": part(self.connector.as_ref()),
             "indices": part(self.indices.as_ref()),
             "dead_letters": of_sides(&|facts| json!(facts.dead)),
-            "parked": of_sides(&|facts| json!(facts.parked)),
+            "blocked": of_sides(&|facts| json!(facts.blocked)),
             "process": self.process,
         })
     }
@@ -75,14 +75,14 @@ impl Report {
         });
         section(&mut text, "connector", &self.connector, connector);
         section(&mut text, "indices", &self.indices, |indices| shown_indices(indices));
-        text.push_str(&format!("DEAD LETTERS AND PARKED EVENTS\n{}\n", self.troubles()));
+        text.push_str(&format!("DEAD LETTERS AND BLOCKED KEYS\n{}\n", self.troubles()));
         text.push_str(&format!("PROCESS\n{}", self.process.as_ref().map_or_else(no_process, shown_process)));
         text
     }
 
     fn troubles(&self) -> String {
         let facts = || [&self.write, &self.read].into_iter().filter_map(|facts| facts.as_ref().ok());
-        let mut table = Table::new(&["group", "what", "count", "last"]);
+        let mut table = Table::new(&["group", "what", "count", "last or since"]);
         for dead in facts().flat_map(|facts| &facts.dead) {
             table.row([
                 dead.group.clone(),
@@ -91,8 +91,14 @@ impl Report {
                 output::time(dead.last),
             ]);
         }
-        for parked in facts().flat_map(|facts| &facts.parked) {
-            table.row([parked.group.clone(), "parked".to_owned(), parked.count.to_string(), String::new()]);
+        for blocked in facts().flat_map(|facts| &facts.blocked) {
+            let why = match blocked.status.as_str() {
+                "retrying" => "keys whose record is tried again",
+                "dead" => "keys behind a dead letter",
+                _ => "keys with a missing version",
+            };
+            let count = format!("{} ({} records)", blocked.keys, blocked.records);
+            table.row([blocked.group.clone(), why.to_owned(), count, output::time(blocked.since)]);
         }
         if table.is_empty() { "none\n".to_owned() } else { table.render() }
     }
@@ -110,10 +116,10 @@ fn section<T>(text: &mut String, name: &str, part: &Result<T, Failure>, shown: i
     text.push_str(&format!("{}\n{body}\n", name.to_uppercase()));
 }
 
-/// Dead letter topics only when they hold something.
+/// Topics of retries and dead letters only when they hold something.
 fn topics(kafka: &Kafka) -> String {
     let mut table = Table::new(&["topic", "partitions", "records"]);
-    for topic in kafka.topics.iter().filter(|topic| !topic.name.ends_with(".dlq") || topic.records > 0) {
+    for topic in kafka.topics.iter().filter(|topic| !is_side_topic(&topic.name) || topic.records > 0) {
         let partitions = match topic.partitions {
             0 => "missing: run `millrace setup`".to_owned(),
             number => number.to_string(),
@@ -123,9 +129,13 @@ fn topics(kafka: &Kafka) -> String {
     table.render()
 }
 
+fn is_side_topic(name: &str) -> bool {
+    name.ends_with(".dlq") || name.contains(".retry.")
+}
+
 fn groups(lags: &[Lag]) -> String {
     let mut table = Table::new(&["group", "topic", "lag", "behind", "unpublished", ""]);
-    for lag in lags {
+    for lag in lags.iter().filter(|lag| !is_side_topic(&lag.topic) || lag.records > 0) {
         let behind = lag.seconds.map_or_else(
             || "?".to_owned(),
             |seconds| match lag.records {

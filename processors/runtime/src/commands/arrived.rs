@@ -10,6 +10,7 @@ use crate::envelope;
 use crate::error::{Fault, WorkError};
 use crate::record::Record;
 use crate::registry::Registry;
+use crate::role::Outcome;
 
 /// The root of all derived ids.
 const DERIVED: Uuid = Uuid::from_u128(0x6d69_6c6c_7261_6365_8000_0000_0000_0001);
@@ -34,7 +35,7 @@ impl Identity {
             (Some(source), Some(id)) if [source, id].into_iter().all(can_be_kept) => {
                 Ok(Self { source: source.to_owned(), id: id.to_owned() })
             }
-            (Some(_), Some(_)) => Err(Fault::new(
+            (Some(_), Some(_)) => Err(Fault::hopeless(
                 "identity-invalid",
                 format!("ce_source and ce_id must have 1 to {IDENTITY_BYTES_MAX} bytes and no NUL character"),
             )),
@@ -73,31 +74,28 @@ pub(super) struct Arrived<'b, C: Context> {
     pub(super) occurred_at: DateTime<Utc>,
 }
 
-/// Decodes a batch; records that are no commands of this context are faults.
+/// Decodes a batch. Records that are no commands of this context have failed, the others count as applied.
 pub(super) async fn decode<'b, C: Context>(
     registry: &Registry,
-    batch: &'b [Record],
-) -> Result<(Vec<Arrived<'b, C>>, Vec<(usize, Fault)>), WorkError> {
-    let (mut arrived, mut faults) = (Vec::with_capacity(batch.len()), Vec::new());
-    for (place, record) in batch.iter().enumerate() {
+    batch: &[&'b Record],
+) -> Result<(Vec<Arrived<'b, C>>, Vec<Outcome>), WorkError> {
+    let (mut arrived, mut outcomes) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+    for (place, record) in batch.iter().copied().enumerate() {
         let opened = registry.open(record.value.as_deref()).await?;
         let decoded = opened.and_then(|(writer, body)| {
             let command = C::Command::decode(&writer, body)?;
             Ok((Identity::of(record)?, command, fingerprint(writer.full_name(), body)))
         });
-        match decoded {
-            Ok((identity, command, fingerprint)) => arrived.push(Arrived {
-                place,
-                record,
-                identity,
-                fingerprint,
-                command,
-                occurred_at: envelope::occurred_at(record),
-            }),
-            Err(fault) => faults.push((place, fault)),
-        }
+        outcomes.push(match decoded {
+            Ok((identity, command, fingerprint)) => {
+                let occurred_at = envelope::occurred_at(record);
+                arrived.push(Arrived { place, record, identity, fingerprint, command, occurred_at });
+                Outcome::Applied
+            }
+            Err(fault) => Outcome::Failed(fault),
+        });
     }
-    Ok((arrived, faults))
+    Ok((arrived, outcomes))
 }
 
 /// Tells two bodies apart under one identity.

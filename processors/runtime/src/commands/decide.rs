@@ -1,6 +1,6 @@
 //! Deciding a batch in memory: pure, in order, each command on the states that the ones before it left.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use millrace_domain::{Context, Emitted, Faces, Rejection, Streams};
 use millrace_schemas::{CommandRejected, Message as _, encode_record, frame};
@@ -10,7 +10,8 @@ use super::ledger::{Receipt, Status};
 use super::outbox::OutboxRow;
 use super::streams::Locks;
 use crate::envelope;
-use crate::error::{Fault, WorkError};
+use crate::error::Fault;
+use crate::role::Outcome;
 
 /// Kafka refuses records above a megabyte by default; an event must never get stuck in the outbox.
 const EVENT_BYTES_MAX: usize = 900_000;
@@ -20,37 +21,45 @@ const EVENT_BYTES_MAX: usize = 900_000;
 pub(super) struct Decided {
     pub(super) outbox: Vec<OutboxRow>,
     pub(super) receipts: Vec<Receipt>,
-    pub(super) faults: Vec<(usize, Fault)>,
 }
 
 /// Schema ids by full name.
 type SchemaIds = HashMap<&'static str, u32>;
 
-/// Decides every command of a batch, in order.
+/// Decides every command of a batch, in order. Behind one that fails and may succeed later the others of its key wait.
 pub(super) fn all<C: Context>(
     commands: &[Arrived<'_, C>],
     locks: &mut Locks<C::State>,
     faces: &Faces,
     ids: &SchemaIds,
-) -> Result<Decided, WorkError> {
-    let mut decided = Decided::default();
+    outcomes: &mut [Outcome],
+) -> Decided {
+    let (mut decided, mut stuck) = (Decided::default(), HashSet::new());
     for arrived in commands {
+        let Some(outcome) = outcomes.get_mut(arrived.place) else { continue };
+        let key = arrived.record.key.as_deref();
+        if key.is_some_and(|key| stuck.contains(key)) {
+            *outcome = Outcome::Waits;
+            continue;
+        }
         match one(arrived, locks, faces, ids) {
-            Ok((receipt, rows)) => {
-                let trace = arrived.record.header(envelope::TRACEPARENT);
-                tracing::debug!(
-                    trace,
-                    command = receipt.identity.id,
-                    status = receipt.status.as_str(),
-                    "decided"
-                );
-                decided.receipts.push(receipt);
-                decided.outbox.extend(rows);
+            Ok(answer) => decided.add(arrived, answer),
+            Err(fault) => {
+                stuck.extend(key.filter(|_| !fault.hopeless));
+                *outcome = Outcome::Failed(fault);
             }
-            Err(fault) => decided.faults.push((arrived.place, fault)),
         }
     }
-    Ok(decided)
+    decided
+}
+
+impl Decided {
+    fn add<C: Context>(&mut self, arrived: &Arrived<'_, C>, (receipt, rows): (Receipt, Vec<OutboxRow>)) {
+        let trace = arrived.record.header(envelope::TRACEPARENT);
+        tracing::debug!(trace, command = receipt.identity.id, status = receipt.status.as_str(), "decided");
+        self.receipts.push(receipt);
+        self.outbox.extend(rows);
+    }
 }
 
 fn one<C: Context>(
@@ -161,7 +170,7 @@ fn event_row<C: Context>(
 fn payload(ids: &SchemaIds, full_name: &str, body: Vec<u8>) -> Result<Vec<u8>, Fault> {
     if body.len() > EVENT_BYTES_MAX {
         let size = body.len();
-        return Err(Fault::new(
+        return Err(Fault::hopeless(
             "too-large",
             format!("{full_name} has {size} bytes, at most {EVENT_BYTES_MAX} fit"),
         ));
@@ -256,7 +265,7 @@ mod tests {
     fn decide(commands: &[Arrived<'_, Catalog>]) -> Decided {
         let mut locks = Locks::from([("p".to_owned(), Locked { version: 0, state: None, changed: false })]);
         let ids = millrace_schemas::DEFINITIONS.iter().map(|definition| (definition.full_name, 1)).collect();
-        all::<Catalog>(commands, &mut locks, &Faces::default(), &ids).unwrap()
+        all::<Catalog>(commands, &mut locks, &Faces::default(), &ids, &mut vec![Outcome::Applied; commands.len()])
     }
 
     #[test]

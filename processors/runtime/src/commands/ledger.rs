@@ -10,9 +10,8 @@ use super::arrived::{Arrived, Identity};
 use crate::dead_letters::storable;
 use crate::envelope;
 use crate::error::{Fault, WorkError};
-use crate::metrics;
 use crate::record::Record;
-use crate::role::Group;
+use crate::role::Outcome;
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,29 +50,31 @@ pub(super) struct Receipt {
 /// A dead command counts as not decided: it may be sent again.
 pub(super) async fn fresh<'b, C: Context>(
     connection: &mut PgConnection,
-    group: &Group,
     arrived: Vec<Arrived<'b, C>>,
-    faults: &mut Vec<(usize, Fault)>,
+    outcomes: &mut [Outcome],
 ) -> Result<Vec<Arrived<'b, C>>, WorkError> {
     let mut known = decided(connection, &arrived).await?;
-    let (mut fresh, mut duplicates) = (Vec::with_capacity(arrived.len()), 0);
+    let mut fresh = Vec::with_capacity(arrived.len());
     for command in arrived {
-        match known.get(&command.identity) {
+        let outcome = match known.get(&command.identity) {
             None => {
                 known.insert(command.identity.clone(), command.fingerprint.clone());
                 fresh.push(command);
+                continue;
             }
-            Some(fingerprint) if *fingerprint == command.fingerprint => duplicates += 1,
-            Some(_) => faults.push((command.place, reused(&command.identity))),
+            Some(fingerprint) if *fingerprint == command.fingerprint => Outcome::Duplicate,
+            Some(_) => Outcome::Failed(reused(&command.identity)),
+        };
+        if let Some(known) = outcomes.get_mut(command.place) {
+            *known = outcome;
         }
     }
-    metrics::DUPLICATES.with_label_values(&[group.id.as_str()]).inc_by(duplicates);
     Ok(fresh)
 }
 
 fn reused(identity: &Identity) -> Fault {
     let Identity { source, id } = identity;
-    Fault::new(
+    Fault::hopeless(
         "id-reused",
         format!("the id `{id}` of `{source}` was used before for a command with another body"),
     )

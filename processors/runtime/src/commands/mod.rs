@@ -90,19 +90,18 @@ impl<C: Context> Role for Commands<C> {
         &self.shared.pool
     }
 
-    async fn fold(&self, connection: &mut PgConnection, batch: &[Record]) -> Result<Folded, WorkError> {
+    async fn fold(&self, connection: &mut PgConnection, batch: &[&Record]) -> Result<Folded, WorkError> {
         let received_at = Utc::now();
         let ids = self.schema_ids().await?;
-        let (arrived, mut faults) = arrived::decode::<C>(&self.shared.registry, batch).await?;
-        let fresh = ledger::fresh(connection, &self.shared.group, arrived, &mut faults).await?;
+        let (arrived, mut outcomes) = arrived::decode::<C>(&self.shared.registry, batch).await?;
+        let fresh = ledger::fresh(connection, arrived, &mut outcomes).await?;
         let mut streams = streams::lock_and_load::<C>(connection, &self.shared, &fresh).await?;
         let faces = streams::faces::<C>(connection, &self.shared, &fresh).await?;
-        let decided = decide::all::<C>(&fresh, &mut streams, &faces, ids)?;
+        let decided = decide::all::<C>(&fresh, &mut streams, &faces, ids, &mut outcomes);
         let stored = streams::store::<C>(connection, streams).await?;
         outbox::insert(connection, &self.shared.namespace, C::NAME, &decided.outbox).await?;
         ledger::insert(connection, C::NAME, received_at, &decided.receipts).await?;
-        faults.extend(decided.faults);
-        Ok(Folded { faults, documents: Vec::new(), remember: Some(self.remember(stored, decided.receipts)) })
+        Ok(Folded { outcomes, documents: Vec::new(), remember: Some(self.remember(stored, decided.receipts)) })
     }
 
     /// A dead command has a receipt too, so that its sender learns of it.

@@ -24,7 +24,52 @@ CREATE TABLE IF NOT EXISTS dead_letter (
     code          text        NOT NULL,
     message       text        NOT NULL,
     attempts      int         NOT NULL,
+    -- Where the copy lies on the dead letter topic; a document that Elasticsearch refuses has none.
+    copy_partition int,
+    copy_offset   bigint,
     status        text        NOT NULL DEFAULT 'dead' CHECK (status IN ('dead', 'redriven', 'discarded')),
     failed_at     timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX IF NOT EXISTS dead_letter_source ON dead_letter (topic, partition, "offset");
+
+-- Keys whose records wait, and what for: the next try of their head, somebody who redrives or discards it, or a version
+-- that is not here. Main and retry workers lock the row before they touch the key.
+CREATE TABLE IF NOT EXISTS blocked_key (
+    grp        text        NOT NULL,
+    generation int         NOT NULL,
+    topic      text        NOT NULL,
+    key        bytea       NOT NULL,
+    status     text        NOT NULL CHECK (status IN ('retrying', 'dead', 'gap')),
+    partition  int,
+    "offset"   bigint,
+    attempts   int         NOT NULL,
+    due_at     timestamptz NOT NULL,
+    code       text,
+    message    text,
+    since      timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (grp, generation, topic, key)
+);
+CREATE INDEX IF NOT EXISTS blocked_key_due ON blocked_key (grp, generation, due_at) WHERE status = 'retrying';
+
+-- Heads, and what waits behind them, as it arrived. Where documents go out after the commit a drained record stays
+-- until the place that drained it is published.
+CREATE TABLE IF NOT EXISTS parked (
+    grp               text        NOT NULL,
+    generation        int         NOT NULL,
+    topic             text        NOT NULL,
+    partition         int         NOT NULL,
+    "offset"          bigint      NOT NULL,
+    key               bytea       NOT NULL,
+    version           bigint,
+    timestamp         bigint,
+    value             bytea,
+    headers           jsonb       NOT NULL,
+    parked_at         timestamptz NOT NULL DEFAULT now(),
+    drained_topic     text,
+    drained_partition int,
+    drained_offset    bigint,
+    PRIMARY KEY (grp, generation, topic, partition, "offset")
+);
+CREATE INDEX IF NOT EXISTS parked_key ON parked (grp, generation, topic, key, version, "offset");
+CREATE INDEX IF NOT EXISTS parked_drained ON parked (grp, generation, drained_topic, drained_partition, drained_offset)
+    WHERE drained_offset IS NOT NULL;

@@ -48,13 +48,13 @@ impl<L: Log> Role for LogRole<L> {
         Some(&self.index)
     }
 
-    async fn fold(&self, _: &mut PgConnection, batch: &[Record]) -> Result<Folded, WorkError> {
-        let (decoded, faults) = intake::decode(&self.shared.registry, batch).await?;
+    async fn fold(&self, _: &mut PgConnection, batch: &[&Record]) -> Result<Folded, WorkError> {
+        let (decoded, outcomes) = intake::decode(&self.shared.registry, batch).await?;
         let documents = decoded.iter().map(|(_, event)| document::<L>(event)).collect::<Result<_, _>>()?;
-        Ok(Folded { faults, documents, remember: None })
+        Ok(Folded { outcomes, documents, remember: None })
     }
 
-    async fn documents(&self, _: &mut PgConnection, batch: &[Record]) -> Result<Vec<Document>, WorkError> {
+    async fn documents(&self, _: &mut PgConnection, batch: &[&Record]) -> Result<Vec<Document>, WorkError> {
         let (decoded, _) = intake::decode(&self.shared.registry, batch).await?;
         decoded.iter().map(|(_, event)| document::<L>(event)).collect()
     }

@@ -173,7 +173,11 @@ impl<V: View> Role for RowRole<V> {
         self.index.as_deref()
     }
 
-    async fn fold(&self, connection: &mut PgConnection, batch: &[Record]) -> Result<Folded, WorkError> {
+    fn versioned(&self) -> bool {
+        true
+    }
+
+    async fn fold(&self, connection: &mut PgConnection, batch: &[&Record]) -> Result<Folded, WorkError> {
         let intake = intake::take(connection, &self.shared.registry, &self.group, batch).await?;
         let mut rows = self.load(connection, &keys::<V>(&intake.events)).await?;
         for recorded in &intake.events {
@@ -185,18 +189,22 @@ impl<V: View> Role for RowRole<V> {
             }
         }
         let documents = self.store(connection, &rows).await?;
-        Ok(Folded { faults: intake.faults, documents, remember: None })
+        Ok(Folded { outcomes: intake.outcomes, documents, remember: None })
     }
 
     async fn documents(
         &self,
         connection: &mut PgConnection,
-        batch: &[Record],
+        batch: &[&Record],
     ) -> Result<Vec<Document>, WorkError> {
         let (decoded, _) = intake::decode(&self.shared.registry, batch).await?;
         let events: Vec<Recorded> = decoded.into_iter().map(|(_, event)| event).collect();
         let rows = self.load(connection, &keys::<V>(&events)).await?;
         rows.iter().filter(|(_, row)| row.version > 0).map(|(key, row)| document(key, row)).collect()
+    }
+
+    async fn skip(&self, connection: &mut PgConnection, record: &Record) -> Result<(), WorkError> {
+        intake::skip(connection, &self.shared.namespace, &self.group, record).await
     }
 
     fn forget(&self) {}

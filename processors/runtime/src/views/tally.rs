@@ -91,7 +91,11 @@ impl<T: Tally> Role for TallyRole<T> {
         &self.shared.pool
     }
 
-    async fn fold(&self, connection: &mut PgConnection, batch: &[Record]) -> Result<Folded, WorkError> {
+    fn versioned(&self) -> bool {
+        true
+    }
+
+    async fn fold(&self, connection: &mut PgConnection, batch: &[&Record]) -> Result<Folded, WorkError> {
         let intake = intake::take(connection, &self.shared.registry, &self.group, batch).await?;
         let sums = sums::<T>(&intake.events)?;
         let rows: Vec<Row<'_, T::Key, T::Amounts>> = sums.iter().map(|(key, sum)| Row { key, sum }).collect();
@@ -100,7 +104,11 @@ impl<T: Tally> Role for TallyRole<T> {
             WorkError::Refused(format!("a sum of {} cannot be written: {error}", T::NAME))
         })?;
         sqlx::query(AssertSqlSafe(self.store.as_str())).bind(json).execute(connection).await?;
-        Ok(Folded { faults: intake.faults, ..Folded::default() })
+        Ok(Folded { outcomes: intake.outcomes, ..Folded::default() })
+    }
+
+    async fn skip(&self, connection: &mut PgConnection, record: &Record) -> Result<(), WorkError> {
+        intake::skip(connection, &self.shared.namespace, &self.group, record).await
     }
 
     fn forget(&self) {}

@@ -1,0 +1,151 @@
+//! What Millrace writes on a copy of a record: why, when, how often, and where the original lies.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::place::Place;
+use crate::error::Fault;
+use crate::record::{Header, Record};
+
+const ATTEMPTS: &str = "x-attempts";
+const SOURCE_TOPIC: &str = "x-source-topic";
+const SOURCE_PARTITION: &str = "x-source-partition";
+const SOURCE_OFFSET: &str = "x-source-offset";
+const DUE_AT: &str = "x-due-at";
+
+/// The headers of a copy, behind the record's own; with a delay it is one that is due then.
+pub(super) fn headers(record: &Record, fault: &Fault, attempts: usize, delay: Option<Duration>) -> Vec<Header> {
+    headers_at(Utc::now(), record, fault, attempts, delay)
+}
+
+fn headers_at(
+    now: DateTime<Utc>,
+    record: &Record,
+    fault: &Fault,
+    attempts: usize,
+    delay: Option<Duration>,
+) -> Vec<Header> {
+    let header = |name: &str, value: String| Header { name: name.to_owned(), value: Some(value.into_bytes()) };
+    let mut headers = vec![
+        header("x-error-code", fault.code.to_owned()),
+        header("x-error", fault.message.clone()),
+        header("x-failed-at", time(now)),
+        header(ATTEMPTS, attempts.to_string()),
+        header(SOURCE_TOPIC, record.topic.to_string()),
+        header(SOURCE_PARTITION, record.partition.to_string()),
+        header(SOURCE_OFFSET, record.offset.to_string()),
+    ];
+    headers.extend(delay.map(|delay| header(DUE_AT, time(now + delay))));
+    headers
+}
+
+fn time(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}
+
+/// Which head a copy is to wake.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Alarm {
+    pub(super) source: Place,
+    pub(super) attempts: usize,
+}
+
+/// Reads a copy; `None` when it is none of ours.
+pub(super) fn read(copy: &Record) -> Option<Alarm> {
+    let source = Place {
+        topic: last(copy, SOURCE_TOPIC)?.to_owned(),
+        partition: last(copy, SOURCE_PARTITION)?.parse().ok()?,
+        offset: last(copy, SOURCE_OFFSET)?.parse().ok()?,
+    };
+    Some(Alarm { source, attempts: last(copy, ATTEMPTS)?.parse().ok()? })
+}
+
+/// A copy that takes another round, due after `delay`.
+pub(super) fn round(copy: &Record, delay: Duration) -> Record {
+    let mut headers = copy.headers.clone();
+    headers.pop_if(|header| header.name == DUE_AT);
+    headers.push(Header { name: DUE_AT.to_owned(), value: Some(time(Utc::now() + delay).into_bytes()) });
+    Record {
+        topic: copy.topic.clone(),
+        partition: copy.partition,
+        offset: copy.offset,
+        timestamp_ms: copy.timestamp_ms,
+        key: copy.key.clone(),
+        value: copy.value.clone(),
+        headers,
+        room: None,
+    }
+}
+
+/// How long a copy still has to wait.
+pub(crate) fn due(copy: &Record) -> Duration {
+    let at = last(copy, DUE_AT).and_then(|at| DateTime::parse_from_rfc3339(at).ok());
+    at.and_then(|at| (at.to_utc() - Utc::now()).to_std().ok()).unwrap_or_default()
+}
+
+/// Our headers stand behind the record's own, which may have the same names.
+fn last<'r>(copy: &'r Record, name: &str) -> Option<&'r str> {
+    let header = copy.headers.iter().rfind(|header| header.name == name)?;
+    header.value.as_deref().and_then(|value| std::str::from_utf8(value).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        let own = Header { name: ATTEMPTS.to_owned(), value: Some(b"77".to_vec()) };
+        Record {
+            topic: "shop.cmd.orders.v1".into(),
+            partition: 3,
+            offset: 42,
+            timestamp_ms: None,
+            key: Some(b"10248".to_vec()),
+            value: None,
+            headers: vec![own],
+            room: None,
+        }
+    }
+
+    fn copied(delay: Option<Duration>) -> Vec<Header> {
+        let at = DateTime::from_timestamp(1_767_225_600, 0).unwrap();
+        headers_at(at, &record(), &Fault::new("reference-not-found", "no customer"), 2, delay)
+    }
+
+    #[test]
+    fn a_copy_says_why_when_how_often_and_where_the_original_lies() {
+        let text = |header: Header| format!("{}: {}", header.name, String::from_utf8(header.value.unwrap()).unwrap());
+        let golden = [
+            "x-error-code: reference-not-found",
+            "x-error: no customer",
+            "x-failed-at: 2026-01-01T00:00:00.000Z",
+            "x-attempts: 2",
+            "x-source-topic: shop.cmd.orders.v1",
+            "x-source-partition: 3",
+            "x-source-offset: 42",
+            "x-due-at: 2026-01-01T00:00:10.000Z",
+        ];
+        let headers: Vec<String> = copied(Some(Duration::from_secs(10))).into_iter().map(text).collect();
+        assert_eq!(headers, golden);
+        assert_eq!(copied(None).len(), golden.len() - 1, "a dead letter is not due");
+    }
+
+    #[test]
+    fn a_copy_finds_its_original_whatever_headers_that_has() {
+        let original = record();
+        let mut copy = record();
+        copy.headers.extend(copied(None));
+        assert_eq!(read(&copy), Some(Alarm { source: Place::of(&original), attempts: 2 }));
+        assert_eq!(read(&original), None);
+    }
+
+    #[test]
+    fn a_copy_that_goes_round_has_a_new_time_and_no_more_headers() {
+        let mut copy = record();
+        copy.headers.extend(copied(Some(Duration::ZERO)));
+        let round = round(&copy, Duration::from_secs(3_600));
+        assert_eq!(round.headers.len(), copy.headers.len());
+        assert!(due(&copy).is_zero() && due(&round) > Duration::from_secs(3_000));
+    }
+}

@@ -1,0 +1,192 @@
+//! A key's turn: its head is tried, and with it goes all that waits behind.
+
+use std::collections::BTreeMap;
+
+use sqlx::{Acquire as _, PgConnection};
+
+use super::blocked::{self, Blocked, Status};
+use super::{Failure, Place, Retries, Settled, copies, parked};
+use crate::error::{Fault, WorkError};
+use crate::record::Record;
+use crate::role::Outcome;
+
+/// How far a key came.
+enum Came {
+    /// All that was shown had its effect.
+    Through,
+    /// The next version is not here.
+    ToAGap,
+    /// This record failed.
+    Failed(usize, Fault),
+}
+
+impl Retries {
+    /// Tries the heads that a batch of copies wakes. A copy that no longer fits its key is dropped, one whose source is
+    /// not applied yet goes round.
+    ///
+    /// # Errors
+    /// [`WorkError`] rolls the whole batch back.
+    pub async fn settle_copies(
+        &self,
+        connection: &mut PgConnection,
+        at: &Place,
+        batch: &[&Record],
+    ) -> Result<Settled, WorkError> {
+        let mut settled = Settled::default();
+        for copy in batch {
+            let Some(alarm) = copies::read(copy) else {
+                tracing::error!(?at, offset = copy.offset, "not a copy of Millrace's: left on the retry topic");
+                continue;
+            };
+            let key = copy.key.clone().unwrap_or_default();
+            let blocked = blocked::lock(connection, self.role.group(), &alarm.source.topic, &[copy]).await?;
+            let head = (alarm.source.partition, alarm.source.offset);
+            let fits = |blocked: &Blocked| {
+                blocked.status == Status::Retrying && blocked.head == Some(head) && blocked.attempts == alarm.attempts
+            };
+            match blocked.into_values().find(fits) {
+                Some(blocked) => {
+                    self.turn(connection, &alarm.source.topic, at, &key, Some(blocked), &mut settled).await?;
+                }
+                None if self.is_ahead(connection, &alarm.source).await? => {
+                    let round = copies::round(copy, self.delay(1));
+                    self.copier.copy(&round, &at.topic, &[]).await?;
+                }
+                None => {}
+            }
+        }
+        Ok(settled)
+    }
+
+    /// Whether a record's own batch is not committed yet.
+    async fn is_ahead(&self, connection: &mut PgConnection, source: &Place) -> Result<bool, WorkError> {
+        let group = self.role.group();
+        let applied: Option<i64> = sqlx::query_scalar(
+            "SELECT applied FROM consumer_offset
+             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4",
+        )
+        .bind(&group.id)
+        .bind(group.generation)
+        .bind(&source.topic)
+        .bind(source.partition)
+        .fetch_optional(connection)
+        .await?;
+        Ok(applied.is_some_and(|applied| source.offset >= applied))
+    }
+
+    /// Applies what waits of a key as far as it goes; then says in the key's row what it waits for now.
+    pub(super) async fn turn(
+        &self,
+        connection: &mut PgConnection,
+        topic: &str,
+        at: &Place,
+        key: &[u8],
+        before: Option<Blocked>,
+        settled: &mut Settled,
+    ) -> Result<(), WorkError> {
+        loop {
+            let waiting =
+                parked::in_turn(connection, self.role.group(), topic, key, parked::DRAIN_RECORDS_MAX).await?;
+            let waiting: Vec<&Record> = waiting.iter().collect();
+            let outcomes = self.fold_what_postgres_takes(connection, &waiting, settled).await?;
+            let done = waiting.iter().copied().zip(&outcomes).filter(|(_, outcome)| is_done(outcome));
+            self.release(connection, &done.map(|(record, _)| record).collect::<Vec<_>>(), at).await?;
+            match came(outcomes) {
+                Came::Failed(head, fault) => {
+                    let Some(record) = waiting.get(head).copied() else { return Ok(()) };
+                    if !self.failed_again(connection, record, fault, before.as_ref()).await? {
+                        return Ok(());
+                    }
+                    self.release(connection, &[record], at).await?;
+                }
+                Came::ToAGap => {
+                    let gap = BTreeMap::from([(key.to_vec(), Blocked::gap())]);
+                    return blocked::put(connection, self.role.group(), topic, &gap).await;
+                }
+                Came::Through => return self.hand_on(connection, topic, key).await,
+            }
+        }
+    }
+
+    /// Folds as many of the waiting records as Postgres takes: fewer and fewer, until the one that it refuses is alone.
+    async fn fold_what_postgres_takes(
+        &self,
+        connection: &mut PgConnection,
+        waiting: &[&Record],
+        settled: &mut Settled,
+    ) -> Result<Vec<Outcome>, WorkError> {
+        let mut shown = waiting.len();
+        loop {
+            let part = waiting.get(..shown).unwrap_or_default();
+            let mut savepoint = connection.begin().await?;
+            match self.role.fold(&mut savepoint, part).await {
+                Ok(folded) => {
+                    savepoint.commit().await?;
+                    return Ok(settled.take(folded));
+                }
+                Err(WorkError::Refused(_)) if shown > 1 => {
+                    savepoint.rollback().await?;
+                    shown /= 2;
+                }
+                Err(WorkError::Refused(reason)) => {
+                    savepoint.rollback().await?;
+                    let outcomes = vec![Outcome::Failed(Fault::new("refused-by-database", reason))];
+                    return Ok(outcomes);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn release(&self, connection: &mut PgConnection, done: &[&Record], at: &Place) -> Result<(), WorkError> {
+        let group = self.role.group();
+        let publishes = self.role.index().is_some();
+        if publishes {
+            parked::forget_published(connection, group).await?;
+        }
+        parked::release(connection, group, done, publishes.then_some(at)).await
+    }
+
+    /// A head failed: its next try, or its end. True when what is behind it need not wait.
+    async fn failed_again(
+        &self,
+        connection: &mut PgConnection,
+        record: &Record,
+        fault: Fault,
+        before: Option<&Blocked>,
+    ) -> Result<bool, WorkError> {
+        let tried = before.filter(|before| before.head == Some((record.partition, record.offset)));
+        let attempts = tried.map_or(0, |before| before.attempts) + 1;
+        let freed = self.lay_down(connection, vec![Failure { record, fault, attempts }]).await?;
+        Ok(!freed.is_empty())
+    }
+
+    /// What was shown is through. What still waits was more than one transaction takes: the next record becomes the
+    /// head, due at once.
+    pub(super) async fn hand_on(&self, connection: &mut PgConnection, topic: &str, key: &[u8]) -> Result<(), WorkError> {
+        let group = self.role.group();
+        let waiting = parked::in_turn(connection, group, topic, key, 1).await?;
+        let Some(head) = waiting.first() else { return blocked::free(connection, group, topic, key).await };
+        let reason = Fault::new("next-in-turn", "the records before it had their effect");
+        self.wake_later(head, &reason, 0).await?;
+        let retrying = Blocked::at(Status::Retrying, head, 0, None);
+        blocked::put(connection, group, topic, &BTreeMap::from([(key.to_vec(), retrying)])).await
+    }
+}
+
+fn is_done(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Applied | Outcome::Duplicate)
+}
+
+fn came(outcomes: Vec<Outcome>) -> Came {
+    let waits = outcomes.contains(&Outcome::Waits);
+    let failed = outcomes.into_iter().enumerate().find_map(|(place, outcome)| match outcome {
+        Outcome::Failed(fault) => Some((place, fault)),
+        Outcome::Applied | Outcome::Duplicate | Outcome::Waits => None,
+    });
+    match failed {
+        Some((place, fault)) => Came::Failed(place, fault),
+        None if waits => Came::ToAGap,
+        None => Came::Through,
+    }
+}

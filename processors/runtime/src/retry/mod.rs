@@ -1,0 +1,247 @@
+//! Records that fail, and those behind them: tried again later, in the order of their key.
+//!
+//! A record that fails becomes the *head* of its key. The head and all that arrives behind it wait in `parked`, bytes
+//! and headers; the key's row in `blocked_key` says who the head is and how often it was tried. Only the head has a
+//! copy on a retry topic, acknowledged before the commit that parks it: the copy is an alarm clock, never the truth. A
+//! copy that wakes up tries the head that Postgres knows; one that no longer fits is dropped. After the last try the
+//! head is a dead letter. Where records carry a version the key then waits until the letter is redriven or discarded;
+//! where the offset is the order, what waits behind it goes on.
+//!
+//! Guarantees: per key strictly in order; nothing lost, nothing applied twice; no key blocked for ever without a dead
+//! letter or a missing version that says why. Other keys never wait.
+
+mod blocked;
+mod copies;
+mod drain;
+mod parked;
+mod place;
+mod redrive;
+mod sweep;
+mod triage;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use sqlx::PgConnection;
+
+pub(crate) use copies::due;
+pub use place::Place;
+
+use crate::dead_letters;
+use crate::error::{Fault, WorkError};
+use crate::metrics;
+use crate::names::{dead_letter_topic, retry_topic};
+use crate::producer::{Copier, Delivery};
+use crate::publisher::Document;
+use crate::record::Record;
+use crate::role::{Folded, Outcome, Role};
+use blocked::{Blocked, Status};
+use triage::{Triage, triage};
+
+/// Settles batches of one group: what applies is applied, what fails is tried again later, what is behind waits.
+#[derive(Clone)]
+pub struct Retries {
+    /// What folds.
+    pub role: Arc<dyn Role>,
+    /// Where copies go.
+    pub copier: Arc<dyn Copier>,
+    /// How long a failed record waits before each further try; its length is the number of retries.
+    pub delays: Arc<[Duration]>,
+}
+
+/// What follows from a settled batch once its transaction is committed.
+#[derive(Default)]
+pub struct Settled {
+    /// What goes to Elasticsearch.
+    pub documents: Vec<Document>,
+    /// Fill caches.
+    pub remember: Vec<Box<dyn FnOnce() + Send>>,
+}
+
+/// A record that failed and how often it was tried.
+pub(super) struct Failure<'r> {
+    record: &'r Record,
+    fault: Fault,
+    attempts: usize,
+}
+
+impl Retries {
+    /// Gives a batch of a topic its effect inside the transaction of `connection`: `at` is its last record. With
+    /// `refused` the batch is one record that Postgres refuses, and nothing is folded.
+    ///
+    /// # Errors
+    /// [`WorkError`] rolls the whole batch back.
+    pub async fn settle(
+        &self,
+        connection: &mut PgConnection,
+        at: &Place,
+        batch: &[&Record],
+        refused: Option<&Fault>,
+    ) -> Result<Settled, WorkError> {
+        let blocked = blocked::lock(connection, self.role.group(), &at.topic, batch).await?;
+        let (shown, behind) = self.next_in_turn(batch, &blocked);
+        let folded = match refused {
+            Some(fault) => Folded { outcomes: vec![Outcome::Failed(fault.clone())], ..Folded::default() },
+            None => self.role.fold(connection, &shown).await?,
+        };
+        let mut settled = Settled::default();
+        let outcomes = settled.take(folded);
+        let duplicates = outcomes.iter().filter(|outcome| **outcome == Outcome::Duplicate).count();
+        metrics::DUPLICATES.with_label_values(&[self.role.group().id.as_str()]).inc_by(duplicates as u64);
+        let triage = triage(&shown, outcomes, behind, &blocked);
+        if !triage.is_plain() {
+            self.put_aside(connection, at, triage, blocked, &mut settled).await?;
+        }
+        Ok(settled)
+    }
+
+    /// Without versions only the offset tells the order: what arrives behind a blocked key is not even shown.
+    fn next_in_turn<'b>(
+        &self,
+        batch: &[&'b Record],
+        blocked: &BTreeMap<Vec<u8>, Blocked>,
+    ) -> (Vec<&'b Record>, Vec<&'b Record>) {
+        let waits = |record: &&Record| !self.role.versioned() && place::key(record).is_some_and(|key| blocked.contains_key(key));
+        let (behind, shown) = batch.iter().copied().partition(waits);
+        (shown, behind)
+    }
+
+    /// What did not simply apply: heads, dead letters, records behind them, and keys that can go on.
+    async fn put_aside(
+        &self,
+        connection: &mut PgConnection,
+        at: &Place,
+        triage: Triage<'_>,
+        mut blocked: BTreeMap<Vec<u8>, Blocked>,
+        settled: &mut Settled,
+    ) -> Result<(), WorkError> {
+        let group = self.role.group();
+        parked::insert(connection, group, &triage.waiting, self.role.versioned()).await?;
+        metrics::PARKED.with_label_values(&[group.id.as_str()]).inc_by(triage.waiting.len() as u64);
+        for key in &triage.gaps {
+            let key = String::from_utf8_lossy(key);
+            tracing::error!(group = group.id, topic = at.topic, %key, "parked: an earlier version of the stream is missing");
+        }
+        let freed = self.lay_down(connection, triage.failures).await?;
+        let gaps = triage.gaps.into_iter().map(|key| (key, Blocked::gap())).collect();
+        blocked::put(connection, group, &at.topic, &gaps).await?;
+        let waiting: BTreeSet<&[u8]> = triage.waiting.iter().filter_map(|record| place::key(record)).collect();
+        let freed = freed.into_iter().filter(|key| waiting.contains(key.as_slice()));
+        for key in triage.again.into_iter().chain(freed) {
+            let before = blocked.remove(&key);
+            self.turn(connection, &at.topic, at, &key, before, settled).await?;
+        }
+        Ok(())
+    }
+
+    /// Failed records go where their attempts send them: heads to the next retry topic, the others to the dead
+    /// letters. Returns the keys of those that nothing waits for.
+    async fn lay_down(
+        &self,
+        connection: &mut PgConnection,
+        failures: Vec<Failure<'_>>,
+    ) -> Result<Vec<Vec<u8>>, WorkError> {
+        let (heads, dead): (Vec<_>, Vec<_>) = failures.into_iter().partition(|failure| self.has_a_try_left(failure));
+        self.park_heads(connection, &heads).await?;
+        self.bury(connection, dead).await
+    }
+
+    fn has_a_try_left(&self, failure: &Failure<'_>) -> bool {
+        !failure.fault.hopeless && failure.attempts <= self.delays.len() && place::key(failure.record).is_some()
+    }
+
+    async fn park_heads(&self, connection: &mut PgConnection, heads: &[Failure<'_>]) -> Result<(), WorkError> {
+        try_join_all(heads.iter().map(|head| self.wake_later(head.record, &head.fault, head.attempts))).await?;
+        let group = self.role.group();
+        metrics::RETRIES.with_label_values(&[group.id.as_str()]).inc_by(heads.len() as u64);
+        let records: Vec<&Record> = heads.iter().map(|head| head.record).collect();
+        parked::insert(connection, group, &records, self.role.versioned()).await?;
+        let retrying = |head: &Failure<'_>| {
+            let blocked = Blocked::at(Status::Retrying, head.record, head.attempts, Some(&head.fault));
+            Some((place::key(head.record)?.to_vec(), blocked.due_in(self.delay(head.attempts))))
+        };
+        let Some(topic) = records.first().map(|record| record.topic.clone()) else { return Ok(()) };
+        blocked::put(connection, group, &topic, &heads.iter().filter_map(retrying).collect()).await
+    }
+
+    /// The copy of a head: on the topic of its next try, with the time at which it is due.
+    async fn wake_later(&self, record: &Record, fault: &Fault, attempts: usize) -> Result<Delivery, WorkError> {
+        let level = attempts.clamp(1, self.delays.len().max(1));
+        let topic = retry_topic(&record.topic, &self.role.group().id, level);
+        let headers = copies::headers(record, fault, attempts, Some(self.delay(attempts)));
+        self.copier.copy(record, &topic, &headers).await
+    }
+
+    /// How long a record waits after so many tries; one that was never tried is due at once.
+    fn delay(&self, attempts: usize) -> Duration {
+        let retry = attempts.checked_sub(1).and_then(|place| self.delays.get(place).or(self.delays.last()));
+        retry.copied().unwrap_or_default()
+    }
+
+    /// Copies to the dead letter topic, waits for the acknowledgements, then writes the ledger. A crash between the two
+    /// leaves a second copy, never none.
+    async fn bury(
+        &self,
+        connection: &mut PgConnection,
+        dead: Vec<Failure<'_>>,
+    ) -> Result<Vec<Vec<u8>>, WorkError> {
+        let group = self.role.group();
+        let copies = dead.iter().map(|Failure { record, fault, attempts }| async move {
+            let headers = copies::headers(record, fault, *attempts, None);
+            self.copier.copy(record, &dead_letter_topic(&record.topic, &group.id), &headers).await
+        });
+        let deliveries = try_join_all(copies).await?;
+        let mut freed = Vec::new();
+        for (Failure { record, fault, attempts }, delivery) in dead.into_iter().zip(deliveries) {
+            dead_letters::write(connection, group, record, &fault, attempts, delivery).await?;
+            self.role.bury(connection, record, &fault).await?;
+            match place::key(record) {
+                Some(key) if self.role.versioned() && !fault.hopeless => {
+                    let dead = Blocked::at(Status::Dead, record, attempts, Some(&fault));
+                    parked::insert(connection, group, &[record], true).await?;
+                    blocked::put(connection, group, &record.topic, &BTreeMap::from([(key.to_vec(), dead)])).await?;
+                }
+                key => freed.extend(key.map(<[u8]>::to_vec)),
+            }
+        }
+        Ok(freed)
+    }
+
+    /// The documents that a batch changed, as they are now: what may be missing in Elasticsearch after a crash between
+    /// commit and publishing. Those of records that were drained with the batch are among them.
+    ///
+    /// # Errors
+    /// [`WorkError`].
+    pub(crate) async fn documents(
+        &self,
+        connection: &mut PgConnection,
+        lane: Lane,
+        batch: &[&Record],
+    ) -> Result<Vec<Document>, WorkError> {
+        let drained = parked::drained(connection, self.role.group(), batch).await?;
+        let mut records: Vec<&Record> = drained.iter().collect();
+        if let Lane::Source = lane {
+            records.extend(batch);
+        }
+        self.role.documents(connection, &records).await
+    }
+}
+
+/// What a partition holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Records as they arrive.
+    Source,
+    /// Copies of heads, each due at its time.
+    Retry,
+}
+
+impl Settled {
+    fn take(&mut self, folded: Folded) -> Vec<Outcome> {
+        self.documents.extend(folded.documents);
+        self.remember.extend(folded.remember);
+        folded.outcomes
+    }
+}

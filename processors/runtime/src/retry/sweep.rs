@@ -1,0 +1,48 @@
+//! Heads whose copy never came: copied again, so that no key waits for ever.
+
+use std::time::Duration;
+
+use super::place::Place;
+use super::{Retries, parked};
+use crate::error::{Fault, WorkError};
+use crate::metrics;
+
+/// A head is overdue when its try is this late; its copy may only be waiting in a queue before that.
+const GRACE: Duration = Duration::from_secs(60);
+const HEADS_MAX: i64 = 100;
+
+type Overdue = (String, i32, i64, i32, Option<String>);
+
+impl Retries {
+    /// Copies overdue heads again. Harmless beside a copy that is still there: the second one no longer fits.
+    ///
+    /// # Errors
+    /// [`WorkError`]; nothing is swept then.
+    pub async fn sweep(&self) -> Result<usize, WorkError> {
+        let group = self.role.group();
+        let mut transaction = self.role.database().begin().await?;
+        let overdue: Vec<Overdue> = sqlx::query_as(
+            "UPDATE blocked_key SET due_at = now() WHERE ctid = ANY (ARRAY(
+                 SELECT ctid FROM blocked_key
+                 WHERE grp = $1 AND generation = $2 AND status = 'retrying' AND due_at < now() - $3 * interval '1 ms'
+                 ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED))
+             RETURNING topic, partition, \"offset\", attempts, message",
+        )
+        .bind(&group.id)
+        .bind(group.generation)
+        .bind(i64::try_from(GRACE.as_millis()).unwrap_or(i64::MAX))
+        .bind(HEADS_MAX)
+        .fetch_all(&mut *transaction)
+        .await?;
+        for (topic, partition, offset, attempts, message) in &overdue {
+            let place = Place { topic: topic.clone(), partition: *partition, offset: *offset };
+            if let Some(head) = parked::at(&mut transaction, group, &place).await? {
+                let fault = Fault::new("overdue", message.clone().unwrap_or_default());
+                self.wake_later(&head, &fault, usize::try_from(*attempts).unwrap_or_default()).await?;
+            }
+        }
+        transaction.commit().await?;
+        metrics::SWEPT.with_label_values(&[group.id.as_str()]).inc_by(overdue.len() as u64);
+        Ok(overdue.len())
+    }
+}

@@ -1,0 +1,164 @@
+//! From what became of each record to what follows for its key. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::blocked::Blocked;
+use super::{Failure, place};
+use crate::record::Record;
+use crate::role::Outcome;
+
+/// What follows from a batch beside what applied.
+pub(super) struct Triage<'b> {
+    /// Failed for the first time, one for each key at most.
+    pub(super) failures: Vec<Failure<'b>>,
+    /// Wait for their turn.
+    pub(super) waiting: Vec<&'b Record>,
+    /// Keys of which something applied while others of them wait.
+    pub(super) again: BTreeSet<Vec<u8>>,
+    /// Keys that wait for a record that is not here.
+    pub(super) gaps: BTreeSet<Vec<u8>>,
+}
+
+impl Triage<'_> {
+    /// Whether everything simply applied.
+    pub(super) fn is_plain(&self) -> bool {
+        self.failures.is_empty() && self.waiting.is_empty() && self.again.is_empty()
+    }
+}
+
+/// Sorts the outcomes of the records that were `shown` to the role; those `behind` a blocked key were not.
+pub(super) fn triage<'b>(
+    shown: &[&'b Record],
+    outcomes: Vec<Outcome>,
+    behind: Vec<&'b Record>,
+    blocked: &BTreeMap<Vec<u8>, Blocked>,
+) -> Triage<'b> {
+    let (mut failures, mut waiting) = (Vec::new(), behind);
+    let (mut applied, mut failed): (BTreeSet<&[u8]>, BTreeSet<&[u8]>) = Default::default();
+    // Only keys with trouble are of interest; most batches have none.
+    let troubled = !blocked.is_empty() || outcomes.iter().any(|outcome| *outcome == Outcome::Waits);
+    for (record, outcome) in shown.iter().copied().zip(outcomes) {
+        match outcome {
+            Outcome::Applied if troubled => applied.extend(place::key(record)),
+            Outcome::Applied | Outcome::Duplicate => {}
+            Outcome::Waits => waiting.push(record),
+            // Another copy of the head, which has its turn already.
+            Outcome::Failed(fault) if !fault.hopeless && is_known(record, blocked, &failed) => {}
+            Outcome::Failed(fault) => {
+                if !fault.hopeless {
+                    failed.extend(place::key(record));
+                }
+                failures.push(Failure { record, fault, attempts: 1 });
+            }
+        }
+    }
+    let parked: BTreeSet<&[u8]> = waiting.iter().filter_map(|record| place::key(record)).collect();
+    let again = applied.iter().filter(|key| !failed.contains(*key));
+    let again: BTreeSet<Vec<u8>> =
+        again.filter(|key| blocked.contains_key(**key) || parked.contains(*key)).map(|key| key.to_vec()).collect();
+    let gaps = parked.iter().filter(|key| !failed.contains(*key) && !blocked.contains_key(**key));
+    let gaps = gaps.map(|key| key.to_vec()).collect();
+    Triage { failures, waiting, again, gaps }
+}
+
+fn is_known(record: &Record, blocked: &BTreeMap<Vec<u8>, Blocked>, failed: &BTreeSet<&[u8]>) -> bool {
+    let has_head = |key: &[u8]| blocked.get(key).is_some_and(|blocked| blocked.head.is_some());
+    place::key(record).is_some_and(|key| has_head(key) || failed.contains(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Fault;
+    use crate::retry::blocked::Status;
+
+    fn records(keys: &[&str]) -> Vec<Record> {
+        let record = |(offset, key): (usize, &&str)| Record {
+            topic: "t".into(),
+            partition: 0,
+            offset: offset as i64,
+            timestamp_ms: None,
+            key: Some(key.as_bytes().to_vec()),
+            value: None,
+            headers: Vec::new(),
+            room: None,
+        };
+        keys.iter().enumerate().map(record).collect()
+    }
+
+    fn failed() -> Outcome {
+        Outcome::Failed(Fault::new("test", "fails"))
+    }
+
+    /// Failed offsets, waiting offsets, keys to go on with, keys with a gap.
+    fn sorted(keys: &[&str], outcomes: Vec<Outcome>, blocked: &[&str]) -> (Vec<i64>, Vec<i64>, Vec<String>, Vec<String>) {
+        let records = records(keys);
+        let shown: Vec<&Record> = records.iter().collect();
+        let head = |key: &&str| (key.as_bytes().to_vec(), Blocked::at(Status::Retrying, &records[0], 1, None));
+        let blocked = blocked.iter().map(head).collect();
+        let triage = triage(&shown, outcomes, Vec::new(), &blocked);
+        let names = |keys: BTreeSet<Vec<u8>>| keys.into_iter().map(|key| String::from_utf8(key).unwrap()).collect();
+        (
+            triage.failures.iter().map(|failure| failure.record.offset).collect(),
+            triage.waiting.iter().map(|record| record.offset).collect(),
+            names(triage.again),
+            names(triage.gaps),
+        )
+    }
+
+    #[test]
+    fn a_batch_that_applies_has_no_consequences() {
+        assert_eq!(
+            sorted(&["a", "b"], vec![Outcome::Applied, Outcome::Duplicate], &[]),
+            (vec![], vec![], vec![], vec![])
+        );
+    }
+
+    #[test]
+    fn what_is_behind_a_failed_record_waits_for_it_and_is_no_gap() {
+        assert_eq!(
+            sorted(&["a", "a", "b"], vec![failed(), Outcome::Waits, Outcome::Applied], &[]),
+            (vec![0], vec![1], vec![], vec![])
+        );
+    }
+
+    #[test]
+    fn a_key_that_waits_for_nothing_in_sight_has_a_gap() {
+        assert_eq!(sorted(&["a"], vec![Outcome::Waits], &[]), (vec![], vec![0], vec![], vec!["a".to_owned()]));
+    }
+
+    #[test]
+    fn a_blocked_key_goes_on_once_something_of_it_applied() {
+        let expected = (vec![], vec![], vec!["a".to_owned()], vec![]);
+        assert_eq!(sorted(&["a"], vec![Outcome::Applied], &["a"]), expected);
+        assert_eq!(sorted(&["a"], vec![Outcome::Duplicate], &["a"]), (vec![], vec![], vec![], vec![]));
+    }
+
+    #[test]
+    fn a_gap_that_the_same_batch_fills_is_drained() {
+        let (_, waiting, again, _) = sorted(&["a", "a"], vec![Outcome::Waits, Outcome::Applied], &[]);
+        assert_eq!((waiting, again), (vec![0], vec!["a".to_owned()]));
+    }
+
+    #[test]
+    fn another_copy_of_a_head_that_fails_is_not_counted() {
+        assert_eq!(sorted(&["a"], vec![failed()], &["a"]), (vec![], vec![], vec![], vec![]));
+        let (failures, ..) = sorted(&["a", "a"], vec![failed(), failed()], &[]);
+        assert_eq!(failures, [0]);
+    }
+
+    #[test]
+    fn the_missing_record_of_a_gap_that_fails_is_its_new_head() {
+        let records = records(&["a"]);
+        let blocked = BTreeMap::from([(b"a".to_vec(), Blocked::gap())]);
+        let triage = triage(&[&records[0]], vec![failed()], Vec::new(), &blocked);
+        assert_eq!(triage.failures.len(), 1);
+    }
+
+    #[test]
+    fn a_hopeless_record_blocks_nothing() {
+        let hopeless = Outcome::Failed(Fault::hopeless("test", "never"));
+        let (failures, _, again, gaps) = sorted(&["a", "a"], vec![hopeless, Outcome::Applied], &[]);
+        assert_eq!((failures, again, gaps), (vec![0], vec![], vec![]));
+    }
+}

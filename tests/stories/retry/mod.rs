@@ -1,0 +1,64 @@
+//! Records that fail: tried again, in the order of their key, and dead letters that come back.
+
+mod model;
+mod world;
+
+use millrace_tests::patience::eventually;
+use millrace_tests::load::{add_product, command, customer, product, register};
+use serde_json::json;
+
+use crate::{beside_others, instance_with};
+
+const SEEDS: u64 = 60;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versioned_keys_stay_in_order_through_faults_crashes_duplicates_and_gaps() {
+    let _turn = beside_others().await;
+    model::holds_for_all_seeds(true, SEEDS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_in_offset_order_stay_in_order_through_faults_crashes_and_duplicates() {
+    let _turn = beside_others().await;
+    model::holds_for_all_seeds(false, SEEDS).await;
+}
+
+fn place(order: usize, customer: &str) -> String {
+    let lines = [json!({"product_id": product(1), "quantity": 1, "unit_price": 100})];
+    let data = json!({
+        "order_id": format!("order-{order}"), "customer_id": customer, "currency": "USD",
+        "placed_at": "2024-01-01T00:00:00Z", "lines": lines, "total": 100,
+    });
+    command("PlaceOrder", order, data)
+}
+
+fn confirm(order: usize) -> String {
+    command("ConfirmOrder", order, json!({"order_id": format!("order-{order}")}))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_before_its_customer_is_placed_once_the_customer_is_there_and_what_follows_it_waits() {
+    let _turn = beside_others().await;
+    let instance = instance_with("early", &[("retry_delays_ms", "[300, 300, 60000]")]).await;
+    let _process = instance.start();
+    instance.send(&[add_product(1)]).await;
+    instance.settle().await;
+    instance.send(&[place(1, &customer(1)), confirm(1)]).await;
+    let tried_twice = "SELECT count(*) FROM blocked_key WHERE status = 'retrying' AND attempts >= 2";
+    eventually("the order was tried twice", async || match instance.count(tried_twice).await? {
+        1 => Ok(()),
+        other => Err(format!("{other} keys")),
+    })
+    .await;
+    let waiting = instance.count("SELECT count(*) FROM parked").await;
+    assert_eq!(waiting, Ok(2), "the head and what is behind it");
+    instance.send(&[register(1), place(2, &customer(1))]).await;
+    instance.settle().await;
+    let statuses: Vec<String> = sqlx::query_scalar("SELECT id || ' ' || status FROM command WHERE context = 'orders' ORDER BY id")
+        .fetch_all(&instance.write)
+        .await
+        .unwrap();
+    assert_eq!(statuses, ["ConfirmOrder-1 completed", "PlaceOrder-1 completed", "PlaceOrder-2 completed"]);
+    assert_eq!(instance.count("SELECT count(*) FROM parked").await, Ok(0));
+    assert_eq!(instance.count("SELECT count(*) FROM blocked_key").await, Ok(0));
+}
