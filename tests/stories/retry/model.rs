@@ -8,11 +8,11 @@ use std::time::Duration;
 use millrace_runtime::database;
 use millrace_runtime::offsets::Claim;
 use millrace_runtime::retry::Retries;
-use millrace_runtime::{Record, Role as _};
+use millrace_runtime::Record;
 use millrace_tests::instance::pool;
 use sqlx::{AssertSqlSafe, PgPool};
 
-use super::world::{GROUP, RETRIES, SOURCE, Topics, Writer, end, number, retry_topics};
+use super::world::{RETRIES, SOURCE, Topics, Writer, end, retry_topics};
 
 const KEYS: [&str; 3] = ["a", "b", "c"];
 const PER_KEY: i64 = 12;
