@@ -90,9 +90,10 @@ impl Instance {
         Process::start(command, self.file("run.log"))
     }
 
-    /// Starts a process that a failpoint kills.
+    /// Starts a process that a failpoint kills; what is broken on purpose for the whole story stays broken.
     pub fn start_doomed(&self, failpoints: &str) -> Process {
-        self.start_with(&[], &[("FAILPOINTS", failpoints)])
+        let broken = std::env::var("FAILPOINTS").unwrap_or_default();
+        self.start_with(&[], &[("FAILPOINTS", &format!("{broken};{failpoints}"))])
     }
 
     /// Runs a command of the operator to its end.

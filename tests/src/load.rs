@@ -152,6 +152,16 @@ pub fn receive(i: usize) -> String {
     command("ReceiveStock", i, json!({"product_id": product(i), "quantity": 1_000_000}))
 }
 
+/// Places an order of one line, whether or not its customer and its product are there.
+pub fn place(i: usize, customer: &str, product: &str) -> String {
+    let line = json!({"product_id": product, "quantity": 1, "unit_price": 100, "discount_bp": 0});
+    let data = json!({
+        "order_id": order(i), "customer_id": customer, "placed_at": time(i), "currency": "USD",
+        "lines": [line], "total": 100,
+    });
+    command("PlaceOrder", i, data)
+}
+
 fn details(i: usize, city: &str) -> Value {
     json!({
         "customer_id": customer(i), "name": format!("Customer {i}"), "contact_name": null,

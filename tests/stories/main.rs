@@ -23,6 +23,7 @@ mod refold;
 mod retry;
 mod shutdown;
 mod undisturbed;
+mod versions;
 
 use millrace_tests::Instance;
 use millrace_tests::instance::Workshop;

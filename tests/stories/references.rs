@@ -1,21 +1,11 @@
 //! What a command refers to, and what readers may see.
 
 use millrace_tests::instance::pool;
-use millrace_tests::load::{add_product, command, customer, product, register};
+use millrace_tests::load::{add_product, customer, place, product, register};
 use millrace_tests::{Instance, Stack};
-use serde_json::json;
 use sqlx::Connection as _;
 
 use crate::{beside_others, instance};
-
-fn place(number: usize, customer: &str, product: &str) -> String {
-    let lines = [json!({"product_id": product, "quantity": 1, "unit_price": 100})];
-    let data = json!({
-        "order_id": format!("order-{number}"), "customer_id": customer, "currency": "USD",
-        "placed_at": "2024-01-01T00:00:00Z", "lines": lines, "total": 100,
-    });
-    command("PlaceOrder", number, data)
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_reference_is_a_dead_letter_and_its_sender_learns_of_it() {
@@ -28,7 +18,7 @@ async fn a_missing_reference_is_a_dead_letter_and_its_sender_learns_of_it() {
     let nothing = place(3, &customer(1), "nothing");
     let outcome = instance.send_and_wait(&[good, nobody, nothing]).await;
     outcome.expect_code(1);
-    instance.settle().await;
+    instance.settle_commands().await;
     assert_eq!(
         receipts(&instance).await,
         ["PlaceOrder-1 completed ", "PlaceOrder-2 dead nobody", "PlaceOrder-3 dead nothing"]

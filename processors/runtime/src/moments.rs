@@ -1,4 +1,5 @@
-//! Named moments at which a story can stop the process: between the steps whose order matters.
+//! Named moments at which a story can stop the process, between the steps whose order matters, and mechanisms that it
+//! can break.
 //!
 //! Without the feature `failpoints` nothing of this is compiled in. With it the environment variable `FAILPOINTS`
 //! says what happens, such as `after-commit=20*off->return` (the 21st batch kills the process).
@@ -17,6 +18,33 @@ pub fn pass(moment: &'static str) {
         tracing::warn!(moment, "killed by a failpoint");
         std::process::abort()
     });
+}
+
+/// Mechanisms that can be broken on purpose, to see that a story notices: `FAILPOINTS=fence=return`.
+pub mod mechanism {
+    /// Whoever has claimed a partition since may not be written beside.
+    pub const FENCE: &str = "fence";
+    /// The offset moves in the transaction of its batch.
+    pub const ONE_TRANSACTION: &str = "one-transaction";
+    /// An event that was folded is not folded again.
+    pub const PROGRESS: &str = "progress";
+    /// An event ahead of a gap waits for it.
+    pub const TICKET: &str = "ticket";
+    /// A document has its row's version.
+    pub const ROW_VERSION: &str = "row-version";
+    /// A command that was decided is not decided again.
+    pub const LEDGER: &str = "ledger";
+    /// What arrives behind a blocked key waits.
+    pub const KEY_ORDER: &str = "key-order";
+    /// A copy that no longer fits its key is dropped.
+    pub const STALE_COPY: &str = "stale-copy";
+}
+
+/// Whether a mechanism is broken on purpose; never without the feature.
+#[cfg_attr(not(feature = "failpoints"), allow(unused_variables))]
+pub(crate) fn broken(mechanism: &'static str) -> bool {
+    fail::fail_point!(mechanism, |_| true);
+    false
 }
 
 /// Reads `FAILPOINTS`; keep the guard as long as the process runs.

@@ -224,6 +224,10 @@ impl Worker {
         let records: Vec<&Record> = batch.iter().collect();
         let mut transaction = self.retries.role.database().begin().await?;
         self.claim.advance(&mut transaction, to, self.publisher.is_some()).await?;
+        if moments::broken(moments::mechanism::ONE_TRANSACTION) {
+            transaction.commit().await?;
+            transaction = self.retries.role.database().begin().await?;
+        }
         let settled = match self.lane {
             Lane::Source => self.retries.settle(&mut transaction, &at, &records, refused).await?,
             Lane::Retry => self.retries.settle_copies(&mut transaction, &at, &records).await?,

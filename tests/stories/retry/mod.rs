@@ -4,7 +4,7 @@ mod model;
 mod world;
 
 use millrace_tests::patience::eventually;
-use millrace_tests::load::{add_product, command, customer, product, register};
+use millrace_tests::load::{add_product, command, customer, order, place, product, register};
 use serde_json::json;
 
 use crate::{beside_others, instance_with};
@@ -23,27 +23,18 @@ async fn keys_in_offset_order_stay_in_order_through_faults_crashes_and_duplicate
     model::holds_for_all_seeds(false, SEEDS).await;
 }
 
-fn place(order: usize, customer: &str) -> String {
-    let lines = [json!({"product_id": product(1), "quantity": 1, "unit_price": 100})];
-    let data = json!({
-        "order_id": format!("order-{order}"), "customer_id": customer, "currency": "USD",
-        "placed_at": "2024-01-01T00:00:00Z", "lines": lines, "total": 100,
-    });
-    command("PlaceOrder", order, data)
-}
-
-fn confirm(order: usize) -> String {
-    command("ConfirmOrder", order, json!({"order_id": format!("order-{order}")}))
+fn confirm(i: usize) -> String {
+    command("ConfirmOrder", i, json!({"order_id": order(i)}))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_before_its_customer_is_placed_once_the_customer_is_there_and_what_follows_it_waits() {
     let _turn = beside_others().await;
-    let instance = instance_with("early", &[("retry_delays_ms", "[300, 300, 60000]")]).await;
+    let instance = instance_with("early", &[("retry_delays_ms", "[300, 300, 1500]")]).await;
     let _process = instance.start();
     instance.send(&[add_product(1)]).await;
     instance.settle().await;
-    instance.send(&[place(1, &customer(1)), confirm(1)]).await;
+    instance.send(&[place(1, &customer(1), &product(1)), confirm(1)]).await;
     let tried_twice = "SELECT count(*) FROM blocked_key WHERE status = 'retrying' AND attempts >= 2";
     eventually("the order was tried twice", async || match instance.count(tried_twice).await? {
         1 => Ok(()),
@@ -52,7 +43,7 @@ async fn an_order_before_its_customer_is_placed_once_the_customer_is_there_and_w
     .await;
     let waiting = instance.count("SELECT count(*) FROM parked").await;
     assert_eq!(waiting, Ok(2), "the head and what is behind it");
-    instance.send(&[register(1), place(2, &customer(1))]).await;
+    instance.send(&[register(1), place(2, &customer(1), &product(1))]).await;
     instance.settle().await;
     let statuses: Vec<String> = sqlx::query_scalar("SELECT id || ' ' || status FROM command WHERE context = 'orders' ORDER BY id")
         .fetch_all(&instance.write)

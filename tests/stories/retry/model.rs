@@ -8,7 +8,7 @@ use std::time::Duration;
 use millrace_runtime::database;
 use millrace_runtime::offsets::Claim;
 use millrace_runtime::retry::Retries;
-use millrace_runtime::Record;
+use millrace_runtime::{Record, moments};
 use millrace_tests::instance::pool;
 use sqlx::{AssertSqlSafe, PgPool};
 
@@ -29,6 +29,7 @@ struct Model {
 }
 
 pub(super) async fn holds_for_all_seeds(versioned: bool, seeds: u64) {
+    let _armed = moments::arm();
     let schema = format!("m_{}", uuid::Uuid::now_v7().simple());
     let pool = pool("WRITE_DATABASE_URL", &schema);
     run(&pool, format!("CREATE SCHEMA {schema}")).await;

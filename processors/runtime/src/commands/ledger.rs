@@ -9,6 +9,7 @@ use sqlx::PgConnection;
 use super::arrived::{Arrived, Identity};
 use crate::dead_letters::storable;
 use crate::envelope;
+use crate::moments::{broken, mechanism};
 use crate::error::{Fault, WorkError};
 use crate::record::Record;
 use crate::role::Outcome;
@@ -91,7 +92,8 @@ async fn decided<C: Context>(
     .bind(ids.into_iter().collect::<Vec<_>>())
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().map(|(id, source, print)| (Identity { source, id }, print)).collect())
+    let known = rows.into_iter().filter(|_| !broken(mechanism::LEDGER));
+    Ok(known.map(|(id, source, print)| (Identity { source, id }, print)).collect())
 }
 
 /// Writes the receipts. When another partition has decided one of these identities in the meantime, the batch is
@@ -138,7 +140,7 @@ pub(super) async fn insert(
     .bind(receipts.iter().map(|r| r.produced_at).collect::<Vec<_>>())
     .execute(connection)
     .await?;
-    if written.rows_affected() == receipts.len() as u64 {
+    if written.rows_affected() == receipts.len() as u64 || broken(mechanism::LEDGER) {
         return Ok(());
     }
     Err(WorkError::Contended("a command of this batch was decided in another partition".to_owned()))

@@ -7,6 +7,7 @@ use sqlx::{Acquire as _, PgConnection};
 use super::blocked::{self, Blocked, Status};
 use super::{Failure, Place, Retries, Settled, copies, parked};
 use crate::error::{Fault, WorkError};
+use crate::moments::{broken, mechanism};
 use crate::record::Record;
 use crate::role::Outcome;
 
@@ -42,7 +43,8 @@ impl Retries {
             let blocked = blocked::lock(connection, self.role.group(), &alarm.source.topic, &[copy]).await?;
             let head = (alarm.source.partition, alarm.source.offset);
             let fits = |blocked: &Blocked| {
-                blocked.status == Status::Retrying && blocked.head == Some(head) && blocked.attempts == alarm.attempts
+                let expected = (Status::Retrying, Some(head), alarm.attempts);
+                (blocked.status, blocked.head, blocked.attempts) == expected || broken(mechanism::STALE_COPY)
             };
             match blocked.into_values().find(fits) {
                 Some(blocked) => {

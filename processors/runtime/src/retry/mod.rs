@@ -32,6 +32,7 @@ pub use place::Place;
 use crate::dead_letters;
 use crate::error::{Fault, WorkError};
 use crate::metrics;
+use crate::moments::{broken, mechanism};
 use crate::names::{dead_letter_topic, retry_topic};
 use crate::producer::{Copier, Delivery};
 use crate::publisher::Document;
@@ -103,7 +104,8 @@ impl Retries {
         batch: &[&'b Record],
         blocked: &BTreeMap<Vec<u8>, Blocked>,
     ) -> (Vec<&'b Record>, Vec<&'b Record>) {
-        let waits = |record: &&Record| !self.role.versioned() && place::key(record).is_some_and(|key| blocked.contains_key(key));
+        let hides = !self.role.versioned() && !broken(mechanism::KEY_ORDER);
+        let waits = |record: &&Record| hides && place::key(record).is_some_and(|key| blocked.contains_key(key));
         let (behind, shown) = batch.iter().copied().partition(waits);
         (shown, behind)
     }

@@ -11,6 +11,7 @@ use sqlx::PgConnection;
 
 use crate::error::{Fault, WorkError};
 use crate::envelope;
+use crate::moments::{broken, mechanism};
 use crate::names::Namespace;
 use crate::record::Record;
 use crate::registry::Registry;
@@ -76,13 +77,13 @@ fn sort(
     for (place, event) in decoded {
         let applied = progress.entry(stream_of(&event)).or_insert(0);
         let outcome = match event.version - *applied {
-            ..=0 => Outcome::Duplicate,
-            1 => {
+            ..=0 if !broken(mechanism::PROGRESS) => Outcome::Duplicate,
+            2.. if !broken(mechanism::TICKET) => Outcome::Waits,
+            _ => {
                 *applied = event.version;
                 next.push(event);
                 Outcome::Applied
             }
-            _ => Outcome::Waits,
         };
         if let Some(known) = outcomes.get_mut(place) {
             *known = outcome;

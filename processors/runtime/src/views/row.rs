@@ -9,6 +9,7 @@ use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 
 use super::{Shared, intake};
 use crate::error::WorkError;
+use crate::moments::{broken, mechanism};
 use crate::names::table;
 use crate::publisher::Document;
 use crate::record::Record;
@@ -188,7 +189,11 @@ impl<V: View> Role for RowRole<V> {
                 folded.updated_at = folded.updated_at.max(recorded.occurred_at);
             }
         }
-        let documents = self.store(connection, &rows).await?;
+        let mut documents = self.store(connection, &rows).await?;
+        if broken(mechanism::ROW_VERSION) {
+            let offset = batch.last().map_or(0, |last| last.offset + 1);
+            documents.iter_mut().for_each(|document| document.version = offset);
+        }
         Ok(Folded { outcomes: intake.outcomes, documents, remember: None })
     }
 
