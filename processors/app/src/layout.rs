@@ -104,7 +104,8 @@ impl Group {
     fn new(config: &Config, role: &str, side: Side, topics: Vec<String>, publishes: bool) -> Self {
         let id = config.namespace.group(role);
         let levels = 1..=config.retry_delays(role).len();
-        let retry_topics = topics.iter().flat_map(|topic| levels.clone().map(|level| retry_topic(topic, &id, level)));
+        let retry_topics =
+            topics.iter().flat_map(|topic| levels.clone().map(|level| retry_topic(topic, &id, level)));
         Self { retry_topics: retry_topics.collect(), id, side, topics, publishes }
     }
 }

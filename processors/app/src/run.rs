@@ -1,7 +1,7 @@
 //! `millrace run`: every role that was asked for, in one process, until SIGTERM.
 
 mod http;
-mod roles;
+pub(crate) mod roles;
 
 use std::time::Duration;
 

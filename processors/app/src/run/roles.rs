@@ -7,9 +7,10 @@ use millrace_domain::registry::{Visitor, visit};
 use millrace_domain::{Context, Log, Tally, View};
 use millrace_runtime::commands::{self, Commands, Refolders, StateCache};
 use millrace_runtime::names::{COMMANDS, Namespace};
+use millrace_runtime::retry::Retries;
 use millrace_runtime::views::{self, LogRole, RowRole, TallyRole};
 use millrace_runtime::{
-    Elastic, Group, GroupSettings, KafkaSettings, Member, Producer, Registry, Role, database,
+    Copier, Elastic, Group, GroupSettings, KafkaSettings, Member, Producer, Registry, Role, database,
 };
 use millrace_schemas::Kind;
 use sqlx::PgPool;
@@ -22,7 +23,7 @@ use crate::failure::Failure;
 type ByTopic = HashMap<String, Arc<dyn Role>>;
 
 /// Every selected role, by group.
-pub(super) struct Roles {
+pub(crate) struct Roles {
     groups: BTreeMap<String, (GroupSettings, ByTopic)>,
     databases: [PgPool; 2],
 }
@@ -38,7 +39,7 @@ struct Builder<'c> {
 
 impl Roles {
     /// Builds the selected roles. Nothing connects yet.
-    pub(super) fn build(config: &Config, selection: &Selection) -> Result<Self, Failure> {
+    pub(crate) fn build(config: &Config, selection: &Selection) -> Result<Self, Failure> {
         let namespace = config.namespace.clone();
         let write = pool(config.write_database_url.reveal(), "write_database_url", config)?;
         let read = pool(config.read_database_url.reveal(), "read_database_url", config)?;
@@ -66,16 +67,17 @@ impl Roles {
         self.databases.clone()
     }
 
+    /// What settles the records of a topic for a group, without joining it; `None` when the group does not read it.
+    pub(crate) fn retries(&self, group: &str, topic: &str, copier: Arc<dyn Copier>) -> Option<Retries> {
+        let (settings, roles) = self.groups.get(group)?;
+        let role = roles.get(topic)?.clone();
+        Some(Retries { role, copier, delays: settings.retry_delays.clone() })
+    }
+
     /// Joins every group.
     pub(super) fn join(self, config: &Config) -> Result<Vec<(String, Member)>, Failure> {
         let refuse = |what: &str, error: String| Failure::usage(format!("{what}: {error}"));
-        let kafka = KafkaSettings {
-            brokers: config.kafka_brokers.clone(),
-            session_timeout: config.session_timeout(),
-            heartbeat_interval: std::time::Duration::from_millis(config.heartbeat_interval_ms),
-            properties: config.kafka_properties.clone(),
-        };
-        let producer = Producer::new(&kafka).map_err(|e| refuse("kafka_brokers", e.to_string()))?;
+        let (kafka, producer) = (kafka_settings(config), producer(config)?);
         let elastic = Elastic::new(config.elasticsearch_url.reveal());
         let elastic = elastic.map_err(|error| refuse("elasticsearch_url", error.to_string()))?;
         let join = |(group, (settings, roles)): (String, (GroupSettings, ByTopic))| {
@@ -84,6 +86,21 @@ impl Roles {
         };
         self.groups.into_iter().map(join).collect()
     }
+}
+
+fn kafka_settings(config: &Config) -> KafkaSettings {
+    KafkaSettings {
+        brokers: config.kafka_brokers.clone(),
+        session_timeout: config.session_timeout(),
+        heartbeat_interval: std::time::Duration::from_millis(config.heartbeat_interval_ms),
+        properties: config.kafka_properties.clone(),
+    }
+}
+
+/// What writes copies of records. Connects when first used.
+pub(crate) fn producer(config: &Config) -> Result<Producer, Failure> {
+    let producer = Producer::new(&kafka_settings(config));
+    producer.map_err(|error| Failure::usage(format!("kafka_brokers: {error}")))
 }
 
 fn pool(url: &str, field: &str, config: &Config) -> Result<PgPool, Failure> {

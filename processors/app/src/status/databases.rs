@@ -50,7 +50,11 @@ pub(super) struct Facts {
 /// Asks a database.
 pub(super) async fn facts(database: &Database) -> Result<Facts, Failure> {
     let asked = async {
-        Ok(Facts { stands: stands(database).await?, dead: dead(database).await?, blocked: blocked(database).await? })
+        Ok(Facts {
+            stands: stands(database).await?,
+            dead: dead(database).await?,
+            blocked: blocked(database).await?,
+        })
     };
     asked.await.map_err(|error| database.failure(error))
 }
