@@ -88,6 +88,14 @@ impl WorkError {
     pub fn outage(dependency: Dependency, reason: impl fmt::Display) -> Self {
         Self::Outage { dependency, reason: reason.to_string() }
     }
+
+    /// Which dependency does not answer, when it is an outage.
+    pub(crate) fn dependency(&self) -> Option<Dependency> {
+        match self {
+            Self::Outage { dependency, .. } => Some(*dependency),
+            Self::Fenced | Self::Contended(_) | Self::Refused(_) => None,
+        }
+    }
 }
 
 impl From<sqlx::Error> for WorkError {

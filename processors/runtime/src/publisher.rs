@@ -2,6 +2,7 @@
 //! copy that arrives late changes nothing.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use elasticsearch::http::Url;
@@ -161,6 +162,7 @@ pub(crate) struct PublisherHandle {
     bulks: mpsc::Sender<Bulk>,
     claim: watch::Sender<Claim>,
     fenced: Arc<Notify>,
+    dropped: AtomicBool,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -188,14 +190,20 @@ impl PublisherHandle {
             fenced: fenced.clone(),
             stop: stop.clone(),
         };
-        Self { bulks, claim, fenced, stop, task: tokio::spawn(publisher.run()) }
+        let dropped = AtomicBool::new(false);
+        Self { bulks, claim, fenced, dropped, stop, task: tokio::spawn(publisher.run()) }
     }
 
-    /// Hands over what the records below `to` changed. Waits while too much is waiting.
+    /// Hands over what the records below `to` changed. Waits while too much is waiting. What is dropped because it is
+    /// to stop is the end: anything handed over later would move `published` past it.
     pub(crate) async fn send(&self, to: i64, documents: Vec<Document>) {
+        if self.dropped.load(Ordering::Relaxed) {
+            return;
+        }
         tokio::select! {
-            () = self.stop.cancelled() => {}
+            biased;
             _ = self.bulks.send(Bulk { to, documents }) => {}
+            () = self.stop.cancelled() => self.dropped.store(true, Ordering::Relaxed),
         }
     }
 
@@ -257,15 +265,17 @@ impl Publisher {
     async fn publish(&mut self, documents: &[Document], to: Option<i64>) -> bool {
         let mut backoff = Backoff::new();
         loop {
-            match self.attempt(documents, to).await {
+            let error = match self.attempt(documents, to).await {
                 Ok(()) => return true,
                 Err(WorkError::Fenced) => {
                     self.fenced.notify_one();
                     return true;
                 }
-                Err(error) => tracing::warn!(index = self.index, %error, "documents not published"),
-            }
-            if !backoff.wait_for("elasticsearch", &self.stop).await {
+                Err(error) => error,
+            };
+            tracing::warn!(index = self.index, %error, "documents not published");
+            let dependency = error.dependency().unwrap_or(Dependency::Elasticsearch).to_string();
+            if !backoff.wait_for(&dependency, &self.stop).await {
                 return false;
             }
         }

@@ -32,7 +32,11 @@ fn confirm(i: usize) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_before_its_customer_is_placed_once_the_customer_is_there_and_what_follows_it_waits() {
     let _turn = beside_others().await;
-    let instance = instance_with("early", &[("retry_delays_ms", "[300, 300, 1500]")]).await;
+    let instance = instance_with(
+        "early",
+        &[("retry_delays_ms", "[300, 300, 2000, 2000, 2000, 2000, 2000, 2000, 2000, 2000]")],
+    )
+    .await;
     let _process = instance.start();
     instance.send(&[add_product(1)]).await;
     instance.settle().await;

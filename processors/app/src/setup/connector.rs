@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use serde_json::{Map, Value};
 
 use super::steps::{Did, Steps};
@@ -25,8 +25,7 @@ pub(super) async fn create(config: &Config, steps: &mut Steps) -> Result<(), Fai
     let found = connect.find(&path).await?;
     let same = found.as_ref().is_some_and(|found| equal(found, &wanted));
     if !same {
-        let answer = connect.send(Method::PUT, &path, Some(&Value::Object(wanted))).await?;
-        connect.success(answer, &path)?;
+        configure(&connect, &path, &Value::Object(wanted)).await?;
     }
     wait_until_running(&connect, &name).await?;
     let did = match found {
@@ -35,6 +34,20 @@ pub(super) async fn create(config: &Config, steps: &mut Steps) -> Result<(), Fai
         None => Did::Created,
     };
     steps.tell(did, "connector", &name)
+}
+
+/// Connect refuses while its workers agree on who does what: with 409, or with 500 when that begins during the request.
+/// Asking for the same again is harmless.
+async fn configure(connect: &Http, path: &[&str], wanted: &Value) -> Result<(), Failure> {
+    let until = Instant::now() + RUNNING_WITHIN;
+    loop {
+        let answer = connect.send(Method::PUT, path, Some(wanted)).await?;
+        let busy = matches!(answer.status, StatusCode::CONFLICT | StatusCode::INTERNAL_SERVER_ERROR);
+        if !busy || Instant::now() > until {
+            return connect.success(answer, path).map(|_| ());
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
 }
 
 fn equal(found: &Value, wanted: &Map<String, Value>) -> bool {
