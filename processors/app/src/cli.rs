@@ -23,6 +23,7 @@ Examples:
   millrace status                                lag, slot, connector, indices and dead letters at a glance
   millrace receipt 0197b2a4-…                    what became of a command
   millrace commands --status rejected --since 1h
+  millrace replay orders --to-earliest           what a rebuild of a view would read; --execute does it
   millrace stream show orders/10248 --as-of 2026-01-31T12:00:00Z
 
 Exit codes:
@@ -158,6 +159,8 @@ pub enum Command {
         #[command(subcommand)]
         only: Option<Role>,
     },
+    /// Rebuild a view beside the serving one, compare, swap; roll back; retire
+    Replay(crate::replay::Options),
     /// Send commands, one JSON object a line
     Send(Send),
     /// Show lag, slot, connector, indices and dead letters at a glance
