@@ -22,9 +22,6 @@ const REBUILD: [&str; 4] = ["replay", "orders", "--to-earliest", "--execute"];
 async fn a_reset_with_kafkas_own_tool_rebuilds_a_view_while_readers_see_all_of_it() {
     let _turn = beside_others().await;
     let instance = with_orders("replay_reset").await;
-    let mut process = instance.start();
-    instance.settle().await;
-    process.stops().await;
     reset(&instance, "orders").await;
     let readers = Readers::of(&instance);
     let mut process = instance.start_with(&[], &SLOW);
@@ -145,9 +142,6 @@ async fn tallies_are_rebuilt_too_and_logs_say_why_not() {
 async fn a_reset_of_the_commands_decides_nothing_twice() {
     let _turn = beside_others().await;
     let instance = with_orders("replay_commands").await;
-    let mut process = instance.start();
-    instance.settle().await;
-    process.stops().await;
     let before = instance.snapshot().await;
     reset(&instance, "commands").await;
     let process = instance.start();

@@ -36,10 +36,12 @@ pub(crate) async fn attempt(config: &Config, read: &Database, model: &ReadModel)
         return Ok(());
     };
     let pair = Pair::new(&config.namespace, model, generations.serving()?, building.generation);
+    let level = pair.level_now(read).await?;
+    if level.behind + level.unpublished > NEAR || level.applied == 0 && !level.same() {
+        return Ok(());
+    }
     let mut connection = session::open(read).await.map_err(fail)?;
-    let level = pair.level(&mut connection).await.map_err(fail)?;
-    let near = level.behind + level.unpublished <= NEAR && level.applied > 0 || level.same();
-    if !near || !session::alone(&mut connection, &config.namespace, model.name).await.map_err(fail)? {
+    if !session::alone(&mut connection, &config.namespace, model.name).await.map_err(fail)? {
         return Ok(());
     }
     match compared(read, &pair, &mut connection).await? {

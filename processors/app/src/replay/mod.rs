@@ -47,7 +47,6 @@ Exit code 1 when the generations differ and are not swapped.";
 /// Options of `replay`.
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
-#[group(skip)]
 pub struct Options {
     /// The view
     pub view: String,
@@ -58,20 +57,33 @@ pub struct Options {
     #[arg(long, conflicts_with = "execute")]
     pub dry_run: bool,
     /// Do it, and wait until it is done
-    #[arg(long, requires = "offsets")]
+    #[arg(long, conflicts_with_all = ["status", "rollback", "retire"])]
     pub execute: bool,
     /// Swap even when the generations differ
     #[arg(long, requires = "execute")]
     pub accept_differences: bool,
 }
 
-/// One of these.
+/// One of these; those with `--to`, `--by` and `--shift` are Kafka's names for a backward reset.
 #[derive(Debug, Args)]
 #[group(id = "action", required = true, multiple = false)]
 pub struct Action {
-    /// Where to read again from.
-    #[command(flatten)]
-    pub offsets: Offsets,
+    /// From the first event
+    #[arg(long)]
+    pub to_earliest: bool,
+    /// From a time on, such as 2026-01-31T12:00:00.000: rebuilds from the first event
+    #[arg(long, value_name = "TIME")]
+    pub to_datetime: Option<String>,
+    /// So much ago, such as P1DT2H: rebuilds from the first event
+    #[arg(long, value_name = "DURATION")]
+    pub by_duration: Option<String>,
+    /// From an offset on: rebuilds from the first event
+    #[arg(long, value_name = "OFFSET", value_parser = clap::value_parser!(i64).range(0..))]
+    pub to_offset: Option<i64>,
+    /// So many records back, such as -1000: rebuilds from the first event
+    #[arg(long, value_name = "RECORDS", allow_negative_numbers = true,
+          value_parser = clap::value_parser!(i64).range(..0))]
+    pub shift_by: Option<i64>,
     /// Show the view's generations
     #[arg(long)]
     pub status: bool,
@@ -83,30 +95,8 @@ pub struct Action {
     pub retire: bool,
 }
 
-/// Kafka's names for a backward reset.
-#[derive(Debug, Args)]
-#[group(id = "offsets", multiple = false)]
-pub struct Offsets {
-    /// From the first event
-    #[arg(long, group = "action")]
-    pub to_earliest: bool,
-    /// From a time on, such as 2026-01-31T12:00:00.000: rebuilds from the first event
-    #[arg(long, value_name = "TIME", group = "action")]
-    pub to_datetime: Option<String>,
-    /// So much ago, such as P1DT2H: rebuilds from the first event
-    #[arg(long, value_name = "DURATION", group = "action")]
-    pub by_duration: Option<String>,
-    /// From an offset on: rebuilds from the first event
-    #[arg(long, value_name = "OFFSET", group = "action", value_parser = clap::value_parser!(i64).range(0..))]
-    pub to_offset: Option<i64>,
-    /// So many records back, such as -1000: rebuilds from the first event
-    #[arg(long, value_name = "RECORDS", group = "action", allow_negative_numbers = true,
-          value_parser = clap::value_parser!(i64).range(..0))]
-    pub shift_by: Option<i64>,
-}
-
-impl Offsets {
-    /// As it was asked for.
+impl Action {
+    /// The reset as it was asked for.
     fn reason(&self) -> String {
         let Self { to_datetime, by_duration, to_offset, shift_by, .. } = self;
         let flags = [
@@ -150,7 +140,7 @@ async fn preview(config: &Config, format: Format, read: &Database, model: &ReadM
     let generations = Generations::of(read, model.name).await?;
     let serving = generations.serving()?;
     let building = generations.building().map(|building| building.generation);
-    let records = watch::level(read, &Pair::new(&config.namespace, model, serving, serving)).await?.goal;
+    let records = Pair::new(&config.namespace, model, serving, serving).level_now(read).await?.goal;
     let text = match building {
         Some(building) => format!("{}: generation {building} is being built; --execute waits for it\n", model.name),
         None => format!(
@@ -170,7 +160,7 @@ async fn rebuild(
     model: &ReadModel,
     options: &Options,
 ) -> Result<(), Failure> {
-    let reason = options.action.offsets.reason();
+    let reason = options.action.reason();
     if reason != "--to-earliest" {
         output::say(&format!("{reason}: a view is always rebuilt from the first event"));
     }
@@ -200,7 +190,7 @@ async fn roll_back(config: &Config, format: Format, read: &Database, model: &Rea
     let serving = generations.serving()?;
     let nothing = || Failure::refused(format!("there is no generation of {} to roll back to", model.name));
     let to = generations.previous().ok_or_else(nothing)?.generation;
-    let behind = watch::level(read, &Pair::new(&config.namespace, model, serving, to)).await?.behind;
+    let behind = Pair::new(&config.namespace, model, serving, to).level_now(read).await?.behind;
     cutover::swap(config, read, model, to, None).await?;
     let text = format!(
         "{}: generation {to} serves again, {behind} records behind generation {serving}, which follows\n",
@@ -216,7 +206,7 @@ async fn show(config: &Config, format: Format, read: &Database, model: &ReadMode
     let mut comparisons = String::new();
     for generation in &generations.0 {
         let pair = Pair::new(&config.namespace, model, serving, generation.generation);
-        let behind = watch::level(read, &pair).await?.behind;
+        let behind = pair.level_now(read).await?.behind;
         row(&mut table, generation, behind);
         let found = generation.comparison.as_ref().map(compare::Comparison::text).unwrap_or_default();
         comparisons.push_str(&found);

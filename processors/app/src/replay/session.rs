@@ -75,6 +75,13 @@ impl<'m> Pair<'m> {
         Ok(Level { goal, applied, behind, apart, unpublished, retrying })
     }
 
+    /// How level the two are at this moment.
+    pub(crate) async fn level_now(&self, read: &Database) -> Result<Level, Failure> {
+        let fail = |error| read.failure(error);
+        let mut connection = read.pool.acquire().await.map_err(fail)?;
+        self.level(&mut connection).await.map_err(fail)
+    }
+
     /// Lets neither generation go beyond where the further one is, for a few seconds. Locks first, then looks.
     pub(crate) async fn hold(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
         begin(connection, "BEGIN").await?;

@@ -39,18 +39,12 @@ pub(super) async fn until_decided(
             return Ok(generation);
         }
         let pair = Pair::new(&config.namespace, model, serving, number);
-        let level = level(read, &pair).await?;
+        let level = pair.level_now(read).await?;
         if let Some(line) = progress.line(level) {
             output::say(&format!("{} generation {number}: {line}", model.name));
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
-}
-
-/// How level a pair is now.
-pub(super) async fn level(read: &Database, pair: &Pair<'_>) -> Result<Level, Failure> {
-    let mut connection = read.pool.acquire().await.map_err(|error| read.failure(error))?;
-    pair.level(&mut connection).await.map_err(|error| read.failure(error))
 }
 
 /// What was seen of a build so far.
