@@ -177,7 +177,8 @@ impl Instance {
 
 const DECIDED: &str = "SELECT grp, topic, partition, applied, published FROM consumer_offset";
 /// Of several generations the one that is furthest behind.
-const FOLDED: &str = "SELECT grp, topic, partition, min(applied), min(published) FROM consumer_offset GROUP BY 1, 2, 3";
+const FOLDED: &str =
+    "SELECT grp, topic, partition, min(applied), min(published) FROM consumer_offset GROUP BY 1, 2, 3";
 
 async fn offsets(pool: &PgPool, sql: &'static str) -> Result<Vec<OffsetRow>, String> {
     let rows = sqlx::query_as(sql);

@@ -57,7 +57,8 @@ async fn a_replay_under_load_that_is_killed_goes_on_and_ends_equal() {
     let more: Vec<String> = (1_000..1_400).map(millrace_tests::load::register).collect();
     let place = |i: usize| millrace_tests::load::place(i, "customer-0001", "product-0001");
     let orders: Vec<String> = (2_000..2_300).map(place).collect();
-    let (replayed, (), ()) = tokio::join!(instance.millrace(&REBUILD), instance.send(&more), instance.send(&orders));
+    let (replayed, (), ()) =
+        tokio::join!(instance.millrace(&REBUILD), instance.send(&more), instance.send(&orders));
     let text = &replayed.expect_success().stdout;
     assert!(text.contains("generation 2 swapped; equal"), "{text}");
     instance.settle().await;
@@ -72,14 +73,16 @@ const DIFFERENT: &str = "SELECT count(*) FROM (
 /// Waits until some but not all of the second generation is there.
 async fn half_built(instance: &Instance) {
     eventually("the second generation is being built", async || {
-        let rows = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM orders_g2").fetch_one(&instance.read).await;
+        let rows =
+            sqlx::query_scalar::<_, i64>("SELECT count(*) FROM orders_g2").fetch_one(&instance.read).await;
         match rows.map_err(|error| error.to_string())? {
             1.. => Ok(()),
             none => Err(none.to_string()),
         }
     })
     .await;
-    let state = sqlx::query_scalar::<_, String>("SELECT state FROM replay WHERE view = 'orders' AND generation = 2");
+    let state =
+        sqlx::query_scalar::<_, String>("SELECT state FROM replay WHERE view = 'orders' AND generation = 2");
     assert_eq!(state.fetch_one(&instance.read).await.expect("the build"), "building");
 }
 
@@ -114,10 +117,24 @@ async fn back_and_forth(instance: &Instance) {
     assert_eq!(name(instance).await, "Customer 7");
     assert_eq!(count(instance, "SELECT count(*) FROM orders").await, 121, "the other one has followed");
     instance.millrace(&["replay", "orders", "--retire"]).await.expect_success();
-    assert_eq!(count(instance, "SELECT count(*) FROM pg_tables WHERE tablename = 'orders_g1'
-                                AND schemaname = current_schema()").await, 0);
-    assert_eq!(count(instance, "SELECT count(*) FROM consumer_offset WHERE generation = 1
-                                AND grp = current_schema() || '.orders'").await, 0);
+    assert_eq!(
+        count(
+            instance,
+            "SELECT count(*) FROM pg_tables WHERE tablename = 'orders_g1'
+                                AND schemaname = current_schema()"
+        )
+        .await,
+        0
+    );
+    assert_eq!(
+        count(
+            instance,
+            "SELECT count(*) FROM consumer_offset WHERE generation = 1
+                                AND grp = current_schema() || '.orders'"
+        )
+        .await,
+        0
+    );
     instance.millrace(&["setup"]).await.expect_success();
     assert_readers_see(instance, 2).await;
 }
@@ -128,7 +145,8 @@ async fn tallies_are_rebuilt_too_and_logs_say_why_not() {
     let instance = with_orders("replay_tally").await;
     let _process = instance.start();
     instance.settle().await;
-    let preview = instance.millrace(&["replay", "sales_daily", "--to-datetime", "2026-01-01T00:00:00.000"]).await;
+    let preview =
+        instance.millrace(&["replay", "sales_daily", "--to-datetime", "2026-01-01T00:00:00.000"]).await;
     assert!(preview.expect_success().stdout.contains("add --execute"), "a dry run is the default");
     let replayed = instance.millrace(&["replay", "sales_daily", "--shift-by", "-10", "--execute"]).await;
     assert!(replayed.expect_success().stdout.contains("equal"), "{replayed:?}");
@@ -167,7 +185,8 @@ async fn with_orders(story: &str) -> Instance {
 /// Resets a group to its beginning as an operator would.
 async fn reset(instance: &Instance, role: &str) {
     let group = instance.group(role);
-    let reset = ["kafka-consumer-groups", "--group", &group, "--reset-offsets", "--to-earliest", "--all-topics"];
+    let reset =
+        ["kafka-consumer-groups", "--group", &group, "--reset-offsets", "--to-earliest", "--all-topics"];
     let told = kafka_tool(&[reset.as_slice(), &["--execute"]].concat()).await;
     assert!(told.contains(&group), "{told}");
 }

@@ -323,13 +323,24 @@ mod tests {
 
     #[test]
     fn a_replay_is_one_action_and_only_executed_when_asked() {
-        let Command::Replay(options) = parse("millrace replay orders --shift-by -10 --execute").command else {
+        let Command::Replay(options) = parse("millrace replay orders --shift-by -10 --execute").command
+        else {
             panic!("replay")
         };
-        assert_eq!((options.view.as_str(), options.action.shift_by, options.execute), ("orders", Some(-10), true));
+        assert_eq!(
+            (options.view.as_str(), options.action.shift_by, options.execute),
+            ("orders", Some(-10), true)
+        );
         assert!(matches!(parse("millrace replay orders --rollback").command, Command::Replay(_)));
-        for line in ["", "--rollback --retire", "--to-earliest --status", "--retire --execute", "--shift-by 10",
-                     "--to-earliest --accept-differences", "--to-earliest --dry-run --execute"] {
+        for line in [
+            "",
+            "--rollback --retire",
+            "--to-earliest --status",
+            "--retire --execute",
+            "--shift-by 10",
+            "--to-earliest --accept-differences",
+            "--to-earliest --dry-run --execute",
+        ] {
             let words = ["millrace", "replay", "orders"].into_iter().chain(line.split_whitespace());
             assert!(Cli::from_words(words).is_err(), "{line}");
         }

@@ -247,8 +247,15 @@ impl Config {
         let groups = self.group_retry_delays_ms.iter().map(|(role, delays)| (role.as_str(), delays));
         let mut all = groups.chain([("", &self.retry_delays_ms)]);
         let (role, delays) = all.find(|(_, delays)| delays.len() > RETRIES_MAX)?;
-        let field = if role.is_empty() { "retry_delays_ms".to_owned() } else { format!("group_retry_delays_ms.{role}") };
-        Some(format!("{field} has {} delays, and each needs topics of its own: {RETRIES_MAX} at most", delays.len()))
+        let field = if role.is_empty() {
+            "retry_delays_ms".to_owned()
+        } else {
+            format!("group_retry_delays_ms.{role}")
+        };
+        Some(format!(
+            "{field} has {} delays, and each needs topics of its own: {RETRIES_MAX} at most",
+            delays.len()
+        ))
     }
 
     /// How long a record that a role failed on waits before each further try.

@@ -63,7 +63,11 @@ pub struct Committed {
 ///
 /// # Errors
 /// [`Failure::Unreachable`].
-pub fn committed(config: &Config, group: &str, partitions: &[(String, i32)]) -> Result<Vec<Committed>, Failure> {
+pub fn committed(
+    config: &Config,
+    group: &str,
+    partitions: &[(String, i32)],
+) -> Result<Vec<Committed>, Failure> {
     let fail = |error: KafkaError| failure(config, &error);
     let mut client = client_config(config);
     client.set("group.id", group).set("enable.auto.commit", "false");

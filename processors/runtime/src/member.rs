@@ -20,10 +20,10 @@ use tokio_util::sync::CancellationToken;
 use crate::backoff::Backoff;
 use crate::error::{Dependency, WorkError};
 use crate::metrics;
+use crate::names::retry_topic;
 use crate::offsets::Claim;
 use crate::producer::Producer;
 use crate::publisher::{Elastic, PublisherHandle};
-use crate::names::retry_topic;
 use crate::record::Record;
 use crate::retry::{Lane, Retries};
 use crate::role::Role;
@@ -166,7 +166,8 @@ impl Member {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut mirror = tokio::time::interval(MIRROR_EVERY);
         mirror.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let sweeper = tokio::spawn(sweep(self.lanes.values().next().map(|(_, retries)| retries.clone()), stop.clone()));
+        let sweeper =
+            tokio::spawn(sweep(self.lanes.values().next().map(|(_, retries)| retries.clone()), stop.clone()));
         let consumer = self.consumer.clone();
         loop {
             let pause_at = self.full_since.unwrap_or_else(Instant::now) + FULL_BEFORE_PAUSE;

@@ -3,8 +3,8 @@
 mod model;
 mod world;
 
-use millrace_tests::patience::eventually;
 use millrace_tests::load::{add_product, command, customer, order, place, product, register};
+use millrace_tests::patience::eventually;
 use serde_json::json;
 
 use crate::{beside_others, instance_with};
@@ -45,10 +45,11 @@ async fn an_order_before_its_customer_is_placed_once_the_customer_is_there_and_w
     assert_eq!(waiting, Ok(2), "the head and what is behind it");
     instance.send(&[register(1), place(2, &customer(1), &product(1))]).await;
     instance.settle().await;
-    let statuses: Vec<String> = sqlx::query_scalar("SELECT id || ' ' || status FROM command WHERE context = 'orders' ORDER BY id")
-        .fetch_all(&instance.write)
-        .await
-        .unwrap();
+    let statuses: Vec<String> =
+        sqlx::query_scalar("SELECT id || ' ' || status FROM command WHERE context = 'orders' ORDER BY id")
+            .fetch_all(&instance.write)
+            .await
+            .unwrap();
     assert_eq!(statuses, ["ConfirmOrder-1 completed", "PlaceOrder-1 completed", "PlaceOrder-2 completed"]);
     assert_eq!(instance.count("SELECT count(*) FROM parked").await, Ok(0));
     assert_eq!(instance.count("SELECT count(*) FROM blocked_key").await, Ok(0));

@@ -52,10 +52,17 @@ impl Model {
         let (topics, writer) = (Arc::new(Topics::default()), Writer::new(pool, versioned));
         let delays = vec![Duration::ZERO; RETRIES].into();
         let retries = Retries { role: writer.clone(), copier: topics.clone(), delays };
-        let mut model =
-            Self { dice: fastrand::Rng::with_seed(seed), topics, writer, retries, claims: BTreeMap::new(), coming: Vec::new() };
+        let mut model = Self {
+            dice: fastrand::Rng::with_seed(seed),
+            topics,
+            writer,
+            retries,
+            claims: BTreeMap::new(),
+            coming: Vec::new(),
+        };
         for topic in retry_topics().chain([SOURCE.to_owned()]) {
-            let claim = Claim::take(&model.writer.pool, &model.writer.group, &topic, 0, 0).await.expect("a claim");
+            let claim =
+                Claim::take(&model.writer.pool, &model.writer.group, &topic, 0, 0).await.expect("a claim");
             model.claims.insert(topic, claim);
         }
         model.plan(versioned);
@@ -152,9 +159,8 @@ impl Model {
     /// Now and then Kafka's retention takes a copy before anybody reads it.
     fn lose_a_copy(&mut self, before: i64) {
         let after: i64 = retry_topics().map(|topic| self.topics.len(&topic)).sum();
-        let unread = retry_topics().find(|topic| {
-            self.claims.get(topic).is_some_and(|claim| claim.applied < self.topics.len(topic))
-        });
+        let unread = retry_topics()
+            .find(|topic| self.claims.get(topic).is_some_and(|claim| claim.applied < self.topics.len(topic)));
         if let Some(topic) = unread.filter(|_| after > before) {
             self.topics.lose_last(&topic);
         }
@@ -200,20 +206,33 @@ impl Model {
             let written = self.written(key).await;
             let expected = self.expected(key);
             assert_eq!(written, expected, "seed {seed}, key {key}");
-            let waiting: i64 = sqlx::query_scalar("SELECT count(DISTINCT version) FROM parked WHERE convert_from(key, 'UTF8') = $1")
-                .bind(key)
-                .fetch_one(&self.writer.pool)
-                .await
-                .expect("a count");
+            let waiting: i64 = sqlx::query_scalar(
+                "SELECT count(DISTINCT version) FROM parked WHERE convert_from(key, 'UTF8') = $1",
+            )
+            .bind(key)
+            .fetch_one(&self.writer.pool)
+            .await
+            .expect("a count");
             let missing = if self.writer.versioned { PER_KEY - expected.len() as i64 } else { 0 };
-            assert_eq!(waiting, missing, "seed {seed}: what is behind a dead head of {key} is kept, all else is gone");
+            assert_eq!(
+                waiting, missing,
+                "seed {seed}: what is behind a dead head of {key} is kept, all else is gone"
+            );
         }
         if !self.writer.versioned {
             let dead = self.failures().values().filter(|times| **times == u32::MAX).count();
-            let letters = self.count("SELECT count(DISTINCT (topic, partition, \"offset\")) FROM dead_letter").await;
-            assert!(letters >= dead as i64, "seed {seed}: {dead} records always fail, {letters} are dead letters");
+            let letters =
+                self.count("SELECT count(DISTINCT (topic, partition, \"offset\")) FROM dead_letter").await;
+            assert!(
+                letters >= dead as i64,
+                "seed {seed}: {dead} records always fail, {letters} are dead letters"
+            );
         }
-        assert_eq!(self.count("SELECT count(*) FROM blocked_key WHERE status = 'gap'").await, 0, "seed {seed}");
+        assert_eq!(
+            self.count("SELECT count(*) FROM blocked_key WHERE status = 'gap'").await,
+            0,
+            "seed {seed}"
+        );
     }
 
     async fn written(&self, key: &str) -> Vec<i64> {

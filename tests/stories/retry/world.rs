@@ -47,7 +47,9 @@ impl Topics {
     pub(super) fn read(&self, topic: &str, from: i64, most: usize) -> Vec<Record> {
         let lists = self.lists();
         let records = lists.get(topic).into_iter().flatten().enumerate().skip(from as usize).take(most);
-        records.map(|(offset, (key, headers))| record(topic, offset as i64, key.clone(), headers.clone())).collect()
+        records
+            .map(|(offset, (key, headers))| record(topic, offset as i64, key.clone(), headers.clone()))
+            .collect()
     }
 
     pub(super) fn len(&self, topic: &str) -> i64 {

@@ -115,7 +115,12 @@ async fn remove_group(config: &Config, group: &str) -> Result<(), Failure> {
 /// Rows of the runtime's tables that carry a generation.
 const OWN_ROWS: &[&str] = &["consumer_offset", "progress", "blocked_key", "parked"];
 
-async fn remove_rows(config: &Config, read: &Database, model: &ReadModel, generation: i32) -> sqlx::Result<()> {
+async fn remove_rows(
+    config: &Config,
+    read: &Database,
+    model: &ReadModel,
+    generation: i32,
+) -> sqlx::Result<()> {
     let mut transaction = read.pool.begin().await?;
     let table = names::table(model.name, generation);
     let drop = format!("SET LOCAL client_min_messages = warning; DROP TABLE IF EXISTS \"{table}\"");

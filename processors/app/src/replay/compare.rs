@@ -90,7 +90,10 @@ pub(super) async fn compare(connection: &mut PgConnection, tables: &Tables<'_>) 
         rows,
         buckets: differing.len(),
         differing: found.first().map_or(0, |row| row.3),
-        fields: found.into_iter().flat_map(|(key, before, after, _)| differences(&key, before, after)).collect(),
+        fields: found
+            .into_iter()
+            .flat_map(|(key, before, after, _)| differences(&key, before, after))
+            .collect(),
     })
 }
 
@@ -171,7 +174,10 @@ mod tests {
     use super::*;
 
     fn named(before: Option<Value>, after: Option<Value>) -> Vec<String> {
-        differences("1", before, after).into_iter().map(|d| format!("{} {} {}", d.field, d.serving, d.building)).collect()
+        differences("1", before, after)
+            .into_iter()
+            .map(|d| format!("{} {} {}", d.field, d.serving, d.building))
+            .collect()
     }
 
     #[test]

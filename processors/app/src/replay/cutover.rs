@@ -102,7 +102,12 @@ async fn decide(
     }
     let written = generations::compared(&read.pool, model.name, comparison).await;
     written.map_err(|error| read.failure(error))?;
-    tracing::error!(view = model.name, generation = building.generation, "not swapped: {}", comparison.text());
+    tracing::error!(
+        view = model.name,
+        generation = building.generation,
+        "not swapped: {}",
+        comparison.text()
+    );
     Ok(())
 }
 

@@ -72,9 +72,20 @@ type Row = (
 );
 
 fn generation(row: Row) -> Generation {
-    let (view, generation, state, asked_by, reason, accept_differences, comparison, started_at, swapped_at) = row;
+    let (view, generation, state, asked_by, reason, accept_differences, comparison, started_at, swapped_at) =
+        row;
     let (state, comparison) = (State::of(&state), comparison.map(|json| json.0));
-    Generation { view, generation, state, asked_by, reason, accept_differences, comparison, started_at, swapped_at }
+    Generation {
+        view,
+        generation,
+        state,
+        asked_by,
+        reason,
+        accept_differences,
+        comparison,
+        started_at,
+        swapped_at,
+    }
 }
 
 /// Every generation that is not retired, by view.
@@ -166,7 +177,8 @@ pub(super) async fn compare_again(
     view: &str,
     accept_differences: bool,
 ) -> sqlx::Result<()> {
-    let again = "UPDATE replay SET comparison = NULL, accept_differences = $2 WHERE view = $1 AND state = 'building'";
+    let again =
+        "UPDATE replay SET comparison = NULL, accept_differences = $2 WHERE view = $1 AND state = 'building'";
     sqlx::query(again).bind(view).bind(accept_differences).execute(executor).await.map(|_| ())
 }
 
@@ -176,7 +188,8 @@ pub(super) async fn compared(
     view: &str,
     comparison: &Comparison,
 ) -> sqlx::Result<()> {
-    let found = "UPDATE replay SET comparison = $3 WHERE view = $1 AND generation = $2 AND state = 'building'";
+    let found =
+        "UPDATE replay SET comparison = $3 WHERE view = $1 AND generation = $2 AND state = 'building'";
     let found = sqlx::query(found).bind(view).bind(comparison.building).bind(Json(comparison));
     found.execute(executor).await.map(|_| ())
 }

@@ -142,7 +142,9 @@ async fn preview(config: &Config, format: Format, read: &Database, model: &ReadM
     let building = generations.building().map(|building| building.generation);
     let records = Pair::new(&config.namespace, model, serving, serving).level_now(read).await?.goal;
     let text = match building {
-        Some(building) => format!("{}: generation {building} is being built; --execute waits for it\n", model.name),
+        Some(building) => {
+            format!("{}: generation {building} is being built; --execute waits for it\n", model.name)
+        }
         None => format!(
             "{}: would build the next generation beside generation {serving} from {records} records, from the first \
              event on, compare, and swap when equal; add --execute to do it\n",
@@ -185,7 +187,12 @@ async fn rebuild(
 
 /// At once, without a comparison: whoever rolls back has seen enough. The generation has followed all the time; how far
 /// it is behind is told.
-async fn roll_back(config: &Config, format: Format, read: &Database, model: &ReadModel) -> Result<(), Failure> {
+async fn roll_back(
+    config: &Config,
+    format: Format,
+    read: &Database,
+    model: &ReadModel,
+) -> Result<(), Failure> {
     let generations = Generations::of(read, model.name).await?;
     let serving = generations.serving()?;
     let nothing = || Failure::refused(format!("there is no generation of {} to roll back to", model.name));
@@ -196,7 +203,11 @@ async fn roll_back(config: &Config, format: Format, read: &Database, model: &Rea
         "{}: generation {to} serves again, {behind} records behind generation {serving}, which follows\n",
         model.name
     );
-    output::print(format, &text, &json!({"view": model.name, "serving": to, "before": serving, "behind": behind}))
+    output::print(
+        format,
+        &text,
+        &json!({"view": model.name, "serving": to, "before": serving, "behind": behind}),
+    )
 }
 
 async fn show(config: &Config, format: Format, read: &Database, model: &ReadModel) -> Result<(), Failure> {

@@ -81,7 +81,11 @@ pub(crate) fn told(back: &[(Partition, i64)]) -> String {
 ///
 /// # Errors
 /// [`Failure::Unreachable`].
-pub(crate) async fn rewind(database: &Database, group: &str, back: &[(Partition, i64)]) -> Result<(), Failure> {
+pub(crate) async fn rewind(
+    database: &Database,
+    group: &str,
+    back: &[(Partition, i64)],
+) -> Result<(), Failure> {
     let topics: Vec<&str> = back.iter().map(|((topic, _), _)| topic.as_str()).collect();
     let partitions: Vec<i32> = back.iter().map(|((_, partition), _)| *partition).collect();
     let offsets: Vec<i64> = back.iter().map(|(_, offset)| *offset).collect();

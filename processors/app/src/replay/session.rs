@@ -107,7 +107,10 @@ impl<'m> Pair<'m> {
         released.map(|_| ()).map_err(|error| read.failure(error))
     }
 
-    fn bound<'q>(&'q self, sql: &'static str) -> sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments> {
+    fn bound<'q>(
+        &'q self,
+        sql: &'static str,
+    ) -> sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments> {
         sqlx::query(sql).bind(&self.group).bind(self.serving).bind(self.building).bind(&self.topics)
     }
 }
@@ -125,7 +128,11 @@ pub(crate) async fn open(read: &Database) -> sqlx::Result<PgConnection> {
 }
 
 /// One process at a time compares a view.
-pub(crate) async fn alone(connection: &mut PgConnection, namespace: &Namespace, view: &str) -> sqlx::Result<bool> {
+pub(crate) async fn alone(
+    connection: &mut PgConnection,
+    namespace: &Namespace,
+    view: &str,
+) -> sqlx::Result<bool> {
     sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended('millrace replay ' || $1, 0))")
         .bind(format!("{namespace}.{view}"))
         .fetch_one(connection)

@@ -78,7 +78,9 @@ impl Progress {
     /// Records a second.
     #[allow(clippy::cast_precision_loss, reason = "a rate for people")]
     fn rate(&self) -> f64 {
-        let (Some((from, before)), Some((to, after))) = (self.seen.front(), self.seen.back()) else { return 0.0 };
+        let (Some((from, before)), Some((to, after))) = (self.seen.front(), self.seen.back()) else {
+            return 0.0;
+        };
         let seconds = to.duration_since(*from).as_secs_f64();
         if seconds > 0.0 { (after - before) as f64 / seconds } else { 0.0 }
     }

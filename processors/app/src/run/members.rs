@@ -15,9 +15,9 @@ use crate::failure::Failure;
 use crate::layout::{self, ReadModel, Side};
 use crate::postgres::Database;
 use crate::replay::build::{self, Wish};
+use crate::replay::cutover;
 use crate::replay::generations::{self, Generation, State};
 use crate::replay::reset::{self, Reset};
-use crate::replay::cutover;
 use crate::setup::indices;
 
 /// How often the table of generations is looked at.
@@ -88,7 +88,9 @@ impl<'c> Members<'c> {
             tick.tick().await;
             match self.step().await {
                 Ok(()) => self.complained = false,
-                Err(error) if self.complained => tracing::debug!(%error, "not all groups are as they should be"),
+                Err(error) if self.complained => {
+                    tracing::debug!(%error, "not all groups are as they should be")
+                }
                 Err(error) => {
                     self.complained = true;
                     tracing::warn!(%error, "not all groups are as they should be; trying again");
@@ -107,8 +109,7 @@ impl<'c> Members<'c> {
     async fn step(&mut self) -> Result<(), Failure> {
         let commands = self.join_commands().await;
         let live = generations::live(&self.read.pool).await.map_err(|error| self.read.failure(error));
-        let live: Vec<Generation> =
-            live?.into_iter().filter(|one| self.selection.view(&one.view)).collect();
+        let live: Vec<Generation> = live?.into_iter().filter(|one| self.selection.view(&one.view)).collect();
         let places: Vec<Place> = live.iter().filter_map(|one| self.place(one)).collect();
         self.leave_all_but(&places).await;
         for place in places {
@@ -163,7 +164,10 @@ impl<'c> Members<'c> {
             Reset::Back(back) => {
                 reset::rewind(&self.write, &place.group, &back).await?;
                 let what = reset::told(&back);
-                tracing::warn!(group = place.group, "{what}: commands are read again, and the ledger answers for each");
+                tracing::warn!(
+                    group = place.group,
+                    "{what}: commands are read again, and the ledger answers for each"
+                );
             }
         }
         self.join(place)
@@ -187,13 +191,21 @@ impl<'c> Members<'c> {
             Reset::None => {}
             Reset::Forward => forward(&place.group),
             Reset::Back(_) if model.table.is_none() => {
-                tracing::error!(group = place.group, "{}; the reset changes nothing", build::logs_stay(model));
+                tracing::error!(
+                    group = place.group,
+                    "{}; the reset changes nothing",
+                    build::logs_stay(model)
+                );
             }
             Reset::Back(back) => {
                 let reason = reset::told(&back);
                 let wish = Wish { asked_by: "reset", reason: &reason, accept_differences: false };
                 let generation = build::begin(&self.config, &self.read, model, wish).await?;
-                tracing::warn!(group = place.group, generation, "{reason}: the view is rebuilt from its beginning");
+                tracing::warn!(
+                    group = place.group,
+                    generation,
+                    "{reason}: the view is rebuilt from its beginning"
+                );
             }
         }
         Ok(())
@@ -224,7 +236,8 @@ impl<'c> Members<'c> {
         if follows || builds {
             let (config, read, number) = (self.config.clone(), self.read.clone(), serving.generation);
             let tending = async move {
-                let aliased = if follows { indices::point_alias(&config, &model, number).await } else { Ok(()) };
+                let aliased =
+                    if follows { indices::point_alias(&config, &model, number).await } else { Ok(()) };
                 if let Err(error) = &aliased {
                     tracing::warn!(view = model.name, %error, "the alias does not follow yet");
                 }
@@ -239,7 +252,10 @@ impl<'c> Members<'c> {
 }
 
 fn forward(group: &str) {
-    tracing::error!(group, "the group was reset forward: that would skip records, so it goes on where Postgres stands");
+    tracing::error!(
+        group,
+        "the group was reset forward: that would skip records, so it goes on where Postgres stands"
+    );
 }
 
 async fn end(place: &Place, running: Running) {

@@ -81,7 +81,8 @@ impl<'c> Roles<'c> {
         let retry_delays = config.retry_delays(name).into();
         let settings = GroupSettings { batch_max, buffer_bytes: config.buffer_bytes, retry_delays };
         let roles = self.of(name, generation);
-        let member = Member::join(&self.kafka, settings, group, roles, self.producer.clone(), self.elastic.clone());
+        let member =
+            Member::join(&self.kafka, settings, group, roles, self.producer.clone(), self.elastic.clone());
         member.map_err(|error| Failure::usage(format!("kafka_properties: {error}")))
     }
 
@@ -143,14 +144,20 @@ impl Visitor for Builder<'_> {
     }
 
     fn view<V: View>(&mut self) {
-        self.add_view(V::NAME, V::CONTEXTS, |shared, generation| Arc::new(RowRole::<V>::new(shared, generation)));
+        self.add_view(V::NAME, V::CONTEXTS, |shared, generation| {
+            Arc::new(RowRole::<V>::new(shared, generation))
+        });
     }
 
     fn tally<T: Tally>(&mut self) {
-        self.add_view(T::NAME, T::CONTEXTS, |shared, generation| Arc::new(TallyRole::<T>::new(shared, generation)));
+        self.add_view(T::NAME, T::CONTEXTS, |shared, generation| {
+            Arc::new(TallyRole::<T>::new(shared, generation))
+        });
     }
 
     fn log<L: Log>(&mut self) {
-        self.add_view(L::NAME, L::CONTEXTS, |shared, generation| Arc::new(LogRole::<L>::new(shared, generation)));
+        self.add_view(L::NAME, L::CONTEXTS, |shared, generation| {
+            Arc::new(LogRole::<L>::new(shared, generation))
+        });
     }
 }

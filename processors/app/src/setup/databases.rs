@@ -52,7 +52,10 @@ async fn create_side(config: &Config, database: &Database, steps: &mut Steps) ->
 }
 
 /// A transaction that no other setup of this namespace runs beside.
-pub(crate) async fn begin(config: &Config, database: &Database) -> Result<Transaction<'static, Postgres>, Failure> {
+pub(crate) async fn begin(
+    config: &Config,
+    database: &Database,
+) -> Result<Transaction<'static, Postgres>, Failure> {
     let fail = |error| database.failure(error);
     let mut transaction = database.pool.begin().await.map_err(fail)?;
     // Notices of what is there already would fill the log.

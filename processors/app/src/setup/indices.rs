@@ -77,14 +77,16 @@ impl Mapped {
     /// The alias points to one index; the change from another is atomic.
     async fn point_alias(&self, index: &str) -> Result<Did, Failure> {
         let found = self.elastic.find(&["_alias", &self.alias]).await?;
-        let before: Vec<&str> = found.iter().filter_map(Value::as_object).flatten().map(|(name, _)| name.as_str()).collect();
+        let before: Vec<&str> =
+            found.iter().filter_map(Value::as_object).flatten().map(|(name, _)| name.as_str()).collect();
         if before == [index] {
             return Ok(Did::Nothing);
         }
         let action = |what: &str, index: &str| json!({what: {"index": index, "alias": self.alias}});
         let old = before.iter().filter(|name| **name != index).map(|name| action("remove", name));
         let actions: Vec<Value> = old.chain([action("add", index)]).collect();
-        let answer = self.elastic.send(Method::POST, &["_aliases"], Some(&json!({"actions": actions}))).await?;
+        let answer =
+            self.elastic.send(Method::POST, &["_aliases"], Some(&json!({"actions": actions}))).await?;
         self.elastic.success(answer, &["_aliases"])?;
         Ok(if before.is_empty() { Did::Created } else { Did::Updated })
     }

@@ -52,7 +52,11 @@ pub(super) struct Facts {
 /// Asks a database.
 pub(super) async fn facts(database: &Database) -> Result<Facts, Failure> {
     let asked = async {
-        Ok(Facts { stands: stands(database).await?, dead: dead(database).await?, blocked: blocked(database).await? })
+        Ok(Facts {
+            stands: stands(database).await?,
+            dead: dead(database).await?,
+            blocked: blocked(database).await?,
+        })
     };
     asked.await.map_err(|error| database.failure(error))
 }
@@ -74,7 +78,9 @@ pub(super) async fn outbox(write: &Database) -> Result<HashMap<String, i64>, Fai
 /// Of a view the serving generation counts.
 async fn stands(database: &Database) -> sqlx::Result<Vec<Stand>> {
     let stands = match database.side {
-        Side::Write => "SELECT grp, topic, partition, applied, published FROM consumer_offset ORDER BY 1, 2, 3",
+        Side::Write => {
+            "SELECT grp, topic, partition, applied, published FROM consumer_offset ORDER BY 1, 2, 3"
+        }
         Side::Read => {
             "SELECT grp, topic, partition, applied, published FROM consumer_offset AS o
              JOIN replay AS r ON o.grp = current_schema() || '.' || r.view AND o.generation = r.generation

@@ -75,10 +75,8 @@ pub(super) fn measure(
         Side::Write => write.as_ref().ok().map(|facts| &facts.stands),
         Side::Read => read.as_ref().ok().map(|facts| &facts.stands),
     };
-    let groups: Vec<(Group, &Vec<Stand>)> = layout::groups(config)
-        .into_iter()
-        .filter_map(|g| stands(g.side).map(|s| (g, s)))
-        .collect();
+    let groups: Vec<(Group, &Vec<Stand>)> =
+        layout::groups(config).into_iter().filter_map(|g| stands(g.side).map(|s| (g, s))).collect();
     let oldest = groups.iter().flat_map(|(group, stands)| waiting(group, stands, &ends)).collect();
     let times = timestamps(&reader, oldest)?;
     Ok(Kafka {

@@ -80,7 +80,9 @@ impl Report {
         section(&mut text, "connector", &self.connector, connector);
         section(&mut text, "indices", &self.indices, |indices| shown_indices(indices));
         if self.generations.as_ref().is_ok_and(|generations| !generations.is_empty()) {
-            section(&mut text, "generations", &self.generations, |generations| shown_generations(generations));
+            section(&mut text, "generations", &self.generations, |generations| {
+                shown_generations(generations)
+            });
         }
         text.push_str(&format!("DEAD LETTERS AND BLOCKED KEYS\n{}\n", self.troubles()));
         text.push_str(&format!("PROCESS\n{}", self.process.as_ref().map_or_else(no_process, shown_process)));

@@ -9,8 +9,8 @@ use sqlx::PgConnection;
 use super::arrived::{Arrived, Identity};
 use crate::dead_letters::storable;
 use crate::envelope;
-use crate::moments::{broken, mechanism};
 use crate::error::{Fault, WorkError};
+use crate::moments::{broken, mechanism};
 use crate::record::Record;
 use crate::role::Outcome;
 

@@ -101,7 +101,11 @@ impl<C: Context> Role for Commands<C> {
         let stored = streams::store::<C>(connection, streams).await?;
         outbox::insert(connection, &self.shared.namespace, C::NAME, &decided.outbox).await?;
         ledger::insert(connection, C::NAME, received_at, &decided.receipts).await?;
-        Ok(Folded { outcomes, documents: Vec::new(), remember: Some(self.remember(stored, decided.receipts)) })
+        Ok(Folded {
+            outcomes,
+            documents: Vec::new(),
+            remember: Some(self.remember(stored, decided.receipts)),
+        })
     }
 
     /// A dead command has a receipt too, so that its sender learns of it.

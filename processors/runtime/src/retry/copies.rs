@@ -15,7 +15,12 @@ const SOURCE_OFFSET: &str = "x-source-offset";
 const DUE_AT: &str = "x-due-at";
 
 /// The headers of a copy, behind the record's own; with a delay it is one that is due then.
-pub(super) fn headers(record: &Record, fault: &Fault, attempts: usize, delay: Option<Duration>) -> Vec<Header> {
+pub(super) fn headers(
+    record: &Record,
+    fault: &Fault,
+    attempts: usize,
+    delay: Option<Duration>,
+) -> Vec<Header> {
     headers_at(Utc::now(), record, fault, attempts, delay)
 }
 
@@ -26,7 +31,8 @@ fn headers_at(
     attempts: usize,
     delay: Option<Duration>,
 ) -> Vec<Header> {
-    let header = |name: &str, value: String| Header { name: name.to_owned(), value: Some(value.into_bytes()) };
+    let header =
+        |name: &str, value: String| Header { name: name.to_owned(), value: Some(value.into_bytes()) };
     let mut headers = vec![
         header("x-error-code", fault.code.to_owned()),
         header("x-error", fault.message.clone()),
@@ -115,7 +121,9 @@ mod tests {
 
     #[test]
     fn a_copy_says_why_when_how_often_and_where_the_original_lies() {
-        let text = |header: Header| format!("{}: {}", header.name, String::from_utf8(header.value.unwrap()).unwrap());
+        let text = |header: Header| {
+            format!("{}: {}", header.name, String::from_utf8(header.value.unwrap()).unwrap())
+        };
         let golden = [
             "x-error-code: reference-not-found",
             "x-error: no customer",

@@ -36,7 +36,11 @@ impl Retries {
         let mut settled = Settled::default();
         for copy in batch {
             let Some(alarm) = copies::read(copy) else {
-                tracing::error!(?at, offset = copy.offset, "not a copy of Millrace's: left on the retry topic");
+                tracing::error!(
+                    ?at,
+                    offset = copy.offset,
+                    "not a copy of Millrace's: left on the retry topic"
+                );
                 continue;
             };
             let key = copy.key.clone().unwrap_or_default();
@@ -140,7 +144,12 @@ impl Retries {
         }
     }
 
-    async fn release(&self, connection: &mut PgConnection, done: &[&Record], at: &Place) -> Result<(), WorkError> {
+    async fn release(
+        &self,
+        connection: &mut PgConnection,
+        done: &[&Record],
+        at: &Place,
+    ) -> Result<(), WorkError> {
         let group = self.role.group();
         let publishes = self.role.index().is_some();
         if publishes {
@@ -165,7 +174,12 @@ impl Retries {
 
     /// What was shown is through. What still waits was more than one transaction takes: the next record becomes the
     /// head, due at once.
-    pub(super) async fn hand_on(&self, connection: &mut PgConnection, topic: &str, key: &[u8]) -> Result<(), WorkError> {
+    pub(super) async fn hand_on(
+        &self,
+        connection: &mut PgConnection,
+        topic: &str,
+        key: &[u8],
+    ) -> Result<(), WorkError> {
         let group = self.role.group();
         let waiting = parked::in_turn(connection, group, topic, key, 1).await?;
         let Some(head) = waiting.first() else { return blocked::free(connection, group, topic, key).await };

@@ -105,7 +105,8 @@ impl Retries {
         blocked: &BTreeMap<Vec<u8>, Blocked>,
     ) -> (Vec<&'b Record>, Vec<&'b Record>) {
         let hides = !self.role.versioned() && !broken(mechanism::KEY_ORDER);
-        let waits = |record: &&Record| hides && place::key(record).is_some_and(|key| blocked.contains_key(key));
+        let waits =
+            |record: &&Record| hides && place::key(record).is_some_and(|key| blocked.contains_key(key));
         let (behind, shown) = batch.iter().copied().partition(waits);
         (shown, behind)
     }
@@ -129,7 +130,8 @@ impl Retries {
         let freed = self.lay_down(connection, triage.failures).await?;
         let gaps = triage.gaps.into_iter().map(|key| (key, Blocked::gap())).collect();
         blocked::put(connection, group, &at.topic, &gaps).await?;
-        let waiting: BTreeSet<&[u8]> = triage.waiting.iter().filter_map(|record| place::key(record)).collect();
+        let waiting: BTreeSet<&[u8]> =
+            triage.waiting.iter().filter_map(|record| place::key(record)).collect();
         let freed = freed.into_iter().filter(|key| waiting.contains(key.as_slice()));
         for key in triage.again.into_iter().chain(freed) {
             let before = blocked.remove(&key);
@@ -145,17 +147,25 @@ impl Retries {
         connection: &mut PgConnection,
         failures: Vec<Failure<'_>>,
     ) -> Result<Vec<Vec<u8>>, WorkError> {
-        let (heads, dead): (Vec<_>, Vec<_>) = failures.into_iter().partition(|failure| self.has_a_try_left(failure));
+        let (heads, dead): (Vec<_>, Vec<_>) =
+            failures.into_iter().partition(|failure| self.has_a_try_left(failure));
         self.park_heads(connection, &heads).await?;
         self.bury(connection, dead).await
     }
 
     fn has_a_try_left(&self, failure: &Failure<'_>) -> bool {
-        !failure.fault.hopeless && failure.attempts <= self.delays.len() && place::key(failure.record).is_some()
+        !failure.fault.hopeless
+            && failure.attempts <= self.delays.len()
+            && place::key(failure.record).is_some()
     }
 
-    async fn park_heads(&self, connection: &mut PgConnection, heads: &[Failure<'_>]) -> Result<(), WorkError> {
-        try_join_all(heads.iter().map(|head| self.wake_later(head.record, &head.fault, head.attempts))).await?;
+    async fn park_heads(
+        &self,
+        connection: &mut PgConnection,
+        heads: &[Failure<'_>],
+    ) -> Result<(), WorkError> {
+        try_join_all(heads.iter().map(|head| self.wake_later(head.record, &head.fault, head.attempts)))
+            .await?;
         let group = self.role.group();
         metrics::RETRIES.with_label_values(&[&*group.own_name()]).inc_by(heads.len() as u64);
         let records: Vec<&Record> = heads.iter().map(|head| head.record).collect();
@@ -169,7 +179,12 @@ impl Retries {
     }
 
     /// The copy of a head: on the topic of its next try, with the time at which it is due.
-    async fn wake_later(&self, record: &Record, fault: &Fault, attempts: usize) -> Result<Delivery, WorkError> {
+    async fn wake_later(
+        &self,
+        record: &Record,
+        fault: &Fault,
+        attempts: usize,
+    ) -> Result<Delivery, WorkError> {
         let level = attempts.clamp(1, self.delays.len().max(1));
         let topic = retry_topic(&record.topic, &self.role.group().own_name(), level);
         let headers = copies::headers(record, fault, attempts, Some(self.delay(attempts)));
@@ -203,7 +218,8 @@ impl Retries {
                 Some(key) if self.role.versioned() && !fault.hopeless => {
                     let dead = Blocked::at(Status::Dead, record, attempts, Some(&fault));
                     parked::insert(connection, group, &[record], true).await?;
-                    blocked::put(connection, group, &record.topic, &BTreeMap::from([(key.to_vec(), dead)])).await?;
+                    blocked::put(connection, group, &record.topic, &BTreeMap::from([(key.to_vec(), dead)]))
+                        .await?;
                 }
                 key => freed.extend(key.map(<[u8]>::to_vec)),
             }

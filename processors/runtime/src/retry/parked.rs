@@ -20,7 +20,8 @@ pub(super) async fn insert(
     records: &[&Record],
     versioned: bool,
 ) -> Result<(), WorkError> {
-    let records: Vec<&Record> = records.iter().copied().filter(|record| place::key(record).is_some()).collect();
+    let records: Vec<&Record> =
+        records.iter().copied().filter(|record| place::key(record).is_some()).collect();
     if records.is_empty() {
         return Ok(());
     }
@@ -48,7 +49,16 @@ pub(super) async fn insert(
 type Row = (String, i32, i64, Option<i64>, Option<Vec<u8>>, Option<Vec<u8>>, Json<Vec<Header>>);
 
 fn record((topic, partition, offset, timestamp_ms, key, value, headers): Row) -> Record {
-    Record { topic: topic.into(), partition, offset, timestamp_ms, key, value, headers: headers.0, room: None }
+    Record {
+        topic: topic.into(),
+        partition,
+        offset,
+        timestamp_ms,
+        key,
+        value,
+        headers: headers.0,
+        room: None,
+    }
 }
 
 /// What waits of a key, in its order: as much as one transaction takes and at most `limit`, at least one record.

@@ -54,8 +54,10 @@ pub(super) fn triage<'b>(
     }
     let parked: BTreeSet<&[u8]> = waiting.iter().filter_map(|record| place::key(record)).collect();
     let again = applied.iter().filter(|key| !failed.contains(*key));
-    let again: BTreeSet<Vec<u8>> =
-        again.filter(|key| blocked.contains_key(**key) || parked.contains(*key)).map(|key| key.to_vec()).collect();
+    let again: BTreeSet<Vec<u8>> = again
+        .filter(|key| blocked.contains_key(**key) || parked.contains(*key))
+        .map(|key| key.to_vec())
+        .collect();
     let gaps = parked.iter().filter(|key| !failed.contains(*key) && !blocked.contains_key(**key));
     let gaps = gaps.map(|key| key.to_vec()).collect();
     Triage { failures, waiting, again, gaps }
@@ -91,13 +93,19 @@ mod tests {
     }
 
     /// Failed offsets, waiting offsets, keys to go on with, keys with a gap.
-    fn sorted(keys: &[&str], outcomes: Vec<Outcome>, blocked: &[&str]) -> (Vec<i64>, Vec<i64>, Vec<String>, Vec<String>) {
+    fn sorted(
+        keys: &[&str],
+        outcomes: Vec<Outcome>,
+        blocked: &[&str],
+    ) -> (Vec<i64>, Vec<i64>, Vec<String>, Vec<String>) {
         let records = records(keys);
         let shown: Vec<&Record> = records.iter().collect();
-        let head = |key: &&str| (key.as_bytes().to_vec(), Blocked::at(Status::Retrying, &records[0], 1, None));
+        let head =
+            |key: &&str| (key.as_bytes().to_vec(), Blocked::at(Status::Retrying, &records[0], 1, None));
         let blocked = blocked.iter().map(head).collect();
         let triage = triage(&shown, outcomes, Vec::new(), &blocked);
-        let names = |keys: BTreeSet<Vec<u8>>| keys.into_iter().map(|key| String::from_utf8(key).unwrap()).collect();
+        let names =
+            |keys: BTreeSet<Vec<u8>>| keys.into_iter().map(|key| String::from_utf8(key).unwrap()).collect();
         (
             triage.failures.iter().map(|failure| failure.record.offset).collect(),
             triage.waiting.iter().map(|record| record.offset).collect(),
@@ -124,7 +132,10 @@ mod tests {
 
     #[test]
     fn a_key_that_waits_for_nothing_in_sight_has_a_gap() {
-        assert_eq!(sorted(&["a"], vec![Outcome::Waits], &[]), (vec![], vec![0], vec![], vec!["a".to_owned()]));
+        assert_eq!(
+            sorted(&["a"], vec![Outcome::Waits], &[]),
+            (vec![], vec![0], vec![], vec!["a".to_owned()])
+        );
     }
 
     #[test]

@@ -9,8 +9,8 @@ use millrace_domain::Recorded;
 use millrace_schemas::{Event, Kind};
 use sqlx::PgConnection;
 
-use crate::error::{Fault, WorkError};
 use crate::envelope;
+use crate::error::{Fault, WorkError};
 use crate::moments::{broken, mechanism};
 use crate::names::Namespace;
 use crate::record::Record;
@@ -99,8 +99,12 @@ pub(super) async fn skip(
     group: &Group,
     record: &Record,
 ) -> Result<(), WorkError> {
-    let context = millrace_schemas::contexts().into_iter().find(|context| *record.topic == namespace.topic(Kind::Event, context));
-    let (Some(context), Some(stream), Some(version)) = (context, record.key_text(), envelope::version(record)) else {
+    let context = millrace_schemas::contexts()
+        .into_iter()
+        .find(|context| *record.topic == namespace.topic(Kind::Event, context));
+    let (Some(context), Some(stream), Some(version)) =
+        (context, record.key_text(), envelope::version(record))
+    else {
         return Ok(());
     };
     sqlx::query(
@@ -214,9 +218,6 @@ mod tests {
     #[test]
     fn streams_do_not_wait_for_each_other() {
         use Outcome::{Applied, Waits};
-        assert_eq!(
-            outcomes(&[("a", 9), ("b", 1), ("b", 2)], 2),
-            (vec![1, 2], vec![Waits, Applied, Applied])
-        );
+        assert_eq!(outcomes(&[("a", 9), ("b", 1), ("b", 2)], 2), (vec![1, 2], vec![Waits, Applied, Applied]));
     }
 }
