@@ -12,6 +12,7 @@ mod cache;
 mod capacity;
 mod contention;
 mod crash;
+mod dead_letters;
 mod duplicates;
 mod fence;
 mod garbage;

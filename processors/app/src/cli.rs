@@ -8,6 +8,7 @@ use clap::{Arg, ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parse
 use figment::value::{Dict, Value};
 
 use crate::config;
+use crate::dlq::cli::Action;
 use crate::failure::Failure;
 use crate::moment::{self, Span};
 
@@ -25,6 +26,8 @@ Examples:
   millrace commands --status rejected --since 1h
   millrace replay orders --to-earliest           what a rebuild of a view would read; --execute does it
   millrace stream show orders/10248 --as-of 2026-01-31T12:00:00Z
+  millrace dlq list --group orders               what could not be processed, and why
+  millrace dlq redrive w12 --why mended          give a dead letter its turn again
 
 Exit codes:
   0  done
@@ -184,6 +187,13 @@ pub enum Command {
         /// What to do with a stream.
         #[command(subcommand)]
         action: StreamAction,
+    },
+    /// Dead letters: records that could not be processed. See, redrive or discard them
+    #[command(after_help = crate::dlq::cli::HELP)]
+    Dlq {
+        /// What to do with dead letters.
+        #[command(subcommand)]
+        action: Action,
     },
 }
 

@@ -3,6 +3,7 @@
 pub mod address;
 pub mod cli;
 pub mod config;
+pub mod dlq;
 pub mod failure;
 pub mod http;
 pub mod kafka;
@@ -12,8 +13,10 @@ pub mod logging;
 pub mod moment;
 pub mod output;
 pub mod postgres;
+pub mod progress;
 pub mod replay;
 pub mod run;
+pub mod schema;
 pub mod send;
 pub mod setup;
 pub mod status;
@@ -71,6 +74,7 @@ async fn dispatch(cli: Cli, config: &Config) -> Result<(), Failure> {
         Command::Stream { action: StreamAction::Show(options) } => {
             stream::show(config, format, &options).await
         }
+        Command::Dlq { action } => dlq::dlq(config, format, &action).await,
         Command::Status { wait } => status::status(config, format, wait.map(|span| span.0)).await,
     }
 }

@@ -2,7 +2,7 @@
 
 mod http;
 mod members;
-mod roles;
+pub(crate) mod roles;
 
 use std::time::Duration;
 

@@ -17,6 +17,7 @@ use crate::http::Http;
 use crate::layout::{self, Side};
 use crate::output::{self, Table};
 use crate::postgres::Database;
+use crate::schema;
 
 type Row = (Uuid, String, Vec<u8>, i64, Option<String>, DateTime<Utc>);
 
@@ -148,10 +149,7 @@ impl Schemas {
 }
 
 async fn text_of(registry: &Http, id: u32) -> Result<String, Failure> {
-    let found = registry.find(&["schemas", "ids", &id.to_string()]).await?;
-    let text =
-        found.as_ref().and_then(|found| found.get("schema")).and_then(Value::as_str).map(str::to_owned);
-    text.ok_or_else(|| {
+    schema::text(registry, id).await?.ok_or_else(|| {
         Failure::refused(format!("the schema {id} of an event is not in the registry any more"))
     })
 }

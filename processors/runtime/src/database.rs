@@ -37,6 +37,7 @@ pub fn pool(
         ("enable_seqscan", "off".to_owned()),
         ("enable_hashjoin", "off".to_owned()),
         ("enable_mergejoin", "off".to_owned()),
+        ("enable_material", "off".to_owned()),
     ]);
     let pool = PgPoolOptions::new().max_connections(connections_max).acquire_timeout(Duration::from_secs(5));
     Ok(pool.connect_lazy_with(options))

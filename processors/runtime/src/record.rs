@@ -53,6 +53,11 @@ impl Record {
         Self { topic: topic.into(), partition, offset, timestamp_ms: None, key, value, headers, room: None }
     }
 
+    /// Copies a message out of the buffer of a client that belongs to no group.
+    pub fn of(message: &BorrowedMessage<'_>) -> Self {
+        Self::detach(message, message.topic().into(), None)
+    }
+
     /// Copies a message out of the client's buffer.
     pub(crate) fn detach(
         message: &BorrowedMessage<'_>,

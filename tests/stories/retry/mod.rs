@@ -3,10 +3,12 @@
 mod model;
 mod world;
 
+use millrace_tests::Load;
 use millrace_tests::load::{add_product, command, customer, order, place, product, register};
 use millrace_tests::patience::eventually;
 use serde_json::json;
 
+use crate::undisturbed::undisturbed;
 use crate::{beside_others, instance_with};
 
 const SEEDS: u64 = 60;
@@ -53,4 +55,42 @@ async fn an_order_before_its_customer_is_placed_once_the_customer_is_there_and_w
     assert_eq!(statuses, ["ConfirmOrder-1 completed", "PlaceOrder-1 completed", "PlaceOrder-2 completed"]);
     assert_eq!(instance.count("SELECT count(*) FROM parked").await, Ok(0));
     assert_eq!(instance.count("SELECT count(*) FROM blocked_key").await, Ok(0));
+}
+
+/// Small batches, a short session, and so many retries that no order is given up while processes die.
+const STORM: [(&str, &str); 6] = [
+    ("commands_batch_max", "20"),
+    ("events_batch_max", "40"),
+    ("retry_delays_ms", "[500, 2000, 2000, 2000, 2000, 2000, 2000, 2000, 2000, 2000]"),
+    ("session_timeout_ms", "3000"),
+    ("heartbeat_interval_ms", "500"),
+    ("transaction_timeout_ms", "2000"),
+];
+
+const DEATHS: [(&str, u32); 4] =
+    [("before-commit", 8), ("after-commit", 30), ("before-commit", 45), ("after-commit", 5)];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_in_a_storm_of_retries_lose_nothing_and_decide_nothing_twice() {
+    let _turn = beside_others().await;
+    let expected = undisturbed().await;
+    let instance = instance_with("storm", &STORM).await;
+    let (orders, others): (Vec<String>, Vec<String>) =
+        Load::STANDARD.placing().into_iter().partition(|line| line.contains("\"PlaceOrder\""));
+    // Every order before its customer and its products.
+    instance.send(&orders).await;
+    for (moment, times) in DEATHS {
+        let mut process = instance.start_doomed(&format!("{moment}={times}*off->return"));
+        process.killed_by_failpoint(moment).await;
+    }
+    let waiting = instance.count("SELECT count(*) FROM blocked_key WHERE status = 'retrying'").await;
+    assert!(waiting.is_ok_and(|keys| keys > 0), "it was in the middle of retries");
+    let _process = instance.start();
+    instance.send(&Load::STANDARD.basics()).await;
+    instance.settle().await;
+    instance.send(&others).await;
+    instance.settle().await;
+    instance.send(&Load::STANDARD.fulfilling()).await;
+    instance.settle().await;
+    instance.snapshot().await.assert_same(expected);
 }

@@ -130,6 +130,11 @@ async fn remove_rows(
         let delete = sqlx::query(AssertSqlSafe(delete)).bind(config.namespace.group(model.name));
         delete.bind(generation).execute(&mut *transaction).await?;
     }
+    // What a retired generation could not fold is of no use to anybody.
+    let discard =
+        "UPDATE dead_letter SET status = 'discarded' WHERE grp = $1 AND generation = $2 AND status = 'dead'";
+    let discard = sqlx::query(discard).bind(config.namespace.group(model.name)).bind(generation);
+    discard.execute(&mut *transaction).await?;
     sqlx::query("UPDATE replay SET removed_at = now() WHERE view = $1 AND generation = $2")
         .bind(model.name)
         .bind(generation)

@@ -40,10 +40,10 @@ struct Running {
 
 /// Keeps the members of this process in step with the table of generations, looks for an operator's reset before it
 /// joins a group that serves, and tends every view: builds are compared and swapped, aliases follow.
-pub(super) struct Members<'c> {
+pub(super) struct Members {
     config: Arc<Config>,
     selection: Selection,
-    roles: Roles<'c>,
+    roles: Roles,
     write: Database,
     read: Database,
     models: HashMap<&'static str, ReadModel>,
@@ -56,12 +56,12 @@ pub(super) struct Members<'c> {
     stop: CancellationToken,
 }
 
-impl<'c> Members<'c> {
+impl Members {
     /// Nobody has joined yet.
     pub(super) fn new(
-        config: &'c Config,
+        config: &Config,
         selection: Selection,
-        roles: Roles<'c>,
+        roles: Roles,
         stop: CancellationToken,
     ) -> Result<Self, Failure> {
         let models = layout::read_models().into_iter().map(|model| (model.name, model)).collect();

@@ -8,9 +8,10 @@ use millrace_domain::registry::{Visitor, visit};
 use millrace_domain::{Context, Log, Tally, View};
 use millrace_runtime::commands::{self, Commands, Refolders, StateCache};
 use millrace_runtime::names::COMMANDS;
+use millrace_runtime::retry::Retries;
 use millrace_runtime::views::{self, LogRole, RowRole, TallyRole};
 use millrace_runtime::{
-    Elastic, Group, GroupSettings, KafkaSettings, Member, Producer, Registry, Role, database,
+    Copier, Elastic, Group, GroupSettings, KafkaSettings, Member, Producer, Registry, Role, database,
 };
 use millrace_schemas::Kind;
 use sqlx::PgPool;
@@ -22,8 +23,8 @@ use crate::failure::Failure;
 type ByTopic = HashMap<String, Arc<dyn Role>>;
 
 /// What every role is made of: connections, caches and settings of this process.
-pub(super) struct Roles<'c> {
-    config: &'c Config,
+pub(crate) struct Roles {
+    config: Config,
     commands: commands::Shared,
     views: views::Shared,
     kafka: KafkaSettings,
@@ -33,15 +34,15 @@ pub(super) struct Roles<'c> {
 
 /// Collects the roles of one name and generation.
 struct Builder<'r> {
-    roles: &'r Roles<'r>,
+    roles: &'r Roles,
     name: &'r str,
     generation: i32,
     found: ByTopic,
 }
 
-impl<'c> Roles<'c> {
+impl Roles {
     /// Makes clients. Nothing connects yet.
-    pub(super) fn new(config: &'c Config) -> Result<Self, Failure> {
+    pub(crate) fn new(config: &Config) -> Result<Self, Failure> {
         let refuse = |what: &str, error: String| Failure::usage(format!("{what}: {error}"));
         let namespace = config.namespace.clone();
         let write = pool(config.write_database_url.reveal(), "write_database_url", config)?;
@@ -57,16 +58,10 @@ impl<'c> Roles<'c> {
             namespace: namespace.clone(),
         };
         let views = views::Shared { pool: read, registry, namespace, publish: config.publish };
-        let kafka = KafkaSettings {
-            brokers: config.kafka_brokers.clone(),
-            session_timeout: config.session_timeout(),
-            heartbeat_interval: std::time::Duration::from_millis(config.heartbeat_interval_ms),
-            properties: config.kafka_properties.clone(),
-        };
-        let producer = Producer::new(&kafka).map_err(|e| refuse("kafka_brokers", e.to_string()))?;
+        let (kafka, producer) = (kafka_settings(config), producer(config)?);
         let elastic = Elastic::new(config.elasticsearch_url.reveal());
         let elastic = elastic.map_err(|error| refuse("elasticsearch_url", error.to_string()))?;
-        Ok(Self { config, commands, views, kafka, producer, elastic })
+        Ok(Self { config: config.clone(), commands, views, kafka, producer, elastic })
     }
 
     /// Both databases.
@@ -76,7 +71,7 @@ impl<'c> Roles<'c> {
 
     /// Joins a Kafka group with the roles of a name (the commands or a view) and generation.
     pub(super) fn join(&self, name: &str, generation: i32, group: &str) -> Result<Member, Failure> {
-        let config = self.config;
+        let config = &self.config;
         let batch_max = if name == COMMANDS { config.commands_batch_max } else { config.events_batch_max };
         let retry_delays = config.retry_delays(name).into();
         let settings = GroupSettings { batch_max, buffer_bytes: config.buffer_bytes, retry_delays };
@@ -86,11 +81,40 @@ impl<'c> Roles<'c> {
         member.map_err(|error| Failure::usage(format!("kafka_properties: {error}")))
     }
 
+    /// What settles the records of a topic for a group and generation, without joining it; `None` when this build's
+    /// group does not read it.
+    pub(crate) fn retries(
+        &self,
+        (group, generation): (&str, i32),
+        topic: &str,
+        copier: Arc<dyn Copier>,
+    ) -> Option<Retries> {
+        let (namespace, name) = group.split_once('.')?;
+        let role = self.of(name, generation).remove(topic)?;
+        let delays = self.config.retry_delays(name).into();
+        (namespace == self.config.namespace.to_string()).then_some(Retries { role, copier, delays })
+    }
+
     fn of(&self, name: &str, generation: i32) -> ByTopic {
         let mut builder = Builder { roles: self, name, generation, found: HashMap::new() };
         visit(&mut builder);
         builder.found
     }
+}
+
+fn kafka_settings(config: &Config) -> KafkaSettings {
+    KafkaSettings {
+        brokers: config.kafka_brokers.clone(),
+        session_timeout: config.session_timeout(),
+        heartbeat_interval: std::time::Duration::from_millis(config.heartbeat_interval_ms),
+        properties: config.kafka_properties.clone(),
+    }
+}
+
+/// What writes copies of records. Connects when first used.
+pub(crate) fn producer(config: &Config) -> Result<Producer, Failure> {
+    let producer = Producer::new(&kafka_settings(config));
+    producer.map_err(|error| Failure::usage(format!("kafka_brokers: {error}")))
 }
 
 fn pool(url: &str, field: &str, config: &Config) -> Result<PgPool, Failure> {

@@ -5,25 +5,22 @@ mod producer;
 mod wait;
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal as _, Read as _};
+use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::cli::{self, Format};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::output;
+use crate::progress::Progress;
 use line::{Outgoing, SchemaIds};
 use producer::Sender;
 use wait::{Identity, Ledger, Outcomes};
 
 /// Longer lines are refused: Kafka takes no such record anyway.
 const LINE_MAX: usize = 2 << 20;
-/// How often progress is told where there is no terminal.
-const TOLD_EVERY: Duration = Duration::from_secs(5);
 
 /// Sends every good line; reports every bad one with its number.
 ///
@@ -133,50 +130,6 @@ fn read_line(input: &mut dyn BufRead, line: &mut Vec<u8>) -> Result<bool, Failur
         input.skip_until(b'\n').map_err(unreadable)?;
     }
     Ok(true)
-}
-
-/// A bar on a terminal, a line now and then elsewhere.
-pub(crate) struct Progress {
-    bar: Option<ProgressBar>,
-    what: &'static str,
-    told: Instant,
-    begun: Instant,
-}
-
-impl Progress {
-    fn new(what: &'static str) -> Self {
-        let bar = io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{spinner} {human_pos} {msg}, {per_sec}, {elapsed}");
-            let bar = ProgressBar::new_spinner().with_message(what);
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-            bar
-        });
-        Self { bar, what, told: Instant::now(), begun: Instant::now() }
-    }
-
-    fn at(&mut self, count: u64) {
-        match &self.bar {
-            Some(bar) => bar.set_position(count),
-            None if self.told.elapsed() > TOLD_EVERY => {
-                self.told = Instant::now();
-                output::say(&format!("{count} {} after {} s", self.what, self.begun.elapsed().as_secs()));
-            }
-            None => (),
-        }
-    }
-
-    fn say(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| output::say(text)),
-            None => output::say(text),
-        }
-    }
-
-    fn done(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
 }
 
 fn report(format: Format, sent: &Sent, outcomes: Option<&Outcomes>) -> Result<(), Failure> {

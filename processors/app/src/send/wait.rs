@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
-use super::Progress;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::Side;
 use crate::postgres::Database;
+use crate::progress::Progress;
 
 /// Identities in one question to the ledger.
 const ASKED_AT_ONCE: usize = 5_000;

@@ -263,7 +263,10 @@ mod tests {
     }
 
     fn decide(commands: &[Arrived<'_, Catalog>]) -> Decided {
-        let mut locks = Locks::from([("p".to_owned(), Locked { version: 0, state: None, changed: false })]);
+        let mut locks = Locks::from([(
+            "p".to_owned(),
+            Locked { ctid: String::new(), version: 0, state: None, changed: false },
+        )]);
         let ids = millrace_schemas::DEFINITIONS.iter().map(|definition| (definition.full_name, 1)).collect();
         all::<Catalog>(
             commands,

@@ -14,6 +14,8 @@ use crate::registry::{Registry, RegistryError};
 
 /// A locked stream and its state while a batch is decided.
 pub(super) struct Locked<S> {
+    /// Where the row lies: nobody moves it while it is locked.
+    pub(super) ctid: String,
     pub(super) version: i64,
     pub(super) state: Option<S>,
     pub(super) changed: bool,
@@ -42,9 +44,9 @@ pub(super) async fn lock_and_load<C: Context>(
     let ids: BTreeSet<String> = commands.iter().flat_map(|arrived| C::streams(&arrived.command)).collect();
     let missing: Vec<&String> = ids.iter().filter(|id| shared.cache.version(C::NAME, id).is_none()).collect();
     insert_missing::<C>(connection, &missing).await?;
-    let versions = lock(connection, C::NAME, &ids).await?;
+    let locked = lock(connection, C::NAME, &ids).await?;
     let (mut states, mut load) = (HashMap::new(), Vec::new());
-    for (id, version) in &versions {
+    for (id, version, _) in &locked {
         match shared.cache.get(C::NAME, id, *version) {
             Some(state) => drop(states.insert(id.clone(), state.to_string())),
             None if *version > 0 => load.push(id.clone()),
@@ -52,17 +54,21 @@ pub(super) async fn lock_and_load<C: Context>(
         }
     }
     states.extend(read(connection, shared, C::NAME, C::STATE_VERSION, load).await?);
-    versions
+    locked
         .into_iter()
-        .map(|(id, version)| Ok((id.clone(), parse::<C>(version, states.remove(&id))?)))
+        .map(|(id, version, ctid)| Ok((id.clone(), parse::<C>(ctid, version, states.remove(&id))?)))
         .collect()
 }
 
-fn parse<C: Context>(version: i64, state: Option<String>) -> Result<Locked<C::State>, WorkError> {
+fn parse<C: Context>(
+    ctid: String,
+    version: i64,
+    state: Option<String>,
+) -> Result<Locked<C::State>, WorkError> {
     let state = state.map(|json| serde_json::from_str::<Option<C::State>>(&json)).transpose();
     let state =
         state.map_err(|error| WorkError::Refused(format!("a stored state cannot be read: {error}")))?;
-    Ok(Locked { version, state: state.flatten(), changed: false })
+    Ok(Locked { ctid, version, state: state.flatten(), changed: false })
 }
 
 async fn insert_missing<C: Context>(connection: &mut PgConnection, ids: &[&String]) -> Result<(), WorkError> {
@@ -86,9 +92,9 @@ async fn lock(
     connection: &mut PgConnection,
     context: &str,
     ids: &BTreeSet<String>,
-) -> Result<Vec<(String, i64)>, WorkError> {
+) -> Result<Vec<(String, i64, String)>, WorkError> {
     Ok(sqlx::query_as(
-        "SELECT id, version FROM stream WHERE context = $1 AND id = ANY($2) ORDER BY id COLLATE \"C\" FOR UPDATE",
+        "SELECT id, version, ctid::text FROM stream WHERE context = $1 AND id = ANY($2) ORDER BY id COLLATE \"C\" FOR UPDATE",
     )
     .bind(context)
     .bind(ids.iter().collect::<Vec<_>>())
@@ -197,28 +203,30 @@ async fn referenced(
     Ok(states)
 }
 
-/// Writes the streams that events happened to.
+/// Writes the streams that events happened to, by where their locked rows lie: a join over the ids would be planned by
+/// what is known of a table that may just have been filled.
 pub(super) async fn store<C: Context>(
     connection: &mut PgConnection,
     streams: Locks<C::State>,
 ) -> Result<Vec<Stored>, WorkError> {
-    let mut stored = Vec::new();
-    for (id, Locked { version, state, .. }) in streams.into_iter().filter(|(_, stream)| stream.changed) {
+    let (mut stored, mut ctids) = (Vec::new(), Vec::new());
+    for (id, Locked { ctid, version, state, .. }) in streams.into_iter().filter(|(_, stream)| stream.changed)
+    {
         let json = serde_json::to_string(&state);
         let json = json.map_err(|error| WorkError::Refused(format!("a state cannot be written: {error}")))?;
         stored.push(Stored { id, version, state: Arc::from(json) });
+        ctids.push(ctid);
     }
     if stored.is_empty() {
         return Ok(stored);
     }
     sqlx::query(
-        "UPDATE stream SET version = new.version, state_version = $2, state = new.state::json
-         FROM UNNEST($3::text[], $4::bigint[], $5::text[]) AS new(id, version, state)
-         WHERE stream.context = $1 AND stream.id = new.id",
+        "UPDATE stream SET version = new.version, state_version = $1, state = new.state::json
+         FROM UNNEST($2::text[]::tid[], $3::bigint[], $4::text[]) AS new(at, version, state)
+         WHERE stream.ctid = new.at",
     )
-    .bind(C::NAME)
     .bind(C::STATE_VERSION)
-    .bind(stored.iter().map(|s| s.id.as_str()).collect::<Vec<_>>())
+    .bind(ctids)
     .bind(stored.iter().map(|s| s.version).collect::<Vec<_>>())
     .bind(stored.iter().map(|s| &*s.state).collect::<Vec<_>>())
     .execute(connection)

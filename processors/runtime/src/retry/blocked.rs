@@ -75,6 +75,9 @@ impl Blocked {
     }
 }
 
+/// Key, status, partition and offset of the head, attempts.
+type Row = (Vec<u8>, String, Option<i32>, Option<i64>, i32);
+
 /// Locks the blocked ones among the keys of a topic's records. Costs next to nothing while no key of the topic is
 /// blocked.
 pub(super) async fn lock(
@@ -84,7 +87,7 @@ pub(super) async fn lock(
     records: &[&Record],
 ) -> Result<BTreeMap<Vec<u8>, Blocked>, WorkError> {
     let keys: BTreeSet<&[u8]> = records.iter().filter_map(|record| place::key(record)).collect();
-    let rows: Vec<(Vec<u8>, String, Option<i32>, Option<i64>, i32)> = sqlx::query_as(
+    let rows: Vec<Row> = sqlx::query_as(
         "SELECT key, status, partition, \"offset\", attempts FROM blocked_key
          WHERE grp = $1 AND generation = $2 AND topic = $3 AND key = ANY($4)
            AND (SELECT EXISTS (SELECT FROM blocked_key WHERE grp = $1 AND generation = $2 AND topic = $3))
@@ -110,6 +113,26 @@ pub(super) async fn put(
     topic: &str,
     rows: &BTreeMap<Vec<u8>, Blocked>,
 ) -> Result<(), WorkError> {
+    write(connection, group, topic, rows, true).await
+}
+
+/// Blocks keys of a topic that were not blocked; one that an operator's redrive has blocked since stays as it is.
+pub(super) async fn put_new(
+    connection: &mut PgConnection,
+    group: &Group,
+    topic: &str,
+    rows: &BTreeMap<Vec<u8>, Blocked>,
+) -> Result<(), WorkError> {
+    write(connection, group, topic, rows, false).await
+}
+
+async fn write(
+    connection: &mut PgConnection,
+    group: &Group,
+    topic: &str,
+    rows: &BTreeMap<Vec<u8>, Blocked>,
+    over: bool,
+) -> Result<(), WorkError> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -122,7 +145,8 @@ pub(super) async fn put(
          ORDER BY key
          ON CONFLICT (grp, generation, topic, key) DO UPDATE
          SET status = excluded.status, partition = excluded.partition, \"offset\" = excluded.\"offset\",
-             attempts = excluded.attempts, due_at = excluded.due_at, code = excluded.code, message = excluded.message",
+             attempts = excluded.attempts, due_at = excluded.due_at, code = excluded.code, message = excluded.message
+         WHERE $12",
     )
     .bind(&group.id)
     .bind(group.generation)
@@ -135,6 +159,7 @@ pub(super) async fn put(
     .bind(rows.values().map(|b| i64::try_from(b.due_in.as_millis()).unwrap_or(i64::MAX)).collect::<Vec<_>>())
     .bind(rows.values().map(|b| b.code).collect::<Vec<_>>())
     .bind(rows.values().map(|b| b.message.as_deref()).collect::<Vec<_>>())
+    .bind(over)
     .execute(connection)
     .await?;
     Ok(())

@@ -8,10 +8,14 @@ use super::place::Place;
 use crate::error::Fault;
 use crate::record::{Header, Record};
 
+/// The first of our headers.
+const ERROR_CODE: &str = "x-error-code";
 const ATTEMPTS: &str = "x-attempts";
 const SOURCE_TOPIC: &str = "x-source-topic";
 const SOURCE_PARTITION: &str = "x-source-partition";
 const SOURCE_OFFSET: &str = "x-source-offset";
+/// In milliseconds, when the record had one: a copy is stamped anew.
+const SOURCE_TIMESTAMP: &str = "x-source-timestamp";
 const DUE_AT: &str = "x-due-at";
 
 /// The headers of a copy, behind the record's own; with a delay it is one that is due then.
@@ -34,7 +38,7 @@ fn headers_at(
     let header =
         |name: &str, value: String| Header { name: name.to_owned(), value: Some(value.into_bytes()) };
     let mut headers = vec![
-        header("x-error-code", fault.code.to_owned()),
+        header(ERROR_CODE, fault.code.to_owned()),
         header("x-error", fault.message.clone()),
         header("x-failed-at", time(now)),
         header(ATTEMPTS, attempts.to_string()),
@@ -42,6 +46,7 @@ fn headers_at(
         header(SOURCE_PARTITION, record.partition.to_string()),
         header(SOURCE_OFFSET, record.offset.to_string()),
     ];
+    headers.extend(record.timestamp_ms.map(|stamp| header(SOURCE_TIMESTAMP, stamp.to_string())));
     headers.extend(delay.map(|delay| header(DUE_AT, time(now + delay))));
     headers
 }
@@ -59,12 +64,28 @@ pub(super) struct Alarm {
 
 /// Reads a copy; `None` when it is none of ours.
 pub(super) fn read(copy: &Record) -> Option<Alarm> {
+    let (_, ours) = own_and_ours(&copy.headers);
     let source = Place {
-        topic: last(copy, SOURCE_TOPIC)?.to_owned(),
-        partition: last(copy, SOURCE_PARTITION)?.parse().ok()?,
-        offset: last(copy, SOURCE_OFFSET)?.parse().ok()?,
+        topic: last(ours, SOURCE_TOPIC)?.to_owned(),
+        partition: last(ours, SOURCE_PARTITION)?.parse().ok()?,
+        offset: last(ours, SOURCE_OFFSET)?.parse().ok()?,
     };
-    Some(Alarm { source, attempts: last(copy, ATTEMPTS)?.parse().ok()? })
+    Some(Alarm { source, attempts: last(ours, ATTEMPTS)?.parse().ok()? })
+}
+
+/// The headers that a copied record came with, and those that Millrace wrote behind them.
+pub fn own_and_ours(headers: &[Header]) -> (&[Header], &[Header]) {
+    let ours = headers.iter().rposition(|header| header.name == ERROR_CODE);
+    headers.split_at(ours.unwrap_or(headers.len()))
+}
+
+/// The record that a copy was made of, as it was at its source; `None` when it is no copy of ours.
+pub fn original(copy: &Record) -> Option<Record> {
+    let Place { topic, partition, offset } = read(copy)?.source;
+    let (own, ours) = own_and_ours(&copy.headers);
+    let timestamp_ms = last(ours, SOURCE_TIMESTAMP).and_then(|stamp| stamp.parse().ok());
+    let record = Record::at(&topic, partition, offset, copy.key.clone(), copy.value.clone(), own.to_vec());
+    Some(Record { timestamp_ms, ..record })
 }
 
 /// A copy that takes another round, due after `delay`.
@@ -86,13 +107,13 @@ pub(super) fn round(copy: &Record, delay: Duration) -> Record {
 
 /// How long a copy still has to wait.
 pub(crate) fn due(copy: &Record) -> Duration {
-    let at = last(copy, DUE_AT).and_then(|at| DateTime::parse_from_rfc3339(at).ok());
+    let at = last(&copy.headers, DUE_AT).and_then(|at| DateTime::parse_from_rfc3339(at).ok());
     at.and_then(|at| (at.to_utc() - Utc::now()).to_std().ok()).unwrap_or_default()
 }
 
 /// Our headers stand behind the record's own, which may have the same names.
-fn last<'r>(copy: &'r Record, name: &str) -> Option<&'r str> {
-    let header = copy.headers.iter().rfind(|header| header.name == name)?;
+fn last<'h>(headers: &'h [Header], name: &str) -> Option<&'h str> {
+    let header = headers.iter().rfind(|header| header.name == name)?;
     header.value.as_deref().and_then(|value| std::str::from_utf8(value).ok())
 }
 
@@ -106,7 +127,7 @@ mod tests {
             topic: "shop.cmd.orders.v1".into(),
             partition: 3,
             offset: 42,
-            timestamp_ms: None,
+            timestamp_ms: Some(1_767_225_599_999),
             key: Some(b"10248".to_vec()),
             value: None,
             headers: vec![own],
@@ -132,6 +153,7 @@ mod tests {
             "x-source-topic: shop.cmd.orders.v1",
             "x-source-partition: 3",
             "x-source-offset: 42",
+            "x-source-timestamp: 1767225599999",
             "x-due-at: 2026-01-01T00:00:10.000Z",
         ];
         let headers: Vec<String> = copied(Some(Duration::from_secs(10))).into_iter().map(text).collect();
@@ -146,6 +168,32 @@ mod tests {
         copy.headers.extend(copied(None));
         assert_eq!(read(&copy), Some(Alarm { source: Place::of(&original), attempts: 2 }));
         assert_eq!(read(&original), None);
+    }
+
+    #[test]
+    fn the_original_comes_back_even_when_it_has_headers_like_ours() {
+        let mut source = record();
+        let like_ours = [(ERROR_CODE, "mine"), (SOURCE_TIMESTAMP, "5"), (SOURCE_OFFSET, "7")];
+        let header =
+            |(name, value): (&str, &str)| Header { name: name.to_owned(), value: Some(value.into()) };
+        source.headers.extend(like_ours.map(header));
+        source.headers.push(Header { name: "null".to_owned(), value: None });
+        for timestamp_ms in [source.timestamp_ms, None] {
+            source.timestamp_ms = timestamp_ms;
+            let ours = headers(&source, &Fault::new("reference-not-found", "no customer"), 4, None);
+            let mut copy = record();
+            (copy.topic, copy.partition, copy.offset) = ("shop.dlq".into(), 0, 3);
+            copy.headers = [source.headers.clone(), ours.clone()].concat();
+            let back = original(&copy).unwrap();
+            assert_eq!(Place::of(&back), Place::of(&source));
+            assert_eq!(
+                (&back.key, &back.value, back.timestamp_ms),
+                (&source.key, &source.value, timestamp_ms)
+            );
+            assert_eq!(back.headers, source.headers);
+            assert_eq!(own_and_ours(&copy.headers), (source.headers.as_slice(), ours.as_slice()));
+        }
+        assert!(original(&record()).is_none() && original(&source).is_none(), "none of ours");
     }
 
     #[test]

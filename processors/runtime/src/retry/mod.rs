@@ -27,6 +27,7 @@ use futures::future::try_join_all;
 use sqlx::PgConnection;
 
 pub(crate) use copies::due;
+pub use copies::{original, own_and_ours};
 pub use place::Place;
 
 use crate::dead_letters;
@@ -129,7 +130,7 @@ impl Retries {
         }
         let freed = self.lay_down(connection, triage.failures).await?;
         let gaps = triage.gaps.into_iter().map(|key| (key, Blocked::gap())).collect();
-        blocked::put(connection, group, &at.topic, &gaps).await?;
+        blocked::put_new(connection, group, &at.topic, &gaps).await?;
         let waiting: BTreeSet<&[u8]> =
             triage.waiting.iter().filter_map(|record| place::key(record)).collect();
         let freed = freed.into_iter().filter(|key| waiting.contains(key.as_slice()));

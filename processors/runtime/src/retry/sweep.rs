@@ -1,4 +1,5 @@
-//! Heads whose copy never came: copied again, so that no key waits for ever.
+//! Heads whose copy never came: copied again, so that no key waits for ever. And drained records that are published:
+//! forgotten.
 
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ const HEADS_MAX: i64 = 100;
 type Overdue = (String, i32, i64, i32, Option<String>);
 
 impl Retries {
-    /// Copies overdue heads again. Harmless beside a copy that is still there: the second one no longer fits.
+    /// Copies overdue heads again, and forgets drained records that are published. Harmless beside a copy that is still
+    /// there: the second one no longer fits.
     ///
     /// # Errors
     /// [`WorkError`]; nothing is swept then.
@@ -41,6 +43,7 @@ impl Retries {
                 self.wake_later(&head, &fault, usize::try_from(*attempts).unwrap_or_default()).await?;
             }
         }
+        parked::forget_published(&mut transaction, group).await?;
         transaction.commit().await?;
         metrics::SWEPT.with_label_values(&[&*group.own_name()]).inc_by(overdue.len() as u64);
         Ok(overdue.len())

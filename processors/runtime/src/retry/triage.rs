@@ -36,7 +36,7 @@ pub(super) fn triage<'b>(
     let (mut failures, mut waiting) = (Vec::new(), behind);
     let (mut applied, mut failed): (BTreeSet<&[u8]>, BTreeSet<&[u8]>) = Default::default();
     // Only keys with trouble are of interest; most batches have none.
-    let troubled = !blocked.is_empty() || outcomes.iter().any(|outcome| *outcome == Outcome::Waits);
+    let troubled = !blocked.is_empty() || outcomes.contains(&Outcome::Waits);
     for (record, outcome) in shown.iter().copied().zip(outcomes) {
         match outcome {
             Outcome::Applied if troubled => applied.extend(place::key(record)),

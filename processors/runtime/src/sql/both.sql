@@ -76,3 +76,14 @@ CREATE TABLE IF NOT EXISTS parked (
 CREATE INDEX IF NOT EXISTS parked_key ON parked (grp, generation, topic, key, version, "offset");
 CREATE INDEX IF NOT EXISTS parked_drained ON parked (grp, generation, drained_topic, drained_partition, drained_offset)
     WHERE drained_offset IS NOT NULL;
+
+-- What operators changed by hand, and why.
+CREATE TABLE IF NOT EXISTS audit (
+    id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at      timestamptz NOT NULL DEFAULT now(),
+    who     text        NOT NULL,
+    action  text        NOT NULL,
+    subject text        NOT NULL,
+    why     text        NOT NULL,
+    details jsonb       NOT NULL
+);

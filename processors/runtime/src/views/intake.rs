@@ -29,6 +29,14 @@ pub(super) struct Intake {
 /// A stream of a context.
 type Stream = (&'static str, String);
 
+/// How far a stream was folded, and where that is written.
+#[derive(Default)]
+struct Progress {
+    version: i64,
+    /// `None` for a stream that has no row yet.
+    ctid: Option<String>,
+}
+
 /// Decodes a batch. Records that are no events of the contract have failed, the others count as applied.
 pub(super) async fn decode(
     registry: &Registry,
@@ -64,18 +72,18 @@ pub(super) async fn take(
     let (decoded, mut outcomes) = decode(registry, batch).await?;
     let mut progress = load(connection, group, &decoded).await?;
     let events = sort(decoded, &mut progress, &mut outcomes);
-    save(connection, group, &progress, &events).await?;
+    save(connection, group, progress, &events).await?;
     Ok(Intake { events, outcomes })
 }
 
 fn sort(
     decoded: Vec<Placed>,
-    progress: &mut BTreeMap<Stream, i64>,
+    progress: &mut BTreeMap<Stream, Progress>,
     outcomes: &mut [Outcome],
 ) -> Vec<Recorded> {
     let mut next = Vec::with_capacity(decoded.len());
     for (place, event) in decoded {
-        let applied = progress.entry(stream_of(&event)).or_insert(0);
+        let Progress { version: applied, .. } = progress.entry(stream_of(&event)).or_default();
         let outcome = match event.version - *applied {
             ..=0 if !broken(mechanism::PROGRESS) => Outcome::Duplicate,
             2.. if !broken(mechanism::TICKET) => Outcome::Waits,
@@ -132,12 +140,12 @@ async fn load(
     connection: &mut PgConnection,
     group: &Group,
     decoded: &[Placed],
-) -> Result<BTreeMap<Stream, i64>, WorkError> {
+) -> Result<BTreeMap<Stream, Progress>, WorkError> {
     let streams: BTreeSet<Stream> = decoded.iter().map(|(_, event)| stream_of(event)).collect();
     let Some((context, _)) = streams.first().cloned() else { return Ok(BTreeMap::new()) };
     let ids: Vec<&str> = streams.iter().map(|(_, id)| id.as_str()).collect();
-    let rows: Vec<(String, i64)> = sqlx::query_as(
-        "SELECT stream, version FROM progress
+    let rows: Vec<(String, i64, String)> = sqlx::query_as(
+        "SELECT stream, version, ctid::text FROM progress
          WHERE grp = $1 AND generation = $2 AND context = $3 AND stream = ANY($4)",
     )
     .bind(&group.id)
@@ -146,31 +154,59 @@ async fn load(
     .bind(ids)
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().map(|(stream, version)| ((context, stream), version)).collect())
+    let progress = |(stream, version, ctid)| ((context, stream), Progress { version, ctid: Some(ctid) });
+    Ok(rows.into_iter().map(progress).collect())
 }
 
+/// Writes how far the streams of the applied events have come. Nobody else writes these rows meanwhile: their partition
+/// is fenced and their keys, if blocked, are locked. So where a row lay when it was read is where it lies.
 async fn save(
     connection: &mut PgConnection,
     group: &Group,
-    progress: &BTreeMap<Stream, i64>,
+    progress: BTreeMap<Stream, Progress>,
     applied: &[Recorded],
 ) -> Result<(), WorkError> {
-    let moved: BTreeSet<Stream> = applied.iter().map(stream_of).collect();
-    let rows: Vec<(&Stream, &i64)> = progress.iter().filter(|(stream, _)| moved.contains(*stream)).collect();
-    if rows.is_empty() {
+    let moved: BTreeSet<(&str, &str)> =
+        applied.iter().map(|event| (event.event.context(), event.stream.as_str())).collect();
+    let moved =
+        progress.into_iter().filter(|((context, stream), _)| moved.contains(&(*context, stream.as_str())));
+    let (known, new): (Vec<_>, Vec<_>) = moved.partition(|(_, progress)| progress.ctid.is_some());
+    move_on(connection, &known).await?;
+    begin(connection, group, &new).await
+}
+
+async fn move_on(connection: &mut PgConnection, known: &[(Stream, Progress)]) -> Result<(), WorkError> {
+    if known.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "UPDATE progress SET version = moved.version
+         FROM UNNEST($1::text[]::tid[], $2::bigint[]) AS moved(at, version) WHERE progress.ctid = moved.at",
+    )
+    .bind(known.iter().map(|(_, progress)| progress.ctid.as_deref()).collect::<Vec<_>>())
+    .bind(known.iter().map(|(_, progress)| progress.version).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn begin(
+    connection: &mut PgConnection,
+    group: &Group,
+    new: &[(Stream, Progress)],
+) -> Result<(), WorkError> {
+    if new.is_empty() {
         return Ok(());
     }
     sqlx::query(
         "INSERT INTO progress (grp, generation, context, stream, version)
-         SELECT $1, $2, moved.context, moved.stream, moved.version
-         FROM UNNEST($3::text[], $4::text[], $5::bigint[]) AS moved(context, stream, version)
-         ON CONFLICT (grp, generation, context, stream) DO UPDATE SET version = excluded.version",
+         SELECT $1, $2, * FROM UNNEST($3::text[], $4::text[], $5::bigint[])",
     )
     .bind(&group.id)
     .bind(group.generation)
-    .bind(rows.iter().map(|((context, _), _)| *context).collect::<Vec<_>>())
-    .bind(rows.iter().map(|((_, stream), _)| stream.as_str()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(_, version)| **version).collect::<Vec<_>>())
+    .bind(new.iter().map(|((context, _), _)| *context).collect::<Vec<_>>())
+    .bind(new.iter().map(|((_, stream), _)| stream.as_str()).collect::<Vec<_>>())
+    .bind(new.iter().map(|(_, progress)| progress.version).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     Ok(())
@@ -198,7 +234,8 @@ mod tests {
     }
 
     fn outcomes(arrivals: &[(&str, i64)], applied: i64) -> (Vec<i64>, Vec<Outcome>) {
-        let mut progress = BTreeMap::from([(("catalog", "a".to_owned()), applied)]);
+        let known = Progress { version: applied, ctid: None };
+        let mut progress = BTreeMap::from([(("catalog", "a".to_owned()), known)]);
         let placed =
             arrivals.iter().enumerate().map(|(place, (stream, version))| (place, event(stream, *version)));
         let mut outcomes = vec![Outcome::Applied; arrivals.len()];

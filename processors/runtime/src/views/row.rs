@@ -18,6 +18,8 @@ use crate::role::{Folded, Group, Role};
 /// A row and what the runtime knows about it.
 struct Versioned<R> {
     row: R,
+    /// Where it lies; `None` when there is none yet.
+    ctid: Option<String>,
     /// Counts the events that were folded into the row, never how often it was written.
     version: i64,
     /// The newest of its events' times, so that it does not depend on when or in which order they were folded.
@@ -26,7 +28,7 @@ struct Versioned<R> {
 
 impl<R: Default> Default for Versioned<R> {
     fn default() -> Self {
-        Self { row: R::default(), version: 0, updated_at: DateTime::UNIX_EPOCH }
+        Self { row: R::default(), ctid: None, version: 0, updated_at: DateTime::UNIX_EPOCH }
     }
 }
 
@@ -41,9 +43,10 @@ pub struct RowRole<V> {
 
 /// The statements over the view's own table.
 struct Statements {
-    placeholders: String,
     load: String,
-    store: String,
+    placeholders: String,
+    insert: String,
+    update: String,
 }
 
 impl<V: View> RowRole<V> {
@@ -62,30 +65,27 @@ impl<V: View> RowRole<V> {
         connection: &mut PgConnection,
         keys: &BTreeSet<String>,
     ) -> Result<BTreeMap<String, Versioned<V::Row>>, WorkError> {
-        let keys: Vec<&String> = keys.iter().collect();
-        if V::SHARED {
-            sqlx::query(AssertSqlSafe(self.statements.placeholders.as_str()))
-                .bind(&keys)
-                .execute(&mut *connection)
-                .await?;
+        let mut rows = self.look(connection, &keys.iter().collect::<Vec<_>>()).await?;
+        let missing: Vec<&String> = keys.iter().filter(|key| !rows.contains_key(*key)).collect();
+        if V::SHARED && !missing.is_empty() {
+            let placeholders =
+                sqlx::query(AssertSqlSafe(self.statements.placeholders.as_str())).bind(&missing);
+            placeholders.execute(&mut *connection).await?;
+            rows.extend(self.look(connection, &missing).await?);
         }
-        let rows: Vec<(String, i64, DateTime<Utc>, String)> =
-            sqlx::query_as(AssertSqlSafe(self.statements.load.as_str()))
-                .bind(&keys)
-                .fetch_all(connection)
-                .await?;
-        rows.into_iter()
-            .map(|(key, version, updated_at, json)| {
-                if version == 0 {
-                    return Ok((key, Versioned::default()));
-                }
-                let row = serde_json::from_str(&json);
-                let row = row.map_err(|e| {
-                    WorkError::Refused(format!("the row `{key}` of {} cannot be read: {e}", V::NAME))
-                })?;
-                Ok((key, Versioned { row, version, updated_at }))
-            })
-            .collect()
+        Ok(rows)
+    }
+
+    async fn look(
+        &self,
+        connection: &mut PgConnection,
+        keys: &[&String],
+    ) -> Result<BTreeMap<String, Versioned<V::Row>>, WorkError> {
+        let rows: Vec<Found> = sqlx::query_as(AssertSqlSafe(self.statements.load.as_str()))
+            .bind(keys)
+            .fetch_all(connection)
+            .await?;
+        rows.into_iter().map(read::<V>).collect()
     }
 
     /// Writes rows and returns them as documents. Fewer rows than sent means that somebody else wrote one of them.
@@ -95,42 +95,83 @@ impl<V: View> RowRole<V> {
         rows: &BTreeMap<String, Versioned<V::Row>>,
     ) -> Result<Vec<Document>, WorkError> {
         let documents = rows.iter().map(|(key, row)| document(key, row)).collect::<Result<Vec<_>, _>>()?;
-        if documents.is_empty() {
-            return Ok(documents);
+        let (mut known, mut new, mut ctids) = (Vec::new(), Vec::new(), Vec::new());
+        for (document, row) in documents.iter().zip(rows.values()) {
+            match &row.ctid {
+                Some(ctid) => {
+                    known.push(document.body.as_str());
+                    ctids.push(ctid.as_str());
+                }
+                None => new.push(document.body.as_str()),
+            }
         }
-        let bodies: Vec<&str> = documents.iter().map(|document| document.body.as_str()).collect();
-        let stored = sqlx::query(AssertSqlSafe(self.statements.store.as_str()))
-            .bind(format!("[{}]", bodies.join(",")))
-            .execute(connection)
-            .await?;
-        if stored.rows_affected() == documents.len() as u64 {
-            return Ok(if self.index.is_some() { documents } else { Vec::new() });
+        self.write(connection, &self.statements.update, &known, Some(&ctids)).await?;
+        self.write(connection, &self.statements.insert, &new, None).await?;
+        Ok(if self.index.is_some() { documents } else { Vec::new() })
+    }
+
+    async fn write(
+        &self,
+        connection: &mut PgConnection,
+        statement: &str,
+        bodies: &[&str],
+        ctids: Option<&[&str]>,
+    ) -> Result<(), WorkError> {
+        if bodies.is_empty() {
+            return Ok(());
+        }
+        let query = sqlx::query(AssertSqlSafe(statement)).bind(format!("[{}]", bodies.join(",")));
+        let query = ctids.into_iter().fold(query, |query, ctids| query.bind(ctids));
+        if query.execute(connection).await?.rows_affected() == bodies.len() as u64 {
+            return Ok(());
         }
         Err(WorkError::Contended(format!("a row of {} was written by another worker", V::NAME)))
+    }
+}
+
+/// Key, version, time, place, and the row as JSON.
+type Found = (String, i64, DateTime<Utc>, String, String);
+
+fn read<V: View>(
+    (key, version, updated_at, ctid, json): Found,
+) -> Result<(String, Versioned<V::Row>), WorkError> {
+    let ctid = Some(ctid);
+    if version == 0 {
+        return Ok((key, Versioned { ctid, ..Versioned::default() }));
+    }
+    match serde_json::from_str(&json) {
+        Ok(row) => Ok((key, Versioned { row, ctid, version, updated_at })),
+        Err(error) => {
+            Err(WorkError::Refused(format!("the row `{key}` of {} cannot be read: {error}", V::NAME)))
+        }
     }
 }
 
 fn statements<V: View>(generation: i32) -> Statements {
     let (table, key) = (table(V::NAME, generation), V::KEY);
     let columns = columns(&V::Row::default());
-    let sets: Vec<String> =
-        columns.iter().map(|column| format!("\"{column}\" = excluded.\"{column}\"")).collect();
+    let sets: Vec<String> = columns.iter().map(|column| format!("\"{column}\" = new.\"{column}\"")).collect();
     let lock = if V::SHARED { format!("ORDER BY \"{key}\" COLLATE \"C\" FOR UPDATE") } else { String::new() };
     Statements {
+        load: format!(
+            "SELECT \"{key}\", version, updated_at, ctid::text, row_to_json(t)::text FROM \"{table}\" AS t
+             WHERE \"{key}\" = ANY($1) {lock}"
+        ),
         placeholders: format!(
             "INSERT INTO \"{table}\" (\"{key}\", version, updated_at)
              SELECT key, 0, to_timestamp(0) FROM UNNEST($1::text[]) AS placeholder(key) ORDER BY key COLLATE \"C\"
              ON CONFLICT DO NOTHING"
         ),
-        load: format!(
-            "SELECT \"{key}\", version, updated_at, row_to_json(t)::text FROM \"{table}\" AS t
-             WHERE \"{key}\" = ANY($1) {lock}"
+        insert: format!(
+            "INSERT INTO \"{table}\" SELECT * FROM json_populate_recordset(null::\"{table}\", $1::json)
+             ON CONFLICT DO NOTHING"
         ),
-        store: format!(
-            "INSERT INTO \"{table}\" AS t SELECT * FROM json_populate_recordset(null::\"{table}\", $1::json)
-             ON CONFLICT (\"{key}\") DO UPDATE
-             SET {}, version = excluded.version, updated_at = excluded.updated_at
-             WHERE excluded.version > t.version",
+        // By where the rows lie: a join over the keys would be planned by what is known of a table that may just have
+        // been filled. The version guards against a row that somebody moved in between.
+        update: format!(
+            "UPDATE \"{table}\" AS t SET {}, version = new.version, updated_at = new.updated_at
+             FROM ROWS FROM (json_populate_recordset(null::\"{table}\", $1::json), unnest($2::text[]::tid[])) AS new
+             WHERE t.ctid = new.unnest AND t.\"{key}\" = new.\"{key}\" AND new.version > t.version",
             sets.join(", ")
         ),
     }
@@ -146,7 +187,7 @@ fn columns(row: &impl serde::Serialize) -> Vec<String> {
 
 /// A row as JSON, with its version and time: what Postgres stores and Elasticsearch gets.
 fn document<R: serde::Serialize>(key: &str, versioned: &Versioned<R>) -> Result<Document, WorkError> {
-    let Versioned { row, version, updated_at } = versioned;
+    let Versioned { row, version, updated_at, .. } = versioned;
     let refuse =
         |error: serde_json::Error| WorkError::Refused(format!("the row `{key}` cannot be written: {error}"));
     let mut body = serde_json::to_string(row).map_err(refuse)?;

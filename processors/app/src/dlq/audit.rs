@@ -1,0 +1,40 @@
+//! Who changed what by hand, and why.
+
+use serde_json::Value;
+use sqlx::PgConnection;
+use sqlx::types::Json;
+
+/// Somebody who changes something, and the reason.
+#[derive(Debug, Clone)]
+pub(super) struct Operator {
+    pub(super) who: String,
+    pub(super) why: String,
+}
+
+impl Operator {
+    /// Who was told, else the user's name in the environment.
+    pub(super) fn new(who: Option<&str>, why: &str) -> Self {
+        let named = |name: &str| std::env::var(name).ok().filter(|who| !who.is_empty());
+        let who = who.map(str::to_owned).or_else(|| named("USER")).or_else(|| named("LOGNAME"));
+        Self { who: who.unwrap_or_else(|| "unknown".to_owned()), why: why.to_owned() }
+    }
+
+    /// Writes down an action in the transaction that does it.
+    pub(super) async fn sign(
+        &self,
+        connection: &mut PgConnection,
+        action: &str,
+        subject: &str,
+        details: &Value,
+    ) -> sqlx::Result<()> {
+        sqlx::query("INSERT INTO audit (who, action, subject, why, details) VALUES ($1, $2, $3, $4, $5)")
+            .bind(&self.who)
+            .bind(action)
+            .bind(subject)
+            .bind(&self.why)
+            .bind(Json(details))
+            .execute(connection)
+            .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,218 @@
+//! The command line of `millrace dlq`.
+
+use chrono::{DateTime, Utc};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+
+use super::id::Id;
+use crate::moment;
+
+/// What dead letters are.
+pub const HELP: &str = "\
+A record that fails is tried again a few times, then it is a dead letter: a row in the ledger of its side, its bytes on
+the topic <topic>.<group>.dlq. Its id says the side and the row: w12 is a command (write side), r7 an event that a view
+could not fold (read side). Behind a view's dead letter its stream waits until the letter is redriven or discarded.
+
+The usual way: find the letters, look at one, mend the cause, try it, redrive.
+  millrace dlq list --since 1d
+  millrace dlq show w12
+  millrace dlq redrive w12 --dry-run
+  millrace dlq redrive w12 --why \"the customer is registered now\"
+
+`millrace run` must be running for a redriven record to be processed. Every change is in the table audit of its side.";
+
+/// What to do with dead letters.
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// List dead letters, the newest first
+    List(List),
+    /// Show a dead letter: its ledger row, its headers and its value as JSON
+    Show {
+        /// The letter's id, such as w12 or r7
+        id: Id,
+    },
+    /// Give dead letters their turn again, with all their tries
+    Redrive(Redrive),
+    /// Give dead letters up: what waits behind them goes on without them
+    Discard(Discard),
+}
+
+/// Which letters.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct Filters {
+    /// Only of this group: a role such as commands or orders, or a group's full name
+    #[arg(long, value_name = "NAME")]
+    pub group: Option<String>,
+    /// Only of this topic
+    #[arg(long, value_name = "NAME")]
+    pub topic: Option<String>,
+    /// Only with this key
+    #[arg(long, value_name = "TEXT")]
+    pub key: Option<String>,
+    /// Only with this code, such as reference-not-found
+    #[arg(long)]
+    pub code: Option<String>,
+    /// Only that failed since: 15m, 1h, 2d ago, or an RFC 3339 time
+    #[arg(long, value_parser = moment::moment, value_name = "WHEN")]
+    pub since: Option<DateTime<Utc>>,
+}
+
+/// Options of `dlq list`.
+#[derive(Debug, Args)]
+#[command(after_help = LIST_HELP)]
+pub struct List {
+    /// Which letters.
+    #[command(flatten)]
+    pub filters: Filters,
+    /// What was done about them
+    #[arg(long, value_enum, default_value_t)]
+    pub status: Status,
+    /// At most this many
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..))]
+    pub limit: i64,
+}
+
+const LIST_HELP: &str = "\
+Examples:
+  millrace dlq list                                   everything that is dead, both sides
+  millrace dlq list --group commands --code reference-not-found --since 1h
+  millrace dlq list --key 10248 --status all          the history of one key";
+
+/// What was done about a letter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Status {
+    /// Nothing yet.
+    #[default]
+    Dead,
+    /// It got its turn again.
+    Redriven,
+    /// It was given up.
+    Discarded,
+    /// Whatever was done.
+    All,
+}
+
+impl Status {
+    /// As the ledger writes it; `None` for all.
+    pub fn as_str(self) -> Option<&'static str> {
+        match self {
+            Status::Dead => Some("dead"),
+            Status::Redriven => Some("redriven"),
+            Status::Discarded => Some("discarded"),
+            Status::All => None,
+        }
+    }
+}
+
+/// Which letters to change: some by their ids, or all dead ones that fit the filters.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("which").multiple(true).required(true).args(WHICH))]
+pub struct Which {
+    /// Ids of letters, such as w12 r7
+    #[arg(value_name = "ID", conflicts_with_all = FILTERS)]
+    pub ids: Vec<Id>,
+    /// Or filters.
+    #[command(flatten)]
+    pub filters: Filters,
+    /// At most this many, the oldest first
+    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
+    pub max: i64,
+    /// Who does it, for the audit [default: the user's name]
+    #[arg(long, value_name = "NAME")]
+    pub who: Option<String>,
+}
+
+const FILTERS: [&str; 5] = ["group", "topic", "key", "code", "since"];
+const WHICH: [&str; 6] = ["ids", "group", "topic", "key", "code", "since"];
+
+/// Options of `dlq redrive`.
+#[derive(Debug, Args)]
+#[command(after_help = REDRIVE_HELP)]
+pub struct Redrive {
+    /// Which letters.
+    #[command(flatten)]
+    pub which: Which,
+    /// Why, for the audit
+    #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]
+    pub why: Option<String>,
+    /// Change nothing: try each record by itself and show what would follow
+    #[arg(long)]
+    pub dry_run: bool,
+    /// At most this many a second [default: as fast as it goes]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate: Option<u32>,
+}
+
+const REDRIVE_HELP: &str = "\
+Examples:
+  millrace dlq redrive w12 --dry-run                  what would follow: events, rows, or the same failure again
+  millrace dlq redrive w12 w13 --why \"the customer is registered now\"
+  millrace dlq redrive --group orders --code refused-by-database --rate 50 --why \"the column is wider now\"
+
+Each letter is redriven by itself, so that an interrupted redrive can simply be run again; one that was redriven or
+discarded before is left alone. A redriven record waits at its place in its key, before the key's later records. When it
+fails again after all its tries, it is a new dead letter.
+
+A document that Elasticsearch refused (code document-refused) has no record to try again: the row's next version or a
+replay sends it again.
+
+Exit code 1 when a letter could not be redriven; the others are.";
+
+/// Options of `dlq discard`.
+#[derive(Debug, Args)]
+#[command(after_help = DISCARD_HELP)]
+pub struct Discard {
+    /// Which letters.
+    #[command(flatten)]
+    pub which: Which,
+    /// Why, for the audit
+    #[arg(long, value_name = "TEXT")]
+    pub why: String,
+}
+
+const DISCARD_HELP: &str = "\
+Examples:
+  millrace dlq discard r7 --why \"a test order, it was never placed\"
+  millrace dlq discard --topic shop.cmd.orders.v1 --code undecodable --why \"sent by a broken client, sent again since\"
+
+The view goes on as if it had had the record: what it says about that stream may be wrong from then on. The letter stays
+in the ledger as discarded, its bytes stay on the dead letter topic.";
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(subcommand)]
+        action: Action,
+    }
+
+    fn taken(line: &str) -> bool {
+        Line::try_parse_from(["dlq"].into_iter().chain(line.split(' '))).is_ok()
+    }
+
+    #[test]
+    fn letters_are_chosen_by_ids_or_by_filters_and_never_all_by_mistake() {
+        assert!(taken("discard w1 r2 --why x") && taken("discard --group orders --code y --why x"));
+        assert!(!taken("discard --why x") && !taken("discard w1 --group orders --why x"));
+        assert!(!taken("redrive --max 5 --why x") && !taken("redrive 12 --why x"));
+    }
+
+    #[test]
+    fn a_change_needs_a_reason_and_a_dry_run_none() {
+        assert!(!taken("discard w1") && !taken("redrive w1"));
+        assert!(taken("redrive w1 --dry-run") && taken("redrive w1 --rate 5 --why x"));
+        assert!(!taken("redrive w1 --rate 0 --why x"));
+    }
+
+    #[test]
+    fn dead_letters_are_listed_unless_others_are_asked_for() {
+        let Ok(Line { action: Action::List(list) }) = Line::try_parse_from(["dlq", "list"]) else {
+            panic!("a list")
+        };
+        assert_eq!((list.status.as_str(), list.limit, list.filters), (Some("dead"), 50, Filters::default()));
+        assert!(taken("list --status all") && !taken("list --status gone") && !taken("list --limit 0"));
+    }
+}

@@ -1,0 +1,99 @@
+//! The bytes of a dead letter, from its topic.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use millrace_runtime::names::dead_letter_topic;
+use millrace_runtime::{Record, retry};
+use rdkafka::message::Message as _;
+
+use super::letter::Letter;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::kafka::{Position, Reader};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Reads copies.
+pub(super) struct Copies<'c>(Reader<'c>);
+
+impl<'c> Copies<'c> {
+    pub(super) fn new(config: &'c Config) -> Result<Self, Failure> {
+        Reader::new(config).map(Self)
+    }
+
+    /// The copy of a letter, or why there is none.
+    pub(super) fn of(&self, letter: &Letter) -> Result<Result<Record, String>, Failure> {
+        let Some(copy) = letter.copy else { return Ok(Err(no_record())) };
+        let topic = dead_letter_topic(&letter.topic, &letter.group);
+        let at = Position { topic, partition: copy.partition, offset: copy.offset };
+        let found = tokio::task::block_in_place(|| self.read(&at))?;
+        Ok(found.filter(|copy| is_of(letter, copy)).ok_or_else(|| {
+            let Position { topic, partition, offset } = &at;
+            format!("its record is not on {topic} any more, partition {partition} offset {offset}")
+        }))
+    }
+
+    /// The record of a letter as it was at its source, or why it cannot be had.
+    pub(super) fn original(&self, letter: &Letter) -> Result<Result<Record, String>, Failure> {
+        let unreadable = || "its copy does not say where it comes from".to_owned();
+        Ok(self.of(letter)?.and_then(|copy| retry::original(&copy).ok_or_else(unreadable)))
+    }
+
+    fn read(&self, at: &Position) -> Result<Option<Record>, Failure> {
+        let (low, high) = self.0.ends(&at.topic, at.partition)?;
+        let mut found = None;
+        if (low..high).contains(&at.offset) {
+            self.0.visit(std::slice::from_ref(at), PATIENCE, |message| {
+                // The reader may still hold records of an earlier place.
+                if message.topic() != at.topic || message.offset() < at.offset {
+                    return ControlFlow::Continue(());
+                }
+                found = Some(Record::of(message)).filter(|record| record.offset == at.offset);
+                ControlFlow::Break(())
+            })?;
+        }
+        Ok(found)
+    }
+}
+
+fn no_record() -> String {
+    "Elasticsearch refused the document of a row, no record failed: the row's next version or a replay sends it again"
+        .to_owned()
+}
+
+/// A topic that was deleted and made again has other records at its offsets.
+fn is_of(letter: &Letter, copy: &Record) -> bool {
+    retry::original(copy).is_some_and(|original| {
+        (&*original.topic, original.partition, original.offset)
+            == (letter.topic.as_str(), letter.partition, letter.offset)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_runtime::Header;
+
+    use super::*;
+    use crate::dlq::letter::example;
+
+    fn copy(offset: &str) -> Record {
+        let headers = [
+            ("x-source-offset", "1"),
+            ("x-error-code", "reference-not-found"),
+            ("x-attempts", "4"),
+            ("x-source-topic", "shop.cmd.orders.v1"),
+            ("x-source-partition", "2"),
+            ("x-source-offset", offset),
+        ];
+        let header =
+            |(name, value): (&str, &str)| Header { name: name.to_owned(), value: Some(value.into()) };
+        Record::at("dlq", 0, 3, None, None, headers.map(header).into())
+    }
+
+    #[test]
+    fn a_copy_is_of_the_letter_whose_place_it_names() {
+        assert!(is_of(&example(), &copy("42")));
+        assert!(!is_of(&example(), &copy("43")));
+    }
+}

@@ -1,0 +1,69 @@
+//! `millrace dlq list`.
+
+use serde_json::json;
+
+use super::cli::List;
+use super::letter::{First, Ledgers, Letter};
+use crate::cli::Format;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::output::{self, Table};
+
+/// Lists letters, the newest first.
+pub(super) async fn list(config: &Config, format: Format, options: &List) -> Result<(), Failure> {
+    let ledgers = Ledgers::of(config)?;
+    let status = options.status.as_str();
+    let found = ledgers.fitting(&options.filters, status, First::Newest, options.limit).await?;
+    output::print(format, &table(&found), &json!(found))
+}
+
+fn table(letters: &[Letter]) -> String {
+    let head =
+        ["id", "failed at", "group", "topic/partition/offset", "key", "type", "code", "attempts", "message"];
+    let mut table = Table::new(&head);
+    for letter in letters {
+        let type_ = letter.type_.as_deref().unwrap_or_default();
+        table.row([
+            letter.id.to_string(),
+            output::time(letter.failed_at),
+            letter.group.clone(),
+            place(letter),
+            letter.key.clone().unwrap_or_default(),
+            type_.rsplit('.').next().unwrap_or_default().to_owned(),
+            letter.code.clone(),
+            letter.attempts.to_string(),
+            letter.message.clone(),
+        ]);
+    }
+    table.render()
+}
+
+fn place(letter: &Letter) -> String {
+    format!("{}/{}/{}", letter.topic, letter.partition, letter.offset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dlq::letter::example;
+
+    #[test]
+    fn letters_are_listed_a_line_each() {
+        let text = table(&[example()]);
+        let (head, line) = text.split_once('\n').unwrap();
+        assert!(head.starts_with("ID   FAILED AT") && head.ends_with("ATTEMPTS  MESSAGE"), "{head}");
+        assert_eq!(
+            line.split_whitespace().collect::<Vec<_>>().join(" "),
+            "w12 1970-01-01T00:00:00.000Z shop.commands shop.cmd.orders.v1/2/42 10248 PlaceOrder \
+             reference-not-found 4 no customer `ann`"
+        );
+    }
+
+    #[test]
+    fn programs_get_every_field() {
+        let json = json!([example()]);
+        assert_eq!(json[0]["id"], "w12");
+        assert_eq!(json[0]["type"], "millrace.orders.PlaceOrder");
+        assert_eq!(json[0]["copy"], json!({"partition": 0, "offset": 3}));
+    }
+}

@@ -1,0 +1,59 @@
+//! How far a long command has come, on standard error.
+
+use std::io::{self, IsTerminal as _};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::output;
+
+/// How often progress is told where there is no terminal.
+const TOLD_EVERY: Duration = Duration::from_secs(5);
+
+/// A bar on a terminal, a line now and then elsewhere.
+pub(crate) struct Progress {
+    bar: Option<ProgressBar>,
+    what: &'static str,
+    told: Instant,
+    begun: Instant,
+}
+
+impl Progress {
+    /// Nothing is done yet of `what`, such as `sent`.
+    pub(crate) fn new(what: &'static str) -> Self {
+        let bar = io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template("{spinner} {human_pos} {msg}, {per_sec}, {elapsed}");
+            let bar = ProgressBar::new_spinner().with_message(what);
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+            bar
+        });
+        Self { bar, what, told: Instant::now(), begun: Instant::now() }
+    }
+
+    /// This many are done.
+    pub(crate) fn at(&mut self, count: u64) {
+        match &self.bar {
+            Some(bar) => bar.set_position(count),
+            None if self.told.elapsed() > TOLD_EVERY => {
+                self.told = Instant::now();
+                output::say(&format!("{count} {} after {} s", self.what, self.begun.elapsed().as_secs()));
+            }
+            None => (),
+        }
+    }
+
+    /// Says something beside the bar.
+    pub(crate) fn say(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| output::say(text)),
+            None => output::say(text),
+        }
+    }
+
+    /// All is done.
+    pub(crate) fn done(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
