@@ -96,6 +96,13 @@ impl Instance {
         self.start_with(&[], &[("FAILPOINTS", &format!("{broken};{failpoints}"))])
     }
 
+    /// Starts a command of the operator, which may then be killed.
+    pub fn begin(&self, arguments: &[&str]) -> Process {
+        let mut command = self.command();
+        command.args(arguments);
+        Process::start(command, self.file("command.log"))
+    }
+
     /// Runs a command of the operator to its end.
     pub async fn millrace(&self, arguments: &[&str]) -> Outcome {
         let mut command = self.command();

@@ -81,8 +81,8 @@ impl Instance {
             backlog.outbox += self.waiting_in_outbox(&events).await?;
             backlog.outbox += self.waiting_in_outbox(&self.topic("rej", context)).await?;
         }
-        let decided = offsets(&self.write).await?;
-        let folded = offsets(&self.read).await?;
+        let decided = offsets(&self.write, DECIDED).await?;
+        let folded = offsets(&self.read, FOLDED).await?;
         for context in CONTEXTS {
             let topic = self.topic("cmd", context);
             backlog.commands += self.behind(&decided, &self.group("commands"), &topic).0;
@@ -160,7 +160,7 @@ impl Instance {
         let written =
             versions(&self.write, "SELECT context, id, version FROM stream WHERE version > 0", "").await?;
         for view in VIEWS.iter().filter(|view| view.table) {
-            let sql = "SELECT context, stream, version FROM progress WHERE grp = $1";
+            let sql = "SELECT context, stream, min(version) FROM progress WHERE grp = $1 GROUP BY 1, 2";
             let folded = versions(&self.read, sql, &self.group(view.name)).await?;
             let of_view =
                 written.iter().filter(|((context, _), _)| view.contexts.contains(&context.as_str()));
@@ -175,8 +175,13 @@ impl Instance {
     }
 }
 
-async fn offsets(pool: &PgPool) -> Result<Vec<OffsetRow>, String> {
-    let rows = sqlx::query_as("SELECT grp, topic, partition, applied, published FROM consumer_offset");
+const DECIDED: &str = "SELECT grp, topic, partition, applied, published FROM consumer_offset";
+/// Of several generations the one that is furthest behind.
+const FOLDED: &str =
+    "SELECT grp, topic, partition, min(applied), min(published) FROM consumer_offset GROUP BY 1, 2, 3";
+
+async fn offsets(pool: &PgPool, sql: &'static str) -> Result<Vec<OffsetRow>, String> {
+    let rows = sqlx::query_as(sql);
     rows.fetch_all(pool).await.map_err(|error| error.to_string())
 }
 

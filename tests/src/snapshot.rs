@@ -91,8 +91,7 @@ impl Instance {
         }
         parts.insert("folded progress".to_owned(), lines(&self.read, FOLDED.to_owned()).await);
         for view in VIEWS.iter().filter(|view| view.table) {
-            let sql = format!("SELECT row_to_json(t)::text FROM \"{}_g1\" AS t ORDER BY 1", view.name);
-            parts.insert(format!("postgres {}", view.name), lines(&self.read, sql).await);
+            parts.insert(format!("postgres {}", view.name), self.rows(view.name).await);
         }
         for view in VIEWS.iter().filter(|view| view.index) {
             parts.insert(format!("elasticsearch {}", view.name), self.documents(view.name).await);
@@ -118,9 +117,8 @@ impl Instance {
     /// Asserts that a view has the same rows in Postgres and in Elasticsearch, compared by key, version and time.
     pub async fn assert_both_read_models_agree(&self) {
         for view in VIEWS.iter().filter(|view| view.table && view.index) {
-            let sql = format!("SELECT row_to_json(t)::text FROM \"{}_g1\" AS t ORDER BY 1", view.name);
-            let rows =
-                lines(&self.read, sql).await.into_iter().map(|row| serde_json::from_str(&row).expect("JSON"));
+            let rows = self.rows(view.name).await.into_iter();
+            let rows = rows.map(|row| serde_json::from_str(&row).expect("JSON"));
             let rows: Vec<Value> = rows.map(comparable).collect();
             let documents = self.documents(view.name).await.into_iter();
             let documents =
@@ -131,6 +129,19 @@ impl Instance {
                 assert!(documents.contains(row), "{}: no document is like the row {row}", view.name);
             }
         }
+    }
+
+    /// The number of the generation that serves a view.
+    pub async fn serving(&self, view: &str) -> i32 {
+        let serving = "SELECT generation FROM replay WHERE view = $1 AND state = 'serving'";
+        sqlx::query_scalar(serving).bind(view).fetch_one(&self.read).await.expect("a serving generation")
+    }
+
+    /// Every row of the generation that serves a view, as text in order.
+    async fn rows(&self, view: &str) -> Vec<String> {
+        let generation = self.serving(view).await;
+        let sql = format!("SELECT row_to_json(t)::text FROM \"{view}_g{generation}\" AS t ORDER BY 1");
+        lines(&self.read, sql).await
     }
 
     /// Every document of a view with its id and version, as text in order.

@@ -48,6 +48,13 @@ impl Stack {
     }
 }
 
+/// Runs one of Kafka's own tools and returns what it printed.
+pub async fn kafka_tool(arguments: &[&str]) -> String {
+    let words: Vec<String> = ["tool"].iter().chain(arguments).map(ToString::to_string).collect();
+    let tool = move || run(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    tokio::task::spawn_blocking(tool).await.expect("scripts/stack")
+}
+
 /// A component that was killed, as by a crash. It comes back however the story ends.
 #[must_use = "the component is away only as long as this is kept"]
 pub struct Outage(&'static str);

@@ -21,6 +21,7 @@ mod one_command;
 mod outages;
 mod references;
 mod refold;
+mod replay;
 mod retry;
 mod shutdown;
 mod undisturbed;

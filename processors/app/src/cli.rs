@@ -24,6 +24,7 @@ Examples:
   millrace status                                lag, slot, connector, indices and dead letters at a glance
   millrace receipt 0197b2a4-…                    what became of a command
   millrace commands --status rejected --since 1h
+  millrace replay orders --to-earliest           what a rebuild of a view would read; --execute does it
   millrace stream show orders/10248 --as-of 2026-01-31T12:00:00Z
   millrace dlq list --group orders               what could not be processed, and why
   millrace dlq redrive w12 --why mended          give a dead letter its turn again
@@ -161,6 +162,8 @@ pub enum Command {
         #[command(subcommand)]
         only: Option<Role>,
     },
+    /// Rebuild a view beside the serving one, compare, swap; roll back; retire
+    Replay(crate::replay::Options),
     /// Send commands, one JSON object a line
     Send(Send),
     /// Show lag, slot, connector, indices and dead letters at a glance
@@ -326,6 +329,31 @@ mod tests {
         };
         assert_eq!(names, ["orders", "customers"]);
         assert!(Cli::from_words(["millrace", "run", "view"]).is_err());
+    }
+
+    #[test]
+    fn a_replay_is_one_action_and_only_executed_when_asked() {
+        let Command::Replay(options) = parse("millrace replay orders --shift-by -10 --execute").command
+        else {
+            panic!("replay")
+        };
+        assert_eq!(
+            (options.view.as_str(), options.action.shift_by, options.execute),
+            ("orders", Some(-10), true)
+        );
+        assert!(matches!(parse("millrace replay orders --rollback").command, Command::Replay(_)));
+        for line in [
+            "",
+            "--rollback --retire",
+            "--to-earliest --status",
+            "--retire --execute",
+            "--shift-by 10",
+            "--to-earliest --accept-differences",
+            "--to-earliest --dry-run --execute",
+        ] {
+            let words = ["millrace", "replay", "orders"].into_iter().chain(line.split_whitespace());
+            assert!(Cli::from_words(words).is_err(), "{line}");
+        }
     }
 
     #[test]

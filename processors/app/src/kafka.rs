@@ -46,6 +46,47 @@ pub struct Position {
     pub offset: i64,
 }
 
+/// Where a group's committed offset stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The topic.
+    pub topic: String,
+    /// The partition's number.
+    pub partition: i32,
+    /// The next offset.
+    pub offset: i64,
+    /// What its author wrote beside it.
+    pub metadata: String,
+}
+
+/// The committed offsets of a group, without joining it; partitions that have none are left out. It blocks.
+///
+/// # Errors
+/// [`Failure::Unreachable`].
+pub fn committed(
+    config: &Config,
+    group: &str,
+    partitions: &[(String, i32)],
+) -> Result<Vec<Committed>, Failure> {
+    let fail = |error: KafkaError| failure(config, &error);
+    let mut client = client_config(config);
+    client.set("group.id", group).set("enable.auto.commit", "false");
+    let consumer: BaseConsumer = client.create().map_err(fail)?;
+    let mut list = TopicPartitionList::new();
+    for (topic, partition) in partitions {
+        list.add_partition(topic, *partition);
+    }
+    let found = consumer.committed_offsets(list, TIMEOUT).map_err(fail)?;
+    let committed = found.elements().into_iter().filter_map(|element| match element.offset() {
+        Offset::Offset(offset) => {
+            let (topic, metadata) = (element.topic().to_owned(), element.metadata().to_owned());
+            Some(Committed { topic, partition: element.partition(), offset, metadata })
+        }
+        _ => None,
+    });
+    Ok(committed.collect())
+}
+
 /// Reads without belonging to a group: metadata, ends of partitions, single records. It blocks; call it from
 /// [`tokio::task::block_in_place`].
 pub struct Reader<'c> {

@@ -3,9 +3,11 @@
 use millrace_domain::registry::{self, Visitor};
 use millrace_domain::{Context, Log, Tally, View};
 use millrace_runtime::names::{COMMANDS, Namespace, dead_letter_topic, retry_topic};
+use millrace_runtime::own_name;
 use millrace_schemas::Kind;
 
 use crate::config::Config;
+use crate::failure::Failure;
 
 /// The database that holds a group's offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,16 +19,27 @@ pub enum Side {
 }
 
 /// A view, tally or log.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct ReadModel {
     /// Its name.
     pub name: &'static str,
     /// The contexts whose events it reads.
     pub contexts: &'static [&'static str],
     /// Its table and SQL view, when it is in Postgres.
-    pub table: Option<&'static str>,
+    pub table: Option<Table>,
     /// Its mapping, when it is in Elasticsearch.
     pub mapping: Option<&'static str>,
+}
+
+/// How a read model is kept in Postgres.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// Creates the table of a generation.
+    pub table: &'static str,
+    /// Creates the SQL view over it.
+    pub view: &'static str,
+    /// The columns of its key.
+    pub key: Vec<&'static str>,
 }
 
 /// A consumer group and what it reads.
@@ -67,14 +80,13 @@ impl Visitor for Collector {
     }
 
     fn view<V: View>(&mut self) {
-        let model =
-            ReadModel { name: V::NAME, contexts: V::CONTEXTS, table: Some(V::TABLE), mapping: V::MAPPING };
-        self.models.push(model);
+        let table = Some(Table { table: V::TABLE, view: V::SQL_VIEW, key: vec![V::KEY] });
+        self.models.push(ReadModel { name: V::NAME, contexts: V::CONTEXTS, table, mapping: V::MAPPING });
     }
 
     fn tally<T: Tally>(&mut self) {
-        let model = ReadModel { name: T::NAME, contexts: T::CONTEXTS, table: Some(T::TABLE), mapping: None };
-        self.models.push(model);
+        let table = Some(Table { table: T::TABLE, view: T::SQL_VIEW, key: T::KEYS.to_vec() });
+        self.models.push(ReadModel { name: T::NAME, contexts: T::CONTEXTS, table, mapping: None });
     }
 
     fn log<L: Log>(&mut self) {
@@ -100,13 +112,42 @@ pub fn read_models() -> Vec<ReadModel> {
     collected().models
 }
 
+impl ReadModel {
+    /// The read model of this name; the refusal names those that there are.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`].
+    pub fn named(name: &str) -> Result<Self, Failure> {
+        let models = read_models();
+        let known: Vec<&str> = models.iter().map(|model| model.name).collect();
+        let unknown = || Failure::usage(format!("there is no view `{name}`; there are {}", known.join(", ")));
+        models.iter().find(|model| model.name == name).cloned().ok_or_else(unknown)
+    }
+
+    /// The topics that it reads.
+    pub fn topics(&self, namespace: &Namespace) -> Vec<String> {
+        self.contexts.iter().map(|context| namespace.topic(Kind::Event, context)).collect()
+    }
+
+    /// The retry topics of one of its generations.
+    pub fn retry_topics(&self, config: &Config, generation: i32) -> Vec<Topic> {
+        let group = config.namespace.group(self.name);
+        let levels = config.retry_delays(self.name).len();
+        let names = retry_topics(&self.topics(&config.namespace), &own_name(&group, generation), levels);
+        names.into_iter().map(|name| Topic { name, single: true, forever: false }).collect()
+    }
+}
+
+fn retry_topics(topics: &[String], name: &str, levels: usize) -> Vec<String> {
+    let all = topics.iter().flat_map(|topic| (1..=levels).map(move |level| (topic, level)));
+    all.map(|(topic, level)| retry_topic(topic, name, level)).collect()
+}
+
 impl Group {
     fn new(config: &Config, role: &str, side: Side, topics: Vec<String>, publishes: bool) -> Self {
         let id = config.namespace.group(role);
-        let levels = 1..=config.retry_delays(role).len();
-        let retry_topics =
-            topics.iter().flat_map(|topic| levels.clone().map(|level| retry_topic(topic, &id, level)));
-        Self { retry_topics: retry_topics.collect(), id, side, topics, publishes }
+        let retry_topics = retry_topics(&topics, &id, config.retry_delays(role).len());
+        Self { retry_topics, id, side, topics, publishes }
     }
 }
 

@@ -14,6 +14,7 @@ pub mod moment;
 pub mod output;
 pub mod postgres;
 pub mod progress;
+pub mod replay;
 pub mod run;
 pub mod schema;
 pub mod send;
@@ -66,6 +67,7 @@ async fn dispatch(cli: Cli, config: &Config) -> Result<(), Failure> {
         Command::Setup => setup::setup(config, format).await,
         Command::Teardown { yes } => setup::teardown(config, format, yes).await,
         Command::Run { only } => run::run(config, selection(only)?).await,
+        Command::Replay(options) => replay::replay(config, format, &options).await,
         Command::Send(options) => send::send(config, format, &options).await,
         Command::Receipt { id, source } => ledger::receipt(config, format, &id, source.as_deref()).await,
         Command::Commands(options) => ledger::commands(config, format, &options).await,
@@ -81,11 +83,6 @@ fn selection(only: Option<Role>) -> Result<Selection, Failure> {
     let Some(Role::View { names }) = only else {
         return Ok(only.map_or(Selection::Everything, |_| Selection::Commands));
     };
-    let known: Vec<&str> = layout::read_models().iter().map(|model| model.name).collect();
-    match names.iter().find(|name| !known.contains(&name.as_str())) {
-        Some(name) => {
-            Err(Failure::usage(format!("there is no view `{name}`; there are {}", known.join(", "))))
-        }
-        None => Ok(Selection::Views(names)),
-    }
+    names.iter().try_for_each(|name| layout::ReadModel::named(name).map(|_| ()))?;
+    Ok(Selection::Views(names))
 }

@@ -1,16 +1,17 @@
 //! `millrace run`: every role that was asked for, in one process, until SIGTERM.
 
 mod http;
+mod members;
 pub(crate) mod roles;
 
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::failure::Failure;
+use members::Members;
 use roles::Roles;
 
 /// Batches in flight and closing consumers get this long after the signal.
@@ -44,26 +45,21 @@ impl Selection {
 /// Runs until SIGTERM or SIGINT, then finishes the batches in flight and gives the partitions back.
 ///
 /// # Errors
-/// When the selection names a view that is not there, or a client or the listener cannot be set up. Dependencies that
-/// do not answer are waited for.
+/// When a client or the listener cannot be set up. Dependencies that do not answer are waited for.
 pub async fn run(config: &Config, selection: Selection) -> Result<(), Failure> {
     #[cfg(feature = "failpoints")]
     let _armed = millrace_runtime::moments::arm();
-    let roles = Roles::build(config, &selection)?;
+    let roles = Roles::new(config)?;
     let stop = CancellationToken::new();
     let server = http::serve(config, roles.databases(), stop.clone()).await?;
-    let mut members = JoinSet::new();
-    for (group, member) in roles.join(config)? {
-        tracing::info!(group, "running");
-        members.spawn(member.run(stop.clone()));
+    let mut members = Members::new(config, selection, roles, stop.clone())?;
+    tokio::select! {
+        () = members.follow() => {}
+        asked = stopped() => asked?,
     }
-    stopped().await?;
     tracing::info!("stopping: batches in flight are finished");
     stop.cancel();
-    if tokio::time::timeout(STOP_TIMEOUT, async { while members.join_next().await.is_some() {} })
-        .await
-        .is_err()
-    {
+    if tokio::time::timeout(STOP_TIMEOUT, members.ended()).await.is_err() {
         tracing::warn!("some groups did not stop in time; their batches are taken up again from Postgres");
     }
     server.abort();

@@ -40,9 +40,11 @@ pub trait View: Send + Sync + 'static {
     const KEY: &'static str;
     /// Whether events of more than one stream can touch the same row.
     const SHARED: bool;
-    /// `CREATE TABLE {table}` and `CREATE VIEW {view}`; besides the row's own columns the table must have
-    /// `version bigint not null` and `updated_at timestamptz not null`.
+    /// `CREATE TABLE IF NOT EXISTS {table}`; besides the row's own columns it must have `version bigint not null` and
+    /// `updated_at timestamptz not null`. Each generation has its own.
     const TABLE: &'static str;
+    /// `CREATE OR REPLACE VIEW {view}` over `{table}`: what readers see, whichever generation serves.
+    const SQL_VIEW: &'static str;
     /// The Elasticsearch mapping's properties, when the view is published.
     const MAPPING: Option<&'static str>;
     /// The row's own columns, the key first. The default is the row before any event.
@@ -73,8 +75,10 @@ pub trait Tally: Send + Sync + 'static {
     const KEYS: &'static [&'static str];
     /// The columns of [`Amounts`](Tally::Amounts), added up.
     const AMOUNTS: &'static [&'static str];
-    /// `CREATE TABLE {table}` and `CREATE VIEW {view}`, with `version` and `updated_at` as for [`View::TABLE`].
+    /// `CREATE TABLE IF NOT EXISTS {table}`, with `version` and `updated_at` as for [`View::TABLE`].
     const TABLE: &'static str;
+    /// As [`View::SQL_VIEW`].
+    const SQL_VIEW: &'static str;
     /// What a row is about; its fields are [`KEYS`](Tally::KEYS).
     type Key: Clone + Ord + Send + Sync + Serialize + std::fmt::Debug + 'static;
     /// What is added; its fields are [`AMOUNTS`](Tally::AMOUNTS).

@@ -67,6 +67,9 @@ pub enum WorkError {
     /// Somebody else has claimed the partition, or a commit's answer was lost: claim again or let go.
     #[error("the partition was claimed by another worker")]
     Fenced,
+    /// Nothing from this offset on may be applied now: the generation is being compared with another.
+    #[error("the partition is held at offset {0}")]
+    Held(i64),
     /// Two transactions were in each other's way: the same batch again, at once.
     #[error("the transaction was in another's way: {0}")]
     Contended(String),

@@ -30,4 +30,4 @@ pub use producer::{Copier, Delivery, Producer};
 pub use publisher::{Document, Elastic};
 pub use record::{Header, Record};
 pub use registry::{Registry, RegistryError};
-pub use role::{Folded, Group, Outcome, Role};
+pub use role::{Folded, Group, Outcome, Role, own_name};

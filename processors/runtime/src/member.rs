@@ -127,8 +127,8 @@ pub struct Member {
 }
 
 impl Member {
-    /// Joins the group of `roles`, one role for each topic; all roles are of the same group. The retry topics of each
-    /// come with it.
+    /// Joins the Kafka group `group` with these roles, one for each topic; all roles are of one generation of one group.
+    /// The retry topics of each come with it.
     ///
     /// # Errors
     /// When the client's configuration is refused.
@@ -193,7 +193,7 @@ impl Member {
             }
             Err(error) if !self.complained => {
                 self.complained = true;
-                tracing::warn!(group = self.group(), %error, "the consumer reports an error");
+                tracing::warn!(group = self.name(), %error, "the consumer reports an error");
             }
             Err(error) => tracing::debug!(%error, "the consumer reports an error"),
         }
@@ -251,12 +251,13 @@ impl Member {
             Rebalance::Assigned(partitions) => self.assign(partitions, stop).await,
             Rebalance::Revoked(partitions) => self.revoke(partitions).await,
         }
-        let group = self.group();
+        let group = self.name();
         metrics::PARTITIONS.with_label_values(&[group.as_str()]).set(self.workers.len() as i64);
     }
 
-    fn group(&self) -> String {
-        self.lanes.values().next().map(|(_, retries)| retries.role.group().id.clone()).unwrap_or_default()
+    fn name(&self) -> String {
+        let lane = self.lanes.values().next();
+        lane.map(|(_, retries)| retries.role.group().own_name().into_owned()).unwrap_or_default()
     }
 
     /// Claims each partition, then starts fetching from where Postgres says.
@@ -336,6 +337,7 @@ impl Member {
             still_ours: self.consumer_check(),
             position,
             stop: stop.clone(),
+            reach: i64::MAX,
         };
         let task = tokio::spawn(worker.run());
         self.workers.insert(partition, Assigned { records, position: watched, mirrored: -1, stop, task });
@@ -428,7 +430,7 @@ fn lanes(
 ) -> HashMap<String, (Lane, Retries)> {
     let mut lanes = HashMap::new();
     for (topic, role) in roles {
-        let group = role.group().id.clone();
+        let group = role.group().own_name().into_owned();
         let copier = Arc::new(producer.clone());
         let retries = Retries { role, copier, delays: settings.retry_delays.clone() };
         for level in 1..=settings.retry_delays.len() {

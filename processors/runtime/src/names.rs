@@ -44,6 +44,12 @@ impl Namespace {
         format!("{self}.{role}")
     }
 
+    /// The Kafka group of a generation that does not serve: `millrace.orders.g2`. The serving one has the role's own
+    /// name, so that operators and their tools need to know no other.
+    pub fn generation_group(&self, role: &str, generation: i32) -> String {
+        format!("{self}.{role}.g{generation}")
+    }
+
     /// The name under which readers search a published view: `millrace-orders`.
     pub fn index_alias(&self, view: &str) -> String {
         format!("{self}-{view}")

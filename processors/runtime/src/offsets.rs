@@ -65,7 +65,8 @@ impl Claim {
     /// row, so that a later claim waits for this transaction to end.
     ///
     /// # Errors
-    /// [`WorkError::Fenced`] when somebody else holds the partition or the offset is not where we left it.
+    /// [`WorkError::Fenced`] when somebody else holds the partition or the offset is not where we left it,
+    /// [`WorkError::Held`] when it is held below `to` for a comparison.
     pub async fn advance(
         &self,
         connection: &mut PgConnection,
@@ -75,7 +76,8 @@ impl Claim {
         let moved = sqlx::query(
             "UPDATE consumer_offset
              SET applied = $7, published = CASE WHEN $8 THEN published ELSE $7 END
-             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5 AND applied = $6",
+             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5 AND applied = $6
+               AND (held_at IS NULL OR held_at >= $7 OR held_until < now())",
         )
         .bind(&self.group.id)
         .bind(self.group.generation)
@@ -85,9 +87,28 @@ impl Claim {
         .bind(self.applied)
         .bind(to)
         .bind(publishes)
-        .execute(connection)
+        .execute(&mut *connection)
         .await?;
-        if moved.rows_affected() == 1 || broken(mechanism::FENCE) { Ok(()) } else { Err(WorkError::Fenced) }
+        if moved.rows_affected() == 1 || broken(mechanism::FENCE) {
+            return Ok(());
+        }
+        Err(self.held(connection).await?.map_or(WorkError::Fenced, WorkError::Held))
+    }
+
+    /// Where this claim is held, when it is still ours.
+    async fn held(&self, connection: &mut PgConnection) -> Result<Option<i64>, WorkError> {
+        let held = sqlx::query_scalar(
+            "SELECT held_at FROM consumer_offset
+             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5 AND applied = $6
+               AND held_at IS NOT NULL AND held_until >= now()",
+        )
+        .bind(&self.group.id)
+        .bind(self.group.generation)
+        .bind(&self.topic)
+        .bind(self.partition)
+        .bind(self.epoch)
+        .bind(self.applied);
+        Ok(held.fetch_optional(connection).await?)
     }
 
     /// Moves the published offset forward. Nothing is lost with it: it only saves work after a crash.

@@ -1,7 +1,7 @@
 //! The one loop: take a batch of a partition, fold it, commit states, outputs and the offset together.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -16,6 +16,9 @@ use crate::publisher::{Document, PublisherHandle};
 use crate::record::Record;
 use crate::retry::{self, Lane, Place, Retries, Settled};
 use crate::{envelope, metrics};
+
+/// How often a worker looks whether it is still held.
+const LOOK_AGAIN_WHEN_HELD: Duration = Duration::from_millis(50);
 
 /// Whether Kafka still counts this process to the group. Asked before a partition is claimed again.
 pub(crate) type StillOurs = Arc<dyn Fn(Claim) -> BoxFuture<'static, bool> + Send + Sync>;
@@ -32,6 +35,8 @@ pub(crate) struct Worker {
     /// Tells the member how far this worker has come, for Kafka's copy of the offset.
     pub(crate) position: watch::Sender<Claim>,
     pub(crate) stop: CancellationToken,
+    /// The next try stays below this offset.
+    pub(crate) reach: i64,
 }
 
 /// Why a worker goes on.
@@ -114,17 +119,21 @@ impl Worker {
         Box::pin(async move {
             let mut backoff = Backoff::new();
             loop {
-                let pending = after(batch, self.claim.applied);
-                if pending.is_empty() {
+                let left = after(batch, self.claim.applied);
+                if left.is_empty() {
                     return true;
                 }
+                let pending = before(left, std::mem::replace(&mut self.reach, i64::MAX));
                 let outcome = self.attempt(pending, fault.as_ref()).await;
                 if let (Err(WorkError::Refused(reason)), None) = (&outcome, &fault) {
                     self.setback("refused", reason);
-                    return self.isolate(pending, reason.clone()).await;
+                    if self.isolate(pending, reason.clone()).await {
+                        continue;
+                    }
+                    return false;
                 }
                 match self.after_attempt(outcome, &mut backoff).await {
-                    Next::Done => return true,
+                    Next::Done => {}
                     Next::LetGo => return false,
                     // A commit whose answer was lost shows only now, by where the new claim stands.
                     Next::Again if !self.republish(before(pending, self.claim.applied)).await => {
@@ -159,6 +168,11 @@ impl Worker {
                 self.setback("fenced", "another epoch holds the partition");
                 self.claim_again(backoff).await
             }
+            WorkError::Held(at) if at > self.claim.applied => {
+                self.reach = at;
+                Next::Again
+            }
+            WorkError::Held(_) => self.while_held().await,
             WorkError::Outage { dependency, reason } => {
                 self.setback("outage", &format!("{dependency}: {reason}"));
                 let label = dependency.to_string();
@@ -169,6 +183,14 @@ impl Worker {
                 self.setback("refused", &reason);
                 self.wait(backoff, "postgres").await
             }
+        }
+    }
+
+    /// Somebody else's short look at what is applied so far; Postgres ends it in any case.
+    async fn while_held(&self) -> Next {
+        tokio::select! {
+            () = self.stop.cancelled() => Next::LetGo,
+            () = tokio::time::sleep(LOOK_AGAIN_WHEN_HELD) => Next::Again,
         }
     }
 
@@ -211,9 +233,9 @@ impl Worker {
     }
 
     fn setback(&self, why: &str, reason: &str) {
-        metrics::SETBACKS.with_label_values(&[self.claim.group.id.as_str(), why]).inc();
+        metrics::SETBACKS.with_label_values(&[&*self.claim.group.own_name(), why]).inc();
         let Claim { group, topic, partition, .. } = &self.claim;
-        tracing::warn!(group = group.id, topic, partition, why, reason, "batch not committed");
+        tracing::warn!(group = %group.own_name(), topic, partition, why, reason, "batch not committed");
     }
 
     /// One try: everything in one transaction that begins with the fence.
@@ -244,7 +266,7 @@ impl Worker {
         for remember in settled.remember {
             remember();
         }
-        let group = self.claim.group.id.as_str();
+        let group = &*self.claim.group.own_name();
         metrics::RECORDS.with_label_values(&[group]).inc_by(batch.len() as u64);
         metrics::BATCH_RECORDS.with_label_values(&[group]).observe(batch.len() as f64);
         metrics::BATCH_SECONDS.with_label_values(&[group]).observe(started.elapsed().as_secs_f64());

@@ -12,7 +12,6 @@ use crate::config::Config;
 use crate::failure::{Failure, Service};
 use crate::layout::Side;
 use crate::output;
-use crate::run::Selection;
 use crate::run::roles::{Roles, producer};
 
 /// Everything connects when it is first used.
@@ -52,7 +51,7 @@ impl<'c> Desk<'c> {
             config,
             ledgers: Ledgers::of(config)?,
             copies: Copies::new(config)?,
-            roles: Roles::build(config, &Selection::Everything)?,
+            roles: Roles::new(config)?,
             producer: producer(config)?,
         })
     }
@@ -91,21 +90,14 @@ impl<'c> Desk<'c> {
 
     fn retries(&self, letter: &Letter) -> Result<Retries, String> {
         let Letter { group, topic, generation, .. } = letter;
-        let retries = self.roles.retries(group, topic, Arc::new(self.producer.clone()));
-        let retries = retries.ok_or_else(|| format!("nothing in this build reads {topic} as {group}"))?;
-        let current = retries.role.group().generation;
-        if current != *generation {
-            return Err(format!(
-                "it belongs to generation {generation} of {group}, and {current} is current"
-            ));
-        }
-        Ok(retries)
+        let retries = self.roles.retries((group, *generation), topic, Arc::new(self.producer.clone()));
+        retries.ok_or_else(|| format!("nothing in this build reads {topic} as {group}"))
     }
 
     /// What an error of the runtime means for a letter of this side.
     pub(super) fn setback(&self, side: Side, error: WorkError) -> Setback {
         match error {
-            WorkError::Contended(_) | WorkError::Fenced => Setback::Contended,
+            WorkError::Contended(_) | WorkError::Fenced | WorkError::Held(_) => Setback::Contended,
             WorkError::Refused(reason) => Setback::Refused(reason),
             WorkError::Outage { dependency, reason } => {
                 let (service, address) = self.service(side, dependency);

@@ -1,12 +1,13 @@
-//! Composition: one consumer group for the commands, one for each view, each with a role for every topic.
+//! Composition: one consumer group for the commands, one for each generation of a view, each with a role for every
+//! topic.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use millrace_domain::registry::{Visitor, visit};
 use millrace_domain::{Context, Log, Tally, View};
 use millrace_runtime::commands::{self, Commands, Refolders, StateCache};
-use millrace_runtime::names::{COMMANDS, Namespace};
+use millrace_runtime::names::COMMANDS;
 use millrace_runtime::retry::Retries;
 use millrace_runtime::views::{self, LogRole, RowRole, TallyRole};
 use millrace_runtime::{
@@ -15,76 +16,89 @@ use millrace_runtime::{
 use millrace_schemas::Kind;
 use sqlx::PgPool;
 
-use super::Selection;
 use crate::config::Config;
 use crate::failure::Failure;
 
 /// The roles of one group, by topic.
 type ByTopic = HashMap<String, Arc<dyn Role>>;
 
-/// Every selected role, by group.
+/// What every role is made of: connections, caches and settings of this process.
 pub(crate) struct Roles {
-    groups: BTreeMap<String, (GroupSettings, ByTopic)>,
-    databases: [PgPool; 2],
-}
-
-struct Builder<'c> {
-    config: &'c Config,
-    selection: &'c Selection,
+    config: Config,
     commands: commands::Shared,
     views: views::Shared,
-    groups: BTreeMap<String, (GroupSettings, ByTopic)>,
-    names: Vec<&'static str>,
+    kafka: KafkaSettings,
+    producer: Producer,
+    elastic: Elastic,
+}
+
+/// Collects the roles of one name and generation.
+struct Builder<'r> {
+    roles: &'r Roles,
+    name: &'r str,
+    generation: i32,
+    found: ByTopic,
 }
 
 impl Roles {
-    /// Builds the selected roles. Nothing connects yet.
-    pub(crate) fn build(config: &Config, selection: &Selection) -> Result<Self, Failure> {
+    /// Makes clients. Nothing connects yet.
+    pub(crate) fn new(config: &Config) -> Result<Self, Failure> {
+        let refuse = |what: &str, error: String| Failure::usage(format!("{what}: {error}"));
         let namespace = config.namespace.clone();
         let write = pool(config.write_database_url.reveal(), "write_database_url", config)?;
         let read = pool(config.read_database_url.reveal(), "read_database_url", config)?;
         let registry = Registry::new(config.schema_registry_url.reveal());
-        let registry =
-            Arc::new(registry.map_err(|error| Failure::usage(format!("schema_registry_url: {error}")))?);
+        let registry = Arc::new(registry.map_err(|error| refuse("schema_registry_url", error.to_string()))?);
         let commands = commands::Shared {
             group: Group { id: namespace.group(COMMANDS), generation: 1 },
-            pool: write.clone(),
+            pool: write,
             registry: registry.clone(),
             cache: Arc::new(StateCache::new(usize::try_from(config.state_cache_bytes).unwrap_or(usize::MAX))),
             refolders: Arc::new(refolders()),
             namespace: namespace.clone(),
         };
-        let views = views::Shared { pool: read.clone(), registry, namespace, publish: config.publish };
-        let (groups, names) = (BTreeMap::new(), Vec::new());
-        let mut builder = Builder { config, selection, commands, views, groups, names };
-        visit(&mut builder);
-        builder.check()?;
-        Ok(Self { groups: builder.groups, databases: [write, read] })
+        let views = views::Shared { pool: read, registry, namespace, publish: config.publish };
+        let (kafka, producer) = (kafka_settings(config), producer(config)?);
+        let elastic = Elastic::new(config.elasticsearch_url.reveal());
+        let elastic = elastic.map_err(|error| refuse("elasticsearch_url", error.to_string()))?;
+        Ok(Self { config: config.clone(), commands, views, kafka, producer, elastic })
     }
 
     /// Both databases.
     pub(super) fn databases(&self) -> [PgPool; 2] {
-        self.databases.clone()
+        [self.commands.pool.clone(), self.views.pool.clone()]
     }
 
-    /// What settles the records of a topic for a group, without joining it; `None` when the group does not read it.
-    pub(crate) fn retries(&self, group: &str, topic: &str, copier: Arc<dyn Copier>) -> Option<Retries> {
-        let (settings, roles) = self.groups.get(group)?;
-        let role = roles.get(topic)?.clone();
-        Some(Retries { role, copier, delays: settings.retry_delays.clone() })
+    /// Joins a Kafka group with the roles of a name (the commands or a view) and generation.
+    pub(super) fn join(&self, name: &str, generation: i32, group: &str) -> Result<Member, Failure> {
+        let config = &self.config;
+        let batch_max = if name == COMMANDS { config.commands_batch_max } else { config.events_batch_max };
+        let retry_delays = config.retry_delays(name).into();
+        let settings = GroupSettings { batch_max, buffer_bytes: config.buffer_bytes, retry_delays };
+        let roles = self.of(name, generation);
+        let member =
+            Member::join(&self.kafka, settings, group, roles, self.producer.clone(), self.elastic.clone());
+        member.map_err(|error| Failure::usage(format!("kafka_properties: {error}")))
     }
 
-    /// Joins every group.
-    pub(super) fn join(self, config: &Config) -> Result<Vec<(String, Member)>, Failure> {
-        let refuse = |what: &str, error: String| Failure::usage(format!("{what}: {error}"));
-        let (kafka, producer) = (kafka_settings(config), producer(config)?);
-        let elastic = Elastic::new(config.elasticsearch_url.reveal());
-        let elastic = elastic.map_err(|error| refuse("elasticsearch_url", error.to_string()))?;
-        let join = |(group, (settings, roles)): (String, (GroupSettings, ByTopic))| {
-            let member = Member::join(&kafka, settings, &group, roles, producer.clone(), elastic.clone());
-            Ok((group, member.map_err(|error| refuse("kafka_properties", error.to_string()))?))
-        };
-        self.groups.into_iter().map(join).collect()
+    /// What settles the records of a topic for a group and generation, without joining it; `None` when this build's
+    /// group does not read it.
+    pub(crate) fn retries(
+        &self,
+        (group, generation): (&str, i32),
+        topic: &str,
+        copier: Arc<dyn Copier>,
+    ) -> Option<Retries> {
+        let (namespace, name) = group.split_once('.')?;
+        let role = self.of(name, generation).remove(topic)?;
+        let delays = self.config.retry_delays(name).into();
+        (namespace == self.config.namespace.to_string()).then_some(Retries { role, copier, delays })
+    }
+
+    fn of(&self, name: &str, generation: i32) -> ByTopic {
+        let mut builder = Builder { roles: self, name, generation, found: HashMap::new() };
+        visit(&mut builder);
+        builder.found
     }
 }
 
@@ -126,66 +140,48 @@ fn refolders() -> Refolders {
 }
 
 impl Builder<'_> {
-    fn namespace(&self) -> &Namespace {
-        &self.config.namespace
-    }
-
-    fn add(&mut self, name: &str, topic: String, batch_max: usize, role: Arc<dyn Role>) {
-        let retry_delays = self.config.retry_delays(name).into();
-        let settings = GroupSettings { batch_max, buffer_bytes: self.config.buffer_bytes, retry_delays };
-        let group = self.namespace().group(name);
-        let (_, roles) = self.groups.entry(group).or_insert_with(|| (settings, HashMap::new()));
-        roles.insert(topic, role);
-    }
-
     /// One role for all topics of a view: their rows are the same.
     fn add_view(
         &mut self,
-        name: &'static str,
+        name: &str,
         contexts: &[&str],
-        role: impl FnOnce(views::Shared) -> Arc<dyn Role>,
+        role: impl FnOnce(views::Shared, i32) -> Arc<dyn Role>,
     ) {
-        self.names.push(name);
-        if !self.selection.view(name) {
+        if name != self.name {
             return;
         }
-        let role = role(self.views.clone());
-        for context in contexts {
-            let topic = self.namespace().topic(Kind::Event, context);
-            self.add(name, topic, self.config.events_batch_max, role.clone());
-        }
-    }
-
-    fn check(&self) -> Result<(), Failure> {
-        let Selection::Views(wanted) = self.selection else { return Ok(()) };
-        match wanted.iter().find(|wanted| !self.names.contains(&wanted.as_str())) {
-            Some(unknown) => Err(Failure::usage(format!(
-                "there is no view `{unknown}`; there are: {}",
-                self.names.join(", ")
-            ))),
-            None => Ok(()),
-        }
+        let shared = self.roles.views.clone();
+        let topics: Vec<String> =
+            contexts.iter().map(|context| shared.namespace.topic(Kind::Event, context)).collect();
+        let role = role(shared, self.generation);
+        self.found.extend(topics.into_iter().map(|topic| (topic, role.clone())));
     }
 }
 
 impl Visitor for Builder<'_> {
     fn context<C: Context>(&mut self) {
-        if self.selection.commands() {
-            let topic = self.namespace().topic(Kind::Command, C::NAME);
-            let role = Arc::new(Commands::<C>::new(self.commands.clone()));
-            self.add(COMMANDS, topic, self.config.commands_batch_max, role);
+        if self.name == COMMANDS {
+            let shared = self.roles.commands.clone();
+            let topic = shared.namespace.topic(Kind::Command, C::NAME);
+            self.found.insert(topic, Arc::new(Commands::<C>::new(shared)));
         }
     }
 
     fn view<V: View>(&mut self) {
-        self.add_view(V::NAME, V::CONTEXTS, |shared| Arc::new(RowRole::<V>::new(shared, 1)));
+        self.add_view(V::NAME, V::CONTEXTS, |shared, generation| {
+            Arc::new(RowRole::<V>::new(shared, generation))
+        });
     }
 
     fn tally<T: Tally>(&mut self) {
-        self.add_view(T::NAME, T::CONTEXTS, |shared| Arc::new(TallyRole::<T>::new(shared, 1)));
+        self.add_view(T::NAME, T::CONTEXTS, |shared, generation| {
+            Arc::new(TallyRole::<T>::new(shared, generation))
+        });
     }
 
     fn log<L: Log>(&mut self) {
-        self.add_view(L::NAME, L::CONTEXTS, |shared| Arc::new(LogRole::<L>::new(shared, 1)));
+        self.add_view(L::NAME, L::CONTEXTS, |shared, generation| {
+            Arc::new(LogRole::<L>::new(shared, generation))
+        });
     }
 }

@@ -1,25 +1,25 @@
 //! Tables, SQL views, the publication and the replication slot.
 
 use millrace_runtime::database::{BOTH, READ, WRITE};
-use millrace_runtime::names;
+use millrace_runtime::names::{self, Namespace};
+use millrace_runtime::views::ddl;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
 
 use super::steps::{Did, Steps};
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::layout::{self, ReadModel, Side};
+use crate::layout::{self, ReadModel, Side, Table};
 use crate::postgres::Database;
+use crate::replay::generations::{self, Generation};
 
-/// The generation that setup creates; later ones come with replay.
-pub(super) const GENERATION: i32 = 1;
-
-/// Creates both sides and what Debezium reads from.
-pub(super) async fn create(config: &Config, steps: &mut Steps) -> Result<(), Failure> {
+/// Creates both sides and what Debezium reads from; returns the generations of the views that there are.
+pub(super) async fn create(config: &Config, steps: &mut Steps) -> Result<Vec<Generation>, Failure> {
     let write = Database::of(config, Side::Write)?;
     let read = Database::of(config, Side::Read)?;
     create_side(config, &write, steps).await?;
     create_side(config, &read, steps).await?;
-    create_outbox_feed(config, &write, steps).await
+    create_outbox_feed(config, &write, steps).await?;
+    generations::live(&read.pool).await.map_err(|error| read.failure(error))
 }
 
 pub(super) fn side_name(side: Side) -> &'static str {
@@ -40,7 +40,7 @@ async fn create_side(config: &Config, database: &Database, steps: &mut Steps) ->
     told.extend(tables(&mut transaction, database.side).await.map_err(fail)?);
     if database.side == Side::Read {
         for model in layout::read_models() {
-            told.extend(model_table(&mut transaction, schema, &model).await.map_err(fail)?);
+            told.extend(model_table(&mut transaction, &config.namespace, &model).await.map_err(fail)?);
         }
         told.push(grant(&mut transaction, config).await.map_err(fail)?);
     }
@@ -52,7 +52,10 @@ async fn create_side(config: &Config, database: &Database, steps: &mut Steps) ->
 }
 
 /// A transaction that no other setup of this namespace runs beside.
-async fn begin(config: &Config, database: &Database) -> Result<Transaction<'static, Postgres>, Failure> {
+pub(crate) async fn begin(
+    config: &Config,
+    database: &Database,
+) -> Result<Transaction<'static, Postgres>, Failure> {
     let fail = |error| database.failure(error);
     let mut transaction = database.pool.begin().await.map_err(fail)?;
     // Notices of what is there already would fill the log.
@@ -100,18 +103,18 @@ async fn table_names(connection: &mut PgConnection) -> sqlx::Result<Vec<String>>
     sqlx::query_scalar(sql).fetch_all(connection).await
 }
 
+/// The table and SQL view of the generation that serves: the first one, unless there was a replay.
 async fn model_table(
     connection: &mut PgConnection,
-    schema: &str,
+    namespace: &Namespace,
     model: &ReadModel,
 ) -> sqlx::Result<Option<(Did, String)>> {
-    let Some(sql) = model.table else { return Ok(None) };
-    let table = format!("\"{schema}\".\"{}\"", names::table(model.name, GENERATION));
-    let view = format!("\"{schema}\".\"{}\"", model.name);
-    let new = !exists(connection, RELATION_EXISTS, &table).await?;
-    let sql =
-        sql.replace("{table}", &table).replace("{view}", &view).replace("{schema}", &format!("\"{schema}\""));
-    execute(connection, sql).await?;
+    let serving = generations::first(connection, model.name).await?;
+    let Some(Table { table, view, .. }) = &model.table else { return Ok(None) };
+    let new = !exists(connection, RELATION_EXISTS, &names::table(model.name, serving)).await?;
+    for sql in [table, view] {
+        execute(connection, ddl(sql, namespace, model.name, serving)).await?;
+    }
     Ok(Some((Did::created_if(new), format!("view {}", model.name))))
 }
 

@@ -1,31 +1,95 @@
 //! Index templates, indices and aliases in Elasticsearch.
 
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::databases::GENERATION;
 use super::steps::{Did, Steps};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::http::Http;
-use crate::layout;
+use crate::layout::{self, ReadModel};
+use crate::replay::generations::{Generation, State};
 
-/// Creates the indices of every view that is published.
-pub(super) async fn create(config: &Config, steps: &mut Steps) -> Result<(), Failure> {
-    let elastic = Http::elasticsearch(config)?;
+/// Creates the indices of every live generation that is published; the alias is the serving one's.
+pub(super) async fn create(config: &Config, live: &[Generation], steps: &mut Steps) -> Result<(), Failure> {
     for model in layout::read_models() {
-        let Some(properties) = model.mapping else { continue };
-        let alias = config.namespace.index_alias(model.name);
-        let mappings = mappings(&alias, properties)?;
-        let did = template(&elastic, config, &alias, &mappings).await?;
-        steps.tell(did, "index template", &alias)?;
-        let index = config.namespace.index(model.name, GENERATION);
-        let did = index_of(&elastic, &index, &mappings).await?;
-        steps.tell(did, "index", &index)?;
-        steps.tell(alias_of(&elastic, &index, &alias).await?, "alias", &alias)?;
+        let Some(mapped) = Mapped::of(config, &model)? else { continue };
+        steps.tell(mapped.template(config).await?, "index template", &mapped.alias)?;
+        for generation in live.iter().filter(|generation| generation.view == model.name) {
+            let index = config.namespace.index(model.name, generation.generation);
+            steps.tell(mapped.index(&index).await?, "index", &index)?;
+            if generation.state == State::Serving {
+                steps.tell(mapped.point_alias(&index).await?, "alias", &mapped.alias)?;
+            }
+        }
     }
     Ok(())
+}
+
+/// Creates the index of a view's generation when it is not there, with the mapping of this build.
+pub(crate) async fn ensure(config: &Config, model: &ReadModel, generation: i32) -> Result<(), Failure> {
+    let Some(mapped) = Mapped::of(config, model)? else { return Ok(()) };
+    mapped.template(config).await?;
+    mapped.index(&config.namespace.index(model.name, generation)).await.map(|_| ())
+}
+
+/// Lets readers of the alias see this generation.
+pub(crate) async fn point_alias(config: &Config, model: &ReadModel, generation: i32) -> Result<(), Failure> {
+    let Some(mapped) = Mapped::of(config, model)? else { return Ok(()) };
+    mapped.point_alias(&config.namespace.index(model.name, generation)).await.map(|_| ())
+}
+
+/// Removes the index of a generation when it is there.
+pub(crate) async fn remove(config: &Config, model: &ReadModel, generation: i32) -> Result<(), Failure> {
+    let Some(mapped) = Mapped::of(config, model)? else { return Ok(()) };
+    let index = config.namespace.index(model.name, generation);
+    let answer = mapped.elastic.send(Method::DELETE, &[&index], None).await?;
+    if answer.status == StatusCode::NOT_FOUND {
+        return Ok(());
+    }
+    mapped.elastic.success(answer, &[&index]).map(|_| ())
+}
+
+/// A read model that is in Elasticsearch.
+struct Mapped {
+    elastic: Http,
+    alias: String,
+    mappings: Value,
+}
+
+impl Mapped {
+    fn of(config: &Config, model: &ReadModel) -> Result<Option<Self>, Failure> {
+        let Some(properties) = model.mapping else { return Ok(None) };
+        let alias = config.namespace.index_alias(model.name);
+        let mappings = mappings(&alias, properties)?;
+        Ok(Some(Self { elastic: Http::elasticsearch(config)?, alias, mappings }))
+    }
+
+    async fn template(&self, config: &Config) -> Result<Did, Failure> {
+        template(&self.elastic, config, &self.alias, &self.mappings).await
+    }
+
+    async fn index(&self, index: &str) -> Result<Did, Failure> {
+        index_of(&self.elastic, index, &self.mappings).await
+    }
+
+    /// The alias points to one index; the change from another is atomic.
+    async fn point_alias(&self, index: &str) -> Result<Did, Failure> {
+        let found = self.elastic.find(&["_alias", &self.alias]).await?;
+        let before: Vec<&str> =
+            found.iter().filter_map(Value::as_object).flatten().map(|(name, _)| name.as_str()).collect();
+        if before == [index] {
+            return Ok(Did::Nothing);
+        }
+        let action = |what: &str, index: &str| json!({what: {"index": index, "alias": self.alias}});
+        let old = before.iter().filter(|name| **name != index).map(|name| action("remove", name));
+        let actions: Vec<Value> = old.chain([action("add", index)]).collect();
+        let answer =
+            self.elastic.send(Method::POST, &["_aliases"], Some(&json!({"actions": actions}))).await?;
+        self.elastic.success(answer, &["_aliases"])?;
+        Ok(if before.is_empty() { Did::Created } else { Did::Updated })
+    }
 }
 
 /// Strict mappings that carry a fingerprint of themselves, so that a change is noticed.
@@ -83,14 +147,4 @@ async fn index_of(elastic: &Http, index: &str, mappings: &Value) -> Result<Did, 
     let path = [index, "_mapping"];
     let answer = elastic.send(Method::PUT, &path, Some(mappings)).await?;
     elastic.success(answer, &path).map(|_| Did::Updated)
-}
-
-/// The alias points to one index: the one that it pointed to before, else this one.
-async fn alias_of(elastic: &Http, index: &str, alias: &str) -> Result<Did, Failure> {
-    if elastic.find(&["_alias", alias]).await?.is_some() {
-        return Ok(Did::Nothing);
-    }
-    let path = [index, "_alias", alias];
-    let answer = elastic.send(Method::PUT, &path, None).await?;
-    elastic.success(answer, &path).map(|_| Did::Created)
 }

@@ -1,12 +1,12 @@
 //! `millrace setup`: everything that an instance needs, created when it is not there. `millrace teardown`: removed.
 
 mod connector;
-mod databases;
-mod indices;
+pub(crate) mod databases;
+pub(crate) mod indices;
 mod schemas;
 mod steps;
 mod teardown;
-mod topics;
+pub(crate) mod topics;
 
 pub(crate) use connector::State as ConnectorState;
 pub use teardown::teardown;
@@ -14,6 +14,8 @@ pub use teardown::teardown;
 use crate::cli::Format;
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::layout::{self, Topic};
+use crate::replay::generations::Generation;
 use steps::Steps;
 
 /// Creates what is not there, in the order in which one thing needs another. What is refused without side effects
@@ -25,8 +27,19 @@ pub async fn setup(config: &Config, format: Format) -> Result<(), Failure> {
     let mut steps = Steps::new(format);
     schemas::register(config, &mut steps).await?;
     topics::create(config, &mut steps).await?;
-    databases::create(config, &mut steps).await?;
+    let live = databases::create(config, &mut steps).await?;
+    topics::ensure(config, &replayed_topics(config, &live)).await?;
     connector::create(config, &mut steps).await?;
-    indices::create(config, &mut steps).await?;
+    indices::create(config, &live, &mut steps).await?;
     steps.finish()
+}
+
+/// The retry topics of generations that are not the first.
+fn replayed_topics(config: &Config, live: &[Generation]) -> Vec<Topic> {
+    let models = layout::read_models();
+    let of = |one: &Generation| {
+        let model = models.iter().find(|model| model.name == one.view);
+        model.map(|model| model.retry_topics(config, one.generation)).unwrap_or_default()
+    };
+    live.iter().filter(|one| one.generation > 1).flat_map(of).collect()
 }

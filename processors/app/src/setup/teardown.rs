@@ -10,7 +10,7 @@ use serde_json::Value;
 use sqlx::AssertSqlSafe;
 
 use super::steps::{Did, Steps};
-use super::topics::{admin, options};
+use super::topics::{admin, options, remove_named};
 use crate::cli::Format;
 use crate::config::Config;
 use crate::failure::Failure;
@@ -132,17 +132,7 @@ async fn remove_topics(config: &Config, steps: &mut Steps) -> Result<(), Failure
     let there = tokio::task::block_in_place(|| Reader::new(config)?.topics())?;
     let ours: Vec<&str> =
         there.keys().map(String::as_str).filter(|name| belongs(name, &config.namespace)).collect();
-    if !ours.is_empty() {
-        let answers = admin(config)?.delete_topics(&ours, &options()).await;
-        for answer in answers.map_err(|error| kafka::failure(config, &error))? {
-            match answer {
-                Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition)) => (),
-                Err((topic, code)) => {
-                    return Err(Failure::refused(format!("the topic `{topic}` cannot be deleted: {code}")));
-                }
-            }
-        }
-    }
+    remove_named(config, &ours).await?;
     ours.into_iter().try_for_each(|name| steps.tell(Did::Removed, "topic", name))
 }
 
@@ -152,8 +142,9 @@ fn belongs(name: &str, namespace: &Namespace) -> bool {
 }
 
 async fn remove_groups(config: &Config, steps: &mut Steps) -> Result<(), Failure> {
-    let groups = layout::groups(config);
-    let names: Vec<&str> = groups.iter().map(|group| group.id.as_str()).collect();
+    let mut groups: Vec<String> = layout::groups(config).into_iter().map(|group| group.id).collect();
+    groups.extend(generation_groups(config).await?);
+    let names: Vec<&str> = groups.iter().map(String::as_str).collect();
     let answers = admin(config)?.delete_groups(&names, &options()).await;
     for answer in answers.map_err(|error| kafka::failure(config, &error))? {
         match answer {
@@ -167,6 +158,24 @@ async fn remove_groups(config: &Config, steps: &mut Steps) -> Result<(), Failure
         }
     }
     Ok(())
+}
+
+/// The groups of generations that do not serve, and of those that did once; none where setup did not run.
+async fn generation_groups(config: &Config) -> Result<Vec<String>, Failure> {
+    let read = Database::of(config, Side::Read)?;
+    let fail = |error| read.failure(error);
+    let there: bool = sqlx::query_scalar("SELECT to_regclass('replay') IS NOT NULL")
+        .fetch_one(&read.pool)
+        .await
+        .map_err(fail)?;
+    if !there {
+        return Ok(Vec::new());
+    }
+    let replayed = "SELECT view, generation FROM replay AS r
+                    WHERE EXISTS (SELECT FROM replay WHERE view = r.view AND generation > 1) ORDER BY 1, 2";
+    let rows: Vec<(String, i32)> = sqlx::query_as(replayed).fetch_all(&read.pool).await.map_err(fail)?;
+    let group = |(view, generation): &(String, i32)| config.namespace.generation_group(view, *generation);
+    Ok(rows.iter().map(group).collect())
 }
 
 async fn remove_indices(config: &Config, steps: &mut Steps) -> Result<(), Failure> {

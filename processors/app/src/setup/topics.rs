@@ -16,13 +16,43 @@ const FOREVER: &str = "-1";
 const RETENTION: &str = "retention.ms";
 
 /// An administrator's connection.
-pub(super) fn admin(config: &Config) -> Result<AdminClient<DefaultClientContext>, Failure> {
+pub(crate) fn admin(config: &Config) -> Result<AdminClient<DefaultClientContext>, Failure> {
     kafka::client_config(config).create().map_err(|error| kafka::failure(config, &error))
 }
 
 /// How long administrators wait.
-pub(super) fn options() -> AdminOptions {
+pub(crate) fn options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(kafka::TIMEOUT)).operation_timeout(Some(kafka::TIMEOUT))
+}
+
+/// Creates those of these topics that are not there.
+pub(crate) async fn ensure(config: &Config, wanted: &[Topic]) -> Result<(), Failure> {
+    let there = tokio::task::block_in_place(|| Reader::new(config)?.topics())?;
+    let missing: Vec<&Topic> = wanted.iter().filter(|topic| !there.contains_key(&topic.name)).collect();
+    create_missing(config, &admin(config)?, &missing).await
+}
+
+/// Removes those of these topics that are there.
+pub(crate) async fn remove(config: &Config, topics: &[Topic]) -> Result<(), Failure> {
+    let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
+    remove_named(config, &names).await
+}
+
+/// As [`remove`], by name.
+pub(super) async fn remove_named(config: &Config, names: &[&str]) -> Result<(), Failure> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let answers = admin(config)?.delete_topics(names, &options()).await;
+    for answer in answers.map_err(|error| kafka::failure(config, &error))? {
+        match answer {
+            Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition)) => (),
+            Err((topic, code)) => {
+                return Err(Failure::refused(format!("the topic `{topic}` cannot be deleted: {code}")));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Creates the topics that are not there; refuses those of another size before creating any.

@@ -6,7 +6,9 @@ use serde::Serialize;
 
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::layout::Side;
 use crate::postgres::Database;
+use crate::replay::generations::{self, Generation};
 
 /// Where a group stands in a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +61,13 @@ pub(super) async fn facts(database: &Database) -> Result<Facts, Failure> {
     asked.await.map_err(|error| database.failure(error))
 }
 
+/// The generations of views that have more than one.
+pub(super) async fn generations(read: &Database) -> Result<Vec<Generation>, Failure> {
+    let live = generations::live(&read.pool).await.map_err(|error| read.failure(error))?;
+    let several = |view: &str| live.iter().filter(|one| one.view == view).count() > 1;
+    Ok(live.iter().filter(|one| several(&one.view)).cloned().collect())
+}
+
 /// How many records of each topic were decided.
 pub(super) async fn outbox(write: &Database) -> Result<HashMap<String, i64>, Failure> {
     let rows =
@@ -66,13 +75,19 @@ pub(super) async fn outbox(write: &Database) -> Result<HashMap<String, i64>, Fai
     Ok(rows.map_err(|error| write.failure(error))?.into_iter().collect())
 }
 
+/// Of a view the serving generation counts.
 async fn stands(database: &Database) -> sqlx::Result<Vec<Stand>> {
-    let rows: Vec<(String, String, i32, i64, i64)> = sqlx::query_as(
-        "SELECT DISTINCT ON (grp, topic, partition) grp, topic, partition, applied, published
-         FROM consumer_offset ORDER BY grp, topic, partition, generation DESC",
-    )
-    .fetch_all(&database.pool)
-    .await?;
+    let stands = match database.side {
+        Side::Write => {
+            "SELECT grp, topic, partition, applied, published FROM consumer_offset ORDER BY 1, 2, 3"
+        }
+        Side::Read => {
+            "SELECT grp, topic, partition, applied, published FROM consumer_offset AS o
+             JOIN replay AS r ON o.grp = current_schema() || '.' || r.view AND o.generation = r.generation
+             WHERE r.state = 'serving' ORDER BY 1, 2, 3"
+        }
+    };
+    let rows: Vec<(String, String, i32, i64, i64)> = sqlx::query_as(stands).fetch_all(&database.pool).await?;
     let stand =
         |(group, topic, partition, applied, published)| Stand { group, topic, partition, applied, published };
     Ok(rows.into_iter().map(stand).collect())

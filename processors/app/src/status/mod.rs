@@ -25,13 +25,14 @@ pub async fn status(config: &Config, format: Format, wait: Option<Duration>) -> 
         level::wait(config, timeout).await?;
     }
     let (write, read) = (Database::of(config, Side::Write)?, Database::of(config, Side::Read)?);
-    let (write, read, slot, connector, indices, process) = tokio::join!(
+    let (write, read, slot, connector, indices, process, generations) = tokio::join!(
         databases::facts(&write),
         databases::facts(&read),
         databases::slot(config, &write),
         services::connector(config),
         services::indices(config),
         services::process(config),
+        databases::generations(&read),
     );
     let kafka = tokio::task::block_in_place(|| lag::measure(config, &write, &read));
     let report = Report {
@@ -43,6 +44,7 @@ pub async fn status(config: &Config, format: Format, wait: Option<Duration>) -> 
         connector,
         indices,
         process,
+        generations,
     };
     output::print(format, &report.text(), &report.json())?;
     report.verdict()

@@ -9,6 +9,7 @@ use super::services::{Index, Process};
 use crate::failure::Failure;
 use crate::moment;
 use crate::output::{self, Table};
+use crate::replay::generations::{Generation, State};
 use crate::setup::ConnectorState;
 
 /// Everything; each part may have failed.
@@ -21,6 +22,7 @@ pub(super) struct Report {
     pub(super) connector: Result<ConnectorState, Failure>,
     pub(super) indices: Result<Vec<Index>, Failure>,
     pub(super) process: Option<Process>,
+    pub(super) generations: Result<Vec<Generation>, Failure>,
 }
 
 impl Report {
@@ -33,6 +35,7 @@ impl Report {
             self.slot.err(),
             self.connector.err(),
             self.indices.err(),
+            self.generations.err(),
         ];
         let mut failures: Vec<Failure> = failures.into_iter().flatten().collect();
         failures.sort_by_key(|failure| !matches!(failure, Failure::Unreachable { .. }));
@@ -56,6 +59,7 @@ impl Report {
             "indices": part(self.indices.as_ref()),
             "dead_letters": of_sides(&|facts| json!(facts.dead)),
             "blocked": of_sides(&|facts| json!(facts.blocked)),
+            "generations": part(self.generations.as_ref()),
             "process": self.process,
         })
     }
@@ -75,6 +79,11 @@ impl Report {
         });
         section(&mut text, "connector", &self.connector, connector);
         section(&mut text, "indices", &self.indices, |indices| shown_indices(indices));
+        if self.generations.as_ref().is_ok_and(|generations| !generations.is_empty()) {
+            section(&mut text, "generations", &self.generations, |generations| {
+                shown_generations(generations)
+            });
+        }
         text.push_str(&format!("DEAD LETTERS AND BLOCKED KEYS\n{}\n", self.troubles()));
         text.push_str(&format!("PROCESS\n{}", self.process.as_ref().map_or_else(no_process, shown_process)));
         text
@@ -193,6 +202,22 @@ fn shown_indices(indices: &[Index]) -> String {
     table.render()
 }
 
+fn shown_generations(generations: &[Generation]) -> String {
+    let mut table = Table::new(&["view", "generation", "state", "since", ""]);
+    for one in generations {
+        let refused = one.state == State::Building && one.comparison.is_some();
+        let look = format!("differs: millrace replay {} --status", one.view);
+        table.row([
+            one.view.clone(),
+            one.generation.to_string(),
+            one.state.as_str().to_owned(),
+            output::time(one.swapped_at.unwrap_or(one.started_at)),
+            if refused { look } else { String::new() },
+        ]);
+    }
+    table.render()
+}
+
 fn no_process() -> String {
     "none answers where this configuration listens\n".to_owned()
 }
@@ -251,6 +276,7 @@ mod tests {
             connector: Ok(ConnectorState { connector: "RUNNING".to_owned(), task: None, trace: None }),
             indices: Ok(Vec::new()),
             process: None,
+            generations: Ok(Vec::new()),
         }
     }
 

@@ -55,6 +55,7 @@ impl View for CustomerView {
     const KEY: &'static str = "customer_id";
     const SHARED: bool = true;
     const TABLE: &'static str = include_str!("customers.sql");
+    const SQL_VIEW: &'static str = include_str!("customers.view.sql");
     const MAPPING: Option<&'static str> =
         Some(include_str!("../../../../connectors/elasticsearch/customers.json"));
     type Row = CustomerRow;

@@ -14,9 +14,3 @@ CREATE TABLE IF NOT EXISTS {table} (
     version       bigint      NOT NULL,
     updated_at    timestamptz NOT NULL
 ) WITH (fillfactor = 50); -- Room on each page for the next version of its rows.
-
-CREATE OR REPLACE VIEW {view} AS
-SELECT customer_id, name, contact_name, email, phone, city, country, order_count, order_value, last_order_id,
-       last_order_at, version, updated_at
-FROM {table}
-WHERE version > 0;

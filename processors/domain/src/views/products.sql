@@ -12,8 +12,3 @@ CREATE TABLE IF NOT EXISTS {table} (
     version      bigint      NOT NULL,
     updated_at   timestamptz NOT NULL
 ) WITH (fillfactor = 50); -- Room on each page for the next version of its rows.
-
-CREATE OR REPLACE VIEW {view} AS
-SELECT product_id, name, category, price, currency, discontinued, on_hand, reserved, available, version, updated_at
-FROM {table}
-WHERE version > 0;

@@ -40,6 +40,7 @@ impl Tally for SalesDaily {
     const KEYS: &'static [&'static str] = &["day", "category", "currency"];
     const AMOUNTS: &'static [&'static str] = &["lines", "units", "revenue"];
     const TABLE: &'static str = include_str!("sales_daily.sql");
+    const SQL_VIEW: &'static str = include_str!("sales_daily.view.sql");
     type Key = SalesKey;
     type Amounts = Sales;
 

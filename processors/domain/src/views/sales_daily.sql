@@ -9,8 +9,3 @@ CREATE TABLE IF NOT EXISTS {table} (
     updated_at timestamptz NOT NULL,
     PRIMARY KEY (day, category, currency)
 );
-
-CREATE OR REPLACE VIEW {view} AS
-SELECT day, category, currency, lines, units, revenue, version, updated_at
-FROM {table}
-WHERE version > 0;

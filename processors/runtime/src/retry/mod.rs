@@ -91,7 +91,7 @@ impl Retries {
         let mut settled = Settled::default();
         let outcomes = settled.take(folded);
         let duplicates = outcomes.iter().filter(|outcome| **outcome == Outcome::Duplicate).count();
-        metrics::DUPLICATES.with_label_values(&[self.role.group().id.as_str()]).inc_by(duplicates as u64);
+        metrics::DUPLICATES.with_label_values(&[&*self.role.group().own_name()]).inc_by(duplicates as u64);
         let triage = triage(&shown, outcomes, behind, &blocked);
         if !triage.is_plain() {
             self.put_aside(connection, at, triage, blocked, &mut settled).await?;
@@ -123,7 +123,7 @@ impl Retries {
     ) -> Result<(), WorkError> {
         let group = self.role.group();
         parked::insert(connection, group, &triage.waiting, self.role.versioned()).await?;
-        metrics::PARKED.with_label_values(&[group.id.as_str()]).inc_by(triage.waiting.len() as u64);
+        metrics::PARKED.with_label_values(&[&*group.own_name()]).inc_by(triage.waiting.len() as u64);
         for key in &triage.gaps {
             let key = String::from_utf8_lossy(key);
             tracing::error!(group = group.id, topic = at.topic, %key, "parked: an earlier version of the stream is missing");
@@ -168,7 +168,7 @@ impl Retries {
         try_join_all(heads.iter().map(|head| self.wake_later(head.record, &head.fault, head.attempts)))
             .await?;
         let group = self.role.group();
-        metrics::RETRIES.with_label_values(&[group.id.as_str()]).inc_by(heads.len() as u64);
+        metrics::RETRIES.with_label_values(&[&*group.own_name()]).inc_by(heads.len() as u64);
         let records: Vec<&Record> = heads.iter().map(|head| head.record).collect();
         parked::insert(connection, group, &records, self.role.versioned()).await?;
         let retrying = |head: &Failure<'_>| {
@@ -187,7 +187,7 @@ impl Retries {
         attempts: usize,
     ) -> Result<Delivery, WorkError> {
         let level = attempts.clamp(1, self.delays.len().max(1));
-        let topic = retry_topic(&record.topic, &self.role.group().id, level);
+        let topic = retry_topic(&record.topic, &self.role.group().own_name(), level);
         let headers = copies::headers(record, fault, attempts, Some(self.delay(attempts)));
         self.copier.copy(record, &topic, &headers).await
     }

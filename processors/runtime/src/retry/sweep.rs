@@ -45,7 +45,7 @@ impl Retries {
         }
         parked::forget_published(&mut transaction, group).await?;
         transaction.commit().await?;
-        metrics::SWEPT.with_label_values(&[group.id.as_str()]).inc_by(overdue.len() as u64);
+        metrics::SWEPT.with_label_values(&[&*group.own_name()]).inc_by(overdue.len() as u64);
         Ok(overdue.len())
     }
 }

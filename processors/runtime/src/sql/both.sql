@@ -1,5 +1,6 @@
 -- Where each consumer group stands, in the database whose rows the offset guards.
 -- applied: the next offset to apply. published: every row changed below it is in Elasticsearch.
+-- held_at: nothing from this offset on is applied before held_until, so that two generations can be compared.
 CREATE TABLE IF NOT EXISTS consumer_offset (
     grp        text   NOT NULL,
     generation int    NOT NULL,
@@ -8,6 +9,8 @@ CREATE TABLE IF NOT EXISTS consumer_offset (
     epoch      bigint NOT NULL,
     applied    bigint NOT NULL,
     published  bigint NOT NULL,
+    held_at    bigint,
+    held_until timestamptz,
     PRIMARY KEY (grp, generation, topic, partition)
 ) WITH (fillfactor = 50);
 

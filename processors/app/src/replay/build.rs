@@ -1,0 +1,144 @@
+//! Beginning and ending generations: their tables, retry topics, indices and groups.
+
+use std::time::{Duration, Instant};
+
+use millrace_runtime::names;
+use millrace_runtime::views::ddl;
+use rdkafka::types::RDKafkaErrorCode;
+use sqlx::AssertSqlSafe;
+
+use super::generations;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::kafka;
+use crate::layout::ReadModel;
+use crate::output;
+use crate::postgres::Database;
+use crate::setup::{databases, indices, topics};
+
+/// The members of a retired generation leave within this, unless no process follows the table any more.
+const LEFT_WITHIN: Duration = Duration::from_secs(90);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Who wants a rebuild, and why.
+pub(crate) struct Wish<'w> {
+    /// `operator` or `reset`.
+    pub(crate) asked_by: &'static str,
+    pub(crate) reason: &'w str,
+    /// Swap even when the comparison finds differences.
+    pub(crate) accept_differences: bool,
+}
+
+/// Begins the next generation of a view: creates all that it needs, then records it for every `millrace run` to build.
+/// One that is being built already is gone on with; an operator's wish lets it be compared again.
+///
+/// # Errors
+/// [`Failure`]; nothing is recorded then, and a second try finds what was created.
+pub(crate) async fn begin(
+    config: &Config,
+    read: &Database,
+    model: &ReadModel,
+    wish: Wish<'_>,
+) -> Result<i32, Failure> {
+    let fail = |error| read.failure(error);
+    let Some(table) = &model.table else { return Err(logs_stay(model)) };
+    // No other setup or replay of this namespace runs beside.
+    let mut transaction = databases::begin(config, read).await?;
+    let live = generations::live(&mut *transaction).await.map_err(fail)?;
+    let live = generations::Generations(live.into_iter().filter(|one| one.view == model.name).collect());
+    live.serving()?;
+    if let Some(building) = live.building() {
+        if wish.asked_by == "operator" {
+            let again = generations::compare_again(&mut *transaction, model.name, wish.accept_differences);
+            again.await.map_err(fail)?;
+            transaction.commit().await.map_err(fail)?;
+        }
+        return Ok(building.generation);
+    }
+    let Wish { asked_by, reason, accept_differences } = wish;
+    let next = generations::next(&mut transaction, model.name, asked_by, reason, accept_differences);
+    let next = next.await.map_err(fail)?;
+    let create = ddl(table.table, &config.namespace, model.name, next);
+    sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut *transaction).await.map_err(fail)?;
+    topics::ensure(config, &model.retry_topics(config, next)).await?;
+    indices::ensure(config, model, next).await?;
+    transaction.commit().await.map_err(fail)?;
+    tracing::info!(view = model.name, generation = next, asked_by, reason, "a rebuild begins");
+    Ok(next)
+}
+
+/// Why a log is not rebuilt.
+pub(crate) fn logs_stay(model: &ReadModel) -> Failure {
+    Failure::refused(format!(
+        "`{}` is a log in Elasticsearch, one document for each event: only views with a table can be replayed yet",
+        model.name
+    ))
+}
+
+/// Retires every generation of a view that does not serve and removes all that was theirs. Returns their numbers.
+///
+/// # Errors
+/// [`Failure::Refused`] when their members do not leave in time; running it again goes on from there.
+pub(crate) async fn retire(config: &Config, read: &Database, model: &ReadModel) -> Result<Vec<i32>, Failure> {
+    let fail = |error| read.failure(error);
+    let mut transaction = databases::begin(config, read).await?;
+    let retired = generations::retire(&mut transaction, model.name).await.map_err(fail)?;
+    transaction.commit().await.map_err(fail)?;
+    for generation in &retired {
+        output::say(&format!("generation {generation} of {}: waiting until nobody works on it", model.name));
+        // Kafka deletes a group only once its last member has left.
+        remove_group(config, &config.namespace.generation_group(model.name, *generation)).await?;
+        indices::remove(config, model, *generation).await?;
+        topics::remove(config, &model.retry_topics(config, *generation)).await?;
+        remove_rows(config, read, model, *generation).await.map_err(fail)?;
+    }
+    Ok(retired)
+}
+
+async fn remove_group(config: &Config, group: &str) -> Result<(), Failure> {
+    let until = Instant::now() + LEFT_WITHIN;
+    loop {
+        let answers = topics::admin(config)?.delete_groups(&[group], &topics::options()).await;
+        let answers = answers.map_err(|error| kafka::failure(config, &error))?;
+        match answers.into_iter().next() {
+            None | Some(Ok(_) | Err((_, RDKafkaErrorCode::GroupIdNotFound))) => return Ok(()),
+            Some(Err((_, RDKafkaErrorCode::NonEmptyGroup))) if Instant::now() < until => {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            Some(Err((_, code))) => {
+                return Err(Failure::refused(format!("the group `{group}` cannot be deleted: {code}")));
+            }
+        }
+    }
+}
+
+/// Rows of the runtime's tables that carry a generation.
+const OWN_ROWS: &[&str] = &["consumer_offset", "progress", "blocked_key", "parked"];
+
+async fn remove_rows(
+    config: &Config,
+    read: &Database,
+    model: &ReadModel,
+    generation: i32,
+) -> sqlx::Result<()> {
+    let mut transaction = read.pool.begin().await?;
+    let table = names::table(model.name, generation);
+    let drop = format!("SET LOCAL client_min_messages = warning; DROP TABLE IF EXISTS \"{table}\"");
+    sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut *transaction).await?;
+    for rows in OWN_ROWS {
+        let delete = format!("DELETE FROM {rows} WHERE grp = $1 AND generation = $2");
+        let delete = sqlx::query(AssertSqlSafe(delete)).bind(config.namespace.group(model.name));
+        delete.bind(generation).execute(&mut *transaction).await?;
+    }
+    // What a retired generation could not fold is of no use to anybody.
+    let discard =
+        "UPDATE dead_letter SET status = 'discarded' WHERE grp = $1 AND generation = $2 AND status = 'dead'";
+    let discard = sqlx::query(discard).bind(config.namespace.group(model.name)).bind(generation);
+    discard.execute(&mut *transaction).await?;
+    sqlx::query("UPDATE replay SET removed_at = now() WHERE view = $1 AND generation = $2")
+        .bind(model.name)
+        .bind(generation)
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await
+}

@@ -1,0 +1,192 @@
+//! Whether two generations of a view are the same: hashes of their rows by bucket, then the fields of rows that differ.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use crate::layout::Table;
+use crate::output;
+
+const BUCKETS: i32 = 1_024;
+const ROWS_SHOWN: i64 = 20;
+
+/// What a comparison found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Comparison {
+    /// The generation that served.
+    pub(crate) serving: i32,
+    /// The one that was built.
+    pub(crate) building: i32,
+    /// Rows of each.
+    pub(crate) rows: [i64; 2],
+    /// Buckets of keys whose hashes differ.
+    pub(crate) buckets: usize,
+    /// Rows that differ or are in one of them only.
+    pub(crate) differing: i64,
+    /// The fields of the first of them.
+    pub(crate) fields: Vec<Difference>,
+}
+
+/// A field that differs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Difference {
+    /// The row's key.
+    pub(crate) key: String,
+    /// The column; `(row)` when only one generation has the row.
+    pub(crate) field: String,
+    /// In the generation that served.
+    pub(crate) serving: Value,
+    /// In the one that was built.
+    pub(crate) building: Value,
+}
+
+impl Comparison {
+    /// Whether nothing differs.
+    pub(crate) fn equal(&self) -> bool {
+        self.buckets == 0
+    }
+
+    /// For people.
+    pub(crate) fn text(&self) -> String {
+        let [before, after] = self.rows;
+        if self.equal() {
+            return format!("equal: {after} rows in generations {} and {}\n", self.serving, self.building);
+        }
+        let mut table = output::Table::new(&["key", "field", "serving", "built"]);
+        for Difference { key, field, serving, building } in &self.fields {
+            table.row([key.clone(), field.clone(), serving.to_string(), building.to_string()]);
+        }
+        format!(
+            "different: {} rows of {before} (generation {}) and {after} (generation {}), in {} of {BUCKETS} buckets\n{}",
+            self.differing,
+            self.serving,
+            self.building,
+            self.buckets,
+            table.render()
+        )
+    }
+}
+
+/// Both tables and their key, for SQL.
+pub(super) struct Tables<'t> {
+    pub(super) serving: (i32, String),
+    pub(super) building: (i32, String),
+    pub(super) table: &'t Table,
+}
+
+/// Compares all columns of all rows, as they are in the transaction of `connection`.
+pub(super) async fn compare(connection: &mut PgConnection, tables: &Tables<'_>) -> sqlx::Result<Comparison> {
+    let buckets: Vec<(i64, i64, i64, bool)> =
+        sqlx::query_as(AssertSqlSafe(tables.buckets())).fetch_all(&mut *connection).await?;
+    let differing: Vec<i64> = buckets.iter().filter(|bucket| !bucket.3).map(|bucket| bucket.0).collect();
+    let rows = [buckets.iter().map(|bucket| bucket.1).sum(), buckets.iter().map(|bucket| bucket.2).sum()];
+    let found: Vec<(String, Option<Value>, Option<Value>, i64)> = match differing.as_slice() {
+        [] => Vec::new(),
+        buckets => sqlx::query_as(AssertSqlSafe(tables.rows())).bind(buckets).fetch_all(connection).await?,
+    };
+    Ok(Comparison {
+        serving: tables.serving.0,
+        building: tables.building.0,
+        rows,
+        buckets: differing.len(),
+        differing: found.first().map_or(0, |row| row.3),
+        fields: found
+            .into_iter()
+            .flat_map(|(key, before, after, _)| differences(&key, before, after))
+            .collect(),
+    })
+}
+
+impl Tables<'_> {
+    /// Each bucket with its rows on both sides and whether their hashes are the same. A sum does not depend on the order
+    /// of rows, and every field is in it, the version too.
+    fn buckets(&self) -> String {
+        let side = |table: &str| {
+            format!(
+                "(SELECT {} AS bucket, count(*) AS rows, sum(hashtextextended(to_jsonb(t)::text, 0)) AS hash
+                  FROM \"{table}\" AS t WHERE version > 0 GROUP BY 1)",
+                self.bucket()
+            )
+        };
+        format!(
+            "SELECT bucket, coalesce(s.rows, 0), coalesce(b.rows, 0), s.rows IS NOT DISTINCT FROM b.rows
+                    AND s.hash IS NOT DISTINCT FROM b.hash
+             FROM {} AS s FULL JOIN {} AS b USING (bucket)",
+            side(&self.serving.1),
+            side(&self.building.1)
+        )
+    }
+
+    /// The first rows of some buckets that differ, and how many there are.
+    fn rows(&self) -> String {
+        let side = |table: &str| {
+            format!(
+                "(SELECT {} AS key, to_jsonb(t) AS fields FROM \"{table}\" AS t
+                  WHERE version > 0 AND {} = ANY($1))",
+                self.key(),
+                self.bucket()
+            )
+        };
+        format!(
+            "SELECT key, s.fields, b.fields, count(*) OVER () FROM {} AS s FULL JOIN {} AS b USING (key)
+             WHERE s.fields IS DISTINCT FROM b.fields ORDER BY key LIMIT {ROWS_SHOWN}",
+            side(&self.serving.1),
+            side(&self.building.1)
+        )
+    }
+
+    fn bucket(&self) -> String {
+        format!("(hashtextextended({}, 0) & {})", self.key(), BUCKETS - 1)
+    }
+
+    fn key(&self) -> String {
+        match self.table.key.as_slice() {
+            [column] => format!("\"{column}\"::text"),
+            columns => {
+                let columns: Vec<String> = columns.iter().map(|column| format!("\"{column}\"")).collect();
+                format!("jsonb_build_array({})::text", columns.join(", "))
+            }
+        }
+    }
+}
+
+fn differences(key: &str, before: Option<Value>, after: Option<Value>) -> Vec<Difference> {
+    let difference = |field: &str, serving: Value, building: Value| Difference {
+        key: key.to_owned(),
+        field: field.to_owned(),
+        serving,
+        building,
+    };
+    let presence = |row: &Option<Value>| Value::from(if row.is_some() { "there" } else { "missing" });
+    let (Some(Value::Object(old)), Some(Value::Object(new))) = (&before, &after) else {
+        return vec![difference("(row)", presence(&before), presence(&after))];
+    };
+    let added = new.keys().filter(|field| !old.contains_key(*field));
+    let of = |row: &serde_json::Map<String, Value>, field: &str| row.get(field).cloned().unwrap_or_default();
+    let fields = old.keys().chain(added).filter(|field| old.get(*field) != new.get(*field));
+    fields.map(|field| difference(field, of(old, field), of(new, field))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn named(before: Option<Value>, after: Option<Value>) -> Vec<String> {
+        differences("1", before, after)
+            .into_iter()
+            .map(|d| format!("{} {} {}", d.field, d.serving, d.building))
+            .collect()
+    }
+
+    #[test]
+    fn differences_name_each_field_and_rows_that_only_one_generation_has() {
+        let before = json!({"a": 1, "b": 2, "gone": 3});
+        assert_eq!(
+            named(Some(before.clone()), Some(json!({"a": 1, "b": 5, "new": 4}))),
+            ["b 2 5", "gone 3 null", "new null 4"]
+        );
+        assert_eq!(named(Some(before), None), ["(row) \"there\" \"missing\""]);
+    }
+}

@@ -1,0 +1,143 @@
+//! Cut-over: both generations held at the same offsets, one snapshot, compared, swapped.
+
+use std::time::{Duration, Instant};
+
+use millrace_runtime::names;
+use millrace_runtime::views::ddl;
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use super::compare::{Comparison, Tables, compare};
+use super::generations::{self, Generation, Generations};
+use super::session::{self, Pair};
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::layout::ReadModel;
+use crate::postgres::Database;
+use crate::setup::indices;
+
+/// Nobody is held before the built generation is as near as this, in records.
+const NEAR: i64 = 5_000;
+/// Within this the built generation reaches the other, or both go on and it is tried again.
+const REACHED_WITHIN: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_millis(25);
+/// What a hold in vain is followed by.
+const REST: Duration = Duration::from_secs(4);
+
+/// Compares a build with the serving generation when it is level, and swaps when they are equal, or different as
+/// accepted. Otherwise writes down what differs and leaves the build as it is. Does nothing while it is far behind or
+/// another process is at it.
+///
+/// # Errors
+/// [`Failure`]; nothing is swapped then, and a hold ends by itself.
+pub(crate) async fn attempt(config: &Config, read: &Database, model: &ReadModel) -> Result<(), Failure> {
+    let fail = |error| read.failure(error);
+    let generations = Generations::of(read, model.name).await?;
+    let Some(building) = generations.building().filter(|building| building.comparison.is_none()) else {
+        return Ok(());
+    };
+    let pair = Pair::new(&config.namespace, model, generations.serving()?, building.generation);
+    let level = pair.level_now(read).await?;
+    if level.behind + level.unpublished > NEAR || level.applied == 0 && !level.same() {
+        return Ok(());
+    }
+    let mut connection = session::open(read).await.map_err(fail)?;
+    if !session::alone(&mut connection, &config.namespace, model.name).await.map_err(fail)? {
+        return Ok(());
+    }
+    match compared(read, &pair, &mut connection).await? {
+        Some(comparison) => decide(config, read, model, building, &comparison).await,
+        None => {
+            tokio::time::sleep(REST).await;
+            Ok(())
+        }
+    }
+}
+
+/// Compares in a snapshot in which both generations have had the same records; `None` when there was none in time.
+async fn compared(
+    read: &Database,
+    pair: &Pair<'_>,
+    connection: &mut PgConnection,
+) -> Result<Option<Comparison>, Failure> {
+    let fail = |error| read.failure(error);
+    pair.hold(connection).await.map_err(fail)?;
+    let reached = same_snapshot(pair, connection).await.map_err(fail);
+    // The snapshot stays as it is while both go on.
+    pair.release(read).await?;
+    let Some(table) = pair.model.table.as_ref().filter(|_| matches!(reached, Ok(true))) else {
+        return reached.map(|_| None);
+    };
+    let name = |generation| (generation, names::table(pair.model.name, generation));
+    let tables = Tables { serving: name(pair.serving), building: name(pair.building), table };
+    let comparison = compare(connection, &tables).await.map_err(fail)?;
+    session::begin(connection, "COMMIT").await.map_err(fail)?;
+    Ok(Some(comparison))
+}
+
+/// Opens a snapshot in which both are level; false when time is up.
+async fn same_snapshot(pair: &Pair<'_>, connection: &mut PgConnection) -> sqlx::Result<bool> {
+    let until = Instant::now() + REACHED_WITHIN;
+    loop {
+        session::begin(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        if pair.level(connection).await?.same() {
+            return Ok(true);
+        }
+        session::begin(connection, "COMMIT").await?;
+        if Instant::now() > until {
+            return Ok(false);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+async fn decide(
+    config: &Config,
+    read: &Database,
+    model: &ReadModel,
+    building: &Generation,
+    comparison: &Comparison,
+) -> Result<(), Failure> {
+    if comparison.equal() || building.accept_differences {
+        return swap(config, read, model, building.generation, Some(comparison)).await;
+    }
+    let written = generations::compared(&read.pool, model.name, comparison).await;
+    written.map_err(|error| read.failure(error))?;
+    tracing::error!(
+        view = model.name,
+        generation = building.generation,
+        "not swapped: {}",
+        comparison.text()
+    );
+    Ok(())
+}
+
+/// Lets a generation serve, and writes down the comparison that allowed it. Postgres decides, in one transaction: table of generations and SQL view; the alias of
+/// Elasticsearch follows, here or, after a crash, by any `millrace run` and `millrace setup`.
+///
+/// # Errors
+/// [`Failure::Refused`] when the generation is not there, or readers keep the SQL view locked; nothing has changed then.
+pub(crate) async fn swap(
+    config: &Config,
+    read: &Database,
+    model: &ReadModel,
+    to: i32,
+    comparison: Option<&Comparison>,
+) -> Result<(), Failure> {
+    let fail = |error| read.failure(error);
+    let mut transaction = read.pool.begin().await.map_err(fail)?;
+    // Readers that come later must not wait for long behind one that has been reading for long.
+    session::begin(&mut transaction, "SET LOCAL lock_timeout = '3s'").await.map_err(fail)?;
+    if let Some(comparison) = comparison {
+        generations::compared(&mut *transaction, model.name, comparison).await.map_err(fail)?;
+    }
+    if !generations::swap(&mut transaction, model.name, to).await.map_err(fail)? {
+        return Err(Failure::refused(format!("generation {to} of {} is not there to serve", model.name)));
+    }
+    if let Some(table) = &model.table {
+        let view = ddl(table.view, &config.namespace, model.name, to);
+        sqlx::raw_sql(AssertSqlSafe(view)).execute(&mut *transaction).await.map_err(fail)?;
+    }
+    transaction.commit().await.map_err(fail)?;
+    tracing::info!(view = model.name, generation = to, "serving");
+    indices::point_alias(config, model, to).await.map(|_| ())
+}

@@ -1,0 +1,237 @@
+//! `millrace replay`: the next generation of a view is built beside the serving one, compared, and takes its place.
+//!
+//! The table `replay` is the one truth. A command or an operator's reset only records that a generation is to be built;
+//! every `millrace run` follows the table, builds, compares and swaps. So nothing is lost when any of them dies.
+
+pub(crate) mod build;
+pub(crate) mod compare;
+pub(crate) mod cutover;
+pub(crate) mod generations;
+pub(crate) mod reset;
+pub(crate) mod session;
+mod watch;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::cli::Format;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::layout::{ReadModel, Side};
+use crate::output::{self, Table};
+use crate::postgres::Database;
+use build::Wish;
+use generations::{Generation, Generations, State};
+use session::Pair;
+
+const HELP: &str = "\
+A view is rebuilt from the first event, whichever of the offsets is named: a row can only be folded from its beginning.
+The flags are those of Kafka's kafka-consumer-groups --reset-offsets, which does the same while `millrace run` is stopped:
+the next start finds the reset and rebuilds.
+
+The next generation has its own table, index and group (`<namespace>.<view>.g2`, for Kafka's tools). The old one serves
+and follows meanwhile. When both have had the same records their rows are compared. Equal: the new one serves and the old
+one follows. Different: nothing is swapped, and the fields that differ are shown; --accept-differences swaps anyway, for
+a view whose code has changed.
+
+Examples:
+  millrace replay orders --to-earliest                   what it would do
+  millrace replay orders --to-earliest --execute         do it; after Ctrl-C or a crash the same line goes on
+  millrace replay orders --to-earliest --execute --accept-differences
+  millrace replay orders --status                        the generations and the last comparison
+  millrace replay orders --rollback                      the generation that served before serves again
+  millrace replay orders --retire                        remove every generation that does not serve
+
+Exit code 1 when the generations differ and are not swapped.";
+
+/// Options of `replay`.
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub struct Options {
+    /// The view
+    pub view: String,
+    /// What to do.
+    #[command(flatten)]
+    pub action: Action,
+    /// Only say what would be done; the default
+    #[arg(long, conflicts_with = "execute")]
+    pub dry_run: bool,
+    /// Do it, and wait until it is done
+    #[arg(long, conflicts_with_all = ["status", "rollback", "retire"])]
+    pub execute: bool,
+    /// Swap even when the generations differ
+    #[arg(long, requires = "execute")]
+    pub accept_differences: bool,
+}
+
+/// One of these; those with `--to`, `--by` and `--shift` are Kafka's names for a backward reset.
+#[derive(Debug, Args)]
+#[group(id = "action", required = true, multiple = false)]
+pub struct Action {
+    /// From the first event
+    #[arg(long)]
+    pub to_earliest: bool,
+    /// From a time on, such as 2026-01-31T12:00:00.000: rebuilds from the first event
+    #[arg(long, value_name = "TIME")]
+    pub to_datetime: Option<String>,
+    /// So much ago, such as P1DT2H: rebuilds from the first event
+    #[arg(long, value_name = "DURATION")]
+    pub by_duration: Option<String>,
+    /// From an offset on: rebuilds from the first event
+    #[arg(long, value_name = "OFFSET", value_parser = clap::value_parser!(i64).range(0..))]
+    pub to_offset: Option<i64>,
+    /// So many records back, such as -1000: rebuilds from the first event
+    #[arg(long, value_name = "RECORDS", allow_negative_numbers = true,
+          value_parser = clap::value_parser!(i64).range(..0))]
+    pub shift_by: Option<i64>,
+    /// Show the view's generations
+    #[arg(long)]
+    pub status: bool,
+    /// Let the generation that served before serve again
+    #[arg(long)]
+    pub rollback: bool,
+    /// Remove every generation that does not serve
+    #[arg(long)]
+    pub retire: bool,
+}
+
+impl Action {
+    /// The reset as it was asked for.
+    fn reason(&self) -> String {
+        let Self { to_datetime, by_duration, to_offset, shift_by, .. } = self;
+        let flags = [
+            to_datetime.as_ref().map(|time| format!("--to-datetime {time}")),
+            by_duration.as_ref().map(|duration| format!("--by-duration {duration}")),
+            to_offset.map(|offset| format!("--to-offset {offset}")),
+            shift_by.map(|records| format!("--shift-by {records}")),
+        ];
+        flags.into_iter().flatten().next().unwrap_or_else(|| "--to-earliest".to_owned())
+    }
+}
+
+/// Rebuilds, rolls back, retires or shows the generations of a view.
+///
+/// # Errors
+/// [`Failure::Refused`] when the generations differ, or there is nothing to roll back to; [`Failure::Unreachable`].
+pub async fn replay(config: &Config, format: Format, options: &Options) -> Result<(), Failure> {
+    let model = ReadModel::named(&options.view)?;
+    let read = Database::of(config, Side::Read)?;
+    let Action { status, rollback, retire, .. } = options.action;
+    if status {
+        show(config, format, &read, &model).await
+    } else if rollback {
+        roll_back(config, format, &read, &model).await
+    } else if retire {
+        let retired = build::retire(config, &read, &model).await?;
+        let text = format!("{}: {} generations removed {retired:?}\n", model.name, retired.len());
+        output::print(format, &text, &json!({"view": model.name, "retired": retired}))
+    } else if options.execute {
+        rebuild(config, format, &read, &model, options).await
+    } else {
+        preview(config, format, &read, &model).await
+    }
+}
+
+/// What a rebuild would do.
+async fn preview(config: &Config, format: Format, read: &Database, model: &ReadModel) -> Result<(), Failure> {
+    if model.table.is_none() {
+        return Err(build::logs_stay(model));
+    }
+    let generations = Generations::of(read, model.name).await?;
+    let serving = generations.serving()?;
+    let building = generations.building().map(|building| building.generation);
+    let records = Pair::new(&config.namespace, model, serving, serving).level_now(read).await?.goal;
+    let text = match building {
+        Some(building) => {
+            format!("{}: generation {building} is being built; --execute waits for it\n", model.name)
+        }
+        None => format!(
+            "{}: would build the next generation beside generation {serving} from {records} records, from the first \
+             event on, compare, and swap when equal; add --execute to do it\n",
+            model.name
+        ),
+    };
+    let json = json!({"view": model.name, "serving": serving, "building": building, "records": records});
+    output::print(format, &text, &json)
+}
+
+async fn rebuild(
+    config: &Config,
+    format: Format,
+    read: &Database,
+    model: &ReadModel,
+    options: &Options,
+) -> Result<(), Failure> {
+    let reason = options.action.reason();
+    if reason != "--to-earliest" {
+        output::say(&format!("{reason}: a view is always rebuilt from the first event"));
+    }
+    let wish = Wish { asked_by: "operator", reason: &reason, accept_differences: options.accept_differences };
+    let number = build::begin(config, read, model, wish).await?;
+    let generation = watch::until_decided(config, read, model, number).await?;
+    let comparison = generation.comparison.as_ref().map(compare::Comparison::text).unwrap_or_default();
+    let end = match generation.state {
+        State::Building => "not swapped",
+        _ => "swapped",
+    };
+    let text = format!("{}: generation {number} {end}; {comparison}", model.name);
+    output::print(format, &text, &json!(generation))?;
+    match generation.state {
+        State::Building => Err(Failure::refused(format!(
+            "generation {number} of {} differs and was not swapped; with --accept-differences it is, --retire removes it",
+            model.name
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// At once, without a comparison: whoever rolls back has seen enough. The generation has followed all the time; how far
+/// it is behind is told.
+async fn roll_back(
+    config: &Config,
+    format: Format,
+    read: &Database,
+    model: &ReadModel,
+) -> Result<(), Failure> {
+    let generations = Generations::of(read, model.name).await?;
+    let serving = generations.serving()?;
+    let nothing = || Failure::refused(format!("there is no generation of {} to roll back to", model.name));
+    let to = generations.previous().ok_or_else(nothing)?.generation;
+    let behind = Pair::new(&config.namespace, model, serving, to).level_now(read).await?.behind;
+    cutover::swap(config, read, model, to, None).await?;
+    let text = format!(
+        "{}: generation {to} serves again, {behind} records behind generation {serving}, which follows\n",
+        model.name
+    );
+    output::print(
+        format,
+        &text,
+        &json!({"view": model.name, "serving": to, "before": serving, "behind": behind}),
+    )
+}
+
+async fn show(config: &Config, format: Format, read: &Database, model: &ReadModel) -> Result<(), Failure> {
+    let generations = Generations::of(read, model.name).await?;
+    let serving = generations.serving()?;
+    let mut table = Table::new(&["generation", "state", "behind", "asked by", "reason", "since"]);
+    let mut comparisons = String::new();
+    for generation in &generations.0 {
+        let pair = Pair::new(&config.namespace, model, serving, generation.generation);
+        let behind = pair.level_now(read).await?.behind;
+        row(&mut table, generation, behind);
+        let found = generation.comparison.as_ref().map(compare::Comparison::text).unwrap_or_default();
+        comparisons.push_str(&found);
+    }
+    output::print(format, &format!("{}{comparisons}", table.render()), &json!(generations.0))
+}
+
+fn row(table: &mut Table, generation: &Generation, behind: i64) {
+    table.row([
+        generation.generation.to_string(),
+        generation.state.as_str().to_owned(),
+        behind.to_string(),
+        generation.asked_by.clone(),
+        generation.reason.clone(),
+        output::time(generation.swapped_at.unwrap_or(generation.started_at)),
+    ]);
+}

@@ -1,0 +1,135 @@
+//! Whether an operator has reset a group's offsets with Kafka's own tool while nobody was in it.
+//!
+//! Every offset that Millrace commits is stamped; `kafka-consumer-groups --reset-offsets` leaves no stamp. So a
+//! committed offset without one that is not where Postgres stands is an operator's wish.
+
+use std::collections::BTreeMap;
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::kafka::{self, Committed};
+use crate::postgres::Database;
+
+/// How every commit of ours is stamped; the rest of the stamp is generation and epoch.
+const STAMP: &str = "millrace g=";
+
+type Partition = (String, i32);
+
+/// What the committed offsets of a group say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reset {
+    /// Nobody touched them: go on from Postgres.
+    None,
+    /// Some were set back, and those partitions.
+    Back(Vec<(Partition, i64)>),
+    /// Some were set forward, none back.
+    Forward,
+}
+
+/// Looks at all topics of a group at once. Only meant for before this process joins it.
+///
+/// # Errors
+/// [`Failure::Unreachable`].
+pub(crate) async fn look(
+    config: &Config,
+    database: &Database,
+    (group, generation): (&str, i32),
+    topics: &[String],
+) -> Result<Reset, Failure> {
+    let rows: Vec<(String, i32, i64)> = sqlx::query_as(
+        "SELECT topic, partition, applied FROM consumer_offset
+         WHERE grp = $1 AND generation = $2 AND topic = ANY($3)",
+    )
+    .bind(group)
+    .bind(generation)
+    .bind(topics)
+    .fetch_all(&database.pool)
+    .await
+    .map_err(|error| database.failure(error))?;
+    let applied: BTreeMap<Partition, i64> = rows.into_iter().map(|(t, p, offset)| ((t, p), offset)).collect();
+    if applied.is_empty() {
+        return Ok(Reset::None);
+    }
+    let partitions: Vec<Partition> = applied.keys().cloned().collect();
+    let committed = tokio::task::block_in_place(|| kafka::committed(config, group, &partitions))?;
+    Ok(judge(&applied, &committed))
+}
+
+fn judge(applied: &BTreeMap<Partition, i64>, committed: &[Committed]) -> Reset {
+    let foreign = committed.iter().filter(|committed| !committed.metadata.starts_with(STAMP));
+    let moved = foreign.filter_map(|Committed { topic, partition, offset, .. }| {
+        let place = (topic.clone(), *partition);
+        let applied = *applied.get(&place)?;
+        (applied != *offset).then_some((place, *offset, applied))
+    });
+    let moved: Vec<(Partition, i64, i64)> = moved.collect();
+    if moved.is_empty() {
+        return Reset::None;
+    }
+    let back = moved.into_iter().filter(|(_, offset, applied)| offset < applied);
+    let back: Vec<(Partition, i64)> = back.map(|(place, offset, _)| (place, offset)).collect();
+    if back.is_empty() { Reset::Forward } else { Reset::Back(back) }
+}
+
+/// What was set back, for people.
+pub(crate) fn told(back: &[(Partition, i64)]) -> String {
+    let place = |((topic, partition), offset): &(Partition, i64)| format!("{topic}-{partition} to {offset}");
+    format!("the group was reset: {}", back.iter().map(place).collect::<Vec<_>>().join(", "))
+}
+
+/// Lets a group without a read model read these places again: the offsets are Postgres's, so they are moved there.
+///
+/// # Errors
+/// [`Failure::Unreachable`].
+pub(crate) async fn rewind(
+    database: &Database,
+    group: &str,
+    back: &[(Partition, i64)],
+) -> Result<(), Failure> {
+    let topics: Vec<&str> = back.iter().map(|((topic, _), _)| topic.as_str()).collect();
+    let partitions: Vec<i32> = back.iter().map(|((_, partition), _)| *partition).collect();
+    let offsets: Vec<i64> = back.iter().map(|(_, offset)| *offset).collect();
+    sqlx::query(
+        "UPDATE consumer_offset AS o SET applied = b.\"offset\", published = b.\"offset\", epoch = o.epoch + 1
+         FROM UNNEST($2::text[], $3::int[], $4::bigint[]) AS b(topic, partition, \"offset\")
+         WHERE o.grp = $1 AND o.topic = b.topic AND o.partition = b.partition AND o.applied > b.\"offset\"",
+    )
+    .bind(group)
+    .bind(topics)
+    .bind(partitions)
+    .bind(offsets)
+    .execute(&database.pool)
+    .await
+    .map(|_| ())
+    .map_err(|error| database.failure(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(committed: &[(i32, i64, &str)]) -> Reset {
+        let place = |partition| ("t".to_owned(), partition);
+        let applied = BTreeMap::from([(place(0), 10), (place(1), 20)]);
+        let of = |(partition, offset, metadata): &(i32, i64, &str)| Committed {
+            topic: "t".to_owned(),
+            partition: *partition,
+            offset: *offset,
+            metadata: (*metadata).to_owned(),
+        };
+        judge(&applied, &committed.iter().map(of).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn what_is_missing_stamped_or_where_postgres_stands_is_no_reset() {
+        assert_eq!(judged(&[]), Reset::None);
+        assert_eq!(judged(&[(0, 3, "millrace g=1 e=4"), (1, 25, "millrace g=2 e=1")]), Reset::None);
+        assert_eq!(judged(&[(0, 10, ""), (1, 20, "")]), Reset::None);
+    }
+
+    #[test]
+    fn anything_else_is_the_operators_and_back_wins_over_forward() {
+        assert_eq!(judged(&[(0, 0, ""), (1, 25, "")]), Reset::Back(vec![(("t".to_owned(), 0), 0)]));
+        assert_eq!(judged(&[(0, 10, ""), (1, 25, "")]), Reset::Forward);
+    }
+}

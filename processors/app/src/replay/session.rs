@@ -1,0 +1,145 @@
+//! A connection of its own for comparing: it reads whole tables, which the loop's connections are told not to.
+
+use std::time::Duration;
+
+use millrace_runtime::names::Namespace;
+use sqlx::PgConnection;
+
+use crate::failure::Failure;
+use crate::layout::ReadModel;
+use crate::postgres::Database;
+
+/// Postgres lets go of a hold after this long, whatever becomes of who holds.
+const HELD_AT_MOST: Duration = Duration::from_secs(5);
+
+/// Two generations of a view.
+pub(crate) struct Pair<'m> {
+    pub(crate) group: String,
+    pub(crate) topics: Vec<String>,
+    pub(crate) serving: i32,
+    pub(crate) building: i32,
+    pub(crate) model: &'m ReadModel,
+}
+
+/// How far the built generation has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Level {
+    /// Offsets that the serving generation has applied, summed.
+    pub(crate) goal: i64,
+    /// Those of the built one.
+    pub(crate) applied: i64,
+    /// Records that the serving one has applied and the built one has not.
+    pub(crate) behind: i64,
+    /// Partitions in which the two stand at different offsets.
+    pub(crate) apart: i64,
+    /// Applied records of the built one whose documents may be missing.
+    pub(crate) unpublished: i64,
+    /// Keys of either whose record is to be tried again.
+    pub(crate) retrying: i64,
+}
+
+impl Level {
+    /// Whether both have had the same records, and nothing of them is still to come.
+    pub(crate) fn same(&self) -> bool {
+        self.apart == 0 && self.unpublished == 0 && self.retrying == 0
+    }
+}
+
+impl<'m> Pair<'m> {
+    /// The pair of a view's generations.
+    pub(crate) fn new(namespace: &Namespace, model: &'m ReadModel, serving: i32, building: i32) -> Self {
+        Self { group: namespace.group(model.name), topics: model.topics(namespace), serving, building, model }
+    }
+
+    /// How level the two are, as `connection` sees it: in a snapshot, rows and offsets belong together.
+    pub(crate) async fn level(&self, connection: &mut PgConnection) -> sqlx::Result<Level> {
+        let (goal, applied, behind, apart, unpublished, retrying) = sqlx::query_as(
+            "WITH stand AS (
+                 SELECT topic, partition, generation, applied, published FROM consumer_offset
+                 WHERE grp = $1 AND generation IN ($2, $3) AND topic = ANY($4)),
+             s AS (SELECT * FROM stand WHERE generation = $2), b AS (SELECT * FROM stand WHERE generation = $3)
+             SELECT coalesce(sum(s.applied), 0)::bigint, coalesce(sum(b.applied), 0)::bigint,
+                    coalesce(sum(greatest(coalesce(s.applied, 0) - coalesce(b.applied, 0), 0)), 0)::bigint,
+                    count(*) FILTER (WHERE s.applied IS DISTINCT FROM b.applied),
+                    coalesce(sum(b.applied - b.published), 0)::bigint,
+                    (SELECT count(*) FROM blocked_key
+                     WHERE grp = $1 AND generation IN ($2, $3) AND status = 'retrying')
+             FROM s FULL JOIN b USING (topic, partition)",
+        )
+        .bind(&self.group)
+        .bind(self.serving)
+        .bind(self.building)
+        .bind(&self.topics)
+        .fetch_one(connection)
+        .await?;
+        Ok(Level { goal, applied, behind, apart, unpublished, retrying })
+    }
+
+    /// How level the two are at this moment.
+    pub(crate) async fn level_now(&self, read: &Database) -> Result<Level, Failure> {
+        let fail = |error| read.failure(error);
+        let mut connection = read.pool.acquire().await.map_err(fail)?;
+        self.level(&mut connection).await.map_err(fail)
+    }
+
+    /// Lets neither generation go beyond where the further one is, for a few seconds. Locks first, then looks.
+    pub(crate) async fn hold(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
+        begin(connection, "BEGIN").await?;
+        let lock = "SELECT FROM consumer_offset WHERE grp = $1 AND generation IN ($2, $3) AND topic = ANY($4)
+                    ORDER BY topic, partition, generation FOR UPDATE";
+        let hold = "UPDATE consumer_offset AS o
+             SET held_at = furthest.applied, held_until = clock_timestamp() + $5 * interval '1 ms'
+             FROM (SELECT topic, partition, max(applied) AS applied FROM consumer_offset
+                   WHERE grp = $1 AND generation IN ($2, $3) AND topic = ANY($4) GROUP BY 1, 2) AS furthest
+             WHERE grp = $1 AND generation IN ($2, $3)
+               AND o.topic = furthest.topic AND o.partition = furthest.partition";
+        let millis = i64::try_from(HELD_AT_MOST.as_millis()).unwrap_or(i64::MAX);
+        self.bound(lock).execute(&mut *connection).await?;
+        self.bound(hold).bind(millis).execute(&mut *connection).await?;
+        begin(connection, "COMMIT").await
+    }
+
+    /// Lets both go on.
+    pub(crate) async fn release(&self, read: &Database) -> Result<(), Failure> {
+        let release = "UPDATE consumer_offset SET held_at = NULL, held_until = NULL
+                       WHERE grp = $1 AND generation IN ($2, $3) AND topic = ANY($4) AND held_at IS NOT NULL";
+        let released = self.bound(release).execute(&read.pool).await;
+        released.map(|_| ()).map_err(|error| read.failure(error))
+    }
+
+    fn bound<'q>(
+        &'q self,
+        sql: &'static str,
+    ) -> sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments> {
+        sqlx::query(sql).bind(&self.group).bind(self.serving).bind(self.building).bind(&self.topics)
+    }
+}
+
+/// A connection whose plans may read whole tables and whose transaction may last; it is closed when dropped.
+pub(crate) async fn open(read: &Database) -> sqlx::Result<PgConnection> {
+    let mut connection = read.pool.acquire().await?.detach();
+    begin(
+        &mut connection,
+        "SET transaction_timeout = 0; SET lock_timeout = '3s';
+         SET enable_seqscan = on; SET enable_hashjoin = on; SET enable_mergejoin = on",
+    )
+    .await?;
+    Ok(connection)
+}
+
+/// One process at a time compares a view.
+pub(crate) async fn alone(
+    connection: &mut PgConnection,
+    namespace: &Namespace,
+    view: &str,
+) -> sqlx::Result<bool> {
+    sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended('millrace replay ' || $1, 0))")
+        .bind(format!("{namespace}.{view}"))
+        .fetch_one(connection)
+        .await
+}
+
+/// Begins or ends a transaction, or sets what holds for the session.
+pub(crate) async fn begin(connection: &mut PgConnection, sql: &'static str) -> sqlx::Result<()> {
+    sqlx::raw_sql(sql).execute(connection).await.map(|_| ())
+}

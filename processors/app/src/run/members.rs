@@ -1,0 +1,266 @@
+//! Members of groups: one for the commands, one for each live generation of a view, as the table of generations says.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use millrace_runtime::names::COMMANDS;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::Selection;
+use super::roles::Roles;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::layout::{self, ReadModel, Side};
+use crate::postgres::Database;
+use crate::replay::build::{self, Wish};
+use crate::replay::cutover;
+use crate::replay::generations::{self, Generation, State};
+use crate::replay::reset::{self, Reset};
+use crate::setup::indices;
+
+/// How often the table of generations is looked at.
+const FOLLOW_EVERY: Duration = Duration::from_secs(1);
+
+/// Who works in a Kafka group: a name (the commands or a view) and its generation. A swap changes the group of both
+/// generations, since the serving one has the view's own.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    name: String,
+    generation: i32,
+    group: String,
+    serving: bool,
+}
+
+struct Running {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+/// Keeps the members of this process in step with the table of generations, looks for an operator's reset before it
+/// joins a group that serves, and tends every view: builds are compared and swapped, aliases follow.
+pub(super) struct Members {
+    config: Arc<Config>,
+    selection: Selection,
+    roles: Roles,
+    write: Database,
+    read: Database,
+    models: HashMap<&'static str, ReadModel>,
+    running: BTreeMap<Place, Running>,
+    /// Each ends with the generation that it saw the alias point to.
+    tended: HashMap<String, JoinHandle<Option<i32>>>,
+    /// The generation that each alias is known to point to.
+    aliased: HashMap<String, i32>,
+    complained: bool,
+    stop: CancellationToken,
+}
+
+impl Members {
+    /// Nobody has joined yet.
+    pub(super) fn new(
+        config: &Config,
+        selection: Selection,
+        roles: Roles,
+        stop: CancellationToken,
+    ) -> Result<Self, Failure> {
+        let models = layout::read_models().into_iter().map(|model| (model.name, model)).collect();
+        Ok(Self {
+            write: Database::of(config, Side::Write)?,
+            read: Database::of(config, Side::Read)?,
+            config: Arc::new(config.clone()),
+            selection,
+            roles,
+            models,
+            running: BTreeMap::new(),
+            tended: HashMap::new(),
+            aliased: HashMap::new(),
+            complained: false,
+            stop,
+        })
+    }
+
+    /// Follows the table for ever. What does not answer is asked again; meanwhile members go on as they are.
+    pub(super) async fn follow(&mut self) {
+        let mut tick = tokio::time::interval(FOLLOW_EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            match self.step().await {
+                Ok(()) => self.complained = false,
+                Err(error) if self.complained => {
+                    tracing::debug!(%error, "not all groups are as they should be")
+                }
+                Err(error) => {
+                    self.complained = true;
+                    tracing::warn!(%error, "not all groups are as they should be; trying again");
+                }
+            }
+        }
+    }
+
+    /// Waits until all members have left.
+    pub(super) async fn ended(&mut self) {
+        for (place, running) in std::mem::take(&mut self.running) {
+            end(&place, running).await;
+        }
+    }
+
+    async fn step(&mut self) -> Result<(), Failure> {
+        let commands = self.join_commands().await;
+        let live = generations::live(&self.read.pool).await.map_err(|error| self.read.failure(error));
+        let live: Vec<Generation> = live?.into_iter().filter(|one| self.selection.view(&one.view)).collect();
+        let places: Vec<Place> = live.iter().filter_map(|one| self.place(one)).collect();
+        self.leave_all_but(&places).await;
+        for place in places {
+            self.join_view(place).await?;
+        }
+        for serving in live.iter().filter(|one| one.state == State::Serving) {
+            self.tend(serving, &live).await;
+        }
+        commands
+    }
+
+    /// Where a generation works; `None` for a view that this build does not know.
+    fn place(&self, one: &Generation) -> Option<Place> {
+        let serving = one.state == State::Serving;
+        let namespace = &self.config.namespace;
+        let name = self.models.get(one.view.as_str())?.name;
+        let group = match serving {
+            true => namespace.group(name),
+            false => namespace.generation_group(name, one.generation),
+        };
+        Some(Place { name: name.to_owned(), generation: one.generation, group, serving })
+    }
+
+    /// Ends members whose generation is retired or works in another group now.
+    async fn leave_all_but(&mut self, places: &[Place]) {
+        let gone = |place: &Place| place.name != COMMANDS && !places.contains(place);
+        let leaving: Vec<Place> = self.running.keys().filter(|place| gone(place)).cloned().collect();
+        for running in leaving.iter().filter_map(|place| self.running.get(place)) {
+            running.stop.cancel();
+        }
+        for place in leaving {
+            if let Some(running) = self.running.remove(&place) {
+                end(&place, running).await;
+            }
+        }
+    }
+
+    async fn join_commands(&mut self) -> Result<(), Failure> {
+        let group = self.config.namespace.group(COMMANDS);
+        let place = Place { name: COMMANDS.to_owned(), generation: 1, group, serving: true };
+        if !self.selection.commands() || self.running.contains_key(&place) {
+            return Ok(());
+        }
+        let topics: Vec<String> = layout::groups(&self.config)
+            .into_iter()
+            .filter(|group| group.id == place.group)
+            .flat_map(|group| group.topics)
+            .collect();
+        match reset::look(&self.config, &self.write, (&place.group, 1), &topics).await? {
+            Reset::None => {}
+            Reset::Forward => forward(&place.group),
+            Reset::Back(back) => {
+                reset::rewind(&self.write, &place.group, &back).await?;
+                let what = reset::told(&back);
+                tracing::warn!(
+                    group = place.group,
+                    "{what}: commands are read again, and the ledger answers for each"
+                );
+            }
+        }
+        self.join(place)
+    }
+
+    async fn join_view(&mut self, place: Place) -> Result<(), Failure> {
+        if self.running.contains_key(&place) {
+            return Ok(());
+        }
+        if let Some(model) = self.models.get(place.name.as_str()).filter(|_| place.serving) {
+            self.heed_reset(model, &place).await?;
+        }
+        self.join(place)
+    }
+
+    /// An operator's reset of a view is recorded once, before anybody stamps the group's offsets.
+    async fn heed_reset(&self, model: &ReadModel, place: &Place) -> Result<(), Failure> {
+        let topics = model.topics(&self.config.namespace);
+        let stands = (place.group.as_str(), place.generation);
+        match reset::look(&self.config, &self.read, stands, &topics).await? {
+            Reset::None => {}
+            Reset::Forward => forward(&place.group),
+            Reset::Back(_) if model.table.is_none() => {
+                tracing::error!(
+                    group = place.group,
+                    "{}; the reset changes nothing",
+                    build::logs_stay(model)
+                );
+            }
+            Reset::Back(back) => {
+                let reason = reset::told(&back);
+                let wish = Wish { asked_by: "reset", reason: &reason, accept_differences: false };
+                let generation = build::begin(&self.config, &self.read, model, wish).await?;
+                tracing::warn!(
+                    group = place.group,
+                    generation,
+                    "{reason}: the view is rebuilt from its beginning"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn join(&mut self, place: Place) -> Result<(), Failure> {
+        let member = self.roles.join(&place.name, place.generation, &place.group)?;
+        tracing::info!(group = place.group, generation = place.generation, "running");
+        let stop = self.stop.child_token();
+        let task = tokio::spawn(member.run(stop.clone()));
+        self.running.insert(place, Running { stop, task });
+        Ok(())
+    }
+
+    /// Lets the alias follow, and compares a build once it is level. One view's trouble does not hold up the others.
+    async fn tend(&mut self, serving: &Generation, live: &[Generation]) {
+        let Some(model) = self.models.get(serving.view.as_str()).cloned() else { return };
+        if self.tended.get(model.name).is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        if let Some(task) = self.tended.remove(model.name)
+            && let Ok(Some(aliased)) = task.await
+        {
+            self.aliased.insert(model.name.to_owned(), aliased);
+        }
+        let follows = self.aliased.get(model.name) != Some(&serving.generation);
+        let builds = live.iter().any(|one| one.view == model.name && one.state == State::Building);
+        if follows || builds {
+            let (config, read, number) = (self.config.clone(), self.read.clone(), serving.generation);
+            let tending = async move {
+                let aliased =
+                    if follows { indices::point_alias(&config, &model, number).await } else { Ok(()) };
+                if let Err(error) = &aliased {
+                    tracing::warn!(view = model.name, %error, "the alias does not follow yet");
+                }
+                if builds && let Err(error) = cutover::attempt(&config, &read, &model).await {
+                    tracing::warn!(view = model.name, %error, "not compared yet");
+                }
+                aliased.ok().map(|()| number)
+            };
+            self.tended.insert(serving.view.clone(), tokio::spawn(tending));
+        }
+    }
+}
+
+fn forward(group: &str) {
+    tracing::error!(
+        group,
+        "the group was reset forward: that would skip records, so it goes on where Postgres stands"
+    );
+}
+
+async fn end(place: &Place, running: Running) {
+    running.stop.cancel();
+    if let Err(error) = running.task.await {
+        tracing::error!(group = place.group, %error, "a member ended badly");
+    }
+}

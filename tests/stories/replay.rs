@@ -1,0 +1,259 @@
+//! A view is rebuilt beside the one that serves, compared, swapped; an operator asks for it with Kafka's tool or ours.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use millrace_tests::instance::pool;
+use millrace_tests::load::order;
+use millrace_tests::stack::kafka_tool;
+use millrace_tests::{Instance, Load, eventually};
+use sqlx::PgPool;
+use tokio::task::JoinHandle;
+
+use crate::{beside_others, instance_with};
+
+const LOAD: Load = Load { customers: 10, products: 10, orders: 120 };
+/// Small batches that sleep before their commit, so that a build takes a while.
+const SMALL_BATCHES: [(&str, &str); 2] = [("events_batch_max", "10"), ("session_timeout_ms", "6000")];
+const SLOW: [(&str, &str); 1] = [("FAILPOINTS", "before-commit=sleep(60)")];
+const REBUILD: [&str; 4] = ["replay", "orders", "--to-earliest", "--execute"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_with_kafkas_own_tool_rebuilds_a_view_while_readers_see_all_of_it() {
+    let _turn = beside_others().await;
+    let instance = with_orders("replay_reset").await;
+    reset(&instance, "orders").await;
+    let readers = Readers::of(&instance);
+    let mut process = instance.start_with(&[], &SLOW);
+    serves(&instance, "orders", 2).await;
+    readers.saw_every_order().await;
+    assert_eq!(reason(&instance).await, ("reset".to_owned(), Some(0)));
+    assert_readers_see(&instance, 2).await;
+    process.stops().await;
+    a_swap_is_no_reset(&instance).await;
+}
+
+/// What Millrace commits is stamped, whichever generation does: nothing is rebuilt again.
+async fn a_swap_is_no_reset(instance: &Instance) {
+    let process = instance.start();
+    instance.send(&[millrace_tests::load::register(500)]).await;
+    instance.settle().await;
+    process.reports("millrace_partitions_assigned", &[("group", &instance.group("orders.g2"))], 1.0).await;
+    let generations = count(instance, "SELECT count(*) FROM replay WHERE view = 'orders'").await;
+    assert_eq!(generations, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_under_load_that_is_killed_goes_on_and_ends_equal() {
+    let _turn = beside_others().await;
+    let instance = with_orders("replay_killed").await;
+    let mut process = instance.start_with(&[], &SLOW);
+    let mut command = instance.begin(&REBUILD);
+    half_built(&instance).await;
+    command.kill();
+    process.kill();
+    assert_eq!(instance.serving("orders").await, 1, "readers still see all of it");
+    let _process = instance.start();
+    let more: Vec<String> = (1_000..1_400).map(millrace_tests::load::register).collect();
+    let place = |i: usize| millrace_tests::load::place(i, "customer-0001", "product-0001");
+    let orders: Vec<String> = (2_000..2_300).map(place).collect();
+    let (replayed, (), ()) =
+        tokio::join!(instance.millrace(&REBUILD), instance.send(&more), instance.send(&orders));
+    let text = &replayed.expect_success().stdout;
+    assert!(text.contains("generation 2 swapped; equal"), "{text}");
+    instance.settle().await;
+    assert_eq!(count(&instance, "SELECT count(*) FROM orders").await, 420);
+    assert_eq!(count(&instance, DIFFERENT).await, 0, "the old generation follows");
+    assert_readers_see(&instance, 2).await;
+}
+
+const DIFFERENT: &str = "SELECT count(*) FROM (
+    (TABLE orders_g1 EXCEPT TABLE orders_g2) UNION ALL (TABLE orders_g2 EXCEPT TABLE orders_g1)) AS rows";
+
+/// Waits until some but not all of the second generation is there.
+async fn half_built(instance: &Instance) {
+    eventually("the second generation is being built", async || {
+        let rows =
+            sqlx::query_scalar::<_, i64>("SELECT count(*) FROM orders_g2").fetch_one(&instance.read).await;
+        match rows.map_err(|error| error.to_string())? {
+            1.. => Ok(()),
+            none => Err(none.to_string()),
+        }
+    })
+    .await;
+    let state =
+        sqlx::query_scalar::<_, String>("SELECT state FROM replay WHERE view = 'orders' AND generation = 2");
+    assert_eq!(state.fetch_one(&instance.read).await.expect("the build"), "building");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_corrupted_row_is_named_and_nothing_is_swapped_unless_accepted() {
+    let _turn = beside_others().await;
+    let instance = with_orders("replay_corrupt").await;
+    let _process = instance.start();
+    instance.settle().await;
+    let corrupt = "UPDATE orders_g1 SET customer_name = 'Mallory' WHERE order_id = $1";
+    sqlx::query(corrupt).bind(order(7)).execute(&instance.read).await.expect("a corrupted row");
+    let refused = instance.millrace(&REBUILD).await;
+    let text = &refused.expect_code(1).stdout;
+    for part in [&order(7), "customer_name", "Mallory", "not swapped", "1 rows of 120"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert_eq!(name(&instance).await, "Mallory");
+    let accepted = [REBUILD.as_slice(), &["--accept-differences"]].concat();
+    instance.millrace(&accepted).await.expect_success();
+    assert_eq!(name(&instance).await, "Customer 7");
+    assert_readers_see(&instance, 2).await;
+    back_and_forth(&instance).await;
+}
+
+/// Rolls back, forward again, retires; nothing else changes what readers see, setup included.
+async fn back_and_forth(instance: &Instance) {
+    instance.millrace(&["replay", "orders", "--rollback"]).await.expect_success();
+    assert_eq!(name(instance).await, "Mallory");
+    instance.send(&[millrace_tests::load::place(900, "customer-0001", "product-0001")]).await;
+    instance.settle().await;
+    instance.millrace(&["replay", "orders", "--rollback"]).await.expect_success();
+    assert_eq!(name(instance).await, "Customer 7");
+    assert_eq!(count(instance, "SELECT count(*) FROM orders").await, 121, "the other one has followed");
+    instance.millrace(&["replay", "orders", "--retire"]).await.expect_success();
+    assert_eq!(
+        count(
+            instance,
+            "SELECT count(*) FROM pg_tables WHERE tablename = 'orders_g1'
+                                AND schemaname = current_schema()"
+        )
+        .await,
+        0
+    );
+    assert_eq!(
+        count(
+            instance,
+            "SELECT count(*) FROM consumer_offset WHERE generation = 1
+                                AND grp = current_schema() || '.orders'"
+        )
+        .await,
+        0
+    );
+    instance.millrace(&["setup"]).await.expect_success();
+    assert_readers_see(instance, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tallies_are_rebuilt_too_and_logs_say_why_not() {
+    let _turn = beside_others().await;
+    let instance = with_orders("replay_tally").await;
+    let _process = instance.start();
+    instance.settle().await;
+    let preview =
+        instance.millrace(&["replay", "sales_daily", "--to-datetime", "2026-01-01T00:00:00.000"]).await;
+    assert!(preview.expect_success().stdout.contains("add --execute"), "a dry run is the default");
+    let replayed = instance.millrace(&["replay", "sales_daily", "--shift-by", "-10", "--execute"]).await;
+    assert!(replayed.expect_success().stdout.contains("equal"), "{replayed:?}");
+    assert_eq!(instance.serving("sales_daily").await, 2);
+    let refused = instance.millrace(&["replay", "events", "--to-earliest", "--execute"]).await;
+    assert!(refused.expect_code(1).stderr.contains("is a log"), "{refused:?}");
+    instance.millrace(&["replay", "orders", "--rollback"]).await.expect_code(1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_of_the_commands_decides_nothing_twice() {
+    let _turn = beside_others().await;
+    let instance = with_orders("replay_commands").await;
+    let before = instance.snapshot().await;
+    reset(&instance, "commands").await;
+    let process = instance.start();
+    let commands = instance.count("SELECT count(*) FROM command").await.expect("receipts");
+    let read_again = f64::from(u32::try_from(commands).expect("few"));
+    process.reports("millrace_duplicates_total", &[("group", &instance.group("commands"))], read_again).await;
+    instance.settle().await;
+    instance.snapshot().await.assert_same(&before);
+}
+
+/// An instance whose topics hold the load, which every view has folded.
+async fn with_orders(story: &str) -> Instance {
+    let instance = instance_with(story, &SMALL_BATCHES).await;
+    let mut process = instance.start();
+    instance.send(&LOAD.basics()).await;
+    instance.settle().await;
+    instance.send(&LOAD.slices(1).concat()).await;
+    instance.settle().await;
+    process.stops().await;
+    instance
+}
+
+/// Resets a group to its beginning as an operator would.
+async fn reset(instance: &Instance, role: &str) {
+    let group = instance.group(role);
+    let reset =
+        ["kafka-consumer-groups", "--group", &group, "--reset-offsets", "--to-earliest", "--all-topics"];
+    let told = kafka_tool(&[reset.as_slice(), &["--execute"]].concat()).await;
+    assert!(told.contains(&group), "{told}");
+}
+
+async fn serves(instance: &Instance, view: &str, generation: i32) {
+    eventually(&format!("generation {generation} of {view} serves"), async || {
+        let serving = instance.serving(view).await;
+        if serving == generation { Ok(()) } else { Err(format!("generation {serving} does")) }
+    })
+    .await;
+}
+
+/// Who asked for the second generation, and how many buckets of it differed.
+async fn reason(instance: &Instance) -> (String, Option<i64>) {
+    let reason = "SELECT asked_by, (comparison->>'buckets')::bigint FROM replay WHERE view = 'orders' AND generation = 2";
+    sqlx::query_as(reason).fetch_one(&instance.read).await.expect("the second generation")
+}
+
+/// The SQL view and the alias are those of this generation, and say the same.
+async fn assert_readers_see(instance: &Instance, generation: i32) {
+    let view: String = sqlx::query_scalar("SELECT pg_get_viewdef('orders'::regclass)")
+        .fetch_one(&instance.read)
+        .await
+        .expect("the SQL view");
+    assert!(view.contains(&format!("orders_g{generation}")), "{view}");
+    instance.settle().await;
+    instance.assert_both_read_models_agree().await;
+    let hits = instance.documents("orders").await.len();
+    assert_eq!(i64::try_from(hits), Ok(count(instance, "SELECT count(*) FROM orders").await));
+}
+
+async fn name(instance: &Instance) -> String {
+    let name = sqlx::query_scalar("SELECT customer_name FROM orders WHERE order_id = $1").bind(order(7));
+    name.fetch_one(&instance.read).await.expect("the order")
+}
+
+async fn count(instance: &Instance, sql: &'static str) -> i64 {
+    sqlx::query_scalar(sql).fetch_one(&instance.read).await.expect("a count")
+}
+
+/// Somebody who asks all the time how many orders there are.
+struct Readers {
+    stop: Arc<AtomicBool>,
+    answers: JoinHandle<Vec<i64>>,
+}
+
+impl Readers {
+    fn of(instance: &Instance) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let answers = tokio::spawn(asking(pool("READER_DATABASE_URL", &instance.name), stop.clone()));
+        Self { stop, answers }
+    }
+
+    async fn saw_every_order(self) {
+        self.stop.store(true, Ordering::SeqCst);
+        let answers = self.answers.await.expect("answers");
+        assert!(answers.len() > 20, "only {} answers", answers.len());
+        assert!(answers.iter().all(|orders| *orders == 120), "{answers:?}");
+    }
+}
+
+async fn asking(pool: PgPool, stop: Arc<AtomicBool>) -> Vec<i64> {
+    let mut answers = Vec::new();
+    while !stop.load(Ordering::SeqCst) {
+        let orders = sqlx::query_scalar("SELECT count(*) FROM orders").fetch_one(&pool).await;
+        answers.push(orders.expect("readers are never refused"));
+        tokio::task::yield_now().await;
+    }
+    answers
+}
