@@ -96,7 +96,7 @@ impl WorkError {
     pub(crate) fn dependency(&self) -> Option<Dependency> {
         match self {
             Self::Outage { dependency, .. } => Some(*dependency),
-            Self::Fenced | Self::Contended(_) | Self::Refused(_) => None,
+            Self::Fenced | Self::Contended(_) | Self::Refused(_) | Self::Held(_) => None,
         }
     }
 }
