@@ -364,6 +364,7 @@ fn parts(documents: &[Document]) -> Vec<&[Document]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::role::Group;
 
     fn document(id: &str, bytes: usize) -> Document {
         Document { id: id.to_owned(), version: 1, body: "x".repeat(bytes) }
@@ -396,6 +397,28 @@ mod tests {
         let documents = [document(&"x".repeat(ID_BYTES_MAX + 1), 1), document("b", 1)];
         let (sendable, refusals) = sendable(&documents);
         assert_eq!((sendable, refusals.len()), (vec![&documents[1]], 1));
+    }
+
+    /// A handle whose publisher never takes anything, and what was handed over.
+    fn handle(stop: &CancellationToken) -> (PublisherHandle, mpsc::Receiver<Bulk>) {
+        let group = Group { id: "g".to_owned(), generation: 1 };
+        let claim = Claim { group, topic: "t".to_owned(), partition: 0, epoch: 1, applied: 0, published: 0 };
+        let ((bulks, waiting), (claim, _)) = (mpsc::channel(1), watch::channel(claim));
+        let (fenced, dropped) = (Arc::new(Notify::new()), AtomicBool::new(false));
+        let task = tokio::spawn(async {});
+        (PublisherHandle { bulks, claim, fenced, dropped, stop: stop.clone(), task }, waiting)
+    }
+
+    #[tokio::test]
+    async fn nothing_is_handed_over_behind_what_was_dropped_at_a_stop() {
+        let stop = CancellationToken::new();
+        let (handle, mut waiting) = handle(&stop);
+        handle.send(10, Vec::new()).await;
+        stop.cancel();
+        handle.send(20, Vec::new()).await;
+        assert_eq!(waiting.recv().await.map(|bulk| bulk.to), Some(10), "there is room again");
+        handle.send(30, Vec::new()).await;
+        assert!(waiting.try_recv().is_err(), "`published` must not move past 20");
     }
 
     #[test]
