@@ -22,7 +22,7 @@ pub mod stack;
 pub use instance::Instance;
 pub use kafka::Raw;
 pub use load::Load;
-pub use patience::eventually;
+pub use patience::{becomes, eventually};
 pub use process::Process;
 pub use snapshot::Snapshot;
 pub use stack::Stack;

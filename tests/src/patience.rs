@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use sqlx::PgPool;
+
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -20,6 +22,21 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Result<T, 
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// Waits until a question to a database that is answered by one number has this answer.
+///
+/// # Panics
+/// When it takes too long, with the last answer.
+pub async fn becomes(pool: &PgPool, sql: &'static str, expected: i64) {
+    eventually(&format!("{expected} of {sql}"), async || {
+        let found: Result<i64, sqlx::Error> = sqlx::query_scalar(sql).fetch_one(pool).await;
+        match found.map_err(|error| error.to_string())? {
+            found if found == expected => Ok(()),
+            found => Err(found.to_string()),
+        }
+    })
+    .await;
 }
 
 /// Looks again and again until `look` says that all is done, for as long as what it reports keeps changing.

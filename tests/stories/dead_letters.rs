@@ -1,20 +1,11 @@
 //! Dead letters: seen, tried without effect, redriven and discarded, and what waits behind them.
 
-use millrace_tests::load::{add_product, command, customer, product, register};
-use millrace_tests::{Instance, Process, eventually};
+use millrace_tests::load::{add_product, command, customer, order, place, product, register};
+use millrace_tests::{Instance, Process, becomes};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use crate::{beside_others, instance};
-
-fn place(order: usize, customer: &str) -> String {
-    let lines = [json!({"product_id": product(1), "quantity": 1, "unit_price": 100})];
-    let data = json!({
-        "order_id": format!("order-{order}"), "customer_id": customer, "currency": "USD",
-        "placed_at": "2024-01-01T00:00:00Z", "lines": lines, "total": 100,
-    });
-    command("PlaceOrder", order, data)
-}
 
 async fn number(pool: &PgPool, sql: &'static str) -> i64 {
     sqlx::query_scalar(sql).fetch_one(pool).await.expect(sql)
@@ -22,14 +13,6 @@ async fn number(pool: &PgPool, sql: &'static str) -> i64 {
 
 async fn texts(pool: &PgPool, sql: &'static str) -> Vec<String> {
     sqlx::query_scalar(sql).fetch_all(pool).await.expect(sql)
-}
-
-async fn becomes(pool: &PgPool, sql: &'static str, expected: i64) {
-    eventually(&format!("{expected} of {sql}"), async || match number(pool, sql).await {
-        found if found == expected => Ok(()),
-        found => Err(found.to_string()),
-    })
-    .await;
 }
 
 /// `millrace dlq …` for programs.
@@ -49,7 +32,7 @@ async fn an_order_of_nobody(instance: &Instance) -> Process {
     let process = instance.start();
     instance.send(&[add_product(1)]).await;
     instance.settle().await;
-    instance.send(&[place(1, &customer(1))]).await;
+    instance.send(&[place(1, &customer(1), &product(1))]).await;
     becomes(&instance.write, DEAD, 1).await;
     process
 }
@@ -60,11 +43,11 @@ async fn a_dead_command_is_listed_and_shown() {
     let instance = instance("dlq_show").await;
     let _process = an_order_of_nobody(&instance).await;
     assert_eq!(texts(&instance.write, ORDER).await, ["dead reference-not-found"]);
-    let listed = dlq(&instance, &["list", "--group", "commands", "--key", "order-1", "--since", "1h"]).await;
+    let listed = dlq(&instance, &["list", "--group", "commands", "--key", &order(1), "--since", "1h"]).await;
     let letter = &listed[0];
     assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
     assert_eq!((&letter["id"], &letter["code"]), (&json!("w1"), &json!("reference-not-found")));
-    assert_eq!((&letter["key"], &letter["attempts"]), (&json!("order-1"), &json!(4)));
+    assert_eq!((&letter["key"], &letter["attempts"]), (&json!(order(1)), &json!(4)));
     for others in
         [["--group", "orders"], ["--code", "undecodable"], ["--status", "redriven"], ["--topic", "x"]]
     {
@@ -80,7 +63,11 @@ async fn a_dead_command_is_listed_and_shown() {
     );
     assert!(has("copy_headers", "x-error-code") && has("copy_headers", "x-source-timestamp"), "{shown}");
     let text = instance.millrace(&["dlq", "show", "w1"]).await;
-    assert!(text.expect_success().stdout.contains("\"order_id\": \"order-1\""), "{}", text.stdout);
+    assert!(
+        text.expect_success().stdout.contains(&format!("\"order_id\": \"{}\"", order(1))),
+        "{}",
+        text.stdout
+    );
     instance.millrace(&["dlq", "show", "w99"]).await.expect_code(4);
     instance.millrace(&["dlq", "redrive", "w1"]).await.expect_code(2);
 }
@@ -104,7 +91,7 @@ async fn a_dead_order_is_tried_without_effect_and_redriven_once() {
     assert_eq!(number(&instance.read, "SELECT count(*) FROM orders").await, 1);
     let again = dlq(&instance, &["redrive", "w1", "--why", "again"]).await;
     assert_eq!(again, json!({"redriven": 0, "already": 1, "refused": []}));
-    assert_eq!(texts(&instance.write, AUDIT).await, ["bo redrive w1 ann is here order-1"]);
+    assert_eq!(texts(&instance.write, AUDIT).await, [format!("bo redrive w1 ann is here {}", order(1))]);
     assert_eq!(number(&instance.write, DEAD).await, 0);
     assert_eq!(number(&instance.write, "SELECT count(*) FROM blocked_key").await, 0);
 }
@@ -119,7 +106,7 @@ async fn it_would_be_placed(instance: &Instance) {
         "{tried}"
     );
     assert_eq!((&event["type"], &event["version"]), (&json!("millrace.orders.OrderPlaced"), &json!(1)));
-    assert_eq!((&event["data"]["order_id"], &event["stream"]), (&json!("order-1"), &json!("order-1")));
+    assert_eq!((&event["data"]["order_id"], &event["stream"]), (&json!(order(1)), &json!(order(1))));
     assert_eq!(texts(&instance.write, ORDER).await, ["dead reference-not-found"]);
     let orders = "SELECT count(*) FROM outbox WHERE aggregatetype = 'orders'";
     assert_eq!(number(&instance.write, orders).await, 0);

@@ -1,7 +1,7 @@
 //! Versions: an event's is its ticket, a row's counts its events wherever they come from.
 
 use millrace_tests::load::{add_product, customer, place, product, register};
-use millrace_tests::{Raw, eventually, kafka};
+use millrace_tests::{Raw, becomes, kafka};
 use serde_json::json;
 
 use crate::{beside_others, instance};
@@ -40,25 +40,10 @@ async fn an_event_that_arrives_before_its_predecessor_waits_for_it() {
     let topic = instance.topic("evt", "customers");
     kafka::produce(&topic, None, &[event("CustomerDetailsChanged", 2, "Bremen").await]).await;
     let waits = "SELECT count(*) FROM parked JOIN blocked_key USING (grp, topic, key) WHERE status = 'gap'";
-    let look = async |sql: &'static str| {
-        let found = sqlx::query_scalar::<_, i64>(sql).fetch_one(&instance.read).await;
-        found.map_err(|error| error.to_string())
-    };
-    eventually("it is parked at a gap", async || match look(waits).await? {
-        1 => Ok(()),
-        other => Err(other.to_string()),
-    })
-    .await;
+    becomes(&instance.read, waits, 1).await;
     kafka::produce(&topic, None, &[event("CustomerRegistered", 1, "Berlin").await]).await;
     let folded = "SELECT count(*) FROM customers WHERE city = 'Bremen' AND version = 2";
-    eventually("both are folded, in their order", async || match look(folded).await? {
-        1 => Ok(()),
-        other => Err(other.to_string()),
-    })
-    .await;
-    assert_eq!(
-        look("SELECT count(*) FROM parked WHERE drained_offset IS NULL").await,
-        Ok(0),
-        "nothing waits any more"
-    );
+    becomes(&instance.read, folded, 1).await;
+    let waiting = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM parked WHERE drained_offset IS NULL");
+    assert_eq!(waiting.fetch_one(&instance.read).await.expect("a count"), 0, "nothing waits any more");
 }

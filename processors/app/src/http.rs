@@ -1,6 +1,6 @@
 //! The services that are spoken to over HTTP: schema registry, Connect, Elasticsearch.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::{Client, Method, StatusCode, Url};
 use serde_json::Value;
@@ -9,8 +9,12 @@ use crate::address::Address;
 use crate::config::Config;
 use crate::failure::{Failure, Service};
 
-const TIMEOUT: Duration = Duration::from_secs(20);
+/// All that is asked for may be asked twice: a service that hangs for once (a JVM on a busy machine) is asked again.
+const TRIES: usize = 3;
+const TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a busy service is asked again.
+const ASKED_EVERY: Duration = Duration::from_millis(250);
 /// Reasons that services give are cut to this many characters.
 const REASON_MAX: usize = 600;
 
@@ -62,7 +66,8 @@ impl Http {
         Ok(Self { service, address: address.clone(), client })
     }
 
-    /// Sends a request to a path below the service's address; each segment is escaped.
+    /// Sends a request to a path below the service's address; each segment is escaped. When there is no answer in time it
+    /// is sent again: what it asks for must be the same when asked for twice.
     ///
     /// # Errors
     /// [`Failure::Unreachable`] when there is no answer, or one that says that the service cannot answer now.
@@ -81,13 +86,14 @@ impl Http {
         query: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Result<Answer, Failure> {
-        let mut request = self.client.request(method, self.url(path, query)?);
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        let response = request.send().await.map_err(|error| self.unreachable(error))?;
-        let status = response.status();
-        let text = response.text().await.map_err(|error| self.unreachable(error))?;
+        let url = self.url(path, query)?;
+        let mut tries = 1;
+        let (status, text) = loop {
+            match self.exchange(method.clone(), url.clone(), body).await {
+                Err(error) if error.is_timeout() && tries < TRIES => tries += 1,
+                answer => break answer.map_err(|error| self.unreachable(error))?,
+            }
+        };
         let body = match text.as_str() {
             "" => Value::Null,
             text => serde_json::from_str(text).unwrap_or_else(|_| Value::from(text)),
@@ -97,6 +103,40 @@ impl Http {
                 Err(self.failed(format!("it answers {status}")))
             }
             _ => Ok(Answer { status, body }),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<&Value>,
+    ) -> reqwest::Result<(StatusCode, String)> {
+        let request = self.client.request(method, url);
+        let request = body.into_iter().fold(request, |request, body| request.json(body));
+        let response = request.send().await?;
+        Ok((response.status(), response.text().await?))
+    }
+
+    /// Asks for the same again while the answer is one of `busy`, for as long as `within`.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and [`Failure::Refused`] for any other answer than success.
+    pub async fn patiently(
+        &self,
+        method: Method,
+        path: &[&str],
+        body: Option<&Value>,
+        busy: [StatusCode; 2],
+        within: Duration,
+    ) -> Result<Value, Failure> {
+        let until = Instant::now() + within;
+        loop {
+            let answer = self.send(method.clone(), path, body).await?;
+            if !busy.contains(&answer.status) || Instant::now() > until {
+                return self.success(answer, path);
+            }
+            tokio::time::sleep(ASKED_EVERY).await;
         }
     }
 

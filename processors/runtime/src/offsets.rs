@@ -6,6 +6,14 @@ use crate::error::WorkError;
 use crate::moments::{broken, mechanism};
 use crate::role::Group;
 
+/// How every stamp begins; generation and epoch follow.
+const STAMP: &str = "millrace g=";
+
+/// Whether Kafka's copy of an offset was written by Millrace, by the metadata beside it.
+pub fn is_stamped(metadata: &str) -> bool {
+    metadata.starts_with(STAMP)
+}
+
 /// A partition as one worker holds it. Whoever claims later has the greater epoch; the earlier one's next
 /// [`advance`](Claim::advance) finds no row.
 #[derive(Debug, Clone)]
@@ -133,6 +141,6 @@ impl Claim {
 
     /// What Kafka's copy of the offset is stamped with: `millrace g=1 e=17`.
     pub fn stamp(&self) -> String {
-        format!("millrace g={} e={}", self.group.generation, self.epoch)
+        format!("{STAMP}{} e={}", self.group.generation, self.epoch)
     }
 }

@@ -4,8 +4,8 @@ mod model;
 mod world;
 
 use millrace_tests::Load;
+use millrace_tests::becomes;
 use millrace_tests::load::{add_product, command, customer, order, place, product, register};
-use millrace_tests::patience::eventually;
 use serde_json::json;
 
 use crate::undisturbed::undisturbed;
@@ -42,11 +42,7 @@ async fn an_order_before_its_customer_is_placed_once_the_customer_is_there_and_w
     instance.settle().await;
     instance.send(&[place(1, &customer(1), &product(1)), confirm(1)]).await;
     let tried_twice = "SELECT count(*) FROM blocked_key WHERE status = 'retrying' AND attempts >= 2";
-    eventually("the order was tried twice", async || match instance.count(tried_twice).await? {
-        1 => Ok(()),
-        other => Err(format!("{other} keys")),
-    })
-    .await;
+    becomes(&instance.write, tried_twice, 1).await;
     let waiting = instance.count("SELECT count(*) FROM parked").await;
     assert_eq!(waiting, Ok(2), "the head and what is behind it");
     instance.send(&[register(1), place(2, &customer(1), &product(1))]).await;

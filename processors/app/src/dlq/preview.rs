@@ -1,5 +1,6 @@
 //! `millrace dlq redrive --dry-run`: what would follow, tried in a transaction that is rolled back.
 
+use millrace_runtime::commands::Identity;
 use millrace_runtime::{Fault, Outcome, Record, Role, WorkError};
 use serde::Serialize;
 use serde_json::Value;
@@ -118,20 +119,8 @@ async fn outcome(
     })
 }
 
-/// As the ledger knows a command: by its own identity, else by where it lies.
-fn identity(record: &Record) -> (String, String) {
-    use millrace_runtime::envelope::{ID, SOURCE};
-    match (record.header(ID), record.header(SOURCE)) {
-        (Some(id), Some(source)) => (id.to_owned(), source.to_owned()),
-        _ => {
-            let stamp = record.timestamp_ms.unwrap_or_default();
-            (format!("{}-{}-{stamp}", record.partition, record.offset), format!("kafka:{}", record.topic))
-        }
-    }
-}
-
 async fn receipt(connection: &mut PgConnection, record: &Record) -> sqlx::Result<Option<Value>> {
-    let (id, source) = identity(record);
+    let Ok(Identity { id, source }) = Identity::of(record) else { return Ok(None) };
     let receipt = sqlx::query_scalar::<_, Json<Value>>(
         "SELECT to_jsonb(command) - 'fingerprint' FROM command WHERE id = $1 AND source = $2",
     );
@@ -206,7 +195,6 @@ impl Event {
 
 #[cfg(test)]
 mod tests {
-    use millrace_runtime::Header;
     use serde_json::json;
 
     use super::*;
@@ -242,15 +230,5 @@ mod tests {
     fn a_failure_says_its_code_and_reason() {
         let preview = Preview::told("fails", Some("too-large".to_owned()), "2 MB".to_owned());
         assert_eq!(preview.text().trim(), "fails  too-large: 2 MB");
-    }
-
-    #[test]
-    fn a_command_without_identity_is_told_by_its_place() {
-        let header = |name: &str| Header { name: name.to_owned(), value: Some(b"x".to_vec()) };
-        let mut record = Record::at("cmd", 1, 7, None, None, vec![header("ce_id")]);
-        record.timestamp_ms = Some(5);
-        assert_eq!(identity(&record), ("1-7-5".to_owned(), "kafka:cmd".to_owned()));
-        record.headers.push(header("ce_source"));
-        assert_eq!(identity(&record), ("x".to_owned(), "x".to_owned()));
     }
 }

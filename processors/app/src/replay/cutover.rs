@@ -41,7 +41,7 @@ pub(crate) async fn attempt(config: &Config, read: &Database, model: &ReadModel)
         return Ok(());
     }
     let mut connection = session::open(read).await.map_err(fail)?;
-    if !session::alone(&mut connection, &config.namespace, model.name).await.map_err(fail)? {
+    if !session::alone(&mut connection, "replay", &config.namespace, model.name).await.map_err(fail)? {
         return Ok(());
     }
     match compared(read, &pair, &mut connection).await? {

@@ -5,13 +5,12 @@
 
 use std::collections::BTreeMap;
 
+use millrace_runtime::offsets::is_stamped;
+
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::kafka::{self, Committed};
 use crate::postgres::Database;
-
-/// How every commit of ours is stamped; the rest of the stamp is generation and epoch.
-const STAMP: &str = "millrace g=";
 
 type Partition = (String, i32);
 
@@ -56,7 +55,7 @@ pub(crate) async fn look(
 }
 
 fn judge(applied: &BTreeMap<Partition, i64>, committed: &[Committed]) -> Reset {
-    let foreign = committed.iter().filter(|committed| !committed.metadata.starts_with(STAMP));
+    let foreign = committed.iter().filter(|committed| !is_stamped(&committed.metadata));
     let moved = foreign.filter_map(|Committed { topic, partition, offset, .. }| {
         let place = (topic.clone(), *partition);
         let applied = *applied.get(&place)?;

@@ -1,4 +1,4 @@
-//! A connection of its own for comparing: it reads whole tables, which the loop's connections are told not to.
+//! A connection of its own for comparing: it reads whole tables in one long transaction.
 
 use std::time::Duration;
 
@@ -115,26 +115,23 @@ impl<'m> Pair<'m> {
     }
 }
 
-/// A connection whose plans may read whole tables and whose transaction may last; it is closed when dropped.
+/// A connection whose transaction may last; it is closed when dropped.
 pub(crate) async fn open(read: &Database) -> sqlx::Result<PgConnection> {
     let mut connection = read.pool.acquire().await?.detach();
-    begin(
-        &mut connection,
-        "SET transaction_timeout = 0; SET lock_timeout = '3s';
-         SET enable_seqscan = on; SET enable_hashjoin = on; SET enable_mergejoin = on",
-    )
-    .await?;
+    begin(&mut connection, "SET transaction_timeout = 0; SET lock_timeout = '3s'").await?;
     Ok(connection)
 }
 
-/// One process at a time compares a view.
+/// One process at a time does this to a view, such as `replay`: false when another is at it. As long as the connection
+/// lives.
 pub(crate) async fn alone(
     connection: &mut PgConnection,
+    what: &str,
     namespace: &Namespace,
     view: &str,
 ) -> sqlx::Result<bool> {
-    sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended('millrace replay ' || $1, 0))")
-        .bind(format!("{namespace}.{view}"))
+    sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended($1, 0))")
+        .bind(format!("millrace {what} {namespace}.{view}"))
         .fetch_one(connection)
         .await
 }

@@ -119,7 +119,7 @@ pub(crate) fn producer(config: &Config) -> Result<Producer, Failure> {
 
 fn pool(url: &str, field: &str, config: &Config) -> Result<PgPool, Failure> {
     let Config { namespace, database_connections_max, .. } = config;
-    let pool = database::pool(url, namespace, config.transaction_timeout(), *database_connections_max);
+    let pool = database::worker_pool(url, namespace, config.transaction_timeout(), *database_connections_max);
     // The reason could repeat the URL and its password.
     pool.map_err(|_| Failure::usage(format!("{field}: not a Postgres URL")))
 }

@@ -13,6 +13,8 @@ use crate::http::Http;
 const TEMPLATE: &str = include_str!("../../../../connectors/outbox.json");
 const DEFAULT_PORT: u16 = 5432;
 const RUNNING_WITHIN: Duration = Duration::from_secs(60);
+/// Connect refuses while its workers agree on who does what: with 409, or with 500 when that begins during a request.
+const REBALANCING: [StatusCode; 2] = [StatusCode::CONFLICT, StatusCode::INTERNAL_SERVER_ERROR];
 const FAILED_AGAIN_AFTER: Duration = Duration::from_secs(3);
 const SETTLED_AFTER: Duration = Duration::from_secs(6);
 
@@ -25,7 +27,8 @@ pub(super) async fn create(config: &Config, steps: &mut Steps) -> Result<(), Fai
     let found = connect.find(&path).await?;
     let same = found.as_ref().is_some_and(|found| equal(found, &wanted));
     if !same {
-        configure(&connect, &path, &Value::Object(wanted)).await?;
+        let (put, wanted) = (Method::PUT, Value::Object(wanted));
+        connect.patiently(put, &path, Some(&wanted), REBALANCING, RUNNING_WITHIN).await?;
     }
     wait_until_running(&connect, &name).await?;
     let did = match found {
@@ -34,20 +37,6 @@ pub(super) async fn create(config: &Config, steps: &mut Steps) -> Result<(), Fai
         None => Did::Created,
     };
     steps.tell(did, "connector", &name)
-}
-
-/// Connect refuses while its workers agree on who does what: with 409, or with 500 when that begins during the request.
-/// Asking for the same again is harmless.
-async fn configure(connect: &Http, path: &[&str], wanted: &Value) -> Result<(), Failure> {
-    let until = Instant::now() + RUNNING_WITHIN;
-    loop {
-        let answer = connect.send(Method::PUT, path, Some(wanted)).await?;
-        let busy = matches!(answer.status, StatusCode::CONFLICT | StatusCode::INTERNAL_SERVER_ERROR);
-        if !busy || Instant::now() > until {
-            return connect.success(answer, path).map(|_| ());
-        }
-        tokio::time::sleep(Duration::from_millis(250)).await;
-    }
 }
 
 fn equal(found: &Value, wanted: &Map<String, Value>) -> bool {

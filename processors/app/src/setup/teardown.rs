@@ -21,6 +21,8 @@ use crate::postgres::Database;
 
 /// How long a walsender may hold the slot after its connector is gone.
 const SLOT_FREE_WITHIN: Duration = Duration::from_secs(30);
+/// Connect refuses to forget offsets while the task is still stopping.
+const STOPPING: [StatusCode; 2] = [StatusCode::BAD_REQUEST, StatusCode::CONFLICT];
 
 /// Removes what the namespace owns: connector, slot, publication, tables, topics, groups, indices.
 ///
@@ -56,25 +58,12 @@ async fn remove_connector(config: &Config, steps: &mut Steps) -> Result<(), Fail
     if there {
         let path = ["connectors", &name, "stop"];
         connect.success(connect.send(Method::PUT, &path, None).await?, &path)?;
-        remove_offsets(&connect, &name).await?;
+        let path = ["connectors", &name, "offsets"];
+        connect.patiently(Method::DELETE, &path, None, STOPPING, SLOT_FREE_WITHIN).await?;
         let path = ["connectors", &name];
         connect.success(connect.send(Method::DELETE, &path, None).await?, &path)?;
     }
     steps.tell(Did::removed_if(there), "connector", &name)
-}
-
-async fn remove_offsets(connect: &Http, name: &str) -> Result<(), Failure> {
-    let path = ["connectors", name, "offsets"];
-    let until = Instant::now() + SLOT_FREE_WITHIN;
-    loop {
-        let answer = connect.send(Method::DELETE, &path, None).await?;
-        // Refused while the task is still stopping.
-        if !matches!(answer.status, StatusCode::BAD_REQUEST | StatusCode::CONFLICT) || Instant::now() > until
-        {
-            return connect.success(answer, &path).map(|_| ());
-        }
-        tokio::time::sleep(Duration::from_millis(250)).await;
-    }
 }
 
 async fn remove_slot(config: &Config, write: &Database, steps: &mut Steps) -> Result<(), Failure> {

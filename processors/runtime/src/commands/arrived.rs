@@ -17,9 +17,11 @@ const DERIVED: Uuid = Uuid::from_u128(0x6d69_6c6c_7261_6365_8000_0000_0000_0001)
 
 /// What makes two records the same command.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Identity {
-    pub(super) source: String,
-    pub(super) id: String,
+pub struct Identity {
+    /// Who sent it: `ce_source`, else `kafka:` and the topic.
+    pub source: String,
+    /// `ce_id`, else where and when it lies there.
+    pub id: String,
 }
 
 /// The ledger's index cannot hold much longer texts.
@@ -30,7 +32,7 @@ impl Identity {
     ///
     /// # Errors
     /// When the ledger could not keep them.
-    pub(super) fn of(record: &Record) -> Result<Self, Fault> {
+    pub fn of(record: &Record) -> Result<Self, Fault> {
         match (record.header(envelope::SOURCE), record.header(envelope::ID)) {
             (Some(source), Some(id)) if [source, id].into_iter().all(can_be_kept) => {
                 Ok(Self { source: source.to_owned(), id: id.to_owned() })
@@ -105,4 +107,21 @@ fn fingerprint(full_name: &str, body: &[u8]) -> Vec<u8> {
     hash.update([0]);
     hash.update(body);
     hash.finalize().iter().take(16).copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Header;
+
+    #[test]
+    fn a_command_without_identity_is_told_by_its_place() {
+        let header = |name: &str| Header { name: name.to_owned(), value: Some(b"x".to_vec()) };
+        let identity = |record: &Record| Identity::of(record).map(|Identity { id, source }| (id, source));
+        let mut record = Record::at("cmd", 1, 7, None, None, vec![header("ce_id")]);
+        record.timestamp_ms = Some(5);
+        assert_eq!(identity(&record), Ok(("1-7-5".to_owned(), "kafka:cmd".to_owned())));
+        record.headers.push(header("ce_source"));
+        assert_eq!(identity(&record), Ok(("x".to_owned(), "x".to_owned())));
+    }
 }

@@ -20,6 +20,7 @@ use millrace_schemas::{DEFINITIONS, Kind};
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::OnceCell;
 
+pub use arrived::Identity;
 pub use cache::{CacheFigures, StateCache};
 pub use streams::{Refolders, refold_events};
 

@@ -93,16 +93,7 @@ pub(super) fn round(copy: &Record, delay: Duration) -> Record {
     let mut headers = copy.headers.clone();
     headers.pop_if(|header| header.name == DUE_AT);
     headers.push(Header { name: DUE_AT.to_owned(), value: Some(time(Utc::now() + delay).into_bytes()) });
-    Record {
-        topic: copy.topic.clone(),
-        partition: copy.partition,
-        offset: copy.offset,
-        timestamp_ms: copy.timestamp_ms,
-        key: copy.key.clone(),
-        value: copy.value.clone(),
-        headers,
-        room: None,
-    }
+    Record::at(&copy.topic, copy.partition, copy.offset, copy.key.clone(), copy.value.clone(), headers)
 }
 
 /// How long a copy still has to wait.

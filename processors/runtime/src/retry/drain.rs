@@ -150,12 +150,8 @@ impl Retries {
         done: &[&Record],
         at: &Place,
     ) -> Result<(), WorkError> {
-        let group = self.role.group();
         let publishes = self.role.index().is_some();
-        if publishes {
-            parked::forget_published(connection, group).await?;
-        }
-        parked::release(connection, group, done, publishes.then_some(at)).await
+        parked::release(connection, self.role.group(), done, publishes.then_some(at)).await
     }
 
     /// A head failed: its next try, or its end. True when what is behind it need not wait.
