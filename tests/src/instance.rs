@@ -105,8 +105,13 @@ impl Instance {
 
     /// Runs a command of the operator to its end.
     pub async fn millrace(&self, arguments: &[&str]) -> Outcome {
+        self.millrace_with(arguments, &[]).await
+    }
+
+    /// As [`millrace`](Self::millrace), with further variables.
+    pub async fn millrace_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Outcome {
         let mut command = self.command();
-        command.args(arguments);
+        command.args(arguments).envs(variables.iter().copied());
         let output = tokio::task::spawn_blocking(move || run(command)).await.expect("the binary under test");
         Outcome::new(arguments, output)
     }

@@ -156,16 +156,14 @@ impl Reader {
 
     /// Every record of a topic, partition by partition, in order.
     pub fn all(&self, topic: &str) -> Vec<Placed> {
-        let ends = self.ends(topic);
         tokio::task::block_in_place(|| {
-            let mut from_the_beginning = TopicPartitionList::new();
-            for partition in ends.keys() {
-                from_the_beginning
-                    .add_partition_offset(topic, *partition, Offset::Beginning)
-                    .expect("an offset");
+            let (mut all, mut count) = (TopicPartitionList::new(), 0);
+            for partition in self.partitions(topic) {
+                let (low, high) = self.0.fetch_watermarks(topic, partition, TIMEOUT).expect("watermarks");
+                all.add_partition_offset(topic, partition, Offset::Offset(low)).expect("an offset");
+                count += high - low;
             }
-            self.0.assign(&from_the_beginning).expect("an assignment");
-            let count = usize::try_from(ends.values().sum::<i64>()).expect("a count");
+            self.0.assign(&all).expect("an assignment");
             let mut records: Vec<Placed> = (0..count).map(|_| self.next(topic)).collect();
             self.0.unassign().expect("no assignment");
             records.sort_by_key(|record| (record.partition, record.offset));

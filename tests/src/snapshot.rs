@@ -188,8 +188,13 @@ async fn lines(pool: &PgPool, sql: String) -> Vec<String> {
 
 /// Asks Elasticsearch.
 pub async fn elastic(path: &str, body: Option<Value>) -> Value {
+    elastic_with(reqwest::Method::POST, path, body).await
+}
+
+/// As [`elastic`], with another method.
+pub async fn elastic_with(method: reqwest::Method, path: &str, body: Option<Value>) -> Value {
     let url = format!("{}/{path}", Stack::get().address("ELASTICSEARCH_URL"));
-    let request = reqwest::Client::new().post(&url);
+    let request = reqwest::Client::new().request(method, &url);
     let request = body.into_iter().fold(request, |request, body| request.json(&body));
     let answer = request.send().await.expect("Elasticsearch");
     assert!(answer.status().is_success(), "{url}: {}", answer.text().await.unwrap_or_default());

@@ -25,6 +25,7 @@ Examples:
   millrace receipt 0197b2a4-…                    what became of a command
   millrace commands --status rejected --since 1h
   millrace replay orders --to-earliest           what a rebuild of a view would read; --execute does it
+  millrace verify                                does everything say what the outbox says?
   millrace stream show orders/10248 --as-of 2026-01-31T12:00:00Z
   millrace dlq list --group orders               what could not be processed, and why
   millrace dlq redrive w12 --why mended          give a dead letter its turn again
@@ -35,6 +36,7 @@ Exit codes:
   2  the command line or the configuration is wrong
   3  a dependency cannot be reached
   4  there is no such thing
+  5  what is stored is not what it should be
 
 Data goes to standard output, talk to standard error.";
 
@@ -164,6 +166,8 @@ pub enum Command {
     },
     /// Rebuild a view beside the serving one, compare, swap; roll back; retire
     Replay(crate::replay::Options),
+    /// Compare topics, rows and documents with the outbox, and repair what differs
+    Verify(crate::verify::Options),
     /// Send commands, one JSON object a line
     Send(Send),
     /// Show lag, slot, connector, indices and dead letters at a glance

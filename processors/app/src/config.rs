@@ -84,6 +84,12 @@ pub struct Config {
     pub retry_delays_ms: Vec<u64>,
     /// The same for single groups, by role: `{orders = [500, 5000]}`.
     pub group_retry_delays_ms: HashMap<String, Vec<u64>>,
+    /// `millrace run` compares everything that is stored with the outbox this often, in seconds; 0 is never.
+    pub audit_every_s: u64,
+    /// The auditor folds at most so many events a second.
+    pub audit_events_per_second: u32,
+    /// The auditor repairs at most so many things each time.
+    pub audit_repairs_max: usize,
     /// States of streams kept in memory.
     pub state_cache_bytes: u64,
     /// Records of one group that wait in memory for their batch.
@@ -176,6 +182,9 @@ fn defaults() -> BTreeMap<&'static str, Value> {
         ("events_batch_max", 5_000.into()),
         ("retry_delays_ms", vec![1_000, 10_000, 60_000].into()),
         ("group_retry_delays_ms", Value::from(Dict::new())),
+        ("audit_every_s", 900.into()),
+        ("audit_events_per_second", 2_000.into()),
+        ("audit_repairs_max", 100.into()),
         ("state_cache_bytes", (16 << 20).into()),
         ("buffer_bytes", (8 << 20).into()),
         ("publish", true.into()),
@@ -233,6 +242,7 @@ impl Config {
             positive("commands_batch_max", self.commands_batch_max),
             positive("events_batch_max", self.events_batch_max),
             positive("database_connections_max", self.database_connections_max),
+            positive("audit_events_per_second", self.audit_events_per_second),
             self.retry_problem(),
             database("write_database_url", &self.write_database_url),
             database("read_database_url", &self.read_database_url),

@@ -3,6 +3,11 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use millrace_runtime::{Dependency, WorkError};
+
+use crate::config::Config;
+use crate::layout::Side;
+
 /// Why a command did not do what it was asked for. The kind decides the exit code.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -25,6 +30,9 @@ pub enum Failure {
     /// Exit code 4: there is no such thing.
     #[error("{0}")]
     NotFound(String),
+    /// Exit code 5: what is stored is not what it should be.
+    #[error("{0}")]
+    Drift(String),
 }
 
 /// Something outside that the operator's commands talk to.
@@ -68,6 +76,29 @@ impl Failure {
         Self::Usage(message.into())
     }
 
+    /// What an error of the runtime means, in work on one of the two databases.
+    pub(crate) fn of_work(config: &Config, side: Side, error: WorkError) -> Self {
+        match error {
+            WorkError::Outage { dependency, reason } => Self::outage(config, side, dependency, reason),
+            other => Self::Refused(other.to_string()),
+        }
+    }
+
+    fn outage(config: &Config, side: Side, dependency: Dependency, reason: String) -> Self {
+        let (service, address) = match (dependency, side) {
+            (Dependency::Postgres, Side::Write) => {
+                (Service::WriteDatabase, config.write_database_url.to_string())
+            }
+            (Dependency::Postgres, Side::Read) => {
+                (Service::ReadDatabase, config.read_database_url.to_string())
+            }
+            (Dependency::Kafka, _) => (Service::Kafka, config.kafka_brokers.clone()),
+            (Dependency::Registry, _) => (Service::Registry, config.schema_registry_url.to_string()),
+            (Dependency::Elasticsearch, _) => (Service::Elasticsearch, config.elasticsearch_url.to_string()),
+        };
+        Self::Unreachable { service, address, reason }
+    }
+
     /// The number that the process ends with.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
@@ -75,6 +106,7 @@ impl Failure {
             Failure::Usage(_) => 2,
             Failure::Unreachable { .. } => 3,
             Failure::NotFound(_) => 4,
+            Failure::Drift(_) => 5,
         })
     }
 }

@@ -40,6 +40,8 @@ pub struct Table {
     pub view: &'static str,
     /// The columns of its key.
     pub key: Vec<&'static str>,
+    /// Its rows again, told by SQL from the events.
+    pub check: &'static str,
 }
 
 /// A consumer group and what it reads.
@@ -80,12 +82,13 @@ impl Visitor for Collector {
     }
 
     fn view<V: View>(&mut self) {
-        let table = Some(Table { table: V::TABLE, view: V::SQL_VIEW, key: vec![V::KEY] });
+        let table = Some(Table { table: V::TABLE, view: V::SQL_VIEW, key: vec![V::KEY], check: V::CHECK });
         self.models.push(ReadModel { name: V::NAME, contexts: V::CONTEXTS, table, mapping: V::MAPPING });
     }
 
     fn tally<T: Tally>(&mut self) {
-        let table = Some(Table { table: T::TABLE, view: T::SQL_VIEW, key: T::KEYS.to_vec() });
+        let table =
+            Some(Table { table: T::TABLE, view: T::SQL_VIEW, key: T::KEYS.to_vec(), check: T::CHECK });
         self.models.push(ReadModel { name: T::NAME, contexts: T::CONTEXTS, table, mapping: None });
     }
 

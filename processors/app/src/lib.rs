@@ -1,6 +1,7 @@
 //! The program `millrace`: configuration, every role in one binary, and the operator's commands.
 
 pub mod address;
+mod audit;
 pub mod cli;
 pub mod config;
 pub mod dlq;
@@ -21,6 +22,7 @@ pub mod send;
 pub mod setup;
 pub mod status;
 pub mod stream;
+pub mod verify;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -51,6 +53,8 @@ pub fn main() -> ExitCode {
 }
 
 fn begin(cli: Cli) -> Result<(), Failure> {
+    #[cfg(feature = "failpoints")]
+    let _armed = millrace_runtime::moments::arm();
     let config = Config::load(&cli.global)?;
     logging::begin(&config, &cli.command)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -74,6 +78,7 @@ async fn dispatch(cli: Cli, config: &Config) -> Result<(), Failure> {
         Command::Stream { action: StreamAction::Show(options) } => {
             stream::show(config, format, &options).await
         }
+        Command::Verify(options) => verify::verify(config, format, &options).await,
         Command::Dlq { action } => dlq::dlq(config, format, &action).await,
         Command::Status { wait } => status::status(config, format, wait.map(|span| span.0)).await,
     }

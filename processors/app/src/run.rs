@@ -1,9 +1,11 @@
 //! `millrace run`: every role that was asked for, in one process, until SIGTERM.
 
+mod auditor;
 mod http;
 mod members;
 pub(crate) mod roles;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -47,11 +49,12 @@ impl Selection {
 /// # Errors
 /// When a client or the listener cannot be set up. Dependencies that do not answer are waited for.
 pub async fn run(config: &Config, selection: Selection) -> Result<(), Failure> {
-    #[cfg(feature = "failpoints")]
-    let _armed = millrace_runtime::moments::arm();
     let roles = Roles::new(config)?;
     let stop = CancellationToken::new();
     let server = http::serve(config, roles.databases(), stop.clone()).await?;
+    if selection.commands() {
+        tokio::spawn(auditor::audit(Arc::new(config.clone()), stop.clone()));
+    }
     let mut members = Members::new(config, selection, roles, stop.clone())?;
     tokio::select! {
         () = members.follow() => {}

@@ -45,6 +45,10 @@ pub trait View: Send + Sync + 'static {
     const TABLE: &'static str;
     /// `CREATE OR REPLACE VIEW {view}` over `{table}`: what readers see, whichever generation serves.
     const SQL_VIEW: &'static str;
+    /// The rows again: one `SELECT`, with columns named as the table's and the key among them, over `{events}`
+    /// (`context, stream, version, type, occurred_at, data`: the type's short name, the fields as JSON). It must not be
+    /// derived from [`evolve`](View::evolve): the auditor compares the two so that a mistake in either shows.
+    const CHECK: &'static str;
     /// The Elasticsearch mapping's properties, when the view is published.
     const MAPPING: Option<&'static str>;
     /// The row's own columns, the key first. The default is the row before any event.
@@ -79,6 +83,8 @@ pub trait Tally: Send + Sync + 'static {
     const TABLE: &'static str;
     /// As [`View::SQL_VIEW`].
     const SQL_VIEW: &'static str;
+    /// As [`View::CHECK`].
+    const CHECK: &'static str;
     /// What a row is about; its fields are [`KEYS`](Tally::KEYS).
     type Key: Clone + Ord + Send + Sync + Serialize + std::fmt::Debug + 'static;
     /// What is added; its fields are [`AMOUNTS`](Tally::AMOUNTS).

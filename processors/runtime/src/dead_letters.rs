@@ -34,8 +34,8 @@ pub(crate) async fn write(
     sqlx::query(
         "INSERT INTO dead_letter
              (grp, generation, topic, partition, \"offset\", key, record_type, code, message, attempts,
-              copy_partition, copy_offset)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+              copy_partition, copy_offset, version)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
     )
     .bind(&group.id)
     .bind(group.generation)
@@ -49,6 +49,7 @@ pub(crate) async fn write(
     .bind(i32::try_from(attempts).unwrap_or(i32::MAX))
     .bind(copy.partition)
     .bind(copy.offset)
+    .bind(envelope::version(record))
     .execute(connection)
     .await?;
     Ok(())

@@ -87,13 +87,29 @@ metric!(
     STATE_CACHE: IntGaugeVec = register_int_gauge_vec("millrace_state_cache", "The stream state cache", &["figure"])
 );
 
+metric!(
+    /// What the last look of the auditor found to be wrong.
+    AUDIT_FINDINGS: IntGaugeVec =
+        register_int_gauge_vec("millrace_audit_findings", "Things that are not as the outbox has them", &["what"])
+);
+metric!(
+    /// What the auditor of this process has put right.
+    AUDIT_REPAIRS: IntCounterVec =
+        register_int_counter_vec("millrace_audit_repairs_total", "Things that the auditor put right", &["namespace"])
+);
+metric!(
+    /// When the auditor last came to an end, seconds since 1970.
+    AUDIT_ENDED: IntGaugeVec =
+        register_int_gauge_vec("millrace_audit_ended_seconds", "When the auditor last came to an end", &["namespace"])
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_metric_registers() {
-        for counter in [&RECORDS, &DUPLICATES, &PARKED, &RETRIES, &SWEPT] {
+        for counter in [&RECORDS, &DUPLICATES, &PARKED, &RETRIES, &SWEPT, &AUDIT_REPAIRS] {
             counter.with_label_values(&["g"]).inc();
         }
         for counter in [&DECISIONS, &DEAD_LETTERS, &SETBACKS] {
@@ -102,13 +118,13 @@ mod tests {
         for histogram in [&BATCH_SECONDS, &BATCH_RECORDS] {
             histogram.with_label_values(&["g"]).observe(1.0);
         }
-        for gauge in [&PARTITIONS, &OUTAGE, &STATE_CACHE] {
+        for gauge in [&PARTITIONS, &OUTAGE, &STATE_CACHE, &AUDIT_FINDINGS, &AUDIT_ENDED] {
             gauge.with_label_values(&["g"]).set(1);
         }
         DOCUMENTS.with_label_values(&["i"]).inc();
         assert_eq!(
             prometheus::gather().iter().filter(|family| family.name().starts_with("millrace_")).count(),
-            14
+            17
         );
     }
 }

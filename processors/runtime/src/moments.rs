@@ -32,6 +32,8 @@ pub mod mechanism {
     pub const TICKET: &str = "ticket";
     /// A document has its row's version.
     pub const ROW_VERSION: &str = "row-version";
+    /// An event is folded into a row once.
+    pub const FOLD: &str = "fold";
     /// A command that was decided is not decided again.
     pub const LEDGER: &str = "ledger";
     /// What arrives behind a blocked key waits.

@@ -114,6 +114,14 @@ pub trait Role: Send + Sync + 'static {
         Ok(Vec::new())
     }
 
+    /// The documents of the rows with these keys, as they are now; only looks. Keys without a row are left out.
+    ///
+    /// # Errors
+    /// [`WorkError`].
+    async fn documents_of(&self, _: &mut PgConnection, _: &[&str]) -> Result<Vec<Document>, WorkError> {
+        Ok(Vec::new())
+    }
+
     /// Empties every cache.
     fn forget(&self);
 }

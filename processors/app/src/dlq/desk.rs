@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use millrace_runtime::retry::Retries;
-use millrace_runtime::{Dependency, Producer, Record, WorkError};
+use millrace_runtime::{Producer, Record, WorkError};
 
 use super::cli::Which;
 use super::copy::Copies;
 use super::letter::{First, Ledgers, Letter};
 use crate::config::Config;
-use crate::failure::{Failure, Service};
+use crate::failure::Failure;
 use crate::layout::Side;
 use crate::output;
 use crate::run::roles::{Roles, producer};
@@ -99,25 +99,7 @@ impl<'c> Desk<'c> {
         match error {
             WorkError::Contended(_) | WorkError::Fenced | WorkError::Held(_) => Setback::Contended,
             WorkError::Refused(reason) => Setback::Refused(reason),
-            WorkError::Outage { dependency, reason } => {
-                let (service, address) = self.service(side, dependency);
-                Setback::Failed(Failure::Unreachable { service, address, reason })
-            }
-        }
-    }
-
-    fn service(&self, side: Side, dependency: Dependency) -> (Service, String) {
-        let config = self.config;
-        match (dependency, side) {
-            (Dependency::Postgres, Side::Write) => {
-                (Service::WriteDatabase, config.write_database_url.to_string())
-            }
-            (Dependency::Postgres, Side::Read) => {
-                (Service::ReadDatabase, config.read_database_url.to_string())
-            }
-            (Dependency::Kafka, _) => (Service::Kafka, config.kafka_brokers.clone()),
-            (Dependency::Registry, _) => (Service::Registry, config.schema_registry_url.to_string()),
-            (Dependency::Elasticsearch, _) => (Service::Elasticsearch, config.elasticsearch_url.to_string()),
+            outage @ WorkError::Outage { .. } => Setback::Failed(Failure::of_work(self.config, side, outage)),
         }
     }
 }

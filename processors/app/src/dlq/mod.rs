@@ -1,6 +1,5 @@
 //! `millrace dlq`: dead letters, seen, redriven and discarded.
 
-mod audit;
 pub mod cli;
 mod copy;
 mod desk;

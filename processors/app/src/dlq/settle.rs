@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use tokio::time::{Interval, MissedTickBehavior};
 use uuid::Uuid;
 
-use super::audit::Operator;
 use super::cli::Which;
 use super::desk::{Desk, Setback, Work};
 use super::id::Id;
 use super::letter::{self, Letter};
+use crate::audit::Operator;
 use crate::cli::Format;
 use crate::config::Config;
 use crate::failure::Failure;

@@ -68,33 +68,62 @@ impl Comparison {
 }
 
 /// Both tables and their key, for SQL.
-pub(super) struct Tables<'t> {
-    pub(super) serving: (i32, String),
-    pub(super) building: (i32, String),
-    pub(super) table: &'t Table,
+pub(crate) struct Tables<'t> {
+    pub(crate) serving: (i32, String),
+    pub(crate) building: (i32, String),
+    pub(crate) table: &'t Table,
+}
+
+/// A row by its key, as each of two tables has it.
+#[derive(Debug, Clone)]
+pub(crate) struct Twin {
+    pub(crate) key: String,
+    pub(crate) serving: Option<Value>,
+    pub(crate) building: Option<Value>,
+}
+
+/// What differs between two tables.
+pub(crate) struct Differing {
+    /// Rows of each.
+    pub(crate) rows: [i64; 2],
+    /// Buckets of keys whose hashes differ.
+    pub(crate) buckets: usize,
+    /// Rows that differ.
+    pub(crate) count: i64,
+    /// The first of them.
+    pub(crate) first: Vec<Twin>,
 }
 
 /// Compares all columns of all rows, as they are in the transaction of `connection`.
 pub(super) async fn compare(connection: &mut PgConnection, tables: &Tables<'_>) -> sqlx::Result<Comparison> {
+    let Differing { rows, buckets, count: differing, first } =
+        differing(connection, tables, None, ROWS_SHOWN).await?;
+    let (serving, building) = (tables.serving.0, tables.building.0);
+    let fields = first.into_iter().flat_map(differences).collect();
+    Ok(Comparison { serving, building, rows, buckets, differing, fields })
+}
+
+/// As [`compare`], with the first `most` of the rows that differ: all of them, or the one with this key.
+pub(crate) async fn differing(
+    connection: &mut PgConnection,
+    tables: &Tables<'_>,
+    key: Option<&str>,
+    most: i64,
+) -> sqlx::Result<Differing> {
     let buckets: Vec<(i64, i64, i64, bool)> =
         sqlx::query_as(AssertSqlSafe(tables.buckets())).fetch_all(&mut *connection).await?;
     let differing: Vec<i64> = buckets.iter().filter(|bucket| !bucket.3).map(|bucket| bucket.0).collect();
     let rows = [buckets.iter().map(|bucket| bucket.1).sum(), buckets.iter().map(|bucket| bucket.2).sum()];
     let found: Vec<(String, Option<Value>, Option<Value>, i64)> = match differing.as_slice() {
         [] => Vec::new(),
-        buckets => sqlx::query_as(AssertSqlSafe(tables.rows())).bind(buckets).fetch_all(connection).await?,
+        buckets => {
+            let rows = sqlx::query_as(AssertSqlSafe(tables.rows())).bind(buckets).bind(key).bind(most);
+            rows.fetch_all(connection).await?
+        }
     };
-    Ok(Comparison {
-        serving: tables.serving.0,
-        building: tables.building.0,
-        rows,
-        buckets: differing.len(),
-        differing: found.first().map_or(0, |row| row.3),
-        fields: found
-            .into_iter()
-            .flat_map(|(key, before, after, _)| differences(&key, before, after))
-            .collect(),
-    })
+    let count = found.first().map_or(0, |row| row.3);
+    let first = found.into_iter().map(|(key, serving, building, _)| Twin { key, serving, building });
+    Ok(Differing { rows, buckets: differing.len(), count, first: first.collect() })
 }
 
 impl Tables<'_> {
@@ -117,7 +146,7 @@ impl Tables<'_> {
         )
     }
 
-    /// The first rows of some buckets that differ, and how many there are.
+    /// The first rows of some buckets that differ, and how many there are in all.
     fn rows(&self) -> String {
         let side = |table: &str| {
             format!(
@@ -129,7 +158,7 @@ impl Tables<'_> {
         };
         format!(
             "SELECT key, s.fields, b.fields, count(*) OVER () FROM {} AS s FULL JOIN {} AS b USING (key)
-             WHERE s.fields IS DISTINCT FROM b.fields ORDER BY key LIMIT {ROWS_SHOWN}",
+             WHERE s.fields IS DISTINCT FROM b.fields AND ($2::text IS NULL OR key = $2) ORDER BY key LIMIT $3",
             side(&self.serving.1),
             side(&self.building.1)
         )
@@ -140,19 +169,24 @@ impl Tables<'_> {
     }
 
     fn key(&self) -> String {
-        match self.table.key.as_slice() {
-            [column] => format!("\"{column}\"::text"),
-            columns => {
-                let columns: Vec<String> = columns.iter().map(|column| format!("\"{column}\"")).collect();
-                format!("jsonb_build_array({})::text", columns.join(", "))
-            }
+        key_of(self.table)
+    }
+}
+
+/// The key of a row as text, in SQL.
+pub(crate) fn key_of(table: &Table) -> String {
+    match table.key.as_slice() {
+        [column] => format!("\"{column}\"::text"),
+        columns => {
+            let columns: Vec<String> = columns.iter().map(|column| format!("\"{column}\"")).collect();
+            format!("jsonb_build_array({})::text", columns.join(", "))
         }
     }
 }
 
-fn differences(key: &str, before: Option<Value>, after: Option<Value>) -> Vec<Difference> {
+pub(crate) fn differences(Twin { key, serving: before, building: after }: Twin) -> Vec<Difference> {
     let difference = |field: &str, serving: Value, building: Value| Difference {
-        key: key.to_owned(),
+        key: key.clone(),
         field: field.to_owned(),
         serving,
         building,
@@ -174,7 +208,7 @@ mod tests {
     use super::*;
 
     fn named(before: Option<Value>, after: Option<Value>) -> Vec<String> {
-        differences("1", before, after)
+        differences(Twin { key: "1".to_owned(), serving: before, building: after })
             .into_iter()
             .map(|d| format!("{} {} {}", d.field, d.serving, d.building))
             .collect()

@@ -111,6 +111,8 @@ async fn template(elastic: &Http, config: &Config, alias: &str, mappings: &Value
             "number_of_shards": 1,
             "number_of_replicas": config.elasticsearch_replicas,
             "refresh_interval": config.elasticsearch_refresh_interval,
+            // Nothing here is deleted in the course of work, and a repair must not be refused for what was deleted.
+            "gc_deletes": "0s",
         },
         "mappings": mappings,
     });

@@ -56,6 +56,7 @@ impl View for CustomerView {
     const SHARED: bool = true;
     const TABLE: &'static str = include_str!("customers.sql");
     const SQL_VIEW: &'static str = include_str!("customers.view.sql");
+    const CHECK: &'static str = include_str!("customers.check.sql");
     const MAPPING: Option<&'static str> =
         Some(include_str!("../../../../connectors/elasticsearch/customers.json"));
     type Row = CustomerRow;

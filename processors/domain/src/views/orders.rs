@@ -80,6 +80,7 @@ impl View for OrderView {
     const SHARED: bool = false;
     const TABLE: &'static str = include_str!("orders.sql");
     const SQL_VIEW: &'static str = include_str!("orders.view.sql");
+    const CHECK: &'static str = include_str!("orders.check.sql");
     const MAPPING: Option<&'static str> =
         Some(include_str!("../../../../connectors/elasticsearch/orders.json"));
     type Row = OrderRow;

@@ -41,6 +41,7 @@ impl View for ProductView {
     const SHARED: bool = true;
     const TABLE: &'static str = include_str!("products.sql");
     const SQL_VIEW: &'static str = include_str!("products.view.sql");
+    const CHECK: &'static str = include_str!("products.check.sql");
     const MAPPING: Option<&'static str> =
         Some(include_str!("../../../../connectors/elasticsearch/products.json"));
     type Row = ProductRow;

@@ -41,6 +41,7 @@ impl Tally for SalesDaily {
     const AMOUNTS: &'static [&'static str] = &["lines", "units", "revenue"];
     const TABLE: &'static str = include_str!("sales_daily.sql");
     const SQL_VIEW: &'static str = include_str!("sales_daily.view.sql");
+    const CHECK: &'static str = include_str!("sales_daily.check.sql");
     type Key = SalesKey;
     type Amounts = Sales;
 

@@ -24,6 +24,8 @@ CREATE TABLE IF NOT EXISTS dead_letter (
     "offset"      bigint      NOT NULL,
     key           bytea,
     record_type   text,
+    -- An event's place in its stream.
+    version       bigint,
     code          text        NOT NULL,
     message       text        NOT NULL,
     attempts      int         NOT NULL,

@@ -43,6 +43,7 @@ pub struct RowRole<V> {
 
 /// The statements over the view's own table.
 struct Statements {
+    look: String,
     load: String,
     placeholders: String,
     insert: String,
@@ -65,13 +66,14 @@ impl<V: View> RowRole<V> {
         connection: &mut PgConnection,
         keys: &BTreeSet<String>,
     ) -> Result<BTreeMap<String, Versioned<V::Row>>, WorkError> {
-        let mut rows = self.look(connection, &keys.iter().collect::<Vec<_>>()).await?;
-        let missing: Vec<&String> = keys.iter().filter(|key| !rows.contains_key(*key)).collect();
+        let (load, wanted) = (&self.statements.load, keys.iter().map(String::as_str).collect::<Vec<_>>());
+        let mut rows = self.look(connection, load, &wanted).await?;
+        let missing: Vec<&str> = wanted.into_iter().filter(|key| !rows.contains_key(*key)).collect();
         if V::SHARED && !missing.is_empty() {
             let placeholders =
                 sqlx::query(AssertSqlSafe(self.statements.placeholders.as_str())).bind(&missing);
             placeholders.execute(&mut *connection).await?;
-            rows.extend(self.look(connection, &missing).await?);
+            rows.extend(self.look(connection, load, &missing).await?);
         }
         Ok(rows)
     }
@@ -79,12 +81,11 @@ impl<V: View> RowRole<V> {
     async fn look(
         &self,
         connection: &mut PgConnection,
-        keys: &[&String],
+        statement: &str,
+        keys: &[&str],
     ) -> Result<BTreeMap<String, Versioned<V::Row>>, WorkError> {
-        let rows: Vec<Found> = sqlx::query_as(AssertSqlSafe(self.statements.load.as_str()))
-            .bind(keys)
-            .fetch_all(connection)
-            .await?;
+        let rows: Vec<Found> =
+            sqlx::query_as(AssertSqlSafe(statement)).bind(keys).fetch_all(connection).await?;
         rows.into_iter().map(read::<V>).collect()
     }
 
@@ -152,11 +153,13 @@ fn statements<V: View>(generation: i32) -> Statements {
     let columns = columns(&V::Row::default());
     let sets: Vec<String> = columns.iter().map(|column| format!("\"{column}\" = new.\"{column}\"")).collect();
     let lock = if V::SHARED { format!("ORDER BY \"{key}\" COLLATE \"C\" FOR UPDATE") } else { String::new() };
+    let look = format!(
+        "SELECT \"{key}\", version, updated_at, ctid::text, row_to_json(t)::text FROM \"{table}\" AS t
+         WHERE \"{key}\" = ANY($1)"
+    );
     Statements {
-        load: format!(
-            "SELECT \"{key}\", version, updated_at, ctid::text, row_to_json(t)::text FROM \"{table}\" AS t
-             WHERE \"{key}\" = ANY($1) {lock}"
-        ),
+        load: format!("{look} {lock}"),
+        look,
         placeholders: format!(
             "INSERT INTO \"{table}\" (\"{key}\", version, updated_at)
              SELECT key, 0, to_timestamp(0) FROM UNNEST($1::text[]) AS placeholder(key) ORDER BY key COLLATE \"C\"
@@ -226,6 +229,9 @@ impl<V: View> Role for RowRole<V> {
             for key in V::keys(&recorded.event) {
                 let folded = rows.entry(key.clone()).or_default();
                 folded.row = V::evolve(std::mem::take(&mut folded.row), &key, &recorded.event);
+                if broken(mechanism::FOLD) {
+                    folded.row = V::evolve(std::mem::take(&mut folded.row), &key, &recorded.event);
+                }
                 folded.version += 1;
                 folded.updated_at = folded.updated_at.max(recorded.occurred_at);
             }
@@ -245,7 +251,16 @@ impl<V: View> Role for RowRole<V> {
     ) -> Result<Vec<Document>, WorkError> {
         let (decoded, _) = intake::decode(&self.shared.registry, batch).await?;
         let events: Vec<Recorded> = decoded.into_iter().map(|(_, event)| event).collect();
-        let rows = self.load(connection, &keys::<V>(&events)).await?;
+        let keys = keys::<V>(&events);
+        self.documents_of(connection, &keys.iter().map(String::as_str).collect::<Vec<_>>()).await
+    }
+
+    async fn documents_of(
+        &self,
+        connection: &mut PgConnection,
+        keys: &[&str],
+    ) -> Result<Vec<Document>, WorkError> {
+        let rows = self.look(connection, &self.statements.look, keys).await?;
         rows.iter().filter(|(_, row)| row.version > 0).map(|(key, row)| document(key, row)).collect()
     }
 

@@ -1,4 +1,4 @@
-//! Who changed what by hand, and why.
+//! Who changed what by hand, and why: the table `audit`.
 
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -6,21 +6,21 @@ use sqlx::types::Json;
 
 /// Somebody who changes something, and the reason.
 #[derive(Debug, Clone)]
-pub(super) struct Operator {
-    pub(super) who: String,
-    pub(super) why: String,
+pub(crate) struct Operator {
+    pub(crate) who: String,
+    pub(crate) why: String,
 }
 
 impl Operator {
     /// Who was told, else the user's name in the environment.
-    pub(super) fn new(who: Option<&str>, why: &str) -> Self {
+    pub(crate) fn new(who: Option<&str>, why: &str) -> Self {
         let named = |name: &str| std::env::var(name).ok().filter(|who| !who.is_empty());
         let who = who.map(str::to_owned).or_else(|| named("USER")).or_else(|| named("LOGNAME"));
         Self { who: who.unwrap_or_else(|| "unknown".to_owned()), why: why.to_owned() }
     }
 
     /// Writes down an action in the transaction that does it.
-    pub(super) async fn sign(
+    pub(crate) async fn sign(
         &self,
         connection: &mut PgConnection,
         action: &str,

@@ -1,0 +1,78 @@
+//! The auditor of a running process: compares everything with the outbox again and again, at a bounded rate. What is
+//! wrong twice it repairs; once might be a mistake of the look.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+use millrace_runtime::metrics;
+use tokio_util::sync::CancellationToken;
+
+use crate::audit::Operator;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::verify::finding::What;
+use crate::verify::pace::Pace;
+use crate::verify::repair::{Mandate, Sign};
+use crate::verify::{Auditor, Report, Scope};
+
+/// How long Debezium and publishing may be behind before a look is given up.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What is wrong is looked at again after this long, or sooner.
+const AGAIN_AFTER: Duration = Duration::from_secs(30);
+
+/// Looks for ever, until `stop`.
+pub(super) async fn audit(config: Arc<Config>, stop: CancellationToken) {
+    let every = Duration::from_secs(config.audit_every_s);
+    let (mut known, mut rest) = (HashSet::new(), every);
+    while !every.is_zero() {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(rest) => {}
+        }
+        let looked = tokio::select! {
+            () = stop.cancelled() => return,
+            looked = look(&config, std::mem::take(&mut known)) => looked,
+        };
+        match looked {
+            Ok(report) => {
+                known = report.findings.iter().map(|finding| finding.sign()).collect();
+                rest = if report.left() > 0 { every.min(AGAIN_AFTER) } else { every };
+                tell(&config, &report);
+            }
+            // Another process may be at it, or something is away: the next time will do.
+            Err(error) => tracing::info!(%error, "the auditor could not compare everything"),
+        }
+    }
+}
+
+async fn look(config: &Config, known: HashSet<Sign>) -> Result<Report, Failure> {
+    let auditor = Auditor::new(config, PATIENCE)?;
+    let operator = Operator::new(Some("auditor"), "wrong in two looks");
+    let mut mandate = Mandate::known(operator, known, config.audit_repairs_max);
+    let mut report = Report::default();
+    let pace = || Pace::of(config.audit_events_per_second);
+    auditor.look(&Scope::everything(), Some(&mut mandate), &mut report, pace).await?;
+    Ok(report)
+}
+
+fn tell(config: &Config, report: &Report) {
+    for what in What::ALL {
+        let found = report.findings.iter().filter(|finding| finding.what == what).count();
+        let found = i64::try_from(found).unwrap_or(i64::MAX);
+        metrics::AUDIT_FINDINGS.with_label_values(&[what.as_str()]).set(found);
+    }
+    let namespace = config.namespace.to_string();
+    let repaired = u64::try_from(report.repaired).unwrap_or_default();
+    metrics::AUDIT_REPAIRS.with_label_values(&[namespace.as_str()]).inc_by(repaired);
+    metrics::AUDIT_ENDED.with_label_values(&[namespace.as_str()]).set(Utc::now().timestamp());
+    if !report.findings.is_empty() {
+        let left = report.left();
+        tracing::error!(
+            left,
+            repaired,
+            "not everything is as the outbox has it: `millrace verify` shows what"
+        );
+    }
+}

@@ -1,0 +1,154 @@
+//! What the auditor finds: something that is stored, and what it should be.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::repair::Sign;
+use crate::output::Table;
+use crate::replay::compare::{Difference, Twin, differences};
+
+/// Fields are shown up to this many characters.
+const SHOWN_MAX: usize = 60;
+
+/// What is wrong, and what says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum What {
+    /// An event of the outbox is not on its topic.
+    Event,
+    /// The events of the outbox fold to another row.
+    Row,
+    /// SQL over the events of the outbox tells another row. When the fold agrees with the row, the fold is wrong.
+    Fold,
+    /// A document is not as its row.
+    Document,
+}
+
+impl What {
+    /// The kinds, in the order in which they are looked for.
+    pub(crate) const ALL: [Self; 4] = [Self::Event, Self::Row, Self::Fold, Self::Document];
+
+    /// As people and metrics name it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            What::Event => "event",
+            What::Row => "row",
+            What::Fold => "fold",
+            What::Document => "document",
+        }
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Finding {
+    pub(crate) what: What,
+    /// The view, or the context of an event.
+    pub(crate) name: String,
+    /// The row's key, the document's id, the event's stream.
+    pub(crate) key: String,
+    /// Versions as found and as expected.
+    pub(crate) versions: [Option<i64>; 2],
+    pub(crate) fields: Vec<Field>,
+}
+
+/// A field of it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Field {
+    pub(crate) field: String,
+    pub(crate) found: Value,
+    pub(crate) expected: Value,
+    /// Found less expected, of numbers.
+    pub(crate) difference: Option<i64>,
+}
+
+impl Finding {
+    /// What it is, without how it is.
+    pub(crate) fn sign(&self) -> Sign {
+        (self.what, self.name.clone(), self.key.clone())
+    }
+
+    /// A row or document (as `serving`) that is not what it should be (`building`).
+    pub(crate) fn of(what: What, name: &str, twin: Twin) -> Self {
+        let version = |row: &Option<Value>| row.as_ref()?.get("version")?.as_i64();
+        let versions = [version(&twin.serving), version(&twin.building)];
+        let key = twin.key.clone();
+        let fields = differences(twin).into_iter().map(Field::from).collect();
+        Self { what, name: name.to_owned(), key, versions, fields }
+    }
+
+    /// Versions of a stream that are not on its topic.
+    pub(crate) fn missing(context: &str, stream: &str, held: i64, missing: &[i64]) -> Self {
+        let field = Field {
+            field: "(event)".to_owned(),
+            found: json!("missing"),
+            expected: json!(missing),
+            difference: None,
+        };
+        let (name, key) = (context.to_owned(), stream.to_owned());
+        Self {
+            what: What::Event,
+            name,
+            key,
+            versions: [Some(held), missing.last().copied()],
+            fields: vec![field],
+        }
+    }
+}
+
+impl From<Difference> for Field {
+    fn from(Difference { field, serving: found, building: expected, .. }: Difference) -> Self {
+        let difference =
+            found.as_i64().zip(expected.as_i64()).and_then(|(found, expected)| found.checked_sub(expected));
+        Self { field, found, expected, difference }
+    }
+}
+
+/// For people: a line for each field.
+pub(crate) fn table(findings: &[Finding]) -> String {
+    let head = ["what", "of", "key", "field", "found", "expected", "difference", "versions"];
+    let mut table = Table::new(&head);
+    for Finding { what, name, key, versions, fields } in findings {
+        let [found, expected] =
+            versions.map(|version| version.map_or("-".to_owned(), |number| number.to_string()));
+        for field in fields {
+            let difference = field.difference.map_or(String::new(), |number| format!("{number:+}"));
+            let versions = format!("{found} / {expected}");
+            let Field { field, found, expected, .. } = field;
+            let row =
+                [what.as_str(), name, key, field, &shown(found), &shown(expected), &difference, &versions];
+            table.row(row.map(str::to_owned));
+        }
+    }
+    table.render()
+}
+
+fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(SHOWN_MAX) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_tells_both_values_the_difference_and_both_versions() {
+        let row =
+            |total: i64, version: i64| Some(json!({"order_id": "1", "total": total, "version": version}));
+        let twin = Twin { key: "1".to_owned(), serving: row(150, 3), building: row(100, 3) };
+        let finding = Finding::of(What::Row, "orders", twin);
+        assert_eq!(finding.versions, [Some(3), Some(3)]);
+        let text = table(&[finding]);
+        let line: Vec<&str> = text.lines().nth(1).unwrap().split_whitespace().collect();
+        assert_eq!(line, ["row", "orders", "1", "total", "150", "100", "+50", "3", "/", "3"]);
+    }
+
+    #[test]
+    fn long_values_are_cut() {
+        assert_eq!(shown(&json!("é".repeat(100))).chars().count(), SHOWN_MAX + 1);
+    }
+}

@@ -1,0 +1,104 @@
+//! Events as the outbox has them, as the records that Debezium makes of them.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use millrace_runtime::names::Namespace;
+use millrace_runtime::{Header, Record, envelope};
+use sqlx::postgres::PgRow;
+use sqlx::{PgExecutor, Row as _};
+
+/// Some versions of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) context: String,
+    pub(super) stream: String,
+    /// The first of them is one more.
+    pub(super) above: i64,
+    /// The last of them.
+    pub(super) upto: i64,
+}
+
+impl Span {
+    /// Which stream.
+    pub(super) fn stream(&self) -> (String, String) {
+        (self.context.clone(), self.stream.clone())
+    }
+}
+
+/// An event of the outbox.
+pub(super) struct Stored {
+    pub(super) context: String,
+    pub(super) stream: String,
+    pub(super) version: i64,
+    /// The full name of its type.
+    pub(super) type_: String,
+    pub(super) occurred_at: DateTime<Utc>,
+    /// As it is on its topic.
+    pub(super) record: Record,
+}
+
+impl Stored {
+    /// Of which stream.
+    pub(super) fn stream(&self) -> (String, String) {
+        (self.context.clone(), self.stream.clone())
+    }
+}
+
+/// The events of some streams, by context, stream and version.
+pub(super) async fn events(
+    executor: impl PgExecutor<'_>,
+    namespace: &Namespace,
+    spans: &[Span],
+) -> sqlx::Result<Vec<Stored>> {
+    let rows = sqlx::query(
+        "SELECT id::text, aggregatetype, aggregateid, type, payload, topic, version, traceparent, correlation_id,
+                causation_id, occurred_at, specversion
+         FROM UNNEST($1::text[], $2::text[], $3::bigint[], $4::bigint[]) AS span(context, stream, above, upto)
+         JOIN outbox ON aggregatetype = context AND aggregateid = stream AND version > above AND version <= upto
+         ORDER BY aggregatetype, aggregateid, version",
+    )
+    .bind(spans.iter().map(|span| span.context.as_str()).collect::<Vec<_>>())
+    .bind(spans.iter().map(|span| span.stream.as_str()).collect::<Vec<_>>())
+    .bind(spans.iter().map(|span| span.above).collect::<Vec<_>>())
+    .bind(spans.iter().map(|span| span.upto).collect::<Vec<_>>())
+    .fetch_all(executor)
+    .await?;
+    rows.iter().map(|row| stored(namespace, row)).collect()
+}
+
+fn stored(namespace: &Namespace, row: &PgRow) -> sqlx::Result<Stored> {
+    let (stream, topic): (String, String) = (row.try_get("aggregateid")?, row.try_get("topic")?);
+    let (key, value) = (stream.clone().into_bytes(), row.try_get("payload")?);
+    Ok(Stored {
+        record: Record::at(&topic, 0, 0, Some(key), Some(value), headers(namespace, row)?),
+        context: row.try_get("aggregatetype")?,
+        stream,
+        version: row.try_get("version")?,
+        type_: row.try_get("type")?,
+        occurred_at: row.try_get("occurred_at")?,
+    })
+}
+
+/// In the order of `connectors/outbox.json`: an event that is emitted again is the same to the byte.
+fn headers(namespace: &Namespace, row: &PgRow) -> sqlx::Result<Vec<Header>> {
+    let text = |column: &str| row.try_get::<Option<String>, _>(column);
+    let version: i64 = row.try_get("version")?;
+    let occurred_at: DateTime<Utc> = row.try_get("occurred_at")?;
+    let headers = [
+        ("id", text("id")?),
+        (envelope::ID, text("id")?),
+        ("ce_specversion", text("specversion")?),
+        (envelope::TYPE, text("type")?),
+        (envelope::TIME, Some(occurred_at.to_rfc3339_opts(SecondsFormat::Micros, true))),
+        (envelope::SEQUENCE, Some(version.to_string())),
+        (envelope::TRACEPARENT, text("traceparent")?),
+        (envelope::CORRELATION_ID, text("correlation_id")?),
+        (envelope::CAUSATION_ID, text("causation_id")?),
+        (envelope::SOURCE, Some(format!("/{namespace}"))),
+        ("content-type", Some("application/avro".to_owned())),
+    ];
+    let header = |(name, value): (&str, Option<String>)| Header {
+        name: name.to_owned(),
+        value: value.map(String::into_bytes),
+    };
+    Ok(headers.into_iter().map(header).collect())
+}

@@ -1,0 +1,103 @@
+//! Who may repair what, and the repair of rows: the serving generation gets the row as it folds again.
+
+use std::collections::HashSet;
+
+use serde_json::json;
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use super::finding::What;
+use super::rows::Looked;
+use crate::audit::Operator;
+use crate::postgres::Database;
+use crate::replay::compare::{Twin, key_of};
+
+/// Something that is wrong: what, of which view or context, and its key.
+pub(crate) type Sign = (What, String, String);
+
+/// Who repairs, what, and how much of it.
+pub(crate) struct Mandate {
+    pub(super) operator: Operator,
+    /// Nothing else; everything when `None`.
+    only: Option<HashSet<Sign>>,
+    left: usize,
+}
+
+impl Mandate {
+    /// Everything that is found.
+    pub(super) fn whole(operator: Operator) -> Self {
+        Self { operator, only: None, left: usize::MAX }
+    }
+
+    /// What was found before too, up to `most`.
+    pub(crate) fn known(operator: Operator, known: HashSet<Sign>, most: usize) -> Self {
+        Self { operator, only: Some(known), left: most }
+    }
+
+    /// Whether this may be repaired; then it counts.
+    pub(super) fn takes(&mut self, what: What, name: &str, key: &str) -> bool {
+        let sign = (what, name.to_owned(), key.to_owned());
+        let takes = self.left > 0 && self.only.as_ref().is_none_or(|known| known.contains(&sign));
+        self.left -= usize::from(takes);
+        takes
+    }
+}
+
+/// Puts a row into the serving table as the audited one has it, when it still is as it was found: whoever folds an
+/// event into it meanwhile wins. Returns whether the row was still as found. Written down in the table `audit`.
+pub(super) async fn row(
+    read: &Database,
+    looked: &Looked<'_>,
+    audited: &str,
+    twin: &Twin,
+    operator: &Operator,
+) -> sqlx::Result<bool> {
+    let mut transaction = read.pool.begin().await?;
+    let replaced = replace(&mut transaction, looked, audited, twin).await?;
+    if !replaced {
+        transaction.rollback().await?;
+        return Ok(false);
+    }
+    let subject = format!("{}/{}", looked.name, twin.key);
+    let details = json!({"found": twin.serving, "expected": twin.building});
+    operator.sign(&mut transaction, "repair", &subject, &details).await?;
+    transaction.commit().await?;
+    Ok(true)
+}
+
+/// A worker that folds an event into the row either comes first, then the row is not as it was found; or its own write
+/// finds that the row is another, and it folds again.
+async fn replace(
+    connection: &mut PgConnection,
+    Looked { table, serving: (_, rows), .. }: &Looked<'_>,
+    audited: &str,
+    twin: &Twin,
+) -> sqlx::Result<bool> {
+    let key = key_of(table);
+    // A placeholder is no row.
+    let delete =
+        format!("DELETE FROM \"{rows}\" AS t WHERE {key} = $1 AND (version = 0 OR to_jsonb(t) = $2)");
+    let delete = sqlx::query(AssertSqlSafe(delete)).bind(&twin.key).bind(&twin.serving);
+    let deleted = delete.execute(&mut *connection).await?.rows_affected();
+    if twin.serving.is_some() && deleted == 0 {
+        return Ok(false);
+    }
+    let insert = format!(
+        "INSERT INTO \"{rows}\" SELECT * FROM \"{audited}\" AS t WHERE {key} = $1 ON CONFLICT DO NOTHING"
+    );
+    let inserted = sqlx::query(AssertSqlSafe(insert)).bind(&twin.key).execute(connection).await?;
+    Ok(twin.building.is_none() || inserted.rows_affected() == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mandate_is_for_what_was_found_before_and_for_so_much() {
+        let operator = Operator::new(Some("auditor"), "twice");
+        let sign = |key: &str| (What::Row, "orders".to_owned(), key.to_owned());
+        let mut mandate = Mandate::known(operator, [sign("1"), sign("2")].into(), 1);
+        assert!(!mandate.takes(What::Row, "orders", "3") && !mandate.takes(What::Document, "orders", "1"));
+        assert!(mandate.takes(What::Row, "orders", "1") && !mandate.takes(What::Row, "orders", "2"));
+    }
+}

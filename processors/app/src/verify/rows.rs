@@ -1,0 +1,101 @@
+//! The rows of a view against its events: folded again, and told by the view's own SQL.
+
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use super::finding::{Field, Finding, What};
+use super::refold::{AUDITED, Refold};
+use crate::failure::Failure;
+use crate::layout::Table;
+use crate::postgres::Database;
+use crate::replay::compare::{Differing, Tables, Twin, differing, key_of};
+use crate::replay::session::begin;
+
+/// More rows that differ are counted, not shown.
+const SHOWN_MAX: i64 = 1_000;
+
+/// What a view's rows are like.
+pub(super) struct Rows {
+    /// How many there are.
+    pub(super) count: i64,
+    /// Those that do not fold again, as found and as expected: up to [`SHOWN_MAX`].
+    pub(super) drifted: Vec<Twin>,
+    /// Rows that are wrong, more than are in `findings`.
+    pub(super) more: i64,
+    pub(super) findings: Vec<Finding>,
+}
+
+/// Which rows to look at, and where they are.
+pub(super) struct Looked<'l> {
+    pub(super) name: &'l str,
+    pub(super) table: &'l Table,
+    pub(super) serving: (i32, String),
+    /// Only the row with this key.
+    pub(super) key: Option<&'l str>,
+}
+
+/// Folds to where the serving generation is, and compares in one snapshot.
+pub(super) async fn check(
+    read: &Database,
+    refold: &mut Refold<'_>,
+    connection: &mut PgConnection,
+    looked: &Looked<'_>,
+) -> Result<Rows, Failure> {
+    let fail = |error| read.failure(error);
+    refold.follow(connection).await?;
+    begin(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ").await.map_err(fail)?;
+    refold.finish(connection).await?;
+    let tables =
+        Tables { serving: looked.serving.clone(), building: (AUDITED, refold.rows()), table: looked.table };
+    let Differing { rows: [count, _], count: differing, first, .. } =
+        differing(connection, &tables, looked.key, SHOWN_MAX).await.map_err(fail)?;
+    let (told, told_count) = told_by_sql(connection, refold, looked).await.map_err(fail)?;
+    begin(connection, "COMMIT").await.map_err(fail)?;
+    let finding = |what| move |twin: Twin| Finding::of(what, looked.name, twin);
+    let mut findings: Vec<Finding> = first.iter().cloned().map(finding(What::Row)).collect();
+    // A row that does not even fold again is told once.
+    let known = |twin: &Twin| first.iter().any(|row| row.key == twin.key);
+    let shown = i64::try_from(first.len() + told.len()).unwrap_or(i64::MAX);
+    findings.extend(told.into_iter().filter(|twin| !known(twin)).map(finding(What::Fold)));
+    findings
+        .extend(refold.stuck.iter().map(|((context, stream), why)| stuck(looked.name, context, stream, why)));
+    Ok(Rows { count, drifted: first, more: differing + told_count - shown, findings })
+}
+
+/// Rows that are not as the view's SQL tells them, and how many there are.
+async fn told_by_sql(
+    connection: &mut PgConnection,
+    refold: &Refold<'_>,
+    Looked { table, serving, key, .. }: &Looked<'_>,
+) -> sqlx::Result<(Vec<Twin>, i64)> {
+    let check = table.check.replace("{events}", &format!("\"{}\"", refold.log()));
+    let sql = comparison(&key_of(table), &serving.1, &check);
+    let rows: Vec<(String, Option<Value>, Option<Value>, i64)> =
+        sqlx::query_as(AssertSqlSafe(sql)).bind(key).bind(SHOWN_MAX).fetch_all(connection).await?;
+    let count = rows.first().map_or(0, |row| row.3);
+    let twin = |(key, serving, building, _)| Twin { key, serving, building };
+    Ok((rows.into_iter().map(twin).collect(), count))
+}
+
+/// Of a row only the columns count that the SQL tells.
+fn comparison(key: &str, rows: &str, check: &str) -> String {
+    format!(
+        "SELECT key, told.fields, expected.fields, count(*) OVER ()
+         FROM (SELECT {key} AS key, to_jsonb(e) AS fields FROM ({check}) AS e) AS expected
+         FULL JOIN (SELECT {key} AS key, to_jsonb(t) AS fields FROM \"{rows}\" AS t WHERE version > 0) AS found USING (key)
+         CROSS JOIN LATERAL (
+             SELECT CASE WHEN expected.fields IS NULL OR found.fields IS NULL THEN found.fields ELSE
+                 (SELECT jsonb_object_agg(name, found.fields -> name) FROM jsonb_object_keys(expected.fields) AS name)
+             END AS fields
+         ) AS told
+         WHERE told.fields IS DISTINCT FROM expected.fields AND ($1::text IS NULL OR key = $1)
+         ORDER BY key LIMIT $2"
+    )
+}
+
+fn stuck(name: &str, context: &str, stream: &str, why: &str) -> Finding {
+    let expected = json!("every event folds");
+    let field = Field { field: "(events)".to_owned(), found: json!(why), expected, difference: None };
+    let key = format!("{context}/{stream}");
+    Finding { what: What::Row, name: name.to_owned(), key, versions: [None, None], fields: vec![field] }
+}

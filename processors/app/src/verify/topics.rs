@@ -1,0 +1,283 @@
+//! What the event topics hold against what the outbox has.
+//!
+//! Debezium is trusted to carry every event at least once. Here it is checked: each version of each stream must be on
+//! its topic, once Debezium has confirmed that it is past the outbox as we saw it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use futures::TryStreamExt as _;
+use millrace_runtime::{Copier as _, envelope};
+use millrace_schemas::Kind;
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use sqlx::PgConnection;
+
+use super::finding::Finding;
+use super::outbox::{self, Span};
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::kafka::{Position, Reader};
+use crate::layout;
+use crate::postgres::Database;
+use crate::replay::session::{self, begin};
+use crate::run::roles::producer;
+
+/// Streams that are remembered in one reading of the topics; of more each reading takes a part.
+const STREAMS_MAX: i64 = 2_000_000;
+/// A partition that brings nothing for so long has nothing.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// Streams whose missing events are told.
+const FOUND_MAX: usize = 1_000;
+const EMITTED_AT_ONCE: usize = 500;
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// What the topics are like.
+pub(super) struct Topics {
+    /// Events of the outbox.
+    pub(super) events: i64,
+    pub(super) missing: Vec<Missing>,
+}
+
+/// Versions of a stream that are not on its topic.
+pub(super) struct Missing {
+    pub(super) finding: Finding,
+    pub(super) spans: Vec<Span>,
+}
+
+/// Which versions of streams the topics hold: all up to one, and single ones beyond a gap.
+#[derive(Default)]
+struct Held {
+    upto: HashMap<u64, i64>,
+    beyond: HashMap<u64, BTreeSet<i64>>,
+}
+
+impl Held {
+    fn add(&mut self, stream: u64, version: i64) {
+        let upto = self.upto.entry(stream).or_default();
+        if version > *upto + 1 {
+            self.beyond.entry(stream).or_default().insert(version);
+        } else if version == *upto + 1 {
+            *upto = version;
+            while self.beyond.get_mut(&stream).is_some_and(|beyond| beyond.remove(&(*upto + 1))) {
+                *upto += 1;
+            }
+        }
+    }
+
+    /// The versions up to `last` that are not there.
+    fn missing(&self, stream: u64, last: i64) -> Vec<i64> {
+        let upto = self.upto.get(&stream).copied().unwrap_or_default();
+        let beyond = self.beyond.get(&stream);
+        (upto + 1..=last).filter(|version| !beyond.is_some_and(|beyond| beyond.contains(version))).collect()
+    }
+}
+
+/// A part of all streams, so that memory is bounded.
+#[derive(Clone, Copy)]
+struct Slice {
+    number: u64,
+    of: u64,
+}
+
+impl Slice {
+    /// The stream's hash, when it belongs to this part.
+    fn takes(self, context: &str, stream: &str) -> Option<u64> {
+        let mut hasher = DefaultHasher::new();
+        (context, stream).hash(&mut hasher);
+        Some(hasher.finish()).filter(|hash| hash % self.of == self.number)
+    }
+}
+
+/// Compares every stream. Debezium gets `patience` to carry what is in the outbox now.
+pub(super) async fn check(config: &Config, write: &Database, patience: Duration) -> Result<Topics, Failure> {
+    let fail = |error| write.failure(error);
+    let mut snapshot = session::open(write).await.map_err(fail)?;
+    begin(&mut snapshot, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.map_err(fail)?;
+    let streams = "SELECT count(*), coalesce(sum(version), 0)::bigint FROM stream";
+    let (streams, events): (i64, i64) =
+        sqlx::query_as(streams).fetch_one(&mut snapshot).await.map_err(fail)?;
+    let of = u64::try_from(streams / STREAMS_MAX + 1).unwrap_or(1);
+    let mut topics = Topics { events, missing: Vec::new() };
+    for number in 0..of {
+        let slice = Slice { number, of };
+        let mut missing = compare(config, write, &mut snapshot, slice).await?;
+        if !missing.is_empty() {
+            // Or not there yet.
+            carried(config, write, patience).await?;
+            missing = compare(config, write, &mut snapshot, slice).await?;
+        }
+        topics.missing.extend(missing);
+    }
+    Ok(topics)
+}
+
+/// Waits until Debezium has confirmed all that is committed now.
+async fn carried(config: &Config, write: &Database, patience: Duration) -> Result<(), Failure> {
+    let fail = |error| write.failure(error);
+    let until = Instant::now() + patience;
+    let now = "SELECT pg_current_wal_lsn()::text";
+    let now: String = sqlx::query_scalar(now).fetch_one(&write.pool).await.map_err(fail)?;
+    loop {
+        let confirmed =
+            "SELECT confirmed_flush_lsn >= $2::pg_lsn FROM pg_replication_slots WHERE slot_name = $1";
+        let confirmed = sqlx::query_scalar(confirmed).bind(config.namespace.outbox()).bind(&now);
+        let confirmed: Option<bool> = confirmed.fetch_optional(&write.pool).await.map_err(fail)?;
+        match confirmed {
+            Some(true) => return Ok(()),
+            None => return Err(Failure::refused("there is no replication slot: run `millrace setup`")),
+            Some(false) if Instant::now() > until => {
+                return Err(Failure::refused(format!(
+                    "Debezium has not carried the outbox within {} s: `millrace status` shows the connector and its slot",
+                    patience.as_secs()
+                )));
+            }
+            Some(false) => tokio::time::sleep(LOOK_EVERY).await,
+        }
+    }
+}
+
+/// Reads the event topics from their beginning to where they end now.
+fn read(config: &Config, slice: Slice) -> Result<Held, Failure> {
+    let reader = Reader::new(config)?;
+    let there = reader.topics()?;
+    let mut held = Held::default();
+    for context in layout::contexts() {
+        let topic = config.namespace.topic(Kind::Event, context);
+        let partitions = there.get(&topic).copied().unwrap_or_default();
+        let mut left: HashMap<i32, (i64, i64)> = HashMap::new();
+        for partition in 0..partitions {
+            let (low, high) = reader.ends(&topic, partition)?;
+            if low < high {
+                left.insert(partition, (low, high));
+            }
+        }
+        while !left.is_empty() {
+            let before = left.clone();
+            step(&reader, &topic, &mut left, |message| {
+                if let Some((stream, version)) = event(message)
+                    && let Some(hash) = slice.takes(context, stream)
+                {
+                    held.add(hash, version);
+                }
+            })?;
+            if left == before {
+                return Err(Failure::refused(format!("{topic} cannot be read to its end: {left:?}")));
+            }
+        }
+    }
+    Ok(held)
+}
+
+/// Reads on for a while: each partition from its next offset to its end.
+fn step(
+    reader: &Reader<'_>,
+    topic: &str,
+    left: &mut HashMap<i32, (i64, i64)>,
+    mut see: impl FnMut(&BorrowedMessage<'_>),
+) -> Result<(), Failure> {
+    let position = |(partition, (next, _)): (&i32, &(i64, i64))| Position {
+        topic: topic.to_owned(),
+        partition: *partition,
+        offset: *next,
+    };
+    let from: Vec<Position> = left.iter().map(position).collect();
+    reader.visit(&from, SILENCE_MAX, |message| {
+        let ours = message.topic() == topic;
+        if let Some((next, end)) =
+            left.get_mut(&message.partition()).filter(|(next, _)| ours && message.offset() >= *next)
+        {
+            *next = message.offset() + 1;
+            let done = *next >= *end;
+            see(message);
+            if done {
+                left.remove(&message.partition());
+            }
+        }
+        if left.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })
+}
+
+/// Stream and version of an event.
+fn event<'m>(message: &'m BorrowedMessage<'_>) -> Option<(&'m str, i64)> {
+    let stream = std::str::from_utf8(message.key()?).ok()?;
+    let sequence = message.headers()?.iter().find(|header| header.key == envelope::SEQUENCE)?;
+    let version = std::str::from_utf8(sequence.value?).ok()?.parse().ok()?;
+    Some((stream, version))
+}
+
+/// Reads the topics and compares them with the outbox as it is in a snapshot.
+async fn compare(
+    config: &Config,
+    write: &Database,
+    snapshot: &mut PgConnection,
+    slice: Slice,
+) -> Result<Vec<Missing>, Failure> {
+    let fail = |error| write.failure(error);
+    let held = tokio::task::block_in_place(|| read(config, slice))?;
+    let streams =
+        "SELECT aggregatetype, aggregateid, max(version) FROM outbox WHERE version IS NOT NULL GROUP BY 1, 2";
+    let mut streams = sqlx::query_as::<_, (String, String, i64)>(streams).fetch(snapshot);
+    let mut missing = Vec::new();
+    while let Some((context, stream, last)) = streams.try_next().await.map_err(fail)? {
+        let Some(hash) = slice.takes(&context, &stream).filter(|_| missing.len() < FOUND_MAX) else {
+            continue;
+        };
+        let versions = held.missing(hash, last);
+        missing.extend(Missing::of(context, stream, &versions));
+    }
+    Ok(missing)
+}
+
+impl Missing {
+    fn of(context: String, stream: String, versions: &[i64]) -> Option<Self> {
+        let finding = Finding::missing(&context, &stream, versions.first()? - 1, versions);
+        let span = |version: &i64| Span {
+            context: context.clone(),
+            stream: stream.clone(),
+            above: version - 1,
+            upto: *version,
+        };
+        Some(Self { finding, spans: versions.iter().map(span).collect() })
+    }
+}
+
+/// Emits events of a stream again, each with its own id and bytes, in their order.
+pub(super) async fn emit(config: &Config, write: &Database, missing: &[Span]) -> Result<(), Failure> {
+    let producer = producer(config)?;
+    for spans in missing.chunks(EMITTED_AT_ONCE) {
+        let events = outbox::events(&write.pool, &config.namespace, spans).await;
+        for event in events.map_err(|error| write.failure(error))? {
+            let sent = producer.copy(&event.record, &event.record.topic, &[]).await;
+            sent.map_err(|error| Failure::of_work(config, layout::Side::Write, error))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn duplicates_and_late_ones_are_told_from_what_is_missing() {
+        let mut held = Held::default();
+        for version in [1, 2, 2, 5, 1, 3, 7] {
+            held.add(9, version);
+        }
+        assert_eq!(held.missing(9, 8), [4, 6, 8]);
+        held.add(9, 4);
+        assert_eq!(held.missing(9, 7), [6]);
+        assert_eq!(held.upto.get(&9), Some(&5));
+        assert_eq!(held.missing(1, 2), [1, 2]);
+    }
+
+    #[test]
+    fn every_stream_belongs_to_one_slice() {
+        let slices = [0, 1, 2].map(|number| Slice { number, of: 3 });
+        for stream in ["a", "b", "c", "d"] {
+            assert_eq!(slices.iter().filter(|slice| slice.takes("orders", stream).is_some()).count(), 1);
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! The auditor: what is stored against the outbox, and its repair.
+
+use millrace_tests::kafka::{Placed, murmur2_partition};
+use millrace_tests::load::{command, customer, order, register};
+use millrace_tests::outcome::Outcome;
+use millrace_tests::snapshot::{elastic, elastic_with};
+use millrace_tests::stack::kafka_tool;
+use millrace_tests::{Instance, Load, Process, becomes, eventually};
+use reqwest::Method;
+use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
+
+use crate::{beside_others, instance, instance_with};
+
+const LOAD: Load = Load { customers: 10, products: 10, orders: 60 };
+
+/// A running instance that has worked off a load.
+async fn worked_off(
+    story: &str,
+    settings: &[(&str, &str)],
+    variables: &[(&str, &str)],
+) -> (Instance, Process) {
+    let instance = instance_with(story, settings).await;
+    let process = instance.start_with(&[], variables);
+    instance.send(&LOAD.basics()).await;
+    instance.settle().await;
+    instance.send(&LOAD.slices(1)[0]).await;
+    instance.settle().await;
+    (instance, process)
+}
+
+async fn verify(instance: &Instance, arguments: &[&str]) -> Outcome {
+    instance.millrace(&[&["verify", "--format", "json"], arguments].concat()).await
+}
+
+/// What was found: what, name, key.
+fn found(outcome: &Outcome) -> Vec<String> {
+    let report = outcome.json();
+    let text = |finding: &Value, field: &str| finding[field].as_str().expect("text").to_owned();
+    let sign = |finding: &Value| ["what", "name", "key"].map(|field| text(finding, field)).join(" ");
+    let mut found: Vec<String> = report["findings"].as_array().expect("findings").iter().map(sign).collect();
+    found.sort();
+    found
+}
+
+async fn execute(instance: &Instance, sql: &str) {
+    let done = sqlx::query(AssertSqlSafe(sql)).execute(&instance.read).await.expect(sql);
+    assert!(done.rows_affected() > 0, "{sql}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_corrupted_is_found_and_repaired_and_nothing_else_is() {
+    let _turn = beside_others().await;
+    let (instance, _process) = worked_off("audit_corrupt", &[], &[]).await;
+    let sound = verify(&instance, &[]).await;
+    assert_eq!(found(sound.expect_success()), Vec::<String>::new());
+    assert_eq!(
+        compared(&sound.json()),
+        ["topics", "products 10 10", "orders 60 60", "customers 10 10", "sales_daily"]
+    );
+    let before = instance.snapshot().await;
+    corrupt_rows(&instance).await;
+    corrupt_documents(&instance).await;
+    let wrong = [
+        format!("document customers {}", customer(3)),
+        format!("document orders {}", order(1)),
+        format!("document orders {}", order(2)),
+        format!("document orders {}", order(8)),
+        format!("document orders {}", order(9)),
+        "document orders stranger".to_owned(),
+        "document orders stray".to_owned(),
+        format!("row customers {}", customer(3)),
+        format!("row orders {}", order(1)),
+        format!("row orders {}", order(2)),
+        "row orders stray".to_owned(),
+        "row sales_daily".to_owned(),
+    ];
+    let told = verify(&instance, &[]).await;
+    assert_eq!(
+        found(told.expect_code(5)).iter().map(|sign| sign.split(" [").next().unwrap()).collect::<Vec<_>>(),
+        wrong
+    );
+    tells_all_of_a_customer(&instance).await;
+    verify(&instance, &["--repair", "--why", "edited by hand", "--who", "bo"]).await.expect_success();
+    instance.settle().await;
+    assert_eq!(found(verify(&instance, &[]).await.expect_success()), Vec::<String>::new());
+    instance.snapshot().await.assert_same(&before);
+    let repaired =
+        "SELECT count(*) FROM audit WHERE who = 'bo' AND action = 'repair' AND why = 'edited by hand'";
+    assert_eq!(sqlx::query_scalar::<_, i64>(repaired).fetch_one(&instance.read).await.expect("a count"), 5);
+}
+
+/// Views with their rows and documents.
+fn compared(report: &Value) -> Vec<String> {
+    let compared = report["compared"].as_array().expect("what was compared");
+    let words = |one: &Value| match (one["rows"].as_i64(), one["documents"].as_i64()) {
+        (Some(rows), Some(documents)) => {
+            format!("{} {rows} {documents}", one["name"].as_str().expect("a name"))
+        }
+        _ => one["name"].as_str().expect("a name").to_owned(),
+    };
+    compared.iter().map(words).collect()
+}
+
+/// A changed row, a lost one, one too many, one with a wrong version, and a wrong sum.
+async fn corrupt_rows(instance: &Instance) {
+    execute(instance, &format!("UPDATE orders_g1 SET total = total + 50 WHERE order_id = '{}'", order(1)))
+        .await;
+    execute(instance, &format!("DELETE FROM orders_g1 WHERE order_id = '{}'", order(2))).await;
+    let stray = "INSERT INTO orders_g1 SELECT (json_populate_record(o, '{\"order_id\": \"stray\"}')).* FROM orders_g1 AS o LIMIT 1";
+    execute(instance, stray).await;
+    let customers =
+        "UPDATE customers_g1 SET order_count = order_count - 1, version = version + 7 WHERE customer_id";
+    execute(instance, &format!("{customers} = '{}'", customer(3))).await;
+    execute(
+        instance,
+        "UPDATE sales_daily_g1 SET revenue = revenue + 1 WHERE ctid = (SELECT min(ctid) FROM sales_daily_g1)",
+    )
+    .await;
+}
+
+/// A document that is lost, one whose fields are not its row's, one that is ahead of its row, one too many.
+async fn corrupt_documents(instance: &Instance) {
+    let index = format!("{}-orders", instance.name);
+    elastic(&format!("{index}/_refresh"), None).await;
+    elastic_with(Method::DELETE, &format!("{index}/_doc/{}?refresh=true", order(8)), None).await;
+    let mut source = elastic(
+        &format!("{index}/_search"),
+        Some(json!({"query": {"ids": {"values": [order(9)]}}, "version": true})),
+    )
+    .await["hits"]["hits"][0]
+        .take();
+    source["_source"]["total"] = json!(1);
+    let version = source["_version"].as_i64().expect("a version") + 5;
+    elastic(
+        &format!("{index}/_doc/{}?version={version}&version_type=external", order(9)),
+        Some(source["_source"].clone()),
+    )
+    .await;
+    elastic(
+        &format!("{index}/_doc/stranger?version=1&version_type=external&refresh=true"),
+        Some(source["_source"].take()),
+    )
+    .await;
+}
+
+async fn tells_all_of_a_customer(instance: &Instance) {
+    let told = instance.millrace(&["verify", "--customer", &customer(3)]).await;
+    let text = &told.expect_code(5).stdout;
+    let line =
+        text.lines().find(|line| line.starts_with("row") && line.contains("order_count")).expect("the field");
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(
+        words,
+        ["row", "customers", &customer(3), "order_count", "5", "6", "-1", "15", "/", "8"],
+        "{text}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_not_on_its_topic_is_emitted_again_as_it_was() {
+    let _turn = beside_others().await;
+    let instance = instance("audit_emit").await;
+    let _process = instance.start();
+    let city =
+        json!({"customer_id": customer(1), "name": "Plato", "email": "plato@example.com", "city": "Athens"});
+    instance.send(&[register(1), command("ChangeCustomerDetails", 1, city)]).await;
+    instance.settle().await;
+    let topic = instance.topic("evt", "customers");
+    let before = instance.kafka.all(&topic);
+    lose_the_first(&topic, before[0].partition).await;
+    let told = verify(&instance, &[]).await;
+    assert_eq!(found(told.expect_code(5)), [format!("event customers {}", customer(1))]);
+    assert_eq!(told.json()["findings"][0]["fields"][0]["expected"], json!([1]), "{}", told.stdout);
+    verify(&instance, &["--repair", "--why", "deleted by mistake"]).await.expect_success();
+    let after = instance.kafka.all(&topic);
+    let [Placed { raw: kept, .. }, Placed { raw: again, partition, .. }] = after.as_slice() else {
+        panic!("{after:?}")
+    };
+    assert_eq!((kept, again), (&before[1].raw, &before[0].raw), "to the byte");
+    assert_eq!(*partition, murmur2_partition(customer(1).as_bytes(), 2));
+    instance.settle().await;
+    assert_eq!(found(verify(&instance, &[]).await.expect_success()), Vec::<String>::new());
+    instance.millrace(&["replay", "customers", "--to-earliest", "--execute"]).await.expect_success();
+}
+
+/// Kafka's own tool deletes the first record of a partition.
+async fn lose_the_first(topic: &str, partition: i32) {
+    let file = std::env::temp_dir().join(format!("{topic}.json"));
+    let offsets =
+        json!({"version": 1, "partitions": [{"topic": topic, "partition": partition, "offset": 1}]});
+    std::fs::write(&file, offsets.to_string()).expect("a file");
+    kafka_tool(&["kafka-delete-records", "--offset-json-file", file.to_str().expect("a path")]).await;
+    std::fs::remove_file(file).expect("no file");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fold_that_is_wrong_is_found_by_sql_that_was_written_without_it() {
+    let _turn = beside_others().await;
+    const WRONG: [(&str, &str); 1] = [("FAILPOINTS", "fold=return")];
+    let (instance, _process) = worked_off("audit_fold", &[], &WRONG).await;
+    let told = instance.millrace_with(&["verify", "--format", "json"], &WRONG).await;
+    let found = found(told.expect_code(5));
+    assert!(
+        found.iter().all(|sign| sign.starts_with("fold ")),
+        "the wrong fold agrees with itself: {found:?}"
+    );
+    let customers = found.iter().filter(|sign| sign.starts_with("fold customers ")).count();
+    let products = found.iter().filter(|sign| sign.starts_with("fold products ")).count();
+    // Two customers have only cancelled orders: twice nothing is nothing.
+    assert_eq!((customers, products), (8, 10), "counted twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_process_repairs_what_it_finds_wrong_twice() {
+    let _turn = beside_others().await;
+    let (instance, process) = worked_off("audit_itself", &[("audit_every_s", "1")], &[]).await;
+    let namespace = [("namespace", instance.name.as_str())];
+    let look = process.metrics().await.expect("figures").sum("millrace_audit_ended_seconds", &namespace);
+    process.reports("millrace_audit_ended_seconds", &namespace, look + 1.0).await;
+    assert_eq!(process.metrics().await.expect("figures").sum("millrace_audit_findings", &[]), 0.0);
+    execute(&instance, &format!("UPDATE orders_g1 SET total = total + 50 WHERE order_id = '{}'", order(1)))
+        .await;
+    process.reports("millrace_audit_repairs_total", &namespace, 1.0).await;
+    becomes(&instance.read, "SELECT count(*) FROM audit WHERE who = 'auditor' AND action = 'repair'", 1)
+        .await;
+    eventually("nothing is wrong any more", async || {
+        match process.metrics().await?.sum("millrace_audit_findings", &[]) {
+            0.0 => Ok(()),
+            wrong => Err(wrong.to_string()),
+        }
+    })
+    .await;
+    instance.assert_both_read_models_agree().await;
+}
