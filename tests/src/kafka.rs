@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use millrace_schemas::json::{encode_json, key_of};
 use millrace_schemas::{definition, frame};
+use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
@@ -123,6 +124,20 @@ pub async fn produce(topic: &str, partition: Option<i32>, records: &[Raw]) {
         message.payload = record.value.as_deref();
         message.partition = partition;
         producer.send(message, TIMEOUT).await.expect("an acknowledged record");
+    }
+}
+
+/// Lets Kafka delete the records of some partitions before an offset; all of them when there is none.
+pub async fn delete_records(topic: &str, partitions: &[i32], before: Option<i64>) {
+    let admin: AdminClient<_> = client().create().expect("an admin client");
+    let mut places = TopicPartitionList::new();
+    for partition in partitions {
+        let before = before.map_or(Offset::End, Offset::Offset);
+        places.add_partition_offset(topic, *partition, before).expect("an offset");
+    }
+    let deleted = admin.delete_records(&places, &AdminOptions::new()).await.expect("deleted records");
+    for partition in deleted.elements() {
+        partition.error().expect("deleted records of a partition");
     }
 }
 

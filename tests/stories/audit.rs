@@ -1,10 +1,9 @@
 //! The auditor: what is stored against the outbox, and its repair.
 
-use millrace_tests::kafka::{Placed, murmur2_partition};
+use millrace_tests::kafka::{Placed, delete_records, murmur2_partition};
 use millrace_tests::load::{command, customer, order, register};
 use millrace_tests::outcome::Outcome;
 use millrace_tests::snapshot::{elastic, elastic_with};
-use millrace_tests::stack::kafka_tool;
 use millrace_tests::{Instance, Load, Process, becomes, eventually};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -168,7 +167,7 @@ async fn an_event_that_is_not_on_its_topic_is_emitted_again_as_it_was() {
     instance.settle().await;
     let topic = instance.topic("evt", "customers");
     let before = instance.kafka.all(&topic);
-    lose_the_first(&topic, before[0].partition).await;
+    delete_records(&topic, &[before[0].partition], Some(1)).await;
     let told = verify(&instance, &[]).await;
     assert_eq!(found(told.expect_code(5)), [format!("event customers {}", customer(1))]);
     assert_eq!(told.json()["findings"][0]["fields"][0]["expected"], json!([1]), "{}", told.stdout);
@@ -182,16 +181,6 @@ async fn an_event_that_is_not_on_its_topic_is_emitted_again_as_it_was() {
     instance.settle().await;
     assert_eq!(found(verify(&instance, &[]).await.expect_success()), Vec::<String>::new());
     instance.millrace(&["replay", "customers", "--to-earliest", "--execute"]).await.expect_success();
-}
-
-/// Kafka's own tool deletes the first record of a partition.
-async fn lose_the_first(topic: &str, partition: i32) {
-    let file = std::env::temp_dir().join(format!("{topic}.json"));
-    let offsets =
-        json!({"version": 1, "partitions": [{"topic": topic, "partition": partition, "offset": 1}]});
-    std::fs::write(&file, offsets.to_string()).expect("a file");
-    kafka_tool(&["kafka-delete-records", "--offset-json-file", file.to_str().expect("a path")]).await;
-    std::fs::remove_file(file).expect("no file");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use millrace_tests::instance::pool;
+use millrace_tests::kafka::delete_records;
 use millrace_tests::load::order;
 use millrace_tests::stack::kafka_tool;
 use millrace_tests::{Instance, Load, eventually};
@@ -105,6 +106,23 @@ async fn a_corrupted_row_is_named_and_nothing_is_swapped_unless_accepted() {
     assert_eq!(name(&instance).await, "Customer 7");
     assert_readers_see(&instance, 2).await;
     back_and_forth(&instance).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_kafka_no_longer_holds_is_rebuilt_from_the_outbox() {
+    let _turn = beside_others().await;
+    let instance = with_orders("replay_outbox").await;
+    let _process = instance.start();
+    instance.settle().await;
+    delete_records(&instance.topic("evt", "orders"), &[0, 1], None).await;
+    let filled = instance.millrace(&["replay", "orders", "--from-outbox", "--execute"]).await;
+    let text = &filled.expect_success().stdout;
+    assert!(text.contains("generation 2 swapped; equal"), "{text}");
+    assert_readers_see(&instance, 2).await;
+    instance.send(&[millrace_tests::load::place(900, "customer-0001", "product-0001")]).await;
+    instance.settle().await;
+    assert_eq!(count(&instance, "SELECT count(*) FROM orders").await, 121, "it goes on with Kafka");
+    assert_readers_see(&instance, 2).await;
 }
 
 /// Rolls back, forward again, retires; nothing else changes what readers see, setup included.

@@ -27,7 +27,7 @@ mod worker;
 pub use error::{Dependency, Fault, WorkError};
 pub use member::{GroupSettings, KafkaSettings, Member};
 pub use producer::{Copier, Delivery, Producer};
-pub use publisher::{Document, Elastic};
+pub use publisher::{Document, Elastic, Refusal};
 pub use record::{Header, Record};
 pub use registry::{Registry, RegistryError};
 pub use role::{Folded, Group, Outcome, Role, own_name};

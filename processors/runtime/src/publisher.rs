@@ -45,9 +45,11 @@ pub struct Elastic(Elasticsearch);
 
 /// A document that Elasticsearch refuses for good.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Refusal {
-    id: String,
-    reason: String,
+pub struct Refusal {
+    /// Its id.
+    pub id: String,
+    /// What Elasticsearch says.
+    pub reason: String,
 }
 
 #[derive(Deserialize)]
@@ -83,7 +85,10 @@ impl Elastic {
 
     /// Sends documents, reads every verdict, and returns those that are refused for good. 409 means that the same or
     /// a newer copy is there.
-    async fn bulk(&self, index: &str, documents: &[Document]) -> Result<Vec<Refusal>, WorkError> {
+    ///
+    /// # Errors
+    /// [`WorkError::Outage`]: all of them again, the versions make it harmless.
+    pub async fn bulk(&self, index: &str, documents: &[Document]) -> Result<Vec<Refusal>, WorkError> {
         let (documents, mut refusals) = sendable(documents);
         if documents.is_empty() {
             return Ok(refusals);

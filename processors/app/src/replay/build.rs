@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 use millrace_runtime::names;
 use millrace_runtime::views::ddl;
 use rdkafka::types::RDKafkaErrorCode;
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::generations;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::kafka;
-use crate::layout::ReadModel;
+use crate::layout::{ReadModel, Table};
 use crate::output;
 use crate::postgres::Database;
 use crate::setup::{databases, indices, topics};
@@ -56,15 +56,44 @@ pub(crate) async fn begin(
         return Ok(building.generation);
     }
     let Wish { asked_by, reason, accept_differences } = wish;
-    let next = generations::next(&mut transaction, model.name, asked_by, reason, accept_differences);
-    let next = next.await.map_err(fail)?;
-    let create = ddl(table.table, &config.namespace, model.name, next);
-    sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut *transaction).await.map_err(fail)?;
-    topics::ensure(config, &model.retry_topics(config, next)).await?;
-    indices::ensure(config, model, next).await?;
+    let next = generations::next(&mut transaction, model.name).await.map_err(fail)?;
+    // What a filling that was broken off has left has no documents.
+    clear(config, &mut transaction, model, next).await.map_err(fail)?;
+    create(config, read, &mut transaction, (model, table), next).await?;
+    let recorded =
+        generations::record(&mut transaction, (model.name, next), asked_by, reason, accept_differences);
+    recorded.await.map_err(fail)?;
     transaction.commit().await.map_err(fail)?;
     tracing::info!(view = model.name, generation = next, asked_by, reason, "a rebuild begins");
     Ok(next)
+}
+
+/// Creates all that the next generation of a view needs, without recording it: nobody works on it yet.
+///
+/// # Errors
+/// As [`begin`].
+pub(super) async fn prepare(config: &Config, read: &Database, model: &ReadModel) -> Result<i32, Failure> {
+    let fail = |error| read.failure(error);
+    let Some(table) = &model.table else { return Err(logs_stay(model)) };
+    let mut transaction = databases::begin(config, read).await?;
+    let next = generations::next(&mut transaction, model.name).await.map_err(fail)?;
+    create(config, read, &mut transaction, (model, table), next).await?;
+    transaction.commit().await.map_err(fail)?;
+    Ok(next)
+}
+
+async fn create(
+    config: &Config,
+    read: &Database,
+    connection: &mut PgConnection,
+    (model, table): (&ReadModel, &Table),
+    generation: i32,
+) -> Result<(), Failure> {
+    let create = ddl(table.table, &config.namespace, model.name, generation);
+    let created = sqlx::raw_sql(AssertSqlSafe(create)).execute(connection).await;
+    created.map_err(|error| read.failure(error))?;
+    topics::ensure(config, &model.retry_topics(config, generation)).await?;
+    indices::ensure(config, model, generation).await
 }
 
 /// Why a log is not rebuilt.
@@ -115,6 +144,23 @@ async fn remove_group(config: &Config, group: &str) -> Result<(), Failure> {
 /// Rows of the runtime's tables that carry a generation.
 const OWN_ROWS: &[&str] = &["consumer_offset", "progress", "blocked_key", "parked"];
 
+async fn clear(
+    config: &Config,
+    connection: &mut PgConnection,
+    model: &ReadModel,
+    generation: i32,
+) -> sqlx::Result<()> {
+    let table = names::table(model.name, generation);
+    let drop = format!("SET LOCAL client_min_messages = warning; DROP TABLE IF EXISTS \"{table}\"");
+    sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut *connection).await?;
+    for rows in OWN_ROWS {
+        let delete = format!("DELETE FROM {rows} WHERE grp = $1 AND generation = $2");
+        let delete = sqlx::query(AssertSqlSafe(delete)).bind(config.namespace.group(model.name));
+        delete.bind(generation).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
 async fn remove_rows(
     config: &Config,
     read: &Database,
@@ -122,14 +168,7 @@ async fn remove_rows(
     generation: i32,
 ) -> sqlx::Result<()> {
     let mut transaction = read.pool.begin().await?;
-    let table = names::table(model.name, generation);
-    let drop = format!("SET LOCAL client_min_messages = warning; DROP TABLE IF EXISTS \"{table}\"");
-    sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut *transaction).await?;
-    for rows in OWN_ROWS {
-        let delete = format!("DELETE FROM {rows} WHERE grp = $1 AND generation = $2");
-        let delete = sqlx::query(AssertSqlSafe(delete)).bind(config.namespace.group(model.name));
-        delete.bind(generation).execute(&mut *transaction).await?;
-    }
+    clear(config, &mut transaction, model, generation).await?;
     // What a retired generation could not fold is of no use to anybody.
     let discard =
         "UPDATE dead_letter SET status = 'discarded' WHERE grp = $1 AND generation = $2 AND status = 'dead'";

@@ -151,24 +151,32 @@ pub(crate) async fn first(connection: &mut PgConnection, view: &str) -> sqlx::Re
     sqlx::query_scalar(serving).bind(view).fetch_one(connection).await
 }
 
-/// Records the next generation of a view as being built and returns its number.
-pub(super) async fn next(
+/// The number of a view's next generation.
+pub(super) async fn next(connection: &mut PgConnection, view: &str) -> sqlx::Result<i32> {
+    let next = "SELECT max(generation) + 1 FROM replay WHERE view = $1";
+    sqlx::query_scalar(next).bind(view).fetch_one(connection).await
+}
+
+/// Records a generation of a view as being built: from here on every `millrace run` works on it.
+pub(super) async fn record(
     connection: &mut PgConnection,
-    view: &str,
+    (view, generation): (&str, i32),
     asked_by: &str,
     reason: &str,
     accept_differences: bool,
-) -> sqlx::Result<i32> {
-    sqlx::query_scalar(
+) -> sqlx::Result<()> {
+    sqlx::query(
         "INSERT INTO replay (view, generation, state, asked_by, reason, accept_differences)
-         SELECT $1, max(generation) + 1, 'building', $2, $3, $4 FROM replay WHERE view = $1 RETURNING generation",
+         VALUES ($1, $2, 'building', $3, $4, $5)",
     )
     .bind(view)
+    .bind(generation)
     .bind(asked_by)
     .bind(reason)
     .bind(accept_differences)
-    .fetch_one(connection)
+    .execute(connection)
     .await
+    .map(|_| ())
 }
 
 /// Lets a build that was refused be compared again.

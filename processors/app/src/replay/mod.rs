@@ -6,6 +6,7 @@
 pub(crate) mod build;
 pub(crate) mod compare;
 pub(crate) mod cutover;
+mod fill;
 pub(crate) mod generations;
 pub(crate) mod reset;
 pub(crate) mod session;
@@ -33,6 +34,8 @@ The next generation has its own table, index and group (`<namespace>.<view>.g2`,
 and follows meanwhile. When both have had the same records their rows are compared. Equal: the new one serves and the old
 one follows. Different: nothing is swapped, and the fields that differ are shown; --accept-differences swaps anyway, for
 a view whose code has changed.
+
+--from-outbox folds the events of the outbox instead, for when Kafka no longer holds all of them.
 
 Examples:
   millrace replay orders --to-earliest                   what it would do
@@ -84,6 +87,9 @@ pub struct Action {
     #[arg(long, value_name = "RECORDS", allow_negative_numbers = true,
           value_parser = clap::value_parser!(i64).range(..0))]
     pub shift_by: Option<i64>,
+    /// From the outbox: when Kafka no longer holds the events
+    #[arg(long)]
+    pub from_outbox: bool,
     /// Show the view's generations
     #[arg(long)]
     pub status: bool,
@@ -98,8 +104,9 @@ pub struct Action {
 impl Action {
     /// The reset as it was asked for.
     fn reason(&self) -> String {
-        let Self { to_datetime, by_duration, to_offset, shift_by, .. } = self;
+        let Self { to_datetime, by_duration, to_offset, shift_by, from_outbox, .. } = self;
         let flags = [
+            from_outbox.then(|| "--from-outbox".to_owned()),
             to_datetime.as_ref().map(|time| format!("--to-datetime {time}")),
             by_duration.as_ref().map(|duration| format!("--by-duration {duration}")),
             to_offset.map(|offset| format!("--to-offset {offset}")),
@@ -163,11 +170,16 @@ async fn rebuild(
     options: &Options,
 ) -> Result<(), Failure> {
     let reason = options.action.reason();
-    if reason != "--to-earliest" {
+    if !["--to-earliest", "--from-outbox"].contains(&reason.as_str()) {
         output::say(&format!("{reason}: a view is always rebuilt from the first event"));
     }
-    let wish = Wish { asked_by: "operator", reason: &reason, accept_differences: options.accept_differences };
-    let number = build::begin(config, read, model, wish).await?;
+    let Options { accept_differences, action: Action { from_outbox, .. }, .. } = *options;
+    let number = if from_outbox {
+        fill::fill(config, read, model, accept_differences).await?
+    } else {
+        let wish = Wish { asked_by: "operator", reason: &reason, accept_differences };
+        build::begin(config, read, model, wish).await?
+    };
     let generation = watch::until_decided(config, read, model, number).await?;
     let comparison = generation.comparison.as_ref().map(compare::Comparison::text).unwrap_or_default();
     let end = match generation.state {

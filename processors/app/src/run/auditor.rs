@@ -13,7 +13,6 @@ use crate::audit::Operator;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::verify::finding::What;
-use crate::verify::pace::Pace;
 use crate::verify::repair::{Mandate, Sign};
 use crate::verify::{Auditor, Report, Scope};
 
@@ -48,12 +47,11 @@ pub(super) async fn audit(config: Arc<Config>, stop: CancellationToken) {
 }
 
 async fn look(config: &Config, known: HashSet<Sign>) -> Result<Report, Failure> {
-    let auditor = Auditor::new(config, PATIENCE)?;
+    let auditor = Auditor::new(config, PATIENCE)?.in_the_background(config.audit_events_per_second);
     let operator = Operator::new(Some("auditor"), "wrong in two looks");
     let mut mandate = Mandate::known(operator, known, config.audit_repairs_max);
     let mut report = Report::default();
-    let pace = || Pace::of(config.audit_events_per_second);
-    auditor.look(&Scope::everything(), Some(&mut mandate), &mut report, pace).await?;
+    auditor.look(&Scope::everything(), Some(&mut mandate), &mut report).await?;
     Ok(report)
 }
 

@@ -95,6 +95,11 @@ impl Roles {
         (namespace == self.config.namespace.to_string()).then_some(Retries { role, copier, delays })
     }
 
+    /// The search cluster's client.
+    pub(crate) fn elastic(&self) -> &Elastic {
+        &self.elastic
+    }
+
     /// What folds a view's events into the tables of a generation; `None` when this build has no such view.
     pub(crate) fn view(&self, name: &str, generation: i32) -> Option<Arc<dyn Role>> {
         self.of(name, generation).into_values().next()

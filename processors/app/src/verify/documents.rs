@@ -15,13 +15,12 @@ use super::finding::{Finding, What};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::http::Http;
+use crate::keys;
 use crate::layout::Side;
 use crate::postgres::Database;
 use crate::replay::compare::Twin;
 use crate::replay::session::{self, begin};
 
-/// Rows and documents that are compared at a time.
-const PAGE: i64 = 500;
 /// Ids of documents that are looked up at a time.
 const IDS_PAGE: usize = 5_000;
 /// Rows whose documents are looked at again, at most.
@@ -95,7 +94,8 @@ impl Documents<'_> {
     async fn suspects(&self, snapshot: &mut PgConnection) -> Result<(i64, BTreeMap<String, i64>), Failure> {
         let (mut count, mut suspects, mut after) = (0, BTreeMap::new(), String::new());
         loop {
-            let keys = self.keys(snapshot, &after).await.map_err(|error| self.read.failure(error))?;
+            let keys = keys::after(snapshot, (&self.table, self.column), &after, self.key).await;
+            let keys = keys.map_err(|error| self.read.failure(error))?;
             let Some(last) = keys.last() else { return Ok((count, suspects)) };
             after.clone_from(last);
             let rows = self.rows(snapshot, &keys).await?;
@@ -107,21 +107,6 @@ impl Documents<'_> {
                 return Ok((count, suspects));
             }
         }
-    }
-
-    async fn keys(&self, connection: &mut PgConnection, after: &str) -> sqlx::Result<Vec<String>> {
-        let Self { table, column, .. } = self;
-        let keys = format!(
-            "SELECT \"{column}\" FROM \"{table}\"
-             WHERE version > 0 AND \"{column}\" > $1 AND ($2::text IS NULL OR \"{column}\" = $2)
-             ORDER BY \"{column}\" LIMIT $3"
-        );
-        sqlx::query_scalar(AssertSqlSafe(keys))
-            .bind(after)
-            .bind(self.key)
-            .bind(PAGE)
-            .fetch_all(connection)
-            .await
     }
 
     async fn rows(&self, connection: &mut PgConnection, keys: &[String]) -> Result<Vec<Document>, Failure> {
@@ -173,7 +158,7 @@ impl Documents<'_> {
     async fn judge(&self, suspects: &BTreeMap<String, i64>) -> Result<Vec<Finding>, Failure> {
         let mut findings = Vec::new();
         let keys: Vec<String> = suspects.keys().cloned().collect();
-        for keys in keys.chunks(usize::try_from(PAGE).unwrap_or(usize::MAX)) {
+        for keys in keys.chunks(usize::try_from(keys::PAGE).unwrap_or(usize::MAX)) {
             let mut held = self.held(keys).await?;
             let mut connection = self.read.pool.acquire().await.map_err(|error| self.read.failure(error))?;
             for row in self.rows(&mut connection, keys).await? {

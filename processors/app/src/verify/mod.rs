@@ -4,18 +4,18 @@
 //! which documents. Rows are checked twice: by folding the events again, which finds what went wrong on the way, and by
 //! SQL that was written without the fold, which finds a fold that is wrong.
 
+mod audited;
 mod documents;
 pub(crate) mod finding;
-mod outbox;
-pub(crate) mod pace;
-mod refold;
 pub(crate) mod repair;
 mod rows;
 mod topics;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use millrace_runtime::Role;
 use millrace_runtime::names::table;
 use serde::Serialize;
 use serde_json::json;
@@ -27,15 +27,16 @@ use crate::failure::Failure;
 use crate::http::Http;
 use crate::layout::{ReadModel, Side, read_models};
 use crate::moment::{self, Span};
+use crate::outbox::pace::Pace;
+use crate::outbox::refold::Refold;
 use crate::output;
 use crate::postgres::Database;
 use crate::replay::generations::Generations;
 use crate::replay::session;
 use crate::run::roles::Roles;
+use audited::{AUDITED, Audited};
 use documents::Documents;
 use finding::{Finding, What};
-use pace::Pace;
-use refold::{AUDITED, Refold};
 use repair::Mandate;
 use rows::{Looked, Rows};
 use topics::{Missing, Topics};
@@ -186,7 +187,7 @@ pub async fn verify(config: &Config, format: Format, options: &Options) -> Resul
     let mut mandate = operator.map(Mandate::whole);
     let auditor = Auditor::new(config, options.patience.0)?;
     let mut report = Report::default();
-    auditor.look(&scope, mandate.as_mut(), &mut report, Pace::unbounded).await?;
+    auditor.look(&scope, mandate.as_mut(), &mut report).await?;
     output::print(format, &report.text(), &json!(report))?;
     match report.left() {
         0 => Ok(()),
@@ -202,6 +203,8 @@ pub(crate) struct Auditor<'a> {
     elastic: Http,
     roles: Roles,
     patience: Duration,
+    /// Events folded in a second at most; whoever has no such bound is told how far it is.
+    per_second: Option<u32>,
 }
 
 impl<'a> Auditor<'a> {
@@ -212,7 +215,21 @@ impl<'a> Auditor<'a> {
     pub(crate) fn new(config: &'a Config, patience: Duration) -> Result<Self, Failure> {
         let (write, read) = (Database::of(config, Side::Write)?, Database::of(config, Side::Read)?);
         let (elastic, roles) = (Http::elasticsearch(config)?, Roles::new(config)?);
-        Ok(Self { config, write, read, elastic, roles, patience })
+        Ok(Self { config, write, read, elastic, roles, patience, per_second: None })
+    }
+
+    /// Folds so many events a second at most, and says nothing.
+    pub(crate) fn in_the_background(self, per_second: u32) -> Self {
+        Self { per_second: Some(per_second), ..self }
+    }
+
+    /// What folds a view again.
+    fn refold(&self, role: Arc<dyn Role>, serving: i32) -> Refold<'_> {
+        let refold = Refold::new(self.config, [&self.write, &self.read], role, serving);
+        match self.per_second {
+            Some(per_second) => refold.at(Pace::of(per_second)),
+            None => refold.telling("events folded"),
+        }
     }
 
     /// Looks at everything in scope, and repairs for an operator.
@@ -221,13 +238,12 @@ impl<'a> Auditor<'a> {
         scope: &Scope,
         mut mandate: Option<&mut Mandate>,
         report: &mut Report,
-        pace: impl Fn() -> Pace,
     ) -> Result<(), Failure> {
         if scope.topics {
             self.topics(mandate.as_deref_mut(), report).await?;
         }
         for model in &scope.models {
-            self.view(model, scope.key.as_deref(), mandate.as_deref_mut(), report, pace()).await?;
+            self.view(model, scope.key.as_deref(), mandate.as_deref_mut(), report).await?;
         }
         Ok(())
     }
@@ -276,7 +292,6 @@ impl<'a> Auditor<'a> {
         key: Option<&str>,
         mut mandate: Option<&mut Mandate>,
         report: &mut Report,
-        pace: Pace,
     ) -> Result<(), Failure> {
         let fail = |error| self.read.failure(error);
         let (Some(definition), Some(role)) = (&model.table, self.roles.view(model.name, AUDITED)) else {
@@ -290,15 +305,15 @@ impl<'a> Auditor<'a> {
         {
             return Err(Failure::refused(format!("{} is being verified by another process", model.name)));
         }
-        let databases = [&self.write, &self.read];
-        let mut refold = Refold::new(self.config, databases, (model, definition), role, serving, pace)?;
+        let audited = Audited::of(self.config, model, definition);
+        let mut refold = self.refold(role, serving).logging(audited.events.clone())?;
         let serving_table = (serving, table(model.name, serving));
         let looked = Looked { name: model.name, table: definition, serving: serving_table, key };
-        let rows = rows::check(&self.read, &mut refold, &mut connection, &looked).await?;
+        let rows = rows::check(&self.read, &mut refold, &mut connection, (&looked, &audited)).await?;
         if let Some(mandate) = mandate.as_deref_mut() {
-            report.repaired += self.mend_rows(&looked, &rows, &refold.rows(), mandate).await?;
+            report.repaired += self.mend_rows(&looked, &rows, &audited.rows, mandate).await?;
         }
-        refold.remove(&mut connection).await?;
+        audited.remove(&mut connection).await.map_err(fail)?;
         let documents = self.documents(model, &looked, mandate, report).await?;
         let (name, events) = (model.name.to_owned(), refold.events);
         report.compared.push(Compared { name, events, rows: Some(rows.count), documents });

@@ -3,10 +3,11 @@
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgConnection};
 
+use super::audited::{AUDITED, Audited};
 use super::finding::{Field, Finding, What};
-use super::refold::{AUDITED, Refold};
 use crate::failure::Failure;
 use crate::layout::Table;
+use crate::outbox::refold::Refold;
 use crate::postgres::Database;
 use crate::replay::compare::{Differing, Tables, Twin, differing, key_of};
 use crate::replay::session::begin;
@@ -39,17 +40,19 @@ pub(super) async fn check(
     read: &Database,
     refold: &mut Refold<'_>,
     connection: &mut PgConnection,
-    looked: &Looked<'_>,
+    (looked, audited): (&Looked<'_>, &Audited),
 ) -> Result<Rows, Failure> {
     let fail = |error| read.failure(error);
+    audited.create(connection).await.map_err(fail)?;
     refold.follow(connection).await?;
+    audited.analyse(connection).await.map_err(fail)?;
     begin(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ").await.map_err(fail)?;
     refold.finish(connection).await?;
-    let tables =
-        Tables { serving: looked.serving.clone(), building: (AUDITED, refold.rows()), table: looked.table };
+    let building = (AUDITED, audited.rows.clone());
+    let tables = Tables { serving: looked.serving.clone(), building, table: looked.table };
     let Differing { rows: [count, _], count: differing, first, .. } =
         differing(connection, &tables, looked.key, SHOWN_MAX).await.map_err(fail)?;
-    let (told, told_count) = told_by_sql(connection, refold, looked).await.map_err(fail)?;
+    let (told, told_count) = told_by_sql(connection, audited, looked).await.map_err(fail)?;
     begin(connection, "COMMIT").await.map_err(fail)?;
     let finding = |what| move |twin: Twin| Finding::of(what, looked.name, twin);
     let mut findings: Vec<Finding> = first.iter().cloned().map(finding(What::Row)).collect();
@@ -65,10 +68,10 @@ pub(super) async fn check(
 /// Rows that are not as the view's SQL tells them, and how many there are.
 async fn told_by_sql(
     connection: &mut PgConnection,
-    refold: &Refold<'_>,
+    audited: &Audited,
     Looked { table, serving, key, .. }: &Looked<'_>,
 ) -> sqlx::Result<(Vec<Twin>, i64)> {
-    let check = table.check.replace("{events}", &format!("\"{}\"", refold.log()));
+    let check = table.check.replace("{events}", &format!("\"{}\"", audited.events));
     let sql = comparison(&key_of(table), &serving.1, &check);
     let rows: Vec<(String, Option<Value>, Option<Value>, i64)> =
         sqlx::query_as(AssertSqlSafe(sql)).bind(key).bind(SHOWN_MAX).fetch_all(connection).await?;

@@ -15,11 +15,11 @@ use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use sqlx::PgConnection;
 
 use super::finding::Finding;
-use super::outbox::{self, Span};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::kafka::{Position, Reader};
 use crate::layout;
+use crate::outbox::{Span, events};
 use crate::postgres::Database;
 use crate::replay::session::{self, begin};
 use crate::run::roles::producer;
@@ -247,8 +247,8 @@ impl Missing {
 pub(super) async fn emit(config: &Config, write: &Database, missing: &[Span]) -> Result<(), Failure> {
     let producer = producer(config)?;
     for spans in missing.chunks(EMITTED_AT_ONCE) {
-        let events = outbox::events(&write.pool, &config.namespace, spans).await;
-        for event in events.map_err(|error| write.failure(error))? {
+        let found = events(&write.pool, &config.namespace, spans).await;
+        for event in found.map_err(|error| write.failure(error))? {
             let sent = producer.copy(&event.record, &event.record.topic, &[]).await;
             sent.map_err(|error| Failure::of_work(config, layout::Side::Write, error))?;
         }

@@ -1,28 +1,23 @@
-//! A view folded again from the outbox, beside the serving generation: as far as that has come, and no further.
-//!
-//! Kafka, offsets and retries have no part in it, so what they got wrong shows. The fold itself is the same; whether
-//! it is right, the view's own SQL says (`CHECK`).
+//! A view folded from the outbox, beside the serving generation: as far as that has come, and no further. Kafka, offsets
+//! and retries have no part in it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use millrace_runtime::names::table;
-use millrace_runtime::views::ddl;
 use millrace_runtime::{Outcome, Record, Role};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::outbox::{self, Span, Stored};
 use super::pace::Pace;
+use super::{Span, Stored, events};
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::layout::{ReadModel, Side, Table};
+use crate::layout::Side;
 use crate::postgres::Database;
+use crate::progress::Progress;
 use crate::replay::session::begin;
 use crate::schema::Decoder;
 
-/// The generation that only the auditor sees.
-pub(super) const AUDITED: i32 = 0;
 /// Streams that are looked up at a time.
 const STREAMS_MAX: i64 = 500;
 /// Events that are folded in one transaction.
@@ -33,102 +28,98 @@ const ROUNDS_MAX: usize = 20;
 const FEW: usize = 500;
 
 /// A stream of a context.
-pub(super) type Stream = (String, String);
+pub(crate) type Stream = (String, String);
 
-/// Folds one view again.
-pub(super) struct Refold<'r> {
+/// Folds one view into a generation that nobody else works on.
+pub(crate) struct Refold<'r> {
     config: &'r Config,
     write: &'r Database,
     read: &'r Database,
-    name: &'static str,
-    table: &'r Table,
+    /// Folds into that generation.
     role: Arc<dyn Role>,
     serving: i32,
+    /// Keeps the folded events as JSON in a table.
+    log: Option<Log>,
     pace: Pace,
-    decoder: Decoder,
+    progress: Option<Progress>,
     /// Topic, key and version of what an operator gave up: folding goes on behind it.
     given_up: HashSet<(String, Vec<u8>, i64)>,
     /// Streams that cannot be folded to their end, and why.
-    pub(super) stuck: Vec<(Stream, String)>,
+    pub(crate) stuck: Vec<(Stream, String)>,
     /// How many events were folded.
-    pub(super) events: u64,
+    pub(crate) events: u64,
+}
+
+/// A table of events, for SQL.
+struct Log {
+    table: String,
+    decoder: Decoder,
 }
 
 impl<'r> Refold<'r> {
-    /// Nothing is folded yet. `role` folds into the audited generation.
-    pub(super) fn new(
+    /// Nothing is folded yet. Goes on where an earlier one into the same generation was broken off.
+    pub(crate) fn new(
         config: &'r Config,
         [write, read]: [&'r Database; 2],
-        (model, table): (&'r ReadModel, &'r Table),
         role: Arc<dyn Role>,
         serving: i32,
-        pace: Pace,
-    ) -> Result<Self, Failure> {
-        let (name, decoder) = (model.name, Decoder::new(config)?);
-        let (given_up, stuck) = (HashSet::new(), Vec::new());
-        Ok(Self {
+    ) -> Self {
+        let (given_up, stuck, pace) = (HashSet::new(), Vec::new(), Pace::unbounded());
+        Self {
             config,
             write,
             read,
-            name,
-            table,
             role,
             serving,
+            log: None,
             pace,
-            decoder,
+            progress: None,
             given_up,
             stuck,
             events: 0,
-        })
+        }
     }
 
-    /// The table that is folded into.
-    pub(super) fn rows(&self) -> String {
-        table(self.name, AUDITED)
+    /// At this pace.
+    pub(crate) fn at(self, pace: Pace) -> Self {
+        Self { pace, ..self }
     }
 
-    /// The table with the folded events.
-    pub(super) fn log(&self) -> String {
-        format!("{}_events", self.rows())
+    /// Tells how far it is.
+    pub(crate) fn telling(self, what: &'static str) -> Self {
+        Self { progress: Some(Progress::new(what)), ..self }
+    }
+
+    /// Keeps the folded events in a table, which has `context, stream, version, type, occurred_at, data`.
+    ///
+    /// # Errors
+    /// When the registry's client cannot be set up.
+    pub(crate) fn logging(self, table: String) -> Result<Self, Failure> {
+        let decoder = Decoder::new(self.config)?;
+        Ok(Self { log: Some(Log { table, decoder }), ..self })
     }
 
     /// Folds until nearly level with the serving generation.
-    pub(super) async fn follow(&mut self, connection: &mut PgConnection) -> Result<(), Failure> {
-        self.empty(connection).await?;
+    pub(crate) async fn follow(&mut self, connection: &mut PgConnection) -> Result<(), Failure> {
+        self.give_up(connection).await?;
         for _ in 0..ROUNDS_MAX {
             if self.round(connection, true).await? < FEW {
                 break;
             }
         }
-        let analyse = format!("ANALYZE \"{}\", \"{}\"", self.rows(), self.log());
-        self.run(connection, analyse).await
+        if let Some(progress) = &self.progress {
+            progress.done();
+        }
+        Ok(())
     }
 
-    /// Folds what is left, inside the transaction whose snapshot is compared.
-    pub(super) async fn finish(&mut self, snapshot: &mut PgConnection) -> Result<(), Failure> {
+    /// Folds what is left, inside the transaction that is open: in a snapshot, exactly what the serving generation has.
+    pub(crate) async fn finish(&mut self, snapshot: &mut PgConnection) -> Result<(), Failure> {
         while self.round(snapshot, false).await? > 0 {}
         Ok(())
     }
 
-    /// Removes what was folded.
-    pub(super) async fn remove(&self, connection: &mut PgConnection) -> Result<(), Failure> {
-        let (rows, log) = (self.rows(), self.log());
-        let drop = format!("SET client_min_messages = warning; DROP TABLE IF EXISTS \"{rows}\", \"{log}\"");
-        self.run(connection, drop).await?;
-        let forget = sqlx::query("DELETE FROM progress WHERE grp = $1 AND generation = $2");
-        let forgotten = forget.bind(&self.role.group().id).bind(AUDITED).execute(connection).await;
-        forgotten.map(|_| ()).map_err(|error| self.read.failure(error))
-    }
-
-    async fn empty(&mut self, connection: &mut PgConnection) -> Result<(), Failure> {
-        self.remove(connection).await?;
-        let rows = ddl(self.table.table, &self.config.namespace, self.name, AUDITED);
-        let log = format!(
-            "CREATE TABLE \"{}\" (context text, stream text, version bigint, type text, occurred_at timestamptz,
-                                  data jsonb, PRIMARY KEY (context, stream, version))",
-            self.log()
-        );
-        self.run(connection, format!("{rows};{log}")).await?;
+    async fn give_up(&mut self, connection: &mut PgConnection) -> Result<(), Failure> {
         let given_up: Vec<(String, Vec<u8>, i64)> = sqlx::query_as(
             "SELECT topic, key, version FROM dead_letter
              WHERE grp = $1 AND generation = $2 AND status = 'discarded' AND version IS NOT NULL AND key IS NOT NULL",
@@ -176,7 +167,7 @@ impl<'r> Refold<'r> {
         )
         .bind(&self.role.group().id)
         .bind(self.serving)
-        .bind(AUDITED)
+        .bind(self.role.group().generation)
         .bind(context)
         .bind(stream)
         .bind(STREAMS_MAX)
@@ -194,8 +185,8 @@ impl<'r> Refold<'r> {
         commit: bool,
     ) -> Result<usize, Failure> {
         let spans: Vec<Span> = spans.iter().filter(|span| !self.is_stuck(&span.stream())).cloned().collect();
-        let events = outbox::events(&self.write.pool, &self.config.namespace, &spans).await;
-        let mut events = events.map_err(|error| self.write.failure(error))?;
+        let found = events(&self.write.pool, &self.config.namespace, &spans).await;
+        let mut events = found.map_err(|error| self.write.failure(error))?;
         self.find_holes(&spans, &events);
         events.retain(|event| !self.is_stuck(&event.stream()));
         self.pace.took(events.len()).await;
@@ -205,11 +196,14 @@ impl<'r> Refold<'r> {
         for events in events.chunk_by(|a, b| a.context == b.context) {
             self.fold(connection, events).await?;
         }
-        self.log_events(connection, &events).await?;
+        self.keep(connection, &events).await?;
         if commit {
             begin(connection, "COMMIT").await.map_err(|error| self.read.failure(error))?;
         }
         self.events += u64::try_from(events.len()).unwrap_or(u64::MAX);
+        if let Some(progress) = &mut self.progress {
+            progress.at(self.events);
+        }
         Ok(events.len())
     }
 
@@ -260,32 +254,32 @@ impl<'r> Refold<'r> {
         Ok(())
     }
 
-    /// Keeps what was folded as JSON, for SQL.
-    async fn log_events(&mut self, connection: &mut PgConnection, events: &[Stored]) -> Result<(), Failure> {
+    /// Keeps what was folded as JSON.
+    async fn keep(&mut self, connection: &mut PgConnection, events: &[Stored]) -> Result<(), Failure> {
+        let Some(mut log) = self.log.take() else { return Ok(()) };
         let mut rows: Vec<Value> = Vec::with_capacity(events.len());
-        for event in events {
-            if self.is_given_up(event) {
-                continue;
-            }
-            let data = self.decoder.json(event.record.value.as_deref().unwrap_or_default()).await?;
-            let Stored { context, stream, version, type_, occurred_at, .. } = event;
-            rows.push(json!({
-                "context": context, "stream": stream, "version": version, "occurred_at": occurred_at,
-                "type": type_.rsplit('.').next(), "data": data.ok(),
-            }));
+        for event in events.iter().filter(|event| !self.is_given_up(event)) {
+            rows.push(log.row(event).await?);
         }
-        let log = self.log();
+        let table = &log.table;
         let insert = format!(
-            "INSERT INTO \"{log}\" SELECT * FROM json_populate_recordset(null::\"{log}\", $1::json)
+            "INSERT INTO \"{table}\" SELECT * FROM json_populate_recordset(null::\"{table}\", $1::json)
              ON CONFLICT DO NOTHING"
         );
         let inserted = sqlx::query(AssertSqlSafe(insert)).bind(Value::from(rows)).execute(connection).await;
+        self.log = Some(log);
         inserted.map(|_| ()).map_err(|error| self.read.failure(error))
     }
+}
 
-    async fn run(&self, connection: &mut PgConnection, sql: String) -> Result<(), Failure> {
-        let ran = sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await;
-        ran.map(|_| ()).map_err(|error| self.read.failure(error))
+impl Log {
+    async fn row(&mut self, event: &Stored) -> Result<Value, Failure> {
+        let data = self.decoder.json(event.record.value.as_deref().unwrap_or_default()).await?;
+        let Stored { context, stream, version, type_, occurred_at, .. } = event;
+        Ok(json!({
+            "context": context, "stream": stream, "version": version, "occurred_at": occurred_at,
+            "type": type_.rsplit('.').next(), "data": data.ok(),
+        }))
     }
 }
 

@@ -1,4 +1,7 @@
-//! Events as the outbox has them, as the records that Debezium makes of them.
+//! Events as the outbox has them, as the records that Debezium makes of them: what views are folded from without Kafka.
+
+pub(crate) mod pace;
+pub(crate) mod refold;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use millrace_runtime::names::Namespace;
@@ -8,43 +11,43 @@ use sqlx::{PgExecutor, Row as _};
 
 /// Some versions of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Span {
-    pub(super) context: String,
-    pub(super) stream: String,
+pub(crate) struct Span {
+    pub(crate) context: String,
+    pub(crate) stream: String,
     /// The first of them is one more.
-    pub(super) above: i64,
+    pub(crate) above: i64,
     /// The last of them.
-    pub(super) upto: i64,
+    pub(crate) upto: i64,
 }
 
 impl Span {
     /// Which stream.
-    pub(super) fn stream(&self) -> (String, String) {
+    pub(crate) fn stream(&self) -> (String, String) {
         (self.context.clone(), self.stream.clone())
     }
 }
 
 /// An event of the outbox.
-pub(super) struct Stored {
-    pub(super) context: String,
-    pub(super) stream: String,
-    pub(super) version: i64,
+pub(crate) struct Stored {
+    pub(crate) context: String,
+    pub(crate) stream: String,
+    pub(crate) version: i64,
     /// The full name of its type.
-    pub(super) type_: String,
-    pub(super) occurred_at: DateTime<Utc>,
+    pub(crate) type_: String,
+    pub(crate) occurred_at: DateTime<Utc>,
     /// As it is on its topic.
-    pub(super) record: Record,
+    pub(crate) record: Record,
 }
 
 impl Stored {
     /// Of which stream.
-    pub(super) fn stream(&self) -> (String, String) {
+    pub(crate) fn stream(&self) -> (String, String) {
         (self.context.clone(), self.stream.clone())
     }
 }
 
 /// The events of some streams, by context, stream and version.
-pub(super) async fn events(
+pub(crate) async fn events(
     executor: impl PgExecutor<'_>,
     namespace: &Namespace,
     spans: &[Span],

@@ -1,4 +1,4 @@
-//! How fast the auditor works, so that it leaves room for the work that it looks after.
+//! How fast events are folded again, so that it leaves room for other work.
 
 use std::time::Duration;
 

@@ -1,0 +1,21 @@
+//! The keys of a published view's rows, page by page.
+
+use sqlx::{AssertSqlSafe, PgConnection};
+
+/// Keys in a page.
+pub(crate) const PAGE: i64 = 500;
+
+/// The first keys after one, in order; of all rows, or only one.
+pub(crate) async fn after(
+    connection: &mut PgConnection,
+    (table, column): (&str, &str),
+    after: &str,
+    only: Option<&str>,
+) -> sqlx::Result<Vec<String>> {
+    let keys = format!(
+        "SELECT \"{column}\" FROM \"{table}\"
+         WHERE version > 0 AND \"{column}\" > $1 AND ($2::text IS NULL OR \"{column}\" = $2)
+         ORDER BY \"{column}\" LIMIT $3"
+    );
+    sqlx::query_scalar(AssertSqlSafe(keys)).bind(after).bind(only).bind(PAGE).fetch_all(connection).await
+}

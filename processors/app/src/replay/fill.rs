@@ -1,0 +1,158 @@
+//! A generation filled from the outbox, for when Kafka no longer holds the events. Then it goes on with Kafka from where
+//! the serving one was, and is compared and swapped like any other.
+
+use std::sync::Arc;
+
+use millrace_runtime::names::table;
+use millrace_runtime::{Elastic, Role};
+use sqlx::PgConnection;
+
+use super::build;
+use super::generations::{self, Generations};
+use super::session::{self, begin};
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::keys;
+use crate::layout::{ReadModel, Side};
+use crate::outbox::refold::Refold;
+use crate::output;
+use crate::postgres::Database;
+use crate::run::roles::Roles;
+
+/// Where the serving generation stands: topic, partition, next offset.
+type Stand = (String, i32, i64);
+
+struct Fill<'f> {
+    config: &'f Config,
+    read: &'f Database,
+    model: &'f ReadModel,
+    role: Arc<dyn Role>,
+    serving: i32,
+    next: i32,
+}
+
+/// Fills the next generation of a view and records it as being built. After a crash the same goes on where it was.
+///
+/// # Errors
+/// [`Failure::Refused`] when a generation is being built already, or an event cannot be folded.
+pub(super) async fn fill(
+    config: &Config,
+    read: &Database,
+    model: &ReadModel,
+    accept_differences: bool,
+) -> Result<i32, Failure> {
+    let fail = |error| read.failure(error);
+    let mut connection = session::open(read).await.map_err(fail)?;
+    if !session::alone(&mut connection, "fill", &config.namespace, model.name).await.map_err(fail)? {
+        return Err(Failure::refused(format!("{} is being filled by another process", model.name)));
+    }
+    let next = build::prepare(config, read, model).await?;
+    let generations = Generations::of(read, model.name).await?;
+    if let Some(building) = generations.building() {
+        let number = building.generation;
+        return Err(Failure::refused(format!(
+            "generation {number} of {} is being built: wait for it, or remove it with --retire",
+            model.name
+        )));
+    }
+    let roles = Roles::new(config)?;
+    let no_view = || Failure::usage(format!("this build has no view `{}`", model.name));
+    let role = roles.view(model.name, next).ok_or_else(no_view)?;
+    let fill = Fill { config, read, model, role, serving: generations.serving()?, next };
+    fill.run(&mut connection, roles.elastic(), accept_differences).await.map(|()| next)
+}
+
+impl Fill<'_> {
+    async fn run(
+        &self,
+        connection: &mut PgConnection,
+        elastic: &Elastic,
+        accept_differences: bool,
+    ) -> Result<(), Failure> {
+        let fail = |error| self.read.failure(error);
+        let write = Database::of(self.config, Side::Write)?;
+        let refold = Refold::new(self.config, [&write, self.read], self.role.clone(), self.serving);
+        let mut refold = refold.telling("events folded");
+        refold.follow(connection).await?;
+        // What changes from here on, the members find out from Kafka and publish again.
+        let published = self.stand(connection).await.map_err(fail)?;
+        refold.follow(connection).await?;
+        self.publish(connection, elastic).await?;
+        begin(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ").await.map_err(fail)?;
+        refold.finish(connection).await?;
+        if let Some(((context, stream), why)) = refold.stuck.first() {
+            return Err(Failure::refused(format!("{context}/{stream} cannot be folded: {why}")));
+        }
+        self.stand_as(connection, &published).await.map_err(fail)?;
+        let place = (self.model.name, self.next);
+        let recorded =
+            generations::record(connection, place, "operator", "--from-outbox", accept_differences);
+        recorded.await.map_err(fail)?;
+        begin(connection, "COMMIT").await.map_err(fail)
+    }
+
+    async fn stand(&self, connection: &mut PgConnection) -> sqlx::Result<Vec<Stand>> {
+        sqlx::query_as(
+            "SELECT topic, partition, applied FROM consumer_offset
+             WHERE grp = $1 AND generation = $2 AND topic = ANY($3)",
+        )
+        .bind(&self.role.group().id)
+        .bind(self.serving)
+        .bind(self.model.topics(&self.config.namespace))
+        .fetch_all(connection)
+        .await
+    }
+
+    /// Sends every row's document.
+    async fn publish(&self, connection: &mut PgConnection, elastic: &Elastic) -> Result<(), Failure> {
+        let column = self.model.table.as_ref().and_then(|table| table.key.first());
+        let (Some(index), Some(column)) = (self.role.index(), column) else { return Ok(()) };
+        let outage = |error| Failure::of_work(self.config, Side::Read, error);
+        let (table, mut after, mut sent) = (table(self.model.name, self.next), String::new(), 0);
+        loop {
+            let keys = keys::after(connection, (&table, column), &after, None).await;
+            let keys = keys.map_err(|error| self.read.failure(error))?;
+            let Some(last) = keys.last() else { break };
+            after.clone_from(last);
+            let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+            let documents = self.role.documents_of(connection, &keys).await.map_err(outage)?;
+            if let Some(refusal) = elastic.bulk(index, &documents).await.map_err(outage)?.first() {
+                return Err(Failure::refused(format!(
+                    "the document `{}` is refused: {}",
+                    refusal.id, refusal.reason
+                )));
+            }
+            sent += documents.len();
+        }
+        output::say(&format!("{sent} documents sent"));
+        Ok(())
+    }
+
+    /// The generation goes on where the serving one is in this snapshot; or earlier, where a record waits that the
+    /// serving one has not folded.
+    async fn stand_as(&self, connection: &mut PgConnection, published: &[Stand]) -> sqlx::Result<()> {
+        sqlx::query(
+            "INSERT INTO consumer_offset (grp, generation, topic, partition, epoch, applied, published)
+             SELECT o.grp, $3, o.topic, o.partition, 0, stand.applied, least(stand.applied, coalesce(p.applied, 0))
+             FROM consumer_offset AS o
+             LEFT JOIN UNNEST($5::text[], $6::int[], $7::bigint[]) AS p(topic, partition, applied)
+                 ON p.topic = o.topic AND p.partition = o.partition
+             CROSS JOIN LATERAL (
+                 SELECT least(o.applied, min(waiting.\"offset\")) AS applied FROM parked AS waiting
+                 WHERE waiting.grp = o.grp AND waiting.generation = o.generation AND waiting.topic = o.topic
+                   AND waiting.partition = o.partition AND waiting.drained_offset IS NULL
+             ) AS stand
+             WHERE o.grp = $1 AND o.generation = $2 AND o.topic = ANY($4)",
+        )
+        .bind(&self.role.group().id)
+        .bind(self.serving)
+        .bind(self.next)
+        .bind(self.model.topics(&self.config.namespace))
+        .bind(published.iter().map(|stand| stand.0.as_str()).collect::<Vec<_>>())
+        .bind(published.iter().map(|stand| stand.1).collect::<Vec<_>>())
+        .bind(published.iter().map(|stand| stand.2).collect::<Vec<_>>())
+        .execute(connection)
+        .await
+        .map(|_| ())
+    }
+}
