@@ -23,6 +23,7 @@ mod outages;
 mod references;
 mod refold;
 mod replay;
+mod restored;
 mod retry;
 mod shutdown;
 mod undisturbed;

@@ -201,7 +201,8 @@ async fn with_orders(story: &str) -> Instance {
 }
 
 /// Resets a group to its beginning as an operator would.
-async fn reset(instance: &Instance, role: &str) {
+/// Sets a group back to the beginning with Kafka's own tool.
+pub(crate) async fn reset(instance: &Instance, role: &str) {
     let group = instance.group(role);
     let reset =
         ["kafka-consumer-groups", "--group", &group, "--reset-offsets", "--to-earliest", "--all-topics"];

@@ -322,7 +322,7 @@ impl Member {
         let partition = (claim.topic.clone(), claim.partition);
         let (records, inbox) = mpsc::unbounded_channel();
         let (position, watched) = watch::channel(claim.clone());
-        let stop = stop.child_token();
+        let (leave, stop) = (stop.clone(), stop.child_token());
         let publisher = retries.role.index().map(|index| {
             let pool = retries.role.database().clone();
             PublisherHandle::start(self.elastic.clone(), index.to_owned(), pool, claim.clone(), stop.clone())
@@ -337,6 +337,7 @@ impl Member {
             still_ours: self.consumer_check(),
             position,
             stop: stop.clone(),
+            leave,
             reach: i64::MAX,
         };
         let task = tokio::spawn(worker.run());
@@ -468,7 +469,7 @@ fn mirror_list<'c>(claims: impl IntoIterator<Item = &'c Claim>) -> TopicPartitio
     let mut list = TopicPartitionList::new();
     for claim in claims {
         let mut element = list.add_partition(&claim.topic, claim.partition);
-        element.set_metadata(claim.stamp());
+        element.set_metadata(claim.stamp().to_string());
         if let Err(error) = element.set_offset(Offset::Offset(claim.applied)) {
             tracing::debug!(%error, "offset not mirrored");
         }

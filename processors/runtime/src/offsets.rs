@@ -1,17 +1,35 @@
 //! Where a group stands, fenced: the offset lives in the database whose rows it guards.
 
+use std::fmt;
+
 use sqlx::{PgConnection, PgPool};
 
 use crate::error::WorkError;
 use crate::moments::{broken, mechanism};
 use crate::role::Group;
 
-/// How every stamp begins; generation and epoch follow.
-const STAMP: &str = "millrace g=";
+/// What Kafka's copy of an offset is stamped with, in the metadata beside it: `millrace g=1 e=17`. Nobody else writes
+/// that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// The generation whose offset it is.
+    pub generation: i32,
+    /// The epoch of the claim.
+    pub epoch: i64,
+}
 
-/// Whether Kafka's copy of an offset was written by Millrace, by the metadata beside it.
-pub fn is_stamped(metadata: &str) -> bool {
-    metadata.starts_with(STAMP)
+impl Stamp {
+    /// The stamp in an offset's metadata.
+    pub fn read(metadata: &str) -> Option<Self> {
+        let (generation, epoch) = metadata.strip_prefix("millrace g=")?.split_once(" e=")?;
+        Some(Self { generation: generation.parse().ok()?, epoch: epoch.parse().ok()? })
+    }
+}
+
+impl fmt::Display for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "millrace g={} e={}", self.generation, self.epoch)
+    }
 }
 
 /// A partition as one worker holds it. Whoever claims later has the greater epoch; the earlier one's next
@@ -67,6 +85,11 @@ impl Claim {
     /// [`WorkError::Outage`].
     pub async fn take_again(&self, pool: &PgPool) -> Result<Self, WorkError> {
         Self::take(pool, &self.group, &self.topic, self.partition, self.applied).await
+    }
+
+    /// Whether Postgres has lost what this claim did: a later claim has a greater epoch, and never stands before it.
+    pub(crate) fn is_lost_to(&self, later: &Self) -> bool {
+        later.epoch <= self.epoch || later.applied < self.applied
     }
 
     /// Moves the applied offset from where this claim stands to `to`. First statement of every batch: it locks the
@@ -139,8 +162,23 @@ impl Claim {
         if moved.rows_affected() == 1 { Ok(()) } else { Err(WorkError::Fenced) }
     }
 
-    /// What Kafka's copy of the offset is stamped with: `millrace g=1 e=17`.
-    pub fn stamp(&self) -> String {
-        format!("{STAMP}{} e={}", self.group.generation, self.epoch)
+    /// What Kafka's copy of the offset is stamped with.
+    pub fn stamp(&self) -> Stamp {
+        Stamp { generation: self.group.generation, epoch: self.epoch }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_is_read_as_it_was_written_and_nothing_else_is_one() {
+        let stamp = Stamp { generation: 2, epoch: 17 };
+        assert_eq!(stamp.to_string(), "millrace g=2 e=17");
+        assert_eq!(Stamp::read("millrace g=2 e=17"), Some(stamp));
+        for foreign in ["", "millrace", "millrace g=2", "millrace g=x e=1", "kafka"] {
+            assert_eq!(Stamp::read(foreign), None, "{foreign}");
+        }
     }
 }

@@ -35,6 +35,8 @@ pub(crate) struct Worker {
     /// Tells the member how far this worker has come, for Kafka's copy of the offset.
     pub(crate) position: watch::Sender<Claim>,
     pub(crate) stop: CancellationToken,
+    /// Lets all of this group in this process leave; whoever started it looks before it joins again.
+    pub(crate) leave: CancellationToken,
     /// The next try stays below this offset.
     pub(crate) reach: i64,
 }
@@ -208,6 +210,18 @@ impl Worker {
             return self.wait(backoff, "kafka").await;
         }
         match self.claim.take_again(self.retries.role.database()).await {
+            Ok(claim) if self.claim.is_lost_to(&claim) => {
+                tracing::error!(
+                    group = self.claim.group.id,
+                    topic = claim.topic,
+                    partition = claim.partition,
+                    had = self.claim.applied,
+                    has = claim.applied,
+                    "Postgres has lost commits"
+                );
+                self.leave.cancel();
+                Next::LetGo
+            }
             Ok(claim) => {
                 tracing::info!(
                     topic = claim.topic,

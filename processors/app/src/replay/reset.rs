@@ -5,14 +5,17 @@
 
 use std::collections::BTreeMap;
 
-use millrace_runtime::offsets::is_stamped;
+use millrace_runtime::offsets::Stamp;
 
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::kafka::{self, Committed};
+use crate::layout::{self, Group, Side};
 use crate::postgres::Database;
 
 type Partition = (String, i32);
+/// Where a group stands in a partition: next offset, epoch of the last claim.
+type Stand = (i64, i64);
 
 /// What the committed offsets of a group say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +26,8 @@ pub(crate) enum Reset {
     Back(Vec<(Partition, i64)>),
     /// Some were set forward, none back.
     Forward,
+    /// Nobody touched them, and what we ourselves have committed is not in Postgres: for people.
+    Lost(String),
 }
 
 /// Looks at all topics of a group at once. Only meant for before this process joins it.
@@ -35,8 +40,40 @@ pub(crate) async fn look(
     (group, generation): (&str, i32),
     topics: &[String],
 ) -> Result<Reset, Failure> {
-    let rows: Vec<(String, i32, i64)> = sqlx::query_as(
-        "SELECT topic, partition, applied FROM consumer_offset
+    let stands = stands(database, (group, generation), topics).await?;
+    if stands.is_empty() {
+        return Ok(Reset::None);
+    }
+    let partitions: Vec<Partition> = stands.keys().cloned().collect();
+    let committed = tokio::task::block_in_place(|| kafka::committed(config, group, &partitions))?;
+    match judge(generation, &stands, &committed) {
+        // Or others have worked on since we asked Postgres.
+        Reset::Lost(_) => {
+            let later = self::stands(database, (group, generation), topics).await?;
+            Ok(judge(generation, &later, &committed))
+        }
+        reset => Ok(reset),
+    }
+}
+
+/// As [`look`], at the commands' group.
+///
+/// # Errors
+/// As [`look`].
+pub(crate) async fn look_at_commands(config: &Config, write: &Database) -> Result<Reset, Failure> {
+    let groups = layout::groups(config);
+    let group = groups.iter().find(|group| group.side == Side::Write);
+    let Some(Group { id, topics, .. }) = group else { return Ok(Reset::None) };
+    look(config, write, (id, 1), topics).await
+}
+
+async fn stands(
+    database: &Database,
+    (group, generation): (&str, i32),
+    topics: &[String],
+) -> Result<BTreeMap<Partition, Stand>, Failure> {
+    let rows: Vec<(String, i32, i64, i64)> = sqlx::query_as(
+        "SELECT topic, partition, applied, epoch FROM consumer_offset
          WHERE grp = $1 AND generation = $2 AND topic = ANY($3)",
     )
     .bind(group)
@@ -45,21 +82,25 @@ pub(crate) async fn look(
     .fetch_all(&database.pool)
     .await
     .map_err(|error| database.failure(error))?;
-    let applied: BTreeMap<Partition, i64> = rows.into_iter().map(|(t, p, offset)| ((t, p), offset)).collect();
-    if applied.is_empty() {
-        return Ok(Reset::None);
-    }
-    let partitions: Vec<Partition> = applied.keys().cloned().collect();
-    let committed = tokio::task::block_in_place(|| kafka::committed(config, group, &partitions))?;
-    Ok(judge(&applied, &committed))
+    Ok(rows.into_iter().map(|(t, p, applied, epoch)| ((t, p), (applied, epoch))).collect())
 }
 
-fn judge(applied: &BTreeMap<Partition, i64>, committed: &[Committed]) -> Reset {
-    let foreign = committed.iter().filter(|committed| !is_stamped(&committed.metadata));
-    let moved = foreign.filter_map(|Committed { topic, partition, offset, .. }| {
-        let place = (topic.clone(), *partition);
-        let applied = *applied.get(&place)?;
-        (applied != *offset).then_some((place, *offset, applied))
+fn judge(generation: i32, stands: &BTreeMap<Partition, Stand>, committed: &[Committed]) -> Reset {
+    let stand = |committed: &Committed| stands.get(&(committed.topic.clone(), committed.partition)).copied();
+    let lost = |committed: &&Committed| {
+        let stamp = Stamp::read(&committed.metadata).filter(|stamp| stamp.generation == generation);
+        stamp
+            .zip(stand(committed))
+            .is_some_and(|(stamp, (applied, epoch))| committed.offset > applied || stamp.epoch > epoch)
+    };
+    if let Some(lost) = committed.iter().find(lost) {
+        return Reset::Lost(told_lost(lost, stand(lost).unwrap_or_default()));
+    }
+    let foreign = committed.iter().filter(|committed| Stamp::read(&committed.metadata).is_none());
+    let moved = foreign.filter_map(|committed| {
+        let (applied, _) = stand(committed)?;
+        let Committed { topic, partition, offset, .. } = committed;
+        (applied != *offset).then_some(((topic.clone(), *partition), *offset, applied))
     });
     let moved: Vec<(Partition, i64, i64)> = moved.collect();
     if moved.is_empty() {
@@ -68,6 +109,17 @@ fn judge(applied: &BTreeMap<Partition, i64>, committed: &[Committed]) -> Reset {
     let back = moved.into_iter().filter(|(_, offset, applied)| offset < applied);
     let back: Vec<(Partition, i64)> = back.map(|(place, offset, _)| (place, offset)).collect();
     if back.is_empty() { Reset::Forward } else { Reset::Back(back) }
+}
+
+fn told_lost(
+    Committed { topic, partition, offset, metadata }: &Committed,
+    (applied, epoch): Stand,
+) -> String {
+    format!(
+        "Postgres has lost commits: it stands at offset {applied} of {topic}-{partition} (epoch {epoch}), and has been at \
+         {offset} ({metadata}). It was restored from an older copy, or a replica took over that lacked the last commits. \
+         Events that have gone out may be missing in the outbox"
+    )
 }
 
 /// What was set back, for people.
@@ -109,14 +161,14 @@ mod tests {
 
     fn judged(committed: &[(i32, i64, &str)]) -> Reset {
         let place = |partition| ("t".to_owned(), partition);
-        let applied = BTreeMap::from([(place(0), 10), (place(1), 20)]);
+        let stands = BTreeMap::from([(place(0), (10, 4)), (place(1), (20, 1))]);
         let of = |(partition, offset, metadata): &(i32, i64, &str)| Committed {
             topic: "t".to_owned(),
             partition: *partition,
             offset: *offset,
             metadata: (*metadata).to_owned(),
         };
-        judge(&applied, &committed.iter().map(of).collect::<Vec<_>>())
+        judge(1, &stands, &committed.iter().map(of).collect::<Vec<_>>())
     }
 
     #[test]
@@ -130,5 +182,13 @@ mod tests {
     fn anything_else_is_the_operators_and_back_wins_over_forward() {
         assert_eq!(judged(&[(0, 0, ""), (1, 25, "")]), Reset::Back(vec![(("t".to_owned(), 0), 0)]));
         assert_eq!(judged(&[(0, 10, ""), (1, 25, "")]), Reset::Forward);
+    }
+
+    #[test]
+    fn a_stamped_offset_or_epoch_that_postgres_does_not_know_is_a_lost_commit() {
+        for (partition, offset, metadata) in [(0, 11, "millrace g=1 e=4"), (1, 20, "millrace g=1 e=2")] {
+            let judged = judged(&[(partition, offset, metadata), (1 - partition, 0, "")]);
+            assert!(matches!(&judged, Reset::Lost(text) if text.contains(metadata)), "{judged:?}");
+        }
     }
 }

@@ -107,6 +107,8 @@ impl Members {
     }
 
     async fn step(&mut self) -> Result<(), Failure> {
+        // A member that left by itself joins again, when what it finds allows it.
+        self.running.retain(|_, running| !running.task.is_finished());
         let commands = self.join_commands().await;
         let live = generations::live(&self.read.pool).await.map_err(|error| self.read.failure(error));
         let live: Vec<Generation> = live?.into_iter().filter(|one| self.selection.view(&one.view)).collect();
@@ -153,13 +155,15 @@ impl Members {
         if !self.selection.commands() || self.running.contains_key(&place) {
             return Ok(());
         }
-        let topics: Vec<String> = layout::groups(&self.config)
-            .into_iter()
-            .filter(|group| group.id == place.group)
-            .flat_map(|group| group.topics)
-            .collect();
-        match reset::look(&self.config, &self.write, (&place.group, 1), &topics).await? {
+        match reset::look_at_commands(&self.config, &self.write).await? {
             Reset::None => {}
+            Reset::Lost(what) => {
+                return Err(Failure::refused(format!(
+                    "{what}. Nothing is decided: restore a newer copy; or set the offsets of {} with \
+                     kafka-consumer-groups --reset-offsets to decide again from there",
+                    place.group
+                )));
+            }
             Reset::Forward => forward(&place.group),
             Reset::Back(back) => {
                 reset::rewind(&self.write, &place.group, &back).await?;
@@ -189,6 +193,8 @@ impl Members {
         let stands = (place.group.as_str(), place.generation);
         match reset::look(&self.config, &self.read, stands, &topics).await? {
             Reset::None => {}
+            // Rows and offsets are equally old, so they are brought up again.
+            Reset::Lost(what) => tracing::warn!(group = place.group, "{what}; the view goes on from there"),
             Reset::Forward => forward(&place.group),
             Reset::Back(_) if model.table.is_none() => {
                 tracing::error!(

@@ -14,6 +14,7 @@ use crate::failure::Failure;
 use crate::layout::Side;
 use crate::output;
 use crate::postgres::Database;
+use crate::replay::reset::{self, Reset};
 use report::Report;
 
 /// Shows what can be reached; the rest says why not.
@@ -25,7 +26,7 @@ pub async fn status(config: &Config, format: Format, wait: Option<Duration>) -> 
         level::wait(config, timeout).await?;
     }
     let (write, read) = (Database::of(config, Side::Write)?, Database::of(config, Side::Read)?);
-    let (write, read, slot, connector, indices, process, generations) = tokio::join!(
+    let (write, read, slot, connector, indices, process, generations, sound) = tokio::join!(
         databases::facts(&write),
         databases::facts(&read),
         databases::slot(config, &write),
@@ -33,6 +34,7 @@ pub async fn status(config: &Config, format: Format, wait: Option<Duration>) -> 
         services::indices(config),
         services::process(config),
         databases::generations(&read),
+        sound(config, &write),
     );
     let kafka = tokio::task::block_in_place(|| lag::measure(config, &write, &read));
     let report = Report {
@@ -45,7 +47,16 @@ pub async fn status(config: &Config, format: Format, wait: Option<Duration>) -> 
         indices,
         process,
         generations,
+        sound,
     };
     output::print(format, &report.text(), &report.json())?;
     report.verdict()
+}
+
+/// Whether the write side has all that it ever committed.
+async fn sound(config: &Config, write: &Database) -> Result<(), Failure> {
+    match reset::look_at_commands(config, write).await? {
+        Reset::Lost(what) => Err(Failure::refused(what)),
+        _ => Ok(()),
+    }
 }

@@ -23,6 +23,8 @@ pub(super) struct Report {
     pub(super) indices: Result<Vec<Index>, Failure>,
     pub(super) process: Option<Process>,
     pub(super) generations: Result<Vec<Generation>, Failure>,
+    /// Whether the write side has all that it ever committed.
+    pub(super) sound: Result<(), Failure>,
 }
 
 impl Report {
@@ -36,6 +38,7 @@ impl Report {
             self.connector.err(),
             self.indices.err(),
             self.generations.err(),
+            self.sound.err(),
         ];
         let mut failures: Vec<Failure> = failures.into_iter().flatten().collect();
         failures.sort_by_key(|failure| !matches!(failure, Failure::Unreachable { .. }));
@@ -60,6 +63,7 @@ impl Report {
             "dead_letters": of_sides(&|facts| json!(facts.dead)),
             "blocked": of_sides(&|facts| json!(facts.blocked)),
             "generations": part(self.generations.as_ref()),
+            "sound": part(self.sound.as_ref()),
             "process": self.process,
         })
     }
@@ -67,6 +71,9 @@ impl Report {
     /// For people.
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
+        if let Err(Failure::Refused(what)) = &self.sound {
+            text.push_str(&format!("THE WRITE SIDE IS NOT SOUND\n{what}\n\n"));
+        }
         section(&mut text, "topics", &self.kafka, topics);
         section(&mut text, "groups", &self.kafka, |kafka| groups(&kafka.lags));
         for (side, facts) in [("write side", &self.write), ("read side", &self.read)] {
@@ -277,6 +284,7 @@ mod tests {
             indices: Ok(Vec::new()),
             process: None,
             generations: Ok(Vec::new()),
+            sound: Ok(()),
         }
     }
 
