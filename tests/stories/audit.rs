@@ -55,13 +55,15 @@ async fn what_was_corrupted_is_found_and_repaired_and_nothing_else_is() {
     assert_eq!(found(sound.expect_success()), Vec::<String>::new());
     assert_eq!(
         compared(&sound.json()),
-        ["topics", "products 10 10", "orders 60 60", "customers 10 10", "sales_daily"]
+        ["topics", "products 10 10", "orders 60 60", "customers 10 10", "sales_daily", "events"]
     );
     let before = instance.snapshot().await;
     corrupt_rows(&instance).await;
     corrupt_documents(&instance).await;
+    let event = lose_an_event(&instance).await;
     let wrong = [
         format!("document customers {}", customer(3)),
+        format!("document events {event}"),
         format!("document orders {}", order(1)),
         format!("document orders {}", order(2)),
         format!("document orders {}", order(8)),
@@ -141,6 +143,15 @@ async fn corrupt_documents(instance: &Instance) {
         Some(source["_source"].take()),
     )
     .await;
+}
+
+/// The document of an event is lost.
+async fn lose_an_event(instance: &Instance) -> String {
+    let index = format!("{}-events", instance.name);
+    let hits = elastic(&format!("{index}/_search"), Some(json!({"size": 1, "_source": false}))).await;
+    let id = hits["hits"]["hits"][0]["_id"].as_str().expect("an event").to_owned();
+    elastic_with(Method::DELETE, &format!("{index}/_doc/{id}?refresh=true"), None).await;
+    id
 }
 
 async fn tells_all_of_a_customer(instance: &Instance) {

@@ -68,6 +68,31 @@ pub(crate) async fn events(
     rows.iter().map(|row| stored(namespace, row)).collect()
 }
 
+/// The first events of some contexts after one (context, stream, version), in order.
+pub(crate) async fn after(
+    executor: impl PgExecutor<'_>,
+    namespace: &Namespace,
+    contexts: &[&str],
+    (context, stream, version): &(String, String, i64),
+    most: i64,
+) -> sqlx::Result<Vec<Stored>> {
+    let rows = sqlx::query(
+        "SELECT id::text, aggregatetype, aggregateid, type, payload, topic, version, traceparent, correlation_id,
+                causation_id, occurred_at, specversion
+         FROM outbox
+         WHERE aggregatetype = ANY($1) AND version IS NOT NULL AND (aggregatetype, aggregateid, version) > ($2, $3, $4)
+         ORDER BY aggregatetype, aggregateid, version LIMIT $5",
+    )
+    .bind(contexts)
+    .bind(context)
+    .bind(stream)
+    .bind(version)
+    .bind(most)
+    .fetch_all(executor)
+    .await?;
+    rows.iter().map(|row| stored(namespace, row)).collect()
+}
+
 fn stored(namespace: &Namespace, row: &PgRow) -> sqlx::Result<Stored> {
     let (stream, topic): (String, String) = (row.try_get("aggregateid")?, row.try_get("topic")?);
     let (key, value) = (stream.clone().into_bytes(), row.try_get("payload")?);

@@ -7,6 +7,8 @@
 mod audited;
 mod documents;
 pub(crate) mod finding;
+mod index;
+mod log;
 pub(crate) mod repair;
 mod rows;
 mod topics;
@@ -37,6 +39,8 @@ use crate::run::roles::Roles;
 use audited::{AUDITED, Audited};
 use documents::Documents;
 use finding::{Finding, What};
+use index::Index;
+use log::LogDocuments;
 use repair::Mandate;
 use rows::{Looked, Rows};
 use topics::{Missing, Topics};
@@ -53,7 +57,7 @@ a view are folded into tables of their own, which are removed afterwards.
 
 --repair emits missing events again with their own ids, puts rows as they fold, and sends documents again. A row that SQL
 tells differently is not repaired: either the fold or the SQL is wrong, and `millrace replay` rebuilds the view once that
-is mended. Logs (`events`) are not compared yet.
+is mended. Of a log (`events`) the documents are compared with the events, and strangers are not looked for.
 
 Examples:
   millrace verify                                     everything
@@ -103,8 +107,7 @@ pub(crate) struct Scope {
 impl Scope {
     /// Everything that there is to compare.
     pub(crate) fn everything() -> Self {
-        let models = read_models().into_iter().filter(|model| model.table.is_some()).collect();
-        Self { models, topics: true, key: None }
+        Self { models: read_models(), topics: true, key: None }
     }
 
     fn of(options: &Options) -> Result<Self, Failure> {
@@ -116,8 +119,8 @@ impl Scope {
             return Ok(Self::everything());
         }
         let models = views.iter().map(|view| ReadModel::named(view)).collect::<Result<Vec<_>, _>>()?;
-        match models.iter().find(|model| model.table.is_none()) {
-            Some(log) => Err(Failure::usage(format!("`{}` is a log: logs are not compared yet", log.name))),
+        match models.iter().find(|model| model.table.is_none() && key.is_some()) {
+            Some(log) => Err(Failure::usage(format!("--key: `{}` is a log and has no rows", log.name))),
             None => Ok(Self { models, topics: false, key }),
         }
     }
@@ -243,6 +246,9 @@ impl<'a> Auditor<'a> {
             self.topics(mandate.as_deref_mut(), report).await?;
         }
         for model in &scope.models {
+            if model.table.is_none() {
+                self.log(model, mandate.as_deref_mut(), report).await?;
+            }
             self.view(model, scope.key.as_deref(), mandate.as_deref_mut(), report).await?;
         }
         Ok(())
@@ -356,14 +362,10 @@ impl<'a> Auditor<'a> {
         let documents = Documents {
             config: self.config,
             read: &self.read,
-            elastic: &self.elastic,
-            role,
-            name,
-            index: self.config.namespace.index(name, *generation),
+            index: self.index(name, *generation, role),
             table: rows.clone(),
             column,
             key: *key,
-            patience: self.patience,
         };
         let checked = documents.check().await?;
         if let Some(mandate) = mandate {
@@ -381,11 +383,51 @@ impl<'a> Auditor<'a> {
         finding: &Finding,
         mandate: &mut Mandate,
     ) -> Result<bool, Failure> {
-        if !mandate.takes(finding.what, &finding.name, &finding.key) || !documents.mend(&finding.key).await? {
+        let may = mandate.takes(finding.what, &finding.name, &finding.key);
+        if !may || !documents.index.mend(&finding.key, documents).await? {
             return Ok(false);
         }
-        let subject = format!("{}/{}", documents.index, finding.key);
-        self.sign(&self.read, &mandate.operator, "publish again", &subject, &json!(finding)).await?;
-        Ok(true)
+        self.sign_document(&documents.index, finding, mandate).await.map(|()| true)
+    }
+
+    async fn sign_document(
+        &self,
+        index: &Index<'_>,
+        finding: &Finding,
+        mandate: &Mandate,
+    ) -> Result<(), Failure> {
+        let subject = format!("{}/{}", index.name, finding.key);
+        self.sign(&self.read, &mandate.operator, "publish again", &subject, &json!(finding)).await
+    }
+
+    fn index<'i>(&'i self, view: &'i str, generation: i32, role: Arc<dyn Role>) -> Index<'i> {
+        let name = self.config.namespace.index(view, generation);
+        Index { elastic: &self.elastic, read: &self.read, role, view, name, patience: self.patience }
+    }
+
+    async fn log(
+        &self,
+        model: &ReadModel,
+        mandate: Option<&mut Mandate>,
+        report: &mut Report,
+    ) -> Result<(), Failure> {
+        let serving = Generations::of(&self.read, model.name).await?.serving()?;
+        let Some(role) = self.roles.view(model.name, serving) else { return Ok(()) };
+        let index = self.index(model.name, serving, role);
+        let log = LogDocuments { config: self.config, databases: [&self.write, &self.read], model, index };
+        let (checked, expected) = log.check().await?;
+        if let Some(mandate) = mandate {
+            for finding in &checked.findings {
+                let may = mandate.takes(finding.what, &finding.name, &finding.key);
+                if may && log.index.mend(&finding.key, &expected).await? {
+                    self.sign_document(&log.index, finding, mandate).await?;
+                    report.repaired += 1;
+                }
+            }
+        }
+        let (name, events) = (model.name.to_owned(), u64::try_from(checked.count).unwrap_or_default());
+        report.compared.push(Compared { name, events, rows: None, documents: Some(checked.count) });
+        report.findings.extend(checked.findings);
+        Ok(())
     }
 }

@@ -114,7 +114,7 @@ pub(super) async fn check(config: &Config, write: &Database, patience: Duration)
 }
 
 /// Waits until Debezium has confirmed all that is committed now.
-async fn carried(config: &Config, write: &Database, patience: Duration) -> Result<(), Failure> {
+pub(super) async fn carried(config: &Config, write: &Database, patience: Duration) -> Result<(), Failure> {
     let fail = |error| write.failure(error);
     let until = Instant::now() + patience;
     let now = "SELECT pg_current_wal_lsn()::text";

@@ -1,0 +1,105 @@
+//! The documents of a log against the events of the outbox.
+
+use std::collections::BTreeMap;
+
+use millrace_runtime::{Document, Record};
+
+use super::finding::Finding;
+use super::index::{Checked, Index, Stand};
+use super::topics;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::kafka::Reader;
+use crate::layout::{ReadModel, Side};
+use crate::outbox::{self, Stored};
+use crate::postgres::Database;
+use crate::replay::session::{self, begin};
+
+/// Events whose documents are compared at a time.
+const PAGE: i64 = 500;
+/// Events whose documents are looked at again, at most.
+const SUSPECTS_MAX: usize = 10_000;
+
+/// The documents of a log.
+pub(super) struct LogDocuments<'d> {
+    pub(super) config: &'d Config,
+    pub(super) databases: [&'d Database; 2],
+    pub(super) model: &'d ReadModel,
+    pub(super) index: Index<'d>,
+}
+
+impl LogDocuments<'_> {
+    /// Compares the document of every event, and returns those that are wrong as they should be.
+    pub(super) async fn check(&self) -> Result<(Checked, BTreeMap<String, Document>), Failure> {
+        let (count, suspects) = self.suspects().await?;
+        if suspects.is_empty() {
+            return Ok((Checked { count, findings: Vec::new() }, suspects));
+        }
+        // Or they are on their way.
+        topics::carried(self.config, self.databases[0], self.index.patience).await?;
+        let ends = tokio::task::block_in_place(|| self.ends())?;
+        self.index.published(&ends).await?;
+        let findings = self.judge(&suspects).await?;
+        Ok((Checked { count, findings }, suspects))
+    }
+
+    async fn suspects(&self) -> Result<(i64, BTreeMap<String, Document>), Failure> {
+        let [write, read] = self.databases;
+        let fail = |error| write.failure(error);
+        let mut snapshot = session::open(write).await.map_err(fail)?;
+        begin(&mut snapshot, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.map_err(fail)?;
+        let mut connection = read.pool.acquire().await.map_err(|error| read.failure(error))?;
+        let (mut count, mut suspects, mut after) = (0, BTreeMap::new(), (String::new(), String::new(), 0));
+        while suspects.len() < SUSPECTS_MAX {
+            let contexts = self.model.contexts;
+            let events = outbox::after(&mut snapshot, &self.config.namespace, contexts, &after, PAGE).await;
+            let events: Vec<Stored> = events.map_err(fail)?;
+            let Some(Stored { context, stream, version, .. }) = events.last() else { break };
+            after = (context.clone(), stream.clone(), *version);
+            count += i64::try_from(events.len()).unwrap_or(i64::MAX);
+            let records: Vec<&Record> = events.iter().map(|event| &event.record).collect();
+            let documents = self.index.role.documents(&mut connection, &records).await;
+            let documents = documents.map_err(|error| Failure::of_work(self.config, Side::Read, error))?;
+            suspects.extend(self.wrong(documents).await?);
+        }
+        Ok((count, suspects))
+    }
+
+    /// Those that are not stored as they should be.
+    async fn wrong(&self, documents: Vec<Document>) -> Result<Vec<(String, Document)>, Failure> {
+        let ids: Vec<String> = documents.iter().map(|document| document.id.clone()).collect();
+        let held = self.index.held(&ids).await?;
+        let wrong = |document: &Document| !held.get(&document.id).is_some_and(|held| held.is(document));
+        let wrong = documents.into_iter().filter(wrong);
+        Ok(wrong.map(|document| (document.id.clone(), document)).collect())
+    }
+
+    /// Where the topics end now.
+    fn ends(&self) -> Result<Vec<Stand>, Failure> {
+        let reader = Reader::new(self.config)?;
+        let there = reader.topics()?;
+        let mut ends = Vec::new();
+        for topic in self.model.topics(&self.config.namespace) {
+            for partition in 0..there.get(&topic).copied().unwrap_or_default() {
+                let (_, end) = reader.ends(&topic, partition)?;
+                ends.push((topic.clone(), partition, end));
+            }
+        }
+        Ok(ends)
+    }
+
+    async fn judge(&self, suspects: &BTreeMap<String, Document>) -> Result<Vec<Finding>, Failure> {
+        let mut findings = Vec::new();
+        let ids: Vec<String> = suspects.keys().cloned().collect();
+        for ids in ids.chunks(usize::try_from(PAGE).unwrap_or(usize::MAX)) {
+            let mut held = self.index.held(ids).await?;
+            for (id, document) in ids.iter().filter_map(|id| Some((id, suspects.get(id)?))) {
+                let held = held.remove(id);
+                if !held.as_ref().is_some_and(|held| held.is(document)) {
+                    findings.push(self.index.finding(id.clone(), held, Some(document.clone())));
+                }
+            }
+        }
+        Ok(findings)
+    }
+}
