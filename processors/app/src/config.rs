@@ -86,7 +86,7 @@ pub struct Config {
     pub group_retry_delays_ms: HashMap<String, Vec<u64>>,
     /// `millrace run` compares everything that is stored with the outbox this often, in seconds; 0 is never.
     pub audit_every_s: u64,
-    /// The auditor folds at most so many events a second.
+    /// The auditor reads and folds at most so many events a second.
     pub audit_events_per_second: u32,
     /// The auditor repairs at most so many things each time.
     pub audit_repairs_max: usize,

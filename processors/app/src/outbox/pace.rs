@@ -22,11 +22,34 @@ impl Pace {
         Self { per_second: Some(per_second.max(1)), due: Instant::now() }
     }
 
-    /// Waits until this many more events may have been read. Time that was lost is not made up for.
-    pub(super) async fn took(&mut self, events: usize) {
-        let Some(per_second) = self.per_second else { return };
-        let events = u32::try_from(events).unwrap_or(u32::MAX);
-        self.due = self.due.max(Instant::now()) + Duration::from_secs(events.into()) / per_second;
-        tokio::time::sleep_until(self.due).await;
+    /// Waits until this many more events may have been read.
+    pub(super) async fn took(&mut self, events: u32) {
+        tokio::time::sleep_until(self.due_after(events)).await;
+    }
+
+    /// As [`took`](Self::took), where the thread may be blocked.
+    pub(crate) fn took_blocking(&mut self, events: u32) {
+        std::thread::sleep(self.due_after(events).saturating_duration_since(Instant::now()));
+    }
+
+    /// Time that was lost is not made up for.
+    fn due_after(&mut self, events: u32) -> Instant {
+        if let Some(per_second) = self.per_second {
+            self.due = self.due.max(Instant::now()) + Duration::from_secs(events.into()) / per_second;
+        }
+        self.due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_take_their_time_when_there_is_a_pace() {
+        assert!(Pace::unbounded().due_after(1_000_000) <= Instant::now());
+        let mut pace = Pace::of(2_000);
+        let first = pace.due_after(1_000);
+        assert_eq!(pace.due_after(1_000) - first, Duration::from_millis(500));
     }
 }

@@ -189,7 +189,7 @@ impl<'r> Refold<'r> {
         let mut events = found.map_err(|error| self.write.failure(error))?;
         self.find_holes(&spans, &events);
         events.retain(|event| !self.is_stuck(&event.stream()));
-        self.pace.took(events.len()).await;
+        self.pace.took(u32::try_from(events.len()).unwrap_or(u32::MAX)).await;
         if commit {
             begin(connection, "BEGIN").await.map_err(|error| self.read.failure(error))?;
         }

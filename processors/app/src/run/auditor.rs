@@ -12,9 +12,11 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::Operator;
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::verify::Scope;
+use crate::verify::auditor::Auditor;
 use crate::verify::finding::What;
 use crate::verify::repair::{Mandate, Sign};
-use crate::verify::{Auditor, Report, Scope};
+use crate::verify::report::Report;
 
 /// How long Debezium and publishing may be behind before a look is given up.
 const PATIENCE: Duration = Duration::from_secs(60);

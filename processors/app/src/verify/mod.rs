@@ -5,45 +5,29 @@
 //! SQL that was written without the fold, which finds a fold that is wrong.
 
 mod audited;
+pub(crate) mod auditor;
 mod documents;
 pub(crate) mod finding;
 mod index;
 mod log;
 pub(crate) mod repair;
+pub(crate) mod report;
 mod rows;
 mod topics;
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use clap::Args;
-use millrace_runtime::Role;
-use millrace_runtime::names::table;
-use serde::Serialize;
 use serde_json::json;
 
 use crate::audit::Operator;
 use crate::cli::Format;
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::http::Http;
-use crate::layout::{ReadModel, Side, read_models};
+use crate::layout::{ReadModel, read_models};
 use crate::moment::{self, Span};
-use crate::outbox::pace::Pace;
-use crate::outbox::refold::Refold;
 use crate::output;
-use crate::postgres::Database;
-use crate::replay::generations::Generations;
-use crate::replay::session;
-use crate::run::roles::Roles;
-use audited::{AUDITED, Audited};
-use documents::Documents;
-use finding::{Finding, What};
-use index::Index;
-use log::LogDocuments;
+use auditor::Auditor;
 use repair::Mandate;
-use rows::{Looked, Rows};
-use topics::{Missing, Topics};
+use report::Report;
 
 const HELP: &str = "\
 Compares, and changes nothing unless --repair is given:
@@ -126,59 +110,6 @@ impl Scope {
     }
 }
 
-/// What was looked at, and what is wrong.
-#[derive(Debug, Default, Serialize)]
-pub(crate) struct Report {
-    /// How much was compared, of what.
-    pub(crate) compared: Vec<Compared>,
-    pub(crate) findings: Vec<Finding>,
-    /// How many more things are wrong than are listed.
-    pub(crate) more: i64,
-    /// How many of them were put right.
-    pub(crate) repaired: usize,
-}
-
-/// How much was compared.
-#[derive(Debug, Serialize)]
-pub(crate) struct Compared {
-    pub(crate) name: String,
-    /// Events of the outbox that were looked for or folded.
-    pub(crate) events: u64,
-    /// Rows, of a view.
-    pub(crate) rows: Option<i64>,
-    /// Documents, of a view that is published.
-    pub(crate) documents: Option<i64>,
-}
-
-impl Report {
-    /// How many things are wrong and were not put right.
-    pub(crate) fn left(&self) -> usize {
-        self.findings
-            .len()
-            .saturating_add(usize::try_from(self.more).unwrap_or_default())
-            .saturating_sub(self.repaired)
-    }
-
-    fn text(&self) -> String {
-        let mut table = output::Table::new(&["compared", "events", "rows", "documents"]);
-        let told = |number: Option<i64>| number.map_or(String::new(), |number| number.to_string());
-        for Compared { name, events, rows, documents } in &self.compared {
-            table.row([name.clone(), events.to_string(), told(*rows), told(*documents)]);
-        }
-        let more = if self.more > 0 { format!("and {} more\n", self.more) } else { String::new() };
-        let end = match (self.findings.len(), self.repaired) {
-            (0, _) => "all as the outbox has it\n".to_owned(),
-            (_, 0) => String::new(),
-            (_, repaired) => format!("repaired: {repaired}\n"),
-        };
-        format!("{}{}{more}{end}", table.render(), findings(&self.findings))
-    }
-}
-
-fn findings(findings: &[Finding]) -> String {
-    if findings.is_empty() { String::new() } else { finding::table(findings) }
-}
-
 /// Compares, repairs when asked to, and says what is wrong.
 ///
 /// # Errors
@@ -195,239 +126,5 @@ pub async fn verify(config: &Config, format: Format, options: &Options) -> Resul
     match report.left() {
         0 => Ok(()),
         left => Err(Failure::Drift(format!("{left} things are not as the outbox has them"))),
-    }
-}
-
-/// Compares what is stored with the outbox.
-pub(crate) struct Auditor<'a> {
-    config: &'a Config,
-    write: Database,
-    read: Database,
-    elastic: Http,
-    roles: Roles,
-    patience: Duration,
-    /// Events folded in a second at most; whoever has no such bound is told how far it is.
-    per_second: Option<u32>,
-}
-
-impl<'a> Auditor<'a> {
-    /// Debezium and publishing get `patience` to come level.
-    ///
-    /// # Errors
-    /// When a client cannot be set up.
-    pub(crate) fn new(config: &'a Config, patience: Duration) -> Result<Self, Failure> {
-        let (write, read) = (Database::of(config, Side::Write)?, Database::of(config, Side::Read)?);
-        let (elastic, roles) = (Http::elasticsearch(config)?, Roles::new(config)?);
-        Ok(Self { config, write, read, elastic, roles, patience, per_second: None })
-    }
-
-    /// Folds so many events a second at most, and says nothing.
-    pub(crate) fn in_the_background(self, per_second: u32) -> Self {
-        Self { per_second: Some(per_second), ..self }
-    }
-
-    /// What folds a view again.
-    fn refold(&self, role: Arc<dyn Role>, serving: i32) -> Refold<'_> {
-        let refold = Refold::new(self.config, [&self.write, &self.read], role, serving);
-        match self.per_second {
-            Some(per_second) => refold.at(Pace::of(per_second)),
-            None => refold.telling("events folded"),
-        }
-    }
-
-    /// Looks at everything in scope, and repairs for an operator.
-    pub(crate) async fn look(
-        &self,
-        scope: &Scope,
-        mut mandate: Option<&mut Mandate>,
-        report: &mut Report,
-    ) -> Result<(), Failure> {
-        if scope.topics {
-            self.topics(mandate.as_deref_mut(), report).await?;
-        }
-        for model in &scope.models {
-            if model.table.is_none() {
-                self.log(model, mandate.as_deref_mut(), report).await?;
-            }
-            self.view(model, scope.key.as_deref(), mandate.as_deref_mut(), report).await?;
-        }
-        Ok(())
-    }
-
-    async fn topics(&self, mandate: Option<&mut Mandate>, report: &mut Report) -> Result<(), Failure> {
-        let found = topics::check(self.config, &self.write, self.patience).await?;
-        let events = u64::try_from(found.events).unwrap_or_default();
-        report.compared.push(Compared { name: "topics".to_owned(), events, rows: None, documents: None });
-        if let Some(mandate) = mandate {
-            report.repaired += self.emit(&found, mandate).await?;
-        }
-        report.findings.extend(found.missing.into_iter().map(|missing| missing.finding));
-        Ok(())
-    }
-
-    async fn emit(&self, found: &Topics, mandate: &mut Mandate) -> Result<usize, Failure> {
-        let mut emitted = 0;
-        for Missing { finding, spans } in &found.missing {
-            if !mandate.takes(What::Event, &finding.name, &finding.key) {
-                continue;
-            }
-            topics::emit(self.config, &self.write, spans).await?;
-            let subject = format!("{}/{}", finding.name, finding.key);
-            self.sign(&self.write, &mandate.operator, "emit again", &subject, &json!(finding)).await?;
-            emitted += 1;
-        }
-        Ok(emitted)
-    }
-
-    async fn sign(
-        &self,
-        database: &Database,
-        operator: &Operator,
-        action: &str,
-        subject: &str,
-        details: &serde_json::Value,
-    ) -> Result<(), Failure> {
-        let fail = |error| database.failure(error);
-        let mut connection = database.pool.acquire().await.map_err(fail)?;
-        operator.sign(&mut connection, action, subject, details).await.map_err(fail)
-    }
-
-    async fn view(
-        &self,
-        model: &ReadModel,
-        key: Option<&str>,
-        mut mandate: Option<&mut Mandate>,
-        report: &mut Report,
-    ) -> Result<(), Failure> {
-        let fail = |error| self.read.failure(error);
-        let (Some(definition), Some(role)) = (&model.table, self.roles.view(model.name, AUDITED)) else {
-            return Ok(());
-        };
-        let serving = Generations::of(&self.read, model.name).await?.serving()?;
-        let mut connection = session::open(&self.read).await.map_err(fail)?;
-        if !session::alone(&mut connection, "verify", &self.config.namespace, model.name)
-            .await
-            .map_err(fail)?
-        {
-            return Err(Failure::refused(format!("{} is being verified by another process", model.name)));
-        }
-        let audited = Audited::of(self.config, model, definition);
-        let mut refold = self.refold(role, serving).logging(audited.events.clone())?;
-        let serving_table = (serving, table(model.name, serving));
-        let looked = Looked { name: model.name, table: definition, serving: serving_table, key };
-        let rows = rows::check(&self.read, &mut refold, &mut connection, (&looked, &audited)).await?;
-        if let Some(mandate) = mandate.as_deref_mut() {
-            report.repaired += self.mend_rows(&looked, &rows, &audited.rows, mandate).await?;
-        }
-        audited.remove(&mut connection).await.map_err(fail)?;
-        let documents = self.documents(model, &looked, mandate, report).await?;
-        let (name, events) = (model.name.to_owned(), refold.events);
-        report.compared.push(Compared { name, events, rows: Some(rows.count), documents });
-        report.more += rows.more;
-        report.findings.extend(rows.findings);
-        Ok(())
-    }
-
-    async fn mend_rows(
-        &self,
-        looked: &Looked<'_>,
-        rows: &Rows,
-        audited: &str,
-        mandate: &mut Mandate,
-    ) -> Result<usize, Failure> {
-        let mut mended = 0;
-        for twin in &rows.drifted {
-            if !mandate.takes(What::Row, looked.name, &twin.key) {
-                continue;
-            }
-            let row = repair::row(&self.read, looked, audited, twin, &mandate.operator).await;
-            mended += usize::from(row.map_err(|error| self.read.failure(error))?);
-        }
-        Ok(mended)
-    }
-
-    /// After rows were repaired, so that their documents are found to be wrong.
-    async fn documents(
-        &self,
-        model: &ReadModel,
-        Looked { name, table, serving: (generation, rows), key }: &Looked<'_>,
-        mandate: Option<&mut Mandate>,
-        report: &mut Report,
-    ) -> Result<Option<i64>, Failure> {
-        let (Some(_), Some(role), [column]) =
-            (model.mapping, self.roles.view(name, *generation), table.key.as_slice())
-        else {
-            return Ok(None);
-        };
-        let documents = Documents {
-            config: self.config,
-            read: &self.read,
-            index: self.index(name, *generation, role),
-            table: rows.clone(),
-            column,
-            key: *key,
-        };
-        let checked = documents.check().await?;
-        if let Some(mandate) = mandate {
-            for finding in &checked.findings {
-                report.repaired += usize::from(self.mend_document(&documents, finding, mandate).await?);
-            }
-        }
-        report.findings.extend(checked.findings);
-        Ok(Some(checked.count))
-    }
-
-    async fn mend_document(
-        &self,
-        documents: &Documents<'_>,
-        finding: &Finding,
-        mandate: &mut Mandate,
-    ) -> Result<bool, Failure> {
-        let may = mandate.takes(finding.what, &finding.name, &finding.key);
-        if !may || !documents.index.mend(&finding.key, documents).await? {
-            return Ok(false);
-        }
-        self.sign_document(&documents.index, finding, mandate).await.map(|()| true)
-    }
-
-    async fn sign_document(
-        &self,
-        index: &Index<'_>,
-        finding: &Finding,
-        mandate: &Mandate,
-    ) -> Result<(), Failure> {
-        let subject = format!("{}/{}", index.name, finding.key);
-        self.sign(&self.read, &mandate.operator, "publish again", &subject, &json!(finding)).await
-    }
-
-    fn index<'i>(&'i self, view: &'i str, generation: i32, role: Arc<dyn Role>) -> Index<'i> {
-        let name = self.config.namespace.index(view, generation);
-        Index { elastic: &self.elastic, read: &self.read, role, view, name, patience: self.patience }
-    }
-
-    async fn log(
-        &self,
-        model: &ReadModel,
-        mandate: Option<&mut Mandate>,
-        report: &mut Report,
-    ) -> Result<(), Failure> {
-        let serving = Generations::of(&self.read, model.name).await?.serving()?;
-        let Some(role) = self.roles.view(model.name, serving) else { return Ok(()) };
-        let index = self.index(model.name, serving, role);
-        let log = LogDocuments { config: self.config, databases: [&self.write, &self.read], model, index };
-        let (checked, expected) = log.check().await?;
-        if let Some(mandate) = mandate {
-            for finding in &checked.findings {
-                let may = mandate.takes(finding.what, &finding.name, &finding.key);
-                if may && log.index.mend(&finding.key, &expected).await? {
-                    self.sign_document(&log.index, finding, mandate).await?;
-                    report.repaired += 1;
-                }
-            }
-        }
-        let (name, events) = (model.name.to_owned(), u64::try_from(checked.count).unwrap_or_default());
-        report.compared.push(Compared { name, events, rows: None, documents: Some(checked.count) });
-        report.findings.extend(checked.findings);
-        Ok(())
     }
 }

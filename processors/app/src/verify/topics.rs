@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::kafka::{Position, Reader};
 use crate::layout;
+use crate::outbox::pace::Pace;
 use crate::outbox::{Span, events};
 use crate::postgres::Database;
 use crate::replay::session::{self, begin};
@@ -91,7 +92,12 @@ impl Slice {
 }
 
 /// Compares every stream. Debezium gets `patience` to carry what is in the outbox now.
-pub(super) async fn check(config: &Config, write: &Database, patience: Duration) -> Result<Topics, Failure> {
+pub(super) async fn check(
+    config: &Config,
+    write: &Database,
+    patience: Duration,
+    mut pace: Pace,
+) -> Result<Topics, Failure> {
     let fail = |error| write.failure(error);
     let mut snapshot = session::open(write).await.map_err(fail)?;
     begin(&mut snapshot, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.map_err(fail)?;
@@ -102,11 +108,11 @@ pub(super) async fn check(config: &Config, write: &Database, patience: Duration)
     let mut topics = Topics { events, missing: Vec::new() };
     for number in 0..of {
         let slice = Slice { number, of };
-        let mut missing = compare(config, write, &mut snapshot, slice).await?;
+        let mut missing = compare(config, write, &mut snapshot, slice, &mut pace).await?;
         if !missing.is_empty() {
             // Or not there yet.
             carried(config, write, patience).await?;
-            missing = compare(config, write, &mut snapshot, slice).await?;
+            missing = compare(config, write, &mut snapshot, slice, &mut pace).await?;
         }
         topics.missing.extend(missing);
     }
@@ -139,7 +145,7 @@ pub(super) async fn carried(config: &Config, write: &Database, patience: Duratio
 }
 
 /// Reads the event topics from their beginning to where they end now.
-fn read(config: &Config, slice: Slice) -> Result<Held, Failure> {
+fn read(config: &Config, slice: Slice, pace: &mut Pace) -> Result<Held, Failure> {
     let reader = Reader::new(config)?;
     let there = reader.topics()?;
     let mut held = Held::default();
@@ -156,6 +162,7 @@ fn read(config: &Config, slice: Slice) -> Result<Held, Failure> {
         while !left.is_empty() {
             let before = left.clone();
             step(&reader, &topic, &mut left, |message| {
+                pace.took_blocking(1);
                 if let Some((stream, version)) = event(message)
                     && let Some(hash) = slice.takes(context, stream)
                 {
@@ -213,9 +220,10 @@ async fn compare(
     write: &Database,
     snapshot: &mut PgConnection,
     slice: Slice,
+    pace: &mut Pace,
 ) -> Result<Vec<Missing>, Failure> {
     let fail = |error| write.failure(error);
-    let held = tokio::task::block_in_place(|| read(config, slice))?;
+    let held = tokio::task::block_in_place(|| read(config, slice, pace))?;
     let streams =
         "SELECT aggregatetype, aggregateid, max(version) FROM outbox WHERE version IS NOT NULL GROUP BY 1, 2";
     let mut streams = sqlx::query_as::<_, (String, String, i64)>(streams).fetch(snapshot);
