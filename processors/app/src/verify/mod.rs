@@ -31,18 +31,18 @@ use crate::output;
 use crate::postgres::Database;
 use crate::replay::generations::Generations;
 use crate::replay::session;
-use crate::run::roles::Roles;
+use crate::run::roles::{Roles, producer};
 use documents::Documents;
 use finding::{Finding, What};
 use pace::Pace;
 use refold::{AUDITED, Refold};
 use repair::Mandate;
 use rows::{Looked, Rows};
-use topics::{Missing, Topics};
+use topics::{Lack, Missing};
 
 const HELP: &str = "\
 Compares, and changes nothing unless --repair is given:
-  events     every version of every stream of the outbox is on its topic
+  events     every version of every stream of the outbox is on its topic, and every rejection
   rows       the events, folded again, give the rows of the view
   fold       SQL over the events, written without the fold, tells the same rows
   documents  Elasticsearch has every row, as it is, and nothing else
@@ -50,7 +50,7 @@ Compares, and changes nothing unless --repair is given:
 Everything may go on meanwhile: rows are compared in one snapshot, with the events up to where the view is. The events of
 a view are folded into tables of their own, which are removed afterwards.
 
---repair emits missing events again with their own ids, puts rows as they fold, and sends documents again. A row that SQL
+--repair emits missing events and rejections again with their own ids, puts rows as they fold, and sends documents again. A row that SQL
 tells differently is not repaired: either the fold or the SQL is wrong, and `millrace replay` rebuilds the view once that
 is mended. Logs (`events`) are not compared yet.
 
@@ -138,7 +138,7 @@ pub(crate) struct Report {
 #[derive(Debug, Serialize)]
 pub(crate) struct Compared {
     pub(crate) name: String,
-    /// Events of the outbox that were looked for or folded.
+    /// Events and rejections of the outbox that were looked for, or events that were folded.
     pub(crate) events: u64,
     /// Rows, of a view.
     pub(crate) rows: Option<i64>,
@@ -237,19 +237,23 @@ impl<'a> Auditor<'a> {
         let events = u64::try_from(found.events).unwrap_or_default();
         report.compared.push(Compared { name: "topics".to_owned(), events, rows: None, documents: None });
         if let Some(mandate) = mandate {
-            report.repaired += self.emit(&found, mandate).await?;
+            report.repaired += self.emit(&found.lack, mandate).await?;
         }
-        report.findings.extend(found.missing.into_iter().map(|missing| missing.finding));
+        report.more += found.lack.more;
+        report.findings.extend(found.lack.told.into_iter().map(|missing| missing.finding));
         Ok(())
     }
 
-    async fn emit(&self, found: &Topics, mandate: &mut Mandate) -> Result<usize, Failure> {
-        let mut emitted = 0;
-        for Missing { finding, spans } in &found.missing {
-            if !mandate.takes(What::Event, &finding.name, &finding.key) {
+    async fn emit(&self, lack: &Lack, mandate: &mut Mandate) -> Result<usize, Failure> {
+        if lack.told.is_empty() {
+            return Ok(0);
+        }
+        let (mut emitted, producer) = (0, producer(self.config)?);
+        for Missing { finding, rows } in &lack.told {
+            if !mandate.takes(finding.what, &finding.name, &finding.key) {
                 continue;
             }
-            topics::emit(self.config, &self.write, spans).await?;
+            topics::emit(self.config, &self.write, &producer, rows).await?;
             let subject = format!("{}/{}", finding.name, finding.key);
             self.sign(&self.write, &mandate.operator, "emit again", &subject, &json!(finding)).await?;
             emitted += 1;
