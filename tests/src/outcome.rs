@@ -41,6 +41,16 @@ impl Outcome {
         self
     }
 
+    /// Expects that it told this, as data or as talk.
+    pub fn expect_told(&self, text: &str) -> &Self {
+        let Self { arguments, stdout, stderr, .. } = self;
+        assert!(
+            stdout.contains(text) || stderr.contains(text),
+            "millrace {arguments} tells nothing of {text:?}\n{stdout}\n{stderr}"
+        );
+        self
+    }
+
     /// The JSON document that it printed.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout)

@@ -5,6 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::patience::eventually;
+
 /// Addresses of the components.
 #[derive(Debug)]
 pub struct Stack {
@@ -55,33 +60,54 @@ pub async fn kafka_tool(arguments: &[&str]) -> String {
     tokio::task::spawn_blocking(tool).await.expect("scripts/stack")
 }
 
-/// A component that was killed, as by a crash. It comes back however the story ends.
-#[must_use = "the component is away only as long as this is kept"]
-pub struct Outage(&'static str);
+/// Components that were killed, as by a crash. They come back however the story ends.
+#[must_use = "the components are away only as long as this is kept"]
+pub struct Outage(Vec<&'static str>);
 
 impl Outage {
     /// Kills a component.
     pub async fn of(component: &'static str) -> Self {
-        script("kill", component).await;
-        Self(component)
+        Self::of_all([component]).await
     }
 
-    /// Starts the component and waits until it is healthy.
+    /// Kills components, one right after the other.
+    pub async fn of_all<const N: usize>(components: [&'static str; N]) -> Self {
+        script("kill", components.to_vec()).await;
+        Self(components.to_vec())
+    }
+
+    /// Starts the components and waits until they are healthy.
     pub async fn ends(self) {
-        script("up", self.0).await;
+        script("up", self.0.clone()).await;
     }
 }
 
 impl Drop for Outage {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            run(&["up", self.0]);
+            run(&[&["up"], self.0.as_slice()].concat());
         }
     }
 }
 
-async fn script(action: &'static str, component: &'static str) {
-    tokio::task::spawn_blocking(move || run(&[action, component])).await.expect("scripts/stack");
+async fn script(action: &'static str, components: Vec<&'static str>) {
+    let script = move || run(&[&[action], components.as_slice()].concat());
+    tokio::task::spawn_blocking(script).await.expect("scripts/stack");
+}
+
+/// Asks Kafka Connect, again while its workers agree on who does what.
+pub async fn connect(method: Method, path: &str) -> Value {
+    let url = format!("{}/{path}", Stack::get().address("CONNECT_URL"));
+    eventually(&format!("Connect does {method} {path}"), async || {
+        let request = reqwest::Client::new().request(method.clone(), &url).send().await;
+        let answer = request.map_err(|error| error.to_string())?;
+        let (status, text) = (answer.status(), answer.text().await.map_err(|error| error.to_string())?);
+        if status.is_success() {
+            return Ok(serde_json::from_str(&text).unwrap_or_default());
+        }
+        Err(format!("{status}: {text}"))
+    })
+    .await
 }
 
 fn asked() -> HashMap<String, String> {

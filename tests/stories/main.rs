@@ -15,6 +15,7 @@ mod contention;
 mod crash;
 mod dead_letters;
 mod duplicates;
+mod faults;
 mod fence;
 mod garbage;
 mod handover;

@@ -1,4 +1,4 @@
-//! A component goes away in mid-load and comes back. Nobody restarts Millrace.
+//! Components go away in mid-load and come back. Nobody restarts Millrace.
 
 use millrace_tests::stack::Outage;
 use millrace_tests::{Instance, Load, Process, eventually};
@@ -28,6 +28,18 @@ async fn everything_is_right(instance: &Instance, process: &mut Process) {
     instance.snapshot().await.assert_same(undisturbed().await);
     instance.assert_both_read_models_agree().await;
     instance.assert_topics_carry_the_outbox(true).await;
+}
+
+/// `millrace status` names who is away, shows the rest, and fails.
+async fn status_names(instance: &Instance, away: &[&str]) {
+    let status = instance.millrace(&["status"]).await;
+    for service in away {
+        let told = format!("{service} at ");
+        assert!(status.expect_code(3).stdout.contains(&told), "{told}\n{}", status.stdout);
+    }
+    let lines = status.stdout.lines().filter(|line| line.contains(" cannot be reached: "));
+    let other = lines.filter(|line| !away.iter().any(|service| line.contains(service)));
+    assert_eq!(other.collect::<Vec<_>>(), Vec::<&str>::new(), "only those are away");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,8 +112,36 @@ async fn the_registry_is_away_when_a_process_starts() {
     let outage = Outage::of("registry").await;
     let mut process = instance.start();
     process.reports("millrace_outage", &[("dependency", "registry")], 1.0).await;
+    status_names(&instance, &["the schema registry"]).await;
     outage.ends().await;
     let dead = instance.count("SELECT count(*) FROM dead_letter").await;
     assert_eq!(dead, Ok(0), "an outage is no fault of a record");
+    everything_is_right(&instance, &mut process).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_and_elasticsearch_are_away_at_once() {
+    let _turn = alone().await;
+    undisturbed().await;
+    let (instance, mut process) = in_mid_load("two_stores_away", &Load::STANDARD.slices(1)[0]).await;
+    let outage = Outage::of_all(["postgres", "elasticsearch"]).await;
+    process.reports("millrace_outage", &[("dependency", "postgres")], 1.0).await;
+    status_names(&instance, &["the write database", "the read database", "Elasticsearch"]).await;
+    outage.ends().await;
+    let backlog = instance.backlog().await;
+    assert!(backlog.commands + backlog.events > 0, "it was in mid-load: {backlog:?}");
+    everything_is_right(&instance, &mut process).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kafka_and_connect_are_away_at_once() {
+    let _turn = alone().await;
+    undisturbed().await;
+    let (instance, mut process) = in_mid_load("two_carriers_away", &Load::STANDARD.slices(1)[0]).await;
+    let outage = Outage::of_all(["kafka", "connect"]).await;
+    let decided = instance.count("SELECT count(*) FROM command").await.expect("receipts");
+    assert!(decided < COMMANDS, "it was in mid-load: {decided} commands are decided");
+    status_names(&instance, &["Kafka", "Kafka Connect"]).await;
+    outage.ends().await;
     everything_is_right(&instance, &mut process).await;
 }

@@ -170,7 +170,7 @@ pub enum Command {
     Verify(crate::verify::Options),
     /// Send commands, one JSON object a line
     Send(Send),
-    /// Show lag, slot, connector, indices and dead letters at a glance
+    /// Show lag, slot, connector, indices and dead letters at a glance; fails when something is away or lost
     Status {
         /// First wait until every view has all that was decided, at most this long, such as 90s or 10m
         #[arg(long, value_parser = moment::span, value_name = "TIME", num_args = 0..=1, default_missing_value = "10m")]

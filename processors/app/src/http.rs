@@ -121,20 +121,20 @@ impl Http {
     /// Asks for the same again while the answer is one of `busy`, for as long as `within`.
     ///
     /// # Errors
-    /// As [`send`](Self::send), and [`Failure::Refused`] for any other answer than success.
+    /// As [`send`](Self::send).
     pub async fn patiently(
         &self,
         method: Method,
         path: &[&str],
         body: Option<&Value>,
-        busy: [StatusCode; 2],
+        busy: &[StatusCode],
         within: Duration,
-    ) -> Result<Value, Failure> {
+    ) -> Result<Answer, Failure> {
         let until = Instant::now() + within;
         loop {
             let answer = self.send(method.clone(), path, body).await?;
             if !busy.contains(&answer.status) || Instant::now() > until {
-                return self.success(answer, path);
+                return Ok(answer);
             }
             tokio::time::sleep(ASKED_EVERY).await;
         }
@@ -146,6 +146,14 @@ impl Http {
     /// As [`send`](Self::send), and [`Failure::Refused`] for any other answer than success.
     pub async fn find(&self, path: &[&str]) -> Result<Option<Value>, Failure> {
         let answer = self.send(Method::GET, path, None).await?;
+        self.found(answer, path)
+    }
+
+    /// The body of a successful answer; `None` when there is no such document.
+    ///
+    /// # Errors
+    /// [`Failure::Refused`] with the service's reason.
+    pub fn found(&self, answer: Answer, path: &[&str]) -> Result<Option<Value>, Failure> {
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(None);
         }

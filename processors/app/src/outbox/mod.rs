@@ -1,4 +1,5 @@
-//! Events as the outbox has them, as the records that Debezium makes of them: what views are folded from without Kafka.
+//! Events and rejections as the outbox has them, as the records that Debezium makes of them: what views are folded from
+//! without Kafka, and what is emitted again.
 
 pub(crate) mod pace;
 pub(crate) mod refold;
@@ -8,6 +9,7 @@ use millrace_runtime::names::Namespace;
 use millrace_runtime::{Header, Record, envelope};
 use sqlx::postgres::PgRow;
 use sqlx::{PgExecutor, Row as _};
+use uuid::Uuid;
 
 /// Some versions of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,13 +95,33 @@ pub(crate) async fn after(
     rows.iter().map(|row| stored(namespace, row)).collect()
 }
 
+/// A rejection of a stream.
+pub(crate) async fn rejection(
+    executor: impl PgExecutor<'_>,
+    namespace: &Namespace,
+    (context, stream): (&str, &str),
+    id: Uuid,
+) -> sqlx::Result<Option<Record>> {
+    let row = sqlx::query(
+        "SELECT id::text, aggregateid, type, payload, topic, version, traceparent, correlation_id, causation_id,
+                occurred_at, specversion
+         FROM outbox WHERE aggregatetype = $1 AND aggregateid = $2 AND version IS NULL AND id = $3",
+    );
+    let row = row.bind(context).bind(stream).bind(id).fetch_optional(executor).await?;
+    row.map(|row| record(namespace, &row)).transpose()
+}
+
+fn record(namespace: &Namespace, row: &PgRow) -> sqlx::Result<Record> {
+    let (topic, key): (String, String) = (row.try_get("topic")?, row.try_get("aggregateid")?);
+    let value = row.try_get("payload")?;
+    Ok(Record::at(&topic, 0, 0, Some(key.into_bytes()), Some(value), headers(namespace, row)?))
+}
+
 fn stored(namespace: &Namespace, row: &PgRow) -> sqlx::Result<Stored> {
-    let (stream, topic): (String, String) = (row.try_get("aggregateid")?, row.try_get("topic")?);
-    let (key, value) = (stream.clone().into_bytes(), row.try_get("payload")?);
     Ok(Stored {
-        record: Record::at(&topic, 0, 0, Some(key), Some(value), headers(namespace, row)?),
+        record: record(namespace, row)?,
         context: row.try_get("aggregatetype")?,
-        stream,
+        stream: row.try_get("aggregateid")?,
         version: row.try_get("version")?,
         type_: row.try_get("type")?,
         occurred_at: row.try_get("occurred_at")?,
@@ -109,7 +131,7 @@ fn stored(namespace: &Namespace, row: &PgRow) -> sqlx::Result<Stored> {
 /// In the order of `connectors/outbox.json`: an event that is emitted again is the same to the byte.
 fn headers(namespace: &Namespace, row: &PgRow) -> sqlx::Result<Vec<Header>> {
     let text = |column: &str| row.try_get::<Option<String>, _>(column);
-    let version: i64 = row.try_get("version")?;
+    let version: Option<i64> = row.try_get("version")?;
     let occurred_at: DateTime<Utc> = row.try_get("occurred_at")?;
     let headers = [
         ("id", text("id")?),
@@ -117,7 +139,7 @@ fn headers(namespace: &Namespace, row: &PgRow) -> sqlx::Result<Vec<Header>> {
         ("ce_specversion", text("specversion")?),
         (envelope::TYPE, text("type")?),
         (envelope::TIME, Some(occurred_at.to_rfc3339_opts(SecondsFormat::Micros, true))),
-        (envelope::SEQUENCE, Some(version.to_string())),
+        (envelope::SEQUENCE, version.map(|version| version.to_string())),
         (envelope::TRACEPARENT, text("traceparent")?),
         (envelope::CORRELATION_ID, text("correlation_id")?),
         (envelope::CAUSATION_ID, text("causation_id")?),

@@ -8,13 +8,18 @@ use serde_json::{Map, Value};
 use super::steps::{Did, Steps};
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::http::Http;
+use crate::http::{Answer, Http};
+use crate::layout::Side;
+use crate::postgres::Database;
 
 const TEMPLATE: &str = include_str!("../../../../connectors/outbox.json");
 const DEFAULT_PORT: u16 = 5432;
 const RUNNING_WITHIN: Duration = Duration::from_secs(60);
 /// Connect refuses while its workers agree on who does what: with 409, or with 500 when that begins during a request.
-const REBALANCING: [StatusCode; 2] = [StatusCode::CONFLICT, StatusCode::INTERNAL_SERVER_ERROR];
+const REBALANCING: &[StatusCode] = &[StatusCode::CONFLICT, StatusCode::INTERNAL_SERVER_ERROR];
+/// It refuses to forget offsets while the task is still stopping, too.
+const STOPPING: &[StatusCode] =
+    &[StatusCode::BAD_REQUEST, StatusCode::CONFLICT, StatusCode::INTERNAL_SERVER_ERROR];
 const FAILED_AGAIN_AFTER: Duration = Duration::from_secs(3);
 const SETTLED_AFTER: Duration = Duration::from_secs(6);
 
@@ -24,19 +29,66 @@ pub(super) async fn create(config: &Config, steps: &mut Steps) -> Result<(), Fai
     let name = config.namespace.outbox();
     let wanted = configuration(config)?;
     let path = ["connectors", &name, "config"];
-    let found = connect.find(&path).await?;
+    let found = connect.found(patiently(&connect, Method::GET, &path, None).await?, &path)?;
     let same = found.as_ref().is_some_and(|found| equal(found, &wanted));
     if !same {
-        let (put, wanted) = (Method::PUT, Value::Object(wanted));
-        connect.patiently(put, &path, Some(&wanted), REBALANCING, RUNNING_WITHIN).await?;
+        let wanted = Value::Object(wanted);
+        connect.success(patiently(&connect, Method::PUT, &path, Some(&wanted)).await?, &path)?;
     }
+    let forgot = forget_what_the_slot_has_not(config, &connect, &name).await?;
     wait_until_running(&connect, &name).await?;
     let did = match found {
-        Some(_) if same => Did::Nothing,
+        Some(_) if same && !forgot => Did::Nothing,
         Some(_) => Did::Updated,
         None => Did::Created,
     };
     steps.tell(did, "connector", &name)
+}
+
+/// Asks again while Connect's workers agree on who does what.
+async fn patiently(
+    connect: &Http,
+    method: Method,
+    path: &[&str],
+    body: Option<&Value>,
+) -> Result<Answer, Failure> {
+    connect.patiently(method, path, body, REBALANCING, RUNNING_WITHIN).await
+}
+
+/// A slot that was made anew begins behind the place that Connect remembers; Debezium would refuse to go on from there.
+/// It goes on from the slot's beginning instead; `millrace verify` finds what neither has carried.
+async fn forget_what_the_slot_has_not(config: &Config, connect: &Http, name: &str) -> Result<bool, Failure> {
+    let path = ["connectors", name, "offsets"];
+    let offsets = connect.success(patiently(connect, Method::GET, &path, None).await?, &path)?;
+    let Some(remembered) = offsets.pointer("/offsets/0/offset/lsn").and_then(Value::as_i64) else {
+        return Ok(false);
+    };
+    let write = Database::of(config, Side::Write)?;
+    let begins =
+        "SELECT pg_wal_lsn_diff(restart_lsn, '0/0') > $2 FROM pg_replication_slots WHERE slot_name = $1";
+    let behind: Option<bool> = sqlx::query_scalar(begins)
+        .bind(name)
+        .bind(remembered)
+        .fetch_one(&write.pool)
+        .await
+        .map_err(|error| write.failure(error))?;
+    if behind != Some(true) {
+        return Ok(false);
+    }
+    tracing::warn!(slot = name, "the slot is newer than the connector's offsets: they are forgotten");
+    stop_and_forget(connect, name).await?;
+    let path = ["connectors", name, "resume"];
+    connect.success(patiently(connect, Method::PUT, &path, None).await?, &path)?;
+    Ok(true)
+}
+
+/// Stops a connector and makes Connect forget how far it was.
+pub(super) async fn stop_and_forget(connect: &Http, name: &str) -> Result<(), Failure> {
+    let path = ["connectors", name, "stop"];
+    connect.success(patiently(connect, Method::PUT, &path, None).await?, &path)?;
+    let path = ["connectors", name, "offsets"];
+    let forgotten = connect.patiently(Method::DELETE, &path, None, STOPPING, RUNNING_WITHIN).await?;
+    connect.success(forgotten, &path).map(|_| ())
 }
 
 fn equal(found: &Value, wanted: &Map<String, Value>) -> bool {
@@ -105,7 +157,7 @@ async fn wait_until_running(connect: &Http, name: &str) -> Result<(), Failure> {
     let until = Instant::now() + RUNNING_WITHIN;
     let mut restarted: Option<Instant> = None;
     loop {
-        let state = State::find(connect, name).await?;
+        let state = State::find(connect, name).await?.unwrap_or_else(State::unassigned);
         match (&state.trace, restarted) {
             // A restarted task runs for a moment before it meets what it failed on.
             (None, since) if state.running() && since.is_none_or(|since| since.elapsed() > SETTLED_AFTER) => {
@@ -153,10 +205,15 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Asks Connect; a connector that is not known yet is `UNASSIGNED`.
-    pub(crate) async fn find(connect: &Http, name: &str) -> Result<Self, Failure> {
+    /// Asks Connect; `None` when it knows no such connector.
+    pub(crate) async fn find(connect: &Http, name: &str) -> Result<Option<Self>, Failure> {
         let status = connect.find(&["connectors", name, "status"]).await?;
-        Ok(Self::read(&status.unwrap_or_default()))
+        Ok(status.as_ref().map(Self::read))
+    }
+
+    /// Created a moment ago: no worker has told its state yet.
+    fn unassigned() -> Self {
+        Self::read(&Value::Null)
     }
 
     fn read(status: &Value) -> Self {
@@ -232,6 +289,6 @@ mod tests {
             root_cause("outer\n\tat a\nCaused by: middle\n\tat b\nCaused by: inner\n\t... 3 more"),
             "inner"
         );
-        assert_eq!(State::read(&Value::Null).connector, "UNASSIGNED");
+        assert_eq!(State::unassigned().connector, "UNASSIGNED");
     }
 }

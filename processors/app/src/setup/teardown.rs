@@ -9,6 +9,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use sqlx::AssertSqlSafe;
 
+use super::connector::stop_and_forget;
 use super::steps::{Did, Steps};
 use super::topics::{admin, options, remove_named};
 use crate::cli::Format;
@@ -21,8 +22,6 @@ use crate::postgres::Database;
 
 /// How long a walsender may hold the slot after its connector is gone.
 const SLOT_FREE_WITHIN: Duration = Duration::from_secs(30);
-/// Connect refuses to forget offsets while the task is still stopping.
-const STOPPING: [StatusCode; 2] = [StatusCode::BAD_REQUEST, StatusCode::CONFLICT];
 
 /// Removes what the namespace owns: connector, slot, publication, tables, topics, groups, indices.
 ///
@@ -56,10 +55,7 @@ async fn remove_connector(config: &Config, steps: &mut Steps) -> Result<(), Fail
     let name = config.namespace.outbox();
     let there = connect.find(&["connectors", &name]).await?.is_some();
     if there {
-        let path = ["connectors", &name, "stop"];
-        connect.success(connect.send(Method::PUT, &path, None).await?, &path)?;
-        let path = ["connectors", &name, "offsets"];
-        connect.patiently(Method::DELETE, &path, None, STOPPING, SLOT_FREE_WITHIN).await?;
+        stop_and_forget(&connect, &name).await?;
         let path = ["connectors", &name];
         connect.success(connect.send(Method::DELETE, &path, None).await?, &path)?;
     }

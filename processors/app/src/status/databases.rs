@@ -124,7 +124,7 @@ pub(super) struct Slot {
     pub(super) active: bool,
     /// Bytes of WAL that Debezium has not confirmed.
     pub(super) lag_bytes: i64,
-    /// Bytes of WAL that Postgres keeps for it.
+    /// Bytes of WAL that Postgres keeps for it: none when it is lost.
     pub(super) kept_bytes: i64,
     /// Whether that WAL is still there.
     pub(super) wal_status: String,
@@ -134,8 +134,8 @@ pub(super) struct Slot {
 pub(super) async fn slot(config: &Config, write: &Database) -> Result<Option<Slot>, Failure> {
     let name = config.namespace.outbox();
     let row: Option<(bool, i64, i64, String)> = sqlx::query_as(
-        "SELECT active, pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::bigint,
-                pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint, wal_status
+        "SELECT active, coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn), 0)::bigint,
+                coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::bigint, wal_status
          FROM pg_replication_slots WHERE slot_name = $1",
     )
     .bind(&name)

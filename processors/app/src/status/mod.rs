@@ -20,17 +20,18 @@ use report::Report;
 /// Shows what can be reached; the rest says why not.
 ///
 /// # Errors
-/// The first problem, after everything else was shown; with `wait`, when not everything is level in that time.
+/// What is away, lost or has failed, after everything else was shown; with `wait`, when not everything is level in that time.
 pub async fn status(config: &Config, format: Format, wait: Option<Duration>) -> Result<(), Failure> {
     if let Some(timeout) = wait {
         level::wait(config, timeout).await?;
     }
     let (write, read) = (Database::of(config, Side::Write)?, Database::of(config, Side::Read)?);
-    let (write, read, slot, connector, indices, process, generations, sound) = tokio::join!(
+    let (write, read, slot, connector, subjects, indices, process, generations, sound) = tokio::join!(
         databases::facts(&write),
         databases::facts(&read),
         databases::slot(config, &write),
         services::connector(config),
+        services::subjects(config),
         services::indices(config),
         services::process(config),
         databases::generations(&read),
@@ -44,6 +45,7 @@ pub async fn status(config: &Config, format: Format, wait: Option<Duration>) -> 
         read,
         slot,
         connector,
+        subjects,
         indices,
         process,
         generations,

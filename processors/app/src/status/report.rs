@@ -19,7 +19,8 @@ pub(super) struct Report {
     pub(super) write: Result<Facts, Failure>,
     pub(super) read: Result<Facts, Failure>,
     pub(super) slot: Result<Option<Slot>, Failure>,
-    pub(super) connector: Result<ConnectorState, Failure>,
+    pub(super) connector: Result<Option<ConnectorState>, Failure>,
+    pub(super) subjects: Result<usize, Failure>,
     pub(super) indices: Result<Vec<Index>, Failure>,
     pub(super) process: Option<Process>,
     pub(super) generations: Result<Vec<Generation>, Failure>,
@@ -28,21 +29,40 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// The first part that could not be asked, the worst kind first.
+    /// The first part that could not be asked, the worst kind first; else what keeps the outbox from Kafka.
     pub(super) fn verdict(self) -> Result<(), Failure> {
+        let alarm = self.alarm().map(Failure::refused);
         let failures = [
             self.kafka.err(),
             self.write.err(),
             self.read.err(),
             self.slot.err(),
             self.connector.err(),
+            self.subjects.err(),
             self.indices.err(),
             self.generations.err(),
             self.sound.err(),
         ];
         let mut failures: Vec<Failure> = failures.into_iter().flatten().collect();
         failures.sort_by_key(|failure| !matches!(failure, Failure::Unreachable { .. }));
-        failures.into_iter().next().map_or(Ok(()), Err)
+        failures.into_iter().next().or(alarm).map_or(Ok(()), Err)
+    }
+
+    /// What waiting does not mend.
+    fn alarm(&self) -> Option<String> {
+        let slot = match &self.slot {
+            Ok(None) => Some(missing_slot()),
+            Ok(Some(slot)) if slot.wal_status == "lost" => Some(shown_slot(slot)),
+            _ => None,
+        };
+        let connector = match &self.connector {
+            Ok(None) => Some(missing_connector()),
+            Ok(Some(state)) if state.trace.is_some() => {
+                Some(format!("connector: {}", shown_connector(state)))
+            }
+            _ => None,
+        };
+        slot.or(connector).map(|alarm| alarm.trim_end().to_owned())
     }
 
     /// For programs.
@@ -59,6 +79,7 @@ impl Report {
             "kafka": part(self.kafka.as_ref()),
             "slot": part(self.slot.as_ref()),
             "connector": part(self.connector.as_ref()),
+            "subjects": part(self.subjects.as_ref()),
             "indices": part(self.indices.as_ref()),
             "dead_letters": of_sides(&|facts| json!(facts.dead)),
             "blocked": of_sides(&|facts| json!(facts.blocked)),
@@ -84,7 +105,12 @@ impl Report {
         section(&mut text, "outbox to Kafka", &self.slot, |slot| {
             slot.as_ref().map_or_else(missing_slot, shown_slot)
         });
-        section(&mut text, "connector", &self.connector, connector);
+        section(&mut text, "connector", &self.connector, |connector| {
+            connector.as_ref().map_or_else(missing_connector, shown_connector)
+        });
+        section(&mut text, "schema registry", &self.subjects, |subjects| {
+            format!("answers: {subjects} subjects\n")
+        });
         section(&mut text, "indices", &self.indices, |indices| shown_indices(indices));
         if self.generations.as_ref().is_ok_and(|generations| !generations.is_empty()) {
             section(&mut text, "generations", &self.generations, |generations| {
@@ -178,7 +204,8 @@ fn groups(lags: &[Lag]) -> String {
 }
 
 fn missing_slot() -> String {
-    "there is no replication slot: run `millrace setup`\n".to_owned()
+    "there is no replication slot, so nothing gets from the outbox to Kafka: run `millrace setup`, then `millrace verify`\n"
+        .to_owned()
 }
 
 fn shown_slot(slot: &Slot) -> String {
@@ -192,7 +219,11 @@ fn shown_slot(slot: &Slot) -> String {
     )
 }
 
-fn connector(state: &ConnectorState) -> String {
+fn missing_connector() -> String {
+    "there is no connector, so nothing gets from the outbox to Kafka: run `millrace setup`\n".to_owned()
+}
+
+fn shown_connector(state: &ConnectorState) -> String {
     let task = state.task.as_deref().unwrap_or("not there");
     let trace = state.trace.as_ref().map(|trace| format!(": {trace}")).unwrap_or_default();
     format!("{}, its task {task}{trace}\n", state.connector)
@@ -260,6 +291,10 @@ mod tests {
     use super::*;
     use crate::failure::Service;
 
+    fn running() -> ConnectorState {
+        ConnectorState { connector: "RUNNING".to_owned(), task: None, trace: None }
+    }
+
     fn report() -> Report {
         let unreachable = Failure::Unreachable {
             service: Service::ReadDatabase,
@@ -280,7 +315,8 @@ mod tests {
             write: Ok(Facts::default()),
             read: Err(unreachable),
             slot: Ok(None),
-            connector: Ok(ConnectorState { connector: "RUNNING".to_owned(), task: None, trace: None }),
+            connector: Ok(Some(running())),
+            subjects: Ok(3),
             indices: Ok(Vec::new()),
             process: None,
             generations: Ok(Vec::new()),
@@ -300,6 +336,24 @@ mod tests {
             assert!(text.contains(line), "{text}");
         }
         assert!(matches!(report().verdict(), Err(Failure::Unreachable { .. })));
+    }
+
+    #[test]
+    fn whatever_keeps_the_outbox_from_kafka_is_an_alarm() {
+        let slot = |wal_status: &str| Slot {
+            name: "m_outbox".to_owned(),
+            active: false,
+            lag_bytes: 0,
+            kept_bytes: 0,
+            wal_status: wal_status.to_owned(),
+        };
+        let alarm = |slot, connector| Report { slot: Ok(slot), connector: Ok(connector), ..report() }.alarm();
+        assert_eq!(alarm(Some(slot("reserved")), Some(running())), None);
+        assert!(alarm(None, Some(running())).unwrap().contains("no replication slot"));
+        assert!(alarm(Some(slot("lost")), Some(running())).unwrap().contains("(lost)"));
+        assert!(alarm(Some(slot("reserved")), None).unwrap().contains("no connector"));
+        let failed = ConnectorState { trace: Some("no such slot".to_owned()), ..running() };
+        assert!(alarm(Some(slot("reserved")), Some(failed)).unwrap().contains("no such slot"));
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! The connector, the indices, and the process on this machine.
+//! The connector, the registry, the indices, and the process on this machine.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use reqwest::{Method, StatusCode};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -12,9 +13,17 @@ use crate::http::Http;
 use crate::layout;
 use crate::setup::ConnectorState;
 
-/// The connector of the outbox.
-pub(super) async fn connector(config: &Config) -> Result<ConnectorState, Failure> {
+/// The connector of the outbox; `None` when there is none.
+pub(super) async fn connector(config: &Config) -> Result<Option<ConnectorState>, Failure> {
     ConnectorState::find(&Http::connect(config)?, &config.namespace.outbox()).await
+}
+
+/// How many subjects the schema registry has.
+pub(super) async fn subjects(config: &Config) -> Result<usize, Failure> {
+    let registry = Http::registry(config)?;
+    let path = ["subjects"];
+    let answer = registry.send(Method::GET, &path, None).await?;
+    Ok(registry.success(answer, &path)?.as_array().map_or(0, Vec::len))
 }
 
 /// An index behind its alias.
@@ -39,8 +48,8 @@ pub(super) async fn indices(config: &Config) -> Result<Vec<Index>, Failure> {
 
 async fn index(elastic: &Http, alias: String) -> Result<Index, Failure> {
     let path = ["_cat", "indices", &alias];
-    let answer = elastic.send_query(reqwest::Method::GET, &path, &[("format", "json")], None).await?;
-    if answer.status == reqwest::StatusCode::NOT_FOUND {
+    let answer = elastic.send_query(Method::GET, &path, &[("format", "json")], None).await?;
+    if answer.status == StatusCode::NOT_FOUND {
         return Ok(Index { alias, index: None, health: None, documents: None });
     }
     let listed = elastic.success(answer, &path)?;

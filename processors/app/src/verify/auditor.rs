@@ -16,7 +16,7 @@ use super::log::LogDocuments;
 use super::repair::{self, Mandate};
 use super::report::{Compared, Report};
 use super::rows::{self, Looked, Rows};
-use super::topics::{self, Missing, Topics};
+use super::topics::{self, Lack, Missing};
 use crate::audit::Operator;
 use crate::config::Config;
 use crate::failure::Failure;
@@ -27,7 +27,7 @@ use crate::outbox::refold::Refold;
 use crate::postgres::Database;
 use crate::replay::generations::Generations;
 use crate::replay::session;
-use crate::run::roles::Roles;
+use crate::run::roles::{Roles, producer};
 
 /// Compares what is stored with the outbox.
 pub(crate) struct Auditor<'a> {
@@ -91,19 +91,23 @@ impl<'a> Auditor<'a> {
         let events = u64::try_from(found.events).unwrap_or_default();
         report.compared.push(Compared { name: "topics".to_owned(), events, rows: None, documents: None });
         if let Some(mandate) = mandate {
-            report.repaired += self.emit(&found, mandate).await?;
+            report.repaired += self.emit(&found.lack, mandate).await?;
         }
-        report.findings.extend(found.missing.into_iter().map(|missing| missing.finding));
+        report.more += found.lack.more;
+        report.findings.extend(found.lack.told.into_iter().map(|missing| missing.finding));
         Ok(())
     }
 
-    async fn emit(&self, found: &Topics, mandate: &mut Mandate) -> Result<usize, Failure> {
-        let mut emitted = 0;
-        for Missing { finding, spans } in &found.missing {
-            if !mandate.takes(What::Event, &finding.name, &finding.key) {
+    async fn emit(&self, lack: &Lack, mandate: &mut Mandate) -> Result<usize, Failure> {
+        if lack.told.is_empty() {
+            return Ok(0);
+        }
+        let (mut emitted, producer) = (0, producer(self.config)?);
+        for Missing { finding, rows } in &lack.told {
+            if !mandate.takes(finding.what, &finding.name, &finding.key) {
                 continue;
             }
-            topics::emit(self.config, &self.write, spans).await?;
+            topics::emit(self.config, &self.write, &producer, rows).await?;
             let subject = format!("{}/{}", finding.name, finding.key);
             self.sign(&self.write, &mandate.operator, "emit again", &subject, &json!(finding)).await?;
             emitted += 1;

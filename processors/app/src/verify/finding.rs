@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::repair::Sign;
 use crate::output::Table;
@@ -16,6 +17,8 @@ const SHOWN_MAX: usize = 60;
 pub(crate) enum What {
     /// An event of the outbox is not on its topic.
     Event,
+    /// A rejection of the outbox is not on its topic.
+    Rejection,
     /// The events of the outbox fold to another row.
     Row,
     /// SQL over the events of the outbox tells another row. When the fold agrees with the row, the fold is wrong.
@@ -26,12 +29,13 @@ pub(crate) enum What {
 
 impl What {
     /// The kinds, in the order in which they are looked for.
-    pub(crate) const ALL: [Self; 4] = [Self::Event, Self::Row, Self::Fold, Self::Document];
+    pub(crate) const ALL: [Self; 5] = [Self::Event, Self::Rejection, Self::Row, Self::Fold, Self::Document];
 
     /// As people and metrics name it.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             What::Event => "event",
+            What::Rejection => "rejection",
             What::Row => "row",
             What::Fold => "fold",
             What::Document => "document",
@@ -43,9 +47,9 @@ impl What {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Finding {
     pub(crate) what: What,
-    /// The view, or the context of an event.
+    /// The view, or the context of an event or rejection.
     pub(crate) name: String,
-    /// The row's key, the document's id, the event's stream.
+    /// The row's key, the document's id, the event's stream, the rejection's id.
     pub(crate) key: String,
     /// Versions as found and as expected.
     pub(crate) versions: [Option<i64>; 2],
@@ -93,6 +97,18 @@ impl Finding {
             versions: [Some(held), missing.last().copied()],
             fields: vec![field],
         }
+    }
+
+    /// A rejection that is not on its topic.
+    pub(crate) fn missing_rejection(context: &str, stream: &str, id: Uuid) -> Self {
+        let field = Field {
+            field: "(rejection)".to_owned(),
+            found: json!("missing"),
+            expected: json!(stream),
+            difference: None,
+        };
+        let (name, key) = (context.to_owned(), id.to_string());
+        Self { what: What::Rejection, name, key, versions: [None, None], fields: vec![field] }
     }
 }
 

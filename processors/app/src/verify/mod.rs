@@ -8,6 +8,7 @@ mod audited;
 pub(crate) mod auditor;
 mod documents;
 pub(crate) mod finding;
+mod held;
 mod index;
 mod log;
 pub(crate) mod repair;
@@ -31,7 +32,7 @@ use report::Report;
 
 const HELP: &str = "\
 Compares, and changes nothing unless --repair is given:
-  events     every version of every stream of the outbox is on its topic
+  events     every version of every stream of the outbox is on its topic, and every rejection of the last day
   rows       the events, folded again, give the rows of the view
   fold       SQL over the events, written without the fold, tells the same rows
   documents  Elasticsearch has every row, as it is, and nothing else
@@ -39,9 +40,9 @@ Compares, and changes nothing unless --repair is given:
 Everything may go on meanwhile: rows are compared in one snapshot, with the events up to where the view is. The events of
 a view are folded into tables of their own, which are removed afterwards.
 
---repair emits missing events again with their own ids, puts rows as they fold, and sends documents again. A row that SQL
-tells differently is not repaired: either the fold or the SQL is wrong, and `millrace replay` rebuilds the view once that
-is mended. Of a log (`events`) the documents are compared with the events, and strangers are not looked for.
+--repair emits missing events and rejections again with their own ids, puts rows as they fold, and sends documents again.
+A row that SQL tells differently is not repaired: either the fold or the SQL is wrong, and `millrace replay` rebuilds the
+view once that is mended. Of a log (`events`) the documents are compared with the events, and strangers are not looked for.
 
 Examples:
   millrace verify                                     everything

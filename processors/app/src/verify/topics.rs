@@ -1,97 +1,90 @@
-//! What the event topics hold against what the outbox has.
+//! What the topics of events and rejections hold against what the outbox has.
 //!
-//! Debezium is trusted to carry every event at least once. Here it is checked: each version of each stream must be on
-//! its topic, once Debezium has confirmed that it is past the outbox as we saw it.
+//! Debezium is trusted to carry every row at least once. Here it is checked: each version of each stream and each
+//! rejection must be on its topic, once Debezium has confirmed that it is past the outbox as we saw it.
 
-use std::collections::{BTreeSet, HashMap};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use futures::TryStreamExt as _;
-use millrace_runtime::{Copier as _, envelope};
+use millrace_runtime::{Copier as _, Producer, Record};
 use millrace_schemas::Kind;
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Message as _};
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use super::finding::Finding;
+use super::held::{Held, Slice};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::kafka::{Position, Reader};
 use crate::layout;
 use crate::outbox::pace::Pace;
-use crate::outbox::{Span, events};
+use crate::outbox::{self, Span};
 use crate::postgres::Database;
 use crate::replay::session::{self, begin};
-use crate::run::roles::producer;
 
-/// Streams that are remembered in one reading of the topics; of more each reading takes a part.
-const STREAMS_MAX: i64 = 2_000_000;
+/// Streams and rejections that are remembered in one reading of the topics; of more each reading takes a part.
+const REMEMBERED_MAX: i64 = 2_000_000;
 /// A partition that brings nothing for so long has nothing.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
-/// Streams whose missing events are told.
+/// Streams whose missing events are told, and rejections that are missing.
 const FOUND_MAX: usize = 1_000;
+/// Kafka keeps rejections for a while only: those of the last day must be there.
+const RECENT_REJECTIONS: &str = "
+    SELECT o.aggregatetype, o.aggregateid, o.id
+    FROM command AS c
+    JOIN outbox AS o ON o.aggregatetype = c.context AND o.aggregateid = c.stream AND o.version IS NULL
+                    AND o.command_id = c.id
+    WHERE c.status = 'rejected' AND c.decided_at > now() - interval '1 day' ORDER BY o.id";
 const EMITTED_AT_ONCE: usize = 500;
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// What the topics are like.
 pub(super) struct Topics {
-    /// Events of the outbox.
+    /// Events and rejections of the outbox.
     pub(super) events: i64,
-    pub(super) missing: Vec<Missing>,
+    pub(super) lack: Lack,
 }
 
-/// Versions of a stream that are not on its topic.
-pub(super) struct Missing {
-    pub(super) finding: Finding,
-    pub(super) spans: Vec<Span>,
-}
-
-/// Which versions of streams the topics hold: all up to one, and single ones beyond a gap.
+/// What is missing: up to [`FOUND_MAX`] of it, and how much more.
 #[derive(Default)]
-struct Held {
-    upto: HashMap<u64, i64>,
-    beyond: HashMap<u64, BTreeSet<i64>>,
+pub(super) struct Lack {
+    pub(super) told: Vec<Missing>,
+    pub(super) more: i64,
 }
 
-impl Held {
-    fn add(&mut self, stream: u64, version: i64) {
-        let upto = self.upto.entry(stream).or_default();
-        if version > *upto + 1 {
-            self.beyond.entry(stream).or_default().insert(version);
-        } else if version == *upto + 1 {
-            *upto = version;
-            while self.beyond.get_mut(&stream).is_some_and(|beyond| beyond.remove(&(*upto + 1))) {
-                *upto += 1;
-            }
+impl Lack {
+    fn add(&mut self, missing: Missing) {
+        if self.told.len() < FOUND_MAX {
+            self.told.push(missing);
+        } else {
+            self.more += 1;
         }
     }
 
-    /// The versions up to `last` that are not there.
-    fn missing(&self, stream: u64, last: i64) -> Vec<i64> {
-        let upto = self.upto.get(&stream).copied().unwrap_or_default();
-        let beyond = self.beyond.get(&stream);
-        (upto + 1..=last).filter(|version| !beyond.is_some_and(|beyond| beyond.contains(version))).collect()
+    fn append(&mut self, other: Self) {
+        other.told.into_iter().for_each(|missing| self.add(missing));
+        self.more += other.more;
     }
 }
 
-/// A part of all streams, so that memory is bounded.
-#[derive(Clone, Copy)]
-struct Slice {
-    number: u64,
-    of: u64,
+/// Something that is not on its topic.
+pub(super) struct Missing {
+    pub(super) finding: Finding,
+    pub(super) rows: Lost,
 }
 
-impl Slice {
-    /// The stream's hash, when it belongs to this part.
-    fn takes(self, context: &str, stream: &str) -> Option<u64> {
-        let mut hasher = DefaultHasher::new();
-        (context, stream).hash(&mut hasher);
-        Some(hasher.finish()).filter(|hash| hash % self.of == self.number)
-    }
+/// Rows of the outbox that are not on their topic.
+pub(super) enum Lost {
+    /// Versions of a stream.
+    Events(Vec<Span>),
+    /// Context, stream and id of one.
+    Rejection(String, String, Uuid),
 }
 
-/// Compares every stream. Debezium gets `patience` to carry what is in the outbox now.
+/// Compares every stream and every rejection. Debezium gets `patience` to carry what is in the outbox now.
 pub(super) async fn check(
     config: &Config,
     write: &Database,
@@ -101,20 +94,22 @@ pub(super) async fn check(
     let fail = |error| write.failure(error);
     let mut snapshot = session::open(write).await.map_err(fail)?;
     begin(&mut snapshot, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.map_err(fail)?;
-    let streams = "SELECT count(*), coalesce(sum(version), 0)::bigint FROM stream";
-    let (streams, events): (i64, i64) =
-        sqlx::query_as(streams).fetch_one(&mut snapshot).await.map_err(fail)?;
-    let of = u64::try_from(streams / STREAMS_MAX + 1).unwrap_or(1);
-    let mut topics = Topics { events, missing: Vec::new() };
+    let counts = "SELECT count(*), coalesce(sum(version), 0)::bigint,
+                         (SELECT count(*) FROM command
+                          WHERE status = 'rejected' AND decided_at > now() - interval '1 day') FROM stream";
+    let (streams, events, rejections): (i64, i64, i64) =
+        sqlx::query_as(counts).fetch_one(&mut snapshot).await.map_err(fail)?;
+    let of = u64::try_from((streams + rejections) / REMEMBERED_MAX + 1).unwrap_or(1);
+    let mut topics = Topics { events: events + rejections, lack: Lack::default() };
     for number in 0..of {
         let slice = Slice { number, of };
-        let mut missing = compare(config, write, &mut snapshot, slice, &mut pace).await?;
-        if !missing.is_empty() {
+        let mut lack = compare(config, write, &mut snapshot, slice, &mut pace).await?;
+        if !lack.told.is_empty() {
             // Or not there yet.
             carried(config, write, patience).await?;
-            missing = compare(config, write, &mut snapshot, slice, &mut pace).await?;
+            lack = compare(config, write, &mut snapshot, slice, &mut pace).await?;
         }
-        topics.missing.extend(missing);
+        topics.lack.append(lack);
     }
     Ok(topics)
 }
@@ -144,13 +139,16 @@ pub(super) async fn carried(config: &Config, write: &Database, patience: Duratio
     }
 }
 
-/// Reads the event topics from their beginning to where they end now.
+/// Reads the topics from their beginning to where they end now.
 fn read(config: &Config, slice: Slice, pace: &mut Pace) -> Result<Held, Failure> {
     let reader = Reader::new(config)?;
     let there = reader.topics()?;
     let mut held = Held::default();
-    for context in layout::contexts() {
-        let topic = config.namespace.topic(Kind::Event, context);
+    let kinds = [Kind::Event, Kind::Rejection];
+    for (context, kind) in
+        layout::contexts().into_iter().flat_map(|context| kinds.map(|kind| (context, kind)))
+    {
+        let topic = config.namespace.topic(kind, context);
         let partitions = there.get(&topic).copied().unwrap_or_default();
         let mut left: HashMap<i32, (i64, i64)> = HashMap::new();
         for partition in 0..partitions {
@@ -163,11 +161,7 @@ fn read(config: &Config, slice: Slice, pace: &mut Pace) -> Result<Held, Failure>
             let before = left.clone();
             step(&reader, &topic, &mut left, |message| {
                 pace.took_blocking(1);
-                if let Some((stream, version)) = event(message)
-                    && let Some(hash) = slice.takes(context, stream)
-                {
-                    held.add(hash, version);
-                }
+                held.see(kind, context, slice, message);
             })?;
             if left == before {
                 return Err(Failure::refused(format!("{topic} cannot be read to its end: {left:?}")));
@@ -206,14 +200,6 @@ fn step(
     })
 }
 
-/// Stream and version of an event.
-fn event<'m>(message: &'m BorrowedMessage<'_>) -> Option<(&'m str, i64)> {
-    let stream = std::str::from_utf8(message.key()?).ok()?;
-    let sequence = message.headers()?.iter().find(|header| header.key == envelope::SEQUENCE)?;
-    let version = std::str::from_utf8(sequence.value?).ok()?.parse().ok()?;
-    Some((stream, version))
-}
-
 /// Reads the topics and compares them with the outbox as it is in a snapshot.
 async fn compare(
     config: &Config,
@@ -221,21 +207,26 @@ async fn compare(
     snapshot: &mut PgConnection,
     slice: Slice,
     pace: &mut Pace,
-) -> Result<Vec<Missing>, Failure> {
+) -> Result<Lack, Failure> {
     let fail = |error| write.failure(error);
     let held = tokio::task::block_in_place(|| read(config, slice, pace))?;
     let streams =
         "SELECT aggregatetype, aggregateid, max(version) FROM outbox WHERE version IS NOT NULL GROUP BY 1, 2";
-    let mut streams = sqlx::query_as::<_, (String, String, i64)>(streams).fetch(snapshot);
-    let mut missing = Vec::new();
+    let mut streams = sqlx::query_as::<_, (String, String, i64)>(streams).fetch(&mut *snapshot);
+    let mut lack = Lack::default();
     while let Some((context, stream, last)) = streams.try_next().await.map_err(fail)? {
-        let Some(hash) = slice.takes(&context, &stream).filter(|_| missing.len() < FOUND_MAX) else {
-            continue;
-        };
+        let Some(hash) = slice.takes(&context, &stream) else { continue };
         let versions = held.missing(hash, last);
-        missing.extend(Missing::of(context, stream, &versions));
+        Missing::of(context, stream, &versions).into_iter().for_each(|missing| lack.add(missing));
     }
-    Ok(missing)
+    drop(streams);
+    let mut rejections = sqlx::query_as::<_, (String, String, Uuid)>(RECENT_REJECTIONS).fetch(snapshot);
+    while let Some((context, stream, id)) = rejections.try_next().await.map_err(fail)? {
+        if slice.takes_rejection(id) && !held.rejections.contains(&id) {
+            lack.add(Missing::rejection(&context, &stream, id));
+        }
+    }
+    Ok(lack)
 }
 
 impl Missing {
@@ -247,45 +238,44 @@ impl Missing {
             above: version - 1,
             upto: *version,
         };
-        Some(Self { finding, spans: versions.iter().map(span).collect() })
+        Some(Self { finding, rows: Lost::Events(versions.iter().map(span).collect()) })
+    }
+
+    fn rejection(context: &str, stream: &str, id: Uuid) -> Self {
+        let rows = Lost::Rejection(context.to_owned(), stream.to_owned(), id);
+        Self { finding: Finding::missing_rejection(context, stream, id), rows }
     }
 }
 
-/// Emits events of a stream again, each with its own id and bytes, in their order.
-pub(super) async fn emit(config: &Config, write: &Database, missing: &[Span]) -> Result<(), Failure> {
-    let producer = producer(config)?;
-    for spans in missing.chunks(EMITTED_AT_ONCE) {
-        let found = events(&write.pool, &config.namespace, spans).await;
-        for event in found.map_err(|error| write.failure(error))? {
-            let sent = producer.copy(&event.record, &event.record.topic, &[]).await;
-            sent.map_err(|error| Failure::of_work(config, layout::Side::Write, error))?;
+/// Emits rows again, each with its own id and bytes, those of a stream in their order.
+pub(super) async fn emit(
+    config: &Config,
+    write: &Database,
+    producer: &Producer,
+    lost: &Lost,
+) -> Result<(), Failure> {
+    let fail = |error| write.failure(error);
+    match lost {
+        Lost::Rejection(context, stream, id) => {
+            let place = (context.as_str(), stream.as_str());
+            let record = outbox::rejection(&write.pool, &config.namespace, place, *id).await.map_err(fail)?;
+            send(config, producer, record.as_slice()).await
         }
+        Lost::Events(spans) => {
+            for spans in spans.chunks(EMITTED_AT_ONCE) {
+                let events = outbox::events(&write.pool, &config.namespace, spans).await.map_err(fail)?;
+                let records: Vec<Record> = events.into_iter().map(|event| event.record).collect();
+                send(config, producer, &records).await?;
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn send(config: &Config, producer: &Producer, records: &[Record]) -> Result<(), Failure> {
+    for record in records {
+        let sent = producer.copy(record, &record.topic, &[]).await;
+        sent.map_err(|error| Failure::of_work(config, layout::Side::Write, error))?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn duplicates_and_late_ones_are_told_from_what_is_missing() {
-        let mut held = Held::default();
-        for version in [1, 2, 2, 5, 1, 3, 7] {
-            held.add(9, version);
-        }
-        assert_eq!(held.missing(9, 8), [4, 6, 8]);
-        held.add(9, 4);
-        assert_eq!(held.missing(9, 7), [6]);
-        assert_eq!(held.upto.get(&9), Some(&5));
-        assert_eq!(held.missing(1, 2), [1, 2]);
-    }
-
-    #[test]
-    fn every_stream_belongs_to_one_slice() {
-        let slices = [0, 1, 2].map(|number| Slice { number, of: 3 });
-        for stream in ["a", "b", "c", "d"] {
-            assert_eq!(slices.iter().filter(|slice| slice.takes("orders", stream).is_some()).count(), 1);
-        }
-    }
 }

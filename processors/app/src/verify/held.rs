@@ -1,0 +1,113 @@
+//! What topics were seen to hold, in bounded memory.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use millrace_runtime::envelope;
+use millrace_schemas::Kind;
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use uuid::Uuid;
+
+/// What the topics hold. Of streams which versions: all up to one, and single ones beyond a gap.
+#[derive(Default)]
+pub(super) struct Held {
+    upto: HashMap<u64, i64>,
+    beyond: HashMap<u64, BTreeSet<i64>>,
+    pub(super) rejections: HashSet<Uuid>,
+}
+
+impl Held {
+    fn add(&mut self, stream: u64, version: i64) {
+        let upto = self.upto.entry(stream).or_default();
+        if version > *upto + 1 {
+            self.beyond.entry(stream).or_default().insert(version);
+        } else if version == *upto + 1 {
+            *upto = version;
+            while self.beyond.get_mut(&stream).is_some_and(|beyond| beyond.remove(&(*upto + 1))) {
+                *upto += 1;
+            }
+        }
+    }
+
+    /// Remembers what a message holds, when it belongs to the part.
+    pub(super) fn see(&mut self, kind: Kind, context: &str, slice: Slice, message: &BorrowedMessage<'_>) {
+        if kind == Kind::Rejection {
+            self.rejections.extend(rejection(message).filter(|id| slice.takes_rejection(*id)));
+        } else if let Some((stream, version)) = event(message)
+            && let Some(hash) = slice.takes(context, stream)
+        {
+            self.add(hash, version);
+        }
+    }
+
+    /// The versions up to `last` that are not there.
+    pub(super) fn missing(&self, stream: u64, last: i64) -> Vec<i64> {
+        let upto = self.upto.get(&stream).copied().unwrap_or_default();
+        let beyond = self.beyond.get(&stream);
+        (upto + 1..=last).filter(|version| !beyond.is_some_and(|beyond| beyond.contains(version))).collect()
+    }
+}
+
+/// A part of all streams and rejections, so that memory is bounded.
+#[derive(Clone, Copy)]
+pub(super) struct Slice {
+    pub(super) number: u64,
+    pub(super) of: u64,
+}
+
+impl Slice {
+    /// The stream's hash, when it belongs to this part.
+    pub(super) fn takes(self, context: &str, stream: &str) -> Option<u64> {
+        let mut hasher = DefaultHasher::new();
+        (context, stream).hash(&mut hasher);
+        Some(hasher.finish()).filter(|hash| hash % self.of == self.number)
+    }
+
+    /// Whether a rejection belongs to this part.
+    pub(super) fn takes_rejection(self, id: Uuid) -> bool {
+        id.as_u128() % u128::from(self.of) == u128::from(self.number)
+    }
+}
+
+/// Stream and version of an event.
+fn event<'m>(message: &'m BorrowedMessage<'_>) -> Option<(&'m str, i64)> {
+    let stream = std::str::from_utf8(message.key()?).ok()?;
+    let version = header(message, envelope::SEQUENCE)?.parse().ok()?;
+    Some((stream, version))
+}
+
+/// The id of a rejection.
+fn rejection(message: &BorrowedMessage<'_>) -> Option<Uuid> {
+    header(message, envelope::ID)?.parse().ok()
+}
+
+fn header<'m>(message: &'m BorrowedMessage<'_>, name: &str) -> Option<&'m str> {
+    let header = message.headers()?.iter().find(|header| header.key == name)?;
+    std::str::from_utf8(header.value?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn duplicates_and_late_ones_are_told_from_what_is_missing() {
+        let mut held = Held::default();
+        for version in [1, 2, 2, 5, 1, 3, 7] {
+            held.add(9, version);
+        }
+        assert_eq!(held.missing(9, 8), [4, 6, 8]);
+        held.add(9, 4);
+        assert_eq!(held.missing(9, 7), [6]);
+        assert_eq!(held.upto.get(&9), Some(&5));
+        assert_eq!(held.missing(1, 2), [1, 2]);
+    }
+
+    #[test]
+    fn every_stream_belongs_to_one_slice() {
+        let slices = [0, 1, 2].map(|number| Slice { number, of: 3 });
+        for stream in ["a", "b", "c", "d"] {
+            assert_eq!(slices.iter().filter(|slice| slice.takes("orders", stream).is_some()).count(), 1);
+        }
+    }
+}

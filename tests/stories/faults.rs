@@ -1,0 +1,173 @@
+//! What people and accidents do to the feed between the outbox and Kafka, to letters, and to single keys.
+
+use millrace_tests::load::{add_product, customer, order, place, product, register};
+use millrace_tests::settle::Backlog;
+use millrace_tests::stack::connect;
+use millrace_tests::{CONTEXTS, Instance, Load, Process, Snapshot, becomes, eventually};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::undisturbed::undisturbed;
+use crate::{beside_others, instance};
+
+/// A running instance that has worked off the basics of the standard load.
+async fn with_basics(story: &str) -> (Instance, Process) {
+    let instance = instance(story).await;
+    let process = instance.start();
+    instance.send(&Load::STANDARD.basics()).await;
+    instance.settle().await;
+    (instance, process)
+}
+
+/// Sends commands, whose events may get nowhere, and waits until all of them are decided.
+async fn send_and_decide(instance: &Instance, commands: &[String]) {
+    let before = instance.count("SELECT count(*) FROM command").await.expect("receipts");
+    instance.send(commands).await;
+    instance.decided(before + i64::try_from(commands.len()).unwrap()).await;
+}
+
+/// Every row of the outbox is on its topic, in any order, each exactly once.
+async fn assert_each_row_was_carried_once(instance: &Instance) {
+    let mut rows: Vec<String> = sqlx::query_scalar("SELECT id::text FROM outbox")
+        .fetch_all(&instance.write)
+        .await
+        .expect("the outbox");
+    let topics = CONTEXTS.iter().flat_map(|context| ["evt", "rej"].map(|kind| instance.topic(kind, context)));
+    let records = topics.flat_map(|topic| instance.kafka.all(&topic));
+    let mut carried: Vec<String> =
+        records.map(|record| record.raw.text("ce_id").expect("ce_id").to_owned()).collect();
+    rows.sort();
+    carried.sort();
+    assert_eq!(carried, rows);
+}
+
+async fn everything_is_right(instance: &Instance) {
+    instance.settle().await;
+    instance.snapshot().await.assert_same(undisturbed().await);
+    instance.assert_both_read_models_agree().await;
+    instance.millrace(&["verify"]).await.expect_success();
+}
+
+/// The connector's path at Connect.
+fn connector(instance: &Instance) -> String {
+    format!("connectors/{}_outbox", instance.name)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_replication_slot_is_told_and_what_it_never_carried_is_emitted() {
+    let _turn = beside_others().await;
+    undisturbed().await;
+    let slices = Load::STANDARD.slices(3);
+    let (instance, _process) = with_basics("slot_lost").await;
+    send_and_decide(&instance, &slices[0]).await;
+    connect(Method::DELETE, &connector(&instance)).await;
+    instance.millrace(&["status"]).await.expect_code(1).expect_told("there is no connector");
+    drop_the_slot(&instance).await;
+    instance.millrace(&["status"]).await.expect_code(1).expect_told("there is no replication slot");
+    send_and_decide(&instance, &slices[1]).await;
+    instance.millrace(&["setup"]).await.expect_success();
+    // Debezium carries these; of streams with a gap they wait.
+    send_and_decide(&instance, &slices[2]).await;
+    instance.millrace(&["verify"]).await.expect_code(5);
+    instance.millrace(&["verify", "--repair", "--why", "the slot was dropped"]).await.expect_success();
+    everything_is_right(&instance).await;
+    assert_each_row_was_carried_once(&instance).await;
+}
+
+/// As an operator would; Postgres refuses until Debezium has let go of it.
+async fn drop_the_slot(instance: &Instance) {
+    let name = format!("{}_outbox", instance.name);
+    eventually("the slot is dropped", async || {
+        let drop = sqlx::query("SELECT pg_drop_replication_slot($1)").bind(&name);
+        drop.execute(&instance.write).await.map_err(|error| error.to_string())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connect_forgets_where_it_was_and_nothing_is_lost() {
+    let _turn = beside_others().await;
+    undisturbed().await;
+    let slices = Load::STANDARD.slices(2);
+    let (instance, _process) = with_basics("connect_forgets").await;
+    send_and_decide(&instance, &slices[0]).await;
+    let connector = connector(&instance);
+    connect(Method::PUT, &format!("{connector}/stop")).await;
+    send_and_decide(&instance, &slices[1]).await;
+    let backlog = instance.backlog().await;
+    assert!(backlog.outbox > 0, "nothing is carried: {backlog:?}");
+    connect(Method::DELETE, &format!("{connector}/offsets")).await;
+    connect(Method::PUT, &format!("{connector}/resume")).await;
+    everything_is_right(&instance).await;
+    instance.assert_topics_carry_the_outbox(true).await;
+}
+
+const LETTERS: usize = 20;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_that_two_operators_redrive_at_once_are_redriven_once() {
+    let _turn = beside_others().await;
+    let instance = instance("two_redrives").await;
+    let _process = instance.start();
+    instance.send(&[add_product(1)]).await;
+    instance.settle().await;
+    let orders: Vec<String> = (0..LETTERS).map(|i| place(i, &customer(1), &product(1))).collect();
+    instance.send(&orders).await;
+    let letters = i64::try_from(LETTERS).unwrap();
+    becomes(&instance.write, "SELECT count(*) FROM dead_letter WHERE status = 'dead'", letters).await;
+    instance.send(&[register(1)]).await;
+    instance.settle().await;
+    let (ann, bo) = tokio::join!(redrive(&instance, "ann"), redrive(&instance, "bo"));
+    let sum = |what: &str| ann[what].as_i64().unwrap() + bo[what].as_i64().unwrap();
+    assert_eq!((sum("redriven"), &ann["refused"], &bo["refused"]), (letters, &json!([]), &json!([])));
+    instance.settle().await;
+    assert_each_was_decided_once(&instance).await;
+}
+
+async fn assert_each_was_decided_once(instance: &Instance) {
+    let letters = i64::try_from(LETTERS).unwrap();
+    for sql in [
+        "SELECT count(*) FROM command WHERE status = 'completed' AND context = 'orders'",
+        "SELECT count(*) FROM outbox WHERE aggregatetype = 'orders'",
+        "SELECT count(*) FROM audit WHERE action = 'redrive'",
+        "SELECT count(DISTINCT subject) FROM audit WHERE action = 'redrive'",
+    ] {
+        assert_eq!(instance.count(sql).await, Ok(letters), "{sql}");
+    }
+    becomes(&instance.read, "SELECT count(*) FROM orders", letters).await;
+    assert_eq!(instance.count("SELECT count(*) FROM blocked_key").await, Ok(0));
+}
+
+/// Redrives every dead letter, in this operator's name.
+async fn redrive(instance: &Instance, who: &str) -> Value {
+    let arguments = ["dlq", "redrive", "--since", "1h", "--why", "the cause is mended", "--who", who];
+    instance.millrace(&[&arguments[..], &["--format", "json"]].concat()).await.expect_success().json()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_key_that_always_fails_stops_no_other() {
+    let _turn = beside_others().await;
+    let expected = undisturbed().await;
+    let (instance, _process) = with_basics("poisoned_key").await;
+    let poison = "ALTER TABLE orders_g1 ADD CONSTRAINT poison CHECK (order_id <> 'order-000007')";
+    sqlx::query(poison).execute(&instance.read).await.expect("a constraint");
+    send_and_decide(&instance, &Load::STANDARD.slices(1)[0]).await;
+    becomes(&instance.read, "SELECT count(*) FROM blocked_key WHERE status = 'dead'", 1).await;
+    eventually("all is done but what waits behind the dead event", async || match instance.backlog().await {
+        backlog if backlog == Backlog::default() => Ok(()),
+        backlog => Err(format!("{backlog:?}")),
+    })
+    .await;
+    without(&instance.snapshot().await, &order(7)).assert_same(&without(expected, &order(7)));
+    let cured = sqlx::query("ALTER TABLE orders_g1 DROP CONSTRAINT poison");
+    cured.execute(&instance.read).await.expect("no constraint");
+    redrive(&instance, "bo").await;
+    everything_is_right(&instance).await;
+}
+
+/// Rows and documents that do not speak of this key.
+fn without(snapshot: &Snapshot, key: &str) -> Snapshot {
+    let mut read_models = snapshot.only(&["postgres", "elasticsearch"]);
+    read_models.0.values_mut().for_each(|lines| lines.retain(|line| !line.contains(key)));
+    read_models
+}
