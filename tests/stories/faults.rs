@@ -190,3 +190,38 @@ fn without(snapshot: &Snapshot, key: &str) -> Snapshot {
     read_models.0.values_mut().for_each(|lines| lines.retain(|line| !line.contains(key)));
     read_models
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_that_are_made_anew_are_read_from_their_beginning() {
+    let _turn = beside_others().await;
+    let instance = instance("topic_anew").await;
+    let mut process = instance.start();
+    instance.send(&(0..20).map(register).collect::<Vec<_>>()).await;
+    instance.settle().await;
+    process.stops().await;
+    for kind in ["cmd", "evt"] {
+        let topic = instance.topic(kind, "customers");
+        kafka_tool(&["kafka-topics", "--delete", "--topic", &topic]).await;
+        eventually("the topic is gone", async || match instance.kafka.ends(&topic).len() {
+            0 => Ok(()),
+            partitions => Err(format!("{partitions} partitions")),
+        })
+        .await;
+    }
+    instance.millrace(&["setup"]).await.expect_success();
+    let process = instance.start();
+    // Before there is anything new: a topic that is longer than it was is not known to be another.
+    for (role, partitions) in [("commands", 20.0), ("customers", 10.0), ("events", 20.0)] {
+        process
+            .reports("millrace_partitions_assigned", &[("group", &instance.group(role))], partitions)
+            .await;
+    }
+    instance.send(&(15..30).map(register).collect::<Vec<_>>()).await;
+    becomes(&instance.read, "SELECT count(*) FROM customers", 30).await;
+    let twice = "SELECT count(*) FROM command";
+    assert_eq!(instance.count(twice).await, Ok(30), "the ledger knew the five that came again");
+    let told = instance.millrace(&["verify"]).await;
+    assert!(told.expect_code(5).stdout.contains("(event)"), "{}", told.stdout);
+    instance.millrace(&["verify", "--repair", "--why", "the topic was made anew"]).await.expect_success();
+    instance.millrace(&["verify"]).await.expect_success();
+}

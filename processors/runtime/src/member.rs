@@ -307,14 +307,33 @@ impl Member {
     }
 
     async fn try_claim(&self, role: &Arc<dyn Role>, topic: &str, partition: i32) -> Result<Claim, WorkError> {
-        let consumer = self.consumer.clone();
-        let name = topic.to_owned();
-        let watermarks = move || consumer.fetch_watermarks(&name, partition, Duration::from_secs(10));
-        let (first, _) = tokio::task::spawn_blocking(watermarks)
-            .await
-            .map_err(|error| WorkError::outage(Dependency::Kafka, error))??;
+        let (first, end) = self.watermarks(topic, partition).await?;
         role.forget();
-        Claim::take(role.database(), role.group(), topic, partition, first).await
+        let claim = Claim::take(role.database(), role.group(), topic, partition, first).await?;
+        if claim.applied <= end {
+            return Ok(claim);
+        }
+        // Or somebody has gone on since we asked.
+        let (first, end) = self.watermarks(topic, partition).await?;
+        if claim.applied <= end {
+            return Ok(claim);
+        }
+        tracing::error!(
+            topic,
+            partition,
+            end,
+            applied = claim.applied,
+            "the topic ends before what was applied: it was made anew or has lost records, and is read from its beginning"
+        );
+        claim.begin_again(role.database(), first).await
+    }
+
+    /// The first offset of a partition and the one after its last record.
+    async fn watermarks(&self, topic: &str, partition: i32) -> Result<(i64, i64), WorkError> {
+        let (consumer, name) = (self.consumer.clone(), topic.to_owned());
+        let ask = move || consumer.fetch_watermarks(&name, partition, Duration::from_secs(10));
+        let asked = tokio::task::spawn_blocking(ask).await;
+        Ok(asked.map_err(|error| WorkError::outage(Dependency::Kafka, error))??)
     }
 
     fn start(&mut self, claim: Claim, stop: &CancellationToken) {

@@ -87,6 +87,30 @@ impl Claim {
         Self::take(pool, &self.group, &self.topic, self.partition, self.applied).await
     }
 
+    /// Goes back to the first record. Nothing has its effect twice: the ledger answers for commands, the version of an
+    /// event is its ticket.
+    ///
+    /// # Errors
+    /// [`WorkError::Fenced`] when somebody else holds the partition, [`WorkError::Outage`].
+    pub(crate) async fn begin_again(self, pool: &PgPool, first: i64) -> Result<Self, WorkError> {
+        let moved = sqlx::query(
+            "UPDATE consumer_offset SET applied = $6, published = $6
+             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5",
+        )
+        .bind(&self.group.id)
+        .bind(self.group.generation)
+        .bind(&self.topic)
+        .bind(self.partition)
+        .bind(self.epoch)
+        .bind(first)
+        .execute(pool)
+        .await?;
+        match moved.rows_affected() {
+            1 => Ok(Self { applied: first, published: first, ..self }),
+            _ => Err(WorkError::Fenced),
+        }
+    }
+
     /// Whether Postgres has lost what this claim did: a later claim has a greater epoch, and never stands before it.
     pub(crate) fn is_lost_to(&self, later: &Self) -> bool {
         later.epoch <= self.epoch || later.applied < self.applied

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_runtime::Role;
 use millrace_runtime::names::table;
+use millrace_runtime::{Group, Role};
 use serde_json::json;
 
 use super::Scope;
 use super::audited::{AUDITED, Audited};
 use super::documents::Documents;
 use super::finding::{Finding, What};
+use super::folded;
 use super::index::Index;
 use super::log::LogDocuments;
 use super::repair::{self, Mandate};
@@ -156,6 +157,12 @@ impl<'a> Auditor<'a> {
             report.repaired += self.mend_rows(&looked, &rows, &audited.rows, mandate).await?;
         }
         audited.remove(&mut connection).await.map_err(fail)?;
+        if key.is_none() {
+            let databases = [&self.write, &self.read];
+            let group = Group { id: self.config.namespace.group(model.name), generation: serving };
+            let unfolded = folded::check(self.config, databases, model, &group, self.patience).await?;
+            report.findings.extend(unfolded);
+        }
         let documents = self.documents(model, &looked, mandate, report).await?;
         let (name, events) = (model.name.to_owned(), refold.events);
         report.compared.push(Compared { name, events, rows: Some(rows.count), documents });

@@ -9,7 +9,8 @@ use millrace_runtime::Document;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::finding::Finding;
-use super::index::{Checked, Index, Source, Stand};
+use super::horizon::Stand;
+use super::index::{Checked, Index, Source};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::keys;

@@ -10,6 +10,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::finding::{Finding, What};
+use super::horizon::{self, Mark, Stand};
 use crate::failure::Failure;
 use crate::http::Http;
 use crate::postgres::Database;
@@ -61,9 +62,6 @@ pub(super) struct Held {
     source: Value,
 }
 
-/// Where a group stood: topic, partition, next offset.
-pub(super) type Stand = (String, i32, i64);
-
 impl Index<'_> {
     /// The documents with these ids, as they are now: refreshed or not.
     pub(super) async fn held(&self, ids: &[String]) -> Result<HashMap<String, Held>, Failure> {
@@ -76,32 +74,7 @@ impl Index<'_> {
 
     /// Waits until what was applied at a stand is published.
     pub(super) async fn published(&self, stand: &[Stand]) -> Result<(), Failure> {
-        let until = Instant::now() + self.patience;
-        let group = self.role.group();
-        loop {
-            let behind = "SELECT count(*) FROM UNNEST($3::text[], $4::int[], $5::bigint[]) AS stand(topic, partition, applied)
-                 JOIN consumer_offset AS o USING (topic, partition)
-                 WHERE o.grp = $1 AND o.generation = $2 AND o.published < stand.applied";
-            let behind: i64 = sqlx::query_scalar(behind)
-                .bind(&group.id)
-                .bind(group.generation)
-                .bind(stand.iter().map(|stand| stand.0.as_str()).collect::<Vec<_>>())
-                .bind(stand.iter().map(|stand| stand.1).collect::<Vec<_>>())
-                .bind(stand.iter().map(|stand| stand.2).collect::<Vec<_>>())
-                .fetch_one(&self.read.pool)
-                .await
-                .map_err(|error| self.read.failure(error))?;
-            if behind == 0 {
-                return Ok(());
-            }
-            if Instant::now() > until {
-                return Err(Failure::refused(format!(
-                    "{}: documents of {behind} partitions are not published yet, so they cannot be compared: is `millrace run` running?",
-                    self.view
-                )));
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
+        horizon::reached(self.read, self.role.group(), Mark::Published, stand, self.patience).await
     }
 
     /// A document that is not what it should be.

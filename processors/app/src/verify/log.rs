@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use millrace_runtime::{Document, Record};
 
 use super::finding::Finding;
-use super::index::{Checked, Index, Stand};
-use super::topics;
+use super::horizon;
+use super::index::{Checked, Index};
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::kafka::Reader;
 use crate::layout::{ReadModel, Side};
 use crate::outbox::{self, Stored};
 use crate::postgres::Database;
@@ -36,8 +35,9 @@ impl LogDocuments<'_> {
             return Ok((Checked { count, findings: Vec::new() }, suspects));
         }
         // Or they are on their way.
-        topics::carried(self.config, self.databases[0], self.index.patience).await?;
-        let ends = tokio::task::block_in_place(|| self.ends())?;
+        horizon::carried(self.config, self.databases[0], self.index.patience).await?;
+        let topics = self.model.topics(&self.config.namespace);
+        let ends = tokio::task::block_in_place(|| horizon::ends(self.config, &topics))?;
         self.index.published(&ends).await?;
         let findings = self.judge(&suspects).await?;
         Ok((Checked { count, findings }, suspects))
@@ -72,20 +72,6 @@ impl LogDocuments<'_> {
         let wrong = |document: &Document| !held.get(&document.id).is_some_and(|held| held.is(document));
         let wrong = documents.into_iter().filter(wrong);
         Ok(wrong.map(|document| (document.id.clone(), document)).collect())
-    }
-
-    /// Where the topics end now.
-    fn ends(&self) -> Result<Vec<Stand>, Failure> {
-        let reader = Reader::new(self.config)?;
-        let there = reader.topics()?;
-        let mut ends = Vec::new();
-        for topic in self.model.topics(&self.config.namespace) {
-            for partition in 0..there.get(&topic).copied().unwrap_or_default() {
-                let (_, end) = reader.ends(&topic, partition)?;
-                ends.push((topic.clone(), partition, end));
-            }
-        }
-        Ok(ends)
     }
 
     async fn judge(&self, suspects: &BTreeMap<String, Document>) -> Result<Vec<Finding>, Failure> {

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::TryStreamExt as _;
 use millrace_runtime::{Copier as _, Producer, Record};
@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::finding::Finding;
 use super::held::{Held, Slice};
+use super::horizon;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::kafka::{Position, Reader};
@@ -39,7 +40,6 @@ const RECENT_REJECTIONS: &str = "
                     AND o.command_id = c.id
     WHERE c.status = 'rejected' AND c.decided_at > now() - interval '1 day' ORDER BY o.id";
 const EMITTED_AT_ONCE: usize = 500;
-const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// What the topics are like.
 pub(super) struct Topics {
@@ -106,37 +106,12 @@ pub(super) async fn check(
         let mut lack = compare(config, write, &mut snapshot, slice, &mut pace).await?;
         if !lack.told.is_empty() {
             // Or not there yet.
-            carried(config, write, patience).await?;
+            horizon::carried(config, write, patience).await?;
             lack = compare(config, write, &mut snapshot, slice, &mut pace).await?;
         }
         topics.lack.append(lack);
     }
     Ok(topics)
-}
-
-/// Waits until Debezium has confirmed all that is committed now.
-pub(super) async fn carried(config: &Config, write: &Database, patience: Duration) -> Result<(), Failure> {
-    let fail = |error| write.failure(error);
-    let until = Instant::now() + patience;
-    let now = "SELECT pg_current_wal_lsn()::text";
-    let now: String = sqlx::query_scalar(now).fetch_one(&write.pool).await.map_err(fail)?;
-    loop {
-        let confirmed =
-            "SELECT confirmed_flush_lsn >= $2::pg_lsn FROM pg_replication_slots WHERE slot_name = $1";
-        let confirmed = sqlx::query_scalar(confirmed).bind(config.namespace.outbox()).bind(&now);
-        let confirmed: Option<bool> = confirmed.fetch_optional(&write.pool).await.map_err(fail)?;
-        match confirmed {
-            Some(true) => return Ok(()),
-            None => return Err(Failure::refused("there is no replication slot: run `millrace setup`")),
-            Some(false) if Instant::now() > until => {
-                return Err(Failure::refused(format!(
-                    "Debezium has not carried the outbox within {} s: `millrace status` shows the connector and its slot",
-                    patience.as_secs()
-                )));
-            }
-            Some(false) => tokio::time::sleep(LOOK_EVERY).await,
-        }
-    }
 }
 
 /// Reads the topics from their beginning to where they end now.
