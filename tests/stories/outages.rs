@@ -37,8 +37,10 @@ async fn status_names(instance: &Instance, away: &[&str]) {
         let told = format!("{service} at ");
         assert!(status.expect_code(3).stdout.contains(&told), "{told}\n{}", status.stdout);
     }
+    // The registry of the stack keeps its schemas in Postgres, and may not answer without it.
+    let follows = away.contains(&"the write database").then_some("the schema registry");
     let lines = status.stdout.lines().filter(|line| line.contains(" cannot be reached: "));
-    let other = lines.filter(|line| !away.iter().any(|service| line.contains(service)));
+    let other = lines.filter(|line| !away.iter().chain(&follows).any(|service| line.contains(service)));
     assert_eq!(other.collect::<Vec<_>>(), Vec::<&str>::new(), "only those are away");
 }
 

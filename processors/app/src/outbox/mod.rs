@@ -23,6 +23,17 @@ pub(crate) struct Span {
 }
 
 impl Span {
+    /// The same versions in pieces of so many.
+    pub(crate) fn pieces(&self, most: i64) -> impl Iterator<Item = Self> {
+        let mut above = self.above;
+        std::iter::from_fn(move || {
+            let upto = self.upto.min(above + most);
+            let piece = Self { above, upto, ..self.clone() };
+            above = upto;
+            (piece.above < piece.upto).then_some(piece)
+        })
+    }
+
     /// Which stream.
     pub(crate) fn stream(&self) -> (String, String) {
         (self.context.clone(), self.stream.clone())
@@ -151,4 +162,16 @@ fn headers(namespace: &Namespace, row: &PgRow) -> sqlx::Result<Vec<Header>> {
         value: value.map(String::into_bytes),
     };
     Ok(headers.into_iter().map(header).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_span_is_read_in_pieces() {
+        let span = Span { context: "orders".to_owned(), stream: "1".to_owned(), above: 3, upto: 14 };
+        let pieces: Vec<(i64, i64)> = span.pieces(5).map(|piece| (piece.above, piece.upto)).collect();
+        assert_eq!(pieces, [(3, 8), (8, 13), (13, 14)]);
+    }
 }

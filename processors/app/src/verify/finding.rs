@@ -10,6 +10,8 @@ use crate::replay::compare::{Difference, Twin, differences};
 
 /// Fields are shown up to this many characters.
 const SHOWN_MAX: usize = 60;
+/// Ranges of missing versions are told up to this many.
+const RANGES_SHOWN: usize = 20;
 
 /// What is wrong, and what says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -81,22 +83,22 @@ impl Finding {
         Self { what, name: name.to_owned(), key, versions, fields }
     }
 
-    /// Versions of a stream that are not on its topic.
-    pub(crate) fn missing(context: &str, stream: &str, held: i64, missing: &[i64]) -> Self {
+    /// Versions of a stream that are not on its topic; `None` when there are none.
+    pub(crate) fn missing(context: &str, stream: &str, ranges: &[(i64, i64)]) -> Option<Self> {
+        let (held, last) = (ranges.first()?.0, ranges.last()?.1);
+        let told = |(above, upto): &(i64, i64)| match upto - above {
+            1 => upto.to_string(),
+            _ => format!("{}-{upto}", above + 1),
+        };
+        let told: Vec<String> = ranges.iter().take(RANGES_SHOWN).map(told).collect();
         let field = Field {
             field: "(event)".to_owned(),
             found: json!("missing"),
-            expected: json!(missing),
+            expected: json!(told),
             difference: None,
         };
         let (name, key) = (context.to_owned(), stream.to_owned());
-        Self {
-            what: What::Event,
-            name,
-            key,
-            versions: [Some(held), missing.last().copied()],
-            fields: vec![field],
-        }
+        Some(Self { what: What::Event, name, key, versions: [Some(held), Some(last)], fields: vec![field] })
     }
 
     /// A rejection that is not on its topic.

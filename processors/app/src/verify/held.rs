@@ -40,11 +40,19 @@ impl Held {
         }
     }
 
-    /// The versions up to `last` that are not there.
-    pub(super) fn missing(&self, stream: u64, last: i64) -> Vec<i64> {
-        let upto = self.upto.get(&stream).copied().unwrap_or_default();
-        let beyond = self.beyond.get(&stream);
-        (upto + 1..=last).filter(|version| !beyond.is_some_and(|beyond| beyond.contains(version))).collect()
+    /// The versions up to `last` that are not there, as ranges: the version before the first, and the last.
+    pub(super) fn missing(&self, stream: u64, last: i64) -> Vec<(i64, i64)> {
+        let mut above = self.upto.get(&stream).copied().unwrap_or_default();
+        let mut ranges = Vec::new();
+        let beyond =
+            self.beyond.get(&stream).into_iter().flatten().copied().take_while(|there| *there <= last);
+        for there in beyond.chain([last + 1]) {
+            if there - 1 > above {
+                ranges.push((above, there - 1));
+            }
+            above = above.max(there);
+        }
+        ranges
     }
 }
 
@@ -96,11 +104,12 @@ mod tests {
         for version in [1, 2, 2, 5, 1, 3, 7] {
             held.add(9, version);
         }
-        assert_eq!(held.missing(9, 8), [4, 6, 8]);
+        assert_eq!(held.missing(9, 8), [(3, 4), (5, 6), (7, 8)]);
         held.add(9, 4);
-        assert_eq!(held.missing(9, 7), [6]);
+        assert_eq!(held.missing(9, 7), [(5, 6)]);
+        assert_eq!(held.missing(9, 5), []);
         assert_eq!(held.upto.get(&9), Some(&5));
-        assert_eq!(held.missing(1, 2), [1, 2]);
+        assert_eq!(held.missing(1, 2), [(0, 2)]);
     }
 
     #[test]

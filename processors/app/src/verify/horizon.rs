@@ -85,8 +85,9 @@ pub(super) async fn reached(
     let column = mark.column();
     let behind = format!(
         "SELECT count(*) FROM UNNEST($3::text[], $4::int[], $5::bigint[]) AS stand(topic, partition, reached)
-         JOIN consumer_offset AS o USING (topic, partition)
-         WHERE o.grp = $1 AND o.generation = $2 AND o.{column} < stand.reached"
+         LEFT JOIN consumer_offset AS o
+             ON o.grp = $1 AND o.generation = $2 AND o.topic = stand.topic AND o.partition = stand.partition
+         WHERE coalesce(o.{column}, 0) < stand.reached"
     );
     loop {
         let behind: i64 = sqlx::query_scalar(AssertSqlSafe(behind.as_str()))

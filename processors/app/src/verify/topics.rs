@@ -39,7 +39,8 @@ const RECENT_REJECTIONS: &str = "
     JOIN outbox AS o ON o.aggregatetype = c.context AND o.aggregateid = c.stream AND o.version IS NULL
                     AND o.command_id = c.id
     WHERE c.status = 'rejected' AND c.decided_at > now() - interval '1 day' ORDER BY o.id";
-const EMITTED_AT_ONCE: usize = 500;
+/// Events that are read and emitted at a time.
+const EMITTED_AT_ONCE: i64 = 500;
 
 /// What the topics are like.
 pub(super) struct Topics {
@@ -205,15 +206,15 @@ async fn compare(
 }
 
 impl Missing {
-    fn of(context: String, stream: String, versions: &[i64]) -> Option<Self> {
-        let finding = Finding::missing(&context, &stream, versions.first()? - 1, versions);
-        let span = |version: &i64| Span {
+    fn of(context: String, stream: String, ranges: &[(i64, i64)]) -> Option<Self> {
+        let finding = Finding::missing(&context, &stream, ranges)?;
+        let span = |(above, upto): &(i64, i64)| Span {
             context: context.clone(),
             stream: stream.clone(),
-            above: version - 1,
-            upto: *version,
+            above: *above,
+            upto: *upto,
         };
-        Some(Self { finding, rows: Lost::Events(versions.iter().map(span).collect()) })
+        Some(Self { finding, rows: Lost::Events(ranges.iter().map(span).collect()) })
     }
 
     fn rejection(context: &str, stream: &str, id: Uuid) -> Self {
@@ -237,8 +238,8 @@ pub(super) async fn emit(
             send(config, producer, record.as_slice()).await
         }
         Lost::Events(spans) => {
-            for spans in spans.chunks(EMITTED_AT_ONCE) {
-                let events = outbox::events(&write.pool, &config.namespace, spans).await.map_err(fail)?;
+            for piece in spans.iter().flat_map(|span| span.pieces(EMITTED_AT_ONCE)) {
+                let events = outbox::events(&write.pool, &config.namespace, &[piece]).await.map_err(fail)?;
                 let records: Vec<Record> = events.into_iter().map(|event| event.record).collect();
                 send(config, producer, &records).await?;
             }
