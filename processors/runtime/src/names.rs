@@ -39,6 +39,11 @@ impl Namespace {
         format!("{self}.{short}.{context}.v1")
     }
 
+    /// The context whose events a topic carries; `None` for any other topic.
+    pub fn event_context(&self, topic: &str) -> Option<&'static str> {
+        millrace_schemas::contexts().into_iter().find(|context| self.topic(Kind::Event, context) == topic)
+    }
+
     /// The consumer group of a role: `millrace.orders`.
     pub fn group(&self, role: &str) -> String {
         format!("{self}.{role}")

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+use sqlx::{PgConnection, PgPool, Postgres};
 
 use crate::error::WorkError;
 use crate::moments::{broken, mechanism};
@@ -93,22 +95,19 @@ impl Claim {
     /// # Errors
     /// [`WorkError::Fenced`] when somebody else holds the partition, [`WorkError::Outage`].
     pub(crate) async fn begin_again(self, pool: &PgPool, first: i64) -> Result<Self, WorkError> {
-        let moved = sqlx::query(
-            "UPDATE consumer_offset SET applied = $6, published = $6
-             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5",
-        )
-        .bind(&self.group.id)
-        .bind(self.group.generation)
-        .bind(&self.topic)
-        .bind(self.partition)
-        .bind(self.epoch)
-        .bind(first)
-        .execute(pool)
-        .await?;
+        let go_back = "UPDATE consumer_offset SET applied = $6, published = $6
+             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5";
+        let moved = self.mine(go_back).bind(first).execute(pool).await?;
         match moved.rows_affected() {
             1 => Ok(Self { applied: first, published: first, ..self }),
             _ => Err(WorkError::Fenced),
         }
+    }
+
+    /// A statement about this claim's row: where it lies and its epoch are the first five parameters.
+    fn mine<'q>(&'q self, sql: &'static str) -> Query<'q, Postgres, PgArguments> {
+        let query = sqlx::query(sql).bind(&self.group.id).bind(self.group.generation);
+        query.bind(&self.topic).bind(self.partition).bind(self.epoch)
     }
 
     /// Whether Postgres has lost what this claim did: a later claim has a greater epoch, and never stands before it.
@@ -128,22 +127,12 @@ impl Claim {
         to: i64,
         publishes: bool,
     ) -> Result<(), WorkError> {
-        let moved = sqlx::query(
-            "UPDATE consumer_offset
+        let advance = "UPDATE consumer_offset
              SET applied = $7, published = CASE WHEN $8 THEN published ELSE $7 END
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5 AND applied = $6
-               AND (held_at IS NULL OR held_at >= $7 OR held_until < now())",
-        )
-        .bind(&self.group.id)
-        .bind(self.group.generation)
-        .bind(&self.topic)
-        .bind(self.partition)
-        .bind(self.epoch)
-        .bind(self.applied)
-        .bind(to)
-        .bind(publishes)
-        .execute(&mut *connection)
-        .await?;
+               AND (held_at IS NULL OR held_at >= $7 OR held_until < now())";
+        let moved = self.mine(advance).bind(self.applied).bind(to).bind(publishes);
+        let moved = moved.execute(&mut *connection).await?;
         if moved.rows_affected() == 1 || broken(mechanism::FENCE) {
             return Ok(());
         }
@@ -171,18 +160,9 @@ impl Claim {
     /// # Errors
     /// [`WorkError::Fenced`] when somebody else holds the partition, [`WorkError::Outage`].
     pub async fn publish(&self, connection: &mut PgConnection, to: i64) -> Result<(), WorkError> {
-        let moved = sqlx::query(
-            "UPDATE consumer_offset SET published = greatest(published, $6)
-             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5",
-        )
-        .bind(&self.group.id)
-        .bind(self.group.generation)
-        .bind(&self.topic)
-        .bind(self.partition)
-        .bind(self.epoch)
-        .bind(to)
-        .execute(connection)
-        .await?;
+        let publish = "UPDATE consumer_offset SET published = greatest(published, $6)
+             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5";
+        let moved = self.mine(publish).bind(to).execute(connection).await?;
         if moved.rows_affected() == 1 { Ok(()) } else { Err(WorkError::Fenced) }
     }
 

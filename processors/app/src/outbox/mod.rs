@@ -8,7 +8,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use millrace_runtime::names::Namespace;
 use millrace_runtime::{Header, Record, envelope};
 use sqlx::postgres::PgRow;
-use sqlx::{PgExecutor, Row as _};
+use sqlx::{AssertSqlSafe, PgExecutor, Row as _};
 use uuid::Uuid;
 
 /// Some versions of a stream.
@@ -59,19 +59,25 @@ impl Stored {
     }
 }
 
+/// A query of all that a record is made of.
+fn select(rest: &'static str) -> String {
+    format!(
+        "SELECT id::text, aggregatetype, aggregateid, type, payload, topic, version, traceparent, correlation_id,
+                causation_id, occurred_at, specversion {rest}"
+    )
+}
+
 /// The events of some streams, by context, stream and version.
 pub(crate) async fn events(
     executor: impl PgExecutor<'_>,
     namespace: &Namespace,
     spans: &[Span],
 ) -> sqlx::Result<Vec<Stored>> {
-    let rows = sqlx::query(
-        "SELECT id::text, aggregatetype, aggregateid, type, payload, topic, version, traceparent, correlation_id,
-                causation_id, occurred_at, specversion
-         FROM UNNEST($1::text[], $2::text[], $3::bigint[], $4::bigint[]) AS span(context, stream, above, upto)
+    let rows = sqlx::query(AssertSqlSafe(select(
+        "FROM UNNEST($1::text[], $2::text[], $3::bigint[], $4::bigint[]) AS span(context, stream, above, upto)
          JOIN outbox ON aggregatetype = context AND aggregateid = stream AND version > above AND version <= upto
          ORDER BY aggregatetype, aggregateid, version",
-    )
+    )))
     .bind(spans.iter().map(|span| span.context.as_str()).collect::<Vec<_>>())
     .bind(spans.iter().map(|span| span.stream.as_str()).collect::<Vec<_>>())
     .bind(spans.iter().map(|span| span.above).collect::<Vec<_>>())
@@ -89,13 +95,11 @@ pub(crate) async fn after(
     (context, stream, version): &(String, String, i64),
     most: i64,
 ) -> sqlx::Result<Vec<Stored>> {
-    let rows = sqlx::query(
-        "SELECT id::text, aggregatetype, aggregateid, type, payload, topic, version, traceparent, correlation_id,
-                causation_id, occurred_at, specversion
-         FROM outbox
+    let rows = sqlx::query(AssertSqlSafe(select(
+        "FROM outbox
          WHERE aggregatetype = ANY($1) AND version IS NOT NULL AND (aggregatetype, aggregateid, version) > ($2, $3, $4)
          ORDER BY aggregatetype, aggregateid, version LIMIT $5",
-    )
+    )))
     .bind(contexts)
     .bind(context)
     .bind(stream)
@@ -113,11 +117,9 @@ pub(crate) async fn rejection(
     (context, stream): (&str, &str),
     id: Uuid,
 ) -> sqlx::Result<Option<Record>> {
-    let row = sqlx::query(
-        "SELECT id::text, aggregateid, type, payload, topic, version, traceparent, correlation_id, causation_id,
-                occurred_at, specversion
-         FROM outbox WHERE aggregatetype = $1 AND aggregateid = $2 AND version IS NULL AND id = $3",
-    );
+    let row = sqlx::query(AssertSqlSafe(select(
+        "FROM outbox WHERE aggregatetype = $1 AND aggregateid = $2 AND version IS NULL AND id = $3",
+    )));
     let row = row.bind(context).bind(stream).bind(id).fetch_optional(executor).await?;
     row.map(|row| record(namespace, &row)).transpose()
 }

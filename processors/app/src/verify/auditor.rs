@@ -12,7 +12,7 @@ use super::audited::{AUDITED, Audited};
 use super::documents::Documents;
 use super::finding::{Finding, What};
 use super::folded;
-use super::index::Index;
+use super::index::{Index, Source};
 use super::log::LogDocuments;
 use super::repair::{self, Mandate};
 use super::report::{Compared, Report};
@@ -79,10 +79,10 @@ impl<'a> Auditor<'a> {
             self.topics(mandate.as_deref_mut(), report).await?;
         }
         for model in &scope.models {
-            if model.table.is_none() {
-                self.log(model, mandate.as_deref_mut(), report).await?;
+            match &model.table {
+                None => self.log(model, mandate.as_deref_mut(), report).await?,
+                Some(_) => self.view(model, scope.key.as_deref(), mandate.as_deref_mut(), report).await?,
             }
-            self.view(model, scope.key.as_deref(), mandate.as_deref_mut(), report).await?;
         }
         Ok(())
     }
@@ -212,35 +212,30 @@ impl<'a> Auditor<'a> {
         };
         let checked = documents.check().await?;
         if let Some(mandate) = mandate {
-            for finding in &checked.findings {
-                report.repaired += usize::from(self.mend_document(&documents, finding, mandate).await?);
-            }
+            report.repaired +=
+                self.mend_documents(&documents.index, &documents, &checked.findings, mandate).await?;
         }
         report.findings.extend(checked.findings);
         Ok(Some(checked.count))
     }
 
-    async fn mend_document(
-        &self,
-        documents: &Documents<'_>,
-        finding: &Finding,
-        mandate: &mut Mandate,
-    ) -> Result<bool, Failure> {
-        let may = mandate.takes(finding.what, &finding.name, &finding.key);
-        if !may || !documents.index.mend(&finding.key, documents).await? {
-            return Ok(false);
-        }
-        self.sign_document(&documents.index, finding, mandate).await.map(|()| true)
-    }
-
-    async fn sign_document(
+    async fn mend_documents(
         &self,
         index: &Index<'_>,
-        finding: &Finding,
-        mandate: &Mandate,
-    ) -> Result<(), Failure> {
-        let subject = format!("{}/{}", index.name, finding.key);
-        self.sign(&self.read, &mandate.operator, "publish again", &subject, &json!(finding)).await
+        source: &dyn Source,
+        findings: &[Finding],
+        mandate: &mut Mandate,
+    ) -> Result<usize, Failure> {
+        let mut mended = 0;
+        for finding in findings {
+            let may = mandate.takes(finding.what, &finding.name, &finding.key);
+            if may && index.mend(&finding.key, source).await? {
+                let subject = format!("{}/{}", index.name, finding.key);
+                self.sign(&self.read, &mandate.operator, "publish again", &subject, &json!(finding)).await?;
+                mended += 1;
+            }
+        }
+        Ok(mended)
     }
 
     fn index<'i>(&'i self, view: &'i str, generation: i32, role: Arc<dyn Role>) -> Index<'i> {
@@ -260,13 +255,7 @@ impl<'a> Auditor<'a> {
         let log = LogDocuments { config: self.config, databases: [&self.write, &self.read], model, index };
         let (checked, expected) = log.check().await?;
         if let Some(mandate) = mandate {
-            for finding in &checked.findings {
-                let may = mandate.takes(finding.what, &finding.name, &finding.key);
-                if may && log.index.mend(&finding.key, &expected).await? {
-                    self.sign_document(&log.index, finding, mandate).await?;
-                    report.repaired += 1;
-                }
-            }
+            report.repaired += self.mend_documents(&log.index, &expected, &checked.findings, mandate).await?;
         }
         let (name, events) = (model.name.to_owned(), u64::try_from(checked.count).unwrap_or_default());
         report.compared.push(Compared { name, events, rows: None, documents: Some(checked.count) });

@@ -101,6 +101,24 @@ impl Finding {
         Some(Self { what: What::Event, name, key, versions: [Some(held), Some(last)], fields: vec![field] })
     }
 
+    /// Events of a stream that are not folded into a view, and why.
+    pub(crate) fn unfolded(
+        view: &str,
+        (context, stream): (&str, &str),
+        why: &str,
+        versions: [Option<i64>; 2],
+    ) -> Self {
+        let [folded, last] = versions;
+        let field = Field {
+            field: "(events)".to_owned(),
+            found: json!(why),
+            expected: json!("every event folds"),
+            difference: folded.zip(last).map(|(folded, last)| folded - last),
+        };
+        let (name, key) = (view.to_owned(), format!("{context}/{stream}"));
+        Self { what: What::Row, name, key, versions, fields: vec![field] }
+    }
+
     /// A rejection that is not on its topic.
     pub(crate) fn missing_rejection(context: &str, stream: &str, id: Uuid) -> Self {
         let field = Field {

@@ -5,9 +5,8 @@ use std::time::Duration;
 use futures::TryStreamExt as _;
 use millrace_runtime::Group;
 use millrace_runtime::names::Namespace;
-use serde_json::json;
 
-use super::finding::{Field, Finding, What};
+use super::finding::Finding;
 use super::horizon::{self, Mark};
 use crate::config::Config;
 use crate::failure::Failure;
@@ -45,7 +44,16 @@ pub(super) async fn check(
     let waiting = waiting(read, &config.namespace, group).await?;
     let known = |(context, stream, _): &Stream| waiting.iter().any(|(c, s)| c == context && s == stream);
     let found = unfolded.into_iter().filter(|(stream, _)| !known(stream));
-    Ok(found.map(|(stream, folded)| finding(model.name, stream, folded)).collect())
+    let finding = |((context, stream, version), folded): (Stream, i64)| {
+        let versions = [Some(folded), Some(version)];
+        Finding::unfolded(
+            model.name,
+            (&context, &stream),
+            "not folded, though all of the topic is applied",
+            versions,
+        )
+    };
+    Ok(found.map(finding).collect())
 }
 
 async fn suspects(
@@ -106,27 +114,8 @@ async fn waiting(
     .fetch_all(&read.pool)
     .await
     .map_err(|error| read.failure(error))?;
-    let contexts = millrace_schemas::contexts();
     let of = |(topic, key): (String, Vec<u8>)| {
-        let context = contexts.iter().find(|c| namespace.topic(millrace_schemas::Kind::Event, c) == topic)?;
-        Some(((*context).to_owned(), String::from_utf8(key).ok()?))
+        Some((namespace.event_context(&topic)?.to_owned(), String::from_utf8(key).ok()?))
     };
     Ok(rows.into_iter().filter_map(of).collect())
-}
-
-fn finding(view: &str, (context, stream, version): Stream, folded: i64) -> Finding {
-    let field = Field {
-        field: "(events)".to_owned(),
-        found: json!("not folded, though all of the topic is applied"),
-        expected: json!("every event folds"),
-        difference: Some(folded - version),
-    };
-    let key = format!("{context}/{stream}");
-    Finding {
-        what: What::Row,
-        name: view.to_owned(),
-        key,
-        versions: [Some(folded), Some(version)],
-        fields: vec![field],
-    }
 }

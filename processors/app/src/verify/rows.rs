@@ -1,10 +1,10 @@
 //! The rows of a view against its events: folded again, and told by the view's own SQL.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::audited::{AUDITED, Audited};
-use super::finding::{Field, Finding, What};
+use super::finding::{Finding, What};
 use crate::failure::Failure;
 use crate::layout::Table;
 use crate::outbox::refold::Refold;
@@ -60,8 +60,9 @@ pub(super) async fn check(
     let known = |twin: &Twin| first.iter().any(|row| row.key == twin.key);
     let shown = i64::try_from(first.len() + told.len()).unwrap_or(i64::MAX);
     findings.extend(told.into_iter().filter(|twin| !known(twin)).map(finding(What::Fold)));
-    findings
-        .extend(refold.stuck.iter().map(|((context, stream), why)| stuck(looked.name, context, stream, why)));
+    findings.extend(refold.stuck.iter().map(|((context, stream), why)| {
+        Finding::unfolded(looked.name, (context, stream), why, [None, None])
+    }));
     Ok(Rows { count, drifted: first, more: differing + told_count - shown, findings })
 }
 
@@ -94,11 +95,4 @@ fn comparison(key: &str, rows: &str, check: &str) -> String {
          WHERE told.fields IS DISTINCT FROM expected.fields AND ($1::text IS NULL OR key = $1)
          ORDER BY key LIMIT $2"
     )
-}
-
-fn stuck(name: &str, context: &str, stream: &str, why: &str) -> Finding {
-    let expected = json!("every event folds");
-    let field = Field { field: "(events)".to_owned(), found: json!(why), expected, difference: None };
-    let key = format!("{context}/{stream}");
-    Finding { what: What::Row, name: name.to_owned(), key, versions: [None, None], fields: vec![field] }
 }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_domain::Recorded;
-use millrace_schemas::{Event, Kind};
+use millrace_schemas::Event;
 use sqlx::PgConnection;
 
 use crate::envelope;
@@ -107,11 +107,8 @@ pub(super) async fn skip(
     group: &Group,
     record: &Record,
 ) -> Result<(), WorkError> {
-    let context = millrace_schemas::contexts()
-        .into_iter()
-        .find(|context| *record.topic == namespace.topic(Kind::Event, context));
     let (Some(context), Some(stream), Some(version)) =
-        (context, record.key_text(), envelope::version(record))
+        (namespace.event_context(&record.topic), record.key_text(), envelope::version(record))
     else {
         return Ok(());
     };
