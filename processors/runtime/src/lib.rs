@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod moments;
 pub mod names;
 pub mod offsets;
+mod outbox;
 mod producer;
 mod publisher;
 mod record;
