@@ -60,6 +60,8 @@ pub enum Heard<'h> {
     Rejection(&'h CommandRejected),
     /// A timer is due.
     Timer(&'h str),
+    /// An operator wants the instance to come to its end, and says why.
+    Cancel(&'h str),
 }
 
 /// Something that an instance waits for and that Postgres knows of before Kafka brings it.
@@ -121,6 +123,15 @@ pub enum Timer {
     Set(&'static str),
     /// It is not needed any more.
     Cancel(&'static str),
+}
+
+impl Timer {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Timer::Set(name) | Timer::Cancel(name) => name,
+        }
+    }
 }
 
 impl<S> Step<S> {

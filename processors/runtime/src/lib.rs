@@ -22,6 +22,7 @@ mod record;
 mod registry;
 pub mod retry;
 mod role;
+pub mod sagas;
 pub mod views;
 mod worker;
 

@@ -36,7 +36,8 @@ pub(crate) struct Cause {
     pub(crate) id: String,
     pub(crate) correlation_id: Option<String>,
     pub(crate) traceparent: Option<String>,
-    pub(crate) occurred_at: DateTime<Utc>,
+    /// When; `None` is the time of the transaction.
+    pub(crate) occurred_at: Option<DateTime<Utc>>,
 }
 
 /// A command that Millrace itself sends.
@@ -80,7 +81,7 @@ pub(crate) async fn insert(
         "INSERT INTO outbox (aggregatetype, topic, id, aggregateid, type, payload, version,
                              traceparent, correlation_id, causation_id, command_id, occurred_at)
          SELECT r.context, r.topic, r.id, r.stream, r.type, r.payload, r.version,
-                r.traceparent, r.correlation_id, r.cause, r.cause, r.occurred_at
+                r.traceparent, r.correlation_id, r.cause, r.cause, coalesce(r.occurred_at, now())
          FROM UNNEST($1::text[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::bytea[], $7::bigint[], $8::text[],
                      $9::text[], $10::text[], $11::timestamptz[])
               WITH ORDINALITY AS r(context, topic, id, stream, type, payload, version, traceparent, correlation_id,

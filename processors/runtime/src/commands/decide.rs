@@ -174,7 +174,7 @@ fn row<C: Context>(
         id: arrived.identity.id.clone(),
         correlation_id: header(envelope::CORRELATION_ID).or_else(|| Some(arrived.identity.id.clone())),
         traceparent: header(envelope::TRACEPARENT),
-        occurred_at: arrived.occurred_at,
+        occurred_at: Some(arrived.occurred_at),
     };
     let id = arrived.identity.derive(name);
     OutboxRow { id, kind, context: C::NAME, stream, record_type, payload, version: None, cause }
@@ -216,6 +216,7 @@ mod tests {
             key: None,
             value: None,
             headers: Vec::new(),
+            turn: Default::default(),
             room: None,
         }
     }
