@@ -1,6 +1,8 @@
 //! Orders of one to three lines: placed, confirmed, shipped. Three events each.
 
-use millrace_schemas::orders::{Event, OrderConfirmed, OrderPlaced, OrderPlacedLine, OrderShipped};
+use millrace_schemas::orders::{
+    Event, OrderConfirmed, OrderConfirmedLine, OrderPlaced, OrderPlacedLine, OrderShipped,
+};
 
 use super::{Step, id, time};
 
@@ -25,7 +27,7 @@ pub(crate) fn event(step: Step) -> Event {
     let (order_id, customer_id) = (order(step), id("customer", step.stream % 1_000).to_string());
     match step.version {
         1 => placed(step).into(),
-        2 => OrderConfirmed { order_id, customer_id }.into(),
+        2 => confirmed(step).into(),
         _ => OrderShipped { order_id, customer_id, shipped_at: time(step).1 }.into(),
     }
 }
@@ -57,6 +59,16 @@ fn placed(step: Step) -> OrderPlaced {
         total: lines.iter().map(|line| line.amount).sum(),
         lines,
     }
+}
+
+fn confirmed(step: Step) -> OrderConfirmed {
+    let OrderPlaced { order_id, customer_id, currency, placed_at, lines, total, .. } = placed(step);
+    let line = |line: OrderPlacedLine| {
+        let OrderPlacedLine { product_id, category, quantity, amount, .. } = line;
+        OrderConfirmedLine { product_id, category, quantity, amount }
+    };
+    let lines = lines.into_iter().map(line).collect();
+    OrderConfirmed { order_id, customer_id, currency, placed_at, lines, total }
 }
 
 fn lines(order: u64) -> impl Iterator<Item = OrderPlacedLine> {

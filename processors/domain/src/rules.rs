@@ -30,19 +30,25 @@ const BASIS_POINTS: i64 = 10_000;
 pub type Checked = Result<(), Rejection>;
 
 /// A text field: how long it may be. Control characters (a NUL byte above all) are always refused, since neither
-/// Postgres nor people can read them.
+/// Postgres nor people can read them; only the ends of lines and tabs are fine where there may be several lines.
 #[derive(Debug)]
 pub struct Text {
     field: &'static str,
     code: &'static str,
     shortest: usize,
     longest: usize,
+    lines: bool,
 }
 
 impl Text {
     /// A field with its name, the code of its rejection, and its length in characters.
     pub const fn new(field: &'static str, code: &'static str, shortest: usize, longest: usize) -> Self {
-        Self { field, code, shortest, longest }
+        Self { field, code, shortest, longest, lines: false }
+    }
+
+    /// The same field with several lines.
+    pub const fn of_lines(self) -> Self {
+        Self { lines: true, ..self }
     }
 
     /// Checks a value. Spaces around it do not count towards the shortest length.
@@ -50,13 +56,14 @@ impl Text {
     /// # Errors
     /// With this field's code.
     pub fn check(&self, value: &str) -> Checked {
-        let Self { field, code, shortest, longest } = self;
+        let Self { field, code, shortest, longest, lines } = self;
         let length = value.chars().count();
         if value.trim().chars().count() < *shortest || length > *longest {
             let (value, way_out) = (quoted(value), format!("send {shortest} to {longest} characters"));
             return Err(Rejection::new(code, format!("{field} is {value} ({length} characters): {way_out}")));
         }
-        if let Some(character) = value.chars().find(|character| character.is_control()) {
+        let allowed = |character: &char| *lines && matches!(character, '\n' | '\r' | '\t');
+        if let Some(character) = value.chars().find(|c| c.is_control() && !allowed(c)) {
             let character = character.escape_default();
             return Err(Rejection::new(
                 code,
@@ -173,6 +180,20 @@ pub fn price(field: impl Display, value: i64) -> Checked {
         return Ok(());
     }
     Err(Rejection::new("price-negative", format!("{field} is {value}: send minor units (cents), 0 or more")))
+}
+
+/// An amount of money in minor units: 1 to [`TOTAL_MAX`].
+///
+/// # Errors
+/// `amount-invalid`.
+pub fn amount(field: impl Display, value: i64) -> Checked {
+    if (1..=TOTAL_MAX).contains(&value) {
+        return Ok(());
+    }
+    Err(Rejection::new(
+        "amount-invalid",
+        format!("{field} is {value}: send minor units (cents), 1 to {TOTAL_MAX}"),
+    ))
 }
 
 /// A quantity: 1 to [`QUANTITY_MAX`].

@@ -36,7 +36,8 @@ pub struct EventDocument {
 
 impl Log for EventLog {
     const NAME: &'static str = "events";
-    const CONTEXTS: &'static [&'static str] = &["catalog", "customers", "inventory", "orders"];
+    const CONTEXTS: &'static [&'static str] =
+        &["carts", "catalog", "customers", "inventory", "notifications", "orders", "payments"];
     const MAPPING: &'static str = include_str!("../../../../connectors/elasticsearch/events.json");
     type Document = EventDocument;
 

@@ -88,7 +88,12 @@ impl View for OrderView {
     fn keys(event: &Event) -> Vec<String> {
         match event {
             Event::Orders(_) => vec![event.key().to_owned()],
-            Event::Catalog(_) | Event::Customers(_) | Event::Inventory(_) => Vec::new(),
+            Event::Carts(_)
+            | Event::Catalog(_)
+            | Event::Customers(_)
+            | Event::Inventory(_)
+            | Event::Notifications(_)
+            | Event::Payments(_) => Vec::new(),
         }
     }
 
@@ -96,7 +101,12 @@ impl View for OrderView {
         let row = OrderRow { order_id: key.to_owned(), ..row };
         match event {
             Event::Orders(event) => row.ordered(event),
-            Event::Catalog(_) | Event::Customers(_) | Event::Inventory(_) => row,
+            Event::Carts(_)
+            | Event::Catalog(_)
+            | Event::Customers(_)
+            | Event::Inventory(_)
+            | Event::Notifications(_)
+            | Event::Payments(_) => row,
         }
     }
 }
@@ -163,20 +173,20 @@ mod tests {
 
     #[test]
     fn a_shipped_order_shows_when() {
-        let row = row_after(&[order_placed("10248", 1), confirmed("10248"), shipped("10248", 2)]);
+        let row = row_after(&[order_placed("10248", 1), confirmed("10248", 1), shipped("10248", 2)]);
         assert_eq!((row.status, row.shipped_at), (OrderStatus::Shipped, Some(time(836_438_400_000_002))));
     }
 
     #[test]
     fn a_cancelled_order_shows_why_and_keeps_what_was_ordered() {
-        let row = row_after(&[order_placed("10248", 1), confirmed("10248"), cancelled("10248", 1)]);
+        let row = row_after(&[order_placed("10248", 1), confirmed("10248", 1), cancelled("10248", 1)]);
         assert_eq!((row.status, row.cancel_reason.as_deref()), (OrderStatus::Cancelled, Some("late")));
         assert_eq!((row.total, row.lines.len()), (1_500, 3));
     }
 
     #[test]
     fn orders_do_not_touch_each_other() {
-        let first = vec![order_placed("10248", 1), confirmed("10248"), shipped("10248", 2)];
+        let first = vec![order_placed("10248", 1), confirmed("10248", 1), shipped("10248", 2)];
         let second = vec![order_placed("10249", 3), cancelled("10249", 3)];
         let rows = assert_same_rows_in_any_order::<OrderView>(&[first, second]);
         let statuses: Vec<OrderStatus> = rows.values().map(|row| row.status).collect();

@@ -10,11 +10,11 @@ SELECT stream AS product_id,
        (array_agg(data -> 'price' ORDER BY version DESC) FILTER (WHERE data ? 'price'))[1] AS price,
        max(data ->> 'currency') AS currency,
        coalesce(bool_or(type = 'ProductDiscontinued'), false) AS discontinued,
-       coalesce(sum(units) FILTER (WHERE type IN ('StockReceived', 'StockAdjusted')), 0)
+       coalesce(sum(units) FILTER (WHERE type IN ('StockReceived', 'StockAdjusted', 'StockReturned')), 0)
            - coalesce(sum(units) FILTER (WHERE type = 'StockShipped'), 0) AS on_hand,
        coalesce(sum(units) FILTER (WHERE type = 'StockReserved'), 0)
            - coalesce(sum(units) FILTER (WHERE type IN ('StockReleased', 'StockShipped')), 0) AS reserved,
-       coalesce(sum(units) FILTER (WHERE type IN ('StockReceived', 'StockAdjusted', 'StockReleased')), 0)
+       coalesce(sum(units) FILTER (WHERE type IN ('StockReceived', 'StockAdjusted', 'StockReleased', 'StockReturned')), 0)
            - coalesce(sum(units) FILTER (WHERE type = 'StockReserved'), 0) AS available,
        count(*) AS version,
        max(occurred_at) AS updated_at

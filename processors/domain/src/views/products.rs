@@ -49,7 +49,11 @@ impl View for ProductView {
     fn keys(event: &Event) -> Vec<String> {
         match event {
             Event::Catalog(_) | Event::Inventory(_) => vec![event.key().to_owned()],
-            Event::Customers(_) | Event::Orders(_) => Vec::new(),
+            Event::Carts(_)
+            | Event::Customers(_)
+            | Event::Notifications(_)
+            | Event::Orders(_)
+            | Event::Payments(_) => Vec::new(),
         }
     }
 
@@ -58,7 +62,11 @@ impl View for ProductView {
         match event {
             Event::Catalog(event) => row.offered(event),
             Event::Inventory(event) => row.stocked(event),
-            Event::Customers(_) | Event::Orders(_) => row,
+            Event::Carts(_)
+            | Event::Customers(_)
+            | Event::Notifications(_)
+            | Event::Orders(_)
+            | Event::Payments(_) => row,
         }
     }
 }
@@ -84,6 +92,7 @@ impl ProductRow {
         match event {
             Inventory::StockAdjusted(event) => self.moved(event.difference, 0),
             Inventory::StockReceived(event) => self.moved(event.quantity, 0),
+            Inventory::StockReturned(event) => self.moved(event.quantity, 0),
             Inventory::StockReserved(event) => self.moved(0, event.quantity),
             Inventory::StockReleased(event) => self.moved(0, event.quantity.wrapping_neg()),
             Inventory::StockShipped(event) => {
@@ -106,7 +115,7 @@ mod tests {
         PriceChanged, ProductDiscontinued, ProductRecategorised, ProductRenamed,
     };
     use millrace_schemas::inventory::{
-        StockAdjusted, StockReceived, StockReleased, StockReserved, StockShipped,
+        StockAdjusted, StockReceived, StockReleased, StockReserved, StockReturned, StockShipped,
     };
 
     use super::*;
@@ -136,8 +145,7 @@ mod tests {
     }
 
     fn stocked() -> Vec<Event> {
-        let (product_id, reservation_id) = (chai(), "r1".to_owned());
-        let other = "r2".to_owned();
+        let (reservation_id, other) = ("r1".to_owned(), "r2".to_owned());
         vec![
             inventory(StockReceived { product_id: chai(), quantity: 40 }),
             inventory(StockReserved {
@@ -146,9 +154,14 @@ mod tests {
                 quantity: 5,
             }),
             inventory(StockReserved { product_id: chai(), reservation_id: other.clone(), quantity: 7 }),
-            inventory(StockShipped { product_id: chai(), reservation_id, quantity: 5 }),
+            inventory(StockShipped {
+                product_id: chai(),
+                reservation_id: reservation_id.clone(),
+                quantity: 5,
+            }),
             inventory(StockAdjusted { product_id: chai(), difference: -1, reason: "broken".into() }),
-            inventory(StockReleased { product_id, reservation_id: other, quantity: 3 }),
+            inventory(StockReleased { product_id: chai(), reservation_id: other, quantity: 3 }),
+            inventory(StockReturned { product_id: chai(), reservation_id, quantity: 2 }),
         ]
     }
 
@@ -160,9 +173,9 @@ mod tests {
             price: Some(1_900),
             currency: Some("USD".into()),
             discontinued: true,
-            on_hand: 34,
+            on_hand: 36,
             reserved: 4,
-            available: 30,
+            available: 32,
         }
     }
 
@@ -177,9 +190,9 @@ mod tests {
         let rows = fold_view::<ProductView>(&stocked());
         let expected = ProductRow {
             product_id: chai(),
-            on_hand: 34,
+            on_hand: 36,
             reserved: 4,
-            available: 30,
+            available: 32,
             ..ProductRow::default()
         };
         assert_eq!(rows.get("1"), Some(&expected));

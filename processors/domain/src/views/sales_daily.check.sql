@@ -8,7 +8,7 @@ SELECT ((data ->> 'placed_at')::timestamptz AT TIME ZONE 'UTC')::date AS day,
        count(DISTINCT (stream, version)) AS version,
        max(occurred_at) AS updated_at
 FROM {events}
-CROSS JOIN LATERAL (SELECT CASE type WHEN 'OrderPlaced' THEN 1 ELSE -1 END AS sign) AS side
+CROSS JOIN LATERAL (SELECT CASE type WHEN 'OrderConfirmed' THEN 1 ELSE -1 END AS sign) AS side
 CROSS JOIN LATERAL jsonb_array_elements(data -> 'lines') AS line
-WHERE type IN ('OrderPlaced', 'OrderCancelled')
+WHERE type = 'OrderConfirmed' OR type = 'OrderCancelled' AND (data ->> 'confirmed')::boolean
 GROUP BY 1, 2, 3

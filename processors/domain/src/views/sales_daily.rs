@@ -1,8 +1,8 @@
-//! Sales by day and category: what was ordered and not cancelled.
+//! Sales by day and category: what was confirmed and not cancelled.
 
 use chrono::NaiveDate;
 use millrace_schemas::Event;
-use millrace_schemas::orders::{Event as Orders, OrderCancelled, OrderPlaced};
+use millrace_schemas::orders::{Event as Orders, OrderCancelled, OrderConfirmed};
 use serde::Serialize;
 
 use super::time;
@@ -47,10 +47,18 @@ impl Tally for SalesDaily {
 
     fn delta(event: &Event) -> Vec<(SalesKey, Sales)> {
         match event {
-            Event::Orders(Orders::OrderPlaced(event)) => sold(event),
-            Event::Orders(Orders::OrderCancelled(event)) => taken_back(event),
-            Event::Orders(Orders::OrderConfirmed(_) | Orders::OrderShipped(_)) => Vec::new(),
-            Event::Catalog(_) | Event::Customers(_) | Event::Inventory(_) => Vec::new(),
+            Event::Orders(Orders::OrderConfirmed(event)) => sold(event),
+            // An order that was never confirmed was never counted.
+            Event::Orders(Orders::OrderCancelled(event)) if event.confirmed => taken_back(event),
+            Event::Orders(Orders::OrderPlaced(_) | Orders::OrderCancelled(_) | Orders::OrderShipped(_)) => {
+                Vec::new()
+            }
+            Event::Carts(_)
+            | Event::Catalog(_)
+            | Event::Customers(_)
+            | Event::Inventory(_)
+            | Event::Notifications(_)
+            | Event::Payments(_) => Vec::new(),
         }
     }
 
@@ -63,7 +71,7 @@ impl Tally for SalesDaily {
     }
 }
 
-fn sold(event: &OrderPlaced) -> Vec<(SalesKey, Sales)> {
+fn sold(event: &OrderConfirmed) -> Vec<(SalesKey, Sales)> {
     let lines = event.lines.iter();
     let sales = lines.map(|line| {
         let sales = Sales { lines: 1, units: line.quantity, revenue: line.amount };
@@ -105,10 +113,16 @@ mod tests {
         (day.into(), category.into(), "USD".into(), sums)
     }
 
+    fn never_confirmed(mut event: Event) -> Event {
+        if let Event::Orders(Orders::OrderCancelled(event)) = &mut event {
+            event.confirmed = false;
+        }
+        event
+    }
+
     #[test]
-    fn lines_units_and_revenue_are_added_by_day_and_category() {
-        let events =
-            [order_placed("1", 0), order_placed("2", DAY - 1), order_placed("3", DAY), shipped("1", DAY)];
+    fn lines_units_and_revenue_of_confirmed_orders_are_added_by_day_and_category() {
+        let events = [confirmed("1", 0), confirmed("2", DAY - 1), confirmed("3", DAY), shipped("1", DAY)];
         let expected = [
             row("1996-07-04", "Drinks", [4, 8, 2_200]),
             row("1996-07-04", "Sweets", [2, 4, 800]),
@@ -119,23 +133,28 @@ mod tests {
     }
 
     #[test]
+    fn an_order_that_is_not_confirmed_is_not_counted_and_not_taken_back() {
+        assert_eq!(sales(&[order_placed("1", 0), never_confirmed(cancelled("1", 0))]), []);
+    }
+
+    #[test]
     fn a_cancelled_order_is_taken_back_on_the_day_it_was_placed() {
-        let events = [order_placed("1", 0), order_placed("2", 0), confirmed("2"), cancelled("2", 0)];
-        assert_eq!(sales(&events), sales(&[order_placed("1", 0)]));
+        let events = [confirmed("1", 0), confirmed("2", 0), cancelled("2", 0)];
+        assert_eq!(sales(&events), sales(&[confirmed("1", 0)]));
     }
 
     #[test]
     fn currencies_are_not_added_to_each_other() {
-        let events = [order_placed("1", 0), in_currency("EUR", order_placed("2", 0))];
+        let events = [confirmed("1", 0), in_currency("EUR", confirmed("2", 0))];
         assert_eq!(sales(&events).len(), 4);
     }
 
     #[test]
     fn the_sums_are_the_same_in_any_order() {
         let streams = [
-            vec![order_placed("1", 0), cancelled("1", 0)],
-            vec![order_placed("2", 0), confirmed("2")],
-            vec![order_placed("3", DAY), cancelled("3", DAY)],
+            vec![order_placed("1", 0), confirmed("1", 0), cancelled("1", 0)],
+            vec![order_placed("2", 0), confirmed("2", 0)],
+            vec![confirmed("3", DAY), cancelled("3", DAY)],
         ];
         let expected = sales(&streams.concat());
         assert!(interleavings(&streams).iter().all(|events| sales(events) == expected));

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use millrace_schemas::Event;
 use millrace_schemas::orders::{
-    Event as Orders, OrderCancelled, OrderCancelledLine, OrderConfirmed, OrderPlaced, OrderPlacedLine,
-    OrderShipped,
+    Event as Orders, OrderCancelled, OrderCancelledLine, OrderConfirmed, OrderConfirmedLine, OrderPlaced,
+    OrderPlacedLine, OrderShipped,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -53,6 +53,7 @@ pub(super) fn order_placed(order_id: &str, micros: i64) -> Event {
     Event::Orders(placed.into())
 }
 
+/// A confirmed order of 15.00 is cancelled.
 pub(super) fn cancelled(order_id: &str, micros: i64) -> Event {
     let line = |line: OrderPlacedLine| {
         let OrderPlacedLine { product_id, product_name, category, quantity, unit_price, discount_bp, amount } =
@@ -67,12 +68,24 @@ pub(super) fn cancelled(order_id: &str, micros: i64) -> Event {
         placed_at: JULY_4_1996 + micros,
         lines: lines().into_iter().map(line).collect(),
         total: 1_500,
+        confirmed: true,
     };
     Event::Orders(cancelled.into())
 }
 
-pub(super) fn confirmed(order_id: &str) -> Event {
-    let confirmed = OrderConfirmed { order_id: order_id.into(), customer_id: "VINET".into() };
+pub(super) fn confirmed(order_id: &str, micros: i64) -> Event {
+    let line = |line: OrderPlacedLine| {
+        let OrderPlacedLine { product_id, category, quantity, amount, .. } = line;
+        OrderConfirmedLine { product_id, category, quantity, amount }
+    };
+    let confirmed = OrderConfirmed {
+        order_id: order_id.into(),
+        customer_id: "VINET".into(),
+        currency: "USD".into(),
+        placed_at: JULY_4_1996 + micros,
+        lines: lines().into_iter().map(line).collect(),
+        total: 1_500,
+    };
     Event::Orders(confirmed.into())
 }
 
@@ -86,6 +99,7 @@ pub(super) fn shipped(order_id: &str, micros: i64) -> Event {
 pub(super) fn in_currency(currency: &str, mut event: Event) -> Event {
     match &mut event {
         Event::Orders(Orders::OrderPlaced(event)) => event.currency = currency.into(),
+        Event::Orders(Orders::OrderConfirmed(event)) => event.currency = currency.into(),
         Event::Orders(Orders::OrderCancelled(event)) => event.currency = currency.into(),
         other => panic!("{other:?} has no currency"),
     }
@@ -176,7 +190,7 @@ fn every_field_of_the_event_log_is_mapped() {
 #[test]
 fn a_view_subscribes_only_to_the_contexts_that_it_reads() {
     assert!(ProductView::keys(&order_placed("1", 0)).is_empty());
-    assert!(CustomerView::keys(&confirmed("1")).is_empty());
+    assert!(CustomerView::keys(&confirmed("1", 0)).is_empty());
     assert_eq!(CustomerView::keys(&order_placed("1", 0)), ["VINET"]);
     assert_eq!(OrderView::keys(&shipped("1", 0)), ["1"]);
 }

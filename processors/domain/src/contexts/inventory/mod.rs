@@ -1,6 +1,7 @@
 //! Inventory: how many units of a product are on hand, and how many of them are promised.
 
 mod reservations;
+mod returns;
 #[cfg(test)]
 mod tests;
 
@@ -51,6 +52,9 @@ impl Context for Inventory {
             Command::ReserveStock(command) => {
                 rules::streams(command.lines.iter().map(|l| l.product_id.as_str()))
             }
+            Command::ReturnStock(command) => {
+                rules::streams(command.lines.iter().map(|l| l.product_id.as_str()))
+            }
             Command::ReleaseStock(command) => rules::streams(command.product_ids.iter().map(String::as_str)),
             Command::ShipStock(command) => rules::streams(command.product_ids.iter().map(String::as_str)),
         }
@@ -63,6 +67,7 @@ impl Context for Inventory {
             Command::ReserveStock(command) => reservations::reserve(streams, command),
             Command::ReleaseStock(command) => reservations::release(streams, command),
             Command::ShipStock(command) => reservations::ship(streams, command),
+            Command::ReturnStock(command) => returns::take_back(streams, command),
         }
     }
 
@@ -97,6 +102,7 @@ impl Stock {
             Event::StockReserved(event) => self.reserve(&event.reservation_id, event.quantity),
             Event::StockReleased(event) => self.reservations.remove(&event.reservation_id).map(|_| ()),
             Event::StockShipped(event) => self.ship(&event.reservation_id),
+            Event::StockReturned(event) => self.add(event.quantity),
         }
     }
 

@@ -9,7 +9,7 @@ use std::fmt;
 use millrace_schemas::Message;
 use millrace_schemas::orders::{
     CancelOrder, Command, ConfirmOrder, Event, OrderCancelled, OrderCancelledLine, OrderConfirmed,
-    OrderPlaced, OrderPlacedLine, OrderShipped, ShipOrder,
+    OrderConfirmedLine, OrderPlaced, OrderPlacedLine, OrderShipped, ShipOrder,
 };
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +51,8 @@ pub struct Order {
     pub lines: Vec<OrderPlacedLine>,
     /// Sum of the line amounts in minor units.
     pub total: i64,
+    /// Whether a confirmation has repeated the lines. Those of version 1 did not: readers could not count them.
+    pub counted: bool,
 }
 
 /// What other contexts may see of an order.
@@ -68,7 +70,7 @@ type Decision = Result<Vec<Emitted<Event>>, Rejection>;
 
 impl Context for Orders {
     const NAME: &'static str = "orders";
-    const STATE_VERSION: i32 = 1;
+    const STATE_VERSION: i32 = 2;
     type State = Order;
     type Command = Command;
     type Event = Event;
@@ -98,7 +100,7 @@ impl Context for Orders {
     fn evolve(state: Option<Order>, event: &Event) -> Option<Order> {
         match event {
             Event::OrderPlaced(event) => state.or_else(|| Some(Order::placed(event))),
-            Event::OrderConfirmed(_) => state.map(|order| order.moved_to(Status::Confirmed)),
+            Event::OrderConfirmed(event) => state.map(|order| order.confirmed(event)),
             Event::OrderShipped(_) => state.map(|order| order.moved_to(Status::Shipped)),
             Event::OrderCancelled(_) => state.map(|order| order.moved_to(Status::Cancelled)),
         }
@@ -136,7 +138,12 @@ impl fmt::Display for Status {
 impl Order {
     fn placed(event: &OrderPlaced) -> Self {
         let OrderPlaced { customer_id, currency, placed_at, lines, total, .. } = event.clone();
-        Self { status: Status::Placed, customer_id, currency, placed_at, lines, total }
+        Self { status: Status::Placed, customer_id, currency, placed_at, lines, total, counted: false }
+    }
+
+    fn confirmed(self, event: &OrderConfirmed) -> Self {
+        let counted = self.counted || self.status == Status::Placed && !event.lines.is_empty();
+        Self { counted, ..self.moved_to(Status::Confirmed) }
     }
 
     fn moved_to(self, next: Status) -> Self {
@@ -146,8 +153,10 @@ impl Order {
 
 fn confirm(order: Option<&Order>, command: &ConfirmOrder) -> Decision {
     let ConfirmOrder { order_id } = command.clone();
-    let customer_id = that_may_become(Status::Confirmed, order, &order_id)?.customer_id.clone();
-    Ok(vec![emit(OrderConfirmed { order_id, customer_id })])
+    let order = that_may_become(Status::Confirmed, order, &order_id)?;
+    let Order { customer_id, currency, placed_at, lines, total, .. } = order.clone();
+    let lines = lines.into_iter().map(confirmed_line).collect();
+    Ok(vec![emit(OrderConfirmed { order_id, customer_id, currency, placed_at, lines, total })])
 }
 
 fn ship(order: Option<&Order>, command: &ShipOrder) -> Decision {
@@ -161,9 +170,24 @@ fn cancel(order: Option<&Order>, command: &CancelOrder) -> Decision {
     let CancelOrder { order_id, reason } = command.clone();
     let order = that_may_become(Status::Cancelled, order, &order_id)?;
     REASON.check(&reason)?;
-    let Order { status: _, customer_id, currency, placed_at, lines, total } = order.clone();
+    let Order { status: _, customer_id, currency, placed_at, lines, total, counted: confirmed } =
+        order.clone();
     let lines = lines.into_iter().map(cancelled_line).collect();
-    Ok(vec![emit(OrderCancelled { order_id, customer_id, reason, currency, placed_at, lines, total })])
+    Ok(vec![emit(OrderCancelled {
+        order_id,
+        customer_id,
+        reason,
+        currency,
+        placed_at,
+        lines,
+        total,
+        confirmed,
+    })])
+}
+
+fn confirmed_line(line: OrderPlacedLine) -> OrderConfirmedLine {
+    let OrderPlacedLine { product_id, category, quantity, amount, .. } = line;
+    OrderConfirmedLine { product_id, category, quantity, amount }
 }
 
 fn cancelled_line(line: OrderPlacedLine) -> OrderCancelledLine {
