@@ -180,6 +180,14 @@ fn write_union(out: &mut String, kind: &str, doc: &str, contexts: &[String]) {
     });
     let full_name = arm(&|variant, _| format!("{kind}::{variant}(inner) => inner.full_name(),"));
     let key = arm(&|variant, _| format!("{kind}::{variant}(inner) => inner.key(),"));
+    let encode = arm(&|variant, _| format!("{kind}::{variant}(inner) => inner.encode(),"));
+    let from = contexts.iter().map(|context| {
+        let variant = capitalised(context);
+        format!(
+            "impl From<{context}::{kind}> for {kind} {{ fn from(inner: {context}::{kind}) -> Self {{ {kind}::{variant}(inner) }} }}"
+        )
+    });
+    let from: String = from.collect::<Vec<_>>().join("\n");
     let context = arm(&|variant, context| format!("{kind}::{variant}(_) => \"{context}\","));
     let _ = writeln!(
         out,
@@ -196,13 +204,19 @@ fn write_union(out: &mut String, kind: &str, doc: &str, contexts: &[String]) {
                 match writer.context() {{ {decode}
                     _ => Err(CodecError::UnknownType(writer.full_name().to_owned())) }}
             }}
+            /// The record's body in this build's schema, without the frame.
+            ///
+            /// # Errors
+            /// When a value does not fit its schema.
+            pub fn encode(&self) -> Result<Vec<u8>, CodecError> {{ match self {{ {encode} }} }}
             /// The full name of the record's type.
             pub fn full_name(&self) -> &'static str {{ match self {{ {full_name} }} }}
             /// The record's Kafka key.
             pub fn key(&self) -> &str {{ match self {{ {key} }} }}
             /// The context that the record belongs to.
             pub fn context(&self) -> &'static str {{ match self {{ {context} }} }}
-        }}"
+        }}
+        {from}"
     );
 }
 

@@ -1,7 +1,7 @@
 //! What an instance consists of: contexts, views, groups and topics, read from the registry of the domain.
 
 use millrace_domain::registry::{self, Visitor};
-use millrace_domain::{Context, Log, Tally, View};
+use millrace_domain::{Context, Effect, Log, Saga, Tally, View};
 use millrace_runtime::names::{COMMANDS, Namespace, dead_letter_topic, retry_topic};
 use millrace_runtime::own_name;
 use millrace_schemas::Kind;
@@ -97,6 +97,10 @@ impl Visitor for Collector {
             ReadModel { name: L::NAME, contexts: L::CONTEXTS, table: None, mapping: Some(L::MAPPING) };
         self.models.push(model);
     }
+
+    fn saga<S: Saga>(&mut self) {}
+
+    fn effect<E: Effect>(&mut self) {}
 }
 
 fn collected() -> Collector {

@@ -197,6 +197,10 @@ impl Visitor for Folding<'_> {
     fn tally<T: millrace_domain::Tally>(&mut self) {}
 
     fn log<L: millrace_domain::Log>(&mut self) {}
+
+    fn saga<S: millrace_domain::Saga>(&mut self) {}
+
+    fn effect<E: millrace_domain::Effect>(&mut self) {}
 }
 
 /// What is printed.

@@ -1,17 +1,22 @@
 //! What the business decides, as data and pure functions.
 //!
 //! A **context** ([`Context`]) decides commands over its streams and emits events. A **view** folds events into rows
-//! ([`View`]), sums ([`Tally`]) or documents ([`Log`]). Nothing here reads a clock, draws a random number or waits:
+//! ([`View`]), sums ([`Tally`]) or documents ([`Log`]). A **saga** ([`Saga`]) reacts to events with commands, an
+//! **effect** ([`Effect`]) with calls to the outside world. Nothing here reads a clock, draws a random number or waits:
 //! time and ids come in with the record. [`mod@registry`] lists every context and view once.
 
 mod context;
 pub mod contexts;
+mod effect;
 pub mod registry;
 pub mod rules;
+mod saga;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod view;
 pub mod views;
 
 pub use context::{Context, Emitted, Faces, Reference, Rejection, Streams, emit};
+pub use effect::Effect;
+pub use saga::{Awaited, Heard, Reaction, Saga, Sent, Standing, Step, Timer};
 pub use view::{Log, Recorded, Tally, View};

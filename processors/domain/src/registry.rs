@@ -1,4 +1,4 @@
-//! Every context and view, once. A new one is added here, one line.
+//! Every context, view, saga and effect, once. A new one is added here, one line.
 
 use crate::contexts::{
     carts::Carts, catalog::Catalog, customers::Customers, inventory::Inventory, notifications::Notifications,
@@ -8,9 +8,9 @@ use crate::views::{
     customers::CustomerView, events::EventLog, orders::OrderView, products::ProductView,
     sales_daily::SalesDaily,
 };
-use crate::{Context, Log, Tally, View};
+use crate::{Context, Effect, Log, Saga, Tally, View};
 
-/// Visits every context and view with its type, so that callers can build what they need around each.
+/// Visits all of them with their types, so that callers can build what they need around each.
 pub trait Visitor {
     /// Called for every context.
     fn context<C: Context>(&mut self);
@@ -20,6 +20,10 @@ pub trait Visitor {
     fn tally<T: Tally>(&mut self);
     /// Called for every log.
     fn log<L: Log>(&mut self);
+    /// Called for every saga.
+    fn saga<S: Saga>(&mut self);
+    /// Called for every effect.
+    fn effect<E: Effect>(&mut self);
 }
 
 /// Shows everything that this build runs to a visitor.

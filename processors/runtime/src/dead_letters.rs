@@ -42,7 +42,7 @@ pub(crate) async fn write(
     .bind(&*record.topic)
     .bind(record.partition)
     .bind(record.offset)
-    .bind(record.key.as_deref())
+    .bind(record.turn())
     .bind(record.header(envelope::TYPE).map(storable))
     .bind(fault.code)
     .bind(storable(&fault.message))

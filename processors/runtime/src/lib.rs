@@ -15,12 +15,14 @@ pub mod metrics;
 pub mod moments;
 pub mod names;
 pub mod offsets;
+mod outbox;
 mod producer;
 mod publisher;
 mod record;
 mod registry;
 pub mod retry;
 mod role;
+pub mod sagas;
 pub mod views;
 mod worker;
 

@@ -31,6 +31,16 @@ metric!(
         register_int_counter_vec("millrace_decisions_total", "Decided commands", &["context", "status"])
 );
 metric!(
+    /// Steps of sagas, by where they led.
+    SAGA_STEPS: IntCounterVec =
+        register_int_counter_vec("millrace_saga_steps_total", "Steps of sagas", &["saga", "standing"])
+);
+metric!(
+    /// Timers that were due, by what became of them: fired, put-off, failed.
+    SAGA_TIMERS: IntCounterVec =
+        register_int_counter_vec("millrace_saga_timers_total", "Timers of sagas that were due", &["saga", "outcome"])
+);
+metric!(
     /// Records that ended as dead letters.
     DEAD_LETTERS: IntCounterVec =
         register_int_counter_vec("millrace_dead_letters_total", "Dead letters", &["group", "code"])
@@ -112,7 +122,7 @@ mod tests {
         for counter in [&RECORDS, &DUPLICATES, &PARKED, &RETRIES, &SWEPT, &AUDIT_REPAIRS] {
             counter.with_label_values(&["g"]).inc();
         }
-        for counter in [&DECISIONS, &DEAD_LETTERS, &SETBACKS] {
+        for counter in [&DECISIONS, &DEAD_LETTERS, &SETBACKS, &SAGA_STEPS, &SAGA_TIMERS] {
             counter.with_label_values(&["g", "x"]).inc();
         }
         for histogram in [&BATCH_SECONDS, &BATCH_RECORDS] {
@@ -124,7 +134,7 @@ mod tests {
         DOCUMENTS.with_label_values(&["i"]).inc();
         assert_eq!(
             prometheus::gather().iter().filter(|family| family.name().starts_with("millrace_")).count(),
-            17
+            19
         );
     }
 }

@@ -55,6 +55,11 @@ impl Namespace {
         format!("{self}.{role}.g{generation}")
     }
 
+    /// Who writes what comes from the outbox, as its `ce_source` says: `/millrace`.
+    pub fn source(&self) -> String {
+        format!("/{self}")
+    }
+
     /// The name under which readers search a published view: `millrace-orders`.
     pub fn index_alias(&self, view: &str) -> String {
         format!("{self}-{view}")

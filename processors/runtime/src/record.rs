@@ -1,6 +1,6 @@
 //! A record as it came from Kafka: bytes and headers untouched.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use chrono::{DateTime, Utc};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
@@ -33,6 +33,8 @@ pub struct Record {
     pub value: Option<Vec<u8>>,
     /// The headers in order.
     pub headers: Vec<Header>,
+    /// The key whose order the record keeps, where that is not its own.
+    pub(crate) turn: OnceLock<Vec<u8>>,
     /// Room in the group's buffer, given back when the record is dropped.
     pub(crate) room: Option<OwnedSemaphorePermit>,
 }
@@ -50,7 +52,17 @@ impl Record {
         value: Option<Vec<u8>>,
         headers: Vec<Header>,
     ) -> Self {
-        Self { topic: topic.into(), partition, offset, timestamp_ms: None, key, value, headers, room: None }
+        Self {
+            topic: topic.into(),
+            partition,
+            offset,
+            timestamp_ms: None,
+            key,
+            value,
+            headers,
+            turn: OnceLock::new(),
+            room: None,
+        }
     }
 
     /// Copies a message out of the buffer of a client that belongs to no group.
@@ -79,6 +91,7 @@ impl Record {
                 .headers()
                 .map(|headers| headers.iter().map(header).collect())
                 .unwrap_or_default(),
+            turn: OnceLock::new(),
             room,
         }
     }
@@ -86,6 +99,11 @@ impl Record {
     /// How much of the buffer a message takes, in bytes.
     pub(crate) fn room_needed(message: &BorrowedMessage<'_>) -> usize {
         message.key_len() + message.payload_len() + OVERHEAD_BYTES
+    }
+
+    /// The key whose order the record keeps.
+    pub fn turn(&self) -> Option<&[u8]> {
+        self.turn.get().or(self.key.as_ref()).map(Vec::as_slice)
     }
 
     /// The first header of this name, as text; `None` when absent, null or not UTF-8.

@@ -5,13 +5,14 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_schemas::{Definition, WriterSchema, unframe};
+use millrace_schemas::{DEFINITIONS, Definition, WriterSchema, unframe};
 use schema_registry_converter::async_impl::schema_registry::{SrSettings, get_schema_by_id, post_schema};
 use schema_registry_converter::error::SRCError;
 use schema_registry_converter::schema_registry_common::{RawError, SchemaType, SuppliedSchema};
 use tokio::sync::RwLock;
 
 use crate::error::{Dependency, Fault, WorkError};
+use crate::outbox::SchemaIds;
 
 /// More schemas than this are not remembered: hostile ids must not fill the memory.
 const SCHEMAS_MAX: usize = 10_000;
@@ -97,6 +98,17 @@ impl Registry {
         })?;
         self.ids.write().await.insert(definition.full_name, id);
         Ok(id)
+    }
+
+    /// The ids of this build's schemas of the record types that are `wanted`.
+    pub(crate) async fn ids(&self, wanted: impl Fn(&Definition) -> bool) -> Result<SchemaIds, WorkError> {
+        let mut ids = SchemaIds::new();
+        for definition in DEFINITIONS.iter().filter(|definition| wanted(definition)) {
+            let id = self.id_of(definition).await;
+            let id = id.map_err(|error| WorkError::outage(Dependency::Registry, error))?;
+            ids.insert(definition.full_name, id);
+        }
+        Ok(ids)
     }
 
     /// The writer's schema and the body of a framed value, for each value that has them.

@@ -83,6 +83,19 @@ pub trait Role: Send + Sync + 'static {
         false
     }
 
+    /// Whether what is behind a dead record waits until that is redriven or discarded.
+    fn waits_behind_dead(&self) -> bool {
+        self.versioned()
+    }
+
+    /// Tells records the key whose order they keep, where that is not their own.
+    ///
+    /// # Errors
+    /// [`WorkError`].
+    async fn assign_turns(&self, _: &[&Record]) -> Result<(), WorkError> {
+        Ok(())
+    }
+
     /// Folds a batch inside the transaction of `connection`.
     ///
     /// # Errors

@@ -353,6 +353,7 @@ mod tests {
             key: None,
             value: None,
             headers: Vec::new(),
+            turn: Default::default(),
             room: None,
         };
         offsets.iter().map(record).collect()

@@ -156,7 +156,7 @@ fn headers(namespace: &Namespace, row: &PgRow) -> sqlx::Result<Vec<Header>> {
         (envelope::TRACEPARENT, text("traceparent")?),
         (envelope::CORRELATION_ID, text("correlation_id")?),
         (envelope::CAUSATION_ID, text("causation_id")?),
-        (envelope::SOURCE, Some(format!("/{namespace}"))),
+        (envelope::SOURCE, Some(namespace.source())),
         ("content-type", Some("application/avro".to_owned())),
     ];
     let header = |(name, value): (&str, Option<String>)| Header {

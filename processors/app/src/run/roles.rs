@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use millrace_domain::registry::{Visitor, visit};
-use millrace_domain::{Context, Log, Tally, View};
+use millrace_domain::{Context, Effect, Log, Saga, Tally, View};
 use millrace_runtime::commands::{self, Commands, Refolders, StateCache};
 use millrace_runtime::names::COMMANDS;
 use millrace_runtime::retry::Retries;
@@ -143,6 +143,8 @@ fn refolders() -> Refolders {
         fn view<V: View>(&mut self) {}
         fn tally<T: Tally>(&mut self) {}
         fn log<L: Log>(&mut self) {}
+        fn saga<S: Saga>(&mut self) {}
+        fn effect<E: Effect>(&mut self) {}
     }
     let mut collect = Collect(Refolders::default());
     visit(&mut collect);
@@ -194,4 +196,8 @@ impl Visitor for Builder<'_> {
             Arc::new(LogRole::<L>::new(shared, generation))
         });
     }
+
+    fn saga<S: Saga>(&mut self) {}
+
+    fn effect<E: Effect>(&mut self) {}
 }

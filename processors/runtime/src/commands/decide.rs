@@ -1,20 +1,17 @@
 //! Deciding a batch in memory: pure, in order, each command on the states that the ones before it left.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use millrace_domain::{Context, Emitted, Faces, Rejection, Streams};
-use millrace_schemas::{CommandRejected, Message as _, encode_record, frame};
+use millrace_schemas::{CommandRejected, Kind, Message as _, encode_record};
 
 use super::arrived::Arrived;
 use super::ledger::{Receipt, Status};
-use super::outbox::OutboxRow;
 use super::streams::Locks;
 use crate::envelope;
 use crate::error::Fault;
+use crate::outbox::{Cause, OutboxRow, SchemaIds, payload};
 use crate::role::Outcome;
-
-/// Kafka refuses records above a megabyte by default; an event must never get stuck in the outbox.
-const EVENT_BYTES_MAX: usize = 900_000;
 
 /// What a batch of commands led to.
 #[derive(Default)]
@@ -22,9 +19,6 @@ pub(super) struct Decided {
     pub(super) outbox: Vec<OutboxRow>,
     pub(super) receipts: Vec<Receipt>,
 }
-
-/// Schema ids by full name.
-type SchemaIds = HashMap<&'static str, u32>;
 
 /// Decides every command of a batch, in order. Behind one that fails and may succeed later the others of its key wait.
 pub(super) fn all<C: Context>(
@@ -150,8 +144,8 @@ fn rejected<C: Context>(
         message: rejection.message.clone(),
     };
     let full_name = <CommandRejected as millrace_schemas::AvroRecord>::FULL_NAME;
-    let payload = payload(ids, full_name, encode_record(&answer)?)?;
-    let row = row(arrived, "rejection", answer.stream, full_name, payload);
+    let payload = payload(ids, full_name, encode_record(&answer))?;
+    let row = row(arrived, "rejection", Kind::Rejection, answer.stream, (full_name, payload));
     let (code, message) = (Some(rejection.code), Some(rejection.message.clone()));
     Ok((Receipt { code, message, ..receipt(arrived, Status::Rejected) }, vec![row]))
 }
@@ -163,43 +157,27 @@ fn event_row<C: Context>(
     ids: &SchemaIds,
 ) -> Result<OutboxRow, Fault> {
     let full_name = emitted.event.full_name();
-    let payload = payload(ids, full_name, emitted.event.encode()?)?;
-    Ok(row(arrived, &ordinal.to_string(), emitted.stream.clone(), full_name, payload))
-}
-
-fn payload(ids: &SchemaIds, full_name: &str, body: Vec<u8>) -> Result<Vec<u8>, Fault> {
-    if body.len() > EVENT_BYTES_MAX {
-        let size = body.len();
-        return Err(Fault::hopeless(
-            "too-large",
-            format!("{full_name} has {size} bytes, at most {EVENT_BYTES_MAX} fit"),
-        ));
-    }
-    let id = ids
-        .get(full_name)
-        .ok_or_else(|| Fault::new("unknown-schema", format!("{full_name} has no schema id")))?;
-    Ok(frame(*id, &body))
+    let payload = payload(ids, full_name, emitted.event.encode())?;
+    let (name, stream) = (ordinal.to_string(), emitted.stream.clone());
+    Ok(row(arrived, &name, Kind::Event, stream, (full_name, payload)))
 }
 
 fn row<C: Context>(
     arrived: &Arrived<'_, C>,
     name: &str,
+    kind: Kind,
     stream: String,
-    record_type: &'static str,
-    payload: Vec<u8>,
+    (record_type, payload): (&'static str, Vec<u8>),
 ) -> OutboxRow {
     let header = |name: &str| arrived.record.header(name).map(str::to_owned);
-    OutboxRow {
-        id: arrived.identity.derive(name),
-        stream,
-        record_type,
-        payload,
-        version: None,
-        traceparent: header(envelope::TRACEPARENT),
+    let cause = Cause {
+        id: arrived.identity.id.clone(),
         correlation_id: header(envelope::CORRELATION_ID).or_else(|| Some(arrived.identity.id.clone())),
-        command_id: arrived.identity.id.clone(),
-        occurred_at: arrived.occurred_at,
-    }
+        traceparent: header(envelope::TRACEPARENT),
+        occurred_at: Some(arrived.occurred_at),
+    };
+    let id = arrived.identity.derive(name);
+    OutboxRow { id, kind, context: C::NAME, stream, record_type, payload, version: None, cause }
 }
 
 fn receipt<C: Context>(arrived: &Arrived<'_, C>, status: Status) -> Receipt {
@@ -238,6 +216,7 @@ mod tests {
             key: None,
             value: None,
             headers: Vec::new(),
+            turn: Default::default(),
             room: None,
         }
     }
@@ -296,13 +275,6 @@ mod tests {
             decided.receipts.iter().map(|r| r.status).collect::<Vec<_>>(),
             [Status::Rejected, Status::Completed]
         );
-    }
-
-    #[test]
-    fn an_event_that_kafka_would_refuse_is_a_fault_and_leaves_the_stream_as_it_was() {
-        let ids = SchemaIds::from([("x", 1)]);
-        assert_eq!(payload(&ids, "x", vec![0; EVENT_BYTES_MAX + 1]).unwrap_err().code, "too-large");
-        assert!(payload(&ids, "x", vec![0; EVENT_BYTES_MAX]).is_ok());
     }
 
     #[test]

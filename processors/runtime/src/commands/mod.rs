@@ -7,16 +7,14 @@ mod arrived;
 mod cache;
 mod decide;
 mod ledger;
-mod outbox;
 mod streams;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::Utc;
 use millrace_domain::Context;
-use millrace_schemas::{DEFINITIONS, Kind};
+use millrace_schemas::{Definition, Kind};
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::OnceCell;
 
@@ -24,11 +22,12 @@ pub use arrived::Identity;
 pub use cache::{CacheFigures, StateCache};
 pub use streams::{Refolders, refold_events};
 
-use crate::error::{Dependency, Fault, WorkError};
+use crate::error::{Fault, WorkError};
 use crate::metrics;
 use crate::names::Namespace;
+use crate::outbox::{self, SchemaIds};
 use crate::record::Record;
-use crate::registry::{Registry, RegistryError};
+use crate::registry::Registry;
 use crate::role::{Folded, Group, Role};
 
 /// What the deciders of all contexts share.
@@ -51,7 +50,7 @@ pub struct Shared {
 /// Decides the commands of one context.
 pub struct Commands<C> {
     shared: Shared,
-    schema_ids: OnceCell<HashMap<&'static str, u32>>,
+    schema_ids: OnceCell<SchemaIds>,
     context: std::marker::PhantomData<fn() -> C>,
 }
 
@@ -62,22 +61,13 @@ impl<C: Context> Commands<C> {
     }
 
     /// The registry's ids of what this context writes, asked for once.
-    async fn schema_ids(&self) -> Result<&HashMap<&'static str, u32>, WorkError> {
-        let ask = || async {
-            let mut ids = HashMap::new();
-            let writes = DEFINITIONS.iter().filter(|d| match d.kind {
-                Kind::Command => false,
-                Kind::Event => d.context == C::NAME,
-                Kind::Rejection => true,
-            });
-            for definition in writes {
-                let id = self.shared.registry.id_of(definition).await;
-                let id = id.map_err(|error: RegistryError| WorkError::outage(Dependency::Registry, error))?;
-                ids.insert(definition.full_name, id);
-            }
-            Ok(ids)
+    async fn schema_ids(&self) -> Result<&SchemaIds, WorkError> {
+        let writes = |definition: &Definition| match definition.kind {
+            Kind::Command => false,
+            Kind::Event => definition.context == C::NAME,
+            Kind::Rejection => true,
         };
-        self.schema_ids.get_or_try_init(ask).await
+        self.schema_ids.get_or_try_init(|| self.shared.registry.ids(writes)).await
     }
 }
 
@@ -100,7 +90,7 @@ impl<C: Context> Role for Commands<C> {
         let faces = streams::faces::<C>(connection, &self.shared, &fresh).await?;
         let decided = decide::all::<C>(&fresh, &mut streams, &faces, ids, &mut outcomes);
         let stored = streams::store::<C>(connection, streams).await?;
-        outbox::insert(connection, &self.shared.namespace, C::NAME, &decided.outbox).await?;
+        outbox::insert(connection, &self.shared.namespace, &decided.outbox).await?;
         ledger::insert(connection, C::NAME, received_at, &decided.receipts).await?;
         Ok(Folded {
             outcomes,

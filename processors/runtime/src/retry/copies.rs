@@ -1,5 +1,6 @@
 //! What Millrace writes on a copy of a record: why, when, how often, and where the original lies.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -16,6 +17,8 @@ const SOURCE_PARTITION: &str = "x-source-partition";
 const SOURCE_OFFSET: &str = "x-source-offset";
 /// In milliseconds, when the record had one: a copy is stamped anew.
 const SOURCE_TIMESTAMP: &str = "x-source-timestamp";
+/// The key that it waits under, when that is not its own.
+const TURN: &str = "x-turn";
 const DUE_AT: &str = "x-due-at";
 
 /// The headers of a copy, behind the record's own; with a delay it is one that is due then.
@@ -47,6 +50,8 @@ fn headers_at(
         header(SOURCE_OFFSET, record.offset.to_string()),
     ];
     headers.extend(record.timestamp_ms.map(|stamp| header(SOURCE_TIMESTAMP, stamp.to_string())));
+    let turn = record.turn.get().cloned();
+    headers.extend(turn.map(|turn| Header { name: TURN.to_owned(), value: Some(turn) }));
     headers.extend(delay.map(|delay| header(DUE_AT, time(now + delay))));
     headers
 }
@@ -65,6 +70,10 @@ pub(super) struct Alarm {
 /// Reads a copy; `None` when it is none of ours.
 pub(super) fn read(copy: &Record) -> Option<Alarm> {
     let (_, ours) = own_and_ours(&copy.headers);
+    if let Some(turn) = turn(ours) {
+        // The same at every reading.
+        let _ = copy.turn.set(turn);
+    }
     let source = Place {
         topic: last(ours, SOURCE_TOPIC)?.to_owned(),
         partition: last(ours, SOURCE_PARTITION)?.parse().ok()?,
@@ -85,7 +94,12 @@ pub fn original(copy: &Record) -> Option<Record> {
     let (own, ours) = own_and_ours(&copy.headers);
     let timestamp_ms = last(ours, SOURCE_TIMESTAMP).and_then(|stamp| stamp.parse().ok());
     let record = Record::at(&topic, partition, offset, copy.key.clone(), copy.value.clone(), own.to_vec());
-    Some(Record { timestamp_ms, ..record })
+    let turn = turn(ours).map(OnceLock::from).unwrap_or_default();
+    Some(Record { timestamp_ms, turn, ..record })
+}
+
+fn turn(ours: &[Header]) -> Option<Vec<u8>> {
+    ours.iter().rfind(|header| header.name == TURN)?.value.clone()
 }
 
 /// A copy that takes another round, due after `delay`.
@@ -122,6 +136,7 @@ mod tests {
             key: Some(b"10248".to_vec()),
             value: None,
             headers: vec![own],
+            turn: Default::default(),
             room: None,
         }
     }

@@ -43,7 +43,7 @@ impl Retries {
                 );
                 continue;
             };
-            let key = copy.key.clone().unwrap_or_default();
+            let key = copy.turn().unwrap_or_default().to_vec();
             let blocked = blocked::lock(connection, self.role.group(), &alarm.source.topic, &[copy]).await?;
             let head = (alarm.source.partition, alarm.source.offset);
             let fits = |blocked: &Blocked| {

@@ -82,6 +82,7 @@ impl Retries {
         batch: &[&Record],
         refused: Option<&Fault>,
     ) -> Result<Settled, WorkError> {
+        self.role.assign_turns(batch).await?;
         let blocked = blocked::lock(connection, self.role.group(), &at.topic, batch).await?;
         let (shown, behind) = self.next_in_turn(batch, &blocked);
         let folded = match refused {
@@ -216,9 +217,9 @@ impl Retries {
             dead_letters::write(connection, group, record, &fault, attempts, delivery).await?;
             self.role.bury(connection, record, &fault).await?;
             match place::key(record) {
-                Some(key) if self.role.versioned() && !fault.hopeless => {
+                Some(key) if self.role.waits_behind_dead() && !fault.hopeless => {
                     let dead = Blocked::at(Status::Dead, record, attempts, Some(&fault));
-                    parked::insert(connection, group, &[record], true).await?;
+                    parked::insert(connection, group, &[record], self.role.versioned()).await?;
                     blocked::put(connection, group, &record.topic, &BTreeMap::from([(key.to_vec(), dead)]))
                         .await?;
                 }

@@ -1,5 +1,7 @@
 //! Records that wait for their turn, bytes and headers, in Postgres.
 
+use std::sync::OnceLock;
+
 use sqlx::PgConnection;
 use sqlx::types::Json;
 
@@ -26,9 +28,10 @@ pub(super) async fn insert(
         return Ok(());
     }
     sqlx::query(
-        "INSERT INTO parked (grp, generation, topic, partition, \"offset\", version, timestamp, key, value, headers)
+        "INSERT INTO parked
+             (grp, generation, topic, partition, \"offset\", version, timestamp, key, record_key, value, headers)
          SELECT $1, $2, * FROM UNNEST($3::text[], $4::int[], $5::bigint[], $6::bigint[], $7::bigint[],
-                                      $8::bytea[], $9::bytea[], $10::jsonb[])
+                                      $8::bytea[], $9::bytea[], $10::bytea[], $11::jsonb[])
          ON CONFLICT DO NOTHING",
     )
     .bind(&group.id)
@@ -39,6 +42,7 @@ pub(super) async fn insert(
     .bind(records.iter().map(|record| envelope::version(record).filter(|_| versioned)).collect::<Vec<_>>())
     .bind(records.iter().map(|record| record.timestamp_ms).collect::<Vec<_>>())
     .bind(records.iter().map(|record| place::key(record)).collect::<Vec<_>>())
+    .bind(records.iter().map(|record| own_key(record)).collect::<Vec<_>>())
     .bind(records.iter().map(|record| record.value.as_deref()).collect::<Vec<_>>())
     .bind(records.iter().map(|record| Json(&record.headers)).collect::<Vec<_>>())
     .execute(connection)
@@ -46,19 +50,20 @@ pub(super) async fn insert(
     Ok(())
 }
 
-type Row = (String, i32, i64, Option<i64>, Option<Vec<u8>>, Option<Vec<u8>>, Json<Vec<Header>>);
+/// The record's own key, where it waits under another.
+fn own_key(record: &Record) -> Option<&[u8]> {
+    record.turn.get().and(record.key.as_deref())
+}
 
-fn record((topic, partition, offset, timestamp_ms, key, value, headers): Row) -> Record {
-    Record {
-        topic: topic.into(),
-        partition,
-        offset,
-        timestamp_ms,
-        key,
-        value,
-        headers: headers.0,
-        room: None,
-    }
+type Row = (String, i32, i64, Option<i64>, Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>, Json<Vec<Header>>);
+
+fn record((topic, partition, offset, timestamp_ms, key, own_key, value, headers): Row) -> Record {
+    let (key, turn) = match own_key {
+        Some(own) => (own, OnceLock::from(key)),
+        None => (key, OnceLock::new()),
+    };
+    let record = Record::at(&topic, partition, offset, Some(key), value, headers.0);
+    Record { timestamp_ms, turn, ..record }
 }
 
 /// What waits of a key, in its order: as much as one transaction takes and at most `limit`, at least one record.
@@ -70,7 +75,7 @@ pub(super) async fn in_turn(
     limit: i64,
 ) -> Result<Vec<Record>, WorkError> {
     let rows: Vec<Row> = sqlx::query_as(
-        "SELECT topic, partition, \"offset\", timestamp, key, value, headers FROM (
+        "SELECT topic, partition, \"offset\", timestamp, key, record_key, value, headers FROM (
              SELECT *, sum(octet_length(value)) OVER turn AS bytes, row_number() OVER turn AS place
              FROM parked
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND key = $4 AND drained_offset IS NULL
@@ -97,7 +102,7 @@ pub(super) async fn at(
     place: &Place,
 ) -> Result<Option<Record>, WorkError> {
     let row: Option<Row> = sqlx::query_as(
-        "SELECT topic, partition, \"offset\", timestamp, key, value, headers FROM parked
+        "SELECT topic, partition, \"offset\", timestamp, key, record_key, value, headers FROM parked
          WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND \"offset\" = $5
            AND drained_offset IS NULL",
     )
@@ -171,7 +176,7 @@ pub(super) async fn drained(
 ) -> Result<Vec<Record>, WorkError> {
     let (Some(first), Some(last)) = (batch.first(), batch.last()) else { return Ok(Vec::new()) };
     let rows: Vec<Row> = sqlx::query_as(
-        "SELECT topic, partition, \"offset\", timestamp, key, value, headers FROM parked
+        "SELECT topic, partition, \"offset\", timestamp, key, record_key, value, headers FROM parked
          WHERE grp = $1 AND generation = $2
            AND drained_topic = $3 AND drained_partition = $4 AND drained_offset BETWEEN $5 AND $6",
     )

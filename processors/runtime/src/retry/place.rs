@@ -25,5 +25,5 @@ impl Place {
 
 /// The key whose order a record keeps; `None` when it has none that can be kept: it then has no place to wait in.
 pub(super) fn key(record: &Record) -> Option<&[u8]> {
-    record.key.as_deref().filter(|key| key.len() <= KEY_BYTES_MAX)
+    record.turn().filter(|key| key.len() <= KEY_BYTES_MAX)
 }

@@ -50,7 +50,7 @@ impl Retries {
         let blocked = blocked::lock(connection, group, &record.topic, &[record]).await?;
         let own = (record.partition, record.offset);
         let behind = blocked.values().any(|blocked| blocked.head.is_some_and(|head| head != own));
-        if behind && self.role.versioned() {
+        if behind && self.role.waits_behind_dead() {
             // Its place is not reached yet: nothing can go on from there.
             let reason = "an earlier record of its key waits: redrive or discard that one first";
             return Err(WorkError::Refused(reason.to_owned()));

@@ -83,6 +83,7 @@ mod tests {
             key: Some(key.as_bytes().to_vec()),
             value: None,
             headers: Vec::new(),
+            turn: Default::default(),
             room: None,
         };
         keys.iter().enumerate().map(record).collect()

@@ -65,6 +65,8 @@ CREATE TABLE IF NOT EXISTS parked (
     partition         int         NOT NULL,
     "offset"          bigint      NOT NULL,
     key               bytea       NOT NULL,
+    -- The record's own key, where it waits under another.
+    record_key        bytea,
     version           bigint,
     timestamp         bigint,
     value             bytea,

@@ -56,3 +56,53 @@ CREATE TABLE IF NOT EXISTS heartbeat (
     id      int PRIMARY KEY CHECK (id = 1),
     beat_at timestamptz NOT NULL
 );
+
+-- One row for each instance of a saga: where it stands. Instances that have come to their end stay.
+CREATE TABLE IF NOT EXISTS saga (
+    saga           text        NOT NULL,
+    instance       text        NOT NULL,
+    -- Steps taken.
+    version        bigint      NOT NULL,
+    state_version  int         NOT NULL,
+    state          json        NOT NULL,
+    standing       text        NOT NULL,
+    ended          boolean     NOT NULL,
+    -- Commands whose outcome it waits for, id and type; and how many of each type it has sent.
+    awaiting       json        NOT NULL,
+    sent           json        NOT NULL,
+    correlation_id text,
+    traceparent    text,
+    started_at     timestamptz NOT NULL DEFAULT now(),
+    updated_at     timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (saga, instance)
+) WITH (fillfactor = 50);
+CREATE INDEX IF NOT EXISTS saga_running ON saga (saga, started_at) WHERE NOT ended;
+
+-- What each instance has heard, in order, and the commands that followed. Insert-only: a second copy finds the first.
+CREATE TABLE IF NOT EXISTS saga_step (
+    saga     text        NOT NULL,
+    instance text        NOT NULL,
+    -- The id of the event, rejection or timer.
+    input    text        NOT NULL,
+    number   bigint      NOT NULL,
+    heard    text        NOT NULL,
+    standing text        NOT NULL,
+    sent     json        NOT NULL,
+    at       timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (saga, instance, input)
+);
+
+-- Timers that are set. Each setting has an id of its own.
+CREATE TABLE IF NOT EXISTS saga_timer (
+    saga     text        NOT NULL,
+    instance text        NOT NULL,
+    name     text        NOT NULL,
+    id       uuid        NOT NULL DEFAULT gen_random_uuid(),
+    set_at   timestamptz NOT NULL DEFAULT now(),
+    due_at   timestamptz NOT NULL,
+    -- Tries that failed, and why the last did; after the last try an operator must look at it.
+    attempts int         NOT NULL DEFAULT 0,
+    error    text,
+    PRIMARY KEY (saga, instance, name)
+);
+CREATE INDEX IF NOT EXISTS saga_timer_due ON saga_timer (saga, due_at);

@@ -1,0 +1,176 @@
+//! What an author of a saga writes, and what the runtime gives in return.
+
+use std::time::Duration;
+
+use millrace_schemas::{Command, CommandRejected, Event};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::Recorded;
+
+/// A process that spans contexts: it hears events, rejections and timers, and sends commands.
+///
+/// The runtime guarantees: an instance is shown each event, rejection and timer at most once, and never two at a time;
+/// the events of one stream in their order; of the events and rejections that a command led to only the first, unless it
+/// was sent with [`tell`](Step::tell). State, commands, timers and the offset are committed together. A command's id
+/// depends only on the saga, the instance, its type and how many of that type were sent before. Between *different*
+/// streams there is no order, but what a command led to comes after it.
+///
+/// In return [`react`](Saga::react) is pure, and total: no argument panics.
+pub trait Saga: Send + Sync + 'static {
+    /// Name of the consumer group, such as `fulfilment`.
+    const NAME: &'static str;
+    /// The contexts whose events and rejections it hears.
+    const CONTEXTS: &'static [&'static str];
+    /// Raise it when the stored form of [`State`](Saga::State) changes, and say in [`upcast`](Saga::upcast) how an older
+    /// one is read.
+    const STATE_VERSION: i32;
+    /// The timers that it sets, and after how long each is due when the configuration says nothing else.
+    const TIMERS: &'static [(&'static str, Duration)];
+    /// Where an instance stands: an enum with a type for each state, so that only its own transitions can be written.
+    type State: Clone + Send + Sync + Serialize + DeserializeOwned + PartialEq + std::fmt::Debug + 'static;
+
+    /// The instance that an event or a rejection is about; `None` when it is not this saga's business.
+    fn instance(heard: &Heard<'_>) -> Option<String>;
+
+    /// What follows; `state` is `None` before the instance's first step.
+    fn react(state: Option<Self::State>, heard: &Heard<'_>) -> Reaction<Self::State>;
+
+    /// What of the world the instance waits for: a timer that is due while its answer is on its way is put off.
+    fn awaits(state: &Self::State) -> Vec<Awaited>;
+
+    /// Where the instance stands, for people, and whether it has come to its end.
+    fn standing(state: &Self::State) -> Standing;
+
+    /// Makes the stored form of the next version from that of `version`, once for each version that is missing.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    fn upcast(version: i32, _stored: serde_json::Value) -> Result<serde_json::Value, String> {
+        Err(format!("no version {version} of this saga's state was ever written"))
+    }
+}
+
+/// What a saga hears.
+#[derive(Debug, Clone, Copy)]
+pub enum Heard<'h> {
+    /// Something happened.
+    Event(&'h Recorded<Event>),
+    /// A command was refused.
+    Rejection(&'h CommandRejected),
+    /// A timer is due.
+    Timer(&'h str),
+    /// An operator wants the instance to come to its end, and says why.
+    Cancel(&'h str),
+}
+
+/// Something that an instance waits for and that Postgres knows of before Kafka brings it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Awaited {
+    /// The context of a stream.
+    pub context: &'static str,
+    /// The stream's id.
+    pub stream: String,
+    /// The version that the instance has heard; a later one is on its way.
+    pub version: i64,
+}
+
+/// Where an instance stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Such as `paying`.
+    pub name: &'static str,
+    /// Whether nothing more is awaited. An instance that has come to its end still hears what happens later.
+    pub ended: bool,
+}
+
+/// What follows from something that was heard.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reaction<S> {
+    /// Nothing: it does not matter here.
+    Ignore,
+    /// A step.
+    Step(Step<S>),
+    /// It cannot have happened to an instance that stands where this one does: a fault that says why, until somebody has
+    /// looked at it.
+    Impossible(String),
+}
+
+/// One step of an instance: its new state, and what goes out with it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step<S> {
+    /// The new state.
+    pub state: S,
+    /// Commands, in order.
+    pub sends: Vec<Sent>,
+    /// Timers, in order.
+    pub timers: Vec<Timer>,
+}
+
+/// A command that a step sends.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sent {
+    /// What is asked for.
+    pub command: Command,
+    /// Whether the instance waits for what comes of it.
+    pub awaited: bool,
+}
+
+/// What a step does to a timer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timer {
+    /// It is due after its time, by the database's clock; one that is set already is set anew.
+    Set(&'static str),
+    /// It is not needed any more.
+    Cancel(&'static str),
+}
+
+impl Timer {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Timer::Set(name) | Timer::Cancel(name) => name,
+        }
+    }
+}
+
+impl<S> Step<S> {
+    /// A step to a state.
+    pub fn to(state: impl Into<S>) -> Self {
+        Self { state: state.into(), sends: Vec::new(), timers: Vec::new() }
+    }
+
+    /// Sends a command and waits for what comes of it.
+    #[must_use]
+    pub fn send(mut self, command: impl Into<Command>) -> Self {
+        self.sends.push(Sent { command: command.into(), awaited: true });
+        self
+    }
+
+    /// Sends a command whatever comes of it.
+    #[must_use]
+    pub fn tell(mut self, command: impl Into<Command>) -> Self {
+        self.sends.push(Sent { command: command.into(), awaited: false });
+        self
+    }
+
+    /// Sets a timer of [`TIMERS`](Saga::TIMERS).
+    #[must_use]
+    pub fn set(mut self, timer: &'static str) -> Self {
+        self.timers.push(Timer::Set(timer));
+        self
+    }
+
+    /// Cancels a timer.
+    #[must_use]
+    pub fn cancel(mut self, timer: &'static str) -> Self {
+        self.timers.push(Timer::Cancel(timer));
+        self
+    }
+}
+
+impl<S> From<Step<S>> for Reaction<S> {
+    fn from(step: Step<S>) -> Self {
+        Self::Step(step)
+    }
+}

@@ -1,0 +1,116 @@
+//! What an instance hears, and where it comes from.
+
+use millrace_domain::{Heard, Recorded, Saga};
+use millrace_schemas::{AvroRecord as _, CommandRejected, Event};
+use uuid::Uuid;
+
+use super::Shared;
+use crate::envelope;
+use crate::error::{Fault, WorkError};
+use crate::record::Record;
+
+/// Something that is shown to an instance.
+pub(super) struct Input {
+    pub(super) instance: String,
+    /// Tells a second copy from the first.
+    pub(super) id: String,
+    what: What,
+    pub(super) correlation_id: Option<String>,
+    pub(super) traceparent: Option<String>,
+}
+
+enum What {
+    Event(Box<Recorded>),
+    Rejection(CommandRejected),
+    Timer(String),
+    ByHand(String),
+}
+
+impl Input {
+    /// A timer that is due; each setting of it has an id of its own.
+    pub(super) fn timer(instance: &str, name: &str, id: Uuid) -> Self {
+        Self::without_record(instance, id, What::Timer(name.to_owned()))
+    }
+
+    /// An operator's wish.
+    pub(super) fn by_hand(instance: &str, why: &str) -> Self {
+        Self::without_record(instance, Uuid::now_v7(), What::ByHand(why.to_owned()))
+    }
+
+    fn without_record(instance: &str, id: Uuid, what: What) -> Self {
+        let (instance, id) = (instance.to_owned(), id.to_string());
+        Self { instance, id, what, correlation_id: None, traceparent: None }
+    }
+
+    /// As the saga is shown it.
+    pub(super) fn heard(&self) -> Heard<'_> {
+        match &self.what {
+            What::Event(event) => Heard::Event(event),
+            What::Rejection(rejection) => Heard::Rejection(rejection),
+            What::Timer(name) => Heard::Timer(name),
+            What::ByHand(why) => Heard::Cancel(why),
+        }
+    }
+
+    /// The command that led to it.
+    pub(super) fn command(&self) -> Option<Uuid> {
+        match &self.what {
+            What::Event(event) => event.causation_id.as_deref().and_then(|id| Uuid::parse_str(id).ok()),
+            What::Rejection(rejection) => Uuid::parse_str(&rejection.command_id).ok(),
+            What::Timer(_) | What::ByHand(_) => None,
+        }
+    }
+
+    /// A rejection is shown only to the instance that has sent the command.
+    pub(super) fn must_be_an_answer(&self) -> bool {
+        matches!(self.what, What::Rejection(_))
+    }
+
+    /// What it is, for people: `OrderPlaced`, `ReserveStock rejected: stock-insufficient`, `timer deadline`.
+    pub(super) fn told(&self) -> String {
+        match &self.what {
+            What::Event(event) => short(event.event.full_name()).to_owned(),
+            What::Rejection(CommandRejected { command_type, code, .. }) => {
+                format!("{} rejected: {code}", short(command_type))
+            }
+            What::Timer(name) => format!("timer {name}"),
+            What::ByHand(why) => format!("cancelled by an operator: {why}"),
+        }
+    }
+}
+
+fn short(full_name: &str) -> &str {
+    full_name.rsplit_once('.').map_or(full_name, |(_, name)| name)
+}
+
+/// What a record says, and to which instance; `None` when it is not the saga's business.
+pub(super) async fn decode<S: Saga>(
+    shared: &Shared,
+    record: &Record,
+) -> Result<Result<Option<Input>, Fault>, WorkError> {
+    let opened = shared.registry.open(record.value.as_deref()).await?;
+    let what = opened.and_then(|(writer, body)| {
+        if writer.full_name() != CommandRejected::FULL_NAME {
+            let event = envelope::recorded(record, Event::decode(&writer, body)?)?;
+            return Ok(What::Event(Box::new(event)));
+        }
+        Ok(What::Rejection(writer.decode(body)?))
+    });
+    Ok(what.and_then(|what| addressed::<S>(shared, record, what)))
+}
+
+fn addressed<S: Saga>(shared: &Shared, record: &Record, what: What) -> Result<Option<Input>, Fault> {
+    let foreign = |rejection: &CommandRejected| rejection.command_source != shared.namespace.source();
+    let instance = match &what {
+        What::Event(event) => S::instance(&Heard::Event(event)),
+        What::Rejection(rejection) if foreign(rejection) => None,
+        What::Rejection(rejection) => S::instance(&Heard::Rejection(rejection)),
+        What::Timer(_) | What::ByHand(_) => None,
+    };
+    let header = |name: &str| record.header(name).map(str::to_owned);
+    let (correlation_id, traceparent) = (header(envelope::CORRELATION_ID), header(envelope::TRACEPARENT));
+    let missing =
+        || Fault::hopeless("header-missing", format!("the record has no header `{}`", envelope::ID));
+    let id = header(envelope::ID).ok_or_else(missing)?;
+    Ok(instance.map(|instance| Input { instance, id, what, correlation_id, traceparent }))
+}

@@ -1,0 +1,157 @@
+//! One instance and what it hears: pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use millrace_domain::{Reaction, Saga, Sent, Step, Timer};
+use uuid::Uuid;
+
+use super::heard::Input;
+use crate::error::Fault;
+use crate::outbox::{self, Cause, OutboxRow, SchemaIds};
+
+/// The root of the ids of all commands that sagas send.
+const DERIVED: Uuid = Uuid::from_u128(0x6d69_6c6c_7261_6365_8000_0000_0000_0002);
+
+/// An instance as it is now, and what its new steps lead to.
+pub(super) struct Instance<S: Saga> {
+    pub(super) name: String,
+    /// Whether it has a row.
+    pub(super) stored: bool,
+    /// Steps taken.
+    pub(super) version: i64,
+    /// Or why it cannot be read.
+    pub(super) state: Result<Option<S::State>, Fault>,
+    /// Commands whose outcome it waits for, and their types.
+    pub(super) awaiting: BTreeMap<Uuid, String>,
+    /// How many commands of each type it has sent.
+    pub(super) sent: BTreeMap<String, u64>,
+    pub(super) correlation_id: Option<String>,
+    pub(super) traceparent: Option<String>,
+    pub(super) steps: Vec<Taken>,
+    pub(super) timers: BTreeMap<&'static str, Timer>,
+    pub(super) outbox: Vec<OutboxRow>,
+}
+
+/// A step that was taken.
+pub(super) struct Taken {
+    pub(super) number: i64,
+    /// The id of what was heard.
+    pub(super) input: String,
+    /// What was heard, for people.
+    pub(super) heard: String,
+    /// Where the instance stands after it.
+    pub(super) standing: &'static str,
+    /// The commands that it sent: id and full name.
+    pub(super) sent: Vec<(Uuid, &'static str)>,
+}
+
+/// What became of something that an instance heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heeded {
+    Step,
+    /// It does not matter here.
+    Ignored,
+    /// It was heard before, or something else was that the same command has led to.
+    Before,
+}
+
+impl<S: Saga> Instance<S> {
+    /// An instance that has heard nothing yet.
+    pub(super) fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            stored: false,
+            version: 0,
+            state: Ok(None),
+            awaiting: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            correlation_id: None,
+            traceparent: None,
+            steps: Vec::new(),
+            timers: BTreeMap::new(),
+            outbox: Vec::new(),
+        }
+    }
+
+    /// Hears something, unless it was heard before.
+    pub(super) fn hear(&mut self, input: &Input, ids: &SchemaIds) -> Result<Heeded, Fault> {
+        let again = self.steps.iter().any(|step| step.input == input.id);
+        let state = self.state.clone()?;
+        let command = input.command().filter(|id| self.has_sent(*id));
+        let answers = command.is_some_and(|id| self.awaiting.contains_key(&id));
+        if again || (command.is_some() || input.must_be_an_answer()) && !answers {
+            return Ok(Heeded::Before);
+        }
+        match S::react(state, &input.heard()) {
+            Reaction::Ignore => Ok(Heeded::Ignored),
+            Reaction::Impossible(why) => Err(Fault::new("impossible", why)),
+            Reaction::Step(step) => self.take(input, command, step, ids).map(|()| Heeded::Step),
+        }
+    }
+
+    fn has_sent(&self, id: Uuid) -> bool {
+        let mut types = self.sent.iter();
+        types.any(|(name, count)| (0..*count).any(|number| self.command_id(name, number) == id))
+    }
+
+    /// The same at every try: the saga, the instance, the type, and how many of it were sent before.
+    fn command_id(&self, full_name: &str, number: u64) -> Uuid {
+        let name = [S::NAME, &self.name, full_name, &number.to_string()].join("\0");
+        Uuid::new_v5(&DERIVED, name.as_bytes())
+    }
+
+    /// Encodes every command first, so that a fault leaves the instance as it was.
+    fn take(
+        &mut self,
+        input: &Input,
+        answered: Option<Uuid>,
+        step: Step<S::State>,
+        ids: &SchemaIds,
+    ) -> Result<(), Fault> {
+        let (mut counts, mut rows) = (self.sent.clone(), Vec::new());
+        let mut awaiting = self.awaiting.clone();
+        awaiting.retain(|id, _| Some(*id) != answered);
+        for Sent { command, awaited } in &step.sends {
+            let full_name = command.full_name();
+            let count = counts.entry(full_name.to_owned()).or_default();
+            let id = self.command_id(full_name, *count);
+            *count += 1;
+            rows.push(outbox::command(ids, id, command, self.cause(input))?);
+            awaiting.extend(awaited.then(|| (id, full_name.to_owned())));
+        }
+        self.correlation_id = self.correlation_id.take().or_else(|| input.correlation_id.clone());
+        self.traceparent = self.traceparent.take().or_else(|| input.traceparent.clone());
+        self.version += 1;
+        self.steps.push(Taken {
+            number: self.version,
+            input: input.id.clone(),
+            heard: input.told(),
+            standing: S::standing(&step.state).name,
+            sent: rows.iter().map(|row| (row.id, row.record_type)).collect(),
+        });
+        self.outbox.append(&mut rows);
+        (self.sent, self.awaiting) = (counts, awaiting);
+        self.timers.extend(step.timers.iter().map(|timer| (timer.name(), *timer)));
+        self.state = Ok(Some(step.state));
+        Ok(())
+    }
+
+    /// What a timer leads to belongs to the conversation that the instance began with.
+    fn cause(&self, input: &Input) -> Cause {
+        let own = |told: &Option<String>, known: &Option<String>| told.clone().or_else(|| known.clone());
+        Cause {
+            id: input.id.clone(),
+            correlation_id: own(&input.correlation_id, &self.correlation_id),
+            traceparent: own(&input.traceparent, &self.traceparent),
+            occurred_at: None,
+        }
+    }
+
+    /// The timers that the new steps set, and those that they cancel.
+    pub(super) fn timers(&self) -> (BTreeSet<&'static str>, BTreeSet<&'static str>) {
+        let (set, cancelled): (Vec<_>, Vec<_>) =
+            self.timers.values().partition(|timer| matches!(timer, Timer::Set(_)));
+        let names = |timers: Vec<&Timer>| timers.into_iter().map(|timer| timer.name()).collect();
+        (names(set), names(cancelled))
+    }
+}

@@ -1,0 +1,180 @@
+//! Sagas: each event, rejection or timer is one step of its instance; state, commands, timers and the offset are
+//! committed together.
+//!
+//! An instance is a row of `saga`, locked while something is folded into it, whichever partition or timer brings it. Each
+//! step is a row of `saga_step` under the id of what was heard, so that a second copy is told from the first. The order
+//! that records keep is their instance's, not their Kafka key's: a product's events belong to many orders.
+
+mod heard;
+mod instance;
+mod store;
+mod timers;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use millrace_domain::Saga;
+use millrace_schemas::{Definition, Kind};
+use sqlx::{PgConnection, PgPool};
+use tokio::sync::OnceCell;
+
+use crate::error::WorkError;
+use crate::metrics;
+use crate::names::Namespace;
+use crate::outbox::{self, SchemaIds};
+use crate::record::Record;
+use crate::registry::Registry;
+use crate::role::{Folded, Group, Outcome, Role};
+use heard::Input;
+use instance::{Heeded, Instance};
+
+/// What all sagas share.
+#[derive(Clone)]
+pub struct Shared {
+    /// The write side.
+    pub pool: PgPool,
+    /// The schema registry.
+    pub registry: Arc<Registry>,
+    /// Whose topics.
+    pub namespace: Namespace,
+    /// How long timers take that the configuration names, such as `fulfilment.deadline`; the others take their own time.
+    pub timers: Arc<HashMap<String, Duration>>,
+}
+
+/// Runs the instances of the saga `S`.
+pub struct SagaRole<S> {
+    shared: Shared,
+    group: Group,
+    schema_ids: OnceCell<SchemaIds>,
+    saga: std::marker::PhantomData<fn() -> S>,
+}
+
+/// The instances of a batch, by name.
+type Instances<S> = BTreeMap<String, Instance<S>>;
+
+impl<S: Saga> SagaRole<S> {
+    /// The role of the saga.
+    pub fn new(shared: Shared) -> Self {
+        let group = Group { id: shared.namespace.group(S::NAME), generation: 1 };
+        Self { shared, group, schema_ids: OnceCell::new(), saga: std::marker::PhantomData }
+    }
+
+    /// The registry's ids of all commands, asked for once.
+    async fn schema_ids(&self) -> Result<&SchemaIds, WorkError> {
+        let commands = |definition: &Definition| definition.kind == Kind::Command;
+        self.schema_ids.get_or_try_init(|| self.shared.registry.ids(commands)).await
+    }
+
+    /// Cancels an instance as an operator wishes: what that leads to is the saga's to say. False when it does not matter
+    /// where the instance stands; `None` when there is no such instance.
+    ///
+    /// # Errors
+    /// [`WorkError`]; nothing has happened then. What the saga finds impossible is [`WorkError::Refused`].
+    pub async fn cancel(
+        &self,
+        connection: &mut PgConnection,
+        name: &str,
+        why: &str,
+    ) -> Result<Option<bool>, WorkError> {
+        let ids = self.schema_ids().await?;
+        let mut instances = store::lock::<S>(connection, &[name]).await?;
+        let Some(instance) = instances.get_mut(name) else { return Ok(None) };
+        let heard = instance.hear(&Input::by_hand(name, why), ids);
+        let heeded = heard.map_err(|fault| WorkError::Refused(fault.message))?;
+        self.save(connection, instances).await?;
+        Ok(Some(heeded == Heeded::Step))
+    }
+
+    async fn save(&self, connection: &mut PgConnection, instances: Instances<S>) -> Result<(), WorkError> {
+        let mut rows = Vec::new();
+        store::save::<S>(connection, &instances, &self.shared.timers).await?;
+        for instance in instances.into_values() {
+            rows.extend(instance.outbox);
+        }
+        outbox::insert(connection, &self.shared.namespace, &rows).await
+    }
+}
+
+#[async_trait]
+impl<S: Saga> Role for SagaRole<S> {
+    fn group(&self) -> &Group {
+        &self.group
+    }
+
+    fn database(&self) -> &PgPool {
+        &self.shared.pool
+    }
+
+    /// What is behind a dead event may build on it.
+    fn waits_behind_dead(&self) -> bool {
+        true
+    }
+
+    async fn assign_turns(&self, batch: &[&Record]) -> Result<(), WorkError> {
+        for record in batch.iter().filter(|record| record.turn.get().is_none()) {
+            if let Ok(Some(input)) = heard::decode::<S>(&self.shared, record).await? {
+                // Set by nobody else: a record is in one batch at a time.
+                let _ = record.turn.set(input.instance.into_bytes());
+            }
+        }
+        Ok(())
+    }
+
+    async fn fold(&self, connection: &mut PgConnection, batch: &[&Record]) -> Result<Folded, WorkError> {
+        let ids = self.schema_ids().await?;
+        let mut inputs = Vec::with_capacity(batch.len());
+        for record in batch {
+            inputs.push(heard::decode::<S>(&self.shared, record).await?);
+        }
+        let ours: Vec<&Input> = inputs.iter().flatten().flatten().collect();
+        let names: Vec<&str> = ours.iter().map(|input| input.instance.as_str()).collect();
+        let mut instances = store::lock::<S>(connection, &names).await?;
+        let known = store::known::<S>(connection, &ours).await?;
+        let mut stuck = HashSet::new();
+        let outcomes = inputs.iter().map(|input| match input {
+            Ok(Some(input)) => step::<S>(input, &mut instances, &known, &mut stuck, ids),
+            Ok(None) => Outcome::Applied,
+            Err(fault) => Outcome::Failed(fault.clone()),
+        });
+        let outcomes = outcomes.collect();
+        let standings: Vec<&'static str> =
+            instances.values().flat_map(|one| one.steps.iter().map(|step| step.standing)).collect();
+        self.save(connection, instances).await?;
+        let remember = move || {
+            for standing in standings {
+                metrics::SAGA_STEPS.with_label_values(&[S::NAME, standing]).inc();
+            }
+        };
+        Ok(Folded { outcomes, remember: Some(Box::new(remember)), ..Folded::default() })
+    }
+
+    fn forget(&self) {}
+}
+
+/// Shows one record to its instance. Behind one that fails the others of its instance wait.
+fn step<'i, S: Saga>(
+    input: &'i Input,
+    instances: &mut Instances<S>,
+    known: &HashSet<(String, String)>,
+    stuck: &mut HashSet<&'i str>,
+    ids: &SchemaIds,
+) -> Outcome {
+    let name = input.instance.as_str();
+    if stuck.contains(name) {
+        return Outcome::Waits;
+    }
+    if known.contains(&(input.instance.clone(), input.id.clone())) {
+        return Outcome::Duplicate;
+    }
+    let instance = instances.entry(name.to_owned()).or_insert_with(|| Instance::new(name));
+    match instance.hear(input, ids) {
+        Ok(Heeded::Step | Heeded::Ignored) => Outcome::Applied,
+        Ok(Heeded::Before) => Outcome::Duplicate,
+        Err(fault) => {
+            stuck.insert(name);
+            Outcome::Failed(fault)
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Timers that are due, by the database's clock. Several processes may look at once: the instance's lock decides.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use millrace_domain::{Awaited, Saga};
+use sqlx::PgConnection;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::heard::Input;
+use super::{Instances, SagaRole, store};
+use crate::backoff::Backoff;
+use crate::error::{Fault, WorkError};
+use crate::metrics;
+use crate::moments;
+
+/// Timers that are taken at a time.
+const AT_ONCE: i64 = 200;
+/// How often timers are looked for when none is due.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long a timer is put off while an answer is on its way.
+const PUT_OFF: Duration = Duration::from_secs(5);
+/// A timer that fails is tried again after these times; then it waits for somebody who looks at it.
+const RETRY_AFTER: [Duration; 3] =
+    [Duration::from_secs(10), Duration::from_secs(60), Duration::from_secs(600)];
+
+/// A timer that is due.
+struct Due {
+    instance: String,
+    name: String,
+    id: Uuid,
+    attempts: i32,
+}
+
+/// What becomes of a timer.
+enum Fate {
+    /// Its instance has heard it.
+    Fired,
+    /// An answer is on its way.
+    PutOff,
+    Failed(Fault),
+}
+
+impl<S: Saga> SagaRole<S> {
+    /// Fires timers until stopped.
+    pub async fn keep_time(&self, stop: CancellationToken) {
+        let mut backoff = Backoff::new();
+        while !stop.is_cancelled() {
+            match self.fire().await {
+                Ok(0) => {
+                    backoff = Backoff::new();
+                    tokio::select! {
+                        () = stop.cancelled() => {}
+                        () = tokio::time::sleep(LOOK_EVERY) => {}
+                    }
+                }
+                Ok(_) | Err(WorkError::Contended(_)) => {}
+                Err(error) => {
+                    tracing::warn!(saga = S::NAME, %error, "timers wait");
+                    tokio::select! {
+                        () = stop.cancelled() => {}
+                        () = backoff.wait() => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Fires the timers that are due, some at a time; how many were looked at.
+    ///
+    /// # Errors
+    /// [`WorkError`]; nothing has happened then.
+    pub async fn fire(&self) -> Result<usize, WorkError> {
+        let ids = self.schema_ids().await?;
+        let mut transaction = self.shared.pool.begin().await?;
+        let names: Vec<String> = sqlx::query_scalar(
+            "SELECT instance FROM saga_timer WHERE saga = $1 AND due_at <= now() AND attempts <= $2
+             ORDER BY due_at LIMIT $3",
+        )
+        .bind(S::NAME)
+        .bind(RETRY_AFTER.len() as i64)
+        .bind(AT_ONCE)
+        .fetch_all(&mut *transaction)
+        .await?;
+        if names.is_empty() {
+            return Ok(0);
+        }
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut instances = store::lock::<S>(&mut transaction, &names).await?;
+        let due = due::<S>(&mut transaction, &names).await?;
+        let on_their_way = self.on_their_way(&mut transaction, &instances).await?;
+        let fates = due.iter().map(|timer| fate(timer, &mut instances, &on_their_way, ids));
+        let fates: Vec<Fate> = fates.collect();
+        settle::<S>(&mut transaction, &due, &fates).await?;
+        self.save(&mut transaction, instances).await?;
+        moments::pass(moments::BEFORE_COMMIT);
+        transaction.commit().await?;
+        Ok(due.len())
+    }
+
+    /// The instances whose answer Postgres has already: a decided command, or a later version of a stream.
+    async fn on_their_way(
+        &self,
+        connection: &mut PgConnection,
+        instances: &Instances<S>,
+    ) -> Result<HashSet<String>, WorkError> {
+        let (mut commands, mut streams) = (BTreeMap::new(), Vec::new());
+        for (name, one) in instances {
+            commands.extend(one.awaiting.keys().map(|id| (id.to_string(), name)));
+            let awaited = one.state.iter().flatten().flat_map(S::awaits);
+            streams.extend(awaited.map(|awaited| (name, awaited)));
+        }
+        let decided: Vec<String> =
+            sqlx::query_scalar("SELECT id FROM command WHERE source = $1 AND id = ANY($2)")
+                .bind(self.shared.namespace.source())
+                .bind(commands.keys().collect::<Vec<_>>())
+                .fetch_all(&mut *connection)
+                .await?;
+        let mut names: HashSet<String> =
+            decided.iter().filter_map(|id| commands.get(id)).map(|name| (*name).clone()).collect();
+        names.extend(moved_on(connection, &streams).await?);
+        Ok(names)
+    }
+}
+
+/// The instances of which a stream has a later version than they have heard.
+async fn moved_on(
+    connection: &mut PgConnection,
+    streams: &[(&String, Awaited)],
+) -> Result<Vec<String>, WorkError> {
+    let names: Vec<String> = sqlx::query_scalar(
+        "SELECT r.instance FROM UNNEST($1::text[], $2::text[], $3::text[], $4::bigint[])
+                                AS r(instance, context, stream, version)
+         JOIN stream ON stream.context = r.context AND stream.id = r.stream AND stream.version > r.version",
+    )
+    .bind(streams.iter().map(|(instance, _)| instance.as_str()).collect::<Vec<_>>())
+    .bind(streams.iter().map(|(_, awaited)| awaited.context).collect::<Vec<_>>())
+    .bind(streams.iter().map(|(_, awaited)| awaited.stream.as_str()).collect::<Vec<_>>())
+    .bind(streams.iter().map(|(_, awaited)| awaited.version).collect::<Vec<_>>())
+    .fetch_all(connection)
+    .await?;
+    Ok(names)
+}
+
+/// Looked at again behind the instances' locks: a step may have cancelled a timer, or set it anew.
+async fn due<S: Saga>(connection: &mut PgConnection, names: &[&str]) -> Result<Vec<Due>, WorkError> {
+    let due = sqlx::query_as::<_, (String, String, Uuid, i32)>(
+        "SELECT instance, name, id, attempts FROM saga_timer
+         WHERE saga = $1 AND instance = ANY($2) AND due_at <= now() AND attempts <= $3 ORDER BY due_at",
+    );
+    let due = due.bind(S::NAME).bind(names).bind(RETRY_AFTER.len() as i64);
+    let due = due.fetch_all(connection).await?.into_iter();
+    Ok(due.map(|(instance, name, id, attempts)| Due { instance, name, id, attempts }).collect())
+}
+
+fn fate<S: Saga>(
+    timer: &Due,
+    instances: &mut Instances<S>,
+    on_their_way: &HashSet<String>,
+    ids: &crate::outbox::SchemaIds,
+) -> Fate {
+    if on_their_way.contains(&timer.instance) {
+        return Fate::PutOff;
+    }
+    // A timer without instance has nobody to hear it.
+    let Some(instance) = instances.get_mut(&timer.instance) else { return Fate::Fired };
+    match instance.hear(&Input::timer(&timer.instance, &timer.name, timer.id), ids) {
+        Ok(_) => Fate::Fired,
+        Err(fault) => Fate::Failed(fault),
+    }
+}
+
+/// Removes the timers that have fired, and puts the others off. A timer that a step has set anew has another id.
+async fn settle<S: Saga>(
+    connection: &mut PgConnection,
+    due: &[Due],
+    fates: &[Fate],
+) -> Result<(), WorkError> {
+    let (mut fired, mut later) = (Vec::new(), Vec::new());
+    for (timer, fate) in due.iter().zip(fates) {
+        let outcome = match fate {
+            Fate::Fired => {
+                fired.push(timer.id);
+                "fired"
+            }
+            Fate::PutOff => {
+                later.push((timer.id, PUT_OFF, timer.attempts, None));
+                "put-off"
+            }
+            Fate::Failed(fault) => {
+                let tried = usize::try_from(timer.attempts).unwrap_or_default();
+                let after = RETRY_AFTER.get(tried).copied().unwrap_or_default();
+                tracing::warn!(
+                    saga = S::NAME,
+                    instance = timer.instance,
+                    timer = timer.name,
+                    reason = fault.message,
+                    "a timer failed"
+                );
+                later.push((timer.id, after, timer.attempts + 1, Some(fault.message.as_str())));
+                "failed"
+            }
+        };
+        metrics::SAGA_TIMERS.with_label_values(&[S::NAME, outcome]).inc();
+    }
+    sqlx::query("DELETE FROM saga_timer WHERE saga = $1 AND id = ANY($2)")
+        .bind(S::NAME)
+        .bind(&fired)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query(
+        "UPDATE saga_timer SET due_at = now() + r.after * interval '1 ms', attempts = r.attempts, error = r.error
+         FROM UNNEST($2::uuid[], $3::bigint[], $4::int[], $5::text[]) AS r(id, after, attempts, error)
+         WHERE saga = $1 AND saga_timer.id = r.id",
+    )
+    .bind(S::NAME)
+    .bind(later.iter().map(|(id, ..)| *id).collect::<Vec<_>>())
+    .bind(later.iter().map(|(_, after, ..)| i64::try_from(after.as_millis()).unwrap_or(i64::MAX)).collect::<Vec<_>>())
+    .bind(later.iter().map(|(_, _, attempts, _)| *attempts).collect::<Vec<_>>())
+    .bind(later.iter().map(|(.., error)| *error).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
