@@ -1,6 +1,7 @@
 //! Every context, view, saga and effect, once. A new one is added here, one line.
 
 use crate::contexts::{catalog::Catalog, customers::Customers, inventory::Inventory, orders::Orders};
+use crate::sagas::{checkout::CartCheckout, fulfilment::OrderFulfilment};
 use crate::views::{
     customers::CustomerView, events::EventLog, orders::OrderView, products::ProductView,
     sales_daily::SalesDaily,
@@ -29,6 +30,9 @@ pub fn visit(visitor: &mut impl Visitor) {
     visitor.context::<Catalog>();
     visitor.context::<Inventory>();
     visitor.context::<Orders>();
+
+    visitor.saga::<CartCheckout>();
+    visitor.saga::<OrderFulfilment>();
 
     visitor.view::<ProductView>();
     visitor.view::<OrderView>();
