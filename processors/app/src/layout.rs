@@ -178,8 +178,8 @@ impl ReadModel {
 impl Reactor {
     /// The topics that it reads.
     pub fn topics(&self, namespace: &Namespace) -> Vec<String> {
-        let of_kind = |kind: &Kind| self.contexts.iter().map(move |context| namespace.topic(*kind, context));
-        self.kinds.iter().flat_map(of_kind).collect()
+        let kinds = self.kinds.iter();
+        kinds.flat_map(|kind| self.contexts.iter().map(|context| namespace.topic(*kind, context))).collect()
     }
 }
 

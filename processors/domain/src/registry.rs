@@ -1,6 +1,9 @@
 //! Every context, view, saga and effect, once. A new one is added here, one line.
 
-use crate::contexts::{catalog::Catalog, customers::Customers, inventory::Inventory, orders::Orders};
+use crate::contexts::{
+    carts::Carts, catalog::Catalog, customers::Customers, inventory::Inventory, notifications::Notifications,
+    orders::Orders, payments::Payments,
+};
 use crate::sagas::{checkout::CartCheckout, fulfilment::OrderFulfilment};
 use crate::views::{
     customers::CustomerView, events::EventLog, orders::OrderView, products::ProductView,
@@ -29,7 +32,10 @@ pub fn visit(visitor: &mut impl Visitor) {
     visitor.context::<Customers>();
     visitor.context::<Catalog>();
     visitor.context::<Inventory>();
+    visitor.context::<Carts>();
     visitor.context::<Orders>();
+    visitor.context::<Payments>();
+    visitor.context::<Notifications>();
 
     visitor.saga::<CartCheckout>();
     visitor.saga::<OrderFulfilment>();

@@ -1,6 +1,9 @@
 //! The contexts of the business, each in its own folder: state, decisions, events, face, tests.
 
+pub mod carts;
 pub mod catalog;
 pub mod customers;
 pub mod inventory;
+pub mod notifications;
 pub mod orders;
+pub mod payments;

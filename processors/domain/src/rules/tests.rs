@@ -44,6 +44,25 @@ fn an_optional_text_may_be_left_out_but_not_be_empty() {
 }
 
 #[test]
+fn a_text_of_lines_may_have_line_ends_and_tabs_and_no_other_control_character() {
+    let body = Text::new("body", "body-invalid", 1, 200).of_lines();
+    assert_eq!(body.check("Dear Ana,\r\n\n\tit is on its way.\n"), Ok(()));
+    assert_eq!(code(NAME.check("Dear\nAna")), "name-invalid");
+    for refused in ["\n", "An\0a", "An\u{1b}a", "An\u{85}a"] {
+        assert_eq!(code(body.check(refused)), "body-invalid");
+    }
+}
+
+#[test]
+fn an_amount_is_one_minor_unit_or_more() {
+    assert_eq!(amount("amount", 1), Ok(()));
+    assert_eq!(amount("amount", TOTAL_MAX), Ok(()));
+    for refused in [i64::MIN, 0, TOTAL_MAX + 1] {
+        assert_eq!(code(amount("amount", refused)), "amount-invalid");
+    }
+}
+
+#[test]
 fn an_id_fits_postgres_and_elasticsearch() {
     assert_eq!(id("order_id", "10248"), Ok(()));
     assert_eq!(id("order_id", &"a".repeat(200)), Ok(()));

@@ -42,8 +42,12 @@ pub struct ProductFace {
     pub name: String,
     /// Category name.
     pub category: String,
-    /// The currency of the list price.
+    /// List price in minor units; it may change at any moment.
+    pub price: i64,
+    /// The currency of the list price, for good.
     pub currency: String,
+    /// Whether it was taken out of sale: once true, for good.
+    pub discontinued: bool,
 }
 
 type Decision = Result<Vec<Emitted<Event>>, Rejection>;
@@ -88,8 +92,8 @@ impl Context for Catalog {
     }
 
     fn face(state: &Product) -> ProductFace {
-        let Product { name, category, currency, .. } = state.clone();
-        ProductFace { name, category, currency }
+        let Product { name, category, price, currency, discontinued } = state.clone();
+        ProductFace { name, category, price, currency, discontinued }
     }
 }
 

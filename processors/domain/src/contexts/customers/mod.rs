@@ -40,6 +40,8 @@ pub struct Customer {
 pub struct CustomerFace {
     /// Company or person.
     pub name: String,
+    /// E-mail address.
+    pub email: Option<String>,
     /// Country, as the upstream system spells it.
     pub country: Option<String>,
 }
@@ -90,7 +92,8 @@ impl Context for Customers {
     }
 
     fn face(state: &Customer) -> CustomerFace {
-        CustomerFace { name: state.name.clone(), country: state.country.clone() }
+        let Customer { name, email, country, .. } = state.clone();
+        CustomerFace { name, email, country }
     }
 }
 

@@ -130,9 +130,12 @@ fn a_change_follows_the_rules_of_a_registration() {
 }
 
 #[test]
-fn others_see_the_name_and_the_country() {
-    let state = Customers::evolve(None, &registered()).expect("a customer");
-    let face = CustomerFace { name: "Alfreds Futterkiste".into(), country: Some("Germany".into()) };
+fn others_see_the_name_the_email_address_and_the_country() {
+    let command = ChangeCustomerDetails { email: Some("maria@example.de".into()), ..change() };
+    let events = [registered(), changed(&command)];
+    let state = events.iter().fold(None, Customers::evolve).expect("a customer");
+    let (name, email) = ("Alfreds Futterkiste".to_owned(), Some("maria@example.de".to_owned()));
+    let face = CustomerFace { name, email, country: Some("Germany".into()) };
     assert_eq!(Customers::face(&state), face);
 }
 

@@ -1,7 +1,8 @@
 //! Inventory: what is accepted and what is not.
 
 use millrace_schemas::inventory::{
-    ReleaseStock, ReserveStock, ReserveStockLine, ShipStock, StockReleased, StockReserved, StockShipped,
+    ReleaseStock, ReserveStock, ReserveStockLine, ReturnStock, ReturnStockLine, ShipStock, StockReleased,
+    StockReserved, StockReturned, StockShipped,
 };
 use proptest::prelude::*;
 
@@ -54,6 +55,18 @@ fn ship(products: &[&str]) -> ShipStock {
 
 fn shipped(product: &str, quantity: i64) -> Event {
     StockShipped { product_id: product.into(), reservation_id: "r1".into(), quantity }.into()
+}
+
+fn take_back(lines: &[(&str, i64)]) -> ReturnStock {
+    let line = |(product, quantity): &(&str, i64)| ReturnStockLine {
+        product_id: (*product).into(),
+        quantity: *quantity,
+    };
+    ReturnStock { reservation_id: "r1".into(), lines: lines.iter().map(line).collect() }
+}
+
+fn returned(product: &str, quantity: i64) -> Event {
+    StockReturned { product_id: product.into(), reservation_id: "r1".into(), quantity }.into()
 }
 
 /// On hand, reserved, available.
@@ -202,6 +215,35 @@ fn a_release_or_shipment_names_each_product_once() {
 }
 
 #[test]
+fn shipped_units_that_come_back_are_on_hand_again() {
+    let past = || [received("tea", 10), reserved("tea", 4), shipped("tea", 4)];
+    given::<Inventory>(past())
+        .when(take_back(&[("tea", 3), ("jam", 1)]))
+        .then([returned("tea", 3), returned("jam", 1)]);
+    assert_eq!(figures(&[&past()[..], &[returned("tea", 3)]].concat()), (9, 0, 9));
+}
+
+#[test]
+fn a_malformed_return_is_rejected() {
+    let refused = |command: ReturnStock, code| {
+        given::<Inventory>([received("tea", 10)]).when(command).then_rejected(code);
+    };
+    refused(take_back(&[]), "return-empty");
+    refused(take_back(&[("tea", 1); 501]), "lines-too-many");
+    refused(take_back(&[("tea", 1), ("tea", 1)]), "product-repeated");
+    refused(take_back(&[("tea", 0)]), "quantity-invalid");
+    refused(take_back(&[("jam", 1), ("tea", -1)]), "quantity-invalid");
+    refused(take_back(&[("t\0a", 1)]), "id-invalid");
+    refused(ReturnStock { reservation_id: String::new(), ..take_back(&[("tea", 1)]) }, "id-invalid");
+}
+
+#[test]
+fn a_return_of_more_than_can_be_counted_is_rejected() {
+    let full = given::<Inventory>([received("tea", i64::MAX)]);
+    full.when(take_back(&[("jam", 1), ("tea", 1)])).then_rejected("stock-overflow");
+}
+
+#[test]
 fn on_hand_reserved_and_available_are_three_figures() {
     let events = [received("tea", 10), adjusted(-1), reserved("tea", 4)];
     assert_eq!(figures(&events), (9, 4, 5));
@@ -231,7 +273,7 @@ fn any_quantity() -> impl Strategy<Value = i64> {
 fn any_command() -> impl Strategy<Value = Command> {
     let lines = prop::collection::vec((any_product(), any_quantity()), 0..3);
     let reservation = prop_oneof![20 => "r[12]", 1 => any::<String>()];
-    (0..5, lines, reservation, any_quantity()).prop_map(|(kind, lines, reservation_id, number)| {
+    (0..6, lines, reservation, any_quantity()).prop_map(|(kind, lines, reservation_id, number)| {
         let products: Vec<&str> = lines.iter().map(|(product, _)| *product).collect();
         let product = products.first().copied().unwrap_or_default();
         match kind {
@@ -239,19 +281,21 @@ fn any_command() -> impl Strategy<Value = Command> {
             1 => AdjustStock { product_id: product.into(), ..adjust(number) }.into(),
             2 => ReserveStock { reservation_id, ..reserve(&lines) }.into(),
             3 => ReleaseStock { reservation_id, ..release(&products) }.into(),
+            4 => ReturnStock { reservation_id, ..take_back(&lines) }.into(),
             _ => ShipStock { reservation_id, ..ship(&products) }.into(),
         }
     })
 }
 
 fn any_event() -> impl Strategy<Value = Event> {
-    (0..5, "r[12]", any_quantity()).prop_map(|(kind, reservation_id, quantity)| {
+    (0..6, "r[12]", any_quantity()).prop_map(|(kind, reservation_id, quantity)| {
         let product_id = "tea".to_owned();
         match kind {
             0 => received("tea", quantity),
             1 => adjusted(quantity),
             2 => StockReserved { product_id, reservation_id, quantity }.into(),
             3 => StockReleased { product_id, reservation_id, quantity }.into(),
+            4 => StockReturned { product_id, reservation_id, quantity }.into(),
             _ => StockShipped { product_id, reservation_id, quantity }.into(),
         }
     })

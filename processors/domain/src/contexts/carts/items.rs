@@ -1,0 +1,98 @@
+//! Decisions about what is in a cart.
+
+use millrace_schemas::carts::{
+    AddToCart, CartItemAdded, CartItemRemoved, CartQuantityChanged, ChangeCartQuantity, RemoveFromCart,
+};
+
+use super::{Cart, Decision, Item, missing, total};
+use crate::contexts::catalog::{Catalog, ProductFace};
+use crate::rules::{self, Checked};
+use crate::{Faces, Reference, Rejection, emit};
+
+/// The product. A malformed command refers to nothing: it is rejected for what it is.
+pub(super) fn references(command: &AddToCart) -> Vec<Reference> {
+    check(command).map_or_else(|_| Vec::new(), |()| vec![Reference::to::<Catalog>(&command.product_id)])
+}
+
+/// Puts a product that is on sale into the cart, at its list price.
+pub(super) fn add(cart: &Cart, faces: &Faces, command: &AddToCart) -> Decision {
+    check(command)?;
+    let AddToCart { cart_id, product_id, quantity } = command.clone();
+    check_room(cart, &product_id)?;
+    let product = faces.get::<Catalog>(&product_id);
+    let product = product.ok_or_else(|| missing("product-unknown", "product_id", &product_id))?;
+    check_offer(cart, &product, &product_id)?;
+    let (product_name, unit_price) = (product.name, product.price);
+    check_total(cart, &product_id, Item { quantity, unit_price })?;
+    Ok(vec![emit(CartItemAdded { cart_id, product_id, product_name, quantity, unit_price })])
+}
+
+/// Takes a product out of the cart.
+pub(super) fn remove(cart: &Cart, command: &RemoveFromCart) -> Decision {
+    let RemoveFromCart { cart_id, product_id } = command.clone();
+    item(cart, &product_id)?;
+    Ok(vec![emit(CartItemRemoved { cart_id, product_id })])
+}
+
+/// Changes how many units there are of a product.
+pub(super) fn change_quantity(cart: &Cart, command: &ChangeCartQuantity) -> Decision {
+    let ChangeCartQuantity { cart_id, product_id, quantity } = command.clone();
+    let item = item(cart, &product_id)?;
+    rules::quantity("quantity", quantity)?;
+    check_total(cart, &product_id, Item { quantity, ..item })?;
+    // The same quantity again is fine, and nothing happens.
+    if item.quantity == quantity {
+        return Ok(Vec::new());
+    }
+    Ok(vec![emit(CartQuantityChanged { cart_id, product_id, quantity })])
+}
+
+fn check(command: &AddToCart) -> Checked {
+    rules::id("product_id", &command.product_id)?;
+    rules::quantity("quantity", command.quantity)
+}
+
+fn check_room(cart: &Cart, product_id: &str) -> Checked {
+    if cart.items.contains_key(product_id) {
+        let id = rules::quoted(product_id);
+        let message = format!("product_id {id} is in the cart already: send ChangeCartQuantity");
+        return Err(Rejection::new("product-repeated", message));
+    }
+    if cart.items.len() >= rules::LINES_MAX {
+        let message =
+            format!("the cart has {} products already: put the rest into another cart", cart.items.len());
+        return Err(Rejection::new("lines-too-many", message));
+    }
+    Ok(())
+}
+
+/// A product never comes back on sale and never changes its currency.
+fn check_offer(cart: &Cart, product: &ProductFace, product_id: &str) -> Checked {
+    let (id, wanted, offered) = (rules::quoted(product_id), &cart.currency, &product.currency);
+    if product.discontinued {
+        let message = format!("product_id {id} was discontinued: choose another product");
+        return Err(Rejection::new("product-discontinued", message));
+    }
+    if offered != wanted {
+        let message = format!(
+            "product_id {id} has a price in {offered}, but the cart is in {wanted}: use another cart"
+        );
+        return Err(Rejection::new("currency-differs", message));
+    }
+    Ok(())
+}
+
+fn check_total(cart: &Cart, product_id: &str, item: Item) -> Checked {
+    let others = cart.items.iter().filter(|(id, _)| id.as_str() != product_id).map(|(_, other)| other);
+    total(others.chain([&item])).map(|_| ())
+}
+
+fn item(cart: &Cart, product_id: &str) -> Result<Item, Rejection> {
+    let id = rules::quoted(product_id);
+    cart.items.get(product_id).copied().ok_or_else(|| {
+        Rejection::new(
+            "product-not-in-cart",
+            format!("product_id {id} is not in the cart: send AddToCart, or correct the id"),
+        )
+    })
+}

@@ -1,0 +1,241 @@
+//! Carts: what customers are about to order.
+
+mod checkout;
+mod items;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use millrace_schemas::Message;
+use millrace_schemas::carts::{
+    AbandonCart, CartAbandoned, CartCreated, CartItemAdded, CartItemRemoved, CartQuantityChanged,
+    CartReopened, Command, CreateCart, Event, ReopenCart,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::contexts::customers::Customers;
+use crate::rules::{self, Checked, Text};
+use crate::{Context, Emitted, Faces, Reference, Rejection, Streams, emit};
+
+const REASON: Text = Text::new("reason", "reason-invalid", 1, 500);
+
+/// The context of carts; a stream is one cart.
+#[derive(Debug)]
+pub struct Carts;
+
+/// Where a cart stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It takes changes.
+    Open,
+    /// It was given up.
+    Abandoned,
+    /// It became an order.
+    CheckedOut,
+}
+
+/// A cart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cart {
+    /// Where it stands.
+    pub status: Status,
+    /// Whose it is.
+    pub customer_id: String,
+    /// ISO 4217 code of every price in it.
+    pub currency: String,
+    /// What is in it, by product.
+    pub items: BTreeMap<String, Item>,
+}
+
+/// A product in a cart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
+    /// Units.
+    pub quantity: i64,
+    /// Its list price in minor units when it was added.
+    pub unit_price: i64,
+}
+
+type Decision = Result<Vec<Emitted<Event>>, Rejection>;
+
+impl Context for Carts {
+    const NAME: &'static str = "carts";
+    const STATE_VERSION: i32 = 1;
+    type State = Cart;
+    type Command = Command;
+    type Event = Event;
+    // No other context refers to a cart.
+    type Face = ();
+
+    fn streams(command: &Command) -> Vec<String> {
+        rules::streams([command.key()])
+    }
+
+    fn references(command: &Command) -> Vec<Reference> {
+        match command {
+            Command::CreateCart(command) => references(command),
+            Command::AddToCart(command) => items::references(command),
+            Command::AbandonCart(_)
+            | Command::ChangeCartQuantity(_)
+            | Command::CheckOutCart(_)
+            | Command::RemoveFromCart(_)
+            | Command::ReopenCart(_) => Vec::new(),
+        }
+    }
+
+    fn decide(streams: &Streams<Cart>, faces: &Faces, command: &Command) -> Decision {
+        let cart = streams.get(command.key());
+        let open = || open(cart, command.key());
+        match command {
+            Command::CreateCart(command) => create(cart, faces, command),
+            Command::AddToCart(command) => items::add(open()?, faces, command),
+            Command::RemoveFromCart(command) => items::remove(open()?, command),
+            Command::ChangeCartQuantity(command) => items::change_quantity(open()?, command),
+            Command::AbandonCart(command) => abandon(open()?, command),
+            Command::CheckOutCart(command) => checkout::check_out(open()?, command),
+            Command::ReopenCart(command) => reopen(cart, command),
+        }
+    }
+
+    fn evolve(state: Option<Cart>, event: &Event) -> Option<Cart> {
+        match event {
+            Event::CartCreated(event) => state.or_else(|| Some(Cart::created(event))),
+            Event::CartItemAdded(event) => state.map(|cart| cart.while_open(|cart| cart.with(event))),
+            Event::CartItemRemoved(event) => state.map(|cart| cart.while_open(|cart| cart.without(event))),
+            Event::CartQuantityChanged(event) => {
+                state.map(|cart| cart.while_open(|cart| cart.with_quantity(event)))
+            }
+            Event::CartAbandoned(_) => state.map(|cart| cart.moved_to(Status::Abandoned)),
+            Event::CartCheckedOut(_) => state.map(|cart| cart.moved_to(Status::CheckedOut)),
+            Event::CartReopened(_) => state.map(|cart| cart.moved_to(Status::Open)),
+        }
+    }
+
+    fn face(_state: &Cart) {}
+}
+
+impl Status {
+    /// The whole life of a cart.
+    fn may_become(self, next: Self) -> bool {
+        matches!(
+            (self, next),
+            (Self::Open, Self::Abandoned | Self::CheckedOut) | (Self::CheckedOut, Self::Open)
+        )
+    }
+}
+
+impl Cart {
+    fn created(event: &CartCreated) -> Self {
+        let CartCreated { cart_id: _, customer_id, currency } = event.clone();
+        Self { status: Status::Open, customer_id, currency, items: BTreeMap::new() }
+    }
+
+    fn moved_to(self, next: Status) -> Self {
+        if self.status.may_become(next) { Self { status: next, ..self } } else { self }
+    }
+
+    fn while_open(self, change: impl FnOnce(Self) -> Self) -> Self {
+        if self.status == Status::Open { change(self) } else { self }
+    }
+
+    fn with(mut self, event: &CartItemAdded) -> Self {
+        let item = Item { quantity: event.quantity, unit_price: event.unit_price };
+        self.items.entry(event.product_id.clone()).or_insert(item);
+        self
+    }
+
+    fn without(mut self, event: &CartItemRemoved) -> Self {
+        self.items.remove(&event.product_id);
+        self
+    }
+
+    fn with_quantity(mut self, event: &CartQuantityChanged) -> Self {
+        if let Some(item) = self.items.get_mut(&event.product_id) {
+            item.quantity = event.quantity;
+        }
+        self
+    }
+}
+
+/// The customer. A malformed cart refers to nobody: it is rejected for what it is.
+fn references(command: &CreateCart) -> Vec<Reference> {
+    check(command).map_or_else(|_| Vec::new(), |()| vec![Reference::to::<Customers>(&command.customer_id)])
+}
+
+fn create(known: Option<&Cart>, faces: &Faces, command: &CreateCart) -> Decision {
+    check(command)?;
+    let CreateCart { cart_id, customer_id, currency } = command.clone();
+    if known.is_some() {
+        return Err(exists(&cart_id));
+    }
+    if !faces.contains(&Reference::to::<Customers>(&customer_id)) {
+        return Err(missing("customer-unknown", "customer_id", &customer_id));
+    }
+    Ok(vec![emit(CartCreated { cart_id, customer_id, currency })])
+}
+
+fn check(command: &CreateCart) -> Checked {
+    rules::id("cart_id", &command.cart_id)?;
+    rules::id("customer_id", &command.customer_id)?;
+    rules::currency(&command.currency)
+}
+
+fn abandon(_open: &Cart, command: &AbandonCart) -> Decision {
+    let AbandonCart { cart_id, reason } = command.clone();
+    REASON.check(&reason)?;
+    Ok(vec![emit(CartAbandoned { cart_id, reason })])
+}
+
+fn reopen(cart: Option<&Cart>, command: &ReopenCart) -> Decision {
+    let ReopenCart { cart_id, reason } = command.clone();
+    if !cart.ok_or_else(|| unknown(&cart_id))?.status.may_become(Status::Open) {
+        let id = rules::quoted(&cart_id);
+        let message = format!("cart_id {id} is not checked out: only a checked-out cart can be reopened");
+        return Err(Rejection::new("cart-not-checked-out", message));
+    }
+    REASON.check(&reason)?;
+    Ok(vec![emit(CartReopened { cart_id, reason })])
+}
+
+/// A cart that takes changes.
+fn open<'a>(cart: Option<&'a Cart>, cart_id: &str) -> Result<&'a Cart, Rejection> {
+    let cart = cart.ok_or_else(|| unknown(cart_id))?;
+    let (code, way_out) = match cart.status {
+        Status::Open => return Ok(cart),
+        Status::Abandoned => ("cart-abandoned", "was abandoned: create another one"),
+        Status::CheckedOut => ("cart-checked-out", "was checked out: create another one, or send ReopenCart"),
+    };
+    Err(Rejection::new(code, format!("cart_id {} {way_out}", rules::quoted(cart_id))))
+}
+
+/// What items cost in minor units: no more than an order may cost.
+fn total<'a>(items: impl IntoIterator<Item = &'a Item>) -> Result<i64, Rejection> {
+    let amount = |item: &Item| rules::line_amount(item.quantity, item.unit_price, 0);
+    let sum = items.into_iter().try_fold(0_i64, |sum, item| sum.checked_add(amount(item)?));
+    sum.filter(|sum| *sum <= rules::TOTAL_MAX).ok_or_else(|| {
+        let way_out = format!("a cart may cost at most {} minor units, split it", rules::TOTAL_MAX);
+        Rejection::new("amount-too-large", format!("quantity is too large for its price: {way_out}"))
+    })
+}
+
+fn exists(cart_id: &str) -> Rejection {
+    let id = rules::quoted(cart_id);
+    Rejection::new("cart-exists", format!("cart_id {id} was already created: take another id"))
+}
+
+fn unknown(cart_id: &str) -> Rejection {
+    let id = rules::quoted(cart_id);
+    Rejection::new(
+        "cart-unknown",
+        format!("cart_id {id} was never created: send CreateCart, or correct the id"),
+    )
+}
+
+/// The runtime brings every referenced face or keeps the command waiting, so this is the answer to a caller that
+/// does not.
+fn missing(code: &'static str, field: &str, id: &str) -> Rejection {
+    let id = rules::quoted(id);
+    Rejection::new(code, format!("{field} {id} does not exist: create it first, or correct the id"))
+}

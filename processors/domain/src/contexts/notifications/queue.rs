@@ -1,0 +1,78 @@
+//! The decision to queue a notification, or to suppress it.
+
+use millrace_schemas::notifications::{NotificationQueued, NotificationSuppressed, QueueNotification};
+
+use super::{Decision, Stream, taken};
+use crate::contexts::customers::{CustomerFace, Customers};
+use crate::rules::{self, Checked, Text};
+use crate::{Faces, Reference, Rejection, Streams, emit};
+
+const SUBJECT: Text = Text::new("subject", "subject-invalid", 1, 200);
+const BODY: Text = Text::new("body", "body-invalid", 1, 10_000).of_lines();
+
+/// The customer. A malformed notification refers to nobody: it is rejected for what it is.
+pub(super) fn references(command: &QueueNotification) -> Vec<Reference> {
+    check(command).map_or_else(|_| Vec::new(), |()| vec![Reference::to::<Customers>(&command.customer_id)])
+}
+
+/// Queues a notification for a customer who wants it and can get it.
+pub(super) fn queue(streams: &Streams<Stream>, faces: &Faces, command: &QueueNotification) -> Decision {
+    check(command)?;
+    check_free(streams.get(&command.notification_id), &command.notification_id)?;
+    let wants_none = match streams.get(&command.customer_id) {
+        Some(Stream::Notification(_)) => return Err(taken("customer_id", &command.customer_id)),
+        Some(Stream::Preferences(preferences)) => preferences.stopped,
+        None => false,
+    };
+    let customer = faces.get::<Customers>(&command.customer_id);
+    let customer = customer.ok_or_else(|| unknown(&command.customer_id))?;
+    match customer.email.clone() {
+        _ if wants_none => suppress(command, "the customer wants no notifications"),
+        None => suppress(command, "the customer has no e-mail address"),
+        Some(address) => send(command, customer, address),
+    }
+}
+
+fn send(command: &QueueNotification, customer: CustomerFace, address: String) -> Decision {
+    let QueueNotification { notification_id, customer_id, subject, body } = command.clone();
+    let recipient = customer.name;
+    Ok(vec![emit(NotificationQueued { notification_id, customer_id, recipient, address, subject, body })])
+}
+
+fn suppress(command: &QueueNotification, reason: &str) -> Decision {
+    let QueueNotification { notification_id, customer_id, .. } = command.clone();
+    Ok(vec![emit(NotificationSuppressed { notification_id, customer_id, reason: reason.to_owned() })])
+}
+
+fn check(command: &QueueNotification) -> Checked {
+    rules::id("notification_id", &command.notification_id)?;
+    rules::id("customer_id", &command.customer_id)?;
+    if command.notification_id == command.customer_id {
+        return Err(taken("notification_id", &command.notification_id));
+    }
+    SUBJECT.check(&command.subject)?;
+    BODY.check(&command.body)
+}
+
+fn check_free(stream: Option<&Stream>, notification_id: &str) -> Checked {
+    match stream {
+        None => Ok(()),
+        Some(Stream::Preferences(_)) => Err(taken("notification_id", notification_id)),
+        Some(Stream::Notification(_)) => {
+            let id = rules::quoted(notification_id);
+            let message =
+                format!("notification_id {id} was already queued: take another id for another notification");
+            Err(Rejection::new("notification-exists", message))
+        }
+    }
+}
+
+/// The runtime brings every referenced face or keeps the command waiting, so this is the answer to a caller that
+/// does not.
+fn unknown(customer_id: &str) -> Rejection {
+    let id = rules::quoted(customer_id);
+    Rejection::new(
+        "customer-unknown",
+        format!("customer_id {id} does not exist: register it first, or correct the id"),
+    )
+}

@@ -1,0 +1,200 @@
+//! Payments: what an order is to pay, what the provider captured of it, and what was paid back.
+
+mod refunds;
+mod request;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use millrace_schemas::Message;
+use millrace_schemas::payments::{
+    CapturePayment, Command, DeclinePayment, Event, PaymentCaptured, PaymentDeclined, PaymentRequested,
+    PaymentVoided, VoidPayment,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::rules::{self, Text};
+use crate::{Context, Emitted, Faces, Reference, Rejection, Streams, emit};
+
+pub use refunds::{Refund, RefundStatus};
+
+const PROVIDER_REFERENCE: Text = Text::new("provider_reference", "provider-reference-invalid", 1, 200);
+const CODE: Text = Text::new("code", "code-invalid", 1, 100);
+const REASON: Text = Text::new("reason", "reason-invalid", 1, 500);
+
+/// The context of payments; a stream is the one payment of an order and has the order's id.
+#[derive(Debug)]
+pub struct Payments;
+
+/// The payment of an order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Payment {
+    /// Where it stands.
+    pub status: Status,
+    /// Who pays.
+    pub customer_id: String,
+    /// What to pay in minor units.
+    pub amount: i64,
+    /// ISO 4217 code.
+    pub currency: String,
+}
+
+/// Where a payment stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// The provider has not answered yet.
+    Requested,
+    /// The provider has the money.
+    Captured(Capture),
+    /// The provider has refused.
+    Declined,
+    /// Nobody waits for it any more, but the provider may still capture it.
+    Voided,
+}
+
+/// Money that the provider has captured: the whole amount of the payment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capture {
+    /// What the provider calls it.
+    pub provider_reference: String,
+    /// What was to be paid back, by refund.
+    pub refunds: BTreeMap<String, Refund>,
+}
+
+type Decision = Result<Vec<Emitted<Event>>, Rejection>;
+
+impl Context for Payments {
+    const NAME: &'static str = "payments";
+    const STATE_VERSION: i32 = 1;
+    type State = Payment;
+    type Command = Command;
+    type Event = Event;
+    // No other context refers to a payment.
+    type Face = ();
+
+    fn streams(command: &Command) -> Vec<String> {
+        rules::streams([command.key()])
+    }
+
+    fn references(command: &Command) -> Vec<Reference> {
+        match command {
+            Command::RequestPayment(command) => request::references(command),
+            Command::CapturePayment(_)
+            | Command::CompleteRefund(_)
+            | Command::DeclinePayment(_)
+            | Command::FailRefund(_)
+            | Command::RefundPayment(_)
+            | Command::VoidPayment(_) => Vec::new(),
+        }
+    }
+
+    fn decide(streams: &Streams<Payment>, faces: &Faces, command: &Command) -> Decision {
+        let payment = streams.get(command.key());
+        let known = || payment.ok_or_else(|| unknown(command.key()));
+        match command {
+            Command::RequestPayment(command) => request::request(payment, faces, command),
+            Command::CapturePayment(command) => capture(known()?, command),
+            Command::DeclinePayment(command) => decline(known()?, command),
+            Command::VoidPayment(command) => void(known()?, command),
+            Command::RefundPayment(command) => refunds::refund(known()?, command),
+            Command::CompleteRefund(command) => refunds::complete(known()?, command),
+            Command::FailRefund(command) => refunds::fail(known()?, command),
+        }
+    }
+
+    fn evolve(state: Option<Payment>, event: &Event) -> Option<Payment> {
+        match event {
+            Event::PaymentRequested(event) => state.or_else(|| Some(Payment::requested(event))),
+            event => state.map(|payment| Payment { status: payment.status.after(event), ..payment }),
+        }
+    }
+
+    fn face(_state: &Payment) {}
+}
+
+impl Payment {
+    fn requested(event: &PaymentRequested) -> Self {
+        let PaymentRequested { order_id: _, customer_id, amount, currency } = event.clone();
+        Self { status: Status::Requested, customer_id, amount, currency }
+    }
+}
+
+impl Status {
+    /// The whole life of a payment; what cannot have happened changes nothing.
+    fn after(self, event: &Event) -> Self {
+        match (self, event) {
+            (Self::Requested | Self::Voided, Event::PaymentCaptured(event)) => {
+                let provider_reference = event.provider_reference.clone();
+                Self::Captured(Capture { provider_reference, refunds: BTreeMap::new() })
+            }
+            (Self::Requested, Event::PaymentDeclined(_)) => Self::Declined,
+            (Self::Requested, Event::PaymentVoided(_)) => Self::Voided,
+            (Self::Captured(mut capture), event) => {
+                capture.apply(event);
+                Self::Captured(capture)
+            }
+            (status, _) => status,
+        }
+    }
+
+    /// Why a payment in this status does not take a command.
+    fn refusal(&self, order_id: &str) -> Rejection {
+        let (code, message) = match self {
+            Self::Requested => {
+                ("payment-not-captured", "was not captured yet: wait for CapturePayment, or send VoidPayment")
+            }
+            Self::Captured(_) => {
+                ("payment-captured", "was captured already: send RefundPayment to pay the money back")
+            }
+            Self::Declined => ("payment-declined", "was declined for good: place another order"),
+            Self::Voided => ("payment-voided", "was voided: nothing but CapturePayment can follow"),
+        };
+        Rejection::new(code, format!("the payment of order_id {} {message}", rules::quoted(order_id)))
+    }
+}
+
+/// A voided payment is captured too: the money is there, and must be known to be paid back.
+fn capture(payment: &Payment, command: &CapturePayment) -> Decision {
+    let CapturePayment { order_id, amount, provider_reference } = command.clone();
+    match &payment.status {
+        Status::Requested | Status::Voided => PROVIDER_REFERENCE.check(&provider_reference)?,
+        status @ (Status::Captured(_) | Status::Declined) => return Err(status.refusal(&order_id)),
+    }
+    if amount != payment.amount {
+        let message = format!("amount is {amount}, but {} was requested: send that", payment.amount);
+        return Err(Rejection::new("amount-differs", message));
+    }
+    let Payment { customer_id, currency, .. } = payment.clone();
+    Ok(vec![emit(PaymentCaptured { order_id, customer_id, amount, currency, provider_reference })])
+}
+
+fn decline(payment: &Payment, command: &DeclinePayment) -> Decision {
+    let DeclinePayment { order_id, code, reason } = command.clone();
+    let Payment { customer_id, amount, currency, .. } = requested(payment, &order_id)?;
+    CODE.check(&code)?;
+    REASON.check(&reason)?;
+    Ok(vec![emit(PaymentDeclined { order_id, customer_id, amount, currency, code, reason })])
+}
+
+fn void(payment: &Payment, command: &VoidPayment) -> Decision {
+    let VoidPayment { order_id, reason } = command.clone();
+    let Payment { customer_id, amount, currency, .. } = requested(payment, &order_id)?;
+    REASON.check(&reason)?;
+    Ok(vec![emit(PaymentVoided { order_id, customer_id, amount, currency, reason })])
+}
+
+/// A payment that the provider has not answered yet.
+fn requested(payment: &Payment, order_id: &str) -> Result<Payment, Rejection> {
+    match &payment.status {
+        Status::Requested => Ok(payment.clone()),
+        status => Err(status.refusal(order_id)),
+    }
+}
+
+fn unknown(order_id: &str) -> Rejection {
+    let id = rules::quoted(order_id);
+    let way_out = "send RequestPayment, or correct the id";
+    Rejection::new("payment-unknown", format!("order_id {id} has no payment: {way_out}"))
+}
