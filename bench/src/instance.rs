@@ -26,7 +26,7 @@ pub(crate) struct Instance {
 impl Instance {
     /// Nothing is created yet.
     pub(crate) fn new(stack: Stack, global: &Global, name: &str, partitions: i32) -> Self {
-        let mut settings = vec![format!("partitions={partitions}")];
+        let mut settings = vec![format!("partitions={partitions}"), "sagas=false".to_owned()];
         settings.extend(global.set.iter().cloned());
         let (program, out) = (global.millrace.clone(), global.out.clone());
         Self { stack, namespace: format!("bench_{name}"), program, settings, out }

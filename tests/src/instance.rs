@@ -16,8 +16,9 @@ use crate::stack::Stack;
 
 const TEARDOWN_PATIENCE: Duration = Duration::from_secs(30);
 
-/// How stories configure their instances unless they say otherwise: small, and quick to notice the dead.
-const DEFAULTS: [(&str, &str); 8] = [
+/// How stories configure their instances unless they say otherwise: small, quick to notice the dead, and
+/// without sagas, so that nothing happens but what the story sends.
+const DEFAULTS: [(&str, &str); 9] = [
     ("partitions", "2"),
     ("session_timeout_ms", "6000"),
     ("heartbeat_interval_ms", "1000"),
@@ -25,6 +26,7 @@ const DEFAULTS: [(&str, &str); 8] = [
     ("commands_batch_max", "100"),
     ("events_batch_max", "200"),
     ("retry_delays_ms", "[200, 400, 800]"),
+    ("sagas", "false"),
     ("log", "info"),
 ];
 

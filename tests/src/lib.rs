@@ -40,7 +40,8 @@ pub struct View {
 }
 
 /// Every context.
-pub const CONTEXTS: [&str; 4] = ["catalog", "customers", "inventory", "orders"];
+pub const CONTEXTS: [&str; 7] =
+    ["carts", "catalog", "customers", "inventory", "notifications", "orders", "payments"];
 
 /// Every view.
 pub const VIEWS: [View; 5] = [

@@ -20,6 +20,7 @@ Examples:
   millrace run                                   every role in one process, until SIGTERM
   millrace run commands                          only the command processor
   millrace run view orders customers             only two views
+  millrace run saga fulfilment                   only one saga
   millrace send orders.jsonl --wait              send commands, wait until each has its outcome
   millrace status                                lag, slot, connector, indices and dead letters at a glance
   millrace receipt 0197b2a4-…                    what became of a command
@@ -209,6 +210,18 @@ pub enum Role {
     /// Only fold events into these views
     View {
         /// Names of views
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Only run these sagas and their timers
+    Saga {
+        /// Names of sagas
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Only make the calls of these effects
+    Effect {
+        /// Names of effects
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },

@@ -84,6 +84,10 @@ pub struct Config {
     pub retry_delays_ms: Vec<u64>,
     /// The same for single groups, by role: `{orders = [500, 5000]}`.
     pub group_retry_delays_ms: HashMap<String, Vec<u64>>,
+    /// Whether sagas and effects run. Without them nothing follows from an order until somebody sends it.
+    pub sagas: bool,
+    /// How long timers of sagas take, in milliseconds: `{"fulfilment.deadline" = 300000}`; others take their own time.
+    pub saga_timers_ms: HashMap<String, u64>,
     /// `millrace run` compares everything that is stored with the outbox this often, in seconds; 0 is never.
     pub audit_every_s: u64,
     /// The auditor reads and folds at most so many events a second.
@@ -182,6 +186,8 @@ fn defaults() -> BTreeMap<&'static str, Value> {
         ("events_batch_max", 5_000.into()),
         ("retry_delays_ms", vec![1_000, 10_000, 60_000].into()),
         ("group_retry_delays_ms", Value::from(Dict::new())),
+        ("sagas", true.into()),
+        ("saga_timers_ms", Value::from(Dict::new())),
         ("audit_every_s", 900.into()),
         ("audit_events_per_second", 2_000.into()),
         ("audit_repairs_max", 100.into()),
@@ -272,6 +278,12 @@ impl Config {
     pub fn retry_delays(&self, role: &str) -> Vec<Duration> {
         let delays = self.group_retry_delays_ms.get(role).unwrap_or(&self.retry_delays_ms);
         delays.iter().copied().map(Duration::from_millis).collect()
+    }
+
+    /// How long the timers of sagas take that are configured.
+    pub fn saga_timers(&self) -> HashMap<String, Duration> {
+        let timers = self.saga_timers_ms.iter();
+        timers.map(|(name, after)| (name.clone(), Duration::from_millis(*after))).collect()
     }
 
     /// [`session_timeout_ms`](Self::session_timeout_ms).

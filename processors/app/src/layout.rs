@@ -12,7 +12,7 @@ use crate::failure::Failure;
 /// The database that holds a group's offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// Commands.
+    /// Commands, sagas, effects.
     Write,
     /// Views.
     Read,
@@ -44,9 +44,22 @@ pub struct Table {
     pub check: &'static str,
 }
 
+/// A role of the write side that reads events: a saga or an effect.
+#[derive(Debug, Clone, Copy)]
+pub struct Reactor {
+    /// Its name.
+    pub name: &'static str,
+    /// The contexts whose records it reads.
+    pub contexts: &'static [&'static str],
+    /// Which of their records.
+    pub kinds: &'static [Kind],
+}
+
 /// A consumer group and what it reads.
 #[derive(Debug, Clone)]
 pub struct Group {
+    /// The role that works in it.
+    pub role: &'static str,
     /// Its name in Kafka.
     pub id: String,
     /// Where its offsets are.
@@ -74,6 +87,8 @@ pub struct Topic {
 struct Collector {
     contexts: Vec<&'static str>,
     models: Vec<ReadModel>,
+    sagas: Vec<Reactor>,
+    effects: Vec<Reactor>,
 }
 
 impl Visitor for Collector {
@@ -98,9 +113,14 @@ impl Visitor for Collector {
         self.models.push(model);
     }
 
-    fn saga<S: Saga>(&mut self) {}
+    fn saga<S: Saga>(&mut self) {
+        let kinds = &[Kind::Event, Kind::Rejection];
+        self.sagas.push(Reactor { name: S::NAME, contexts: S::CONTEXTS, kinds });
+    }
 
-    fn effect<E: Effect>(&mut self) {}
+    fn effect<E: Effect>(&mut self) {
+        self.effects.push(Reactor { name: E::NAME, contexts: E::CONTEXTS, kinds: &[Kind::Event] });
+    }
 }
 
 fn collected() -> Collector {
@@ -112,6 +132,16 @@ fn collected() -> Collector {
 /// The contexts, in the order of the registry.
 pub fn contexts() -> Vec<&'static str> {
     collected().contexts
+}
+
+/// The sagas, in the order of the registry.
+pub fn sagas() -> Vec<Reactor> {
+    collected().sagas
+}
+
+/// The effects, in the order of the registry.
+pub fn effects() -> Vec<Reactor> {
+    collected().effects
 }
 
 /// The views, tallies and logs, in the order of the registry.
@@ -145,31 +175,42 @@ impl ReadModel {
     }
 }
 
+impl Reactor {
+    /// The topics that it reads.
+    pub fn topics(&self, namespace: &Namespace) -> Vec<String> {
+        let kinds = self.kinds.iter();
+        kinds.flat_map(|kind| self.contexts.iter().map(|context| namespace.topic(*kind, context))).collect()
+    }
+}
+
 fn retry_topics(topics: &[String], name: &str, levels: usize) -> Vec<String> {
     let all = topics.iter().flat_map(|topic| (1..=levels).map(move |level| (topic, level)));
     all.map(|(topic, level)| retry_topic(topic, name, level)).collect()
 }
 
 impl Group {
-    fn new(config: &Config, role: &str, side: Side, topics: Vec<String>, publishes: bool) -> Self {
+    fn new(config: &Config, role: &'static str, side: Side, topics: Vec<String>, publishes: bool) -> Self {
         let id = config.namespace.group(role);
         let retry_topics = retry_topics(&topics, &id, config.retry_delays(role).len());
-        Self { retry_topics, id, side, topics, publishes }
+        Self { role, retry_topics, id, side, topics, publishes }
     }
 }
 
-/// The consumer groups: commands first, then one for each view.
+/// The consumer groups: commands first, then one for each saga, each effect and each view.
 pub fn groups(config: &Config) -> Vec<Group> {
-    let Collector { contexts, models } = collected();
+    let Collector { contexts, models, sagas, effects } = collected();
     let topics = |kind, contexts: &[&str]| {
         contexts.iter().map(|context| config.namespace.topic(kind, context)).collect()
     };
     let commands = Group::new(config, COMMANDS, Side::Write, topics(Kind::Command, &contexts), false);
+    let reactors = sagas.into_iter().chain(effects).filter(|_| config.sagas).map(|reactor| {
+        Group::new(config, reactor.name, Side::Write, reactor.topics(&config.namespace), false)
+    });
     let views = models.into_iter().map(|model| {
         let topics = topics(Kind::Event, model.contexts);
         Group::new(config, model.name, Side::Read, topics, model.mapping.is_some())
     });
-    std::iter::once(commands).chain(views).collect()
+    std::iter::once(commands).chain(reactors).chain(views).collect()
 }
 
 /// Every topic of the instance: commands, events, rejections, retries, dead letters, and Debezium's sign of life.

@@ -87,9 +87,25 @@ async fn dispatch(cli: Cli, config: &Config) -> Result<(), Failure> {
 }
 
 fn selection(only: Option<Role>) -> Result<Selection, Failure> {
-    let Some(Role::View { names }) = only else {
-        return Ok(only.map_or(Selection::Everything, |_| Selection::Commands));
-    };
-    names.iter().try_for_each(|name| layout::ReadModel::named(name).map(|_| ()))?;
-    Ok(Selection::Views(names))
+    match only {
+        None => Ok(Selection::Everything),
+        Some(Role::Commands) => Ok(Selection::Commands),
+        Some(Role::View { names }) => {
+            names.iter().try_for_each(|name| layout::ReadModel::named(name).map(|_| ()))?;
+            Ok(Selection::Views(names))
+        }
+        Some(Role::Saga { names }) => reactors(names, "saga", &layout::sagas()),
+        Some(Role::Effect { names }) => reactors(names, "effect", &layout::effects()),
+    }
+}
+
+fn reactors(names: Vec<String>, what: &str, known: &[layout::Reactor]) -> Result<Selection, Failure> {
+    let is_known = |name: &&String| known.iter().any(|reactor| reactor.name == **name);
+    match names.iter().find(|name| !is_known(name)) {
+        None => Ok(Selection::Reactors(names)),
+        Some(name) => {
+            let known: Vec<&str> = known.iter().map(|reactor| reactor.name).collect();
+            Err(Failure::usage(format!("there is no {what} `{name}`; there are {}", known.join(", "))))
+        }
+    }
 }

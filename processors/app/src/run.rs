@@ -8,6 +8,7 @@ pub(crate) mod roles;
 use std::sync::Arc;
 use std::time::Duration;
 
+use millrace_runtime::names::COMMANDS;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +29,8 @@ pub enum Selection {
     Commands,
     /// Only these views.
     Views(Vec<String>),
+    /// Only these sagas and effects.
+    Reactors(Vec<String>),
 }
 
 impl Selection {
@@ -35,10 +38,20 @@ impl Selection {
         matches!(self, Selection::Everything | Selection::Commands)
     }
 
+    /// Whether a role of the write side works in this process.
+    fn writer(&self, role: &str) -> bool {
+        match self {
+            Selection::Everything => true,
+            Selection::Commands => role == COMMANDS,
+            Selection::Views(_) => false,
+            Selection::Reactors(names) => names.iter().any(|wanted| wanted == role),
+        }
+    }
+
     fn view(&self, name: &str) -> bool {
         match self {
             Selection::Everything => true,
-            Selection::Commands => false,
+            Selection::Commands | Selection::Reactors(_) => false,
             Selection::Views(names) => names.iter().any(|wanted| wanted == name),
         }
     }

@@ -4,6 +4,7 @@ use crate::contexts::{
     carts::Carts, catalog::Catalog, customers::Customers, inventory::Inventory, notifications::Notifications,
     orders::Orders, payments::Payments,
 };
+use crate::sagas::{checkout::CartCheckout, fulfilment::OrderFulfilment};
 use crate::views::{
     carts::CartView, customers::CustomerView, events::EventLog, orders::OrderView, payments::PaymentView,
     products::ProductView, sales_daily::SalesDaily, stock_reservations::StockReservationView,
@@ -35,6 +36,9 @@ pub fn visit(visitor: &mut impl Visitor) {
     visitor.context::<Orders>();
     visitor.context::<Payments>();
     visitor.context::<Notifications>();
+
+    visitor.saga::<CartCheckout>();
+    visitor.saga::<OrderFulfilment>();
 
     visitor.view::<ProductView>();
     visitor.view::<OrderView>();

@@ -137,6 +137,9 @@ fn good_command(context: &str) -> (&'static str, Value, &'static str) {
         }
         "catalog" => ("AddProduct", product(), "product_id"),
         "inventory" => ("ReceiveStock", json!({"product_id": "g", "quantity": 1}), "product_id"),
+        "carts" => ("AbandonCart", json!({"cart_id": "g", "reason": "g"}), "cart_id"),
+        "notifications" => ("MarkNotificationSent", json!({"notification_id": "g"}), "notification_id"),
+        "payments" => ("VoidPayment", json!({"order_id": "g", "reason": "g"}), "order_id"),
         _ => ("ConfirmOrder", json!({"order_id": "g"}), "order_id"),
     }
 }
@@ -146,6 +149,15 @@ fn good_event(context: &str) -> (&'static str, Value, &'static str) {
         "customers" => ("CustomerRegistered", json!({"customer_id": "g", "name": "Good"}), "customer_id"),
         "catalog" => ("ProductAdded", product(), "product_id"),
         "inventory" => ("StockReceived", json!({"product_id": "g", "quantity": 1}), "product_id"),
+        "carts" => ("CartAbandoned", json!({"cart_id": "g", "reason": "g"}), "cart_id"),
+        "notifications" => {
+            ("NotificationSent", json!({"notification_id": "g", "customer_id": "g"}), "notification_id")
+        }
+        "payments" => (
+            "PaymentRequested",
+            json!({"order_id": "g", "customer_id": "g", "amount": 1, "currency": "USD"}),
+            "order_id",
+        ),
         _ => ("OrderConfirmed", json!({"order_id": "g", "customer_id": "g"}), "order_id"),
     }
 }

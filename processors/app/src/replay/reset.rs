@@ -10,7 +10,6 @@ use millrace_runtime::offsets::Stamp;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::kafka::{self, Committed};
-use crate::layout::{self, Group, Side};
 use crate::postgres::Database;
 
 type Partition = (String, i32);
@@ -54,17 +53,6 @@ pub(crate) async fn look(
         }
         reset => Ok(reset),
     }
-}
-
-/// As [`look`], at the commands' group.
-///
-/// # Errors
-/// As [`look`].
-pub(crate) async fn look_at_commands(config: &Config, write: &Database) -> Result<Reset, Failure> {
-    let groups = layout::groups(config);
-    let group = groups.iter().find(|group| group.side == Side::Write);
-    let Some(Group { id, topics, .. }) = group else { return Ok(Reset::None) };
-    look(config, write, (id, 1), topics).await
 }
 
 async fn stands(

@@ -1,10 +1,10 @@
-//! Members of groups: one for the commands, one for each live generation of a view, as the table of generations says.
+//! Members of groups: one for the commands, each saga and each effect, one for each live generation of a view, as the table of generations says.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_runtime::names::COMMANDS;
+use futures::future::OptionFuture;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -12,7 +12,7 @@ use super::Selection;
 use super::roles::Roles;
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::layout::{self, ReadModel, Side};
+use crate::layout::{self, Group, ReadModel, Side};
 use crate::postgres::Database;
 use crate::replay::build::{self, Wish};
 use crate::replay::cutover;
@@ -23,7 +23,7 @@ use crate::setup::indices;
 /// How often the table of generations is looked at.
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 
-/// Who works in a Kafka group: a name (the commands or a view) and its generation. A swap changes the group of both
+/// Who works in a Kafka group: a name (the commands, a saga, an effect or a view) and its generation. A swap changes the group of both
 /// generations, since the serving one has the view's own.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
@@ -47,6 +47,8 @@ pub(super) struct Members {
     write: Database,
     read: Database,
     models: HashMap<&'static str, ReadModel>,
+    /// The groups of the write side in which this process works.
+    writers: Vec<Group>,
     running: BTreeMap<Place, Running>,
     /// Each ends with the generation that it saw the alias point to.
     tended: HashMap<String, JoinHandle<Option<i32>>>,
@@ -65,6 +67,8 @@ impl Members {
         stop: CancellationToken,
     ) -> Result<Self, Failure> {
         let models = layout::read_models().into_iter().map(|model| (model.name, model)).collect();
+        let writers = layout::groups(config).into_iter().filter(|group| group.side == Side::Write);
+        let writers = writers.filter(|group| selection.writer(group.role)).collect();
         Ok(Self {
             write: Database::of(config, Side::Write)?,
             read: Database::of(config, Side::Read)?,
@@ -72,6 +76,7 @@ impl Members {
             selection,
             roles,
             models,
+            writers,
             running: BTreeMap::new(),
             tended: HashMap::new(),
             aliased: HashMap::new(),
@@ -109,7 +114,7 @@ impl Members {
     async fn step(&mut self) -> Result<(), Failure> {
         // A member that left by itself joins again, when what it finds allows it.
         self.running.retain(|_, running| !running.task.is_finished());
-        let commands = self.join_commands().await;
+        let joined = self.join_writers().await;
         let live = generations::live(&self.read.pool).await.map_err(|error| self.read.failure(error));
         let live: Vec<Generation> = live?.into_iter().filter(|one| self.selection.view(&one.view)).collect();
         let places: Vec<Place> = live.iter().filter_map(|one| self.place(one)).collect();
@@ -120,7 +125,7 @@ impl Members {
         for serving in live.iter().filter(|one| one.state == State::Serving) {
             self.tend(serving, &live).await;
         }
-        commands
+        joined
     }
 
     /// Where a generation works; `None` for a view that this build does not know.
@@ -137,7 +142,7 @@ impl Members {
 
     /// Ends members whose generation is retired or works in another group now.
     async fn leave_all_but(&mut self, places: &[Place]) {
-        let gone = |place: &Place| place.name != COMMANDS && !places.contains(place);
+        let gone = |place: &Place| self.models.contains_key(place.name.as_str()) && !places.contains(place);
         let leaving: Vec<Place> = self.running.keys().filter(|place| gone(place)).cloned().collect();
         for running in leaving.iter().filter_map(|place| self.running.get(place)) {
             running.stop.cancel();
@@ -149,18 +154,26 @@ impl Members {
         }
     }
 
-    async fn join_commands(&mut self) -> Result<(), Failure> {
-        let group = self.config.namespace.group(COMMANDS);
-        let place = Place { name: COMMANDS.to_owned(), generation: 1, group, serving: true };
-        if !self.selection.commands() || self.running.contains_key(&place) {
-            return Ok(());
+    /// One group's trouble does not keep the others away.
+    async fn join_writers(&mut self) -> Result<(), Failure> {
+        let mut joined = Ok(());
+        for group in self.writers.clone() {
+            let Group { role, id, topics, .. } = group;
+            let place = Place { name: role.to_owned(), generation: 1, group: id, serving: true };
+            if !self.running.contains_key(&place) {
+                joined = joined.and(self.join_writer(place, &topics).await);
+            }
         }
-        match reset::look_at_commands(&self.config, &self.write).await? {
+        joined
+    }
+
+    async fn join_writer(&mut self, place: Place, topics: &[String]) -> Result<(), Failure> {
+        match reset::look(&self.config, &self.write, (&place.group, 1), topics).await? {
             Reset::None => {}
             Reset::Lost(what) => {
                 return Err(Failure::refused(format!(
-                    "{what}. Nothing is decided: restore a newer copy; or set the offsets of {} with \
-                     kafka-consumer-groups --reset-offsets to decide again from there",
+                    "{what}. Nothing is written: restore a newer copy; or set the offsets of {} with \
+                     kafka-consumer-groups --reset-offsets to go on from there",
                     place.group
                 )));
             }
@@ -170,7 +183,7 @@ impl Members {
                 let what = reset::told(&back);
                 tracing::warn!(
                     group = place.group,
-                    "{what}: commands are read again, and the ledger answers for each"
+                    "{what}: records are read again, and the ledgers answer for each"
                 );
             }
         }
@@ -221,7 +234,17 @@ impl Members {
         let member = self.roles.join(&place.name, place.generation, &place.group)?;
         tracing::info!(group = place.group, generation = place.generation, "running");
         let stop = self.stop.child_token();
-        let task = tokio::spawn(member.run(stop.clone()));
+        let beside = self.roles.beside(&place.name, stop.clone());
+        let member = {
+            let stop = stop.clone();
+            async move {
+                member.run(stop.clone()).await;
+                stop.cancel();
+            }
+        };
+        let task = tokio::spawn(async move {
+            futures::join!(member, OptionFuture::from(beside));
+        });
         self.running.insert(place, Running { stop, task });
         Ok(())
     }

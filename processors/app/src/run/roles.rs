@@ -4,20 +4,24 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use millrace_domain::registry::{Visitor, visit};
 use millrace_domain::{Context, Effect, Log, Saga, Tally, View};
 use millrace_runtime::commands::{self, Commands, Refolders, StateCache};
 use millrace_runtime::names::COMMANDS;
 use millrace_runtime::retry::Retries;
+use millrace_runtime::sagas::{self, SagaRole};
 use millrace_runtime::views::{self, LogRole, RowRole, TallyRole};
 use millrace_runtime::{
     Copier, Elastic, Group, GroupSettings, KafkaSettings, Member, Producer, Registry, Role, database,
 };
 use millrace_schemas::Kind;
 use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::layout;
 
 /// The roles of one group, by topic.
 type ByTopic = HashMap<String, Arc<dyn Role>>;
@@ -26,10 +30,35 @@ type ByTopic = HashMap<String, Arc<dyn Role>>;
 pub(crate) struct Roles {
     config: Config,
     commands: commands::Shared,
+    sagas: sagas::Shared,
     views: views::Shared,
     kafka: KafkaSettings,
     producer: Producer,
     elastic: Elastic,
+}
+
+/// Finds what a role does beside its group's records.
+struct Beside<'r> {
+    roles: &'r Roles,
+    name: &'r str,
+    stop: CancellationToken,
+    found: Option<BoxFuture<'static, ()>>,
+}
+
+impl Visitor for Beside<'_> {
+    fn context<C: Context>(&mut self) {}
+    fn view<V: View>(&mut self) {}
+    fn tally<T: Tally>(&mut self) {}
+    fn log<L: Log>(&mut self) {}
+
+    fn saga<S: Saga>(&mut self) {
+        if S::NAME == self.name {
+            let (role, stop) = (SagaRole::<S>::new(self.roles.sagas.clone()), self.stop.clone());
+            self.found = Some(Box::pin(async move { role.keep_time(stop).await }));
+        }
+    }
+
+    fn effect<E: Effect>(&mut self) {}
 }
 
 /// Collects the roles of one name and generation.
@@ -51,17 +80,23 @@ impl Roles {
         let registry = Arc::new(registry.map_err(|error| refuse("schema_registry_url", error.to_string()))?);
         let commands = commands::Shared {
             group: Group { id: namespace.group(COMMANDS), generation: 1 },
-            pool: write,
+            pool: write.clone(),
             registry: registry.clone(),
             cache: Arc::new(StateCache::new(usize::try_from(config.state_cache_bytes).unwrap_or(usize::MAX))),
             refolders: Arc::new(refolders()),
             namespace: namespace.clone(),
         };
+        let sagas = sagas::Shared {
+            pool: write,
+            registry: registry.clone(),
+            namespace: namespace.clone(),
+            timers: Arc::new(config.saga_timers()),
+        };
         let views = views::Shared { pool: read, registry, namespace, publish: config.publish };
         let (kafka, producer) = (kafka_settings(config), producer(config)?);
         let elastic = Elastic::new(config.elasticsearch_url.reveal());
         let elastic = elastic.map_err(|error| refuse("elasticsearch_url", error.to_string()))?;
-        Ok(Self { config: config.clone(), commands, views, kafka, producer, elastic })
+        Ok(Self { config: config.clone(), commands, sagas, views, kafka, producer, elastic })
     }
 
     /// Both databases.
@@ -69,7 +104,7 @@ impl Roles {
         [self.commands.pool.clone(), self.views.pool.clone()]
     }
 
-    /// Joins a Kafka group with the roles of a name (the commands or a view) and generation.
+    /// Joins a Kafka group with the roles of a name (the commands, a saga, an effect or a view) and generation.
     pub(super) fn join(&self, name: &str, generation: i32, group: &str) -> Result<Member, Failure> {
         let config = &self.config;
         let batch_max = if name == COMMANDS { config.commands_batch_max } else { config.events_batch_max };
@@ -79,6 +114,13 @@ impl Roles {
         let member =
             Member::join(&self.kafka, settings, group, roles, self.producer.clone(), self.elastic.clone());
         member.map_err(|error| Failure::usage(format!("kafka_properties: {error}")))
+    }
+
+    /// What a role does beside its group's records, until stopped: a saga fires its timers.
+    pub(super) fn beside(&self, name: &str, stop: CancellationToken) -> Option<BoxFuture<'static, ()>> {
+        let mut beside = Beside { roles: self, name, stop, found: None };
+        visit(&mut beside);
+        beside.found
     }
 
     /// What settles the records of a topic for a group and generation, without joining it; `None` when this build's
@@ -197,7 +239,14 @@ impl Visitor for Builder<'_> {
         });
     }
 
-    fn saga<S: Saga>(&mut self) {}
+    fn saga<S: Saga>(&mut self) {
+        if self.name == S::NAME {
+            let role: Arc<dyn Role> = Arc::new(SagaRole::<S>::new(self.roles.sagas.clone()));
+            let topics = layout::sagas().into_iter().filter(|saga| saga.name == S::NAME);
+            let topics = topics.flat_map(|saga| saga.topics(&self.roles.sagas.namespace));
+            self.found.extend(topics.map(|topic| (topic, role.clone())));
+        }
+    }
 
     fn effect<E: Effect>(&mut self) {}
 }

@@ -168,8 +168,14 @@ mod tests {
     #[test]
     fn a_lag_sums_its_partitions() {
         let topics = vec!["t".to_owned()];
-        let group =
-            Group { id: "g".to_owned(), side: Side::Read, topics, retry_topics: Vec::new(), publishes: true };
+        let group = Group {
+            role: "g",
+            id: "g".to_owned(),
+            side: Side::Read,
+            topics,
+            retry_topics: Vec::new(),
+            publishes: true,
+        };
         let stand = |partition, applied, published| Stand {
             group: "g".to_owned(),
             topic: "t".to_owned(),

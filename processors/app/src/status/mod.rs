@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::cli::Format;
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::layout::Side;
+use crate::layout::{self, Group, Side};
 use crate::output;
 use crate::postgres::Database;
 use crate::replay::reset::{self, Reset};
@@ -57,8 +57,10 @@ pub async fn status(config: &Config, format: Format, wait: Option<Duration>) -> 
 
 /// Whether the write side has all that it ever committed.
 async fn sound(config: &Config, write: &Database) -> Result<(), Failure> {
-    match reset::look_at_commands(config, write).await? {
-        Reset::Lost(what) => Err(Failure::refused(what)),
-        _ => Ok(()),
+    for Group { id, topics, .. } in layout::groups(config).iter().filter(|group| group.side == Side::Write) {
+        if let Reset::Lost(what) = reset::look(config, write, (id, 1), topics).await? {
+            return Err(Failure::refused(what));
+        }
     }
+    Ok(())
 }

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 
 use millrace_schemas::Message;
 use millrace_schemas::carts::{
-    AbandonCart, CartAbandoned, CartCreated, CartItemAdded, CartReopened, Command, CreateCart, Event,
-    ReopenCart,
+    AbandonCart, CartAbandoned, CartCreated, CartItemAdded, CartItemRemoved, CartQuantityChanged,
+    CartReopened, Command, CreateCart, Event, ReopenCart,
 };
 use serde::{Deserialize, Serialize};
 
@@ -102,11 +102,28 @@ impl Context for Carts {
     fn evolve(state: Option<Cart>, event: &Event) -> Option<Cart> {
         match event {
             Event::CartCreated(event) => state.or_else(|| Some(Cart::created(event))),
-            event => state.map(|cart| cart.after(event)),
+            Event::CartItemAdded(event) => state.map(|cart| cart.while_open(|cart| cart.with(event))),
+            Event::CartItemRemoved(event) => state.map(|cart| cart.while_open(|cart| cart.without(event))),
+            Event::CartQuantityChanged(event) => {
+                state.map(|cart| cart.while_open(|cart| cart.with_quantity(event)))
+            }
+            Event::CartAbandoned(_) => state.map(|cart| cart.moved_to(Status::Abandoned)),
+            Event::CartCheckedOut(_) => state.map(|cart| cart.moved_to(Status::CheckedOut)),
+            Event::CartReopened(_) => state.map(|cart| cart.moved_to(Status::Open)),
         }
     }
 
     fn face(_state: &Cart) {}
+}
+
+impl Status {
+    /// The whole life of a cart.
+    fn may_become(self, next: Self) -> bool {
+        matches!(
+            (self, next),
+            (Self::Open, Self::Abandoned | Self::CheckedOut) | (Self::CheckedOut, Self::Open)
+        )
+    }
 }
 
 impl Cart {
@@ -115,19 +132,12 @@ impl Cart {
         Self { status: Status::Open, customer_id, currency, items: BTreeMap::new() }
     }
 
-    /// The whole life of a cart; what cannot have happened changes nothing.
-    fn after(self, event: &Event) -> Self {
-        match (self.status, event) {
-            (Status::Open, Event::CartItemAdded(event)) => self.with(event),
-            (Status::Open, Event::CartItemRemoved(event)) => self.without(&event.product_id),
-            (Status::Open, Event::CartQuantityChanged(event)) => {
-                self.with_quantity(&event.product_id, event.quantity)
-            }
-            (Status::Open, Event::CartAbandoned(_)) => Self { status: Status::Abandoned, ..self },
-            (Status::Open, Event::CartCheckedOut(_)) => Self { status: Status::CheckedOut, ..self },
-            (Status::CheckedOut, Event::CartReopened(_)) => Self { status: Status::Open, ..self },
-            _ => self,
-        }
+    fn moved_to(self, next: Status) -> Self {
+        if self.status.may_become(next) { Self { status: next, ..self } } else { self }
+    }
+
+    fn while_open(self, change: impl FnOnce(Self) -> Self) -> Self {
+        if self.status == Status::Open { change(self) } else { self }
     }
 
     fn with(mut self, event: &CartItemAdded) -> Self {
@@ -136,13 +146,15 @@ impl Cart {
         self
     }
 
-    fn without(mut self, product_id: &str) -> Self {
-        self.items.remove(product_id);
+    fn without(mut self, event: &CartItemRemoved) -> Self {
+        self.items.remove(&event.product_id);
         self
     }
 
-    fn with_quantity(mut self, product_id: &str, quantity: i64) -> Self {
-        self.items.entry(product_id.to_owned()).and_modify(|item| item.quantity = quantity);
+    fn with_quantity(mut self, event: &CartQuantityChanged) -> Self {
+        if let Some(item) = self.items.get_mut(&event.product_id) {
+            item.quantity = event.quantity;
+        }
         self
     }
 }
@@ -178,7 +190,7 @@ fn abandon(_open: &Cart, command: &AbandonCart) -> Decision {
 
 fn reopen(cart: Option<&Cart>, command: &ReopenCart) -> Decision {
     let ReopenCart { cart_id, reason } = command.clone();
-    if cart.ok_or_else(|| unknown(&cart_id))?.status != Status::CheckedOut {
+    if !cart.ok_or_else(|| unknown(&cart_id))?.status.may_become(Status::Open) {
         let id = rules::quoted(&cart_id);
         let message = format!("cart_id {id} is not checked out: only a checked-out cart can be reopened");
         return Err(Rejection::new("cart-not-checked-out", message));

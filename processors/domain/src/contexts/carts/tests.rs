@@ -1,8 +1,7 @@
 //! Carts: what is accepted and what is not.
 
 use millrace_schemas::carts::{
-    AddToCart, CartCheckedOut, CartCheckedOutLine, CartItemRemoved, CartQuantityChanged, ChangeCartQuantity,
-    CheckOutCart, RemoveFromCart,
+    AddToCart, CartCheckedOut, CartCheckedOutLine, ChangeCartQuantity, CheckOutCart, RemoveFromCart,
 };
 use millrace_schemas::catalog::{self, ProductAdded, ProductDiscontinued};
 use millrace_schemas::customers::{self, CustomerRegistered};
