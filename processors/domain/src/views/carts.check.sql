@@ -1,20 +1,20 @@
 -- The carts again, told by SQL from the events alone.
 WITH items AS (
-    SELECT stream, version, data ->> 'product_id' AS product_id, data ->> 'product_name' AS product_name,
+    SELECT context, stream, version, data ->> 'product_id' AS product_id, data ->> 'product_name' AS product_name,
            (data ->> 'quantity')::bigint AS quantity, (data ->> 'unit_price')::bigint AS unit_price
     FROM {events} AS added
     WHERE type = 'CartItemAdded' AND NOT EXISTS (
         SELECT FROM {events} AS removed
-        WHERE removed.stream = added.stream AND removed.type = 'CartItemRemoved' AND removed.version > added.version
-          AND removed.data ->> 'product_id' = added.data ->> 'product_id')
+        WHERE removed.context = added.context AND removed.stream = added.stream AND removed.version > added.version
+          AND removed.type = 'CartItemRemoved' AND removed.data ->> 'product_id' = added.data ->> 'product_id')
 ), priced AS (
     SELECT stream, version, product_id, product_name, unit_price, coalesce(changed.quantity, items.quantity) AS quantity,
            coalesce(changed.quantity, items.quantity) * unit_price AS amount
     FROM items
     LEFT JOIN LATERAL (
         SELECT (data ->> 'quantity')::bigint AS quantity FROM {events} AS e
-        WHERE e.stream = items.stream AND e.type = 'CartQuantityChanged' AND e.version > items.version
-          AND e.data ->> 'product_id' = items.product_id
+        WHERE e.context = items.context AND e.stream = items.stream AND e.version > items.version
+          AND e.type = 'CartQuantityChanged' AND e.data ->> 'product_id' = items.product_id
         ORDER BY e.version DESC LIMIT 1
     ) AS changed ON true
 ), content AS (

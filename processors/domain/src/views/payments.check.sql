@@ -24,7 +24,7 @@ WITH asked AS (
            max(occurred_at) AS updated_at
     FROM {events} GROUP BY 1
 )
-SELECT stream AS order_id,
+SELECT history.stream AS order_id,
        requested.data ->> 'customer_id' AS customer_id,
        requested.data ->> 'currency' AS currency,
        (requested.data ->> 'amount')::bigint AS amount,
@@ -49,8 +49,7 @@ SELECT stream AS order_id,
        history.version,
        updated_at
 FROM history
-JOIN {events} AS requested USING (stream)
+JOIN {events} AS requested ON requested.stream = history.stream AND requested.type = 'PaymentRequested'
 LEFT JOIN {events} AS captures ON captures.stream = history.stream AND captures.type = 'PaymentCaptured'
 LEFT JOIN {events} AS declined ON declined.stream = history.stream AND declined.type = 'PaymentDeclined'
 LEFT JOIN refunding ON refunding.stream = history.stream
-WHERE requested.type = 'PaymentRequested'
