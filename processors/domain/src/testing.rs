@@ -1,11 +1,15 @@
 //! Given, when, then: how the tests of contexts and views are written.
 #![allow(clippy::expect_used, reason = "a test that cannot go on should say so and stop")]
 
+mod process;
+
 use std::collections::BTreeMap;
 
 use millrace_schemas::{Event, Message};
 
 use crate::{Context, Emitted, Faces, Reference, Rejection, Streams, Tally, View, emit};
+
+pub use process::{Process, process};
 
 /// The past of a test: what happened to the streams, and what referenced streams show.
 #[derive(Debug)]
