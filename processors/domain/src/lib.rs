@@ -11,6 +11,7 @@ mod effect;
 pub mod registry;
 pub mod rules;
 mod saga;
+pub mod sagas;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod view;

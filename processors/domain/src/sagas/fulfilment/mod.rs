@@ -1,0 +1,126 @@
+//! Fulfilment: from an order to reserved stock, captured money and a confirmed order; or back again.
+//!
+//! Stock is reserved first, all lines or none; then money is captured; then the order is confirmed, which its own stream
+//! decides against a cancellation that comes at the same moment; then the stock leaves. Whatever ends it earlier, what was
+//! done is undone and nothing else.
+
+mod compensation;
+mod happened;
+mod order;
+mod states;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use millrace_schemas::orders::Event as Orders;
+use millrace_schemas::{Event, Message as _};
+use serde::{Deserialize, Serialize};
+
+pub use compensation::{Cancelled, Cancelling, Compensation, PaymentDebt, StockDebt};
+pub use order::{Line, Order};
+pub use states::{Committing, Confirming, Fulfilled, Paying, Reserving};
+
+use crate::contexts::{inventory::Inventory, orders::Orders as OrdersContext};
+use crate::{Awaited, Context, Heard, Reaction, Saga, Standing, Step};
+use happened::Happened;
+
+/// An order that has no answer for this long is cancelled.
+pub const DEADLINE: &str = "deadline";
+
+/// The name of the context of payments, whose stream is the order.
+const PAYMENTS: &str = millrace_schemas::payments::Event::CONTEXT;
+
+/// The saga of orders; an instance is an order and has its id.
+#[derive(Debug)]
+pub struct OrderFulfilment;
+
+/// Where the fulfilment of an order stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fulfilment {
+    /// Stock is asked for.
+    Reserving(Reserving),
+    /// Stock is reserved, money is asked for.
+    Paying(Paying),
+    /// Money is captured, the order is to be confirmed.
+    Confirming(Confirming),
+    /// The order is confirmed, its stock is to leave.
+    Committing(Committing),
+    /// All is done.
+    Fulfilled(Fulfilled),
+    /// It is being undone.
+    Cancelling(Cancelling),
+    /// All that was done is undone.
+    Cancelled(Cancelled),
+}
+
+impl Saga for OrderFulfilment {
+    const NAME: &'static str = "fulfilment";
+    const CONTEXTS: &'static [&'static str] = &[OrdersContext::NAME, Inventory::NAME, PAYMENTS];
+    const STATE_VERSION: i32 = 1;
+    const TIMERS: &'static [(&'static str, Duration)] = &[(DEADLINE, Duration::from_secs(5 * 60))];
+    type State = Fulfilment;
+
+    fn instance(heard: &Heard<'_>) -> Option<String> {
+        match heard {
+            Heard::Event(recorded) => happened::order_of(&recorded.event),
+            Heard::Rejection(rejection) => Some(rejection.stream.clone()),
+            Heard::Timer(_) | Heard::Cancel(_) => None,
+        }
+    }
+
+    fn react(state: Option<Fulfilment>, heard: &Heard<'_>) -> Reaction<Fulfilment> {
+        let Some(state) = state else { return begin(heard) };
+        let Some(happened) = Happened::of(heard) else { return Reaction::Ignore };
+        match state {
+            Fulfilment::Reserving(state) => state.hear(happened),
+            Fulfilment::Paying(state) => state.hear(happened),
+            Fulfilment::Confirming(state) => state.hear(happened),
+            Fulfilment::Committing(state) => state.hear(happened),
+            Fulfilment::Fulfilled(state) => state.hear(happened),
+            Fulfilment::Cancelling(Cancelling(open)) | Fulfilment::Cancelled(Cancelled(open)) => {
+                open.hear(happened)
+            }
+        }
+    }
+
+    fn awaits(state: &Fulfilment) -> Vec<Awaited> {
+        match state {
+            Fulfilment::Paying(state) => state.awaits().into_iter().collect(),
+            Fulfilment::Reserving(_)
+            | Fulfilment::Confirming(_)
+            | Fulfilment::Committing(_)
+            | Fulfilment::Fulfilled(_)
+            | Fulfilment::Cancelling(_)
+            | Fulfilment::Cancelled(_) => Vec::new(),
+        }
+    }
+
+    fn standing(state: &Fulfilment) -> Standing {
+        let (name, ended) = match state {
+            Fulfilment::Reserving(_) => ("reserving", false),
+            Fulfilment::Paying(_) => ("paying", false),
+            Fulfilment::Confirming(_) => ("confirming", false),
+            Fulfilment::Committing(_) => ("committing", false),
+            Fulfilment::Fulfilled(_) => ("fulfilled", true),
+            Fulfilment::Cancelling(_) => ("cancelling", false),
+            Fulfilment::Cancelled(_) => ("cancelled", true),
+        };
+        Standing { name, ended }
+    }
+}
+
+fn begin(heard: &Heard<'_>) -> Reaction<Fulfilment> {
+    match heard {
+        Heard::Event(recorded) => match &recorded.event {
+            Event::Orders(Orders::OrderPlaced(placed)) => {
+                let reserving = Reserving::from(Order::from(placed));
+                let ask = reserving.order().reserve();
+                Step::to(Fulfilment::Reserving(reserving)).send(ask).set(DEADLINE).into()
+            }
+            _ => Reaction::Ignore,
+        },
+        Heard::Rejection(_) | Heard::Timer(_) | Heard::Cancel(_) => Reaction::Ignore,
+    }
+}

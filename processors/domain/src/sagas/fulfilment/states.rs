@@ -1,0 +1,251 @@
+//! The way to a fulfilled order: a type for each state, made only from the one before it.
+//!
+//! A payment cannot be asked for before the stock is reserved, nor an order confirmed before it is paid, because there is
+//! no way to write it:
+//!
+//! ```
+//! use millrace_domain::sagas::fulfilment::{Confirming, Paying, Reserving};
+//! fn in_order(reserving: Reserving) -> Confirming {
+//!     Confirming::from(Paying::from(reserving))
+//! }
+//! ```
+//! ```compile_fail,E0277
+//! use millrace_domain::sagas::fulfilment::{Confirming, Reserving};
+//! fn unpaid(reserving: Reserving) -> Confirming {
+//!     Confirming::from(reserving)
+//! }
+//! ```
+//! ```compile_fail,E0277
+//! use millrace_domain::sagas::fulfilment::{Order, Paying};
+//! fn not_reserved(order: Order) -> Paying {
+//!     Paying::from(order)
+//! }
+//! ```
+//! ```compile_fail,E0277
+//! use millrace_domain::sagas::fulfilment::{Committing, Paying};
+//! fn not_confirmed(paying: Paying) -> Committing {
+//!     Committing::from(paying)
+//! }
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+use super::happened::{Asked, Happened};
+use super::{Compensation, DEADLINE, Fulfilment, Order, PAYMENTS, PaymentDebt, StockDebt};
+use crate::{Awaited, Reaction, Step};
+
+/// Why an order without an answer is cancelled.
+const NO_ANSWER: &str = "there was no answer in time";
+
+/// Stock is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reserving {
+    order: Order,
+}
+
+/// Stock is reserved, money is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Paying {
+    order: Order,
+    /// The payment's version when it was last heard of.
+    payment: Option<i64>,
+}
+
+/// Money is captured, the order is to be confirmed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confirming {
+    order: Order,
+}
+
+/// The order is confirmed, its stock is to leave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Committing {
+    order: Order,
+}
+
+/// All is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fulfilled {
+    order: Order,
+}
+
+/// Its stock is asked for.
+impl From<Order> for Reserving {
+    fn from(order: Order) -> Self {
+        Self { order }
+    }
+}
+
+/// Its stock is reserved.
+impl From<Reserving> for Paying {
+    fn from(Reserving { order }: Reserving) -> Self {
+        Self { order, payment: None }
+    }
+}
+
+/// It is paid.
+impl From<Paying> for Confirming {
+    fn from(Paying { order, .. }: Paying) -> Self {
+        Self { order }
+    }
+}
+
+/// It is confirmed.
+impl From<Confirming> for Committing {
+    fn from(Confirming { order }: Confirming) -> Self {
+        Self { order: order.confirmed() }
+    }
+}
+
+/// Its stock has left.
+impl From<Committing> for Fulfilled {
+    fn from(Committing { order }: Committing) -> Self {
+        Self { order }
+    }
+}
+
+impl Reserving {
+    pub(super) fn order(&self) -> &Order {
+        &self.order
+    }
+
+    pub(super) fn hear(self, happened: Happened<'_>) -> Reaction<Fulfilment> {
+        let released =
+            |order, reason: &str| Compensation::of(order, reason, StockDebt::Release, PaymentDebt::None);
+        match happened {
+            Happened::Reserved => Paying::from(self).begin().into(),
+            Happened::Refused(Asked::Reserve, why) => {
+                Compensation::of(self.order, &why.message, StockDebt::None, PaymentDebt::None).ask().into()
+            }
+            Happened::Cancelled(reason) => released(self.order, reason).follow().into(),
+            Happened::DeadlinePassed => released(self.order, NO_ANSWER).ask().into(),
+            Happened::Unwanted(why) => released(self.order, why).ask().into(),
+            Happened::Confirmed => {
+                Step::to(Fulfilment::Reserving(Self { order: self.order.confirmed() })).into()
+            }
+            Happened::Captured => {
+                Reaction::Impossible("money was captured before stock was reserved".to_owned())
+            }
+            _ => Reaction::Ignore,
+        }
+    }
+}
+
+impl Paying {
+    /// What costs nothing is paid.
+    fn begin(self) -> Step<Fulfilment> {
+        if self.order.is_free() {
+            return Confirming::from(self).begin();
+        }
+        let ask = self.order.request_payment();
+        Step::to(Fulfilment::Paying(self)).send(ask)
+    }
+
+    pub(super) fn awaits(&self) -> Option<Awaited> {
+        let version = self.payment?;
+        Some(Awaited { context: PAYMENTS, stream: self.order.id().to_owned(), version })
+    }
+
+    pub(super) fn hear(self, happened: Happened<'_>) -> Reaction<Fulfilment> {
+        let undone =
+            |order, reason: &str, payment| Compensation::of(order, reason, StockDebt::Release, payment);
+        match happened {
+            Happened::PaymentRequested(version) => {
+                Step::to(Fulfilment::Paying(Self { payment: Some(version), ..self })).into()
+            }
+            Happened::Captured => Confirming::from(self).begin().into(),
+            Happened::NotPaid(reason) => undone(self.order, reason, PaymentDebt::None).ask().into(),
+            Happened::Refused(Asked::Payment, why) => {
+                undone(self.order, &why.message, PaymentDebt::None).ask().into()
+            }
+            Happened::Cancelled(reason) => undone(self.order, reason, PaymentDebt::Void).follow().into(),
+            Happened::DeadlinePassed => undone(self.order, NO_ANSWER, PaymentDebt::Void).ask().into(),
+            Happened::Unwanted(why) => undone(self.order, why, PaymentDebt::Void).ask().into(),
+            Happened::Confirmed => {
+                Step::to(Fulfilment::Paying(Self { order: self.order.confirmed(), ..self })).into()
+            }
+            _ => Reaction::Ignore,
+        }
+    }
+}
+
+impl Confirming {
+    /// From here on no deadline cancels it: money was taken, and the order's own stream says what becomes of it.
+    fn begin(self) -> Step<Fulfilment> {
+        if self.order.is_confirmed() {
+            return Committing::from(self).begin().cancel(DEADLINE);
+        }
+        let ask = self.order.confirm();
+        Step::to(Fulfilment::Confirming(self)).send(ask).cancel(DEADLINE)
+    }
+
+    pub(super) fn hear(self, happened: Happened<'_>) -> Reaction<Fulfilment> {
+        match happened {
+            Happened::Confirmed => Committing::from(self).begin().into(),
+            // Somebody was faster; the order's own event says who.
+            Happened::Refused(Asked::Confirm | Asked::Cancel, _) => {
+                Step::to(Fulfilment::Confirming(self)).into()
+            }
+            Happened::Cancelled(reason) => {
+                let payment = PaymentDebt::of_captured(&self.order);
+                Compensation::of(self.order, reason, StockDebt::Release, payment).follow().into()
+            }
+            Happened::Unwanted(why) => {
+                let ask = self.order.cancel(why);
+                Step::to(Fulfilment::Confirming(self)).send(ask).into()
+            }
+            _ => Reaction::Ignore,
+        }
+    }
+}
+
+impl Committing {
+    fn begin(self) -> Step<Fulfilment> {
+        let ask = self.order.ship();
+        Step::to(Fulfilment::Committing(self)).send(ask)
+    }
+
+    pub(super) fn hear(self, happened: Happened<'_>) -> Reaction<Fulfilment> {
+        let payment = PaymentDebt::of_captured(&self.order);
+        match happened {
+            Happened::Shipped => {
+                let tell = self.order.tell_confirmed();
+                Step::to(Fulfilment::Fulfilled(self.into())).tell(tell).into()
+            }
+            // Somebody has taken the reservation away.
+            Happened::Refused(Asked::Ship, why) => {
+                Compensation::of(self.order, &why.message, StockDebt::None, payment).ask().into()
+            }
+            Happened::Cancelled(reason) => {
+                Compensation::of(self.order, reason, StockDebt::Shipping, payment).follow().into()
+            }
+            Happened::Unwanted(why) => {
+                let ask = self.order.cancel(why);
+                Step::to(Fulfilment::Committing(self)).send(ask).into()
+            }
+            Happened::Refused(Asked::Confirm | Asked::Cancel, _) => {
+                Step::to(Fulfilment::Committing(self)).into()
+            }
+            _ => Reaction::Ignore,
+        }
+    }
+}
+
+impl Fulfilled {
+    pub(super) fn hear(self, happened: Happened<'_>) -> Reaction<Fulfilment> {
+        let payment = PaymentDebt::of_captured(&self.order);
+        match happened {
+            Happened::Cancelled(reason) => {
+                Compensation::of(self.order, reason, StockDebt::Return, payment).follow().into()
+            }
+            Happened::Unwanted(why) => {
+                let ask = self.order.cancel(why);
+                Step::to(Fulfilment::Fulfilled(self)).send(ask).into()
+            }
+            Happened::Refused(Asked::Confirm | Asked::Cancel, _) => {
+                Step::to(Fulfilment::Fulfilled(self)).into()
+            }
+            _ => Reaction::Ignore,
+        }
+    }
+}

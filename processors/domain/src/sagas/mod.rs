@@ -1,0 +1,4 @@
+//! Sagas: processes across contexts.
+
+pub mod checkout;
+pub mod fulfilment;
