@@ -30,6 +30,7 @@ Examples:
   millrace stream show orders/10248 --as-of 2026-01-31T12:00:00Z
   millrace dlq list --group orders               what could not be processed, and why
   millrace dlq redrive w12 --why mended          give a dead letter its turn again
+  millrace simulate --payments 127.0.0.1:8090 --mail 127.0.0.1:2525 --ledger outside.jsonl
 
 Exit codes:
   0  done
@@ -200,6 +201,8 @@ pub enum Command {
         #[command(subcommand)]
         action: Action,
     },
+    /// Play the outside world on loopback: a payment provider and a mail server, with a ledger of their own
+    Simulate(crate::simulate::Options),
 }
 
 /// The roles that a process takes when not all.

@@ -22,6 +22,7 @@ pub mod run;
 pub mod schema;
 pub mod send;
 pub mod setup;
+pub mod simulate;
 pub mod status;
 pub mod stream;
 pub mod verify;
@@ -82,6 +83,7 @@ async fn dispatch(cli: Cli, config: &Config) -> Result<(), Failure> {
         }
         Command::Verify(options) => verify::verify(config, format, &options).await,
         Command::Dlq { action } => dlq::dlq(config, format, &action).await,
+        Command::Simulate(options) => simulate::simulate(&options).await,
         Command::Status { wait } => status::status(config, format, wait.map(|span| span.0)).await,
     }
 }

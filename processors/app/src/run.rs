@@ -83,7 +83,8 @@ pub async fn run(config: &Config, selection: Selection) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn stopped() -> Result<(), Failure> {
+/// Waits for SIGTERM or SIGINT.
+pub(crate) async fn stopped() -> Result<(), Failure> {
     let cannot = |error: std::io::Error| Failure::refused(format!("signals cannot be heard: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;

@@ -9,8 +9,11 @@ use crate::Recorded;
 /// Calls to the outside world that events ask for, each answered by a command.
 ///
 /// The runtime guarantees: a call is in the ledger before it is made, with a key that is the same at every try; a call
-/// whose result is unknown is asked for before it is made again; the answer's command is sent once. Where the outside
+/// whose outcome is unknown is asked for before it is made again; the answer's command is sent once. Where the outside
 /// knows no key and cannot be asked, a call is made at most once.
+///
+/// In return every function is pure and total, and the commands are such that their context takes them: what the outside
+/// says is cut to the fields that it goes into.
 pub trait Effect: Send + Sync + 'static {
     /// Name of the consumer group, such as `payment`.
     const NAME: &'static str;
@@ -24,14 +27,24 @@ pub trait Effect: Send + Sync + 'static {
     /// The call that an event asks for.
     fn request(event: &Recorded) -> Option<Self::Request>;
 
-    /// The stream whose calls an event makes superfluous, those that were not made yet.
-    fn withdraws(_event: &Recorded) -> Option<String> {
-        None
+    /// Whether an event makes the calls superfluous that earlier events of its stream asked for, those that were never
+    /// tried. One that was tried goes on to its answer.
+    fn withdraws(_event: &Recorded) -> bool {
+        false
     }
 
     /// The command that says what was answered.
     fn answered(request: &Self::Request, answer: &Self::Answer) -> Command;
 
-    /// The command that says that there will be no answer, and why; `None` when nobody needs to know.
-    fn gave_up(request: &Self::Request, reason: &str) -> Option<Command>;
+    /// The command that says that there will be no answer; `None` when none would be true, and somebody must look.
+    fn gave_up(request: &Self::Request, why: &GaveUp) -> Option<Command>;
+}
+
+/// Why there will be no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GaveUp {
+    /// For people.
+    pub reason: String,
+    /// Whether the call may have had its effect all the same.
+    pub unknown: bool,
 }

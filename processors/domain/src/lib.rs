@@ -8,6 +8,7 @@
 mod context;
 pub mod contexts;
 mod effect;
+pub mod effects;
 pub mod registry;
 pub mod rules;
 mod saga;
@@ -18,6 +19,6 @@ mod view;
 pub mod views;
 
 pub use context::{Context, Emitted, Faces, Reference, Rejection, Streams, emit};
-pub use effect::Effect;
+pub use effect::{Effect, GaveUp};
 pub use saga::{Awaited, Heard, Reaction, Saga, Sent, Standing, Step, Timer};
 pub use view::{Log, Recorded, Tally, View};

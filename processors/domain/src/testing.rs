@@ -1,12 +1,16 @@
 //! Given, when, then: how the tests of contexts and views are written.
 #![allow(clippy::expect_used, reason = "a test that cannot go on should say so and stop")]
 
+mod process;
+
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use millrace_schemas::{Event, Message};
 
 use crate::{Context, Emitted, Faces, Recorded, Reference, Rejection, Streams, Tally, View, emit};
+
+pub use process::{Process, process};
 
 /// The past of a test: what happened to the streams, and what referenced streams show.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ mod backoff;
 pub mod commands;
 pub mod database;
 mod dead_letters;
+pub mod effects;
 pub mod envelope;
 mod error;
 mod member;

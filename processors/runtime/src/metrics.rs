@@ -41,6 +41,29 @@ metric!(
         register_int_counter_vec("millrace_saga_timers_total", "Timers of sagas that were due", &["saga", "outcome"])
 );
 metric!(
+    /// Calls to the outside and questions after them, by outcome: answered, refused, unavailable, unknown.
+    EFFECT_CALLS: IntCounterVec = register_int_counter_vec(
+        "millrace_effect_calls_total", "Calls to the outside", &["effect", "kind", "outcome"]
+    )
+);
+metric!(
+    /// Seconds until the outside answered.
+    EFFECT_CALL_SECONDS: HistogramVec = register_histogram_vec(
+        "millrace_effect_call_seconds", "Duration of a call to the outside", &["effect"],
+        vec![0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0]
+    )
+);
+metric!(
+    /// Calls that have not come to their end.
+    EFFECT_WAITING: IntGaugeVec =
+        register_int_gauge_vec("millrace_effect_waiting", "Calls that have not come to their end", &["effect"])
+);
+metric!(
+    /// 1 while a provider is left alone because it fails for everybody.
+    EFFECT_BREAKER: IntGaugeVec =
+        register_int_gauge_vec("millrace_effect_breaker_open", "Providers that are left alone", &["effect"])
+);
+metric!(
     /// Records that ended as dead letters.
     DEAD_LETTERS: IntCounterVec =
         register_int_counter_vec("millrace_dead_letters_total", "Dead letters", &["group", "code"])
@@ -125,16 +148,25 @@ mod tests {
         for counter in [&DECISIONS, &DEAD_LETTERS, &SETBACKS, &SAGA_STEPS, &SAGA_TIMERS] {
             counter.with_label_values(&["g", "x"]).inc();
         }
-        for histogram in [&BATCH_SECONDS, &BATCH_RECORDS] {
+        for histogram in [&BATCH_SECONDS, &BATCH_RECORDS, &EFFECT_CALL_SECONDS] {
             histogram.with_label_values(&["g"]).observe(1.0);
         }
-        for gauge in [&PARTITIONS, &OUTAGE, &STATE_CACHE, &AUDIT_FINDINGS, &AUDIT_ENDED] {
+        for gauge in [
+            &PARTITIONS,
+            &OUTAGE,
+            &STATE_CACHE,
+            &AUDIT_FINDINGS,
+            &AUDIT_ENDED,
+            &EFFECT_WAITING,
+            &EFFECT_BREAKER,
+        ] {
             gauge.with_label_values(&["g"]).set(1);
         }
         DOCUMENTS.with_label_values(&["i"]).inc();
+        EFFECT_CALLS.with_label_values(&["e", "call", "answered"]).inc();
         assert_eq!(
             prometheus::gather().iter().filter(|family| family.name().starts_with("millrace_")).count(),
-            19
+            23
         );
     }
 }

@@ -10,6 +10,10 @@ pub const BEFORE_COMMIT: &str = "before-commit";
 pub const AFTER_COMMIT: &str = "after-commit";
 /// After Elasticsearch took the documents, before `published` moves.
 pub const AFTER_BULK: &str = "after-bulk";
+/// A call has its lease and was not made yet.
+pub const BEFORE_CALL: &str = "before-call";
+/// A call was made, and its answer is not written yet.
+pub const AFTER_CALL: &str = "after-call";
 
 /// Passes a moment; kills the process without any clean-up when `FAILPOINTS` says `return` for it.
 #[cfg_attr(not(feature = "failpoints"), allow(unused_variables))]
@@ -40,6 +44,10 @@ pub mod mechanism {
     pub const KEY_ORDER: &str = "key-order";
     /// A copy that no longer fits its key is dropped.
     pub const STALE_COPY: &str = "stale-copy";
+    /// A call whose outcome is unknown is not simply made again.
+    pub const UNKNOWN_CALL: &str = "unknown-call";
+    /// A call has the same key at every try.
+    pub const CALL_KEY: &str = "call-key";
 }
 
 /// Whether a mechanism is broken on purpose; never without the feature.

@@ -19,7 +19,8 @@ pub(super) struct Input {
     pub(super) traceparent: Option<String>,
 }
 
-enum What {
+/// What it is.
+pub(super) enum What {
     Event(Box<Recorded>),
     Rejection(CommandRejected),
     Timer(String),
@@ -27,6 +28,16 @@ enum What {
 }
 
 impl Input {
+    /// An event or a rejection with its id; `None` when it is not the saga's business.
+    pub(super) fn to<S: Saga>(id: String, what: What) -> Option<Self> {
+        let instance = match &what {
+            What::Event(event) => S::instance(&Heard::Event(event)),
+            What::Rejection(rejection) => S::instance(&Heard::Rejection(rejection)),
+            What::Timer(_) | What::ByHand(_) => None,
+        };
+        Some(Self { instance: instance?, id, what, correlation_id: None, traceparent: None })
+    }
+
     /// A timer that is due; each setting of it has an id of its own.
     pub(super) fn timer(instance: &str, name: &str, id: Uuid) -> Self {
         Self::without_record(instance, id, What::Timer(name.to_owned()))
@@ -100,17 +111,13 @@ pub(super) async fn decode<S: Saga>(
 }
 
 fn addressed<S: Saga>(shared: &Shared, record: &Record, what: What) -> Result<Option<Input>, Fault> {
-    let foreign = |rejection: &CommandRejected| rejection.command_source != shared.namespace.source();
-    let instance = match &what {
-        What::Event(event) => S::instance(&Heard::Event(event)),
-        What::Rejection(rejection) if foreign(rejection) => None,
-        What::Rejection(rejection) => S::instance(&Heard::Rejection(rejection)),
-        What::Timer(_) | What::ByHand(_) => None,
-    };
     let header = |name: &str| record.header(name).map(str::to_owned);
-    let (correlation_id, traceparent) = (header(envelope::CORRELATION_ID), header(envelope::TRACEPARENT));
     let missing =
         || Fault::hopeless("header-missing", format!("the record has no header `{}`", envelope::ID));
     let id = header(envelope::ID).ok_or_else(missing)?;
-    Ok(instance.map(|instance| Input { instance, id, what, correlation_id, traceparent }))
+    let foreign =
+        matches!(&what, What::Rejection(rejection) if rejection.command_source != shared.namespace.source());
+    let input = if foreign { None } else { Input::to::<S>(id, what) };
+    let (correlation_id, traceparent) = (header(envelope::CORRELATION_ID), header(envelope::TRACEPARENT));
+    Ok(input.map(|input| Input { correlation_id, traceparent, ..input }))
 }

@@ -7,6 +7,8 @@
 
 mod heard;
 mod instance;
+#[cfg(test)]
+mod model;
 mod store;
 mod timers;
 

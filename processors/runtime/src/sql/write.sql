@@ -106,3 +106,34 @@ CREATE TABLE IF NOT EXISTS saga_timer (
     PRIMARY KEY (saga, instance, name)
 );
 CREATE INDEX IF NOT EXISTS saga_timer_due ON saga_timer (saga, due_at);
+
+-- Calls to the outside world, each asked for by an event: written before the call is made, and never made anew.
+CREATE TABLE IF NOT EXISTS effect (
+    effect          text        NOT NULL,
+    -- What the outside knows the call by, the same at every try; told by the effect and the event.
+    key             uuid        NOT NULL,
+    -- The event.
+    context         text        NOT NULL,
+    stream          text        NOT NULL,
+    version         bigint      NOT NULL,
+    event_id        text        NOT NULL,
+    correlation_id  text,
+    traceparent     text,
+    request         json        NOT NULL,
+    status          text        NOT NULL DEFAULT 'waiting'
+                                CHECK (status IN ('waiting', 'calling', 'done', 'withdrawn', 'gave_up')),
+    -- Leases taken; the last one's number is the lease.
+    attempts        int         NOT NULL DEFAULT 0,
+    -- When its turn comes; while it is called, when the lease ends.
+    due_at          timestamptz NOT NULL DEFAULT now(),
+    -- A call was made, and nobody knows what came of it.
+    unknown         boolean     NOT NULL DEFAULT false,
+    answer          json,
+    last_error      text,
+    first_called_at timestamptz,
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    ended_at        timestamptz,
+    PRIMARY KEY (effect, key)
+) WITH (fillfactor = 70);
+CREATE INDEX IF NOT EXISTS effect_due ON effect (effect, due_at) WHERE status IN ('waiting', 'calling');
+CREATE INDEX IF NOT EXISTS effect_stream ON effect (effect, context, stream) WHERE status = 'waiting';

@@ -18,7 +18,7 @@ use crate::registry::Registry;
 use crate::role::{Group, Outcome};
 
 /// A decoded event and its place in the batch.
-pub(super) type Placed = (usize, Recorded);
+pub(crate) type Placed = (usize, Recorded);
 
 /// The events of a batch that are to be folded, and what becomes of each of its records.
 pub(super) struct Intake {
@@ -38,7 +38,7 @@ struct Progress {
 }
 
 /// Decodes a batch. Records that are no events of the contract have failed, the others count as applied.
-pub(super) async fn decode(
+pub(crate) async fn decode(
     registry: &Registry,
     batch: &[&Record],
 ) -> Result<(Vec<Placed>, Vec<Outcome>), WorkError> {

@@ -1,6 +1,6 @@
 //! Folding events into read models: rows, tallies and logs.
 
-mod intake;
+pub(crate) mod intake;
 mod log;
 mod row;
 mod tally;

@@ -1,1 +1,454 @@
+use std::time::Duration;
 
+use millrace_schemas::inventory::{
+    ReleaseStock, ReserveStock, ReserveStockLine, ReturnStock, ReturnStockLine, ShipStock, StockReleased,
+    StockReserved, StockReturned, StockShipped,
+};
+use millrace_schemas::notifications::QueueNotification;
+use millrace_schemas::orders::{
+    CancelOrder, ConfirmOrder, OrderCancelled, OrderConfirmed, OrderPlaced, OrderPlacedLine,
+};
+use millrace_schemas::payments::{
+    PaymentCaptured, PaymentDeclined, PaymentRefunded, PaymentRequested, PaymentVoided, RefundFailed,
+    RefundPayment, RequestPayment, VoidPayment,
+};
+use millrace_schemas::{Command, Event, inventory, notifications, orders, payments};
+
+use super::*;
+use crate::testing::{Process, process};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn text(text: &str) -> String {
+    text.to_owned()
+}
+
+fn order(event: impl Into<orders::Event>) -> Event {
+    event.into().into()
+}
+
+fn stock(event: impl Into<inventory::Event>) -> Event {
+    event.into().into()
+}
+
+fn money(event: impl Into<payments::Event>) -> Event {
+    event.into().into()
+}
+
+fn placed(total: i64) -> Event {
+    let line = OrderPlacedLine {
+        product_id: text("tea"),
+        product_name: text("Tea"),
+        category: text("Drinks"),
+        quantity: 3,
+        unit_price: total / 3,
+        discount_bp: 0,
+        amount: total,
+    };
+    order(OrderPlaced {
+        order_id: text("7"),
+        customer_id: text("ana"),
+        customer_name: text("Ana"),
+        customer_country: None,
+        currency: text("EUR"),
+        placed_at: 0,
+        lines: vec![line],
+        total,
+    })
+}
+
+fn reserved() -> Event {
+    stock(StockReserved { product_id: text("tea"), reservation_id: text("7"), quantity: 3 })
+}
+
+fn released() -> Event {
+    stock(StockReleased { product_id: text("tea"), reservation_id: text("7"), quantity: 3 })
+}
+
+fn shipped() -> Event {
+    stock(StockShipped { product_id: text("tea"), reservation_id: text("7"), quantity: 3 })
+}
+
+fn returned() -> Event {
+    stock(StockReturned { product_id: text("tea"), reservation_id: text("7"), quantity: 3 })
+}
+
+fn requested() -> Event {
+    let (order_id, customer_id, currency) = (text("7"), text("ana"), text("EUR"));
+    money(PaymentRequested { order_id, customer_id, amount: 900, currency })
+}
+
+fn captured() -> Event {
+    let (order_id, customer_id, currency) = (text("7"), text("ana"), text("EUR"));
+    money(PaymentCaptured { order_id, customer_id, amount: 900, currency, provider_reference: text("p1") })
+}
+
+fn declined() -> Event {
+    let (order_id, customer_id, currency) = (text("7"), text("ana"), text("EUR"));
+    let (code, reason) = (text("no-funds"), text("no funds"));
+    money(PaymentDeclined { order_id, customer_id, amount: 900, currency, code, reason })
+}
+
+fn voided() -> Event {
+    let (order_id, customer_id, currency) = (text("7"), text("ana"), text("EUR"));
+    money(PaymentVoided { order_id, customer_id, amount: 900, currency, reason: text("cancelled") })
+}
+
+fn refunded() -> Event {
+    let (order_id, customer_id, currency) = (text("7"), text("ana"), text("EUR"));
+    let (refund_id, provider_reference) = (text("7/1"), text("r1"));
+    money(PaymentRefunded { order_id, customer_id, refund_id, amount: 900, currency, provider_reference })
+}
+
+fn refund_failed() -> Event {
+    let (order_id, customer_id, currency) = (text("7"), text("ana"), text("EUR"));
+    let (refund_id, reason) = (text("7/1"), text("the account is closed"));
+    money(RefundFailed { order_id, customer_id, refund_id, amount: 900, currency, reason })
+}
+
+fn confirmed() -> Event {
+    order(OrderConfirmed {
+        order_id: text("7"),
+        customer_id: text("ana"),
+        currency: text("EUR"),
+        placed_at: 0,
+        lines: Vec::new(),
+        total: 900,
+    })
+}
+
+fn cancelled(reason: &str) -> Event {
+    order(OrderCancelled {
+        order_id: text("7"),
+        customer_id: text("ana"),
+        currency: text("EUR"),
+        placed_at: 0,
+        lines: Vec::new(),
+        total: 900,
+        reason: text(reason),
+        confirmed: false,
+    })
+}
+
+fn reserve() -> Command {
+    let lines = vec![ReserveStockLine { product_id: text("tea"), quantity: 3 }];
+    inventory::Command::from(ReserveStock { reservation_id: text("7"), lines }).into()
+}
+
+fn release() -> Command {
+    inventory::Command::from(ReleaseStock { reservation_id: text("7"), product_ids: vec![text("tea")] })
+        .into()
+}
+
+fn ship() -> Command {
+    inventory::Command::from(ShipStock { reservation_id: text("7"), product_ids: vec![text("tea")] }).into()
+}
+
+fn bring_back() -> Command {
+    let lines = vec![ReturnStockLine { product_id: text("tea"), quantity: 3 }];
+    inventory::Command::from(ReturnStock { reservation_id: text("7"), lines }).into()
+}
+
+fn request() -> Command {
+    let (order_id, customer_id, currency) = (text("7"), text("ana"), text("EUR"));
+    payments::Command::from(RequestPayment { order_id, customer_id, amount: 900, currency }).into()
+}
+
+fn void(reason: &str) -> Command {
+    payments::Command::from(VoidPayment { order_id: text("7"), reason: text(reason) }).into()
+}
+
+fn refund(number: u32, reason: &str) -> Command {
+    let refund_id = format!("7/{number}");
+    payments::Command::from(RefundPayment {
+        order_id: text("7"),
+        refund_id,
+        amount: 900,
+        reason: text(reason),
+    })
+    .into()
+}
+
+fn confirm() -> Command {
+    orders::Command::from(ConfirmOrder { order_id: text("7") }).into()
+}
+
+fn cancel(reason: &str) -> Command {
+    orders::Command::from(CancelOrder { order_id: text("7"), reason: text(reason) }).into()
+}
+
+fn tell(what: &str, body: &str) -> Command {
+    notifications::Command::from(QueueNotification {
+        notification_id: format!("7-{what}"),
+        customer_id: text("ana"),
+        subject: format!("Your order 7 is {what}"),
+        body: text(body),
+    })
+    .into()
+}
+
+fn tell_cancelled(reason: &str) -> Command {
+    tell("cancelled", &format!("Your order 7 was cancelled: {reason}"))
+}
+
+fn reserving() -> Process<OrderFulfilment> {
+    process::<OrderFulfilment>().hears(placed(900)).then("reserving", [reserve()])
+}
+
+fn paying() -> Process<OrderFulfilment> {
+    reserving().hears(reserved()).then("paying", [request()]).hears(requested())
+}
+
+fn confirming() -> Process<OrderFulfilment> {
+    paying().hears(captured()).then("confirming", [confirm()])
+}
+
+fn committing() -> Process<OrderFulfilment> {
+    confirming().hears(confirmed()).then("committing", [ship()])
+}
+
+fn fulfilled() -> Process<OrderFulfilment> {
+    let told = tell("confirmed", "Your order 7 is confirmed and on its way.");
+    committing().hears(shipped()).then("fulfilled", [told])
+}
+
+#[test]
+fn an_order_is_reserved_paid_confirmed_and_committed() {
+    fulfilled().ended();
+}
+
+#[test]
+fn an_order_that_costs_nothing_is_not_paid() {
+    process::<OrderFulfilment>()
+        .hears(placed(0))
+        .then("reserving", [reserve()])
+        .hears(reserved())
+        .then("confirming", [confirm()])
+        .hears(cancelled("no"))
+        .then("cancelling", [release()])
+        .hears(released())
+        .then("cancelled", [tell_cancelled("no")])
+        .ended();
+}
+
+#[test]
+fn an_order_whose_stock_is_refused_is_cancelled_and_nothing_else_is_undone() {
+    reserving()
+        .refused(reserve(), "stock-insufficient")
+        .then("cancelling", [cancel("stock-insufficient")])
+        .hears(cancelled("stock-insufficient"))
+        .then("cancelled", [tell_cancelled("stock-insufficient")])
+        .ended();
+}
+
+#[test]
+fn an_order_whose_payment_is_declined_is_cancelled_and_its_stock_released() {
+    paying()
+        .hears(declined())
+        .then("cancelling", [cancel("no funds"), release()])
+        .hears(released())
+        .then_nothing("cancelling")
+        .hears(cancelled("no funds"))
+        .then("cancelled", [tell_cancelled("no funds")])
+        .ended();
+}
+
+#[test]
+fn an_order_cancelled_while_stock_is_asked_for_releases_it_whenever_it_comes() {
+    let cancelling = || reserving().hears(cancelled("no")).then("cancelling", [release()]);
+    cancelling().hears(reserved()).hears(released()).then("cancelled", [tell_cancelled("no")]).ended();
+    cancelling()
+        .refused(reserve(), "stock-insufficient")
+        .refused(release(), "reservation-unknown")
+        .then("cancelled", [tell_cancelled("no")])
+        .hears(reserved())
+        .then("cancelling", [release()])
+        .hears(released())
+        .then_nothing("cancelled")
+        .ended();
+}
+
+#[test]
+fn an_order_cancelled_while_it_is_paid_is_voided() {
+    paying()
+        .hears(cancelled("no"))
+        .then("cancelling", [release(), void("no")])
+        .hears(voided())
+        .hears(released())
+        .then("cancelled", [tell_cancelled("no")])
+        .ended();
+}
+
+#[test]
+fn a_payment_that_succeeds_after_the_cancellation_is_refunded() {
+    let cancelling =
+        || paying().hears(cancelled("no")).hears(released()).then("cancelling", [release(), void("no")]);
+    cancelling()
+        .refused(void("no"), "payment-captured")
+        .hears(captured())
+        .then("cancelling", [refund(1, "no")])
+        .hears(refunded())
+        .then("cancelled", [tell_cancelled("no")])
+        .ended();
+    cancelling()
+        .hears(voided())
+        .then("cancelled", [tell_cancelled("no")])
+        .hears(captured())
+        .then("cancelling", [refund(1, "no")])
+        .hears(refunded())
+        .then_nothing("cancelled")
+        .ended();
+}
+
+#[test]
+fn an_order_cancelled_before_it_is_confirmed_is_released_and_refunded() {
+    confirming()
+        .refused(confirm(), "order-not-placed")
+        .hears(cancelled("no"))
+        .then("cancelling", [release(), refund(1, "no")])
+        .hears(released())
+        .hears(refunded())
+        .then("cancelled", [tell_cancelled("no")])
+        .ended();
+}
+
+#[test]
+fn an_order_cancelled_while_its_stock_leaves_gets_it_back_once_it_has_left() {
+    committing()
+        .hears(cancelled("no"))
+        .then("cancelling", [refund(1, "no")])
+        .hears(shipped())
+        .then("cancelling", [bring_back()])
+        .hears(refunded())
+        .hears(returned())
+        .then("cancelled", [tell_cancelled("no")])
+        .ended();
+}
+
+#[test]
+fn a_fulfilled_order_that_is_cancelled_is_returned_and_refunded() {
+    fulfilled()
+        .hears(cancelled("no"))
+        .then("cancelling", [bring_back(), refund(1, "no")])
+        .hears(returned())
+        .hears(refunded())
+        .then("cancelled", [tell_cancelled("no")])
+        .ended();
+}
+
+#[test]
+fn without_an_answer_for_five_minutes_an_order_is_cancelled() {
+    let late = "there was no answer in time";
+    reserving()
+        .waits(4 * MINUTE)
+        .then_nothing("reserving")
+        .waits(MINUTE)
+        .then("cancelling", [cancel(late), release()]);
+    paying()
+        .waits(5 * MINUTE)
+        .then("cancelling", [cancel(late), release(), void(late)])
+        .hears(cancelled(late))
+        .hears(released())
+        .hears(voided())
+        .then("cancelled", [tell_cancelled(late)])
+        .ended();
+}
+
+#[test]
+fn a_capture_at_minute_five_has_one_outcome_whichever_comes_first() {
+    let late = "there was no answer in time";
+    confirming().waits(5 * MINUTE).then_nothing("confirming");
+    paying()
+        .waits(5 * MINUTE)
+        .hears(captured())
+        .then("cancelling", [cancel(late), release(), void(late), refund(1, late)])
+        .refused(void(late), "payment-captured")
+        .hears(released())
+        .hears(cancelled(late))
+        .hears(refunded())
+        .then("cancelled", [tell_cancelled(late)])
+        .ended();
+}
+
+#[test]
+fn a_refund_that_fails_waits_for_an_operator_who_tries_again() {
+    confirming()
+        .hears(cancelled("no"))
+        .hears(released())
+        .then("cancelling", [release(), refund(1, "no")])
+        .hears(refund_failed())
+        .then_nothing("cancelling")
+        .cancelled("the account is open again")
+        .then("cancelling", [refund(2, "no")])
+        .hears(refunded())
+        .then("cancelled", [tell_cancelled("no")])
+        .ended();
+}
+
+#[test]
+fn an_operator_cancels_an_order_wherever_it_stands() {
+    let why = "fraud";
+    let _ = reserving().cancelled(why).then("cancelling", [cancel(why), release()]);
+    let _ = paying().cancelled(why).then("cancelling", [cancel(why), release(), void(why)]);
+    for there in [confirming(), committing(), fulfilled()] {
+        let before = there.json();
+        let asked = there.cancelled(why);
+        assert_eq!(asked.json(), before, "the order's own stream decides");
+        let sent = asked.hears(cancelled(why)).hears(requested());
+        assert!(sent.json().contains("cancelling"));
+    }
+}
+
+#[test]
+fn an_order_that_somebody_has_confirmed_already_is_not_confirmed_again() {
+    let _ = paying().hears(confirmed()).hears(captured()).then("committing", [ship()]);
+}
+
+#[test]
+fn money_before_stock_is_impossible() {
+    reserving().finds_impossible(captured());
+}
+
+#[test]
+fn what_is_about_no_known_order_does_not_matter() {
+    let unknown = process::<OrderFulfilment>().hears(reserved()).hears(captured()).hears(cancelled("no"));
+    assert_eq!(unknown.json(), "null");
+}
+
+#[test]
+fn states_of_every_version_still_load_and_finish() {
+    let stored = include_str!("golden/v1.json");
+    let states: serde_json::Map<String, serde_json::Value> = serde_json::from_str(stored).unwrap();
+    let names = ["reserving", "paying", "confirming", "committing", "fulfilled", "cancelling", "cancelled"];
+    assert_eq!(states.keys().collect::<Vec<_>>(), names);
+    for (name, state) in &states {
+        let there = process::<OrderFulfilment>().stored(&serde_json::json!({name: state}).to_string());
+        let everything = [
+            reserved(),
+            requested(),
+            captured(),
+            confirmed(),
+            shipped(),
+            cancelled("no"),
+            released(),
+            returned(),
+            refunded(),
+        ];
+        let end = everything.into_iter().fold(there, Process::hears);
+        end.ended();
+    }
+}
+
+#[test]
+fn an_impossible_stored_state_is_refused_by_field() {
+    let stored = |json: &str| serde_json::from_str::<Fulfilment>(json).unwrap_err().to_string();
+    let order = |total: i64, quantity: i64| {
+        format!(
+            r#"{{"reserving": {{"order": {{"order_id": "7", "customer_id": "ana", "currency": "EUR", "total": {total},
+                "lines": [{{"product_id": "tea", "quantity": {quantity}}}], "confirmed": false}}}}}}"#
+        )
+    };
+    assert!(stored(&order(-1, 3)).contains("total is -1"));
+    assert!(stored(&order(1, 0)).contains("the quantity of tea is 0"));
+    assert!(stored(r#"{"sleeping": {}}"#).contains("sleeping"));
+}

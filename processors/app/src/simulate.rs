@@ -1,0 +1,140 @@
+//! `millrace simulate`: the outside world on loopback, until SIGTERM.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use millrace_simulator::{Behaviour, Settings, Simulator, StartError};
+use tokio_util::sync::CancellationToken;
+
+use crate::failure::Failure;
+use crate::{output, run};
+
+/// Options of `simulate`. What becomes of a call is told by the seed and the call's key.
+#[derive(Debug, Args)]
+#[group(id = "servers", required = true, multiple = true, args = ["payments", "mail"])]
+pub struct Options {
+    /// Where the payment provider listens
+    #[arg(long, value_name = "IP:PORT")]
+    payments: Option<SocketAddr>,
+    /// Where the mail server listens
+    #[arg(long, value_name = "IP:PORT")]
+    mail: Option<SocketAddr>,
+    /// The ledger: what was charged, refunded and mailed, one JSON object a line; read again at the start
+    #[arg(long, value_name = "FILE")]
+    ledger: PathBuf,
+    /// Another seed gives every call another fate
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    seed: u64,
+    /// Charges that are declined, and mailboxes that do not exist
+    #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = percent())]
+    decline: u8,
+    /// Tries that are turned away before anything is done
+    #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = percent())]
+    error: u8,
+    /// Charges and refunds that are made and not answered
+    #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = percent())]
+    timeout_after_charge: u8,
+    /// Mails that are taken and not answered
+    #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = percent())]
+    timeout_after_mail: u8,
+    /// How long an answer takes, in milliseconds
+    #[arg(long, default_value = "0..0", value_name = "A..B", value_parser = range)]
+    latency_ms: RangeInclusive<u64>,
+    /// How long a connection is held that gets no answer, in milliseconds: longer than callers wait
+    #[arg(long, default_value_t = 60_000, value_name = "N")]
+    hold_ms: u64,
+    /// Listen on addresses that others can reach
+    #[arg(long)]
+    beyond_loopback: bool,
+}
+
+fn percent() -> clap::builder::RangedI64ValueParser<u8> {
+    clap::value_parser!(u8).range(..=100)
+}
+
+fn range(text: &str) -> Result<RangeInclusive<u64>, String> {
+    let wrong = || format!("`{text}` is not a range of milliseconds; write 5..50");
+    let (least, most) = text.split_once("..").ok_or_else(wrong)?;
+    let (least, most) = (least.parse().map_err(|_| wrong())?, most.parse().map_err(|_| wrong())?);
+    if least > most { Err(wrong()) } else { Ok(least..=most) }
+}
+
+impl Options {
+    fn settings(&self) -> Settings {
+        let behaviour = Behaviour {
+            seed: self.seed,
+            decline: self.decline,
+            error: self.error,
+            timeout_after_charge: self.timeout_after_charge,
+            timeout_after_mail: self.timeout_after_mail,
+            latency_ms: self.latency_ms.clone(),
+            hold: Duration::from_millis(self.hold_ms),
+        };
+        let Self { payments, mail, beyond_loopback, .. } = *self;
+        Settings { payments, mail, ledger: self.ledger.clone(), beyond_loopback, behaviour }
+    }
+}
+
+/// Plays the outside world until SIGTERM or SIGINT.
+///
+/// # Errors
+/// [`Failure::Usage`] when an address or the ledger cannot be used.
+pub async fn simulate(options: &Options) -> Result<(), Failure> {
+    let stop = CancellationToken::new();
+    let started = Simulator::start(options.settings(), stop.clone()).await;
+    let simulator = started.map_err(|error: StartError| Failure::usage(error.to_string()))?;
+    if let Some(address) = simulator.payments {
+        output::say(&format!("payments: http://{address}"));
+    }
+    if let Some(address) = simulator.mail {
+        output::say(&format!("mail: smtp://{address}"));
+    }
+    run::stopped().await?;
+    stop.cancel();
+    simulator.ended().await;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn parse(line: &str) -> Result<Settings, clap::Error> {
+        let words = std::iter::once("simulate").chain(line.split_whitespace());
+        Line::try_parse_from(words).map(|line| line.options.settings())
+    }
+
+    #[test]
+    fn everything_goes_well_unless_asked_for() {
+        let settings = parse("--payments 127.0.0.1:0 --ledger x").unwrap();
+        let Behaviour { decline, error, latency_ms, .. } = settings.behaviour;
+        assert_eq!((decline, error, latency_ms, settings.beyond_loopback), (0, 0, 0..=0, false));
+    }
+
+    #[test]
+    fn moods_are_percentages_and_latency_is_a_range() {
+        let line = "--mail 127.0.0.1:0 --ledger x --seed 7 --decline 10 --latency-ms 5..50";
+        let Behaviour { seed, decline, latency_ms, .. } = parse(line).unwrap().behaviour;
+        assert_eq!((seed, decline, latency_ms), (7, 10, 5..=50));
+        for wrong in ["--decline 101", "--latency-ms 50..5", "--latency-ms 5", "--error -1"] {
+            assert!(parse(&format!("--mail 127.0.0.1:0 --ledger x {wrong}")).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn there_is_something_to_simulate_and_a_place_for_the_ledger() {
+        assert!(parse("--ledger x").is_err());
+        assert!(parse("--payments 127.0.0.1:0").is_err());
+    }
+}

@@ -1,0 +1,153 @@
+//! Given, when, then for sagas, time included.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::DateTime;
+use millrace_schemas::{Command, CommandRejected, Event};
+
+use super::assert_survives_storage;
+use crate::{Heard, Reaction, Recorded, Saga, Step, Timer};
+
+/// An instance of a saga, with a clock of its own.
+#[derive(Debug)]
+pub struct Process<S: Saga> {
+    state: Option<S::State>,
+    timers: BTreeMap<&'static str, Duration>,
+    now: Duration,
+    sent: Vec<Command>,
+}
+
+/// Starts a test with an instance that has heard nothing yet.
+pub fn process<S: Saga>() -> Process<S> {
+    Process { state: None, timers: BTreeMap::new(), now: Duration::ZERO, sent: Vec::new() }
+}
+
+impl<S: Saga> Process<S> {
+    /// Goes on from a stored state.
+    ///
+    /// # Panics
+    /// When it cannot be read.
+    #[must_use]
+    pub fn stored(self, json: &str) -> Self {
+        Self { state: Some(serde_json::from_str(json).expect("the stored state is read")), ..self }
+    }
+
+    /// Something happens.
+    #[must_use]
+    pub fn hears(self, event: impl Into<Event>) -> Self {
+        let recorded = recorded(event.into());
+        self.react(&Heard::Event(&recorded))
+    }
+
+    /// A command that it has sent is refused.
+    #[must_use]
+    pub fn refused(self, command: impl Into<Command>, code: &str) -> Self {
+        let command = command.into();
+        let rejection = CommandRejected {
+            stream: command.key().to_owned(),
+            command_id: "1".to_owned(),
+            command_source: "/millrace".to_owned(),
+            command_type: command.full_name().to_owned(),
+            code: code.to_owned(),
+            message: code.to_owned(),
+        };
+        self.react(&Heard::Rejection(&rejection))
+    }
+
+    /// An operator cancels it.
+    #[must_use]
+    pub fn cancelled(self, why: &str) -> Self {
+        self.react(&Heard::Cancel(why))
+    }
+
+    /// Time passes: timers that are due then are heard.
+    #[must_use]
+    pub fn waits(mut self, time: Duration) -> Self {
+        self.now += time;
+        while let Some(name) = self.timers.iter().find(|(_, due)| **due <= self.now).map(|(name, _)| *name) {
+            self.timers.remove(name);
+            self = self.react(&Heard::Timer(name));
+        }
+        self
+    }
+
+    /// It stands there, and has sent exactly these commands since it was last asked.
+    #[must_use]
+    #[track_caller]
+    pub fn then<C: Into<Command>>(mut self, standing: &str, sent: impl IntoIterator<Item = C>) -> Self {
+        let state = self.state.as_ref().expect("it has begun");
+        assert_eq!(S::standing(state).name, standing, "{state:?}");
+        let expected: Vec<Command> = sent.into_iter().map(Into::into).collect();
+        assert_eq!(std::mem::take(&mut self.sent), expected);
+        self
+    }
+
+    /// It stands there, and has sent nothing since it was last asked.
+    #[must_use]
+    #[track_caller]
+    pub fn then_nothing(self, standing: &str) -> Self {
+        self.then::<Command>(standing, [])
+    }
+
+    /// It has come to its end, and no timer is set any more.
+    #[track_caller]
+    pub fn ended(self) {
+        assert!(self.state.as_ref().is_some_and(|state| S::standing(state).ended), "{:?}", self.state);
+        assert!(self.timers.is_empty(), "{:?}", self.timers);
+    }
+
+    /// The event cannot have happened to it.
+    #[track_caller]
+    pub fn finds_impossible(self, event: impl Into<Event>) {
+        let recorded = recorded(event.into());
+        let reaction = S::react(self.state, &Heard::Event(&recorded));
+        assert!(matches!(reaction, Reaction::Impossible(_)), "{reaction:?}");
+    }
+
+    /// Its state as it is stored.
+    pub fn json(&self) -> String {
+        serde_json::to_string(&self.state).expect("states serialise")
+    }
+
+    fn react(mut self, heard: &Heard<'_>) -> Self {
+        match S::react(self.state.clone(), heard) {
+            Reaction::Ignore => {}
+            Reaction::Impossible(why) => panic!("impossible: {why}"),
+            Reaction::Step(Step { state, sends, timers }) => {
+                assert_survives_storage(&state);
+                self.state = Some(state);
+                self.sent.extend(sends.into_iter().map(|sent| sent.command));
+                for timer in timers {
+                    self.turn(timer);
+                }
+            }
+        }
+        self
+    }
+
+    fn turn(&mut self, timer: Timer) {
+        match timer {
+            Timer::Cancel(name) => {
+                self.timers.remove(name);
+            }
+            Timer::Set(name) => {
+                let after = S::TIMERS.iter().find(|(known, _)| *known == name).expect("a timer of the saga");
+                self.timers.insert(name, self.now + after.1);
+            }
+        }
+    }
+}
+
+fn recorded(event: Event) -> Recorded {
+    Recorded {
+        id: "1".to_owned(),
+        stream: event.key().to_owned(),
+        version: 1,
+        occurred_at: DateTime::UNIX_EPOCH,
+        correlation_id: None,
+        causation_id: None,
+        traceparent: None,
+        event,
+    }
+}

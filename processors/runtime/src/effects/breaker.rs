@@ -1,0 +1,115 @@
+//! A provider that fails for everybody is left alone for a while.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+const FIRST_REST: Duration = Duration::from_secs(1);
+const LONGEST_REST: Duration = Duration::from_secs(60);
+
+/// Opens when so many different calls in a row have failed; then lets one through after each rest, which grows.
+#[derive(Debug)]
+pub(super) struct Breaker {
+    opens_after: usize,
+    failed: HashSet<Uuid>,
+    rest: Duration,
+    open_until: Option<Instant>,
+}
+
+impl Breaker {
+    pub(super) fn new(opens_after: usize) -> Self {
+        Self { opens_after, failed: HashSet::new(), rest: FIRST_REST, open_until: None }
+    }
+
+    /// How many of `wanted` calls may begin while others are under way.
+    pub(super) fn permits(&self, wanted: usize, under_way: usize, now: Instant) -> usize {
+        match self.open_until {
+            None => wanted,
+            Some(until) if now >= until && under_way == 0 => wanted.min(1),
+            Some(_) => 0,
+        }
+    }
+
+    /// The provider does its work.
+    pub(super) fn succeeded(&mut self) {
+        *self = Self::new(self.opens_after);
+    }
+
+    /// A call could not be made or was not answered. One that began before the breaker opened says nothing new.
+    pub(super) fn failed(&mut self, key: Uuid, now: Instant) {
+        match self.open_until {
+            Some(until) if now < until => {}
+            Some(_) => {
+                self.rest = (self.rest * 2).min(LONGEST_REST);
+                self.open_until = Some(now + self.rest);
+            }
+            None => {
+                self.failed.insert(key);
+                if self.failed.len() >= self.opens_after {
+                    self.open_until = Some(now + self.rest);
+                }
+            }
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.open_until.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(now: Instant) -> Breaker {
+        let mut breaker = Breaker::new(3);
+        (0..3).for_each(|key| breaker.failed(Uuid::from_u128(key), now));
+        breaker
+    }
+
+    #[test]
+    fn it_opens_when_different_calls_fail_in_a_row() {
+        let (mut breaker, now) = (Breaker::new(3), Instant::now());
+        (0..10).for_each(|_| breaker.failed(Uuid::nil(), now));
+        assert!(!breaker.is_open(), "one call alone may be at fault itself");
+        breaker.failed(Uuid::from_u128(1), now);
+        breaker.succeeded();
+        breaker.failed(Uuid::from_u128(2), now);
+        breaker.failed(Uuid::from_u128(3), now);
+        assert_eq!(breaker.permits(8, 5, now), 8);
+        breaker.failed(Uuid::from_u128(4), now);
+        assert_eq!(breaker.permits(8, 0, now), 0);
+    }
+
+    #[test]
+    fn after_its_rest_it_lets_one_through() {
+        let now = Instant::now();
+        let (breaker, rested) = (open(now), now + FIRST_REST);
+        assert_eq!([0, 1].map(|under_way| breaker.permits(8, under_way, rested)), [1, 0]);
+    }
+
+    #[test]
+    fn a_trial_that_fails_doubles_the_rest_and_one_that_succeeds_closes() {
+        let now = Instant::now();
+        let (mut breaker, rested) = (open(now), now + FIRST_REST);
+        breaker.failed(Uuid::nil(), rested);
+        assert_eq!(breaker.permits(8, 0, rested + FIRST_REST), 0);
+        assert_eq!(breaker.permits(8, 0, rested + FIRST_REST * 2), 1);
+        breaker.succeeded();
+        assert_eq!(breaker.permits(8, 0, rested), 8);
+    }
+
+    #[test]
+    fn stragglers_do_not_lengthen_the_rest_which_has_an_end() {
+        let mut now = Instant::now();
+        let mut breaker = open(now);
+        (10..20).for_each(|key| breaker.failed(Uuid::from_u128(key), now));
+        assert_eq!(breaker.permits(8, 0, now + FIRST_REST), 1);
+        for _ in 0..20 {
+            now += LONGEST_REST;
+            breaker.failed(Uuid::nil(), now);
+        }
+        assert_eq!(breaker.permits(8, 0, now + LONGEST_REST), 1);
+    }
+}

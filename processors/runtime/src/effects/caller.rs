@@ -1,0 +1,441 @@
+//! Making the calls that are due: a bounded number at a time, each under a lease.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use millrace_domain::{Effect, GaveUp};
+use millrace_schemas::{Command, Definition, Kind};
+use tokio::sync::OnceCell;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::breaker::Breaker;
+use super::course::{self, Course, Limits, Turn};
+use super::ledger::{self, Entry, Leased};
+use super::{CallError, Provider, Shared};
+use crate::backoff::Backoff;
+use crate::error::{Dependency, WorkError};
+use crate::metrics;
+use crate::moments::{self, broken, mechanism};
+use crate::outbox::{self, OutboxRow, SchemaIds};
+
+/// How often due calls are looked for when nobody tells of new ones.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often those that wait are counted.
+const COUNT_EVERY: Duration = Duration::from_secs(10);
+/// What a lease has beyond the time of its calls: for writing the answer.
+const LEASE_MARGIN: Duration = Duration::from_secs(30);
+
+/// Makes the calls of the effect `E`.
+pub struct Caller<E> {
+    shared: Shared,
+    provider: Arc<dyn Provider<E>>,
+    schema_ids: OnceCell<SchemaIds>,
+}
+
+/// What a turn says about the provider.
+enum Health {
+    /// It was not spoken to.
+    Untold,
+    Good,
+    /// The call with this key failed.
+    Bad(Uuid),
+}
+
+impl<E: Effect> Caller<E> {
+    /// A caller of this provider.
+    pub fn new(shared: Shared, provider: Arc<dyn Provider<E>>) -> Self {
+        Self { shared, provider, schema_ids: OnceCell::new() }
+    }
+
+    /// Makes calls until stopped; those under way are finished.
+    pub async fn run(self, stop: CancellationToken) {
+        let caller = Arc::new(self);
+        let mut calls = Calls::new(caller.clone());
+        let (mut wake, mut backoff) = (caller.shared.wake.subscribe(), Backoff::new());
+        while !stop.is_cancelled() {
+            // Seen before the look, so that what comes during it is not missed.
+            wake.mark_unchanged();
+            if let Err(error) = calls.begin_due().await {
+                tracing::warn!(effect = E::NAME, %error, "calls wait");
+                let dependency = error.dependency().unwrap_or(Dependency::Postgres).to_string();
+                backoff.wait_for(&dependency, &stop).await;
+                continue;
+            }
+            backoff = Backoff::new();
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = calls.one_ended() => {}
+                _ = wake.changed() => {}
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+        }
+        calls.all_ended().await;
+    }
+
+    /// Room for a question, a call and their answer.
+    fn lease(&self) -> Duration {
+        self.shared.settings.call_timeout * 2 + LEASE_MARGIN
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { key_window: self.provider.key_window(), age_max: self.shared.settings.age_max }
+    }
+
+    /// One turn of a call, from lease to ledger.
+    async fn turn(&self, leased: Leased, until: Instant) -> Health {
+        let (course, health, request) = match serde_json::from_str(&leased.request) {
+            Ok(request) => {
+                let (course, health) = self.follow(&leased, &request, until).await;
+                (course, health, Some(request))
+            }
+            Err(error) => {
+                let error = format!("this build cannot read the request: {error}");
+                (Course::Later { unknown: leased.known.unknown, error }, Health::Untold, None)
+            }
+        };
+        if let Course::GiveUp(GaveUp { reason, unknown }) = &course {
+            tracing::error!(effect = E::NAME, key = %leased.key, event = leased.cause.id, unknown, reason, "a call is given up");
+        }
+        self.settle(&leased, request.as_ref(), &course).await;
+        health
+    }
+
+    /// Asks and calls as the rules say.
+    async fn follow(
+        &self,
+        leased: &Leased,
+        request: &E::Request,
+        until: Instant,
+    ) -> (Course<E::Answer>, Health) {
+        let (key, known, limits) = (leased.key, leased.known, self.limits());
+        match known.turn(&limits) {
+            Turn::GiveUp(why) => return (Course::GiveUp(why), Health::Untold),
+            Turn::Ask => {
+                let told = self.within("ask", self.provider.ask(key, request)).await;
+                let health = health(key, &told);
+                if let Some(course) = known.asked(told, &limits) {
+                    return (course, health);
+                }
+            }
+            Turn::Call => {}
+        }
+        // A process that was frozen may have lost the lease meanwhile.
+        if Instant::now() + self.shared.settings.call_timeout > until {
+            let (unknown, error) = (known.unknown, "the lease ended before the call".to_owned());
+            return (Course::Later { unknown, error }, Health::Untold);
+        }
+        moments::pass(moments::BEFORE_CALL);
+        let told_key = if broken(mechanism::CALL_KEY) { Uuid::now_v7() } else { key };
+        let told = self.within("call", self.provider.call(told_key, request)).await;
+        moments::pass(moments::AFTER_CALL);
+        let health = health(key, &told);
+        (known.called(told, &limits), health)
+    }
+
+    /// What the outside tells in time.
+    async fn within<A>(
+        &self,
+        kind: &str,
+        telling: impl Future<Output = Result<A, CallError>>,
+    ) -> Result<A, CallError> {
+        let (began, timeout) = (Instant::now(), self.shared.settings.call_timeout);
+        let silent = |_| CallError::Unknown(format!("silent for {} ms", timeout.as_millis()));
+        let told = tokio::time::timeout(timeout, telling).await.map_err(silent).flatten();
+        let outcome = match &told {
+            Ok(_) => "answered",
+            Err(CallError::Refused(_)) => "refused",
+            Err(CallError::Unavailable(_)) => "unavailable",
+            Err(CallError::Unknown(_)) => "unknown",
+        };
+        metrics::EFFECT_CALLS.with_label_values(&[E::NAME, kind, outcome]).inc();
+        metrics::EFFECT_CALL_SECONDS.with_label_values(&[E::NAME]).observe(began.elapsed().as_secs_f64());
+        told
+    }
+
+    /// Writes how a turn ended, however many tries it takes: an answer that is lost here is an unknown outcome.
+    async fn settle(&self, leased: &Leased, request: Option<&E::Request>, course: &Course<E::Answer>) {
+        let (effect, key) = (E::NAME, leased.key);
+        let mut backoff = Backoff::new();
+        loop {
+            match self.write(leased, request, course).await {
+                Ok(true) => return,
+                Ok(false) => return tracing::warn!(effect, %key, "the lease was lost: another goes on"),
+                Err(WorkError::Refused(reason)) => {
+                    return tracing::error!(effect, %key, reason, "how a call ended cannot be written");
+                }
+                Err(error) => tracing::warn!(effect, %key, %error, "how a call ended is not written yet"),
+            }
+            backoff.wait().await;
+        }
+    }
+
+    /// One transaction: how the turn ended, and the command that says so. False when another has the lease.
+    async fn write(
+        &self,
+        leased: &Leased,
+        request: Option<&E::Request>,
+        course: &Course<E::Answer>,
+    ) -> Result<bool, WorkError> {
+        let entry = entry(leased, course)?;
+        let rows = match request.and_then(|request| command::<E>(request, course)) {
+            Some(command) => vec![self.outbox_row(leased, &command).await?],
+            None => Vec::new(),
+        };
+        let mut transaction = self.shared.pool.begin().await?;
+        if !ledger::settle::<E>(&mut transaction, leased, &entry).await? {
+            return Ok(false);
+        }
+        outbox::insert(&mut transaction, &self.shared.namespace, &rows).await?;
+        moments::pass(moments::BEFORE_COMMIT);
+        transaction.commit().await?;
+        Ok(true)
+    }
+
+    /// The command's id depends on the call alone, so a call is answered once.
+    async fn outbox_row(&self, leased: &Leased, command: &Command) -> Result<OutboxRow, WorkError> {
+        let id = Uuid::new_v5(&leased.key, b"command");
+        let row = outbox::command(self.schema_ids().await?, id, command, leased.cause.clone());
+        row.map_err(|fault| WorkError::Refused(fault.message))
+    }
+
+    /// The registry's ids of all commands, asked for once.
+    async fn schema_ids(&self) -> Result<&SchemaIds, WorkError> {
+        let commands = |definition: &Definition| definition.kind == Kind::Command;
+        self.schema_ids.get_or_try_init(|| self.shared.registry.ids(commands)).await
+    }
+}
+
+/// Whether the provider does its work; a refusal is work too.
+fn health<A>(key: Uuid, told: &Result<A, CallError>) -> Health {
+    match told {
+        Ok(_) | Err(CallError::Refused(_)) => Health::Good,
+        Err(CallError::Unavailable(_) | CallError::Unknown(_)) => Health::Bad(key),
+    }
+}
+
+fn entry<A: serde::Serialize>(leased: &Leased, course: &Course<A>) -> Result<Entry, WorkError> {
+    Ok(match course {
+        Course::Answered(answer) => {
+            let written = serde_json::to_string(answer);
+            Entry::Done(written.map_err(|error| WorkError::Refused(error.to_string()))?)
+        }
+        Course::GiveUp(why) => Entry::GaveUp(why.clone()),
+        Course::Later { unknown, error } => {
+            let delay = course::delay(leased.attempt);
+            Entry::Later { error: error.clone(), unknown: *unknown, delay }
+        }
+    })
+}
+
+/// The command that says how a turn ended, when it was the last.
+fn command<E: Effect>(request: &E::Request, course: &Course<E::Answer>) -> Option<Command> {
+    match course {
+        Course::Answered(answer) => Some(E::answered(request, answer)),
+        Course::GiveUp(why) => E::gave_up(request, why),
+        Course::Later { .. } => None,
+    }
+}
+
+/// The calls under way, and what they say about the provider.
+struct Calls<E> {
+    caller: Arc<Caller<E>>,
+    under_way: JoinSet<Health>,
+    breaker: Breaker,
+    counted_at: Option<Instant>,
+}
+
+impl<E: Effect> Calls<E> {
+    fn new(caller: Arc<Caller<E>>) -> Self {
+        let breaker = Breaker::new(caller.shared.settings.breaker_failures);
+        Self { caller, under_way: JoinSet::new(), breaker, counted_at: None }
+    }
+
+    /// Begins the calls that are due, as many as there is room for. Not before their answers can be written.
+    async fn begin_due(&mut self) -> Result<(), WorkError> {
+        self.caller.schema_ids().await?;
+        self.count().await?;
+        let (now, under_way) = (Instant::now(), self.under_way.len());
+        let wanted = self.caller.shared.settings.calls_max.saturating_sub(under_way);
+        let room = self.breaker.permits(wanted, under_way, now);
+        if room == 0 {
+            return Ok(());
+        }
+        let lease = self.caller.lease();
+        for leased in ledger::lease::<E>(&self.caller.shared.pool, room, lease).await? {
+            let caller = self.caller.clone();
+            self.under_way.spawn(async move { caller.turn(leased, now + lease).await });
+        }
+        Ok(())
+    }
+
+    /// Waits for a call to end; for ever when none is under way.
+    async fn one_ended(&mut self) {
+        let Some(mut ended) = self.under_way.join_next().await else { return std::future::pending().await };
+        loop {
+            match ended {
+                Ok(Health::Untold) => {}
+                Ok(Health::Good) => self.breaker.succeeded(),
+                Ok(Health::Bad(key)) => self.breaker.failed(key, Instant::now()),
+                // Its lease ends, and its outcome counts as unknown then.
+                Err(error) => tracing::error!(effect = E::NAME, %error, "a call ended badly"),
+            }
+            match self.under_way.try_join_next() {
+                Some(next) => ended = next,
+                None => break,
+            }
+        }
+        let open = i64::from(self.breaker.is_open());
+        metrics::EFFECT_BREAKER.with_label_values(&[E::NAME]).set(open);
+    }
+
+    async fn all_ended(&mut self) {
+        while !self.under_way.is_empty() {
+            self.one_ended().await;
+        }
+    }
+
+    async fn count(&mut self) -> Result<(), WorkError> {
+        if self.counted_at.is_none_or(|at| at.elapsed() >= COUNT_EVERY) {
+            let waiting = ledger::waiting::<E>(&self.caller.shared.pool).await?;
+            metrics::EFFECT_WAITING.with_label_values(&[E::NAME]).set(waiting);
+            self.counted_at = Some(Instant::now());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+    use millrace_domain::effects::mail::{Mail, Message, Taken};
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::effects::Settings;
+    use crate::effects::course::Known;
+    use crate::names::Namespace;
+    use crate::outbox::Cause;
+    use crate::registry::Registry;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A provider that answers as it was told to, and remembers what it was asked.
+    struct Scripted {
+        ask: Result<Option<Taken>, CallError>,
+        call: Result<Taken, CallError>,
+        slow: bool,
+        heard: Mutex<Vec<(&'static str, Uuid)>>,
+    }
+
+    impl Scripted {
+        fn new(ask: Result<Option<Taken>, CallError>, call: Result<Taken, CallError>) -> Self {
+            Self { ask, call, slow: false, heard: Mutex::default() }
+        }
+    }
+
+    #[async_trait]
+    impl Provider<Mail> for Scripted {
+        fn key_window(&self) -> Option<Duration> {
+            Some(SECOND * 3_600)
+        }
+
+        async fn call(&self, key: Uuid, _: &Message) -> Result<Taken, CallError> {
+            self.heard.lock().unwrap().push(("call", key));
+            if self.slow {
+                std::future::pending().await
+            }
+            self.call.clone()
+        }
+
+        async fn ask(&self, key: Uuid, _: &Message) -> Result<Option<Taken>, CallError> {
+            self.heard.lock().unwrap().push(("ask", key));
+            self.ask.clone()
+        }
+    }
+
+    fn caller(provider: Arc<Scripted>) -> Caller<Mail> {
+        let settings =
+            Settings { calls_max: 1, call_timeout: SECOND / 5, age_max: SECOND * 60, breaker_failures: 1 };
+        let namespace = Namespace::new("n").unwrap();
+        // Never connected to.
+        let pool = sqlx::PgPool::connect_lazy("postgres://127.0.0.1:1/x").unwrap();
+        let registry = Arc::new(Registry::new("http://127.0.0.1:1").unwrap());
+        let wake = watch::Sender::new(());
+        Caller::new(Shared { pool, registry, namespace, settings, wake }, provider)
+    }
+
+    fn leased(unknown: bool) -> Leased {
+        let known = Known { unknown, since_first: SECOND, age: SECOND };
+        let cause = Cause { id: "e1".to_owned(), correlation_id: None, traceparent: None, occurred_at: None };
+        Leased { key: Uuid::from_u128(7), request: String::new(), attempt: 1, known, cause }
+    }
+
+    fn message() -> Message {
+        let [notification_id, recipient, address, subject, body] =
+            ["n", "r", "a", "s", "b"].map(str::to_owned);
+        Message { notification_id, recipient, address, subject, body }
+    }
+
+    /// How a turn ends, and what the provider heard in it.
+    async fn follow(provider: Scripted, unknown: bool, left: Duration) -> (Course<Taken>, Vec<&'static str>) {
+        let provider = Arc::new(provider);
+        let caller = caller(provider.clone());
+        let (course, _) = caller.follow(&leased(unknown), &message(), Instant::now() + left).await;
+        let heard = provider.heard.lock().unwrap();
+        assert!(heard.iter().all(|(_, key)| *key == Uuid::from_u128(7)), "the key is always the call's");
+        (course, heard.iter().map(|(what, _)| *what).collect())
+    }
+
+    #[tokio::test]
+    async fn a_new_call_is_made_at_once() {
+        let (course, heard) = follow(Scripted::new(Ok(None), Ok(Taken)), false, SECOND * 60).await;
+        assert_eq!((course, heard), (Course::Answered(Taken), vec!["call"]));
+    }
+
+    #[tokio::test]
+    async fn an_unknown_call_is_asked_for_and_made_again_only_when_the_outside_knows_nothing_of_it() {
+        let answered = Scripted::new(Ok(Some(Taken)), Ok(Taken));
+        assert_eq!(follow(answered, true, SECOND * 60).await, (Course::Answered(Taken), vec!["ask"]));
+        let absent = Scripted::new(Ok(None), Ok(Taken));
+        assert_eq!(follow(absent, true, SECOND * 60).await, (Course::Answered(Taken), vec!["ask", "call"]));
+        let away = Scripted::new(Err(CallError::Unavailable("x".to_owned())), Ok(Taken));
+        let (course, heard) = follow(away, true, SECOND * 60).await;
+        assert!(matches!(course, Course::Later { unknown: true, .. }), "{course:?}");
+        assert_eq!(heard, ["ask"]);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_called_when_the_lease_may_have_ended_by_then() {
+        let (course, heard) = follow(Scripted::new(Ok(None), Ok(Taken)), false, SECOND / 10).await;
+        assert!(matches!(course, Course::Later { unknown: false, .. }), "{course:?}");
+        assert!(heard.is_empty());
+    }
+
+    #[tokio::test]
+    async fn silence_is_an_unknown_outcome() {
+        let silent = Scripted { slow: true, ..Scripted::new(Ok(None), Ok(Taken)) };
+        let (course, _) = follow(silent, false, SECOND * 60).await;
+        assert!(matches!(course, Course::Later { unknown: true, .. }), "{course:?}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_and_a_call_that_is_given_up_have_a_command_and_a_later_try_has_none() {
+        let answered = command::<Mail>(&message(), &Course::Answered(Taken));
+        assert_eq!(
+            answered.map(|command| command.full_name()),
+            Some("millrace.notifications.MarkNotificationSent")
+        );
+        let why = GaveUp { reason: "no".to_owned(), unknown: false };
+        let gave_up = command::<Mail>(&message(), &Course::GiveUp(why));
+        assert_eq!(
+            gave_up.map(|command| command.full_name()),
+            Some("millrace.notifications.MarkNotificationFailed")
+        );
+        let later = Course::Later { unknown: true, error: String::new() };
+        assert_eq!(command::<Mail>(&message(), &later), None);
+    }
+}

@@ -1,0 +1,150 @@
+//! Effects: calls to the outside world, each asked for by an event and answered by a command.
+//!
+//! The role writes what is asked for into the ledger, in the transaction that moves the offset. The [`Caller`] takes due
+//! calls from there under a lease that is committed before the call, and writes the answer together with its command. The
+//! ledger is not rewound: an event that is read again finds its call.
+
+mod breaker;
+mod caller;
+mod course;
+mod ledger;
+mod provider;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use millrace_domain::{Effect, Recorded};
+use sqlx::{PgConnection, PgPool};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+pub use caller::Caller;
+pub use provider::{CallError, Provider};
+
+use crate::error::{Fault, WorkError};
+use crate::names::Namespace;
+use crate::record::Record;
+use crate::registry::Registry;
+use crate::role::{Folded, Group, Outcome, Role};
+use crate::views::intake;
+use ledger::{Asked, Place};
+
+/// The root of all keys of calls.
+const DERIVED: Uuid = Uuid::from_u128(0x6d69_6c6c_7261_6365_8000_0000_0000_0003);
+
+/// What all effects of a process share.
+#[derive(Clone)]
+pub struct Shared {
+    /// The write side.
+    pub pool: PgPool,
+    /// The schema registry.
+    pub registry: Arc<Registry>,
+    /// Whose topics.
+    pub namespace: Namespace,
+    /// How calls are made.
+    pub settings: Settings,
+    /// Tells callers of this process that something new is in the ledger.
+    pub wake: watch::Sender<()>,
+}
+
+/// How calls are made.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Calls of one effect at the same time, in each process.
+    pub calls_max: usize,
+    /// A call without an answer for so long counts as not answered.
+    pub call_timeout: Duration,
+    /// A call that was asked for longer ago is given up.
+    pub age_max: Duration,
+    /// So many different calls in a row must fail before the others wait.
+    pub breaker_failures: usize,
+}
+
+/// Writes the calls of the effect `E` into the ledger.
+pub struct EffectRole<E> {
+    shared: Shared,
+    group: Group,
+    effect: std::marker::PhantomData<fn() -> E>,
+}
+
+impl<E: Effect> EffectRole<E> {
+    /// The role of the effect.
+    pub fn new(shared: Shared) -> Self {
+        let group = Group { id: shared.namespace.group(E::NAME), generation: 1 };
+        Self { shared, group, effect: std::marker::PhantomData }
+    }
+
+    fn asked(&self, event: &Recorded) -> Result<Option<Asked>, Fault> {
+        let Some(request) = E::request(event) else { return Ok(None) };
+        let request = serde_json::to_string(&request);
+        let request = request.map_err(|error| Fault::hopeless("unwritable", error.to_string()))?;
+        let Recorded { id, correlation_id, traceparent, .. } = event;
+        Ok(Some(Asked {
+            key: key(&self.group, id),
+            place: place(event),
+            request,
+            event_id: id.clone(),
+            correlation_id: correlation_id.clone(),
+            traceparent: traceparent.clone(),
+        }))
+    }
+}
+
+/// The key of the call that an event asks for: the same at every try, and another in every instance of Millrace.
+fn key(group: &Group, event_id: &str) -> Uuid {
+    Uuid::new_v5(&DERIVED, format!("{}\0{event_id}", group.id).as_bytes())
+}
+
+fn place(event: &Recorded) -> Place {
+    Place { context: event.event.context(), stream: event.stream.clone(), version: event.version }
+}
+
+#[async_trait]
+impl<E: Effect> Role for EffectRole<E> {
+    fn group(&self) -> &Group {
+        &self.group
+    }
+
+    fn database(&self) -> &PgPool {
+        &self.shared.pool
+    }
+
+    async fn fold(&self, connection: &mut PgConnection, batch: &[&Record]) -> Result<Folded, WorkError> {
+        let (events, mut outcomes) = intake::decode(&self.shared.registry, batch).await?;
+        let (mut calls, mut superfluous) = (Vec::new(), Vec::new());
+        for (at, event) in &events {
+            match self.asked(event) {
+                Ok(asked) => calls.extend(asked),
+                Err(fault) => {
+                    if let Some(outcome) = outcomes.get_mut(*at) {
+                        *outcome = Outcome::Failed(fault);
+                    }
+                }
+            }
+            superfluous.extend(E::withdraws(event).then(|| place(event)));
+        }
+        ledger::record::<E>(connection, &calls).await?;
+        ledger::withdraw::<E>(connection, &superfluous).await?;
+        let wake = self.shared.wake.clone();
+        let remember = move || wake.send_replace(());
+        Ok(Folded { outcomes, remember: Some(Box::new(remember)), ..Folded::default() })
+    }
+
+    fn forget(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_has_one_key_for_its_event_effect_and_instance() {
+        let group = |id: &str| Group { id: id.to_owned(), generation: 1 };
+        assert_eq!(key(&group("a.payment"), "e1"), key(&group("a.payment"), "e1"));
+        let keys = [("a.payment", "e1"), ("a.payment", "e2"), ("a.mail", "e1"), ("b.payment", "e1")];
+        let distinct: std::collections::HashSet<Uuid> =
+            keys.iter().map(|(id, event)| key(&group(id), event)).collect();
+        assert_eq!(distinct.len(), keys.len());
+    }
+}

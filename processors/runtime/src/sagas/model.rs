@@ -1,0 +1,440 @@
+//! A model: the fulfilment saga, the real contexts that it sends commands to, and a provider, in memory. Whatever comes in
+//! whatever order, twice, or late, each order ends with one outcome, and stock and money agree with it.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+
+use chrono::DateTime;
+use millrace_domain::contexts::inventory::{Inventory, Stock};
+use millrace_domain::contexts::orders::{Order, Orders, Status};
+use millrace_domain::contexts::payments::{Payment, Payments};
+use millrace_domain::sagas::fulfilment::{Fulfilment, OrderFulfilment};
+use millrace_domain::{Context, Faces, Recorded, Reference, Saga as _, Streams, Timer};
+use millrace_schemas::inventory::StockReceived;
+use millrace_schemas::orders::{CancelOrder, OrderPlaced, OrderPlacedLine};
+use millrace_schemas::payments::{
+    CapturePayment, CompleteRefund, DeclinePayment, Event as PaymentEvent, FailRefund,
+};
+use millrace_schemas::{Command, CommandRejected, DEFINITIONS, Event};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::heard::{Input, What};
+use super::instance::Instance;
+use crate::outbox::SchemaIds;
+
+const PRODUCTS: [&str; 2] = ["tea", "salt"];
+const STOCK: i64 = 5;
+const PRICE: i64 = 700;
+
+/// A stream or a key of a context.
+type Place = (&'static str, String);
+type Saga = Instance<OrderFulfilment>;
+
+/// What may happen next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Action {
+    Decide(Place),
+    Hear(Place),
+    HearAgain(Place),
+    HearRejection(usize),
+    Answer(usize, bool),
+    FireTimer(String),
+    Cancel(String),
+}
+
+/// A call that the provider has not answered.
+#[derive(Debug, Clone)]
+enum Call {
+    Charge { order_id: String, amount: i64 },
+    Refund { order_id: String, refund_id: String },
+}
+
+#[derive(Default)]
+struct World {
+    sagas: BTreeMap<String, Saga>,
+    timers: HashSet<String>,
+    stock: BTreeMap<String, Stock>,
+    orders: BTreeMap<String, Order>,
+    payments: BTreeMap<String, Payment>,
+    commands: BTreeMap<Place, VecDeque<(Uuid, Command)>>,
+    /// All of each stream, and how many the sagas have heard.
+    events: BTreeMap<Place, (Vec<Recorded>, usize)>,
+    rejections: Vec<CommandRejected>,
+    calls: Vec<Call>,
+    /// Everything that has happened, in the order in which it was decided.
+    history: Vec<Event>,
+    ids: SchemaIds,
+    cancels: u32,
+}
+
+impl World {
+    fn new(orders: &[(i64, bool)]) -> Self {
+        let ids = DEFINITIONS.iter().map(|definition| (definition.full_name, 1)).collect();
+        let mut world = Self { ids, ..Self::default() };
+        for product in PRODUCTS {
+            let received = StockReceived { product_id: product.to_owned(), quantity: STOCK };
+            world.happen::<Inventory>(product, received.into(), None);
+        }
+        for (number, (quantity, both)) in orders.iter().enumerate() {
+            let products = if *both { &PRODUCTS[..] } else { &PRODUCTS[..1] };
+            let order_id = number.to_string();
+            world.happen::<Orders>(&order_id, placed(&order_id, *quantity, products).into(), None);
+        }
+        world
+    }
+
+    fn states<C: Context>(&mut self) -> &mut BTreeMap<String, C::State> {
+        let states: &mut dyn std::any::Any = match C::NAME {
+            "inventory" => &mut self.stock,
+            "orders" => &mut self.orders,
+            _ => &mut self.payments,
+        };
+        states.downcast_mut().expect("a context of the model")
+    }
+
+    fn happen<C: Context>(&mut self, stream: &str, event: C::Event, cause: Option<Uuid>)
+    where
+        Event: From<C::Event>,
+    {
+        let state = C::evolve(self.states::<C>().remove(stream), &event);
+        self.states::<C>().extend(state.map(|state| (stream.to_owned(), state)));
+        let event = Event::from(event);
+        self.call_for(&event);
+        self.history.push(event.clone());
+        let (known, _) = self.events.entry((C::NAME, stream.to_owned())).or_default();
+        known.push(Recorded {
+            id: Uuid::now_v7().to_string(),
+            stream: stream.to_owned(),
+            version: known.len() as i64 + 1,
+            occurred_at: DateTime::UNIX_EPOCH,
+            correlation_id: None,
+            causation_id: cause.map(|id| id.to_string()),
+            traceparent: None,
+            event,
+        });
+    }
+
+    /// The payment effect, whose calls a void does not stop.
+    fn call_for(&mut self, event: &Event) {
+        match event {
+            Event::Payments(PaymentEvent::PaymentRequested(event)) => {
+                self.calls.push(Call::Charge { order_id: event.order_id.clone(), amount: event.amount });
+            }
+            Event::Payments(PaymentEvent::RefundRequested(event)) => {
+                let (order_id, refund_id) = (event.order_id.clone(), event.refund_id.clone());
+                self.calls.push(Call::Refund { order_id, refund_id });
+            }
+            _ => {}
+        }
+    }
+
+    fn send(&mut self, id: Uuid, command: Command) {
+        let place = (command.context(), command.key().to_owned());
+        self.commands.entry(place).or_default().push_back((id, command));
+    }
+
+    /// What may happen now. What only people and time do is kept apart, so that the world can come to rest.
+    fn possible(&self, restless: bool) -> Vec<Action> {
+        let decide = self.commands.iter().filter(|(_, waiting)| !waiting.is_empty());
+        let mut possible: Vec<Action> = decide.map(|(place, _)| Action::Decide(place.clone())).collect();
+        let unheard = self.events.iter().filter(|(_, (known, heard))| *heard < known.len());
+        possible.extend(unheard.map(|(place, _)| Action::Hear(place.clone())));
+        possible.extend((0..self.rejections.len()).map(Action::HearRejection));
+        for call in 0..self.calls.len() {
+            possible.push(Action::Answer(call, true));
+            possible.extend(restless.then_some(Action::Answer(call, false)));
+        }
+        if restless {
+            let heard = self.events.iter().filter(|(_, (_, heard))| *heard > 0);
+            possible.extend(heard.map(|(place, _)| Action::HearAgain(place.clone())));
+            possible.extend(self.timers.iter().cloned().map(Action::FireTimer));
+            possible.extend(self.orders.keys().filter(|_| self.cancels < 3).cloned().map(Action::Cancel));
+        }
+        possible.sort_by_key(|action| format!("{action:?}"));
+        possible
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Decide(place) => self.decide_next(&place),
+            Action::Hear(place) => {
+                let (known, heard) = self.events.get_mut(&place).unwrap();
+                let event = known[*heard].clone();
+                *heard += 1;
+                self.hear(event.id.clone(), What::Event(Box::new(event)));
+            }
+            Action::HearAgain(place) => {
+                let (known, heard) = &self.events[&place];
+                let event = known[*heard - 1].clone();
+                self.hear(event.id.clone(), What::Event(Box::new(event)));
+            }
+            Action::HearRejection(number) => {
+                let rejection = self.rejections.remove(number);
+                self.hear(Uuid::now_v7().to_string(), What::Rejection(rejection));
+            }
+            Action::Answer(number, well) => {
+                let command = answer(self.calls.remove(number), well);
+                self.send(Uuid::now_v7(), command);
+            }
+            Action::FireTimer(order) => {
+                self.timers.remove(&order);
+                let input = Input::timer(&order, "deadline", Uuid::now_v7());
+                self.step(&order, &input);
+            }
+            Action::Cancel(order_id) => {
+                self.cancels += 1;
+                let reason = "changed my mind".to_owned();
+                let command = millrace_schemas::orders::Command::from(CancelOrder { order_id, reason });
+                self.send(Uuid::now_v7(), command.into());
+            }
+        }
+    }
+
+    fn hear(&mut self, id: String, what: What) {
+        if let Some(input) = Input::to::<OrderFulfilment>(id, what) {
+            self.step(&input.instance, &input);
+        }
+    }
+
+    /// One batch of one record. The first try is lost in a crash; the second must do the same.
+    fn step(&mut self, order: &str, input: &Input) {
+        let mut lost = self.load(order);
+        let mut instance = self.load(order);
+        let first = lost.hear(input, &self.ids).expect("nothing is impossible here");
+        let second = instance.hear(input, &self.ids).expect("nothing is impossible here");
+        assert_eq!(first, second);
+        let sent = |instance: &Saga| instance.outbox.iter().map(|row| row.id).collect::<Vec<_>>();
+        assert_eq!(sent(&lost), sent(&instance), "a second try sends the same commands");
+        for row in std::mem::take(&mut instance.outbox) {
+            let body = millrace_schemas::unframe(&row.payload).unwrap().1;
+            let writer =
+                DEFINITIONS.iter().find(|definition| definition.full_name == row.record_type).unwrap();
+            let writer = millrace_schemas::WriterSchema::parse(writer.avsc).unwrap();
+            self.send(row.id, Command::decode(&writer, body).unwrap());
+        }
+        for timer in instance.timers.values() {
+            match timer {
+                Timer::Set(_) => self.timers.insert(order.to_owned()),
+                Timer::Cancel(_) => self.timers.remove(order),
+            };
+        }
+        instance.timers.clear();
+        self.sagas.insert(order.to_owned(), instance);
+    }
+
+    /// As it would be read back from Postgres.
+    fn load(&self, order: &str) -> Saga {
+        let Some(known) = self.sagas.get(order) else { return Instance::new(order) };
+        let state = known.state.clone().unwrap().map(|state| {
+            let json = serde_json::to_value(&state).unwrap();
+            serde_json::from_value::<Fulfilment>(json).unwrap()
+        });
+        let steps = known.steps.iter().map(|step| super::instance::Taken {
+            input: step.input.clone(),
+            heard: step.heard.clone(),
+            sent: step.sent.clone(),
+            ..*step
+        });
+        Instance {
+            state: Ok(state),
+            awaiting: known.awaiting.clone(),
+            sent: known.sent.clone(),
+            steps: steps.collect(),
+            ..Instance::new(order)
+        }
+    }
+
+    fn decide_next(&mut self, place: &Place) {
+        let (id, command) = self.commands.get_mut(place).unwrap().pop_front().unwrap();
+        match command {
+            Command::Inventory(command) => self.decide::<Inventory>(id, &command),
+            Command::Orders(command) => self.decide::<Orders>(id, &command),
+            Command::Payments(command) => self.decide::<Payments>(id, &command),
+            // Whether the customer hears of it changes nothing.
+            Command::Notifications(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn decide<C: Context>(&mut self, id: Uuid, command: &C::Command)
+    where
+        Event: From<C::Event>,
+        Command: From<C::Command>,
+    {
+        let mut faces = Faces::default();
+        for reference in C::references(command) {
+            let state = serde_json::to_string(&self.orders[&reference.id]).unwrap();
+            faces.insert(Reference::to::<Orders>(&reference.id), state);
+        }
+        let named = C::streams(command);
+        let states = self.states::<C>();
+        let streams: Streams<C::State> =
+            named.iter().filter_map(|id| Some((id.clone(), states.get(id)?.clone()))).collect();
+        match C::decide(&streams, &faces, command) {
+            Ok(events) => {
+                for emitted in events {
+                    self.happen::<C>(&emitted.stream, emitted.event, Some(id));
+                }
+            }
+            Err(rejection) => {
+                let command = Command::from(command.clone());
+                self.rejections.push(CommandRejected {
+                    stream: command.key().to_owned(),
+                    command_id: id.to_string(),
+                    command_source: "/model".to_owned(),
+                    command_type: command.full_name().to_owned(),
+                    code: rejection.code.to_owned(),
+                    message: rejection.message,
+                });
+            }
+        }
+    }
+
+    fn check(&self) {
+        self.check_history();
+        let mut left = HashMap::from(PRODUCTS.map(|product| (product, STOCK)));
+        for (id, saga) in &self.sagas {
+            let state = saga.state.clone().unwrap().unwrap();
+            let standing = OrderFulfilment::standing(&state);
+            assert!(standing.ended, "order {id} is left {}: {state:?}", standing.name);
+            assert!(!self.timers.contains(id), "nothing is set for order {id} any more");
+            let order = &self.orders[id];
+            let fulfilled = standing.name == "fulfilled";
+            assert_eq!(order.status, if fulfilled { Status::Confirmed } else { Status::Cancelled }, "{id}");
+            assert_eq!(self.paid(id), if fulfilled { order.total } else { 0 }, "money of order {id}");
+            for line in order.lines.iter().filter(|_| fulfilled) {
+                *left.get_mut(line.product_id.as_str()).unwrap() -= line.quantity;
+            }
+        }
+        for product in PRODUCTS {
+            let stock = &self.stock[product];
+            assert_eq!((stock.reserved(), stock.on_hand), (0, left[product]), "stock of {product}");
+        }
+    }
+
+    /// Captured and not paid back.
+    fn paid(&self, order: &str) -> i64 {
+        let amount = |event: &Event| match event {
+            Event::Payments(PaymentEvent::PaymentCaptured(event)) if event.order_id == order => event.amount,
+            Event::Payments(PaymentEvent::PaymentRefunded(event)) if event.order_id == order => -event.amount,
+            _ => 0,
+        };
+        self.history.iter().map(amount).sum()
+    }
+
+    fn check_history(&self) {
+        let (mut reserved, mut captured, mut on_hand) = (HashSet::new(), HashSet::new(), HashMap::new());
+        for event in &self.history {
+            match event {
+                Event::Inventory(event) => {
+                    use millrace_schemas::inventory::Event::*;
+                    let (product, change) = match event {
+                        StockReserved(event) => {
+                            reserved.insert(event.reservation_id.clone());
+                            (&event.product_id, 0)
+                        }
+                        StockReleased(event) => (&event.product_id, 0),
+                        StockReceived(event) => (&event.product_id, event.quantity),
+                        StockReturned(event) => (&event.product_id, event.quantity),
+                        StockShipped(event) => (&event.product_id, -event.quantity),
+                        StockAdjusted(event) => (&event.product_id, event.difference),
+                    };
+                    let units = on_hand.entry(product.clone()).or_insert(0);
+                    *units += change;
+                    assert!(*units >= 0, "stock of {product} fell below nothing");
+                }
+                Event::Payments(PaymentEvent::PaymentRequested(event)) => {
+                    assert!(reserved.contains(&event.order_id), "asked to pay what was never reserved");
+                }
+                Event::Payments(PaymentEvent::PaymentCaptured(event)) => {
+                    assert!(captured.insert(event.order_id.clone()), "captured twice");
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn placed(order_id: &str, quantity: i64, products: &[&str]) -> millrace_schemas::orders::Event {
+    let line = |product: &&str| OrderPlacedLine {
+        product_id: (*product).to_owned(),
+        product_name: (*product).to_owned(),
+        category: "food".to_owned(),
+        quantity,
+        unit_price: PRICE,
+        discount_bp: 0,
+        amount: quantity * PRICE,
+    };
+    OrderPlaced {
+        order_id: order_id.to_owned(),
+        customer_id: "ana".to_owned(),
+        customer_name: "Ana".to_owned(),
+        customer_country: None,
+        currency: "EUR".to_owned(),
+        placed_at: 0,
+        lines: products.iter().map(line).collect(),
+        total: quantity * PRICE * products.len() as i64,
+    }
+    .into()
+}
+
+fn answer(call: Call, well: bool) -> Command {
+    use millrace_schemas::payments::Command as Payments;
+    let text = |text: &str| text.to_owned();
+    let command: Payments = match (call, well) {
+        (Call::Charge { order_id, amount }, true) => {
+            CapturePayment { order_id, amount, provider_reference: text("c") }.into()
+        }
+        (Call::Charge { order_id, .. }, false) => {
+            DeclinePayment { order_id, code: text("no-funds"), reason: text("no funds") }.into()
+        }
+        (Call::Refund { order_id, refund_id }, true) => {
+            CompleteRefund { order_id, refund_id, provider_reference: text("r") }.into()
+        }
+        (Call::Refund { order_id, refund_id }, false) => {
+            FailRefund { order_id, refund_id, reason: text("the account is closed") }.into()
+        }
+    };
+    command.into()
+}
+
+/// Runs until nothing is left to do; then operators cancel again what the provider has not paid back.
+fn come_to_rest(world: &mut World) {
+    loop {
+        while let Some(action) = world.possible(false).into_iter().next() {
+            world.act(action);
+        }
+        let stuck = world.sagas.iter().find(|(_, saga)| {
+            let state = saga.state.clone().unwrap().unwrap();
+            !OrderFulfilment::standing(&state).ended
+        });
+        let Some((order, _)) = stuck.map(|(order, saga)| (order.clone(), saga.version)) else { return };
+        let before = world.history.len();
+        world.step(&order, &Input::by_hand(&order, "look again"));
+        while let Some(action) = world.possible(false).into_iter().next() {
+            world.act(action);
+        }
+        assert!(world.history.len() > before, "order {order} does not move: {:?}", world.sagas[&order].state);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_comes_when_every_order_ends_with_one_outcome(
+        orders in prop::collection::vec((1_i64..4, any::<bool>()), 1..5),
+        choices in prop::collection::vec(any::<u16>(), 0..150),
+    ) {
+        let mut world = World::new(&orders);
+        for choice in choices {
+            let possible = world.possible(true);
+            if possible.is_empty() {
+                break;
+            }
+            world.act(possible[usize::from(choice) % possible.len()].clone());
+        }
+        come_to_rest(&mut world);
+        world.check();
+    }
+}

@@ -1,0 +1,122 @@
+//! How moody the outside world is. The same seed and key always meet the same fate.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+
+/// What happens how often, in percent of the keys. Everything that happens is told by the seed and the key.
+#[derive(Debug, Clone)]
+pub struct Behaviour {
+    /// Another seed gives every key another fate.
+    pub seed: u64,
+    /// Charges that are declined, and recipients that are refused for good.
+    pub decline: u8,
+    /// Tries that are turned away before anything is done: 503, or 451 for a recipient. Each try of a key has its own luck.
+    pub error: u8,
+    /// Charges and refunds that are made and not answered.
+    pub timeout_after_charge: u8,
+    /// Mails that are taken and not answered.
+    pub timeout_after_mail: u8,
+    /// How long an answer takes, in milliseconds.
+    pub latency_ms: RangeInclusive<u64>,
+    /// How long a connection is held that gets no answer: longer than callers wait.
+    pub hold: Duration,
+}
+
+impl Default for Behaviour {
+    /// Everything goes well, at once.
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            decline: 0,
+            error: 0,
+            timeout_after_charge: 0,
+            timeout_after_mail: 0,
+            latency_ms: 0..=0,
+            hold: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Behaviour {
+    pub(crate) fn declines(&self, key: &str) -> bool {
+        self.hits(self.decline, "decline", key)
+    }
+
+    /// Whether the `attempt`-th try of a key is turned away.
+    pub(crate) fn fails(&self, key: &str, attempt: u32) -> bool {
+        self.hits(self.error, &format!("error {attempt}"), key)
+    }
+
+    pub(crate) fn is_silent_after_charge(&self, key: &str) -> bool {
+        self.hits(self.timeout_after_charge, "silence", key)
+    }
+
+    pub(crate) fn is_silent_after_mail(&self, key: &str) -> bool {
+        self.hits(self.timeout_after_mail, "silence", key)
+    }
+
+    pub(crate) fn latency(&self, key: &str) -> Duration {
+        let (least, most) = (*self.latency_ms.start(), *self.latency_ms.end());
+        let spread = most.saturating_sub(least).saturating_add(1);
+        Duration::from_millis(least + self.number("latency", key) % spread)
+    }
+
+    /// A name that the outside gives to what it did for a key.
+    pub(crate) fn reference(&self, what: &str, key: &str) -> String {
+        format!("{what}-{:016x}", self.number(what, key))
+    }
+
+    fn hits(&self, percent: u8, what: &str, key: &str) -> bool {
+        self.number(what, key) % 100 < u64::from(percent)
+    }
+
+    fn number(&self, what: &str, key: &str) -> u64 {
+        let hash = Sha256::digest(format!("{}\0{what}\0{key}", self.seed));
+        hash.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn declined(behaviour: &Behaviour) -> Vec<bool> {
+        (0..1_000).map(|key| behaviour.declines(&key.to_string())).collect()
+    }
+
+    #[test]
+    fn a_seed_repeats_a_run_and_another_one_gives_another() {
+        let behaviour = Behaviour { decline: 30, ..Behaviour::default() };
+        let other = Behaviour { seed: 2, ..behaviour.clone() };
+        assert_eq!(declined(&behaviour), declined(&behaviour.clone()));
+        assert_ne!(declined(&behaviour), declined(&other));
+    }
+
+    #[test]
+    fn percentages_are_kept() {
+        let share = |decline| {
+            declined(&Behaviour { decline, ..Behaviour::default() }).iter().filter(|hit| **hit).count()
+        };
+        assert_eq!((share(0), share(100)), (0, 1_000));
+        assert!((250..350).contains(&share(30)), "{}", share(30));
+    }
+
+    #[test]
+    fn latency_stays_in_its_range() {
+        let behaviour = Behaviour { latency_ms: 5..=7, ..Behaviour::default() };
+        let mut seen: Vec<u128> =
+            (0..100).map(|key| behaviour.latency(&key.to_string()).as_millis()).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen, [5, 6, 7]);
+    }
+
+    #[test]
+    fn each_try_of_a_key_has_its_own_luck() {
+        let behaviour = Behaviour { error: 50, ..Behaviour::default() };
+        let tries: Vec<bool> = (1..=20).map(|attempt| behaviour.fails("k", attempt)).collect();
+        assert!(tries.contains(&true) && tries.contains(&false));
+    }
+}

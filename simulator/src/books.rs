@@ -1,0 +1,171 @@
+//! What the outside world did, and what that comes to.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+/// One line of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Entry {
+    /// A charge was decided.
+    Charge(Charge),
+    /// Money went back.
+    Refund(Refund),
+    /// A mail was taken.
+    Mail(Mail),
+}
+
+/// A charge that was captured or declined.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Charge {
+    /// The caller's key: there is one charge for each.
+    pub key: String,
+    /// Whom the caller charges.
+    pub customer: String,
+    /// What for.
+    pub order: String,
+    /// In minor units.
+    pub amount: i64,
+    /// ISO 4217.
+    pub currency: String,
+    /// What became of it.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+/// What became of a charge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum Outcome {
+    /// The money is there.
+    Captured {
+        /// The provider's name for it.
+        reference: String,
+    },
+    /// There is no money.
+    Declined {
+        /// Stable, for programs.
+        code: String,
+        /// For people.
+        reason: String,
+    },
+}
+
+/// Money that went back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refund {
+    /// The caller's key: there is one refund for each.
+    pub key: String,
+    /// The reference of the charge that it is of.
+    pub charge: String,
+    /// In minor units.
+    pub amount: i64,
+    /// ISO 4217.
+    pub currency: String,
+    /// The provider's name for it.
+    pub reference: String,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+/// A mail that was taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mail {
+    /// Its `Message-ID`, without brackets.
+    pub message_id: Option<String>,
+    /// The envelope's sender.
+    pub from: String,
+    /// The envelope's recipients.
+    pub to: Vec<String>,
+    /// Headers and body.
+    pub message: String,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+/// What the ledger comes to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Captured money by currency, in minor units.
+    pub captured: BTreeMap<String, i64>,
+    /// Refunded money by currency, in minor units.
+    pub refunded: BTreeMap<String, i64>,
+    /// Captured charges.
+    pub charges: u64,
+    /// Declined charges.
+    pub declined: u64,
+    /// Refunds.
+    pub refunds: u64,
+    /// Mails.
+    pub mails: u64,
+}
+
+/// Everything that is asked of the ledger, in memory.
+#[derive(Debug, Default)]
+pub(crate) struct Books {
+    charges: HashMap<String, Charge>,
+    refunds: HashMap<String, Refund>,
+    captured: HashMap<String, Captured>,
+    totals: Totals,
+}
+
+/// A captured charge, by its reference.
+#[derive(Debug, Clone)]
+pub(crate) struct Captured {
+    pub(crate) currency: String,
+    /// What was not refunded yet.
+    pub(crate) left: i64,
+}
+
+impl Books {
+    pub(crate) fn add(&mut self, entry: Entry) {
+        match entry {
+            Entry::Charge(charge) => self.add_charge(charge),
+            Entry::Refund(refund) => self.add_refund(refund),
+            Entry::Mail(_) => self.totals.mails += 1,
+        }
+    }
+
+    fn add_charge(&mut self, charge: Charge) {
+        match &charge.outcome {
+            Outcome::Declined { .. } => self.totals.declined += 1,
+            Outcome::Captured { reference } => {
+                self.totals.charges += 1;
+                *self.totals.captured.entry(charge.currency.clone()).or_default() += charge.amount;
+                let captured = Captured { currency: charge.currency.clone(), left: charge.amount };
+                self.captured.insert(reference.clone(), captured);
+            }
+        }
+        self.charges.insert(charge.key.clone(), charge);
+    }
+
+    fn add_refund(&mut self, refund: Refund) {
+        self.totals.refunds += 1;
+        *self.totals.refunded.entry(refund.currency.clone()).or_default() += refund.amount;
+        if let Some(captured) = self.captured.get_mut(&refund.charge) {
+            captured.left -= refund.amount;
+        }
+        self.refunds.insert(refund.key.clone(), refund);
+    }
+
+    pub(crate) fn charge(&self, key: &str) -> Option<&Charge> {
+        self.charges.get(key)
+    }
+
+    pub(crate) fn refund(&self, key: &str) -> Option<&Refund> {
+        self.refunds.get(key)
+    }
+
+    /// The captured charge with this reference.
+    pub(crate) fn captured(&self, reference: &str) -> Option<&Captured> {
+        self.captured.get(reference)
+    }
+
+    pub(crate) fn totals(&self) -> &Totals {
+        &self.totals
+    }
+}

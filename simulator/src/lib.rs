@@ -1,0 +1,113 @@
+//! The outside world on loopback: a payment provider over HTTP and a mail server, as moody as their settings say, with a
+//! ledger of their own.
+//!
+//! What becomes of a call is told by a hash of the seed and the call's key, so that a run can be repeated. What was charged,
+//! refunded or received is in the ledger before anybody is answered; whether the callers have it right is seen there.
+
+mod behaviour;
+mod books;
+mod ledger;
+mod mail;
+mod payments;
+mod serve;
+mod world;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use behaviour::Behaviour;
+pub use books::{Charge, Entry, Mail, Outcome, Refund, Totals};
+pub use ledger::LedgerError;
+
+use ledger::Ledger;
+use world::World;
+
+/// What is simulated, and where.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where the payment provider listens; `None` for none.
+    pub payments: Option<SocketAddr>,
+    /// Where the mail server listens; `None` for none.
+    pub mail: Option<SocketAddr>,
+    /// The file that holds the ledger; made when it is not there.
+    pub ledger: PathBuf,
+    /// Whether it may listen elsewhere than on loopback.
+    pub beyond_loopback: bool,
+    /// How moody it is.
+    pub behaviour: Behaviour,
+}
+
+/// Why the simulator does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address that others could reach.
+    #[error(
+        "{0} is not on loopback, and whoever reaches it could do as he likes: use 127.0.0.1, or --beyond-loopback"
+    )]
+    BeyondLoopback(SocketAddr),
+    /// The address cannot be listened on.
+    #[error("{0} cannot be listened on: {1}; choose another port, 0 for any")]
+    Address(SocketAddr, std::io::Error),
+    /// The ledger cannot be used.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// A running simulator.
+#[derive(Debug)]
+pub struct Simulator {
+    /// Where the payment provider listens.
+    pub payments: Option<SocketAddr>,
+    /// Where the mail server listens.
+    pub mail: Option<SocketAddr>,
+    servers: JoinSet<()>,
+}
+
+impl Simulator {
+    /// Reads the ledger, listens, and serves until `stop`.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing listens then.
+    pub async fn start(settings: Settings, stop: CancellationToken) -> Result<Self, StartError> {
+        let payments = listen(settings.payments, settings.beyond_loopback).await?;
+        let mail = listen(settings.mail, settings.beyond_loopback).await?;
+        let world = Arc::new(World::new(Ledger::open(&settings.ledger)?, settings.behaviour));
+        let address =
+            |listener: &Option<TcpListener>| listener.as_ref().and_then(|one| one.local_addr().ok());
+        let mut simulator =
+            Self { payments: address(&payments), mail: address(&mail), servers: JoinSet::new() };
+        if let Some(listener) = payments {
+            simulator.servers.spawn(payments::serve(listener, world.clone(), stop.clone()));
+        }
+        if let Some(listener) = mail {
+            simulator.servers.spawn(mail::serve(listener, world, stop));
+        }
+        Ok(simulator)
+    }
+
+    /// Waits until everything has ended.
+    pub async fn ended(mut self) {
+        while let Some(ended) = self.servers.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a simulated server ended badly");
+            }
+        }
+    }
+}
+
+async fn listen(
+    address: Option<SocketAddr>,
+    beyond_loopback: bool,
+) -> Result<Option<TcpListener>, StartError> {
+    let Some(address) = address else { return Ok(None) };
+    if !address.ip().is_loopback() && !beyond_loopback {
+        return Err(StartError::BeyondLoopback(address));
+    }
+    let listener = TcpListener::bind(address).await;
+    listener.map(Some).map_err(|error| StartError::Address(address, error))
+}
