@@ -324,7 +324,7 @@ mod tests {
 
     #[test]
     fn a_customer_wants_notifications_until_they_say_no() {
-        let preferences = vec![notifications_stopped(), notifications_allowed(), notifications_stopped()];
+        let preferences = [notifications_stopped(), notifications_allowed(), notifications_stopped()];
         let wanted =
             |count: usize| only_row(&[customer(), preferences[..count].to_vec()]).notifications_wanted;
         assert_eq!([0, 1, 2, 3].map(wanted), [true, false, true, false].map(Wanted));
