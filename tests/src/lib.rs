@@ -44,10 +44,18 @@ pub const CONTEXTS: [&str; 7] =
     ["carts", "catalog", "customers", "inventory", "notifications", "orders", "payments"];
 
 /// Every view.
-pub const VIEWS: [View; 5] = [
+pub const VIEWS: [View; 8] = [
     View { name: "products", contexts: &["catalog", "inventory"], table: true, index: true },
-    View { name: "orders", contexts: &["orders"], table: true, index: true },
-    View { name: "customers", contexts: &["customers", "orders"], table: true, index: true },
+    View { name: "orders", contexts: &["orders", "payments"], table: true, index: true },
+    View {
+        name: "customers",
+        contexts: &["customers", "notifications", "orders", "payments"],
+        table: true,
+        index: true,
+    },
+    View { name: "payments", contexts: &["payments"], table: true, index: true },
+    View { name: "stock_reservations", contexts: &["inventory"], table: true, index: false },
+    View { name: "carts", contexts: &["carts"], table: true, index: false },
     View { name: "sales_daily", contexts: &["orders"], table: true, index: false },
     View { name: "events", contexts: &CONTEXTS, table: false, index: true },
 ];

@@ -211,7 +211,7 @@ async fn topics_that_are_made_anew_are_read_from_their_beginning() {
     instance.millrace(&["setup"]).await.expect_success();
     let process = instance.start();
     // Before there is anything new: a topic that is longer than it was is not known to be another.
-    for (role, partitions) in [("commands", 20.0), ("customers", 10.0), ("events", 20.0)] {
+    for (role, partitions) in [("commands", 35.0), ("customers", 20.0), ("events", 35.0)] {
         process
             .reports("millrace_partitions_assigned", &[("group", &instance.group(role))], partitions)
             .await;

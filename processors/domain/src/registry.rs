@@ -6,8 +6,8 @@ use crate::contexts::{
 };
 use crate::sagas::{checkout::CartCheckout, fulfilment::OrderFulfilment};
 use crate::views::{
-    customers::CustomerView, events::EventLog, orders::OrderView, products::ProductView,
-    sales_daily::SalesDaily,
+    carts::CartView, customers::CustomerView, events::EventLog, orders::OrderView, payments::PaymentView,
+    products::ProductView, sales_daily::SalesDaily, stock_reservations::StockReservationView,
 };
 use crate::{Context, Effect, Log, Saga, Tally, View};
 
@@ -43,6 +43,10 @@ pub fn visit(visitor: &mut impl Visitor) {
     visitor.view::<ProductView>();
     visitor.view::<OrderView>();
     visitor.view::<CustomerView>();
+    visitor.view::<PaymentView>();
+    visitor.view::<StockReservationView>();
+    // Its SQL views read those of products.
+    visitor.view::<CartView>();
     visitor.tally::<SalesDaily>();
     visitor.log::<EventLog>();
 }

@@ -5,9 +5,10 @@ mod process;
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use millrace_schemas::{Event, Message};
 
-use crate::{Context, Emitted, Faces, Reference, Rejection, Streams, Tally, View, emit};
+use crate::{Context, Emitted, Faces, Recorded, Reference, Rejection, Streams, Tally, View, emit};
 
 pub use process::{Process, process};
 
@@ -145,16 +146,38 @@ pub fn interleavings<T: Clone>(sequences: &[Vec<T>]) -> Vec<Vec<T>> {
     merged
 }
 
-/// The rows of a view after events, by key.
+/// The rows of a view after events, by key. Each stream's events are its versions 1, 2, 3, …
 pub fn fold_view<'a, V: View>(events: impl IntoIterator<Item = &'a Event>) -> BTreeMap<String, V::Row> {
+    let mut versions: BTreeMap<(&str, &str), i64> = BTreeMap::new();
     let mut rows: BTreeMap<String, V::Row> = BTreeMap::new();
     for event in events {
+        let version = versions.entry((event.context(), event.key())).or_default();
+        *version += 1;
+        let recorded = recorded(event, *version);
         for key in V::keys(event) {
-            let row = V::evolve(rows.remove(&key).unwrap_or_default(), &key, event);
+            let row = V::evolve(rows.remove(&key).unwrap_or_default(), &key, &recorded);
             rows.insert(key, row);
         }
     }
     rows
+}
+
+/// When the event with this version happened in a test: so many seconds after 1970, in every stream.
+pub fn happened(version: i64) -> DateTime<Utc> {
+    DateTime::UNIX_EPOCH + TimeDelta::seconds(version)
+}
+
+fn recorded(event: &Event, version: i64) -> Recorded {
+    Recorded {
+        id: format!("{}-{}-{version}", event.context(), event.key()),
+        stream: event.key().to_owned(),
+        version,
+        occurred_at: happened(version),
+        correlation_id: None,
+        causation_id: None,
+        traceparent: None,
+        event: event.clone(),
+    }
 }
 
 /// The sums of a tally after events, by key.

@@ -65,8 +65,8 @@ pub trait View: Send + Sync + 'static {
     /// The keys of the rows that an event touches; empty when the view does not subscribe to its type.
     fn keys(event: &Event) -> Vec<String>;
 
-    /// The row `key` after an event that touches it.
-    fn evolve(row: Self::Row, key: &str, event: &Event) -> Self::Row;
+    /// The row `key` after an event that touches it. A time in a row is the event's, never the time of folding.
+    fn evolve(row: Self::Row, key: &str, recorded: &Recorded) -> Self::Row;
 }
 
 /// A read model of sums: events add amounts to keyed rows, so their order does not matter.

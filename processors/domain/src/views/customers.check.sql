@@ -1,30 +1,47 @@
 -- The customers again, told by SQL from the events alone.
-WITH details AS (
-    SELECT DISTINCT ON (stream) stream AS customer_id, data
-    FROM {events} WHERE context = 'customers' ORDER BY stream, version DESC
-), bought AS (
-    SELECT data ->> 'customer_id' AS customer_id, data ->> 'order_id' AS order_id, data ->> 'currency' AS currency,
-           CASE type WHEN 'OrderPlaced' THEN 1 ELSE -1 END AS orders, (data ->> 'total')::bigint AS total,
-           (data ->> 'placed_at')::timestamptz AS placed_at, type, occurred_at
-    FROM {events} WHERE type IN ('OrderPlaced', 'OrderCancelled')
-), by_currency AS (
-    SELECT customer_id, currency, sum(orders * total) AS amount FROM bought GROUP BY 1, 2
-), worth AS (
-    SELECT customer_id,
-           jsonb_agg(jsonb_build_object('currency', currency, 'amount', amount) ORDER BY currency COLLATE "C") AS order_value
-    FROM by_currency GROUP BY 1
+WITH touching AS (
+    SELECT context, version, type, occurred_at, data,
+           data ->> 'customer_id' AS customer_id, data ->> 'currency' AS currency
+    FROM {events}
+    WHERE context = 'customers'
+       OR type IN ('OrderPlaced', 'OrderCancelled', 'PaymentCaptured', 'PaymentRefunded',
+                   'NotificationSent', 'NotificationsStopped', 'NotificationsAllowed')
+       OR type = 'OrderConfirmed' AND data ->> 'customer_id' <> ''
+), details AS (
+    SELECT DISTINCT ON (customer_id) customer_id, data
+    FROM touching WHERE context = 'customers' ORDER BY customer_id, version DESC
 ), counted AS (
-    SELECT customer_id, sum(orders) AS order_count FROM bought GROUP BY 1
+    SELECT customer_id,
+           count(*) FILTER (WHERE type = 'OrderPlaced') AS placed,
+           count(*) FILTER (WHERE type = 'OrderConfirmed') AS confirmed,
+           count(*) FILTER (WHERE type = 'OrderCancelled') AS cancelled,
+           count(*) FILTER (WHERE type = 'OrderCancelled' AND (data ->> 'confirmed')::boolean) AS taken_back,
+           count(*) FILTER (WHERE type = 'NotificationSent') AS notified,
+           (array_agg(type ORDER BY version DESC)
+                FILTER (WHERE type IN ('NotificationsStopped', 'NotificationsAllowed')))[1] AS preference,
+           count(*) AS version, max(occurred_at) AS updated_at
+    FROM touching GROUP BY 1
+), moved AS (
+    SELECT customer_id, currency, 'order_value' AS sum,
+           (data ->> 'total')::bigint * CASE type WHEN 'OrderPlaced' THEN 1 ELSE -1 END AS amount
+    FROM touching WHERE type IN ('OrderPlaced', 'OrderCancelled')
+    UNION ALL
+    SELECT customer_id, currency, CASE type WHEN 'PaymentCaptured' THEN 'paid' ELSE 'refunded' END,
+           (data ->> 'amount')::bigint
+    FROM touching WHERE type IN ('PaymentCaptured', 'PaymentRefunded')
+), by_currency AS (
+    SELECT customer_id, sum, currency, sum(amount) AS amount FROM moved GROUP BY 1, 2, 3
+), worth AS (
+    SELECT customer_id, sum,
+           jsonb_agg(jsonb_build_object('currency', currency, 'amount', amount) ORDER BY currency COLLATE "C") AS money
+    FROM by_currency GROUP BY 1, 2
+), sums AS (
+    SELECT customer_id, jsonb_object_agg(sum, money) AS money FROM worth GROUP BY 1
 ), last AS (
-    SELECT DISTINCT ON (customer_id) customer_id, order_id, placed_at
-    FROM bought WHERE type = 'OrderPlaced' ORDER BY customer_id, placed_at DESC, order_id COLLATE "C" DESC
-), touched AS (
-    SELECT customer_id, count(*) AS version, max(occurred_at) AS updated_at
-    FROM (
-        SELECT stream AS customer_id, occurred_at FROM {events} WHERE context = 'customers'
-        UNION ALL
-        SELECT customer_id, occurred_at FROM bought
-    ) AS every GROUP BY 1
+    SELECT DISTINCT ON (customer_id) customer_id, data ->> 'order_id' AS order_id,
+           (data ->> 'placed_at')::timestamptz AS placed_at
+    FROM touching WHERE type = 'OrderPlaced'
+    ORDER BY customer_id, (data ->> 'placed_at')::timestamptz DESC, (data ->> 'order_id') COLLATE "C" DESC
 )
 SELECT customer_id,
        data ->> 'name' AS name,
@@ -33,14 +50,19 @@ SELECT customer_id,
        data ->> 'phone' AS phone,
        data ->> 'city' AS city,
        data ->> 'country' AS country,
-       coalesce(order_count, 0) AS order_count,
-       coalesce(order_value, '[]') AS order_value,
+       placed - cancelled AS order_count,
+       coalesce(money -> 'order_value', '[]') AS order_value,
        last.order_id AS last_order_id,
        last.placed_at AS last_order_at,
+       confirmed - taken_back AS orders_confirmed,
+       cancelled AS orders_cancelled,
+       coalesce(money -> 'paid', '[]') AS paid,
+       coalesce(money -> 'refunded', '[]') AS refunded,
+       preference IS DISTINCT FROM 'NotificationsStopped' AS notifications_wanted,
+       notified AS notifications_sent,
        version,
        updated_at
-FROM touched
+FROM counted
 LEFT JOIN details USING (customer_id)
-LEFT JOIN counted USING (customer_id)
-LEFT JOIN worth USING (customer_id)
+LEFT JOIN sums USING (customer_id)
 LEFT JOIN last USING (customer_id)

@@ -1,13 +1,15 @@
-//! Customer 360: who a customer is, and what they have ordered.
+//! Customer 360: who a customer is, what they have ordered and paid, and whether they want to be written to.
 
 use chrono::{DateTime, Utc};
 use millrace_schemas::Event;
 use millrace_schemas::customers::{CustomerDetailsChanged, CustomerRegistered, Event as Customers};
+use millrace_schemas::notifications::Event as Notifications;
 use millrace_schemas::orders::{Event as Orders, OrderCancelled, OrderPlaced};
+use millrace_schemas::payments::Event as Payments;
 use serde::{Deserialize, Serialize};
 
 use super::time;
-use crate::View;
+use crate::{Recorded, View};
 
 /// The view of customers.
 #[derive(Debug)]
@@ -38,6 +40,29 @@ pub struct CustomerRow {
     pub last_order_id: Option<String>,
     /// When it was placed.
     pub last_order_at: Option<DateTime<Utc>>,
+    /// Orders that were confirmed and not cancelled.
+    pub orders_confirmed: i64,
+    /// Orders that were cancelled, confirmed before or not.
+    pub orders_cancelled: i64,
+    /// What was captured of the customer's payments, by currency, refunded later or not.
+    pub paid: Vec<Money>,
+    /// What was paid back, by currency.
+    pub refunded: Vec<Money>,
+    /// Whether the customer wants notifications.
+    pub notifications_wanted: Wanted,
+    /// Notifications that were sent.
+    pub notifications_sent: i64,
+}
+
+/// Yes, until the customer says no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Wanted(pub bool);
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self(true)
+    }
 }
 
 /// An amount of one currency.
@@ -51,7 +76,7 @@ pub struct Money {
 
 impl View for CustomerView {
     const NAME: &'static str = "customers";
-    const CONTEXTS: &'static [&'static str] = &["customers", "orders"];
+    const CONTEXTS: &'static [&'static str] = &["customers", "notifications", "orders", "payments"];
     const KEY: &'static str = "customer_id";
     const SHARED: bool = true;
     const TABLE: &'static str = include_str!("customers.sql");
@@ -62,32 +87,25 @@ impl View for CustomerView {
     type Row = CustomerRow;
 
     fn keys(event: &Event) -> Vec<String> {
-        match event {
-            Event::Customers(_) => vec![event.key().to_owned()],
-            Event::Orders(Orders::OrderPlaced(event)) => vec![event.customer_id.clone()],
-            Event::Orders(Orders::OrderCancelled(event)) => vec![event.customer_id.clone()],
-            Event::Orders(Orders::OrderConfirmed(_) | Orders::OrderShipped(_)) => Vec::new(),
-            Event::Carts(_)
-            | Event::Catalog(_)
-            | Event::Inventory(_)
-            | Event::Notifications(_)
-            | Event::Payments(_) => Vec::new(),
-        }
+        let customer = match event {
+            Event::Customers(_) => Some(event.key()),
+            Event::Notifications(event) => of_notification(event),
+            Event::Orders(event) => of_order(event),
+            Event::Payments(event) => of_payment(event),
+            Event::Carts(_) | Event::Catalog(_) | Event::Inventory(_) => None,
+        };
+        customer.map(str::to_owned).into_iter().collect()
     }
 
-    fn evolve(row: CustomerRow, key: &str, event: &Event) -> CustomerRow {
+    fn evolve(row: CustomerRow, key: &str, recorded: &Recorded) -> CustomerRow {
         let row = CustomerRow { customer_id: key.to_owned(), ..row };
-        match event {
+        match &recorded.event {
             Event::Customers(Customers::CustomerRegistered(event)) => row.registered(event.clone()),
             Event::Customers(Customers::CustomerDetailsChanged(event)) => row.changed(event.clone()),
-            Event::Orders(Orders::OrderPlaced(event)) => row.ordered(event),
-            Event::Orders(Orders::OrderCancelled(event)) => row.cancelled(event),
-            Event::Orders(Orders::OrderConfirmed(_) | Orders::OrderShipped(_)) => row,
-            Event::Carts(_)
-            | Event::Catalog(_)
-            | Event::Inventory(_)
-            | Event::Notifications(_)
-            | Event::Payments(_) => row,
+            Event::Notifications(event) => row.notified(event),
+            Event::Orders(event) => row.ordered(event),
+            Event::Payments(event) => row.paid(event),
+            Event::Carts(_) | Event::Catalog(_) | Event::Inventory(_) => row,
         }
     }
 }
@@ -104,7 +122,31 @@ impl CustomerRow {
         Self { name: Some(name), contact_name, email, phone, city, country, ..self }
     }
 
-    fn ordered(mut self, event: &OrderPlaced) -> Self {
+    fn notified(self, event: &Notifications) -> Self {
+        match event {
+            Notifications::NotificationSent(_) => {
+                Self { notifications_sent: self.notifications_sent.wrapping_add(1), ..self }
+            }
+            Notifications::NotificationsStopped(_) => Self { notifications_wanted: Wanted(false), ..self },
+            Notifications::NotificationsAllowed(_) => Self { notifications_wanted: Wanted(true), ..self },
+            Notifications::NotificationFailed(_)
+            | Notifications::NotificationQueued(_)
+            | Notifications::NotificationSuppressed(_) => self,
+        }
+    }
+
+    fn ordered(self, event: &Orders) -> Self {
+        match event {
+            Orders::OrderPlaced(event) => self.placed(event),
+            Orders::OrderConfirmed(_) => {
+                Self { orders_confirmed: self.orders_confirmed.wrapping_add(1), ..self }
+            }
+            Orders::OrderCancelled(event) => self.cancelled(event),
+            Orders::OrderShipped(_) => self,
+        }
+    }
+
+    fn placed(mut self, event: &OrderPlaced) -> Self {
         self.count(1, &event.currency, event.total);
         // Ties go to the greater id, so that the order of arrival does not matter.
         let newest = (self.last_order_at.take(), self.last_order_id.take());
@@ -115,18 +157,70 @@ impl CustomerRow {
 
     fn cancelled(mut self, event: &OrderCancelled) -> Self {
         self.count(-1, &event.currency, event.total.wrapping_neg());
+        self.orders_cancelled = self.orders_cancelled.wrapping_add(1);
+        self.orders_confirmed = self.orders_confirmed.wrapping_sub(i64::from(event.confirmed));
         self
     }
 
-    /// The orders' context keeps totals so small that sums fit. Should one not, wrapping still gives the same figure
-    /// in every order. A currency once used stays, at 0: dropping it would depend on the order.
     fn count(&mut self, orders: i64, currency: &str, amount: i64) {
         self.order_count = self.order_count.wrapping_add(orders);
-        let found = self.order_value.binary_search_by(|money| money.currency.as_str().cmp(currency));
-        match found.map(|index| self.order_value.get_mut(index)) {
-            Ok(money) => money.into_iter().for_each(|m| m.amount = m.amount.wrapping_add(amount)),
-            Err(index) => self.order_value.insert(index, Money { currency: currency.to_owned(), amount }),
+        add(&mut self.order_value, currency, amount);
+    }
+
+    fn paid(mut self, event: &Payments) -> Self {
+        match event {
+            Payments::PaymentCaptured(event) => add(&mut self.paid, &event.currency, event.amount),
+            Payments::PaymentRefunded(event) => add(&mut self.refunded, &event.currency, event.amount),
+            Payments::PaymentDeclined(_)
+            | Payments::PaymentRequested(_)
+            | Payments::PaymentVoided(_)
+            | Payments::RefundFailed(_)
+            | Payments::RefundRequested(_) => (),
         }
+        self
+    }
+}
+
+/// The contexts keep amounts so small that sums fit. Should one not, wrapping still gives the same figure in every
+/// order. A currency once used stays, at 0: dropping it would depend on the order.
+fn add(sums: &mut Vec<Money>, currency: &str, amount: i64) {
+    let found = sums.binary_search_by(|money| money.currency.as_str().cmp(currency));
+    match found.map(|index| sums.get_mut(index)) {
+        Ok(money) => money.into_iter().for_each(|m| m.amount = m.amount.wrapping_add(amount)),
+        Err(index) => sums.insert(index, Money { currency: currency.to_owned(), amount }),
+    }
+}
+
+fn of_notification(event: &Notifications) -> Option<&str> {
+    match event {
+        Notifications::NotificationSent(event) => Some(&event.customer_id),
+        Notifications::NotificationsAllowed(event) => Some(&event.customer_id),
+        Notifications::NotificationsStopped(event) => Some(&event.customer_id),
+        Notifications::NotificationFailed(_)
+        | Notifications::NotificationQueued(_)
+        | Notifications::NotificationSuppressed(_) => None,
+    }
+}
+
+fn of_order(event: &Orders) -> Option<&str> {
+    match event {
+        Orders::OrderPlaced(event) => Some(&event.customer_id),
+        // The first version of this event did not name its customer.
+        Orders::OrderConfirmed(event) => Some(event.customer_id.as_str()).filter(|id| !id.is_empty()),
+        Orders::OrderCancelled(event) => Some(&event.customer_id),
+        Orders::OrderShipped(_) => None,
+    }
+}
+
+fn of_payment(event: &Payments) -> Option<&str> {
+    match event {
+        Payments::PaymentCaptured(event) => Some(&event.customer_id),
+        Payments::PaymentRefunded(event) => Some(&event.customer_id),
+        Payments::PaymentDeclined(_)
+        | Payments::PaymentRequested(_)
+        | Payments::PaymentVoided(_)
+        | Payments::RefundFailed(_)
+        | Payments::RefundRequested(_) => None,
     }
 }
 
@@ -134,7 +228,11 @@ impl CustomerRow {
 mod tests {
     use super::*;
     use crate::testing::{assert_same_rows_in_any_order, assert_survives_storage};
-    use crate::views::tests::{cancelled, confirmed, in_currency, order_placed, shipped};
+    use crate::views::tests::{
+        cancelled, captured, confirmed, in_currency, never_confirmed, notification_sent,
+        notifications_allowed, notifications_stopped, order_placed, payment_requested, refund_requested,
+        refunded, shipped,
+    };
 
     fn details() -> CustomerRegistered {
         CustomerRegistered {
@@ -194,6 +292,51 @@ mod tests {
     }
 
     #[test]
+    fn orders_are_counted_by_what_came_of_them() {
+        let row = only_row(&[
+            vec![order_placed("1", 1)],
+            vec![order_placed("2", 2), confirmed("2", 2), shipped("2", 2)],
+            vec![order_placed("3", 3), confirmed("3", 3), cancelled("3", 3)],
+            vec![order_placed("4", 4), never_confirmed(cancelled("4", 4))],
+        ]);
+        assert_eq!((row.order_count, row.orders_confirmed, row.orders_cancelled), (2, 1, 2));
+    }
+
+    #[test]
+    fn a_confirmation_that_does_not_name_its_customer_is_not_counted() {
+        let mut unnamed = confirmed("1", 1);
+        if let Event::Orders(Orders::OrderConfirmed(event)) = &mut unnamed {
+            event.customer_id = String::new();
+        }
+        assert_eq!(CustomerView::keys(&unnamed), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_was_paid_and_what_was_paid_back_are_kept_apart() {
+        let row = only_row(&[
+            vec![payment_requested("1"), captured("1"), refund_requested("1", "a", 500)],
+            vec![captured("2"), refund_requested("2", "a", 300), refunded("2", "a", 300)],
+            vec![in_currency("EUR", captured("3"))],
+        ]);
+        assert_eq!(row.paid, [money("EUR", 1_500), money("USD", 3_000)]);
+        assert_eq!(row.refunded, [money("USD", 300)]);
+    }
+
+    #[test]
+    fn a_customer_wants_notifications_until_they_say_no() {
+        let preferences = vec![notifications_stopped(), notifications_allowed(), notifications_stopped()];
+        let wanted =
+            |count: usize| only_row(&[customer(), preferences[..count].to_vec()]).notifications_wanted;
+        assert_eq!([0, 1, 2, 3].map(wanted), [true, false, true, false].map(Wanted));
+    }
+
+    #[test]
+    fn notifications_that_were_sent_are_counted() {
+        let row = only_row(&[customer(), vec![notification_sent("1")], vec![notification_sent("2")]]);
+        assert_eq!(row.notifications_sent, 2);
+    }
+
+    #[test]
     fn of_two_orders_at_the_same_time_the_greater_id_is_the_last() {
         let row =
             only_row(&[vec![order_placed("7", 5)], vec![order_placed("8", 5)], vec![order_placed("70", 5)]]);
@@ -221,7 +364,7 @@ mod tests {
 
     #[test]
     fn a_row_comes_back_as_it_was_stored() {
-        assert_survives_storage(&only_row(&[customer(), vec![order_placed("1", 5)]]));
+        assert_survives_storage(&only_row(&[customer(), vec![order_placed("1", 5), captured("1")]]));
         assert_survives_storage(&CustomerRow::default());
     }
 }

@@ -1,11 +1,14 @@
 //! The read models, each with its table (`.sql`) and, when it is published, its Elasticsearch mapping
 //! (`connectors/elasticsearch/`).
 
+pub mod carts;
 pub mod customers;
 pub mod events;
 pub mod orders;
+pub mod payments;
 pub mod products;
 pub mod sales_daily;
+pub mod stock_reservations;
 #[cfg(test)]
 mod tests;
 

@@ -5,7 +5,7 @@ use millrace_schemas::catalog::{Event as Catalog, ProductAdded};
 use millrace_schemas::inventory::Event as Inventory;
 use serde::{Deserialize, Serialize};
 
-use crate::View;
+use crate::{Recorded, View};
 
 /// The view of products.
 #[derive(Debug)]
@@ -57,9 +57,9 @@ impl View for ProductView {
         }
     }
 
-    fn evolve(row: ProductRow, key: &str, event: &Event) -> ProductRow {
+    fn evolve(row: ProductRow, key: &str, recorded: &Recorded) -> ProductRow {
         let row = ProductRow { product_id: key.to_owned(), ..row };
-        match event {
+        match &recorded.event {
             Event::Catalog(event) => row.offered(event),
             Event::Inventory(event) => row.stocked(event),
             Event::Carts(_)

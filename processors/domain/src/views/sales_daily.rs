@@ -98,7 +98,7 @@ fn key(placed_at: i64, category: &str, currency: &str) -> SalesKey {
 mod tests {
     use super::*;
     use crate::testing::{fold_tally, interleavings};
-    use crate::views::tests::{cancelled, confirmed, in_currency, order_placed, shipped};
+    use crate::views::tests::{cancelled, confirmed, in_currency, never_confirmed, order_placed, shipped};
 
     const DAY: i64 = 86_400_000_000;
 
@@ -111,13 +111,6 @@ mod tests {
 
     fn row(day: &str, category: &str, sums: [i64; 3]) -> (String, String, String, [i64; 3]) {
         (day.into(), category.into(), "USD".into(), sums)
-    }
-
-    fn never_confirmed(mut event: Event) -> Event {
-        if let Event::Orders(Orders::OrderCancelled(event)) = &mut event {
-            event.confirmed = false;
-        }
-        event
     }
 
     #[test]

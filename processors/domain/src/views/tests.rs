@@ -3,18 +3,27 @@
 use std::collections::BTreeSet;
 
 use millrace_schemas::Event;
+use millrace_schemas::inventory::{StockReceived, StockReleased, StockReserved, StockReturned, StockShipped};
+use millrace_schemas::notifications::{NotificationSent, NotificationsAllowed, NotificationsStopped};
 use millrace_schemas::orders::{
     Event as Orders, OrderCancelled, OrderCancelledLine, OrderConfirmed, OrderConfirmedLine, OrderPlaced,
     OrderPlacedLine, OrderShipped,
 };
+use millrace_schemas::payments::{
+    Event as Payments, PaymentCaptured, PaymentDeclined, PaymentRefunded, PaymentRequested, PaymentVoided,
+    RefundFailed, RefundRequested,
+};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::carts::{CartRow, CartView};
 use super::customers::{CustomerRow, CustomerView, Money};
 use super::events::{EventDocument, EventLog};
 use super::orders::{OrderRow, OrderView};
+use super::payments::{PaymentRow, PaymentView};
 use super::products::{ProductRow, ProductView};
 use super::sales_daily::{Sales, SalesDaily, SalesKey};
+use super::stock_reservations::{StockReservationRow, StockReservationView};
 use crate::testing::fold_view;
 use crate::{Log, Tally, View};
 
@@ -95,15 +104,112 @@ pub(super) fn shipped(order_id: &str, micros: i64) -> Event {
     Event::Orders(shipped.into())
 }
 
-/// The same order in another currency.
+/// The same cancellation of an order that was not confirmed before.
+pub(super) fn never_confirmed(mut event: Event) -> Event {
+    match &mut event {
+        Event::Orders(Orders::OrderCancelled(event)) => event.confirmed = false,
+        other => panic!("{other:?} is no cancellation"),
+    }
+    event
+}
+
+/// The same order or payment in another currency.
 pub(super) fn in_currency(currency: &str, mut event: Event) -> Event {
     match &mut event {
         Event::Orders(Orders::OrderPlaced(event)) => event.currency = currency.into(),
         Event::Orders(Orders::OrderConfirmed(event)) => event.currency = currency.into(),
         Event::Orders(Orders::OrderCancelled(event)) => event.currency = currency.into(),
+        Event::Payments(Payments::PaymentCaptured(event)) => event.currency = currency.into(),
         other => panic!("{other:?} has no currency"),
     }
     event
+}
+
+/// VINET is to pay an order of 15.00.
+pub(super) fn payment_requested(order_id: &str) -> Event {
+    let [order_id, customer_id, currency] = [order_id, "VINET", "USD"].map(str::to_owned);
+    Event::Payments(PaymentRequested { order_id, customer_id, amount: 1_500, currency }.into())
+}
+
+pub(super) fn captured(order_id: &str) -> Event {
+    let provider_reference = format!("pay-{order_id}");
+    let [order_id, customer_id, currency] = [order_id, "VINET", "USD"].map(str::to_owned);
+    let captured = PaymentCaptured { order_id, customer_id, amount: 1_500, currency, provider_reference };
+    Event::Payments(captured.into())
+}
+
+pub(super) fn declined(order_id: &str) -> Event {
+    let [order_id, customer_id, currency] = [order_id, "VINET", "USD"].map(str::to_owned);
+    let [code, reason] = ["card-expired", "the card has expired"].map(str::to_owned);
+    let declined = PaymentDeclined { order_id, customer_id, amount: 1_500, currency, code, reason };
+    Event::Payments(declined.into())
+}
+
+pub(super) fn voided(order_id: &str) -> Event {
+    let [order_id, customer_id, currency, reason] = [order_id, "VINET", "USD", "late"].map(str::to_owned);
+    Event::Payments(PaymentVoided { order_id, customer_id, amount: 1_500, currency, reason }.into())
+}
+
+pub(super) fn refund_requested(order_id: &str, refund_id: &str, amount: i64) -> Event {
+    let provider_reference = format!("pay-{order_id}");
+    let [order_id, customer_id, refund_id, currency, reason] =
+        [order_id, "VINET", refund_id, "USD", "late"].map(str::to_owned);
+    let requested =
+        RefundRequested { order_id, customer_id, refund_id, amount, currency, provider_reference, reason };
+    Event::Payments(requested.into())
+}
+
+pub(super) fn refunded(order_id: &str, refund_id: &str, amount: i64) -> Event {
+    let provider_reference = format!("refund-{order_id}");
+    let [order_id, customer_id, refund_id, currency] =
+        [order_id, "VINET", refund_id, "USD"].map(str::to_owned);
+    let refunded = PaymentRefunded { order_id, customer_id, refund_id, amount, currency, provider_reference };
+    Event::Payments(refunded.into())
+}
+
+pub(super) fn refund_failed(order_id: &str, refund_id: &str, amount: i64) -> Event {
+    let [order_id, customer_id, refund_id, currency, reason] =
+        [order_id, "VINET", refund_id, "USD", "the account is closed"].map(str::to_owned);
+    Event::Payments(RefundFailed { order_id, customer_id, refund_id, amount, currency, reason }.into())
+}
+
+/// VINET wants no notifications.
+pub(super) fn notifications_stopped() -> Event {
+    Event::Notifications(NotificationsStopped { customer_id: "VINET".into() }.into())
+}
+
+pub(super) fn notifications_allowed() -> Event {
+    Event::Notifications(NotificationsAllowed { customer_id: "VINET".into() }.into())
+}
+
+/// A notification to VINET was sent.
+pub(super) fn notification_sent(notification_id: &str) -> Event {
+    let [notification_id, customer_id] = [notification_id, "VINET"].map(str::to_owned);
+    Event::Notifications(NotificationSent { notification_id, customer_id }.into())
+}
+
+pub(super) fn stock_received(product_id: &str, quantity: i64) -> Event {
+    Event::Inventory(StockReceived { product_id: product_id.into(), quantity }.into())
+}
+
+pub(super) fn stock_reserved(product_id: &str, reservation_id: &str, quantity: i64) -> Event {
+    let [product_id, reservation_id] = [product_id, reservation_id].map(str::to_owned);
+    Event::Inventory(StockReserved { product_id, reservation_id, quantity }.into())
+}
+
+pub(super) fn stock_released(product_id: &str, reservation_id: &str, quantity: i64) -> Event {
+    let [product_id, reservation_id] = [product_id, reservation_id].map(str::to_owned);
+    Event::Inventory(StockReleased { product_id, reservation_id, quantity }.into())
+}
+
+pub(super) fn stock_shipped(product_id: &str, reservation_id: &str, quantity: i64) -> Event {
+    let [product_id, reservation_id] = [product_id, reservation_id].map(str::to_owned);
+    Event::Inventory(StockShipped { product_id, reservation_id, quantity }.into())
+}
+
+pub(super) fn stock_returned(product_id: &str, reservation_id: &str, quantity: i64) -> Event {
+    let [product_id, reservation_id] = [product_id, reservation_id].map(str::to_owned);
+    Event::Inventory(StockReturned { product_id, reservation_id, quantity }.into())
 }
 
 fn fields(value: &impl Serialize) -> Vec<String> {
@@ -135,8 +241,13 @@ fn assert_maps(properties: &Value, expected: Vec<String>) {
 }
 
 #[track_caller]
-fn assert_table_and_mapping<V: View>(row: &V::Row) {
+fn assert_table<V: View>(row: &V::Row) {
     assert_eq!(columns(V::TABLE), and_version(fields(row)));
+}
+
+#[track_caller]
+fn assert_table_and_mapping<V: View>(row: &V::Row) {
+    assert_table::<V>(row);
     assert_maps(&properties(V::MAPPING.expect("a mapping")), and_version(fields(row)));
 }
 
@@ -145,6 +256,9 @@ fn a_table_has_the_rows_fields_in_order_and_the_mapping_has_them_all() {
     assert_table_and_mapping::<ProductView>(&ProductRow::default());
     assert_table_and_mapping::<OrderView>(&OrderRow::default());
     assert_table_and_mapping::<CustomerView>(&CustomerRow::default());
+    assert_table_and_mapping::<PaymentView>(&PaymentRow::default());
+    assert_table::<StockReservationView>(&StockReservationRow::default());
+    assert_table::<CartView>(&CartRow::default());
 }
 
 #[test]
@@ -168,7 +282,13 @@ fn what_is_inside_a_document_is_mapped_too() {
     let line = fields(&orders["1"].lines[0]);
     assert_maps(&properties(OrderView::MAPPING.expect("a mapping"))["lines"]["properties"], line);
     let money = fields(&Money { currency: "USD".into(), amount: 1 });
-    assert_maps(&properties(CustomerView::MAPPING.expect("a mapping"))["order_value"]["properties"], money);
+    for sum in ["order_value", "paid", "refunded"] {
+        let mapping = properties(CustomerView::MAPPING.expect("a mapping"));
+        assert_maps(&mapping[sum]["properties"], money.clone());
+    }
+    let payments = fold_view::<PaymentView>(&[payment_requested("1"), refund_requested("1", "a", 500)]);
+    let refund = fields(&payments["1"].refunds[0]);
+    assert_maps(&properties(PaymentView::MAPPING.expect("a mapping"))["refunds"]["properties"], refund);
 }
 
 #[test]
@@ -190,7 +310,9 @@ fn every_field_of_the_event_log_is_mapped() {
 #[test]
 fn a_view_subscribes_only_to_the_contexts_that_it_reads() {
     assert!(ProductView::keys(&order_placed("1", 0)).is_empty());
-    assert!(CustomerView::keys(&confirmed("1", 0)).is_empty());
+    assert!(CustomerView::keys(&shipped("1", 0)).is_empty());
+    assert!(CustomerView::keys(&payment_requested("1")).is_empty());
+    assert!(StockReservationView::keys(&stock_received("1", 5)).is_empty());
     assert_eq!(CustomerView::keys(&order_placed("1", 0)), ["VINET"]);
     assert_eq!(OrderView::keys(&shipped("1", 0)), ["1"]);
 }

@@ -228,9 +228,9 @@ impl<V: View> Role for RowRole<V> {
         for recorded in &intake.events {
             for key in V::keys(&recorded.event) {
                 let folded = rows.entry(key.clone()).or_default();
-                folded.row = V::evolve(std::mem::take(&mut folded.row), &key, &recorded.event);
+                folded.row = V::evolve(std::mem::take(&mut folded.row), &key, recorded);
                 if broken(mechanism::FOLD) {
-                    folded.row = V::evolve(std::mem::take(&mut folded.row), &key, &recorded.event);
+                    folded.row = V::evolve(std::mem::take(&mut folded.row), &key, recorded);
                 }
                 folded.version += 1;
                 folded.updated_at = folded.updated_at.max(recorded.occurred_at);
