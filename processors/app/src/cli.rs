@@ -28,6 +28,7 @@ Examples:
   millrace replay orders --to-earliest           what a rebuild of a view would read; --execute does it
   millrace verify                                does everything say what the outbox says?
   millrace stream show orders/10248 --as-of 2026-01-31T12:00:00Z
+  millrace saga list --stuck                     what is under way and needs somebody
   millrace dlq list --group orders               what could not be processed, and why
   millrace dlq redrive w12 --why mended          give a dead letter its turn again
   millrace simulate --payments 127.0.0.1:8090 --mail 127.0.0.1:2525 --ledger outside.jsonl
@@ -193,6 +194,13 @@ pub enum Command {
         /// What to do with a stream.
         #[command(subcommand)]
         action: StreamAction,
+    },
+    /// Sagas: what is under way, how it came there, and how it is cancelled
+    #[command(after_help = crate::saga::HELP)]
+    Saga {
+        /// What to do with sagas.
+        #[command(subcommand)]
+        action: crate::saga::Action,
     },
     /// Dead letters: records that could not be processed. See, redrive or discard them
     #[command(after_help = crate::dlq::cli::HELP)]

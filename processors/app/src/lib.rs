@@ -19,6 +19,7 @@ pub mod postgres;
 pub mod progress;
 pub mod replay;
 pub mod run;
+pub mod saga;
 pub mod schema;
 pub mod send;
 pub mod setup;
@@ -82,6 +83,7 @@ async fn dispatch(cli: Cli, config: &Config) -> Result<(), Failure> {
             stream::show(config, format, &options).await
         }
         Command::Verify(options) => verify::verify(config, format, &options).await,
+        Command::Saga { action } => saga::saga(config, format, &action).await,
         Command::Dlq { action } => dlq::dlq(config, format, &action).await,
         Command::Simulate(options) => simulate::simulate(&options).await,
         Command::Status { wait } => status::status(config, format, wait.map(|span| span.0)).await,

@@ -4,13 +4,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use millrace_domain::registry::{Visitor, visit};
 use millrace_domain::{Context, Effect, Log, Saga, Tally, View};
 use millrace_runtime::commands::{self, Commands, Refolders, StateCache};
 use millrace_runtime::names::COMMANDS;
 use millrace_runtime::retry::Retries;
-use millrace_runtime::sagas::{self, SagaRole};
+use millrace_runtime::sagas::{self, Process, SagaRole};
 use millrace_runtime::views::{self, LogRole, RowRole, TallyRole};
 use millrace_runtime::{
     Copier, Elastic, Group, GroupSettings, KafkaSettings, Member, Producer, Registry, Role, database,
@@ -37,15 +38,14 @@ pub(crate) struct Roles {
     elastic: Elastic,
 }
 
-/// Finds what a role does beside its group's records.
-struct Beside<'r> {
+/// Finds the saga of a name.
+struct Named<'r> {
     roles: &'r Roles,
     name: &'r str,
-    stop: CancellationToken,
-    found: Option<BoxFuture<'static, ()>>,
+    saga: Option<Arc<dyn Process>>,
 }
 
-impl Visitor for Beside<'_> {
+impl Visitor for Named<'_> {
     fn context<C: Context>(&mut self) {}
     fn view<V: View>(&mut self) {}
     fn tally<T: Tally>(&mut self) {}
@@ -53,8 +53,7 @@ impl Visitor for Beside<'_> {
 
     fn saga<S: Saga>(&mut self) {
         if S::NAME == self.name {
-            let (role, stop) = (SagaRole::<S>::new(self.roles.sagas.clone()), self.stop.clone());
-            self.found = Some(Box::pin(async move { role.keep_time(stop).await }));
+            self.saga = Some(Arc::new(self.roles.saga::<S>()));
         }
     }
 
@@ -118,9 +117,19 @@ impl Roles {
 
     /// What a role does beside its group's records, until stopped: a saga fires its timers.
     pub(super) fn beside(&self, name: &str, stop: CancellationToken) -> Option<BoxFuture<'static, ()>> {
-        let mut beside = Beside { roles: self, name, stop, found: None };
-        visit(&mut beside);
-        beside.found
+        let saga = self.saga_named(name)?;
+        Some(async move { saga.keep_time(stop).await }.boxed())
+    }
+
+    /// The saga of this name; `None` when this build has no such saga.
+    pub(crate) fn saga_named(&self, name: &str) -> Option<Arc<dyn Process>> {
+        let mut named = Named { roles: self, name, saga: None };
+        visit(&mut named);
+        named.saga
+    }
+
+    fn saga<S: Saga>(&self) -> SagaRole<S> {
+        SagaRole::new(self.sagas.clone())
     }
 
     /// What settles the records of a topic for a group and generation, without joining it; `None` when this build's
@@ -241,7 +250,7 @@ impl Visitor for Builder<'_> {
 
     fn saga<S: Saga>(&mut self) {
         if self.name == S::NAME {
-            let role: Arc<dyn Role> = Arc::new(SagaRole::<S>::new(self.roles.sagas.clone()));
+            let role: Arc<dyn Role> = Arc::new(self.roles.saga::<S>());
             let topics = layout::sagas().into_iter().filter(|saga| saga.name == S::NAME);
             let topics = topics.flat_map(|saga| saga.topics(&self.roles.sagas.namespace));
             self.found.extend(topics.map(|topic| (topic, role.clone())));

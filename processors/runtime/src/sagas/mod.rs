@@ -21,6 +21,7 @@ use millrace_domain::Saga;
 use millrace_schemas::{Definition, Kind};
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
 
 use crate::error::WorkError;
 use crate::metrics;
@@ -69,12 +70,42 @@ impl<S: Saga> SagaRole<S> {
         self.schema_ids.get_or_try_init(|| self.shared.registry.ids(commands)).await
     }
 
+    async fn save(&self, connection: &mut PgConnection, instances: Instances<S>) -> Result<(), WorkError> {
+        let mut rows = Vec::new();
+        store::save::<S>(connection, &instances, &self.shared.timers).await?;
+        for instance in instances.into_values() {
+            rows.extend(instance.outbox);
+        }
+        outbox::insert(connection, &self.shared.namespace, &rows).await
+    }
+}
+
+/// What a saga does that no record asks for.
+#[async_trait]
+pub trait Process: Send + Sync {
+    /// Fires timers until stopped.
+    async fn keep_time(&self, stop: CancellationToken);
+
     /// Cancels an instance as an operator wishes: what that leads to is the saga's to say. False when it does not matter
     /// where the instance stands; `None` when there is no such instance.
     ///
     /// # Errors
     /// [`WorkError`]; nothing has happened then. What the saga finds impossible is [`WorkError::Refused`].
-    pub async fn cancel(
+    async fn cancel(
+        &self,
+        connection: &mut PgConnection,
+        instance: &str,
+        why: &str,
+    ) -> Result<Option<bool>, WorkError>;
+}
+
+#[async_trait]
+impl<S: Saga> Process for SagaRole<S> {
+    async fn keep_time(&self, stop: CancellationToken) {
+        self.fire_until(stop).await;
+    }
+
+    async fn cancel(
         &self,
         connection: &mut PgConnection,
         name: &str,
@@ -87,15 +118,6 @@ impl<S: Saga> SagaRole<S> {
         let heeded = heard.map_err(|fault| WorkError::Refused(fault.message))?;
         self.save(connection, instances).await?;
         Ok(Some(heeded == Heeded::Step))
-    }
-
-    async fn save(&self, connection: &mut PgConnection, instances: Instances<S>) -> Result<(), WorkError> {
-        let mut rows = Vec::new();
-        store::save::<S>(connection, &instances, &self.shared.timers).await?;
-        for instance in instances.into_values() {
-            rows.extend(instance.outbox);
-        }
-        outbox::insert(connection, &self.shared.namespace, &rows).await
     }
 }
 

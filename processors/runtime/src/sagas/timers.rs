@@ -44,7 +44,7 @@ enum Fate {
 
 impl<S: Saga> SagaRole<S> {
     /// Fires timers until stopped.
-    pub async fn keep_time(&self, stop: CancellationToken) {
+    pub(super) async fn fire_until(&self, stop: CancellationToken) {
         let mut backoff = Backoff::new();
         while !stop.is_cancelled() {
             match self.fire().await {

@@ -1,0 +1,40 @@
+//! `millrace saga cancel`.
+
+use serde_json::json;
+
+use super::{Cancel, Id};
+use crate::audit::Operator;
+use crate::cli::Format;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::layout::Side;
+use crate::output;
+use crate::postgres::Database;
+use crate::run::roles::Roles;
+
+/// Cancels an instance, in one transaction with the commands that follow and the audit row.
+pub(super) async fn cancel(config: &Config, format: Format, options: &Cancel) -> Result<(), Failure> {
+    let Cancel { id, why, who } = options;
+    let (write, roles) = (Database::of(config, Side::Write)?, Roles::new(config)?);
+    let fail = |error| write.failure(error);
+    let mut transaction = write.pool.begin().await.map_err(fail)?;
+    let missing = || Failure::NotFound(format!("there is no instance {id}"));
+    let saga = roles.saga_named(&id.saga).ok_or_else(missing)?;
+    let asked = saga.cancel(&mut transaction, &id.instance, why).await;
+    let asked = asked.map_err(|error| Failure::of_work(config, Side::Write, error))?;
+    if !asked.ok_or_else(missing)? {
+        return Err(Failure::refused(format!(
+            "{id} has nothing to cancel where it stands: see `millrace saga show {id}`"
+        )));
+    }
+    let operator = Operator::new(who.as_deref(), why);
+    let signed = operator.sign(&mut transaction, "saga cancel", &id.to_string(), &json!({})).await;
+    signed.map_err(fail)?;
+    transaction.commit().await.map_err(fail)?;
+    done(format, id)
+}
+
+fn done(format: Format, id: &Id) -> Result<(), Failure> {
+    let text = format!("{id} is being cancelled; `millrace saga show {id}` tells how far it is\n");
+    output::print(format, &text, &json!({"cancelled": id.to_string()}))
+}

@@ -1,0 +1,85 @@
+//! `millrace saga list`.
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+
+use super::List;
+use super::found::{Filter, Found, find};
+use crate::cli::Format;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::layout::Side;
+use crate::output::{self, Table};
+use crate::postgres::Database;
+
+/// Lists instances, the oldest first.
+pub(super) async fn list(config: &Config, format: Format, options: &List) -> Result<(), Failure> {
+    let write = Database::of(config, Side::Write)?;
+    let filter = Filter {
+        saga: options.saga.as_deref(),
+        standing: options.standing.as_deref(),
+        ended: options.all,
+        stuck: options.stuck,
+        stuck_after: options.stuck_after.0,
+        limit: options.limit,
+        ..Filter::default()
+    };
+    let found = find(config, &write.pool, &filter).await.map_err(|error| write.failure(error))?;
+    let json: Vec<Value> = found.iter().map(Found::json).collect();
+    output::print(format, &table(&found, Utc::now()), &json!(json))
+}
+
+fn table(found: &[Found], now: DateTime<Utc>) -> String {
+    let mut table = Table::new(&[
+        "saga/instance",
+        "standing",
+        "age",
+        "last step",
+        "steps",
+        "waits for",
+        "timer in",
+        "stuck",
+    ]);
+    for one in found {
+        table.row([
+            format!("{}/{}", one.saga, one.instance),
+            one.standing.clone(),
+            seconds(now, one.started_at),
+            seconds(now, one.updated_at),
+            one.steps.to_string(),
+            one.awaiting.join(", "),
+            one.due_at.map(|due_at| seconds(due_at, now)).unwrap_or_default(),
+            one.stuck.clone().unwrap_or_default(),
+        ]);
+    }
+    table.render()
+}
+
+fn seconds(later: DateTime<Utc>, earlier: DateTime<Utc>) -> String {
+    format!("{} s", (later - earlier).num_seconds())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stuck_stands_out() {
+        let at = |second| DateTime::from_timestamp(second, 0).unwrap();
+        let one = Found {
+            saga: "fulfilment".to_owned(),
+            instance: "7".to_owned(),
+            standing: "paying".to_owned(),
+            ended: false,
+            steps: 3,
+            started_at: at(0),
+            updated_at: at(40),
+            due_at: Some(at(300)),
+            awaiting: vec!["RequestPayment".to_owned()],
+            stuck: Some("no step since".to_owned()),
+        };
+        let text = table(&[one], at(100));
+        let line = text.lines().nth(1).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(line, "fulfilment/7 paying 100 s 60 s 3 RequestPayment 200 s no step since");
+    }
+}

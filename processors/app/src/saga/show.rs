@@ -1,0 +1,136 @@
+//! `millrace saga show`.
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+use sqlx::types::Json;
+
+use super::Id;
+use super::found::{Filter, Found, find, short};
+use crate::cli::Format;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::layout::Side;
+use crate::output::{self, Table};
+use crate::postgres::Database;
+
+/// A step: number, time, what was heard, where it led, the commands that followed.
+type Step = (i64, DateTime<Utc>, String, String, Json<Vec<(String, String)>>);
+/// A timer: name, when it was set, when it is due, tries, why the last one failed.
+type Timer = (String, DateTime<Utc>, DateTime<Utc>, i32, Option<String>);
+
+/// All that is known of an instance.
+struct Shown {
+    found: Found,
+    state: Value,
+    steps: Vec<Step>,
+    timers: Vec<Timer>,
+    /// What became of the commands: id, status, code.
+    receipts: Vec<(String, String, Option<String>)>,
+}
+
+/// Shows an instance.
+pub(super) async fn show(config: &Config, format: Format, id: &Id) -> Result<(), Failure> {
+    let write = Database::of(config, Side::Write)?;
+    let shown = look(config, &write, id).await.map_err(|error| write.failure(error))?;
+    let shown = shown.ok_or_else(|| Failure::NotFound(format!("there is no instance {id}")))?;
+    output::print(format, &shown.text(), &shown.json())
+}
+
+async fn look(config: &Config, write: &Database, id: &Id) -> sqlx::Result<Option<Shown>> {
+    let (saga, instance) = (id.saga.as_str(), id.instance.as_str());
+    let filter = Filter {
+        saga: Some(saga),
+        instance: Some(instance),
+        ended: true,
+        stuck_after: std::time::Duration::from_secs(15 * 60),
+        limit: 1,
+        ..Filter::default()
+    };
+    let Some(found) = find(config, &write.pool, &filter).await?.into_iter().next() else { return Ok(None) };
+    let state = sqlx::query_scalar("SELECT state FROM saga WHERE saga = $1 AND instance = $2");
+    let Json(state): Json<Value> = state.bind(saga).bind(instance).fetch_one(&write.pool).await?;
+    let steps = sqlx::query_as(
+        "SELECT number, at, heard, standing, sent FROM saga_step WHERE saga = $1 AND instance = $2 ORDER BY number",
+    );
+    let steps: Vec<Step> = steps.bind(saga).bind(instance).fetch_all(&write.pool).await?;
+    let timers = sqlx::query_as(
+        "SELECT name, set_at, due_at, attempts, error FROM saga_timer
+         WHERE saga = $1 AND instance = $2 ORDER BY due_at",
+    );
+    let timers = timers.bind(saga).bind(instance).fetch_all(&write.pool).await?;
+    let sent: Vec<&str> = steps.iter().flat_map(|step| step.4.iter().map(|(id, _)| id.as_str())).collect();
+    let receipts = sqlx::query_as("SELECT id, status, code FROM command WHERE source = $1 AND id = ANY($2)");
+    let receipts = receipts.bind(config.namespace.source()).bind(sent).fetch_all(&write.pool).await?;
+    Ok(Some(Shown { found, state, steps, timers, receipts }))
+}
+
+impl Shown {
+    fn text(&self) -> String {
+        let Found { saga, instance, standing, started_at, stuck, .. } = &self.found;
+        let mut text = format!("{saga}/{instance}: {standing}, since {}\n", output::time(*started_at));
+        if let Some(stuck) = stuck {
+            text.push_str(&format!("STUCK: {stuck}\n"));
+        }
+        text.push('\n');
+        let mut steps = Table::new(&["step", "at", "heard", "standing", "sent"]);
+        for (number, at, heard, standing, sent) in &self.steps {
+            let sent: Vec<String> = sent
+                .iter()
+                .map(|(id, type_)| format!("{} {id} ({})", short(type_), self.became(id)))
+                .collect();
+            let (number, at) = (number.to_string(), output::time(*at));
+            steps.row([number, at, heard.clone(), standing.clone(), sent.join(", ")]);
+        }
+        text.push_str(&steps.render());
+        if !self.timers.is_empty() {
+            let mut timers = Table::new(&["timer", "set at", "due at", "failed tries", "error"]);
+            for (name, set_at, due_at, attempts, error) in &self.timers {
+                let (set_at, due_at) = (output::time(*set_at), output::time(*due_at));
+                timers.row([
+                    name.clone(),
+                    set_at,
+                    due_at,
+                    attempts.to_string(),
+                    error.clone().unwrap_or_default(),
+                ]);
+            }
+            text.push_str(&format!("\n{}", timers.render()));
+        }
+        text.push_str(&format!("\nstate: {:#}\n", self.state));
+        text
+    }
+
+    /// What became of a command.
+    fn became(&self, id: &str) -> String {
+        match self.receipts.iter().find(|(known, ..)| known == id) {
+            None => "not decided yet".to_owned(),
+            Some((_, status, None)) => status.clone(),
+            Some((_, status, Some(code))) => format!("{status}: {code}"),
+        }
+    }
+
+    fn json(&self) -> Value {
+        let mut json = self.found.json();
+        let steps = self.steps.iter().map(|(number, at, heard, standing, sent)| {
+            let sent: Vec<Value> = sent
+                .iter()
+                .map(|(id, type_)| json!({"id": id, "type": type_, "became": self.became(id)}))
+                .collect();
+            json!({"step": number, "at": output::time(*at), "heard": heard, "standing": standing, "sent": sent})
+        });
+        let steps: Vec<Value> = steps.collect();
+        let timers = self.timers.iter().map(|(name, set_at, due_at, attempts, error)| {
+            json!({
+                "timer": name, "set_at": output::time(*set_at), "due_at": output::time(*due_at),
+                "failed_tries": attempts, "error": error,
+            })
+        });
+        let timers: Vec<Value> = timers.collect();
+        if let Value::Object(fields) = &mut json {
+            fields.insert("history".to_owned(), Value::Array(steps));
+            fields.insert("timers".to_owned(), Value::Array(timers));
+            fields.insert("state".to_owned(), self.state.clone());
+        }
+        json
+    }
+}
