@@ -1,6 +1,11 @@
 //! The simulator as its callers meet it: over real sockets.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test that cannot go on ends")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on ends"
+)]
 
 use std::path::PathBuf;
 use std::time::Duration;
