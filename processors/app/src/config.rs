@@ -100,6 +100,30 @@ pub struct Config {
     pub buffer_bytes: usize,
     /// Whether row views also go to Elasticsearch. Rows that change while it is off are not sent later.
     pub publish: bool,
+    /// The payment provider; without one no payments are asked for.
+    pub payment_provider_url: Option<Address>,
+    /// What the payment provider knows us by.
+    #[serde(default, deserialize_with = "text", skip_serializing)]
+    pub payment_provider_token: Option<String>,
+    /// A file with the token.
+    pub payment_provider_token_file: Option<PathBuf>,
+    /// How long the payment provider knows a call by its key, in seconds: later no call is made again.
+    pub payment_key_window_s: u64,
+    /// The mail server: `smtps://user@host`, `smtp://user@host?tls=required`, or `smtp://127.0.0.1:2525` on loopback;
+    /// without one no mails are sent.
+    pub smtp_url: Option<Address>,
+    /// A file with the password for the mail server.
+    pub smtp_password_file: Option<PathBuf>,
+    /// Who mails are from, such as `Shop <shop@example.com>`.
+    pub mail_from: Option<String>,
+    /// Calls of one effect at the same time, in each process.
+    pub effect_calls_max: usize,
+    /// A call to the outside that is not answered for so long has an unknown outcome.
+    pub effect_call_timeout_ms: u64,
+    /// A call that was asked for longer ago is given up, in seconds.
+    pub effect_age_max_s: u64,
+    /// So many different calls in a row must fail before the others wait for a while.
+    pub effect_breaker_failures: usize,
     /// What is logged: `info`, `millrace_runtime=debug,info`.
     pub log: Option<String>,
     /// `text` or `json`.
@@ -159,6 +183,12 @@ const OPTIONAL: &[&str] = &[
     "read_database_password_file",
     "connect_database",
     "connect_database_password",
+    "payment_provider_url",
+    "payment_provider_token",
+    "payment_provider_token_file",
+    "smtp_url",
+    "smtp_password_file",
+    "mail_from",
     "log",
 ];
 
@@ -194,6 +224,11 @@ fn defaults() -> BTreeMap<&'static str, Value> {
         ("state_cache_bytes", (16 << 20).into()),
         ("buffer_bytes", (8 << 20).into()),
         ("publish", true.into()),
+        ("payment_key_window_s", 86_400.into()),
+        ("effect_calls_max", 8.into()),
+        ("effect_call_timeout_ms", 10_000.into()),
+        ("effect_age_max_s", 259_200.into()),
+        ("effect_breaker_failures", 5.into()),
         ("log_format", "text".into()),
     ])
 }
@@ -231,6 +266,19 @@ impl Config {
                 *url = read.map_err(|problem| Failure::usage(format!("{field}: {problem}")))?;
             }
         }
+        self.with_outside_secrets()
+    }
+
+    fn with_outside_secrets(mut self) -> Result<Self, Failure> {
+        if let (Some(url), Some(file)) = (&mut self.smtp_url, &self.smtp_password_file) {
+            let read = url.clone().with_password_file(file);
+            *url = read.map_err(|problem| Failure::usage(format!("smtp_password_file: {problem}")))?;
+        }
+        if let Some(file) = &self.payment_provider_token_file {
+            let problem = |error| format!("payment_provider_token_file: {}: {error}", file.display());
+            let token = std::fs::read_to_string(file).map_err(|error| Failure::usage(problem(error)))?;
+            self.payment_provider_token = Some(token.trim_end().to_owned());
+        }
         Ok(self)
     }
 
@@ -249,6 +297,9 @@ impl Config {
             positive("events_batch_max", self.events_batch_max),
             positive("database_connections_max", self.database_connections_max),
             positive("audit_events_per_second", self.audit_events_per_second),
+            positive("effect_calls_max", self.effect_calls_max),
+            positive("effect_call_timeout_ms", self.effect_call_timeout_ms),
+            positive("effect_breaker_failures", self.effect_breaker_failures),
             self.retry_problem(),
             database("write_database_url", &self.write_database_url),
             database("read_database_url", &self.read_database_url),
@@ -284,6 +335,16 @@ impl Config {
     pub fn saga_timers(&self) -> HashMap<String, Duration> {
         let timers = self.saga_timers_ms.iter();
         timers.map(|(name, after)| (name.clone(), Duration::from_millis(*after))).collect()
+    }
+
+    /// [`payment_key_window_s`](Self::payment_key_window_s).
+    pub fn payment_key_window(&self) -> Duration {
+        Duration::from_secs(self.payment_key_window_s)
+    }
+
+    /// [`effect_call_timeout_ms`](Self::effect_call_timeout_ms).
+    pub fn effect_call_timeout(&self) -> Duration {
+        Duration::from_millis(self.effect_call_timeout_ms)
     }
 
     /// [`session_timeout_ms`](Self::session_timeout_ms).

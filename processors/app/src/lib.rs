@@ -17,6 +17,7 @@ mod outbox;
 pub mod output;
 pub mod postgres;
 pub mod progress;
+mod providers;
 pub mod replay;
 pub mod run;
 pub mod saga;

@@ -4,6 +4,7 @@ use crate::contexts::{
     carts::Carts, catalog::Catalog, customers::Customers, inventory::Inventory, notifications::Notifications,
     orders::Orders, payments::Payments,
 };
+use crate::effects::{mail::Mail, payment::Payment};
 use crate::sagas::{checkout::CartCheckout, fulfilment::OrderFulfilment};
 use crate::views::{
     carts::CartView, customers::CustomerView, events::EventLog, orders::OrderView, payments::PaymentView,
@@ -39,6 +40,9 @@ pub fn visit(visitor: &mut impl Visitor) {
 
     visitor.saga::<CartCheckout>();
     visitor.saga::<OrderFulfilment>();
+
+    visitor.effect::<Payment>();
+    visitor.effect::<Mail>();
 
     visitor.view::<ProductView>();
     visitor.view::<OrderView>();

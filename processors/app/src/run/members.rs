@@ -68,7 +68,13 @@ impl Members {
     ) -> Result<Self, Failure> {
         let models = layout::read_models().into_iter().map(|model| (model.name, model)).collect();
         let writers = layout::groups(config).into_iter().filter(|group| group.side == Side::Write);
-        let writers = writers.filter(|group| selection.writer(group.role)).collect();
+        let unable = roles.unable();
+        let (idle, writers) = writers
+            .filter(|group| selection.writer(group.role))
+            .partition::<Vec<_>, _>(|group| unable.contains(&group.role));
+        for Group { role, .. } in idle {
+            tracing::warn!(effect = role, "nobody is configured to make its calls; its events wait");
+        }
         Ok(Self {
             write: Database::of(config, Side::Write)?,
             read: Database::of(config, Side::Read)?,

@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use millrace_domain::registry::{Visitor, visit};
 use millrace_domain::{Context, Effect, Log, Saga, Tally, View};
 use millrace_runtime::commands::{self, Commands, Refolders, StateCache};
+use millrace_runtime::effects::{self, Caller, EffectRole};
 use millrace_runtime::names::COMMANDS;
 use millrace_runtime::retry::Retries;
 use millrace_runtime::sagas::{self, Process, SagaRole};
@@ -18,11 +19,13 @@ use millrace_runtime::{
 };
 use millrace_schemas::Kind;
 use sqlx::PgPool;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::layout;
+use crate::layout::{self, Reactor};
+use crate::providers::Providers;
 
 /// The roles of one group, by topic.
 type ByTopic = HashMap<String, Arc<dyn Role>>;
@@ -32,17 +35,23 @@ pub(crate) struct Roles {
     config: Config,
     commands: commands::Shared,
     sagas: sagas::Shared,
+    effects: effects::Shared,
+    providers: Providers,
     views: views::Shared,
     kafka: KafkaSettings,
     producer: Producer,
     elastic: Elastic,
 }
 
-/// Finds the saga of a name.
+/// Makes calls until stopped.
+type Calling = Box<dyn FnOnce(CancellationToken) -> BoxFuture<'static, ()>>;
+
+/// Finds the saga or the effect of a name.
 struct Named<'r> {
     roles: &'r Roles,
     name: &'r str,
     saga: Option<Arc<dyn Process>>,
+    calling: Option<Calling>,
 }
 
 impl Visitor for Named<'_> {
@@ -57,7 +66,32 @@ impl Visitor for Named<'_> {
         }
     }
 
-    fn effect<E: Effect>(&mut self) {}
+    fn effect<E: Effect>(&mut self) {
+        if let Some(provider) = self.roles.providers.of::<E>().filter(|_| E::NAME == self.name) {
+            let caller = Caller::new(self.roles.effects.clone(), provider);
+            self.calling = Some(Box::new(|stop| caller.run(stop).boxed()));
+        }
+    }
+}
+
+/// Finds the effects whose calls nobody is configured to make.
+struct Unable<'r> {
+    providers: &'r Providers,
+    found: Vec<&'static str>,
+}
+
+impl Visitor for Unable<'_> {
+    fn context<C: Context>(&mut self) {}
+    fn view<V: View>(&mut self) {}
+    fn tally<T: Tally>(&mut self) {}
+    fn log<L: Log>(&mut self) {}
+    fn saga<S: Saga>(&mut self) {}
+
+    fn effect<E: Effect>(&mut self) {
+        if self.providers.of::<E>().is_none() {
+            self.found.push(E::NAME);
+        }
+    }
 }
 
 /// Collects the roles of one name and generation.
@@ -85,6 +119,13 @@ impl Roles {
             refolders: Arc::new(refolders()),
             namespace: namespace.clone(),
         };
+        let effects = effects::Shared {
+            pool: write.clone(),
+            registry: registry.clone(),
+            namespace: namespace.clone(),
+            settings: effect_settings(config),
+            wake: watch::Sender::new(()),
+        };
         let sagas = sagas::Shared {
             pool: write,
             registry: registry.clone(),
@@ -95,7 +136,8 @@ impl Roles {
         let (kafka, producer) = (kafka_settings(config), producer(config)?);
         let elastic = Elastic::new(config.elasticsearch_url.reveal());
         let elastic = elastic.map_err(|error| refuse("elasticsearch_url", error.to_string()))?;
-        Ok(Self { config: config.clone(), commands, sagas, views, kafka, producer, elastic })
+        let (config, providers) = (config.clone(), Providers::new(config)?);
+        Ok(Self { config, commands, sagas, effects, providers, views, kafka, producer, elastic })
     }
 
     /// Both databases.
@@ -115,17 +157,31 @@ impl Roles {
         member.map_err(|error| Failure::usage(format!("kafka_properties: {error}")))
     }
 
-    /// What a role does beside its group's records, until stopped: a saga fires its timers.
+    /// The effects that cannot work here: nobody is configured to make their calls.
+    pub(super) fn unable(&self) -> Vec<&'static str> {
+        let mut unable = Unable { providers: &self.providers, found: Vec::new() };
+        visit(&mut unable);
+        unable.found
+    }
+
+    /// What a role does beside its group's records, until stopped: a saga fires its timers, an effect makes its calls.
     pub(super) fn beside(&self, name: &str, stop: CancellationToken) -> Option<BoxFuture<'static, ()>> {
-        let saga = self.saga_named(name)?;
-        Some(async move { saga.keep_time(stop).await }.boxed())
+        let Named { saga, calling, .. } = self.named(name);
+        match (saga, calling) {
+            (Some(saga), _) => Some(async move { saga.keep_time(stop).await }.boxed()),
+            (None, calling) => calling.map(|calling| calling(stop)),
+        }
     }
 
     /// The saga of this name; `None` when this build has no such saga.
     pub(crate) fn saga_named(&self, name: &str) -> Option<Arc<dyn Process>> {
-        let mut named = Named { roles: self, name, saga: None };
+        self.named(name).saga
+    }
+
+    fn named<'r>(&'r self, name: &'r str) -> Named<'r> {
+        let mut named = Named { roles: self, name, saga: None, calling: None };
         visit(&mut named);
-        named.saga
+        named
     }
 
     fn saga<S: Saga>(&self) -> SagaRole<S> {
@@ -169,6 +225,15 @@ fn kafka_settings(config: &Config) -> KafkaSettings {
         session_timeout: config.session_timeout(),
         heartbeat_interval: std::time::Duration::from_millis(config.heartbeat_interval_ms),
         properties: config.kafka_properties.clone(),
+    }
+}
+
+fn effect_settings(config: &Config) -> effects::Settings {
+    effects::Settings {
+        calls_max: config.effect_calls_max,
+        call_timeout: config.effect_call_timeout(),
+        age_max: std::time::Duration::from_secs(config.effect_age_max_s),
+        breaker_failures: config.effect_breaker_failures,
     }
 }
 
@@ -219,6 +284,14 @@ impl Builder<'_> {
         let role = role(shared, self.generation);
         self.found.extend(topics.into_iter().map(|topic| (topic, role.clone())));
     }
+
+    /// One role for all topics of a saga or an effect.
+    fn add_reactor(&mut self, role: Arc<dyn Role>, reactors: &[Reactor]) {
+        let namespace = &self.roles.config.namespace;
+        let topics = reactors.iter().filter(|reactor| reactor.name == self.name);
+        let topics = topics.flat_map(|reactor| reactor.topics(namespace));
+        self.found.extend(topics.map(|topic| (topic, role.clone())));
+    }
 }
 
 impl Visitor for Builder<'_> {
@@ -250,12 +323,15 @@ impl Visitor for Builder<'_> {
 
     fn saga<S: Saga>(&mut self) {
         if self.name == S::NAME {
-            let role: Arc<dyn Role> = Arc::new(self.roles.saga::<S>());
-            let topics = layout::sagas().into_iter().filter(|saga| saga.name == S::NAME);
-            let topics = topics.flat_map(|saga| saga.topics(&self.roles.sagas.namespace));
-            self.found.extend(topics.map(|topic| (topic, role.clone())));
+            let role = Arc::new(self.roles.saga::<S>());
+            self.add_reactor(role, &layout::sagas());
         }
     }
 
-    fn effect<E: Effect>(&mut self) {}
+    fn effect<E: Effect>(&mut self) {
+        if self.name == E::NAME {
+            let role = Arc::new(EffectRole::<E>::new(self.roles.effects.clone()));
+            self.add_reactor(role, &layout::effects());
+        }
+    }
 }

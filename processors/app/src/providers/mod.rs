@@ -1,0 +1,112 @@
+//! The outside world as it is configured: who makes the calls of each effect.
+
+mod mail;
+mod payment;
+#[cfg(test)]
+mod simulated;
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use millrace_domain::Effect;
+use millrace_runtime::effects::Provider;
+
+use crate::address::Address;
+use crate::config::Config;
+use crate::failure::Failure;
+
+/// The configured provider of each effect.
+#[derive(Default)]
+pub(crate) struct Providers(HashMap<TypeId, Box<dyn Any + Send + Sync>>);
+
+impl Providers {
+    /// Makes clients. Nothing connects yet.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`], which names the field.
+    pub(crate) fn new(config: &Config) -> Result<Self, Failure> {
+        let mut providers = Self::default();
+        if let Some(provider) = payment::PaymentProvider::new(config)? {
+            providers.add(provider);
+        }
+        if let Some(provider) = mail::MailServer::new(config)? {
+            providers.add(provider);
+        }
+        Ok(providers)
+    }
+
+    fn add<E: Effect>(&mut self, provider: impl Provider<E>) {
+        let provider: Arc<dyn Provider<E>> = Arc::new(provider);
+        self.0.insert(TypeId::of::<E>(), Box::new(provider));
+    }
+
+    /// Who makes the calls of an effect; `None` when nobody is configured.
+    pub(crate) fn of<E: Effect>(&self) -> Option<Arc<dyn Provider<E>>> {
+        self.0.get(&TypeId::of::<E>())?.downcast_ref::<Arc<dyn Provider<E>>>().cloned()
+    }
+}
+
+/// Whether nobody else can listen on the way.
+fn is_loopback(address: &Address) -> bool {
+    match address.url().host_str().map(|host| host.trim_matches(['[', ']'])) {
+        Some("localhost") => true,
+        Some(host) => host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_domain::effects::mail::Mail;
+    use millrace_domain::effects::payment::Payment;
+
+    use super::*;
+    use crate::cli::Global;
+
+    /// What this configuration gives, and which effects have a provider.
+    fn configured(set: &[&str]) -> Result<(bool, bool), String> {
+        let set = set.iter().map(ToString::to_string).collect();
+        let config = Config::from(&Global { set, ..Global::default() }, &[]).map_err(|e| e.to_string())?;
+        let providers = Providers::new(&config).map_err(|error| error.to_string())?;
+        Ok((providers.of::<Payment>().is_some(), providers.of::<Mail>().is_some()))
+    }
+
+    #[test]
+    fn an_effect_without_configuration_has_no_provider() {
+        assert_eq!(configured(&[]), Ok((false, false)));
+        assert_eq!(configured(&["payment_provider_url=http://127.0.0.1:1"]), Ok((true, false)));
+        let mail = ["smtp_url=smtp://127.0.0.1:1", "mail_from=Shop <shop@example.com>"];
+        assert_eq!(configured(&mail), Ok((false, true)));
+    }
+
+    #[test]
+    fn secrets_and_mails_go_unencrypted_only_to_this_machine() {
+        for host in ["127.0.0.1", "localhost", "[::1]"] {
+            let url = format!("smtp_url=smtp://{host}:1");
+            assert_eq!(configured(&[&url, "mail_from=a@b.c"]), Ok((false, true)), "{host}");
+        }
+        let error = configured(&["smtp_url=smtp://mail.example.com", "mail_from=a@b.c"]).unwrap_err();
+        assert!(error.contains("smtp_url") && error.contains("tls=required"), "{error}");
+        for fine in ["smtps://mail.example.com", "smtp://mail.example.com?tls=required"] {
+            assert_eq!(configured(&[&format!("smtp_url={fine}"), "mail_from=a@b.c"]), Ok((false, true)));
+        }
+        let plain = "payment_provider_url=http://pay.example.com";
+        let error = configured(&[plain, "payment_provider_token=s3cret"]).unwrap_err();
+        assert!(error.contains("https://") && !error.contains("s3cret"), "{error}");
+        assert!(configured(&["payment_provider_url=https://pay.example.com"]).is_ok());
+    }
+
+    #[test]
+    fn refusals_name_the_field_and_no_password() {
+        let error = configured(&["smtp_url=smtp://u:s3cret@127.0.0.1:1"]).unwrap_err();
+        assert!(error.contains("mail_from") && !error.contains("s3cret"), "{error}");
+        let error = configured(&["smtp_url=http://u:s3cret@127.0.0.1", "mail_from=a@b.c"]).unwrap_err();
+        assert!(error.contains("smtp_url") && !error.contains("s3cret"), "{error}");
+        let error = configured(&["smtp_url=smtp://127.0.0.1", "mail_from=nobody"]).unwrap_err();
+        assert!(error.contains("mail_from"), "{error}");
+        let error = configured(&["payment_provider_url=ftp://pay.example.com"]).unwrap_err();
+        assert!(error.contains("payment_provider_url"), "{error}");
+    }
+}

@@ -1,0 +1,255 @@
+//! The payment provider, over HTTP: a charge or refund is made once for each key, and can be asked for by it.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use millrace_domain::effects::payment::{Answer, Payment, Request};
+use millrace_runtime::effects::{CallError, Provider};
+use reqwest::{Client, Method, RequestBuilder, StatusCode, Url, redirect};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::is_loopback;
+use crate::address::Address;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::http;
+
+/// The context keeps no longer reference.
+const REFERENCE_MAX: usize = 200;
+
+/// The configured provider.
+pub(super) struct PaymentProvider {
+    client: Client,
+    address: Address,
+    token: Option<String>,
+    key_window: Duration,
+}
+
+impl PaymentProvider {
+    /// `None` when there is none.
+    pub(super) fn new(config: &Config) -> Result<Option<Self>, Failure> {
+        let Some(address) = config.payment_provider_url.clone() else { return Ok(None) };
+        let token = config.payment_provider_token.clone();
+        check(&address, token.is_some()).map_err(Failure::usage)?;
+        // While there is no connection nothing can have happened, so that is found out first.
+        let connecting = config.effect_call_timeout() / 2;
+        let client = Client::builder().connect_timeout(connecting).redirect(redirect::Policy::none()).build();
+        let client = client.map_err(|error| Failure::refused(format!("HTTP cannot be set up: {error}")))?;
+        Ok(Some(Self { client, address, token, key_window: config.payment_key_window() }))
+    }
+
+    fn request(&self, method: Method, path: &[&str]) -> Result<RequestBuilder, CallError> {
+        let mut url: Url = self.address.url().clone();
+        let segments = url.path_segments_mut();
+        segments.map_err(|()| unusable(&self.address))?.pop_if_empty().extend(path);
+        let request = self.client.request(method, url);
+        Ok(match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        })
+    }
+
+    /// The status and the body of an answer.
+    async fn exchange(&self, request: RequestBuilder) -> Result<(StatusCode, Value), CallError> {
+        let response = request.send().await.map_err(lost)?;
+        let status = response.status();
+        // What is no JSON says nothing, whatever the status.
+        let body = response.bytes().await.map_err(lost)?;
+        Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+    }
+}
+
+#[async_trait]
+impl Provider<Payment> for PaymentProvider {
+    fn key_window(&self) -> Option<Duration> {
+        Some(self.key_window)
+    }
+
+    async fn call(&self, key: Uuid, request: &Request) -> Result<Answer, CallError> {
+        let key = key.to_string();
+        let call = self.request(Method::POST, &[collection(request)])?;
+        let call = call.header("Idempotency-Key", &key).json(&body(&key, request));
+        let (status, body) = self.exchange(call).await?;
+        answer(status, &body)
+    }
+
+    async fn ask(&self, key: Uuid, request: &Request) -> Result<Option<Answer>, CallError> {
+        let question = self.request(Method::GET, &[collection(request), &key.to_string()])?;
+        match self.exchange(question).await? {
+            (StatusCode::NOT_FOUND, body) if field(&body, "code").is_some() => Ok(None),
+            (status, body) => answer(status, &body).map(Some),
+        }
+    }
+}
+
+fn check(address: &Address, has_token: bool) -> Result<(), String> {
+    match address.url().scheme() {
+        "https" => Ok(()),
+        "http" if is_loopback(address) || !has_token => Ok(()),
+        "http" => {
+            Err("payment_provider_url must begin with https://, or others could read the token".to_owned())
+        }
+        other => Err(format!("payment_provider_url must begin with https:// or http://, not {other}://")),
+    }
+}
+
+fn unusable(address: &Address) -> CallError {
+    CallError::Unavailable(format!("payment_provider_url: {address} cannot have a path"))
+}
+
+fn collection(request: &Request) -> &'static str {
+    match request {
+        Request::Charge { .. } => "charges",
+        Request::Refund { .. } => "refunds",
+    }
+}
+
+fn body(key: &str, request: &Request) -> Value {
+    match request {
+        Request::Charge { order_id, customer_id, amount, currency } => json!({
+            "key": key, "amount": amount, "currency": currency, "customer": customer_id, "order": order_id,
+        }),
+        Request::Refund { amount, charge, .. } => json!({ "key": key, "charge": charge, "amount": amount }),
+    }
+}
+
+/// What an answer means. Statuses that tell of our configuration or of the provider's state are no word on the request.
+fn answer(status: StatusCode, body: &Value) -> Result<Answer, CallError> {
+    let told = || format!("{status}: {}", http::reason(body));
+    let text = |name| field(body, name).unwrap_or_default().to_owned();
+    if status == StatusCode::PAYMENT_REQUIRED
+        || status.is_success() && field(body, "status") == Some("declined")
+    {
+        return Ok(Answer::Declined { code: text("code"), reason: text("reason") });
+    }
+    match status.as_u16() {
+        200..=299 => match text("reference") {
+            reference if is_reference(&reference) => Ok(Answer::Done { reference }),
+            _ => Err(CallError::Unknown(format!("{status} without a reference"))),
+        },
+        408 | 500 | 502 | 504..=599 => Err(CallError::Unknown(told())),
+        400 | 409 | 410 | 413 | 415 | 422 => Err(CallError::Refused(told())),
+        _ => Err(CallError::Unavailable(told())),
+    }
+}
+
+fn field<'b>(body: &'b Value, name: &str) -> Option<&'b str> {
+    body.get(name).and_then(Value::as_str)
+}
+
+fn is_reference(text: &str) -> bool {
+    (1..=REFERENCE_MAX).contains(&text.chars().count())
+        && !text.trim().is_empty()
+        && !text.contains(char::is_control)
+}
+
+/// Without a connection nothing was done; afterwards nobody knows. The URL may hold a password.
+fn lost(error: reqwest::Error) -> CallError {
+    let error = error.without_url();
+    match error.is_connect() || error.is_builder() {
+        true => CallError::Unavailable(error.to_string()),
+        false => CallError::Unknown(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_simulator::Behaviour;
+
+    use super::*;
+    use crate::providers::simulated::Simulated;
+
+    fn charge() -> Request {
+        let (order_id, customer_id, currency) = ("o1".to_owned(), "c1".to_owned(), "EUR".to_owned());
+        Request::Charge { order_id, customer_id, amount: 70, currency }
+    }
+
+    fn refund(charge: &str, amount: i64) -> Request {
+        let (order_id, refund_id, charge) = ("o1".to_owned(), "r1".to_owned(), charge.to_owned());
+        Request::Refund { order_id, refund_id, amount, charge }
+    }
+
+    fn provider(simulated: &Simulated) -> PaymentProvider {
+        let config = simulated.config();
+        PaymentProvider::new(&config).unwrap().unwrap()
+    }
+
+    const KEY: Uuid = Uuid::from_u128(1);
+    const OTHER: Uuid = Uuid::from_u128(2);
+
+    #[tokio::test]
+    async fn a_charge_and_its_refund_are_made_once_and_can_be_asked_for() {
+        let simulated = Simulated::start("payment", Behaviour::default()).await;
+        let provider = provider(&simulated);
+        assert_eq!(provider.ask(KEY, &charge()).await, Ok(None));
+        let done = provider.call(KEY, &charge()).await.unwrap();
+        let Answer::Done { reference } = &done else { panic!("{done:?}") };
+        assert_eq!(provider.call(KEY, &charge()).await, Ok(done.clone()));
+        assert_eq!(provider.ask(KEY, &charge()).await, Ok(Some(done.clone())));
+        let refunded = provider.call(OTHER, &refund(reference, 70)).await.unwrap();
+        assert_eq!(provider.ask(OTHER, &refund(reference, 70)).await, Ok(Some(refunded)));
+        let more = provider.call(Uuid::from_u128(3), &refund(reference, 1)).await;
+        assert!(matches!(more, Err(CallError::Refused(_))), "{more:?}");
+        simulated.end().await;
+    }
+
+    #[tokio::test]
+    async fn a_declined_charge_is_an_answer() {
+        let simulated =
+            Simulated::start("payment-no", Behaviour { decline: 100, ..Behaviour::default() }).await;
+        let provider = provider(&simulated);
+        let declined = provider.call(KEY, &charge()).await;
+        assert!(matches!(declined, Ok(Answer::Declined { .. })), "{declined:?}");
+        assert_eq!(provider.ask(KEY, &charge()).await, declined.map(Some));
+        simulated.end().await;
+    }
+
+    #[tokio::test]
+    async fn silence_after_a_charge_is_an_unknown_outcome_that_a_question_clears_up() {
+        let hold = Duration::from_millis(50);
+        let behaviour = Behaviour { timeout_after_charge: 100, hold, ..Behaviour::default() };
+        let simulated = Simulated::start("payment-silent", behaviour).await;
+        let provider = provider(&simulated);
+        let lost = provider.call(KEY, &charge()).await;
+        assert!(matches!(lost, Err(CallError::Unknown(_))), "{lost:?}");
+        let asked = provider.ask(KEY, &charge()).await;
+        assert!(matches!(asked, Ok(Some(Answer::Done { .. }))), "{asked:?}");
+        simulated.end().await;
+    }
+
+    #[tokio::test]
+    async fn who_is_turned_away_or_finds_nobody_knows_that_nothing_was_done() {
+        let simulated =
+            Simulated::start("payment-busy", Behaviour { error: 100, ..Behaviour::default() }).await;
+        let provider = provider(&simulated);
+        let busy = provider.call(KEY, &charge()).await;
+        assert!(matches!(busy, Err(CallError::Unavailable(_))), "{busy:?}");
+        simulated.end().await;
+        let away = provider.call(KEY, &charge()).await;
+        assert!(matches!(away, Err(CallError::Unavailable(_) | CallError::Unknown(_))), "{away:?}");
+    }
+
+    #[test]
+    fn what_tells_of_us_or_of_the_provider_is_no_word_on_the_request() {
+        let body = json!({ "code": "x", "reason": "y" });
+        let kind = |status| match answer(StatusCode::from_u16(status).unwrap(), &body) {
+            Ok(_) => "answered",
+            Err(CallError::Refused(_)) => "refused",
+            Err(CallError::Unavailable(_)) => "unavailable",
+            Err(CallError::Unknown(_)) => "unknown",
+        };
+        assert_eq!([402].map(kind), ["answered"]);
+        assert_eq!([400, 409, 422].map(kind), ["refused"; 3]);
+        assert_eq!([301, 401, 403, 404, 405, 425, 429, 503].map(kind), ["unavailable"; 8]);
+        assert_eq!([200, 408, 500, 502, 504].map(kind), ["unknown"; 5]);
+    }
+
+    #[test]
+    fn a_reference_that_cannot_be_kept_is_none() {
+        for (reference, fine) in [("ch-1", true), ("", false), (" ", false), ("a\nb", false)] {
+            assert_eq!(is_reference(reference), fine, "{reference:?}");
+        }
+        assert!(is_reference(&"x".repeat(REFERENCE_MAX)) && !is_reference(&"x".repeat(REFERENCE_MAX + 1)));
+    }
+}

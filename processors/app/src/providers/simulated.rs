@@ -1,0 +1,46 @@
+//! A simulated outside world of a test's own.
+
+use std::path::PathBuf;
+
+use millrace_simulator::{Behaviour, Entry, Settings, Simulator};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::Global;
+use crate::config::Config;
+
+pub(super) struct Simulated {
+    simulator: Simulator,
+    stop: CancellationToken,
+    ledger: PathBuf,
+}
+
+impl Simulated {
+    pub(super) async fn start(name: &str, behaviour: Behaviour) -> Self {
+        let ledger = std::env::temp_dir().join(format!("millrace-simulated-{}-{name}", std::process::id()));
+        let any = Some(([127, 0, 0, 1], 0).into());
+        let settings =
+            Settings { payments: any, mail: any, ledger: ledger.clone(), beyond_loopback: false, behaviour };
+        let stop = CancellationToken::new();
+        let simulator = Simulator::start(settings, stop.clone()).await.unwrap();
+        Self { simulator, stop, ledger }
+    }
+
+    /// A configuration that names it as the outside world.
+    pub(super) fn config(&self) -> Config {
+        let set = [
+            format!("payment_provider_url=http://{}", self.simulator.payments.unwrap()),
+            format!("smtp_url=smtp://{}", self.simulator.mail.unwrap()),
+            "mail_from=Shop <shop@example.com>".to_owned(),
+        ];
+        Config::from(&Global { set: set.to_vec(), ..Global::default() }, &[]).unwrap()
+    }
+
+    /// Ends it; what its ledger says.
+    pub(super) async fn end(self) -> Vec<Entry> {
+        self.stop.cancel();
+        self.simulator.ended().await;
+        let text = std::fs::read_to_string(&self.ledger).unwrap();
+        std::fs::remove_file(self.ledger).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
