@@ -10,7 +10,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use millrace_domain::Effect;
+use millrace_domain::registry::{Visitor, visit};
+use millrace_domain::{Context, Effect, Log, Saga, Tally, View};
 use millrace_runtime::effects::Provider;
 
 use crate::address::Address;
@@ -42,9 +43,36 @@ impl Providers {
         self.0.insert(TypeId::of::<E>(), Box::new(provider));
     }
 
+    /// The effects whose calls nobody is configured to make.
+    pub(crate) fn unable(&self) -> Vec<&'static str> {
+        let mut unable = Unable { providers: self, found: Vec::new() };
+        visit(&mut unable);
+        unable.found
+    }
+
     /// Who makes the calls of an effect; `None` when nobody is configured.
     pub(crate) fn of<E: Effect>(&self) -> Option<Arc<dyn Provider<E>>> {
         self.0.get(&TypeId::of::<E>())?.downcast_ref::<Arc<dyn Provider<E>>>().cloned()
+    }
+}
+
+/// Finds the effects whose calls nobody is configured to make.
+struct Unable<'p> {
+    providers: &'p Providers,
+    found: Vec<&'static str>,
+}
+
+impl Visitor for Unable<'_> {
+    fn context<C: Context>(&mut self) {}
+    fn view<V: View>(&mut self) {}
+    fn tally<T: Tally>(&mut self) {}
+    fn log<L: Log>(&mut self) {}
+    fn saga<S: Saga>(&mut self) {}
+
+    fn effect<E: Effect>(&mut self) {
+        if self.providers.of::<E>().is_none() {
+            self.found.push(E::NAME);
+        }
     }
 }
 

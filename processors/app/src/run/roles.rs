@@ -74,26 +74,6 @@ impl Visitor for Named<'_> {
     }
 }
 
-/// Finds the effects whose calls nobody is configured to make.
-struct Unable<'r> {
-    providers: &'r Providers,
-    found: Vec<&'static str>,
-}
-
-impl Visitor for Unable<'_> {
-    fn context<C: Context>(&mut self) {}
-    fn view<V: View>(&mut self) {}
-    fn tally<T: Tally>(&mut self) {}
-    fn log<L: Log>(&mut self) {}
-    fn saga<S: Saga>(&mut self) {}
-
-    fn effect<E: Effect>(&mut self) {
-        if self.providers.of::<E>().is_none() {
-            self.found.push(E::NAME);
-        }
-    }
-}
-
 /// Collects the roles of one name and generation.
 struct Builder<'r> {
     roles: &'r Roles,
@@ -159,9 +139,7 @@ impl Roles {
 
     /// The effects that cannot work here: nobody is configured to make their calls.
     pub(super) fn unable(&self) -> Vec<&'static str> {
-        let mut unable = Unable { providers: &self.providers, found: Vec::new() };
-        visit(&mut unable);
-        unable.found
+        self.providers.unable()
     }
 
     /// What a role does beside its group's records, until stopped: a saga fires its timers, an effect makes its calls.

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::kafka::{Position, Reader};
 use crate::layout::{self, Group, Side};
+use crate::providers::Providers;
 
 /// Looking at the oldest waiting records takes no longer.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(4);
@@ -75,8 +76,9 @@ pub(super) fn measure(
         Side::Write => write.as_ref().ok().map(|facts| &facts.stands),
         Side::Read => read.as_ref().ok().map(|facts| &facts.stands),
     };
-    let groups: Vec<(Group, &Vec<Stand>)> =
-        layout::groups(config).into_iter().filter_map(|g| stands(g.side).map(|s| (g, s))).collect();
+    let unable = Providers::new(config)?.unable();
+    let able = layout::groups(config).into_iter().filter(|group| !unable.contains(&group.role));
+    let groups: Vec<(Group, &Vec<Stand>)> = able.filter_map(|g| stands(g.side).map(|s| (g, s))).collect();
     let oldest = groups.iter().flat_map(|(group, stands)| waiting(group, stands, &ends)).collect();
     let times = timestamps(&reader, oldest)?;
     Ok(Kafka {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::databases::{self, Blocked};
 use super::lag::{self, Kafka};
+use super::under_way;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::Side;
@@ -37,14 +38,18 @@ pub(super) async fn wait(config: &Config, timeout: Duration) -> Result<(), Failu
     }
 }
 
-/// What is behind, for people; empty when nothing is. The outbox is counted first, so that what is decided while we
-/// look does not count.
+/// What is behind, for people; empty when nothing is. What goes on by itself is asked for first, so that what ends
+/// while we look is in the outbox; then the outbox is counted, so that what is decided while we look does not count.
 async fn behind(config: &Config, write: &Database, read: &Database) -> Result<String, Failure> {
+    let (side, before) = (write.clone(), under_way::look(config, write).await?);
     let decided = databases::outbox(write).await?;
     let (write, read) = (databases::facts(write).await, databases::facts(read).await);
     let kafka = tokio::task::block_in_place(|| lag::measure(config, &write, &read))?;
     let blocked: Vec<Blocked> = [write?, read?].into_iter().flat_map(|facts| facts.blocked).collect();
-    Ok(missing(&decided, &kafka, &blocked).join(", "))
+    // Or it has begun meanwhile, with what was not applied a moment ago.
+    let begun = if before.is_empty() { under_way::look(config, &side).await? } else { before };
+    let begun = begun.iter().map(ToString::to_string).collect();
+    Ok([missing(&decided, &kafka, &blocked), begun].concat().join(", "))
 }
 
 /// A key behind a dead letter waits for somebody, not for time: it is nothing to wait for.

@@ -5,6 +5,7 @@ mod lag;
 mod level;
 mod report;
 mod services;
+mod under_way;
 
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ pub async fn status(config: &Config, format: Format, wait: Option<Duration>) -> 
         level::wait(config, timeout).await?;
     }
     let (write, read) = (Database::of(config, Side::Write)?, Database::of(config, Side::Read)?);
-    let (write, read, slot, connector, subjects, indices, process, generations, sound) = tokio::join!(
+    let (write, read, slot, connector, subjects, indices, process, generations, sound, under_way) = tokio::join!(
         databases::facts(&write),
         databases::facts(&read),
         databases::slot(config, &write),
@@ -36,6 +37,7 @@ pub async fn status(config: &Config, format: Format, wait: Option<Duration>) -> 
         services::process(config),
         databases::generations(&read),
         sound(config, &write),
+        under_way::look(config, &write),
     );
     let kafka = tokio::task::block_in_place(|| lag::measure(config, &write, &read));
     let report = Report {
@@ -50,6 +52,7 @@ pub async fn status(config: &Config, format: Format, wait: Option<Duration>) -> 
         process,
         generations,
         sound,
+        under_way,
     };
     output::print(format, &report.text(), &report.json())?;
     report.verdict()

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::databases::{Facts, Slot};
 use super::lag::{Kafka, Lag};
 use super::services::{Index, Process};
+use super::under_way::{self, UnderWay};
 use crate::failure::Failure;
 use crate::moment;
 use crate::output::{self, Table};
@@ -26,6 +27,7 @@ pub(super) struct Report {
     pub(super) generations: Result<Vec<Generation>, Failure>,
     /// Whether the write side has all that it ever committed.
     pub(super) sound: Result<(), Failure>,
+    pub(super) under_way: Result<Vec<UnderWay>, Failure>,
 }
 
 impl Report {
@@ -42,6 +44,7 @@ impl Report {
             self.indices.err(),
             self.generations.err(),
             self.sound.err(),
+            self.under_way.err(),
         ];
         let mut failures: Vec<Failure> = failures.into_iter().flatten().collect();
         failures.sort_by_key(|failure| !matches!(failure, Failure::Unreachable { .. }));
@@ -85,6 +88,7 @@ impl Report {
             "blocked": of_sides(&|facts| json!(facts.blocked)),
             "generations": part(self.generations.as_ref()),
             "sound": part(self.sound.as_ref()),
+            "under_way": part(self.under_way.as_ref()),
             "process": self.process,
         })
     }
@@ -102,6 +106,7 @@ impl Report {
                 text.push_str(&format!("  {side}: {failure}\n\n"));
             }
         }
+        section(&mut text, "under way", &self.under_way, |under_way| under_way::shown(under_way));
         section(&mut text, "outbox to Kafka", &self.slot, |slot| {
             slot.as_ref().map_or_else(missing_slot, shown_slot)
         });
@@ -321,6 +326,7 @@ mod tests {
             process: None,
             generations: Ok(Vec::new()),
             sound: Ok(()),
+            under_way: Ok(Vec::new()),
         }
     }
 

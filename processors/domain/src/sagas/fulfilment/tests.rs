@@ -339,7 +339,7 @@ fn a_fulfilled_order_that_is_cancelled_is_returned_and_refunded() {
 #[test]
 fn without_an_answer_for_five_minutes_an_order_is_cancelled() {
     let late = "there was no answer in time";
-    reserving()
+    let _ = reserving()
         .waits(4 * MINUTE)
         .then_nothing("reserving")
         .waits(MINUTE)
@@ -357,7 +357,7 @@ fn without_an_answer_for_five_minutes_an_order_is_cancelled() {
 #[test]
 fn a_capture_at_minute_five_has_one_outcome_whichever_comes_first() {
     let late = "there was no answer in time";
-    confirming().waits(5 * MINUTE).then_nothing("confirming");
+    let _ = confirming().waits(5 * MINUTE).then_nothing("confirming");
     paying()
         .waits(5 * MINUTE)
         .hears(captured())
