@@ -1,18 +1,21 @@
 #!/usr/bin/env python3
 """Writes the Northwind trading data as commands: JSON lines on standard output.
 
-    python3 samples/northwind/commands.py PHASE [--prefix P]
+    python3 samples/northwind/commands.py PHASE [--prefix P] [--orders FILE]
 
 Each line is a CloudEvent: id, source, type (the short name of a command in
 schemas/avro), time and data (the command's fields). Times are RFC 3339 text,
 money is in cents. The phases, in the order in which later ones need earlier ones:
 
-    register     RegisterCustomer, AddProduct, ReceiveStock
-    place        PlaceOrder
-    reserve      ReserveStock and ConfirmOrder, for every order
-    ship         ShipStock and ShipOrder, for every order with a shipped date
+    stock        ReceiveStock: an order that finds no stock is cancelled for good
+    register     RegisterCustomer, AddProduct
+    place        PlaceOrder; the saga `fulfilment` then reserves, charges and confirms
+    ship         ShipOrder, for every order with a shipped date
     discontinue  DiscontinueProduct
     all          everything above
+
+A declined order is cancelled and cannot be shipped: `ship --orders FILE` ships only those
+that the file names, one id a line; `-` is standard input.
 
 Ids are always the same, so sending a phase twice changes nothing: the second time
 every command is a duplicate. With --prefix every id (of streams and of commands)
@@ -67,8 +70,9 @@ def line_amount(line):
 class Northwind:
     """The sample data and the commands made from it."""
 
-    def __init__(self, prefix=""):
+    def __init__(self, prefix="", shippable=None):
         self.prefix = prefix
+        self.shippable = shippable
         self.customers = read_csv("customers")
         self.products = read_csv("products")
         self.orders = read_csv("orders")
@@ -87,20 +91,24 @@ class Northwind:
             "data": data,
         }
 
-    def register(self):
-        """Customers, products and their stock: what orders refer to."""
-        yield from map(self.register_customer, self.customers)
-        yield from map(self.add_product, self.products)
+    def stock(self):
+        """The stock that orders reserve."""
         yield from map(self.receive_stock, self.products)
 
+    def register(self):
+        """Customers and products: what orders refer to."""
+        yield from map(self.register_customer, self.customers)
+        yield from map(self.add_product, self.products)
+
     def register_customer(self, row):
-        """RegisterCustomer; the data knows no e-mail addresses, but every phone number."""
+        """RegisterCustomer; the data knows no e-mail addresses, so this one is invented."""
+        customer_id = self.prefix + row["customer_id"]
         return self.command(
             "RegisterCustomer", row["customer_id"], OPENING_DATE,
-            customer_id=self.prefix + row["customer_id"],
+            customer_id=customer_id,
             name=row["company_name"],
             contact_name=row["contact_name"],
-            email=None,
+            email=f"{customer_id.lower()}@example.com",
             phone=row["phone"],
             city=row["city"],
             country=row["country"],
@@ -153,27 +161,16 @@ class Northwind:
             "discount_bp": basis_points(row["discount"]),
         }
 
-    def reserve(self):
-        """ReserveStock and ConfirmOrder for every order."""
-        for order in self.orders:
-            key, date = order["order_id"], order["order_date"]
-            lines = [self.reserved_line(row) for row in self.lines[key]]
-            order_id = self.prefix + key
-            yield self.command("ReserveStock", key, date, reservation_id=order_id, lines=lines)
-            yield self.command("ConfirmOrder", key, date, order_id=order_id)
-
-    def reserved_line(self, row):
-        """One line of a ReserveStock."""
-        return {"product_id": self.prefix + row["product_id"], "quantity": int(row["quantity"])}
-
     def ship(self):
-        """ShipStock and ShipOrder for every order with a shipped date."""
-        for order in filter(lambda order: order["shipped_date"], self.orders):
+        """ShipOrder for every order with a shipped date that is to be shipped; its stock left when it was confirmed."""
+        for order in filter(self.is_shipped, self.orders):
             key, date = order["order_id"], order["shipped_date"]
-            products = [self.prefix + row["product_id"] for row in self.lines[key]]
-            order_id = self.prefix + key
-            yield self.command("ShipStock", key, date, reservation_id=order_id, product_ids=products)
-            yield self.command("ShipOrder", key, date, order_id=order_id, shipped_at=timestamp(date))
+            yield self.command("ShipOrder", key, date, order_id=self.prefix + key, shipped_at=timestamp(date))
+
+    def is_shipped(self, order):
+        """Whether an order has a shipped date, and is one of those that can be shipped when they are known."""
+        known = self.shippable is None or self.prefix + order["order_id"] in self.shippable
+        return known and order["shipped_date"] != ""
 
     def discontinue(self):
         """DiscontinueProduct for what is no longer sold, after the last order."""
@@ -184,20 +181,28 @@ class Northwind:
 
 
 PHASES = {
+    "stock": Northwind.stock,
     "register": Northwind.register,
     "place": Northwind.place,
-    "reserve": Northwind.reserve,
     "ship": Northwind.ship,
     "discontinue": Northwind.discontinue,
 }
 
 
-def commands(phase, prefix=""):
+def commands(phase, prefix="", shippable=None):
     """The commands of one phase, or of all of them in order."""
-    northwind = Northwind(prefix)
+    northwind = Northwind(prefix, shippable)
     for name, make in PHASES.items():
         if phase in (name, "all"):
             yield from make(northwind)
+
+
+def ids_in(file):
+    """The ids in a file, one a line; `-` is standard input and None is no file."""
+    if file is None:
+        return None
+    text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    return set(text.split())
 
 
 def main():
@@ -205,10 +210,11 @@ def main():
     parser = argparse.ArgumentParser(description="Writes Northwind as commands: JSON lines.")
     parser.add_argument("phase", choices=[*PHASES, "all"])
     parser.add_argument("--prefix", default="", help="put in front of every id")
+    parser.add_argument("--orders", metavar="FILE", help="ship only these: one id a line; - is standard input")
     options = parser.parse_args()
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a closed pipe (| head) is no error
     sys.stdout.reconfigure(encoding="utf-8")
-    for command in commands(options.phase, options.prefix):
+    for command in commands(options.phase, options.prefix, ids_in(options.orders)):
         print(json.dumps(command, ensure_ascii=False, separators=(",", ":")))
 
 

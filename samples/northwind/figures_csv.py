@@ -1,5 +1,8 @@
 """What the CSV files say: the figures that the read models must show.
 
+The files do not say whose payment was declined, nor whose mailbox takes mails: the outside does.
+A declined order is cancelled, every other one is confirmed, and each customer is told of each.
+
 The arithmetic here is its own (exact fractions of dollars); it shares no code with
 commands.py, so a mistake there cannot hide itself. A figure is a dictionary from a
 key (a country, a product) to an integer; a figure that is one number has the key "".
@@ -41,69 +44,135 @@ def total_by(keys, values):
     return dict(totals)
 
 
-def csv_figures():
-    """All figures, from the CSV files alone."""
+def csv_figures(declined, reached):
+    """All figures, from the CSV files, the orders that were declined and the customers whose mailbox takes mails."""
     customers, products = table("customers", "customer_id"), table("products", "product_id")
     orders, lines = table("orders", "order_id"), order_lines()
+    confirmed = {key: order for key, order in orders.items() if key not in declined}
+    sold = [line for line in lines if line["order_id"] in confirmed]
+    unsold = [line for line in lines if line["order_id"] not in confirmed]
     return {
         **counts(customers, products, orders, lines),
-        **sales(customers, products, orders, lines),
-        **stock(products, orders, lines),
-        **customer_totals(customers, orders, lines),
+        **fulfilment(confirmed, len(orders) - len(confirmed), sold, unsold),
+        **sales(customers, products, confirmed, sold),
+        **money(orders, confirmed, sold),
+        **stock(products, lines, sold, unsold),
+        **customer_totals(customers, orders, confirmed, sold),
+        **notifications(orders, reached),
     }
+
+
+def single(numbers):
+    """Figures that are one number each."""
+    return {name: {"": number} for name, number in numbers.items()}
+
+
+def cents_of(lines):
+    """What order lines cost together."""
+    return sum(line["cents"] for line in lines)
 
 
 def counts(customers, products, orders, lines):
     """How many there are of each."""
-    shipped = sum(1 for order in orders.values() if order["shipped_date"])
-    discontinued = sum(int(product["discontinued"]) for product in products.values())
-    numbers = {
+    return single({
         "customers": len(customers),
         "products": len(products),
-        "discontinued products": discontinued,
+        "discontinued products": sum(int(product["discontinued"]) for product in products.values()),
         "orders": len(orders),
         "order lines": len(lines),
-        "orders shipped": shipped,
-        "orders confirmed, not shipped": len(orders) - shipped,
+        "value of all orders": cents_of(lines),
+    })
+
+
+def fulfilment(confirmed, cancelled, sold, unsold):
+    """What became of the orders: confirmed ones with a shipped date were shipped."""
+    shipped = sum(1 for order in confirmed.values() if order["shipped_date"])
+    outcomes = {"confirmed": len(confirmed), "cancelled": cancelled}
+    values = {"confirmed": cents_of(sold), "cancelled": cents_of(unsold)}
+    happened = [outcome for outcome, number in outcomes.items() if number]
+    return {
+        **single({
+            "orders shipped": shipped,
+            "orders confirmed, not shipped": len(confirmed) - shipped,
+            "orders cancelled": cancelled,
+        }),
+        "daily fulfilment": {outcome: outcomes[outcome] for outcome in happened},
+        "daily fulfilment, value": {outcome: values[outcome] for outcome in happened},
     }
-    return {name: {"": number} for name, number in numbers.items()}
 
 
-def sales(customers, products, orders, lines):
-    """What was sold, in cents: in total, by the customer's country and by category."""
+def sales(customers, products, confirmed, sold):
+    """What was sold, in cents: in total, by the customer's country, by category and by the day of the order."""
     categories = table("categories", "category_id")
-    cents = [line["cents"] for line in lines]
-    buyers = [customers[orders[line["order_id"]]["customer_id"]] for line in lines]
-    kinds = [categories[products[line["product_id"]]["category_id"]] for line in lines]
-    revenue = {"": sum(cents)}
-    by_category = total_by([kind["category_name"] for kind in kinds], cents)
+    cents = [line["cents"] for line in sold]
+    orders = [confirmed[line["order_id"]] for line in sold]
+    countries = [customers[order["customer_id"]]["country"] for order in orders]
+    kinds = [categories[products[line["product_id"]]["category_id"]]["category_name"] for line in sold]
+    by_category = total_by(kinds, cents)
     return {
-        "revenue": revenue,
-        "revenue by country": total_by([buyer["country"] for buyer in buyers], cents),
+        "revenue": {"": sum(cents)},
+        "revenue by country": total_by(countries, cents),
         "revenue by category": by_category,
-        "daily sales": revenue,
+        "daily sales": {"": sum(cents)},
         "daily sales by category": by_category,
+        "daily sales by day": total_by([order["order_date"] for order in orders], cents),
     }
 
 
-def stock(products, orders, lines):
-    """Units sold, still available and still reserved (ordered, not shipped), by product."""
-    sold = [line["product_id"] for line in lines]
-    units = [int(line["quantity"]) for line in lines]
-    waiting = [0 if orders[line["order_id"]]["shipped_date"] else 1 for line in lines]
+def money(orders, confirmed, sold):
+    """What was paid, in cents: confirmed orders are, declined ones never were, so that nothing had to go back."""
+    values = total_by([line["order_id"] for line in sold], [line["cents"] for line in sold])
+    revenue = sum(values.values())
     return {
-        "units by product": total_by(sold, units),
-        "available by product": {key: int(row["units_in_stock"]) for key, row in products.items()},
-        "reserved by product": total_by(sold, [a * b for a, b in zip(units, waiting)]),
+        **single({
+            "payments captured": len(confirmed),
+            "payments declined": len(orders) - len(confirmed),
+            "captured": revenue,
+            "refunded": 0,
+            "captured less refunded": revenue,
+        }),
+        "captured by order": {key: values.get(key, 0) for key in orders},
     }
 
 
-def customer_totals(customers, orders, lines):
-    """Orders and their value in cents, by customer; two customers never ordered."""
+def units_of(lines):
+    """Units by product."""
+    return total_by([line["product_id"] for line in lines], [int(line["quantity"]) for line in lines])
+
+
+def stock(products, lines, sold, unsold):
+    """Units by product. What was ever ordered was received, and what the files have in stock; what was sold has left."""
+    ordered, left = units_of(lines), units_of(sold)
+    received = {key: ordered.get(key, 0) + int(row["units_in_stock"]) for key, row in products.items()}
+    on_hand = {key: received[key] - left.get(key, 0) for key in products}
+    reserved = dict.fromkeys(products, 0)
+    return {
+        "units sold by product": left,
+        "received by product": received,
+        "shipped by product": left,
+        "released by product": units_of(unsold),
+        "on hand by product": on_hand,
+        "reserved by product": reserved,
+        "available by product": {key: on_hand[key] - reserved[key] for key in products},
+    }
+
+
+def customer_totals(customers, orders, confirmed, sold):
+    """Orders and their value in cents, by customer, without cancelled ones; two customers never ordered."""
     none = dict.fromkeys(customers, 0)
-    buyers = [order["customer_id"] for order in orders.values()]
-    line_buyers = [orders[line["order_id"]]["customer_id"] for line in lines]
+    buyers = Counter(order["customer_id"] for order in confirmed.values())
+    all_buyers = Counter(order["customer_id"] for order in orders.values())
+    line_buyers = [confirmed[line["order_id"]]["customer_id"] for line in sold]
+    value = {**none, **total_by(line_buyers, [line["cents"] for line in sold])}
     return {
-        "orders by customer": {**none, **Counter(buyers)},
-        "order value by customer": {**none, **total_by(line_buyers, [line["cents"] for line in lines])},
+        "orders by customer": {**none, **buyers},
+        "cancelled orders by customer": {key: all_buyers[key] - buyers[key] for key in customers},
+        "order value by customer": value,
+        "paid by customer": value,
     }
+
+
+def notifications(orders, reached):
+    """One mail for each order, confirmed or cancelled, to those whose mailbox takes mails."""
+    buyers = [order["customer_id"] for order in orders.values() if order["customer_id"] in reached]
+    return {"mails": {"": len(buyers)}, "mails by customer": dict(Counter(buyers))}

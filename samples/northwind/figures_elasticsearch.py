@@ -10,7 +10,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-ALL_KEYS = 10_000  # more than there are countries, categories, products or customers
+ALL_KEYS = 10_000  # more than there are countries, categories, products, customers or orders
 
 
 class Unreachable(Exception):
@@ -94,13 +94,14 @@ def per_key(answer, name):
 def elasticsearch_figures(url, namespace):
     """All figures that Elasticsearch holds."""
     elasticsearch = Elasticsearch(url, namespace)
-    for index in ("customers", "products", "orders"):
+    for index in ("customers", "products", "orders", "payments"):
         elasticsearch.refresh(index)
     return {
         **counts(elasticsearch),
         **sales(elasticsearch),
+        **money(elasticsearch),
         **stock(elasticsearch),
-        **customer_totals(elasticsearch),
+        **customer_totals(elasticsearch.documents("customers")),
     }
 
 
@@ -113,48 +114,78 @@ def counts(elasticsearch):
         "orders": elasticsearch.count("orders"),
         "orders shipped": elasticsearch.count("orders", status="shipped"),
         "orders confirmed, not shipped": elasticsearch.count("orders", status="confirmed"),
+        "orders cancelled": elasticsearch.count("orders", status="cancelled"),
+        "payments captured": elasticsearch.count("payments", status="captured"),
+        "payments declined": elasticsearch.count("payments", status="declined"),
     }
+
+
+def nested(path, **aggregations):
+    """Asks for aggregations over the objects nested in documents."""
+    return {"nested": {"path": path}, "aggs": aggregations}
 
 
 def sales(elasticsearch):
-    """Orders summed up: in total, by country, and their nested lines by category and product."""
-    lines = {
-        "category": sum_by("lines.category", cents="lines.amount"),
-        "product": sum_by("lines.product_id", units="lines.quantity"),
-    }
+    """Confirmed orders summed up: in total, by country, and their nested lines by category and product."""
+    lines = nested(
+        "lines",
+        category=sum_by("lines.category", cents="lines.amount"),
+        product=sum_by("lines.product_id", units="lines.quantity"),
+    )
+    confirmed = {"total": sum_of("total"), "country": sum_by("customer_country", cents="total"), "lines": lines}
     answer = elasticsearch.aggregate("orders", {
         "total": sum_of("total"),
-        "country": sum_by("customer_country", cents="total"),
-        "lines": {"nested": {"path": "lines"}, "aggs": lines},
+        "lines": nested("lines"),
+        "confirmed": {"filter": {"term": {"fulfilment": "confirmed"}}, "aggs": confirmed},
     })
+    sold = answer["confirmed"]
     return {
         "order lines": {"": answer["lines"]["doc_count"]},
-        "revenue": {"": whole(answer["total"])},
-        "revenue by country": per_key(answer["country"], "cents"),
-        "revenue by category": per_key(answer["lines"]["category"], "cents"),
-        "units by product": per_key(answer["lines"]["product"], "units"),
+        "value of all orders": {"": whole(answer["total"])},
+        "revenue": {"": whole(sold["total"])},
+        "revenue by country": per_key(sold["country"], "cents"),
+        "revenue by category": per_key(sold["lines"]["category"], "cents"),
+        "units sold by product": per_key(sold["lines"]["product"], "units"),
+    }
+
+
+def money(elasticsearch):
+    """What was paid: in total from the payments, by order from the orders."""
+    payments = elasticsearch.aggregate("payments", {"captured": sum_of("captured"), "refunded": sum_of("refunded")})
+    orders = elasticsearch.aggregate("orders", {"order": sum_by("order_id", captured="captured")})
+    captured, refunded = whole(payments["captured"]), whole(payments["refunded"])
+    return {
+        "captured": {"": captured},
+        "refunded": {"": refunded},
+        "captured less refunded": {"": captured - refunded},
+        "captured by order": per_key(orders["order"], "captured"),
     }
 
 
 def stock(elasticsearch):
-    """Available and reserved units by product."""
-    sums = sum_by("product_id", available="available", reserved="reserved")
+    """Units on hand, reserved and available by product."""
+    sums = sum_by("product_id", on_hand="on_hand", reserved="reserved", available="available")
     answer = elasticsearch.aggregate("products", {"product": sums})["product"]
     return {
-        "available by product": per_key(answer, "available"),
+        "on hand by product": per_key(answer, "on_hand"),
         "reserved by product": per_key(answer, "reserved"),
+        "available by product": per_key(answer, "available"),
     }
 
 
-def customer_totals(elasticsearch):
-    """Orders and their value by customer, from the customers' documents."""
-    customers = elasticsearch.documents("customers")
+def customer_totals(customers):
+    """Orders, money and mails by customer, from the customers' documents."""
+    mails = {row["customer_id"]: row["notifications_sent"] for row in customers if row["notifications_sent"]}
     return {
-        "orders by customer": {row["customer_id"]: row.get("order_count", 0) for row in customers},
-        "order value by customer": {row["customer_id"]: dollars(row.get("order_value")) for row in customers},
+        "orders by customer": {row["customer_id"]: row["order_count"] for row in customers},
+        "cancelled orders by customer": {row["customer_id"]: row["orders_cancelled"] for row in customers},
+        "order value by customer": {row["customer_id"]: dollars(row["order_value"]) for row in customers},
+        "paid by customer": {row["customer_id"]: dollars(row["paid"]) for row in customers},
+        "mails": {"": sum(mails.values())},
+        "mails by customer": mails,
     }
 
 
-def dollars(order_value):
-    """The cents of an order value (one amount per currency) that are US dollars."""
-    return sum(value["amount"] for value in order_value or [] if value["currency"] == "USD")
+def dollars(amounts):
+    """The cents of a sum of money (one amount per currency) that are US dollars."""
+    return sum(value["amount"] for value in amounts if value["currency"] == "USD")

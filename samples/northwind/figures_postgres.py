@@ -1,6 +1,38 @@
 """The figures as the read model in Postgres shows them, read from its SQL views."""
 
 import re
+from contextlib import contextmanager
+
+CONFIRMED = "fulfilment = 'confirmed'"
+
+
+def dollars_by_customer(column):
+    """The query for one of the customers' sums of money, which have an amount for each currency."""
+    return f"""
+        SELECT customer_id, sum((value->>'amount')::bigint) FILTER (WHERE value->>'currency' = 'USD')
+          FROM customers LEFT JOIN LATERAL jsonb_array_elements({column}) AS value ON true
+         GROUP BY customer_id"""
+
+
+def reserved_units(status):
+    """The query for the units that reservations hold in one status, by product."""
+    return f"""
+        SELECT product_id, sum(quantity)
+          FROM stock_reservations CROSS JOIN LATERAL
+               jsonb_to_recordset(lines) AS line (product_id text, quantity bigint, status text)
+         WHERE line.status = '{status}'
+         GROUP BY product_id"""
+
+
+# Of what was received, what is still on hand and what reservations took away is all there is; what came back is on hand.
+RECEIVED = f"""
+    SELECT product_id, on_hand + coalesce(shipped.units, 0)
+      FROM products LEFT JOIN ({reserved_units('shipped')}) AS shipped (product_id, units) USING (product_id)"""
+
+FULFILMENT_VALUE = """
+    SELECT outcome, sum((value->>'amount')::bigint) FILTER (WHERE value->>'currency' = 'USD')
+      FROM fulfilment_daily CROSS JOIN LATERAL jsonb_array_elements(total) AS value
+     GROUP BY outcome"""
 
 QUERIES = {
     "customers": "SELECT '', count(*) FROM customers",
@@ -8,21 +40,39 @@ QUERIES = {
     "discontinued products": "SELECT '', count(*) FROM products WHERE discontinued",
     "orders": "SELECT '', count(*) FROM orders",
     "order lines": "SELECT '', count(*) FROM order_lines",
+    "value of all orders": "SELECT '', sum(total) FROM orders",
     "orders shipped": "SELECT '', count(*) FROM orders WHERE status = 'shipped'",
     "orders confirmed, not shipped": "SELECT '', count(*) FROM orders WHERE status = 'confirmed'",
-    "revenue": "SELECT '', sum(total) FROM orders",
-    "revenue by country": "SELECT customer_country, sum(total) FROM orders GROUP BY 1",
-    "revenue by category": "SELECT category, sum(amount) FROM order_lines GROUP BY 1",
+    "orders cancelled": "SELECT '', count(*) FROM orders WHERE status = 'cancelled'",
+    "daily fulfilment": "SELECT outcome, sum(orders) FROM fulfilment_daily GROUP BY 1",
+    "daily fulfilment, value": FULFILMENT_VALUE,
+    "revenue": f"SELECT '', sum(total) FROM orders WHERE {CONFIRMED}",
+    "revenue by country": f"SELECT customer_country, sum(total) FROM orders WHERE {CONFIRMED} GROUP BY 1",
+    "revenue by category":
+        f"SELECT category, sum(amount) FROM order_lines JOIN orders USING (order_id) WHERE {CONFIRMED} GROUP BY 1",
     "daily sales": "SELECT '', sum(revenue) FROM sales_daily",
     "daily sales by category": "SELECT category, sum(revenue) FROM sales_daily GROUP BY 1",
-    "units by product": "SELECT product_id, sum(quantity) FROM order_lines GROUP BY 1",
-    "available by product": "SELECT product_id, available FROM products",
+    "daily sales by day": "SELECT day::text, sum(revenue) FROM sales_daily GROUP BY 1",
+    "payments captured": "SELECT '', count(*) FROM payments WHERE status = 'captured'",
+    "payments declined": "SELECT '', count(*) FROM payments WHERE status = 'declined'",
+    "captured": "SELECT '', sum(captured) FROM payments",
+    "refunded": "SELECT '', sum(refunded) FROM payments",
+    "captured less refunded": "SELECT '', sum(captured - refunded) FROM payments",
+    "captured by order": "SELECT order_id, captured FROM orders",
+    "units sold by product":
+        f"SELECT product_id, sum(quantity) FROM order_lines JOIN orders USING (order_id) WHERE {CONFIRMED} GROUP BY 1",
+    "received by product": RECEIVED,
+    "shipped by product": reserved_units("shipped"),
+    "released by product": reserved_units("released"),
+    "on hand by product": "SELECT product_id, on_hand FROM products",
     "reserved by product": "SELECT product_id, reserved FROM products",
+    "available by product": "SELECT product_id, available FROM products",
     "orders by customer": "SELECT customer_id, order_count FROM customers",
-    "order value by customer": """
-        SELECT customer_id, sum((value->>'amount')::bigint) FILTER (WHERE value->>'currency' = 'USD')
-          FROM customers LEFT JOIN LATERAL jsonb_array_elements(order_value) AS value ON true
-         GROUP BY customer_id""",
+    "cancelled orders by customer": "SELECT customer_id, orders_cancelled FROM customers",
+    "order value by customer": dollars_by_customer("order_value"),
+    "paid by customer": dollars_by_customer("paid"),
+    "mails": "SELECT '', sum(notifications_sent) FROM customers",
+    "mails by customer": "SELECT customer_id, notifications_sent FROM customers WHERE notifications_sent > 0",
 }
 
 
@@ -43,17 +93,31 @@ def driver():
     return psycopg
 
 
-def postgres_figures(url, namespace):
-    """All figures, from one snapshot of the schema `namespace`."""
+@contextmanager
+def reading(url, namespace):
+    """A connection that sees one snapshot of the schema `namespace`."""
     psycopg = driver()
     try:
         with psycopg.connect(url, connect_timeout=10) as connection:
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             connection.read_only = True
             use_schema(connection, namespace)
-            return {name: figure(connection, query) for name, query in QUERIES.items()}
+            yield connection
     except psycopg.Error as error:
         raise Unreachable(f"cannot read schema {namespace} in Postgres: {first_line(error)}") from error
+
+
+def postgres_figures(url, namespace):
+    """All figures, from one snapshot of the schema `namespace`."""
+    with reading(url, namespace) as connection:
+        return {name: figure(connection, query) for name, query in QUERIES.items()}
+
+
+def confirmed_orders(url, namespace):
+    """The ids of the orders that were confirmed, whether or not they are shipped."""
+    with reading(url, namespace) as connection:
+        rows = connection.execute(f"SELECT order_id FROM orders WHERE {CONFIRMED} ORDER BY order_id")
+        return [order_id for (order_id,) in rows]
 
 
 def first_line(error):

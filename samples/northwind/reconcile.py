@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
-"""Compares the read models with the Northwind CSV files, figure by figure.
+"""Compares the read models with the Northwind CSV files and with the provider's ledger, figure by figure.
 
-    READ_DATABASE_URL=... ELASTICSEARCH_URL=... python3 samples/northwind/reconcile.py [--namespace millrace]
+    READ_DATABASE_URL=... ELASTICSEARCH_URL=... \\
+        python3 samples/northwind/reconcile.py --ledger FILE [--namespace millrace]
 
-Expects what `commands.py all` leads to, and nothing else, in the namespace: a schema in
-Postgres, and in Elasticsearch the prefix of the indices' aliases. Money is in cents, and
-every figure is compared as an integer. Ends with 0 when all are equal, with 1 when one
-is different, with 2 when something cannot be reached.
+Expects what the phases of `commands.py` lead to, and nothing else, in the namespace: a schema
+in Postgres, and in Elasticsearch the prefix of the indices' aliases. FILE is the ledger of
+`millrace simulate`: it says which orders were declined, which no CSV file can know, what was
+charged, and what was mailed. Money is in cents, and every figure is compared as an integer.
+Ends with 0 when all are equal, with 1 when one is different, with 2 when something cannot be
+reached.
 
 Needs one package from outside, psycopg; `scripts/demo` installs it into a virtual environment.
 """
@@ -18,9 +21,20 @@ from collections import namedtuple
 
 import figures_elasticsearch
 import figures_postgres
+import figures_provider
 from figures_csv import csv_figures
 
-Figure = namedtuple("Figure", "name shown noun in_elasticsearch", defaults=("keys", "", True))
+STORES = ("CSV", "Postgres", "Elasticsearch", "provider")
+EVERYWHERE = ("Postgres", "Elasticsearch", "provider")
+POSTGRES = ("Postgres",)
+
+Figure = namedtuple("Figure", "name shown noun held_by", defaults=("keys", "", ("Postgres", "Elasticsearch")))
+
+
+def summary(noun, *names, held_by=("Postgres", "Elasticsearch")):
+    """Figures with so many keys that only their sums and what differs are shown."""
+    return [Figure(name, "summary", noun, held_by) for name in names]
+
 
 FIGURES = [
     Figure("customers"),
@@ -28,28 +42,41 @@ FIGURES = [
     Figure("discontinued products"),
     Figure("orders"),
     Figure("order lines"),
+    Figure("value of all orders"),
     Figure("orders shipped"),
     Figure("orders confirmed, not shipped"),
+    Figure("orders cancelled"),
+    Figure("daily fulfilment", held_by=POSTGRES),
+    Figure("daily fulfilment, value", held_by=POSTGRES),
     Figure("revenue"),
     Figure("revenue by country"),
     Figure("revenue by category"),
-    Figure("daily sales", in_elasticsearch=False),
-    Figure("daily sales by category", in_elasticsearch=False),
-    Figure("units by product", "summary", "products"),
-    Figure("available by product", "summary", "products"),
-    Figure("reserved by product", "summary", "products"),
-    Figure("orders by customer", "summary", "customers"),
-    Figure("order value by customer", "summary", "customers"),
+    Figure("daily sales", held_by=POSTGRES),
+    Figure("daily sales by category", held_by=POSTGRES),
+    *summary("days", "daily sales by day", held_by=POSTGRES),
+    Figure("payments captured", held_by=EVERYWHERE),
+    Figure("payments declined", held_by=EVERYWHERE),
+    Figure("captured", held_by=EVERYWHERE),
+    Figure("refunded", held_by=EVERYWHERE),
+    Figure("captured less refunded", held_by=EVERYWHERE),
+    *summary("orders", "captured by order", held_by=EVERYWHERE),
+    *summary("products", "units sold by product"),
+    *summary("products", "received by product", "shipped by product", "released by product", held_by=POSTGRES),
+    *summary("products", "on hand by product", "reserved by product", "available by product"),
+    *summary("customers", "orders by customer", "cancelled orders by customer"),
+    *summary("customers", "order value by customer", "paid by customer"),
+    Figure("mails", held_by=EVERYWHERE),
+    *summary("customers", "mails by customer", held_by=EVERYWHERE),
 ]
 
 Row = namedtuple("Row", "name values")
 
 
 def rows(figure, stores):
-    """One row per key that any store has: what each store says, None where it has nothing."""
-    answers = [store[figure.name] for store in stores]
-    keys = sorted(set().union(*answers), key=lambda key: (key is None, key))
-    return [Row(label(figure, key), [answer.get(key) for answer in answers]) for key in keys]
+    """One row per key that any store has: what each store that holds the figure says, None where it has nothing."""
+    answers = {store: stores[store][figure.name] for store in ("CSV", *figure.held_by)}
+    keys = sorted(set().union(*answers.values()), key=lambda key: (key is None, key))
+    return [Row(label(figure, key), {store: answer.get(key) for store, answer in answers.items()}) for key in keys]
 
 
 def label(figure, key):
@@ -59,14 +86,13 @@ def label(figure, key):
 
 def equal(row):
     """Whether all stores say the same."""
-    return len(set(row.values)) == 1
+    return len(set(row.values.values())) == 1
 
 
 def print_line(name, values, verdict):
     """One line of the table; a figure that a store does not hold is shown as a dash."""
-    columns = [*values, "-"][:3]
-    cells = ["missing" if value is None else value for value in columns]
-    print(f"{name:<40}{cells[0]:>15}{cells[1]:>15}{cells[2]:>15}  {verdict}")
+    cells = ["missing" if value is None else value for value in (values.get(store, "-") for store in STORES)]
+    print(f"{name:<40}" + "".join(f"{cell:>15}" for cell in cells) + f"  {verdict}")
 
 
 def print_rows(compared):
@@ -78,15 +104,14 @@ def print_rows(compared):
 def print_summary(figure, compared):
     """The sums over all keys, how many keys are equal, and the keys that are not."""
     different = [row for row in compared if not equal(row)]
-    sums = [sum(value or 0 for value in column) for column in zip(*(row.values for row in compared))]
+    sums = {store: sum(row.values[store] or 0 for row in compared) for store in ("CSV", *figure.held_by)}
     verdict = f"{len(compared) - len(different)} of {len(compared)} {figure.noun} equal"
     print_line(figure.name, sums, f"DIFFERENT: {verdict}" if different else verdict)
     print_rows(different)
 
 
-def compare(figure, csv, postgres, elasticsearch):
+def compare(figure, stores):
     """Prints one figure; tells whether it is equal everywhere."""
-    stores = [csv, postgres, elasticsearch] if figure.in_elasticsearch else [csv, postgres]
     compared = rows(figure, stores)
     if figure.shown == "summary":
         print_summary(figure, compared)
@@ -102,13 +127,21 @@ def setting(name):
     return os.environ[name]
 
 
-def reconcile(namespace):
-    """Reads all three, prints the table, and tells whether everything is equal."""
-    csv = csv_figures()
-    postgres = figures_postgres.postgres_figures(setting("READ_DATABASE_URL"), namespace)
-    elasticsearch = figures_elasticsearch.elasticsearch_figures(setting("ELASTICSEARCH_URL"), namespace)
-    print_line("figure (money in cents)", ["CSV", "Postgres", "Elasticsearch"], "")
-    verdicts = [compare(figure, csv, postgres, elasticsearch) for figure in FIGURES]
+def read(namespace, ledger):
+    """What each store says; the CSV files, once they know what the outside has declined."""
+    entries = figures_provider.ledger(ledger)
+    return {
+        "CSV": csv_figures(figures_provider.declined(entries), set(figures_provider.mails(entries))),
+        "Postgres": figures_postgres.postgres_figures(setting("READ_DATABASE_URL"), namespace),
+        "Elasticsearch": figures_elasticsearch.elasticsearch_figures(setting("ELASTICSEARCH_URL"), namespace),
+        "provider": figures_provider.provider_figures(entries),
+    }
+
+
+def reconcile(stores):
+    """Prints the table, and tells whether everything is equal."""
+    print_line("figure (money in cents)", {store: store for store in STORES}, "")
+    verdicts = [compare(figure, stores) for figure in FIGURES]
     different = verdicts.count(False)
     print(f"{len(verdicts)} figures: " + (f"{different} DIFFERENT" if different else "all equal"))
     return not different
@@ -118,10 +151,11 @@ def main():
     """Runs the comparison and ends with its exit code."""
     parser = argparse.ArgumentParser(description="Compares the read models with the Northwind CSV files.")
     parser.add_argument("--namespace", default="millrace", help="schema and index prefix (default: millrace)")
+    parser.add_argument("--ledger", required=True, metavar="FILE", help="the ledger of millrace simulate")
     options = parser.parse_args()
     try:
-        sys.exit(0 if reconcile(options.namespace) else 1)
-    except (figures_postgres.Unreachable, figures_elasticsearch.Unreachable) as error:
+        sys.exit(0 if reconcile(read(options.namespace, options.ledger)) else 1)
+    except (figures_postgres.Unreachable, figures_elasticsearch.Unreachable, figures_provider.Unreachable) as error:
         print(f"reconcile: {error}", file=sys.stderr)
         sys.exit(2)
 

@@ -1,0 +1,57 @@
+"""The figures as the payment provider and the mail server tell them, from the ledger that they keep.
+
+The ledger of `millrace simulate` has a JSON object on each line: charges, refunds and mails. It was
+written before anybody was answered, so it is the word of the outside, not ours.
+"""
+
+import json
+
+from figures_csv import total_by
+
+
+class Unreachable(Exception):
+    """The ledger is not there, or is none."""
+
+
+def ledger(path):
+    """The entries of a ledger."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return [json.loads(line) for line in file]
+    except (OSError, ValueError) as error:
+        raise Unreachable(f"cannot read the ledger {path}: {error}") from error
+
+
+def charges(entries, status):
+    """The charges that were captured, or those that were declined."""
+    return [entry for entry in entries if entry["kind"] == "charge" and entry["status"] == status]
+
+
+def declined(entries):
+    """The orders whose payment was declined."""
+    return {charge["order"] for charge in charges(entries, "declined")}
+
+
+def mails(entries):
+    """The customers who got mails, one for each mail: a new instance sends its old mails again, by their old names."""
+    sent = {entry["message_id"]: entry["to"] for entry in entries if entry["kind"] == "mail"}
+    return [address.partition("@")[0].upper() for addresses in sent.values() for address in addresses]
+
+
+def provider_figures(entries):
+    """All figures that the ledger holds."""
+    captured, refused = charges(entries, "captured"), charges(entries, "declined")
+    taken = sum(charge["amount"] for charge in captured)
+    returned = sum(entry["amount"] for entry in entries if entry["kind"] == "refund")
+    customers = mails(entries)
+    amounts = [*(charge["amount"] for charge in captured), *(0 for _ in refused)]
+    return {
+        "payments captured": {"": len(captured)},
+        "payments declined": {"": len(refused)},
+        "captured": {"": taken},
+        "refunded": {"": returned},
+        "captured less refunded": {"": taken - returned},
+        "captured by order": total_by([charge["order"] for charge in [*captured, *refused]], amounts),
+        "mails": {"": len(customers)},
+        "mails by customer": total_by(customers, [1] * len(customers)),
+    }
