@@ -141,7 +141,7 @@ def units_of(lines):
 
 
 def stock(products, lines, sold, unsold):
-    """Units by product. What was ever ordered was received, and what the files have in stock; what was sold has left."""
+    """Units by product: all that was ordered and what the files have in stock was received; what was sold has left."""
     ordered, left = units_of(lines), units_of(sold)
     received = {key: ordered.get(key, 0) + int(row["units_in_stock"]) for key, row in products.items()}
     on_hand = {key: received[key] - left.get(key, 0) for key in products}

@@ -24,7 +24,7 @@ def reserved_units(status):
          GROUP BY product_id"""
 
 
-# Of what was received, what is still on hand and what reservations took away is all there is; what came back is on hand.
+# What was received is on hand, or was taken away by a reservation; what came back is on hand again.
 RECEIVED = f"""
     SELECT product_id, on_hand + coalesce(shipped.units, 0)
       FROM products LEFT JOIN ({reserved_units('shipped')}) AS shipped (product_id, units) USING (product_id)"""
