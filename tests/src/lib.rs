@@ -13,6 +13,7 @@ pub mod instance;
 pub mod kafka;
 pub mod load;
 pub mod outcome;
+pub mod outside;
 pub mod patience;
 pub mod process;
 pub mod settle;

@@ -17,6 +17,7 @@ mod dead_letters;
 mod duplicates;
 mod faults;
 mod fence;
+mod fulfilment;
 mod garbage;
 mod handover;
 mod one_command;

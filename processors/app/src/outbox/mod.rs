@@ -1,4 +1,4 @@
-//! Events and rejections as the outbox has them, as the records that Debezium makes of them: what views are folded from
+//! Events, rejections and commands as the outbox has them, as the records that Debezium makes of them: what views are folded from
 //! without Kafka, and what is emitted again.
 
 pub(crate) mod pace;
@@ -110,8 +110,8 @@ pub(crate) async fn after(
     rows.iter().map(|row| stored(namespace, row)).collect()
 }
 
-/// A rejection of a stream.
-pub(crate) async fn rejection(
+/// A rejection of a stream, or a command to it.
+pub(crate) async fn unversioned(
     executor: impl PgExecutor<'_>,
     namespace: &Namespace,
     (context, stream): (&str, &str),

@@ -21,6 +21,8 @@ pub(crate) enum What {
     Event,
     /// A rejection of the outbox is not on its topic.
     Rejection,
+    /// A command that Millrace has sent is not on its topic, nor decided.
+    Command,
     /// The events of the outbox fold to another row.
     Row,
     /// SQL over the events of the outbox tells another row. When the fold agrees with the row, the fold is wrong.
@@ -31,13 +33,15 @@ pub(crate) enum What {
 
 impl What {
     /// The kinds, in the order in which they are looked for.
-    pub(crate) const ALL: [Self; 5] = [Self::Event, Self::Rejection, Self::Row, Self::Fold, Self::Document];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Event, Self::Rejection, Self::Command, Self::Row, Self::Fold, Self::Document];
 
     /// As people and metrics name it.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             What::Event => "event",
             What::Rejection => "rejection",
+            What::Command => "command",
             What::Row => "row",
             What::Fold => "fold",
             What::Document => "document",
@@ -49,9 +53,9 @@ impl What {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Finding {
     pub(crate) what: What,
-    /// The view, or the context of an event or rejection.
+    /// The view, or the context of an event, rejection or command.
     pub(crate) name: String,
-    /// The row's key, the document's id, the event's stream, the rejection's id.
+    /// The row's key, the document's id, the event's stream, the rejection's or command's id.
     pub(crate) key: String,
     /// Versions as found and as expected.
     pub(crate) versions: [Option<i64>; 2],
@@ -119,16 +123,16 @@ impl Finding {
         Self { what: What::Row, name, key, versions, fields: vec![field] }
     }
 
-    /// A rejection that is not on its topic.
-    pub(crate) fn missing_rejection(context: &str, stream: &str, id: Uuid) -> Self {
+    /// A rejection or a command that is not on its topic.
+    pub(crate) fn missing_unversioned(what: What, context: &str, stream: &str, id: Uuid) -> Self {
         let field = Field {
-            field: "(rejection)".to_owned(),
+            field: format!("({})", what.as_str()),
             found: json!("missing"),
             expected: json!(stream),
             difference: None,
         };
         let (name, key) = (context.to_owned(), id.to_string());
-        Self { what: What::Rejection, name, key, versions: [None, None], fields: vec![field] }
+        Self { what, name, key, versions: [None, None], fields: vec![field] }
     }
 }
 

@@ -13,7 +13,8 @@ use uuid::Uuid;
 pub(super) struct Held {
     upto: HashMap<u64, i64>,
     beyond: HashMap<u64, BTreeSet<i64>>,
-    pub(super) rejections: HashSet<Uuid>,
+    /// Rejections and commands, by id.
+    pub(super) unversioned: HashSet<Uuid>,
 }
 
 impl Held {
@@ -31,8 +32,8 @@ impl Held {
 
     /// Remembers what a message holds, when it belongs to the part.
     pub(super) fn see(&mut self, kind: Kind, context: &str, slice: Slice, message: &BorrowedMessage<'_>) {
-        if kind == Kind::Rejection {
-            self.rejections.extend(rejection(message).filter(|id| slice.takes_rejection(*id)));
+        if kind != Kind::Event {
+            self.unversioned.extend(id(message).filter(|id| slice.takes_unversioned(*id)));
         } else if let Some((stream, version)) = event(message)
             && let Some(hash) = slice.takes(context, stream)
         {
@@ -56,7 +57,7 @@ impl Held {
     }
 }
 
-/// A part of all streams and rejections, so that memory is bounded.
+/// A part of all streams, rejections and commands, so that memory is bounded.
 #[derive(Clone, Copy)]
 pub(super) struct Slice {
     pub(super) number: u64,
@@ -71,8 +72,8 @@ impl Slice {
         Some(hasher.finish()).filter(|hash| hash % self.of == self.number)
     }
 
-    /// Whether a rejection belongs to this part.
-    pub(super) fn takes_rejection(self, id: Uuid) -> bool {
+    /// Whether a record without version belongs to this part.
+    pub(super) fn takes_unversioned(self, id: Uuid) -> bool {
         id.as_u128() % u128::from(self.of) == u128::from(self.number)
     }
 }
@@ -84,8 +85,8 @@ fn event<'m>(message: &'m BorrowedMessage<'_>) -> Option<(&'m str, i64)> {
     Some((stream, version))
 }
 
-/// The id of a rejection.
-fn rejection(message: &BorrowedMessage<'_>) -> Option<Uuid> {
+/// The id of a record, when it is one that Millrace gives.
+fn id(message: &BorrowedMessage<'_>) -> Option<Uuid> {
     header(message, envelope::ID)?.parse().ok()
 }
 

@@ -34,7 +34,8 @@ use report::Report;
 
 const HELP: &str = "\
 Compares, and changes nothing unless --repair is given:
-  events     every version of every stream of the outbox is on its topic, and every rejection of the last day
+  events     every version of every stream of the outbox is on its topic, every rejection of the last day,
+             and every command that a saga or an effect has sent and that is not decided
   rows       the events, folded again, give the rows of the view
   fold       SQL over the events, written without the fold, tells the same rows
   documents  Elasticsearch has every row, as it is, and nothing else
@@ -42,7 +43,7 @@ Compares, and changes nothing unless --repair is given:
 Everything may go on meanwhile: rows are compared in one snapshot, with the events up to where the view is. The events of
 a view are folded into tables of their own, which are removed afterwards.
 
---repair emits missing events and rejections again with their own ids, puts rows as they fold, and sends documents again.
+--repair emits missing events, rejections and commands again with their own ids, puts rows as they fold, and sends documents again.
 A row that SQL tells differently is not repaired: either the fold or the SQL is wrong, and `millrace replay` rebuilds the
 view once that is mended. Of a log (`events`) the documents are compared with the events, and strangers are not looked for.
 

@@ -21,7 +21,7 @@ pub(crate) struct Report {
 #[derive(Debug, Serialize)]
 pub(crate) struct Compared {
     pub(crate) name: String,
-    /// Events and rejections of the outbox that were looked for, or events that were folded.
+    /// Events, rejections and commands of the outbox that were looked for, or events that were folded.
     pub(crate) events: u64,
     /// Rows, of a view.
     pub(crate) rows: Option<i64>,

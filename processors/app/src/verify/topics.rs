@@ -1,7 +1,8 @@
-//! What the topics of events and rejections hold against what the outbox has.
+//! What the topics of events, rejections and commands hold against what the outbox has.
 //!
-//! Debezium is trusted to carry every row at least once. Here it is checked: each version of each stream and each
-//! rejection must be on its topic, once Debezium has confirmed that it is past the outbox as we saw it.
+//! Debezium is trusted to carry every row at least once. Here it is checked: each version of each stream, each
+//! rejection, and each command that Millrace has sent and that is not decided must be on its topic, once Debezium has
+//! confirmed that it is past the outbox as we saw it.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -14,7 +15,7 @@ use rdkafka::message::{BorrowedMessage, Message as _};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::finding::Finding;
+use super::finding::{Finding, What};
 use super::held::{Held, Slice};
 use super::horizon;
 use crate::config::Config;
@@ -26,11 +27,11 @@ use crate::outbox::{self, Span};
 use crate::postgres::Database;
 use crate::replay::session::{self, begin};
 
-/// Streams and rejections that are remembered in one reading of the topics; of more each reading takes a part.
+/// Streams, rejections and commands that are remembered in one reading of the topics; of more each reading takes a part.
 const REMEMBERED_MAX: i64 = 2_000_000;
 /// A partition that brings nothing for so long has nothing.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
-/// Streams whose missing events are told, and rejections that are missing.
+/// Streams whose missing events are told, and rejections and commands that are missing.
 const FOUND_MAX: usize = 1_000;
 /// Kafka keeps rejections for a while only: those of the last day must be there.
 const RECENT_REJECTIONS: &str = "
@@ -39,12 +40,18 @@ const RECENT_REJECTIONS: &str = "
     JOIN outbox AS o ON o.aggregatetype = c.context AND o.aggregateid = c.stream AND o.version IS NULL
                     AND o.command_id = c.id
     WHERE c.status = 'rejected' AND c.decided_at > now() - interval '1 day' ORDER BY o.id";
+/// Commands that sagas and effects have sent. The ledger answers for those that are decided.
+const UNDECIDED_COMMANDS: &str = "
+    SELECT aggregatetype, aggregateid, id FROM outbox
+    WHERE version IS NULL AND starts_with(topic, current_schema() || '.cmd.')
+      AND NOT EXISTS (SELECT FROM command WHERE command.id = outbox.id::text AND source = '/' || current_schema())
+    ORDER BY id";
 /// Events that are read and emitted at a time.
 const EMITTED_AT_ONCE: i64 = 500;
 
 /// What the topics are like.
 pub(super) struct Topics {
-    /// Events and rejections of the outbox.
+    /// Events, rejections and commands of the outbox.
     pub(super) events: i64,
     pub(super) lack: Lack,
 }
@@ -81,11 +88,11 @@ pub(super) struct Missing {
 pub(super) enum Lost {
     /// Versions of a stream.
     Events(Vec<Span>),
-    /// Context, stream and id of one.
-    Rejection(String, String, Uuid),
+    /// Context, stream and id of a rejection or a command.
+    Unversioned(String, String, Uuid),
 }
 
-/// Compares every stream and every rejection. Debezium gets `patience` to carry what is in the outbox now.
+/// Compares every stream, every rejection and every command that is not decided. Debezium gets `patience` to carry what is in the outbox now.
 pub(super) async fn check(
     config: &Config,
     write: &Database,
@@ -120,7 +127,7 @@ fn read(config: &Config, slice: Slice, pace: &mut Pace) -> Result<Held, Failure>
     let reader = Reader::new(config)?;
     let there = reader.topics()?;
     let mut held = Held::default();
-    let kinds = [Kind::Event, Kind::Rejection];
+    let kinds = [Kind::Event, Kind::Rejection, Kind::Command];
     for (context, kind) in
         layout::contexts().into_iter().flat_map(|context| kinds.map(|kind| (context, kind)))
     {
@@ -196,10 +203,12 @@ async fn compare(
         Missing::of(context, stream, &versions).into_iter().for_each(|missing| lack.add(missing));
     }
     drop(streams);
-    let mut rejections = sqlx::query_as::<_, (String, String, Uuid)>(RECENT_REJECTIONS).fetch(snapshot);
-    while let Some((context, stream, id)) = rejections.try_next().await.map_err(fail)? {
-        if slice.takes_rejection(id) && !held.rejections.contains(&id) {
-            lack.add(Missing::rejection(&context, &stream, id));
+    for (what, sql) in [(What::Rejection, RECENT_REJECTIONS), (What::Command, UNDECIDED_COMMANDS)] {
+        let mut rows = sqlx::query_as::<_, (String, String, Uuid)>(sql).fetch(&mut *snapshot);
+        while let Some((context, stream, id)) = rows.try_next().await.map_err(fail)? {
+            if slice.takes_unversioned(id) && !held.unversioned.contains(&id) {
+                lack.add(Missing::unversioned(what, &context, &stream, id));
+            }
         }
     }
     Ok(lack)
@@ -217,9 +226,9 @@ impl Missing {
         Some(Self { finding, rows: Lost::Events(ranges.iter().map(span).collect()) })
     }
 
-    fn rejection(context: &str, stream: &str, id: Uuid) -> Self {
-        let rows = Lost::Rejection(context.to_owned(), stream.to_owned(), id);
-        Self { finding: Finding::missing_rejection(context, stream, id), rows }
+    fn unversioned(what: What, context: &str, stream: &str, id: Uuid) -> Self {
+        let rows = Lost::Unversioned(context.to_owned(), stream.to_owned(), id);
+        Self { finding: Finding::missing_unversioned(what, context, stream, id), rows }
     }
 }
 
@@ -232,9 +241,10 @@ pub(super) async fn emit(
 ) -> Result<(), Failure> {
     let fail = |error| write.failure(error);
     match lost {
-        Lost::Rejection(context, stream, id) => {
+        Lost::Unversioned(context, stream, id) => {
             let place = (context.as_str(), stream.as_str());
-            let record = outbox::rejection(&write.pool, &config.namespace, place, *id).await.map_err(fail)?;
+            let record =
+                outbox::unversioned(&write.pool, &config.namespace, place, *id).await.map_err(fail)?;
             send(config, producer, record.as_slice()).await
         }
         Lost::Events(spans) => {

@@ -54,22 +54,14 @@ impl Saga for CartCheckout {
     }
 
     fn react(state: Option<Checkout>, heard: &Heard<'_>) -> Reaction<Checkout> {
-        match (state, heard) {
-            (None | Some(Checkout::Refused), Heard::Event(recorded)) => match &recorded.event {
-                Event::Carts(CartEvent::CartCheckedOut(event)) => {
-                    let placing = Checkout::Placing { cart_id: event.cart_id.clone() };
-                    Step::to(placing).send(place(event)).into()
-                }
+        match heard {
+            Heard::Event(recorded) => match &recorded.event {
+                Event::Carts(CartEvent::CartCheckedOut(cart)) => checked_out(state, cart),
+                Event::Orders(OrderEvent::OrderPlaced(_)) => placed(state),
                 _ => Reaction::Ignore,
             },
-            (Some(Checkout::Placing { .. }), Heard::Event(recorded)) => match &recorded.event {
-                Event::Orders(OrderEvent::OrderPlaced(_)) => Step::to(Checkout::Placed).into(),
-                _ => Reaction::Ignore,
-            },
-            (Some(Checkout::Placing { cart_id }), Heard::Rejection(rejection)) => {
-                Step::to(Checkout::Refused).tell(reopen(cart_id, rejection)).into()
-            }
-            _ => Reaction::Ignore,
+            Heard::Rejection(rejection) => refused(state, rejection),
+            Heard::Timer(_) | Heard::Cancel(_) => Reaction::Ignore,
         }
     }
 
@@ -84,6 +76,36 @@ impl Saga for CartCheckout {
             Checkout::Refused => ("refused", true),
         };
         Standing { name, ended }
+    }
+}
+
+/// Its order is asked for, unless another cart has become that order or is about to.
+fn checked_out(state: Option<Checkout>, cart: &CartCheckedOut) -> Reaction<Checkout> {
+    match state {
+        None | Some(Checkout::Refused) => {
+            let placing = Checkout::Placing { cart_id: cart.cart_id.clone() };
+            Step::to(placing).send(place(cart)).into()
+        }
+        Some(taken @ (Checkout::Placing { .. } | Checkout::Placed)) => {
+            let reason = format!("another cart was checked out as the order {}", cart.order_id);
+            Step::to(taken).tell(reopen(cart.cart_id.clone(), &reason)).into()
+        }
+    }
+}
+
+fn placed(state: Option<Checkout>) -> Reaction<Checkout> {
+    match state {
+        Some(Checkout::Placing { .. }) => Step::to(Checkout::Placed).into(),
+        None | Some(Checkout::Placed | Checkout::Refused) => Reaction::Ignore,
+    }
+}
+
+fn refused(state: Option<Checkout>, rejection: &CommandRejected) -> Reaction<Checkout> {
+    match state {
+        Some(Checkout::Placing { cart_id }) => {
+            Step::to(Checkout::Refused).tell(reopen(cart_id, &rejection.message)).into()
+        }
+        None | Some(Checkout::Placed | Checkout::Refused) => Reaction::Ignore,
     }
 }
 
@@ -105,8 +127,88 @@ fn place(cart: &CartCheckedOut) -> Orders {
     .into()
 }
 
-fn reopen(cart_id: String, rejection: &CommandRejected) -> Carts {
-    let reason =
-        rejection.message.chars().filter(|character| !character.is_control()).take(REASON_MAX).collect();
+fn reopen(cart_id: String, reason: &str) -> Carts {
+    let reason = reason.chars().filter(|character| !character.is_control()).take(REASON_MAX).collect();
     ReopenCart { cart_id, reason }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_schemas::carts::CartCheckedOutLine;
+    use millrace_schemas::orders::OrderPlaced;
+    use millrace_schemas::{Command, carts, orders};
+
+    use super::*;
+    use crate::testing::{Process, process};
+
+    fn checked_out(cart_id: &str) -> Event {
+        let line = CartCheckedOutLine { product_id: "tea".to_owned(), quantity: 2, unit_price: 300 };
+        let cart = CartCheckedOut {
+            cart_id: cart_id.to_owned(),
+            order_id: "7".to_owned(),
+            customer_id: "ana".to_owned(),
+            currency: "EUR".to_owned(),
+            lines: vec![line],
+            total: 600,
+            checked_out_at: 5,
+        };
+        carts::Event::from(cart).into()
+    }
+
+    fn order() -> Command {
+        let line =
+            PlaceOrderLine { product_id: "tea".to_owned(), quantity: 2, unit_price: 300, discount_bp: 0 };
+        let order = PlaceOrder {
+            order_id: "7".to_owned(),
+            customer_id: "ana".to_owned(),
+            currency: "EUR".to_owned(),
+            placed_at: 5,
+            lines: vec![line],
+            total: 600,
+        };
+        orders::Command::from(order).into()
+    }
+
+    fn reopened(cart_id: &str, reason: &str) -> Command {
+        carts::Command::from(ReopenCart { cart_id: cart_id.to_owned(), reason: reason.to_owned() }).into()
+    }
+
+    fn placing() -> Process<CartCheckout> {
+        process::<CartCheckout>().hears(checked_out("c1")).then("placing", [order()])
+    }
+
+    fn placed() -> Process<CartCheckout> {
+        let placed = OrderPlaced {
+            order_id: "7".to_owned(),
+            customer_id: "ana".to_owned(),
+            customer_name: "Ana".to_owned(),
+            customer_country: None,
+            currency: "EUR".to_owned(),
+            placed_at: 5,
+            lines: Vec::new(),
+            total: 600,
+        };
+        placing().hears(orders::Event::from(placed)).then_nothing("placed")
+    }
+
+    #[test]
+    fn a_cart_that_is_checked_out_becomes_an_order() {
+        placed().ended();
+    }
+
+    #[test]
+    fn a_cart_whose_order_is_refused_is_open_again_and_may_be_checked_out_again() {
+        placing()
+            .refused(order(), "product-discontinued")
+            .then("refused", [reopened("c1", "product-discontinued")])
+            .hears(checked_out("c1"))
+            .then("placing", [order()]);
+    }
+
+    #[test]
+    fn a_second_cart_cannot_become_the_same_order() {
+        let reason = "another cart was checked out as the order 7";
+        placing().hears(checked_out("c2")).then("placing", [reopened("c2", reason)]);
+        placed().hears(checked_out("c2")).then("placed", [reopened("c2", reason)]).ended();
+    }
 }

@@ -237,3 +237,81 @@ fn after<S: Saga>(timer: &str, configured: &HashMap<String, Duration>) -> i64 {
     let after = configured.get(&format!("{}.{timer}", S::NAME)).copied().or_else(own).unwrap_or_default();
     i64::try_from(after.as_millis()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use millrace_domain::{Awaited, Heard, Reaction};
+    use serde::{Deserialize, Serialize};
+    use serde_json::json;
+
+    use super::*;
+
+    /// Its first version had no currency, its second one called the amount a sum.
+    struct Toy;
+
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    struct Paying {
+        amount: i64,
+        currency: String,
+    }
+
+    impl Saga for Toy {
+        const NAME: &'static str = "toy";
+        const CONTEXTS: &'static [&'static str] = &[];
+        const STATE_VERSION: i32 = 3;
+        const TIMERS: &'static [(&'static str, Duration)] = &[("deadline", Duration::from_secs(5))];
+        type State = Paying;
+
+        fn instance(_: &Heard<'_>) -> Option<String> {
+            None
+        }
+
+        fn react(_: Option<Paying>, _: &Heard<'_>) -> Reaction<Paying> {
+            Reaction::Ignore
+        }
+
+        fn awaits(_: &Paying) -> Vec<Awaited> {
+            Vec::new()
+        }
+
+        fn standing(_: &Paying) -> Standing {
+            Standing { name: "paying", ended: false }
+        }
+
+        fn upcast(version: i32, mut stored: Value) -> Result<Value, String> {
+            match version {
+                1 => stored["currency"] = json!("EUR"),
+                2 => stored["amount"] = stored["sum"].take(),
+                other => return Err(format!("no version {other} was ever written")),
+            }
+            Ok(stored)
+        }
+    }
+
+    #[test]
+    fn a_stored_state_of_every_version_is_raised_to_this_builds() {
+        let now = Paying { amount: 5, currency: "EUR".to_owned() };
+        assert_eq!(read::<Toy>(1, json!({"sum": 5})), Ok(now.clone()));
+        assert_eq!(read::<Toy>(2, json!({"sum": 5, "currency": "EUR"})), Ok(now.clone()));
+        assert_eq!(read::<Toy>(3, json!({"amount": 5, "currency": "EUR"})), Ok(now));
+    }
+
+    #[test]
+    fn a_state_that_cannot_be_read_is_a_fault_that_names_the_field() {
+        let message = |version, stored| {
+            let fault = read::<Toy>(version, stored).unwrap_err();
+            assert_eq!((fault.code, fault.hopeless), ("state-unreadable", false));
+            fault.message
+        };
+        assert!(message(3, json!({"amount": "five", "currency": "EUR"})).contains("state.amount"));
+        assert!(message(0, json!({})).contains("no version 0"));
+        assert!(message(4, json!({})).contains("written by a newer build"));
+    }
+
+    #[test]
+    fn a_timer_takes_the_time_that_is_configured_or_its_own() {
+        let configured = HashMap::from([("toy.deadline".to_owned(), Duration::from_millis(7))]);
+        assert_eq!(after::<Toy>("deadline", &configured), 7);
+        assert_eq!(after::<Toy>("deadline", &HashMap::new()), 5_000);
+    }
+}

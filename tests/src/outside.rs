@@ -1,0 +1,98 @@
+//! The outside world: a payment provider and a mail server with a ledger of their own.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::instance::Workshop;
+use crate::patience::eventually;
+use crate::process::Process;
+
+/// A running `millrace simulate`.
+pub struct Outside {
+    _process: Process,
+    payments: u16,
+    mail: u16,
+    ledger: PathBuf,
+}
+
+impl Outside {
+    /// Starts it with further options, such as `--decline 10`; the ledger of a story is its own.
+    pub async fn start(workshop: Workshop, story: &str, options: &[&str]) -> Self {
+        let random = uuid::Uuid::now_v7().simple().to_string().split_off(26);
+        let folder = PathBuf::from(workshop.folder);
+        let ledger = folder.join(format!("{story}-{random}.ledger.jsonl"));
+        let (payments, mail) = (free_port(), free_port());
+        let mut command = std::process::Command::new(workshop.binary);
+        command.current_dir(&folder).arg("simulate").arg("--ledger").arg(&ledger).args(options);
+        command.args([
+            "--payments",
+            &format!("127.0.0.1:{payments}"),
+            "--mail",
+            &format!("127.0.0.1:{mail}"),
+        ]);
+        let process = Process::start(command, folder.join(format!("{story}-{random}.simulate.log")));
+        let outside = Self { _process: process, payments, mail, ledger };
+        eventually("the outside world listens", async || outside.totals().await.map(|_| ())).await;
+        outside
+    }
+
+    /// The settings that let an instance speak to it.
+    pub fn settings(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("sagas", "true".to_owned()),
+            ("payment_provider_url", format!("http://127.0.0.1:{}", self.payments)),
+            ("smtp_url", format!("smtp://127.0.0.1:{}", self.mail)),
+            ("mail_from", "shop@example.com".to_owned()),
+            ("effect_call_timeout_ms", "1000".to_owned()),
+        ]
+    }
+
+    /// Everything that it did, in order.
+    pub fn entries(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(&self.ledger).expect("the ledger");
+        text.lines().map(|line| serde_json::from_str(line).expect("a line of the ledger")).collect()
+    }
+
+    /// Money captured and paid back by order, in minor units.
+    pub fn money(&self) -> BTreeMap<String, (i64, i64)> {
+        let (mut money, mut orders) = (BTreeMap::<String, (i64, i64)>::new(), BTreeMap::new());
+        for entry in self.entries() {
+            let amount = entry["amount"].as_i64().unwrap_or_default();
+            match (entry["kind"].as_str(), entry["status"].as_str()) {
+                (Some("charge"), Some("captured")) => {
+                    let order = entry["order"].as_str().expect("an order").to_owned();
+                    orders.insert(entry["reference"].clone().to_string(), order.clone());
+                    money.entry(order).or_default().0 += amount;
+                }
+                (Some("refund"), _) => {
+                    let order = orders[&entry["charge"].to_string()].clone();
+                    money.entry(order).or_default().1 += amount;
+                }
+                _ => {}
+            }
+        }
+        money
+    }
+
+    async fn totals(&self) -> Result<Value, String> {
+        let url = format!("http://127.0.0.1:{}/ledger/totals", self.payments);
+        let answer = reqwest::get(url).await.map_err(|error| error.to_string())?;
+        answer.json().await.map_err(|error| error.to_string())
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let _ = std::fs::remove_file(&self.ledger);
+        }
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its number").port()
+}

@@ -1,0 +1,93 @@
+//! Every role dies again and again while the provider does what providers do.
+
+use millrace_tests::Process;
+
+use super::history::{History, assert_nothing_is_left};
+use super::{Shop, cancel, place, shop};
+use crate::beside_others;
+
+/// How many orders, unless the environment says `STORY_ORDERS`.
+const ORDERS: usize = 160;
+const CUSTOMERS: usize = 10;
+/// Some products run out.
+const UNITS: [i64; 6] = [60, 400, 400, 90, 400, 400];
+const KILLS: usize = 12;
+/// What a process does in one life, and the moments at which it may die.
+const ROLES: [(&[&str], &[&str]); 3] = [
+    (&["commands"], &["before-commit", "after-commit"]),
+    (&["saga", "fulfilment"], &["before-commit", "after-commit"]),
+    (&["effect", "payment", "mail"], &["before-call", "after-call", "before-commit", "after-commit"]),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_roles_die_and_the_provider_fails_every_order_has_one_outcome() {
+    let _turn = beside_others().await;
+    let seed = std::env::var("STORY_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+    eprintln!("STORY_SEED={seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let moods = ["--decline", "10", "--error", "10", "--timeout-after-charge", "15", "--hold-ms", "1500"];
+    let outside = [&moods[..], &["--seed", &seed.to_string()]].concat();
+    let settings = [
+        ("session_timeout_ms", "3000"),
+        ("heartbeat_interval_ms", "500"),
+        ("transaction_timeout_ms", "2000"),
+        ("commands_batch_max", "20"),
+        ("events_batch_max", "20"),
+    ];
+    let shop = shop("killed", &settings, &outside).await;
+    shop.stocked(CUSTOMERS, &UNITS).await;
+    shop.instance.send(&orders(&mut random)).await;
+    let mut processes: Vec<Process> = Vec::new();
+    for role in 0..ROLES.len() {
+        processes.push(live(&shop, role, &mut random));
+    }
+    for _ in 0..KILLS {
+        let role = random.usize(..ROLES.len());
+        die(&mut processes[role], &mut random).await;
+        processes[role] = live(&shop, role, &mut random);
+    }
+    drop(processes);
+    let _process = shop.open();
+    shop.rest().await;
+    History::read(&shop.instance.write).await.assert_sound(&shop.outside);
+    assert_nothing_is_left(&shop.instance.write).await;
+    shop.instance.millrace(&["verify"]).await.expect_success();
+}
+
+/// Orders of one to three products; every tenth is cancelled by its customer at about the same time.
+fn orders(random: &mut fastrand::Rng) -> Vec<String> {
+    let orders = std::env::var("STORY_ORDERS").ok().and_then(|orders| orders.parse().ok()).unwrap_or(ORDERS);
+    let mut lines = Vec::new();
+    for i in 0..orders {
+        let mut products: Vec<usize> = (0..UNITS.len()).collect();
+        random.shuffle(&mut products);
+        let bought: Vec<(usize, i64)> = products
+            .into_iter()
+            .take(random.usize(1..=3))
+            .map(|product| (product, random.i64(1..=4)))
+            .collect();
+        lines.push(place(i, CUSTOMERS, &bought));
+        if random.usize(..10) == 0 {
+            lines.push(cancel(i));
+        }
+    }
+    lines
+}
+
+/// A process of a role that will die at some moment by itself, if nobody kills it before.
+fn live(shop: &Shop, role: usize, random: &mut fastrand::Rng) -> Process {
+    let (arguments, moments) = ROLES[role];
+    let moment = moments[random.usize(..moments.len())];
+    let doom = format!("{moment}={}*off->return", random.usize(1..25));
+    shop.instance.start_with(arguments, &[("FAILPOINTS", &doom)])
+}
+
+/// It dies at its moment, or is killed wherever it is after a while.
+async fn die(process: &mut Process, random: &mut fastrand::Rng) {
+    let patience = std::time::Duration::from_millis(random.u64(500..6_000));
+    let _ = tokio::time::timeout(patience, process.ended()).await;
+    if process.lives() {
+        process.kill();
+    }
+}

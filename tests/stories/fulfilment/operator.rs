@@ -1,0 +1,83 @@
+//! What an operator sees and does.
+
+use millrace_tests::becomes;
+use millrace_tests::load::order;
+
+use super::history::History;
+use super::{place, shop};
+use crate::beside_others;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_is_listed_shown_with_its_history_and_cancelled() {
+    let _turn = beside_others().await;
+    let shop = shop("operator", &[], &[]).await;
+    shop.stocked(1, &[5]).await;
+    let mut process = shop.instance.start_with(&["commands"], &[]);
+    let mut sagas = shop.instance.start_with(&["saga", "fulfilment"], &[]);
+    shop.instance.send(&[place(1, 1, &[(0, 2)])]).await;
+    becomes(&shop.instance.write, "SELECT count(*) FROM saga_step WHERE heard = 'PaymentRequested'", 1).await;
+    let listed = shop.instance.millrace(&["saga", "list", "--format", "json"]).await;
+    let one = &listed.expect_success().json()[0];
+    assert_eq!((&one["standing"], &one["stuck"]), (&"paying".into(), &serde_json::Value::Null));
+    let id = format!("fulfilment/{}", order(1));
+    let shown = shop.instance.millrace(&["saga", "show", &id]).await;
+    shown
+        .expect_success()
+        .expect_told("StockReserved")
+        .expect_told("RequestPayment")
+        .expect_told("completed");
+    shop.instance
+        .millrace(&["saga", "list", "--stuck", "--stuck-after", "0s"])
+        .await
+        .expect_told("no step since");
+    let cancel = ["saga", "cancel", &id, "--why", "fraud", "--who", "ana"];
+    shop.instance.millrace(&cancel).await.expect_success();
+    shop.stands(1, "cancelled").await;
+    shop.instance.millrace(&["saga", "cancel", &id, "--why", "again"]).await.expect_code(1);
+    shop.instance.millrace(&["saga", "show", "fulfilment/nobody"]).await.expect_code(4);
+    becomes(
+        &shop.instance.write,
+        "SELECT count(*) FROM audit WHERE action = 'saga cancel' AND who = 'ana'",
+        1,
+    )
+    .await;
+    process.stops().await;
+    sagas.stops().await;
+    let _process = shop.open();
+    shop.rest().await;
+    History::read(&shop.instance.write).await.assert_sound(&shop.outside);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_impossible_stored_state_is_a_dead_letter_that_holds_up_only_its_own_instance() {
+    let _turn = beside_others().await;
+    let shop = shop("impossible", &[], &[]).await;
+    shop.stocked(1, &[50]).await;
+    let mut commands = shop.instance.start_with(&["commands"], &[]);
+    let mut sagas = shop.instance.start_with(&["saga", "fulfilment"], &[]);
+    shop.instance.send(&(0..4).map(|i| place(i, 1, &[(0, 1)])).collect::<Vec<_>>()).await;
+    becomes(&shop.instance.write, "SELECT count(*) FROM saga_step WHERE heard = 'PaymentRequested'", 4).await;
+    let break_one = "UPDATE saga SET state = replace(state::text, '\"quantity\":1', '\"quantity\":-1')::json
+                     WHERE instance = 'order-000001'";
+    sqlx::query(break_one).execute(&shop.instance.write).await.expect("the broken state");
+    commands.stops().await;
+    sagas.stops().await;
+    let _process = shop.open();
+    becomes(&shop.instance.write, "SELECT count(*) FROM saga WHERE standing = 'fulfilled'", 3).await;
+    becomes(
+        &shop.instance.write,
+        "SELECT count(*) FROM dead_letter WHERE code = 'state-unreadable' AND message LIKE '%quantity%'",
+        1,
+    )
+    .await;
+    shop.instance.millrace(&["saga", "list", "--stuck"]).await.expect_told("dead letter");
+    let mend = "UPDATE saga SET state = replace(state::text, '\"quantity\":-1', '\"quantity\":1')::json";
+    sqlx::query(mend).execute(&shop.instance.write).await.expect("the mended state");
+    shop.instance
+        .millrace(&["dlq", "redrive", "--code", "state-unreadable", "--why", "mended"])
+        .await
+        .expect_success();
+    shop.rest().await;
+    becomes(&shop.instance.write, "SELECT count(*) FROM saga WHERE standing = 'fulfilled'", 4).await;
+    History::read(&shop.instance.write).await.assert_sound(&shop.outside);
+}

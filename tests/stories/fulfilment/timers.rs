@@ -1,0 +1,62 @@
+//! Timers: an answer that never comes, one that comes too late, and one that is only on its way.
+
+use millrace_tests::becomes;
+use millrace_tests::load::order;
+use millrace_tests::stack::connect;
+
+use super::history::{History, assert_nothing_is_left};
+use super::{place, shop};
+use crate::beside_others;
+
+/// An order without an answer for this long is cancelled.
+const DEADLINE: (&str, &str) = ("saga_timers_ms", r#"{"fulfilment.deadline" = 3000}"#);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_capture_that_comes_after_the_deadline_is_refunded() {
+    let _turn = beside_others().await;
+    let slow = [DEADLINE, ("effect_call_timeout_ms", "20000")];
+    let shop = shop("late_capture", &slow, &["--latency-ms", "6000..6000"]).await;
+    shop.stocked(1, &[5]).await;
+    let _process = shop.open();
+    shop.instance.send(&[place(1, 1, &[(0, 2)])]).await;
+    shop.rest().await;
+    let history = History::read(&shop.instance.write).await;
+    history.assert_sound(&shop.outside);
+    let found = &history.orders()[&order(1)];
+    assert_eq!((found.cancelled, found.captured, found.refunded), (true, 500, 500));
+    assert_nothing_is_left(&shop.instance.write).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_nobody_charges_is_cancelled_at_its_deadline_and_never_charged() {
+    let _turn = beside_others().await;
+    let shop = shop("no_answer", &[DEADLINE], &[]).await;
+    shop.stocked(1, &[5]).await;
+    let commands = shop.instance.start_with(&["commands"], &[]);
+    let sagas = shop.instance.start_with(&["saga", "fulfilment"], &[]);
+    shop.instance.send(&[place(1, 1, &[(0, 2)])]).await;
+    shop.stands(1, "cancelled").await;
+    drop((commands, sagas));
+    let _process = shop.open();
+    shop.rest().await;
+    assert!(shop.outside.money().is_empty(), "the charge was withdrawn: {:?}", shop.outside.money());
+    History::read(&shop.instance.write).await.assert_sound(&shop.outside);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_debezium_that_is_longer_than_the_deadline_cancels_nothing() {
+    let _turn = beside_others().await;
+    let shop = shop("late_cdc", &[DEADLINE], &[]).await;
+    shop.stocked(1, &[50]).await;
+    let mut process = shop.open();
+    shop.instance.send(&(0..5).map(|i| place(i, 1, &[(0, 1)])).collect::<Vec<_>>()).await;
+    becomes(&shop.instance.write, "SELECT count(*) FROM saga", 5).await;
+    let connector = format!("connectors/{}_outbox", shop.instance.name);
+    connect(reqwest::Method::PUT, &format!("{connector}/pause")).await;
+    process.reports("millrace_saga_timers_total", &[("outcome", "put-off")], 1.0).await;
+    connect(reqwest::Method::PUT, &format!("{connector}/resume")).await;
+    shop.rest().await;
+    let cancelled = shop.instance.count("SELECT count(*) FROM saga WHERE standing <> 'fulfilled'").await;
+    assert_eq!(cancelled, Ok(0));
+    process.stops().await;
+}
