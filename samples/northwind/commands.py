@@ -4,7 +4,7 @@
     python3 samples/northwind/commands.py PHASE [--prefix P] [--orders FILE]
 
 Each line is a CloudEvent: id, source, type (the short name of a command in
-schemas/avro), time and data (the command's fields). Times are RFC 3339 text,
+schemas/avro), mostly time, and data (the command's fields). Times are RFC 3339 text,
 money is in cents. The phases, in the order in which later ones need earlier ones:
 
     stock        ReceiveStock: an order that finds no stock is cancelled for good
@@ -82,14 +82,11 @@ class Northwind:
             self.lines[row["order_id"]].append(row)
 
     def command(self, record, key, date, **data):
-        """One command about the thing that the CSV files call `key`."""
-        return {
-            "id": self.prefix + f"northwind-{record}-{key}",
-            "source": "northwind",
-            "type": record,
-            "time": timestamp(date),
-            "data": data,
-        }
+        """One command about the thing that the CSV files call `key`; without a date it happens when it arrives."""
+        command = {"id": self.prefix + f"northwind-{record}-{key}", "source": "northwind", "type": record}
+        if date is not None:
+            command["time"] = timestamp(date)
+        return command | {"data": data}
 
     def stock(self):
         """The stock that orders reserve."""
@@ -139,11 +136,12 @@ class Northwind:
         return sum(int(line["quantity"]) for line in lines if line["product_id"] == product_id)
 
     def place(self):
-        """PlaceOrder for every order."""
+        """PlaceOrder for every order. `placed_at` is the order's date; the command's own time is now, since what becomes
+        of the order is timed from there."""
         for order in self.orders:
             lines = [self.order_line(row) for row in self.lines[order["order_id"]]]
             yield self.command(
-                "PlaceOrder", order["order_id"], order["order_date"],
+                "PlaceOrder", order["order_id"], None,
                 order_id=self.prefix + order["order_id"],
                 customer_id=self.prefix + order["customer_id"],
                 currency=CURRENCY,

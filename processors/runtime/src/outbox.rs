@@ -1,5 +1,6 @@
 //! The outbox: events, rejections and commands on their way to Kafka, and the event store.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
@@ -69,11 +70,12 @@ pub(crate) fn payload(
 }
 
 /// Inserts in order: Debezium keeps the order of a transaction's rows.
-pub(crate) async fn insert(
+pub(crate) async fn insert<R: Borrow<OutboxRow>>(
     connection: &mut PgConnection,
     namespace: &Namespace,
-    rows: &[OutboxRow],
+    rows: &[R],
 ) -> Result<(), WorkError> {
+    let rows: Vec<&OutboxRow> = rows.iter().map(Borrow::borrow).collect();
     if rows.is_empty() {
         return Ok(());
     }

@@ -27,7 +27,8 @@ async fn however_roles_die_and_the_provider_fails_every_order_has_one_outcome() 
     eprintln!("STORY_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let moods = ["--decline", "10", "--error", "10", "--timeout-after-charge", "15", "--hold-ms", "1500"];
-    let outside = [&moods[..], &["--seed", &seed.to_string()]].concat();
+    let told = seed.to_string();
+    let outside = [&moods[..], &["--seed", &told]].concat();
     let settings = [
         ("session_timeout_ms", "3000"),
         ("heartbeat_interval_ms", "500"),

@@ -68,7 +68,7 @@ async fn a_mail_whose_answer_is_lost_is_not_sent_again() {
     shop.instance.send(&[place(1, 1, &[(0, 1)]), place(2, 1, &[(0, 1)])]).await;
     shop.rest().await;
     assert_eq!(mails(&shop.outside.entries()).len(), 2, "each was taken once");
-    let told = "SELECT count(*) FROM outbox WHERE type LIKE '%NotificationFailed'";
+    let told = "SELECT count(*) FROM outbox WHERE type = 'millrace.notifications.NotificationFailed'";
     assert_eq!(shop.instance.count(told).await, Ok(2), "and nobody says that they were sent");
 }
 

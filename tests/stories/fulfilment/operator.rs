@@ -57,7 +57,8 @@ async fn an_impossible_stored_state_is_a_dead_letter_that_holds_up_only_its_own_
     let mut sagas = shop.instance.start_with(&["saga", "fulfilment"], &[]);
     shop.instance.send(&(0..4).map(|i| place(i, 1, &[(0, 1)])).collect::<Vec<_>>()).await;
     becomes(&shop.instance.write, "SELECT count(*) FROM saga_step WHERE heard = 'PaymentRequested'", 4).await;
-    let break_one = "UPDATE saga SET state = replace(state::text, '\"quantity\":1', '\"quantity\":-1')::json
+    let break_one =
+        "UPDATE saga SET state = replace(state::text, '\"quantity\": 1', '\"quantity\": -1')::json
                      WHERE instance = 'order-000001'";
     sqlx::query(break_one).execute(&shop.instance.write).await.expect("the broken state");
     commands.stops().await;
@@ -71,7 +72,7 @@ async fn an_impossible_stored_state_is_a_dead_letter_that_holds_up_only_its_own_
     )
     .await;
     shop.instance.millrace(&["saga", "list", "--stuck"]).await.expect_told("dead letter");
-    let mend = "UPDATE saga SET state = replace(state::text, '\"quantity\":-1', '\"quantity\":1')::json";
+    let mend = "UPDATE saga SET state = replace(state::text, '\"quantity\": -1', '\"quantity\": 1')::json";
     sqlx::query(mend).execute(&shop.instance.write).await.expect("the mended state");
     shop.instance
         .millrace(&["dlq", "redrive", "--code", "state-unreadable", "--why", "mended"])

@@ -46,7 +46,8 @@ async fn an_order_that_nobody_charges_is_cancelled_at_its_deadline_and_never_cha
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_of_debezium_that_is_longer_than_the_deadline_cancels_nothing() {
     let _turn = beside_others().await;
-    let shop = shop("late_cdc", &[DEADLINE], &[]).await;
+    let deadline = ("saga_timers_ms", r#"{"fulfilment.deadline" = 10000}"#);
+    let shop = shop("late_cdc", &[deadline], &[]).await;
     shop.stocked(1, &[50]).await;
     let mut process = shop.open();
     shop.instance.send(&(0..5).map(|i| place(i, 1, &[(0, 1)])).collect::<Vec<_>>()).await;

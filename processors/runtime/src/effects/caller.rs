@@ -96,7 +96,7 @@ impl<E: Effect> Caller<E> {
             }
         };
         if let Course::GiveUp(GaveUp { reason, unknown }) = &course {
-            tracing::error!(effect = E::NAME, key = %leased.key, event = leased.cause.id, unknown, reason, "a call is given up");
+            tracing::warn!(effect = E::NAME, key = %leased.key, event = leased.cause.id, unknown, reason, "a call is given up");
         }
         self.settle(&leased, request.as_ref(), &course).await;
         health

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::WorkError;
 use crate::metrics;
 use crate::names::Namespace;
-use crate::outbox::{self, SchemaIds};
+use crate::outbox::{self, OutboxRow, SchemaIds};
 use crate::record::Record;
 use crate::registry::Registry;
 use crate::role::{Folded, Group, Outcome, Role};
@@ -71,12 +71,10 @@ impl<S: Saga> SagaRole<S> {
     }
 
     async fn save(&self, connection: &mut PgConnection, instances: Instances<S>) -> Result<(), WorkError> {
-        let mut rows = Vec::new();
-        store::save::<S>(connection, &instances, &self.shared.timers).await?;
-        for instance in instances.into_values() {
-            rows.extend(instance.outbox);
-        }
-        outbox::insert(connection, &self.shared.namespace, &rows).await
+        let rows: Vec<&OutboxRow> = instances.values().flat_map(|instance| &instance.outbox).collect();
+        outbox::insert(connection, &self.shared.namespace, &rows).await?;
+        // Behind the commands, so that it knows where they are in the WAL.
+        store::save::<S>(connection, &instances, &self.shared.timers).await
     }
 }
 

@@ -116,16 +116,20 @@ pub(super) async fn save<S: Saga>(
 
 const UPDATE: &str = "
     UPDATE saga SET version = r.version, state_version = $2, state = r.state, standing = r.standing, ended = r.ended,
-                    awaiting = r.awaiting, sent = r.sent, updated_at = now()
+                    awaiting = r.awaiting, sent = r.sent, updated_at = now(),
+                    sent_at = CASE WHEN r.sends THEN pg_current_wal_insert_lsn() ELSE saga.sent_at END
     FROM UNNEST($3::text[], $4::bigint[], $5::json[], $6::text[], $7::bool[], $8::json[], $9::json[], $10::text[],
-                $11::text[])
-         AS r(instance, version, state, standing, ended, awaiting, sent, correlation_id, traceparent)
+                $11::text[], $12::bool[])
+         AS r(instance, version, state, standing, ended, awaiting, sent, correlation_id, traceparent, sends)
     WHERE saga.saga = $1 AND saga.instance = r.instance";
 const INSERT: &str = "
     INSERT INTO saga (saga, state_version, instance, version, state, standing, ended, awaiting, sent, correlation_id,
-                      traceparent)
-    SELECT $1, $2, * FROM UNNEST($3::text[], $4::bigint[], $5::json[], $6::text[], $7::bool[], $8::json[], $9::json[],
-                                 $10::text[], $11::text[])
+                      traceparent, sent_at)
+    SELECT $1, $2, r.instance, r.version, r.state, r.standing, r.ended, r.awaiting, r.sent, r.correlation_id, r.traceparent,
+           CASE WHEN r.sends THEN pg_current_wal_insert_lsn() END
+    FROM UNNEST($3::text[], $4::bigint[], $5::json[], $6::text[], $7::bool[], $8::json[], $9::json[], $10::text[],
+                $11::text[], $12::bool[])
+         AS r(instance, version, state, standing, ended, awaiting, sent, correlation_id, traceparent, sends)
     ON CONFLICT DO NOTHING";
 
 async fn write<S: Saga>(
@@ -150,6 +154,7 @@ async fn write<S: Saga>(
         .bind(instances.iter().map(|one| Json(&one.sent)).collect::<Vec<_>>())
         .bind(instances.iter().map(|one| one.correlation_id.as_deref()).collect::<Vec<_>>())
         .bind(instances.iter().map(|one| one.traceparent.as_deref()).collect::<Vec<_>>())
+        .bind(instances.iter().map(|one| !one.outbox.is_empty()).collect::<Vec<_>>())
         .execute(connection)
         .await?;
     if written.rows_affected() == instances.len() as u64 {
@@ -231,8 +236,8 @@ async fn write_timers<S: Saga>(
     Ok(())
 }
 
-/// In milliseconds.
-fn after<S: Saga>(timer: &str, configured: &HashMap<String, Duration>) -> i64 {
+/// How long a timer takes, in milliseconds.
+pub(super) fn after<S: Saga>(timer: &str, configured: &HashMap<String, Duration>) -> i64 {
     let own = || S::TIMERS.iter().find(|(name, _)| *name == timer).map(|(_, after)| *after);
     let after = configured.get(&format!("{}.{timer}", S::NAME)).copied().or_else(own).unwrap_or_default();
     i64::try_from(after.as_millis()).unwrap_or(i64::MAX)

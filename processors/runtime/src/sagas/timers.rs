@@ -1,6 +1,6 @@
 //! Timers that are due, by the database's clock. Several processes may look at once: the instance's lock decides.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use millrace_domain::{Awaited, Saga};
@@ -19,8 +19,6 @@ use crate::moments;
 const AT_ONCE: i64 = 200;
 /// How often timers are looked for when none is due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long a timer is put off while an answer is on its way.
-const PUT_OFF: Duration = Duration::from_secs(5);
 /// A timer that fails is tried again after these times; then it waits for somebody who looks at it.
 const RETRY_AFTER: [Duration; 3] =
     [Duration::from_secs(10), Duration::from_secs(60), Duration::from_secs(600)];
@@ -37,7 +35,7 @@ struct Due {
 enum Fate {
     /// Its instance has heard it.
     Fired,
-    /// An answer is on its way.
+    /// An answer is on its way: its time begins again.
     PutOff,
     Failed(Fault),
 }
@@ -89,14 +87,32 @@ impl<S: Saga> SagaRole<S> {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let mut instances = store::lock::<S>(&mut transaction, &names).await?;
         let due = due::<S>(&mut transaction, &names).await?;
-        let on_their_way = self.on_their_way(&mut transaction, &instances).await?;
+        let mut on_their_way = self.on_their_way(&mut transaction, &instances).await?;
+        on_their_way.extend(self.not_carried(&mut transaction, &names).await?);
         let fates = due.iter().map(|timer| fate(timer, &mut instances, &on_their_way, ids));
         let fates: Vec<Fate> = fates.collect();
-        settle::<S>(&mut transaction, &due, &fates).await?;
+        settle::<S>(&mut transaction, &due, &fates, &self.shared.timers).await?;
         self.save(&mut transaction, instances).await?;
         moments::pass(moments::BEFORE_COMMIT);
         transaction.commit().await?;
         Ok(due.len())
+    }
+
+    /// The instances whose commands Debezium has not carried yet: nobody could answer them.
+    async fn not_carried(
+        &self,
+        connection: &mut PgConnection,
+        names: &[&str],
+    ) -> Result<Vec<String>, WorkError> {
+        let names = sqlx::query_scalar(
+            "SELECT instance FROM saga
+             WHERE saga = $1 AND instance = ANY($2) AND awaiting::text <> '{}' AND sent_at > coalesce(
+                 (SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = $3), '0/0')",
+        )
+        .bind(S::NAME)
+        .bind(names)
+        .bind(self.shared.namespace.outbox());
+        Ok(names.fetch_all(connection).await?)
     }
 
     /// The instances whose answer Postgres has already: a decided command, or a later version of a stream.
@@ -176,6 +192,7 @@ async fn settle<S: Saga>(
     connection: &mut PgConnection,
     due: &[Due],
     fates: &[Fate],
+    configured: &HashMap<String, Duration>,
 ) -> Result<(), WorkError> {
     let (mut fired, mut later) = (Vec::new(), Vec::new());
     for (timer, fate) in due.iter().zip(fates) {
@@ -185,12 +202,12 @@ async fn settle<S: Saga>(
                 "fired"
             }
             Fate::PutOff => {
-                later.push((timer.id, PUT_OFF, timer.attempts, None));
+                later.push((timer.id, store::after::<S>(&timer.name, configured), timer.attempts, None));
                 "put-off"
             }
             Fate::Failed(fault) => {
                 let tried = usize::try_from(timer.attempts).unwrap_or_default();
-                let after = RETRY_AFTER.get(tried).copied().unwrap_or_default();
+                let after = RETRY_AFTER.get(tried).map_or(0, |after| milliseconds(*after));
                 tracing::warn!(
                     saga = S::NAME,
                     instance = timer.instance,
@@ -216,10 +233,14 @@ async fn settle<S: Saga>(
     )
     .bind(S::NAME)
     .bind(later.iter().map(|(id, ..)| *id).collect::<Vec<_>>())
-    .bind(later.iter().map(|(_, after, ..)| i64::try_from(after.as_millis()).unwrap_or(i64::MAX)).collect::<Vec<_>>())
+    .bind(later.iter().map(|(_, after, ..)| *after).collect::<Vec<_>>())
     .bind(later.iter().map(|(_, _, attempts, _)| *attempts).collect::<Vec<_>>())
     .bind(later.iter().map(|(.., error)| *error).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     Ok(())
+}
+
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -70,6 +70,8 @@ CREATE TABLE IF NOT EXISTS saga (
     -- Commands whose outcome it waits for, id and type; and how many of each type it has sent.
     awaiting       json        NOT NULL,
     sent           json        NOT NULL,
+    -- Where its last commands are in the WAL: Debezium has carried them once it is past that.
+    sent_at        pg_lsn,
     correlation_id text,
     traceparent    text,
     started_at     timestamptz NOT NULL DEFAULT now(),
