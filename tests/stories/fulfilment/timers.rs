@@ -1,8 +1,8 @@
 //! Timers: an answer that never comes, one that comes too late, and one that is only on its way.
 
-use millrace_tests::becomes;
 use millrace_tests::load::order;
 use millrace_tests::stack::connect;
+use millrace_tests::{becomes, eventually};
 
 use super::history::{History, assert_nothing_is_left};
 use super::{place, shop};
@@ -46,18 +46,28 @@ async fn an_order_that_nobody_charges_is_cancelled_at_its_deadline_and_never_cha
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_of_debezium_that_is_longer_than_the_deadline_cancels_nothing() {
     let _turn = beside_others().await;
-    let deadline = ("saga_timers_ms", r#"{"fulfilment.deadline" = 10000}"#);
+    let deadline = ("saga_timers_ms", r#"{"fulfilment.deadline" = 30000}"#);
     let shop = shop("late_cdc", &[deadline], &[]).await;
     shop.stocked(1, &[50]).await;
-    let mut process = shop.open();
+    let mut commands = shop.instance.start_with(&["commands"], &[]);
+    let mut sagas = shop.instance.start_with(&["saga", "fulfilment"], &[]);
     shop.instance.send(&(0..5).map(|i| place(i, 1, &[(0, 1)])).collect::<Vec<_>>()).await;
-    becomes(&shop.instance.write, "SELECT count(*) FROM saga", 5).await;
+    becomes(&shop.instance.write, "SELECT count(*) FROM saga_step WHERE heard = 'PaymentRequested'", 5).await;
     let connector = format!("connectors/{}_outbox", shop.instance.name);
     connect(reqwest::Method::PUT, &format!("{connector}/pause")).await;
-    process.reports("millrace_saga_timers_total", &[("outcome", "put-off")], 1.0).await;
+    eventually("the connector is paused", async || {
+        let status = connect(reqwest::Method::GET, &format!("{connector}/status")).await;
+        let state = status["tasks"][0]["state"].clone();
+        if state == "PAUSED" { Ok(()) } else { Err(state.to_string()) }
+    })
+    .await;
+    let mut effects = shop.instance.start_with(&["effect", "payment"], &[]);
+    sagas.reports("millrace_saga_timers_total", &[("outcome", "put-off")], 1.0).await;
+    let captures = "SELECT count(*) FROM outbox WHERE type = 'millrace.payments.CapturePayment'";
+    assert_eq!(shop.instance.count(captures).await, Ok(5), "the money is there, and nobody has heard of it");
     connect(reqwest::Method::PUT, &format!("{connector}/resume")).await;
-    shop.rest().await;
-    let cancelled = shop.instance.count("SELECT count(*) FROM saga WHERE standing <> 'fulfilled'").await;
-    assert_eq!(cancelled, Ok(0));
-    process.stops().await;
+    becomes(&shop.instance.write, "SELECT count(*) FROM saga WHERE standing = 'fulfilled'", 5).await;
+    for process in [&mut commands, &mut sagas, &mut effects] {
+        process.stops().await;
+    }
 }

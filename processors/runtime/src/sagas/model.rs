@@ -78,7 +78,7 @@ impl World {
         for (number, (quantity, both)) in orders.iter().enumerate() {
             let products = if *both { &PRODUCTS[..] } else { &PRODUCTS[..1] };
             let order_id = number.to_string();
-            world.happen::<Orders>(&order_id, placed(&order_id, *quantity, products).into(), None);
+            world.happen::<Orders>(&order_id, placed(&order_id, *quantity, products), None);
         }
         world
     }

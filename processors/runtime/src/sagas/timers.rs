@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use millrace_domain::{Awaited, Saga};
+use millrace_schemas::Kind;
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -14,6 +15,7 @@ use crate::backoff::Backoff;
 use crate::error::{Fault, WorkError};
 use crate::metrics;
 use crate::moments;
+use crate::names::Namespace;
 
 /// Timers that are taken at a time.
 const AT_ONCE: i64 = 200;
@@ -135,25 +137,34 @@ impl<S: Saga> SagaRole<S> {
                 .await?;
         let mut names: HashSet<String> =
             decided.iter().filter_map(|id| commands.get(id)).map(|name| (*name).clone()).collect();
-        names.extend(moved_on(connection, &streams).await?);
+        names.extend(moved_on(connection, &self.shared.namespace, &streams).await?);
         Ok(names)
     }
 }
 
-/// The instances of which a stream has a later version than they have heard.
+/// The instances of which a stream has a later version than they have heard, or is about to: a command to it that was
+/// sent here is not decided.
 async fn moved_on(
     connection: &mut PgConnection,
+    namespace: &Namespace,
     streams: &[(&String, Awaited)],
 ) -> Result<Vec<String>, WorkError> {
     let names: Vec<String> = sqlx::query_scalar(
-        "SELECT r.instance FROM UNNEST($1::text[], $2::text[], $3::text[], $4::bigint[])
-                                AS r(instance, context, stream, version)
-         JOIN stream ON stream.context = r.context AND stream.id = r.stream AND stream.version > r.version",
+        "SELECT r.instance FROM UNNEST($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[])
+                                AS r(instance, context, stream, version, topic)
+         WHERE EXISTS (SELECT FROM stream AS s
+                       WHERE s.context = r.context AND s.id = r.stream AND s.version > r.version)
+            OR EXISTS (SELECT FROM outbox AS o
+                       WHERE o.aggregatetype = r.context AND o.aggregateid = r.stream AND o.version IS NULL
+                         AND o.topic = r.topic
+                         AND NOT EXISTS (SELECT FROM command AS c WHERE c.id = o.id::text AND c.source = $6))",
     )
     .bind(streams.iter().map(|(instance, _)| instance.as_str()).collect::<Vec<_>>())
     .bind(streams.iter().map(|(_, awaited)| awaited.context).collect::<Vec<_>>())
     .bind(streams.iter().map(|(_, awaited)| awaited.stream.as_str()).collect::<Vec<_>>())
     .bind(streams.iter().map(|(_, awaited)| awaited.version).collect::<Vec<_>>())
+    .bind(streams.iter().map(|(_, awaited)| namespace.topic(Kind::Command, awaited.context)).collect::<Vec<_>>())
+    .bind(namespace.source())
     .fetch_all(connection)
     .await?;
     Ok(names)
