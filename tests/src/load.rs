@@ -101,6 +101,11 @@ impl Load {
                 json!({"product_id": self.product(i, 0), "difference": 1, "reason": "counted"}),
             ),
             (17, "ConfirmOrder", json!({"order_id": format!("nobody-{i}")})),
+            (
+                10,
+                "CreateCart",
+                json!({"cart_id": format!("cart-{i}"), "customer_id": customer(i % self.customers), "currency": "USD"}),
+            ),
         ];
         let due = changes.into_iter().filter(|(every, ..)| i.is_multiple_of(*every));
         due.map(|(_, name, data)| command(name, if name == "ConfirmOrder" { i + 1_000_000 } else { i }, data))
