@@ -178,7 +178,7 @@ impl Members {
             Reset::None => {}
             Reset::Lost(what) => {
                 return Err(Failure::refused(format!(
-                    "{what}. Nothing is written: restore a newer copy; or set the offsets of {} with \
+                    "{what}. Nothing is decided or sent: restore a newer copy; or set the offsets of {} with \
                      kafka-consumer-groups --reset-offsets to go on from there",
                     place.group
                 )));

@@ -21,6 +21,8 @@ use crate::names::Namespace;
 const AT_ONCE: i64 = 200;
 /// How often timers are looked for when none is due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A timer that is put off is put off for so long at least, in milliseconds.
+const PUT_OFF_MIN_MS: i64 = 1_000;
 /// A timer that fails is tried again after these times; then it waits for somebody who looks at it.
 const RETRY_AFTER: [Duration; 3] =
     [Duration::from_secs(10), Duration::from_secs(60), Duration::from_secs(600)];
@@ -213,7 +215,8 @@ async fn settle<S: Saga>(
                 "fired"
             }
             Fate::PutOff => {
-                later.push((timer.id, store::after::<S>(&timer.name, configured), timer.attempts, None));
+                let again = store::after::<S>(&timer.name, configured).max(PUT_OFF_MIN_MS);
+                later.push((timer.id, again, timer.attempts, None));
                 "put-off"
             }
             Fate::Failed(fault) => {
