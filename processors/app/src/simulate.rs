@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use millrace_simulator::{Behaviour, Settings, Simulator, StartError};
 use tokio_util::sync::CancellationToken;
 
@@ -14,7 +14,7 @@ use crate::{output, run};
 
 /// Options of `simulate`. What becomes of a call is told by the seed and the call's key.
 #[derive(Debug, Args)]
-#[group(id = "servers", required = true, multiple = true, args = ["payments", "mail"])]
+#[command(group = ArgGroup::new("servers").multiple(true).required(true).args(["payments", "mail"]))]
 pub struct Options {
     /// Where the payment provider listens
     #[arg(long, value_name = "IP:PORT")]

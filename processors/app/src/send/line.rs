@@ -238,7 +238,7 @@ mod tests {
         assert!(refusal(r#"{"type":"ConfirmOrder"}"#).contains("missing field `data`"));
         assert!(
             refusal(r#"{"type":"Confirm","data":{}}"#)
-                .contains("no command `Confirm`; there are AddProduct,")
+                .contains("no command `Confirm`; there are AbandonCart,")
         );
         assert!(refusal(r#"{"type":"OrderPlaced","data":{}}"#).contains("is not a command"));
         let message = refusal(r#"{"type":"ConfirmOrder","data":{"order_id":1}}"#);
