@@ -44,8 +44,6 @@ pub mod mechanism {
     pub const KEY_ORDER: &str = "key-order";
     /// A copy that no longer fits its key is dropped.
     pub const STALE_COPY: &str = "stale-copy";
-    /// A call whose outcome is unknown is not simply made again.
-    pub const UNKNOWN_CALL: &str = "unknown-call";
     /// A call has the same key at every try.
     pub const CALL_KEY: &str = "call-key";
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 use millrace_domain::GaveUp;
 
 use super::CallError;
-use crate::moments::{broken, mechanism};
 
 /// The wait before the second try; it doubles from there.
 const FIRST_DELAY: Duration = Duration::from_secs(1);
@@ -50,7 +49,7 @@ pub(super) enum Course<A> {
 impl Known {
     /// What comes first. What is unknown is never simply made again.
     pub(super) fn turn(&self, limits: &Limits) -> Turn {
-        if self.unknown && !broken(mechanism::UNKNOWN_CALL) {
+        if self.unknown {
             return match limits.key_window {
                 Some(_) => Turn::Ask,
                 None => Turn::GiveUp(not_again("the process ended in the middle of it")),
