@@ -42,6 +42,11 @@ pub fn definition(name: &str) -> Option<&'static Definition> {
     DEFINITIONS.iter().find(|definition| definition.full_name == name || definition.name == name)
 }
 
+/// A record type's name without its namespace: `PlaceOrder` of `millrace.orders.PlaceOrder`.
+pub fn short_name(full_name: &str) -> &str {
+    full_name.rsplit_once('.').map_or(full_name, |(_, name)| name)
+}
+
 /// The names of all contexts, in alphabetical order.
 pub fn contexts() -> Vec<&'static str> {
     let of_contexts = DEFINITIONS.iter().filter(|definition| !definition.context.is_empty());

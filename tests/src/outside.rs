@@ -1,14 +1,13 @@
 //! The outside world: a payment provider and a mail server with a ledger of their own.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::path::PathBuf;
 
 use serde_json::Value;
 
 use crate::instance::Workshop;
 use crate::patience::eventually;
-use crate::process::Process;
+use crate::process::{Process, free_port};
 
 /// A running `millrace simulate`.
 pub struct Outside {
@@ -90,9 +89,4 @@ impl Drop for Outside {
             let _ = std::fs::remove_file(&self.ledger);
         }
     }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its number").port()
 }

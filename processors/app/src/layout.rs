@@ -114,12 +114,11 @@ impl Visitor for Collector {
     }
 
     fn saga<S: Saga>(&mut self) {
-        let kinds = &[Kind::Event, Kind::Rejection];
-        self.sagas.push(Reactor { name: S::NAME, contexts: S::CONTEXTS, kinds });
+        self.sagas.push(Reactor::saga::<S>());
     }
 
     fn effect<E: Effect>(&mut self) {
-        self.effects.push(Reactor { name: E::NAME, contexts: E::CONTEXTS, kinds: &[Kind::Event] });
+        self.effects.push(Reactor::effect::<E>());
     }
 }
 
@@ -176,6 +175,16 @@ impl ReadModel {
 }
 
 impl Reactor {
+    /// A saga reads events and the answers to what it has sent.
+    pub fn saga<S: Saga>() -> Self {
+        Self { name: S::NAME, contexts: S::CONTEXTS, kinds: &[Kind::Event, Kind::Rejection] }
+    }
+
+    /// An effect reads events.
+    pub fn effect<E: Effect>() -> Self {
+        Self { name: E::NAME, contexts: E::CONTEXTS, kinds: &[Kind::Event] }
+    }
+
     /// The topics that it reads.
     pub fn topics(&self, namespace: &Namespace) -> Vec<String> {
         let kinds = self.kinds.iter();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use millrace_runtime::names::COMMANDS;
-use millrace_schemas::Kind;
+use millrace_schemas::{Kind, short_name};
 use rdkafka::message::{Headers as _, Message as _};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -237,7 +237,7 @@ pub async fn commands(config: &Config, format: Format, options: &cli::Commands) 
 fn list(found: &[Receipt]) -> String {
     let mut table = Table::new(&["decided", "status", "type", "stream", "command", "reason"]);
     for receipt in found {
-        let name = receipt.type_.rsplit('.').next().unwrap_or_default();
+        let name = short_name(&receipt.type_);
         let reason = receipt
             .code
             .as_ref()

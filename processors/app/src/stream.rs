@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use millrace_domain::Context;
 use millrace_domain::registry::{self, Visitor};
 use millrace_schemas::json::JsonReader;
-use millrace_schemas::{Message as _, WriterSchema, unframe};
+use millrace_schemas::{Message as _, WriterSchema, short_name, unframe};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -228,7 +228,7 @@ impl Shown {
     fn text(&self) -> String {
         let mut table = Table::new(&["version", "time", "type", "data"]);
         for (event, data) in self.events.iter().zip(&self.data) {
-            let name = event.type_.rsplit('.').next().unwrap_or_default();
+            let name = short_name(&event.type_);
             table.row([
                 event.version.to_string(),
                 output::time(event.occurred_at),

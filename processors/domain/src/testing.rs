@@ -167,7 +167,8 @@ pub fn happened(version: i64) -> DateTime<Utc> {
     DateTime::UNIX_EPOCH + TimeDelta::seconds(version)
 }
 
-fn recorded(event: &Event, version: i64) -> Recorded {
+/// An event in an envelope, as if it had happened in a test.
+pub(crate) fn recorded(event: &Event, version: i64) -> Recorded {
     Recorded {
         id: format!("{}-{}-{version}", event.context(), event.key()),
         stream: event.key().to_owned(),

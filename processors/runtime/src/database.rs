@@ -51,6 +51,11 @@ pub fn worker_pool(
     Ok(pool_with(options(url, namespace, transaction_timeout)?.options(BY_INDEX), connections_max))
 }
 
+/// A duration as statements take it; more than fits is for ever.
+pub fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
 fn options(
     url: &str,
     namespace: &Namespace,

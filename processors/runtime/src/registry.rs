@@ -5,7 +5,7 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_schemas::{DEFINITIONS, Definition, WriterSchema, unframe};
+use millrace_schemas::{DEFINITIONS, Definition, Kind, WriterSchema, unframe};
 use schema_registry_converter::async_impl::schema_registry::{SrSettings, get_schema_by_id, post_schema};
 use schema_registry_converter::error::SRCError;
 use schema_registry_converter::schema_registry_common::{RawError, SchemaType, SuppliedSchema};
@@ -109,6 +109,11 @@ impl Registry {
             ids.insert(definition.full_name, id);
         }
         Ok(ids)
+    }
+
+    /// The ids of this build's schemas of all commands.
+    pub(crate) async fn command_ids(&self) -> Result<SchemaIds, WorkError> {
+        self.ids(|definition| definition.kind == Kind::Command).await
     }
 
     /// The writer's schema and the body of a framed value, for each value that has them.

@@ -1,5 +1,6 @@
 //! `millrace dlq list`.
 
+use millrace_schemas::short_name;
 use serde_json::json;
 
 use super::cli::List;
@@ -29,7 +30,7 @@ fn table(letters: &[Letter]) -> String {
             letter.group.clone(),
             place(letter),
             letter.key.clone().unwrap_or_default(),
-            type_.rsplit('.').next().unwrap_or_default().to_owned(),
+            short_name(type_).to_owned(),
             letter.code.clone(),
             letter.attempts.to_string(),
             letter.message.clone(),

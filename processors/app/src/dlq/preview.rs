@@ -2,6 +2,7 @@
 
 use millrace_runtime::commands::Identity;
 use millrace_runtime::{Fault, Outcome, Record, Role, WorkError};
+use millrace_schemas::short_name;
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -189,7 +190,7 @@ impl Event {
     fn text(&self) -> String {
         let Self { context, stream, version, type_, data } = self;
         let version = version.map(|version| format!(" version {version}")).unwrap_or_default();
-        format!("{context}/{stream}{version} {} {data}", type_.rsplit('.').next().unwrap_or_default())
+        format!("{context}/{stream}{version} {} {data}", short_name(type_))
     }
 }
 

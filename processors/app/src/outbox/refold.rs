@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use millrace_runtime::{Outcome, Record, Role};
+use millrace_schemas::short_name;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgConnection};
 
@@ -278,7 +279,7 @@ impl Log {
         let Stored { context, stream, version, type_, occurred_at, .. } = event;
         Ok(json!({
             "context": context, "stream": stream, "version": version, "occurred_at": occurred_at,
-            "type": type_.rsplit('.').next(), "data": data.ok(),
+            "type": short_name(type_), "data": data.ok(),
         }))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use millrace_runtime::database::milliseconds;
 use millrace_runtime::names::Namespace;
 use sqlx::PgConnection;
 
@@ -93,7 +94,7 @@ impl<'m> Pair<'m> {
                    WHERE grp = $1 AND generation IN ($2, $3) AND topic = ANY($4) GROUP BY 1, 2) AS furthest
              WHERE grp = $1 AND generation IN ($2, $3)
                AND o.topic = furthest.topic AND o.partition = furthest.partition";
-        let millis = i64::try_from(HELD_AT_MOST.as_millis()).unwrap_or(i64::MAX);
+        let millis = milliseconds(HELD_AT_MOST);
         self.bound(lock).execute(&mut *connection).await?;
         self.bound(hold).bind(millis).execute(&mut *connection).await?;
         begin(connection, "COMMIT").await

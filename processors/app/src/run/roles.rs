@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::layout::{self, Reactor};
+use crate::layout::Reactor;
 use crate::providers::Providers;
 
 /// The roles of one group, by topic.
@@ -264,10 +264,8 @@ impl Builder<'_> {
     }
 
     /// One role for all topics of a saga or an effect.
-    fn add_reactor(&mut self, role: Arc<dyn Role>, reactors: &[Reactor]) {
-        let namespace = &self.roles.config.namespace;
-        let topics = reactors.iter().filter(|reactor| reactor.name == self.name);
-        let topics = topics.flat_map(|reactor| reactor.topics(namespace));
+    fn add_reactor(&mut self, role: Arc<dyn Role>, reactor: Reactor) {
+        let topics = reactor.topics(&self.roles.config.namespace).into_iter();
         self.found.extend(topics.map(|topic| (topic, role.clone())));
     }
 }
@@ -302,14 +300,14 @@ impl Visitor for Builder<'_> {
     fn saga<S: Saga>(&mut self) {
         if self.name == S::NAME {
             let role = Arc::new(self.roles.saga::<S>());
-            self.add_reactor(role, &layout::sagas());
+            self.add_reactor(role, Reactor::saga::<S>());
         }
     }
 
     fn effect<E: Effect>(&mut self) {
         if self.name == E::NAME {
             let role = Arc::new(EffectRole::<E>::new(self.roles.effects.clone()));
-            self.add_reactor(role, &layout::effects());
+            self.add_reactor(role, Reactor::effect::<E>());
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use millrace_runtime::database::milliseconds;
+use millrace_schemas::short_name;
 use serde_json::{Value, json};
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
@@ -64,7 +66,7 @@ const FIND: &str = "
 pub(super) async fn find(config: &Config, pool: &PgPool, filter: &Filter<'_>) -> sqlx::Result<Vec<Found>> {
     let rows = sqlx::query(FIND)
         .bind(config.namespace.group(""))
-        .bind(i64::try_from(filter.stuck_after.as_millis()).unwrap_or(i64::MAX))
+        .bind(milliseconds(filter.stuck_after))
         .bind(filter.saga)
         .bind(filter.instance)
         .bind(filter.standing)
@@ -88,14 +90,9 @@ fn found(row: &PgRow) -> sqlx::Result<Found> {
         started_at: row.try_get("started_at")?,
         updated_at: row.try_get("updated_at")?,
         due_at: row.try_get("due_at")?,
-        awaiting: types.filter_map(Value::as_str).map(|type_| short(type_).to_owned()).collect(),
+        awaiting: types.filter_map(Value::as_str).map(|type_| short_name(type_).to_owned()).collect(),
         stuck: row.try_get("stuck")?,
     })
-}
-
-/// A type's name without its namespace.
-pub(super) fn short(full_name: &str) -> &str {
-    full_name.rsplit_once('.').map_or(full_name, |(_, name)| name)
 }
 
 impl Found {

@@ -1,11 +1,12 @@
 //! `millrace saga show`.
 
 use chrono::{DateTime, Utc};
+use millrace_schemas::short_name;
 use serde_json::{Value, json};
 use sqlx::types::Json;
 
 use super::Id;
-use super::found::{Filter, Found, find, short};
+use super::found::{Filter, Found, find};
 use crate::cli::Format;
 use crate::config::Config;
 use crate::failure::Failure;
@@ -76,7 +77,7 @@ impl Shown {
         for (number, at, heard, standing, sent) in &self.steps {
             let sent: Vec<String> = sent
                 .iter()
-                .map(|(id, type_)| format!("{} {id} ({})", short(type_), self.became(id)))
+                .map(|(id, type_)| format!("{} {id} ({})", short_name(type_), self.became(id)))
                 .collect();
             let (number, at) = (number.to_string(), output::time(*at));
             steps.row([number, at, heard.clone(), standing.clone(), sent.join(", ")]);

@@ -41,13 +41,13 @@ pub(super) async fn wait(config: &Config, timeout: Duration) -> Result<(), Failu
 /// What is behind, for people; empty when nothing is. What goes on by itself is asked for first, so that what ends
 /// while we look is in the outbox; then the outbox is counted, so that what is decided while we look does not count.
 async fn behind(config: &Config, write: &Database, read: &Database) -> Result<String, Failure> {
-    let (side, before) = (write.clone(), under_way::look(config, write).await?);
+    let before = under_way::look(config, write).await?;
     let decided = databases::outbox(write).await?;
-    let (write, read) = (databases::facts(write).await, databases::facts(read).await);
-    let kafka = tokio::task::block_in_place(|| lag::measure(config, &write, &read))?;
-    let blocked: Vec<Blocked> = [write?, read?].into_iter().flat_map(|facts| facts.blocked).collect();
+    let (written, folded) = (databases::facts(write).await, databases::facts(read).await);
+    let kafka = tokio::task::block_in_place(|| lag::measure(config, &written, &folded))?;
+    let blocked: Vec<Blocked> = [written?, folded?].into_iter().flat_map(|facts| facts.blocked).collect();
     // Or it has begun meanwhile, with what was not applied a moment ago.
-    let begun = if before.is_empty() { under_way::look(config, &side).await? } else { before };
+    let begun = if before.is_empty() { under_way::look(config, write).await? } else { before };
     let begun = begun.iter().map(ToString::to_string).collect();
     Ok([missing(&decided, &kafka, &blocked), begun].concat().join(", "))
 }

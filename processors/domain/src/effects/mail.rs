@@ -74,7 +74,7 @@ mod tests {
     use millrace_schemas::notifications::{NotificationQueued, NotificationSent};
 
     use super::*;
-    use crate::effects::tests::recorded;
+    use crate::testing::recorded;
 
     fn message() -> Message {
         let queued = NotificationQueued {
@@ -85,7 +85,7 @@ mod tests {
             subject: "Hello".to_owned(),
             body: "one\ntwo".to_owned(),
         };
-        Mail::request(&recorded(AnyEvent::Notifications(queued.into()))).unwrap()
+        Mail::request(&recorded(&AnyEvent::Notifications(queued.into()), 1)).unwrap()
     }
 
     #[test]
@@ -95,7 +95,7 @@ mod tests {
         assert_eq!(sent, ["n1", "Ana", "ana@example.com", "Hello", "one\ntwo"]);
         let (notification_id, customer_id) = ("n1".to_owned(), "c1".to_owned());
         let sent = AnyEvent::Notifications(NotificationSent { notification_id, customer_id }.into());
-        assert_eq!(Mail::request(&recorded(sent)), None);
+        assert_eq!(Mail::request(&recorded(&sent, 1)), None);
     }
 
     #[test]

@@ -14,24 +14,7 @@ fn words(told: &str, longest: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use chrono::DateTime;
-    use millrace_schemas::Event;
-
     use super::words;
-    use crate::Recorded;
-
-    pub(super) fn recorded(event: Event) -> Recorded {
-        Recorded {
-            id: "e1".to_owned(),
-            stream: "s1".to_owned(),
-            version: 1,
-            occurred_at: DateTime::UNIX_EPOCH,
-            correlation_id: None,
-            causation_id: None,
-            traceparent: None,
-            event,
-        }
-    }
 
     #[test]
     fn what_the_outside_says_fits_its_field() {

@@ -143,7 +143,7 @@ mod tests {
     use millrace_schemas::payments::{PaymentRequested, PaymentVoided, RefundRequested};
 
     use super::*;
-    use crate::effects::tests::recorded;
+    use crate::testing::recorded;
 
     fn requested() -> AnyEvent {
         let (order_id, customer_id, currency) = ("o1".to_owned(), "c1".to_owned(), "EUR".to_owned());
@@ -164,11 +164,11 @@ mod tests {
     }
 
     fn charge() -> Request {
-        Payment::request(&recorded(requested())).unwrap()
+        Payment::request(&recorded(&requested(), 1)).unwrap()
     }
 
     fn refund() -> Request {
-        Payment::request(&recorded(refund_requested())).unwrap()
+        Payment::request(&recorded(&refund_requested(), 1)).unwrap()
     }
 
     fn done() -> Answer {
@@ -230,10 +230,10 @@ mod tests {
             currency: "EUR".to_owned(),
             reason: "late".to_owned(),
         };
-        let voided = recorded(AnyEvent::Payments(voided.into()));
+        let voided = recorded(&AnyEvent::Payments(voided.into()), 1);
         assert!(Payment::withdraws(&voided) && Payment::request(&voided).is_none());
-        assert!(!Payment::withdraws(&recorded(requested())));
-        assert!(!Payment::withdraws(&recorded(refund_requested())));
+        assert!(!Payment::withdraws(&recorded(&requested(), 1)));
+        assert!(!Payment::withdraws(&recorded(&refund_requested(), 1)));
     }
 
     #[test]

@@ -7,11 +7,9 @@ use millrace_schemas::orders::{Command as Orders, Event as OrderEvent, PlaceOrde
 use millrace_schemas::{AvroRecord as _, CommandRejected, Event, Message as _};
 use serde::{Deserialize, Serialize};
 
+use super::{REASON_MAX, readable};
 use crate::contexts::orders::Orders as OrdersContext;
 use crate::{Awaited, Context, Heard, Reaction, Saga, Standing, Step};
-
-/// Reasons may have this many characters.
-const REASON_MAX: usize = 500;
 
 /// The saga of carts that are checked out; an instance is an order and has its id.
 #[derive(Debug)]
@@ -128,8 +126,7 @@ fn place(cart: &CartCheckedOut) -> Orders {
 }
 
 fn reopen(cart_id: String, reason: &str) -> Carts {
-    let reason = reason.chars().filter(|character| !character.is_control()).take(REASON_MAX).collect();
-    ReopenCart { cart_id, reason }.into()
+    ReopenCart { cart_id, reason: readable(reason, REASON_MAX) }.into()
 }
 
 #[cfg(test)]

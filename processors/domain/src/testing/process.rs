@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::DateTime;
 use millrace_schemas::{Command, CommandRejected, Event};
 
-use super::assert_survives_storage;
-use crate::{Heard, Reaction, Recorded, Saga, Step, Timer};
+use super::{assert_survives_storage, recorded};
+use crate::{Heard, Reaction, Saga, Step, Timer};
 
 /// An instance of a saga, with a clock of its own.
 #[derive(Debug)]
@@ -36,7 +35,7 @@ impl<S: Saga> Process<S> {
     /// Something happens.
     #[must_use]
     pub fn hears(self, event: impl Into<Event>) -> Self {
-        let recorded = recorded(event.into());
+        let recorded = recorded(&event.into(), 1);
         self.react(&Heard::Event(&recorded))
     }
 
@@ -98,7 +97,7 @@ impl<S: Saga> Process<S> {
     /// The event cannot have happened to it.
     #[track_caller]
     pub fn finds_impossible(self, event: impl Into<Event>) {
-        let recorded = recorded(event.into());
+        let recorded = recorded(&event.into(), 1);
         let reaction = S::react(self.state, &Heard::Event(&recorded));
         assert!(matches!(reaction, Reaction::Impossible(_)), "{reaction:?}");
     }
@@ -134,18 +133,5 @@ impl<S: Saga> Process<S> {
                 self.timers.insert(name, self.now + after.1);
             }
         }
-    }
-}
-
-fn recorded(event: Event) -> Recorded {
-    Recorded {
-        id: "1".to_owned(),
-        stream: event.key().to_owned(),
-        version: 1,
-        occurred_at: DateTime::UNIX_EPOCH,
-        correlation_id: None,
-        causation_id: None,
-        traceparent: None,
-        event,
     }
 }

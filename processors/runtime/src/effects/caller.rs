@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use millrace_domain::{Effect, GaveUp};
-use millrace_schemas::{Command, Definition, Kind};
+use millrace_schemas::Command;
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -202,8 +202,7 @@ impl<E: Effect> Caller<E> {
 
     /// The registry's ids of all commands, asked for once.
     async fn schema_ids(&self) -> Result<&SchemaIds, WorkError> {
-        let commands = |definition: &Definition| definition.kind == Kind::Command;
-        self.schema_ids.get_or_try_init(|| self.shared.registry.ids(commands)).await
+        self.schema_ids.get_or_try_init(|| self.shared.registry.command_ids()).await
     }
 }
 

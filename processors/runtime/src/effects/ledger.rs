@@ -7,6 +7,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::course::Known;
+use crate::database::milliseconds;
 use crate::dead_letters::storable;
 use crate::error::WorkError;
 use crate::outbox::Cause;
@@ -173,10 +174,6 @@ pub(super) async fn settle<E: Effect>(
 pub(super) async fn waiting<E: Effect>(pool: &PgPool) -> Result<i64, WorkError> {
     let count = "SELECT count(*) FROM effect WHERE effect = $1 AND status IN ('waiting', 'calling')";
     Ok(sqlx::query_scalar(count).bind(E::NAME).fetch_one(pool).await?)
-}
-
-fn milliseconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// A clock that was set back gives no negative time.

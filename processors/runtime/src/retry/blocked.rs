@@ -6,6 +6,7 @@ use std::time::Duration;
 use sqlx::PgConnection;
 
 use super::place;
+use crate::database::milliseconds;
 use crate::dead_letters::storable;
 use crate::error::{Fault, WorkError};
 use crate::record::Record;
@@ -156,7 +157,7 @@ async fn write(
     .bind(rows.values().map(|b| b.head.map(|(partition, _)| partition)).collect::<Vec<_>>())
     .bind(rows.values().map(|b| b.head.map(|(_, offset)| offset)).collect::<Vec<_>>())
     .bind(rows.values().map(|b| i32::try_from(b.attempts).unwrap_or(i32::MAX)).collect::<Vec<_>>())
-    .bind(rows.values().map(|b| i64::try_from(b.due_in.as_millis()).unwrap_or(i64::MAX)).collect::<Vec<_>>())
+    .bind(rows.values().map(|b| milliseconds(b.due_in)).collect::<Vec<_>>())
     .bind(rows.values().map(|b| b.code).collect::<Vec<_>>())
     .bind(rows.values().map(|b| b.message.as_deref()).collect::<Vec<_>>())
     .bind(over)

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::place::Place;
 use super::{Retries, parked};
+use crate::database::milliseconds;
 use crate::error::{Fault, WorkError};
 use crate::metrics;
 
@@ -32,7 +33,7 @@ impl Retries {
         )
         .bind(&group.id)
         .bind(group.generation)
-        .bind(i64::try_from(GRACE.as_millis()).unwrap_or(i64::MAX))
+        .bind(milliseconds(GRACE))
         .bind(HEADS_MAX)
         .fetch_all(&mut *transaction)
         .await?;

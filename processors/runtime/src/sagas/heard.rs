@@ -1,7 +1,7 @@
 //! What an instance hears, and where it comes from.
 
 use millrace_domain::{Heard, Recorded, Saga};
-use millrace_schemas::{AvroRecord as _, CommandRejected, Event};
+use millrace_schemas::{AvroRecord as _, CommandRejected, Event, short_name};
 use uuid::Uuid;
 
 use super::Shared;
@@ -80,18 +80,14 @@ impl Input {
     /// What it is, for people: `OrderPlaced`, `ReserveStock rejected: stock-insufficient`, `timer deadline`.
     pub(super) fn told(&self) -> String {
         match &self.what {
-            What::Event(event) => short(event.event.full_name()).to_owned(),
+            What::Event(event) => short_name(event.event.full_name()).to_owned(),
             What::Rejection(CommandRejected { command_type, code, .. }) => {
-                format!("{} rejected: {code}", short(command_type))
+                format!("{} rejected: {code}", short_name(command_type))
             }
             What::Timer(name) => format!("timer {name}"),
             What::ByHand(why) => format!("cancelled by an operator: {why}"),
         }
     }
-}
-
-fn short(full_name: &str) -> &str {
-    full_name.rsplit_once('.').map_or(full_name, |(_, name)| name)
 }
 
 /// What a record says, and to which instance; `None` when it is not the saga's business.

@@ -18,7 +18,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use millrace_domain::Saga;
-use millrace_schemas::{Definition, Kind};
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
@@ -66,8 +65,7 @@ impl<S: Saga> SagaRole<S> {
 
     /// The registry's ids of all commands, asked for once.
     async fn schema_ids(&self) -> Result<&SchemaIds, WorkError> {
-        let commands = |definition: &Definition| definition.kind == Kind::Command;
-        self.schema_ids.get_or_try_init(|| self.shared.registry.ids(commands)).await
+        self.schema_ids.get_or_try_init(|| self.shared.registry.command_ids()).await
     }
 
     async fn save(&self, connection: &mut PgConnection, instances: Instances<S>) -> Result<(), WorkError> {

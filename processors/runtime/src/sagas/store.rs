@@ -11,6 +11,7 @@ use sqlx::types::Json;
 use super::Instances;
 use super::heard::Input;
 use super::instance::{Instance, Taken};
+use crate::database::milliseconds;
 use crate::error::{Fault, WorkError};
 
 type Row = (String, i64, i32, Json<Value>, Json<Value>, Json<Value>, Option<String>, Option<String>);
@@ -240,7 +241,7 @@ async fn write_timers<S: Saga>(
 pub(super) fn after<S: Saga>(timer: &str, configured: &HashMap<String, Duration>) -> i64 {
     let own = || S::TIMERS.iter().find(|(name, _)| *name == timer).map(|(_, after)| *after);
     let after = configured.get(&format!("{}.{timer}", S::NAME)).copied().or_else(own).unwrap_or_default();
-    i64::try_from(after.as_millis()).unwrap_or(i64::MAX)
+    milliseconds(after)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::heard::Input;
 use super::{Instances, SagaRole, store};
 use crate::backoff::Backoff;
+use crate::database::milliseconds;
 use crate::error::{Fault, WorkError};
 use crate::metrics;
 use crate::moments;
@@ -253,8 +254,4 @@ async fn settle<S: Saga>(
     .execute(connection)
     .await?;
     Ok(())
-}
-
-fn milliseconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -9,8 +9,7 @@ use millrace_schemas::orders::{CancelOrder, Command as Orders, ConfirmOrder, Ord
 use millrace_schemas::payments::{Command as Payments, RefundPayment, RequestPayment, VoidPayment};
 use serde::{Deserialize, Serialize};
 
-/// Reasons may have this many characters.
-const REASON_MAX: usize = 500;
+use crate::sagas::{REASON_MAX, readable};
 
 /// An order, as far as its fulfilment needs it. At least one line, nothing negative.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,7 +162,7 @@ impl Order {
 
     fn notification(&self, what: &str, body: String) -> Notifications {
         let Self { order_id, customer_id, .. } = self.clone();
-        let subject = short_to(&format!("Your order {order_id} is {what}"), 200);
+        let subject = readable(&format!("Your order {order_id} is {what}"), 200);
         QueueNotification { notification_id: format!("{order_id}-{what}"), customer_id, subject, body }.into()
     }
 }
@@ -172,10 +171,6 @@ impl Order {
 pub(super) fn short(reason: &str) -> String {
     match reason.trim() {
         "" => "no reason was given".to_owned(),
-        reason => short_to(reason, REASON_MAX),
+        reason => readable(reason, REASON_MAX),
     }
-}
-
-fn short_to(text: &str, most: usize) -> String {
-    text.chars().filter(|character| !character.is_control()).take(most).collect()
 }
