@@ -39,7 +39,7 @@ fn main() -> Result<()> {
     }
     write_union(&mut out, "Command", "Any command of any context.", &contexts);
     write_union(&mut out, "Event", "Any event of any context.", &contexts);
-    write_definitions(&mut out, &all);
+    write_definitions(&mut out, &contexts, &all);
     fs::write(Path::new(&std::env::var("OUT_DIR")?).join("records.rs"), out)?;
     Ok(())
 }
@@ -225,7 +225,11 @@ fn capitalised(word: &str) -> String {
     chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
 
-fn write_definitions(out: &mut String, records: &[Record]) {
+fn write_definitions(out: &mut String, contexts: &[String], records: &[Record]) {
+    let _ = writeln!(
+        out,
+        "/// The names of all contexts, in alphabetical order.\npub const CONTEXTS: &[&str] = &{contexts:?};"
+    );
     out.push_str("/// Every record type of the contract, by context, commands first.\npub const DEFINITIONS: &[Definition] = &[\n");
     for Record { context, kind, name, key, path, .. } in records {
         let namespace = namespace(context);

@@ -47,14 +47,6 @@ pub fn short_name(full_name: &str) -> &str {
     full_name.rsplit_once('.').map_or(full_name, |(_, name)| name)
 }
 
-/// The names of all contexts, in alphabetical order.
-pub fn contexts() -> Vec<&'static str> {
-    let of_contexts = DEFINITIONS.iter().filter(|definition| !definition.context.is_empty());
-    let mut names: Vec<&'static str> = of_contexts.map(|definition| definition.context).collect();
-    names.dedup();
-    names
-}
-
 #[allow(clippy::pedantic, missing_docs, unreachable_pub)]
 mod records {
     use crate::{CodecError, Definition, Kind, Message, WriterSchema};

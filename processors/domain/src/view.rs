@@ -34,7 +34,7 @@ pub struct Recorded<E = Event> {
 pub trait View: Send + Sync + 'static {
     /// Name of the SQL view, the index alias and the consumer group.
     const NAME: &'static str;
-    /// The contexts whose events it reads.
+    /// The contexts whose events it reads; it sees no others.
     const CONTEXTS: &'static [&'static str];
     /// The key column.
     const KEY: &'static str;

@@ -41,7 +41,7 @@ impl Namespace {
 
     /// The context whose events a topic carries; `None` for any other topic.
     pub fn event_context(&self, topic: &str) -> Option<&'static str> {
-        millrace_schemas::contexts().into_iter().find(|context| self.topic(Kind::Event, context) == topic)
+        millrace_schemas::CONTEXTS.iter().copied().find(|context| self.topic(Kind::Event, context) == topic)
     }
 
     /// The consumer group of a role: `millrace.orders`.

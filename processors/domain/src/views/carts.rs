@@ -77,12 +77,7 @@ impl View for CartView {
     fn keys(event: &Event) -> Vec<String> {
         match event {
             Event::Carts(_) => vec![event.key().to_owned()],
-            Event::Catalog(_)
-            | Event::Customers(_)
-            | Event::Inventory(_)
-            | Event::Notifications(_)
-            | Event::Orders(_)
-            | Event::Payments(_) => Vec::new(),
+            _ => Vec::new(),
         }
     }
 
@@ -90,12 +85,7 @@ impl View for CartView {
         let row = CartRow { cart_id: key.to_owned(), ..row };
         match &recorded.event {
             Event::Carts(event) => row.after(event, recorded.occurred_at).summed(),
-            Event::Catalog(_)
-            | Event::Customers(_)
-            | Event::Inventory(_)
-            | Event::Notifications(_)
-            | Event::Orders(_)
-            | Event::Payments(_) => row,
+            _ => row,
         }
     }
 }

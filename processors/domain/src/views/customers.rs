@@ -92,7 +92,7 @@ impl View for CustomerView {
             Event::Notifications(event) => of_notification(event),
             Event::Orders(event) => of_order(event),
             Event::Payments(event) => of_payment(event),
-            Event::Carts(_) | Event::Catalog(_) | Event::Inventory(_) => None,
+            _ => None,
         };
         customer.map(str::to_owned).into_iter().collect()
     }
@@ -105,7 +105,7 @@ impl View for CustomerView {
             Event::Notifications(event) => row.notified(event),
             Event::Orders(event) => row.ordered(event),
             Event::Payments(event) => row.paid(event),
-            Event::Carts(_) | Event::Catalog(_) | Event::Inventory(_) => row,
+            _ => row,
         }
     }
 }

@@ -36,8 +36,7 @@ pub struct EventDocument {
 
 impl Log for EventLog {
     const NAME: &'static str = "events";
-    const CONTEXTS: &'static [&'static str] =
-        &["carts", "catalog", "customers", "inventory", "notifications", "orders", "payments"];
+    const CONTEXTS: &'static [&'static str] = millrace_schemas::CONTEXTS;
     const MAPPING: &'static str = include_str!("../../../../connectors/elasticsearch/events.json");
     type Document = EventDocument;
 
@@ -90,10 +89,5 @@ mod tests {
             "data": {"order_id": "10248", "customer_id": "VINET", "shipped_at": 836_438_400_000_007_i64},
         });
         assert_eq!(serde_json::to_value(EventLog::document(&recorded)).expect("JSON"), expected);
-    }
-
-    #[test]
-    fn every_context_is_logged() {
-        assert_eq!(EventLog::CONTEXTS, millrace_schemas::contexts());
     }
 }

@@ -115,11 +115,7 @@ impl View for OrderView {
     fn keys(event: &Event) -> Vec<String> {
         match event {
             Event::Orders(_) | Event::Payments(_) => vec![event.key().to_owned()],
-            Event::Carts(_)
-            | Event::Catalog(_)
-            | Event::Customers(_)
-            | Event::Inventory(_)
-            | Event::Notifications(_) => Vec::new(),
+            _ => Vec::new(),
         }
     }
 
@@ -128,11 +124,7 @@ impl View for OrderView {
         match &recorded.event {
             Event::Orders(event) => row.ordered(event, recorded.occurred_at),
             Event::Payments(event) => row.paid(event),
-            Event::Carts(_)
-            | Event::Catalog(_)
-            | Event::Customers(_)
-            | Event::Inventory(_)
-            | Event::Notifications(_) => row,
+            _ => row,
         }
     }
 }

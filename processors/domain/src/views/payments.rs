@@ -105,12 +105,7 @@ impl View for PaymentView {
     fn keys(event: &Event) -> Vec<String> {
         match event {
             Event::Payments(_) => vec![event.key().to_owned()],
-            Event::Carts(_)
-            | Event::Catalog(_)
-            | Event::Customers(_)
-            | Event::Inventory(_)
-            | Event::Notifications(_)
-            | Event::Orders(_) => Vec::new(),
+            _ => Vec::new(),
         }
     }
 
@@ -118,12 +113,7 @@ impl View for PaymentView {
         let row = PaymentRow { order_id: key.to_owned(), ..row };
         match &recorded.event {
             Event::Payments(event) => row.after(event, recorded.occurred_at),
-            Event::Carts(_)
-            | Event::Catalog(_)
-            | Event::Customers(_)
-            | Event::Inventory(_)
-            | Event::Notifications(_)
-            | Event::Orders(_) => row,
+            _ => row,
         }
     }
 }

@@ -49,11 +49,7 @@ impl View for ProductView {
     fn keys(event: &Event) -> Vec<String> {
         match event {
             Event::Catalog(_) | Event::Inventory(_) => vec![event.key().to_owned()],
-            Event::Carts(_)
-            | Event::Customers(_)
-            | Event::Notifications(_)
-            | Event::Orders(_)
-            | Event::Payments(_) => Vec::new(),
+            _ => Vec::new(),
         }
     }
 
@@ -62,11 +58,7 @@ impl View for ProductView {
         match &recorded.event {
             Event::Catalog(event) => row.offered(event),
             Event::Inventory(event) => row.stocked(event),
-            Event::Carts(_)
-            | Event::Customers(_)
-            | Event::Notifications(_)
-            | Event::Orders(_)
-            | Event::Payments(_) => row,
+            _ => row,
         }
     }
 }

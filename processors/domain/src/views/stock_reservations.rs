@@ -74,12 +74,7 @@ impl View for StockReservationView {
     fn keys(event: &Event) -> Vec<String> {
         let reservation = match event {
             Event::Inventory(event) => reservation(event),
-            Event::Carts(_)
-            | Event::Catalog(_)
-            | Event::Customers(_)
-            | Event::Notifications(_)
-            | Event::Orders(_)
-            | Event::Payments(_) => None,
+            _ => None,
         };
         reservation.map(str::to_owned).into_iter().collect()
     }
@@ -88,12 +83,7 @@ impl View for StockReservationView {
         let row = StockReservationRow { reservation_id: key.to_owned(), ..row };
         match &recorded.event {
             Event::Inventory(event) => row.after(event, recorded.occurred_at).counted(),
-            Event::Carts(_)
-            | Event::Catalog(_)
-            | Event::Customers(_)
-            | Event::Notifications(_)
-            | Event::Orders(_)
-            | Event::Payments(_) => row,
+            _ => row,
         }
     }
 }

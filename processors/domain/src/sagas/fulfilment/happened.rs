@@ -56,7 +56,7 @@ pub(super) fn order_of(event: &Event) -> Option<String> {
         Event::Inventory(Inventory::StockShipped(event)) => &event.reservation_id,
         Event::Inventory(Inventory::StockReturned(event)) => &event.reservation_id,
         Event::Inventory(Inventory::StockReceived(_) | Inventory::StockAdjusted(_)) => return None,
-        Event::Carts(_) | Event::Catalog(_) | Event::Customers(_) | Event::Notifications(_) => return None,
+        _ => return None,
     };
     Some(id.to_owned())
 }
@@ -78,7 +78,7 @@ impl<'h> Happened<'h> {
             Event::Orders(event) => Self::order(event),
             Event::Inventory(event) => Self::stock(event),
             Event::Payments(event) => Some(Self::payment(event, *version)),
-            Event::Carts(_) | Event::Catalog(_) | Event::Customers(_) | Event::Notifications(_) => None,
+            _ => None,
         }
     }
 
