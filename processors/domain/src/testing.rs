@@ -148,18 +148,25 @@ pub fn interleavings<T: Clone>(sequences: &[Vec<T>]) -> Vec<Vec<T>> {
 
 /// The rows of a view after events, by key. Each stream's events are its versions 1, 2, 3, …
 pub fn fold_view<'a, V: View>(events: impl IntoIterator<Item = &'a Event>) -> BTreeMap<String, V::Row> {
-    let mut versions: BTreeMap<(&str, &str), i64> = BTreeMap::new();
     let mut rows: BTreeMap<String, V::Row> = BTreeMap::new();
-    for event in events {
-        let version = versions.entry((event.context(), event.key())).or_default();
-        *version += 1;
-        let recorded = recorded(event, *version);
-        for key in V::keys(event) {
+    for recorded in in_versions(events) {
+        for key in V::keys(&recorded.event) {
             let row = V::evolve(rows.remove(&key).unwrap_or_default(), &key, &recorded);
             rows.insert(key, row);
         }
     }
     rows
+}
+
+/// The events in their envelopes, each stream's as its versions 1, 2, 3, …
+fn in_versions<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<Recorded> {
+    let mut versions: BTreeMap<(&str, &str), i64> = BTreeMap::new();
+    let record = |event: &'a Event| {
+        let version = versions.entry((event.context(), event.key())).or_default();
+        *version += 1;
+        recorded(event, *version)
+    };
+    events.into_iter().map(record).collect()
 }
 
 /// When the event with this version happened in a test: so many seconds after 1970, in every stream.
@@ -184,7 +191,7 @@ pub(crate) fn recorded(event: &Event, version: i64) -> Recorded {
 /// The sums of a tally after events, by key.
 pub fn fold_tally<'a, T: Tally>(events: impl IntoIterator<Item = &'a Event>) -> BTreeMap<T::Key, T::Amounts> {
     let mut sums: BTreeMap<T::Key, T::Amounts> = BTreeMap::new();
-    for (key, amounts) in events.into_iter().flat_map(T::delta) {
+    for (key, amounts) in in_versions(events).iter().flat_map(T::delta) {
         let sum = T::add(&sums.remove(&key).unwrap_or_default(), &amounts).expect("sums fit");
         sums.insert(key, sum);
     }

@@ -91,7 +91,7 @@ pub trait Tally: Send + Sync + 'static {
     type Amounts: Clone + Default + Send + Sync + Serialize + PartialEq + std::fmt::Debug + 'static;
 
     /// What an event adds, by key; a key may come several times. Empty when the tally does not subscribe to its type.
-    fn delta(event: &Event) -> Vec<(Self::Key, Self::Amounts)>;
+    fn delta(recorded: &Recorded) -> Vec<(Self::Key, Self::Amounts)>;
 
     /// The sum of two amounts; `None` on overflow.
     fn add(left: &Self::Amounts, right: &Self::Amounts) -> Option<Self::Amounts>;

@@ -6,7 +6,7 @@ use millrace_schemas::orders::{Event as Orders, OrderCancelled, OrderConfirmed};
 use serde::Serialize;
 
 use super::time;
-use crate::Tally;
+use crate::{Recorded, Tally};
 
 /// The tally of sales.
 #[derive(Debug)]
@@ -45,8 +45,8 @@ impl Tally for SalesDaily {
     type Key = SalesKey;
     type Amounts = Sales;
 
-    fn delta(event: &Event) -> Vec<(SalesKey, Sales)> {
-        match event {
+    fn delta(recorded: &Recorded) -> Vec<(SalesKey, Sales)> {
+        match &recorded.event {
             Event::Orders(Orders::OrderConfirmed(event)) => sold(event),
             // An order that was never confirmed was never counted.
             Event::Orders(Orders::OrderCancelled(event)) if event.confirmed => taken_back(event),

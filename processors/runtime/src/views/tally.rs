@@ -69,7 +69,7 @@ fn sums<T: Tally>(events: &[Recorded]) -> Result<BTreeMap<T::Key, Sum<T::Amounts
         let at = recorded.occurred_at;
         let empty = || Sum { amounts: T::Amounts::default(), version: 0, updated_at: at };
         let mut touched = BTreeSet::new();
-        for (key, amounts) in T::delta(&recorded.event) {
+        for (key, amounts) in T::delta(recorded) {
             let sum = sums.entry(key.clone()).or_insert_with(empty);
             let added = T::add(&sum.amounts, &amounts);
             sum.amounts =
