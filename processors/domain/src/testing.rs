@@ -150,7 +150,7 @@ pub fn interleavings<T: Clone>(sequences: &[Vec<T>]) -> Vec<Vec<T>> {
 pub fn fold_view<'a, V: View>(events: impl IntoIterator<Item = &'a Event>) -> BTreeMap<String, V::Row> {
     let mut rows: BTreeMap<String, V::Row> = BTreeMap::new();
     for recorded in in_versions(events) {
-        for key in V::keys(&recorded.event) {
+        for key in V::keys(&recorded) {
             let row = V::evolve(rows.remove(&key).unwrap_or_default(), &key, &recorded);
             rows.insert(key, row);
         }

@@ -63,7 +63,7 @@ pub trait View: Send + Sync + 'static {
         + 'static;
 
     /// The keys of the rows that an event touches; empty when the view does not subscribe to its type.
-    fn keys(event: &Event) -> Vec<String>;
+    fn keys(recorded: &Recorded) -> Vec<String>;
 
     /// The row `key` after an event that touches it. A time in a row is the event's, never the time of folding.
     fn evolve(row: Self::Row, key: &str, recorded: &Recorded) -> Self::Row;

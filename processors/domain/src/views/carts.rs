@@ -74,9 +74,9 @@ impl View for CartView {
     const MAPPING: Option<&'static str> = None;
     type Row = CartRow;
 
-    fn keys(event: &Event) -> Vec<String> {
-        match event {
-            Event::Carts(_) => vec![event.key().to_owned()],
+    fn keys(recorded: &Recorded) -> Vec<String> {
+        match &recorded.event {
+            Event::Carts(_) => vec![recorded.stream.clone()],
             _ => Vec::new(),
         }
     }

@@ -86,9 +86,9 @@ impl View for CustomerView {
         Some(include_str!("../../../../connectors/elasticsearch/customers.json"));
     type Row = CustomerRow;
 
-    fn keys(event: &Event) -> Vec<String> {
-        let customer = match event {
-            Event::Customers(_) => Some(event.key()),
+    fn keys(recorded: &Recorded) -> Vec<String> {
+        let customer = match &recorded.event {
+            Event::Customers(_) => Some(recorded.stream.as_str()),
             Event::Notifications(event) => of_notification(event),
             Event::Orders(event) => of_order(event),
             Event::Payments(event) => of_payment(event),
@@ -227,7 +227,7 @@ fn of_payment(event: &Payments) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{assert_same_rows_in_any_order, assert_survives_storage};
+    use crate::testing::{assert_same_rows_in_any_order, assert_survives_storage, recorded};
     use crate::views::tests::{
         cancelled, captured, confirmed, in_currency, never_confirmed, notification_sent,
         notifications_allowed, notifications_stopped, order_placed, payment_requested, refund_requested,
@@ -308,7 +308,7 @@ mod tests {
         if let Event::Orders(Orders::OrderConfirmed(event)) = &mut unnamed {
             event.customer_id = String::new();
         }
-        assert_eq!(CustomerView::keys(&unnamed), Vec::<String>::new());
+        assert_eq!(CustomerView::keys(&recorded(&unnamed, 1)), Vec::<String>::new());
     }
 
     #[test]

@@ -112,9 +112,9 @@ impl View for OrderView {
         Some(include_str!("../../../../connectors/elasticsearch/orders.json"));
     type Row = OrderRow;
 
-    fn keys(event: &Event) -> Vec<String> {
-        match event {
-            Event::Orders(_) | Event::Payments(_) => vec![event.key().to_owned()],
+    fn keys(recorded: &Recorded) -> Vec<String> {
+        match &recorded.event {
+            Event::Orders(_) | Event::Payments(_) => vec![recorded.stream.clone()],
             _ => Vec::new(),
         }
     }

@@ -102,9 +102,9 @@ impl View for PaymentView {
         Some(include_str!("../../../../connectors/elasticsearch/payments.json"));
     type Row = PaymentRow;
 
-    fn keys(event: &Event) -> Vec<String> {
-        match event {
-            Event::Payments(_) => vec![event.key().to_owned()],
+    fn keys(recorded: &Recorded) -> Vec<String> {
+        match &recorded.event {
+            Event::Payments(_) => vec![recorded.stream.clone()],
             _ => Vec::new(),
         }
     }

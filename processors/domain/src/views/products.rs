@@ -46,9 +46,9 @@ impl View for ProductView {
         Some(include_str!("../../../../connectors/elasticsearch/products.json"));
     type Row = ProductRow;
 
-    fn keys(event: &Event) -> Vec<String> {
-        match event {
-            Event::Catalog(_) | Event::Inventory(_) => vec![event.key().to_owned()],
+    fn keys(recorded: &Recorded) -> Vec<String> {
+        match &recorded.event {
+            Event::Catalog(_) | Event::Inventory(_) => vec![recorded.stream.clone()],
             _ => Vec::new(),
         }
     }

@@ -71,8 +71,8 @@ impl View for StockReservationView {
     const MAPPING: Option<&'static str> = None;
     type Row = StockReservationRow;
 
-    fn keys(event: &Event) -> Vec<String> {
-        let reservation = match event {
+    fn keys(recorded: &Recorded) -> Vec<String> {
+        let reservation = match &recorded.event {
             Event::Inventory(event) => reservation(event),
             _ => None,
         };

@@ -24,7 +24,7 @@ use super::payments::{PaymentRow, PaymentView};
 use super::products::{ProductRow, ProductView};
 use super::sales_daily::{Sales, SalesDaily, SalesKey};
 use super::stock_reservations::{StockReservationRow, StockReservationView};
-use crate::testing::fold_view;
+use crate::testing::{fold_view, recorded};
 use crate::{Log, Tally, View};
 
 const JULY_4_1996: i64 = 836_438_400_000_000;
@@ -212,41 +212,41 @@ pub(super) fn stock_returned(product_id: &str, reservation_id: &str, quantity: i
     Event::Inventory(StockReturned { product_id, reservation_id, quantity }.into())
 }
 
-fn fields(value: &impl Serialize) -> Vec<String> {
+pub(super) fn fields(value: &impl Serialize) -> Vec<String> {
     let value = serde_json::to_value(value).expect("JSON");
     value.as_object().expect("an object").keys().cloned().collect()
 }
 
-fn and_version(mut fields: Vec<String>) -> Vec<String> {
+pub(super) fn and_version(mut fields: Vec<String>) -> Vec<String> {
     fields.extend(["version", "updated_at"].map(str::to_owned));
     fields
 }
 
 /// The first word of each column's line.
-fn columns(sql: &str) -> Vec<String> {
+pub(super) fn columns(sql: &str) -> Vec<String> {
     let table = sql.split("CREATE TABLE IF NOT EXISTS {table} (").nth(1).expect("a table");
     let body = table.split("\n)").next().expect("its end");
     let words = body.lines().filter_map(|line| line.split_whitespace().next());
     words.filter(|word| word.chars().all(|c| c.is_lowercase() || c == '_')).map(str::to_owned).collect()
 }
 
-fn properties(mapping: &str) -> Value {
+pub(super) fn properties(mapping: &str) -> Value {
     serde_json::from_str(mapping).expect("the mapping is JSON")
 }
 
 #[track_caller]
-fn assert_maps(properties: &Value, expected: Vec<String>) {
+pub(super) fn assert_maps(properties: &Value, expected: Vec<String>) {
     let mapped: BTreeSet<&String> = properties.as_object().expect("properties").keys().collect();
     assert_eq!(mapped, expected.iter().collect());
 }
 
 #[track_caller]
-fn assert_table<V: View>(row: &V::Row) {
+pub(super) fn assert_table<V: View>(row: &V::Row) {
     assert_eq!(columns(V::TABLE), and_version(fields(row)));
 }
 
 #[track_caller]
-fn assert_table_and_mapping<V: View>(row: &V::Row) {
+pub(super) fn assert_table_and_mapping<V: View>(row: &V::Row) {
     assert_table::<V>(row);
     assert_maps(&properties(V::MAPPING.expect("a mapping")), and_version(fields(row)));
 }
@@ -309,10 +309,10 @@ fn every_field_of_the_event_log_is_mapped() {
 
 #[test]
 fn a_view_subscribes_only_to_the_contexts_that_it_reads() {
-    assert!(ProductView::keys(&order_placed("1", 0)).is_empty());
-    assert!(CustomerView::keys(&shipped("1", 0)).is_empty());
-    assert!(CustomerView::keys(&payment_requested("1")).is_empty());
-    assert!(StockReservationView::keys(&stock_received("1", 5)).is_empty());
-    assert_eq!(CustomerView::keys(&order_placed("1", 0)), ["VINET"]);
-    assert_eq!(OrderView::keys(&shipped("1", 0)), ["1"]);
+    assert!(ProductView::keys(&recorded(&order_placed("1", 0), 1)).is_empty());
+    assert!(CustomerView::keys(&recorded(&shipped("1", 0), 1)).is_empty());
+    assert!(CustomerView::keys(&recorded(&payment_requested("1"), 1)).is_empty());
+    assert!(StockReservationView::keys(&recorded(&stock_received("1", 5), 1)).is_empty());
+    assert_eq!(CustomerView::keys(&recorded(&order_placed("1", 0), 1)), ["VINET"]);
+    assert_eq!(OrderView::keys(&recorded(&shipped("1", 0), 1)), ["1"]);
 }

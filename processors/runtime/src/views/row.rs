@@ -201,7 +201,7 @@ fn document<R: serde::Serialize>(key: &str, versioned: &Versioned<R>) -> Result<
 }
 
 fn keys<V: View>(events: &[Recorded]) -> BTreeSet<String> {
-    events.iter().flat_map(|event| V::keys(&event.event)).collect()
+    events.iter().flat_map(V::keys).collect()
 }
 
 #[async_trait]
@@ -226,7 +226,7 @@ impl<V: View> Role for RowRole<V> {
         let intake = intake::take(connection, &self.shared.registry, &self.group, batch).await?;
         let mut rows = self.load(connection, &keys::<V>(&intake.events)).await?;
         for recorded in &intake.events {
-            for key in V::keys(&recorded.event) {
+            for key in V::keys(recorded) {
                 let folded = rows.entry(key.clone()).or_default();
                 folded.row = V::evolve(std::mem::take(&mut folded.row), &key, recorded);
                 if broken(mechanism::FOLD) {
