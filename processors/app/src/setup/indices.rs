@@ -14,7 +14,7 @@ use crate::replay::generations::{Generation, State};
 
 /// Creates the indices of every live generation that is published; the alias is the serving one's.
 pub(super) async fn create(config: &Config, live: &[Generation], steps: &mut Steps) -> Result<(), Failure> {
-    let models = layout::read_models();
+    let models = layout::read_models(config);
     let told = try_join_all(models.iter().map(|model| create_of(config, model, live))).await?;
     told.iter().flatten().try_for_each(|(did, what, name)| steps.tell(*did, what, name))
 }
