@@ -6,13 +6,16 @@ use serde_json::{Value, json};
 
 use crate::{beside_others, instance_with};
 
-/// Long enough for a product to come after its review.
-const PATIENT: [(&str, &str); 1] = [("retry_delays_ms", "[2000, 4000, 8000]")];
+/// The retries are long enough for a product to come after its review.
+const SETTINGS: [(&str, &str); 2] = [
+    ("contexts", r#"["catalog", "customers", "inventory", "reviews"]"#),
+    ("retry_delays_ms", "[2000, 4000, 8000]"),
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn products_show_what_customers_think_of_them_in_both_read_models() {
     let _turn = beside_others().await;
-    let instance = instance_with("reviews", &PATIENT).await;
+    let instance = instance_with("reviews", &SETTINGS).await;
     let _process = instance.start();
     instance.send(&[register(1), register(2), add_product(1)]).await;
     instance.settle().await;
