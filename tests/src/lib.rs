@@ -45,7 +45,7 @@ pub const CONTEXTS: [&str; 7] =
     ["carts", "catalog", "customers", "inventory", "notifications", "orders", "payments"];
 
 /// Every view.
-pub const VIEWS: [View; 8] = [
+pub const VIEWS: [View; 11] = [
     View { name: "products", contexts: &["catalog", "inventory"], table: true, index: true },
     View { name: "orders", contexts: &["orders", "payments"], table: true, index: true },
     View {
@@ -58,5 +58,8 @@ pub const VIEWS: [View; 8] = [
     View { name: "stock_reservations", contexts: &["inventory"], table: true, index: false },
     View { name: "carts", contexts: &["carts"], table: true, index: false },
     View { name: "sales_daily", contexts: &["orders"], table: true, index: false },
+    View { name: "revenue_daily", contexts: &["orders"], table: true, index: false },
+    View { name: "customer_revenue_daily", contexts: &["orders"], table: true, index: false },
+    View { name: "stock_movements_daily", contexts: &["inventory"], table: true, index: false },
     View { name: "events", contexts: &CONTEXTS, table: false, index: true },
 ];
