@@ -20,6 +20,7 @@ mod fence;
 mod fulfilment;
 mod garbage;
 mod handover;
+mod kibana;
 mod one_command;
 mod outages;
 mod references;
