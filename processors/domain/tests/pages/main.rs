@@ -28,6 +28,7 @@ fn page(context: &str) -> String {
     let sections = [
         format!("# {context}\n\nMade from the schemas and the views; `{AGAIN}` makes it again.\n"),
         records::section(context, Kind::Command),
+        records::section(context, Kind::Rejection),
         records::section(context, Kind::Event),
         views::section(context),
     ];

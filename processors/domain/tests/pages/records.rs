@@ -3,14 +3,16 @@
 use millrace_schemas::{DEFINITIONS, Definition, Kind};
 use serde_json::Value;
 
-/// Every command or event of a context.
+/// Every command or event of a context, or what becomes of commands that it refuses.
 pub(super) fn section(context: &str, kind: Kind) -> String {
     let (title, topic) = match kind {
         Kind::Command => ("Commands", "cmd"),
         Kind::Event => ("Events", "evt"),
         Kind::Rejection => ("Rejections", "rej"),
     };
-    let records = DEFINITIONS.iter().filter(|record| record.context == context && record.kind == kind);
+    // The record of a rejection is the same in every context.
+    let of = |record: &&Definition| record.context == context || kind == Kind::Rejection;
+    let records = DEFINITIONS.iter().filter(|record| record.kind == kind).filter(of);
     let records: String = records.map(record).collect();
     format!("## {title}\n\nTopic `millrace.{topic}.{context}.v1`.\n{records}")
 }

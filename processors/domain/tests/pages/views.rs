@@ -72,15 +72,14 @@ fn sums<T: Tally>() -> String {
 }
 
 fn table(place: &str, table: &str, sql_view: &str, query: &str) -> String {
-    let columns: String =
-        columns(table).iter().map(|column| format!("| {} |\n", column.join(" | "))).collect();
+    let columns = columns(table).concat();
     let further: String = further(sql_view).concat();
     let further = if further.is_empty() { further } else { format!("\nFurther SQL views:\n\n{further}") };
     format!("{place}\n\n| column | type | |\n|---|---|---|\n{columns}\n```sql\n{query}\n```\n{further}")
 }
 
-/// Name, type, and whether it may be missing, of each column.
-fn columns(table: &str) -> Vec<[String; 3]> {
+/// A line for each column: name, type, and whether it may be NULL.
+fn columns(table: &str) -> Vec<String> {
     let body = table.split_once("CREATE TABLE IF NOT EXISTS {table} (\n").expect("a table").1;
     let body = body.split_once("\n)").expect("its end").0;
     let lines = body.lines().map(|line| line.trim().trim_end_matches(','));
@@ -90,8 +89,8 @@ fn columns(table: &str) -> Vec<[String; 3]> {
     let column = |(name, rest): (&str, &str)| {
         let kind = rest.split_whitespace().take_while(|word| !["NOT", "PRIMARY", "DEFAULT"].contains(word));
         let required = rest.contains("NOT NULL") || rest.contains("PRIMARY KEY");
-        let missing = if required { "" } else { "may be missing" };
-        [format!("`{name}`"), kind.collect::<Vec<_>>().join(" "), missing.to_owned()]
+        let null = if required { "" } else { "may be NULL " };
+        format!("| `{name}` | {} | {null}|\n", kind.collect::<Vec<_>>().join(" "))
     };
     columns.map(column).collect()
 }
