@@ -142,8 +142,9 @@ mod tests {
     fn a_movement_counts_on_the_day_on_which_it_happened() {
         let event = recorded(&stock_received("1", 5), 1);
         let later = Recorded { occurred_at: event.occurred_at + TimeDelta::days(1), ..event.clone() };
-        let days =
-            [event, later].iter().flat_map(StockMovementsDaily::delta).map(|(key, _)| key.day.to_string());
+        let events = [event, later];
+        let keys = events.iter().flat_map(StockMovementsDaily::delta).map(|(key, _)| key);
+        let days = keys.map(|key| key.day.to_string());
         assert_eq!(days.collect::<Vec<_>>(), ["1970-01-01", "1970-01-02"]);
     }
 

@@ -146,11 +146,11 @@ impl Order {
     }
 
     fn confirmed(self, event: &OrderConfirmed) -> Self {
-        if self.status != Status::Placed {
-            return self;
+        if self.status != Status::Placed || event.lines.is_empty() {
+            return self.moved_to(Status::Confirmed);
         }
-        // A confirmation of version 2 counted without a country: its cancellation takes back what was counted.
-        let (counted, country) = (!event.lines.is_empty(), event.country.clone());
+        // One of version 2 was counted without a country, and is taken back without it.
+        let (counted, country) = (true, event.country.clone());
         Self { counted, country, ..self.moved_to(Status::Confirmed) }
     }
 
