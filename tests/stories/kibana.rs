@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use millrace_tests::kibana::{Fields, Panel, SavedObject, find, shipped, used_fields};
-use millrace_tests::load::{Load, add_product, command, customer, order};
+use millrace_tests::load::{Load, add_product, command, customer, order, place, product};
 use millrace_tests::snapshot::elastic;
-use millrace_tests::{Instance, VIEWS};
+use millrace_tests::{Instance, views};
 use serde_json::{Value, json};
 
-use crate::{beside_others, instance};
+use crate::{beside_others, instance_with};
 
 /// Kibana raises older objects to its own format and refuses newer ones; 8.19 is a minor version of 8.
 const FORMATS: [(&str, [&str; 2]); 4] = [
@@ -69,14 +69,16 @@ fn view_of(objects: &[SavedObject], object: &SavedObject) -> String {
     };
     let pattern = data_view.attribute("title").as_str().expect("a pattern");
     let view = pattern.strip_prefix("millrace-").unwrap_or_else(|| panic!("{pattern} is no alias"));
-    assert!(VIEWS.iter().any(|known| known.name == view && known.index), "{view} is not published");
+    let views = views::of(millrace_schemas::CONTEXTS);
+    assert!(views.iter().any(|known| known.name == view && known.index), "{view} is not published");
     view.to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn elasticsearch_answers_every_panel_of_the_dashboard() {
     let _turn = beside_others().await;
-    let instance = instance("kibana").await;
+    let contexts = r#"["carts", "catalog", "customers", "inventory", "orders", "payments"]"#;
+    let instance = instance_with("kibana", &[("contexts", contexts)]).await;
     let _process = instance.start();
     some_of_everything_happens(&instance).await;
     let objects = shipped(&instance.name);
@@ -98,9 +100,7 @@ async fn some_of_everything_happens(instance: &Instance) {
     instance.send(&SMALL.slices(1).concat()).await;
     instance.settle().await;
     let open = SMALL.orders;
-    instance
-        .send(&[millrace_tests::load::place(open, &customer(0), &millrace_tests::load::product(0))])
-        .await;
+    instance.send(&[place(open, &customer(0), &product(0))]).await;
     instance.settle().await;
     instance.send_and_wait(&payments(instance).await).await.expect_success();
     instance.settle().await;

@@ -2,7 +2,7 @@
 
 use crate::contexts::{
     carts::Carts, catalog::Catalog, customers::Customers, inventory::Inventory, notifications::Notifications,
-    orders::Orders, payments::Payments,
+    orders::Orders, payments::Payments, reviews::Reviews,
 };
 use crate::effects::{mail::Mail, payment::Payment};
 use crate::sagas::{checkout::CartCheckout, fulfilment::OrderFulfilment};
@@ -39,6 +39,7 @@ pub fn visit(visitor: &mut impl Visitor) {
     visitor.context::<Orders>();
     visitor.context::<Payments>();
     visitor.context::<Notifications>();
+    visitor.context::<Reviews>();
 
     visitor.saga::<CartCheckout>();
     visitor.saga::<OrderFulfilment>();
