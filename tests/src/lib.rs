@@ -11,6 +11,7 @@
 
 pub mod instance;
 pub mod kafka;
+pub mod kibana;
 pub mod load;
 pub mod outcome;
 pub mod outside;

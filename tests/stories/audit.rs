@@ -63,6 +63,9 @@ async fn what_was_corrupted_is_found_and_repaired_and_nothing_else_is() {
             "stock_reservations",
             "carts",
             "sales_daily",
+            "revenue_daily",
+            "customer_revenue_daily",
+            "stock_movements_daily",
             "events"
         ]
     );

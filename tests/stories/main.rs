@@ -8,6 +8,7 @@
     reason = "a story that cannot go on ends; what it expected is the message"
 )]
 
+mod analytics;
 mod audit;
 mod cache;
 mod capacity;
@@ -20,6 +21,7 @@ mod fence;
 mod fulfilment;
 mod garbage;
 mod handover;
+mod kibana;
 mod one_command;
 mod outages;
 mod references;

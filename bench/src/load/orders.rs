@@ -62,13 +62,15 @@ fn placed(step: Step) -> OrderPlaced {
 }
 
 fn confirmed(step: Step) -> OrderConfirmed {
-    let OrderPlaced { order_id, customer_id, currency, placed_at, lines, total, .. } = placed(step);
+    let OrderPlaced { order_id, customer_id, customer_country, currency, placed_at, lines, total, .. } =
+        placed(step);
     let line = |line: OrderPlacedLine| {
         let OrderPlacedLine { product_id, category, quantity, amount, .. } = line;
         OrderConfirmedLine { product_id, category, quantity, amount }
     };
     let lines = lines.into_iter().map(line).collect();
-    OrderConfirmed { order_id, customer_id, currency, placed_at, lines, total }
+    let country = customer_country.unwrap_or_default();
+    OrderConfirmed { order_id, customer_id, currency, placed_at, lines, total, country }
 }
 
 fn lines(order: u64) -> impl Iterator<Item = OrderPlacedLine> {

@@ -7,8 +7,10 @@ use crate::contexts::{
 use crate::effects::{mail::Mail, payment::Payment};
 use crate::sagas::{checkout::CartCheckout, fulfilment::OrderFulfilment};
 use crate::views::{
-    carts::CartView, customers::CustomerView, events::EventLog, orders::OrderView, payments::PaymentView,
-    products::ProductView, sales_daily::SalesDaily, stock_reservations::StockReservationView,
+    carts::CartView, customer_revenue_daily::CustomerRevenueDaily, customers::CustomerView, events::EventLog,
+    orders::OrderView, payments::PaymentView, products::ProductView, revenue_daily::RevenueDaily,
+    sales_daily::SalesDaily, stock_movements_daily::StockMovementsDaily,
+    stock_reservations::StockReservationView,
 };
 use crate::{Context, Effect, Log, Saga, Tally, View};
 
@@ -53,5 +55,9 @@ pub fn visit(visitor: &mut impl Visitor) {
     // Its SQL views read those of products.
     visitor.view::<CartView>();
     visitor.tally::<SalesDaily>();
+    visitor.tally::<RevenueDaily>();
+    // Its SQL views read those of customers.
+    visitor.tally::<CustomerRevenueDaily>();
+    visitor.tally::<StockMovementsDaily>();
     visitor.log::<EventLog>();
 }

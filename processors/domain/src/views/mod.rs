@@ -2,12 +2,15 @@
 //! (`connectors/elasticsearch/`).
 
 pub mod carts;
+pub mod customer_revenue_daily;
 pub mod customers;
 pub mod events;
 pub mod orders;
 pub mod payments;
 pub mod products;
+pub mod revenue_daily;
 pub mod sales_daily;
+pub mod stock_movements_daily;
 pub mod stock_reservations;
 #[cfg(test)]
 mod tests;

@@ -22,7 +22,7 @@ use super::events::{EventDocument, EventLog};
 use super::orders::{OrderRow, OrderView};
 use super::payments::{PaymentRow, PaymentView};
 use super::products::{ProductRow, ProductView};
-use super::sales_daily::{Sales, SalesDaily, SalesKey};
+use super::sales_daily::{SalesDaily, SalesKey};
 use super::stock_reservations::{StockReservationRow, StockReservationView};
 use crate::testing::{fold_view, recorded};
 use crate::{Log, Tally, View};
@@ -78,6 +78,7 @@ pub(super) fn cancelled(order_id: &str, micros: i64) -> Event {
         lines: lines().into_iter().map(line).collect(),
         total: 1_500,
         confirmed: true,
+        country: "France".into(),
     };
     Event::Orders(cancelled.into())
 }
@@ -94,6 +95,7 @@ pub(super) fn confirmed(order_id: &str, micros: i64) -> Event {
         placed_at: JULY_4_1996 + micros,
         lines: lines().into_iter().map(line).collect(),
         total: 1_500,
+        country: "France".into(),
     };
     Event::Orders(confirmed.into())
 }
@@ -251,6 +253,20 @@ pub(super) fn assert_table_and_mapping<V: View>(row: &V::Row) {
     assert_maps(&properties(V::MAPPING.expect("a mapping")), and_version(fields(row)));
 }
 
+#[track_caller]
+pub(super) fn assert_tallys_table<T: Tally>(key: &T::Key) {
+    let (key, amounts) = (fields(key), fields(&T::Amounts::default()));
+    assert_eq!(
+        (key.as_slice(), amounts.as_slice()),
+        (named(T::KEYS).as_slice(), named(T::AMOUNTS).as_slice())
+    );
+    assert_eq!(columns(T::TABLE), and_version([key, amounts].concat()));
+}
+
+fn named(columns: &[&str]) -> Vec<String> {
+    columns.iter().map(ToString::to_string).collect()
+}
+
 #[test]
 fn a_table_has_the_rows_fields_in_order_and_the_mapping_has_them_all() {
     assert_table_and_mapping::<ProductView>(&ProductRow::default());
@@ -264,16 +280,7 @@ fn a_table_has_the_rows_fields_in_order_and_the_mapping_has_them_all() {
 #[test]
 fn a_tallys_table_has_its_keys_and_amounts_in_order() {
     let (category, currency) = ("Drinks".to_owned(), "USD".to_owned());
-    let key = fields(&SalesKey { day: chrono::NaiveDate::MIN, category, currency });
-    let amounts = fields(&Sales::default());
-    assert_eq!(
-        (key.as_slice(), amounts.as_slice()),
-        (
-            SalesDaily::KEYS.iter().map(ToString::to_string).collect::<Vec<_>>().as_slice(),
-            SalesDaily::AMOUNTS.iter().map(ToString::to_string).collect::<Vec<_>>().as_slice(),
-        )
-    );
-    assert_eq!(columns(SalesDaily::TABLE), and_version([key, amounts].concat()));
+    assert_tallys_table::<SalesDaily>(&SalesKey { day: chrono::NaiveDate::MIN, category, currency });
 }
 
 #[test]

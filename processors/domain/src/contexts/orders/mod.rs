@@ -43,6 +43,8 @@ pub struct Order {
     pub status: Status,
     /// Who ordered.
     pub customer_id: String,
+    /// Where revenue is counted: the customer's country when the order was placed, or as its confirmation repeated it.
+    pub country: String,
     /// ISO 4217 code.
     pub currency: String,
     /// When the customer ordered, in microseconds since 1970 UTC.
@@ -70,7 +72,7 @@ type Decision = Result<Vec<Emitted<Event>>, Rejection>;
 
 impl Context for Orders {
     const NAME: &'static str = "orders";
-    const STATE_VERSION: i32 = 2;
+    const STATE_VERSION: i32 = 3;
     type State = Order;
     type Command = Command;
     type Event = Event;
@@ -137,13 +139,19 @@ impl fmt::Display for Status {
 
 impl Order {
     fn placed(event: &OrderPlaced) -> Self {
-        let OrderPlaced { customer_id, currency, placed_at, lines, total, .. } = event.clone();
-        Self { status: Status::Placed, customer_id, currency, placed_at, lines, total, counted: false }
+        let OrderPlaced { customer_id, customer_country, currency, placed_at, lines, total, .. } =
+            event.clone();
+        let (status, country) = (Status::Placed, customer_country.unwrap_or_default());
+        Self { status, customer_id, country, currency, placed_at, lines, total, counted: false }
     }
 
     fn confirmed(self, event: &OrderConfirmed) -> Self {
-        let counted = self.counted || self.status == Status::Placed && !event.lines.is_empty();
-        Self { counted, ..self.moved_to(Status::Confirmed) }
+        if self.status != Status::Placed || event.lines.is_empty() {
+            return self.moved_to(Status::Confirmed);
+        }
+        // One of version 2 was counted without a country, and is taken back without it.
+        let (counted, country) = (true, event.country.clone());
+        Self { counted, country, ..self.moved_to(Status::Confirmed) }
     }
 
     fn moved_to(self, next: Status) -> Self {
@@ -154,9 +162,9 @@ impl Order {
 fn confirm(order: Option<&Order>, command: &ConfirmOrder) -> Decision {
     let ConfirmOrder { order_id } = command.clone();
     let order = that_may_become(Status::Confirmed, order, &order_id)?;
-    let Order { customer_id, currency, placed_at, lines, total, .. } = order.clone();
+    let Order { customer_id, country, currency, placed_at, lines, total, .. } = order.clone();
     let lines = lines.into_iter().map(confirmed_line).collect();
-    Ok(vec![emit(OrderConfirmed { order_id, customer_id, currency, placed_at, lines, total })])
+    Ok(vec![emit(OrderConfirmed { order_id, customer_id, currency, placed_at, lines, total, country })])
 }
 
 fn ship(order: Option<&Order>, command: &ShipOrder) -> Decision {
@@ -170,7 +178,7 @@ fn cancel(order: Option<&Order>, command: &CancelOrder) -> Decision {
     let CancelOrder { order_id, reason } = command.clone();
     let order = that_may_become(Status::Cancelled, order, &order_id)?;
     REASON.check(&reason)?;
-    let Order { status: _, customer_id, currency, placed_at, lines, total, counted: confirmed } =
+    let Order { status: _, customer_id, country, currency, placed_at, lines, total, counted: confirmed } =
         order.clone();
     let lines = lines.into_iter().map(cancelled_line).collect();
     Ok(vec![emit(OrderCancelled {
@@ -182,6 +190,7 @@ fn cancel(order: Option<&Order>, command: &CancelOrder) -> Decision {
         lines,
         total,
         confirmed,
+        country,
     })])
 }
 

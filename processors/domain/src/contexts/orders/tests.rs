@@ -89,6 +89,7 @@ fn confirmed() -> Event {
         placed_at: JULY_4_1996,
         lines: placed_lines().into_iter().map(confirmed_line).collect(),
         total: 25_173,
+        country: "France".into(),
     }
     .into()
 }
@@ -115,6 +116,7 @@ fn cancelled(confirmed: bool) -> Event {
         lines: placed_lines().into_iter().map(cancelled_line).collect(),
         total: 25_173,
         confirmed,
+        country: "France".into(),
     }
     .into()
 }
@@ -242,14 +244,41 @@ fn a_placed_or_confirmed_order_is_cancelled_and_the_event_repeats_what_was_order
 /// As `OrderConfirmed` was before it said what was ordered.
 fn confirmed_without_lines() -> Event {
     let (order_id, customer_id) = ("10248".to_owned(), "VINET".to_owned());
-    let (currency, lines) = (String::new(), Vec::new());
-    OrderConfirmed { order_id, customer_id, currency, placed_at: 0, lines, total: 0 }.into()
+    let (currency, lines, country) = (String::new(), Vec::new(), String::new());
+    OrderConfirmed { order_id, customer_id, currency, placed_at: 0, lines, total: 0, country }.into()
 }
 
 #[test]
 fn a_cancellation_does_not_ask_readers_to_take_back_what_they_could_not_count() {
     past([placed(), confirmed_without_lines()]).when(cancel()).then([cancelled(false)]);
     past([placed(), confirmed_without_lines()]).when(ship()).then([shipped()]);
+}
+
+/// As `OrderConfirmed` was before it said in which country the order counts.
+fn confirmed_without_country() -> Event {
+    match confirmed() {
+        Event::OrderConfirmed(event) => OrderConfirmed { country: String::new(), ..event }.into(),
+        other => other,
+    }
+}
+
+#[test]
+fn a_cancellation_is_taken_back_in_the_country_in_which_the_order_was_counted() {
+    let decided = past([placed(), confirmed_without_country()]).when(cancel());
+    let events = decided.outcome.expect("the command is accepted");
+    let [Emitted { event: Event::OrderCancelled(event), .. }] = events.as_slice() else {
+        panic!("{events:?}")
+    };
+    assert_eq!((event.confirmed, event.country.as_str()), (true, ""));
+}
+
+#[test]
+fn an_order_of_a_customer_without_a_country_counts_in_none() {
+    let placed = match placed() {
+        Event::OrderPlaced(event) => Event::from(OrderPlaced { customer_country: None, ..event }),
+        other => other,
+    };
+    past([placed]).when(confirm()).then([confirmed_without_country()]);
 }
 
 #[test]

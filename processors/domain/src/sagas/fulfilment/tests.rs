@@ -114,6 +114,7 @@ fn confirmed() -> Event {
         placed_at: 0,
         lines: Vec::new(),
         total: 900,
+        country: text("Spain"),
     })
 }
 
@@ -127,6 +128,7 @@ fn cancelled(reason: &str) -> Event {
         total: 900,
         reason: text(reason),
         confirmed: false,
+        country: text("Spain"),
     })
 }
 

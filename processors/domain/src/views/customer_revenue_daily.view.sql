@@ -1,0 +1,19 @@
+CREATE OR REPLACE VIEW {view} AS
+SELECT customer_id, day, currency, orders, revenue, version, updated_at
+FROM {table}
+WHERE version > 0;
+
+-- Currencies have a ranking each; who brings the same shares a place. Days of cancelled orders alone do not count.
+CREATE OR REPLACE VIEW {schema}.top_customers AS
+SELECT sums.currency, rank() OVER (PARTITION BY sums.currency ORDER BY sums.revenue DESC) AS rank,
+       sums.customer_id, c.name AS customer_name, sums.orders, sums.revenue,
+       sums.revenue / nullif(sum(sums.revenue) OVER (PARTITION BY sums.currency), 0) AS share,
+       sums.first_day, sums.last_day
+FROM (
+    SELECT currency, customer_id, sum(orders)::bigint AS orders, sum(revenue)::bigint AS revenue,
+           min(day) FILTER (WHERE orders > 0) AS first_day, max(day) FILTER (WHERE orders > 0) AS last_day
+    FROM {view}
+    GROUP BY currency, customer_id
+    HAVING sum(orders) > 0
+) AS sums
+LEFT JOIN {schema}.customers AS c USING (customer_id);

@@ -1,0 +1,20 @@
+CREATE OR REPLACE VIEW {view} AS
+SELECT product_id, day, received, adjusted, reserved, released, shipped, returned, version, updated_at
+FROM {table}
+WHERE version > 0;
+
+-- How often the stock was sold within the last days, today among them. What moved on a day counts in the average from that
+-- day on, and what moved before the period in all of it. NULL where there was no stock.
+CREATE OR REPLACE VIEW {schema}.stock_turnover AS
+SELECT product_id, days, shipped, average_on_hand,
+       CASE WHEN average_on_hand > 0 THEN shipped / average_on_hand END AS turnover
+FROM (
+    SELECT product_id, days,
+           coalesce(sum(shipped) FILTER (WHERE day > today - days), 0)::bigint AS shipped,
+           sum((received + adjusted + returned - shipped) * least(today - day + 1, days)) / days AS average_on_hand
+    FROM {view}
+    CROSS JOIN (VALUES (30), (90), (365)) AS period (days)
+    CROSS JOIN (SELECT (now() AT TIME ZONE 'UTC')::date AS today) AS clock
+    WHERE day <= today
+    GROUP BY product_id, days
+) AS periods;

@@ -1,0 +1,115 @@
+//! The views that read a context, with their columns and how to ask them.
+
+use millrace_domain::registry::{self, Visitor};
+use millrace_domain::{Context, Effect, Log, Saga, Tally, View};
+
+/// Every view that reads the context.
+pub(super) fn section(context: &str) -> String {
+    let mut views = Views { context, sections: Vec::new() };
+    registry::visit(&mut views);
+    format!("## Views\n\nWhat reads these events.\n{}", views.sections.concat())
+}
+
+struct Views<'c> {
+    context: &'c str,
+    sections: Vec<String>,
+}
+
+impl Views<'_> {
+    fn add(&mut self, name: &str, contexts: &[&str], section: impl FnOnce() -> String) {
+        if contexts.contains(&self.context) {
+            let sources: Vec<String> = contexts.iter().map(|context| format!("`{context}`")).collect();
+            self.sections.push(format!("\n### `{name}`\n\nReads {}. {}", sources.join(", "), section()));
+        }
+    }
+}
+
+impl Visitor for Views<'_> {
+    fn context<C: Context>(&mut self) {}
+
+    fn view<V: View>(&mut self) {
+        self.add(V::NAME, V::CONTEXTS, || {
+            let place = V::MAPPING.map(|_| format!(" and in Elasticsearch as `millrace-{}`", V::NAME));
+            let query = format!("SELECT * FROM {} WHERE {} = '…';", V::NAME, V::KEY);
+            let place = format!("In Postgres, a row for each `{}`{}.", V::KEY, place.unwrap_or_default());
+            table(&place, V::TABLE, V::SQL_VIEW, &query)
+        });
+    }
+
+    fn tally<T: Tally>(&mut self) {
+        self.add(T::NAME, T::CONTEXTS, || {
+            let keys: Vec<String> = T::KEYS.iter().map(|key| format!("`{key}`")).collect();
+            let place = format!("In Postgres, sums for each {}.", keys.join(", "));
+            table(&place, T::TABLE, T::SQL_VIEW, &sums::<T>())
+        });
+    }
+
+    fn log<L: Log>(&mut self) {
+        let context = self.context;
+        self.add(L::NAME, L::CONTEXTS, || {
+            let search = format!("millrace-{}/_search?q=context:{context}&sort=occurred_at:desc", L::NAME);
+            let place = format!("In Elasticsearch as `millrace-{}`, a document for each event.", L::NAME);
+            format!("{place}\n\n```sh\ncurl \"$ELASTICSEARCH_URL/{search}\"\n```\n")
+        });
+    }
+
+    fn saga<S: Saga>(&mut self) {}
+
+    fn effect<E: Effect>(&mut self) {}
+}
+
+/// All amounts by the first key; amounts of different currencies stay apart.
+fn sums<T: Tally>() -> String {
+    let by: Vec<&str> = T::KEYS
+        .iter()
+        .enumerate()
+        .filter(|(at, key)| *at == 0 || **key == "currency")
+        .map(|(_, key)| *key)
+        .collect();
+    let sums: Vec<String> = T::AMOUNTS.iter().map(|amount| format!("sum({amount}) AS {amount}")).collect();
+    let (by, sums) = (by.join(", "), sums.join(", "));
+    format!("SELECT {by}, {sums} FROM {} GROUP BY {by} ORDER BY {by};", T::NAME)
+}
+
+fn table(place: &str, table: &str, sql_view: &str, query: &str) -> String {
+    let columns = columns(table).concat();
+    let further: String = further(sql_view).concat();
+    let further = if further.is_empty() { further } else { format!("\nFurther SQL views:\n\n{further}") };
+    format!("{place}\n\n| column | type | |\n|---|---|---|\n{columns}\n```sql\n{query}\n```\n{further}")
+}
+
+/// A line for each column: name, type, and whether it may be NULL.
+fn columns(table: &str) -> Vec<String> {
+    let body = table.split_once("CREATE TABLE IF NOT EXISTS {table} (\n").expect("a table").1;
+    let body = body.split_once("\n)").expect("its end").0;
+    let lines = body.lines().map(|line| line.trim().trim_end_matches(','));
+    let columns = lines
+        .filter_map(|line| line.split_once(' '))
+        .filter(|(name, _)| name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'));
+    let column = |(name, rest): (&str, &str)| {
+        let kind = rest.split_whitespace().take_while(|word| !["NOT", "PRIMARY", "DEFAULT"].contains(word));
+        let required = rest.contains("NOT NULL") || rest.contains("PRIMARY KEY");
+        let null = if required { "" } else { "may be NULL " };
+        format!("| `{name}` | {} | {null}|\n", kind.collect::<Vec<_>>().join(" "))
+    };
+    columns.map(column).collect()
+}
+
+/// The SQL views beside the view's own, each with the comment above it.
+fn further(sql_view: &str) -> Vec<String> {
+    let mut comment = Vec::new();
+    let mut views = Vec::new();
+    for line in sql_view.lines() {
+        match (line.strip_prefix("-- "), line.strip_prefix("CREATE OR REPLACE VIEW {schema}.")) {
+            (Some(words), _) => comment.push(words),
+            (None, Some(name)) => {
+                let name = name.split_whitespace().next().unwrap_or_default();
+                let words = std::mem::take(&mut comment).join(" ");
+                let words = if words.is_empty() { words } else { format!(": {words}") };
+                views.push(format!("- `{name}`{words}\n"));
+            }
+            (None, None) => comment.clear(),
+        }
+    }
+    views
+}

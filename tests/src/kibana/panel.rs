@@ -1,0 +1,183 @@
+//! What a panel of a dashboard asks of Elasticsearch.
+
+use serde_json::{Map, Value, json};
+
+use super::fields::RECORDS;
+use super::{SavedObject, find, kql, layer_reference, list, reference_of_panel, text};
+
+/// A search, and where to look for it.
+#[derive(Debug)]
+pub struct Panel {
+    /// Whose panel it is.
+    pub title: String,
+    /// The index alias.
+    pub index: String,
+    /// The body of `_search`.
+    pub body: Value,
+}
+
+impl Panel {
+    /// Every panel of a dashboard; one of Lens asks once for each layer.
+    pub fn all(objects: &[SavedObject], dashboard: &SavedObject) -> Vec<Self> {
+        let panels = dashboard.panels();
+        let panels = panels.iter().flat_map(|panel| {
+            let object = find(objects, text(&panel["type"]), &dashboard.linked(&reference_of_panel(panel)));
+            match object.kind() {
+                "search" => vec![saved_search(objects, dashboard, object)],
+                "lens" => lens(objects, dashboard, object),
+                other => panic!("a panel that shows a {other} is not known"),
+            }
+        });
+        panels.collect()
+    }
+
+    /// How many hits and buckets an answer has for it.
+    pub fn found(&self, answer: &Value) -> usize {
+        let hits = answer["hits"]["hits"].as_array().map_or(0, Vec::len);
+        let buckets = answer["aggregations"].as_object().into_iter().flatten();
+        let buckets = buckets.map(|(_, aggregation)| filled(&aggregation["buckets"]));
+        let counted = answer["hits"]["total"]["value"].as_u64().filter(|_| self.body.get("aggs").is_none());
+        hits + buckets.sum::<usize>() + counted.map_or(0, |count| usize::from(count > 0))
+    }
+}
+
+/// Buckets with something in them, named or in a row.
+fn filled(buckets: &Value) -> usize {
+    let listed = buckets.as_array().into_iter().flatten();
+    let named = buckets.as_object().into_iter().flat_map(|buckets| buckets.values());
+    listed.chain(named).filter(|bucket| bucket["doc_count"].as_u64().is_some_and(|count| count > 0)).count()
+}
+
+/// A panel's own query, the dashboard's, and the time that the dashboard shows.
+fn within(dashboard: &SavedObject, data_view: &SavedObject, query: &Value) -> Value {
+    let [from, to] = ["timeFrom", "timeTo"].map(|end| text(dashboard.attribute(end)));
+    let time = data_view.attribute("timeFieldName").as_str();
+    let time = time.map(|field| json!({"range": {field: {"gte": from, "lte": to}}}));
+    let queries = [kql::query(query), kql::query(&dashboard.search_source()["query"])];
+    json!({"bool": {"filter": queries.into_iter().chain(time).collect::<Vec<_>>()}})
+}
+
+fn saved_search(objects: &[SavedObject], dashboard: &SavedObject, object: &SavedObject) -> Panel {
+    let source = object.search_source();
+    assert!(list(&source["filter"]).is_empty(), "filters of {} are not known", object.id());
+    let data_view = find(objects, "index-pattern", &object.linked(text(&source["indexRefName"])));
+    let sort = list(object.attribute("sort")).iter().map(|sort| {
+        let [field, order] = [0, 1].map(|at| text(&list(sort)[at]));
+        json!({field: {"order": order, "unmapped_type": "boolean"}})
+    });
+    let fields: Vec<Value> =
+        list(object.attribute("columns")).iter().map(|column| json!({"field": column})).collect();
+    let body = json!({
+        "size": 500, "track_total_hits": true, "_source": false, "fields": fields,
+        "sort": sort.collect::<Vec<_>>(), "query": within(dashboard, data_view, &source["query"]),
+    });
+    Panel::of(object, data_view, body)
+}
+
+fn lens(objects: &[SavedObject], dashboard: &SavedObject, object: &SavedObject) -> Vec<Panel> {
+    let state = object.attribute("state");
+    assert!(list(&state["filters"]).is_empty(), "filters of {} are not known", object.id());
+    let layers = object.layers();
+    let ids: Vec<&str> = shown(text(object.attribute("visualizationType")), &state["visualization"]);
+    let panels = layers.iter().map(|(id, layer)| {
+        assert!(ids.contains(&id.as_str()), "{} does not show its layer {id}", object.id());
+        let data_view = find(objects, "index-pattern", &object.linked(&layer_reference(id)));
+        let mut body = json!({
+            "size": 0, "track_total_hits": true, "query": within(dashboard, data_view, &state["query"]),
+        });
+        let columns: Vec<(&str, &Value)> = columns(layer);
+        if let Some(aggregations) = aggregations(&columns) {
+            body["aggs"] = aggregations;
+        }
+        Panel::of(object, data_view, body)
+    });
+    panels.collect()
+}
+
+/// The layers that a visualization draws, whose columns must all be there.
+fn shown<'v>(kind: &str, visualization: &'v Value) -> Vec<&'v str> {
+    match kind {
+        "lnsMetric" | "lnsDatatable" => vec![text(&visualization["layerId"])],
+        "lnsXY" | "lnsPie" => {
+            list(&visualization["layers"]).iter().map(|layer| text(&layer["layerId"])).collect()
+        }
+        other => panic!("the visualization {other} is not known"),
+    }
+}
+
+/// The columns of a layer in the order in which they split what the one before left.
+fn columns(layer: &Value) -> Vec<(&str, &Value)> {
+    let order = list(&layer["columnOrder"]).iter().map(text);
+    let columns = layer["columns"].as_object().expect("columns");
+    assert_eq!(order.len(), columns.len(), "every column has its place");
+    order.map(|id| (id, columns.get(id).unwrap_or_else(|| panic!("there is no column {id}")))).collect()
+}
+
+/// Buckets within buckets, and metrics in the innermost; nothing when records are only counted.
+fn aggregations(columns: &[(&str, &Value)]) -> Option<Value> {
+    let (buckets, metrics): (Vec<_>, Vec<_>) =
+        columns.iter().copied().partition(|(_, column)| column["isBucketed"] == true);
+    let metrics: Map<String, Value> =
+        metrics.iter().filter_map(|(id, column)| Some(((*id).to_owned(), metric(column)?))).collect();
+    let innermost = (!metrics.is_empty()).then_some(Value::Object(metrics));
+    let all = innermost.clone().unwrap_or(Value::Null);
+    buckets.into_iter().rev().fold(innermost, |within, (id, column)| {
+        let mut aggregation = bucket(column, columns);
+        // Every level has the metrics: one may order its buckets by them.
+        let mut aggs = all.as_object().cloned().unwrap_or_default();
+        aggs.extend(within.and_then(|within| within.as_object().cloned()).unwrap_or_default());
+        if !aggs.is_empty() {
+            aggregation["aggs"] = Value::Object(aggs);
+        }
+        Some(json!({id: aggregation}))
+    })
+}
+
+/// The aggregation of a metric; records are counted by Elasticsearch itself.
+fn metric(column: &Value) -> Option<Value> {
+    assert!(column.get("filter").is_none() && column.get("timeShift").is_none(), "{column} is not known");
+    let field = text(&column["sourceField"]);
+    match text(&column["operationType"]) {
+        "count" if field == RECORDS => None,
+        "sum" => Some(json!({"sum": {"field": field}})),
+        "average" => Some(json!({"avg": {"field": field}})),
+        other => panic!("the operation {other} is not known"),
+    }
+}
+
+fn bucket(column: &Value, columns: &[(&str, &Value)]) -> Value {
+    match text(&column["operationType"]) {
+        "terms" => terms(column, columns),
+        "date_histogram" => {
+            assert_eq!(column["params"]["interval"], "auto", "other intervals are not known");
+            json!({"auto_date_histogram": {"field": column["sourceField"], "buckets": 50}})
+        }
+        "filters" => {
+            let filters = list(&column["params"]["filters"]).iter();
+            let filters =
+                filters.map(|filter| (text(&filter["label"]).to_owned(), kql::query(&filter["input"])));
+            json!({"filters": {"filters": filters.collect::<Map<String, Value>>()}})
+        }
+        other => panic!("the operation {other} is not known"),
+    }
+}
+
+fn terms(column: &Value, columns: &[(&str, &Value)]) -> Value {
+    let parameters = &column["params"];
+    for (parameter, only) in [("otherBucket", false), ("missingBucket", false)] {
+        assert_eq!(parameters[parameter], only, "{parameter} is not known otherwise");
+    }
+    assert_eq!(parameters["orderBy"]["type"], "column", "another order is not known");
+    let by = text(&parameters["orderBy"]["columnId"]);
+    let (_, metric_column) = columns.iter().find(|(id, _)| *id == by).expect("the column to order by");
+    let by = if metric(metric_column).is_some() { by } else { "_count" };
+    let direction = &parameters["orderDirection"];
+    json!({"terms": {"field": column["sourceField"], "size": parameters["size"], "order": {by: direction}}})
+}
+
+impl Panel {
+    fn of(object: &SavedObject, data_view: &SavedObject, body: Value) -> Self {
+        let [title, index] = [object, data_view].map(|object| text(object.attribute("title")).to_owned());
+        Self { title, index, body }
+    }
+}

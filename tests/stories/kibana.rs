@@ -1,0 +1,151 @@
+//! The dashboard that is shipped: every object fits the others and the mappings, and Elasticsearch answers every panel.
+
+use std::collections::BTreeSet;
+
+use millrace_tests::kibana::{Fields, Panel, SavedObject, find, shipped, used_fields};
+use millrace_tests::load::{Load, add_product, command, customer, order, place, product};
+use millrace_tests::snapshot::elastic;
+use millrace_tests::{Instance, views};
+use serde_json::{Value, json};
+
+use crate::{beside_others, instance_with};
+
+/// Kibana raises older objects to its own format and refuses newer ones; 8.19 is a minor version of 8.
+const FORMATS: [(&str, [&str; 2]); 4] = [
+    ("index-pattern", ["8.8.0", "8.0.0"]),
+    ("search", ["8.8.0", "8.0.0"]),
+    ("lens", ["8.8.0", "8.9.0"]),
+    ("dashboard", ["8.8.0", "8.9.0"]),
+];
+
+const SMALL: Load = Load { customers: 4, products: 6, orders: 20 };
+
+#[test]
+fn every_object_has_an_id_of_its_own_and_a_format_that_kibana_8_19_can_raise() {
+    let objects = shipped("millrace");
+    let ids: BTreeSet<_> = objects.iter().map(|object| (object.kind(), object.id())).collect();
+    assert_eq!(ids.len(), objects.len(), "ids are unique");
+    for object in &objects {
+        assert!(
+            FORMATS.contains(&(object.kind(), object.format())),
+            "{}: {:?}",
+            object.id(),
+            object.format()
+        );
+    }
+}
+
+#[test]
+fn references_are_in_the_file_and_every_one_is_used() {
+    let objects = shipped("millrace");
+    for object in &objects {
+        for link in object.links() {
+            find(&objects, &link.kind, &link.id);
+        }
+        let names: BTreeSet<String> = object.links().into_iter().map(|link| link.name).collect();
+        assert_eq!(names, object.names_used().into_iter().collect(), "{}", object.id());
+    }
+}
+
+#[test]
+fn every_field_is_in_the_strict_mapping_with_a_type_that_will_do() {
+    let objects = shipped("millrace");
+    for object in objects.iter().filter(|object| object.kind() != "dashboard") {
+        let view = view_of(&objects, object);
+        let fields = Fields::of(&view);
+        for (field, kinds) in used_fields(object) {
+            let kind = fields.kind(&field);
+            assert!(kind.is_some_and(|kind| kinds.contains(&kind)), "{}: {field} is {kind:?}", object.id());
+        }
+    }
+}
+
+/// The published view that an object is about.
+fn view_of(objects: &[SavedObject], object: &SavedObject) -> String {
+    let data_view = match object.links().as_slice() {
+        [] => object,
+        [link] => find(objects, &link.kind, &link.id),
+        more => panic!("{} has {} references", object.id(), more.len()),
+    };
+    let pattern = data_view.attribute("title").as_str().expect("a pattern");
+    let view = pattern.strip_prefix("millrace-").unwrap_or_else(|| panic!("{pattern} is no alias"));
+    let views = views::of(millrace_schemas::CONTEXTS);
+    assert!(views.iter().any(|known| known.name == view && known.index), "{view} is not published");
+    view.to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn elasticsearch_answers_every_panel_of_the_dashboard() {
+    let _turn = beside_others().await;
+    let contexts = r#"["carts", "catalog", "customers", "inventory", "orders", "payments"]"#;
+    let instance = instance_with("kibana", &[("contexts", contexts)]).await;
+    let _process = instance.start();
+    some_of_everything_happens(&instance).await;
+    let objects = shipped(&instance.name);
+    every_pattern_is_an_alias(&objects).await;
+    let dashboard = objects.iter().find(|object| object.kind() == "dashboard").expect("a dashboard");
+    let panels = Panel::all(&objects, dashboard);
+    assert_eq!(panels.len(), dashboard.panels().len(), "one search for each panel");
+    for panel in &panels {
+        answers(panel).await;
+    }
+}
+
+/// Orders that are open, shipped and cancelled; payments that were captured, declined and refunded; a product without
+/// stock.
+async fn some_of_everything_happens(instance: &Instance) {
+    instance.send(&SMALL.basics()).await;
+    instance.send(&[add_product(SMALL.products)]).await;
+    instance.settle().await;
+    instance.send(&SMALL.slices(1).concat()).await;
+    instance.settle().await;
+    let open = SMALL.orders;
+    instance.send(&[place(open, &customer(0), &product(0))]).await;
+    instance.settle().await;
+    instance.send_and_wait(&payments(instance).await).await.expect_success();
+    instance.settle().await;
+}
+
+async fn payments(instance: &Instance) -> Vec<String> {
+    let orders = "SELECT order_id, customer_id, total, currency FROM orders ORDER BY order_id LIMIT 3";
+    let orders: Vec<(String, String, i64, String)> =
+        sqlx::query_as(orders).fetch_all(&instance.read).await.expect("orders");
+    let requested = orders.iter().enumerate().map(|(i, (order_id, customer_id, amount, currency))| {
+        let data =
+            json!({"order_id": order_id, "customer_id": customer_id, "amount": amount, "currency": currency});
+        command("RequestPayment", i, data)
+    });
+    let captured = (0..2).map(|i| {
+        let data = json!({"order_id": order(i), "amount": orders[i].2, "provider_reference": "p"});
+        command("CapturePayment", i, data)
+    });
+    let others = [
+        (
+            "DeclinePayment",
+            2,
+            json!({"order_id": order(2), "code": "card-expired", "reason": "it has expired"}),
+        ),
+        ("RefundPayment", 1, json!({"order_id": order(1), "refund_id": "r", "amount": 1, "reason": "late"})),
+        ("CompleteRefund", 1, json!({"order_id": order(1), "refund_id": "r", "provider_reference": "p"})),
+    ];
+    let others = others.map(|(name, i, data)| command(name, i, data));
+    requested.chain(captured).chain(others).collect()
+}
+
+async fn every_pattern_is_an_alias(objects: &[SavedObject]) {
+    for object in objects.iter().filter(|object| object.kind() == "index-pattern") {
+        let pattern = object.attribute("title").as_str().expect("a pattern");
+        elastic(&format!("{pattern}/_refresh"), None).await;
+        let answer = elastic(&format!("{pattern}/_search"), Some(json!({"size": 1}))).await;
+        let index = answer["hits"]["hits"][0]["_index"].as_str().expect("a document");
+        assert!(index.starts_with(&format!("{pattern}-g")), "{pattern} leads to {index}");
+    }
+}
+
+async fn answers(panel: &Panel) {
+    let answer: Value = elastic(&format!("{}/_search", panel.index), Some(panel.body.clone())).await;
+    let (title, body) = (&panel.title, &panel.body);
+    assert_eq!(answer["_shards"]["failed"], 0, "{title}: {answer}");
+    assert_eq!(answer["timed_out"], false, "{title}: {answer}");
+    assert!(panel.found(&answer) > 0, "{title} shows nothing: {body} is answered by {answer}");
+}
