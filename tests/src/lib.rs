@@ -41,11 +41,11 @@ pub struct View {
 }
 
 /// Every context.
-pub const CONTEXTS: [&str; 7] =
-    ["carts", "catalog", "customers", "inventory", "notifications", "orders", "payments"];
+pub const CONTEXTS: [&str; 8] =
+    ["accounts", "carts", "catalog", "customers", "inventory", "notifications", "orders", "payments"];
 
 /// Every view.
-pub const VIEWS: [View; 8] = [
+pub const VIEWS: [View; 12] = [
     View { name: "products", contexts: &["catalog", "inventory"], table: true, index: true },
     View { name: "orders", contexts: &["orders", "payments"], table: true, index: true },
     View {
@@ -58,5 +58,9 @@ pub const VIEWS: [View; 8] = [
     View { name: "stock_reservations", contexts: &["inventory"], table: true, index: false },
     View { name: "carts", contexts: &["carts"], table: true, index: false },
     View { name: "sales_daily", contexts: &["orders"], table: true, index: false },
+    View { name: "account_balances", contexts: &["accounts"], table: true, index: true },
+    View { name: "account_statement", contexts: &["accounts"], table: true, index: true },
+    View { name: "account_analytics", contexts: &["accounts"], table: true, index: false },
+    View { name: "ledger_balances", contexts: &["accounts"], table: true, index: false },
     View { name: "events", contexts: &CONTEXTS, table: false, index: true },
 ];

@@ -64,6 +64,10 @@ async fn what_was_corrupted_is_found_and_repaired_and_nothing_else_is() {
             "stock_reservations",
             "carts",
             "sales_daily",
+            "account_balances 6 6",
+            "account_statement 6 6",
+            "account_analytics",
+            "ledger_balances",
             "events"
         ]
     );

@@ -1,14 +1,16 @@
 //! Every context, view, saga and effect, once. A new one is added here, one line.
 
 use crate::contexts::{
-    carts::Carts, catalog::Catalog, customers::Customers, inventory::Inventory, notifications::Notifications,
-    orders::Orders, payments::Payments,
+    accounts::Accounts, carts::Carts, catalog::Catalog, customers::Customers, inventory::Inventory,
+    notifications::Notifications, orders::Orders, payments::Payments,
 };
 use crate::effects::{mail::Mail, payment::Payment};
 use crate::sagas::{checkout::CartCheckout, fulfilment::OrderFulfilment};
 use crate::views::{
-    carts::CartView, customers::CustomerView, events::EventLog, orders::OrderView, payments::PaymentView,
-    products::ProductView, sales_daily::SalesDaily, stock_reservations::StockReservationView,
+    account_analytics::AccountAnalytics, account_balances::AccountBalanceView,
+    account_statement::AccountStatementView, carts::CartView, customers::CustomerView, events::EventLog,
+    ledger_balances::LedgerBalances, orders::OrderView, payments::PaymentView, products::ProductView,
+    sales_daily::SalesDaily, stock_reservations::StockReservationView,
 };
 use crate::{Context, Effect, Log, Saga, Tally, View};
 
@@ -37,6 +39,7 @@ pub fn visit(visitor: &mut impl Visitor) {
     visitor.context::<Orders>();
     visitor.context::<Payments>();
     visitor.context::<Notifications>();
+    visitor.context::<Accounts>();
 
     visitor.saga::<CartCheckout>();
     visitor.saga::<OrderFulfilment>();
@@ -52,5 +55,10 @@ pub fn visit(visitor: &mut impl Visitor) {
     // Its SQL views read those of products.
     visitor.view::<CartView>();
     visitor.tally::<SalesDaily>();
+    // Its SQL views read those of customers.
+    visitor.view::<AccountBalanceView>();
+    visitor.view::<AccountStatementView>();
+    visitor.tally::<AccountAnalytics>();
+    visitor.tally::<LedgerBalances>();
     visitor.log::<EventLog>();
 }

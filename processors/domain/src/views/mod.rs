@@ -1,9 +1,14 @@
 //! The read models, each with its table (`.sql`) and, when it is published, its Elasticsearch mapping
 //! (`connectors/elasticsearch/`).
 
+pub mod account_analytics;
+pub mod account_balances;
+mod account_entries;
+pub mod account_statement;
 pub mod carts;
 pub mod customers;
 pub mod events;
+pub mod ledger_balances;
 pub mod orders;
 pub mod payments;
 pub mod products;
