@@ -7,6 +7,7 @@ use serde_json::Value;
 use sqlx::PgPool;
 
 /// An event of the outbox.
+#[derive(Debug)]
 struct Happened {
     type_: &'static str,
     data: Value,
@@ -65,7 +66,7 @@ impl Books {
         while self.unread.values().any(|events| !events.is_empty()) {
             let command = self.next();
             let events = self.take(&command);
-            self.assert_one_transfer_has_two_sides(&events);
+            self.transfers += usize::from(is_transfer(&events));
             for (account, event) in &events {
                 self.apply(account, event);
             }
@@ -76,19 +77,16 @@ impl Books {
         Closing { balances, from_outside: self.from_outside, transfers: self.transfers }
     }
 
-    /// A command all of whose events are next.
+    /// A command all of whose events are next. One may lead to several events of an account.
     fn next(&self) -> String {
-        let mut heads: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut next: BTreeMap<&str, usize> = BTreeMap::new();
         for events in self.unread.values() {
-            // The opening deposit follows its account in the same stream.
-            let command = events.front().map(|event| event.command.as_str());
-            let of_command = events.iter().take_while(|event| Some(event.command.as_str()) == command);
-            command
-                .into_iter()
-                .for_each(|command| *heads.entry(command).or_default() += of_command.clone().count());
+            let Some(first) = events.front() else { continue };
+            let together = events.iter().take_while(|event| event.command == first.command);
+            *next.entry(&first.command).or_default() += together.count();
         }
-        let whole = heads.into_iter().find(|(command, events)| self.sizes[*command] == *events);
-        let (command, _) = whole.expect("decisions that span accounts have an order");
+        let whole = next.into_iter().find(|(command, events)| self.sizes[*command] == *events);
+        let (command, _) = whole.expect("a decision whose events are all next");
         command.to_owned()
     }
 
@@ -100,29 +98,6 @@ impl Books {
             }
         }
         taken
-    }
-
-    fn assert_one_transfer_has_two_sides(&mut self, events: &[(String, Happened)]) {
-        let side = |type_: &str| {
-            let mut sides = events.iter().filter(|(_, event)| event.type_ == type_);
-            let side = sides.next();
-            assert!(sides.next().is_none(), "a decision has one {type_} at most");
-            side
-        };
-        match (side("TransferSent"), side("TransferReceived")) {
-            (None, None) => (),
-            (Some((from, sent)), Some((to, received))) => {
-                for field in ["transfer_id", "amount", "currency"] {
-                    assert_eq!(sent.data[field], received.data[field], "{field} of {}", sent.command);
-                }
-                assert_eq!(
-                    (&sent.data["counterparty"], &received.data["counterparty"]),
-                    (&to.as_str().into(), &from.as_str().into())
-                );
-                self.transfers += 1;
-            }
-            _ => panic!("a transfer has one side: {events:?}"),
-        }
     }
 
     fn apply(&mut self, id: &str, event: &Happened) {
@@ -152,10 +127,25 @@ impl Books {
     }
 }
 
-impl std::fmt::Debug for Happened {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {} of {}", self.type_, self.data, self.command)
+/// Whether a decision was a transfer. One has two sides that say the same.
+fn is_transfer(events: &[(String, Happened)]) -> bool {
+    let side = |type_: &str| {
+        let mut sides = events.iter().filter(|(_, event)| event.type_ == type_);
+        let side = sides.next();
+        assert!(sides.next().is_none(), "a decision has one {type_} at most");
+        side
+    };
+    let ((from, sent), (to, received)) = match (side("TransferSent"), side("TransferReceived")) {
+        (Some(sent), Some(received)) => (sent, received),
+        (None, None) => return false,
+        _ => panic!("a transfer has one side: {events:?}"),
+    };
+    for field in ["transfer_id", "amount", "currency"] {
+        assert_eq!(sent.data[field], received.data[field], "{field} of {sent:?}");
     }
+    assert_eq!(sent.data["counterparty"], *to);
+    assert_eq!(received.data["counterparty"], *from);
+    true
 }
 
 /// Its short name and its fields.

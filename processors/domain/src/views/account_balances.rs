@@ -147,7 +147,7 @@ mod tests {
             (row.customer_id.as_str(), row.kind.as_str(), row.currency.as_str()),
             ("ANA", "savings", "EUR")
         );
-        assert_eq!((row.number.as_str(), row.overdraft, row.balance), ("A151", 100, 0));
+        assert_eq!((row.number.as_str(), row.overdraft, row.balance), ("A186", 100, 0));
         assert_eq!((row.status, row.opened_at, row.closed_at), (AccountStatus::Open, time(booked(0)), None));
     }
 

@@ -160,8 +160,12 @@ impl Account {
         match event {
             Event::AccountOpened(_) => self,
             Event::MoneyDeposited(event) => self.while_open(|account| account.moved(event.amount)),
-            Event::MoneyWithdrawn(event) => self.while_open(|account| account.moved(-event.amount)),
-            Event::TransferSent(event) => self.while_open(|account| account.moved(-event.amount)),
+            Event::MoneyWithdrawn(event) => {
+                self.while_open(|account| account.moved(event.amount.saturating_neg()))
+            }
+            Event::TransferSent(event) => {
+                self.while_open(|account| account.moved(event.amount.saturating_neg()))
+            }
             Event::TransferReceived(event) => self.while_open(|account| account.moved(event.amount)),
             Event::MoneyHeld(event) => self.while_open(|account| account.with_hold(event)),
             Event::HoldReleased(event) => self.while_open(|account| account.without_hold(event)),

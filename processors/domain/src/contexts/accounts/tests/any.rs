@@ -3,6 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::testing::{fold_tally, fold_view};
+use crate::views::account_balances::AccountBalanceView;
+use crate::views::account_statement::AccountStatementView;
+use crate::views::ledger_balances::{LedgerBalances, Posted, TRANSIT};
 
 const ACCOUNTS: [&str; 3] = ["A1", "B2", "C3"];
 
@@ -60,6 +64,12 @@ fn told(event: &Event) -> Option<(&str, i64, i64)> {
     }
 }
 
+/// What was credited to each ledger account, less what was debited.
+fn posted(events: &[millrace_schemas::Event]) -> BTreeMap<String, i64> {
+    let sums = fold_tally::<LedgerBalances>(events).into_iter();
+    sums.map(|(key, Posted { debit, credit })| (key.ledger_account, credit - debit)).collect()
+}
+
 fn assert_nothing_happened_while_it_was_not_open(before: &Account, after: &Account) {
     if before.status != Status::Open {
         assert_eq!(&Account { status: before.status, ..after.clone() }, before, "but its status");
@@ -100,5 +110,25 @@ proptest! {
             prop_assert_eq!(numbers, (1..=account.entries).collect::<Vec<_>>());
             prop_assert_eq!(entries.last().map_or(0, |(balance, _)| *balance), account.balance);
         }
+    }
+
+    #[test]
+    fn whatever_comes_readers_see_the_states_and_the_ledger_sums_to_zero(
+        commands in prop::collection::vec(any_command(), 0..50),
+    ) {
+        let past = past([]).after(ACCOUNTS.map(|id| open(id).into())).after(commands);
+        let events: Vec<_> = past.accepted().iter().cloned().map(millrace_schemas::Event::Accounts).collect();
+        let balances = fold_view::<AccountBalanceView>(&events);
+        let ledger = posted(&events);
+        for (id, account) in past.states() {
+            let row = &balances[id];
+            let seen = [row.balance, row.held, row.available, row.entries];
+            prop_assert_eq!(seen, [account.balance, account.held(), account.available(), account.entries]);
+            prop_assert_eq!(ledger.get(id).copied().unwrap_or_default(), account.balance);
+        }
+        prop_assert_eq!(ledger.values().sum::<i64>(), 0);
+        prop_assert_eq!(ledger.get(TRANSIT).copied().unwrap_or_default(), 0);
+        let entries = fold_view::<AccountStatementView>(&events).into_values().map(|row| row.amount);
+        prop_assert_eq!(entries.sum::<i64>(), from_outside(past.accepted()));
     }
 }
