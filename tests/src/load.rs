@@ -106,7 +106,6 @@ impl Load {
                 "CreateCart",
                 json!({"cart_id": format!("cart-{i}"), "customer_id": customer(i % self.customers), "currency": "USD"}),
             ),
-            (10, "OpenAccount", open_account(i, i % self.customers)),
         ];
         let due = changes.into_iter().filter(|(every, ..)| i.is_multiple_of(*every));
         due.map(|(_, name, data)| command(name, if name == "ConfirmOrder" { i + 1_000_000 } else { i }, data))
@@ -166,14 +165,6 @@ pub fn place(i: usize, customer: &str, product: &str) -> String {
         "lines": [line], "total": 100,
     });
     command("PlaceOrder", i, data)
-}
-
-/// An account with a first deposit.
-fn open_account(i: usize, of: usize) -> Value {
-    json!({
-        "account_id": format!("ACCOUNT{i}"), "customer_id": customer(of), "kind": "current", "currency": "EUR",
-        "initial_balance": 1_000 + i, "overdraft": 500, "opened_at": time(i),
-    })
 }
 
 fn details(i: usize, city: &str) -> Value {

@@ -28,6 +28,7 @@ mod refold;
 mod replay;
 mod restored;
 mod retry;
+mod reviews;
 mod shutdown;
 mod undisturbed;
 mod versions;

@@ -2,7 +2,7 @@
 
 use crate::contexts::{
     accounts::Accounts, carts::Carts, catalog::Catalog, customers::Customers, inventory::Inventory,
-    notifications::Notifications, orders::Orders, payments::Payments,
+    notifications::Notifications, orders::Orders, payments::Payments, reviews::Reviews,
 };
 use crate::effects::{mail::Mail, payment::Payment};
 use crate::sagas::{checkout::CartCheckout, fulfilment::OrderFulfilment};
@@ -39,6 +39,7 @@ pub fn visit(visitor: &mut impl Visitor) {
     visitor.context::<Orders>();
     visitor.context::<Payments>();
     visitor.context::<Notifications>();
+    visitor.context::<Reviews>();
     visitor.context::<Accounts>();
 
     visitor.saga::<CartCheckout>();

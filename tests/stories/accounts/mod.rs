@@ -24,7 +24,8 @@ const KILLS: usize = 8;
 const MOMENTS: [(&str, u32); 3] = [("before-commit", 20), ("after-commit", 20), ("after-bulk", 6)];
 
 /// Small batches, so that there are many moments; a short session, so that the next process soon gets the partitions.
-const SETTINGS: [(&str, &str); 6] = [
+const SETTINGS: [(&str, &str); 7] = [
+    ("contexts", r#"["accounts", "customers"]"#),
     ("partitions", "4"),
     ("commands_batch_max", "10"),
     ("events_batch_max", "20"),
