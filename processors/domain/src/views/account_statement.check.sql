@@ -6,7 +6,7 @@ WITH moved AS (
     FROM {events}
     WHERE type IN ('MoneyDeposited', 'MoneyWithdrawn', 'TransferSent', 'TransferReceived')
 )
-SELECT stream || '/' || (data ->> 'entry') AS entry_id,
+SELECT stream || '-' || (data ->> 'entry') AS entry_id,
        stream AS account_id,
        data ->> 'customer_id' AS customer_id,
        row_number() OVER account AS entry,

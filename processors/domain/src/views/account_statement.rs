@@ -29,7 +29,7 @@ pub enum EntryKind {
 /// One entry. It never changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountStatementRow {
-    /// The account and the number of the entry, with a slash between them.
+    /// The account and the number of the entry, with a hyphen between them.
     pub entry_id: String,
     /// The account.
     pub account_id: String,
@@ -68,7 +68,7 @@ impl View for AccountStatementView {
     type Row = AccountStatementRow;
 
     fn keys(recorded: &Recorded) -> Vec<String> {
-        entry(recorded).map(|entry| format!("{}/{}", entry.account_id, entry.number)).into_iter().collect()
+        entry(recorded).map(|entry| format!("{}-{}", entry.account_id, entry.number)).into_iter().collect()
     }
 
     fn evolve(row: AccountStatementRow, key: &str, recorded: &Recorded) -> AccountStatementRow {
@@ -117,7 +117,7 @@ mod tests {
         ]);
         let lines: Vec<(&str, i64, i64)> =
             rows.iter().map(|(key, row)| (key.as_str(), row.amount, row.balance)).collect();
-        let expected = [("A1/1", 500, 500), ("A1/2", -550, -50), ("B2/1", 550, 550), ("B2/2", -50, 500)];
+        let expected = [("A1-1", 500, 500), ("A1-2", -550, -50), ("B2-1", 550, 550), ("B2-2", -50, 500)];
         assert_eq!(lines, expected);
     }
 
@@ -128,11 +128,11 @@ mod tests {
             deposited("A1", 500, (500, 1), 7),
             sent("A1", "B2", 550, (-50, 2)),
         ]);
-        let row = rows.remove("A1/1").expect("the deposit");
+        let row = rows.remove("A1-1").expect("the deposit");
         assert_eq!((row.booked_at, row.kind), (time(booked(7)), EntryKind::Deposit));
         assert_eq!((row.customer_id.as_str(), row.currency.as_str()), ("ANA", "EUR"));
         assert_eq!((row.text.as_str(), row.reference.as_str(), row.counterparty), ("salary", "t1", None));
-        let row = rows.remove("A1/2").expect("the transfer");
+        let row = rows.remove("A1-2").expect("the transfer");
         assert_eq!((row.reference.as_str(), row.counterparty.as_deref()), ("x1", Some("B2")));
     }
 
@@ -145,6 +145,6 @@ mod tests {
     #[test]
     fn a_row_comes_back_as_it_was_stored() {
         let rows = fold_view::<AccountStatementView>(&[sent("A1", "B2", 50, (-50, 1))]);
-        assert_survives_storage(&rows["A1/1"]);
+        assert_survives_storage(&rows["A1-1"]);
     }
 }
