@@ -138,10 +138,6 @@ fn good_command(context: &str) -> (&'static str, Value, &'static str) {
         "catalog" => ("AddProduct", product(), "product_id"),
         "inventory" => ("ReceiveStock", json!({"product_id": "g", "quantity": 1}), "product_id"),
         "carts" => ("AbandonCart", json!({"cart_id": "g", "reason": "g"}), "cart_id"),
-        "notifications" => ("MarkNotificationSent", json!({"notification_id": "g"}), "notification_id"),
-        "payments" => ("VoidPayment", json!({"order_id": "g", "reason": "g"}), "order_id"),
-        "accounts" => ("FreezeAccount", json!({"account_id": "g", "reason": "g"}), "account_id"),
-        "reviews" => ("WithdrawReview", json!({"review_id": "g", "reason": "g"}), "review_id"),
         _ => ("ConfirmOrder", json!({"order_id": "g"}), "order_id"),
     }
 }
@@ -152,22 +148,6 @@ fn good_event(context: &str) -> (&'static str, Value, &'static str) {
         "catalog" => ("ProductAdded", product(), "product_id"),
         "inventory" => ("StockReceived", json!({"product_id": "g", "quantity": 1}), "product_id"),
         "carts" => ("CartAbandoned", json!({"cart_id": "g", "reason": "g"}), "cart_id"),
-        "notifications" => {
-            ("NotificationSent", json!({"notification_id": "g", "customer_id": "g"}), "notification_id")
-        }
-        "payments" => (
-            "PaymentRequested",
-            json!({"order_id": "g", "customer_id": "g", "amount": 1, "currency": "USD"}),
-            "order_id",
-        ),
-        "accounts" => {
-            ("AccountFrozen", json!({"account_id": "g", "customer_id": "g", "reason": "g"}), "account_id")
-        }
-        "reviews" => (
-            "ReviewWithdrawn",
-            json!({"review_id": "g", "product_id": "g", "customer_id": "g", "previous_rating": 1, "reason": "g"}),
-            "review_id",
-        ),
         _ => ("OrderConfirmed", json!({"order_id": "g", "customer_id": "g"}), "order_id"),
     }
 }

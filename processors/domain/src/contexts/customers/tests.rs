@@ -271,7 +271,9 @@ fn a_later_assessment_wins_and_an_older_one_is_rejected() {
 
 #[test]
 fn a_malformed_assessment_is_rejected() {
-    let refused = |command, code| given::<Customers>([registered()]).when(command).then_rejected(code);
+    let refused = |command: AssessCustomerRisk, code: &str| {
+        given::<Customers>([registered()]).when(command).then_rejected(code);
+    };
     refused(assess(-1, 0), "risk-score-invalid");
     refused(assess(101, 0), "risk-score-invalid");
     refused(AssessCustomerRisk { reason: " ".into(), ..assess(1, 0) }, "reason-invalid");
@@ -327,7 +329,9 @@ fn any_command() -> impl Strategy<Value = Command> {
 
 proptest! {
     #[test]
-    fn no_sequence_of_commands_panics_or_makes_a_customer_that_breaks_the_rules(commands in prop::collection::vec(any_command(), 0..20)) {
+    fn no_sequence_of_commands_panics_or_makes_a_customer_that_breaks_the_rules(
+        commands in prop::collection::vec(any_command(), 0..20),
+    ) {
         for state in given::<Customers>([registered()]).after(commands).states().values() {
             prop_assert_eq!(state.details.check(), Ok(()));
             prop_assert!(state.tags.iter().all(|tag| tags::check(tag).is_ok()) && state.tags.len() <= TAGS_MAX);

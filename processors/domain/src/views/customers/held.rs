@@ -84,7 +84,7 @@ mod tests {
         ]);
         assert_eq!(held(&row), [("2", 2)]);
         let none = row_after(&[vec![order_placed("1", 1), confirmed("1", 1), cancelled("1", 1)]]);
-        assert_eq!(held(&none), []);
+        assert!(none.products_held.is_empty(), "{none:?}");
     }
 
     #[test]
