@@ -100,6 +100,22 @@ impl Load {
                 "AdjustStock",
                 json!({"product_id": self.product(i, 0), "difference": 1, "reason": "counted"}),
             ),
+            (
+                9,
+                "TagCustomer",
+                json!({"customer_id": customer(i % self.customers), "tag": format!("seen-{i}")}),
+            ),
+            (
+                12,
+                "SetCustomerPreference",
+                json!({"customer_id": customer(i % self.customers), "name": "language", "value": format!("l{i}")}),
+            ),
+            (
+                16,
+                "AssessCustomerRisk",
+                json!({"customer_id": customer(i % self.customers), "score": i % 100, "reason": "orders",
+                    "assessed_at": time(i)}),
+            ),
             (17, "ConfirmOrder", json!({"order_id": format!("nobody-{i}")})),
             (
                 10,
