@@ -29,7 +29,6 @@ pub(super) fn of_account(event: &Accounts) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::testing::{assert_same_rows_in_any_order, recorded};
     use crate::view::View as _;
     use crate::views::account_entries::examples::{
