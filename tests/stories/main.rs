@@ -8,6 +8,7 @@
     reason = "a story that cannot go on ends; what it expected is the message"
 )]
 
+mod accounts;
 mod analytics;
 mod audit;
 mod cache;

@@ -1,16 +1,17 @@
 //! Every context, view, saga and effect, once. A new one is added here, one line.
 
 use crate::contexts::{
-    carts::Carts, catalog::Catalog, customers::Customers, inventory::Inventory, notifications::Notifications,
-    orders::Orders, payments::Payments, reviews::Reviews,
+    accounts::Accounts, carts::Carts, catalog::Catalog, customers::Customers, inventory::Inventory,
+    notifications::Notifications, orders::Orders, payments::Payments, reviews::Reviews,
 };
 use crate::effects::{mail::Mail, payment::Payment};
 use crate::sagas::{checkout::CartCheckout, fulfilment::OrderFulfilment};
 use crate::views::{
-    carts::CartView, customer_revenue_daily::CustomerRevenueDaily, customers::CustomerView, events::EventLog,
-    orders::OrderView, payments::PaymentView, products::ProductView, revenue_daily::RevenueDaily,
-    sales_daily::SalesDaily, stock_movements_daily::StockMovementsDaily,
-    stock_reservations::StockReservationView,
+    account_analytics::AccountAnalytics, account_balances::AccountBalanceView,
+    account_statement::AccountStatementView, carts::CartView, customer_revenue_daily::CustomerRevenueDaily,
+    customers::CustomerView, events::EventLog, ledger_balances::LedgerBalances, orders::OrderView,
+    payments::PaymentView, products::ProductView, revenue_daily::RevenueDaily, sales_daily::SalesDaily,
+    stock_movements_daily::StockMovementsDaily, stock_reservations::StockReservationView,
 };
 use crate::{Context, Effect, Log, Saga, Tally, View};
 
@@ -40,6 +41,7 @@ pub fn visit(visitor: &mut impl Visitor) {
     visitor.context::<Payments>();
     visitor.context::<Notifications>();
     visitor.context::<Reviews>();
+    visitor.context::<Accounts>();
 
     visitor.saga::<CartCheckout>();
     visitor.saga::<OrderFulfilment>();
@@ -59,5 +61,10 @@ pub fn visit(visitor: &mut impl Visitor) {
     // Its SQL views read those of customers.
     visitor.tally::<CustomerRevenueDaily>();
     visitor.tally::<StockMovementsDaily>();
+    // Its SQL views read those of customers.
+    visitor.view::<AccountBalanceView>();
+    visitor.view::<AccountStatementView>();
+    visitor.tally::<AccountAnalytics>();
+    visitor.tally::<LedgerBalances>();
     visitor.log::<EventLog>();
 }

@@ -5,7 +5,8 @@ WITH touching AS (
     FROM {events}
     WHERE context = 'customers'
        OR type IN ('OrderPlaced', 'OrderCancelled', 'PaymentCaptured', 'PaymentRefunded',
-                   'NotificationSent', 'NotificationsStopped', 'NotificationsAllowed')
+                   'NotificationSent', 'NotificationsStopped', 'NotificationsAllowed', 'AccountOpened', 'AccountClosed',
+                   'MoneyDeposited', 'MoneyWithdrawn', 'TransferSent', 'TransferReceived')
        OR type = 'OrderConfirmed' AND data ->> 'customer_id' <> ''
 ), details AS (
     SELECT DISTINCT ON (customer_id) customer_id, data
@@ -45,6 +46,7 @@ WITH touching AS (
            count(*) FILTER (WHERE type = 'OrderCancelled') AS cancelled,
            count(*) FILTER (WHERE type = 'OrderCancelled' AND (data ->> 'confirmed')::boolean) AS taken_back,
            count(*) FILTER (WHERE type = 'NotificationSent') AS notified,
+           count(*) FILTER (WHERE type = 'AccountOpened') - count(*) FILTER (WHERE type = 'AccountClosed') AS accounts,
            (array_agg(type ORDER BY version DESC)
                 FILTER (WHERE type IN ('NotificationsStopped', 'NotificationsAllowed')))[1] AS preference,
            count(*) AS version, max(occurred_at) AS updated_at
@@ -57,6 +59,10 @@ WITH touching AS (
     SELECT customer_id, currency, CASE type WHEN 'PaymentCaptured' THEN 'paid' ELSE 'refunded' END,
            (data ->> 'amount')::bigint
     FROM touching WHERE type IN ('PaymentCaptured', 'PaymentRefunded')
+    UNION ALL
+    SELECT customer_id, currency, 'balance',
+           (data ->> 'amount')::bigint * CASE WHEN type IN ('MoneyDeposited', 'TransferReceived') THEN 1 ELSE -1 END
+    FROM touching WHERE type IN ('MoneyDeposited', 'MoneyWithdrawn', 'TransferSent', 'TransferReceived')
 ), by_currency AS (
     SELECT customer_id, sum, currency, sum(amount) AS amount FROM moved GROUP BY 1, 2, 3
 ), worth AS (
@@ -93,6 +99,8 @@ SELECT customer_id,
        risk_score,
        risk_assessed_at,
        coalesce(products_held, '[]') AS products_held,
+       accounts,
+       coalesce(money -> 'balance', '[]') AS balance,
        version,
        updated_at
 FROM counted

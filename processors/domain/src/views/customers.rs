@@ -1,6 +1,7 @@
-//! Customer 360: who a customer is, what they prefer, how risky they are, what they have ordered, paid and hold, and
-//! whether they want to be written to.
+//! Customer 360: who a customer is, what they prefer, how risky they are, what they have ordered, paid and hold, what
+//! is on their accounts, and whether they want to be written to.
 
+mod accounts;
 mod held;
 mod profile;
 
@@ -71,6 +72,10 @@ pub struct CustomerRow {
     /// 50 bytes each, so 10,000 products make a row of half a megabyte. Plain objects in Elasticsearch: it takes no more
     /// than 10,000 nested ones.
     pub products_held: Vec<Held>,
+    /// Accounts that were opened and not closed.
+    pub accounts: i64,
+    /// What is on all their accounts, by currency.
+    pub balance: Vec<Money>,
 }
 
 /// Yes, until the customer says no.
@@ -95,7 +100,8 @@ pub struct Money {
 
 impl View for CustomerView {
     const NAME: &'static str = "customers";
-    const CONTEXTS: &'static [&'static str] = &["customers", "notifications", "orders", "payments"];
+    const CONTEXTS: &'static [&'static str] =
+        &["accounts", "customers", "notifications", "orders", "payments"];
     const KEY: &'static str = "customer_id";
     const SHARED: bool = true;
     const TABLE: &'static str = include_str!("customers.sql");
@@ -107,6 +113,7 @@ impl View for CustomerView {
 
     fn keys(recorded: &Recorded) -> Vec<String> {
         let customer = match &recorded.event {
+            Event::Accounts(event) => accounts::of_account(event),
             Event::Customers(_) => Some(recorded.stream.as_str()),
             Event::Notifications(event) => of_notification(event),
             Event::Orders(event) => of_order(event),
@@ -119,6 +126,7 @@ impl View for CustomerView {
     fn evolve(row: CustomerRow, key: &str, recorded: &Recorded) -> CustomerRow {
         let row = CustomerRow { customer_id: key.to_owned(), ..row };
         match &recorded.event {
+            Event::Accounts(event) => row.banked(event),
             Event::Customers(event) => row.described(event),
             Event::Notifications(event) => row.notified(event),
             Event::Orders(event) => row.ordered(event),

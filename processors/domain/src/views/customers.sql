@@ -1,4 +1,5 @@
--- What only the customers' context says may be missing while only orders, payments or notifications are known.
+-- What only the customers' context says may be missing while only their orders, payments, notifications or accounts
+-- are known.
 CREATE TABLE IF NOT EXISTS {table} (
     customer_id          text        NOT NULL PRIMARY KEY,
     name                 text,
@@ -22,6 +23,8 @@ CREATE TABLE IF NOT EXISTS {table} (
     risk_score           int,
     risk_assessed_at     timestamptz,
     products_held        jsonb       NOT NULL DEFAULT '[]',
+    accounts             bigint      NOT NULL DEFAULT 0,
+    balance              jsonb       NOT NULL DEFAULT '[]',
     version              bigint      NOT NULL,
     updated_at           timestamptz NOT NULL
 ) WITH (fillfactor = 50); -- Room on each page for the next version of its rows.

@@ -1,10 +1,15 @@
 //! The read models, each with its table (`.sql`) and, when it is published, its Elasticsearch mapping
 //! (`connectors/elasticsearch/`).
 
+pub mod account_analytics;
+pub mod account_balances;
+mod account_entries;
+pub mod account_statement;
 pub mod carts;
 pub mod customer_revenue_daily;
 pub mod customers;
 pub mod events;
+pub mod ledger_balances;
 pub mod orders;
 pub mod payments;
 pub mod products;

@@ -289,7 +289,7 @@ fn what_is_inside_a_document_is_mapped_too() {
     let line = fields(&orders["1"].lines[0]);
     assert_maps(&properties(OrderView::MAPPING.expect("a mapping"))["lines"]["properties"], line);
     let money = fields(&Money { currency: "USD".into(), amount: 1 });
-    for sum in ["order_value", "paid", "refunded"] {
+    for sum in ["order_value", "paid", "refunded", "balance"] {
         let mapping = properties(CustomerView::MAPPING.expect("a mapping"));
         assert_maps(&mapping[sum]["properties"], money.clone());
     }

@@ -1,0 +1,122 @@
+//! Decisions about an account as a whole: it is opened, frozen, unfrozen and closed.
+
+use millrace_schemas::accounts::{
+    AccountClosed, AccountFrozen, AccountOpened, AccountUnfrozen, CloseAccount, FreezeAccount,
+    MoneyDeposited, OpenAccount, UnfreezeAccount,
+};
+
+use super::number::{account_number, check_id};
+use super::{Account, Decision, REASON, Status, check_amount, known};
+use crate::contexts::customers::Customers;
+use crate::rules::{self, Checked};
+use crate::{Faces, Reference, Rejection, Streams, emit};
+
+const KINDS: [&str; 2] = ["current", "savings"];
+/// The transaction that a first deposit is.
+const OPENING: &str = "opening";
+
+/// The customer. A malformed command refers to nobody: it is rejected for what it is.
+pub(super) fn references(command: &OpenAccount) -> Vec<Reference> {
+    check(command).map_or_else(|_| Vec::new(), |()| vec![Reference::to::<Customers>(&command.customer_id)])
+}
+
+/// Opens an account; a first deposit is its first entry.
+pub(super) fn open(streams: &Streams<Account>, faces: &Faces, command: &OpenAccount) -> Decision {
+    check(command)?;
+    if streams.get(&command.account_id).is_some() {
+        return Err(exists(&command.account_id));
+    }
+    if !faces.contains(&Reference::to::<Customers>(&command.customer_id)) {
+        return Err(customer_unknown(&command.customer_id));
+    }
+    let deposit = (command.initial_balance > 0).then(|| emit(first_deposit(command)));
+    let OpenAccount { account_id, customer_id, kind, currency, overdraft, opened_at, .. } = command.clone();
+    let number = account_number(&account_id);
+    let opened = AccountOpened { account_id, customer_id, number, kind, currency, overdraft, opened_at };
+    Ok([emit(opened)].into_iter().chain(deposit).collect())
+}
+
+fn first_deposit(command: &OpenAccount) -> MoneyDeposited {
+    let OpenAccount { account_id, customer_id, currency, initial_balance: amount, opened_at, .. } =
+        command.clone();
+    MoneyDeposited {
+        account_id,
+        customer_id,
+        transaction_id: OPENING.to_owned(),
+        amount,
+        currency,
+        balance: amount,
+        entry: 1,
+        text: String::new(),
+        booked_at: opened_at,
+    }
+}
+
+fn check(command: &OpenAccount) -> Checked {
+    check_id("account_id", &command.account_id)?;
+    rules::id("customer_id", &command.customer_id)?;
+    check_kind(&command.kind)?;
+    rules::currency(&command.currency)?;
+    check_amount("initial_balance", "initial-balance-invalid", 0, command.initial_balance)?;
+    check_amount("overdraft", "overdraft-invalid", 0, command.overdraft)?;
+    rules::time("opened_at", command.opened_at)
+}
+
+fn check_kind(kind: &str) -> Checked {
+    if KINDS.contains(&kind) {
+        return Ok(());
+    }
+    let (kind, kinds) = (rules::quoted(kind), KINDS.join(" or "));
+    Err(Rejection::new("kind-invalid", format!("kind is {kind}: send {kinds}")))
+}
+
+/// Stops everything on an open account.
+pub(super) fn freeze(account: &Account, command: &FreezeAccount) -> Decision {
+    let FreezeAccount { account_id, reason } = command.clone();
+    REASON.check(&reason)?;
+    let customer_id = account.customer_id.clone();
+    Ok(vec![emit(AccountFrozen { account_id, customer_id, reason })])
+}
+
+/// Lets a frozen account go on.
+pub(super) fn unfreeze(streams: &Streams<Account>, command: &UnfreezeAccount) -> Decision {
+    let UnfreezeAccount { account_id, reason } = command.clone();
+    let account = known(streams, "account_id", &account_id)?;
+    if account.status != Status::Frozen {
+        let id = rules::quoted(&account_id);
+        let message = format!("account_id {id} is not frozen: only a frozen account can be unfrozen");
+        return Err(Rejection::new("account-not-frozen", message));
+    }
+    REASON.check(&reason)?;
+    let customer_id = account.customer_id.clone();
+    Ok(vec![emit(AccountUnfrozen { account_id, customer_id, reason })])
+}
+
+/// Closes an open account on which nothing is and nothing is held.
+pub(super) fn close(account: &Account, command: &CloseAccount) -> Decision {
+    let CloseAccount { account_id, closed_at } = command.clone();
+    rules::time("closed_at", closed_at)?;
+    if account.balance != 0 {
+        let balance = account.balance;
+        let message = format!("the balance is {balance}: withdraw, deposit or transfer until it is 0");
+        return Err(Rejection::new("balance-not-zero", message));
+    }
+    if !account.holds.is_empty() {
+        let count = account.holds.len();
+        return Err(Rejection::new("holds-open", format!("{count} holds are open: release them first")));
+    }
+    let customer_id = account.customer_id.clone();
+    Ok(vec![emit(AccountClosed { account_id, customer_id, closed_at })])
+}
+
+fn exists(account_id: &str) -> Rejection {
+    let id = rules::quoted(account_id);
+    Rejection::new("account-exists", format!("account_id {id} was already opened: take another id"))
+}
+
+/// The runtime brings every referenced face or keeps the command waiting, so this is the answer to a caller that
+/// does not.
+fn customer_unknown(customer_id: &str) -> Rejection {
+    let (id, way_out) = (rules::quoted(customer_id), "register it first, or correct the id");
+    Rejection::new("customer-unknown", format!("customer_id {id} does not exist: {way_out}"))
+}

@@ -1,0 +1,131 @@
+//! Entries of accounts: money that came or went, as the views of accounts read them.
+
+#[cfg(test)]
+pub(super) mod examples;
+
+use millrace_schemas::Event;
+use millrace_schemas::accounts::{
+    Event as Accounts, MoneyDeposited, MoneyWithdrawn, TransferReceived, TransferSent,
+};
+
+use super::account_statement::EntryKind;
+use crate::Recorded;
+
+/// One entry, whichever event it was.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry<'e> {
+    pub(super) account_id: &'e str,
+    pub(super) customer_id: &'e str,
+    /// Its number among the account's entries.
+    pub(super) number: i64,
+    pub(super) kind: EntryKind,
+    /// Minor units, more than 0 whether they came or went.
+    pub(super) amount: i64,
+    pub(super) currency: &'e str,
+    /// The account's balance after it.
+    pub(super) balance: i64,
+    /// The other account of a transfer.
+    pub(super) counterparty: Option<&'e str>,
+    /// The transaction or the transfer.
+    pub(super) reference: &'e str,
+    pub(super) text: &'e str,
+    /// Microseconds since 1970.
+    pub(super) booked_at: i64,
+}
+
+impl Entry<'_> {
+    /// What it adds to the account's balance. The context bounds amounts, so no sign is lost.
+    pub(super) fn signed(&self) -> i64 {
+        match self.kind {
+            EntryKind::Deposit | EntryKind::TransferReceived => self.amount,
+            EntryKind::Withdrawal | EntryKind::TransferSent => self.amount.wrapping_neg(),
+        }
+    }
+}
+
+/// The entry that an event is, when money came or went.
+pub(super) fn entry(recorded: &Recorded) -> Option<Entry<'_>> {
+    match &recorded.event {
+        Event::Accounts(event) => of_account(event),
+        _ => None,
+    }
+}
+
+pub(super) fn of_account(event: &Accounts) -> Option<Entry<'_>> {
+    match event {
+        Accounts::MoneyDeposited(event) => Some(deposit(event)),
+        Accounts::MoneyWithdrawn(event) => Some(withdrawal(event)),
+        Accounts::TransferSent(event) => Some(sent(event)),
+        Accounts::TransferReceived(event) => Some(received(event)),
+        Accounts::AccountClosed(_)
+        | Accounts::AccountFrozen(_)
+        | Accounts::AccountOpened(_)
+        | Accounts::AccountUnfrozen(_)
+        | Accounts::HoldReleased(_)
+        | Accounts::MoneyHeld(_) => None,
+    }
+}
+
+fn deposit(event: &MoneyDeposited) -> Entry<'_> {
+    Entry {
+        account_id: &event.account_id,
+        customer_id: &event.customer_id,
+        number: event.entry,
+        kind: EntryKind::Deposit,
+        amount: event.amount,
+        currency: &event.currency,
+        balance: event.balance,
+        counterparty: None,
+        reference: &event.transaction_id,
+        text: &event.text,
+        booked_at: event.booked_at,
+    }
+}
+
+fn withdrawal(event: &MoneyWithdrawn) -> Entry<'_> {
+    Entry {
+        account_id: &event.account_id,
+        customer_id: &event.customer_id,
+        number: event.entry,
+        kind: EntryKind::Withdrawal,
+        amount: event.amount,
+        currency: &event.currency,
+        balance: event.balance,
+        counterparty: None,
+        reference: &event.transaction_id,
+        text: &event.text,
+        booked_at: event.booked_at,
+    }
+}
+
+fn sent(event: &TransferSent) -> Entry<'_> {
+    Entry {
+        account_id: &event.account_id,
+        customer_id: &event.customer_id,
+        number: event.entry,
+        kind: EntryKind::TransferSent,
+        amount: event.amount,
+        currency: &event.currency,
+        balance: event.balance,
+        counterparty: Some(&event.counterparty),
+        reference: &event.transfer_id,
+        text: &event.text,
+        booked_at: event.booked_at,
+    }
+}
+
+fn received(event: &TransferReceived) -> Entry<'_> {
+    Entry {
+        account_id: &event.account_id,
+        customer_id: &event.customer_id,
+        number: event.entry,
+        kind: EntryKind::TransferReceived,
+        amount: event.amount,
+        currency: &event.currency,
+        balance: event.balance,
+        counterparty: Some(&event.counterparty),
+        reference: &event.transfer_id,
+        text: &event.text,
+        booked_at: event.booked_at,
+    }
+}
