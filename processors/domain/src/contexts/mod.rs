@@ -7,3 +7,4 @@ pub mod inventory;
 pub mod notifications;
 pub mod orders;
 pub mod payments;
+pub mod subscriptions;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::payments::PaymentStatus;
 use super::time;
+use crate::contexts::payments::subscription_of;
 use crate::{Recorded, View};
 
 /// The view of orders.
@@ -114,6 +115,7 @@ impl View for OrderView {
 
     fn keys(recorded: &Recorded) -> Vec<String> {
         match &recorded.event {
+            Event::Payments(event) if subscription_of(event).is_some() => Vec::new(),
             Event::Orders(_) | Event::Payments(_) => vec![recorded.stream.clone()],
             _ => Vec::new(),
         }

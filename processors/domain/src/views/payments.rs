@@ -1,4 +1,4 @@
-//! Payments: what each order is to pay, what was captured of it, and what was paid back.
+//! Payments: what each order and each period of a subscription is to pay, what was captured of it, and what was paid back.
 
 use chrono::{DateTime, Utc};
 use millrace_schemas::Event;
@@ -36,11 +36,13 @@ pub enum PaymentStatus {
     RefundFailed,
 }
 
-/// The payment of one order.
+/// The payment of one order, or of one period of a subscription.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentRow {
-    /// The order.
+    /// The order, or the period of a subscription.
     pub order_id: String,
+    /// The subscription of which a period is paid; none for an order.
+    pub subscription_id: Option<String>,
     /// Who pays.
     pub customer_id: String,
     /// ISO 4217 code.
@@ -151,8 +153,8 @@ impl PaymentRow {
     }
 
     fn requested(self, event: PaymentRequested, requested_at: DateTime<Utc>) -> Self {
-        let PaymentRequested { order_id: _, customer_id, amount, currency } = event;
-        Self { customer_id, amount, currency, requested_at, ..self }
+        let PaymentRequested { order_id: _, customer_id, amount, currency, subscription_id } = event;
+        Self { subscription_id, customer_id, amount, currency, requested_at, ..self }
     }
 
     /// The context captures at most what was requested and refunds at most that; wrapping only keeps this total.
