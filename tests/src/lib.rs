@@ -41,11 +41,11 @@ pub struct View {
 }
 
 /// Every context.
-pub const CONTEXTS: [&str; 7] =
-    ["carts", "catalog", "customers", "inventory", "notifications", "orders", "payments"];
+pub const CONTEXTS: [&str; 8] =
+    ["carts", "catalog", "customers", "inventory", "notifications", "orders", "payments", "subscriptions"];
 
 /// Every view.
-pub const VIEWS: [View; 8] = [
+pub const VIEWS: [View; 10] = [
     View { name: "products", contexts: &["catalog", "inventory"], table: true, index: true },
     View { name: "orders", contexts: &["orders", "payments"], table: true, index: true },
     View {
@@ -56,6 +56,13 @@ pub const VIEWS: [View; 8] = [
     },
     View { name: "payments", contexts: &["payments"], table: true, index: true },
     View { name: "stock_reservations", contexts: &["inventory"], table: true, index: false },
+    View { name: "subscriptions", contexts: &["subscriptions"], table: true, index: false },
+    View {
+        name: "customer_history",
+        contexts: &["orders", "payments", "subscriptions"],
+        table: true,
+        index: false,
+    },
     View { name: "carts", contexts: &["carts"], table: true, index: false },
     View { name: "sales_daily", contexts: &["orders"], table: true, index: false },
     View { name: "events", contexts: &CONTEXTS, table: false, index: true },

@@ -28,6 +28,7 @@ mod replay;
 mod restored;
 mod retry;
 mod shutdown;
+mod subscriptions;
 mod undisturbed;
 mod versions;
 

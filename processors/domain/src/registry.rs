@@ -2,13 +2,14 @@
 
 use crate::contexts::{
     carts::Carts, catalog::Catalog, customers::Customers, inventory::Inventory, notifications::Notifications,
-    orders::Orders, payments::Payments,
+    orders::Orders, payments::Payments, subscriptions::Subscriptions,
 };
 use crate::effects::{mail::Mail, payment::Payment};
-use crate::sagas::{checkout::CartCheckout, fulfilment::OrderFulfilment};
+use crate::sagas::{checkout::CartCheckout, fulfilment::OrderFulfilment, renewal::SubscriptionRenewal};
 use crate::views::{
-    carts::CartView, customers::CustomerView, events::EventLog, orders::OrderView, payments::PaymentView,
-    products::ProductView, sales_daily::SalesDaily, stock_reservations::StockReservationView,
+    carts::CartView, customer_history::CustomerHistory, customers::CustomerView, events::EventLog,
+    orders::OrderView, payments::PaymentView, products::ProductView, sales_daily::SalesDaily,
+    stock_reservations::StockReservationView, subscriptions::SubscriptionView,
 };
 use crate::{Context, Effect, Log, Saga, Tally, View};
 
@@ -36,10 +37,12 @@ pub fn visit(visitor: &mut impl Visitor) {
     visitor.context::<Carts>();
     visitor.context::<Orders>();
     visitor.context::<Payments>();
+    visitor.context::<Subscriptions>();
     visitor.context::<Notifications>();
 
     visitor.saga::<CartCheckout>();
     visitor.saga::<OrderFulfilment>();
+    visitor.saga::<SubscriptionRenewal>();
 
     visitor.effect::<Payment>();
     visitor.effect::<Mail>();
@@ -49,6 +52,8 @@ pub fn visit(visitor: &mut impl Visitor) {
     visitor.view::<CustomerView>();
     visitor.view::<PaymentView>();
     visitor.view::<StockReservationView>();
+    visitor.view::<SubscriptionView>();
+    visitor.view::<CustomerHistory>();
     // Its SQL views read those of products.
     visitor.view::<CartView>();
     visitor.tally::<SalesDaily>();

@@ -2,6 +2,7 @@
 //! (`connectors/elasticsearch/`).
 
 pub mod carts;
+pub mod customer_history;
 pub mod customers;
 pub mod events;
 pub mod orders;
@@ -9,6 +10,7 @@ pub mod payments;
 pub mod products;
 pub mod sales_daily;
 pub mod stock_reservations;
+pub mod subscriptions;
 #[cfg(test)]
 mod tests;
 
