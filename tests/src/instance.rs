@@ -6,6 +6,7 @@ use std::str::FromStr as _;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use millrace_schemas::CONTEXTS;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
@@ -13,12 +14,14 @@ use crate::kafka::Reader;
 use crate::outcome::Outcome;
 use crate::process::Process;
 use crate::stack::Stack;
+use crate::views::{self, View};
 
 const TEARDOWN_PATIENCE: Duration = Duration::from_secs(30);
 
-/// How stories configure their instances unless they say otherwise: small, quick to notice the dead, and
-/// without sagas, so that nothing happens but what the story sends.
-const DEFAULTS: [(&str, &str); 9] = [
+/// How stories configure their instances unless they say otherwise: small, quick to notice the dead, with the contexts
+/// that [`Load`](crate::Load) uses, and without sagas, so that nothing happens but what the story sends.
+const DEFAULTS: [(&str, &str); 10] = [
+    ("contexts", r#"["carts", "catalog", "customers", "inventory", "orders"]"#),
     ("partitions", "2"),
     ("session_timeout_ms", "6000"),
     ("heartbeat_interval_ms", "1000"),
@@ -49,6 +52,8 @@ pub struct Instance {
     pub read: PgPool,
     /// Kafka.
     pub kafka: Reader,
+    /// The contexts that it has.
+    pub contexts: Vec<&'static str>,
     workshop: Workshop,
     settings: Vec<(String, String)>,
     files: AtomicU32,
@@ -64,14 +69,18 @@ impl Instance {
     pub async fn with(workshop: Workshop, story: &str, settings: &[(&str, &str)]) -> Self {
         let random = uuid::Uuid::now_v7().simple().to_string().split_off(26);
         let name = format!("s_{story}_{random}");
-        let settings =
-            DEFAULTS.iter().chain(settings).map(|(field, value)| (field.to_string(), value.to_string()));
+        let settings: Vec<(String, String)> = DEFAULTS
+            .iter()
+            .chain(settings)
+            .map(|(field, value)| (field.to_string(), value.to_string()))
+            .collect();
         let instance = Self {
             write: pool("WRITE_DATABASE_URL", &name),
             read: pool("READ_DATABASE_URL", &name),
             kafka: Reader::default(),
+            contexts: contexts(&settings),
             workshop,
-            settings: settings.collect(),
+            settings,
             files: AtomicU32::new(0),
             name,
         };
@@ -129,6 +138,11 @@ impl Instance {
             .await
     }
 
+    /// The views that it has.
+    pub fn views(&self) -> Vec<View> {
+        views::of(&self.contexts)
+    }
+
     /// The topic of a context's commands (`cmd`), events (`evt`) or rejections (`rej`).
     pub fn topic(&self, kind: &str, context: &str) -> String {
         format!("{}.{kind}.{context}.v1", self.name)
@@ -184,6 +198,13 @@ impl Instance {
     fn file(&self, name: &str) -> PathBuf {
         self.folder().join(format!("{:02}-{name}", self.files.fetch_add(1, Ordering::Relaxed)))
     }
+}
+
+/// The contexts that the last setting names.
+fn contexts(settings: &[(String, String)]) -> Vec<&'static str> {
+    let setting = settings.iter().rfind(|(field, _)| field == "contexts").map(|(_, value)| value);
+    let names: Vec<String> = serde_json::from_str(setting.expect("contexts")).expect("a list of contexts");
+    CONTEXTS.iter().copied().filter(|context| names.iter().any(|name| name == context)).collect()
 }
 
 /// Another connection pool, for a story that gets in the way.

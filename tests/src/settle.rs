@@ -6,7 +6,6 @@ use sqlx::PgPool;
 
 use crate::instance::Instance;
 use crate::patience::{as_long_as_it_moves, eventually};
-use crate::{CONTEXTS, VIEWS};
 
 /// What is still to be done, in records.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -76,18 +75,18 @@ impl Instance {
 
     async fn look(&self) -> Result<Backlog, String> {
         let mut backlog = Backlog::default();
-        for context in CONTEXTS {
+        for context in &self.contexts {
             let events = self.topic("evt", context);
             backlog.outbox += self.waiting_in_outbox(&events).await?;
             backlog.outbox += self.waiting_in_outbox(&self.topic("rej", context)).await?;
         }
         let decided = offsets(&self.write, DECIDED).await?;
         let folded = offsets(&self.read, FOLDED).await?;
-        for context in CONTEXTS {
+        for context in &self.contexts {
             let topic = self.topic("cmd", context);
             backlog.commands += self.behind(&decided, &self.group("commands"), &topic).0;
         }
-        for view in &VIEWS {
+        for view in self.views() {
             for context in view.contexts {
                 let (applied, published) =
                     self.behind(&folded, &self.group(view.name), &self.topic("evt", context));
@@ -123,7 +122,8 @@ impl Instance {
     /// Asserts that the topics carry what is in the outbox: every row, each stream's in order. Only after a crash of
     /// Connect may a row be there twice.
     pub async fn assert_topics_carry_the_outbox(&self, twice: bool) {
-        for topic in CONTEXTS.iter().flat_map(|context| ["evt", "rej"].map(|kind| self.topic(kind, context)))
+        for topic in
+            self.contexts.iter().flat_map(|context| ["evt", "rej"].map(|kind| self.topic(kind, context)))
         {
             let mut seen = BTreeSet::new();
             let mut versions: BTreeMap<Option<Vec<u8>>, i64> = BTreeMap::new();
@@ -150,8 +150,10 @@ impl Instance {
     }
 
     fn all_ends(&self) -> BTreeMap<String, BTreeMap<i32, i64>> {
-        let topics =
-            CONTEXTS.iter().flat_map(|context| ["cmd", "evt", "rej"].map(|kind| self.topic(kind, context)));
+        let topics = self
+            .contexts
+            .iter()
+            .flat_map(|context| ["cmd", "evt", "rej"].map(|kind| self.topic(kind, context)));
         topics.map(|topic| (topic.clone(), self.kafka.ends(&topic))).collect()
     }
 
@@ -159,7 +161,7 @@ impl Instance {
     async fn folded_to_the_end(&self) -> Result<(), String> {
         let written =
             versions(&self.write, "SELECT context, id, version FROM stream WHERE version > 0", "").await?;
-        for view in VIEWS.iter().filter(|view| view.table) {
+        for view in self.views().iter().filter(|view| view.table) {
             let sql = "SELECT context, stream, min(version) FROM progress WHERE grp = $1 GROUP BY 1, 2";
             let folded = versions(&self.read, sql, &self.group(view.name)).await?;
             let of_view =

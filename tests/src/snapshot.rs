@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgPool};
 
-use crate::VIEWS;
 use crate::instance::Instance;
 use crate::stack::Stack;
 
@@ -90,10 +89,10 @@ impl Instance {
             parts.insert(format!("written {part}"), lines(&self.write, sql.to_owned()).await);
         }
         parts.insert("folded progress".to_owned(), lines(&self.read, FOLDED.to_owned()).await);
-        for view in VIEWS.iter().filter(|view| view.table) {
+        for view in self.views().iter().filter(|view| view.table) {
             parts.insert(format!("postgres {}", view.name), self.rows(view.name).await);
         }
-        for view in VIEWS.iter().filter(|view| view.index) {
+        for view in self.views().iter().filter(|view| view.index) {
             parts.insert(format!("elasticsearch {}", view.name), self.documents(view.name).await);
         }
         self.assert_versions_count_without_gaps().await;
@@ -116,7 +115,7 @@ impl Instance {
 
     /// Asserts that a view has the same rows in Postgres and in Elasticsearch, compared by key, version and time.
     pub async fn assert_both_read_models_agree(&self) {
-        for view in VIEWS.iter().filter(|view| view.table && view.index) {
+        for view in self.views().iter().filter(|view| view.table && view.index) {
             let rows = self.rows(view.name).await.into_iter();
             let rows = rows.map(|row| serde_json::from_str(&row).expect("JSON"));
             let rows: Vec<Value> = rows.map(comparable).collect();

@@ -60,7 +60,6 @@ async fn what_was_corrupted_is_found_and_repaired_and_nothing_else_is() {
             "products 10 10",
             "orders 60 60",
             "customers 10 10",
-            "payments 0 0",
             "stock_reservations",
             "carts",
             "sales_daily",

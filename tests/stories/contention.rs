@@ -1,11 +1,12 @@
 //! Somebody else holds locks in the same tables.
 
 use millrace_tests::load::{add_product, command, product, receive};
-use millrace_tests::{Instance, Process, eventually};
+
+use millrace_tests::{Instance, Process, becomes, eventually};
 use serde_json::json;
 use sqlx::{PgConnection, Postgres, Transaction};
 
-use crate::{beside_others, instance};
+use crate::{beside_others, instance, instance_with};
 
 const LOCK: &str = "SELECT version FROM stream WHERE context = 'inventory' AND id = $1 FOR UPDATE";
 
@@ -69,6 +70,38 @@ async fn a_lock_that_is_held_for_longer_than_a_transaction_may_last_is_waited_fo
     foreign.rollback().await.expect("a rollback");
     instance.settle().await;
     both_are_reserved(&instance, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_locked_only_when_all_new_ones_are_there_so_that_two_batches_never_wait_for_each_other() {
+    let _turn = beside_others().await;
+    let instance = instance_with("placeholder", &[("partitions", "1")]).await;
+    let mut process = instance.start();
+    instance.send(&[add_product(2)]).await;
+    instance.settle().await;
+    process.stops().await;
+
+    let mut commands = instance.start_with(&["commands"], &[]);
+    let renamed = command("RenameProduct", 1, json!({"product_id": product(2), "name": "Renamed"}));
+    instance.send(&[renamed, add_product(1)]).await;
+    instance.settle_commands().await;
+    commands.stops().await;
+
+    let mut foreign = instance.read.begin().await.expect("a transaction");
+    let placeholder =
+        "INSERT INTO products_g1 (product_id, version, updated_at) VALUES ($1, 0, to_timestamp(0))";
+    sqlx::query(placeholder).bind(product(1)).execute(&mut *foreign).await.expect("a new row");
+    let _products = instance.start_with(&["view", "products"], &[]);
+    waits_for(&instance, &mut foreign).await;
+    let free = "SELECT version FROM products_g1 WHERE product_id = $1 FOR UPDATE NOWAIT";
+    let version: i64 = sqlx::query_scalar(free)
+        .bind(product(2))
+        .fetch_one(&mut *foreign)
+        .await
+        .expect("nobody holds the row");
+    assert_eq!(version, 1);
+    foreign.rollback().await.expect("a rollback");
+    becomes(&instance.read, "SELECT sum(version)::bigint FROM products", 3).await;
 }
 
 async fn lock(foreign: &mut Transaction<'_, Postgres>, i: usize) -> sqlx::Result<i64> {

@@ -3,7 +3,7 @@
 use millrace_tests::load::{add_product, customer, order, place, product, register};
 use millrace_tests::settle::Backlog;
 use millrace_tests::stack::{connect, kafka_tool};
-use millrace_tests::{CONTEXTS, Instance, Load, Process, Snapshot, becomes, eventually};
+use millrace_tests::{Instance, Load, Process, Snapshot, becomes, eventually};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -32,7 +32,8 @@ async fn assert_each_row_was_carried_once(instance: &Instance) {
         .fetch_all(&instance.write)
         .await
         .expect("the outbox");
-    let topics = CONTEXTS.iter().flat_map(|context| ["evt", "rej"].map(|kind| instance.topic(kind, context)));
+    let topics =
+        instance.contexts.iter().flat_map(|context| ["evt", "rej"].map(|kind| instance.topic(kind, context)));
     let records = topics.flat_map(|topic| instance.kafka.all(&topic));
     let mut carried: Vec<String> =
         records.map(|record| record.raw.text("ce_id").expect("ce_id").to_owned()).collect();

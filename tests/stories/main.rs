@@ -27,6 +27,7 @@ mod refold;
 mod replay;
 mod restored;
 mod retry;
+mod reviews;
 mod shutdown;
 mod subscriptions;
 mod undisturbed;

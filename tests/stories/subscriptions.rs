@@ -11,6 +11,8 @@ use sqlx::types::Json;
 
 use crate::{WORKSHOP, beside_others, instance_with};
 
+/// What subscriptions and orders touch on their way.
+const CONTEXTS: &str = r#"["carts", "catalog", "customers", "inventory", "notifications", "orders", "payments", "subscriptions"]"#;
 /// How many subscribe.
 const MEMBERS: usize = 12;
 /// What a period of any subscription costs here, in minor units.
@@ -28,7 +30,8 @@ struct Club {
 async fn club(story: &str, members: usize, settings: &[(&str, &str)], outside: &[&str]) -> Club {
     let outside = Outside::start(WORKSHOP, story, outside).await;
     let own = outside.settings();
-    let own: Vec<(&str, &str)> = own.iter().map(|(field, value)| (*field, value.as_str())).collect();
+    let own = own.iter().map(|(field, value)| (*field, value.as_str()));
+    let own: Vec<(&str, &str)> = own.chain([("contexts", CONTEXTS)]).collect();
     let instance = instance_with(story, &[own.as_slice(), settings].concat()).await;
     let club = Club { instance, outside };
     club.decide(&(0..members).map(register).collect::<Vec<_>>()).await;

@@ -84,6 +84,9 @@ pub struct Config {
     pub retry_delays_ms: Vec<u64>,
     /// The same for single groups, by role: `{orders = [500, 5000]}`.
     pub group_retry_delays_ms: HashMap<String, Vec<u64>>,
+    /// The contexts of the business that this instance has. Views read those of theirs that there are; a saga or an effect
+    /// that needs another one does not run.
+    pub contexts: Vec<String>,
     /// Whether sagas and effects run. Without them nothing follows from an order until somebody sends it.
     pub sagas: bool,
     /// How long timers of sagas take, in milliseconds: `{"fulfilment.deadline" = 300000}`; others take their own time.
@@ -216,6 +219,7 @@ fn defaults() -> BTreeMap<&'static str, Value> {
         ("events_batch_max", 5_000.into()),
         ("retry_delays_ms", vec![1_000, 10_000, 60_000].into()),
         ("group_retry_delays_ms", Value::from(Dict::new())),
+        ("contexts", millrace_schemas::CONTEXTS.to_vec().into()),
         ("sagas", true.into()),
         ("saga_timers_ms", Value::from(Dict::new())),
         ("audit_every_s", 900.into()),
@@ -301,12 +305,24 @@ impl Config {
             positive("effect_call_timeout_ms", self.effect_call_timeout_ms),
             positive("effect_breaker_failures", self.effect_breaker_failures),
             self.retry_problem(),
+            self.context_problem(),
             database("write_database_url", &self.write_database_url),
             database("read_database_url", &self.read_database_url),
         ];
         match problems.into_iter().flatten().next() {
             Some(problem) => Err(Failure::usage(problem)),
             None => Ok(self),
+        }
+    }
+
+    fn context_problem(&self) -> Option<String> {
+        let known = millrace_schemas::CONTEXTS;
+        let unknown = self.contexts.iter().find(|context| !known.contains(&context.as_str()));
+        match unknown {
+            Some(unknown) => {
+                Some(format!("contexts: there is no context `{unknown}`; there are {}", known.join(", ")))
+            }
+            None => self.contexts.is_empty().then(|| "contexts must name at least one".to_owned()),
         }
     }
 
@@ -323,6 +339,11 @@ impl Config {
             "{field} has {} delays, and each needs topics of its own: {RETRIES_MAX} at most",
             delays.len()
         ))
+    }
+
+    /// Whether the instance has a context.
+    pub fn has(&self, context: &str) -> bool {
+        self.contexts.iter().any(|name| name == context)
     }
 
     /// How long a record that a role failed on waits before each further try.

@@ -1,4 +1,5 @@
-//! What an instance consists of: contexts, views, groups and topics, read from the registry of the domain.
+//! What an instance consists of: contexts, views, groups and topics, read from the registry of the domain. Of that it has
+//! what belongs to its configured contexts.
 
 use millrace_domain::registry::{self, Visitor};
 use millrace_domain::{Context, Effect, Log, Saga, Tally, View};
@@ -23,8 +24,8 @@ pub enum Side {
 pub struct ReadModel {
     /// Its name.
     pub name: &'static str,
-    /// The contexts whose events it reads.
-    pub contexts: &'static [&'static str],
+    /// The contexts whose events it reads, those that the instance has.
+    pub contexts: Vec<&'static str>,
     /// Its table and SQL view, when it is in Postgres.
     pub table: Option<Table>,
     /// Its mapping, when it is in Elasticsearch.
@@ -98,18 +99,27 @@ impl Visitor for Collector {
 
     fn view<V: View>(&mut self) {
         let table = Some(Table { table: V::TABLE, view: V::SQL_VIEW, key: vec![V::KEY], check: V::CHECK });
-        self.models.push(ReadModel { name: V::NAME, contexts: V::CONTEXTS, table, mapping: V::MAPPING });
+        self.models.push(ReadModel {
+            name: V::NAME,
+            contexts: V::CONTEXTS.to_vec(),
+            table,
+            mapping: V::MAPPING,
+        });
     }
 
     fn tally<T: Tally>(&mut self) {
         let table =
             Some(Table { table: T::TABLE, view: T::SQL_VIEW, key: T::KEYS.to_vec(), check: T::CHECK });
-        self.models.push(ReadModel { name: T::NAME, contexts: T::CONTEXTS, table, mapping: None });
+        self.models.push(ReadModel { name: T::NAME, contexts: T::CONTEXTS.to_vec(), table, mapping: None });
     }
 
     fn log<L: Log>(&mut self) {
-        let model =
-            ReadModel { name: L::NAME, contexts: L::CONTEXTS, table: None, mapping: Some(L::MAPPING) };
+        let model = ReadModel {
+            name: L::NAME,
+            contexts: L::CONTEXTS.to_vec(),
+            table: None,
+            mapping: Some(L::MAPPING),
+        };
         self.models.push(model);
     }
 
@@ -122,30 +132,48 @@ impl Visitor for Collector {
     }
 }
 
-fn collected() -> Collector {
+/// All that this build knows.
+fn known() -> Collector {
     let mut collector = Collector::default();
     registry::visit(&mut collector);
     collector
 }
 
+/// What an instance has of it: a view reads the contexts that there are, a saga or an effect needs all of its own.
+fn collected(config: &Config) -> Collector {
+    let Collector { mut contexts, mut models, mut sagas, mut effects } = known();
+    contexts.retain(|context| config.has(context));
+    models.iter_mut().for_each(|model| model.contexts.retain(|context| config.has(context)));
+    models.retain(|model| !model.contexts.is_empty());
+    for reactors in [&mut sagas, &mut effects] {
+        reactors.retain(|reactor| config.sagas && reactor.contexts.iter().all(|context| config.has(context)));
+    }
+    Collector { contexts, models, sagas, effects }
+}
+
 /// The contexts, in the order of the registry.
-pub fn contexts() -> Vec<&'static str> {
-    collected().contexts
+pub fn contexts(config: &Config) -> Vec<&'static str> {
+    collected(config).contexts
 }
 
 /// The sagas, in the order of the registry.
-pub fn sagas() -> Vec<Reactor> {
-    collected().sagas
+pub fn sagas(config: &Config) -> Vec<Reactor> {
+    collected(config).sagas
+}
+
+/// The names of all sagas that this build knows, whether the instance runs them or not.
+pub fn known_sagas() -> Vec<&'static str> {
+    known().sagas.iter().map(|saga| saga.name).collect()
 }
 
 /// The effects, in the order of the registry.
-pub fn effects() -> Vec<Reactor> {
-    collected().effects
+pub fn effects(config: &Config) -> Vec<Reactor> {
+    collected(config).effects
 }
 
 /// The views, tallies and logs, in the order of the registry.
-pub fn read_models() -> Vec<ReadModel> {
-    collected().models
+pub fn read_models(config: &Config) -> Vec<ReadModel> {
+    collected(config).models
 }
 
 impl ReadModel {
@@ -153,8 +181,8 @@ impl ReadModel {
     ///
     /// # Errors
     /// [`Failure::Usage`].
-    pub fn named(name: &str) -> Result<Self, Failure> {
-        let models = read_models();
+    pub fn named(config: &Config, name: &str) -> Result<Self, Failure> {
+        let models = read_models(config);
         let known: Vec<&str> = models.iter().map(|model| model.name).collect();
         let unknown = || Failure::usage(format!("there is no view `{name}`; there are {}", known.join(", ")));
         models.iter().find(|model| model.name == name).cloned().ok_or_else(unknown)
@@ -207,16 +235,16 @@ impl Group {
 
 /// The consumer groups: commands first, then one for each saga, each effect and each view.
 pub fn groups(config: &Config) -> Vec<Group> {
-    let Collector { contexts, models, sagas, effects } = collected();
+    let Collector { contexts, models, sagas, effects } = collected(config);
     let topics = |kind, contexts: &[&str]| {
         contexts.iter().map(|context| config.namespace.topic(kind, context)).collect()
     };
     let commands = Group::new(config, COMMANDS, Side::Write, topics(Kind::Command, &contexts), false);
-    let reactors = sagas.into_iter().chain(effects).filter(|_| config.sagas).map(|reactor| {
+    let reactors = sagas.into_iter().chain(effects).map(|reactor| {
         Group::new(config, reactor.name, Side::Write, reactor.topics(&config.namespace), false)
     });
     let views = models.into_iter().map(|model| {
-        let topics = topics(Kind::Event, model.contexts);
+        let topics = topics(Kind::Event, &model.contexts);
         Group::new(config, model.name, Side::Read, topics, model.mapping.is_some())
     });
     std::iter::once(commands).chain(reactors).chain(views).collect()
@@ -226,7 +254,7 @@ pub fn groups(config: &Config) -> Vec<Group> {
 pub fn topics(config: &Config) -> Vec<Topic> {
     let namespace = &config.namespace;
     let mut topics = Vec::new();
-    for context in contexts() {
+    for context in contexts(config) {
         for kind in [Kind::Command, Kind::Event, Kind::Rejection] {
             let name = namespace.topic(kind, context);
             topics.push(Topic { name, single: false, forever: kind == Kind::Event });

@@ -94,7 +94,8 @@ async fn backlog(config: &Config, ledger: &Database) -> Result<Vec<Position>, Fa
     tokio::task::block_in_place(|| {
         let reader = Reader::new(config)?;
         let (topics, mut waiting) = (reader.topics()?, Vec::new());
-        for topic in layout::contexts().iter().map(|context| config.namespace.topic(Kind::Command, context)) {
+        let contexts = layout::contexts(config);
+        for topic in contexts.iter().map(|context| config.namespace.topic(Kind::Command, context)) {
             for partition in 0..topics.get(&topic).copied().unwrap_or_default() {
                 let (low, high) = reader.ends(&topic, partition)?;
                 let offset = known(&topic, partition).unwrap_or(low);
@@ -212,7 +213,9 @@ fn shown(receipt: &Receipt) -> String {
 pub async fn commands(config: &Config, format: Format, options: &cli::Commands) -> Result<(), Failure> {
     let ledger = Database::of(config, Side::Write)?;
     let (context, stream) = match options.stream.as_deref().map(|stream| (stream.split_once('/'), stream)) {
-        Some((Some((context, id)), _)) if layout::contexts().contains(&context) => (Some(context), Some(id)),
+        Some((Some((context, id)), _)) if layout::contexts(config).contains(&context) => {
+            (Some(context), Some(id))
+        }
         Some((_, id)) => (None, Some(id)),
         None => (None, None),
     };

@@ -75,7 +75,7 @@ async fn dispatch(cli: Cli, config: &Config) -> Result<(), Failure> {
     match cli.command {
         Command::Setup => setup::setup(config, format).await,
         Command::Teardown { yes } => setup::teardown(config, format, yes).await,
-        Command::Run { only } => run::run(config, selection(only)?).await,
+        Command::Run { only } => run::run(config, selection(config, only)?).await,
         Command::Replay(options) => replay::replay(config, format, &options).await,
         Command::Send(options) => send::send(config, format, &options).await,
         Command::Receipt { id, source } => ledger::receipt(config, format, &id, source.as_deref()).await,
@@ -91,16 +91,16 @@ async fn dispatch(cli: Cli, config: &Config) -> Result<(), Failure> {
     }
 }
 
-fn selection(only: Option<Role>) -> Result<Selection, Failure> {
+fn selection(config: &Config, only: Option<Role>) -> Result<Selection, Failure> {
     match only {
         None => Ok(Selection::Everything),
         Some(Role::Commands) => Ok(Selection::Commands),
         Some(Role::View { names }) => {
-            names.iter().try_for_each(|name| layout::ReadModel::named(name).map(|_| ()))?;
+            names.iter().try_for_each(|name| layout::ReadModel::named(config, name).map(|_| ()))?;
             Ok(Selection::Views(names))
         }
-        Some(Role::Saga { names }) => reactors(names, "saga", &layout::sagas()),
-        Some(Role::Effect { names }) => reactors(names, "effect", &layout::effects()),
+        Some(Role::Saga { names }) => reactors(names, "saga", &layout::sagas(config)),
+        Some(Role::Effect { names }) => reactors(names, "effect", &layout::effects(config)),
     }
 }
 

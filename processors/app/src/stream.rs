@@ -38,7 +38,7 @@ struct Stored {
 /// [`Failure::NotFound`] when the stream has no such events, [`Failure::Usage`] when it is not said which stream.
 pub async fn show(config: &Config, format: Format, options: &StreamShow) -> Result<(), Failure> {
     let write = Database::of(config, Side::Write)?;
-    let (context, id) = identified(&write, options).await?;
+    let (context, id) = identified(config, &write, options).await?;
     let events = stored(&write, &context, &id, options).await?;
     if events.is_empty() {
         return Err(Failure::NotFound(format!("the stream `{context}/{id}` has no events{}", then(options))));
@@ -55,8 +55,12 @@ fn then(options: &StreamShow) -> String {
 }
 
 /// The stream's context and id: said, or found because only one context has the id.
-async fn identified(write: &Database, options: &StreamShow) -> Result<(String, String), Failure> {
-    let contexts = layout::contexts();
+async fn identified(
+    config: &Config,
+    write: &Database,
+    options: &StreamShow,
+) -> Result<(String, String), Failure> {
+    let contexts = layout::contexts(config);
     let unknown = |name: &str| {
         Failure::usage(format!("there is no context `{name}`; there are {}", contexts.join(", ")))
     };

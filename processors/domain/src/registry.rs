@@ -2,7 +2,7 @@
 
 use crate::contexts::{
     carts::Carts, catalog::Catalog, customers::Customers, inventory::Inventory, notifications::Notifications,
-    orders::Orders, payments::Payments, subscriptions::Subscriptions,
+    orders::Orders, payments::Payments, reviews::Reviews, subscriptions::Subscriptions,
 };
 use crate::effects::{mail::Mail, payment::Payment};
 use crate::sagas::{checkout::CartCheckout, fulfilment::OrderFulfilment, renewal::SubscriptionRenewal};
@@ -39,6 +39,7 @@ pub fn visit(visitor: &mut impl Visitor) {
     visitor.context::<Payments>();
     visitor.context::<Subscriptions>();
     visitor.context::<Notifications>();
+    visitor.context::<Reviews>();
 
     visitor.saga::<CartCheckout>();
     visitor.saga::<OrderFulfilment>();

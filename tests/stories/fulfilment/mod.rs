@@ -23,11 +23,16 @@ struct Shop {
     outside: Outside,
 }
 
+/// What an order touches on its way.
+const CONTEXTS: &str =
+    r#"["carts", "catalog", "customers", "inventory", "notifications", "orders", "payments"]"#;
+
 /// A shop with customers, and with products that have so many units each.
 async fn shop(story: &str, settings: &[(&str, &str)], outside: &[&str]) -> Shop {
     let outside = Outside::start(WORKSHOP, story, outside).await;
     let own = outside.settings();
-    let own: Vec<(&str, &str)> = own.iter().map(|(field, value)| (*field, value.as_str())).collect();
+    let own = own.iter().map(|(field, value)| (*field, value.as_str()));
+    let own: Vec<(&str, &str)> = own.chain([("contexts", CONTEXTS)]).collect();
     Shop { instance: instance_with(story, &[own.as_slice(), settings].concat()).await, outside }
 }
 

@@ -140,6 +140,8 @@ fn good_command(context: &str) -> (&'static str, Value, &'static str) {
         "carts" => ("AbandonCart", json!({"cart_id": "g", "reason": "g"}), "cart_id"),
         "notifications" => ("MarkNotificationSent", json!({"notification_id": "g"}), "notification_id"),
         "payments" => ("VoidPayment", json!({"order_id": "g", "reason": "g"}), "order_id"),
+        "reviews" => ("WithdrawReview", json!({"review_id": "g", "reason": "g"}), "review_id"),
+        "subscriptions" => ("PauseSubscription", json!({"subscription_id": "g"}), "subscription_id"),
         _ => ("ConfirmOrder", json!({"order_id": "g"}), "order_id"),
     }
 }
@@ -157,6 +159,16 @@ fn good_event(context: &str) -> (&'static str, Value, &'static str) {
             "PaymentRequested",
             json!({"order_id": "g", "customer_id": "g", "amount": 1, "currency": "USD"}),
             "order_id",
+        ),
+        "reviews" => (
+            "ReviewWithdrawn",
+            json!({"review_id": "g", "product_id": "g", "customer_id": "g", "previous_rating": 1, "reason": "g"}),
+            "review_id",
+        ),
+        "subscriptions" => (
+            "SubscriptionPaused",
+            json!({"subscription_id": "g", "customer_id": "g", "plan": "g", "amount": 1, "currency": "USD"}),
+            "subscription_id",
         ),
         _ => ("OrderConfirmed", json!({"order_id": "g", "customer_id": "g"}), "order_id"),
     }

@@ -3,7 +3,7 @@
 mod kinds;
 mod refused;
 
-use millrace_tests::{CONTEXTS, Instance, Load, Raw, Snapshot, VIEWS, kafka};
+use millrace_tests::{Instance, Load, Raw, Snapshot, kafka};
 
 use crate::undisturbed::undisturbed;
 use crate::{beside_others, instance};
@@ -31,7 +31,7 @@ async fn garbage_among_commands_becomes_dead_letters_and_the_neighbours_commit()
     // All of it lies there before anything is read, so that garbage and neighbours share batches.
     let slices = Load::STANDARD.slices(2);
     instance.send(&slices[0]).await;
-    for context in CONTEXTS {
+    for context in &instance.contexts {
         let garbage = kinds::commands(context).await;
         kafka::produce(&instance.topic("cmd", context), None, &raws(&garbage)).await;
     }
@@ -39,7 +39,7 @@ async fn garbage_among_commands_becomes_dead_letters_and_the_neighbours_commit()
     let _process = instance.start();
     instance.settle().await;
     the_neighbours_are_as_expected(&instance, expected).await;
-    for context in CONTEXTS {
+    for context in &instance.contexts {
         let all = kinds::commands(context).await;
         are_dead_letters(&instance, &instance.topic("cmd", context), "commands", &all).await;
     }
@@ -53,7 +53,7 @@ async fn garbage_among_events_becomes_dead_letters_of_every_group_and_the_neighb
     let mut only_commands = instance.start_with(&["commands"], &[]);
     instance.send(&Load::STANDARD.basics()).await;
     instance.settle_commands().await;
-    for context in CONTEXTS {
+    for context in &instance.contexts {
         kafka::produce(&instance.topic("evt", context), None, &raws(&kinds::events(context).await)).await;
     }
     instance.send(&Load::STANDARD.slices(1).concat()).await;
@@ -62,7 +62,7 @@ async fn garbage_among_events_becomes_dead_letters_of_every_group_and_the_neighb
     let _process = instance.start();
     instance.settle().await;
     the_neighbours_are_as_expected(&instance, expected).await;
-    for view in &VIEWS {
+    for view in instance.views() {
         for context in view.contexts {
             let all = kinds::events(context).await;
             let refused: Vec<Garbage> =

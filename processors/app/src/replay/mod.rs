@@ -121,7 +121,7 @@ impl Action {
 /// # Errors
 /// [`Failure::Refused`] when the generations differ, or there is nothing to roll back to; [`Failure::Unreachable`].
 pub async fn replay(config: &Config, format: Format, options: &Options) -> Result<(), Failure> {
-    let model = ReadModel::named(&options.view)?;
+    let model = ReadModel::named(config, &options.view)?;
     let read = Database::of(config, Side::Read)?;
     let Action { status, rollback, retire, .. } = options.action;
     if status {

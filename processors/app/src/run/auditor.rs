@@ -53,7 +53,7 @@ async fn look(config: &Config, known: HashSet<Sign>) -> Result<Report, Failure> 
     let operator = Operator::new(Some("auditor"), "wrong in two looks");
     let mut mandate = Mandate::known(operator, known, config.audit_repairs_max);
     let mut report = Report::default();
-    auditor.look(&Scope::everything(), Some(&mut mandate), &mut report).await?;
+    auditor.look(&Scope::everything(config), Some(&mut mandate), &mut report).await?;
     Ok(report)
 }
 

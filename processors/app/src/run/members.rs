@@ -66,7 +66,7 @@ impl Members {
         roles: Roles,
         stop: CancellationToken,
     ) -> Result<Self, Failure> {
-        let models = layout::read_models().into_iter().map(|model| (model.name, model)).collect();
+        let models = layout::read_models(config).into_iter().map(|model| (model.name, model)).collect();
         let writers = layout::groups(config).into_iter().filter(|group| group.side == Side::Write);
         let unable = roles.unable();
         let (idle, writers) = writers

@@ -89,7 +89,7 @@ impl std::str::FromStr for Id {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (saga, instance) = text.split_once('/').unwrap_or_default();
-        let known: Vec<&str> = layout::sagas().iter().map(|saga| saga.name).collect();
+        let known = layout::known_sagas();
         if known.contains(&saga) && !instance.is_empty() {
             return Ok(Self { saga: saga.to_owned(), instance: instance.to_owned() });
         }

@@ -39,7 +39,7 @@ async fn create_side(config: &Config, database: &Database, steps: &mut Steps) ->
     let mut told = vec![(Did::created_if(new), "schema".to_owned())];
     told.extend(tables(&mut transaction, database.side).await.map_err(fail)?);
     if database.side == Side::Read {
-        for model in layout::read_models() {
+        for model in layout::read_models(config) {
             told.extend(model_table(&mut transaction, &config.namespace, &model).await.map_err(fail)?);
         }
         told.push(grant(&mut transaction, config).await.map_err(fail)?);

@@ -1,5 +1,6 @@
 //! Index templates, indices and aliases in Elasticsearch.
 
+use futures::future::try_join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -13,18 +14,27 @@ use crate::replay::generations::{Generation, State};
 
 /// Creates the indices of every live generation that is published; the alias is the serving one's.
 pub(super) async fn create(config: &Config, live: &[Generation], steps: &mut Steps) -> Result<(), Failure> {
-    for model in layout::read_models() {
-        let Some(mapped) = Mapped::of(config, &model)? else { continue };
-        steps.tell(mapped.template(config).await?, "index template", &mapped.alias)?;
-        for generation in live.iter().filter(|generation| generation.view == model.name) {
-            let index = config.namespace.index(model.name, generation.generation);
-            steps.tell(mapped.index(&index).await?, "index", &index)?;
-            if generation.state == State::Serving {
-                steps.tell(mapped.point_alias(&index).await?, "alias", &mapped.alias)?;
-            }
+    let models = layout::read_models(config);
+    let told = try_join_all(models.iter().map(|model| create_of(config, model, live))).await?;
+    told.iter().flatten().try_for_each(|(did, what, name)| steps.tell(*did, what, name))
+}
+
+/// What was done for one read model.
+async fn create_of(
+    config: &Config,
+    model: &ReadModel,
+    live: &[Generation],
+) -> Result<Vec<(Did, &'static str, String)>, Failure> {
+    let Some(mapped) = Mapped::of(config, model)? else { return Ok(Vec::new()) };
+    let mut told = vec![(mapped.template(config).await?, "index template", mapped.alias.clone())];
+    for generation in live.iter().filter(|generation| generation.view == model.name) {
+        let index = config.namespace.index(model.name, generation.generation);
+        told.push((mapped.index(&index).await?, "index", index.clone()));
+        if generation.state == State::Serving {
+            told.push((mapped.point_alias(&index).await?, "alias", mapped.alias.clone()));
         }
     }
-    Ok(())
+    Ok(told)
 }
 
 /// Creates the index of a view's generation when it is not there, with the mapping of this build.

@@ -36,7 +36,7 @@ pub async fn setup(config: &Config, format: Format) -> Result<(), Failure> {
 
 /// The retry topics of generations that are not the first.
 fn replayed_topics(config: &Config, live: &[Generation]) -> Vec<Topic> {
-    let models = layout::read_models();
+    let models = layout::read_models(config);
     let of = |one: &Generation| {
         let model = models.iter().find(|model| model.name == one.view);
         model.map(|model| model.retry_topics(config, one.generation)).unwrap_or_default()

@@ -2,6 +2,7 @@
 //!
 //! Subjects do not carry the namespace: a record type means the same to every instance that shares the registry.
 
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use millrace_schemas::{DEFINITIONS, Definition};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -13,23 +14,32 @@ use crate::http::{self, Http};
 
 const COMPATIBILITY: &str = "BACKWARD_TRANSITIVE";
 
+/// How many record types the registry is asked about at a time.
+const AT_ONCE: usize = 8;
+
 /// Registers every record type. All are checked before the first is registered.
 pub(super) async fn register(config: &Config, steps: &mut Steps) -> Result<(), Failure> {
     let registry = Http::registry(config)?;
-    let mut found = Vec::new();
+    let checks = DEFINITIONS.iter().map(|definition| checked(&registry, definition));
+    let found: Vec<Subject> = stream::iter(checks).buffered(AT_ONCE).try_collect().await?;
+    let settled =
+        DEFINITIONS.iter().zip(&found).map(|(definition, state)| settle(&registry, definition, state));
+    let mut settled = stream::iter(settled).buffered(AT_ONCE);
     for definition in DEFINITIONS {
-        let state = Subject::find(&registry, definition).await?;
-        if state == Subject::Older {
-            protect(&registry, definition).await?;
-            refuse_incompatible(&registry, definition).await?;
-        }
-        found.push((definition, state));
-    }
-    for (definition, state) in found {
-        let did = settle(&registry, definition, &state).await?;
+        let Some(did) = settled.try_next().await? else { break };
         steps.tell(did, "schema", definition.full_name)?;
     }
     Ok(())
+}
+
+/// What the registry has of a record type; refused when this build's schema does not go with it.
+async fn checked(registry: &Http, definition: &Definition) -> Result<Subject, Failure> {
+    let state = Subject::find(registry, definition).await?;
+    if state == Subject::Older {
+        protect(registry, definition).await?;
+        refuse_incompatible(registry, definition).await?;
+    }
+    Ok(state)
 }
 
 /// What the registry has of a record type.

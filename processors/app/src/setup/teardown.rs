@@ -165,7 +165,7 @@ async fn generation_groups(config: &Config) -> Result<Vec<String>, Failure> {
 
 async fn remove_indices(config: &Config, steps: &mut Steps) -> Result<(), Failure> {
     let elastic = Http::elasticsearch(config)?;
-    for model in layout::read_models().into_iter().filter(|model| model.mapping.is_some()) {
+    for model in layout::read_models(config).into_iter().filter(|model| model.mapping.is_some()) {
         let alias = config.namespace.index_alias(model.name);
         let pattern = format!("{alias}-g*");
         let found = elastic.find(&[&pattern, "_alias"]).await?.unwrap_or_default();

@@ -40,7 +40,7 @@ pub(super) struct Index {
 pub(super) async fn indices(config: &Config) -> Result<Vec<Index>, Failure> {
     let elastic = Http::elasticsearch(config)?;
     let mut found = Vec::new();
-    for model in layout::read_models().into_iter().filter(|model| model.mapping.is_some()) {
+    for model in layout::read_models(config).into_iter().filter(|model| model.mapping.is_some()) {
         found.push(index(&elastic, config.namespace.index_alias(model.name)).await?);
     }
     Ok(found)

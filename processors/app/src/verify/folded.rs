@@ -65,7 +65,7 @@ async fn suspects(
     let mut connection = session::open(write).await.map_err(fail)?;
     let streams = "SELECT aggregatetype, aggregateid, max(version) FROM outbox
                    WHERE aggregatetype = ANY($1) AND version IS NOT NULL GROUP BY 1, 2";
-    let streams = sqlx::query_as::<_, Stream>(streams).bind(model.contexts).fetch(&mut connection);
+    let streams = sqlx::query_as::<_, Stream>(streams).bind(model.contexts.as_slice()).fetch(&mut connection);
     let mut pages = streams.try_chunks(PAGE);
     let mut suspects = Vec::new();
     while let Some(page) = pages.try_next().await.map_err(|error| fail(error.1))? {

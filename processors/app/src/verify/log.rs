@@ -51,7 +51,7 @@ impl LogDocuments<'_> {
         let mut connection = read.pool.acquire().await.map_err(|error| read.failure(error))?;
         let (mut count, mut suspects, mut after) = (0, BTreeMap::new(), (String::new(), String::new(), 0));
         while suspects.len() < SUSPECTS_MAX {
-            let contexts = self.model.contexts;
+            let contexts = self.model.contexts.as_slice();
             let events = outbox::after(&mut snapshot, &self.config.namespace, contexts, &after, PAGE).await;
             let events: Vec<Stored> = events.map_err(fail)?;
             let Some(Stored { context, stream, version, .. }) = events.last() else { break };

@@ -94,19 +94,20 @@ pub(crate) struct Scope {
 
 impl Scope {
     /// Everything that there is to compare.
-    pub(crate) fn everything() -> Self {
-        Self { models: read_models(), topics: true, key: None }
+    pub(crate) fn everything(config: &Config) -> Self {
+        Self { models: read_models(config), topics: true, key: None }
     }
 
-    fn of(options: &Options) -> Result<Self, Failure> {
+    fn of(config: &Config, options: &Options) -> Result<Self, Failure> {
         let (views, key) = match &options.customer {
             Some(customer) => (vec!["customers".to_owned()], Some(customer.clone())),
             None => (options.views.clone(), options.key.clone()),
         };
         if views.is_empty() {
-            return Ok(Self::everything());
+            return Ok(Self::everything(config));
         }
-        let models = views.iter().map(|view| ReadModel::named(view)).collect::<Result<Vec<_>, _>>()?;
+        let models =
+            views.iter().map(|view| ReadModel::named(config, view)).collect::<Result<Vec<_>, _>>()?;
         match models.iter().find(|model| model.table.is_none() && key.is_some()) {
             Some(log) => Err(Failure::usage(format!("--key: `{}` is a log and has no rows", log.name))),
             None => Ok(Self { models, topics: false, key }),
@@ -120,7 +121,7 @@ impl Scope {
 /// [`Failure::Drift`] when something is wrong and was not repaired; [`Failure::Refused`] when Debezium or publishing
 /// is too far behind to judge; [`Failure::Unreachable`].
 pub async fn verify(config: &Config, format: Format, options: &Options) -> Result<(), Failure> {
-    let scope = Scope::of(options)?;
+    let scope = Scope::of(config, options)?;
     let operator = options.why.as_deref().map(|why| Operator::new(options.who.as_deref(), why));
     let mut mandate = operator.map(Mandate::whole);
     let auditor = Auditor::new(config, options.patience.0)?;

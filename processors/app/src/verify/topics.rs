@@ -129,7 +129,7 @@ fn read(config: &Config, slice: Slice, pace: &mut Pace) -> Result<Held, Failure>
     let mut held = Held::default();
     let kinds = [Kind::Event, Kind::Rejection, Kind::Command];
     for (context, kind) in
-        layout::contexts().into_iter().flat_map(|context| kinds.map(|kind| (context, kind)))
+        layout::contexts(config).into_iter().flat_map(|context| kinds.map(|kind| (context, kind)))
     {
         let topic = config.namespace.topic(kind, context);
         let partitions = there.get(&topic).copied().unwrap_or_default();

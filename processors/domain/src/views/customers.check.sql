@@ -9,7 +9,35 @@ WITH touching AS (
        OR type = 'OrderConfirmed' AND data ->> 'customer_id' <> ''
 ), details AS (
     SELECT DISTINCT ON (customer_id) customer_id, data
-    FROM touching WHERE context = 'customers' ORDER BY customer_id, version DESC
+    FROM touching WHERE type IN ('CustomerRegistered', 'CustomerDetailsChanged') ORDER BY customer_id, version DESC
+), tagging AS (
+    SELECT DISTINCT ON (1, 2) customer_id, data ->> 'tag' AS tag, type
+    FROM touching WHERE type IN ('CustomerTagged', 'CustomerUntagged') ORDER BY 1, 2, version DESC
+), tagged AS (
+    SELECT customer_id, jsonb_agg(tag ORDER BY tag COLLATE "C") AS tags
+    FROM tagging WHERE type = 'CustomerTagged' GROUP BY 1
+), preferring AS (
+    SELECT DISTINCT ON (1, 2) customer_id, data ->> 'name' AS name, data ->> 'value' AS value
+    FROM touching WHERE type = 'CustomerPreferenceSet' ORDER BY 1, 2, version DESC
+), preferred AS (
+    SELECT customer_id, jsonb_object_agg(name, value) AS preferences
+    FROM preferring WHERE value IS NOT NULL GROUP BY 1
+), assessed AS (
+    SELECT DISTINCT ON (customer_id) customer_id, (data ->> 'score')::int AS risk_score,
+           (data ->> 'assessed_at')::timestamptz AS risk_assessed_at
+    FROM touching WHERE type = 'CustomerRiskAssessed'
+    ORDER BY customer_id, (data ->> 'assessed_at')::timestamptz DESC, version DESC
+), by_product AS (
+    SELECT customer_id, line ->> 'product_id' AS product_id,
+           sum((line ->> 'quantity')::bigint * CASE type WHEN 'OrderConfirmed' THEN 1 ELSE -1 END) AS units
+    FROM touching CROSS JOIN LATERAL jsonb_array_elements(data -> 'lines') AS line
+    WHERE type = 'OrderConfirmed' OR type = 'OrderCancelled' AND (data ->> 'confirmed')::boolean
+    GROUP BY 1, 2
+), held AS (
+    SELECT customer_id,
+           jsonb_agg(jsonb_build_object('product_id', product_id, 'units', units) ORDER BY product_id COLLATE "C")
+               AS products_held
+    FROM by_product WHERE units <> 0 GROUP BY 1
 ), counted AS (
     SELECT customer_id,
            count(*) FILTER (WHERE type = 'OrderPlaced') AS placed,
@@ -60,9 +88,18 @@ SELECT customer_id,
        coalesce(money -> 'refunded', '[]') AS refunded,
        preference IS DISTINCT FROM 'NotificationsStopped' AS notifications_wanted,
        notified AS notifications_sent,
+       coalesce(tags, '[]') AS tags,
+       coalesce(preferences, '{}') AS preferences,
+       risk_score,
+       risk_assessed_at,
+       coalesce(products_held, '[]') AS products_held,
        version,
        updated_at
 FROM counted
 LEFT JOIN details USING (customer_id)
 LEFT JOIN sums USING (customer_id)
 LEFT JOIN last USING (customer_id)
+LEFT JOIN tagged USING (customer_id)
+LEFT JOIN preferred USING (customer_id)
+LEFT JOIN assessed USING (customer_id)
+LEFT JOIN held USING (customer_id)

@@ -17,6 +17,11 @@ CREATE TABLE IF NOT EXISTS {table} (
     refunded             jsonb       NOT NULL DEFAULT '[]',
     notifications_wanted boolean     NOT NULL DEFAULT true,
     notifications_sent   bigint      NOT NULL DEFAULT 0,
+    tags                 jsonb       NOT NULL DEFAULT '[]',
+    preferences          jsonb       NOT NULL DEFAULT '{}',
+    risk_score           int,
+    risk_assessed_at     timestamptz,
+    products_held        jsonb       NOT NULL DEFAULT '[]',
     version              bigint      NOT NULL,
     updated_at           timestamptz NOT NULL
 ) WITH (fillfactor = 50); -- Room on each page for the next version of its rows.

@@ -1,8 +1,9 @@
-//! Products: what the catalog says and what is in stock.
+//! Products: what the catalog says, what is in stock and what customers think.
 
 use millrace_schemas::Event;
 use millrace_schemas::catalog::{Event as Catalog, ProductAdded};
 use millrace_schemas::inventory::Event as Inventory;
+use millrace_schemas::reviews::Event as Reviews;
 use serde::{Deserialize, Serialize};
 
 use crate::{Recorded, View};
@@ -32,11 +33,25 @@ pub struct ProductRow {
     pub reserved: i64,
     /// Units that can still be reserved.
     pub available: i64,
+    /// Reviews that were written and not withdrawn.
+    pub reviews: i64,
+    /// Those with a rating of 1.
+    pub one_star: i64,
+    /// Those with a rating of 2.
+    pub two_stars: i64,
+    /// Those with a rating of 3.
+    pub three_stars: i64,
+    /// Those with a rating of 4.
+    pub four_stars: i64,
+    /// Those with a rating of 5.
+    pub five_stars: i64,
+    /// Their average in hundredths, rounded half up; none without reviews.
+    pub rating_hundredths: Option<i64>,
 }
 
 impl View for ProductView {
     const NAME: &'static str = "products";
-    const CONTEXTS: &'static [&'static str] = &["catalog", "inventory"];
+    const CONTEXTS: &'static [&'static str] = &["catalog", "inventory", "reviews"];
     const KEY: &'static str = "product_id";
     const SHARED: bool = true;
     const TABLE: &'static str = include_str!("products.sql");
@@ -49,6 +64,7 @@ impl View for ProductView {
     fn keys(recorded: &Recorded) -> Vec<String> {
         match &recorded.event {
             Event::Catalog(_) | Event::Inventory(_) => vec![recorded.stream.clone()],
+            Event::Reviews(event) => vec![of_review(event).to_owned()],
             _ => Vec::new(),
         }
     }
@@ -58,6 +74,7 @@ impl View for ProductView {
         match &recorded.event {
             Event::Catalog(event) => row.offered(event),
             Event::Inventory(event) => row.stocked(event),
+            Event::Reviews(event) => row.reviewed(event).averaged(),
             _ => row,
         }
     }
@@ -99,6 +116,50 @@ impl ProductRow {
         let reserved = self.reserved.wrapping_add(reserved);
         Self { on_hand, reserved, available: on_hand.wrapping_sub(reserved), ..self }
     }
+
+    fn reviewed(self, event: &Reviews) -> Self {
+        match event {
+            Reviews::ReviewWritten(event) => self.rated(event.rating, 1),
+            Reviews::ReviewEdited(event) => self.rated(event.previous_rating, -1).rated(event.rating, 1),
+            Reviews::ReviewWithdrawn(event) => self.rated(event.previous_rating, -1),
+        }
+    }
+
+    fn rated(mut self, rating: i32, reviews: i64) -> Self {
+        let stars = match rating {
+            1 => &mut self.one_star,
+            2 => &mut self.two_stars,
+            3 => &mut self.three_stars,
+            4 => &mut self.four_stars,
+            5 => &mut self.five_stars,
+            // The context lets no other rating through.
+            _ => return self,
+        };
+        *stars = stars.wrapping_add(reviews);
+        Self { reviews: self.reviews.wrapping_add(reviews), ..self }
+    }
+
+    fn averaged(self) -> Self {
+        Self { rating_hundredths: self.average(), ..self }
+    }
+
+    /// In whole hundredths, so that no rounding depends on the order of reviews.
+    fn average(&self) -> Option<i64> {
+        let stars = [self.one_star, self.two_stars, self.three_stars, self.four_stars, self.five_stars];
+        let sum = stars
+            .iter()
+            .zip(1..)
+            .try_fold(0_i64, |sum, (count, rating)| sum.checked_add(count.checked_mul(rating)?))?;
+        sum.checked_mul(100)?.checked_add(self.reviews / 2)?.checked_div(self.reviews)
+    }
+}
+
+fn of_review(event: &Reviews) -> &str {
+    match event {
+        Reviews::ReviewWritten(event) => &event.product_id,
+        Reviews::ReviewEdited(event) => &event.product_id,
+        Reviews::ReviewWithdrawn(event) => &event.product_id,
+    }
 }
 
 #[cfg(test)]
@@ -110,8 +171,10 @@ mod tests {
         StockAdjusted, StockReceived, StockReleased, StockReserved, StockReturned, StockShipped,
     };
 
+    use millrace_schemas::reviews::{ReviewEdited, ReviewWithdrawn, ReviewWritten};
+
     use super::*;
-    use crate::testing::{assert_same_rows_in_any_order, assert_survives_storage, fold_view};
+    use crate::testing::{assert_same_rows_in_any_order, assert_survives_storage, fold_view, recorded};
 
     fn catalog(event: impl Into<Catalog>) -> Event {
         Event::Catalog(event.into())
@@ -168,7 +231,50 @@ mod tests {
             on_hand: 36,
             reserved: 4,
             available: 32,
+            ..ProductRow::default()
         }
+    }
+
+    fn written(customer_id: &str, rating: i32) -> Event {
+        let [review_id, product_id] = [&format!("1:{customer_id}"), "1"].map(str::to_owned);
+        let [customer_id, title, text] = [customer_id, "Chai", "Tea."].map(str::to_owned);
+        let written_at = 0;
+        let written = ReviewWritten { review_id, product_id, customer_id, rating, title, text, written_at };
+        Event::Reviews(written.into())
+    }
+
+    fn edited(customer_id: &str, previous_rating: i32, rating: i32) -> Event {
+        let [review_id, product_id] = [&format!("1:{customer_id}"), "1"].map(str::to_owned);
+        let [customer_id, title, text] = [customer_id, "Chai", "Cold tea."].map(str::to_owned);
+        let edited_at = 0;
+        let edited = ReviewEdited {
+            review_id,
+            product_id,
+            customer_id,
+            rating,
+            previous_rating,
+            title,
+            text,
+            edited_at,
+        };
+        Event::Reviews(edited.into())
+    }
+
+    fn withdrawn(customer_id: &str, previous_rating: i32) -> Event {
+        let [review_id, product_id] = [&format!("1:{customer_id}"), "1"].map(str::to_owned);
+        let [customer_id, reason] = [customer_id, "mistaken"].map(str::to_owned);
+        let withdrawn = ReviewWithdrawn { review_id, product_id, customer_id, previous_rating, reason };
+        Event::Reviews(withdrawn.into())
+    }
+
+    fn only_row(streams: &[Vec<Event>]) -> ProductRow {
+        let rows = assert_same_rows_in_any_order::<ProductView>(streams);
+        assert_eq!(rows.len(), 1);
+        rows.into_values().next().expect("one row")
+    }
+
+    fn stars(row: &ProductRow) -> [i64; 5] {
+        [row.one_star, row.two_stars, row.three_stars, row.four_stars, row.five_stars]
     }
 
     #[test]
@@ -191,7 +297,38 @@ mod tests {
     }
 
     #[test]
+    fn reviews_are_counted_by_their_stars_whoever_comes_first() {
+        let row = only_row(&[
+            offered(),
+            vec![written("ana", 5)],
+            vec![written("bo", 4), edited("bo", 4, 1)],
+            vec![written("cy", 3), withdrawn("cy", 3), written("cy", 2)],
+        ]);
+        assert_eq!((stars(&row), row.reviews), ([1, 1, 0, 0, 1], 3));
+        assert_eq!((row.rating_hundredths, row.name.as_deref()), (Some(267), Some("Chai tea")));
+    }
+
+    #[test]
+    fn an_average_is_rounded_half_up_and_missing_without_reviews() {
+        let average = |ratings: &[i32]| {
+            let reviews = ratings.iter().zip(["a", "b", "c", "d", "e", "f", "g", "h"]);
+            let events: Vec<Event> = reviews.map(|(rating, customer)| written(customer, *rating)).collect();
+            fold_view::<ProductView>(&events).remove("1").and_then(|row| row.rating_hundredths)
+        };
+        assert_eq!(average(&[4, 5]), Some(450));
+        assert_eq!(average(&[1, 1, 1, 1, 1, 1, 1, 2]), Some(113), "1.125");
+        assert_eq!(average(&[1, 1, 2]), Some(133));
+        assert_eq!(only_row(&[vec![written("a", 5), withdrawn("a", 5)]]).rating_hundredths, None);
+    }
+
+    #[test]
+    fn a_review_touches_the_row_of_its_product() {
+        assert_eq!(ProductView::keys(&recorded(&written("ana", 5), 1)), ["1"]);
+    }
+
+    #[test]
     fn a_row_comes_back_as_it_was_stored() {
+        assert_survives_storage(&only_row(&[vec![written("ana", 5)]]));
         assert_survives_storage(&row());
         assert_survives_storage(&ProductRow::default());
     }

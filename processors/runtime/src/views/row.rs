@@ -60,22 +60,19 @@ impl<V: View> RowRole<V> {
         Self { shared, group, index, statements, view: std::marker::PhantomData }
     }
 
-    /// Loads rows; those that several streams touch are locked, absent ones after a placeholder was put there.
+    /// Loads rows. Those that several streams touch are locked in the order of their keys, and only when a placeholder
+    /// stands for each that was absent: who waits for another's new row holds no other row, so no two wait for each other.
     async fn load(
         &self,
         connection: &mut PgConnection,
         keys: &BTreeSet<String>,
     ) -> Result<BTreeMap<String, Versioned<V::Row>>, WorkError> {
-        let (load, wanted) = (&self.statements.load, keys.iter().map(String::as_str).collect::<Vec<_>>());
-        let mut rows = self.look(connection, load, &wanted).await?;
-        let missing: Vec<&str> = wanted.into_iter().filter(|key| !rows.contains_key(*key)).collect();
-        if V::SHARED && !missing.is_empty() {
-            let placeholders =
-                sqlx::query(AssertSqlSafe(self.statements.placeholders.as_str())).bind(&missing);
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        if V::SHARED {
+            let placeholders = sqlx::query(AssertSqlSafe(self.statements.placeholders.as_str())).bind(&keys);
             placeholders.execute(&mut *connection).await?;
-            rows.extend(self.look(connection, load, &missing).await?);
         }
-        Ok(rows)
+        self.look(connection, &self.statements.load, &keys).await
     }
 
     async fn look(
@@ -162,7 +159,8 @@ fn statements<V: View>(generation: i32) -> Statements {
         look,
         placeholders: format!(
             "INSERT INTO \"{table}\" (\"{key}\", version, updated_at)
-             SELECT key, 0, to_timestamp(0) FROM UNNEST($1::text[]) AS placeholder(key) ORDER BY key COLLATE \"C\"
+             SELECT wanted, 0, to_timestamp(0) FROM UNNEST($1::text[]) AS wanted
+             WHERE NOT EXISTS (SELECT FROM \"{table}\" WHERE \"{key}\" = wanted) ORDER BY wanted COLLATE \"C\"
              ON CONFLICT DO NOTHING"
         ),
         insert: format!(

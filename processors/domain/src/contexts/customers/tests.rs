@@ -1,7 +1,13 @@
 //! Customers: what is accepted and what is not.
 
+use millrace_schemas::customers::{
+    AssessCustomerRisk, ChangeCustomerDetails, CustomerPreferenceSet, CustomerRiskAssessed, CustomerTagged,
+    CustomerUntagged, RegisterCustomer, SetCustomerPreference, TagCustomer, UntagCustomer,
+};
 use proptest::prelude::*;
 
+use super::preferences::PREFERENCES_MAX;
+use super::tags::TAGS_MAX;
 use super::*;
 use crate::testing::given;
 
@@ -23,11 +29,11 @@ fn change() -> ChangeCustomerDetails {
 }
 
 fn registered() -> Event {
-    details!(register()).registered("ALFKI").into()
+    Details::from(&register()).registered("ALFKI").into()
 }
 
 fn changed(command: &ChangeCustomerDetails) -> Event {
-    details!(command).changed("ALFKI").into()
+    Details::from(command).changed("ALFKI").into()
 }
 
 #[test]
@@ -68,7 +74,7 @@ fn a_customer_without_email_and_phone_is_rejected() {
 #[test]
 fn an_email_address_alone_is_enough() {
     let command = RegisterCustomer { email: Some("maria@example.de".into()), phone: None, ..register() };
-    let happens = details!(command).registered("ALFKI");
+    let happens = Details::from(&command).registered("ALFKI");
     given::<Customers>([]).when(command).then([happens.into()]);
 }
 
@@ -144,6 +150,152 @@ fn a_change_before_the_registration_cannot_be_and_leaves_nothing() {
     assert_eq!(Customers::evolve(None, &changed(&change())), None);
 }
 
+const JULY_4_1996: i64 = 836_438_400_000_000;
+
+fn tag(tag: &str) -> TagCustomer {
+    TagCustomer { customer_id: "ALFKI".into(), tag: tag.into() }
+}
+
+fn untag(tag: &str) -> UntagCustomer {
+    UntagCustomer { customer_id: "ALFKI".into(), tag: tag.into() }
+}
+
+fn tagged(tag: &str) -> Event {
+    CustomerTagged { customer_id: "ALFKI".into(), tag: tag.into() }.into()
+}
+
+fn untagged(tag: &str) -> Event {
+    CustomerUntagged { customer_id: "ALFKI".into(), tag: tag.into() }.into()
+}
+
+fn prefer(name: &str, value: Option<&str>) -> SetCustomerPreference {
+    let [customer_id, name] = ["ALFKI", name].map(str::to_owned);
+    SetCustomerPreference { customer_id, name, value: value.map(str::to_owned) }
+}
+
+fn preferred(name: &str, value: Option<&str>) -> Event {
+    let SetCustomerPreference { customer_id, name, value } = prefer(name, value);
+    CustomerPreferenceSet { customer_id, name, value }.into()
+}
+
+fn assess(score: i32, micros: i64) -> AssessCustomerRisk {
+    let [customer_id, reason] = ["ALFKI", "pays late"].map(str::to_owned);
+    AssessCustomerRisk { customer_id, score, reason, assessed_at: JULY_4_1996 + micros }
+}
+
+fn assessed(score: i32, micros: i64) -> Event {
+    let AssessCustomerRisk { customer_id, score, reason, assessed_at } = assess(score, micros);
+    CustomerRiskAssessed { customer_id, score, reason, assessed_at }.into()
+}
+
+#[test]
+fn a_customer_is_tagged_and_untagged() {
+    given::<Customers>([registered()]).when(tag("key account")).then([tagged("key account")]);
+    given::<Customers>([registered(), tagged("vip")]).when(untag("vip")).then([untagged("vip")]);
+}
+
+#[test]
+fn a_tag_that_is_there_already_or_not_there_at_all_is_accepted_and_nothing_happens() {
+    given::<Customers>([registered(), tagged("vip")]).when(tag("vip")).then([]);
+    given::<Customers>([registered(), tagged("vip"), untagged("vip")]).when(untag("vip")).then([]);
+}
+
+#[test]
+fn a_tag_is_lower_case_words() {
+    for malformed in ["", " ", "VIP", "key  account", " vip", "vip ", "a\tb", "a\0", "a.b", &"x".repeat(41)] {
+        given::<Customers>([registered()]).when(tag(malformed)).then_rejected("tag-invalid");
+        given::<Customers>([registered()]).when(untag(malformed)).then_rejected("tag-invalid");
+    }
+    for well_formed in ["größe 3", "b2b", "e-mail only", &"x".repeat(40)] {
+        given::<Customers>([registered()]).when(tag(well_formed)).then([tagged(well_formed)]);
+    }
+}
+
+#[test]
+fn a_customer_has_at_most_50_tags() {
+    let tags = (0..50).map(|n| tagged(&n.to_string()));
+    let past = || given::<Customers>(std::iter::once(registered()).chain(tags.clone()));
+    past().when(tag("50")).then_rejected("tags-too-many");
+    past().when(tag("49")).then([]);
+    past().when(untag("49")).then([untagged("49")]);
+}
+
+#[test]
+fn a_preference_is_set_replaced_and_removed() {
+    given::<Customers>([registered()])
+        .when(prefer("language", Some("de")))
+        .then([preferred("language", Some("de"))]);
+    let past = || given::<Customers>([registered(), preferred("language", Some("de"))]);
+    past().when(prefer("language", Some("fr"))).then([preferred("language", Some("fr"))]);
+    past().when(prefer("language", None)).then([preferred("language", None)]);
+}
+
+#[test]
+fn a_preference_that_is_so_already_is_accepted_and_nothing_happens() {
+    let past = || given::<Customers>([registered(), preferred("language", Some("de"))]);
+    past().when(prefer("language", Some("de"))).then([]);
+    past().when(prefer("delivery", None)).then([]);
+}
+
+#[test]
+fn a_malformed_preference_is_rejected() {
+    for name in ["", "Language", "a.b", "a b", "größe", &"x".repeat(41)] {
+        given::<Customers>([registered()])
+            .when(prefer(name, Some("de")))
+            .then_rejected("preference-name-invalid");
+    }
+    for value in ["", " ", "\0", &"x".repeat(201)] {
+        given::<Customers>([registered()])
+            .when(prefer("language", Some(value)))
+            .then_rejected("preference-value-invalid");
+    }
+}
+
+#[test]
+fn a_customer_has_at_most_50_preferences() {
+    let preferences = (0..50).map(|n| preferred(&n.to_string(), Some("yes")));
+    let past = || given::<Customers>(std::iter::once(registered()).chain(preferences.clone()));
+    past().when(prefer("50", Some("yes"))).then_rejected("preferences-too-many");
+    past().when(prefer("49", Some("no"))).then([preferred("49", Some("no"))]);
+    past().when(prefer("49", None)).then([preferred("49", None)]);
+}
+
+#[test]
+fn a_later_assessment_wins_and_an_older_one_is_rejected() {
+    given::<Customers>([registered()]).when(assess(0, 1)).then([assessed(0, 1)]);
+    let past = || given::<Customers>([registered(), assessed(70, 5)]);
+    past().when(assess(100, 6)).then([assessed(100, 6)]);
+    past().when(assess(30, 5)).then([assessed(30, 5)]);
+    past().when(assess(30, 4)).then_rejected("risk-assessment-outdated");
+}
+
+#[test]
+fn a_malformed_assessment_is_rejected() {
+    let refused = |command, code| given::<Customers>([registered()]).when(command).then_rejected(code);
+    refused(assess(-1, 0), "risk-score-invalid");
+    refused(assess(101, 0), "risk-score-invalid");
+    refused(AssessCustomerRisk { reason: " ".into(), ..assess(1, 0) }, "reason-invalid");
+    refused(AssessCustomerRisk { assessed_at: i64::MAX, ..assess(1, 0) }, "time-invalid");
+}
+
+#[test]
+fn nothing_is_said_of_an_unknown_customer() {
+    given::<Customers>([]).when(tag("vip")).then_rejected("customer-unknown");
+    given::<Customers>([]).when(untag("vip")).then_rejected("customer-unknown");
+    given::<Customers>([]).when(prefer("language", None)).then_rejected("customer-unknown");
+    given::<Customers>([]).when(assess(1, 0)).then_rejected("customer-unknown");
+    assert_eq!(Customers::evolve(None, &tagged("vip")), None);
+}
+
+#[test]
+fn new_details_leave_tags_preferences_and_risk_as_they_are() {
+    let to_bonn = ChangeCustomerDetails { city: Some("Bonn".into()), ..change() };
+    let events = [registered(), tagged("vip"), preferred("language", Some("de")), assessed(70, 5)];
+    let before = events.iter().fold(None, Customers::evolve).expect("a customer");
+    let after = Customers::evolve(Some(before.clone()), &changed(&to_bonn)).expect("a customer");
+    assert_eq!(after, Customer { details: Details::from(&to_bonn), ..before });
+}
+
 prop_compose! {
     fn any_registration()(
         customer_id in prop_oneof![4 => "[ab]", 1 => any::<String>()],
@@ -154,6 +306,10 @@ prop_compose! {
     }
 }
 
+fn any_text() -> impl Strategy<Value = String> {
+    prop_oneof![4 => "[ab]", 1 => any::<String>()]
+}
+
 fn any_command() -> impl Strategy<Value = Command> {
     prop_oneof![
         any_registration().prop_map(Command::from),
@@ -161,14 +317,22 @@ fn any_command() -> impl Strategy<Value = Command> {
             let RegisterCustomer { customer_id, name, contact_name, email, phone, city, country } = command;
             ChangeCustomerDetails { customer_id, name, contact_name, email, phone, city, country }.into()
         }),
+        any_text().prop_map(|text| tag(&text).into()),
+        any_text().prop_map(|text| untag(&text).into()),
+        (any_text(), any::<Option<String>>())
+            .prop_map(|(name, value)| prefer(&name, value.as_deref()).into()),
+        (any::<i8>(), 0..9_i64).prop_map(|(score, micros)| assess(score.into(), micros).into()),
     ]
 }
 
 proptest! {
     #[test]
-    fn no_sequence_of_commands_panics(commands in prop::collection::vec(any_command(), 0..20)) {
+    fn no_sequence_of_commands_panics_or_makes_a_customer_that_breaks_the_rules(commands in prop::collection::vec(any_command(), 0..20)) {
         for state in given::<Customers>([registered()]).after(commands).states().values() {
-            prop_assert_eq!(state.check(), Ok(()));
+            prop_assert_eq!(state.details.check(), Ok(()));
+            prop_assert!(state.tags.iter().all(|tag| tags::check(tag).is_ok()) && state.tags.len() <= TAGS_MAX);
+            prop_assert!(state.preferences.len() <= PREFERENCES_MAX);
+            prop_assert!(state.risk.is_none_or(|risk| (0..=100).contains(&risk.score)));
         }
     }
 }

@@ -1,0 +1,106 @@
+//! The decision to write a review.
+
+use millrace_schemas::reviews::{ReviewWritten, WriteReview};
+
+use super::{Content, Decision, Review, content};
+use crate::contexts::catalog::Catalog;
+use crate::contexts::customers::Customers;
+use crate::rules::{self, Checked};
+use crate::{Faces, Reference, Rejection, emit};
+
+/// The product and the customer. A malformed review refers to nothing: it is rejected for what it is.
+pub(super) fn references(command: &WriteReview) -> Vec<Reference> {
+    check(command).map_or_else(|_| Vec::new(), |()| vec![product(command), customer(command)])
+}
+
+/// Writes a review that is not there yet, or no longer.
+pub(super) fn write(known: Option<&Review>, faces: &Faces, command: &WriteReview) -> Decision {
+    check(command)?;
+    if known.is_some_and(|review| !review.withdrawn) {
+        return Err(exists(&command.review_id));
+    }
+    check_exists(faces, &product(command), "product-unknown", "product_id")?;
+    check_exists(faces, &customer(command), "customer-unknown", "customer_id")?;
+    let WriteReview { review_id, product_id, customer_id, rating, title, text, written_at } = command.clone();
+    Ok(vec![emit(ReviewWritten { review_id, product_id, customer_id, rating, title, text, written_at })])
+}
+
+fn product(command: &WriteReview) -> Reference {
+    Reference::to::<Catalog>(&command.product_id)
+}
+
+fn customer(command: &WriteReview) -> Reference {
+    Reference::to::<Customers>(&command.customer_id)
+}
+
+fn check(command: &WriteReview) -> Checked {
+    rules::id("product_id", &command.product_id)?;
+    rules::id("customer_id", &command.customer_id)?;
+    check_id(command)?;
+    content!(command).check()?;
+    rules::time("written_at", command.written_at)
+}
+
+/// The id is made of the product's and the customer's, so there is no second stream for a second review.
+fn check_id(command: &WriteReview) -> Checked {
+    let WriteReview { review_id, product_id, customer_id, .. } = command;
+    let expected = id_of(product_id, customer_id);
+    if *review_id != expected {
+        let id = rules::quoted(review_id);
+        let message = format!(
+            "review_id is {id}: send {expected:?}, which is product_id (with ~ written ~0 and : written ~1), a colon, \
+             and customer_id"
+        );
+        return Err(Rejection::new("review-id-invalid", message));
+    }
+    rules::id("review_id", review_id)
+}
+
+/// The id of a customer's review of a product. The first colon always ends the product, because colons in the
+/// product's own id are escaped, as slashes are in JSON pointers: so no two pairs share an id, whatever is in theirs.
+pub(super) fn id_of(product_id: &str, customer_id: &str) -> String {
+    let product_id = product_id.replace('~', "~0").replace(':', "~1");
+    format!("{product_id}:{customer_id}")
+}
+
+fn exists(review_id: &str) -> Rejection {
+    let id = rules::quoted(review_id);
+    Rejection::new(
+        "review-exists",
+        format!("review_id {id} was already written: send EditReview, or WithdrawReview first"),
+    )
+}
+
+/// The runtime brings every referenced face or keeps the command waiting, so this is the answer to a caller that
+/// does not.
+fn check_exists(faces: &Faces, reference: &Reference, code: &'static str, field: &str) -> Checked {
+    if faces.contains(reference) {
+        return Ok(());
+    }
+    let id = rules::quoted(&reference.id);
+    Err(Rejection::new(code, format!("{field} {id} does not exist: create it first, or correct the id")))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn two_reviews_have_the_same_id_only_if_product_and_customer_are_the_same(
+            one in ("[a:~01]{1,4}", "[a:~01]{1,4}"),
+            other in ("[a:~01]{1,4}", "[a:~01]{1,4}"),
+        ) {
+            prop_assert_eq!(id_of(&one.0, &one.1) == id_of(&other.0, &other.1), one == other);
+        }
+    }
+
+    #[test]
+    fn a_colon_on_either_side_stays_on_its_side() {
+        assert_eq!(id_of("a", "b:c"), "a:b:c");
+        assert_eq!(id_of("a:b", "c"), "a~1b:c");
+        assert_eq!(id_of("a~1b", "c"), "a~01b:c");
+    }
+}

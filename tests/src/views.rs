@@ -1,0 +1,48 @@
+//! The views that there are to be looked at.
+
+use millrace_domain::registry::{self, Visitor};
+use millrace_domain::{Context, Effect, Log, Saga, Tally};
+
+/// A view, whether it is in Postgres and in Elasticsearch, and the contexts whose events it reads.
+pub struct View {
+    /// Its name; its group and table are called after it.
+    pub name: &'static str,
+    /// Where its events come from.
+    pub contexts: Vec<&'static str>,
+    /// Whether it has a table; one that has keeps `progress`.
+    pub table: bool,
+    /// Whether it has an index.
+    pub index: bool,
+}
+
+/// The views of an instance that has these contexts, and what they read of them.
+pub fn of(contexts: &[&'static str]) -> Vec<View> {
+    let mut all = All(Vec::new());
+    registry::visit(&mut all);
+    all.0.iter_mut().for_each(|view| view.contexts.retain(|context| contexts.contains(context)));
+    all.0.retain(|view| !view.contexts.is_empty());
+    all.0
+}
+
+struct All(Vec<View>);
+
+impl Visitor for All {
+    fn context<C: Context>(&mut self) {}
+
+    fn view<V: millrace_domain::View>(&mut self) {
+        let index = V::MAPPING.is_some();
+        self.0.push(View { name: V::NAME, contexts: V::CONTEXTS.to_vec(), table: true, index });
+    }
+
+    fn tally<T: Tally>(&mut self) {
+        self.0.push(View { name: T::NAME, contexts: T::CONTEXTS.to_vec(), table: true, index: false });
+    }
+
+    fn log<L: Log>(&mut self) {
+        self.0.push(View { name: L::NAME, contexts: L::CONTEXTS.to_vec(), table: false, index: true });
+    }
+
+    fn saga<S: Saga>(&mut self) {}
+
+    fn effect<E: Effect>(&mut self) {}
+}
