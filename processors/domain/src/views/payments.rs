@@ -191,6 +191,7 @@ impl PaymentRow {
 mod tests {
     use super::*;
     use crate::testing::{assert_same_rows_in_any_order, assert_survives_storage, fold_view, happened};
+    use crate::views::subscriptions::tests::of_subscription;
     use crate::views::tests::{
         captured, declined, payment_requested, refund_failed, refund_requested, refunded, voided,
     };
@@ -268,6 +269,13 @@ mod tests {
         assert_eq!(row.refunds, [line("a", 500, RefundStatus::Failed)]);
         events.push(refund_requested("1", "b", 500));
         assert_eq!(status_after(&events), PaymentStatus::Refunding);
+    }
+
+    #[test]
+    fn a_payment_of_a_subscription_names_it() {
+        let row = row_after(&[of_subscription("s1", payment_requested("1"))]);
+        assert_eq!(row.subscription_id.as_deref(), Some("s1"));
+        assert_eq!(row_after(&[payment_requested("1")]).subscription_id, None);
     }
 
     #[test]

@@ -134,6 +134,7 @@ impl SubscriptionRow {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use millrace_schemas::payments::Event as Payments;
     use millrace_schemas::subscriptions::{
         SubscriptionCancelled, SubscriptionLapsed, SubscriptionPaused, SubscriptionResumed,
     };
@@ -229,6 +230,17 @@ pub(super) mod tests {
         let cancelled =
             SubscriptionCancelled { subscription_id, customer_id, plan, amount: 700, currency, reason };
         Event::Subscriptions(cancelled.into())
+    }
+
+    /// The same payment for a period of a subscription.
+    pub(in crate::views) fn of_subscription(subscription_id: &str, mut event: Event) -> Event {
+        let subscription_id = Some(text(subscription_id));
+        match &mut event {
+            Event::Payments(Payments::PaymentRequested(event)) => event.subscription_id = subscription_id,
+            Event::Payments(Payments::PaymentCaptured(event)) => event.subscription_id = subscription_id,
+            other => panic!("{other:?} is no payment"),
+        }
+        event
     }
 
     fn paid() -> Vec<Event> {

@@ -154,9 +154,15 @@ impl<S: Saga> Instance<S> {
         let (mut set, mut cancelled) = (BTreeMap::new(), BTreeSet::new());
         for timer in self.timers.values() {
             match *timer {
-                Timer::Set(name) => drop(set.insert(name, None)),
-                Timer::SetAt(name, due) => drop(set.insert(name, Some(due))),
-                Timer::Cancel(name) => drop(cancelled.insert(name)),
+                Timer::Set(name) => {
+                    set.insert(name, None);
+                }
+                Timer::SetAt(name, due) => {
+                    set.insert(name, Some(due));
+                }
+                Timer::Cancel(name) => {
+                    cancelled.insert(name);
+                }
             }
         }
         (set, cancelled)

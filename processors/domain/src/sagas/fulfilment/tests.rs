@@ -443,6 +443,19 @@ fn an_order_that_somebody_has_confirmed_already_is_not_confirmed_again() {
 }
 
 #[test]
+fn a_payment_of_a_subscription_is_no_orders() {
+    let period = PaymentRequested {
+        order_id: text("s1.1"),
+        customer_id: text("ana"),
+        amount: 900,
+        currency: text("EUR"),
+        subscription_id: Some(text("s1")),
+    };
+    let recorded = crate::testing::recorded(&money(period), 1);
+    assert_eq!(OrderFulfilment::instance(&Heard::Event(&recorded)), None);
+}
+
+#[test]
 fn money_before_stock_is_impossible() {
     reserving().finds_impossible(captured());
 }
