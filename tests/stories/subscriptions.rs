@@ -52,7 +52,7 @@ impl Club {
         self.instance.settle().await;
     }
 
-    /// How many subscriptions stand so.
+    /// The subscriptions that stand so.
     async fn standing(&self, status: &str) -> Vec<String> {
         let ids = "SELECT subscription_id FROM subscriptions WHERE status = $1 ORDER BY 1";
         sqlx::query_scalar(ids).bind(status).fetch_all(&self.instance.read).await.expect("subscriptions")
