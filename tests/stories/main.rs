@@ -32,6 +32,7 @@ mod restored;
 mod retry;
 mod reviews;
 mod shutdown;
+mod subscriptions;
 mod undisturbed;
 mod versions;
 

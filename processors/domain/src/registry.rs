@@ -3,15 +3,17 @@
 use crate::contexts::{
     accounts::Accounts, carts::Carts, catalog::Catalog, customers::Customers, inventory::Inventory,
     notifications::Notifications, orders::Orders, payments::Payments, reviews::Reviews,
+    subscriptions::Subscriptions,
 };
 use crate::effects::{mail::Mail, payment::Payment};
-use crate::sagas::{checkout::CartCheckout, fulfilment::OrderFulfilment};
+use crate::sagas::{checkout::CartCheckout, fulfilment::OrderFulfilment, renewal::SubscriptionRenewal};
 use crate::views::{
     account_analytics::AccountAnalytics, account_balances::AccountBalanceView,
-    account_statement::AccountStatementView, carts::CartView, customer_revenue_daily::CustomerRevenueDaily,
-    customers::CustomerView, events::EventLog, ledger_balances::LedgerBalances, orders::OrderView,
-    payments::PaymentView, products::ProductView, revenue_daily::RevenueDaily, sales_daily::SalesDaily,
-    stock_movements_daily::StockMovementsDaily, stock_reservations::StockReservationView,
+    account_statement::AccountStatementView, carts::CartView, customer_history::CustomerHistory,
+    customer_revenue_daily::CustomerRevenueDaily, customers::CustomerView, events::EventLog,
+    ledger_balances::LedgerBalances, orders::OrderView, payments::PaymentView, products::ProductView,
+    revenue_daily::RevenueDaily, sales_daily::SalesDaily, stock_movements_daily::StockMovementsDaily,
+    stock_reservations::StockReservationView, subscriptions::SubscriptionView,
 };
 use crate::{Context, Effect, Log, Saga, Tally, View};
 
@@ -39,12 +41,14 @@ pub fn visit(visitor: &mut impl Visitor) {
     visitor.context::<Carts>();
     visitor.context::<Orders>();
     visitor.context::<Payments>();
+    visitor.context::<Subscriptions>();
     visitor.context::<Notifications>();
     visitor.context::<Reviews>();
     visitor.context::<Accounts>();
 
     visitor.saga::<CartCheckout>();
     visitor.saga::<OrderFulfilment>();
+    visitor.saga::<SubscriptionRenewal>();
 
     visitor.effect::<Payment>();
     visitor.effect::<Mail>();
@@ -54,6 +58,8 @@ pub fn visit(visitor: &mut impl Visitor) {
     visitor.view::<CustomerView>();
     visitor.view::<PaymentView>();
     visitor.view::<StockReservationView>();
+    visitor.view::<SubscriptionView>();
+    visitor.view::<CustomerHistory>();
     // Its SQL views read those of products.
     visitor.view::<CartView>();
     visitor.tally::<SalesDaily>();

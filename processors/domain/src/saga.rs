@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use millrace_schemas::{Command, CommandRejected, Event};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -25,7 +26,8 @@ pub trait Saga: Send + Sync + 'static {
     /// Raise it when the stored form of [`State`](Saga::State) changes, and say in [`upcast`](Saga::upcast) how an older
     /// one is read.
     const STATE_VERSION: i32;
-    /// The timers that it sets, and after how long each is due when the configuration says nothing else.
+    /// The timers that it sets, and after how long each is due when the configuration says nothing else. One that is due at
+    /// a time of the calendar is not among them.
     const TIMERS: &'static [(&'static str, Duration)];
     /// Where an instance stands: an enum with a type for each state, so that only its own transitions can be written.
     type State: Clone + Send + Sync + Serialize + DeserializeOwned + PartialEq + std::fmt::Debug + 'static;
@@ -121,6 +123,9 @@ pub struct Sent {
 pub enum Timer {
     /// It is due after its time, by the database's clock; one that is set already is set anew.
     Set(&'static str),
+    /// It is due at this time of the calendar, by the database's clock; at once, if that is past. One that is set already
+    /// is set anew.
+    SetAt(&'static str, DateTime<Utc>),
     /// It is not needed any more.
     Cancel(&'static str),
 }
@@ -129,7 +134,7 @@ impl Timer {
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
-            Timer::Set(name) | Timer::Cancel(name) => name,
+            Timer::Set(name) | Timer::SetAt(name, _) | Timer::Cancel(name) => name,
         }
     }
 }
@@ -158,6 +163,13 @@ impl<S> Step<S> {
     #[must_use]
     pub fn set(mut self, timer: &'static str) -> Self {
         self.timers.push(Timer::Set(timer));
+        self
+    }
+
+    /// Sets a timer that is due at a time of the calendar. Nobody waits for it: until then the instance is at rest.
+    #[must_use]
+    pub fn set_at(mut self, timer: &'static str, due: DateTime<Utc>) -> Self {
+        self.timers.push(Timer::SetAt(timer, due));
         self
     }
 

@@ -53,7 +53,8 @@ const FIND: &str = "
                     WHERE b.grp = $1 || s.saga AND b.key = convert_to(s.instance, 'UTF8') LIMIT 1),
                    (SELECT 'its timer ' || t.name || ' fails: ' || t.error FROM saga_timer AS t
                     WHERE t.saga = s.saga AND t.instance = s.instance AND t.error IS NOT NULL LIMIT 1),
-                   CASE WHEN NOT s.ended AND s.updated_at < now() - $2 * interval '1 ms' THEN 'no step since' END
+                   (SELECT 'no step since' FROM saga_under_way AS u
+                    WHERE u.saga = s.saga AND u.instance = s.instance AND s.updated_at < now() - $2 * interval '1 ms')
                ) AS stuck
         FROM saga AS s
         WHERE ($3::text IS NULL OR s.saga = $3) AND ($4::text IS NULL OR s.instance = $4)

@@ -23,7 +23,7 @@ pub(super) struct UnderWay {
 /// Asks the write side.
 pub(super) async fn look(config: &Config, write: &Database) -> Result<Vec<UnderWay>, Failure> {
     let rows: Vec<(String, String, i64, DateTime<Utc>)> = sqlx::query_as(
-        "SELECT 'saga ' || saga, standing, count(*), min(started_at) FROM saga WHERE NOT ended GROUP BY 1, 2
+        "SELECT 'saga ' || saga, standing, count(*), min(started_at) FROM saga_under_way GROUP BY 1, 2
          UNION ALL
          SELECT 'effect ' || effect, status, count(*), min(created_at) FROM effect
          WHERE status IN ('waiting', 'calling') GROUP BY 1, 2

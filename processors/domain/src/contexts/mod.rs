@@ -9,3 +9,4 @@ pub mod notifications;
 pub mod orders;
 pub mod payments;
 pub mod reviews;
+pub mod subscriptions;

@@ -147,7 +147,9 @@ mod tests {
 
     fn requested() -> AnyEvent {
         let (order_id, customer_id, currency) = ("o1".to_owned(), "c1".to_owned(), "EUR".to_owned());
-        AnyEvent::Payments(PaymentRequested { order_id, customer_id, amount: 70, currency }.into())
+        AnyEvent::Payments(
+            PaymentRequested { order_id, customer_id, amount: 70, currency, subscription_id: None }.into(),
+        )
     }
 
     fn refund_requested() -> AnyEvent {
@@ -159,6 +161,7 @@ mod tests {
             currency: "EUR".to_owned(),
             provider_reference: "ch-1".to_owned(),
             reason: "broken".to_owned(),
+            subscription_id: None,
         };
         AnyEvent::Payments(event.into())
     }
@@ -229,6 +232,7 @@ mod tests {
             amount: 70,
             currency: "EUR".to_owned(),
             reason: "late".to_owned(),
+            subscription_id: None,
         };
         let voided = recorded(&AnyEvent::Payments(voided.into()), 1);
         assert!(Payment::withdraws(&voided) && Payment::request(&voided).is_none());

@@ -2,6 +2,7 @@
 
 pub mod checkout;
 pub mod fulfilment;
+pub mod renewal;
 
 /// Reasons of commands may have this many characters.
 const REASON_MAX: usize = 500;

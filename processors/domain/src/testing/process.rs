@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use millrace_schemas::{Command, CommandRejected, Event};
 
 use super::{assert_survives_storage, recorded};
 use crate::{Heard, Reaction, Saga, Step, Timer};
 
-/// An instance of a saga, with a clock of its own.
+/// An instance of a saga, with a clock of its own that begins in 1970.
 #[derive(Debug)]
 pub struct Process<S: Saga> {
     state: Option<S::State>,
@@ -71,6 +72,17 @@ impl<S: Saga> Process<S> {
         self
     }
 
+    /// It is that time: timers that are due until then are heard.
+    ///
+    /// # Panics
+    /// When it is later already.
+    #[must_use]
+    pub fn becomes(self, time: DateTime<Utc>) -> Self {
+        let since = (time - DateTime::UNIX_EPOCH).to_std().expect("a time after 1970");
+        let left = since.checked_sub(self.now).expect("time goes forward");
+        self.waits(left)
+    }
+
     /// It stands there, and has sent exactly these commands since it was last asked.
     #[track_caller]
     pub fn then<C: Into<Command>>(mut self, standing: &str, sent: impl IntoIterator<Item = C>) -> Self {
@@ -127,6 +139,11 @@ impl<S: Saga> Process<S> {
         match timer {
             Timer::Cancel(name) => {
                 self.timers.remove(name);
+            }
+            // Its clock begins in 1970; what is past is due now.
+            Timer::SetAt(name, due) => {
+                let due = (due - DateTime::UNIX_EPOCH).to_std().unwrap_or_default();
+                self.timers.insert(name, due.max(self.now));
             }
             Timer::Set(name) => {
                 let after = S::TIMERS.iter().find(|(known, _)| *known == name).expect("a timer of the saga");

@@ -250,6 +250,7 @@ mod tests {
 
     use super::*;
     use crate::testing::{assert_same_rows_in_any_order, assert_survives_storage, recorded};
+    use crate::views::subscriptions::tests::of_subscription;
     use crate::views::tests::{
         cancelled, captured, confirmed, in_currency, never_confirmed, notification_sent,
         notifications_allowed, notifications_stopped, order_placed, payment_requested, refund_requested,
@@ -339,8 +340,9 @@ mod tests {
             vec![payment_requested("1"), captured("1"), refund_requested("1", "a", 500)],
             vec![captured("2"), refund_requested("2", "a", 300), refunded("2", "a", 300)],
             vec![in_currency("EUR", captured("3"))],
+            vec![in_currency("EUR", of_subscription("s1", captured("s1.1")))],
         ]);
-        assert_eq!(row.paid, [money("EUR", 1_500), money("USD", 3_000)]);
+        assert_eq!(row.paid, [money("EUR", 3_000), money("USD", 3_000)], "subscriptions are paid for too");
         assert_eq!(row.refunded, [money("USD", 300)]);
     }
 

@@ -6,6 +6,7 @@ pub mod account_balances;
 mod account_entries;
 pub mod account_statement;
 pub mod carts;
+pub mod customer_history;
 pub mod customer_revenue_daily;
 pub mod customers;
 pub mod events;
@@ -17,6 +18,7 @@ pub mod revenue_daily;
 pub mod sales_daily;
 pub mod stock_movements_daily;
 pub mod stock_reservations;
+pub mod subscriptions;
 #[cfg(test)]
 mod tests;
 

@@ -1,6 +1,7 @@
 -- The orders again, told by SQL from the events alone.
 WITH history AS (
-    SELECT stream, count(*) AS version, max(occurred_at) AS updated_at FROM {events} GROUP BY 1
+    SELECT stream, count(*) AS version, max(occurred_at) AS updated_at FROM {events}
+    WHERE data ->> 'subscription_id' IS NULL GROUP BY 1
 ), life AS (
     SELECT stream,
            (array_agg(type ORDER BY version DESC))[1] AS last,
@@ -20,7 +21,7 @@ WITH history AS (
            sum(amount) FILTER (WHERE type = 'RefundFailed') AS failed
     FROM {events}
     CROSS JOIN LATERAL (SELECT (data ->> 'amount')::bigint AS amount) AS each
-    WHERE context = 'payments' GROUP BY 1
+    WHERE context = 'payments' AND data ->> 'subscription_id' IS NULL GROUP BY 1
 ), sums AS (
     SELECT stream, last, coalesce(captured, 0) AS captured, coalesce(refunded, 0) AS refunded,
            coalesce(asked, 0) - coalesce(refunded, 0) - coalesce(failed, 0) AS refunding

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::payments::PaymentStatus;
 use super::time;
+use crate::contexts::payments::subscription_of;
 use crate::{Recorded, View};
 
 /// The view of orders.
@@ -114,6 +115,7 @@ impl View for OrderView {
 
     fn keys(recorded: &Recorded) -> Vec<String> {
         match &recorded.event {
+            Event::Payments(event) if subscription_of(event).is_some() => Vec::new(),
             Event::Orders(_) | Event::Payments(_) => vec![recorded.stream.clone()],
             _ => Vec::new(),
         }
@@ -198,8 +200,11 @@ impl From<OrderPlacedLine> for OrderRowLine {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::testing::{assert_same_rows_in_any_order, assert_survives_storage, fold_view, happened};
+    use crate::views::subscriptions::tests::of_subscription;
     use crate::views::tests::{
         cancelled, captured, confirmed, order_placed, payment_requested, refund_failed, refund_requested,
         refunded, shipped,
@@ -207,6 +212,12 @@ mod tests {
 
     fn row_after(events: &[Event]) -> OrderRow {
         fold_view::<OrderView>(events).remove("10248").expect("the order")
+    }
+
+    #[test]
+    fn a_payment_of_a_subscription_is_no_orders() {
+        let rows = fold_view::<OrderView>(&[of_subscription("s1", captured("s1.1"))]);
+        assert_eq!(rows, BTreeMap::new());
     }
 
     #[test]

@@ -25,6 +25,7 @@ WITH asked AS (
     FROM {events} GROUP BY 1
 )
 SELECT history.stream AS order_id,
+       requested.data ->> 'subscription_id' AS subscription_id,
        requested.data ->> 'customer_id' AS customer_id,
        requested.data ->> 'currency' AS currency,
        (requested.data ->> 'amount')::bigint AS amount,

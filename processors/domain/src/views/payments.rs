@@ -1,4 +1,4 @@
-//! Payments: what each order is to pay, what was captured of it, and what was paid back.
+//! Payments: what each order and each period of a subscription is to pay, what was captured of it, and what was paid back.
 
 use chrono::{DateTime, Utc};
 use millrace_schemas::Event;
@@ -36,11 +36,13 @@ pub enum PaymentStatus {
     RefundFailed,
 }
 
-/// The payment of one order.
+/// The payment of one order, or of one period of a subscription.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentRow {
-    /// The order.
+    /// The order, or the period of a subscription.
     pub order_id: String,
+    /// The subscription of which a period is paid; none for an order.
+    pub subscription_id: Option<String>,
     /// Who pays.
     pub customer_id: String,
     /// ISO 4217 code.
@@ -151,8 +153,8 @@ impl PaymentRow {
     }
 
     fn requested(self, event: PaymentRequested, requested_at: DateTime<Utc>) -> Self {
-        let PaymentRequested { order_id: _, customer_id, amount, currency } = event;
-        Self { customer_id, amount, currency, requested_at, ..self }
+        let PaymentRequested { order_id: _, customer_id, amount, currency, subscription_id } = event;
+        Self { subscription_id, customer_id, amount, currency, requested_at, ..self }
     }
 
     /// The context captures at most what was requested and refunds at most that; wrapping only keeps this total.
@@ -189,6 +191,7 @@ impl PaymentRow {
 mod tests {
     use super::*;
     use crate::testing::{assert_same_rows_in_any_order, assert_survives_storage, fold_view, happened};
+    use crate::views::subscriptions::tests::of_subscription;
     use crate::views::tests::{
         captured, declined, payment_requested, refund_failed, refund_requested, refunded, voided,
     };
@@ -266,6 +269,13 @@ mod tests {
         assert_eq!(row.refunds, [line("a", 500, RefundStatus::Failed)]);
         events.push(refund_requested("1", "b", 500));
         assert_eq!(status_after(&events), PaymentStatus::Refunding);
+    }
+
+    #[test]
+    fn a_payment_of_a_subscription_names_it() {
+        let row = row_after(&[of_subscription("s1", payment_requested("1"))]);
+        assert_eq!(row.subscription_id.as_deref(), Some("s1"));
+        assert_eq!(row_after(&[payment_requested("1")]).subscription_id, None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 -- The longer UNIQUE constraint is there for its index: of one customer's payments by time.
 CREATE TABLE IF NOT EXISTS {table} (
     order_id           text        NOT NULL PRIMARY KEY,
+    subscription_id    text,
     customer_id        text        NOT NULL,
     currency           text        NOT NULL,
     amount             bigint      NOT NULL,

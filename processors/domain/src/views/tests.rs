@@ -130,34 +130,62 @@ pub(super) fn in_currency(currency: &str, mut event: Event) -> Event {
 /// VINET is to pay an order of 15.00.
 pub(super) fn payment_requested(order_id: &str) -> Event {
     let [order_id, customer_id, currency] = [order_id, "VINET", "USD"].map(str::to_owned);
-    Event::Payments(PaymentRequested { order_id, customer_id, amount: 1_500, currency }.into())
+    Event::Payments(
+        PaymentRequested { order_id, customer_id, amount: 1_500, currency, subscription_id: None }.into(),
+    )
 }
 
 pub(super) fn captured(order_id: &str) -> Event {
     let provider_reference = format!("pay-{order_id}");
     let [order_id, customer_id, currency] = [order_id, "VINET", "USD"].map(str::to_owned);
-    let captured = PaymentCaptured { order_id, customer_id, amount: 1_500, currency, provider_reference };
+    let captured = PaymentCaptured {
+        order_id,
+        customer_id,
+        amount: 1_500,
+        currency,
+        provider_reference,
+        subscription_id: None,
+    };
     Event::Payments(captured.into())
 }
 
 pub(super) fn declined(order_id: &str) -> Event {
     let [order_id, customer_id, currency] = [order_id, "VINET", "USD"].map(str::to_owned);
     let [code, reason] = ["card-expired", "the card has expired"].map(str::to_owned);
-    let declined = PaymentDeclined { order_id, customer_id, amount: 1_500, currency, code, reason };
+    let declined = PaymentDeclined {
+        order_id,
+        customer_id,
+        amount: 1_500,
+        currency,
+        code,
+        reason,
+        subscription_id: None,
+    };
     Event::Payments(declined.into())
 }
 
 pub(super) fn voided(order_id: &str) -> Event {
     let [order_id, customer_id, currency, reason] = [order_id, "VINET", "USD", "late"].map(str::to_owned);
-    Event::Payments(PaymentVoided { order_id, customer_id, amount: 1_500, currency, reason }.into())
+    Event::Payments(
+        PaymentVoided { order_id, customer_id, amount: 1_500, currency, reason, subscription_id: None }
+            .into(),
+    )
 }
 
 pub(super) fn refund_requested(order_id: &str, refund_id: &str, amount: i64) -> Event {
     let provider_reference = format!("pay-{order_id}");
     let [order_id, customer_id, refund_id, currency, reason] =
         [order_id, "VINET", refund_id, "USD", "late"].map(str::to_owned);
-    let requested =
-        RefundRequested { order_id, customer_id, refund_id, amount, currency, provider_reference, reason };
+    let requested = RefundRequested {
+        order_id,
+        customer_id,
+        refund_id,
+        amount,
+        currency,
+        provider_reference,
+        reason,
+        subscription_id: None,
+    };
     Event::Payments(requested.into())
 }
 
@@ -165,14 +193,25 @@ pub(super) fn refunded(order_id: &str, refund_id: &str, amount: i64) -> Event {
     let provider_reference = format!("refund-{order_id}");
     let [order_id, customer_id, refund_id, currency] =
         [order_id, "VINET", refund_id, "USD"].map(str::to_owned);
-    let refunded = PaymentRefunded { order_id, customer_id, refund_id, amount, currency, provider_reference };
+    let refunded = PaymentRefunded {
+        order_id,
+        customer_id,
+        refund_id,
+        amount,
+        currency,
+        provider_reference,
+        subscription_id: None,
+    };
     Event::Payments(refunded.into())
 }
 
 pub(super) fn refund_failed(order_id: &str, refund_id: &str, amount: i64) -> Event {
     let [order_id, customer_id, refund_id, currency, reason] =
         [order_id, "VINET", refund_id, "USD", "the account is closed"].map(str::to_owned);
-    Event::Payments(RefundFailed { order_id, customer_id, refund_id, amount, currency, reason }.into())
+    Event::Payments(
+        RefundFailed { order_id, customer_id, refund_id, amount, currency, reason, subscription_id: None }
+            .into(),
+    )
 }
 
 /// VINET wants no notifications.

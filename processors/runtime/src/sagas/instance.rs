@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::{DateTime, Utc};
 use millrace_domain::{Reaction, Saga, Sent, Step, Timer};
 use uuid::Uuid;
 
@@ -147,11 +148,23 @@ impl<S: Saga> Instance<S> {
         }
     }
 
-    /// The timers that the new steps set, and those that they cancel.
-    pub(super) fn timers(&self) -> (BTreeSet<&'static str>, BTreeSet<&'static str>) {
-        let (set, cancelled): (Vec<_>, Vec<_>) =
-            self.timers.values().partition(|timer| matches!(timer, Timer::Set(_)));
-        let names = |timers: Vec<&Timer>| timers.into_iter().map(|timer| timer.name()).collect();
-        (names(set), names(cancelled))
+    /// The timers that the new steps set, with the time of the calendar at which one is due if it has one, and those that
+    /// they cancel.
+    pub(super) fn timers(&self) -> (BTreeMap<&'static str, Option<DateTime<Utc>>>, BTreeSet<&'static str>) {
+        let (mut set, mut cancelled) = (BTreeMap::new(), BTreeSet::new());
+        for timer in self.timers.values() {
+            match *timer {
+                Timer::Set(name) => {
+                    set.insert(name, None);
+                }
+                Timer::SetAt(name, due) => {
+                    set.insert(name, Some(due));
+                }
+                Timer::Cancel(name) => {
+                    cancelled.insert(name);
+                }
+            }
+        }
+        (set, cancelled)
     }
 }

@@ -214,7 +214,7 @@ impl World {
         }
         for timer in instance.timers.values() {
             match timer {
-                Timer::Set(_) => self.timers.insert(order.to_owned()),
+                Timer::Set(_) | Timer::SetAt(..) => self.timers.insert(order.to_owned()),
                 Timer::Cancel(_) => self.timers.remove(order),
             };
         }

@@ -205,21 +205,24 @@ async fn write_timers<S: Saga>(
     let (mut set, mut cancelled) = (Vec::new(), Vec::new());
     for one in instances {
         let (sets, cancels) = one.timers();
-        set.extend(sets.into_iter().map(|timer| (one.name.as_str(), timer, after::<S>(timer, configured))));
+        let due = |(timer, at)| (one.name.as_str(), timer, after::<S>(timer, configured), at);
+        set.extend(sets.into_iter().map(due));
         cancelled.extend(cancels.into_iter().map(|timer| (one.name.as_str(), timer)));
     }
     if !set.is_empty() {
         sqlx::query(
-            "INSERT INTO saga_timer (saga, instance, name, due_at)
-             SELECT $1, instance, name, now() + after * interval '1 ms'
-             FROM UNNEST($2::text[], $3::text[], $4::bigint[]) AS r(instance, name, after)
+            "INSERT INTO saga_timer (saga, instance, name, due_at, by_calendar)
+             SELECT $1, instance, name, coalesce(due, now() + after * interval '1 ms'), due IS NOT NULL
+             FROM UNNEST($2::text[], $3::text[], $4::bigint[], $5::timestamptz[]) AS r(instance, name, after, due)
              ON CONFLICT (saga, instance, name) DO UPDATE
-             SET id = excluded.id, set_at = excluded.set_at, due_at = excluded.due_at, attempts = 0, error = NULL",
+             SET id = excluded.id, set_at = excluded.set_at, due_at = excluded.due_at, by_calendar = excluded.by_calendar,
+                 attempts = 0, error = NULL",
         )
         .bind(S::NAME)
         .bind(set.iter().map(|(instance, ..)| *instance).collect::<Vec<_>>())
-        .bind(set.iter().map(|(_, timer, _)| *timer).collect::<Vec<_>>())
-        .bind(set.iter().map(|(.., after)| *after).collect::<Vec<_>>())
+        .bind(set.iter().map(|(_, timer, ..)| *timer).collect::<Vec<_>>())
+        .bind(set.iter().map(|(.., after, _)| *after).collect::<Vec<_>>())
+        .bind(set.iter().map(|(.., due)| *due).collect::<Vec<_>>())
         .execute(&mut *connection)
         .await?;
     }
@@ -237,7 +240,7 @@ async fn write_timers<S: Saga>(
     Ok(())
 }
 
-/// How long a timer takes, in milliseconds.
+/// How long a timer takes, in milliseconds; one that is due at a time of the calendar takes none.
 pub(super) fn after<S: Saga>(timer: &str, configured: &HashMap<String, Duration>) -> i64 {
     let own = || S::TIMERS.iter().find(|(name, _)| *name == timer).map(|(_, after)| *after);
     let after = configured.get(&format!("{}.{timer}", S::NAME)).copied().or_else(own).unwrap_or_default();

@@ -96,18 +96,28 @@ CREATE TABLE IF NOT EXISTS saga_step (
 
 -- Timers that are set. Each setting has an id of its own.
 CREATE TABLE IF NOT EXISTS saga_timer (
-    saga     text        NOT NULL,
-    instance text        NOT NULL,
-    name     text        NOT NULL,
-    id       uuid        NOT NULL DEFAULT gen_random_uuid(),
-    set_at   timestamptz NOT NULL DEFAULT now(),
-    due_at   timestamptz NOT NULL,
+    saga        text        NOT NULL,
+    instance    text        NOT NULL,
+    name        text        NOT NULL,
+    id          uuid        NOT NULL DEFAULT gen_random_uuid(),
+    set_at      timestamptz NOT NULL DEFAULT now(),
+    due_at      timestamptz NOT NULL,
+    -- Due at a time of the calendar, not after a while: until then its instance is at rest.
+    by_calendar boolean     NOT NULL DEFAULT false,
     -- Tries that failed, and why the last did; after the last try an operator must look at it.
-    attempts int         NOT NULL DEFAULT 0,
-    error    text,
+    attempts    int         NOT NULL DEFAULT 0,
+    error       text,
     PRIMARY KEY (saga, instance, name)
 );
 CREATE INDEX IF NOT EXISTS saga_timer_due ON saga_timer (saga, due_at);
+
+-- Instances that are to move on by themselves: neither at their end nor at rest until a later time of the calendar.
+CREATE OR REPLACE VIEW saga_under_way AS
+SELECT saga, instance, standing, started_at
+FROM saga AS s
+WHERE NOT ended AND NOT (awaiting::text = '{}' AND EXISTS (
+    SELECT FROM saga_timer AS t
+    WHERE t.saga = s.saga AND t.instance = s.instance AND t.by_calendar AND t.due_at > now() + interval '1 minute'));
 
 -- Calls to the outside world, each asked for by an event: written before the call is made, and never made anew.
 CREATE TABLE IF NOT EXISTS effect (

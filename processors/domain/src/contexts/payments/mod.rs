@@ -1,7 +1,8 @@
-//! Payments: what an order is to pay, what the provider captured of it, and what was paid back.
+//! Payments: what an order or a period of a subscription is to pay, what the provider captured of it, and what was paid back.
 
 mod refunds;
 mod request;
+mod subscription;
 #[cfg(test)]
 mod tests;
 
@@ -18,16 +19,18 @@ use crate::rules::{self, Text};
 use crate::{Context, Emitted, Faces, Reference, Rejection, Streams, emit};
 
 pub use refunds::{Refund, RefundStatus};
+pub use subscription::{payment_id, period_of, subscription_of};
 
 const PROVIDER_REFERENCE: Text = Text::new("provider_reference", "provider-reference-invalid", 1, 200);
 const CODE: Text = Text::new("code", "code-invalid", 1, 100);
 const REASON: Text = Text::new("reason", "reason-invalid", 1, 500);
 
-/// The context of payments; a stream is the one payment of an order and has the order's id.
+/// The context of payments; a stream is the one payment of an order and has the order's id, or the one of a period of a
+/// subscription ([`payment_id`]).
 #[derive(Debug)]
 pub struct Payments;
 
-/// The payment of an order.
+/// A payment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payment {
     /// Where it stands.
@@ -38,6 +41,8 @@ pub struct Payment {
     pub amount: i64,
     /// ISO 4217 code.
     pub currency: String,
+    /// The subscription of which a period is paid; none for an order.
+    pub subscription_id: Option<String>,
 }
 
 /// Where a payment stands.
@@ -67,7 +72,7 @@ type Decision = Result<Vec<Emitted<Event>>, Rejection>;
 
 impl Context for Payments {
     const NAME: &'static str = "payments";
-    const STATE_VERSION: i32 = 1;
+    const STATE_VERSION: i32 = 2;
     type State = Payment;
     type Command = Command;
     type Event = Event;
@@ -81,6 +86,7 @@ impl Context for Payments {
     fn references(command: &Command) -> Vec<Reference> {
         match command {
             Command::RequestPayment(command) => request::references(command),
+            Command::RequestSubscriptionPayment(command) => subscription::references(command),
             Command::CapturePayment(_)
             | Command::CompleteRefund(_)
             | Command::DeclinePayment(_)
@@ -95,6 +101,7 @@ impl Context for Payments {
         let known = || payment.ok_or_else(|| unknown(command.key()));
         match command {
             Command::RequestPayment(command) => request::request(payment, faces, command),
+            Command::RequestSubscriptionPayment(command) => subscription::request(payment, faces, command),
             Command::CapturePayment(command) => capture(known()?, command),
             Command::DeclinePayment(command) => decline(known()?, command),
             Command::VoidPayment(command) => void(known()?, command),
@@ -116,8 +123,8 @@ impl Context for Payments {
 
 impl Payment {
     fn requested(event: &PaymentRequested) -> Self {
-        let PaymentRequested { order_id: _, customer_id, amount, currency } = event.clone();
-        Self { status: Status::Requested, customer_id, amount, currency }
+        let PaymentRequested { order_id: _, customer_id, amount, currency, subscription_id } = event.clone();
+        Self { status: Status::Requested, customer_id, amount, currency, subscription_id }
     }
 }
 
@@ -148,7 +155,9 @@ impl Status {
             Self::Captured(_) => {
                 ("payment-captured", "was captured already: send RefundPayment to pay the money back")
             }
-            Self::Declined => ("payment-declined", "was declined for good: place another order"),
+            Self::Declined => {
+                ("payment-declined", "was declined for good: place another order, or resume the subscription")
+            }
             Self::Voided => ("payment-voided", "was voided: nothing but CapturePayment can follow"),
         };
         Rejection::new(code, format!("the payment of order_id {} {message}", rules::quoted(order_id)))
@@ -166,23 +175,30 @@ fn capture(payment: &Payment, command: &CapturePayment) -> Decision {
         let message = format!("amount is {amount}, but {} was requested: send that", payment.amount);
         return Err(Rejection::new("amount-differs", message));
     }
-    let Payment { customer_id, currency, .. } = payment.clone();
-    Ok(vec![emit(PaymentCaptured { order_id, customer_id, amount, currency, provider_reference })])
+    let Payment { customer_id, currency, subscription_id, .. } = payment.clone();
+    Ok(vec![emit(PaymentCaptured {
+        order_id,
+        customer_id,
+        amount,
+        currency,
+        provider_reference,
+        subscription_id,
+    })])
 }
 
 fn decline(payment: &Payment, command: &DeclinePayment) -> Decision {
     let DeclinePayment { order_id, code, reason } = command.clone();
-    let Payment { customer_id, amount, currency, .. } = requested(payment, &order_id)?;
+    let Payment { customer_id, amount, currency, subscription_id, .. } = requested(payment, &order_id)?;
     CODE.check(&code)?;
     REASON.check(&reason)?;
-    Ok(vec![emit(PaymentDeclined { order_id, customer_id, amount, currency, code, reason })])
+    Ok(vec![emit(PaymentDeclined { order_id, customer_id, amount, currency, code, reason, subscription_id })])
 }
 
 fn void(payment: &Payment, command: &VoidPayment) -> Decision {
     let VoidPayment { order_id, reason } = command.clone();
-    let Payment { customer_id, amount, currency, .. } = requested(payment, &order_id)?;
+    let Payment { customer_id, amount, currency, subscription_id, .. } = requested(payment, &order_id)?;
     REASON.check(&reason)?;
-    Ok(vec![emit(PaymentVoided { order_id, customer_id, amount, currency, reason })])
+    Ok(vec![emit(PaymentVoided { order_id, customer_id, amount, currency, reason, subscription_id })])
 }
 
 /// A payment that the provider has not answered yet.

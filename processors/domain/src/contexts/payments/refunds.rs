@@ -74,7 +74,7 @@ pub(super) fn refund(payment: &Payment, command: &RefundPayment) -> Decision {
     if amount > left {
         return Err(exceeds(amount, payment.amount, left));
     }
-    let (customer_id, currency) = (payment.customer_id.clone(), payment.currency.clone());
+    let Payment { customer_id, currency, subscription_id, .. } = payment.clone();
     let provider_reference = capture.provider_reference.clone();
     Ok(vec![emit(RefundRequested {
         order_id,
@@ -84,6 +84,7 @@ pub(super) fn refund(payment: &Payment, command: &RefundPayment) -> Decision {
         currency,
         provider_reference,
         reason,
+        subscription_id,
     })])
 }
 
@@ -92,8 +93,16 @@ pub(super) fn complete(payment: &Payment, command: &CompleteRefund) -> Decision 
     let CompleteRefund { order_id, refund_id, provider_reference } = command.clone();
     let amount = open(payment, &order_id, &refund_id)?.amount;
     PROVIDER_REFERENCE.check(&provider_reference)?;
-    let (customer_id, currency) = (payment.customer_id.clone(), payment.currency.clone());
-    Ok(vec![emit(PaymentRefunded { order_id, customer_id, refund_id, amount, currency, provider_reference })])
+    let Payment { customer_id, currency, subscription_id, .. } = payment.clone();
+    Ok(vec![emit(PaymentRefunded {
+        order_id,
+        customer_id,
+        refund_id,
+        amount,
+        currency,
+        provider_reference,
+        subscription_id,
+    })])
 }
 
 /// The provider has refused a refund.
@@ -101,8 +110,16 @@ pub(super) fn fail(payment: &Payment, command: &FailRefund) -> Decision {
     let FailRefund { order_id, refund_id, reason } = command.clone();
     let amount = open(payment, &order_id, &refund_id)?.amount;
     REASON.check(&reason)?;
-    let (customer_id, currency) = (payment.customer_id.clone(), payment.currency.clone());
-    Ok(vec![emit(RefundFailed { order_id, customer_id, refund_id, amount, currency, reason })])
+    let Payment { customer_id, currency, subscription_id, .. } = payment.clone();
+    Ok(vec![emit(RefundFailed {
+        order_id,
+        customer_id,
+        refund_id,
+        amount,
+        currency,
+        reason,
+        subscription_id,
+    })])
 }
 
 fn captured<'a>(payment: &'a Payment, order_id: &str) -> Result<&'a Capture, Rejection> {

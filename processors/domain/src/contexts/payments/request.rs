@@ -19,9 +19,11 @@ pub(super) fn request(known: Option<&Payment>, faces: &Faces, command: &RequestP
         return Err(exists(&command.order_id));
     }
     let order = faces.get::<Orders>(&command.order_id).ok_or_else(|| order_unknown(&command.order_id))?;
-    check_order(&order, command)?;
+    let OrderFace { customer_id, currency, total } = &order;
+    let due = Due { what: "the order", customer_id, currency, amount: *total };
+    due.check(&command.customer_id, &command.currency, command.amount)?;
     let RequestPayment { order_id, customer_id, amount, currency } = command.clone();
-    Ok(vec![emit(PaymentRequested { order_id, customer_id, amount, currency })])
+    Ok(vec![emit(PaymentRequested { order_id, customer_id, amount, currency, subscription_id: None })])
 }
 
 fn check(command: &RequestPayment) -> Checked {
@@ -31,29 +33,41 @@ fn check(command: &RequestPayment) -> Checked {
     rules::currency(&command.currency)
 }
 
-/// Who ordered, for how much and in which currency never changes.
-fn check_order(order: &OrderFace, command: &RequestPayment) -> Checked {
-    let RequestPayment { order_id: _, customer_id, amount, currency } = command;
-    let (OrderFace { customer_id: by, currency: of, total }, quoted) = (order, rules::quoted);
-    if customer_id != by {
-        return Err(differs("customer-differs", "customer_id", &quoted(customer_id), &quoted(by)));
-    }
-    if currency != of {
-        return Err(differs("currency-differs", "currency", currency, of));
-    }
-    if amount != total {
-        return Err(differs("amount-differs", "amount", &amount.to_string(), &total.to_string()));
-    }
-    Ok(())
+/// What a payment is for. Who pays, how much and in which currency never changes.
+pub(super) struct Due<'d> {
+    /// Such as `the order`.
+    pub(super) what: &'static str,
+    pub(super) customer_id: &'d str,
+    pub(super) currency: &'d str,
+    pub(super) amount: i64,
 }
 
-fn differs(code: &'static str, field: &str, value: &str, expected: &str) -> Rejection {
-    Rejection::new(code, format!("{field} is {value}, but the order has {expected}: send that"))
+impl Due<'_> {
+    /// A request says what is due.
+    pub(super) fn check(&self, customer_id: &str, currency: &str, amount: i64) -> Checked {
+        let quoted = rules::quoted;
+        if customer_id != self.customer_id {
+            let (value, expected) = (quoted(customer_id), quoted(self.customer_id));
+            return Err(self.differs("customer-differs", "customer_id", &value, &expected));
+        }
+        if currency != self.currency {
+            return Err(self.differs("currency-differs", "currency", currency, self.currency));
+        }
+        if amount != self.amount {
+            let (value, expected) = (amount.to_string(), self.amount.to_string());
+            return Err(self.differs("amount-differs", "amount", &value, &expected));
+        }
+        Ok(())
+    }
+
+    fn differs(&self, code: &'static str, field: &str, value: &str, expected: &str) -> Rejection {
+        Rejection::new(code, format!("{field} is {value}, but {} has {expected}: send that", self.what))
+    }
 }
 
-fn exists(order_id: &str) -> Rejection {
+pub(super) fn exists(order_id: &str) -> Rejection {
     let id = rules::quoted(order_id);
-    let way_out = "an order is paid once, do not ask again";
+    let way_out = "an order or a period is paid once, do not ask again";
     Rejection::new("payment-exists", format!("order_id {id} has a payment already: {way_out}"))
 }
 

@@ -1,13 +1,17 @@
 //! Payments: what is accepted and what is not.
 
+use millrace_schemas::WriterSchema;
 use millrace_schemas::orders::{self, OrderPlaced};
 use millrace_schemas::payments::{
-    CompleteRefund, FailRefund, PaymentRefunded, RefundFailed, RefundPayment, RefundRequested, RequestPayment,
+    CompleteRefund, FailRefund, PaymentRefunded, RefundFailed, RefundPayment, RefundRequested,
+    RequestPayment, RequestSubscriptionPayment,
 };
+use millrace_schemas::subscriptions::{self, SubscriptionStarted};
 use proptest::prelude::*;
 
 use super::*;
 use crate::contexts::orders::Orders;
+use crate::contexts::subscriptions::Subscriptions;
 use crate::rules::TOTAL_MAX;
 use crate::testing::{Given, given};
 
@@ -25,8 +29,48 @@ fn order(order_id: &str, total: i64) -> orders::Event {
     .into()
 }
 
+fn subscription() -> subscriptions::Event {
+    let [subscription_id, customer_id, plan, currency, period] =
+        ["s1", "VINET", "wine", "USD", "month"].map(str::to_owned);
+    SubscriptionStarted {
+        subscription_id,
+        customer_id,
+        plan,
+        amount: 700,
+        currency,
+        period,
+        started_at: 0,
+        period_number: 1,
+        period_from: 0,
+        period_until: 1,
+    }
+    .into()
+}
+
+fn request_period(period_number: i64) -> RequestSubscriptionPayment {
+    let [subscription_id, customer_id, currency] = ["s1", "VINET", "USD"].map(str::to_owned);
+    let order_id = payment_id("s1", period_number);
+    RequestSubscriptionPayment {
+        order_id,
+        subscription_id,
+        period_number,
+        customer_id,
+        amount: 700,
+        currency,
+    }
+}
+
+fn period_requested(period_number: i64) -> Event {
+    let RequestSubscriptionPayment { order_id, subscription_id, customer_id, amount, currency, .. } =
+        request_period(period_number);
+    let subscription_id = Some(subscription_id);
+    PaymentRequested { order_id, customer_id, amount, currency, subscription_id }.into()
+}
+
 fn past(events: impl IntoIterator<Item = Event>) -> Given<Payments> {
-    given::<Payments>(events).and::<Orders>([order("10248", 1_000), order("10249", 0)])
+    given::<Payments>(events)
+        .and::<Orders>([order("10248", 1_000), order("10249", 0)])
+        .and::<Subscriptions>([subscription()])
 }
 
 fn request() -> RequestPayment {
@@ -36,7 +80,7 @@ fn request() -> RequestPayment {
 
 fn requested() -> Event {
     let RequestPayment { order_id, customer_id, amount, currency } = request();
-    PaymentRequested { order_id, customer_id, amount, currency }.into()
+    PaymentRequested { order_id, customer_id, amount, currency, subscription_id: None }.into()
 }
 
 fn capture() -> CapturePayment {
@@ -45,7 +89,15 @@ fn capture() -> CapturePayment {
 
 fn captured() -> Event {
     let RequestPayment { order_id, customer_id, amount, currency } = request();
-    PaymentCaptured { order_id, customer_id, amount, currency, provider_reference: "ch_1".into() }.into()
+    PaymentCaptured {
+        order_id,
+        customer_id,
+        amount,
+        currency,
+        provider_reference: "ch_1".into(),
+        subscription_id: None,
+    }
+    .into()
 }
 
 fn decline() -> DeclinePayment {
@@ -56,7 +108,7 @@ fn decline() -> DeclinePayment {
 fn declined() -> Event {
     let RequestPayment { order_id, customer_id, amount, currency } = request();
     let DeclinePayment { code, reason, .. } = decline();
-    PaymentDeclined { order_id, customer_id, amount, currency, code, reason }.into()
+    PaymentDeclined { order_id, customer_id, amount, currency, code, reason, subscription_id: None }.into()
 }
 
 fn void() -> VoidPayment {
@@ -65,7 +117,15 @@ fn void() -> VoidPayment {
 
 fn voided() -> Event {
     let RequestPayment { order_id, customer_id, amount, currency } = request();
-    PaymentVoided { order_id, customer_id, amount, currency, reason: "too late".into() }.into()
+    PaymentVoided {
+        order_id,
+        customer_id,
+        amount,
+        currency,
+        reason: "too late".into(),
+        subscription_id: None,
+    }
+    .into()
 }
 
 fn refund(refund_id: &str, amount: i64) -> RefundPayment {
@@ -76,7 +136,17 @@ fn refund(refund_id: &str, amount: i64) -> RefundPayment {
 fn refund_requested(refund_id: &str, amount: i64) -> Event {
     let RequestPayment { order_id, customer_id, currency, .. } = request();
     let [refund_id, provider_reference, reason] = [refund_id, "ch_1", "sent back"].map(str::to_owned);
-    RefundRequested { order_id, customer_id, refund_id, amount, currency, provider_reference, reason }.into()
+    RefundRequested {
+        order_id,
+        customer_id,
+        refund_id,
+        amount,
+        currency,
+        provider_reference,
+        reason,
+        subscription_id: None,
+    }
+    .into()
 }
 
 fn complete(refund_id: &str) -> CompleteRefund {
@@ -87,7 +157,16 @@ fn complete(refund_id: &str) -> CompleteRefund {
 fn refunded(refund_id: &str, amount: i64) -> Event {
     let RequestPayment { order_id, customer_id, currency, .. } = request();
     let [refund_id, provider_reference] = [refund_id, "re_1"].map(str::to_owned);
-    PaymentRefunded { order_id, customer_id, refund_id, amount, currency, provider_reference }.into()
+    PaymentRefunded {
+        order_id,
+        customer_id,
+        refund_id,
+        amount,
+        currency,
+        provider_reference,
+        subscription_id: None,
+    }
+    .into()
 }
 
 fn fail(refund_id: &str) -> FailRefund {
@@ -98,7 +177,7 @@ fn fail(refund_id: &str) -> FailRefund {
 fn refund_failed(refund_id: &str, amount: i64) -> Event {
     let RequestPayment { order_id, customer_id, currency, .. } = request();
     let [refund_id, reason] = [refund_id, "account closed"].map(str::to_owned);
-    RefundFailed { order_id, customer_id, refund_id, amount, currency, reason }.into()
+    RefundFailed { order_id, customer_id, refund_id, amount, currency, reason, subscription_id: None }.into()
 }
 
 fn refused(command: RequestPayment, code: &str) {
@@ -148,6 +227,93 @@ fn a_malformed_request_is_rejected() {
 #[test]
 fn a_payment_is_never_requested_without_its_order() {
     given::<Payments>([]).when(request()).then_rejected("order-unknown");
+}
+
+#[test]
+fn a_period_of_a_subscription_is_paid_once_for_what_it_costs() {
+    past([]).when(request_period(12)).then([period_requested(12)]);
+    assert_eq!(Payments::references(&request_period(12).into()), [Reference::to::<Subscriptions>("s1")]);
+    past([period_requested(12)]).when(request_period(12)).then_rejected("payment-exists");
+    past([period_requested(12)]).when(request_period(13)).then([period_requested(13)]);
+}
+
+#[test]
+fn what_becomes_of_a_subscriptions_payment_names_the_subscription() {
+    let events = [period_requested(1)];
+    let (order_id, reason) = ("s1.1".to_owned(), "paused".to_owned());
+    let capture =
+        CapturePayment { order_id: order_id.clone(), amount: 700, provider_reference: "ch_1".into() };
+    let refund_id = "r1".to_owned();
+    let complete =
+        CompleteRefund { order_id: order_id.clone(), refund_id, provider_reference: "re_1".into() };
+    let commands: [Command; 4] = [
+        VoidPayment { order_id: order_id.clone(), reason: reason.clone() }.into(),
+        capture.into(),
+        RefundPayment { order_id, refund_id: "r1".into(), amount: 700, reason }.into(),
+        complete.into(),
+    ];
+    let past = past(events).after(commands);
+    assert_eq!(past.accepted().len(), 4);
+    assert!(past.accepted().iter().all(|event| subscription_of(event) == Some("s1")));
+}
+
+#[test]
+fn a_request_for_a_period_says_what_the_subscription_says() {
+    let refused = |request: RequestSubscriptionPayment, code| past([]).when(request).then_rejected(code);
+    refused(RequestSubscriptionPayment { amount: 699, ..request_period(1) }, "amount-differs");
+    refused(RequestSubscriptionPayment { currency: "EUR".into(), ..request_period(1) }, "currency-differs");
+    refused(
+        RequestSubscriptionPayment { customer_id: "ALFKI".into(), ..request_period(1) },
+        "customer-differs",
+    );
+    given::<Payments>([]).when(request_period(1)).then_rejected("subscription-unknown");
+}
+
+#[test]
+fn a_malformed_request_for_a_period_is_rejected_and_refers_to_nothing() {
+    let refused = |request: RequestSubscriptionPayment, code| {
+        assert_eq!(Payments::references(&request.clone().into()), []);
+        past([]).when(request).then_rejected(code);
+    };
+    refused(
+        RequestSubscriptionPayment { order_id: "s1.2".into(), ..request_period(1) },
+        "payment-id-differs",
+    );
+    refused(RequestSubscriptionPayment { order_id: "s1".into(), ..request_period(1) }, "payment-id-differs");
+    refused(RequestSubscriptionPayment { subscription_id: "\0".into(), ..request_period(1) }, "id-invalid");
+    refused(RequestSubscriptionPayment { amount: 0, ..request_period(1) }, "amount-invalid");
+    for number in [i64::MIN, 0] {
+        refused(request_period(number), "period-number-invalid");
+    }
+}
+
+#[test]
+fn the_id_of_a_payment_tells_its_subscription_and_period() {
+    for (subscription_id, number) in [("s1", 1), ("s.1", 12), ("", i64::MAX)] {
+        assert_eq!(period_of(&payment_id(subscription_id, number)), Some((subscription_id, number)));
+    }
+    for id in ["10248", "s1.", "s1.x"] {
+        assert_eq!(period_of(id), None);
+    }
+}
+
+/// Bodies as builds wrote them that knew no subscriptions.
+#[test]
+fn records_of_the_first_version_are_still_read_and_folded() {
+    let read =
+        |schema: &str, body: &[u8]| Event::decode(&WriterSchema::parse(schema).unwrap(), body).unwrap();
+    let events = [
+        read(
+            include_str!("../../../../../schemas/released/millrace.payments.PaymentRequested/v1.avsc"),
+            include_bytes!("golden/PaymentRequested.v1.avro"),
+        ),
+        read(
+            include_str!("../../../../../schemas/released/millrace.payments.PaymentCaptured/v1.avsc"),
+            include_bytes!("golden/PaymentCaptured.v1.avro"),
+        ),
+    ];
+    assert_eq!(events, [requested(), captured()]);
+    past(events).when(refund("r1", 1_000)).then([refund_requested("r1", 1_000)]);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use millrace_schemas::payments::{Event as Payments, RefundPayment, RequestPaymen
 use millrace_schemas::{AvroRecord as _, CommandRejected, Event};
 
 use super::DEADLINE;
+use crate::contexts::payments::subscription_of;
 use crate::{Heard, Recorded};
 
 /// What has happened to an order, its stock or its money.
@@ -46,10 +47,11 @@ pub(super) enum Asked {
     Cancel,
 }
 
-/// The order that an event is about.
+/// The order that an event is about. A payment of a subscription is about none.
 pub(super) fn order_of(event: &Event) -> Option<String> {
     let id = match event {
         Event::Orders(event) => millrace_schemas::Message::key(event),
+        Event::Payments(event) if subscription_of(event).is_some() => return None,
         Event::Payments(event) => millrace_schemas::Message::key(event),
         Event::Inventory(Inventory::StockReserved(event)) => &event.reservation_id,
         Event::Inventory(Inventory::StockReleased(event)) => &event.reservation_id,

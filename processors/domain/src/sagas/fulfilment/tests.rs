@@ -75,35 +75,73 @@ fn returned() -> Event {
 
 fn requested() -> Event {
     let (order_id, customer_id, currency) = (text("7"), text("ana"), text("EUR"));
-    money(PaymentRequested { order_id, customer_id, amount: 900, currency })
+    money(PaymentRequested { order_id, customer_id, amount: 900, currency, subscription_id: None })
 }
 
 fn captured() -> Event {
     let (order_id, customer_id, currency) = (text("7"), text("ana"), text("EUR"));
-    money(PaymentCaptured { order_id, customer_id, amount: 900, currency, provider_reference: text("p1") })
+    money(PaymentCaptured {
+        order_id,
+        customer_id,
+        amount: 900,
+        currency,
+        provider_reference: text("p1"),
+        subscription_id: None,
+    })
 }
 
 fn declined() -> Event {
     let (order_id, customer_id, currency) = (text("7"), text("ana"), text("EUR"));
     let (code, reason) = (text("no-funds"), text("no funds"));
-    money(PaymentDeclined { order_id, customer_id, amount: 900, currency, code, reason })
+    money(PaymentDeclined {
+        order_id,
+        customer_id,
+        amount: 900,
+        currency,
+        code,
+        reason,
+        subscription_id: None,
+    })
 }
 
 fn voided() -> Event {
     let (order_id, customer_id, currency) = (text("7"), text("ana"), text("EUR"));
-    money(PaymentVoided { order_id, customer_id, amount: 900, currency, reason: text("cancelled") })
+    money(PaymentVoided {
+        order_id,
+        customer_id,
+        amount: 900,
+        currency,
+        reason: text("cancelled"),
+        subscription_id: None,
+    })
 }
 
 fn refunded() -> Event {
     let (order_id, customer_id, currency) = (text("7"), text("ana"), text("EUR"));
     let (refund_id, provider_reference) = (text("7/1"), text("r1"));
-    money(PaymentRefunded { order_id, customer_id, refund_id, amount: 900, currency, provider_reference })
+    money(PaymentRefunded {
+        order_id,
+        customer_id,
+        refund_id,
+        amount: 900,
+        currency,
+        provider_reference,
+        subscription_id: None,
+    })
 }
 
 fn refund_failed() -> Event {
     let (order_id, customer_id, currency) = (text("7"), text("ana"), text("EUR"));
     let (refund_id, reason) = (text("7/1"), text("the account is closed"));
-    money(RefundFailed { order_id, customer_id, refund_id, amount: 900, currency, reason })
+    money(RefundFailed {
+        order_id,
+        customer_id,
+        refund_id,
+        amount: 900,
+        currency,
+        reason,
+        subscription_id: None,
+    })
 }
 
 fn confirmed() -> Event {
@@ -404,6 +442,19 @@ fn an_operator_cancels_an_order_wherever_it_stands() {
 #[test]
 fn an_order_that_somebody_has_confirmed_already_is_not_confirmed_again() {
     let _ = paying().hears(confirmed()).hears(captured()).then("committing", [ship()]);
+}
+
+#[test]
+fn a_payment_of_a_subscription_is_no_orders() {
+    let period = PaymentRequested {
+        order_id: text("s1.1"),
+        customer_id: text("ana"),
+        amount: 900,
+        currency: text("EUR"),
+        subscription_id: Some(text("s1")),
+    };
+    let recorded = crate::testing::recorded(&money(period), 1);
+    assert_eq!(OrderFulfilment::instance(&Heard::Event(&recorded)), None);
 }
 
 #[test]

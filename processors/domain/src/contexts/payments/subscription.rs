@@ -1,0 +1,93 @@
+//! The decision to ask for the payment of a period of a subscription, and what such a payment is called.
+
+use millrace_schemas::payments::{Event, PaymentRequested, RequestSubscriptionPayment};
+
+use super::request::{Due, exists};
+use super::{Decision, Payment};
+use crate::contexts::subscriptions::{SubscriptionFace, Subscriptions};
+use crate::rules::{self, Checked};
+use crate::{Faces, Reference, Rejection, emit};
+
+/// The id of the payment of a period.
+pub fn payment_id(subscription_id: &str, period_number: i64) -> String {
+    format!("{subscription_id}.{period_number}")
+}
+
+/// The subscription and the period that a payment with this id pays for, if it pays for one.
+pub fn period_of(payment_id: &str) -> Option<(&str, i64)> {
+    let (subscription_id, number) = payment_id.rsplit_once('.')?;
+    Some((subscription_id, number.parse().ok()?))
+}
+
+/// The subscription that a payment is for; `None` when it is for an order.
+pub fn subscription_of(event: &Event) -> Option<&str> {
+    let subscription_id = match event {
+        Event::PaymentCaptured(event) => &event.subscription_id,
+        Event::PaymentDeclined(event) => &event.subscription_id,
+        Event::PaymentRefunded(event) => &event.subscription_id,
+        Event::PaymentRequested(event) => &event.subscription_id,
+        Event::PaymentVoided(event) => &event.subscription_id,
+        Event::RefundFailed(event) => &event.subscription_id,
+        Event::RefundRequested(event) => &event.subscription_id,
+    };
+    subscription_id.as_deref()
+}
+
+/// The subscription. A malformed request refers to nothing: it is rejected for what it is.
+pub(super) fn references(command: &RequestSubscriptionPayment) -> Vec<Reference> {
+    check(command)
+        .map_or_else(|_| Vec::new(), |()| vec![Reference::to::<Subscriptions>(&command.subscription_id)])
+}
+
+/// Asks for what a period costs, once.
+pub(super) fn request(
+    known: Option<&Payment>,
+    faces: &Faces,
+    command: &RequestSubscriptionPayment,
+) -> Decision {
+    check(command)?;
+    let RequestSubscriptionPayment { order_id, subscription_id, customer_id, amount, currency, .. } =
+        command.clone();
+    if known.is_some() {
+        return Err(exists(&order_id));
+    }
+    let face = faces.get::<Subscriptions>(&subscription_id).ok_or_else(|| unknown(&subscription_id))?;
+    let SubscriptionFace { customer_id: by, amount: of, currency: in_currency } = &face;
+    let due = Due { what: "the subscription", customer_id: by, currency: in_currency, amount: *of };
+    due.check(&customer_id, &currency, amount)?;
+    let subscription_id = Some(subscription_id);
+    Ok(vec![emit(PaymentRequested { order_id, customer_id, amount, currency, subscription_id })])
+}
+
+fn check(command: &RequestSubscriptionPayment) -> Checked {
+    rules::id("order_id", &command.order_id)?;
+    rules::id("subscription_id", &command.subscription_id)?;
+    rules::id("customer_id", &command.customer_id)?;
+    rules::amount("amount", command.amount)?;
+    rules::currency(&command.currency)?;
+    check_period(command)
+}
+
+fn check_period(command: &RequestSubscriptionPayment) -> Checked {
+    let RequestSubscriptionPayment { order_id, subscription_id, period_number: number, .. } = command;
+    if *number < 1 {
+        let message = format!("period_number is {number}: send 1 or more");
+        return Err(Rejection::new("period-number-invalid", message));
+    }
+    let expected = payment_id(subscription_id, *number);
+    if *order_id == expected {
+        return Ok(());
+    }
+    let (id, expected) = (rules::quoted(order_id), rules::quoted(&expected));
+    let message = format!("order_id is {id}, but the payment of that period is {expected}: send that");
+    Err(Rejection::new("payment-id-differs", message))
+}
+
+/// The runtime brings every referenced face or keeps the command waiting, so this is the answer to a caller that
+/// does not.
+fn unknown(subscription_id: &str) -> Rejection {
+    let id = rules::quoted(subscription_id);
+    let message =
+        format!("subscription_id {id} was never started: send StartSubscription, or correct the id");
+    Rejection::new("subscription-unknown", message)
+}

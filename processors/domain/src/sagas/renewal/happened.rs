@@ -1,0 +1,159 @@
+//! What events, rejections and timers mean to a renewal.
+
+use millrace_schemas::payments::{Event as Payments, RefundPayment, RequestSubscriptionPayment, VoidPayment};
+use millrace_schemas::subscriptions::{
+    CancelSubscription, Event as Subscriptions, LapseSubscription, RenewSubscription,
+};
+use millrace_schemas::{AvroRecord as _, CommandRejected, Event, Message as _};
+
+use super::PERIOD;
+use crate::contexts::payments;
+use crate::{Heard, Recorded};
+
+/// What has happened to a subscription or to one of its payments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Happened<'h> {
+    Changed(Change),
+    /// To the payment of the period with this number.
+    Money(i64, Money<'h>),
+    NotRenewed,
+    NotLapsed,
+    NotCancelled,
+    PeriodBegins,
+    /// An operator wants it cancelled, and why.
+    Unwanted(&'h str),
+}
+
+/// What the subscription's own stream says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// The period `next` is to be paid when it begins.
+    Goes {
+        /// The period that is paid.
+        renewed: Option<i64>,
+        next: i64,
+        /// In microseconds since 1970.
+        from: i64,
+        /// The version of the stream that says so.
+        version: i64,
+    },
+    /// Nothing is to be paid.
+    Stops,
+    /// For good.
+    Ends,
+}
+
+/// What has become of a payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Money<'h> {
+    Requested,
+    Captured,
+    /// Declined or voided, and why.
+    NotPaid(&'h str),
+    RefundRequested,
+    Refunded,
+    RefundFailed,
+    Refused(Asked, &'h CommandRejected),
+}
+
+/// A command to a payment that was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    Payment,
+    Void,
+    Refund,
+}
+
+/// The subscription that something is about.
+pub(super) fn subscription_of<'h>(heard: &Heard<'h>) -> Option<&'h str> {
+    match heard {
+        Heard::Event(recorded) => match &recorded.event {
+            Event::Subscriptions(event) => Some(event.key()),
+            Event::Payments(event) => payments::subscription_of(event),
+            _ => None,
+        },
+        Heard::Rejection(rejection) => match payment(rejection) {
+            Some(_) => payments::period_of(&rejection.stream).map(|(subscription_id, _)| subscription_id),
+            None => own(rejection).map(|_| rejection.stream.as_str()),
+        },
+        Heard::Timer(_) | Heard::Cancel(_) => None,
+    }
+}
+
+impl<'h> Happened<'h> {
+    /// `None` for what does not matter to a renewal.
+    pub(super) fn of(heard: &Heard<'h>) -> Option<Self> {
+        match heard {
+            Heard::Event(recorded) => Self::event(recorded),
+            Heard::Rejection(rejection) => match payment(rejection) {
+                Some(asked) => Self::money(&rejection.stream, Money::Refused(asked, rejection)),
+                None => own(rejection),
+            },
+            Heard::Timer(PERIOD) => Some(Self::PeriodBegins),
+            Heard::Timer(_) => None,
+            Heard::Cancel(why) => Some(Self::Unwanted(why)),
+        }
+    }
+
+    fn event(Recorded { event, version, .. }: &'h Recorded) -> Option<Self> {
+        match event {
+            Event::Subscriptions(event) => Some(Self::Changed(Change::of(event, *version))),
+            Event::Payments(event) => Self::money(event.key(), Money::of(event)),
+            _ => None,
+        }
+    }
+
+    fn money(payment_id: &str, money: Money<'h>) -> Option<Self> {
+        let (_, number) = payments::period_of(payment_id)?;
+        Some(Self::Money(number, money))
+    }
+}
+
+impl Change {
+    fn of(event: &Subscriptions, version: i64) -> Self {
+        let goes = |renewed, next, from| Self::Goes { renewed, next, from, version };
+        match event {
+            Subscriptions::SubscriptionStarted(event) => goes(None, event.period_number, event.period_from),
+            Subscriptions::SubscriptionResumed(event) => goes(None, event.period_number, event.period_from),
+            Subscriptions::SubscriptionRenewed(event) => {
+                let next = event.period_number.saturating_add(1);
+                goes(Some(event.period_number), next, event.period_until)
+            }
+            Subscriptions::SubscriptionPaused(_) | Subscriptions::SubscriptionLapsed(_) => Self::Stops,
+            Subscriptions::SubscriptionCancelled(_) => Self::Ends,
+        }
+    }
+}
+
+impl<'h> Money<'h> {
+    fn of(event: &'h Payments) -> Self {
+        match event {
+            Payments::PaymentRequested(_) => Self::Requested,
+            Payments::PaymentCaptured(_) => Self::Captured,
+            Payments::PaymentDeclined(event) => Self::NotPaid(&event.reason),
+            Payments::PaymentVoided(event) => Self::NotPaid(&event.reason),
+            Payments::RefundRequested(_) => Self::RefundRequested,
+            Payments::PaymentRefunded(_) => Self::Refunded,
+            Payments::RefundFailed(_) => Self::RefundFailed,
+        }
+    }
+}
+
+fn payment(rejection: &CommandRejected) -> Option<Asked> {
+    match rejection.command_type.as_str() {
+        RequestSubscriptionPayment::FULL_NAME => Some(Asked::Payment),
+        VoidPayment::FULL_NAME => Some(Asked::Void),
+        RefundPayment::FULL_NAME => Some(Asked::Refund),
+        _ => None,
+    }
+}
+
+/// A command to the subscription that was refused.
+fn own(rejection: &CommandRejected) -> Option<Happened<'static>> {
+    match rejection.command_type.as_str() {
+        RenewSubscription::FULL_NAME => Some(Happened::NotRenewed),
+        LapseSubscription::FULL_NAME => Some(Happened::NotLapsed),
+        CancelSubscription::FULL_NAME => Some(Happened::NotCancelled),
+        _ => None,
+    }
+}
