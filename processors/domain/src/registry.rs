@@ -1,15 +1,16 @@
 //! Every context, view, saga and effect, once. A new one is added here, one line.
 
 use crate::contexts::{
-    carts::Carts, catalog::Catalog, customers::Customers, inventory::Inventory, notifications::Notifications,
-    orders::Orders, payments::Payments, reviews::Reviews,
+    campaigns::Campaigns, carts::Carts, catalog::Catalog, customers::Customers, inventory::Inventory,
+    notifications::Notifications, orders::Orders, payments::Payments, reviews::Reviews,
 };
-use crate::effects::{mail::Mail, payment::Payment};
+use crate::effects::{audience::Audience, delivery::Delivery, mail::Mail, payment::Payment};
 use crate::sagas::{checkout::CartCheckout, fulfilment::OrderFulfilment};
 use crate::views::{
-    carts::CartView, customer_revenue_daily::CustomerRevenueDaily, customers::CustomerView, events::EventLog,
-    orders::OrderView, payments::PaymentView, products::ProductView, revenue_daily::RevenueDaily,
-    sales_daily::SalesDaily, stock_movements_daily::StockMovementsDaily,
+    campaign_stats::CampaignStatsView, carts::CartView, customer_revenue_daily::CustomerRevenueDaily,
+    customers::CustomerView, deliveries::DeliveryView, events::EventLog, orders::OrderView,
+    payments::PaymentView, products::ProductView, revenue_daily::RevenueDaily, sales_daily::SalesDaily,
+    segments::SegmentView, stock_movements_daily::StockMovementsDaily,
     stock_reservations::StockReservationView,
 };
 use crate::{Context, Effect, Log, Saga, Tally, View};
@@ -40,12 +41,15 @@ pub fn visit(visitor: &mut impl Visitor) {
     visitor.context::<Payments>();
     visitor.context::<Notifications>();
     visitor.context::<Reviews>();
+    visitor.context::<Campaigns>();
 
     visitor.saga::<CartCheckout>();
     visitor.saga::<OrderFulfilment>();
 
     visitor.effect::<Payment>();
     visitor.effect::<Mail>();
+    visitor.effect::<Audience>();
+    visitor.effect::<Delivery>();
 
     visitor.view::<ProductView>();
     visitor.view::<OrderView>();
@@ -54,6 +58,9 @@ pub fn visit(visitor: &mut impl Visitor) {
     visitor.view::<StockReservationView>();
     // Its SQL views read those of products.
     visitor.view::<CartView>();
+    visitor.view::<SegmentView>();
+    visitor.view::<CampaignStatsView>();
+    visitor.view::<DeliveryView>();
     visitor.tally::<SalesDaily>();
     visitor.tally::<RevenueDaily>();
     // Its SQL views read those of customers.

@@ -1,5 +1,6 @@
 //! The contexts of the business, each in its own folder: state, decisions, events, face, tests.
 
+pub mod campaigns;
 pub mod carts;
 pub mod catalog;
 pub mod customers;

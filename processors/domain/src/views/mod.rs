@@ -1,15 +1,18 @@
 //! The read models, each with its table (`.sql`) and, when it is published, its Elasticsearch mapping
 //! (`connectors/elasticsearch/`).
 
+pub mod campaign_stats;
 pub mod carts;
 pub mod customer_revenue_daily;
 pub mod customers;
+pub mod deliveries;
 pub mod events;
 pub mod orders;
 pub mod payments;
 pub mod products;
 pub mod revenue_daily;
 pub mod sales_daily;
+pub mod segments;
 pub mod stock_movements_daily;
 pub mod stock_reservations;
 #[cfg(test)]
