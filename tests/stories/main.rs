@@ -11,6 +11,7 @@
 mod analytics;
 mod audit;
 mod cache;
+mod campaign;
 mod capacity;
 mod contention;
 mod crash;
@@ -30,6 +31,7 @@ mod replay;
 mod restored;
 mod retry;
 mod reviews;
+mod segments;
 mod shutdown;
 mod undisturbed;
 mod versions;
