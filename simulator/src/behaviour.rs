@@ -18,6 +18,10 @@ pub struct Behaviour {
     pub timeout_after_charge: u8,
     /// Mails that are taken and not answered.
     pub timeout_after_mail: u8,
+    /// Messages that cannot be sent now. Each attempt has its own luck.
+    pub defer: u8,
+    /// Batches of messages that are taken and not answered.
+    pub timeout_after_delivery: u8,
     /// How long an answer takes, in milliseconds.
     pub latency_ms: RangeInclusive<u64>,
     /// How long a connection is held that gets no answer: longer than callers wait.
@@ -33,6 +37,8 @@ impl Default for Behaviour {
             error: 0,
             timeout_after_charge: 0,
             timeout_after_mail: 0,
+            defer: 0,
+            timeout_after_delivery: 0,
             latency_ms: 0..=0,
             hold: Duration::from_secs(60),
         }
@@ -55,6 +61,15 @@ impl Behaviour {
 
     pub(crate) fn is_silent_after_mail(&self, key: &str) -> bool {
         self.hits(self.timeout_after_mail, "silence", key)
+    }
+
+    pub(crate) fn is_silent_after_delivery(&self, key: &str) -> bool {
+        self.hits(self.timeout_after_delivery, "silence", key)
+    }
+
+    /// Whether an attempt to send a message comes at a bad time.
+    pub(crate) fn defers(&self, id: &str, attempt: u32) -> bool {
+        self.hits(self.defer, &format!("defer {attempt}"), id)
     }
 
     pub(crate) fn latency(&self, key: &str) -> Duration {

@@ -15,6 +15,8 @@ pub enum Entry {
     Refund(Refund),
     /// A mail was taken.
     Mail(Mail),
+    /// Messages were taken or not, together.
+    Batch(Batch),
 }
 
 /// A charge that was captured or declined.
@@ -87,6 +89,53 @@ pub struct Mail {
     pub at: DateTime<Utc>,
 }
 
+/// Messages that came in one call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    /// The caller's key: there is one batch for each.
+    pub key: String,
+    /// The messages, in the order in which they came.
+    pub messages: Vec<Message>,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+/// A message that was to be sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// What the caller calls it.
+    pub id: String,
+    /// Which of the caller's attempts this is.
+    pub attempt: u32,
+    /// Where it goes.
+    pub to: String,
+    /// The subject.
+    pub subject: String,
+    /// The text.
+    pub text: String,
+    /// What became of it.
+    #[serde(flatten)]
+    pub fate: Fate,
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum Fate {
+    /// It is on its way.
+    Accepted {
+        /// The vendor's name for it.
+        reference: String,
+    },
+    /// It is not sent.
+    Failed {
+        /// Whether another attempt may do better.
+        retryable: bool,
+        /// For people.
+        reason: String,
+    },
+}
+
 /// What the ledger comes to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
@@ -102,6 +151,10 @@ pub struct Totals {
     pub refunds: u64,
     /// Mails.
     pub mails: u64,
+    /// Messages that were taken, each attempt.
+    pub messages: u64,
+    /// Messages that were not, each attempt.
+    pub messages_failed: u64,
 }
 
 /// Everything that is asked of the ledger, in memory.
@@ -110,6 +163,7 @@ pub(crate) struct Books {
     charges: HashMap<String, Charge>,
     refunds: HashMap<String, Refund>,
     captured: HashMap<String, Captured>,
+    batches: HashMap<String, Batch>,
     totals: Totals,
 }
 
@@ -127,6 +181,7 @@ impl Books {
             Entry::Charge(charge) => self.add_charge(charge),
             Entry::Refund(refund) => self.add_refund(refund),
             Entry::Mail(_) => self.totals.mails += 1,
+            Entry::Batch(batch) => self.add_batch(batch),
         }
     }
 
@@ -150,6 +205,22 @@ impl Books {
             captured.left -= refund.amount;
         }
         self.refunds.insert(refund.key.clone(), refund);
+    }
+
+    /// What the messages say is in the file; here it would only take room.
+    fn add_batch(&mut self, mut batch: Batch) {
+        for message in &mut batch.messages {
+            match &message.fate {
+                Fate::Accepted { .. } => self.totals.messages += 1,
+                Fate::Failed { .. } => self.totals.messages_failed += 1,
+            }
+            (message.subject, message.text) = (String::new(), String::new());
+        }
+        self.batches.insert(batch.key.clone(), batch);
+    }
+
+    pub(crate) fn batch(&self, key: &str) -> Option<&Batch> {
+        self.batches.get(key)
     }
 
     pub(crate) fn charge(&self, key: &str) -> Option<&Charge> {

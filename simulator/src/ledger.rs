@@ -123,7 +123,8 @@ mod tests {
         let ledger = Ledger::open(&path).unwrap();
         let sums = |amount| std::collections::BTreeMap::from([("EUR".to_owned(), amount)]);
         let (captured, refunded) = (sums(70), sums(30));
-        let totals = Totals { captured, refunded, charges: 1, declined: 1, refunds: 1, mails: 1 };
+        let totals =
+            Totals { captured, refunded, charges: 1, declined: 1, refunds: 1, mails: 1, ..Totals::default() };
         assert_eq!(ledger.books().totals(), &totals);
         assert_eq!(ledger.books().captured("ch-a").map(|charge| charge.left), Some(40));
         assert!(ledger.books().charge("b").is_some() && ledger.books().refund("r").is_some());

@@ -1,15 +1,17 @@
-//! The outside world on loopback: a payment provider over HTTP and a mail server, as moody as their settings say, with a
-//! ledger of their own.
+//! The outside world on loopback: a payment provider and a vendor of messages over HTTP, and a mail server, as moody as
+//! their settings say, with a ledger of their own.
 //!
 //! What becomes of a call is told by a hash of the seed and the call's key, so that a run can be repeated. What was charged,
 //! refunded or received is in the ledger before anybody is answered; whether the callers have it right is seen there.
 
 mod behaviour;
 mod books;
+mod http;
 mod ledger;
 mod mail;
 mod payments;
 mod serve;
+mod vendor;
 mod world;
 
 use std::net::SocketAddr;
@@ -21,7 +23,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use behaviour::Behaviour;
-pub use books::{Charge, Entry, Mail, Outcome, Refund, Totals};
+pub use books::{Batch, Charge, Entry, Fate, Mail, Message, Outcome, Refund, Totals};
 pub use ledger::LedgerError;
 
 use ledger::Ledger;
@@ -34,6 +36,8 @@ pub struct Settings {
     pub payments: Option<SocketAddr>,
     /// Where the mail server listens; `None` for none.
     pub mail: Option<SocketAddr>,
+    /// Where the vendor of messages listens; `None` for none.
+    pub vendor: Option<SocketAddr>,
     /// The file that holds the ledger; made when it is not there.
     pub ledger: PathBuf,
     /// Whether it may listen elsewhere than on loopback.
@@ -65,6 +69,8 @@ pub struct Simulator {
     pub payments: Option<SocketAddr>,
     /// Where the mail server listens.
     pub mail: Option<SocketAddr>,
+    /// Where the vendor of messages listens.
+    pub vendor: Option<SocketAddr>,
     servers: JoinSet<()>,
 }
 
@@ -76,16 +82,24 @@ impl Simulator {
     pub async fn start(settings: Settings, stop: CancellationToken) -> Result<Self, StartError> {
         let payments = listen(settings.payments, settings.beyond_loopback).await?;
         let mail = listen(settings.mail, settings.beyond_loopback).await?;
+        let vendor = listen(settings.vendor, settings.beyond_loopback).await?;
         let world = Arc::new(World::new(Ledger::open(&settings.ledger)?, settings.behaviour));
         let address =
             |listener: &Option<TcpListener>| listener.as_ref().and_then(|one| one.local_addr().ok());
-        let mut simulator =
-            Self { payments: address(&payments), mail: address(&mail), servers: JoinSet::new() };
+        let mut simulator = Self {
+            payments: address(&payments),
+            mail: address(&mail),
+            vendor: address(&vendor),
+            servers: JoinSet::new(),
+        };
         if let Some(listener) = payments {
             simulator.servers.spawn(payments::serve(listener, world.clone(), stop.clone()));
         }
         if let Some(listener) = mail {
-            simulator.servers.spawn(mail::serve(listener, world, stop));
+            simulator.servers.spawn(mail::serve(listener, world.clone(), stop.clone()));
+        }
+        if let Some(listener) = vendor {
+            simulator.servers.spawn(vendor::serve(listener, world, stop));
         }
         Ok(simulator)
     }

@@ -1,8 +1,6 @@
 //! The payment provider: charges and refunds over HTTP, once for each key.
 
-use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Path, State};
@@ -11,25 +9,19 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use chrono::Utc;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::io::AsyncReadExt as _;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
 
-use crate::books::{Books, Charge, Entry, Outcome, Refund, Totals};
+use crate::books::{Charge, Entry, Outcome, Refund, Totals};
+use crate::http::{Refusal, connection, key_of, prepare, reused, silence, unknown, unprocessable, unwritten};
 use crate::serve::accept;
 use crate::world::World;
 
 const BODY_BYTES_MAX: usize = 16 << 10;
-const KEY_LENGTH_MAX: usize = 255;
-/// A client that does not say what it wants for this long is let go.
-const HEADERS_WITHIN: Duration = Duration::from_secs(30);
 
 type Shared = State<Arc<World>>;
 
@@ -45,58 +37,6 @@ pub(crate) async fn serve(listener: TcpListener, world: Arc<World>, stop: Cancel
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(world);
     accept(listener, stop, |stream| connection(stream, router.clone())).await;
-}
-
-/// Marks an answer that is never given: the connection is dropped instead.
-#[derive(Clone, Copy)]
-struct Unanswered;
-
-async fn connection(stream: TcpStream, router: Router) {
-    let answered = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-        let router = router.clone();
-        async move {
-            let Ok(response): Result<Response, Infallible> = router.oneshot(request.map(Body::new)).await;
-            match response.extensions().get::<Unanswered>() {
-                Some(_) => Err(std::io::Error::other("not answered")),
-                None => Ok(response),
-            }
-        }
-    });
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);
-    // A client that goes away is no news.
-    let _ = http.serve_connection(TokioIo::new(stream), answered).await;
-}
-
-/// Why a call is not answered as it was hoped.
-enum Refusal {
-    /// What the caller did wrong, or what cannot be done now.
-    Told { status: StatusCode, code: &'static str, reason: String },
-    /// The connection is dropped.
-    Unanswered,
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        match self {
-            Refusal::Told { status, code, reason } => {
-                (status, Json(json!({ "code": code, "reason": reason }))).into_response()
-            }
-            Refusal::Unanswered => {
-                let mut response = StatusCode::GATEWAY_TIMEOUT.into_response();
-                response.extensions_mut().insert(Unanswered);
-                response
-            }
-        }
-    }
-}
-
-fn refused(status: StatusCode, code: &'static str, reason: impl Into<String>) -> Refusal {
-    Refusal::Told { status, code, reason: reason.into() }
-}
-
-fn unprocessable(code: &'static str, reason: impl Into<String>) -> Refusal {
-    refused(StatusCode::UNPROCESSABLE_ENTITY, code, reason)
 }
 
 #[derive(Deserialize)]
@@ -117,18 +57,6 @@ struct RefundBody {
     amount: i64,
 }
 
-/// The key of a call: in the header, in the body, or the same in both.
-fn key_of(headers: &HeaderMap, told: &str) -> Result<String, Refusal> {
-    let header = headers.get("idempotency-key").and_then(|value| value.to_str().ok()).unwrap_or(told);
-    let refuse = |code, reason: &str| Err(refused(StatusCode::BAD_REQUEST, code, reason));
-    match header {
-        "" => refuse("key-missing", "key: it is missing; send it in the body or as Idempotency-Key"),
-        key if !told.is_empty() && key != told => refuse("key-ambiguous", "key: Idempotency-Key is another"),
-        key if key.len() > KEY_LENGTH_MAX => refuse("key-too-long", "key: at most 255 characters"),
-        key => Ok(key.to_owned()),
-    }
-}
-
 async fn charge(
     State(world): Shared,
     headers: HeaderMap,
@@ -145,16 +73,6 @@ async fn charge(
         silence(world.behaviour.is_silent_after_charge(&charge.key), &world).await?;
     }
     Ok(answer_charge(&charge, if new { StatusCode::CREATED } else { StatusCode::OK }))
-}
-
-/// Takes its time, and turns a call away that has not had its effect yet.
-async fn prepare(world: &World, key: &str, known: impl Fn(&Books) -> bool) -> Result<(), Refusal> {
-    tokio::time::sleep(world.behaviour.latency(key)).await;
-    let known = known(world.ledger().books());
-    if !known && world.turns_away(key) {
-        return Err(refused(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "nothing was done; try later"));
-    }
-    Ok(())
 }
 
 /// The one charge of a key, and whether it is new. The same key with another charge is refused.
@@ -176,24 +94,6 @@ fn charged(world: &World, key: String, body: ChargeBody) -> Result<(Charge, bool
     Ok((charge, true))
 }
 
-fn reused() -> Refusal {
-    unprocessable("key-reused", "key: it was used for something else; use a new one")
-}
-
-fn unwritten(error: std::io::Error) -> Refusal {
-    tracing::error!(%error, "the ledger cannot be written");
-    refused(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the ledger cannot be written; nothing was done")
-}
-
-/// Keeps the caller waiting, and drops the connection.
-async fn silence(silent: bool, world: &World) -> Result<(), Refusal> {
-    if !silent {
-        return Ok(());
-    }
-    tokio::time::sleep(world.behaviour.hold).await;
-    Err(Refusal::Unanswered)
-}
-
 fn answer_charge(charge: &Charge, captured: StatusCode) -> Response {
     let status = match &charge.outcome {
         Outcome::Captured { .. } => captured,
@@ -207,10 +107,6 @@ async fn charge_of(State(world): Shared, Path(key): Path<String>) -> Response {
         Some(charge) => Json(charge).into_response(),
         None => unknown("charge-unknown"),
     }
-}
-
-fn unknown(code: &'static str) -> Response {
-    refused(StatusCode::NOT_FOUND, code, "key: nothing was done for it").into_response()
 }
 
 async fn refund(

@@ -29,8 +29,14 @@ impl Outside {
     async fn start(name: &str, behaviour: Behaviour) -> Self {
         let ledger = std::env::temp_dir().join(format!("millrace-outside-{}-{name}", std::process::id()));
         let any = Some(([127, 0, 0, 1], 0).into());
-        let settings =
-            Settings { payments: any, mail: any, ledger: ledger.clone(), beyond_loopback: false, behaviour };
+        let settings = Settings {
+            payments: any,
+            mail: any,
+            vendor: any,
+            ledger: ledger.clone(),
+            beyond_loopback: false,
+            behaviour,
+        };
         let stop = CancellationToken::new();
         let simulator = Simulator::start(settings, stop.clone()).await.unwrap();
         Self { simulator, stop, ledger, client: Client::new() }
@@ -113,6 +119,53 @@ impl Client25 {
         }
         assert_eq!(self.say("DATA").await, Some(354));
         self.say(&format!("{message}\r\n.")).await
+    }
+}
+
+fn batch(ids: &[&str], attempt: u32) -> Value {
+    let message =
+        |id: &&str| json!({ "id": id, "attempt": attempt, "to": "a@b.c", "subject": "s", "text": "t" });
+    json!({ "messages": ids.iter().map(message).collect::<Vec<_>>() })
+}
+
+impl Outside {
+    async fn deliver(&self, key: &str, body: &Value) -> (StatusCode, Value) {
+        let url = format!("http://{}/deliveries", self.simulator.vendor.unwrap());
+        let request = self.client.post(url).header("Idempotency-Key", key).json(body);
+        let response = request.timeout(Duration::from_secs(2)).send().await.unwrap();
+        (response.status(), response.json().await.unwrap())
+    }
+}
+
+#[tokio::test]
+async fn a_batch_is_delivered_once_and_can_be_asked_for() {
+    let outside = Outside::start("batch", Behaviour::default()).await;
+    let (status, told) = outside.deliver("k", &batch(&["a", "b"], 1)).await;
+    assert_eq!((status, &told["messages"][1]["id"]), (StatusCode::CREATED, &json!("b")));
+    assert_eq!(outside.deliver("k", &batch(&["a", "b"], 1)).await, (StatusCode::OK, told.clone()));
+    let url = format!("http://{}/deliveries/k", outside.simulator.vendor.unwrap());
+    let asked: Value = outside.client.get(url).send().await.unwrap().json().await.unwrap();
+    assert_eq!(asked, told);
+    assert_eq!(outside.deliver("k", &batch(&["a"], 1)).await.0, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(outside.deliver("l", &batch(&[], 1)).await.0, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!((outside.totals().await.messages, outside.entries().await.len()), (2, 1));
+    std::fs::remove_file(outside.end().await).unwrap();
+}
+
+#[tokio::test]
+async fn messages_fail_for_good_or_for_now() {
+    for (behaviour, retryable) in [
+        (Behaviour { decline: 100, ..Behaviour::default() }, false),
+        (Behaviour { defer: 100, ..Behaviour::default() }, true),
+    ] {
+        let outside = Outside::start(&format!("unsent-{retryable}"), behaviour).await;
+        let (_, told) = outside.deliver("k", &batch(&["a"], 1)).await;
+        assert_eq!(
+            (&told["messages"][0]["status"], &told["messages"][0]["retryable"]),
+            (&json!("failed"), &json!(retryable))
+        );
+        assert_eq!(outside.totals().await.messages_failed, 1);
+        std::fs::remove_file(outside.end().await).unwrap();
     }
 }
 
@@ -259,8 +312,14 @@ async fn a_mail_can_be_kept_without_an_answer() {
 async fn others_cannot_reach_it_unless_asked_for() {
     let ledger = std::env::temp_dir().join(format!("millrace-outside-{}-loopback", std::process::id()));
     let payments = Some(([0, 0, 0, 0], 0).into());
-    let settings =
-        Settings { payments, mail: None, ledger, beyond_loopback: false, behaviour: Behaviour::default() };
+    let settings = Settings {
+        payments,
+        mail: None,
+        vendor: None,
+        ledger,
+        beyond_loopback: false,
+        behaviour: Behaviour::default(),
+    };
     let error = Simulator::start(settings, CancellationToken::new()).await.unwrap_err();
     assert!(error.to_string().contains("--beyond-loopback"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! The outside world: a payment provider and a mail server with a ledger of their own.
+//! The outside world: a payment provider, a mail server and a vendor of messages with a ledger of their own.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,6 +14,7 @@ pub struct Outside {
     _process: Process,
     payments: u16,
     mail: u16,
+    vendor: u16,
     ledger: PathBuf,
 }
 
@@ -23,7 +24,7 @@ impl Outside {
         let random = uuid::Uuid::now_v7().simple().to_string().split_off(26);
         let folder = PathBuf::from(workshop.folder);
         let ledger = folder.join(format!("{story}-{random}.ledger.jsonl"));
-        let (payments, mail) = (free_port(), free_port());
+        let (payments, mail, vendor) = (free_port(), free_port(), free_port());
         let mut command = std::process::Command::new(workshop.binary);
         command.current_dir(&folder).arg("simulate").arg("--ledger").arg(&ledger).args(options);
         command.args([
@@ -31,9 +32,11 @@ impl Outside {
             &format!("127.0.0.1:{payments}"),
             "--mail",
             &format!("127.0.0.1:{mail}"),
+            "--vendor",
+            &format!("127.0.0.1:{vendor}"),
         ]);
         let process = Process::start(command, folder.join(format!("{story}-{random}.simulate.log")));
-        let outside = Self { _process: process, payments, mail, ledger };
+        let outside = Self { _process: process, payments, mail, vendor, ledger };
         eventually("the outside world listens", async || outside.totals().await.map(|_| ())).await;
         outside
     }
@@ -43,6 +46,7 @@ impl Outside {
         vec![
             ("sagas", "true".to_owned()),
             ("payment_provider_url", format!("http://127.0.0.1:{}", self.payments)),
+            ("vendor_url", format!("http://127.0.0.1:{}", self.vendor)),
             ("smtp_url", format!("smtp://127.0.0.1:{}", self.mail)),
             ("mail_from", "shop@example.com".to_owned()),
             ("effect_call_timeout_ms", "1000".to_owned()),
@@ -74,6 +78,12 @@ impl Outside {
             }
         }
         money
+    }
+
+    /// Every message that the vendor was handed, each attempt, in order.
+    pub fn messages(&self) -> Vec<Value> {
+        let batches = self.entries().into_iter().filter(|entry| entry["kind"] == "batch");
+        batches.flat_map(|batch| batch["messages"].as_array().cloned().unwrap_or_default()).collect()
     }
 
     async fn totals(&self) -> Result<Value, String> {

@@ -29,6 +29,7 @@ Examples:
   millrace verify                                does everything say what the outbox says?
   millrace stream show orders/10248 --as-of 2026-01-31T12:00:00Z
   millrace saga list --stuck                     what is under way and needs somebody
+  millrace segment preview best-customers        how many it takes now, and some of them
   millrace dlq list --group orders               what could not be processed, and why
   millrace dlq redrive w12 --why mended          give a dead letter its turn again
   millrace simulate --payments 127.0.0.1:8090 --mail 127.0.0.1:2525 --ledger outside.jsonl
@@ -202,6 +203,13 @@ pub enum Command {
         #[command(subcommand)]
         action: crate::saga::Action,
     },
+    /// Segments: whom each takes
+    #[command(after_help = crate::segment::HELP)]
+    Segment {
+        /// What to do with segments.
+        #[command(subcommand)]
+        action: crate::segment::Action,
+    },
     /// Dead letters: records that could not be processed. See, redrive or discard them
     #[command(after_help = crate::dlq::cli::HELP)]
     Dlq {
@@ -209,7 +217,7 @@ pub enum Command {
         #[command(subcommand)]
         action: Action,
     },
-    /// Play the outside world on loopback: a payment provider and a mail server, with a ledger of their own
+    /// Play the outside world on loopback: a payment provider, a mail server and a vendor of messages, with a ledger of their own
     Simulate(crate::simulate::Options),
 }
 

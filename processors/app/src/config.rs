@@ -112,6 +112,17 @@ pub struct Config {
     pub payment_provider_token_file: Option<PathBuf>,
     /// How long the payment provider knows a call by its key, in seconds: later no call is made again.
     pub payment_key_window_s: u64,
+    /// The vendor of campaigns' messages; without one none are sent.
+    pub vendor_url: Option<Address>,
+    /// What the vendor knows us by.
+    #[serde(default, deserialize_with = "text", skip_serializing)]
+    pub vendor_token: Option<String>,
+    /// A file with that token.
+    pub vendor_token_file: Option<PathBuf>,
+    /// How long the vendor knows a call by its key, in seconds: later no call is made again.
+    pub vendor_key_window_s: u64,
+    /// Messages that each process hands to the vendor in a second, at most.
+    pub vendor_messages_per_second: u32,
     /// The mail server: `smtps://user@host`, `smtp://user@host?tls=required`, or `smtp://127.0.0.1:2525` on loopback;
     /// without one no mails are sent.
     pub smtp_url: Option<Address>,
@@ -189,6 +200,9 @@ const OPTIONAL: &[&str] = &[
     "payment_provider_url",
     "payment_provider_token",
     "payment_provider_token_file",
+    "vendor_url",
+    "vendor_token",
+    "vendor_token_file",
     "smtp_url",
     "smtp_password_file",
     "mail_from",
@@ -229,6 +243,8 @@ fn defaults() -> BTreeMap<&'static str, Value> {
         ("buffer_bytes", (8 << 20).into()),
         ("publish", true.into()),
         ("payment_key_window_s", 86_400.into()),
+        ("vendor_key_window_s", 86_400.into()),
+        ("vendor_messages_per_second", 500.into()),
         ("effect_calls_max", 8.into()),
         ("effect_call_timeout_ms", 10_000.into()),
         ("effect_age_max_s", 259_200.into()),
@@ -279,9 +295,10 @@ impl Config {
             *url = read.map_err(|problem| Failure::usage(format!("smtp_password_file: {problem}")))?;
         }
         if let Some(file) = &self.payment_provider_token_file {
-            let problem = |error| format!("payment_provider_token_file: {}: {error}", file.display());
-            let token = std::fs::read_to_string(file).map_err(|error| Failure::usage(problem(error)))?;
-            self.payment_provider_token = Some(token.trim_end().to_owned());
+            self.payment_provider_token = Some(token("payment_provider_token_file", file)?);
+        }
+        if let Some(file) = &self.vendor_token_file {
+            self.vendor_token = Some(token("vendor_token_file", file)?);
         }
         Ok(self)
     }
@@ -301,6 +318,7 @@ impl Config {
             positive("events_batch_max", self.events_batch_max),
             positive("database_connections_max", self.database_connections_max),
             positive("audit_events_per_second", self.audit_events_per_second),
+            positive("vendor_messages_per_second", self.vendor_messages_per_second),
             positive("effect_calls_max", self.effect_calls_max),
             positive("effect_call_timeout_ms", self.effect_call_timeout_ms),
             positive("effect_breaker_failures", self.effect_breaker_failures),
@@ -385,6 +403,12 @@ impl fmt::Debug for Config {
         shown.kafka_properties.values_mut().for_each(|value| "***".clone_into(value));
         f.write_str(&serde_json::to_string(&shown).map_err(|_| fmt::Error)?)
     }
+}
+
+fn token(field: &str, file: &Path) -> Result<String, Failure> {
+    let token = std::fs::read_to_string(file);
+    let token = token.map_err(|error| Failure::usage(format!("{field}: {}: {error}", file.display())))?;
+    Ok(token.trim_end().to_owned())
 }
 
 fn positive<T: PartialOrd + From<u8> + fmt::Display>(field: &str, number: T) -> Option<String> {

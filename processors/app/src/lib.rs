@@ -18,10 +18,12 @@ pub mod output;
 pub mod postgres;
 pub mod progress;
 mod providers;
+pub mod read_side;
 pub mod replay;
 pub mod run;
 pub mod saga;
 pub mod schema;
+pub mod segment;
 pub mod send;
 pub mod setup;
 pub mod simulate;
@@ -85,6 +87,7 @@ async fn dispatch(cli: Cli, config: &Config) -> Result<(), Failure> {
         }
         Command::Verify(options) => verify::verify(config, format, &options).await,
         Command::Saga { action } => saga::saga(config, format, &action).await,
+        Command::Segment { action } => segment::segment(config, format, &action).await,
         Command::Dlq { action } => dlq::dlq(config, format, &action).await,
         Command::Simulate(options) => simulate::simulate(&options).await,
         Command::Status { wait } => status::status(config, format, wait.map(|span| span.0)).await,

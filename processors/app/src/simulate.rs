@@ -14,7 +14,7 @@ use crate::{output, run};
 
 /// Options of `simulate`. What becomes of a call is told by the seed and the call's key.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("servers").multiple(true).required(true).args(["payments", "mail"]))]
+#[command(group = ArgGroup::new("servers").multiple(true).required(true).args(["payments", "mail", "vendor"]))]
 pub struct Options {
     /// Where the payment provider listens
     #[arg(long, value_name = "IP:PORT")]
@@ -22,7 +22,10 @@ pub struct Options {
     /// Where the mail server listens
     #[arg(long, value_name = "IP:PORT")]
     mail: Option<SocketAddr>,
-    /// The ledger: what was charged, refunded and mailed, one JSON object a line; read again at the start
+    /// Where the vendor of messages listens
+    #[arg(long, value_name = "IP:PORT")]
+    vendor: Option<SocketAddr>,
+    /// The ledger: what was charged, refunded, mailed and delivered, one JSON object a line; read again at the start
     #[arg(long, value_name = "FILE")]
     ledger: PathBuf,
     /// Another seed gives every call another fate
@@ -40,6 +43,12 @@ pub struct Options {
     /// Mails that are taken and not answered
     #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = percent())]
     timeout_after_mail: u8,
+    /// Messages that cannot be sent now; each attempt has its own luck
+    #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = percent())]
+    defer: u8,
+    /// Batches of messages that are taken and not answered
+    #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = percent())]
+    timeout_after_delivery: u8,
     /// How long an answer takes, in milliseconds
     #[arg(long, default_value = "0..0", value_name = "A..B", value_parser = range)]
     latency_ms: RangeInclusive<u64>,
@@ -70,11 +79,13 @@ impl Options {
             error: self.error,
             timeout_after_charge: self.timeout_after_charge,
             timeout_after_mail: self.timeout_after_mail,
+            defer: self.defer,
+            timeout_after_delivery: self.timeout_after_delivery,
             latency_ms: self.latency_ms.clone(),
             hold: Duration::from_millis(self.hold_ms),
         };
-        let Self { payments, mail, beyond_loopback, .. } = *self;
-        Settings { payments, mail, ledger: self.ledger.clone(), beyond_loopback, behaviour }
+        let Self { payments, mail, vendor, beyond_loopback, .. } = *self;
+        Settings { payments, mail, vendor, ledger: self.ledger.clone(), beyond_loopback, behaviour }
     }
 }
 
@@ -91,6 +102,9 @@ pub async fn simulate(options: &Options) -> Result<(), Failure> {
     }
     if let Some(address) = simulator.mail {
         output::say(&format!("mail: smtp://{address}"));
+    }
+    if let Some(address) = simulator.vendor {
+        output::say(&format!("vendor: http://{address}"));
     }
     run::stopped().await?;
     stop.cancel();

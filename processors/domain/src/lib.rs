@@ -3,7 +3,8 @@
 //! A **context** ([`Context`]) decides commands over its streams and emits events. A **view** folds events into rows
 //! ([`View`]), sums ([`Tally`]) or documents ([`Log`]). A **saga** ([`Saga`]) reacts to events with commands, an
 //! **effect** ([`Effect`]) with calls to the outside world. Nothing here reads a clock, draws a random number or waits:
-//! time and ids come in with the record. [`mod@registry`] lists every context and view once.
+//! time and ids come in with the record. [`mod@registry`] lists every context and view once. Rules of [`segments`] are judged
+//! here, and compiled to SQL that others run.
 
 mod context;
 pub mod contexts;
@@ -13,6 +14,7 @@ pub mod registry;
 pub mod rules;
 mod saga;
 pub mod sagas;
+pub mod segments;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod view;

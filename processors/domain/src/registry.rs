@@ -1,18 +1,19 @@
 //! Every context, view, saga and effect, once. A new one is added here, one line.
 
 use crate::contexts::{
-    accounts::Accounts, carts::Carts, catalog::Catalog, customers::Customers, inventory::Inventory,
-    notifications::Notifications, orders::Orders, payments::Payments, reviews::Reviews,
+    accounts::Accounts, campaigns::Campaigns, carts::Carts, catalog::Catalog, customers::Customers,
+    inventory::Inventory, notifications::Notifications, orders::Orders, payments::Payments, reviews::Reviews,
     subscriptions::Subscriptions,
 };
-use crate::effects::{mail::Mail, payment::Payment};
+use crate::effects::{audience::Audience, delivery::Delivery, mail::Mail, payment::Payment};
 use crate::sagas::{checkout::CartCheckout, fulfilment::OrderFulfilment, renewal::SubscriptionRenewal};
 use crate::views::{
     account_analytics::AccountAnalytics, account_balances::AccountBalanceView,
-    account_statement::AccountStatementView, carts::CartView, customer_history::CustomerHistory,
-    customer_revenue_daily::CustomerRevenueDaily, customers::CustomerView, events::EventLog,
-    ledger_balances::LedgerBalances, orders::OrderView, payments::PaymentView, products::ProductView,
-    revenue_daily::RevenueDaily, sales_daily::SalesDaily, stock_movements_daily::StockMovementsDaily,
+    account_statement::AccountStatementView, campaign_stats::CampaignStatsView, carts::CartView,
+    customer_history::CustomerHistory, customer_revenue_daily::CustomerRevenueDaily, customers::CustomerView,
+    deliveries::DeliveryView, events::EventLog, ledger_balances::LedgerBalances, orders::OrderView,
+    payments::PaymentView, products::ProductView, revenue_daily::RevenueDaily, sales_daily::SalesDaily,
+    segments::SegmentView, stock_movements_daily::StockMovementsDaily,
     stock_reservations::StockReservationView, subscriptions::SubscriptionView,
 };
 use crate::{Context, Effect, Log, Saga, Tally, View};
@@ -45,6 +46,7 @@ pub fn visit(visitor: &mut impl Visitor) {
     visitor.context::<Notifications>();
     visitor.context::<Reviews>();
     visitor.context::<Accounts>();
+    visitor.context::<Campaigns>();
 
     visitor.saga::<CartCheckout>();
     visitor.saga::<OrderFulfilment>();
@@ -52,6 +54,8 @@ pub fn visit(visitor: &mut impl Visitor) {
 
     visitor.effect::<Payment>();
     visitor.effect::<Mail>();
+    visitor.effect::<Audience>();
+    visitor.effect::<Delivery>();
 
     visitor.view::<ProductView>();
     visitor.view::<OrderView>();
@@ -62,6 +66,9 @@ pub fn visit(visitor: &mut impl Visitor) {
     visitor.view::<CustomerHistory>();
     // Its SQL views read those of products.
     visitor.view::<CartView>();
+    visitor.view::<SegmentView>();
+    visitor.view::<CampaignStatsView>();
+    visitor.view::<DeliveryView>();
     visitor.tally::<SalesDaily>();
     visitor.tally::<RevenueDaily>();
     // Its SQL views read those of customers.

@@ -1,9 +1,13 @@
 //! The outside world as it is configured: who makes the calls of each effect.
 
+mod audience;
 mod mail;
+mod pace;
 mod payment;
+mod service;
 #[cfg(test)]
 mod simulated;
+mod vendor;
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -35,6 +39,10 @@ impl Providers {
         if let Some(provider) = mail::MailServer::new(config)? {
             providers.add(provider);
         }
+        if let Some(provider) = vendor::Vendor::new(config)? {
+            providers.add(provider);
+        }
+        providers.add(audience::Audiences::new(config)?);
         Ok(providers)
     }
 

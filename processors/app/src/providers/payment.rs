@@ -5,24 +5,20 @@ use std::time::Duration;
 use async_trait::async_trait;
 use millrace_domain::effects::payment::{Answer, Payment, Request};
 use millrace_runtime::effects::{CallError, Provider};
-use reqwest::{Client, Method, RequestBuilder, StatusCode, Url, redirect};
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::is_loopback;
-use crate::address::Address;
+use super::service::{self, Service, field};
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::http;
 
 /// The context keeps no longer reference.
 const REFERENCE_MAX: usize = 200;
 
 /// The configured provider.
 pub(super) struct PaymentProvider {
-    client: Client,
-    address: Address,
-    token: Option<String>,
+    service: Service,
     key_window: Duration,
 }
 
@@ -31,32 +27,8 @@ impl PaymentProvider {
     pub(super) fn new(config: &Config) -> Result<Option<Self>, Failure> {
         let Some(address) = config.payment_provider_url.clone() else { return Ok(None) };
         let token = config.payment_provider_token.clone();
-        check(&address, token.is_some()).map_err(Failure::usage)?;
-        // While there is no connection nothing can have happened, so that is found out first.
-        let connecting = config.effect_call_timeout() / 2;
-        let client = Client::builder().connect_timeout(connecting).redirect(redirect::Policy::none()).build();
-        let client = client.map_err(|error| Failure::refused(format!("HTTP cannot be set up: {error}")))?;
-        Ok(Some(Self { client, address, token, key_window: config.payment_key_window() }))
-    }
-
-    fn request(&self, method: Method, path: &[&str]) -> Result<RequestBuilder, CallError> {
-        let mut url: Url = self.address.url().clone();
-        let segments = url.path_segments_mut();
-        segments.map_err(|()| unusable(&self.address))?.pop_if_empty().extend(path);
-        let request = self.client.request(method, url);
-        Ok(match &self.token {
-            Some(token) => request.bearer_auth(token),
-            None => request,
-        })
-    }
-
-    /// The status and the body of an answer.
-    async fn exchange(&self, request: RequestBuilder) -> Result<(StatusCode, Value), CallError> {
-        let response = request.send().await.map_err(lost)?;
-        let status = response.status();
-        // What is no JSON says nothing, whatever the status.
-        let body = response.bytes().await.map_err(lost)?;
-        Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+        let service = Service::new("payment_provider_url", address, token, config.effect_call_timeout())?;
+        Ok(Some(Self { service, key_window: config.payment_key_window() }))
     }
 }
 
@@ -68,34 +40,19 @@ impl Provider<Payment> for PaymentProvider {
 
     async fn call(&self, key: Uuid, request: &Request) -> Result<Answer, CallError> {
         let key = key.to_string();
-        let call = self.request(Method::POST, &[collection(request)])?;
+        let call = self.service.request(Method::POST, &[collection(request)])?;
         let call = call.header("Idempotency-Key", &key).json(&body(&key, request));
-        let (status, body) = self.exchange(call).await?;
+        let (status, body) = self.service.exchange(call).await?;
         answer(status, &body)
     }
 
     async fn ask(&self, key: Uuid, request: &Request) -> Result<Option<Answer>, CallError> {
-        let question = self.request(Method::GET, &[collection(request), &key.to_string()])?;
-        match self.exchange(question).await? {
+        let question = self.service.request(Method::GET, &[collection(request), &key.to_string()])?;
+        match self.service.exchange(question).await? {
             (StatusCode::NOT_FOUND, body) if field(&body, "code").is_some() => Ok(None),
             (status, body) => answer(status, &body).map(Some),
         }
     }
-}
-
-fn check(address: &Address, has_token: bool) -> Result<(), String> {
-    match address.url().scheme() {
-        "https" => Ok(()),
-        "http" if is_loopback(address) || !has_token => Ok(()),
-        "http" => {
-            Err("payment_provider_url must begin with https://, or others could read the token".to_owned())
-        }
-        other => Err(format!("payment_provider_url must begin with https:// or http://, not {other}://")),
-    }
-}
-
-fn unusable(address: &Address) -> CallError {
-    CallError::Unavailable(format!("payment_provider_url: {address} cannot have a path"))
 }
 
 fn collection(request: &Request) -> &'static str {
@@ -114,43 +71,27 @@ fn body(key: &str, request: &Request) -> Value {
     }
 }
 
-/// What an answer means. Statuses that tell of our configuration or of the provider's state are no word on the request.
+/// What an answer means.
 fn answer(status: StatusCode, body: &Value) -> Result<Answer, CallError> {
-    let told = || format!("{status}: {}", http::reason(body));
     let text = |name| field(body, name).unwrap_or_default().to_owned();
     if status == StatusCode::PAYMENT_REQUIRED
         || status.is_success() && field(body, "status") == Some("declined")
     {
         return Ok(Answer::Declined { code: text("code"), reason: text("reason") });
     }
-    match status.as_u16() {
-        200..=299 => match text("reference") {
-            reference if is_reference(&reference) => Ok(Answer::Done { reference }),
-            _ => Err(CallError::Unknown(format!("{status} without a reference"))),
-        },
-        408 | 500 | 502 | 504..=599 => Err(CallError::Unknown(told())),
-        400 | 409 | 410 | 413 | 415 | 422 => Err(CallError::Refused(told())),
-        _ => Err(CallError::Unavailable(told())),
+    if !status.is_success() {
+        return Err(service::error(status, body));
     }
-}
-
-fn field<'b>(body: &'b Value, name: &str) -> Option<&'b str> {
-    body.get(name).and_then(Value::as_str)
+    match text("reference") {
+        reference if is_reference(&reference) => Ok(Answer::Done { reference }),
+        _ => Err(CallError::Unknown(format!("{status} without a reference"))),
+    }
 }
 
 fn is_reference(text: &str) -> bool {
     (1..=REFERENCE_MAX).contains(&text.chars().count())
         && !text.trim().is_empty()
         && !text.contains(char::is_control)
-}
-
-/// Without a connection nothing was done; afterwards nobody knows. The URL may hold a password.
-fn lost(error: reqwest::Error) -> CallError {
-    let error = error.without_url();
-    match error.is_connect() || error.is_builder() {
-        true => CallError::Unavailable(error.to_string()),
-        false => CallError::Unknown(error.to_string()),
-    }
 }
 
 #[cfg(test)]

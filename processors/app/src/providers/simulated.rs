@@ -18,8 +18,14 @@ impl Simulated {
     pub(super) async fn start(name: &str, behaviour: Behaviour) -> Self {
         let ledger = std::env::temp_dir().join(format!("millrace-simulated-{}-{name}", std::process::id()));
         let any = Some(([127, 0, 0, 1], 0).into());
-        let settings =
-            Settings { payments: any, mail: any, ledger: ledger.clone(), beyond_loopback: false, behaviour };
+        let settings = Settings {
+            payments: any,
+            mail: any,
+            vendor: any,
+            ledger: ledger.clone(),
+            beyond_loopback: false,
+            behaviour,
+        };
         let stop = CancellationToken::new();
         let simulator = Simulator::start(settings, stop.clone()).await.unwrap();
         Self { simulator, stop, ledger }
@@ -29,6 +35,7 @@ impl Simulated {
     pub(super) fn config(&self) -> Config {
         let set = [
             format!("payment_provider_url=http://{}", self.simulator.payments.unwrap()),
+            format!("vendor_url=http://{}", self.simulator.vendor.unwrap()),
             format!("smtp_url=smtp://{}", self.simulator.mail.unwrap()),
             "mail_from=Shop <shop@example.com>".to_owned(),
         ];

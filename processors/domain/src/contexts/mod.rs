@@ -1,6 +1,7 @@
 //! The contexts of the business, each in its own folder: state, decisions, events, face, tests.
 
 pub mod accounts;
+pub mod campaigns;
 pub mod carts;
 pub mod catalog;
 pub mod customers;

@@ -1,5 +1,7 @@
 //! The effects: what is asked of the outside world, and what its answers mean here.
 
+pub mod audience;
+pub mod delivery;
 pub mod mail;
 pub mod payment;
 

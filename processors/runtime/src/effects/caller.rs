@@ -121,8 +121,15 @@ impl<E: Effect> Caller<E> {
             }
             Turn::Call => {}
         }
+        let call_timeout = self.shared.settings.call_timeout;
+        let within = until.saturating_duration_since(Instant::now()).saturating_sub(call_timeout);
+        if !self.provider.admit(request, within).await {
+            let (unknown, error) =
+                (known.unknown, "the outside takes no more calls at the moment".to_owned());
+            return (Course::Later { unknown, error }, Health::Untold);
+        }
         // A process that was frozen may have lost the lease meanwhile.
-        if Instant::now() + self.shared.settings.call_timeout > until {
+        if Instant::now() + call_timeout > until {
             let (unknown, error) = (known.unknown, "the lease ended before the call".to_owned());
             return (Course::Later { unknown, error }, Health::Untold);
         }
@@ -327,12 +334,13 @@ mod tests {
         ask: Result<Option<Taken>, CallError>,
         call: Result<Taken, CallError>,
         slow: bool,
+        full: bool,
         heard: Mutex<Vec<(&'static str, Uuid)>>,
     }
 
     impl Scripted {
         fn new(ask: Result<Option<Taken>, CallError>, call: Result<Taken, CallError>) -> Self {
-            Self { ask, call, slow: false, heard: Mutex::default() }
+            Self { ask, call, slow: false, full: false, heard: Mutex::default() }
         }
     }
 
@@ -340,6 +348,10 @@ mod tests {
     impl Provider<Mail> for Scripted {
         fn key_window(&self) -> Option<Duration> {
             Some(SECOND * 3_600)
+        }
+
+        async fn admit(&self, _: &Message, _: Duration) -> bool {
+            !self.full
         }
 
         async fn call(&self, key: Uuid, _: &Message) -> Result<Taken, CallError> {
@@ -412,6 +424,16 @@ mod tests {
         let (course, heard) = follow(Scripted::new(Ok(None), Ok(Taken)), false, SECOND / 10).await;
         assert!(matches!(course, Course::Later { unknown: false, .. }), "{course:?}");
         assert!(heard.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_call_whose_turn_does_not_come_in_time_is_made_later_and_says_nothing_of_the_outside() {
+        for unknown in [false, true] {
+            let full = Scripted { full: true, ..Scripted::new(Ok(None), Ok(Taken)) };
+            let (course, heard) = follow(full, unknown, SECOND * 60).await;
+            assert!(matches!(course, Course::Later { unknown: known, .. } if known == unknown), "{course:?}");
+            assert!(!heard.contains(&"call"));
+        }
     }
 
     #[tokio::test]

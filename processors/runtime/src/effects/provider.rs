@@ -13,6 +13,12 @@ pub trait Provider<E: Effect>: Send + Sync + 'static {
     /// it knows no keys and cannot be asked; then a call whose outcome is unknown is not made again.
     fn key_window(&self) -> Option<Duration>;
 
+    /// Waits for the call's turn where the outside takes only so much a second; false when that does not come in time.
+    /// This is no part of the call, and nothing has happened yet.
+    async fn admit(&self, _request: &E::Request, _within: Duration) -> bool {
+        true
+    }
+
     /// Makes a call; `key` is the same at every try.
     ///
     /// # Errors

@@ -1,0 +1,94 @@
+//! A service of the outside world that is spoken to over HTTP with keys.
+
+use std::time::Duration;
+
+use millrace_runtime::effects::CallError;
+use reqwest::{Client, Method, RequestBuilder, StatusCode, Url, redirect};
+use serde_json::Value;
+
+use super::is_loopback;
+use crate::address::Address;
+use crate::failure::Failure;
+use crate::http;
+
+/// A configured service.
+pub(super) struct Service {
+    client: Client,
+    setting: &'static str,
+    address: Address,
+    token: Option<String>,
+}
+
+impl Service {
+    /// The service at the address that a setting names.
+    pub(super) fn new(
+        setting: &'static str,
+        address: Address,
+        token: Option<String>,
+        call_timeout: Duration,
+    ) -> Result<Self, Failure> {
+        check(setting, &address, token.is_some()).map_err(Failure::usage)?;
+        // While there is no connection nothing can have happened, so that is found out first.
+        let connecting = call_timeout / 2;
+        let client = Client::builder().connect_timeout(connecting).redirect(redirect::Policy::none()).build();
+        let client = client.map_err(|error| Failure::refused(format!("HTTP cannot be set up: {error}")))?;
+        Ok(Self { client, setting, address, token })
+    }
+
+    pub(super) fn request(&self, method: Method, path: &[&str]) -> Result<RequestBuilder, CallError> {
+        let mut url: Url = self.address.url().clone();
+        let segments = url.path_segments_mut();
+        segments.map_err(|()| self.unusable())?.pop_if_empty().extend(path);
+        let request = self.client.request(method, url);
+        Ok(match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        })
+    }
+
+    fn unusable(&self) -> CallError {
+        CallError::Unavailable(format!("{}: {} cannot have a path", self.setting, self.address))
+    }
+
+    /// The status and the body of an answer.
+    pub(super) async fn exchange(&self, request: RequestBuilder) -> Result<(StatusCode, Value), CallError> {
+        let response = request.send().await.map_err(lost)?;
+        let status = response.status();
+        // What is no JSON says nothing, whatever the status.
+        let body = response.bytes().await.map_err(lost)?;
+        Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+    }
+}
+
+fn check(setting: &str, address: &Address, has_token: bool) -> Result<(), String> {
+    match address.url().scheme() {
+        "https" => Ok(()),
+        "http" if is_loopback(address) || !has_token => Ok(()),
+        "http" => Err(format!("{setting} must begin with https://, or others could read the token")),
+        other => Err(format!("{setting} must begin with https:// or http://, not {other}://")),
+    }
+}
+
+/// What a status that is no success means. One that tells of our configuration or of the service's state is no word on
+/// the request.
+pub(super) fn error(status: StatusCode, body: &Value) -> CallError {
+    let told = format!("{status}: {}", http::reason(body));
+    match status.as_u16() {
+        408 | 500 | 502 | 504..=599 => CallError::Unknown(told),
+        400 | 409 | 410 | 413 | 415 | 422 => CallError::Refused(told),
+        _ => CallError::Unavailable(told),
+    }
+}
+
+pub(super) fn field<'b>(body: &'b Value, name: &str) -> Option<&'b str> {
+    body.get(name).and_then(Value::as_str)
+}
+
+/// Without a connection nothing was done; afterwards nobody knows. The URL may hold a password.
+fn lost(error: reqwest::Error) -> CallError {
+    let error = error.without_url();
+    match error.is_connect() || error.is_builder() {
+        true => CallError::Unavailable(error.to_string()),
+        false => CallError::Unknown(error.to_string()),
+    }
+}

@@ -1,0 +1,148 @@
+//! What the vendor tells of messages, twice, late and in any order: a message only goes forward.
+//!
+//! In one attempt queued comes before sent and sent before failed; after a failure that may be overcome the next attempt
+//! is queued, and of an older attempt only the arrival counts. What has arrived stays so.
+
+use millrace_schemas::campaigns::{
+    DeliveriesChanged, DeliveriesChangedChange, DeliveriesRetried, DeliveriesRetriedRecipient, Event,
+    ReceiptsUnmatched, ReceiptsUnmatchedReceipt, RecordReceipts, RecordReceiptsReceipt,
+};
+
+use super::chunk::place;
+use super::{ATTEMPTS_MAX, Chunk, Decision, Job, JobStatus, RECIPIENTS_MAX, Stream, Template};
+use crate::rules::{self, Checked, Text};
+use crate::{Emitted, Rejection, emit};
+
+const REASON: Text = Text::new("reason", "reason-invalid", 1, 100);
+
+/// What a receipt tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Sent,
+    Delivered,
+    Failed { retryable: bool },
+}
+
+impl Told {
+    fn of(receipt: &RecordReceiptsReceipt) -> Option<Self> {
+        match receipt.status.as_str() {
+            "sent" => Some(Self::Sent),
+            "delivered" => Some(Self::Delivered),
+            "failed" => Some(Self::Failed { retryable: receipt.retryable }),
+            _ => None,
+        }
+    }
+}
+
+/// Takes what is new, retries what may be retried, and keeps what nobody knows of.
+pub(super) fn record(stream: Option<&Stream>, command: &RecordReceipts) -> Decision {
+    check(command)?;
+    let RecordReceipts { chunk_id, receipts } = command;
+    let launched = match stream {
+        Some(Stream::Chunk(chunk)) => chunk.template.as_ref().map(|template| (chunk, template)),
+        None | Some(Stream::Segment(_) | Stream::Campaign(_)) => None,
+    };
+    let Some((chunk, template)) = launched else {
+        return Ok(unmatched(chunk_id, receipts.clone()).into_iter().collect());
+    };
+    let Taken { jobs, changes, unknown } = take(chunk, receipts);
+    let retried = retried(chunk_id, chunk, template, &jobs);
+    let campaign_id = chunk.campaign_id.clone();
+    let changed = (!changes.is_empty())
+        .then(|| emit(DeliveriesChanged { chunk_id: chunk_id.clone(), campaign_id, changes }));
+    Ok(changed.into_iter().chain(retried).chain(unmatched(chunk_id, unknown)).collect())
+}
+
+/// What receipts come to.
+struct Taken {
+    jobs: Vec<Job>,
+    changes: Vec<DeliveriesChangedChange>,
+    unknown: Vec<RecordReceiptsReceipt>,
+}
+
+fn take(chunk: &Chunk, receipts: &[RecordReceiptsReceipt]) -> Taken {
+    let mut taken = Taken { jobs: chunk.jobs.clone(), changes: Vec::new(), unknown: Vec::new() };
+    for receipt in receipts {
+        let job = place(receipt.number).and_then(|place| taken.jobs.get_mut(place));
+        match (job.filter(|job| receipt.attempt <= job.attempt), Told::of(receipt)) {
+            (Some(job), Some(told)) => taken.changes.extend(change(job, told, receipt)),
+            _ => taken.unknown.push(receipt.clone()),
+        }
+    }
+    taken
+}
+
+/// Changes a job when the receipt is news.
+fn change(job: &mut Job, told: Told, receipt: &RecordReceiptsReceipt) -> Option<DeliveriesChangedChange> {
+    let (attempt, status) = job.after(told, receipt.attempt)?;
+    let (from, to) = (job.status.name().to_owned(), status.name().to_owned());
+    (job.attempt, job.status) = (attempt, status);
+    let reason = receipt.reason.clone().filter(|_| matches!(told, Told::Failed { .. }));
+    Some(DeliveriesChangedChange { number: receipt.number, attempt, from, to, reason })
+}
+
+impl Job {
+    /// Where it stands after a receipt of an attempt; `None` when that is no news.
+    fn after(&self, told: Told, attempt: i32) -> Option<(i32, JobStatus)> {
+        use JobStatus::{Dead, Delivered, Failed, Queued, Sent};
+        match (self.status, told) {
+            (Delivered, _) => None,
+            (_, Told::Delivered) => Some((self.attempt, Delivered)),
+            _ if attempt < self.attempt => None,
+            (Queued, Told::Sent) => Some((attempt, Sent)),
+            (Queued | Sent, Told::Failed { retryable: true }) if attempt < ATTEMPTS_MAX => {
+                Some((attempt.saturating_add(1), Queued))
+            }
+            (Queued | Sent, Told::Failed { retryable: true }) => Some((attempt, Dead)),
+            (Queued | Sent, Told::Failed { retryable: false }) => Some((attempt, Failed)),
+            (Sent | Failed | Dead, _) => None,
+        }
+    }
+}
+
+/// The messages that have a new attempt before them.
+fn retried(chunk_id: &str, chunk: &Chunk, template: &Template, jobs: &[Job]) -> Option<Emitted<Event>> {
+    let again = (1..).zip(chunk.jobs.iter().zip(jobs)).filter_map(|(number, (before, job))| {
+        let again = job.status == JobStatus::Queued && job.attempt > before.attempt;
+        again.then(|| recipient(number, job))
+    });
+    let recipients: Vec<_> = again.collect();
+    let Template { channel, subject, message } = template.clone();
+    let (chunk_id, campaign_id) = (chunk_id.to_owned(), chunk.campaign_id.clone());
+    (!recipients.is_empty())
+        .then(|| emit(DeliveriesRetried { chunk_id, campaign_id, channel, subject, message, recipients }))
+}
+
+fn recipient(number: i32, job: &Job) -> DeliveriesRetriedRecipient {
+    let Job { customer_id, name, contact_name, address, attempt, .. } = job.clone();
+    DeliveriesRetriedRecipient { number, attempt, customer_id, name, contact_name, address }
+}
+
+/// Keeps receipts that fit no message.
+fn unmatched(chunk_id: &str, receipts: Vec<RecordReceiptsReceipt>) -> Option<Emitted<Event>> {
+    let kept = |receipt: RecordReceiptsReceipt| {
+        let RecordReceiptsReceipt { number, attempt, status, retryable, reason } = receipt;
+        ReceiptsUnmatchedReceipt { number, attempt, status, retryable, reason }
+    };
+    let receipts: Vec<_> = receipts.into_iter().map(kept).collect();
+    (!receipts.is_empty()).then(|| emit(ReceiptsUnmatched { chunk_id: chunk_id.to_owned(), receipts }))
+}
+
+fn check(command: &RecordReceipts) -> Checked {
+    rules::id("chunk_id", &command.chunk_id)?;
+    let count = command.receipts.len();
+    if !(1..=RECIPIENTS_MAX).contains(&count) {
+        let message = format!("receipts has {count} entries: send 1 to {RECIPIENTS_MAX}");
+        return Err(Rejection::new("receipts-count-invalid", message));
+    }
+    command.receipts.iter().enumerate().try_for_each(|(index, receipt)| check_receipt(index, receipt))
+}
+
+fn check_receipt(index: usize, receipt: &RecordReceiptsReceipt) -> Checked {
+    if Told::of(receipt).is_none() {
+        let status = rules::quoted(&receipt.status);
+        let message = format!("receipts[{index}].status is {status}: send sent, delivered or failed");
+        return Err(Rejection::new("receipt-status-unknown", message));
+    }
+    REASON.check_given(receipt.reason.as_deref())
+}
