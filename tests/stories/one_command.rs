@@ -1,12 +1,21 @@
 //! One command, all the way; and one that is rejected.
 
 use chrono::DateTime;
-use millrace_tests::kafka::murmur2_partition;
+use millrace_tests::kafka::{murmur2, murmur2_partition};
 use millrace_tests::load::{command, customer, register};
 use millrace_tests::{Instance, Raw};
 use serde_json::{Value, json};
 
 use crate::{beside_others, instance};
+
+/// The values of Kafka's own `UtilsTest`.
+#[test]
+fn stories_hash_keys_as_java_does() {
+    let known = [("21", -973_932_308), ("foobar", -790_332_482), ("a-little-bit-long-string", -985_981_536)];
+    for (key, hash) in known {
+        assert_eq!(murmur2(key.as_bytes()).cast_signed(), hash, "{key}");
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_becomes_an_event_a_row_and_a_document() {

@@ -271,7 +271,7 @@ async fn a_paused_subscription_is_not_charged_until_it_is_resumed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_capture_that_comes_after_the_cancellation_is_refunded() {
     let _turn = beside_others().await;
-    let club = club("late_period", 1, &[PATIENT], &["--latency-ms", "5000..5000"]).await;
+    let club = club("late_period", 1, &[PATIENT], &["--latency-ms", "10000..10000"]).await;
     let _process = club.instance.start();
     club.instance.send(&[start(0, Utc::now() - TimeDelta::days(1))]).await;
     becomes(&club.instance.write, "SELECT count(*) FROM effect WHERE status = 'calling'", 1).await;

@@ -54,6 +54,8 @@ pub struct Reactor {
     pub contexts: &'static [&'static str],
     /// Which of their records.
     pub kinds: &'static [Kind],
+    /// The contexts that its commands go to.
+    pub sends_to: &'static [&'static str],
 }
 
 /// A consumer group and what it reads.
@@ -146,7 +148,7 @@ fn collected(config: &Config) -> Collector {
     models.iter_mut().for_each(|model| model.contexts.retain(|context| config.has(context)));
     models.retain(|model| !model.contexts.is_empty());
     for reactors in [&mut sagas, &mut effects] {
-        reactors.retain(|reactor| config.sagas && reactor.contexts.iter().all(|context| config.has(context)));
+        reactors.retain(|reactor| config.sagas && reactor.needs().all(|context| config.has(context)));
     }
     Collector { contexts, models, sagas, effects }
 }
@@ -205,12 +207,18 @@ impl ReadModel {
 impl Reactor {
     /// A saga reads events and the answers to what it has sent.
     pub fn saga<S: Saga>() -> Self {
-        Self { name: S::NAME, contexts: S::CONTEXTS, kinds: &[Kind::Event, Kind::Rejection] }
+        let kinds = &[Kind::Event, Kind::Rejection];
+        Self { name: S::NAME, contexts: S::CONTEXTS, kinds, sends_to: S::SENDS_TO }
     }
 
     /// An effect reads events.
     pub fn effect<E: Effect>() -> Self {
-        Self { name: E::NAME, contexts: E::CONTEXTS, kinds: &[Kind::Event] }
+        Self { name: E::NAME, contexts: E::CONTEXTS, kinds: &[Kind::Event], sends_to: E::CONTEXTS }
+    }
+
+    /// The contexts without which it cannot work.
+    fn needs(&self) -> impl Iterator<Item = &'static str> {
+        self.contexts.iter().chain(self.sends_to).copied()
     }
 
     /// The topics that it reads.

@@ -23,6 +23,8 @@ pub trait Saga: Send + Sync + 'static {
     const NAME: &'static str;
     /// The contexts whose events and rejections it hears.
     const CONTEXTS: &'static [&'static str];
+    /// The contexts that its commands go to. An instance that lacks one of these or of the others does not run the saga.
+    const SENDS_TO: &'static [&'static str];
     /// Raise it when the stored form of [`State`](Saga::State) changes, and say in [`upcast`](Saga::upcast) how an older
     /// one is read.
     const STATE_VERSION: i32;

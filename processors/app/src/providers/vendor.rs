@@ -165,6 +165,16 @@ mod tests {
         simulated.end().await;
     }
 
+    #[tokio::test]
+    async fn a_batch_goes_when_the_pace_allows_all_its_messages() {
+        let simulated = Simulated::start("vendor-pace", Behaviour::default()).await;
+        let config = Config { vendor_messages_per_second: 1, ..simulated.config() };
+        let vendor = Vendor::new(&config).unwrap().unwrap();
+        assert!(vendor.admit(&batch(), Duration::ZERO).await);
+        assert!(!vendor.admit(&batch(), Duration::from_secs(1)).await, "two messages take two seconds");
+        simulated.end().await;
+    }
+
     #[test]
     fn an_answer_that_leaves_a_message_out_is_none() {
         let accepted = |id: &str| json!({ "id": id, "status": "accepted" });

@@ -257,8 +257,9 @@ impl Builder<'_> {
             return;
         }
         let shared = self.roles.views.clone();
+        let contexts = contexts.iter().filter(|context| self.roles.config.has(context));
         let topics: Vec<String> =
-            contexts.iter().map(|context| shared.namespace.topic(Kind::Event, context)).collect();
+            contexts.map(|context| shared.namespace.topic(Kind::Event, context)).collect();
         let role = role(shared, self.generation);
         self.found.extend(topics.into_iter().map(|topic| (topic, role.clone())));
     }
@@ -272,7 +273,7 @@ impl Builder<'_> {
 
 impl Visitor for Builder<'_> {
     fn context<C: Context>(&mut self) {
-        if self.name == COMMANDS {
+        if self.name == COMMANDS && self.roles.config.has(C::NAME) {
             let shared = self.roles.commands.clone();
             let topic = shared.namespace.topic(Kind::Command, C::NAME);
             self.found.insert(topic, Arc::new(Commands::<C>::new(shared)));

@@ -54,7 +54,10 @@ const FIND: &str = "
                    (SELECT 'its timer ' || t.name || ' fails: ' || t.error FROM saga_timer AS t
                     WHERE t.saga = s.saga AND t.instance = s.instance AND t.error IS NOT NULL LIMIT 1),
                    (SELECT 'no step since' FROM saga_under_way AS u
-                    WHERE u.saga = s.saga AND u.instance = s.instance AND s.updated_at < now() - $2 * interval '1 ms')
+                    WHERE u.saga = s.saga AND u.instance = s.instance
+                      AND greatest(s.updated_at, (SELECT max(t.due_at) FROM saga_timer AS t WHERE t.saga = s.saga
+                                                  AND t.instance = s.instance AND t.by_calendar))
+                          < now() - $2 * interval '1 ms')
                ) AS stuck
         FROM saga AS s
         WHERE ($3::text IS NULL OR s.saga = $3) AND ($4::text IS NULL OR s.instance = $4)

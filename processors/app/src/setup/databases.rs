@@ -17,9 +17,30 @@ pub(super) async fn create(config: &Config, steps: &mut Steps) -> Result<Vec<Gen
     let write = Database::of(config, Side::Write)?;
     let read = Database::of(config, Side::Read)?;
     create_side(config, &write, steps).await?;
+    refuse_contexts_left_out(config, &write).await?;
     create_side(config, &read, steps).await?;
     create_outbox_feed(config, &write, steps).await?;
     generations::live(&read.pool).await.map_err(|error| read.failure(error))
+}
+
+/// What was decided once belongs to the instance: nobody would carry, fold or audit it any more.
+async fn refuse_contexts_left_out(config: &Config, write: &Database) -> Result<(), Failure> {
+    let left_out: Vec<&str> =
+        millrace_schemas::CONTEXTS.iter().copied().filter(|context| !config.has(context)).collect();
+    let used: Option<String> = sqlx::query_scalar(
+        "SELECT wanted FROM UNNEST($1::text[]) AS wanted
+         WHERE EXISTS (SELECT FROM stream WHERE context = wanted AND version > 0) LIMIT 1",
+    )
+    .bind(&left_out)
+    .fetch_optional(&write.pool)
+    .await
+    .map_err(|error| write.failure(error))?;
+    match used {
+        None => Ok(()),
+        Some(context) => Err(Failure::refused(format!(
+            "contexts leaves out `{context}`, which has streams in this instance already: name it, or choose a new namespace."
+        ))),
+    }
 }
 
 pub(super) fn side_name(side: Side) -> &'static str {

@@ -33,6 +33,7 @@ pub enum Checkout {
 impl Saga for CartCheckout {
     const NAME: &'static str = "checkout";
     const CONTEXTS: &'static [&'static str] = &[millrace_schemas::carts::Event::CONTEXT, OrdersContext::NAME];
+    const SENDS_TO: &'static [&'static str] = Self::CONTEXTS;
     const STATE_VERSION: i32 = 1;
     const TIMERS: &'static [(&'static str, Duration)] = &[];
     type State = Checkout;

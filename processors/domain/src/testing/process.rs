@@ -126,7 +126,11 @@ impl<S: Saga> Process<S> {
             Reaction::Step(Step { state, sends, timers }) => {
                 assert_survives_storage(&state);
                 self.state = Some(state);
-                self.sent.extend(sends.into_iter().map(|sent| sent.command));
+                for sent in sends {
+                    let context = sent.command.context();
+                    assert!(S::SENDS_TO.contains(&context), "{context} is not in SENDS_TO of {}", S::NAME);
+                    self.sent.push(sent.command);
+                }
                 for timer in timers {
                     self.turn(timer);
                 }

@@ -7,7 +7,7 @@ WITH touching AS (
        OR type IN ('OrderPlaced', 'OrderCancelled', 'PaymentCaptured', 'PaymentRefunded',
                    'NotificationSent', 'NotificationsStopped', 'NotificationsAllowed', 'AccountOpened', 'AccountClosed',
                    'MoneyDeposited', 'MoneyWithdrawn', 'TransferSent', 'TransferReceived')
-       OR type = 'OrderConfirmed' AND data ->> 'customer_id' <> ''
+       OR type = 'OrderConfirmed'
 ), details AS (
     SELECT DISTINCT ON (customer_id) customer_id, data
     FROM touching WHERE type IN ('CustomerRegistered', 'CustomerDetailsChanged') ORDER BY customer_id, version DESC
@@ -42,7 +42,7 @@ WITH touching AS (
 ), counted AS (
     SELECT customer_id,
            count(*) FILTER (WHERE type = 'OrderPlaced') AS placed,
-           count(*) FILTER (WHERE type = 'OrderConfirmed') AS confirmed,
+           count(*) FILTER (WHERE type = 'OrderConfirmed' AND jsonb_array_length(data -> 'lines') > 0) AS confirmed,
            count(*) FILTER (WHERE type = 'OrderCancelled') AS cancelled,
            count(*) FILTER (WHERE type = 'OrderCancelled' AND (data ->> 'confirmed')::boolean) AS taken_back,
            count(*) FILTER (WHERE type = 'NotificationSent') AS notified,

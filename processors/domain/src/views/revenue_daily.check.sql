@@ -1,6 +1,7 @@
 -- The revenue again, told by SQL from the events alone.
 SELECT ((data ->> 'placed_at')::timestamptz AT TIME ZONE 'UTC')::date AS day,
-       data ->> 'country' AS country,
+       -- Records of the second version do not name it.
+       coalesce(data ->> 'country', '') AS country,
        line ->> 'category' AS category,
        line ->> 'product_id' AS product_id,
        data ->> 'currency' AS currency,

@@ -154,6 +154,8 @@ pub(super) async fn settle<E: Effect>(
     let written = sqlx::query(
         "UPDATE effect SET status = $4, unknown = $5, answer = $6::json, last_error = coalesce($7, last_error),
                 due_at = now() + $8 * (0.5 + random() / 2) * interval '1 ms',
+                -- Nothing was done outside: how long a key is known there counts from the next try.
+                first_called_at = CASE WHEN $4 = 'waiting' AND NOT $5 THEN NULL ELSE first_called_at END,
                 ended_at = CASE WHEN $4 = 'waiting' THEN NULL ELSE now() END
          WHERE effect = $1 AND key = $2 AND status = 'calling' AND attempts = $3",
     )

@@ -267,6 +267,7 @@ mod tests {
     impl Saga for Toy {
         const NAME: &'static str = "toy";
         const CONTEXTS: &'static [&'static str] = &[];
+        const SENDS_TO: &'static [&'static str] = &[];
         const STATE_VERSION: i32 = 3;
         const TIMERS: &'static [(&'static str, Duration)] = &[("deadline", Duration::from_secs(5))];
         type State = Paying;

@@ -132,15 +132,18 @@ impl<S: Saga> SagaRole<S> {
             let awaited = one.state.iter().flatten().flat_map(S::awaits);
             streams.extend(awaited.map(|awaited| (name, awaited)));
         }
-        let decided: Vec<String> =
-            sqlx::query_scalar("SELECT id FROM command WHERE source = $1 AND id = ANY($2)")
-                .bind(self.shared.namespace.source())
-                .bind(commands.keys().collect::<Vec<_>>())
-                .fetch_all(&mut *connection)
-                .await?;
+        // In this order, so that a command which is decided meanwhile shows in one of the two. To a dead one there is no
+        // answer on its way.
         let mut names: HashSet<String> =
-            decided.iter().filter_map(|id| commands.get(id)).map(|name| (*name).clone()).collect();
-        names.extend(moved_on(connection, &self.shared.namespace, &streams).await?);
+            moved_on(&mut *connection, &self.shared.namespace, &streams).await?.into_iter().collect();
+        let decided: Vec<String> = sqlx::query_scalar(
+            "SELECT id FROM command WHERE source = $1 AND id = ANY($2) AND status <> 'dead'",
+        )
+        .bind(self.shared.namespace.source())
+        .bind(commands.keys().collect::<Vec<_>>())
+        .fetch_all(connection)
+        .await?;
+        names.extend(decided.iter().filter_map(|id| commands.get(id)).map(|name| (*name).clone()));
         Ok(names)
     }
 }

@@ -110,6 +110,7 @@ CREATE TABLE IF NOT EXISTS saga_timer (
     PRIMARY KEY (saga, instance, name)
 );
 CREATE INDEX IF NOT EXISTS saga_timer_due ON saga_timer (saga, due_at);
+CREATE UNIQUE INDEX IF NOT EXISTS saga_timer_id ON saga_timer (saga, id);
 
 -- Instances that are to move on by themselves: neither at their end nor at rest until a later time of the calendar.
 CREATE OR REPLACE VIEW saga_under_way AS

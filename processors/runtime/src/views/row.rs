@@ -61,7 +61,8 @@ impl<V: View> RowRole<V> {
     }
 
     /// Loads rows. Those that several streams touch are locked in the order of their keys, and only when a placeholder
-    /// stands for each that was absent: who waits for another's new row holds no other row, so no two wait for each other.
+    /// stands for each that was absent: who waits for another's new row has locked no row, so no two batches wait for
+    /// each other.
     async fn load(
         &self,
         connection: &mut PgConnection,

@@ -64,7 +64,7 @@ fn take(chunk: &Chunk, receipts: &[RecordReceiptsReceipt]) -> Taken {
     let mut taken = Taken { jobs: chunk.jobs.clone(), changes: Vec::new(), unknown: Vec::new() };
     for receipt in receipts {
         let job = place(receipt.number).and_then(|place| taken.jobs.get_mut(place));
-        match (job.filter(|job| receipt.attempt <= job.attempt), Told::of(receipt)) {
+        match (job.filter(|job| (1..=job.attempt).contains(&receipt.attempt)), Told::of(receipt)) {
             (Some(job), Some(told)) => taken.changes.extend(change(job, told, receipt)),
             _ => taken.unknown.push(receipt.clone()),
         }

@@ -354,7 +354,7 @@ fn a_receipt_that_nobody_knows_a_message_for_is_kept() {
         };
         ReceiptsUnmatched { chunk_id: chunk_id.to_owned(), receipts: vec![receipt] }.into()
     };
-    for (number, attempt) in [(0, 1), (-1, 1), (3, 1), (1, 2)] {
+    for (number, attempt) in [(0, 1), (-1, 1), (3, 1), (1, 2), (1, 0), (1, -1)] {
         let unknown = receipt(number, attempt, "sent");
         sending().when(record(std::slice::from_ref(&unknown))).then([kept("spring/1", unknown)]);
     }

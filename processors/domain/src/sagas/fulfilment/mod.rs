@@ -58,6 +58,8 @@ pub enum Fulfilment {
 impl Saga for OrderFulfilment {
     const NAME: &'static str = "fulfilment";
     const CONTEXTS: &'static [&'static str] = &[OrdersContext::NAME, Inventory::NAME, PAYMENTS];
+    const SENDS_TO: &'static [&'static str] =
+        &[OrdersContext::NAME, Inventory::NAME, PAYMENTS, millrace_schemas::notifications::Command::CONTEXT];
     const STATE_VERSION: i32 = 1;
     const TIMERS: &'static [(&'static str, Duration)] = &[(DEADLINE, Duration::from_secs(5 * 60))];
     type State = Fulfilment;

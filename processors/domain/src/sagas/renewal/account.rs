@@ -35,7 +35,7 @@ pub struct Account {
 }
 
 /// A payment that is to be undone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Debt {
     /// The period.
     number: i64,
@@ -147,7 +147,7 @@ impl Account {
         let refunds = before.saturating_add(1);
         self.owe(Debt { number, refunds, owed: Owed::Refund });
         let order_id = payment_id(&self.subscription_id, number);
-        let (refund_id, reason) = (format!("{order_id}/{refunds}"), STOPPED.to_owned());
+        let (refund_id, reason) = (refund_id(&order_id, refunds), STOPPED.to_owned());
         let refund = RefundPayment { order_id, refund_id, amount: self.amount, reason };
         (self, refund.into())
     }
@@ -176,16 +176,22 @@ impl Account {
     /// Hears of a payment that nobody waits for: what was not asked for is voided, what was captured is paid back.
     pub(super) fn hear(self, number: i64, money: Money<'_>) -> (Self, Option<Payments>) {
         let sends = |(account, command)| (account, Some(command));
-        let owed = self.debts.iter().find(|debt| debt.number == number).map(|debt| debt.owed);
-        match (owed, money) {
+        let debt = self.debts.iter().find(|debt| debt.number == number).copied();
+        // Others may refund some of it for reasons of their own.
+        let refunds = debt.map_or(0, |debt| debt.refunds);
+        let ours = |id: &str| id == refund_id(&payment_id(&self.subscription_id, number), refunds);
+        match (debt.map(|debt| debt.owed), money) {
             (None, Money::Requested) => sends(self.void(number)),
             (None | Some(Owed::Void), Money::Captured) => sends(self.refund(number)),
             (Some(Owed::Void), Money::Refused(Asked::Void, why)) if why.code == CAPTURED => (self, None),
-            (Some(Owed::Void), Money::NotPaid(_) | Money::Refused(Asked::Void | Asked::Payment, _))
-            | (Some(Owed::Refund), Money::Refunded) => (self.without(number), None),
-            (Some(Owed::Refund), Money::RefundFailed | Money::Refused(Asked::Refund, _)) => {
-                (self.unpaid(number), None)
+            (Some(Owed::Void), Money::NotPaid(_) | Money::Refused(Asked::Void | Asked::Payment, _)) => {
+                (self.without(number), None)
             }
+            (Some(Owed::Refund | Owed::Unpaid), Money::Refunded(id)) if ours(id) => {
+                (self.without(number), None)
+            }
+            (Some(Owed::Refund), Money::RefundFailed(id)) if ours(id) => (self.unpaid(number), None),
+            (Some(Owed::Refund), Money::Refused(Asked::Refund, _)) => (self.unpaid(number), None),
             _ => (self, None),
         }
     }
@@ -195,6 +201,11 @@ impl Account {
         debt.into_iter().for_each(|debt| debt.owed = Owed::Unpaid);
         self
     }
+}
+
+/// The id of the n-th refund of a payment.
+fn refund_id(payment_id: &str, refunds: u32) -> String {
+    format!("{payment_id}/{refunds}")
 }
 
 /// A reason as a command takes it: what others wrote may be longer.

@@ -51,8 +51,8 @@ pub(super) enum Money<'h> {
     /// Declined or voided, and why.
     NotPaid(&'h str),
     RefundRequested,
-    Refunded,
-    RefundFailed,
+    Refunded(&'h str),
+    RefundFailed(&'h str),
     Refused(Asked, &'h CommandRejected),
 }
 
@@ -133,8 +133,8 @@ impl<'h> Money<'h> {
             Payments::PaymentDeclined(event) => Self::NotPaid(&event.reason),
             Payments::PaymentVoided(event) => Self::NotPaid(&event.reason),
             Payments::RefundRequested(_) => Self::RefundRequested,
-            Payments::PaymentRefunded(_) => Self::Refunded,
-            Payments::RefundFailed(_) => Self::RefundFailed,
+            Payments::PaymentRefunded(event) => Self::Refunded(&event.refund_id),
+            Payments::RefundFailed(event) => Self::RefundFailed(&event.refund_id),
         }
     }
 }

@@ -59,6 +59,7 @@ pub enum Renewal {
 impl Saga for SubscriptionRenewal {
     const NAME: &'static str = "renewal";
     const CONTEXTS: &'static [&'static str] = &[SUBSCRIPTIONS, PAYMENTS];
+    const SENDS_TO: &'static [&'static str] = Self::CONTEXTS;
     const STATE_VERSION: i32 = 1;
     const TIMERS: &'static [(&'static str, Duration)] = &[];
     type State = Renewal;

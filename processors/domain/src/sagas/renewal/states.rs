@@ -141,9 +141,8 @@ impl Renewal {
             // The end is the end, whatever is heard late.
             (state @ Self::Cancelled(_), Happened::Changed(_)) => Step::to(state).into(),
             (state, Happened::Changed(change)) => change.follow(state.account().clone()).into(),
-            (Self::Renewing(state), Happened::NotRenewed) => state.follow(Change::Stops).into(),
             (Self::Lapsing(Lapsing { account }), Happened::NotLapsed) => Change::Stops.follow(account).into(),
-            // Somebody was faster; the subscription's own events say who.
+            // Somebody was faster: the subscription's own events say who, and what became of the period.
             (state, Happened::NotRenewed | Happened::NotLapsed | Happened::NotCancelled) => {
                 Step::to(state).into()
             }
@@ -205,8 +204,8 @@ impl Charging {
             Money::Refused(Asked::Payment, why) => self.lapse(&why.message),
             Money::Requested
             | Money::RefundRequested
-            | Money::Refunded
-            | Money::RefundFailed
+            | Money::Refunded(_)
+            | Money::RefundFailed(_)
             | Money::Refused(Asked::Void | Asked::Refund, _) => Step::to(Renewal::Charging(self)),
         }
     }

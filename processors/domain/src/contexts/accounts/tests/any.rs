@@ -8,7 +8,8 @@ use crate::views::account_balances::AccountBalanceView;
 use crate::views::account_statement::AccountStatementView;
 use crate::views::ledger_balances::{LedgerBalances, Posted, TRANSIT};
 
-const ACCOUNTS: [&str; 3] = ["A1", "B2", "C3"];
+/// Open from the beginning; others may be opened later, with money on them.
+const OPEN: [&str; 2] = ["A1", "B2"];
 
 /// Mostly good ones, so that most sequences get somewhere.
 fn any_command() -> impl Strategy<Value = Command> {
@@ -24,7 +25,7 @@ fn any_command() -> impl Strategy<Value = Command> {
             11 => FreezeAccount { account_id, ..freeze() }.into(),
             12..=13 => UnfreezeAccount { account_id, ..unfreeze() }.into(),
             14 => CloseAccount { account_id, ..close() }.into(),
-            15 => OpenAccount { initial_balance: amount, ..open(from) }.into(),
+            15..=16 => OpenAccount { initial_balance: amount, ..open(from) }.into(),
             _ => TransferMoney { from_account_id: account_id, to_account_id: to.into(), ..transfer(amount) }
                 .into(),
         }
@@ -84,7 +85,7 @@ proptest! {
     fn whatever_comes_accounts_stay_above_their_overdraft_and_money_is_conserved(
         commands in prop::collection::vec(any_command(), 0..50),
     ) {
-        let mut past = past([]).after(ACCOUNTS.map(|id| open(id).into()));
+        let mut past = past([]).after(OPEN.map(|id| open(id).into()));
         for command in commands {
             let before = past.states().clone();
             past = past.after([command]);
@@ -102,7 +103,7 @@ proptest! {
     fn whatever_comes_the_entries_of_an_account_are_numbered_and_tell_its_balance(
         commands in prop::collection::vec(any_command(), 0..50),
     ) {
-        let past = past([]).after(ACCOUNTS.map(|id| open(id).into())).after(commands);
+        let past = past([]).after(OPEN.map(|id| open(id).into())).after(commands);
         for (id, account) in past.states() {
             let entries: Vec<(i64, i64)> = past.accepted().iter().filter_map(told)
                 .filter(|(of, ..)| of == id).map(|(_, balance, entry)| (balance, entry)).collect();
@@ -116,7 +117,7 @@ proptest! {
     fn whatever_comes_readers_see_the_states_and_the_ledger_sums_to_zero(
         commands in prop::collection::vec(any_command(), 0..50),
     ) {
-        let past = past([]).after(ACCOUNTS.map(|id| open(id).into())).after(commands);
+        let past = past([]).after(OPEN.map(|id| open(id).into())).after(commands);
         let events: Vec<_> = past.accepted().iter().cloned().map(millrace_schemas::Event::Accounts).collect();
         let balances = fold_view::<AccountBalanceView>(&events);
         let ledger = posted(&events);
