@@ -109,16 +109,16 @@ mod tests {
         Ok((providers.of::<Payment>().is_some(), providers.of::<Mail>().is_some()))
     }
 
-    #[test]
-    fn an_effect_without_configuration_has_no_provider() {
+    #[tokio::test]
+    async fn an_effect_without_configuration_has_no_provider() {
         assert_eq!(configured(&[]), Ok((false, false)));
         assert_eq!(configured(&["payment_provider_url=http://127.0.0.1:1"]), Ok((true, false)));
         let mail = ["smtp_url=smtp://127.0.0.1:1", "mail_from=Shop <shop@example.com>"];
         assert_eq!(configured(&mail), Ok((false, true)));
     }
 
-    #[test]
-    fn secrets_and_mails_go_unencrypted_only_to_this_machine() {
+    #[tokio::test]
+    async fn secrets_and_mails_go_unencrypted_only_to_this_machine() {
         for host in ["127.0.0.1", "localhost", "[::1]"] {
             let url = format!("smtp_url=smtp://{host}:1");
             assert_eq!(configured(&[&url, "mail_from=a@b.c"]), Ok((false, true)), "{host}");

@@ -236,10 +236,8 @@ mod tests {
         assert_eq!(refusal("{"), "is not JSON: EOF while parsing an object at column 1");
         assert!(refusal("[]").starts_with("is not a command: "));
         assert!(refusal(r#"{"type":"ConfirmOrder"}"#).contains("missing field `data`"));
-        assert!(
-            refusal(r#"{"type":"Confirm","data":{}}"#)
-                .contains("no command `Confirm`; there are AbandonCart,")
-        );
+        let unknown = refusal(r#"{"type":"Confirm","data":{}}"#);
+        assert!(unknown.contains("no command `Confirm`; there are ") && unknown.contains(" ConfirmOrder,"));
         assert!(refusal(r#"{"type":"OrderPlaced","data":{}}"#).contains("is not a command"));
         let message = refusal(r#"{"type":"ConfirmOrder","data":{"order_id":1}}"#);
         assert_eq!(message, "ConfirmOrder: data.order_id: must be text, not 1");
