@@ -19,6 +19,7 @@ pub mod products;
 pub mod revenue_daily;
 pub mod sales_daily;
 pub mod segments;
+pub mod sold;
 pub mod stock_movements_daily;
 pub mod stock_reservations;
 pub mod subscriptions;

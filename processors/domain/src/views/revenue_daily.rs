@@ -1,11 +1,9 @@
 //! Revenue by day, country, category and product: what was confirmed and not cancelled.
 
 use chrono::NaiveDate;
-use millrace_schemas::Event;
-use millrace_schemas::orders::{Event as Orders, OrderCancelled, OrderConfirmed};
 use serde::Serialize;
 
-use super::time;
+use super::sold::{self, Sales, SoldLine};
 use crate::{Recorded, Tally};
 
 /// The tally of revenue.
@@ -27,17 +25,6 @@ pub struct RevenueKey {
     pub currency: String,
 }
 
-/// What is added up.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Revenue {
-    /// Order lines.
-    pub lines: i64,
-    /// Units.
-    pub units: i64,
-    /// What the lines cost, in minor units.
-    pub revenue: i64,
-}
-
 impl Tally for RevenueDaily {
     const NAME: &'static str = "revenue_daily";
     const CONTEXTS: &'static [&'static str] = &["orders"];
@@ -47,68 +34,27 @@ impl Tally for RevenueDaily {
     const SQL_VIEW: &'static str = include_str!("revenue_daily.view.sql");
     const CHECK: &'static str = include_str!("revenue_daily.check.sql");
     type Key = RevenueKey;
-    type Amounts = Revenue;
+    type Amounts = Sales;
 
-    fn delta(recorded: &Recorded) -> Vec<(RevenueKey, Revenue)> {
-        match &recorded.event {
-            Event::Orders(Orders::OrderConfirmed(event)) => sold(event),
-            // An order that was never confirmed was never counted.
-            Event::Orders(Orders::OrderCancelled(event)) if event.confirmed => taken_back(event),
-            Event::Orders(Orders::OrderPlaced(_) | Orders::OrderCancelled(_) | Orders::OrderShipped(_)) => {
-                Vec::new()
-            }
-            _ => Vec::new(),
-        }
+    fn delta(recorded: &Recorded) -> Vec<(RevenueKey, Sales)> {
+        let key = |line: &SoldLine<'_>| {
+            let [country, category, product_id, currency] =
+                [line.country, line.category, line.product_id, line.currency].map(str::to_owned);
+            RevenueKey { day: line.day, country, category, product_id, currency }
+        };
+        sold::lines(recorded).iter().map(|line| (key(line), line.sales)).collect()
     }
 
-    fn add(left: &Revenue, right: &Revenue) -> Option<Revenue> {
-        Some(Revenue {
-            lines: left.lines.checked_add(right.lines)?,
-            units: left.units.checked_add(right.units)?,
-            revenue: left.revenue.checked_add(right.revenue)?,
-        })
-    }
-}
-
-fn sold(event: &OrderConfirmed) -> Vec<(RevenueKey, Revenue)> {
-    let order = order(event.placed_at, &event.country, &event.currency);
-    let lines = event.lines.iter().map(|line| {
-        let revenue = Revenue { lines: 1, units: line.quantity, revenue: line.amount };
-        (order.line(&line.category, &line.product_id), revenue)
-    });
-    lines.collect()
-}
-
-fn taken_back(event: &OrderCancelled) -> Vec<(RevenueKey, Revenue)> {
-    let order = order(event.placed_at, &event.country, &event.currency);
-    let lines = event.lines.iter().map(|line| {
-        let (units, revenue) = (line.quantity.wrapping_neg(), line.amount.wrapping_neg());
-        (order.line(&line.category, &line.product_id), Revenue { lines: -1, units, revenue })
-    });
-    lines.collect()
-}
-
-/// What the rows of all lines of an order share.
-struct Order<'e> {
-    day: NaiveDate,
-    country: &'e str,
-    currency: &'e str,
-}
-
-fn order<'e>(placed_at: i64, country: &'e str, currency: &'e str) -> Order<'e> {
-    Order { day: time(placed_at).date_naive(), country, currency }
-}
-
-impl Order<'_> {
-    fn line(&self, category: &str, product_id: &str) -> RevenueKey {
-        let [country, category, product_id, currency] =
-            [self.country, category, product_id, self.currency].map(str::to_owned);
-        RevenueKey { day: self.day, country, category, product_id, currency }
+    fn add(left: &Sales, right: &Sales) -> Option<Sales> {
+        left.plus(right)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use millrace_schemas::Event;
+    use millrace_schemas::orders::Event as Orders;
+
     use super::*;
     use crate::testing::{fold_tally, interleavings};
     use crate::views::tests::{
@@ -118,7 +64,7 @@ mod tests {
     const DAY: i64 = 86_400_000_000;
 
     fn revenue(events: &[Event]) -> Vec<(RevenueKey, [i64; 3])> {
-        let row = |(key, sum): (RevenueKey, Revenue)| (key, [sum.lines, sum.units, sum.revenue]);
+        let row = |(key, sum): (RevenueKey, Sales)| (key, [sum.lines, sum.units, sum.revenue]);
         fold_tally::<RevenueDaily>(events).into_iter().map(row).collect()
     }
 
@@ -200,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_sum_that_does_not_fit_is_none() {
-        let most = Revenue { revenue: i64::MAX, ..Revenue::default() };
-        assert_eq!(RevenueDaily::add(&most, &Revenue { revenue: 1, ..most }), None);
+        let most = Sales { revenue: i64::MAX, ..Sales::default() };
+        assert_eq!(RevenueDaily::add(&most, &Sales { revenue: 1, ..most }), None);
     }
 }

@@ -1,11 +1,9 @@
 //! Sales by day and category: what was confirmed and not cancelled.
 
 use chrono::NaiveDate;
-use millrace_schemas::Event;
-use millrace_schemas::orders::{Event as Orders, OrderCancelled, OrderConfirmed};
 use serde::Serialize;
 
-use super::time;
+use super::sold::{self, Sales, SoldLine};
 use crate::{Recorded, Tally};
 
 /// The tally of sales.
@@ -23,17 +21,6 @@ pub struct SalesKey {
     pub currency: String,
 }
 
-/// What is added up.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Sales {
-    /// Order lines.
-    pub lines: i64,
-    /// Units.
-    pub units: i64,
-    /// What the lines cost, in minor units.
-    pub revenue: i64,
-}
-
 impl Tally for SalesDaily {
     const NAME: &'static str = "sales_daily";
     const CONTEXTS: &'static [&'static str] = &["orders"];
@@ -46,51 +33,22 @@ impl Tally for SalesDaily {
     type Amounts = Sales;
 
     fn delta(recorded: &Recorded) -> Vec<(SalesKey, Sales)> {
-        match &recorded.event {
-            Event::Orders(Orders::OrderConfirmed(event)) => sold(event),
-            // An order that was never confirmed was never counted.
-            Event::Orders(Orders::OrderCancelled(event)) if event.confirmed => taken_back(event),
-            Event::Orders(Orders::OrderPlaced(_) | Orders::OrderCancelled(_) | Orders::OrderShipped(_)) => {
-                Vec::new()
-            }
-            _ => Vec::new(),
-        }
+        let key = |line: &SoldLine<'_>| {
+            let [category, currency] = [line.category, line.currency].map(str::to_owned);
+            SalesKey { day: line.day, category, currency }
+        };
+        sold::lines(recorded).iter().map(|line| (key(line), line.sales)).collect()
     }
 
     fn add(left: &Sales, right: &Sales) -> Option<Sales> {
-        Some(Sales {
-            lines: left.lines.checked_add(right.lines)?,
-            units: left.units.checked_add(right.units)?,
-            revenue: left.revenue.checked_add(right.revenue)?,
-        })
+        left.plus(right)
     }
-}
-
-fn sold(event: &OrderConfirmed) -> Vec<(SalesKey, Sales)> {
-    let lines = event.lines.iter();
-    let sales = lines.map(|line| {
-        let sales = Sales { lines: 1, units: line.quantity, revenue: line.amount };
-        (key(event.placed_at, &line.category, &event.currency), sales)
-    });
-    sales.collect()
-}
-
-fn taken_back(event: &OrderCancelled) -> Vec<(SalesKey, Sales)> {
-    let lines = event.lines.iter();
-    let sales = lines.map(|line| {
-        let (units, revenue) = (line.quantity.wrapping_neg(), line.amount.wrapping_neg());
-        (key(event.placed_at, &line.category, &event.currency), Sales { lines: -1, units, revenue })
-    });
-    sales.collect()
-}
-
-fn key(placed_at: i64, category: &str, currency: &str) -> SalesKey {
-    let day = time(placed_at).date_naive();
-    SalesKey { day, category: category.to_owned(), currency: currency.to_owned() }
 }
 
 #[cfg(test)]
 mod tests {
+    use millrace_schemas::Event;
+
     use super::*;
     use crate::testing::{fold_tally, interleavings};
     use crate::views::tests::{cancelled, confirmed, in_currency, never_confirmed, order_placed, shipped};

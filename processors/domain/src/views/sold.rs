@@ -1,0 +1,85 @@
+//! What is sold: the lines of confirmed orders, taken back when such an order is cancelled, as the tallies of sales add
+//! them up.
+
+use chrono::NaiveDate;
+use millrace_schemas::Event;
+use millrace_schemas::orders::{Event as Orders, OrderCancelled, OrderConfirmed};
+use serde::Serialize;
+
+use super::time;
+use crate::Recorded;
+
+/// What is added up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Sales {
+    /// Order lines.
+    pub lines: i64,
+    /// Units.
+    pub units: i64,
+    /// What the lines cost, in minor units.
+    pub revenue: i64,
+}
+
+impl Sales {
+    /// The sum of two; `None` on overflow.
+    pub(super) fn plus(&self, other: &Self) -> Option<Self> {
+        Some(Self {
+            lines: self.lines.checked_add(other.lines)?,
+            units: self.units.checked_add(other.units)?,
+            revenue: self.revenue.checked_add(other.revenue)?,
+        })
+    }
+}
+
+/// One line that was sold, or taken back.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SoldLine<'e> {
+    /// The day on which the order was placed, UTC.
+    pub(super) day: NaiveDate,
+    /// The customer's country when the order was placed; empty when it was not known.
+    pub(super) country: &'e str,
+    /// The product's category when the order was placed.
+    pub(super) category: &'e str,
+    pub(super) product_id: &'e str,
+    pub(super) currency: &'e str,
+    pub(super) sales: Sales,
+}
+
+/// The lines that an event sells or takes back.
+pub(super) fn lines(recorded: &Recorded) -> Vec<SoldLine<'_>> {
+    match &recorded.event {
+        Event::Orders(Orders::OrderConfirmed(event)) => sold(event),
+        // An order that was never confirmed was never counted.
+        Event::Orders(Orders::OrderCancelled(event)) if event.confirmed => taken_back(event),
+        Event::Orders(Orders::OrderPlaced(_) | Orders::OrderCancelled(_) | Orders::OrderShipped(_)) => {
+            Vec::new()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn sold(event: &OrderConfirmed) -> Vec<SoldLine<'_>> {
+    let day = time(event.placed_at).date_naive();
+    let lines = event.lines.iter().map(|line| SoldLine {
+        day,
+        country: &event.country,
+        category: &line.category,
+        product_id: &line.product_id,
+        currency: &event.currency,
+        sales: Sales { lines: 1, units: line.quantity, revenue: line.amount },
+    });
+    lines.collect()
+}
+
+fn taken_back(event: &OrderCancelled) -> Vec<SoldLine<'_>> {
+    let day = time(event.placed_at).date_naive();
+    let lines = event.lines.iter().map(|line| SoldLine {
+        day,
+        country: &event.country,
+        category: &line.category,
+        product_id: &line.product_id,
+        currency: &event.currency,
+        sales: Sales { lines: -1, units: line.quantity.wrapping_neg(), revenue: line.amount.wrapping_neg() },
+    });
+    lines.collect()
+}
