@@ -1,8 +1,9 @@
 //! Versions: an event's is its ticket, a row's counts its events wherever they come from.
 
 use millrace_tests::load::{add_product, customer, place, product, register};
-use millrace_tests::{Raw, becomes, kafka};
+use millrace_tests::{Instance, Raw, becomes, eventually, kafka};
 use serde_json::json;
+use sqlx::PgConnection;
 
 use crate::{beside_others, instance};
 
@@ -47,3 +48,57 @@ async fn an_event_that_arrives_before_its_predecessor_waits_for_it() {
     let waiting = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM parked WHERE drained_offset IS NULL");
     assert_eq!(waiting.fetch_one(&instance.read).await.expect("a count"), 0, "nothing waits any more");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_moves_to_another_partition_goes_on_there() {
+    let _turn = beside_others().await;
+    folds_beside_each_other("moved_stream", &[change(3, "Bonn").await]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_comes_from_two_partitions_is_folded_once() {
+    let _turn = beside_others().await;
+    folds_beside_each_other("two_places", &[change(2, "Bremen").await, change(3, "Bonn").await]).await;
+}
+
+async fn change(version: u32, city: &str) -> Raw {
+    event("CustomerDetailsChanged", version, city).await
+}
+
+/// While one partition's batch is folding the second version of a stream, another partition brings these.
+async fn folds_beside_each_other(story: &str, brought: &[Raw]) {
+    let instance = instance(story).await;
+    let _process = instance.start();
+    let topic = instance.topic("evt", "customers");
+    kafka::produce(&topic, Some(0), &[event("CustomerRegistered", 1, "Berlin").await]).await;
+    becomes(&instance.read, "SELECT count(*) FROM customers WHERE version = 1", 1).await;
+    let mut foreign = instance.read.begin().await.expect("a transaction");
+    let row = sqlx::query("SELECT FROM customers_g1 FOR UPDATE");
+    row.execute(&mut *foreign).await.expect("a lock");
+    kafka::produce(&topic, Some(0), &[change(2, "Bremen").await]).await;
+    batches_stand_still(&instance, &mut foreign, 1).await;
+    kafka::produce(&topic, Some(1), brought).await;
+    batches_stand_still(&instance, &mut foreign, 2).await;
+    foreign.rollback().await.expect("a rollback");
+    becomes(&instance.read, "SELECT count(*) FROM customers WHERE city = 'Bonn' AND version = 3", 1).await;
+    let blocked = sqlx::query_scalar("SELECT count(*) FROM blocked_key").fetch_one(&instance.read).await;
+    assert_eq!(blocked.ok(), Some(0_i64), "nothing waits any more");
+}
+
+/// Waits until so many batches wait for our lock, or for one that does, or have put aside what they brought.
+async fn batches_stand_still(instance: &Instance, foreign: &mut PgConnection, batches: i64) {
+    let ours: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(foreign).await.expect("our pid");
+    eventually(&format!("{batches} batches stand still"), async || {
+        let found = sqlx::query_scalar(STANDING).bind(ours).bind(instance.group("customers"));
+        let found: i64 = found.fetch_one(&instance.read).await.map_err(|error| error.to_string())?;
+        if found == batches { Ok(()) } else { Err(found.to_string()) }
+    })
+    .await;
+}
+
+const STANDING: &str = "
+    WITH RECURSIVE waiting AS (
+        SELECT pid FROM pg_stat_activity WHERE $1 = ANY(pg_blocking_pids(pid))
+        UNION
+        SELECT behind.pid FROM pg_stat_activity AS behind JOIN waiting ON waiting.pid = ANY(pg_blocking_pids(behind.pid)))
+    SELECT (SELECT count(*) FROM waiting) + (SELECT count(*) FROM parked WHERE grp = $2)";

@@ -29,12 +29,20 @@ pub(super) struct Intake {
 /// A stream of a context.
 type Stream = (&'static str, String);
 
-/// How far a stream was folded, and where that is written.
+/// How far a stream was folded, and the row that says so.
 #[derive(Default)]
 struct Progress {
     version: i64,
     /// `None` for a stream that has no row yet.
-    ctid: Option<String>,
+    row: Option<Row>,
+    /// Whether an event of the stream applies or waits.
+    met: bool,
+}
+
+/// Where a row of `progress` lay when it was read, and which transaction had written it.
+struct Row {
+    ctid: String,
+    xmin: String,
 }
 
 /// Decodes a batch. Records that are no events of the contract have failed, the others count as applied.
@@ -62,7 +70,7 @@ async fn decode_one(registry: &Registry, record: &Record) -> Result<Result<Recor
 }
 
 /// Takes a batch in: what is next applies, what came before is a duplicate, what is ahead of a gap waits. Moves the
-/// streams' progress.
+/// streams' progress. [`WorkError::Contended`] when another batch has met one of the streams meanwhile.
 pub(super) async fn take(
     connection: &mut PgConnection,
     registry: &Registry,
@@ -72,7 +80,8 @@ pub(super) async fn take(
     let (decoded, mut outcomes) = decode(registry, batch).await?;
     let mut progress = load(connection, group, &decoded).await?;
     let events = sort(decoded, &mut progress, &mut outcomes);
-    save(connection, group, progress, &events).await?;
+    progress.retain(|_, stream| stream.met);
+    save(connection, group, progress).await?;
     Ok(Intake { events, outcomes })
 }
 
@@ -83,7 +92,7 @@ fn sort(
 ) -> Vec<Recorded> {
     let mut next = Vec::with_capacity(decoded.len());
     for (place, event) in decoded {
-        let Progress { version: applied, .. } = progress.entry(stream_of(&event)).or_default();
+        let Progress { version: applied, met, .. } = progress.entry(stream_of(&event)).or_default();
         let outcome = match event.version - *applied {
             ..=0 if !broken(mechanism::PROGRESS) => Outcome::Duplicate,
             2.. if !broken(mechanism::TICKET) => Outcome::Waits,
@@ -93,6 +102,7 @@ fn sort(
                 Outcome::Applied
             }
         };
+        *met |= outcome != Outcome::Duplicate;
         if let Some(known) = outcomes.get_mut(place) {
             *known = outcome;
         }
@@ -141,8 +151,8 @@ async fn load(
     let streams: BTreeSet<Stream> = decoded.iter().map(|(_, event)| stream_of(event)).collect();
     let Some((context, _)) = streams.first().cloned() else { return Ok(BTreeMap::new()) };
     let ids: Vec<&str> = streams.iter().map(|(_, id)| id.as_str()).collect();
-    let rows: Vec<(String, i64, String)> = sqlx::query_as(
-        "SELECT stream, version, ctid::text FROM progress
+    let rows: Vec<(String, i64, String, String)> = sqlx::query_as(
+        "SELECT stream, version, ctid::text, xmin::text FROM progress
          WHERE grp = $1 AND generation = $2 AND context = $3 AND stream = ANY($4)",
     )
     .bind(&group.id)
@@ -151,62 +161,72 @@ async fn load(
     .bind(ids)
     .fetch_all(connection)
     .await?;
-    let progress = |(stream, version, ctid)| ((context, stream), Progress { version, ctid: Some(ctid) });
+    let progress = |(stream, version, ctid, xmin)| {
+        ((context, stream), Progress { version, row: Some(Row { ctid, xmin }), met: false })
+    };
     Ok(rows.into_iter().map(progress).collect())
 }
 
-/// Writes how far the streams of the applied events have come. Nobody else writes these rows meanwhile: their partition
-/// is fenced and their keys, if blocked, are locked. So where a row lay when it was read is where it lies.
+/// Writes how far streams have come, also those that wait where they are: of two batches that meet the same stream at
+/// once, which a key's move to another partition brings about, the second finds its row changed and begins again. So
+/// no event is folded twice, and none waits for another that was being folded at that moment.
 async fn save(
     connection: &mut PgConnection,
     group: &Group,
     progress: BTreeMap<Stream, Progress>,
-    applied: &[Recorded],
 ) -> Result<(), WorkError> {
-    let moved: BTreeSet<(&str, &str)> =
-        applied.iter().map(|event| (event.event.context(), event.stream.as_str())).collect();
-    let moved =
-        progress.into_iter().filter(|((context, stream), _)| moved.contains(&(*context, stream.as_str())));
-    let (known, new): (Vec<_>, Vec<_>) = moved.partition(|(_, progress)| progress.ctid.is_some());
-    move_on(connection, &known).await?;
-    begin(connection, group, &new).await
-}
-
-async fn move_on(connection: &mut PgConnection, known: &[(Stream, Progress)]) -> Result<(), WorkError> {
-    if known.is_empty() {
+    let streams = progress.len() as u64;
+    let (mut known, mut new) = (Vec::new(), Vec::new());
+    for (stream, Progress { version, row, .. }) in progress {
+        match row {
+            Some(row) => known.push((row, version)),
+            None => new.push((stream, version)),
+        }
+    }
+    if move_on(connection, &known).await? + begin(connection, group, &new).await? == streams {
         return Ok(());
     }
-    sqlx::query(
+    Err(WorkError::Contended("another batch has met one of its streams".to_owned()))
+}
+
+async fn move_on(connection: &mut PgConnection, known: &[(Row, i64)]) -> Result<u64, WorkError> {
+    if known.is_empty() {
+        return Ok(0);
+    }
+    // By where the rows lie: a join over their keys would be planned by what is known of a growing table.
+    let moved = sqlx::query(
         "UPDATE progress SET version = moved.version
-         FROM UNNEST($1::text[]::tid[], $2::bigint[]) AS moved(at, version) WHERE progress.ctid = moved.at",
+         FROM UNNEST($1::text[]::tid[], $2::text[]::xid[], $3::bigint[]) AS moved(at, written, version)
+         WHERE progress.ctid = moved.at AND progress.xmin = moved.written",
     )
-    .bind(known.iter().map(|(_, progress)| progress.ctid.as_deref()).collect::<Vec<_>>())
-    .bind(known.iter().map(|(_, progress)| progress.version).collect::<Vec<_>>())
+    .bind(known.iter().map(|(row, _)| row.ctid.as_str()).collect::<Vec<_>>())
+    .bind(known.iter().map(|(row, _)| row.xmin.as_str()).collect::<Vec<_>>())
+    .bind(known.iter().map(|(_, version)| *version).collect::<Vec<_>>())
     .execute(connection)
     .await?;
-    Ok(())
+    Ok(moved.rows_affected())
 }
 
 async fn begin(
     connection: &mut PgConnection,
     group: &Group,
-    new: &[(Stream, Progress)],
-) -> Result<(), WorkError> {
+    new: &[(Stream, i64)],
+) -> Result<u64, WorkError> {
     if new.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
-    sqlx::query(
+    let begun = sqlx::query(
         "INSERT INTO progress (grp, generation, context, stream, version)
-         SELECT $1, $2, * FROM UNNEST($3::text[], $4::text[], $5::bigint[])",
+         SELECT $1, $2, * FROM UNNEST($3::text[], $4::text[], $5::bigint[]) ON CONFLICT DO NOTHING",
     )
     .bind(&group.id)
     .bind(group.generation)
     .bind(new.iter().map(|((context, _), _)| *context).collect::<Vec<_>>())
     .bind(new.iter().map(|((_, stream), _)| stream.as_str()).collect::<Vec<_>>())
-    .bind(new.iter().map(|(_, progress)| progress.version).collect::<Vec<_>>())
+    .bind(new.iter().map(|(_, version)| *version).collect::<Vec<_>>())
     .execute(connection)
     .await?;
-    Ok(())
+    Ok(begun.rows_affected())
 }
 
 #[cfg(test)]
@@ -231,7 +251,7 @@ mod tests {
     }
 
     fn outcomes(arrivals: &[(&str, i64)], applied: i64) -> (Vec<i64>, Vec<Outcome>) {
-        let known = Progress { version: applied, ctid: None };
+        let known = Progress { version: applied, ..Progress::default() };
         let mut progress = BTreeMap::from([(("catalog", "a".to_owned()), known)]);
         let placed =
             arrivals.iter().enumerate().map(|(place, (stream, version))| (place, event(stream, *version)));
