@@ -11,6 +11,9 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgExecutor, Row as _};
 use uuid::Uuid;
 
+/// Payloads that are read at a time, in bytes: the event with which they are more is the last.
+const BYTES_MAX: usize = 4 << 20;
+
 /// Some versions of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Span {
@@ -67,16 +70,27 @@ fn select(rest: &'static str) -> String {
     )
 }
 
-/// The events of some streams, by context, stream and version.
+/// The same, up to [`BYTES_MAX`] of payloads in the order of the streams.
+fn select_some(rest: &'static str) -> String {
+    let all = select(rest);
+    format!(
+        "SELECT * FROM (
+             SELECT *, sum(octet_length(payload)) OVER (ORDER BY aggregatetype, aggregateid, version) AS bytes
+             FROM ({all}) AS wanted) AS counted
+         WHERE bytes - octet_length(payload) < {BYTES_MAX}
+         ORDER BY aggregatetype, aggregateid, version"
+    )
+}
+
+/// The next events of some streams, by context, stream and version; [`reached`] tells how far they go.
 pub(crate) async fn events(
     executor: impl PgExecutor<'_>,
     namespace: &Namespace,
     spans: &[Span],
 ) -> sqlx::Result<Vec<Stored>> {
-    let rows = sqlx::query(AssertSqlSafe(select(
+    let rows = sqlx::query(AssertSqlSafe(select_some(
         "FROM UNNEST($1::text[], $2::text[], $3::bigint[], $4::bigint[]) AS span(context, stream, above, upto)
-         JOIN outbox ON aggregatetype = context AND aggregateid = stream AND version > above AND version <= upto
-         ORDER BY aggregatetype, aggregateid, version",
+         JOIN outbox ON aggregatetype = context AND aggregateid = stream AND version > above AND version <= upto",
     )))
     .bind(spans.iter().map(|span| span.context.as_str()).collect::<Vec<_>>())
     .bind(spans.iter().map(|span| span.stream.as_str()).collect::<Vec<_>>())
@@ -87,7 +101,17 @@ pub(crate) async fn events(
     rows.iter().map(|row| stored(namespace, row)).collect()
 }
 
-/// The first events of some contexts after one (context, stream, version), in order.
+/// What of `spans` such events are: all, or up to the last of them where their bytes were enough.
+pub(crate) fn reached(spans: &[Span], events: &[Stored]) -> Vec<Span> {
+    let bytes: usize = events.iter().map(|event| event.record.value.as_ref().map_or(0, Vec::len)).sum();
+    let Some(last) = events.last().filter(|_| bytes >= BYTES_MAX) else { return spans.to_vec() };
+    let end = spans.iter().position(|span| span.stream() == last.stream()).unwrap_or(spans.len());
+    let (whole, rest) = spans.split_at(end);
+    let part = rest.first().map(|span| Span { upto: last.version, ..span.clone() });
+    whole.iter().cloned().chain(part).collect()
+}
+
+/// The next events of some contexts after one (context, stream, version), in order; none when there are no more.
 pub(crate) async fn after(
     executor: impl PgExecutor<'_>,
     namespace: &Namespace,
@@ -95,7 +119,7 @@ pub(crate) async fn after(
     (context, stream, version): &(String, String, i64),
     most: i64,
 ) -> sqlx::Result<Vec<Stored>> {
-    let rows = sqlx::query(AssertSqlSafe(select(
+    let rows = sqlx::query(AssertSqlSafe(select_some(
         "FROM outbox
          WHERE aggregatetype = ANY($1) AND version IS NOT NULL AND (aggregatetype, aggregateid, version) > ($2, $3, $4)
          ORDER BY aggregatetype, aggregateid, version LIMIT $5",
@@ -169,6 +193,31 @@ fn headers(namespace: &Namespace, row: &PgRow) -> sqlx::Result<Vec<Header>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn span(stream: &str, above: i64, upto: i64) -> Span {
+        Span { context: "orders".to_owned(), stream: stream.to_owned(), above, upto }
+    }
+
+    fn event(stream: &str, version: i64, bytes: usize) -> Stored {
+        Stored {
+            context: "orders".to_owned(),
+            stream: stream.to_owned(),
+            version,
+            type_: String::new(),
+            occurred_at: DateTime::UNIX_EPOCH,
+            record: Record::at("evt", 0, 0, None, Some(vec![0; bytes]), Vec::new()),
+        }
+    }
+
+    #[test]
+    fn events_reach_the_end_of_their_streams_unless_their_bytes_were_enough() {
+        let spans = [span("a", 0, 2), span("b", 0, 2), span("c", 0, 1)];
+        let small = [event("a", 1, 1), event("a", 2, 1), event("b", 1, 1)];
+        assert_eq!(reached(&spans, &small), spans, "the rest of them is not there");
+        let large = [event("a", 1, BYTES_MAX / 2), event("a", 2, 1), event("b", 1, BYTES_MAX / 2)];
+        assert_eq!(reached(&spans, &large), [span("a", 0, 2), span("b", 0, 1)]);
+        assert_eq!(reached(&spans, &[]), spans);
+    }
 
     #[test]
     fn a_long_span_is_read_in_pieces() {

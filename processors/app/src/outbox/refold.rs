@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::pace::Pace;
-use super::{Span, Stored, events};
+use super::{Span, Stored, events, reached};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::Side;
@@ -139,16 +139,21 @@ impl<'r> Refold<'r> {
     async fn round(&mut self, connection: &mut PgConnection, commit: bool) -> Result<usize, Failure> {
         let (mut folded, mut after) = (0, Stream::default());
         loop {
-            let ahead = self.ahead(connection, &after).await?;
-            if ahead.is_empty() {
-                return Ok(folded);
-            }
-            let spans = cut(&ahead);
-            folded += self.page(connection, &spans, commit).await?;
+            let mut ahead = self.ahead(connection, &after).await?;
+            let Some(last) = ahead.last().map(Span::stream) else { return Ok(folded) };
+            ahead.retain(|span| !self.is_stuck(&span.stream()));
+            let wanted = cut(&ahead);
+            let events = events(&self.write.pool, &self.config.namespace, &wanted).await;
+            let events = events.map_err(|error| self.write.failure(error))?;
+            let spans = reached(&wanted, &events);
+            folded += self.page(connection, &spans, events, commit).await?;
             // A stream that did not fit goes on with the next page.
-            let done =
-                spans.iter().zip(&ahead).rfind(|(cut, whole)| cut == whole || self.is_stuck(&whole.stream()));
-            after = done.map_or(after, |(span, _)| span.stream());
+            let whole = ahead.iter().zip(&spans).take_while(|(all, read)| all == read).count();
+            after = match ahead.get(..whole).and_then(<[Span]>::last) {
+                _ if whole == ahead.len() => last,
+                Some(span) => span.stream(),
+                None => after,
+            };
         }
     }
 
@@ -183,12 +188,10 @@ impl<'r> Refold<'r> {
         &mut self,
         connection: &mut PgConnection,
         spans: &[Span],
+        mut events: Vec<Stored>,
         commit: bool,
     ) -> Result<usize, Failure> {
-        let spans: Vec<Span> = spans.iter().filter(|span| !self.is_stuck(&span.stream())).cloned().collect();
-        let found = events(&self.write.pool, &self.config.namespace, &spans).await;
-        let mut events = found.map_err(|error| self.write.failure(error))?;
-        self.find_holes(&spans, &events);
+        self.find_holes(spans, &events);
         events.retain(|event| !self.is_stuck(&event.stream()));
         self.pace.took(u32::try_from(events.len()).unwrap_or(u32::MAX)).await;
         if commit {

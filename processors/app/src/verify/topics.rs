@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::slice;
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
@@ -248,10 +249,14 @@ pub(super) async fn emit(
             send(config, producer, record.as_slice()).await
         }
         Lost::Events(spans) => {
-            for piece in spans.iter().flat_map(|span| span.pieces(EMITTED_AT_ONCE)) {
-                let events = outbox::events(&write.pool, &config.namespace, &[piece]).await.map_err(fail)?;
-                let records: Vec<Record> = events.into_iter().map(|event| event.record).collect();
-                send(config, producer, &records).await?;
+            for mut left in spans.iter().flat_map(|span| span.pieces(EMITTED_AT_ONCE)) {
+                while left.above < left.upto {
+                    let events = outbox::events(&write.pool, &config.namespace, slice::from_ref(&left)).await;
+                    let events = events.map_err(fail)?;
+                    left.above = events.last().map_or(left.upto, |event| event.version);
+                    let records: Vec<Record> = events.into_iter().map(|event| event.record).collect();
+                    send(config, producer, &records).await?;
+                }
             }
             Ok(())
         }
