@@ -1,7 +1,6 @@
 //! Somebody else holds locks in the same tables.
 
-use millrace_tests::load::{add_product, command, product, receive};
-
+use millrace_tests::load::{add_product, command, product, receive, register};
 use millrace_tests::{Instance, Process, becomes, eventually};
 use serde_json::json;
 use sqlx::{PgConnection, Postgres, Transaction};
@@ -65,7 +64,7 @@ async fn a_lock_that_is_held_for_longer_than_a_transaction_may_last_is_waited_fo
     lock(&mut foreign, 2).await.expect("a lock");
     instance.send(&[reserve_both(1)]).await;
     waits_for(&instance, &mut foreign).await;
-    set_back(&instance, &process, "outage").await;
+    set_back(&instance, &process, "overran").await;
     waits_for(&instance, &mut foreign).await;
     foreign.rollback().await.expect("a rollback");
     instance.settle().await;
@@ -102,6 +101,27 @@ async fn rows_are_locked_only_when_all_new_ones_are_there_so_that_two_batches_ne
     assert!(version <= 2, "{version}");
     foreign.rollback().await.expect("a rollback");
     becomes(&instance.read, "SELECT sum(version)::bigint FROM products", 3).await;
+}
+
+/// So slow that the batch of all of them takes longer than a transaction may.
+const SLOW: &str = "
+    CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.03); RETURN NEW; END $$;
+    CREATE TRIGGER slow BEFORE INSERT ON customers_g1 FOR EACH ROW EXECUTE FUNCTION slowly()";
+const MANY: usize = 200;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_takes_longer_than_a_transaction_may_last_is_worked_off_in_parts() {
+    let _turn = beside_others().await;
+    let instance = instance_with("overran", &[("partitions", "1")]).await;
+    let mut commands = instance.start_with(&["commands"], &[]);
+    instance.send(&(0..MANY).map(register).collect::<Vec<_>>()).await;
+    instance.settle_commands().await;
+    commands.stops().await;
+    sqlx::raw_sql(SLOW).execute(&instance.read).await.expect("a slow table");
+    let process = instance.start_with(&["view", "customers"], &[]);
+    let group = instance.group("customers");
+    process.reports("millrace_setbacks_total", &[("group", &group), ("why", "overran")], 1.0).await;
+    becomes(&instance.read, "SELECT count(*) FROM customers", i64::try_from(MANY).expect("a few")).await;
 }
 
 async fn lock(foreign: &mut Transaction<'_, Postgres>, i: usize) -> sqlx::Result<i64> {

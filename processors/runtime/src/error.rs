@@ -73,6 +73,9 @@ pub enum WorkError {
     /// Two transactions were in each other's way: the same batch again, at once.
     #[error("the transaction was in another's way: {0}")]
     Contended(String),
+    /// The transaction took longer than one may: again at once, with fewer records.
+    #[error("the transaction took longer than it may: {0}")]
+    Overran(String),
     /// Postgres refuses the data of at least one record: find it, the others commit.
     #[error("Postgres refuses the data: {0}")]
     Refused(String),
@@ -96,14 +99,14 @@ impl WorkError {
     pub(crate) fn dependency(&self) -> Option<Dependency> {
         match self {
             Self::Outage { dependency, .. } => Some(*dependency),
-            Self::Fenced | Self::Contended(_) | Self::Refused(_) | Self::Held(_) => None,
+            Self::Fenced | Self::Contended(_) | Self::Overran(_) | Self::Refused(_) | Self::Held(_) => None,
         }
     }
 }
 
 impl From<sqlx::Error> for WorkError {
     /// By SQLSTATE class: 22, 23 and 54 (too long for an index, say) refuse data, 40 and lock timeouts are
-    /// contention, all else is an outage.
+    /// contention, 25P04 is the end of a long transaction, all else is an outage.
     fn from(error: sqlx::Error) -> Self {
         match &error {
             sqlx::Error::Database(database) => match database.code().as_deref() {
@@ -111,6 +114,7 @@ impl From<sqlx::Error> for WorkError {
                     Self::Refused(error.to_string())
                 }
                 Some(code) if code.starts_with("40") || code == "55P03" => Self::Contended(error.to_string()),
+                Some("25P04") => Self::Overran(error.to_string()),
                 _ => Self::outage(Dependency::Postgres, error),
             },
             sqlx::Error::Encode(_) | sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => {

@@ -119,14 +119,18 @@ impl Worker {
     /// Applies a batch however many tries it takes; with a fault, buries its only record instead.
     fn apply<'w>(&'w mut self, batch: &'w [Record], fault: Option<Fault>) -> BoxFuture<'w, bool> {
         Box::pin(async move {
-            let mut backoff = Backoff::new();
+            let (mut backoff, mut most) = (Backoff::new(), batch.len());
             loop {
                 let left = after(batch, self.claim.applied);
                 if left.is_empty() {
                     return true;
                 }
                 let pending = before(left, std::mem::replace(&mut self.reach, i64::MAX));
+                let pending = pending.get(..most).unwrap_or(pending);
                 let outcome = self.attempt(pending, fault.as_ref()).await;
+                if let Err(WorkError::Overran(_)) = outcome {
+                    most = pending.len().div_ceil(2);
+                }
                 if let (Err(WorkError::Refused(reason)), None) = (&outcome, &fault) {
                     self.setback("refused", reason);
                     if self.isolate(pending, reason.clone()).await {
@@ -162,10 +166,8 @@ impl Worker {
         let Err(error) = outcome else { return Next::Done };
         self.retries.role.forget();
         match error {
-            WorkError::Contended(reason) => {
-                self.setback("contended", &reason);
-                if self.stop.is_cancelled() { Next::LetGo } else { Next::Again }
-            }
+            WorkError::Contended(reason) => self.at_once("contended", &reason),
+            WorkError::Overran(reason) => self.at_once("overran", &reason),
             WorkError::Fenced => {
                 self.setback("fenced", "another epoch holds the partition");
                 self.claim_again(backoff).await
@@ -186,6 +188,11 @@ impl Worker {
                 self.wait(backoff, "postgres").await
             }
         }
+    }
+
+    fn at_once(&self, why: &str, reason: &str) -> Next {
+        self.setback(why, reason);
+        if self.stop.is_cancelled() { Next::LetGo } else { Next::Again }
     }
 
     /// Somebody else's short look at what is applied so far; Postgres ends it in any case.

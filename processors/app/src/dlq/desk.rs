@@ -97,7 +97,9 @@ impl<'c> Desk<'c> {
     /// What an error of the runtime means for a letter of this side.
     pub(super) fn setback(&self, side: Side, error: WorkError) -> Setback {
         match error {
-            WorkError::Contended(_) | WorkError::Fenced | WorkError::Held(_) => Setback::Contended,
+            WorkError::Contended(_) | WorkError::Overran(_) | WorkError::Fenced | WorkError::Held(_) => {
+                Setback::Contended
+            }
             WorkError::Refused(reason) => Setback::Refused(reason),
             outage @ WorkError::Outage { .. } => Setback::Failed(Failure::of_work(self.config, side, outage)),
         }
