@@ -13,6 +13,8 @@ pub struct View {
     pub table: bool,
     /// Whether it has an index.
     pub index: bool,
+    /// Of a view of rows, the column that tells them apart; it is the documents' id too.
+    pub key: Option<&'static str>,
 }
 
 /// The views of an instance that has these contexts, and what they read of them.
@@ -31,15 +33,33 @@ impl Visitor for All {
 
     fn view<V: millrace_domain::View>(&mut self) {
         let index = V::MAPPING.is_some();
-        self.0.push(View { name: V::NAME, contexts: V::CONTEXTS.to_vec(), table: true, index });
+        self.0.push(View {
+            name: V::NAME,
+            contexts: V::CONTEXTS.to_vec(),
+            table: true,
+            index,
+            key: Some(V::KEY),
+        });
     }
 
     fn tally<T: Tally>(&mut self) {
-        self.0.push(View { name: T::NAME, contexts: T::CONTEXTS.to_vec(), table: true, index: false });
+        self.0.push(View {
+            name: T::NAME,
+            contexts: T::CONTEXTS.to_vec(),
+            table: true,
+            index: false,
+            key: None,
+        });
     }
 
     fn log<L: Log>(&mut self) {
-        self.0.push(View { name: L::NAME, contexts: L::CONTEXTS.to_vec(), table: false, index: true });
+        self.0.push(View {
+            name: L::NAME,
+            contexts: L::CONTEXTS.to_vec(),
+            table: false,
+            index: true,
+            key: None,
+        });
     }
 
     fn saga<S: Saga>(&mut self) {}

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, TimeDelta, Utc};
 use millrace::read_side;
 use millrace_domain::segments::{Channel, Facts, Query, Rule, Sql, audience, condition, holds, parse};
-use millrace_tests::instance::pool;
+use millrace_domain::views::customers::{CustomerRow, Money, Wanted};
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::PgPool;
 
-use crate::beside_others;
+use crate::{beside_others, instance_with};
 
 const CUSTOMERS: usize = 200;
 const RULES: usize = 400;
@@ -17,12 +17,6 @@ const DEPTH: usize = 5;
 const COUNTRIES: [&str; 4] = ["Mexico", "Chad", "Côte d'Ivoire", "%"];
 const CURRENCIES: [&str; 3] = ["EUR", "USD", "JPY"];
 const TAGS: [&str; 4] = ["vip", "new", "\"quoted\"", "back\\slash"];
-/// The columns of the view that rules and audiences read.
-const TABLE: &str = "CREATE TABLE customers (
-    customer_id text PRIMARY KEY, name text, contact_name text, email text, phone text, country text,
-    order_count bigint, order_value jsonb, last_order_at timestamptz, tags jsonb, notifications_wanted boolean
-)";
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rule_means_the_same_in_memory_and_in_postgres() {
     let _turn = beside_others().await;
@@ -30,26 +24,19 @@ async fn a_rule_means_the_same_in_memory_and_in_postgres() {
     let seed = seed.unwrap_or_else(|| fastrand::u64(..));
     eprintln!("STORY_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
-    let schema = format!("s_segments_{}", uuid::Uuid::now_v7().simple());
-    let pool = pool("READ_DATABASE_URL", &schema);
-    run(&pool, format!("CREATE SCHEMA {schema}")).await;
-    run(&pool, TABLE.to_owned()).await;
+    let instance = instance_with("segments", &[("contexts", r#"["customers"]"#)]).await;
+    let pool = &instance.read;
     let customers: Vec<Customer> = (0..CUSTOMERS).map(|i| Customer::any(i, &mut random)).collect();
-    insert(&pool, &customers).await;
+    insert(pool, &customers).await;
     let mut taken = 0;
     for _ in 0..RULES {
         let text = any_rule(&mut random, DEPTH).to_string();
         let rule = parse(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
-        taken += agreed(&pool, &customers, &rule, &text).await;
-        pages_are_the_audience(&pool, &customers, &rule, &text).await;
+        taken += agreed(pool, &customers, &rule, &text).await;
+        pages_are_the_audience(pool, &customers, &rule, &text).await;
     }
     let share = taken * 100 / (RULES * CUSTOMERS);
     assert!((5..95).contains(&share), "the rules take some and leave some: {share} %");
-    run(&pool, format!("DROP SCHEMA {schema} CASCADE")).await;
-}
-
-async fn run(pool: &PgPool, sql: String) {
-    sqlx::raw_sql(AssertSqlSafe(sql)).execute(pool).await.expect("SQL of the story");
 }
 
 /// How many customers both take.
@@ -94,8 +81,6 @@ struct Customer {
     facts: Facts,
     email: Option<String>,
     wanted: bool,
-    /// Whether what is empty is missing in the table altogether.
-    bare: bool,
 }
 
 impl Customer {
@@ -115,30 +100,40 @@ impl Customer {
         };
         let id = format!("c{number}");
         let email = some(random).then(|| format!("{id}@example.com"));
-        Self { id, facts, email, wanted: some(random), bare: random.bool() }
+        Self { id, facts, email, wanted: some(random) }
     }
 
     fn reached(&self) -> bool {
         self.email.is_some() && self.wanted
     }
 
+    /// As the view has it.
     fn row(&self) -> Value {
         let Facts { spend, orders, last_order_at, country, tags } = &self.facts;
-        let spend: Vec<Value> =
-            spend.iter().map(|(currency, amount)| json!({"currency": currency, "amount": amount})).collect();
-        let missing = |empty: bool, value: Value| if empty && self.bare { Value::Null } else { value };
-        json!({
-            "customer_id": self.id, "name": "Ana", "email": self.email, "country": country,
-            "order_count": orders, "order_value": missing(spend.is_empty(), json!(spend)),
-            "last_order_at": last_order_at, "tags": missing(tags.is_empty(), json!(tags)),
-            "notifications_wanted": self.wanted,
-        })
+        let money =
+            |(currency, amount): (&String, &i64)| Money { currency: currency.clone(), amount: *amount };
+        let row = CustomerRow {
+            customer_id: self.id.clone(),
+            name: Some("Ana".to_owned()),
+            email: self.email.clone(),
+            country: country.clone(),
+            order_count: *orders,
+            order_value: spend.iter().map(money).collect(),
+            last_order_at: *last_order_at,
+            tags: tags.clone(),
+            notifications_wanted: Wanted(self.wanted),
+            ..CustomerRow::default()
+        };
+        let mut row = json!(row);
+        row["version"] = 1.into();
+        row["updated_at"] = json!(as_of());
+        row
     }
 }
 
 async fn insert(pool: &PgPool, customers: &[Customer]) {
     let rows: Vec<Value> = customers.iter().map(Customer::row).collect();
-    let insert = "INSERT INTO customers SELECT * FROM jsonb_populate_recordset(NULL::customers, $1)";
+    let insert = "INSERT INTO customers_g1 SELECT * FROM jsonb_populate_recordset(NULL::customers_g1, $1)";
     sqlx::query(insert).bind(Value::from(rows)).execute(pool).await.expect("customers");
 }
 

@@ -1,6 +1,7 @@
 //! Money between accounts: a transfer changes both or none, whatever dies in between.
 
 mod books;
+mod readers;
 
 use std::collections::BTreeMap;
 
