@@ -25,6 +25,7 @@ async fn a_customer_sees_all_accounts_and_what_came_and_went_on_them() {
     spans_end_with_each_day(&instance).await;
     what_is_held_is_there_and_not_available(&instance).await;
     a_frozen_account_stands_still_and_an_empty_one_is_closed(&instance).await;
+    a_wrong_balance_is_named_and_repaired_for_its_account(&instance).await;
     instance.assert_both_read_models_agree().await;
     instance.millrace(&["verify"]).await.expect_success();
 }
@@ -196,6 +197,19 @@ async fn a_frozen_account_stands_still_and_an_empty_one_is_closed(instance: &Ins
     refused(instance, "account-closed").await;
     let closed = format!("SELECT status, balance FROM customer_accounts WHERE account_id = '{CURRENT}'");
     shows(instance, &closed, &[("closed".to_owned(), 0_i64)]).await;
+}
+
+async fn a_wrong_balance_is_named_and_repaired_for_its_account(instance: &Instance) {
+    let wrong = "UPDATE account_balances_g1 SET balance = balance + 1";
+    sqlx::query(wrong).execute(&instance.read).await.expect("wrong balances");
+    let told = instance.millrace(&["verify", "account_balances"]).await;
+    told.expect_code(5).expect_told(CURRENT).expect_told(SAVINGS);
+    let repair = ["verify", "account_balances", "--key", CURRENT, "--repair", "--why", "edited by hand"];
+    instance.millrace(&repair).await.expect_success();
+    let balances = "SELECT account_id, balance FROM account_balances ORDER BY account_id";
+    shows(instance, balances, &[(CURRENT.to_owned(), 0_i64), (SAVINGS.to_owned(), 1_001)]).await;
+    let rest = ["verify", "account_balances", "--repair", "--why", "edited by hand"];
+    instance.millrace(&rest).await.expect_success();
 }
 
 async fn refused(instance: &Instance, code: &str) {
