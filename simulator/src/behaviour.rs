@@ -22,6 +22,8 @@ pub struct Behaviour {
     pub defer: u8,
     /// Batches of messages that are taken and not answered.
     pub timeout_after_delivery: u8,
+    /// Webhooks that are told twice.
+    pub duplicate_webhooks: u8,
     /// How long an answer takes, in milliseconds.
     pub latency_ms: RangeInclusive<u64>,
     /// How long a connection is held that gets no answer: longer than callers wait.
@@ -39,6 +41,7 @@ impl Default for Behaviour {
             timeout_after_mail: 0,
             defer: 0,
             timeout_after_delivery: 0,
+            duplicate_webhooks: 0,
             latency_ms: 0..=0,
             hold: Duration::from_secs(60),
         }
@@ -65,6 +68,11 @@ impl Behaviour {
 
     pub(crate) fn is_silent_after_delivery(&self, key: &str) -> bool {
         self.hits(self.timeout_after_delivery, "silence", key)
+    }
+
+    /// How often a webhook is told.
+    pub(crate) fn tells(&self, key: &str) -> u32 {
+        if self.hits(self.duplicate_webhooks, "twice", key) { 2 } else { 1 }
     }
 
     /// Whether an attempt to send a message comes at a bad time.

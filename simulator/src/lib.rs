@@ -12,6 +12,7 @@ mod mail;
 mod payments;
 mod serve;
 mod vendor;
+mod webhooks;
 mod world;
 
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 pub use behaviour::Behaviour;
 pub use books::{Batch, Charge, Entry, Fate, Mail, Message, Outcome, Refund, Totals};
 pub use ledger::LedgerError;
+pub use webhooks::Webhooks;
 
 use ledger::Ledger;
 use world::World;
@@ -38,6 +40,8 @@ pub struct Settings {
     pub mail: Option<SocketAddr>,
     /// Where the vendor of messages listens; `None` for none.
     pub vendor: Option<SocketAddr>,
+    /// Where the payment provider tells what it did; `None` for nowhere.
+    pub webhooks: Option<Webhooks>,
     /// The file that holds the ledger; made when it is not there.
     pub ledger: PathBuf,
     /// Whether it may listen elsewhere than on loopback.
@@ -57,6 +61,9 @@ pub enum StartError {
     /// The address cannot be listened on.
     #[error("{0} cannot be listened on: {1}; choose another port, 0 for any")]
     Address(SocketAddr, std::io::Error),
+    /// Webhooks cannot be signed.
+    #[error("the secret of the webhooks: {0}")]
+    Secret(#[from] standardwebhooks::WebhookError),
     /// The ledger cannot be used.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -83,7 +90,10 @@ impl Simulator {
         let payments = listen(settings.payments, settings.beyond_loopback).await?;
         let mail = listen(settings.mail, settings.beyond_loopback).await?;
         let vendor = listen(settings.vendor, settings.beyond_loopback).await?;
-        let world = Arc::new(World::new(Ledger::open(&settings.ledger)?, settings.behaviour));
+        let speaker =
+            settings.webhooks.map(|webhooks| webhooks::speaker(&webhooks, stop.clone())).transpose()?;
+        let (speaker, telling) = speaker.unzip();
+        let world = Arc::new(World::new(Ledger::open(&settings.ledger)?, settings.behaviour, speaker));
         let address =
             |listener: &Option<TcpListener>| listener.as_ref().and_then(|one| one.local_addr().ok());
         let mut simulator = Self {
@@ -92,6 +102,9 @@ impl Simulator {
             vendor: address(&vendor),
             servers: JoinSet::new(),
         };
+        if let Some(telling) = telling {
+            simulator.servers.spawn(telling);
+        }
         if let Some(listener) = payments {
             simulator.servers.spawn(payments::serve(listener, world.clone(), stop.clone()));
         }

@@ -91,6 +91,7 @@ fn charged(world: &World, key: String, body: ChargeBody) -> Result<(Charge, bool
     let ChargeBody { amount, currency, customer, order, .. } = body;
     let charge = Charge { key, customer, order, amount, currency, outcome, at: Utc::now() };
     ledger.append(Entry::Charge(charge.clone())).map_err(unwritten)?;
+    world.tell(&charge.key, json!(charge));
     Ok((charge, true))
 }
 
@@ -141,6 +142,8 @@ fn refunded(world: &World, key: String, body: RefundBody) -> Result<(Refund, boo
     let reference = world.behaviour.reference("refund", &key);
     let refund = Refund { key, charge, amount, currency: captured.currency, reference, at: Utc::now() };
     ledger.append(Entry::Refund(refund.clone())).map_err(unwritten)?;
+    let Refund { key, reference, .. } = &refund;
+    world.tell(key, json!({ "key": key, "status": "refunded", "reference": reference }));
     Ok((refund, true))
 }
 

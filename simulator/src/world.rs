@@ -3,8 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use serde_json::Value;
+use tokio::sync::mpsc::UnboundedSender;
+
 use crate::behaviour::Behaviour;
 use crate::ledger::Ledger;
+use crate::webhooks::Word;
 
 /// Keys whose tries are counted; beyond that counting begins anew.
 const COUNTED_MAX: usize = 100_000;
@@ -14,11 +18,20 @@ pub(crate) struct World {
     pub(crate) behaviour: Behaviour,
     ledger: Mutex<Ledger>,
     tries: Mutex<HashMap<String, u32>>,
+    speaker: Option<UnboundedSender<Word>>,
 }
 
 impl World {
-    pub(crate) fn new(ledger: Ledger, behaviour: Behaviour) -> Self {
-        Self { behaviour, ledger: Mutex::new(ledger), tries: Mutex::default() }
+    pub(crate) fn new(ledger: Ledger, behaviour: Behaviour, speaker: Option<UnboundedSender<Word>>) -> Self {
+        Self { behaviour, ledger: Mutex::new(ledger), tries: Mutex::default(), speaker }
+    }
+
+    /// Tells by webhook what was done for a key, when there is somebody to tell.
+    pub(crate) fn tell(&self, key: &str, body: Value) {
+        let Some(speaker) = &self.speaker else { return };
+        let word = Word { id: format!("told-{key}"), body, times: self.behaviour.tells(key) };
+        // Nobody listens any more when everything ends.
+        let _ = speaker.send(word);
     }
 
     /// The ledger, for as long as it takes to look and to write. A panic leaves it whole: an entry is added at once.

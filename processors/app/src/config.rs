@@ -110,6 +110,14 @@ pub struct Config {
     pub payment_provider_token: Option<String>,
     /// A file with the token.
     pub payment_provider_token_file: Option<PathBuf>,
+    /// Where the payment provider's webhooks are heard, at `/webhooks/payments`; nowhere unless it is set. Meant to stand
+    /// behind a proxy that speaks TLS.
+    pub webhook_listen: Option<SocketAddr>,
+    /// What the payment provider signs its webhooks with, in base64.
+    #[serde(default, deserialize_with = "text", skip_serializing)]
+    pub payment_webhook_secret: Option<String>,
+    /// A file with that secret.
+    pub payment_webhook_secret_file: Option<PathBuf>,
     /// How long the payment provider knows a call by its key, in seconds: later no call is made again.
     pub payment_key_window_s: u64,
     /// The vendor of campaigns' messages; without one none are sent.
@@ -200,6 +208,9 @@ const OPTIONAL: &[&str] = &[
     "payment_provider_url",
     "payment_provider_token",
     "payment_provider_token_file",
+    "webhook_listen",
+    "payment_webhook_secret",
+    "payment_webhook_secret_file",
     "vendor_url",
     "vendor_token",
     "vendor_token_file",
@@ -296,6 +307,9 @@ impl Config {
         }
         if let Some(file) = &self.payment_provider_token_file {
             self.payment_provider_token = Some(token("payment_provider_token_file", file)?);
+        }
+        if let Some(file) = &self.payment_webhook_secret_file {
+            self.payment_webhook_secret = Some(token("payment_webhook_secret_file", file)?);
         }
         if let Some(file) = &self.vendor_token_file {
             self.vendor_token = Some(token("vendor_token_file", file)?);

@@ -4,10 +4,13 @@ mod auditor;
 mod http;
 mod members;
 pub(crate) mod roles;
+mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use millrace_domain::Effect as _;
+use millrace_domain::effects::payment::Payment;
 use millrace_runtime::names::COMMANDS;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -65,6 +68,9 @@ pub async fn run(config: &Config, selection: Selection) -> Result<(), Failure> {
     let roles = Roles::new(config)?;
     let stop = CancellationToken::new();
     let server = http::serve(config, roles.databases(), stop.clone()).await?;
+    if selection.writer(Payment::NAME) {
+        webhooks::serve(config, roles.caller(), stop.clone()).await?;
+    }
     if selection.commands() {
         tokio::spawn(auditor::audit(Arc::new(config.clone()), stop.clone()));
     }

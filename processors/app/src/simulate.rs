@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
-use millrace_simulator::{Behaviour, Settings, Simulator, StartError};
+use millrace_simulator::{Behaviour, Settings, Simulator, StartError, Webhooks};
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
@@ -25,6 +25,15 @@ pub struct Options {
     /// Where the vendor of messages listens
     #[arg(long, value_name = "IP:PORT")]
     vendor: Option<SocketAddr>,
+    /// Where the payment provider tells what it did, such as http://127.0.0.1:9465/webhooks/payments
+    #[arg(long, value_name = "URL", requires = "webhook_secret_file")]
+    webhooks: Option<String>,
+    /// A file with what webhooks are signed with, in base64
+    #[arg(long, value_name = "FILE")]
+    webhook_secret_file: Option<PathBuf>,
+    /// Webhooks that are told twice
+    #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = percent())]
+    duplicate_webhooks: u8,
     /// The ledger: what was charged, refunded, mailed and delivered, one JSON object a line; read again at the start
     #[arg(long, value_name = "FILE")]
     ledger: PathBuf,
@@ -72,7 +81,7 @@ fn range(text: &str) -> Result<RangeInclusive<u64>, String> {
 }
 
 impl Options {
-    fn settings(&self) -> Settings {
+    fn settings(&self) -> Result<Settings, Failure> {
         let behaviour = Behaviour {
             seed: self.seed,
             decline: self.decline,
@@ -81,11 +90,21 @@ impl Options {
             timeout_after_mail: self.timeout_after_mail,
             defer: self.defer,
             timeout_after_delivery: self.timeout_after_delivery,
+            duplicate_webhooks: self.duplicate_webhooks,
             latency_ms: self.latency_ms.clone(),
             hold: Duration::from_millis(self.hold_ms),
         };
         let Self { payments, mail, vendor, beyond_loopback, .. } = *self;
-        Settings { payments, mail, vendor, ledger: self.ledger.clone(), beyond_loopback, behaviour }
+        let (webhooks, ledger) = (self.told_to()?, self.ledger.clone());
+        Ok(Settings { payments, mail, vendor, webhooks, ledger, beyond_loopback, behaviour })
+    }
+
+    fn told_to(&self) -> Result<Option<Webhooks>, Failure> {
+        let (Some(url), Some(file)) = (&self.webhooks, &self.webhook_secret_file) else { return Ok(None) };
+        let secret = std::fs::read_to_string(file);
+        let secret = secret
+            .map_err(|error| Failure::usage(format!("--webhook-secret-file: {}: {error}", file.display())))?;
+        Ok(Some(Webhooks { url: url.clone(), secret: secret.trim_end().to_owned() }))
     }
 }
 
@@ -95,7 +114,7 @@ impl Options {
 /// [`Failure::Usage`] when an address or the ledger cannot be used.
 pub async fn simulate(options: &Options) -> Result<(), Failure> {
     let stop = CancellationToken::new();
-    let started = Simulator::start(options.settings(), stop.clone()).await;
+    let started = Simulator::start(options.settings()?, stop.clone()).await;
     let simulator = started.map_err(|error: StartError| Failure::usage(error.to_string()))?;
     if let Some(address) = simulator.payments {
         output::say(&format!("payments: http://{address}"));
@@ -126,7 +145,7 @@ mod tests {
 
     fn parse(line: &str) -> Result<Settings, clap::Error> {
         let words = std::iter::once("simulate").chain(line.split_whitespace());
-        Line::try_parse_from(words).map(|line| line.options.settings())
+        Line::try_parse_from(words).map(|line| line.options.settings().unwrap())
     }
 
     #[test]
@@ -150,5 +169,7 @@ mod tests {
     fn there_is_something_to_simulate_and_a_place_for_the_ledger() {
         assert!(parse("--ledger x").is_err());
         assert!(parse("--payments 127.0.0.1:0").is_err());
+        let unsigned = "--payments 127.0.0.1:0 --ledger x --webhooks http://127.0.0.1:1";
+        assert!(parse(unsigned).is_err(), "webhooks are signed");
     }
 }

@@ -41,7 +41,8 @@ metric!(
         register_int_counter_vec("millrace_saga_timers_total", "Timers of sagas that were due", &["saga", "outcome"])
 );
 metric!(
-    /// Calls to the outside and questions after them, by outcome: answered, refused, unavailable, unknown.
+    /// Calls to the outside and questions after them, by outcome: answered, refused, unavailable, unknown. And what was
+    /// told by itself: taken, known, unheard.
     EFFECT_CALLS: IntCounterVec = register_int_counter_vec(
         "millrace_effect_calls_total", "Calls to the outside", &["effect", "kind", "outcome"]
     )

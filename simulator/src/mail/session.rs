@@ -145,7 +145,7 @@ mod tests {
     /// The codes with which a conversation's lines are answered.
     fn codes(name: &str, behaviour: Behaviour, lines: &[&str]) -> Vec<u16> {
         let file = std::env::temp_dir().join(format!("millrace-smtp-{}-{name}", std::process::id()));
-        let world = World::new(Ledger::open(&file).unwrap(), behaviour);
+        let world = World::new(Ledger::open(&file).unwrap(), behaviour, None);
         let mut session = Session::new(&world);
         let code = |step| match step {
             Step::Say(Reply(code, _)) | Step::End(Reply(code, _)) => code,

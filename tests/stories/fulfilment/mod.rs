@@ -6,6 +6,7 @@ mod last_items;
 mod money;
 mod operator;
 mod timers;
+mod webhooks;
 
 use millrace_tests::load::{add_product, command, customer, order, product, register};
 use millrace_tests::outside::Outside;

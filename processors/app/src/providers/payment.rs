@@ -55,6 +55,22 @@ impl Provider<Payment> for PaymentProvider {
     }
 }
 
+/// What a webhook tells: of which call, and its answer.
+///
+/// # Errors
+/// What is wrong with the body.
+pub(crate) fn told(body: &[u8]) -> Result<(Uuid, Answer), String> {
+    let body: Value =
+        serde_json::from_slice(body).map_err(|error| format!("the body is not JSON: {error}"))?;
+    let key = field(&body, "key").and_then(|key| key.parse().ok()).ok_or("key: it is missing or no UUID")?;
+    match field(&body, "status") {
+        Some("captured" | "refunded" | "declined") => {}
+        other => return Err(format!("status: {} is none that is known", other.unwrap_or("nothing"))),
+    }
+    let answer = answer(StatusCode::OK, &body).map_err(|_| "reference: it is missing, or cannot be kept")?;
+    Ok((key, answer))
+}
+
 fn collection(request: &Request) -> &'static str {
     match request {
         Request::Charge { .. } => "charges",
@@ -184,6 +200,28 @@ mod tests {
         assert_eq!([400, 409, 422].map(kind), ["refused"; 3]);
         assert_eq!([301, 401, 403, 404, 405, 425, 429, 503].map(kind), ["unavailable"; 8]);
         assert_eq!([200, 408, 500, 502, 504].map(kind), ["unknown"; 5]);
+    }
+
+    #[test]
+    fn a_webhook_tells_of_a_call_and_its_answer() {
+        let read = |body: Value| told(body.to_string().as_bytes());
+        let done = Answer::Done { reference: "ch-1".to_owned() };
+        let body = |status: &str| json!({ "key": KEY, "status": status, "reference": "ch-1" });
+        assert_eq!(read(body("captured")), Ok((KEY, done.clone())));
+        assert_eq!(read(body("refunded")), Ok((KEY, done)));
+        let declined = Answer::Declined { code: "empty".to_owned(), reason: "no money".to_owned() };
+        let no = json!({ "key": KEY, "status": "declined", "code": "empty", "reason": "no money" });
+        assert_eq!(read(no), Ok((KEY, declined)));
+        for (wrong, field) in [
+            (body("pending"), "status"),
+            (json!({ "key": KEY, "reference": "ch-1" }), "status"),
+            (json!({ "key": "k", "status": "captured", "reference": "ch-1" }), "key"),
+            (json!({ "key": KEY, "status": "captured" }), "reference"),
+            (json!(7), "key"),
+        ] {
+            assert!(read(wrong.clone()).unwrap_err().starts_with(field), "{wrong}");
+        }
+        assert!(told(b"{").unwrap_err().contains("JSON"));
     }
 
     #[test]

@@ -22,6 +22,7 @@ impl Simulated {
             payments: any,
             mail: any,
             vendor: any,
+            webhooks: None,
             ledger: ledger.clone(),
             beyond_loopback: false,
             behaviour,

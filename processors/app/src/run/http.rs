@@ -1,5 +1,7 @@
 //! `/metrics`, `/healthz` and `/readyz`.
 
+use std::net::SocketAddr;
+
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -19,12 +21,7 @@ pub(super) async fn serve(
     databases: [PgPool; 2],
     stop: CancellationToken,
 ) -> Result<JoinHandle<()>, Failure> {
-    let listener = TcpListener::bind(config.listen).await.map_err(|error| {
-        Failure::usage(format!(
-            "listen: {} cannot be listened on: {error}; choose another port with --set listen=host:port",
-            config.listen
-        ))
-    })?;
+    let listener = listen("listen", config.listen).await?;
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "ok\n" }))
@@ -39,6 +36,15 @@ pub(super) async fn serve(
             tracing::error!(%error, "the listener ended");
         }
     }))
+}
+
+/// Listens at the address that a setting names.
+pub(super) async fn listen(setting: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| {
+        Failure::usage(format!(
+            "{setting}: {address} cannot be listened on: {error}; choose another port with --set {setting}=host:port"
+        ))
+    })
 }
 
 async fn metrics() -> (StatusCode, String) {

@@ -67,8 +67,7 @@ impl Visitor for Named<'_> {
     }
 
     fn effect<E: Effect>(&mut self) {
-        if let Some(provider) = self.roles.providers.of::<E>().filter(|_| E::NAME == self.name) {
-            let caller = Caller::new(self.roles.effects.clone(), provider);
+        if let Some(caller) = self.roles.caller::<E>().filter(|_| E::NAME == self.name) {
             self.calling = Some(Box::new(|stop| caller.run(stop).boxed()));
         }
     }
@@ -140,6 +139,12 @@ impl Roles {
     /// The effects that cannot work here: nobody is configured to make their calls.
     pub(super) fn unable(&self) -> Vec<&'static str> {
         self.providers.unable()
+    }
+
+    /// What makes the calls of an effect; `None` when nobody is configured to.
+    pub(super) fn caller<E: Effect>(&self) -> Option<Caller<E>> {
+        let provider = self.providers.of::<E>()?;
+        Some(Caller::new(self.effects.clone(), provider))
     }
 
     /// What a role does beside its group's records, until stopped: a saga fires its timers, an effect makes its calls.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use millrace_domain::{Effect, GaveUp};
 use millrace_schemas::Command;
+use sqlx::PgConnection;
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +30,7 @@ const LEASE_MARGIN: Duration = Duration::from_secs(30);
 
 /// Makes the calls of the effect `E`.
 pub struct Caller<E> {
-    shared: Shared,
+    pub(super) shared: Shared,
     provider: Arc<dyn Provider<E>>,
     schema_ids: OnceCell<SchemaIds>,
 }
@@ -185,18 +186,32 @@ impl<E: Effect> Caller<E> {
         request: Option<&E::Request>,
         course: &Course<E::Answer>,
     ) -> Result<bool, WorkError> {
+        let mut transaction = self.shared.pool.begin().await?;
+        if !self.enter(&mut transaction, leased, request, course).await? {
+            return Ok(false);
+        }
+        moments::pass(moments::BEFORE_COMMIT);
+        transaction.commit().await?;
+        Ok(true)
+    }
+
+    /// Writes into the ledger how a turn ended, and its command into the outbox; false when another has the lease.
+    pub(super) async fn enter(
+        &self,
+        connection: &mut PgConnection,
+        leased: &Leased,
+        request: Option<&E::Request>,
+        course: &Course<E::Answer>,
+    ) -> Result<bool, WorkError> {
         let entry = entry(leased, course)?;
         let rows = match request.and_then(|request| command::<E>(request, course)) {
             Some(command) => vec![self.outbox_row(leased, &command).await?],
             None => Vec::new(),
         };
-        let mut transaction = self.shared.pool.begin().await?;
-        if !ledger::settle::<E>(&mut transaction, leased, &entry).await? {
+        if !ledger::settle::<E>(connection, leased, &entry).await? {
             return Ok(false);
         }
-        outbox::insert(&mut transaction, &self.shared.namespace, &rows).await?;
-        moments::pass(moments::BEFORE_COMMIT);
-        transaction.commit().await?;
+        outbox::insert(connection, &self.shared.namespace, &rows).await?;
         Ok(true)
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use millrace_domain::{Effect, GaveUp};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::course::Known;
@@ -113,31 +113,62 @@ pub(super) async fn lease<E: Effect>(
     most: usize,
     lease: Duration,
 ) -> Result<Vec<Leased>, WorkError> {
-    type Row = (Uuid, String, i32, bool, i64, i64, String, Option<String>, Option<String>);
-    let rows: Vec<Row> = sqlx::query_as(
+    let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(format!(
         "UPDATE effect SET status = 'calling', attempts = attempts + 1, unknown = unknown OR status = 'calling',
                 first_called_at = coalesce(first_called_at, now()), due_at = now() + $3 * interval '1 ms'
          WHERE ctid = ANY (ARRAY(
              SELECT ctid FROM effect
              WHERE effect = $1 AND status IN ('waiting', 'calling') AND due_at <= now()
              ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED))
-         RETURNING key, request::text, attempts, unknown,
-                   (extract(epoch FROM now() - first_called_at) * 1000)::bigint,
-                   (extract(epoch FROM now() - created_at) * 1000)::bigint,
-                   event_id, correlation_id, traceparent",
-    )
+         {LEASED}"
+    )))
     .bind(E::NAME)
     .bind(i64::try_from(most).unwrap_or(i64::MAX))
     .bind(milliseconds(lease))
     .fetch_all(pool)
     .await?;
-    let leased =
-        |(key, request, attempt, unknown, since_first, age, id, correlation_id, traceparent): Row| {
-            let known = Known { unknown, since_first: duration(since_first), age: duration(age) };
-            let cause = Cause { id, correlation_id, traceparent, occurred_at: None };
-            Leased { key, request, attempt, known, cause }
-        };
     Ok(rows.into_iter().map(leased).collect())
+}
+
+/// Takes a call whose outcome is not known, from whoever has its lease, to write the answer in the same transaction.
+pub(super) async fn take<E: Effect>(
+    connection: &mut PgConnection,
+    key: Uuid,
+) -> Result<Option<Leased>, WorkError> {
+    let row: Option<Row> = sqlx::query_as(AssertSqlSafe(format!(
+        "UPDATE effect SET status = 'calling', attempts = attempts + 1,
+                first_called_at = coalesce(first_called_at, now())
+         WHERE effect = $1 AND key = $2 AND (status IN ('waiting', 'calling') OR status = 'gave_up' AND unknown)
+         {LEASED}"
+    )))
+    .bind(E::NAME)
+    .bind(key)
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(leased))
+}
+
+/// Whether there is such a call, whatever became of it.
+pub(super) async fn is_known<E: Effect>(connection: &mut PgConnection, key: Uuid) -> Result<bool, WorkError> {
+    let known = sqlx::query_scalar("SELECT EXISTS (SELECT FROM effect WHERE effect = $1 AND key = $2)");
+    Ok(known.bind(E::NAME).bind(key).fetch_one(connection).await?)
+}
+
+/// What a [`Leased`] is made of.
+const LEASED: &str = "
+    RETURNING key, request::text, attempts, unknown,
+              (extract(epoch FROM now() - first_called_at) * 1000)::bigint,
+              (extract(epoch FROM now() - created_at) * 1000)::bigint,
+              event_id, correlation_id, traceparent";
+
+type Row = (Uuid, String, i32, bool, i64, i64, String, Option<String>, Option<String>);
+
+fn leased(
+    (key, request, attempt, unknown, since_first, age, id, correlation_id, traceparent): Row,
+) -> Leased {
+    let known = Known { unknown, since_first: duration(since_first), age: duration(age) };
+    let cause = Cause { id, correlation_id, traceparent, occurred_at: None };
+    Leased { key, request, attempt, known, cause }
 }
 
 /// Writes how a turn ended; false when the lease was lost to another, whose word counts then.

@@ -9,6 +9,7 @@ mod caller;
 mod course;
 mod ledger;
 mod provider;
+mod told;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use uuid::Uuid;
 
 pub use caller::Caller;
 pub use provider::{CallError, Provider};
+pub use told::Told;
 
 use crate::error::{Fault, WorkError};
 use crate::names::Namespace;

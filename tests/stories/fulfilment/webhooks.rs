@@ -1,0 +1,117 @@
+//! Webhooks: the provider tells what it did, more often than once, at a door where others knock too.
+
+use std::path::{Path, PathBuf};
+
+use millrace_tests::process::free_port;
+use reqwest::{Client, StatusCode};
+use serde_json::{Value, json};
+use standardwebhooks::{HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP, Webhook};
+
+use super::history::{History, assert_nothing_is_left};
+use super::{Shop, place, shop};
+use crate::{WORKSHOP, beside_others};
+
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+const OTHER_SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+const ORDERS: usize = 6;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_provider_tells_by_itself_counts_once_and_its_answer_is_not_waited_for() {
+    let _turn = beside_others().await;
+    let door = Door::new();
+    let shop = door.shop().await;
+    shop.stocked(1, &[100]).await;
+    let process = shop.open();
+    shop.instance.send(&(0..ORDERS).map(|i| place(i, 1, &[(0, 1)])).collect::<Vec<_>>()).await;
+    shop.rest().await;
+    let told = |outcome| [("effect", "payment"), ("kind", "told"), ("outcome", outcome)];
+    process.reports("millrace_effect_calls_total", &told("known"), ORDERS as f64).await;
+    let figures = process.metrics().await.expect("figures");
+    let calls = |labels: &[(&str, &str)]| figures.sum("millrace_effect_calls_total", labels);
+    assert_eq!(calls(&told("taken")), ORDERS as f64);
+    assert_eq!(calls(&[("effect", "payment"), ("kind", "call")]), 0.0, "no call has come back");
+    History::read(&shop.instance.write).await.assert_sound(&shop.outside);
+    assert_nothing_is_left(&shop.instance.write).await;
+
+    only_the_provider_is_believed(&shop, &door).await;
+    a_call_that_was_given_up_has_its_outcome(&shop, &door).await;
+    shop.rest().await;
+    History::read(&shop.instance.write).await.assert_sound(&shop.outside);
+}
+
+async fn only_the_provider_is_believed(shop: &Shop, door: &Door) {
+    let charge = shop.charge();
+    let unheard = json!({"key": uuid::Uuid::nil(), "status": "captured", "reference": "ch-1"});
+    for (secret, body, expected) in [
+        (SECRET, &charge, StatusCode::OK),
+        (OTHER_SECRET, &charge, StatusCode::UNAUTHORIZED),
+        (SECRET, &unheard, StatusCode::NOT_FOUND),
+        (SECRET, &json!({"key": charge["key"], "status": "pending"}), StatusCode::BAD_REQUEST),
+        (SECRET, &json!("x".repeat(70_000)), StatusCode::PAYLOAD_TOO_LARGE),
+    ] {
+        assert_eq!(door.tell(secret, body).await, expected, "{body:.80}");
+    }
+}
+
+async fn a_call_that_was_given_up_has_its_outcome(shop: &Shop, door: &Door) {
+    let charge = shop.charge();
+    let key = charge["key"].as_str().expect("a key");
+    let gave_up = "UPDATE effect SET status = 'gave_up', unknown = true, answer = NULL WHERE key = $1::uuid";
+    sqlx::query(gave_up).bind(key).execute(&shop.instance.write).await.expect("a call");
+    assert_eq!(door.tell(SECRET, &charge).await, StatusCode::OK);
+    let done = sqlx::query_scalar("SELECT status = 'done' AND NOT unknown FROM effect WHERE key = $1::uuid");
+    assert_eq!(done.bind(key).fetch_one(&shop.instance.write).await.ok(), Some(true));
+}
+
+impl Shop {
+    /// A charge that the provider has made or declined.
+    fn charge(&self) -> Value {
+        let charge = self.outside.entries().into_iter().find(|entry| entry["kind"] == "charge");
+        charge.expect("a charge")
+    }
+}
+
+/// Where webhooks are heard.
+struct Door {
+    address: String,
+    secret_file: PathBuf,
+}
+
+impl Door {
+    fn new() -> Self {
+        let secret_file = Path::new(WORKSHOP.folder).join("webhook.secret");
+        std::fs::write(&secret_file, SECRET).expect("a file with the secret");
+        Self { address: format!("127.0.0.1:{}", free_port()), secret_file }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/webhooks/payments", self.address)
+    }
+
+    /// A shop whose provider answers no call in time, and tells everything twice.
+    async fn shop(&self) -> Shop {
+        let file = self.secret_file.to_str().expect("a path");
+        let settings = [
+            ("webhook_listen", self.address.as_str()),
+            ("payment_webhook_secret_file", file),
+            ("effect_call_timeout_ms", "60000"),
+        ];
+        let (silent, told) = (["--timeout-after-charge", "100"], ["--duplicate-webhooks", "100"]);
+        let url = self.url();
+        let to = ["--decline", "30", "--webhooks", url.as_str(), "--webhook-secret-file", file];
+        shop("webhooks", &settings, &[&silent[..], &told, &to].concat()).await
+    }
+
+    async fn tell(&self, secret: &str, body: &Value) -> StatusCode {
+        let (body, now) = (body.to_string(), chrono::Utc::now().timestamp());
+        let signature =
+            Webhook::new(secret).and_then(|webhook| webhook.sign("by-hand", now, body.as_bytes()));
+        let request = Client::new()
+            .post(self.url())
+            .header(HEADER_WEBHOOK_ID, "by-hand")
+            .header(HEADER_WEBHOOK_TIMESTAMP, now)
+            .header(HEADER_WEBHOOK_SIGNATURE, signature.expect("a signature"))
+            .body(body);
+        request.send().await.expect("an answer").status()
+    }
+}
