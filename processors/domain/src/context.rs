@@ -6,6 +6,8 @@ use millrace_schemas::Message;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::{Refusal, Rejection};
+
 /// One part of the business with its own streams, commands and events.
 ///
 /// The runtime guarantees: commands of one Kafka key are decided in their order; [`decide`](Context::decide) sees the
@@ -19,6 +21,8 @@ pub trait Context: Send + Sync + 'static {
     /// Raise it when [`State`](Context::State) or [`evolve`](Context::evolve) changes: older stored states are folded
     /// again from the events.
     const STATE_VERSION: i32;
+    /// Every way in which [`decide`](Context::decide) refuses a command. Tests of decisions fail at a code that is not here.
+    const REFUSALS: &'static [Refusal];
     /// What a decision needs to know about one stream.
     type State: Clone + Send + Sync + Serialize + DeserializeOwned + PartialEq + std::fmt::Debug + 'static;
     /// The commands of this context.
@@ -133,21 +137,4 @@ pub struct Emitted<E> {
 pub fn emit<E: Message>(event: impl Into<E>) -> Emitted<E> {
     let event = event.into();
     Emitted { stream: event.key().to_owned(), event }
-}
-
-/// A business answer to a well-formed command: no, and why. Final, never retried.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{code}: {message}")]
-pub struct Rejection {
-    /// Stable, for programs: `order-empty`.
-    pub code: &'static str,
-    /// For people: names the field, its value's problem and the way out.
-    pub message: String,
-}
-
-impl Rejection {
-    /// A rejection with a code for programs and a message for people.
-    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
-    }
 }

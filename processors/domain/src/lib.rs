@@ -10,6 +10,7 @@ mod context;
 pub mod contexts;
 mod effect;
 pub mod effects;
+mod refusal;
 pub mod registry;
 pub mod rules;
 mod saga;
@@ -20,7 +21,8 @@ pub mod testing;
 mod view;
 pub mod views;
 
-pub use context::{Context, Emitted, Faces, Reference, Rejection, Streams, emit};
+pub use context::{Context, Emitted, Faces, Reference, Streams, emit};
 pub use effect::{Effect, GaveUp};
+pub use refusal::{Refusal, Rejection};
 pub use saga::{Awaited, Heard, Reaction, Saga, Sent, Standing, Step, Timer};
 pub use view::{Log, Recorded, Tally, View};

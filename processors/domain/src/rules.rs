@@ -5,8 +5,9 @@ use std::fmt::Display;
 
 use chrono::{DateTime, Datelike};
 
-use crate::Rejection;
+use crate::{Refusal, Rejection};
 
+pub(crate) mod refusals;
 #[cfg(test)]
 mod tests;
 
@@ -34,16 +35,16 @@ pub type Checked = Result<(), Rejection>;
 #[derive(Debug)]
 pub struct Text {
     field: &'static str,
-    code: &'static str,
+    refusal: Refusal,
     shortest: usize,
     longest: usize,
     lines: bool,
 }
 
 impl Text {
-    /// A field with its name, the code of its rejection, and its length in characters.
-    pub const fn new(field: &'static str, code: &'static str, shortest: usize, longest: usize) -> Self {
-        Self { field, code, shortest, longest, lines: false }
+    /// A field with its name, how it is refused, and its length in characters.
+    pub const fn new(field: &'static str, refusal: Refusal, shortest: usize, longest: usize) -> Self {
+        Self { field, refusal, shortest, longest, lines: false }
     }
 
     /// The same field with several lines.
@@ -56,19 +57,16 @@ impl Text {
     /// # Errors
     /// With this field's code.
     pub fn check(&self, value: &str) -> Checked {
-        let Self { field, code, shortest, longest, lines } = self;
+        let Self { field, refusal, shortest, longest, lines } = self;
         let length = value.chars().count();
         if value.trim().chars().count() < *shortest || length > *longest {
             let (value, way_out) = (quoted(value), format!("send {shortest} to {longest} characters"));
-            return Err(Rejection::new(code, format!("{field} is {value} ({length} characters): {way_out}")));
+            return Err(refusal.because(format!("{field} is {value} ({length} characters): {way_out}")));
         }
         let allowed = |character: &char| *lines && matches!(character, '\n' | '\r' | '\t');
         if let Some(character) = value.chars().find(|c| c.is_control() && !allowed(c)) {
             let character = character.escape_default();
-            return Err(Rejection::new(
-                code,
-                format!("{field} has the control character {character}: remove it"),
-            ));
+            return Err(refusal.because(format!("{field} has the control character {character}: remove it")));
         }
         Ok(())
     }
@@ -79,7 +77,7 @@ impl Text {
     /// With this field's code.
     pub fn check_given(&self, value: Option<&str>) -> Checked {
         let checked = value.map_or(Ok(()), |value| self.check(value));
-        checked.map_err(|rejection| Rejection::new(rejection.code, rejection.message + ", or send null"))
+        checked.map_err(|rejection| Rejection { message: rejection.message + ", or send null", ..rejection })
     }
 }
 
@@ -92,13 +90,11 @@ pub fn id(field: impl Display, value: &str) -> Checked {
         return Ok(());
     }
     let value = quoted(value);
-    Err(Rejection::new(
-        "id-invalid",
-        format!(
-            "{field} is {value}: send 1 to {ID_CHARACTERS_MAX} characters (at most {ID_BYTES_MAX} bytes) without \
+    let message = format!(
+        "{field} is {value}: send 1 to {ID_CHARACTERS_MAX} characters (at most {ID_BYTES_MAX} bytes) without \
              control characters"
-        ),
-    ))
+    );
+    Err(refusals::ID_INVALID.because(message))
 }
 
 /// Streams to name for a decision: the well-formed ids, each once. A malformed id names no stream, because the
@@ -122,7 +118,7 @@ pub fn currency(value: &str) -> Checked {
         return Ok(());
     }
     let value = quoted(value);
-    Err(Rejection::new("currency-invalid", format!("currency is {value}: send an ISO 4217 code such as USD")))
+    Err(refusals::CURRENCY_INVALID.because(format!("currency is {value}: send an ISO 4217 code such as USD")))
 }
 
 /// The shape of an e-mail address; whether someone reads it only an e-mail can tell.
@@ -134,10 +130,8 @@ pub fn email(value: &str) -> Checked {
         return Ok(());
     }
     let value = quoted(value);
-    Err(Rejection::new(
-        "email-invalid",
-        format!("email is {value}: send one such as ana@example.com, or null"),
-    ))
+    Err(refusals::EMAIL_INVALID
+        .because(format!("email is {value}: send one such as ana@example.com, or null")))
 }
 
 fn is_email(value: &str) -> bool {
@@ -162,13 +156,11 @@ pub fn phone(value: &str) -> Checked {
         return Ok(());
     }
     let value = quoted(value);
-    Err(Rejection::new(
-        "phone-invalid",
-        format!(
-            "phone is {value}: send {PHONE_DIGITS_MIN} or more digits with spaces or any of +-./()#x between them, \
+    let message = format!(
+        "phone is {value}: send {PHONE_DIGITS_MIN} or more digits with spaces or any of +-./()#x between them, \
              at most {PHONE_CHARACTERS_MAX} characters, or null"
-        ),
-    ))
+    );
+    Err(refusals::PHONE_INVALID.because(message))
 }
 
 /// A price in minor units: 0 or more.
@@ -179,7 +171,7 @@ pub fn price(field: impl Display, value: i64) -> Checked {
     if value >= 0 {
         return Ok(());
     }
-    Err(Rejection::new("price-negative", format!("{field} is {value}: send minor units (cents), 0 or more")))
+    Err(refusals::PRICE_NEGATIVE.because(format!("{field} is {value}: send minor units (cents), 0 or more")))
 }
 
 /// An amount of money in minor units: 1 to [`TOTAL_MAX`].
@@ -190,10 +182,8 @@ pub fn amount(field: impl Display, value: i64) -> Checked {
     if (1..=TOTAL_MAX).contains(&value) {
         return Ok(());
     }
-    Err(Rejection::new(
-        "amount-invalid",
-        format!("{field} is {value}: send minor units (cents), 1 to {TOTAL_MAX}"),
-    ))
+    Err(refusals::AMOUNT_INVALID
+        .because(format!("{field} is {value}: send minor units (cents), 1 to {TOTAL_MAX}")))
 }
 
 /// A quantity: 1 to [`QUANTITY_MAX`].
@@ -204,7 +194,7 @@ pub fn quantity(field: impl Display, value: i64) -> Checked {
     if (1..=QUANTITY_MAX).contains(&value) {
         return Ok(());
     }
-    Err(Rejection::new("quantity-invalid", format!("{field} is {value}: send 1 to {QUANTITY_MAX} units")))
+    Err(refusals::QUANTITY_INVALID.because(format!("{field} is {value}: send 1 to {QUANTITY_MAX} units")))
 }
 
 /// A discount in basis points: 0 to 10000.
@@ -215,26 +205,21 @@ pub fn discount(field: impl Display, value: i32) -> Checked {
     if (0..=BASIS_POINTS).contains(&i64::from(value)) {
         return Ok(());
     }
-    Err(Rejection::new(
-        "discount-invalid",
-        format!("{field} is {value}: send basis points (1/100 of a percent), 0 to {BASIS_POINTS}"),
-    ))
+    Err(refusals::DISCOUNT_INVALID
+        .because(format!("{field} is {value}: send basis points (1/100 of a percent), 0 to {BASIS_POINTS}")))
 }
 
 /// The number of lines: 1 to [`LINES_MAX`].
 ///
 /// # Errors
-/// `empty` as given when there is none, `lines-too-many` above the limit.
-pub fn line_count(field: &str, empty: &'static str, count: usize) -> Checked {
+/// `empty` when there is none, `lines-too-many` above the limit.
+pub fn line_count(field: &str, empty: Refusal, count: usize) -> Checked {
     match count {
-        0 => Err(Rejection::new(empty, format!("{field} is empty: send 1 to {LINES_MAX}"))),
+        0 => Err(empty.because(format!("{field} is empty: send 1 to {LINES_MAX}"))),
         1..=LINES_MAX => Ok(()),
-        _ => Err(Rejection::new(
-            "lines-too-many",
-            format!(
-                "{field} has {count} entries: send at most {LINES_MAX}, split the rest into other commands"
-            ),
-        )),
+        _ => Err(refusals::LINES_TOO_MANY.because(format!(
+            "{field} has {count} entries: send at most {LINES_MAX}, split the rest into other commands"
+        ))),
     }
 }
 
@@ -246,10 +231,8 @@ pub fn each_once<'a>(field: &str, products: impl IntoIterator<Item = &'a str>) -
     let mut seen = HashSet::new();
     match products.into_iter().find(|product| !seen.insert(*product)) {
         None => Ok(()),
-        Some(product) => Err(Rejection::new(
-            "product-repeated",
-            format!("{field} names the product {} twice: send each product once", quoted(product)),
-        )),
+        Some(product) => Err(refusals::PRODUCT_REPEATED
+            .because(format!("{field} names the product {} twice: send each product once", quoted(product)))),
     }
 }
 
@@ -262,10 +245,8 @@ pub fn time(field: &str, micros: i64) -> Checked {
     if year.is_some_and(|year| (1900..=2200).contains(&year)) {
         return Ok(());
     }
-    Err(Rejection::new(
-        "time-invalid",
-        format!("{field} is {micros}: send microseconds since 1970 UTC, in the years 1900 to 2200"),
-    ))
+    Err(refusals::TIME_INVALID
+        .because(format!("{field} is {micros}: send microseconds since 1970 UTC, in the years 1900 to 2200")))
 }
 
 /// quantity * unit_price * (10000 - discount_bp) / 10000, rounded half up; `None` when it does not fit.

@@ -55,6 +55,9 @@ impl<C: Context> Given<C> {
             .map(|(id, s)| (id.clone(), s.clone()))
             .collect();
         let outcome = C::decide(&streams, &self.faces, &command);
+        if let Err(rejection) = &outcome {
+            assert_declared::<C>(rejection);
+        }
         for emitted in outcome.iter().flatten() {
             assert!(named.contains(&emitted.stream), "emitted to a stream that was not named: {emitted:?}");
             assert_eq!(emitted.stream, emitted.event.key(), "the key of an event is its stream");
@@ -89,6 +92,12 @@ impl<C: Context> Given<C> {
     pub fn states(&self) -> &BTreeMap<String, C::State> {
         &self.states
     }
+}
+
+/// A context gives no code that it does not list.
+fn assert_declared<C: Context>(rejection: &Rejection) {
+    let declared = C::REFUSALS.iter().any(|refusal| refusal.code == rejection.code);
+    assert!(declared, "`{}` is not among the refusals of {}", rejection.code, C::NAME);
 }
 
 /// A value comes back from JSON as it went in.

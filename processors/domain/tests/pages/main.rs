@@ -1,10 +1,11 @@
-//! The contract's pages, one for each context, say what the schemas and the views say.
+//! The contract's pages, one for each context, say what the schemas, the refusals and the views say.
 //!
 //! `MILLRACE_WRITE_PAGES=1 cargo test -p millrace-domain --test pages` makes them again.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod records;
+mod refusals;
 mod views;
 
 use std::collections::BTreeSet;
@@ -26,9 +27,12 @@ fn file_of(context: &str) -> PathBuf {
 /// The page of a context.
 fn page(context: &str) -> String {
     let sections = [
-        format!("# {context}\n\nMade from the schemas and the views; `{AGAIN}` makes it again.\n"),
+        format!(
+            "# {context}\n\nMade from the schemas, the refusals and the views; `{AGAIN}` makes it again.\n"
+        ),
         records::section(context, Kind::Command),
         records::section(context, Kind::Rejection),
+        refusals::table(context),
         records::section(context, Kind::Event),
         views::section(context),
     ];
@@ -36,7 +40,7 @@ fn page(context: &str) -> String {
 }
 
 #[test]
-fn every_page_says_what_the_schemas_and_the_views_say() {
+fn every_page_says_what_the_schemas_the_refusals_and_the_views_say() {
     if std::env::var_os("MILLRACE_WRITE_PAGES").is_some() {
         CONTEXTS.iter().for_each(|context| fs::write(file_of(context), page(context)).expect("a page"));
     }
@@ -64,6 +68,13 @@ fn a_page_tells_fields_within_lists_their_types_and_defaults() {
         "{page}"
     );
     assert!(page.contains("| `customer_country` | string or null | `null` |"), "{page}");
+}
+
+#[test]
+fn a_page_tells_when_commands_are_refused() {
+    let page = page("orders");
+    assert!(page.contains("| `order-empty` | the order has no lines |"), "{page}");
+    assert!(page.contains("| `id-invalid` |") && !page.contains("| `cart-empty` |"), "{page}");
 }
 
 #[test]

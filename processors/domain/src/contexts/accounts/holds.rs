@@ -2,7 +2,7 @@
 
 use millrace_schemas::accounts::{HoldMoney, HoldReleased, MoneyHeld, ReleaseHold};
 
-use super::{Account, Decision, REASON, check_amount, check_funds};
+use super::{Account, Decision, REASON, check_amount, check_funds, refusals};
 use crate::{Rejection, emit, rules};
 
 /// An account may have this many open holds: its state stays small.
@@ -24,14 +24,14 @@ impl Account {
 pub(super) fn hold(account: &Account, command: &HoldMoney) -> Decision {
     let HoldMoney { account_id, hold_id, amount, reason } = command.clone();
     rules::id("hold_id", &hold_id)?;
-    check_amount("amount", "amount-invalid", 1, amount)?;
+    check_amount("amount", rules::refusals::AMOUNT_INVALID, 1, amount)?;
     REASON.check(&reason)?;
     if account.holds.contains_key(&hold_id) {
         return Err(exists(&hold_id));
     }
     if account.holds.len() >= HOLDS_MAX {
         let message = format!("the account has {HOLDS_MAX} open holds: release one of them first");
-        return Err(Rejection::new("holds-too-many", message));
+        return Err(refusals::HOLDS_TOO_MANY.because(message));
     }
     check_funds(account, amount)?;
     let Account { customer_id, currency, .. } = account.clone();
@@ -49,11 +49,11 @@ pub(super) fn release(account: &Account, command: &ReleaseHold) -> Decision {
 fn exists(hold_id: &str) -> Rejection {
     let id = rules::quoted(hold_id);
     let way_out = "release it first, or take another id";
-    Rejection::new("hold-exists", format!("hold_id {id} is an open hold already: {way_out}"))
+    refusals::HOLD_EXISTS.because(format!("hold_id {id} is an open hold already: {way_out}"))
 }
 
 fn unknown(hold_id: &str) -> Rejection {
     let id = rules::quoted(hold_id);
     let way_out = "send HoldMoney first, or correct the id";
-    Rejection::new("hold-unknown", format!("hold_id {id} is no open hold of the account: {way_out}"))
+    refusals::HOLD_UNKNOWN.because(format!("hold_id {id} is no open hold of the account: {way_out}"))
 }

@@ -6,8 +6,8 @@ use millrace_schemas::accounts::{
 };
 
 use super::number::{account_number, check_id};
-use super::{Account, Decision, REASON, Status, check_amount, known};
-use crate::contexts::customers::Customers;
+use super::{Account, Decision, REASON, Status, check_amount, known, refusals};
+use crate::contexts::customers::{self, Customers};
 use crate::rules::{self, Checked};
 use crate::{Faces, Reference, Rejection, Streams, emit};
 
@@ -57,8 +57,8 @@ fn check(command: &OpenAccount) -> Checked {
     rules::id("customer_id", &command.customer_id)?;
     check_kind(&command.kind)?;
     rules::currency(&command.currency)?;
-    check_amount("initial_balance", "initial-balance-invalid", 0, command.initial_balance)?;
-    check_amount("overdraft", "overdraft-invalid", 0, command.overdraft)?;
+    check_amount("initial_balance", refusals::INITIAL_BALANCE_INVALID, 0, command.initial_balance)?;
+    check_amount("overdraft", refusals::OVERDRAFT_INVALID, 0, command.overdraft)?;
     rules::time("opened_at", command.opened_at)
 }
 
@@ -67,7 +67,7 @@ fn check_kind(kind: &str) -> Checked {
         return Ok(());
     }
     let (kind, kinds) = (rules::quoted(kind), KINDS.join(" or "));
-    Err(Rejection::new("kind-invalid", format!("kind is {kind}: send {kinds}")))
+    Err(refusals::KIND_INVALID.because(format!("kind is {kind}: send {kinds}")))
 }
 
 /// Stops everything on an open account.
@@ -85,7 +85,7 @@ pub(super) fn unfreeze(streams: &Streams<Account>, command: &UnfreezeAccount) ->
     if account.status != Status::Frozen {
         let id = rules::quoted(&account_id);
         let message = format!("account_id {id} is not frozen: only a frozen account can be unfrozen");
-        return Err(Rejection::new("account-not-frozen", message));
+        return Err(refusals::ACCOUNT_NOT_FROZEN.because(message));
     }
     REASON.check(&reason)?;
     let customer_id = account.customer_id.clone();
@@ -99,11 +99,11 @@ pub(super) fn close(account: &Account, command: &CloseAccount) -> Decision {
     if account.balance != 0 {
         let balance = account.balance;
         let message = format!("the balance is {balance}: withdraw, deposit or transfer until it is 0");
-        return Err(Rejection::new("balance-not-zero", message));
+        return Err(refusals::BALANCE_NOT_ZERO.because(message));
     }
     if !account.holds.is_empty() {
         let count = account.holds.len();
-        return Err(Rejection::new("holds-open", format!("{count} holds are open: release them first")));
+        return Err(refusals::HOLDS_OPEN.because(format!("{count} holds are open: release them first")));
     }
     let customer_id = account.customer_id.clone();
     Ok(vec![emit(AccountClosed { account_id, customer_id, closed_at })])
@@ -111,12 +111,12 @@ pub(super) fn close(account: &Account, command: &CloseAccount) -> Decision {
 
 fn exists(account_id: &str) -> Rejection {
     let id = rules::quoted(account_id);
-    Rejection::new("account-exists", format!("account_id {id} was already opened: take another id"))
+    refusals::ACCOUNT_EXISTS.because(format!("account_id {id} was already opened: take another id"))
 }
 
 /// The runtime brings every referenced face or keeps the command waiting, so this is the answer to a caller that
 /// does not.
 fn customer_unknown(customer_id: &str) -> Rejection {
     let (id, way_out) = (rules::quoted(customer_id), "register it first, or correct the id");
-    Rejection::new("customer-unknown", format!("customer_id {id} does not exist: {way_out}"))
+    customers::refusals::CUSTOMER_MISSING.because(format!("customer_id {id} does not exist: {way_out}"))
 }

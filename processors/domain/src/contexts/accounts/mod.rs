@@ -7,6 +7,7 @@ mod holds;
 mod life;
 mod money;
 mod number;
+mod refusals;
 #[cfg(test)]
 mod tests;
 
@@ -17,7 +18,7 @@ use millrace_schemas::accounts::{AccountOpened, Command, Event, TransferMoney};
 use serde::{Deserialize, Serialize};
 
 use crate::rules::{self, Checked, Text};
-use crate::{Context, Emitted, Faces, Reference, Rejection, Streams};
+use crate::{Context, Emitted, Faces, Reference, Refusal, Rejection, Streams};
 
 pub use holds::HOLDS_MAX;
 pub use number::account_number;
@@ -28,7 +29,7 @@ pub const AMOUNT_MAX: i64 = 1_000_000_000_000;
 /// An account may hold this much, for the same reason.
 pub const BALANCE_MAX: i64 = 1_000_000_000_000_000;
 
-const REASON: Text = Text::new("reason", "reason-invalid", 1, 500);
+const REASON: Text = Text::new("reason", rules::refusals::REASON_INVALID, 1, 500);
 
 /// The context of bank accounts; a stream is one account.
 #[derive(Debug)]
@@ -70,6 +71,7 @@ type Decision = Result<Vec<Emitted<Event>>, Rejection>;
 impl Context for Accounts {
     const NAME: &'static str = "accounts";
     const STATE_VERSION: i32 = 1;
+    const REFUSALS: &[Refusal] = refusals::ALL;
     type State = Account;
     type Command = Command;
     type Event = Event;
@@ -187,28 +189,28 @@ impl Account {
 /// An account that takes everything. `field` is what names it.
 fn open<'a>(streams: &'a Streams<Account>, field: &str, account_id: &str) -> Result<&'a Account, Rejection> {
     let account = known(streams, field, account_id)?;
-    let (code, way_out) = match account.status {
+    let (refusal, way_out) = match account.status {
         Status::Open => return Ok(account),
-        Status::Frozen => ("account-frozen", "is frozen: send UnfreezeAccount first"),
-        Status::Closed => ("account-closed", "was closed: take another account"),
+        Status::Frozen => (refusals::ACCOUNT_FROZEN, "is frozen: send UnfreezeAccount first"),
+        Status::Closed => (refusals::ACCOUNT_CLOSED, "was closed: take another account"),
     };
-    Err(Rejection::new(code, format!("{field} {} {way_out}", rules::quoted(account_id))))
+    Err(refusal.because(format!("{field} {} {way_out}", rules::quoted(account_id))))
 }
 
 fn known<'a>(streams: &'a Streams<Account>, field: &str, account_id: &str) -> Result<&'a Account, Rejection> {
     streams.get(account_id).ok_or_else(|| {
         let (id, way_out) = (rules::quoted(account_id), "send OpenAccount, or correct the id");
-        Rejection::new("account-unknown", format!("{field} {id} was never opened: {way_out}"))
+        refusals::ACCOUNT_UNKNOWN.because(format!("{field} {id} was never opened: {way_out}"))
     })
 }
 
 /// Minor units between `least` and [`AMOUNT_MAX`].
-fn check_amount(field: &str, code: &'static str, least: i64, value: i64) -> Checked {
+fn check_amount(field: &str, refusal: Refusal, least: i64, value: i64) -> Checked {
     if (least..=AMOUNT_MAX).contains(&value) {
         return Ok(());
     }
     let message = format!("{field} is {value}: send minor units (cents), {least} to {AMOUNT_MAX}");
-    Err(Rejection::new(code, message))
+    Err(refusal.because(message))
 }
 
 /// What is taken out or set aside must be available, the overdraft included.
@@ -219,11 +221,9 @@ fn check_funds(account: &Account, amount: i64) -> Checked {
     }
     let Account { balance, overdraft, .. } = account;
     let (held, way_out) = (account.held(), "take at most that, or deposit money first");
-    Err(Rejection::new(
-        "funds-insufficient",
-        format!(
-            "amount is {amount}, but with a balance of {balance}, {held} held and an overdraft of {overdraft} only \
+    let message = format!(
+        "amount is {amount}, but with a balance of {balance}, {held} held and an overdraft of {overdraft} only \
              {most} can be taken: {way_out}"
-        ),
-    ))
+    );
+    Err(refusals::FUNDS_INSUFFICIENT.because(message))
 }

@@ -5,11 +5,11 @@ use millrace_schemas::accounts::{
     WithdrawMoney,
 };
 
-use super::{Account, BALANCE_MAX, Decision, check_amount, check_funds, open};
+use super::{Account, BALANCE_MAX, Decision, check_amount, check_funds, open, refusals};
 use crate::rules::{self, Checked, Text};
-use crate::{Emitted, Rejection, Streams, emit};
+use crate::{Emitted, Streams, emit};
 
-const TEXT: Text = Text::new("text", "text-invalid", 0, 140);
+const TEXT: Text = Text::new("text", rules::refusals::TEXT_INVALID, 0, 140);
 
 impl Account {
     /// After money came, or went when `amount` is negative. The decisions bound it; saturating only keeps this total.
@@ -70,7 +70,7 @@ pub(super) fn transfer(streams: &Streams<Account>, command: &TransferMoney) -> D
     let to = open(streams, "to_account_id", to_account_id)?;
     if from_account_id == to_account_id {
         let message = "from_account_id and to_account_id are the same: name two accounts";
-        return Err(Rejection::new("accounts-same", message));
+        return Err(refusals::ACCOUNTS_SAME.because(message));
     }
     rules::id("transfer_id", transfer_id)?;
     check_movement(*amount, text, *booked_at)?;
@@ -118,7 +118,7 @@ fn received(to: &Account, command: &TransferMoney) -> Emitted<super::Event> {
 }
 
 fn check_movement(amount: i64, text: &str, booked_at: i64) -> Checked {
-    check_amount("amount", "amount-invalid", 1, amount)?;
+    check_amount("amount", rules::refusals::AMOUNT_INVALID, 1, amount)?;
     TEXT.check(text)?;
     rules::time("booked_at", booked_at)
 }
@@ -130,7 +130,7 @@ fn check_currency(field: &str, account: &Account, currency: &str) -> Checked {
     }
     let (value, expected) = (rules::quoted(currency), &account.currency);
     let message = format!("currency is {value}, but that of {field} is {expected}: send that");
-    Err(Rejection::new("currency-differs", message))
+    Err(refusals::CURRENCY_DIFFERS.because(message))
 }
 
 fn check_room(field: &str, account: &Account, amount: i64) -> Checked {
@@ -142,5 +142,5 @@ fn check_room(field: &str, account: &Account, amount: i64) -> Checked {
         "amount is {amount}, but {field} takes only {room} more: an account holds at most {BALANCE_MAX} minor units, \
          take another one"
     );
-    Err(Rejection::new("balance-too-large", message))
+    Err(refusals::BALANCE_TOO_LARGE.because(message))
 }

@@ -1,7 +1,7 @@
 //! Account numbers: an account's id and two check digits, ISO 7064 MOD 97-10. IBANs (ISO 13616) and LEIs (ISO 17442) are
 //! checked in the same way: every wrong character and every swap of neighbours shows.
 
-use crate::Rejection;
+use super::refusals;
 use crate::rules::{Checked, quoted};
 
 /// An account's id may have this many characters.
@@ -18,10 +18,8 @@ pub(super) fn check_id(field: &str, value: &str) -> Checked {
         return Ok(());
     }
     let value = quoted(value);
-    Err(Rejection::new(
-        "account-id-invalid",
-        format!("{field} is {value}: send 1 to {CHARACTERS_MAX} capital letters and digits"),
-    ))
+    Err(refusals::ACCOUNT_ID_INVALID
+        .because(format!("{field} is {value}: send 1 to {CHARACTERS_MAX} capital letters and digits")))
 }
 
 /// The number of the account with this id. Without its last two characters it is the id again.

@@ -9,7 +9,7 @@ use millrace_schemas::campaigns::{
     LaunchCampaign,
 };
 
-use super::{Campaign, Decision, Job, Status, Stream, check_id, chunk_id};
+use super::{Campaign, Decision, Job, Status, Stream, check_id, chunk_id, refusals};
 use crate::rules::{self, Checked, Text};
 use crate::{Emitted, Rejection, Streams, emit};
 
@@ -20,7 +20,7 @@ pub const CHUNK_BYTES_MAX: usize = 500_000;
 /// Chunks of a campaign: queueing them is one decision, which holds all of them in memory.
 pub const CHUNKS_MAX: i32 = 200;
 
-const REASON: Text = Text::new("reason", "reason-invalid", 1, 500);
+const REASON: Text = Text::new("reason", rules::refusals::REASON_INVALID, 1, 500);
 
 /// The campaign and the new chunk; with the last chunk all of them.
 pub(super) fn streams(command: &AddAudienceChunk) -> Vec<String> {
@@ -144,7 +144,7 @@ fn awaited(campaign: &Campaign, command: &AddAudienceChunk) -> Result<i64, Rejec
         Status::Resolving { as_of, number } if number == found => Ok(as_of),
         Status::Resolving { number, .. } => {
             let message = format!("number is {found}, but the chunk {number} is awaited: send that");
-            Err(Rejection::new("chunk-unexpected", message))
+            Err(refusals::CHUNK_UNEXPECTED.because(message))
         }
         status => Err(status.refusal(&command.campaign_id)),
     }
@@ -154,14 +154,14 @@ fn check(command: &AddAudienceChunk) -> Checked {
     let AddAudienceChunk { recipients, last, .. } = command;
     if recipients.is_empty() && !last {
         let message = "recipients is empty, but others are to follow: send 1 to 1000, or last";
-        return Err(Rejection::new("recipients-empty", message));
+        return Err(refusals::RECIPIENTS_EMPTY.because(message));
     }
     if fitting(recipients) < recipients.len() {
         let (found, most) =
             (recipients.len(), format!("{RECIPIENTS_MAX} customers of {CHUNK_BYTES_MAX} bytes"));
         let message =
             format!("recipients has {found} entries, which do not fit a chunk: send at most {most}");
-        return Err(Rejection::new("recipients-too-many", message));
+        return Err(refusals::RECIPIENTS_TOO_MANY.because(message));
     }
     let mut seen = HashSet::new();
     for (index, recipient) in recipients.iter().enumerate() {
@@ -169,7 +169,7 @@ fn check(command: &AddAudienceChunk) -> Checked {
         if !seen.insert(&recipient.customer_id) {
             let id = rules::quoted(&recipient.customer_id);
             let message = format!("recipients names the customer {id} twice: send each customer once");
-            return Err(Rejection::new("recipient-repeated", message));
+            return Err(refusals::RECIPIENT_REPEATED.because(message));
         }
     }
     Ok(())
@@ -182,7 +182,7 @@ fn campaign<'s>(known: Option<&'s Stream>, campaign_id: &str) -> Result<&'s Camp
         None | Some(Stream::Segment(_) | Stream::Chunk(_)) => {
             let id = rules::quoted(campaign_id);
             let way_out = "send CreateCampaign first, or correct the id";
-            Err(Rejection::new("campaign-unknown", format!("campaign_id {id} is no campaign: {way_out}")))
+            Err(refusals::CAMPAIGN_UNKNOWN.because(format!("campaign_id {id} is no campaign: {way_out}")))
         }
     }
 }
@@ -195,13 +195,13 @@ fn too_large(campaign_id: &str) -> Emitted<Event> {
 impl Status {
     /// Why a campaign in this status does not take a command.
     fn refusal(self, campaign_id: &str) -> Rejection {
-        let (code, message) = match self {
-            Self::Draft => ("campaign-not-launched", "was not launched: send LaunchCampaign first"),
+        let (refusal, message) = match self {
+            Self::Draft => (refusals::CAMPAIGN_NOT_LAUNCHED, "was not launched: send LaunchCampaign first"),
             Self::Resolving { .. } | Self::Launched => {
-                ("campaign-launched", "was launched already: create another one to send again")
+                (refusals::CAMPAIGN_LAUNCHED, "was launched already: create another one to send again")
             }
-            Self::Failed => ("campaign-failed", "has failed: create another one"),
+            Self::Failed => (refusals::CAMPAIGN_FAILED, "has failed: create another one"),
         };
-        Rejection::new(code, format!("campaign_id {} {message}", rules::quoted(campaign_id)))
+        refusal.because(format!("campaign_id {} {message}", rules::quoted(campaign_id)))
     }
 }

@@ -2,19 +2,19 @@
 
 use millrace_schemas::campaigns::{CampaignCreated, CreateCampaign, DefineSegment, SegmentDefined};
 
-use super::{Decision, Segment, Stream, check_id, message, taken};
+use super::{Decision, Segment, Stream, check_id, message, refusals, taken};
 use crate::rules::{self, Checked, Text};
 use crate::segments::{self, Channel};
 use crate::{Rejection, Streams, emit};
 
-const NAME: Text = Text::new("name", "name-invalid", 1, 200);
+const NAME: Text = Text::new("name", rules::refusals::NAME_INVALID, 1, 200);
 
 /// Defines a segment, or defines it anew.
 pub(super) fn define(known: Option<&Stream>, command: &DefineSegment) -> Decision {
     let DefineSegment { segment_id, name, rules } = command.clone();
     check_id("segment_id", &segment_id)?;
     NAME.check(&name)?;
-    segments::parse(&rules).map_err(|error| Rejection::new("rules-invalid", error.to_string()))?;
+    segments::parse(&rules).map_err(|error| refusals::RULES_INVALID.because(error.to_string()))?;
     match known {
         None | Some(Stream::Segment(_)) => Ok(vec![emit(SegmentDefined { segment_id, name, rules })]),
         Some(Stream::Campaign(_) | Stream::Chunk(_)) => Err(taken("segment_id", &segment_id)),
@@ -43,7 +43,7 @@ fn check(command: &CreateCampaign) -> Checked {
     NAME.check(&command.name)?;
     if Channel::named(&command.channel).is_none() {
         let channel = rules::quoted(&command.channel);
-        return Err(Rejection::new("channel-unknown", format!("channel is {channel}: send email or sms")));
+        return Err(refusals::CHANNEL_UNKNOWN.because(format!("channel is {channel}: send email or sms")));
     }
     message::SUBJECT.check(&command.subject)?;
     message::MESSAGE.check(&command.message)?;
@@ -55,15 +55,13 @@ fn segment<'s>(streams: &'s Streams<Stream>, segment_id: &str) -> Result<&'s Seg
     let id = rules::quoted(segment_id);
     match streams.get(segment_id) {
         Some(Stream::Segment(segment)) => Ok(segment),
-        None | Some(Stream::Campaign(_) | Stream::Chunk(_)) => Err(Rejection::new(
-            "segment-unknown",
-            format!("segment_id {id} is no segment: send DefineSegment first, or correct the id"),
-        )),
+        None | Some(Stream::Campaign(_) | Stream::Chunk(_)) => Err(refusals::SEGMENT_UNKNOWN
+            .because(format!("segment_id {id} is no segment: send DefineSegment first, or correct the id"))),
     }
 }
 
 fn exists(campaign_id: &str) -> Rejection {
     let id = rules::quoted(campaign_id);
     let way_out = "take another id for another campaign";
-    Rejection::new("campaign-exists", format!("campaign_id {id} exists already: {way_out}"))
+    refusals::CAMPAIGN_EXISTS.because(format!("campaign_id {id} exists already: {way_out}"))
 }

@@ -1,10 +1,10 @@
 //! Templates of messages, and the personal text that is made of them.
 
-use crate::Rejection;
-use crate::rules::{Checked, Text, quoted};
+use super::refusals;
+use crate::rules::{self, Checked, Text, quoted};
 
-pub(super) const SUBJECT: Text = Text::new("subject", "subject-invalid", 1, 200);
-pub(super) const MESSAGE: Text = Text::new("message", "message-invalid", 1, 2_000).of_lines();
+pub(super) const SUBJECT: Text = Text::new("subject", rules::refusals::SUBJECT_INVALID, 1, 200);
+pub(super) const MESSAGE: Text = Text::new("message", refusals::MESSAGE_INVALID, 1, 2_000).of_lines();
 
 /// So many in one template, which bounds the personal text.
 const PLACEHOLDERS_MAX: usize = 10;
@@ -45,12 +45,12 @@ pub fn personal(template: &str, recipient: &Recipient<'_>) -> String {
 /// Checks the placeholders of a field.
 pub(super) fn check(field: &str, template: &str) -> Checked {
     let refuse =
-        |problem| Rejection::new("placeholder-invalid", format!("{field} has {problem}: send {KNOWN}"));
+        |problem| refusals::PLACEHOLDER_INVALID.because(format!("{field} has {problem}: send {KNOWN}"));
     let pieces = pieces(template).map_err(refuse)?;
     let placeholders = pieces.iter().filter(|piece| !matches!(piece, Piece::Text(_))).count();
     if placeholders > PLACEHOLDERS_MAX {
         let message = format!("{field} has {placeholders} placeholders: send at most {PLACEHOLDERS_MAX}");
-        return Err(Rejection::new("placeholder-invalid", message));
+        return Err(refusals::PLACEHOLDER_INVALID.because(message));
     }
     Ok(())
 }

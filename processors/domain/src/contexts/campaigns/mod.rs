@@ -5,6 +5,7 @@ mod chunk;
 mod create;
 mod message;
 mod receipts;
+mod refusals;
 #[cfg(test)]
 mod tests;
 
@@ -13,7 +14,7 @@ use millrace_schemas::campaigns::{CampaignCreated, Command, Event};
 use serde::{Deserialize, Serialize};
 
 use crate::rules::{self, Checked};
-use crate::{Context, Emitted, Faces, Rejection, Streams};
+use crate::{Context, Emitted, Faces, Refusal, Rejection, Streams};
 
 pub use audience::{CHUNK_BYTES_MAX, CHUNKS_MAX, RECIPIENTS_MAX, fitting};
 pub use chunk::{ATTEMPTS_MAX, Chunk, Job, JobStatus, chunk_id, job_id};
@@ -92,6 +93,7 @@ type Decision = Result<Vec<Emitted<Event>>, Rejection>;
 impl Context for Campaigns {
     const NAME: &'static str = "campaigns";
     const STATE_VERSION: i32 = 1;
+    const REFUSALS: &[Refusal] = refusals::ALL;
     type State = Stream;
     type Command = Command;
     type Event = Event;
@@ -185,12 +187,12 @@ fn check_id(field: &str, value: &str) -> Checked {
     let value = rules::quoted(value);
     let way_out =
         format!("send at most {ID_CHARACTERS_MAX} characters ({ID_BYTES_MAX} bytes) without a slash");
-    Err(Rejection::new("id-invalid", format!("{field} is {value}: {way_out}")))
+    Err(rules::refusals::ID_INVALID.because(format!("{field} is {value}: {way_out}")))
 }
 
 /// Segments, campaigns and chunks share the ids of this context's streams.
 fn taken(field: &str, id: &str) -> Rejection {
     let id = rules::quoted(id);
     let message = format!("{field} {id} is the id of something else already: take another one");
-    Rejection::new("id-taken", message)
+    refusals::ID_TAKEN.because(message)
 }

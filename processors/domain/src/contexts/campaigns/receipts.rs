@@ -9,11 +9,11 @@ use millrace_schemas::campaigns::{
 };
 
 use super::chunk::place;
-use super::{ATTEMPTS_MAX, Chunk, Decision, Job, JobStatus, RECIPIENTS_MAX, Stream, Template};
+use super::{ATTEMPTS_MAX, Chunk, Decision, Job, JobStatus, RECIPIENTS_MAX, Stream, Template, refusals};
 use crate::rules::{self, Checked, Text};
-use crate::{Emitted, Rejection, emit};
+use crate::{Emitted, emit};
 
-const REASON: Text = Text::new("reason", "reason-invalid", 1, 100);
+const REASON: Text = Text::new("reason", rules::refusals::REASON_INVALID, 1, 100);
 
 /// What a receipt tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,7 +133,7 @@ fn check(command: &RecordReceipts) -> Checked {
     let count = command.receipts.len();
     if !(1..=RECIPIENTS_MAX).contains(&count) {
         let message = format!("receipts has {count} entries: send 1 to {RECIPIENTS_MAX}");
-        return Err(Rejection::new("receipts-count-invalid", message));
+        return Err(refusals::RECEIPTS_COUNT_INVALID.because(message));
     }
     command.receipts.iter().enumerate().try_for_each(|(index, receipt)| check_receipt(index, receipt))
 }
@@ -142,7 +142,7 @@ fn check_receipt(index: usize, receipt: &RecordReceiptsReceipt) -> Checked {
     if Told::of(receipt).is_none() {
         let status = rules::quoted(&receipt.status);
         let message = format!("receipts[{index}].status is {status}: send sent, delivered or failed");
-        return Err(Rejection::new("receipt-status-unknown", message));
+        return Err(refusals::RECEIPT_STATUS_UNKNOWN.because(message));
     }
     REASON.check_given(receipt.reason.as_deref())
 }

@@ -2,9 +2,9 @@
 
 use millrace_schemas::carts::{CartCheckedOut, CartCheckedOutLine, CheckOutCart};
 
-use super::{Cart, Decision, Item, total};
+use super::{Cart, Decision, Item, refusals, total};
+use crate::emit;
 use crate::rules::{self, Checked};
-use crate::{Rejection, emit};
 
 /// Checks a cart out that has something in it.
 pub(super) fn check_out(cart: &Cart, command: &CheckOutCart) -> Decision {
@@ -23,7 +23,7 @@ fn check_filled(cart: &Cart, cart_id: &str) -> Checked {
         return Ok(());
     }
     let id = rules::quoted(cart_id);
-    Err(Rejection::new("cart-empty", format!("cart_id {id} is empty: send AddToCart first")))
+    Err(refusals::CART_EMPTY.because(format!("cart_id {id} is empty: send AddToCart first")))
 }
 
 fn line((product_id, item): (&String, &Item)) -> CartCheckedOutLine {

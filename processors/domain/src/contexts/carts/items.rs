@@ -4,8 +4,8 @@ use millrace_schemas::carts::{
     AddToCart, CartItemAdded, CartItemRemoved, CartQuantityChanged, ChangeCartQuantity, RemoveFromCart,
 };
 
-use super::{Cart, Decision, Item, missing, total};
-use crate::contexts::catalog::{Catalog, ProductFace};
+use super::{Cart, Decision, Item, missing, refusals, total};
+use crate::contexts::catalog::{self, Catalog, ProductFace};
 use crate::rules::{self, Checked};
 use crate::{Faces, Reference, Rejection, emit};
 
@@ -20,7 +20,8 @@ pub(super) fn add(cart: &Cart, faces: &Faces, command: &AddToCart) -> Decision {
     let AddToCart { cart_id, product_id, quantity } = command.clone();
     check_room(cart, &product_id)?;
     let product = faces.get::<Catalog>(&product_id);
-    let product = product.ok_or_else(|| missing("product-unknown", "product_id", &product_id))?;
+    let product =
+        product.ok_or_else(|| missing(catalog::refusals::PRODUCT_MISSING, "product_id", &product_id))?;
     check_offer(cart, &product, &product_id)?;
     let (product_name, unit_price) = (product.name, product.price);
     check_total(cart, &product_id, Item { quantity, unit_price })?;
@@ -56,12 +57,12 @@ fn check_room(cart: &Cart, product_id: &str) -> Checked {
     if cart.items.contains_key(product_id) {
         let id = rules::quoted(product_id);
         let message = format!("product_id {id} is in the cart already: send ChangeCartQuantity");
-        return Err(Rejection::new("product-repeated", message));
+        return Err(rules::refusals::PRODUCT_REPEATED.because(message));
     }
     if cart.items.len() >= rules::LINES_MAX {
         let message =
             format!("the cart has {} products already: put the rest into another cart", cart.items.len());
-        return Err(Rejection::new("lines-too-many", message));
+        return Err(rules::refusals::LINES_TOO_MANY.because(message));
     }
     Ok(())
 }
@@ -71,13 +72,13 @@ fn check_offer(cart: &Cart, product: &ProductFace, product_id: &str) -> Checked 
     let (id, wanted, offered) = (rules::quoted(product_id), &cart.currency, &product.currency);
     if product.discontinued {
         let message = format!("product_id {id} was discontinued: choose another product");
-        return Err(Rejection::new("product-discontinued", message));
+        return Err(catalog::refusals::PRODUCT_DISCONTINUED.because(message));
     }
     if offered != wanted {
         let message = format!(
             "product_id {id} has a price in {offered}, but the cart is in {wanted}: use another cart"
         );
-        return Err(Rejection::new("currency-differs", message));
+        return Err(refusals::CURRENCY_DIFFERS.because(message));
     }
     Ok(())
 }
@@ -90,9 +91,7 @@ fn check_total(cart: &Cart, product_id: &str, item: Item) -> Checked {
 fn item(cart: &Cart, product_id: &str) -> Result<Item, Rejection> {
     let id = rules::quoted(product_id);
     cart.items.get(product_id).copied().ok_or_else(|| {
-        Rejection::new(
-            "product-not-in-cart",
-            format!("product_id {id} is not in the cart: send AddToCart, or correct the id"),
-        )
+        refusals::PRODUCT_NOT_IN_CART
+            .because(format!("product_id {id} is not in the cart: send AddToCart, or correct the id"))
     })
 }

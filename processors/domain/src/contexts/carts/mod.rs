@@ -2,6 +2,7 @@
 
 mod checkout;
 mod items;
+mod refusals;
 #[cfg(test)]
 mod tests;
 
@@ -14,11 +15,11 @@ use millrace_schemas::carts::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::contexts::customers::Customers;
+use crate::contexts::customers::{self, Customers};
 use crate::rules::{self, Checked, Text};
-use crate::{Context, Emitted, Faces, Reference, Rejection, Streams, emit};
+use crate::{Context, Emitted, Faces, Reference, Refusal, Rejection, Streams, emit};
 
-const REASON: Text = Text::new("reason", "reason-invalid", 1, 500);
+const REASON: Text = Text::new("reason", rules::refusals::REASON_INVALID, 1, 500);
 
 /// The context of carts; a stream is one cart.
 #[derive(Debug)]
@@ -63,6 +64,7 @@ type Decision = Result<Vec<Emitted<Event>>, Rejection>;
 impl Context for Carts {
     const NAME: &'static str = "carts";
     const STATE_VERSION: i32 = 1;
+    const REFUSALS: &[Refusal] = refusals::ALL;
     type State = Cart;
     type Command = Command;
     type Event = Event;
@@ -171,7 +173,7 @@ fn create(known: Option<&Cart>, faces: &Faces, command: &CreateCart) -> Decision
         return Err(exists(&cart_id));
     }
     if !faces.contains(&Reference::to::<Customers>(&customer_id)) {
-        return Err(missing("customer-unknown", "customer_id", &customer_id));
+        return Err(missing(customers::refusals::CUSTOMER_MISSING, "customer_id", &customer_id));
     }
     Ok(vec![emit(CartCreated { cart_id, customer_id, currency })])
 }
@@ -193,7 +195,7 @@ fn reopen(cart: Option<&Cart>, command: &ReopenCart) -> Decision {
     if !cart.ok_or_else(|| unknown(&cart_id))?.status.may_become(Status::Open) {
         let id = rules::quoted(&cart_id);
         let message = format!("cart_id {id} is not checked out: only a checked-out cart can be reopened");
-        return Err(Rejection::new("cart-not-checked-out", message));
+        return Err(refusals::CART_NOT_CHECKED_OUT.because(message));
     }
     REASON.check(&reason)?;
     Ok(vec![emit(CartReopened { cart_id, reason })])
@@ -202,12 +204,14 @@ fn reopen(cart: Option<&Cart>, command: &ReopenCart) -> Decision {
 /// A cart that takes changes.
 fn open<'a>(cart: Option<&'a Cart>, cart_id: &str) -> Result<&'a Cart, Rejection> {
     let cart = cart.ok_or_else(|| unknown(cart_id))?;
-    let (code, way_out) = match cart.status {
+    let (refusal, way_out) = match cart.status {
         Status::Open => return Ok(cart),
-        Status::Abandoned => ("cart-abandoned", "was abandoned: create another one"),
-        Status::CheckedOut => ("cart-checked-out", "was checked out: create another one, or send ReopenCart"),
+        Status::Abandoned => (refusals::CART_ABANDONED, "was abandoned: create another one"),
+        Status::CheckedOut => {
+            (refusals::CART_CHECKED_OUT, "was checked out: create another one, or send ReopenCart")
+        }
     };
-    Err(Rejection::new(code, format!("cart_id {} {way_out}", rules::quoted(cart_id))))
+    Err(refusal.because(format!("cart_id {} {way_out}", rules::quoted(cart_id))))
 }
 
 /// What items cost in minor units: no more than an order may cost.
@@ -216,26 +220,24 @@ fn total<'a>(items: impl IntoIterator<Item = &'a Item>) -> Result<i64, Rejection
     let sum = items.into_iter().try_fold(0_i64, |sum, item| sum.checked_add(amount(item)?));
     sum.filter(|sum| *sum <= rules::TOTAL_MAX).ok_or_else(|| {
         let way_out = format!("a cart may cost at most {} minor units, split it", rules::TOTAL_MAX);
-        Rejection::new("amount-too-large", format!("quantity is too large for its price: {way_out}"))
+        refusals::AMOUNT_TOO_LARGE.because(format!("quantity is too large for its price: {way_out}"))
     })
 }
 
 fn exists(cart_id: &str) -> Rejection {
     let id = rules::quoted(cart_id);
-    Rejection::new("cart-exists", format!("cart_id {id} was already created: take another id"))
+    refusals::CART_EXISTS.because(format!("cart_id {id} was already created: take another id"))
 }
 
 fn unknown(cart_id: &str) -> Rejection {
     let id = rules::quoted(cart_id);
-    Rejection::new(
-        "cart-unknown",
-        format!("cart_id {id} was never created: send CreateCart, or correct the id"),
-    )
+    refusals::CART_UNKNOWN
+        .because(format!("cart_id {id} was never created: send CreateCart, or correct the id"))
 }
 
 /// The runtime brings every referenced face or keeps the command waiting, so this is the answer to a caller that
 /// does not.
-fn missing(code: &'static str, field: &str, id: &str) -> Rejection {
+fn missing(refusal: Refusal, field: &str, id: &str) -> Rejection {
     let id = rules::quoted(id);
-    Rejection::new(code, format!("{field} {id} does not exist: create it first, or correct the id"))
+    refusal.because(format!("{field} {id} does not exist: create it first, or correct the id"))
 }

@@ -8,13 +8,14 @@ use millrace_schemas::catalog::{
 use serde::{Deserialize, Serialize};
 
 use crate::rules::{self, Text};
-use crate::{Context, Emitted, Faces, Rejection, Streams, emit};
+use crate::{Context, Emitted, Faces, Refusal, Rejection, Streams, emit};
 
+pub(crate) mod refusals;
 #[cfg(test)]
 mod tests;
 
-const NAME: Text = Text::new("name", "name-invalid", 1, 200);
-const CATEGORY: Text = Text::new("category", "category-invalid", 1, 200);
+const NAME: Text = Text::new("name", rules::refusals::NAME_INVALID, 1, 200);
+const CATEGORY: Text = Text::new("category", refusals::CATEGORY_INVALID, 1, 200);
 
 /// The context of the catalog; a stream is one product.
 #[derive(Debug)]
@@ -55,6 +56,7 @@ type Decision = Result<Vec<Emitted<Event>>, Rejection>;
 impl Context for Catalog {
     const NAME: &'static str = "catalog";
     const STATE_VERSION: i32 = 1;
+    const REFUSALS: &[Refusal] = refusals::ALL;
     type State = Product;
     type Command = Command;
     type Event = Event;
@@ -156,17 +158,17 @@ fn on_sale<'a>(product: Option<&'a Product>, product_id: &str) -> Result<&'a Pro
 fn exists(product_id: &str) -> Rejection {
     let id = rules::quoted(product_id);
     let way_out = "send RenameProduct, ChangePrice or RecategoriseProduct, or take another id";
-    Rejection::new("product-exists", format!("product_id {id} is already in the catalog: {way_out}"))
+    refusals::PRODUCT_EXISTS.because(format!("product_id {id} is already in the catalog: {way_out}"))
 }
 
 fn unknown(product_id: &str) -> Rejection {
     let id = rules::quoted(product_id);
     let way_out = "send AddProduct, or correct the id";
-    Rejection::new("product-unknown", format!("product_id {id} is not in the catalog: {way_out}"))
+    refusals::PRODUCT_UNKNOWN.because(format!("product_id {id} is not in the catalog: {way_out}"))
 }
 
 fn discontinued(product_id: &str) -> Rejection {
     let id = rules::quoted(product_id);
     let way_out = "it cannot change any more, add a new product with another id";
-    Rejection::new("product-discontinued", format!("product_id {id} was discontinued: {way_out}"))
+    refusals::PRODUCT_DISCONTINUED.because(format!("product_id {id} was discontinued: {way_out}"))
 }

@@ -5,14 +5,14 @@ use millrace_schemas::customers::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Customer, Decision};
+use super::{Customer, Decision, refusals};
 use crate::rules::{self, Checked, Text};
 use crate::{Rejection, emit};
 
-const NAME: Text = Text::new("name", "name-invalid", 2, 200);
-const CONTACT_NAME: Text = Text::new("contact_name", "contact-name-invalid", 1, 200);
-const CITY: Text = Text::new("city", "city-invalid", 1, 200);
-const COUNTRY: Text = Text::new("country", "country-invalid", 1, 200);
+const NAME: Text = Text::new("name", rules::refusals::NAME_INVALID, 2, 200);
+const CONTACT_NAME: Text = Text::new("contact_name", refusals::CONTACT_NAME_INVALID, 1, 200);
+const CITY: Text = Text::new("city", refusals::CITY_INVALID, 1, 200);
+const COUNTRY: Text = Text::new("country", refusals::COUNTRY_INVALID, 1, 200);
 
 /// A customer's details.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,7 +81,7 @@ impl Details {
         if self.email.is_some() || self.phone.is_some() {
             return Ok(());
         }
-        Err(Rejection::new("contact-missing", "email and phone are both missing: send at least one of them"))
+        Err(refusals::CONTACT_MISSING.because("email and phone are both missing: send at least one of them"))
     }
 
     pub(super) fn registered(self, customer_id: &str) -> CustomerRegistered {
@@ -113,8 +113,7 @@ impl Details {
 
 fn exists(customer_id: &str) -> Rejection {
     let id = rules::quoted(customer_id);
-    Rejection::new(
-        "customer-exists",
-        format!("customer_id {id} is already registered: send ChangeCustomerDetails, or take another id"),
-    )
+    refusals::CUSTOMER_EXISTS.because(format!(
+        "customer_id {id} is already registered: send ChangeCustomerDetails, or take another id"
+    ))
 }

@@ -2,6 +2,7 @@
 
 mod details;
 mod preferences;
+pub(crate) mod refusals;
 mod risk;
 mod tags;
 
@@ -12,7 +13,7 @@ use millrace_schemas::customers::{Command, Event};
 use serde::{Deserialize, Serialize};
 
 use crate::rules;
-use crate::{Context, Emitted, Faces, Rejection, Streams};
+use crate::{Context, Emitted, Faces, Refusal, Rejection, Streams};
 
 pub use details::Details;
 pub use risk::Risk;
@@ -50,6 +51,7 @@ type Decision = Result<Vec<Emitted<Event>>, Rejection>;
 impl Context for Customers {
     const NAME: &'static str = "customers";
     const STATE_VERSION: i32 = 2;
+    const REFUSALS: &[Refusal] = refusals::ALL;
     type State = Customer;
     type Command = Command;
     type Event = Event;
@@ -103,10 +105,8 @@ impl Customer {
 
 fn unknown(customer_id: &str) -> Rejection {
     let id = rules::quoted(customer_id);
-    Rejection::new(
-        "customer-unknown",
-        format!("customer_id {id} is not registered: send RegisterCustomer, or correct the id"),
-    )
+    refusals::CUSTOMER_UNKNOWN
+        .because(format!("customer_id {id} is not registered: send RegisterCustomer, or correct the id"))
 }
 
 #[cfg(test)]

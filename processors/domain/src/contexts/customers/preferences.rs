@@ -2,13 +2,13 @@
 
 use millrace_schemas::customers::{CustomerPreferenceSet, SetCustomerPreference};
 
-use super::{Customer, Decision};
+use super::{Customer, Decision, refusals};
+use crate::emit;
 use crate::rules::{self, Checked, Text};
-use crate::{Rejection, emit};
 
 pub(super) const PREFERENCES_MAX: usize = 50;
 const NAME_CHARACTERS_MAX: usize = 40;
-const VALUE: Text = Text::new("value", "preference-value-invalid", 1, 200);
+const VALUE: Text = Text::new("value", refusals::PREFERENCE_VALUE_INVALID, 1, 200);
 
 /// Sets a preference, or removes it. What already is so is fine, and nothing happens.
 pub(super) fn set(customer: &Customer, command: &SetCustomerPreference) -> Decision {
@@ -23,7 +23,7 @@ pub(super) fn set(customer: &Customer, command: &SetCustomerPreference) -> Decis
         let id = rules::quoted(&customer_id);
         let most = format!("{PREFERENCES_MAX} preferences, the most there can be");
         let message = format!("customer_id {id} has {most}: send null as the value of another one first");
-        return Err(Rejection::new("preferences-too-many", message));
+        return Err(refusals::PREFERENCES_TOO_MANY.because(message));
     }
     Ok(vec![emit(CustomerPreferenceSet { customer_id, name, value })])
 }
@@ -48,5 +48,5 @@ fn check_name(name: &str) -> Checked {
     let way_out = format!(
         "send 1 to {NAME_CHARACTERS_MAX} lower-case letters a to z, digits, hyphens and underscores, such as language"
     );
-    Err(Rejection::new("preference-name-invalid", format!("name is {name}: {way_out}")))
+    Err(refusals::PREFERENCE_NAME_INVALID.because(format!("name is {name}: {way_out}")))
 }

@@ -4,12 +4,12 @@ use chrono::DateTime;
 use millrace_schemas::customers::{AssessCustomerRisk, CustomerRiskAssessed};
 use serde::{Deserialize, Serialize};
 
-use super::{Customer, Decision};
+use super::{Customer, Decision, refusals};
 use crate::rules::{self, Checked, Text};
 use crate::{Rejection, emit};
 
 const SCORE_MAX: i32 = 100;
-const REASON: Text = Text::new("reason", "reason-invalid", 1, 500);
+const REASON: Text = Text::new("reason", rules::refusals::REASON_INVALID, 1, 500);
 
 /// An assessment of a customer's risk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,14 +42,13 @@ fn check_score(score: i32) -> Checked {
     if (0..=SCORE_MAX).contains(&score) {
         return Ok(());
     }
-    Err(Rejection::new("risk-score-invalid", format!("score is {score}: send 0 (no risk) to {SCORE_MAX}")))
+    Err(refusals::RISK_SCORE_INVALID.because(format!("score is {score}: send 0 (no risk) to {SCORE_MAX}")))
 }
 
 fn outdated(assessed_at: i64, newest: Risk) -> Rejection {
     let told = |micros| DateTime::from_timestamp_micros(micros).unwrap_or_default();
     let (given, known) = (told(assessed_at), told(newest.assessed_at));
-    Rejection::new(
-        "risk-assessment-outdated",
-        format!("assessed_at is {given}, but the newest assessment is of {known}: assess the customer again"),
-    )
+    refusals::RISK_ASSESSMENT_OUTDATED.because(format!(
+        "assessed_at is {given}, but the newest assessment is of {known}: assess the customer again"
+    ))
 }

@@ -2,9 +2,9 @@
 
 use millrace_schemas::customers::{CustomerTagged, CustomerUntagged, TagCustomer, UntagCustomer};
 
-use super::{Customer, Decision};
+use super::{Customer, Decision, refusals};
+use crate::emit;
 use crate::rules::{self, Checked};
-use crate::{Rejection, emit};
 
 pub(super) const TAGS_MAX: usize = 50;
 const TAG_CHARACTERS_MAX: usize = 40;
@@ -19,7 +19,7 @@ pub(super) fn tag(customer: &Customer, command: &TagCustomer) -> Decision {
     if customer.tags.len() >= TAGS_MAX {
         let id = rules::quoted(&customer_id);
         let message = format!("customer_id {id} has {TAGS_MAX} tags, the most there can be: untag one first");
-        return Err(Rejection::new("tags-too-many", message));
+        return Err(refusals::TAGS_TOO_MANY.because(message));
     }
     Ok(vec![emit(CustomerTagged { customer_id, tag })])
 }
@@ -56,5 +56,5 @@ pub(super) fn check(tag: &str) -> Checked {
         "send words of lower-case letters, digits and hyphens with one space between them, at most \
          {TAG_CHARACTERS_MAX} characters"
     );
-    Err(Rejection::new("tag-invalid", format!("tag is {tag}: {way_out}")))
+    Err(refusals::TAG_INVALID.because(format!("tag is {tag}: {way_out}")))
 }

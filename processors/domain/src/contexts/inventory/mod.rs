@@ -1,5 +1,6 @@
 //! Inventory: how many units of a product are on hand, and how many of them are promised.
 
+mod refusals;
 mod reservations;
 mod returns;
 #[cfg(test)]
@@ -12,9 +13,9 @@ use millrace_schemas::inventory::{AdjustStock, Command, Event, ReceiveStock, Sto
 use serde::{Deserialize, Serialize};
 
 use crate::rules::{self, Text};
-use crate::{Context, Emitted, Faces, Rejection, Streams, emit};
+use crate::{Context, Emitted, Faces, Refusal, Rejection, Streams, emit};
 
-const REASON: Text = Text::new("reason", "reason-invalid", 1, 500);
+const REASON: Text = Text::new("reason", rules::refusals::REASON_INVALID, 1, 500);
 
 /// The context of stock; a stream is the stock of one product and has the product's id.
 #[derive(Debug)]
@@ -41,6 +42,7 @@ type Decision = Result<Vec<Emitted<Event>>, Rejection>;
 impl Context for Inventory {
     const NAME: &'static str = "inventory";
     const STATE_VERSION: i32 = 1;
+    const REFUSALS: &[Refusal] = refusals::ALL;
     type State = Stock;
     type Command = Command;
     type Event = Event;
@@ -141,7 +143,7 @@ fn adjust(streams: &Streams<Stock>, command: &AdjustStock) -> Decision {
     REASON.check(&reason)?;
     if difference == 0 {
         let message = "difference is 0: send the units to add (positive) or take away (negative)";
-        return Err(Rejection::new("difference-zero", message));
+        return Err(refusals::DIFFERENCE_ZERO.because(message));
     }
     let on_hand = on_hand(streams, &product_id);
     let sum = on_hand.checked_add(difference).ok_or_else(|| overflow("difference", difference, on_hand))?;
@@ -158,16 +160,14 @@ fn on_hand(streams: &Streams<Stock>, product_id: &str) -> i64 {
 
 fn overflow(field: &str, value: i64, on_hand: i64) -> Rejection {
     let message = format!("{field} is {value} and {on_hand} are on hand: the sum is too large, send less");
-    Rejection::new("stock-overflow", message)
+    refusals::STOCK_OVERFLOW.because(message)
 }
 
 fn taken_below_reserved(difference: i64, on_hand: i64, reserved: i64) -> Rejection {
     let available = on_hand - reserved;
-    Rejection::new(
-        "stock-insufficient",
-        format!(
-            "difference is {difference}, but of {on_hand} on hand {reserved} are reserved: take away at most \
+    let message = format!(
+        "difference is {difference}, but of {on_hand} on hand {reserved} are reserved: take away at most \
              {available}, or release reservations first"
-        ),
-    )
+    );
+    refusals::STOCK_INSUFFICIENT.because(message)
 }

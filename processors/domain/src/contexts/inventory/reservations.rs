@@ -5,14 +5,14 @@ use millrace_schemas::inventory::{
     StockShipped,
 };
 
-use super::{Decision, Stock};
+use super::{Decision, Stock, refusals};
 use crate::rules::{self, Checked};
 use crate::{Emitted, Rejection, Streams, emit};
 
 /// Reserves every line, or nothing when one is not possible.
 pub(super) fn reserve(streams: &Streams<Stock>, command: &ReserveStock) -> Decision {
     rules::id("reservation_id", &command.reservation_id)?;
-    rules::line_count("lines", "reservation-empty", command.lines.len())?;
+    rules::line_count("lines", refusals::RESERVATION_EMPTY, command.lines.len())?;
     rules::each_once("lines", command.lines.iter().map(|line| line.product_id.as_str()))?;
     let lines = command.lines.iter().enumerate();
     lines.map(|(index, line)| reserve_line(streams, &command.reservation_id, index, line)).collect()
@@ -75,39 +75,33 @@ fn reserved(
 
 fn check_products(reservation_id: &str, product_ids: &[String]) -> Checked {
     rules::id("reservation_id", reservation_id)?;
-    rules::line_count("product_ids", "reservation-empty", product_ids.len())?;
+    rules::line_count("product_ids", refusals::RESERVATION_EMPTY, product_ids.len())?;
     rules::each_once("product_ids", product_ids.iter().map(String::as_str))
 }
 
 fn exists(reservation_id: &str, product_id: &str) -> Rejection {
     let (reservation, product) = (rules::quoted(reservation_id), rules::quoted(product_id));
-    Rejection::new(
-        "reservation-exists",
-        format!(
-            "reservation_id {reservation} has already reserved the product {product}: release it first, or take \
+    let message = format!(
+        "reservation_id {reservation} has already reserved the product {product}: release it first, or take \
              another reservation_id"
-        ),
-    )
+    );
+    refusals::RESERVATION_EXISTS.because(message)
 }
 
 fn insufficient(index: usize, line: &ReserveStockLine, available: i64) -> Rejection {
     let (product, quantity) = (rules::quoted(&line.product_id), line.quantity);
-    Rejection::new(
-        "stock-insufficient",
-        format!(
-            "lines[{index}].quantity is {quantity}, but only {available} of the product {product} are available: \
+    let message = format!(
+        "lines[{index}].quantity is {quantity}, but only {available} of the product {product} are available: \
              reserve less, or receive stock first"
-        ),
-    )
+    );
+    refusals::STOCK_INSUFFICIENT.because(message)
 }
 
 fn unknown(reservation_id: &str, product_id: &str) -> Rejection {
     let (reservation, product) = (rules::quoted(reservation_id), rules::quoted(product_id));
-    Rejection::new(
-        "reservation-unknown",
-        format!(
-            "reservation_id {reservation} has reserved nothing of the product {product}, or it was released or \
+    let message = format!(
+        "reservation_id {reservation} has reserved nothing of the product {product}, or it was released or \
              shipped: name only products that are reserved"
-        ),
-    )
+    );
+    refusals::RESERVATION_UNKNOWN.because(message)
 }

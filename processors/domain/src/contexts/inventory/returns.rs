@@ -2,13 +2,13 @@
 
 use millrace_schemas::inventory::{Event, ReturnStock, ReturnStockLine, StockReturned};
 
-use super::{Decision, Stock, on_hand, overflow};
+use super::{Decision, Stock, on_hand, overflow, refusals};
 use crate::{Emitted, Rejection, Streams, emit, rules};
 
 /// Adds the units of every line to the stock on hand.
 pub(super) fn take_back(streams: &Streams<Stock>, command: &ReturnStock) -> Decision {
     rules::id("reservation_id", &command.reservation_id)?;
-    rules::line_count("lines", "return-empty", command.lines.len())?;
+    rules::line_count("lines", refusals::RETURN_EMPTY, command.lines.len())?;
     rules::each_once("lines", command.lines.iter().map(|line| line.product_id.as_str()))?;
     let lines = command.lines.iter().enumerate();
     lines.map(|(index, line)| take_back_line(streams, &command.reservation_id, index, line)).collect()

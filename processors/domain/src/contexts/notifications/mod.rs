@@ -2,6 +2,7 @@
 
 mod preferences;
 mod queue;
+mod refusals;
 #[cfg(test)]
 mod tests;
 
@@ -12,9 +13,9 @@ use millrace_schemas::notifications::{
 use serde::{Deserialize, Serialize};
 
 use crate::rules::{self, Text};
-use crate::{Context, Emitted, Faces, Reference, Rejection, Streams, emit};
+use crate::{Context, Emitted, Faces, Reference, Refusal, Rejection, Streams, emit};
 
-const REASON: Text = Text::new("reason", "reason-invalid", 1, 500);
+const REASON: Text = Text::new("reason", rules::refusals::REASON_INVALID, 1, 500);
 
 /// The context of notifications; a stream is one notification, or the preferences of a customer and has their id.
 #[derive(Debug)]
@@ -65,6 +66,7 @@ type Decision = Result<Vec<Emitted<Event>>, Rejection>;
 impl Context for Notifications {
     const NAME: &'static str = "notifications";
     const STATE_VERSION: i32 = 1;
+    const REFUSALS: &[Refusal] = refusals::ALL;
     type State = Stream;
     type Command = Command;
     type Event = Event;
@@ -160,15 +162,13 @@ fn failed(stream: Option<&Stream>, command: &MarkNotificationFailed) -> Decision
 fn queued<'a>(stream: Option<&'a Stream>, notification_id: &str) -> Result<&'a Notification, Rejection> {
     let id = rules::quoted(notification_id);
     match stream {
-        None | Some(Stream::Preferences(_)) => Err(Rejection::new(
-            "notification-unknown",
-            format!("notification_id {id} was never queued: send QueueNotification, or correct the id"),
-        )),
+        None | Some(Stream::Preferences(_)) => Err(refusals::NOTIFICATION_UNKNOWN.because(format!(
+            "notification_id {id} was never queued: send QueueNotification, or correct the id"
+        ))),
         Some(Stream::Notification(known)) if known.status == Status::Queued => Ok(known),
-        Some(Stream::Notification(_)) => Err(Rejection::new(
-            "notification-not-queued",
-            format!("notification_id {id} was sent, failed or suppressed already: queue another one"),
-        )),
+        Some(Stream::Notification(_)) => Err(refusals::NOTIFICATION_NOT_QUEUED.because(format!(
+            "notification_id {id} was sent, failed or suppressed already: queue another one"
+        ))),
     }
 }
 
@@ -176,5 +176,5 @@ fn queued<'a>(stream: Option<&'a Stream>, notification_id: &str) -> Result<&'a N
 fn taken(field: &str, id: &str) -> Rejection {
     let id = rules::quoted(id);
     let message = format!("{field} {id} is the id of both a notification and a customer: take another one");
-    Rejection::new("id-taken", message)
+    refusals::ID_TAKEN.because(message)
 }

@@ -4,7 +4,7 @@ use millrace_schemas::notifications::{
     AllowNotifications, NotificationsAllowed, NotificationsStopped, StopNotifications,
 };
 
-use super::{Decision, Stream, taken};
+use super::{Decision, Stream, refusals, taken};
 use crate::contexts::customers::Customers;
 use crate::{Reference, Rejection, emit, rules};
 
@@ -22,7 +22,7 @@ pub(super) fn stop(stream: Option<&Stream>, command: &StopNotifications) -> Deci
         let id = rules::quoted(&customer_id);
         let message =
             format!("customer_id {id} gets no notifications already: send AllowNotifications to change that");
-        return Err(Rejection::new("notifications-stopped", message));
+        return Err(refusals::NOTIFICATIONS_STOPPED.because(message));
     }
     Ok(vec![emit(NotificationsStopped { customer_id })])
 }
@@ -34,7 +34,7 @@ pub(super) fn allow(stream: Option<&Stream>, command: &AllowNotifications) -> De
         let id = rules::quoted(&customer_id);
         let message =
             format!("customer_id {id} has not stopped notifications: send StopNotifications to do that");
-        return Err(Rejection::new("notifications-allowed", message));
+        return Err(refusals::NOTIFICATIONS_ALLOWED.because(message));
     }
     Ok(vec![emit(NotificationsAllowed { customer_id })])
 }

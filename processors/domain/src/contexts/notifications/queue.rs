@@ -2,13 +2,13 @@
 
 use millrace_schemas::notifications::{NotificationQueued, NotificationSuppressed, QueueNotification};
 
-use super::{Decision, Stream, taken};
-use crate::contexts::customers::{CustomerFace, Customers};
+use super::{Decision, Stream, refusals, taken};
+use crate::contexts::customers::{self, CustomerFace, Customers};
 use crate::rules::{self, Checked, Text};
 use crate::{Faces, Reference, Rejection, Streams, emit};
 
-const SUBJECT: Text = Text::new("subject", "subject-invalid", 1, 200);
-const BODY: Text = Text::new("body", "body-invalid", 1, 10_000).of_lines();
+const SUBJECT: Text = Text::new("subject", rules::refusals::SUBJECT_INVALID, 1, 200);
+const BODY: Text = Text::new("body", refusals::BODY_INVALID, 1, 10_000).of_lines();
 
 /// The customer. A malformed notification refers to nobody: it is rejected for what it is.
 pub(super) fn references(command: &QueueNotification) -> Vec<Reference> {
@@ -62,7 +62,7 @@ fn check_free(stream: Option<&Stream>, notification_id: &str) -> Checked {
             let id = rules::quoted(notification_id);
             let message =
                 format!("notification_id {id} was already queued: take another id for another notification");
-            Err(Rejection::new("notification-exists", message))
+            Err(refusals::NOTIFICATION_EXISTS.because(message))
         }
     }
 }
@@ -71,8 +71,6 @@ fn check_free(stream: Option<&Stream>, notification_id: &str) -> Checked {
 /// does not.
 fn unknown(customer_id: &str) -> Rejection {
     let id = rules::quoted(customer_id);
-    Rejection::new(
-        "customer-unknown",
-        format!("customer_id {id} does not exist: register it first, or correct the id"),
-    )
+    customers::refusals::CUSTOMER_MISSING
+        .because(format!("customer_id {id} does not exist: register it first, or correct the id"))
 }

@@ -1,6 +1,7 @@
 //! Orders: placed, confirmed, shipped, or cancelled before that.
 
 mod place;
+pub(crate) mod refusals;
 #[cfg(test)]
 mod tests;
 
@@ -14,9 +15,9 @@ use millrace_schemas::orders::{
 use serde::{Deserialize, Serialize};
 
 use crate::rules::{self, Text};
-use crate::{Context, Emitted, Faces, Reference, Rejection, Streams, emit};
+use crate::{Context, Emitted, Faces, Reference, Refusal, Rejection, Streams, emit};
 
-const REASON: Text = Text::new("reason", "reason-invalid", 1, 500);
+const REASON: Text = Text::new("reason", rules::refusals::REASON_INVALID, 1, 500);
 
 /// The context of orders; a stream is one order.
 #[derive(Debug)]
@@ -73,6 +74,7 @@ type Decision = Result<Vec<Emitted<Event>>, Rejection>;
 impl Context for Orders {
     const NAME: &'static str = "orders";
     const STATE_VERSION: i32 = 3;
+    const REFUSALS: &[Refusal] = refusals::ALL;
     type State = Order;
     type Command = Command;
     type Event = Event;
@@ -219,20 +221,20 @@ fn that_may_become<'a>(
 
 fn unknown(order_id: &str) -> Rejection {
     let id = rules::quoted(order_id);
-    Rejection::new(
-        "order-unknown",
-        format!("order_id {id} was never placed: send PlaceOrder, or correct the id"),
-    )
+    refusals::ORDER_UNKNOWN
+        .because(format!("order_id {id} was never placed: send PlaceOrder, or correct the id"))
 }
 
 fn refused(status: Status, next: Status, order_id: &str) -> Rejection {
-    let (code, way_out) = match next {
-        Status::Placed | Status::Confirmed => ("order-not-placed", "only a placed order can be confirmed"),
-        Status::Shipped => {
-            ("order-not-confirmed", "only a confirmed order can be shipped, send ConfirmOrder first")
+    let (refusal, way_out) = match next {
+        Status::Placed | Status::Confirmed => {
+            (refusals::ORDER_NOT_PLACED, "only a placed order can be confirmed")
         }
-        Status::Cancelled => ("order-not-open", "only a placed or confirmed order can be cancelled"),
+        Status::Shipped => {
+            (refusals::ORDER_NOT_CONFIRMED, "only a confirmed order can be shipped, send ConfirmOrder first")
+        }
+        Status::Cancelled => (refusals::ORDER_NOT_OPEN, "only a placed or confirmed order can be cancelled"),
     };
     let id = rules::quoted(order_id);
-    Rejection::new(code, format!("order_id {id} is {status} and cannot become {next}: {way_out}"))
+    refusal.because(format!("order_id {id} is {status} and cannot become {next}: {way_out}"))
 }

@@ -2,11 +2,11 @@
 
 use millrace_schemas::orders::{OrderPlaced, OrderPlacedLine, PlaceOrder, PlaceOrderLine};
 
-use super::{Decision, Order};
-use crate::contexts::catalog::Catalog;
-use crate::contexts::customers::Customers;
+use super::{Decision, Order, refusals};
+use crate::contexts::catalog::{self, Catalog};
+use crate::contexts::customers::{self, Customers};
 use crate::rules::{self, Checked};
-use crate::{Faces, Reference, Rejection, emit};
+use crate::{Faces, Reference, Refusal, Rejection, emit};
 
 /// The customer and every product. A malformed order refers to nothing: it is rejected for what it is, not kept
 /// waiting for what it names.
@@ -25,7 +25,8 @@ pub(super) fn place(known: Option<&Order>, faces: &Faces, command: &PlaceOrder) 
     if known.is_some() {
         return Err(exists(&command.order_id));
     }
-    let unknown_customer = || unknown("customer-unknown", "customer_id", &command.customer_id);
+    let unknown_customer =
+        || unknown(customers::refusals::CUSTOMER_MISSING, "customer_id", &command.customer_id);
     let customer = faces.get::<Customers>(&command.customer_id).ok_or_else(unknown_customer)?;
     let lines = command.lines.iter().zip(amounts).map(|(line, amount)| placed_line(faces, line, amount));
     let lines = lines.collect::<Result<Vec<_>, _>>()?;
@@ -44,7 +45,7 @@ pub(super) fn place(known: Option<&Order>, faces: &Faces, command: &PlaceOrder) 
 
 fn placed_line(faces: &Faces, line: &PlaceOrderLine, amount: i64) -> Result<OrderPlacedLine, Rejection> {
     let PlaceOrderLine { product_id, quantity, unit_price, discount_bp } = line.clone();
-    let unknown_product = || unknown("product-unknown", "product_id", &product_id);
+    let unknown_product = || unknown(catalog::refusals::PRODUCT_MISSING, "product_id", &product_id);
     let product = faces.get::<Catalog>(&product_id).ok_or_else(unknown_product)?;
     let (product_name, category) = (product.name, product.category);
     Ok(OrderPlacedLine { product_id, product_name, category, quantity, unit_price, discount_bp, amount })
@@ -66,7 +67,7 @@ fn check(command: &PlaceOrder) -> Checked {
     rules::id("customer_id", &command.customer_id)?;
     rules::currency(&command.currency)?;
     rules::time("placed_at", command.placed_at)?;
-    rules::line_count("lines", "order-empty", command.lines.len())?;
+    rules::line_count("lines", refusals::ORDER_EMPTY, command.lines.len())?;
     rules::each_once("lines", command.lines.iter().map(|line| line.product_id.as_str()))
 }
 
@@ -78,10 +79,8 @@ fn amount(index: usize, line: &PlaceOrderLine) -> Result<i64, Rejection> {
     let amount = rules::line_amount(line.quantity, line.unit_price, line.discount_bp);
     amount.filter(|amount| *amount <= rules::TOTAL_MAX).ok_or_else(|| {
         let too_much = format!("an order may cost at most {} minor units, split it", rules::TOTAL_MAX);
-        Rejection::new(
-            "amount-too-large",
-            format!("lines[{index}].quantity * unit_price is too large: {too_much}"),
-        )
+        refusals::AMOUNT_TOO_LARGE
+            .because(format!("lines[{index}].quantity * unit_price is too large: {too_much}"))
     })
 }
 
@@ -90,24 +89,24 @@ fn check_total(total: i64, sum: i64) -> Checked {
         let way_out =
             "correct the total or the lines (each is quantity * unit_price less the discount, half up)";
         let message = format!("total is {total}, but the lines add up to {sum} minor units: {way_out}");
-        return Err(Rejection::new("total-mismatch", message));
+        return Err(refusals::TOTAL_MISMATCH.because(message));
     }
     if total > rules::TOTAL_MAX {
         let message =
             format!("total is {total}: an order may cost at most {} minor units, split it", rules::TOTAL_MAX);
-        return Err(Rejection::new("amount-too-large", message));
+        return Err(refusals::AMOUNT_TOO_LARGE.because(message));
     }
     Ok(())
 }
 
 fn exists(order_id: &str) -> Rejection {
     let id = rules::quoted(order_id);
-    Rejection::new("order-exists", format!("order_id {id} was already placed: take another id"))
+    refusals::ORDER_EXISTS.because(format!("order_id {id} was already placed: take another id"))
 }
 
 /// The runtime brings every referenced face or keeps the command waiting, so this is the answer to a caller that
 /// does not.
-fn unknown(code: &'static str, field: &str, id: &str) -> Rejection {
+fn unknown(refusal: Refusal, field: &str, id: &str) -> Rejection {
     let id = rules::quoted(id);
-    Rejection::new(code, format!("{field} {id} does not exist: create it first, or correct the id"))
+    refusal.because(format!("{field} {id} does not exist: create it first, or correct the id"))
 }

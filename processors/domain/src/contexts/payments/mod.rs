@@ -1,6 +1,7 @@
 //! Payments: what an order or a period of a subscription is to pay, what the provider captured of it, and what was paid back.
 
 mod refunds;
+pub(crate) mod refusals;
 mod request;
 mod subscription;
 #[cfg(test)]
@@ -16,14 +17,15 @@ use millrace_schemas::payments::{
 use serde::{Deserialize, Serialize};
 
 use crate::rules::{self, Text};
-use crate::{Context, Emitted, Faces, Reference, Rejection, Streams, emit};
+use crate::{Context, Emitted, Faces, Reference, Refusal, Rejection, Streams, emit};
 
 pub use refunds::{Refund, RefundStatus};
 pub use subscription::{payment_id, period_of, subscription_of};
 
-const PROVIDER_REFERENCE: Text = Text::new("provider_reference", "provider-reference-invalid", 1, 200);
-const CODE: Text = Text::new("code", "code-invalid", 1, 100);
-const REASON: Text = Text::new("reason", "reason-invalid", 1, 500);
+const PROVIDER_REFERENCE: Text =
+    Text::new("provider_reference", refusals::PROVIDER_REFERENCE_INVALID, 1, 200);
+const CODE: Text = Text::new("code", refusals::CODE_INVALID, 1, 100);
+const REASON: Text = Text::new("reason", rules::refusals::REASON_INVALID, 1, 500);
 
 /// The context of payments; a stream is the one payment of an order and has the order's id, or the one of a period of a
 /// subscription ([`payment_id`]).
@@ -73,6 +75,7 @@ type Decision = Result<Vec<Emitted<Event>>, Rejection>;
 impl Context for Payments {
     const NAME: &'static str = "payments";
     const STATE_VERSION: i32 = 2;
+    const REFUSALS: &[Refusal] = refusals::ALL;
     type State = Payment;
     type Command = Command;
     type Event = Event;
@@ -148,19 +151,21 @@ impl Status {
 
     /// Why a payment in this status does not take a command.
     fn refusal(&self, order_id: &str) -> Rejection {
-        let (code, message) = match self {
-            Self::Requested => {
-                ("payment-not-captured", "was not captured yet: wait for CapturePayment, or send VoidPayment")
-            }
+        let (refusal, message) = match self {
+            Self::Requested => (
+                refusals::PAYMENT_NOT_CAPTURED,
+                "was not captured yet: wait for CapturePayment, or send VoidPayment",
+            ),
             Self::Captured(_) => {
-                ("payment-captured", "was captured already: send RefundPayment to pay the money back")
+                (refusals::PAYMENT_CAPTURED, "was captured already: send RefundPayment to pay the money back")
             }
-            Self::Declined => {
-                ("payment-declined", "was declined for good: place another order, or resume the subscription")
-            }
-            Self::Voided => ("payment-voided", "was voided: nothing but CapturePayment can follow"),
+            Self::Declined => (
+                refusals::PAYMENT_DECLINED,
+                "was declined for good: place another order, or resume the subscription",
+            ),
+            Self::Voided => (refusals::PAYMENT_VOIDED, "was voided: nothing but CapturePayment can follow"),
         };
-        Rejection::new(code, format!("the payment of order_id {} {message}", rules::quoted(order_id)))
+        refusal.because(format!("the payment of order_id {} {message}", rules::quoted(order_id)))
     }
 }
 
@@ -173,7 +178,7 @@ fn capture(payment: &Payment, command: &CapturePayment) -> Decision {
     }
     if amount != payment.amount {
         let message = format!("amount is {amount}, but {} was requested: send that", payment.amount);
-        return Err(Rejection::new("amount-differs", message));
+        return Err(refusals::AMOUNT_DIFFERS.because(message));
     }
     let Payment { customer_id, currency, subscription_id, .. } = payment.clone();
     Ok(vec![emit(PaymentCaptured {
@@ -212,5 +217,5 @@ fn requested(payment: &Payment, order_id: &str) -> Result<Payment, Rejection> {
 fn unknown(order_id: &str) -> Rejection {
     let id = rules::quoted(order_id);
     let way_out = "send RequestPayment, or correct the id";
-    Rejection::new("payment-unknown", format!("order_id {id} has no payment: {way_out}"))
+    refusals::PAYMENT_UNKNOWN.because(format!("order_id {id} has no payment: {way_out}"))
 }

@@ -5,7 +5,7 @@ use millrace_schemas::payments::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Capture, Decision, PROVIDER_REFERENCE, Payment, REASON, Status};
+use super::{Capture, Decision, PROVIDER_REFERENCE, Payment, REASON, Status, refusals};
 use crate::{Rejection, emit, rules};
 
 /// Captured money that is to be paid back.
@@ -140,31 +140,26 @@ fn open<'a>(payment: &'a Payment, order_id: &str, refund_id: &str) -> Result<&'a
 
 fn exists(refund_id: &str) -> Rejection {
     let id = rules::quoted(refund_id);
-    Rejection::new(
-        "refund-exists",
-        format!("refund_id {id} was already asked for: take another id for another refund"),
-    )
+    refusals::REFUND_EXISTS
+        .because(format!("refund_id {id} was already asked for: take another id for another refund"))
 }
 
 fn exceeds(amount: i64, captured: i64, left: i64) -> Rejection {
     let message = format!(
         "amount is {amount}, but of {captured} captured only {left} are not refunded yet: refund at most that"
     );
-    Rejection::new("refund-exceeds-capture", message)
+    refusals::REFUND_EXCEEDS_CAPTURE.because(message)
 }
 
 fn unknown(refund_id: &str) -> Rejection {
     let id = rules::quoted(refund_id);
-    Rejection::new(
-        "refund-unknown",
-        format!("refund_id {id} was never asked for: send RefundPayment, or correct the id"),
-    )
+    refusals::REFUND_UNKNOWN
+        .because(format!("refund_id {id} was never asked for: send RefundPayment, or correct the id"))
 }
 
 fn ended(refund_id: &str) -> Rejection {
     let id = rules::quoted(refund_id);
-    Rejection::new(
-        "refund-ended",
-        format!("refund_id {id} was completed or has failed already: take another id for another refund"),
-    )
+    refusals::REFUND_ENDED.because(format!(
+        "refund_id {id} was completed or has failed already: take another id for another refund"
+    ))
 }

@@ -2,10 +2,10 @@
 
 use millrace_schemas::payments::{PaymentRequested, RequestPayment};
 
-use super::{Decision, Payment};
-use crate::contexts::orders::{OrderFace, Orders};
+use super::{Decision, Payment, refusals};
+use crate::contexts::orders::{self, OrderFace, Orders};
 use crate::rules::{self, Checked};
-use crate::{Faces, Reference, Rejection, emit};
+use crate::{Faces, Reference, Refusal, Rejection, emit};
 
 /// The order. A malformed request refers to nothing: it is rejected for what it is.
 pub(super) fn references(command: &RequestPayment) -> Vec<Reference> {
@@ -48,35 +48,33 @@ impl Due<'_> {
         let quoted = rules::quoted;
         if customer_id != self.customer_id {
             let (value, expected) = (quoted(customer_id), quoted(self.customer_id));
-            return Err(self.differs("customer-differs", "customer_id", &value, &expected));
+            return Err(self.differs(refusals::CUSTOMER_DIFFERS, "customer_id", &value, &expected));
         }
         if currency != self.currency {
-            return Err(self.differs("currency-differs", "currency", currency, self.currency));
+            return Err(self.differs(refusals::CURRENCY_DIFFERS, "currency", currency, self.currency));
         }
         if amount != self.amount {
             let (value, expected) = (amount.to_string(), self.amount.to_string());
-            return Err(self.differs("amount-differs", "amount", &value, &expected));
+            return Err(self.differs(refusals::AMOUNT_DIFFERS, "amount", &value, &expected));
         }
         Ok(())
     }
 
-    fn differs(&self, code: &'static str, field: &str, value: &str, expected: &str) -> Rejection {
-        Rejection::new(code, format!("{field} is {value}, but {} has {expected}: send that", self.what))
+    fn differs(&self, refusal: Refusal, field: &str, value: &str, expected: &str) -> Rejection {
+        refusal.because(format!("{field} is {value}, but {} has {expected}: send that", self.what))
     }
 }
 
 pub(super) fn exists(order_id: &str) -> Rejection {
     let id = rules::quoted(order_id);
     let way_out = "an order or a period is paid once, do not ask again";
-    Rejection::new("payment-exists", format!("order_id {id} has a payment already: {way_out}"))
+    refusals::PAYMENT_EXISTS.because(format!("order_id {id} has a payment already: {way_out}"))
 }
 
 /// The runtime brings every referenced face or keeps the command waiting, so this is the answer to a caller that
 /// does not.
 fn order_unknown(order_id: &str) -> Rejection {
     let id = rules::quoted(order_id);
-    Rejection::new(
-        "order-unknown",
-        format!("order_id {id} was never placed: send PlaceOrder, or correct the id"),
-    )
+    orders::refusals::ORDER_MISSING
+        .because(format!("order_id {id} was never placed: send PlaceOrder, or correct the id"))
 }

@@ -3,8 +3,8 @@
 use millrace_schemas::payments::{Event, PaymentRequested, RequestSubscriptionPayment};
 
 use super::request::{Due, exists};
-use super::{Decision, Payment};
-use crate::contexts::subscriptions::{SubscriptionFace, Subscriptions};
+use super::{Decision, Payment, refusals};
+use crate::contexts::subscriptions::{self, SubscriptionFace, Subscriptions};
 use crate::rules::{self, Checked};
 use crate::{Faces, Reference, Rejection, emit};
 
@@ -72,7 +72,7 @@ fn check_period(command: &RequestSubscriptionPayment) -> Checked {
     let RequestSubscriptionPayment { order_id, subscription_id, period_number: number, .. } = command;
     if *number < 1 {
         let message = format!("period_number is {number}: send 1 or more");
-        return Err(Rejection::new("period-number-invalid", message));
+        return Err(refusals::PERIOD_NUMBER_INVALID.because(message));
     }
     let expected = payment_id(subscription_id, *number);
     if *order_id == expected {
@@ -80,7 +80,7 @@ fn check_period(command: &RequestSubscriptionPayment) -> Checked {
     }
     let (id, expected) = (rules::quoted(order_id), rules::quoted(&expected));
     let message = format!("order_id is {id}, but the payment of that period is {expected}: send that");
-    Err(Rejection::new("payment-id-differs", message))
+    Err(refusals::PAYMENT_ID_DIFFERS.because(message))
 }
 
 /// The runtime brings every referenced face or keeps the command waiting, so this is the answer to a caller that
@@ -89,5 +89,5 @@ fn unknown(subscription_id: &str) -> Rejection {
     let id = rules::quoted(subscription_id);
     let message =
         format!("subscription_id {id} was never started: send StartSubscription, or correct the id");
-    Rejection::new("subscription-unknown", message)
+    subscriptions::refusals::SUBSCRIPTION_MISSING.because(message)
 }

@@ -1,6 +1,5 @@
 //! Payments: what is accepted and what is not.
 
-use millrace_schemas::WriterSchema;
 use millrace_schemas::orders::{self, OrderPlaced};
 use millrace_schemas::payments::{
     CompleteRefund, FailRefund, PaymentRefunded, RefundFailed, RefundPayment, RefundRequested,
@@ -295,25 +294,6 @@ fn the_id_of_a_payment_tells_its_subscription_and_period() {
     for id in ["10248", "s1.", "s1.x"] {
         assert_eq!(period_of(id), None);
     }
-}
-
-/// Bodies as builds wrote them that knew no subscriptions.
-#[test]
-fn records_of_the_first_version_are_still_read_and_folded() {
-    let read =
-        |schema: &str, body: &[u8]| Event::decode(&WriterSchema::parse(schema).unwrap(), body).unwrap();
-    let events = [
-        read(
-            include_str!("../../../../../schemas/released/millrace.payments.PaymentRequested/v1.avsc"),
-            include_bytes!("golden/PaymentRequested.v1.avro"),
-        ),
-        read(
-            include_str!("../../../../../schemas/released/millrace.payments.PaymentCaptured/v1.avsc"),
-            include_bytes!("golden/PaymentCaptured.v1.avro"),
-        ),
-    ];
-    assert_eq!(events, [requested(), captured()]);
-    past(events).when(refund("r1", 1_000)).then([refund_requested("r1", 1_000)]);
 }
 
 #[test]

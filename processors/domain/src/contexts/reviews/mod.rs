@@ -1,5 +1,6 @@
 //! Reviews: what customers think of products, one of each customer and product.
 
+mod refusals;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -11,12 +12,12 @@ use millrace_schemas::reviews::{
 use serde::{Deserialize, Serialize};
 
 use crate::rules::{self, Checked, Text};
-use crate::{Context, Emitted, Faces, Reference, Rejection, Streams, emit};
+use crate::{Context, Emitted, Faces, Reference, Refusal, Rejection, Streams, emit};
 
 const RATING_MAX: i32 = 5;
-const TITLE: Text = Text::new("title", "title-invalid", 1, 200);
-const TEXT: Text = Text::new("text", "text-invalid", 1, 5_000).of_lines();
-const REASON: Text = Text::new("reason", "reason-invalid", 1, 500);
+const TITLE: Text = Text::new("title", refusals::TITLE_INVALID, 1, 200);
+const TEXT: Text = Text::new("text", rules::refusals::TEXT_INVALID, 1, 5_000).of_lines();
+const REASON: Text = Text::new("reason", rules::refusals::REASON_INVALID, 1, 500);
 
 /// The context of reviews; a stream is what one customer says of one product, and its id names both.
 #[derive(Debug)]
@@ -59,6 +60,7 @@ type Decision = Result<Vec<Emitted<Event>>, Rejection>;
 impl Context for Reviews {
     const NAME: &'static str = "reviews";
     const STATE_VERSION: i32 = 1;
+    const REFUSALS: &[Refusal] = refusals::ALL;
     type State = Review;
     type Command = Command;
     type Event = Event;
@@ -110,7 +112,7 @@ impl Content {
         let Self { rating, title, text } = self;
         if !(1..=RATING_MAX).contains(rating) {
             let message = format!("rating is {rating}: send 1 to {RATING_MAX}");
-            return Err(Rejection::new("rating-invalid", message));
+            return Err(refusals::RATING_INVALID.because(message));
         }
         TITLE.check(title)?;
         TEXT.check(text)
@@ -152,14 +154,10 @@ fn withdraw(review: &Review, command: &WithdrawReview) -> Decision {
 fn standing<'a>(review: Option<&'a Review>, review_id: &str) -> Result<&'a Review, Rejection> {
     let id = rules::quoted(review_id);
     match review {
-        None => Err(Rejection::new(
-            "review-unknown",
-            format!("review_id {id} was never written: send WriteReview, or correct the id"),
-        )),
-        Some(review) if review.withdrawn => Err(Rejection::new(
-            "review-withdrawn",
-            format!("review_id {id} was withdrawn: send WriteReview to write it again"),
-        )),
+        None => Err(refusals::REVIEW_UNKNOWN
+            .because(format!("review_id {id} was never written: send WriteReview, or correct the id"))),
+        Some(review) if review.withdrawn => Err(refusals::REVIEW_WITHDRAWN
+            .because(format!("review_id {id} was withdrawn: send WriteReview to write it again"))),
         Some(review) => Ok(review),
     }
 }

@@ -2,11 +2,11 @@
 
 use millrace_schemas::reviews::{ReviewWritten, WriteReview};
 
-use super::{Content, Decision, Review, content};
-use crate::contexts::catalog::Catalog;
-use crate::contexts::customers::Customers;
+use super::{Content, Decision, Review, content, refusals};
+use crate::contexts::catalog::{self, Catalog};
+use crate::contexts::customers::{self, Customers};
 use crate::rules::{self, Checked};
-use crate::{Faces, Reference, Rejection, emit};
+use crate::{Faces, Reference, Refusal, Rejection, emit};
 
 /// The product and the customer. A malformed review refers to nothing: it is rejected for what it is.
 pub(super) fn references(command: &WriteReview) -> Vec<Reference> {
@@ -19,8 +19,8 @@ pub(super) fn write(known: Option<&Review>, faces: &Faces, command: &WriteReview
     if known.is_some_and(|review| !review.withdrawn) {
         return Err(exists(&command.review_id));
     }
-    check_exists(faces, &product(command), "product-unknown", "product_id")?;
-    check_exists(faces, &customer(command), "customer-unknown", "customer_id")?;
+    check_exists(faces, &product(command), catalog::refusals::PRODUCT_MISSING, "product_id")?;
+    check_exists(faces, &customer(command), customers::refusals::CUSTOMER_MISSING, "customer_id")?;
     let WriteReview { review_id, product_id, customer_id, rating, title, text, written_at } = command.clone();
     Ok(vec![emit(ReviewWritten { review_id, product_id, customer_id, rating, title, text, written_at })])
 }
@@ -51,7 +51,7 @@ fn check_id(command: &WriteReview) -> Checked {
             "review_id is {id}: send {expected:?}, which is product_id (with ~ written ~0 and : written ~1), a colon, \
              and customer_id"
         );
-        return Err(Rejection::new("review-id-invalid", message));
+        return Err(refusals::REVIEW_ID_INVALID.because(message));
     }
     rules::id("review_id", review_id)
 }
@@ -65,20 +65,18 @@ pub(super) fn id_of(product_id: &str, customer_id: &str) -> String {
 
 fn exists(review_id: &str) -> Rejection {
     let id = rules::quoted(review_id);
-    Rejection::new(
-        "review-exists",
-        format!("review_id {id} was already written: send EditReview, or WithdrawReview first"),
-    )
+    refusals::REVIEW_EXISTS
+        .because(format!("review_id {id} was already written: send EditReview, or WithdrawReview first"))
 }
 
 /// The runtime brings every referenced face or keeps the command waiting, so this is the answer to a caller that
 /// does not.
-fn check_exists(faces: &Faces, reference: &Reference, code: &'static str, field: &str) -> Checked {
+fn check_exists(faces: &Faces, reference: &Reference, refusal: Refusal, field: &str) -> Checked {
     if faces.contains(reference) {
         return Ok(());
     }
     let id = rules::quoted(&reference.id);
-    Err(Rejection::new(code, format!("{field} {id} does not exist: create it first, or correct the id")))
+    Err(refusal.because(format!("{field} {id} does not exist: create it first, or correct the id")))
 }
 
 #[cfg(test)]

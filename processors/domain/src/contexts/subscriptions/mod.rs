@@ -6,6 +6,7 @@
 mod calendar;
 mod changes;
 mod periods;
+pub(crate) mod refusals;
 #[cfg(test)]
 mod tests;
 
@@ -13,15 +14,15 @@ use millrace_schemas::Message;
 use millrace_schemas::subscriptions::{Command, Event, StartSubscription, SubscriptionStarted};
 use serde::{Deserialize, Serialize};
 
-use super::customers::Customers;
+use super::customers::{self, Customers};
 use super::payments::payment_id;
 use crate::rules::{self, Checked, Text};
-use crate::{Context, Emitted, Faces, Reference, Rejection, Streams, emit};
+use crate::{Context, Emitted, Faces, Reference, Refusal, Rejection, Streams, emit};
 
 pub use calendar::{Calendar, Cycle, Period};
 
-const PLAN: Text = Text::new("plan", "plan-invalid", 1, 200);
-const REASON: Text = Text::new("reason", "reason-invalid", 1, 500);
+const PLAN: Text = Text::new("plan", refusals::PLAN_INVALID, 1, 200);
+const REASON: Text = Text::new("reason", rules::refusals::REASON_INVALID, 1, 500);
 
 /// The context of subscriptions; a stream is one subscription.
 #[derive(Debug)]
@@ -76,6 +77,7 @@ type Decision = Result<Vec<Emitted<Event>>, Rejection>;
 impl Context for Subscriptions {
     const NAME: &'static str = "subscriptions";
     const STATE_VERSION: i32 = 1;
+    const REFUSALS: &[Refusal] = refusals::ALL;
     type State = Subscription;
     type Command = Command;
     type Event = Event;
@@ -134,13 +136,15 @@ impl Status {
 
     /// Why a subscription in this status does not take a command.
     fn refusal(self, subscription_id: &str) -> Rejection {
-        let (code, way_out) = match self {
-            Self::Active => ("subscription-active", "is active: there is nothing to resume"),
-            Self::Paused => ("subscription-paused", "is paused: send ResumeSubscription first"),
-            Self::Lapsed => ("subscription-lapsed", "has lapsed: send ResumeSubscription first"),
-            Self::Cancelled => ("subscription-cancelled", "was cancelled for good: start another one"),
+        let (refusal, way_out) = match self {
+            Self::Active => (refusals::SUBSCRIPTION_ACTIVE, "is active: there is nothing to resume"),
+            Self::Paused => (refusals::SUBSCRIPTION_PAUSED, "is paused: send ResumeSubscription first"),
+            Self::Lapsed => (refusals::SUBSCRIPTION_LAPSED, "has lapsed: send ResumeSubscription first"),
+            Self::Cancelled => {
+                (refusals::SUBSCRIPTION_CANCELLED, "was cancelled for good: start another one")
+            }
         };
-        Rejection::new(code, format!("subscription_id {} {way_out}", rules::quoted(subscription_id)))
+        refusal.because(format!("subscription_id {} {way_out}", rules::quoted(subscription_id)))
     }
 }
 
@@ -196,7 +200,7 @@ impl Subscription {
     fn next_period(&self) -> Result<Period, Rejection> {
         self.calendar.period(self.next).ok_or_else(|| {
             let message = format!("period {} is beyond the year 9999: start another subscription", self.next);
-            Rejection::new("calendar-ends", message)
+            refusals::CALENDAR_ENDS.because(message)
         })
     }
 }
@@ -243,7 +247,7 @@ fn check(command: &StartSubscription) -> Result<Cycle, Rejection> {
     rules::time("started_at", command.started_at)?;
     Cycle::named(&command.period).ok_or_else(|| {
         let period = rules::quoted(&command.period);
-        Rejection::new("period-invalid", format!("period is {period}: send month or year"))
+        refusals::PERIOD_INVALID.because(format!("period is {period}: send month or year"))
     })
 }
 
@@ -256,14 +260,14 @@ fn check_id(subscription_id: &str) -> Checked {
 fn exists(subscription_id: &str) -> Rejection {
     let id = rules::quoted(subscription_id);
     let message = format!("subscription_id {id} was already started: take another id");
-    Rejection::new("subscription-exists", message)
+    refusals::SUBSCRIPTION_EXISTS.because(message)
 }
 
 fn unknown(subscription_id: &str) -> Rejection {
     let id = rules::quoted(subscription_id);
     let message =
         format!("subscription_id {id} was never started: send StartSubscription, or correct the id");
-    Rejection::new("subscription-unknown", message)
+    refusals::SUBSCRIPTION_UNKNOWN.because(message)
 }
 
 /// The runtime brings every referenced face or keeps the command waiting, so this is the answer to a caller that
@@ -271,5 +275,5 @@ fn unknown(subscription_id: &str) -> Rejection {
 fn customer_unknown(customer_id: &str) -> Rejection {
     let id = rules::quoted(customer_id);
     let message = format!("customer_id {id} does not exist: create it first, or correct the id");
-    Rejection::new("customer-unknown", message)
+    customers::refusals::CUSTOMER_MISSING.because(message)
 }

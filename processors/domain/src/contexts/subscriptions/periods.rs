@@ -4,7 +4,7 @@ use millrace_schemas::subscriptions::{
     LapseSubscription, RenewSubscription, SubscriptionLapsed, SubscriptionRenewed,
 };
 
-use super::{Decision, Period, REASON, Status, Subscription};
+use super::{Decision, Period, REASON, Status, Subscription, refusals};
 use crate::{Rejection, emit, rules};
 
 /// The next period is paid.
@@ -54,5 +54,5 @@ fn due(subscription: &Subscription, subscription_id: &str, number: i64) -> Resul
     }
     let (id, next) = (rules::quoted(subscription_id), next.number);
     let message = format!("period_number is {number}, but the next period of {id} is {next}: send that");
-    Err(Rejection::new("period-differs", message))
+    Err(refusals::PERIOD_DIFFERS.because(message))
 }

@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 use super::happened::{Asked, Happened};
 use super::order::short;
 use super::{DEADLINE, Fulfilment, Order};
+use crate::contexts::payments::refusals::PAYMENT_CAPTURED;
 use crate::{Reaction, Step};
 
 /// The provider has captured it although the payment was voided; the event is on its way.
-const CAPTURED: &str = "payment-captured";
+const CAPTURED: &str = PAYMENT_CAPTURED.code;
 
 /// It is being undone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

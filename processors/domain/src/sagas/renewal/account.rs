@@ -14,10 +14,11 @@ use serde::{Deserialize, Serialize};
 use super::happened::{Asked, Money};
 use crate::Heard;
 use crate::contexts::payments::payment_id;
+use crate::contexts::payments::refusals::PAYMENT_CAPTURED;
 use crate::sagas::{REASON_MAX, readable};
 
 /// The provider has captured it although the payment was voided; the event is on its way.
-const CAPTURED: &str = "payment-captured";
+const CAPTURED: &str = PAYMENT_CAPTURED.code;
 /// Why money is paid back that has renewed nothing.
 const STOPPED: &str = "the subscription did not go on";
 

@@ -1,0 +1,41 @@
+//! What was written once is understood for ever: golden records of every released version of every event.
+//!
+//! `<context>.json` beside this file tells a few streams' records in their order: a record's bytes (`avro`), what they mean
+//! to today's code (`event`), and the stream's state behind it (`state`). A record is added by its type, version and event;
+//! `MILLRACE_WRITE_GOLDEN=1 cargo test -p millrace-domain --test golden` writes what is missing and changes nothing. Bytes
+//! stay as they are for ever. A meaning that changes fails a test; where it was meant to, remove it and have it written again.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod fold;
+mod record;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use millrace_domain::registry;
+use millrace_schemas::{DEFINITIONS, Kind};
+
+const AGAIN: &str = "MILLRACE_WRITE_GOLDEN=1 cargo test -p millrace-domain --test golden";
+
+#[test]
+fn every_released_version_of_every_event_means_what_it_meant() {
+    registry::visit(&mut fold::Contexts { write: std::env::var_os("MILLRACE_WRITE_GOLDEN").is_some() });
+}
+
+fn schemas() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas/released")
+}
+
+/// Every released version of every event of a context, such as `OrderPlaced/v1`.
+fn released_events(context: &str) -> Vec<String> {
+    let events = DEFINITIONS.iter().filter(|record| record.context == context && record.kind == Kind::Event);
+    let versions = events.flat_map(|event| {
+        let files = fs::read_dir(schemas().join(event.full_name)).expect(event.full_name);
+        files.map(|file| {
+            let version = file.expect("a file").path().with_extension("");
+            format!("{}/{}", event.name, version.file_name().expect("a version").to_string_lossy())
+        })
+    });
+    versions.collect()
+}
