@@ -10,6 +10,7 @@ SELECT customer_id, account_id, currency, date_trunc('week', day::timestamp)::da
 FROM {view}
 GROUP BY 1, 2, 3, 4, 5;
 
+-- By calendar month.
 CREATE OR REPLACE VIEW {schema}.account_analytics_monthly AS
 SELECT customer_id, account_id, currency, date_trunc('month', day::timestamp)::date AS month, kind,
        sum(entries) AS entries, sum(amount_in) AS amount_in, sum(amount_out) AS amount_out

@@ -73,8 +73,12 @@ fn sums<T: Tally>() -> String {
 
 fn table(place: &str, table: &str, sql_view: &str, query: &str) -> String {
     let columns = columns(table).concat();
-    let further: String = further(sql_view).concat();
-    let further = if further.is_empty() { further } else { format!("\nFurther SQL views:\n\n{further}") };
+    let (own, further): (Vec<_>, Vec<_>) =
+        described(sql_view).into_iter().partition(|view| view.name == "{view}");
+    let own = own.into_iter().map(|view| view.query).find(|query| !query.is_empty());
+    let query = own.unwrap_or_else(|| query.to_owned());
+    let further: String = further.iter().map(Described::item).collect();
+    let further = if further.is_empty() { further } else { format!("\nFurther SQL views:\n\n{}\n", further.trim_end()) };
     format!("{place}\n\n| column | type | |\n|---|---|---|\n{columns}\n```sql\n{query}\n```\n{further}")
 }
 
@@ -95,18 +99,35 @@ fn columns(table: &str) -> Vec<String> {
     columns.map(column).collect()
 }
 
-/// The SQL views beside the view's own, each with the comment above it.
-fn further(sql_view: &str) -> Vec<String> {
-    let mut comment = Vec::new();
-    let mut views = Vec::new();
+/// A SQL view and the comment above it: words, and a query that is indented there.
+struct Described {
+    name: String,
+    words: String,
+    query: String,
+}
+
+impl Described {
+    fn item(&self) -> String {
+        let Self { name, words, query } = self;
+        let words = if words.is_empty() { String::new() } else { format!(": {words}") };
+        let query: String = query.lines().map(|line| format!("  {line}\n")).collect();
+        let query = if query.is_empty() { query } else { format!("\n  ```sql\n{query}  ```\n\n") };
+        format!("- `{name}`{words}\n{query}")
+    }
+}
+
+fn described(sql_view: &str) -> Vec<Described> {
+    let (mut comment, mut views) = (Vec::new(), Vec::new());
     for line in sql_view.lines() {
-        match (line.strip_prefix("-- "), line.strip_prefix("CREATE OR REPLACE VIEW {schema}.")) {
-            (Some(words), _) => comment.push(words),
+        match (line.strip_prefix("-- "), line.strip_prefix("CREATE OR REPLACE VIEW ")) {
+            (Some(text), _) => comment.push(text),
             (None, Some(name)) => {
                 let name = name.split_whitespace().next().unwrap_or_default();
-                let words = std::mem::take(&mut comment).join(" ");
-                let words = if words.is_empty() { words } else { format!(": {words}") };
-                views.push(format!("- `{name}`{words}\n"));
+                let name = name.trim_start_matches("{schema}.").to_owned();
+                let (query, words): (Vec<&str>, Vec<&str>) =
+                    comment.drain(..).partition(|text| text.starts_with("    "));
+                let query: Vec<&str> = query.into_iter().map(str::trim_end).map(|line| &line[4..]).collect();
+                views.push(Described { name, words: words.join(" "), query: query.join("\n") });
             }
             (None, None) => comment.clear(),
         }
