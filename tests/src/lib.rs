@@ -12,6 +12,7 @@
 pub mod instance;
 pub mod kafka;
 pub mod kibana;
+pub mod link;
 pub mod load;
 pub mod outcome;
 pub mod outside;

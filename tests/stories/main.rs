@@ -24,6 +24,7 @@ mod fulfilment;
 mod garbage;
 mod handover;
 mod kibana;
+mod links;
 mod one_command;
 mod outages;
 mod references;
