@@ -27,6 +27,7 @@ mod kibana;
 mod links;
 mod one_command;
 mod outages;
+mod overload;
 mod references;
 mod refold;
 mod replay;
