@@ -9,9 +9,11 @@
     reason = "the harness is part of the tests: what it does not expect fails the story with a message"
 )]
 
+pub mod facade;
 pub mod instance;
 pub mod kafka;
 pub mod kibana;
+pub mod link;
 pub mod load;
 pub mod outcome;
 pub mod outside;

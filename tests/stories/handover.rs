@@ -1,5 +1,8 @@
 //! Processes come and go in mid-load and share the partitions.
 
+use std::collections::VecDeque;
+
+use millrace_tests::settle::Backlog;
 use millrace_tests::{Instance, Load, Process};
 
 use crate::undisturbed::undisturbed;
@@ -30,6 +33,48 @@ async fn processes_share_partitions_and_hand_them_over_in_mid_load() {
     instance.send(&slices[3]).await;
     instance.settle().await;
     instance.snapshot().await.assert_same(expected);
+}
+
+/// Sessions are short, or the dead would hold their partitions until the storm is over.
+const STORM: [(&str, &str); 5] = [
+    ("commands_batch_max", "10"),
+    ("events_batch_max", "20"),
+    ("session_timeout_ms", "3000"),
+    ("heartbeat_interval_ms", "500"),
+    ("transaction_timeout_ms", "2000"),
+];
+const COMINGS_AND_GOINGS: usize = 10;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_of_processes_that_come_stop_and_die_loses_nothing_and_doubles_nothing() {
+    let _turn = beside_others().await;
+    let expected = undisturbed().await;
+    let instance = instance_with("storm", &STORM).await;
+    let mut working = VecDeque::from([instance.start_with(&[], &SLOW)]);
+    instance.send(&Load::STANDARD.basics()).await;
+    instance.settle().await;
+    let mut leaving = Vec::new();
+    for (round, slice) in Load::STANDARD.slices(COMINGS_AND_GOINGS).into_iter().enumerate() {
+        // Nobody waits until the group has agreed on anything.
+        working.push_back(instance.start_with(&[], &SLOW));
+        instance.send(&slice).await;
+        let Backlog { commands, events, .. } = instance.backlog().await;
+        assert!(commands + events > 0, "there is work when processes come and go");
+        if working.len() > 2 {
+            let mut oldest = working.pop_front().expect("a process");
+            if round.is_multiple_of(2) {
+                oldest.kill();
+            } else {
+                oldest.terminate();
+                leaving.push(oldest);
+            }
+        }
+    }
+    instance.settle().await;
+    instance.snapshot().await.assert_same(expected);
+    instance.assert_topics_carry_the_outbox(false).await;
+    let handed_over = instance.count("SELECT max(epoch) FROM consumer_offset").await.expect("epochs");
+    assert!(handed_over >= 4, "partitions changed hands while there was work: {handed_over}");
 }
 
 /// Both processes hold partitions, and of what is sent now both decide something.

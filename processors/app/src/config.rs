@@ -47,6 +47,8 @@ pub struct Config {
     pub reader_role: String,
     /// The search cluster. `ELASTICSEARCH_URL`.
     pub elasticsearch_url: Address,
+    /// A request to the search cluster that is not answered for so long is sent again.
+    pub elasticsearch_timeout_ms: u64,
     /// Copies of each index.
     pub elasticsearch_replicas: u32,
     /// How soon a document can be searched, such as `1s`.
@@ -74,6 +76,9 @@ pub struct Config {
     /// A database transaction that lasts longer is ended; below the session timeout, so that a frozen host cannot
     /// hold a lock.
     pub transaction_timeout_ms: u64,
+    /// What a database has not answered after so long is an outage: a link that swallows what is sent never says so.
+    /// Longer than anything that a transaction waits for.
+    pub database_answer_timeout_ms: u64,
     /// Connections to each database.
     pub database_connections_max: u32,
     /// Commands in one transaction, at most.
@@ -229,6 +234,7 @@ fn defaults() -> BTreeMap<&'static str, Value> {
         ("read_database_url", "postgres://millrace@127.0.0.1:5432/millrace_read".into()),
         ("reader_role", "millrace_reader".into()),
         ("elasticsearch_url", "http://127.0.0.1:9200".into()),
+        ("elasticsearch_timeout_ms", 30_000.into()),
         ("elasticsearch_replicas", 0.into()),
         ("elasticsearch_refresh_interval", "1s".into()),
         ("schema_registry_url", "http://127.0.0.1:8081".into()),
@@ -239,6 +245,7 @@ fn defaults() -> BTreeMap<&'static str, Value> {
         ("session_timeout_ms", 30_000.into()),
         ("heartbeat_interval_ms", 3_000.into()),
         ("transaction_timeout_ms", 20_000.into()),
+        ("database_answer_timeout_ms", 40_000.into()),
         ("database_connections_max", 16.into()),
         ("commands_batch_max", 2_000.into()),
         ("events_batch_max", 5_000.into()),
@@ -323,11 +330,15 @@ impl Config {
             (transaction >= session).then(|| {
                 format!("transaction_timeout_ms ({transaction}) must be below session_timeout_ms ({session}), so that a frozen host cannot hold a lock after its partitions went to another")
             }),
+            (self.database_answer_timeout_ms <= transaction).then(|| {
+                format!("database_answer_timeout_ms ({}) must be above transaction_timeout_ms ({transaction}), so that Postgres ends first what takes too long", self.database_answer_timeout_ms)
+            }),
             (self.heartbeat_interval_ms * 3 > session).then(|| {
                 format!("heartbeat_interval_ms ({}) must be at most a third of session_timeout_ms ({session})", self.heartbeat_interval_ms)
             }),
             positive("partitions", self.partitions),
             positive("replication_factor", self.replication_factor),
+            positive("elasticsearch_timeout_ms", self.elasticsearch_timeout_ms),
             positive("commands_batch_max", self.commands_batch_max),
             positive("events_batch_max", self.events_batch_max),
             positive("database_connections_max", self.database_connections_max),
@@ -408,6 +419,21 @@ impl Config {
     /// [`transaction_timeout_ms`](Self::transaction_timeout_ms).
     pub fn transaction_timeout(&self) -> Duration {
         Duration::from_millis(self.transaction_timeout_ms)
+    }
+
+    /// [`database_answer_timeout_ms`](Self::database_answer_timeout_ms).
+    pub fn database_answer_timeout(&self) -> Duration {
+        Duration::from_millis(self.database_answer_timeout_ms)
+    }
+
+    /// [`elasticsearch_timeout_ms`](Self::elasticsearch_timeout_ms).
+    pub fn elasticsearch_timeout(&self) -> Duration {
+        Duration::from_millis(self.elasticsearch_timeout_ms)
+    }
+
+    /// How long the registry may take. A transaction may wait for it: shorter, so that an outage shows as the registry's.
+    pub fn registry_timeout(&self) -> Duration {
+        self.transaction_timeout() * 3 / 4
     }
 }
 

@@ -21,6 +21,7 @@ pub struct Database {
     /// Which of the two.
     pub side: Side,
     address: Address,
+    answer_timeout: Duration,
 }
 
 impl Database {
@@ -41,7 +42,17 @@ impl Database {
         );
         let pool =
             pool.map_err(|_| Failure::usage(format!("{field}: {address} is not the URL of a database")))?;
-        Ok(Self { pool, side, address: address.clone() })
+        let answer_timeout = config.database_answer_timeout();
+        Ok(Self { pool, side, address: address.clone(), answer_timeout })
+    }
+
+    /// What it answers in time: a link that swallows what is sent never says so.
+    ///
+    /// # Errors
+    /// The question's own, and [`Failure::Unreachable`] after the timeout.
+    pub async fn in_time<T>(&self, asked: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let silent = |_| self.failure(sqlx::Error::PoolTimedOut);
+        tokio::time::timeout(self.answer_timeout, asked).await.map_err(silent).flatten()
     }
 
     /// What an error of this database means.
@@ -78,7 +89,7 @@ impl Database {
 
     fn unreachable(&self, service: Service, error: &sqlx::Error) -> Failure {
         let reason = match error {
-            sqlx::Error::PoolTimedOut => "no connection was made in time".to_owned(),
+            sqlx::Error::PoolTimedOut => "there was no answer in time".to_owned(),
             other => other.to_string(),
         };
         Failure::Unreachable { service, address: self.address.to_string(), reason }

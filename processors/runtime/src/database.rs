@@ -1,11 +1,13 @@
 //! Connections to the two databases.
 
+use std::ops::Deref;
 use std::str::FromStr as _;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection as _, PgPool};
 
+use crate::error::{Dependency, WorkError};
 use crate::names::Namespace;
 
 /// Tables that both sides have.
@@ -24,6 +26,41 @@ const BY_INDEX: [(&str, &str); 4] = [
     ("enable_material", "off"),
 ];
 
+/// How long a connection may take to be made, and to answer when it is given back.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The workers' connections to a database, and how long a piece of work with them may take.
+#[derive(Debug, Clone)]
+pub struct Pool {
+    connections: PgPool,
+    answer_timeout: Duration,
+}
+
+impl Pool {
+    /// These connections; see [`in_time`](Self::in_time) for the timeout.
+    pub fn new(connections: PgPool, answer_timeout: Duration) -> Self {
+        Self { connections, answer_timeout }
+    }
+
+    /// Does a piece of work, or finds that it takes longer than any may: a link that swallows what is sent never says so.
+    ///
+    /// # Errors
+    /// The work's own, and [`WorkError::Outage`] after the timeout. It may have been committed.
+    pub async fn in_time<T>(&self, work: impl Future<Output = Result<T, WorkError>>) -> Result<T, WorkError> {
+        let silence = format!("no answer within {} ms", self.answer_timeout.as_millis());
+        let silent = |_| WorkError::outage(Dependency::Postgres, silence);
+        tokio::time::timeout(self.answer_timeout, work).await.map_err(silent).flatten()
+    }
+}
+
+impl Deref for Pool {
+    type Target = PgPool;
+
+    fn deref(&self) -> &PgPool {
+        &self.connections
+    }
+}
+
 /// A pool whose connections see the namespace's schema and end a transaction that outlives `transaction_timeout`, so
 /// that a frozen process cannot hold locks for longer than its place in the group. Connects when first used.
 ///
@@ -38,7 +75,7 @@ pub fn pool(
     Ok(pool_with(options(url, namespace, transaction_timeout)?, connections_max))
 }
 
-/// As [`pool`], for workers: their statements go by indexes.
+/// As [`pool`], for workers: their statements go by indexes, and are answered within `answer_timeout`.
 ///
 /// # Errors
 /// As [`pool`].
@@ -46,9 +83,11 @@ pub fn worker_pool(
     url: &str,
     namespace: &Namespace,
     transaction_timeout: Duration,
+    answer_timeout: Duration,
     connections_max: u32,
-) -> Result<PgPool, sqlx::Error> {
-    Ok(pool_with(options(url, namespace, transaction_timeout)?.options(BY_INDEX), connections_max))
+) -> Result<Pool, sqlx::Error> {
+    let options = options(url, namespace, transaction_timeout)?.options(BY_INDEX);
+    Ok(Pool::new(pool_with(options, connections_max), answer_timeout))
 }
 
 /// A duration as statements take it; more than fits is for ever.
@@ -71,6 +110,14 @@ fn options(
 }
 
 fn pool_with(options: PgConnectOptions, connections_max: u32) -> PgPool {
-    let pool = PgPoolOptions::new().max_connections(connections_max).acquire_timeout(Duration::from_secs(5));
+    let pool = PgPoolOptions::new().max_connections(connections_max).acquire_timeout(CONNECTION_TIMEOUT);
+    // One that is given back in the middle of something is asked whether it lives, and the pool has no room for another
+    // until it answers.
+    let pool = pool.after_release(|connection, _| {
+        Box::pin(async move {
+            let answered = tokio::time::timeout(CONNECTION_TIMEOUT, connection.ping()).await;
+            answered.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map(|()| true)
+        })
+    });
     pool.connect_lazy_with(options)
 }

@@ -469,7 +469,7 @@ async fn sweep(retries: Option<Retries>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(SWEEP_EVERY) => {}
         }
-        if let Err(error) = retries.sweep().await {
+        if let Err(error) = retries.role.database().in_time(retries.sweep()).await {
             tracing::warn!(%error, "overdue heads not looked for");
         }
     }

@@ -4,8 +4,9 @@ use std::fmt;
 
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
-use sqlx::{PgConnection, PgPool, Postgres};
+use sqlx::{PgConnection, Postgres};
 
+use crate::database::Pool;
 use crate::error::WorkError;
 use crate::moments::{broken, mechanism};
 use crate::role::Group;
@@ -59,13 +60,13 @@ impl Claim {
     /// # Errors
     /// [`WorkError::Outage`].
     pub async fn take(
-        pool: &PgPool,
+        pool: &Pool,
         group: &Group,
         topic: &str,
         partition: i32,
         first: i64,
     ) -> Result<Self, WorkError> {
-        let (epoch, applied, published) = sqlx::query_as::<_, (i64, i64, i64)>(
+        let claim = sqlx::query_as::<_, (i64, i64, i64)>(
             "INSERT INTO consumer_offset AS held (grp, generation, topic, partition, epoch, applied, published)
              VALUES ($1, $2, $3, $4, 1, $5, $5)
              ON CONFLICT (grp, generation, topic, partition) DO UPDATE SET epoch = held.epoch + 1
@@ -75,9 +76,9 @@ impl Claim {
         .bind(group.generation)
         .bind(topic)
         .bind(partition)
-        .bind(first)
-        .fetch_one(pool)
-        .await?;
+        .bind(first);
+        let claimed = pool.in_time(async { Ok(claim.fetch_one(&**pool).await?) }).await;
+        let (epoch, applied, published) = claimed?;
         Ok(Self { group: group.clone(), topic: topic.to_owned(), partition, epoch, applied, published })
     }
 
@@ -85,7 +86,7 @@ impl Claim {
     ///
     /// # Errors
     /// [`WorkError::Outage`].
-    pub async fn take_again(&self, pool: &PgPool) -> Result<Self, WorkError> {
+    pub async fn take_again(&self, pool: &Pool) -> Result<Self, WorkError> {
         Self::take(pool, &self.group, &self.topic, self.partition, self.applied).await
     }
 
@@ -94,10 +95,11 @@ impl Claim {
     ///
     /// # Errors
     /// [`WorkError::Fenced`] when somebody else holds the partition, [`WorkError::Outage`].
-    pub(crate) async fn begin_again(self, pool: &PgPool, first: i64) -> Result<Self, WorkError> {
+    pub(crate) async fn begin_again(self, pool: &Pool, first: i64) -> Result<Self, WorkError> {
         let go_back = "UPDATE consumer_offset SET applied = $6, published = $6
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5";
-        let moved = self.mine(go_back).bind(first).execute(pool).await?;
+        let go_back = self.mine(go_back).bind(first);
+        let moved = pool.in_time(async { Ok(go_back.execute(&**pool).await?) }).await?;
         match moved.rows_affected() {
             1 => Ok(Self { applied: first, published: first, ..self }),
             _ => Err(WorkError::Fenced),

@@ -9,12 +9,12 @@ use elasticsearch::http::Url;
 use elasticsearch::http::transport::{SingleNodeConnectionPool, TransportBuilder};
 use elasticsearch::{BulkParts, Elasticsearch};
 use serde::Deserialize;
-use sqlx::PgPool;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
+use crate::database::Pool;
 use crate::dead_letters::storable;
 use crate::error::{Dependency, WorkError};
 use crate::offsets::Claim;
@@ -26,7 +26,6 @@ const BULK_BYTES_MAX: usize = 4 << 20;
 const BULKS_WAITING_MAX: usize = 2;
 /// Elasticsearch refuses a whole request for one longer id.
 const ID_BYTES_MAX: usize = 512;
-const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// One document with its external version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,14 +71,14 @@ struct Verdict {
 }
 
 impl Elastic {
-    /// A client of the cluster at `url`. Connects when first used.
+    /// A client of the cluster at `url`, which answers within `timeout`. Connects when first used.
     ///
     /// # Errors
     /// When the URL is not usable.
-    pub fn new(url: &str) -> Result<Self, WorkError> {
+    pub fn new(url: &str, timeout: Duration) -> Result<Self, WorkError> {
         let refuse = |reason: String| WorkError::outage(Dependency::Elasticsearch, reason);
         let url = Url::parse(url).map_err(|error| refuse(error.to_string()))?;
-        let transport = TransportBuilder::new(SingleNodeConnectionPool::new(url)).timeout(TIMEOUT).build();
+        let transport = TransportBuilder::new(SingleNodeConnectionPool::new(url)).timeout(timeout).build();
         Ok(Self(Elasticsearch::new(transport.map_err(|error| refuse(error.to_string()))?)))
     }
 
@@ -177,7 +176,7 @@ impl PublisherHandle {
     pub(crate) fn start(
         elastic: Elastic,
         index: String,
-        pool: PgPool,
+        pool: Pool,
         claim: Claim,
         stop: CancellationToken,
     ) -> Self {
@@ -241,7 +240,7 @@ struct Acknowledged {
 struct Publisher {
     elastic: Elastic,
     index: String,
-    pool: PgPool,
+    pool: Pool,
     claim: watch::Receiver<Claim>,
     waiting: mpsc::Receiver<Bulk>,
     acknowledged: Acknowledged,
@@ -299,7 +298,7 @@ impl Publisher {
             self.acknowledged.recorded = false;
             self.acknowledged.refusals.extend(refusals);
         }
-        self.record().await?;
+        self.pool.clone().in_time(self.record()).await?;
         self.acknowledged.recorded = true;
         self.acknowledged.refusals.clear();
         Ok(())

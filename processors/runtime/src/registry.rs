@@ -16,8 +16,6 @@ use crate::outbox::SchemaIds;
 
 /// More schemas than this are not remembered: hostile ids must not fill the memory.
 const SCHEMAS_MAX: usize = 10_000;
-/// Below the default transaction timeout, so that an outage shows as one.
-const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Why the registry gave no schema.
 #[derive(Debug, thiserror::Error)]
@@ -45,13 +43,13 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// A client of the registry's Confluent API at `url`.
+    /// A client of the registry's Confluent API at `url`, which answers within `timeout`.
     ///
     /// # Errors
     /// When the URL is not usable.
-    pub fn new(url: &str) -> Result<Self, RegistryError> {
+    pub fn new(url: &str, timeout: Duration) -> Result<Self, RegistryError> {
         let settings = SrSettings::new_builder(url.trim_end_matches('/').to_owned())
-            .set_timeout(TIMEOUT)
+            .set_timeout(timeout)
             .build()
             .map_err(|error| RegistryError::Outage(error.to_string()))?;
         Ok(Self { settings, writers: RwLock::default(), ids: RwLock::default() })

@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 
 use async_trait::async_trait;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
+use crate::database::Pool;
 use crate::error::{Fault, WorkError};
 use crate::publisher::Document;
 use crate::record::Record;
@@ -70,7 +71,7 @@ pub trait Role: Send + Sync + 'static {
     fn group(&self) -> &Group;
 
     /// The database whose rows the group's offsets guard.
-    fn database(&self) -> &PgPool;
+    fn database(&self) -> &Pool;
 
     /// The index that documents go to, when the role publishes.
     fn index(&self) -> Option<&str> {

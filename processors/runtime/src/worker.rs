@@ -264,6 +264,19 @@ impl Worker {
         let started = Instant::now();
         let Some(last) = batch.last() else { return Ok(()) };
         let (at, to) = (Place::of(last), last.offset + 1);
+        let settled = self.retries.role.database().in_time(self.commit(batch, &at, to, refused)).await?;
+        moments::pass(moments::AFTER_COMMIT);
+        self.committed(batch, to, settled, started).await;
+        Ok(())
+    }
+
+    async fn commit(
+        &self,
+        batch: &[Record],
+        at: &Place,
+        to: i64,
+        refused: Option<&Fault>,
+    ) -> Result<Settled, WorkError> {
         let records: Vec<&Record> = batch.iter().collect();
         let mut transaction = self.retries.role.database().begin().await?;
         self.claim.advance(&mut transaction, to, self.publisher.is_some()).await?;
@@ -272,14 +285,12 @@ impl Worker {
             transaction = self.retries.role.database().begin().await?;
         }
         let settled = match self.lane {
-            Lane::Source => self.retries.settle(&mut transaction, &at, &records, refused).await?,
-            Lane::Retry => self.retries.settle_copies(&mut transaction, &at, &records).await?,
+            Lane::Source => self.retries.settle(&mut transaction, at, &records, refused).await?,
+            Lane::Retry => self.retries.settle_copies(&mut transaction, at, &records).await?,
         };
         moments::pass(moments::BEFORE_COMMIT);
         transaction.commit().await?;
-        moments::pass(moments::AFTER_COMMIT);
-        self.committed(batch, to, settled, started).await;
-        Ok(())
+        Ok(settled)
     }
 
     async fn committed(&mut self, batch: &[Record], to: i64, settled: Settled, started: Instant) {
@@ -318,8 +329,13 @@ impl Worker {
     }
 
     async fn changed(&self, batch: &[Record]) -> Result<Vec<Document>, WorkError> {
-        let mut connection = self.retries.role.database().acquire().await?;
-        self.retries.documents(&mut connection, self.lane, &batch.iter().collect::<Vec<_>>()).await
+        let database = self.retries.role.database();
+        let records: Vec<&Record> = batch.iter().collect();
+        let read = async {
+            let mut connection = database.acquire().await?;
+            self.retries.documents(&mut connection, self.lane, &records).await
+        };
+        database.in_time(read).await
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_runtime::database;
+use millrace_runtime::database::{self, Pool};
 use millrace_runtime::offsets::Claim;
 use millrace_runtime::retry::Retries;
 use millrace_runtime::{Record, moments};
@@ -17,6 +17,7 @@ use super::world::{RETRIES, SOURCE, Topics, Writer, end, retry_topics};
 const KEYS: [&str; 3] = ["a", "b", "c"];
 const PER_KEY: i64 = 12;
 const STEPS_MAX: usize = 3_000;
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 struct Model {
     dice: fastrand::Rng,
@@ -49,7 +50,8 @@ async fn run(pool: &PgPool, sql: String) {
 
 impl Model {
     async fn new(seed: u64, pool: PgPool, versioned: bool) -> Self {
-        let (topics, writer) = (Arc::new(Topics::default()), Writer::new(pool, versioned));
+        let (topics, writer) =
+            (Arc::new(Topics::default()), Writer::new(Pool::new(pool, ANSWER_TIMEOUT), versioned));
         let delays = vec![Duration::ZERO; RETRIES].into();
         let retries = Retries { role: writer.clone(), copier: topics.clone(), delays };
         let mut model = Self {
@@ -198,7 +200,7 @@ impl Model {
     }
 
     async fn count(&self, sql: &'static str) -> i64 {
-        sqlx::query_scalar(sql).fetch_one(&self.writer.pool).await.expect("a count")
+        sqlx::query_scalar(sql).fetch_one(&*self.writer.pool).await.expect("a count")
     }
 
     async fn everything_is_in_its_place(&self, seed: u64) {
@@ -210,7 +212,7 @@ impl Model {
                 "SELECT count(DISTINCT version) FROM parked WHERE convert_from(key, 'UTF8') = $1",
             )
             .bind(key)
-            .fetch_one(&self.writer.pool)
+            .fetch_one(&*self.writer.pool)
             .await
             .expect("a count");
             let missing = if self.writer.versioned { PER_KEY - expected.len() as i64 } else { 0 };
@@ -238,7 +240,7 @@ impl Model {
     async fn written(&self, key: &str) -> Vec<i64> {
         sqlx::query_scalar("SELECT number FROM written WHERE key = $1 ORDER BY place")
             .bind(key)
-            .fetch_all(&self.writer.pool)
+            .fetch_all(&*self.writer.pool)
             .await
             .expect("what was written")
     }

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
+use millrace_runtime::database::Pool;
 use millrace_runtime::retry::Place;
 use millrace_runtime::{
     Copier, Delivery, Fault, Folded, Group, Header, Outcome, Record, Role, WorkError, names,
 };
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 /// What a record carries: the place in its key, 1, 2, 3, …
 const NUMBER: &str = "ce_sequence";
@@ -75,7 +76,7 @@ pub(super) fn retry_topics() -> impl Iterator<Item = String> {
 
 /// Writes down the numbers of each key in the order in which they come; some fail as often as they are told to.
 pub(super) struct Writer {
-    pub(super) pool: PgPool,
+    pub(super) pool: Pool,
     pub(super) group: Group,
     pub(super) versioned: bool,
     /// How often a number of a key still fails.
@@ -83,7 +84,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(pool: PgPool, versioned: bool) -> Arc<Self> {
+    pub(super) fn new(pool: Pool, versioned: bool) -> Arc<Self> {
         let group = Group { id: GROUP.to_owned(), generation: 1 };
         Arc::new(Self { pool, group, versioned, failures: Mutex::default() })
     }
@@ -146,7 +147,7 @@ impl Role for Writer {
         &self.group
     }
 
-    fn database(&self) -> &PgPool {
+    fn database(&self) -> &Pool {
         &self.pool
     }
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use futures::TryFutureExt as _;
 use millrace_runtime::offsets::Stamp;
 
 use crate::config::Config;
@@ -60,7 +61,7 @@ async fn stands(
     (group, generation): (&str, i32),
     topics: &[String],
 ) -> Result<BTreeMap<Partition, Stand>, Failure> {
-    let rows: Vec<(String, i32, i64, i64)> = sqlx::query_as(
+    let rows = sqlx::query_as::<_, (String, i32, i64, i64)>(
         "SELECT topic, partition, applied, epoch FROM consumer_offset
          WHERE grp = $1 AND generation = $2 AND topic = ANY($3)",
     )
@@ -68,8 +69,8 @@ async fn stands(
     .bind(generation)
     .bind(topics)
     .fetch_all(&database.pool)
-    .await
-    .map_err(|error| database.failure(error))?;
+    .map_err(|error| database.failure(error));
+    let rows = database.in_time(rows).await?;
     Ok(rows.into_iter().map(|(t, p, applied, epoch)| ((t, p), (applied, epoch))).collect())
 }
 

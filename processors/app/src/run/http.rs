@@ -6,8 +6,8 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
+use millrace_runtime::database::Pool;
 use prometheus::TextEncoder;
-use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,7 @@ use crate::failure::Failure;
 /// Serves until `stop`.
 pub(super) async fn serve(
     config: &Config,
-    databases: [PgPool; 2],
+    databases: [Pool; 2],
     stop: CancellationToken,
 ) -> Result<JoinHandle<()>, Failure> {
     let listener = listen("listen", config.listen).await?;
@@ -55,9 +55,10 @@ async fn metrics() -> (StatusCode, String) {
 }
 
 /// Ready when both databases answer; what does not is named.
-async fn ready(State(databases): State<[PgPool; 2]>) -> (StatusCode, String) {
+async fn ready(State(databases): State<[Pool; 2]>) -> (StatusCode, String) {
     for (pool, side) in databases.iter().zip(["write", "read"]) {
-        if sqlx::query("SELECT 1").execute(pool).await.is_err() {
+        let asked = pool.in_time(async { Ok(sqlx::query("SELECT 1").execute(&**pool).await?) });
+        if asked.await.is_err() {
             return (StatusCode::SERVICE_UNAVAILABLE, format!("the {side} database does not answer\n"));
         }
     }

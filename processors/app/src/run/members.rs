@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::TryFutureExt as _;
 use futures::future::OptionFuture;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -121,8 +122,9 @@ impl Members {
         // A member that left by itself joins again, when what it finds allows it.
         self.running.retain(|_, running| !running.task.is_finished());
         let joined = self.join_writers().await;
-        let live = generations::live(&self.read.pool).await.map_err(|error| self.read.failure(error));
-        let live: Vec<Generation> = live?.into_iter().filter(|one| self.selection.view(&one.view)).collect();
+        let live = generations::live(&self.read.pool).map_err(|error| self.read.failure(error));
+        let live = self.read.in_time(live).await?.into_iter();
+        let live: Vec<Generation> = live.filter(|one| self.selection.view(&one.view)).collect();
         let places: Vec<Place> = live.iter().filter_map(|one| self.place(one)).collect();
         self.leave_all_but(&places).await;
         for place in places {

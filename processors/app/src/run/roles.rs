@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use millrace_domain::registry::{Visitor, visit};
 use millrace_domain::{Context, Effect, Log, Saga, Tally, View};
 use millrace_runtime::commands::{self, Commands, Refolders, StateCache};
+use millrace_runtime::database::Pool;
 use millrace_runtime::effects::{self, Caller, EffectRole};
 use millrace_runtime::names::COMMANDS;
 use millrace_runtime::retry::Retries;
@@ -18,7 +19,6 @@ use millrace_runtime::{
     Copier, Elastic, Group, GroupSettings, KafkaSettings, Member, Producer, Registry, Role, database,
 };
 use millrace_schemas::Kind;
-use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -88,7 +88,7 @@ impl Roles {
         let namespace = config.namespace.clone();
         let write = pool(config.write_database_url.reveal(), "write_database_url", config)?;
         let read = pool(config.read_database_url.reveal(), "read_database_url", config)?;
-        let registry = Registry::new(config.schema_registry_url.reveal());
+        let registry = Registry::new(config.schema_registry_url.reveal(), config.registry_timeout());
         let registry = Arc::new(registry.map_err(|error| refuse("schema_registry_url", error.to_string()))?);
         let commands = commands::Shared {
             group: Group { id: namespace.group(COMMANDS), generation: 1 },
@@ -113,14 +113,14 @@ impl Roles {
         };
         let views = views::Shared { pool: read, registry, namespace, publish: config.publish };
         let (kafka, producer) = (kafka_settings(config), producer(config)?);
-        let elastic = Elastic::new(config.elasticsearch_url.reveal());
+        let elastic = Elastic::new(config.elasticsearch_url.reveal(), config.elasticsearch_timeout());
         let elastic = elastic.map_err(|error| refuse("elasticsearch_url", error.to_string()))?;
         let (config, providers) = (config.clone(), Providers::new(config)?);
         Ok(Self { config, commands, sagas, effects, providers, views, kafka, producer, elastic })
     }
 
     /// Both databases.
-    pub(super) fn databases(&self) -> [PgPool; 2] {
+    pub(super) fn databases(&self) -> [Pool; 2] {
         [self.commands.pool.clone(), self.views.pool.clone()]
     }
 
@@ -226,9 +226,10 @@ pub(crate) fn producer(config: &Config) -> Result<Producer, Failure> {
     producer.map_err(|error| Failure::usage(format!("kafka_brokers: {error}")))
 }
 
-fn pool(url: &str, field: &str, config: &Config) -> Result<PgPool, Failure> {
+fn pool(url: &str, field: &str, config: &Config) -> Result<Pool, Failure> {
     let Config { namespace, database_connections_max, .. } = config;
-    let pool = database::worker_pool(url, namespace, config.transaction_timeout(), *database_connections_max);
+    let (transaction, answer) = (config.transaction_timeout(), config.database_answer_timeout());
+    let pool = database::worker_pool(url, namespace, transaction, answer, *database_connections_max);
     // The reason could repeat the URL and its password.
     pool.map_err(|_| Failure::usage(format!("{field}: not a Postgres URL")))
 }

@@ -78,7 +78,11 @@ fn table(place: &str, table: &str, sql_view: &str, query: &str) -> String {
     let own = own.into_iter().map(|view| view.query).find(|query| !query.is_empty());
     let query = own.unwrap_or_else(|| query.to_owned());
     let further: String = further.iter().map(Described::item).collect();
-    let further = if further.is_empty() { further } else { format!("\nFurther SQL views:\n\n{}\n", further.trim_end()) };
+    let further = if further.is_empty() {
+        further
+    } else {
+        format!("\nFurther SQL views:\n\n{}\n", further.trim_end())
+    };
     format!("{place}\n\n| column | type | |\n|---|---|---|\n{columns}\n```sql\n{query}\n```\n{further}")
 }
 

@@ -15,13 +15,14 @@ use async_trait::async_trait;
 use chrono::Utc;
 use millrace_domain::Context;
 use millrace_schemas::{Definition, Kind};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use tokio::sync::OnceCell;
 
 pub use arrived::Identity;
 pub use cache::{CacheFigures, StateCache};
 pub use streams::{Refolders, refold_events};
 
+use crate::database::Pool;
 use crate::error::{Fault, WorkError};
 use crate::metrics;
 use crate::names::Namespace;
@@ -36,7 +37,7 @@ pub struct Shared {
     /// The consumer group of the commands.
     pub group: Group,
     /// The write side.
-    pub pool: PgPool,
+    pub pool: Pool,
     /// The schema registry.
     pub registry: Arc<Registry>,
     /// States of streams of all contexts.
@@ -77,7 +78,7 @@ impl<C: Context> Role for Commands<C> {
         &self.shared.group
     }
 
-    fn database(&self) -> &PgPool {
+    fn database(&self) -> &Pool {
         &self.shared.pool
     }
 

@@ -167,7 +167,7 @@ impl<E: Effect> Caller<E> {
         let (effect, key) = (E::NAME, leased.key);
         let mut backoff = Backoff::new();
         loop {
-            match self.write(leased, request, course).await {
+            match self.shared.pool.in_time(self.write(leased, request, course)).await {
                 Ok(true) => return,
                 Ok(false) => return tracing::warn!(effect, %key, "the lease was lost: another goes on"),
                 Err(WorkError::Refused(reason)) => {
@@ -284,7 +284,8 @@ impl<E: Effect> Calls<E> {
             return Ok(());
         }
         let lease = self.caller.lease();
-        for leased in ledger::lease::<E>(&self.caller.shared.pool, room, lease).await? {
+        let database = &self.caller.shared.pool;
+        for leased in database.in_time(ledger::lease::<E>(database, room, lease)).await? {
             let caller = self.caller.clone();
             self.under_way.spawn(async move { caller.turn(leased, now + lease).await });
         }
@@ -319,7 +320,8 @@ impl<E: Effect> Calls<E> {
 
     async fn count(&mut self) -> Result<(), WorkError> {
         if self.counted_at.is_none_or(|at| at.elapsed() >= COUNT_EVERY) {
-            let waiting = ledger::waiting::<E>(&self.caller.shared.pool).await?;
+            let database = &self.caller.shared.pool;
+            let waiting = database.in_time(ledger::waiting::<E>(database)).await?;
             metrics::EFFECT_WAITING.with_label_values(&[E::NAME]).set(waiting);
             self.counted_at = Some(Instant::now());
         }
@@ -336,6 +338,7 @@ mod tests {
     use tokio::sync::watch;
 
     use super::*;
+    use crate::database::Pool;
     use crate::effects::Settings;
     use crate::effects::course::Known;
     use crate::names::Namespace;
@@ -389,7 +392,8 @@ mod tests {
         let namespace = Namespace::new("n").unwrap();
         // Never connected to.
         let pool = sqlx::PgPool::connect_lazy("postgres://127.0.0.1:1/x").unwrap();
-        let registry = Arc::new(Registry::new("http://127.0.0.1:1").unwrap());
+        let pool = Pool::new(pool, SECOND);
+        let registry = Arc::new(Registry::new("http://127.0.0.1:1", SECOND).unwrap());
         let wake = watch::Sender::new(());
         Caller::new(Shared { pool, registry, namespace, settings, wake }, provider)
     }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use millrace_domain::{Effect, Recorded};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -24,6 +24,7 @@ pub use caller::Caller;
 pub use provider::{CallError, Provider};
 pub use told::Told;
 
+use crate::database::Pool;
 use crate::error::{Fault, WorkError};
 use crate::names::Namespace;
 use crate::record::Record;
@@ -39,7 +40,7 @@ const DERIVED: Uuid = Uuid::from_u128(0x6d69_6c6c_7261_6365_8000_0000_0000_0003)
 #[derive(Clone)]
 pub struct Shared {
     /// The write side.
-    pub pool: PgPool,
+    pub pool: Pool,
     /// The schema registry.
     pub registry: Arc<Registry>,
     /// Whose topics.
@@ -108,7 +109,7 @@ impl<E: Effect> Role for EffectRole<E> {
         &self.group
     }
 
-    fn database(&self) -> &PgPool {
+    fn database(&self) -> &Pool {
         &self.shared.pool
     }
 

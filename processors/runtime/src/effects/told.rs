@@ -28,7 +28,7 @@ impl<E: Effect> Caller<E> {
     /// # Errors
     /// [`WorkError`]; nothing is written then, and it may be told again.
     pub async fn told(&self, key: Uuid, answer: E::Answer) -> Result<Told, WorkError> {
-        let told = self.take(key, answer).await?;
+        let told = self.shared.pool.in_time(self.take(key, answer)).await?;
         let outcome = match told {
             Told::Taken => "taken",
             Told::Known => "known",

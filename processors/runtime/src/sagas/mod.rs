@@ -18,10 +18,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use millrace_domain::Saga;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
+use crate::database::Pool;
 use crate::error::WorkError;
 use crate::metrics;
 use crate::names::Namespace;
@@ -36,7 +37,7 @@ use instance::{Heeded, Instance};
 #[derive(Clone)]
 pub struct Shared {
     /// The write side.
-    pub pool: PgPool,
+    pub pool: Pool,
     /// The schema registry.
     pub registry: Arc<Registry>,
     /// Whose topics.
@@ -123,7 +124,7 @@ impl<S: Saga> Role for SagaRole<S> {
         &self.group
     }
 
-    fn database(&self) -> &PgPool {
+    fn database(&self) -> &Pool {
         &self.shared.pool
     }
 

@@ -50,7 +50,7 @@ impl<S: Saga> SagaRole<S> {
     pub(super) async fn fire_until(&self, stop: CancellationToken) {
         let mut backoff = Backoff::new();
         while !stop.is_cancelled() {
-            match self.fire().await {
+            match self.shared.pool.in_time(self.fire()).await {
                 Ok(0) => {
                     backoff = Backoff::new();
                     tokio::select! {

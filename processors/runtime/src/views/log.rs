@@ -2,9 +2,10 @@
 
 use async_trait::async_trait;
 use millrace_domain::{Log, Recorded};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use super::{Shared, intake};
+use crate::database::Pool;
 use crate::error::WorkError;
 use crate::publisher::Document;
 use crate::record::Record;
@@ -40,7 +41,7 @@ impl<L: Log> Role for LogRole<L> {
         &self.group
     }
 
-    fn database(&self) -> &PgPool {
+    fn database(&self) -> &Pool {
         &self.shared.pool
     }
 

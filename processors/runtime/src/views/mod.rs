@@ -7,12 +7,11 @@ mod tally;
 
 use std::sync::Arc;
 
-use sqlx::PgPool;
-
 pub use log::LogRole;
 pub use row::RowRole;
 pub use tally::TallyRole;
 
+use crate::database::Pool;
 use crate::names::{Namespace, table};
 use crate::registry::Registry;
 use crate::role::Group;
@@ -21,7 +20,7 @@ use crate::role::Group;
 #[derive(Clone)]
 pub struct Shared {
     /// The read side.
-    pub pool: PgPool,
+    pub pool: Pool,
     /// The schema registry.
     pub registry: Arc<Registry>,
     /// Whose topics, tables and indices.

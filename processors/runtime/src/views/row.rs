@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use millrace_domain::{Recorded, View};
-use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::{Shared, intake};
+use crate::database::Pool;
 use crate::error::WorkError;
 use crate::moments::{broken, mechanism};
 use crate::names::table;
@@ -209,7 +210,7 @@ impl<V: View> Role for RowRole<V> {
         &self.group
     }
 
-    fn database(&self) -> &PgPool {
+    fn database(&self) -> &Pool {
         &self.shared.pool
     }
 

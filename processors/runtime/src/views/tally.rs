@@ -6,9 +6,10 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use millrace_domain::{Recorded, Tally};
 use serde::Serialize;
-use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::{Shared, intake};
+use crate::database::Pool;
 use crate::error::WorkError;
 use crate::names::table;
 use crate::record::Record;
@@ -87,7 +88,7 @@ impl<T: Tally> Role for TallyRole<T> {
         &self.group
     }
 
-    fn database(&self) -> &PgPool {
+    fn database(&self) -> &Pool {
         &self.shared.pool
     }
 

@@ -1,0 +1,136 @@
+//! The links between a process and what it needs fail in mid-load in every way. Nobody restarts Millrace.
+
+use std::time::{Duration, Instant};
+
+use millrace_tests::link::{Link, State};
+use millrace_tests::{Instance, Load, Process};
+
+use crate::undisturbed::undisturbed;
+use crate::{beside_others, instance_with};
+
+/// Small batches, and the shortest times after which silence counts as an outage.
+const SETTINGS: [(&str, &str); 5] = [
+    ("commands_batch_max", "20"),
+    ("events_batch_max", "40"),
+    ("transaction_timeout_ms", "4000"),
+    ("database_answer_timeout_ms", "8000"),
+    ("elasticsearch_timeout_ms", "5000"),
+];
+/// Batches sleep before their commit, so that the link fails before all is done.
+const SLOW: (&str, &str) = ("FAILPOINTS", "before-commit=sleep(60)");
+/// When a link is well again the process goes on within this time: silence is noticed, one connection after the other.
+const RECOVERY: Duration = Duration::from_secs(60);
+const A_SLOW_LINK: State = State::Slow(Duration::from_millis(10));
+const FAILURES: [State; 3] = [State::Cut, State::Silent, A_SLOW_LINK];
+
+/// A link, and how it shows that the process gets something done over it.
+struct Trial {
+    story: &'static str,
+    variable: &'static str,
+    dependency: &'static str,
+    progress: &'static str,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_link_to_the_write_database_fails_and_nothing_is_lost() {
+    let _turn = beside_others().await;
+    let (variable, progress) = ("WRITE_DATABASE_URL", "millrace_decisions_total");
+    Trial { story: "link_write", variable, dependency: "postgres", progress }.fails_in_every_way().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_link_to_the_read_database_fails_and_nothing_is_lost() {
+    let _turn = beside_others().await;
+    let (variable, progress) = ("READ_DATABASE_URL", "millrace_documents_published_total");
+    Trial { story: "link_read", variable, dependency: "postgres", progress }.fails_in_every_way().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_link_to_elasticsearch_fails_and_nothing_is_lost() {
+    let _turn = beside_others().await;
+    let (variable, progress) = ("ELASTICSEARCH_URL", "millrace_documents_published_total");
+    Trial { story: "link_elastic", variable, dependency: "elasticsearch", progress }
+        .fails_in_every_way()
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_link_to_the_registry_fails_and_nothing_is_lost() {
+    let _turn = beside_others().await;
+    let expected = undisturbed().await;
+    let instance = instance_with("link_registry", &SETTINGS).await;
+    let link = Link::to("SCHEMA_REGISTRY_URL").await;
+    instance.send(&Load::STANDARD.basics()).await;
+    basics_are_worked_off(&instance).await;
+    for (state, slice) in FAILURES.into_iter().zip(Load::STANDARD.slices(FAILURES.len())) {
+        instance.send(&slice).await;
+        link.becomes(state);
+        // A schema is asked for once, so each failure needs a process that knows none.
+        let mut process = instance.start_with(&[], &[link.variable()]);
+        if state != A_SLOW_LINK {
+            process.reports("millrace_outage", &[("dependency", "registry")], 1.0).await;
+            link.becomes(State::Well);
+        }
+        goes_on(&process, "millrace_decisions_total", 0.0).await;
+        instance.settle().await;
+        assert_nothing_counted(&process).await;
+        process.stops().await;
+    }
+    instance.snapshot().await.assert_same(expected);
+}
+
+async fn basics_are_worked_off(instance: &Instance) {
+    let mut process = instance.start();
+    instance.settle().await;
+    process.stops().await;
+}
+
+impl Trial {
+    async fn fails_in_every_way(&self) {
+        let expected = undisturbed().await;
+        let instance = instance_with(self.story, &SETTINGS).await;
+        let link = Link::to(self.variable).await;
+        let mut process = instance.start_with(&[], &[link.variable(), SLOW]);
+        instance.send(&Load::STANDARD.basics()).await;
+        instance.settle().await;
+        for (state, slice) in FAILURES.into_iter().zip(Load::STANDARD.slices(FAILURES.len())) {
+            let before = instance.count("SELECT count(*) FROM command").await.expect("receipts");
+            instance.send(&slice).await;
+            instance.decided(before + 20).await;
+            self.fails(&link, state, &process).await;
+            instance.settle().await;
+        }
+        assert!(process.lives(), "nobody restarts it");
+        assert_nothing_counted(&process).await;
+        instance.snapshot().await.assert_same(expected);
+        instance.assert_both_read_models_agree().await;
+    }
+
+    /// Until the process has noticed, and then until it has recovered. A link that is only slow stays so.
+    async fn fails(&self, link: &Link, state: State, process: &Process) {
+        link.becomes(state);
+        if state != A_SLOW_LINK {
+            process.reports("millrace_outage", &[("dependency", self.dependency)], 1.0).await;
+        }
+        let before = process.metrics().await.expect("figures").sum(self.progress, &[]);
+        if state != A_SLOW_LINK {
+            link.becomes(State::Well);
+        }
+        goes_on(process, self.progress, before).await;
+    }
+}
+
+/// Something gets done, by itself and soon.
+async fn goes_on(process: &Process, progress: &str, before: f64) {
+    let began = Instant::now();
+    process.reports(progress, &[], before + 1.0).await;
+    assert!(began.elapsed() < RECOVERY, "it went on only after {:?}", began.elapsed());
+}
+
+/// An outage is no fault of a record: no attempt is counted, no dead letter made.
+async fn assert_nothing_counted(process: &Process) {
+    let figures = process.metrics().await.expect("figures");
+    let counted =
+        ["millrace_retries_total", "millrace_dead_letters_total"].map(|name| figures.sum(name, &[]));
+    assert_eq!(counted, [0.0, 0.0], "attempts, dead letters");
+}
