@@ -20,9 +20,11 @@ const TEARDOWN_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How stories configure their instances unless they say otherwise: small, quick to notice the dead, with the contexts
 /// that [`Load`](crate::Load) uses, and without sagas, so that nothing happens but what the story sends.
-const DEFAULTS: [(&str, &str); 10] = [
+const DEFAULTS: [(&str, &str); 11] = [
     ("contexts", r#"["carts", "catalog", "customers", "inventory", "orders"]"#),
     ("partitions", "2"),
+    // Several connectors share the processors with all else.
+    ("outbox_poll_interval_ms", "50"),
     ("session_timeout_ms", "6000"),
     ("heartbeat_interval_ms", "1000"),
     ("transaction_timeout_ms", "4000"),

@@ -24,13 +24,17 @@ pub struct Backlog {
 
 /// Group, topic, partition, applied, published.
 type OffsetRow = (String, String, i32, i64, i64);
+/// The offset behind the last record of each partition, by topic.
+type Ends = BTreeMap<String, BTreeMap<i32, i64>>;
 /// Context and stream.
 type Stream = (String, String);
 
 impl Instance {
     /// What is still to be done at this moment.
     pub async fn backlog(&self) -> Backlog {
-        self.look().await.unwrap_or_else(|error| panic!("the backlog of {}: {error}", self.name))
+        self.look(&self.all_ends())
+            .await
+            .unwrap_or_else(|error| panic!("the backlog of {}: {error}", self.name))
     }
 
     /// Waits until every command is decided, and every event is folded and published by every view.
@@ -42,7 +46,7 @@ impl Instance {
 
     /// Waits until every command is decided and the outbox is in Kafka, whatever becomes of it there.
     pub async fn settle_commands(&self) {
-        as_long_as_it_moves("every command is decided", async || match self.look().await? {
+        as_long_as_it_moves("every command is decided", async || match self.look(&self.all_ends()).await? {
             Backlog { commands: 0, outbox: 0, retries: 0, .. } => Ok(()),
             backlog => Err(format!("{backlog:?}")),
         })
@@ -52,7 +56,8 @@ impl Instance {
     async fn settled(&self, goal: Backlog) {
         let mut before = None;
         as_long_as_it_moves("nothing is to be done", async || {
-            let (backlog, ends) = (self.look().await?, self.all_ends());
+            let ends = self.all_ends();
+            let backlog = self.look(&ends).await?;
             let same = before.replace(ends.clone()) == Some(ends);
             if backlog == goal && same { Ok(()) } else { Err(format!("{backlog:?}, topics grow: {}", !same)) }
         })
@@ -73,23 +78,23 @@ impl Instance {
         sqlx::query_scalar(sql).fetch_one(&self.write).await.map_err(|error| error.to_string())
     }
 
-    async fn look(&self) -> Result<Backlog, String> {
+    async fn look(&self, ends: &Ends) -> Result<Backlog, String> {
         let mut backlog = Backlog::default();
         for context in &self.contexts {
-            let events = self.topic("evt", context);
-            backlog.outbox += self.waiting_in_outbox(&events).await?;
-            backlog.outbox += self.waiting_in_outbox(&self.topic("rej", context)).await?;
+            for kind in ["evt", "rej"] {
+                backlog.outbox += self.waiting_in_outbox(&self.topic(kind, context), ends).await?;
+            }
         }
         let decided = offsets(&self.write, DECIDED).await?;
         let folded = offsets(&self.read, FOLDED).await?;
         for context in &self.contexts {
             let topic = self.topic("cmd", context);
-            backlog.commands += self.behind(&decided, &self.group("commands"), &topic).0;
+            backlog.commands += behind(&decided, &self.group("commands"), &topic, ends).0;
         }
         for view in self.views() {
             for context in view.contexts {
-                let (applied, published) =
-                    self.behind(&folded, &self.group(view.name), &self.topic("evt", context));
+                let topic = self.topic("evt", context);
+                let (applied, published) = behind(&folded, &self.group(view.name), &topic, ends);
                 backlog.events += applied;
                 backlog.documents += published;
             }
@@ -102,21 +107,10 @@ impl Instance {
         Ok(backlog)
     }
 
-    async fn waiting_in_outbox(&self, topic: &str) -> Result<i64, String> {
+    async fn waiting_in_outbox(&self, topic: &str, ends: &Ends) -> Result<i64, String> {
         let rows = sqlx::query_scalar("SELECT count(*) FROM outbox WHERE topic = $1").bind(topic);
         let rows: i64 = rows.fetch_one(&self.write).await.map_err(|error| error.to_string())?;
-        Ok((rows - self.kafka.ends(topic).values().sum::<i64>()).max(0))
-    }
-
-    /// How many records of a topic a group has not applied, and not published.
-    fn behind(&self, offsets: &[OffsetRow], group: &str, topic: &str) -> (i64, i64) {
-        let (mut applied, mut published) = (0, 0);
-        for (partition, end) in self.kafka.ends(topic) {
-            let row = offsets.iter().find(|row| row.0 == group && row.1 == topic && row.2 == partition);
-            applied += end - row.map_or(0, |row| row.3);
-            published += end - row.map_or(0, |row| row.4);
-        }
-        (applied, published)
+        Ok((rows - ends[topic].values().sum::<i64>()).max(0))
     }
 
     /// Asserts that the topics carry what is in the outbox: every row, each stream's in order. Only after a crash of
@@ -149,7 +143,7 @@ impl Instance {
         }
     }
 
-    fn all_ends(&self) -> BTreeMap<String, BTreeMap<i32, i64>> {
+    fn all_ends(&self) -> Ends {
         let topics = self
             .contexts
             .iter()
@@ -175,6 +169,18 @@ impl Instance {
         }
         Ok(())
     }
+}
+
+/// How many records of a topic a group has not applied, and not published.
+fn behind(offsets: &[OffsetRow], group: &str, topic: &str, ends: &Ends) -> (i64, i64) {
+    let (mut applied, mut published) = (0, 0);
+    for (partition, end) in &ends[topic] {
+        let row = offsets.iter().find(|row| row.0 == group && row.1 == topic && row.2 == *partition);
+        // The topic may have grown since.
+        applied += (end - row.map_or(0, |row| row.3)).max(0);
+        published += (end - row.map_or(0, |row| row.4)).max(0);
+    }
+    (applied, published)
 }
 
 const DECIDED: &str = "SELECT grp, topic, partition, applied, published FROM consumer_offset";

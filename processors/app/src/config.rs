@@ -57,6 +57,9 @@ pub struct Config {
     pub schema_registry_url: Address,
     /// Kafka Connect. `CONNECT_URL`.
     pub connect_url: Address,
+    /// How often Debezium looks for new rows of the outbox, in milliseconds: the time that a row waits, and what an idle
+    /// connector costs of a processor. `millrace setup` tells it.
+    pub outbox_poll_interval_ms: u32,
     /// `host:port` at which Connect reaches the write side, when it differs from ours.
     pub connect_database: Option<String>,
     /// What Connect gets as the write side's password instead of ours, such as `${file:/secrets/db:password}` of its
@@ -239,6 +242,7 @@ fn defaults() -> BTreeMap<&'static str, Value> {
         ("elasticsearch_refresh_interval", "1s".into()),
         ("schema_registry_url", "http://127.0.0.1:8081".into()),
         ("connect_url", "http://127.0.0.1:8083".into()),
+        ("outbox_poll_interval_ms", 5.into()),
         ("partitions", 4.into()),
         ("replication_factor", 1.into()),
         ("listen", "127.0.0.1:9464".into()),
@@ -336,6 +340,7 @@ impl Config {
             (self.heartbeat_interval_ms * 3 > session).then(|| {
                 format!("heartbeat_interval_ms ({}) must be at most a third of session_timeout_ms ({session})", self.heartbeat_interval_ms)
             }),
+            positive("outbox_poll_interval_ms", self.outbox_poll_interval_ms),
             positive("partitions", self.partitions),
             positive("replication_factor", self.replication_factor),
             positive("elasticsearch_timeout_ms", self.elasticsearch_timeout_ms),

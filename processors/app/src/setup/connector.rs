@@ -133,6 +133,7 @@ fn placeholders(config: &Config) -> Result<Vec<(&'static str, String)>, Failure>
     Ok(vec![
         ("{namespace}", config.namespace.to_string()),
         ("{outbox}", config.namespace.outbox()),
+        ("{poll.interval.ms}", config.outbox_poll_interval_ms.to_string()),
         ("{database.host}", host),
         ("{database.port}", port),
         ("{database.user}", decoded(url.username())),
