@@ -111,7 +111,7 @@ fn family(processes: &BTreeMap<u32, Process>, root: u32) -> HashSet<u32> {
 }
 
 /// The process that listens on a port of this machine; the parent, when children have inherited the socket.
-fn listener(port: u16) -> Option<u32> {
+pub(crate) fn listener(port: u16) -> Option<u32> {
     let sockets: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .into_iter()
         .filter_map(|table| fs::read_to_string(table).ok())

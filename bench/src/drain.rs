@@ -1,9 +1,9 @@
 //! Throughput: one stage drains a backlog that is there before it starts, with the machine to itself.
 
-mod offsets;
+pub(crate) mod offsets;
 mod plain;
 mod search;
-mod verify;
+pub(crate) mod verify;
 
 use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
@@ -80,7 +80,7 @@ pub(crate) async fn commands(instance: &Instance, backlog: &Backlog) -> Result<R
     for run in 1..=backlog.runs {
         instance.recreate().await?;
         instance.stop_debezium().await?;
-        preload::customer_commands(instance, streams, backlog.order).await?;
+        preload::customer_commands(instance, 0..streams, backlog.order).await?;
         let task = Task {
             case: format!("commands, {}", backlog.order.name()),
             roles: vec!["commands"],
@@ -135,8 +135,8 @@ async fn prepare(instance: &Instance, view: View, streams: u64, order: Order) ->
     instance.recreate().await?;
     instance.stop_debezium().await?;
     match view {
-        View::Customers => preload::customer_events(instance, streams, order).await,
-        View::SalesDaily | View::Orders => preload::order_events(instance, streams, order).await,
+        View::Customers => preload::customer_events(instance, 0..streams, order).await,
+        View::SalesDaily | View::Orders => preload::order_events(instance, 0..streams, order).await,
     }
 }
 

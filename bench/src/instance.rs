@@ -19,6 +19,7 @@ pub(crate) struct Instance {
     pub(crate) stack: Stack,
     pub(crate) namespace: String,
     program: PathBuf,
+    partitions: i32,
     settings: Vec<String>,
     out: PathBuf,
 }
@@ -29,7 +30,7 @@ impl Instance {
         let mut settings = vec![format!("partitions={partitions}"), "sagas=false".to_owned()];
         settings.extend(global.set.iter().cloned());
         let (program, out) = (global.millrace.clone(), global.out.clone());
-        Self { stack, namespace: format!("bench_{name}"), program, settings, out }
+        Self { stack, namespace: format!("bench_{name}"), program, partitions, settings, out }
     }
 
     /// Removes what an earlier run has left and sets up anew.
@@ -63,6 +64,11 @@ impl Instance {
         ["--namespace".to_owned(), self.namespace.clone()].into_iter().chain(settings).collect()
     }
 
+    /// Partitions of each topic.
+    pub(crate) fn partitions(&self) -> i32 {
+        self.partitions
+    }
+
     /// What was configured apart from the defaults.
     pub(crate) fn settings(&self) -> &[String] {
         &self.settings
@@ -76,18 +82,19 @@ impl Instance {
         }
         arguments.push("run".to_owned());
         arguments.extend(roles.iter().map(|role| (*role).to_owned()));
-        Running::start(&self.program, &arguments, &self.log()?).await
+        Running::start(&self.program, &arguments, &self.log("millrace")?).await
     }
 
-    fn log(&self) -> Result<PathBuf> {
+    /// The log of a program that is measured.
+    pub(crate) fn log(&self, program: &str) -> Result<PathBuf> {
         std::fs::create_dir_all(&self.out)?;
-        Ok(Path::new(&self.out).join(format!("{}.log", self.namespace)))
+        Ok(Path::new(&self.out).join(format!("{}.{program}.log", self.namespace)))
     }
 
     /// Stops the connector's task, so that carrying events to Kafka does not compete with the stage that is measured.
     pub(crate) async fn stop_debezium(&self) -> Result<()> {
         let path = format!("connectors/{}_outbox/stop", self.namespace);
-        self.stack.connect(Method::PUT, &path).await.map(|_| ())
+        self.stack.connect(Method::PUT, &path, None).await.map(|_| ())
     }
 
     /// The topic of a context's commands (`cmd`) or events (`evt`).

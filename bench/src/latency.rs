@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 use crate::cli::Latency;
 use crate::cpu::{self, Components, Seconds};
 use crate::instance::Instance;
+use crate::memory::Memory;
 use crate::report::Report;
-use crate::running::{Memory, Running};
+use crate::running::Running;
 use probe::{Probe, Watched};
 
 const COLUMNS: [&str; 7] = [
@@ -128,7 +129,8 @@ fn figures(histogram: &Histogram<u64>) -> Value {
     })
 }
 
-fn milliseconds(microseconds: u64) -> f64 {
+/// Microseconds, as histograms hold them, in milliseconds.
+pub(crate) fn milliseconds(microseconds: u64) -> f64 {
     Duration::from_micros(microseconds).as_secs_f64() * 1_000.0
 }
 

@@ -3,6 +3,8 @@
 pub(crate) mod customers;
 pub(crate) mod orders;
 
+use std::ops::Range;
+
 use chrono::{DateTime, SecondsFormat};
 use uuid::Uuid;
 
@@ -19,10 +21,11 @@ pub(crate) struct Step {
 }
 
 /// Every version of every stream, in the order asked for.
-pub(crate) fn steps(streams: u64, versions: u64, order: Order) -> impl Iterator<Item = Step> {
-    (0..streams * versions).map(move |place| match order {
-        Order::Spread => Step { stream: place % streams, version: place / streams + 1 },
-        Order::Together => Step { stream: place / versions, version: place % versions + 1 },
+pub(crate) fn steps(streams: Range<u64>, versions: u64, order: Order) -> impl Iterator<Item = Step> {
+    let (first, count) = (streams.start, streams.end - streams.start);
+    (0..count * versions).map(move |place| match order {
+        Order::Spread => Step { stream: first + place % count, version: place / count + 1 },
+        Order::Together => Step { stream: first + place / versions, version: place % versions + 1 },
     })
 }
 
@@ -52,13 +55,19 @@ mod tests {
     use super::*;
 
     fn numbers(order: Order) -> Vec<(u64, u64)> {
-        steps(2, 2, order).map(|step| (step.stream, step.version)).collect()
+        steps(0..2, 2, order).map(|step| (step.stream, step.version)).collect()
     }
 
     #[test]
     fn versions_of_a_stream_come_in_order_whatever_the_order_of_streams() {
         assert_eq!(numbers(Order::Spread), [(0, 1), (1, 1), (0, 2), (1, 2)]);
         assert_eq!(numbers(Order::Together), [(0, 1), (0, 2), (1, 1), (1, 2)]);
+    }
+
+    #[test]
+    fn a_backlog_goes_on_where_another_ended() {
+        let streams: Vec<u64> = steps(5..7, 1, Order::Spread).map(|step| step.stream).collect();
+        assert_eq!(streams, [5, 6]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Measures the release binary `millrace` on the real components. `docs/measured.md` explains every number.
 
+mod against;
 mod cli;
 mod cpu;
 mod drain;
@@ -7,7 +8,10 @@ mod instance;
 mod latency;
 mod load;
 mod machine;
+mod memory;
+mod one_by_one;
 mod preload;
+mod process;
 mod report;
 mod running;
 mod stack;
@@ -17,7 +21,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::Parser as _;
 
-use cli::{Cli, Measurement, Stage};
+use cli::{Against, Cli, Measurement, Stage};
 use instance::Instance;
 use report::Report;
 use stack::Stack;
@@ -34,6 +38,9 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<()> {
+    if let Measurement::OneByOne(options) = &cli.measurement {
+        return one_by_one::run(options).await;
+    }
     let stack = Stack::from_environment()?;
     let name = cli.measurement.name();
     let instance = Instance::new(stack, &cli.global, &name, cli.measurement.partitions());
@@ -58,6 +65,14 @@ async fn measure(measurement: &Measurement, instance: &Instance) -> Result<Repor
         Measurement::Drain { stage: Stage::Commands(backlog) } => drain::commands(instance, backlog).await,
         Measurement::Drain { stage: Stage::View(views) } => drain::views(instance, views).await,
         Measurement::Drain { stage: Stage::Elasticsearch(search) } => drain::search(instance, search).await,
+        Measurement::Against { stage: Against::Commands { peers, turns } } => {
+            against::commands(instance, turns, peers).await
+        }
+        Measurement::Against { stage: Against::View { peers, turns } } => {
+            against::views(instance, turns, peers).await
+        }
+        Measurement::Against { stage: Against::Cdc(options) } => against::cdc(instance, options).await,
+        Measurement::OneByOne(_) => bail!("a peer measures nothing"),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Records onto topics: framed Avro with the headers that `millrace send` and Debezium write.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -51,6 +52,11 @@ impl<'s> Encoder<'s> {
         Ok(self)
     }
 
+    /// All ids that it knows.
+    pub(crate) fn into_ids(self) -> std::collections::HashMap<&'static str, u32> {
+        self.ids
+    }
+
     /// A record's framed value.
     pub(crate) fn encode(&self, message: &impl Message) -> Result<Vec<u8>> {
         let id = self.ids.get(message.full_name()).context("a record type without id")?;
@@ -100,7 +106,7 @@ fn event(encoder: &Encoder<'_>, step: Step, message: &impl Message) -> Result<Ou
 }
 
 /// Fills the topic of the customers' commands.
-pub(crate) async fn customer_commands(instance: &Instance, streams: u64, order: Order) -> Result<()> {
+pub(crate) async fn customer_commands(instance: &Instance, streams: Range<u64>, order: Order) -> Result<()> {
     let encoder = Encoder::new(&instance.stack).learn("RegisterCustomer").await?;
     let encoder = encoder.learn("ChangeCustomerDetails").await?;
     let records = steps(streams, customers::VERSIONS, order).map(|step| command(&encoder, step));
@@ -108,7 +114,7 @@ pub(crate) async fn customer_commands(instance: &Instance, streams: u64, order: 
 }
 
 /// Fills the topic of the customers' events.
-pub(crate) async fn customer_events(instance: &Instance, streams: u64, order: Order) -> Result<()> {
+pub(crate) async fn customer_events(instance: &Instance, streams: Range<u64>, order: Order) -> Result<()> {
     let encoder = Encoder::new(&instance.stack).learn("CustomerRegistered").await?;
     let encoder = encoder.learn("CustomerDetailsChanged").await?;
     let steps = steps(streams, customers::VERSIONS, order);
@@ -116,8 +122,22 @@ pub(crate) async fn customer_events(instance: &Instance, streams: u64, order: Or
     fill(&instance.stack, &instance.topic("evt", "customers"), records)
 }
 
+/// Fills a topic with the rows that the customers' events lead to, as JSON without headers.
+pub(crate) fn customer_rows(
+    instance: &Instance,
+    topic: &str,
+    streams: Range<u64>,
+    order: Order,
+) -> Result<()> {
+    let records = steps(streams, customers::VERSIONS, order).map(|step| {
+        let (key, value) = (customers::customer(step), customers::row(step).to_string().into_bytes());
+        Ok(Outgoing { key, value, headers: Vec::new() })
+    });
+    fill(&instance.stack, topic, records)
+}
+
 /// Fills the topic of the orders' events.
-pub(crate) async fn order_events(instance: &Instance, streams: u64, order: Order) -> Result<()> {
+pub(crate) async fn order_events(instance: &Instance, streams: Range<u64>, order: Order) -> Result<()> {
     let encoder = Encoder::new(&instance.stack).learn("OrderPlaced").await?;
     let encoder = encoder.learn("OrderConfirmed").await?.learn("OrderShipped").await?;
     let steps = steps(streams, orders::VERSIONS, order);

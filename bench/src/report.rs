@@ -83,6 +83,13 @@ pub(crate) fn median(figures: impl Iterator<Item = f64>) -> f64 {
     }
 }
 
+/// The median and the range of some figures: `5.1 (4.8 to 5.6)`.
+pub(crate) fn spread(figures: &[f64]) -> String {
+    let least = figures.iter().copied().fold(f64::INFINITY, f64::min);
+    let greatest = figures.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    format!("{:.2} ({least:.2} to {greatest:.2})", median(figures.iter().copied()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,5 +102,10 @@ mod tests {
     #[test]
     fn the_median_is_the_middle() {
         assert_eq!([median([3.0, 1.0, 2.0].into_iter()), median([4.0, 1.0].into_iter())], [2.0, 2.5]);
+    }
+
+    #[test]
+    fn a_spread_is_the_median_and_the_range() {
+        assert_eq!(spread(&[3.0, 1.0, 2.0]), "2.00 (1.00 to 3.00)");
     }
 }

@@ -46,8 +46,8 @@ impl Stack {
     }
 
     /// Asks Kafka Connect.
-    pub(crate) async fn connect(&self, method: Method, path: &str) -> Result<Value> {
-        self.ask(method, &self.connect_url, path, None).await
+    pub(crate) async fn connect(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
+        self.ask(method, &self.connect_url, path, body).await
     }
 
     /// Asks the schema registry.

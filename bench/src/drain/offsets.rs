@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Which offset of which database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
+pub(crate) enum Side {
     /// Applied commands.
     Write,
     /// Applied events.
@@ -24,7 +24,7 @@ pub(super) enum Side {
 }
 
 /// The sum of a group's offsets over all partitions; topics are fresh, so it counts records.
-pub(super) struct Offsets {
+pub(crate) struct Offsets {
     connection: PgConnection,
     backend: u32,
     sql: String,
@@ -32,15 +32,15 @@ pub(super) struct Offsets {
 }
 
 /// How far the group was at a moment.
-pub(super) struct Seen {
-    pub(super) at: Instant,
+pub(crate) struct Seen {
+    pub(crate) at: Instant,
     claims: i64,
-    pub(super) records: u64,
+    pub(crate) records: u64,
 }
 
 impl Offsets {
     /// Watches the group of a role.
-    pub(super) async fn watch(instance: &Instance, side: Side, role: &str) -> Result<Self> {
+    pub(crate) async fn watch(instance: &Instance, side: Side, role: &str) -> Result<Self> {
         let (url, column) = match side {
             Side::Write => (&instance.stack.write_database_url, "applied"),
             Side::Read => (&instance.stack.read_database_url, "applied"),
@@ -56,17 +56,17 @@ impl Offsets {
     }
 
     /// The process in Postgres that answers these questions.
-    pub(super) fn backend(&self) -> u32 {
+    pub(crate) fn backend(&self) -> u32 {
         self.backend
     }
 
     /// Waits until the first partition is claimed.
-    pub(super) async fn claimed(&mut self, running: &mut Running) -> Result<Seen> {
+    pub(crate) async fn claimed(&mut self, running: &mut Running) -> Result<Seen> {
         self.until("a partition is claimed", running, |seen| seen.claims > 0).await
     }
 
     /// Waits until this many records are done.
-    pub(super) async fn at_least(&mut self, wanted: u64, running: &mut Running) -> Result<Seen> {
+    pub(crate) async fn at_least(&mut self, wanted: u64, running: &mut Running) -> Result<Seen> {
         let what = format!("{wanted} records are done");
         self.until(&what, running, |seen| seen.records >= wanted).await
     }
@@ -98,7 +98,8 @@ impl Offsets {
         }
     }
 
-    async fn look(&mut self) -> Result<Seen> {
+    /// How far it is now.
+    pub(crate) async fn look(&mut self) -> Result<Seen> {
         let sql = AssertSqlSafe(self.sql.as_str());
         let query = sqlx::query_as(sql).bind(&self.group);
         let (claims, records): (i64, i64) = query.fetch_one(&mut self.connection).await?;

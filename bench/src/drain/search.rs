@@ -13,7 +13,7 @@ use crate::cli::{Backlog, Index, Search};
 use crate::instance::Instance;
 use crate::load::customers;
 use crate::preload;
-use crate::report::{Report, median, whole};
+use crate::report::{Report, spread, whole};
 
 const QUIET_LOOKS: u32 = 60;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -66,7 +66,7 @@ async fn drain(instance: &Instance, index: Index, backlog: &Backlog, run: u32) -
     let streams = backlog.records / customers::VERSIONS;
     instance.recreate().await?;
     instance.stop_debezium().await?;
-    preload::customer_events(instance, streams, backlog.order).await?;
+    preload::customer_events(instance, 0..streams, backlog.order).await?;
     quiet(instance).await?;
     let task = Task {
         case: format!("{}, {}", index.name(), backlog.order.name()),
@@ -123,10 +123,7 @@ fn ratios(pairs: &[Pair]) -> String {
     cases.dedup();
     let line = |case: &str| {
         let of: Vec<f64> = pairs.iter().filter(|pair| pair.millrace.case == case).map(Pair::ratio).collect();
-        let least = of.iter().copied().fold(f64::INFINITY, f64::min);
-        let most = of.iter().copied().fold(0.0, f64::max);
-        let middle = median(of.into_iter());
-        format!("{case}: {middle:.2} of the plain loop's documents a second ({least:.2} to {most:.2})")
+        format!("{case}: {} of the plain loop's documents a second", spread(&of))
     };
     cases.into_iter().map(line).collect::<Vec<_>>().join("\n")
 }

@@ -23,16 +23,16 @@ const SALES: &str =
 const LEFT_OVER: &str = "SELECT ARRAY[(SELECT count(*) FROM parked), (SELECT count(*) FROM dead_letter)]";
 
 /// What a view must hold.
-pub(super) struct Expected {
-    pub(super) streams: u64,
-    pub(super) events: u64,
+pub(crate) struct Expected {
+    pub(crate) streams: u64,
+    pub(crate) events: u64,
     sql: &'static str,
     figures: Vec<i64>,
 }
 
 impl Expected {
     /// After this many events, rounded down to whole streams.
-    pub(super) fn of(view: View, records: u64) -> Self {
+    pub(crate) fn of(view: View, records: u64) -> Self {
         let streams = streams_of(view, records);
         let rows = signed(streams);
         let sums = orders::sums(if view == View::Customers { 0 } else { streams });
@@ -49,7 +49,7 @@ impl Expected {
     }
 
     /// Compares with the tables.
-    pub(super) async fn check(&self, instance: &Instance) -> Result<()> {
+    pub(crate) async fn check(&self, instance: &Instance) -> Result<()> {
         let mut connection = read_side(instance).await?;
         compare(&mut connection, instance, self.sql, &self.figures).await?;
         compare(&mut connection, instance, LEFT_OVER, &[0, 0]).await
@@ -57,7 +57,7 @@ impl Expected {
 }
 
 /// Every command has its receipt and its event, every customer four versions, and nothing died.
-pub(super) async fn commands(instance: &Instance, streams: u64) -> Result<()> {
+pub(crate) async fn commands(instance: &Instance, streams: u64) -> Result<()> {
     let mut connection = database(&instance.stack.write_database_url).await?;
     let commands = signed(streams * customers::VERSIONS);
     compare(&mut connection, instance, COMMANDS, &[commands, commands, commands, signed(streams), 0]).await

@@ -4,7 +4,9 @@ use millrace_schemas::customers::{
     ChangeCustomerDetails, Command, CustomerDetailsChanged, CustomerRegistered, Event, RegisterCustomer,
 };
 
-use super::{Step, id};
+use serde_json::{Value, json};
+
+use super::{Step, id, time};
 
 /// Records of each stream.
 pub(crate) const VERSIONS: u64 = 4;
@@ -52,4 +54,14 @@ pub(crate) fn event(step: Step) -> Event {
         1 => details!(CustomerRegistered, step).into(),
         _ => details!(CustomerDetailsChanged, step).into(),
     }
+}
+
+/// The row that a version leads to, as far as it is not empty.
+pub(crate) fn row(step: Step) -> Value {
+    let CustomerDetailsChanged { customer_id, name, contact_name, email, phone, city, country } =
+        details!(CustomerDetailsChanged, step);
+    json!({
+        "customer_id": customer_id, "name": name, "contact_name": contact_name, "email": email, "phone": phone,
+        "city": city, "country": country, "version": step.version, "updated_at": time(step).0,
+    })
 }

@@ -1,0 +1,194 @@
+//! Who drains a backlog: how it is started, and how far it is.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use serde::Serialize;
+
+use super::Stage;
+use super::peer::Peer;
+use super::sink::Sink;
+use crate::cli::{Decider, Folder};
+use crate::drain::offsets::{Offsets, Side};
+use crate::instance::Instance;
+use crate::running::Running;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+const LOOK_RARELY: Duration = Duration::from_millis(100);
+/// Where scripts/bench has built it.
+const JVM: &str = "bench/jvm/run";
+
+/// Who drains a backlog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Contestant {
+    Millrace,
+    /// Millrace once more, for the noise.
+    Again,
+    /// One transaction for each command.
+    OneByOne,
+    /// A program on the JVM that commits batches.
+    Jvm,
+    /// Debezium's JDBC sink as it comes.
+    Sink,
+    SinkTuned,
+}
+
+impl From<Decider> for Contestant {
+    fn from(decider: Decider) -> Self {
+        match decider {
+            Decider::OneByOne => Self::OneByOne,
+            Decider::Jvm => Self::Jvm,
+        }
+    }
+}
+
+impl From<Folder> for Contestant {
+    fn from(folder: Folder) -> Self {
+        match folder {
+            Folder::Sink => Self::Sink,
+            Folder::SinkTuned => Self::SinkTuned,
+            Folder::Jvm => Self::Jvm,
+        }
+    }
+}
+
+impl Contestant {
+    /// As the table calls it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Millrace => "millrace",
+            Self::Again => "millrace again",
+            Self::OneByOne => "one by one",
+            Self::Jvm => "jvm",
+            Self::Sink => "sink",
+            Self::SinkTuned => "sink, tuned",
+        }
+    }
+
+    /// The sink upserts what it reads: its records are rows.
+    pub(super) fn reads_rows(self) -> bool {
+        matches!(self, Self::Sink | Self::SinkTuned)
+    }
+}
+
+/// A contestant at work. Ends with this value.
+pub(super) enum Drainer {
+    Millrace { running: Running, offsets: Offsets },
+    Peer(Peer),
+    Sink(Sink),
+}
+
+impl Drainer {
+    /// Starts it on a backlog that is there.
+    pub(super) async fn start(
+        instance: &Instance,
+        stage: Stage,
+        who: Contestant,
+        partitions: i32,
+    ) -> Result<Self> {
+        match who {
+            Contestant::Millrace | Contestant::Again => Self::millrace(instance, stage).await,
+            Contestant::OneByOne => {
+                let mut command = Command::new(std::env::current_exe()?);
+                command.args(["one-by-one", "--namespace", &instance.namespace]);
+                command.args(["--partitions", &partitions.to_string()]);
+                Ok(Self::Peer(Peer::start(who.name(), &mut command, &instance.log("peer")?)?))
+            }
+            Contestant::Jvm => {
+                let mut command = Command::new(JVM);
+                command.args([stage.name(), &instance.namespace, &partitions.to_string()]);
+                Ok(Self::Peer(Peer::start(who.name(), &mut command, &instance.log("peer")?)?))
+            }
+            Contestant::Sink => Ok(Self::Sink(Sink::start(instance, partitions, false).await?)),
+            Contestant::SinkTuned => Ok(Self::Sink(Sink::start(instance, partitions, true).await?)),
+        }
+    }
+
+    async fn millrace(instance: &Instance, stage: Stage) -> Result<Self> {
+        let (side, roles, settings) = match stage {
+            Stage::Commands => (Side::Write, vec!["commands"], Vec::new()),
+            Stage::Customers => (Side::Read, vec!["view", "customers"], vec!["publish=false".to_owned()]),
+        };
+        let offsets = Offsets::watch(instance, side, roles.last().unwrap_or(&"")).await?;
+        let running = instance.start(&roles, &settings).await?;
+        Ok(Self::Millrace { running, offsets })
+    }
+
+    /// The process whose CPU time is the writer's.
+    pub(super) fn pid(&self) -> u32 {
+        match self {
+            Self::Millrace { running, .. } => running.pid(),
+            Self::Peer(peer) => peer.pid(),
+            Self::Sink(sink) => sink.pid(),
+        }
+    }
+
+    /// The measurement's own process in Postgres, which does not count.
+    pub(super) fn backend(&self) -> Option<u32> {
+        match self {
+            Self::Millrace { offsets, .. } => Some(offsets.backend()),
+            Self::Peer(_) => None,
+            Self::Sink(sink) => Some(sink.backend()),
+        }
+    }
+
+    /// Waits until this many records are committed; fails when nothing moves for a while.
+    pub(super) async fn at_least(&mut self, wanted: u64) -> Result<(Instant, u64)> {
+        let (mut last, mut moved) = (0, Instant::now());
+        loop {
+            let (at, records) = self.look().await?;
+            if records >= wanted {
+                return Ok((at, records));
+            }
+            if records != last {
+                (last, moved) = (records, at);
+            }
+            if moved.elapsed() > PATIENCE {
+                let state = self.state().await;
+                bail!("nothing moved for {PATIENCE:?} after {last} of {wanted} records: {state}");
+            }
+            tokio::time::sleep(self.pause()).await;
+        }
+    }
+
+    /// Counting what the sink has done reads its whole table.
+    fn pause(&self) -> Duration {
+        if matches!(self, Self::Sink(_)) { LOOK_RARELY } else { LOOK_EVERY }
+    }
+
+    /// What it says of itself.
+    async fn state(&self) -> String {
+        match self {
+            Self::Millrace { running, .. } => running.log_tail(),
+            Self::Peer(peer) => peer.log_tail(),
+            Self::Sink(sink) => sink.status().await,
+        }
+    }
+
+    async fn look(&mut self) -> Result<(Instant, u64)> {
+        match self {
+            Self::Millrace { running, offsets } => {
+                running.check()?;
+                let seen = offsets.look().await?;
+                Ok((seen.at, seen.records))
+            }
+            Self::Peer(peer) => Ok((Instant::now(), peer.committed()?)),
+            Self::Sink(sink) => {
+                let committed = sink.committed().await?;
+                Ok((Instant::now(), committed))
+            }
+        }
+    }
+
+    /// Ends it and waits until it has ended.
+    pub(super) async fn stop(self) -> Result<()> {
+        match self {
+            Self::Millrace { running, .. } => running.stop(),
+            Self::Peer(peer) => peer.stop(),
+            Self::Sink(sink) => sink.stop().await,
+        }
+    }
+}
