@@ -450,7 +450,8 @@ impl fmt::Debug for Config {
     }
 }
 
-fn token(field: &str, file: &Path) -> Result<String, Failure> {
+/// What a file holds that a setting names, without the end of its line.
+pub(crate) fn token(field: &str, file: &Path) -> Result<String, Failure> {
     let token = std::fs::read_to_string(file);
     let token = token.map_err(|error| Failure::usage(format!("{field}: {}: {error}", file.display())))?;
     Ok(token.trim_end().to_owned())

@@ -9,6 +9,7 @@ use clap::{ArgGroup, Args};
 use millrace_simulator::{Behaviour, Settings, Simulator, StartError, Webhooks};
 use tokio_util::sync::CancellationToken;
 
+use crate::config::token;
 use crate::failure::Failure;
 use crate::{output, run};
 
@@ -101,10 +102,8 @@ impl Options {
 
     fn told_to(&self) -> Result<Option<Webhooks>, Failure> {
         let (Some(url), Some(file)) = (&self.webhooks, &self.webhook_secret_file) else { return Ok(None) };
-        let secret = std::fs::read_to_string(file);
-        let secret = secret
-            .map_err(|error| Failure::usage(format!("--webhook-secret-file: {}: {error}", file.display())))?;
-        Ok(Some(Webhooks { url: url.clone(), secret: secret.trim_end().to_owned() }))
+        let secret = token("--webhook-secret-file", file)?;
+        Ok(Some(Webhooks { url: url.clone(), secret }))
     }
 }
 

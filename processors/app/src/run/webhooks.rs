@@ -13,7 +13,6 @@ use millrace_runtime::WorkError;
 use millrace_runtime::effects::{Caller, Told};
 use standardwebhooks::Webhook;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::http::listen;
@@ -38,14 +37,15 @@ pub(super) async fn serve(
     config: &Config,
     payments: Option<Caller<Payment>>,
     stop: CancellationToken,
-) -> Result<Option<JoinHandle<()>>, Failure> {
-    let Some(address) = config.webhook_listen else { return Ok(None) };
+) -> Result<(), Failure> {
+    let Some(address) = config.webhook_listen else { return Ok(()) };
     let Some(payments) = payments else {
         return Err(Failure::usage("webhook_listen: there is no payment provider; set payment_provider_url"));
     };
     let webhook = webhook(config.payment_webhook_secret.as_deref()).map_err(Failure::usage)?;
     let listener = listen("webhook_listen", address).await?;
-    Ok(Some(tokio::spawn(accept(listener, Door { webhook, payments }, stop))))
+    tokio::spawn(accept(listener, Door { webhook, payments }, stop));
+    Ok(())
 }
 
 /// A secret that can be guessed keeps nobody out.
