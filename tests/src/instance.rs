@@ -150,6 +150,11 @@ impl Instance {
         format!("{}.{kind}.{context}.v1", self.name)
     }
 
+    /// What its sessions in Postgres are called.
+    pub fn session_name(&self) -> String {
+        format!("millrace {}", self.name)
+    }
+
     /// The consumer group of the commands or of a view.
     pub fn group(&self, role: &str) -> String {
         format!("{}.{role}", self.name)

@@ -15,6 +15,7 @@ pub mod kafka;
 pub mod kibana;
 pub mod link;
 pub mod load;
+pub mod locks;
 pub mod outcome;
 pub mod outside;
 pub mod patience;

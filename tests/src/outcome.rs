@@ -36,8 +36,9 @@ impl Outcome {
 
     /// Expects an exit code.
     pub fn expect_code(&self, code: i32) -> &Self {
+        // Why it failed comes first: who reports this may cut what is long.
         let Self { arguments, stdout, stderr, .. } = self;
-        assert_eq!(self.code, Some(code), "millrace {arguments}\n{stdout}\n{stderr}");
+        assert_eq!(self.code, Some(code), "millrace {arguments}\n{stderr}\n{stdout}");
         self
     }
 

@@ -1,6 +1,8 @@
 //! Somebody else holds locks in the same tables.
 
+use millrace_tests::instance::pool;
 use millrace_tests::load::{add_product, command, product, receive, register};
+use millrace_tests::locks::Foreign;
 use millrace_tests::{Instance, Process, becomes, eventually};
 use serde_json::json;
 use sqlx::{PgConnection, Postgres, Transaction};
@@ -124,19 +126,39 @@ async fn a_batch_that_takes_longer_than_a_transaction_may_last_is_worked_off_in_
     becomes(&instance.read, "SELECT count(*) FROM customers", i64::try_from(MANY).expect("a few")).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn setup_says_which_session_keeps_its_replication_slot_waiting() {
+    let _turn = beside_others().await;
+    let instance = instance("slot_waits").await;
+    let mut writes = pool("WRITE_DATABASE_URL", "public").begin().await.expect("a transaction");
+    let number = sqlx::query_scalar("SELECT pg_current_xact_id()::text").fetch_one(&mut *writes).await;
+    let _number: String = number.expect("a transaction that counts as one that writes");
+    let holder: i32 =
+        sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut *writes).await.expect("a pid");
+    instance.millrace(&["teardown", "--yes"]).await.expect_success();
+    let mut setup = instance.begin(&["setup"]);
+    let told = format!("pid {holder} of ");
+    eventually("setup says who is waited for", async || {
+        let log = setup.log();
+        if log.contains(&told) && log.contains("the replication slot waits") { Ok(()) } else { Err(log) }
+    })
+    .await;
+    writes.rollback().await.expect("a rollback");
+    assert!(setup.ended().await.success(), "{}", setup.log());
+}
+
 async fn lock(foreign: &mut Transaction<'_, Postgres>, i: usize) -> sqlx::Result<i64> {
     sqlx::query_scalar(LOCK).bind(product(i)).fetch_one(&mut **foreign).await
 }
 
 /// Waits until a batch waits for a lock that the foreign session holds.
 async fn waits_for(instance: &Instance, foreign: &mut PgConnection) {
-    let holder: i32 =
-        sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(foreign).await.expect("our pid");
+    let foreign = Foreign::of(foreign).await;
     eventually("a batch waits for our lock", async || {
-        let blocked = "SELECT count(*) FROM pg_stat_activity WHERE $1 = ANY(pg_blocking_pids(pid))";
-        let blocked: i64 =
-            sqlx::query_scalar(blocked).bind(holder).fetch_one(&instance.write).await.expect("sessions");
-        if blocked > 0 { Ok(()) } else { Err("nobody waits".to_owned()) }
+        match foreign.is_waited_for(instance, &instance.write).await {
+            0 => Err("nobody waits".to_owned()),
+            _ => Ok(()),
+        }
     })
     .await;
 }

@@ -1,6 +1,7 @@
 //! Versions: an event's is its ticket, a row's counts its events wherever they come from.
 
 use millrace_tests::load::{add_product, customer, place, product, register};
+use millrace_tests::locks::Foreign;
 use millrace_tests::{Instance, Raw, becomes, eventually, kafka};
 use serde_json::json;
 use sqlx::PgConnection;
@@ -87,18 +88,19 @@ async fn folds_beside_each_other(story: &str, brought: &[Raw]) {
 
 /// Waits until so many batches wait for our lock, or for one that does, or have put aside what they brought.
 async fn batches_stand_still(instance: &Instance, foreign: &mut PgConnection, batches: i64) {
-    let ours: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(foreign).await.expect("our pid");
+    let foreign = Foreign::of(foreign).await;
     eventually(&format!("{batches} batches stand still"), async || {
-        let found = sqlx::query_scalar(STANDING).bind(ours).bind(instance.group("customers"));
-        let found: i64 = found.fetch_one(&instance.read).await.map_err(|error| error.to_string())?;
-        if found == batches { Ok(()) } else { Err(found.to_string()) }
+        let waiting = foreign.is_waited_for(instance, &instance.read).await;
+        let parked: i64 = sqlx::query_scalar("SELECT count(*) FROM parked WHERE grp = $1")
+            .bind(instance.group("customers"))
+            .fetch_one(&instance.read)
+            .await
+            .map_err(|error| error.to_string())?;
+        if waiting + parked == batches {
+            Ok(())
+        } else {
+            Err(format!("{waiting} wait, {parked} are put aside"))
+        }
     })
     .await;
 }
-
-const STANDING: &str = "
-    WITH RECURSIVE waiting AS (
-        SELECT pid FROM pg_stat_activity WHERE $1 = ANY(pg_blocking_pids(pid))
-        UNION
-        SELECT behind.pid FROM pg_stat_activity AS behind JOIN waiting ON waiting.pid = ANY(pg_blocking_pids(behind.pid)))
-    SELECT (SELECT count(*) FROM waiting) + (SELECT count(*) FROM parked WHERE grp = $2)";

@@ -100,7 +100,9 @@ fn options(
     namespace: &Namespace,
     transaction_timeout: Duration,
 ) -> Result<PgConnectOptions, sqlx::Error> {
-    Ok(PgConnectOptions::from_str(url)?.application_name("millrace").options([
+    // Who looks at `pg_stat_activity` sees which instance it is.
+    let name = format!("millrace {namespace}");
+    Ok(PgConnectOptions::from_str(url)?.application_name(&name).options([
         ("search_path", namespace.database_schema().to_owned()),
         ("transaction_timeout", format!("{}ms", transaction_timeout.as_millis())),
         ("tcp_keepalives_idle", "10".to_owned()),

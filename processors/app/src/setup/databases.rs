@@ -1,5 +1,8 @@
 //! Tables, SQL views, the publication and the replication slot.
 
+use std::pin::pin;
+use std::time::Duration;
+
 use millrace_runtime::database::{BOTH, READ, WRITE};
 use millrace_runtime::names::{self, Namespace};
 use millrace_runtime::views::ddl;
@@ -89,10 +92,16 @@ pub(crate) async fn begin(
     Ok(transaction)
 }
 
+/// How often it is told who is waited for.
+const WAITING_TOLD_EVERY: Duration = Duration::from_secs(2);
+
 const SCHEMA_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)";
 const RELATION_EXISTS: &str = "SELECT to_regclass($1) IS NOT NULL";
 const PUBLICATION_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = $1)";
 const SLOT_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)";
+const HOLDERS: &str = "
+    SELECT concat_ws(' ', 'pid', pid, 'of', usename, 'in', datname, application_name, state, 'since', xact_start)
+    FROM pg_stat_activity WHERE pid = ANY(pg_blocking_pids($1)) ORDER BY pid";
 const ROLE_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)";
 
 async fn exists(connection: &mut PgConnection, question: &'static str, name: &str) -> sqlx::Result<bool> {
@@ -194,11 +203,10 @@ async fn create_slot(name: &str, write: &Database, steps: &mut Steps) -> Result<
     let mut connection = write.pool.acquire().await.map_err(fail)?;
     let mut new = !exists(&mut connection, SLOT_EXISTS, name).await.map_err(fail)?;
     if new {
-        let create = "SELECT pg_create_logical_replication_slot($1, 'pgoutput')";
-        match sqlx::query(create).bind(name).execute(&mut *connection).await {
-            Ok(_) => warn_of_missed_rows(&mut connection, name).await.map_err(fail)?,
+        match slot_created(name, write, &mut connection).await {
+            Ok(()) => warn_of_missed_rows(&mut connection, name).await.map_err(fail)?,
             // Another setup was faster.
-            Err(error) if exists(&mut connection, SLOT_EXISTS, name).await.map_err(fail)? => {
+            Err(error) if slot_exists(name, write).await.map_err(fail)? => {
                 tracing::debug!(%error, "the slot is there");
                 new = false;
             }
@@ -206,6 +214,31 @@ async fn create_slot(name: &str, write: &Database, steps: &mut Steps) -> Result<
         }
     }
     steps.tell(Did::created_if(new), "replication slot", name)
+}
+
+async fn slot_exists(name: &str, write: &Database) -> sqlx::Result<bool> {
+    exists(&mut *write.pool.acquire().await?, SLOT_EXISTS, name).await
+}
+
+/// Postgres makes a slot when all transactions have ended that were writing when it began, of any of its databases: who
+/// is waited for is told.
+async fn slot_created(name: &str, write: &Database, connection: &mut PgConnection) -> sqlx::Result<()> {
+    let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut *connection).await?;
+    let create = sqlx::query("SELECT pg_create_logical_replication_slot($1, 'pgoutput')").bind(name);
+    let mut created = pin!(create.execute(connection));
+    loop {
+        match tokio::time::timeout(WAITING_TOLD_EVERY, &mut created).await {
+            Ok(done) => return done.map(|_| ()),
+            Err(_elapsed) => tell_holders(pid, write).await?,
+        }
+    }
+}
+
+/// Says whose locks a session waits for.
+async fn tell_holders(pid: i32, write: &Database) -> sqlx::Result<()> {
+    let holders: Vec<String> = sqlx::query_scalar(HOLDERS).bind(pid).fetch_all(&write.pool).await?;
+    tracing::warn!(?holders, "the replication slot waits until these sessions end their transactions");
+    Ok(())
 }
 
 async fn warn_of_missed_rows(connection: &mut PgConnection, slot: &str) -> sqlx::Result<()> {
