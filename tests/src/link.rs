@@ -11,6 +11,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::stack::Stack;
 
+const KAFKA: &str = "KAFKA_BROKERS";
 /// What is carried at once; a slow link waits before each.
 const CHUNK: usize = 8 << 10;
 
@@ -39,11 +40,25 @@ pub struct Link {
 impl Link {
     /// A link to the component that one of the stack's variables names, well at first.
     pub async fn to(variable: &'static str) -> Self {
+        if variable == KAFKA {
+            return Self::to_kafka().await;
+        }
         let address = Stack::get().address(variable);
         let component = host_and_port(address);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let here: SocketAddr = listener.local_addr().expect("its address");
-        let address = address.replace(&component, &here.to_string());
+        Self::of(variable, address.replace(&component, &here.to_string()), component, listener)
+    }
+
+    /// The broker tells clients where to connect: those that come over this link are sent to this link. So there is one
+    /// at a time.
+    async fn to_kafka() -> Self {
+        let [here, broker] = ["KAFKA_LINK", "KAFKA_BEHIND_LINK"].map(|name| Stack::get().address(name));
+        let listener = TcpListener::bind(here).await.expect("the port of Kafka's link");
+        Self::of(KAFKA, here.to_owned(), broker.to_owned(), listener)
+    }
+
+    fn of(variable: &'static str, address: String, component: String, listener: TcpListener) -> Self {
         let (state, watched) = watch::channel(State::Well);
         Self { variable, address, state, listening: tokio::spawn(listen(listener, component, watched)) }
     }

@@ -79,12 +79,7 @@ impl Instance {
     }
 
     async fn look(&self, ends: &Ends) -> Result<Backlog, String> {
-        let mut backlog = Backlog::default();
-        for context in &self.contexts {
-            for kind in ["evt", "rej"] {
-                backlog.outbox += self.waiting_in_outbox(&self.topic(kind, context), ends).await?;
-            }
-        }
+        let mut backlog = Backlog { outbox: self.waiting_in_outbox(ends).await?, ..Backlog::default() };
         let decided = offsets(&self.write, DECIDED).await?;
         let folded = offsets(&self.read, FOLDED).await?;
         for context in &self.contexts {
@@ -107,10 +102,10 @@ impl Instance {
         Ok(backlog)
     }
 
-    async fn waiting_in_outbox(&self, topic: &str, ends: &Ends) -> Result<i64, String> {
-        let rows = sqlx::query_scalar("SELECT count(*) FROM outbox WHERE topic = $1").bind(topic);
-        let rows: i64 = rows.fetch_one(&self.write).await.map_err(|error| error.to_string())?;
-        Ok((rows - ends[topic].values().sum::<i64>()).max(0))
+    async fn waiting_in_outbox(&self, ends: &Ends) -> Result<i64, String> {
+        let rows = sqlx::query_as("SELECT topic, count(*) FROM outbox GROUP BY topic").fetch_all(&self.write);
+        let rows: Vec<(String, i64)> = rows.await.map_err(|error| error.to_string())?;
+        Ok(rows.iter().map(|(topic, rows)| (rows - ends[topic].values().sum::<i64>()).max(0)).sum())
     }
 
     /// Asserts that the topics carry what is in the outbox: every row, each stream's in order. Only after a crash of

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::Value;
@@ -17,8 +18,10 @@ pub struct Stack {
 }
 
 /// The variables that `scripts/stack env` prints.
-const VARIABLES: [&str; 7] = [
+const VARIABLES: [&str; 9] = [
     "KAFKA_BROKERS",
+    "KAFKA_BEHIND_LINK",
+    "KAFKA_LINK",
     "WRITE_DATABASE_URL",
     "READ_DATABASE_URL",
     "READER_DATABASE_URL",
@@ -62,7 +65,10 @@ pub async fn kafka_tool(arguments: &[&str]) -> String {
 
 /// Components that were killed, as by a crash. They come back however the story ends.
 #[must_use = "the components are away only as long as this is kept"]
-pub struct Outage(Vec<&'static str>);
+pub struct Outage {
+    components: Vec<&'static str>,
+    began: Instant,
+}
 
 impl Outage {
     /// Kills a component.
@@ -73,21 +79,29 @@ impl Outage {
     /// Kills components, one right after the other.
     pub async fn of_all<const N: usize>(components: [&'static str; N]) -> Self {
         script("kill", components.to_vec()).await;
-        Self(components.to_vec())
+        Self { components: components.to_vec(), began: Instant::now() }
     }
 
-    /// Starts the components and waits until they are healthy.
+    /// Starts the components, not before the outage has lasted as long as `STORY_OUTAGE` says (in seconds), and waits
+    /// until they are healthy.
     pub async fn ends(self) {
-        script("up", self.0.clone()).await;
+        tokio::time::sleep(wanted().saturating_sub(self.began.elapsed())).await;
+        script("up", self.components.clone()).await;
     }
 }
 
 impl Drop for Outage {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            run(&[&["up"], self.0.as_slice()].concat());
+            run(&[&["up"], self.components.as_slice()].concat());
         }
     }
+}
+
+/// How long an outage is to last at least; usually no longer than its story needs.
+fn wanted() -> Duration {
+    let seconds = std::env::var("STORY_OUTAGE").map_or(0, |text| text.parse().expect("seconds"));
+    Duration::from_secs(seconds)
 }
 
 async fn script(action: &'static str, components: Vec<&'static str>) {

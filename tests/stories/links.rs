@@ -3,18 +3,19 @@
 use std::time::{Duration, Instant};
 
 use millrace_tests::link::{Link, State};
-use millrace_tests::{Instance, Load, Process};
+use millrace_tests::{Instance, Load, Process, eventually};
 
 use crate::undisturbed::undisturbed;
 use crate::{beside_others, instance_with};
 
 /// Small batches, and the shortest times after which silence counts as an outage.
-const SETTINGS: [(&str, &str); 5] = [
+const SETTINGS: [(&str, &str); 6] = [
     ("commands_batch_max", "20"),
     ("events_batch_max", "40"),
     ("transaction_timeout_ms", "4000"),
     ("database_answer_timeout_ms", "8000"),
     ("elasticsearch_timeout_ms", "5000"),
+    ("kafka_properties", r#"{"socket.timeout.ms" = "4000"}"#),
 ];
 /// Batches sleep before their commit, so that the link fails before all is done.
 const SLOW: (&str, &str) = ("FAILPOINTS", "before-commit=sleep(60)");
@@ -43,6 +44,13 @@ async fn the_link_to_the_read_database_fails_and_nothing_is_lost() {
     let _turn = beside_others().await;
     let (variable, progress) = ("READ_DATABASE_URL", "millrace_documents_published_total");
     Trial { story: "link_read", variable, dependency: "postgres", progress }.fails_in_every_way().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_link_to_kafka_fails_and_nothing_is_lost() {
+    let _turn = beside_others().await;
+    let (variable, progress) = ("KAFKA_BROKERS", "millrace_decisions_total");
+    Trial { story: "link_kafka", variable, dependency: "kafka", progress }.fails_in_every_way().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,9 +116,13 @@ impl Trial {
 
     /// Until the process has noticed, and then until it has recovered. A link that is only slow stays so.
     async fn fails(&self, link: &Link, state: State, process: &Process) {
+        let complaints = complaints(process);
         link.becomes(state);
-        if state != A_SLOW_LINK {
-            process.reports("millrace_outage", &[("dependency", self.dependency)], 1.0).await;
+        match self.dependency {
+            _ if state == A_SLOW_LINK => {}
+            // A consumer that hears nothing has no batch that could fail.
+            "kafka" => complains(process, complaints + 1).await,
+            dependency => process.reports("millrace_outage", &[("dependency", dependency)], 1.0).await,
         }
         let before = process.metrics().await.expect("figures").sum(self.progress, &[]);
         if state != A_SLOW_LINK {
@@ -118,6 +130,19 @@ impl Trial {
         }
         goes_on(process, self.progress, before).await;
     }
+}
+
+/// How often a consumer has said that something is wrong.
+fn complaints(process: &Process) -> usize {
+    process.log().matches("the consumer reports an error").count()
+}
+
+async fn complains(process: &Process, times: usize) {
+    eventually("the consumers complain", async || match complaints(process) {
+        complaints if complaints >= times => Ok(()),
+        complaints => Err(complaints.to_string()),
+    })
+    .await;
 }
 
 /// Something gets done, by itself and soon.

@@ -1,5 +1,7 @@
 //! Components go away in mid-load and come back. Nobody restarts Millrace.
 
+use std::time::Instant;
+
 use millrace_tests::stack::Outage;
 use millrace_tests::{Instance, Load, Process, eventually};
 
@@ -26,11 +28,33 @@ async fn in_mid_load(story: &str, load: &[String]) -> (Instance, Process) {
 }
 
 async fn everything_is_right(instance: &Instance, process: &mut Process) {
+    recovers(instance).await;
     instance.settle().await;
     assert!(process.lives(), "the process has waited");
+    let figures = process.metrics().await.expect("figures");
+    let counted =
+        ["millrace_retries_total", "millrace_dead_letters_total"].map(|name| figures.sum(name, &[]));
+    assert_eq!(counted, [0.0, 0.0], "an outage is no fault of a record: attempts, dead letters");
     instance.snapshot().await.assert_same(undisturbed().await);
     instance.assert_both_read_models_agree().await;
     instance.assert_topics_carry_the_outbox(true).await;
+}
+
+/// `millrace status` finds nothing wrong any more, and soon everything level.
+async fn recovers(instance: &Instance) {
+    let back = Instant::now();
+    eventually("`millrace status` succeeds", async || match instance.millrace(&["status"]).await {
+        status if status.code == Some(0) => Ok(()),
+        status => Err(status.stderr),
+    })
+    .await;
+    let well = back.elapsed();
+    instance.millrace(&["status", "--wait", "300s"]).await.expect_success();
+    println!(
+        "{}: status is well after {well:.1?}, everything level after {:.1?}",
+        instance.name,
+        back.elapsed()
+    );
 }
 
 /// `millrace status` names who is away, and fails.

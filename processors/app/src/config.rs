@@ -436,8 +436,9 @@ impl Config {
         Duration::from_millis(self.elasticsearch_timeout_ms)
     }
 
-    /// How long the registry may take. A transaction may wait for it: shorter, so that an outage shows as the registry's.
-    pub fn registry_timeout(&self) -> Duration {
+    /// How long the registry or Kafka's acknowledgement may take. A transaction may wait for them: shorter, so that an
+    /// outage shows as theirs.
+    pub fn awaited_timeout(&self) -> Duration {
         self.transaction_timeout() * 3 / 4
     }
 }

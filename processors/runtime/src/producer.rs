@@ -13,14 +13,20 @@ use crate::record::{Header, Record};
 
 /// An idempotent producer that partitions as Java's clients and Connect do.
 #[derive(Clone)]
-pub struct Producer(FutureProducer);
+pub struct Producer {
+    client: FutureProducer,
+    delivery_timeout: Duration,
+}
 
 impl Producer {
-    /// Connects when first used.
+    /// Connects when first used. What Kafka has not acknowledged within `delivery_timeout` is given up as an outage.
     ///
     /// # Errors
     /// When the configuration is refused.
-    pub fn new(kafka: &KafkaSettings) -> Result<Self, rdkafka::error::KafkaError> {
+    pub fn new(
+        kafka: &KafkaSettings,
+        delivery_timeout: Duration,
+    ) -> Result<Self, rdkafka::error::KafkaError> {
         let mut config = ClientConfig::new();
         config.extend(kafka.properties.clone());
         config
@@ -29,8 +35,8 @@ impl Producer {
             // The same partition for the same key as murmur2 in Java; librdkafka's own default differs.
             .set("partitioner", "murmur2_random")
             .set("linger.ms", "0")
-            .set("message.timeout.ms", "30000");
-        config.create().map(Self)
+            .set("message.timeout.ms", delivery_timeout.as_millis().to_string());
+        Ok(Self { client: config.create()?, delivery_timeout })
     }
 }
 
@@ -68,7 +74,7 @@ impl Copier for Producer {
         if let Some(value) = record.value.as_deref() {
             message = message.payload(value);
         }
-        let sent = self.0.send(message, Duration::from_secs(30)).await;
+        let sent = self.client.send(message, self.delivery_timeout).await;
         let delivery = sent.map_err(|(error, _)| WorkError::from(error))?;
         Ok(Delivery { partition: delivery.partition, offset: delivery.offset })
     }

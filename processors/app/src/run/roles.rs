@@ -88,7 +88,7 @@ impl Roles {
         let namespace = config.namespace.clone();
         let write = pool(config.write_database_url.reveal(), "write_database_url", config)?;
         let read = pool(config.read_database_url.reveal(), "read_database_url", config)?;
-        let registry = Registry::new(config.schema_registry_url.reveal(), config.registry_timeout());
+        let registry = Registry::new(config.schema_registry_url.reveal(), config.awaited_timeout());
         let registry = Arc::new(registry.map_err(|error| refuse("schema_registry_url", error.to_string()))?);
         let commands = commands::Shared {
             group: Group { id: namespace.group(COMMANDS), generation: 1 },
@@ -222,7 +222,7 @@ fn effect_settings(config: &Config) -> effects::Settings {
 
 /// What writes copies of records. Connects when first used.
 pub(crate) fn producer(config: &Config) -> Result<Producer, Failure> {
-    let producer = Producer::new(&kafka_settings(config));
+    let producer = Producer::new(&kafka_settings(config), config.awaited_timeout());
     producer.map_err(|error| Failure::usage(format!("kafka_brokers: {error}")))
 }
 

@@ -227,6 +227,11 @@ impl State {
         }
     }
 
+    /// Whether somebody has paused or stopped it.
+    pub(crate) fn held(&self) -> bool {
+        matches!(self.connector.as_str(), "PAUSED" | "STOPPED")
+    }
+
     /// Whether both run.
     pub(crate) fn running(&self) -> bool {
         self.connector == "RUNNING" && self.task.as_deref() == Some("RUNNING")

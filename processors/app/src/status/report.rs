@@ -60,7 +60,7 @@ impl Report {
         };
         let connector = match &self.connector {
             Ok(None) => Some(missing_connector()),
-            Ok(Some(state)) if state.trace.is_some() => {
+            Ok(Some(state)) if state.trace.is_some() || state.held() => {
                 Some(format!("connector: {}", shown_connector(state)))
             }
             _ => None,
@@ -231,7 +231,8 @@ fn missing_connector() -> String {
 fn shown_connector(state: &ConnectorState) -> String {
     let task = state.task.as_deref().unwrap_or("not there");
     let trace = state.trace.as_ref().map(|trace| format!(": {trace}")).unwrap_or_default();
-    format!("{}, its task {task}{trace}\n", state.connector)
+    let held = if state.held() { ", until somebody resumes it" } else { "" };
+    format!("{}{held}, its task {task}{trace}\n", state.connector)
 }
 
 fn shown_indices(indices: &[Index]) -> String {
@@ -360,6 +361,11 @@ mod tests {
         assert!(alarm(Some(slot("reserved")), None).unwrap().contains("no connector"));
         let failed = ConnectorState { trace: Some("no such slot".to_owned()), ..running() };
         assert!(alarm(Some(slot("reserved")), Some(failed)).unwrap().contains("no such slot"));
+        let state = |name: &str| Some(ConnectorState { connector: name.to_owned(), ..running() });
+        for held in ["PAUSED", "STOPPED"] {
+            assert!(alarm(Some(slot("reserved")), state(held)).unwrap().contains("until somebody resumes it"));
+        }
+        assert_eq!(alarm(Some(slot("reserved")), state("UNASSIGNED")), None, "soon a worker takes it");
     }
 
     #[test]
