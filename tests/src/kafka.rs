@@ -13,7 +13,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Value, json};
 
-use crate::stack::Stack;
+use crate::stack::{Stack, http};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -91,7 +91,7 @@ pub async fn register_schema(subject: &str, schema: &Value) -> u32 {
 
 async fn registry(method: reqwest::Method, path: &str, body: Option<Value>) -> Value {
     let url = format!("{}/{path}", Stack::get().address("SCHEMA_REGISTRY_URL"));
-    let mut request = reqwest::Client::new().request(method, &url);
+    let mut request = http().request(method, &url);
     if let Some(body) = body {
         request = request.json(&body);
     }

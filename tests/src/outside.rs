@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::instance::Workshop;
 use crate::patience::eventually;
 use crate::process::{Process, free_port};
+use crate::stack::http;
 
 /// A running `millrace simulate`.
 pub struct Outside {
@@ -88,7 +89,7 @@ impl Outside {
 
     async fn totals(&self) -> Result<Value, String> {
         let url = format!("http://127.0.0.1:{}/ledger/totals", self.payments);
-        let answer = reqwest::get(url).await.map_err(|error| error.to_string())?;
+        let answer = http().get(url).send().await.map_err(|error| error.to_string())?;
         answer.json().await.map_err(|error| error.to_string())
     }
 }

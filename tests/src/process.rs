@@ -8,6 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::patience::eventually;
+use crate::stack::http;
 
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
 const LOG_LINES_SHOWN: usize = 40;
@@ -102,9 +103,12 @@ impl Process {
     /// Its figures, when it answers.
     pub async fn metrics(&self) -> Result<Metrics, String> {
         let url = format!("http://127.0.0.1:{}/metrics", self.port);
-        let client =
-            reqwest::Client::builder().timeout(Duration::from_secs(5)).build().expect("an HTTP client");
-        let answer = client.get(url).send().await.map_err(|error| error.to_string())?;
+        let answer = http()
+            .get(url)
+            .timeout(Duration::from_secs(5))
+            .send()
+            .await
+            .map_err(|error| error.to_string())?;
         Ok(Metrics(answer.text().await.map_err(|error| error.to_string())?))
     }
 

@@ -109,11 +109,23 @@ async fn script(action: &'static str, components: Vec<&'static str>) {
     tokio::task::spawn_blocking(script).await.expect("scripts/stack");
 }
 
+/// A client of anything that speaks HTTP. All share one, since loading the certificates that TLS trusts takes longer than
+/// most answers; but no connections, which belong to the story that made them.
+///
+/// # Panics
+/// When TLS cannot be set up.
+pub fn http() -> reqwest::Client {
+    static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
+        reqwest::Client::builder().pool_max_idle_per_host(0).build().expect("an HTTP client")
+    });
+    CLIENT.clone()
+}
+
 /// Asks Kafka Connect, again while its workers agree on who does what.
 pub async fn connect(method: Method, path: &str) -> Value {
     let url = format!("{}/{path}", Stack::get().address("CONNECT_URL"));
     eventually(&format!("Connect does {method} {path}"), async || {
-        let request = reqwest::Client::new().request(method.clone(), &url).send().await;
+        let request = http().request(method.clone(), &url).send().await;
         let answer = request.map_err(|error| error.to_string())?;
         let (status, text) = (answer.status(), answer.text().await.map_err(|error| error.to_string())?);
         if status.is_success() {

@@ -1,5 +1,6 @@
 //! The services that are spoken to over HTTP: schema registry, Connect, Elasticsearch.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, Method, StatusCode, Url};
@@ -35,6 +36,17 @@ pub struct Answer {
     pub body: Value,
 }
 
+/// A client for anything. All share one, since loading the certificates that TLS trusts takes longer than most requests.
+///
+/// # Errors
+/// When TLS cannot be set up.
+pub(crate) fn client() -> Result<Client, Failure> {
+    static CLIENT: LazyLock<reqwest::Result<Client>> =
+        LazyLock::new(|| Client::builder().timeout(TIMEOUT).connect_timeout(CONNECT_TIMEOUT).build());
+    let client = CLIENT.as_ref().map(Client::clone);
+    client.map_err(|error| Failure::refused(format!("HTTP cannot be set up: {error}")))
+}
+
 impl Http {
     /// The schema registry.
     ///
@@ -61,9 +73,7 @@ impl Http {
     }
 
     fn new(service: Service, address: &Address) -> Result<Self, Failure> {
-        let client = Client::builder().timeout(TIMEOUT).connect_timeout(CONNECT_TIMEOUT).build();
-        let client = client.map_err(|error| Failure::refused(format!("HTTP cannot be set up: {error}")))?;
-        Ok(Self { service, address: address.clone(), client })
+        Ok(Self { service, address: address.clone(), client: client()? })
     }
 
     /// Sends a request to a path below the service's address; each segment is escaped. When there is no answer in time it

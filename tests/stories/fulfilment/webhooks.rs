@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use millrace_tests::process::free_port;
-use reqwest::{Client, StatusCode};
+use millrace_tests::stack::http;
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 use standardwebhooks::{HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP, Webhook};
 
@@ -106,7 +107,7 @@ impl Door {
         let (body, now) = (body.to_string(), chrono::Utc::now().timestamp());
         let signature =
             Webhook::new(secret).and_then(|webhook| webhook.sign("by-hand", now, body.as_bytes()));
-        let request = Client::new()
+        let request = http()
             .post(self.url())
             .header(HEADER_WEBHOOK_ID, "by-hand")
             .header(HEADER_WEBHOOK_TIMESTAMP, now)

@@ -363,7 +363,9 @@ mod tests {
         assert!(alarm(Some(slot("reserved")), Some(failed)).unwrap().contains("no such slot"));
         let state = |name: &str| Some(ConnectorState { connector: name.to_owned(), ..running() });
         for held in ["PAUSED", "STOPPED"] {
-            assert!(alarm(Some(slot("reserved")), state(held)).unwrap().contains("until somebody resumes it"));
+            assert!(
+                alarm(Some(slot("reserved")), state(held)).unwrap().contains("until somebody resumes it")
+            );
         }
         assert_eq!(alarm(Some(slot("reserved")), state("UNASSIGNED")), None, "soon a worker takes it");
     }

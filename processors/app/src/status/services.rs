@@ -9,9 +9,12 @@ use serde_json::Value;
 
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::http::Http;
+use crate::http::{self, Http};
 use crate::layout;
 use crate::setup::ConnectorState;
+
+/// A process on this machine answers at once.
+const PROCESS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The connector of the outbox; `None` when there is none.
 pub(super) async fn connector(config: &Config) -> Result<Option<ConnectorState>, Failure> {
@@ -75,9 +78,9 @@ pub(super) struct Process {
 
 /// Asks the process that listens where this one would; `None` when there is none.
 pub(super) async fn process(config: &Config) -> Option<Process> {
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(2)).build().ok()?;
     let address = config.listen.to_string();
-    let response = client.get(format!("http://{address}/metrics")).send().await.ok()?;
+    let asked = http::client().ok()?.get(format!("http://{address}/metrics")).timeout(PROCESS_TIMEOUT);
+    let response = asked.send().await.ok()?;
     let text = response.error_for_status().ok()?.text().await.ok()?;
     // Another program, or another namespace, may listen there.
     let ours = format!("group=\"{}.", config.namespace);
