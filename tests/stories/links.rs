@@ -103,9 +103,17 @@ impl Trial {
         instance.settle().await;
         for (state, slice) in FAILURES.into_iter().zip(Load::STANDARD.slices(FAILURES.len())) {
             let before = instance.count("SELECT count(*) FROM command").await.expect("receipts");
-            instance.send(&slice).await;
+            let (early, late) = slice.split_at(slice.len() / 2);
+            instance.send(early).await;
             instance.decided(before + 20).await;
             self.fails(&link, state, &process).await;
+            let before = process.metrics().await.expect("figures").sum(self.progress, &[]);
+            instance.send(late).await;
+            // A link that is only slow stays so.
+            if state != A_SLOW_LINK {
+                link.becomes(State::Well);
+            }
+            goes_on(&process, self.progress, before).await;
             instance.settle().await;
         }
         assert!(process.lives(), "nobody restarts it");
@@ -114,7 +122,7 @@ impl Trial {
         instance.assert_both_read_models_agree().await;
     }
 
-    /// Until the process has noticed, and then until it has recovered. A link that is only slow stays so.
+    /// Until the process has noticed.
     async fn fails(&self, link: &Link, state: State, process: &Process) {
         let complaints = complaints(process);
         link.becomes(state);
@@ -124,11 +132,6 @@ impl Trial {
             "kafka" => complains(process, complaints + 1).await,
             dependency => process.reports("millrace_outage", &[("dependency", dependency)], 1.0).await,
         }
-        let before = process.metrics().await.expect("figures").sum(self.progress, &[]);
-        if state != A_SLOW_LINK {
-            link.becomes(State::Well);
-        }
-        goes_on(process, self.progress, before).await;
     }
 }
 

@@ -1,5 +1,6 @@
 //! Folding events into read models: rows, tallies and logs.
 
+mod columns;
 pub(crate) mod intake;
 mod log;
 mod row;

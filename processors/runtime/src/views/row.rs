@@ -1,12 +1,19 @@
 //! Views of rows: load the rows that a batch touches, fold, write each once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use millrace_domain::{Recorded, View};
-use sqlx::{AssertSqlSafe, PgConnection};
+use serde::Serialize;
+use serde_json::Value;
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, PgConnection, Postgres};
+use tokio::sync::OnceCell;
 
+use super::columns::{Columns, Fields};
 use super::{Shared, intake};
 use crate::database::Pool;
 use crate::error::WorkError;
@@ -39,16 +46,15 @@ pub struct RowRole<V> {
     group: Group,
     index: Option<String>,
     statements: Statements,
+    writes: OnceCell<Writes>,
     view: std::marker::PhantomData<fn() -> V>,
 }
 
-/// The statements over the view's own table.
+/// The statements that read the view's own table.
 struct Statements {
     look: String,
     load: String,
     placeholders: String,
-    insert: String,
-    update: String,
 }
 
 impl<V: View> RowRole<V> {
@@ -58,7 +64,7 @@ impl<V: View> RowRole<V> {
         let index =
             V::MAPPING.filter(|_| shared.publish).map(|_| shared.namespace.index(V::NAME, generation));
         let statements = statements::<V>(generation);
-        Self { shared, group, index, statements, view: std::marker::PhantomData }
+        Self { shared, group, index, statements, writes: OnceCell::new(), view: std::marker::PhantomData }
     }
 
     /// Loads rows. Those that several streams touch are locked in the order of their keys, and only when a placeholder
@@ -94,39 +100,89 @@ impl<V: View> RowRole<V> {
         connection: &mut PgConnection,
         rows: &BTreeMap<String, Versioned<V::Row>>,
     ) -> Result<Vec<Document>, WorkError> {
-        let documents = rows.iter().map(|(key, row)| document(key, row)).collect::<Result<Vec<_>, _>>()?;
-        let (mut known, mut new, mut ctids) = (Vec::new(), Vec::new(), Vec::new());
-        for (document, row) in documents.iter().zip(rows.values()) {
+        let all = rows.iter().map(|(key, row)| fields(key, row)).collect::<Result<Vec<_>, _>>()?;
+        let (mut known, mut new, mut places) = (Vec::new(), Vec::new(), Vec::new());
+        for (fields, row) in all.iter().zip(rows.values()) {
             match &row.ctid {
                 Some(ctid) => {
-                    known.push(document.body.as_str());
-                    ctids.push(ctid.as_str());
+                    known.push(fields);
+                    places.push(ctid.as_str());
                 }
-                None => new.push(document.body.as_str()),
+                None => new.push(fields),
             }
         }
-        self.write(connection, &self.statements.update, &known, Some(&ctids)).await?;
-        self.write(connection, &self.statements.insert, &new, None).await?;
-        Ok(if self.index.is_some() { documents } else { Vec::new() })
+        let writes = self.writes(&mut *connection).await?;
+        writes.update(&mut *connection, &known, &places).await?;
+        writes.insert(connection, &new).await?;
+        if self.index.is_none() {
+            return Ok(Vec::new());
+        }
+        rows.iter().zip(&all).map(|((key, row), fields)| document(key, row.version, fields)).collect()
     }
 
-    async fn write(
+    async fn writes(&self, connection: &mut PgConnection) -> Result<&Writes, WorkError> {
+        let table = table(V::NAME, self.group.generation);
+        self.writes.get_or_try_init(|| Writes::of::<V>(connection, table)).await
+    }
+}
+
+/// The statements that write rows.
+struct Writes {
+    columns: Columns,
+    update: String,
+    insert: String,
+}
+
+impl Writes {
+    /// What they are depends on the table's types.
+    async fn of<V: View>(connection: &mut PgConnection, table: String) -> Result<Self, WorkError> {
+        let own = fields(V::KEY, &Versioned::<V::Row>::default())?;
+        let columns = Columns::of(connection, &table, own.into_iter().map(|(name, _)| name)).await?;
+        let key = V::KEY;
+        Ok(Self {
+            // By where the rows lie: a join over the keys would be planned by what is known of a table that may just
+            // have been filled. The version guards against a row that somebody moved in between.
+            update: format!(
+                "UPDATE \"{table}\" AS t SET {} FROM {}
+                 WHERE t.ctid = new.at AND t.\"{key}\" = new.\"{key}\" AND new.version::bigint > t.version",
+                columns.sets(),
+                columns.rows(true)
+            ),
+            insert: format!(
+                "INSERT INTO \"{table}\" ({}) SELECT {} FROM {} ON CONFLICT DO NOTHING",
+                columns.names(),
+                columns.values(),
+                columns.rows(false)
+            ),
+            columns,
+        })
+    }
+
+    async fn update(
         &self,
         connection: &mut PgConnection,
-        statement: &str,
-        bodies: &[&str],
-        ctids: Option<&[&str]>,
+        rows: &[&Fields],
+        places: &[&str],
     ) -> Result<(), WorkError> {
-        if bodies.is_empty() {
-            return Ok(());
-        }
-        let query = sqlx::query(AssertSqlSafe(statement)).bind(format!("[{}]", bodies.join(",")));
-        let query = ctids.into_iter().fold(query, |query, ctids| query.bind(ctids));
-        if query.execute(connection).await?.rows_affected() == bodies.len() as u64 {
-            return Ok(());
-        }
-        Err(WorkError::Contended(format!("a row of {} was written by another worker", V::NAME)))
+        let query = self.columns.bind(sqlx::query(AssertSqlSafe(self.update.as_str())), rows);
+        written(connection, query.bind(places), rows).await
     }
+
+    async fn insert(&self, connection: &mut PgConnection, rows: &[&Fields]) -> Result<(), WorkError> {
+        let query = self.columns.bind(sqlx::query(AssertSqlSafe(self.insert.as_str())), rows);
+        written(connection, query, rows).await
+    }
+}
+
+async fn written(
+    connection: &mut PgConnection,
+    query: Query<'_, Postgres, PgArguments>,
+    rows: &[&Fields],
+) -> Result<(), WorkError> {
+    if rows.is_empty() || query.execute(connection).await?.rows_affected() == rows.len() as u64 {
+        return Ok(());
+    }
+    Err(WorkError::Contended("a row of the view was written by another worker".to_owned()))
 }
 
 /// Key, version, time, place, and the row as JSON.
@@ -149,12 +205,12 @@ fn read<V: View>(
 
 fn statements<V: View>(generation: i32) -> Statements {
     let (table, key) = (table(V::NAME, generation), V::KEY);
-    let columns = columns(&V::Row::default());
-    let sets: Vec<String> = columns.iter().map(|column| format!("\"{column}\" = new.\"{column}\"")).collect();
     let lock = if V::SHARED { format!("ORDER BY \"{key}\" COLLATE \"C\" FOR UPDATE") } else { String::new() };
+    // Nothing is read from a placeholder.
     let look = format!(
-        "SELECT \"{key}\", version, updated_at, ctid::text, row_to_json(t)::text FROM \"{table}\" AS t
-         WHERE \"{key}\" = ANY($1)"
+        "SELECT \"{key}\", version, updated_at, ctid::text,
+             CASE WHEN version > 0 THEN row_to_json(t)::text ELSE '' END
+         FROM \"{table}\" AS t WHERE \"{key}\" = ANY($1)"
     );
     Statements {
         load: format!("{look} {lock}"),
@@ -165,39 +221,27 @@ fn statements<V: View>(generation: i32) -> Statements {
              WHERE NOT EXISTS (SELECT FROM \"{table}\" WHERE \"{key}\" = wanted) ORDER BY wanted COLLATE \"C\"
              ON CONFLICT DO NOTHING"
         ),
-        insert: format!(
-            "INSERT INTO \"{table}\" SELECT * FROM json_populate_recordset(null::\"{table}\", $1::json)
-             ON CONFLICT DO NOTHING"
-        ),
-        // By where the rows lie: a join over the keys would be planned by what is known of a table that may just have
-        // been filled. The version guards against a row that somebody moved in between.
-        update: format!(
-            "UPDATE \"{table}\" AS t SET {}, version = new.version, updated_at = new.updated_at
-             FROM ROWS FROM (json_populate_recordset(null::\"{table}\", $1::json), unnest($2::text[]::tid[])) AS new
-             WHERE t.ctid = new.unnest AND t.\"{key}\" = new.\"{key}\" AND new.version > t.version",
-            sets.join(", ")
-        ),
     }
 }
 
-/// The names of a serialised struct's fields.
-fn columns(row: &impl serde::Serialize) -> Vec<String> {
-    match serde_json::to_value(row) {
-        Ok(serde_json::Value::Object(fields)) => fields.keys().cloned().collect(),
-        _ => Vec::new(),
-    }
-}
-
-/// A row as JSON, with its version and time: what Postgres stores and Elasticsearch gets.
-fn document<R: serde::Serialize>(key: &str, versioned: &Versioned<R>) -> Result<Document, WorkError> {
+/// A row with its version and time: what Postgres stores and Elasticsearch gets.
+fn fields<R: Serialize>(key: &str, versioned: &Versioned<R>) -> Result<Fields, WorkError> {
     let Versioned { row, version, updated_at, .. } = versioned;
-    let refuse =
-        |error: serde_json::Error| WorkError::Refused(format!("the row `{key}` cannot be written: {error}"));
-    let mut body = serde_json::to_string(row).map_err(refuse)?;
-    body.pop();
-    let updated_at = serde_json::to_string(updated_at).map_err(refuse)?;
-    body.push_str(&format!(",\"version\":{version},\"updated_at\":{updated_at}}}"));
-    Ok(Document { id: key.to_owned(), version: *version, body })
+    let refuse = |why: &dyn Display| WorkError::Refused(format!("the row `{key}` cannot be written: {why}"));
+    let value = |value: Result<Value, serde_json::Error>| value.map_err(|error| refuse(&error));
+    let Value::Object(mut fields) = value(serde_json::to_value(row))? else {
+        return Err(refuse(&"it has no fields"));
+    };
+    fields.insert("version".to_owned(), Value::from(*version));
+    fields.insert("updated_at".to_owned(), value(serde_json::to_value(updated_at))?);
+    Ok(fields)
+}
+
+fn document(key: &str, version: i64, fields: &Fields) -> Result<Document, WorkError> {
+    let body = serde_json::to_string(fields);
+    let body =
+        body.map_err(|error| WorkError::Refused(format!("the row `{key}` cannot be written: {error}")))?;
+    Ok(Document { id: key.to_owned(), version, body })
 }
 
 fn keys<V: View>(events: &[Recorded]) -> BTreeSet<String> {
@@ -261,7 +305,8 @@ impl<V: View> Role for RowRole<V> {
         keys: &[&str],
     ) -> Result<Vec<Document>, WorkError> {
         let rows = self.look(connection, &self.statements.look, keys).await?;
-        rows.iter().filter(|(_, row)| row.version > 0).map(|(key, row)| document(key, row)).collect()
+        let there = rows.iter().filter(|(_, row)| row.version > 0);
+        there.map(|(key, row)| document(key, row.version, &fields(key, row)?)).collect()
     }
 
     async fn skip(&self, connection: &mut PgConnection, record: &Record) -> Result<(), WorkError> {

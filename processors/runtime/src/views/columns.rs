@@ -1,0 +1,127 @@
+//! How rows get into a table: one array of texts for each column, which Postgres reads in half the time of JSON.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value};
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+use sqlx::{PgConnection, Postgres};
+
+use crate::error::WorkError;
+
+/// A row by the names of its columns.
+pub(super) type Fields = Map<String, Value>;
+
+/// Columns that rows are written to.
+pub(super) struct Columns(Vec<Column>);
+
+struct Column {
+    name: String,
+    /// The type, as SQL spells it.
+    kind: String,
+}
+
+impl Columns {
+    /// The columns of these names, with the types that the table gives them.
+    pub(super) async fn of(
+        connection: &mut PgConnection,
+        table: &str,
+        names: impl IntoIterator<Item = String>,
+    ) -> Result<Self, WorkError> {
+        let types: Vec<(String, String)> = sqlx::query_as(
+            "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute
+             WHERE attrelid = to_regclass(quote_ident($1)) AND attnum > 0 AND NOT attisdropped",
+        )
+        .bind(table)
+        .fetch_all(connection)
+        .await?;
+        let mut types: HashMap<String, String> = types.into_iter().collect();
+        let column = |name: String| match types.remove(&name) {
+            Some(kind) => Ok(Column { name, kind }),
+            None => Err(WorkError::Refused(format!("the table {table} has no column `{name}`"))),
+        };
+        names.into_iter().map(column).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Their names, quoted.
+    pub(super) fn names(&self) -> String {
+        self.listed(|column| format!("\"{}\"", column.name))
+    }
+
+    /// Their values in [`rows`](Self::rows), of their own types.
+    pub(super) fn values(&self) -> String {
+        self.listed(|column| format!("CAST(new.\"{}\" AS {})", column.name, column.kind))
+    }
+
+    /// What an `UPDATE` sets.
+    pub(super) fn sets(&self) -> String {
+        self.listed(|Column { name, kind }| format!("\"{name}\" = CAST(new.\"{name}\" AS {kind})"))
+    }
+
+    /// What [`bind`](Self::bind) has bound first, as the rows `new`; with the places of rows (`at`) when they follow.
+    pub(super) fn rows(&self, with_places: bool) -> String {
+        let arrays = (1..=self.0.len()).map(|number| format!("${number}::text[]"));
+        let places = format!("${}::text[]::tid[]", self.0.len() + 1);
+        let arrays: Vec<String> = arrays.chain(with_places.then_some(places)).collect();
+        let at = if with_places { ", at" } else { "" };
+        format!("UNNEST({}) AS new({}{at})", arrays.join(", "), self.names())
+    }
+
+    /// Binds rows, an array of texts for each column.
+    pub(super) fn bind<'q>(
+        &self,
+        query: Query<'q, Postgres, PgArguments>,
+        rows: &[&Fields],
+    ) -> Query<'q, Postgres, PgArguments> {
+        self.0.iter().fold(query, |query, column| {
+            query.bind(rows.iter().map(|row| column.text(row)).collect::<Vec<_>>())
+        })
+    }
+
+    fn listed(&self, each: impl Fn(&Column) -> String) -> String {
+        self.0.iter().map(each).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl Column {
+    /// The value in a row, as text of the column's type.
+    fn text(&self, row: &Fields) -> Option<String> {
+        match row.get(&self.name)? {
+            Value::Null => None,
+            Value::String(text) if !self.kind.starts_with("json") => Some(text.clone()),
+            other => Some(other.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn columns() -> Columns {
+        let column = |(name, kind): (&str, &str)| Column { name: name.to_owned(), kind: kind.to_owned() };
+        Columns([("id", "text"), ("lines", "jsonb"), ("at", "timestamp with time zone")].map(column).into())
+    }
+
+    #[test]
+    fn statements_name_each_column_and_its_type() {
+        let columns = columns();
+        assert_eq!(columns.names(), r#""id", "lines", "at""#);
+        assert!(columns.values().ends_with(r#"CAST(new."at" AS timestamp with time zone)"#));
+        assert!(columns.sets().starts_with(r#""id" = CAST(new."id" AS text), "#));
+        assert!(columns.rows(false).starts_with("UNNEST($1::text[], $2::text[], $3::text[]) AS new("));
+        assert!(columns.rows(true).contains("$4::text[]::tid[]) AS new("));
+    }
+
+    #[test]
+    fn a_value_is_the_text_that_its_column_reads() {
+        let row = json!({"id": "a \"b\"", "lines": [{"n": 1}], "at": null});
+        let texts =
+            columns().0.iter().map(|column| column.text(row.as_object().unwrap())).collect::<Vec<_>>();
+        assert_eq!(texts, [Some("a \"b\"".to_owned()), Some(r#"[{"n":1}]"#.to_owned()), None]);
+        let json = json!({"lines": "text"});
+        assert_eq!(columns().0[1].text(json.as_object().unwrap()).as_deref(), Some("\"text\""));
+    }
+}
