@@ -23,6 +23,9 @@ use crate::publisher::Document;
 use crate::record::Record;
 use crate::role::{Folded, Group, Role};
 
+/// A row takes several kilobytes while it is on its way into a statement.
+const ROWS_IN_A_STATEMENT: usize = 200;
+
 /// A row and what the runtime knows about it.
 struct Versioned<R> {
     row: R,
@@ -94,15 +97,30 @@ impl<V: View> RowRole<V> {
         rows.into_iter().map(read::<V>).collect()
     }
 
-    /// Writes rows and returns them as documents. Fewer rows than sent means that somebody else wrote one of them.
+    /// Writes rows, so many at a time, and returns them as documents.
     async fn store(
         &self,
         connection: &mut PgConnection,
         rows: &BTreeMap<String, Versioned<V::Row>>,
     ) -> Result<Vec<Document>, WorkError> {
+        let writes = self.writes(&mut *connection).await?;
+        let (all, mut documents): (Vec<_>, _) = (rows.iter().collect(), Vec::new());
+        for some in all.chunks(ROWS_IN_A_STATEMENT) {
+            documents.extend(self.store_some(connection, writes, some).await?);
+        }
+        Ok(documents)
+    }
+
+    /// Fewer rows than sent means that somebody else wrote one of them.
+    async fn store_some(
+        &self,
+        connection: &mut PgConnection,
+        writes: &Writes,
+        rows: &[(&String, &Versioned<V::Row>)],
+    ) -> Result<Vec<Document>, WorkError> {
         let all = rows.iter().map(|(key, row)| fields(key, row)).collect::<Result<Vec<_>, _>>()?;
         let (mut known, mut new, mut places) = (Vec::new(), Vec::new(), Vec::new());
-        for (fields, row) in all.iter().zip(rows.values()) {
+        for (fields, (_, row)) in all.iter().zip(rows) {
             match &row.ctid {
                 Some(ctid) => {
                     known.push(fields);
@@ -111,7 +129,6 @@ impl<V: View> RowRole<V> {
                 None => new.push(fields),
             }
         }
-        let writes = self.writes(&mut *connection).await?;
         writes.update(&mut *connection, &known, &places).await?;
         writes.insert(connection, &new).await?;
         if self.index.is_none() {
