@@ -25,6 +25,11 @@ impl Foreign {
         Self(sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(connection).await.expect("our pid"))
     }
 
+    /// Its number, as Postgres tells it.
+    pub fn pid(self) -> i32 {
+        self.0
+    }
+
     /// How many sessions of an instance wait for a lock that this one holds, or for one of a session that does. Those of
     /// other instances do not count: whoever makes a replication slot waits for everybody.
     ///

@@ -121,6 +121,17 @@ impl Process {
         .await;
     }
 
+    /// Asserts that it has counted no attempt and made no dead letter: an outage is no fault of a record.
+    ///
+    /// # Panics
+    /// When it has, or does not answer.
+    pub async fn has_counted_no_faults(&self) {
+        let figures = self.metrics().await.expect("figures");
+        let counted =
+            ["millrace_retries_total", "millrace_dead_letters_total"].map(|name| figures.sum(name, &[]));
+        assert_eq!(counted, [0.0, 0.0], "an outage is no fault of a record: attempts, dead letters");
+    }
+
     /// The most memory that it has ever had resident, in MB.
     pub fn memory_peak_mb(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("/proc");

@@ -133,11 +133,9 @@ async fn setup_says_which_session_keeps_its_replication_slot_waiting() {
     let mut writes = pool("WRITE_DATABASE_URL", "public").begin().await.expect("a transaction");
     let number = sqlx::query_scalar("SELECT pg_current_xact_id()::text").fetch_one(&mut *writes).await;
     let _number: String = number.expect("a transaction that counts as one that writes");
-    let holder: i32 =
-        sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut *writes).await.expect("a pid");
     instance.millrace(&["teardown", "--yes"]).await.expect_success();
     let mut setup = instance.begin(&["setup"]);
-    let told = format!("pid {holder} of ");
+    let told = format!("pid {} of ", Foreign::of(&mut writes).await.pid());
     eventually("setup says who is waited for", async || {
         let log = setup.log();
         if log.contains(&told) && log.contains("the replication slot waits") { Ok(()) } else { Err(log) }

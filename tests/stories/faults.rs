@@ -169,6 +169,15 @@ async fn redrive(instance: &Instance, who: &str) -> Value {
     instance.millrace(&[&arguments[..], &["--format", "json"]].concat()).await.expect_success().json()
 }
 
+/// What waits for its predecessor, or behind a dead event, is no backlog.
+async fn all_is_done_but_what_waits(instance: &Instance) {
+    eventually("all is done but what waits", async || match instance.backlog().await {
+        backlog if backlog == Backlog::default() => Ok(()),
+        backlog => Err(format!("{backlog:?}")),
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_key_that_always_fails_stops_no_other() {
     let _turn = beside_others().await;
@@ -178,11 +187,7 @@ async fn one_key_that_always_fails_stops_no_other() {
     sqlx::query(poison).execute(&instance.read).await.expect("a constraint");
     send_and_decide(&instance, &Load::STANDARD.slices(1)[0]).await;
     becomes(&instance.read, "SELECT count(*) FROM blocked_key WHERE status = 'dead'", 1).await;
-    eventually("all is done but what waits behind the dead event", async || match instance.backlog().await {
-        backlog if backlog == Backlog::default() => Ok(()),
-        backlog => Err(format!("{backlog:?}")),
-    })
-    .await;
+    all_is_done_but_what_waits(&instance).await;
     without(&instance.snapshot().await, &order(7)).assert_same(&without(expected, &order(7)));
     let cured = sqlx::query("ALTER TABLE orders_g1 DROP CONSTRAINT poison");
     cured.execute(&instance.read).await.expect("no constraint");
@@ -210,11 +215,7 @@ async fn events_that_are_shuffled_repeated_and_lost_on_their_topic_are_folded_on
     deciding.stops().await;
     meddle_with(&instance.topic("evt", "orders"), &instance).await;
     let _process = instance.start();
-    eventually("all is folded but what waits for its predecessor", async || match instance.backlog().await {
-        backlog if backlog == Backlog::default() => Ok(()),
-        backlog => Err(format!("{backlog:?}")),
-    })
-    .await;
+    all_is_done_but_what_waits(&instance).await;
     let waiting = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM blocked_key WHERE status = 'gap'");
     assert!(waiting.fetch_one(&instance.read).await.expect("a count") > 0, "what was lost is missed");
     instance.millrace(&["verify", "--repair", "--why", "some events were lost"]).await.expect_success();

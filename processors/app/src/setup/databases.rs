@@ -200,9 +200,9 @@ fn publication(config: &Config) -> String {
 /// A slot sees what is written after it: one that is made later than the outbox's first row has missed that row.
 async fn create_slot(name: &str, write: &Database, steps: &mut Steps) -> Result<(), Failure> {
     let fail = |error| write.failure(error);
-    let mut connection = write.pool.acquire().await.map_err(fail)?;
-    let mut new = !exists(&mut connection, SLOT_EXISTS, name).await.map_err(fail)?;
+    let mut new = !slot_exists(name, write).await.map_err(fail)?;
     if new {
+        let mut connection = write.pool.acquire().await.map_err(fail)?;
         match slot_created(name, write, &mut connection).await {
             Ok(()) => warn_of_missed_rows(&mut connection, name).await.map_err(fail)?,
             // Another setup was faster.
