@@ -15,6 +15,8 @@ Examples:
   scripts/bench drain commands                       200,000 commands, decided
   scripts/bench drain view sales_daily customers     events into Postgres alone
   scripts/bench drain elasticsearch events           events into Elasticsearch, against a plain _bulk loop
+  scripts/bench drain poison                         what one refused customer in a thousand costs the others
+  scripts/bench replay                               a million events, rebuilt beside what serves
   scripts/bench drain view --order together --set events_batch_max=10000
   scripts/bench against commands one-by-one          in turns with one transaction for each command
   scripts/bench against view sink-tuned --pairs 7    in turns with Debezium's JDBC sink
@@ -66,6 +68,8 @@ pub(crate) enum Measurement {
         #[command(subcommand)]
         stage: Stage,
     },
+    /// A view of Postgres and Elasticsearch built from its events, then rebuilt beside itself, compared and swapped
+    Replay(Replay),
     /// A stage in turns with what people would use instead, on the same backlog, until the same rows are there
     Against {
         #[command(subcommand)]
@@ -200,6 +204,8 @@ pub(crate) enum Stage {
     View(Views),
     /// Events from Kafka into Elasticsearch, and the same documents by a plain `_bulk` loop, in turns
     Elasticsearch(Search),
+    /// Customers' events into Postgres, which refuses one customer in a thousand, in turns with all of them accepted
+    Poison(Backlog),
 }
 
 /// Options of `latency`.
@@ -234,6 +240,17 @@ pub(crate) struct Backlog {
     /// How often; the table shows each run and the median
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) runs: u32,
+}
+
+/// Options of `replay`.
+#[derive(Debug, Args)]
+pub(crate) struct Replay {
+    /// Events of the view `customers`, rounded down to whole streams
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(100..))]
+    pub(crate) records: u64,
+    /// Partitions of each topic
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) partitions: i32,
 }
 
 /// How the records of different streams follow each other.
@@ -300,6 +317,8 @@ impl Measurement {
             Measurement::Drain { stage: Stage::Commands(_) } => "drain_commands",
             Measurement::Drain { stage: Stage::View(_) } => "drain_view",
             Measurement::Drain { stage: Stage::Elasticsearch(_) } => "drain_elasticsearch",
+            Measurement::Drain { stage: Stage::Poison(_) } => "drain_poison",
+            Measurement::Replay(_) => "replay",
             Measurement::Against { stage: Against::Commands { .. } } => "against_commands",
             Measurement::Against { stage: Against::View { .. } } => "against_view",
             Measurement::Against { stage: Against::Cdc(_) } => "against_cdc",
@@ -312,7 +331,10 @@ impl Measurement {
     pub(crate) fn partitions(&self) -> i32 {
         match self {
             Measurement::Latency(options) => options.partitions,
-            Measurement::Drain { stage: Stage::Commands(backlog) } => backlog.partitions,
+            Measurement::Drain { stage: Stage::Commands(backlog) | Stage::Poison(backlog) } => {
+                backlog.partitions
+            }
+            Measurement::Replay(options) => options.partitions,
             Measurement::Drain { stage: Stage::View(views) } => views.backlog.partitions,
             Measurement::Drain { stage: Stage::Elasticsearch(search) } => search.backlog.partitions,
             Measurement::Against { stage: Against::Commands { turns, .. } | Against::View { turns, .. } } => {

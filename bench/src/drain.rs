@@ -2,7 +2,8 @@
 
 pub(crate) mod offsets;
 mod plain;
-mod search;
+mod poison;
+pub(crate) mod search;
 pub(crate) mod verify;
 
 use anyhow::{Context as _, Result, ensure};
@@ -17,6 +18,7 @@ use crate::preload;
 use crate::report::{Report, median, whole};
 use crate::running::Running;
 use offsets::{Offsets, Side};
+pub(crate) use poison::poison;
 pub(crate) use search::search;
 use verify::Expected;
 

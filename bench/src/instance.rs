@@ -50,7 +50,8 @@ impl Instance {
         self.millrace(&["teardown", "--yes"]).await
     }
 
-    async fn millrace(&self, arguments: &[&str]) -> Result<()> {
+    /// Runs one of its commands to the end.
+    pub(crate) async fn millrace(&self, arguments: &[&str]) -> Result<()> {
         let output = Command::new(&self.program).args(self.options()).args(arguments).output().await;
         let output = output.with_context(|| format!("{} cannot be started", self.program.display()))?;
         if !output.status.success() {

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::cli::Latency;
 use crate::cpu::{self, Components, Seconds};
 use crate::instance::Instance;
-use crate::memory::Memory;
+use crate::memory::{self, Memory};
 use crate::report::Report;
 use crate::running::Running;
 use probe::{Probe, Watched};
@@ -36,6 +36,8 @@ struct Outcome {
     watched: Vec<(&'static str, Watched)>,
     stages: Vec<stages::Stage>,
     memory: Memory,
+    /// Resident memory in MB in each tenth of the time.
+    course: Vec<f64>,
     cpu: Seconds,
     seconds: f64,
 }
@@ -61,16 +63,18 @@ async fn run(instance: &Instance, options: &Latency, running: &Running) -> Resul
     let (document, documents) = Probe::start(probe::Documents::new(instance));
     let (mark, marks) = Probe::start(marks);
     let (before, began) = (components.used()?, Instant::now());
+    let course = memory::Course::watch(running.pid());
     let late = sender::send(instance, options, [row, document], mark).await?;
     let (rows, documents, marks) = (rows.finish().await?, documents.finish().await?, marks.finish().await?);
     let (cpu, seconds) = (cpu::between(&before, &components.used()?), began.elapsed().as_secs_f64());
+    let course = course.finish();
     let stages = stages::of(instance, &rows.seen, &documents.seen).await?;
     let watched = vec![
         ("row readable in Postgres", rows),
         ("document readable in Elasticsearch", documents),
         ("Elasticsearch's answer recorded", marks),
     ];
-    Ok(Outcome { late, watched, stages, memory: running.memory()?, cpu, seconds })
+    Ok(Outcome { late, watched, stages, memory: running.memory()?, course, cpu, seconds })
 }
 
 /// Every command that was sent is a row and a document.
@@ -104,6 +108,7 @@ fn report(instance: &Instance, options: &Latency, outcome: &Outcome) -> Report {
     let figures = json!({
         "settings": instance.settings(), "rate": options.rate, "seconds": options.seconds, "warm_up": options.warm_up,
         "latencies": watched, "lateness_ms": figures(&outcome.late), "stages_ms": outcome.stages, "memory": outcome.memory,
+        "memory_by_tenths_mb": outcome.course,
         "cpu_seconds": outcome.cpu, "over_seconds": outcome.seconds,
     });
     let title = format!(
@@ -157,7 +162,8 @@ fn footprint(outcome: &Outcome) -> String {
     let share = |(name, seconds): (&&str, &f64)| format!("{name} {:.1} %", seconds / outcome.seconds * 100.0);
     let cpu: Vec<String> = outcome.cpu.iter().map(share).collect();
     format!(
-        "Resident memory of millrace run: {now_mb:.0} MB, at most {peak_mb:.0} MB. CPU of one processor: {}.",
-        cpu.join(", ")
+        "Resident memory of millrace run: {now_mb:.0} MB, at most {peak_mb:.0} MB. CPU of one processor: {}.\n{}",
+        cpu.join(", "),
+        memory::told(&outcome.course)
     )
 }

@@ -85,7 +85,7 @@ async fn drain(instance: &Instance, index: Index, backlog: &Backlog, run: u32) -
 }
 
 /// The index holds this many documents, whose versions add up to this.
-pub(super) async fn check(instance: &Instance, index: &str, documents: u64, versions: u64) -> Result<()> {
+pub(crate) async fn check(instance: &Instance, index: &str, documents: u64, versions: u64) -> Result<()> {
     instance.stack.elasticsearch(Method::POST, &format!("{index}/_refresh"), None).await?;
     let question =
         json!({"size": 0, "track_total_hits": true, "aggs": {"versions": {"sum": {"field": "version"}}}});

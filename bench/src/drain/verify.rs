@@ -20,6 +20,7 @@ const ORDERS: &str =
     sum(total)::bigint] FROM orders";
 const SALES: &str =
     "SELECT ARRAY[sum(lines)::bigint, sum(units)::bigint, sum(revenue)::bigint] FROM sales_daily";
+const WAITING: &str = "SELECT ARRAY[(SELECT count(*) FROM parked), (SELECT count(*) FROM blocked_key)]";
 const LEFT_OVER: &str = "SELECT ARRAY[(SELECT count(*) FROM parked), (SELECT count(*) FROM dead_letter)]";
 
 /// What a view must hold.
@@ -54,6 +55,14 @@ impl Expected {
         compare(&mut connection, instance, self.sql, &self.figures).await?;
         compare(&mut connection, instance, LEFT_OVER, &[0, 0]).await
     }
+}
+
+/// Every customer but the refused ones is a row, and all events of those wait behind the one that was refused.
+pub(crate) async fn refused(instance: &Instance, streams: u64, refused: u64) -> Result<()> {
+    let mut connection = read_side(instance).await?;
+    let (rows, versions) = (signed(streams - refused), signed(customers::VERSIONS));
+    compare(&mut connection, instance, CUSTOMERS, &[rows, rows * versions, rows]).await?;
+    compare(&mut connection, instance, WAITING, &[signed(refused) * versions, signed(refused)]).await
 }
 
 /// Every command has its receipt and its event, every customer four versions, and nothing died.

@@ -7,6 +7,7 @@ pub mod config;
 pub mod dlq;
 pub mod failure;
 pub mod http;
+mod index_reader;
 pub mod kafka;
 mod keys;
 pub mod layout;

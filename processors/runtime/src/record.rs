@@ -101,6 +101,11 @@ impl Record {
         message.key_len() + message.payload_len() + OVERHEAD_BYTES
     }
 
+    /// Lets the record keep the order of another key than its own; the first to say so is heeded.
+    pub fn keep_turn_of(&self, key: Vec<u8>) {
+        let _ = self.turn.set(key);
+    }
+
     /// The key whose order the record keeps.
     pub fn turn(&self) -> Option<&[u8]> {
         self.turn.get().or(self.key.as_ref()).map(Vec::as_slice)

@@ -10,19 +10,26 @@ use serde_json::json;
 
 use crate::undisturbed::undisturbed;
 use crate::{beside_others, instance_with};
+use world::Order;
 
 const SEEDS: u64 = 60;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn versioned_keys_stay_in_order_through_faults_crashes_duplicates_and_gaps() {
     let _turn = beside_others().await;
-    model::holds_for_all_seeds(true, SEEDS).await;
+    model::holds_for_all_seeds(Order::Version, SEEDS).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_in_offset_order_stay_in_order_through_faults_crashes_and_duplicates() {
     let _turn = beside_others().await;
-    model::holds_for_all_seeds(false, SEEDS).await;
+    model::holds_for_all_seeds(Order::Offset, SEEDS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_instances_of_sagas_hear_stays_in_order_through_faults_crashes_and_duplicates() {
+    let _turn = beside_others().await;
+    model::holds_for_all_seeds(Order::Instance, SEEDS).await;
 }
 
 fn confirm(i: usize) -> String {

@@ -8,11 +8,11 @@ use std::time::Duration;
 use millrace_runtime::database::{self, Pool};
 use millrace_runtime::offsets::Claim;
 use millrace_runtime::retry::Retries;
-use millrace_runtime::{Record, moments};
+use millrace_runtime::{Record, Role as _, moments};
 use millrace_tests::instance::pool;
 use sqlx::{AssertSqlSafe, PgPool};
 
-use super::world::{RETRIES, SOURCE, Topics, Writer, end, retry_topics};
+use super::world::{Order, RETRIES, SOURCE, Topics, Writer, end, retry_topics};
 
 const KEYS: [&str; 3] = ["a", "b", "c"];
 const PER_KEY: i64 = 12;
@@ -29,7 +29,7 @@ struct Model {
     coming: Vec<(&'static str, i64)>,
 }
 
-pub(super) async fn holds_for_all_seeds(versioned: bool, seeds: u64) {
+pub(super) async fn holds_for_all_seeds(order: Order, seeds: u64) {
     let _armed = moments::arm();
     let schema = format!("m_{}", uuid::Uuid::now_v7().simple());
     let pool = pool("WRITE_DATABASE_URL", &schema);
@@ -39,7 +39,7 @@ pub(super) async fn holds_for_all_seeds(versioned: bool, seeds: u64) {
     run(&pool, written.to_owned()).await;
     for seed in 0..seeds {
         run(&pool, "TRUNCATE written, consumer_offset, blocked_key, parked, dead_letter".to_owned()).await;
-        Model::new(seed, pool.clone(), versioned).await.run(seed).await;
+        Model::new(seed, pool.clone(), order).await.run(seed).await;
     }
     run(&pool, format!("DROP SCHEMA {schema} CASCADE")).await;
 }
@@ -49,9 +49,9 @@ async fn run(pool: &PgPool, sql: String) {
 }
 
 impl Model {
-    async fn new(seed: u64, pool: PgPool, versioned: bool) -> Self {
+    async fn new(seed: u64, pool: PgPool, order: Order) -> Self {
         let (topics, writer) =
-            (Arc::new(Topics::default()), Writer::new(Pool::new(pool, ANSWER_TIMEOUT), versioned));
+            (Arc::new(Topics::default()), Writer::new(Pool::new(pool, ANSWER_TIMEOUT), order));
         let delays = vec![Duration::ZERO; RETRIES].into();
         let retries = Retries { role: writer.clone(), copier: topics.clone(), delays };
         let mut model = Self {
@@ -67,23 +67,23 @@ impl Model {
                 Claim::take(&model.writer.pool, &model.writer.group, &topic, 0, 0).await.expect("a claim");
             model.claims.insert(topic, claim);
         }
-        model.plan(versioned);
+        model.plan();
         model
     }
 
     /// What arrives: every key in its order, some records twice, some late, some that fail once, twice or always.
-    fn plan(&mut self, versioned: bool) {
+    fn plan(&mut self) {
         let mut next: BTreeMap<&str, i64> = BTreeMap::new();
         while next.values().sum::<i64>() < PER_KEY * KEYS.len() as i64 {
             let key = KEYS[self.dice.usize(..KEYS.len())];
             let number = next.entry(key).or_default();
             if *number < PER_KEY {
                 *number += 1;
-                self.arrives(key, *number, versioned);
+                self.arrives(key, *number);
             }
         }
         let (dice, coming) = (&mut self.dice, &mut self.coming);
-        if versioned {
+        if self.writer.versioned() {
             // Late: its followers wait at a gap.
             let late: Vec<usize> = (0..coming.len()).filter(|_| dice.u8(..12) == 0).collect();
             for place in late.into_iter().rev() {
@@ -93,7 +93,7 @@ impl Model {
         }
     }
 
-    fn arrives(&mut self, key: &'static str, number: i64, versioned: bool) {
+    fn arrives(&mut self, key: &'static str, number: i64) {
         self.coming.push((key, number));
         if self.dice.u8(..10) == 0 {
             self.coming.push((key, number));
@@ -104,8 +104,8 @@ impl Model {
             2 => u32::MAX,
             _ => return,
         };
-        // Without versions a dead record is simply left out; the last of a key must not be, to see that it goes on.
-        if versioned || number < PER_KEY {
+        // A dead record that nothing waits for must not be the last of its key, to see that it goes on.
+        if self.writer.waits_behind_dead() || number < PER_KEY {
             self.failures().insert((key.to_owned(), number), times);
         }
     }
@@ -129,7 +129,7 @@ impl Model {
         match self.dice.u8(..10) {
             0..=2 if !self.coming.is_empty() => {
                 let (key, number) = self.coming.remove(0);
-                self.topics.write(key, number);
+                self.topics.write(key, number, self.writer.order);
             }
             0..=5 => self.work(SOURCE.to_owned()).await,
             6..=8 => {
@@ -209,19 +209,19 @@ impl Model {
             let expected = self.expected(key);
             assert_eq!(written, expected, "seed {seed}, key {key}");
             let waiting: i64 = sqlx::query_scalar(
-                "SELECT count(DISTINCT version) FROM parked WHERE convert_from(key, 'UTF8') = $1",
+                "SELECT count(DISTINCT headers) FROM parked WHERE convert_from(key, 'UTF8') = $1",
             )
             .bind(key)
             .fetch_one(&*self.writer.pool)
             .await
             .expect("a count");
-            let missing = if self.writer.versioned { PER_KEY - expected.len() as i64 } else { 0 };
+            let missing = if self.writer.waits_behind_dead() { PER_KEY - expected.len() as i64 } else { 0 };
             assert_eq!(
                 waiting, missing,
                 "seed {seed}: what is behind a dead head of {key} is kept, all else is gone"
             );
         }
-        if !self.writer.versioned {
+        if !self.writer.waits_behind_dead() {
             let dead = self.failures().values().filter(|times| **times == u32::MAX).count();
             let letters =
                 self.count("SELECT count(DISTINCT (topic, partition, \"offset\")) FROM dead_letter").await;
@@ -245,11 +245,11 @@ impl Model {
             .expect("what was written")
     }
 
-    /// With versions a key ends before its first dead record, without them it leaves dead ones out.
+    /// A key ends before its first dead record, or leaves it out.
     fn expected(&self, key: &str) -> Vec<i64> {
         let failures = self.failures();
         let dead = |number: &i64| failures.get(&(key.to_owned(), *number)) == Some(&u32::MAX);
-        if self.writer.versioned {
+        if self.writer.waits_behind_dead() {
             (1..=PER_KEY).take_while(|number| !dead(number)).collect()
         } else {
             (1..=PER_KEY).filter(|number| !dead(number)).collect()

@@ -11,11 +11,24 @@ use millrace_runtime::{
 };
 use sqlx::PgConnection;
 
-/// What a record carries: the place in its key, 1, 2, 3, …
+/// What a record carries: whose it is, and the place among those, 1, 2, 3, …
+const OWNER: &str = "owner";
 const NUMBER: &str = "ce_sequence";
 pub(super) const SOURCE: &str = "source";
 pub(super) const GROUP: &str = "model";
 pub(super) const RETRIES: usize = 3;
+
+/// What tells the order of a key's records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Their versions, as those of a view's events; what is behind a dead one waits.
+    Version,
+    /// Their offsets, as those of commands; a dead one is passed over.
+    Offset,
+    /// Their offsets among those of an instance, whatever their own keys, as of what a saga hears; what is behind a
+    /// dead one waits.
+    Instance,
+}
 
 /// Every topic as a list; an offset is a place in it.
 #[derive(Default)]
@@ -35,9 +48,13 @@ impl Topics {
         list.len() as i64 - 1
     }
 
-    pub(super) fn write(&self, key: &str, number: i64) {
-        let number = Header { name: NUMBER.to_owned(), value: Some(number.to_string().into_bytes()) };
-        self.append(SOURCE, Some(key.as_bytes().to_vec()), vec![number]);
+    pub(super) fn write(&self, owner: &str, number: i64, order: Order) {
+        let header =
+            |name: &str, value: String| Header { name: name.to_owned(), value: Some(value.into_bytes()) };
+        let headers = vec![header(OWNER, owner.to_owned()), header(NUMBER, number.to_string())];
+        // All instances hear of the same product.
+        let key = if order == Order::Instance { "product" } else { owner };
+        self.append(SOURCE, Some(key.as_bytes().to_vec()), headers);
     }
 
     /// A copy that never arrives.
@@ -78,15 +95,15 @@ pub(super) fn retry_topics() -> impl Iterator<Item = String> {
 pub(super) struct Writer {
     pub(super) pool: Pool,
     pub(super) group: Group,
-    pub(super) versioned: bool,
+    pub(super) order: Order,
     /// How often a number of a key still fails.
     pub(super) failures: Mutex<BTreeMap<(String, i64), u32>>,
 }
 
 impl Writer {
-    pub(super) fn new(pool: Pool, versioned: bool) -> Arc<Self> {
+    pub(super) fn new(pool: Pool, order: Order) -> Arc<Self> {
         let group = Group { id: GROUP.to_owned(), generation: 1 };
-        Arc::new(Self { pool, group, versioned, failures: Mutex::default() })
+        Arc::new(Self { pool, group, order, failures: Mutex::default() })
     }
 
     fn fails(&self, key: &str, number: i64) -> bool {
@@ -107,7 +124,7 @@ impl Writer {
         stuck: &mut BTreeSet<String>,
         record: &Record,
     ) -> Result<Outcome, WorkError> {
-        let (key, number) = (record.key_text().unwrap_or_default(), number(record));
+        let (key, number) = (owner(record), number(record));
         if stuck.contains(key) {
             return Ok(Outcome::Waits);
         }
@@ -116,10 +133,10 @@ impl Writer {
             .fetch_all(&mut *connection)
             .await?;
         let last = known.last().copied().unwrap_or(0);
-        if known.contains(&number) || self.versioned && number <= last {
+        if known.contains(&number) || self.versioned() && number <= last {
             return Ok(Outcome::Duplicate);
         }
-        if self.versioned && number > last + 1 {
+        if self.versioned() && number > last + 1 {
             return Ok(Outcome::Waits);
         }
         if self.fails(key, number) {
@@ -137,6 +154,10 @@ async fn write(connection: &mut PgConnection, key: &str, number: i64) -> Result<
     Ok(())
 }
 
+fn owner(record: &Record) -> &str {
+    record.header(OWNER).expect("an owner")
+}
+
 pub(super) fn number(record: &Record) -> i64 {
     record.header(NUMBER).and_then(|number| number.parse().ok()).expect("a number")
 }
@@ -152,7 +173,18 @@ impl Role for Writer {
     }
 
     fn versioned(&self) -> bool {
-        self.versioned
+        self.order == Order::Version
+    }
+
+    fn waits_behind_dead(&self) -> bool {
+        self.order != Order::Offset
+    }
+
+    async fn assign_turns(&self, batch: &[&Record]) -> Result<(), WorkError> {
+        for record in batch.iter().filter(|_| self.order == Order::Instance) {
+            record.keep_turn_of(owner(record).as_bytes().to_vec());
+        }
+        Ok(())
     }
 
     async fn fold(&self, connection: &mut PgConnection, batch: &[&Record]) -> Result<Folded, WorkError> {
@@ -164,8 +196,8 @@ impl Role for Writer {
     }
 
     async fn skip(&self, connection: &mut PgConnection, record: &Record) -> Result<(), WorkError> {
-        if self.versioned {
-            write(connection, record.key_text().unwrap_or_default(), number(record)).await?;
+        if self.versioned() {
+            write(connection, owner(record), number(record)).await?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use super::generations;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::kafka;
-use crate::layout::{ReadModel, Table};
+use crate::layout::ReadModel;
 use crate::output;
 use crate::postgres::Database;
 use crate::setup::{databases, indices, topics};
@@ -41,7 +41,6 @@ pub(crate) async fn begin(
     wish: Wish<'_>,
 ) -> Result<i32, Failure> {
     let fail = |error| read.failure(error);
-    let Some(table) = &model.table else { return Err(logs_stay(model)) };
     // No other setup or replay of this namespace runs beside.
     let mut transaction = databases::begin(config, read).await?;
     let live = generations::live(&mut *transaction).await.map_err(fail)?;
@@ -59,7 +58,7 @@ pub(crate) async fn begin(
     let next = generations::next(&mut transaction, model.name).await.map_err(fail)?;
     // What a filling that was broken off has left has no documents.
     clear(config, &mut transaction, model, next).await.map_err(fail)?;
-    create(config, read, &mut transaction, (model, table), next).await?;
+    create(config, read, &mut transaction, model, next).await?;
     let recorded =
         generations::record(&mut transaction, (model.name, next), asked_by, reason, accept_differences);
     recorded.await.map_err(fail)?;
@@ -74,10 +73,9 @@ pub(crate) async fn begin(
 /// As [`begin`].
 pub(super) async fn prepare(config: &Config, read: &Database, model: &ReadModel) -> Result<i32, Failure> {
     let fail = |error| read.failure(error);
-    let Some(table) = &model.table else { return Err(logs_stay(model)) };
     let mut transaction = databases::begin(config, read).await?;
     let next = generations::next(&mut transaction, model.name).await.map_err(fail)?;
-    create(config, read, &mut transaction, (model, table), next).await?;
+    create(config, read, &mut transaction, model, next).await?;
     transaction.commit().await.map_err(fail)?;
     Ok(next)
 }
@@ -86,22 +84,16 @@ async fn create(
     config: &Config,
     read: &Database,
     connection: &mut PgConnection,
-    (model, table): (&ReadModel, &Table),
+    model: &ReadModel,
     generation: i32,
 ) -> Result<(), Failure> {
-    let create = ddl(table.table, &config.namespace, model.name, generation);
-    let created = sqlx::raw_sql(AssertSqlSafe(create)).execute(connection).await;
-    created.map_err(|error| read.failure(error))?;
+    if let Some(table) = &model.table {
+        let create = ddl(table.table, &config.namespace, model.name, generation);
+        let created = sqlx::raw_sql(AssertSqlSafe(create)).execute(connection).await;
+        created.map_err(|error| read.failure(error))?;
+    }
     topics::ensure(config, &model.retry_topics(config, generation)).await?;
     indices::ensure(config, model, generation).await
-}
-
-/// Why a log is not rebuilt.
-pub(crate) fn logs_stay(model: &ReadModel) -> Failure {
-    Failure::refused(format!(
-        "`{}` is a log in Elasticsearch, one document for each event: only views with a table can be replayed yet",
-        model.name
-    ))
 }
 
 /// Retires every generation of a view that does not serve and removes all that was theirs. Returns their numbers.

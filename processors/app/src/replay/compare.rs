@@ -17,22 +17,43 @@ pub(crate) struct Comparison {
     pub(crate) serving: i32,
     /// The one that was built.
     pub(crate) building: i32,
-    /// Rows of each.
+    /// What was compared.
+    #[serde(default)]
+    pub(crate) what: Compared,
+    /// How many each has.
     pub(crate) rows: [i64; 2],
-    /// Buckets of keys whose hashes differ.
-    pub(crate) buckets: usize,
-    /// Rows that differ or are in one of them only.
+    /// How many differ or are in one of them only.
     pub(crate) differing: i64,
     /// The fields of the first of them.
     pub(crate) fields: Vec<Difference>,
 }
 
+/// What two generations are compared by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Compared {
+    /// The rows of a view's table.
+    #[default]
+    Rows,
+    /// The documents of a log, which has no table.
+    Documents,
+}
+
+impl Compared {
+    fn noun(self) -> &'static str {
+        match self {
+            Self::Rows => "rows",
+            Self::Documents => "documents",
+        }
+    }
+}
+
 /// A field that differs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Difference {
-    /// The row's key.
+    /// The row's key, or the document's id.
     pub(crate) key: String,
-    /// The column; `(row)` when only one generation has the row.
+    /// The column; `(row)` when only one generation has it.
     pub(crate) field: String,
     /// In the generation that served.
     pub(crate) serving: Value,
@@ -43,25 +64,24 @@ pub(crate) struct Difference {
 impl Comparison {
     /// Whether nothing differs.
     pub(crate) fn equal(&self) -> bool {
-        self.buckets == 0
+        self.differing == 0
     }
 
     /// For people.
     pub(crate) fn text(&self) -> String {
-        let [before, after] = self.rows;
+        let ([before, after], what) = (self.rows, self.what.noun());
         if self.equal() {
-            return format!("equal: {after} rows in generations {} and {}\n", self.serving, self.building);
+            return format!("equal: {after} {what} in generations {} and {}\n", self.serving, self.building);
         }
         let mut table = output::Table::new(&["key", "field", "serving", "built"]);
         for Difference { key, field, serving, building } in &self.fields {
             table.row([key.clone(), field.clone(), serving.to_string(), building.to_string()]);
         }
         format!(
-            "different: {} rows of {before} (generation {}) and {after} (generation {}), in {} of {BUCKETS} buckets\n{}",
+            "different: {} of {before} {what} (generation {}) and {after} (generation {})\n{}",
             self.differing,
             self.serving,
             self.building,
-            self.buckets,
             table.render()
         )
     }
@@ -86,8 +106,6 @@ pub(crate) struct Twin {
 pub(crate) struct Differing {
     /// Rows of each.
     pub(crate) rows: [i64; 2],
-    /// Buckets of keys whose hashes differ.
-    pub(crate) buckets: usize,
     /// Rows that differ.
     pub(crate) count: i64,
     /// The first of them.
@@ -96,11 +114,10 @@ pub(crate) struct Differing {
 
 /// Compares all columns of all rows, as they are in the transaction of `connection`.
 pub(super) async fn compare(connection: &mut PgConnection, tables: &Tables<'_>) -> sqlx::Result<Comparison> {
-    let Differing { rows, buckets, count: differing, first } =
-        differing(connection, tables, None, ROWS_SHOWN).await?;
+    let Differing { rows, count: differing, first } = differing(connection, tables, None, ROWS_SHOWN).await?;
     let (serving, building) = (tables.serving.0, tables.building.0);
     let fields = first.into_iter().flat_map(differences).collect();
-    Ok(Comparison { serving, building, rows, buckets, differing, fields })
+    Ok(Comparison { serving, building, what: Compared::Rows, rows, differing, fields })
 }
 
 /// As [`compare`], with the first `most` of the rows that differ: all of them, or the one with this key.
@@ -123,7 +140,7 @@ pub(crate) async fn differing(
     };
     let count = found.first().map_or(0, |row| row.3);
     let first = found.into_iter().map(|(key, serving, building, _)| Twin { key, serving, building });
-    Ok(Differing { rows, buckets: differing.len(), count, first: first.collect() })
+    Ok(Differing { rows, count, first: first.collect() })
 }
 
 impl Tables<'_> {

@@ -1,4 +1,4 @@
-//! Cut-over: both generations held at the same offsets, one snapshot, compared, swapped.
+//! Cut-over: both generations held at the same offsets, seen at that moment, compared, swapped.
 
 use std::time::{Duration, Instant};
 
@@ -7,11 +7,13 @@ use millrace_runtime::views::ddl;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::compare::{Comparison, Tables, compare};
+use super::documents::Documents;
 use super::generations::{self, Generation, Generations};
-use super::session::{self, Pair};
+use super::session::{self, Level, Pair};
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::layout::ReadModel;
+use crate::http::Http;
+use crate::layout::{ReadModel, Table};
 use crate::postgres::Database;
 use crate::setup::indices;
 
@@ -44,7 +46,7 @@ pub(crate) async fn attempt(config: &Config, read: &Database, model: &ReadModel)
     if !session::alone(&mut connection, "replay", &config.namespace, model.name).await.map_err(fail)? {
         return Ok(());
     }
-    match compared(read, &pair, &mut connection).await? {
+    match compared(config, read, &pair, &mut connection).await? {
         Some(comparison) => decide(config, read, model, building, &comparison).await,
         None => {
             tokio::time::sleep(REST).await;
@@ -53,38 +55,76 @@ pub(crate) async fn attempt(config: &Config, read: &Database, model: &ReadModel)
     }
 }
 
-/// Compares in a snapshot in which both generations have had the same records; `None` when there was none in time.
+/// Two generations at one moment at which both have had the same records.
+enum Frozen<'f> {
+    /// In the connection's snapshot.
+    Rows(Tables<'f>),
+    Documents(Box<Documents<'f>>),
+}
+
+/// Compares both generations as they were when they had had the same records; `None` when that was not to be in time.
 async fn compared(
+    config: &Config,
     read: &Database,
     pair: &Pair<'_>,
     connection: &mut PgConnection,
 ) -> Result<Option<Comparison>, Failure> {
     let fail = |error| read.failure(error);
+    let elastic = Http::elasticsearch(config)?;
     pair.hold(connection).await.map_err(fail)?;
-    let reached = same_snapshot(pair, connection).await.map_err(fail);
-    // The snapshot stays as it is while both go on.
-    pair.release(read).await?;
-    let Some(table) = pair.model.table.as_ref().filter(|_| matches!(reached, Ok(true))) else {
-        return reached.map(|_| None);
+    let frozen = match &pair.model.table {
+        Some(table) => frozen_rows(pair, table, connection).await.map_err(fail),
+        None => frozen_documents(config, read, &elastic, pair, connection).await,
     };
-    let name = |generation| (generation, names::table(pair.model.name, generation));
-    let tables = Tables { serving: name(pair.serving), building: name(pair.building), table };
-    let comparison = compare(connection, &tables).await.map_err(fail)?;
+    // What is frozen stays as it is while both go on.
+    pair.release(read).await?;
+    let comparison = match frozen? {
+        Some(Frozen::Rows(tables)) => compare(connection, &tables).await.map_err(fail)?,
+        Some(Frozen::Documents(documents)) => documents.compare().await?,
+        None => return Ok(None),
+    };
     session::begin(connection, "COMMIT").await.map_err(fail)?;
     Ok(Some(comparison))
 }
 
-/// Opens a snapshot in which both are level; false when time is up.
-async fn same_snapshot(pair: &Pair<'_>, connection: &mut PgConnection) -> sqlx::Result<bool> {
+async fn frozen_rows<'f>(
+    pair: &Pair<'_>,
+    table: &'f Table,
+    connection: &mut PgConnection,
+) -> sqlx::Result<Option<Frozen<'f>>> {
+    let name = |generation| (generation, names::table(pair.model.name, generation));
+    let (serving, building) = (name(pair.serving), name(pair.building));
+    let level = level_snapshot(pair, connection).await?;
+    Ok(level.map(|_| Frozen::Rows(Tables { serving, building, table })))
+}
+
+/// Nothing is published between two looks that find both generations where they were, with nothing left to publish.
+async fn frozen_documents<'f>(
+    config: &Config,
+    read: &Database,
+    elastic: &'f Http,
+    pair: &Pair<'_>,
+    connection: &mut PgConnection,
+) -> Result<Option<Frozen<'f>>, Failure> {
+    let fail = |error| read.failure(error);
+    let Some(before) = level_snapshot(pair, connection).await.map_err(fail)? else { return Ok(None) };
+    let documents = Documents::now(config, elastic, pair).await?;
+    let after = pair.level_now(read).await?;
+    Ok((before == after).then(|| Frozen::Documents(Box::new(documents))))
+}
+
+/// Opens a snapshot in which both are level, and says where; `None` when time is up.
+async fn level_snapshot(pair: &Pair<'_>, connection: &mut PgConnection) -> sqlx::Result<Option<Level>> {
     let until = Instant::now() + REACHED_WITHIN;
     loop {
         session::begin(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-        if pair.level(connection).await?.same() {
-            return Ok(true);
+        let level = pair.level(connection).await?;
+        if level.same() {
+            return Ok(Some(level));
         }
         session::begin(connection, "COMMIT").await?;
         if Instant::now() > until {
-            return Ok(false);
+            return Ok(None);
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }

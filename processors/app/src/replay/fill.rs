@@ -41,6 +41,13 @@ pub(super) async fn fill(
     model: &ReadModel,
     accept_differences: bool,
 ) -> Result<i32, Failure> {
+    if model.table.is_none() {
+        return Err(Failure::refused(format!(
+            "`{name}` is a log, a document for each event: `millrace verify {name} --repair` makes those that are missing \
+             from the outbox",
+            name = model.name
+        )));
+    }
     let fail = |error| read.failure(error);
     let mut connection = session::open(read).await.map_err(fail)?;
     if !session::alone(&mut connection, "fill", &config.namespace, model.name).await.map_err(fail)? {

@@ -6,6 +6,7 @@
 pub(crate) mod build;
 pub(crate) mod compare;
 pub(crate) mod cutover;
+mod documents;
 mod fill;
 pub(crate) mod generations;
 pub(crate) mod reset;
@@ -141,9 +142,6 @@ pub async fn replay(config: &Config, format: Format, options: &Options) -> Resul
 
 /// What a rebuild would do.
 async fn preview(config: &Config, format: Format, read: &Database, model: &ReadModel) -> Result<(), Failure> {
-    if model.table.is_none() {
-        return Err(build::logs_stay(model));
-    }
     let generations = Generations::of(read, model.name).await?;
     let serving = generations.serving()?;
     let building = generations.building().map(|building| building.generation);

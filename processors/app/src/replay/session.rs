@@ -33,7 +33,7 @@ pub(crate) struct Level {
     pub(crate) behind: i64,
     /// Partitions in which the two stand at different offsets.
     pub(crate) apart: i64,
-    /// Applied records of the built one whose documents may be missing.
+    /// Applied records of either whose documents may be missing.
     pub(crate) unpublished: i64,
     /// Keys of either whose record is to be tried again.
     pub(crate) retrying: i64,
@@ -62,7 +62,7 @@ impl<'m> Pair<'m> {
              SELECT coalesce(sum(s.applied), 0)::bigint, coalesce(sum(b.applied), 0)::bigint,
                     coalesce(sum(greatest(coalesce(s.applied, 0) - coalesce(b.applied, 0), 0)), 0)::bigint,
                     count(*) FILTER (WHERE s.applied IS DISTINCT FROM b.applied),
-                    coalesce(sum(b.applied - b.published), 0)::bigint,
+                    coalesce(sum(s.applied - s.published), 0)::bigint + coalesce(sum(b.applied - b.published), 0)::bigint,
                     (SELECT count(*) FROM blocked_key
                      WHERE grp = $1 AND generation IN ($2, $3) AND status = 'retrying')
              FROM s FULL JOIN b USING (topic, partition)",

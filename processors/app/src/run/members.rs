@@ -217,13 +217,6 @@ impl Members {
             // Rows and offsets are equally old, so they are brought up again.
             Reset::Lost(what) => tracing::warn!(group = place.group, "{what}; the view goes on from there"),
             Reset::Forward => forward(&place.group),
-            Reset::Back(_) if model.table.is_none() => {
-                tracing::error!(
-                    group = place.group,
-                    "{}; the reset changes nothing",
-                    build::logs_stay(model)
-                );
-            }
             Reset::Back(back) => {
                 let reason = reset::told(&back);
                 let wish = Wish { asked_by: "reset", reason: &reason, accept_differences: false };

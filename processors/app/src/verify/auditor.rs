@@ -22,6 +22,7 @@ use crate::audit::Operator;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::http::Http;
+use crate::index_reader::IndexReader;
 use crate::layout::{ReadModel, Side};
 use crate::outbox::pace::Pace;
 use crate::outbox::refold::Refold;
@@ -230,7 +231,7 @@ impl<'a> Auditor<'a> {
         for finding in findings {
             let may = mandate.takes(finding.what, &finding.name, &finding.key);
             if may && index.mend(&finding.key, source).await? {
-                let subject = format!("{}/{}", index.name, finding.key);
+                let subject = format!("{}/{}", index.reader.name, finding.key);
                 self.sign(&self.read, &mandate.operator, "publish again", &subject, &json!(finding)).await?;
                 mended += 1;
             }
@@ -240,7 +241,8 @@ impl<'a> Auditor<'a> {
 
     fn index<'i>(&'i self, view: &'i str, generation: i32, role: Arc<dyn Role>) -> Index<'i> {
         let name = self.config.namespace.index(view, generation);
-        Index { elastic: &self.elastic, read: &self.read, role, view, name, patience: self.patience }
+        let reader = IndexReader { elastic: &self.elastic, name };
+        Index { reader, read: &self.read, role, view, patience: self.patience }
     }
 
     async fn log(

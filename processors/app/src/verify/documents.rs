@@ -69,7 +69,7 @@ impl Documents<'_> {
             let Some(last) = keys.last() else { return Ok((count, suspects)) };
             after.clone_from(last);
             let rows = self.rows(snapshot, &keys).await?;
-            let held = self.index.held(&keys).await?;
+            let held = self.index.reader.held(&keys).await?;
             let same = |row: &Document| held.get(&row.id).is_some_and(|held| held.is(row));
             suspects.extend(rows.iter().filter(|row| !same(row)).map(|row| (row.id.clone(), row.version)));
             count += i64::try_from(keys.len()).unwrap_or(i64::MAX);
@@ -90,7 +90,7 @@ impl Documents<'_> {
         let mut findings = Vec::new();
         let keys: Vec<String> = suspects.keys().cloned().collect();
         for keys in keys.chunks(usize::try_from(keys::PAGE).unwrap_or(usize::MAX)) {
-            let mut held = self.index.held(keys).await?;
+            let mut held = self.index.reader.held(keys).await?;
             let mut connection = self.read.pool.acquire().await.map_err(|error| self.read.failure(error))?;
             for row in self.rows(&mut connection, keys).await? {
                 let document = held.remove(&row.id);
@@ -108,11 +108,11 @@ impl Documents<'_> {
 
     /// Documents that have no row.
     async fn strangers(&self) -> Result<Vec<Finding>, Failure> {
-        let (mut search, mut findings) = (self.index.search().await?, Vec::new());
-        while let Some(ids) = search.page().await? {
+        let (mut all, mut findings) = (self.index.reader.ids().await?, Vec::new());
+        while let Some(ids) = all.page().await? {
             let strangers = self.without_row(&ids).await.map_err(|error| self.read.failure(error))?;
             if !strangers.is_empty() {
-                let held = self.index.held(&strangers).await?.into_iter();
+                let held = self.index.reader.held(&strangers).await?.into_iter();
                 findings.extend(held.map(|(id, held)| self.index.finding(id, Some(held), None)));
             }
         }

@@ -68,7 +68,7 @@ impl LogDocuments<'_> {
     /// Those that are not stored as they should be.
     async fn wrong(&self, documents: Vec<Document>) -> Result<Vec<(String, Document)>, Failure> {
         let ids: Vec<String> = documents.iter().map(|document| document.id.clone()).collect();
-        let held = self.index.held(&ids).await?;
+        let held = self.index.reader.held(&ids).await?;
         let wrong = |document: &Document| !held.get(&document.id).is_some_and(|held| held.is(document));
         let wrong = documents.into_iter().filter(wrong);
         Ok(wrong.map(|document| (document.id.clone(), document)).collect())
@@ -78,7 +78,7 @@ impl LogDocuments<'_> {
         let mut findings = Vec::new();
         let ids: Vec<String> = suspects.keys().cloned().collect();
         for ids in ids.chunks(usize::try_from(PAGE).unwrap_or(usize::MAX)) {
-            let mut held = self.index.held(ids).await?;
+            let mut held = self.index.reader.held(ids).await?;
             for (id, document) in ids.iter().filter_map(|id| Some((id, suspects.get(id)?))) {
                 let held = held.remove(id);
                 if !held.as_ref().is_some_and(|held| held.is(document)) {

@@ -136,8 +136,7 @@ impl<S: Saga> Role for SagaRole<S> {
     async fn assign_turns(&self, batch: &[&Record]) -> Result<(), WorkError> {
         for record in batch.iter().filter(|record| record.turn.get().is_none()) {
             if let Ok(Some(input)) = heard::decode::<S>(&self.shared, record).await? {
-                // Set by nobody else: a record is in one batch at a time.
-                let _ = record.turn.set(input.instance.into_bytes());
+                record.keep_turn_of(input.instance.into_bytes());
             }
         }
         Ok(())

@@ -1,0 +1,146 @@
+//! What an index of Elasticsearch holds: documents by id, and the ids of all of them as of one moment.
+
+use std::collections::HashMap;
+
+use millrace_runtime::Document;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::failure::Failure;
+use crate::http::Http;
+
+/// Ids of documents in a page.
+const IDS_PAGE: usize = 5_000;
+
+/// Reads one index.
+pub(crate) struct IndexReader<'i> {
+    pub(crate) elastic: &'i Http,
+    /// Its name.
+    pub(crate) name: String,
+}
+
+/// A document as it is stored.
+#[derive(PartialEq)]
+pub(crate) struct Held {
+    pub(crate) version: i64,
+    pub(crate) source: Value,
+}
+
+impl<'i> IndexReader<'i> {
+    /// The documents with these ids, as they are now: refreshed or not.
+    ///
+    /// # Errors
+    /// [`Failure`], as of every request here.
+    pub(crate) async fn held(&self, ids: &[String]) -> Result<HashMap<String, Held>, Failure> {
+        let path = [self.name.as_str(), "_mget"];
+        let answer = self.elastic.send(Method::POST, &path, Some(&json!({"ids": ids}))).await?;
+        let mut answer = self.elastic.success(answer, &path)?;
+        let documents = answer.get_mut("docs").and_then(Value::as_array_mut).map(std::mem::take);
+        Ok(documents.unwrap_or_default().into_iter().filter_map(held).collect())
+    }
+
+    /// Lets searches see what is written.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) async fn refresh(&self) -> Result<(), Failure> {
+        let path = [self.name.as_str(), "_refresh"];
+        let answer = self.elastic.send(Method::POST, &path, None).await?;
+        self.elastic.success(answer, &path).map(|_| ())
+    }
+
+    /// The ids of all documents that searches see now.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) async fn ids(&self) -> Result<Ids<'i>, Failure> {
+        let path = [self.name.as_str(), "_pit"];
+        let opened = self.elastic.send_query(Method::POST, &path, &[("keep_alive", "1m")], None).await?;
+        let pit = self.elastic.success(opened, &path)?.get("id").cloned().unwrap_or_default();
+        Ok(Ids { elastic: self.elastic, pit, after: Value::Null })
+    }
+}
+
+/// The ids of all documents as of one moment, a page at a time. It is forgotten a minute after the last page.
+pub(crate) struct Ids<'i> {
+    elastic: &'i Http,
+    pit: Value,
+    after: Value,
+}
+
+impl Ids<'_> {
+    /// How many there are.
+    ///
+    /// # Errors
+    /// As those of [`IndexReader`].
+    pub(crate) async fn count(&self) -> Result<i64, Failure> {
+        let search = json!({"size": 0, "track_total_hits": true, "pit": self.pit()});
+        let found = self.search(&search).await?;
+        Ok(found.pointer("/hits/total/value").and_then(Value::as_i64).unwrap_or_default())
+    }
+
+    /// The next page of ids; `None` behind the last.
+    ///
+    /// # Errors
+    /// As those of [`IndexReader`].
+    pub(crate) async fn page(&mut self) -> Result<Option<Vec<String>>, Failure> {
+        let page = self.hits().await?;
+        self.pit = page.get("pit_id").cloned().unwrap_or(std::mem::take(&mut self.pit));
+        let hits = page.pointer("/hits/hits").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let Some(last) = hits.last() else {
+            let pit = json!({"id": self.pit});
+            let closed = self.elastic.send(Method::DELETE, &["_pit"], Some(&pit)).await?;
+            return self.elastic.success(closed, &["_pit"]).map(|_| None);
+        };
+        self.after = last.get("sort").cloned().unwrap_or_default();
+        let ids = hits.iter().filter_map(|hit| hit.get("_id").and_then(Value::as_str));
+        Ok(Some(ids.map(str::to_owned).collect()))
+    }
+
+    async fn hits(&self) -> Result<Value, Failure> {
+        let mut search = json!({
+            "size": IDS_PAGE, "_source": false, "track_total_hits": false, "pit": self.pit(),
+            "sort": [{"_shard_doc": "asc"}],
+        });
+        if let Some(search) = search.as_object_mut().filter(|_| !self.after.is_null()) {
+            search.insert("search_after".to_owned(), self.after.clone());
+        }
+        self.search(&search).await
+    }
+
+    async fn search(&self, search: &Value) -> Result<Value, Failure> {
+        let found = self.elastic.send(Method::POST, &["_search"], Some(search)).await?;
+        self.elastic.success(found, &["_search"])
+    }
+
+    fn pit(&self) -> Value {
+        json!({"id": self.pit, "keep_alive": "1m"})
+    }
+}
+
+impl Held {
+    /// Whether this is the document.
+    pub(crate) fn is(&self, document: &Document) -> bool {
+        self.version == document.version && self.source == body(document)
+    }
+
+    /// Its fields, with the version that Elasticsearch keeps.
+    pub(crate) fn versioned(mut self) -> Value {
+        if let Some(fields) = self.source.as_object_mut() {
+            fields.insert("_version".to_owned(), self.version.into());
+        }
+        self.source
+    }
+}
+
+fn held(mut document: Value) -> Option<(String, Held)> {
+    let id = document.get("_id")?.as_str()?.to_owned();
+    let version = document.get("_version")?.as_i64()?;
+    let source = document.get_mut("_source")?.take();
+    Some((id, Held { version, source }))
+}
+
+/// A document's fields.
+pub(crate) fn body(document: &Document) -> Value {
+    serde_json::from_str(&document.body).unwrap_or_default()
+}
