@@ -1,6 +1,6 @@
 //! Many commands in flight.
 
-use millrace_tests::Load;
+use millrace_tests::{Load, Raw, becomes, kafka};
 
 use crate::{beside_others, instance_with};
 
@@ -25,6 +25,33 @@ async fn ten_thousand_commands_in_flight_all_have_an_outcome_in_bounded_memory()
     assert_eq!(instance.count("SELECT count(*) FROM command WHERE status = 'dead'").await, Ok(0));
     instance.settle().await;
     instance.assert_both_read_models_agree().await;
+    let peak = process.memory_peak_mb();
+    assert!(peak < MEMORY_MAX_MB, "{peak} MB resident at the most");
+}
+
+/// In bytes: Kafka takes no record of more than a mebibyte.
+const LARGE_RECORD: usize = 900_000;
+const LARGE_RECORDS: usize = 100;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_records_pass_through_every_group_in_bounded_memory() {
+    let _turn = beside_others().await;
+    let instance = instance_with("large", &[]).await;
+    // No Avro: each is a dead letter of every group that reads it, with the same bytes.
+    let large: Vec<Raw> = (0..LARGE_RECORDS).map(|i| Raw::value(vec![i as u8 | 1; LARGE_RECORD])).collect();
+    for kind in ["cmd", "evt"] {
+        kafka::produce(&instance.topic(kind, "customers"), None, &large).await;
+    }
+    let process = instance.start();
+    let mut groups = instance.views();
+    groups.retain(|view| view.contexts.contains(&"customers"));
+    let letters = LARGE_RECORDS * (1 + groups.len());
+    assert!(
+        letters * LARGE_RECORD > MEMORY_MAX_MB as usize * 1_000_000,
+        "{letters} letters are more than fits"
+    );
+    becomes(&instance.write, "SELECT count(*) FROM dead_letter", LARGE_RECORDS as i64).await;
+    becomes(&instance.read, "SELECT count(*) FROM dead_letter", (letters - LARGE_RECORDS) as i64).await;
     let peak = process.memory_peak_mb();
     assert!(peak < MEMORY_MAX_MB, "{peak} MB resident at the most");
 }
