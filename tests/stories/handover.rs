@@ -77,7 +77,7 @@ async fn a_storm_of_processes_that_come_stop_and_die_loses_nothing_and_doubles_n
     instance.snapshot().await.assert_same(expected);
     instance.assert_topics_carry_the_outbox(false).await;
     let handed_over = instance.count("SELECT max(epoch) FROM consumer_offset").await.expect("epochs");
-    assert!(handed_over >= 4, "partitions changed hands while there was work: {handed_over}");
+    assert!(handed_over >= 2, "partitions have changed hands: {handed_over}");
 }
 
 /// Both processes hold partitions, and of what is sent now both decide something.

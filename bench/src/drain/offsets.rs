@@ -49,7 +49,8 @@ impl Offsets {
         let mut connection = database(url).await?;
         let backend: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await?;
         let sql = format!(
-            "SELECT count(*), coalesce(sum({column}), 0)::bigint FROM \"{}\".consumer_offset WHERE grp = $1",
+            "SELECT count(*), coalesce(sum({column}), 0)::bigint FROM \"{}\".consumer_offset
+             WHERE grp = $1 AND topic NOT LIKE '%.retry.%'",
             instance.namespace
         );
         Ok(Self { connection, backend: u32::try_from(backend)?, sql, group: instance.group(role) })

@@ -1,5 +1,7 @@
 //! A member of a consumer group: gets partitions, starts a worker for each, gives them back.
 
+mod claims;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,8 +19,6 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::backoff::Backoff;
-use crate::error::{Dependency, WorkError};
 use crate::metrics;
 use crate::names::retry_topic;
 use crate::offsets::Claim;
@@ -28,6 +28,7 @@ use crate::record::Record;
 use crate::retry::{Lane, Retries};
 use crate::role::Role;
 use crate::worker::Worker;
+use claims::Claimant;
 
 /// How long the buffer may be full before fetching is paused, so that membership is kept in an outage.
 const FULL_BEFORE_PAUSE: Duration = Duration::from_secs(1);
@@ -169,18 +170,25 @@ impl Member {
         let sweeper =
             tokio::spawn(sweep(self.lanes.values().next().map(|(_, retries)| retries.clone()), stop.clone()));
         let consumer = self.consumer.clone();
+        let mut made_anew =
+            Box::pin(claims::made_anew(consumer.clone(), self.lanes.keys().cloned().collect()));
         loop {
             let pause_at = self.full_since.unwrap_or_else(Instant::now) + FULL_BEFORE_PAUSE;
             tokio::select! {
                 () = stop.cancelled() => break,
                 Some(rebalance) = self.rebalances.recv() => self.rebalance(rebalance, &stop).await,
                 _ = mirror.tick() => self.mirror(CommitMode::Async),
+                topic = &mut made_anew => {
+                    tracing::error!(topic, "the topic was made anew: the group joins again");
+                    stop.cancel();
+                    break;
+                }
                 room = room_for(&self.room, self.waiting.front().map(|(_, bytes)| *bytes)) => self.release(room),
                 () = tokio::time::sleep_until(pause_at), if self.full_since.is_some() && !self.paused => self.pause(),
                 message = consumer.recv(), if self.waiting.is_empty() || self.paused => self.receive(message),
             }
         }
-        drop(consumer);
+        drop((consumer, made_anew));
         self.leave().await;
         sweeper.abort();
     }
@@ -262,22 +270,15 @@ impl Member {
 
     /// Claims each partition, then starts fetching from where Postgres says.
     async fn assign(&mut self, partitions: Vec<Partition>, stop: &CancellationToken) {
+        let claimant = Claimant { consumer: &self.consumer, lanes: &self.lanes, stop };
+        let Some(claims) = claimant.claim(&partitions).await else { return };
         let mut list = TopicPartitionList::new();
-        let mut claims = Vec::new();
-        for (topic, partition) in partitions {
-            let Some(claim) = self.claim(&topic, partition, stop).await else { return };
-            let start = Offset::Offset(claim.applied.min(claim.published));
-            if let Err(error) = list.add_partition_offset(&topic, partition, start) {
+        for Claim { topic, partition, epoch, applied, published, .. } in &claims {
+            let start = Offset::Offset(*applied.min(published));
+            if let Err(error) = list.add_partition_offset(topic, *partition, start) {
                 tracing::error!(topic, partition, %error, "the partition cannot be fetched");
             }
-            tracing::info!(
-                topic,
-                partition,
-                epoch = claim.epoch,
-                applied = claim.applied,
-                "partition claimed"
-            );
-            claims.push(claim);
+            tracing::info!(topic, partition, epoch, applied, "partition claimed");
         }
         for claim in claims {
             self.start(claim, stop);
@@ -288,52 +289,6 @@ impl Member {
         if self.paused {
             self.pause();
         }
-    }
-
-    /// Claims a partition, however long Postgres or Kafka are away; `None` when stopped.
-    async fn claim(&self, topic: &str, partition: i32, stop: &CancellationToken) -> Option<Claim> {
-        let (_, Retries { role, .. }) = self.lanes.get(topic)?;
-        let mut backoff = Backoff::new();
-        loop {
-            match self.try_claim(role, topic, partition).await {
-                Ok(claim) => return Some(claim),
-                Err(error) => tracing::warn!(topic, partition, %error, "partition not claimed yet"),
-            }
-            tokio::select! {
-                () = stop.cancelled() => return None,
-                () = backoff.wait() => {}
-            }
-        }
-    }
-
-    async fn try_claim(&self, role: &Arc<dyn Role>, topic: &str, partition: i32) -> Result<Claim, WorkError> {
-        let (first, end) = self.watermarks(topic, partition).await?;
-        role.forget();
-        let claim = Claim::take(role.database(), role.group(), topic, partition, first).await?;
-        if claim.applied <= end {
-            return Ok(claim);
-        }
-        // Or somebody has gone on since we asked.
-        let (first, end) = self.watermarks(topic, partition).await?;
-        if claim.applied <= end {
-            return Ok(claim);
-        }
-        tracing::error!(
-            topic,
-            partition,
-            end,
-            applied = claim.applied,
-            "the topic ends before what was applied: it was made anew or has lost records, and is read from its beginning"
-        );
-        claim.begin_again(role.database(), first).await
-    }
-
-    /// The first offset of a partition and the one after its last record.
-    async fn watermarks(&self, topic: &str, partition: i32) -> Result<(i64, i64), WorkError> {
-        let (consumer, name) = (self.consumer.clone(), topic.to_owned());
-        let ask = move || consumer.fetch_watermarks(&name, partition, Duration::from_secs(10));
-        let asked = tokio::task::spawn_blocking(ask).await;
-        Ok(asked.map_err(|error| WorkError::outage(Dependency::Kafka, error))??)
     }
 
     fn start(&mut self, claim: Claim, stop: &CancellationToken) {

@@ -5,6 +5,7 @@ use std::fmt;
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 use sqlx::{PgConnection, Postgres};
+use uuid::Uuid;
 
 use crate::database::Pool;
 use crate::error::WorkError;
@@ -51,6 +52,8 @@ pub struct Claim {
     pub applied: i64,
     /// Every row changed below this offset is in Elasticsearch.
     pub published: i64,
+    /// The id of the topic from which that was applied (KIP-516); `None` while it is not known.
+    pub topic_id: Option<Uuid>,
 }
 
 impl Claim {
@@ -66,11 +69,11 @@ impl Claim {
         partition: i32,
         first: i64,
     ) -> Result<Self, WorkError> {
-        let claim = sqlx::query_as::<_, (i64, i64, i64)>(
+        let claim = sqlx::query_as::<_, (i64, i64, i64, Option<Uuid>)>(
             "INSERT INTO consumer_offset AS held (grp, generation, topic, partition, epoch, applied, published)
              VALUES ($1, $2, $3, $4, 1, $5, $5)
              ON CONFLICT (grp, generation, topic, partition) DO UPDATE SET epoch = held.epoch + 1
-             RETURNING epoch, applied, published",
+             RETURNING epoch, applied, published, topic_id",
         )
         .bind(&group.id)
         .bind(group.generation)
@@ -78,8 +81,16 @@ impl Claim {
         .bind(partition)
         .bind(first);
         let claimed = pool.in_time(async { Ok(claim.fetch_one(&**pool).await?) }).await;
-        let (epoch, applied, published) = claimed?;
-        Ok(Self { group: group.clone(), topic: topic.to_owned(), partition, epoch, applied, published })
+        let (epoch, applied, published, topic_id) = claimed?;
+        Ok(Self {
+            group: group.clone(),
+            topic: topic.to_owned(),
+            partition,
+            epoch,
+            applied,
+            published,
+            topic_id,
+        })
     }
 
     /// Claims the same partition again.
@@ -95,15 +106,35 @@ impl Claim {
     ///
     /// # Errors
     /// [`WorkError::Fenced`] when somebody else holds the partition, [`WorkError::Outage`].
-    pub(crate) async fn begin_again(self, pool: &Pool, first: i64) -> Result<Self, WorkError> {
-        let go_back = "UPDATE consumer_offset SET applied = $6, published = $6
+    pub(crate) async fn begin_again(
+        self,
+        pool: &Pool,
+        first: i64,
+        topic_id: Option<Uuid>,
+    ) -> Result<Self, WorkError> {
+        let go_back = "UPDATE consumer_offset SET applied = $6, published = $6, topic_id = $7
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5";
-        let go_back = self.mine(go_back).bind(first);
-        let moved = pool.in_time(async { Ok(go_back.execute(&**pool).await?) }).await?;
-        match moved.rows_affected() {
-            1 => Ok(Self { applied: first, published: first, ..self }),
-            _ => Err(WorkError::Fenced),
+        self.changed(pool, self.mine(go_back).bind(first).bind(topic_id)).await?;
+        Ok(Self { applied: first, published: first, topic_id, ..self })
+    }
+
+    /// Remembers the id of the topic, when it was not known.
+    ///
+    /// # Errors
+    /// As [`begin_again`](Self::begin_again).
+    pub(crate) async fn of_topic(self, pool: &Pool, topic_id: Option<Uuid>) -> Result<Self, WorkError> {
+        if topic_id.is_none() || self.topic_id.is_some() {
+            return Ok(self);
         }
+        let remember = "UPDATE consumer_offset SET topic_id = $6
+             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5";
+        self.changed(pool, self.mine(remember).bind(topic_id)).await?;
+        Ok(Self { topic_id, ..self })
+    }
+
+    async fn changed(&self, pool: &Pool, change: Query<'_, Postgres, PgArguments>) -> Result<(), WorkError> {
+        let changed = pool.in_time(async { Ok(change.execute(&**pool).await?) }).await?;
+        if changed.rows_affected() == 1 { Ok(()) } else { Err(WorkError::Fenced) }
     }
 
     /// A statement about this claim's row: where it lies and its epoch are the first five parameters.

@@ -406,7 +406,15 @@ mod tests {
     /// A handle whose publisher never takes anything, and what was handed over.
     fn handle(stop: &CancellationToken) -> (PublisherHandle, mpsc::Receiver<Bulk>) {
         let group = Group { id: "g".to_owned(), generation: 1 };
-        let claim = Claim { group, topic: "t".to_owned(), partition: 0, epoch: 1, applied: 0, published: 0 };
+        let claim = Claim {
+            group,
+            topic: "t".to_owned(),
+            partition: 0,
+            epoch: 1,
+            applied: 0,
+            published: 0,
+            topic_id: None,
+        };
         let ((bulks, waiting), (claim, _)) = (mpsc::channel(1), watch::channel(claim));
         let (fenced, dropped) = (Arc::new(Notify::new()), AtomicBool::new(false));
         let task = tokio::spawn(async {});

@@ -13,6 +13,8 @@ CREATE TABLE IF NOT EXISTS consumer_offset (
     held_until timestamptz,
     PRIMARY KEY (grp, generation, topic, partition)
 ) WITH (fillfactor = 50);
+-- The topic that `applied` belongs to: one that is made anew under the same name has another id.
+ALTER TABLE consumer_offset ADD COLUMN IF NOT EXISTS topic_id uuid;
 
 -- Records that ended: the ledger. Their bytes and headers are on the dead letter topic.
 CREATE TABLE IF NOT EXISTS dead_letter (
