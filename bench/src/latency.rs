@@ -67,7 +67,7 @@ async fn run(instance: &Instance, options: &Latency, running: &Running) -> Resul
     let late = sender::send(instance, options, [row, document], mark).await?;
     let (rows, documents, marks) = (rows.finish().await?, documents.finish().await?, marks.finish().await?);
     let (cpu, seconds) = (cpu::between(&before, &components.used()?), began.elapsed().as_secs_f64());
-    let course = course.finish();
+    let (course, _) = course.finish();
     let stages = stages::of(instance, &rows.seen, &documents.seen).await?;
     let watched = vec![
         ("row readable in Postgres", rows),

@@ -47,10 +47,11 @@ impl Course {
         Self(looking, seen)
     }
 
-    /// The median in MB of each tenth of the time.
-    pub(crate) fn finish(self) -> Vec<f64> {
+    /// The median in MB of each tenth of the time, and the most that was seen.
+    pub(crate) fn finish(self) -> (Vec<f64>, f64) {
         self.0.abort();
-        tenths(&self.1.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+        let seen = self.1.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        (tenths(&seen), seen.iter().copied().fold(0.0, f64::max))
     }
 }
 

@@ -10,7 +10,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::undisturbed::undisturbed;
-use crate::{beside_others, instance};
+use crate::{beside_others, instance, instance_with};
 
 /// A running instance that has worked off the basics of the standard load.
 async fn with_basics(story: &str) -> (Instance, Process) {
@@ -197,6 +197,63 @@ async fn one_key_that_always_fails_stops_no_other() {
     everything_is_right(&instance).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_is_refused_at_its_third_event_keeps_what_the_first_two_made_of_it() {
+    let _turn = beside_others().await;
+    let expected = undisturbed().await;
+    let instance = instance_with("third_event", &[("events_batch_max", "5000")]).await;
+    let mut deciding = instance.start_with(&["commands"], &[]);
+    for commands in [Load::STANDARD.basics(), Load::STANDARD.slices(1).concat()] {
+        instance.send(&commands).await;
+        instance.settle_commands().await;
+    }
+    deciding.stops().await;
+    let refuses = "ALTER TABLE orders_g1 ADD CONSTRAINT refuses CHECK (order_id <> 'order-000007' OR status <> 'shipped')";
+    sqlx::query(refuses).execute(&instance.read).await.expect("a constraint");
+    // All events of an order are in one batch, with those of all others.
+    let process = instance.start();
+    becomes(&instance.read, "SELECT count(*) FROM blocked_key WHERE status = 'dead'", 1).await;
+    all_is_done_but_what_waits(&instance).await;
+    let row = sqlx::query_as("SELECT status, version FROM orders WHERE order_id = $1").bind(order(7));
+    let row: (String, i64) = row.fetch_one(&instance.read).await.expect("the row");
+    assert_eq!(row, ("confirmed".to_owned(), 2));
+    without(&instance.snapshot().await, &order(7)).assert_same(&without(expected, &order(7)));
+    let allowed = sqlx::query("ALTER TABLE orders_g1 DROP CONSTRAINT refuses");
+    allowed.execute(&instance.read).await.expect("no constraint");
+    redrive(&instance, "bo").await;
+    everything_is_right(&instance).await;
+    let group = instance.group("orders");
+    let figures = process.metrics().await.expect("figures");
+    let refused = figures.sum("millrace_setbacks_total", &[("group", &group), ("why", "refused")]);
+    assert!(refused.abs() < 0.5, "no batch was given up, but {refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_that_fails_at_everything_stops_no_other_and_is_whole_once_it_is_mended() {
+    let _turn = beside_others().await;
+    let expected = undisturbed().await;
+    let (instance, _process) = with_basics("broken_view").await;
+    let breaks = sqlx::query("ALTER TABLE orders_g1 ADD CONSTRAINT broken CHECK (false)");
+    breaks.execute(&instance.read).await.expect("a constraint");
+    send_and_decide(&instance, &Load::STANDARD.slices(1)[0]).await;
+    let orders = i64::try_from(Load::STANDARD.orders).unwrap();
+    becomes(&instance.read, "SELECT count(*) FROM blocked_key WHERE status = 'dead'", orders).await;
+    all_is_done_but_what_waits(&instance).await;
+    assert_eq!(instance.documents("orders").await, [""; 0], "nothing is published of it");
+    but_orders(&instance.snapshot().await).assert_same(&but_orders(expected));
+    let mended = sqlx::query("ALTER TABLE orders_g1 DROP CONSTRAINT broken");
+    mended.execute(&instance.read).await.expect("no constraint");
+    redrive(&instance, "bo").await;
+    everything_is_right(&instance).await;
+}
+
+/// Rows and documents of all other views.
+fn but_orders(snapshot: &Snapshot) -> Snapshot {
+    let mut others = snapshot.only(&["written", "postgres", "elasticsearch"]);
+    others.0.retain(|part, _| !part.ends_with(" orders"));
+    others
+}
+
 /// Rows and documents that do not speak of this key.
 fn without(snapshot: &Snapshot, key: &str) -> Snapshot {
     let mut read_models = snapshot.only(&["postgres", "elasticsearch"]);
@@ -243,8 +300,11 @@ async fn topics_that_are_made_anew_are_read_from_their_beginning() {
     let _turn = beside_others().await;
     let instance = instance("topic_anew").await;
     let mut process = instance.start();
+    let refuses = "ALTER TABLE customers_g1 ADD CONSTRAINT refuses CHECK (customer_id <> 'customer-0003')";
+    sqlx::query(refuses).execute(&instance.read).await.expect("a constraint");
     instance.send(&(0..20).map(register).collect::<Vec<_>>()).await;
-    instance.settle().await;
+    becomes(&instance.read, "SELECT count(*) FROM blocked_key WHERE status = 'dead'", 1).await;
+    all_is_done_but_what_waits(&instance).await;
     process.stops().await;
     let before = ["cmd", "evt"].map(|kind| instance.kafka.ends(&instance.topic(kind, "customers")));
     for kind in ["cmd", "evt"] {
@@ -258,6 +318,10 @@ async fn topics_that_are_made_anew_are_read_from_their_beginning() {
     is_longer(&instance, "evt", &before[1]).await;
     deciding.stops().await;
     let _process = instance.start();
+    becomes(&instance.read, "SELECT count(*) FROM customers", 114).await;
+    let allowed = sqlx::query("ALTER TABLE customers_g1 DROP CONSTRAINT refuses");
+    allowed.execute(&instance.read).await.expect("no constraint");
+    redrive(&instance, "bo").await;
     becomes(&instance.read, "SELECT count(*) FROM customers", 115).await;
     let told = instance.millrace(&["verify"]).await;
     assert!(told.expect_code(5).stdout.contains("(event)"), "{}", told.stdout);

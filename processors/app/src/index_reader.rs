@@ -11,6 +11,8 @@ use crate::http::Http;
 
 /// Ids of documents in a page.
 const IDS_PAGE: usize = 5_000;
+/// How long a moment is kept after it was last asked for.
+const KEPT_FOR: &str = "10m";
 
 /// Reads one index.
 pub(crate) struct IndexReader<'i> {
@@ -36,7 +38,12 @@ impl<'i> IndexReader<'i> {
         let answer = self.elastic.send(Method::POST, &path, Some(&json!({"ids": ids}))).await?;
         let mut answer = self.elastic.success(answer, &path)?;
         let documents = answer.get_mut("docs").and_then(Value::as_array_mut).map(std::mem::take);
-        Ok(documents.unwrap_or_default().into_iter().filter_map(held).collect())
+        let documents = documents.unwrap_or_default();
+        // A shard that is away does not mean that there is no document.
+        if let Some(error) = documents.iter().find_map(|document| document.get("error")) {
+            return Err(Failure::refused(format!("Elasticsearch does not read from {}: {error}", self.name)));
+        }
+        Ok(documents.into_iter().filter_map(held).collect())
     }
 
     /// Lets searches see what is written.
@@ -55,13 +62,13 @@ impl<'i> IndexReader<'i> {
     /// As above.
     pub(crate) async fn ids(&self) -> Result<Ids<'i>, Failure> {
         let path = [self.name.as_str(), "_pit"];
-        let opened = self.elastic.send_query(Method::POST, &path, &[("keep_alive", "1m")], None).await?;
+        let opened = self.elastic.send_query(Method::POST, &path, &[("keep_alive", KEPT_FOR)], None).await?;
         let pit = self.elastic.success(opened, &path)?.get("id").cloned().unwrap_or_default();
         Ok(Ids { elastic: self.elastic, pit, after: Value::Null })
     }
 }
 
-/// The ids of all documents as of one moment, a page at a time. It is forgotten a minute after the last page.
+/// The ids of all documents as of one moment, a page at a time.
 pub(crate) struct Ids<'i> {
     elastic: &'i Http,
     pit: Value,
@@ -87,14 +94,19 @@ impl Ids<'_> {
         let page = self.hits().await?;
         self.pit = page.get("pit_id").cloned().unwrap_or(std::mem::take(&mut self.pit));
         let hits = page.pointer("/hits/hits").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        let Some(last) = hits.last() else {
-            let pit = json!({"id": self.pit});
-            let closed = self.elastic.send(Method::DELETE, &["_pit"], Some(&pit)).await?;
-            return self.elastic.success(closed, &["_pit"]).map(|_| None);
-        };
+        let Some(last) = hits.last() else { return Ok(None) };
         self.after = last.get("sort").cloned().unwrap_or_default();
         let ids = hits.iter().filter_map(|hit| hit.get("_id").and_then(Value::as_str));
         Ok(Some(ids.map(str::to_owned).collect()))
+    }
+
+    /// Lets Elasticsearch forget the moment; it does so by itself some minutes after it was last asked for.
+    ///
+    /// # Errors
+    /// As those of [`IndexReader`].
+    pub(crate) async fn close(self) -> Result<(), Failure> {
+        let closed = self.elastic.send(Method::DELETE, &["_pit"], Some(&json!({"id": self.pit}))).await?;
+        self.elastic.success(closed, &["_pit"]).map(|_| ())
     }
 
     async fn hits(&self) -> Result<Value, Failure> {
@@ -109,12 +121,13 @@ impl Ids<'_> {
     }
 
     async fn search(&self, search: &Value) -> Result<Value, Failure> {
-        let found = self.elastic.send(Method::POST, &["_search"], Some(search)).await?;
+        let whole = [("allow_partial_search_results", "false")];
+        let found = self.elastic.send_query(Method::POST, &["_search"], &whole, Some(search)).await?;
         self.elastic.success(found, &["_search"])
     }
 
     fn pit(&self) -> Value {
-        json!({"id": self.pit, "keep_alive": "1m"})
+        json!({"id": self.pit, "keep_alive": KEPT_FOR})
     }
 }
 

@@ -15,8 +15,8 @@ use uuid::Uuid;
 /// librdkafka's own timeout ends a question; this much later we no longer wait for it to say so.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// The ids of topics (KIP-516): a topic that is deleted and made again has another one. Topics that Kafka does not know,
-/// or knows no id of, are left out. Blocks, for about `within` at most.
+/// The ids of topics (KIP-516): a topic that is deleted and made again has another one. Topics that Kafka does not know
+/// are left out; brokers before KIP-516 know no ids. Blocks, for about `within` at most.
 ///
 /// # Errors
 /// [`KafkaError`] when Kafka does not answer in time, or refuses to describe a topic.
@@ -24,7 +24,7 @@ pub fn topic_ids<C: ClientContext>(
     client: &Client<C>,
     topics: &[&str],
     within: Duration,
-) -> KafkaResult<BTreeMap<String, Uuid>> {
+) -> KafkaResult<BTreeMap<String, Option<Uuid>>> {
     let event = describe(client, topics, within)?;
     // SAFETY: the event lives until the end of this function, and so does all that it holds.
     unsafe {
@@ -36,7 +36,9 @@ pub fn topic_ids<C: ClientContext>(
         let mut count = 0;
         let first = sys::rd_kafka_DescribeTopics_result_topics(result, &mut count);
         let described = if first.is_null() { &[] } else { slice::from_raw_parts(first, count) };
-        described.iter().filter_map(|topic| id(*topic).transpose()).collect()
+        // A broker that tells of fewer topics leaves holes.
+        let described = described.iter().filter(|topic| !topic.is_null());
+        described.filter_map(|topic| id(*topic).transpose()).collect()
     }
 }
 
@@ -68,11 +70,11 @@ fn describe<C: ClientContext>(
     }
 }
 
-/// The name and id of a described topic; `None` for one without.
+/// The name and id of a described topic; `None` for one that is not there.
 ///
 /// # Safety
 /// The description must come from an event that still lives.
-unsafe fn id(topic: *const sys::rd_kafka_TopicDescription_t) -> KafkaResult<Option<(String, Uuid)>> {
+unsafe fn id(topic: *const sys::rd_kafka_TopicDescription_t) -> KafkaResult<Option<(String, Option<Uuid>)>> {
     // SAFETY: as the caller promises; librdkafka takes a null error for none, and names end with a zero.
     unsafe {
         match sys::rd_kafka_error_code(sys::rd_kafka_TopicDescription_error(topic)) {
@@ -88,8 +90,7 @@ unsafe fn id(topic: *const sys::rd_kafka_TopicDescription_t) -> KafkaResult<Opti
         let least = sys::rd_kafka_Uuid_least_significant_bits(id).cast_unsigned();
         let id = Uuid::from_u64_pair(most, least);
         let name = CStr::from_ptr(name).to_string_lossy().into_owned();
-        // Brokers before KIP-516 know none.
-        Ok((!id.is_nil()).then_some((name, id)))
+        Ok(Some((name, Some(id).filter(|id| !id.is_nil()))))
     }
 }
 

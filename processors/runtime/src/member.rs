@@ -170,27 +170,45 @@ impl Member {
         let sweeper =
             tokio::spawn(sweep(self.lanes.values().next().map(|(_, retries)| retries.clone()), stop.clone()));
         let consumer = self.consumer.clone();
-        let mut made_anew =
-            Box::pin(claims::made_anew(consumer.clone(), self.lanes.keys().cloned().collect()));
+        let mut ids = Box::pin(self.ids_later());
         loop {
             let pause_at = self.full_since.unwrap_or_else(Instant::now) + FULL_BEFORE_PAUSE;
             tokio::select! {
                 () = stop.cancelled() => break,
                 Some(rebalance) = self.rebalances.recv() => self.rebalance(rebalance, &stop).await,
                 _ = mirror.tick() => self.mirror(CommitMode::Async),
-                topic = &mut made_anew => {
-                    tracing::error!(topic, "the topic was made anew: the group joins again");
-                    stop.cancel();
-                    break;
+                now = &mut ids => {
+                    if self.reads_another(&now) {
+                        stop.cancel();
+                        break;
+                    }
+                    ids = Box::pin(self.ids_later());
                 }
                 room = room_for(&self.room, self.waiting.front().map(|(_, bytes)| *bytes)) => self.release(room),
                 () = tokio::time::sleep_until(pause_at), if self.full_since.is_some() && !self.paused => self.pause(),
                 message = consumer.recv(), if self.waiting.is_empty() || self.paused => self.receive(message),
             }
         }
-        drop((consumer, made_anew));
+        drop((consumer, ids));
         self.leave().await;
         sweeper.abort();
+    }
+
+    fn ids_later(&self) -> impl Future<Output = claims::Ids> + use<> {
+        claims::ids_later(self.consumer.clone(), self.lanes.keys().cloned().collect())
+    }
+
+    /// Whether a topic is no longer the one that was claimed: who joins again finds out where to begin.
+    fn reads_another(&self, now: &claims::Ids) -> bool {
+        let claimed = |((topic, _), worker): (&Partition, &Assigned)| {
+            let another = worker.position.borrow().is_of_another(now.get(topic).copied().flatten());
+            another.then(|| topic.clone())
+        };
+        let another = self.workers.iter().find_map(claimed);
+        if let Some(topic) = &another {
+            tracing::error!(topic, "the topic was made anew: the group joins again");
+        }
+        another.is_some()
     }
 
     fn receive(&mut self, message: KafkaResult<BorrowedMessage<'_>>) {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use sqlx::postgres::PgArguments;
+use sqlx::postgres::{PgArguments, PgQueryResult};
 use sqlx::query::Query;
 use sqlx::{PgConnection, Postgres};
 use uuid::Uuid;
@@ -11,6 +11,9 @@ use crate::database::Pool;
 use crate::error::WorkError;
 use crate::moments::{broken, mechanism};
 use crate::role::Group;
+
+/// Offsets of what waits of a topic that was made anew are stored this much lower.
+const FORMER_TOPIC: i64 = 1 << 48;
 
 /// What Kafka's copy of an offset is stamped with, in the metadata beside it: `millrace g=1 e=17`. Nobody else writes
 /// that.
@@ -101,6 +104,11 @@ impl Claim {
         Self::take(pool, &self.group, &self.topic, self.partition, self.applied).await
     }
 
+    /// Whether what this claim has applied was another topic of the same name. One without an id is the same.
+    pub(crate) fn is_of_another(&self, topic_id: Option<Uuid>) -> bool {
+        self.topic_id.zip(topic_id).is_some_and(|(known, now)| known != now)
+    }
+
     /// Goes back to the first record. Nothing has its effect twice: the ledger answers for commands, the version of an
     /// event is its ticket.
     ///
@@ -114,8 +122,34 @@ impl Claim {
     ) -> Result<Self, WorkError> {
         let go_back = "UPDATE consumer_offset SET applied = $6, published = $6, topic_id = $7
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5";
-        self.changed(pool, self.mine(go_back).bind(first).bind(topic_id)).await?;
+        let (go_back, claim) = (self.mine(go_back).bind(first).bind(topic_id), &self);
+        pool.in_time(async {
+            let mut transaction = pool.begin().await?;
+            only_one(go_back.execute(&mut *transaction).await?)?;
+            claim.set_former_apart(&mut transaction).await?;
+            Ok(transaction.commit().await?)
+        })
+        .await?;
         Ok(Self { applied: first, published: first, topic_id, ..self })
+    }
+
+    /// What waits of a former topic keeps its order before all records of the new one, and none of its offsets.
+    async fn set_former_apart(&self, connection: &mut PgConnection) -> Result<(), WorkError> {
+        for statement in [
+            "DELETE FROM parked WHERE grp = $1 AND generation = $2 AND drained_topic = $3 AND drained_partition = $4",
+            "UPDATE parked SET \"offset\" = \"offset\" - $5
+             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4",
+            "UPDATE blocked_key SET \"offset\" = \"offset\" - $5
+             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4",
+            "UPDATE dead_letter SET \"offset\" = \"offset\" - $5
+             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND status = 'dead'",
+        ] {
+            let query = sqlx::query(statement).bind(&self.group.id).bind(self.group.generation);
+            let query = query.bind(&self.topic).bind(self.partition);
+            let query = if statement.contains("$5") { query.bind(FORMER_TOPIC) } else { query };
+            query.execute(&mut *connection).await?;
+        }
+        Ok(())
     }
 
     /// Remembers the id of the topic, when it was not known.
@@ -128,13 +162,9 @@ impl Claim {
         }
         let remember = "UPDATE consumer_offset SET topic_id = $6
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5";
-        self.changed(pool, self.mine(remember).bind(topic_id)).await?;
+        let remember = self.mine(remember).bind(topic_id);
+        only_one(pool.in_time(async { Ok(remember.execute(&**pool).await?) }).await?)?;
         Ok(Self { topic_id, ..self })
-    }
-
-    async fn changed(&self, pool: &Pool, change: Query<'_, Postgres, PgArguments>) -> Result<(), WorkError> {
-        let changed = pool.in_time(async { Ok(change.execute(&**pool).await?) }).await?;
-        if changed.rows_affected() == 1 { Ok(()) } else { Err(WorkError::Fenced) }
     }
 
     /// A statement about this claim's row: where it lies and its epoch are the first five parameters.
@@ -205,9 +235,24 @@ impl Claim {
     }
 }
 
+/// The claim's row was there, with its epoch.
+fn only_one(changed: PgQueryResult) -> Result<(), WorkError> {
+    if changed.rows_affected() == 1 { Ok(()) } else { Err(WorkError::Fenced) }
+}
+
+/// The offset that a record had in its topic, whether that is the topic of today or one that was made anew since.
+pub fn own_offset(offset: i64) -> i64 {
+    offset.rem_euclid(FORMER_TOPIC)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_set_apart_still_tells_its_own_offset() {
+        assert_eq!([42, 42 - FORMER_TOPIC, 42 - 2 * FORMER_TOPIC].map(own_offset), [42, 42, 42]);
+    }
 
     #[test]
     fn a_stamp_is_read_as_it_was_written_and_nothing_else_is_one() {

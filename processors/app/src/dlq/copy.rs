@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use millrace_runtime::names::dead_letter_topic;
+use millrace_runtime::offsets::own_offset;
 use millrace_runtime::{Record, retry};
 use rdkafka::message::Message as _;
 
@@ -37,7 +38,12 @@ impl<'c> Copies<'c> {
     /// The record of a letter as it was at its source, or why it cannot be had.
     pub(super) fn original(&self, letter: &Letter) -> Result<Result<Record, String>, Failure> {
         let unreadable = || "its copy does not say where it comes from".to_owned();
-        Ok(self.of(letter)?.and_then(|copy| retry::original(&copy).ok_or_else(unreadable)))
+        let original = self.of(letter)?.and_then(|copy| retry::original(&copy).ok_or_else(unreadable));
+        Ok(original.map(|mut record| {
+            // Where it waits: of a topic that was made anew since, that is elsewhere than its copy says.
+            record.offset = letter.offset;
+            record
+        }))
     }
 
     fn read(&self, at: &Position) -> Result<Option<Record>, Failure> {
@@ -65,8 +71,8 @@ fn no_record() -> String {
 /// A topic that was deleted and made again has other records at its offsets.
 fn is_of(letter: &Letter, copy: &Record) -> bool {
     retry::original(copy).is_some_and(|original| {
-        (&*original.topic, original.partition, original.offset)
-            == (letter.topic.as_str(), letter.partition, letter.offset)
+        (&*original.topic, original.partition, own_offset(original.offset))
+            == (letter.topic.as_str(), letter.partition, own_offset(letter.offset))
     })
 }
 

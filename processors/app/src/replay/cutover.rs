@@ -78,13 +78,15 @@ async fn compared(
     };
     // What is frozen stays as it is while both go on.
     pair.release(read).await?;
-    let comparison = match frozen? {
-        Some(Frozen::Rows(tables)) => compare(connection, &tables).await.map_err(fail)?,
-        Some(Frozen::Documents(documents)) => documents.compare().await?,
-        None => return Ok(None),
-    };
-    session::begin(connection, "COMMIT").await.map_err(fail)?;
-    Ok(Some(comparison))
+    match frozen? {
+        Some(Frozen::Rows(tables)) => {
+            let comparison = compare(connection, &tables).await.map_err(fail)?;
+            session::begin(connection, "COMMIT").await.map_err(fail)?;
+            Ok(Some(comparison))
+        }
+        Some(Frozen::Documents(documents)) => documents.compare().await.map(Some),
+        None => Ok(None),
+    }
 }
 
 async fn frozen_rows<'f>(
@@ -108,9 +110,13 @@ async fn frozen_documents<'f>(
 ) -> Result<Option<Frozen<'f>>, Failure> {
     let fail = |error| read.failure(error);
     let Some(before) = level_snapshot(pair, connection).await.map_err(fail)? else { return Ok(None) };
+    session::begin(connection, "COMMIT").await.map_err(fail)?;
     let documents = Documents::now(config, elastic, pair).await?;
-    let after = pair.level_now(read).await?;
-    Ok((before == after).then(|| Frozen::Documents(Box::new(documents))))
+    if pair.level_now(read).await? != before {
+        documents.close().await?;
+        return Ok(None);
+    }
+    Ok(Some(Frozen::Documents(Box::new(documents))))
 }
 
 /// Opens a snapshot in which both are level, and says where; `None` when time is up.
@@ -151,8 +157,8 @@ async fn decide(
     Ok(())
 }
 
-/// Lets a generation serve, and writes down the comparison that allowed it. Postgres decides, in one transaction: table of generations and SQL view; the alias of
-/// Elasticsearch follows, here or, after a crash, by any `millrace run` and `millrace setup`.
+/// Lets a generation serve, and writes down the comparison that allowed it. Postgres decides, in one transaction: table
+/// of generations and SQL view; the alias of Elasticsearch follows, here or, after a crash, by any `millrace run` and `millrace setup`.
 ///
 /// # Errors
 /// [`Failure::Refused`] when the generation is not there, or readers keep the SQL view locked; nothing has changed then.

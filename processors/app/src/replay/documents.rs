@@ -12,7 +12,7 @@ use crate::http::Http;
 use crate::index_reader::{Held, Ids, IndexReader};
 
 /// Documents that are looked up at a time.
-const LOOKED_UP: usize = 1_000;
+const LOOKED_UP: usize = 100;
 const SHOWN_MAX: usize = 20;
 
 /// The documents of two generations as of one moment.
@@ -59,6 +59,8 @@ impl<'d> Documents<'d> {
         let [before, after] = documents;
         let mut found = Found::default();
         while let Some(ids) = self.serving.ids.page().await? {
+            // Else it is forgotten meanwhile.
+            self.building.ids.count().await?;
             for ids in ids.chunks(LOOKED_UP) {
                 let (serving, building) =
                     (self.serving.index.held(ids).await?, self.building.index.held(ids).await?);
@@ -69,14 +71,25 @@ impl<'d> Documents<'d> {
         if after != before - found.missing {
             self.strangers(&mut found).await?;
         }
+        let (serving, building) = (self.serving.generation, self.building.generation);
+        self.close().await?;
         Ok(Comparison {
-            serving: self.serving.generation,
-            building: self.building.generation,
+            serving,
+            building,
             what: Compared::Documents,
             rows: documents,
             differing: found.differing,
             fields: found.first.into_iter().flat_map(differences).collect(),
         })
+    }
+
+    /// Lets Elasticsearch forget them.
+    ///
+    /// # Errors
+    /// [`Failure`], when Elasticsearch does not answer.
+    pub(super) async fn close(self) -> Result<(), Failure> {
+        self.serving.ids.close().await?;
+        self.building.ids.close().await
     }
 
     /// Documents that only the built generation has.

@@ -139,8 +139,9 @@ impl Fill<'_> {
     /// serving one has not folded.
     async fn stand_as(&self, connection: &mut PgConnection, published: &[Stand]) -> sqlx::Result<()> {
         sqlx::query(
-            "INSERT INTO consumer_offset (grp, generation, topic, partition, epoch, applied, published)
-             SELECT o.grp, $3, o.topic, o.partition, 0, stand.applied, least(stand.applied, coalesce(p.applied, 0))
+            "INSERT INTO consumer_offset (grp, generation, topic, partition, epoch, applied, published, topic_id)
+             SELECT o.grp, $3, o.topic, o.partition, 0, stand.applied, least(stand.applied, coalesce(p.applied, 0)),
+                    o.topic_id
              FROM consumer_offset AS o
              LEFT JOIN UNNEST($5::text[], $6::int[], $7::bigint[]) AS p(topic, partition, applied)
                  ON p.topic = o.topic AND p.partition = o.partition

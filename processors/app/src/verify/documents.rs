@@ -116,6 +116,7 @@ impl Documents<'_> {
                 findings.extend(held.map(|(id, held)| self.index.finding(id, Some(held), None)));
             }
         }
+        all.close().await?;
         Ok(findings)
     }
 

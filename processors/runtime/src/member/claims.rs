@@ -34,35 +34,39 @@ pub(super) struct Claimant<'m> {
 impl Claimant<'_> {
     /// The claims of some partitions; `None` when stopped meanwhile.
     pub(super) async fn claim(&self, partitions: &[Partition]) -> Option<Vec<Claim>> {
-        let topics: BTreeSet<&str> = partitions.iter().map(|(topic, _)| topic.as_str()).collect();
-        let ids = self.patiently(|| self.ids(&topics)).await?;
-        let mut claims = Vec::with_capacity(partitions.len());
-        for (topic, partition) in partitions {
-            let (_, Retries { role, .. }) = self.lanes.get(topic)?;
-            let id = ids.get(topic).copied();
-            claims.push(self.patiently(|| self.try_claim(role, topic, *partition, id)).await?);
+        let (mut claims, mut backoff) = (Vec::with_capacity(partitions.len()), Backoff::new());
+        while let Some((topic, partition)) = partitions.get(claims.len()) {
+            let tried = tokio::select! {
+                () = self.stop.cancelled() => return None,
+                tried = self.claim_more(partitions, &mut claims) => tried,
+            };
+            if let Err(error) = tried {
+                tracing::warn!(topic, partition, %error, "partitions not claimed yet, this one and others");
+                tokio::select! {
+                    () = self.stop.cancelled() => return None,
+                    () = backoff.wait() => {}
+                }
+            }
         }
         Some(claims)
     }
 
-    async fn patiently<T, F>(&self, attempt: impl Fn() -> F) -> Option<T>
-    where
-        F: Future<Output = Result<T, WorkError>>,
-    {
-        let mut backoff = Backoff::new();
-        loop {
-            match attempt().await {
-                Ok(done) => return Some(done),
-                Err(error) => tracing::warn!(%error, "partitions not claimed yet"),
-            }
-            tokio::select! {
-                () = self.stop.cancelled() => return None,
-                () = backoff.wait() => {}
-            }
+    /// Claims those that are not claimed yet. Their topics are asked for anew at every try.
+    async fn claim_more(&self, partitions: &[Partition], claims: &mut Vec<Claim>) -> Result<(), WorkError> {
+        let rest = partitions.get(claims.len()..).unwrap_or_default();
+        let topics: BTreeSet<String> = rest.iter().map(|(topic, _)| topic.clone()).collect();
+        let ids = ids(self.consumer, topics.into_iter().collect()).await?;
+        for (topic, partition) in rest {
+            let unknown =
+                || WorkError::outage(Dependency::Kafka, format!("it does not know the topic {topic}"));
+            let id = ids.get(topic).ok_or_else(unknown)?;
+            let (_, Retries { role, .. }) = self.lanes.get(topic).ok_or_else(unknown)?;
+            claims.push(self.claim_one(role, topic, *partition, *id).await?);
         }
+        Ok(())
     }
 
-    async fn try_claim(
+    async fn claim_one(
         &self,
         role: &Arc<dyn Role>,
         topic: &str,
@@ -71,14 +75,13 @@ impl Claimant<'_> {
     ) -> Result<Claim, WorkError> {
         let (first, end) = self.watermarks(topic, partition).await?;
         role.forget();
-        let claim = Claim::take(role.database(), role.group(), topic, partition, first).await?;
-        if let (Some(known), Some(id)) = (claim.topic_id, id)
-            && known != id
-        {
+        let pool = role.database();
+        let claim = Claim::take(pool, role.group(), topic, partition, first).await?;
+        if claim.is_of_another(id) {
             tracing::error!(topic, partition, "the topic was made anew and is read from its beginning");
-            return claim.begin_again(role.database(), first, Some(id)).await;
+            return claim.begin_again(pool, first, id).await;
         }
-        let claim = claim.of_topic(role.database(), id).await?;
+        let claim = claim.of_topic(pool, id).await?;
         if claim.applied <= end {
             return Ok(claim);
         }
@@ -93,13 +96,9 @@ impl Claimant<'_> {
             partition,
             end,
             applied,
-            "the topic has lost records that were applied and is read from its beginning"
+            "the topic has lost records and is read from its beginning"
         );
-        claim.begin_again(role.database(), first, id).await
-    }
-
-    async fn ids(&self, topics: &BTreeSet<&str>) -> Result<BTreeMap<String, Uuid>, WorkError> {
-        ids(self.consumer, topics.iter().map(|topic| (*topic).to_owned()).collect()).await
+        claim.begin_again(pool, first, id).await
     }
 
     /// The first offset of a partition and the one after its last record.
@@ -110,29 +109,21 @@ impl Claimant<'_> {
     }
 }
 
-/// Waits until one of these topics is no longer the one that it was at first, and says which.
-pub(super) async fn made_anew(consumer: Arc<GroupConsumer>, topics: Vec<String>) -> String {
-    let mut known = BTreeMap::new();
+/// The ids of the topics that Kafka knows.
+pub(super) type Ids = BTreeMap<String, Option<Uuid>>;
+
+/// The ids of topics, as they are in a while.
+pub(super) async fn ids_later(consumer: Arc<GroupConsumer>, topics: Vec<String>) -> Ids {
     loop {
+        tokio::time::sleep(LOOK_EVERY).await;
         match ids(&consumer, topics.clone()).await {
-            Ok(now) => {
-                let another =
-                    now.iter().find(|(topic, id)| known.get(*topic).is_some_and(|known| known != *id));
-                if let Some((topic, _)) = another {
-                    return topic.clone();
-                }
-                known.extend(now);
-            }
+            Ok(ids) => return ids,
             Err(error) => tracing::debug!(%error, "topics not looked at"),
         }
-        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
-async fn ids(
-    consumer: &Arc<GroupConsumer>,
-    topics: Vec<String>,
-) -> Result<BTreeMap<String, Uuid>, WorkError> {
+async fn ids(consumer: &Arc<GroupConsumer>, topics: Vec<String>) -> Result<Ids, WorkError> {
     let ask = move |consumer: &GroupConsumer| {
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
         topic_ids(consumer.client(), &topics, ANSWER_WITHIN)

@@ -71,8 +71,7 @@ pub(super) struct Alarm {
 pub(super) fn read(copy: &Record) -> Option<Alarm> {
     let (_, ours) = own_and_ours(&copy.headers);
     if let Some(turn) = turn(ours) {
-        // The same at every reading.
-        let _ = copy.turn.set(turn);
+        copy.keep_turn_of(turn);
     }
     let source = Place {
         topic: last(ours, SOURCE_TOPIC)?.to_owned(),

@@ -11,10 +11,16 @@ CREATE TABLE IF NOT EXISTS consumer_offset (
     published  bigint NOT NULL,
     held_at    bigint,
     held_until timestamptz,
+    -- The topic that `applied` belongs to: one that is made anew under the same name has another id.
+    topic_id   uuid,
     PRIMARY KEY (grp, generation, topic, partition)
 ) WITH (fillfactor = 50);
--- The topic that `applied` belongs to: one that is made anew under the same name has another id.
-ALTER TABLE consumer_offset ADD COLUMN IF NOT EXISTS topic_id uuid;
+-- An older instance gets the column. Looked for first: the statement would wait for all readers even where it is there.
+DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'consumer_offset'::regclass AND attname = 'topic_id') THEN
+        ALTER TABLE consumer_offset ADD COLUMN topic_id uuid;
+    END IF;
+END $$;
 
 -- Records that ended: the ledger. Their bytes and headers are on the dead letter topic.
 CREATE TABLE IF NOT EXISTS dead_letter (

@@ -22,12 +22,12 @@ pub(crate) type Placed = (usize, Recorded);
 
 /// The events of a batch that are to be folded, and what becomes of each of its records.
 pub(super) struct Intake {
-    pub(super) events: Vec<Recorded>,
+    pub(super) events: Vec<Placed>,
     pub(super) outcomes: Vec<Outcome>,
 }
 
 /// A stream of a context.
-type Stream = (&'static str, String);
+pub(super) type Stream = (&'static str, String);
 
 /// How far a stream was folded, and the row that says so.
 #[derive(Default)]
@@ -89,7 +89,7 @@ fn sort(
     decoded: Vec<Placed>,
     progress: &mut BTreeMap<Stream, Progress>,
     outcomes: &mut [Outcome],
-) -> Vec<Recorded> {
+) -> Vec<Placed> {
     let mut next = Vec::with_capacity(decoded.len());
     for (place, event) in decoded {
         let Progress { version: applied, met, .. } = progress.entry(stream_of(&event)).or_default();
@@ -98,7 +98,7 @@ fn sort(
             2.. if !broken(mechanism::TICKET) => Outcome::Waits,
             _ => {
                 *applied = event.version;
-                next.push(event);
+                next.push((place, event));
                 Outcome::Applied
             }
         };
@@ -139,7 +139,28 @@ pub(super) async fn skip(
     Ok(())
 }
 
-fn stream_of(event: &Recorded) -> Stream {
+/// Puts streams back to where they have come after all.
+pub(super) async fn put_back(
+    connection: &mut PgConnection,
+    group: &Group,
+    streams: &BTreeMap<Stream, i64>,
+) -> Result<(), WorkError> {
+    sqlx::query(
+        "UPDATE progress SET version = back.version
+         FROM UNNEST($3::text[], $4::text[], $5::bigint[]) AS back(context, stream, version)
+         WHERE grp = $1 AND generation = $2 AND progress.context = back.context AND progress.stream = back.stream",
+    )
+    .bind(&group.id)
+    .bind(group.generation)
+    .bind(streams.keys().map(|(context, _)| *context).collect::<Vec<_>>())
+    .bind(streams.keys().map(|(_, stream)| stream.as_str()).collect::<Vec<_>>())
+    .bind(streams.values().copied().collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+pub(super) fn stream_of(event: &Recorded) -> Stream {
     (event.event.context(), event.stream.clone())
 }
 
@@ -257,7 +278,7 @@ mod tests {
             arrivals.iter().enumerate().map(|(place, (stream, version))| (place, event(stream, *version)));
         let mut outcomes = vec![Outcome::Applied; arrivals.len()];
         let next = sort(placed.collect(), &mut progress, &mut outcomes);
-        (next.iter().map(|event| event.version).collect(), outcomes)
+        (next.iter().map(|(_, event)| event.version).collect(), outcomes)
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Views of rows: load the rows that a batch touches, fold, write each once.
 
+mod store;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
@@ -23,10 +25,8 @@ use crate::publisher::Document;
 use crate::record::Record;
 use crate::role::{Folded, Group, Role};
 
-/// A row takes several kilobytes while it is on its way into a statement.
-const ROWS_IN_A_STATEMENT: usize = 200;
-
 /// A row and what the runtime knows about it.
+#[derive(Clone)]
 struct Versioned<R> {
     row: R,
     /// Where it lies; `None` when there is none yet.
@@ -40,6 +40,18 @@ struct Versioned<R> {
 impl<R: Default> Default for Versioned<R> {
     fn default() -> Self {
         Self { row: R::default(), ctid: None, version: 0, updated_at: DateTime::UNIX_EPOCH }
+    }
+}
+
+impl<R: Default> Versioned<R> {
+    /// The row after an event that touches it.
+    fn fold<V: View<Row = R>>(&mut self, key: &str, recorded: &Recorded) {
+        self.row = V::evolve(std::mem::take(&mut self.row), key, recorded);
+        if broken(mechanism::FOLD) {
+            self.row = V::evolve(std::mem::take(&mut self.row), key, recorded);
+        }
+        self.version += 1;
+        self.updated_at = self.updated_at.max(recorded.occurred_at);
     }
 }
 
@@ -95,20 +107,6 @@ impl<V: View> RowRole<V> {
         let rows: Vec<Found> =
             sqlx::query_as(AssertSqlSafe(statement)).bind(keys).fetch_all(connection).await?;
         rows.into_iter().map(read::<V>).collect()
-    }
-
-    /// Writes rows, so many at a time, and returns them as documents.
-    async fn store(
-        &self,
-        connection: &mut PgConnection,
-        rows: &BTreeMap<String, Versioned<V::Row>>,
-    ) -> Result<Vec<Document>, WorkError> {
-        let writes = self.writes(&mut *connection).await?;
-        let (all, mut documents): (Vec<_>, _) = (rows.iter().collect(), Vec::new());
-        for some in all.chunks(ROWS_IN_A_STATEMENT) {
-            documents.extend(self.store_some(connection, writes, some).await?);
-        }
-        Ok(documents)
     }
 
     /// Fewer rows than sent means that somebody else wrote one of them.
@@ -261,8 +259,8 @@ fn document(key: &str, version: i64, fields: &Fields) -> Result<Document, WorkEr
     Ok(Document { id: key.to_owned(), version, body })
 }
 
-fn keys<V: View>(events: &[Recorded]) -> BTreeSet<String> {
-    events.iter().flat_map(V::keys).collect()
+fn keys<'e, V: View>(events: impl Iterator<Item = &'e Recorded>) -> BTreeSet<String> {
+    events.flat_map(V::keys).collect()
 }
 
 #[async_trait]
@@ -284,20 +282,15 @@ impl<V: View> Role for RowRole<V> {
     }
 
     async fn fold(&self, connection: &mut PgConnection, batch: &[&Record]) -> Result<Folded, WorkError> {
-        let intake = intake::take(connection, &self.shared.registry, &self.group, batch).await?;
-        let mut rows = self.load(connection, &keys::<V>(&intake.events)).await?;
-        for recorded in &intake.events {
+        let mut intake = intake::take(connection, &self.shared.registry, &self.group, batch).await?;
+        let mut rows =
+            self.load(connection, &keys::<V>(intake.events.iter().map(|(_, event)| event))).await?;
+        for (_, recorded) in &intake.events {
             for key in V::keys(recorded) {
-                let folded = rows.entry(key.clone()).or_default();
-                folded.row = V::evolve(std::mem::take(&mut folded.row), &key, recorded);
-                if broken(mechanism::FOLD) {
-                    folded.row = V::evolve(std::mem::take(&mut folded.row), &key, recorded);
-                }
-                folded.version += 1;
-                folded.updated_at = folded.updated_at.max(recorded.occurred_at);
+                rows.entry(key.clone()).or_default().fold::<V>(&key, recorded);
             }
         }
-        let mut documents = self.store(connection, &rows).await?;
+        let mut documents = self.store(connection, &mut intake, &rows).await?;
         if broken(mechanism::ROW_VERSION) {
             let offset = batch.last().map_or(0, |last| last.offset + 1);
             documents.iter_mut().for_each(|document| document.version = offset);
@@ -311,8 +304,7 @@ impl<V: View> Role for RowRole<V> {
         batch: &[&Record],
     ) -> Result<Vec<Document>, WorkError> {
         let (decoded, _) = intake::decode(&self.shared.registry, batch).await?;
-        let events: Vec<Recorded> = decoded.into_iter().map(|(_, event)| event).collect();
-        let keys = keys::<V>(&events);
+        let keys = keys::<V>(decoded.iter().map(|(_, event)| event));
         self.documents_of(connection, &keys.iter().map(String::as_str).collect::<Vec<_>>()).await
     }
 

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use millrace_domain::{Recorded, Tally};
+use millrace_domain::Tally;
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, PgConnection};
 
+use super::intake::Placed;
 use super::{Shared, intake};
 use crate::database::Pool;
 use crate::error::WorkError;
@@ -64,9 +65,9 @@ fn store_statement<T: Tally>(generation: i32) -> String {
 }
 
 /// Sums by key, in key order, so that two workers lock rows in the same order.
-fn sums<T: Tally>(events: &[Recorded]) -> Result<BTreeMap<T::Key, Sum<T::Amounts>>, WorkError> {
+fn sums<T: Tally>(events: &[Placed]) -> Result<BTreeMap<T::Key, Sum<T::Amounts>>, WorkError> {
     let mut sums: BTreeMap<T::Key, Sum<T::Amounts>> = BTreeMap::new();
-    for recorded in events {
+    for (_, recorded) in events {
         let at = recorded.occurred_at;
         let empty = || Sum { amounts: T::Amounts::default(), version: 0, updated_at: at };
         let mut touched = BTreeSet::new();

@@ -1,0 +1,171 @@
+//! Writing the rows of a batch, and finding those that Postgres refuses: the others are written all the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::future::BoxFuture;
+use millrace_domain::{Recorded, View};
+use sqlx::{Connection as _, PgConnection};
+
+use super::{RowRole, Versioned, Writes};
+use crate::error::{Fault, WorkError};
+use crate::publisher::Document;
+use crate::role::Outcome;
+use crate::views::intake::{self, Intake, Placed, Stream, stream_of};
+
+/// A row takes several kilobytes while it is on its way into a statement.
+const ROWS_IN_A_STATEMENT: usize = 200;
+
+/// What became of rows.
+#[derive(Default)]
+struct Stored {
+    documents: Vec<Document>,
+    /// The keys of rows that Postgres refuses, and what it says.
+    refused: BTreeMap<String, String>,
+}
+
+impl<V: View> RowRole<V> {
+    /// Writes rows, so many at a time, and returns them as documents. Where Postgres refuses one, the events that it
+    /// refuses have failed, and what is behind them in their streams waits.
+    pub(super) async fn store(
+        &self,
+        connection: &mut PgConnection,
+        intake: &mut Intake,
+        rows: &BTreeMap<String, Versioned<V::Row>>,
+    ) -> Result<Vec<Document>, WorkError> {
+        let writes = self.writes(&mut *connection).await?;
+        let (all, mut stored): (Vec<_>, _) = (rows.iter().collect(), Stored::default());
+        if let [one] = all.as_slice() {
+            // Without a savepoint: there are no others to be written.
+            return self.store_some(connection, writes, &[*one]).await;
+        }
+        for some in all.chunks(ROWS_IN_A_STATEMENT) {
+            self.store_or_halve(connection, writes, some, &mut stored).await?;
+        }
+        for (key, reason) in std::mem::take(&mut stored.refused) {
+            stored.documents.extend(self.one_by_one(connection, intake, &key, reason).await?);
+        }
+        Ok(stored.documents)
+    }
+
+    /// Halves find the rows that are refused.
+    fn store_or_halve<'s>(
+        &'s self,
+        connection: &'s mut PgConnection,
+        writes: &'s Writes,
+        rows: &'s [(&'s String, &'s Versioned<V::Row>)],
+        stored: &'s mut Stored,
+    ) -> BoxFuture<'s, Result<(), WorkError>> {
+        Box::pin(async move {
+            let mut savepoint = connection.begin().await?;
+            let reason = match self.store_some(&mut savepoint, writes, rows).await {
+                Ok(documents) => {
+                    stored.documents.extend(documents);
+                    return Ok(savepoint.commit().await?);
+                }
+                Err(WorkError::Refused(reason)) => reason,
+                Err(error) => return Err(error),
+            };
+            savepoint.rollback().await?;
+            if let [(key, _)] = rows {
+                stored.refused.insert((*key).clone(), reason);
+                return Ok(());
+            }
+            let (left, right) = rows.split_at(rows.len() / 2);
+            self.store_or_halve(connection, writes, left, stored).await?;
+            self.store_or_halve(connection, writes, right, stored).await
+        })
+    }
+
+    /// Folds the events of a row that Postgres refuses again, each by itself.
+    async fn one_by_one(
+        &self,
+        connection: &mut PgConnection,
+        intake: &mut Intake,
+        key: &str,
+        reason: String,
+    ) -> Result<Option<Document>, WorkError> {
+        let writes = self.writes(&mut *connection).await?;
+        let Intake { events, outcomes } = intake;
+        let Some(mut streams) = streams_of::<V>(events, key) else {
+            // Rows of theirs that are written already would have to be taken back: smaller batches find it.
+            return Err(WorkError::Refused(reason));
+        };
+        let found = self.look(connection, &self.statements.look, &[key]).await?.remove(key);
+        let (mut row, mut stuck) = (found.unwrap_or_default(), BTreeSet::new());
+        let before = row.version;
+        for (place, recorded) in events {
+            let stream = stream_of(recorded);
+            let Some(reached) = streams.get_mut(&stream) else { continue };
+            let outcome = match stuck.contains(&stream) {
+                true => Outcome::Waits,
+                false => self.try_one(connection, writes, (key, &mut row), recorded).await?,
+            };
+            if outcome == Outcome::Applied {
+                *reached = recorded.version;
+            } else {
+                stuck.insert(stream);
+            }
+            if let Some(known) = outcomes.get_mut(*place) {
+                *known = outcome;
+            }
+        }
+        intake::put_back(connection, &self.group, &streams).await?;
+        if row.version == before {
+            return Ok(None);
+        }
+        Ok(self.store_some(connection, writes, &[(&key.to_owned(), &row)]).await?.pop())
+    }
+
+    /// Folds an event into a row that is not written yet, when Postgres would take what comes of it.
+    async fn try_one(
+        &self,
+        connection: &mut PgConnection,
+        writes: &Writes,
+        (key, row): (&str, &mut Versioned<V::Row>),
+        recorded: &Recorded,
+    ) -> Result<Outcome, WorkError> {
+        if V::keys(recorded).is_empty() {
+            return Ok(Outcome::Applied);
+        }
+        let mut next = row.clone();
+        next.fold::<V>(key, recorded);
+        Ok(match self.refusal(connection, writes, (key, &next)).await? {
+            Some(reason) => Outcome::Failed(Fault::new("refused-by-database", reason)),
+            None => {
+                *row = next;
+                Outcome::Applied
+            }
+        })
+    }
+
+    /// Why Postgres would refuse a row; writes nothing.
+    async fn refusal(
+        &self,
+        connection: &mut PgConnection,
+        writes: &Writes,
+        (key, row): (&str, &Versioned<V::Row>),
+    ) -> Result<Option<String>, WorkError> {
+        let mut savepoint = connection.begin().await?;
+        let refusal = match self.store_some(&mut savepoint, writes, &[(&key.to_owned(), row)]).await {
+            Ok(_) => None,
+            Err(WorkError::Refused(reason)) => Some(reason),
+            Err(error) => return Err(error),
+        };
+        savepoint.rollback().await?;
+        Ok(refusal)
+    }
+}
+
+/// The streams whose events touch a row, and where each was before; `None` when one of them touches other rows too.
+fn streams_of<V: View>(events: &[Placed], key: &str) -> Option<BTreeMap<Stream, i64>> {
+    let touching = events.iter().filter(|(_, recorded)| V::keys(recorded).iter().any(|k| k == key));
+    let touching: BTreeSet<Stream> = touching.map(|(_, recorded)| stream_of(recorded)).collect();
+    let mut streams = BTreeMap::new();
+    for (_, recorded) in events.iter().filter(|(_, recorded)| touching.contains(&stream_of(recorded))) {
+        if V::keys(recorded).iter().any(|k| k != key) {
+            return None;
+        }
+        streams.entry(stream_of(recorded)).or_insert(recorded.version - 1);
+    }
+    Some(streams)
+}
