@@ -180,7 +180,7 @@ async fn a_log_is_rebuilt_and_compared_document_by_document() {
     let _turn = beside_others().await;
     let instance = with_orders("replay_log").await;
     let documents = instance.documents("events").await;
-    corrupt_a_document(&instance).await;
+    corrupt_two_documents(&instance).await;
     reset(&instance, "events").await;
     let _process = instance.start();
     let more: Vec<String> = (1_000..1_300).map(millrace_tests::load::register).collect();
@@ -188,7 +188,8 @@ async fn a_log_is_rebuilt_and_compared_document_by_document() {
     eventually("the log is rebuilt and compared", async || {
         let status = instance.millrace(&["replay", "events", "--status"]).await;
         let shown = status.expect_success().stdout.clone();
-        if shown.contains("different: 1 of") && shown.contains("Mallory") { Ok(()) } else { Err(shown) }
+        let found = ["different: 2 of", "Mallory", "missing"].iter().all(|part| shown.contains(part));
+        if found { Ok(()) } else { Err(shown) }
     })
     .await;
     assert_eq!(instance.serving("events").await, 1);
@@ -208,16 +209,17 @@ async fn a_log_is_rebuilt_and_compared_document_by_document() {
     assert!(refused.expect_code(1).stderr.contains("verify events --repair"), "{refused:?}");
 }
 
-/// Writes over one document, under its own version.
-async fn corrupt_a_document(instance: &Instance) {
+/// Writes over a document under its own version, and loses another.
+async fn corrupt_two_documents(instance: &Instance) {
     let index = format!("{}-events", instance.name);
-    let found = elastic(&format!("{index}/_search"), Some(json!({"size": 1, "version": true}))).await;
+    let found = elastic(&format!("{index}/_search"), Some(json!({"size": 2, "version": true}))).await;
+    let id = |hit: usize| found["hits"]["hits"][hit]["_id"].as_str().expect("an id").to_owned();
     let hit = &found["hits"]["hits"][0];
-    let (id, version) = (hit["_id"].as_str().expect("an id"), &hit["_version"]);
     let mut document = hit["_source"].clone();
     document["stream"] = "Mallory".into();
-    let over = format!("{index}/_doc/{id}?version={version}&version_type=external_gte&refresh=true");
+    let over = format!("{index}/_doc/{}?version={}&version_type=external_gte", id(0), hit["_version"]);
     elastic_with(Method::PUT, &over, Some(document)).await;
+    elastic_with(Method::DELETE, &format!("{index}/_doc/{}?refresh=true", id(1)), None).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,27 +15,34 @@ use crate::role::Group;
 /// Offsets of what waits of a topic that was made anew are stored this much lower.
 const FORMER_TOPIC: i64 = 1 << 48;
 
-/// What Kafka's copy of an offset is stamped with, in the metadata beside it: `millrace g=1 e=17`. Nobody else writes
-/// that.
+/// What Kafka's copy of an offset is stamped with, in the metadata beside it: `millrace g=1 e=17`, and the topic's id where
+/// it is known (` t=…`). Nobody else writes that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     /// The generation whose offset it is.
     pub generation: i32,
     /// The epoch of the claim.
     pub epoch: i64,
+    /// The id of the topic that was claimed.
+    pub topic_id: Option<Uuid>,
 }
 
 impl Stamp {
     /// The stamp in an offset's metadata.
     pub fn read(metadata: &str) -> Option<Self> {
-        let (generation, epoch) = metadata.strip_prefix("millrace g=")?.split_once(" e=")?;
-        Some(Self { generation: generation.parse().ok()?, epoch: epoch.parse().ok()? })
+        let (claim, topic_id) = match metadata.split_once(" t=") {
+            Some((claim, id)) => (claim, Some(id.parse().ok()?)),
+            None => (metadata, None),
+        };
+        let (generation, epoch) = claim.strip_prefix("millrace g=")?.split_once(" e=")?;
+        Some(Self { generation: generation.parse().ok()?, epoch: epoch.parse().ok()?, topic_id })
     }
 }
 
 impl fmt::Display for Stamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "millrace g={} e={}", self.generation, self.epoch)
+        write!(f, "millrace g={} e={}", self.generation, self.epoch)?;
+        self.topic_id.map_or(Ok(()), |id| write!(f, " t={id}"))
     }
 }
 
@@ -175,7 +182,7 @@ impl Claim {
 
     /// Whether Postgres has lost what this claim did: a later claim has a greater epoch, and never stands before it.
     pub(crate) fn is_lost_to(&self, later: &Self) -> bool {
-        later.epoch <= self.epoch || later.applied < self.applied
+        !self.is_of_another(later.topic_id) && (later.epoch <= self.epoch || later.applied < self.applied)
     }
 
     /// Moves the applied offset from where this claim stands to `to`. First statement of every batch: it locks the
@@ -231,7 +238,7 @@ impl Claim {
 
     /// What Kafka's copy of the offset is stamped with.
     pub fn stamp(&self) -> Stamp {
-        Stamp { generation: self.group.generation, epoch: self.epoch }
+        Stamp { generation: self.group.generation, epoch: self.epoch, topic_id: self.topic_id }
     }
 }
 
@@ -256,10 +263,12 @@ mod tests {
 
     #[test]
     fn a_stamp_is_read_as_it_was_written_and_nothing_else_is_one() {
-        let stamp = Stamp { generation: 2, epoch: 17 };
+        let stamp = Stamp { generation: 2, epoch: 17, topic_id: None };
         assert_eq!(stamp.to_string(), "millrace g=2 e=17");
-        assert_eq!(Stamp::read("millrace g=2 e=17"), Some(stamp));
-        for foreign in ["", "millrace", "millrace g=2", "millrace g=x e=1", "kafka"] {
+        for stamp in [stamp, Stamp { topic_id: Some(Uuid::from_u128(7)), ..stamp }] {
+            assert_eq!(Stamp::read(&stamp.to_string()), Some(stamp));
+        }
+        for foreign in ["", "millrace", "millrace g=2", "millrace g=x e=1", "millrace g=2 e=1 t=x", "kafka"] {
             assert_eq!(Stamp::read(foreign), None, "{foreign}");
         }
     }

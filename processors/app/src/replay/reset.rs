@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use futures::TryFutureExt as _;
 use millrace_runtime::offsets::Stamp;
+use uuid::Uuid;
 
 use crate::config::Config;
 use crate::failure::Failure;
@@ -14,8 +15,8 @@ use crate::kafka::{self, Committed};
 use crate::postgres::Database;
 
 type Partition = (String, i32);
-/// Where a group stands in a partition: next offset, epoch of the last claim.
-type Stand = (i64, i64);
+/// Where a group stands in a partition: next offset, epoch of the last claim, the topic's id.
+type Stand = (i64, i64, Option<Uuid>);
 
 /// What the committed offsets of a group say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,8 +62,8 @@ async fn stands(
     (group, generation): (&str, i32),
     topics: &[String],
 ) -> Result<BTreeMap<Partition, Stand>, Failure> {
-    let rows = sqlx::query_as::<_, (String, i32, i64, i64)>(
-        "SELECT topic, partition, applied, epoch FROM consumer_offset
+    let rows = sqlx::query_as::<_, (String, i32, i64, i64, Option<Uuid>)>(
+        "SELECT topic, partition, applied, epoch, topic_id FROM consumer_offset
          WHERE grp = $1 AND generation = $2 AND topic = ANY($3)",
     )
     .bind(group)
@@ -71,7 +72,10 @@ async fn stands(
     .fetch_all(&database.pool)
     .map_err(|error| database.failure(error));
     let rows = database.in_time(rows).await?;
-    Ok(rows.into_iter().map(|(t, p, applied, epoch)| ((t, p), (applied, epoch))).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(topic, partition, applied, epoch, id)| ((topic, partition), (applied, epoch, id)))
+        .collect())
 }
 
 fn judge(generation: i32, stands: &BTreeMap<Partition, Stand>, committed: &[Committed]) -> Reset {
@@ -80,14 +84,16 @@ fn judge(generation: i32, stands: &BTreeMap<Partition, Stand>, committed: &[Comm
         let stamp = Stamp::read(&committed.metadata).filter(|stamp| stamp.generation == generation);
         stamp
             .zip(stand(committed))
-            .is_some_and(|(stamp, (applied, epoch))| committed.offset > applied || stamp.epoch > epoch)
+            // What was committed of a topic that was made anew since says nothing.
+            .filter(|(stamp, (_, _, id))| stamp.topic_id.zip(*id).is_none_or(|(then, now)| then == now))
+            .is_some_and(|(stamp, (applied, epoch, _))| committed.offset > applied || stamp.epoch > epoch)
     };
     if let Some(lost) = committed.iter().find(lost) {
         return Reset::Lost(told_lost(lost, stand(lost).unwrap_or_default()));
     }
     let foreign = committed.iter().filter(|committed| Stamp::read(&committed.metadata).is_none());
     let moved = foreign.filter_map(|committed| {
-        let (applied, _) = stand(committed)?;
+        let (applied, ..) = stand(committed)?;
         let Committed { topic, partition, offset, .. } = committed;
         (applied != *offset).then_some(((topic.clone(), *partition), *offset, applied))
     });
@@ -102,7 +108,7 @@ fn judge(generation: i32, stands: &BTreeMap<Partition, Stand>, committed: &[Comm
 
 fn told_lost(
     Committed { topic, partition, offset, metadata }: &Committed,
-    (applied, epoch): Stand,
+    (applied, epoch, _): Stand,
 ) -> String {
     format!(
         "Postgres has lost commits: it stands at offset {applied} of {topic}-{partition} (epoch {epoch}), and has been at \
@@ -150,7 +156,8 @@ mod tests {
 
     fn judged(committed: &[(i32, i64, &str)]) -> Reset {
         let place = |partition| ("t".to_owned(), partition);
-        let stands = BTreeMap::from([(place(0), (10, 4)), (place(1), (20, 1))]);
+        let stands =
+            BTreeMap::from([(place(0), (10, 4, Some(Uuid::from_u128(1)))), (place(1), (20, 1, None))]);
         let of = |(partition, offset, metadata): &(i32, i64, &str)| Committed {
             topic: "t".to_owned(),
             partition: *partition,
@@ -165,6 +172,13 @@ mod tests {
         assert_eq!(judged(&[]), Reset::None);
         assert_eq!(judged(&[(0, 3, "millrace g=1 e=4"), (1, 25, "millrace g=2 e=1")]), Reset::None);
         assert_eq!(judged(&[(0, 10, ""), (1, 20, "")]), Reset::None);
+    }
+
+    #[test]
+    fn what_was_committed_of_another_topic_of_the_same_name_is_no_lost_commit() {
+        let stamp = |id| format!("millrace g=1 e=4 t={}", Uuid::from_u128(id));
+        assert!(matches!(judged(&[(0, 11, &stamp(1))]), Reset::Lost(_)));
+        assert_eq!(judged(&[(0, 11, &stamp(2))]), Reset::None);
     }
 
     #[test]

@@ -139,24 +139,26 @@ pub(super) async fn skip(
     Ok(())
 }
 
-/// Puts streams back to where they have come after all.
+/// Puts streams back to where they have come after all: few, and each by its key, since a join would be planned by what is
+/// known of a growing table.
 pub(super) async fn put_back(
     connection: &mut PgConnection,
     group: &Group,
     streams: &BTreeMap<Stream, i64>,
 ) -> Result<(), WorkError> {
-    sqlx::query(
-        "UPDATE progress SET version = back.version
-         FROM UNNEST($3::text[], $4::text[], $5::bigint[]) AS back(context, stream, version)
-         WHERE grp = $1 AND generation = $2 AND progress.context = back.context AND progress.stream = back.stream",
-    )
-    .bind(&group.id)
-    .bind(group.generation)
-    .bind(streams.keys().map(|(context, _)| *context).collect::<Vec<_>>())
-    .bind(streams.keys().map(|(_, stream)| stream.as_str()).collect::<Vec<_>>())
-    .bind(streams.values().copied().collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
+    for ((context, stream), version) in streams {
+        sqlx::query(
+            "UPDATE progress SET version = $5
+             WHERE grp = $1 AND generation = $2 AND context = $3 AND stream = $4",
+        )
+        .bind(&group.id)
+        .bind(group.generation)
+        .bind(context)
+        .bind(stream)
+        .bind(version)
+        .execute(&mut *connection)
+        .await?;
+    }
     Ok(())
 }
 

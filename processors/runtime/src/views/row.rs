@@ -43,6 +43,21 @@ impl<R: Default> Default for Versioned<R> {
     }
 }
 
+/// A row that is ready to be written.
+struct Ready<'r> {
+    key: &'r str,
+    ctid: Option<&'r str>,
+    version: i64,
+    fields: Fields,
+}
+
+impl<R: Serialize> Versioned<R> {
+    fn ready<'r>(&'r self, key: &'r str) -> Result<Ready<'r>, WorkError> {
+        let fields = fields(key, self)?;
+        Ok(Ready { key, ctid: self.ctid.as_deref(), version: self.version, fields })
+    }
+}
+
 impl<R: Default> Versioned<R> {
     /// The row after an event that touches it.
     fn fold<V: View<Row = R>>(&mut self, key: &str, recorded: &Recorded) {
@@ -114,25 +129,17 @@ impl<V: View> RowRole<V> {
         &self,
         connection: &mut PgConnection,
         writes: &Writes,
-        rows: &[(&String, &Versioned<V::Row>)],
+        rows: &[Ready<'_>],
     ) -> Result<Vec<Document>, WorkError> {
-        let all = rows.iter().map(|(key, row)| fields(key, row)).collect::<Result<Vec<_>, _>>()?;
-        let (mut known, mut new, mut places) = (Vec::new(), Vec::new(), Vec::new());
-        for (fields, (_, row)) in all.iter().zip(rows) {
-            match &row.ctid {
-                Some(ctid) => {
-                    known.push(fields);
-                    places.push(ctid.as_str());
-                }
-                None => new.push(fields),
-            }
-        }
+        let known = || rows.iter().filter_map(|row| Some((&row.fields, row.ctid?)));
+        let (known, places): (Vec<&Fields>, Vec<&str>) = known().unzip();
+        let new: Vec<&Fields> = rows.iter().filter(|row| row.ctid.is_none()).map(|row| &row.fields).collect();
         writes.update(&mut *connection, &known, &places).await?;
         writes.insert(connection, &new).await?;
         if self.index.is_none() {
             return Ok(Vec::new());
         }
-        rows.iter().zip(&all).map(|((key, row), fields)| document(key, row.version, fields)).collect()
+        rows.iter().map(|row| document(row.key, row.version, &row.fields)).collect()
     }
 
     async fn writes(&self, connection: &mut PgConnection) -> Result<&Writes, WorkError> {

@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use millrace_domain::{Recorded, View};
 use sqlx::{Connection as _, PgConnection};
 
-use super::{RowRole, Versioned, Writes};
+use super::{Ready, RowRole, Versioned, Writes};
 use crate::error::{Fault, WorkError};
 use crate::publisher::Document;
 use crate::role::Outcome;
@@ -34,12 +34,15 @@ impl<V: View> RowRole<V> {
     ) -> Result<Vec<Document>, WorkError> {
         let writes = self.writes(&mut *connection).await?;
         let (all, mut stored): (Vec<_>, _) = (rows.iter().collect(), Stored::default());
-        if let [one] = all.as_slice() {
-            // Without a savepoint: there are no others to be written.
-            return self.store_some(connection, writes, &[*one]).await;
-        }
         for some in all.chunks(ROWS_IN_A_STATEMENT) {
-            self.store_or_halve(connection, writes, some, &mut stored).await?;
+            let some: Vec<Ready<'_>> =
+                some.iter().map(|(key, row)| row.ready(key)).collect::<Result<_, _>>()?;
+            if intake.events.len() == 1 {
+                // Without a savepoint: there are no others to be written.
+                stored.documents.extend(self.store_some(connection, writes, &some).await?);
+            } else {
+                self.store_or_halve(connection, writes, &some, &mut stored).await?;
+            }
         }
         for (key, reason) in std::mem::take(&mut stored.refused) {
             stored.documents.extend(self.one_by_one(connection, intake, &key, reason).await?);
@@ -52,7 +55,7 @@ impl<V: View> RowRole<V> {
         &'s self,
         connection: &'s mut PgConnection,
         writes: &'s Writes,
-        rows: &'s [(&'s String, &'s Versioned<V::Row>)],
+        rows: &'s [Ready<'s>],
         stored: &'s mut Stored,
     ) -> BoxFuture<'s, Result<(), WorkError>> {
         Box::pin(async move {
@@ -66,8 +69,8 @@ impl<V: View> RowRole<V> {
                 Err(error) => return Err(error),
             };
             savepoint.rollback().await?;
-            if let [(key, _)] = rows {
-                stored.refused.insert((*key).clone(), reason);
+            if let [Ready { key, .. }] = rows {
+                stored.refused.insert((*key).to_owned(), reason);
                 return Ok(());
             }
             let (left, right) = rows.split_at(rows.len() / 2);
@@ -113,7 +116,7 @@ impl<V: View> RowRole<V> {
         if row.version == before {
             return Ok(None);
         }
-        Ok(self.store_some(connection, writes, &[(&key.to_owned(), &row)]).await?.pop())
+        Ok(self.store_some(connection, writes, &[row.ready(key)?]).await?.pop())
     }
 
     /// Folds an event into a row that is not written yet, when Postgres would take what comes of it.
@@ -146,7 +149,7 @@ impl<V: View> RowRole<V> {
         (key, row): (&str, &Versioned<V::Row>),
     ) -> Result<Option<String>, WorkError> {
         let mut savepoint = connection.begin().await?;
-        let refusal = match self.store_some(&mut savepoint, writes, &[(&key.to_owned(), row)]).await {
+        let refusal = match self.store_some(&mut savepoint, writes, &[row.ready(key)?]).await {
             Ok(_) => None,
             Err(WorkError::Refused(reason)) => Some(reason),
             Err(error) => return Err(error),
