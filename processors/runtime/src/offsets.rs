@@ -12,8 +12,8 @@ use crate::error::WorkError;
 use crate::moments::{broken, mechanism};
 use crate::role::Group;
 
-/// Offsets of what waits of a topic that was made anew are stored this much lower.
-const FORMER_TOPIC: i64 = 1 << 48;
+/// No topic has so many records in a partition.
+const OFFSETS: i64 = 1 << 40;
 
 /// What Kafka's copy of an offset is stamped with, in the metadata beside it: `millrace g=1 e=17`, and the topic's id where
 /// it is known (` t=…`). Nobody else writes that.
@@ -142,19 +142,19 @@ impl Claim {
 
     /// What waits of a former topic keeps its order before all records of the new one, and none of its offsets.
     async fn set_former_apart(&self, connection: &mut PgConnection) -> Result<(), WorkError> {
-        for statement in [
-            "DELETE FROM parked WHERE grp = $1 AND generation = $2 AND drained_topic = $3 AND drained_partition = $4",
-            "UPDATE parked SET \"offset\" = \"offset\" - $5
-             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4",
-            "UPDATE blocked_key SET \"offset\" = \"offset\" - $5
-             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4",
-            "UPDATE dead_letter SET \"offset\" = \"offset\" - $5
-             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND status = 'dead'",
+        let drained = "DELETE FROM parked
+             WHERE grp = $1 AND generation = $2 AND drained_topic = $3 AND drained_partition = $4";
+        self.placed(drained).execute(&mut *connection).await?;
+        for set_apart in [
+            "UPDATE parked SET \"offset\" = \"offset\" + $5
+             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND \"offset\" >= 0",
+            "UPDATE blocked_key SET \"offset\" = \"offset\" + $5
+             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND \"offset\" >= 0",
+            "UPDATE dead_letter SET \"offset\" = \"offset\" + $5
+             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND \"offset\" >= 0
+               AND status = 'dead'",
         ] {
-            let query = sqlx::query(statement).bind(&self.group.id).bind(self.group.generation);
-            let query = query.bind(&self.topic).bind(self.partition);
-            let query = if statement.contains("$5") { query.bind(FORMER_TOPIC) } else { query };
-            query.execute(&mut *connection).await?;
+            self.placed(set_apart).bind(apart(self.epoch)).execute(&mut *connection).await?;
         }
         Ok(())
     }
@@ -176,8 +176,13 @@ impl Claim {
 
     /// A statement about this claim's row: where it lies and its epoch are the first five parameters.
     fn mine<'q>(&'q self, sql: &'static str) -> Query<'q, Postgres, PgArguments> {
+        self.placed(sql).bind(self.epoch)
+    }
+
+    /// A statement about this claim's partition: group, generation, topic and partition are its first parameters.
+    fn placed<'q>(&'q self, sql: &'static str) -> Query<'q, Postgres, PgArguments> {
         let query = sqlx::query(sql).bind(&self.group.id).bind(self.group.generation);
-        query.bind(&self.topic).bind(self.partition).bind(self.epoch)
+        query.bind(&self.topic).bind(self.partition)
     }
 
     /// Whether Postgres has lost what this claim did: a later claim has a greater epoch, and never stands before it.
@@ -247,9 +252,15 @@ fn only_one(changed: PgQueryResult) -> Result<(), WorkError> {
     if changed.rows_affected() == 1 { Ok(()) } else { Err(WorkError::Fenced) }
 }
 
+/// What is added to the offsets of what waits of a topic when one of the same name is found by the claim of an epoch:
+/// later ones follow earlier ones, all come before 0, and no two meet.
+fn apart(epoch: i64) -> i64 {
+    (epoch % (1 << 21) - (1 << 21)) * OFFSETS
+}
+
 /// The offset that a record had in its topic, whether that is the topic of today or one that was made anew since.
 pub fn own_offset(offset: i64) -> i64 {
-    offset.rem_euclid(FORMER_TOPIC)
+    offset.rem_euclid(OFFSETS)
 }
 
 #[cfg(test)]
@@ -257,8 +268,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_set_apart_still_tells_its_own_offset() {
-        assert_eq!([42, 42 - FORMER_TOPIC, 42 - 2 * FORMER_TOPIC].map(own_offset), [42, 42, 42]);
+    fn what_was_set_apart_keeps_its_order_and_still_tells_its_own_offset() {
+        let (earlier, later) = (42 + apart(7), 41 + apart(8));
+        assert_eq!([earlier, later, 42].map(own_offset), [42, 41, 42]);
+        assert!(earlier < later && later < 0, "{earlier} {later}");
     }
 
     #[test]
