@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 use sqlx::AssertSqlSafe;
 
-use crate::cli::{Replay, View};
+use crate::cli::{Order, Replay, View};
 use crate::cpu::{self, Components, Seconds};
 use crate::drain::offsets::{Offsets, Side};
 use crate::drain::search;
@@ -42,7 +42,7 @@ pub(crate) async fn measure(instance: &Instance, options: &Replay) -> Result<Rep
     let expected = Expected::of(VIEW, options.records);
     instance.recreate().await?;
     instance.stop_debezium().await?;
-    preload::customer_events(instance, 0..expected.streams, crate::cli::Order::Spread).await?;
+    preload::customer_events(instance, 0..expected.streams, Order::Spread).await?;
     let mut offsets = Offsets::watch(instance, Side::Search, VIEW.name()).await?;
     let mut running = instance.start(&["view", VIEW.name()], &[]).await?;
     let watched = Watched::of(instance, &running, &offsets)?;

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use millrace_schemas::CONTEXTS;
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{AssertSqlSafe, PgPool};
 
 use crate::kafka::Reader;
 use crate::outcome::Outcome;
@@ -138,6 +138,26 @@ impl Instance {
     pub async fn send_and_wait(&self, lines: &[String]) -> Outcome {
         self.millrace(&["send", &self.written(lines), "--wait", "--timeout", "300s", "--format", "json"])
             .await
+    }
+
+    /// Lets Postgres refuse rows of a table of the read side that do not fulfil a condition.
+    ///
+    /// # Panics
+    /// When a row that is there does not, or rows are refused already.
+    pub async fn refuse_unless(&self, table: &str, condition: &str) {
+        self.alter(format!("ALTER TABLE {table} ADD CONSTRAINT refused CHECK ({condition})")).await;
+    }
+
+    /// Lets Postgres take every row again.
+    ///
+    /// # Panics
+    /// When none was refused.
+    pub async fn refuse_no_more(&self, table: &str) {
+        self.alter(format!("ALTER TABLE {table} DROP CONSTRAINT refused")).await;
+    }
+
+    async fn alter(&self, sql: String) {
+        sqlx::query(AssertSqlSafe(sql)).execute(&self.read).await.expect("a table that can be altered");
     }
 
     /// The views that it has.

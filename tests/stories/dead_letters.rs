@@ -115,8 +115,7 @@ async fn it_would_be_placed(instance: &Instance) {
 
 /// A process, and a customer whom only the table of the view `customers` refuses; a change of theirs waits behind.
 async fn a_refused_customer(instance: &Instance) -> Process {
-    let nowhere = "ALTER TABLE customers_g1 ADD CONSTRAINT nowhere CHECK (city <> 'Atlantis')";
-    sqlx::query(nowhere).execute(&instance.read).await.expect("a constraint");
+    instance.refuse_unless("customers_g1", "city <> 'Atlantis'").await;
     let process = instance.start();
     let email = "plato@example.com";
     let lives_in =
@@ -156,8 +155,7 @@ async fn a_dead_event_that_is_redriven_comes_before_what_waits_behind_it() {
     let _turn = beside_others().await;
     let instance = instance("dlq_view").await;
     let _process = a_refused_customer(&instance).await;
-    let mended = sqlx::query("ALTER TABLE customers_g1 DROP CONSTRAINT nowhere");
-    mended.execute(&instance.read).await.expect("no constraint");
+    instance.refuse_no_more("customers_g1").await;
     let tried = dlq(&instance, &["redrive", "r1", "--dry-run"]).await;
     assert_eq!((&tried[0]["outcome"], &tried[0]["rows"][0]["city"]), (&json!("applied"), &json!("Atlantis")));
     assert_eq!(texts(&instance.read, PLATO).await, Vec::<String>::new(), "nothing has changed");

@@ -28,6 +28,16 @@ async fn send_and_decide(instance: &Instance, commands: &[String]) {
     instance.decided(before + i64::try_from(commands.len()).unwrap()).await;
 }
 
+/// Sends the standard load and lets it be decided, while nobody folds what comes of it.
+async fn decide_the_standard_load(instance: &Instance) {
+    let mut deciding = instance.start_with(&["commands"], &[]);
+    for commands in [Load::STANDARD.basics(), Load::STANDARD.slices(1).concat()] {
+        instance.send(&commands).await;
+        instance.settle_commands().await;
+    }
+    deciding.stops().await;
+}
+
 /// Every row of the outbox is on its topic, in any order, each exactly once.
 async fn assert_each_row_was_carried_once(instance: &Instance) {
     let mut rows: Vec<String> = sqlx::query_scalar("SELECT id::text FROM outbox")
@@ -185,14 +195,12 @@ async fn one_key_that_always_fails_stops_no_other() {
     let _turn = beside_others().await;
     let expected = undisturbed().await;
     let (instance, _process) = with_basics("poisoned_key").await;
-    let poison = "ALTER TABLE orders_g1 ADD CONSTRAINT poison CHECK (order_id <> 'order-000007')";
-    sqlx::query(poison).execute(&instance.read).await.expect("a constraint");
+    instance.refuse_unless("orders_g1", "order_id <> 'order-000007'").await;
     send_and_decide(&instance, &Load::STANDARD.slices(1)[0]).await;
     becomes(&instance.read, "SELECT count(*) FROM blocked_key WHERE status = 'dead'", 1).await;
     all_is_done_but_what_waits(&instance).await;
     without(&instance.snapshot().await, &order(7)).assert_same(&without(expected, &order(7)));
-    let cured = sqlx::query("ALTER TABLE orders_g1 DROP CONSTRAINT poison");
-    cured.execute(&instance.read).await.expect("no constraint");
+    instance.refuse_no_more("orders_g1").await;
     redrive(&instance, "bo").await;
     everything_is_right(&instance).await;
 }
@@ -202,14 +210,8 @@ async fn a_row_that_is_refused_at_its_third_event_keeps_what_the_first_two_made_
     let _turn = beside_others().await;
     let expected = undisturbed().await;
     let instance = instance_with("third_event", &[("events_batch_max", "5000")]).await;
-    let mut deciding = instance.start_with(&["commands"], &[]);
-    for commands in [Load::STANDARD.basics(), Load::STANDARD.slices(1).concat()] {
-        instance.send(&commands).await;
-        instance.settle_commands().await;
-    }
-    deciding.stops().await;
-    let refuses = "ALTER TABLE orders_g1 ADD CONSTRAINT refuses CHECK (order_id <> 'order-000007' OR status <> 'shipped')";
-    sqlx::query(refuses).execute(&instance.read).await.expect("a constraint");
+    decide_the_standard_load(&instance).await;
+    instance.refuse_unless("orders_g1", "order_id <> 'order-000007' OR status <> 'shipped'").await;
     // All events of an order are in one batch, with those of all others.
     let process = instance.start();
     becomes(&instance.read, "SELECT count(*) FROM blocked_key WHERE status = 'dead'", 1).await;
@@ -218,8 +220,7 @@ async fn a_row_that_is_refused_at_its_third_event_keeps_what_the_first_two_made_
     let row: (String, i64) = row.fetch_one(&instance.read).await.expect("the row");
     assert_eq!(row, ("confirmed".to_owned(), 2));
     without(&instance.snapshot().await, &order(7)).assert_same(&without(expected, &order(7)));
-    let allowed = sqlx::query("ALTER TABLE orders_g1 DROP CONSTRAINT refuses");
-    allowed.execute(&instance.read).await.expect("no constraint");
+    instance.refuse_no_more("orders_g1").await;
     redrive(&instance, "bo").await;
     everything_is_right(&instance).await;
     let group = instance.group("orders");
@@ -233,16 +234,14 @@ async fn a_view_that_fails_at_everything_stops_no_other_and_is_whole_once_it_is_
     let _turn = beside_others().await;
     let expected = undisturbed().await;
     let (instance, _process) = with_basics("broken_view").await;
-    let breaks = sqlx::query("ALTER TABLE orders_g1 ADD CONSTRAINT broken CHECK (false)");
-    breaks.execute(&instance.read).await.expect("a constraint");
+    instance.refuse_unless("orders_g1", "false").await;
     send_and_decide(&instance, &Load::STANDARD.slices(1)[0]).await;
     let orders = i64::try_from(Load::STANDARD.orders).unwrap();
     becomes(&instance.read, "SELECT count(*) FROM blocked_key WHERE status = 'dead'", orders).await;
     all_is_done_but_what_waits(&instance).await;
     assert_eq!(instance.documents("orders").await, [""; 0], "nothing is published of it");
     but_orders(&instance.snapshot().await).assert_same(&but_orders(expected));
-    let mended = sqlx::query("ALTER TABLE orders_g1 DROP CONSTRAINT broken");
-    mended.execute(&instance.read).await.expect("no constraint");
+    instance.refuse_no_more("orders_g1").await;
     redrive(&instance, "bo").await;
     everything_is_right(&instance).await;
 }
@@ -266,12 +265,7 @@ async fn events_that_are_shuffled_repeated_and_lost_on_their_topic_are_folded_on
     let _turn = beside_others().await;
     undisturbed().await;
     let instance = instance("shuffled").await;
-    let mut deciding = instance.start_with(&["commands"], &[]);
-    for commands in [Load::STANDARD.basics(), Load::STANDARD.slices(1).concat()] {
-        instance.send(&commands).await;
-        instance.settle_commands().await;
-    }
-    deciding.stops().await;
+    decide_the_standard_load(&instance).await;
     meddle_with(&instance.topic("evt", "orders"), &instance).await;
     let _process = instance.start();
     all_is_done_but_what_waits(&instance).await;
@@ -300,8 +294,7 @@ async fn topics_that_are_made_anew_are_read_from_their_beginning() {
     let _turn = beside_others().await;
     let instance = instance("topic_anew").await;
     let mut process = instance.start();
-    let refuses = "ALTER TABLE customers_g1 ADD CONSTRAINT refuses CHECK (customer_id <> 'customer-0003')";
-    sqlx::query(refuses).execute(&instance.read).await.expect("a constraint");
+    instance.refuse_unless("customers_g1", "customer_id <> 'customer-0003'").await;
     instance.send(&(0..20).map(register).collect::<Vec<_>>()).await;
     becomes(&instance.read, "SELECT count(*) FROM blocked_key WHERE status = 'dead'", 1).await;
     all_is_done_but_what_waits(&instance).await;
@@ -319,8 +312,7 @@ async fn topics_that_are_made_anew_are_read_from_their_beginning() {
     deciding.stops().await;
     let _process = instance.start();
     becomes(&instance.read, "SELECT count(*) FROM customers", 114).await;
-    let allowed = sqlx::query("ALTER TABLE customers_g1 DROP CONSTRAINT refuses");
-    allowed.execute(&instance.read).await.expect("no constraint");
+    instance.refuse_no_more("customers_g1").await;
     redrive(&instance, "bo").await;
     becomes(&instance.read, "SELECT count(*) FROM customers", 115).await;
     let told = instance.millrace(&["verify"]).await;

@@ -22,7 +22,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// [`KafkaError`] when Kafka does not answer in time, or refuses to describe a topic.
 pub fn topic_ids<C: ClientContext>(
     client: &Client<C>,
-    topics: &[&str],
+    topics: &[String],
     within: Duration,
 ) -> KafkaResult<BTreeMap<String, Option<Uuid>>> {
     let event = describe(client, topics, within)?;
@@ -45,10 +45,10 @@ pub fn topic_ids<C: ClientContext>(
 /// Asks, and waits for the answer.
 fn describe<C: ClientContext>(
     client: &Client<C>,
-    topics: &[&str],
+    topics: &[String],
     within: Duration,
 ) -> KafkaResult<Owned<sys::rd_kafka_event_t>> {
-    let names = topics.iter().map(|topic| CString::new(*topic)).collect::<Result<Vec<_>, _>>()?;
+    let names = topics.iter().map(|topic| CString::new(topic.as_str())).collect::<Result<Vec<_>, _>>()?;
     let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
     let client = client.native_ptr();
     // SAFETY: the client outlives the call; the names are copied; every other pointer was just made by librdkafka, is
@@ -146,13 +146,13 @@ mod tests {
 
     #[test]
     fn a_broker_that_does_not_answer_is_an_error_in_time() {
-        let answer = topic_ids(nobody().client(), &["orders"], Duration::from_millis(100));
+        let answer = topic_ids(nobody().client(), &["orders".to_owned()], Duration::from_millis(100));
         assert!(matches!(answer, Err(KafkaError::AdminOp(_))), "{answer:?}");
     }
 
     #[test]
     fn a_name_that_no_topic_can_have_is_an_error() {
-        let answer = topic_ids(nobody().client(), &["or\0ders"], Duration::from_millis(100));
+        let answer = topic_ids(nobody().client(), &["or\0ders".to_owned()], Duration::from_millis(100));
         assert!(matches!(answer, Err(KafkaError::Nul(_))), "{answer:?}");
     }
 }

@@ -43,6 +43,11 @@ impl Fault {
         Self { code, message: message.into(), hopeless: false }
     }
 
+    /// Postgres refuses what comes of the record.
+    pub fn refused(reason: impl Into<String>) -> Self {
+        Self::new("refused-by-database", reason)
+    }
+
     /// A fault of the record's own bytes, which stay as they are.
     pub fn hopeless(code: &'static str, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), hopeless: true }

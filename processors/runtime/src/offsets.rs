@@ -28,6 +28,11 @@ pub struct Stamp {
 }
 
 impl Stamp {
+    /// Whether the topic that was claimed was another one of the same name. One without an id is the same.
+    pub fn is_of_another(&self, topic_id: Option<Uuid>) -> bool {
+        self.topic_id.zip(topic_id).is_some_and(|(known, now)| known != now)
+    }
+
     /// The stamp in an offset's metadata.
     pub fn read(metadata: &str) -> Option<Self> {
         let (claim, topic_id) = match metadata.split_once(" t=") {
@@ -111,9 +116,9 @@ impl Claim {
         Self::take(pool, &self.group, &self.topic, self.partition, self.applied).await
     }
 
-    /// Whether what this claim has applied was another topic of the same name. One without an id is the same.
+    /// As [`Stamp::is_of_another`].
     pub(crate) fn is_of_another(&self, topic_id: Option<Uuid>) -> bool {
-        self.topic_id.zip(topic_id).is_some_and(|(known, now)| known != now)
+        self.stamp().is_of_another(topic_id)
     }
 
     /// Goes back to the first record. Nothing has its effect twice: the ledger answers for commands, the version of an

@@ -156,7 +156,7 @@ impl Worker {
         self.retries.role.forget();
         let (left, right) = batch.split_at(batch.len() / 2);
         if left.is_empty() {
-            return self.apply(right, Some(Fault::new("refused-by-database", reason))).await;
+            return self.apply(right, Some(Fault::refused(reason))).await;
         }
         self.apply(left, None).await && self.apply(right, None).await
     }

@@ -79,7 +79,8 @@ async fn tried(desk: &Desk<'_>, decoder: &mut Decoder, letter: &Letter) -> Resul
     let mut preview = match outcome(&*retries.role, &mut transaction, &record).await {
         // What Postgres refuses is the record's fault; its transaction is of no more use.
         Err(WorkError::Refused(reason)) => {
-            return Ok(Preview::told("fails", Some("refused-by-database".to_owned()), reason));
+            let Fault { code, message, .. } = Fault::refused(reason);
+            return Ok(Preview::told("fails", Some(code.to_owned()), message));
         }
         Err(error) => return Err(desk.setback(letter.id.side, error)),
         Ok(preview) => preview,

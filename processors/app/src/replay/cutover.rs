@@ -46,7 +46,11 @@ pub(crate) async fn attempt(config: &Config, read: &Database, model: &ReadModel)
     if !session::alone(&mut connection, "replay", &config.namespace, model.name).await.map_err(fail)? {
         return Ok(());
     }
-    match compared(config, read, &pair, &mut connection).await? {
+    let compared = match &model.table {
+        Some(table) => compared_rows(read, &pair, table, &mut connection).await?,
+        None => compared_documents(config, read, &pair, &mut connection).await?,
+    };
+    match compared {
         Some(comparison) => decide(config, read, model, building, &comparison).await,
         None => {
             tokio::time::sleep(REST).await;
@@ -55,68 +59,64 @@ pub(crate) async fn attempt(config: &Config, read: &Database, model: &ReadModel)
     }
 }
 
-/// Two generations at one moment at which both have had the same records.
-enum Frozen<'f> {
-    /// In the connection's snapshot.
-    Rows(Tables<'f>),
-    Documents(Box<Documents<'f>>),
+/// Compares in a snapshot in which both generations have had the same records; `None` when there was none in time.
+async fn compared_rows(
+    read: &Database,
+    pair: &Pair<'_>,
+    table: &Table,
+    connection: &mut PgConnection,
+) -> Result<Option<Comparison>, Failure> {
+    let fail = |error| read.failure(error);
+    pair.hold(connection).await.map_err(fail)?;
+    let level = level_snapshot(pair, connection).await;
+    // The snapshot stays as it is while both go on.
+    pair.release(read).await?;
+    if level.map_err(fail)?.is_none() {
+        return Ok(None);
+    }
+    let name = |generation| (generation, names::table(pair.model.name, generation));
+    let tables = Tables { serving: name(pair.serving), building: name(pair.building), table };
+    let comparison = compare(connection, &tables).await.map_err(fail)?;
+    session::begin(connection, "COMMIT").await.map_err(fail)?;
+    Ok(Some(comparison))
 }
 
-/// Compares both generations as they were when they had had the same records; `None` when that was not to be in time.
-async fn compared(
+/// Compares the documents that were there when both generations had had the same records; `None` when that was not to be
+/// in time.
+async fn compared_documents(
     config: &Config,
     read: &Database,
     pair: &Pair<'_>,
     connection: &mut PgConnection,
 ) -> Result<Option<Comparison>, Failure> {
-    let fail = |error| read.failure(error);
     let elastic = Http::elasticsearch(config)?;
-    pair.hold(connection).await.map_err(fail)?;
-    let frozen = match &pair.model.table {
-        Some(table) => frozen_rows(pair, table, connection).await.map_err(fail),
-        None => frozen_documents(config, read, &elastic, pair, connection).await,
-    };
-    // What is frozen stays as it is while both go on.
+    pair.hold(connection).await.map_err(|error| read.failure(error))?;
+    let documents = level_documents(config, read, &elastic, pair, connection).await;
+    // What was there stays as it is while both go on.
     pair.release(read).await?;
-    match frozen? {
-        Some(Frozen::Rows(tables)) => {
-            let comparison = compare(connection, &tables).await.map_err(fail)?;
-            session::begin(connection, "COMMIT").await.map_err(fail)?;
-            Ok(Some(comparison))
-        }
-        Some(Frozen::Documents(documents)) => documents.compare().await.map(Some),
+    match documents? {
+        Some(documents) => documents.compare().await.map(Some),
         None => Ok(None),
     }
 }
 
-async fn frozen_rows<'f>(
-    pair: &Pair<'_>,
-    table: &'f Table,
-    connection: &mut PgConnection,
-) -> sqlx::Result<Option<Frozen<'f>>> {
-    let name = |generation| (generation, names::table(pair.model.name, generation));
-    let (serving, building) = (name(pair.serving), name(pair.building));
-    let level = level_snapshot(pair, connection).await?;
-    Ok(level.map(|_| Frozen::Rows(Tables { serving, building, table })))
-}
-
 /// Nothing is published between two looks that find both generations where they were, with nothing left to publish.
-async fn frozen_documents<'f>(
+async fn level_documents<'e>(
     config: &Config,
     read: &Database,
-    elastic: &'f Http,
+    elastic: &'e Http,
     pair: &Pair<'_>,
     connection: &mut PgConnection,
-) -> Result<Option<Frozen<'f>>, Failure> {
+) -> Result<Option<Documents<'e>>, Failure> {
     let fail = |error| read.failure(error);
     let Some(before) = level_snapshot(pair, connection).await.map_err(fail)? else { return Ok(None) };
     session::begin(connection, "COMMIT").await.map_err(fail)?;
     let documents = Documents::now(config, elastic, pair).await?;
-    if pair.level_now(read).await? != before {
-        documents.close().await?;
-        return Ok(None);
+    if pair.level_now(read).await? == before {
+        return Ok(Some(documents));
     }
-    Ok(Some(Frozen::Documents(Box::new(documents))))
+    documents.close().await?;
+    Ok(None)
 }
 
 /// Opens a snapshot in which both are level, and says where; `None` when time is up.
@@ -158,7 +158,8 @@ async fn decide(
 }
 
 /// Lets a generation serve, and writes down the comparison that allowed it. Postgres decides, in one transaction: table
-/// of generations and SQL view; the alias of Elasticsearch follows, here or, after a crash, by any `millrace run` and `millrace setup`.
+/// of generations and SQL view; the alias of Elasticsearch follows, here or, after a crash, by any `millrace run` and
+/// `millrace setup`.
 ///
 /// # Errors
 /// [`Failure::Refused`] when the generation is not there, or readers keep the SQL view locked; nothing has changed then.

@@ -1,6 +1,6 @@
 //! Whether two generations of a log are the same: every document of the one, looked up in the other.
 //!
-//! A log's document is never written again, so both can go on while they are compared as they were.
+//! What a log says of an event does not change, so both can go on while they are compared as they were.
 
 use std::collections::HashMap;
 

@@ -85,7 +85,7 @@ fn judge(generation: i32, stands: &BTreeMap<Partition, Stand>, committed: &[Comm
         stamp
             .zip(stand(committed))
             // What was committed of a topic that was made anew since says nothing.
-            .filter(|(stamp, (_, _, id))| stamp.topic_id.zip(*id).is_none_or(|(then, now)| then == now))
+            .filter(|(stamp, (_, _, id))| !stamp.is_of_another(*id))
             .is_some_and(|(stamp, (applied, epoch, _))| committed.offset > applied || stamp.epoch > epoch)
     };
     if let Some(lost) = committed.iter().find(lost) {

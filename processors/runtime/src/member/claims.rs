@@ -124,11 +124,7 @@ pub(super) async fn ids_later(consumer: Arc<GroupConsumer>, topics: Vec<String>)
 }
 
 async fn ids(consumer: &Arc<GroupConsumer>, topics: Vec<String>) -> Result<Ids, WorkError> {
-    let ask = move |consumer: &GroupConsumer| {
-        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
-        topic_ids(consumer.client(), &topics, ANSWER_WITHIN)
-    };
-    asked(consumer, ask).await
+    asked(consumer, move |consumer| topic_ids(consumer.client(), &topics, ANSWER_WITHIN)).await
 }
 
 /// The client blocks while it waits for Kafka's answer.

@@ -136,7 +136,7 @@ impl Retries {
                 }
                 Err(WorkError::Refused(reason)) => {
                     savepoint.rollback().await?;
-                    let outcomes = vec![Outcome::Failed(Fault::new("refused-by-database", reason))];
+                    let outcomes = vec![Outcome::Failed(Fault::refused(reason))];
                     return Ok(outcomes);
                 }
                 Err(error) => return Err(error),

@@ -133,7 +133,7 @@ impl<V: View> RowRole<V> {
         let mut next = row.clone();
         next.fold::<V>(key, recorded);
         Ok(match self.refusal(connection, writes, (key, &next)).await? {
-            Some(reason) => Outcome::Failed(Fault::new("refused-by-database", reason)),
+            Some(reason) => Outcome::Failed(Fault::refused(reason)),
             None => {
                 *row = next;
                 Outcome::Applied
