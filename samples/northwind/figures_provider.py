@@ -1,6 +1,6 @@
 """The figures as the payment provider and the mail server tell them, from the ledger that they keep.
 
-The ledger of `millrace simulate` has a JSON object on each line: charges, refunds and mails. It was
+The ledger of `millrace simulate` has a JSON object on each line: authorisations, charges, refunds and mails. It was
 written before anybody was answered, so it is the word of the outside, not ours.
 """
 
@@ -22,14 +22,19 @@ def ledger(path):
         raise Unreachable(f"cannot read the ledger {path}: {error}") from error
 
 
-def charges(entries, status):
-    """The charges that were captured, or those that were declined."""
-    return [entry for entry in entries if entry["kind"] == "charge" and entry["status"] == status]
+def captures(entries):
+    """The charges that were captured."""
+    return [entry for entry in entries if entry["kind"] == "charge" and entry["status"] == "captured"]
+
+
+def refusals(entries):
+    """The authorisations that were declined."""
+    return [entry for entry in entries if entry["kind"] == "authorisation" and entry["status"] == "declined"]
 
 
 def declined(entries):
     """The orders whose payment was declined."""
-    return {charge["order"] for charge in charges(entries, "declined")}
+    return {refusal["order"] for refusal in refusals(entries)}
 
 
 def mails(entries):
@@ -40,7 +45,7 @@ def mails(entries):
 
 def provider_figures(entries):
     """All figures that the ledger holds."""
-    captured, refused = charges(entries, "captured"), charges(entries, "declined")
+    captured, refused = captures(entries), refusals(entries)
     taken = sum(charge["amount"] for charge in captured)
     returned = sum(entry["amount"] for entry in entries if entry["kind"] == "refund")
     customers = mails(entries)

@@ -100,10 +100,15 @@ class Files(unittest.TestCase):
 DECLINED, NO_MAILBOX = {"10248", "11077"}, "VINET"
 
 
-def entry_of_charge(order, amount):
-    """A charge as a ledger tells it."""
-    outcome = {"status": "declined"} if order["order_id"] in DECLINED else {"status": "captured", "reference": "c"}
-    return {"kind": "charge", "order": order["order_id"], "amount": amount, **outcome}
+def entries_of_payment(order, amount):
+    """What a ledger tells of an order's payment: what was declined was never captured."""
+    due = {"order": order["order_id"], "amount": amount}
+    if order["order_id"] in DECLINED:
+        return [{"kind": "authorisation", "status": "declined", **due}]
+    return [
+        {"kind": "authorisation", "status": "authorised", "reference": "a", **due},
+        {"kind": "charge", "status": "captured", "reference": "c", **due},
+    ]
 
 
 def entry_of_mail(order):
@@ -116,8 +121,8 @@ def ledger_entries():
     """What a ledger holds after every order."""
     totals = {order["order_id"]: order["total"] for order in data_of("PlaceOrder")}
     orders = read_csv("orders")
-    charges = [entry_of_charge(order, totals[order["order_id"]]) for order in orders]
-    return charges + [entry_of_mail(order) for order in orders if order["customer_id"] != NO_MAILBOX]
+    payments = [entry for order in orders for entry in entries_of_payment(order, totals[order["order_id"]])]
+    return payments + [entry_of_mail(order) for order in orders if order["customer_id"] != NO_MAILBOX]
 
 
 class Figures(unittest.TestCase):

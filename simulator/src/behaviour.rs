@@ -10,11 +10,11 @@ use sha2::{Digest as _, Sha256};
 pub struct Behaviour {
     /// Another seed gives every key another fate.
     pub seed: u64,
-    /// Charges that are declined, and recipients that are refused for good.
+    /// Authorisations and charges that are declined, and recipients that are refused for good.
     pub decline: u8,
     /// Tries that are turned away before anything is done: 503, or 451 for a recipient. Each try of a key has its own luck.
     pub error: u8,
-    /// Charges and refunds that are made and not answered.
+    /// Authorisations, charges, releases and refunds that are made and not answered.
     pub timeout_after_charge: u8,
     /// Mails that are taken and not answered.
     pub timeout_after_mail: u8,

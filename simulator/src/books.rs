@@ -9,14 +9,52 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Entry {
-    /// A charge was decided.
+    /// Whether money is held was decided.
+    Authorisation(Authorisation),
+    /// A charge was decided: at once, or of money that was held.
     Charge(Charge),
+    /// Whether money is not held any more was decided.
+    Release(Release),
     /// Money went back.
     Refund(Refund),
     /// A mail was taken.
     Mail(Mail),
     /// Messages were taken or not, together.
     Batch(Batch),
+}
+
+/// Money that is held, or is not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Authorisation {
+    /// The caller's key: there is one authorisation for each.
+    pub key: String,
+    /// Whose money the caller wants.
+    pub customer: String,
+    /// What for.
+    pub order: String,
+    /// In minor units.
+    pub amount: i64,
+    /// ISO 4217.
+    pub currency: String,
+    /// What became of it.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+/// Money that is not held any more, or was captured before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// The caller's key: there is one release for each.
+    pub key: String,
+    /// The reference of the authorisation.
+    pub authorisation: String,
+    /// What became of it.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    /// When.
+    pub at: DateTime<Utc>,
 }
 
 /// A charge that was captured or declined.
@@ -32,6 +70,9 @@ pub struct Charge {
     pub amount: i64,
     /// ISO 4217.
     pub currency: String,
+    /// The reference of the authorisation whose money it takes; none when it is taken at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorisation: Option<String>,
     /// What became of it.
     #[serde(flatten)]
     pub outcome: Outcome,
@@ -39,16 +80,31 @@ pub struct Charge {
     pub at: DateTime<Utc>,
 }
 
-/// What became of a charge.
+/// What became of what was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum Outcome {
+    /// The money is held.
+    Authorised {
+        /// The provider's name for it.
+        reference: String,
+    },
     /// The money is there.
     Captured {
         /// The provider's name for it.
         reference: String,
     },
-    /// There is no money.
+    /// The money went back.
+    Refunded {
+        /// The provider's name for it.
+        reference: String,
+    },
+    /// The money is not held any more.
+    Released {
+        /// The provider's name for it.
+        reference: String,
+    },
+    /// It is not done, and is not going to be.
     Declined {
         /// Stable, for programs.
         code: String,
@@ -143,10 +199,16 @@ pub struct Totals {
     pub captured: BTreeMap<String, i64>,
     /// Refunded money by currency, in minor units.
     pub refunded: BTreeMap<String, i64>,
+    /// Authorisations of money that is or was held.
+    #[serde(default)]
+    pub authorisations: u64,
     /// Captured charges.
     pub charges: u64,
-    /// Declined charges.
+    /// Declined authorisations and charges.
     pub declined: u64,
+    /// Authorisations whose money was released.
+    #[serde(default)]
+    pub releases: u64,
     /// Refunds.
     pub refunds: u64,
     /// Mails.
@@ -160,11 +222,28 @@ pub struct Totals {
 /// Everything that is asked of the ledger, in memory.
 #[derive(Debug, Default)]
 pub(crate) struct Books {
+    authorisations: HashMap<String, Authorisation>,
+    holds: HashMap<String, Hold>,
+    releases: HashMap<String, Release>,
     charges: HashMap<String, Charge>,
     refunds: HashMap<String, Refund>,
     captured: HashMap<String, Captured>,
     batches: HashMap<String, Batch>,
     totals: Totals,
+}
+
+/// Money that was held, by the reference of its authorisation.
+#[derive(Debug, Clone)]
+pub(crate) struct Hold {
+    pub(crate) authorisation: Authorisation,
+    pub(crate) state: HoldState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HoldState {
+    Open,
+    Captured,
+    Released,
 }
 
 /// A captured charge, by its reference.
@@ -178,24 +257,53 @@ pub(crate) struct Captured {
 impl Books {
     pub(crate) fn add(&mut self, entry: Entry) {
         match entry {
+            Entry::Authorisation(authorisation) => self.add_authorisation(authorisation),
             Entry::Charge(charge) => self.add_charge(charge),
+            Entry::Release(release) => self.add_release(release),
             Entry::Refund(refund) => self.add_refund(refund),
             Entry::Mail(_) => self.totals.mails += 1,
             Entry::Batch(batch) => self.add_batch(batch),
         }
     }
 
+    fn add_authorisation(&mut self, authorisation: Authorisation) {
+        match &authorisation.outcome {
+            Outcome::Authorised { reference } => {
+                self.totals.authorisations += 1;
+                let hold = Hold { authorisation: authorisation.clone(), state: HoldState::Open };
+                self.holds.insert(reference.clone(), hold);
+            }
+            _ => self.totals.declined += 1,
+        }
+        self.authorisations.insert(authorisation.key.clone(), authorisation);
+    }
+
     fn add_charge(&mut self, charge: Charge) {
         match &charge.outcome {
-            Outcome::Declined { .. } => self.totals.declined += 1,
             Outcome::Captured { reference } => {
                 self.totals.charges += 1;
                 *self.totals.captured.entry(charge.currency.clone()).or_default() += charge.amount;
                 let captured = Captured { currency: charge.currency.clone(), left: charge.amount };
                 self.captured.insert(reference.clone(), captured);
+                self.let_go(charge.authorisation.as_deref(), HoldState::Captured);
             }
+            _ => self.totals.declined += 1,
         }
         self.charges.insert(charge.key.clone(), charge);
+    }
+
+    fn add_release(&mut self, release: Release) {
+        if let Outcome::Released { .. } = &release.outcome {
+            self.totals.releases += 1;
+            self.let_go(Some(&release.authorisation), HoldState::Released);
+        }
+        self.releases.insert(release.key.clone(), release);
+    }
+
+    fn let_go(&mut self, authorisation: Option<&str>, state: HoldState) {
+        if let Some(hold) = authorisation.and_then(|reference| self.holds.get_mut(reference)) {
+            hold.state = state;
+        }
     }
 
     fn add_refund(&mut self, refund: Refund) {
@@ -221,6 +329,19 @@ impl Books {
 
     pub(crate) fn batch(&self, key: &str) -> Option<&Batch> {
         self.batches.get(key)
+    }
+
+    pub(crate) fn authorisation(&self, key: &str) -> Option<&Authorisation> {
+        self.authorisations.get(key)
+    }
+
+    /// What was held under this reference.
+    pub(crate) fn hold(&self, reference: &str) -> Option<&Hold> {
+        self.holds.get(reference)
+    }
+
+    pub(crate) fn release(&self, key: &str) -> Option<&Release> {
+        self.releases.get(key)
     }
 
     pub(crate) fn charge(&self, key: &str) -> Option<&Charge> {

@@ -99,7 +99,8 @@ mod tests {
     fn charge(key: &str, outcome: Outcome) -> Entry {
         let (customer, order, currency) = ("c".to_owned(), "o".to_owned(), "EUR".to_owned());
         let at = DateTime::UNIX_EPOCH;
-        Entry::Charge(Charge { key: key.to_owned(), customer, order, amount: 70, currency, outcome, at })
+        let (key, authorisation) = (key.to_owned(), None);
+        Entry::Charge(Charge { key, customer, order, amount: 70, currency, authorisation, outcome, at })
     }
 
     fn captured(key: &str) -> Entry {

@@ -1,11 +1,12 @@
 //! The outside world on loopback: a payment provider and a vendor of messages over HTTP, and a mail server, as moody as
 //! their settings say, with a ledger of their own.
 //!
-//! What becomes of a call is told by a hash of the seed and the call's key, so that a run can be repeated. What was charged,
-//! refunded or received is in the ledger before anybody is answered; whether the callers have it right is seen there.
+//! What becomes of a call is told by a hash of the seed and the call's key, so that a run can be repeated. What was held,
+//! charged, refunded or received is in the ledger before anybody is answered; whether the callers have it right is seen there.
 
 mod behaviour;
 mod books;
+mod holds;
 mod http;
 mod ledger;
 mod mail;
@@ -24,7 +25,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use behaviour::Behaviour;
-pub use books::{Batch, Charge, Entry, Fate, Mail, Message, Outcome, Refund, Totals};
+pub use books::{Authorisation, Batch, Charge, Entry, Fate, Mail, Message, Outcome, Refund, Release, Totals};
 pub use ledger::LedgerError;
 pub use webhooks::Webhooks;
 

@@ -1,4 +1,4 @@
-//! The payment provider: charges and refunds over HTTP, once for each key.
+//! The payment provider: money over HTTP, moved once for each key.
 
 use std::sync::Arc;
 
@@ -16,22 +16,30 @@ use tokio::net::TcpListener;
 use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::books::{Charge, Entry, Outcome, Refund, Totals};
+use crate::behaviour::Behaviour;
+use crate::books::{Authorisation, Books, Charge, Entry, Outcome, Refund, Release, Totals};
+use crate::holds::{authorise, capture, release};
 use crate::http::{Refusal, connection, key_of, prepare, reused, silence, unknown, unprocessable, unwritten};
 use crate::serve::accept;
 use crate::world::World;
 
 const BODY_BYTES_MAX: usize = 16 << 10;
 
-type Shared = State<Arc<World>>;
+pub(crate) type Shared = State<Arc<World>>;
 
 /// Serves until `stop`.
 pub(crate) async fn serve(listener: TcpListener, world: Arc<World>, stop: CancellationToken) {
     let router = Router::new()
+        .route("/authorisations", post(authorise))
+        .route("/authorisations/{key}", get(done_for::<Authorisation>))
+        .route("/captures", post(capture))
+        .route("/captures/{key}", get(done_for::<Charge>))
+        .route("/releases", post(release))
+        .route("/releases/{key}", get(done_for::<Release>))
         .route("/charges", post(charge))
-        .route("/charges/{key}", get(charge_of))
+        .route("/charges/{key}", get(done_for::<Charge>))
         .route("/refunds", post(refund))
-        .route("/refunds/{key}", get(refund_of))
+        .route("/refunds/{key}", get(done_for::<Refund>))
         .route("/ledger", get(ledger))
         .route("/ledger/totals", get(totals))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -39,14 +47,143 @@ pub(crate) async fn serve(listener: TcpListener, world: Arc<World>, stop: Cancel
     accept(listener, stop, |stream| connection(stream, router.clone())).await;
 }
 
-#[derive(Deserialize)]
-struct ChargeBody {
+/// Something that is done with money, once for each key.
+pub(crate) trait Deed: Sized {
+    /// What was done for a key.
+    fn of<'b>(books: &'b Books, key: &str) -> Option<&'b Self>;
+    /// The line of the ledger that says so.
+    fn entry(self) -> Entry;
+    /// What became of it, as the caller is told.
+    fn outcome(&self) -> Outcome;
+}
+
+impl Deed for Charge {
+    fn of<'b>(books: &'b Books, key: &str) -> Option<&'b Self> {
+        books.charge(key)
+    }
+
+    fn entry(self) -> Entry {
+        Entry::Charge(self)
+    }
+
+    fn outcome(&self) -> Outcome {
+        self.outcome.clone()
+    }
+}
+
+impl Deed for Refund {
+    fn of<'b>(books: &'b Books, key: &str) -> Option<&'b Self> {
+        books.refund(key)
+    }
+
+    fn entry(self) -> Entry {
+        Entry::Refund(self)
+    }
+
+    fn outcome(&self) -> Outcome {
+        Outcome::Refunded { reference: self.reference.clone() }
+    }
+}
+
+/// Does what a key asks for unless it was done before, and answers. The same key with something else is refused.
+pub(crate) async fn once<D: Deed>(
+    world: &World,
+    key: &str,
+    same: impl Fn(&D) -> bool,
+    decide: impl FnOnce(&Books) -> Result<D, Refusal>,
+) -> Result<Response, Refusal> {
+    prepare(world, key, |books| D::of(books, key).is_some()).await?;
+    let (outcome, new) = settle(world, key, same, decide)?;
+    if new {
+        silence(world.behaviour.is_silent_after_charge(key), world).await?;
+    }
+    let status = match (&outcome, new) {
+        (Outcome::Declined { .. }, _) => StatusCode::PAYMENT_REQUIRED,
+        (_, true) => StatusCode::CREATED,
+        (_, false) => StatusCode::OK,
+    };
+    Ok((status, Json(outcome)).into_response())
+}
+
+/// What became of what a key asks for, and whether that is new.
+fn settle<D: Deed>(
+    world: &World,
+    key: &str,
+    same: impl Fn(&D) -> bool,
+    decide: impl FnOnce(&Books) -> Result<D, Refusal>,
+) -> Result<(Outcome, bool), Refusal> {
+    let mut ledger = world.ledger();
+    if let Some(known) = D::of(ledger.books(), key) {
+        return if same(known) { Ok((known.outcome(), false)) } else { Err(reused()) };
+    }
+    let deed = decide(ledger.books())?;
+    let outcome = deed.outcome();
+    ledger.append(deed.entry()).map_err(unwritten)?;
+    let mut word = json!(outcome);
+    if let Some(fields) = word.as_object_mut() {
+        fields.insert("key".to_owned(), key.into());
+    }
+    world.tell(key, word);
+    Ok((outcome, true))
+}
+
+/// Tells what was done for a key.
+async fn done_for<D: Deed>(State(world): Shared, Path(key): Path<String>) -> Response {
+    match D::of(world.ledger().books(), &key) {
+        Some(deed) => Json(deed.outcome()).into_response(),
+        None => unknown("key-unknown"),
+    }
+}
+
+/// What is to be paid.
+#[derive(Clone, Deserialize)]
+pub(crate) struct DueBody {
     #[serde(default)]
-    key: String,
-    amount: i64,
-    currency: String,
-    customer: String,
-    order: String,
+    pub(crate) key: String,
+    pub(crate) amount: i64,
+    pub(crate) currency: String,
+    pub(crate) customer: String,
+    pub(crate) order: String,
+}
+
+impl DueBody {
+    pub(crate) fn check(&self) -> Result<(), Refusal> {
+        if self.amount < 1 || self.currency.len() != 3 {
+            let reason = "amount: 1 or more minor units, and a currency of three letters";
+            return Err(unprocessable("amount-invalid", reason));
+        }
+        Ok(())
+    }
+
+    /// Money is there, or it is not.
+    pub(crate) fn outcome(behaviour: &Behaviour, key: &str, there: impl FnOnce() -> Outcome) -> Outcome {
+        if behaviour.declines(key) { declined("funds-insufficient", "the account is empty") } else { there() }
+    }
+}
+
+pub(crate) fn declined(code: &str, reason: &str) -> Outcome {
+    Outcome::Declined { code: code.to_owned(), reason: reason.to_owned() }
+}
+
+async fn charge(
+    State(world): Shared,
+    headers: HeaderMap,
+    Json(body): Json<DueBody>,
+) -> Result<Response, Refusal> {
+    let key = key_of(&headers, &body.key)?;
+    body.check()?;
+    let same = |known: &Charge| {
+        (known.amount, &known.currency, &known.customer, &known.order)
+            == (body.amount, &body.currency, &body.customer, &body.order)
+    };
+    let captured = || Outcome::Captured { reference: world.behaviour.reference("charge", &key) };
+    let decide = |_: &Books| {
+        let DueBody { amount, currency, customer, order, .. } = body.clone();
+        let outcome = DueBody::outcome(&world.behaviour, &key, captured);
+        let (key, authorisation, at) = (key.clone(), None, Utc::now());
+        Ok(Charge { key, customer, order, amount, currency, authorisation, outcome, at })
+    };
+    once(&world, &key, same, decide).await
 }
 
 #[derive(Deserialize)]
@@ -57,106 +194,28 @@ struct RefundBody {
     amount: i64,
 }
 
-async fn charge(
-    State(world): Shared,
-    headers: HeaderMap,
-    Json(body): Json<ChargeBody>,
-) -> Result<Response, Refusal> {
-    let key = key_of(&headers, &body.key)?;
-    if body.amount < 1 || body.currency.len() != 3 {
-        let reason = "amount: 1 or more minor units, and a currency of three letters";
-        return Err(unprocessable("amount-invalid", reason));
-    }
-    prepare(&world, &key, |books| books.charge(&key).is_some()).await?;
-    let (charge, new) = charged(&world, key, body)?;
-    if new {
-        silence(world.behaviour.is_silent_after_charge(&charge.key), &world).await?;
-    }
-    Ok(answer_charge(&charge, if new { StatusCode::CREATED } else { StatusCode::OK }))
-}
-
-/// The one charge of a key, and whether it is new. The same key with another charge is refused.
-fn charged(world: &World, key: String, body: ChargeBody) -> Result<(Charge, bool), Refusal> {
-    let mut ledger = world.ledger();
-    if let Some(known) = ledger.books().charge(&key) {
-        let same = (known.amount, &known.currency, &known.customer, &known.order)
-            == (body.amount, &body.currency, &body.customer, &body.order);
-        return if same { Ok((known.clone(), false)) } else { Err(reused()) };
-    }
-    let outcome = if world.behaviour.declines(&key) {
-        Outcome::Declined { code: "funds-insufficient".to_owned(), reason: "the account is empty".to_owned() }
-    } else {
-        Outcome::Captured { reference: world.behaviour.reference("charge", &key) }
-    };
-    let ChargeBody { amount, currency, customer, order, .. } = body;
-    let charge = Charge { key, customer, order, amount, currency, outcome, at: Utc::now() };
-    ledger.append(Entry::Charge(charge.clone())).map_err(unwritten)?;
-    world.tell(&charge.key, json!(charge));
-    Ok((charge, true))
-}
-
-fn answer_charge(charge: &Charge, captured: StatusCode) -> Response {
-    let status = match &charge.outcome {
-        Outcome::Captured { .. } => captured,
-        Outcome::Declined { .. } => StatusCode::PAYMENT_REQUIRED,
-    };
-    (status, Json(&charge.outcome)).into_response()
-}
-
-async fn charge_of(State(world): Shared, Path(key): Path<String>) -> Response {
-    match world.ledger().books().charge(&key) {
-        Some(charge) => Json(charge).into_response(),
-        None => unknown("charge-unknown"),
-    }
-}
-
+/// All refunds of a charge are at most the charge.
 async fn refund(
     State(world): Shared,
     headers: HeaderMap,
     Json(body): Json<RefundBody>,
 ) -> Result<Response, Refusal> {
     let key = key_of(&headers, &body.key)?;
-    prepare(&world, &key, |books| books.refund(&key).is_some()).await?;
-    let (refund, new) = refunded(&world, key, body)?;
-    if new {
-        silence(world.behaviour.is_silent_after_charge(&refund.key), &world).await?;
-    }
-    Ok(answer_refund(&refund, if new { StatusCode::CREATED } else { StatusCode::OK }))
-}
-
-/// The one refund of a key, and whether it is new; all refunds of a charge are at most the charge.
-fn refunded(world: &World, key: String, body: RefundBody) -> Result<(Refund, bool), Refusal> {
-    let mut ledger = world.ledger();
-    if let Some(known) = ledger.books().refund(&key) {
-        let same = (known.amount, &known.charge) == (body.amount, &body.charge);
-        return if same { Ok((known.clone(), false)) } else { Err(reused()) };
-    }
     let RefundBody { charge, amount, .. } = body;
-    let Some(captured) = ledger.books().captured(&charge).cloned() else {
-        return Err(unprocessable("charge-unknown", "charge: no captured charge has this reference"));
+    let same = |known: &Refund| (known.amount, &known.charge) == (amount, &charge);
+    let decide = |books: &Books| {
+        let Some(captured) = books.captured(&charge).cloned() else {
+            return Err(unprocessable("charge-unknown", "charge: no captured charge has this reference"));
+        };
+        if !(1..=captured.left).contains(&amount) {
+            let reason = format!("amount: {amount} is not between 1 and {}, what is left", captured.left);
+            return Err(unprocessable("refund-exceeds-charge", reason));
+        }
+        let reference = world.behaviour.reference("refund", &key);
+        let (key, charge, currency) = (key.clone(), charge.clone(), captured.currency);
+        Ok(Refund { key, charge, amount, currency, reference, at: Utc::now() })
     };
-    if !(1..=captured.left).contains(&amount) {
-        let reason = format!("amount: {amount} is not between 1 and {}, what is left", captured.left);
-        return Err(unprocessable("refund-exceeds-charge", reason));
-    }
-    let reference = world.behaviour.reference("refund", &key);
-    let refund = Refund { key, charge, amount, currency: captured.currency, reference, at: Utc::now() };
-    ledger.append(Entry::Refund(refund.clone())).map_err(unwritten)?;
-    let Refund { key, reference, .. } = &refund;
-    world.tell(key, json!({ "key": key, "status": "refunded", "reference": reference }));
-    Ok((refund, true))
-}
-
-fn answer_refund(refund: &Refund, status: StatusCode) -> Response {
-    let Refund { reference, .. } = refund;
-    (status, Json(json!({ "status": "refunded", "reference": reference }))).into_response()
-}
-
-async fn refund_of(State(world): Shared, Path(key): Path<String>) -> Response {
-    match world.ledger().books().refund(&key) {
-        Some(refund) => answer_refund(refund, StatusCode::OK),
-        None => unknown("refund-unknown"),
-    }
+    once(&world, &key, same, decide).await
 }
 
 async fn ledger(State(world): Shared) -> Result<Response, Refusal> {

@@ -251,6 +251,30 @@ async fn refunds_come_once_for_each_key_and_are_never_more_than_the_charge() {
 }
 
 #[tokio::test]
+async fn held_money_is_captured_or_released_once_whichever_comes_first() {
+    let outside = Outside::start("holds", Behaviour::default()).await;
+    let post = async |path: &str, key: &str, body: Value| outside.post(path, key, &body).await.unwrap();
+    let hold = async |key: &str| post("/authorisations", key, charge(70)).await.1["reference"].clone();
+    let (taken, freed) = (hold("a1").await, hold("a2").await);
+    assert_eq!(outside.totals().await.captured.len(), 0, "nothing has moved");
+    let capture = |hold: &Value, amount: i64| json!({ "authorisation": hold, "amount": amount });
+    assert_eq!(post("/captures", "c1", capture(&taken, 69)).await.1["code"], "amount-differs");
+    let (status, first) = post("/captures", "c1", capture(&taken, 70)).await;
+    assert_eq!((status, &first["status"]), (StatusCode::CREATED, &json!("captured")));
+    assert_eq!(post("/captures", "c1", capture(&taken, 70)).await, (StatusCode::OK, first));
+    assert_eq!(post("/captures", "c2", capture(&taken, 70)).await.1["code"], "authorisation-captured");
+    let release = |hold: &Value| json!({ "authorisation": hold });
+    assert_eq!(post("/releases", "r1", release(&taken)).await.1["code"], "authorisation-captured");
+    assert_eq!(post("/releases", "r2", release(&freed)).await.1["status"], "released");
+    assert_eq!(post("/captures", "c3", capture(&freed, 70)).await.1["code"], "authorisation-released");
+    assert_eq!(post("/releases", "r3", release(&json!("none"))).await.1["code"], "authorisation-unknown");
+    let totals = outside.totals().await;
+    assert_eq!((totals.authorisations, totals.charges, totals.releases), (2, 1, 1));
+    assert_eq!(totals.captured["EUR"], 70);
+    std::fs::remove_file(outside.end().await).unwrap();
+}
+
+#[tokio::test]
 async fn a_call_without_key_is_refused() {
     let outside = Outside::start("no-key", Behaviour::default()).await;
     let response = outside.client.post(outside.url("/charges")).json(&charge(1)).send().await.unwrap();

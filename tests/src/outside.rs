@@ -81,6 +81,26 @@ impl Outside {
         money
     }
 
+    /// How much money of each order is held: neither captured nor released.
+    pub fn held(&self) -> BTreeMap<String, i64> {
+        let mut held = BTreeMap::new();
+        for entry in self.entries() {
+            let authorisation = entry["authorisation"].to_string();
+            match (entry["kind"].as_str(), entry["status"].as_str()) {
+                (Some("authorisation"), Some("authorised")) => {
+                    held.insert(entry["reference"].to_string(), entry);
+                }
+                (Some("charge"), Some("captured")) | (Some("release"), Some("released")) => {
+                    held.remove(&authorisation);
+                }
+                _ => {}
+            }
+        }
+        let amount = |entry: &Value| entry["amount"].as_i64().unwrap_or_default();
+        let named = held.values().map(|entry| (entry["order"].to_string(), amount(entry)));
+        named.collect()
+    }
+
     /// Every message that the vendor was handed, each attempt, in order.
     pub fn messages(&self) -> Vec<Value> {
         let batches = self.entries().into_iter().filter(|entry| entry["kind"] == "batch");

@@ -211,7 +211,15 @@ async fn assert_told_in_order(club: &Club, started_at: DateTime<Utc>) {
         .filter(|(_, _, id, _)| id == "order-000000")
         .map(|(_, kind, ..)| kind.as_str())
         .collect();
-    assert_eq!(order, ["order_placed", "payment_requested", "payment_captured", "order_confirmed"]);
+    let told = [
+        "order_placed",
+        "payment_requested",
+        "payment_authorised",
+        "capture_requested",
+        "payment_captured",
+        "order_confirmed",
+    ];
+    assert_eq!(order, told);
 }
 
 #[tokio::test(flavor = "multi_thread")]

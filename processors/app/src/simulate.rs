@@ -41,13 +41,13 @@ pub struct Options {
     /// Another seed gives every call another fate
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
-    /// Charges that are declined, and mailboxes that do not exist
+    /// Authorisations and charges that are declined, and mailboxes that do not exist
     #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = percent())]
     decline: u8,
     /// Tries that are turned away before anything is done
     #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = percent())]
     error: u8,
-    /// Charges and refunds that are made and not answered
+    /// Authorisations, charges, releases and refunds that are made and not answered
     #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = percent())]
     timeout_after_charge: u8,
     /// Mails that are taken and not answered

@@ -6,10 +6,10 @@ use serde::de::DeserializeOwned;
 
 use crate::Recorded;
 
-/// Calls to the outside world that events ask for, each answered by a command.
+/// Calls to the outside world that events ask for, and the commands that say what was answered.
 ///
 /// The runtime guarantees: a call is in the ledger before it is made, with a key that is the same at every try; a call
-/// whose outcome is unknown is asked for before it is made again; the answer's command is sent once. Where the outside
+/// whose outcome is unknown is asked for before it is made again; the answer's command, if it has one, is sent once. Where the outside
 /// knows no key and cannot be asked, a call is made at most once.
 ///
 /// In return every function is pure and total, and the commands are such that their context takes them: what the outside
@@ -33,8 +33,8 @@ pub trait Effect: Send + Sync + 'static {
         false
     }
 
-    /// The command that says what was answered.
-    fn answered(request: &Self::Request, answer: &Self::Answer) -> Command;
+    /// The command that says what was answered; `None` when nobody needs to know.
+    fn answered(request: &Self::Request, answer: &Self::Answer) -> Option<Command>;
 
     /// The command that says that there will be no answer; `None` when none would be true, and somebody must look.
     fn gave_up(request: &Self::Request, why: &GaveUp) -> Option<Command>;

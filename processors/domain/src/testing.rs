@@ -10,7 +10,7 @@ use millrace_schemas::{Event, Message};
 
 use crate::{Context, Emitted, Faces, Recorded, Reference, Rejection, Streams, Tally, View, emit};
 
-pub use process::{Process, process};
+pub use process::{Process, golden_states, process};
 
 /// The past of a test: what happened to the streams, and what referenced streams show.
 #[derive(Debug)]

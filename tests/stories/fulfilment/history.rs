@@ -126,6 +126,25 @@ impl History {
         }
     }
 
+    /// No money was taken before it was held and asked for.
+    fn assert_money_is_held_before_it_is_taken(&self) {
+        let mut stands: BTreeMap<&str, &str> = BTreeMap::new();
+        for Happened { stream, type_, .. } in &self.events {
+            let before = match type_.as_str() {
+                "PaymentAuthorised" => &["PaymentRequested", "PaymentVoided"][..],
+                "CaptureRequested" => &["PaymentAuthorised"][..],
+                "PaymentCaptured" => &["CaptureRequested", "PaymentVoided"][..],
+                "PaymentRequested" | "PaymentVoided" => &[],
+                _ => continue,
+            };
+            let last = stands.insert(stream, type_);
+            assert!(
+                before.is_empty() || last.is_some_and(|last| before.contains(&last)),
+                "{stream}: {type_} after {last:?}"
+            );
+        }
+    }
+
     /// Each order has one outcome; what was done for one that was cancelled is undone, and nothing else.
     fn assert_orders_have_one_outcome(&self) {
         for (id, order) in self.orders() {
@@ -151,11 +170,13 @@ impl History {
     pub(super) fn assert_sound(&self, outside: &Outside) {
         self.assert_stock_is_never_negative();
         self.assert_stock_comes_before_money();
+        self.assert_money_is_held_before_it_is_taken();
         self.assert_orders_have_one_outcome();
         let ours = self.orders().into_iter().filter(|(_, order)| order.captured + order.refunded > 0);
         let ours: BTreeMap<String, (i64, i64)> =
             ours.map(|(id, order)| (id, (order.captured, order.refunded))).collect();
         assert_eq!(ours, outside.money(), "our ledger and the provider's");
+        assert_eq!(outside.held(), BTreeMap::new(), "no money is held for nothing");
     }
 }
 

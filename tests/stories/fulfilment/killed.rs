@@ -6,12 +6,12 @@ use super::history::{History, assert_nothing_is_left};
 use super::{Shop, cancel, place, shop};
 use crate::beside_others;
 
-/// How many orders, unless the environment says `STORY_ORDERS`.
+/// How many orders, unless the environment says `STORY_ORDERS`; kills and units grow with them.
 const ORDERS: usize = 160;
-const CUSTOMERS: usize = 10;
+const KILLS: usize = 12;
 /// Some products run out.
 const UNITS: [i64; 6] = [60, 400, 400, 90, 400, 400];
-const KILLS: usize = 12;
+const CUSTOMERS: usize = 10;
 /// What a process does in one life, and the moments at which it may die.
 const ROLES: [(&[&str], &[&str]); 3] = [
     (&["commands"], &["before-commit", "after-commit"]),
@@ -24,7 +24,9 @@ async fn however_roles_die_and_the_provider_fails_every_order_has_one_outcome() 
     let _turn = beside_others().await;
     let seed = std::env::var("STORY_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| fastrand::u64(..));
-    eprintln!("STORY_SEED={seed}");
+    let orders = std::env::var("STORY_ORDERS").ok().and_then(|orders| orders.parse().ok());
+    let orders = orders.unwrap_or(ORDERS);
+    eprintln!("STORY_SEED={seed} STORY_ORDERS={orders}");
     let mut random = fastrand::Rng::with_seed(seed);
     let moods = ["--decline", "10", "--error", "10", "--timeout-after-charge", "15", "--hold-ms", "1500"];
     let told = seed.to_string();
@@ -37,13 +39,14 @@ async fn however_roles_die_and_the_provider_fails_every_order_has_one_outcome() 
         ("events_batch_max", "20"),
     ];
     let shop = shop("killed", &settings, &outside).await;
-    shop.stocked(CUSTOMERS, &UNITS).await;
-    shop.instance.send(&orders(&mut random)).await;
+    let times = orders.div_ceil(ORDERS);
+    shop.stocked(CUSTOMERS, &UNITS.map(|units| units * times as i64)).await;
+    shop.instance.send(&placed(orders, &mut random)).await;
     let mut processes: Vec<Process> = Vec::new();
     for role in 0..ROLES.len() {
         processes.push(live(&shop, role, &mut random));
     }
-    for _ in 0..KILLS {
+    for _ in 0..KILLS * times {
         let role = random.usize(..ROLES.len());
         die(&mut processes[role], &mut random).await;
         processes[role] = live(&shop, role, &mut random);
@@ -57,8 +60,7 @@ async fn however_roles_die_and_the_provider_fails_every_order_has_one_outcome() 
 }
 
 /// Orders of one to three products; every tenth is cancelled by its customer at about the same time.
-fn orders(random: &mut fastrand::Rng) -> Vec<String> {
-    let orders = std::env::var("STORY_ORDERS").ok().and_then(|orders| orders.parse().ok()).unwrap_or(ORDERS);
+fn placed(orders: usize, random: &mut fastrand::Rng) -> Vec<String> {
     let mut lines = Vec::new();
     for i in 0..orders {
         let mut products: Vec<usize> = (0..UNITS.len()).collect();

@@ -57,7 +57,7 @@ impl Shop {
 
     /// Waits until nothing goes on by itself any more and every view is level.
     async fn rest(&self) {
-        self.instance.millrace(&["status", "--wait", "5m"]).await.expect_success();
+        self.instance.millrace(&["status", "--wait", "20m"]).await.expect_success();
     }
 
     /// Where the order's fulfilment stands.

@@ -12,13 +12,37 @@ use crate::beside_others;
 const DEADLINE: (&str, &str) = ("saga_timers_ms", r#"{"fulfilment.deadline" = 3000}"#);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_capture_that_comes_after_the_deadline_is_refunded() {
+async fn money_that_is_held_after_the_deadline_is_released_and_never_taken() {
     let _turn = beside_others().await;
     let slow = [DEADLINE, ("effect_call_timeout_ms", "20000")];
-    let shop = shop("late_capture", &slow, &["--latency-ms", "6000..6000"]).await;
+    let shop = shop("late_hold", &slow, &["--latency-ms", "6000..6000"]).await;
     shop.stocked(1, &[5]).await;
     let _process = shop.open();
     shop.instance.send(&[place(1, 1, &[(0, 2)])]).await;
+    shop.rest().await;
+    let history = History::read(&shop.instance.write).await;
+    history.assert_sound(&shop.outside);
+    let found = &history.orders()[&order(1)];
+    assert_eq!((found.cancelled, found.captured, found.refunded), (true, 0, 0));
+    assert_eq!(shop.outside.entries().iter().filter(|entry| entry["status"] == "released").count(), 1);
+    assert_nothing_is_left(&shop.instance.write).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_capture_whose_answer_comes_after_the_deadline_is_refunded() {
+    let _turn = beside_others().await;
+    let deadline = ("saga_timers_ms", r#"{"fulfilment.deadline" = 8000}"#);
+    let shop = shop("late_capture", &[deadline, ("effect_call_timeout_ms", "20000")], &[]).await;
+    shop.stocked(1, &[5]).await;
+    let commands = shop.instance.start_with(&["commands"], &[]);
+    let sagas = shop.instance.start_with(&["saga", "fulfilment"], &[]);
+    // The second call, which captures, is made at once; what was answered is written when it is too late.
+    let late = [("FAILPOINTS", "after-call=1*off->1*sleep(15000)->off")];
+    let effects = shop.instance.start_with(&["effect", "payment"], &late);
+    shop.instance.send(&[place(1, 1, &[(0, 2)])]).await;
+    becomes(&shop.instance.write, "SELECT count(*) FROM outbox WHERE type LIKE '%.PaymentRefunded'", 1).await;
+    drop((commands, sagas, effects));
+    let _process = shop.open();
     shop.rest().await;
     let history = History::read(&shop.instance.write).await;
     history.assert_sound(&shop.outside);
@@ -63,8 +87,8 @@ async fn an_outage_of_debezium_that_is_longer_than_the_deadline_cancels_nothing(
     .await;
     let mut effects = shop.instance.start_with(&["effect", "payment"], &[]);
     sagas.reports("millrace_saga_timers_total", &[("outcome", "put-off")], 1.0).await;
-    let captures = "SELECT count(*) FROM outbox WHERE type = 'millrace.payments.CapturePayment'";
-    assert_eq!(shop.instance.count(captures).await, Ok(5), "the money is there, and nobody has heard of it");
+    let held = "SELECT count(*) FROM outbox WHERE type = 'millrace.payments.AuthorisePayment'";
+    assert_eq!(shop.instance.count(held).await, Ok(5), "the money is held, and nobody has heard of it");
     connect(reqwest::Method::PUT, &format!("{connector}/resume")).await;
     becomes(&shop.instance.write, "SELECT count(*) FROM saga WHERE standing = 'fulfilled'", 5).await;
     for process in [&mut commands, &mut sagas, &mut effects] {

@@ -1,9 +1,9 @@
-//! The payment provider, over HTTP: a charge or refund is made once for each key, and can be asked for by it.
+//! The payment provider, over HTTP: what moves money is done once for each key, and can be asked for by it.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use millrace_domain::effects::payment::{Answer, Payment, Request};
+use millrace_domain::effects::payment::{Answer, Due, Payment, Request};
 use millrace_runtime::effects::{CallError, Provider};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -64,7 +64,7 @@ pub(crate) fn told(body: &[u8]) -> Result<(Uuid, Answer), String> {
         serde_json::from_slice(body).map_err(|error| format!("the body is not JSON: {error}"))?;
     let key = field(&body, "key").and_then(|key| key.parse().ok()).ok_or("key: it is missing or no UUID")?;
     match field(&body, "status") {
-        Some("captured" | "refunded" | "declined") => {}
+        Some("authorised" | "captured" | "released" | "refunded" | "declined") => {}
         other => return Err(format!("status: {} is none that is known", other.unwrap_or("nothing"))),
     }
     let answer = answer(StatusCode::OK, &body).map_err(|_| "reference: it is missing, or cannot be kept")?;
@@ -73,16 +73,26 @@ pub(crate) fn told(body: &[u8]) -> Result<(Uuid, Answer), String> {
 
 fn collection(request: &Request) -> &'static str {
     match request {
-        Request::Charge { .. } => "charges",
+        Request::Authorise(_) => "authorisations",
+        Request::Charge(_) => "charges",
+        Request::Capture { .. } => "captures",
+        Request::Release { .. } => "releases",
         Request::Refund { .. } => "refunds",
     }
 }
 
 fn body(key: &str, request: &Request) -> Value {
     match request {
-        Request::Charge { order_id, customer_id, amount, currency } => json!({
-            "key": key, "amount": amount, "currency": currency, "customer": customer_id, "order": order_id,
-        }),
+        Request::Authorise(due) | Request::Charge(due) => {
+            let Due { order_id, customer_id, amount, currency } = due;
+            json!({
+                "key": key, "amount": amount, "currency": currency, "customer": customer_id, "order": order_id,
+            })
+        }
+        Request::Capture { amount, authorisation, .. } => {
+            json!({ "key": key, "authorisation": authorisation, "amount": amount })
+        }
+        Request::Release { authorisation, .. } => json!({ "key": key, "authorisation": authorisation }),
         Request::Refund { amount, charge, .. } => json!({ "key": key, "charge": charge, "amount": amount }),
     }
 }
@@ -117,9 +127,27 @@ mod tests {
     use super::*;
     use crate::providers::simulated::Simulated;
 
-    fn charge() -> Request {
+    fn due() -> Due {
         let (order_id, customer_id, currency) = ("o1".to_owned(), "c1".to_owned(), "EUR".to_owned());
-        Request::Charge { order_id, customer_id, amount: 70, currency }
+        Due { order_id, customer_id, amount: 70, currency }
+    }
+
+    fn charge() -> Request {
+        Request::Charge(due())
+    }
+
+    fn capture(authorisation: &str) -> Request {
+        let (order_id, authorisation) = ("o1".to_owned(), authorisation.to_owned());
+        Request::Capture { order_id, amount: 70, authorisation }
+    }
+
+    fn release(authorisation: &str) -> Request {
+        Request::Release { order_id: "o1".to_owned(), authorisation: authorisation.to_owned() }
+    }
+
+    fn reference(answer: &Answer) -> &str {
+        let Answer::Done { reference } = answer else { panic!("{answer:?}") };
+        reference
     }
 
     fn refund(charge: &str, amount: i64) -> Request {
@@ -141,13 +169,34 @@ mod tests {
         let provider = provider(&simulated);
         assert_eq!(provider.ask(KEY, &charge()).await, Ok(None));
         let done = provider.call(KEY, &charge()).await.unwrap();
-        let Answer::Done { reference } = &done else { panic!("{done:?}") };
+        let reference = reference(&done);
         assert_eq!(provider.call(KEY, &charge()).await, Ok(done.clone()));
         assert_eq!(provider.ask(KEY, &charge()).await, Ok(Some(done.clone())));
         let refunded = provider.call(OTHER, &refund(reference, 70)).await.unwrap();
         assert_eq!(provider.ask(OTHER, &refund(reference, 70)).await, Ok(Some(refunded)));
         let more = provider.call(Uuid::from_u128(3), &refund(reference, 1)).await;
         assert!(matches!(more, Err(CallError::Refused(_))), "{more:?}");
+        simulated.end().await;
+    }
+
+    #[tokio::test]
+    async fn what_is_authorised_is_captured_or_released_whichever_comes_first() {
+        let simulated = Simulated::start("payment-held", Behaviour::default()).await;
+        let provider = provider(&simulated);
+        let call = async |key: u128, request: Request| provider.call(Uuid::from_u128(key), &request).await;
+        let hold = async |key| reference(&call(key, Request::Authorise(due())).await.unwrap()).to_owned();
+        let (taken, freed) = (hold(1).await, hold(2).await);
+        assert_eq!(
+            provider.ask(KEY, &Request::Authorise(due())).await,
+            call(1, Request::Authorise(due())).await.map(Some)
+        );
+        let captured = call(3, capture(&taken)).await.unwrap();
+        assert_eq!(provider.ask(Uuid::from_u128(3), &capture(&taken)).await, Ok(Some(captured.clone())));
+        assert!(matches!(call(4, release(&taken)).await, Ok(Answer::Declined { .. })), "it was taken");
+        assert!(matches!(call(5, release(&freed)).await, Ok(Answer::Done { .. })));
+        assert!(matches!(call(6, capture(&freed)).await, Ok(Answer::Declined { .. })), "it was let go");
+        assert!(matches!(call(7, capture("nothing")).await, Err(CallError::Refused(_))));
+        assert!(matches!(call(8, refund(reference(&captured), 70)).await, Ok(Answer::Done { .. })));
         simulated.end().await;
     }
 
@@ -208,7 +257,9 @@ mod tests {
         let done = Answer::Done { reference: "ch-1".to_owned() };
         let body = |status: &str| json!({ "key": KEY, "status": status, "reference": "ch-1" });
         assert_eq!(read(body("captured")), Ok((KEY, done.clone())));
-        assert_eq!(read(body("refunded")), Ok((KEY, done)));
+        for status in ["authorised", "released", "refunded"] {
+            assert_eq!(read(body(status)), Ok((KEY, done.clone())));
+        }
         let declined = Answer::Declined { code: "empty".to_owned(), reason: "no money".to_owned() };
         let no = json!({ "key": KEY, "status": "declined", "code": "empty", "reason": "no money" });
         assert_eq!(read(no), Ok((KEY, declined)));

@@ -93,11 +93,11 @@ impl Effect for Audience {
         Some(Wanted { campaign_id, channel, rules, as_of, number, after })
     }
 
-    fn answered(request: &Wanted, answer: &Found) -> Command {
+    fn answered(request: &Wanted, answer: &Found) -> Option<Command> {
         let (campaign_id, number) = (request.campaign_id.clone(), request.number);
         let recipients = answer.customers.iter().cloned().map(recipient).collect();
         let chunk = AddAudienceChunk { campaign_id, number, recipients, last: answer.last };
-        Command::Campaigns(chunk.into())
+        Some(Command::Campaigns(chunk.into()))
     }
 
     /// Nothing was sent, whatever became of the question.
@@ -158,7 +158,7 @@ mod tests {
         let [customer_id, name, address] = ["c1", "Ana", "a@b.c"].map(str::to_owned);
         let recipients = vec![AddAudienceChunkRecipient { customer_id, name, contact_name: None, address }];
         let chunk = AddAudienceChunk { campaign_id: "spring".to_owned(), number: 2, recipients, last: true };
-        assert_eq!(Audience::answered(&wanted(), &found), Command::Campaigns(chunk.into()));
+        assert_eq!(Audience::answered(&wanted(), &found), Some(Command::Campaigns(chunk.into())));
         assert_survives_storage(&wanted());
         assert_survives_storage(&found);
     }

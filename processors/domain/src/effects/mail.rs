@@ -57,9 +57,9 @@ impl Effect for Mail {
         }
     }
 
-    fn answered(request: &Message, _: &Taken) -> Command {
+    fn answered(request: &Message, _: &Taken) -> Option<Command> {
         let notification_id = request.notification_id.clone();
-        Command::Notifications(MarkNotificationSent { notification_id }.into())
+        Some(Command::Notifications(MarkNotificationSent { notification_id }.into()))
     }
 
     /// Whether or not it arrived: nothing more is done for it, and the reason says what is known.
@@ -103,7 +103,7 @@ mod tests {
         let notification_id = "n1".to_owned();
         let sent =
             Command::Notifications(MarkNotificationSent { notification_id: notification_id.clone() }.into());
-        assert_eq!(Mail::answered(&message(), &Taken), sent);
+        assert_eq!(Mail::answered(&message(), &Taken), Some(sent));
         for unknown in [true, false] {
             let why = GaveUp { reason: "no such\nmailbox".to_owned(), unknown };
             let (notification_id, reason) = (notification_id.clone(), "no such mailbox".to_owned());

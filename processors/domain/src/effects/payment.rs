@@ -1,6 +1,9 @@
-//! Charges and refunds at the payment provider.
+//! Money at the payment provider: an order's is held first and captured when that is asked for, or released; a period of a
+//! subscription is charged at once; what was captured may go back.
 
-use millrace_schemas::payments::{CapturePayment, CompleteRefund, DeclinePayment, Event, FailRefund};
+use millrace_schemas::payments::{
+    AuthorisePayment, CapturePayment, CompleteRefund, DeclinePayment, Event, FailRefund, PaymentRequested,
+};
 use millrace_schemas::{Command, Event as AnyEvent};
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +13,7 @@ use crate::{Context, Effect, GaveUp, Recorded};
 
 const CODE_MAX: usize = 100;
 const REASON_MAX: usize = 500;
-/// The code of a charge that could not even be decided.
+/// The code of what could not even be decided.
 const REFUSED: &str = "provider-refused";
 
 /// The effect that moves money.
@@ -21,16 +24,25 @@ pub struct Payment;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
-    /// Money of a customer.
-    Charge {
-        /// What for.
+    /// Money of a customer, to be held.
+    Authorise(Due),
+    /// Money of a customer, at once.
+    Charge(Due),
+    /// The money that is held.
+    Capture {
+        /// The order that is paid.
         order_id: String,
-        /// Whose.
-        customer_id: String,
         /// In minor units.
         amount: i64,
-        /// ISO 4217 code.
-        currency: String,
+        /// What the provider calls the authorisation.
+        authorisation: String,
+    },
+    /// That money is not held any more.
+    Release {
+        /// The order that is not paid.
+        order_id: String,
+        /// What the provider calls the authorisation.
+        authorisation: String,
     },
     /// Money back.
     Refund {
@@ -43,6 +55,19 @@ pub enum Request {
         /// What the provider calls the charge.
         charge: String,
     },
+}
+
+/// What is to be paid.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Due {
+    /// What for.
+    pub order_id: String,
+    /// By whom.
+    pub customer_id: String,
+    /// In minor units.
+    pub amount: i64,
+    /// ISO 4217 code.
+    pub currency: String,
 }
 
 /// What the provider answers.
@@ -72,57 +97,80 @@ impl Effect for Payment {
     fn request(event: &Recorded) -> Option<Request> {
         let AnyEvent::Payments(event) = &event.event else { return None };
         match event.clone() {
-            Event::PaymentRequested(event) => Some(Request::Charge {
+            Event::PaymentRequested(event) => Some(requested(event)),
+            Event::CaptureRequested(event) => Some(Request::Capture {
                 order_id: event.order_id,
-                customer_id: event.customer_id,
                 amount: event.amount,
-                currency: event.currency,
+                authorisation: event.provider_reference,
             }),
+            Event::PaymentVoided(event) => {
+                Some(Request::Release { order_id: event.order_id, authorisation: event.provider_reference? })
+            }
             Event::RefundRequested(event) => Some(Request::Refund {
                 order_id: event.order_id,
                 refund_id: event.refund_id,
                 amount: event.amount,
                 charge: event.provider_reference,
             }),
-            Event::PaymentCaptured(_)
+            Event::PaymentAuthorised(_)
+            | Event::PaymentCaptured(_)
             | Event::PaymentDeclined(_)
             | Event::PaymentRefunded(_)
-            | Event::PaymentVoided(_)
             | Event::RefundFailed(_) => None,
         }
     }
 
-    /// Only a charge can come before: there is no refund of what was not captured.
+    /// Only what takes money can come before: there is no refund of what was not captured.
     fn withdraws(event: &Recorded) -> bool {
         matches!(&event.event, AnyEvent::Payments(Event::PaymentVoided(_)))
     }
 
-    fn answered(request: &Request, answer: &Answer) -> Command {
-        match (request.clone(), answer.clone()) {
-            (Request::Charge { order_id, amount, .. }, Answer::Done { reference }) => {
-                captured(order_id, amount, reference)
-            }
-            (Request::Charge { order_id, .. }, Answer::Declined { code, reason }) => {
-                declined(order_id, &code, &reason)
-            }
-            (Request::Refund { order_id, refund_id, .. }, Answer::Done { reference }) => {
-                let provider_reference = reference;
-                Command::Payments(CompleteRefund { order_id, refund_id, provider_reference }.into())
-            }
-            (Request::Refund { order_id, refund_id, .. }, Answer::Declined { code, reason }) => {
-                failed(order_id, refund_id, &format!("{code}: {reason}"))
-            }
+    /// What came of a release nobody needs to know: when it was too late, the capture says so.
+    fn answered(request: &Request, answer: &Answer) -> Option<Command> {
+        match answer.clone() {
+            Answer::Done { reference } => done(request.clone(), reference),
+            Answer::Declined { code, reason } => not_done(request.clone(), &code, &reason),
         }
     }
 
     /// Nobody is told of money that may have moved: neither that it did nor that it did not would be true.
     fn gave_up(request: &Request, why: &GaveUp) -> Option<Command> {
-        let command = match request.clone() {
-            Request::Charge { order_id, .. } => declined(order_id, REFUSED, &why.reason),
-            Request::Refund { order_id, refund_id, .. } => failed(order_id, refund_id, &why.reason),
-        };
-        (!why.unknown).then_some(command)
+        if why.unknown { None } else { not_done(request.clone(), REFUSED, &why.reason) }
     }
+}
+
+/// A period of a subscription has nothing to wait for.
+fn requested(event: PaymentRequested) -> Request {
+    let PaymentRequested { order_id, customer_id, amount, currency, subscription_id } = event;
+    let due = Due { order_id, customer_id, amount, currency };
+    if subscription_id.is_some() { Request::Charge(due) } else { Request::Authorise(due) }
+}
+
+fn done(request: Request, provider_reference: String) -> Option<Command> {
+    Some(match request {
+        Request::Authorise(Due { order_id, amount, .. }) => {
+            Command::Payments(AuthorisePayment { order_id, amount, provider_reference }.into())
+        }
+        Request::Charge(Due { order_id, amount, .. }) | Request::Capture { order_id, amount, .. } => {
+            captured(order_id, amount, provider_reference)
+        }
+        Request::Refund { order_id, refund_id, .. } => {
+            Command::Payments(CompleteRefund { order_id, refund_id, provider_reference }.into())
+        }
+        Request::Release { .. } => return None,
+    })
+}
+
+fn not_done(request: Request, code: &str, reason: &str) -> Option<Command> {
+    Some(match request {
+        Request::Authorise(Due { order_id, .. })
+        | Request::Charge(Due { order_id, .. })
+        | Request::Capture { order_id, .. } => declined(order_id, code, reason),
+        Request::Refund { order_id, refund_id, .. } => {
+            failed(order_id, refund_id, &format!("{code}: {reason}"))
+        }
+        Request::Release { .. } => return None,
+    })
 }
 
 fn captured(order_id: String, amount: i64, provider_reference: String) -> Command {
@@ -140,38 +188,86 @@ fn failed(order_id: String, refund_id: String, reason: &str) -> Command {
 
 #[cfg(test)]
 mod tests {
-    use millrace_schemas::payments::{PaymentRequested, PaymentVoided, RefundRequested};
+    use millrace_schemas::payments::{CaptureRequested, PaymentVoided, RefundRequested};
 
     use super::*;
     use crate::testing::recorded;
 
-    fn requested() -> AnyEvent {
-        let (order_id, customer_id, currency) = ("o1".to_owned(), "c1".to_owned(), "EUR".to_owned());
+    fn texts<const N: usize>(texts: [&str; N]) -> [String; N] {
+        texts.map(str::to_owned)
+    }
+
+    fn requested(subscription_id: Option<&str>) -> AnyEvent {
+        let [order_id, customer_id, currency] = texts(["o1", "c1", "EUR"]);
+        let subscription_id = subscription_id.map(str::to_owned);
         AnyEvent::Payments(
-            PaymentRequested { order_id, customer_id, amount: 70, currency, subscription_id: None }.into(),
+            PaymentRequested { order_id, customer_id, amount: 70, currency, subscription_id }.into(),
         )
     }
 
+    fn capture_requested() -> AnyEvent {
+        let [order_id, customer_id, currency, provider_reference] = texts(["o1", "c1", "EUR", "au-1"]);
+        AnyEvent::Payments(
+            CaptureRequested { order_id, customer_id, amount: 70, currency, provider_reference }.into(),
+        )
+    }
+
+    fn voided(held: Option<&str>) -> AnyEvent {
+        let [order_id, customer_id, currency, reason] = texts(["o1", "c1", "EUR", "late"]);
+        let event = PaymentVoided {
+            order_id,
+            customer_id,
+            amount: 70,
+            currency,
+            reason,
+            subscription_id: None,
+            provider_reference: held.map(str::to_owned),
+        };
+        AnyEvent::Payments(event.into())
+    }
+
     fn refund_requested() -> AnyEvent {
+        let [order_id, customer_id, currency, reason] = texts(["o1", "c1", "EUR", "broken"]);
+        let [refund_id, provider_reference] = texts(["r1", "ch-1"]);
         let event = RefundRequested {
-            order_id: "o1".to_owned(),
-            customer_id: "c1".to_owned(),
-            refund_id: "r1".to_owned(),
+            order_id,
+            customer_id,
+            refund_id,
             amount: 30,
-            currency: "EUR".to_owned(),
-            provider_reference: "ch-1".to_owned(),
-            reason: "broken".to_owned(),
+            currency,
+            provider_reference,
+            reason,
             subscription_id: None,
         };
         AnyEvent::Payments(event.into())
     }
 
-    fn charge() -> Request {
-        Payment::request(&recorded(&requested(), 1)).unwrap()
+    fn asked(event: &AnyEvent) -> Option<Request> {
+        Payment::request(&recorded(event, 1))
+    }
+
+    fn due() -> Due {
+        let [order_id, customer_id, currency] = texts(["o1", "c1", "EUR"]);
+        Due { order_id, customer_id, amount: 70, currency }
+    }
+
+    fn capture() -> Request {
+        let [order_id, authorisation] = texts(["o1", "au-1"]);
+        Request::Capture { order_id, amount: 70, authorisation }
+    }
+
+    fn release() -> Request {
+        let [order_id, authorisation] = texts(["o1", "au-1"]);
+        Request::Release { order_id, authorisation }
     }
 
     fn refund() -> Request {
-        Payment::request(&recorded(&refund_requested(), 1)).unwrap()
+        let [order_id, refund_id, charge] = texts(["o1", "r1", "ch-1"]);
+        Request::Refund { order_id, refund_id, amount: 30, charge }
+    }
+
+    fn all() -> [Request; 5] {
+        [Request::Authorise(due()), Request::Charge(due()), capture(), release(), refund()]
     }
 
     fn done() -> Answer {
@@ -187,62 +283,79 @@ mod tests {
     }
 
     #[test]
-    fn a_requested_payment_is_charged_and_a_requested_refund_goes_back_to_its_charge() {
-        let (order_id, customer_id, currency) = ("o1".to_owned(), "c1".to_owned(), "EUR".to_owned());
-        assert_eq!(charge(), Request::Charge { order_id, customer_id, amount: 70, currency });
-        let (order_id, refund_id, charge) = ("o1".to_owned(), "r1".to_owned(), "ch-1".to_owned());
-        assert_eq!(refund(), Request::Refund { order_id, refund_id, amount: 30, charge });
+    fn an_order_is_authorised_and_a_period_of_a_subscription_is_charged_at_once() {
+        assert_eq!(asked(&requested(None)), Some(Request::Authorise(due())));
+        assert_eq!(asked(&requested(Some("s1"))), Some(Request::Charge(due())));
     }
 
     #[test]
-    fn a_charge_is_captured_or_declined() {
-        assert_eq!(Payment::answered(&charge(), &done()), captured("o1".to_owned(), 70, "p-1".to_owned()));
-        assert_eq!(Payment::answered(&charge(), &no()), declined("o1".to_owned(), "empty", "no money"));
+    fn what_is_held_is_captured_or_released_and_what_was_captured_goes_back() {
+        assert_eq!(asked(&capture_requested()), Some(capture()));
+        assert_eq!(asked(&voided(Some("au-1"))), Some(release()));
+        assert_eq!(asked(&voided(None)), None, "nothing is held");
+        assert_eq!(asked(&refund_requested()), Some(refund()));
+    }
+
+    #[test]
+    fn money_is_authorised_captured_or_declined() {
+        let [order_id, provider_reference] = texts(["o1", "p-1"]);
+        let authorised = AuthorisePayment { order_id, amount: 70, provider_reference };
+        let authorised = Some(Command::Payments(authorised.into()));
+        assert_eq!(Payment::answered(&Request::Authorise(due()), &done()), authorised);
+        let captured = Some(captured("o1".to_owned(), 70, "p-1".to_owned()));
+        for request in [Request::Charge(due()), capture()] {
+            assert_eq!(Payment::answered(&request, &done()), captured);
+        }
+        let declined = Some(declined("o1".to_owned(), "empty", "no money"));
+        for request in [Request::Authorise(due()), Request::Charge(due()), capture()] {
+            assert_eq!(Payment::answered(&request, &no()), declined);
+        }
+    }
+
+    #[test]
+    fn nobody_needs_to_know_what_came_of_a_release() {
+        for answer in [done(), no()] {
+            assert_eq!(Payment::answered(&release(), &answer), None);
+        }
+        assert_eq!(Payment::gave_up(&release(), &gave_up(false)), None);
     }
 
     #[test]
     fn a_refund_is_completed_or_failed() {
-        let (order_id, refund_id, reference) = ("o1".to_owned(), "r1".to_owned(), "p-1".to_owned());
-        let completed = CompleteRefund { order_id, refund_id, provider_reference: reference };
-        assert_eq!(Payment::answered(&refund(), &done()), Command::Payments(completed.into()));
+        let [order_id, refund_id, provider_reference] = texts(["o1", "r1", "p-1"]);
+        let completed = CompleteRefund { order_id, refund_id, provider_reference };
+        assert_eq!(Payment::answered(&refund(), &done()), Some(Command::Payments(completed.into())));
         let failed = failed("o1".to_owned(), "r1".to_owned(), "empty: no money");
-        assert_eq!(Payment::answered(&refund(), &no()), failed);
+        assert_eq!(Payment::answered(&refund(), &no()), Some(failed));
     }
 
     #[test]
     fn what_was_given_up_is_said_only_when_no_money_can_have_moved() {
         let reason = "x".repeat(REASON_MAX);
-        assert_eq!(
-            Payment::gave_up(&charge(), &gave_up(false)),
-            Some(declined("o1".to_owned(), REFUSED, &reason))
-        );
-        assert_eq!(
-            Payment::gave_up(&refund(), &gave_up(false)),
-            Some(failed("o1".to_owned(), "r1".to_owned(), &reason))
-        );
-        assert_eq!(Payment::gave_up(&charge(), &gave_up(true)), None);
-        assert_eq!(Payment::gave_up(&refund(), &gave_up(true)), None);
+        for request in [Request::Authorise(due()), Request::Charge(due()), capture()] {
+            let declined = declined("o1".to_owned(), REFUSED, &reason);
+            assert_eq!(Payment::gave_up(&request, &gave_up(false)), Some(declined));
+        }
+        let failed = failed("o1".to_owned(), "r1".to_owned(), &format!("{REFUSED}: {reason}"));
+        assert_eq!(Payment::gave_up(&refund(), &gave_up(false)), Some(failed));
+        for request in all() {
+            assert_eq!(Payment::gave_up(&request, &gave_up(true)), None);
+        }
     }
 
     #[test]
-    fn a_void_makes_the_charge_superfluous_and_asks_for_nothing() {
-        let voided = PaymentVoided {
-            order_id: "o1".to_owned(),
-            customer_id: "c1".to_owned(),
-            amount: 70,
-            currency: "EUR".to_owned(),
-            reason: "late".to_owned(),
-            subscription_id: None,
-        };
-        let voided = recorded(&AnyEvent::Payments(voided.into()), 1);
-        assert!(Payment::withdraws(&voided) && Payment::request(&voided).is_none());
-        assert!(!Payment::withdraws(&recorded(&requested(), 1)));
-        assert!(!Payment::withdraws(&recorded(&refund_requested(), 1)));
+    fn only_a_void_makes_earlier_calls_superfluous() {
+        for voided in [voided(None), voided(Some("au-1"))] {
+            assert!(Payment::withdraws(&recorded(&voided, 1)));
+        }
+        for event in [requested(None), capture_requested(), refund_requested()] {
+            assert!(!Payment::withdraws(&recorded(&event, 1)));
+        }
     }
 
     #[test]
     fn requests_and_answers_survive_the_ledger() {
-        for request in [charge(), refund()] {
+        for request in all() {
             let stored = serde_json::to_string(&request).unwrap();
             assert_eq!(serde_json::from_str::<Request>(&stored).unwrap(), request);
         }
@@ -250,5 +363,11 @@ mod tests {
             let stored = serde_json::to_string(&answer).unwrap();
             assert_eq!(serde_json::from_str::<Answer>(&stored).unwrap(), answer);
         }
+    }
+
+    #[test]
+    fn a_charge_of_an_order_that_was_under_way_before_orders_were_authorised_goes_on() {
+        let stored = r#"{"charge":{"order_id":"o1","customer_id":"c1","amount":70,"currency":"EUR"}}"#;
+        assert_eq!(serde_json::from_str::<Request>(stored).unwrap(), Request::Charge(due()));
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use millrace_schemas::{Command, CommandRejected, Event};
+use serde_json::{Value, json};
 
 use super::{assert_survives_storage, recorded};
 use crate::{Heard, Reaction, Saga, Step, Timer};
@@ -23,14 +24,31 @@ pub fn process<S: Saga>() -> Process<S> {
     Process { state: None, timers: BTreeMap::new(), now: Duration::ZERO, sent: Vec::new() }
 }
 
+/// An instance in each state of each version that was ever stored; the files are in the order of their versions, and hold
+/// an object with every state under its name.
+///
+/// # Panics
+/// When a version has no file, or the last one lacks a state.
+pub fn golden_states<S: Saga>(files: &[&str], names: &[&str]) -> Vec<Process<S>> {
+    let read = |file: &&str| serde_json::from_str::<serde_json::Map<String, Value>>(file).expect("JSON");
+    let files: Vec<_> = files.iter().map(read).collect();
+    let last = files.last().map(|states| states.keys().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(last.as_deref(), Some(names), "every state is in the newest file");
+    let versions: Vec<i32> = (1..=S::STATE_VERSION).collect();
+    assert_eq!(versions.len(), files.len(), "every version has a file");
+    let all = versions.into_iter().zip(files);
+    all.flat_map(|(version, states)| {
+        states.into_iter().map(move |(name, state)| process().stored(version, json!({ name: state })))
+    })
+    .collect()
+}
+
 impl<S: Saga> Process<S> {
-    /// Goes on from a stored state.
-    ///
-    /// # Panics
-    /// When it cannot be read.
-    #[must_use]
-    pub fn stored(self, json: &str) -> Self {
-        Self { state: Some(serde_json::from_str(json).expect("the stored state is read")), ..self }
+    /// Goes on from a state that was stored in this version.
+    fn stored(self, version: i32, state: Value) -> Self {
+        let raised = (version..S::STATE_VERSION).try_fold(state, |state, version| S::upcast(version, state));
+        let state = serde_json::from_value(raised.expect("a version that was written"));
+        Self { state: Some(state.expect("the stored state is read")), ..self }
     }
 
     /// Something happens.

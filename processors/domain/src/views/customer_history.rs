@@ -142,6 +142,10 @@ fn of_order(event: &Orders) -> Said<'_> {
 fn of_payment(event: &Payments) -> Said<'_> {
     match event {
         Payments::PaymentRequested(event) => said!(event, amount, None, json!({})),
+        Payments::PaymentAuthorised(event) => {
+            said!(event, amount, None, json!({"provider_reference": event.provider_reference}))
+        }
+        Payments::CaptureRequested(event) => said!(event, amount, None, json!({})),
         Payments::PaymentCaptured(event) => {
             said!(event, amount, None, json!({"provider_reference": event.provider_reference}))
         }
@@ -204,8 +208,8 @@ mod tests {
         cancelled as subscription_cancelled, day, lapsed, paused, renewed, resumed, started,
     };
     use crate::views::tests::{
-        assert_table, cancelled, captured, confirmed, declined, order_placed, payment_requested,
-        refund_failed, refund_requested, refunded, shipped, stock_shipped, voided,
+        assert_table, authorised, cancelled, capture_requested, captured, confirmed, declined, order_placed,
+        payment_requested, refund_failed, refund_requested, refunded, shipped, stock_shipped, voided,
     };
 
     const JULY_4_1996: i64 = 836_438_400_000_000;
@@ -239,6 +243,14 @@ mod tests {
         assert_eq!((shipped.at, shipped.amount), (time(JULY_4_1996 + 6), None));
         let captured = rows.iter().find(|row| row.kind == "payment_captured").unwrap();
         assert_eq!((captured.at, &captured.detail), (happened(2), &json!({"provider_reference": "pay-1"})));
+    }
+
+    #[test]
+    fn money_that_is_held_tells_what_the_provider_calls_it() {
+        let rows = history(&[vec![authorised("1"), capture_requested("1")]]);
+        assert_eq!(kinds(&rows), ["payment_authorised", "capture_requested"]);
+        assert_eq!(rows[0].detail, json!({"provider_reference": "hold-1"}));
+        assert_eq!(rows[1].detail, json!({}));
     }
 
     #[test]

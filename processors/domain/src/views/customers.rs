@@ -193,7 +193,9 @@ impl CustomerRow {
         match event {
             Payments::PaymentCaptured(event) => add(&mut self.paid, &event.currency, event.amount),
             Payments::PaymentRefunded(event) => add(&mut self.refunded, &event.currency, event.amount),
-            Payments::PaymentDeclined(_)
+            Payments::CaptureRequested(_)
+            | Payments::PaymentAuthorised(_)
+            | Payments::PaymentDeclined(_)
             | Payments::PaymentRequested(_)
             | Payments::PaymentVoided(_)
             | Payments::RefundFailed(_)
@@ -237,7 +239,9 @@ fn of_payment(event: &Payments) -> Option<&str> {
     match event {
         Payments::PaymentCaptured(event) => Some(&event.customer_id),
         Payments::PaymentRefunded(event) => Some(&event.customer_id),
-        Payments::PaymentDeclined(_)
+        Payments::CaptureRequested(_)
+        | Payments::PaymentAuthorised(_)
+        | Payments::PaymentDeclined(_)
         | Payments::PaymentRequested(_)
         | Payments::PaymentVoided(_)
         | Payments::RefundFailed(_)

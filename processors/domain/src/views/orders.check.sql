@@ -49,6 +49,8 @@ SELECT stream AS order_id,
        CASE WHEN refunding > 0 THEN 'refunding' ELSE
            CASE sums.last
                WHEN 'PaymentRequested' THEN 'requested'
+               WHEN 'PaymentAuthorised' THEN 'authorised'
+               WHEN 'CaptureRequested' THEN 'capturing'
                WHEN 'PaymentCaptured' THEN 'captured'
                WHEN 'PaymentDeclined' THEN 'declined'
                WHEN 'PaymentVoided' THEN 'voided'

@@ -183,7 +183,11 @@ impl OrderRow {
                 self.refunded = self.refunded.wrapping_add(event.amount);
             }
             Payments::RefundFailed(event) => self.refunding = self.refunding.wrapping_sub(event.amount),
-            Payments::PaymentDeclined(_) | Payments::PaymentRequested(_) | Payments::PaymentVoided(_) => (),
+            Payments::CaptureRequested(_)
+            | Payments::PaymentAuthorised(_)
+            | Payments::PaymentDeclined(_)
+            | Payments::PaymentRequested(_)
+            | Payments::PaymentVoided(_) => (),
         }
         let payment_status = PaymentStatus::after(event, self.refunding > 0);
         Self { payment_status, ..self }

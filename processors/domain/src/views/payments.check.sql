@@ -32,6 +32,8 @@ SELECT history.stream AS order_id,
        CASE WHEN open THEN 'refunding' ELSE
            CASE last
                WHEN 'PaymentRequested' THEN 'requested'
+               WHEN 'PaymentAuthorised' THEN 'authorised'
+               WHEN 'CaptureRequested' THEN 'capturing'
                WHEN 'PaymentCaptured' THEN 'captured'
                WHEN 'PaymentDeclined' THEN 'declined'
                WHEN 'PaymentVoided' THEN 'voided'

@@ -22,6 +22,10 @@ pub enum PaymentStatus {
     None,
     /// The provider has not answered yet.
     Requested,
+    /// The provider holds the money.
+    Authorised,
+    /// The provider is asked for the money that it holds.
+    Capturing,
     /// The provider has the money.
     Captured,
     /// The provider has refused.
@@ -55,7 +59,7 @@ pub struct PaymentRow {
     pub captured: i64,
     /// What was paid back, in minor units.
     pub refunded: i64,
-    /// What the provider calls it.
+    /// What the provider calls what it has captured.
     pub provider_reference: Option<String>,
     /// The provider's code for its refusal.
     pub decline_code: Option<String>,
@@ -125,6 +129,8 @@ impl PaymentStatus {
     pub(super) fn after(event: &Payments, refunding: bool) -> Self {
         match event {
             Payments::PaymentRequested(_) => Self::Requested,
+            Payments::PaymentAuthorised(_) => Self::Authorised,
+            Payments::CaptureRequested(_) => Self::Capturing,
             Payments::PaymentCaptured(_) => Self::Captured,
             Payments::PaymentDeclined(_) => Self::Declined,
             Payments::PaymentVoided(_) => Self::Voided,
@@ -143,7 +149,9 @@ impl PaymentRow {
             Payments::PaymentRequested(event) => self.requested(event.clone(), occurred_at),
             Payments::PaymentCaptured(event) => self.captured(event, occurred_at),
             Payments::PaymentDeclined(event) => self.declined(event.clone()),
-            Payments::PaymentVoided(_) => self,
+            Payments::CaptureRequested(_) | Payments::PaymentAuthorised(_) | Payments::PaymentVoided(_) => {
+                self
+            }
             Payments::RefundRequested(event) => self.refund_requested(event),
             Payments::PaymentRefunded(event) => self.refunded(event),
             Payments::RefundFailed(event) => self.ended(&event.refund_id, RefundStatus::Failed),
@@ -193,7 +201,8 @@ mod tests {
     use crate::testing::{assert_same_rows_in_any_order, assert_survives_storage, fold_view, happened};
     use crate::views::subscriptions::tests::of_subscription;
     use crate::views::tests::{
-        captured, declined, payment_requested, refund_failed, refund_requested, refunded, voided,
+        authorised, capture_requested, captured, declined, payment_requested, refund_failed,
+        refund_requested, refunded, voided,
     };
 
     fn row_after(events: &[Event]) -> PaymentRow {
@@ -214,6 +223,15 @@ mod tests {
         assert_eq!((row.amount, row.currency.as_str(), row.customer_id.as_str()), (1_500, "USD", "VINET"));
         assert_eq!((row.status, row.requested_at), (PaymentStatus::Requested, happened(1)));
         assert_eq!((row.captured, row.captured_at), (0, None));
+    }
+
+    #[test]
+    fn a_payment_shows_that_its_money_is_held_and_asked_for() {
+        let events = [payment_requested("1"), authorised("1"), capture_requested("1"), captured("1")];
+        let statuses = [PaymentStatus::Authorised, PaymentStatus::Capturing, PaymentStatus::Captured];
+        assert_eq!([2, 3, 4].map(|count| status_after(&events[..count])), statuses);
+        let held = row_after(&events[..3]);
+        assert_eq!((held.captured, held.captured_at, held.provider_reference), (0, None, None));
     }
 
     #[test]

@@ -10,8 +10,8 @@ use millrace_schemas::orders::{
     OrderPlacedLine, OrderShipped,
 };
 use millrace_schemas::payments::{
-    Event as Payments, PaymentCaptured, PaymentDeclined, PaymentRefunded, PaymentRequested, PaymentVoided,
-    RefundFailed, RefundRequested,
+    CaptureRequested, Event as Payments, PaymentAuthorised, PaymentCaptured, PaymentDeclined,
+    PaymentRefunded, PaymentRequested, PaymentVoided, RefundFailed, RefundRequested,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -135,6 +135,22 @@ pub(super) fn payment_requested(order_id: &str) -> Event {
     )
 }
 
+pub(super) fn authorised(order_id: &str) -> Event {
+    let provider_reference = format!("hold-{order_id}");
+    let [order_id, customer_id, currency] = [order_id, "VINET", "USD"].map(str::to_owned);
+    Event::Payments(
+        PaymentAuthorised { order_id, customer_id, amount: 1_500, currency, provider_reference }.into(),
+    )
+}
+
+pub(super) fn capture_requested(order_id: &str) -> Event {
+    let provider_reference = format!("hold-{order_id}");
+    let [order_id, customer_id, currency] = [order_id, "VINET", "USD"].map(str::to_owned);
+    Event::Payments(
+        CaptureRequested { order_id, customer_id, amount: 1_500, currency, provider_reference }.into(),
+    )
+}
+
 pub(super) fn captured(order_id: &str) -> Event {
     let provider_reference = format!("pay-{order_id}");
     let [order_id, customer_id, currency] = [order_id, "VINET", "USD"].map(str::to_owned);
@@ -166,10 +182,16 @@ pub(super) fn declined(order_id: &str) -> Event {
 
 pub(super) fn voided(order_id: &str) -> Event {
     let [order_id, customer_id, currency, reason] = [order_id, "VINET", "USD", "late"].map(str::to_owned);
-    Event::Payments(
-        PaymentVoided { order_id, customer_id, amount: 1_500, currency, reason, subscription_id: None }
-            .into(),
-    )
+    let voided = PaymentVoided {
+        order_id,
+        customer_id,
+        amount: 1_500,
+        currency,
+        reason,
+        subscription_id: None,
+        provider_reference: None,
+    };
+    Event::Payments(voided.into())
 }
 
 pub(super) fn refund_requested(order_id: &str, refund_id: &str, amount: i64) -> Event {

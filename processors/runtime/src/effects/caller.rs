@@ -253,7 +253,7 @@ fn entry<A: serde::Serialize>(leased: &Leased, course: &Course<A>) -> Result<Ent
 /// The command that says how a turn ended, when it was the last.
 fn command<E: Effect>(request: &E::Request, course: &Course<E::Answer>) -> Option<Command> {
     match course {
-        Course::Answered(answer) => Some(E::answered(request, answer)),
+        Course::Answered(answer) => E::answered(request, answer),
         Course::GiveUp(why) => E::gave_up(request, why),
         Course::Later { .. } => None,
     }

@@ -12,7 +12,7 @@ use millrace_domain::{Context, Faces, Recorded, Reference, Saga as _, Streams, T
 use millrace_schemas::inventory::StockReceived;
 use millrace_schemas::orders::{CancelOrder, OrderPlaced, OrderPlacedLine};
 use millrace_schemas::payments::{
-    CapturePayment, CompleteRefund, DeclinePayment, Event as PaymentEvent, FailRefund,
+    AuthorisePayment, CapturePayment, CompleteRefund, DeclinePayment, Event as PaymentEvent, FailRefund,
 };
 use millrace_schemas::{Command, CommandRejected, DEFINITIONS, Event};
 use proptest::prelude::*;
@@ -45,7 +45,9 @@ enum Action {
 /// A call that the provider has not answered.
 #[derive(Debug, Clone)]
 enum Call {
-    Charge { order_id: String, amount: i64 },
+    Authorise { order_id: String, amount: i64 },
+    Capture { order_id: String, amount: i64 },
+    Release { order_id: String },
     Refund { order_id: String, refund_id: String },
 }
 
@@ -61,6 +63,8 @@ struct World {
     events: BTreeMap<Place, (Vec<Recorded>, usize)>,
     rejections: Vec<CommandRejected>,
     calls: Vec<Call>,
+    /// The orders whose money the provider holds.
+    held: HashSet<String>,
     /// Everything that has happened, in the order in which it was decided.
     history: Vec<Event>,
     ids: SchemaIds,
@@ -118,7 +122,13 @@ impl World {
     fn call_for(&mut self, event: &Event) {
         match event {
             Event::Payments(PaymentEvent::PaymentRequested(event)) => {
-                self.calls.push(Call::Charge { order_id: event.order_id.clone(), amount: event.amount });
+                self.calls.push(Call::Authorise { order_id: event.order_id.clone(), amount: event.amount });
+            }
+            Event::Payments(PaymentEvent::CaptureRequested(event)) => {
+                self.calls.push(Call::Capture { order_id: event.order_id.clone(), amount: event.amount });
+            }
+            Event::Payments(PaymentEvent::PaymentVoided(event)) if event.provider_reference.is_some() => {
+                self.calls.push(Call::Release { order_id: event.order_id.clone() });
             }
             Event::Payments(PaymentEvent::RefundRequested(event)) => {
                 let (order_id, refund_id) = (event.order_id.clone(), event.refund_id.clone());
@@ -173,8 +183,10 @@ impl World {
                 self.hear(Uuid::now_v7().to_string(), What::Rejection(rejection));
             }
             Action::Answer(number, well) => {
-                let command = answer(self.calls.remove(number), well);
-                self.send(Uuid::now_v7(), command);
+                let call = self.calls.remove(number);
+                if let Some(command) = self.answer(call, well) {
+                    self.send(Uuid::now_v7(), command);
+                }
             }
             Action::FireTimer(order) => {
                 self.timers.remove(&order);
@@ -290,8 +302,41 @@ impl World {
         }
     }
 
+    /// What the provider does, and what the effect says of it. Who is first decides between a capture and a release.
+    fn answer(&mut self, call: Call, well: bool) -> Option<Command> {
+        use millrace_schemas::payments::Command as Payments;
+        let text = |text: &str| text.to_owned();
+        let declined =
+            |order_id| DeclinePayment { order_id, code: text("no-funds"), reason: text("no funds") };
+        let command: Payments = match call {
+            Call::Authorise { order_id, amount } if well => {
+                self.held.insert(order_id.clone());
+                AuthorisePayment { order_id, amount, provider_reference: text("a") }.into()
+            }
+            Call::Capture { order_id, amount } if well && self.held.remove(&order_id) => {
+                CapturePayment { order_id, amount, provider_reference: text("c") }.into()
+            }
+            Call::Authorise { order_id, .. } | Call::Capture { order_id, .. } => {
+                self.held.remove(&order_id);
+                declined(order_id).into()
+            }
+            Call::Release { order_id } => {
+                self.held.remove(&order_id);
+                return None;
+            }
+            Call::Refund { order_id, refund_id } if well => {
+                CompleteRefund { order_id, refund_id, provider_reference: text("r") }.into()
+            }
+            Call::Refund { order_id, refund_id } => {
+                FailRefund { order_id, refund_id, reason: text("the account is closed") }.into()
+            }
+        };
+        Some(command.into())
+    }
+
     fn check(&self) {
         self.check_history();
+        assert_eq!(self.held, HashSet::new(), "no money is held for nothing");
         let mut left = HashMap::from(PRODUCTS.map(|product| (product, STOCK)));
         for (id, saga) in &self.sagas {
             let state = saga.state.clone().unwrap().unwrap();
@@ -324,6 +369,7 @@ impl World {
 
     fn check_history(&self) {
         let (mut reserved, mut captured, mut on_hand) = (HashSet::new(), HashSet::new(), HashMap::new());
+        let mut authorised = HashSet::new();
         for event in &self.history {
             match event {
                 Event::Inventory(event) => {
@@ -345,6 +391,12 @@ impl World {
                 }
                 Event::Payments(PaymentEvent::PaymentRequested(event)) => {
                     assert!(reserved.contains(&event.order_id), "asked to pay what was never reserved");
+                }
+                Event::Payments(PaymentEvent::PaymentAuthorised(event)) => {
+                    authorised.insert(event.order_id.clone());
+                }
+                Event::Payments(PaymentEvent::CaptureRequested(event)) => {
+                    assert!(authorised.contains(&event.order_id), "asked for what was never held");
                 }
                 Event::Payments(PaymentEvent::PaymentCaptured(event)) => {
                     assert!(captured.insert(event.order_id.clone()), "captured twice");
@@ -376,26 +428,6 @@ fn placed(order_id: &str, quantity: i64, products: &[&str]) -> millrace_schemas:
         total: quantity * PRICE * products.len() as i64,
     }
     .into()
-}
-
-fn answer(call: Call, well: bool) -> Command {
-    use millrace_schemas::payments::Command as Payments;
-    let text = |text: &str| text.to_owned();
-    let command: Payments = match (call, well) {
-        (Call::Charge { order_id, amount }, true) => {
-            CapturePayment { order_id, amount, provider_reference: text("c") }.into()
-        }
-        (Call::Charge { order_id, .. }, false) => {
-            DeclinePayment { order_id, code: text("no-funds"), reason: text("no funds") }.into()
-        }
-        (Call::Refund { order_id, refund_id }, true) => {
-            CompleteRefund { order_id, refund_id, provider_reference: text("r") }.into()
-        }
-        (Call::Refund { order_id, refund_id }, false) => {
-            FailRefund { order_id, refund_id, reason: text("the account is closed") }.into()
-        }
-    };
-    command.into()
 }
 
 /// Runs until nothing is left to do; then operators cancel again what the provider has not paid back.

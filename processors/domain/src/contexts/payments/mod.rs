@@ -1,5 +1,7 @@
-//! Payments: what an order or a period of a subscription is to pay, what the provider captured of it, and what was paid back.
+//! Payments: what an order or a period of a subscription is to pay, what the provider holds and captured of it, and what
+//! was paid back. The money of an order is authorised first and captured when it is asked for; a period is charged at once.
 
+mod authorisations;
 mod refunds;
 pub(crate) mod refusals;
 mod request;
@@ -16,9 +18,10 @@ use millrace_schemas::payments::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::rules::{self, Text};
+use crate::rules::{self, Checked, Text};
 use crate::{Context, Emitted, Faces, Reference, Refusal, Rejection, Streams, emit};
 
+pub use authorisations::Authorisation;
 pub use refunds::{Refund, RefundStatus};
 pub use subscription::{payment_id, period_of, subscription_of};
 
@@ -53,6 +56,10 @@ pub struct Payment {
 pub enum Status {
     /// The provider has not answered yet.
     Requested,
+    /// The provider holds the money.
+    Authorised(Authorisation),
+    /// The provider is asked for the money that it holds.
+    Capturing(Authorisation),
     /// The provider has the money.
     Captured(Capture),
     /// The provider has refused.
@@ -74,7 +81,7 @@ type Decision = Result<Vec<Emitted<Event>>, Rejection>;
 
 impl Context for Payments {
     const NAME: &'static str = "payments";
-    const STATE_VERSION: i32 = 2;
+    const STATE_VERSION: i32 = 3;
     const REFUSALS: &[Refusal] = refusals::ALL;
     type State = Payment;
     type Command = Command;
@@ -90,11 +97,13 @@ impl Context for Payments {
         match command {
             Command::RequestPayment(command) => request::references(command),
             Command::RequestSubscriptionPayment(command) => subscription::references(command),
-            Command::CapturePayment(_)
+            Command::AuthorisePayment(_)
+            | Command::CapturePayment(_)
             | Command::CompleteRefund(_)
             | Command::DeclinePayment(_)
             | Command::FailRefund(_)
             | Command::RefundPayment(_)
+            | Command::RequestCapture(_)
             | Command::VoidPayment(_) => Vec::new(),
         }
     }
@@ -105,6 +114,8 @@ impl Context for Payments {
         match command {
             Command::RequestPayment(command) => request::request(payment, faces, command),
             Command::RequestSubscriptionPayment(command) => subscription::request(payment, faces, command),
+            Command::AuthorisePayment(command) => authorisations::authorise(known()?, command),
+            Command::RequestCapture(command) => authorisations::request_capture(known()?, command),
             Command::CapturePayment(command) => capture(known()?, command),
             Command::DeclinePayment(command) => decline(known()?, command),
             Command::VoidPayment(command) => void(known()?, command),
@@ -129,18 +140,46 @@ impl Payment {
         let PaymentRequested { order_id: _, customer_id, amount, currency, subscription_id } = event.clone();
         Self { status: Status::Requested, customer_id, amount, currency, subscription_id }
     }
+
+    /// What the provider holds or has taken is what was requested.
+    fn check_amount(&self, amount: i64) -> Checked {
+        if amount == self.amount {
+            return Ok(());
+        }
+        let message = format!("amount is {amount}, but {} was requested: send that", self.amount);
+        Err(refusals::AMOUNT_DIFFERS.because(message))
+    }
+
+    /// What is not captured yet can be given up.
+    fn open(&self, order_id: &str) -> Result<Self, Rejection> {
+        match &self.status {
+            Status::Requested | Status::Authorised(_) | Status::Capturing(_) => Ok(self.clone()),
+            status => Err(status.refusal(order_id)),
+        }
+    }
 }
 
 impl Status {
     /// The whole life of a payment; what cannot have happened changes nothing.
     fn after(self, event: &Event) -> Self {
         match (self, event) {
-            (Self::Requested | Self::Voided, Event::PaymentCaptured(event)) => {
+            (Self::Requested | Self::Voided, Event::PaymentAuthorised(event)) => {
+                Self::Authorised(Authorisation { provider_reference: event.provider_reference.clone() })
+            }
+            (Self::Authorised(authorisation), Event::CaptureRequested(_)) => Self::Capturing(authorisation),
+            (
+                Self::Requested | Self::Authorised(_) | Self::Capturing(_) | Self::Voided,
+                Event::PaymentCaptured(event),
+            ) => {
                 let provider_reference = event.provider_reference.clone();
                 Self::Captured(Capture { provider_reference, refunds: BTreeMap::new() })
             }
-            (Self::Requested, Event::PaymentDeclined(_)) => Self::Declined,
-            (Self::Requested, Event::PaymentVoided(_)) => Self::Voided,
+            (Self::Requested | Self::Authorised(_) | Self::Capturing(_), Event::PaymentDeclined(_)) => {
+                Self::Declined
+            }
+            (Self::Requested | Self::Authorised(_) | Self::Capturing(_), Event::PaymentVoided(_)) => {
+                Self::Voided
+            }
             (Self::Captured(mut capture), event) => {
                 capture.apply(event);
                 Self::Captured(capture)
@@ -156,6 +195,14 @@ impl Status {
                 refusals::PAYMENT_NOT_CAPTURED,
                 "was not captured yet: wait for CapturePayment, or send VoidPayment",
             ),
+            Self::Authorised(_) => (
+                refusals::PAYMENT_AUTHORISED,
+                "was authorised and not captured yet: send RequestCapture or VoidPayment",
+            ),
+            Self::Capturing(_) => (
+                refusals::CAPTURE_REQUESTED,
+                "is being captured: wait for CapturePayment, or send VoidPayment",
+            ),
             Self::Captured(_) => {
                 (refusals::PAYMENT_CAPTURED, "was captured already: send RefundPayment to pay the money back")
             }
@@ -163,7 +210,10 @@ impl Status {
                 refusals::PAYMENT_DECLINED,
                 "was declined for good: place another order, or resume the subscription",
             ),
-            Self::Voided => (refusals::PAYMENT_VOIDED, "was voided: nothing but CapturePayment can follow"),
+            Self::Voided => (
+                refusals::PAYMENT_VOIDED,
+                "was voided: nothing but AuthorisePayment and CapturePayment can follow",
+            ),
         };
         refusal.because(format!("the payment of order_id {} {message}", rules::quoted(order_id)))
     }
@@ -173,13 +223,11 @@ impl Status {
 fn capture(payment: &Payment, command: &CapturePayment) -> Decision {
     let CapturePayment { order_id, amount, provider_reference } = command.clone();
     match &payment.status {
-        Status::Requested | Status::Voided => PROVIDER_REFERENCE.check(&provider_reference)?,
+        Status::Requested | Status::Authorised(_) | Status::Capturing(_) | Status::Voided => {}
         status @ (Status::Captured(_) | Status::Declined) => return Err(status.refusal(&order_id)),
     }
-    if amount != payment.amount {
-        let message = format!("amount is {amount}, but {} was requested: send that", payment.amount);
-        return Err(refusals::AMOUNT_DIFFERS.because(message));
-    }
+    PROVIDER_REFERENCE.check(&provider_reference)?;
+    payment.check_amount(amount)?;
     let Payment { customer_id, currency, subscription_id, .. } = payment.clone();
     Ok(vec![emit(PaymentCaptured {
         order_id,
@@ -193,7 +241,7 @@ fn capture(payment: &Payment, command: &CapturePayment) -> Decision {
 
 fn decline(payment: &Payment, command: &DeclinePayment) -> Decision {
     let DeclinePayment { order_id, code, reason } = command.clone();
-    let Payment { customer_id, amount, currency, subscription_id, .. } = requested(payment, &order_id)?;
+    let Payment { customer_id, amount, currency, subscription_id, .. } = payment.open(&order_id)?;
     CODE.check(&code)?;
     REASON.check(&reason)?;
     Ok(vec![emit(PaymentDeclined { order_id, customer_id, amount, currency, code, reason, subscription_id })])
@@ -201,17 +249,22 @@ fn decline(payment: &Payment, command: &DeclinePayment) -> Decision {
 
 fn void(payment: &Payment, command: &VoidPayment) -> Decision {
     let VoidPayment { order_id, reason } = command.clone();
-    let Payment { customer_id, amount, currency, subscription_id, .. } = requested(payment, &order_id)?;
+    let Payment { status, customer_id, amount, currency, subscription_id } = payment.open(&order_id)?;
     REASON.check(&reason)?;
-    Ok(vec![emit(PaymentVoided { order_id, customer_id, amount, currency, reason, subscription_id })])
-}
-
-/// A payment that the provider has not answered yet.
-fn requested(payment: &Payment, order_id: &str) -> Result<Payment, Rejection> {
-    match &payment.status {
-        Status::Requested => Ok(payment.clone()),
-        status => Err(status.refusal(order_id)),
-    }
+    let provider_reference = match status {
+        Status::Authorised(Authorisation { provider_reference })
+        | Status::Capturing(Authorisation { provider_reference }) => Some(provider_reference),
+        _ => None,
+    };
+    Ok(vec![emit(PaymentVoided {
+        order_id,
+        customer_id,
+        amount,
+        currency,
+        reason,
+        subscription_id,
+        provider_reference,
+    })])
 }
 
 fn unknown(order_id: &str) -> Rejection {

@@ -48,7 +48,9 @@ impl Capture {
             Event::PaymentCaptured(_)
             | Event::PaymentDeclined(_)
             | Event::PaymentRequested(_)
-            | Event::PaymentVoided(_) => (),
+            | Event::PaymentVoided(_)
+            | Event::CaptureRequested(_)
+            | Event::PaymentAuthorised(_) => (),
         }
     }
 

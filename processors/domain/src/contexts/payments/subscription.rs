@@ -19,9 +19,10 @@ pub fn period_of(payment_id: &str) -> Option<(&str, i64)> {
     Some((subscription_id, number.parse().ok()?))
 }
 
-/// The subscription that a payment is for; `None` when it is for an order.
+/// The subscription that a payment is for; `None` when it is for an order, as all are that are authorised first.
 pub fn subscription_of(event: &Event) -> Option<&str> {
     let subscription_id = match event {
+        Event::CaptureRequested(_) | Event::PaymentAuthorised(_) => &None,
         Event::PaymentCaptured(event) => &event.subscription_id,
         Event::PaymentDeclined(event) => &event.subscription_id,
         Event::PaymentRefunded(event) => &event.subscription_id,

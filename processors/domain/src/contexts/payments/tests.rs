@@ -2,8 +2,8 @@
 
 use millrace_schemas::orders::{self, OrderPlaced};
 use millrace_schemas::payments::{
-    CompleteRefund, FailRefund, PaymentRefunded, RefundFailed, RefundPayment, RefundRequested,
-    RequestPayment, RequestSubscriptionPayment,
+    AuthorisePayment, CaptureRequested, CompleteRefund, FailRefund, PaymentAuthorised, PaymentRefunded,
+    RefundFailed, RefundPayment, RefundRequested, RequestCapture, RequestPayment, RequestSubscriptionPayment,
 };
 use millrace_schemas::subscriptions::{self, SubscriptionStarted};
 use proptest::prelude::*;
@@ -82,6 +82,26 @@ fn requested() -> Event {
     PaymentRequested { order_id, customer_id, amount, currency, subscription_id: None }.into()
 }
 
+fn authorise() -> AuthorisePayment {
+    AuthorisePayment { order_id: "10248".into(), amount: 1_000, provider_reference: "auth_1".into() }
+}
+
+fn authorised() -> Event {
+    let RequestPayment { order_id, customer_id, amount, currency } = request();
+    let provider_reference = authorise().provider_reference;
+    PaymentAuthorised { order_id, customer_id, amount, currency, provider_reference }.into()
+}
+
+fn request_capture() -> RequestCapture {
+    RequestCapture { order_id: "10248".into() }
+}
+
+fn capture_requested() -> Event {
+    let RequestPayment { order_id, customer_id, amount, currency } = request();
+    let provider_reference = authorise().provider_reference;
+    CaptureRequested { order_id, customer_id, amount, currency, provider_reference }.into()
+}
+
 fn capture() -> CapturePayment {
     CapturePayment { order_id: "10248".into(), amount: 1_000, provider_reference: "ch_1".into() }
 }
@@ -115,14 +135,24 @@ fn void() -> VoidPayment {
 }
 
 fn voided() -> Event {
+    given_up("too late", None)
+}
+
+/// Voided, and what the provider holds is to be released.
+fn released(reason: &str) -> Event {
+    given_up(reason, Some(authorise().provider_reference))
+}
+
+fn given_up(reason: &str, provider_reference: Option<String>) -> Event {
     let RequestPayment { order_id, customer_id, amount, currency } = request();
     PaymentVoided {
         order_id,
         customer_id,
         amount,
         currency,
-        reason: "too late".into(),
+        reason: reason.into(),
         subscription_id: None,
+        provider_reference,
     }
     .into()
 }
@@ -297,6 +327,73 @@ fn the_id_of_a_payment_tells_its_subscription_and_period() {
 }
 
 #[test]
+fn money_is_authorised_then_captured_when_it_is_asked_for() {
+    past([requested()]).when(authorise()).then([authorised()]);
+    past([requested(), authorised()]).when(request_capture()).then([capture_requested()]);
+    past([requested(), authorised(), capture_requested()]).when(capture()).then([captured()]);
+}
+
+#[test]
+fn a_payment_is_authorised_once() {
+    past([requested(), authorised()]).when(authorise()).then_rejected("payment-authorised");
+    past([requested(), authorised(), capture_requested()])
+        .when(authorise())
+        .then_rejected("capture-requested");
+    past([requested(), captured()]).when(authorise()).then_rejected("payment-captured");
+    past([requested(), declined()]).when(authorise()).then_rejected("payment-declined");
+}
+
+#[test]
+fn what_is_held_is_asked_for_once_and_only_once_it_is_held() {
+    past([requested()]).when(request_capture()).then_rejected("payment-not-authorised");
+    past([requested(), authorised(), capture_requested()])
+        .when(request_capture())
+        .then_rejected("capture-requested");
+    past([requested(), authorised(), voided()]).when(request_capture()).then_rejected("payment-voided");
+}
+
+#[test]
+fn the_provider_may_capture_what_nobody_has_asked_for_yet_and_then_has_the_money() {
+    past([requested(), authorised()]).when(capture()).then([captured()]);
+    past([requested()]).when(capture()).then([captured()]);
+}
+
+#[test]
+fn what_is_held_is_released_when_the_payment_is_voided() {
+    past([requested(), authorised()]).when(void()).then([released("too late")]);
+    past([requested(), authorised(), capture_requested()]).when(void()).then([released("too late")]);
+}
+
+#[test]
+fn what_is_held_too_late_is_released_at_once() {
+    let late = "the payment was voided before it was authorised";
+    past([requested(), voided()]).when(authorise()).then([authorised(), released(late)]);
+    past([requested(), voided(), authorised(), released(late)])
+        .when(request_capture())
+        .then_rejected("payment-voided");
+}
+
+#[test]
+fn what_is_held_may_be_declined_in_the_end() {
+    past([requested(), authorised()]).when(decline()).then([declined()]);
+    past([requested(), authorised(), capture_requested()]).when(decline()).then([declined()]);
+}
+
+#[test]
+fn what_is_only_held_cannot_be_refunded() {
+    past([requested(), authorised()]).when(refund("r1", 1)).then_rejected("payment-authorised");
+    past([requested(), authorised(), capture_requested()])
+        .when(refund("r1", 1))
+        .then_rejected("capture-requested");
+}
+
+#[test]
+fn a_period_of_a_subscription_is_charged_at_once() {
+    let authorise = AuthorisePayment { order_id: payment_id("s1", 1), amount: 700, ..authorise() };
+    past([period_requested(1)]).when(authorise).then_rejected("payment-charged-at-once");
+}
+
+#[test]
 fn a_requested_payment_is_captured_once() {
     past([requested()]).when(capture()).then([captured()]);
     past([requested(), captured()]).when(capture()).then_rejected("payment-captured");
@@ -311,8 +408,9 @@ fn money_that_comes_after_the_payment_was_voided_is_known_and_can_be_paid_back()
 }
 
 #[test]
-fn what_was_requested_is_captured_and_nothing_else() {
+fn what_was_requested_is_held_and_captured_and_nothing_else() {
     for amount in [0, 999, 1_001, i64::MIN] {
+        past([requested()]).when(AuthorisePayment { amount, ..authorise() }).then_rejected("amount-differs");
         past([requested()]).when(CapturePayment { amount, ..capture() }).then_rejected("amount-differs");
     }
 }
@@ -335,6 +433,8 @@ fn a_requested_payment_is_voided_once() {
 
 #[test]
 fn a_payment_that_was_never_requested_cannot_go_on() {
+    past([]).when(authorise()).then_rejected("payment-unknown");
+    past([]).when(request_capture()).then_rejected("payment-unknown");
     past([]).when(capture()).then_rejected("payment-unknown");
     past([]).when(decline()).then_rejected("payment-unknown");
     past([]).when(void()).then_rejected("payment-unknown");
@@ -348,6 +448,8 @@ fn what_the_provider_says_must_be_readable() {
     for text in ["", " ", "\0", &"x".repeat(501)] {
         let capture = CapturePayment { provider_reference: text.into(), ..capture() };
         past([requested()]).when(capture).then_rejected("provider-reference-invalid");
+        let authorise = AuthorisePayment { provider_reference: text.into(), ..authorise() };
+        past([requested()]).when(authorise).then_rejected("provider-reference-invalid");
         past([requested()])
             .when(DeclinePayment { code: text.into(), ..decline() })
             .then_rejected("code-invalid");
@@ -441,6 +543,9 @@ fn what_cannot_have_happened_changes_nothing() {
         (vec![requested()], refund_requested("r1", 1)),
         (vec![requested(), declined()], captured()),
         (vec![requested(), captured()], requested()),
+        (vec![requested(), captured()], authorised()),
+        (vec![requested()], capture_requested()),
+        (vec![requested(), declined()], authorised()),
         (vec![requested(), captured()], voided()),
         (vec![requested(), captured()], refunded("r1", 1)),
         (vec![requested(), captured(), refund_requested("r1", 1)], refund_requested("r1", 2)),
@@ -458,14 +563,16 @@ fn any_amount() -> impl Strategy<Value = i64> {
 fn any_command() -> impl Strategy<Value = Command> {
     let refund_id = prop_oneof![20 => "r[1-4]", 1 => any::<String>()];
     let text = prop_oneof![20 => Just("fine".to_owned()), 1 => any::<String>()];
-    (0..14, any_amount(), refund_id, text).prop_map(|(kind, amount, refund_id, text)| match kind {
+    (0..18, any_amount(), refund_id, text).prop_map(|(kind, amount, refund_id, text)| match kind {
         0 | 1 => RequestPayment { amount, ..request() }.into(),
         2 | 3 => CapturePayment { amount, provider_reference: text, ..capture() }.into(),
         4 => DeclinePayment { code: text, ..decline() }.into(),
         5 => VoidPayment { reason: text, ..void() }.into(),
         6..=9 => RefundPayment { reason: text, ..refund(&refund_id, amount) }.into(),
         10 | 11 => complete(&refund_id).into(),
-        _ => fail(&refund_id).into(),
+        12 | 13 => fail(&refund_id).into(),
+        14 | 15 => AuthorisePayment { amount, provider_reference: text, ..authorise() }.into(),
+        _ => request_capture().into(),
     })
 }
 
@@ -478,7 +585,11 @@ fn sums(events: &[Event]) -> ([i64; 3], usize) {
             Event::PaymentCaptured(event) => (captured, captures) = (captured + event.amount, captures + 1),
             Event::RefundRequested(event) => refunded += event.amount,
             Event::RefundFailed(event) => refunded -= event.amount,
-            Event::PaymentRefunded(_) | Event::PaymentDeclined(_) | Event::PaymentVoided(_) => (),
+            Event::CaptureRequested(_)
+            | Event::PaymentAuthorised(_)
+            | Event::PaymentDeclined(_)
+            | Event::PaymentRefunded(_)
+            | Event::PaymentVoided(_) => (),
         }
     }
     ([requested, captured, refunded], captures)

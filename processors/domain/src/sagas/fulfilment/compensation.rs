@@ -55,7 +55,7 @@ pub enum StockDebt {
 pub enum PaymentDebt {
     /// Nothing.
     None,
-    /// It is being voided.
+    /// It is being voided, and what is held released.
     Void,
     /// What was captured is being paid back.
     Refund,
@@ -130,9 +130,8 @@ impl Compensation {
                 Self { order_cancelled: true, ..self }.go_on().into()
             }
             // Asked for before it was cancelled; what follows from it is on its way to be undone.
-            Happened::Refused(Asked::Reserve | Asked::Confirm, _) | Happened::RefundRequested => {
-                self.go_on().into()
-            }
+            Happened::Refused(Asked::Reserve | Asked::Capture | Asked::Confirm, _)
+            | Happened::RefundRequested => self.go_on().into(),
             Happened::Reserved
             | Happened::Released
             | Happened::Shipped
@@ -141,6 +140,8 @@ impl Compensation {
                 self.hear_of_stock(happened)
             }
             Happened::PaymentRequested(_)
+            | Happened::Authorised(_)
+            | Happened::CaptureRequested(_)
             | Happened::Captured
             | Happened::NotPaid(_)
             | Happened::Refunded
@@ -172,7 +173,10 @@ impl Compensation {
     fn hear_of_money(mut self, happened: Happened<'_>) -> Reaction<Fulfilment> {
         match (self.payment, happened) {
             // Asked for before it was cancelled: the void is behind it.
-            (PaymentDebt::Void, Happened::PaymentRequested(_)) => self.go_on().into(),
+            (
+                PaymentDebt::Void,
+                Happened::PaymentRequested(_) | Happened::Authorised(_) | Happened::CaptureRequested(_),
+            ) => self.go_on().into(),
             // Too late: it is voided at once.
             (PaymentDebt::None, Happened::PaymentRequested(_)) => {
                 let void = self.order.void_payment(&self.reason);

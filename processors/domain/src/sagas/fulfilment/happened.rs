@@ -2,7 +2,9 @@
 
 use millrace_schemas::inventory::{Event as Inventory, ReleaseStock, ReserveStock, ReturnStock, ShipStock};
 use millrace_schemas::orders::{CancelOrder, ConfirmOrder, Event as Orders};
-use millrace_schemas::payments::{Event as Payments, RefundPayment, RequestPayment, VoidPayment};
+use millrace_schemas::payments::{
+    Event as Payments, RefundPayment, RequestCapture, RequestPayment, VoidPayment,
+};
 use millrace_schemas::{AvroRecord as _, CommandRejected, Event};
 
 use super::DEADLINE;
@@ -18,6 +20,10 @@ pub(super) enum Happened<'h> {
     Returned,
     /// The version of the payment.
     PaymentRequested(i64),
+    /// The version of the payment.
+    Authorised(i64),
+    /// The version of the payment.
+    CaptureRequested(i64),
     Captured,
     /// Declined or voided, and why.
     NotPaid(&'h str),
@@ -41,6 +47,7 @@ pub(super) enum Asked {
     Ship,
     Return,
     Payment,
+    Capture,
     Void,
     Refund,
     Confirm,
@@ -105,6 +112,8 @@ impl<'h> Happened<'h> {
     fn payment(event: &'h Payments, version: i64) -> Self {
         match event {
             Payments::PaymentRequested(_) => Self::PaymentRequested(version),
+            Payments::PaymentAuthorised(_) => Self::Authorised(version),
+            Payments::CaptureRequested(_) => Self::CaptureRequested(version),
             Payments::PaymentCaptured(_) => Self::Captured,
             Payments::PaymentDeclined(event) => Self::NotPaid(&event.reason),
             Payments::PaymentVoided(event) => Self::NotPaid(&event.reason),
@@ -122,6 +131,7 @@ fn asked(rejection: &CommandRejected) -> Option<Asked> {
         (ShipStock::FULL_NAME, Asked::Ship),
         (ReturnStock::FULL_NAME, Asked::Return),
         (RequestPayment::FULL_NAME, Asked::Payment),
+        (RequestCapture::FULL_NAME, Asked::Capture),
         (VoidPayment::FULL_NAME, Asked::Void),
         (RefundPayment::FULL_NAME, Asked::Refund),
         (ConfirmOrder::FULL_NAME, Asked::Confirm),

@@ -1,8 +1,8 @@
 //! Fulfilment: from an order to reserved stock, captured money and a confirmed order; or back again.
 //!
-//! Stock is reserved first, all lines or none; then money is captured; then the order is confirmed, which its own stream
-//! decides against a cancellation that comes at the same moment; then the stock leaves. Whatever ends it earlier, what was
-//! done is undone and nothing else.
+//! Stock is reserved first, all lines or none; then money is authorised, and captured once it is held; then the order is
+//! confirmed, which its own stream decides against a cancellation that comes at the same moment; then the stock leaves.
+//! Whatever ends it earlier, what was done is undone and nothing else: what is only held is released.
 
 mod compensation;
 mod happened;
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use compensation::{Cancelled, Cancelling, Compensation, PaymentDebt, StockDebt};
 pub use order::{Line, Order};
-pub use states::{Committing, Confirming, Fulfilled, Paying, Reserving};
+pub use states::{Capturing, Committing, Confirming, Fulfilled, Paying, Reserving};
 
 use crate::contexts::{inventory::Inventory, orders::Orders as OrdersContext};
 use crate::{Awaited, Context, Heard, Reaction, Saga, Standing, Step};
@@ -41,8 +41,10 @@ pub struct OrderFulfilment;
 pub enum Fulfilment {
     /// Stock is asked for.
     Reserving(Reserving),
-    /// Stock is reserved, money is asked for.
+    /// Stock is reserved, the provider is to hold money.
     Paying(Paying),
+    /// Money is held, and asked for.
+    Capturing(Capturing),
     /// Money is captured, the order is to be confirmed.
     Confirming(Confirming),
     /// The order is confirmed, its stock is to leave.
@@ -60,7 +62,7 @@ impl Saga for OrderFulfilment {
     const CONTEXTS: &'static [&'static str] = &[OrdersContext::NAME, Inventory::NAME, PAYMENTS];
     const SENDS_TO: &'static [&'static str] =
         &[OrdersContext::NAME, Inventory::NAME, PAYMENTS, millrace_schemas::notifications::Command::CONTEXT];
-    const STATE_VERSION: i32 = 1;
+    const STATE_VERSION: i32 = 2;
     const TIMERS: &'static [(&'static str, Duration)] = &[(DEADLINE, Duration::from_secs(5 * 60))];
     type State = Fulfilment;
 
@@ -78,6 +80,7 @@ impl Saga for OrderFulfilment {
         match state {
             Fulfilment::Reserving(state) => state.hear(happened),
             Fulfilment::Paying(state) => state.hear(happened),
+            Fulfilment::Capturing(state) => state.hear(happened),
             Fulfilment::Confirming(state) => state.hear(happened),
             Fulfilment::Committing(state) => state.hear(happened),
             Fulfilment::Fulfilled(state) => state.hear(happened),
@@ -90,6 +93,7 @@ impl Saga for OrderFulfilment {
     fn awaits(state: &Fulfilment) -> Vec<Awaited> {
         match state {
             Fulfilment::Paying(state) => state.awaits().into_iter().collect(),
+            Fulfilment::Capturing(state) => vec![state.awaits()],
             Fulfilment::Reserving(_)
             | Fulfilment::Confirming(_)
             | Fulfilment::Committing(_)
@@ -103,6 +107,7 @@ impl Saga for OrderFulfilment {
         let (name, ended) = match state {
             Fulfilment::Reserving(_) => ("reserving", false),
             Fulfilment::Paying(_) => ("paying", false),
+            Fulfilment::Capturing(_) => ("capturing", false),
             Fulfilment::Confirming(_) => ("confirming", false),
             Fulfilment::Committing(_) => ("committing", false),
             Fulfilment::Fulfilled(_) => ("fulfilled", true),
@@ -110,6 +115,14 @@ impl Saga for OrderFulfilment {
             Fulfilment::Cancelled(_) => ("cancelled", true),
         };
         Standing { name, ended }
+    }
+
+    /// Version 2 has one state more; what was stored before stands in one of the others.
+    fn upcast(version: i32, stored: serde_json::Value) -> Result<serde_json::Value, String> {
+        match version {
+            1 => Ok(stored),
+            _ => Err(format!("no version {version} of a fulfilment was ever written")),
+        }
     }
 }
 

@@ -6,7 +6,9 @@ use millrace_schemas::inventory::{
 };
 use millrace_schemas::notifications::{Command as Notifications, QueueNotification};
 use millrace_schemas::orders::{CancelOrder, Command as Orders, ConfirmOrder, OrderPlaced};
-use millrace_schemas::payments::{Command as Payments, RefundPayment, RequestPayment, VoidPayment};
+use millrace_schemas::payments::{
+    Command as Payments, RefundPayment, RequestCapture, RequestPayment, VoidPayment,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::sagas::{REASON_MAX, readable};
@@ -129,6 +131,10 @@ impl Order {
     pub(super) fn request_payment(&self) -> Payments {
         let Self { order_id, customer_id, currency, total, .. } = self.clone();
         RequestPayment { order_id, customer_id, amount: total, currency }.into()
+    }
+
+    pub(super) fn request_capture(&self) -> Payments {
+        RequestCapture { order_id: self.order_id.clone() }.into()
     }
 
     pub(super) fn void_payment(&self, reason: &str) -> Payments {

@@ -4,9 +4,10 @@
 //! no way to write it:
 //!
 //! ```
-//! use millrace_domain::sagas::fulfilment::{Confirming, Paying, Reserving};
+//! use millrace_domain::sagas::fulfilment::{Capturing, Confirming, Paying, Reserving};
 //! fn in_order(reserving: Reserving) -> Confirming {
-//!     Confirming::from(Paying::from(reserving))
+//!     let paying = Paying::from(reserving);
+//!     Confirming::from(Capturing::held(paying, 1))
 //! }
 //! ```
 //! ```compile_fail,E0277
@@ -43,12 +44,20 @@ pub struct Reserving {
     order: Order,
 }
 
-/// Stock is reserved, money is asked for.
+/// Stock is reserved, the provider is to hold money.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Paying {
     order: Order,
     /// The payment's version when it was last heard of.
     payment: Option<i64>,
+}
+
+/// Money is held, and asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capturing {
+    order: Order,
+    /// The payment's version when it was last heard of.
+    payment: i64,
 }
 
 /// Money is captured, the order is to be confirmed.
@@ -83,9 +92,16 @@ impl From<Reserving> for Paying {
     }
 }
 
-/// It is paid.
+/// It is paid, at once or because it costs nothing.
 impl From<Paying> for Confirming {
     fn from(Paying { order, .. }: Paying) -> Self {
+        Self { order }
+    }
+}
+
+/// It is paid.
+impl From<Capturing> for Confirming {
+    fn from(Capturing { order, .. }: Capturing) -> Self {
         Self { order }
     }
 }
@@ -147,25 +163,64 @@ impl Paying {
     }
 
     pub(super) fn hear(self, happened: Happened<'_>) -> Reaction<Fulfilment> {
-        let undone =
-            |order, reason: &str, payment| Compensation::of(order, reason, StockDebt::Release, payment);
         match happened {
             Happened::PaymentRequested(version) => {
                 Step::to(Fulfilment::Paying(Self { payment: Some(version), ..self })).into()
             }
+            Happened::Authorised(version) => Capturing::held(self, version).begin().into(),
+            // As it was asked for before orders were authorised.
             Happened::Captured => Confirming::from(self).begin().into(),
-            Happened::NotPaid(reason) => undone(self.order, reason, PaymentDebt::None).ask().into(),
             Happened::Refused(Asked::Payment, why) => {
-                undone(self.order, &why.message, PaymentDebt::None).ask().into()
+                not_captured(self.order, Happened::NotPaid(&why.message))
             }
-            Happened::Cancelled(reason) => undone(self.order, reason, PaymentDebt::Void).follow().into(),
-            Happened::DeadlinePassed => undone(self.order, NO_ANSWER, PaymentDebt::Void).ask().into(),
-            Happened::Unwanted(why) => undone(self.order, why, PaymentDebt::Void).ask().into(),
             Happened::Confirmed => {
                 Step::to(Fulfilment::Paying(Self { order: self.order.confirmed(), ..self })).into()
             }
-            _ => Reaction::Ignore,
+            happened => not_captured(self.order, happened),
         }
+    }
+}
+
+impl Capturing {
+    /// What an order costs is held, as the payment says at this version.
+    pub fn held(Paying { order, .. }: Paying, payment: i64) -> Self {
+        Self { order, payment }
+    }
+
+    fn begin(self) -> Step<Fulfilment> {
+        let ask = self.order.request_capture();
+        Step::to(Fulfilment::Capturing(self)).send(ask)
+    }
+
+    pub(super) fn awaits(&self) -> Awaited {
+        Awaited { context: PAYMENTS, stream: self.order.id().to_owned(), version: self.payment }
+    }
+
+    pub(super) fn hear(self, happened: Happened<'_>) -> Reaction<Fulfilment> {
+        match happened {
+            Happened::CaptureRequested(version) => {
+                Step::to(Fulfilment::Capturing(Self { payment: version, ..self })).into()
+            }
+            Happened::Captured => Confirming::from(self).begin().into(),
+            // The provider was faster, or has let go of the money: the payment's own event says which.
+            Happened::Refused(Asked::Capture, _) => Step::to(Fulfilment::Capturing(self)).into(),
+            Happened::Confirmed => {
+                Step::to(Fulfilment::Capturing(Self { order: self.order.confirmed(), ..self })).into()
+            }
+            happened => not_captured(self.order, happened),
+        }
+    }
+}
+
+/// What ends an order whose stock is reserved and whose money was not captured yet.
+fn not_captured(order: Order, happened: Happened<'_>) -> Reaction<Fulfilment> {
+    let undone = |reason: &str, payment| Compensation::of(order, reason, StockDebt::Release, payment);
+    match happened {
+        Happened::NotPaid(reason) => undone(reason, PaymentDebt::None).ask().into(),
+        Happened::Cancelled(reason) => undone(reason, PaymentDebt::Void).follow().into(),
+        Happened::DeadlinePassed => undone(NO_ANSWER, PaymentDebt::Void).ask().into(),
+        Happened::Unwanted(why) => undone(why, PaymentDebt::Void).ask().into(),
+        _ => Reaction::Ignore,
     }
 }
 

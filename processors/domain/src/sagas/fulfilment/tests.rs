@@ -9,13 +9,13 @@ use millrace_schemas::orders::{
     CancelOrder, ConfirmOrder, OrderCancelled, OrderConfirmed, OrderPlaced, OrderPlacedLine,
 };
 use millrace_schemas::payments::{
-    PaymentCaptured, PaymentDeclined, PaymentRefunded, PaymentRequested, PaymentVoided, RefundFailed,
-    RefundPayment, RequestPayment, VoidPayment,
+    CaptureRequested, PaymentAuthorised, PaymentCaptured, PaymentDeclined, PaymentRefunded, PaymentRequested,
+    PaymentVoided, RefundFailed, RefundPayment, RequestCapture, RequestPayment, VoidPayment,
 };
 use millrace_schemas::{Command, Event, inventory, notifications, orders, payments};
 
 use super::*;
-use crate::testing::{Process, process};
+use crate::testing::{Process, golden_states, process};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -78,6 +78,18 @@ fn requested() -> Event {
     money(PaymentRequested { order_id, customer_id, amount: 900, currency, subscription_id: None })
 }
 
+fn authorised() -> Event {
+    let (order_id, customer_id, currency) = (text("7"), text("ana"), text("EUR"));
+    let provider_reference = text("a1");
+    money(PaymentAuthorised { order_id, customer_id, amount: 900, currency, provider_reference })
+}
+
+fn capture_requested() -> Event {
+    let (order_id, customer_id, currency) = (text("7"), text("ana"), text("EUR"));
+    let provider_reference = text("a1");
+    money(CaptureRequested { order_id, customer_id, amount: 900, currency, provider_reference })
+}
+
 fn captured() -> Event {
     let (order_id, customer_id, currency) = (text("7"), text("ana"), text("EUR"));
     money(PaymentCaptured {
@@ -113,6 +125,7 @@ fn voided() -> Event {
         currency,
         reason: text("cancelled"),
         subscription_id: None,
+        provider_reference: None,
     })
 }
 
@@ -194,6 +207,10 @@ fn request() -> Command {
     payments::Command::from(RequestPayment { order_id, customer_id, amount: 900, currency }).into()
 }
 
+fn request_capture() -> Command {
+    payments::Command::from(RequestCapture { order_id: text("7") }).into()
+}
+
 fn void(reason: &str) -> Command {
     payments::Command::from(VoidPayment { order_id: text("7"), reason: text(reason) }).into()
 }
@@ -239,8 +256,12 @@ fn paying() -> Process<OrderFulfilment> {
     reserving().hears(reserved()).then("paying", [request()]).hears(requested())
 }
 
+fn capturing() -> Process<OrderFulfilment> {
+    paying().hears(authorised()).then("capturing", [request_capture()]).hears(capture_requested())
+}
+
 fn confirming() -> Process<OrderFulfilment> {
-    paying().hears(captured()).then("confirming", [confirm()])
+    capturing().hears(captured()).then("confirming", [confirm()])
 }
 
 fn committing() -> Process<OrderFulfilment> {
@@ -283,14 +304,16 @@ fn an_order_whose_stock_is_refused_is_cancelled_and_nothing_else_is_undone() {
 
 #[test]
 fn an_order_whose_payment_is_declined_is_cancelled_and_its_stock_released() {
-    paying()
-        .hears(declined())
-        .then("cancelling", [cancel("no funds"), release()])
-        .hears(released())
-        .then_nothing("cancelling")
-        .hears(cancelled("no funds"))
-        .then("cancelled", [tell_cancelled("no funds")])
-        .ended();
+    for there in [paying(), capturing()] {
+        there
+            .hears(declined())
+            .then("cancelling", [cancel("no funds"), release()])
+            .hears(released())
+            .then_nothing("cancelling")
+            .hears(cancelled("no funds"))
+            .then("cancelled", [tell_cancelled("no funds")])
+            .ended();
+    }
 }
 
 #[test]
@@ -310,19 +333,60 @@ fn an_order_cancelled_while_stock_is_asked_for_releases_it_whenever_it_comes() {
 
 #[test]
 fn an_order_cancelled_while_it_is_paid_is_voided() {
+    for there in [paying(), capturing()] {
+        there
+            .hears(cancelled("no"))
+            .then("cancelling", [release(), void("no")])
+            .hears(voided())
+            .hears(released())
+            .then("cancelled", [tell_cancelled("no")])
+            .ended();
+    }
+}
+
+#[test]
+fn what_is_held_after_the_cancellation_was_released_by_the_payment_itself() {
     paying()
         .hears(cancelled("no"))
+        .hears(released())
+        .hears(voided())
+        .then("cancelled", [release(), void("no"), tell_cancelled("no")])
+        .hears(authorised())
+        .hears(voided())
+        .then_nothing("cancelled")
+        .ended();
+}
+
+#[test]
+fn what_was_held_or_asked_for_before_the_cancellation_was_heard_is_voided_all_the_same() {
+    paying()
+        .hears(cancelled("no"))
+        .hears(authorised())
+        .hears(capture_requested())
+        .refused(request_capture(), "payment-voided")
+        .hears(released())
         .then("cancelling", [release(), void("no")])
         .hears(voided())
-        .hears(released())
         .then("cancelled", [tell_cancelled("no")])
         .ended();
 }
 
 #[test]
+fn a_capture_that_is_refused_waits_for_what_the_payment_itself_says() {
+    let refused = || capturing().refused(request_capture(), "payment-voided").then_nothing("capturing");
+    let _ = refused().hears(captured()).then("confirming", [confirm()]);
+    let _ = refused().hears(voided()).then("cancelling", [cancel("cancelled"), release()]);
+}
+
+#[test]
+fn money_that_is_taken_at_once_is_taken() {
+    let _ = paying().hears(captured()).then("confirming", [confirm()]);
+}
+
+#[test]
 fn a_payment_that_succeeds_after_the_cancellation_is_refunded() {
     let cancelling =
-        || paying().hears(cancelled("no")).hears(released()).then("cancelling", [release(), void("no")]);
+        || capturing().hears(cancelled("no")).hears(released()).then("cancelling", [release(), void("no")]);
     cancelling()
         .refused(void("no"), "payment-captured")
         .hears(captured())
@@ -384,21 +448,23 @@ fn without_an_answer_for_five_minutes_an_order_is_cancelled() {
         .then_nothing("reserving")
         .waits(MINUTE)
         .then("cancelling", [cancel(late), release()]);
-    paying()
-        .waits(5 * MINUTE)
-        .then("cancelling", [cancel(late), release(), void(late)])
-        .hears(cancelled(late))
-        .hears(released())
-        .hears(voided())
-        .then("cancelled", [tell_cancelled(late)])
-        .ended();
+    for there in [paying(), capturing()] {
+        there
+            .waits(5 * MINUTE)
+            .then("cancelling", [cancel(late), release(), void(late)])
+            .hears(cancelled(late))
+            .hears(released())
+            .hears(voided())
+            .then("cancelled", [tell_cancelled(late)])
+            .ended();
+    }
 }
 
 #[test]
 fn a_capture_at_minute_five_has_one_outcome_whichever_comes_first() {
     let late = "there was no answer in time";
     let _ = confirming().waits(5 * MINUTE).then_nothing("confirming");
-    paying()
+    capturing()
         .waits(5 * MINUTE)
         .hears(captured())
         .then("cancelling", [cancel(late), release(), void(late), refund(1, late)])
@@ -429,7 +495,9 @@ fn a_refund_that_fails_waits_for_an_operator_who_tries_again() {
 fn an_operator_cancels_an_order_wherever_it_stands() {
     let why = "fraud";
     let _ = reserving().cancelled(why).then("cancelling", [cancel(why), release()]);
-    let _ = paying().cancelled(why).then("cancelling", [cancel(why), release(), void(why)]);
+    for there in [paying(), capturing()] {
+        let _ = there.cancelled(why).then("cancelling", [cancel(why), release(), void(why)]);
+    }
     for there in [confirming(), committing(), fulfilled()] {
         let before = there.json();
         let asked = there.cancelled(why);
@@ -441,7 +509,9 @@ fn an_operator_cancels_an_order_wherever_it_stands() {
 
 #[test]
 fn an_order_that_somebody_has_confirmed_already_is_not_confirmed_again() {
-    let _ = paying().hears(confirmed()).hears(captured()).then("committing", [ship()]);
+    for there in [paying(), capturing()] {
+        let _ = there.hears(confirmed()).hears(captured()).then("committing", [ship()]);
+    }
 }
 
 #[test]
@@ -470,25 +540,27 @@ fn what_is_about_no_known_order_does_not_matter() {
 
 #[test]
 fn states_of_every_version_still_load_and_finish() {
-    let stored = include_str!("golden/v1.json");
-    let states: serde_json::Map<String, serde_json::Value> = serde_json::from_str(stored).unwrap();
-    let names = ["reserving", "paying", "confirming", "committing", "fulfilled", "cancelling", "cancelled"];
-    assert_eq!(states.keys().collect::<Vec<_>>(), names);
-    for (name, state) in &states {
-        let there = process::<OrderFulfilment>().stored(&serde_json::json!({name: state}).to_string());
-        let everything = [
-            reserved(),
-            requested(),
-            captured(),
-            confirmed(),
-            shipped(),
-            cancelled("no"),
-            released(),
-            returned(),
-            refunded(),
-        ];
-        let end = everything.into_iter().fold(there, Process::hears);
-        end.ended();
+    let golden = [include_str!("golden/v1.json"), include_str!("golden/v2.json")];
+    let names = [
+        "reserving",
+        "paying",
+        "capturing",
+        "confirming",
+        "committing",
+        "fulfilled",
+        "cancelling",
+        "cancelled",
+    ];
+    let rest = || {
+        [captured(), confirmed(), shipped(), cancelled("no"), released(), returned(), refunded()].into_iter()
+    };
+    let at_once = || [reserved(), requested()].into_iter().chain(rest());
+    let held = || [reserved(), requested(), authorised(), capture_requested()].into_iter().chain(rest());
+    for there in golden_states::<OrderFulfilment>(&golden, &names) {
+        held().fold(there, Process::hears).ended();
+    }
+    for there in golden_states::<OrderFulfilment>(&golden, &names) {
+        at_once().fold(there, Process::hears).ended();
     }
 }
 

@@ -98,7 +98,7 @@ impl<'h> Happened<'h> {
     fn event(Recorded { event, version, .. }: &'h Recorded) -> Option<Self> {
         match event {
             Event::Subscriptions(event) => Some(Self::Changed(Change::of(event, *version))),
-            Event::Payments(event) => Self::money(event.key(), Money::of(event)),
+            Event::Payments(event) => Self::money(event.key(), Money::of(event)?),
             _ => None,
         }
     }
@@ -126,8 +126,10 @@ impl Change {
 }
 
 impl<'h> Money<'h> {
-    fn of(event: &'h Payments) -> Self {
-        match event {
+    /// A period is charged at once: nothing is held before.
+    fn of(event: &'h Payments) -> Option<Self> {
+        Some(match event {
+            Payments::CaptureRequested(_) | Payments::PaymentAuthorised(_) => return None,
             Payments::PaymentRequested(_) => Self::Requested,
             Payments::PaymentCaptured(_) => Self::Captured,
             Payments::PaymentDeclined(event) => Self::NotPaid(&event.reason),
@@ -135,7 +137,7 @@ impl<'h> Money<'h> {
             Payments::RefundRequested(_) => Self::RefundRequested,
             Payments::PaymentRefunded(event) => Self::Refunded(&event.refund_id),
             Payments::RefundFailed(event) => Self::RefundFailed(&event.refund_id),
-        }
+        })
     }
 }
 

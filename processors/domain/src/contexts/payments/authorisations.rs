@@ -1,0 +1,77 @@
+//! Decisions about money that the provider holds until it is captured: that of an order, never that of a period of a
+//! subscription, which is charged at once.
+
+use millrace_schemas::payments::{
+    AuthorisePayment, CaptureRequested, Event, PaymentAuthorised, PaymentVoided, RequestCapture,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Decision, PROVIDER_REFERENCE, Payment, Status, refusals};
+use crate::{Emitted, Rejection, emit, rules};
+
+/// Why an authorisation is released that nobody waits for any more.
+const LATE: &str = "the payment was voided before it was authorised";
+
+/// Money that the provider holds: the whole amount of the payment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Authorisation {
+    /// What the provider calls it.
+    pub provider_reference: String,
+}
+
+/// What comes after the payment was voided is released at once.
+pub(super) fn authorise(payment: &Payment, command: &AuthorisePayment) -> Decision {
+    let AuthorisePayment { order_id, amount, provider_reference } = command.clone();
+    if payment.subscription_id.is_some() {
+        return Err(charged_at_once(&order_id));
+    }
+    let voided = match &payment.status {
+        Status::Requested => false,
+        Status::Voided => true,
+        status => return Err(status.refusal(&order_id)),
+    };
+    PROVIDER_REFERENCE.check(&provider_reference)?;
+    payment.check_amount(amount)?;
+    let release = voided.then(|| release(payment, &order_id, &provider_reference));
+    let Payment { customer_id, currency, .. } = payment.clone();
+    let authorised = PaymentAuthorised { order_id, customer_id, amount, currency, provider_reference };
+    Ok([emit(authorised)].into_iter().chain(release).collect())
+}
+
+fn release(payment: &Payment, order_id: &str, provider_reference: &str) -> Emitted<Event> {
+    let Payment { customer_id, amount, currency, .. } = payment.clone();
+    emit(PaymentVoided {
+        order_id: order_id.to_owned(),
+        customer_id,
+        amount,
+        currency,
+        reason: LATE.to_owned(),
+        subscription_id: None,
+        provider_reference: Some(provider_reference.to_owned()),
+    })
+}
+
+/// Asks for the money that is held, once.
+pub(super) fn request_capture(payment: &Payment, command: &RequestCapture) -> Decision {
+    let order_id = command.order_id.clone();
+    let Authorisation { provider_reference } = match &payment.status {
+        Status::Authorised(authorisation) => authorisation.clone(),
+        Status::Requested => return Err(not_authorised(&order_id)),
+        status => return Err(status.refusal(&order_id)),
+    };
+    let Payment { customer_id, amount, currency, .. } = payment.clone();
+    Ok(vec![emit(CaptureRequested { order_id, customer_id, amount, currency, provider_reference })])
+}
+
+fn charged_at_once(order_id: &str) -> Rejection {
+    let id = rules::quoted(order_id);
+    let message =
+        format!("order_id {id} is a period of a subscription, which is charged at once: send CapturePayment");
+    refusals::PAYMENT_CHARGED_AT_ONCE.because(message)
+}
+
+fn not_authorised(order_id: &str) -> Rejection {
+    let id = rules::quoted(order_id);
+    let message = format!("the payment of order_id {id} was not authorised yet: wait for AuthorisePayment");
+    refusals::PAYMENT_NOT_AUTHORISED.because(message)
+}

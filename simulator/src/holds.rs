@@ -1,0 +1,128 @@
+//! Money that the provider holds for a while: authorised, then captured or released, whichever comes first.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use chrono::Utc;
+use serde::Deserialize;
+
+use crate::books::{Authorisation, Books, Charge, Entry, Hold, HoldState, Outcome, Release};
+use crate::http::{Refusal, key_of, unprocessable};
+use crate::payments::{Deed, DueBody, Shared, declined, once};
+
+impl Deed for Authorisation {
+    fn of<'b>(books: &'b Books, key: &str) -> Option<&'b Self> {
+        books.authorisation(key)
+    }
+
+    fn entry(self) -> Entry {
+        Entry::Authorisation(self)
+    }
+
+    fn outcome(&self) -> Outcome {
+        self.outcome.clone()
+    }
+}
+
+impl Deed for Release {
+    fn of<'b>(books: &'b Books, key: &str) -> Option<&'b Self> {
+        books.release(key)
+    }
+
+    fn entry(self) -> Entry {
+        Entry::Release(self)
+    }
+
+    fn outcome(&self) -> Outcome {
+        self.outcome.clone()
+    }
+}
+
+pub(crate) async fn authorise(
+    State(world): Shared,
+    headers: HeaderMap,
+    Json(body): Json<DueBody>,
+) -> Result<Response, Refusal> {
+    let key = key_of(&headers, &body.key)?;
+    body.check()?;
+    let same = |known: &Authorisation| {
+        (known.amount, &known.currency, &known.customer, &known.order)
+            == (body.amount, &body.currency, &body.customer, &body.order)
+    };
+    let authorised = || Outcome::Authorised { reference: world.behaviour.reference("authorisation", &key) };
+    let decide = |_: &Books| {
+        let DueBody { amount, currency, customer, order, .. } = body.clone();
+        let outcome = DueBody::outcome(&world.behaviour, &key, authorised);
+        Ok(Authorisation { key: key.clone(), customer, order, amount, currency, outcome, at: Utc::now() })
+    };
+    once(&world, &key, same, decide).await
+}
+
+#[derive(Deserialize)]
+pub(crate) struct CaptureBody {
+    #[serde(default)]
+    key: String,
+    authorisation: String,
+    amount: i64,
+}
+
+/// Takes all of what is held.
+pub(crate) async fn capture(
+    State(world): Shared,
+    headers: HeaderMap,
+    Json(body): Json<CaptureBody>,
+) -> Result<Response, Refusal> {
+    let key = key_of(&headers, &body.key)?;
+    let CaptureBody { authorisation: reference, amount, .. } = body;
+    let same =
+        |known: &Charge| (known.amount, known.authorisation.as_deref()) == (amount, Some(reference.as_str()));
+    let decide = |books: &Books| {
+        let Hold { authorisation, state } = hold(books, &reference)?;
+        if amount != authorisation.amount {
+            let reason = format!("amount: {amount} is not {}, what is held", authorisation.amount);
+            return Err(unprocessable("amount-differs", reason));
+        }
+        let outcome = match state {
+            HoldState::Open => Outcome::Captured { reference: world.behaviour.reference("charge", &key) },
+            HoldState::Captured => declined("authorisation-captured", "the money was taken before"),
+            HoldState::Released => declined("authorisation-released", "the money is not held any more"),
+        };
+        let Authorisation { customer, order, currency, .. } = authorisation.clone();
+        let (key, authorisation, at) = (key.clone(), Some(reference.clone()), Utc::now());
+        Ok(Charge { key, customer, order, amount, currency, authorisation, outcome, at })
+    };
+    once(&world, &key, same, decide).await
+}
+
+#[derive(Deserialize)]
+pub(crate) struct ReleaseBody {
+    #[serde(default)]
+    key: String,
+    authorisation: String,
+}
+
+pub(crate) async fn release(
+    State(world): Shared,
+    headers: HeaderMap,
+    Json(body): Json<ReleaseBody>,
+) -> Result<Response, Refusal> {
+    let key = key_of(&headers, &body.key)?;
+    let ReleaseBody { authorisation: reference, .. } = body;
+    let same = |known: &Release| known.authorisation == reference;
+    let decide = |books: &Books| {
+        let outcome = match hold(books, &reference)?.state {
+            HoldState::Captured => declined("authorisation-captured", "the money was taken before"),
+            HoldState::Open | HoldState::Released => {
+                Outcome::Released { reference: world.behaviour.reference("release", &key) }
+            }
+        };
+        Ok(Release { key: key.clone(), authorisation: reference.clone(), outcome, at: Utc::now() })
+    };
+    once(&world, &key, same, decide).await
+}
+
+fn hold<'b>(books: &'b Books, reference: &str) -> Result<&'b Hold, Refusal> {
+    let unknown = "authorisation: no money was held under this reference";
+    books.hold(reference).ok_or_else(|| unprocessable("authorisation-unknown", unknown))
+}
