@@ -30,7 +30,7 @@ const DEFAULTS: [(&str, &str); 11] = [
     ("transaction_timeout_ms", "4000"),
     ("commands_batch_max", "100"),
     ("events_batch_max", "200"),
-    ("retry_delays_ms", "[200, 400, 800]"),
+    ("retry_delays_ms", "[400, 1000]"),
     ("sagas", "false"),
     ("log", "info"),
 ];

@@ -13,7 +13,7 @@ const COMMANDS: i64 = 2_210;
 const SMALL_BATCHES: [(&str, &str); 2] = [("commands_batch_max", "20"), ("events_batch_max", "40")];
 
 /// Batches sleep before their commit, so that a component is gone before all is done.
-const SLOW: [(&str, &str); 1] = [("FAILPOINTS", "before-commit=sleep(150)")];
+const SLOW: [(&str, &str); 1] = [("FAILPOINTS", "before-commit=sleep(50)")];
 
 /// An instance in mid-load.
 async fn in_mid_load(story: &str, load: &[String]) -> (Instance, Process) {

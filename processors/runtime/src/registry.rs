@@ -109,9 +109,10 @@ impl Registry {
         Ok(ids)
     }
 
-    /// The ids of this build's schemas of all commands.
-    pub(crate) async fn command_ids(&self) -> Result<SchemaIds, WorkError> {
-        self.ids(|definition| definition.kind == Kind::Command).await
+    /// The ids of this build's schemas of all commands of these contexts.
+    pub(crate) async fn command_ids(&self, contexts: &[&str]) -> Result<SchemaIds, WorkError> {
+        self.ids(|definition| definition.kind == Kind::Command && contexts.contains(&definition.context))
+            .await
     }
 
     /// The writer's schema and the body of a framed value, for each value that has them.

@@ -1,8 +1,9 @@
-//! Every role dies again and again while the provider does what providers do.
+//! Every role dies again and again while the provider does what providers do, and tells it, often twice.
 
 use millrace_tests::Process;
 
 use super::history::{History, assert_nothing_is_left};
+use super::webhooks::Door;
 use super::{Shop, cancel, place, shop};
 use crate::beside_others;
 
@@ -29,9 +30,12 @@ async fn however_roles_die_and_the_provider_fails_every_order_has_one_outcome() 
     eprintln!("STORY_SEED={seed} STORY_ORDERS={orders}");
     let mut random = fastrand::Rng::with_seed(seed);
     let moods = ["--decline", "10", "--error", "10", "--timeout-after-charge", "15", "--hold-ms", "1500"];
-    let told = seed.to_string();
-    let outside = [&moods[..], &["--seed", &told]].concat();
+    let door = Door::new();
+    let (told, url, secret) = (seed.to_string(), door.url(), door.secret_file.to_string_lossy());
+    let webhooks = ["--duplicate-webhooks", "50", "--webhooks", &url, "--webhook-secret-file", &secret];
+    let outside = [&moods[..], &["--seed", &told], &webhooks].concat();
     let settings = [
+        ("payment_webhook_secret_file", &*secret),
         ("session_timeout_ms", "3000"),
         ("heartbeat_interval_ms", "500"),
         ("transaction_timeout_ms", "2000"),
@@ -44,15 +48,15 @@ async fn however_roles_die_and_the_provider_fails_every_order_has_one_outcome() 
     shop.instance.send(&placed(orders, &mut random)).await;
     let mut processes: Vec<Process> = Vec::new();
     for role in 0..ROLES.len() {
-        processes.push(live(&shop, role, &mut random));
+        processes.push(live(&shop, &door, role, &mut random));
     }
     for _ in 0..KILLS * times {
         let role = random.usize(..ROLES.len());
         die(&mut processes[role], &mut random).await;
-        processes[role] = live(&shop, role, &mut random);
+        processes[role] = live(&shop, &door, role, &mut random);
     }
     drop(processes);
-    let _process = shop.open();
+    let _process = shop.instance.start_with(&[], &[door.listens()]);
     shop.rest().await;
     History::read(&shop.instance.write).await.assert_sound(&shop.outside);
     assert_nothing_is_left(&shop.instance.write).await;
@@ -79,11 +83,17 @@ fn placed(orders: usize, random: &mut fastrand::Rng) -> Vec<String> {
 }
 
 /// A process of a role that will die at some moment by itself, if nobody kills it before.
-fn live(shop: &Shop, role: usize, random: &mut fastrand::Rng) -> Process {
+fn live(shop: &Shop, door: &Door, role: usize, random: &mut fastrand::Rng) -> Process {
     let (arguments, moments) = ROLES[role];
     let moment = moments[random.usize(..moments.len())];
     let doom = format!("{moment}={}*off->return", random.usize(1..25));
-    shop.instance.start_with(arguments, &[("FAILPOINTS", &doom)])
+    let doomed = ("FAILPOINTS", doom.as_str());
+    let hears_webhooks = arguments.first() == Some(&"effect");
+    if hears_webhooks {
+        shop.instance.start_with(arguments, &[doomed, door.listens()])
+    } else {
+        shop.instance.start_with(arguments, &[doomed])
+    }
 }
 
 /// It dies at its moment, or is killed wherever it is after a while.

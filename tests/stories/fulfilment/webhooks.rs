@@ -76,19 +76,25 @@ impl Shop {
 }
 
 /// Where webhooks are heard.
-struct Door {
+pub(super) struct Door {
     address: String,
-    secret_file: PathBuf,
+    pub(super) secret_file: PathBuf,
 }
 
 impl Door {
-    fn new() -> Self {
-        let secret_file = Path::new(WORKSHOP.folder).join("webhook.secret");
+    pub(super) fn new() -> Self {
+        let port = free_port();
+        let secret_file = Path::new(WORKSHOP.folder).join(format!("webhook-{port}.secret"));
         std::fs::write(&secret_file, SECRET).expect("a file with the secret");
-        Self { address: format!("127.0.0.1:{}", free_port()), secret_file }
+        Self { address: format!("127.0.0.1:{port}"), secret_file }
     }
 
-    fn url(&self) -> String {
+    /// The variable that lets a process hear them there.
+    pub(super) fn listens(&self) -> (&str, &str) {
+        ("MILLRACE_WEBHOOK_LISTEN", &self.address)
+    }
+
+    pub(super) fn url(&self) -> String {
         format!("http://{}/webhooks/payments", self.address)
     }
 

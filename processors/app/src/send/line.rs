@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use millrace_schemas::json::{encode_json, key_of};
 use millrace_schemas::{DEFINITIONS, Definition, Kind, definition, frame};
 use reqwest::{Method, StatusCode};
@@ -14,6 +15,9 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::http::Http;
 
+/// How many ids the registry is asked for at a time.
+const AT_ONCE: usize = 8;
+
 /// Ids that the registry gave this build's commands, by full name.
 #[derive(Debug, Default)]
 pub(super) struct SchemaIds {
@@ -22,20 +26,27 @@ pub(super) struct SchemaIds {
 }
 
 impl SchemaIds {
-    /// Asks the registry for the ids of all commands.
+    /// Asks the registry for the ids of all commands of the instance's contexts.
     pub(super) async fn load(config: &Config) -> Result<Self, Failure> {
         let registry = Http::registry(config)?;
+        let commands = DEFINITIONS.iter().filter(|definition| definition.kind == Kind::Command);
+        let commands = commands.filter(|definition| config.has(definition.context));
+        let ids = commands.map(|definition| id_of(&registry, definition));
+        let mut ids = stream::iter(ids).buffer_unordered(AT_ONCE);
         let mut known = Self::default();
-        for definition in DEFINITIONS.iter().filter(|definition| definition.kind == Kind::Command) {
-            let name = definition.full_name;
-            known.ids.insert(name, id_of(&registry, definition).await?);
-            known.topics.insert(name, config.namespace.topic(Kind::Command, definition.context));
+        while let Some((definition, id)) = ids.try_next().await? {
+            let topic = config.namespace.topic(Kind::Command, definition.context);
+            known.ids.insert(definition.full_name, id);
+            known.topics.insert(definition.full_name, topic);
         }
         Ok(known)
     }
 }
 
-async fn id_of(registry: &Http, definition: &Definition) -> Result<u32, Failure> {
+async fn id_of(
+    registry: &Http,
+    definition: &'static Definition,
+) -> Result<(&'static Definition, u32), Failure> {
     let path = ["subjects", definition.full_name];
     let schema = json!({"schemaType": "AVRO", "schema": definition.avsc});
     let answer = registry.send(Method::POST, &path, Some(&schema)).await?;
@@ -49,7 +60,8 @@ async fn id_of(registry: &Http, definition: &Definition) -> Result<u32, Failure>
         return Err(missing());
     }
     let found = registry.success(answer, &path)?;
-    found.get("id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok()).ok_or_else(missing)
+    let id = found.get("id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
+    Ok((definition, id.ok_or_else(missing)?))
 }
 
 /// A command as JSON.
@@ -98,10 +110,14 @@ pub(super) fn read(line: &[u8], source: &str, schemas: &SchemaIds) -> Result<Out
         .ids
         .get(definition.full_name)
         .zip(schemas.topics.get(definition.full_name))
-        .ok_or_else(|| format!("the schema of `{}` is not registered", definition.name))?;
+        .ok_or_else(|| foreign(definition))?;
     let (key, value, topic) = (key.to_owned(), frame(*id, &body), topic.clone());
     let (id, source, headers) = attributes(event, definition, source)?;
     Ok(Outgoing { topic, key, value, id, source, headers })
+}
+
+fn foreign(Definition { name, context, .. }: &Definition) -> String {
+    format!("type: `{name}` is of `{context}`, which is not among the `contexts` of this instance")
 }
 
 fn explained(error: &serde_json::Error) -> String {
@@ -228,6 +244,16 @@ mod tests {
         let (one, two) = (read_text(line).unwrap(), read_text(line).unwrap());
         assert_eq!(one.source, "test");
         assert_ne!(one.id, two.id);
+    }
+
+    #[test]
+    fn a_command_of_a_context_that_the_instance_lacks_is_refused() {
+        let line = br#"{"type":"ConfirmOrder","data":{"order_id":"1"}}"#;
+        let refusal = read(line, "test", &SchemaIds::default()).unwrap_err();
+        assert!(
+            refusal.contains("`ConfirmOrder` is of `orders`") && refusal.contains("`contexts`"),
+            "{refusal}"
+        );
     }
 
     #[test]

@@ -17,15 +17,17 @@ const COMPATIBILITY: &str = "BACKWARD_TRANSITIVE";
 /// How many record types the registry is asked about at a time.
 const AT_ONCE: usize = 8;
 
-/// Registers every record type. All are checked before the first is registered.
+/// Registers every record type of the instance's contexts. All are checked before the first is registered.
 pub(super) async fn register(config: &Config, steps: &mut Steps) -> Result<(), Failure> {
     let registry = Http::registry(config)?;
-    let checks = DEFINITIONS.iter().map(|definition| checked(&registry, definition));
+    let ours = |definition: &&Definition| definition.context.is_empty() || config.has(definition.context);
+    let definitions: Vec<&Definition> = DEFINITIONS.iter().filter(ours).collect();
+    let checks = definitions.iter().map(|definition| checked(&registry, definition));
     let found: Vec<Subject> = stream::iter(checks).buffered(AT_ONCE).try_collect().await?;
     let settled =
-        DEFINITIONS.iter().zip(&found).map(|(definition, state)| settle(&registry, definition, state));
+        definitions.iter().zip(&found).map(|(definition, state)| settle(&registry, definition, state));
     let mut settled = stream::iter(settled).buffered(AT_ONCE);
-    for definition in DEFINITIONS {
+    for definition in &definitions {
         let Some(did) = settled.try_next().await? else { break };
         steps.tell(did, "schema", definition.full_name)?;
     }

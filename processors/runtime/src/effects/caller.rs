@@ -222,9 +222,9 @@ impl<E: Effect> Caller<E> {
         row.map_err(|fault| WorkError::Refused(fault.message))
     }
 
-    /// The registry's ids of all commands, asked for once.
+    /// The registry's ids of the commands that may be sent, asked for once.
     async fn schema_ids(&self) -> Result<&SchemaIds, WorkError> {
-        self.schema_ids.get_or_try_init(|| self.shared.registry.command_ids()).await
+        self.schema_ids.get_or_try_init(|| self.shared.registry.command_ids(E::CONTEXTS)).await
     }
 }
 

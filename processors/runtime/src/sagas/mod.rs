@@ -64,9 +64,9 @@ impl<S: Saga> SagaRole<S> {
         Self { shared, group, schema_ids: OnceCell::new(), saga: std::marker::PhantomData }
     }
 
-    /// The registry's ids of all commands, asked for once.
+    /// The registry's ids of the commands that may be sent, asked for once.
     async fn schema_ids(&self) -> Result<&SchemaIds, WorkError> {
-        self.schema_ids.get_or_try_init(|| self.shared.registry.command_ids()).await
+        self.schema_ids.get_or_try_init(|| self.shared.registry.command_ids(S::SENDS_TO)).await
     }
 
     async fn save(&self, connection: &mut PgConnection, instances: Instances<S>) -> Result<(), WorkError> {
