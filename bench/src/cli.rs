@@ -12,6 +12,7 @@ const EXAMPLES: &str = "\
 Examples:
   scripts/bench latency                              50 commands a second for a minute
   scripts/bench latency --rate 200 --seconds 30
+  scripts/bench reading --rate 300                   what people ask while 300 commands a second arrive
   scripts/bench drain commands                       200,000 commands, decided
   scripts/bench drain view sales_daily customers     events into Postgres alone
   scripts/bench drain elasticsearch events           events into Elasticsearch, against a plain _bulk loop
@@ -68,6 +69,8 @@ pub(crate) enum Measurement {
         #[command(subcommand)]
         stage: Stage,
     },
+    /// Questions to Postgres and Elasticsearch while commands arrive, and how soon new customers can be read
+    Reading(Reading),
     /// A view of Postgres and Elasticsearch built from its events, then rebuilt beside itself, compared and swapped
     Replay(Replay),
     /// A stage in turns with what people would use instead, on the same backlog, until the same rows are there
@@ -242,6 +245,26 @@ pub(crate) struct Backlog {
     pub(crate) runs: u32,
 }
 
+/// Options of `reading`.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Reading {
+    /// Commands a second
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) rate: u32,
+    /// Questions a second of each kind
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) questions: u32,
+    /// How long
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) seconds: u32,
+    /// Seconds before that, at the same pace, that do not count
+    #[arg(long, default_value_t = 10, value_name = "SECONDS")]
+    pub(crate) warm_up: u32,
+    /// Partitions of each topic
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) partitions: i32,
+}
+
 /// Options of `replay`.
 #[derive(Debug, Args)]
 pub(crate) struct Replay {
@@ -318,6 +341,7 @@ impl Measurement {
             Measurement::Drain { stage: Stage::View(_) } => "drain_view",
             Measurement::Drain { stage: Stage::Elasticsearch(_) } => "drain_elasticsearch",
             Measurement::Drain { stage: Stage::Poison(_) } => "drain_poison",
+            Measurement::Reading(_) => "reading",
             Measurement::Replay(_) => "replay",
             Measurement::Against { stage: Against::Commands { .. } } => "against_commands",
             Measurement::Against { stage: Against::View { .. } } => "against_view",
@@ -334,6 +358,7 @@ impl Measurement {
             Measurement::Drain { stage: Stage::Commands(backlog) | Stage::Poison(backlog) } => {
                 backlog.partitions
             }
+            Measurement::Reading(options) => options.partitions,
             Measurement::Replay(options) => options.partitions,
             Measurement::Drain { stage: Stage::View(views) } => views.backlog.partitions,
             Measurement::Drain { stage: Stage::Elasticsearch(search) } => search.backlog.partitions,

@@ -15,6 +15,7 @@ const REMOVAL_TRIES: u32 = 8;
 const BETWEEN_TRIES: Duration = Duration::from_secs(5);
 
 /// An instance of Millrace with a namespace of its own.
+#[derive(Clone)]
 pub(crate) struct Instance {
     pub(crate) stack: Stack,
     pub(crate) namespace: String,

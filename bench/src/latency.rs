@@ -1,7 +1,7 @@
 //! Latency: an open loop of commands with every role running, each measured from the time at which it was meant to be
 //! sent.
 
-mod probe;
+pub(crate) mod probe;
 mod sender;
 mod stages;
 

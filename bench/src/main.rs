@@ -12,6 +12,7 @@ mod memory;
 mod one_by_one;
 mod preload;
 mod process;
+mod reading;
 mod replay;
 mod report;
 mod running;
@@ -67,6 +68,7 @@ async fn measure(measurement: &Measurement, instance: &Instance) -> Result<Repor
         Measurement::Drain { stage: Stage::View(views) } => drain::views(instance, views).await,
         Measurement::Drain { stage: Stage::Elasticsearch(search) } => drain::search(instance, search).await,
         Measurement::Drain { stage: Stage::Poison(backlog) } => drain::poison(instance, backlog).await,
+        Measurement::Reading(options) => reading::measure(instance, options).await,
         Measurement::Replay(options) => replay::measure(instance, options).await,
         Measurement::Against { stage: Against::Commands { peers, turns } } => {
             against::commands(instance, turns, peers).await

@@ -11,9 +11,13 @@ use rdkafka::ClientConfig;
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{
+    BaseRecord, DeliveryFuture, DeliveryResult, FutureProducer, FutureRecord, Producer as _, ProducerContext,
+    ThreadedProducer,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::cli::Order;
 use crate::instance::Instance;
@@ -74,18 +78,28 @@ pub(crate) fn producer_config(stack: &Stack) -> ClientConfig {
     config
 }
 
-/// A command of a customer, as `millrace send` writes it.
-pub(crate) fn command(encoder: &Encoder<'_>, step: Step) -> Result<Outgoing> {
-    let message = customers::command(step);
+/// A command of a customer.
+pub(crate) fn customer_command(encoder: &Encoder<'_>, step: Step) -> Result<Outgoing> {
+    let id = load::id("command", step.stream * customers::VERSIONS + step.version);
+    command(encoder, &customers::command(step), id, load::time(step).0)
+}
+
+/// A command, as `millrace send` writes it.
+pub(crate) fn command(
+    encoder: &Encoder<'_>,
+    message: &impl Message,
+    id: Uuid,
+    time: String,
+) -> Result<Outgoing> {
     let headers = vec![
         ("ce_specversion", "1.0".to_owned()),
-        ("ce_id", load::id("command", step.stream * customers::VERSIONS + step.version).to_string()),
+        ("ce_id", id.to_string()),
         ("ce_source", "bench".to_owned()),
         ("ce_type", message.full_name().to_owned()),
-        ("ce_time", load::time(step).0),
+        ("ce_time", time),
         ("content-type", "application/avro".to_owned()),
     ];
-    Ok(Outgoing { key: message.key().to_owned(), value: encoder.encode(&message)?, headers })
+    Ok(Outgoing { key: message.key().to_owned(), value: encoder.encode(message)?, headers })
 }
 
 /// An event, as Debezium carries it.
@@ -109,7 +123,7 @@ fn event(encoder: &Encoder<'_>, step: Step, message: &impl Message) -> Result<Ou
 pub(crate) async fn customer_commands(instance: &Instance, streams: Range<u64>, order: Order) -> Result<()> {
     let encoder = Encoder::new(&instance.stack).learn("RegisterCustomer").await?;
     let encoder = encoder.learn("ChangeCustomerDetails").await?;
-    let records = steps(streams, customers::VERSIONS, order).map(|step| command(&encoder, step));
+    let records = steps(streams, customers::VERSIONS, order).map(|step| customer_command(&encoder, step));
     fill(&instance.stack, &instance.topic("cmd", "customers"), records)
 }
 
@@ -191,8 +205,15 @@ fn send(producer: &ThreadedProducer<Deliveries>, topic: &str, outgoing: &Outgoin
     }
 }
 
+/// Hands a record to Kafka's client.
+pub(crate) fn produce(producer: &FutureProducer, topic: &str, outgoing: &Outgoing) -> Result<DeliveryFuture> {
+    let record =
+        FutureRecord::to(topic).key(&outgoing.key).payload(&outgoing.value).headers(headers(outgoing));
+    producer.send_result(record).map_err(|(error, _)| error.into())
+}
+
 /// A record's headers for Kafka's client.
-pub(crate) fn headers(outgoing: &Outgoing) -> OwnedHeaders {
+fn headers(outgoing: &Outgoing) -> OwnedHeaders {
     outgoing
         .headers
         .iter()

@@ -28,8 +28,9 @@ def captures(entries):
 
 
 def refusals(entries):
-    """The authorisations that were declined."""
-    return [entry for entry in entries if entry["kind"] == "authorisation" and entry["status"] == "declined"]
+    """The authorisations that were declined, and the charges of a ledger that was begun before there were any."""
+    kinds = ("authorisation", "charge")
+    return [entry for entry in entries if entry["kind"] in kinds and entry["status"] == "declined"]
 
 
 def declined(entries):

@@ -12,6 +12,8 @@ pub struct Behaviour {
     pub seed: u64,
     /// Authorisations and charges that are declined, and recipients that are refused for good.
     pub decline: u8,
+    /// Captures of held money that are declined.
+    pub decline_captures: u8,
     /// Tries that are turned away before anything is done: 503, or 451 for a recipient. Each try of a key has its own luck.
     pub error: u8,
     /// Authorisations, charges, releases and refunds that are made and not answered.
@@ -36,6 +38,7 @@ impl Default for Behaviour {
         Self {
             seed: 1,
             decline: 0,
+            decline_captures: 0,
             error: 0,
             timeout_after_charge: 0,
             timeout_after_mail: 0,
@@ -51,6 +54,10 @@ impl Default for Behaviour {
 impl Behaviour {
     pub(crate) fn declines(&self, key: &str) -> bool {
         self.hits(self.decline, "decline", key)
+    }
+
+    pub(crate) fn declines_capture(&self, key: &str) -> bool {
+        self.hits(self.decline_captures, "decline capture", key)
     }
 
     /// Whether the `attempt`-th try of a key is turned away.

@@ -84,6 +84,9 @@ pub(crate) async fn capture(
             return Err(unprocessable("amount-differs", reason));
         }
         let outcome = match state {
+            HoldState::Open if world.behaviour.declines_capture(&key) => {
+                declined("card-blocked", "the card was blocked meanwhile")
+            }
             HoldState::Open => Outcome::Captured { reference: world.behaviour.reference("charge", &key) },
             HoldState::Captured => declined("authorisation-captured", "the money was taken before"),
             HoldState::Released => declined("authorisation-released", "the money is not held any more"),

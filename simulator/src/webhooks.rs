@@ -1,4 +1,4 @@
-//! The payment provider's webhooks: each charge and refund is told of until somebody has heard it, and perhaps once more.
+//! The payment provider's webhooks: what it does is told until somebody has heard it, and perhaps once more.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -78,6 +78,7 @@ impl Club {
         let ours: BTreeMap<String, (i64, i64)> =
             ours.into_iter().map(|(id, captured, refunded)| (id, (captured, refunded))).collect();
         assert_eq!(ours, self.outside.money(), "our ledger and the provider's");
+        assert_eq!(self.outside.held(), BTreeMap::new(), "no money is held for nothing");
         let dead = "SELECT count(*) FROM dead_letter WHERE status = 'dead'";
         assert_eq!(self.instance.count(dead).await, Ok(0));
         self.instance.millrace(&["verify"]).await.expect_success();

@@ -19,45 +19,45 @@ const LATEST: Duration = Duration::from_secs(30);
 
 /// A command that is on its way.
 #[derive(Debug, Clone)]
-pub(super) struct Sent {
-    pub(super) customer: String,
+pub(crate) struct Sent {
+    pub(crate) customer: String,
     /// When it was meant to be sent.
-    pub(super) intended: Instant,
+    pub(crate) intended: Instant,
     /// False while warming up.
-    pub(super) counts: bool,
+    pub(crate) counts: bool,
     /// Partition and offset of the command, and so of its only event.
-    pub(super) place: (i32, i64),
+    pub(crate) place: (i32, i64),
 }
 
 /// What a probe has seen.
-pub(super) struct Watched {
+pub(crate) struct Watched {
     /// In microseconds.
-    pub(super) latency: Histogram<u64>,
+    pub(crate) latency: Histogram<u64>,
     /// From one look to the next, in microseconds.
-    pub(super) period: Histogram<u64>,
-    pub(super) missing: usize,
+    pub(crate) period: Histogram<u64>,
+    pub(crate) missing: usize,
     /// When each customer was seen, in milliseconds since 1970; without those of the warm-up.
-    pub(super) seen: HashMap<String, f64>,
+    pub(crate) seen: HashMap<String, f64>,
 }
 
 /// A way to look.
-pub(super) trait Look: Send + 'static {
+pub(crate) trait Look: Send + 'static {
     /// For each command whether it has arrived.
     fn arrived(&mut self, sent: &[Sent]) -> impl Future<Output = Result<Vec<bool>>> + Send;
 }
 
 /// A task that looks.
-pub(super) struct Probe(JoinHandle<Result<Watched>>);
+pub(crate) struct Probe(JoinHandle<Result<Watched>>);
 
 impl Probe {
     /// Starts looking for what is sent into the channel.
-    pub(super) fn start(look: impl Look) -> (UnboundedSender<Sent>, Self) {
+    pub(crate) fn start(look: impl Look) -> (UnboundedSender<Sent>, Self) {
         let (sender, sent) = unbounded_channel();
         (sender, Self(tokio::spawn(watch(look, sent))))
     }
 
     /// What was seen, once the channel is closed and everything has arrived or time is up.
-    pub(super) async fn finish(self) -> Result<Watched> {
+    pub(crate) async fn finish(self) -> Result<Watched> {
         self.0.await?
     }
 }
@@ -108,16 +108,16 @@ impl Watched {
 }
 
 /// A duration as histograms hold it.
-pub(super) fn microseconds(duration: Duration) -> u64 {
+pub(crate) fn microseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Rows of the view in Postgres.
-pub(super) struct Rows(Questions);
+pub(crate) struct Rows(Questions);
 
 impl Rows {
     /// On a connection of its own.
-    pub(super) async fn connect(instance: &Instance) -> Result<Self> {
+    pub(crate) async fn connect(instance: &Instance) -> Result<Self> {
         let sql = format!(
             "SELECT customer_id FROM \"{}\".customers WHERE customer_id = ANY($1)",
             instance.namespace
@@ -126,7 +126,7 @@ impl Rows {
     }
 
     /// The process in Postgres that answers.
-    pub(super) fn backend(&self) -> u32 {
+    pub(crate) fn backend(&self) -> u32 {
         self.0.backend
     }
 }
@@ -141,7 +141,7 @@ impl Look for Rows {
 }
 
 /// The mark below which Elasticsearch has acknowledged every document, committed after its answer was read.
-pub(super) struct Marks {
+pub(crate) struct Marks {
     questions: Questions,
     group: String,
     topic: String,
@@ -149,7 +149,7 @@ pub(super) struct Marks {
 
 impl Marks {
     /// On a connection of its own.
-    pub(super) async fn connect(instance: &Instance) -> Result<Self> {
+    pub(crate) async fn connect(instance: &Instance) -> Result<Self> {
         let sql = format!(
             "SELECT partition, published FROM \"{}\".consumer_offset WHERE grp = $1 AND topic = $2",
             instance.namespace
@@ -159,7 +159,7 @@ impl Marks {
     }
 
     /// The process in Postgres that answers.
-    pub(super) fn backend(&self) -> u32 {
+    pub(crate) fn backend(&self) -> u32 {
         self.questions.backend
     }
 }
@@ -190,14 +190,14 @@ impl Questions {
 }
 
 /// Documents, by a GET that does not wait for a refresh.
-pub(super) struct Documents {
+pub(crate) struct Documents {
     stack: Stack,
     path: String,
 }
 
 impl Documents {
     /// Of the view of customers.
-    pub(super) fn new(instance: &Instance) -> Self {
+    pub(crate) fn new(instance: &Instance) -> Self {
         let path = format!(
             "{}/_mget?realtime=true&_source=false&filter_path=docs.found",
             instance.alias("customers")

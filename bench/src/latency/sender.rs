@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use hdrhistogram::Histogram;
-use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord};
+use rdkafka::producer::{DeliveryFuture, FutureProducer};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::probe::{Sent, microseconds};
 use crate::cli::Latency;
 use crate::instance::Instance;
 use crate::load::{Step, customers};
-use crate::preload::{self, Encoder, Outgoing};
+use crate::preload::{self, Encoder};
 
 /// Sends all commands; returns how late each was handed to Kafka's client.
 pub(super) async fn send(
@@ -29,7 +29,7 @@ pub(super) async fn send(
     let began = Instant::now();
     for number in 0..all {
         let step = Step { stream: u64::from(number), version: 1 };
-        let outgoing = preload::command(&encoder, step)?;
+        let outgoing = preload::customer_command(&encoder, step)?;
         let intended = began + Duration::from_secs(1) * number / options.rate;
         tokio::time::sleep_until(intended.into()).await;
         let sent =
@@ -37,7 +37,7 @@ pub(super) async fn send(
         for probe in &probes {
             probe.send(sent.clone()).map_err(|_| anyhow!("a probe has failed"))?;
         }
-        let delivery = produce(&producer, &topic, &outgoing)?;
+        let delivery = preload::produce(&producer, &topic, &outgoing)?;
         late.record(microseconds(intended.elapsed()))?;
         deliveries.push(tokio::spawn(tell(delivery, sent, placed.clone())));
     }
@@ -45,12 +45,6 @@ pub(super) async fn send(
         delivery.await??;
     }
     Ok(late)
-}
-
-fn produce(producer: &FutureProducer, topic: &str, outgoing: &Outgoing) -> Result<DeliveryFuture> {
-    let headers = preload::headers(outgoing);
-    let record = FutureRecord::to(topic).key(&outgoing.key).payload(&outgoing.value).headers(headers);
-    producer.send_result(record).map_err(|(error, _)| error.into())
 }
 
 /// Every command has one event, and both topics partition alike: the event has the command's partition and offset.

@@ -35,7 +35,7 @@ pub struct Options {
     /// Webhooks that are told twice
     #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = percent())]
     duplicate_webhooks: u8,
-    /// The ledger: what was charged, refunded, mailed and delivered, one JSON object a line; read again at the start
+    /// The ledger: what was authorised, charged, released, refunded, mailed and delivered, one JSON object a line; read again at the start
     #[arg(long, value_name = "FILE")]
     ledger: PathBuf,
     /// Another seed gives every call another fate
@@ -44,6 +44,9 @@ pub struct Options {
     /// Authorisations and charges that are declined, and mailboxes that do not exist
     #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = percent())]
     decline: u8,
+    /// Captures of authorised money that are declined
+    #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = percent())]
+    decline_captures: u8,
     /// Tries that are turned away before anything is done
     #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = percent())]
     error: u8,
@@ -86,6 +89,7 @@ impl Options {
         let behaviour = Behaviour {
             seed: self.seed,
             decline: self.decline,
+            decline_captures: self.decline_captures,
             error: self.error,
             timeout_after_charge: self.timeout_after_charge,
             timeout_after_mail: self.timeout_after_mail,

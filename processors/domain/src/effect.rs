@@ -27,8 +27,8 @@ pub trait Effect: Send + Sync + 'static {
     /// The call that an event asks for.
     fn request(event: &Recorded) -> Option<Self::Request>;
 
-    /// Whether an event makes the calls superfluous that earlier events of its stream asked for, those that were never
-    /// tried. One that was tried goes on to its answer.
+    /// Whether an event makes the calls superfluous that earlier events of its stream asked for, those that are known not to
+    /// have been made. One that may have been made goes on to its answer.
     fn withdraws(_event: &Recorded) -> bool {
         false
     }

@@ -29,7 +29,18 @@ async fn however_roles_die_and_the_provider_fails_every_order_has_one_outcome() 
     let orders = orders.unwrap_or(ORDERS);
     eprintln!("STORY_SEED={seed} STORY_ORDERS={orders}");
     let mut random = fastrand::Rng::with_seed(seed);
-    let moods = ["--decline", "10", "--error", "10", "--timeout-after-charge", "15", "--hold-ms", "1500"];
+    let moods = [
+        "--decline",
+        "10",
+        "--decline-captures",
+        "5",
+        "--error",
+        "10",
+        "--timeout-after-charge",
+        "15",
+        "--hold-ms",
+        "1500",
+    ];
     let door = Door::new();
     let (told, url, secret) = (seed.to_string(), door.url(), door.secret_file.to_string_lossy());
     let webhooks = ["--duplicate-webhooks", "50", "--webhooks", &url, "--webhook-secret-file", &secret];

@@ -1,8 +1,9 @@
 //! Timers: an answer that never comes, one that comes too late, and one that is only on its way.
 
-use millrace_tests::load::order;
+use millrace_tests::load::{command, customer, order};
 use millrace_tests::stack::connect;
 use millrace_tests::{becomes, eventually};
+use serde_json::json;
 
 use super::history::{History, assert_nothing_is_left};
 use super::{place, shop};
@@ -52,7 +53,7 @@ async fn a_capture_whose_answer_comes_after_the_deadline_is_refunded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_order_that_nobody_charges_is_cancelled_at_its_deadline_and_never_charged() {
+async fn an_order_whose_call_nobody_makes_is_cancelled_at_its_deadline_and_the_call_never_made() {
     let _turn = beside_others().await;
     let shop = shop("no_answer", &[DEADLINE], &[]).await;
     shop.stocked(1, &[5]).await;
@@ -63,8 +64,27 @@ async fn an_order_that_nobody_charges_is_cancelled_at_its_deadline_and_never_cha
     drop((commands, sagas));
     let _process = shop.open();
     shop.rest().await;
-    assert!(shop.outside.money().is_empty(), "the charge was withdrawn: {:?}", shop.outside.money());
+    let asked = shop.outside.entries().into_iter().filter(|entry| entry["kind"] == "authorisation").count();
+    assert_eq!(asked, 0, "the call was withdrawn");
     History::read(&shop.instance.write).await.assert_sound(&shop.outside);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_the_provider_turns_away_is_withdrawn_when_its_order_is_cancelled() {
+    let _turn = beside_others().await;
+    let shop = shop("turned_away", &[DEADLINE], &["--error", "100"]).await;
+    shop.stocked(1, &[5]).await;
+    let _process = shop.open();
+    // Nor does the mail server take anything.
+    let stop = command("StopNotifications", 0, json!({"customer_id": customer(0)}));
+    shop.instance.send_and_wait(&[stop]).await.expect_success();
+    shop.instance.send(&[place(1, 1, &[(0, 2)])]).await;
+    shop.rest().await;
+    assert_eq!(shop.standing(1).await, "cancelled");
+    let withdrawn = "SELECT count(*) FROM effect WHERE status = 'withdrawn' AND attempts > 0";
+    assert_eq!(shop.instance.count(withdrawn).await, Ok(1), "it was tried, and is not tried again");
+    History::read(&shop.instance.write).await.assert_sound(&shop.outside);
+    assert_nothing_is_left(&shop.instance.write).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

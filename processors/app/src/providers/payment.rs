@@ -13,6 +13,8 @@ use super::service::{self, Service, field};
 use crate::config::Config;
 use crate::failure::Failure;
 
+/// How the provider says that something is done.
+const DONE: [&str; 4] = ["authorised", "captured", "released", "refunded"];
 /// The context keeps no longer reference.
 const REFERENCE_MAX: usize = 200;
 
@@ -43,14 +45,14 @@ impl Provider<Payment> for PaymentProvider {
         let call = self.service.request(Method::POST, &[collection(request)])?;
         let call = call.header("Idempotency-Key", &key).json(&body(&key, request));
         let (status, body) = self.service.exchange(call).await?;
-        answer(status, &body)
+        answer(request, status, &body)
     }
 
     async fn ask(&self, key: Uuid, request: &Request) -> Result<Option<Answer>, CallError> {
         let question = self.service.request(Method::GET, &[collection(request), &key.to_string()])?;
         match self.service.exchange(question).await? {
             (StatusCode::NOT_FOUND, body) if field(&body, "code").is_some() => Ok(None),
-            (status, body) => answer(status, &body).map(Some),
+            (status, body) => answer(request, status, &body).map(Some),
         }
     }
 }
@@ -64,10 +66,12 @@ pub(crate) fn told(body: &[u8]) -> Result<(Uuid, Answer), String> {
         serde_json::from_slice(body).map_err(|error| format!("the body is not JSON: {error}"))?;
     let key = field(&body, "key").and_then(|key| key.parse().ok()).ok_or("key: it is missing or no UUID")?;
     match field(&body, "status") {
-        Some("authorised" | "captured" | "released" | "refunded" | "declined") => {}
+        Some("declined") => {}
+        Some(status) if DONE.contains(&status) => {}
         other => return Err(format!("status: {} is none that is known", other.unwrap_or("nothing"))),
     }
-    let answer = answer(StatusCode::OK, &body).map_err(|_| "reference: it is missing, or cannot be kept")?;
+    let answer =
+        read(&DONE, StatusCode::OK, &body).map_err(|_| "reference: it is missing, or cannot be kept")?;
     Ok((key, answer))
 }
 
@@ -97,8 +101,23 @@ fn body(key: &str, request: &Request) -> Value {
     }
 }
 
-/// What an answer means.
-fn answer(status: StatusCode, body: &Value) -> Result<Answer, CallError> {
+/// How the provider says that a request is done.
+fn done(request: &Request) -> &'static str {
+    match request {
+        Request::Authorise(_) => "authorised",
+        Request::Charge(_) | Request::Capture { .. } => "captured",
+        Request::Release { .. } => "released",
+        Request::Refund { .. } => "refunded",
+    }
+}
+
+/// What an answer to a request means.
+fn answer(request: &Request, status: StatusCode, body: &Value) -> Result<Answer, CallError> {
+    read(&[done(request)], status, body)
+}
+
+/// What an answer means that is one of `done`, or declines.
+fn read(done: &[&str], status: StatusCode, body: &Value) -> Result<Answer, CallError> {
     let text = |name| field(body, name).unwrap_or_default().to_owned();
     if status == StatusCode::PAYMENT_REQUIRED
         || status.is_success() && field(body, "status") == Some("declined")
@@ -108,9 +127,12 @@ fn answer(status: StatusCode, body: &Value) -> Result<Answer, CallError> {
     if !status.is_success() {
         return Err(service::error(status, body));
     }
+    let said = field(body, "status").unwrap_or("nothing");
     match text("reference") {
-        reference if is_reference(&reference) => Ok(Answer::Done { reference }),
-        _ => Err(CallError::Unknown(format!("{status} without a reference"))),
+        reference if done.contains(&said) && is_reference(&reference) => Ok(Answer::Done { reference }),
+        _ => {
+            Err(CallError::Unknown(format!("{status} says {said} where {} was asked for", done.join(" or "))))
+        }
     }
 }
 
@@ -239,7 +261,7 @@ mod tests {
     #[test]
     fn what_tells_of_us_or_of_the_provider_is_no_word_on_the_request() {
         let body = json!({ "code": "x", "reason": "y" });
-        let kind = |status| match answer(StatusCode::from_u16(status).unwrap(), &body) {
+        let kind = |status| match answer(&charge(), StatusCode::from_u16(status).unwrap(), &body) {
             Ok(_) => "answered",
             Err(CallError::Refused(_)) => "refused",
             Err(CallError::Unavailable(_)) => "unavailable",
@@ -249,6 +271,17 @@ mod tests {
         assert_eq!([400, 409, 422].map(kind), ["refused"; 3]);
         assert_eq!([301, 401, 403, 404, 405, 425, 429, 503].map(kind), ["unavailable"; 8]);
         assert_eq!([200, 408, 500, 502, 504].map(kind), ["unknown"; 5]);
+    }
+
+    #[test]
+    fn an_answer_to_something_else_is_none() {
+        let body = json!({ "status": "authorised", "reference": "au-1" });
+        let answer = |request: &Request| answer(request, StatusCode::OK, &body);
+        let done = Answer::Done { reference: "au-1".to_owned() };
+        assert_eq!(answer(&Request::Authorise(due())), Ok(done));
+        for request in [charge(), capture("au-1"), release("au-1"), refund("ch-1", 1)] {
+            assert!(matches!(answer(&request), Err(CallError::Unknown(_))), "{request:?}");
+        }
     }
 
     #[test]

@@ -112,15 +112,17 @@ impl Effect for Payment {
                 amount: event.amount,
                 charge: event.provider_reference,
             }),
+            Event::PaymentDeclined(event) => {
+                Some(Request::Release { order_id: event.order_id, authorisation: event.provider_reference? })
+            }
             Event::PaymentAuthorised(_)
             | Event::PaymentCaptured(_)
-            | Event::PaymentDeclined(_)
             | Event::PaymentRefunded(_)
             | Event::RefundFailed(_) => None,
         }
     }
 
-    /// Only what takes money can come before: there is no refund of what was not captured.
+    /// What comes before takes money: there is no refund of what was not captured.
     fn withdraws(event: &Recorded) -> bool {
         matches!(&event.event, AnyEvent::Payments(Event::PaymentVoided(_)))
     }
@@ -188,7 +190,7 @@ fn failed(order_id: String, refund_id: String, reason: &str) -> Command {
 
 #[cfg(test)]
 mod tests {
-    use millrace_schemas::payments::{CaptureRequested, PaymentVoided, RefundRequested};
+    use millrace_schemas::payments::{CaptureRequested, PaymentDeclined, PaymentVoided, RefundRequested};
 
     use super::*;
     use crate::testing::recorded;
@@ -219,6 +221,21 @@ mod tests {
             customer_id,
             amount: 70,
             currency,
+            reason,
+            subscription_id: None,
+            provider_reference: held.map(str::to_owned),
+        };
+        AnyEvent::Payments(event.into())
+    }
+
+    fn declined_event(held: Option<&str>) -> AnyEvent {
+        let [order_id, customer_id, currency, code, reason] = texts(["o1", "c1", "EUR", "empty", "no money"]);
+        let event = PaymentDeclined {
+            order_id,
+            customer_id,
+            amount: 70,
+            currency,
+            code,
             reason,
             subscription_id: None,
             provider_reference: held.map(str::to_owned),
@@ -292,7 +309,8 @@ mod tests {
     fn what_is_held_is_captured_or_released_and_what_was_captured_goes_back() {
         assert_eq!(asked(&capture_requested()), Some(capture()));
         assert_eq!(asked(&voided(Some("au-1"))), Some(release()));
-        assert_eq!(asked(&voided(None)), None, "nothing is held");
+        assert_eq!(asked(&declined_event(Some("au-1"))), Some(release()));
+        assert_eq!([asked(&voided(None)), asked(&declined_event(None))], [None, None], "nothing is held");
         assert_eq!(asked(&refund_requested()), Some(refund()));
     }
 

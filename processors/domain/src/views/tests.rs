@@ -176,6 +176,7 @@ pub(super) fn declined(order_id: &str) -> Event {
         code,
         reason,
         subscription_id: None,
+        provider_reference: None,
     };
     Event::Payments(declined.into())
 }

@@ -83,7 +83,7 @@ pub(super) async fn record<E: Effect>(
     Ok(())
 }
 
-/// Withdraws the calls that earlier events of these streams asked for and that were never tried.
+/// Withdraws the calls that earlier events of these streams asked for and that are known not to have been made.
 pub(super) async fn withdraw<E: Effect>(
     connection: &mut PgConnection,
     places: &[Place],
@@ -95,7 +95,7 @@ pub(super) async fn withdraw<E: Effect>(
         "UPDATE effect SET status = 'withdrawn', ended_at = now()
          FROM UNNEST($2::text[], $3::text[], $4::bigint[]) AS w(context, stream, version)
          WHERE effect.effect = $1 AND effect.context = w.context AND effect.stream = w.stream
-           AND effect.version < w.version AND effect.status = 'waiting' AND effect.attempts = 0",
+           AND effect.version < w.version AND effect.status = 'waiting' AND NOT effect.unknown",
     )
     .bind(E::NAME)
     .bind(places.iter().map(|place| place.context).collect::<Vec<_>>())
@@ -138,7 +138,7 @@ pub(super) async fn take<E: Effect>(
     let row: Option<Row> = sqlx::query_as(AssertSqlSafe(format!(
         "UPDATE effect SET status = 'calling', attempts = attempts + 1,
                 first_called_at = coalesce(first_called_at, now())
-         WHERE effect = $1 AND key = $2 AND (status IN ('waiting', 'calling') OR status = 'gave_up' AND unknown)
+         WHERE effect = $1 AND key = $2 AND (status IN ('waiting', 'calling', 'withdrawn') OR status = 'gave_up' AND unknown)
          {LEASED}"
     )))
     .bind(E::NAME)

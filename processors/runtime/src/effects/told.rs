@@ -23,7 +23,7 @@ pub enum Told {
 impl<E: Effect> Caller<E> {
     /// Takes the answer to the call with this key, as if it had been waited for: once, however often it is told, and also
     /// when somebody is in the middle of the call. A call that was given up because nobody knew what came of it has its
-    /// outcome now.
+    /// outcome now, and so has one that was withdrawn because it was taken for not made.
     ///
     /// # Errors
     /// [`WorkError`]; nothing is written then, and it may be told again.

@@ -130,6 +130,9 @@ impl World {
             Event::Payments(PaymentEvent::PaymentVoided(event)) if event.provider_reference.is_some() => {
                 self.calls.push(Call::Release { order_id: event.order_id.clone() });
             }
+            Event::Payments(PaymentEvent::PaymentDeclined(event)) if event.provider_reference.is_some() => {
+                self.calls.push(Call::Release { order_id: event.order_id.clone() });
+            }
             Event::Payments(PaymentEvent::RefundRequested(event)) => {
                 let (order_id, refund_id) = (event.order_id.clone(), event.refund_id.clone());
                 self.calls.push(Call::Refund { order_id, refund_id });
@@ -316,10 +319,8 @@ impl World {
             Call::Capture { order_id, amount } if well && self.held.remove(&order_id) => {
                 CapturePayment { order_id, amount, provider_reference: text("c") }.into()
             }
-            Call::Authorise { order_id, .. } | Call::Capture { order_id, .. } => {
-                self.held.remove(&order_id);
-                declined(order_id).into()
-            }
+            // What is not captured stays held.
+            Call::Authorise { order_id, .. } | Call::Capture { order_id, .. } => declined(order_id).into(),
             Call::Release { order_id } => {
                 self.held.remove(&order_id);
                 return None;

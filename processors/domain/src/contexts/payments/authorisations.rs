@@ -10,7 +10,7 @@ use super::{Decision, PROVIDER_REFERENCE, Payment, Status, refusals};
 use crate::{Emitted, Rejection, emit, rules};
 
 /// Why an authorisation is released that nobody waits for any more.
-const LATE: &str = "the payment was voided before it was authorised";
+const LATE: &str = "nobody waited for it any more when it was authorised";
 
 /// Money that the provider holds: the whole amount of the payment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,20 +19,20 @@ pub struct Authorisation {
     pub provider_reference: String,
 }
 
-/// What comes after the payment was voided is released at once.
+/// What comes after the payment was voided or declined is released at once.
 pub(super) fn authorise(payment: &Payment, command: &AuthorisePayment) -> Decision {
     let AuthorisePayment { order_id, amount, provider_reference } = command.clone();
     if payment.subscription_id.is_some() {
         return Err(charged_at_once(&order_id));
     }
-    let voided = match &payment.status {
+    let late = match &payment.status {
         Status::Requested => false,
-        Status::Voided => true,
+        Status::Declined | Status::Voided => true,
         status => return Err(status.refusal(&order_id)),
     };
     PROVIDER_REFERENCE.check(&provider_reference)?;
     payment.check_amount(amount)?;
-    let release = voided.then(|| release(payment, &order_id, &provider_reference));
+    let release = late.then(|| release(payment, &order_id, &provider_reference));
     let Payment { customer_id, currency, .. } = payment.clone();
     let authorised = PaymentAuthorised { order_id, customer_id, amount, currency, provider_reference };
     Ok([emit(authorised)].into_iter().chain(release).collect())

@@ -150,6 +150,16 @@ impl Payment {
         Err(refusals::AMOUNT_DIFFERS.because(message))
     }
 
+    /// What the provider calls the money that it holds.
+    fn held(&self) -> Option<String> {
+        match &self.status {
+            Status::Authorised(authorisation) | Status::Capturing(authorisation) => {
+                Some(authorisation.provider_reference.clone())
+            }
+            Status::Requested | Status::Captured(_) | Status::Declined | Status::Voided => None,
+        }
+    }
+
     /// What is not captured yet can be given up.
     fn open(&self, order_id: &str) -> Result<Self, Rejection> {
         match &self.status {
@@ -163,7 +173,7 @@ impl Status {
     /// The whole life of a payment; what cannot have happened changes nothing.
     fn after(self, event: &Event) -> Self {
         match (self, event) {
-            (Self::Requested | Self::Voided, Event::PaymentAuthorised(event)) => {
+            (Self::Requested | Self::Declined | Self::Voided, Event::PaymentAuthorised(event)) => {
                 Self::Authorised(Authorisation { provider_reference: event.provider_reference.clone() })
             }
             (Self::Authorised(authorisation), Event::CaptureRequested(_)) => Self::Capturing(authorisation),
@@ -193,7 +203,7 @@ impl Status {
         let (refusal, message) = match self {
             Self::Requested => (
                 refusals::PAYMENT_NOT_CAPTURED,
-                "was not captured yet: wait for CapturePayment, or send VoidPayment",
+                "was not captured yet: wait until it is, or send VoidPayment",
             ),
             Self::Authorised(_) => (
                 refusals::PAYMENT_AUTHORISED,
@@ -212,7 +222,7 @@ impl Status {
             ),
             Self::Voided => (
                 refusals::PAYMENT_VOIDED,
-                "was voided: nothing but AuthorisePayment and CapturePayment can follow",
+                "was voided: nothing but what the provider has done all the same can follow",
             ),
         };
         refusal.because(format!("the payment of order_id {} {message}", rules::quoted(order_id)))
@@ -244,18 +254,22 @@ fn decline(payment: &Payment, command: &DeclinePayment) -> Decision {
     let Payment { customer_id, amount, currency, subscription_id, .. } = payment.open(&order_id)?;
     CODE.check(&code)?;
     REASON.check(&reason)?;
-    Ok(vec![emit(PaymentDeclined { order_id, customer_id, amount, currency, code, reason, subscription_id })])
+    Ok(vec![emit(PaymentDeclined {
+        order_id,
+        customer_id,
+        amount,
+        currency,
+        code,
+        reason,
+        subscription_id,
+        provider_reference: payment.held(),
+    })])
 }
 
 fn void(payment: &Payment, command: &VoidPayment) -> Decision {
     let VoidPayment { order_id, reason } = command.clone();
-    let Payment { status, customer_id, amount, currency, subscription_id } = payment.open(&order_id)?;
+    let Payment { customer_id, amount, currency, subscription_id, .. } = payment.open(&order_id)?;
     REASON.check(&reason)?;
-    let provider_reference = match status {
-        Status::Authorised(Authorisation { provider_reference })
-        | Status::Capturing(Authorisation { provider_reference }) => Some(provider_reference),
-        _ => None,
-    };
     Ok(vec![emit(PaymentVoided {
         order_id,
         customer_id,
@@ -263,7 +277,7 @@ fn void(payment: &Payment, command: &VoidPayment) -> Decision {
         currency,
         reason,
         subscription_id,
-        provider_reference,
+        provider_reference: payment.held(),
     })])
 }
 

@@ -125,9 +125,23 @@ fn decline() -> DeclinePayment {
 }
 
 fn declined() -> Event {
+    declined_while_held(None)
+}
+
+fn declined_while_held(provider_reference: Option<String>) -> Event {
     let RequestPayment { order_id, customer_id, amount, currency } = request();
     let DeclinePayment { code, reason, .. } = decline();
-    PaymentDeclined { order_id, customer_id, amount, currency, code, reason, subscription_id: None }.into()
+    PaymentDeclined {
+        order_id,
+        customer_id,
+        amount,
+        currency,
+        code,
+        reason,
+        subscription_id: None,
+        provider_reference,
+    }
+    .into()
 }
 
 fn void() -> VoidPayment {
@@ -340,7 +354,6 @@ fn a_payment_is_authorised_once() {
         .when(authorise())
         .then_rejected("capture-requested");
     past([requested(), captured()]).when(authorise()).then_rejected("payment-captured");
-    past([requested(), declined()]).when(authorise()).then_rejected("payment-declined");
 }
 
 #[test]
@@ -366,17 +379,20 @@ fn what_is_held_is_released_when_the_payment_is_voided() {
 
 #[test]
 fn what_is_held_too_late_is_released_at_once() {
-    let late = "the payment was voided before it was authorised";
-    past([requested(), voided()]).when(authorise()).then([authorised(), released(late)]);
+    let late = "nobody waited for it any more when it was authorised";
+    for ended in [voided(), declined()] {
+        past([requested(), ended]).when(authorise()).then([authorised(), released(late)]);
+    }
     past([requested(), voided(), authorised(), released(late)])
         .when(request_capture())
         .then_rejected("payment-voided");
 }
 
 #[test]
-fn what_is_held_may_be_declined_in_the_end() {
-    past([requested(), authorised()]).when(decline()).then([declined()]);
-    past([requested(), authorised(), capture_requested()]).when(decline()).then([declined()]);
+fn what_is_held_may_be_declined_in_the_end_and_is_released() {
+    let released = declined_while_held(Some(authorise().provider_reference));
+    past([requested(), authorised()]).when(decline()).then([released.clone()]);
+    past([requested(), authorised(), capture_requested()]).when(decline()).then([released]);
 }
 
 #[test]
@@ -545,7 +561,6 @@ fn what_cannot_have_happened_changes_nothing() {
         (vec![requested(), captured()], requested()),
         (vec![requested(), captured()], authorised()),
         (vec![requested()], capture_requested()),
-        (vec![requested(), declined()], authorised()),
         (vec![requested(), captured()], voided()),
         (vec![requested(), captured()], refunded("r1", 1)),
         (vec![requested(), captured(), refund_requested("r1", 1)], refund_requested("r1", 2)),

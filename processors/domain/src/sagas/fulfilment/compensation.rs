@@ -178,7 +178,7 @@ impl Compensation {
                 Happened::PaymentRequested(_) | Happened::Authorised(_) | Happened::CaptureRequested(_),
             ) => self.go_on().into(),
             // Too late: it is voided at once.
-            (PaymentDebt::None, Happened::PaymentRequested(_)) => {
+            (PaymentDebt::None, Happened::PaymentRequested(_) | Happened::Authorised(_)) => {
                 let void = self.order.void_payment(&self.reason);
                 Self { payment: PaymentDebt::Void, ..self }.go_on().send(void).into()
             }

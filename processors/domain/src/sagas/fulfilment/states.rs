@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 
 use super::happened::{Asked, Happened};
 use super::{Compensation, DEADLINE, Fulfilment, Order, PAYMENTS, PaymentDebt, StockDebt};
+use crate::contexts::payments::refusals::PAYMENT_EXISTS;
 use crate::{Awaited, Reaction, Step};
 
 /// Why an order without an answer is cancelled.
@@ -170,6 +171,10 @@ impl Paying {
             Happened::Authorised(version) => Capturing::held(self, version).begin().into(),
             // As it was asked for before orders were authorised.
             Happened::Captured => Confirming::from(self).begin().into(),
+            // Somebody else has asked for it: what comes of that is undone too.
+            Happened::Refused(Asked::Payment, why) if why.code == PAYMENT_EXISTS.code => {
+                Compensation::of(self.order, &why.message, StockDebt::Release, PaymentDebt::Void).ask().into()
+            }
             Happened::Refused(Asked::Payment, why) => {
                 not_captured(self.order, Happened::NotPaid(&why.message))
             }
@@ -238,7 +243,7 @@ impl Confirming {
         match happened {
             Happened::Confirmed => Committing::from(self).begin().into(),
             // Somebody was faster; the order's own event says who.
-            Happened::Refused(Asked::Confirm | Asked::Cancel, _) => {
+            Happened::Refused(Asked::Capture | Asked::Confirm | Asked::Cancel, _) => {
                 Step::to(Fulfilment::Confirming(self)).into()
             }
             Happened::Cancelled(reason) => {
@@ -278,7 +283,7 @@ impl Committing {
                 let ask = self.order.cancel(why);
                 Step::to(Fulfilment::Committing(self)).send(ask).into()
             }
-            Happened::Refused(Asked::Confirm | Asked::Cancel, _) => {
+            Happened::Refused(Asked::Capture | Asked::Confirm | Asked::Cancel, _) => {
                 Step::to(Fulfilment::Committing(self)).into()
             }
             _ => Reaction::Ignore,
@@ -297,7 +302,7 @@ impl Fulfilled {
                 let ask = self.order.cancel(why);
                 Step::to(Fulfilment::Fulfilled(self)).send(ask).into()
             }
-            Happened::Refused(Asked::Confirm | Asked::Cancel, _) => {
+            Happened::Refused(Asked::Capture | Asked::Confirm | Asked::Cancel, _) => {
                 Step::to(Fulfilment::Fulfilled(self)).into()
             }
             _ => Reaction::Ignore,

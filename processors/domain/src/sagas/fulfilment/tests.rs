@@ -113,6 +113,7 @@ fn declined() -> Event {
         code,
         reason,
         subscription_id: None,
+        provider_reference: None,
     })
 }
 
@@ -345,16 +346,44 @@ fn an_order_cancelled_while_it_is_paid_is_voided() {
 }
 
 #[test]
-fn what_is_held_after_the_cancellation_was_released_by_the_payment_itself() {
-    paying()
-        .hears(cancelled("no"))
+fn what_is_held_after_the_cancellation_is_voided_unless_the_payment_itself_was_faster() {
+    let late = || {
+        paying()
+            .hears(cancelled("no"))
+            .hears(released())
+            .hears(voided())
+            .then("cancelled", [release(), void("no"), tell_cancelled("no")])
+            .hears(authorised())
+            .then("cancelling", [void("no")])
+    };
+    late().hears(voided()).refused(void("no"), "payment-voided").then_nothing("cancelled").ended();
+    late().refused(void("no"), "payment-voided").hears(voided()).then_nothing("cancelled").ended();
+}
+
+#[test]
+fn a_payment_that_somebody_else_has_asked_for_is_voided_with_the_order() {
+    reserving()
+        .hears(requested())
+        .hears(reserved())
+        .then("paying", [request()])
+        .refused(request(), "payment-exists")
+        .then("cancelling", [cancel("payment-exists"), release(), void("payment-exists")])
+        .hears(cancelled("payment-exists"))
         .hears(released())
         .hears(voided())
-        .then("cancelled", [release(), void("no"), tell_cancelled("no")])
-        .hears(authorised())
-        .hears(voided())
-        .then_nothing("cancelled")
+        .then("cancelled", [tell_cancelled("payment-exists")])
         .ended();
+}
+
+#[test]
+fn a_capture_that_nobody_has_asked_for_yet_makes_the_request_superfluous() {
+    let _ = paying()
+        .hears(authorised())
+        .hears(captured())
+        .then("confirming", [request_capture(), confirm()])
+        .refused(request_capture(), "payment-captured")
+        .hears(confirmed())
+        .then("committing", [ship()]);
 }
 
 #[test]

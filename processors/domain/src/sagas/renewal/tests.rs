@@ -131,6 +131,7 @@ fn declined(number: i64) -> Event {
         code: text("no-funds"),
         reason: text("no funds"),
         subscription_id: Some(text("s1")),
+        provider_reference: None,
     })
 }
 

@@ -1,0 +1,105 @@
+//! What people ask.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use hdrhistogram::Histogram;
+use reqwest::Method;
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use super::{intended, load};
+use crate::cli::Reading;
+use crate::instance::Instance;
+use crate::latency::probe::microseconds;
+use crate::stack::database;
+
+/// A kind of question.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Question {
+    /// All about one customer, in SQL.
+    Customer,
+    /// Products by words of their names, in Elasticsearch.
+    Catalog,
+    /// The last entries of an account, in SQL.
+    Statement,
+}
+
+/// The answers to a kind of question.
+pub(super) struct Answered {
+    pub(super) question: Question,
+    /// In microseconds; without those of the warm-up.
+    pub(super) latency: Histogram<u64>,
+    /// How many of them had nothing in them.
+    pub(super) empty: u64,
+}
+
+impl Question {
+    pub(super) const ALL: [Self; 3] = [Self::Customer, Self::Catalog, Self::Statement];
+
+    /// For people.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Customer => "a customer by id (SQL)",
+            Self::Catalog => "20 products by words of their names (Elasticsearch)",
+            Self::Statement => "the last 50 entries of an account (SQL)",
+        }
+    }
+
+    fn sql(self) -> &'static str {
+        match self {
+            Self::Customer => {
+                "SELECT count(*) FROM (SELECT * FROM customers WHERE customer_id = $1) AS found"
+            }
+            Self::Catalog => "",
+            Self::Statement => {
+                "SELECT count(*) FROM (SELECT * FROM account_statement WHERE account_id = $1 ORDER BY entry DESC LIMIT 50) AS found"
+            }
+        }
+    }
+}
+
+/// Asks at the pace of the options, one question after another.
+pub(super) async fn ask(instance: Instance, question: Question, options: Reading) -> Result<Answered> {
+    let mut connection = database(&instance.stack.read_database_url).await?;
+    let path = format!("SET search_path TO \"{}\"", instance.namespace);
+    sqlx::query(AssertSqlSafe(path)).execute(&mut connection).await?;
+    let mut answered = Answered { question, latency: Histogram::new(3)?, empty: 0 };
+    let (quiet, all) =
+        (options.questions * options.warm_up, options.questions * (options.warm_up + options.seconds));
+    let began = Instant::now();
+    for number in 0..all {
+        let intended = intended(began, number, options.questions);
+        tokio::time::sleep_until(intended.into()).await;
+        let found = answer(&instance, &mut connection, question, u64::from(number)).await?;
+        if number >= quiet {
+            answered.latency.record(microseconds(intended.elapsed()))?;
+            answered.empty += u64::from(found == 0);
+        }
+    }
+    Ok(answered)
+}
+
+/// How much was found.
+async fn answer(
+    instance: &Instance,
+    connection: &mut PgConnection,
+    question: Question,
+    number: u64,
+) -> Result<u64> {
+    let key = match question {
+        Question::Customer => load::customer(number),
+        Question::Statement => load::account(number),
+        Question::Catalog => return catalog(instance, number).await,
+    };
+    let found: i64 = sqlx::query_scalar(question.sql()).bind(key).fetch_one(connection).await?;
+    Ok(u64::try_from(found)?)
+}
+
+async fn catalog(instance: &Instance, number: u64) -> Result<u64> {
+    let query = json!({"size": 20, "query": {"match": {"name": load::product_name(number)}}});
+    let path = format!("{}/_search?filter_path=hits.hits._id", instance.alias("products"));
+    let found = instance.stack.elasticsearch(Method::POST, &path, Some(&query)).await?;
+    let hits = found.pointer("/hits/hits").and_then(Value::as_array).map_or(0, Vec::len);
+    Ok(hits as u64)
+}
