@@ -69,7 +69,7 @@ pub(crate) enum Measurement {
         #[command(subcommand)]
         stage: Stage,
     },
-    /// Questions to Postgres and Elasticsearch while commands arrive, and how soon new customers can be read
+    /// Questions to Postgres and Elasticsearch while commands arrive, and how soon a new customer can be read
     Reading(Reading),
     /// A view of Postgres and Elasticsearch built from its events, then rebuilt beside itself, compared and swapped
     Replay(Replay),

@@ -33,7 +33,7 @@ pub(super) fn customer(number: u64) -> String {
 
 /// The id of one of the accounts that are there.
 pub(super) fn account(number: u64) -> String {
-    format!("account-{}", number % ACCOUNTS)
+    format!("ACCOUNT{}", number % ACCOUNTS)
 }
 
 /// Words of the names of many products.
@@ -93,12 +93,12 @@ async fn send(instance: &Instance, lines: impl Iterator<Item = String>) -> Resul
     instance.millrace(&["send", path, "--wait", "--timeout", "300s"]).await
 }
 
-/// Lets commands arrive at the pace of the options; the probes are told of each new customer. Returns how late each
+/// Lets commands arrive at the pace of the options; the probe is told of each new customer. Returns how late each
 /// command was handed to Kafka's client.
 pub(super) async fn arrive(
     instance: &Instance,
     options: &Reading,
-    probes: [UnboundedSender<Sent>; 2],
+    probe: UnboundedSender<Sent>,
 ) -> Result<Histogram<u64>> {
     let encoder = Encoder::new(&instance.stack).learn("RegisterCustomer").await?;
     let encoder = encoder.learn("DepositMoney").await?.learn("ChangePrice").await?;
@@ -115,9 +115,7 @@ pub(super) async fn arrive(
         if let Arriving::Customer(step) = arriving {
             let (customer, counts) = (customers::customer(step), number >= quiet);
             let sent = Sent { customer, intended, counts, place: (0, 0) };
-            for probe in &probes {
-                probe.send(sent.clone()).map_err(|_| anyhow!("a probe has failed"))?;
-            }
+            probe.send(sent).map_err(|_| anyhow!("the probe has failed"))?;
         }
         deliveries.push(preload::produce(&producer, &topic, &outgoing)?);
         late.record(microseconds(intended.elapsed()))?;
