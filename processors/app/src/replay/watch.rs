@@ -11,6 +11,7 @@ use crate::layout::ReadModel;
 use crate::moment;
 use crate::output;
 use crate::postgres::Database;
+use crate::setup::indices;
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// The rate is that of the last few seconds.
@@ -18,7 +19,7 @@ const LOOKS_REMEMBERED: usize = 20;
 /// A build that stands still for this long is said to.
 const STILL_AFTER: Duration = Duration::from_secs(10);
 
-/// Waits until a generation serves or was refused, telling how far it is.
+/// Waits until a generation serves, searches too, or was refused, telling how far it is.
 ///
 /// # Errors
 /// [`Failure::Refused`] when it was retired meanwhile; [`Failure::Unreachable`].
@@ -35,6 +36,10 @@ pub(super) async fn until_decided(
         let found = generations.0.into_iter().find(|generation| generation.generation == number);
         let gone = || Failure::refused(format!("generation {number} of {} was retired", model.name));
         let generation = found.ok_or_else(gone)?;
+        if generation.state == State::Serving {
+            // Whoever has swapped does the same a moment after its commit; who is told of the swap sees it everywhere.
+            indices::point_alias(config, model, number).await?;
+        }
         if generation.state != State::Building || generation.comparison.is_some() {
             return Ok(generation);
         }
