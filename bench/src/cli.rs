@@ -1,10 +1,14 @@
 //! The command line.
 
+mod against;
+mod drain;
+
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
-use crate::load::customers::VERSIONS;
+pub(crate) use against::{Against, Cdc, Decider, Folder, OneByOne, Turns};
+pub(crate) use drain::{Backlog, Index, Order, Search, Stage, View, Views};
 
 const ABOUT: &str = "Measures the release binary on the real components: how fast a command arrives, and how much one stage can do.";
 
@@ -83,134 +87,6 @@ pub(crate) enum Measurement {
     OneByOne(OneByOne),
 }
 
-/// A stage that is compared.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Against {
-    /// Customers' commands from Kafka into ledger, streams and outbox
-    Commands {
-        /// The peers, one after another
-        #[arg(value_enum, value_name = "PEER", default_values = ["one-by-one", "jvm"])]
-        peers: Vec<Decider>,
-        #[command(flatten)]
-        turns: Turns,
-    },
-    /// Customers' events from Kafka into the table of the view
-    View {
-        /// The peers, one after another
-        #[arg(value_enum, value_name = "PEER", default_values = ["sink", "sink-tuned", "jvm"])]
-        peers: Vec<Folder>,
-        #[command(flatten)]
-        turns: Turns,
-    },
-    /// The outbox to Kafka: our settings of Debezium against its defaults
-    Cdc(Cdc),
-}
-
-/// What could decide commands instead of Millrace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Decider {
-    /// One transaction for each command, at 16 connections
-    OneByOne,
-    /// A program on the JVM that commits batches
-    Jvm,
-}
-
-/// What could keep the table of a view instead of Millrace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Folder {
-    /// Debezium's JDBC sink as it comes, on a topic of rows
-    Sink,
-    /// The same, tuned
-    SinkTuned,
-    /// A program on the JVM that commits batches
-    Jvm,
-}
-
-/// Options of `against cdc`.
-#[derive(Debug, Args)]
-pub(crate) struct Cdc {
-    /// Commits a second while latency is measured
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub(crate) rate: u32,
-    /// How long
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) seconds: u32,
-    /// Seconds before that, at the same rate, that do not count
-    #[arg(long, default_value_t = 5, value_name = "SECONDS")]
-    pub(crate) quiet: u32,
-    /// Rows of the backlog that count
-    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u64).range(100..))]
-    pub(crate) records: u64,
-    /// Rows before them that do not count
-    #[arg(long, default_value_t = 10_000, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) warm_up: u64,
-    /// Partitions of each topic
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..))]
-    pub(crate) partitions: i32,
-    /// Rounds: ours, the defaults, and ours again
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) pairs: u32,
-}
-
-/// The backlog of a comparison, and how often it is drained.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct Turns {
-    /// Records that count, rounded down to whole streams
-    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u64).range(100..))]
-    pub(crate) records: u64,
-    /// Records before them that do not count, so that nobody is measured while starting
-    #[arg(long, default_value_t = 10_000, value_name = "RECORDS")]
-    warm_up: u64,
-    /// Partitions of each topic
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..))]
-    pub(crate) partitions: i32,
-    /// How the records of different streams follow each other
-    #[arg(long, value_enum, default_value_t = Order::Spread)]
-    pub(crate) order: Order,
-    /// Rounds: Millrace, each peer, and Millrace again
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) pairs: u32,
-}
-
-impl Turns {
-    /// Records that do not count: whole streams.
-    pub(crate) fn warm_up(&self) -> u64 {
-        self.warm_up - self.warm_up % VERSIONS
-    }
-
-    /// All records, those that do not count too.
-    pub(crate) fn all(&self) -> u64 {
-        self.warm_up() + self.records - self.records % VERSIONS
-    }
-}
-
-/// Options of the peer with one transaction for each command.
-#[derive(Debug, Args)]
-pub(crate) struct OneByOne {
-    /// The instance whose commands it decides, in whose tables
-    #[arg(long)]
-    pub(crate) namespace: String,
-    /// Partitions of the topic
-    #[arg(long)]
-    pub(crate) partitions: i32,
-    /// Transactions at once
-    #[arg(long, default_value_t = 16)]
-    pub(crate) connections: u32,
-}
-
-/// A stage of the pipeline.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Stage {
-    /// Commands from Kafka into ledger, streams and outbox
-    Commands(Backlog),
-    /// Events from Kafka into a view in Postgres, without Elasticsearch (`publish=false`)
-    View(Views),
-    /// Events from Kafka into Elasticsearch, and the same documents by a plain `_bulk` loop, in turns
-    Elasticsearch(Search),
-    /// Customers' events into Postgres, which refuses one customer in a thousand, in turns with all of them accepted
-    Poison(Backlog),
-}
-
 /// Options of `latency`.
 #[derive(Debug, Args)]
 pub(crate) struct Latency {
@@ -226,23 +102,6 @@ pub(crate) struct Latency {
     /// Partitions of each topic
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..))]
     pub(crate) partitions: i32,
-}
-
-/// The backlog of a drain.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct Backlog {
-    /// Records, rounded down to whole streams
-    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(100..))]
-    pub(crate) records: u64,
-    /// Partitions of each topic
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..))]
-    pub(crate) partitions: i32,
-    /// How the records of different streams follow each other
-    #[arg(long, value_enum, default_value_t = Order::Spread)]
-    pub(crate) order: Order,
-    /// How often; the table shows each run and the median
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) runs: u32,
 }
 
 /// Options of `reading`.
@@ -274,62 +133,6 @@ pub(crate) struct Replay {
     /// Partitions of each topic
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..))]
     pub(crate) partitions: i32,
-}
-
-/// How the records of different streams follow each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Order {
-    /// The first record of every stream, then the second of every stream: a batch hardly meets a stream twice
-    Spread,
-    /// All records of a stream one after another: a batch folds them into one row
-    Together,
-}
-
-/// Options of `drain view`.
-#[derive(Debug, Args)]
-pub(crate) struct Views {
-    /// The views, one after another
-    #[arg(value_enum, value_name = "VIEW", default_values = ["sales_daily", "customers"])]
-    pub(crate) views: Vec<View>,
-    #[command(flatten)]
-    pub(crate) backlog: Backlog,
-}
-
-/// A view that Postgres holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "snake_case")]
-pub(crate) enum View {
-    /// Sums by day and category
-    SalesDaily,
-    /// A row for each customer
-    Customers,
-    /// A row for each order
-    Orders,
-}
-
-/// Options of `drain elasticsearch`.
-#[derive(Debug, Args)]
-pub(crate) struct Search {
-    /// The indices, one after another
-    #[arg(value_enum, value_name = "INDEX", default_values = ["events", "customers"])]
-    pub(crate) indices: Vec<Index>,
-    #[command(flatten)]
-    pub(crate) backlog: Backlog,
-    /// Documents in a request of the plain loop
-    #[arg(long, default_value_t = 5_000, value_name = "DOCUMENTS")]
-    pub(crate) plain_documents: usize,
-    /// Connections of the plain loop
-    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
-    pub(crate) plain_connections: usize,
-}
-
-/// What Elasticsearch holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Index {
-    /// One document for each event
-    Events,
-    /// One document for each customer, newer versions over older ones
-    Customers,
 }
 
 impl Measurement {
@@ -367,37 +170,6 @@ impl Measurement {
             }
             Measurement::Against { stage: Against::Cdc(options) } => options.partitions,
             Measurement::OneByOne(options) => options.partitions,
-        }
-    }
-}
-
-impl View {
-    /// As `millrace run view` calls it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            View::SalesDaily => "sales_daily",
-            View::Customers => "customers",
-            View::Orders => "orders",
-        }
-    }
-}
-
-impl Index {
-    /// As `millrace run view` calls it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Index::Events => "events",
-            Index::Customers => "customers",
-        }
-    }
-}
-
-impl Order {
-    /// As the command line calls it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Order::Spread => "spread",
-            Order::Together => "together",
         }
     }
 }

@@ -19,6 +19,12 @@ const LISTENING: &str = "0A";
 /// Seconds of CPU by component.
 pub(crate) type Seconds = BTreeMap<&'static str, f64>;
 
+/// What share of one processor each component has used over so many seconds, for people.
+pub(crate) fn told(used: &Seconds, over: f64) -> String {
+    let share = |(name, seconds): (&&str, &f64)| format!("{name} {:.1} %", seconds / over * 100.0);
+    used.iter().map(share).collect::<Vec<_>>().join(", ")
+}
+
 /// The components whose CPU time counts.
 pub(crate) struct Components {
     roots: Vec<(&'static str, u32)>,

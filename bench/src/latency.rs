@@ -159,11 +159,9 @@ fn stages_told(outcome: &Outcome) -> String {
 
 fn footprint(outcome: &Outcome) -> String {
     let Memory { now_mb, peak_mb } = outcome.memory;
-    let share = |(name, seconds): (&&str, &f64)| format!("{name} {:.1} %", seconds / outcome.seconds * 100.0);
-    let cpu: Vec<String> = outcome.cpu.iter().map(share).collect();
     format!(
         "Resident memory of millrace run: {now_mb:.0} MB, at most {peak_mb:.0} MB. CPU of one processor: {}.\n{}",
-        cpu.join(", "),
+        cpu::told(&outcome.cpu, outcome.seconds),
         memory::told(&outcome.course)
     )
 }

@@ -4,6 +4,7 @@ pub(crate) mod customers;
 pub(crate) mod orders;
 
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, SecondsFormat};
 use uuid::Uuid;
@@ -27,6 +28,11 @@ pub(crate) fn steps(streams: Range<u64>, versions: u64, order: Order) -> impl It
         Order::Spread => Step { stream: first + place % count, version: place / count + 1 },
         Order::Together => Step { stream: first + place / versions, version: place % versions + 1 },
     })
+}
+
+/// The time at which the `number`-th of something that happens `rate` times a second is meant to happen.
+pub(crate) fn intended(began: Instant, number: u32, rate: u32) -> Instant {
+    began + Duration::from_secs(1) * number / rate
 }
 
 /// A UUIDv7, as Millrace's own ids are: in the order of `number`, the rest looks random and is the same every time.

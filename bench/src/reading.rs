@@ -4,7 +4,7 @@
 mod load;
 mod questions;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use hdrhistogram::Histogram;
@@ -112,15 +112,8 @@ fn figures(what: &str, latency: &Histogram<u64>) -> Value {
 
 fn footprint(outcome: &Outcome) -> String {
     let Memory { now_mb, peak_mb } = outcome.memory;
-    let share = |(name, seconds): (&&str, &f64)| format!("{name} {:.1} %", seconds / outcome.seconds * 100.0);
-    let cpu: Vec<String> = outcome.cpu.iter().map(share).collect();
-    let cpu = cpu.join(", ");
+    let cpu = cpu::told(&outcome.cpu, outcome.seconds);
     format!(
         "Resident memory of millrace run: {now_mb:.0} MB, at most {peak_mb:.0} MB. CPU of one processor: {cpu}."
     )
-}
-
-/// The time at which the `number`-th of something that happens `rate` times a second is meant to happen.
-fn intended(began: Instant, number: u32, rate: u32) -> Instant {
-    began + Duration::from_secs(1) * number / rate
 }

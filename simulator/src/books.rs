@@ -23,12 +23,10 @@ pub enum Entry {
     Batch(Batch),
 }
 
-/// Money that is held, or is not.
+/// Money that a caller wants.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Authorisation {
-    /// The caller's key: there is one authorisation for each.
-    pub key: String,
-    /// Whose money the caller wants.
+pub struct Due {
+    /// Whose.
     pub customer: String,
     /// What for.
     pub order: String,
@@ -36,6 +34,16 @@ pub struct Authorisation {
     pub amount: i64,
     /// ISO 4217.
     pub currency: String,
+}
+
+/// Money that is held, or is not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Authorisation {
+    /// The caller's key: there is one authorisation for each.
+    pub key: String,
+    /// What for.
+    #[serde(flatten)]
+    pub due: Due,
     /// What became of it.
     #[serde(flatten)]
     pub outcome: Outcome,
@@ -62,14 +70,9 @@ pub struct Release {
 pub struct Charge {
     /// The caller's key: there is one charge for each.
     pub key: String,
-    /// Whom the caller charges.
-    pub customer: String,
     /// What for.
-    pub order: String,
-    /// In minor units.
-    pub amount: i64,
-    /// ISO 4217.
-    pub currency: String,
+    #[serde(flatten)]
+    pub due: Due,
     /// The reference of the authorisation whose money it takes; none when it is taken at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorisation: Option<String>,
@@ -282,8 +285,9 @@ impl Books {
         match &charge.outcome {
             Outcome::Captured { reference } => {
                 self.totals.charges += 1;
-                *self.totals.captured.entry(charge.currency.clone()).or_default() += charge.amount;
-                let captured = Captured { currency: charge.currency.clone(), left: charge.amount };
+                let Due { amount, currency, .. } = &charge.due;
+                *self.totals.captured.entry(currency.clone()).or_default() += amount;
+                let captured = Captured { currency: currency.clone(), left: *amount };
                 self.captured.insert(reference.clone(), captured);
                 self.let_go(charge.authorisation.as_deref(), HoldState::Captured);
             }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::books::{Authorisation, Books, Charge, Entry, Hold, HoldState, Outcome, Release};
 use crate::http::{Refusal, key_of, unprocessable};
-use crate::payments::{Deed, DueBody, Shared, declined, once};
+use crate::payments::{Deed, DueBody, Shared, declined, if_there, once};
 
 impl Deed for Authorisation {
     fn of<'b>(books: &'b Books, key: &str) -> Option<&'b Self> {
@@ -44,19 +44,13 @@ pub(crate) async fn authorise(
     headers: HeaderMap,
     Json(body): Json<DueBody>,
 ) -> Result<Response, Refusal> {
-    let key = key_of(&headers, &body.key)?;
-    body.check()?;
-    let same = |known: &Authorisation| {
-        (known.amount, &known.currency, &known.customer, &known.order)
-            == (body.amount, &body.currency, &body.customer, &body.order)
-    };
+    let (key, due) = body.checked(&headers)?;
     let authorised = || Outcome::Authorised { reference: world.behaviour.reference("authorisation", &key) };
     let decide = |_: &Books| {
-        let DueBody { amount, currency, customer, order, .. } = body.clone();
-        let outcome = DueBody::outcome(&world.behaviour, &key, authorised);
-        Ok(Authorisation { key: key.clone(), customer, order, amount, currency, outcome, at: Utc::now() })
+        let outcome = if_there(&world.behaviour, &key, authorised);
+        Ok(Authorisation { key: key.clone(), due: due.clone(), outcome, at: Utc::now() })
     };
-    once(&world, &key, same, decide).await
+    once(&world, &key, |known: &Authorisation| known.due == due, decide).await
 }
 
 #[derive(Deserialize)]
@@ -75,12 +69,13 @@ pub(crate) async fn capture(
 ) -> Result<Response, Refusal> {
     let key = key_of(&headers, &body.key)?;
     let CaptureBody { authorisation: reference, amount, .. } = body;
-    let same =
-        |known: &Charge| (known.amount, known.authorisation.as_deref()) == (amount, Some(reference.as_str()));
+    let same = |known: &Charge| {
+        (known.due.amount, known.authorisation.as_deref()) == (amount, Some(reference.as_str()))
+    };
     let decide = |books: &Books| {
         let Hold { authorisation, state } = hold(books, &reference)?;
-        if amount != authorisation.amount {
-            let reason = format!("amount: {amount} is not {}, what is held", authorisation.amount);
+        if amount != authorisation.due.amount {
+            let reason = format!("amount: {amount} is not {}, what is held", authorisation.due.amount);
             return Err(unprocessable("amount-differs", reason));
         }
         let outcome = match state {
@@ -91,9 +86,8 @@ pub(crate) async fn capture(
             HoldState::Captured => declined("authorisation-captured", "the money was taken before"),
             HoldState::Released => declined("authorisation-released", "the money is not held any more"),
         };
-        let Authorisation { customer, order, currency, .. } = authorisation.clone();
-        let (key, authorisation, at) = (key.clone(), Some(reference.clone()), Utc::now());
-        Ok(Charge { key, customer, order, amount, currency, authorisation, outcome, at })
+        let (key, due) = (key.clone(), authorisation.due.clone());
+        Ok(Charge { key, due, authorisation: Some(reference.clone()), outcome, at: Utc::now() })
     };
     once(&world, &key, same, decide).await
 }

@@ -88,7 +88,7 @@ mod tests {
     use chrono::DateTime;
 
     use super::*;
-    use crate::books::{Charge, Mail, Outcome, Refund, Totals};
+    use crate::books::{Charge, Due, Mail, Outcome, Refund, Totals};
 
     fn file(name: &str) -> PathBuf {
         let path = std::env::temp_dir().join(format!("millrace-ledger-{}-{name}", std::process::id()));
@@ -98,9 +98,9 @@ mod tests {
 
     fn charge(key: &str, outcome: Outcome) -> Entry {
         let (customer, order, currency) = ("c".to_owned(), "o".to_owned(), "EUR".to_owned());
-        let at = DateTime::UNIX_EPOCH;
-        let (key, authorisation) = (key.to_owned(), None);
-        Entry::Charge(Charge { key, customer, order, amount: 70, currency, authorisation, outcome, at })
+        let due = Due { customer, order, amount: 70, currency };
+        let (key, authorisation, at) = (key.to_owned(), None, DateTime::UNIX_EPOCH);
+        Entry::Charge(Charge { key, due, authorisation, outcome, at })
     }
 
     fn captured(key: &str) -> Entry {

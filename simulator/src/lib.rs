@@ -25,7 +25,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use behaviour::Behaviour;
-pub use books::{Authorisation, Batch, Charge, Entry, Fate, Mail, Message, Outcome, Refund, Release, Totals};
+pub use books::{
+    Authorisation, Batch, Charge, Due, Entry, Fate, Mail, Message, Outcome, Refund, Release, Totals,
+};
 pub use ledger::LedgerError;
 pub use webhooks::Webhooks;
 

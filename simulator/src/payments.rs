@@ -17,7 +17,7 @@ use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::behaviour::Behaviour;
-use crate::books::{Authorisation, Books, Charge, Entry, Outcome, Refund, Release, Totals};
+use crate::books::{Authorisation, Books, Charge, Due, Entry, Outcome, Refund, Release, Totals};
 use crate::holds::{authorise, capture, release};
 use crate::http::{Refusal, connection, key_of, prepare, reused, silence, unknown, unprocessable, unwritten};
 use crate::serve::accept;
@@ -135,30 +135,30 @@ async fn done_for<D: Deed>(State(world): Shared, Path(key): Path<String>) -> Res
     }
 }
 
-/// What is to be paid.
-#[derive(Clone, Deserialize)]
+/// A call that wants money.
+#[derive(Deserialize)]
 pub(crate) struct DueBody {
     #[serde(default)]
-    pub(crate) key: String,
-    pub(crate) amount: i64,
-    pub(crate) currency: String,
-    pub(crate) customer: String,
-    pub(crate) order: String,
+    key: String,
+    #[serde(flatten)]
+    due: Due,
 }
 
 impl DueBody {
-    pub(crate) fn check(&self) -> Result<(), Refusal> {
-        if self.amount < 1 || self.currency.len() != 3 {
+    /// The key, and the money that is wanted.
+    pub(crate) fn checked(self, headers: &HeaderMap) -> Result<(String, Due), Refusal> {
+        let key = key_of(headers, &self.key)?;
+        if self.due.amount < 1 || self.due.currency.len() != 3 {
             let reason = "amount: 1 or more minor units, and a currency of three letters";
             return Err(unprocessable("amount-invalid", reason));
         }
-        Ok(())
+        Ok((key, self.due))
     }
+}
 
-    /// Money is there, or it is not.
-    pub(crate) fn outcome(behaviour: &Behaviour, key: &str, there: impl FnOnce() -> Outcome) -> Outcome {
-        if behaviour.declines(key) { declined("funds-insufficient", "the account is empty") } else { there() }
-    }
+/// What becomes of a call that wants money: it is there, or it is not.
+pub(crate) fn if_there(behaviour: &Behaviour, key: &str, there: impl FnOnce() -> Outcome) -> Outcome {
+    if behaviour.declines(key) { declined("funds-insufficient", "the account is empty") } else { there() }
 }
 
 pub(crate) fn declined(code: &str, reason: &str) -> Outcome {
@@ -170,20 +170,14 @@ async fn charge(
     headers: HeaderMap,
     Json(body): Json<DueBody>,
 ) -> Result<Response, Refusal> {
-    let key = key_of(&headers, &body.key)?;
-    body.check()?;
-    let same = |known: &Charge| {
-        (known.amount, &known.currency, &known.customer, &known.order)
-            == (body.amount, &body.currency, &body.customer, &body.order)
-    };
+    let (key, due) = body.checked(&headers)?;
     let captured = || Outcome::Captured { reference: world.behaviour.reference("charge", &key) };
     let decide = |_: &Books| {
-        let DueBody { amount, currency, customer, order, .. } = body.clone();
-        let outcome = DueBody::outcome(&world.behaviour, &key, captured);
-        let (key, authorisation, at) = (key.clone(), None, Utc::now());
-        Ok(Charge { key, customer, order, amount, currency, authorisation, outcome, at })
+        let outcome = if_there(&world.behaviour, &key, captured);
+        let (key, due, authorisation, at) = (key.clone(), due.clone(), None, Utc::now());
+        Ok(Charge { key, due, authorisation, outcome, at })
     };
-    once(&world, &key, same, decide).await
+    once(&world, &key, |known: &Charge| known.due == due, decide).await
 }
 
 #[derive(Deserialize)]

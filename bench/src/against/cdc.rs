@@ -16,6 +16,7 @@ use crate::cli::Cdc;
 use crate::cpu::{self, Components, Seconds};
 use crate::instance::Instance;
 use crate::latency::milliseconds;
+use crate::load::intended;
 use crate::report::{Report, median, spread, whole};
 use topic::Topic;
 use written::Outbox;
@@ -147,7 +148,7 @@ async fn latency(options: &Cdc, topic: &mut Topic, outbox: &mut Outbox<'_>) -> R
     let (warm_up, all) = (options.rate * options.quiet, options.rate * (options.quiet + options.seconds));
     let (mut committed, began) = (HashMap::new(), Instant::now());
     for number in 0..all {
-        let intended = began + Duration::from_secs(1) * number / options.rate;
+        let intended = intended(began, number, options.rate);
         tokio::time::sleep_until(intended.into()).await;
         let id = outbox.write(1).await?;
         committed.insert(id, (Instant::now(), number >= warm_up));

@@ -1,6 +1,6 @@
 //! The open loop: a command leaves at its time, whatever became of the ones before it.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Result, anyhow};
 use hdrhistogram::Histogram;
@@ -10,7 +10,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::probe::{Sent, microseconds};
 use crate::cli::Latency;
 use crate::instance::Instance;
-use crate::load::{Step, customers};
+use crate::load::{Step, customers, intended};
 use crate::preload::{self, Encoder};
 
 /// Sends all commands; returns how late each was handed to Kafka's client.
@@ -30,7 +30,7 @@ pub(super) async fn send(
     for number in 0..all {
         let step = Step { stream: u64::from(number), version: 1 };
         let outgoing = preload::customer_command(&encoder, step)?;
-        let intended = began + Duration::from_secs(1) * number / options.rate;
+        let intended = intended(began, number, options.rate);
         tokio::time::sleep_until(intended.into()).await;
         let sent =
             Sent { customer: customers::customer(step), intended, counts: number >= warm_up, place: (0, 0) };

@@ -10,11 +10,10 @@ use rdkafka::producer::FutureProducer;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::intended;
 use crate::cli::Reading;
 use crate::instance::Instance;
 use crate::latency::probe::{Sent, microseconds};
-use crate::load::{Step, customers, id};
+use crate::load::{Step, customers, id, intended};
 use crate::preload::{self, Encoder, Outgoing};
 
 const CUSTOMERS: u64 = 2_000;

@@ -8,10 +8,11 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::{intended, load};
+use super::load;
 use crate::cli::Reading;
 use crate::instance::Instance;
 use crate::latency::probe::microseconds;
+use crate::load::intended;
 use crate::stack::database;
 
 /// A kind of question.

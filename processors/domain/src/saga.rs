@@ -55,6 +55,14 @@ pub trait Saga: Send + Sync + 'static {
     }
 }
 
+/// A stored state of an older version in the form of this build's, through each version between them.
+///
+/// # Errors
+/// As [`Saga::upcast`].
+pub fn raised<S: Saga>(version: i32, stored: serde_json::Value) -> Result<serde_json::Value, String> {
+    (version..S::STATE_VERSION).try_fold(stored, |stored, version| S::upcast(version, stored))
+}
+
 /// What a saga hears.
 #[derive(Debug, Clone, Copy)]
 pub enum Heard<'h> {

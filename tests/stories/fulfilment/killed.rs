@@ -98,13 +98,9 @@ fn live(shop: &Shop, door: &Door, role: usize, random: &mut fastrand::Rng) -> Pr
     let (arguments, moments) = ROLES[role];
     let moment = moments[random.usize(..moments.len())];
     let doom = format!("{moment}={}*off->return", random.usize(1..25));
-    let doomed = ("FAILPOINTS", doom.as_str());
-    let hears_webhooks = arguments.first() == Some(&"effect");
-    if hears_webhooks {
-        shop.instance.start_with(arguments, &[doomed, door.listens()])
-    } else {
-        shop.instance.start_with(arguments, &[doomed])
-    }
+    let mut variables = vec![("FAILPOINTS", doom.as_str())];
+    variables.extend(arguments.contains(&"effect").then(|| door.listens()));
+    shop.instance.start_with(arguments, &variables)
 }
 
 /// It dies at its moment, or is killed wherever it is after a while.

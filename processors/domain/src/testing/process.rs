@@ -8,7 +8,7 @@ use millrace_schemas::{Command, CommandRejected, Event};
 use serde_json::{Value, json};
 
 use super::{assert_survives_storage, recorded};
-use crate::{Heard, Reaction, Saga, Step, Timer};
+use crate::{Heard, Reaction, Saga, Step, Timer, raised};
 
 /// An instance of a saga, with a clock of its own that begins in 1970.
 #[derive(Debug)]
@@ -46,8 +46,7 @@ pub fn golden_states<S: Saga>(files: &[&str], names: &[&str]) -> Vec<Process<S>>
 impl<S: Saga> Process<S> {
     /// Goes on from a state that was stored in this version.
     fn stored(self, version: i32, state: Value) -> Self {
-        let raised = (version..S::STATE_VERSION).try_fold(state, |state, version| S::upcast(version, state));
-        let state = serde_json::from_value(raised.expect("a version that was written"));
+        let state = serde_json::from_value(raised::<S>(version, state).expect("a version that was written"));
         Self { state: Some(state.expect("the stored state is read")), ..self }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use millrace_domain::{Saga, Standing};
+use millrace_domain::{Saga, Standing, raised};
 use serde_json::Value;
 use sqlx::PgConnection;
 use sqlx::types::Json;
@@ -64,8 +64,7 @@ fn read<S: Saga>(version: i32, stored: Value) -> Result<S::State, Fault> {
             "version {version} was written by a newer build, this one knows {ours}"
         )));
     }
-    let raised = (version..S::STATE_VERSION).try_fold(stored, |stored, version| S::upcast(version, stored));
-    field(raised.map_err(|reason| unreadable(&reason))?, "state")
+    field(raised::<S>(version, stored).map_err(|reason| unreadable(&reason))?, "state")
 }
 
 /// Reads JSON; the fault names the field that is wrong.

@@ -1,13 +1,11 @@
 //! Decisions about money that the provider holds until it is captured: that of an order, never that of a period of a
 //! subscription, which is charged at once.
 
-use millrace_schemas::payments::{
-    AuthorisePayment, CaptureRequested, Event, PaymentAuthorised, PaymentVoided, RequestCapture,
-};
+use millrace_schemas::payments::{AuthorisePayment, CaptureRequested, PaymentAuthorised, RequestCapture};
 use serde::{Deserialize, Serialize};
 
 use super::{Decision, PROVIDER_REFERENCE, Payment, Status, refusals};
-use crate::{Emitted, Rejection, emit, rules};
+use crate::{Rejection, emit, rules};
 
 /// Why an authorisation is released that nobody waits for any more.
 const LATE: &str = "nobody waited for it any more when it was authorised";
@@ -32,23 +30,11 @@ pub(super) fn authorise(payment: &Payment, command: &AuthorisePayment) -> Decisi
     };
     PROVIDER_REFERENCE.check(&provider_reference)?;
     payment.check_amount(amount)?;
-    let release = late.then(|| release(payment, &order_id, &provider_reference));
+    let release =
+        late.then(|| payment.voided(order_id.clone(), LATE.to_owned(), Some(provider_reference.clone())));
     let Payment { customer_id, currency, .. } = payment.clone();
     let authorised = PaymentAuthorised { order_id, customer_id, amount, currency, provider_reference };
     Ok([emit(authorised)].into_iter().chain(release).collect())
-}
-
-fn release(payment: &Payment, order_id: &str, provider_reference: &str) -> Emitted<Event> {
-    let Payment { customer_id, amount, currency, .. } = payment.clone();
-    emit(PaymentVoided {
-        order_id: order_id.to_owned(),
-        customer_id,
-        amount,
-        currency,
-        reason: LATE.to_owned(),
-        subscription_id: None,
-        provider_reference: Some(provider_reference.to_owned()),
-    })
 }
 
 /// Asks for the money that is held, once.

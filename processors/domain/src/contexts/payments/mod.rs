@@ -162,14 +162,30 @@ impl Payment {
 
     /// What is not captured yet can be given up.
     fn open(&self, order_id: &str) -> Result<Self, Rejection> {
-        match &self.status {
-            Status::Requested | Status::Authorised(_) | Status::Capturing(_) => Ok(self.clone()),
-            status => Err(status.refusal(order_id)),
-        }
+        if self.status.is_open() { Ok(self.clone()) } else { Err(self.status.refusal(order_id)) }
+    }
+
+    /// It is given up, and what the provider holds of it is to be released.
+    fn voided(&self, order_id: String, reason: String, provider_reference: Option<String>) -> Emitted<Event> {
+        let Self { status: _, customer_id, amount, currency, subscription_id } = self.clone();
+        emit(PaymentVoided {
+            order_id,
+            customer_id,
+            amount,
+            currency,
+            reason,
+            subscription_id,
+            provider_reference,
+        })
     }
 }
 
 impl Status {
+    /// Whether the provider may still capture it, and somebody waits for that.
+    fn is_open(&self) -> bool {
+        matches!(self, Self::Requested | Self::Authorised(_) | Self::Capturing(_))
+    }
+
     /// The whole life of a payment; what cannot have happened changes nothing.
     fn after(self, event: &Event) -> Self {
         match (self, event) {
@@ -184,12 +200,8 @@ impl Status {
                 let provider_reference = event.provider_reference.clone();
                 Self::Captured(Capture { provider_reference, refunds: BTreeMap::new() })
             }
-            (Self::Requested | Self::Authorised(_) | Self::Capturing(_), Event::PaymentDeclined(_)) => {
-                Self::Declined
-            }
-            (Self::Requested | Self::Authorised(_) | Self::Capturing(_), Event::PaymentVoided(_)) => {
-                Self::Voided
-            }
+            (status, Event::PaymentDeclined(_)) if status.is_open() => Self::Declined,
+            (status, Event::PaymentVoided(_)) if status.is_open() => Self::Voided,
             (Self::Captured(mut capture), event) => {
                 capture.apply(event);
                 Self::Captured(capture)
@@ -268,17 +280,9 @@ fn decline(payment: &Payment, command: &DeclinePayment) -> Decision {
 
 fn void(payment: &Payment, command: &VoidPayment) -> Decision {
     let VoidPayment { order_id, reason } = command.clone();
-    let Payment { customer_id, amount, currency, subscription_id, .. } = payment.open(&order_id)?;
+    let payment = payment.open(&order_id)?;
     REASON.check(&reason)?;
-    Ok(vec![emit(PaymentVoided {
-        order_id,
-        customer_id,
-        amount,
-        currency,
-        reason,
-        subscription_id,
-        provider_reference: payment.held(),
-    })])
+    Ok(vec![payment.voided(order_id, reason, payment.held())])
 }
 
 fn unknown(order_id: &str) -> Rejection {

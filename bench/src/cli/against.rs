@@ -1,0 +1,121 @@
+//! `scripts/bench against`.
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::Order;
+use crate::load::customers::VERSIONS;
+
+/// A stage that is compared.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Against {
+    /// Customers' commands from Kafka into ledger, streams and outbox
+    Commands {
+        /// The peers, one after another
+        #[arg(value_enum, value_name = "PEER", default_values = ["one-by-one", "jvm"])]
+        peers: Vec<Decider>,
+        #[command(flatten)]
+        turns: Turns,
+    },
+    /// Customers' events from Kafka into the table of the view
+    View {
+        /// The peers, one after another
+        #[arg(value_enum, value_name = "PEER", default_values = ["sink", "sink-tuned", "jvm"])]
+        peers: Vec<Folder>,
+        #[command(flatten)]
+        turns: Turns,
+    },
+    /// The outbox to Kafka: our settings of Debezium against its defaults
+    Cdc(Cdc),
+}
+
+/// What could decide commands instead of Millrace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Decider {
+    /// One transaction for each command, at 16 connections
+    OneByOne,
+    /// A program on the JVM that commits batches
+    Jvm,
+}
+
+/// What could keep the table of a view instead of Millrace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Folder {
+    /// Debezium's JDBC sink as it comes, on a topic of rows
+    Sink,
+    /// The same, tuned
+    SinkTuned,
+    /// A program on the JVM that commits batches
+    Jvm,
+}
+
+/// Options of `against cdc`.
+#[derive(Debug, Args)]
+pub(crate) struct Cdc {
+    /// Commits a second while latency is measured
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) rate: u32,
+    /// How long
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) seconds: u32,
+    /// Seconds before that, at the same rate, that do not count
+    #[arg(long, default_value_t = 5, value_name = "SECONDS")]
+    pub(crate) quiet: u32,
+    /// Rows of the backlog that count
+    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u64).range(100..))]
+    pub(crate) records: u64,
+    /// Rows before them that do not count
+    #[arg(long, default_value_t = 10_000, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) warm_up: u64,
+    /// Partitions of each topic
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) partitions: i32,
+    /// Rounds: ours, the defaults, and ours again
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) pairs: u32,
+}
+
+/// The backlog of a comparison, and how often it is drained.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Turns {
+    /// Records that count, rounded down to whole streams
+    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u64).range(100..))]
+    pub(crate) records: u64,
+    /// Records before them that do not count, so that nobody is measured while starting
+    #[arg(long, default_value_t = 10_000, value_name = "RECORDS")]
+    warm_up: u64,
+    /// Partitions of each topic
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) partitions: i32,
+    /// How the records of different streams follow each other
+    #[arg(long, value_enum, default_value_t = Order::Spread)]
+    pub(crate) order: Order,
+    /// Rounds: Millrace, each peer, and Millrace again
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) pairs: u32,
+}
+
+impl Turns {
+    /// Records that do not count: whole streams.
+    pub(crate) fn warm_up(&self) -> u64 {
+        self.warm_up - self.warm_up % VERSIONS
+    }
+
+    /// All records, those that do not count too.
+    pub(crate) fn all(&self) -> u64 {
+        self.warm_up() + self.records - self.records % VERSIONS
+    }
+}
+
+/// Options of the peer with one transaction for each command.
+#[derive(Debug, Args)]
+pub(crate) struct OneByOne {
+    /// The instance whose commands it decides, in whose tables
+    #[arg(long)]
+    pub(crate) namespace: String,
+    /// Partitions of the topic
+    #[arg(long)]
+    pub(crate) partitions: i32,
+    /// Transactions at once
+    #[arg(long, default_value_t = 16)]
+    pub(crate) connections: u32,
+}

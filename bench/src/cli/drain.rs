@@ -1,0 +1,120 @@
+//! `scripts/bench drain`.
+
+use clap::{Args, Subcommand, ValueEnum};
+
+/// A stage of the pipeline.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Stage {
+    /// Commands from Kafka into ledger, streams and outbox
+    Commands(Backlog),
+    /// Events from Kafka into a view in Postgres, without Elasticsearch (`publish=false`)
+    View(Views),
+    /// Events from Kafka into Elasticsearch, and the same documents by a plain `_bulk` loop, in turns
+    Elasticsearch(Search),
+    /// Customers' events into Postgres, which refuses one customer in a thousand, in turns with all of them accepted
+    Poison(Backlog),
+}
+
+/// The backlog of a drain.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Backlog {
+    /// Records, rounded down to whole streams
+    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(100..))]
+    pub(crate) records: u64,
+    /// Partitions of each topic
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) partitions: i32,
+    /// How the records of different streams follow each other
+    #[arg(long, value_enum, default_value_t = Order::Spread)]
+    pub(crate) order: Order,
+    /// How often; the table shows each run and the median
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) runs: u32,
+}
+
+/// How the records of different streams follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Order {
+    /// The first record of every stream, then the second of every stream: a batch hardly meets a stream twice
+    Spread,
+    /// All records of a stream one after another: a batch folds them into one row
+    Together,
+}
+
+/// Options of `drain view`.
+#[derive(Debug, Args)]
+pub(crate) struct Views {
+    /// The views, one after another
+    #[arg(value_enum, value_name = "VIEW", default_values = ["sales_daily", "customers"])]
+    pub(crate) views: Vec<View>,
+    #[command(flatten)]
+    pub(crate) backlog: Backlog,
+}
+
+/// A view that Postgres holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum View {
+    /// Sums by day and category
+    SalesDaily,
+    /// A row for each customer
+    Customers,
+    /// A row for each order
+    Orders,
+}
+
+/// Options of `drain elasticsearch`.
+#[derive(Debug, Args)]
+pub(crate) struct Search {
+    /// The indices, one after another
+    #[arg(value_enum, value_name = "INDEX", default_values = ["events", "customers"])]
+    pub(crate) indices: Vec<Index>,
+    #[command(flatten)]
+    pub(crate) backlog: Backlog,
+    /// Documents in a request of the plain loop
+    #[arg(long, default_value_t = 5_000, value_name = "DOCUMENTS")]
+    pub(crate) plain_documents: usize,
+    /// Connections of the plain loop
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    pub(crate) plain_connections: usize,
+}
+
+/// What Elasticsearch holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Index {
+    /// One document for each event
+    Events,
+    /// One document for each customer, newer versions over older ones
+    Customers,
+}
+
+impl View {
+    /// As `millrace run view` calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            View::SalesDaily => "sales_daily",
+            View::Customers => "customers",
+            View::Orders => "orders",
+        }
+    }
+}
+
+impl Index {
+    /// As `millrace run view` calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Index::Events => "events",
+            Index::Customers => "customers",
+        }
+    }
+}
+
+impl Order {
+    /// As the command line calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Order::Spread => "spread",
+            Order::Together => "together",
+        }
+    }
+}
