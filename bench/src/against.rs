@@ -3,8 +3,10 @@
 //! A round is Millrace, each peer, and Millrace again: the last of them against the first is the noise.
 
 mod cdc;
+mod chain;
 mod contestant;
 mod digest;
+mod documents;
 mod peer;
 mod ratios;
 mod sink;
@@ -15,7 +17,8 @@ use anyhow::{Result, ensure};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::cli::{Decider, Folder, Turns, View};
+use crate::cli::{Consumer, Decider, Folder, Indexer, Turns, View};
+use crate::consume::Tally;
 use crate::cpu::{self, Components, Seconds};
 use crate::drain::verify;
 use crate::instance::Instance;
@@ -24,9 +27,10 @@ use crate::memory::Memory;
 use crate::preload;
 use crate::report::{Report, whole};
 pub(crate) use cdc::cdc;
+pub(crate) use chain::chain;
 use contestant::{Contestant, Drainer};
 
-const COLUMNS: [&str; 11] = [
+const COLUMNS: [&str; 12] = [
     "who",
     "round",
     "records",
@@ -34,6 +38,7 @@ const COLUMNS: [&str; 11] = [
     "records/s",
     "cpu: writer",
     "postgres",
+    "elasticsearch",
     "kafka",
     "records per cpu-s",
     "of the writer's",
@@ -47,6 +52,10 @@ enum Stage {
     Commands,
     /// Customers' events, folded into the table of the view.
     Customers,
+    /// Customers' events, folded into the index of the view.
+    Search,
+    /// Customers' events, decoded.
+    Consume,
 }
 
 impl Stage {
@@ -55,6 +64,16 @@ impl Stage {
         match self {
             Self::Commands => "commands",
             Self::Customers => "customers",
+            Self::Search => "search",
+            Self::Consume => "consume",
+        }
+    }
+
+    /// The processes whose CPU time counts.
+    fn counted(self) -> &'static [&'static str] {
+        match self {
+            Self::Commands | Self::Customers | Self::Consume => &["writer", "postgres"],
+            Self::Search => &["writer", "postgres", "elasticsearch"],
         }
     }
 }
@@ -68,7 +87,7 @@ struct Run {
     seconds: f64,
     per_second: f64,
     cpu: Seconds,
-    /// By the CPU time of the writer and of Postgres.
+    /// By the CPU time of all that count.
     per_cpu_second: f64,
     /// By the CPU time of the writer alone.
     per_writer_second: f64,
@@ -104,6 +123,20 @@ pub(crate) async fn views(instance: &Instance, turns: &Turns, peers: &[Folder]) 
     Contest { instance, stage: Stage::Customers, turns }.measure(title, &peers).await
 }
 
+/// Folds a backlog of customers' events into an index in turns with each peer.
+pub(crate) async fn search(instance: &Instance, turns: &Turns, peers: &[Indexer]) -> Result<Report> {
+    let peers: Vec<Contestant> = peers.iter().map(|peer| (*peer).into()).collect();
+    let title = format!("Folding a backlog of {} events into an index", whole(turns.records as f64));
+    Contest { instance, stage: Stage::Search, turns }.measure(title, &peers).await
+}
+
+/// Decodes a backlog of customers' events in turns with each peer.
+pub(crate) async fn consume(instance: &Instance, turns: &Turns, peers: &[Consumer]) -> Result<Report> {
+    let peers: Vec<Contestant> = peers.iter().map(|peer| (*peer).into()).collect();
+    let title = format!("Decoding a backlog of {} events", whole(turns.records as f64));
+    Contest { instance, stage: Stage::Consume, turns }.measure(title, &peers).await
+}
+
 impl Contest<'_> {
     async fn measure(&self, title: String, peers: &[Contestant]) -> Result<Report> {
         let runs = self.rounds(peers).await?;
@@ -133,9 +166,11 @@ impl Contest<'_> {
         let from = moment(&mut drainer, self.turns.warm_up(), &components).await?;
         let to = moment(&mut drainer, self.turns.all(), &components).await?;
         let peak_mb = Memory::of(drainer.pid())?.peak_mb;
+        clocked(who, &from, &to)?;
+        let told = drainer.told();
         drainer.stop().await?;
-        let digest = self.result(who).await?;
-        Ok(Run::between(who, round, &from, &to, peak_mb, digest))
+        let digest = self.result(who, &told).await?;
+        Ok(Run::between(who, round, &from, &to, self.stage.counted(), peak_mb, digest))
     }
 
     /// A fresh instance with a backlog: first what does not count, then what counts, of other streams.
@@ -153,31 +188,51 @@ impl Contest<'_> {
                 Stage::Customers if who.reads_rows() => {
                     preload::customer_rows(instance, &sink::topic(instance), streams, order)?;
                 }
-                Stage::Customers => preload::customer_events(instance, streams, order).await?,
+                Stage::Customers | Stage::Search | Stage::Consume => {
+                    preload::customer_events(instance, streams, order).await?;
+                }
             }
+        }
+        if self.stage == Stage::Search {
+            documents::prepare(instance, who).await?;
         }
         Ok(())
     }
 
-    /// Millrace's rows must be those of the backlog, and everybody else's equal to them.
-    async fn result(&self, who: Contestant) -> Result<Vec<String>> {
+    /// Millrace's rows must be those of the backlog, and everybody else's equal to them. Where nobody writes rows, what
+    /// everybody tells must be what was sent.
+    async fn result(&self, who: Contestant, told: &str) -> Result<Vec<String>> {
         match (self.stage, who) {
+            (Stage::Consume, _) => return self.found(who, told),
             (Stage::Commands, Contestant::Millrace) => {
                 verify::commands(self.instance, self.turns.all() / VERSIONS).await?;
             }
-            (Stage::Customers, Contestant::Millrace) => {
+            (Stage::Customers, Contestant::Millrace)
+            | (Stage::Search, Contestant::Millrace | Contestant::Again) => {
                 verify::Expected::of(View::Customers, self.turns.all()).check(self.instance).await?;
             }
             _ => {}
         }
-        digest::of(self.instance, self.stage).await
+        match self.stage {
+            Stage::Search => documents::digest(self.instance, who, self.turns.all() / VERSIONS).await,
+            stage => digest::of(self.instance, stage).await,
+        }
+    }
+
+    /// What was read must be what was sent; who does not decode tells its records and bytes alone.
+    fn found(&self, who: Contestant, told: &str) -> Result<Vec<String>> {
+        let sent = Tally::of(self.turns.all() / VERSIONS)?;
+        let expected = if who == Contestant::Plain { sent.undecoded() } else { sent };
+        ensure!(told == expected.to_string(), "{} found {told}, not {expected}", who.name());
+        // What all have in common.
+        Ok(vec![sent.undecoded().to_string()])
     }
 
     fn report(&self, title: String, peers: &[Contestant], runs: &[Run]) -> Report {
         let ratios = ratios::of(peers, runs);
         let mut notes: Vec<String> = ratios.iter().map(|ratio| ratio.told()).collect();
         notes.push(format!(
-            "{} records before these did not count. The rows of all runs are equal. Debezium's connector was stopped.",
+            "{} records before these did not count. What all runs left is equal. Debezium's connector was stopped.",
             whole(self.turns.warm_up() as f64)
         ));
         let figures = json!({
@@ -192,28 +247,34 @@ async fn moment(drainer: &mut Drainer, records: u64, components: &Components) ->
     Ok(Moment { at, records, cpu: components.used()? })
 }
 
+/// Whoever is that fast needs a longer backlog.
+fn clocked(who: Contestant, from: &Moment, to: &Moment) -> Result<()> {
+    ensure!(to.records > from.records, "{} was done before the clock began: more --records", who.name());
+    Ok(())
+}
+
 impl Run {
     fn between(
         who: Contestant,
         round: u32,
         from: &Moment,
         to: &Moment,
+        counted: &[&str],
         peak_mb: f64,
         digest: Vec<String>,
     ) -> Self {
         let records = (to.records - from.records) as f64;
         let seconds = to.at.duration_since(from.at).as_secs_f64();
         let cpu = cpu::between(&from.cpu, &to.cpu);
-        let of = |name: &str| cpu.get(name).copied().unwrap_or(0.0);
-        let (writer, postgres) = (of("writer"), of("postgres"));
+        let used = |names: &[&str]| names.iter().filter_map(|name| cpu.get(name)).sum::<f64>();
         Self {
             who,
             round,
             records,
             seconds,
             per_second: records / seconds,
-            per_cpu_second: records / (writer + postgres),
-            per_writer_second: records / writer,
+            per_cpu_second: records / used(counted),
+            per_writer_second: records / used(&["writer"]),
             cpu,
             peak_mb,
             digest,
@@ -230,6 +291,7 @@ impl Run {
             whole(self.per_second),
             cpu("writer"),
             cpu("postgres"),
+            cpu("elasticsearch"),
             cpu("kafka"),
             whole(self.per_cpu_second),
             whole(self.per_writer_second),

@@ -5,10 +5,12 @@ mod drain;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use against::{Against, Cdc, Decider, Folder, OneByOne, Turns};
-pub(crate) use drain::{Backlog, Index, Order, Search, Stage, View, Views};
+pub(crate) use against::{
+    Against, Cdc, Chain, Chained, Consume, Consumer, Decider, Folder, Indexer, OneByOne, Reader, Turns,
+};
+pub(crate) use drain::{Backlog, Hot, Index, Order, Search, Shared, Stage, View, Views};
 
 const ABOUT: &str = "Measures the release binary on the real components: how fast a command arrives, and how much one stage can do.";
 
@@ -21,10 +23,13 @@ Examples:
   scripts/bench drain view sales_daily customers     events into Postgres alone
   scripts/bench drain elasticsearch events           events into Elasticsearch, against a plain _bulk loop
   scripts/bench drain poison                         what one refused customer in a thousand costs the others
+  scripts/bench drain hot inventory                  what it costs that every order has the same product
   scripts/bench replay                               a million events, rebuilt beside what serves
   scripts/bench drain view --order together --set events_batch_max=10000
   scripts/bench against commands one-by-one          in turns with one transaction for each command
+  scripts/bench against consume plain                in turns with a consumer that decodes nothing
   scripts/bench against view sink-tuned --pairs 7    in turns with Debezium's JDBC sink
+  scripts/bench against search                       in turns with a program that sends upserts to Elasticsearch
 
 Every measurement creates an instance of its own (namespace bench_…), checks that the result is what was sent, and
 removes the instance. The addresses of the stack come from the environment, as `scripts/stack env` prints them.
@@ -75,6 +80,8 @@ pub(crate) enum Measurement {
     },
     /// Questions to Postgres and Elasticsearch while commands arrive, and how soon a new customer can be read
     Reading(Reading),
+    /// How fast each stage is and how soon a row can be read, by partitions, by streams and by backlog
+    Growth(Growth),
     /// A view of Postgres and Elasticsearch built from its events, then rebuilt beside itself, compared and swapped
     Replay(Replay),
     /// A stage in turns with what people would use instead, on the same backlog, until the same rows are there
@@ -85,6 +92,9 @@ pub(crate) enum Measurement {
     /// A peer of `against commands`, as a process of its own
     #[command(hide = true)]
     OneByOne(OneByOne),
+    /// A contestant of `against consume`, as a process of its own
+    #[command(hide = true)]
+    Consume(Consume),
 }
 
 /// Options of `latency`.
@@ -124,6 +134,34 @@ pub(crate) struct Reading {
     pub(crate) partitions: i32,
 }
 
+/// Options of `growth`.
+#[derive(Debug, Args)]
+pub(crate) struct Growth {
+    /// The curves, one after another
+    #[arg(value_enum, value_name = "CURVE", default_values = ["partitions", "streams", "backlog"])]
+    pub(crate) curves: Vec<Growing>,
+    /// Points with more streams or a longer backlog are left out
+    #[arg(long, default_value_t = 1_000_000, value_name = "RECORDS", value_parser = clap::value_parser!(u64).range(1_000..))]
+    pub(crate) most: u64,
+    /// Commands a second while latency is measured
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) rate: u32,
+    /// How long
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) seconds: u32,
+}
+
+/// What grows from point to point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Growing {
+    /// Partitions of each topic: 1, 2, 4, 8
+    Partitions,
+    /// Streams that are there: 10³, 10⁵, 10⁶
+    Streams,
+    /// Records that wait: 10⁴, 10⁵, 10⁶
+    Backlog,
+}
+
 /// Options of `replay`.
 #[derive(Debug, Args)]
 pub(crate) struct Replay {
@@ -144,12 +182,18 @@ impl Measurement {
             Measurement::Drain { stage: Stage::View(_) } => "drain_view",
             Measurement::Drain { stage: Stage::Elasticsearch(_) } => "drain_elasticsearch",
             Measurement::Drain { stage: Stage::Poison(_) } => "drain_poison",
+            Measurement::Drain { stage: Stage::Hot(_) } => "drain_hot",
             Measurement::Reading(_) => "reading",
+            Measurement::Growth(_) => "growth",
             Measurement::Replay(_) => "replay",
             Measurement::Against { stage: Against::Commands { .. } } => "against_commands",
             Measurement::Against { stage: Against::View { .. } } => "against_view",
+            Measurement::Against { stage: Against::Search { .. } } => "against_search",
             Measurement::Against { stage: Against::Cdc(_) } => "against_cdc",
+            Measurement::Against { stage: Against::Chain(_) } => "against_chain",
+            Measurement::Against { stage: Against::Consume { .. } } => "against_consume",
             Measurement::OneByOne(_) => "one_by_one",
+            Measurement::Consume(_) => "consume",
         };
         name.to_owned()
     }
@@ -162,14 +206,33 @@ impl Measurement {
                 backlog.partitions
             }
             Measurement::Reading(options) => options.partitions,
+            // Each point has its own.
+            Measurement::Growth(_) => 1,
             Measurement::Replay(options) => options.partitions,
             Measurement::Drain { stage: Stage::View(views) } => views.backlog.partitions,
+            Measurement::Drain { stage: Stage::Hot(hot) } => hot.backlog.partitions,
             Measurement::Drain { stage: Stage::Elasticsearch(search) } => search.backlog.partitions,
             Measurement::Against { stage: Against::Commands { turns, .. } | Against::View { turns, .. } } => {
                 turns.partitions
             }
             Measurement::Against { stage: Against::Cdc(options) } => options.partitions,
+            Measurement::Against { stage: Against::Chain(options) } => options.partitions,
+            Measurement::Against {
+                stage: Against::Search { turns, .. } | Against::Consume { turns, .. },
+            } => turns.partitions,
             Measurement::OneByOne(options) => options.partitions,
+            Measurement::Consume(options) => options.partitions,
+        }
+    }
+}
+
+impl Growing {
+    /// As the table calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Partitions => "partitions",
+            Self::Streams => "streams",
+            Self::Backlog => "backlog",
         }
     }
 }
@@ -202,5 +265,20 @@ mod tests {
             panic!("commands")
         };
         assert_eq!((turns.warm_up(), turns.all()), (8, 1_008));
+    }
+
+    #[test]
+    fn who_only_reads_has_a_longer_backlog_unless_told_otherwise() {
+        let backlog = |line: &[&str]| {
+            let Measurement::Against { stage: Against::Consume { turns, .. } } =
+                Cli::try_parse_from(line).unwrap().measurement
+            else {
+                panic!("consume")
+            };
+            (turns.warm_up(), turns.all())
+        };
+        assert_eq!(backlog(&["bench", "against", "consume"]), (200_000, 1_200_000));
+        let line = ["bench", "against", "consume", "--records", "4000", "--warm-up", "400"];
+        assert_eq!(backlog(&line), (400, 4_400));
     }
 }

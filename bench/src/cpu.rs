@@ -45,7 +45,7 @@ impl Components {
         Self { roots: addresses.into_iter().filter_map(find).collect(), except: Vec::new() }
     }
 
-    /// With one more process.
+    /// With one more process: of a component of its own, or of one that has others.
     pub(crate) fn with(mut self, name: &'static str, pid: u32) -> Self {
         self.roots.push((name, pid));
         self
@@ -65,7 +65,11 @@ impl Components {
             let counted = members.iter().filter(|pid| !self.except.contains(pid));
             counted.filter_map(|pid| processes.get(pid)).map(|process| process.seconds).sum()
         };
-        Ok(self.roots.iter().map(|(name, root)| (*name, used(*root))).collect())
+        let mut seconds = Seconds::new();
+        for (name, root) in &self.roots {
+            *seconds.entry(name).or_default() += used(*root);
+        }
+        Ok(seconds)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Throughput: one stage drains a backlog that is there before it starts, with the machine to itself.
 
+pub(crate) mod corpus;
+mod hot;
 pub(crate) mod offsets;
 mod plain;
 mod poison;
@@ -17,6 +19,7 @@ use crate::load::{customers, orders};
 use crate::preload;
 use crate::report::{Report, median, whole};
 use crate::running::Running;
+pub(crate) use hot::hot;
 use offsets::{Offsets, Side};
 pub(crate) use poison::poison;
 pub(crate) use search::search;
@@ -152,6 +155,12 @@ impl Task<'_> {
             Components::find(&instance.stack).with("millrace", running.pid()).without(offsets.backend());
         let first = offsets.claimed(&mut running).await?;
         let first = self.moment(first, &running, &components).await?;
+        ensure!(
+            first.records <= self.records / 4 * 3,
+            "{} of {} records were applied before the first look: drain more",
+            first.records,
+            self.records
+        );
         let last = offsets.at_least(self.records, &mut running).await?;
         let last = self.moment(last, &running, &components).await?;
         let peak_mb = running.memory()?.peak_mb;

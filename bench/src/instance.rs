@@ -34,6 +34,13 @@ impl Instance {
         Self { stack, namespace: format!("bench_{name}"), program, partitions, settings, out }
     }
 
+    /// The same with another number of partitions.
+    pub(crate) fn with_partitions(&self, partitions: i32) -> Self {
+        let kept = self.settings.iter().filter(|setting| !setting.starts_with("partitions=")).cloned();
+        let settings = kept.chain([format!("partitions={partitions}")]).collect();
+        Self { partitions, settings, ..self.clone() }
+    }
+
     /// Removes what an earlier run has left and sets up anew.
     pub(crate) async fn recreate(&self) -> Result<()> {
         self.remove().await?;

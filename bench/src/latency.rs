@@ -2,7 +2,7 @@
 //! sent.
 
 pub(crate) mod probe;
-mod sender;
+pub(crate) mod sender;
 mod stages;
 
 use std::time::{Duration, Instant};
@@ -18,7 +18,8 @@ use crate::instance::Instance;
 use crate::memory::{self, Memory};
 use crate::report::Report;
 use crate::running::Running;
-use probe::{Probe, Watched};
+use probe::{Mark, Marks, Probe, Watched};
+use sender::Pace;
 
 const COLUMNS: [&str; 7] = [
     "from the intended time of sending until",
@@ -55,16 +56,28 @@ pub(crate) async fn measure(instance: &Instance, options: &Latency) -> Result<Re
     Ok(report(instance, options, &outcome))
 }
 
+/// From the intended time of each command of an open loop until its row is committed by the group of a role, whose mark is
+/// moved by the same transaction.
+pub(crate) async fn of_rows(instance: &Instance, pace: &Pace, role: &str) -> Result<Watched> {
+    let (mark, marks) = Probe::start(Marks::connect(instance, role, Mark::Applied).await?);
+    sender::send(instance, pace, Vec::new(), mark).await?;
+    marks.finish().await
+}
+
 async fn run(instance: &Instance, options: &Latency, running: &Running) -> Result<Outcome> {
     let mut components = Components::find(&instance.stack).with("millrace", running.pid());
-    let (rows, marks) = (probe::Rows::connect(instance).await?, probe::Marks::connect(instance).await?);
+    let (rows, marks) = (
+        probe::Rows::connect(instance).await?,
+        Marks::connect(instance, "customers", Mark::Published).await?,
+    );
     components = components.without(rows.backend()).without(marks.backend());
     let (row, rows) = Probe::start(rows);
     let (document, documents) = Probe::start(probe::Documents::new(instance));
     let (mark, marks) = Probe::start(marks);
     let (before, began) = (components.used()?, Instant::now());
     let course = memory::Course::watch(running.pid());
-    let late = sender::send(instance, options, [row, document], mark).await?;
+    let pace = Pace { rate: options.rate, quiet: options.warm_up, seconds: options.seconds, first: 0 };
+    let late = sender::send(instance, &pace, vec![row, document], mark).await?;
     let (rows, documents, marks) = (rows.finish().await?, documents.finish().await?, marks.finish().await?);
     let (cpu, seconds) = (cpu::between(&before, &components.used()?), began.elapsed().as_secs_f64());
     let (course, _) = course.finish();

@@ -2,6 +2,7 @@
 
 pub(crate) mod customers;
 pub(crate) mod orders;
+pub(crate) mod sale;
 
 use std::ops::Range;
 use std::time::{Duration, Instant};

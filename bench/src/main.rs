@@ -2,8 +2,10 @@
 
 mod against;
 mod cli;
+mod consume;
 mod cpu;
 mod drain;
+mod growth;
 mod instance;
 mod latency;
 mod load;
@@ -28,6 +30,10 @@ use instance::Instance;
 use report::Report;
 use stack::Stack;
 
+/// As `millrace` has it: its loop is one of the contestants.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     match run(Cli::parse()).await {
@@ -42,6 +48,9 @@ async fn main() -> ExitCode {
 async fn run(cli: Cli) -> Result<()> {
     if let Measurement::OneByOne(options) = &cli.measurement {
         return one_by_one::run(options).await;
+    }
+    if let Measurement::Consume(options) = &cli.measurement {
+        return consume::run(options).await;
     }
     let stack = Stack::from_environment()?;
     let name = cli.measurement.name();
@@ -68,7 +77,9 @@ async fn measure(measurement: &Measurement, instance: &Instance) -> Result<Repor
         Measurement::Drain { stage: Stage::View(views) } => drain::views(instance, views).await,
         Measurement::Drain { stage: Stage::Elasticsearch(search) } => drain::search(instance, search).await,
         Measurement::Drain { stage: Stage::Poison(backlog) } => drain::poison(instance, backlog).await,
+        Measurement::Drain { stage: Stage::Hot(options) } => drain::hot(instance, options).await,
         Measurement::Reading(options) => reading::measure(instance, options).await,
+        Measurement::Growth(options) => growth::measure(instance, options).await,
         Measurement::Replay(options) => replay::measure(instance, options).await,
         Measurement::Against { stage: Against::Commands { peers, turns } } => {
             against::commands(instance, turns, peers).await
@@ -76,8 +87,15 @@ async fn measure(measurement: &Measurement, instance: &Instance) -> Result<Repor
         Measurement::Against { stage: Against::View { peers, turns } } => {
             against::views(instance, turns, peers).await
         }
+        Measurement::Against { stage: Against::Search { peers, turns } } => {
+            against::search(instance, turns, peers).await
+        }
+        Measurement::Against { stage: Against::Consume { peers, turns } } => {
+            against::consume(instance, turns, peers).await
+        }
         Measurement::Against { stage: Against::Cdc(options) } => against::cdc(instance, options).await,
-        Measurement::OneByOne(_) => bail!("a peer measures nothing"),
+        Measurement::Against { stage: Against::Chain(options) } => against::chain(instance, options).await,
+        Measurement::OneByOne(_) | Measurement::Consume(_) => bail!("a peer measures nothing"),
     }
 }
 

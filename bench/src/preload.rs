@@ -1,5 +1,7 @@
 //! Records onto topics: framed Avro with the headers that `millrace send` and Debezium write.
 
+pub(crate) mod sale;
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -80,7 +82,7 @@ pub(crate) fn producer_config(stack: &Stack) -> ClientConfig {
 
 /// A command of a customer.
 pub(crate) fn customer_command(encoder: &Encoder<'_>, step: Step) -> Result<Outgoing> {
-    let id = load::id("command", step.stream * customers::VERSIONS + step.version);
+    let id = load::id("command", customers::number(step));
     command(encoder, &customers::command(step), id, load::time(step).0)
 }
 
@@ -121,9 +123,14 @@ fn event(encoder: &Encoder<'_>, step: Step, message: &impl Message) -> Result<Ou
 
 /// Fills the topic of the customers' commands.
 pub(crate) async fn customer_commands(instance: &Instance, streams: Range<u64>, order: Order) -> Result<()> {
+    customer_steps(instance, steps(streams, customers::VERSIONS, order)).await
+}
+
+/// Fills the topic of the customers' commands with those that lead to these versions.
+pub(crate) async fn customer_steps(instance: &Instance, steps: impl Iterator<Item = Step>) -> Result<()> {
     let encoder = Encoder::new(&instance.stack).learn("RegisterCustomer").await?;
     let encoder = encoder.learn("ChangeCustomerDetails").await?;
-    let records = steps(streams, customers::VERSIONS, order).map(|step| customer_command(&encoder, step));
+    let records = steps.map(|step| customer_command(&encoder, step));
     fill(&instance.stack, &instance.topic("cmd", "customers"), records)
 }
 

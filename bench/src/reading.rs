@@ -14,7 +14,7 @@ use crate::cli::Reading;
 use crate::cpu::{self, Components, Seconds};
 use crate::instance::Instance;
 use crate::latency::milliseconds;
-use crate::latency::probe::{Probe, Rows, Watched};
+use crate::latency::probe::{Found, Probe, Rows, Watched};
 use crate::memory::Memory;
 use crate::report::Report;
 use crate::running::Running;
@@ -28,6 +28,7 @@ struct Outcome {
     /// How late each command was handed to Kafka's client.
     late: Histogram<u64>,
     fresh: Watched,
+    searchable: Watched,
     memory: Memory,
     cpu: Seconds,
     seconds: f64,
@@ -51,18 +52,19 @@ async fn run(instance: &Instance, options: &Reading, running: &Running) -> Resul
     let rows = Rows::connect(instance).await?;
     let components =
         Components::find(&instance.stack).with("millrace", running.pid()).without(rows.backend());
-    let (row, rows) = Probe::start(rows);
+    let ((row, rows), (hit, hits)) = (Probe::start(rows), Probe::start(Found::new(instance)));
     let (before, began) = (components.used()?, Instant::now());
     let reading: Vec<_> = Question::ALL
         .map(|question| tokio::spawn(questions::ask(instance.clone(), question, *options)))
         .into();
-    let late = load::arrive(instance, options, row).await?;
+    let late = load::arrive(instance, options, [row, hit]).await?;
     let mut answered = Vec::new();
     for reader in reading {
         answered.push(reader.await??);
     }
     let (cpu, seconds) = (cpu::between(&before, &components.used()?), began.elapsed().as_secs_f64());
-    Ok(Outcome { answered, late, fresh: rows.finish().await?, memory: running.memory()?, cpu, seconds })
+    let (fresh, searchable) = (rows.finish().await?, hits.finish().await?);
+    Ok(Outcome { answered, late, fresh, searchable, memory: running.memory()?, cpu, seconds })
 }
 
 /// Every question had an answer, and everything that was sent has arrived.
@@ -70,10 +72,10 @@ fn verify(outcome: &Outcome) -> Result<()> {
     for answered in &outcome.answered {
         ensure!(answered.empty == 0, "{}: {} answers were empty", answered.question.name(), answered.empty);
     }
-    let late = outcome.fresh.missing;
+    let late = outcome.fresh.missing + outcome.searchable.missing;
     ensure!(
         late == 0,
-        "{late} new customers were not readable in time: the machine is too slow for this rate"
+        "{late} new customers were not readable or not found in time: the machine is too slow for this rate"
     );
     Ok(())
 }
@@ -81,7 +83,8 @@ fn verify(outcome: &Outcome) -> Result<()> {
 fn report(instance: &Instance, options: &Reading, outcome: &Outcome) -> Report {
     let answers = outcome.answered.iter().map(|answered| (answered.question.name(), &answered.latency));
     let fresh = ("a new customer can be read (SQL)", &outcome.fresh.latency);
-    let late = [fresh, ("(a command is handed to Kafka's client)", &outcome.late)];
+    let searchable = ("a new customer is found (Elasticsearch)", &outcome.searchable.latency);
+    let late = [fresh, searchable, ("(a command is handed to Kafka's client)", &outcome.late)];
     let all: Vec<(&str, &Histogram<u64>)> = answers.chain(late).collect();
     let rows = all.iter().map(|(what, latency)| row(what, latency)).collect();
     let figures: Vec<Value> = all.iter().map(|(what, latency)| figures(what, latency)).collect();

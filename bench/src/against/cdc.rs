@@ -90,7 +90,9 @@ pub(crate) async fn cdc(instance: &Instance, options: &Cdc) -> Result<Report> {
 
 async fn measure(instance: &Instance, options: &Cdc, settings: Settings, round: u32) -> Result<Run> {
     instance.recreate().await?;
-    configure(instance, settings).await?;
+    if settings == Settings::Defaults {
+        take_tuning_out(instance).await?;
+    }
     let (mut topic, mut outbox) = (Topic::open(instance)?, Outbox::open(instance).await?);
     let latency = latency(options, &mut topic, &mut outbox).await?;
     let components = Components::find(&instance.stack);
@@ -115,10 +117,7 @@ async fn measure(instance: &Instance, options: &Cdc, settings: Settings, round: 
 }
 
 /// Takes what is tuned out of the connector's settings, and waits until it runs with what is left.
-async fn configure(instance: &Instance, settings: Settings) -> Result<()> {
-    if settings != Settings::Defaults {
-        return Ok(());
-    }
+pub(super) async fn take_tuning_out(instance: &Instance) -> Result<()> {
     let path = format!("connectors/{}_outbox/config", instance.namespace);
     let mut config = instance.stack.connect(Method::GET, &path, None).await?;
     if let Some(config) = config.as_object_mut() {

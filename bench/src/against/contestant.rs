@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::Stage;
 use super::peer::Peer;
 use super::sink::Sink;
-use crate::cli::{Decider, Folder};
+use crate::cli::{Consumer, Decider, Folder, Indexer};
 use crate::drain::offsets::{Offsets, Side};
 use crate::instance::Instance;
 use crate::running::Running;
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 const LOOK_RARELY: Duration = Duration::from_millis(100);
 /// Where scripts/bench has built it.
-const JVM: &str = "bench/jvm/run";
+pub(super) const JVM: &str = "bench/jvm/run";
 
 /// Who drains a backlog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -34,6 +34,8 @@ pub(super) enum Contestant {
     /// Debezium's JDBC sink as it comes.
     Sink,
     SinkTuned,
+    /// A consumer that decodes nothing.
+    Plain,
 }
 
 impl From<Decider> for Contestant {
@@ -55,6 +57,23 @@ impl From<Folder> for Contestant {
     }
 }
 
+impl From<Indexer> for Contestant {
+    fn from(indexer: Indexer) -> Self {
+        match indexer {
+            Indexer::Jvm => Self::Jvm,
+        }
+    }
+}
+
+impl From<Consumer> for Contestant {
+    fn from(consumer: Consumer) -> Self {
+        match consumer {
+            Consumer::Plain => Self::Plain,
+            Consumer::Jvm => Self::Jvm,
+        }
+    }
+}
+
 impl Contestant {
     /// As the table calls it.
     pub(super) fn name(self) -> &'static str {
@@ -65,6 +84,7 @@ impl Contestant {
             Self::Jvm => "jvm",
             Self::Sink => "sink",
             Self::SinkTuned => "sink, tuned",
+            Self::Plain => "plain",
         }
     }
 
@@ -90,13 +110,11 @@ impl Drainer {
         partitions: i32,
     ) -> Result<Self> {
         match who {
-            Contestant::Millrace | Contestant::Again => Self::millrace(instance, stage).await,
-            Contestant::OneByOne => {
-                let mut command = Command::new(std::env::current_exe()?);
-                command.args(["one-by-one", "--namespace", &instance.namespace]);
-                command.args(["--partitions", &partitions.to_string()]);
-                Ok(Self::Peer(Peer::start(who.name(), &mut command, &instance.log("peer")?)?))
+            Contestant::Millrace | Contestant::Again => {
+                Self::millrace(instance, stage, who, partitions).await
             }
+            Contestant::OneByOne => Self::own(instance, who, &["one-by-one"], partitions),
+            Contestant::Plain => Self::own(instance, who, &["consume", "plain"], partitions),
             Contestant::Jvm => {
                 let mut command = Command::new(JVM);
                 command.args([stage.name(), &instance.namespace, &partitions.to_string()]);
@@ -107,10 +125,20 @@ impl Drainer {
         }
     }
 
-    async fn millrace(instance: &Instance, stage: Stage) -> Result<Self> {
+    /// A process of this program.
+    fn own(instance: &Instance, who: Contestant, arguments: &[&str], partitions: i32) -> Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(arguments).args(["--namespace", &instance.namespace]);
+        command.args(["--partitions", &partitions.to_string()]);
+        Ok(Self::Peer(Peer::start(who.name(), &mut command, &instance.log("peer")?)?))
+    }
+
+    async fn millrace(instance: &Instance, stage: Stage, who: Contestant, partitions: i32) -> Result<Self> {
         let (side, roles, settings) = match stage {
             Stage::Commands => (Side::Write, vec!["commands"], Vec::new()),
             Stage::Customers => (Side::Read, vec!["view", "customers"], vec!["publish=false".to_owned()]),
+            Stage::Search => (Side::Search, vec!["view", "customers"], Vec::new()),
+            Stage::Consume => return Self::own(instance, who, &["consume", "millrace"], partitions),
         };
         let offsets = Offsets::watch(instance, side, roles.last().unwrap_or(&"")).await?;
         let running = instance.start(&roles, &settings).await?;
@@ -157,6 +185,14 @@ impl Drainer {
     /// Counting what the sink has done reads its whole table.
     fn pause(&self) -> Duration {
         if matches!(self, Self::Sink(_)) { LOOK_RARELY } else { LOOK_EVERY }
+    }
+
+    /// What it has told last, when it is a program that tells what it does.
+    pub(super) fn told(&self) -> String {
+        match self {
+            Self::Peer(peer) => peer.told(),
+            Self::Millrace { .. } | Self::Sink(_) => String::new(),
+        }
     }
 
     /// What it says of itself.

@@ -22,6 +22,7 @@ pub(super) async fn of(instance: &Instance, stage: Stage) -> Result<Vec<String>>
             let tables = vec![("outbox", OUTBOX), ("stream", STREAM), ("command", COMMAND)];
             (&instance.stack.write_database_url, tables)
         }
+        Stage::Search | Stage::Consume => return Ok(Vec::new()),
         Stage::Customers => (&instance.stack.read_database_url, vec![("customers_g1", "row.*")]),
     };
     let mut connection = database(url).await?;

@@ -1,10 +1,10 @@
-//! A peer's process: it prints how many records it has committed, a line whenever that has changed.
+//! A peer's process: it prints how many records it has committed, a line whenever that has changed. What follows the
+//! number, it has found in them.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{ChildStdout, Command};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
 
@@ -13,23 +13,28 @@ use crate::process::Process;
 /// A peer that runs. Ends with this value.
 pub(super) struct Peer {
     process: Process,
-    committed: Arc<AtomicU64>,
+    told: Arc<Mutex<String>>,
 }
 
 impl Peer {
     /// Starts it.
     pub(super) fn start(name: &'static str, command: &mut Command, log: &Path) -> Result<Self> {
         let mut process = Process::start_read(name, command, log)?;
-        let (output, committed) = (process.output()?, Arc::new(AtomicU64::new(0)));
-        let told = committed.clone();
-        std::thread::spawn(move || listen(output, &told));
-        Ok(Self { process, committed })
+        let (output, told) = (process.output()?, Arc::new(Mutex::default()));
+        let heard = told.clone();
+        std::thread::spawn(move || listen(output, &heard));
+        Ok(Self { process, told })
     }
 
     /// What it has committed, as far as it has told. Fails when it has ended.
     pub(super) fn committed(&mut self) -> Result<u64> {
         self.process.check()?;
-        Ok(self.committed.load(Ordering::Relaxed))
+        Ok(committed(&self.told()).unwrap_or(0))
+    }
+
+    /// Its last line.
+    pub(super) fn told(&self) -> String {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The last lines of its log.
@@ -48,8 +53,24 @@ impl Peer {
     }
 }
 
-fn listen(output: ChildStdout, committed: &AtomicU64) {
-    for number in BufReader::new(output).lines().map_while(Result::ok).filter_map(|line| line.parse().ok()) {
-        committed.store(number, Ordering::Relaxed);
+fn listen(output: ChildStdout, told: &Mutex<String>) {
+    let lines = BufReader::new(output).lines().map_while(Result::ok);
+    for line in lines.filter(|line| committed(line).is_some()) {
+        *told.lock().unwrap_or_else(PoisonError::into_inner) = line;
+    }
+}
+
+/// The number that a line begins with.
+fn committed(line: &str) -> Option<u64> {
+    line.split(' ').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_begins_with_how_many_records_are_committed() {
+        assert_eq!([committed("7"), committed("7 8 9"), committed("SLF4J: 7")], [Some(7), Some(7), None]);
     }
 }

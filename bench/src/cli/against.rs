@@ -24,8 +24,30 @@ pub(crate) enum Against {
         #[command(flatten)]
         turns: Turns,
     },
+    /// Customers' events from Kafka into the index of the view
+    #[command(mut_arg("records", |records| records.default_value("100000")))]
+    #[command(mut_arg("warm_up", |warm_up| warm_up.default_value("50000")))]
+    Search {
+        /// The peers, one after another
+        #[arg(value_enum, value_name = "PEER", default_values = ["jvm"])]
+        peers: Vec<Indexer>,
+        #[command(flatten)]
+        turns: Turns,
+    },
+    /// Customers' events from Kafka, decoded and folded into nothing
+    #[command(mut_arg("records", |records| records.default_value("1000000")))]
+    #[command(mut_arg("warm_up", |warm_up| warm_up.default_value("200000")))]
+    Consume {
+        /// The peers, one after another
+        #[arg(value_enum, value_name = "PEER", default_values = ["plain", "jvm"])]
+        peers: Vec<Consumer>,
+        #[command(flatten)]
+        turns: Turns,
+    },
     /// The outbox to Kafka: our settings of Debezium against its defaults
     Cdc(Cdc),
+    /// From a command until its row, through every stage
+    Chain(Chain),
 }
 
 /// What could decide commands instead of Millrace.
@@ -37,6 +59,13 @@ pub(crate) enum Decider {
     Jvm,
 }
 
+/// What could keep the index of a view instead of Millrace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Indexer {
+    /// A program on the JVM that sends upserts with Elasticsearch's client
+    Jvm,
+}
+
 /// What could keep the table of a view instead of Millrace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Folder {
@@ -45,6 +74,65 @@ pub(crate) enum Folder {
     /// The same, tuned
     SinkTuned,
     /// A program on the JVM that commits batches
+    Jvm,
+}
+
+/// What could carry commands to rows instead of Millrace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Chained {
+    /// A program on the JVM and Debezium, with the defaults of its clients and of Debezium
+    Defaults,
+    /// The same with settings for speed, Debezium with ours
+    Jvm,
+}
+
+/// Options of `against chain`.
+#[derive(Debug, Args)]
+pub(crate) struct Chain {
+    /// The peers, one after another
+    #[arg(value_enum, value_name = "PEER", default_values = ["defaults", "jvm"])]
+    pub(crate) peers: Vec<Chained>,
+    /// The rates of commands, in percent of what the slowest carries
+    #[arg(long, value_name = "PERCENT", value_delimiter = ',', default_values = ["10", "50", "80"])]
+    pub(crate) shares: Vec<u32>,
+    /// How long at each rate
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) seconds: u32,
+    /// Seconds before that, at the same rate, that do not count
+    #[arg(long, default_value_t = 3, value_name = "SECONDS")]
+    pub(crate) quiet: u32,
+    /// Commands of the backlog that count, rounded down to whole streams
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(100..))]
+    records: u64,
+    /// Commands before them that do not count
+    #[arg(long, default_value_t = 10_000, value_name = "COMMANDS")]
+    warm_up: u64,
+    /// Partitions of each topic
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) partitions: i32,
+    /// Rounds: Millrace, each peer, and Millrace again
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) pairs: u32,
+}
+
+impl Chain {
+    /// Commands of the backlog that do not count: whole streams.
+    pub(crate) fn warm_up(&self) -> u64 {
+        self.warm_up - self.warm_up % VERSIONS
+    }
+
+    /// The whole backlog.
+    pub(crate) fn backlog(&self) -> u64 {
+        self.warm_up() + self.records - self.records % VERSIONS
+    }
+}
+
+/// What could read events instead of Millrace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Consumer {
+    /// librdkafka's consumer, which decodes nothing
+    Plain,
+    /// Kafka's consumer on the JVM with Apicurio's deserializer
     Jvm,
 }
 
@@ -118,4 +206,27 @@ pub(crate) struct OneByOne {
     /// Transactions at once
     #[arg(long, default_value_t = 16)]
     pub(crate) connections: u32,
+}
+
+/// Options of a contestant that only reads.
+#[derive(Debug, Args)]
+pub(crate) struct Consume {
+    /// Who reads
+    #[arg(value_enum)]
+    pub(crate) reader: Reader,
+    /// The instance whose customers' events it reads
+    #[arg(long)]
+    pub(crate) namespace: String,
+    /// Partitions of the topic
+    #[arg(long)]
+    pub(crate) partitions: i32,
+}
+
+/// Who only reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Reader {
+    /// Millrace's loop with a role that decodes
+    Millrace,
+    /// librdkafka's consumer, which decodes nothing
+    Plain,
 }

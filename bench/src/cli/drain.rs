@@ -13,6 +13,8 @@ pub(crate) enum Stage {
     Elasticsearch(Search),
     /// Customers' events into Postgres, which refuses one customer in a thousand, in turns with all of them accepted
     Poison(Backlog),
+    /// A sale in which every order has the same product, in turns with one in which orders have different ones
+    Hot(Hot),
 }
 
 /// The backlog of a drain.
@@ -63,6 +65,28 @@ pub(crate) enum View {
     Orders,
 }
 
+/// Options of `drain hot`.
+#[derive(Debug, Args)]
+pub(crate) struct Hot {
+    /// The stages, one after another
+    #[arg(value_enum, value_name = "STAGE", default_values = ["orders", "inventory", "revenue_daily"])]
+    pub(crate) stages: Vec<Shared>,
+    #[command(flatten)]
+    pub(crate) backlog: Backlog,
+}
+
+/// A stage in which orders share what is known of a product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum Shared {
+    /// Orders are placed: each refers to its products
+    Orders,
+    /// Stock is reserved: each order writes the streams of its products
+    Inventory,
+    /// A view: each confirmed order adds to the sums of its products
+    RevenueDaily,
+}
+
 /// Options of `drain elasticsearch`.
 #[derive(Debug, Args)]
 pub(crate) struct Search {
@@ -95,6 +119,17 @@ impl View {
             View::SalesDaily => "sales_daily",
             View::Customers => "customers",
             View::Orders => "orders",
+        }
+    }
+}
+
+impl Shared {
+    /// As the command line calls it, and `millrace run view` if it is a view.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Shared::Orders => "orders",
+            Shared::Inventory => "inventory",
+            Shared::RevenueDaily => "revenue_daily",
         }
     }
 }

@@ -23,12 +23,13 @@ pub(crate) enum Side {
     Search,
 }
 
-/// The sum of a group's offsets over all partitions; topics are fresh, so it counts records.
+/// A group's claims and offsets since it is watched, over all partitions; topics are fresh, so it counts records.
 pub(crate) struct Offsets {
     connection: PgConnection,
     backend: u32,
     sql: String,
     group: String,
+    before: (i64, i64),
 }
 
 /// How far the group was at a moment.
@@ -39,7 +40,7 @@ pub(crate) struct Seen {
 }
 
 impl Offsets {
-    /// Watches the group of a role.
+    /// Watches the group of a role from now on.
     pub(crate) async fn watch(instance: &Instance, side: Side, role: &str) -> Result<Self> {
         let (url, column) = match side {
             Side::Write => (&instance.stack.write_database_url, "applied"),
@@ -49,11 +50,14 @@ impl Offsets {
         let mut connection = database(url).await?;
         let backend: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await?;
         let sql = format!(
-            "SELECT count(*), coalesce(sum({column}), 0)::bigint FROM \"{}\".consumer_offset
+            "SELECT coalesce(sum(epoch), 0)::bigint, coalesce(sum({column}), 0)::bigint FROM \"{}\".consumer_offset
              WHERE grp = $1 AND topic NOT LIKE '%.retry.%'",
             instance.namespace
         );
-        Ok(Self { connection, backend: u32::try_from(backend)?, sql, group: instance.group(role) })
+        let (backend, group) = (u32::try_from(backend)?, instance.group(role));
+        let mut offsets = Self { connection, backend, sql, group, before: (0, 0) };
+        offsets.before = offsets.sums().await?;
+        Ok(offsets)
     }
 
     /// The process in Postgres that answers these questions.
@@ -101,9 +105,16 @@ impl Offsets {
 
     /// How far it is now.
     pub(crate) async fn look(&mut self) -> Result<Seen> {
-        let sql = AssertSqlSafe(self.sql.as_str());
-        let query = sqlx::query_as(sql).bind(&self.group);
-        let (claims, records): (i64, i64) = query.fetch_one(&mut self.connection).await?;
-        Ok(Seen { at: Instant::now(), claims, records: u64::try_from(records)? })
+        let ((claims, records), before) = (self.sums().await?, self.before);
+        Ok(Seen {
+            at: Instant::now(),
+            claims: claims - before.0,
+            records: u64::try_from(records - before.1)?,
+        })
+    }
+
+    async fn sums(&mut self) -> Result<(i64, i64)> {
+        let query = sqlx::query_as(AssertSqlSafe(self.sql.as_str())).bind(&self.group);
+        Ok(query.fetch_one(&mut self.connection).await?)
     }
 }

@@ -2,62 +2,17 @@
 
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use bytes::Bytes;
 use reqwest::{Client, Method};
-use serde_json::value::RawValue;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Drained;
+use super::corpus::{Corpus, Document};
 use super::search::check;
 use crate::cli::Search;
 use crate::cpu::{self, Components};
 use crate::instance::Instance;
-
-const PAGE: usize = 5_000;
-
-/// Documents as Millrace has written them.
-pub(super) struct Corpus(Vec<Document>);
-
-struct Document {
-    id: String,
-    version: u64,
-    body: String,
-}
-
-#[derive(serde::Deserialize)]
-struct Hit {
-    _id: String,
-    _version: u64,
-    _source: Box<RawValue>,
-}
-
-impl Corpus {
-    /// Reads every document of a view, byte for byte.
-    pub(super) async fn read(instance: &Instance, view: &str) -> Result<Self> {
-        let question = json!({"size": PAGE, "sort": ["_doc"], "version": true});
-        let path = format!("{}/_search?scroll=1m", instance.alias(view));
-        let mut page = instance.stack.elasticsearch(Method::POST, &path, Some(&question)).await?;
-        let mut documents = Vec::new();
-        loop {
-            let hits = hits(&page)?;
-            if hits.is_empty() {
-                return Ok(Self(documents));
-            }
-            documents.extend(hits);
-            let next = json!({"scroll": "1m", "scroll_id": page.get("_scroll_id").context("no scroll_id")?});
-            page = instance.stack.elasticsearch(Method::POST, "_search/scroll", Some(&next)).await?;
-        }
-    }
-}
-
-fn hits(page: &Value) -> Result<Vec<Document>> {
-    let hits = page.pointer("/hits/hits").context("no hits")?.to_string();
-    let hits: Vec<Hit> = serde_json::from_str(&hits)?;
-    let document =
-        |hit: Hit| Document { id: hit._id, version: hit._version, body: hit._source.get().to_owned() };
-    Ok(hits.into_iter().map(document).collect())
-}
 
 /// The loop and what it is compared with.
 pub(super) struct Loop<'l> {

@@ -6,8 +6,9 @@ use anyhow::{Context as _, Result, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::corpus::Corpus;
 use super::offsets::Side;
-use super::plain::{Corpus, Loop};
+use super::plain::Loop;
 use super::{COLUMNS, Drained, Task};
 use crate::cli::{Backlog, Index, Search};
 use crate::instance::Instance;
@@ -49,7 +50,7 @@ pub(crate) async fn search(instance: &Instance, options: &Search) -> Result<Repo
 /// The first run of both warms Elasticsearch up and does not count; it also yields the documents.
 async fn pairs_of(instance: &Instance, index: Index, options: &Search) -> Result<Vec<Pair>> {
     let warm_up = drain(instance, index, &options.backlog, 0).await?;
-    let corpus = Corpus::read(instance, index.name()).await?;
+    let corpus = Corpus::read(instance, &instance.alias(index.name())).await?;
     let plain = Loop::new(instance, index.name(), &corpus, &warm_up, options);
     plain.run(0).await?;
     let mut pairs = Vec::new();
@@ -99,7 +100,7 @@ pub(crate) async fn check(instance: &Instance, index: &str, documents: u64, vers
 }
 
 /// Waits until no segments are merged any more.
-async fn quiet(instance: &Instance) -> Result<()> {
+pub(crate) async fn quiet(instance: &Instance) -> Result<()> {
     for _ in 0..QUIET_LOOKS {
         let path = "_stats/merge?filter_path=_all.total.merges.current";
         let stats = instance.stack.elasticsearch(Method::GET, path, None).await?;

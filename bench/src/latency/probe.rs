@@ -1,6 +1,6 @@
 //! Looking again and again whether commands have arrived, over those that have not.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
@@ -15,7 +15,12 @@ use crate::instance::Instance;
 use crate::stack::{Stack, database};
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
-const LATEST: Duration = Duration::from_secs(30);
+/// Searches cost more, and what they find changes only with a refresh.
+const BETWEEN_SEARCHES: Duration = Duration::from_millis(20);
+/// Elasticsearch gives no more hits at once.
+const MOST_FOUND: usize = 10_000;
+/// A row that is not there by then is given up.
+pub(crate) const LATEST: Duration = Duration::from_secs(30);
 
 /// A command that is on its way.
 #[derive(Debug, Clone)]
@@ -44,6 +49,11 @@ pub(crate) struct Watched {
 pub(crate) trait Look: Send + 'static {
     /// For each command whether it has arrived.
     fn arrived(&mut self, sent: &[Sent]) -> impl Future<Output = Result<Vec<bool>>> + Send;
+
+    /// How long to wait before the next look.
+    fn pause(&self) -> Duration {
+        BETWEEN_LOOKS
+    }
 }
 
 /// A task that looks.
@@ -77,7 +87,7 @@ async fn watch(mut look: impl Look, mut sent: UnboundedReceiver<Sent>) -> Result
         let began = Instant::now();
         let arrived = look.arrived(&outstanding).await?;
         watched.take(&mut outstanding, &arrived)?;
-        tokio::time::sleep(BETWEEN_LOOKS).await;
+        tokio::time::sleep(look.pause()).await;
         watched.period.record(microseconds(began.elapsed()))?;
     }
 }
@@ -136,11 +146,21 @@ impl Look for Rows {
         let ids: Vec<&str> = sent.iter().map(|sent| sent.customer.as_str()).collect();
         let query = sqlx::query_scalar(AssertSqlSafe(self.0.sql.as_str())).bind(ids);
         let found: Vec<String> = query.fetch_all(&mut self.0.connection).await?;
+        let found: HashSet<String> = found.into_iter().collect();
         Ok(sent.iter().map(|sent| found.contains(&sent.customer)).collect())
     }
 }
 
-/// The mark below which Elasticsearch has acknowledged every document, committed after its answer was read.
+/// A mark that a group commits: what lies below it is there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Mark {
+    /// Its row is written, in the transaction that moves the mark.
+    Applied,
+    /// Elasticsearch has acknowledged its document; committed after its answer was read.
+    Published,
+}
+
+/// The marks of a group of the view of customers. Looking costs the same however many commands are on their way.
 pub(crate) struct Marks {
     questions: Questions,
     group: String,
@@ -149,12 +169,16 @@ pub(crate) struct Marks {
 
 impl Marks {
     /// On a connection of its own.
-    pub(crate) async fn connect(instance: &Instance) -> Result<Self> {
+    pub(crate) async fn connect(instance: &Instance, role: &str, mark: Mark) -> Result<Self> {
+        let column = match mark {
+            Mark::Applied => "applied",
+            Mark::Published => "published",
+        };
         let sql = format!(
-            "SELECT partition, published FROM \"{}\".consumer_offset WHERE grp = $1 AND topic = $2",
+            "SELECT partition, {column} FROM \"{}\".consumer_offset WHERE grp = $1 AND topic = $2",
             instance.namespace
         );
-        let (group, topic) = (instance.group("customers"), instance.topic("evt", "customers"));
+        let (group, topic) = (instance.group(role), instance.topic("evt", "customers"));
         Ok(Self { questions: Questions::connect(instance, sql).await?, group, topic })
     }
 
@@ -212,5 +236,35 @@ impl Look for Documents {
         let found = self.stack.elasticsearch(Method::POST, &self.path, Some(&json!({"ids": ids}))).await?;
         let documents = found.get("docs").and_then(Value::as_array).cloned().unwrap_or_default();
         Ok(documents.iter().map(|document| document.get("found") == Some(&Value::Bool(true))).collect())
+    }
+}
+
+/// Documents, by a search: what a refresh has made visible.
+pub(crate) struct Found {
+    stack: Stack,
+    path: String,
+}
+
+impl Found {
+    /// Of the view of customers.
+    pub(crate) fn new(instance: &Instance) -> Self {
+        let path = format!("{}/_search?filter_path=hits.hits._id", instance.alias("customers"));
+        Self { stack: instance.stack.clone(), path }
+    }
+}
+
+impl Look for Found {
+    async fn arrived(&mut self, sent: &[Sent]) -> Result<Vec<bool>> {
+        // Those that were sent first are found first; a search gives no more than so many.
+        let asked: Vec<&str> = sent.iter().take(MOST_FOUND).map(|sent| sent.customer.as_str()).collect();
+        let query = json!({"size": asked.len(), "_source": false, "query": {"ids": {"values": asked}}});
+        let answer = self.stack.elasticsearch(Method::POST, &self.path, Some(&query)).await?;
+        let hits = answer.pointer("/hits/hits").and_then(Value::as_array).cloned().unwrap_or_default();
+        let found: HashSet<&str> = hits.iter().filter_map(|hit| hit.get("_id")?.as_str()).collect();
+        Ok(sent.iter().map(|sent| found.contains(sent.customer.as_str())).collect())
+    }
+
+    fn pause(&self) -> Duration {
+        BETWEEN_SEARCHES
     }
 }

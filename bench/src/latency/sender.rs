@@ -8,16 +8,35 @@ use rdkafka::producer::{DeliveryFuture, FutureProducer};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::probe::{Sent, microseconds};
-use crate::cli::Latency;
 use crate::instance::Instance;
 use crate::load::{Step, customers, intended};
 use crate::preload::{self, Encoder};
 
-/// Sends all commands; returns how late each was handed to Kafka's client.
-pub(super) async fn send(
+/// The pace of an open loop.
+pub(crate) struct Pace {
+    /// Commands a second.
+    pub(crate) rate: u32,
+    /// Seconds that do not count.
+    pub(crate) quiet: u32,
+    /// Seconds that count, after those.
+    pub(crate) seconds: u32,
+    /// The number of the first customer; each command registers the next one.
+    pub(crate) first: u64,
+}
+
+impl Pace {
+    /// Commands in all.
+    pub(crate) fn all(&self) -> u32 {
+        self.rate * (self.quiet + self.seconds)
+    }
+}
+
+/// Sends all commands; returns how late each was handed to Kafka's client. Probes are told of each command when it leaves,
+/// and `placed` when Kafka has it.
+pub(crate) async fn send(
     instance: &Instance,
-    options: &Latency,
-    probes: [UnboundedSender<Sent>; 2],
+    pace: &Pace,
+    probes: Vec<UnboundedSender<Sent>>,
     placed: UnboundedSender<Sent>,
 ) -> Result<Histogram<u64>> {
     let encoder = Encoder::new(&instance.stack).learn("RegisterCustomer").await?;
@@ -25,15 +44,18 @@ pub(super) async fn send(
     let producer: FutureProducer = config.set("linger.ms", "0").create()?;
     let topic = instance.topic("cmd", "customers");
     let (mut late, mut deliveries) = (Histogram::new(3)?, Vec::new());
-    let (warm_up, all) = (options.rate * options.warm_up, options.rate * (options.warm_up + options.seconds));
     let began = Instant::now();
-    for number in 0..all {
-        let step = Step { stream: u64::from(number), version: 1 };
+    for number in 0..pace.all() {
+        let step = Step { stream: pace.first + u64::from(number), version: 1 };
         let outgoing = preload::customer_command(&encoder, step)?;
-        let intended = intended(began, number, options.rate);
+        let intended = intended(began, number, pace.rate);
         tokio::time::sleep_until(intended.into()).await;
-        let sent =
-            Sent { customer: customers::customer(step), intended, counts: number >= warm_up, place: (0, 0) };
+        let sent = Sent {
+            customer: customers::customer(step),
+            intended,
+            counts: number >= pace.rate * pace.quiet,
+            place: (0, 0),
+        };
         for probe in &probes {
             probe.send(sent.clone()).map_err(|_| anyhow!("a probe has failed"))?;
         }

@@ -32,6 +32,12 @@ pub(crate) fn customer(step: Step) -> String {
     id("customer", step.stream).to_string()
 }
 
+/// A number that no other command has; close to each other for the usual versions of a stream.
+pub(crate) fn number(step: Step) -> u64 {
+    let (later, usual) = ((step.version - 1) / VERSIONS, (step.version - 1) % VERSIONS);
+    (later << 32) + step.stream * VERSIONS + usual + 1
+}
+
 fn city(step: Step) -> Option<String> {
     CITIES
         .iter()

@@ -92,12 +92,12 @@ async fn send(instance: &Instance, lines: impl Iterator<Item = String>) -> Resul
     instance.millrace(&["send", path, "--wait", "--timeout", "300s"]).await
 }
 
-/// Lets commands arrive at the pace of the options; the probe is told of each new customer. Returns how late each
+/// Lets commands arrive at the pace of the options; probes are told of each new customer. Returns how late each
 /// command was handed to Kafka's client.
 pub(super) async fn arrive(
     instance: &Instance,
     options: &Reading,
-    probe: UnboundedSender<Sent>,
+    probes: [UnboundedSender<Sent>; 2],
 ) -> Result<Histogram<u64>> {
     let encoder = Encoder::new(&instance.stack).learn("RegisterCustomer").await?;
     let encoder = encoder.learn("DepositMoney").await?.learn("ChangePrice").await?;
@@ -114,7 +114,9 @@ pub(super) async fn arrive(
         if let Arriving::Customer(step) = arriving {
             let (customer, counts) = (customers::customer(step), number >= quiet);
             let sent = Sent { customer, intended, counts, place: (0, 0) };
-            probe.send(sent).map_err(|_| anyhow!("the probe has failed"))?;
+            for probe in &probes {
+                probe.send(sent.clone()).map_err(|_| anyhow!("a probe has failed"))?;
+            }
         }
         deliveries.push(preload::produce(&producer, &topic, &outgoing)?);
         late.record(microseconds(intended.elapsed()))?;

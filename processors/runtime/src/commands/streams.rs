@@ -173,11 +173,12 @@ async fn referenced(
     ids: Vec<String>,
 ) -> Result<Vec<(String, String)>, WorkError> {
     let known: Vec<i64> = ids.iter().map(|id| shared.cache.version(context, id).unwrap_or(-1)).collect();
+    // Each by its key (OFFSET 0 says so): a join would be planned by what is known of a growing table.
     let rows: Vec<(String, i64, bool, Option<String>)> = sqlx::query_as(
-        "SELECT s.id, s.version, s.version = known.version,
-                CASE WHEN s.version <> known.version AND s.state_version = $4 THEN s.state::text END
-         FROM UNNEST($2::text[], $3::bigint[]) AS known(id, version)
-         JOIN stream s ON s.context = $1 AND s.id = known.id AND s.version > 0",
+        "SELECT s.* FROM UNNEST($2::text[], $3::bigint[]) AS known(id, version) CROSS JOIN LATERAL (
+             SELECT id, version, version = known.version,
+                    CASE WHEN version <> known.version AND state_version = $4 THEN state::text END
+             FROM stream WHERE context = $1 AND id = known.id AND version > 0 OFFSET 0) AS s",
     )
     .bind(context)
     .bind(ids)

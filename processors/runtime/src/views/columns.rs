@@ -15,6 +15,7 @@ pub(super) type Fields = Map<String, Value>;
 /// Columns that rows are written to.
 pub(super) struct Columns(Vec<Column>);
 
+#[derive(Clone)]
 struct Column {
     name: String,
     /// The type, as SQL spells it.
@@ -41,6 +42,20 @@ impl Columns {
             None => Err(WorkError::Refused(format!("the table {table} has no column `{name}`"))),
         };
         names.into_iter().map(column).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Those of these names, and those in which a row differs from how it was: what need not be written is not sent, and
+    /// Postgres need not read it. `before` is a row as JSON text; one that cannot be read differs in everything.
+    pub(super) fn changed(&self, always: &[&str], rows: &[(&str, &Fields)]) -> Self {
+        let mut changed: Vec<bool> = self.0.iter().map(|c| always.contains(&c.name.as_str())).collect();
+        for (before, now) in rows {
+            let before: Fields = serde_json::from_str(before).unwrap_or_default();
+            for (changed, Column { name, .. }) in changed.iter_mut().zip(&self.0) {
+                *changed = *changed || before.get(name) != now.get(name);
+            }
+        }
+        let kept = self.0.iter().zip(changed).filter(|(_, changed)| *changed);
+        Self(kept.map(|(column, _)| column.clone()).collect())
     }
 
     /// Their names, quoted.
@@ -113,6 +128,18 @@ mod tests {
         assert!(columns.sets().starts_with(r#""id" = CAST(new."id" AS text), "#));
         assert!(columns.rows(false).starts_with("UNNEST($1::text[], $2::text[], $3::text[]) AS new("));
         assert!(columns.rows(true).contains("$4::text[]::tid[]) AS new("));
+    }
+
+    #[test]
+    fn what_no_row_has_changed_is_not_written() {
+        let fields = |json: serde_json::Value| json.as_object().unwrap().clone();
+        let same = fields(json!({"id": "a", "lines": [1], "at": null}));
+        let other = fields(json!({"id": "b", "lines": [2], "at": null}));
+        let before = (r#"{"id": "a", "lines": [1], "at": null}"#, r#"{"id": "b", "lines": [1], "at": null}"#);
+        let names = |rows: &[(&str, &Fields)]| columns().changed(&["id"], rows).names();
+        assert_eq!(names(&[(before.0, &same)]), r#""id""#);
+        assert_eq!(names(&[(before.0, &same), (before.1, &other)]), r#""id", "lines""#);
+        assert_eq!(names(&[("", &same)]), columns().names(), "nothing is known of a row that is new");
     }
 
     #[test]

@@ -31,6 +31,8 @@ struct Versioned<R> {
     row: R,
     /// Where it lies; `None` when there is none yet.
     ctid: Option<String>,
+    /// What lies there, as JSON; empty for a placeholder.
+    stored: String,
     /// Counts the events that were folded into the row, never how often it was written.
     version: i64,
     /// The newest of its events' times, so that it does not depend on when or in which order they were folded.
@@ -39,7 +41,13 @@ struct Versioned<R> {
 
 impl<R: Default> Default for Versioned<R> {
     fn default() -> Self {
-        Self { row: R::default(), ctid: None, version: 0, updated_at: DateTime::UNIX_EPOCH }
+        Self {
+            row: R::default(),
+            ctid: None,
+            stored: String::new(),
+            version: 0,
+            updated_at: DateTime::UNIX_EPOCH,
+        }
     }
 }
 
@@ -47,6 +55,7 @@ impl<R: Default> Default for Versioned<R> {
 struct Ready<'r> {
     key: &'r str,
     ctid: Option<&'r str>,
+    stored: &'r str,
     version: i64,
     fields: Fields,
 }
@@ -54,7 +63,7 @@ struct Ready<'r> {
 impl<R: Serialize> Versioned<R> {
     fn ready<'r>(&'r self, key: &'r str) -> Result<Ready<'r>, WorkError> {
         let fields = fields(key, self)?;
-        Ok(Ready { key, ctid: self.ctid.as_deref(), version: self.version, fields })
+        Ok(Ready { key, ctid: self.ctid.as_deref(), stored: &self.stored, version: self.version, fields })
     }
 }
 
@@ -131,10 +140,9 @@ impl<V: View> RowRole<V> {
         writes: &Writes,
         rows: &[Ready<'_>],
     ) -> Result<Vec<Document>, WorkError> {
-        let known = || rows.iter().filter_map(|row| Some((&row.fields, row.ctid?)));
-        let (known, places): (Vec<&Fields>, Vec<&str>) = known().unzip();
-        let new: Vec<&Fields> = rows.iter().filter(|row| row.ctid.is_none()).map(|row| &row.fields).collect();
-        writes.update(&mut *connection, &known, &places).await?;
+        let (known, new): (Vec<&Ready<'_>>, Vec<&Ready<'_>>) =
+            rows.iter().partition(|row| row.ctid.is_some());
+        writes.update(&mut *connection, &known).await?;
         writes.insert(connection, &new).await?;
         if self.index.is_none() {
             return Ok(Vec::new());
@@ -150,8 +158,9 @@ impl<V: View> RowRole<V> {
 
 /// The statements that write rows.
 struct Writes {
+    table: String,
+    key: &'static str,
     columns: Columns,
-    update: String,
     insert: String,
 }
 
@@ -160,48 +169,50 @@ impl Writes {
     async fn of<V: View>(connection: &mut PgConnection, table: String) -> Result<Self, WorkError> {
         let own = fields(V::KEY, &Versioned::<V::Row>::default())?;
         let columns = Columns::of(connection, &table, own.into_iter().map(|(name, _)| name)).await?;
-        let key = V::KEY;
-        Ok(Self {
-            // By where the rows lie: a join over the keys would be planned by what is known of a table that may just
-            // have been filled. The version guards against a row that somebody moved in between.
-            update: format!(
-                "UPDATE \"{table}\" AS t SET {} FROM {}
-                 WHERE t.ctid = new.at AND t.\"{key}\" = new.\"{key}\" AND new.version::bigint > t.version",
-                columns.sets(),
-                columns.rows(true)
-            ),
-            insert: format!(
-                "INSERT INTO \"{table}\" ({}) SELECT {} FROM {} ON CONFLICT DO NOTHING",
-                columns.names(),
-                columns.values(),
-                columns.rows(false)
-            ),
-            columns,
-        })
+        let insert = format!(
+            "INSERT INTO \"{table}\" ({}) SELECT {} FROM {} ON CONFLICT DO NOTHING",
+            columns.names(),
+            columns.values(),
+            columns.rows(false)
+        );
+        Ok(Self { table, key: V::KEY, columns, insert })
     }
 
-    async fn update(
-        &self,
-        connection: &mut PgConnection,
-        rows: &[&Fields],
-        places: &[&str],
-    ) -> Result<(), WorkError> {
-        let query = self.columns.bind(sqlx::query(AssertSqlSafe(self.update.as_str())), rows);
-        written(connection, query.bind(places), rows).await
+    /// Writes the columns that any of the rows has changed.
+    async fn update(&self, connection: &mut PgConnection, rows: &[&Ready<'_>]) -> Result<(), WorkError> {
+        let changes: Vec<(&str, &Fields)> = rows.iter().map(|row| (row.stored, &row.fields)).collect();
+        let columns = self.columns.changed(&[self.key, "version"], &changes);
+        let (fields, places): (Vec<&Fields>, Vec<&str>) =
+            rows.iter().filter_map(|row| Some((&row.fields, row.ctid?))).unzip();
+        let query = columns.bind(sqlx::query(AssertSqlSafe(self.updates(&columns))), &fields);
+        written(connection, query.bind(places), rows.len()).await
     }
 
-    async fn insert(&self, connection: &mut PgConnection, rows: &[&Fields]) -> Result<(), WorkError> {
-        let query = self.columns.bind(sqlx::query(AssertSqlSafe(self.insert.as_str())), rows);
-        written(connection, query, rows).await
+    /// By where the rows lie: a join over the keys would be planned by what is known of a table that may just have been
+    /// filled. The version guards against a row that somebody moved in between.
+    fn updates(&self, columns: &Columns) -> String {
+        let Self { table, key, .. } = self;
+        format!(
+            "UPDATE \"{table}\" AS t SET {} FROM {}
+             WHERE t.ctid = new.at AND t.\"{key}\" = new.\"{key}\" AND new.version::bigint > t.version",
+            columns.sets(),
+            columns.rows(true)
+        )
+    }
+
+    async fn insert(&self, connection: &mut PgConnection, rows: &[&Ready<'_>]) -> Result<(), WorkError> {
+        let fields: Vec<&Fields> = rows.iter().map(|row| &row.fields).collect();
+        let query = self.columns.bind(sqlx::query(AssertSqlSafe(self.insert.as_str())), &fields);
+        written(connection, query, rows.len()).await
     }
 }
 
 async fn written(
     connection: &mut PgConnection,
     query: Query<'_, Postgres, PgArguments>,
-    rows: &[&Fields],
+    rows: usize,
 ) -> Result<(), WorkError> {
-    if rows.is_empty() || query.execute(connection).await?.rows_affected() == rows.len() as u64 {
+    if rows == 0 || query.execute(connection).await?.rows_affected() == rows as u64 {
         return Ok(());
     }
     Err(WorkError::Contended("a row of the view was written by another worker".to_owned()))
@@ -218,7 +229,7 @@ fn read<V: View>(
         return Ok((key, Versioned { ctid, ..Versioned::default() }));
     }
     match serde_json::from_str(&json) {
-        Ok(row) => Ok((key, Versioned { row, ctid, version, updated_at })),
+        Ok(row) => Ok((key, Versioned { row, ctid, stored: json, version, updated_at })),
         Err(error) => {
             Err(WorkError::Refused(format!("the row `{key}` of {} cannot be read: {error}", V::NAME)))
         }

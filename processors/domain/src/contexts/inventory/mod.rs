@@ -1,12 +1,11 @@
 //! Inventory: how many units of a product are on hand, and how many of them are promised.
 
+mod promised;
 mod refusals;
 mod reservations;
 mod returns;
 #[cfg(test)]
 mod tests;
-
-use std::collections::BTreeMap;
 
 use millrace_schemas::Message;
 use millrace_schemas::inventory::{AdjustStock, Command, Event, ReceiveStock, StockAdjusted, StockReceived};
@@ -14,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::rules::{self, Text};
 use crate::{Context, Emitted, Faces, Refusal, Rejection, Streams, emit};
+pub use promised::Reservations;
 
 const REASON: Text = Text::new("reason", rules::refusals::REASON_INVALID, 1, 500);
 
@@ -27,7 +27,7 @@ pub struct Stock {
     /// Units in the warehouse, reserved or not.
     pub on_hand: i64,
     /// Units promised, by reservation.
-    pub reservations: BTreeMap<String, i64>,
+    pub reservations: Reservations,
 }
 
 /// What other contexts may see of a product's stock. Advice only: it is out of date at once.
@@ -88,7 +88,7 @@ impl Context for Inventory {
 impl Stock {
     /// Units promised.
     pub fn reserved(&self) -> i64 {
-        self.reservations.values().fold(0, |sum, quantity| sum.saturating_add(*quantity))
+        self.reservations.sum()
     }
 
     /// Units that can still be reserved.
@@ -102,7 +102,7 @@ impl Stock {
             Event::StockAdjusted(event) => self.add(event.difference),
             Event::StockReceived(event) => self.add(event.quantity),
             Event::StockReserved(event) => self.reserve(&event.reservation_id, event.quantity),
-            Event::StockReleased(event) => self.reservations.remove(&event.reservation_id).map(|_| ()),
+            Event::StockReleased(event) => self.reservations.close(&event.reservation_id).map(|_| ()),
             Event::StockShipped(event) => self.ship(&event.reservation_id),
             Event::StockReturned(event) => self.add(event.quantity),
         }
@@ -115,15 +115,11 @@ impl Stock {
 
     fn reserve(&mut self, reservation_id: &str, quantity: i64) -> Option<()> {
         let possible = (1..=self.available()).contains(&quantity);
-        if !possible || self.reservations.contains_key(reservation_id) {
-            return None;
-        }
-        self.reservations.insert(reservation_id.to_owned(), quantity);
-        Some(())
+        possible.then(|| self.reservations.open(reservation_id, quantity))?
     }
 
     fn ship(&mut self, reservation_id: &str) -> Option<()> {
-        self.on_hand -= self.reservations.remove(reservation_id)?;
+        self.on_hand -= self.reservations.close(reservation_id)?;
         Some(())
     }
 }

@@ -28,7 +28,7 @@ fn reserve_line(
     rules::id(format_args!("lines[{index}].product_id"), &product_id)?;
     rules::quantity(format_args!("lines[{index}].quantity"), quantity)?;
     let stock = streams.get(&product_id);
-    if stock.is_some_and(|stock| stock.reservations.contains_key(reservation_id)) {
+    if stock.is_some_and(|stock| stock.reservations.get(reservation_id).is_some()) {
         return Err(exists(reservation_id, &product_id));
     }
     let available = stock.map_or(0, Stock::available);
@@ -68,7 +68,7 @@ fn reserved(
     let quantity = |product_id: &String| {
         let reserved = streams.get(product_id).and_then(|stock| stock.reservations.get(reservation_id));
         let quantity = reserved.ok_or_else(|| unknown(reservation_id, product_id))?;
-        Ok((product_id.clone(), *quantity))
+        Ok((product_id.clone(), quantity))
     };
     product_ids.iter().map(quantity).collect()
 }

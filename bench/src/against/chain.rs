@@ -1,0 +1,276 @@
+//! The whole way, from a command's intended time until its row can be read: Millrace in turns with a program on the JVM,
+//! with settings for speed and with everybody's defaults.
+//!
+//! Each run drains a backlog through all stages, which warms up whoever needs it and says how much it can carry; then
+//! commands arrive in open loops, at shares of what the slowest can carry.
+
+mod carrier;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use super::{Stage, cdc, digest};
+use crate::cli::{Chain, Order};
+use crate::cpu::{self, Components, Seconds};
+use crate::instance::Instance;
+use crate::latency::probe::{LATEST, microseconds};
+use crate::latency::sender::Pace;
+use crate::latency::{self, milliseconds};
+use crate::load::customers::VERSIONS;
+use crate::preload;
+use crate::report::{Report, median, spread, whole};
+use crate::stack::database;
+use carrier::{Carrier, Who};
+
+const COLUMNS: [&str; 12] = [
+    "who",
+    "round",
+    "backlog/s",
+    "cpu: writer",
+    "postgres",
+    "connect",
+    "records per cpu-s",
+    "peak MB",
+    "commands/s",
+    "p50 ms",
+    "p99 ms",
+    "p99.9 ms",
+];
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Whose CPU time counts.
+const COUNTED: [&str; 3] = ["writer", "postgres", "connect"];
+
+/// What one of them did.
+#[derive(Debug, Serialize)]
+struct Run {
+    who: Who,
+    round: u32,
+    /// Commands of the backlog that counts, by the time until their rows were there.
+    per_second: f64,
+    cpu: Seconds,
+    per_cpu_second: f64,
+    peak_mb: f64,
+    loops: Vec<Loop>,
+    digest: Vec<String>,
+}
+
+/// Commands that arrived at a rate.
+#[derive(Debug, Serialize)]
+struct Loop {
+    rate: u32,
+    p50_ms: f64,
+    p99_ms: f64,
+    p999_ms: f64,
+    max_ms: f64,
+    /// Commands whose rows could not be read in time. They count as if they could at that moment.
+    late: usize,
+}
+
+/// Measures all in turns, at shares of what the slowest of them carries.
+pub(crate) async fn chain(instance: &Instance, options: &Chain) -> Result<Report> {
+    let peers: Vec<Who> = options.peers.iter().map(|peer| (*peer).into()).collect();
+    let everybody: Vec<Who> = [Who::Millrace].into_iter().chain(peers.iter().copied()).collect();
+    let most = slowest(instance, options, &everybody).await?;
+    let rates: Vec<u32> = options.shares.iter().map(|share| (most * share / 100).max(1)).collect();
+    let mut runs: Vec<Run> = Vec::new();
+    for round in 1..=options.pairs {
+        for who in everybody.iter().copied().chain([Who::Again]) {
+            let run = carry(instance, options, who, round, &rates).await?;
+            let first = runs.first().unwrap_or(&run);
+            ensure!(run.digest == first.digest, "{who:?} left {:?}, not {:?}", run.digest, first.digest);
+            runs.push(run);
+        }
+    }
+    Ok(report(instance, options, most, &peers, &runs))
+}
+
+/// How many commands a second the slowest of them carries.
+async fn slowest(instance: &Instance, options: &Chain, everybody: &[Who]) -> Result<u32> {
+    let mut slowest = f64::INFINITY;
+    for who in everybody {
+        slowest = slowest.min(carry(instance, options, *who, 0, &[]).await?.per_second);
+    }
+    Ok(slowest as u32)
+}
+
+async fn carry(instance: &Instance, options: &Chain, who: Who, round: u32, rates: &[u32]) -> Result<Run> {
+    eprintln!("round {round}: {}", who.name());
+    instance.recreate().await?;
+    if who == Who::Defaults {
+        cdc::take_tuning_out(instance).await?;
+    }
+    let streams = options.backlog() / VERSIONS;
+    preload::customer_commands(instance, 0..streams, Order::Spread).await?;
+    let mut table = Table::open(instance).await?;
+    let mut carrier = Carrier::start(instance, who).await?;
+    let components = carrier.pids().fold(Components::find(&instance.stack), |c, pid| c.with("writer", pid));
+    let components = components.without(table.backend);
+    let mut moment = async |events: u64| {
+        let at = table.at_least(events, &mut carrier).await?;
+        Ok::<_, anyhow::Error>((at, components.used()?))
+    };
+    let (from, to) = (moment(options.warm_up()).await?, moment(options.backlog()).await?);
+    let (mut loops, mut first) = (Vec::new(), streams);
+    for rate in rates {
+        let pace = Pace { rate: *rate, quiet: options.quiet, seconds: options.seconds, first };
+        loops.push(arrive(instance, who, &pace).await?);
+        first += u64::from(pace.all());
+        table.at_least(options.backlog() + first - streams, &mut carrier).await?;
+    }
+    let peak_mb = carrier.peak_mb()?;
+    carrier.stop()?;
+    let digest =
+        [digest::of(instance, Stage::Commands).await?, digest::of(instance, Stage::Customers).await?];
+    let (records, cpu) = ((options.backlog() - options.warm_up()) as f64, cpu::between(&from.1, &to.1));
+    Ok(Run {
+        who,
+        round,
+        per_second: records / to.0.duration_since(from.0).as_secs_f64(),
+        per_cpu_second: records / COUNTED.iter().filter_map(|name| cpu.get(name)).sum::<f64>(),
+        cpu,
+        peak_mb,
+        loops,
+        digest: digest.concat(),
+    })
+}
+
+/// An open loop of commands, each of a new customer.
+async fn arrive(instance: &Instance, who: Who, pace: &Pace) -> Result<Loop> {
+    let mut watched = latency::of_rows(instance, pace, who.group()).await?;
+    for _ in 0..watched.missing {
+        watched.latency.record(microseconds(LATEST))?;
+    }
+    Ok(Loop::of(pace.rate, &watched.latency, watched.missing))
+}
+
+/// The table of the view. Every event raises the version of its row by one, so that versions count events.
+struct Table {
+    connection: PgConnection,
+    backend: u32,
+    sql: String,
+}
+
+impl Table {
+    async fn open(instance: &Instance) -> Result<Self> {
+        let mut connection = database(&instance.stack.read_database_url).await?;
+        let backend: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await?;
+        let sql =
+            format!("SELECT coalesce(sum(version), 0)::bigint FROM \"{}\".customers_g1", instance.namespace);
+        Ok(Self { connection, backend: u32::try_from(backend)?, sql })
+    }
+
+    /// Waits until this many events are folded; fails when nothing moves for a while.
+    async fn at_least(&mut self, wanted: u64, carrier: &mut Carrier) -> Result<Instant> {
+        let (mut last, mut moved) = (0, Instant::now());
+        loop {
+            let sql = AssertSqlSafe(self.sql.as_str());
+            let events: i64 = sqlx::query_scalar(sql).fetch_one(&mut self.connection).await?;
+            let (events, now) = (u64::try_from(events)?, Instant::now());
+            if events >= wanted {
+                return Ok(now);
+            }
+            if events != last {
+                (last, moved) = (events, now);
+            }
+            if moved.elapsed() > PATIENCE {
+                bail!(
+                    "nothing moved for {PATIENCE:?} after {last} of {wanted} events: {}",
+                    carrier.log_tail()
+                );
+            }
+            carrier.check()?;
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+impl Loop {
+    fn of(rate: u32, latency: &Histogram<u64>, late: usize) -> Self {
+        let at = |quantile: f64| milliseconds(latency.value_at_quantile(quantile));
+        let max_ms = milliseconds(latency.max());
+        Self { rate, p50_ms: at(0.5), p99_ms: at(0.99), p999_ms: at(0.999), max_ms, late }
+    }
+}
+
+fn report(instance: &Instance, options: &Chain, most: u32, peers: &[Who], runs: &[Run]) -> Report {
+    let title = format!(
+        "From a command until its row: a backlog of {}, then {} s each at {:?} % of the {} a second that the slowest carries",
+        whole(options.backlog() as f64),
+        options.seconds,
+        options.shares,
+        whole(f64::from(most)),
+    );
+    let peers: Vec<Who> = peers.iter().copied().chain([Who::Again]).collect();
+    let mut notes: Vec<String> = peers.iter().map(|peer| told(runs, *peer)).collect();
+    notes.push("The rows of all runs are equal: ledger, streams, outbox and view.".to_owned());
+    let figures: Value = json!({"settings": instance.settings(), "slowest_carries": most, "runs": runs});
+    Report {
+        title,
+        columns: COLUMNS.to_vec(),
+        rows: runs.iter().flat_map(Run::rows).collect(),
+        notes,
+        figures,
+    }
+}
+
+/// Millrace against one peer, round by round.
+fn told(runs: &[Run], peer: Who) -> String {
+    let of = |wanted: Who| runs.iter().filter(move |run| run.who == wanted);
+    let by = |figure: &dyn Fn(&Run) -> f64| {
+        spread(&of(Who::Millrace).zip(of(peer)).map(|(a, b)| figure(a) / figure(b)).collect::<Vec<_>>())
+    };
+    let mut lines = vec![format!(
+        "Millrace against {}, median (range) of {}: backlog/s {}; per CPU-second {}; resident memory {}",
+        peer.name(),
+        of(peer).count(),
+        by(&|run| run.per_second),
+        by(&|run| run.per_cpu_second),
+        by(&|run| run.peak_mb),
+    )];
+    let loops = runs.first().map_or(0, |run| run.loops.len());
+    for place in 0..loops {
+        let at = move |run: &Run, figure: fn(&Loop) -> f64| run.loops.get(place).map_or(f64::NAN, figure);
+        lines.push(format!(
+            "  at {} a second: p50 {}, p99 {} ({:.0} ms and {:.0} ms), p99.9 {}",
+            whole(runs.first().map_or(f64::NAN, |run| at(run, |l| f64::from(l.rate)))),
+            by(&|run| at(run, |l| l.p50_ms)),
+            by(&|run| at(run, |l| l.p99_ms)),
+            median(of(Who::Millrace).map(|run| at(run, |l| l.p99_ms))),
+            median(of(peer).map(|run| at(run, |l| l.p99_ms))),
+            by(&|run| at(run, |l| l.p999_ms)),
+        ));
+    }
+    lines.join("\n")
+}
+
+impl Run {
+    /// A row for each rate, the first of them with what the backlog took.
+    fn rows(&self) -> Vec<Vec<String>> {
+        let cpu = |name: &str| self.cpu.get(name).map_or_else(String::new, |seconds| format!("{seconds:.2}"));
+        let backlog = [
+            self.who.name().to_owned(),
+            self.round.to_string(),
+            whole(self.per_second),
+            cpu("writer"),
+            cpu("postgres"),
+            cpu("connect"),
+            whole(self.per_cpu_second),
+            whole(self.peak_mb),
+        ];
+        let row = |(place, at): (usize, &Loop)| {
+            let blank = || std::iter::repeat_n(String::new(), backlog.len()).collect::<Vec<_>>();
+            let mut row = if place == 0 { backlog.to_vec() } else { blank() };
+            let ms = [at.p50_ms, at.p99_ms, at.p999_ms].map(|ms| format!("{ms:.1}"));
+            row.push(whole(f64::from(at.rate)));
+            row.extend(ms);
+            row
+        };
+        self.loops.iter().enumerate().map(row).collect()
+    }
+}
