@@ -21,7 +21,6 @@ use crate::instance::Instance;
 use crate::latency::probe::{LATEST, microseconds};
 use crate::latency::sender::Pace;
 use crate::latency::{self, milliseconds};
-use crate::load::customers::VERSIONS;
 use crate::preload;
 use crate::report::{Report, median, spread, whole};
 use crate::stack::database;
@@ -101,43 +100,57 @@ async fn slowest(instance: &Instance, options: &Chain, everybody: &[Who]) -> Res
 
 async fn carry(instance: &Instance, options: &Chain, who: Who, round: u32, rates: &[u32]) -> Result<Run> {
     eprintln!("round {round}: {}", who.name());
-    instance.recreate().await?;
-    if who == Who::Defaults {
-        cdc::take_tuning_out(instance).await?;
-    }
-    let streams = options.backlog() / VERSIONS;
-    preload::customer_commands(instance, 0..streams, Order::Spread).await?;
+    prepare(instance, options, who).await?;
     let mut table = Table::open(instance).await?;
     let mut carrier = Carrier::start(instance, who).await?;
-    let components = carrier.pids().fold(Components::find(&instance.stack), |c, pid| c.with("writer", pid));
-    let components = components.without(table.backend);
-    let mut moment = async |events: u64| {
-        let at = table.at_least(events, &mut carrier).await?;
-        Ok::<_, anyhow::Error>((at, components.used()?))
-    };
-    let (from, to) = (moment(options.warm_up()).await?, moment(options.backlog()).await?);
-    let (mut loops, mut first) = (Vec::new(), streams);
+    let (seconds, cpu) = drain(instance, options, &mut table, &mut carrier).await?;
+    let (mut loops, mut pace) = (Vec::new(), options.pace());
     for rate in rates {
-        let pace = Pace { rate: *rate, quiet: options.quiet, seconds: options.seconds, first };
+        pace.rate = *rate;
         loops.push(arrive(instance, who, &pace).await?);
-        first += u64::from(pace.all());
-        table.at_least(options.backlog() + first - streams, &mut carrier).await?;
+        pace.first += u64::from(pace.all());
+        table.at_least(options.backlog() + pace.first - options.streams(), &mut carrier).await?;
     }
     let peak_mb = carrier.peak_mb()?;
     carrier.stop()?;
     let digest =
         [digest::of(instance, Stage::Commands).await?, digest::of(instance, Stage::Customers).await?];
-    let (records, cpu) = ((options.backlog() - options.warm_up()) as f64, cpu::between(&from.1, &to.1));
+    let records = (options.backlog() - options.warm_up()) as f64;
+    let (per_second, counted) =
+        (records / seconds, COUNTED.iter().filter_map(|name| cpu.get(name)).sum::<f64>());
     Ok(Run {
         who,
         round,
-        per_second: records / to.0.duration_since(from.0).as_secs_f64(),
-        per_cpu_second: records / COUNTED.iter().filter_map(|name| cpu.get(name)).sum::<f64>(),
+        per_second,
+        per_cpu_second: records / counted,
         cpu,
         peak_mb,
         loops,
         digest: digest.concat(),
     })
+}
+
+/// A fresh instance with a backlog, and the connector as the carrier wants it.
+async fn prepare(instance: &Instance, options: &Chain, who: Who) -> Result<()> {
+    instance.recreate().await?;
+    if who == Who::Defaults {
+        cdc::take_tuning_out(instance).await?;
+    }
+    preload::customer_commands(instance, 0..options.streams(), Order::Spread).await
+}
+
+/// Seconds and CPU time that the part of the backlog took that counts.
+async fn drain(
+    instance: &Instance,
+    options: &Chain,
+    table: &mut Table,
+    carrier: &mut Carrier,
+) -> Result<(f64, Seconds)> {
+    let components = carrier.pids().fold(Components::find(&instance.stack), |c, pid| c.with("writer", pid));
+    let components = components.without(table.backend);
+    let (from, before) = (table.at_least(options.warm_up(), carrier).await?, components.used()?);
+    let (to, after) = (table.at_least(options.backlog(), carrier).await?, components.used()?);
+    Ok((to.duration_since(from).as_secs_f64(), cpu::between(&before, &after)))
 }
 
 /// An open loop of commands, each of a new customer.

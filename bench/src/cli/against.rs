@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::Order;
+use crate::latency::sender::Pace;
 use crate::load::customers::VERSIONS;
 
 /// A stage that is compared.
@@ -124,6 +125,16 @@ impl Chain {
     /// The whole backlog.
     pub(crate) fn backlog(&self) -> u64 {
         self.warm_up() + self.records - self.records % VERSIONS
+    }
+
+    /// Its streams.
+    pub(crate) fn streams(&self) -> u64 {
+        self.backlog() / VERSIONS
+    }
+
+    /// Of the first open loop, which comes after the backlog; at no rate yet.
+    pub(crate) fn pace(&self) -> Pace {
+        Pace { rate: 0, quiet: self.quiet, seconds: self.seconds, first: self.streams() }
     }
 }
 
