@@ -18,7 +18,7 @@ const EXAMPLES: &str = "\
 Examples:
   scripts/bench latency                              50 commands a second for a minute
   scripts/bench latency --rate 200 --seconds 30
-  scripts/bench reading                              what people ask while 300 commands a second arrive
+  scripts/bench reading                              what people ask while 50 commands a second arrive
   scripts/bench drain commands                       200,000 commands, decided
   scripts/bench drain view sales_daily customers     events into Postgres alone
   scripts/bench drain elasticsearch events           events into Elasticsearch, against a plain _bulk loop
@@ -120,7 +120,7 @@ pub(crate) struct Latency {
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Reading {
     /// Commands a second
-    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) rate: u32,
     /// Questions a second of each kind
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]

@@ -6,7 +6,7 @@ CREATE TABLE IF NOT EXISTS progress (
     stream     text   NOT NULL,
     version    bigint NOT NULL,
     PRIMARY KEY (grp, generation, context, stream)
-) WITH (fillfactor = 45);
+) WITH (fillfactor = 45); -- Room on each page for the next version of all its rows: a batch may move them all.
 
 -- Which generations of each view there are: the one truth that setup, `millrace run` and `millrace replay` follow.
 -- A generation is built beside the serving one, takes its place when they compare equal, and follows until retired.

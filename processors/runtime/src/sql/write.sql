@@ -6,7 +6,7 @@ CREATE TABLE IF NOT EXISTS stream (
     state_version int    NOT NULL,
     state         json,
     PRIMARY KEY (context, id)
-) WITH (fillfactor = 45);
+) WITH (fillfactor = 45); -- Room on each page for the next version of all its rows: a batch may change them all.
 
 -- The event store, and what Debezium carries to Kafka. Insert-only. Rejections have no version.
 -- aggregatetype is the context, aggregateid the stream: the names that Debezium's event router knows.
