@@ -7,17 +7,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use reqwest::Method;
 use serde::Serialize;
 use serde_json::json;
-use sqlx::AssertSqlSafe;
 
 use crate::cli::{Growing, Growth};
 use crate::drain::offsets::{Offsets, Seen, Side};
+use crate::drain::verify;
 use crate::instance::Instance;
 use crate::latency::sender::Pace;
 use crate::latency::{self, milliseconds};
 use crate::load::Step;
+use crate::patience::Patience;
 use crate::preload::{self, producer_config};
 use crate::report::{Report, whole};
 use crate::stack::database;
@@ -35,7 +35,6 @@ const COLUMNS: [&str; 9] = [
 ];
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 const KAFKA_ANSWERS_WITHIN: Duration = Duration::from_secs(10);
-const PATIENCE: Duration = Duration::from_secs(60);
 const QUIET: u32 = 5;
 const DECIDED: &str = "SELECT ARRAY[(SELECT count(*) FROM command WHERE status = 'completed'),
     (SELECT count(*) FROM outbox WHERE version IS NOT NULL), (SELECT count(*) FROM stream)]";
@@ -115,11 +114,10 @@ impl Point {
         instance.stop_debezium().await?;
         preload::customer_steps(instance, self.registrations().chain(self.changes())).await?;
         let commands_per_second = self.drain(instance, Side::Write, &["commands"]).await?;
-        self.check(&instance.stack.write_database_url, instance, DECIDED, self.decided()).await?;
+        self.check_decided(instance).await?;
         let debezium_per_second = self.carry(instance).await?;
         let view_per_second = self.drain(instance, Side::Read, &["view", "customers"]).await?;
-        self.check(&instance.stack.read_database_url, instance, FOLDED, vec![self.streams, self.all()])
-            .await?;
+        self.check_folded(instance).await?;
         let (p50_ms, p99_ms) = self.latency(instance, options).await?;
         Ok(Measured {
             point: self,
@@ -129,10 +127,6 @@ impl Point {
             p50_ms,
             p99_ms,
         })
-    }
-
-    fn decided(self) -> Vec<u64> {
-        vec![self.all(), self.all(), self.streams]
     }
 
     /// Records a second from the last registration to the last change.
@@ -148,8 +142,7 @@ impl Point {
     /// Lets Debezium go, and waits until the topic has every event.
     async fn carry(self, instance: &Instance) -> Result<f64> {
         let topic = Topic::open(instance, self.partitions)?;
-        let path = format!("connectors/{}_outbox/resume", instance.namespace);
-        instance.stack.connect(Method::PUT, &path, None).await?;
+        instance.resume_debezium().await?;
         let (from, began) = topic.at_least(self.streams).await?;
         let (to, ended) = topic.at_least(self.all()).await?;
         Ok((to - from) as f64 / ended.duration_since(began).as_secs_f64())
@@ -168,14 +161,18 @@ impl Point {
         Ok((at(0.5), at(0.99)))
     }
 
-    async fn check(self, url: &str, instance: &Instance, sql: &str, expected: Vec<u64>) -> Result<()> {
-        let mut connection = database(url).await?;
-        let path = format!("SET search_path TO \"{}\"", instance.namespace);
-        sqlx::raw_sql(AssertSqlSafe(path)).execute(&mut connection).await?;
-        let found: Vec<i64> = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut connection).await?;
-        let same = found.iter().map(|figure| u64::try_from(*figure)).eq(expected.iter().copied().map(Ok));
-        ensure!(same, "the result is wrong: {found:?} instead of {expected:?} for {sql}");
-        Ok(())
+    /// Every command has its receipt and its event.
+    async fn check_decided(self, instance: &Instance) -> Result<()> {
+        let mut connection = database(&instance.stack.write_database_url).await?;
+        let (all, streams) = (i64::try_from(self.all())?, i64::try_from(self.streams)?);
+        verify::compare(&mut connection, instance, DECIDED, &[all, all, streams]).await
+    }
+
+    /// Every event is in its row.
+    async fn check_folded(self, instance: &Instance) -> Result<()> {
+        let mut connection = database(&instance.stack.read_database_url).await?;
+        let (all, streams) = (i64::try_from(self.all())?, i64::try_from(self.streams)?);
+        verify::compare(&mut connection, instance, FOLDED, &[streams, all]).await
     }
 }
 
@@ -198,16 +195,13 @@ impl Topic {
 
     /// Waits until it has this many records; fails when nothing arrives for a while.
     async fn at_least(&self, wanted: u64) -> Result<(u64, Instant)> {
-        let (mut last, mut moved) = (0, Instant::now());
+        let mut patience = Patience::new();
         loop {
             let (records, now) = (tokio::task::block_in_place(|| self.records())?, Instant::now());
             if records >= wanted {
                 return Ok((records, now));
             }
-            if records != last {
-                (last, moved) = (records, now);
-            }
-            ensure!(moved.elapsed() < PATIENCE, "Debezium has carried {records} of {wanted} events");
+            ensure!(!patience.ends(records), "Debezium has carried {records} of {wanted} events");
             tokio::time::sleep(ASK_AGAIN).await;
         }
     }

@@ -106,6 +106,12 @@ impl Instance {
         self.stack.connect(Method::PUT, &path, None).await.map(|_| ())
     }
 
+    /// Lets it go on.
+    pub(crate) async fn resume_debezium(&self) -> Result<()> {
+        let path = format!("connectors/{}_outbox/resume", self.namespace);
+        self.stack.connect(Method::PUT, &path, None).await.map(|_| ())
+    }
+
     /// The topic of a context's commands (`cmd`) or events (`evt`).
     pub(crate) fn topic(&self, kind: &str, context: &str) -> String {
         format!("{}.{kind}.{context}.v1", self.namespace)

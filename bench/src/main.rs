@@ -12,6 +12,7 @@ mod load;
 mod machine;
 mod memory;
 mod one_by_one;
+mod patience;
 mod preload;
 mod process;
 mod reading;

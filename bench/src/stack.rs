@@ -87,6 +87,13 @@ pub(crate) async fn database(url: &str) -> Result<PgConnection> {
     PgConnection::connect(url).await.context("the database does not answer")
 }
 
+/// A connection for the measurement's own looks, and its process in Postgres, whose CPU time does not count.
+pub(crate) async fn observer(url: &str) -> Result<(PgConnection, u32)> {
+    let mut connection = database(url).await?;
+    let backend: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await?;
+    Ok((connection, u32::try_from(backend)?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

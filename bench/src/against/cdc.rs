@@ -165,8 +165,7 @@ async fn latency(options: &Cdc, topic: &mut Topic, outbox: &mut Outbox<'_>) -> R
 async fn backlog(instance: &Instance, options: &Cdc, outbox: &mut Outbox<'_>) -> Result<()> {
     instance.stop_debezium().await?;
     outbox.write(options.warm_up + options.records).await?;
-    let path = format!("connectors/{}_outbox/resume", instance.namespace);
-    instance.stack.connect(Method::PUT, &path, None).await.map(|_| ())
+    instance.resume_debezium().await
 }
 
 fn moment(arrivals: Vec<topic::Arrival>, components: &Components) -> Result<(Instant, Seconds)> {

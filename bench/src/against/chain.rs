@@ -21,9 +21,10 @@ use crate::instance::Instance;
 use crate::latency::probe::{LATEST, microseconds};
 use crate::latency::sender::Pace;
 use crate::latency::{self, milliseconds};
+use crate::patience::{PATIENCE, Patience};
 use crate::preload;
 use crate::report::{Report, median, spread, whole};
-use crate::stack::database;
+use crate::stack::observer;
 use carrier::{Carrier, Who};
 
 const COLUMNS: [&str; 12] = [
@@ -40,7 +41,6 @@ const COLUMNS: [&str; 12] = [
     "p99 ms",
     "p99.9 ms",
 ];
-const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Whose CPU time counts.
 const COUNTED: [&str; 3] = ["writer", "postgres", "connect"];
@@ -171,16 +171,15 @@ struct Table {
 
 impl Table {
     async fn open(instance: &Instance) -> Result<Self> {
-        let mut connection = database(&instance.stack.read_database_url).await?;
-        let backend: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await?;
+        let (connection, backend) = observer(&instance.stack.read_database_url).await?;
         let sql =
             format!("SELECT coalesce(sum(version), 0)::bigint FROM \"{}\".customers_g1", instance.namespace);
-        Ok(Self { connection, backend: u32::try_from(backend)?, sql })
+        Ok(Self { connection, backend, sql })
     }
 
     /// Waits until this many events are folded; fails when nothing moves for a while.
     async fn at_least(&mut self, wanted: u64, carrier: &mut Carrier) -> Result<Instant> {
-        let (mut last, mut moved) = (0, Instant::now());
+        let mut patience = Patience::new();
         loop {
             let sql = AssertSqlSafe(self.sql.as_str());
             let events: i64 = sqlx::query_scalar(sql).fetch_one(&mut self.connection).await?;
@@ -188,12 +187,9 @@ impl Table {
             if events >= wanted {
                 return Ok(now);
             }
-            if events != last {
-                (last, moved) = (events, now);
-            }
-            if moved.elapsed() > PATIENCE {
+            if patience.ends(events) {
                 bail!(
-                    "nothing moved for {PATIENCE:?} after {last} of {wanted} events: {}",
+                    "nothing moved for {PATIENCE:?} after {events} of {wanted} events: {}",
                     carrier.log_tail()
                 );
             }

@@ -12,9 +12,9 @@ use super::sink::Sink;
 use crate::cli::{Consumer, Decider, Folder, Indexer};
 use crate::drain::offsets::{Offsets, Side};
 use crate::instance::Instance;
+use crate::patience::{PATIENCE, Patience};
 use crate::running::Running;
 
-const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 const LOOK_RARELY: Duration = Duration::from_millis(100);
 /// Where scripts/bench has built it.
@@ -165,18 +165,15 @@ impl Drainer {
 
     /// Waits until this many records are committed; fails when nothing moves for a while.
     pub(super) async fn at_least(&mut self, wanted: u64) -> Result<(Instant, u64)> {
-        let (mut last, mut moved) = (0, Instant::now());
+        let mut patience = Patience::new();
         loop {
             let (at, records) = self.look().await?;
             if records >= wanted {
                 return Ok((at, records));
             }
-            if records != last {
-                (last, moved) = (records, at);
-            }
-            if moved.elapsed() > PATIENCE {
+            if patience.ends(records) {
                 let state = self.state().await;
-                bail!("nothing moved for {PATIENCE:?} after {last} of {wanted} records: {state}");
+                bail!("nothing moved for {PATIENCE:?} after {records} of {wanted} records: {state}");
             }
             tokio::time::sleep(self.pause()).await;
         }

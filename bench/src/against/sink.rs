@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use crate::cpu;
 use crate::instance::Instance;
 use crate::preload::producer_config;
-use crate::stack::{Stack, database};
+use crate::stack::{Stack, observer};
 
 /// Connect refuses while it makes up its mind about who does what.
 const ACCEPTS_WITHIN: Duration = Duration::from_secs(30);
@@ -54,13 +54,12 @@ impl Sink {
         let stack = instance.stack.clone();
         let port = Stack::port(&stack.connect_url).context("Connect's address has no port")?;
         let pid = cpu::listener(port).context("Connect runs on another machine")?;
-        let mut connection = database(&stack.read_database_url).await?;
-        let backend: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await?;
+        let (connection, backend) = observer(&stack.read_database_url).await?;
         // Every event raises the version of its row by one, so that versions count events, folded together or not.
         let versions =
             format!("SELECT coalesce(sum(version), 0)::bigint FROM \"{}\".customers_g1", instance.namespace);
         let (name, group) = (format!("{}_sink", instance.namespace), instance.group("sink"));
-        let sink = Self { stack, name, group, connection, backend: u32::try_from(backend)?, pid, versions };
+        let sink = Self { stack, name, group, connection, backend, pid, versions };
         let _ = sink.ask(Method::DELETE, "", None).await;
         let config = sink.config(instance, partitions, tuned)?;
         sink.patiently(Method::PUT, "/config", Some(&config)).await?;

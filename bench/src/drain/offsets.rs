@@ -6,11 +6,11 @@ use anyhow::{Result, bail};
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::instance::Instance;
+use crate::patience::{PATIENCE, Patience};
 use crate::running::Running;
-use crate::stack::database;
+use crate::stack::observer;
 
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Which offset of which database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,15 +47,13 @@ impl Offsets {
             Side::Read => (&instance.stack.read_database_url, "applied"),
             Side::Search => (&instance.stack.read_database_url, "published"),
         };
-        let mut connection = database(url).await?;
-        let backend: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await?;
+        let (connection, backend) = observer(url).await?;
         let sql = format!(
             "SELECT coalesce(sum(epoch), 0)::bigint, coalesce(sum({column}), 0)::bigint FROM \"{}\".consumer_offset
              WHERE grp = $1 AND topic NOT LIKE '%.retry.%'",
             instance.namespace
         );
-        let (backend, group) = (u32::try_from(backend)?, instance.group(role));
-        let mut offsets = Self { connection, backend, sql, group, before: (0, 0) };
+        let mut offsets = Self { connection, backend, sql, group: instance.group(role), before: (0, 0) };
         offsets.before = offsets.sums().await?;
         Ok(offsets)
     }
@@ -83,18 +81,16 @@ impl Offsets {
         running: &mut Running,
         done: impl Fn(&Seen) -> bool,
     ) -> Result<Seen> {
-        let (mut last, mut moved) = (0, Instant::now());
+        let mut patience = Patience::new();
         loop {
             let seen = self.look().await?;
             if done(&seen) {
                 return Ok(seen);
             }
-            if seen.records != last {
-                (last, moved) = (seen.records, seen.at);
-            }
-            if moved.elapsed() > PATIENCE {
+            if patience.ends(seen.records) {
                 bail!(
-                    "nothing moved for {PATIENCE:?} after {last} records, before {what}:\n{}",
+                    "nothing moved for {PATIENCE:?} after {} records, before {what}:\n{}",
+                    seen.records,
                     running.log_tail()
                 );
             }

@@ -124,7 +124,8 @@ pub(crate) async fn sold(instance: &Instance, demand: Demand, orders: u64) -> Re
     compare(&mut connection, instance, LEFT_OVER, &[0, 0]).await
 }
 
-async fn compare(
+/// Compares what a question finds in this instance.
+pub(crate) async fn compare(
     connection: &mut PgConnection,
     instance: &Instance,
     sql: &'static str,

@@ -12,7 +12,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 
 use crate::instance::Instance;
-use crate::stack::{Stack, database};
+use crate::stack::{Stack, observer};
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 /// Searches cost more, and what they find changes only with a refresh.
@@ -207,9 +207,8 @@ struct Questions {
 
 impl Questions {
     async fn connect(instance: &Instance, sql: String) -> Result<Self> {
-        let mut connection = database(&instance.stack.read_database_url).await?;
-        let backend: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await?;
-        Ok(Self { connection, backend: u32::try_from(backend)?, sql })
+        let (connection, backend) = observer(&instance.stack.read_database_url).await?;
+        Ok(Self { connection, backend, sql })
     }
 }
 
