@@ -73,10 +73,10 @@ async fn a_lock_that_is_held_for_longer_than_a_transaction_may_last_is_waited_fo
     both_are_reserved(&instance, 1).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn rows_are_locked_only_when_all_new_ones_are_there_so_that_two_batches_never_wait_for_each_other() {
-    let _turn = beside_others().await;
-    let instance = instance_with("placeholder", &[("partitions", "1")]).await;
+/// A view that has a row of product 2, and events that change it and make a new one of product 1; another worker is about
+/// to write that one first.
+async fn about_to_write_a_new_row(namespace: &str) -> (Instance, Process, Transaction<'static, Postgres>) {
+    let instance = instance_with(namespace, &[("partitions", "1")]).await;
     let mut process = instance.start();
     instance.send(&[add_product(2)]).await;
     instance.settle().await;
@@ -89,11 +89,17 @@ async fn rows_are_locked_only_when_all_new_ones_are_there_so_that_two_batches_ne
     commands.stops().await;
 
     let mut foreign = instance.read.begin().await.expect("a transaction");
-    let placeholder =
-        "INSERT INTO products_g1 (product_id, version, updated_at) VALUES ($1, 0, to_timestamp(0))";
-    sqlx::query(placeholder).bind(product(1)).execute(&mut *foreign).await.expect("a new row");
-    let _products = instance.start_with(&["view", "products"], &[]);
+    let first = "INSERT INTO products_g1 (product_id, version, updated_at) VALUES ($1, 0, to_timestamp(0))";
+    sqlx::query(first).bind(product(1)).execute(&mut *foreign).await.expect("a new row");
+    let products = instance.start_with(&["view", "products"], &[]);
     waits_for(&instance, &mut foreign).await;
+    (instance, products, foreign)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_locked_only_when_all_new_ones_are_there_so_that_two_batches_never_wait_for_each_other() {
+    let _turn = beside_others().await;
+    let (instance, _products, mut foreign) = about_to_write_a_new_row("newcomer").await;
     let free = "SELECT version FROM products_g1 WHERE product_id = $1 FOR UPDATE NOWAIT";
     let version: i64 = sqlx::query_scalar(free)
         .bind(product(2))
@@ -103,6 +109,18 @@ async fn rows_are_locked_only_when_all_new_ones_are_there_so_that_two_batches_ne
     assert!(version <= 2, "{version}");
     foreign.rollback().await.expect("a rollback");
     becomes(&instance.read, "SELECT sum(version)::bigint FROM products", 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_row_that_another_worker_writes_first_is_folded_into() {
+    let _turn = beside_others().await;
+    let (instance, products, foreign) = about_to_write_a_new_row("newcomer_taken").await;
+    foreign.commit().await.expect("a commit");
+    becomes(&instance.read, "SELECT sum(version)::bigint FROM products", 3).await;
+    let group = instance.group("products");
+    let metrics = products.metrics().await.expect("metrics");
+    let again = metrics.sum("millrace_setbacks_total", &[("group", &group), ("why", "contended")]);
+    assert!(again < 1.0, "nothing has to be done again");
 }
 
 /// So slow that the batch of all of them takes longer than a transaction may.

@@ -16,7 +16,7 @@ use crate::stack::{Stack, observer};
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 /// Searches cost more, and what they find changes only with a refresh.
-const BETWEEN_SEARCHES: Duration = Duration::from_millis(20);
+const BETWEEN_SEARCHES: Duration = Duration::from_millis(100);
 /// Elasticsearch gives no more hits at once.
 const MOST_FOUND: usize = 10_000;
 /// A row that is not there by then is given up.

@@ -73,7 +73,7 @@ async fn replace(
     twin: &Twin,
 ) -> sqlx::Result<bool> {
     let key = key_of(table);
-    // A placeholder is no row.
+    // A row of version 0 is none.
     let delete =
         format!("DELETE FROM \"{rows}\" AS t WHERE {key} = $1 AND (version = 0 OR to_jsonb(t) = $2)");
     let delete = sqlx::query(AssertSqlSafe(delete)).bind(&twin.key).bind(&twin.serving);

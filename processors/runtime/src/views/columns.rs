@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
-use sqlx::postgres::PgArguments;
+use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
-use sqlx::{PgConnection, Postgres};
+use sqlx::{PgConnection, Postgres, Row as _};
 
 use crate::error::WorkError;
 
@@ -45,17 +46,28 @@ impl Columns {
     }
 
     /// Those of these names, and those in which a row differs from how it was: what need not be written is not sent, and
-    /// Postgres need not read it. `before` is a row as JSON text; one that cannot be read differs in everything.
-    pub(super) fn changed(&self, always: &[&str], rows: &[(&str, &Fields)]) -> Self {
+    /// Postgres need not read it. Of a row that has no fields before, everything is changed.
+    pub(super) fn changed(&self, always: &[&str], rows: &[(&Fields, &Fields)]) -> Self {
         let mut changed: Vec<bool> = self.0.iter().map(|c| always.contains(&c.name.as_str())).collect();
         for (before, now) in rows {
-            let before: Fields = serde_json::from_str(before).unwrap_or_default();
             for (changed, Column { name, .. }) in changed.iter_mut().zip(&self.0) {
                 *changed = *changed || before.get(name) != now.get(name);
             }
         }
         let kept = self.0.iter().zip(changed).filter(|(_, changed)| *changed);
         Self(kept.map(|(column, _)| column.clone()).collect())
+    }
+
+    /// What a `SELECT` names so that [`read`](Self::read) understands it.
+    pub(super) fn selected(&self) -> String {
+        self.listed(Column::selected)
+    }
+
+    /// The fields of a row that was [`selected`](Self::selected), as the row itself would give them: Postgres sends the
+    /// values of these types in half the time of a row as JSON.
+    pub(super) fn read(&self, row: &PgRow) -> sqlx::Result<Fields> {
+        let read = |column: &Column| Ok((column.name.clone(), column.read(row)?));
+        self.0.iter().map(read).collect()
     }
 
     /// Their names, quoted.
@@ -98,7 +110,40 @@ impl Columns {
     }
 }
 
+// Types as `format_type` spells them.
+const TEXT: &str = "text";
+const BIGINT: &str = "bigint";
+const INTEGER: &str = "integer";
+const BOOLEAN: &str = "boolean";
+const JSONB: &str = "jsonb";
+const TIMESTAMP: &str = "timestamp with time zone";
+
+/// As a row's own field of that type is given.
+fn moment(moment: Option<DateTime<Utc>>) -> sqlx::Result<Value> {
+    serde_json::to_value(moment).map_err(|error| sqlx::Error::Decode(error.into()))
+}
+
 impl Column {
+    fn selected(&self) -> String {
+        let Self { name, kind } = self;
+        match kind.as_str() {
+            TEXT | BIGINT | INTEGER | BOOLEAN | TIMESTAMP | JSONB => format!("\"{name}\""),
+            _ => format!("to_jsonb(\"{name}\") AS \"{name}\""),
+        }
+    }
+
+    fn read(&self, row: &PgRow) -> sqlx::Result<Value> {
+        let name = self.name.as_str();
+        Ok(match self.kind.as_str() {
+            TEXT => Value::from(row.try_get::<Option<String>, _>(name)?),
+            BIGINT => Value::from(row.try_get::<Option<i64>, _>(name)?),
+            INTEGER => Value::from(row.try_get::<Option<i32>, _>(name)?),
+            BOOLEAN => Value::from(row.try_get::<Option<bool>, _>(name)?),
+            TIMESTAMP => moment(row.try_get(name)?)?,
+            _ => row.try_get::<Option<Value>, _>(name)?.unwrap_or_default(),
+        })
+    }
+
     /// The value in a row, as text of the column's type.
     fn text(&self, row: &Fields) -> Option<String> {
         match row.get(&self.name)? {
@@ -127,6 +172,7 @@ mod tests {
         assert!(columns.values().ends_with(r#"CAST(new."at" AS timestamp with time zone)"#));
         assert!(columns.sets().starts_with(r#""id" = CAST(new."id" AS text), "#));
         assert!(columns.rows(false).starts_with("UNNEST($1::text[], $2::text[], $3::text[]) AS new("));
+        assert_eq!(columns.selected(), r#""id", "lines", "at""#);
         assert!(columns.rows(true).contains("$4::text[]::tid[]) AS new("));
     }
 
@@ -135,11 +181,11 @@ mod tests {
         let fields = |json: serde_json::Value| json.as_object().unwrap().clone();
         let same = fields(json!({"id": "a", "lines": [1], "at": null}));
         let other = fields(json!({"id": "b", "lines": [2], "at": null}));
-        let before = (r#"{"id": "a", "lines": [1], "at": null}"#, r#"{"id": "b", "lines": [1], "at": null}"#);
-        let names = |rows: &[(&str, &Fields)]| columns().changed(&["id"], rows).names();
-        assert_eq!(names(&[(before.0, &same)]), r#""id""#);
-        assert_eq!(names(&[(before.0, &same), (before.1, &other)]), r#""id", "lines""#);
-        assert_eq!(names(&[("", &same)]), columns().names(), "nothing is known of a row that is new");
+        let changed = fields(json!({"id": "b", "lines": [1], "at": null}));
+        let names = |rows: &[(&Fields, &Fields)]| columns().changed(&["id"], rows).names();
+        assert_eq!(names(&[(&same, &same)]), r#""id""#);
+        assert_eq!(names(&[(&same, &same), (&changed, &other)]), r#""id", "lines""#);
+        assert_eq!(names(&[(&Fields::new(), &same)]), columns().names(), "there was no row");
     }
 
     #[test]

@@ -6,21 +6,32 @@ use futures::future::BoxFuture;
 use millrace_domain::{Recorded, View};
 use sqlx::{Connection as _, PgConnection};
 
-use super::{Ready, RowRole, Versioned, Writes};
+use super::table::{Table, contended};
+use super::{Ready, RowRole, Rows, Versioned};
 use crate::error::{Fault, WorkError};
 use crate::publisher::Document;
 use crate::role::Outcome;
 use crate::views::intake::{self, Intake, Placed, Stream, stream_of};
+use crate::views::row::document;
 
 /// A row takes several kilobytes while it is on its way into a statement.
 const ROWS_IN_A_STATEMENT: usize = 200;
 
 /// What became of rows.
 #[derive(Default)]
-struct Stored {
-    documents: Vec<Document>,
+pub(super) struct Stored {
+    pub(super) documents: Vec<Document>,
+    /// The keys of new rows that somebody else has written first.
+    pub(super) taken: BTreeSet<String>,
     /// The keys of rows that Postgres refuses, and what it says.
     refused: BTreeMap<String, String>,
+}
+
+impl Stored {
+    /// The documents, when nobody else has written one of the rows.
+    pub(super) fn all(self) -> Result<Vec<Document>, WorkError> {
+        if self.taken.is_empty() { Ok(self.documents) } else { Err(contended()) }
+    }
 }
 
 impl<V: View> RowRole<V> {
@@ -30,41 +41,59 @@ impl<V: View> RowRole<V> {
         &self,
         connection: &mut PgConnection,
         intake: &mut Intake,
-        rows: &BTreeMap<String, Versioned<V::Row>>,
-    ) -> Result<Vec<Document>, WorkError> {
-        let writes = self.writes(&mut *connection).await?;
+        rows: &Rows<V::Row>,
+    ) -> Result<Stored, WorkError> {
+        let table = self.table(connection).await?;
         let (all, mut stored): (Vec<_>, _) = (rows.iter().collect(), Stored::default());
         for some in all.chunks(ROWS_IN_A_STATEMENT) {
             let some: Vec<Ready<'_>> =
                 some.iter().map(|(key, row)| row.ready(key)).collect::<Result<_, _>>()?;
             if intake.events.len() == 1 {
                 // Without a savepoint: there are no others to be written.
-                stored.documents.extend(self.store_some(connection, writes, &some).await?);
+                self.store_some(connection, table, &some, &mut stored).await?;
             } else {
-                self.store_or_halve(connection, writes, &some, &mut stored).await?;
+                self.store_or_halve(connection, table, &some, &mut stored).await?;
             }
         }
         for (key, reason) in std::mem::take(&mut stored.refused) {
             stored.documents.extend(self.one_by_one(connection, intake, &key, reason).await?);
         }
-        Ok(stored.documents)
+        Ok(stored)
+    }
+
+    async fn store_some(
+        &self,
+        connection: &mut PgConnection,
+        table: &Table,
+        rows: &[Ready<'_>],
+        stored: &mut Stored,
+    ) -> Result<(), WorkError> {
+        let (known, new): (Vec<&Ready<'_>>, Vec<&Ready<'_>>) =
+            rows.iter().partition(|row| row.ctid.is_some());
+        table.update(connection, &known).await?;
+        let inserted = table.insert(connection, &new).await?;
+        for row in rows {
+            if row.ctid.is_none() && !inserted.contains(row.key) {
+                stored.taken.insert(row.key.to_owned());
+            } else if self.index.is_some() {
+                stored.documents.push(document(row.key, row.version, &row.fields)?);
+            }
+        }
+        Ok(())
     }
 
     /// Halves find the rows that are refused.
     fn store_or_halve<'s>(
         &'s self,
         connection: &'s mut PgConnection,
-        writes: &'s Writes,
+        table: &'s Table,
         rows: &'s [Ready<'s>],
         stored: &'s mut Stored,
     ) -> BoxFuture<'s, Result<(), WorkError>> {
         Box::pin(async move {
             let mut savepoint = connection.begin().await?;
-            let reason = match self.store_some(&mut savepoint, writes, rows).await {
-                Ok(documents) => {
-                    stored.documents.extend(documents);
-                    return Ok(savepoint.commit().await?);
-                }
+            let reason = match self.store_some(&mut savepoint, table, rows, stored).await {
+                Ok(()) => return Ok(savepoint.commit().await?),
                 Err(WorkError::Refused(reason)) => reason,
                 Err(error) => return Err(error),
             };
@@ -74,8 +103,8 @@ impl<V: View> RowRole<V> {
                 return Ok(());
             }
             let (left, right) = rows.split_at(rows.len() / 2);
-            self.store_or_halve(connection, writes, left, stored).await?;
-            self.store_or_halve(connection, writes, right, stored).await
+            self.store_or_halve(connection, table, left, stored).await?;
+            self.store_or_halve(connection, table, right, stored).await
         })
     }
 
@@ -86,14 +115,14 @@ impl<V: View> RowRole<V> {
         intake: &mut Intake,
         key: &str,
         reason: String,
-    ) -> Result<Option<Document>, WorkError> {
-        let writes = self.writes(&mut *connection).await?;
+    ) -> Result<Vec<Document>, WorkError> {
+        let table = self.table(connection).await?;
         let Intake { events, outcomes } = intake;
         let Some(mut streams) = streams_of::<V>(events, key) else {
             // Rows of theirs that are written already would have to be taken back: smaller batches find it.
             return Err(WorkError::Refused(reason));
         };
-        let found = self.look(connection, &self.statements.look, &[key]).await?.remove(key);
+        let found = table.look::<V>(connection, &[key]).await?.remove(key);
         let (mut row, mut stuck) = (found.unwrap_or_default(), BTreeSet::new());
         let before = row.version;
         for (place, recorded) in events {
@@ -101,7 +130,7 @@ impl<V: View> RowRole<V> {
             let Some(reached) = streams.get_mut(&stream) else { continue };
             let outcome = match stuck.contains(&stream) {
                 true => Outcome::Waits,
-                false => self.try_one(connection, writes, (key, &mut row), recorded).await?,
+                false => self.try_one(connection, table, (key, &mut row), recorded).await?,
             };
             if outcome == Outcome::Applied {
                 *reached = recorded.version;
@@ -114,16 +143,18 @@ impl<V: View> RowRole<V> {
         }
         intake::put_back(connection, &self.group, &streams).await?;
         if row.version == before {
-            return Ok(None);
+            return Ok(Vec::new());
         }
-        Ok(self.store_some(connection, writes, &[row.ready(key)?]).await?.pop())
+        let mut stored = Stored::default();
+        self.store_some(connection, table, &[row.ready(key)?], &mut stored).await?;
+        stored.all()
     }
 
     /// Folds an event into a row that is not written yet, when Postgres would take what comes of it.
     async fn try_one(
         &self,
         connection: &mut PgConnection,
-        writes: &Writes,
+        table: &Table,
         (key, row): (&str, &mut Versioned<V::Row>),
         recorded: &Recorded,
     ) -> Result<Outcome, WorkError> {
@@ -132,7 +163,7 @@ impl<V: View> RowRole<V> {
         }
         let mut next = row.clone();
         next.fold::<V>(key, recorded);
-        Ok(match self.refusal(connection, writes, (key, &next)).await? {
+        Ok(match self.refusal(connection, table, (key, &next)).await? {
             Some(reason) => Outcome::Failed(Fault::refused(reason)),
             None => {
                 *row = next;
@@ -145,12 +176,13 @@ impl<V: View> RowRole<V> {
     async fn refusal(
         &self,
         connection: &mut PgConnection,
-        writes: &Writes,
+        table: &Table,
         (key, row): (&str, &Versioned<V::Row>),
     ) -> Result<Option<String>, WorkError> {
         let mut savepoint = connection.begin().await?;
-        let refusal = match self.store_some(&mut savepoint, writes, &[row.ready(key)?]).await {
-            Ok(_) => None,
+        let (some, mut stored) = ([row.ready(key)?], Stored::default());
+        let refusal = match self.store_some(&mut savepoint, table, &some, &mut stored).await {
+            Ok(()) => None,
             Err(WorkError::Refused(reason)) => Some(reason),
             Err(error) => return Err(error),
         };

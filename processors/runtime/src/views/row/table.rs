@@ -1,0 +1,161 @@
+//! The table of a generation of a view: how its rows are read and written.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use millrace_domain::View;
+use serde::Deserialize as _;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, PgConnection, Postgres, Row as _};
+
+use super::{Ready, Versioned, fields};
+use crate::error::WorkError;
+use crate::views::columns::{Columns, Fields};
+
+/// The statements of a table; what they are depends on its types.
+pub(super) struct Table {
+    name: String,
+    key: &'static str,
+    columns: Columns,
+    absent: String,
+    look: String,
+    lock: String,
+    insert: String,
+}
+
+impl Table {
+    pub(super) async fn of<V: View>(connection: &mut PgConnection, name: String) -> Result<Self, WorkError> {
+        let own = fields(V::KEY, &Versioned::<V::Row>::default())?;
+        let columns = Columns::of(connection, &name, own.into_iter().map(|(name, _)| name)).await?;
+        let key = V::KEY;
+        let look = format!(
+            "SELECT {}, ctid::text FROM \"{name}\" AS t WHERE \"{key}\" = ANY($1)",
+            columns.selected()
+        );
+        let insert = format!(
+            "INSERT INTO \"{name}\" ({}) SELECT {} FROM {} ON CONFLICT DO NOTHING RETURNING \"{key}\"",
+            columns.names(),
+            columns.values(),
+            columns.rows(false)
+        );
+        let absent = format!(
+            "SELECT wanted FROM UNNEST($1::text[]) AS wanted
+             WHERE NOT EXISTS (SELECT FROM \"{name}\" WHERE \"{key}\" = wanted)"
+        );
+        let lock = format!("{look} ORDER BY \"{key}\" COLLATE \"C\" FOR UPDATE");
+        Ok(Self { name, key, columns, absent, look, lock, insert })
+    }
+
+    /// Those of the keys that have no row.
+    pub(super) async fn absent(
+        &self,
+        connection: &mut PgConnection,
+        keys: &BTreeSet<String>,
+    ) -> Result<BTreeSet<String>, WorkError> {
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let absent = sqlx::query_scalar(AssertSqlSafe(self.absent.as_str())).bind(keys);
+        Ok(absent.fetch_all(connection).await?.into_iter().collect())
+    }
+
+    /// The rows of these keys that are there.
+    pub(super) async fn look<V: View>(
+        &self,
+        connection: &mut PgConnection,
+        keys: &[&str],
+    ) -> Result<BTreeMap<String, Versioned<V::Row>>, WorkError> {
+        self.read::<V>(connection, &self.look, keys).await
+    }
+
+    /// The same, locked in the order of their keys until the transaction ends.
+    pub(super) async fn lock<V: View>(
+        &self,
+        connection: &mut PgConnection,
+        keys: &[&str],
+    ) -> Result<BTreeMap<String, Versioned<V::Row>>, WorkError> {
+        self.read::<V>(connection, &self.lock, keys).await
+    }
+
+    async fn read<V: View>(
+        &self,
+        connection: &mut PgConnection,
+        statement: &str,
+        keys: &[&str],
+    ) -> Result<BTreeMap<String, Versioned<V::Row>>, WorkError> {
+        let rows = sqlx::query(AssertSqlSafe(statement)).bind(keys).fetch_all(connection).await?;
+        rows.iter().map(|row| self.versioned::<V>(row)).collect()
+    }
+
+    fn versioned<V: View>(&self, row: &PgRow) -> Result<(String, Versioned<V::Row>), WorkError> {
+        let key: String = row.try_get(V::KEY)?;
+        let (version, ctid) = (row.try_get("version")?, Some(row.try_get("ctid")?));
+        // Nothing is read of a row of version 0, which stands for none.
+        if version == 0 {
+            return Ok((key, Versioned { ctid, ..Versioned::default() }));
+        }
+        let stored = self.columns.read(row)?;
+        match V::Row::deserialize(&stored) {
+            Ok(own) => {
+                let updated_at = row.try_get("updated_at")?;
+                Ok((key, Versioned { row: own, ctid, stored, version, updated_at }))
+            }
+            Err(error) => {
+                Err(WorkError::Refused(format!("the row `{key}` of {} cannot be read: {error}", V::NAME)))
+            }
+        }
+    }
+
+    /// Writes those columns of rows that are there that any of them has changed. [`WorkError::Contended`] when somebody
+    /// else has written one of them.
+    pub(super) async fn update(
+        &self,
+        connection: &mut PgConnection,
+        rows: &[&Ready<'_>],
+    ) -> Result<(), WorkError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let changes: Vec<(&Fields, &Fields)> = rows.iter().map(|row| (row.stored, &row.fields)).collect();
+        let columns = self.columns.changed(&[self.key, "version"], &changes);
+        let (fields, places): (Vec<&Fields>, Vec<&str>) =
+            rows.iter().filter_map(|row| Some((&row.fields, row.ctid?))).unzip();
+        let update = self.updates(&columns);
+        let query = columns.bind(sqlx::query(AssertSqlSafe(update)), &fields).bind(places);
+        if query.execute(connection).await?.rows_affected() == rows.len() as u64 {
+            return Ok(());
+        }
+        Err(contended())
+    }
+
+    /// By where the rows lie: a join over the keys would be planned by what is known of a table that may just have been
+    /// filled. The version guards against a row that somebody moved in between.
+    fn updates(&self, columns: &Columns) -> String {
+        let Self { name, key, .. } = self;
+        format!(
+            "UPDATE \"{name}\" AS t SET {} FROM {}
+             WHERE t.ctid = new.at AND t.\"{key}\" = new.\"{key}\" AND new.version::bigint > t.version",
+            columns.sets(),
+            columns.rows(true)
+        )
+    }
+
+    /// Writes new rows; returns the keys of those that somebody else has not written first. It waits for whoever is
+    /// about to.
+    pub(super) async fn insert(
+        &self,
+        connection: &mut PgConnection,
+        rows: &[&Ready<'_>],
+    ) -> Result<BTreeSet<String>, WorkError> {
+        if rows.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let fields: Vec<&Fields> = rows.iter().map(|row| &row.fields).collect();
+        let query: Query<'_, Postgres, PgArguments> = sqlx::query(AssertSqlSafe(self.insert.as_str()));
+        let inserted = self.columns.bind(query, &fields).fetch_all(connection).await?;
+        Ok(inserted.iter().map(|row| row.try_get(self.key)).collect::<sqlx::Result<_>>()?)
+    }
+}
+
+/// Another worker has written a row of the view.
+pub(super) fn contended() -> WorkError {
+    WorkError::Contended("a row of the view was written by another worker".to_owned())
+}
