@@ -32,8 +32,8 @@ struct Versioned<R> {
     row: R,
     /// Where it lies; `None` when there is none yet.
     ctid: Option<String>,
-    /// What lies there; empty when that is no row.
-    stored: Fields,
+    /// What lies there, by its columns; empty when that is no row.
+    stored: Vec<Value>,
     /// Counts the events that were folded into the row, never how often it was written.
     version: i64,
     /// The newest of its events' times, so that it does not depend on when or in which order they were folded.
@@ -45,7 +45,7 @@ impl<R: Default> Default for Versioned<R> {
         Self {
             row: R::default(),
             ctid: None,
-            stored: Fields::new(),
+            stored: Vec::new(),
             version: 0,
             updated_at: DateTime::UNIX_EPOCH,
         }
@@ -56,7 +56,7 @@ impl<R: Default> Default for Versioned<R> {
 struct Ready<'r> {
     key: &'r str,
     ctid: Option<&'r str>,
-    stored: &'r Fields,
+    stored: &'r [Value],
     version: i64,
     fields: Fields,
 }

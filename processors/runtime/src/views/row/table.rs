@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::TryStreamExt as _;
 use millrace_domain::View;
-use serde::Deserialize as _;
+use serde_json::Value;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Row as _};
@@ -81,8 +82,8 @@ impl Table {
         statement: &str,
         keys: &[&str],
     ) -> Result<BTreeMap<String, Versioned<V::Row>>, WorkError> {
-        let rows = sqlx::query(AssertSqlSafe(statement)).bind(keys).fetch_all(connection).await?;
-        rows.iter().map(|row| self.versioned::<V>(row)).collect()
+        let rows = sqlx::query(AssertSqlSafe(statement)).bind(keys).fetch(connection);
+        rows.err_into().and_then(async |row| self.versioned::<V>(&row)).try_collect().await
     }
 
     fn versioned<V: View>(&self, row: &PgRow) -> Result<(String, Versioned<V::Row>), WorkError> {
@@ -93,7 +94,7 @@ impl Table {
             return Ok((key, Versioned { ctid, ..Versioned::default() }));
         }
         let stored = self.columns.read(row)?;
-        match V::Row::deserialize(&stored) {
+        match self.columns.row(&stored) {
             Ok(own) => {
                 let updated_at = row.try_get("updated_at")?;
                 Ok((key, Versioned { row: own, ctid, stored, version, updated_at }))
@@ -114,7 +115,7 @@ impl Table {
         if rows.is_empty() {
             return Ok(());
         }
-        let changes: Vec<(&Fields, &Fields)> = rows.iter().map(|row| (row.stored, &row.fields)).collect();
+        let changes: Vec<(&[Value], &Fields)> = rows.iter().map(|row| (row.stored, &row.fields)).collect();
         let columns = self.columns.changed(&[self.key, "version"], &changes);
         let (fields, places): (Vec<&Fields>, Vec<&str>) =
             rows.iter().filter_map(|row| Some((&row.fields, row.ctid?))).unzip();
