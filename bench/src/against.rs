@@ -7,6 +7,7 @@ mod chain;
 mod contestant;
 mod digest;
 mod documents;
+mod loops;
 mod peer;
 mod ratios;
 mod sink;

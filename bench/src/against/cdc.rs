@@ -12,27 +12,18 @@ use reqwest::Method;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::loops::{self, Loop};
 use crate::cli::Cdc;
 use crate::cpu::{self, Components, Seconds};
 use crate::instance::Instance;
-use crate::latency::milliseconds;
+use crate::latency::probe::microseconds;
 use crate::load::intended;
-use crate::report::{Report, median, spread, whole};
+use crate::report::{Report, spread, whole};
 use topic::Topic;
 use written::Outbox;
 
-const COLUMNS: [&str; 10] = [
-    "settings",
-    "round",
-    "p50 ms",
-    "p99 ms",
-    "max ms",
-    "records",
-    "records/s",
-    "cpu: connect",
-    "postgres",
-    "records per cpu-s",
-];
+const COLUMNS: [&str; 7] =
+    ["settings", "round", "records", "records/s", "cpu: connect", "postgres", "records per cpu-s"];
 
 /// What `connectors/outbox.json` sets for speed; everything else is there to make the same records.
 const TUNED: [&str; 8] = [
@@ -63,38 +54,59 @@ enum Settings {
 struct Run {
     settings: Settings,
     round: u32,
-    p50_ms: f64,
-    p99_ms: f64,
-    max_ms: f64,
     records: f64,
     per_second: f64,
     cpu: Seconds,
     per_cpu_second: f64,
+    loops: Vec<Loop>,
     digest: u64,
 }
 
-/// Measures both in turns.
+/// Measures both in turns: rows one by one, and at shares of what the slower of them carries.
 pub(crate) async fn cdc(instance: &Instance, options: &Cdc) -> Result<Report> {
+    let most = slower(instance, options).await?;
+    let share = |percent: &u64| (most * percent / 100 / u64::from(options.rate)).max(1);
+    let rows: Vec<u64> = std::iter::once(1).chain(options.shares.iter().map(share)).collect();
     let mut runs: Vec<Run> = Vec::new();
     for round in 1..=options.pairs {
         for settings in [Settings::Ours, Settings::Defaults, Settings::Again] {
-            eprintln!("round {round}: {}", settings.name());
-            let run = measure(instance, options, settings, round).await?;
+            let run = measure(instance, options, settings, round, &rows).await?;
             let first = runs.first().unwrap_or(&run);
             ensure!(run.digest == first.digest, "{settings:?} made other records");
             runs.push(run);
         }
     }
-    Ok(report(instance, options, &runs))
+    Ok(report(instance, options, most, &runs))
 }
 
-async fn measure(instance: &Instance, options: &Cdc, settings: Settings, round: u32) -> Result<Run> {
+/// How many rows of a backlog a second the slower of both carries.
+async fn slower(instance: &Instance, options: &Cdc) -> Result<u64> {
+    let mut slower = f64::INFINITY;
+    for settings in [Settings::Ours, Settings::Defaults] {
+        slower = slower.min(measure(instance, options, settings, 0, &[]).await?.per_second);
+    }
+    Ok(slower as u64)
+}
+
+/// Latencies with so many rows in each commit, one after another; then a backlog.
+async fn measure(
+    instance: &Instance,
+    options: &Cdc,
+    settings: Settings,
+    round: u32,
+    rows: &[u64],
+) -> Result<Run> {
+    eprintln!("round {round}: {}", settings.name());
     instance.recreate().await?;
     if settings == Settings::Defaults {
         take_tuning_out(instance).await?;
     }
     let (mut topic, mut outbox) = (Topic::open(instance)?, Outbox::open(instance).await?);
-    let latency = latency(options, &mut topic, &mut outbox).await?;
+    let mut loops = Vec::new();
+    for rows in rows {
+        let latency = latency(options, *rows, &mut topic, &mut outbox).await?;
+        loops.push(Loop::of(options.rate * u32::try_from(*rows)?, &latency, 0));
+    }
     let components = Components::find(&instance.stack);
     backlog(instance, options, &mut outbox).await?;
     let from = moment(topic.take(options.warm_up).await?, &components)?;
@@ -102,18 +114,8 @@ async fn measure(instance: &Instance, options: &Cdc, settings: Settings, round: 
     let (seconds, cpu) = (to.0.duration_since(from.0).as_secs_f64(), cpu::between(&from.1, &to.1));
     let counted: f64 = ["connect", "postgres"].iter().filter_map(|name| cpu.get(name)).sum();
     let records = options.records as f64;
-    Ok(Run {
-        settings,
-        round,
-        p50_ms: milliseconds(latency.value_at_quantile(0.5)),
-        p99_ms: milliseconds(latency.value_at_quantile(0.99)),
-        max_ms: milliseconds(latency.max()),
-        records,
-        per_second: records / seconds,
-        cpu,
-        per_cpu_second: records / counted,
-        digest: topic.digest(),
-    })
+    let (per_second, per_cpu_second) = (records / seconds, records / counted);
+    Ok(Run { settings, round, records, per_second, cpu, per_cpu_second, loops, digest: topic.digest() })
 }
 
 /// Takes what is tuned out of the connector's settings, and waits until it runs with what is left.
@@ -140,8 +142,14 @@ async fn running(instance: &Instance) -> Result<()> {
     }
 }
 
-/// From the return of each commit until its record is here. An open loop; what is written first awaits the start.
-async fn latency(options: &Cdc, topic: &mut Topic, outbox: &mut Outbox<'_>) -> Result<Histogram<u64>> {
+/// From the return of each commit until the record of its last row is here. An open loop; what is written first awaits
+/// the start.
+async fn latency(
+    options: &Cdc,
+    rows: u64,
+    topic: &mut Topic,
+    outbox: &mut Outbox<'_>,
+) -> Result<Histogram<u64>> {
     outbox.write(1).await?;
     topic.take(1).await?;
     let (warm_up, all) = (options.rate * options.quiet, options.rate * (options.quiet + options.seconds));
@@ -149,14 +157,13 @@ async fn latency(options: &Cdc, topic: &mut Topic, outbox: &mut Outbox<'_>) -> R
     for number in 0..all {
         let intended = intended(began, number, options.rate);
         tokio::time::sleep_until(intended.into()).await;
-        let id = outbox.write(1).await?;
+        let id = outbox.write(rows).await?;
         committed.insert(id, (Instant::now(), number >= warm_up));
     }
     let mut latency = Histogram::new(3)?;
-    for arrival in topic.take(u64::from(all)).await? {
+    for arrival in topic.take(u64::from(all) * rows).await? {
         let Some((at, true)) = committed.get(&arrival.id) else { continue };
-        let micros = arrival.at.saturating_duration_since(*at).as_micros();
-        latency.record(u64::try_from(micros)?)?;
+        latency.record(microseconds(arrival.at.saturating_duration_since(*at)))?;
     }
     Ok(latency)
 }
@@ -172,11 +179,14 @@ fn moment(arrivals: Vec<topic::Arrival>, components: &Components) -> Result<(Ins
     Ok((arrivals.last().map_or_else(Instant::now, |last| last.at), components.used()?))
 }
 
-fn report(instance: &Instance, options: &Cdc, runs: &[Run]) -> Report {
+fn report(instance: &Instance, options: &Cdc, most: u64, runs: &[Run]) -> Report {
     let title = format!(
-        "From a commit in the outbox to Kafka: {} a second for {} s, then a backlog of {}",
+        "From a commit in the outbox to Kafka: {} commits a second for {} s, of one row and of so many that it is {:?} % of the \
+         {} rows a second that the slower carries; then a backlog of {}",
         options.rate,
         options.seconds,
+        options.shares,
+        whole(most as f64),
         whole(options.records as f64)
     );
     let notes = vec![
@@ -184,26 +194,25 @@ fn report(instance: &Instance, options: &Cdc, runs: &[Run]) -> Report {
         told(runs, Settings::Again),
         "The records of all runs are equal in key, value and headers of CloudEvents.".to_owned(),
     ];
-    let figures = json!({"settings": instance.settings(), "left_out_for_defaults": TUNED, "runs": runs});
-    Report { title, columns: COLUMNS.to_vec(), rows: runs.iter().map(Run::row).collect(), notes, figures }
+    let figures = json!({"settings": instance.settings(), "left_out_for_defaults": TUNED, "slower_carries": most, "runs": runs});
+    let columns = [&COLUMNS[..], &loops::COLUMNS].concat();
+    Report { title, columns, rows: runs.iter().flat_map(Run::rows).collect(), notes, figures }
 }
 
 fn told(runs: &[Run], peer: Settings) -> String {
-    let ours: Vec<&Run> = runs.iter().filter(|run| run.settings == Settings::Ours).collect();
+    let of = |wanted: Settings| runs.iter().filter(move |run| run.settings == wanted);
+    let pairs: Vec<(&Run, &Run)> = of(Settings::Ours).zip(of(peer)).collect();
     let by = |figure: fn(&Run) -> f64| {
-        let theirs = runs.iter().filter(|run| run.settings == peer);
-        spread(&ours.iter().zip(theirs).map(|(a, b)| figure(a) / figure(b)).collect::<Vec<_>>())
+        spread(&pairs.iter().map(|(a, b)| figure(a) / figure(b)).collect::<Vec<_>>())
     };
-    let p50 = median(runs.iter().filter(|run| run.settings == peer).map(|run| run.p50_ms));
+    let loops: Vec<(&[Loop], &[Loop])> = pairs.iter().map(|(a, b)| (&a.loops[..], &b.loops[..])).collect();
     format!(
-        "ours against {} (p50 {p50:.1} ms), median (range) of {}: latency p50 {}, p99 {}; records/s {}; per CPU-second of \
-         Connect and Postgres {}",
+        "ours against {}, median (range) of {}: records/s {}; per CPU-second of Connect and Postgres {}{}",
         peer.name(),
-        ours.len(),
-        by(|run| run.p50_ms),
-        by(|run| run.p99_ms),
+        pairs.len(),
         by(|run| run.per_second),
         by(|run| run.per_cpu_second),
+        loops::told(&loops),
     )
 }
 
@@ -218,19 +227,18 @@ impl Settings {
 }
 
 impl Run {
-    fn row(&self) -> Vec<String> {
+    /// A row for each rate, the first of them with what the backlog took.
+    fn rows(&self) -> Vec<Vec<String>> {
         let cpu = |name: &str| self.cpu.get(name).map_or_else(String::new, |seconds| format!("{seconds:.2}"));
-        vec![
+        let backlog = [
             self.settings.name().to_owned(),
             self.round.to_string(),
-            format!("{:.1}", self.p50_ms),
-            format!("{:.1}", self.p99_ms),
-            format!("{:.1}", self.max_ms),
             whole(self.records),
             whole(self.per_second),
             cpu("connect"),
             cpu("postgres"),
             whole(self.per_cpu_second),
-        ]
+        ];
+        loops::rows(&backlog, &self.loops)
     }
 }

@@ -9,38 +9,26 @@ mod carrier;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
-use hdrhistogram::Histogram;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgConnection};
 
+use super::loops::{self, Loop};
 use super::{Stage, cdc, digest};
 use crate::cli::{Chain, Order};
 use crate::cpu::{self, Components, Seconds};
 use crate::instance::Instance;
+use crate::latency;
 use crate::latency::probe::{LATEST, microseconds};
 use crate::latency::sender::Pace;
-use crate::latency::{self, milliseconds};
 use crate::patience::{PATIENCE, Patience};
 use crate::preload;
-use crate::report::{Report, median, spread, whole};
+use crate::report::{Report, spread, whole};
 use crate::stack::observer;
 use carrier::{Carrier, Who};
 
-const COLUMNS: [&str; 12] = [
-    "who",
-    "round",
-    "backlog/s",
-    "cpu: writer",
-    "postgres",
-    "connect",
-    "records per cpu-s",
-    "peak MB",
-    "commands/s",
-    "p50 ms",
-    "p99 ms",
-    "p99.9 ms",
-];
+const COLUMNS: [&str; 8] =
+    ["who", "round", "backlog/s", "cpu: writer", "postgres", "connect", "records per cpu-s", "peak MB"];
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Whose CPU time counts.
 const COUNTED: [&str; 3] = ["writer", "postgres", "connect"];
@@ -57,18 +45,6 @@ struct Run {
     peak_mb: f64,
     loops: Vec<Loop>,
     digest: Vec<String>,
-}
-
-/// Commands that arrived at a rate.
-#[derive(Debug, Serialize)]
-struct Loop {
-    rate: u32,
-    p50_ms: f64,
-    p99_ms: f64,
-    p999_ms: f64,
-    max_ms: f64,
-    /// Commands whose rows could not be read in time. They count as if they could at that moment.
-    late: usize,
 }
 
 /// Measures all in turns, at shares of what the slowest of them carries.
@@ -199,14 +175,6 @@ impl Table {
     }
 }
 
-impl Loop {
-    fn of(rate: u32, latency: &Histogram<u64>, late: usize) -> Self {
-        let at = |quantile: f64| milliseconds(latency.value_at_quantile(quantile));
-        let max_ms = milliseconds(latency.max());
-        Self { rate, p50_ms: at(0.5), p99_ms: at(0.99), p999_ms: at(0.999), max_ms, late }
-    }
-}
-
 fn report(instance: &Instance, options: &Chain, most: u32, peers: &[Who], runs: &[Run]) -> Report {
     let title = format!(
         "From a command until its row: a backlog of {}, then {} s each at {:?} % of the {} a second that the slowest carries",
@@ -221,7 +189,7 @@ fn report(instance: &Instance, options: &Chain, most: u32, peers: &[Who], runs: 
     let figures: Value = json!({"settings": instance.settings(), "slowest_carries": most, "runs": runs});
     Report {
         title,
-        columns: COLUMNS.to_vec(),
+        columns: [&COLUMNS[..], &loops::COLUMNS].concat(),
         rows: runs.iter().flat_map(Run::rows).collect(),
         notes,
         figures,
@@ -234,28 +202,17 @@ fn told(runs: &[Run], peer: Who) -> String {
     let by = |figure: &dyn Fn(&Run) -> f64| {
         spread(&of(Who::Millrace).zip(of(peer)).map(|(a, b)| figure(a) / figure(b)).collect::<Vec<_>>())
     };
-    let mut lines = vec![format!(
-        "Millrace against {}, median (range) of {}: backlog/s {}; per CPU-second {}; resident memory {}",
+    let pairs: Vec<(&[Loop], &[Loop])> =
+        of(Who::Millrace).zip(of(peer)).map(|(a, b)| (&a.loops[..], &b.loops[..])).collect();
+    format!(
+        "Millrace against {}, median (range) of {}: backlog/s {}; per CPU-second {}; resident memory {}{}",
         peer.name(),
-        of(peer).count(),
+        pairs.len(),
         by(&|run| run.per_second),
         by(&|run| run.per_cpu_second),
         by(&|run| run.peak_mb),
-    )];
-    let loops = runs.first().map_or(0, |run| run.loops.len());
-    for place in 0..loops {
-        let at = move |run: &Run, figure: fn(&Loop) -> f64| run.loops.get(place).map_or(f64::NAN, figure);
-        lines.push(format!(
-            "  at {} a second: p50 {}, p99 {} ({:.0} ms and {:.0} ms), p99.9 {}",
-            whole(runs.first().map_or(f64::NAN, |run| at(run, |l| f64::from(l.rate)))),
-            by(&|run| at(run, |l| l.p50_ms)),
-            by(&|run| at(run, |l| l.p99_ms)),
-            median(of(Who::Millrace).map(|run| at(run, |l| l.p99_ms))),
-            median(of(peer).map(|run| at(run, |l| l.p99_ms))),
-            by(&|run| at(run, |l| l.p999_ms)),
-        ));
-    }
-    lines.join("\n")
+        loops::told(&pairs),
+    )
 }
 
 impl Run {
@@ -272,14 +229,6 @@ impl Run {
             whole(self.per_cpu_second),
             whole(self.peak_mb),
         ];
-        let row = |(place, at): (usize, &Loop)| {
-            let blank = || std::iter::repeat_n(String::new(), backlog.len()).collect::<Vec<_>>();
-            let mut row = if place == 0 { backlog.to_vec() } else { blank() };
-            let ms = [at.p50_ms, at.p99_ms, at.p999_ms].map(|ms| format!("{ms:.1}"));
-            row.push(whole(f64::from(at.rate)));
-            row.extend(ms);
-            row
-        };
-        self.loops.iter().enumerate().map(row).collect()
+        loops::rows(&backlog, &self.loops)
     }
 }

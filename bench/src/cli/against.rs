@@ -26,8 +26,6 @@ pub(crate) enum Against {
         turns: Turns,
     },
     /// Customers' events from Kafka into the index of the view
-    #[command(mut_arg("records", |records| records.default_value("100000")))]
-    #[command(mut_arg("warm_up", |warm_up| warm_up.default_value("50000")))]
     Search {
         /// The peers, one after another
         #[arg(value_enum, value_name = "PEER", default_values = ["jvm"])]
@@ -153,11 +151,14 @@ pub(crate) struct Cdc {
     /// Commits a second while latency is measured
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) rate: u32,
-    /// How long
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Rows a second in further measurements of latency, as shares of what the slower carries
+    #[arg(long, value_name = "PERCENT", value_delimiter = ',', default_values = ["10", "50", "80"])]
+    pub(crate) shares: Vec<u64>,
+    /// How long at each rate
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) seconds: u32,
     /// Seconds before that, at the same rate, that do not count
-    #[arg(long, default_value_t = 5, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 3, value_name = "SECONDS")]
     pub(crate) quiet: u32,
     /// Rows of the backlog that count
     #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u64).range(100..))]
@@ -177,10 +178,10 @@ pub(crate) struct Cdc {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Turns {
     /// Records that count, rounded down to whole streams
-    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u64).range(100..))]
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(100..))]
     pub(crate) records: u64,
-    /// Records before them that do not count, so that nobody is measured while starting
-    #[arg(long, default_value_t = 10_000, value_name = "RECORDS")]
+    /// Records before them that do not count, so that nobody is measured while starting: a JVM compiles itself for so long
+    #[arg(long, default_value_t = 50_000, value_name = "RECORDS")]
     warm_up: u64,
     /// Partitions of each topic
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..))]

@@ -10,6 +10,7 @@ pub(crate) enum Stage {
     /// Events from Kafka into a view in Postgres, without Elasticsearch (`publish=false`)
     View(Views),
     /// Events from Kafka into Elasticsearch, and the same documents by a plain `_bulk` loop, in turns
+    #[command(mut_arg("runs", |runs| runs.default_value("5")))]
     Elasticsearch(Search),
     /// Customers' events into Postgres, which refuses one customer in a thousand, in turns with all of them accepted
     Poison(Backlog),

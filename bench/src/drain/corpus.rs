@@ -1,6 +1,6 @@
 //! What an index holds.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use reqwest::Method;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -27,6 +27,19 @@ struct Hit {
 }
 
 impl Corpus {
+    /// Fails unless another holds the same documents, in whatever order.
+    pub(crate) fn is_equal_to(&self, other: &Self) -> Result<()> {
+        ensure!(self.sorted() == other.sorted(), "two runs have left different documents");
+        Ok(())
+    }
+
+    fn sorted(&self) -> Vec<(&str, u64, &str)> {
+        let documents = self.0.iter().map(|document| (&*document.id, document.version, &*document.body));
+        let mut sorted: Vec<_> = documents.collect();
+        sorted.sort_unstable();
+        sorted
+    }
+
     /// Reads what can be searched in an index.
     pub(crate) async fn read(instance: &Instance, index: &str) -> Result<Self> {
         let question = json!({"size": PAGE, "sort": ["_doc"], "version": true});

@@ -61,6 +61,7 @@ impl<'l> Loop<'l> {
         let (seconds, cpu) = (began.elapsed().as_secs_f64(), cpu::between(&before, &components.used()?));
         let versions = self.corpus.0.iter().map(|document| document.version).sum();
         check(self.instance, &self.index, self.corpus.0.len() as u64, versions).await?;
+        self.corpus.is_equal_to(&Corpus::read(self.instance, &self.index).await?)?;
         self.instance.stack.elasticsearch(Method::DELETE, &self.index, None).await?;
         let documents = self.corpus.0.len() as f64 * self.passes as f64;
         Ok(self.drained(run, documents, seconds, cpu))

@@ -19,25 +19,27 @@ use crate::report::{Report, spread, whole};
 const QUIET_LOOKS: u32 = 60;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Millrace's run and the plain loop's after it.
-struct Pair {
+/// Millrace's run, the plain loop's after it, and Millrace's again, for the noise.
+struct Turn {
     millrace: Drained,
     plain: Drained,
+    again: Drained,
 }
 
 /// Measures each index.
 pub(crate) async fn search(instance: &Instance, options: &Search) -> Result<Report> {
-    let mut pairs = Vec::new();
+    let mut turns = Vec::new();
     for index in &options.indices {
-        pairs.extend(pairs_of(instance, *index, options).await?);
+        turns.extend(turns_of(instance, *index, options).await?);
     }
-    let runs: Vec<&Drained> = pairs.iter().flat_map(|pair| [&pair.millrace, &pair.plain]).collect();
+    let runs: Vec<&Drained> =
+        turns.iter().flat_map(|turn| [&turn.millrace, &turn.plain, &turn.again]).collect();
     let title =
         format!("Indexing a backlog of {} events in Elasticsearch", whole(options.backlog.records as f64));
-    let figures = json!({"settings": instance.settings(), "runs": runs, "ratios": pairs.iter().map(Pair::ratio).collect::<Vec<_>>()});
+    let figures = json!({"settings": instance.settings(), "runs": runs, "ratios": turns.iter().map(Turn::by_plain).collect::<Vec<_>>()});
     let rows = runs.into_iter().map(Drained::row).collect();
     let notes = vec![
-        ratios(&pairs),
+        ratios(&turns),
         format!(
             "The plain loop sends the same documents, encoded before, {} a request over {} connection(s); its records are \
              documents, and the CPU time under `millrace` is its own.",
@@ -47,20 +49,26 @@ pub(crate) async fn search(instance: &Instance, options: &Search) -> Result<Repo
     Ok(Report { title, columns: COLUMNS.to_vec(), rows, notes, figures })
 }
 
-/// The first run of both warms Elasticsearch up and does not count; it also yields the documents.
-async fn pairs_of(instance: &Instance, index: Index, options: &Search) -> Result<Vec<Pair>> {
-    let warm_up = drain(instance, index, &options.backlog, 0).await?;
-    let corpus = Corpus::read(instance, &instance.alias(index.name())).await?;
+/// The first run of both warms Elasticsearch up and does not count; it also yields the documents, which all others must
+/// leave too.
+async fn turns_of(instance: &Instance, index: Index, options: &Search) -> Result<Vec<Turn>> {
+    let (alias, backlog) = (instance.alias(index.name()), &options.backlog);
+    let warm_up = drain(instance, index, backlog, 0).await?;
+    let corpus = Corpus::read(instance, &alias).await?;
     let plain = Loop::new(instance, index.name(), &corpus, &warm_up, options);
     plain.run(0).await?;
-    let mut pairs = Vec::new();
-    for run in 1..=options.backlog.runs {
-        let millrace = drain(instance, index, &options.backlog, run).await?;
+    let millrace = async |run| {
+        let drained = drain(instance, index, backlog, run).await?;
+        corpus.is_equal_to(&Corpus::read(instance, &alias).await?)?;
         quiet(instance).await?;
-        let plain = plain.run(run).await?;
-        pairs.push(Pair { millrace, plain });
+        anyhow::Ok(drained)
+    };
+    let mut turns = Vec::new();
+    for run in 1..=backlog.runs {
+        let (first, plain, again) = (millrace(run).await?, plain.run(run).await?, millrace(run).await?);
+        turns.push(Turn { millrace: first, plain, again });
     }
-    Ok(pairs)
+    Ok(turns)
 }
 
 async fn drain(instance: &Instance, index: Index, backlog: &Backlog, run: u32) -> Result<Drained> {
@@ -112,19 +120,27 @@ pub(crate) async fn quiet(instance: &Instance) -> Result<()> {
     Ok(())
 }
 
-impl Pair {
+impl Turn {
     /// Documents a second against documents a second.
-    fn ratio(&self) -> f64 {
+    fn by_plain(&self) -> f64 {
         self.millrace.documents / self.millrace.seconds / self.plain.per_second
+    }
+
+    fn by_itself(&self) -> f64 {
+        self.again.seconds / self.millrace.seconds
     }
 }
 
-fn ratios(pairs: &[Pair]) -> String {
-    let mut cases: Vec<&str> = pairs.iter().map(|pair| pair.millrace.case.as_str()).collect();
+fn ratios(turns: &[Turn]) -> String {
+    let mut cases: Vec<&str> = turns.iter().map(|turn| turn.millrace.case.as_str()).collect();
     cases.dedup();
     let line = |case: &str| {
-        let of: Vec<f64> = pairs.iter().filter(|pair| pair.millrace.case == case).map(Pair::ratio).collect();
-        format!("{case}: {} of the plain loop's documents a second", spread(&of))
+        let of = |ratio: fn(&Turn) -> f64| {
+            let turns = turns.iter().filter(|turn| turn.millrace.case == case);
+            spread(&turns.map(ratio).collect::<Vec<_>>())
+        };
+        let (plain, itself) = (of(Turn::by_plain), of(Turn::by_itself));
+        format!("{case}: {plain} of the plain loop's documents a second; {itself} of its own a moment later")
     };
     cases.into_iter().map(line).collect::<Vec<_>>().join("\n")
 }

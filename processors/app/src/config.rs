@@ -51,7 +51,7 @@ pub struct Config {
     pub elasticsearch_timeout_ms: u64,
     /// Copies of each index.
     pub elasticsearch_replicas: u32,
-    /// How soon a document can be searched, such as `1s`.
+    /// How soon a document can be searched, such as `500ms` or `1s`.
     pub elasticsearch_refresh_interval: String,
     /// The registry's Confluent API. `SCHEMA_REGISTRY_URL`.
     pub schema_registry_url: Address,
@@ -239,7 +239,7 @@ fn defaults() -> BTreeMap<&'static str, Value> {
         ("elasticsearch_url", "http://127.0.0.1:9200".into()),
         ("elasticsearch_timeout_ms", 30_000.into()),
         ("elasticsearch_replicas", 0.into()),
-        ("elasticsearch_refresh_interval", "1s".into()),
+        ("elasticsearch_refresh_interval", "500ms".into()),
         ("schema_registry_url", "http://127.0.0.1:8081".into()),
         ("connect_url", "http://127.0.0.1:8083".into()),
         ("outbox_poll_interval_ms", 5.into()),

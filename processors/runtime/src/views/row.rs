@@ -80,7 +80,8 @@ impl<R: Default> Versioned<R> {
     }
 }
 
-type Rows<R> = BTreeMap<String, Versioned<R>>;
+/// By key. A row is large: boxed, it stays where it is while the map makes room for others.
+type Rows<R> = BTreeMap<String, Box<Versioned<R>>>;
 
 /// Folds events into the table of one generation of the view `V`.
 pub struct RowRole<V> {

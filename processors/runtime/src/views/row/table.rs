@@ -1,6 +1,6 @@
 //! The table of a generation of a view: how its rows are read and written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use futures::TryStreamExt as _;
 use millrace_domain::View;
@@ -9,9 +9,12 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Row as _};
 
-use super::{Ready, Versioned, fields};
+use super::{Ready, Rows, Versioned, fields};
 use crate::error::WorkError;
 use crate::views::columns::{Columns, Fields};
+
+/// A row that is there, and its key.
+type Found<R> = (String, Box<Versioned<R>>);
 
 /// The statements of a table; what they are depends on its types.
 pub(super) struct Table {
@@ -63,7 +66,7 @@ impl Table {
         &self,
         connection: &mut PgConnection,
         keys: &[&str],
-    ) -> Result<BTreeMap<String, Versioned<V::Row>>, WorkError> {
+    ) -> Result<Rows<V::Row>, WorkError> {
         self.read::<V>(connection, &self.look, keys).await
     }
 
@@ -72,7 +75,7 @@ impl Table {
         &self,
         connection: &mut PgConnection,
         keys: &[&str],
-    ) -> Result<BTreeMap<String, Versioned<V::Row>>, WorkError> {
+    ) -> Result<Rows<V::Row>, WorkError> {
         self.read::<V>(connection, &self.lock, keys).await
     }
 
@@ -81,23 +84,23 @@ impl Table {
         connection: &mut PgConnection,
         statement: &str,
         keys: &[&str],
-    ) -> Result<BTreeMap<String, Versioned<V::Row>>, WorkError> {
+    ) -> Result<Rows<V::Row>, WorkError> {
         let rows = sqlx::query(AssertSqlSafe(statement)).bind(keys).fetch(connection);
         rows.err_into().and_then(async |row| self.versioned::<V>(&row)).try_collect().await
     }
 
-    fn versioned<V: View>(&self, row: &PgRow) -> Result<(String, Versioned<V::Row>), WorkError> {
+    fn versioned<V: View>(&self, row: &PgRow) -> Result<Found<V::Row>, WorkError> {
         let key: String = row.try_get(V::KEY)?;
         let (version, ctid) = (row.try_get("version")?, Some(row.try_get("ctid")?));
         // Nothing is read of a row of version 0, which stands for none.
         if version == 0 {
-            return Ok((key, Versioned { ctid, ..Versioned::default() }));
+            return Ok((key, Box::new(Versioned { ctid, ..Versioned::default() })));
         }
         let stored = self.columns.read(row)?;
         match self.columns.row(&stored) {
             Ok(own) => {
                 let updated_at = row.try_get("updated_at")?;
-                Ok((key, Versioned { row: own, ctid, stored, version, updated_at }))
+                Ok((key, Box::new(Versioned { row: own, ctid, stored, version, updated_at })))
             }
             Err(error) => {
                 Err(WorkError::Refused(format!("the row `{key}` of {} cannot be read: {error}", V::NAME)))
