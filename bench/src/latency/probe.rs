@@ -207,7 +207,9 @@ struct Questions {
 
 impl Questions {
     async fn connect(instance: &Instance, sql: String) -> Result<Self> {
-        let (connection, backend) = observer(&instance.stack.read_database_url).await?;
+        let (mut connection, backend) = observer(&instance.stack.read_database_url).await?;
+        // A table that was just made looks small to the planner, and reading all of it at each look would be the load.
+        sqlx::raw_sql("SET enable_seqscan = off").execute(&mut connection).await?;
         Ok(Self { connection, backend, sql })
     }
 }

@@ -18,13 +18,17 @@ pub const WRITE: &str = include_str!("sql/write.sql");
 pub const READ: &str = include_str!("sql/read.sql");
 
 /// Every statement of the loop finds its rows by an index. A table that grows faster than it is analysed looks small to
-/// the planner, which would then read, hash or join all of it for every batch.
-const BY_INDEX: [(&str, &str); 4] = [
+/// the planner, which would then read, hash or join all of it for every batch. Since its plans do not depend on what is
+/// bound, they are made once for each connection: to plan the statements of a small batch takes longer than to execute them.
+const BY_INDEX: [(&str, &str); 5] = [
     ("enable_seqscan", "off"),
     ("enable_hashjoin", "off"),
     ("enable_mergejoin", "off"),
     ("enable_material", "off"),
+    ("plan_cache_mode", "force_generic_plan"),
 ];
+/// What others ask of a table is planned for what it holds now.
+const AS_IT_IS: [(&str, &str); 1] = [("plan_cache_mode", "force_custom_plan")];
 
 /// How long a connection may take to be made, and to answer when it is given back.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
@@ -72,7 +76,8 @@ pub fn pool(
     transaction_timeout: Duration,
     connections_max: u32,
 ) -> Result<PgPool, sqlx::Error> {
-    Ok(pool_with(options(url, namespace, transaction_timeout)?, connections_max))
+    let options = options(url, namespace, transaction_timeout)?.options(AS_IT_IS);
+    Ok(pool_with(options, connections_max))
 }
 
 /// As [`pool`], for workers: their statements go by indexes, and are answered within `answer_timeout`.
@@ -106,8 +111,6 @@ fn options(
         ("search_path", namespace.database_schema().to_owned()),
         ("transaction_timeout", format!("{}ms", transaction_timeout.as_millis())),
         ("tcp_keepalives_idle", "10".to_owned()),
-        // Plans made for a small table must not outlive its growth within one batch.
-        ("plan_cache_mode", "force_custom_plan".to_owned()),
     ]))
 }
 
