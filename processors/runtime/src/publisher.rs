@@ -161,6 +161,12 @@ struct Bulk {
     documents: Vec<Document>,
 }
 
+/// What waits goes in one request: the slower Elasticsearch answers, the fewer it is asked.
+fn together(bulks: &mut Vec<Bulk>) -> Option<Bulk> {
+    let to = bulks.last()?.to;
+    Some(Bulk { to, documents: bulks.drain(..).flat_map(|bulk| bulk.documents).collect() })
+}
+
 /// The worker's end of a partition's publisher.
 pub(crate) struct PublisherHandle {
     bulks: mpsc::Sender<Bulk>,
@@ -250,9 +256,10 @@ struct Publisher {
 
 impl Publisher {
     async fn run(mut self) {
+        let mut bulks = Vec::with_capacity(BULKS_WAITING_MAX);
         loop {
             let going_on = tokio::select! {
-                bulk = self.waiting.recv() => match bulk {
+                _ = self.waiting.recv_many(&mut bulks, BULKS_WAITING_MAX) => match together(&mut bulks) {
                     Some(bulk) => self.publish(&bulk.documents, Some(bulk.to)).await,
                     None => false,
                 },
@@ -431,6 +438,14 @@ mod tests {
         assert_eq!(waiting.recv().await.map(|bulk| bulk.to), Some(10), "there is room again");
         handle.send(30, Vec::new()).await;
         assert!(waiting.try_recv().is_err(), "`published` must not move past 20");
+    }
+
+    #[test]
+    fn what_waits_goes_together_in_its_order() {
+        let bulk = |to: i64, id: &str| Bulk { to, documents: vec![document(id, 1)] };
+        let one = together(&mut vec![bulk(10, "a"), bulk(20, "b")]).unwrap();
+        assert_eq!((one.to, one.documents), (20, vec![document("a", 1), document("b", 1)]));
+        assert!(together(&mut Vec::new()).is_none(), "nobody hands anything over any more");
     }
 
     #[test]
