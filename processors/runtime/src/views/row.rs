@@ -201,7 +201,7 @@ impl<V: View> Role for RowRole<V> {
         let mut intake = intake::take(connection, &self.shared.registry, &self.group, batch).await?;
         let mut keys = keys::<V>(intake.events.iter().map(|(_, event)| event));
         let mut documents = Vec::new();
-        if V::SHARED {
+        if V::SHARED && !keys.is_empty() {
             documents = self.create(connection, &mut intake, &mut keys).await?;
         }
         documents.extend(self.change(connection, &mut intake, &keys).await?);
