@@ -32,6 +32,8 @@ const AS_IT_IS: [(&str, &str); 1] = [("plan_cache_mode", "force_custom_plan")];
 
 /// How long a connection may take to be made, and to answer when it is given back.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection that was idle for longer is asked whether it still lives before it is used; asking each time costs a round trip.
+const IDLE_UNASKED: Duration = Duration::from_secs(1);
 
 /// The workers' connections to a database, and how long a piece of work with them may take.
 #[derive(Debug, Clone)]
@@ -116,6 +118,14 @@ fn options(
 
 fn pool_with(options: PgConnectOptions, connections_max: u32) -> PgPool {
     let pool = PgPoolOptions::new().max_connections(connections_max).acquire_timeout(CONNECTION_TIMEOUT);
+    let pool = pool.test_before_acquire(false).before_acquire(|connection, known| {
+        Box::pin(async move {
+            if known.idle_for > IDLE_UNASKED {
+                connection.ping().await?;
+            }
+            Ok(true)
+        })
+    });
     // One that is given back in the middle of something is asked whether it lives, and the pool has no room for another
     // until it answers.
     let pool = pool.after_release(|connection, _| {

@@ -195,8 +195,9 @@ impl Claim {
         !self.is_of_another(later.topic_id) && (later.epoch <= self.epoch || later.applied < self.applied)
     }
 
-    /// Moves the applied offset from where this claim stands to `to`. First statement of every batch: it locks the
-    /// row, so that a later claim waits for this transaction to end.
+    /// Moves the applied offset from where this claim stands to `to`, and the published one to `published`; a group
+    /// that publishes nothing has `None`. First statement of every batch: it locks the row, so that a later claim
+    /// waits for this transaction to end.
     ///
     /// # Errors
     /// [`WorkError::Fenced`] when somebody else holds the partition or the offset is not where we left it,
@@ -205,13 +206,13 @@ impl Claim {
         &self,
         connection: &mut PgConnection,
         to: i64,
-        publishes: bool,
+        published: Option<i64>,
     ) -> Result<(), WorkError> {
         let advance = "UPDATE consumer_offset
-             SET applied = $7, published = CASE WHEN $8 THEN published ELSE $7 END
+             SET applied = $7, published = CASE WHEN $8 IS NULL THEN $7 ELSE least($7, greatest(published, $8)) END
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5 AND applied = $6
                AND (held_at IS NULL OR held_at >= $7 OR held_until < now())";
-        let moved = self.mine(advance).bind(self.applied).bind(to).bind(publishes);
+        let moved = self.mine(advance).bind(self.applied).bind(to).bind(published);
         let moved = moved.execute(&mut *connection).await?;
         if moved.rows_affected() == 1 || broken(mechanism::FENCE) {
             return Ok(());

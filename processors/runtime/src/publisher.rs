@@ -2,14 +2,14 @@
 //! copy that arrives late changes nothing.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use elasticsearch::http::Url;
 use elasticsearch::http::transport::{SingleNodeConnectionPool, TransportBuilder};
 use elasticsearch::{BulkParts, Elasticsearch};
 use serde::Deserialize;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -22,8 +22,14 @@ use crate::{metrics, moments};
 
 /// A `_bulk` request stays below this many bytes, well under Elasticsearch's limit of 100 MB.
 const BULK_BYTES_MAX: usize = 4 << 20;
-/// Bulks of one partition that wait for Elasticsearch; then the worker waits too.
-const BULKS_WAITING_MAX: usize = 2;
+/// What of one partition waits for Elasticsearch or is on its way has so many bytes at most; then the worker waits too.
+const UNPUBLISHED_BYTES_MAX: usize = 2 * BULK_BYTES_MAX;
+/// What a document or an empty bulk takes in memory beside its texts.
+const OVERHEAD_BYTES: usize = 100;
+/// So many bulks are taken at a time to go together.
+const BULKS_TOGETHER_MAX: usize = 1_000;
+/// With nothing to publish for so long, nothing follows soon whose transaction would record what was acknowledged.
+const IDLE: Duration = Duration::from_millis(50);
 /// Elasticsearch refuses a whole request for one longer id.
 const ID_BYTES_MAX: usize = 512;
 
@@ -159,18 +165,41 @@ fn verdicts(documents: &[&Document], answer: Answer) -> Result<Vec<Refusal>, Wor
 struct Bulk {
     to: i64,
     documents: Vec<Document>,
+    /// Given back once Elasticsearch has answered.
+    room: Option<OwnedSemaphorePermit>,
 }
 
 /// What waits goes in one request: the slower Elasticsearch answers, the fewer it is asked.
 fn together(bulks: &mut Vec<Bulk>) -> Option<Bulk> {
-    let to = bulks.last()?.to;
-    Some(Bulk { to, documents: bulks.drain(..).flat_map(|bulk| bulk.documents).collect() })
+    bulks.drain(..).reduce(|mut earlier, later| {
+        earlier.documents.extend(later.documents);
+        if let (Some(room), Some(more)) = (&mut earlier.room, later.room) {
+            room.merge(more);
+        }
+        Bulk { to: later.to, ..earlier }
+    })
+}
+
+/// The room that documents take until they are published; what is larger than all of it takes all.
+fn room_needed(documents: &[Document]) -> usize {
+    let bytes = |document: &Document| document.id.len() + document.body.len() + OVERHEAD_BYTES;
+    let bytes = documents.iter().map(bytes).sum::<usize>() + OVERHEAD_BYTES;
+    bytes.min(UNPUBLISHED_BYTES_MAX)
+}
+
+/// How far Elasticsearch has answered, and how much of that Postgres knows: offsets, the next to come.
+#[derive(Default)]
+struct Marks {
+    acknowledged: AtomicI64,
+    recorded: AtomicI64,
 }
 
 /// The worker's end of a partition's publisher.
 pub(crate) struct PublisherHandle {
-    bulks: mpsc::Sender<Bulk>,
+    bulks: mpsc::UnboundedSender<Bulk>,
+    room: Arc<Semaphore>,
     claim: watch::Sender<Claim>,
+    marks: Arc<Marks>,
     fenced: Arc<Notify>,
     dropped: AtomicBool,
     stop: CancellationToken,
@@ -186,22 +215,22 @@ impl PublisherHandle {
         claim: Claim,
         stop: CancellationToken,
     ) -> Self {
-        let (bulks, waiting) = mpsc::channel(BULKS_WAITING_MAX);
+        let (bulks, waiting) = mpsc::unbounded_channel();
         let (claim, held) = watch::channel(claim);
-        let fenced = Arc::new(Notify::new());
-        let acknowledged = Acknowledged { to: 0, refusals: Vec::new(), recorded: true };
+        let (marks, fenced) = (Arc::<Marks>::default(), Arc::new(Notify::new()));
         let publisher = Publisher {
             elastic,
             index,
             pool,
             claim: held,
             waiting,
-            acknowledged,
+            acknowledged: Acknowledged::default(),
+            marks: marks.clone(),
             fenced: fenced.clone(),
             stop: stop.clone(),
         };
-        let dropped = AtomicBool::new(false);
-        Self { bulks, claim, fenced, dropped, stop, task: tokio::spawn(publisher.run()) }
+        let (room, dropped) = (Arc::new(Semaphore::new(UNPUBLISHED_BYTES_MAX)), AtomicBool::new(false));
+        Self { bulks, room, claim, marks, fenced, dropped, stop, task: tokio::spawn(publisher.run()) }
     }
 
     /// Hands over what the records below `to` changed. Waits while too much is waiting. What is dropped because it is
@@ -210,11 +239,26 @@ impl PublisherHandle {
         if self.dropped.load(Ordering::Relaxed) {
             return;
         }
+        let room = u32::try_from(room_needed(&documents)).unwrap_or(u32::MAX);
         tokio::select! {
             biased;
-            _ = self.bulks.send(Bulk { to, documents }) => {}
+            room = self.room.clone().acquire_many_owned(room) => {
+                // A publisher that is gone publishes nothing any more, and `published` stays where it is.
+                let _ = self.bulks.send(Bulk { to, documents, room: room.ok() });
+            }
             () = self.stop.cancelled() => self.dropped.store(true, Ordering::Relaxed),
         }
+    }
+
+    /// Every document below this offset is in Elasticsearch, or its refusal in the ledger. The next batch's transaction
+    /// records it; see [`recorded`](Self::recorded).
+    pub(crate) fn acknowledged(&self) -> i64 {
+        self.marks.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// `published` stands here now.
+    pub(crate) fn recorded(&self, to: i64) {
+        self.marks.recorded.fetch_max(to, Ordering::Relaxed);
     }
 
     /// Waits until the publisher finds that somebody else holds the partition.
@@ -236,11 +280,14 @@ impl PublisherHandle {
     }
 }
 
-/// What Elasticsearch has answered and Postgres does not know yet.
+/// What Elasticsearch has answered last.
+#[derive(Default)]
 struct Acknowledged {
     to: i64,
+    /// Not in the ledger yet.
     refusals: Vec<Refusal>,
-    recorded: bool,
+    /// Somebody else held the partition when this was to be recorded.
+    fenced: bool,
 }
 
 struct Publisher {
@@ -248,84 +295,112 @@ struct Publisher {
     index: String,
     pool: Pool,
     claim: watch::Receiver<Claim>,
-    waiting: mpsc::Receiver<Bulk>,
+    waiting: mpsc::UnboundedReceiver<Bulk>,
     acknowledged: Acknowledged,
+    marks: Arc<Marks>,
     fenced: Arc<Notify>,
     stop: CancellationToken,
 }
 
 impl Publisher {
     async fn run(mut self) {
-        let mut bulks = Vec::with_capacity(BULKS_WAITING_MAX);
+        let mut bulks = Vec::new();
         loop {
             let going_on = tokio::select! {
-                _ = self.waiting.recv_many(&mut bulks, BULKS_WAITING_MAX) => match together(&mut bulks) {
-                    Some(bulk) => self.publish(&bulk.documents, Some(bulk.to)).await,
-                    None => false,
+                _ = self.waiting.recv_many(&mut bulks, BULKS_TOGETHER_MAX) => match together(&mut bulks) {
+                    Some(bulk) => self.publish(bulk).await,
+                    None => break,
                 },
                 // Fenced before, claimed again by our worker: what was acknowledged still counts.
-                Ok(()) = self.claim.changed(), if !self.acknowledged.recorded => self.publish(&[], None).await,
+                Ok(()) = self.claim.changed(), if self.is_unrecorded() => self.record().await,
+                () = tokio::time::sleep(IDLE), if self.is_unrecorded() && !self.acknowledged.fenced => self.record().await,
             };
             if !going_on {
                 return;
             }
         }
-    }
-
-    /// Publishes documents however many tries it takes; false when it is to stop.
-    async fn publish(&mut self, documents: &[Document], to: Option<i64>) -> bool {
-        let mut backoff = Backoff::new();
-        loop {
-            let error = match self.attempt(documents, to).await {
-                Ok(()) => return true,
-                Err(WorkError::Fenced) => {
-                    self.fenced.notify_one();
-                    return true;
-                }
-                Err(error) => error,
-            };
-            tracing::warn!(index = self.index, %error, "documents not published");
-            let dependency = error.dependency().unwrap_or(Dependency::Elasticsearch).to_string();
-            if !backoff.wait_for(&dependency, &self.stop).await {
-                return false;
-            }
+        if self.is_unrecorded() {
+            self.record().await;
         }
     }
 
-    async fn attempt(&mut self, documents: &[Document], to: Option<i64>) -> Result<(), WorkError> {
+    fn is_unrecorded(&self) -> bool {
+        let Acknowledged { to, refusals, .. } = &self.acknowledged;
+        !refusals.is_empty() || *to > self.marks.recorded.load(Ordering::Relaxed)
+    }
+
+    /// Publishes documents however many tries it takes; false when it is to stop. Refusals are recorded at once,
+    /// anything else with the next batch or when none follows.
+    async fn publish(&mut self, bulk: Bulk) -> bool {
+        let mut backoff = Backoff::new();
+        let refusals = loop {
+            match self.send(&bulk.documents).await {
+                Ok(refusals) => break refusals,
+                Err(error) if !self.waits_after(&error, &mut backoff).await => return false,
+                Err(_) => {}
+            }
+        };
+        moments::pass(moments::AFTER_BULK);
+        self.acknowledged.to = bulk.to;
+        self.acknowledged.refusals.extend(refusals);
+        if !self.acknowledged.refusals.is_empty() {
+            return self.record().await;
+        }
+        self.marks.acknowledged.store(bulk.to, Ordering::Relaxed);
+        true
+    }
+
+    async fn send(&self, documents: &[Document]) -> Result<Vec<Refusal>, WorkError> {
         let mut refusals = Vec::new();
         for part in parts(documents) {
             refusals.extend(self.elastic.bulk(&self.index, part).await?);
         }
         metrics::DOCUMENTS.with_label_values(&[self.index.as_str()]).inc_by(documents.len() as u64);
-        moments::pass(moments::AFTER_BULK);
-        // A second try of the same bulk brings the same refusals.
-        if let Some(to) = to.filter(|to| self.acknowledged.recorded || self.acknowledged.to != *to) {
-            self.acknowledged.to = to;
-            self.acknowledged.recorded = false;
-            self.acknowledged.refusals.extend(refusals);
+        Ok(refusals)
+    }
+
+    /// Records what was acknowledged however many tries it takes, unless somebody else holds the partition; false when it
+    /// is to stop.
+    async fn record(&mut self) -> bool {
+        let mut backoff = Backoff::new();
+        loop {
+            let claim = self.claim.borrow_and_update().clone();
+            let error = match self.pool.in_time(self.recorded(&claim)).await {
+                Ok(()) => break,
+                Err(error) => error,
+            };
+            self.acknowledged.fenced = matches!(error, WorkError::Fenced);
+            if self.acknowledged.fenced {
+                self.fenced.notify_one();
+                return true;
+            }
+            if !self.waits_after(&error, &mut backoff).await {
+                return false;
+            }
         }
-        self.pool.clone().in_time(self.record()).await?;
-        self.acknowledged.recorded = true;
-        self.acknowledged.refusals.clear();
-        Ok(())
+        let to = self.acknowledged.to;
+        self.acknowledged = Acknowledged { to, ..Acknowledged::default() };
+        self.marks.acknowledged.store(to, Ordering::Relaxed);
+        self.marks.recorded.fetch_max(to, Ordering::Relaxed);
+        true
     }
 
     /// Moves `published`, fenced.
-    async fn record(&mut self) -> Result<(), WorkError> {
-        let claim = self.claim.borrow_and_update().clone();
+    async fn recorded(&self, claim: &Claim) -> Result<(), WorkError> {
         let Acknowledged { to, refusals, .. } = &self.acknowledged;
         let mut transaction = self.pool.begin().await?;
-        // Losing this row when Postgres crashes only means publishing again, so the commit need not wait for the
-        // disk; but the last one must stay, or `published` would be behind until the next bulk.
-        if refusals.is_empty() && !self.waiting.is_empty() {
-            sqlx::query("SET LOCAL synchronous_commit = off").execute(&mut *transaction).await?;
-        }
         claim.publish(&mut transaction, *to).await?;
         for refusal in refusals {
-            bury(&mut transaction, &claim, *to, &self.index, refusal).await?;
+            bury(&mut transaction, claim, *to, &self.index, refusal).await?;
         }
         Ok(transaction.commit().await?)
+    }
+
+    /// False when it is to stop.
+    async fn waits_after(&self, error: &WorkError, backoff: &mut Backoff) -> bool {
+        tracing::warn!(index = self.index, %error, "documents not published");
+        let dependency = error.dependency().unwrap_or(Dependency::Elasticsearch).to_string();
+        backoff.wait_for(&dependency, &self.stop).await
     }
 }
 
@@ -410,8 +485,8 @@ mod tests {
         assert_eq!((sendable, refusals.len()), (vec![&documents[1]], 1));
     }
 
-    /// A handle whose publisher never takes anything, and what was handed over.
-    fn handle(stop: &CancellationToken) -> (PublisherHandle, mpsc::Receiver<Bulk>) {
+    /// A handle with room for one document, whose publisher takes nothing by itself, and what was handed over.
+    fn handle(stop: &CancellationToken) -> (PublisherHandle, mpsc::UnboundedReceiver<Bulk>) {
         let group = Group { id: "g".to_owned(), generation: 1 };
         let claim = Claim {
             group,
@@ -422,27 +497,35 @@ mod tests {
             published: 0,
             topic_id: None,
         };
-        let ((bulks, waiting), (claim, _)) = (mpsc::channel(1), watch::channel(claim));
-        let (fenced, dropped) = (Arc::new(Notify::new()), AtomicBool::new(false));
-        let task = tokio::spawn(async {});
-        (PublisherHandle { bulks, claim, fenced, dropped, stop: stop.clone(), task }, waiting)
+        let ((bulks, waiting), (claim, _)) = (mpsc::unbounded_channel(), watch::channel(claim));
+        let handle = PublisherHandle {
+            bulks,
+            room: Arc::new(Semaphore::new(room_needed(&[document("a", 1)]))),
+            claim,
+            marks: Arc::default(),
+            fenced: Arc::new(Notify::new()),
+            dropped: AtomicBool::new(false),
+            stop: stop.clone(),
+            task: tokio::spawn(async {}),
+        };
+        (handle, waiting)
     }
 
     #[tokio::test]
     async fn nothing_is_handed_over_behind_what_was_dropped_at_a_stop() {
         let stop = CancellationToken::new();
         let (handle, mut waiting) = handle(&stop);
-        handle.send(10, Vec::new()).await;
+        handle.send(10, vec![document("a", 1)]).await;
         stop.cancel();
-        handle.send(20, Vec::new()).await;
+        handle.send(20, vec![document("a", 1)]).await;
         assert_eq!(waiting.recv().await.map(|bulk| bulk.to), Some(10), "there is room again");
-        handle.send(30, Vec::new()).await;
+        handle.send(30, vec![document("a", 1)]).await;
         assert!(waiting.try_recv().is_err(), "`published` must not move past 20");
     }
 
     #[test]
     fn what_waits_goes_together_in_its_order() {
-        let bulk = |to: i64, id: &str| Bulk { to, documents: vec![document(id, 1)] };
+        let bulk = |to: i64, id: &str| Bulk { to, documents: vec![document(id, 1)], room: None };
         let one = together(&mut vec![bulk(10, "a"), bulk(20, "b")]).unwrap();
         assert_eq!((one.to, one.documents), (20, vec![document("a", 1), document("b", 1)]));
         assert!(together(&mut Vec::new()).is_none(), "nobody hands anything over any more");

@@ -264,8 +264,13 @@ impl Worker {
         let started = Instant::now();
         let Some(last) = batch.last() else { return Ok(()) };
         let (at, to) = (Place::of(last), last.offset + 1);
-        let settled = self.retries.role.database().in_time(self.commit(batch, &at, to, refused)).await?;
+        let published = self.publisher.as_ref().map(PublisherHandle::acknowledged);
+        let settled =
+            self.retries.role.database().in_time(self.commit(batch, &at, (to, published), refused)).await?;
         moments::pass(moments::AFTER_COMMIT);
+        if let (Some(publisher), Some(published)) = (&self.publisher, published) {
+            publisher.recorded(published);
+        }
         self.committed(batch, to, settled, started).await;
         Ok(())
     }
@@ -274,12 +279,12 @@ impl Worker {
         &self,
         batch: &[Record],
         at: &Place,
-        to: i64,
+        (to, published): (i64, Option<i64>),
         refused: Option<&Fault>,
     ) -> Result<Settled, WorkError> {
         let records: Vec<&Record> = batch.iter().collect();
         let mut transaction = self.retries.role.database().begin().await?;
-        self.claim.advance(&mut transaction, to, self.publisher.is_some()).await?;
+        self.claim.advance(&mut transaction, to, published).await?;
         if moments::broken(moments::mechanism::ONE_TRANSACTION) {
             transaction.commit().await?;
             transaction = self.retries.role.database().begin().await?;

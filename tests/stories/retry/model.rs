@@ -171,7 +171,7 @@ impl Model {
     async fn attempt(&self, claim: &Claim, batch: &[Record], crashes: bool) -> bool {
         let (at, records) = (end(batch), batch.iter().collect::<Vec<_>>());
         let mut transaction = self.writer.pool.begin().await.expect("a transaction");
-        claim.advance(&mut transaction, at.offset + 1, false).await.expect("our own claim");
+        claim.advance(&mut transaction, at.offset + 1, None).await.expect("our own claim");
         let settled = if claim.topic == SOURCE {
             self.retries.settle(&mut transaction, &at, &records, None).await
         } else {

@@ -201,7 +201,8 @@ impl<V: View> Role for RowRole<V> {
         let mut intake = intake::take(connection, &self.shared.registry, &self.group, batch).await?;
         let mut keys = keys::<V>(intake.events.iter().map(|(_, event)| event));
         let mut documents = Vec::new();
-        if V::SHARED && !keys.is_empty() {
+        // Of a single key nobody holds another: it is locked, or written when there is none.
+        if V::SHARED && keys.len() > 1 {
             documents = self.create(connection, &mut intake, &mut keys).await?;
         }
         documents.extend(self.change(connection, &mut intake, &keys).await?);
