@@ -19,6 +19,8 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 const BETWEEN_SEARCHES: Duration = Duration::from_millis(100);
 /// Elasticsearch gives no more hits at once.
 const MOST_FOUND: usize = 10_000;
+/// A look takes at most a quarter of the time: the longer it takes, the longer is the pause after it.
+const REST: u32 = 3;
 /// A row that is not there by then is given up.
 pub(crate) const LATEST: Duration = Duration::from_secs(30);
 
@@ -50,7 +52,7 @@ pub(crate) trait Look: Send + 'static {
     /// For each command whether it has arrived.
     fn arrived(&mut self, sent: &[Sent]) -> impl Future<Output = Result<Vec<bool>>> + Send;
 
-    /// How long to wait before the next look.
+    /// How long to wait before the next look, at least.
     fn pause(&self) -> Duration {
         BETWEEN_LOOKS
     }
@@ -87,7 +89,7 @@ async fn watch(mut look: impl Look, mut sent: UnboundedReceiver<Sent>) -> Result
         let began = Instant::now();
         let arrived = look.arrived(&outstanding).await?;
         watched.take(&mut outstanding, &arrived)?;
-        tokio::time::sleep(look.pause()).await;
+        tokio::time::sleep(look.pause().max(REST * began.elapsed())).await;
         watched.period.record(microseconds(began.elapsed()))?;
     }
 }

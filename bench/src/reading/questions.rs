@@ -1,19 +1,25 @@
 //! What people ask.
 
+use std::str::FromStr as _;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Result;
 use hdrhistogram::Histogram;
 use reqwest::Method;
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio::task::JoinSet;
 
 use super::load;
 use crate::cli::Reading;
 use crate::instance::Instance;
 use crate::latency::probe::microseconds;
 use crate::load::intended;
-use crate::stack::database;
+
+/// As many people ask Postgres at the same time as have a connection.
+const PEOPLE: u32 = 8;
 
 /// A kind of question.
 #[derive(Debug, Clone, Copy)]
@@ -60,40 +66,48 @@ impl Question {
     }
 }
 
-/// Asks at the pace of the options, one question after another.
+/// Asks at the pace of the options, whatever has become of the questions before.
 pub(super) async fn ask(instance: Instance, question: Question, options: Reading) -> Result<Answered> {
-    let mut connection = database(&instance.stack.read_database_url).await?;
-    let path = format!("SET search_path TO \"{}\"", instance.namespace);
-    sqlx::query(AssertSqlSafe(path)).execute(&mut connection).await?;
-    let mut answered = Answered { question, latency: Histogram::new(3)?, empty: 0 };
+    let instance = Arc::new(instance);
+    let database = people(&instance)?;
+    let mut asked = JoinSet::new();
     let (quiet, all) =
         (options.questions * options.warm_up, options.questions * (options.warm_up + options.seconds));
     let began = Instant::now();
     for number in 0..all {
         let intended = intended(began, number, options.questions);
         tokio::time::sleep_until(intended.into()).await;
-        let found = answer(&instance, &mut connection, question, u64::from(number)).await?;
-        if number >= quiet {
-            answered.latency.record(microseconds(intended.elapsed()))?;
+        let (instance, database) = (instance.clone(), database.clone());
+        asked.spawn(async move {
+            let found = answer(&instance, &database, question, u64::from(number)).await?;
+            anyhow::Ok((number >= quiet, microseconds(intended.elapsed()), found))
+        });
+    }
+    let mut answered = Answered { question, latency: Histogram::new(3)?, empty: 0 };
+    while let Some(answer) = asked.join_next().await {
+        if let (true, latency, found) = answer?? {
+            answered.latency.record(latency)?;
             answered.empty += u64::from(found == 0);
         }
     }
     Ok(answered)
 }
 
+/// Connections for people.
+fn people(instance: &Instance) -> Result<PgPool> {
+    let options = PgConnectOptions::from_str(&instance.stack.read_database_url)?;
+    let options = options.options([("search_path", &instance.namespace)]);
+    Ok(PgPoolOptions::new().max_connections(PEOPLE).connect_lazy_with(options))
+}
+
 /// How much was found.
-async fn answer(
-    instance: &Instance,
-    connection: &mut PgConnection,
-    question: Question,
-    number: u64,
-) -> Result<u64> {
+async fn answer(instance: &Instance, database: &PgPool, question: Question, number: u64) -> Result<u64> {
     let key = match question {
         Question::Customer => load::customer(number),
         Question::Statement => load::account(number),
         Question::Catalog => return catalog(instance, number).await,
     };
-    let found: i64 = sqlx::query_scalar(question.sql()).bind(key).fetch_one(connection).await?;
+    let found: i64 = sqlx::query_scalar(question.sql()).bind(key).fetch_one(database).await?;
     Ok(u64::try_from(found)?)
 }
 

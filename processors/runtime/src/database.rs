@@ -9,6 +9,7 @@ use sqlx::{Connection as _, PgPool};
 
 use crate::error::{Dependency, WorkError};
 use crate::names::Namespace;
+use crate::slots::{Slot, Slots};
 
 /// Tables that both sides have.
 pub const BOTH: &str = include_str!("sql/both.sql");
@@ -35,17 +36,24 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection that was idle for longer is asked whether it still lives before it is used; asking each time costs a round trip.
 const IDLE_UNASKED: Duration = Duration::from_secs(1);
 
-/// The workers' connections to a database, and how long a piece of work with them may take.
+/// The workers' connections to a database, how many batches may be under way on them, and how long a piece of work may take.
 #[derive(Debug, Clone)]
 pub struct Pool {
     connections: PgPool,
     answer_timeout: Duration,
+    slots: Slots,
 }
 
 impl Pool {
     /// These connections; see [`in_time`](Self::in_time) for the timeout.
     pub fn new(connections: PgPool, answer_timeout: Duration) -> Self {
-        Self { connections, answer_timeout }
+        let slots = Slots::new(connections.options().get_max_connections() as usize);
+        Self { connections, answer_timeout, slots }
+    }
+
+    /// See [`Slots::take`].
+    pub(crate) async fn slot(&self) -> Option<Slot> {
+        self.slots.take().await
     }
 
     /// Does a piece of work, or finds that it takes longer than any may: a link that swallows what is sent never says so.

@@ -24,6 +24,7 @@ mod registry;
 pub mod retry;
 mod role;
 pub mod sagas;
+mod slots;
 pub mod views;
 mod worker;
 

@@ -331,6 +331,7 @@ impl Member {
             stop: stop.clone(),
             leave,
             reach: i64::MAX,
+            slot: None,
         };
         let task = tokio::spawn(worker.run());
         self.workers.insert(partition, Assigned { records, position: watched, mirrored: -1, stop, task });

@@ -18,6 +18,7 @@ use crate::database::Pool;
 use crate::dead_letters::storable;
 use crate::error::{Dependency, WorkError};
 use crate::offsets::Claim;
+use crate::slots::Slots;
 use crate::{metrics, moments};
 
 /// A `_bulk` request stays below this many bytes, well under Elasticsearch's limit of 100 MB.
@@ -26,8 +27,6 @@ const BULK_BYTES_MAX: usize = 4 << 20;
 const UNPUBLISHED_BYTES_MAX: usize = 2 * BULK_BYTES_MAX;
 /// What a document or an empty bulk takes in memory beside its texts.
 const OVERHEAD_BYTES: usize = 100;
-/// So many bulks are taken at a time to go together.
-const BULKS_TOGETHER_MAX: usize = 1_000;
 /// With nothing to publish for so long, nothing follows soon whose transaction would record what was acknowledged.
 const IDLE: Duration = Duration::from_millis(50);
 /// Elasticsearch refuses a whole request for one longer id.
@@ -44,9 +43,12 @@ pub struct Document {
     pub body: String,
 }
 
-/// The search cluster.
+/// The search cluster, and how many requests of this process may be under way.
 #[derive(Clone)]
-pub struct Elastic(Elasticsearch);
+pub struct Elastic {
+    client: Elasticsearch,
+    slots: Slots,
+}
 
 /// A document that Elasticsearch refuses for good.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +87,8 @@ impl Elastic {
         let refuse = |reason: String| WorkError::outage(Dependency::Elasticsearch, reason);
         let url = Url::parse(url).map_err(|error| refuse(error.to_string()))?;
         let transport = TransportBuilder::new(SingleNodeConnectionPool::new(url)).timeout(timeout).build();
-        Ok(Self(Elasticsearch::new(transport.map_err(|error| refuse(error.to_string()))?)))
+        let transport = transport.map_err(|error| refuse(error.to_string()))?;
+        Ok(Self { client: Elasticsearch::new(transport), slots: Slots::new(usize::MAX) })
     }
 
     /// Sends documents, reads every verdict, and returns those that are refused for good. 409 means that the same or
@@ -100,7 +103,7 @@ impl Elastic {
         }
         let lost = |error: elasticsearch::Error| WorkError::outage(Dependency::Elasticsearch, error);
         let response = self
-            .0
+            .client
             .bulk(BulkParts::Index(index))
             .filter_path(&[
                 "errors",
@@ -169,15 +172,15 @@ struct Bulk {
     room: Option<OwnedSemaphorePermit>,
 }
 
-/// What waits goes in one request: the slower Elasticsearch answers, the fewer it is asked.
-fn together(bulks: &mut Vec<Bulk>) -> Option<Bulk> {
-    bulks.drain(..).reduce(|mut earlier, later| {
-        earlier.documents.extend(later.documents);
-        if let (Some(room), Some(more)) = (&mut earlier.room, later.room) {
+impl Bulk {
+    /// What waits goes in one request: the slower Elasticsearch answers, the fewer it is asked.
+    fn append(&mut self, later: Self) {
+        self.to = later.to;
+        self.documents.extend(later.documents);
+        if let (Some(room), Some(more)) = (&mut self.room, later.room) {
             room.merge(more);
         }
-        Bulk { to: later.to, ..earlier }
-    })
+    }
 }
 
 /// The room that documents take until they are published; what is larger than all of it takes all.
@@ -304,10 +307,9 @@ struct Publisher {
 
 impl Publisher {
     async fn run(mut self) {
-        let mut bulks = Vec::new();
         loop {
             let going_on = tokio::select! {
-                _ = self.waiting.recv_many(&mut bulks, BULKS_TOGETHER_MAX) => match together(&mut bulks) {
+                bulk = self.waiting.recv() => match bulk {
                     Some(bulk) => self.publish(bulk).await,
                     None => break,
                 },
@@ -331,10 +333,16 @@ impl Publisher {
 
     /// Publishes documents however many tries it takes; false when it is to stop. Refusals are recorded at once,
     /// anything else with the next batch or when none follows.
-    async fn publish(&mut self, bulk: Bulk) -> bool {
+    async fn publish(&mut self, mut bulk: Bulk) -> bool {
         let mut backoff = Backoff::new();
         let refusals = loop {
-            match self.send(&bulk.documents).await {
+            let slot = self.elastic.slots.take().await;
+            while let Ok(later) = self.waiting.try_recv() {
+                bulk.append(later);
+            }
+            let sent = self.send(&bulk.documents).await;
+            drop(slot);
+            match sent {
                 Ok(refusals) => break refusals,
                 Err(error) if !self.waits_after(&error, &mut backoff).await => return false,
                 Err(_) => {}
@@ -526,9 +534,9 @@ mod tests {
     #[test]
     fn what_waits_goes_together_in_its_order() {
         let bulk = |to: i64, id: &str| Bulk { to, documents: vec![document(id, 1)], room: None };
-        let one = together(&mut vec![bulk(10, "a"), bulk(20, "b")]).unwrap();
+        let mut one = bulk(10, "a");
+        one.append(bulk(20, "b"));
         assert_eq!((one.to, one.documents), (20, vec![document("a", 1), document("b", 1)]));
-        assert!(together(&mut Vec::new()).is_none(), "nobody hands anything over any more");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::offsets::Claim;
 use crate::publisher::{Document, PublisherHandle};
 use crate::record::Record;
 use crate::retry::{self, Lane, Place, Retries, Settled};
+use crate::slots::Slot;
 use crate::{envelope, metrics};
 
 /// How often a worker looks whether it is still held.
@@ -39,6 +40,8 @@ pub(crate) struct Worker {
     pub(crate) leave: CancellationToken,
     /// The next try stays below this offset.
     pub(crate) reach: i64,
+    /// Taken with a batch, for its first try.
+    pub(crate) slot: Option<Slot>,
 }
 
 /// Why a worker goes on.
@@ -61,7 +64,10 @@ impl Worker {
         let mut batch = Vec::with_capacity(self.batch_max);
         loop {
             let going_on = match self.take(&mut batch).await {
-                Wake::Records => self.work(std::mem::take(&mut batch)).await,
+                Wake::Records => {
+                    self.fill(&mut batch).await;
+                    self.work(std::mem::take(&mut batch)).await
+                }
                 Wake::Fenced => self.recover().await,
                 Wake::Stop => false,
             };
@@ -85,6 +91,15 @@ impl Worker {
                 (_, Lane::Source) => Wake::Records,
                 (_, Lane::Retry) => self.when_due(batch).await,
             },
+        }
+    }
+
+    /// Waits for a slot, and takes what has arrived meanwhile. Copies wait until each is due instead.
+    async fn fill(&mut self, batch: &mut Vec<Record>) {
+        self.slot = self.retries.role.database().slot().await;
+        while self.lane == Lane::Source && batch.len() < self.batch_max {
+            let Ok(record) = self.records.try_recv() else { return };
+            batch.push(record);
         }
     }
 
@@ -113,6 +128,10 @@ impl Worker {
     /// Gives a batch its effect; false when the partition is to be let go.
     async fn work(&mut self, mut batch: Vec<Record>) -> bool {
         let applied_before: Vec<Record> = extract_below(&mut batch, self.claim.applied);
+        if !applied_before.is_empty() {
+            // Elasticsearch may be slow; nobody else waits for that.
+            self.slot = None;
+        }
         self.republish(&applied_before).await && self.apply(&batch, None).await
     }
 
@@ -263,10 +282,15 @@ impl Worker {
     async fn attempt(&mut self, batch: &[Record], refused: Option<&Fault>) -> Result<(), WorkError> {
         let started = Instant::now();
         let Some(last) = batch.last() else { return Ok(()) };
+        let slot = match self.slot.take() {
+            Some(slot) => Some(slot),
+            None => self.retries.role.database().slot().await,
+        };
         let (at, to) = (Place::of(last), last.offset + 1);
         let published = self.publisher.as_ref().map(PublisherHandle::acknowledged);
         let settled =
             self.retries.role.database().in_time(self.commit(batch, &at, (to, published), refused)).await?;
+        drop(slot);
         moments::pass(moments::AFTER_COMMIT);
         if let (Some(publisher), Some(published)) = (&self.publisher, published) {
             publisher.recorded(published);
