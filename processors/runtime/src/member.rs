@@ -19,11 +19,12 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::elastic::Elastic;
 use crate::metrics;
 use crate::names::retry_topic;
 use crate::offsets::Claim;
 use crate::producer::Producer;
-use crate::publisher::{Elastic, PublisherHandle};
+use crate::publisher::PublisherHandle;
 use crate::record::Record;
 use crate::retry::{Lane, Retries};
 use crate::role::Role;

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use sqlx::PgConnection;
 
 use crate::database::Pool;
+use crate::elastic::Document;
 use crate::error::{Fault, WorkError};
-use crate::publisher::Document;
 use crate::record::Record;
 
 /// A consumer group and the generation of the read model that it builds.

@@ -9,10 +9,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
+use crate::elastic::Document;
 use crate::error::{Fault, WorkError};
 use crate::moments;
 use crate::offsets::Claim;
-use crate::publisher::{Document, PublisherHandle};
+use crate::publisher::PublisherHandle;
 use crate::record::Record;
 use crate::retry::{self, Lane, Place, Retries, Settled};
 use crate::slots::Slot;

@@ -31,12 +31,12 @@ pub use copies::{original, own_and_ours};
 pub use place::Place;
 
 use crate::dead_letters;
+use crate::elastic::Document;
 use crate::error::{Fault, WorkError};
 use crate::metrics;
 use crate::moments::{broken, mechanism};
 use crate::names::{dead_letter_topic, retry_topic};
 use crate::producer::{Copier, Delivery};
-use crate::publisher::Document;
 use crate::record::Record;
 use crate::role::{Folded, Outcome, Role};
 use blocked::{Blocked, Status};

@@ -6,8 +6,8 @@ use sqlx::PgConnection;
 
 use super::{Shared, intake};
 use crate::database::Pool;
+use crate::elastic::Document;
 use crate::error::WorkError;
-use crate::publisher::Document;
 use crate::record::Record;
 use crate::role::{Folded, Group, Role};
 

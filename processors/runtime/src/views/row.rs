@@ -19,10 +19,10 @@ use super::Shared;
 use super::columns::Fields;
 use super::intake::{self, Intake, Placed};
 use crate::database::Pool;
+use crate::elastic::Document;
 use crate::error::WorkError;
 use crate::moments::{broken, mechanism};
 use crate::names::table as table_name;
-use crate::publisher::Document;
 use crate::record::Record;
 use crate::role::{Folded, Group, Role};
 

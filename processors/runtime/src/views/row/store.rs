@@ -8,8 +8,8 @@ use sqlx::{Connection as _, PgConnection};
 
 use super::table::{Table, contended};
 use super::{Ready, RowRole, Rows, Versioned};
+use crate::elastic::Document;
 use crate::error::{Fault, WorkError};
-use crate::publisher::Document;
 use crate::role::Outcome;
 use crate::views::intake::{self, Intake, Placed, Stream, stream_of};
 use crate::views::row::document;
