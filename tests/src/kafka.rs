@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use millrace_kafka::Header;
 use millrace_schemas::json::{encode_json, key_of};
 use millrace_schemas::{definition, frame};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
+use rdkafka::message::Message as _;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Value, json};
@@ -24,8 +25,8 @@ pub struct Raw {
     pub key: Option<Vec<u8>>,
     /// The value; a tombstone has none.
     pub value: Option<Vec<u8>>,
-    /// The headers in order; a header may be null.
-    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    /// The headers in order: a name is bytes, a header may be null.
+    pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
 /// A record in its place.
@@ -51,14 +52,14 @@ impl Raw {
     }
 
     /// With one more header.
-    pub fn header(mut self, name: &str, value: impl Into<Vec<u8>>) -> Self {
-        self.headers.push((name.to_owned(), Some(value.into())));
+    pub fn header(mut self, name: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Self {
+        self.headers.push((name.into(), Some(value.into())));
         self
     }
 
     /// The first header of this name, as text.
     pub fn text(&self, name: &str) -> Option<&str> {
-        let (_, value) = self.headers.iter().find(|(header, _)| header == name)?;
+        let (_, value) = self.headers.iter().find(|(header, _)| header == name.as_bytes())?;
         value.as_deref().map(|bytes| std::str::from_utf8(bytes).expect("a header that is text"))
     }
 
@@ -115,10 +116,8 @@ pub async fn produce(topic: &str, partition: Option<i32>, records: &[Raw]) {
         .create()
         .expect("a producer");
     for record in records {
-        let mut headers = OwnedHeaders::new();
-        for (key, value) in &record.headers {
-            headers = headers.insert(Header { key, value: value.as_deref() });
-        }
+        let headers = record.headers.iter().map(|(name, value)| Header { name, value: value.as_deref() });
+        let headers = millrace_kafka::owned_headers(headers);
         let mut message = FutureRecord::<[u8], [u8]>::to(topic).headers(headers);
         message.key = record.key.as_deref();
         message.payload = record.value.as_deref();
@@ -189,10 +188,10 @@ impl Reader {
     fn next(&self, topic: &str) -> Placed {
         // Errors tell of brokers that were away; the client connects again by itself.
         let message = std::iter::from_fn(|| self.0.poll(TIMEOUT)).find_map(Result::ok);
-        let message = message.unwrap_or_else(|| panic!("{topic} has fewer records than it says")).detach();
-        let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+        let message = message.unwrap_or_else(|| panic!("{topic} has fewer records than it says"));
+        let headers = millrace_kafka::headers(&message).expect("headers that can be read");
         let headers =
-            headers.map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect();
+            headers.map(|header| (header.name.to_vec(), header.value.map(<[u8]>::to_vec))).collect();
         let (key, value) = (message.key().map(<[u8]>::to_vec), message.payload().map(<[u8]>::to_vec));
         Placed { partition: message.partition(), offset: message.offset(), raw: Raw { key, value, headers } }
     }

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use millrace_schemas::customers::{ChangeCustomerDetails, Command, RegisterCustomer};
 use millrace_schemas::{AvroRecord, Message as _, unframe};
 use rdkafka::Message as _;
-use rdkafka::message::{BorrowedMessage, Headers as _};
+use rdkafka::message::BorrowedMessage;
 use sha2::{Digest as _, Sha256};
 
 /// One command.
@@ -44,9 +44,8 @@ impl Order {
 }
 
 fn header(message: &BorrowedMessage<'_>, name: &str) -> Result<String> {
-    let headers = message.headers().context("a record without headers")?;
-    let value = headers.iter().find(|header| header.key == name).and_then(|header| header.value);
-    Ok(std::str::from_utf8(value.with_context(|| format!("a record without {name}"))?)?.to_owned())
+    let value = millrace_kafka::header_text(message, name);
+    Ok(value.with_context(|| format!("a record without {name}"))?.to_owned())
 }
 
 /// The type is in the header, and the writer's schema is this build's: nothing has to be looked up.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use millrace_runtime::names::COMMANDS;
 use millrace_schemas::{Kind, short_name};
-use rdkafka::message::{Headers as _, Message as _};
+use rdkafka::message::Message as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::types::Json;
@@ -130,10 +130,7 @@ fn pending(
         ends.retain(|(at, high)| {
             at.topic != message.topic() || at.partition != message.partition() || message.offset() + 1 < *high
         });
-        let header = |name: &str| {
-            let headers = message.headers()?.iter().find(|header| header.key == name)?.value?;
-            std::str::from_utf8(headers).ok().map(str::to_owned)
-        };
+        let header = |name: &str| millrace_kafka::header_text(message, name).map(str::to_owned);
         let ours = header("ce_id").as_deref() == Some(id);
         if ours && source.is_none_or(|source| header("ce_source").as_deref() == Some(source)) {
             found.push(waiting(message, id, header("ce_source"), header("ce_type")));

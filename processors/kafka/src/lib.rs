@@ -1,4 +1,6 @@
-//! What librdkafka can do and its Rust client does not offer: the ids of topics.
+//! What librdkafka can do and its Rust client does not offer: the ids of topics, and headers of any bytes.
+
+mod headers;
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char};
@@ -11,6 +13,8 @@ use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 use uuid::Uuid;
+
+pub use headers::{Header, Headers, header_text, headers, owned_headers};
 
 /// librdkafka's own timeout ends a question; this much later we no longer wait for it to say so.
 const GRACE: Duration = Duration::from_secs(1);

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rdkafka::ClientConfig;
-use rdkafka::message::{Header as KafkaHeader, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
 use crate::error::WorkError;
@@ -63,10 +62,7 @@ pub trait Copier: Send + Sync + 'static {
 #[async_trait]
 impl Copier for Producer {
     async fn copy(&self, record: &Record, topic: &str, more: &[Header]) -> Result<Delivery, WorkError> {
-        let mut headers = OwnedHeaders::new();
-        for header in record.headers.iter().chain(more) {
-            headers = headers.insert(KafkaHeader { key: &header.name, value: header.value.as_deref() });
-        }
+        let headers = millrace_kafka::owned_headers(record.headers.iter().chain(more).map(Into::into));
         let mut message = FutureRecord::<[u8], [u8]>::to(topic).headers(headers);
         if let Some(key) = record.key.as_deref() {
             message = message.key(key);

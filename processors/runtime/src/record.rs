@@ -1,19 +1,52 @@
 //! A record as it came from Kafka: bytes and headers untouched.
 
+mod stored;
+
 use std::sync::{Arc, OnceLock};
 
 use chrono::{DateTime, Utc};
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::{BorrowedMessage, Message};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedSemaphorePermit;
 
 /// A header's name and its bytes; a header may be null.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
-    /// Its name; names may repeat.
-    pub name: String,
+    /// Its name: bytes, since Kafka asks for text and does not see to it. Names may repeat.
+    #[serde(with = "stored")]
+    pub name: Vec<u8>,
     /// Its bytes.
+    #[serde(with = "stored::optional")]
     pub value: Option<Vec<u8>>,
+}
+
+impl Header {
+    /// A header that is not null.
+    pub fn new(name: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Self {
+        Self { name: name.into(), value: Some(value.into()) }
+    }
+
+    /// Whether this is its name.
+    pub fn is(&self, name: &str) -> bool {
+        self.name == name.as_bytes()
+    }
+
+    /// Its value as text; `None` when null or not UTF-8.
+    pub fn text(&self) -> Option<&str> {
+        self.value.as_deref().and_then(|value| std::str::from_utf8(value).ok())
+    }
+}
+
+impl From<millrace_kafka::Header<'_>> for Header {
+    fn from(header: millrace_kafka::Header<'_>) -> Self {
+        Self { name: header.name.to_vec(), value: header.value.map(<[u8]>::to_vec) }
+    }
+}
+
+impl<'h> From<&'h Header> for millrace_kafka::Header<'h> {
+    fn from(header: &'h Header) -> Self {
+        Self { name: &header.name, value: header.value.as_deref() }
+    }
 }
 
 /// A record of a partition.
@@ -76,10 +109,6 @@ impl Record {
         topic: Arc<str>,
         room: Option<OwnedSemaphorePermit>,
     ) -> Self {
-        let header = |h: rdkafka::message::Header<'_, &[u8]>| Header {
-            name: h.key.to_owned(),
-            value: h.value.map(<[u8]>::to_vec),
-        };
         Self {
             topic,
             partition: message.partition(),
@@ -87,9 +116,8 @@ impl Record {
             timestamp_ms: message.timestamp().to_millis(),
             key: message.key().map(<[u8]>::to_vec),
             value: message.payload().map(<[u8]>::to_vec),
-            headers: message
-                .headers()
-                .map(|headers| headers.iter().map(header).collect())
+            headers: millrace_kafka::headers(message)
+                .map(|headers| headers.map(Header::from).collect())
                 .unwrap_or_default(),
             turn: OnceLock::new(),
             room,
@@ -113,8 +141,7 @@ impl Record {
 
     /// The first header of this name, as text; `None` when absent, null or not UTF-8.
     pub fn header(&self, name: &str) -> Option<&str> {
-        let header = self.headers.iter().find(|header| header.name == name)?;
-        header.value.as_deref().and_then(|value| std::str::from_utf8(value).ok())
+        self.headers.iter().find(|header| header.is(name))?.text()
     }
 
     /// The key as text; `None` when absent or not UTF-8.

@@ -117,11 +117,12 @@ fn new(what: &'static str, raw: Raw, code: &'static str) -> Garbage {
     Garbage { what, raw, code, only_tables: false }
 }
 
-/// Headers that must survive: repeated, null, not text.
+/// Headers that must survive: repeated, null, not text; with names that are not text, empty, or like ours but for a zero.
 fn with_odd_headers(garbage: Garbage, more: impl FnOnce(Raw) -> Raw) -> Garbage {
     let mut raw = more(garbage.raw).header("garbage", garbage.what).header("odd", [0xff, 0xfe, 0x00]);
-    raw.headers.push(("odd".to_owned(), None));
-    Garbage { raw: raw.header("odd", "again"), ..garbage }
+    raw.headers.extend([(b"odd".to_vec(), None), (b"zero\0null".to_vec(), None)]);
+    let raw = raw.header("odd", "again").header([0xff, 0xfe], "1").header("", "no name");
+    Garbage { raw: raw.header("ce_id\0", "another").header("x-error-code\0", [0xff]), ..garbage }
 }
 
 fn with(data: &Value, field: &str, value: &str) -> Value {

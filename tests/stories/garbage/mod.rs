@@ -36,9 +36,12 @@ async fn garbage_among_commands_becomes_dead_letters_and_the_neighbours_commit()
         kafka::produce(&instance.topic("cmd", context), None, &raws(&garbage)).await;
     }
     instance.send(&slices[1]).await;
+    receipt_finds_a_command_behind_all_of_it(&instance).await;
     let _process = instance.start();
     instance.settle().await;
     the_neighbours_are_as_expected(&instance, expected).await;
+    verify_reads_topics_that_hold_some(&instance).await;
+    dlq_shows_names_that_are_no_text(&instance).await;
     for context in &instance.contexts {
         let all = kinds::commands(context).await;
         are_dead_letters(&instance, &instance.topic("cmd", context), "commands", &all).await;
@@ -72,6 +75,29 @@ async fn garbage_among_events_becomes_dead_letters_of_every_group_and_the_neighb
     }
 }
 
+/// It reads what waits to be decided.
+async fn receipt_finds_a_command_behind_all_of_it(instance: &Instance) {
+    let last = Load::STANDARD.orders - 1;
+    let receipt = instance.millrace(&["receipt", &format!("PlaceOrder-{last}"), "--format", "json"]).await;
+    assert_eq!(receipt.expect_success().json()[0]["status"], "pending");
+}
+
+async fn verify_reads_topics_that_hold_some(instance: &Instance) {
+    for kind in ["evt", "rej"] {
+        let garbage = kinds::events("orders").await;
+        kafka::produce(&instance.topic(kind, "orders"), None, &raws(&garbage[..1])).await;
+    }
+    instance.millrace(&["verify"]).await.expect_success();
+}
+
+async fn dlq_shows_names_that_are_no_text(instance: &Instance) {
+    let listed = instance.millrace(&["dlq", "list", "--group", "commands", "--format", "json"]).await;
+    let id = listed.expect_success().json()[0]["id"].as_str().expect("an id").to_owned();
+    let shown = instance.millrace(&["dlq", "show", &id, "--format", "json"]).await.expect_success().json();
+    let headers = shown["headers"].as_array().expect("headers");
+    assert!(headers.iter().any(|header| header["name"] == "0xfffe" && header["value"] == "1"), "{shown}");
+}
+
 fn raws(garbage: &[Garbage]) -> Vec<Raw> {
     garbage.iter().map(|garbage| garbage.raw.clone()).collect()
 }
@@ -98,7 +124,7 @@ fn says_what_and_why(letter: &Raw, topic: &str, garbage: &Garbage) {
     assert_eq!((&letter.key, &letter.value), (&garbage.raw.key, &garbage.raw.value), "{what}: bytes");
     let (kept, added) = letter.headers.split_at(garbage.raw.headers.len());
     assert_eq!(kept, garbage.raw.headers, "{what}: headers");
-    assert!(added.iter().all(|(name, _)| name.starts_with("x-")), "{what}: {added:?}");
+    assert!(added.iter().all(|(name, _)| name.starts_with(b"x-")), "{what}: {added:?}");
     assert_eq!(letter.text("x-error-code"), Some(garbage.code), "{what} in {topic}");
     assert_eq!(letter.text("x-source-topic"), Some(topic), "{what}");
 }

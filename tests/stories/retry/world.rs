@@ -49,9 +49,7 @@ impl Topics {
     }
 
     pub(super) fn write(&self, owner: &str, number: i64, order: Order) {
-        let header =
-            |name: &str, value: String| Header { name: name.to_owned(), value: Some(value.into_bytes()) };
-        let headers = vec![header(OWNER, owner.to_owned()), header(NUMBER, number.to_string())];
+        let headers = vec![Header::new(OWNER, owner), Header::new(NUMBER, number.to_string())];
         // All instances hear of the same product.
         let key = if order == Order::Instance { "product" } else { owner };
         self.append(SOURCE, Some(key.as_bytes().to_vec()), headers);

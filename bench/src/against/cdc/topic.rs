@@ -4,8 +4,9 @@ use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use millrace_kafka::Header;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
-use rdkafka::message::{BorrowedMessage, Headers as _};
+use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
@@ -78,11 +79,11 @@ async fn read(consumer: StreamConsumer, sender: UnboundedSender<Arrival>) -> Res
 
 fn arrival(message: &BorrowedMessage<'_>) -> Result<Arrival> {
     let at = Instant::now();
-    let mut headers: Vec<(&str, Option<&[u8]>)> =
-        message.headers().into_iter().flat_map(|h| h.iter()).map(|h| (h.key, h.value)).collect();
-    headers.retain(|(name, _)| name.starts_with("ce_") || name.ends_with("-id"));
+    let mut headers: Vec<(&[u8], Option<&[u8]>)> =
+        millrace_kafka::headers(message)?.map(|Header { name, value }| (name, value)).collect();
+    headers.retain(|(name, _)| name.starts_with(b"ce_") || name.ends_with(b"-id"));
     headers.sort_unstable();
-    let id = headers.iter().find(|(name, _)| *name == "ce_id").and_then(|(_, value)| *value);
+    let id = headers.iter().find(|(name, _)| *name == b"ce_id").and_then(|(_, value)| *value);
     let id = std::str::from_utf8(id.context("a record without ce_id")?)?.to_owned();
     let hasher = BuildHasherDefault::<DefaultHasher>::default();
     let hash = hasher.hash_one((message.key(), message.payload(), headers));

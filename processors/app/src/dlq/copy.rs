@@ -92,9 +92,7 @@ mod tests {
             ("x-source-partition", "2"),
             ("x-source-offset", offset),
         ];
-        let header =
-            |(name, value): (&str, &str)| Header { name: name.to_owned(), value: Some(value.into()) };
-        Record::at("dlq", 0, 3, None, None, headers.map(header).into())
+        Record::at("dlq", 0, 3, None, None, headers.map(|(name, value)| Header::new(name, value)).into())
     }
 
     #[test]

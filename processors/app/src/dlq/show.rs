@@ -71,7 +71,7 @@ fn as_json(letter: &Letter, record: &Result<Shown, String>) -> Value {
 fn headers_json(headers: &[Header]) -> Value {
     headers
         .iter()
-        .map(|header| json!({"name": header.name, "value": header.value.as_deref().map(text)}))
+        .map(|header| json!({"name": text(&header.name), "value": header.value.as_deref().map(text)}))
         .collect()
 }
 
@@ -110,7 +110,7 @@ fn ledger(letter: &Letter) -> String {
 fn lines(headers: &[Header]) -> String {
     let mut table = Table::new(&[]);
     for Header { name, value } in headers {
-        table.row([format!("  {name}"), value.as_deref().map_or_else(|| "null".to_owned(), text)]);
+        table.row([format!("  {}", text(name)), value.as_deref().map_or_else(|| "null".to_owned(), text)]);
     }
     table.render()
 }
@@ -121,9 +121,12 @@ mod tests {
     use crate::dlq::letter::example;
 
     fn shown(value: Result<Value, (String, Option<String>)>) -> Result<Shown, String> {
-        let header = |name: &str, value: &[u8]| Header { name: name.to_owned(), value: Some(value.to_vec()) };
-        let headers = vec![header("ce_id", b"1"), Header { name: "odd".to_owned(), value: None }];
-        Ok(Shown { headers, ours: vec![header("x-attempts", b"4")], value })
+        let headers = vec![
+            Header::new("ce_id", "1"),
+            Header { name: b"odd".to_vec(), value: None },
+            Header::new(b"\xff", "no text"),
+        ];
+        Ok(Shown { headers, ours: vec![Header::new("x-attempts", "4")], value })
     }
 
     #[test]
@@ -132,7 +135,7 @@ mod tests {
         let text = as_text(&example(), &record);
         for part in [
             "reason     reference-not-found: no customer `ann`",
-            "\nheaders\n  ce_id  1\n  odd    null\n",
+            "\nheaders\n  ce_id  1\n  odd    null\n  0xff   no text\n",
             "  x-attempts  4\n",
             "value\n{\n  \"order_id\": \"10248\"\n}",
         ] {
@@ -140,7 +143,11 @@ mod tests {
         }
         let json = as_json(&example(), &record);
         assert_eq!((&json["letter"]["id"], &json["value"]["order_id"]), (&json!("w12"), &json!("10248")));
-        assert_eq!(json["headers"], json!([{"name": "ce_id", "value": "1"}, {"name": "odd", "value": null}]));
+        let headers = [("ce_id", Some("1")), ("odd", None), ("0xff", Some("no text"))];
+        assert_eq!(
+            json["headers"],
+            json!(headers.map(|(name, value)| json!({"name": name, "value": value})))
+        );
     }
 
     #[test]

@@ -184,7 +184,7 @@ fn headers(namespace: &Namespace, row: &PgRow) -> sqlx::Result<Vec<Header>> {
         ("content-type", Some("application/avro".to_owned())),
     ];
     let header = |(name, value): (&str, Option<String>)| Header {
-        name: name.to_owned(),
+        name: name.into(),
         value: value.map(String::into_bytes),
     };
     Ok(headers.into_iter().map(header).collect())

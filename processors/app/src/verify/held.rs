@@ -3,9 +3,10 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
+use millrace_kafka::header_text;
 use millrace_runtime::envelope;
 use millrace_schemas::Kind;
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Message as _};
 use uuid::Uuid;
 
 /// What the topics hold. Of streams which versions: all up to one, and single ones beyond a gap.
@@ -81,18 +82,13 @@ impl Slice {
 /// Stream and version of an event.
 fn event<'m>(message: &'m BorrowedMessage<'_>) -> Option<(&'m str, i64)> {
     let stream = std::str::from_utf8(message.key()?).ok()?;
-    let version = header(message, envelope::SEQUENCE)?.parse().ok()?;
+    let version = header_text(message, envelope::SEQUENCE)?.parse().ok()?;
     Some((stream, version))
 }
 
 /// The id of a record, when it is one that Millrace gives.
 fn id(message: &BorrowedMessage<'_>) -> Option<Uuid> {
-    header(message, envelope::ID)?.parse().ok()
-}
-
-fn header<'m>(message: &'m BorrowedMessage<'_>, name: &str) -> Option<&'m str> {
-    let header = message.headers()?.iter().find(|header| header.key == name)?;
-    std::str::from_utf8(header.value?).ok()
+    header_text(message, envelope::ID)?.parse().ok()
 }
 
 #[cfg(test)]

@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_command_without_identity_is_told_by_its_place() {
-        let header = |name: &str| Header { name: name.to_owned(), value: Some(b"x".to_vec()) };
+        let header = |name: &str| Header::new(name, "x");
         let identity = |record: &Record| Identity::of(record).map(|Identity { id, source }| (id, source));
         let mut record = Record::at("cmd", 1, 7, None, None, vec![header("ce_id")]);
         record.timestamp_ms = Some(5);

@@ -38,21 +38,18 @@ fn headers_at(
     attempts: usize,
     delay: Option<Duration>,
 ) -> Vec<Header> {
-    let header =
-        |name: &str, value: String| Header { name: name.to_owned(), value: Some(value.into_bytes()) };
     let mut headers = vec![
-        header(ERROR_CODE, fault.code.to_owned()),
-        header("x-error", fault.message.clone()),
-        header("x-failed-at", time(now)),
-        header(ATTEMPTS, attempts.to_string()),
-        header(SOURCE_TOPIC, record.topic.to_string()),
-        header(SOURCE_PARTITION, record.partition.to_string()),
-        header(SOURCE_OFFSET, record.offset.to_string()),
+        Header::new(ERROR_CODE, fault.code),
+        Header::new("x-error", fault.message.as_str()),
+        Header::new("x-failed-at", time(now)),
+        Header::new(ATTEMPTS, attempts.to_string()),
+        Header::new(SOURCE_TOPIC, &*record.topic),
+        Header::new(SOURCE_PARTITION, record.partition.to_string()),
+        Header::new(SOURCE_OFFSET, record.offset.to_string()),
     ];
-    headers.extend(record.timestamp_ms.map(|stamp| header(SOURCE_TIMESTAMP, stamp.to_string())));
-    let turn = record.turn.get().cloned();
-    headers.extend(turn.map(|turn| Header { name: TURN.to_owned(), value: Some(turn) }));
-    headers.extend(delay.map(|delay| header(DUE_AT, time(now + delay))));
+    headers.extend(record.timestamp_ms.map(|stamp| Header::new(SOURCE_TIMESTAMP, stamp.to_string())));
+    headers.extend(record.turn.get().map(|turn| Header::new(TURN, turn.as_slice())));
+    headers.extend(delay.map(|delay| Header::new(DUE_AT, time(now + delay))));
     headers
 }
 
@@ -83,7 +80,7 @@ pub(super) fn read(copy: &Record) -> Option<Alarm> {
 
 /// The headers that a copied record came with, and those that Millrace wrote behind them.
 pub fn own_and_ours(headers: &[Header]) -> (&[Header], &[Header]) {
-    let ours = headers.iter().rposition(|header| header.name == ERROR_CODE);
+    let ours = headers.iter().rposition(|header| header.is(ERROR_CODE));
     headers.split_at(ours.unwrap_or(headers.len()))
 }
 
@@ -98,14 +95,14 @@ pub fn original(copy: &Record) -> Option<Record> {
 }
 
 fn turn(ours: &[Header]) -> Option<Vec<u8>> {
-    ours.iter().rfind(|header| header.name == TURN)?.value.clone()
+    ours.iter().rfind(|header| header.is(TURN))?.value.clone()
 }
 
 /// A copy that takes another round, due after `delay`.
 pub(super) fn round(copy: &Record, delay: Duration) -> Record {
     let mut headers = copy.headers.clone();
-    headers.pop_if(|header| header.name == DUE_AT);
-    headers.push(Header { name: DUE_AT.to_owned(), value: Some(time(Utc::now() + delay).into_bytes()) });
+    headers.pop_if(|header| header.is(DUE_AT));
+    headers.push(Header::new(DUE_AT, time(Utc::now() + delay)));
     Record::at(&copy.topic, copy.partition, copy.offset, copy.key.clone(), copy.value.clone(), headers)
 }
 
@@ -117,8 +114,7 @@ pub(crate) fn due(copy: &Record) -> Duration {
 
 /// Our headers stand behind the record's own, which may have the same names.
 fn last<'h>(headers: &'h [Header], name: &str) -> Option<&'h str> {
-    let header = headers.iter().rfind(|header| header.name == name)?;
-    header.value.as_deref().and_then(|value| std::str::from_utf8(value).ok())
+    headers.iter().rfind(|header| header.is(name))?.text()
 }
 
 #[cfg(test)]
@@ -126,7 +122,7 @@ mod tests {
     use super::*;
 
     fn record() -> Record {
-        let own = Header { name: ATTEMPTS.to_owned(), value: Some(b"77".to_vec()) };
+        let own = Header::new(ATTEMPTS, "77");
         Record {
             topic: "shop.cmd.orders.v1".into(),
             partition: 3,
@@ -147,9 +143,8 @@ mod tests {
 
     #[test]
     fn a_copy_says_why_when_how_often_and_where_the_original_lies() {
-        let text = |header: Header| {
-            format!("{}: {}", header.name, String::from_utf8(header.value.unwrap()).unwrap())
-        };
+        let text =
+            |header: Header| format!("{}: {}", String::from_utf8_lossy(&header.name), header.text().unwrap());
         let golden = [
             "x-error-code: reference-not-found",
             "x-error: no customer",
@@ -179,10 +174,9 @@ mod tests {
     fn the_original_comes_back_even_when_it_has_headers_like_ours() {
         let mut source = record();
         let like_ours = [(ERROR_CODE, "mine"), (SOURCE_TIMESTAMP, "5"), (SOURCE_OFFSET, "7")];
-        let header =
-            |(name, value): (&str, &str)| Header { name: name.to_owned(), value: Some(value.into()) };
-        source.headers.extend(like_ours.map(header));
-        source.headers.push(Header { name: "null".to_owned(), value: None });
+        source.headers.extend(like_ours.map(|(name, value)| Header::new(name, value)));
+        source.headers.push(Header { name: b"null".to_vec(), value: None });
+        source.headers.push(Header::new(b"\xff\0", "no text"));
         for timestamp_ms in [source.timestamp_ms, None] {
             source.timestamp_ms = timestamp_ms;
             let ours = headers(&source, &Fault::new("reference-not-found", "no customer"), 4, None);
