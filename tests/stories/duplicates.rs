@@ -1,5 +1,6 @@
 //! Kafka and its clients may bring anything twice. It counts once.
 
+use millrace_schemas::frame;
 use millrace_tests::load::{command_with_id, register};
 use millrace_tests::{Instance, Load, Process, Raw, kafka};
 use serde_json::json;
@@ -76,13 +77,17 @@ async fn repeat_every_event(instance: &Instance) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_id_that_is_used_for_another_command_is_a_dead_letter() {
+async fn the_same_command_in_other_bytes_changes_nothing_and_another_one_of_its_id_is_a_dead_letter() {
     let _turn = beside_others().await;
     let instance = instance("id_reused").await;
-    let _process = instance.start();
+    let process = instance.start();
     instance.send(&[register(1)]).await;
     instance.settle().await;
     let before = instance.snapshot().await;
+    let again = written_otherwise(&instance).await;
+    kafka::produce(&instance.topic("cmd", "customers"), None, &again).await;
+    let group = instance.group("commands");
+    process.reports("millrace_duplicates_total", &[("group", &group)], again.len() as f64).await;
     let name_taken = json!({"customer_id": "customer-0001", "name": "Somebody else", "phone": "12345"});
     instance.send(&[command_with_id("RegisterCustomer-1", "RegisterCustomer", 1, name_taken)]).await;
     instance.settle().await;
@@ -94,4 +99,31 @@ async fn an_id_that_is_used_for_another_command_is_a_dead_letter() {
     let letters = instance.kafka.all(&topic);
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0].raw.text("x-error-code"), Some("id-reused"));
+}
+
+/// The first customer's registration, written with a schema that lacks what has a default there, and with its identity in
+/// the quotes of JSON.
+async fn written_otherwise(instance: &Instance) -> [Raw; 2] {
+    let text = |name: &str| json!({"name": name, "type": "string"});
+    let maybe = |name: &str| json!({"name": name, "type": ["null", "string"], "default": null});
+    let older = json!({
+        "type": "record", "name": "RegisterCustomer", "namespace": "millrace.customers",
+        "fields": [text("customer_id"), text("name"), maybe("email"), maybe("city"), maybe("country")],
+    });
+    let older = kafka::register_schema("stories.OlderRegisterCustomer", &older).await;
+    let texts = ["customer-0001", "Customer 1", "c1@example.com", "Berlin", "Germany"];
+    let written = |(place, text): (usize, &str)| {
+        let there: &[u8] = if place < 2 { &[] } else { &[2] };
+        [there, &[u8::try_from(2 * text.len()).expect("a short text")], text.as_bytes()].concat()
+    };
+    let body: Vec<u8> = texts.into_iter().enumerate().flat_map(written).collect();
+    let first = instance.kafka.all(&instance.topic("cmd", "customers")).swap_remove(0).raw;
+    let by_an_older_producer = Raw { value: Some(frame(older, &body)), ..first.clone() };
+    let mut in_quotes = first;
+    let is_identity = |name: &[u8]| name == b"ce_id" || name == b"ce_source";
+    for (_, value) in in_quotes.headers.iter_mut().filter(|(name, _)| is_identity(name)) {
+        let text = String::from_utf8(value.take().expect("an identity")).expect("text");
+        *value = Some(format!("\"{text}\"").into_bytes());
+    }
+    [by_an_older_producer, in_quotes]
 }

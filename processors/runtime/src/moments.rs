@@ -40,6 +40,10 @@ pub mod mechanism {
     pub const FOLD: &str = "fold";
     /// A command that was decided is not decided again.
     pub const LEDGER: &str = "ledger";
+    /// A command whose identity is there and cannot be read is refused.
+    pub const IDENTITY: &str = "identity";
+    /// A command in this instance's own name counts only when its outbox has it.
+    pub const OWN_SOURCE: &str = "own-source";
     /// What arrives behind a blocked key waits.
     pub const KEY_ORDER: &str = "key-order";
     /// A copy that no longer fits its key is dropped.

@@ -39,9 +39,22 @@ impl Namespace {
         format!("{self}.{short}.{context}.v1")
     }
 
+    /// What a topic carries, and of which context; `None` for one that is not this instance's.
+    pub fn carried_by(&self, topic: &str) -> Option<(Kind, &'static str)> {
+        let (short, rest) = topic.strip_prefix(&*self.0)?.strip_prefix('.')?.split_once('.')?;
+        let context = rest.strip_suffix(".v1")?;
+        let kind = match short {
+            "cmd" => Kind::Command,
+            "evt" => Kind::Event,
+            "rej" => Kind::Rejection,
+            _ => return None,
+        };
+        Some((kind, millrace_schemas::CONTEXTS.iter().copied().find(|known| *known == context)?))
+    }
+
     /// The context whose events a topic carries; `None` for any other topic.
     pub fn event_context(&self, topic: &str) -> Option<&'static str> {
-        millrace_schemas::CONTEXTS.iter().copied().find(|context| self.topic(Kind::Event, context) == topic)
+        self.carried_by(topic).and_then(|(kind, context)| (kind == Kind::Event).then_some(context))
     }
 
     /// The consumer group of a role: `millrace.orders`.
@@ -108,6 +121,20 @@ pub const COMMANDS: &str = "commands";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_topic_of_the_instance_tells_what_it_carries() {
+        let namespace = Namespace::new("shop").unwrap();
+        for kind in [Kind::Command, Kind::Event, Kind::Rejection] {
+            assert_eq!(namespace.carried_by(&namespace.topic(kind, "orders")), Some((kind, "orders")));
+        }
+        for foreign in
+            ["shop2.evt.orders.v1", "evt.orders.v1", "shop.evt.nothing.v1", "shop.evt.orders.v1.dlq"]
+        {
+            assert_eq!(namespace.carried_by(foreign), None, "{foreign}");
+        }
+        assert_eq!(namespace.event_context("shop.rej.orders.v1"), None);
+    }
 
     #[test]
     fn a_namespace_is_valid_in_kafka_postgres_and_elasticsearch() {

@@ -144,6 +144,12 @@ impl Record {
         self.headers.iter().find(|header| header.is(name))?.text()
     }
 
+    /// The bytes of every header of this name, in order; a header may be null.
+    pub(crate) fn headers_named<'r>(&'r self, name: &str) -> impl Iterator<Item = Option<&'r [u8]>> {
+        let named = self.headers.iter().filter(move |header| header.is(name));
+        named.map(|header| header.value.as_deref())
+    }
+
     /// The key as text; `None` when absent or not UTF-8.
     pub fn key_text(&self) -> Option<&str> {
         self.key.as_deref().and_then(|key| std::str::from_utf8(key).ok())

@@ -1,6 +1,7 @@
 //! What differs between workers.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use async_trait::async_trait;
 use sqlx::PgConnection;
@@ -46,6 +47,23 @@ pub enum Outcome {
     Waits,
     /// It is wrong in itself, and had no effect.
     Failed(Fault),
+}
+
+/// The keys of a batch of which a record has failed that may succeed later: the others of them wait for it.
+#[derive(Default)]
+pub(crate) struct Stuck<'r>(HashSet<&'r [u8]>);
+
+impl<'r> Stuck<'r> {
+    /// Whether a record is behind one that has failed.
+    pub(crate) fn holds(&self, record: &Record) -> bool {
+        !self.0.is_empty() && record.turn().is_some_and(|key| self.0.contains(key))
+    }
+
+    /// What becomes of a record that fails.
+    pub(crate) fn failed(&mut self, record: &'r Record, fault: Fault) -> Outcome {
+        self.0.extend(record.turn().filter(|_| !fault.hopeless));
+        Outcome::Failed(fault)
+    }
 }
 
 /// What came of a batch, before it is committed.

@@ -1,5 +1,6 @@
 //! From order to doorstep: sagas, their timers, and calls to the outside world that happen once.
 
+mod forged;
 mod history;
 mod killed;
 mod last_items;

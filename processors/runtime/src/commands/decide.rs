@@ -202,7 +202,7 @@ mod tests {
     use millrace_domain::contexts::catalog::Catalog;
     use millrace_schemas::catalog::{AddProduct, Command, DiscontinueProduct};
 
-    use super::super::arrived::Identity;
+    use super::super::identity::{Fingerprint, Identity};
     use super::super::streams::Locked;
     use super::*;
     use crate::record::Record;
@@ -226,7 +226,7 @@ mod tests {
             place: 0,
             record,
             identity: Identity { source: "test".to_owned(), id: id.to_owned() },
-            fingerprint: Vec::new(),
+            fingerprint: Fingerprint::stored(Vec::new()),
             command,
             occurred_at: chrono::DateTime::UNIX_EPOCH,
         }

@@ -6,7 +6,8 @@ use chrono::{DateTime, Utc};
 use millrace_domain::Context;
 use sqlx::PgConnection;
 
-use super::arrived::{Arrived, Identity};
+use super::arrived::Arrived;
+use super::identity::{Fingerprint, Identity, unquoted};
 use crate::dead_letters::storable;
 use crate::envelope;
 use crate::error::{Fault, WorkError};
@@ -33,7 +34,7 @@ impl Status {
 /// A decided command's row.
 pub(super) struct Receipt {
     pub(super) identity: Identity,
-    pub(super) fingerprint: Vec<u8>,
+    pub(super) fingerprint: Fingerprint,
     pub(super) record_type: &'static str,
     pub(super) stream: String,
     pub(super) topic: String,
@@ -63,7 +64,7 @@ pub(super) async fn fresh<'b, C: Context>(
                 fresh.push(command);
                 continue;
             }
-            Some(fingerprint) if *fingerprint == command.fingerprint => Outcome::Duplicate,
+            Some(known) if known.is_of_the_same(&command.fingerprint) => Outcome::Duplicate,
             Some(_) => Outcome::Failed(reused(&command.identity)),
         };
         if let Some(known) = outcomes.get_mut(command.place) {
@@ -81,11 +82,13 @@ fn reused(identity: &Identity) -> Fault {
     )
 }
 
+/// Earlier builds took an id in the quotes of JSON as it is: looked for as well.
 async fn decided<C: Context>(
     connection: &mut PgConnection,
     arrived: &[Arrived<'_, C>],
-) -> Result<HashMap<Identity, Vec<u8>>, WorkError> {
-    let ids: HashSet<&str> = arrived.iter().map(|command| command.identity.id.as_str()).collect();
+) -> Result<HashMap<Identity, Fingerprint>, WorkError> {
+    let mut ids: HashSet<&str> = arrived.iter().map(|command| command.identity.id.as_str()).collect();
+    ids.extend(arrived.iter().filter_map(|command| command.record.header(envelope::ID)));
     let rows = sqlx::query_as::<_, (String, String, Vec<u8>)>(
         "SELECT id, source, fingerprint FROM command WHERE id = ANY($1) AND status <> 'dead'",
     )
@@ -93,7 +96,11 @@ async fn decided<C: Context>(
     .fetch_all(connection)
     .await?;
     let known = rows.into_iter().filter(|_| !broken(mechanism::LEDGER));
-    Ok(known.map(|(id, source, print)| (Identity { source, id }, print)).collect())
+    let identity = |source: &str, id: &str| Identity {
+        source: unquoted(source).into_owned(),
+        id: unquoted(id).into_owned(),
+    };
+    Ok(known.map(|(id, source, print)| (identity(&source, &id), Fingerprint::stored(print))).collect())
 }
 
 /// Writes the receipts. When another partition has decided one of these identities in the meantime, the batch is
@@ -127,7 +134,7 @@ pub(super) async fn insert(
     .bind(received_at)
     .bind(column(|r| &r.identity.id))
     .bind(column(|r| &r.identity.source))
-    .bind(receipts.iter().map(|r| r.fingerprint.as_slice()).collect::<Vec<_>>())
+    .bind(receipts.iter().map(|r| r.fingerprint.as_bytes()).collect::<Vec<_>>())
     .bind(column(|r| r.record_type))
     .bind(column(|r| &r.stream))
     .bind(column(|r| &r.topic))
@@ -150,10 +157,10 @@ pub(super) async fn insert(
 pub(super) async fn insert_dead(
     connection: &mut PgConnection,
     context: &str,
+    identity: &Identity,
     record: &Record,
     fault: &Fault,
 ) -> Result<(), WorkError> {
-    let identity = Identity::of(record).unwrap_or_else(|_| Identity::of_place(record));
     sqlx::query(
         "INSERT INTO command AS known
              (id, source, fingerprint, type, context, stream, topic, partition, \"offset\",

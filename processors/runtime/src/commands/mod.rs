@@ -1,12 +1,15 @@
 //! Deciding commands: once each, in the order of their key, over the newest state of every stream they touch.
 //!
 //! A batch costs a fixed handful of statements whatever its size: fence, ledger look-up, missing streams, locks,
-//! states, faces; then streams, outbox and ledger are written and all of it is committed at once.
+//! states, faces; then streams, outbox and ledger are written and all of it is committed at once. One with commands in our
+//! own name looks at the outbox too.
 
 mod arrived;
 mod cache;
 mod decide;
+mod identity;
 mod ledger;
+mod own;
 mod streams;
 
 use std::sync::Arc;
@@ -18,8 +21,8 @@ use millrace_schemas::{Definition, Kind};
 use sqlx::PgConnection;
 use tokio::sync::OnceCell;
 
-pub use arrived::Identity;
 pub use cache::{CacheFigures, StateCache};
+pub use identity::Identity;
 pub use streams::{Refolders, refold_events};
 
 use crate::database::Pool;
@@ -86,6 +89,7 @@ impl<C: Context> Role for Commands<C> {
         let received_at = Utc::now();
         let ids = self.schema_ids().await?;
         let (arrived, mut outcomes) = arrived::decode::<C>(&self.shared.registry, batch).await?;
+        let arrived = own::vouched(connection, &self.shared.namespace, arrived, &mut outcomes).await?;
         let fresh = ledger::fresh(connection, arrived, &mut outcomes).await?;
         let mut streams = streams::lock_and_load::<C>(connection, &self.shared, &fresh).await?;
         let faces = streams::faces::<C>(connection, &self.shared, &fresh).await?;
@@ -108,7 +112,8 @@ impl<C: Context> Role for Commands<C> {
         fault: &Fault,
     ) -> Result<(), WorkError> {
         metrics::DECISIONS.with_label_values(&[C::NAME, "dead"]).inc();
-        ledger::insert_dead(connection, C::NAME, record, fault).await
+        let identity = own::identity_of_dead(connection, &self.shared.namespace, C::NAME, record).await?;
+        ledger::insert_dead(connection, C::NAME, &identity, record, fault).await
     }
 
     fn forget(&self) {

@@ -27,6 +27,8 @@ CREATE TABLE IF NOT EXISTS outbox (
     specversion    text        NOT NULL DEFAULT '1.0'
 );
 CREATE UNIQUE INDEX IF NOT EXISTS outbox_stream ON outbox (aggregatetype, aggregateid, version);
+-- What was sent in our own name: a command that claims to be ours is looked up by its id.
+CREATE INDEX IF NOT EXISTS outbox_unversioned ON outbox (id) WHERE version IS NULL;
 
 -- Every command that was decided or died, once: the deduplication ledger and the receipts.
 CREATE TABLE IF NOT EXISTS command (

@@ -1,0 +1,141 @@
+//! Commands in this instance's own name. Their ids can be foreseen, and anybody who may write to a command topic can claim
+//! them: they count only when the outbox has sent that very record.
+
+use std::collections::HashMap;
+
+use millrace_domain::Context;
+use millrace_schemas::Kind;
+use sha2::{Digest as _, Sha256};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::arrived::Arrived;
+use super::identity::{Identity, OF_TOPIC};
+use crate::error::{Fault, WorkError};
+use crate::moments::{broken, mechanism};
+use crate::names::Namespace;
+use crate::record::Record;
+use crate::role::Outcome;
+
+/// What the outbox has sent: the SHA-256 of each command's bytes, by its id.
+type Sent = HashMap<Uuid, Vec<u8>>;
+
+/// Keeps the commands of others, and of those in our name the ones that the outbox has sent.
+pub(super) async fn vouched<'b, C: Context>(
+    connection: &mut PgConnection,
+    namespace: &Namespace,
+    mut arrived: Vec<Arrived<'b, C>>,
+    outcomes: &mut [Outcome],
+) -> Result<Vec<Arrived<'b, C>>, WorkError> {
+    if broken(mechanism::OWN_SOURCE) {
+        return Ok(arrived);
+    }
+    let own = namespace.source();
+    let claimed = arrived.iter().map(|command| &command.identity);
+    let ids: Vec<Uuid> = claimed.filter(|identity| identity.source == own).filter_map(sent_id).collect();
+    let sent = look_up(connection, namespace, C::NAME, ids).await?;
+    arrived.retain(|command| {
+        let forgery = forgery(namespace, &own, &sent, command);
+        let is_vouched = forgery.is_none();
+        if let (Some(fault), Some(outcome)) = (forgery, outcomes.get_mut(command.place)) {
+            *outcome = Outcome::Failed(fault);
+        }
+        is_vouched
+    });
+    Ok(arrived)
+}
+
+/// Whose receipt a dead command has: one in our name that the outbox has not sent is told by its place, so that nobody
+/// takes it for the answer to ours.
+pub(super) async fn identity_of_dead(
+    connection: &mut PgConnection,
+    namespace: &Namespace,
+    context: &str,
+    record: &Record,
+) -> Result<Identity, WorkError> {
+    let Ok(identity) = Identity::of(record) else { return Ok(Identity::of_place(record)) };
+    if identity.source != namespace.source() {
+        return Ok(match is_of_a_place(namespace, &identity) {
+            true => Identity::of_place(record),
+            false => identity,
+        });
+    }
+    let sent = look_up(connection, namespace, context, sent_id(&identity).into_iter().collect()).await?;
+    let is_sent = sent_id(&identity).is_some_and(|id| is_the_one_sent(sent.get(&id), record));
+    Ok(if is_sent { identity } else { Identity::of_place(record) })
+}
+
+fn forgery<C: Context>(
+    namespace: &Namespace,
+    own: &str,
+    sent: &Sent,
+    Arrived { record, identity, .. }: &Arrived<'_, C>,
+) -> Option<Fault> {
+    if identity.source != own {
+        let named = record.headers_named(crate::envelope::SOURCE).next().is_some();
+        let claimed = named && is_of_a_place(namespace, identity);
+        return claimed.then(|| forged("its ce_source is what commands without one have"));
+    }
+    let Some(id) = sent_id(identity) else {
+        return Some(forged(
+            "its ce_source is this instance's, and its ce_id is none that this instance gives",
+        ));
+    };
+    match sent.get(&id) {
+        None => {
+            // What is committed may reach Kafka a moment before it can be seen: tried again, by itself, so that no other
+            // command waits for it.
+            if record.key.is_some() {
+                let own_turn = format!("unsent\0{}-{}", record.partition, record.offset);
+                record.keep_turn_of(own_turn.into_bytes());
+            }
+            Some(Fault::new(FORGED, "its ce_source is this instance's, whose outbox has no such command"))
+        }
+        hash if is_the_one_sent(hash, record) => None,
+        Some(_) => {
+            Some(forged("its ce_source is this instance's, whose outbox has another command of this id"))
+        }
+    }
+}
+
+const FORGED: &str = "source-forged";
+
+fn forged(why: &str) -> Fault {
+    Fault::hopeless(FORGED, why)
+}
+
+/// The places of commands without identity can be foreseen too.
+fn is_of_a_place(namespace: &Namespace, identity: &Identity) -> bool {
+    let topic = identity.source.strip_prefix(OF_TOPIC);
+    topic.and_then(|topic| namespace.carried_by(topic)).is_some()
+}
+
+fn is_the_one_sent(hash: Option<&Vec<u8>>, record: &Record) -> bool {
+    let bytes = record.value.as_deref().unwrap_or_default();
+    hash.is_some_and(|hash| hash.as_slice() == Sha256::digest(bytes).as_slice())
+}
+
+/// The id as the outbox writes it: the ledger would take another spelling of the same UUID for another command.
+fn sent_id(identity: &Identity) -> Option<Uuid> {
+    let id = Uuid::parse_str(&identity.id).ok()?;
+    (id.hyphenated().to_string() == identity.id).then_some(id)
+}
+
+async fn look_up(
+    connection: &mut PgConnection,
+    namespace: &Namespace,
+    context: &str,
+    ids: Vec<Uuid>,
+) -> Result<Sent, WorkError> {
+    if ids.is_empty() {
+        return Ok(Sent::new());
+    }
+    let rows: Vec<(Uuid, Vec<u8>)> = sqlx::query_as(
+        "SELECT id, sha256(payload) FROM outbox WHERE id = ANY($1) AND version IS NULL AND topic = $2",
+    )
+    .bind(ids)
+    .bind(namespace.topic(Kind::Command, context))
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().collect())
+}
