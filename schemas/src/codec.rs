@@ -101,10 +101,9 @@ impl WriterSchema {
         &self.full_name
     }
 
-    /// The context in the namespace: `orders` of `millrace.orders.PlaceOrder`; empty for a foreign namespace.
+    /// See [`context_of`](crate::context_of).
     pub fn context(&self) -> &str {
-        let inner = self.full_name.strip_prefix("millrace.").unwrap_or_default();
-        inner.split_once('.').map(|(context, _)| context).unwrap_or_default()
+        crate::context_of(&self.full_name)
     }
 
     /// Decodes a body. Fields that the type has and the schema lacks take their defaults; others are ignored.

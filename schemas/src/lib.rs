@@ -47,6 +47,12 @@ pub fn short_name(full_name: &str) -> &str {
     full_name.rsplit_once('.').map_or(full_name, |(_, name)| name)
 }
 
+/// The context in a record type's namespace: `orders` of `millrace.orders.PlaceOrder`; empty for a foreign namespace.
+pub fn context_of(full_name: &str) -> &str {
+    let inner = full_name.strip_prefix("millrace.").unwrap_or_default();
+    inner.split_once('.').map(|(context, _)| context).unwrap_or_default()
+}
+
 #[allow(clippy::pedantic, missing_docs, unreachable_pub)]
 mod records {
     use crate::{CodecError, Definition, Kind, Message, WriterSchema};

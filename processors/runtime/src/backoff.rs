@@ -1,4 +1,4 @@
-//! Waiting for a dependency to come back.
+//! Waiting before another try: for a dependency to come back, or for another transaction to end.
 
 use std::time::Duration;
 
@@ -7,14 +7,28 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics;
 
-/// Growing delays with jitter, from a tenth of a second to five seconds, without end.
-pub(crate) struct Backoff(ExponentialBackoff);
+/// The longest delay.
+const DELAY_MAX: Duration = Duration::from_secs(5);
+
+/// Growing delays with jitter, without end.
+pub struct Backoff(ExponentialBackoff);
 
 impl Backoff {
+    /// For a dependency that is away: from a tenth of a second to five seconds.
     pub(crate) fn new() -> Self {
+        Self::growing_from(Duration::from_millis(100))
+    }
+
+    /// For a transaction that was in another's way, which is over in a moment as a rule: from five milliseconds to five
+    /// seconds, with jitter, so that the two do not meet again.
+    pub fn after_contention() -> Self {
+        Self::growing_from(Duration::from_millis(5))
+    }
+
+    fn growing_from(shortest: Duration) -> Self {
         let delays = ExponentialBuilder::default()
-            .with_min_delay(Duration::from_millis(100))
-            .with_max_delay(Duration::from_secs(5))
+            .with_min_delay(shortest)
+            .with_max_delay(DELAY_MAX)
             .with_jitter()
             .without_max_times();
         Self(delays.build())
@@ -24,16 +38,21 @@ impl Backoff {
     pub(crate) async fn wait_for(&mut self, dependency: &str, stop: &CancellationToken) -> bool {
         let gauge = metrics::OUTAGE.with_label_values(&[dependency]);
         gauge.inc();
-        let waited = tokio::select! {
-            () = stop.cancelled() => false,
-            () = self.wait() => true,
-        };
+        let waited = self.wait_unless(stop).await;
         gauge.dec();
         waited
     }
 
+    /// Waits for the next delay; false when stopped meanwhile.
+    pub(crate) async fn wait_unless(&mut self, stop: &CancellationToken) -> bool {
+        tokio::select! {
+            () = stop.cancelled() => false,
+            () = self.wait() => true,
+        }
+    }
+
     /// Waits for the next delay.
-    pub(crate) async fn wait(&mut self) {
-        tokio::time::sleep(self.0.next().unwrap_or(Duration::from_secs(5))).await;
+    pub async fn wait(&mut self) {
+        tokio::time::sleep(self.0.next().unwrap_or(DELAY_MAX)).await;
     }
 }

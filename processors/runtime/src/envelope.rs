@@ -2,9 +2,10 @@
 
 use chrono::{DateTime, Datelike, Utc};
 use millrace_domain::Recorded;
-use millrace_schemas::Event;
+use millrace_schemas::{Event, WriterSchema};
 
 use crate::error::Fault;
+use crate::names::Namespace;
 use crate::record::Record;
 
 /// Years that a clock can be believed to mean.
@@ -40,8 +41,22 @@ pub(crate) fn version(record: &Record) -> Option<i64> {
     record.header(SEQUENCE).and_then(|version| version.parse().ok()).filter(|version| *version > 0)
 }
 
-/// Puts an event into its envelope.
-pub(crate) fn recorded(record: &Record, event: Event) -> Result<Recorded, Fault> {
+/// The event of a record, in its envelope. It must be of the context whose events its topic carries: streams of two
+/// contexts may have the same id.
+pub(crate) fn event(
+    namespace: &Namespace,
+    record: &Record,
+    writer: &WriterSchema,
+    body: &[u8],
+) -> Result<Recorded, Fault> {
+    let event = Event::decode(writer, body)?;
+    if namespace.event_context(&record.topic) != Some(event.context()) {
+        return Err(Fault::unknown_type(writer.full_name(), &record.topic));
+    }
+    recorded(record, event)
+}
+
+fn recorded(record: &Record, event: Event) -> Result<Recorded, Fault> {
     let missing = |name: &str| {
         Fault::hopeless("header-missing", format!("the event has no header `{name}` that can be read"))
     };

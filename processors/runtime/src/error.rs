@@ -43,6 +43,14 @@ impl Fault {
         Self { code, message: message.into(), hopeless: false }
     }
 
+    /// The code of a record whose type does not belong on its topic.
+    pub(crate) const UNKNOWN_TYPE: &str = "unknown-type";
+
+    /// The record is of a type that its topic does not carry.
+    pub(crate) fn unknown_type(full_name: &str, topic: &str) -> Self {
+        Self::hopeless(Self::UNKNOWN_TYPE, format!("`{full_name}` does not belong on the topic {topic}"))
+    }
+
     /// Postgres refuses what comes of the record.
     pub fn refused(reason: impl Into<String>) -> Self {
         Self::new("refused-by-database", reason)
@@ -59,7 +67,7 @@ impl From<millrace_schemas::CodecError> for Fault {
         use millrace_schemas::CodecError::{Body, NotFramed, Schema, UnknownType};
         let code = match &error {
             NotFramed(_) | Body { .. } => "undecodable",
-            UnknownType(_) => "unknown-type",
+            UnknownType(_) => Self::UNKNOWN_TYPE,
             Schema(_) => "unknown-schema",
         };
         Self::hopeless(code, error.to_string())
@@ -75,10 +83,10 @@ pub enum WorkError {
     /// Nothing from this offset on may be applied now: the generation is being compared with another.
     #[error("the partition is held at offset {0}")]
     Held(i64),
-    /// Two transactions were in each other's way: the same batch again, at once.
+    /// Two transactions were in each other's way: the same batch again, after a short delay that grows.
     #[error("the transaction was in another's way: {0}")]
     Contended(String),
-    /// The transaction took longer than one may: again at once, with fewer records.
+    /// The transaction took longer than one may: again after a short delay, with fewer records.
     #[error("the transaction took longer than it may: {0}")]
     Overran(String),
     /// Postgres refuses the data of at least one record: find it, the others commit.

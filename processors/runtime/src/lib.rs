@@ -29,6 +29,7 @@ mod slots;
 pub mod views;
 mod worker;
 
+pub use backoff::Backoff;
 pub use elastic::{Document, Elastic, Refusal};
 pub use error::{Dependency, Fault, WorkError};
 pub use member::{GroupSettings, KafkaSettings, Member};

@@ -59,6 +59,18 @@ enum Next {
     LetGo,
 }
 
+/// What a worker waits before it tries a batch again.
+struct Delays {
+    outage: Backoff,
+    contention: Backoff,
+}
+
+impl Delays {
+    fn new() -> Self {
+        Self { outage: Backoff::new(), contention: Backoff::after_contention() }
+    }
+}
+
 impl Worker {
     /// Runs until stopped; a batch in flight is finished first.
     pub(crate) async fn run(mut self) {
@@ -139,7 +151,7 @@ impl Worker {
     /// Applies a batch however many tries it takes; with a fault, buries its only record instead.
     fn apply<'w>(&'w mut self, batch: &'w [Record], fault: Option<Fault>) -> BoxFuture<'w, bool> {
         Box::pin(async move {
-            let (mut backoff, mut most) = (Backoff::new(), batch.len());
+            let (mut delays, mut most) = (Delays::new(), batch.len());
             loop {
                 let left = after(batch, self.claim.applied);
                 if left.is_empty() {
@@ -158,8 +170,8 @@ impl Worker {
                     }
                     return false;
                 }
-                match self.after_attempt(outcome, &mut backoff).await {
-                    Next::Done => {}
+                match self.after_attempt(outcome, &mut delays).await {
+                    Next::Done => delays = Delays::new(),
                     Next::LetGo => return false,
                     // A commit whose answer was lost shows only now, by where the new claim stands.
                     Next::Again if !self.republish(before(pending, self.claim.applied)).await => {
@@ -182,15 +194,15 @@ impl Worker {
     }
 
     /// The one match on what went wrong.
-    async fn after_attempt(&mut self, outcome: Result<(), WorkError>, backoff: &mut Backoff) -> Next {
+    async fn after_attempt(&mut self, outcome: Result<(), WorkError>, delays: &mut Delays) -> Next {
         let Err(error) = outcome else { return Next::Done };
         self.retries.role.forget();
         match error {
-            WorkError::Contended(reason) => self.at_once("contended", &reason),
-            WorkError::Overran(reason) => self.at_once("overran", &reason),
+            WorkError::Contended(reason) => self.soon("contended", &reason, delays).await,
+            WorkError::Overran(reason) => self.soon("overran", &reason, delays).await,
             WorkError::Fenced => {
                 self.setback("fenced", "another epoch holds the partition");
-                self.claim_again(backoff).await
+                self.claim_again(&mut delays.outage).await
             }
             WorkError::Held(at) if at > self.claim.applied => {
                 self.reach = at;
@@ -200,19 +212,20 @@ impl Worker {
             WorkError::Outage { dependency, reason } => {
                 self.setback("outage", &format!("{dependency}: {reason}"));
                 let label = dependency.to_string();
-                self.wait(backoff, &label).await
+                self.wait(&mut delays.outage, &label).await
             }
             // A record that is refused even as a dead letter: the ledger itself refuses it. Waiting beats losing it.
             WorkError::Refused(reason) => {
                 self.setback("refused", &reason);
-                self.wait(backoff, "postgres").await
+                self.wait(&mut delays.outage, "postgres").await
             }
         }
     }
 
-    fn at_once(&self, why: &str, reason: &str) -> Next {
+    /// Never at once: two batches that meet again and again would leave the processor to nothing else.
+    async fn soon(&self, why: &str, reason: &str, delays: &mut Delays) -> Next {
         self.setback(why, reason);
-        if self.stop.is_cancelled() { Next::LetGo } else { Next::Again }
+        if delays.contention.wait_unless(&self.stop).await { Next::Again } else { Next::LetGo }
     }
 
     /// Somebody else's short look at what is applied so far; Postgres ends it in any case.

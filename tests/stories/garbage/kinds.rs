@@ -17,8 +17,8 @@ pub(crate) struct Garbage {
     pub(crate) only_tables: bool,
 }
 
-/// Garbage for a context's command topic.
-pub(crate) async fn commands(context: &str) -> Vec<Garbage> {
+/// Garbage for a context's topic of commands.
+pub(crate) async fn commands(context: &str, topic: &str) -> Vec<Garbage> {
     let (name, data, key) = good_command(context);
     let mut garbage = bodies(&Raw::of(name, &data).await).await;
     garbage.push(new("command of another context", stranger(context).await, "unknown-type"));
@@ -32,17 +32,36 @@ pub(crate) async fn commands(context: &str) -> Vec<Garbage> {
         with_odd_headers(garbage, |raw| raw.header("ce_id", id).header("ce_source", "garbage"))
     });
     let anonymous = new("no identity", Raw::value("?"), "undecodable");
-    identified.chain([with_odd_headers(anonymous, |raw| raw)]).chain(bad_headers(context).await).collect()
+    identified
+        .chain([with_odd_headers(anonymous, |raw| raw)])
+        .chain(bad_headers(context, topic).await)
+        .collect()
 }
 
 /// Good commands whose headers no database takes.
-async fn bad_headers(context: &str) -> Vec<Garbage> {
+async fn bad_headers(context: &str, topic: &str) -> Vec<Garbage> {
     let (name, data, _) = good_command(context);
     let good = Raw::of(name, &data).await;
     let with = |id: String| good.clone().header("ce_id", id).header("ce_source", "garbage");
+    let mut null = good.clone().header("ce_source", "garbage");
+    null.headers.push((b"ce_id".to_vec(), None));
     let cases = [
         new("id that is a novel", with(format!("{context} {}", noise(5_000))), "identity-invalid"),
         new("NUL in the id", with(format!("{context} nul\0")), "identity-invalid"),
+        new("id that is null", null, "identity-invalid"),
+        new("id without source", good.clone().header("ce_id", "alone"), "identity-invalid"),
+        new("source without id", good.clone().header("ce_source", "alone"), "identity-invalid"),
+        new("two ids", with("one".to_owned()).header("ce_id", "another"), "identity-invalid"),
+        new(
+            "raw UUID as id",
+            good.clone().header("ce_id", [0xa7; 16]).header("ce_source", "garbage"),
+            "identity-invalid",
+        ),
+        new(
+            "place of another command as identity",
+            good.clone().header("ce_id", "0-0-0").header("ce_source", format!("kafka:{topic}")),
+            "source-forged",
+        ),
         new(
             "NUL in the conversation",
             with(format!("{context} conversation")).header("correlation-id", "nul\0"),
@@ -72,6 +91,7 @@ pub(crate) async fn events(context: &str) -> Vec<Garbage> {
         Raw::of("ConfirmOrder", &json!({"order_id": "g"})).await,
         "unknown-type",
     ));
+    garbage.push(new("event of another context", foreign_event(context).await, "unknown-type"));
     let nul = new(
         "NUL in the stream id",
         Raw::of(name, &with(&data, key, "nul\0nul")).await,
@@ -155,6 +175,14 @@ fn good_event(context: &str) -> (&'static str, Value, &'static str) {
 
 fn product() -> Value {
     json!({"product_id": "g", "name": "Good", "category": "Goods", "price": 1, "currency": "USD"})
+}
+
+/// An event that other streams are about.
+async fn foreign_event(context: &str) -> Raw {
+    match context {
+        "orders" => Raw::of("CustomerRegistered", &json!({"customer_id": "g", "name": "Good"})).await,
+        _ => Raw::of("OrderConfirmed", &json!({"order_id": "g", "customer_id": "g"})).await,
+    }
 }
 
 /// A command that the context does not know.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millrace_runtime::envelope;
+use millrace_runtime::{Backoff, envelope};
 use serde_json::{Value, json};
 use tokio::time::{Interval, MissedTickBehavior};
 use uuid::Uuid;
@@ -120,9 +120,10 @@ impl Settling<'_> {
             return Ok(Did::Before);
         }
         let work = self.work(letter)?;
+        let mut contention = Backoff::after_contention();
         for _ in 1..TRIES_MAX {
             match self.attempt(letter, work.as_ref()).await {
-                Err(Setback::Contended) => {}
+                Err(Setback::Contended) => contention.wait().await,
                 other => return other,
             }
         }

@@ -114,7 +114,8 @@ impl<E: Effect> Role for EffectRole<E> {
     }
 
     async fn fold(&self, connection: &mut PgConnection, batch: &[&Record]) -> Result<Folded, WorkError> {
-        let (events, mut outcomes) = intake::decode(&self.shared.registry, batch).await?;
+        let (events, mut outcomes) =
+            intake::decode(&self.shared.registry, &self.shared.namespace, batch).await?;
         let (mut calls, mut superfluous) = (Vec::new(), Vec::new());
         for (at, event) in &events {
             match self.asked(event) {

@@ -1,12 +1,14 @@
 //! What an instance hears, and where it comes from.
 
 use millrace_domain::{Heard, Recorded, Saga};
-use millrace_schemas::{AvroRecord as _, CommandRejected, Event, short_name};
+use millrace_schemas::{AvroRecord as _, CommandRejected, Kind, WriterSchema, context_of, short_name};
 use uuid::Uuid;
 
 use super::Shared;
+use crate::commands::Identity;
 use crate::envelope;
 use crate::error::{Fault, WorkError};
+use crate::names::Namespace;
 use crate::record::Record;
 
 /// Something that is shown to an instance.
@@ -15,6 +17,8 @@ pub(super) struct Input {
     /// Tells a second copy from the first.
     pub(super) id: String,
     what: What,
+    /// This instance's name as a source, where the record came from Kafka.
+    own_source: Option<String>,
     pub(super) correlation_id: Option<String>,
     pub(super) traceparent: Option<String>,
 }
@@ -35,7 +39,8 @@ impl Input {
             What::Rejection(rejection) => S::instance(&Heard::Rejection(rejection)),
             What::Timer(_) | What::ByHand(_) => None,
         };
-        Some(Self { instance: instance?, id, what, correlation_id: None, traceparent: None })
+        let instance = instance?;
+        Some(Self { instance, id, what, own_source: None, correlation_id: None, traceparent: None })
     }
 
     /// A timer that is due; each setting of it has an id of its own.
@@ -50,7 +55,7 @@ impl Input {
 
     fn without_record(instance: &str, id: Uuid, what: What) -> Self {
         let (instance, id) = (instance.to_owned(), id.to_string());
-        Self { instance, id, what, correlation_id: None, traceparent: None }
+        Self { instance, id, what, own_source: None, correlation_id: None, traceparent: None }
     }
 
     /// As the saga is shown it.
@@ -69,6 +74,18 @@ impl Input {
             What::Event(event) => event.causation_id.as_deref().and_then(|id| Uuid::parse_str(id).ok()),
             What::Rejection(rejection) => Uuid::parse_str(&rejection.command_id).ok(),
             What::Timer(_) | What::ByHand(_) => None,
+        }
+    }
+
+    /// Whether the command that led to it is ours. A stranger's may have the same id, since ours can be foreseen; of an
+    /// event the id tells whose command it was, of a rejection that was looked at before.
+    pub(super) fn is_by_our_command(&self, id: Uuid) -> bool {
+        match (&self.what, &self.own_source) {
+            (What::Event(event), Some(source)) => {
+                let command = Identity { source: source.clone(), id: id.to_string() };
+                command.has_led_to(&event.id)
+            }
+            _ => true,
         }
     }
 
@@ -96,14 +113,24 @@ pub(super) async fn decode<S: Saga>(
     record: &Record,
 ) -> Result<Result<Option<Input>, Fault>, WorkError> {
     let opened = shared.registry.open(record.value.as_deref()).await?;
-    let what = opened.and_then(|(writer, body)| {
-        if writer.full_name() != CommandRejected::FULL_NAME {
-            let event = envelope::recorded(record, Event::decode(&writer, body)?)?;
-            return Ok(What::Event(Box::new(event)));
-        }
-        Ok(What::Rejection(writer.decode(body)?))
-    });
+    let what = opened.and_then(|(writer, body)| said(&shared.namespace, record, &writer, body));
     Ok(what.and_then(|what| addressed::<S>(shared, record, what)))
+}
+
+/// An event or a rejection, of the context whose events or rejections the topic carries.
+fn said(namespace: &Namespace, record: &Record, writer: &WriterSchema, body: &[u8]) -> Result<What, Fault> {
+    if writer.full_name() != CommandRejected::FULL_NAME {
+        return Ok(What::Event(Box::new(envelope::event(namespace, record, writer, body)?)));
+    }
+    let rejection: CommandRejected = writer.decode(body)?;
+    let rejected = (Kind::Rejection, context_of(&rejection.command_type));
+    match namespace.carried_by(&record.topic) {
+        Some(carried) if carried == rejected => Ok(What::Rejection(rejection)),
+        _ => {
+            let what = format!("a rejection of {}", rejection.command_type);
+            Err(Fault::unknown_type(&what, &record.topic))
+        }
+    }
 }
 
 fn addressed<S: Saga>(shared: &Shared, record: &Record, what: What) -> Result<Option<Input>, Fault> {
@@ -115,5 +142,6 @@ fn addressed<S: Saga>(shared: &Shared, record: &Record, what: What) -> Result<Op
         matches!(&what, What::Rejection(rejection) if rejection.command_source != shared.namespace.source());
     let input = if foreign { None } else { Input::to::<S>(id, what) };
     let (correlation_id, traceparent) = (header(envelope::CORRELATION_ID), header(envelope::TRACEPARENT));
-    Ok(input.map(|input| Input { correlation_id, traceparent, ..input }))
+    let own_source = Some(shared.namespace.source());
+    Ok(input.map(|input| Input { correlation_id, traceparent, own_source, ..input }))
 }

@@ -78,7 +78,7 @@ impl<S: Saga> Instance<S> {
     pub(super) fn hear(&mut self, input: &Input, ids: &SchemaIds) -> Result<Heeded, Fault> {
         let again = self.steps.iter().any(|step| step.input == input.id);
         let state = self.state.clone()?;
-        let command = input.command().filter(|id| self.has_sent(*id));
+        let command = input.command().filter(|id| self.has_sent(*id) && input.is_by_our_command(*id));
         let answers = command.is_some_and(|id| self.awaiting.contains_key(&id));
         if again || (command.is_some() || input.must_be_an_answer()) && !answers {
             return Ok(Heeded::Before);

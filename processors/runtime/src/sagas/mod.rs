@@ -23,13 +23,13 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use crate::database::Pool;
-use crate::error::WorkError;
+use crate::error::{Fault, WorkError};
 use crate::metrics;
 use crate::names::Namespace;
 use crate::outbox::{self, OutboxRow, SchemaIds};
 use crate::record::Record;
 use crate::registry::Registry;
-use crate::role::{Folded, Group, Outcome, Role};
+use crate::role::{Folded, Group, Outcome, Role, Stuck};
 use heard::Input;
 use instance::{Heeded, Instance};
 
@@ -152,11 +152,17 @@ impl<S: Saga> Role for SagaRole<S> {
         let names: Vec<&str> = ours.iter().map(|input| input.instance.as_str()).collect();
         let mut instances = store::lock::<S>(connection, &names).await?;
         let known = store::known::<S>(connection, &ours).await?;
-        let mut stuck = HashSet::new();
-        let outcomes = inputs.iter().map(|input| match input {
-            Ok(Some(input)) => step::<S>(input, &mut instances, &known, &mut stuck, ids),
-            Ok(None) => Outcome::Applied,
-            Err(fault) => Outcome::Failed(fault.clone()),
+        let mut stuck = Stuck::default();
+        let outcomes = batch.iter().zip(&inputs).map(|(record, input)| {
+            if stuck.holds(record) {
+                return Outcome::Waits;
+            }
+            let outcome = match input {
+                Ok(Some(input)) => step::<S>(input, &mut instances, &known, ids),
+                Ok(None) => Ok(Outcome::Applied),
+                Err(fault) => Err(fault.clone()),
+            };
+            outcome.unwrap_or_else(|fault| stuck.failed(record, fault))
         });
         let outcomes = outcomes.collect();
         let standings: Vec<&'static str> =
@@ -173,28 +179,20 @@ impl<S: Saga> Role for SagaRole<S> {
     fn forget(&self) {}
 }
 
-/// Shows one record to its instance. Behind one that fails the others of its instance wait.
-fn step<'i, S: Saga>(
-    input: &'i Input,
+/// Shows one record to its instance.
+fn step<S: Saga>(
+    input: &Input,
     instances: &mut Instances<S>,
     known: &HashSet<(String, String)>,
-    stuck: &mut HashSet<&'i str>,
     ids: &SchemaIds,
-) -> Outcome {
+) -> Result<Outcome, Fault> {
     let name = input.instance.as_str();
-    if stuck.contains(name) {
-        return Outcome::Waits;
-    }
     if known.contains(&(input.instance.clone(), input.id.clone())) {
-        return Outcome::Duplicate;
+        return Ok(Outcome::Duplicate);
     }
     let instance = instances.entry(name.to_owned()).or_insert_with(|| Instance::new(name));
-    match instance.hear(input, ids) {
-        Ok(Heeded::Step | Heeded::Ignored) => Outcome::Applied,
-        Ok(Heeded::Before) => Outcome::Duplicate,
-        Err(fault) => {
-            stuck.insert(name);
-            Outcome::Failed(fault)
-        }
-    }
+    Ok(match instance.hear(input, ids)? {
+        Heeded::Step | Heeded::Ignored => Outcome::Applied,
+        Heeded::Before => Outcome::Duplicate,
+    })
 }

@@ -48,23 +48,24 @@ enum Fate {
 impl<S: Saga> SagaRole<S> {
     /// Fires timers until stopped.
     pub(super) async fn fire_until(&self, stop: CancellationToken) {
-        let mut backoff = Backoff::new();
+        let (mut outage, mut contention) = (Backoff::new(), Backoff::after_contention());
         while !stop.is_cancelled() {
-            match self.shared.pool.in_time(self.fire()).await {
-                Ok(0) => {
-                    backoff = Backoff::new();
-                    tokio::select! {
-                        () = stop.cancelled() => {}
-                        () = tokio::time::sleep(LOOK_EVERY) => {}
-                    }
+            let fired = self.shared.pool.in_time(self.fire()).await;
+            if fired.is_ok() {
+                (outage, contention) = (Backoff::new(), Backoff::after_contention());
+            }
+            match fired {
+                Ok(0) => tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = tokio::time::sleep(LOOK_EVERY) => {}
+                },
+                Ok(_) => {}
+                Err(WorkError::Contended(_)) => {
+                    contention.wait_unless(&stop).await;
                 }
-                Ok(_) | Err(WorkError::Contended(_)) => {}
                 Err(error) => {
                     tracing::warn!(saga = S::NAME, %error, "timers wait");
-                    tokio::select! {
-                        () = stop.cancelled() => {}
-                        () = backoff.wait() => {}
-                    }
+                    outage.wait_unless(&stop).await;
                 }
             }
         }

@@ -6,16 +6,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_domain::Recorded;
-use millrace_schemas::Event;
 use sqlx::PgConnection;
 
+use super::Shared;
 use crate::envelope;
 use crate::error::{Fault, WorkError};
 use crate::moments::{broken, mechanism};
 use crate::names::Namespace;
 use crate::record::Record;
 use crate::registry::Registry;
-use crate::role::{Group, Outcome};
+use crate::role::{Group, Outcome, Stuck};
 
 /// A decoded event and its place in the batch.
 pub(crate) type Placed = (usize, Recorded);
@@ -45,39 +45,49 @@ struct Row {
     xmin: String,
 }
 
-/// Decodes a batch. Records that are no events of the contract have failed, the others count as applied.
+/// Decodes a batch. Records that are no events of their topic's context have failed, those of a key behind one that may be
+/// read later wait, the others count as applied.
 pub(crate) async fn decode(
     registry: &Registry,
+    namespace: &Namespace,
     batch: &[&Record],
 ) -> Result<(Vec<Placed>, Vec<Outcome>), WorkError> {
     let (mut events, mut outcomes) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+    let mut stuck = Stuck::default();
     for (place, record) in batch.iter().enumerate() {
-        match decode_one(registry, record).await? {
+        if stuck.holds(record) {
+            outcomes.push(Outcome::Waits);
+            continue;
+        }
+        outcomes.push(match decode_one(registry, namespace, record).await? {
             Ok(event) => {
                 events.push((place, event));
-                outcomes.push(Outcome::Applied);
+                Outcome::Applied
             }
-            Err(fault) => outcomes.push(Outcome::Failed(fault)),
-        }
+            Err(fault) => stuck.failed(record, fault),
+        });
     }
     Ok((events, outcomes))
 }
 
-async fn decode_one(registry: &Registry, record: &Record) -> Result<Result<Recorded, Fault>, WorkError> {
+async fn decode_one(
+    registry: &Registry,
+    namespace: &Namespace,
+    record: &Record,
+) -> Result<Result<Recorded, Fault>, WorkError> {
     let opened = registry.open(record.value.as_deref()).await?;
-    let event = opened.and_then(|(writer, body)| Ok(Event::decode(&writer, body)?));
-    Ok(event.and_then(|event| envelope::recorded(record, event)))
+    Ok(opened.and_then(|(writer, body)| envelope::event(namespace, record, &writer, body)))
 }
 
 /// Takes a batch in: what is next applies, what came before is a duplicate, what is ahead of a gap waits. Moves the
 /// streams' progress. [`WorkError::Contended`] when another batch has met one of the streams meanwhile.
 pub(super) async fn take(
     connection: &mut PgConnection,
-    registry: &Registry,
+    shared: &Shared,
     group: &Group,
     batch: &[&Record],
 ) -> Result<Intake, WorkError> {
-    let (decoded, mut outcomes) = decode(registry, batch).await?;
+    let (decoded, mut outcomes) = decode(&shared.registry, &shared.namespace, batch).await?;
     let mut progress = load(connection, group, &decoded).await?;
     let events = sort(decoded, &mut progress, &mut outcomes);
     progress.retain(|_, stream| stream.met);
@@ -110,10 +120,11 @@ fn sort(
     next
 }
 
-/// Moves a stream's progress past a record that is given up, when it is the next.
+/// Moves a stream's progress past a record that is given up, when it is the next. What is no event of the topic's context
+/// has no place in its streams.
 pub(super) async fn skip(
     connection: &mut PgConnection,
-    namespace: &Namespace,
+    Shared { registry, namespace, .. }: &Shared,
     group: &Group,
     record: &Record,
 ) -> Result<(), WorkError> {
@@ -122,6 +133,10 @@ pub(super) async fn skip(
     else {
         return Ok(());
     };
+    let decoded = decode_one(registry, namespace, record).await?;
+    if decoded.is_err_and(|fault| fault.code == Fault::UNKNOWN_TYPE) {
+        return Ok(());
+    }
     sqlx::query(
         "INSERT INTO progress AS known (grp, generation, context, stream, version)
          SELECT $1, $2, $3, $4, $5 WHERE $5 = 1 OR EXISTS (
@@ -255,6 +270,7 @@ async fn begin(
 #[cfg(test)]
 mod tests {
     use chrono::DateTime;
+    use millrace_schemas::Event;
     use millrace_schemas::catalog::ProductDiscontinued;
 
     use super::*;

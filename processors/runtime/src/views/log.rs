@@ -4,12 +4,13 @@ use async_trait::async_trait;
 use millrace_domain::{Log, Recorded};
 use sqlx::PgConnection;
 
+use super::intake::Placed;
 use super::{Shared, intake};
 use crate::database::Pool;
 use crate::elastic::Document;
 use crate::error::WorkError;
 use crate::record::Record;
-use crate::role::{Folded, Group, Role};
+use crate::role::{Folded, Group, Outcome, Role};
 
 /// Publishes the documents of one generation of the log `L`.
 pub struct LogRole<L> {
@@ -25,6 +26,10 @@ impl<L: Log> LogRole<L> {
         let group = shared.group(L::NAME, generation);
         let index = shared.namespace.index(L::NAME, generation);
         Self { shared, group, index, log: std::marker::PhantomData }
+    }
+
+    async fn decode(&self, batch: &[&Record]) -> Result<(Vec<Placed>, Vec<Outcome>), WorkError> {
+        intake::decode(&self.shared.registry, &self.shared.namespace, batch).await
     }
 }
 
@@ -50,13 +55,13 @@ impl<L: Log> Role for LogRole<L> {
     }
 
     async fn fold(&self, _: &mut PgConnection, batch: &[&Record]) -> Result<Folded, WorkError> {
-        let (decoded, outcomes) = intake::decode(&self.shared.registry, batch).await?;
+        let (decoded, outcomes) = self.decode(batch).await?;
         let documents = decoded.iter().map(|(_, event)| document::<L>(event)).collect::<Result<_, _>>()?;
         Ok(Folded { outcomes, documents, remember: None })
     }
 
     async fn documents(&self, _: &mut PgConnection, batch: &[&Record]) -> Result<Vec<Document>, WorkError> {
-        let (decoded, _) = intake::decode(&self.shared.registry, batch).await?;
+        let (decoded, _) = self.decode(batch).await?;
         decoded.iter().map(|(_, event)| document::<L>(event)).collect()
     }
 

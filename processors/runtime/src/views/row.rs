@@ -198,7 +198,7 @@ impl<V: View> Role for RowRole<V> {
     }
 
     async fn fold(&self, connection: &mut PgConnection, batch: &[&Record]) -> Result<Folded, WorkError> {
-        let mut intake = intake::take(connection, &self.shared.registry, &self.group, batch).await?;
+        let mut intake = intake::take(connection, &self.shared, &self.group, batch).await?;
         let mut keys = keys::<V>(intake.events.iter().map(|(_, event)| event));
         let mut documents = Vec::new();
         // Of a single key nobody holds another: it is locked, or written when there is none.
@@ -218,7 +218,7 @@ impl<V: View> Role for RowRole<V> {
         connection: &mut PgConnection,
         batch: &[&Record],
     ) -> Result<Vec<Document>, WorkError> {
-        let (decoded, _) = intake::decode(&self.shared.registry, batch).await?;
+        let (decoded, _) = intake::decode(&self.shared.registry, &self.shared.namespace, batch).await?;
         let keys = keys::<V>(decoded.iter().map(|(_, event)| event));
         self.documents_of(connection, &texts(&keys)).await
     }
@@ -234,7 +234,7 @@ impl<V: View> Role for RowRole<V> {
     }
 
     async fn skip(&self, connection: &mut PgConnection, record: &Record) -> Result<(), WorkError> {
-        intake::skip(connection, &self.shared.namespace, &self.group, record).await
+        intake::skip(connection, &self.shared, &self.group, record).await
     }
 
     fn forget(&self) {}

@@ -98,7 +98,7 @@ impl<T: Tally> Role for TallyRole<T> {
     }
 
     async fn fold(&self, connection: &mut PgConnection, batch: &[&Record]) -> Result<Folded, WorkError> {
-        let intake = intake::take(connection, &self.shared.registry, &self.group, batch).await?;
+        let intake = intake::take(connection, &self.shared, &self.group, batch).await?;
         let sums = sums::<T>(&intake.events)?;
         let rows: Vec<Row<'_, T::Key, T::Amounts>> = sums.iter().map(|(key, sum)| Row { key, sum }).collect();
         let json = serde_json::to_string(&rows);
@@ -110,7 +110,7 @@ impl<T: Tally> Role for TallyRole<T> {
     }
 
     async fn skip(&self, connection: &mut PgConnection, record: &Record) -> Result<(), WorkError> {
-        intake::skip(connection, &self.shared.namespace, &self.group, record).await
+        intake::skip(connection, &self.shared, &self.group, record).await
     }
 
     fn forget(&self) {}
