@@ -84,7 +84,16 @@ pub struct Topic {
     pub single: bool,
     /// Whether its records are kept for ever.
     pub forever: bool,
+    /// How large a batch of records it takes, in bytes as they are sent.
+    pub bytes_max: u32,
 }
+
+/// What commands may have: Kafka's default, so that upstream producers need no setting of their own.
+const COMMAND_BYTES_MAX: u32 = 1_048_588;
+/// What comes from the outbox is smaller than a megabyte. A row of before that was so must pass too: it would stop all rows.
+const OUTBOX_BYTES_MAX: u32 = 2 * COMMAND_BYTES_MAX;
+/// A copy has our headers beside a record's own, and may be packed worse than the record was.
+const COPY_BYTES_MAX: u32 = 8 << 20;
 
 #[derive(Default)]
 struct Collector {
@@ -200,7 +209,7 @@ impl ReadModel {
         let group = config.namespace.group(self.name);
         let levels = config.retry_delays(self.name).len();
         let names = retry_topics(&self.topics(&config.namespace), &own_name(&group, generation), levels);
-        names.into_iter().map(|name| Topic { name, single: true, forever: false }).collect()
+        names.into_iter().map(|name| Topic::of_copies(name, false)).collect()
     }
 }
 
@@ -265,21 +274,24 @@ pub fn topics(config: &Config) -> Vec<Topic> {
     for context in contexts(config) {
         for kind in [Kind::Command, Kind::Event, Kind::Rejection] {
             let name = namespace.topic(kind, context);
-            topics.push(Topic { name, single: false, forever: kind == Kind::Event });
+            let bytes_max = if kind == Kind::Command { COMMAND_BYTES_MAX } else { OUTBOX_BYTES_MAX };
+            topics.push(Topic { name, single: false, forever: kind == Kind::Event, bytes_max });
         }
     }
     for group in groups(config) {
-        let retries = group.retry_topics.into_iter();
-        topics.extend(retries.map(|name| Topic { name, single: true, forever: false }));
+        topics.extend(group.retry_topics.into_iter().map(|name| Topic::of_copies(name, false)));
         let dead = |topic: &String| dead_letter_topic(topic, &group.id);
-        topics.extend(group.topics.iter().map(|topic| Topic {
-            name: dead(topic),
-            single: true,
-            forever: true,
-        }));
+        topics.extend(group.topics.iter().map(|topic| Topic::of_copies(dead(topic), true)));
     }
-    topics.push(Topic { name: debezium_heartbeat(namespace), single: true, forever: false });
+    let heartbeat = debezium_heartbeat(namespace);
+    topics.push(Topic { name: heartbeat, single: true, forever: false, bytes_max: COMMAND_BYTES_MAX });
     topics
+}
+
+impl Topic {
+    fn of_copies(name: String, forever: bool) -> Self {
+        Self { name, single: true, forever, bytes_max: COPY_BYTES_MAX }
+    }
 }
 
 /// The topic that Debezium writes to when the outbox is idle.

@@ -1,5 +1,7 @@
-//! What librdkafka can do and its Rust client does not offer: the ids of topics, and headers of any bytes.
+//! What librdkafka can do and its Rust client does not offer: the ids of topics, single settings of theirs, and headers of
+//! any bytes.
 
+mod configs;
 mod headers;
 
 use std::collections::BTreeMap;
@@ -14,6 +16,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 use uuid::Uuid;
 
+pub use configs::{Setting, set};
 pub use headers::{Header, Headers, header_text, headers, owned_headers};
 
 /// librdkafka's own timeout ends a question; this much later we no longer wait for it to say so.
@@ -68,7 +71,18 @@ fn describe<C: ClientContext>(
         accepted(timeout(options.pointer(), milliseconds(within), ptr::null_mut(), 0))?;
         let queue = Owned::of(sys::rd_kafka_queue_new(client), sys::rd_kafka_queue_destroy)?;
         sys::rd_kafka_DescribeTopics(client, names.pointer(), options.pointer(), queue.pointer());
-        let event = sys::rd_kafka_queue_poll(queue.pointer(), milliseconds(within + GRACE));
+        awaited(&queue, within + GRACE)
+    }
+}
+
+/// The next event of a queue.
+fn awaited(
+    queue: &Owned<sys::rd_kafka_queue_t>,
+    within: Duration,
+) -> KafkaResult<Owned<sys::rd_kafka_event_t>> {
+    // SAFETY: the queue lives; the event is checked, and freed by its owner.
+    unsafe {
+        let event = sys::rd_kafka_queue_poll(queue.pointer(), milliseconds(within));
         Owned::of(event, sys::rd_kafka_event_destroy)
             .map_err(|_| KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut))
     }

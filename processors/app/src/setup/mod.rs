@@ -4,6 +4,7 @@ mod connector;
 pub(crate) mod databases;
 pub(crate) mod indices;
 mod schemas;
+mod settings;
 mod steps;
 mod teardown;
 pub(crate) mod topics;

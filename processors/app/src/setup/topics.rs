@@ -1,19 +1,17 @@
-//! Topics, of the configured size.
+//! Topics, of the configured size and with the settings that nothing may be lost under.
 
 use std::collections::BTreeMap;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::types::RDKafkaErrorCode;
 
+use super::settings::{self, Wanted};
 use super::steps::{Did, Steps};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::kafka::{self, Reader};
 use crate::layout::{self, Topic};
-
-const FOREVER: &str = "-1";
-const RETENTION: &str = "retention.ms";
 
 /// An administrator's connection.
 pub(crate) fn admin(config: &Config) -> Result<AdminClient<DefaultClientContext>, Failure> {
@@ -65,10 +63,14 @@ pub(super) async fn create(config: &Config, steps: &mut Steps) -> Result<(), Fai
     let admin = admin(config)?;
     let (old, new): (Vec<&Topic>, Vec<&Topic>) =
         wanted.iter().partition(|topic| there.contains_key(&topic.name));
-    refuse_other_retention(config, &admin, &old).await?;
+    let raised = settings::keep(config, &admin, &old).await?;
     create_missing(config, &admin, &new).await?;
     for topic in &wanted {
-        steps.tell(Did::created_if(!there.contains_key(&topic.name)), "topic", &topic.name)?;
+        let did = match there.contains_key(&topic.name) {
+            true if raised.contains(&topic.name) => Did::Updated,
+            there => Did::created_if(!there),
+        };
+        steps.tell(did, "topic", &topic.name)?;
     }
     Ok(())
 }
@@ -89,31 +91,10 @@ fn refuse_other_size(config: &Config, topic: &Topic, there: &BTreeMap<String, i3
     }
 }
 
-async fn refuse_other_retention(
-    config: &Config,
-    admin: &AdminClient<DefaultClientContext>,
-    old: &[&Topic],
-) -> Result<(), Failure> {
-    let forever = old.iter().filter(|topic| topic.forever);
-    let resources: Vec<ResourceSpecifier<'_>> =
-        forever.map(|topic| ResourceSpecifier::Topic(&topic.name)).collect();
-    if resources.is_empty() {
-        return Ok(());
-    }
-    let described = admin.describe_configs(&resources, &AdminOptions::new()).await;
-    let described = described.map_err(|error| kafka::failure(config, &error))?;
-    for (resource, answer) in resources.iter().zip(described) {
-        let ResourceSpecifier::Topic(topic) = resource else { continue };
-        let found =
-            answer.ok().and_then(|config| config.get(RETENTION).and_then(|entry| entry.value.clone()));
-        if let Some(found) = found.filter(|found| found != FOREVER) {
-            return Err(Failure::refused(format!(
-                "the topic `{topic}` forgets its records after {found} ms, and they must be kept for ever: \
-                 kafka-configs --alter --topic {topic} --add-config retention.ms=-1"
-            )));
-        }
-    }
-    Ok(())
+fn new_topic<'t>(config: &Config, topic: &'t Topic, wanted: &'t [Wanted]) -> NewTopic<'t> {
+    let replication = TopicReplication::Fixed(config.replication_factor);
+    let new = NewTopic::new(&topic.name, size(config, topic), replication);
+    wanted.iter().fold(new, |new, setting| new.set(setting.name, &setting.value))
 }
 
 async fn create_missing(
@@ -124,12 +105,10 @@ async fn create_missing(
     if missing.is_empty() {
         return Ok(());
     }
-    let replication = || TopicReplication::Fixed(config.replication_factor);
-    let mut topics = Vec::new();
-    for topic in missing {
-        let new = NewTopic::new(&topic.name, size(config, topic), replication());
-        topics.push(if topic.forever { new.set(RETENTION, FOREVER) } else { new });
-    }
+    let replicas = config.replication_factor;
+    let wanted: Vec<_> = missing.iter().map(|topic| settings::of(topic, replicas)).collect();
+    let new = missing.iter().zip(&wanted).map(|(topic, wanted)| new_topic(config, topic, wanted));
+    let topics: Vec<NewTopic<'_>> = new.collect();
     let answers = admin.create_topics(&topics, &options()).await;
     for answer in answers.map_err(|error| kafka::failure(config, &error))? {
         match answer {
