@@ -6,7 +6,7 @@ use std::time::Duration;
 use millrace_kafka::Header;
 use millrace_schemas::json::{encode_json, key_of};
 use millrace_schemas::{definition, frame};
-use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ConfigSource, ResourceSpecifier};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::Message as _;
@@ -14,6 +14,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Value, json};
 
+use crate::patience::eventually;
 use crate::stack::{Stack, http};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -110,11 +111,15 @@ fn client() -> ClientConfig {
 
 /// Writes records in order; to the partition of their key unless one is named.
 pub async fn produce(topic: &str, partition: Option<i32>, records: &[Raw]) {
-    let producer: FutureProducer = client()
-        .set("partitioner", "murmur2_random")
-        .set("enable.idempotence", "true")
-        .create()
-        .expect("a producer");
+    produce_as(topic, partition, records, &[]).await;
+}
+
+/// As [`produce`], by a producer with further properties.
+pub async fn produce_as(topic: &str, partition: Option<i32>, records: &[Raw], properties: &[(&str, &str)]) {
+    let mut config = client();
+    config.set("partitioner", "murmur2_random").set("enable.idempotence", "true");
+    config.extend(properties.iter().map(|(name, value)| (name.to_string(), value.to_string())));
+    let producer: FutureProducer = config.create().expect("a producer");
     for record in records {
         let headers = record.headers.iter().map(|(name, value)| Header { name, value: value.as_deref() });
         let headers = millrace_kafka::owned_headers(headers);
@@ -138,6 +143,31 @@ pub async fn delete_records(topic: &str, partitions: &[i32], before: Option<i64>
     for partition in deleted.elements() {
         partition.error().expect("deleted records of a partition");
     }
+}
+
+/// What a topic itself is set to, defaults left out.
+pub async fn topic_settings(topic: &str) -> BTreeMap<String, String> {
+    let admin: AdminClient<_> = client().create().expect("an admin client");
+    let described = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &AdminOptions::new()).await;
+    let described = described.expect("a description").remove(0).expect("a described topic");
+    let own = described.entries.into_iter().filter(|entry| entry.source == ConfigSource::DynamicTopic);
+    own.filter_map(|entry| Some((entry.name, entry.value?))).collect()
+}
+
+/// Changes one setting of a topic, and waits until the broker knows.
+pub async fn set_topic(topic: &str, name: &str, value: &str) {
+    let mut settings = topic_settings(topic).await;
+    settings.insert(name.to_owned(), value.to_owned());
+    let config = AlterConfig::new(ResourceSpecifier::Topic(topic));
+    let config = settings.iter().fold(config, |config, (name, value)| config.set(name, value));
+    let admin: AdminClient<_> = client().create().expect("an admin client");
+    let altered = admin.alter_configs([&config], &AdminOptions::new()).await.expect("altered settings");
+    altered.into_iter().for_each(|topic| drop(topic.expect("an altered topic")));
+    eventually("the broker knows the setting", async || {
+        let known = topic_settings(topic).await.get(name).cloned();
+        if known.as_deref() == Some(value) { Ok(()) } else { Err(format!("{known:?}")) }
+    })
+    .await;
 }
 
 /// Reads without a group.

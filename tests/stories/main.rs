@@ -23,6 +23,7 @@ mod fence;
 mod fulfilment;
 mod garbage;
 mod handover;
+mod keys;
 mod kibana;
 mod links;
 mod one_command;
@@ -37,6 +38,7 @@ mod reviews;
 mod segments;
 mod shutdown;
 mod subscriptions;
+mod topics;
 mod undisturbed;
 mod versions;
 

@@ -7,17 +7,21 @@ use crate::error::{Fault, WorkError};
 use crate::metrics;
 use crate::producer::Delivery;
 use crate::record::Record;
+use crate::retry::Place;
 use crate::role::Group;
 
-/// Writes the ledger row of a record whose copy lies on the dead letter topic, in the transaction that moves the offset
-/// past the record or ends its retries.
+/// The code of a letter that is no record's: Elasticsearch refused the document of a row.
+pub const DOCUMENT_REFUSED: &str = "document-refused";
+
+/// Writes the ledger row of a record whose copy lies on the dead letter topic, if Kafka took one, in the transaction that
+/// moves the offset past the record or ends its retries.
 pub(crate) async fn write(
     connection: &mut PgConnection,
     group: &Group,
     record: &Record,
     fault: &Fault,
     attempts: usize,
-    copy: Delivery,
+    copy: Option<Delivery>,
 ) -> Result<(), WorkError> {
     metrics::DEAD_LETTERS.with_label_values(&[group.id.as_str(), fault.code]).inc();
     tracing::warn!(
@@ -42,16 +46,49 @@ pub(crate) async fn write(
     .bind(&*record.topic)
     .bind(record.partition)
     .bind(record.offset)
-    .bind(record.turn())
+    .bind(record.told_turn())
     .bind(record.header(envelope::TYPE).map(storable))
     .bind(fault.code)
     .bind(storable(&fault.message))
     .bind(i32::try_from(attempts).unwrap_or(i32::MAX))
-    .bind(copy.partition)
-    .bind(copy.offset)
+    .bind(copy.map(|copy| copy.partition))
+    .bind(copy.map(|copy| copy.offset))
     .bind(envelope::version(record))
     .execute(connection)
     .await?;
+    Ok(())
+}
+
+/// The records of these places have had their effect without a redrive: their letters are settled.
+pub(crate) async fn settle(
+    connection: &mut PgConnection,
+    group: &Group,
+    places: &[&Place],
+) -> Result<(), WorkError> {
+    if places.is_empty() {
+        return Ok(());
+    }
+    let settled = sqlx::query(
+        "UPDATE dead_letter AS letter SET status = 'redriven'
+         FROM UNNEST($3::text[], $4::int[], $5::bigint[]) AS done(topic, partition, \"offset\")
+         WHERE letter.topic = done.topic AND letter.partition = done.partition AND letter.\"offset\" = done.\"offset\"
+           AND letter.grp = $1 AND letter.generation = $2 AND letter.status = 'dead' AND letter.code <> $6",
+    )
+    .bind(&group.id)
+    .bind(group.generation)
+    .bind(places.iter().map(|place| place.topic.as_str()).collect::<Vec<_>>())
+    .bind(places.iter().map(|place| place.partition).collect::<Vec<_>>())
+    .bind(places.iter().map(|place| place.offset).collect::<Vec<_>>())
+    .bind(DOCUMENT_REFUSED)
+    .execute(connection)
+    .await?;
+    if settled.rows_affected() > 0 {
+        tracing::info!(
+            group = group.id,
+            letters = settled.rows_affected(),
+            "dead letters that came back had their effect"
+        );
+    }
     Ok(())
 }
 

@@ -2,6 +2,11 @@
 
 use std::fmt;
 
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+
+/// A message goes into headers and tables; what it quotes may be as long as a record.
+const MESSAGE_BYTES_MAX: usize = 1_000;
+
 /// Something outside that the process needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dependency {
@@ -40,7 +45,7 @@ pub struct Fault {
 impl Fault {
     /// A fault with a code for programs and a message for people; a later try may succeed.
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hopeless: false }
+        Self { code, message: bounded(message.into()), hopeless: false }
     }
 
     /// The code of a record whose type does not belong on its topic.
@@ -58,8 +63,16 @@ impl Fault {
 
     /// A fault of the record's own bytes, which stay as they are.
     pub fn hopeless(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hopeless: true }
+        Self { code, message: bounded(message.into()), hopeless: true }
     }
+}
+
+fn bounded(mut message: String) -> String {
+    if message.len() > MESSAGE_BYTES_MAX {
+        message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
+        message.push('…');
+    }
+    message
 }
 
 impl From<millrace_schemas::CodecError> for Fault {
@@ -92,6 +105,10 @@ pub enum WorkError {
     /// Postgres refuses the data of at least one record: find it, the others commit.
     #[error("Postgres refuses the data: {0}")]
     Refused(String),
+    /// Kafka answers, and takes no such record: it is too large for the topic, say, or we may not write there. Asking again
+    /// changes nothing.
+    #[error("Kafka does not take the record: {0}")]
+    NotTaken(String),
     /// A dependency does not answer: wait, count no attempt, try the same batch again.
     #[error("{dependency} is out of reach: {reason}")]
     Outage {
@@ -112,7 +129,12 @@ impl WorkError {
     pub(crate) fn dependency(&self) -> Option<Dependency> {
         match self {
             Self::Outage { dependency, .. } => Some(*dependency),
-            Self::Fenced | Self::Contended(_) | Self::Overran(_) | Self::Refused(_) | Self::Held(_) => None,
+            Self::Fenced
+            | Self::Contended(_)
+            | Self::Overran(_)
+            | Self::Refused(_)
+            | Self::NotTaken(_)
+            | Self::Held(_) => None,
         }
     }
 }
@@ -138,8 +160,53 @@ impl From<sqlx::Error> for WorkError {
     }
 }
 
-impl From<rdkafka::error::KafkaError> for WorkError {
-    fn from(error: rdkafka::error::KafkaError) -> Self {
-        Self::outage(Dependency::Kafka, error)
+impl From<KafkaError> for WorkError {
+    /// What is wrong with the record that was to be written is no outage; all else is.
+    fn from(error: KafkaError) -> Self {
+        match &error {
+            KafkaError::MessageProduction(code) if is_about_the_record(*code) => {
+                Self::NotTaken(error.to_string())
+            }
+            _ => Self::outage(Dependency::Kafka, error),
+        }
+    }
+}
+
+/// By the error codes of Kafka's protocol: those that the same record meets again on the same topic.
+fn is_about_the_record(code: Code) -> bool {
+    matches!(
+        code,
+        Code::MessageSizeTooLarge
+            | Code::MessageBatchTooLarge
+            | Code::InvalidMessageSize
+            | Code::InvalidRecord
+            | Code::InvalidTimestamp
+            | Code::UnsupportedForMessageFormat
+            | Code::PolicyViolation
+            | Code::InvalidTopic
+            | Code::TopicAuthorizationFailed
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_kafka_says_of_a_record_is_no_outage() {
+        let of = |code| WorkError::from(KafkaError::MessageProduction(code));
+        for code in [Code::MessageSizeTooLarge, Code::InvalidRecord, Code::TopicAuthorizationFailed] {
+            assert!(matches!(of(code), WorkError::NotTaken(_)), "{code:?}");
+        }
+        for code in [Code::MessageTimedOut, Code::NotEnoughReplicas, Code::BrokerTransportFailure] {
+            assert_eq!(of(code).dependency(), Some(Dependency::Kafka), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_is_cut_between_characters() {
+        let fault = Fault::new("test", "ä".repeat(100_000));
+        assert!(fault.message.len() < MESSAGE_BYTES_MAX + 5 && fault.message.ends_with("ä…"));
+        assert_eq!(Fault::new("test", "short").message, "short");
     }
 }

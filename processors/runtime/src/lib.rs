@@ -30,6 +30,7 @@ pub mod views;
 mod worker;
 
 pub use backoff::Backoff;
+pub use dead_letters::DOCUMENT_REFUSED;
 pub use elastic::{Document, Elastic, Refusal};
 pub use error::{Dependency, Fault, WorkError};
 pub use member::{GroupSettings, KafkaSettings, Member};

@@ -487,6 +487,7 @@ fn client_config(kafka: &KafkaSettings, group: &str) -> ClientConfig {
         .set("auto.offset.reset", "error")
         .set("queued.max.messages.kbytes", "4096")
         .set("queued.min.messages", "5000")
+        // The first batch of an answer comes whole, however large it is (KIP-74).
         .set("fetch.message.max.bytes", "1048576")
         // The default of a second would show in every latency after a full queue.
         .set("fetch.queue.backoff.ms", "2")

@@ -8,11 +8,17 @@ use millrace_schemas::{CodecError, Command, Kind, frame};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::envelope;
 use crate::error::{Fault, WorkError};
 use crate::names::Namespace;
 
-/// Kafka refuses records above a megabyte by default; a record must never get stuck in the outbox.
-const BODY_BYTES_MAX: usize = 900_000;
+/// What a record may have in all: payload, key and headers. A row that Kafka does not take stops the connector for good, and
+/// cannot be changed; so the limits of topics and of Connect's producer lie above this one.
+const RECORD_BYTES_MAX: usize = 1_000_000;
+/// Names of headers, those whose length never changes, and what goes around them.
+const OVERHEAD_BYTES: usize = 1_000;
+/// The stream's id is in an index, whose entries have about 2,700 bytes.
+const STREAM_BYTES_MAX: usize = 1_024;
 
 /// Schema ids by the full names of record types.
 pub(crate) type SchemaIds = HashMap<&'static str, u32>;
@@ -30,6 +36,27 @@ pub(crate) struct OutboxRow {
     pub(crate) cause: Cause,
 }
 
+impl OutboxRow {
+    /// The row, if Kafka and the table take it.
+    ///
+    /// # Errors
+    /// `key-too-long` and `too-large`: no later try makes it smaller.
+    pub(crate) fn checked(self) -> Result<Self, Fault> {
+        let (record_type, key) = (self.record_type, self.stream.len());
+        if key > STREAM_BYTES_MAX {
+            let message = format!("the key of {record_type} has {key} bytes, at most {STREAM_BYTES_MAX} fit");
+            return Err(Fault::hopeless("key-too-long", message));
+        }
+        let size = self.payload.len() + key + self.cause.bytes() + OVERHEAD_BYTES;
+        if size > RECORD_BYTES_MAX {
+            let message =
+                format!("{record_type} has {size} bytes with its headers, at most {RECORD_BYTES_MAX} fit");
+            return Err(Fault::hopeless("too-large", message));
+        }
+        Ok(self)
+    }
+}
+
 /// Why a record is written: it is told in its headers.
 #[derive(Debug, Clone)]
 pub(crate) struct Cause {
@@ -41,7 +68,24 @@ pub(crate) struct Cause {
     pub(crate) occurred_at: Option<DateTime<Utc>>,
 }
 
+impl Cause {
+    fn bytes(&self) -> usize {
+        let optional = [&self.correlation_id, &self.traceparent];
+        self.id.len() + optional.into_iter().flatten().map(String::len).sum::<usize>()
+    }
+
+    /// Without what cannot be carried on: an event may come from anywhere, and what it leads to must not fail for that.
+    fn carried(self) -> Self {
+        let correlation_id = self.correlation_id.filter(|id| envelope::can_be_carried(id));
+        let traceparent = self.traceparent.as_deref().and_then(envelope::trace);
+        Self { correlation_id, traceparent, ..self }
+    }
+}
+
 /// A command that Millrace itself sends.
+///
+/// # Errors
+/// As [`OutboxRow::checked`].
 pub(crate) fn command(
     ids: &SchemaIds,
     id: Uuid,
@@ -50,7 +94,8 @@ pub(crate) fn command(
 ) -> Result<OutboxRow, Fault> {
     let (kind, record_type, stream) = (Kind::Command, command.full_name(), command.key().to_owned());
     let payload = payload(ids, record_type, command.encode())?;
-    Ok(OutboxRow { id, kind, context: command.context(), stream, record_type, payload, version: None, cause })
+    let (context, version, cause) = (command.context(), None, cause.carried());
+    OutboxRow { id, kind, context, stream, record_type, payload, version, cause }.checked()
 }
 
 /// The framed bytes of a record.
@@ -60,11 +105,6 @@ pub(crate) fn payload(
     body: Result<Vec<u8>, CodecError>,
 ) -> Result<Vec<u8>, Fault> {
     let body = body?;
-    if body.len() > BODY_BYTES_MAX {
-        let size = body.len();
-        let message = format!("{full_name} has {size} bytes, at most {BODY_BYTES_MAX} fit");
-        return Err(Fault::hopeless("too-large", message));
-    }
     let unknown = || Fault::new("unknown-schema", format!("{full_name} has no schema id"));
     Ok(frame(*ids.get(full_name).ok_or_else(unknown)?, &body))
 }
@@ -110,11 +150,40 @@ pub(crate) async fn insert<R: Borrow<OutboxRow>>(
 mod tests {
     use super::*;
 
+    fn row(payload: usize, stream: usize, conversation: usize) -> Result<OutboxRow, &'static str> {
+        let correlation_id = Some("c".repeat(conversation));
+        let cause = Cause { id: "1".to_owned(), correlation_id, traceparent: None, occurred_at: None };
+        let (payload, stream) = (vec![0; payload], "s".repeat(stream));
+        let (kind, context, record_type) = (Kind::Event, "orders", "x");
+        let row =
+            OutboxRow { id: Uuid::nil(), kind, context, stream, record_type, payload, version: None, cause };
+        row.checked().map_err(|fault| fault.code)
+    }
+
     #[test]
     fn a_record_that_kafka_would_refuse_is_a_fault() {
-        let ids = SchemaIds::from([("x", 1)]);
-        assert_eq!(payload(&ids, "x", Ok(vec![0; BODY_BYTES_MAX + 1])).unwrap_err().code, "too-large");
-        assert!(payload(&ids, "x", Ok(vec![0; BODY_BYTES_MAX])).is_ok());
-        assert_eq!(payload(&ids, "y", Ok(Vec::new())).unwrap_err().code, "unknown-schema");
+        assert!(row(997_000, 1_024, 512).is_ok());
+        assert_eq!(row(997_000, 1_024, 1_000).unwrap_err(), "too-large", "headers count too");
+        assert_eq!(row(1_000_000, 1, 0).unwrap_err(), "too-large");
+        assert_eq!(row(1, 1_025, 0).unwrap_err(), "key-too-long");
+        assert_eq!(payload(&SchemaIds::new(), "y", Ok(Vec::new())).unwrap_err().code, "unknown-schema");
+    }
+
+    #[test]
+    fn what_cannot_be_carried_on_is_left_behind() {
+        let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let cause = |correlation: &str, trace: &str| Cause {
+            id: "1".to_owned(),
+            correlation_id: Some(correlation.to_owned()),
+            traceparent: Some(trace.to_owned()),
+            occurred_at: None,
+        };
+        let kept = cause("talk", trace).carried();
+        assert_eq!(
+            (kept.correlation_id.as_deref(), kept.traceparent.as_deref()),
+            (Some("talk"), Some(trace))
+        );
+        let left = cause(&"talk".repeat(1_000_000), "x").carried();
+        assert_eq!((left.correlation_id, left.traceparent), (None, None));
     }
 }

@@ -10,6 +10,10 @@ use crate::error::WorkError;
 use crate::member::KafkaSettings;
 use crate::record::{Header, Record};
 
+/// What was unpacked from a batch may be larger than the batch was. librdkafka hands us nothing larger than its
+/// `receive.message.max.bytes`, and a request must fit into the broker's `socket.request.max.bytes`: both 100 MB by default.
+const MESSAGE_BYTES_MAX: &str = "100000000";
+
 /// An idempotent producer that partitions as Java's clients and Connect do.
 #[derive(Clone)]
 pub struct Producer {
@@ -34,6 +38,9 @@ impl Producer {
             // The same partition for the same key as murmur2 in Java; librdkafka's own default differs.
             .set("partitioner", "murmur2_random")
             .set("linger.ms", "0")
+            // Counted before it is packed; the topic's own limit, `max.message.bytes`, counts what is packed.
+            .set("message.max.bytes", MESSAGE_BYTES_MAX)
+            .set("compression.type", "lz4")
             .set("message.timeout.ms", delivery_timeout.as_millis().to_string());
         Ok(Self { client: config.create()?, delivery_timeout })
     }
@@ -55,7 +62,8 @@ pub trait Copier: Send + Sync + 'static {
     /// returns from is acknowledged by Kafka.
     ///
     /// # Errors
-    /// [`WorkError::Outage`]; the copy may be there nevertheless.
+    /// [`WorkError::NotTaken`] when Kafka takes no such record there; [`WorkError::Outage`], when the copy may be there
+    /// nevertheless.
     async fn copy(&self, record: &Record, topic: &str, more: &[Header]) -> Result<Delivery, WorkError>;
 }
 

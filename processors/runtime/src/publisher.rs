@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 use crate::database::Pool;
-use crate::dead_letters::storable;
+use crate::dead_letters::{DOCUMENT_REFUSED, storable};
 use crate::elastic::{BULK_BYTES_MAX, Document, Elastic, Refusal, parts};
 use crate::error::{Dependency, WorkError};
 use crate::offsets::Claim;
@@ -279,12 +279,12 @@ async fn bury(
     index: &str,
     refusal: &Refusal,
 ) -> Result<(), WorkError> {
-    metrics::DEAD_LETTERS.with_label_values(&[claim.group.id.as_str(), "document-refused"]).inc();
+    metrics::DEAD_LETTERS.with_label_values(&[claim.group.id.as_str(), DOCUMENT_REFUSED]).inc();
     tracing::warn!(index, id = refusal.id, reason = refusal.reason, "document refused");
     sqlx::query(
         "INSERT INTO dead_letter
              (grp, generation, topic, partition, \"offset\", key, record_type, code, message, attempts)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, 'document-refused', $8, 1)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1)",
     )
     .bind(&claim.group.id)
     .bind(claim.group.generation)
@@ -293,6 +293,7 @@ async fn bury(
     .bind(to - 1)
     .bind(refusal.id.as_bytes())
     .bind(index)
+    .bind(DOCUMENT_REFUSED)
     .bind(storable(&refusal.reason))
     .execute(connection)
     .await?;

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use chrono::{DateTime, Utc};
 use rdkafka::message::{BorrowedMessage, Message};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 
 /// A header's name and its bytes; a header may be null.
@@ -74,6 +75,8 @@ pub struct Record {
 
 /// What a record takes in memory beside its bytes, roughly.
 const OVERHEAD_BYTES: usize = 512;
+/// An entry of an index in Postgres has about 2,700 bytes, shared with group and topic; a longer turn is its digest.
+const TURN_BYTES_MAX: usize = 1_024;
 
 impl Record {
     /// A record that lies at an offset, from elsewhere than a consumer of this process.
@@ -131,12 +134,27 @@ impl Record {
 
     /// Lets the record keep the order of another key than its own; the first to say so is heeded.
     pub fn keep_turn_of(&self, key: Vec<u8>) {
-        let _ = self.turn.set(key);
+        let _ = self.turn.set(if key.len() > TURN_BYTES_MAX { digest(&key) } else { key });
     }
 
-    /// The key whose order the record keeps.
-    pub fn turn(&self) -> Option<&[u8]> {
-        self.turn.get().or(self.key.as_ref()).map(Vec::as_slice)
+    /// The key whose order the record keeps: the one that it was told, else its own. A record without either has a turn of
+    /// its own, so that it too can wait and be tried again.
+    pub fn turn(&self) -> &[u8] {
+        match (self.turn.get(), &self.key) {
+            (None, Some(key)) if key.len() <= TURN_BYTES_MAX => key,
+            (None, Some(key)) => self.turn.get_or_init(|| digest(key)),
+            (_, _) => self.turn.get_or_init(|| self.own_turn()),
+        }
+    }
+
+    fn own_turn(&self) -> Vec<u8> {
+        format!("offset:{}-{}", self.partition, self.offset).into_bytes()
+    }
+
+    /// The turn as operators know it: none where the record has only its own.
+    pub(crate) fn told_turn(&self) -> Option<&[u8]> {
+        let turn = self.turn();
+        (self.key.is_some() || turn != self.own_turn()).then_some(turn)
     }
 
     /// The first header of this name, as text; `None` when absent, null or not UTF-8.
@@ -158,5 +176,31 @@ impl Record {
     /// When the record was stamped.
     pub fn stamped_at(&self) -> Option<DateTime<Utc>> {
         self.timestamp_ms.and_then(DateTime::from_timestamp_millis)
+    }
+}
+
+fn digest(key: &[u8]) -> Vec<u8> {
+    let hash = Sha256::digest(key);
+    let digits: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{digits}").into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_record_has_a_turn_that_an_index_can_hold() {
+        let turn = |key: Option<Vec<u8>>| {
+            let record = Record::at("cmd", 3, 42, key, None, Vec::new());
+            (record.turn().to_vec(), record.told_turn().map(<[u8]>::to_vec))
+        };
+        assert_eq!(turn(Some(b"10248".to_vec())), (b"10248".to_vec(), Some(b"10248".to_vec())));
+        assert_eq!(turn(None), (b"offset:3-42".to_vec(), None));
+        let long = [vec![b'k'; 100_000], vec![b'l'; 100_000]].map(|key| turn(Some(key)).0);
+        assert!(long[0].len() < 100 && long[0] != long[1] && long[0].starts_with(b"sha256:"), "{long:?}");
+        let told = Record::at("cmd", 3, 42, None, None, Vec::new());
+        told.keep_turn_of(b"10248".to_vec());
+        assert_eq!((told.turn(), told.told_turn()), (&b"10248"[..], Some(&b"10248"[..])));
     }
 }

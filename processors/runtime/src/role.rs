@@ -56,12 +56,14 @@ pub(crate) struct Stuck<'r>(HashSet<&'r [u8]>);
 impl<'r> Stuck<'r> {
     /// Whether a record is behind one that has failed.
     pub(crate) fn holds(&self, record: &Record) -> bool {
-        !self.0.is_empty() && record.turn().is_some_and(|key| self.0.contains(key))
+        !self.0.is_empty() && self.0.contains(record.turn())
     }
 
     /// What becomes of a record that fails.
     pub(crate) fn failed(&mut self, record: &'r Record, fault: Fault) -> Outcome {
-        self.0.extend(record.turn().filter(|_| !fault.hopeless));
+        if !fault.hopeless {
+            self.0.insert(record.turn());
+        }
         Outcome::Failed(fault)
     }
 }

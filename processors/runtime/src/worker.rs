@@ -214,6 +214,10 @@ impl Worker {
                 let label = dependency.to_string();
                 self.wait(&mut delays.outage, &label).await
             }
+            WorkError::NotTaken(reason) => {
+                self.setback("refused", &reason);
+                self.wait(backoff, "kafka").await
+            }
             // A record that is refused even as a dead letter: the ledger itself refuses it. Waiting beats losing it.
             WorkError::Refused(reason) => {
                 self.setback("refused", &reason);

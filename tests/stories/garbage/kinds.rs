@@ -43,6 +43,9 @@ async fn bad_headers(context: &str, topic: &str) -> Vec<Garbage> {
     let (name, data, _) = good_command(context);
     let good = Raw::of(name, &data).await;
     let with = |id: String| good.clone().header("ce_id", id).header("ce_source", "garbage");
+    let in_conversation = |id: &str, conversation: Vec<u8>| {
+        with(format!("{context} conversation {id}")).header("correlation-id", conversation)
+    };
     let mut null = good.clone().header("ce_source", "garbage");
     null.headers.push((b"ce_id".to_vec(), None));
     let cases = [
@@ -62,10 +65,13 @@ async fn bad_headers(context: &str, topic: &str) -> Vec<Garbage> {
             good.clone().header("ce_id", "0-0-0").header("ce_source", format!("kafka:{topic}")),
             "source-forged",
         ),
+        new("NUL in the conversation", in_conversation("nul", b"nul\0".to_vec()), "correlation-invalid"),
+        new("conversation that is no text", in_conversation("bytes", vec![0xff]), "correlation-invalid"),
+        // Nothing that Connect could carry would fit beside it.
         new(
-            "NUL in the conversation",
-            with(format!("{context} conversation")).header("correlation-id", "nul\0"),
-            "refused-by-database",
+            "conversation of a megabyte",
+            in_conversation("long", noise(990_000).into_bytes()),
+            "correlation-invalid",
         ),
     ];
     cases.map(|garbage| with_odd_headers(garbage, |raw| raw)).into()

@@ -2,6 +2,7 @@
 
 mod kinds;
 mod refused;
+mod sizes;
 
 use millrace_tests::{Instance, Load, Raw, Snapshot, kafka};
 

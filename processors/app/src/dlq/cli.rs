@@ -152,6 +152,9 @@ Each letter is redriven by itself, so that an interrupted redrive can simply be 
 discarded before is left alone. A redriven record waits at its place in its key, before the key's later records. When it
 fails again after all its tries, it is a new dead letter.
 
+A record that was too large for its dead letter topic is read where it came from, for as long as it is there; `dlq show`
+says so.
+
 A document that Elasticsearch refused (code document-refused) has no record to try again: the row's next version or a
 replay sends it again.
 

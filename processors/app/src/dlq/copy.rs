@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use millrace_runtime::names::dead_letter_topic;
 use millrace_runtime::offsets::own_offset;
-use millrace_runtime::{Record, retry};
+use millrace_runtime::{DOCUMENT_REFUSED, Header, Record, retry};
 use rdkafka::message::Message as _;
 
 use super::letter::Letter;
@@ -18,31 +18,72 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Reads copies.
 pub(super) struct Copies<'c>(Reader<'c>);
 
+/// The record of a letter.
+pub(super) struct Found {
+    /// As it was at its source.
+    pub(super) original: Record,
+    /// The headers that Millrace wrote on its copy.
+    pub(super) ours: Vec<Header>,
+}
+
 impl<'c> Copies<'c> {
     pub(super) fn new(config: &'c Config) -> Result<Self, Failure> {
         Reader::new(config).map(Self)
     }
 
-    /// The copy of a letter, or why there is none.
-    pub(super) fn of(&self, letter: &Letter) -> Result<Result<Record, String>, Failure> {
-        let Some(copy) = letter.copy else { return Ok(Err(no_record())) };
+    /// The record of a letter, or why it cannot be had. Where Kafka took no copy of its bytes they are read at their source.
+    pub(super) fn of(&self, letter: &Letter) -> Result<Result<Found, String>, Failure> {
+        let copy = match self.copy(letter)? {
+            Ok(copy) => copy,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let ours =
+            copy.as_ref().map(|copy| retry::own_and_ours(&copy.headers).1.to_vec()).unwrap_or_default();
+        let original = match copy {
+            Some(copy) if !retry::left_at_source(&copy) => {
+                retry::original(&copy).ok_or_else(|| "its copy does not say where it comes from".to_owned())
+            }
+            copy => self.at_source(letter, copy.as_ref())?,
+        };
+        Ok(original.map(|mut original| {
+            // Where it waits: of a topic that was made anew since, that is elsewhere than its copy says.
+            original.offset = letter.offset;
+            Found { original, ours }
+        }))
+    }
+
+    /// The copy of a letter, or why there is none; `None` when Kafka took none.
+    fn copy(&self, letter: &Letter) -> Result<Result<Option<Record>, String>, Failure> {
+        let Some(copy) = letter.copy else {
+            let document = letter.code == DOCUMENT_REFUSED;
+            return Ok(if document { Err(no_record()) } else { Ok(None) });
+        };
         let topic = dead_letter_topic(&letter.topic, &letter.group);
         let at = Position { topic, partition: copy.partition, offset: copy.offset };
         let found = tokio::task::block_in_place(|| self.read(&at))?;
-        Ok(found.filter(|copy| is_of(letter, copy)).ok_or_else(|| {
+        Ok(found.filter(|copy| is_of(letter, copy)).map(Some).ok_or_else(|| {
             let Position { topic, partition, offset } = &at;
             format!("its record is not on {topic} any more, partition {partition} offset {offset}")
         }))
     }
 
-    /// The record of a letter as it was at its source, or why it cannot be had.
-    pub(super) fn original(&self, letter: &Letter) -> Result<Result<Record, String>, Failure> {
-        let unreadable = || "its copy does not say where it comes from".to_owned();
-        let original = self.of(letter)?.and_then(|copy| retry::original(&copy).ok_or_else(unreadable));
-        Ok(original.map(|mut record| {
-            // Where it waits: of a topic that was made anew since, that is elsewhere than its copy says.
-            record.offset = letter.offset;
-            record
+    /// The record where it came from, if it is still there.
+    fn at_source(&self, letter: &Letter, copy: Option<&Record>) -> Result<Result<Record, String>, Failure> {
+        let Letter { topic, partition, offset, .. } = letter;
+        let at = Position { topic: topic.clone(), partition: *partition, offset: *offset };
+        let found = tokio::task::block_in_place(|| self.read(&at))?;
+        let known = copy.and_then(retry::original);
+        // A topic that was made anew has another record there.
+        let same =
+            |found: &Record| known.as_ref().is_none_or(|known| known.timestamp_ms == found.timestamp_ms);
+        let gone = || {
+            let place = format!("{topic} partition {partition} offset {offset}");
+            format!("its bytes are gone: Kafka took no copy of them, and {place} is no more")
+        };
+        Ok(found.filter(same).ok_or_else(gone).inspect(|found| {
+            if let Some(known) = &known {
+                found.keep_turn_of(known.turn().to_vec());
+            }
         }))
     }
 
@@ -78,8 +119,6 @@ fn is_of(letter: &Letter, copy: &Record) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use millrace_runtime::Header;
-
     use super::*;
     use crate::dlq::letter::example;
 

@@ -84,8 +84,13 @@ impl<'c> Desk<'c> {
     /// A letter's record and role.
     pub(super) fn work(&self, letter: &Letter) -> Result<Work, Setback> {
         let retries = self.retries(letter).map_err(Setback::Refused)?;
-        let record = self.copies.original(letter)?.map_err(Setback::Refused)?;
+        let record = self.copies.of(letter)?.map_err(Setback::Refused)?.original;
         Ok(Work { retries, record })
+    }
+
+    /// Whether nothing waits behind a letter.
+    pub(super) fn passes_over(&self, letter: &Letter) -> bool {
+        self.retries(letter).is_ok_and(|retries| !retries.role.waits_behind_dead())
     }
 
     fn retries(&self, letter: &Letter) -> Result<Retries, String> {
@@ -100,7 +105,7 @@ impl<'c> Desk<'c> {
             WorkError::Contended(_) | WorkError::Overran(_) | WorkError::Fenced | WorkError::Held(_) => {
                 Setback::Contended
             }
-            WorkError::Refused(reason) => Setback::Refused(reason),
+            WorkError::Refused(reason) | WorkError::NotTaken(reason) => Setback::Refused(reason),
             outage @ WorkError::Outage { .. } => Setback::Failed(Failure::of_work(self.config, side, outage)),
         }
     }

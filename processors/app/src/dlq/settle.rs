@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millrace_runtime::{Backoff, envelope};
+use millrace_runtime::{Backoff, DOCUMENT_REFUSED, envelope};
 use serde_json::{Value, json};
 use tokio::time::{Interval, MissedTickBehavior};
 use uuid::Uuid;
@@ -132,10 +132,16 @@ impl Settling<'_> {
 
     /// Nothing waits for a letter without record: it can be discarded, and nothing follows.
     fn work(&self, letter: &Letter) -> Result<Option<Work>, Setback> {
-        if letter.copy.is_none() && self.verb == Verb::Discard {
+        if letter.code == DOCUMENT_REFUSED && self.verb == Verb::Discard {
             return Ok(None);
         }
-        let work = self.desk.work(letter)?;
+        let work = match self.desk.work(letter) {
+            // Without its record only what waits behind it could not go on.
+            Err(Setback::Refused(_)) if self.verb == Verb::Discard && self.desk.passes_over(letter) => {
+                return Ok(None);
+            }
+            work => work?,
+        };
         if work.retries.delays.is_empty() && self.verb == Verb::Redrive {
             let reason =
                 format!("{} has no retry topic to redrive over: configure retry delays", letter.group);

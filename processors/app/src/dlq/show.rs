@@ -1,9 +1,9 @@
 //! `millrace dlq show`.
 
-use millrace_runtime::{Header, Record, retry};
+use millrace_runtime::Header;
 use serde_json::{Value, json};
 
-use super::copy::Copies;
+use super::copy::{Copies, Found};
 use super::id::Id;
 use super::letter::{Ledgers, Letter, hex, text};
 use crate::cli::Format;
@@ -19,13 +19,13 @@ const BYTES_SHOWN: usize = 1_024;
 pub(super) async fn show(config: &Config, format: Format, id: Id) -> Result<(), Failure> {
     let letter = Ledgers::of(config)?.one(id).await?;
     let record = match Copies::new(config)?.of(&letter)? {
-        Ok(copy) => Ok(Shown::of(config, &copy).await?),
+        Ok(found) => Ok(Shown::of(config, found).await?),
         Err(reason) => Err(reason),
     };
     output::print(format, &as_text(&letter, &record), &as_json(&letter, &record))
 }
 
-/// What the copy says.
+/// What the record and its copy say.
 struct Shown {
     headers: Vec<Header>,
     ours: Vec<Header>,
@@ -34,16 +34,15 @@ struct Shown {
 }
 
 impl Shown {
-    async fn of(config: &Config, copy: &Record) -> Result<Self, Failure> {
-        let (own, ours) = retry::own_and_ours(&copy.headers);
-        let value = match copy.value.as_deref() {
+    async fn of(config: &Config, Found { original, ours }: Found) -> Result<Self, Failure> {
+        let value = match original.value.as_deref() {
             None => Err(("the record has no value".to_owned(), None)),
             Some(value) => {
                 let decoded = Decoder::new(config)?.json(value).await?;
                 decoded.map_err(|reason| (reason, Some(hex(value, BYTES_SHOWN))))
             }
         };
-        Ok(Self { headers: own.to_vec(), ours: ours.to_vec(), value })
+        Ok(Self { headers: original.headers, ours, value })
     }
 }
 

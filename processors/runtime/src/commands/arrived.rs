@@ -54,9 +54,20 @@ fn one<'b, C: Context>(
     body: &[u8],
 ) -> Result<Arrived<'b, C>, Fault> {
     let command = C::Command::decode(writer, body)?;
+    envelope::conversation(record)?;
     let identity = Identity::of(record)?;
     let canonical = command.encode()?;
     let fingerprint = Fingerprint::of((writer.full_name(), body), (command.full_name(), &canonical));
     let occurred_at = envelope::occurred_at(record);
     Ok(Arrived { place, record, identity, fingerprint, command, occurred_at })
+}
+
+/// The field that a command's context calls its key; `None` for what is no command of the context.
+pub(super) async fn key<C: Context>(
+    registry: &Registry,
+    record: &Record,
+) -> Result<Option<String>, WorkError> {
+    let opened = registry.open(record.value.as_deref()).await?;
+    let command = opened.ok().and_then(|(writer, body)| C::Command::decode(&writer, body).ok());
+    Ok(command.map(|command| command.key().to_owned()))
 }

@@ -31,15 +31,17 @@ pub(super) fn all<C: Context>(
     let (mut decided, mut stuck) = (Decided::default(), HashSet::new());
     for arrived in commands {
         let Some(outcome) = outcomes.get_mut(arrived.place) else { continue };
-        let key = arrived.record.key.as_deref();
-        if key.is_some_and(|key| stuck.contains(key)) {
+        let key = arrived.record.turn();
+        if stuck.contains(key) {
             *outcome = Outcome::Waits;
             continue;
         }
         match one(arrived, locks, faces, ids) {
             Ok(answer) => decided.add(arrived, answer),
             Err(fault) => {
-                stuck.extend(key.filter(|_| !fault.hopeless));
+                if !fault.hopeless {
+                    stuck.insert(key);
+                }
                 *outcome = Outcome::Failed(fault);
             }
         }
@@ -145,7 +147,7 @@ fn rejected<C: Context>(
     };
     let full_name = <CommandRejected as millrace_schemas::AvroRecord>::FULL_NAME;
     let payload = payload(ids, full_name, encode_record(&answer))?;
-    let row = row(arrived, "rejection", Kind::Rejection, answer.stream, (full_name, payload));
+    let row = row(arrived, "rejection", Kind::Rejection, answer.stream, (full_name, payload))?;
     let (code, message) = (Some(rejection.code), Some(rejection.message.clone()));
     Ok((Receipt { code, message, ..receipt(arrived, Status::Rejected) }, vec![row]))
 }
@@ -159,7 +161,7 @@ fn event_row<C: Context>(
     let full_name = emitted.event.full_name();
     let payload = payload(ids, full_name, emitted.event.encode())?;
     let (name, stream) = (ordinal.to_string(), emitted.stream.clone());
-    Ok(row(arrived, &name, Kind::Event, stream, (full_name, payload)))
+    row(arrived, &name, Kind::Event, stream, (full_name, payload))
 }
 
 fn row<C: Context>(
@@ -168,16 +170,16 @@ fn row<C: Context>(
     kind: Kind,
     stream: String,
     (record_type, payload): (&'static str, Vec<u8>),
-) -> OutboxRow {
-    let header = |name: &str| arrived.record.header(name).map(str::to_owned);
+) -> Result<OutboxRow, Fault> {
+    let conversation = envelope::conversation(arrived.record)?.unwrap_or(&arrived.identity.id);
     let cause = Cause {
         id: arrived.identity.id.clone(),
-        correlation_id: header(envelope::CORRELATION_ID).or_else(|| Some(arrived.identity.id.clone())),
-        traceparent: header(envelope::TRACEPARENT),
+        correlation_id: Some(conversation.to_owned()),
+        traceparent: arrived.record.header(envelope::TRACEPARENT).and_then(envelope::trace),
         occurred_at: Some(arrived.occurred_at),
     };
     let id = arrived.identity.derive(name);
-    OutboxRow { id, kind, context: C::NAME, stream, record_type, payload, version: None, cause }
+    OutboxRow { id, kind, context: C::NAME, stream, record_type, payload, version: None, cause }.checked()
 }
 
 fn receipt<C: Context>(arrived: &Arrived<'_, C>, status: Status) -> Receipt {

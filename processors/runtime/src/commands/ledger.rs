@@ -8,12 +8,13 @@ use sqlx::PgConnection;
 
 use super::arrived::Arrived;
 use super::identity::{Fingerprint, Identity, unquoted};
-use crate::dead_letters::storable;
+use crate::dead_letters::{self, storable};
 use crate::envelope;
 use crate::error::{Fault, WorkError};
 use crate::moments::{broken, mechanism};
 use crate::record::Record;
-use crate::role::Outcome;
+use crate::retry::Place;
+use crate::role::{Group, Outcome};
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,14 +49,17 @@ pub(super) struct Receipt {
     pub(super) versions: Option<String>,
 }
 
+/// Where commands that died lay, by identity.
+pub(super) type Died = HashMap<Identity, Place>;
+
 /// The commands that were not decided yet, each identity once. The same identity with another body is a fault.
 /// A dead command counts as not decided: it may be sent again.
 pub(super) async fn fresh<'b, C: Context>(
     connection: &mut PgConnection,
     arrived: Vec<Arrived<'b, C>>,
     outcomes: &mut [Outcome],
-) -> Result<Vec<Arrived<'b, C>>, WorkError> {
-    let mut known = decided(connection, &arrived).await?;
+) -> Result<(Vec<Arrived<'b, C>>, Died), WorkError> {
+    let (mut known, died) = known(connection, &arrived).await?;
     let mut fresh = Vec::with_capacity(arrived.len());
     for command in arrived {
         let outcome = match known.get(&command.identity) {
@@ -71,7 +75,7 @@ pub(super) async fn fresh<'b, C: Context>(
             *known = outcome;
         }
     }
-    Ok(fresh)
+    Ok((fresh, died))
 }
 
 fn reused(identity: &Identity) -> Fault {
@@ -82,25 +86,47 @@ fn reused(identity: &Identity) -> Fault {
     )
 }
 
-/// Earlier builds took an id in the quotes of JSON as it is: looked for as well.
-async fn decided<C: Context>(
+/// Id, source, fingerprint, status, topic, partition and offset.
+type Row = (String, String, Vec<u8>, String, String, i32, i64);
+
+/// The fingerprints of those that are decided, and the places of those that died. Earlier builds took an id in the quotes
+/// of JSON as it is: looked for as well.
+async fn known<C: Context>(
     connection: &mut PgConnection,
     arrived: &[Arrived<'_, C>],
-) -> Result<HashMap<Identity, Fingerprint>, WorkError> {
+) -> Result<(HashMap<Identity, Fingerprint>, Died), WorkError> {
     let mut ids: HashSet<&str> = arrived.iter().map(|command| command.identity.id.as_str()).collect();
     ids.extend(arrived.iter().filter_map(|command| command.record.header(envelope::ID)));
-    let rows = sqlx::query_as::<_, (String, String, Vec<u8>)>(
-        "SELECT id, source, fingerprint FROM command WHERE id = ANY($1) AND status <> 'dead'",
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT id, source, fingerprint, status, topic, partition, \"offset\" FROM command WHERE id = ANY($1)",
     )
     .bind(ids.into_iter().collect::<Vec<_>>())
     .fetch_all(connection)
     .await?;
-    let known = rows.into_iter().filter(|_| !broken(mechanism::LEDGER));
-    let identity = |source: &str, id: &str| Identity {
-        source: unquoted(source).into_owned(),
-        id: unquoted(id).into_owned(),
-    };
-    Ok(known.map(|(id, source, print)| (identity(&source, &id), Fingerprint::stored(print))).collect())
+    let (mut decided, mut died) = (HashMap::new(), Died::new());
+    for (id, source, fingerprint, status, topic, partition, offset) in rows {
+        let identity = Identity { source: unquoted(&source).into_owned(), id: unquoted(&id).into_owned() };
+        if status == "dead" {
+            died.insert(identity, Place { topic, partition, offset });
+        } else if !broken(mechanism::LEDGER) {
+            decided.insert(identity, Fingerprint::stored(fingerprint));
+        }
+    }
+    Ok((decided, died))
+}
+
+/// A dead command that came again and is decided now needs its letter no more, whoever sent it.
+pub(super) async fn settle_letters(
+    connection: &mut PgConnection,
+    group: &Group,
+    died: &Died,
+    receipts: &[Receipt],
+) -> Result<(), WorkError> {
+    if died.is_empty() {
+        return Ok(());
+    }
+    let places: Vec<&Place> = receipts.iter().filter_map(|receipt| died.get(&receipt.identity)).collect();
+    dead_letters::settle(connection, group, &places).await
 }
 
 /// Writes the receipts. When another partition has decided one of these identities in the meantime, the batch is
@@ -177,7 +203,7 @@ pub(super) async fn insert_dead(
     .bind(&identity.source)
     .bind(storable(record.header(envelope::TYPE).unwrap_or_default()))
     .bind(context)
-    .bind(storable(record.key_text().unwrap_or_default()))
+    .bind(storable(&String::from_utf8_lossy(record.told_turn().unwrap_or_default())))
     .bind(&*record.topic)
     .bind(record.partition)
     .bind(record.offset)

@@ -85,18 +85,31 @@ impl<C: Context> Role for Commands<C> {
         &self.shared.pool
     }
 
+    /// A command keeps the order of its own key field, under whatever Kafka key it came: producers may have none, another,
+    /// or another partitioner than ours.
+    async fn assign_turns(&self, batch: &[&Record]) -> Result<(), WorkError> {
+        for record in batch.iter().filter(|record| record.turn.get().is_none()) {
+            let key = arrived::key::<C>(&self.shared.registry, record).await?.map(String::into_bytes);
+            if let Some(key) = key.filter(|key| record.key.as_ref() != Some(key)) {
+                record.keep_turn_of(key);
+            }
+        }
+        Ok(())
+    }
+
     async fn fold(&self, connection: &mut PgConnection, batch: &[&Record]) -> Result<Folded, WorkError> {
         let received_at = Utc::now();
         let ids = self.schema_ids().await?;
         let (arrived, mut outcomes) = arrived::decode::<C>(&self.shared.registry, batch).await?;
         let arrived = own::vouched(connection, &self.shared.namespace, arrived, &mut outcomes).await?;
-        let fresh = ledger::fresh(connection, arrived, &mut outcomes).await?;
+        let (fresh, died) = ledger::fresh(connection, arrived, &mut outcomes).await?;
         let mut streams = streams::lock_and_load::<C>(connection, &self.shared, &fresh).await?;
         let faces = streams::faces::<C>(connection, &self.shared, &fresh).await?;
         let decided = decide::all::<C>(&fresh, &mut streams, &faces, ids, &mut outcomes);
         let stored = streams::store::<C>(connection, streams).await?;
         outbox::insert(connection, &self.shared.namespace, &decided.outbox).await?;
         ledger::insert(connection, C::NAME, received_at, &decided.receipts).await?;
+        ledger::settle_letters(connection, &self.shared.group, &died, &decided.receipts).await?;
         Ok(Folded {
             outcomes,
             documents: Vec::new(),

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 
-use super::place;
 use crate::database::milliseconds;
 use crate::dead_letters::storable;
 use crate::error::{Fault, WorkError};
@@ -87,7 +86,7 @@ pub(super) async fn lock(
     topic: &str,
     records: &[&Record],
 ) -> Result<BTreeMap<Vec<u8>, Blocked>, WorkError> {
-    let keys: BTreeSet<&[u8]> = records.iter().filter_map(|record| place::key(record)).collect();
+    let keys: BTreeSet<&[u8]> = records.iter().map(|record| record.turn()).collect();
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT key, status, partition, \"offset\", attempts FROM blocked_key
          WHERE grp = $1 AND generation = $2 AND topic = $3 AND key = ANY($4)

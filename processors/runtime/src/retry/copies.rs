@@ -19,6 +19,8 @@ const SOURCE_OFFSET: &str = "x-source-offset";
 const SOURCE_TIMESTAMP: &str = "x-source-timestamp";
 /// The key that it waits under, when that is not its own.
 const TURN: &str = "x-turn";
+/// Why Kafka took no copy of its bytes.
+const NOT_COPIED: &str = "x-not-copied";
 const DUE_AT: &str = "x-due-at";
 
 /// The headers of a copy, behind the record's own; with a delay it is one that is due then.
@@ -48,7 +50,8 @@ fn headers_at(
         Header::new(SOURCE_OFFSET, record.offset.to_string()),
     ];
     headers.extend(record.timestamp_ms.map(|stamp| Header::new(SOURCE_TIMESTAMP, stamp.to_string())));
-    headers.extend(record.turn.get().map(|turn| Header::new(TURN, turn.as_slice())));
+    let turn = Some(record.turn()).filter(|turn| record.key.as_deref() != Some(turn));
+    headers.extend(turn.map(|turn| Header::new(TURN, turn)));
     headers.extend(delay.map(|delay| Header::new(DUE_AT, time(now + delay))));
     headers
 }
@@ -92,6 +95,45 @@ pub fn original(copy: &Record) -> Option<Record> {
     let record = Record::at(&topic, partition, offset, copy.key.clone(), copy.value.clone(), own.to_vec());
     let turn = turn(ours).map(OnceLock::from).unwrap_or_default();
     Some(Record { timestamp_ms, turn, ..record })
+}
+
+/// A record that is a dead letter copied back, as it was before; `None` for any other. Else each death would add headers.
+pub(super) fn without_earlier(record: &Record) -> Option<Record> {
+    let mut own = record.headers.as_slice();
+    while is_complete(own_and_ours(own).1) {
+        own = own_and_ours(own).0;
+    }
+    (own.len() < record.headers.len()).then(|| Record {
+        topic: record.topic.clone(),
+        key: record.key.clone(),
+        value: record.value.clone(),
+        headers: own.to_vec(),
+        turn: record.turn.clone(),
+        room: None,
+        ..*record
+    })
+}
+
+/// Whether these are the headers of a copy and nothing else.
+fn is_complete(ours: &[Header]) -> bool {
+    let place = [ATTEMPTS, SOURCE_TOPIC, SOURCE_PARTITION, SOURCE_OFFSET];
+    place.iter().all(|name| last(ours, name).is_some())
+        && ours.iter().all(|header| header.name.starts_with(b"x-"))
+}
+
+/// A copy that says where a record lies instead of what it says, and its headers.
+pub(super) fn of_place(record: &Record, mut ours: Vec<Header>, reason: &str) -> (Record, Vec<Header>) {
+    if !ours.iter().any(|header| header.is(TURN)) {
+        ours.insert(1, Header::new(TURN, record.turn()));
+    }
+    ours.insert(1, Header::new(NOT_COPIED, reason));
+    let key = record.key.clone().filter(|key| key == record.turn());
+    (Record::at(&record.topic, record.partition, record.offset, key, None, Vec::new()), ours)
+}
+
+/// Whether the bytes of a copy are only at its source: Kafka took no copy of them.
+pub fn left_at_source(copy: &Record) -> bool {
+    own_and_ours(&copy.headers).1.iter().any(|header| header.is(NOT_COPIED))
 }
 
 fn turn(ours: &[Header]) -> Option<Vec<u8>> {
@@ -193,6 +235,31 @@ mod tests {
             assert_eq!(own_and_ours(&copy.headers), (source.headers.as_slice(), ours.as_slice()));
         }
         assert!(original(&record()).is_none() && original(&source).is_none(), "none of ours");
+    }
+
+    #[test]
+    fn a_letter_that_is_copied_back_and_dies_again_has_our_headers_once() {
+        let mut back = record();
+        assert!(without_earlier(&back).is_none());
+        back.headers.extend(copied(None));
+        back.headers.extend(copied(None));
+        assert_eq!(without_earlier(&back).unwrap().headers, record().headers);
+        back.headers.push(Header { name: b"mine".to_vec(), value: None });
+        assert!(without_earlier(&back).is_none(), "somebody has gone on with it");
+    }
+
+    #[test]
+    fn a_copy_of_a_place_names_it_and_its_turn_without_bytes() {
+        let mut original = record();
+        original.key = Some(vec![b'k'; 100_000]);
+        let ours =
+            headers(&original, &Fault::new("reference-not-found", "no customer"), 2, Some(Duration::ZERO));
+        let (mut copy, ours) = of_place(&original, ours, "too large");
+        assert_eq!((&copy.key, &copy.value, copy.headers.len()), (&None, &None, 0));
+        copy.headers = ours;
+        assert!(left_at_source(&copy) && copy.headers.last().is_some_and(|header| header.is(DUE_AT)));
+        assert_eq!(read(&copy), Some(Alarm { source: Place::of(&original), attempts: 2 }));
+        assert_eq!(copy.turn(), original.turn());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use sqlx::{Acquire as _, PgConnection};
 
 use super::blocked::{self, Blocked, Status};
 use super::{Failure, Place, Retries, Settled, copies, parked};
+use crate::dead_letters;
 use crate::error::{Fault, WorkError};
 use crate::moments::{broken, mechanism};
 use crate::record::Record;
@@ -43,7 +44,7 @@ impl Retries {
                 );
                 continue;
             };
-            let key = copy.turn().unwrap_or_default().to_vec();
+            let key = copy.turn().to_vec();
             let blocked = blocked::lock(connection, self.role.group(), &alarm.source.topic, &[copy]).await?;
             let head = (alarm.source.partition, alarm.source.offset);
             let fits = |blocked: &Blocked| {
@@ -56,7 +57,13 @@ impl Retries {
                 }
                 None if self.is_ahead(connection, &alarm.source).await? => {
                     let round = copies::round(copy, self.delay(1));
-                    self.copier.copy(&round, &at.topic, &[]).await?;
+                    match self.copier.copy(&round, &at.topic, &[]).await {
+                        // The sweep wakes its head.
+                        Err(WorkError::NotTaken(reason)) => {
+                            tracing::error!(?at, reason, "a copy is not taken back")
+                        }
+                        taken => drop(taken?),
+                    }
                 }
                 None => {}
             }
@@ -90,13 +97,19 @@ impl Retries {
         before: Option<Blocked>,
         settled: &mut Settled,
     ) -> Result<(), WorkError> {
+        let mut partition = self.partition_of_head(before.as_ref(), at);
         loop {
-            let waiting =
-                parked::in_turn(connection, self.role.group(), topic, key, parked::DRAIN_RECORDS_MAX).await?;
+            let (group, most) = (self.role.group(), parked::DRAIN_RECORDS_MAX);
+            let waiting = parked::in_turn(connection, group, (topic, key), partition, most).await?;
+            if waiting.is_empty() && partition.take().is_some() {
+                continue;
+            }
             let waiting: Vec<&Record> = waiting.iter().collect();
             let outcomes = self.fold_what_postgres_takes(connection, &waiting, settled).await?;
             let done = waiting.iter().copied().zip(&outcomes).filter(|(_, outcome)| is_done(outcome));
-            self.release(connection, &done.map(|(record, _)| record).collect::<Vec<_>>(), at).await?;
+            let done: Vec<&Record> = done.map(|(record, _)| record).collect();
+            self.release(connection, &done, at).await?;
+            self.settle_letter(connection, before.as_ref(), &done).await?;
             match came(outcomes) {
                 Came::Failed(head, fault) => {
                     let Some(record) = waiting.get(head).copied() else { return Ok(()) };
@@ -112,6 +125,13 @@ impl Retries {
                 Came::Through => return self.hand_on(connection, topic, key).await,
             }
         }
+    }
+
+    /// The partition whose records of a key go first, that of its head: offsets of two partitions say nothing of which came
+    /// first. Versions do.
+    fn partition_of_head(&self, before: Option<&Blocked>, at: &Place) -> Option<i32> {
+        let head = before.and_then(|before| before.head).map(|(partition, _)| partition);
+        (!self.role.versioned()).then(|| head.unwrap_or(at.partition))
     }
 
     /// Folds as many of the waiting records as Postgres takes: fewer and fewer, until the one that it refuses is alone.
@@ -154,6 +174,19 @@ impl Retries {
         parked::release(connection, self.role.group(), done, publishes.then_some(at)).await
     }
 
+    /// A dead record had its effect without its redrive: it came once more.
+    async fn settle_letter(
+        &self,
+        connection: &mut PgConnection,
+        before: Option<&Blocked>,
+        done: &[&Record],
+    ) -> Result<(), WorkError> {
+        let dead = before.filter(|before| before.status == Status::Dead).and_then(|before| before.head);
+        let letter = done.iter().find(|record| Some((record.partition, record.offset)) == dead);
+        let place = letter.map(|record| Place::of(record));
+        dead_letters::settle(connection, self.role.group(), place.as_ref().as_slice()).await
+    }
+
     /// A head failed: its next try, or its end. True when what is behind it need not wait.
     async fn failed_again(
         &self,
@@ -177,7 +210,7 @@ impl Retries {
         key: &[u8],
     ) -> Result<(), WorkError> {
         let group = self.role.group();
-        let waiting = parked::in_turn(connection, group, topic, key, 1).await?;
+        let waiting = parked::in_turn(connection, group, (topic, key), None, 1).await?;
         let Some(head) = waiting.first() else { return blocked::free(connection, group, topic, key).await };
         let reason = Fault::new("next-in-turn", "the records before it had their effect");
         self.wake_later(head, &reason, 0).await?;

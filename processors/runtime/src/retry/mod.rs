@@ -7,6 +7,9 @@
 //! head is a dead letter. Where records carry a version the key then waits until the letter is redriven or discarded;
 //! where the offset is the order, what waits behind it goes on.
 //!
+//! The key is that of [`Record::turn`]: a command's own, an instance's of a saga, else the Kafka key. Partitions may share
+//! one: their records wait for the same head. Its partition's go first; those of each are in their order.
+//!
 //! Guarantees: per key strictly in order; nothing lost, nothing applied twice; no key blocked for ever without a dead
 //! letter or a missing version that says why. Other keys never wait.
 
@@ -27,7 +30,7 @@ use futures::future::try_join_all;
 use sqlx::PgConnection;
 
 pub(crate) use copies::due;
-pub use copies::{original, own_and_ours};
+pub use copies::{left_at_source, original, own_and_ours};
 pub use place::Place;
 
 use crate::dead_letters;
@@ -37,7 +40,7 @@ use crate::metrics;
 use crate::moments::{broken, mechanism};
 use crate::names::{dead_letter_topic, retry_topic};
 use crate::producer::{Copier, Delivery};
-use crate::record::Record;
+use crate::record::{Header, Record};
 use crate::role::{Folded, Outcome, Role};
 use blocked::{Blocked, Status};
 use triage::{Triage, triage};
@@ -107,8 +110,7 @@ impl Retries {
         blocked: &BTreeMap<Vec<u8>, Blocked>,
     ) -> (Vec<&'b Record>, Vec<&'b Record>) {
         let hides = !self.role.versioned() && !broken(mechanism::KEY_ORDER);
-        let waits =
-            |record: &&Record| hides && place::key(record).is_some_and(|key| blocked.contains_key(key));
+        let waits = |record: &&Record| hides && blocked.contains_key(record.turn());
         let (behind, shown) = batch.iter().copied().partition(waits);
         (shown, behind)
     }
@@ -132,8 +134,7 @@ impl Retries {
         let freed = self.lay_down(connection, triage.failures).await?;
         let gaps = triage.gaps.into_iter().map(|key| (key, Blocked::gap())).collect();
         blocked::put_new(connection, group, &at.topic, &gaps).await?;
-        let waiting: BTreeSet<&[u8]> =
-            triage.waiting.iter().filter_map(|record| place::key(record)).collect();
+        let waiting: BTreeSet<&[u8]> = triage.waiting.iter().map(|record| record.turn()).collect();
         let freed = freed.into_iter().filter(|key| waiting.contains(key.as_slice()));
         for key in triage.again.into_iter().chain(freed) {
             let before = blocked.remove(&key);
@@ -149,48 +150,77 @@ impl Retries {
         connection: &mut PgConnection,
         failures: Vec<Failure<'_>>,
     ) -> Result<Vec<Vec<u8>>, WorkError> {
-        let (heads, dead): (Vec<_>, Vec<_>) =
+        let (heads, mut dead): (Vec<_>, Vec<_>) =
             failures.into_iter().partition(|failure| self.has_a_try_left(failure));
-        self.park_heads(connection, &heads).await?;
+        dead.extend(self.park_heads(connection, heads).await?);
         self.bury(connection, dead).await
     }
 
     fn has_a_try_left(&self, failure: &Failure<'_>) -> bool {
-        !failure.fault.hopeless
-            && failure.attempts <= self.delays.len()
-            && place::key(failure.record).is_some()
+        !failure.fault.hopeless && failure.attempts <= self.delays.len()
     }
 
-    async fn park_heads(
+    /// Returns the heads that nothing would wake, because Kafka takes no copy of them.
+    async fn park_heads<'r>(
         &self,
         connection: &mut PgConnection,
-        heads: &[Failure<'_>],
-    ) -> Result<(), WorkError> {
-        try_join_all(heads.iter().map(|head| self.wake_later(head.record, &head.fault, head.attempts)))
-            .await?;
+        heads: Vec<Failure<'r>>,
+    ) -> Result<Vec<Failure<'r>>, WorkError> {
+        let copies = heads.iter().map(|head| self.wake_later(head.record, &head.fault, head.attempts));
+        let copies = try_join_all(copies).await?;
+        let (heads, lost): (Vec<_>, Vec<_>) =
+            heads.into_iter().zip(copies).partition(|(_, copy)| copy.is_some());
+        let heads: Vec<Failure<'r>> = heads.into_iter().map(|(head, _)| head).collect();
         let group = self.role.group();
         metrics::RETRIES.with_label_values(&[&*group.own_name()]).inc_by(heads.len() as u64);
         let records: Vec<&Record> = heads.iter().map(|head| head.record).collect();
         parked::insert(connection, group, &records, self.role.versioned()).await?;
         let retrying = |head: &Failure<'_>| {
             let blocked = Blocked::at(Status::Retrying, head.record, head.attempts, Some(&head.fault));
-            Some((place::key(head.record)?.to_vec(), blocked.due_in(self.delay(head.attempts))))
+            (head.record.turn().to_vec(), blocked.due_in(self.delay(head.attempts)))
         };
-        let Some(topic) = records.first().map(|record| record.topic.clone()) else { return Ok(()) };
-        blocked::put(connection, group, &topic, &heads.iter().filter_map(retrying).collect()).await
+        if let Some(first) = records.first() {
+            blocked::put(connection, group, &first.topic, &heads.iter().map(retrying).collect()).await?;
+        }
+        Ok(lost.into_iter().map(|(head, _)| head).collect())
     }
 
-    /// The copy of a head: on the topic of its next try, with the time at which it is due.
+    /// The copy of a head: on the topic of its next try, with the time at which it is due. `None` when Kafka takes none.
     async fn wake_later(
         &self,
         record: &Record,
         fault: &Fault,
         attempts: usize,
-    ) -> Result<Delivery, WorkError> {
+    ) -> Result<Option<Delivery>, WorkError> {
         let level = attempts.clamp(1, self.delays.len().max(1));
         let topic = retry_topic(&record.topic, &self.role.group().own_name(), level);
         let headers = copies::headers(record, fault, attempts, Some(self.delay(attempts)));
-        self.copier.copy(record, &topic, &headers).await
+        self.leave(record, &topic, headers).await
+    }
+
+    /// Leaves a copy of a record, `ours` behind its headers. Where Kafka does not take its bytes the copy says that they
+    /// are at their source; `None` when it takes not even that.
+    async fn leave(
+        &self,
+        record: &Record,
+        topic: &str,
+        ours: Vec<Header>,
+    ) -> Result<Option<Delivery>, WorkError> {
+        let once = copies::without_earlier(record);
+        let reason = match self.copier.copy(once.as_ref().unwrap_or(record), topic, &ours).await {
+            Err(WorkError::NotTaken(reason)) => reason,
+            taken => return taken.map(Some),
+        };
+        let Record { partition, offset, .. } = record;
+        tracing::warn!(topic, partition, offset, reason, "a copy without its bytes: they are at the source");
+        let (place, ours) = copies::of_place(record, ours, &reason);
+        match self.copier.copy(&place, topic, &ours).await {
+            Err(WorkError::NotTaken(reason)) => {
+                tracing::error!(topic, partition, offset, reason, "Kafka takes no copy");
+                Ok(None)
+            }
+            taken => taken.map(Some),
+        }
     }
 
     /// How long a record waits after so many tries; one that was never tried is due at once.
@@ -200,7 +230,7 @@ impl Retries {
     }
 
     /// Copies to the dead letter topic, waits for the acknowledgements, then writes the ledger. A crash between the two
-    /// leaves a second copy, never none.
+    /// leaves a second copy, never none. What Kafka takes no copy of is in the ledger with its place.
     async fn bury(
         &self,
         connection: &mut PgConnection,
@@ -209,21 +239,20 @@ impl Retries {
         let group = self.role.group();
         let copies = dead.iter().map(|Failure { record, fault, attempts }| async move {
             let headers = copies::headers(record, fault, *attempts, None);
-            self.copier.copy(record, &dead_letter_topic(&record.topic, &group.id), &headers).await
+            self.leave(record, &dead_letter_topic(&record.topic, &group.id), headers).await
         });
         let deliveries = try_join_all(copies).await?;
         let mut freed = Vec::new();
         for (Failure { record, fault, attempts }, delivery) in dead.into_iter().zip(deliveries) {
             dead_letters::write(connection, group, record, &fault, attempts, delivery).await?;
             self.role.bury(connection, record, &fault).await?;
-            match place::key(record) {
-                Some(key) if self.role.waits_behind_dead() && !fault.hopeless => {
-                    let dead = Blocked::at(Status::Dead, record, attempts, Some(&fault));
-                    parked::insert(connection, group, &[record], self.role.versioned()).await?;
-                    blocked::put(connection, group, &record.topic, &BTreeMap::from([(key.to_vec(), dead)]))
-                        .await?;
-                }
-                key => freed.extend(key.map(<[u8]>::to_vec)),
+            let key = record.turn().to_vec();
+            if self.role.waits_behind_dead() && !fault.hopeless {
+                let dead = Blocked::at(Status::Dead, record, attempts, Some(&fault));
+                parked::insert(connection, group, &[record], self.role.versioned()).await?;
+                blocked::put(connection, group, &record.topic, &BTreeMap::from([(key, dead)])).await?;
+            } else {
+                freed.push(key);
             }
         }
         Ok(freed)

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use sqlx::PgConnection;
 use sqlx::types::Json;
 
-use super::place::{self, Place};
+use super::place::Place;
 use crate::envelope;
 use crate::error::WorkError;
 use crate::record::{Header, Record};
@@ -22,16 +22,15 @@ pub(super) async fn insert(
     records: &[&Record],
     versioned: bool,
 ) -> Result<(), WorkError> {
-    let records: Vec<&Record> =
-        records.iter().copied().filter(|record| place::key(record).is_some()).collect();
     if records.is_empty() {
         return Ok(());
     }
     sqlx::query(
         "INSERT INTO parked
-             (grp, generation, topic, partition, \"offset\", version, timestamp, key, record_key, value, headers)
+             (grp, generation, topic, partition, \"offset\", version, timestamp, key, record_key, value, headers,
+              keyless)
          SELECT $1, $2, * FROM UNNEST($3::text[], $4::int[], $5::bigint[], $6::bigint[], $7::bigint[],
-                                      $8::bytea[], $9::bytea[], $10::bytea[], $11::jsonb[])
+                                      $8::bytea[], $9::bytea[], $10::bytea[], $11::jsonb[], $12::bool[])
          ON CONFLICT DO NOTHING",
     )
     .bind(&group.id)
@@ -41,10 +40,11 @@ pub(super) async fn insert(
     .bind(records.iter().map(|record| record.offset).collect::<Vec<_>>())
     .bind(records.iter().map(|record| envelope::version(record).filter(|_| versioned)).collect::<Vec<_>>())
     .bind(records.iter().map(|record| record.timestamp_ms).collect::<Vec<_>>())
-    .bind(records.iter().map(|record| place::key(record)).collect::<Vec<_>>())
+    .bind(records.iter().map(|record| record.turn()).collect::<Vec<_>>())
     .bind(records.iter().map(|record| own_key(record)).collect::<Vec<_>>())
     .bind(records.iter().map(|record| record.value.as_deref()).collect::<Vec<_>>())
     .bind(records.iter().map(|record| Json(&record.headers)).collect::<Vec<_>>())
+    .bind(records.iter().map(|record| record.key.is_none()).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     Ok(())
@@ -52,33 +52,36 @@ pub(super) async fn insert(
 
 /// The record's own key, where it waits under another.
 fn own_key(record: &Record) -> Option<&[u8]> {
-    record.turn.get().and(record.key.as_deref())
+    record.key.as_deref().filter(|key| *key != record.turn())
 }
 
-type Row = (String, i32, i64, Option<i64>, Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>, Json<Vec<Header>>);
+type Row =
+    (String, i32, i64, Option<i64>, Vec<u8>, Option<Vec<u8>>, bool, Option<Vec<u8>>, Json<Vec<Header>>);
 
-fn record((topic, partition, offset, timestamp_ms, key, own_key, value, headers): Row) -> Record {
+fn record((topic, partition, offset, timestamp_ms, turn, own_key, keyless, value, headers): Row) -> Record {
     let (key, turn) = match own_key {
-        Some(own) => (own, OnceLock::from(key)),
-        None => (key, OnceLock::new()),
+        None if !keyless => (Some(turn), OnceLock::new()),
+        own => (own, OnceLock::from(turn)),
     };
-    let record = Record::at(&topic, partition, offset, Some(key), value, headers.0);
+    let record = Record::at(&topic, partition, offset, key, value, headers.0);
     Record { timestamp_ms, turn, ..record }
 }
 
-/// What waits of a key, in its order: as much as one transaction takes and at most `limit`, at least one record.
+/// What waits of a key, or what of it came from one partition, in its order: as much as one transaction takes and at most
+/// `limit`, at least one record.
 pub(super) async fn in_turn(
     connection: &mut PgConnection,
     group: &Group,
-    topic: &str,
-    key: &[u8],
+    (topic, key): (&str, &[u8]),
+    partition: Option<i32>,
     limit: i64,
 ) -> Result<Vec<Record>, WorkError> {
     let rows: Vec<Row> = sqlx::query_as(
-        "SELECT topic, partition, \"offset\", timestamp, key, record_key, value, headers FROM (
+        "SELECT topic, partition, \"offset\", timestamp, key, record_key, keyless, value, headers FROM (
              SELECT *, sum(octet_length(value)) OVER turn AS bytes, row_number() OVER turn AS place
              FROM parked
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND key = $4 AND drained_offset IS NULL
+               AND ($7::int IS NULL OR partition = $7)
              WINDOW turn AS (ORDER BY version, \"offset\" ROWS UNBOUNDED PRECEDING)
          ) AS waiting
          WHERE place = 1 OR bytes <= $5
@@ -90,6 +93,7 @@ pub(super) async fn in_turn(
     .bind(key)
     .bind(DRAIN_BYTES_MAX)
     .bind(limit)
+    .bind(partition)
     .fetch_all(&mut *connection)
     .await?;
     Ok(rows.into_iter().map(record).collect())
@@ -102,7 +106,7 @@ pub(super) async fn at(
     place: &Place,
 ) -> Result<Option<Record>, WorkError> {
     let row: Option<Row> = sqlx::query_as(
-        "SELECT topic, partition, \"offset\", timestamp, key, record_key, value, headers FROM parked
+        "SELECT topic, partition, \"offset\", timestamp, key, record_key, keyless, value, headers FROM parked
          WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND \"offset\" = $5
            AND drained_offset IS NULL",
     )
@@ -176,7 +180,7 @@ pub(super) async fn drained(
 ) -> Result<Vec<Record>, WorkError> {
     let (Some(first), Some(last)) = (batch.first(), batch.last()) else { return Ok(Vec::new()) };
     let rows: Vec<Row> = sqlx::query_as(
-        "SELECT topic, partition, \"offset\", timestamp, key, record_key, value, headers FROM parked
+        "SELECT topic, partition, \"offset\", timestamp, key, record_key, keyless, value, headers FROM parked
          WHERE grp = $1 AND generation = $2
            AND drained_topic = $3 AND drained_partition = $4 AND drained_offset BETWEEN $5 AND $6",
     )

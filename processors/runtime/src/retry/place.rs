@@ -1,9 +1,6 @@
-//! Where a record lies, and the key whose order it keeps.
+//! Where a record lies.
 
 use crate::record::Record;
-
-/// Longer keys do not fit into an index; a record that has one cannot wait for its turn.
-const KEY_BYTES_MAX: usize = 1_024;
 
 /// Where a record lies in Kafka.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,9 +18,4 @@ impl Place {
     pub fn of(record: &Record) -> Self {
         Self { topic: record.topic.to_string(), partition: record.partition, offset: record.offset }
     }
-}
-
-/// The key whose order a record keeps; `None` when it has none that can be kept: it then has no place to wait in.
-pub(super) fn key(record: &Record) -> Option<&[u8]> {
-    record.turn().filter(|key| key.len() <= KEY_BYTES_MAX)
 }

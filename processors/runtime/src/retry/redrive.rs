@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sqlx::PgConnection;
 
 use super::blocked::{self, Blocked, Status};
-use super::{Retries, parked, place};
+use super::{Retries, parked};
 use crate::error::{Fault, WorkError};
 use crate::record::Record;
 
@@ -15,12 +15,10 @@ impl Retries {
     /// and is to be [woken](Self::wake) once this is committed.
     ///
     /// # Errors
-    /// [`WorkError::Refused`] when the record has no key to wait under; [`WorkError::Outage`].
+    /// As any batch.
     pub async fn redrive(&self, connection: &mut PgConnection, record: &Record) -> Result<bool, WorkError> {
         let group = self.role.group();
-        let Some(key) = place::key(record) else {
-            return Err(WorkError::Refused("a record without a key has no place to wait in".to_owned()));
-        };
+        self.role.assign_turns(&[record]).await?;
         let blocked = blocked::lock(connection, group, &record.topic, &[record]).await?;
         parked::insert(connection, group, &[record], self.role.versioned()).await?;
         if blocked.values().any(|blocked| blocked.status == Status::Retrying) {
@@ -28,7 +26,8 @@ impl Retries {
             return Ok(false);
         }
         let head = Blocked::at(Status::Retrying, record, 0, None);
-        blocked::put(connection, group, &record.topic, &BTreeMap::from([(key.to_vec(), head)])).await?;
+        blocked::put(connection, group, &record.topic, &BTreeMap::from([(record.turn().to_vec(), head)]))
+            .await?;
         Ok(true)
     }
 
@@ -47,6 +46,7 @@ impl Retries {
     /// [`WorkError::Refused`] when an earlier record of its key waits to be dealt with; else as any batch.
     pub async fn discard(&self, connection: &mut PgConnection, record: &Record) -> Result<(), WorkError> {
         let group = self.role.group();
+        self.role.assign_turns(&[record]).await?;
         let blocked = blocked::lock(connection, group, &record.topic, &[record]).await?;
         let own = (record.partition, record.offset);
         let behind = blocked.values().any(|blocked| blocked.head.is_some_and(|head| head != own));
@@ -57,10 +57,7 @@ impl Retries {
         }
         self.role.skip(connection, record).await?;
         parked::release(connection, group, &[record], None).await?;
-        match place::key(record) {
-            Some(key) if !behind => self.hand_on(connection, &record.topic, key).await,
-            // Where the offset is the order, nothing has waited for a dead record.
-            _ => Ok(()),
-        }
+        // Where the offset is the order, nothing has waited for a dead record.
+        if behind { Ok(()) } else { self.hand_on(connection, &record.topic, record.turn()).await }
     }
 }

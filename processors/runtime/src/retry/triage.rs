@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Failure;
 use super::blocked::Blocked;
-use super::{Failure, place};
 use crate::record::Record;
 use crate::role::Outcome;
 
@@ -39,7 +39,9 @@ pub(super) fn triage<'b>(
     let troubled = !blocked.is_empty() || outcomes.contains(&Outcome::Waits);
     for (record, outcome) in shown.iter().copied().zip(outcomes) {
         match outcome {
-            Outcome::Applied if troubled => applied.extend(place::key(record)),
+            Outcome::Applied if troubled => {
+                applied.insert(record.turn());
+            }
             Outcome::Applied | Outcome::Duplicate => {}
             Outcome::Waits => waiting.push(record),
             // Its key has a head already: another copy of that, or one that cannot be read yet.
@@ -48,13 +50,13 @@ pub(super) fn triage<'b>(
             }
             Outcome::Failed(fault) => {
                 if !fault.hopeless {
-                    failed.extend(place::key(record));
+                    failed.insert(record.turn());
                 }
                 failures.push(Failure { record, fault, attempts: 1 });
             }
         }
     }
-    let parked: BTreeSet<&[u8]> = waiting.iter().filter_map(|record| place::key(record)).collect();
+    let parked: BTreeSet<&[u8]> = waiting.iter().map(|record| record.turn()).collect();
     let again = applied.iter().filter(|key| !failed.contains(*key));
     let again: BTreeSet<Vec<u8>> = again
         .filter(|key| blocked.contains_key(**key) || parked.contains(*key))
@@ -67,7 +69,7 @@ pub(super) fn triage<'b>(
 
 fn has_a_head(record: &Record, blocked: &BTreeMap<Vec<u8>, Blocked>, failed: &BTreeSet<&[u8]>) -> bool {
     let has_head = |key: &[u8]| blocked.get(key).is_some_and(|blocked| blocked.head.is_some());
-    place::key(record).is_some_and(|key| has_head(key) || failed.contains(key))
+    has_head(record.turn()) || failed.contains(record.turn())
 }
 
 #[cfg(test)]

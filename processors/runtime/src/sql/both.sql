@@ -73,8 +73,9 @@ CREATE TABLE IF NOT EXISTS parked (
     partition         int         NOT NULL,
     "offset"          bigint      NOT NULL,
     key               bytea       NOT NULL,
-    -- The record's own key, where it waits under another.
+    -- The record's own key, where it waits under another; one without a key has none.
     record_key        bytea,
+    keyless           boolean     NOT NULL DEFAULT false,
     version           bigint,
     timestamp         bigint,
     value             bytea,
@@ -85,6 +86,11 @@ CREATE TABLE IF NOT EXISTS parked (
     drained_offset    bigint,
     PRIMARY KEY (grp, generation, topic, partition, "offset")
 );
+DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'parked'::regclass AND attname = 'keyless') THEN
+        ALTER TABLE parked ADD COLUMN keyless boolean NOT NULL DEFAULT false;
+    END IF;
+END $$;
 CREATE INDEX IF NOT EXISTS parked_key ON parked (grp, generation, topic, key, version, "offset");
 CREATE INDEX IF NOT EXISTS parked_drained ON parked (grp, generation, drained_topic, drained_partition, drained_offset)
     WHERE drained_offset IS NOT NULL;

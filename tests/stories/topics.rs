@@ -1,0 +1,36 @@
+//! What topics are set to: made so by setup, and looked at whenever it runs again.
+
+use millrace_tests::kafka::{set_topic, topic_settings};
+
+use crate::{beside_others, instance_with};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn setup_sets_what_topics_must_keep_raises_limits_and_refuses_what_would_lose_records() {
+    let _turn = beside_others().await;
+    let instance = instance_with("topics", &[("contexts", r#"["catalog"]"#)]).await;
+    let (commands, events) = (instance.topic("cmd", "catalog"), instance.topic("evt", "catalog"));
+    let letters = format!("{commands}.{}.dlq", instance.group("commands"));
+    let made = topic_settings(&letters).await;
+    let setting = |name: &str| made.get(name).map(String::as_str);
+    assert_eq!(setting("retention.ms"), Some("-1"));
+    assert_eq!(setting("retention.bytes"), Some("-1"));
+    assert_eq!(setting("cleanup.policy"), Some("delete"));
+    assert_eq!(setting("min.insync.replicas"), Some("1"));
+    let limit = |settings: &std::collections::BTreeMap<String, String>| -> u64 {
+        settings["max.message.bytes"].parse().expect("bytes")
+    };
+    assert!(limit(&made) > limit(&topic_settings(&commands).await), "a letter is larger than its record");
+    set_topic(&letters, "max.message.bytes", "1048588").await;
+    instance.millrace(&["setup"]).await.expect_success().expect_told(&letters);
+    assert_eq!(topic_settings(&letters).await, made, "raised, and nothing else is changed");
+    for (topic, name, value) in [
+        (&commands, "cleanup.policy", "compact"),
+        (&events, "retention.bytes", "1000"),
+        (&events, "retention.ms", "1000"),
+    ] {
+        let before = topic_settings(topic).await[name].clone();
+        set_topic(topic, name, value).await;
+        instance.millrace(&["setup"]).await.expect_code(1).expect_told(topic).expect_told(name);
+        set_topic(topic, name, &before).await;
+    }
+}
