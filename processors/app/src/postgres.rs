@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use millrace_runtime::Means;
 use sqlx::PgPool;
 
 use crate::address::Address;
@@ -55,12 +56,22 @@ impl Database {
         tokio::time::timeout(self.answer_timeout, asked).await.map_err(silent).flatten()
     }
 
-    /// What an error of this database means.
-    pub fn failure(&self, error: sqlx::Error) -> Failure {
-        let service = match self.side {
+    /// A session in which nothing may be done.
+    pub(crate) fn unfit(&self, reason: &str) -> Failure {
+        let service = self.service();
+        Failure::usage(format!("{service} at {}: {reason}", self.address))
+    }
+
+    fn service(&self) -> Service {
+        match self.side {
             Side::Write => Service::WriteDatabase,
             Side::Read => Service::ReadDatabase,
-        };
+        }
+    }
+
+    /// What an error of this database means.
+    pub fn failure(&self, error: sqlx::Error) -> Failure {
+        let service = self.service();
         match &error {
             sqlx::Error::Database(database) => match database.code().as_deref() {
                 // Undefined table, schema or column.
@@ -77,7 +88,11 @@ impl Database {
                 Some(code) if code.starts_with("28") || code == "3D000" || code == "42501" => {
                     Failure::usage(format!("{service} at {}: {}", self.address, database.message()))
                 }
-                _ => Failure::refused(format!("{service} at {}: {}", self.address, database.message())),
+                _ => {
+                    let way_on =
+                        Means::of(&error).way_on().map_or(String::new(), |way_on| format!(": {way_on}"));
+                    Failure::refused(format!("{service} at {}: {}{way_on}", self.address, database.message()))
+                }
             },
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)

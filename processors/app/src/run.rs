@@ -11,17 +11,22 @@ use std::time::Duration;
 
 use millrace_domain::Effect as _;
 use millrace_domain::effects::payment::Payment;
+use millrace_runtime::database::unfit_session;
 use millrace_runtime::names::COMMANDS;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::layout::Side;
+use crate::postgres::Database;
 use members::Members;
 use roles::Roles;
 
 /// Batches in flight and closing consumers get this long after the signal.
 const STOP_TIMEOUT: Duration = Duration::from_secs(25);
+/// A database that does not answer at the start is asked again after this long.
+const SESSION_TRIED_EVERY: Duration = Duration::from_secs(5);
 
 /// Which roles to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +82,7 @@ pub async fn run(config: &Config, selection: Selection) -> Result<(), Failure> {
     let mut members = Members::new(config, selection, roles, stop.clone())?;
     tokio::select! {
         () = members.follow() => {}
+        unfit = unfit_sessions(config) => unfit?,
         asked = stopped() => asked?,
     }
     tracing::info!("stopping: batches in flight are finished");
@@ -87,6 +93,30 @@ pub async fn run(config: &Config, selection: Selection) -> Result<(), Failure> {
     server.abort();
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Ends only when sessions of a database are of no use, which waiting would not mend.
+async fn unfit_sessions(config: &Config) -> Result<(), Failure> {
+    for side in [Side::Write, Side::Read] {
+        let database = Database::of(config, side)?;
+        while let Err(error) = session_of(config, &database).await? {
+            tracing::debug!(%error, "no session to look at yet");
+            tokio::time::sleep(SESSION_TRIED_EVERY).await;
+        }
+    }
+    std::future::pending().await
+}
+
+/// Whether a session is fit, once there is one.
+async fn session_of(config: &Config, database: &Database) -> Result<sqlx::Result<()>, Failure> {
+    let looked = async {
+        let mut connection = database.pool.acquire().await?;
+        unfit_session(&mut connection, &config.namespace).await
+    };
+    match looked.await {
+        Ok(Some(reason)) => Err(database.unfit(reason)),
+        answered => Ok(answered.map(|_| ())),
+    }
 }
 
 /// Waits for SIGTERM or SIGINT.

@@ -5,7 +5,7 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection as _, PgPool};
+use sqlx::{Connection as _, PgConnection, PgPool};
 
 use crate::error::{Dependency, WorkError};
 use crate::names::Namespace;
@@ -115,13 +115,37 @@ fn options(
     namespace: &Namespace,
     transaction_timeout: Duration,
 ) -> Result<PgConnectOptions, sqlx::Error> {
-    // Who looks at `pg_stat_activity` sees which instance it is.
+    // `transaction_timeout` says how long anything may take: what the role is set to beside it would end work that is
+    // within it, the same work again and again. Who looks at `pg_stat_activity` sees which instance it is.
     let name = format!("millrace {namespace}");
     Ok(PgConnectOptions::from_str(url)?.application_name(&name).options([
         ("search_path", namespace.database_schema().to_owned()),
         ("transaction_timeout", format!("{}ms", transaction_timeout.as_millis())),
+        ("statement_timeout", "0".to_owned()),
+        ("lock_timeout", "0".to_owned()),
+        ("idle_in_transaction_session_timeout", "0".to_owned()),
         ("tcp_keepalives_idle", "10".to_owned()),
     ]))
+}
+
+/// Why a session cannot be worked in: it has not the settings that it was opened with. Some poolers drop them (PgBouncer's
+/// `ignore_startup_parameters`), and statements would then find their tables elsewhere, or none.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn unfit_session(
+    connection: &mut PgConnection,
+    namespace: &Namespace,
+) -> Result<Option<&'static str>, sqlx::Error> {
+    // Unnamed: where sessions are shared, somebody else's statement may have the name.
+    let kept = sqlx::query_scalar(
+        "SELECT current_setting('search_path') = $1 AND current_setting('transaction_timeout') <> '0'",
+    );
+    let kept: bool = kept.persistent(false).bind(namespace.database_schema()).fetch_one(connection).await?;
+    Ok((!kept).then_some(
+        "the session has not the settings that it was opened with: a pooler between here and Postgres drops them; connect \
+         to Postgres itself, or let the pooler pool sessions and pass `options` on",
+    ))
 }
 
 fn pool_with(options: PgConnectOptions, connections_max: u32) -> PgPool {

@@ -4,6 +4,8 @@ use std::fmt;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
+use crate::sqlstate::Means;
+
 /// A message goes into headers and tables; what it quotes may be as long as a record.
 const MESSAGE_BYTES_MAX: usize = 1_000;
 
@@ -99,8 +101,8 @@ pub enum WorkError {
     /// Two transactions were in each other's way: the same batch again, after a short delay that grows.
     #[error("the transaction was in another's way: {0}")]
     Contended(String),
-    /// The transaction took longer than one may: again after a short delay, with fewer records.
-    #[error("the transaction took longer than it may: {0}")]
+    /// The transaction took longer, or more memory, than one may: again after a short delay, with fewer records.
+    #[error("the transaction took more than it may: {0}")]
     Overran(String),
     /// Postgres refuses the data of at least one record: find it, the others commit.
     #[error("Postgres refuses the data: {0}")]
@@ -125,6 +127,11 @@ impl WorkError {
         Self::Outage { dependency, reason: reason.to_string() }
     }
 
+    /// The database is not as this build needs it: an outage that a person ends, and no fault of a record.
+    pub(crate) fn other_shape(reason: impl fmt::Display) -> Self {
+        Self::outage(Dependency::Postgres, told(reason, Means::OtherShape))
+    }
+
     /// Which dependency does not answer, when it is an outage.
     pub(crate) fn dependency(&self) -> Option<Dependency> {
         match self {
@@ -139,23 +146,21 @@ impl WorkError {
     }
 }
 
+/// The reason, and what a person can do about it.
+fn told(reason: impl fmt::Display, means: Means) -> String {
+    means.way_on().map_or_else(|| reason.to_string(), |way_on| format!("{reason}: {way_on}"))
+}
+
 impl From<sqlx::Error> for WorkError {
-    /// By SQLSTATE class: 22, 23 and 54 (too long for an index, say) refuse data, 40 and lock timeouts are
-    /// contention, 25P04 is the end of a long transaction, all else is an outage.
     fn from(error: sqlx::Error) -> Self {
-        match &error {
-            sqlx::Error::Database(database) => match database.code().as_deref() {
-                Some(code) if ["22", "23", "54"].iter().any(|class| code.starts_with(class)) => {
-                    Self::Refused(error.to_string())
-                }
-                Some(code) if code.starts_with("40") || code == "55P03" => Self::Contended(error.to_string()),
-                Some("25P04") => Self::Overran(error.to_string()),
-                _ => Self::outage(Dependency::Postgres, error),
-            },
-            sqlx::Error::Encode(_) | sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => {
-                Self::Refused(error.to_string())
+        let means = Means::of(&error);
+        match means {
+            Means::BadData => Self::Refused(error.to_string()),
+            Means::InTheWay => Self::Contended(error.to_string()),
+            Means::TooMuch => Self::Overran(error.to_string()),
+            Means::OtherShape | Means::SharedSession | Means::NotNow => {
+                Self::outage(Dependency::Postgres, told(error, means))
             }
-            _ => Self::outage(Dependency::Postgres, error),
         }
     }
 }

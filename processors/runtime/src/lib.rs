@@ -7,7 +7,7 @@
 mod backoff;
 pub mod commands;
 pub mod database;
-mod dead_letters;
+pub mod dead_letters;
 pub mod effects;
 mod elastic;
 pub mod envelope;
@@ -26,6 +26,8 @@ pub mod retry;
 mod role;
 pub mod sagas;
 mod slots;
+mod sqlstate;
+mod timestamp;
 pub mod views;
 mod worker;
 
@@ -38,3 +40,5 @@ pub use producer::{Copier, Delivery, Producer};
 pub use record::{Header, Record};
 pub use registry::{Registry, RegistryError};
 pub use role::{Folded, Group, Outcome, Role, own_name};
+pub use sqlstate::Means;
+pub use timestamp::Timestamp;

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 use crate::elastic::Document;
-use crate::error::{Fault, WorkError};
+use crate::error::{Dependency, Fault, WorkError};
 use crate::moments;
 use crate::offsets::Claim;
 use crate::publisher::PublisherHandle;
@@ -159,7 +159,13 @@ impl Worker {
                 }
                 let pending = before(left, std::mem::replace(&mut self.reach, i64::MAX));
                 let pending = pending.get(..most).unwrap_or(pending);
-                let outcome = self.attempt(pending, fault.as_ref()).await;
+                let outcome = match self.attempt(pending, fault.as_ref()).await {
+                    // Fewer cannot be tried.
+                    Err(WorkError::Overran(reason)) if pending.len() == 1 => {
+                        Err(WorkError::outage(Dependency::Postgres, reason))
+                    }
+                    outcome => outcome,
+                };
                 if let Err(WorkError::Overran(_)) = outcome {
                     most = pending.len().div_ceil(2);
                 }
@@ -216,7 +222,7 @@ impl Worker {
             }
             WorkError::NotTaken(reason) => {
                 self.setback("refused", &reason);
-                self.wait(backoff, "kafka").await
+                self.wait(&mut delays.outage, "kafka").await
             }
             // A record that is refused even as a dead letter: the ledger itself refuses it. Waiting beats losing it.
             WorkError::Refused(reason) => {

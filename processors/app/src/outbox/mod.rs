@@ -6,7 +6,7 @@ pub(crate) mod refold;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use millrace_runtime::names::Namespace;
-use millrace_runtime::{Header, Record, envelope};
+use millrace_runtime::{Header, Record, Timestamp, envelope};
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgExecutor, Row as _};
 use uuid::Uuid;
@@ -161,7 +161,7 @@ fn stored(namespace: &Namespace, row: &PgRow) -> sqlx::Result<Stored> {
         stream: row.try_get("aggregateid")?,
         version: row.try_get("version")?,
         type_: row.try_get("type")?,
-        occurred_at: row.try_get("occurred_at")?,
+        occurred_at: row.try_get::<Timestamp, _>("occurred_at")?.0,
     })
 }
 
@@ -169,7 +169,7 @@ fn stored(namespace: &Namespace, row: &PgRow) -> sqlx::Result<Stored> {
 fn headers(namespace: &Namespace, row: &PgRow) -> sqlx::Result<Vec<Header>> {
     let text = |column: &str| row.try_get::<Option<String>, _>(column);
     let version: Option<i64> = row.try_get("version")?;
-    let occurred_at: DateTime<Utc> = row.try_get("occurred_at")?;
+    let Timestamp(occurred_at) = row.try_get("occurred_at")?;
     let headers = [
         ("id", text("id")?),
         (envelope::ID, text("id")?),

@@ -157,8 +157,8 @@ pub(super) async fn is_known<E: Effect>(connection: &mut PgConnection, key: Uuid
 /// What a [`Leased`] is made of.
 const LEASED: &str = "
     RETURNING key, request::text, attempts, unknown,
-              (extract(epoch FROM now() - first_called_at) * 1000)::bigint,
-              (extract(epoch FROM now() - created_at) * 1000)::bigint,
+              greatest(least(extract(epoch FROM now() - first_called_at) * 1000, 1e15), -1e15)::bigint,
+              greatest(least(extract(epoch FROM now() - created_at) * 1000, 1e15), -1e15)::bigint,
               event_id, correlation_id, traceparent";
 
 type Row = (Uuid, String, i32, bool, i64, i64, String, Option<String>, Option<String>);

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
 use serde::de::value::MapDeserializer;
 use serde_json::{Map, Value};
@@ -11,6 +10,7 @@ use sqlx::query::Query;
 use sqlx::{PgConnection, Postgres, Row as _};
 
 use crate::error::WorkError;
+use crate::timestamp::Timestamp;
 
 /// A row by the names of its columns.
 pub(super) type Fields = Map<String, Value>;
@@ -42,7 +42,7 @@ impl Columns {
         let mut types: HashMap<String, String> = types.into_iter().collect();
         let column = |name: String| match types.remove(&name) {
             Some(kind) => Ok(Column { name, kind }),
-            None => Err(WorkError::Refused(format!("the table {table} has no column `{name}`"))),
+            None => Err(WorkError::other_shape(format!("the table {table} has no column `{name}`"))),
         };
         names.into_iter().map(column).collect::<Result<_, _>>().map(Self)
     }
@@ -126,8 +126,9 @@ const JSONB: &str = "jsonb";
 const TIMESTAMP: &str = "timestamp with time zone";
 
 /// As a row's own field of that type is given.
-fn moment(moment: Option<DateTime<Utc>>) -> sqlx::Result<Value> {
-    serde_json::to_value(moment).map_err(|error| sqlx::Error::Decode(error.into()))
+fn moment(moment: Option<Timestamp>) -> sqlx::Result<Value> {
+    serde_json::to_value(moment.map(|Timestamp(time)| time))
+        .map_err(|error| sqlx::Error::Decode(error.into()))
 }
 
 impl Column {

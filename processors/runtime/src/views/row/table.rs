@@ -11,6 +11,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Postgres, Row as _};
 
 use super::{Ready, Rows, Versioned, fields};
 use crate::error::WorkError;
+use crate::timestamp::Timestamp;
 use crate::views::columns::{Columns, Fields};
 
 /// A row that is there, and its key.
@@ -96,16 +97,17 @@ impl Table {
         if version == 0 {
             return Ok((key, Box::new(Versioned { ctid, ..Versioned::default() })));
         }
-        let stored = self.columns.read(row)?;
-        match self.columns.row(&stored) {
-            Ok(own) => {
-                let updated_at = row.try_get("updated_at")?;
-                Ok((key, Box::new(Versioned { row: own, ctid, stored, version, updated_at })))
-            }
-            Err(error) => {
-                Err(WorkError::Refused(format!("the row `{key}` of {} cannot be read: {error}", V::NAME)))
-            }
-        }
+        let unreadable = |reason: String| {
+            WorkError::Refused(format!("the row `{key}` of {} cannot be read: {reason}", V::NAME))
+        };
+        let of_the_row = |error: sqlx::Error| match WorkError::from(error) {
+            WorkError::Refused(reason) => unreadable(reason),
+            other => other,
+        };
+        let stored = self.columns.read(row).map_err(of_the_row)?;
+        let own = self.columns.row(&stored).map_err(|error| unreadable(error.to_string()))?;
+        let Timestamp(updated_at) = row.try_get("updated_at").map_err(of_the_row)?;
+        Ok((key, Box::new(Versioned { row: own, ctid, stored, version, updated_at })))
     }
 
     /// Writes those columns of rows that are there that any of them has changed. [`WorkError::Contended`] when somebody

@@ -1,0 +1,57 @@
+//! Times as Postgres has them: from 4713 BC to 294276 AD, and both infinities, which no calendar of ours has.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::error::BoxDynError;
+use sqlx::postgres::{PgTypeInfo, PgValueFormat, PgValueRef};
+use sqlx::{Decode, Postgres, Type};
+
+/// 2000-01-01, from which Postgres counts microseconds.
+const EPOCH: DateTime<Utc> = match DateTime::from_timestamp(946_684_800, 0) {
+    Some(epoch) => epoch,
+    None => DateTime::UNIX_EPOCH,
+};
+
+/// A `timestamptz`. One that is out of range is an error where sqlx's own decoding panics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timestamp(pub DateTime<Utc>);
+
+impl Type<Postgres> for Timestamp {
+    fn type_info() -> PgTypeInfo {
+        <DateTime<Utc> as Type<Postgres>>::type_info()
+    }
+}
+
+impl<'r> Decode<'r, Postgres> for Timestamp {
+    fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
+        match value.format() {
+            PgValueFormat::Binary => Self::after_epoch(<i64 as Decode<Postgres>>::decode(value)?),
+            PgValueFormat::Text => <DateTime<Utc> as Decode<Postgres>>::decode(value).map(Self),
+        }
+    }
+}
+
+impl Timestamp {
+    fn after_epoch(micros: i64) -> Result<Self, BoxDynError> {
+        let time = EPOCH.checked_add_signed(TimeDelta::microseconds(micros));
+        let what = match micros {
+            i64::MAX => "infinity".to_owned(),
+            i64::MIN => "-infinity".to_owned(),
+            other => format!("{other} microseconds from 2000-01-01"),
+        };
+        time.map(Self).ok_or_else(|| format!("the time `{what}` is out of range: correct the row").into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn infinity_and_what_no_calendar_has_are_errors() {
+        for micros in [i64::MAX, i64::MIN, i64::MAX - 1, i64::MIN + 1, 9_223_371_331_200_000_000 - 1] {
+            assert!(Timestamp::after_epoch(micros).is_err(), "{micros}");
+        }
+        assert_eq!(Timestamp::after_epoch(0).unwrap().0.to_rfc3339(), "2000-01-01T00:00:00+00:00");
+        assert_eq!(Timestamp::after_epoch(-1).unwrap().0.timestamp_micros(), 946_684_799_999_999);
+    }
+}

@@ -1,0 +1,60 @@
+//! A database that is not as the build expects it, and rows that were edited by hand to what cannot be read.
+
+use millrace_tests::load::{command, customer, register};
+use millrace_tests::{Instance, becomes, eventually};
+use serde_json::json;
+use sqlx::AssertSqlSafe;
+
+use crate::{beside_others, instance_with};
+
+const DEAD: &str = "SELECT count(*) FROM dead_letter WHERE status = 'dead'";
+
+async fn alter(instance: &Instance, sql: &str) {
+    sqlx::query(AssertSqlSafe(sql)).execute(&instance.read).await.expect(sql);
+}
+
+fn moved(number: usize, i: usize, city: &str) -> String {
+    let email = format!("c{i}@example.com");
+    let data =
+        json!({"customer_id": customer(i), "name": format!("Customer {i}"), "email": email, "city": city});
+    command("ChangeCustomerDetails", number, data)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_that_no_calendar_has_is_the_fault_of_its_row_and_a_missing_column_is_waited_for() {
+    let _turn = beside_others().await;
+    let instance = instance_with("shape", &[("contexts", r#"["customers"]"#)]).await;
+    let process = instance.start();
+    instance.send(&[register(0), register(1)]).await;
+    instance.settle().await;
+
+    let row = format!("WHERE customer_id = '{}'", customer(1));
+    alter(&instance, &format!("CREATE TABLE kept AS SELECT updated_at FROM customers_g1 {row}")).await;
+    alter(&instance, &format!("UPDATE customers_g1 SET updated_at = 'infinity' {row}")).await;
+    instance.send(&[moved(1, 1, "Athens"), moved(0, 0, "Athens"), register(2)]).await;
+    becomes(&instance.read, DEAD, 1).await;
+    becomes(&instance.read, "SELECT count(*) FROM customers WHERE city = 'Athens'", 1).await;
+    becomes(&instance.read, "SELECT count(*) FROM customers", 3).await;
+    let verified = instance.millrace(&["verify", "customers", "--patience", "5s"]).await;
+    assert!(!verified.stderr.contains("panicked"), "{}", verified.stderr);
+    assert!(!process.log().contains("panicked"), "a worker panicked");
+    alter(&instance, &format!("UPDATE customers_g1 SET updated_at = (SELECT updated_at FROM kept) {row}"))
+        .await;
+    instance.millrace(&["dlq", "redrive", "r1", "--why", "the row is mended"]).await.expect_success();
+    instance.settle().await;
+
+    alter(&instance, "ALTER TABLE customers_g1 RENAME COLUMN city TO town").await;
+    instance.send(&[register(3), moved(4, 0, "Sparta")]).await;
+    eventually("the process names the column and the way on", async || {
+        let log = process.log();
+        let told = log.lines().any(|line| line.contains("city") && line.contains("millrace setup"));
+        if told { Ok(()) } else { Err(log.lines().rev().take(3).collect()) }
+    })
+    .await;
+    alter(&instance, "ALTER TABLE customers_g1 RENAME COLUMN town TO city").await;
+    instance.settle().await;
+    becomes(&instance.read, "SELECT count(*) FROM customers", 4).await;
+    becomes(&instance.read, DEAD, 0).await;
+    instance.assert_both_read_models_agree().await;
+    instance.millrace(&["verify"]).await.expect_success();
+}
