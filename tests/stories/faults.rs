@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use millrace_tests::load::{add_product, customer, order, place, product, register};
 use millrace_tests::settle::Backlog;
-use millrace_tests::stack::{connect, kafka_tool};
+use millrace_tests::stack::{Stack, connect, http, kafka_tool};
 use millrace_tests::{Instance, Load, Process, Raw, Snapshot, becomes, eventually, kafka};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -118,6 +118,52 @@ async fn connect_forgets_where_it_was_and_nothing_is_lost() {
     connect(Method::PUT, &format!("{connector}/resume")).await;
     everything_is_right(&instance).await;
     instance.assert_topics_carry_the_outbox(true).await;
+}
+
+/// Connect's offsets, as after rows were restored into a server that has written less.
+async fn move_offsets_ahead(connector: &str) {
+    let mut offsets = connect(Method::GET, &format!("{connector}/offsets")).await;
+    let offset = offsets["offsets"][0]["offset"].as_object_mut().expect("an offset");
+    for (_, lsn) in offset.iter_mut().filter(|(field, _)| field.starts_with("lsn")) {
+        *lsn = json!(lsn.as_i64().expect("a place in the WAL") + (1_i64 << 40));
+    }
+    let url = format!("{}/{connector}/offsets", Stack::get().address("CONNECT_URL"));
+    let altered = http().patch(url).json(&offsets).send().await.expect("Connect");
+    assert!(altered.status().is_success(), "{}", altered.text().await.unwrap_or_default());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn offsets_that_are_ahead_of_the_server_are_told_and_forgotten_by_setup() {
+    let _turn = beside_others().await;
+    let instance = instance_with("offsets_ahead", &[("contexts", r#"["customers"]"#)]).await;
+    let _process = instance.start();
+    instance.send(&[register(0)]).await;
+    instance.settle().await;
+    let connector = connector(&instance);
+    eventually("Connect knows how far Debezium is", async || {
+        let offsets = connect(Method::GET, &format!("{connector}/offsets")).await;
+        if offsets["offsets"][0]["offset"]["lsn"].is_i64() { Ok(()) } else { Err(offsets.to_string()) }
+    })
+    .await;
+    connect(Method::PUT, &format!("{connector}/stop")).await;
+    eventually("the connector has stopped", async || {
+        let status = connect(Method::GET, &format!("{connector}/status")).await;
+        if status["tasks"] == json!([]) { Ok(()) } else { Err(status.to_string()) }
+    })
+    .await;
+    move_offsets_ahead(&connector).await;
+    connect(Method::PUT, &format!("{connector}/resume")).await;
+    eventually("status tells that the offsets are ahead", async || {
+        let status = instance.millrace(&["status"]).await;
+        if status.stdout.contains("ahead of the server") { Ok(status.code) } else { Err(status.stdout) }
+    })
+    .await;
+    send_and_decide(&instance, &[register(1)]).await;
+    instance.millrace(&["setup"]).await.expect_success();
+    send_and_decide(&instance, &[register(2)]).await;
+    instance.millrace(&["verify", "--repair", "--why", "restored"]).await.expect_success();
+    instance.settle().await;
+    becomes(&instance.read, "SELECT count(*) FROM customers", 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

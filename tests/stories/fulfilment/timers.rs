@@ -1,6 +1,7 @@
 //! Timers: an answer that never comes, one that comes too late, and one that is only on its way.
 
 use millrace_tests::load::{command, customer, order};
+use millrace_tests::locks::Foreign;
 use millrace_tests::stack::connect;
 use millrace_tests::{becomes, eventually};
 use serde_json::json;
@@ -114,4 +115,57 @@ async fn an_outage_of_debezium_that_is_longer_than_the_deadline_cancels_nothing(
     for process in [&mut commands, &mut sagas, &mut effects] {
         process.stops().await;
     }
+}
+
+/// Debezium has confirmed a place between an order's first command and the commit that sends it, and is gone since.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_is_not_carried_before_its_commit_is() {
+    let _turn = beside_others().await;
+    let shop = shop("commit_later", &[DEADLINE], &[]).await;
+    let instance = &shop.instance;
+    shop.stocked(1, &[5]).await;
+    let commands = instance.start_with(&["commands"], &[]);
+    instance.send(&[place(1, 1, &[(0, 2)])]).await;
+    eventually("the order is on its topic", async || {
+        let events = instance.kafka.all(&instance.topic("evt", "orders")).len();
+        if events > 0 { Ok(()) } else { Err(events.to_string()) }
+    })
+    .await;
+    let connector = format!("connectors/{}_outbox", instance.name);
+    connect(reqwest::Method::PUT, &format!("{connector}/stop")).await;
+    let (mut sagas, confirmed) = begin_between(&shop).await;
+    let advance = "SELECT pg_replication_slot_advance($1 || '_outbox', $2::pg_lsn)";
+    eventually("the slot is moved", async || {
+        let advance = sqlx::query(advance).bind(&instance.name).bind(&confirmed);
+        advance.execute(&instance.write).await.map_err(|error| error.to_string())
+    })
+    .await;
+    sagas.reports("millrace_saga_timers_total", &[("outcome", "put-off")], 1.0).await;
+    assert_eq!(shop.standing(1).await, "reserving");
+    connect(reqwest::Method::PUT, &format!("{connector}/resume")).await;
+    sagas.stops().await;
+    drop(commands);
+    let _process = shop.open();
+    shop.stands(1, "fulfilled").await;
+}
+
+/// Lets the saga begin its order, and returns where the WAL was after it had sent a command and before its commit.
+async fn begin_between(shop: &super::Shop) -> (millrace_tests::Process, String) {
+    let write = &shop.instance.write;
+    let mut in_the_way = write.begin().await.expect("a transaction");
+    let foreign = Foreign::of(&mut in_the_way).await;
+    sqlx::query("LOCK TABLE saga_timer IN SHARE MODE").execute(&mut *in_the_way).await.expect("a lock");
+    let sagas = shop.instance.start_with(&["saga", "fulfilment"], &[]);
+    eventually("the saga is about to commit", async || {
+        match foreign.is_waited_for(&shop.instance, write).await {
+            0 => Err("nobody waits".to_owned()),
+            _ => Ok(()),
+        }
+    })
+    .await;
+    let between = "SELECT pg_current_wal_insert_lsn()::text";
+    let between = sqlx::query_scalar(between).fetch_one(write).await.expect("a place in the WAL");
+    in_the_way.commit().await.expect("the lock is free");
+    becomes(write, "SELECT count(*) FROM saga WHERE standing = 'reserving'", 1).await;
+    (sagas, between)
 }

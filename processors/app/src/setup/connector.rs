@@ -35,7 +35,7 @@ pub(super) async fn create(config: &Config, steps: &mut Steps) -> Result<(), Fai
         let wanted = Value::Object(wanted);
         connect.success(patiently(&connect, Method::PUT, &path, Some(&wanted)).await?, &path)?;
     }
-    let forgot = forget_what_the_slot_has_not(config, &connect, &name).await?;
+    let forgot = forget_what_the_server_has_not(config, &connect, &name).await?;
     wait_until_running(&connect, &name).await?;
     let did = match found {
         Some(_) if same && !forgot => Did::Nothing,
@@ -55,31 +55,52 @@ async fn patiently(
     connect.patiently(method, path, body, REBALANCING, RUNNING_WITHIN).await
 }
 
-/// A slot that was made anew begins behind the place that Connect remembers; Debezium would refuse to go on from there.
-/// It goes on from the slot's beginning instead; `millrace verify` finds what neither has carried.
-async fn forget_what_the_slot_has_not(config: &Config, connect: &Http, name: &str) -> Result<bool, Failure> {
+/// Connect may remember a place that Debezium cannot go on from: one before the beginning of a slot that was made anew,
+/// or one that the server has not reached, when rows were restored into another. Debezium would refuse the first, and
+/// wait in silence for the second. It goes on from the slot's beginning instead; `millrace verify` finds what nobody has
+/// carried.
+async fn forget_what_the_server_has_not(
+    config: &Config,
+    connect: &Http,
+    name: &str,
+) -> Result<bool, Failure> {
+    let write = Database::of(config, Side::Write)?;
     let path = ["connectors", name, "offsets"];
     let offsets = connect.success(patiently(connect, Method::GET, &path, None).await?, &path)?;
-    let Some(remembered) = offsets.pointer("/offsets/0/offset/lsn").and_then(Value::as_i64) else {
-        return Ok(false);
-    };
-    let write = Database::of(config, Side::Write)?;
+    let Some(remembered) = place(&offsets) else { return Ok(false) };
     let begins =
         "SELECT pg_wal_lsn_diff(restart_lsn, '0/0') > $2 FROM pg_replication_slots WHERE slot_name = $1";
-    let behind: Option<bool> = sqlx::query_scalar(begins)
-        .bind(name)
-        .bind(remembered)
-        .fetch_one(&write.pool)
-        .await
-        .map_err(|error| write.failure(error))?;
-    if behind != Some(true) {
+    let begins = sqlx::query_scalar(begins).bind(name).bind(remembered).fetch_one(&write.pool).await;
+    let newer: Option<bool> = begins.map_err(|error| write.failure(error))?;
+    if newer != Some(true) && ahead(&write, remembered).await? == 0 {
         return Ok(false);
     }
-    tracing::warn!(slot = name, "the slot is newer than the connector's offsets: they are forgotten");
+    tracing::warn!(slot = name, "the server has not what the connector's offsets say: they are forgotten");
     stop_and_forget(connect, name).await?;
     let path = ["connectors", name, "resume"];
     connect.success(patiently(connect, Method::PUT, &path, None).await?, &path)?;
     Ok(true)
+}
+
+/// How far Debezium was, as Connect remembers: a place in the WAL, in bytes. `None` before it carried anything.
+fn place(offsets: &Value) -> Option<i64> {
+    offsets.pointer("/offsets/0/offset/lsn").and_then(Value::as_i64)
+}
+
+/// By how many bytes a place in the WAL is ahead of its end.
+async fn ahead(write: &Database, place: i64) -> Result<i64, Failure> {
+    let ahead = "SELECT greatest(0, $1 - pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0'))::bigint";
+    let ahead = sqlx::query_scalar(ahead).bind(place).fetch_one(&write.pool).await;
+    ahead.map_err(|error| write.failure(error))
+}
+
+/// By how many bytes the connector's offsets are ahead of the server: until it is there, nothing is carried.
+pub(crate) async fn offsets_ahead(connect: &Http, name: &str, write: &Database) -> Result<i64, Failure> {
+    let offsets = connect.find(&["connectors", name, "offsets"]).await?;
+    match offsets.as_ref().and_then(place) {
+        Some(place) => ahead(write, place).await,
+        None => Ok(0),
+    }
 }
 
 /// Stops a connector and makes Connect forget how far it was.
@@ -203,6 +224,8 @@ pub(crate) struct State {
     pub(crate) task: Option<String>,
     /// Why it failed, in a line.
     pub(crate) trace: Option<String>,
+    /// See [`offsets_ahead`].
+    pub(crate) offsets_ahead: i64,
 }
 
 impl State {
@@ -224,6 +247,7 @@ impl State {
             connector: text("/connector/state").unwrap_or_else(|| "UNASSIGNED".to_owned()),
             task: text("/tasks/0/state"),
             trace: trace.as_deref().map(root_cause),
+            offsets_ahead: 0,
         }
     }
 

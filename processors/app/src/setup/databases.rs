@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use millrace_runtime::database::{BOTH, READ, WRITE};
+use millrace_runtime::database::{BOTH, READ, WRITE, unfit_session};
 use millrace_runtime::names::{self, Namespace};
 use millrace_runtime::views::ddl;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
@@ -82,6 +82,8 @@ pub(crate) async fn begin(
 ) -> Result<Transaction<'static, Postgres>, Failure> {
     let fail = |error| database.failure(error);
     let mut transaction = database.pool.begin().await.map_err(fail)?;
+    let unfit = unfit_session(&mut transaction, &config.namespace).await.map_err(fail)?;
+    unfit.map_or(Ok(()), |reason| Err(database.unfit(reason)))?;
     // Notices of what is there already would fill the log.
     execute(&mut transaction, "SET LOCAL client_min_messages = warning".to_owned()).await.map_err(fail)?;
     sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('millrace setup ' || $1, 0))")
@@ -99,6 +101,8 @@ const SCHEMA_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspna
 const RELATION_EXISTS: &str = "SELECT to_regclass($1) IS NOT NULL";
 const PUBLICATION_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = $1)";
 const SLOT_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)";
+/// One whose WAL is gone (`max_slot_wal_keep_size`, `idle_replication_slot_timeout`) is there, and of no use.
+const DROP_LOST_SLOT: &str = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1 AND wal_status = 'lost'";
 const HOLDERS: &str = "
     SELECT concat_ws(' ', 'pid', pid, 'of', usename, 'in', datname, application_name, state, 'since', xact_start)
     FROM pg_stat_activity WHERE pid = ANY(pg_blocking_pids($1)) ORDER BY pid";
@@ -200,6 +204,11 @@ fn publication(config: &Config) -> String {
 /// A slot sees what is written after it: one that is made later than the outbox's first row has missed that row.
 async fn create_slot(name: &str, write: &Database, steps: &mut Steps) -> Result<(), Failure> {
     let fail = |error| write.failure(error);
+    let lost = sqlx::query(DROP_LOST_SLOT).bind(name).execute(&write.pool).await.map_err(fail)?;
+    let lost = lost.rows_affected() > 0;
+    if lost {
+        tracing::warn!(slot = name, "the replication slot had lost its WAL: it is made anew");
+    }
     let mut new = !slot_exists(name, write).await.map_err(fail)?;
     if new {
         let mut connection = write.pool.acquire().await.map_err(fail)?;
@@ -213,7 +222,8 @@ async fn create_slot(name: &str, write: &Database, steps: &mut Steps) -> Result<
             Err(error) => return Err(fail(error)),
         }
     }
-    steps.tell(Did::created_if(new), "replication slot", name)
+    let did = if lost { Did::Updated } else { Did::created_if(new) };
+    steps.tell(did, "replication slot", name)
 }
 
 async fn slot_exists(name: &str, write: &Database) -> sqlx::Result<bool> {

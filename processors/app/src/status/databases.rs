@@ -130,6 +130,13 @@ pub(super) struct Slot {
     pub(super) wal_status: String,
 }
 
+impl Slot {
+    /// Whether nothing can be read from it any more.
+    pub(super) fn is_lost(&self) -> bool {
+        self.wal_status == "lost"
+    }
+}
+
 /// Asks for the slot; `None` when there is none.
 pub(super) async fn slot(config: &Config, write: &Database) -> Result<Option<Slot>, Failure> {
     let name = config.namespace.outbox();

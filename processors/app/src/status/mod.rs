@@ -31,7 +31,7 @@ pub async fn status(config: &Config, format: Format, wait: Option<Duration>) -> 
         databases::facts(&write),
         databases::facts(&read),
         databases::slot(config, &write),
-        services::connector(config),
+        services::connector(config, &write),
         services::subjects(config),
         services::indices(config),
         services::process(config),

@@ -55,12 +55,12 @@ impl Report {
     fn alarm(&self) -> Option<String> {
         let slot = match &self.slot {
             Ok(None) => Some(missing_slot()),
-            Ok(Some(slot)) if slot.wal_status == "lost" => Some(shown_slot(slot)),
+            Ok(Some(slot)) if slot.is_lost() => Some(shown_slot(slot)),
             _ => None,
         };
         let connector = match &self.connector {
             Ok(None) => Some(missing_connector()),
-            Ok(Some(state)) if state.trace.is_some() || state.held() => {
+            Ok(Some(state)) if state.trace.is_some() || state.held() || state.offsets_ahead > 0 => {
                 Some(format!("connector: {}", shown_connector(state)))
             }
             _ => None,
@@ -213,10 +213,15 @@ fn missing_slot() -> String {
         .to_owned()
 }
 
+/// What follows from a slot whose WAL is gone, and the way on.
+const LOST_SLOT: &str =
+    ": nothing gets from the outbox to Kafka; run `millrace setup`, then `millrace verify`";
+
 fn shown_slot(slot: &Slot) -> String {
     let active = if slot.active { "active" } else { "INACTIVE: Postgres keeps WAL until its connector runs" };
+    let lost = if slot.is_lost() { LOST_SLOT } else { "" };
     format!(
-        "slot {} is {active}, {} behind, {} of WAL kept ({})\n",
+        "slot {} is {active}, {} behind, {} of WAL kept ({}){lost}\n",
         slot.name,
         bytes(slot.lag_bytes),
         bytes(slot.kept_bytes),
@@ -232,7 +237,15 @@ fn shown_connector(state: &ConnectorState) -> String {
     let task = state.task.as_deref().unwrap_or("not there");
     let trace = state.trace.as_ref().map(|trace| format!(": {trace}")).unwrap_or_default();
     let held = if state.held() { ", until somebody resumes it" } else { "" };
-    format!("{}{held}, its task {task}{trace}\n", state.connector)
+    let ahead = match state.offsets_ahead {
+        0 => String::new(),
+        ahead => format!(
+            ": Connect's offsets are {} ahead of the server, as after a restore, and nothing is carried until then; run \
+             `millrace setup`, then `millrace verify`",
+            bytes(ahead)
+        ),
+    };
+    format!("{}{held}, its task {task}{trace}{ahead}\n", state.connector)
 }
 
 fn shown_indices(indices: &[Index]) -> String {
@@ -298,7 +311,7 @@ mod tests {
     use crate::failure::Service;
 
     fn running() -> ConnectorState {
-        ConnectorState { connector: "RUNNING".to_owned(), task: None, trace: None }
+        ConnectorState { connector: "RUNNING".to_owned(), task: None, trace: None, offsets_ahead: 0 }
     }
 
     fn report() -> Report {
@@ -357,10 +370,12 @@ mod tests {
         let alarm = |slot, connector| Report { slot: Ok(slot), connector: Ok(connector), ..report() }.alarm();
         assert_eq!(alarm(Some(slot("reserved")), Some(running())), None);
         assert!(alarm(None, Some(running())).unwrap().contains("no replication slot"));
-        assert!(alarm(Some(slot("lost")), Some(running())).unwrap().contains("(lost)"));
+        assert!(alarm(Some(slot("lost")), Some(running())).unwrap().contains("(lost): nothing gets from"));
         assert!(alarm(Some(slot("reserved")), None).unwrap().contains("no connector"));
         let failed = ConnectorState { trace: Some("no such slot".to_owned()), ..running() };
         assert!(alarm(Some(slot("reserved")), Some(failed)).unwrap().contains("no such slot"));
+        let ahead = ConnectorState { offsets_ahead: 2_048, ..running() };
+        assert!(alarm(Some(slot("reserved")), Some(ahead)).unwrap().contains("offsets are 2.0 KiB ahead"));
         let state = |name: &str| Some(ConnectorState { connector: name.to_owned(), ..running() });
         for held in ["PAUSED", "STOPPED"] {
             assert!(

@@ -11,14 +11,19 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::http::{self, Http};
 use crate::layout;
-use crate::setup::ConnectorState;
+use crate::postgres::Database;
+use crate::setup::{ConnectorState, offsets_ahead};
 
 /// A process on this machine answers at once.
 const PROCESS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The connector of the outbox; `None` when there is none.
-pub(super) async fn connector(config: &Config) -> Result<Option<ConnectorState>, Failure> {
-    ConnectorState::find(&Http::connect(config)?, &config.namespace.outbox()).await
+pub(super) async fn connector(config: &Config, write: &Database) -> Result<Option<ConnectorState>, Failure> {
+    let (connect, name) = (Http::connect(config)?, config.namespace.outbox());
+    let Some(state) = ConnectorState::find(&connect, &name).await? else { return Ok(None) };
+    // A database that is away is told with its own facts.
+    let offsets_ahead = offsets_ahead(&connect, &name, write).await.unwrap_or_default();
+    Ok(Some(ConnectorState { offsets_ahead, ..state }))
 }
 
 /// How many subjects the schema registry has.

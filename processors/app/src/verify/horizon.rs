@@ -38,7 +38,8 @@ impl Mark {
 pub(super) async fn carried(config: &Config, write: &Database, patience: Duration) -> Result<(), Failure> {
     let fail = |error| write.failure(error);
     let until = Instant::now() + patience;
-    let now = "SELECT pg_current_wal_lsn()::text";
+    // A commit that is seen may not be written yet (`synchronous_commit`), only inserted.
+    let now = "SELECT pg_current_wal_insert_lsn()::text";
     let now: String = sqlx::query_scalar(now).fetch_one(&write.pool).await.map_err(fail)?;
     loop {
         let confirmed =

@@ -72,7 +72,6 @@ impl<S: Saga> SagaRole<S> {
     async fn save(&self, connection: &mut PgConnection, instances: Instances<S>) -> Result<(), WorkError> {
         let rows: Vec<&OutboxRow> = instances.values().flat_map(|instance| &instance.outbox).collect();
         outbox::insert(connection, &self.shared.namespace, &rows).await?;
-        // Behind the commands, so that it knows where they are in the WAL.
         store::save::<S>(connection, &instances, &self.shared.timers).await
     }
 }

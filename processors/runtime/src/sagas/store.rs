@@ -16,6 +16,22 @@ use crate::error::{Fault, WorkError};
 
 type Row = (String, i64, i32, Json<Value>, Json<Value>, Json<Value>, Option<String>, Option<String>);
 
+/// Says where the last commands of some instances are in the WAL: not behind where it ends now, since they can be seen.
+/// What the transaction that sends them sees of the WAL is before its commit, which is what Debezium carries.
+pub(super) async fn mark_sent<S: Saga>(
+    connection: &mut PgConnection,
+    names: &[String],
+) -> Result<(), WorkError> {
+    for statement in [
+        "SELECT FROM saga WHERE saga = $1 AND instance = ANY($2) AND sent_at IS NULL ORDER BY instance FOR UPDATE",
+        "UPDATE saga SET sent_at = pg_current_wal_insert_lsn()
+         WHERE saga = $1 AND instance = ANY($2) AND sent_at IS NULL",
+    ] {
+        sqlx::query(statement).bind(S::NAME).bind(names).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
 /// Locks and loads the instances of these names that there are.
 pub(super) async fn lock<S: Saga>(
     connection: &mut PgConnection,
@@ -117,16 +133,15 @@ pub(super) async fn save<S: Saga>(
 const UPDATE: &str = "
     UPDATE saga SET version = r.version, state_version = $2, state = r.state, standing = r.standing, ended = r.ended,
                     awaiting = r.awaiting, sent = r.sent, updated_at = now(),
-                    sent_at = CASE WHEN r.sends THEN pg_current_wal_insert_lsn() ELSE saga.sent_at END
+                    sent_at = CASE WHEN r.sends THEN NULL ELSE saga.sent_at END
     FROM UNNEST($3::text[], $4::bigint[], $5::json[], $6::text[], $7::bool[], $8::json[], $9::json[], $10::text[],
                 $11::text[], $12::bool[])
          AS r(instance, version, state, standing, ended, awaiting, sent, correlation_id, traceparent, sends)
     WHERE saga.saga = $1 AND saga.instance = r.instance";
 const INSERT: &str = "
     INSERT INTO saga (saga, state_version, instance, version, state, standing, ended, awaiting, sent, correlation_id,
-                      traceparent, sent_at)
-    SELECT $1, $2, r.instance, r.version, r.state, r.standing, r.ended, r.awaiting, r.sent, r.correlation_id, r.traceparent,
-           CASE WHEN r.sends THEN pg_current_wal_insert_lsn() END
+                      traceparent)
+    SELECT $1, $2, r.instance, r.version, r.state, r.standing, r.ended, r.awaiting, r.sent, r.correlation_id, r.traceparent
     FROM UNNEST($3::text[], $4::bigint[], $5::json[], $6::text[], $7::bool[], $8::json[], $9::json[], $10::text[],
                 $11::text[], $12::bool[])
          AS r(instance, version, state, standing, ended, awaiting, sent, correlation_id, traceparent, sends)

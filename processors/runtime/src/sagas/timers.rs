@@ -22,6 +22,9 @@ use crate::names::Namespace;
 const AT_ONCE: i64 = 200;
 /// How often timers are looked for when none is due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// So long before a timer is due it is looked up where its instance's commands are in the WAL: longer than Connect takes
+/// to say how far it is (`offset.flush.interval.ms`), and shorter than most answers are waited for.
+const SOON: Duration = Duration::from_secs(15);
 /// A timer that is put off is put off for so long at least, in milliseconds.
 const PUT_OFF_MIN_MS: i64 = 1_000;
 /// A timer that fails is tried again after these times; then it waits for somebody who looks at it.
@@ -50,7 +53,7 @@ impl<S: Saga> SagaRole<S> {
     pub(super) async fn fire_until(&self, stop: CancellationToken) {
         let (mut outage, mut contention) = (Backoff::new(), Backoff::after_contention());
         while !stop.is_cancelled() {
-            let fired = self.shared.pool.in_time(self.fire()).await;
+            let fired = self.shared.pool.in_time(self.look()).await;
             if fired.is_ok() {
                 (outage, contention) = (Backoff::new(), Backoff::after_contention());
             }
@@ -69,6 +72,32 @@ impl<S: Saga> SagaRole<S> {
                 }
             }
         }
+    }
+
+    async fn look(&self) -> Result<usize, WorkError> {
+        self.mark_sent().await?;
+        self.fire().await
+    }
+
+    /// Looks up where the commands are in the WAL that instances wait for whose timers are due soon.
+    async fn mark_sent(&self) -> Result<(), WorkError> {
+        let names: Vec<String> = sqlx::query_scalar(
+            "SELECT instance FROM saga_timer AS t WHERE saga = $1 AND due_at <= now() + $2 * interval '1 ms' AND EXISTS (
+                 SELECT FROM saga AS s WHERE s.saga = t.saga AND s.instance = t.instance AND sent_at IS NULL
+                                         AND awaiting::text <> '{}')
+             ORDER BY due_at LIMIT $3",
+        )
+        .bind(S::NAME)
+        .bind(milliseconds(SOON))
+        .bind(AT_ONCE)
+        .fetch_all(&*self.shared.pool)
+        .await?;
+        if names.is_empty() {
+            return Ok(());
+        }
+        let mut transaction = self.shared.pool.begin().await?;
+        store::mark_sent::<S>(&mut transaction, &names).await?;
+        Ok(transaction.commit().await?)
     }
 
     /// Fires the timers that are due, some at a time; how many were looked at.
@@ -112,8 +141,8 @@ impl<S: Saga> SagaRole<S> {
     ) -> Result<Vec<String>, WorkError> {
         let names = sqlx::query_scalar(
             "SELECT instance FROM saga
-             WHERE saga = $1 AND instance = ANY($2) AND awaiting::text <> '{}' AND sent_at > coalesce(
-                 (SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = $3), '0/0')",
+             WHERE saga = $1 AND instance = ANY($2) AND awaiting::text <> '{}' AND (sent_at IS NULL OR sent_at > coalesce(
+                 (SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = $3), '0/0'))",
         )
         .bind(S::NAME)
         .bind(names)

@@ -72,7 +72,8 @@ CREATE TABLE IF NOT EXISTS saga (
     -- Commands whose outcome it waits for, id and type; and how many of each type it has sent.
     awaiting       json        NOT NULL,
     sent           json        NOT NULL,
-    -- Where its last commands are in the WAL: Debezium has carried them once it is past that.
+    -- A place in the WAL that is not before the commit of its last commands: Debezium has carried them once it is past
+    -- that. Looked up when a timer is due soon; null until then.
     sent_at        pg_lsn,
     correlation_id text,
     traceparent    text,
