@@ -2,6 +2,7 @@
 
 use sqlx::PgConnection;
 
+use crate::elastic::Refusal;
 use crate::envelope;
 use crate::error::{Fault, WorkError};
 use crate::metrics;
@@ -89,6 +90,41 @@ pub(crate) async fn settle(
             "dead letters that came back had their effect"
         );
     }
+    Ok(())
+}
+
+/// Writes the ledger row of a document that Elasticsearch refuses for good: one published with the records up to `at`.
+///
+/// # Errors
+/// [`WorkError`].
+pub async fn refused(
+    connection: &mut PgConnection,
+    group: &Group,
+    at: &Place,
+    index: &str,
+    refusal: &Refusal,
+) -> Result<(), WorkError> {
+    let Refusal { id, version, stream, reason } = refusal;
+    metrics::DEAD_LETTERS.with_label_values(&[group.id.as_str(), DOCUMENT_REFUSED]).inc();
+    tracing::warn!(index, id, reason, "document refused");
+    sqlx::query(
+        "INSERT INTO dead_letter (grp, generation, topic, partition, \"offset\", key, record_type, code, message,
+                                  attempts, version, stream)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, $10, $11)",
+    )
+    .bind(&group.id)
+    .bind(group.generation)
+    .bind(&at.topic)
+    .bind(at.partition)
+    .bind(at.offset)
+    .bind(id.as_bytes())
+    .bind(index)
+    .bind(DOCUMENT_REFUSED)
+    .bind(storable(reason))
+    .bind(version)
+    .bind(stream)
+    .execute(connection)
+    .await?;
     Ok(())
 }
 

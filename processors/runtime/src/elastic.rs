@@ -1,14 +1,18 @@
 //! Elasticsearch: documents with external versions, in requests of bounded size.
 
+mod verdict;
+
 use std::time::Duration;
 
 use elasticsearch::http::Url;
 use elasticsearch::http::transport::{SingleNodeConnectionPool, TransportBuilder};
 use elasticsearch::{BulkParts, Elasticsearch};
-use serde::Deserialize;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 
 use crate::error::{Dependency, WorkError};
 use crate::slots::Slots;
+use verdict::Answer;
 
 /// A `_bulk` request stays below this many bytes, well under Elasticsearch's limit of 100 MB.
 pub(crate) const BULK_BYTES_MAX: usize = 4 << 20;
@@ -22,6 +26,8 @@ pub struct Document {
     pub id: String,
     /// Greater than that of every earlier copy.
     pub version: i64,
+    /// The stream of the event that a log's document is made of: there it is found again. A row has none.
+    pub stream: Option<String>,
     /// The JSON.
     pub body: String,
 }
@@ -38,27 +44,26 @@ pub struct Elastic {
 pub struct Refusal {
     /// Its id.
     pub id: String,
+    /// Its version.
+    pub version: i64,
+    /// As that of the [`Document`].
+    pub stream: Option<String>,
     /// What Elasticsearch says.
     pub reason: String,
 }
 
-#[derive(Deserialize)]
-struct Answer {
-    errors: bool,
-    #[serde(default)]
-    items: Vec<Item>,
+impl Refusal {
+    fn of(document: &Document, reason: String) -> Self {
+        let Document { id, version, stream, .. } = document.clone();
+        Self { id, version, stream, reason }
+    }
 }
 
-#[derive(Deserialize)]
-struct Item {
-    index: Verdict,
-}
-
-#[derive(Deserialize)]
-struct Verdict {
-    status: u16,
-    #[serde(default)]
-    error: serde_json::Value,
+/// What became of a request.
+enum Exchanged {
+    Answered(Answer),
+    /// For the sake of some of its documents.
+    Refused(String),
 }
 
 impl Elastic {
@@ -81,40 +86,58 @@ impl Elastic {
     /// [`WorkError::Outage`]: all of them again, the versions make it harmless.
     pub async fn bulk(&self, index: &str, documents: &[Document]) -> Result<Vec<Refusal>, WorkError> {
         let (documents, mut refusals) = sendable(documents);
-        if documents.is_empty() {
-            return Ok(refusals);
+        if !documents.is_empty() {
+            refusals.extend(self.send(index, &documents).await?);
         }
-        let lost = |error: elasticsearch::Error| WorkError::outage(Dependency::Elasticsearch, error);
-        let response = self
-            .client
-            .bulk(BulkParts::Index(index))
-            .filter_path(&[
-                "errors",
-                "items.*.status",
-                "items.*.error.reason",
-                "items.*.error.caused_by.reason",
-            ])
-            .body(vec![encode(&documents)])
-            .send()
-            .await
-            .map_err(lost)?;
-        let status = response.status_code();
-        if !status.is_success() {
-            return Err(WorkError::outage(Dependency::Elasticsearch, format!("_bulk answered {status}")));
-        }
-        refusals.extend(verdicts(&documents, response.json().await.map_err(lost)?)?);
         Ok(refusals)
+    }
+
+    /// In one request, or in halves of it where Elasticsearch refuses all for some.
+    fn send<'a>(
+        &'a self,
+        index: &'a str,
+        documents: &'a [&'a Document],
+    ) -> BoxFuture<'a, Result<Vec<Refusal>, WorkError>> {
+        async move {
+            let reason = match self.exchange(index, documents).await? {
+                Exchanged::Answered(answer) => return verdict::refused(documents, &answer),
+                Exchanged::Refused(reason) => reason,
+            };
+            if let [document] = documents {
+                return Ok(vec![Refusal::of(document, reason)]);
+            }
+            let (left, right) = documents.split_at(documents.len() / 2);
+            let mut refusals = self.send(index, left).await?;
+            refusals.extend(self.send(index, right).await?);
+            Ok(refusals)
+        }
+        .boxed()
+    }
+
+    async fn exchange(&self, index: &str, documents: &[&Document]) -> Result<Exchanged, WorkError> {
+        let lost = |error: elasticsearch::Error| WorkError::outage(Dependency::Elasticsearch, error);
+        let request = self.client.bulk(BulkParts::Index(index)).filter_path(&verdict::FIELDS);
+        let response = request.body(vec![encode(documents)]).send().await.map_err(lost)?;
+        let status = response.status_code();
+        let body = response.bytes().await.map_err(lost)?;
+        if !status.is_success() {
+            let refused = verdict::of_some_document(status.as_u16(), &body).map(Exchanged::Refused);
+            return refused.ok_or_else(|| verdict::no_answer(status.as_u16(), &body));
+        }
+        let answer = serde_json::from_slice(&body).map(Exchanged::Answered);
+        answer.map_err(|_| verdict::no_answer(status.as_u16(), &body))
     }
 }
 
 /// Sorts out what would spoil the whole request.
 fn sendable(documents: &[Document]) -> (Vec<&Document>, Vec<Refusal>) {
-    let (sendable, too_long): (Vec<_>, Vec<_>) = documents.iter().partition(|d| d.id.len() <= ID_BYTES_MAX);
-    let refuse = |document: &Document| Refusal {
-        id: document.id.clone(),
-        reason: format!("the id has {} bytes, at most {ID_BYTES_MAX} are possible", document.id.len()),
+    let fits = |document: &&Document| (1..=ID_BYTES_MAX).contains(&document.id.len());
+    let (sendable, others): (Vec<_>, Vec<_>) = documents.iter().partition(fits);
+    let refuse = |document: &Document| {
+        let bytes = document.id.len();
+        Refusal::of(document, format!("the id has {bytes} bytes, 1 to {ID_BYTES_MAX} are possible"))
     };
-    (sendable, too_long.into_iter().map(refuse).collect())
+    (sendable, others.into_iter().map(refuse).collect())
 }
 
 fn encode(documents: &[&Document]) -> Vec<u8> {
@@ -130,22 +153,6 @@ fn encode(documents: &[&Document]) -> Vec<u8> {
     }
     body.pop();
     body
-}
-
-fn verdicts(documents: &[&Document], answer: Answer) -> Result<Vec<Refusal>, WorkError> {
-    if !answer.errors {
-        return Ok(Vec::new());
-    }
-    let mut refusals = Vec::new();
-    for (document, Item { index }) in documents.iter().zip(answer.items) {
-        match index.status {
-            200..=299 | 409 => {}
-            // Too many requests, or a shard is away: the whole bulk again, the versions make it harmless.
-            429 | 500..=599 => return Err(WorkError::outage(Dependency::Elasticsearch, index.error)),
-            _ => refusals.push(Refusal { id: document.id.clone(), reason: index.error.to_string() }),
-        }
-    }
-    Ok(refusals)
 }
 
 /// Cuts documents into requests of bounded size.
@@ -168,13 +175,7 @@ mod tests {
     use super::*;
 
     fn document(id: &str, bytes: usize) -> Document {
-        Document { id: id.to_owned(), version: 1, body: "x".repeat(bytes) }
-    }
-
-    fn answer(statuses: &[u16]) -> Answer {
-        let items =
-            statuses.iter().map(|status| Item { index: Verdict { status: *status, error: "why".into() } });
-        Answer { errors: true, items: items.collect() }
+        Document { id: id.to_owned(), version: 1, stream: None, body: "x".repeat(bytes) }
     }
 
     #[test]
@@ -187,21 +188,9 @@ mod tests {
     }
 
     #[test]
-    fn an_older_copy_is_fine_a_bad_document_is_refused_and_its_neighbours_are_not() {
-        let documents = [document("a", 1), document("b", 1), document("c", 1)];
-        let refusals = verdicts(&documents.each_ref(), answer(&[409, 400, 201])).unwrap();
-        assert_eq!(refusals, [Refusal { id: "b".to_owned(), reason: "\"why\"".to_owned() }]);
-    }
-
-    #[test]
     fn an_id_that_would_spoil_the_request_is_refused_by_itself() {
-        let documents = [document(&"x".repeat(ID_BYTES_MAX + 1), 1), document("b", 1)];
+        let documents = [document(&"x".repeat(ID_BYTES_MAX + 1), 1), document("b", 1), document("", 1)];
         let (sendable, refusals) = sendable(&documents);
-        assert_eq!((sendable, refusals.len()), (vec![&documents[1]], 1));
-    }
-
-    #[test]
-    fn a_busy_shard_is_an_outage_even_when_the_answer_is_a_success() {
-        assert!(verdicts(&[&document("a", 1)], answer(&[429])).is_err());
+        assert_eq!((sendable, refusals.len()), (vec![&documents[1]], 2));
     }
 }

@@ -50,6 +50,8 @@ pub mod mechanism {
     pub const STALE_COPY: &str = "stale-copy";
     /// A call has the same key at every try.
     pub const CALL_KEY: &str = "call-key";
+    /// Of what Elasticsearch does not take only what is wrong with a document itself is given up.
+    pub const ERROR_TYPE: &str = "error-type";
 }
 
 /// Whether a mechanism is broken on purpose; never without the feature.

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::database::Pool;
 use crate::error::WorkError;
 use crate::moments::{broken, mechanism};
+use crate::retry::Place;
 use crate::role::Group;
 
 /// No topic has so many records in a partition.
@@ -72,6 +73,11 @@ pub struct Claim {
 }
 
 impl Claim {
+    /// A place in the partition.
+    pub(crate) fn place(&self, offset: i64) -> Place {
+        Place { topic: self.topic.clone(), partition: self.partition, offset }
+    }
+
     /// Claims a partition: waits for a commit in flight, then shuts its author out. A partition that was never
     /// claimed starts at `first`, its first offset.
     ///

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 use crate::database::Pool;
-use crate::dead_letters::{DOCUMENT_REFUSED, storable};
+use crate::dead_letters;
 use crate::elastic::{BULK_BYTES_MAX, Document, Elastic, Refusal, parts};
 use crate::error::{Dependency, WorkError};
 use crate::offsets::Claim;
@@ -258,7 +258,14 @@ impl Publisher {
         let mut transaction = self.pool.begin().await?;
         claim.publish(&mut transaction, *to).await?;
         for refusal in refusals {
-            bury(&mut transaction, claim, *to, &self.index, refusal).await?;
+            dead_letters::refused(
+                &mut transaction,
+                &claim.group,
+                &claim.place(*to - 1),
+                &self.index,
+                refusal,
+            )
+            .await?;
         }
         Ok(transaction.commit().await?)
     }
@@ -271,42 +278,13 @@ impl Publisher {
     }
 }
 
-/// A document refused for good is a dead letter of its row; the row's next version is sent again.
-async fn bury(
-    connection: &mut sqlx::PgConnection,
-    claim: &Claim,
-    to: i64,
-    index: &str,
-    refusal: &Refusal,
-) -> Result<(), WorkError> {
-    metrics::DEAD_LETTERS.with_label_values(&[claim.group.id.as_str(), DOCUMENT_REFUSED]).inc();
-    tracing::warn!(index, id = refusal.id, reason = refusal.reason, "document refused");
-    sqlx::query(
-        "INSERT INTO dead_letter
-             (grp, generation, topic, partition, \"offset\", key, record_type, code, message, attempts)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1)",
-    )
-    .bind(&claim.group.id)
-    .bind(claim.group.generation)
-    .bind(&claim.topic)
-    .bind(claim.partition)
-    .bind(to - 1)
-    .bind(refusal.id.as_bytes())
-    .bind(index)
-    .bind(DOCUMENT_REFUSED)
-    .bind(storable(&refusal.reason))
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::role::Group;
 
     fn document(id: &str, bytes: usize) -> Document {
-        Document { id: id.to_owned(), version: 1, body: "x".repeat(bytes) }
+        Document { id: id.to_owned(), version: 1, stream: None, body: "x".repeat(bytes) }
     }
 
     /// A handle with room for one document, whose publisher takes nothing by itself, and what was handed over.

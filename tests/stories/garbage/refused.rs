@@ -20,21 +20,28 @@ async fn a_document_that_elasticsearch_refuses_is_a_dead_letter_and_its_neighbou
         .await
         .header("ce_id", long.as_str())
         .header("ce_sequence", "1");
-    kafka::produce(&instance.topic("evt", "customers"), None, &[event]).await;
+    // Longer than Lucene takes a term: shown with its document, and not found by it.
+    let wordy = json!({"customer_id": "wordy", "name": "Wordy", "phone": noise(33_000)});
+    let wordy = Raw::of("CustomerRegistered", &wordy)
+        .await
+        .header("ce_id", "wordy")
+        .header("ce_sequence", "1")
+        .header("correlation-id", noise(33_000));
+    kafka::produce(&instance.topic("evt", "customers"), None, &[event, wordy]).await;
     instance.send(&[register(2), register(3)]).await;
     instance.settle_commands().await;
     drop(process);
     let _process = instance.start();
     instance.settle().await;
     for view in ["customers", "events"] {
-        assert_eq!(instance.documents(view).await.len(), 3, "the neighbours are in the index of {view}");
+        assert_eq!(instance.documents(view).await.len(), 4, "the neighbours are in the index of {view}");
         let refused = "SELECT code FROM dead_letter WHERE grp = $1 AND key = $2";
         let refused =
             sqlx::query_scalar::<_, String>(refused).bind(instance.group(view)).bind(long.as_bytes());
         assert_eq!(refused.fetch_all(&instance.read).await.expect("the ledger"), ["document-refused"]);
     }
     let rows = sqlx::query_scalar("SELECT count(*) FROM customers").fetch_one(&instance.read).await;
-    assert_eq!(rows.ok(), Some(4_i64), "Postgres has them all");
+    assert_eq!(rows.ok(), Some(5_i64), "Postgres has them all");
 }
 
 #[tokio::test(flavor = "multi_thread")]

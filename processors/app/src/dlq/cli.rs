@@ -155,8 +155,8 @@ fails again after all its tries, it is a new dead letter.
 A record that was too large for its dead letter topic is read where it came from, for as long as it is there; `dlq show`
 says so.
 
-A document that Elasticsearch refused (code document-refused) has no record to try again: the row's next version or a
-replay sends it again.
+A document that Elasticsearch refused (code document-refused) is sent again as its row is now, or as its event of the
+outbox says; when it is refused again, its letter stays.
 
 Exit code 1 when a letter could not be redriven; the others are.";
 

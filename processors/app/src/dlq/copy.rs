@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use millrace_runtime::names::dead_letter_topic;
 use millrace_runtime::offsets::own_offset;
-use millrace_runtime::{DOCUMENT_REFUSED, Header, Record, retry};
+use millrace_runtime::{Header, Record, retry};
 use rdkafka::message::Message as _;
 
 use super::letter::Letter;
@@ -55,8 +55,7 @@ impl<'c> Copies<'c> {
     /// The copy of a letter, or why there is none; `None` when Kafka took none.
     fn copy(&self, letter: &Letter) -> Result<Result<Option<Record>, String>, Failure> {
         let Some(copy) = letter.copy else {
-            let document = letter.code == DOCUMENT_REFUSED;
-            return Ok(if document { Err(no_record()) } else { Ok(None) });
+            return Ok(if letter.is_of_a_document() { Err(no_record()) } else { Ok(None) });
         };
         let topic = dead_letter_topic(&letter.topic, &letter.group);
         let at = Position { topic, partition: copy.partition, offset: copy.offset };
@@ -105,7 +104,7 @@ impl<'c> Copies<'c> {
 }
 
 fn no_record() -> String {
-    "Elasticsearch refused the document of a row, no record failed: the row's next version or a replay sends it again"
+    "Elasticsearch refused a document, no record failed: a redrive sends it as it is now, and so does the row's next version"
         .to_owned()
 }
 

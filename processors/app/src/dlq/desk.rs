@@ -16,10 +16,10 @@ use crate::run::roles::{Roles, producer};
 
 /// Everything connects when it is first used.
 pub(super) struct Desk<'c> {
-    config: &'c Config,
+    pub(super) config: &'c Config,
     pub(super) ledgers: Ledgers<'c>,
     copies: Copies<'c>,
-    roles: Roles,
+    pub(super) roles: Roles,
     producer: Producer,
 }
 
@@ -93,7 +93,8 @@ impl<'c> Desk<'c> {
         self.retries(letter).is_ok_and(|retries| !retries.role.waits_behind_dead())
     }
 
-    fn retries(&self, letter: &Letter) -> Result<Retries, String> {
+    /// What settles the records of a letter's group and topic.
+    pub(super) fn retries(&self, letter: &Letter) -> Result<Retries, String> {
         let Letter { group, topic, generation, .. } = letter;
         let retries = self.roles.retries((group, *generation), topic, Arc::new(self.producer.clone()));
         retries.ok_or_else(|| format!("nothing in this build reads {topic} as {group}"))

@@ -1,6 +1,7 @@
 //! The ledger of dead letters.
 
 use chrono::{DateTime, Utc};
+use millrace_runtime::DOCUMENT_REFUSED;
 use serde::Serialize;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
@@ -29,6 +30,10 @@ pub(super) struct Letter {
     pub(super) message: String,
     pub(super) attempts: i32,
     pub(super) status: String,
+    /// An event's place in its stream; the version of a refused document.
+    pub(super) version: Option<i64>,
+    /// The stream of the event that a refused document of a log is made of.
+    pub(super) stream: Option<String>,
     /// Where its bytes lie on the dead letter topic; a refused document has none.
     pub(super) copy: Option<CopyAt>,
 }
@@ -48,6 +53,11 @@ pub(super) enum First {
 }
 
 impl Letter {
+    /// Whether Elasticsearch refused a document, and no record failed.
+    pub(super) fn is_of_a_document(&self) -> bool {
+        self.code == DOCUMENT_REFUSED
+    }
+
     fn of(side: Side, row: &PgRow) -> sqlx::Result<Self> {
         let copy: (Option<i32>, Option<i64>) = (row.try_get("copy_partition")?, row.try_get("copy_offset")?);
         Ok(Self {
@@ -64,6 +74,8 @@ impl Letter {
             message: row.try_get("message")?,
             attempts: row.try_get("attempts")?,
             status: row.try_get("status")?,
+            version: row.try_get("version")?,
+            stream: row.try_get("stream")?,
             copy: copy.0.zip(copy.1).map(|(partition, offset)| CopyAt { partition, offset }),
         })
     }
@@ -187,6 +199,8 @@ pub(super) fn example() -> Letter {
         message: "no customer\n`ann`".to_owned(),
         attempts: 4,
         status: "dead".to_owned(),
+        version: None,
+        stream: None,
         copy: Some(CopyAt { partition: 0, offset: 3 }),
     }
 }

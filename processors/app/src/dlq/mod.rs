@@ -3,6 +3,7 @@
 pub mod cli;
 mod copy;
 mod desk;
+mod document;
 pub mod id;
 mod letter;
 mod list;

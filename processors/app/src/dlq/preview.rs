@@ -26,7 +26,7 @@ const BYTES_SHOWN: usize = 256;
 #[derive(Debug, Default, Serialize)]
 struct Preview {
     id: Option<Id>,
-    /// `applied`, `duplicate`, `waits`, `fails`, or `refused` when it cannot even be tried.
+    /// `applied`, `duplicate`, `waits`, `fails`, `sent` of a document, or `refused` when it cannot even be tried.
     outcome: &'static str,
     code: Option<String>,
     message: Option<String>,
@@ -71,6 +71,10 @@ pub(super) async fn preview(config: &Config, format: Format, which: &Which) -> R
 async fn tried(desk: &Desk<'_>, decoder: &mut Decoder, letter: &Letter) -> Result<Preview, Setback> {
     if letter.status != "dead" {
         return Err(Setback::Refused(format!("it is {} already", letter.status)));
+    }
+    if letter.is_of_a_document() {
+        let row = serde_json::from_str(&desk.document(letter).await?.body).unwrap_or_default();
+        return Ok(Preview { outcome: "sent", rows: vec![row], ..Preview::default() });
     }
     let Work { retries, record } = desk.work(letter)?;
     let database = desk.ledgers.side(letter.id.side);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millrace_runtime::{Backoff, DOCUMENT_REFUSED, envelope};
+use millrace_runtime::{Backoff, envelope};
 use serde_json::{Value, json};
 use tokio::time::{Interval, MissedTickBehavior};
 use uuid::Uuid;
@@ -130,9 +130,9 @@ impl Settling<'_> {
         self.attempt(letter, work.as_ref()).await
     }
 
-    /// Nothing waits for a letter without record: it can be discarded, and nothing follows.
+    /// Nothing waits for a letter without record.
     fn work(&self, letter: &Letter) -> Result<Option<Work>, Setback> {
-        if letter.code == DOCUMENT_REFUSED && self.verb == Verb::Discard {
+        if letter.is_of_a_document() {
             return Ok(None);
         }
         let work = match self.desk.work(letter) {
@@ -159,6 +159,7 @@ impl Settling<'_> {
         }
         let head = match work {
             Some(work) => self.effect(letter, work, &mut transaction).await?,
+            None if self.verb == Verb::Redrive => self.desk.publish(letter).await.map(|()| false)?,
             None => false,
         };
         let details = details(letter, work);

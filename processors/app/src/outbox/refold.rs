@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use millrace_runtime::{Outcome, Record, Role};
+use millrace_runtime::{DOCUMENT_REFUSED, Outcome, Record, Role};
 use millrace_schemas::short_name;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgConnection};
@@ -123,10 +123,12 @@ impl<'r> Refold<'r> {
     async fn give_up(&mut self, connection: &mut PgConnection) -> Result<(), Failure> {
         let given_up: Vec<(String, Vec<u8>, i64)> = sqlx::query_as(
             "SELECT topic, key, version FROM dead_letter
-             WHERE grp = $1 AND generation = $2 AND status = 'discarded' AND version IS NOT NULL AND key IS NOT NULL",
+             WHERE grp = $1 AND generation = $2 AND status = 'discarded' AND version IS NOT NULL AND key IS NOT NULL
+               AND code <> $3",
         )
         .bind(&self.role.group().id)
         .bind(self.serving)
+        .bind(DOCUMENT_REFUSED)
         .fetch_all(connection)
         .await
         .map_err(|error| self.read.failure(error))?;

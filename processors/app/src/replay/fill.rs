@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use millrace_runtime::names::table;
-use millrace_runtime::{Elastic, Role};
+use millrace_runtime::retry::Place;
+use millrace_runtime::{Elastic, Role, dead_letters};
 use sqlx::PgConnection;
 
 use super::build;
@@ -110,11 +111,14 @@ impl Fill<'_> {
         .await
     }
 
-    /// Sends every row's document.
+    /// Sends every row's document; those that are refused are dead letters, and the others go on.
     async fn publish(&self, connection: &mut PgConnection, elastic: &Elastic) -> Result<(), Failure> {
         let column = self.model.table.as_ref().and_then(|table| table.key.first());
         let (Some(index), Some(column)) = (self.role.index(), column) else { return Ok(()) };
         let outage = |error| Failure::of_work(self.config, Side::Read, error);
+        // No record is to blame: the letters say which topic the view reads.
+        let topic = self.model.topics(&self.config.namespace).into_iter().next().unwrap_or_default();
+        let at = Place { topic, partition: 0, offset: 0 };
         let (table, mut after, mut sent) = (table(self.model.name, self.next), String::new(), 0);
         loop {
             let keys = keys::after(connection, (&table, column), &after, None).await;
@@ -123,13 +127,12 @@ impl Fill<'_> {
             after.clone_from(last);
             let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
             let documents = self.role.documents_of(connection, &keys).await.map_err(outage)?;
-            if let Some(refusal) = elastic.bulk(index, &documents).await.map_err(outage)?.first() {
-                return Err(Failure::refused(format!(
-                    "the document `{}` is refused: {}",
-                    refusal.id, refusal.reason
-                )));
+            let refusals = elastic.bulk(index, &documents).await.map_err(outage)?;
+            for refusal in &refusals {
+                let refused = dead_letters::refused(connection, self.role.group(), &at, index, refusal);
+                refused.await.map_err(outage)?;
             }
-            sent += documents.len();
+            sent += documents.len() - refusals.len();
         }
         output::say(&format!("{sent} documents sent"));
         Ok(())

@@ -160,3 +160,30 @@ async fn index_of(elastic: &Http, index: &str, mappings: &Value) -> Result<Did, 
     let answer = elastic.send(Method::PUT, &path, Some(mappings)).await?;
     elastic.success(answer, &path).map(|_| Did::Updated)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lucene takes terms of 32,766 bytes, four for each character at most.
+    const TERM_CHARACTERS_MAX: u64 = 32_766 / 4;
+
+    fn check(path: &str, mapping: &Value) {
+        let text = |field: &str| mapping.get(field).and_then(Value::as_str);
+        if matches!(text("type"), Some("keyword" | "flattened")) {
+            let most = mapping.get("ignore_above").and_then(Value::as_u64);
+            assert!(most.is_some_and(|most| most <= TERM_CHARACTERS_MAX), "{path} has no ignore_above");
+        }
+        for (name, inner) in mapping.as_object().into_iter().flatten() {
+            check(&format!("{path}.{name}"), inner);
+        }
+    }
+
+    #[test]
+    fn no_text_is_too_long_for_an_index() {
+        for model in layout::read_models(&Config::from(&crate::cli::Global::default(), &[]).unwrap()) {
+            let Some(mapping) = model.mapping else { continue };
+            check(model.name, &serde_json::from_str(mapping).unwrap());
+        }
+    }
+}

@@ -12,7 +12,7 @@ use super::audited::{AUDITED, Audited};
 use super::documents::Documents;
 use super::finding::{Finding, What};
 use super::folded;
-use super::index::{Index, Source};
+use super::index::{Index, Mended, Source};
 use super::log::LogDocuments;
 use super::repair::{self, Mandate};
 use super::report::{Compared, Report};
@@ -155,7 +155,7 @@ impl<'a> Auditor<'a> {
         let looked = Looked { name: model.name, table: definition, serving: serving_table, key };
         let rows = rows::check(&self.read, &mut refold, &mut connection, (&looked, &audited)).await?;
         if let Some(mandate) = mandate.as_deref_mut() {
-            report.repaired += self.mend_rows(&looked, &rows, &audited.rows, mandate).await?;
+            self.mend_rows(&looked, &rows, &audited.rows, mandate, report).await?;
         }
         audited.remove(&mut connection).await.map_err(fail)?;
         if key.is_none() {
@@ -178,16 +178,16 @@ impl<'a> Auditor<'a> {
         rows: &Rows,
         audited: &str,
         mandate: &mut Mandate,
-    ) -> Result<usize, Failure> {
-        let mut mended = 0;
+        report: &mut Report,
+    ) -> Result<(), Failure> {
         for twin in &rows.drifted {
             if !mandate.takes(What::Row, looked.name, &twin.key) {
                 continue;
             }
             let row = repair::row(&self.read, looked, audited, twin, &mandate.operator).await;
-            mended += usize::from(row.map_err(|error| self.read.failure(error))?);
+            report.mended(looked.name, &twin.key, &row.map_err(|error| self.read.failure(error))?);
         }
-        Ok(mended)
+        Ok(())
     }
 
     /// After rows were repaired, so that their documents are found to be wrong.
@@ -213,8 +213,7 @@ impl<'a> Auditor<'a> {
         };
         let checked = documents.check().await?;
         if let Some(mandate) = mandate {
-            report.repaired +=
-                self.mend_documents(&documents.index, &documents, &checked.findings, mandate).await?;
+            self.mend_documents(&documents.index, &documents, &checked.findings, mandate, report).await?;
         }
         report.findings.extend(checked.findings);
         Ok(Some(checked.count))
@@ -226,17 +225,20 @@ impl<'a> Auditor<'a> {
         source: &dyn Source,
         findings: &[Finding],
         mandate: &mut Mandate,
-    ) -> Result<usize, Failure> {
-        let mut mended = 0;
+        report: &mut Report,
+    ) -> Result<(), Failure> {
         for finding in findings {
-            let may = mandate.takes(finding.what, &finding.name, &finding.key);
-            if may && index.mend(&finding.key, source).await? {
+            if !mandate.takes(finding.what, &finding.name, &finding.key) {
+                continue;
+            }
+            let mended = index.mend(&finding.key, source).await?;
+            if mended == Mended::Now {
                 let subject = format!("{}/{}", index.reader.name, finding.key);
                 self.sign(&self.read, &mandate.operator, "publish again", &subject, &json!(finding)).await?;
-                mended += 1;
             }
+            report.mended(&index.reader.name, &finding.key, &mended);
         }
-        Ok(mended)
+        Ok(())
     }
 
     fn index<'i>(&'i self, view: &'i str, generation: i32, role: Arc<dyn Role>) -> Index<'i> {
@@ -257,7 +259,7 @@ impl<'a> Auditor<'a> {
         let log = LogDocuments { config: self.config, databases: [&self.write, &self.read], model, index };
         let (checked, expected) = log.check().await?;
         if let Some(mandate) = mandate {
-            report.repaired += self.mend_documents(&log.index, &expected, &checked.findings, mandate).await?;
+            self.mend_documents(&log.index, &expected, &checked.findings, mandate, report).await?;
         }
         let (name, events) = (model.name.to_owned(), u64::try_from(checked.count).unwrap_or_default());
         report.compared.push(Compared { name, events, rows: None, documents: Some(checked.count) });

@@ -19,6 +19,19 @@ use crate::replay::compare::Twin;
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Elasticsearch remembers the version of what was deleted until a refresh after its clock's next tick.
 const FORGOTTEN_WITHIN: Duration = Duration::from_secs(3);
+/// What Elasticsearch answers to every document alike, when an index is blocked, gone, forbidden or busy.
+const NOT_OF_THE_DOCUMENT: [StatusCode; 4] =
+    [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::NOT_FOUND, StatusCode::TOO_MANY_REQUESTS];
+
+/// What became of something that was to be put right.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Mended {
+    Now,
+    /// It has changed meanwhile: the next look will tell.
+    NotNow,
+    /// It cannot be: this is why.
+    Refused(String),
+}
 
 /// What documents should be.
 #[async_trait]
@@ -68,33 +81,40 @@ impl Index<'_> {
         Finding { versions: [version, expected], ..finding }
     }
 
-    /// Makes a document what it should be. False when it cannot be done now.
-    pub(super) async fn mend(&self, id: &str, source: &dyn Source) -> Result<bool, Failure> {
+    /// Makes a document what it should be. [`Mended::NotNow`] when a later one stays in the way.
+    pub(super) async fn mend(&self, id: &str, source: &dyn Source) -> Result<Mended, Failure> {
         let until = Instant::now() + FORGOTTEN_WITHIN;
-        while !self.send(id, source.expected(id).await?.as_ref()).await? {
-            if Instant::now() > until {
-                return Ok(false);
+        loop {
+            let sent = self.send(id, source.expected(id).await?.as_ref()).await?;
+            if sent != Mended::NotNow || Instant::now() > until {
+                return Ok(sent);
             }
             self.forget(id, source).await?;
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        Ok(true)
     }
 
-    /// Sends a document over one of the same or an older version; false when a later version is or was there.
-    async fn send(&self, id: &str, document: Option<&Document>) -> Result<bool, Failure> {
+    /// Sends a document over one of the same or an older version; not now when a later version is or was there.
+    async fn send(&self, id: &str, document: Option<&Document>) -> Result<Mended, Failure> {
         let IndexReader { elastic, name } = &self.reader;
         let path = [name.as_str(), "_doc", id];
         let Some(document) = document else {
             let answer = elastic.send(Method::DELETE, &path, None).await?;
             let gone = answer.status == StatusCode::NOT_FOUND;
-            return if gone { Ok(true) } else { elastic.success(answer, &path).map(|_| true) };
+            return if gone { Ok(Mended::Now) } else { elastic.success(answer, &path).map(|_| Mended::Now) };
         };
         let version = document.version.to_string();
         let query = [("version", version.as_str()), ("version_type", "external_gte")];
         let answer = elastic.send_query(Method::PUT, &path, &query, Some(&body(document))).await?;
-        let later = answer.status == StatusCode::CONFLICT;
-        if later { Ok(false) } else { elastic.success(answer, &path).map(|_| true) }
+        if answer.status == StatusCode::CONFLICT {
+            return Ok(Mended::NotNow);
+        }
+        let of_the_document =
+            answer.status.is_client_error() && !NOT_OF_THE_DOCUMENT.contains(&answer.status);
+        match elastic.success(answer, &path) {
+            Err(refusal) if of_the_document => Ok(Mended::Refused(refusal.to_string())),
+            answer => answer.map(|_| Mended::Now),
+        }
     }
 
     /// Deletes a document that is ahead of what it should be, exactly as it was seen, and lets go of what was deleted

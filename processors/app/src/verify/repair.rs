@@ -2,10 +2,12 @@
 
 use std::collections::HashSet;
 
+use millrace_runtime::Means;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::finding::What;
+use super::index::Mended;
 use super::rows::Looked;
 use crate::audit::Operator;
 use crate::postgres::Database;
@@ -43,25 +45,33 @@ impl Mandate {
 }
 
 /// Puts a row into the serving table as the audited one has it, when it still is as it was found: whoever folds an
-/// event into it meanwhile wins. Returns whether the row was still as found. Written down in the table `audit`.
+/// event into it meanwhile wins. A row that Postgres refuses stays as it is. Written down in the table `audit`.
 pub(super) async fn row(
     read: &Database,
     looked: &Looked<'_>,
     audited: &str,
     twin: &Twin,
     operator: &Operator,
-) -> sqlx::Result<bool> {
+) -> sqlx::Result<Mended> {
     let mut transaction = read.pool.begin().await?;
-    let replaced = replace(&mut transaction, looked, audited, twin).await?;
-    if !replaced {
-        transaction.rollback().await?;
-        return Ok(false);
+    match replace(&mut transaction, looked, audited, twin).await {
+        Ok(true) => {}
+        Ok(false) => return transaction.rollback().await.map(|()| Mended::NotNow),
+        Err(error) => return refused(error),
     }
     let subject = format!("{}/{}", looked.name, twin.key);
     let details = json!({"found": twin.serving, "expected": twin.building});
     operator.sign(&mut transaction, "repair", &subject, &details).await?;
     transaction.commit().await?;
-    Ok(true)
+    Ok(Mended::Now)
+}
+
+/// One row that cannot be stored does not keep others from it.
+fn refused(error: sqlx::Error) -> sqlx::Result<Mended> {
+    match Means::of(&error) {
+        Means::BadData => Ok(Mended::Refused(error.to_string())),
+        _ => Err(error),
+    }
 }
 
 /// A worker that folds an event into the row either comes first, then the row is not as it was found; or its own write

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::finding::{self, Finding};
+use super::index::Mended;
 use crate::output;
 
 /// What was looked at, and what is wrong.
@@ -15,6 +16,8 @@ pub(crate) struct Report {
     pub(crate) more: i64,
     /// How many of them were put right.
     pub(crate) repaired: usize,
+    /// What could not be put right, and why: Postgres or Elasticsearch does not take it.
+    pub(crate) refused: Vec<String>,
 }
 
 /// How much was compared.
@@ -30,6 +33,18 @@ pub(crate) struct Compared {
 }
 
 impl Report {
+    /// Something was to be put right.
+    pub(super) fn mended(&mut self, name: &str, key: &str, mended: &Mended) {
+        match mended {
+            Mended::Now => self.repaired += 1,
+            Mended::NotNow => {}
+            Mended::Refused(reason) => {
+                tracing::warn!(name, key, reason, "it cannot be repaired");
+                self.refused.push(format!("{name}/{key}: {reason}"));
+            }
+        }
+    }
+
     /// How many things are wrong and were not put right.
     pub(crate) fn left(&self) -> usize {
         self.findings
@@ -52,6 +67,8 @@ impl Report {
             (_, repaired) => format!("repaired: {repaired}\n"),
         };
         let findings = if self.findings.is_empty() { String::new() } else { finding::table(&self.findings) };
-        format!("{}{findings}{more}{end}", table.render())
+        let refused: String =
+            self.refused.iter().map(|refused| format!("not repaired: {refused}\n")).collect();
+        format!("{}{findings}{more}{end}{refused}", table.render())
     }
 }

@@ -32,8 +32,10 @@ CREATE TABLE IF NOT EXISTS dead_letter (
     "offset"      bigint      NOT NULL,
     key           bytea,
     record_type   text,
-    -- An event's place in its stream.
+    -- An event's place in its stream; a document's version.
     version       bigint,
+    -- Where the event of a log's document is found again.
+    stream        text,
     code          text        NOT NULL,
     message       text        NOT NULL,
     attempts      int         NOT NULL,
@@ -43,6 +45,11 @@ CREATE TABLE IF NOT EXISTS dead_letter (
     status        text        NOT NULL DEFAULT 'dead' CHECK (status IN ('dead', 'redriven', 'discarded')),
     failed_at     timestamptz NOT NULL DEFAULT now()
 );
+DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'dead_letter'::regclass AND attname = 'stream') THEN
+        ALTER TABLE dead_letter ADD COLUMN stream text;
+    END IF;
+END $$;
 CREATE INDEX IF NOT EXISTS dead_letter_source ON dead_letter (topic, partition, "offset");
 
 -- Keys whose records wait, and what for: the next try of their head, somebody who redrives or discards it, or a version

@@ -37,7 +37,7 @@ fn document<L: Log>(event: &Recorded) -> Result<Document, WorkError> {
     let body = serde_json::to_string(&L::document(event));
     let body =
         body.map_err(|error| WorkError::Refused(format!("event {} cannot be written: {error}", event.id)))?;
-    Ok(Document { id: event.id.clone(), version: event.version, body })
+    Ok(Document { id: event.id.clone(), version: event.version, stream: Some(event.stream.clone()), body })
 }
 
 #[async_trait]

@@ -172,7 +172,7 @@ fn document(key: &str, version: i64, fields: &Fields) -> Result<Document, WorkEr
     let body = serde_json::to_string(fields);
     let body =
         body.map_err(|error| WorkError::Refused(format!("the row `{key}` cannot be written: {error}")))?;
-    Ok(Document { id: key.to_owned(), version, body })
+    Ok(Document { id: key.to_owned(), version, stream: None, body })
 }
 
 fn keys<'e, V: View>(events: impl Iterator<Item = &'e Recorded>) -> BTreeSet<String> {

@@ -1,0 +1,71 @@
+//! Documents that Elasticsearch refused: sent again as they are now.
+
+use millrace_runtime::{Document, Record, Role};
+use sqlx::PgConnection;
+
+use super::desk::{Desk, Setback};
+use super::letter::Letter;
+use crate::layout::Side;
+use crate::outbox::{self, Span};
+
+impl Desk<'_> {
+    /// Sends the document of a letter. A newer copy that is there already stays.
+    pub(super) async fn publish(&self, letter: &Letter) -> Result<(), Setback> {
+        let (index, document) = self.found(letter).await?;
+        let sent = self.roles.elastic().bulk(&index, &[document]).await;
+        match sent.map_err(|error| self.setback(Side::Read, error))?.pop() {
+            None => Ok(()),
+            Some(again) => Err(Setback::Refused(format!("Elasticsearch refuses it again: {}", again.reason))),
+        }
+    }
+
+    /// The document of a letter as it is now.
+    pub(super) async fn document(&self, letter: &Letter) -> Result<Document, Setback> {
+        self.found(letter).await.map(|(_, document)| document)
+    }
+
+    /// Its index, and itself.
+    async fn found(&self, letter: &Letter) -> Result<(String, Document), Setback> {
+        let role = self.retries(letter).map_err(Setback::Refused)?.role;
+        let index = role.index().map(str::to_owned);
+        let index = index.ok_or_else(|| {
+            Setback::Refused(format!("{} is not published (`publish` is false)", letter.group))
+        })?;
+        let read = self.ledgers.side(Side::Read);
+        let connection = read.pool.acquire().await.map_err(|error| Setback::Failed(read.failure(error)));
+        let document = self.as_now(letter, &*role, &mut *connection?).await?;
+        let gone = || {
+            let way_on = "discard the letter; `millrace verify --repair` sends documents that are missing";
+            Setback::Refused(format!("its row or event is not there: {way_on}"))
+        };
+        document.map(|document| (index, document)).ok_or_else(gone)
+    }
+
+    /// What the row says now; of a log, what the event in the outbox says.
+    async fn as_now(
+        &self,
+        letter: &Letter,
+        role: &dyn Role,
+        connection: &mut PgConnection,
+    ) -> Result<Option<Document>, Setback> {
+        let fail = |error| self.setback(Side::Read, error);
+        let id = letter.key.as_deref().unwrap_or_default();
+        let documents = match self.event(letter).await? {
+            Some(event) => role.documents(connection, &[&event]).await.map_err(fail)?,
+            None => role.documents_of(connection, &[id]).await.map_err(fail)?,
+        };
+        Ok(documents.into_iter().find(|document| document.id == id))
+    }
+
+    async fn event(&self, letter: &Letter) -> Result<Option<Record>, Setback> {
+        let (Some(stream), Some(version)) = (&letter.stream, letter.version) else { return Ok(None) };
+        let namespace = &self.config.namespace;
+        let Some(context) = namespace.event_context(&letter.topic) else { return Ok(None) };
+        let span =
+            Span { context: context.to_owned(), stream: stream.clone(), above: version - 1, upto: version };
+        let write = self.ledgers.side(Side::Write);
+        let events = outbox::events(&write.pool, namespace, &[span]).await;
+        let events = events.map_err(|error| Setback::Failed(write.failure(error)))?;
+        Ok(events.into_iter().next().map(|event| event.record))
+    }
+}
