@@ -180,7 +180,11 @@ impl Instance {
         format!("{}.{role}", self.name)
     }
 
-    fn written(&self, lines: &[String]) -> String {
+    /// Writes commands to a file of the instance, a line each; its path.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn written(&self, lines: &[String]) -> String {
         let file = self.file("commands.jsonl");
         std::fs::write(&file, lines.join("\n")).expect("a file of commands");
         file.to_str().expect("a path that is text").to_owned()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use millrace_kafka::Header;
 use millrace_schemas::json::{encode_json, key_of};
-use millrace_schemas::{definition, frame};
+use millrace_schemas::{Definition, definition, frame};
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ConfigSource, ResourceSpecifier};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -68,7 +68,7 @@ impl Raw {
     pub async fn of(name: &str, data: &Value) -> Self {
         let known = definition(name).unwrap_or_else(|| panic!("{name} is not in the contract"));
         let body = encode_json(known, data).expect("fields that fit");
-        let id = schema_id(known.full_name).await;
+        let id = schema_id(known).await;
         Self::value(frame(id, &body)).key(key_of(known, data).expect("a key"))
     }
 
@@ -78,9 +78,10 @@ impl Raw {
     }
 }
 
-/// The id that the registry has given to a subject's newest schema.
-pub async fn schema_id(subject: &str) -> u32 {
-    let answer = registry(reqwest::Method::GET, &format!("subjects/{subject}/versions/latest"), None).await;
+/// The id that the registry has given to this build's schema of a record type; others may have registered later versions.
+async fn schema_id(known: &Definition) -> u32 {
+    let body = json!({"schema": known.avsc, "schemaType": "AVRO"});
+    let answer = registry(reqwest::Method::POST, &format!("subjects/{}", known.full_name), Some(body)).await;
     u32::try_from(answer["id"].as_u64().expect("an id")).expect("a schema id")
 }
 

@@ -167,6 +167,11 @@ impl Drop for Process {
 }
 
 impl Metrics {
+    /// The series, a line each.
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
+        self.0.lines()
+    }
+
     /// The sum of a metric over all its series that have these labels.
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let wanted: Vec<String> =

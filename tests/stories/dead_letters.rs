@@ -21,6 +21,12 @@ async fn dlq(instance: &Instance, arguments: &[&str]) -> Value {
     instance.millrace(&arguments).await.expect_success().json()
 }
 
+/// What a redrive without effect tells of a letter that would fail again; its exit code says so too.
+async fn trial_that_fails(instance: &Instance, id: &str) -> Value {
+    let tried = instance.millrace(&["dlq", "redrive", id, "--dry-run", "--format", "json"]).await;
+    tried.expect_code(1).json()[0].clone()
+}
+
 const ORDER: &str = "SELECT status || ' ' || coalesce(code, '') FROM command WHERE id = 'PlaceOrder-1'";
 const STAMP: &str = "SELECT produced_at::text FROM command WHERE id = 'PlaceOrder-1'";
 const DEAD: &str = "SELECT count(*) FROM dead_letter WHERE status = 'dead'";
@@ -49,7 +55,7 @@ async fn a_dead_command_is_listed_and_shown() {
     assert_eq!((&letter["id"], &letter["code"]), (&json!("w1"), &json!("reference-not-found")));
     assert_eq!((&letter["key"], &letter["attempts"]), (&json!(order(1)), &json!(3)));
     for others in
-        [["--group", "orders"], ["--code", "undecodable"], ["--status", "redriven"], ["--topic", "x"]]
+        [["--group", "orders"], ["--status", "redriven"], ["--topic", &instance.topic("cmd", "customers")]]
     {
         assert_eq!(dlq(&instance, &[&["list"], &others[..]].concat()).await, json!([]), "{others:?}");
     }
@@ -68,6 +74,13 @@ async fn a_dead_command_is_listed_and_shown() {
         "{}",
         text.stdout
     );
+    instance.millrace(&["dlq", "list", "--status", "all"]).await.expect_told("STATUS").expect_told("dead");
+    instance
+        .millrace(&["dlq", "list", "--code", "undecodable"])
+        .await
+        .expect_code(4)
+        .expect_told("reference-not-found");
+    instance.millrace(&["receipt", "PlaceOrder-1"]).await.expect_success().expect_told("w1 (dead)");
     instance.millrace(&["dlq", "show", "w99"]).await.expect_code(4);
     instance.millrace(&["dlq", "redrive", "w1"]).await.expect_code(2);
 }
@@ -78,8 +91,8 @@ async fn a_dead_order_is_tried_without_effect_and_redriven_once() {
     let instance = instance("dlq_redrive").await;
     let _process = an_order_of_nobody(&instance).await;
     let stamp = texts(&instance.write, STAMP).await;
-    let tried = dlq(&instance, &["redrive", "w1", "--dry-run"]).await;
-    assert_eq!((&tried[0]["outcome"], &tried[0]["code"]), (&json!("fails"), &json!("reference-not-found")));
+    let tried = trial_that_fails(&instance, "w1").await;
+    assert_eq!((&tried["outcome"], &tried["code"]), (&json!("fails"), &json!("reference-not-found")));
     instance.send(&[register(1)]).await;
     instance.settle().await;
     it_would_be_placed(&instance).await;
@@ -137,8 +150,8 @@ async fn behind_a_dead_event_its_key_waits_until_the_event_is_discarded() {
     let _turn = beside_others().await;
     let instance = instance("dlq_discard").await;
     let _process = a_refused_customer(&instance).await;
-    let tried = dlq(&instance, &["redrive", "r1", "--dry-run"]).await;
-    assert_eq!((&tried[0]["outcome"], &tried[0]["code"]), (&json!("fails"), &json!("refused-by-database")));
+    let tried = trial_that_fails(&instance, "r1").await;
+    assert_eq!((&tried["outcome"], &tried["code"]), (&json!("fails"), &json!("refused-by-database")));
     let discarded =
         dlq(&instance, &["discard", "--group", "customers", "--why", "it sank", "--who", "bo"]).await;
     assert_eq!(discarded, json!({"discarded": 1, "already": 0, "refused": []}));

@@ -10,6 +10,7 @@
 
 mod accounts;
 mod analytics;
+mod answers;
 mod audit;
 mod cache;
 mod campaign;

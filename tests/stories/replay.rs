@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use millrace_tests::instance::pool;
-use millrace_tests::kafka::delete_records;
-use millrace_tests::load::order;
+use millrace_tests::kafka::{delete_records, produce};
+use millrace_tests::load::{customer, order, place, product, register};
 use millrace_tests::snapshot::{elastic, elastic_with};
 use millrace_tests::stack::kafka_tool;
-use millrace_tests::{Instance, Load, eventually};
+use millrace_tests::{Instance, Load, Process, Raw, becomes, eventually};
 use reqwest::Method;
 use serde_json::json;
 use sqlx::PgPool;
@@ -40,11 +40,31 @@ async fn a_reset_with_kafkas_own_tool_rebuilds_a_view_while_readers_see_all_of_i
 /// What Millrace commits is stamped, whichever generation does: nothing is rebuilt again.
 async fn a_swap_is_no_reset(instance: &Instance) {
     let process = instance.start();
-    instance.send(&[millrace_tests::load::register(500)]).await;
+    instance.send(&[register(500)]).await;
     instance.settle().await;
-    process.reports("millrace_partitions_assigned", &[("group", &instance.group("orders.g2"))], 1.0).await;
+    let serving = [("group", instance.group("orders")), ("generation", "2".to_owned())];
+    let serving = serving.each_ref().map(|(name, value)| (*name, value.as_str()));
+    process.reports("millrace_partitions_assigned", &serving, 1.0).await;
+    instance.millrace(&["replay", "orders", "--retire"]).await.expect_success();
+    no_figures_of_a_generation_are_left(&process, &instance, 1).await;
     let generations = count(instance, "SELECT count(*) FROM replay WHERE view = 'orders'").await;
     assert_eq!(generations, 2);
+}
+
+/// What was retired has no figures any more, under whatever name.
+async fn no_figures_of_a_generation_are_left(process: &Process, instance: &Instance, generation: i32) {
+    let (group, index) = (instance.group("orders"), format!("{}-orders-g{generation}", instance.name));
+    eventually("the retired generation has no figures", async || {
+        let metrics = process.metrics().await?;
+        let number = format!("generation=\"{generation}\"");
+        let of_it = |line: &&str| {
+            line.contains(&format!("\"{group}\"")) && line.contains(&number)
+                || line.contains(&format!("\"{group}.g{generation}\""))
+                || line.contains(&format!("\"{index}\""))
+        };
+        metrics.lines().find(of_it).map_or(Ok(()), |line| Err(line.to_owned()))
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -58,7 +78,7 @@ async fn a_replay_under_load_that_is_killed_goes_on_and_ends_equal() {
     process.kill();
     assert_eq!(instance.serving("orders").await, 1, "readers still see all of it");
     let _process = instance.start();
-    let more: Vec<String> = (1_000..1_400).map(millrace_tests::load::register).collect();
+    let more: Vec<String> = (1_000..1_400).map(register).collect();
     let place = |i: usize| millrace_tests::load::place(i, "customer-0001", "product-0001");
     let orders: Vec<String> = (2_000..2_300).map(place).collect();
     let (replayed, (), ()) =
@@ -183,7 +203,7 @@ async fn a_log_is_rebuilt_and_compared_document_by_document() {
     corrupt_two_documents(&instance).await;
     reset(&instance, "events").await;
     let _process = instance.start();
-    let more: Vec<String> = (1_000..1_300).map(millrace_tests::load::register).collect();
+    let more: Vec<String> = (1_000..1_300).map(register).collect();
     instance.send(&more).await;
     eventually("the log is rebuilt and compared", async || {
         let status = instance.millrace(&["replay", "events", "--status"]).await;
@@ -223,17 +243,43 @@ async fn corrupt_two_documents(instance: &Instance) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reset_of_the_commands_decides_nothing_twice() {
+async fn a_reset_of_the_commands_decides_nothing_twice_and_brings_no_dead_letter_back() {
     let _turn = beside_others().await;
     let instance = with_orders("replay_commands").await;
-    let before = instance.snapshot().await;
+    with_dead_commands(&instance).await;
+    let (before, letters) = (instance.snapshot().await, letters(&instance).await);
     reset(&instance, "commands").await;
     let process = instance.start();
-    let commands = instance.count("SELECT count(*) FROM command").await.expect("receipts");
+    let commands = instance
+        .count("SELECT count(*) FROM command WHERE coalesce(code, '') <> 'undecodable'")
+        .await
+        .expect("receipts");
     let read_again = f64::from(u32::try_from(commands).expect("few"));
     process.reports("millrace_duplicates_total", &[("group", &instance.group("commands"))], read_again).await;
     instance.settle().await;
     instance.snapshot().await.assert_same(&before);
+    assert_eq!(self::letters(&instance).await, letters);
+    let receipt = instance.millrace(&["receipt", "PlaceOrder-900"]).await;
+    receipt.expect_success().expect_told("(discarded by bo: it was a test)");
+}
+
+/// An order that is discarded although its customer came later, one that is only dead, and garbage.
+async fn with_dead_commands(instance: &Instance) {
+    let mut process = instance.start();
+    instance.send(&[place(900, &customer(900), &product(1)), place(901, &customer(901), &product(1))]).await;
+    produce(&instance.topic("cmd", "orders"), None, &[Raw::value("garbage").key("x")]).await;
+    becomes(&instance.write, "SELECT count(*) FROM dead_letter", 3).await;
+    let discard = ["dlq", "discard", "--key", &order(900), "--why", "it was a test", "--who", "bo"];
+    instance.millrace(&discard).await.expect_success();
+    instance.send(&[register(900)]).await;
+    instance.settle().await;
+    process.stops().await;
+}
+
+async fn letters(instance: &Instance) -> Vec<(i64, String, String)> {
+    let letters =
+        sqlx::query_as("SELECT id, code, status FROM dead_letter ORDER BY id").fetch_all(&instance.write);
+    letters.await.expect("dead letters")
 }
 
 /// An instance whose topics hold the load, which every view has folded.

@@ -174,7 +174,8 @@ pub enum Command {
     Verify(crate::verify::Options),
     /// Send commands, one JSON object a line
     Send(Send),
-    /// Show lag, slot, connector, indices and dead letters at a glance; fails when something is away or lost
+    /// Show lag, slot, connector, indices and dead letters at a glance; fails when something is away, lost or left lying
+    #[command(after_help = crate::status::HELP)]
     Status {
         /// First wait until every view has all that was decided, at most this long, such as 90s or 10m
         #[arg(long, value_parser = moment::span, value_name = "TIME", num_args = 0..=1, default_missing_value = "10m")]
@@ -188,7 +189,7 @@ pub enum Command {
         #[arg(long)]
         source: Option<String>,
     },
-    /// List decided commands, the newest first
+    /// List decided commands, or those that are tried again, the newest first
     Commands(Commands),
     /// Show streams
     Stream {
@@ -289,9 +290,11 @@ pub struct Commands {
     pub limit: i64,
 }
 
-/// How a command ended.
+/// How a command ended, or that it has not yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Status {
+    /// It is tried again, or waits behind one of its key that is.
+    Retrying,
     /// Its events are written.
     Completed,
     /// The business said no.
@@ -304,6 +307,7 @@ impl Status {
     /// As the ledger writes it.
     pub fn as_str(self) -> &'static str {
         match self {
+            Status::Retrying => "retrying",
             Status::Completed => "completed",
             Status::Rejected => "rejected",
             Status::Dead => "dead",

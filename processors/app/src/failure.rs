@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::layout::Side;
 
 /// Why a command did not do what it was asked for. The kind decides the exit code.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Failure {
     /// Exit code 1: something was refused, rejected or failed as asked.
     #[error("{0}")]

@@ -9,6 +9,7 @@ use millrace_schemas::Kind;
 
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::known;
 
 /// The database that holds a group's offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +102,7 @@ struct Collector {
     models: Vec<ReadModel>,
     sagas: Vec<Reactor>,
     effects: Vec<Reactor>,
+    standings: Vec<(&'static str, &'static [&'static str])>,
 }
 
 impl Visitor for Collector {
@@ -136,6 +138,7 @@ impl Visitor for Collector {
 
     fn saga<S: Saga>(&mut self) {
         self.sagas.push(Reactor::saga::<S>());
+        self.standings.push((S::NAME, S::STANDINGS));
     }
 
     fn effect<E: Effect>(&mut self) {
@@ -144,7 +147,7 @@ impl Visitor for Collector {
 }
 
 /// All that this build knows.
-fn known() -> Collector {
+fn all() -> Collector {
     let mut collector = Collector::default();
     registry::visit(&mut collector);
     collector
@@ -152,14 +155,14 @@ fn known() -> Collector {
 
 /// What an instance has of it: a view reads the contexts that there are, a saga or an effect needs all of its own.
 fn collected(config: &Config) -> Collector {
-    let Collector { mut contexts, mut models, mut sagas, mut effects } = known();
+    let Collector { mut contexts, mut models, mut sagas, mut effects, standings } = all();
     contexts.retain(|context| config.has(context));
     models.iter_mut().for_each(|model| model.contexts.retain(|context| config.has(context)));
     models.retain(|model| !model.contexts.is_empty());
     for reactors in [&mut sagas, &mut effects] {
         reactors.retain(|reactor| config.sagas && reactor.needs().all(|context| config.has(context)));
     }
-    Collector { contexts, models, sagas, effects }
+    Collector { contexts, models, sagas, effects, standings }
 }
 
 /// The contexts, in the order of the registry.
@@ -174,7 +177,13 @@ pub fn sagas(config: &Config) -> Vec<Reactor> {
 
 /// The names of all sagas that this build knows, whether the instance runs them or not.
 pub fn known_sagas() -> Vec<&'static str> {
-    known().sagas.iter().map(|saga| saga.name).collect()
+    all().sagas.iter().map(|saga| saga.name).collect()
+}
+
+/// Where instances may stand: of one saga, or of any.
+pub fn known_standings(saga: Option<&str>) -> Vec<&'static str> {
+    let of = all().standings.into_iter().filter(|(name, _)| saga.is_none_or(|saga| saga == *name));
+    of.flat_map(|(_, standings)| standings).copied().collect()
 }
 
 /// The effects, in the order of the registry.
@@ -195,7 +204,7 @@ impl ReadModel {
     pub fn named(config: &Config, name: &str) -> Result<Self, Failure> {
         let models = read_models(config);
         let known: Vec<&str> = models.iter().map(|model| model.name).collect();
-        let unknown = || Failure::usage(format!("there is no view `{name}`; there are {}", known.join(", ")));
+        let unknown = || Failure::usage(format!("there is no view `{name}`{}", known::instead(name, &known)));
         models.iter().find(|model| model.name == name).cloned().ok_or_else(unknown)
     }
 
@@ -252,7 +261,7 @@ impl Group {
 
 /// The consumer groups: commands first, then one for each saga, each effect and each view.
 pub fn groups(config: &Config) -> Vec<Group> {
-    let Collector { contexts, models, sagas, effects } = collected(config);
+    let Collector { contexts, models, sagas, effects, .. } = collected(config);
     let topics = |kind, contexts: &[&str]| {
         contexts.iter().map(|context| config.namespace.topic(kind, context)).collect()
     };

@@ -10,6 +10,7 @@ pub mod http;
 mod index_reader;
 pub mod kafka;
 mod keys;
+mod known;
 pub mod layout;
 pub mod ledger;
 pub mod logging;
@@ -109,12 +110,7 @@ fn selection(config: &Config, only: Option<Role>) -> Result<Selection, Failure> 
 }
 
 fn reactors(names: Vec<String>, what: &str, known: &[layout::Reactor]) -> Result<Selection, Failure> {
-    let is_known = |name: &&String| known.iter().any(|reactor| reactor.name == **name);
-    match names.iter().find(|name| !is_known(name)) {
-        None => Ok(Selection::Reactors(names)),
-        Some(name) => {
-            let known: Vec<&str> = known.iter().map(|reactor| reactor.name).collect();
-            Err(Failure::usage(format!("there is no {what} `{name}`; there are {}", known.join(", "))))
-        }
-    }
+    let known: Vec<&str> = known.iter().map(|reactor| reactor.name).collect();
+    names.iter().try_for_each(|name| known::among(what, name, &known))?;
+    Ok(Selection::Reactors(names))
 }

@@ -72,6 +72,16 @@ pub fn write(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// The first `limit` of what was found; says so when there is more.
+pub fn first<T>(mut found: Vec<T>, limit: i64) -> Vec<T> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    if found.len() > limit {
+        say(&format!("there are more than these {limit}: --limit shows more"));
+        found.truncate(limit);
+    }
+    found
+}
+
 /// Says something on standard error; when nobody can hear it any more, that is no reason to stop.
 pub fn say(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");

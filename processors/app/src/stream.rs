@@ -14,6 +14,7 @@ use crate::cli::{Format, StreamShow};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::http::Http;
+use crate::known;
 use crate::layout::{self, Side};
 use crate::output::{self, Table};
 use crate::postgres::Database;
@@ -61,13 +62,10 @@ async fn identified(
     options: &StreamShow,
 ) -> Result<(String, String), Failure> {
     let contexts = layout::contexts(config);
-    let unknown = |name: &str| {
-        Failure::usage(format!("there is no context `{name}`; there are {}", contexts.join(", ")))
-    };
     if let Some(context) = &options.context {
-        let known = contexts.contains(&context.as_str());
+        known::among("context", context, &contexts)?;
         let id = options.id.strip_prefix(&format!("{context}/")).unwrap_or(&options.id);
-        return if known { Ok((context.clone(), id.to_owned())) } else { Err(unknown(context)) };
+        return Ok((context.clone(), id.to_owned()));
     }
     if let Some((context, id)) = options.id.split_once('/').filter(|(context, _)| contexts.contains(context))
     {

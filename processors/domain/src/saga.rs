@@ -31,6 +31,8 @@ pub trait Saga: Send + Sync + 'static {
     /// The timers that it sets, and after how long each is due when the configuration says nothing else. One that is due at
     /// a time of the calendar is not among them.
     const TIMERS: &'static [(&'static str, Duration)];
+    /// The names of all standings, in the order in which an instance comes to them.
+    const STANDINGS: &'static [&'static str];
     /// Where an instance stands: an enum with a type for each state, so that only its own transitions can be written.
     type State: Clone + Send + Sync + Serialize + DeserializeOwned + PartialEq + std::fmt::Debug + 'static;
 

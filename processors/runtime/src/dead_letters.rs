@@ -1,5 +1,7 @@
 //! The ledger of records that ended: why, and where their bytes lie.
 
+use std::collections::HashSet;
+
 use sqlx::PgConnection;
 
 use crate::elastic::Refusal;
@@ -126,6 +128,40 @@ pub async fn refused(
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Which of these records came to their end before: the last letter of each is dead or discarded. Only a reset of the
+/// group, or an operator's redrive, shows such a record again, and a redrive has changed its letter first.
+pub(crate) async fn ended(
+    connection: &mut PgConnection,
+    group: &Group,
+    records: &[&Record],
+) -> Result<HashSet<Place>, WorkError> {
+    if records.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let rows: Vec<(String, i32, i64)> = sqlx::query_as(
+        "SELECT l.topic, l.partition, l.\"offset\"
+         FROM UNNEST($3::text[], $4::int[], $5::bigint[]) AS r(topic, partition, \"offset\")
+         JOIN dead_letter AS l ON l.topic = r.topic AND l.partition = r.partition AND l.\"offset\" = r.\"offset\"
+         WHERE l.grp = $1 AND l.generation = $2 AND l.code <> $6
+         GROUP BY l.topic, l.partition, l.\"offset\"
+         HAVING (array_agg(l.status ORDER BY l.id DESC))[1] IN ('dead', 'discarded')",
+    )
+    .bind(&group.id)
+    .bind(group.generation)
+    .bind(records.iter().map(|record| &*record.topic).collect::<Vec<_>>())
+    .bind(records.iter().map(|record| record.partition).collect::<Vec<_>>())
+    .bind(records.iter().map(|record| record.offset).collect::<Vec<_>>())
+    .bind(DOCUMENT_REFUSED)
+    .fetch_all(connection)
+    .await?;
+    let ended: HashSet<Place> =
+        rows.into_iter().map(|(topic, partition, offset)| Place { topic, partition, offset }).collect();
+    for Place { topic, partition, offset } in &ended {
+        tracing::info!(group = group.id, topic, partition, offset, "read again: its dead letter stands");
+    }
+    Ok(ended)
 }
 
 /// Text as Postgres can store it: it has no room for the NUL character.

@@ -27,7 +27,7 @@ use crate::producer::Producer;
 use crate::publisher::PublisherHandle;
 use crate::record::Record;
 use crate::retry::{Lane, Retries};
-use crate::role::Role;
+use crate::role::{Group, Role};
 use crate::worker::Worker;
 use claims::Claimant;
 
@@ -278,13 +278,17 @@ impl Member {
             Rebalance::Assigned(partitions) => self.assign(partitions, stop).await,
             Rebalance::Revoked(partitions) => self.revoke(partitions).await,
         }
-        let group = self.name();
-        metrics::PARTITIONS.with_label_values(&[group.as_str()]).set(self.workers.len() as i64);
+        if let Some(group) = self.group() {
+            metrics::of_group(&metrics::PARTITIONS, group).set(self.workers.len() as i64);
+        }
+    }
+
+    fn group(&self) -> Option<&Group> {
+        self.lanes.values().next().map(|(_, retries)| retries.role.group())
     }
 
     fn name(&self) -> String {
-        let lane = self.lanes.values().next();
-        lane.map(|(_, retries)| retries.role.group().own_name().into_owned()).unwrap_or_default()
+        self.group().map(|group| group.own_name().into_owned()).unwrap_or_default()
     }
 
     /// Claims each partition, then starts fetching from where Postgres says.
@@ -403,6 +407,11 @@ impl Member {
             }
         }
         self.mirror(CommitMode::Sync);
+        if let Some(group) = self.group() {
+            let generation = group.generation.to_string();
+            let labels = [("group", group.id.as_str()), ("generation", &generation)];
+            metrics::drop_series(&metrics::PARTITIONS, &labels);
+        }
         self.consumer.context().closing.store(true, Ordering::SeqCst);
         self.rebalances.close();
         let consumer = self.consumer;

@@ -1,11 +1,19 @@
 //! What Prometheus reads. Names follow its conventions: base units, `_total` for counters.
 
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use prometheus::core::{Collector as _, MetricVec, MetricVecBuilder};
 use prometheus::{
     HistogramVec, IntCounterVec, IntGaugeVec, register_histogram_vec, register_int_counter_vec,
     register_int_gauge_vec,
 };
+
+use crate::role::Group;
+
+/// A group by the name that Kafka has for its serving generation, and which generation it is: a swap changes neither, so
+/// that an alert on a group still sees it after a rebuild.
+const GROUP: &[&str] = &["group", "generation"];
 
 macro_rules! metric {
     ($(#[$doc:meta])* $name:ident: $kind:ty = $register:ident($text:literal, $help:literal, $labels:expr $(, $more:expr)?)) => {
@@ -18,12 +26,12 @@ macro_rules! metric {
 
 metric!(
     /// Records whose effect is committed, duplicates included.
-    RECORDS: IntCounterVec = register_int_counter_vec("millrace_records_applied_total", "Records applied", &["group"])
+    RECORDS: IntCounterVec = register_int_counter_vec("millrace_records_applied_total", "Records applied", GROUP)
 );
 metric!(
     /// Records that had been applied before.
     DUPLICATES: IntCounterVec =
-        register_int_counter_vec("millrace_duplicates_total", "Records that had been applied before", &["group"])
+        register_int_counter_vec("millrace_duplicates_total", "Records that had been applied before", GROUP)
 );
 metric!(
     /// Commands by how they were decided.
@@ -72,33 +80,33 @@ metric!(
 metric!(
     /// Heads that were put on a retry topic.
     RETRIES: IntCounterVec =
-        register_int_counter_vec("millrace_retries_total", "Records put on a retry topic", &["group"])
+        register_int_counter_vec("millrace_retries_total", "Records put on a retry topic", GROUP)
 );
 metric!(
     /// Records that wait behind another of their key: one that is retried, dead or missing.
-    PARKED: IntCounterVec = register_int_counter_vec("millrace_parked_total", "Records parked", &["group"])
+    PARKED: IntCounterVec = register_int_counter_vec("millrace_parked_total", "Records parked", GROUP)
 );
 metric!(
     /// Heads whose copy never came, copied again. More than none wants an explanation.
     SWEPT: IntCounterVec =
-        register_int_counter_vec("millrace_retries_swept_total", "Overdue heads copied again", &["group"])
+        register_int_counter_vec("millrace_retries_swept_total", "Overdue heads copied again", GROUP)
 );
 metric!(
     /// Batches that were not committed, by why.
     SETBACKS: IntCounterVec =
-        register_int_counter_vec("millrace_setbacks_total", "Batches not committed", &["group", "why"])
+        register_int_counter_vec("millrace_setbacks_total", "Batches not committed", &["group", "generation", "why"])
 );
 metric!(
     /// Seconds from the first statement of a batch to its commit.
     BATCH_SECONDS: HistogramVec = register_histogram_vec(
-        "millrace_batch_seconds", "Duration of a batch's transaction", &["group"],
+        "millrace_batch_seconds", "Duration of a batch's transaction", GROUP,
         vec![0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0]
     )
 );
 metric!(
     /// Records in a batch.
     BATCH_RECORDS: HistogramVec = register_histogram_vec(
-        "millrace_batch_records", "Records in a batch", &["group"],
+        "millrace_batch_records", "Records in a batch", GROUP,
         vec![1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0]
     )
 );
@@ -110,7 +118,7 @@ metric!(
 metric!(
     /// Partitions that this process works on.
     PARTITIONS: IntGaugeVec =
-        register_int_gauge_vec("millrace_partitions_assigned", "Partitions held by this process", &["group"])
+        register_int_gauge_vec("millrace_partitions_assigned", "Partitions held by this process", GROUP)
 );
 metric!(
     /// 1 while a dependency does not answer one of the workers.
@@ -137,30 +145,61 @@ metric!(
         register_int_gauge_vec("millrace_audit_ended_seconds", "When the auditor last came to an end", &["namespace"])
 );
 
+/// The series of a group.
+pub(crate) fn of_group<B: MetricVecBuilder>(metric: &MetricVec<B>, group: &Group) -> B::M {
+    metric.with_label_values(&[group.id.as_str(), &group.generation.to_string()])
+}
+
+/// Forgets the figures of a generation that is gone, and of its index.
+pub fn forget(group: &Group, index: Option<&str>) {
+    let generation = group.generation.to_string();
+    let labels = [("group", group.id.as_str()), ("generation", &generation)];
+    for counter in [&RECORDS, &DUPLICATES, &RETRIES, &PARKED, &SWEPT, &SETBACKS] {
+        drop_series(counter, &labels);
+    }
+    for histogram in [&BATCH_SECONDS, &BATCH_RECORDS] {
+        drop_series(histogram, &labels);
+    }
+    drop_series(&PARTITIONS, &labels);
+    if let Some(index) = index {
+        drop_series(&DOCUMENTS, &[("index", index)]);
+    }
+}
+
+/// Removes every series that has these labels, whatever its others are.
+pub(crate) fn drop_series<B: MetricVecBuilder>(metric: &MetricVec<B>, labels: &[(&str, &str)]) {
+    for series in metric.collect().iter().flat_map(|family| family.get_metric()) {
+        let all: HashMap<&str, &str> =
+            series.get_label().iter().map(|pair| (pair.name(), pair.value())).collect();
+        if labels.iter().all(|(name, value)| all.get(name) == Some(value)) {
+            // Gone already when another has dropped it too.
+            let _ = metric.remove(&all);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_metric_registers() {
-        for counter in [&RECORDS, &DUPLICATES, &PARKED, &RETRIES, &SWEPT, &AUDIT_REPAIRS] {
-            counter.with_label_values(&["g"]).inc();
+        let group = Group { id: "g".to_owned(), generation: 1 };
+        for counter in [&RECORDS, &DUPLICATES, &PARKED, &RETRIES, &SWEPT] {
+            of_group(counter, &group).inc();
         }
-        for counter in [&DECISIONS, &DEAD_LETTERS, &SETBACKS, &SAGA_STEPS, &SAGA_TIMERS] {
+        for counter in [&DECISIONS, &DEAD_LETTERS, &SAGA_STEPS, &SAGA_TIMERS] {
             counter.with_label_values(&["g", "x"]).inc();
         }
-        for histogram in [&BATCH_SECONDS, &BATCH_RECORDS, &EFFECT_CALL_SECONDS] {
-            histogram.with_label_values(&["g"]).observe(1.0);
+        SETBACKS.with_label_values(&["g", "1", "x"]).inc();
+        for histogram in [&BATCH_SECONDS, &BATCH_RECORDS] {
+            of_group(histogram, &group).observe(1.0);
         }
-        for gauge in [
-            &PARTITIONS,
-            &OUTAGE,
-            &STATE_CACHE,
-            &AUDIT_FINDINGS,
-            &AUDIT_ENDED,
-            &EFFECT_WAITING,
-            &EFFECT_BREAKER,
-        ] {
+        EFFECT_CALL_SECONDS.with_label_values(&["g"]).observe(1.0);
+        AUDIT_REPAIRS.with_label_values(&["g"]).inc();
+        of_group(&PARTITIONS, &group).set(1);
+        for gauge in [&OUTAGE, &STATE_CACHE, &AUDIT_FINDINGS, &AUDIT_ENDED, &EFFECT_WAITING, &EFFECT_BREAKER]
+        {
             gauge.with_label_values(&["g"]).set(1);
         }
         DOCUMENTS.with_label_values(&["i"]).inc();
@@ -168,6 +207,25 @@ mod tests {
         assert_eq!(
             prometheus::gather().iter().filter(|family| family.name().starts_with("millrace_")).count(),
             23
+        );
+    }
+
+    #[test]
+    fn a_generation_that_is_gone_has_no_figures_and_the_others_keep_theirs() {
+        let [old, new] = [1, 2].map(|generation| Group { id: "m.gone".to_owned(), generation });
+        for group in [&old, &new] {
+            of_group(&RECORDS, group).inc();
+            SETBACKS.with_label_values(&[&group.id, &group.generation.to_string(), "fenced"]).inc();
+        }
+        for index in ["m-gone-g1", "m-gone-g2"] {
+            DOCUMENTS.with_label_values(&[index]).inc();
+        }
+        forget(&old, Some("m-gone-g1"));
+        let text = prometheus::TextEncoder::new().encode_to_string(&prometheus::gather()).unwrap();
+        let left: Vec<&str> = text.lines().filter(|line| line.contains("gone")).collect();
+        assert!(
+            left.len() == 3 && !left.iter().any(|line| line.contains("\"1\"") || line.contains("g1")),
+            "{left:?}"
         );
     }
 }

@@ -163,7 +163,7 @@ impl Claim {
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND \"offset\" >= 0",
             "UPDATE dead_letter SET \"offset\" = \"offset\" + $5
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND \"offset\" >= 0
-               AND status = 'dead'",
+               AND status IN ('dead', 'discarded')",
         ] {
             self.placed(set_apart).bind(apart(self.epoch)).execute(&mut *connection).await?;
         }

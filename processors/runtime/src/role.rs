@@ -131,6 +131,15 @@ pub trait Role: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Corrects the traces that records left which have waited since they arrived: when that was, and how often they were
+    /// tried. Called before they are forgotten.
+    ///
+    /// # Errors
+    /// [`WorkError`].
+    async fn waited(&self, _: &mut PgConnection, _: &[&Record]) -> Result<(), WorkError> {
+        Ok(())
+    }
+
     /// Goes on as if a record had had its effect: an operator gives it up.
     ///
     /// # Errors

@@ -297,8 +297,8 @@ impl Worker {
     }
 
     fn setback(&self, why: &str, reason: &str) {
-        metrics::SETBACKS.with_label_values(&[&*self.claim.group.own_name(), why]).inc();
         let Claim { group, topic, partition, .. } = &self.claim;
+        metrics::SETBACKS.with_label_values(&[group.id.as_str(), &group.generation.to_string(), why]).inc();
         tracing::warn!(group = %group.own_name(), topic, partition, why, reason, "batch not committed");
     }
 
@@ -351,10 +351,11 @@ impl Worker {
         for remember in settled.remember {
             remember();
         }
-        let group = &*self.claim.group.own_name();
-        metrics::RECORDS.with_label_values(&[group]).inc_by(batch.len() as u64);
-        metrics::BATCH_RECORDS.with_label_values(&[group]).observe(batch.len() as f64);
-        metrics::BATCH_SECONDS.with_label_values(&[group]).observe(started.elapsed().as_secs_f64());
+        let group = &self.claim.group;
+        metrics::of_group(&metrics::RECORDS, group).inc_by(batch.len() as u64);
+        metrics::of_group(&metrics::BATCH_RECORDS, group).observe(batch.len() as f64);
+        metrics::of_group(&metrics::BATCH_SECONDS, group).observe(started.elapsed().as_secs_f64());
+        let group = &*group.own_name();
         let trace = batch.last().and_then(|record| record.header(envelope::TRACEPARENT));
         tracing::debug!(group, topic = self.claim.topic, to, records = batch.len(), trace, "batch committed");
         if let Some(publisher) = &self.publisher {

@@ -80,5 +80,11 @@ async fn an_impossible_stored_state_is_a_dead_letter_that_holds_up_only_its_own_
         .expect_success();
     shop.rest().await;
     becomes(&shop.instance.write, "SELECT count(*) FROM saga WHERE standing = 'fulfilled'", 4).await;
+    let late = shop
+        .instance
+        .millrace(&["saga", "cancel", &format!("fulfilment/{}", order(2)), "--why", "late"])
+        .await;
+    late.expect_code(1).expect_told("has ended (fulfilled)");
+    becomes(&shop.instance.write, "SELECT count(*) FROM audit WHERE action = 'saga cancel'", 0).await;
     History::read(&shop.instance.write).await.assert_sound(&shop.outside);
 }

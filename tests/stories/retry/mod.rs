@@ -3,9 +3,9 @@
 mod model;
 mod world;
 
-use millrace_tests::Load;
 use millrace_tests::becomes;
 use millrace_tests::load::{add_product, command, customer, order, place, product, register};
+use millrace_tests::{Instance, Load};
 use serde_json::json;
 
 use crate::undisturbed::undisturbed;
@@ -62,6 +62,20 @@ async fn an_order_before_its_customer_is_placed_once_the_customer_is_there_and_w
     assert_eq!(statuses, ["ConfirmOrder-1 completed", "PlaceOrder-1 completed", "PlaceOrder-2 completed"]);
     assert_eq!(instance.count("SELECT count(*) FROM parked").await, Ok(0));
     assert_eq!(instance.count("SELECT count(*) FROM blocked_key").await, Ok(0));
+    the_receipts_count_from_the_first_try(&instance).await;
+}
+
+/// Received before the customer was decided, who came only after two tries; what waited behind was tried once.
+async fn the_receipts_count_from_the_first_try(instance: &Instance) {
+    let receipts: Vec<(String, bool, bool)> = sqlx::query_as(
+        "SELECT id, received_at < (SELECT decided_at FROM command WHERE id = 'RegisterCustomer-1'), attempts > 2
+         FROM command WHERE id IN ('PlaceOrder-1', 'ConfirmOrder-1') ORDER BY id",
+    )
+    .fetch_all(&instance.write)
+    .await
+    .expect("receipts");
+    let expected = [("ConfirmOrder-1".to_owned(), true, false), ("PlaceOrder-1".to_owned(), true, true)];
+    assert_eq!(receipts, expected);
 }
 
 /// Small batches, a short session, and so many retries that no order is given up while processes die.

@@ -158,7 +158,8 @@ says so.
 A document that Elasticsearch refused (code document-refused) is sent again as its row is now, or as its event of the
 outbox says; when it is refused again, its letter stays.
 
-Exit code 1 when a letter could not be redriven; the others are.";
+Exit code 1 when a letter could not be redriven; the others are. With --dry-run when one of them would fail again, wait, or
+could not be tried.";
 
 /// Options of `dlq discard`.
 #[derive(Debug, Args)]

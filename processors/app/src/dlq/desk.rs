@@ -7,6 +7,7 @@ use millrace_runtime::{Producer, Record, WorkError};
 
 use super::cli::Which;
 use super::copy::Copies;
+use super::filter;
 use super::letter::{First, Ledgers, Letter};
 use crate::config::Config;
 use crate::failure::Failure;
@@ -63,6 +64,7 @@ impl<'c> Desk<'c> {
             letters.push(self.ledgers.one(*id).await?);
         }
         if which.ids.is_empty() {
+            filter::check(self.config, &self.ledgers, &which.filters).await?;
             // One more, to know whether there are more.
             let most = which.max.saturating_add(1);
             letters = self.ledgers.fitting(&which.filters, Some("dead"), First::Oldest, most).await?;

@@ -164,11 +164,17 @@ impl<'c> Ledgers<'c> {
     }
 }
 
-/// Says that a letter is dealt with; false when it was before.
+/// Says that a letter is dealt with, and with it any other of the same record; false when it was before.
 pub(super) async fn mark(connection: &mut PgConnection, letter: &Letter, status: &str) -> sqlx::Result<bool> {
-    let marked = sqlx::query("UPDATE dead_letter SET status = $2 WHERE id = $1 AND status = 'dead'");
-    let marked = marked.bind(letter.id.row).bind(status).execute(connection).await?;
-    Ok(marked.rows_affected() == 1)
+    let marked = sqlx::query(
+        "UPDATE dead_letter AS l SET status = $2 FROM dead_letter AS asked
+         WHERE asked.id = $1 AND asked.status = 'dead' AND l.status = 'dead'
+           AND (l.id = asked.id OR l.grp = asked.grp AND l.generation = asked.generation AND l.topic = asked.topic
+                AND l.partition = asked.partition AND l.\"offset\" = asked.\"offset\"
+                AND l.code <> $3 AND asked.code <> $3)",
+    );
+    let marked = marked.bind(letter.id.row).bind(status).bind(DOCUMENT_REFUSED).execute(connection).await?;
+    Ok(marked.rows_affected() > 0)
 }
 
 /// Bytes as people read them: text, or hexadecimal when they are not.

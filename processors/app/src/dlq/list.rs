@@ -4,6 +4,7 @@ use millrace_schemas::short_name;
 use serde_json::json;
 
 use super::cli::List;
+use super::filter;
 use super::letter::{First, Ledgers, Letter};
 use crate::cli::Format;
 use crate::config::Config;
@@ -14,18 +15,33 @@ use crate::output::{self, Table};
 pub(super) async fn list(config: &Config, format: Format, options: &List) -> Result<(), Failure> {
     let ledgers = Ledgers::of(config)?;
     let status = options.status.as_str();
-    let found = ledgers.fitting(&options.filters, status, First::Newest, options.limit).await?;
+    filter::check(config, &ledgers, &options.filters).await?;
+    // One more, to know whether there are more.
+    let most = options.limit.saturating_add(1);
+    let found = ledgers.fitting(&options.filters, status, First::Newest, most).await?;
+    let found = output::first(found, options.limit);
     output::print(format, &table(&found), &json!(found))
 }
 
 fn table(letters: &[Letter]) -> String {
-    let head =
-        ["id", "failed at", "group", "topic/partition/offset", "key", "type", "code", "attempts", "message"];
+    let head = [
+        "id",
+        "status",
+        "failed at",
+        "group",
+        "topic/partition/offset",
+        "key",
+        "type",
+        "code",
+        "attempts",
+        "message",
+    ];
     let mut table = Table::new(&head);
     for letter in letters {
         let type_ = letter.type_.as_deref().unwrap_or_default();
         table.row([
             letter.id.to_string(),
+            letter.status.clone(),
             output::time(letter.failed_at),
             letter.group.clone(),
             place(letter),
@@ -52,10 +68,10 @@ mod tests {
     fn letters_are_listed_a_line_each() {
         let text = table(&[example()]);
         let (head, line) = text.split_once('\n').unwrap();
-        assert!(head.starts_with("ID   FAILED AT") && head.ends_with("ATTEMPTS  MESSAGE"), "{head}");
+        assert!(head.starts_with("ID   STATUS  FAILED AT") && head.ends_with("ATTEMPTS  MESSAGE"), "{head}");
         assert_eq!(
             line.split_whitespace().collect::<Vec<_>>().join(" "),
-            "w12 1970-01-01T00:00:00.000Z shop.commands shop.cmd.orders.v1/2/42 10248 PlaceOrder \
+            "w12 dead 1970-01-01T00:00:00.000Z shop.commands shop.cmd.orders.v1/2/42 10248 PlaceOrder \
              reference-not-found 4 no customer `ann`"
         );
     }

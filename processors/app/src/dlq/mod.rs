@@ -4,6 +4,7 @@ pub mod cli;
 mod copy;
 mod desk;
 mod document;
+mod filter;
 pub mod id;
 mod letter;
 mod list;

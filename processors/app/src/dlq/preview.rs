@@ -11,7 +11,7 @@ use sqlx::types::Json;
 use super::cli::Which;
 use super::desk::{Desk, Setback, Work};
 use super::id::Id;
-use super::letter::{Letter, hex};
+use super::letter::{self, Letter, hex};
 use crate::cli::Format;
 use crate::config::Config;
 use crate::failure::Failure;
@@ -65,7 +65,19 @@ pub(super) async fn preview(config: &Config, format: Format, which: &Which) -> R
         previews.push(Preview { id: Some(letter.id), ..preview });
     }
     let text: String = previews.iter().map(Preview::text).collect();
-    output::print(format, &text, &serde_json::json!(previews))
+    output::print(format, &text, &serde_json::json!(previews))?;
+    verdict(&previews)
+}
+
+/// A trial that ends like the record's last one is a failure, and so is one that cannot be made.
+fn verdict(previews: &[Preview]) -> Result<(), Failure> {
+    match previews.iter().filter(|preview| !matches!(preview.outcome, "applied" | "duplicate")).count() {
+        0 => Ok(()),
+        count => Err(Failure::refused(format!(
+            "{count} of {} letters would not have their effect",
+            previews.len()
+        ))),
+    }
 }
 
 async fn tried(desk: &Desk<'_>, decoder: &mut Decoder, letter: &Letter) -> Result<Preview, Setback> {
@@ -80,6 +92,8 @@ async fn tried(desk: &Desk<'_>, decoder: &mut Decoder, letter: &Letter) -> Resul
     let database = desk.ledgers.side(letter.id.side);
     let fail = |error| Setback::Failed(database.failure(error));
     let mut transaction = database.pool.begin().await.map_err(fail)?;
+    // As a redrive does first: a letter that is dead answers for its record.
+    letter::mark(&mut transaction, letter, "redriven").await.map_err(fail)?;
     let mut preview = match outcome(&*retries.role, &mut transaction, &record).await {
         // What Postgres refuses is the record's fault; its transaction is of no more use.
         Err(WorkError::Refused(reason)) => {
@@ -233,8 +247,12 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_says_its_code_and_reason() {
+    fn a_failure_says_its_code_and_reason_and_is_one() {
         let preview = Preview::told("fails", Some("too-large".to_owned()), "2 MB".to_owned());
         assert_eq!(preview.text().trim(), "fails  too-large: 2 MB");
+        let applied = Preview { outcome: "applied", ..Preview::default() };
+        assert!(verdict(&[Preview { outcome: "applied", ..Preview::default() }]).is_ok());
+        let message = verdict(&[applied, preview]).unwrap_err().to_string();
+        assert_eq!(message, "1 of 2 letters would not have their effect");
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::TryFutureExt as _;
 use futures::future::OptionFuture;
+use millrace_runtime::metrics;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -159,7 +160,19 @@ impl Members {
             if let Some(running) = self.running.remove(&place) {
                 end(&place, running).await;
             }
+            let is_gone = |other: &Place| (&other.name, other.generation) != (&place.name, place.generation);
+            if places.iter().all(is_gone) {
+                self.forget(&place);
+            }
         }
+    }
+
+    /// What is retired has no figures any more.
+    fn forget(&self, place: &Place) {
+        let namespace = &self.config.namespace;
+        let group =
+            millrace_runtime::Group { id: namespace.group(&place.name), generation: place.generation };
+        metrics::forget(&group, Some(&namespace.index(&place.name, place.generation)));
     }
 
     /// One group's trouble does not keep the others away.

@@ -1,5 +1,6 @@
 //! `millrace saga cancel`.
 
+use millrace_runtime::sagas::Cancelled;
 use serde_json::json;
 
 use super::{Cancel, Id};
@@ -22,10 +23,18 @@ pub(super) async fn cancel(config: &Config, format: Format, options: &Cancel) ->
     let saga = roles.saga_named(&id.saga).ok_or_else(missing)?;
     let asked = saga.cancel(&mut transaction, &id.instance, why).await;
     let asked = asked.map_err(|error| Failure::of_work(config, Side::Write, error))?;
-    if !asked.ok_or_else(missing)? {
-        return Err(Failure::refused(format!(
-            "{id} has nothing to cancel where it stands: see `millrace saga show {id}`"
-        )));
+    match asked.ok_or_else(missing)? {
+        Cancelled::Step => {}
+        Cancelled::Nothing => {
+            return Err(Failure::refused(format!(
+                "{id} has nothing to cancel where it stands: see `millrace saga show {id}`"
+            )));
+        }
+        Cancelled::Ended(standing) => {
+            return Err(Failure::refused(format!(
+                "{id} has ended ({standing}): there is nothing to cancel; `millrace saga show {id}` tells how it came there"
+            )));
+        }
     }
     let operator = Operator::new(who.as_deref(), why);
     let signed = operator.sign(&mut transaction, "saga cancel", &id.to_string(), &json!({})).await;

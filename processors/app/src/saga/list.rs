@@ -8,23 +8,30 @@ use super::found::{Filter, Found, find};
 use crate::cli::Format;
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::layout::Side;
+use crate::known;
+use crate::layout::{self, Side};
 use crate::output::{self, Table};
 use crate::postgres::Database;
 
 /// Lists instances, the oldest first.
 pub(super) async fn list(config: &Config, format: Format, options: &List) -> Result<(), Failure> {
+    let saga = options.saga.as_deref();
+    if let Some(standing) = &options.standing {
+        known::among("standing", standing, &layout::known_standings(saga))?;
+    }
     let write = Database::of(config, Side::Write)?;
     let filter = Filter {
-        saga: options.saga.as_deref(),
+        saga,
         standing: options.standing.as_deref(),
         ended: options.all,
         stuck: options.stuck,
         stuck_after: options.stuck_after.0,
-        limit: options.limit,
+        // One more, to know whether there are more.
+        limit: options.limit.saturating_add(1),
         ..Filter::default()
     };
     let found = find(config, &write.pool, &filter).await.map_err(|error| write.failure(error))?;
+    let found = output::first(found, options.limit);
     let json: Vec<Value> = found.iter().map(Found::json).collect();
     output::print(format, &table(&found, Utc::now()), &json!(json))
 }

@@ -10,8 +10,8 @@ use clap::{Args, Subcommand};
 use crate::cli::Format;
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::layout;
 use crate::moment::{self, Span};
+use crate::{known, layout};
 
 /// What `--help` says behind the actions.
 pub const HELP: &str = "\
@@ -43,7 +43,7 @@ pub enum Action {
 #[derive(Debug, Args)]
 pub struct List {
     /// Only of this saga
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = saga_name)]
     pub saga: Option<String>,
     /// Only where they stand so, such as paying
     #[arg(long, value_name = "STATE")]
@@ -73,6 +73,11 @@ pub struct Cancel {
     /// Who [default: the user]
     #[arg(long)]
     pub who: Option<String>,
+}
+
+fn saga_name(name: &str) -> Result<String, String> {
+    known::among("saga", name, &layout::known_sagas()).map_err(|failure| failure.to_string())?;
+    Ok(name.to_owned())
 }
 
 /// Which instance of which saga.

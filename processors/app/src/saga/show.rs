@@ -1,6 +1,7 @@
 //! `millrace saga show`.
 
 use chrono::{DateTime, Utc};
+use millrace_runtime::retry::Waiting;
 use millrace_schemas::short_name;
 use serde_json::{Value, json};
 use sqlx::types::Json;
@@ -11,6 +12,7 @@ use crate::cli::Format;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::Side;
+use crate::ledger;
 use crate::output::{self, Table};
 use crate::postgres::Database;
 
@@ -27,6 +29,8 @@ struct Shown {
     timers: Vec<Timer>,
     /// What became of the commands: id, status, code.
     receipts: Vec<(String, String, Option<String>)>,
+    /// Those that are tried again, or wait behind one that is.
+    waiting: Vec<Waiting>,
 }
 
 /// Shows an instance.
@@ -61,8 +65,11 @@ async fn look(config: &Config, write: &Database, id: &Id) -> sqlx::Result<Option
     let timers = timers.bind(saga).bind(instance).fetch_all(&write.pool).await?;
     let sent: Vec<&str> = steps.iter().flat_map(|step| step.4.iter().map(|(id, _)| id.as_str())).collect();
     let receipts = sqlx::query_as("SELECT id, status, code FROM command WHERE source = $1 AND id = ANY($2)");
-    let receipts = receipts.bind(config.namespace.source()).bind(sent).fetch_all(&write.pool).await?;
-    Ok(Some(Shown { found, state, steps, timers, receipts }))
+    let source = config.namespace.source();
+    let receipts = receipts.bind(&source).bind(&sent).fetch_all(&write.pool).await?;
+    let mut waiting = ledger::waiting(config, &write.pool, &sent).await?;
+    waiting.retain(|one| one.source == source);
+    Ok(Some(Shown { found, state, steps, timers, receipts, waiting }))
 }
 
 impl Shown {
@@ -103,6 +110,9 @@ impl Shown {
 
     /// What became of a command.
     fn became(&self, id: &str) -> String {
+        if let Some(waiting) = self.waiting.iter().find(|one| one.id == id) {
+            return ledger::waits_for(&waiting.turn);
+        }
         match self.receipts.iter().find(|(known, ..)| known == id) {
             None => "not decided yet".to_owned(),
             Some((_, status, None)) => status.clone(),

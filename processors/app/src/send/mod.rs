@@ -34,7 +34,7 @@ pub async fn send(config: &Config, format: Format, options: &cli::Send) -> Resul
     tokio::task::block_in_place(|| sending.all(open(&options.file)?))?;
     let sent = sending.finish();
     let outcomes = match &ledger {
-        Some(ledger) => Some(wait::all(ledger, &sent.identities, options.timeout.0).await?),
+        Some(ledger) => Some(wait::all(config, ledger, &sent.identities, options.timeout.0).await?),
         None => None,
     };
     report(format, &sent, outcomes.as_ref())?;
@@ -135,12 +135,13 @@ fn read_line(input: &mut dyn BufRead, line: &mut Vec<u8>) -> Result<bool, Failur
 fn report(format: Format, sent: &Sent, outcomes: Option<&Outcomes>) -> Result<(), Failure> {
     let mut counts =
         vec![("sent", sent.delivered), ("refused", sent.refused), ("undelivered", sent.undelivered)];
-    if let Some(Outcomes { completed, rejected, dead, waiting }) = outcomes {
+    if let Some(Outcomes { completed, rejected, dead, waiting, retrying }) = outcomes {
         counts.extend([
             ("completed", *completed),
             ("rejected", *rejected),
             ("dead", *dead),
             ("waiting", *waiting),
+            ("retrying", *retrying),
         ]);
     }
     let text: Vec<String> = counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
@@ -149,13 +150,14 @@ fn report(format: Format, sent: &Sent, outcomes: Option<&Outcomes>) -> Result<()
 }
 
 fn judge(sent: &Sent, outcomes: Option<&Outcomes>) -> Result<(), Failure> {
-    let Outcomes { rejected, dead, waiting, .. } = outcomes.copied().unwrap_or_default();
+    let Outcomes { rejected, dead, waiting, retrying, .. } = outcomes.copied().unwrap_or_default();
     let problems = [
         (sent.refused, "lines were refused"),
         (sent.undelivered, "commands could not be delivered"),
         (rejected, "commands were rejected: `millrace commands --status rejected` says why"),
         (dead, "commands are dead letters: `millrace commands --status dead` says why"),
-        (waiting, "commands have no outcome yet: is `millrace run` running?"),
+        (retrying, "commands are being retried: `millrace commands --status retrying` says why"),
+        (waiting - retrying, "commands have no outcome yet: is `millrace run` running?"),
     ];
     let told: Vec<String> =
         problems.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();

@@ -29,6 +29,8 @@ pub(super) struct Outcomes {
     pub(super) rejected: u64,
     pub(super) dead: u64,
     pub(super) waiting: u64,
+    /// Of those that wait: tried again, or behind one that is.
+    pub(super) retrying: u64,
 }
 
 impl Outcomes {
@@ -64,7 +66,12 @@ impl Ledger {
 }
 
 /// Asks the ledger until every command is in it, or time is up. A command that was sent twice counts once.
-pub(super) async fn all(ledger: &Ledger, sent: &[Identity], timeout: Duration) -> Result<Outcomes, Failure> {
+pub(super) async fn all(
+    config: &Config,
+    ledger: &Ledger,
+    sent: &[Identity],
+    timeout: Duration,
+) -> Result<Outcomes, Failure> {
     let mut seen = HashSet::new();
     let mut waiting: Vec<&Identity> = sent.iter().filter(|identity| seen.insert(*identity)).collect();
     let (mut outcomes, mut progress) = (Outcomes::default(), Progress::new("decided"));
@@ -87,7 +94,24 @@ pub(super) async fn all(ledger: &Ledger, sent: &[Identity], timeout: Duration) -
     }
     progress.done();
     outcomes.waiting = waiting.len() as u64;
+    outcomes.retrying = retrying(config, ledger, &waiting).await?;
     Ok(outcomes)
+}
+
+/// How many of the commands are tried again, or wait behind one that is.
+async fn retrying(config: &Config, ledger: &Ledger, waiting: &[&Identity]) -> Result<u64, Failure> {
+    let mut count = 0;
+    for asked in waiting.chunks(ASKED_AT_ONCE) {
+        let ids: Vec<&str> = asked.iter().map(|identity| &*identity.id).collect();
+        let found = crate::ledger::waiting(config, &ledger.database.pool, &ids).await;
+        let found: HashSet<Identity> = found
+            .map_err(|error| ledger.database.failure(error))?
+            .into_iter()
+            .map(|one| Identity { source: one.source.into(), id: one.id.into() })
+            .collect();
+        count += asked.iter().filter(|identity| found.contains(**identity)).count() as u64;
+    }
+    Ok(count)
 }
 
 /// What the ledger knows of these commands. A dead command may be sent again: what died before is no outcome.

@@ -3,9 +3,11 @@
 mod databases;
 mod lag;
 mod level;
+mod members;
 mod report;
 mod services;
 mod under_way;
+mod verdict;
 
 use std::time::Duration;
 
@@ -17,6 +19,19 @@ use crate::output;
 use crate::postgres::Database;
 use crate::replay::reset::{self, Reset};
 use report::Report;
+
+/// What the exit code says.
+pub const HELP: &str = "\
+The first line is the verdict. What could not be asked is `unknown` in its place, never none.
+
+Exit codes:
+  0  nothing is away, lost or left lying; what is behind is being worked on, what failed is tried again
+  1  what waiting does not mend: topics, indices or schemas are missing; records wait in a group where no process works;
+     the slot or the connector is lost, failed or held; the write side has lost commits; keys wait behind a dead letter, or
+     for longer than a minute for a version that is missing. Dead letters that nothing waits behind are only listed.
+     With --wait: not everything was level in time
+  3  something could not be asked
+What can be reached is shown in every case.";
 
 /// Shows what can be reached; the rest says why not.
 ///
@@ -40,7 +55,14 @@ pub async fn status(config: &Config, format: Format, wait: Option<Duration>) -> 
         under_way::look(config, &write),
     );
     let kafka = tokio::task::block_in_place(|| lag::measure(config, &write, &read));
+    let members = match &kafka {
+        Ok(kafka) => tokio::task::block_in_place(|| members::members(config, kafka)),
+        // Said once, where Kafka is.
+        Err(_) => Ok(Default::default()),
+    };
     let report = Report {
+        groups: layout::groups(config).into_iter().map(|group| (group.side, group.role)).collect(),
+        members,
         namespace: config.namespace.to_string(),
         kafka,
         write,

@@ -1,13 +1,16 @@
 //! What `millrace status` found, as text and as JSON.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::databases::{Facts, Slot};
 use super::lag::{Kafka, Lag};
-use super::services::{Index, Process};
+use super::services::{Index, Process, Subjects};
 use super::under_way::{self, UnderWay};
 use crate::failure::Failure;
+use crate::layout::Side;
 use crate::moment;
 use crate::output::{self, Table};
 use crate::replay::generations::{Generation, State};
@@ -16,12 +19,16 @@ use crate::setup::ConnectorState;
 /// Everything; each part may have failed.
 pub(super) struct Report {
     pub(super) namespace: String,
+    /// The groups that there should be.
+    pub(super) groups: Vec<(Side, &'static str)>,
+    /// How many members the groups have that are behind.
+    pub(super) members: Result<BTreeMap<String, usize>, Failure>,
     pub(super) kafka: Result<Kafka, Failure>,
     pub(super) write: Result<Facts, Failure>,
     pub(super) read: Result<Facts, Failure>,
     pub(super) slot: Result<Option<Slot>, Failure>,
     pub(super) connector: Result<Option<ConnectorState>, Failure>,
-    pub(super) subjects: Result<usize, Failure>,
+    pub(super) subjects: Result<Subjects, Failure>,
     pub(super) indices: Result<Vec<Index>, Failure>,
     pub(super) process: Option<Process>,
     pub(super) generations: Result<Vec<Generation>, Failure>,
@@ -31,43 +38,6 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// The first part that could not be asked, the worst kind first; else what keeps the outbox from Kafka.
-    pub(super) fn verdict(self) -> Result<(), Failure> {
-        let alarm = self.alarm().map(Failure::refused);
-        let failures = [
-            self.kafka.err(),
-            self.write.err(),
-            self.read.err(),
-            self.slot.err(),
-            self.connector.err(),
-            self.subjects.err(),
-            self.indices.err(),
-            self.generations.err(),
-            self.sound.err(),
-            self.under_way.err(),
-        ];
-        let mut failures: Vec<Failure> = failures.into_iter().flatten().collect();
-        failures.sort_by_key(|failure| !matches!(failure, Failure::Unreachable { .. }));
-        failures.into_iter().next().or(alarm).map_or(Ok(()), Err)
-    }
-
-    /// What waiting does not mend.
-    fn alarm(&self) -> Option<String> {
-        let slot = match &self.slot {
-            Ok(None) => Some(missing_slot()),
-            Ok(Some(slot)) if slot.is_lost() => Some(shown_slot(slot)),
-            _ => None,
-        };
-        let connector = match &self.connector {
-            Ok(None) => Some(missing_connector()),
-            Ok(Some(state)) if state.trace.is_some() || state.held() || state.offsets_ahead > 0 => {
-                Some(format!("connector: {}", shown_connector(state)))
-            }
-            _ => None,
-        };
-        slot.or(connector).map(|alarm| alarm.trim_end().to_owned())
-    }
-
     /// For programs.
     pub(super) fn json(&self) -> Value {
         let sides = || [("write", &self.write), ("read", &self.read)].into_iter();
@@ -79,10 +49,13 @@ impl Report {
         };
         json!({
             "namespace": self.namespace,
+            "verdict": {"ok": self.is_well(), "problems": self.problems(), "unknown": self.unknown()},
             "kafka": part(self.kafka.as_ref()),
             "slot": part(self.slot.as_ref()),
             "connector": part(self.connector.as_ref()),
-            "subjects": part(self.subjects.as_ref()),
+            "members": part(self.members.as_ref()),
+            "subjects": part(self.subjects.as_ref().map(|subjects| subjects.count)),
+            "missing_schemas": part(self.subjects.as_ref().map(|subjects| &subjects.missing)),
             "indices": part(self.indices.as_ref()),
             "dead_letters": of_sides(&|facts| json!(facts.dead)),
             "blocked": of_sides(&|facts| json!(facts.blocked)),
@@ -95,17 +68,12 @@ impl Report {
 
     /// For people.
     pub(super) fn text(&self) -> String {
-        let mut text = String::new();
+        let mut text = format!("{}\n\n", self.headline());
         if let Err(Failure::Refused(what)) = &self.sound {
             text.push_str(&format!("THE WRITE SIDE IS NOT SOUND\n{what}\n\n"));
         }
         section(&mut text, "topics", &self.kafka, topics);
-        section(&mut text, "groups", &self.kafka, |kafka| groups(&kafka.lags));
-        for (side, facts) in [("write side", &self.write), ("read side", &self.read)] {
-            if let Err(failure) = facts {
-                text.push_str(&format!("  {side}: {failure}\n\n"));
-            }
-        }
+        section(&mut text, "groups", &self.kafka, |kafka| groups(&kafka.lags) + &self.unknown_groups());
         section(&mut text, "under way", &self.under_way, |under_way| under_way::shown(under_way));
         section(&mut text, "outbox to Kafka", &self.slot, |slot| {
             slot.as_ref().map_or_else(missing_slot, shown_slot)
@@ -114,10 +82,12 @@ impl Report {
             connector.as_ref().map_or_else(missing_connector, shown_connector)
         });
         section(&mut text, "schema registry", &self.subjects, |subjects| {
-            format!("answers: {subjects} subjects\n")
+            format!("answers: {} subjects{}\n", subjects.count, missing_schemas(&subjects.missing))
         });
         section(&mut text, "indices", &self.indices, |indices| shown_indices(indices));
-        if self.generations.as_ref().is_ok_and(|generations| !generations.is_empty()) {
+        if self.generations.as_ref().is_ok_and(Vec::is_empty) {
+            // One of each view.
+        } else {
             section(&mut text, "generations", &self.generations, |generations| {
                 shown_generations(generations)
             });
@@ -147,8 +117,38 @@ impl Report {
             let count = format!("{} ({} records)", blocked.keys, blocked.records);
             table.row([blocked.group.clone(), why.to_owned(), count, output::time(blocked.since)]);
         }
-        if table.is_empty() { "none\n".to_owned() } else { table.render() }
+        let unknown =
+            self.unknown_sides().map(|(_, name, failure)| format!("{name}: {}\n", unknown(failure)));
+        let told = table.render() + &unknown.collect::<String>();
+        if table.is_empty() && self.unknown_sides().next().is_none() { "none\n".to_owned() } else { told }
     }
+
+    /// The sides that could not be asked.
+    fn unknown_sides(&self) -> impl Iterator<Item = (Side, &'static str, &Failure)> {
+        let sides = [(Side::Write, "write side", &self.write), (Side::Read, "read side", &self.read)];
+        sides.into_iter().filter_map(|(side, name, facts)| Some((side, name, facts.as_ref().err()?)))
+    }
+
+    /// A line for the groups of each side that could not be asked.
+    fn unknown_groups(&self) -> String {
+        let line = |(side, name, failure): (Side, &str, &Failure)| {
+            let of_side = self.groups.iter().filter(|(of, _)| *of == side).map(|(_, role)| *role);
+            format!("{name} ({}): {}\n", of_side.collect::<Vec<_>>().join(", "), unknown(failure))
+        };
+        self.unknown_sides().map(line).collect()
+    }
+}
+
+/// What stands where something could not be asked.
+fn unknown(failure: &Failure) -> String {
+    format!("unknown ({failure})")
+}
+
+fn missing_schemas(missing: &[&str]) -> String {
+    if missing.is_empty() {
+        return String::new();
+    }
+    format!("; missing: {}: run `millrace setup`", missing.join(", "))
 }
 
 fn part<T: Serialize>(part: Result<T, &Failure>) -> Value {
@@ -159,7 +159,7 @@ fn part<T: Serialize>(part: Result<T, &Failure>) -> Value {
 }
 
 fn section<T>(text: &mut String, name: &str, part: &Result<T, Failure>, shown: impl Fn(&T) -> String) {
-    let body = part.as_ref().map_or_else(|failure| format!("{failure}\n"), shown);
+    let body = part.as_ref().map_or_else(|failure| unknown(failure) + "\n", shown);
     text.push_str(&format!("{}\n{body}\n", name.to_uppercase()));
 }
 
@@ -184,7 +184,7 @@ fn groups(lags: &[Lag]) -> String {
     let mut table = Table::new(&["group", "topic", "lag", "behind", "unpublished", ""]);
     for lag in lags.iter().filter(|lag| !is_side_topic(&lag.topic) || lag.records > 0) {
         let behind = lag.seconds.map_or_else(
-            || "?".to_owned(),
+            || "unknown".to_owned(),
             |seconds| match lag.records {
                 0 => "-".to_owned(),
                 _ => moment::shown(std::time::Duration::from_secs_f64(seconds)),
@@ -208,7 +208,7 @@ fn groups(lags: &[Lag]) -> String {
     table.render()
 }
 
-fn missing_slot() -> String {
+pub(super) fn missing_slot() -> String {
     "there is no replication slot, so nothing gets from the outbox to Kafka: run `millrace setup`, then `millrace verify`\n"
         .to_owned()
 }
@@ -217,7 +217,7 @@ fn missing_slot() -> String {
 const LOST_SLOT: &str =
     ": nothing gets from the outbox to Kafka; run `millrace setup`, then `millrace verify`";
 
-fn shown_slot(slot: &Slot) -> String {
+pub(super) fn shown_slot(slot: &Slot) -> String {
     let active = if slot.active { "active" } else { "INACTIVE: Postgres keeps WAL until its connector runs" };
     let lost = if slot.is_lost() { LOST_SLOT } else { "" };
     format!(
@@ -229,11 +229,11 @@ fn shown_slot(slot: &Slot) -> String {
     )
 }
 
-fn missing_connector() -> String {
+pub(super) fn missing_connector() -> String {
     "there is no connector, so nothing gets from the outbox to Kafka: run `millrace setup`\n".to_owned()
 }
 
-fn shown_connector(state: &ConnectorState) -> String {
+pub(super) fn shown_connector(state: &ConnectorState) -> String {
     let task = state.task.as_deref().unwrap_or("not there");
     let trace = state.trace.as_ref().map(|trace| format!(": {trace}")).unwrap_or_default();
     let held = if state.held() { ", until somebody resumes it" } else { "" };
@@ -276,7 +276,7 @@ fn shown_generations(generations: &[Generation]) -> String {
 }
 
 fn no_process() -> String {
-    "none answers where this configuration listens\n".to_owned()
+    "none of this namespace answers where this configuration listens\n".to_owned()
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "bytes for people")]
@@ -307,82 +307,42 @@ fn bytes(count: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::verdict::tests::report;
     use super::*;
-    use crate::failure::Service;
-
-    fn running() -> ConnectorState {
-        ConnectorState { connector: "RUNNING".to_owned(), task: None, trace: None, offsets_ahead: 0 }
-    }
-
-    fn report() -> Report {
-        let unreachable = Failure::Unreachable {
-            service: Service::ReadDatabase,
-            address: "postgres://db".to_owned(),
-            reason: "refused".to_owned(),
-        };
-        let lag = Lag {
-            group: "m.commands".to_owned(),
-            topic: "m.cmd.orders.v1".to_owned(),
-            records: 3,
-            seconds: Some(1.25),
-            unpublished: None,
-            unclaimed: 0,
-        };
-        Report {
-            namespace: "m".to_owned(),
-            kafka: Ok(Kafka { topics: Vec::new(), lags: vec![lag] }),
-            write: Ok(Facts::default()),
-            read: Err(unreachable),
-            slot: Ok(None),
-            connector: Ok(Some(running())),
-            subjects: Ok(3),
-            indices: Ok(Vec::new()),
-            process: None,
-            generations: Ok(Vec::new()),
-            sound: Ok(()),
-            under_way: Ok(Vec::new()),
-        }
-    }
 
     #[test]
     fn what_cannot_be_reached_says_so_and_the_rest_is_shown() {
         let text = report().text();
         for line in [
             "m.commands  m.cmd.orders.v1  3    1.2 s   -",
-            "read side: the read database at postgres://db cannot be reached: refused",
+            "read side (orders): unknown (the read database at postgres://db cannot be reached: refused)",
+            "read side: unknown (the read database",
             "RUNNING, its task not there",
             "there is no replication slot",
         ] {
             assert!(text.contains(line), "{text}");
         }
-        assert!(matches!(report().verdict(), Err(Failure::Unreachable { .. })));
+        assert!(text.starts_with("m: NOT WELL: there is no replication slot"), "{text}");
+        assert!(!text.contains("none\n"), "unknown is never none: {text}");
     }
 
     #[test]
-    fn whatever_keeps_the_outbox_from_kafka_is_an_alarm() {
-        let slot = |wal_status: &str| Slot {
-            name: "m_outbox".to_owned(),
-            active: false,
-            lag_bytes: 0,
-            kept_bytes: 0,
-            wal_status: wal_status.to_owned(),
+    fn what_could_not_be_asked_is_unknown_in_its_place() {
+        let away = || Failure::refused("away");
+        let report = Report {
+            kafka: Err(away()),
+            write: Err(away()),
+            slot: Err(away()),
+            connector: Err(away()),
+            subjects: Err(away()),
+            indices: Err(away()),
+            generations: Err(away()),
+            under_way: Err(away()),
+            ..report()
         };
-        let alarm = |slot, connector| Report { slot: Ok(slot), connector: Ok(connector), ..report() }.alarm();
-        assert_eq!(alarm(Some(slot("reserved")), Some(running())), None);
-        assert!(alarm(None, Some(running())).unwrap().contains("no replication slot"));
-        assert!(alarm(Some(slot("lost")), Some(running())).unwrap().contains("(lost): nothing gets from"));
-        assert!(alarm(Some(slot("reserved")), None).unwrap().contains("no connector"));
-        let failed = ConnectorState { trace: Some("no such slot".to_owned()), ..running() };
-        assert!(alarm(Some(slot("reserved")), Some(failed)).unwrap().contains("no such slot"));
-        let ahead = ConnectorState { offsets_ahead: 2_048, ..running() };
-        assert!(alarm(Some(slot("reserved")), Some(ahead)).unwrap().contains("offsets are 2.0 KiB ahead"));
-        let state = |name: &str| Some(ConnectorState { connector: name.to_owned(), ..running() });
-        for held in ["PAUSED", "STOPPED"] {
-            assert!(
-                alarm(Some(slot("reserved")), state(held)).unwrap().contains("until somebody resumes it")
-            );
+        for section in report.text().split("\n\n").filter(|section| section.contains('\n')) {
+            assert!(section.contains("unknown (") || section.starts_with("PROCESS"), "{section}");
         }
-        assert_eq!(alarm(Some(slot("reserved")), state("UNASSIGNED")), None, "soon a worker takes it");
     }
 
     #[test]
@@ -391,6 +351,7 @@ mod tests {
         assert_eq!(json["kafka"]["lags"][0]["records"], 3);
         assert!(json["dead_letters"]["read"]["error"].as_str().unwrap().contains("cannot be reached"));
         assert_eq!(json["dead_letters"]["write"], json!([]));
+        assert_eq!((&json["subjects"], &json["verdict"]["ok"]), (&json!(3), &json!(false)));
     }
 
     #[test]

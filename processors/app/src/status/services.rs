@@ -1,8 +1,9 @@
 //! The connector, the registry, the indices, and the process on this machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
+use millrace_schemas::DEFINITIONS;
 use reqwest::{Method, StatusCode};
 use serde::Serialize;
 use serde_json::Value;
@@ -26,12 +27,25 @@ pub(super) async fn connector(config: &Config, write: &Database) -> Result<Optio
     Ok(Some(ConnectorState { offsets_ahead, ..state }))
 }
 
-/// How many subjects the schema registry has.
-pub(super) async fn subjects(config: &Config) -> Result<usize, Failure> {
+/// What the schema registry has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Subjects {
+    /// Of everybody who shares it.
+    pub(super) count: usize,
+    /// Record types of the instance's contexts that it does not know.
+    pub(super) missing: Vec<&'static str>,
+}
+
+/// Asks the schema registry for its subjects.
+pub(super) async fn subjects(config: &Config) -> Result<Subjects, Failure> {
     let registry = Http::registry(config)?;
     let path = ["subjects"];
     let answer = registry.send(Method::GET, &path, None).await?;
-    Ok(registry.success(answer, &path)?.as_array().map_or(0, Vec::len))
+    let listed = registry.success(answer, &path)?;
+    let there: HashSet<&str> = listed.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let ours = DEFINITIONS.iter().filter(|known| known.context.is_empty() || config.has(known.context));
+    let missing = ours.map(|known| known.full_name).filter(|name| !there.contains(name)).collect();
+    Ok(Subjects { count: there.len(), missing })
 }
 
 /// An index behind its alias.

@@ -36,6 +36,7 @@ impl Saga for CartCheckout {
     const SENDS_TO: &'static [&'static str] = Self::CONTEXTS;
     const STATE_VERSION: i32 = 1;
     const TIMERS: &'static [(&'static str, Duration)] = &[];
+    const STANDINGS: &'static [&'static str] = &["placing", "placed", "refused"];
     type State = Checkout;
 
     fn instance(heard: &Heard<'_>) -> Option<String> {

@@ -142,6 +142,8 @@ impl<S: Saga> Process<S> {
             Reaction::Impossible(why) => assert_eq!(why, "", "possible"),
             Reaction::Step(Step { state, sends, timers }) => {
                 assert_survives_storage(&state);
+                let standing = S::standing(&state).name;
+                assert!(S::STANDINGS.contains(&standing), "{standing} is not in STANDINGS of {}", S::NAME);
                 self.state = Some(state);
                 for sent in sends {
                     let context = sent.command.context();

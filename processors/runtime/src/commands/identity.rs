@@ -55,6 +55,11 @@ impl Identity {
         }
     }
 
+    /// Under what a record is filed, whatever it says of itself.
+    pub(crate) fn to_file(record: &Record) -> Self {
+        Self::of(record).unwrap_or_else(|_| Self::of_place(record))
+    }
+
     /// Where a record lies and when it was stamped.
     pub(super) fn of_place(record: &Record) -> Self {
         let Record { partition, offset, timestamp_ms, .. } = record;

@@ -53,16 +53,22 @@ pub(super) struct Receipt {
 pub(super) type Died = HashMap<Identity, Place>;
 
 /// The commands that were not decided yet, each identity once. The same identity with another body is a fault.
-/// A dead command counts as not decided: it may be sent again.
+/// A dead command counts as not decided: it may be sent again. The record that died is read again only after a reset of
+/// the group: it stays what its letter says.
 pub(super) async fn fresh<'b, C: Context>(
     connection: &mut PgConnection,
+    group: &Group,
     arrived: Vec<Arrived<'b, C>>,
     outcomes: &mut [Outcome],
 ) -> Result<(Vec<Arrived<'b, C>>, Died), WorkError> {
     let (mut known, died) = known(connection, &arrived).await?;
+    let suspects: Vec<&Record> =
+        arrived.iter().filter(|one| died.contains_key(&one.identity)).map(|one| one.record).collect();
+    let ended = dead_letters::ended(connection, group, &suspects).await?;
     let mut fresh = Vec::with_capacity(arrived.len());
     for command in arrived {
         let outcome = match known.get(&command.identity) {
+            None if ended.contains(&Place::of(command.record)) => Outcome::Duplicate,
             None => {
                 known.insert(command.identity.clone(), command.fingerprint.clone());
                 fresh.push(command);
@@ -153,7 +159,10 @@ pub(super) async fn insert(
              stream = excluded.stream, topic = excluded.topic, partition = excluded.partition,
              \"offset\" = excluded.\"offset\", status = excluded.status, code = excluded.code,
              message = excluded.message, versions = excluded.versions, produced_at = excluded.produced_at,
-             received_at = excluded.received_at, decided_at = excluded.decided_at
+             received_at = CASE WHEN (known.topic, known.partition, known.\"offset\")
+                                     = (excluded.topic, excluded.partition, excluded.\"offset\")
+                                THEN known.received_at ELSE excluded.received_at END,
+             decided_at = excluded.decided_at, attempts = excluded.attempts
          WHERE known.status = 'dead'",
     )
     .bind(context)
@@ -195,8 +204,11 @@ pub(super) async fn insert_dead(
          ON CONFLICT (id, source) DO UPDATE
          SET type = excluded.type, context = excluded.context, stream = excluded.stream, topic = excluded.topic,
              partition = excluded.partition, \"offset\" = excluded.\"offset\", code = excluded.code,
-             message = excluded.message, produced_at = excluded.produced_at, received_at = excluded.received_at,
-             decided_at = excluded.decided_at
+             message = excluded.message, produced_at = excluded.produced_at,
+             received_at = CASE WHEN (known.topic, known.partition, known.\"offset\")
+                                     = (excluded.topic, excluded.partition, excluded.\"offset\")
+                                THEN known.received_at ELSE excluded.received_at END,
+             decided_at = excluded.decided_at, attempts = excluded.attempts
          WHERE known.status = 'dead'",
     )
     .bind(&identity.id)
@@ -210,6 +222,37 @@ pub(super) async fn insert_dead(
     .bind(fault.code)
     .bind(storable(&fault.message))
     .bind(record.stamped_at())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Receipts of commands that have waited say when those arrived, not when their last try began, and how often they were
+/// tried.
+pub(super) async fn correct_waited(
+    connection: &mut PgConnection,
+    group: &Group,
+    records: &[&Record],
+) -> Result<(), WorkError> {
+    if records.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "UPDATE command AS c
+         SET received_at = least(c.received_at, p.parked_at), attempts = coalesce(b.attempts, 0) + 1
+         FROM UNNEST($3::text[], $4::int[], $5::bigint[]) AS done(topic, partition, \"offset\")
+         JOIN parked AS p ON p.grp = $1 AND p.generation = $2 AND p.topic = done.topic
+              AND p.partition = done.partition AND p.\"offset\" = done.\"offset\"
+         LEFT JOIN blocked_key AS b ON b.grp = p.grp AND b.generation = p.generation AND b.topic = p.topic
+              AND b.key = p.key AND b.partition = p.partition AND b.\"offset\" = p.\"offset\"
+         WHERE c.id = p.record_id AND c.source = p.record_source
+           AND c.topic = p.topic AND c.partition = p.partition AND c.\"offset\" = p.\"offset\"",
+    )
+    .bind(&group.id)
+    .bind(group.generation)
+    .bind(records.iter().map(|record| &*record.topic).collect::<Vec<_>>())
+    .bind(records.iter().map(|record| record.partition).collect::<Vec<_>>())
+    .bind(records.iter().map(|record| record.offset).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     Ok(())

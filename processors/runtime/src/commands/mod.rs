@@ -102,7 +102,7 @@ impl<C: Context> Role for Commands<C> {
         let ids = self.schema_ids().await?;
         let (arrived, mut outcomes) = arrived::decode::<C>(&self.shared.registry, batch).await?;
         let arrived = own::vouched(connection, &self.shared.namespace, arrived, &mut outcomes).await?;
-        let (fresh, died) = ledger::fresh(connection, arrived, &mut outcomes).await?;
+        let (fresh, died) = ledger::fresh(connection, &self.shared.group, arrived, &mut outcomes).await?;
         let mut streams = streams::lock_and_load::<C>(connection, &self.shared, &fresh).await?;
         let faces = streams::faces::<C>(connection, &self.shared, &fresh).await?;
         let decided = decide::all::<C>(&fresh, &mut streams, &faces, ids, &mut outcomes);
@@ -127,6 +127,10 @@ impl<C: Context> Role for Commands<C> {
         metrics::DECISIONS.with_label_values(&[C::NAME, "dead"]).inc();
         let identity = own::identity_of_dead(connection, &self.shared.namespace, C::NAME, record).await?;
         ledger::insert_dead(connection, C::NAME, &identity, record, fault).await
+    }
+
+    async fn waited(&self, connection: &mut PgConnection, records: &[&Record]) -> Result<(), WorkError> {
+        ledger::correct_waited(connection, &self.shared.group, records).await
     }
 
     fn forget(&self) {

@@ -170,6 +170,7 @@ impl Retries {
         done: &[&Record],
         at: &Place,
     ) -> Result<(), WorkError> {
+        self.role.waited(connection, done).await?;
         let publishes = self.role.index().is_some();
         parked::release(connection, self.role.group(), done, publishes.then_some(at)).await
     }

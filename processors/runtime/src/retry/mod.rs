@@ -21,6 +21,7 @@ mod place;
 mod redrive;
 mod sweep;
 mod triage;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use sqlx::PgConnection;
 pub(crate) use copies::due;
 pub use copies::{left_at_source, original, own_and_ours};
 pub use place::Place;
+pub use waiting::{Turn, Waiting, Which, waiting};
 
 use crate::dead_letters;
 use crate::elastic::Document;
@@ -95,7 +97,7 @@ impl Retries {
         let mut settled = Settled::default();
         let outcomes = settled.take(folded);
         let duplicates = outcomes.iter().filter(|outcome| **outcome == Outcome::Duplicate).count();
-        metrics::DUPLICATES.with_label_values(&[&*self.role.group().own_name()]).inc_by(duplicates as u64);
+        metrics::of_group(&metrics::DUPLICATES, self.role.group()).inc_by(duplicates as u64);
         let triage = triage(&shown, outcomes, behind, &blocked);
         if !triage.is_plain() {
             self.put_aside(connection, at, triage, blocked, &mut settled).await?;
@@ -126,7 +128,7 @@ impl Retries {
     ) -> Result<(), WorkError> {
         let group = self.role.group();
         parked::insert(connection, group, &triage.waiting, self.role.versioned()).await?;
-        metrics::PARKED.with_label_values(&[&*group.own_name()]).inc_by(triage.waiting.len() as u64);
+        metrics::of_group(&metrics::PARKED, group).inc_by(triage.waiting.len() as u64);
         for key in &triage.gaps {
             let key = String::from_utf8_lossy(key);
             tracing::error!(group = group.id, topic = at.topic, %key, "parked: an earlier version of the stream is missing");
@@ -172,7 +174,7 @@ impl Retries {
             heads.into_iter().zip(copies).partition(|(_, copy)| copy.is_some());
         let heads: Vec<Failure<'r>> = heads.into_iter().map(|(head, _)| head).collect();
         let group = self.role.group();
-        metrics::RETRIES.with_label_values(&[&*group.own_name()]).inc_by(heads.len() as u64);
+        metrics::of_group(&metrics::RETRIES, group).inc_by(heads.len() as u64);
         let records: Vec<&Record> = heads.iter().map(|head| head.record).collect();
         parked::insert(connection, group, &records, self.role.versioned()).await?;
         let retrying = |head: &Failure<'_>| {
@@ -230,24 +232,31 @@ impl Retries {
     }
 
     /// Copies to the dead letter topic, waits for the acknowledgements, then writes the ledger. A crash between the two
-    /// leaves a second copy, never none. What Kafka takes no copy of is in the ledger with its place.
+    /// leaves a second copy, never none. What Kafka takes no copy of is in the ledger with its place. A record that nothing
+    /// waits behind and that has its letter already gets no other.
     async fn bury(
         &self,
         connection: &mut PgConnection,
         dead: Vec<Failure<'_>>,
     ) -> Result<Vec<Vec<u8>>, WorkError> {
         let group = self.role.group();
+        let records: Vec<&Record> = dead.iter().map(|failure| failure.record).collect();
+        let ended = dead_letters::ended(connection, group, &records).await?;
+        let has_a_letter = |failure: &Failure<'_>| {
+            !self.waits_behind(&failure.fault) && ended.contains(&Place::of(failure.record))
+        };
+        let (known, dead): (Vec<_>, Vec<_>) = dead.into_iter().partition(has_a_letter);
         let copies = dead.iter().map(|Failure { record, fault, attempts }| async move {
             let headers = copies::headers(record, fault, *attempts, None);
             self.leave(record, &dead_letter_topic(&record.topic, &group.id), headers).await
         });
         let deliveries = try_join_all(copies).await?;
-        let mut freed = Vec::new();
+        let mut freed: Vec<Vec<u8>> = known.iter().map(|failure| failure.record.turn().to_vec()).collect();
         for (Failure { record, fault, attempts }, delivery) in dead.into_iter().zip(deliveries) {
             dead_letters::write(connection, group, record, &fault, attempts, delivery).await?;
             self.role.bury(connection, record, &fault).await?;
             let key = record.turn().to_vec();
-            if self.role.waits_behind_dead() && !fault.hopeless {
+            if self.waits_behind(&fault) {
                 let dead = Blocked::at(Status::Dead, record, attempts, Some(&fault));
                 parked::insert(connection, group, &[record], self.role.versioned()).await?;
                 blocked::put(connection, group, &record.topic, &BTreeMap::from([(key, dead)])).await?;
@@ -256,6 +265,11 @@ impl Retries {
             }
         }
         Ok(freed)
+    }
+
+    /// Whether what is behind a record that died of this waits until it is redriven or discarded.
+    fn waits_behind(&self, fault: &Fault) -> bool {
+        self.role.waits_behind_dead() && !fault.hopeless
     }
 
     /// The documents that a batch changed, as they are now: what may be missing in Elasticsearch after a crash between

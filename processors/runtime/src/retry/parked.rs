@@ -6,6 +6,8 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 
 use super::place::Place;
+use crate::commands::Identity;
+use crate::dead_letters::storable;
 use crate::envelope;
 use crate::error::WorkError;
 use crate::record::{Header, Record};
@@ -14,6 +16,8 @@ use crate::role::Group;
 /// What one transaction drains at most, in records and in bytes.
 pub(super) const DRAIN_RECORDS_MAX: i64 = 1_000;
 const DRAIN_BYTES_MAX: i64 = 4 << 20;
+/// No record type has so long a name.
+const TYPE_BYTES_MAX: usize = 512;
 
 /// Parks records of keys; one that is parked already stays as it is.
 pub(super) async fn insert(
@@ -25,12 +29,14 @@ pub(super) async fn insert(
     if records.is_empty() {
         return Ok(());
     }
+    let identities: Vec<Identity> = records.iter().map(|record| Identity::to_file(record)).collect();
     sqlx::query(
         "INSERT INTO parked
              (grp, generation, topic, partition, \"offset\", version, timestamp, key, record_key, value, headers,
-              keyless)
+              keyless, record_id, record_source, record_type)
          SELECT $1, $2, * FROM UNNEST($3::text[], $4::int[], $5::bigint[], $6::bigint[], $7::bigint[],
-                                      $8::bytea[], $9::bytea[], $10::bytea[], $11::jsonb[], $12::bool[])
+                                      $8::bytea[], $9::bytea[], $10::bytea[], $11::jsonb[], $12::bool[],
+                                      $13::text[], $14::text[], $15::text[])
          ON CONFLICT DO NOTHING",
     )
     .bind(&group.id)
@@ -45,9 +51,17 @@ pub(super) async fn insert(
     .bind(records.iter().map(|record| record.value.as_deref()).collect::<Vec<_>>())
     .bind(records.iter().map(|record| Json(&record.headers)).collect::<Vec<_>>())
     .bind(records.iter().map(|record| record.key.is_none()).collect::<Vec<_>>())
+    .bind(identities.iter().map(|identity| identity.id.as_str()).collect::<Vec<_>>())
+    .bind(identities.iter().map(|identity| identity.source.as_str()).collect::<Vec<_>>())
+    .bind(records.iter().map(|record| record_type(record)).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// The type that a record tells, when it can be one.
+fn record_type(record: &Record) -> Option<String> {
+    record.header(envelope::TYPE).filter(|name| name.len() <= TYPE_BYTES_MAX).map(storable)
 }
 
 /// The record's own key, where it waits under another.

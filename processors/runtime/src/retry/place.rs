@@ -3,7 +3,7 @@
 use crate::record::Record;
 
 /// Where a record lies in Kafka.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     /// The topic.
     pub topic: String,

@@ -46,7 +46,7 @@ impl Retries {
         }
         parked::forget_published(&mut transaction, group).await?;
         transaction.commit().await?;
-        metrics::SWEPT.with_label_values(&[&*group.own_name()]).inc_by(overdue.len() as u64);
+        metrics::of_group(&metrics::SWEPT, group).inc_by(overdue.len() as u64);
         Ok(overdue.len())
     }
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use millrace_domain::Saga;
+use millrace_domain::{Saga, Standing};
 use sqlx::PgConnection;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
@@ -82,8 +82,8 @@ pub trait Process: Send + Sync {
     /// Fires timers until stopped.
     async fn keep_time(&self, stop: CancellationToken);
 
-    /// Cancels an instance as an operator wishes: what that leads to is the saga's to say. False when it does not matter
-    /// where the instance stands; `None` when there is no such instance.
+    /// Cancels an instance as an operator wishes: what that leads to is the saga's to say. `None` when there is no such
+    /// instance.
     ///
     /// # Errors
     /// [`WorkError`]; nothing has happened then. What the saga finds impossible is [`WorkError::Refused`].
@@ -92,7 +92,18 @@ pub trait Process: Send + Sync {
         connection: &mut PgConnection,
         instance: &str,
         why: &str,
-    ) -> Result<Option<bool>, WorkError>;
+    ) -> Result<Option<Cancelled>, WorkError>;
+}
+
+/// What became of an operator's wish to cancel an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancelled {
+    /// A step was taken.
+    Step,
+    /// It does not matter where the instance stands.
+    Nothing,
+    /// The instance has come to this end before: nothing is left to be cancelled.
+    Ended(&'static str),
 }
 
 #[async_trait]
@@ -106,14 +117,19 @@ impl<S: Saga> Process for SagaRole<S> {
         connection: &mut PgConnection,
         name: &str,
         why: &str,
-    ) -> Result<Option<bool>, WorkError> {
+    ) -> Result<Option<Cancelled>, WorkError> {
         let ids = self.schema_ids().await?;
         let mut instances = store::lock::<S>(connection, &[name]).await?;
         let Some(instance) = instances.get_mut(name) else { return Ok(None) };
+        if let Ok(Some(state)) = &instance.state
+            && let Standing { name, ended: true } = S::standing(state)
+        {
+            return Ok(Some(Cancelled::Ended(name)));
+        }
         let heard = instance.hear(&Input::by_hand(name, why), ids);
         let heeded = heard.map_err(|fault| WorkError::Refused(fault.message))?;
         self.save(connection, instances).await?;
-        Ok(Some(heeded == Heeded::Step))
+        Ok(Some(if heeded == Heeded::Step { Cancelled::Step } else { Cancelled::Nothing }))
     }
 }
 

@@ -284,6 +284,7 @@ mod tests {
         const SENDS_TO: &'static [&'static str] = &[];
         const STATE_VERSION: i32 = 3;
         const TIMERS: &'static [(&'static str, Duration)] = &[("deadline", Duration::from_secs(5))];
+        const STANDINGS: &'static [&'static str] = &["paying"];
         type State = Paying;
 
         fn instance(_: &Heard<'_>) -> Option<String> {

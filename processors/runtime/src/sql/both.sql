@@ -98,6 +98,14 @@ DO $$ BEGIN
         ALTER TABLE parked ADD COLUMN keyless boolean NOT NULL DEFAULT false;
     END IF;
 END $$;
+-- Who the record is, so that its sender finds it: its identity and its type, as far as it tells them. An older instance
+-- gets the columns; what has waited there since before is not found by its id.
+DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'parked'::regclass AND attname = 'record_id') THEN
+        ALTER TABLE parked ADD COLUMN record_id text, ADD COLUMN record_source text, ADD COLUMN record_type text;
+    END IF;
+END $$;
+CREATE INDEX IF NOT EXISTS parked_identity ON parked (record_id);
 CREATE INDEX IF NOT EXISTS parked_key ON parked (grp, generation, topic, key, version, "offset");
 CREATE INDEX IF NOT EXISTS parked_drained ON parked (grp, generation, drained_topic, drained_partition, drained_offset)
     WHERE drained_offset IS NOT NULL;

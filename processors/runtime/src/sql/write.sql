@@ -50,6 +50,12 @@ CREATE TABLE IF NOT EXISTS command (
     decided_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (id, source)
 );
+-- How often it was tried until then. An older instance gets the column.
+DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'command'::regclass AND attname = 'attempts') THEN
+        ALTER TABLE command ADD COLUMN attempts int NOT NULL DEFAULT 1;
+    END IF;
+END $$;
 -- Time ranges over a table in time order: almost free to keep.
 CREATE INDEX IF NOT EXISTS command_decided ON command USING brin (decided_at);
 

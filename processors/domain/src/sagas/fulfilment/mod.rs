@@ -64,6 +64,16 @@ impl Saga for OrderFulfilment {
         &[OrdersContext::NAME, Inventory::NAME, PAYMENTS, millrace_schemas::notifications::Command::CONTEXT];
     const STATE_VERSION: i32 = 2;
     const TIMERS: &'static [(&'static str, Duration)] = &[(DEADLINE, Duration::from_secs(5 * 60))];
+    const STANDINGS: &'static [&'static str] = &[
+        "reserving",
+        "paying",
+        "capturing",
+        "confirming",
+        "committing",
+        "fulfilled",
+        "cancelling",
+        "cancelled",
+    ];
     type State = Fulfilment;
 
     fn instance(heard: &Heard<'_>) -> Option<String> {

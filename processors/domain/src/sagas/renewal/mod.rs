@@ -62,6 +62,8 @@ impl Saga for SubscriptionRenewal {
     const SENDS_TO: &'static [&'static str] = Self::CONTEXTS;
     const STATE_VERSION: i32 = 1;
     const TIMERS: &'static [(&'static str, Duration)] = &[];
+    const STANDINGS: &'static [&'static str] =
+        &["waiting", "charging", "renewing", "lapsing", "stopped", "cancelled"];
     type State = Renewal;
 
     fn instance(heard: &Heard<'_>) -> Option<String> {

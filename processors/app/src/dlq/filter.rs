@@ -1,0 +1,59 @@
+//! Filters that name something must name what there is: a typo must not look like "no dead letters".
+
+use sqlx::AssertSqlSafe;
+
+use super::cli::Filters;
+use super::letter::{Ledgers, text};
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::known;
+use crate::layout::{self, Side};
+
+/// Refuses filters that nothing could ever fit.
+///
+/// # Errors
+/// [`Failure::Usage`] for a group or a topic, [`Failure::NotFound`] for a code or a key that no letter ever had.
+pub(super) async fn check(config: &Config, ledgers: &Ledgers<'_>, filters: &Filters) -> Result<(), Failure> {
+    let groups = layout::groups(config);
+    if let Some(group) = &filters.group {
+        let names = groups.iter().flat_map(|group| [group.role.to_owned(), group.id.clone()]);
+        // An earlier build may have had groups that this one does not know.
+        let names = names.chain(distinct(ledgers, "convert_to(grp, 'UTF8')").await?);
+        known::among("group", group, &names.collect::<Vec<_>>())?;
+    }
+    if let Some(topic) = &filters.topic {
+        let names = groups.iter().flat_map(|group| group.topics.iter().cloned());
+        let names = names.chain(distinct(ledgers, "convert_to(topic, 'UTF8')").await?);
+        known::among("topic", topic, &names.collect::<Vec<_>>())?;
+    }
+    if let Some(code) = &filters.code {
+        had("code", code, &distinct(ledgers, "convert_to(code, 'UTF8')").await?)?;
+    }
+    match &filters.key {
+        Some(key) => had("key", key, &distinct(ledgers, "key").await?),
+        None => Ok(()),
+    }
+}
+
+fn had(what: &str, value: &str, known: &[String]) -> Result<(), Failure> {
+    if known.iter().any(|known| known == value) {
+        return Ok(());
+    }
+    Err(Failure::NotFound(format!("no dead letter has the {what} `{value}`{}", known::instead(value, known))))
+}
+
+/// Every value of a column in both ledgers, whatever was done about the letters.
+async fn distinct(ledgers: &Ledgers<'_>, column: &'static str) -> Result<Vec<String>, Failure> {
+    let mut found = Vec::new();
+    for side in [Side::Write, Side::Read] {
+        let database = ledgers.side(side);
+        let values: Vec<Vec<u8>> = sqlx::query_scalar(AssertSqlSafe(format!(
+            "SELECT DISTINCT {column} FROM dead_letter WHERE {column} IS NOT NULL"
+        )))
+        .fetch_all(&database.pool)
+        .await
+        .map_err(|error| database.failure(error))?;
+        found.extend(values.iter().map(|value| text(value)));
+    }
+    Ok(found)
+}

@@ -1,0 +1,147 @@
+//! What the operator's commands answer while things wait, are missing or cannot be asked.
+
+use millrace_tests::Instance;
+use millrace_tests::becomes;
+use millrace_tests::load::{add_product, command_with_id, customer, order, place, product, register};
+use serde_json::{Value, json};
+
+use crate::{beside_others, instance_with};
+
+/// So late a second try that it never comes in a story.
+const SETTINGS: [(&str, &str); 2] =
+    [("contexts", r#"["catalog", "customers", "orders"]"#), ("retry_delays_ms", "[600000]")];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_is_missing_or_cannot_be_asked_is_told_and_never_taken_for_nothing() {
+    let _turn = beside_others().await;
+    let instance = instance_with("answers", &SETTINGS).await;
+    let mut process = instance.start();
+    instance.send(&[add_product(1)]).await;
+    instance.settle().await;
+    instance.send(&[place(1, &customer(1), &product(1)), confirm(1, "1")]).await;
+    becomes(&instance.write, "SELECT count(*) FROM parked", 2).await;
+    the_receipts_say_what_they_wait_for(&instance).await;
+    the_list_of_commands_has_them(&instance).await;
+    who_waits_for_an_outcome_hears_of_it(&instance).await;
+    filters_that_name_nothing_are_refused(&instance).await;
+    instance.millrace(&["status"]).await.expect_success().expect_told("keys whose record is tried again");
+    what_is_missing_is_told(&instance).await;
+    what_cannot_be_asked_is_unknown(&instance).await;
+    process.stops().await;
+    instance.send(&[register(5)]).await;
+    let status = instance.millrace(&["status"]).await;
+    status.expect_code(1).expect_told("no process works on");
+    let first = status.stdout.lines().next().expect("a first line");
+    assert!(first.contains("NOT WELL") && first.contains(&instance.group("commands")), "{first}");
+}
+
+fn confirm(i: usize, id: &str) -> String {
+    command_with_id(&format!("ConfirmOrder-{id}"), "ConfirmOrder", i, json!({"order_id": order(i)}))
+}
+
+async fn receipt(instance: &Instance, id: &str) -> Value {
+    instance.millrace(&["receipt", id, "--format", "json"]).await.expect_success().json()[0].clone()
+}
+
+async fn the_receipts_say_what_they_wait_for(instance: &Instance) {
+    let head = receipt(instance, "PlaceOrder-1").await;
+    assert_eq!(
+        (&head["status"], &head["code"]),
+        (&json!("retrying"), &json!("reference-not-found")),
+        "{head}"
+    );
+    assert_eq!((&head["attempts"], &head["attempts_max"]), (&json!(1), &json!(2)), "{head}");
+    assert!(head["next_try_at"].is_string() && head["received_at"].is_string(), "{head}");
+    assert_eq!(head["stream"], json!(order(1)));
+    let behind = receipt(instance, "ConfirmOrder-1").await;
+    assert_eq!(
+        (&behind["status"], &behind["behind"]),
+        (&json!("waiting"), &json!("PlaceOrder-1")),
+        "{behind}"
+    );
+    let text = instance.millrace(&["receipt", "PlaceOrder-1"]).await;
+    text.expect_success().expect_told("1 of 2").expect_told("reference-not-found: ").expect_told("next try");
+    instance.millrace(&["receipt", "ConfirmOrder-1"]).await.expect_told("behind");
+}
+
+async fn the_list_of_commands_has_them(instance: &Instance) {
+    let list = ["commands", "--status", "retrying", "--format", "json"];
+    let listed = instance.millrace(&list).await.expect_success().json();
+    let ids: Vec<&str> =
+        listed.as_array().expect("a list").iter().filter_map(|one| one["id"].as_str()).collect();
+    assert_eq!(ids.len(), 2, "{listed}");
+    assert!(ids.contains(&"PlaceOrder-1") && ids.contains(&"ConfirmOrder-1"), "{listed}");
+    let stream = format!("orders/{}", order(1));
+    let of_stream = [&list[..], &["--stream", &stream, "--limit", "1"]].concat();
+    assert_eq!(instance.millrace(&of_stream).await.json().as_array().map(Vec::len), Some(1));
+}
+
+/// The command waits behind the others, so it has no outcome.
+async fn who_waits_for_an_outcome_hears_of_it(instance: &Instance) {
+    let file = instance.written(&[confirm(1, "2")]);
+    let sent = instance.millrace(&["send", &file, "--wait", "--timeout", "2s"]).await;
+    sent.expect_code(1).expect_told("1 commands are being retried");
+    assert!(!sent.stderr.contains("is `millrace run` running"), "{}", sent.stderr);
+}
+
+async fn filters_that_name_nothing_are_refused(instance: &Instance) {
+    let misspelt_stream = format!("order/{}", order(1));
+    let cases: [(&[&str], i32, &str); 14] = [
+        (&["dlq", "list", "--group", "comands"], 2, "did you mean `commands`"),
+        (&["dlq", "list", "--topic", "nosuch"], 2, "there is no topic `nosuch`"),
+        (&["dlq", "list", "--code", "nosuch"], 4, "no dead letter has the code `nosuch`"),
+        (&["dlq", "list", "--key", "nosuch"], 4, "no dead letter has the key `nosuch`"),
+        (&["dlq", "list", "--status", "nosuch"], 2, "nosuch"),
+        (&["dlq", "redrive", "--group", "nosuch", "--why", "x"], 2, "there is no group `nosuch`"),
+        (&["dlq", "discard", "--code", "nosuch", "--why", "x"], 4, "no dead letter has the code `nosuch`"),
+        (&["saga", "list", "--saga", "fulfillment"], 2, "did you mean `fulfilment`"),
+        (&["saga", "list", "--standing", "paid"], 2, "did you mean `paying`"),
+        (&["commands", "--stream", &misspelt_stream], 2, "did you mean `orders`"),
+        (&["commands", "--stream", "nosuch"], 4, "there is no stream `nosuch`"),
+        (&["commands", "--status", "nosuch"], 2, "nosuch"),
+        (&["stream", "show", "--context", "order", "x"], 2, "there is no context `order`"),
+        (&["receipt", "AddProduct-1", "--source", "nosuch"], 4, "known of `stories`"),
+    ];
+    for (arguments, code, told) in cases {
+        instance.millrace(arguments).await.expect_code(code).expect_told(told);
+    }
+    let known = format!("catalog/{}", product(1));
+    for arguments in [&["dlq", "list", "--group", "orders"][..], &["commands", "--stream", &known]] {
+        instance.millrace(arguments).await.expect_success();
+    }
+}
+
+/// The contexts that are not set up have neither topics nor indices.
+async fn what_is_missing_is_told(instance: &Instance) {
+    let all = [("MILLRACE_CONTEXTS", r#"["catalog", "customers", "orders", "payments"]"#)];
+    let status = instance.millrace_with(&["status"], &all).await;
+    let first = status.expect_code(1).stdout.lines().next().expect("a first line");
+    for part in ["NOT WELL", "topics are missing", "indices are missing", "millrace setup"] {
+        assert!(first.contains(part), "{part}: {first}");
+    }
+}
+
+async fn what_cannot_be_asked_is_unknown(instance: &Instance) {
+    let nowhere = [("WRITE_DATABASE_URL", "postgres://millrace@127.0.0.1:1/millrace")];
+    let status = instance.millrace_with(&["status"], &nowhere).await;
+    let text = &status.expect_code(3).stdout;
+    assert!(
+        text.lines()
+            .next()
+            .is_some_and(|first| first.contains("NOT WELL") && first.contains("cannot be reached")),
+        "{text}"
+    );
+    let section =
+        |name: &str| text.split_once(name).map(|(_, rest)| rest.split("\n\n").next().unwrap_or_default());
+    for name in ["\nGROUPS", "\nUNDER WAY", "\nOUTBOX TO KAFKA", "\nDEAD LETTERS AND BLOCKED KEYS"] {
+        assert!(
+            section(name).is_some_and(|section| section.contains("unknown (the write database")),
+            "{name}: {text}"
+        );
+    }
+    let nowhere = [("KAFKA_BROKERS", "127.0.0.1:1")];
+    let status = instance.millrace_with(&["status", "--format", "json"], &nowhere).await;
+    let verdict = &status.expect_code(3).json()["verdict"];
+    assert_eq!(verdict["ok"], json!(false), "{verdict}");
+    assert!(verdict["unknown"].to_string().contains("Kafka"), "{verdict}");
+}
