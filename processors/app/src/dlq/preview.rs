@@ -71,7 +71,7 @@ pub(super) async fn preview(config: &Config, format: Format, which: &Which) -> R
 
 /// A trial that ends like the record's last one is a failure, and so is one that cannot be made.
 fn verdict(previews: &[Preview]) -> Result<(), Failure> {
-    match previews.iter().filter(|preview| !matches!(preview.outcome, "applied" | "duplicate")).count() {
+    match previews.iter().filter(|preview| matches!(preview.outcome, "fails" | "waits" | "refused")).count() {
         0 => Ok(()),
         count => Err(Failure::refused(format!(
             "{count} of {} letters would not have their effect",
