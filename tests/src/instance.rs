@@ -18,6 +18,11 @@ use crate::views::{self, View};
 
 const TEARDOWN_PATIENCE: Duration = Duration::from_secs(30);
 
+/// What Postgres warns of when a transaction is begun inside another (25001) or ended where there is none (25P01): then
+/// what was meant to be of one moment, or all or nothing, is neither. sqlx logs warnings without their codes.
+const WARNINGS: [&str; 2] =
+    ["there is already a transaction in progress", "there is no transaction in progress"];
+
 /// How stories configure their instances unless they say otherwise: small, quick to notice the dead, with the contexts
 /// that [`Load`](crate::Load) uses, and without sagas, so that nothing happens but what the story sends.
 const DEFAULTS: [(&str, &str); 11] = [
@@ -126,7 +131,9 @@ impl Instance {
         let mut command = self.command();
         command.args(arguments).envs(variables.iter().copied());
         let output = tokio::task::spawn_blocking(move || run(command)).await.expect("the binary under test");
-        Outcome::new(arguments, output)
+        let outcome = Outcome::new(arguments, output);
+        expect_no_warning(&outcome.arguments, &outcome.stderr);
+        outcome
     }
 
     /// Sends commands, a line each, and expects that all are taken.
@@ -221,6 +228,15 @@ impl Instance {
         }
     }
 
+    /// The logs of all its processes.
+    fn logs(&self) -> Vec<(String, String)> {
+        let files = std::fs::read_dir(self.folder()).expect("the folder for logs").flatten();
+        let logs = files.map(|file| file.path()).filter(|path| path.extension() == Some("log".as_ref()));
+        let text =
+            |path: PathBuf| String::from_utf8_lossy(&std::fs::read(&path).expect("a log")).into_owned();
+        logs.map(|path| (path.display().to_string(), text(path))).collect()
+    }
+
     fn folder(&self) -> PathBuf {
         PathBuf::from(self.workshop.folder).join(&self.name)
     }
@@ -245,6 +261,11 @@ pub fn pool(variable: &str, schema: &str) -> PgPool {
     PgPoolOptions::new().max_connections(4).connect_lazy_with(options)
 }
 
+fn expect_no_warning(of: &str, log: &str) {
+    let warned = log.lines().find(|line| WARNINGS.iter().any(|warning| line.contains(warning)));
+    assert_eq!(warned, None, "Postgres warns {of}");
+}
+
 fn run(mut command: Command) -> Output {
     command.output().expect("the binary under test starts")
 }
@@ -254,7 +275,10 @@ impl Drop for Instance {
         let gone = tokio::task::block_in_place(|| self.torn_down());
         if std::thread::panicking() {
             eprintln!("--- the logs of this story are in {}", self.folder().display());
-        } else if gone {
+            return;
+        }
+        self.logs().iter().for_each(|(file, log)| expect_no_warning(file, log));
+        if gone {
             let _ = std::fs::remove_dir_all(self.folder());
         }
     }

@@ -1,6 +1,8 @@
 //! The auditor: what is stored against the outbox, and its repair.
 
-use millrace_tests::kafka::{Placed, delete_records, murmur2_partition};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use millrace_tests::kafka::{Placed, delete_records, murmur2_partition, produce};
 use millrace_tests::load::{command, customer, order, register};
 use millrace_tests::outcome::Outcome;
 use millrace_tests::snapshot::{elastic, elastic_with};
@@ -12,6 +14,8 @@ use sqlx::AssertSqlSafe;
 use crate::{beside_others, instance, instance_with};
 
 const LOAD: Load = Load { customers: 10, products: 10, orders: 60 };
+/// The same and more.
+const UNDER_LOAD: Load = Load { orders: 240, ..LOAD };
 
 /// A running instance that has worked off a load.
 async fn worked_off(
@@ -72,6 +76,7 @@ async fn what_was_corrupted_is_found_and_repaired_and_nothing_else_is() {
     );
     let before = instance.snapshot().await;
     corrupt_rows(&instance).await;
+    make_rows_unreadable(&instance).await;
     corrupt_documents(&instance).await;
     let event = lose_an_event(&instance).await;
     let wrong = [
@@ -81,11 +86,16 @@ async fn what_was_corrupted_is_found_and_repaired_and_nothing_else_is() {
         format!("document orders {}", order(2)),
         format!("document orders {}", order(8)),
         format!("document orders {}", order(9)),
+        format!("document orders {}", order(10)),
         "document orders stranger".to_owned(),
         "document orders stray".to_owned(),
         format!("row customers {}", customer(3)),
         format!("row orders {}", order(1)),
         format!("row orders {}", order(2)),
+        format!("row orders {}", order(20)),
+        format!("row orders {}", order(21)),
+        format!("row orders {}", order(22)),
+        format!("row orders {}", order(23)),
         "row orders stray".to_owned(),
         "row sales_daily".to_owned(),
     ];
@@ -101,7 +111,38 @@ async fn what_was_corrupted_is_found_and_repaired_and_nothing_else_is() {
     instance.snapshot().await.assert_same(&before);
     let repaired =
         "SELECT count(*) FROM audit WHERE who = 'bo' AND action = 'repair' AND why = 'edited by hand'";
-    assert_eq!(sqlx::query_scalar::<_, i64>(repaired).fetch_one(&instance.read).await.expect("a count"), 5);
+    assert_eq!(sqlx::query_scalar::<_, i64>(repaired).fetch_one(&instance.read).await.expect("a count"), 9);
+    of_one_key_only_that_is_told(&instance).await;
+}
+
+async fn of_one_key_only_that_is_told(instance: &Instance) {
+    let told = verify(instance, &["--customer", &customer(3)]).await;
+    let one = &told.expect_success().json()["compared"];
+    assert_eq!(one, &json!([{"name": "customers", "events": 14, "rows": 1, "documents": 1}]));
+    for nothing in [&["--customer", "nosuch"][..], &["customers", "--key", "nosuch"]] {
+        let none = verify(instance, nothing).await;
+        none.expect_code(4).expect_told("customers has no key nosuch: neither row, document nor events");
+    }
+    let index = format!("{}-customers", instance.name);
+    let stranger = format!("{index}/_doc/nosuch?version=1&version_type=external&refresh=true");
+    elastic(&stranger, Some(json!({"customer_id": "nosuch"}))).await;
+    let told = verify(instance, &["--customer", "nosuch"]).await;
+    assert_eq!(found(told.expect_code(5)), ["document customers nosuch"]);
+    verify(instance, &["--customer", "nosuch", "--repair", "--why", "a stranger"]).await.expect_success();
+}
+
+/// Rows that no fold understands: an unknown word, JSON of another shape, a number that is too large, no time at all.
+async fn make_rows_unreadable(instance: &Instance) {
+    let changes = [
+        (20, "status = 'weird'"),
+        (21, "lines = '{\"product_id\": 1}'"),
+        (22, "lines = jsonb_set(lines, '{0,discount_bp}', '99999999999')"),
+        (23, "placed_at = 'infinity'"),
+    ];
+    for (number, change) in changes {
+        execute(instance, &format!("UPDATE orders_g1 SET {change} WHERE order_id = '{}'", order(number)))
+            .await;
+    }
 }
 
 /// Views with their rows and documents.
@@ -133,7 +174,8 @@ async fn corrupt_rows(instance: &Instance) {
     .await;
 }
 
-/// A document that is lost, one whose fields are not its row's, one that is ahead of its row, one too many.
+/// A document that is lost, one whose fields are not its row's, one that is ahead of its row, one that says nothing, one
+/// too many.
 async fn corrupt_documents(instance: &Instance) {
     let index = format!("{}-orders", instance.name);
     elastic(&format!("{index}/_refresh"), None).await;
@@ -151,6 +193,7 @@ async fn corrupt_documents(instance: &Instance) {
         Some(source["_source"].clone()),
     )
     .await;
+    elastic(&format!("{index}/_doc/{}?version=99&version_type=external", order(10)), Some(json!({}))).await;
     elastic(
         &format!("{index}/_doc/stranger?version=1&version_type=external&refresh=true"),
         Some(source["_source"].take()),
@@ -205,6 +248,87 @@ async fn an_event_that_is_not_on_its_topic_is_emitted_again_as_it_was() {
     instance.settle().await;
     assert_eq!(found(verify(&instance, &[]).await.expect_success()), Vec::<String>::new());
     instance.millrace(&["replay", "customers", "--to-earliest", "--execute"]).await.expect_success();
+    another_event_in_its_place_is_found(&instance, &topic, before[1].clone()).await;
+    what_cannot_be_read_in_the_outbox_is_found_and_spreads_no_further(&instance, &topic).await;
+}
+
+/// Its version is taken already, so nothing folds it: but it is not what the outbox has.
+async fn another_event_in_its_place_is_found(instance: &Instance, topic: &str, right: Placed) {
+    let id = right.raw.text("ce_id").expect("an id").to_owned();
+    let mut forged = right.raw;
+    let header = forged.headers.iter_mut().find(|(name, _)| name == b"ce_id").expect("an id");
+    header.1 = Some(b"forged".to_vec());
+    produce(topic, Some(right.partition), &[forged]).await;
+    instance.settle().await;
+    let told = verify(instance, &["--repair", "--why", "it cannot be taken out"]).await;
+    assert_eq!(found(told.expect_code(5)), [format!("event customers {}", customer(1))]);
+    let finding = &told.json()["findings"][0];
+    assert_eq!((&finding["versions"], &finding["fields"][0]["found"]), (&json!([2, 2]), &json!("forged")));
+    assert_eq!(finding["fields"][0]["expected"], json!(id));
+    delete_records(topic, &[right.partition], None).await;
+    verify(instance, &["--repair", "--why", "all of them again"]).await.expect_success();
+    instance.settle().await;
+}
+
+/// Rows that hold what it said before are right: they are not put as the rest of the events folds.
+async fn what_cannot_be_read_in_the_outbox_is_found_and_spreads_no_further(instance: &Instance, topic: &str) {
+    let row = "SELECT to_jsonb(c) FROM customers AS c";
+    let row = async || sqlx::query_scalar::<_, Value>(row).fetch_all(&instance.read).await.expect("rows");
+    let (rows, ends) = (row().await, instance.kafka.ends(topic));
+    for sql in [
+        "ALTER TABLE outbox REPLICA IDENTITY FULL",
+        "UPDATE outbox SET payload = '\\x00' WHERE version = 1",
+        "ALTER TABLE outbox REPLICA IDENTITY DEFAULT",
+    ] {
+        sqlx::query(sql).execute(&instance.write).await.expect(sql);
+    }
+    let told = verify(instance, &["--repair", "--why", "what can be repaired"]).await;
+    let found = found(told.expect_code(5));
+    for sign in [
+        format!("event customers {}", customer(1)),
+        format!("row customers {}", customer(1)),
+        format!("row customers customers/{}", customer(1)),
+    ] {
+        assert!(found.contains(&sign), "{sign} in {found:?}");
+    }
+    assert_eq!((row().await, instance.kafka.ends(topic)), (rows, ends), "nothing was made worse");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_compared_under_load_is_never_found_wrong() {
+    let _turn = beside_others().await;
+    let contexts = r#"["carts", "catalog", "customers", "inventory", "orders"]"#;
+    let settings = [("audit_every_s", "1"), ("contexts", contexts), ("audit_events_per_second", "100000")];
+    let (instance, process) = worked_off("audit_load", &settings, &[]).await;
+    let namespace = [("namespace", instance.name.as_str())];
+    let ended =
+        async || process.metrics().await.expect("figures").sum("millrace_audit_ended_seconds", &namespace);
+    let (began, sending) = (ended().await, AtomicBool::new(true));
+    let load = async {
+        for slice in UNDER_LOAD.slices(16).into_iter().skip(4) {
+            instance.send(&slice).await;
+        }
+        sending.store(false, Ordering::Relaxed);
+    };
+    let looks = async {
+        let mut looks = 0;
+        while sending.load(Ordering::Relaxed) {
+            let told = verify(&instance, &["orders", "customers", "customer_history", "sales_daily"]).await;
+            assert_eq!(found(told.expect_success()), Vec::<String>::new());
+            let figures = process.metrics().await.expect("figures");
+            let wrong = ["millrace_audit_findings", "millrace_audit_failures_total"]
+                .map(|name| figures.sum(name, &[]));
+            assert_eq!(wrong, [0.0, 0.0], "findings and failures of the auditor");
+            looks += 1;
+        }
+        looks
+    };
+    let ((), looks) = tokio::join!(load, looks);
+    assert!(looks > 1 && ended().await > began, "{looks} looks, and at least one of the auditor, under load");
+    let repaired = "SELECT count(*) FROM audit";
+    assert_eq!(sqlx::query_scalar::<_, i64>(repaired).fetch_one(&instance.read).await.expect("a count"), 0);
+    instance.settle().await;
+    assert_eq!(found(verify(&instance, &[]).await.expect_success()), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -244,4 +368,8 @@ async fn a_running_process_repairs_what_it_finds_wrong_twice() {
     })
     .await;
     instance.assert_both_read_models_agree().await;
+    // What it cannot do is said.
+    elastic_with(Method::POST, &format!("{}-orders-g1/_close", instance.name), None).await;
+    process.reports("millrace_audit_failures_total", &namespace, 1.0).await;
+    assert!(process.log().contains("WARN the auditor could not compare everything"));
 }

@@ -50,7 +50,8 @@ async fn restore(instance: &Instance) {
         "outbox" => "DELETE FROM outbox WHERE id NOT IN (SELECT id FROM copy_of_outbox);".to_owned(),
         table => format!("DELETE FROM {table}; INSERT INTO {table} SELECT * FROM copy_of_{table};"),
     });
-    execute(instance, format!("BEGIN; {} COMMIT", put_back.concat())).await;
+    // Statements that are sent together are one transaction.
+    execute(instance, put_back.concat()).await;
 }
 
 async fn says(process: &Process, what: &str) {

@@ -14,6 +14,9 @@ pub enum Failure {
     /// Exit code 1: something was refused, rejected or failed as asked.
     #[error("{0}")]
     Refused(String),
+    /// Exit code 1: another process is at the same thing.
+    #[error("{0}")]
+    Busy(String),
     /// Exit code 2: the command line or the configuration is wrong.
     #[error("{0}")]
     Usage(String),
@@ -102,7 +105,7 @@ impl Failure {
     /// The number that the process ends with.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Failure::Refused(_) => 1,
+            Failure::Refused(_) | Failure::Busy(_) => 1,
             Failure::Usage(_) => 2,
             Failure::Unreachable { .. } => 3,
             Failure::NotFound(_) => 4,

@@ -51,7 +51,7 @@ impl Fault {
     }
 
     /// The code of a record whose type does not belong on its topic.
-    pub(crate) const UNKNOWN_TYPE: &str = "unknown-type";
+    pub const UNKNOWN_TYPE: &str = "unknown-type";
 
     /// The record is of a type that its topic does not carry.
     pub(crate) fn unknown_type(full_name: &str, topic: &str) -> Self {

@@ -140,6 +140,11 @@ metric!(
         register_int_counter_vec("millrace_audit_repairs_total", "Things that the auditor put right", &["namespace"])
 );
 metric!(
+    /// Looks of the auditor that did not come to an end.
+    AUDIT_FAILURES: IntCounterVec =
+        register_int_counter_vec("millrace_audit_failures_total", "Looks of the auditor that failed", &["namespace"])
+);
+metric!(
     /// When the auditor last came to an end, seconds since 1970.
     AUDIT_ENDED: IntGaugeVec =
         register_int_gauge_vec("millrace_audit_ended_seconds", "When the auditor last came to an end", &["namespace"])
@@ -197,6 +202,7 @@ mod tests {
         }
         EFFECT_CALL_SECONDS.with_label_values(&["g"]).observe(1.0);
         AUDIT_REPAIRS.with_label_values(&["g"]).inc();
+        AUDIT_FAILURES.with_label_values(&["g"]).inc();
         of_group(&PARTITIONS, &group).set(1);
         for gauge in [&OUTAGE, &STATE_CACHE, &AUDIT_FINDINGS, &AUDIT_ENDED, &EFFECT_WAITING, &EFFECT_BREAKER]
         {
@@ -206,7 +212,7 @@ mod tests {
         EFFECT_CALLS.with_label_values(&["e", "call", "answered"]).inc();
         assert_eq!(
             prometheus::gather().iter().filter(|family| family.name().starts_with("millrace_")).count(),
-            23
+            24
         );
     }
 

@@ -52,11 +52,13 @@ pub mod mechanism {
     pub const CALL_KEY: &str = "call-key";
     /// Of what Elasticsearch does not take only what is wrong with a document itself is given up.
     pub const ERROR_TYPE: &str = "error-type";
+    /// Rows are compared with events as of one moment.
+    pub const SNAPSHOT: &str = "snapshot";
 }
 
 /// Whether a mechanism is broken on purpose; never without the feature.
 #[cfg_attr(not(feature = "failpoints"), allow(unused_variables))]
-pub(crate) fn broken(mechanism: &'static str) -> bool {
+pub fn broken(mechanism: &'static str) -> bool {
     fail::fail_point!(mechanism, |_| true);
     false
 }

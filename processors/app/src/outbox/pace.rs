@@ -23,7 +23,7 @@ impl Pace {
     }
 
     /// Waits until this many more events may have been read.
-    pub(super) async fn took(&mut self, events: u32) {
+    pub(crate) async fn took(&mut self, events: u32) {
         tokio::time::sleep_until(self.due_after(events)).await;
     }
 

@@ -4,10 +4,11 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use millrace_runtime::{DOCUMENT_REFUSED, Outcome, Record, Role};
+use futures::future::BoxFuture;
+use millrace_runtime::{DOCUMENT_REFUSED, Fault, Outcome, Record, Role, WorkError};
 use millrace_schemas::short_name;
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::pace::Pace;
 use super::{Span, Stored, events, reached};
@@ -16,7 +17,6 @@ use crate::failure::Failure;
 use crate::layout::Side;
 use crate::postgres::Database;
 use crate::progress::Progress;
-use crate::replay::session::begin;
 use crate::schema::Decoder;
 
 /// Streams that are looked up at a time.
@@ -102,9 +102,8 @@ impl<'r> Refold<'r> {
 
     /// Folds until nearly level with the serving generation.
     pub(crate) async fn follow(&mut self, connection: &mut PgConnection) -> Result<(), Failure> {
-        self.give_up(connection).await?;
         for _ in 0..ROUNDS_MAX {
-            if self.round(connection, true).await? < FEW {
+            if self.round(connection).await? < FEW {
                 break;
             }
         }
@@ -116,19 +115,21 @@ impl<'r> Refold<'r> {
 
     /// Folds what is left, inside the transaction that is open: in a snapshot, exactly what the serving generation has.
     pub(crate) async fn finish(&mut self, snapshot: &mut PgConnection) -> Result<(), Failure> {
-        while self.round(snapshot, false).await? > 0 {}
+        while self.round(snapshot).await? > 0 {}
         Ok(())
     }
 
+    /// Looks up what is given up: after the progress that was made behind it, or it would be folded all the same.
     async fn give_up(&mut self, connection: &mut PgConnection) -> Result<(), Failure> {
         let given_up: Vec<(String, Vec<u8>, i64)> = sqlx::query_as(
             "SELECT topic, key, version FROM dead_letter
              WHERE grp = $1 AND generation = $2 AND status = 'discarded' AND version IS NOT NULL AND key IS NOT NULL
-               AND code <> $3",
+               AND code <> ALL ($3)",
         )
         .bind(&self.role.group().id)
         .bind(self.serving)
-        .bind(DOCUMENT_REFUSED)
+        // A refused document leaves its event folded; what is no event of its topic's context had no place in the stream.
+        .bind([DOCUMENT_REFUSED, Fault::UNKNOWN_TYPE])
         .fetch_all(connection)
         .await
         .map_err(|error| self.read.failure(error))?;
@@ -136,19 +137,19 @@ impl<'r> Refold<'r> {
         Ok(())
     }
 
-    /// Folds once what the serving generation is ahead of; returns how many events that were. Either in transactions of
-    /// its own, or in the one that is open.
-    async fn round(&mut self, connection: &mut PgConnection, commit: bool) -> Result<usize, Failure> {
+    /// Folds once what the serving generation is ahead of; returns how many events that were.
+    async fn round(&mut self, connection: &mut PgConnection) -> Result<usize, Failure> {
         let (mut folded, mut after) = (0, Stream::default());
         loop {
             let mut ahead = self.ahead(connection, &after).await?;
             let Some(last) = ahead.last().map(Span::stream) else { return Ok(folded) };
+            self.give_up(connection).await?;
             ahead.retain(|span| !self.is_stuck(&span.stream()));
             let wanted = cut(&ahead);
             let events = events(&self.write.pool, &self.config.namespace, &wanted).await;
             let events = events.map_err(|error| self.write.failure(error))?;
             let spans = reached(&wanted, &events);
-            folded += self.page(connection, &spans, events, commit).await?;
+            folded += self.page(connection, &spans, events).await?;
             // A stream that did not fit goes on with the next page.
             let whole = ahead.iter().zip(&spans).take_while(|(all, read)| all == read).count();
             after = match ahead.get(..whole).and_then(<[Span]>::last) {
@@ -186,26 +187,22 @@ impl<'r> Refold<'r> {
         Ok(rows.into_iter().map(span).collect())
     }
 
+    /// Folds some events in a transaction; in one that is open already, behind a savepoint.
     async fn page(
         &mut self,
         connection: &mut PgConnection,
         spans: &[Span],
         mut events: Vec<Stored>,
-        commit: bool,
     ) -> Result<usize, Failure> {
         self.find_holes(spans, &events);
         events.retain(|event| !self.is_stuck(&event.stream()));
         self.pace.took(u32::try_from(events.len()).unwrap_or(u32::MAX)).await;
-        if commit {
-            begin(connection, "BEGIN").await.map_err(|error| self.read.failure(error))?;
-        }
+        let mut transaction = connection.begin().await.map_err(|error| self.read.failure(error))?;
         for events in events.chunk_by(|a, b| a.context == b.context) {
-            self.fold(connection, events).await?;
+            self.fold(&mut transaction, events).await?;
         }
-        self.keep(connection, &events).await?;
-        if commit {
-            begin(connection, "COMMIT").await.map_err(|error| self.read.failure(error))?;
-        }
+        self.keep(&mut transaction, &events).await?;
+        transaction.commit().await.map_err(|error| self.read.failure(error))?;
         self.events += u64::try_from(events.len()).unwrap_or(u64::MAX);
         if let Some(progress) = &mut self.progress {
             progress.at(self.events);
@@ -248,9 +245,8 @@ impl<'r> Refold<'r> {
                 }
                 continue;
             }
-            let records: Vec<&Record> = run.iter().map(|event| &event.record).collect();
-            let folded = self.role.fold(connection, &records).await.map_err(fail)?;
-            for (event, outcome) in run.iter().zip(folded.outcomes) {
+            let outcomes = self.fold_or_halve(connection, run).await.map_err(fail)?;
+            for (event, outcome) in run.iter().zip(outcomes) {
                 if let Outcome::Failed(fault) = outcome {
                     failed.push((event.stream(), format!("version {}: {}", event.version, fault.message)));
                 }
@@ -258,6 +254,34 @@ impl<'r> Refold<'r> {
         }
         self.stuck.extend(failed);
         Ok(())
+    }
+
+    /// Folds a run of events. Halves find those of which Postgres refuses what comes.
+    fn fold_or_halve<'f>(
+        &'f self,
+        connection: &'f mut PgConnection,
+        run: &'f [Stored],
+    ) -> BoxFuture<'f, Result<Vec<Outcome>, WorkError>> {
+        Box::pin(async move {
+            let records: Vec<&Record> = run.iter().map(|event| &event.record).collect();
+            let mut savepoint = connection.begin().await?;
+            let reason = match self.role.fold(&mut savepoint, &records).await {
+                Ok(folded) => {
+                    savepoint.commit().await?;
+                    return Ok(folded.outcomes);
+                }
+                Err(WorkError::Refused(reason)) => reason,
+                Err(error) => return Err(error),
+            };
+            savepoint.rollback().await?;
+            if run.len() < 2 {
+                return Ok(vec![Outcome::Failed(Fault::refused(reason))]);
+            }
+            let (left, right) = run.split_at(run.len() / 2);
+            let mut outcomes = self.fold_or_halve(connection, left).await?;
+            outcomes.extend(self.fold_or_halve(connection, right).await?);
+            Ok(outcomes)
+        })
     }
 
     /// Keeps what was folded as JSON.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use millrace_runtime::names;
 use millrace_runtime::views::ddl;
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
 
 use super::compare::{Comparison, Tables, compare};
 use super::documents::Documents;
@@ -71,13 +71,11 @@ async fn compared_rows(
     let level = level_snapshot(pair, connection).await;
     // The snapshot stays as it is while both go on.
     pair.release(read).await?;
-    if level.map_err(fail)?.is_none() {
-        return Ok(None);
-    }
+    let Some((mut snapshot, _)) = level.map_err(fail)? else { return Ok(None) };
     let name = |generation| (generation, names::table(pair.model.name, generation));
     let tables = Tables { serving: name(pair.serving), building: name(pair.building), table };
-    let comparison = compare(connection, &tables).await.map_err(fail)?;
-    session::begin(connection, "COMMIT").await.map_err(fail)?;
+    let comparison = compare(&mut snapshot, &tables).await.map_err(fail)?;
+    snapshot.commit().await.map_err(fail)?;
     Ok(Some(comparison))
 }
 
@@ -109,8 +107,10 @@ async fn level_documents<'e>(
     connection: &mut PgConnection,
 ) -> Result<Option<Documents<'e>>, Failure> {
     let fail = |error| read.failure(error);
-    let Some(before) = level_snapshot(pair, connection).await.map_err(fail)? else { return Ok(None) };
-    session::begin(connection, "COMMIT").await.map_err(fail)?;
+    let Some((snapshot, before)) = level_snapshot(pair, connection).await.map_err(fail)? else {
+        return Ok(None);
+    };
+    snapshot.commit().await.map_err(fail)?;
     let documents = Documents::now(config, elastic, pair).await?;
     if pair.level_now(read).await? == before {
         return Ok(Some(documents));
@@ -120,20 +120,21 @@ async fn level_documents<'e>(
 }
 
 /// Opens a snapshot in which both are level, and says where; `None` when time is up.
-async fn level_snapshot(pair: &Pair<'_>, connection: &mut PgConnection) -> sqlx::Result<Option<Level>> {
+async fn level_snapshot<'c>(
+    pair: &Pair<'_>,
+    connection: &'c mut PgConnection,
+) -> sqlx::Result<Option<(Transaction<'c, Postgres>, Level)>> {
     let until = Instant::now() + REACHED_WITHIN;
-    loop {
-        session::begin(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-        let level = pair.level(connection).await?;
-        if level.same() {
-            return Ok(Some(level));
-        }
-        session::begin(connection, "COMMIT").await?;
+    while !pair.level(connection).await?.same() {
         if Instant::now() > until {
             return Ok(None);
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+    let mut snapshot = session::snapshot(connection).await?;
+    // Neither can go beyond where it is held, nor back: but the hold may have ended meanwhile.
+    let level = pair.level(&mut snapshot).await?;
+    Ok(level.same().then_some((snapshot, level)))
 }
 
 async fn decide(
@@ -173,7 +174,7 @@ pub(crate) async fn swap(
     let fail = |error| read.failure(error);
     let mut transaction = read.pool.begin().await.map_err(fail)?;
     // Readers that come later must not wait for long behind one that has been reading for long.
-    session::begin(&mut transaction, "SET LOCAL lock_timeout = '3s'").await.map_err(fail)?;
+    session::set(&mut transaction, "SET LOCAL lock_timeout = '3s'").await.map_err(fail)?;
     if let Some(comparison) = comparison {
         generations::compared(&mut *transaction, model.name, comparison).await.map_err(fail)?;
     }

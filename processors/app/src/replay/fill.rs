@@ -10,7 +10,7 @@ use sqlx::PgConnection;
 
 use super::build;
 use super::generations::{self, Generations};
-use super::session::{self, begin};
+use super::session;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::keys;
@@ -86,17 +86,17 @@ impl Fill<'_> {
         let published = self.stand(connection).await.map_err(fail)?;
         refold.follow(connection).await?;
         self.publish(connection, elastic).await?;
-        begin(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ").await.map_err(fail)?;
-        refold.finish(connection).await?;
+        let mut snapshot = session::snapshot(connection).await.map_err(fail)?;
+        refold.finish(&mut snapshot).await?;
         if let Some(((context, stream), why)) = refold.stuck.first() {
             return Err(Failure::refused(format!("{context}/{stream} cannot be folded: {why}")));
         }
-        self.stand_as(connection, &published).await.map_err(fail)?;
+        self.stand_as(&mut snapshot, &published).await.map_err(fail)?;
         let place = (self.model.name, self.next);
         let recorded =
-            generations::record(connection, place, "operator", "--from-outbox", accept_differences);
+            generations::record(&mut snapshot, place, "operator", "--from-outbox", accept_differences);
         recorded.await.map_err(fail)?;
-        begin(connection, "COMMIT").await.map_err(fail)
+        snapshot.commit().await.map_err(fail)
     }
 
     async fn stand(&self, connection: &mut PgConnection) -> sqlx::Result<Vec<Stand>> {

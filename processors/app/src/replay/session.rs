@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use millrace_runtime::database::milliseconds;
+use millrace_runtime::moments::{broken, mechanism};
 use millrace_runtime::names::Namespace;
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 
 use crate::failure::Failure;
 use crate::layout::ReadModel;
@@ -85,7 +86,7 @@ impl<'m> Pair<'m> {
 
     /// Lets neither generation go beyond where the further one is, for a few seconds. Locks first, then looks.
     pub(crate) async fn hold(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
-        begin(connection, "BEGIN").await?;
+        let mut transaction = connection.begin().await?;
         let lock = "SELECT FROM consumer_offset WHERE grp = $1 AND generation IN ($2, $3) AND topic = ANY($4)
                     ORDER BY topic, partition, generation FOR UPDATE";
         let hold = "UPDATE consumer_offset AS o
@@ -95,9 +96,9 @@ impl<'m> Pair<'m> {
              WHERE grp = $1 AND generation IN ($2, $3)
                AND o.topic = furthest.topic AND o.partition = furthest.partition";
         let millis = milliseconds(HELD_AT_MOST);
-        self.bound(lock).execute(&mut *connection).await?;
-        self.bound(hold).bind(millis).execute(&mut *connection).await?;
-        begin(connection, "COMMIT").await
+        self.bound(lock).execute(&mut *transaction).await?;
+        self.bound(hold).bind(millis).execute(&mut *transaction).await?;
+        transaction.commit().await
     }
 
     /// Lets both go on.
@@ -119,7 +120,7 @@ impl<'m> Pair<'m> {
 /// A connection whose transaction may last; it is closed when dropped.
 pub(crate) async fn open(read: &Database) -> sqlx::Result<PgConnection> {
     let mut connection = read.pool.acquire().await?.detach();
-    begin(&mut connection, "SET transaction_timeout = 0; SET lock_timeout = '3s'").await?;
+    set(&mut connection, "SET transaction_timeout = 0; SET lock_timeout = '3s'").await?;
     Ok(connection)
 }
 
@@ -137,7 +138,47 @@ pub(crate) async fn alone(
         .await
 }
 
-/// Begins or ends a transaction, or sets what holds for the session.
-pub(crate) async fn begin(connection: &mut PgConnection, sql: &'static str) -> sqlx::Result<()> {
+/// A transaction that sees the whole database as of one moment: rows, and how far they are folded.
+///
+/// It is begun by sqlx, as all are, so that what works in it and begins one of its own gets a savepoint: the client counts
+/// how deep it is, and of a `BEGIN` that it has not sent it knows nothing.
+pub(crate) async fn snapshot(connection: &mut PgConnection) -> sqlx::Result<Transaction<'_, Postgres>> {
+    if broken(mechanism::SNAPSHOT) {
+        return connection.begin().await;
+    }
+    connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await
+}
+
+/// Sets what holds for the session, or until the transaction ends.
+pub(crate) async fn set(connection: &mut PgConnection, sql: &'static str) -> sqlx::Result<()> {
     sqlx::raw_sql(sql).execute(connection).await.map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+
+    fn sources(folder: &Path) -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let of = |path: PathBuf| if path.is_dir() { sources(&path) } else { vec![path] };
+        entries.flat_map(of).filter(|path| path.extension() == Some("rs".as_ref())).collect()
+    }
+
+    /// The client would not know of them, and take what is meant as a savepoint for a transaction.
+    #[test]
+    fn transactions_are_begun_and_ended_by_the_client_alone() {
+        let raw = ["BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT"].map(|word| format!("\"{word}"));
+        for folder in ["processors", "tests", "bench", "simulator"] {
+            for source in sources(&Path::new(WORKSPACE).join(folder)) {
+                let text = fs::read_to_string(&source).unwrap();
+                let found = text.lines().find(|line| {
+                    raw.iter().any(|raw| line.contains(raw)) && !line.contains("begin_with(\"BEGIN")
+                });
+                assert_eq!(found, None, "{}", source.display());
+            }
+        }
+    }
 }

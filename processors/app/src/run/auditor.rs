@@ -26,6 +26,7 @@ const AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// Looks for ever, until `stop`.
 pub(super) async fn audit(config: Arc<Config>, stop: CancellationToken) {
     let every = Duration::from_secs(config.audit_every_s);
+    let failures = metrics::AUDIT_FAILURES.with_label_values(&[&config.namespace.to_string()]);
     let (mut known, mut rest) = (HashSet::new(), every);
     while !every.is_zero() {
         tokio::select! {
@@ -42,8 +43,12 @@ pub(super) async fn audit(config: Arc<Config>, stop: CancellationToken) {
                 rest = if report.left() > 0 { every.min(AGAIN_AFTER) } else { every };
                 tell(&config, &report);
             }
-            // Another process may be at it, or something is away: the next time will do.
-            Err(error) => tracing::info!(%error, "the auditor could not compare everything"),
+            // The next time will do.
+            Err(error @ Failure::Busy(_)) => tracing::info!(%error, "another process compares"),
+            Err(error) => {
+                failures.inc();
+                tracing::warn!(%error, "the auditor could not compare everything");
+            }
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Looking at everything in turn: topics, rows, documents; and repairing what may be repaired.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use millrace_runtime::names::table;
 use millrace_runtime::{Group, Role};
 use serde_json::json;
+use sqlx::PgConnection;
 
 use super::Scope;
 use super::audited::{AUDITED, Audited};
@@ -30,6 +31,9 @@ use crate::postgres::Database;
 use crate::replay::generations::Generations;
 use crate::replay::session;
 use crate::run::roles::{Roles, producer};
+
+/// How often it is tried to be the only one that looks at a view.
+const TRY_EVERY: Duration = Duration::from_millis(250);
 
 /// Compares what is stored with the outbox.
 pub(crate) struct Auditor<'a> {
@@ -106,10 +110,13 @@ impl<'a> Auditor<'a> {
         }
         let (mut emitted, producer) = (0, producer(self.config)?);
         for Missing { finding, rows } in &lack.told {
+            let Some(rows) = rows else { continue };
             if !mandate.takes(finding.what, &finding.name, &finding.key) {
                 continue;
             }
-            topics::emit(self.config, &self.write, &producer, rows).await?;
+            if !topics::emit(self.config, &self.write, &producer, rows).await? {
+                continue;
+            }
             let subject = format!("{}/{}", finding.name, finding.key);
             self.sign(&self.write, &mandate.operator, "emit again", &subject, &json!(finding)).await?;
             emitted += 1;
@@ -142,13 +149,7 @@ impl<'a> Auditor<'a> {
             return Ok(());
         };
         let serving = Generations::of(&self.read, model.name).await?.serving()?;
-        let mut connection = session::open(&self.read).await.map_err(fail)?;
-        if !session::alone(&mut connection, "verify", &self.config.namespace, model.name)
-            .await
-            .map_err(fail)?
-        {
-            return Err(Failure::refused(format!("{} is being verified by another process", model.name)));
-        }
+        let mut connection = self.turn(model.name).await?;
         let audited = Audited::of(self.config, model, definition);
         let mut refold = self.refold(role, serving).logging(audited.events.clone())?;
         let serving_table = (serving, table(model.name, serving));
@@ -165,11 +166,25 @@ impl<'a> Auditor<'a> {
             report.findings.extend(unfolded);
         }
         let documents = self.documents(model, &looked, mandate, report).await?;
-        let (name, events) = (model.name.to_owned(), refold.events);
+        let (name, events) = (model.name.to_owned(), rows.events);
         report.compared.push(Compared { name, events, rows: Some(rows.count), documents });
         report.more += rows.more;
         report.findings.extend(rows.findings);
         Ok(())
+    }
+
+    /// A connection that is the only one which looks at a view. Another has as long as Debezium has.
+    async fn turn(&self, view: &str) -> Result<PgConnection, Failure> {
+        let fail = |error| self.read.failure(error);
+        let mut connection = session::open(&self.read).await.map_err(fail)?;
+        let until = Instant::now() + self.patience;
+        while !session::alone(&mut connection, "verify", &self.config.namespace, view).await.map_err(fail)? {
+            if Instant::now() > until {
+                return Err(Failure::Busy(format!("{view} is being verified by another process")));
+            }
+            tokio::time::sleep(TRY_EVERY).await;
+        }
+        Ok(connection)
     }
 
     async fn mend_rows(
@@ -181,7 +196,7 @@ impl<'a> Auditor<'a> {
         report: &mut Report,
     ) -> Result<(), Failure> {
         for twin in &rows.drifted {
-            if !mandate.takes(What::Row, looked.name, &twin.key) {
+            if !repair::is_known(twin, rows.stuck) || !mandate.takes(What::Row, looked.name, &twin.key) {
                 continue;
             }
             let row = repair::row(&self.read, looked, audited, twin, &mandate.operator).await;
@@ -257,7 +272,7 @@ impl<'a> Auditor<'a> {
         let Some(role) = self.roles.view(model.name, serving) else { return Ok(()) };
         let index = self.index(model.name, serving, role);
         let log = LogDocuments { config: self.config, databases: [&self.write, &self.read], model, index };
-        let (checked, expected) = log.check().await?;
+        let (checked, expected) = log.check(self.pace()).await?;
         if let Some(mandate) = mandate {
             self.mend_documents(&log.index, &expected, &checked.findings, mandate, report).await?;
         }

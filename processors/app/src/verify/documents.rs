@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use millrace_runtime::Document;
+use millrace_runtime::{Document, WorkError};
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::finding::Finding;
@@ -16,7 +16,6 @@ use crate::failure::Failure;
 use crate::keys;
 use crate::layout::Side;
 use crate::postgres::Database;
-use crate::replay::session::{self, begin};
 
 /// Rows whose documents are looked at again, at most.
 const SUSPECTS_MAX: usize = 10_000;
@@ -36,39 +35,39 @@ pub(super) struct Documents<'d> {
 impl Documents<'_> {
     /// Compares every row's document with the row, then looks for documents without a row.
     pub(super) async fn check(&self) -> Result<Checked, Failure> {
-        let fail = |error| self.read.failure(error);
-        let mut snapshot = session::open(self.read).await.map_err(fail)?;
-        begin(&mut snapshot, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.map_err(fail)?;
-        let stand = self.stand(&mut snapshot).await.map_err(fail)?;
-        let (count, suspects) = self.suspects(&mut snapshot).await?;
-        drop(snapshot);
+        let (count, suspects) = self.suspects().await?;
         let mut findings = Vec::new();
         if !suspects.is_empty() {
+            // Whatever was seen of them is applied by now.
+            let stand = self.stand().await.map_err(|error| self.read.failure(error))?;
             self.index.published(&stand).await?;
             findings = self.judge(&suspects).await?;
         }
-        if self.key.is_none() {
-            findings.extend(self.strangers().await?);
-        }
+        findings.extend(match self.key {
+            None => self.strangers().await?,
+            Some(key) => self.strange(&[key.to_owned()]).await?,
+        });
         Ok(Checked { count, findings })
     }
 
-    async fn stand(&self, connection: &mut PgConnection) -> sqlx::Result<Vec<Stand>> {
+    async fn stand(&self) -> sqlx::Result<Vec<Stand>> {
         let stand =
             "SELECT topic, partition, applied FROM consumer_offset WHERE grp = $1 AND generation = $2";
         let group = self.index.role.group();
-        sqlx::query_as(stand).bind(&group.id).bind(group.generation).fetch_all(connection).await
+        sqlx::query_as(stand).bind(&group.id).bind(group.generation).fetch_all(&self.read.pool).await
     }
 
     /// How many rows there are, and those whose document is not the same: key and version.
-    async fn suspects(&self, snapshot: &mut PgConnection) -> Result<(i64, BTreeMap<String, i64>), Failure> {
+    async fn suspects(&self) -> Result<(i64, BTreeMap<String, i64>), Failure> {
         let (mut count, mut suspects, mut after) = (0, BTreeMap::new(), String::new());
         loop {
-            let keys = keys::after(snapshot, (&self.table, self.column), &after, self.key).await;
+            // A page after the other: no snapshot is held while Elasticsearch answers.
+            let mut connection = self.read.pool.acquire().await.map_err(|error| self.read.failure(error))?;
+            let keys = keys::after(&mut connection, (&self.table, self.column), &after, self.key).await;
             let keys = keys.map_err(|error| self.read.failure(error))?;
             let Some(last) = keys.last() else { return Ok((count, suspects)) };
             after.clone_from(last);
-            let rows = self.rows(snapshot, &keys).await?;
+            let rows = self.rows(&mut connection, &keys).await?;
             let held = self.index.reader.held(&keys).await?;
             let same = |row: &Document| held.get(&row.id).is_some_and(|held| held.is(row));
             suspects.extend(rows.iter().filter(|row| !same(row)).map(|row| (row.id.clone(), row.version)));
@@ -79,10 +78,23 @@ impl Documents<'_> {
         }
     }
 
+    /// The rows of these keys as documents. One that cannot be read is left out: it is found where rows are compared,
+    /// and must not hide what is wrong with others.
     async fn rows(&self, connection: &mut PgConnection, keys: &[String]) -> Result<Vec<Document>, Failure> {
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-        let rows = self.index.role.documents_of(connection, &keys).await;
-        rows.map_err(|error| Failure::of_work(self.config, Side::Read, error))
+        let (mut documents, mut parts) = (Vec::new(), vec![keys.as_slice()]);
+        while let Some(part) = parts.pop() {
+            match self.index.role.documents_of(connection, part).await {
+                Ok(some) => documents.extend(some),
+                Err(WorkError::Refused(_)) if part.len() > 1 => {
+                    let (left, right) = part.split_at(part.len() / 2);
+                    parts.extend([left, right]);
+                }
+                Err(WorkError::Refused(why)) => tracing::debug!(why, "a row has no document"),
+                Err(error) => return Err(Failure::of_work(self.config, Side::Read, error)),
+            }
+        }
+        Ok(documents)
     }
 
     /// Looks at suspects again: documents first, then rows, so that no document can be ahead of its row.
@@ -110,14 +122,20 @@ impl Documents<'_> {
     async fn strangers(&self) -> Result<Vec<Finding>, Failure> {
         let (mut all, mut findings) = (self.index.reader.ids().await?, Vec::new());
         while let Some(ids) = all.page().await? {
-            let strangers = self.without_row(&ids).await.map_err(|error| self.read.failure(error))?;
-            if !strangers.is_empty() {
-                let held = self.index.reader.held(&strangers).await?.into_iter();
-                findings.extend(held.map(|(id, held)| self.index.finding(id, Some(held), None)));
-            }
+            findings.extend(self.strange(&ids).await?);
         }
         all.close().await?;
         Ok(findings)
+    }
+
+    /// Those of some documents that have no row.
+    async fn strange(&self, ids: &[String]) -> Result<Vec<Finding>, Failure> {
+        let strangers = self.without_row(ids).await.map_err(|error| self.read.failure(error))?;
+        if strangers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let held = self.index.reader.held(&strangers).await?.into_iter();
+        Ok(held.map(|(id, held)| self.index.finding(id, Some(held), None)).collect())
     }
 
     async fn without_row(&self, ids: &[String]) -> sqlx::Result<Vec<String>> {
@@ -126,7 +144,10 @@ impl Documents<'_> {
             "SELECT id FROM UNNEST($1::text[]) AS document(id)
              WHERE NOT EXISTS (SELECT FROM \"{table}\" WHERE \"{column}\" = id AND version > 0)"
         );
-        sqlx::query_scalar(AssertSqlSafe(without)).bind(ids).fetch_all(&self.read.pool).await
+        // No text of Postgres has a zero, so no row has such a key.
+        let (odd, ids): (Vec<String>, Vec<String>) = ids.iter().cloned().partition(|id| id.contains('\0'));
+        let without = sqlx::query_scalar(AssertSqlSafe(without)).bind(ids).fetch_all(&self.read.pool).await?;
+        Ok(odd.into_iter().chain(without).collect())
     }
 }
 
@@ -134,6 +155,8 @@ impl Documents<'_> {
 impl Source for Documents<'_> {
     async fn expected(&self, id: &str) -> Result<Option<Document>, Failure> {
         let mut connection = self.read.pool.acquire().await.map_err(|error| self.read.failure(error))?;
-        Ok(self.rows(&mut connection, &[id.to_owned()]).await?.pop())
+        // Not as above: a document whose row cannot be read has one.
+        let row = self.index.role.documents_of(&mut connection, &[id]).await;
+        Ok(row.map_err(|error| Failure::of_work(self.config, Side::Read, error))?.pop())
     }
 }

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::held::Strange;
 use super::repair::Sign;
 use crate::output::Table;
 use crate::replay::compare::{Difference, Twin, differences};
@@ -103,6 +104,14 @@ impl Finding {
         };
         let (name, key) = (context.to_owned(), stream.to_owned());
         Some(Self { what: What::Event, name, key, versions: [Some(held), Some(last)], fields: vec![field] })
+    }
+
+    /// A record on the topic that has a version of a stream, but not the id and the payload that the outbox has there.
+    pub(crate) fn strange(Strange { context, stream, version, id, .. }: &Strange, right: &str) -> Self {
+        let found = if id == right { json!("another payload") } else { json!(id) };
+        let field = Field { field: "(event)".to_owned(), found, expected: json!(right), difference: None };
+        let (name, key, versions) = (context.clone(), stream.clone(), [Some(*version); 2]);
+        Self { what: What::Event, name, key, versions, fields: vec![field] }
     }
 
     /// Events of a stream that are not folded into a view, and why.

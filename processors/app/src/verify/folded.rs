@@ -19,6 +19,10 @@ const PAGE: usize = 1_000;
 /// Streams that are told.
 const FOUND_MAX: usize = 1_000;
 
+/// What has just been decided is folded within this, unless something is behind.
+const GLANCES: u32 = 4;
+const BETWEEN_GLANCES: Duration = Duration::from_millis(250);
+
 /// Context, stream, version.
 type Stream = (String, String, i64);
 
@@ -31,17 +35,23 @@ pub(super) async fn check(
     group: &Group,
     patience: Duration,
 ) -> Result<Vec<Finding>, Failure> {
-    let suspects = suspects([write, read], model, group).await?;
-    if suspects.is_empty() {
-        return Ok(Vec::new());
+    let mut suspects = suspects([write, read], model, group).await?;
+    for _ in 0..GLANCES {
+        if suspects.is_empty() {
+            return Ok(Vec::new());
+        }
+        // Most are on their way.
+        tokio::time::sleep(BETWEEN_GLANCES).await;
+        suspects = unfolded(read, group, &suspects).await?.into_iter().map(|(stream, _)| stream).collect();
     }
-    // Or they are on their way.
+    // Or still are.
     horizon::carried(config, write, patience).await?;
     let topics = model.topics(&config.namespace);
     let ends = tokio::task::block_in_place(|| horizon::ends(config, &topics))?;
     horizon::reached(read, group, Mark::Applied, &ends, patience).await?;
-    let unfolded = unfolded(read, group, &suspects).await?;
+    // What waits is asked for first: it may be folded before the next question, which then leaves it out.
     let waiting = waiting(read, &config.namespace, group).await?;
+    let unfolded = unfolded(read, group, &suspects).await?;
     let known = |(context, stream, _): &Stream| waiting.iter().any(|(c, s)| c == context && s == stream);
     let found = unfolded.into_iter().filter(|(stream, _)| !known(stream));
     let finding = |((context, stream, version), folded): (Stream, i64)| {

@@ -1,89 +1,146 @@
-//! What topics were seen to hold, in bounded memory.
+//! What the event topics must hold, and what of it was seen, in bounded memory.
+//!
+//! Each event of the outbox is known by one number, its print: context, stream, version, id and payload have a part in
+//! it. A record on a topic that has the print is the event, however often it lies there; one that has a version of the
+//! outbox and another print is another event in its place.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::collections::{HashMap, HashSet};
 
 use millrace_kafka::header_text;
 use millrace_runtime::envelope;
 use millrace_schemas::Kind;
 use rdkafka::message::{BorrowedMessage, Message as _};
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-/// What the topics hold. Of streams which versions: all up to one, and single ones beyond a gap.
-#[derive(Default)]
+use super::finding::What;
+
+/// A row's print in SQL; [`print`] makes the same of a record. Texts of Postgres have no zero, so that nothing of one part
+/// can pass for a piece of another.
+pub(super) const PRINT: &str = "('x' || left(encode(sha256(
+    convert_to(concat_ws(' ', aggregatetype, version, id, aggregateid), 'UTF8') || '\\x00'::bytea || payload
+), 'hex'), 16))::bit(64)::bigint";
+/// Records in the place of an event that are kept for a closer look; of more the next look finds some.
+const STRANGE_MAX: usize = 10_000;
+/// No stream of the outbox has a longer id: its index would refuse it.
+const STREAM_MAX: usize = 3_000;
+
+/// What a part of the topics must hold.
 pub(super) struct Held {
-    upto: HashMap<u64, i64>,
-    beyond: HashMap<u64, BTreeSet<i64>>,
-    /// Rejections and commands, by id.
-    pub(super) unversioned: HashSet<Uuid>,
+    slice: Slice,
+    /// When the outbox was looked at, in milliseconds since 1970: what was written since is not judged.
+    since: i64,
+    /// The prints of all events, in order.
+    prints: Vec<i64>,
+    /// Which of them were seen.
+    seen: Vec<bool>,
+    /// Rejections and commands that were not seen yet.
+    pub(super) unversioned: HashMap<Uuid, What>,
+    /// Records that are no event of the outbox, by the look of them.
+    pub(super) strange: HashSet<Strange>,
+}
+
+/// A record on an event topic that is not what the outbox has, unless the outbox did not have it yet.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Strange {
+    pub(crate) context: String,
+    pub(crate) stream: String,
+    pub(crate) version: i64,
+    pub(crate) id: String,
+    pub(crate) print: i64,
 }
 
 impl Held {
-    fn add(&mut self, stream: u64, version: i64) {
-        let upto = self.upto.entry(stream).or_default();
-        if version > *upto + 1 {
-            self.beyond.entry(stream).or_default().insert(version);
-        } else if version == *upto + 1 {
-            *upto = version;
-            while self.beyond.get_mut(&stream).is_some_and(|beyond| beyond.remove(&(*upto + 1))) {
-                *upto += 1;
-            }
-        }
+    /// Nothing was seen yet of these events, rejections and commands.
+    pub(super) fn new(
+        slice: Slice,
+        since: i64,
+        mut prints: Vec<i64>,
+        unversioned: HashMap<Uuid, What>,
+    ) -> Self {
+        prints.sort_unstable();
+        let seen = vec![false; prints.len()];
+        Self { slice, since, prints, seen, unversioned, strange: HashSet::new() }
+    }
+
+    /// Whether everything was seen.
+    pub(super) fn is_whole(&self) -> bool {
+        self.unversioned.is_empty() && self.seen.iter().all(|seen| *seen)
+    }
+
+    /// Whether this event belongs to the part and was not seen.
+    pub(super) fn lacks(&self, print: i64) -> bool {
+        self.prints.binary_search(&print).is_ok_and(|place| self.seen.get(place) == Some(&false))
     }
 
     /// Remembers what a message holds, when it belongs to the part.
-    pub(super) fn see(&mut self, kind: Kind, context: &str, slice: Slice, message: &BorrowedMessage<'_>) {
+    pub(super) fn see(&mut self, kind: Kind, context: &str, message: &BorrowedMessage<'_>) {
         if kind != Kind::Event {
-            self.unversioned.extend(id(message).filter(|id| slice.takes_unversioned(*id)));
-        } else if let Some((stream, version)) = event(message)
-            && let Some(hash) = slice.takes(context, stream)
-        {
-            self.add(hash, version);
+            if let Some(id) = id(message) {
+                self.unversioned.remove(&id);
+            }
+            return;
         }
+        let Some(event) = event(context, message).filter(|event| self.slice.takes(event.print)) else {
+            return;
+        };
+        let since = message.timestamp().to_millis().is_some_and(|stamp| stamp >= self.since);
+        self.meet(event, since);
     }
 
-    /// The versions up to `last` that are not there, as ranges: the version before the first, and the last.
-    pub(super) fn missing(&self, stream: u64, last: i64) -> Vec<(i64, i64)> {
-        let mut above = self.upto.get(&stream).copied().unwrap_or_default();
-        let mut ranges = Vec::new();
-        let beyond =
-            self.beyond.get(&stream).into_iter().flatten().copied().take_while(|there| *there <= last);
-        for there in beyond.chain([last + 1]) {
-            if there - 1 > above {
-                ranges.push((above, there - 1));
+    fn meet(&mut self, event: Strange, since: bool) {
+        match self.prints.binary_search(&event.print) {
+            Ok(place) => self.seen.iter_mut().skip(place).take(1).for_each(|seen| *seen = true),
+            Err(_) if since || self.strange.len() >= STRANGE_MAX => {}
+            Err(_) => {
+                self.strange.insert(event);
             }
-            above = above.max(there);
         }
-        ranges
     }
 }
 
-/// A part of all streams, rejections and commands, so that memory is bounded.
-#[derive(Clone, Copy)]
+/// A part of all events, rejections and commands, so that memory is bounded.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Slice {
-    pub(super) number: u64,
-    pub(super) of: u64,
+    pub(super) number: i64,
+    pub(super) of: i64,
 }
 
 impl Slice {
-    /// The stream's hash, when it belongs to this part.
-    pub(super) fn takes(self, context: &str, stream: &str) -> Option<u64> {
-        let mut hasher = DefaultHasher::new();
-        (context, stream).hash(&mut hasher);
-        Some(hasher.finish()).filter(|hash| hash % self.of == self.number)
+    /// Whether an event with this print belongs to this part; [`EVENTS_OF_SLICE`](super::topics) says the same in SQL.
+    fn takes(self, print: i64) -> bool {
+        print.rem_euclid(self.of) == self.number
     }
 
     /// Whether a record without version belongs to this part.
     pub(super) fn takes_unversioned(self, id: Uuid) -> bool {
-        id.as_u128() % u128::from(self.of) == u128::from(self.number)
+        let of = u128::from(self.of.unsigned_abs());
+        id.as_u128() % of == u128::from(self.number.unsigned_abs())
     }
 }
 
-/// Stream and version of an event.
-fn event<'m>(message: &'m BorrowedMessage<'_>) -> Option<(&'m str, i64)> {
+/// A record that says of which stream it is and which version.
+fn event(context: &str, message: &BorrowedMessage<'_>) -> Option<Strange> {
     let stream = std::str::from_utf8(message.key()?).ok()?;
-    let version = header_text(message, envelope::SEQUENCE)?.parse().ok()?;
-    Some((stream, version))
+    let version = header_text(message, envelope::SEQUENCE)?;
+    let id = header_text(message, envelope::ID).unwrap_or_default();
+    let print = print([context, version, id, stream], message.payload().unwrap_or_default());
+    let version = version.parse().ok()?;
+    let kept = stream.len() <= STREAM_MAX && id.len() <= STREAM_MAX;
+    kept.then(|| Strange {
+        context: context.to_owned(),
+        stream: stream.to_owned(),
+        version,
+        id: id.to_owned(),
+        print,
+    })
+}
+
+/// See [`PRINT`].
+fn print(parts: [&str; 4], payload: &[u8]) -> i64 {
+    let digest =
+        Sha256::new().chain_update(parts.join(" ")).chain_update([0]).chain_update(payload).finalize();
+    digest.first_chunk::<8>().map_or(0, |first| i64::from_be_bytes(*first))
 }
 
 /// The id of a record, when it is one that Millrace gives.
@@ -95,25 +152,45 @@ fn id(message: &BorrowedMessage<'_>) -> Option<Uuid> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn duplicates_and_late_ones_are_told_from_what_is_missing() {
-        let mut held = Held::default();
-        for version in [1, 2, 2, 5, 1, 3, 7] {
-            held.add(9, version);
-        }
-        assert_eq!(held.missing(9, 8), [(3, 4), (5, 6), (7, 8)]);
-        held.add(9, 4);
-        assert_eq!(held.missing(9, 7), [(5, 6)]);
-        assert_eq!(held.missing(9, 5), []);
-        assert_eq!(held.upto.get(&9), Some(&5));
-        assert_eq!(held.missing(1, 2), [(0, 2)]);
+    fn event(stream: &str, version: i64, id: &str, payload: &[u8]) -> Strange {
+        let print = print(["orders", &version.to_string(), id, stream], payload);
+        Strange { context: "orders".to_owned(), stream: stream.to_owned(), version, id: id.to_owned(), print }
+    }
+
+    fn held(events: &[&Strange]) -> Held {
+        let prints = events.iter().map(|event| event.print).collect();
+        Held::new(Slice { number: 0, of: 1 }, 0, prints, HashMap::new())
     }
 
     #[test]
-    fn every_stream_belongs_to_one_slice() {
+    fn an_event_is_there_once_however_often_it_lies_there_and_what_is_not_seen_is_lacking() {
+        let [first, second] = [event("1", 1, "a", b"x"), event("1", 2, "b", b"y")];
+        let mut held = held(&[&first, &second]);
+        held.meet(first.clone(), false);
+        held.meet(first.clone(), false);
+        assert_eq!([held.lacks(first.print), held.lacks(second.print)], [false, true]);
+        assert!(!held.is_whole() && held.strange.is_empty());
+        held.meet(second, false);
+        assert!(held.is_whole());
+    }
+
+    #[test]
+    fn another_id_or_payload_in_the_place_of_an_event_is_strange_and_what_came_since_is_not() {
+        let right = event("1", 1, "a", b"x");
+        let mut held = held(&[&right]);
+        held.meet(right, false);
+        for strange in [event("1", 1, "b", b"x"), event("1", 1, "a", b"y"), event("1", 1, "a", b"")] {
+            held.meet(strange, false);
+        }
+        held.meet(event("1", 2, "c", b"later"), true);
+        assert_eq!(held.strange.len(), 3);
+    }
+
+    #[test]
+    fn every_event_belongs_to_one_slice() {
         let slices = [0, 1, 2].map(|number| Slice { number, of: 3 });
-        for stream in ["a", "b", "c", "d"] {
-            assert_eq!(slices.iter().filter(|slice| slice.takes("orders", stream).is_some()).count(), 1);
+        for print in [i64::MIN, -7, -1, 0, 1, 5, i64::MAX] {
+            assert_eq!(slices.iter().filter(|slice| slice.takes(print)).count(), 1);
         }
     }
 }

@@ -58,6 +58,13 @@ pub(super) struct Index<'i> {
     pub(super) patience: Duration,
 }
 
+/// A document as it was written at a moment.
+struct Seen {
+    version: i64,
+    seq_no: i64,
+    term: i64,
+}
+
 /// What the documents of a view are like.
 pub(super) struct Checked {
     /// How many were compared.
@@ -82,27 +89,37 @@ impl Index<'_> {
     }
 
     /// Makes a document what it should be. [`Mended::NotNow`] when a later one stays in the way.
+    ///
+    /// It is looked at before what it should be is asked for. So a document that is ahead of that is wrong, and may be
+    /// deleted as it was seen: one that was written since is another, and stays.
     pub(super) async fn mend(&self, id: &str, source: &dyn Source) -> Result<Mended, Failure> {
         let until = Instant::now() + FORGOTTEN_WITHIN;
         loop {
-            let sent = self.send(id, source.expected(id).await?.as_ref()).await?;
-            if sent != Mended::NotNow || Instant::now() > until {
-                return Ok(sent);
+            let seen = self.seen(id).await?;
+            let expected = source.expected(id).await?;
+            let mended = match (&expected, &seen) {
+                (Some(document), _) => self.send(id, document).await?,
+                (None, Some(seen)) => self.delete(id, seen).await?,
+                (None, None) => Mended::Now,
+            };
+            if mended != Mended::NotNow || Instant::now() > until {
+                return Ok(mended);
             }
-            self.forget(id, source).await?;
+            if let (Some(document), Some(seen)) = (&expected, &seen)
+                && seen.version > document.version
+            {
+                self.delete(id, seen).await?;
+            }
+            // Lets go of what was deleted before.
+            self.reader.refresh().await?;
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
     /// Sends a document over one of the same or an older version; not now when a later version is or was there.
-    async fn send(&self, id: &str, document: Option<&Document>) -> Result<Mended, Failure> {
+    async fn send(&self, id: &str, document: &Document) -> Result<Mended, Failure> {
         let IndexReader { elastic, name } = &self.reader;
         let path = [name.as_str(), "_doc", id];
-        let Some(document) = document else {
-            let answer = elastic.send(Method::DELETE, &path, None).await?;
-            let gone = answer.status == StatusCode::NOT_FOUND;
-            return if gone { Ok(Mended::Now) } else { elastic.success(answer, &path).map(|_| Mended::Now) };
-        };
         let version = document.version.to_string();
         let query = [("version", version.as_str()), ("version_type", "external_gte")];
         let answer = elastic.send_query(Method::PUT, &path, &query, Some(&body(document))).await?;
@@ -117,25 +134,29 @@ impl Index<'_> {
         }
     }
 
-    /// Deletes a document that is ahead of what it should be, exactly as it was seen, and lets go of what was deleted
-    /// before. What it should be is asked for last: then no right document is ahead of it.
-    async fn forget(&self, id: &str, source: &dyn Source) -> Result<(), Failure> {
+    /// The document as it is written at this moment.
+    async fn seen(&self, id: &str) -> Result<Option<Seen>, Failure> {
+        let IndexReader { elastic, name } = &self.reader;
+        let found = elastic.find(&[name.as_str(), "_doc", id]).await?.unwrap_or_default();
+        let figure = |name| found.get(name).and_then(Value::as_i64);
+        let seen = (figure("_version"), figure("_seq_no"), figure("_primary_term"));
+        Ok(match seen {
+            (Some(version), Some(seq_no), Some(term)) => Some(Seen { version, seq_no, term }),
+            _ => None,
+        })
+    }
+
+    /// Deletes a document exactly as it was seen; not now when it was written since.
+    async fn delete(&self, id: &str, seen: &Seen) -> Result<Mended, Failure> {
         let IndexReader { elastic, name } = &self.reader;
         let path = [name.as_str(), "_doc", id];
-        let seen = elastic.find(&path).await?.unwrap_or_default();
-        let expected = source.expected(id).await?.map_or(0, |document| document.version);
-        let figure = |name| seen.get(name).and_then(Value::as_i64);
-        let seen = (figure("_version"), figure("_seq_no"), figure("_primary_term"));
-        if let (Some(version), Some(seq_no), Some(term)) = seen
-            && version > expected
-        {
-            let (seq_no, term) = (seq_no.to_string(), term.to_string());
-            let query = [("if_seq_no", seq_no.as_str()), ("if_primary_term", term.as_str())];
-            let answer = elastic.send_query(Method::DELETE, &path, &query, None).await?;
-            if answer.status != StatusCode::CONFLICT {
-                elastic.success(answer, &path)?;
-            }
+        let (seq_no, term) = (seen.seq_no.to_string(), seen.term.to_string());
+        let query = [("if_seq_no", seq_no.as_str()), ("if_primary_term", term.as_str())];
+        let answer = elastic.send_query(Method::DELETE, &path, &query, None).await?;
+        match answer.status {
+            StatusCode::NOT_FOUND => Ok(Mended::Now),
+            StatusCode::CONFLICT => Ok(Mended::NotNow),
+            _ => elastic.success(answer, &path).map(|_| Mended::Now),
         }
-        self.reader.refresh().await
     }
 }

@@ -10,9 +10,9 @@ use super::index::{Checked, Index};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::{ReadModel, Side};
+use crate::outbox::pace::Pace;
 use crate::outbox::{self, Stored};
 use crate::postgres::Database;
-use crate::replay::session::{self, begin};
 
 /// Events whose documents are compared at a time.
 const PAGE: i64 = 500;
@@ -29,8 +29,11 @@ pub(super) struct LogDocuments<'d> {
 
 impl LogDocuments<'_> {
     /// Compares the document of every event, and returns those that are wrong as they should be.
-    pub(super) async fn check(&self) -> Result<(Checked, BTreeMap<String, Document>), Failure> {
-        let (count, suspects) = self.suspects().await?;
+    pub(super) async fn check(
+        &self,
+        mut pace: Pace,
+    ) -> Result<(Checked, BTreeMap<String, Document>), Failure> {
+        let (count, suspects) = self.suspects(&mut pace).await?;
         if suspects.is_empty() {
             return Ok((Checked { count, findings: Vec::new() }, suspects));
         }
@@ -43,19 +46,19 @@ impl LogDocuments<'_> {
         Ok((Checked { count, findings }, suspects))
     }
 
-    async fn suspects(&self) -> Result<(i64, BTreeMap<String, Document>), Failure> {
+    /// Events are read a page after the other: none changes, so no snapshot is held while Elasticsearch answers.
+    async fn suspects(&self, pace: &mut Pace) -> Result<(i64, BTreeMap<String, Document>), Failure> {
         let [write, read] = self.databases;
         let fail = |error| write.failure(error);
-        let mut snapshot = session::open(write).await.map_err(fail)?;
-        begin(&mut snapshot, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.map_err(fail)?;
         let mut connection = read.pool.acquire().await.map_err(|error| read.failure(error))?;
         let (mut count, mut suspects, mut after) = (0, BTreeMap::new(), (String::new(), String::new(), 0));
         while suspects.len() < SUSPECTS_MAX {
             let contexts = self.model.contexts.as_slice();
-            let events = outbox::after(&mut snapshot, &self.config.namespace, contexts, &after, PAGE).await;
+            let events = outbox::after(&write.pool, &self.config.namespace, contexts, &after, PAGE).await;
             let events: Vec<Stored> = events.map_err(fail)?;
             let Some(Stored { context, stream, version, .. }) = events.last() else { break };
             after = (context.clone(), stream.clone(), *version);
+            pace.took(u32::try_from(events.len()).unwrap_or(u32::MAX)).await;
             count += i64::try_from(events.len()).unwrap_or(i64::MAX);
             let records: Vec<&Record> = events.iter().map(|event| &event.record).collect();
             let documents = self.index.role.documents(&mut connection, &records).await;

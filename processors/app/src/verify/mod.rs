@@ -34,8 +34,9 @@ use report::Report;
 
 const HELP: &str = "\
 Compares, and changes nothing unless --repair is given:
-  events     every version of every stream of the outbox is on its topic, every rejection of the last day,
-             and every command that a saga or an effect has sent and that is not decided
+  events     every version of every stream of the outbox is on its topic, with its id and payload and nothing else in its
+             place, every rejection of the last day, and every command that a saga or an effect has sent and that is not
+             decided
   rows       the events, folded again, give the rows of the view
   fold       SQL over the events, written without the fold, tells the same rows
   documents  Elasticsearch has every row, as it is, and nothing else
@@ -53,7 +54,7 @@ Examples:
   millrace verify --customer ALFKI                    the row of a customer
   millrace verify orders --key 10248 --repair --why \"edited by hand\"
 
-Exit code 5 when something is wrong and was not repaired.";
+Exit code 4 when there is nothing with the key, 5 when something is wrong and was not repaired.";
 
 /// Options of `verify`.
 #[derive(Debug, Args)]
@@ -118,7 +119,8 @@ impl Scope {
 /// Compares, repairs when asked to, and says what is wrong.
 ///
 /// # Errors
-/// [`Failure::Drift`] when something is wrong and was not repaired; [`Failure::Refused`] when Debezium or publishing
+/// [`Failure::Drift`] when something is wrong and was not repaired; [`Failure::NotFound`] when there is nothing with the
+/// key; [`Failure::Busy`] when another process looks at the same; [`Failure::Refused`] when Debezium or publishing
 /// is too far behind to judge; [`Failure::Unreachable`].
 pub async fn verify(config: &Config, format: Format, options: &Options) -> Result<(), Failure> {
     let scope = Scope::of(config, options)?;
@@ -126,8 +128,18 @@ pub async fn verify(config: &Config, format: Format, options: &Options) -> Resul
     let mut mandate = operator.map(Mandate::whole);
     let auditor = Auditor::new(config, options.patience.0)?;
     let mut report = Report::default();
-    auditor.look(&scope, mandate.as_mut(), &mut report).await?;
+    let looked = auditor.look(&scope, mandate.as_mut(), &mut report).await;
+    // What was found before the look ended is told.
+    if looked.is_err() && report.findings.is_empty() {
+        return looked;
+    }
+    if let Some(key) = scope.key.as_ref().filter(|_| looked.is_ok() && report.is_of_nothing()) {
+        let views: Vec<&str> = scope.models.iter().map(|model| model.name).collect();
+        let none = format!("{} has no key {key}: neither row, document nor events", views.join(", "));
+        return Err(Failure::NotFound(none));
+    }
     output::print(format, &report.text(), &json!(report))?;
+    looked?;
     match report.left() {
         0 => Ok(()),
         left => Err(Failure::Drift(format!("{left} things are not as the outbox has them"))),

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use millrace_runtime::Means;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::finding::What;
@@ -42,6 +42,13 @@ impl Mandate {
         self.left -= usize::from(takes);
         takes
     }
+}
+
+/// Whether a row may be put as it was folded again. Where a stream could not be folded to its end, one that is made of
+/// fewer events then may be right as it is.
+pub(super) fn is_known(twin: &Twin, stuck: bool) -> bool {
+    let version = |row: &Option<Value>| row.as_ref()?.get("version")?.as_i64();
+    !stuck || version(&twin.building) >= version(&twin.serving)
 }
 
 /// Puts a row into the serving table as the audited one has it, when it still is as it was found: whoever folds an
@@ -101,6 +108,22 @@ async fn replace(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_row_that_may_only_lack_events_is_left_as_it_is() {
+        let row = |version: i64| Some(json!({"version": version}));
+        let twin = |serving, building| Twin { key: "1".to_owned(), serving, building };
+        for (lacks, twin) in [
+            (false, twin(row(2), row(2))),
+            (false, twin(None, row(1))),
+            (false, twin(row(1), row(2))),
+            (true, twin(row(2), row(1))),
+            (true, twin(row(2), None)),
+        ] {
+            assert!(is_known(&twin, false));
+            assert_eq!(is_known(&twin, true), !lacks, "{twin:?}");
+        }
+    }
 
     #[test]
     fn a_mandate_is_for_what_was_found_before_and_for_so_much() {

@@ -20,7 +20,7 @@ pub(crate) struct Report {
     pub(crate) refused: Vec<String>,
 }
 
-/// How much was compared.
+/// How much was compared: of everything, or of one key.
 #[derive(Debug, Serialize)]
 pub(crate) struct Compared {
     pub(crate) name: String,
@@ -51,6 +51,13 @@ impl Report {
             .len()
             .saturating_add(usize::try_from(self.more).unwrap_or_default())
             .saturating_sub(self.repaired)
+    }
+
+    /// Whether there was anything to compare, of one key.
+    pub(super) fn is_of_nothing(&self) -> bool {
+        let nothing =
+            |one: &Compared| (one.events, one.rows, one.documents.unwrap_or_default()) == (0, Some(0), 0);
+        self.findings.is_empty() && self.compared.iter().all(nothing)
     }
 
     /// For people.

@@ -10,15 +10,18 @@ use crate::layout::Table;
 use crate::outbox::refold::Refold;
 use crate::postgres::Database;
 use crate::replay::compare::{Differing, Tables, Twin, differing, key_of};
-use crate::replay::session::begin;
+use crate::replay::session;
 
 /// More rows that differ are counted, not shown.
 const SHOWN_MAX: i64 = 1_000;
 
 /// What a view's rows are like.
 pub(super) struct Rows {
-    /// How many there are.
+    /// How many were looked at, and how many events were folded into them.
     pub(super) count: i64,
+    pub(super) events: u64,
+    /// Whether a stream could not be folded to its end: then rows may lack what their events are missing.
+    pub(super) stuck: bool,
     /// Those that do not fold again, as found and as expected: up to [`SHOWN_MAX`].
     pub(super) drifted: Vec<Twin>,
     /// Rows that are wrong, more than are in `findings`.
@@ -46,14 +49,18 @@ pub(super) async fn check(
     audited.create(connection).await.map_err(fail)?;
     refold.follow(connection).await?;
     audited.analyse(connection).await.map_err(fail)?;
-    begin(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ").await.map_err(fail)?;
-    refold.finish(connection).await?;
+    let mut snapshot = session::snapshot(connection).await.map_err(fail)?;
+    refold.finish(&mut snapshot).await?;
     let building = (AUDITED, audited.rows.clone());
     let tables = Tables { serving: looked.serving.clone(), building, table: looked.table };
     let Differing { rows: [count, _], count: differing, first, .. } =
-        differing(connection, &tables, looked.key, SHOWN_MAX).await.map_err(fail)?;
-    let (told, told_count) = told_by_sql(connection, audited, looked).await.map_err(fail)?;
-    begin(connection, "COMMIT").await.map_err(fail)?;
+        differing(&mut snapshot, &tables, looked.key, SHOWN_MAX).await.map_err(fail)?;
+    let (told, told_count) = told_by_sql(&mut snapshot, audited, looked).await.map_err(fail)?;
+    let (count, events) = match looked.key {
+        None => (count, refold.events),
+        Some(key) => only(&mut snapshot, audited, looked, key).await.map_err(fail)?,
+    };
+    snapshot.commit().await.map_err(fail)?;
     let finding = |what| move |twin: Twin| Finding::of(what, looked.name, twin);
     let mut findings: Vec<Finding> = first.iter().cloned().map(finding(What::Row)).collect();
     // A row that does not even fold again is told once.
@@ -63,7 +70,26 @@ pub(super) async fn check(
     findings.extend(refold.stuck.iter().map(|((context, stream), why)| {
         Finding::unfolded(looked.name, (context, stream), why, [None, None])
     }));
-    Ok(Rows { count, drifted: first, more: differing + told_count - shown, findings })
+    let (more, stuck) = (differing + told_count - shown, !refold.stuck.is_empty());
+    Ok(Rows { count, events, stuck, drifted: first, more, findings })
+}
+
+/// Whether there is a row with this key, and how many events it is made of: its version counts them.
+async fn only(
+    connection: &mut PgConnection,
+    audited: &Audited,
+    Looked { table, serving, .. }: &Looked<'_>,
+    key: &str,
+) -> sqlx::Result<(i64, u64)> {
+    let column = key_of(table);
+    let sql = format!(
+        "SELECT (SELECT count(*) FROM \"{}\" WHERE {column} = $1 AND version > 0),
+                (SELECT coalesce(max(version), 0) FROM \"{}\" WHERE {column} = $1)",
+        serving.1, audited.rows
+    );
+    let (rows, events): (i64, i64) =
+        sqlx::query_as(AssertSqlSafe(sql)).bind(key).fetch_one(connection).await?;
+    Ok((rows, u64::try_from(events).unwrap_or_default()))
 }
 
 /// Rows that are not as the view's SQL tells them, and how many there are.

@@ -2,7 +2,10 @@
 //!
 //! Debezium is trusted to carry every row at least once. Here it is checked: each version of each stream, each
 //! rejection, and each command that Millrace has sent and that is not decided must be on its topic, once Debezium has
-//! confirmed that it is past the outbox as we saw it.
+//! confirmed that it is past the outbox as we saw it. An event must be there with its own id and payload, and nothing
+//! else in its place.
+//!
+//! To read all topics may take hours: no transaction is open meanwhile, or Postgres could not clean up behind it.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -13,11 +16,11 @@ use futures::TryStreamExt as _;
 use millrace_runtime::{Copier as _, Producer, Record};
 use millrace_schemas::Kind;
 use rdkafka::message::{BorrowedMessage, Message as _};
-use sqlx::PgConnection;
+use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
 
 use super::finding::{Finding, What};
-use super::held::{Held, Slice};
+use super::held::{Held, PRINT, Slice, Strange};
 use super::horizon;
 use crate::config::Config;
 use crate::failure::Failure;
@@ -26,10 +29,12 @@ use crate::layout;
 use crate::outbox::pace::Pace;
 use crate::outbox::{self, Span};
 use crate::postgres::Database;
-use crate::replay::session::{self, begin};
+use crate::replay::session;
+use crate::schema::Decoder;
 
-/// Streams, rejections and commands that are remembered in one reading of the topics; of more each reading takes a part.
-const REMEMBERED_MAX: i64 = 2_000_000;
+/// Events, rejections and commands that are remembered in one reading of the topics, in nine bytes each; of more each
+/// reading takes a part.
+const REMEMBERED_MAX: i64 = 8_000_000;
 /// A partition that brings nothing for so long has nothing.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Streams whose missing events are told, and rejections and commands that are missing.
@@ -49,6 +54,8 @@ const UNDECIDED_COMMANDS: &str = "
     ORDER BY id";
 /// Events that are read and emitted at a time.
 const EMITTED_AT_ONCE: i64 = 500;
+/// Records in the place of an event that are looked at closer at a time.
+const STRANGE_AT_ONCE: usize = 500;
 
 /// What the topics are like.
 pub(super) struct Topics {
@@ -82,7 +89,8 @@ impl Lack {
 /// Something that is not on its topic.
 pub(super) struct Missing {
     pub(super) finding: Finding,
-    pub(super) rows: Lost,
+    /// What would mend it; `None` where nothing does that is written behind.
+    pub(super) rows: Option<Lost>,
 }
 
 /// Rows of the outbox that are not on their topic.
@@ -100,34 +108,60 @@ pub(super) async fn check(
     patience: Duration,
     mut pace: Pace,
 ) -> Result<Topics, Failure> {
-    let fail = |error| write.failure(error);
-    let mut snapshot = session::open(write).await.map_err(fail)?;
-    begin(&mut snapshot, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.map_err(fail)?;
-    let counts = "SELECT count(*), coalesce(sum(version), 0)::bigint,
-                         (SELECT count(*) FROM command
-                          WHERE status = 'rejected' AND decided_at > now() - interval '1 day') FROM stream";
-    let (streams, events, rejections): (i64, i64, i64) =
-        sqlx::query_as(counts).fetch_one(&mut snapshot).await.map_err(fail)?;
-    let of = u64::try_from((streams + rejections) / REMEMBERED_MAX + 1).unwrap_or(1);
-    let mut topics = Topics { events: events + rejections, lack: Lack::default() };
+    let total = total(write).await.map_err(|error| write.failure(error))?;
+    let of = total / REMEMBERED_MAX + 1;
+    let mut topics = Topics { events: total, lack: Lack::default() };
     for number in 0..of {
-        let slice = Slice { number, of };
-        let mut lack = compare(config, write, &mut snapshot, slice, &mut pace).await?;
-        if !lack.told.is_empty() {
+        let mut held = expected(write, Slice { number, of }).await.map_err(|error| write.failure(error))?;
+        tokio::task::block_in_place(|| read(config, &mut held, &mut pace))?;
+        if !held.is_whole() {
             // Or not there yet.
             horizon::carried(config, write, patience).await?;
-            lack = compare(config, write, &mut snapshot, slice, &mut pace).await?;
+            tokio::task::block_in_place(|| read(config, &mut held, &mut pace))?;
         }
-        topics.lack.append(lack);
+        topics.lack.append(lack(write, &held).await.map_err(|error| write.failure(error))?);
     }
     Ok(topics)
 }
 
+/// Events, and rejections of the last day.
+async fn total(write: &Database) -> sqlx::Result<i64> {
+    let total = "SELECT (SELECT coalesce(sum(version), 0)::bigint FROM stream)
+                      + (SELECT count(*) FROM command WHERE status = 'rejected' AND decided_at > now() - interval '1 day')";
+    sqlx::query_scalar(total).fetch_one(&write.pool).await
+}
+
+/// What the topics must hold, as the outbox is now.
+async fn expected(write: &Database, slice: Slice) -> sqlx::Result<Held> {
+    let mut connection = session::open(write).await?;
+    let since = "SELECT (extract(epoch FROM now()) * 1000)::bigint";
+    let since = sqlx::query_scalar(since).fetch_one(&mut connection).await?;
+    let events = format!(
+        "SELECT print FROM (SELECT {PRINT} AS print FROM outbox WHERE version IS NOT NULL) AS event
+         WHERE mod(mod(print, $1) + $1, $1) = $2"
+    );
+    let events = sqlx::query_scalar::<_, i64>(AssertSqlSafe(events)).bind(slice.of).bind(slice.number);
+    let prints = events.fetch(&mut connection).try_collect().await?;
+    let rows = unversioned(&mut connection).await?.into_iter();
+    let unversioned =
+        rows.map(|(what, (_, _, id))| (id, what)).filter(|(id, _)| slice.takes_unversioned(*id));
+    Ok(Held::new(slice, since, prints, unversioned.collect()))
+}
+
+/// Rejections and commands that must be there: context, stream, id.
+async fn unversioned(connection: &mut PgConnection) -> sqlx::Result<Vec<(What, (String, String, Uuid))>> {
+    let mut all = Vec::new();
+    for (what, sql) in [(What::Rejection, RECENT_REJECTIONS), (What::Command, UNDECIDED_COMMANDS)] {
+        let rows = sqlx::query_as(sql).fetch_all(&mut *connection).await?;
+        all.extend(rows.into_iter().map(|row| (what, row)));
+    }
+    Ok(all)
+}
+
 /// Reads the topics from their beginning to where they end now.
-fn read(config: &Config, slice: Slice, pace: &mut Pace) -> Result<Held, Failure> {
+fn read(config: &Config, held: &mut Held, pace: &mut Pace) -> Result<(), Failure> {
     let reader = Reader::new(config)?;
     let there = reader.topics()?;
-    let mut held = Held::default();
     let kinds = [Kind::Event, Kind::Rejection, Kind::Command];
     for (context, kind) in
         layout::contexts(config).into_iter().flat_map(|context| kinds.map(|kind| (context, kind)))
@@ -145,14 +179,14 @@ fn read(config: &Config, slice: Slice, pace: &mut Pace) -> Result<Held, Failure>
             let before = left.clone();
             step(&reader, &topic, &mut left, |message| {
                 pace.took_blocking(1);
-                held.see(kind, context, slice, message);
+                held.see(kind, context, message);
             })?;
             if left == before {
                 return Err(Failure::refused(format!("{topic} cannot be read to its end: {left:?}")));
             }
         }
     }
-    Ok(held)
+    Ok(())
 }
 
 /// Reads on for a while: each partition from its next offset to its end.
@@ -184,35 +218,82 @@ fn step(
     })
 }
 
-/// Reads the topics and compares them with the outbox as it is in a snapshot.
-async fn compare(
-    config: &Config,
-    write: &Database,
-    snapshot: &mut PgConnection,
-    slice: Slice,
-    pace: &mut Pace,
-) -> Result<Lack, Failure> {
-    let fail = |error| write.failure(error);
-    let held = tokio::task::block_in_place(|| read(config, slice, pace))?;
-    let streams =
-        "SELECT aggregatetype, aggregateid, max(version) FROM outbox WHERE version IS NOT NULL GROUP BY 1, 2";
-    let mut streams = sqlx::query_as::<_, (String, String, i64)>(streams).fetch(&mut *snapshot);
-    let mut lack = Lack::default();
-    while let Some((context, stream, last)) = streams.try_next().await.map_err(fail)? {
-        let Some(hash) = slice.takes(&context, &stream) else { continue };
-        let versions = held.missing(hash, last);
-        Missing::of(context, stream, &versions).into_iter().for_each(|missing| lack.add(missing));
-    }
-    drop(streams);
-    for (what, sql) in [(What::Rejection, RECENT_REJECTIONS), (What::Command, UNDECIDED_COMMANDS)] {
-        let mut rows = sqlx::query_as::<_, (String, String, Uuid)>(sql).fetch(&mut *snapshot);
-        while let Some((context, stream, id)) = rows.try_next().await.map_err(fail)? {
-            if slice.takes_unversioned(id) && !held.unversioned.contains(&id) {
+/// What was not seen, by the names that the outbox has for it, and what lies in the place of events.
+async fn lack(write: &Database, held: &Held) -> sqlx::Result<Lack> {
+    let (mut connection, mut lack) = (session::open(write).await?, Lack::default());
+    if !held.is_whole() {
+        missing_events(&mut connection, held, &mut lack).await?;
+        for (what, (context, stream, id)) in unversioned(&mut connection).await? {
+            if held.unversioned.contains_key(&id) {
                 lack.add(Missing::unversioned(what, &context, &stream, id));
             }
         }
     }
+    for (strange, id) in in_the_place_of_events(&mut connection, held).await? {
+        lack.add(Missing { finding: Finding::strange(&strange, &id), rows: None });
+    }
     Ok(lack)
+}
+
+/// Versions that were not seen, stream by stream.
+async fn missing_events(connection: &mut PgConnection, held: &Held, lack: &mut Lack) -> sqlx::Result<()> {
+    let events = format!(
+        "SELECT aggregatetype, aggregateid, version, {PRINT} FROM outbox WHERE version IS NOT NULL
+         ORDER BY aggregatetype, aggregateid, version"
+    );
+    let mut events = sqlx::query_as::<_, (String, String, i64, i64)>(AssertSqlSafe(events)).fetch(connection);
+    let (mut of, mut ranges) = ((String::new(), String::new()), Vec::new());
+    while let Some((context, stream, version, print)) = events.try_next().await? {
+        if !held.lacks(print) {
+            continue;
+        }
+        if of != (context.clone(), stream.clone()) {
+            let (context, stream) = std::mem::replace(&mut of, (context, stream));
+            Missing::of(context, stream, &std::mem::take(&mut ranges)).into_iter().for_each(|m| lack.add(m));
+        }
+        longer(&mut ranges, version);
+    }
+    Missing::of(of.0, of.1, &ranges).into_iter().for_each(|missing| lack.add(missing));
+    Ok(())
+}
+
+/// Adds the next version to ranges: each the version before the first, and the last.
+fn longer(ranges: &mut Vec<(i64, i64)>, version: i64) {
+    match ranges.last_mut() {
+        Some((_, last)) if *last == version - 1 => *last = version,
+        _ => ranges.push((version - 1, version)),
+    }
+}
+
+/// Records that have a version of the outbox, and not its id and payload; with the id that the outbox has there.
+async fn in_the_place_of_events(
+    connection: &mut PgConnection,
+    held: &Held,
+) -> sqlx::Result<Vec<(Strange, String)>> {
+    let strange: Vec<&Strange> = held.strange.iter().collect();
+    let right = format!(
+        "SELECT wanted.number, outbox.id::text, {PRINT}
+         FROM UNNEST($1::text[], $2::text[], $3::bigint[]) WITH ORDINALITY AS wanted(context, stream, at, number)
+         JOIN outbox ON aggregatetype = context AND aggregateid = stream AND version = at"
+    );
+    let mut found = Vec::new();
+    for some in strange.chunks(STRANGE_AT_ONCE) {
+        let right = sqlx::query_as::<_, (i64, String, i64)>(AssertSqlSafe(right.as_str()))
+            .bind(some.iter().map(|strange| strange.context.as_str()).collect::<Vec<_>>())
+            .bind(some.iter().map(|strange| strange.stream.replace('\0', "")).collect::<Vec<_>>())
+            .bind(some.iter().map(|strange| strange.version).collect::<Vec<_>>());
+        for (number, id, print) in right.fetch_all(&mut *connection).await? {
+            let strange = usize::try_from(number - 1).ok().and_then(|place| some.get(place));
+            // Else the outbox did not have it yet when we began.
+            found.extend(
+                strange.filter(|strange| strange.print != print).map(|strange| ((*strange).clone(), id)),
+            );
+        }
+    }
+    found.sort_by(|(a, _), (b, _)| {
+        (&a.context, &a.stream, a.version).cmp(&(&b.context, &b.stream, b.version))
+    });
+    Ok(found)
 }
 
 impl Missing {
@@ -224,49 +305,74 @@ impl Missing {
             above: *above,
             upto: *upto,
         };
-        Some(Self { finding, rows: Lost::Events(ranges.iter().map(span).collect()) })
+        Some(Self { finding, rows: Some(Lost::Events(ranges.iter().map(span).collect())) })
     }
 
     fn unversioned(what: What, context: &str, stream: &str, id: Uuid) -> Self {
-        let rows = Lost::Unversioned(context.to_owned(), stream.to_owned(), id);
+        let rows = Some(Lost::Unversioned(context.to_owned(), stream.to_owned(), id));
         Self { finding: Finding::missing_unversioned(what, context, stream, id), rows }
     }
 }
 
-/// Emits rows again, each with its own id and bytes, those of a stream in their order.
+/// Emits rows again, each with its own id and bytes, those of a stream in their order. What cannot be read is kept back,
+/// or every group would have it as a dead letter; false when there was such.
 pub(super) async fn emit(
     config: &Config,
     write: &Database,
     producer: &Producer,
     lost: &Lost,
-) -> Result<(), Failure> {
-    let fail = |error| write.failure(error);
+) -> Result<bool, Failure> {
+    let (mut decoder, fail) = (Decoder::new(config)?, |error| write.failure(error));
     match lost {
         Lost::Unversioned(context, stream, id) => {
             let place = (context.as_str(), stream.as_str());
             let record =
                 outbox::unversioned(&write.pool, &config.namespace, place, *id).await.map_err(fail)?;
-            send(config, producer, record.as_slice()).await
+            send(config, producer, &mut decoder, record.as_slice()).await
         }
         Lost::Events(spans) => {
+            let mut whole = true;
             for mut left in spans.iter().flat_map(|span| span.pieces(EMITTED_AT_ONCE)) {
                 while left.above < left.upto {
                     let events = outbox::events(&write.pool, &config.namespace, slice::from_ref(&left)).await;
                     let events = events.map_err(fail)?;
                     left.above = events.last().map_or(left.upto, |event| event.version);
                     let records: Vec<Record> = events.into_iter().map(|event| event.record).collect();
-                    send(config, producer, &records).await?;
+                    whole &= send(config, producer, &mut decoder, &records).await?;
                 }
             }
-            Ok(())
+            Ok(whole)
         }
     }
 }
 
-async fn send(config: &Config, producer: &Producer, records: &[Record]) -> Result<(), Failure> {
+async fn send(
+    config: &Config,
+    producer: &Producer,
+    decoder: &mut Decoder,
+    records: &[Record],
+) -> Result<bool, Failure> {
+    let mut whole = true;
     for record in records {
+        if let Err(why) = decoder.json(record.value.as_deref().unwrap_or_default()).await? {
+            tracing::warn!(topic = %record.topic, why, "a row of the outbox cannot be read and is not emitted");
+            whole = false;
+            continue;
+        }
         let sent = producer.copy(record, &record.topic, &[]).await;
         sent.map_err(|error| Failure::of_work(config, layout::Side::Write, error))?;
     }
-    Ok(())
+    Ok(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_that_follow_each_other_are_one_range() {
+        let mut ranges = Vec::new();
+        [4, 6, 8, 9, 10].into_iter().for_each(|version| longer(&mut ranges, version));
+        assert_eq!(ranges, [(3, 4), (5, 6), (7, 10)]);
+    }
 }
