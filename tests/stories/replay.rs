@@ -46,7 +46,7 @@ async fn a_swap_is_no_reset(instance: &Instance) {
     let serving = serving.each_ref().map(|(name, value)| (*name, value.as_str()));
     process.reports("millrace_partitions_assigned", &serving, 1.0).await;
     instance.millrace(&["replay", "orders", "--retire"]).await.expect_success();
-    no_figures_of_a_generation_are_left(&process, instance, 1).await;
+    no_figures_of_a_generation_are_left(&process, &instance, 1).await;
     let generations = count(instance, "SELECT count(*) FROM replay WHERE view = 'orders'").await;
     assert_eq!(generations, 2);
 }
@@ -138,14 +138,25 @@ async fn what_kafka_no_longer_holds_is_rebuilt_from_the_outbox() {
     let _process = instance.start();
     instance.settle().await;
     delete_records(&instance.topic("evt", "orders"), &[0, 1], None).await;
+    a_record_of_a_former_topic_waits(&instance).await;
     let filled = instance.millrace(&["replay", "orders", "--from-outbox", "--execute"]).await;
     let text = &filled.expect_success().stdout;
     assert!(text.contains("generation 2 swapped; equal"), "{text}");
+    let before_any = "SELECT count(*) FROM consumer_offset WHERE applied < 0 OR published < 0";
+    assert_eq!(count(&instance, before_any).await, 0, "no offset is negative");
     assert_readers_see(&instance, 2).await;
     instance.send(&[millrace_tests::load::place(900, "customer-0001", "product-0001")]).await;
     instance.settle().await;
     assert_eq!(count(&instance, "SELECT count(*) FROM orders").await, 121, "it goes on with Kafka");
     assert_readers_see(&instance, 2).await;
+}
+
+/// As a topic that is made anew leaves it (`Claim::begin_again`): its offset is far below zero.
+async fn a_record_of_a_former_topic_waits(instance: &Instance) {
+    let parked = "INSERT INTO parked (grp, generation, topic, partition, \"offset\", key, headers)
+                  VALUES ($1, 1, $2, 0, -(1::bigint << 60), 'somebody', '[]')";
+    let parked = sqlx::query(parked).bind(instance.group("orders")).bind(instance.topic("evt", "orders"));
+    parked.execute(&instance.read).await.expect("a parked record");
 }
 
 /// Rolls back, forward again, retires; nothing else changes what readers see, setup included.
