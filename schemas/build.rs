@@ -18,6 +18,8 @@ struct Record {
     doc: String,
     path: PathBuf,
     schema: String,
+    /// The fields that are times, and whether they may be missing.
+    times: Vec<(String, bool)>,
 }
 
 fn main() -> Result<()> {
@@ -77,7 +79,20 @@ fn read_record(context: &str, kind: &'static str, path: PathBuf) -> Result<Recor
         return Err(format!("{}: the namespace must be {expected}", path.display()).into());
     }
     let (name, key, doc) = (text("name")?, text("key")?, text("doc")?);
-    Ok(Record { context: context.to_owned(), kind, name, key, doc, path, schema })
+    let times = times(parsed.get("fields"));
+    Ok(Record { context: context.to_owned(), kind, name, key, doc, path, schema, times })
+}
+
+fn times(fields: Option<&serde_json::Value>) -> Vec<(String, bool)> {
+    let is_time = |type_: &serde_json::Value| {
+        type_.get("logicalType").and_then(|logical| logical.as_str()) == Some("timestamp-micros")
+    };
+    let time = |field: &serde_json::Value| {
+        let (name, type_) = (field.get("name")?.as_str()?.to_owned(), field.get("type")?);
+        let optional = type_.as_array().is_some_and(|branches| branches.iter().any(is_time));
+        (optional || is_time(type_)).then_some((name, optional))
+    };
+    fields.and_then(|fields| fields.as_array()).into_iter().flatten().filter_map(time).collect()
 }
 
 fn namespace(context: &str) -> String {
@@ -106,13 +121,22 @@ fn write_context(out: &mut String, context: &str, records: &[Record]) -> Result<
 }
 
 fn write_record_impl(out: &mut String, record: &Record) {
-    let Record { context, name, key, path, .. } = record;
+    let Record { context, name, key, path, times, .. } = record;
     let (path, namespace) = (path.display(), namespace(context));
+    let within = |(field, optional): &(String, bool)| match optional {
+        true => format!("self.{field}.is_none_or(|time| years.contains(&time))"),
+        false => format!("years.contains(&self.{field})"),
+    };
+    let (years, within) = match times.as_slice() {
+        [] => ("_", "true".to_owned()),
+        times => ("years", times.iter().map(within).collect::<Vec<_>>().join(" && ")),
+    };
     let _ = writeln!(
         out,
         "impl crate::AvroRecord for {name} {{
             const FULL_NAME: &'static str = \"{namespace}.{name}\";
             fn key(&self) -> &str {{ &self.{key} }}
+            fn times_are_within(&self, {years}: &std::ops::RangeInclusive<i64>) -> bool {{ {within} }}
             fn schema() -> &'static crate::WriterSchema {{
                 static SCHEMA: std::sync::LazyLock<crate::WriterSchema> =
                     std::sync::LazyLock::new(|| crate::WriterSchema::built_in(include_str!(\"{path}\")));
@@ -144,6 +168,8 @@ fn write_enum(out: &mut String, context: &str, kind: &str, records: &[&Record]) 
     let encode = arm(&|name| format!("{kind}::{name}(record) => crate::encode_record(record),"));
     let full_name = arm(&|name| format!("{kind}::{name}(_) => <{name} as crate::AvroRecord>::FULL_NAME,"));
     let key = arm(&|name| format!("{kind}::{name}(record) => crate::AvroRecord::key(record),"));
+    let times =
+        arm(&|name| format!("{kind}::{name}(record) => crate::AvroRecord::times_are_within(record, years),"));
     let _ = writeln!(
         out,
         "impl crate::Message for {kind} {{
@@ -155,6 +181,7 @@ fn write_enum(out: &mut String, context: &str, kind: &str, records: &[&Record]) 
             fn encode(&self) -> Result<Vec<u8>, crate::CodecError> {{ match self {{ {encode} }} }}
             fn full_name(&self) -> &'static str {{ match self {{ {full_name} }} }}
             fn key(&self) -> &str {{ match self {{ {key} }} }}
+            fn times_are_within(&self, years: &std::ops::RangeInclusive<i64>) -> bool {{ match self {{ {times} }} }}
         }}"
     );
     for Record { name, .. } in records {
@@ -181,6 +208,7 @@ fn write_union(out: &mut String, kind: &str, doc: &str, contexts: &[String]) {
     let full_name = arm(&|variant, _| format!("{kind}::{variant}(inner) => inner.full_name(),"));
     let key = arm(&|variant, _| format!("{kind}::{variant}(inner) => inner.key(),"));
     let encode = arm(&|variant, _| format!("{kind}::{variant}(inner) => inner.encode(),"));
+    let times = arm(&|variant, _| format!("{kind}::{variant}(inner) => inner.times_are_within(years),"));
     let from = contexts.iter().map(|context| {
         let variant = capitalised(context);
         format!(
@@ -213,6 +241,8 @@ fn write_union(out: &mut String, kind: &str, doc: &str, contexts: &[String]) {
             pub fn full_name(&self) -> &'static str {{ match self {{ {full_name} }} }}
             /// The record's Kafka key.
             pub fn key(&self) -> &str {{ match self {{ {key} }} }}
+            /// Whether each time that the record tells, in microseconds since 1970, is in this range.
+            pub fn times_are_within(&self, years: &std::ops::RangeInclusive<i64>) -> bool {{ match self {{ {times} }} }}
             /// The context that the record belongs to.
             pub fn context(&self) -> &'static str {{ match self {{ {context} }} }}
         }}

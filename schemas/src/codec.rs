@@ -1,14 +1,18 @@
 //! Confluent-framed Avro, read by the writer's schema straight into the Rust type.
 
 use std::io::Read as _;
+use std::ops::RangeInclusive;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_avro_fast::Schema;
 use serde_avro_fast::de::read::SliceRead;
-use serde_avro_fast::de::{DeserializerConfig, DeserializerState};
+use serde_avro_fast::de::{DatumDeserializer, DeError, DeserializerConfig, DeserializerState};
 use serde_avro_fast::schema::SchemaMut;
 use serde_avro_fast::ser::SerializerConfig;
+
+use crate::json::raw;
+use crate::meaning::Meaning;
 
 /// More items than this in one array or map are refused: a hostile length must not become a long loop.
 const ITEMS_MAX: usize = 100_000;
@@ -47,6 +51,8 @@ pub trait AvroRecord: Serialize + DeserializeOwned {
     const FULL_NAME: &'static str;
     /// The value of the key field.
     fn key(&self) -> &str;
+    /// Whether each of its times, in microseconds since 1970, is in this range.
+    fn times_are_within(&self, years: &RangeInclusive<i64>) -> bool;
     /// The schema that this build writes.
     fn schema() -> &'static WriterSchema;
 }
@@ -69,6 +75,8 @@ pub trait Message: Sized + Clone + Send + Sync + std::fmt::Debug + Serialize + '
     fn full_name(&self) -> &'static str;
     /// The record's Kafka key.
     fn key(&self) -> &str;
+    /// As [`AvroRecord::times_are_within`].
+    fn times_are_within(&self, years: &RangeInclusive<i64>) -> bool;
 }
 
 /// The schema that a record was written with.
@@ -76,6 +84,7 @@ pub trait Message: Sized + Clone + Send + Sync + std::fmt::Debug + Serialize + '
 pub struct WriterSchema {
     full_name: String,
     avro: Schema,
+    meaning: Meaning,
 }
 
 impl WriterSchema {
@@ -88,7 +97,8 @@ impl WriterSchema {
         let parsed: SchemaMut = avsc.parse().map_err(refuse)?;
         let full_name = parsed.root().type_.name().map(|name| name.fully_qualified_name().to_owned());
         let full_name = full_name.ok_or_else(|| CodecError::Schema("it has no name".to_owned()))?;
-        Ok(Self { full_name, avro: parsed.freeze().map_err(refuse)? })
+        let meaning = Meaning::of(&full_name, &parsed, avsc);
+        Ok(Self { full_name, avro: parsed.freeze().map_err(refuse)?, meaning })
     }
 
     #[allow(clippy::panic, reason = "the schema is part of the build and every one is parsed by a test")]
@@ -106,16 +116,34 @@ impl WriterSchema {
         crate::context_of(&self.full_name)
     }
 
-    /// Decodes a body. Fields that the type has and the schema lacks take their defaults; others are ignored.
+    /// Decodes a body. Fields that the type has and the schema lacks take their defaults; others are ignored. Instants in
+    /// another unit than the contract's are converted.
     ///
     /// # Errors
-    /// [`CodecError::Body`] when the bytes do not fit, are too deep, too long, or go on after the record.
+    /// [`CodecError::Body`] when the bytes do not fit, are too deep, too long, go on after the record, or mean something
+    /// else than the contract's.
     pub fn decode<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, CodecError> {
+        match &self.meaning {
+            Meaning::Same => self.read(body, |deserializer| T::deserialize(deserializer)),
+            Meaning::Converted(plan) => {
+                let mut record = self.read(body, |deserializer| raw(deserializer))?;
+                plan.convert(&mut record, "").map_err(|reason| self.misfit(reason))?;
+                T::deserialize(record).map_err(|error| self.misfit(error.to_string()))
+            }
+            Meaning::Other(reason) => Err(self.misfit(reason.clone())),
+        }
+    }
+
+    fn read<T>(
+        &self,
+        body: &[u8],
+        read: impl FnOnce(DatumDeserializer<'_, '_, SliceRead<'_>>) -> Result<T, DeError>,
+    ) -> Result<T, CodecError> {
         let mut config = DeserializerConfig::new(&self.avro);
         config.max_seq_size = ITEMS_MAX;
         config.allowed_depth = DEPTH_MAX;
         let mut state = DeserializerState::with_config(SliceRead::new(body), config);
-        let value = T::deserialize(state.deserializer()).map_err(|error| self.misfit(error.to_string()))?;
+        let value = read(state.deserializer()).map_err(|error| self.misfit(error.to_string()))?;
         let mut rest = [0_u8; 1];
         match state.into_reader().read(&mut rest) {
             Ok(0) => Ok(value),

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::{CodecError, DEFINITIONS, Definition};
 pub use to_json::JsonReader;
+pub(crate) use to_json::raw;
 
 /// Why a JSON value is not a record of the contract: the place and the problem there.
 #[derive(Debug, PartialEq, thiserror::Error)]

@@ -6,6 +6,7 @@
 
 mod codec;
 pub mod json;
+mod meaning;
 
 pub use codec::{AvroRecord, CodecError, Message, WriterSchema, encode_record, frame, unframe};
 

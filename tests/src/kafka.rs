@@ -117,6 +117,21 @@ pub async fn produce(topic: &str, partition: Option<i32>, records: &[Raw]) {
 
 /// As [`produce`], by a producer with further properties.
 pub async fn produce_as(topic: &str, partition: Option<i32>, records: &[Raw], properties: &[(&str, &str)]) {
+    write(topic, partition, None, records, properties).await;
+}
+
+/// Writes records in order that were stamped by a strange clock, in milliseconds since 1970.
+pub async fn produce_stamped(topic: &str, stamp: i64, records: &[Raw]) {
+    write(topic, None, Some(stamp), records, &[]).await;
+}
+
+async fn write(
+    topic: &str,
+    partition: Option<i32>,
+    stamp: Option<i64>,
+    records: &[Raw],
+    properties: &[(&str, &str)],
+) {
     let mut config = client();
     config.set("partitioner", "murmur2_random").set("enable.idempotence", "true");
     config.extend(properties.iter().map(|(name, value)| (name.to_string(), value.to_string())));
@@ -128,6 +143,7 @@ pub async fn produce_as(topic: &str, partition: Option<i32>, records: &[Raw], pr
         message.key = record.key.as_deref();
         message.payload = record.value.as_deref();
         message.partition = partition;
+        message.timestamp = stamp;
         producer.send(message, TIMEOUT).await.expect("an acknowledged record");
     }
 }

@@ -41,6 +41,7 @@ mod segments;
 mod shape;
 mod shutdown;
 mod subscriptions;
+mod times;
 mod topics;
 mod undisturbed;
 mod versions;

@@ -8,8 +8,12 @@ use crate::error::Fault;
 use crate::names::Namespace;
 use crate::record::Record;
 
-/// Years that a clock can be believed to mean.
+/// Years that a clock can be believed to mean. Postgres, Elasticsearch and every client can hold them, so what must always
+/// be written, such as the receipt of a dead letter, can be.
 const YEARS: std::ops::RangeInclusive<i32> = 1900..=2200;
+
+/// A value is repeated in a message up to this length.
+const SHOWN_MAX: usize = 60;
 
 /// The header with a record's id.
 pub const ID: &str = "ce_id";
@@ -69,18 +73,50 @@ pub(crate) fn trace(traceparent: &str) -> Option<String> {
         .then(|| format!("00-{trace}-{parent}-{flags}"))
 }
 
+/// A stamp of Kafka's, in milliseconds since 1970; `None` where no clock can have meant it.
+pub fn stamp(millis: i64) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp_millis(millis).filter(believable)
+}
+
+fn believable(time: &DateTime<Utc>) -> bool {
+    YEARS.contains(&time.year())
+}
+
+/// When a record was stamped, else 1970.
+fn stamped(record: &Record) -> DateTime<Utc> {
+    record.stamped_at().unwrap_or(DateTime::UNIX_EPOCH)
+}
+
 /// When a record says that it happened: its `ce_time`, else its timestamp in Kafka, else 1970. Never the time of
 /// reading, so that reading twice gives the same answer.
-pub(crate) fn occurred_at(record: &Record) -> DateTime<Utc> {
-    let told = record.header(TIME).and_then(|time| DateTime::parse_from_rfc3339(time).ok());
-    let told = told.map(|time| time.to_utc()).filter(|time| YEARS.contains(&time.year()));
-    told.or_else(|| record.stamped_at()).unwrap_or(DateTime::UNIX_EPOCH)
+///
+/// # Errors
+/// When there is a `ce_time` that cannot be read: CloudEvents wants RFC 3339, which has a zone. Another time in its place
+/// would be an invention.
+pub(crate) fn occurred_at(record: &Record) -> Result<DateTime<Utc>, Fault> {
+    let Some(told) = record.headers.iter().find(|header| header.is(TIME)) else {
+        return Ok(stamped(record));
+    };
+    let text = String::from_utf8_lossy(told.value.as_deref().unwrap_or_default());
+    let time = DateTime::parse_from_rfc3339(&text).ok().map(|time| time.to_utc()).filter(believable);
+    time.ok_or_else(|| {
+        let (shown, years) = (text.chars().take(SHOWN_MAX).collect::<String>(), YEARS);
+        let (first, last) = (years.start(), years.end());
+        let message = format!(
+            "{TIME} is {shown:?}: send RFC 3339 with a zone, such as 2024-01-01T00:00:00Z, in the years {first} to {last}"
+        );
+        Fault::hopeless("time-invalid", message)
+    })
 }
 
 /// An event's version in its stream, when the record tells one that can be.
 pub(crate) fn version(record: &Record) -> Option<i64> {
     record.header(SEQUENCE).and_then(|version| version.parse().ok()).filter(|version| *version > 0)
 }
+
+/// The times that an event can tell, in microseconds since 1970: the years 1 to 9999, which RFC 3339 can write, and Postgres
+/// and Elasticsearch can hold. No context records others; an event that does would be shown with another time.
+const TIMES: std::ops::RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;
 
 /// The event of a record, in its envelope. It must be of the context whose events its topic carries: streams of two
 /// contexts may have the same id.
@@ -98,6 +134,12 @@ pub(crate) fn event(
 }
 
 fn recorded(record: &Record, event: Event) -> Result<Recorded, Fault> {
+    if !event.times_are_within(&TIMES) {
+        return Err(Fault::hopeless(
+            "time-invalid",
+            "the event tells a time that is not in the years 1 to 9999",
+        ));
+    }
     let missing = |name: &str| {
         Fault::hopeless("header-missing", format!("the event has no header `{name}` that can be read"))
     };
@@ -109,7 +151,8 @@ fn recorded(record: &Record, event: Event) -> Result<Recorded, Fault> {
             .ok_or_else(|| Fault::hopeless("key-missing", "the event has no key"))?
             .to_owned(),
         version: version(record).ok_or_else(|| missing(SEQUENCE))?,
-        occurred_at: occurred_at(record),
+        // A fact stays one: an earlier build has recorded events with stamps beyond these years.
+        occurred_at: occurred_at(record).unwrap_or_else(|_| stamped(record)),
         correlation_id: header(CORRELATION_ID),
         causation_id: header(CAUSATION_ID),
         traceparent: header(TRACEPARENT),
@@ -149,5 +192,55 @@ mod tests {
         for bad in [&more, &ff, &upper, &none, "", "x", &"0".repeat(100_000)] {
             assert_eq!(trace(bad), None, "{bad:.80}");
         }
+    }
+
+    fn record(stamp: Option<i64>, told: Option<Option<&[u8]>>) -> Record {
+        let header = |value: Option<&[u8]>| Header { name: TIME.into(), value: value.map(<[u8]>::to_vec) };
+        let headers = told.map(header).into_iter().collect();
+        Record { timestamp_ms: stamp, ..Record::at("t", 0, 0, None, None, headers) }
+    }
+
+    fn happened(stamp: Option<i64>, told: Option<&str>) -> Option<String> {
+        let told = told.map(|time| Some(time.as_bytes()));
+        occurred_at(&record(stamp, told)).ok().map(|time| time.to_rfc3339())
+    }
+
+    #[test]
+    fn a_record_happened_when_it_says_else_when_it_was_stamped_else_in_1970() {
+        let new_year = Some(1_704_067_200_000);
+        assert_eq!(
+            happened(new_year, Some("2024-06-01T02:00:00+02:00")).as_deref(),
+            Some("2024-06-01T00:00:00+00:00")
+        );
+        assert_eq!(happened(new_year, None).as_deref(), Some("2024-01-01T00:00:00+00:00"));
+        assert_eq!(happened(None, None).as_deref(), Some("1970-01-01T00:00:00+00:00"));
+    }
+
+    #[test]
+    fn a_stamp_that_no_clock_can_have_meant_is_none() {
+        for stamp in [i64::MIN, -250_000_000_000_000, 7_258_118_400_000, 1_704_067_200_000_000, i64::MAX] {
+            assert_eq!(record(Some(stamp), None).stamped_at(), None, "{stamp}");
+            assert_eq!(happened(Some(stamp), None), happened(None, None), "{stamp}");
+        }
+        assert!(record(Some(-1_000), None).stamped_at().is_some(), "a second before 1970");
+    }
+
+    #[test]
+    fn a_time_that_is_told_and_cannot_be_read_is_no_other_time() {
+        for told in [
+            &b""[..],
+            b"yesterday",
+            b"1704067200000",
+            b"2024-01-01T00:00:00",
+            b"0001-01-01T00:00:00Z",
+            b"2300-01-01T00:00:00Z",
+            b"+12345-01-01T00:00:00Z",
+            &[0xff],
+        ] {
+            let fault = occurred_at(&record(Some(0), Some(Some(told)))).unwrap_err();
+            assert!(fault.hopeless && fault.code == "time-invalid", "{fault:?}");
+            assert!(fault.message.contains("RFC 3339"), "{fault:?}");
+        }
+        assert!(occurred_at(&record(Some(0), Some(None))).is_err(), "null is no time either");
     }
 }

@@ -110,6 +110,11 @@ pub fn retry_topic(topic: &str, group: &str, level: usize) -> String {
     format!("{topic}.{group}.retry.{level}")
 }
 
+/// The level of a retry topic, which is the last part of its name; `None` for other topics.
+pub fn retry_level(topic: &str) -> Option<usize> {
+    topic.rsplit_once(".retry.")?.1.parse().ok()
+}
+
 /// The table of one generation of a view: `orders_g1`.
 pub fn table(view: &str, generation: i32) -> String {
     format!("{view}_g{generation}")
@@ -134,6 +139,16 @@ mod tests {
             assert_eq!(namespace.carried_by(foreign), None, "{foreign}");
         }
         assert_eq!(namespace.event_context("shop.rej.orders.v1"), None);
+    }
+
+    #[test]
+    fn a_retry_topic_tells_its_level() {
+        for level in [1, 12] {
+            assert_eq!(retry_level(&retry_topic("m.cmd.orders.v1", "m.commands.g2", level)), Some(level));
+        }
+        for other in ["m.cmd.orders.v1", "m.retry.x", &dead_letter_topic("m.cmd.orders.v1", "m.commands")] {
+            assert_eq!(retry_level(other), None, "{other}");
+        }
     }
 
     #[test]

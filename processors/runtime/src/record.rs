@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::envelope;
+
 /// A header's name and its bytes; a header may be null.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
@@ -173,9 +175,9 @@ impl Record {
         self.key.as_deref().and_then(|key| std::str::from_utf8(key).ok())
     }
 
-    /// When the record was stamped.
+    /// When the record was stamped; `None` when that is no time that everything can hold.
     pub fn stamped_at(&self) -> Option<DateTime<Utc>> {
-        self.timestamp_ms.and_then(DateTime::from_timestamp_millis)
+        self.timestamp_ms.and_then(envelope::stamp)
     }
 }
 

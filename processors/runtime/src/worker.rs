@@ -15,7 +15,7 @@ use crate::moments;
 use crate::offsets::Claim;
 use crate::publisher::PublisherHandle;
 use crate::record::Record;
-use crate::retry::{self, Lane, Place, Retries, Settled};
+use crate::retry::{Lane, Place, Retries, Settled};
 use crate::slots::Slot;
 use crate::{envelope, metrics};
 
@@ -118,7 +118,7 @@ impl Worker {
 
     /// Waits until every copy of a batch is due. All copies of a topic wait equally long, so they are due in order.
     async fn when_due(&self, copies: &[Record]) -> Wake {
-        let due = copies.iter().map(retry::due).max().unwrap_or_default();
+        let due = copies.iter().map(|copy| self.retries.due(copy)).max().unwrap_or_default();
         tokio::select! {
             () = self.stop.cancelled() => Wake::Stop,
             () = tokio::time::sleep(due) => Wake::Records,

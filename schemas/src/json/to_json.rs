@@ -50,7 +50,8 @@ impl JsonReader {
         config.allowed_depth = DEPTH_MAX;
         let mut state = DeserializerState::with_config(SliceRead::new(body), config);
         let left = Cell::new(VALUES_MAX);
-        let raw = Bounded { left: &left }.deserialize(state.deserializer()).map_err(|e| self.misfit(e))?;
+        let whole = Bounded { left: &left, bytes: characters };
+        let raw = whole.deserialize(state.deserializer()).map_err(|e| self.misfit(e))?;
         if std::io::Read::read(&mut state.into_reader(), &mut [0_u8]).ok() != Some(0) {
             return Err(self.misfit("bytes follow after the end of the record"));
         }
@@ -63,10 +64,24 @@ impl JsonReader {
     }
 }
 
+/// A record as it was written, with its numbers as they are, for a type that is made of it next: bytes are text there, or
+/// nothing.
+pub(crate) fn raw<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+    let text = |bytes: &[u8]| std::str::from_utf8(bytes).map_or(Value::Null, Value::from);
+    Bounded { left: &Cell::new(VALUES_MAX), bytes: text }.deserialize(deserializer)
+}
+
 /// Any value, counted.
 #[derive(Clone, Copy)]
 struct Bounded<'c> {
     left: &'c Cell<usize>,
+    /// How bytes are written in JSON.
+    bytes: fn(&[u8]) -> Value,
+}
+
+/// As in Avro's own JSON: each byte is a character.
+fn characters(bytes: &[u8]) -> Value {
+    bytes.iter().map(|byte| char::from(*byte)).collect::<String>().into()
 }
 
 impl<'de> DeserializeSeed<'de> for Bounded<'_> {
@@ -111,7 +126,7 @@ impl<'de> Visitor<'de> for Bounded<'_> {
     }
 
     fn visit_bytes<E: Error>(self, value: &[u8]) -> Result<Value, E> {
-        Ok(value.iter().map(|byte| char::from(*byte)).collect::<String>().into())
+        Ok((self.bytes)(value))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
@@ -136,6 +151,9 @@ fn readable(names: &Names<'_>, schema: &Schema, raw: Value) -> Value {
     match (schema, raw) {
         (Schema::TimestampMicros, Value::Number(number)) => time(number, DateTime::from_timestamp_micros),
         (Schema::TimestampMillis, Value::Number(number)) => time(number, DateTime::from_timestamp_millis),
+        (Schema::TimestampNanos, Value::Number(number)) => {
+            time(number, |nanos| Some(DateTime::from_timestamp_nanos(nanos)))
+        }
         (Schema::Array(array), Value::Array(items)) => {
             items.into_iter().map(|item| readable(names, &array.items, item)).collect()
         }
@@ -172,7 +190,11 @@ fn holds(names: &Names<'_>, schema: &Schema, raw: &Value) -> bool {
             .as_object()
             .is_some_and(|object| object.keys().eq(record.fields.iter().map(|field| &field.name))),
         Schema::Map(_) => raw.is_object(),
-        Schema::Int | Schema::Long | Schema::TimestampMicros | Schema::TimestampMillis => raw.is_i64(),
+        Schema::Int
+        | Schema::Long
+        | Schema::TimestampMicros
+        | Schema::TimestampMillis
+        | Schema::TimestampNanos => raw.is_i64(),
         _ => true,
     }
 }

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
+use millrace_runtime::envelope;
 use rdkafka::Message as _;
 use serde::Serialize;
 
@@ -138,7 +139,7 @@ fn lags(group: &Group, stands: &[Stand], ends: &Ends, times: &BTreeMap<Position,
 
 #[allow(clippy::cast_precision_loss, reason = "milliseconds of a lag are few")]
 fn seconds_since(millis: i64) -> f64 {
-    (Utc::now().timestamp_millis() - millis).max(0) as f64 / 1_000.0
+    Utc::now().timestamp_millis().saturating_sub(millis).max(0) as f64 / 1_000.0
 }
 
 /// When the records at these positions were written, as far as there is time to look.
@@ -155,7 +156,8 @@ fn timestamps(reader: &Reader<'_>, mut left: BTreeSet<Position>) -> Result<BTree
         left.retain(|position| !from.contains(position));
         reader.visit(&from, until.saturating_duration_since(Instant::now()), |message| {
             if let Some(position) = round.remove(&(message.topic().to_owned(), message.partition())) {
-                times.extend(message.timestamp().to_millis().map(|time| (position, time)));
+                let time = message.timestamp().to_millis().and_then(envelope::stamp);
+                times.extend(time.map(|time| (position, time.timestamp_millis())));
             }
             if round.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;

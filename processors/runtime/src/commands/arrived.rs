@@ -58,7 +58,7 @@ fn one<'b, C: Context>(
     let identity = Identity::of(record)?;
     let canonical = command.encode()?;
     let fingerprint = Fingerprint::of((writer.full_name(), body), (command.full_name(), &canonical));
-    let occurred_at = envelope::occurred_at(record);
+    let occurred_at = envelope::occurred_at(record)?;
     Ok(Arrived { place, record, identity, fingerprint, command, occurred_at })
 }
 

@@ -148,8 +148,8 @@ pub(super) fn round(copy: &Record, delay: Duration) -> Record {
     Record::at(&copy.topic, copy.partition, copy.offset, copy.key.clone(), copy.value.clone(), headers)
 }
 
-/// How long a copy still has to wait.
-pub(crate) fn due(copy: &Record) -> Duration {
+/// How long a copy still has to wait, by what it says itself.
+pub(super) fn due(copy: &Record) -> Duration {
     let at = last(&copy.headers, DUE_AT).and_then(|at| DateTime::parse_from_rfc3339(at).ok());
     at.and_then(|at| (at.to_utc() - Utc::now()).to_std().ok()).unwrap_or_default()
 }

@@ -30,7 +30,6 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use sqlx::PgConnection;
 
-pub(crate) use copies::due;
 pub use copies::{left_at_source, original, own_and_ours};
 pub use place::Place;
 pub use waiting::{Turn, Waiting, Which, waiting};
@@ -40,7 +39,7 @@ use crate::elastic::Document;
 use crate::error::{Fault, WorkError};
 use crate::metrics;
 use crate::moments::{broken, mechanism};
-use crate::names::{dead_letter_topic, retry_topic};
+use crate::names::{dead_letter_topic, retry_level, retry_topic};
 use crate::producer::{Copier, Delivery};
 use crate::record::{Header, Record};
 use crate::role::{Folded, Outcome, Role};
@@ -223,6 +222,13 @@ impl Retries {
             }
             taken => taken.map(Some),
         }
+    }
+
+    /// How long a copy still has to wait: at most twice as long as the copies of its topic do. One that claims more is
+    /// forged, or of a clock that was wrong, and all of its partition would wait with it.
+    pub(crate) fn due(&self, copy: &Record) -> Duration {
+        let level = retry_level(&copy.topic).unwrap_or(1);
+        copies::due(copy).min(self.delay(level) * 2)
     }
 
     /// How long a record waits after so many tries; one that was never tried is due at once.
