@@ -18,6 +18,10 @@ pub struct Behaviour {
     pub error: u8,
     /// Authorisations, charges, releases and refunds that are made and not answered.
     pub timeout_after_charge: u8,
+    /// Authorisations, charges, captures, releases and refunds that are worked on for [`work`](Self::work) before they are
+    /// booked, whether or not the caller waits. Meanwhile their key is answered 409, as
+    /// draft-ietf-httpapi-idempotency-key-header has it.
+    pub slow: u8,
     /// Mails that are taken and not answered.
     pub timeout_after_mail: u8,
     /// Messages that cannot be sent now. Each attempt has its own luck.
@@ -28,6 +32,8 @@ pub struct Behaviour {
     pub duplicate_webhooks: u8,
     /// How long an answer takes, in milliseconds.
     pub latency_ms: RangeInclusive<u64>,
+    /// How long the work on a slow call takes: longer than callers wait.
+    pub work: Duration,
     /// How long a connection is held that gets no answer: longer than callers wait.
     pub hold: Duration,
 }
@@ -41,11 +47,13 @@ impl Default for Behaviour {
             decline_captures: 0,
             error: 0,
             timeout_after_charge: 0,
+            slow: 0,
             timeout_after_mail: 0,
             defer: 0,
             timeout_after_delivery: 0,
             duplicate_webhooks: 0,
             latency_ms: 0..=0,
+            work: Duration::from_secs(3),
             hold: Duration::from_secs(60),
         }
     }
@@ -67,6 +75,11 @@ impl Behaviour {
 
     pub(crate) fn is_silent_after_charge(&self, key: &str) -> bool {
         self.hits(self.timeout_after_charge, "silence", key)
+    }
+
+    /// Whether the work on what a key asks for takes long.
+    pub(crate) fn is_slow(&self, key: &str) -> bool {
+        self.hits(self.slow, "slow", key)
     }
 
     pub(crate) fn is_silent_after_mail(&self, key: &str) -> bool {

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use crate::books::{Authorisation, Books, Charge, Entry, Hold, HoldState, Outcome, Release};
 use crate::http::{Refusal, key_of, unprocessable};
 use crate::payments::{Deed, DueBody, Shared, declined, if_there, once};
+use crate::world::World;
 
 impl Deed for Authorisation {
     fn of<'b>(books: &'b Books, key: &str) -> Option<&'b Self> {
@@ -22,6 +23,10 @@ impl Deed for Authorisation {
 
     fn outcome(&self) -> Outcome {
         self.outcome.clone()
+    }
+
+    fn money(&self) -> Option<(i64, &str)> {
+        Some((self.due.amount, &self.due.currency))
     }
 }
 
@@ -37,6 +42,10 @@ impl Deed for Release {
     fn outcome(&self) -> Outcome {
         self.outcome.clone()
     }
+
+    fn money(&self) -> Option<(i64, &str)> {
+        None
+    }
 }
 
 pub(crate) async fn authorise(
@@ -45,12 +54,14 @@ pub(crate) async fn authorise(
     Json(body): Json<DueBody>,
 ) -> Result<Response, Refusal> {
     let (key, due) = body.checked(&headers)?;
-    let authorised = || Outcome::Authorised { reference: world.behaviour.reference("authorisation", &key) };
-    let decide = |_: &Books| {
-        let outcome = if_there(&world.behaviour, &key, authorised);
-        Ok(Authorisation { key: key.clone(), due: due.clone(), outcome, at: Utc::now() })
+    let (wanted, named) = (due.clone(), key.clone());
+    let decide = move |world: &World, _: &Books| {
+        let reference = || world.behaviour.reference("authorisation", &named);
+        let authorised = || Outcome::Authorised { reference: reference() };
+        let outcome = if_there(&world.behaviour, &named, authorised);
+        Ok(Authorisation { key: named, due, outcome, at: Utc::now() })
     };
-    once(&world, &key, |known: &Authorisation| known.due == due, decide).await
+    once(&world, &key, move |known: &Authorisation| known.due == wanted, decide).await
 }
 
 #[derive(Deserialize)]
@@ -69,25 +80,26 @@ pub(crate) async fn capture(
 ) -> Result<Response, Refusal> {
     let key = key_of(&headers, &body.key)?;
     let CaptureBody { authorisation: reference, amount, .. } = body;
-    let same = |known: &Charge| {
-        (known.due.amount, known.authorisation.as_deref()) == (amount, Some(reference.as_str()))
+    let (of, named) = (reference.clone(), key.clone());
+    let same = move |known: &Charge| {
+        (known.due.amount, known.authorisation.as_deref()) == (amount, Some(of.as_str()))
     };
-    let decide = |books: &Books| {
+    let decide = move |world: &World, books: &Books| {
         let Hold { authorisation, state } = hold(books, &reference)?;
         if amount != authorisation.due.amount {
             let reason = format!("amount: {amount} is not {}, what is held", authorisation.due.amount);
             return Err(unprocessable("amount-differs", reason));
         }
         let outcome = match state {
-            HoldState::Open if world.behaviour.declines_capture(&key) => {
+            HoldState::Open if world.behaviour.declines_capture(&named) => {
                 declined("card-blocked", "the card was blocked meanwhile")
             }
-            HoldState::Open => Outcome::Captured { reference: world.behaviour.reference("charge", &key) },
+            HoldState::Open => Outcome::Captured { reference: world.behaviour.reference("charge", &named) },
             HoldState::Captured => declined("authorisation-captured", "the money was taken before"),
             HoldState::Released => declined("authorisation-released", "the money is not held any more"),
         };
-        let (key, due) = (key.clone(), authorisation.due.clone());
-        Ok(Charge { key, due, authorisation: Some(reference.clone()), outcome, at: Utc::now() })
+        let due = authorisation.due.clone();
+        Ok(Charge { key: named, due, authorisation: Some(reference), outcome, at: Utc::now() })
     };
     once(&world, &key, same, decide).await
 }
@@ -106,15 +118,16 @@ pub(crate) async fn release(
 ) -> Result<Response, Refusal> {
     let key = key_of(&headers, &body.key)?;
     let ReleaseBody { authorisation: reference, .. } = body;
-    let same = |known: &Release| known.authorisation == reference;
-    let decide = |books: &Books| {
+    let (of, named) = (reference.clone(), key.clone());
+    let same = move |known: &Release| known.authorisation == of;
+    let decide = move |world: &World, books: &Books| {
         let outcome = match hold(books, &reference)?.state {
             HoldState::Captured => declined("authorisation-captured", "the money was taken before"),
             HoldState::Open | HoldState::Released => {
-                Outcome::Released { reference: world.behaviour.reference("release", &key) }
+                Outcome::Released { reference: world.behaviour.reference("release", &named) }
             }
         };
-        Ok(Release { key: key.clone(), authorisation: reference.clone(), outcome, at: Utc::now() })
+        Ok(Release { key: named, authorisation: reference, outcome, at: Utc::now() })
     };
     once(&world, &key, same, decide).await
 }

@@ -99,6 +99,11 @@ pub(crate) fn reused() -> Refusal {
     unprocessable("key-reused", "key: it was used for something else; use a new one")
 }
 
+/// The answer of draft-ietf-httpapi-idempotency-key-header to a key whose first call is still worked on.
+pub(crate) fn in_work() -> Refusal {
+    refused(StatusCode::CONFLICT, "key-in-work", "key: its first call is still worked on; ask again later")
+}
+
 pub(crate) fn unwritten(error: std::io::Error) -> Refusal {
     tracing::error!(%error, "the ledger cannot be written");
     refused(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the ledger cannot be written; nothing was done")

@@ -10,7 +10,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use chrono::Utc;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 use tokio_util::io::ReaderStream;
@@ -19,7 +19,9 @@ use tokio_util::sync::CancellationToken;
 use crate::behaviour::Behaviour;
 use crate::books::{Authorisation, Books, Charge, Due, Entry, Outcome, Refund, Release, Totals};
 use crate::holds::{authorise, capture, release};
-use crate::http::{Refusal, connection, key_of, prepare, reused, silence, unknown, unprocessable, unwritten};
+use crate::http::{
+    Refusal, connection, in_work, key_of, prepare, reused, silence, unknown, unprocessable, unwritten,
+};
 use crate::serve::accept;
 use crate::world::World;
 
@@ -48,13 +50,24 @@ pub(crate) async fn serve(listener: TcpListener, world: Arc<World>, stop: Cancel
 }
 
 /// Something that is done with money, once for each key.
-pub(crate) trait Deed: Sized {
+pub(crate) trait Deed: Sized + 'static {
     /// What was done for a key.
     fn of<'b>(books: &'b Books, key: &str) -> Option<&'b Self>;
     /// The line of the ledger that says so.
     fn entry(self) -> Entry;
-    /// What became of it, as the caller is told.
+    /// What became of it.
     fn outcome(&self) -> Outcome;
+    /// The money that it is about: an amount in minor units and, where the books know it, its currency.
+    fn money(&self) -> Option<(i64, &str)>;
+    /// What the caller is told of it.
+    fn told(&self) -> Map<String, Value> {
+        let Value::Object(mut told) = json!(self.outcome()) else { return Map::new() };
+        if let Some((amount, currency)) = self.money() {
+            told.insert("amount".to_owned(), amount.into());
+            told.insert("currency".to_owned(), currency.into());
+        }
+        told
+    }
 }
 
 impl Deed for Charge {
@@ -68,6 +81,10 @@ impl Deed for Charge {
 
     fn outcome(&self) -> Outcome {
         self.outcome.clone()
+    }
+
+    fn money(&self) -> Option<(i64, &str)> {
+        Some((self.due.amount, &self.due.currency))
     }
 }
 
@@ -83,54 +100,92 @@ impl Deed for Refund {
     fn outcome(&self) -> Outcome {
         Outcome::Refunded { reference: self.reference.clone() }
     }
+
+    fn money(&self) -> Option<(i64, &str)> {
+        Some((self.amount, &self.currency))
+    }
+}
+
+/// What became of what a key asked for.
+struct Settled {
+    declined: bool,
+    /// Whether it was done just now.
+    new: bool,
+    told: Map<String, Value>,
+}
+
+impl Settled {
+    fn of<D: Deed>(deed: &D, new: bool) -> Self {
+        let declined = matches!(deed.outcome(), Outcome::Declined { .. });
+        Self { declined, new, told: deed.told() }
+    }
 }
 
 /// Does what a key asks for unless it was done before, and answers. The same key with something else is refused.
 pub(crate) async fn once<D: Deed>(
-    world: &World,
+    world: &Arc<World>,
     key: &str,
-    same: impl Fn(&D) -> bool,
-    decide: impl FnOnce(&Books) -> Result<D, Refusal>,
+    same: impl Fn(&D) -> bool + Send + 'static,
+    decide: impl FnOnce(&World, &Books) -> Result<D, Refusal> + Send + 'static,
 ) -> Result<Response, Refusal> {
     prepare(world, key, |books| D::of(books, key).is_some()).await?;
-    let (outcome, new) = settle(world, key, same, decide)?;
+    let Settled { declined, new, told } = work(world, key, same, decide).await?;
     if new {
         silence(world.behaviour.is_silent_after_charge(key), world).await?;
     }
-    let status = match (&outcome, new) {
-        (Outcome::Declined { .. }, _) => StatusCode::PAYMENT_REQUIRED,
+    let status = match (declined, new) {
+        (true, _) => StatusCode::PAYMENT_REQUIRED,
         (_, true) => StatusCode::CREATED,
         (_, false) => StatusCode::OK,
     };
-    Ok((status, Json(outcome)).into_response())
+    Ok((status, Json(told)).into_response())
 }
 
-/// What became of what a key asks for, and whether that is new.
+/// Settles what a key asks for: at once, or after work that goes on when the caller has gone.
+async fn work<D: Deed>(
+    world: &Arc<World>,
+    key: &str,
+    same: impl Fn(&D) -> bool + Send + 'static,
+    decide: impl FnOnce(&World, &Books) -> Result<D, Refusal> + Send + 'static,
+) -> Result<Settled, Refusal> {
+    if !world.behaviour.is_slow(key) || D::of(world.ledger().books(), key).is_some() {
+        return settle(world, key, same, decide);
+    }
+    let under_way = world.take_up(key).ok_or_else(in_work)?;
+    let (world, key) = (world.clone(), key.to_owned());
+    let worked = tokio::spawn(async move {
+        tokio::time::sleep(world.behaviour.work).await;
+        let settled = settle(&world, &key, same, decide);
+        drop(under_way);
+        settled
+    });
+    worked.await.unwrap_or(Err(Refusal::Unanswered))
+}
+
+/// What became of what a key asks for.
 fn settle<D: Deed>(
     world: &World,
     key: &str,
     same: impl Fn(&D) -> bool,
-    decide: impl FnOnce(&Books) -> Result<D, Refusal>,
-) -> Result<(Outcome, bool), Refusal> {
+    decide: impl FnOnce(&World, &Books) -> Result<D, Refusal>,
+) -> Result<Settled, Refusal> {
     let mut ledger = world.ledger();
     if let Some(known) = D::of(ledger.books(), key) {
-        return if same(known) { Ok((known.outcome(), false)) } else { Err(reused()) };
+        return if same(known) { Ok(Settled::of(known, false)) } else { Err(reused()) };
     }
-    let deed = decide(ledger.books())?;
-    let outcome = deed.outcome();
+    let deed = decide(world, ledger.books())?;
+    let settled = Settled::of(&deed, true);
     ledger.append(deed.entry()).map_err(unwritten)?;
-    let mut word = json!(outcome);
-    if let Some(fields) = word.as_object_mut() {
-        fields.insert("key".to_owned(), key.into());
-    }
-    world.tell(key, word);
-    Ok((outcome, true))
+    let mut word = settled.told.clone();
+    word.insert("key".to_owned(), key.into());
+    world.tell(key, Value::Object(word));
+    Ok(settled)
 }
 
 /// Tells what was done for a key.
 async fn done_for<D: Deed>(State(world): Shared, Path(key): Path<String>) -> Response {
     match D::of(world.ledger().books(), &key) {
-        Some(deed) => Json(deed.outcome()).into_response(),
+        Some(deed) => Json(deed.told()).into_response(),
         None => unknown("key-unknown"),
     }
 }
@@ -171,13 +226,13 @@ async fn charge(
     Json(body): Json<DueBody>,
 ) -> Result<Response, Refusal> {
     let (key, due) = body.checked(&headers)?;
-    let captured = || Outcome::Captured { reference: world.behaviour.reference("charge", &key) };
-    let decide = |_: &Books| {
-        let outcome = if_there(&world.behaviour, &key, captured);
-        let (key, due, authorisation, at) = (key.clone(), due.clone(), None, Utc::now());
-        Ok(Charge { key, due, authorisation, outcome, at })
+    let (wanted, named) = (due.clone(), key.clone());
+    let decide = move |world: &World, _: &Books| {
+        let captured = || Outcome::Captured { reference: world.behaviour.reference("charge", &named) };
+        let outcome = if_there(&world.behaviour, &named, captured);
+        Ok(Charge { key: named, due, authorisation: None, outcome, at: Utc::now() })
     };
-    once(&world, &key, |known: &Charge| known.due == due, decide).await
+    once(&world, &key, move |known: &Charge| known.due == wanted, decide).await
 }
 
 #[derive(Deserialize)]
@@ -196,8 +251,9 @@ async fn refund(
 ) -> Result<Response, Refusal> {
     let key = key_of(&headers, &body.key)?;
     let RefundBody { charge, amount, .. } = body;
-    let same = |known: &Refund| (known.amount, &known.charge) == (amount, &charge);
-    let decide = |books: &Books| {
+    let (of, named) = (charge.clone(), key.clone());
+    let same = move |known: &Refund| (known.amount, &known.charge) == (amount, &of);
+    let decide = move |world: &World, books: &Books| {
         let Some(captured) = books.captured(&charge).cloned() else {
             return Err(unprocessable("charge-unknown", "charge: no captured charge has this reference"));
         };
@@ -205,9 +261,9 @@ async fn refund(
             let reason = format!("amount: {amount} is not between 1 and {}, what is left", captured.left);
             return Err(unprocessable("refund-exceeds-charge", reason));
         }
-        let reference = world.behaviour.reference("refund", &key);
-        let (key, charge, currency) = (key.clone(), charge.clone(), captured.currency);
-        Ok(Refund { key, charge, amount, currency, reference, at: Utc::now() })
+        let reference = world.behaviour.reference("refund", &named);
+        let currency = captured.currency;
+        Ok(Refund { key: named, charge, amount, currency, reference, at: Utc::now() })
     };
     once(&world, &key, same, decide).await
 }

@@ -1,7 +1,7 @@
-//! What both servers share: the ledger, the mood, and how often each key was tried.
+//! What both servers share: the ledger, the mood, how often each key was tried, and which keys are in work.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 use tokio::sync::mpsc::UnboundedSender;
@@ -18,12 +18,19 @@ pub(crate) struct World {
     pub(crate) behaviour: Behaviour,
     ledger: Mutex<Ledger>,
     tries: Mutex<HashMap<String, u32>>,
+    in_work: Mutex<HashSet<String>>,
     speaker: Option<UnboundedSender<Word>>,
 }
 
 impl World {
     pub(crate) fn new(ledger: Ledger, behaviour: Behaviour, speaker: Option<UnboundedSender<Word>>) -> Self {
-        Self { behaviour, ledger: Mutex::new(ledger), tries: Mutex::default(), speaker }
+        Self {
+            behaviour,
+            ledger: Mutex::new(ledger),
+            tries: Mutex::default(),
+            in_work: Mutex::default(),
+            speaker,
+        }
     }
 
     /// Tells by webhook what was done for a key, when there is somebody to tell.
@@ -39,6 +46,16 @@ impl World {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn in_work(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.in_work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a key into work, until what it returns is dropped; `None` when it is in work already.
+    pub(crate) fn take_up(self: &Arc<Self>, key: &str) -> Option<Work> {
+        let new = self.in_work().insert(key.to_owned());
+        new.then(|| Work { world: self.clone(), key: key.to_owned() })
+    }
+
     /// Counts a try of a key and tells whether it is turned away.
     pub(crate) fn turns_away(&self, key: &str) -> bool {
         let mut tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
@@ -48,5 +65,18 @@ impl World {
         let attempt = tries.entry(key.to_owned()).or_default();
         *attempt += 1;
         self.behaviour.fails(key, *attempt)
+    }
+}
+
+/// A key that is in work.
+#[derive(Debug)]
+pub(crate) struct Work {
+    world: Arc<World>,
+    key: String,
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.world.in_work().remove(&self.key);
     }
 }

@@ -212,6 +212,26 @@ async fn a_charge_that_is_not_answered_is_made_and_can_be_asked_for() {
 }
 
 #[tokio::test]
+async fn a_key_in_work_conflicts_and_is_booked_although_its_caller_has_gone() {
+    let (work, hold) = (Duration::from_millis(400), Duration::from_millis(10));
+    let behaviour = Behaviour { slow: 100, work, hold, ..Behaviour::default() };
+    let outside = Outside::start("slow", behaviour).await;
+    let (body, impatient) = (charge(70), Duration::from_millis(100));
+    let first = outside.client.post(outside.url("/charges")).header("Idempotency-Key", "k").json(&body);
+    assert!(first.timeout(impatient).send().await.is_err(), "it takes too long for its caller");
+    let (status, refused) = outside.charge("k", 70).await;
+    assert_eq!((status, &refused["code"]), (StatusCode::CONFLICT, &json!("key-in-work")));
+    assert_eq!(outside.get("/charges/k").await.0, StatusCode::NOT_FOUND, "nothing is booked yet");
+    while outside.totals().await.charges == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let (status, told) = outside.charge("k", 70).await;
+    assert_eq!((status, &told["amount"], &told["currency"]), (StatusCode::OK, &json!(70), &json!("EUR")));
+    assert_eq!(outside.totals().await.charges, 1);
+    std::fs::remove_file(outside.end().await).unwrap();
+}
+
+#[tokio::test]
 async fn a_declined_charge_stays_declined_and_moves_no_money() {
     let outside = Outside::start("declined", Behaviour { decline: 100, ..Behaviour::default() }).await;
     let (status, declined) = outside.charge("k", 70).await;

@@ -121,10 +121,10 @@ pub struct Config {
     /// Where the payment provider's webhooks are heard, at `/webhooks/payments`; nowhere unless it is set. Meant to stand
     /// behind a proxy that speaks TLS.
     pub webhook_listen: Option<SocketAddr>,
-    /// What the payment provider signs its webhooks with, in base64.
+    /// What the payment provider signs its webhooks with, in base64; while it changes its secret both, separated by a space.
     #[serde(default, deserialize_with = "text", skip_serializing)]
     pub payment_webhook_secret: Option<String>,
-    /// A file with that secret.
+    /// A file with that secret, or with several, each on a line of its own; read at the start.
     pub payment_webhook_secret_file: Option<PathBuf>,
     /// How long the payment provider knows a call by its key, in seconds: later no call is made again.
     pub payment_key_window_s: u64,

@@ -1,6 +1,7 @@
 //! `millrace run`: every role that was asked for, in one process, until SIGTERM.
 
 mod auditor;
+mod connections;
 mod http;
 mod members;
 pub(crate) mod roles;

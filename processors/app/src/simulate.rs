@@ -53,6 +53,13 @@ pub struct Options {
     /// Authorisations, charges, releases and refunds that are made and not answered
     #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = percent())]
     timeout_after_charge: u8,
+    /// Authorisations, charges, captures, releases and refunds that are worked on for --slow-ms before they are booked; their
+    /// key is answered 409 meanwhile
+    #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = percent())]
+    slow: u8,
+    /// How long the work on those takes, in milliseconds: longer than callers wait
+    #[arg(long, default_value_t = 3_000, value_name = "N")]
+    slow_ms: u64,
     /// Mails that are taken and not answered
     #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = percent())]
     timeout_after_mail: u8,
@@ -92,11 +99,13 @@ impl Options {
             decline_captures: self.decline_captures,
             error: self.error,
             timeout_after_charge: self.timeout_after_charge,
+            slow: self.slow,
             timeout_after_mail: self.timeout_after_mail,
             defer: self.defer,
             timeout_after_delivery: self.timeout_after_delivery,
             duplicate_webhooks: self.duplicate_webhooks,
             latency_ms: self.latency_ms.clone(),
+            work: Duration::from_millis(self.slow_ms),
             hold: Duration::from_millis(self.hold_ms),
         };
         let Self { payments, mail, vendor, beyond_loopback, .. } = *self;

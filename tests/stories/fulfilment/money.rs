@@ -61,6 +61,28 @@ async fn a_charge_whose_answer_is_lost_is_asked_for_and_never_made_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_charge_that_the_provider_still_works_on_is_waited_for_and_made_once() {
+    let _turn = beside_others().await;
+    let impatient = [("effect_call_timeout_ms", "300")];
+    let shop = shop("in_work", &impatient, &["--slow", "100", "--slow-ms", "2000"]).await;
+    shop.stocked(1, &[100]).await;
+    let process = shop.open();
+    shop.instance.send(&(0..4).map(|i| place(i, 1, &[(0, 1)])).collect::<Vec<_>>()).await;
+    shop.rest().await;
+    for i in 0..4 {
+        assert_eq!(shop.standing(i).await, "fulfilled", "order {i}");
+    }
+    let figures = process.metrics().await.expect("figures");
+    let refused = [("effect", "payment"), ("outcome", "refused")];
+    assert_eq!(figures.sum("millrace_effect_calls_total", &refused), 0.0, "a key in work is no refusal");
+    let entries = shop.outside.entries();
+    let done = |kind: &str| entries.iter().filter(|entry| entry["kind"] == kind).count();
+    assert_eq!((done("authorisation"), done("charge")), (4, 4));
+    History::read(&shop.instance.write).await.assert_sound(&shop.outside);
+    assert_nothing_is_left(&shop.instance.write).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_mail_whose_answer_is_lost_is_not_sent_again() {
     let _turn = beside_others().await;
     let shop = shop("lost_mails", &[], &["--timeout-after-mail", "100", "--hold-ms", "2000"]).await;

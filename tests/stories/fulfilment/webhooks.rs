@@ -1,20 +1,27 @@
 //! Webhooks: the provider tells what it did, more often than once, at a door where others knock too.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use millrace_tests::process::free_port;
 use millrace_tests::stack::http;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use standardwebhooks::{HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP, Webhook};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use super::history::{History, assert_nothing_is_left};
-use super::{Shop, place, shop};
+use super::{PRICE, Shop, place, shop};
 use crate::{WORKSHOP, beside_others};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-const OTHER_SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+/// The one that the provider signs with after its next change of secrets.
+const NEXT_SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+const OTHER_SECRET: &str = "whsec_6nLk0yZx1Pq8VfRtBwJmHsDgUcEaXoI3";
 const ORDERS: usize = 6;
+/// Longer than a connection may take to say what it wants.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_provider_tells_by_itself_counts_once_and_its_answer_is_not_waited_for() {
@@ -38,6 +45,7 @@ async fn what_the_provider_tells_by_itself_counts_once_and_its_answer_is_not_wai
     assert_nothing_is_left(&shop.instance.write).await;
 
     only_the_provider_is_believed(&shop, &door).await;
+    slow_callers_keep_nobody_out(&shop, &door).await;
     a_call_that_was_given_up_has_its_outcome(&shop, &door).await;
     shop.rest().await;
     History::read(&shop.instance.write).await.assert_sound(&shop.outside);
@@ -48,6 +56,7 @@ async fn only_the_provider_is_believed(shop: &Shop, door: &Door) {
     let unheard = json!({"key": uuid::Uuid::nil(), "status": "captured", "reference": "ch-1"});
     for (secret, body, expected) in [
         (SECRET, &charge, StatusCode::OK),
+        (NEXT_SECRET, &charge, StatusCode::OK),
         (OTHER_SECRET, &charge, StatusCode::UNAUTHORIZED),
         (SECRET, &unheard, StatusCode::NOT_FOUND),
         (SECRET, &json!({"key": charge["key"], "status": "pending"}), StatusCode::BAD_REQUEST),
@@ -57,11 +66,45 @@ async fn only_the_provider_is_believed(shop: &Shop, door: &Door) {
     }
 }
 
+/// More connections than are served at a time, none of which says what it wants.
+async fn slow_callers_keep_nobody_out(shop: &Shop, door: &Door) {
+    let mut slow = Vec::new();
+    for _ in 0..300 {
+        let mut connection = TcpStream::connect(&door.address).await.expect("a connection");
+        connection.write_all(b"POST /webhooks/payments HTTP/1.1\r\nhost: shop\r\n").await.expect("a line");
+        slow.push(connection);
+    }
+    assert_eq!(door.tell(SECRET, &shop.charge()).await, StatusCode::OK);
+    let mut rest = Vec::new();
+    let ended = tokio::time::timeout(PATIENCE, slow[0].read_to_end(&mut rest)).await;
+    ended.expect("a slow caller is let go").expect("the end");
+}
+
+/// A webhook about a call that waits for its answer: another deed, amount or currency is not what was asked for.
+async fn an_answer_to_something_else_is_none(shop: &Shop, door: &Door, charge: &Value) {
+    let with = |field: &str, value: Value| {
+        let mut told = charge.clone();
+        told[field] = value;
+        told
+    };
+    for told in [
+        with("status", json!("authorised")),
+        with("status", json!("refunded")),
+        with("amount", json!(PRICE + 1)),
+    ] {
+        assert_eq!(door.tell(SECRET, &told).await, StatusCode::UNPROCESSABLE_ENTITY, "{told}");
+    }
+    let open = sqlx::query_scalar("SELECT status = 'gave_up' FROM effect WHERE key = $1::uuid");
+    let open = open.bind(charge["key"].as_str()).fetch_one(&shop.instance.write).await;
+    assert_eq!(open.ok(), Some(true), "the call waits for its own answer");
+}
+
 async fn a_call_that_was_given_up_has_its_outcome(shop: &Shop, door: &Door) {
     let charge = shop.charge();
     let key = charge["key"].as_str().expect("a key");
     let gave_up = "UPDATE effect SET status = 'gave_up', unknown = true, answer = NULL WHERE key = $1::uuid";
     sqlx::query(gave_up).bind(key).execute(&shop.instance.write).await.expect("a call");
+    an_answer_to_something_else_is_none(shop, door, &charge).await;
     assert_eq!(door.tell(SECRET, &charge).await, StatusCode::OK);
     let done = sqlx::query_scalar("SELECT status = 'done' AND NOT unknown FROM effect WHERE key = $1::uuid");
     assert_eq!(done.bind(key).fetch_one(&shop.instance.write).await.ok(), Some(true));
@@ -78,15 +121,23 @@ impl Shop {
 /// Where webhooks are heard.
 pub(super) struct Door {
     address: String,
+    /// What the provider signs with.
     pub(super) secret_file: PathBuf,
+    /// What is accepted while secrets change: the provider's, and its next.
+    secrets_file: PathBuf,
 }
 
 impl Door {
     pub(super) fn new() -> Self {
         let port = free_port();
-        let secret_file = Path::new(WORKSHOP.folder).join(format!("webhook-{port}.secret"));
-        std::fs::write(&secret_file, SECRET).expect("a file with the secret");
-        Self { address: format!("127.0.0.1:{port}"), secret_file }
+        let file = |name: &str, secrets: &str| {
+            let file = Path::new(WORKSHOP.folder).join(format!("webhook-{port}.{name}"));
+            std::fs::write(&file, secrets).expect("a file with secrets");
+            file
+        };
+        let secret_file = file("secret", SECRET);
+        let secrets_file = file("secrets", &format!("{NEXT_SECRET}\n{SECRET}\n"));
+        Self { address: format!("127.0.0.1:{port}"), secret_file, secrets_file }
     }
 
     /// The variable that lets a process hear them there.
@@ -100,10 +151,11 @@ impl Door {
 
     /// A shop whose provider answers no call in time, and tells everything twice.
     async fn shop(&self) -> Shop {
-        let file = self.secret_file.to_str().expect("a path");
+        let [file, secrets] =
+            [&self.secret_file, &self.secrets_file].map(|file| file.to_str().expect("a path"));
         let settings = [
             ("webhook_listen", self.address.as_str()),
-            ("payment_webhook_secret_file", file),
+            ("payment_webhook_secret_file", secrets),
             ("effect_call_timeout_ms", "60000"),
             // A call that is not answered keeps its place among them: two for each order.
             ("effect_calls_max", "16"),

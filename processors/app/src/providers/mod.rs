@@ -18,7 +18,7 @@ use millrace_domain::registry::{Visitor, visit};
 use millrace_domain::{Context, Effect, Log, Saga, Tally, View};
 use millrace_runtime::effects::Provider;
 
-pub(crate) use payment::told as told_of_payment;
+pub(crate) use payment::Word;
 
 use crate::address::Address;
 use crate::config::Config;

@@ -13,6 +13,8 @@ use super::service::{self, Service, field};
 use crate::config::Config;
 use crate::failure::Failure;
 
+/// How the provider says that it does not do what was asked for.
+const DECLINED: &str = "declined";
 /// How the provider says that something is done.
 const DONE: [&str; 4] = ["authorised", "captured", "released", "refunded"];
 /// The context keeps no longer reference.
@@ -57,22 +59,39 @@ impl Provider<Payment> for PaymentProvider {
     }
 }
 
-/// What a webhook tells: of which call, and its answer.
-///
-/// # Errors
-/// What is wrong with the body.
-pub(crate) fn told(body: &[u8]) -> Result<(Uuid, Answer), String> {
-    let body: Value =
-        serde_json::from_slice(body).map_err(|error| format!("the body is not JSON: {error}"))?;
-    let key = field(&body, "key").and_then(|key| key.parse().ok()).ok_or("key: it is missing or no UUID")?;
-    match field(&body, "status") {
-        Some("declined") => {}
-        Some(status) if DONE.contains(&status) => {}
-        other => return Err(format!("status: {} is none that is known", other.unwrap_or("nothing"))),
+/// What a webhook tells of a call.
+pub(crate) struct Word {
+    pub(crate) key: Uuid,
+    body: Value,
+}
+
+impl Word {
+    /// Reads a webhook's body.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn read(body: &[u8]) -> Result<Self, String> {
+        let body: Value =
+            serde_json::from_slice(body).map_err(|error| format!("the body is not JSON: {error}"))?;
+        let key = field(&body, "key").and_then(|key| key.parse().ok());
+        let key = key.ok_or("key: it is missing or no UUID")?;
+        match field(&body, "status") {
+            Some(DECLINED) => {}
+            Some(status) if DONE.contains(&status) => {
+                reference(&body).ok_or("reference: it is missing, or cannot be kept")?;
+            }
+            other => return Err(format!("status: {} is none that is known", other.unwrap_or("nothing"))),
+        }
+        Ok(Self { key, body })
     }
-    let answer =
-        read(&DONE, StatusCode::OK, &body).map_err(|_| "reference: it is missing, or cannot be kept")?;
-    Ok((key, answer))
+
+    /// As the answer to a request.
+    ///
+    /// # Errors
+    /// When it is about something else: why.
+    pub(crate) fn answers(&self, request: &Request) -> Result<Answer, String> {
+        answer(request, StatusCode::OK, &self.body).map_err(|error| error.to_string())
+    }
 }
 
 fn collection(request: &Request) -> &'static str {
@@ -111,29 +130,50 @@ fn done(request: &Request) -> &'static str {
     }
 }
 
-/// What an answer to a request means.
-fn answer(request: &Request, status: StatusCode, body: &Value) -> Result<Answer, CallError> {
-    read(&[done(request)], status, body)
+/// The money that is asked for: how much, and of which currency where the request says so.
+fn money(request: &Request) -> Option<(i64, Option<&str>)> {
+    match request {
+        Request::Authorise(due) | Request::Charge(due) => Some((due.amount, Some(&due.currency))),
+        Request::Capture { amount, .. } | Request::Refund { amount, .. } => Some((*amount, None)),
+        Request::Release { .. } => None,
+    }
 }
 
-/// What an answer means that is one of `done`, or declines.
-fn read(done: &[&str], status: StatusCode, body: &Value) -> Result<Answer, CallError> {
-    let text = |name| field(body, name).unwrap_or_default().to_owned();
-    if status == StatusCode::PAYMENT_REQUIRED
-        || status.is_success() && field(body, "status") == Some("declined")
-    {
-        return Ok(Answer::Declined { code: text("code"), reason: text("reason") });
-    }
-    if !status.is_success() {
+/// What an answer to a request means.
+fn answer(request: &Request, status: StatusCode, body: &Value) -> Result<Answer, CallError> {
+    let said = field(body, "status").unwrap_or("nothing");
+    let declined = status == StatusCode::PAYMENT_REQUIRED || status.is_success() && said == DECLINED;
+    if !declined && !status.is_success() {
         return Err(service::error(status, body));
     }
-    let said = field(body, "status").unwrap_or("nothing");
-    match text("reference") {
-        reference if done.contains(&said) && is_reference(&reference) => Ok(Answer::Done { reference }),
-        _ => {
-            Err(CallError::Unknown(format!("{status} says {said} where {} was asked for", done.join(" or "))))
-        }
+    if let Some(difference) = other_money(request, body) {
+        return Err(CallError::Unknown(format!("{status} is about {difference}")));
     }
+    if declined {
+        let text = |name| field(body, name).unwrap_or_default().to_owned();
+        return Ok(Answer::Declined { code: text("code"), reason: text("reason") });
+    }
+    match reference(body) {
+        Some(reference) if said == done(request) => Ok(Answer::Done { reference }),
+        _ => Err(CallError::Unknown(format!("{status} says {said} where {} was asked for", done(request)))),
+    }
+}
+
+/// Other money than was asked for, as an answer tells of it; one that does not tell of any is taken at its word.
+fn other_money(request: &Request, body: &Value) -> Option<String> {
+    let (amount, currency) = money(request)?;
+    let told = |name: &str| body.get(name).filter(|told| !told.is_null());
+    if let Some(told) = told("amount").filter(|told| told.as_i64() != Some(amount)) {
+        return Some(format!("{told} minor units where {amount} were asked for"));
+    }
+    let asked = currency?;
+    let differs = |told: &&Value| !told.as_str().is_some_and(|told| told.eq_ignore_ascii_case(asked));
+    told("currency").filter(differs).map(|told| format!("{told} where {asked} was asked for"))
+}
+
+/// What the provider calls what it did, when that can be kept.
+fn reference(body: &Value) -> Option<String> {
+    field(body, "reference").filter(|text| is_reference(text)).map(str::to_owned)
 }
 
 fn is_reference(text: &str) -> bool {
@@ -268,9 +308,36 @@ mod tests {
             Err(CallError::Unknown(_)) => "unknown",
         };
         assert_eq!([402].map(kind), ["answered"]);
-        assert_eq!([400, 409, 422].map(kind), ["refused"; 3]);
-        assert_eq!([301, 401, 403, 404, 405, 425, 429, 503].map(kind), ["unavailable"; 8]);
-        assert_eq!([200, 408, 500, 502, 504].map(kind), ["unknown"; 5]);
+        assert_eq!([400, 410, 413, 422].map(kind), ["refused"; 4]);
+        assert_eq!([401, 403, 404, 405, 429, 503].map(kind), ["unavailable"; 6]);
+        assert_eq!([200, 301, 303, 408, 409, 425, 500, 502, 504].map(kind), ["unknown"; 9]);
+        let reused = answer(&charge(), StatusCode::UNPROCESSABLE_ENTITY, &json!({ "code": "key-reused" }));
+        assert!(matches!(reused, Err(CallError::Unknown(_))), "something was done for the key: {reused:?}");
+    }
+
+    #[tokio::test]
+    async fn a_key_in_work_is_asked_for_until_there_is_an_answer() {
+        let (work, hold) = (Duration::from_millis(1_500), Duration::from_millis(10));
+        let behaviour = Behaviour { slow: 100, work, hold, ..Behaviour::default() };
+        let simulated = Simulated::start("payment-slow", behaviour).await;
+        let provider = provider(&simulated);
+        let lost = tokio::time::timeout(Duration::from_millis(100), provider.call(KEY, &charge())).await;
+        assert!(lost.is_err(), "the caller has no more time");
+        assert_eq!(provider.ask(KEY, &charge()).await, Ok(None), "nothing is booked yet");
+        let again = provider.call(KEY, &charge()).await;
+        assert!(matches!(again, Err(CallError::Unknown(_))), "{again:?}");
+        let booked = loop {
+            match provider.ask(KEY, &charge()).await.unwrap() {
+                Some(answer) => break answer,
+                None => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        };
+        assert_eq!(provider.call(KEY, &charge()).await, Ok(booked));
+        let other = Request::Charge(Due { amount: 71, ..due() });
+        for unknown in [provider.call(KEY, &other).await.err(), provider.ask(KEY, &other).await.err()] {
+            assert!(matches!(unknown, Some(CallError::Unknown(_))), "it is about 70: {unknown:?}");
+        }
+        assert_eq!(simulated.end().await.len(), 1);
     }
 
     #[test]
@@ -285,17 +352,47 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_about_other_money_is_none() {
+        let said = |amount: Value, currency: Value| {
+            let body =
+                json!({ "status": "captured", "reference": "ch-1", "amount": amount, "currency": currency });
+            answer(&charge(), StatusCode::OK, &body)
+        };
+        let done = Answer::Done { reference: "ch-1".to_owned() };
+        for (amount, currency) in
+            [(json!(70), json!("EUR")), (json!(70), json!("eur")), (json!(null), json!(null))]
+        {
+            assert_eq!(said(amount, currency), Ok(done.clone()));
+        }
+        for (amount, currency) in [
+            (json!(71), json!("EUR")),
+            (json!("70"), json!("EUR")),
+            (json!(70.5), json!("EUR")),
+            (json!(70), json!("USD")),
+        ] {
+            assert!(matches!(said(amount.clone(), currency), Err(CallError::Unknown(_))), "{amount}");
+        }
+        let declined = json!({ "status": "declined", "code": "empty", "amount": 71 });
+        assert!(answer(&charge(), StatusCode::PAYMENT_REQUIRED, &declined).is_err(), "of another charge");
+    }
+
+    #[test]
     fn a_webhook_tells_of_a_call_and_its_answer() {
-        let read = |body: Value| told(body.to_string().as_bytes());
+        let read = |body: Value| -> Result<(Uuid, Result<Answer, String>), String> {
+            let word = Word::read(body.to_string().as_bytes())?;
+            Ok((word.key, word.answers(&charge())))
+        };
         let done = Answer::Done { reference: "ch-1".to_owned() };
         let body = |status: &str| json!({ "key": KEY, "status": status, "reference": "ch-1" });
-        assert_eq!(read(body("captured")), Ok((KEY, done.clone())));
+        assert_eq!(read(body("captured")), Ok((KEY, Ok(done))));
         for status in ["authorised", "released", "refunded"] {
-            assert_eq!(read(body(status)), Ok((KEY, done.clone())));
+            let other = format!("200 OK says {status} where captured was asked for");
+            let told = read(body(status)).unwrap().1.unwrap_err();
+            assert!(told.contains(&other), "{told}");
         }
         let declined = Answer::Declined { code: "empty".to_owned(), reason: "no money".to_owned() };
         let no = json!({ "key": KEY, "status": "declined", "code": "empty", "reason": "no money" });
-        assert_eq!(read(no), Ok((KEY, declined)));
+        assert_eq!(read(no), Ok((KEY, Ok(declined))));
         for (wrong, field) in [
             (body("pending"), "status"),
             (json!({ "key": KEY, "reference": "ch-1" }), "status"),
@@ -303,9 +400,10 @@ mod tests {
             (json!({ "key": KEY, "status": "captured" }), "reference"),
             (json!(7), "key"),
         ] {
-            assert!(read(wrong.clone()).unwrap_err().starts_with(field), "{wrong}");
+            let refused = read(wrong.clone()).unwrap_err();
+            assert!(refused.starts_with(field), "{wrong}");
         }
-        assert!(told(b"{").unwrap_err().contains("JSON"));
+        assert!(Word::read(b"{").err().unwrap().contains("JSON"));
     }
 
     #[test]

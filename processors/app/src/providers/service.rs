@@ -11,6 +11,9 @@ use crate::address::Address;
 use crate::failure::Failure;
 use crate::http;
 
+/// How a service says that it knows a key with something else.
+const KEY_REUSED: &str = "key-reused";
+
 /// A configured service.
 pub(super) struct Service {
     client: Client,
@@ -70,12 +73,15 @@ fn check(setting: &str, address: &Address, has_token: bool) -> Result<(), String
 }
 
 /// What a status that is no success means. One that tells of our configuration or of the service's state is no word on
-/// the request.
+/// the request. One of a key that is in use is none either: its first call may still be worked on, and succeed
+/// (draft-ietf-httpapi-idempotency-key-header: 409 for that, 422 for a key that came with something else). Nor does a
+/// redirect tell what was done before it.
 pub(super) fn error(status: StatusCode, body: &Value) -> CallError {
     let told = format!("{status}: {}", http::reason(body));
     match status.as_u16() {
-        408 | 500 | 502 | 504..=599 => CallError::Unknown(told),
-        400 | 409 | 410 | 413 | 415 | 422 => CallError::Refused(told),
+        300..=399 | 408 | 409 | 425 | 500 | 502 | 504..=599 => CallError::Unknown(told),
+        422 if field(body, "code") == Some(KEY_REUSED) => CallError::Unknown(told),
+        400 | 410 | 413 | 415 | 422 => CallError::Refused(told),
         _ => CallError::Unavailable(told),
     }
 }

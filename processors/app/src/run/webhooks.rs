@@ -15,10 +15,11 @@ use standardwebhooks::Webhook;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::connections;
 use super::http::listen;
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::providers::told_of_payment;
+use crate::providers::Word;
 
 const BODY_BYTES_MAX: usize = 64 << 10;
 const BODY_WITHIN: Duration = Duration::from_secs(10);
@@ -28,7 +29,8 @@ type Answer = (StatusCode, String);
 
 /// Who may come in, and who takes what they tell.
 struct Door {
-    webhook: Webhook,
+    /// One for each secret: while the provider changes it there are two.
+    webhooks: Vec<Webhook>,
     payments: Caller<Payment>,
 }
 
@@ -42,24 +44,43 @@ pub(super) async fn serve(
     let Some(payments) = payments else {
         return Err(Failure::usage("webhook_listen: there is no payment provider; set payment_provider_url"));
     };
-    let webhook = webhook(config.payment_webhook_secret.as_deref()).map_err(Failure::usage)?;
+    let webhooks = webhooks(config.payment_webhook_secret.as_deref()).map_err(Failure::usage)?;
     let listener = listen("webhook_listen", address).await?;
-    tokio::spawn(accept(listener, Door { webhook, payments }, stop));
+    tokio::spawn(accept(listener, Door { webhooks, payments }, stop));
     Ok(())
+}
+
+impl Door {
+    /// Whether one of the secrets has signed it.
+    fn verify(&self, body: &[u8], headers: &HeaderMap) -> Result<(), Answer> {
+        let mut refusal = (StatusCode::UNAUTHORIZED, "there is no secret".to_owned());
+        for webhook in &self.webhooks {
+            match webhook.verify(body, headers) {
+                Ok(()) => return Ok(()),
+                Err(error) => refusal.1 = error.to_string(),
+            }
+        }
+        Err(refusal)
+    }
 }
 
 /// A secret that can be guessed keeps nobody out.
 const SECRET_BYTES_MIN: usize = 24;
 
-fn webhook(secret: Option<&str>) -> Result<Webhook, String> {
+/// Each secret's, where several are separated by spaces or ends of lines.
+fn webhooks(secrets: Option<&str>) -> Result<Vec<Webhook>, String> {
     let way_out = format!(
         "a secret in base64 of {SECRET_BYTES_MIN} bytes or more, as the provider gives it: whsec_…; in a file: \
-         payment_webhook_secret_file"
+         payment_webhook_secret_file; several, each on a line of its own, are all accepted"
     );
-    let secret = secret.ok_or_else(|| format!("payment_webhook_secret: webhook_listen needs {way_out}"))?;
-    let long_enough = secret.trim_start_matches("whsec_").len() >= SECRET_BYTES_MIN.div_ceil(3) * 4;
-    let webhook = Webhook::new(secret).ok().filter(|_| long_enough);
-    webhook.ok_or_else(|| format!("payment_webhook_secret must be {way_out}"))
+    let missing = || format!("payment_webhook_secret: webhook_listen needs {way_out}");
+    let secrets = secrets.filter(|secrets| !secrets.trim().is_empty()).ok_or_else(missing)?;
+    let webhook = |secret: &str| {
+        let long_enough = secret.trim_start_matches("whsec_").len() >= SECRET_BYTES_MIN.div_ceil(3) * 4;
+        Webhook::new(secret).ok().filter(|_| long_enough)
+    };
+    let webhooks: Option<Vec<Webhook>> = secrets.split_whitespace().map(webhook).collect();
+    webhooks.ok_or_else(|| format!("payment_webhook_secret must be {way_out}"))
 }
 
 async fn accept(listener: TcpListener, door: Door, stop: CancellationToken) {
@@ -67,10 +88,7 @@ async fn accept(listener: TcpListener, door: Door, stop: CancellationToken) {
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "hearing /webhooks/payments");
     }
-    let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
-    if let Err(error) = served {
-        tracing::error!(%error, "webhooks are heard no more");
-    }
+    connections::accept(listener, router, stop).await;
 }
 
 async fn payment(State(door): State<Arc<Door>>, headers: HeaderMap, body: Body) -> Answer {
@@ -88,12 +106,15 @@ async fn hear(door: &Door, headers: &HeaderMap, body: Body) -> Result<Answer, An
     let whole = whole.map_err(|_| told(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"))?;
     let body =
         whole.map_err(|_| told(StatusCode::PAYLOAD_TOO_LARGE, "the body cannot be read, or is too large"))?;
-    door.webhook.verify(&body, headers).map_err(|error| (StatusCode::UNAUTHORIZED, error.to_string()))?;
-    let (key, answer) = told_of_payment(&body).map_err(|reason| (StatusCode::BAD_REQUEST, reason))?;
-    match door.payments.told(key, answer).await {
+    door.verify(&body, headers)?;
+    let word = Word::read(&body).map_err(|reason| (StatusCode::BAD_REQUEST, reason))?;
+    match door.payments.told(word.key, |request| word.answers(request)).await {
         Ok(Told::Taken) => Ok(told(StatusCode::OK, "taken")),
         Ok(Told::Known) => Ok(told(StatusCode::OK, "known")),
+        // Telling it again would change nothing; the log says it to our people.
+        Ok(Told::Contradicts) => Ok(told(StatusCode::OK, "known, and not as it is told")),
         Ok(Told::Unheard) => Err(told(StatusCode::NOT_FOUND, "key: no call has it")),
+        Ok(Told::Other(reason)) => Err((StatusCode::UNPROCESSABLE_ENTITY, reason)),
         Err(WorkError::Refused(reason)) => Err((StatusCode::UNPROCESSABLE_ENTITY, reason)),
         // Whoever tells it tells it again.
         Err(error) => {
@@ -110,13 +131,22 @@ mod tests {
     #[test]
     fn a_secret_is_long_and_in_base64() {
         let long = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-        for fine in [long.to_owned(), format!("whsec_{long}")] {
-            assert!(webhook(Some(&fine)).is_ok(), "{fine}");
-        }
-        for wrong in
-            [None, Some(""), Some("whsec_"), Some("c2hvcnQ="), Some("no base64, but quite long enough!")]
+        for (fine, count) in
+            [(long.to_owned(), 1), (format!("whsec_{long}"), 1), (format!("whsec_{long}\n{long}\n"), 2)]
         {
-            let error = webhook(wrong).err().unwrap();
+            assert_eq!(webhooks(Some(&fine)).unwrap().len(), count, "{fine}");
+        }
+        let one_short = format!("{long} c2hvcnQ=");
+        for wrong in [
+            None,
+            Some(""),
+            Some(" \n"),
+            Some("whsec_"),
+            Some("c2hvcnQ="),
+            Some("no base64, but quite long enough!"),
+            Some(&one_short),
+        ] {
+            let error = webhooks(wrong).err().unwrap();
             assert!(error.contains("payment_webhook_secret"), "{error}");
         }
     }

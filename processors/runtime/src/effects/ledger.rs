@@ -148,10 +148,21 @@ pub(super) async fn take<E: Effect>(
     Ok(row.map(leased))
 }
 
-/// Whether there is such a call, whatever became of it.
-pub(super) async fn is_known<E: Effect>(connection: &mut PgConnection, key: Uuid) -> Result<bool, WorkError> {
-    let known = sqlx::query_scalar("SELECT EXISTS (SELECT FROM effect WHERE effect = $1 AND key = $2)");
-    Ok(known.bind(E::NAME).bind(key).fetch_one(connection).await?)
+/// A call that has come to its end: what was asked for, and the answer if there was one, both as JSON.
+pub(super) struct Ended {
+    pub(super) request: String,
+    pub(super) answer: Option<String>,
+}
+
+/// The call with this key, whatever became of it.
+pub(super) async fn ended<E: Effect>(
+    connection: &mut PgConnection,
+    key: Uuid,
+) -> Result<Option<Ended>, WorkError> {
+    let call = "SELECT request::text, answer::text FROM effect WHERE effect = $1 AND key = $2";
+    let call: Option<(String, Option<String>)> =
+        sqlx::query_as(call).bind(E::NAME).bind(key).fetch_optional(connection).await?;
+    Ok(call.map(|(request, answer)| Ended { request, answer }))
 }
 
 /// What a [`Leased`] is made of.
