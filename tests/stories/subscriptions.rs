@@ -278,6 +278,27 @@ async fn a_paused_subscription_is_not_charged_until_it_is_resumed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_that_is_years_behind_is_charged_nothing_until_a_person_says_from_when() {
+    let _turn = beside_others().await;
+    let club = club("far_behind", 1, &[], &[]).await;
+    let _process = club.instance.start();
+    club.instance.send(&[start(0, DateTime::UNIX_EPOCH)]).await;
+    let held = "SELECT count(*) FROM saga WHERE saga = 'renewal' AND standing = 'held'";
+    becomes(&club.instance.write, held, 1).await;
+    club.instance.settle().await;
+    assert_eq!(club.standing("lapsed").await, [subscription(0)]);
+    let stuck = ["saga", "list", "--stuck", "--stuck-after", "0s", "--format", "json"];
+    let stuck = club.instance.millrace(&stuck).await.expect_success().json();
+    assert_eq!((&stuck[0]["instance"], &stuck[0]["standing"]), (&json!(subscription(0)), &json!("held")));
+    assert!(club.outside.money().is_empty(), "{:?}", club.outside.money());
+    let yesterday = Utc::now() - TimeDelta::days(1);
+    club.instance.send_and_wait(&[resume(&subscription(0), 0, yesterday)]).await.expect_success();
+    club.rest().await;
+    assert_eq!(club.outside.money().len(), 1, "the period that began yesterday is paid");
+    club.assert_sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_capture_that_comes_after_the_cancellation_is_refunded() {
     let _turn = beside_others().await;
     let club = club("late_period", 1, &[PATIENT], &["--latency-ms", "10000..10000"]).await;

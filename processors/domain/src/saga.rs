@@ -72,8 +72,8 @@ pub enum Heard<'h> {
     Event(&'h Recorded<Event>),
     /// A command was refused.
     Rejection(&'h CommandRejected),
-    /// A timer is due.
-    Timer(&'h str),
+    /// A timer is due, and the time of the database's clock at which it is heard.
+    Timer(&'h str, DateTime<Utc>),
     /// An operator wants the instance to come to its end, and says why.
     Cancel(&'h str),
 }

@@ -49,7 +49,7 @@ impl Saga for CartCheckout {
             Heard::Rejection(rejection) => {
                 (rejection.command_type == PlaceOrder::FULL_NAME).then(|| rejection.stream.clone())
             }
-            Heard::Timer(_) | Heard::Cancel(_) => None,
+            Heard::Timer(..) | Heard::Cancel(_) => None,
         }
     }
 
@@ -61,7 +61,7 @@ impl Saga for CartCheckout {
                 _ => Reaction::Ignore,
             },
             Heard::Rejection(rejection) => refused(state, rejection),
-            Heard::Timer(_) | Heard::Cancel(_) => Reaction::Ignore,
+            Heard::Timer(..) | Heard::Cancel(_) => Reaction::Ignore,
         }
     }
 

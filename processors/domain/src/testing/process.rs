@@ -84,7 +84,8 @@ impl<S: Saga> Process<S> {
         self.now += time;
         while let Some(name) = self.timers.iter().find(|(_, due)| **due <= self.now).map(|(name, _)| *name) {
             self.timers.remove(name);
-            self = self.react(&Heard::Timer(name));
+            let now = DateTime::UNIX_EPOCH + self.now;
+            self = self.react(&Heard::Timer(name, now));
         }
         self
     }

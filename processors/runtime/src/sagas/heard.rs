@@ -1,5 +1,6 @@
 //! What an instance hears, and where it comes from.
 
+use chrono::{DateTime, Utc};
 use millrace_domain::{Heard, Recorded, Saga};
 use millrace_schemas::{AvroRecord as _, CommandRejected, Kind, WriterSchema, context_of, short_name};
 use uuid::Uuid;
@@ -27,7 +28,7 @@ pub(super) struct Input {
 pub(super) enum What {
     Event(Box<Recorded>),
     Rejection(CommandRejected),
-    Timer(String),
+    Timer(String, DateTime<Utc>),
     ByHand(String),
 }
 
@@ -37,15 +38,15 @@ impl Input {
         let instance = match &what {
             What::Event(event) => S::instance(&Heard::Event(event)),
             What::Rejection(rejection) => S::instance(&Heard::Rejection(rejection)),
-            What::Timer(_) | What::ByHand(_) => None,
+            What::Timer(..) | What::ByHand(_) => None,
         };
         let instance = instance?;
         Some(Self { instance, id, what, own_source: None, correlation_id: None, traceparent: None })
     }
 
-    /// A timer that is due; each setting of it has an id of its own.
-    pub(super) fn timer(instance: &str, name: &str, id: Uuid) -> Self {
-        Self::without_record(instance, id, What::Timer(name.to_owned()))
+    /// A timer that is due, and the time by the database's clock; each setting of it has an id of its own.
+    pub(super) fn timer(instance: &str, name: &str, id: Uuid, now: DateTime<Utc>) -> Self {
+        Self::without_record(instance, id, What::Timer(name.to_owned(), now))
     }
 
     /// An operator's wish.
@@ -63,7 +64,7 @@ impl Input {
         match &self.what {
             What::Event(event) => Heard::Event(event),
             What::Rejection(rejection) => Heard::Rejection(rejection),
-            What::Timer(name) => Heard::Timer(name),
+            What::Timer(name, now) => Heard::Timer(name, *now),
             What::ByHand(why) => Heard::Cancel(why),
         }
     }
@@ -73,7 +74,7 @@ impl Input {
         match &self.what {
             What::Event(event) => event.causation_id.as_deref().and_then(|id| Uuid::parse_str(id).ok()),
             What::Rejection(rejection) => Uuid::parse_str(&rejection.command_id).ok(),
-            What::Timer(_) | What::ByHand(_) => None,
+            What::Timer(..) | What::ByHand(_) => None,
         }
     }
 
@@ -101,7 +102,7 @@ impl Input {
             What::Rejection(CommandRejected { command_type, code, .. }) => {
                 format!("{} rejected: {code}", short_name(command_type))
             }
-            What::Timer(name) => format!("timer {name}"),
+            What::Timer(name, _) => format!("timer {name}"),
             What::ByHand(why) => format!("cancelled by an operator: {why}"),
         }
     }

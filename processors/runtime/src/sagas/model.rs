@@ -193,7 +193,7 @@ impl World {
             }
             Action::FireTimer(order) => {
                 self.timers.remove(&order);
-                let input = Input::timer(&order, "deadline", Uuid::now_v7());
+                let input = Input::timer(&order, "deadline", Uuid::now_v7(), chrono::Utc::now());
                 self.step(&order, &input);
             }
             Action::Cancel(order_id) => {

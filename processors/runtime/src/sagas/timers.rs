@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use millrace_domain::{Awaited, Saga};
 use millrace_schemas::Kind;
 use sqlx::PgConnection;
@@ -37,6 +38,8 @@ struct Due {
     name: String,
     id: Uuid,
     attempts: i32,
+    /// The database's clock.
+    now: DateTime<Utc>,
 }
 
 /// What becomes of a timer.
@@ -208,13 +211,13 @@ async fn moved_on(
 
 /// Looked at again behind the instances' locks: a step may have cancelled a timer, or set it anew.
 async fn due<S: Saga>(connection: &mut PgConnection, names: &[&str]) -> Result<Vec<Due>, WorkError> {
-    let due = sqlx::query_as::<_, (String, String, Uuid, i32)>(
-        "SELECT instance, name, id, attempts FROM saga_timer
+    let due = sqlx::query_as::<_, (String, String, Uuid, i32, DateTime<Utc>)>(
+        "SELECT instance, name, id, attempts, now() FROM saga_timer
          WHERE saga = $1 AND instance = ANY($2) AND due_at <= now() AND attempts <= $3 ORDER BY due_at",
     );
     let due = due.bind(S::NAME).bind(names).bind(RETRY_AFTER.len() as i64);
     let due = due.fetch_all(connection).await?.into_iter();
-    Ok(due.map(|(instance, name, id, attempts)| Due { instance, name, id, attempts }).collect())
+    Ok(due.map(|(instance, name, id, attempts, now)| Due { instance, name, id, attempts, now }).collect())
 }
 
 fn fate<S: Saga>(
@@ -228,7 +231,7 @@ fn fate<S: Saga>(
     }
     // A timer without instance has nobody to hear it.
     let Some(instance) = instances.get_mut(&timer.instance) else { return Fate::Fired };
-    match instance.hear(&Input::timer(&timer.instance, &timer.name, timer.id), ids) {
+    match instance.hear(&Input::timer(&timer.instance, &timer.name, timer.id, timer.now), ids) {
         Ok(_) => Fate::Fired,
         Err(fault) => Fate::Failed(fault),
     }

@@ -76,8 +76,8 @@ impl<'h> Happened<'h> {
         match heard {
             Heard::Event(recorded) => Self::event(recorded),
             Heard::Rejection(rejection) => Some(Self::Refused(asked(rejection)?, rejection)),
-            Heard::Timer(DEADLINE) => Some(Self::DeadlinePassed),
-            Heard::Timer(_) => None,
+            Heard::Timer(DEADLINE, _) => Some(Self::DeadlinePassed),
+            Heard::Timer(..) => None,
             Heard::Cancel(why) => Some(Self::Unwanted(why)),
         }
     }

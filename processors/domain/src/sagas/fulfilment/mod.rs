@@ -80,7 +80,7 @@ impl Saga for OrderFulfilment {
         match heard {
             Heard::Event(recorded) => happened::order_of(&recorded.event),
             Heard::Rejection(rejection) => Some(rejection.stream.clone()),
-            Heard::Timer(_) | Heard::Cancel(_) => None,
+            Heard::Timer(..) | Heard::Cancel(_) => None,
         }
     }
 
@@ -146,6 +146,6 @@ fn begin(heard: &Heard<'_>) -> Reaction<Fulfilment> {
             }
             _ => Reaction::Ignore,
         },
-        Heard::Rejection(_) | Heard::Timer(_) | Heard::Cancel(_) => Reaction::Ignore,
+        Heard::Rejection(_) | Heard::Timer(..) | Heard::Cancel(_) => Reaction::Ignore,
     }
 }

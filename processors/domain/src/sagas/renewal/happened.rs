@@ -1,5 +1,6 @@
 //! What events, rejections and timers mean to a renewal.
 
+use chrono::{DateTime, Utc};
 use millrace_schemas::payments::{Event as Payments, RefundPayment, RequestSubscriptionPayment, VoidPayment};
 use millrace_schemas::subscriptions::{
     CancelSubscription, Event as Subscriptions, LapseSubscription, RenewSubscription,
@@ -19,7 +20,8 @@ pub(super) enum Happened<'h> {
     NotRenewed,
     NotLapsed,
     NotCancelled,
-    PeriodBegins,
+    /// At this time of the database's clock, which may be long after it was due.
+    PeriodBegins(DateTime<Utc>),
     /// An operator wants it cancelled, and why.
     Unwanted(&'h str),
 }
@@ -76,7 +78,7 @@ pub(super) fn subscription_of<'h>(heard: &Heard<'h>) -> Option<&'h str> {
             Some(_) => payments::period_of(&rejection.stream).map(|(subscription_id, _)| subscription_id),
             None => own(rejection).map(|_| rejection.stream.as_str()),
         },
-        Heard::Timer(_) | Heard::Cancel(_) => None,
+        Heard::Timer(..) | Heard::Cancel(_) => None,
     }
 }
 
@@ -89,8 +91,8 @@ impl<'h> Happened<'h> {
                 Some(asked) => Self::money(&rejection.stream, Money::Refused(asked, rejection)),
                 None => own(rejection),
             },
-            Heard::Timer(PERIOD) => Some(Self::PeriodBegins),
-            Heard::Timer(_) => None,
+            Heard::Timer(PERIOD, now) => Some(Self::PeriodBegins(*now)),
+            Heard::Timer(..) => None,
             Heard::Cancel(why) => Some(Self::Unwanted(why)),
         }
     }

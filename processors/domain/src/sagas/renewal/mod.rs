@@ -5,7 +5,9 @@
 //! moment. So whatever was captured has renewed a period, or it is paid back. A refused payment lets the subscription lapse.
 //!
 //! After a downtime over several periods each of them is billed once, in order, with its own dates: the timer at the next
-//! period's beginning is past already and fires at once. A period that a pause or a refusal has interrupted is never billed
+//! period's beginning is past already and fires at once. But a period that began more than [`BEHIND_MAX_DAYS`] ago was no
+//! downtime: a wrong date, more likely. Nothing is charged then. The subscription lapses and its renewal is held, until a
+//! person says with `ResumeSubscription` from when it is to be paid. A period that a pause or a refusal has interrupted is never billed
 //! again: what takes its place has another number, and with it another payment.
 
 mod account;
@@ -22,13 +24,16 @@ use millrace_schemas::Message as _;
 use serde::{Deserialize, Serialize};
 
 pub use account::{Account, Debt, Owed};
-pub use states::{Cancelled, Charging, Lapsing, Renewing, Stopped, Waiting};
+pub use states::{Cancelled, Charging, Held, Lapsing, Renewing, Stopped, Waiting};
 
 use crate::{Awaited, Heard, Reaction, Saga, Standing};
 use happened::Happened;
 
 /// The next period begins.
 pub const PERIOD: &str = "period";
+
+/// A period that began so many days ago is not charged unless a person wants it: with months that is a year's bill at once.
+pub const BEHIND_MAX_DAYS: i64 = 366;
 
 /// The names of the contexts that it hears.
 const SUBSCRIPTIONS: &str = millrace_schemas::subscriptions::Event::CONTEXT;
@@ -52,6 +57,8 @@ pub enum Renewal {
     Lapsing(Lapsing),
     /// It is paused, or has lapsed: nothing is charged.
     Stopped(Stopped),
+    /// It is so far behind that a person must say from when it is to be paid.
+    Held(Held),
     /// It has ended for good.
     Cancelled(Cancelled),
 }
@@ -63,7 +70,7 @@ impl Saga for SubscriptionRenewal {
     const STATE_VERSION: i32 = 1;
     const TIMERS: &'static [(&'static str, Duration)] = &[];
     const STANDINGS: &'static [&'static str] =
-        &["waiting", "charging", "renewing", "lapsing", "stopped", "cancelled"];
+        &["waiting", "charging", "renewing", "lapsing", "stopped", "held", "cancelled"];
     type State = Renewal;
 
     fn instance(heard: &Heard<'_>) -> Option<String> {
@@ -86,6 +93,7 @@ impl Saga for SubscriptionRenewal {
             | Renewal::Renewing(_)
             | Renewal::Lapsing(_)
             | Renewal::Stopped(_)
+            | Renewal::Held(_)
             | Renewal::Cancelled(_) => Vec::new(),
         }
     }
@@ -98,6 +106,7 @@ impl Saga for SubscriptionRenewal {
             Renewal::Renewing(_) => ("renewing", false),
             Renewal::Lapsing(_) => ("lapsing", false),
             Renewal::Stopped(_) => ("stopped", state.account().is_settled()),
+            Renewal::Held(_) => ("held", false),
             Renewal::Cancelled(_) => ("cancelled", state.account().is_settled()),
         };
         Standing { name, ended }

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use chrono::DateTime;
 use millrace_schemas::customers::CustomerRegistered;
 use millrace_schemas::payments::{
     self, CapturePayment, CompleteRefund, DeclinePayment, Event as PaymentEvent, FailRefund,
@@ -127,7 +128,7 @@ impl World {
             }
             Action::PeriodBegins => {
                 self.timer = false;
-                self.react(&Heard::Timer(PERIOD));
+                self.react(&Heard::Timer(PERIOD, DateTime::UNIX_EPOCH));
             }
             Action::Pause => self.ask(PauseSubscription { subscription_id }),
             Action::Resume => {

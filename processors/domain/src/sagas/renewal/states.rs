@@ -20,12 +20,15 @@
 //! }
 //! ```
 
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::happened::{Asked, Change, Happened, Money};
-use super::{Account, PERIOD, Renewal, SUBSCRIPTIONS};
+use super::{Account, BEHIND_MAX_DAYS, PERIOD, Renewal, SUBSCRIPTIONS};
 use crate::{Awaited, Reaction, Step};
+
+/// In microseconds.
+const DAY: i64 = 86_400_000_000;
 
 /// The next period has not begun.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +68,14 @@ pub struct Stopped {
     account: Account,
 }
 
+/// A period began so long ago that nothing is charged until a person resumes the subscription.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    account: Account,
+    /// The period that is not charged.
+    number: i64,
+}
+
 /// It has ended for good. What arrives late is undone all the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cancelled {
@@ -73,6 +84,13 @@ pub struct Cancelled {
 
 /// Its period has begun.
 impl From<Waiting> for Charging {
+    fn from(Waiting { account, next, .. }: Waiting) -> Self {
+        Self { account, number: next }
+    }
+}
+
+/// Its period began too long ago.
+impl From<Waiting> for Held {
     fn from(Waiting { account, next, .. }: Waiting) -> Self {
         Self { account, number: next }
     }
@@ -113,6 +131,7 @@ impl Renewal {
             | Self::Renewing(Renewing { account, .. })
             | Self::Lapsing(Lapsing { account })
             | Self::Stopped(Stopped { account })
+            | Self::Held(Held { account, .. })
             | Self::Cancelled(Cancelled { account }) => account,
         }
     }
@@ -124,14 +143,18 @@ impl Renewal {
             Self::Renewing(state) => Self::Renewing(Renewing { account, ..state }),
             Self::Lapsing(_) => Self::Lapsing(Lapsing { account }),
             Self::Stopped(_) => Self::Stopped(Stopped { account }),
+            Self::Held(state) => Self::Held(Held { account, ..state }),
             Self::Cancelled(_) => Self::Cancelled(Cancelled { account }),
         }
     }
 
     pub(super) fn hear(self, happened: Happened<'_>) -> Reaction<Renewal> {
         match (self, happened) {
-            (Self::Waiting(state), Happened::PeriodBegins) => Charging::from(state).begin().into(),
-            (_, Happened::PeriodBegins) => Reaction::Ignore,
+            (Self::Waiting(state), Happened::PeriodBegins(now)) if state.is_far_behind(now) => {
+                Held::from(state).begin().into()
+            }
+            (Self::Waiting(state), Happened::PeriodBegins(_)) => Charging::from(state).begin().into(),
+            (_, Happened::PeriodBegins(_)) => Reaction::Ignore,
             (Self::Charging(state), Happened::Money(number, money)) if number == state.number => {
                 state.hear(money).into()
             }
@@ -140,6 +163,8 @@ impl Renewal {
             (Self::Renewing(state), Happened::Changed(change)) => state.follow(change).into(),
             // The end is the end, whatever is heard late.
             (state @ Self::Cancelled(_), Happened::Changed(_)) => Step::to(state).into(),
+            // What was asked for; or a pause, which a person has to end as well.
+            (state @ Self::Held(_), Happened::Changed(Change::Stops)) => Step::to(state).into(),
             (state, Happened::Changed(change)) => change.follow(state.account().clone()).into(),
             (Self::Lapsing(Lapsing { account }), Happened::NotLapsed) => Change::Stops.follow(account).into(),
             // Somebody was faster: the subscription's own events say who, and what became of the period.
@@ -182,9 +207,25 @@ impl Waiting {
         Step::to(Renewal::Waiting(self)).set_at(PERIOD, from)
     }
 
+    /// Whether the period began too long ago to be charged without a word of a person's.
+    fn is_far_behind(&self, now: DateTime<Utc>) -> bool {
+        now.timestamp_micros().saturating_sub(self.from) > BEHIND_MAX_DAYS * DAY
+    }
+
     /// A pause or a cancellation that is on its way comes before the charge.
     pub(super) fn awaits(&self) -> Awaited {
         Awaited { context: SUBSCRIPTIONS, stream: self.account.id().to_owned(), version: self.version }
+    }
+}
+
+impl Held {
+    fn begin(self) -> Step<Renewal> {
+        let why = format!(
+            "its period {} began more than {BEHIND_MAX_DAYS} days ago: resume it from when it is to be paid",
+            self.number
+        );
+        let lapse = self.account.lapse(self.number, &why);
+        Step::to(Renewal::Held(self)).send(lapse)
     }
 }
 

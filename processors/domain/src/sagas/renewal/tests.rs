@@ -396,10 +396,45 @@ fn a_pause_that_is_on_its_way_comes_before_the_charge() {
     assert_eq!(awaited(&charging().json()), []);
 }
 
+/// Heard of more than a year after its first period began.
+fn held() -> Process<SubscriptionRenewal> {
+    let reason = "its period 1 began more than 366 days ago: resume it from when it is to be paid";
+    process::<SubscriptionRenewal>()
+        .becomes(time("2025-02-01"))
+        .hears(started())
+        .waits(Duration::ZERO)
+        .then("held", [lapse(1, reason)])
+}
+
+#[test]
+fn a_period_that_began_years_ago_is_not_charged_until_a_person_resumes_the_subscription() {
+    let _ = held()
+        .hears(lapsed())
+        .then_nothing("held")
+        .hears(resumed(2, "2025-02-01"))
+        .waits(Duration::ZERO)
+        .then("charging", [request(2)]);
+    let _ = held().hears(lapsed()).hears(resumed(2, "2024-01-01")).waits(Duration::ZERO).then(
+        "held",
+        [lapse(2, "its period 2 began more than 366 days ago: resume it from when it is to be paid")],
+    );
+    held().hears(lapsed()).cancelled("enough").then("held", [cancel("enough")]).hears(cancelled()).ended();
+    let _ = held().refused(lapse(1, "x"), "subscription-paused").hears(paused()).then_nothing("held");
+}
+
+#[test]
+fn a_period_that_began_some_months_ago_is_charged() {
+    let _ = process::<SubscriptionRenewal>()
+        .becomes(time("2025-01-31"))
+        .hears(started())
+        .waits(Duration::ZERO)
+        .then("charging", [request(1)]);
+}
+
 #[test]
 fn states_of_every_version_still_load_and_finish() {
     let golden = [include_str!("golden/v1.json")];
-    let names = ["waiting", "charging", "renewing", "lapsing", "stopped", "cancelled"];
+    let names = ["waiting", "charging", "renewing", "lapsing", "stopped", "held", "cancelled"];
     for there in golden_states::<SubscriptionRenewal>(&golden, &names) {
         let everything =
             [voided(3), captured(4), refunded(4, 1), refunded(5, 1), cancelled(), voided(6), refunded(6, 1)];
