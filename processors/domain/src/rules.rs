@@ -7,6 +7,7 @@ use chrono::{DateTime, Datelike};
 
 use crate::{Refusal, Rejection};
 
+mod currencies;
 pub(crate) mod refusals;
 #[cfg(test)]
 mod tests;
@@ -109,16 +110,21 @@ fn is_id(value: &str) -> bool {
     fits && !value.trim().is_empty() && !value.contains(char::is_control)
 }
 
-/// A currency: three uppercase letters, as in ISO 4217.
+/// A currency of ISO 4217. Only what is new is checked: what was stored before a currency ended goes on.
 ///
 /// # Errors
 /// `currency-invalid`.
 pub fn currency(value: &str) -> Checked {
-    if value.len() == 3 && value.bytes().all(|byte| byte.is_ascii_uppercase()) {
+    if currencies::is_current(value) {
         return Ok(());
     }
     let value = quoted(value);
     Err(refusals::CURRENCY_INVALID.because(format!("currency is {value}: send an ISO 4217 code such as USD")))
+}
+
+/// The shape of a currency's code, of today or of former times.
+pub(crate) fn is_like_a_currency(value: &str) -> bool {
+    value.len() == 3 && value.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
 /// The shape of an e-mail address; whether someone reads it only an e-mail can tell.
@@ -163,15 +169,17 @@ pub fn phone(value: &str) -> Checked {
     Err(refusals::PHONE_INVALID.because(message))
 }
 
-/// A price in minor units: 0 or more.
+/// A price in minor units: 0 to [`TOTAL_MAX`].
 ///
 /// # Errors
-/// `price-negative`.
+/// `price-negative`, `price-too-large`.
 pub fn price(field: impl Display, value: i64) -> Checked {
-    if value >= 0 {
-        return Ok(());
-    }
-    Err(refusals::PRICE_NEGATIVE.because(format!("{field} is {value}: send minor units (cents), 0 or more")))
+    let refusal = match value {
+        ..0 => refusals::PRICE_NEGATIVE,
+        0..=TOTAL_MAX => return Ok(()),
+        _ => refusals::PRICE_TOO_LARGE,
+    };
+    Err(refusal.because(format!("{field} is {value}: send minor units (cents), 0 to {TOTAL_MAX}")))
 }
 
 /// An amount of money in minor units: 1 to [`TOTAL_MAX`].

@@ -5,7 +5,7 @@ use crate::Refusal;
 pub(crate) const AMOUNT_INVALID: Refusal =
     Refusal::new("amount-invalid", "an amount is not 1 minor unit or more, or is too large");
 pub(crate) const CURRENCY_INVALID: Refusal =
-    Refusal::new("currency-invalid", "the currency is not three capital letters, as in ISO 4217");
+    Refusal::new("currency-invalid", "the currency is not a code of ISO 4217 today");
 pub(crate) const DISCOUNT_INVALID: Refusal =
     Refusal::new("discount-invalid", "a discount is not 0 to 10000 basis points");
 pub(crate) const EMAIL_INVALID: Refusal =
@@ -19,6 +19,8 @@ pub(crate) const NAME_INVALID: Refusal =
 pub(crate) const PHONE_INVALID: Refusal =
     Refusal::new("phone-invalid", "the phone number does not have the form of one");
 pub(crate) const PRICE_NEGATIVE: Refusal = Refusal::new("price-negative", "a price is below 0");
+pub(crate) const PRICE_TOO_LARGE: Refusal =
+    Refusal::new("price-too-large", "a price is above 1000000000000000 minor units");
 pub(crate) const PRODUCT_REPEATED: Refusal =
     Refusal::new("product-repeated", "the same product would be there twice");
 pub(crate) const QUANTITY_INVALID: Refusal =

@@ -77,9 +77,11 @@ fn streams_are_named_once_and_malformed_ids_not_at_all() {
 }
 
 #[test]
-fn a_currency_is_three_uppercase_letters() {
-    assert_eq!(currency("USD"), Ok(()));
-    for refused in ["", "usd", "USDT", "U1D", "ÜS"] {
+fn a_currency_is_a_code_of_iso_4217() {
+    for accepted in ["USD", "EUR", "JPY", "KWD", "XOF", "ZWG"] {
+        assert_eq!(currency(accepted), Ok(()));
+    }
+    for refused in ["", "usd", "USDT", "U1D", "ÜS", "ZZZ", "XXX", "DEM"] {
         assert_eq!(code(currency(refused)), "currency-invalid");
     }
 }

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::rules::TOTAL_MAX;
 use crate::testing::given;
 
 fn add() -> AddProduct {
@@ -64,7 +65,9 @@ fn a_product_with_an_invalid_field_is_rejected() {
     refused(AddProduct { name: " ".into(), ..add() }, "name-invalid");
     refused(AddProduct { category: "x".repeat(201), ..add() }, "category-invalid");
     refused(AddProduct { price: -1, ..add() }, "price-negative");
+    refused(AddProduct { price: TOTAL_MAX + 1, ..add() }, "price-too-large");
     refused(AddProduct { currency: "dollar".into(), ..add() }, "currency-invalid");
+    refused(AddProduct { currency: "ZZZ".into(), ..add() }, "currency-invalid");
 }
 
 #[test]
@@ -75,10 +78,26 @@ fn a_product_is_renamed() {
 }
 
 #[test]
+fn a_product_whose_currency_has_ended_goes_on() {
+    let event = ProductAdded {
+        product_id: "1".into(),
+        name: "Chai".into(),
+        category: "Beverages".into(),
+        price: 1,
+        currency: "DEM".into(),
+    };
+    let changed = PriceChanged { product_id: "1".into(), price: 5 };
+    given::<Catalog>([event.into()]).when(change_price(5)).then([changed.into()]);
+}
+
+#[test]
 fn a_price_is_changed_to_zero_or_more() {
     let event = |price| PriceChanged { product_id: "1".into(), price }.into();
     given::<Catalog>([added()]).when(change_price(0)).then([event(0)]);
-    given::<Catalog>([added()]).when(change_price(i64::MAX)).then([event(i64::MAX)]);
+    given::<Catalog>([added()]).when(change_price(TOTAL_MAX)).then([event(TOTAL_MAX)]);
+    for price in [TOTAL_MAX + 1, i64::MAX] {
+        given::<Catalog>([added()]).when(change_price(price)).then_rejected("price-too-large");
+    }
     given::<Catalog>([added()]).when(change_price(-1)).then_rejected("price-negative");
 }
 

@@ -14,6 +14,7 @@ refusals! {
         shared::ID_INVALID,
         shared::LINES_TOO_MANY,
         shared::PRICE_NEGATIVE,
+        shared::PRICE_TOO_LARGE,
         shared::PRODUCT_REPEATED,
         shared::QUANTITY_INVALID,
         shared::REASON_INVALID,
