@@ -43,7 +43,7 @@ async fn whatever_time_a_record_tells_it_is_answered_and_its_neighbours_go_on() 
     let units = units(&instance).await;
     let unreadable = unreadable_times(&instance).await;
     let process = instance.start();
-    instance.send(&[register(0), place(1, "nobody", &product(1))]).await;
+    instance.send(&[register(0), place(1, &customer(1), &product(1))]).await;
 
     let stamped = "SELECT count(*) FROM command WHERE id LIKE 'stamped-%' AND status = 'completed' AND produced_at IS NULL";
     let believed =

@@ -45,7 +45,7 @@ async fn what_the_provider_tells_by_itself_counts_once_and_its_answer_is_not_wai
     assert_nothing_is_left(&shop.instance.write).await;
 
     only_the_provider_is_believed(&shop, &door).await;
-    slow_callers_keep_nobody_out(&shop, &door).await;
+    slow_callers_keep_no_other_out(&shop, &door).await;
     a_call_that_was_given_up_has_its_outcome(&shop, &door).await;
     shop.rest().await;
     History::read(&shop.instance.write).await.assert_sound(&shop.outside);
@@ -67,7 +67,7 @@ async fn only_the_provider_is_believed(shop: &Shop, door: &Door) {
 }
 
 /// More connections than are served at a time, none of which says what it wants.
-async fn slow_callers_keep_nobody_out(shop: &Shop, door: &Door) {
+async fn slow_callers_keep_no_other_out(shop: &Shop, door: &Door) {
     let mut slow = Vec::new();
     for _ in 0..300 {
         let mut connection = TcpStream::connect(&door.address).await.expect("a connection");

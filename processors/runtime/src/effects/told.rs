@@ -17,7 +17,7 @@ pub enum Told {
     Taken,
     /// The call had come to its end before.
     Known,
-    /// The call had come to another end before: somebody must look.
+    /// The call had come to another end before: a person must look.
     Contradicts,
     /// There is no such call.
     Unheard,
