@@ -1,6 +1,7 @@
 //! A database that is not as the build expects it, and rows that were edited by hand to what cannot be read.
 
 use millrace_tests::load::{command, customer, register};
+use millrace_tests::locks::Foreign;
 use millrace_tests::{Instance, becomes, eventually};
 use serde_json::json;
 use sqlx::AssertSqlSafe;
@@ -55,6 +56,29 @@ async fn a_time_that_no_calendar_has_is_the_fault_of_its_row_and_a_missing_colum
     instance.settle().await;
     becomes(&instance.read, "SELECT count(*) FROM customers", 4).await;
     becomes(&instance.read, DEAD, 0).await;
+    a_statement_is_cut_off(&instance).await;
+    assert!(process.log().contains("canceling statement"), "it is told");
+    instance.settle().await;
+    becomes(&instance.read, DEAD, 0).await;
     instance.assert_both_read_models_agree().await;
     instance.millrace(&["verify"]).await.expect_success();
+}
+
+/// As by a `statement_timeout`, while it waits for a lock.
+async fn a_statement_is_cut_off(instance: &Instance) {
+    let mut in_the_way = instance.read.begin().await.expect("a transaction");
+    let foreign = Foreign::of(&mut in_the_way).await;
+    sqlx::query("LOCK TABLE customers_g1 IN EXCLUSIVE MODE").execute(&mut *in_the_way).await.expect("a lock");
+    instance.send(&[register(5), register(6)]).await;
+    let cut = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity
+               WHERE $1 = ANY(pg_blocking_pids(pid)) AND application_name = $2";
+    eventually("a statement is cut off", async || {
+        let cut = sqlx::query_scalar(cut).bind(foreign.pid()).bind(instance.session_name());
+        match cut.fetch_one(&instance.read).await {
+            Ok(0_i64) => Err("nobody waits".to_owned()),
+            other => other.map(|_| ()).map_err(|error| error.to_string()),
+        }
+    })
+    .await;
+    in_the_way.commit().await.expect("the lock is free");
 }
