@@ -42,10 +42,12 @@ pub(super) struct Filter<'f> {
     pub(super) limit: i64,
 }
 
+/// A timer may be held by hand, due at `infinity`: no calendar of ours has that.
 const FIND: &str = "
     SELECT * FROM (
         SELECT s.saga, s.instance, s.standing, s.ended, s.version, s.started_at, s.updated_at, s.awaiting,
-               (SELECT min(due_at) FROM saga_timer AS t WHERE t.saga = s.saga AND t.instance = s.instance) AS due_at,
+               (SELECT least(min(due_at), '9999-12-31') FROM saga_timer AS t
+                WHERE t.saga = s.saga AND t.instance = s.instance) AS due_at,
                coalesce(
                    (SELECT 'its next record is ' || CASE b.status WHEN 'dead' THEN 'a dead letter: ' ELSE 'tried again: ' END
                            || coalesce(b.message, '')

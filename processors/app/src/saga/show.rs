@@ -59,7 +59,7 @@ async fn look(config: &Config, write: &Database, id: &Id) -> sqlx::Result<Option
     );
     let steps: Vec<Step> = steps.bind(saga).bind(instance).fetch_all(&write.pool).await?;
     let timers = sqlx::query_as(
-        "SELECT name, set_at, due_at, attempts, error FROM saga_timer
+        "SELECT name, set_at, least(due_at, '9999-12-31') AS due_at, attempts, error FROM saga_timer
          WHERE saga = $1 AND instance = $2 ORDER BY due_at",
     );
     let timers = timers.bind(saga).bind(instance).fetch_all(&write.pool).await?;
