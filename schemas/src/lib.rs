@@ -7,8 +7,10 @@
 mod codec;
 pub mod json;
 mod meaning;
+mod registered;
 
 pub use codec::{AvroRecord, CodecError, Message, WriterSchema, encode_record, frame, unframe};
+pub use registered::Registered;
 
 /// Whether a record asks for something or says that something happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

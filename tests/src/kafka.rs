@@ -87,7 +87,17 @@ async fn schema_id(known: &Definition) -> u32 {
 
 /// Registers a schema that is not part of the contract.
 pub async fn register_schema(subject: &str, schema: &Value) -> u32 {
-    let body = json!({"schema": schema.to_string(), "schemaType": "AVRO"});
+    register_referring(subject, schema, &[]).await
+}
+
+/// As [`register_schema`], for one that refers to others: to each by its name, which a version of a subject defines.
+pub async fn register_referring(subject: &str, schema: &Value, references: &[(&str, &str, u32)]) -> u32 {
+    let reference = |(name, subject, version): &(&str, &str, u32)| json!({"name": name, "subject": subject, "version": version});
+    let references: Vec<Value> = references.iter().map(reference).collect();
+    let mut body = json!({"schema": schema.to_string(), "schemaType": "AVRO"});
+    if !references.is_empty() {
+        body["references"] = references.into();
+    }
     let answer = registry(reqwest::Method::POST, &format!("subjects/{subject}/versions"), Some(body)).await;
     u32::try_from(answer["id"].as_u64().expect("an id")).expect("a schema id")
 }

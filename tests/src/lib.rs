@@ -20,6 +20,7 @@ pub mod outcome;
 pub mod outside;
 pub mod patience;
 pub mod process;
+pub mod registry;
 pub mod settle;
 pub mod snapshot;
 pub mod stack;

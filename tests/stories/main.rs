@@ -16,6 +16,7 @@ mod cache;
 mod campaign;
 mod capacity;
 mod contention;
+mod contract;
 mod crash;
 mod dead_letters;
 mod documents;

@@ -11,10 +11,10 @@ use async_trait::async_trait;
 use millrace_runtime::database::{Pool, worker_pool};
 use millrace_runtime::names::Namespace;
 use millrace_runtime::{
-    Dependency, Elastic, Folded, Group, GroupSettings, KafkaSettings, Member, Outcome, Producer, Record,
-    Registry, Role, WorkError,
+    Elastic, Folded, Group, GroupSettings, KafkaSettings, Member, Outcome, Producer, Record, Registry, Role,
+    WorkError,
 };
-use millrace_schemas::{CodecError, Event, Kind, unframe};
+use millrace_schemas::{Event, Kind};
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 
@@ -82,11 +82,9 @@ fn join(stack: &Stack, group: &str, roles: HashMap<String, Arc<dyn Role>>) -> Re
 
 impl Decoding {
     async fn decode(&self, value: &[u8]) -> Result<Event, WorkError> {
-        let refused = |error: CodecError| WorkError::Refused(error.to_string());
-        let (id, body) = unframe(value).map_err(refused)?;
-        let writer = self.registry.writer(id).await;
-        let writer = writer.map_err(|error| WorkError::outage(Dependency::Registry, error))?;
-        Event::decode(&writer, body).map_err(refused)
+        let opened = self.registry.open(Some(value)).await?;
+        let (writer, body) = opened.map_err(|fault| WorkError::Refused(fault.message))?;
+        Event::decode(&writer, body).map_err(|error| WorkError::Refused(error.to_string()))
     }
 }
 

@@ -1,44 +1,73 @@
 //! The schema registry, asked once for each schema.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::error::Error as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use millrace_schemas::{DEFINITIONS, Definition, Kind, WriterSchema, unframe};
-use schema_registry_converter::async_impl::schema_registry::{SrSettings, get_schema_by_id, post_schema};
+use millrace_schemas::{DEFINITIONS, Definition, Kind, Registered, WriterSchema, unframe};
+use quick_cache::sync::Cache;
+use schema_registry_converter::async_impl::schema_registry::{
+    SrSettings, get_referenced_schema, get_schema_by_id, post_schema,
+};
 use schema_registry_converter::error::SRCError;
-use schema_registry_converter::schema_registry_common::{RawError, SchemaType, SuppliedSchema};
+use schema_registry_converter::schema_registry_common::{
+    RawError, RegisteredReference, SchemaType, SuppliedSchema,
+};
 use tokio::sync::RwLock;
 
 use crate::error::{Dependency, Fault, WorkError};
 use crate::outbox::SchemaIds;
 
-/// More schemas than this are not remembered: hostile ids must not fill the memory.
+/// So many answers are remembered: hostile ids must not fill the memory.
 const SCHEMAS_MAX: usize = 10_000;
+/// A schema that refers to more others than this is not read.
+const REFERENCES_MAX: usize = 100;
+/// An id that the registry did not know is not asked for again before this: a replica that lags has it soon.
+const UNKNOWN_FOR: Duration = Duration::from_secs(1);
 
 /// Why the registry gave no schema.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// The registry answered that it has no such schema: the record's fault.
-    #[error("the schema id {0} is not in the registry")]
-    UnknownId(u32),
-    /// The registry has it, and it is not an Avro record.
-    #[error("the schema {0} is not an Avro record: {1}")]
-    NotAvro(u32, String),
+    /// The registry answered that it has no such schema: the record's fault, unless its replica lags.
+    #[error("{0} is not in the registry")]
+    Unknown(Arc<str>),
+    /// The registry has it, and it cannot be read as Avro records.
+    #[error("the schema {0} cannot be read as Avro records: {1}")]
+    NotAvro(u32, Arc<str>),
     /// The registry refuses a schema, mostly because it is not compatible with what is there.
     #[error("the registry refuses the schema of `{0}`: {1}")]
     Incompatible(String, String),
-    /// The registry does not answer.
+    /// The registry does not answer, or with something else than was asked for.
     #[error("{0}")]
     Outage(String),
+}
+
+/// A schema of the registry.
+type Writers = Registered<Arc<WriterSchema>>;
+
+/// What the registry has said of an id.
+#[derive(Debug, Clone)]
+enum Answer {
+    Writers(Arc<Writers>),
+    NotAvro(Arc<str>),
+    Unknown(Arc<str>, Instant),
+}
+
+impl Answer {
+    fn is_of_use(&self) -> bool {
+        match self {
+            Answer::Writers(_) | Answer::NotAvro(_) => true,
+            Answer::Unknown(_, asked) => asked.elapsed() < UNKNOWN_FOR,
+        }
+    }
 }
 
 /// The registry's schemas by id, and the ids of this build's schemas.
 #[derive(Debug)]
 pub struct Registry {
     settings: SrSettings,
-    writers: RwLock<HashMap<u32, Arc<WriterSchema>>>,
+    answers: Cache<u32, Answer>,
     ids: RwLock<HashMap<&'static str, u32>>,
 }
 
@@ -51,30 +80,85 @@ impl Registry {
         let settings = SrSettings::new_builder(url.trim_end_matches('/').to_owned())
             .set_timeout(timeout)
             .build()
-            .map_err(|error| RegistryError::Outage(error.to_string()))?;
-        Ok(Self { settings, writers: RwLock::default(), ids: RwLock::default() })
+            .map_err(|error| outage(&error))?;
+        Ok(Self { settings, answers: Cache::new(SCHEMAS_MAX), ids: RwLock::default() })
     }
 
     /// The schema with this id.
     ///
     /// # Errors
-    /// See [`RegistryError`]; only an outage is worth another try.
-    pub async fn writer(&self, id: u32) -> Result<Arc<WriterSchema>, RegistryError> {
-        if let Some(known) = self.writers.read().await.get(&id) {
-            return Ok(known.clone());
+    /// See [`RegistryError`].
+    async fn writers(&self, id: u32) -> Result<Arc<Writers>, RegistryError> {
+        let known = self.answers.get(&id).filter(Answer::is_of_use);
+        let answer = match known {
+            Some(known) => known,
+            None => self.asked(id).await?,
+        };
+        match answer {
+            Answer::Writers(writers) => Ok(writers),
+            Answer::NotAvro(reason) => Err(RegistryError::NotAvro(id, reason)),
+            Answer::Unknown(what, _) => Err(RegistryError::Unknown(what)),
         }
-        let found = get_schema_by_id(id, &self.settings).await.map_err(|error| match api_error(&error) {
-            Some(code) if code / 100 == 404 || code == 404 => RegistryError::UnknownId(id),
-            _ => RegistryError::Outage(error.to_string()),
-        })?;
-        let parsed =
-            WriterSchema::parse(&found.schema).map_err(|e| RegistryError::NotAvro(id, e.to_string()))?;
-        let writer = Arc::new(parsed);
-        let mut writers = self.writers.write().await;
-        if writers.len() < SCHEMAS_MAX {
-            writers.insert(id, writer.clone());
+    }
+
+    /// Whoever asks for the same id at the same time waits for the one answer.
+    async fn asked(&self, id: u32) -> Result<Answer, RegistryError> {
+        self.answers.remove_if(&id, |answer| !answer.is_of_use());
+        self.answers.get_or_insert_async(&id, self.ask(id)).await
+    }
+
+    async fn ask(&self, id: u32) -> Result<Answer, RegistryError> {
+        let found = match get_schema_by_id(id, &self.settings).await {
+            Ok(found) => found,
+            Err(error) if is_unknown(&error) => return Ok(unknown(format!("the schema id {id}"))),
+            Err(error) => return Err(outage(&error)),
+        };
+        if found.schema_type != SchemaType::Avro {
+            return Ok(Answer::NotAvro(format!("its type is {:?}", found.schema_type).into()));
         }
-        Ok(writer)
+        let (mut references, mut met) = (Vec::new(), HashSet::new());
+        if let Some(answer) = self.collect(found.references, &mut references, &mut met).await? {
+            return Ok(answer);
+        }
+        let parse = |avsc: &str| WriterSchema::parse(avsc).map(Arc::new);
+        Ok(match Registered::parse(&found.schema, &references, parse) {
+            Ok(writers) => Answer::Writers(Arc::new(writers)),
+            Err(error) => Answer::NotAvro(error.to_string().into()),
+        })
+    }
+
+    /// The schemas to which one refers, each before those that refer to it. An answer when not all of them can be had.
+    async fn collect(
+        &self,
+        references: Vec<RegisteredReference>,
+        found: &mut Vec<String>,
+        met: &mut HashSet<(String, u32)>,
+    ) -> Result<Option<Answer>, RegistryError> {
+        for reference in references {
+            let (subject, version) = (reference.subject.clone(), reference.version);
+            if !met.insert((subject.clone(), version)) {
+                continue;
+            }
+            if met.len() > REFERENCES_MAX {
+                let why = format!("it refers to more than {REFERENCES_MAX} others");
+                return Ok(Some(Answer::NotAvro(why.into())));
+            }
+            let schema = match get_referenced_schema(&self.settings, &reference).await {
+                Ok(schema) => schema,
+                Err(error) if is_unknown(&error) => {
+                    return Ok(Some(unknown(format!(
+                        "version {version} of `{subject}`, to which a schema refers,"
+                    ))));
+                }
+                Err(error) => return Err(outage(&error)),
+            };
+            let inner = Box::pin(self.collect(schema.references, found, met)).await?;
+            if inner.is_some() {
+                return Ok(inner);
+            }
+            found.push(schema.schema);
+        }
+        Ok(None)
     }
 
     /// The id of this build's schema of a record type; registers it when it is not there yet.
@@ -92,7 +176,7 @@ impl Registry {
             Some(code) if code == 409 || code / 100 == 409 || code == 422 || code / 100 == 422 => {
                 RegistryError::Incompatible(definition.full_name.to_owned(), error.to_string())
             }
-            _ => RegistryError::Outage(error.to_string()),
+            _ => outage(&error),
         })?;
         self.ids.write().await.insert(definition.full_name, id);
         Ok(id)
@@ -115,8 +199,12 @@ impl Registry {
             .await
     }
 
-    /// The writer's schema and the body of a framed value, for each value that has them.
-    pub(crate) async fn open<'v>(
+    /// The writer's schema and the body of a framed value, for each value that has them. An id that the registry does not
+    /// know yet is worth another try.
+    ///
+    /// # Errors
+    /// [`WorkError::Outage`].
+    pub async fn open<'v>(
         &self,
         value: Option<&'v [u8]>,
     ) -> Result<Result<(Arc<WriterSchema>, &'v [u8]), Fault>, WorkError> {
@@ -127,15 +215,36 @@ impl Registry {
             Ok(opened) => opened,
             Err(error) => return Ok(Err(error.into())),
         };
-        match self.writer(id).await {
-            Ok(writer) => Ok(Ok((writer, body))),
+        match self.writers(id).await {
+            Ok(writers) => {
+                Ok(writers.open(body).map(|(writer, body)| (writer.clone(), body)).map_err(Fault::from))
+            }
             Err(RegistryError::Outage(reason)) => Err(WorkError::outage(Dependency::Registry, reason)),
+            Err(error @ RegistryError::Unknown(_)) => {
+                Ok(Err(Fault::new("unknown-schema", error.to_string())))
+            }
             Err(error) => Ok(Err(Fault::hopeless("unknown-schema", error.to_string()))),
         }
     }
 }
 
+fn unknown(what: String) -> Answer {
+    Answer::Unknown(what.into(), Instant::now())
+}
+
+/// Whether the registry has answered that it has no such schema, subject or version (40403, 40401, 40402). Any other 404 is
+/// not its own: something else answers at its address.
+fn is_unknown(error: &SRCError) -> bool {
+    api_error(error).is_some_and(|code| code / 100 == 404)
+}
+
 /// The registry's own error code (such as 40403), when it answered at all.
 fn api_error(error: &SRCError) -> Option<u32> {
     error.source().and_then(|source| source.downcast_ref::<RawError>()).map(|raw| raw.error_code)
+}
+
+/// With the status that the registry answers, such as 401, where it answers.
+fn outage(error: &SRCError) -> RegistryError {
+    let cause = error.cause.as_deref().map(|cause| format!(": {cause}")).unwrap_or_default();
+    RegistryError::Outage(format!("{}{cause}", error.error))
 }

@@ -59,12 +59,15 @@ impl<'r> Stuck<'r> {
         !self.0.is_empty() && self.0.contains(record.turn())
     }
 
-    /// What becomes of a record that fails.
+    /// What becomes of a record that fails: one that no later try can help need not wait for others.
     pub(crate) fn failed(&mut self, record: &'r Record, fault: Fault) -> Outcome {
-        if !fault.hopeless {
-            self.0.insert(record.turn());
+        if fault.hopeless {
+            return Outcome::Failed(fault);
         }
-        Outcome::Failed(fault)
+        match self.0.insert(record.turn()) {
+            true => Outcome::Failed(fault),
+            false => Outcome::Waits,
+        }
     }
 }
 

@@ -31,12 +31,9 @@ pub(super) async fn decode<'b, C: Context>(
     let (mut arrived, mut outcomes) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
     let mut stuck = Stuck::default();
     for (place, record) in batch.iter().copied().enumerate() {
-        if stuck.holds(record) {
-            outcomes.push(Outcome::Waits);
-            continue;
-        }
         let opened = registry.open(record.value.as_deref()).await?;
         outcomes.push(match opened.and_then(|(writer, body)| one(place, record, &writer, body)) {
+            Ok(_) if stuck.holds(record) => Outcome::Waits,
             Ok(command) => {
                 arrived.push(command);
                 Outcome::Applied

@@ -15,7 +15,7 @@ use crate::error::{Fault, WorkError};
 use crate::moments::{broken, mechanism};
 use crate::names::Namespace;
 use crate::record::Record;
-use crate::role::Outcome;
+use crate::role::{Outcome, Stuck};
 
 /// What the outbox has sent: the SHA-256 of each command's bytes, by its id.
 type Sent = HashMap<Uuid, Vec<u8>>;
@@ -34,13 +34,17 @@ pub(super) async fn vouched<'b, C: Context>(
     let claimed = arrived.iter().map(|command| &command.identity);
     let ids: Vec<Uuid> = claimed.filter(|identity| identity.source == own).filter_map(sent_id).collect();
     let sent = look_up(connection, namespace, C::NAME, ids).await?;
+    let mut stuck = Stuck::default();
     arrived.retain(|command| {
-        let forgery = forgery(namespace, &own, &sent, command);
-        let is_vouched = forgery.is_none();
-        if let (Some(fault), Some(outcome)) = (forgery, outcomes.get_mut(command.place)) {
-            *outcome = Outcome::Failed(fault);
+        let outcome = match forgery(namespace, &own, &sent, command) {
+            None if !stuck.holds(command.record) => return true,
+            None => Outcome::Waits,
+            Some(fault) => stuck.failed(command.record, fault),
+        };
+        if let Some(known) = outcomes.get_mut(command.place) {
+            *known = outcome;
         }
-        is_vouched
+        false
     });
     Ok(arrived)
 }
@@ -82,13 +86,8 @@ fn forgery<C: Context>(
         ));
     };
     match sent.get(&id) {
+        // What is committed may reach Kafka a moment before it can be seen: worth another try.
         None => {
-            // What is committed may reach Kafka a moment before it can be seen: tried again, by itself, so that no other
-            // command waits for it.
-            if record.key.is_some() {
-                let own_turn = format!("unsent\0{}-{}", record.partition, record.offset);
-                record.keep_turn_of(own_turn.into_bytes());
-            }
             Some(Fault::new(FORGED, "its ce_source is this instance's, whose outbox has no such command"))
         }
         hash if is_the_one_sent(hash, record) => None,

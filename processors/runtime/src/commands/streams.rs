@@ -4,13 +4,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use millrace_domain::{Context, Faces, Reference};
-use millrace_schemas::{Message as _, unframe};
+use millrace_schemas::Message as _;
 use sqlx::PgConnection;
 
 use super::Shared;
 use super::arrived::Arrived;
-use crate::error::{Dependency, WorkError};
-use crate::registry::{Registry, RegistryError};
+use crate::error::WorkError;
+use crate::registry::Registry;
 
 /// A locked stream and its state while a batch is decided.
 pub(super) struct Locked<S> {
@@ -301,11 +301,8 @@ pub async fn refold_events(
     .await?;
     let mut streams: HashMap<String, Events> = HashMap::new();
     for (id, payload) in rows {
-        let (schema_id, body) = unframe(&payload).map_err(|error| WorkError::Refused(error.to_string()))?;
-        let writer = registry.writer(schema_id).await.map_err(|error| match error {
-            RegistryError::Outage(reason) => WorkError::outage(Dependency::Registry, reason),
-            other => WorkError::Refused(other.to_string()),
-        })?;
+        let opened = registry.open(Some(&payload)).await?;
+        let (writer, body) = opened.map_err(|fault| WorkError::Refused(fault.message))?;
         streams.entry(id).or_default().push((writer, body.to_vec()));
     }
     Ok(streams)

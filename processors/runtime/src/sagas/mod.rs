@@ -169,10 +169,8 @@ impl<S: Saga> Role for SagaRole<S> {
         let known = store::known::<S>(connection, &ours).await?;
         let mut stuck = Stuck::default();
         let outcomes = batch.iter().zip(&inputs).map(|(record, input)| {
-            if stuck.holds(record) {
-                return Outcome::Waits;
-            }
             let outcome = match input {
+                Ok(Some(_)) if stuck.holds(record) => Ok(Outcome::Waits),
                 Ok(Some(input)) => step::<S>(input, &mut instances, &known, ids),
                 Ok(None) => Ok(Outcome::Applied),
                 Err(fault) => Err(fault.clone()),

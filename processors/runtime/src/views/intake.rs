@@ -55,11 +55,8 @@ pub(crate) async fn decode(
     let (mut events, mut outcomes) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
     let mut stuck = Stuck::default();
     for (place, record) in batch.iter().enumerate() {
-        if stuck.holds(record) {
-            outcomes.push(Outcome::Waits);
-            continue;
-        }
         outcomes.push(match decode_one(registry, namespace, record).await? {
+            Ok(_) if stuck.holds(record) => Outcome::Waits,
             Ok(event) => {
                 events.push((place, event));
                 Outcome::Applied
