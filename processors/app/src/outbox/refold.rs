@@ -288,7 +288,8 @@ impl<'r> Refold<'r> {
     async fn keep(&mut self, connection: &mut PgConnection, events: &[Stored]) -> Result<(), Failure> {
         let Some(mut log) = self.log.take() else { return Ok(()) };
         let mut rows: Vec<Value> = Vec::with_capacity(events.len());
-        for event in events.iter().filter(|event| !self.is_given_up(event)) {
+        let folded = |event: &&Stored| !self.is_given_up(event) && !self.is_stuck(&event.stream());
+        for event in events.iter().filter(folded) {
             rows.push(log.row(event).await?);
         }
         let table = &log.table;
