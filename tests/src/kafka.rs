@@ -8,9 +8,9 @@ use millrace_schemas::json::{encode_json, key_of};
 use millrace_schemas::{Definition, definition, frame};
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ConfigSource, ResourceSpecifier};
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::message::Message as _;
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Value, json};
 
@@ -146,6 +146,10 @@ async fn write(
     config.set("partitioner", "murmur2_random").set("enable.idempotence", "true");
     config.extend(properties.iter().map(|(name, value)| (name.to_string(), value.to_string())));
     let producer: FutureProducer = config.create().expect("a producer");
+    write(&producer, topic, partition, records).await;
+}
+
+async fn write(producer: &FutureProducer, topic: &str, partition: Option<i32>, records: &[Raw]) {
     for record in records {
         let headers = record.headers.iter().map(|(name, value)| Header { name, value: value.as_deref() });
         let headers = millrace_kafka::owned_headers(headers);
@@ -156,6 +160,62 @@ async fn write(
         message.timestamp = stamp;
         producer.send(message, TIMEOUT).await.expect("an acknowledged record");
     }
+}
+
+/// A transaction of a producer that has written records of one partition and is still open. Kafka aborts it after a
+/// minute by itself.
+pub struct Transaction(FutureProducer);
+
+impl Transaction {
+    /// Begins one and writes records in it.
+    pub async fn begin(topic: &str, partition: i32, records: &[Raw]) -> Self {
+        let id = uuid::Uuid::now_v7().to_string();
+        let producer: FutureProducer = client().set("transactional.id", id).create().expect("a producer");
+        tokio::task::block_in_place(|| {
+            producer.init_transactions(TIMEOUT).expect("a producer of transactions");
+            producer.begin_transaction().expect("a transaction");
+        });
+        write(&producer, topic, Some(partition), records).await;
+        Self(producer)
+    }
+
+    /// Its records may be read.
+    pub fn commit(self) {
+        tokio::task::block_in_place(|| self.0.commit_transaction(TIMEOUT)).expect("a committed transaction");
+    }
+
+    /// Its records are none.
+    pub fn abort(self) {
+        tokio::task::block_in_place(|| self.0.abort_transaction(TIMEOUT)).expect("an aborted transaction");
+    }
+}
+
+/// Offsets that a group has committed, with what is written beside them.
+pub fn committed(group: &str, topic: &str, partitions: &[i32]) -> BTreeMap<i32, (i64, String)> {
+    let mut places = TopicPartitionList::new();
+    for partition in partitions {
+        places.add_partition(topic, *partition);
+    }
+    let found = tokio::task::block_in_place(|| of_group(group).committed_offsets(places, TIMEOUT));
+    let found = found.expect("committed offsets");
+    let offset = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
+        let committed = (element.offset().to_raw()?, element.metadata().to_owned());
+        Some((element.partition(), committed)).filter(|(_, (offset, _))| *offset >= 0)
+    };
+    found.elements().iter().filter_map(offset).collect()
+}
+
+/// Commits an offset for a group that has no members, with what is to be written beside it.
+pub fn commit(group: &str, topic: &str, (partition, offset): (i32, i64), metadata: &str) {
+    let mut places = TopicPartitionList::new();
+    let mut place = places.add_partition(topic, partition);
+    place.set_offset(Offset::Offset(offset)).expect("an offset");
+    place.set_metadata(metadata);
+    tokio::task::block_in_place(|| of_group(group).commit(&places, CommitMode::Sync)).expect("a commit");
+}
+
+fn of_group(group: &str) -> BaseConsumer {
+    client().set("group.id", group).set("enable.auto.commit", "false").create().expect("a consumer")
 }
 
 /// Lets Kafka delete the records of some partitions before an offset; all of them when there is none.

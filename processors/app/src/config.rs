@@ -10,6 +10,7 @@ use std::time::Duration;
 use figment::Figment;
 use figment::providers::{Format as _, Serialized, Toml};
 use figment::value::{Dict, Map, Value};
+use millrace_runtime::client;
 use millrace_runtime::names::Namespace;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,9 @@ use crate::failure::Failure;
 
 /// Retries of one record; each has a topic of its own for every group and topic.
 const RETRIES_MAX: usize = 10;
+/// Longer than an outage that people notice.
+const A_MONTH_MS: i64 = 30 * A_DAY_MS;
+const A_DAY_MS: i64 = 24 * 3_600_000;
 /// The file that is read when `--config` names no other and it is there.
 const DEFAULT_FILE: &str = "millrace.toml";
 
@@ -32,7 +36,8 @@ pub struct Config {
     pub namespace: Namespace,
     /// The brokers: `host:port`, comma separated. `KAFKA_BROKERS`.
     pub kafka_brokers: String,
-    /// Further librdkafka properties, such as those for TLS. Never printed.
+    /// Further librdkafka properties, such as those for TLS. Those that a guarantee rests on are refused, with the reason.
+    /// Never printed.
     #[serde(deserialize_with = "texts", skip_serializing_if = "HashMap::is_empty")]
     pub kafka_properties: HashMap<String, String>,
     /// The write side. `WRITE_DATABASE_URL`.
@@ -70,6 +75,11 @@ pub struct Config {
     pub partitions: i32,
     /// Copies of each topic.
     pub replication_factor: i32,
+    /// How long a topic of commands keeps a record at least, in milliseconds, -1 for ever: a command that is not read in this
+    /// time is lost. `millrace setup` raises what is lower.
+    pub command_retention_ms: i64,
+    /// The same of rejections.
+    pub rejection_retention_ms: i64,
     /// Where `/metrics`, `/healthz` and `/readyz` are served.
     pub listen: SocketAddr,
     /// A member of a group that is silent for this long loses its partitions.
@@ -245,6 +255,8 @@ fn defaults() -> BTreeMap<&'static str, Value> {
         ("outbox_poll_interval_ms", 5.into()),
         ("partitions", 4.into()),
         ("replication_factor", 1.into()),
+        ("command_retention_ms", A_MONTH_MS.into()),
+        ("rejection_retention_ms", A_MONTH_MS.into()),
         ("listen", "127.0.0.1:9464".into()),
         ("session_timeout_ms", 30_000.into()),
         ("heartbeat_interval_ms", 3_000.into()),
@@ -352,6 +364,10 @@ impl Config {
             positive("effect_calls_max", self.effect_calls_max),
             positive("effect_call_timeout_ms", self.effect_call_timeout_ms),
             positive("effect_breaker_failures", self.effect_breaker_failures),
+            retention("command_retention_ms", self.command_retention_ms, 1),
+            // `verify` expects those of the last day.
+            retention("rejection_retention_ms", self.rejection_retention_ms, 2 * A_DAY_MS),
+            self.kafka_problem(),
             self.retry_problem(),
             self.context_problem(),
             database("write_database_url", &self.write_database_url),
@@ -372,6 +388,10 @@ impl Config {
             }
             None => self.contexts.is_empty().then(|| "contexts must name at least one".to_owned()),
         }
+    }
+
+    fn kafka_problem(&self) -> Option<String> {
+        client::problem(&self.kafka_properties).map(|problem| format!("kafka_properties: {problem}"))
     }
 
     fn retry_problem(&self) -> Option<String> {
@@ -460,6 +480,11 @@ pub(crate) fn token(field: &str, file: &Path) -> Result<String, Failure> {
 
 fn positive<T: PartialOrd + From<u8> + fmt::Display>(field: &str, number: T) -> Option<String> {
     (number < T::from(1)).then(|| format!("{field} must be 1 or more, not {number}"))
+}
+
+fn retention(field: &str, millis: i64, least: i64) -> Option<String> {
+    (millis < least && millis != -1)
+        .then(|| format!("{field} must be {least} or more, or -1 for ever, not {millis}"))
 }
 
 fn database(field: &str, address: &Address) -> Option<String> {
@@ -619,6 +644,8 @@ mod tests {
         assert!(refusal(&[], "", &["namespace=A"]).contains("namespace (from the command line): `A` is not"));
         let message = refusal(&[], "transaction_timeout_ms = 30000", &[]);
         assert!(message.contains("must be below session_timeout_ms (30000)"), "{message}");
+        let message = refusal(&[], "[kafka_properties]\n'isolation.level' = 'read_uncommitted'", &[]);
+        assert!(message.contains("kafka_properties: `isolation.level` cannot be set"), "{message}");
         let message = refusal(&[("WRITE_DATABASE_URL", "mysql://u:hunter2@db/w")], "", &[]);
         assert!(message.contains("postgres://") && !message.contains("hunter2"), "{message}");
         let message = refusal(&[("WRITE_DATABASE_URL", "u:hunter2@db/w")], "", &[]);

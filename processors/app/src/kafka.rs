@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use millrace_runtime::{KafkaSettings, client};
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResourceResult, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::config::Config;
@@ -14,16 +18,36 @@ use crate::failure::{Failure, Service};
 
 /// How long a request may take.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
+/// A group id is asked for and never used: nothing is subscribed or committed.
+const NO_GROUP: &str = "millrace-operator";
 
-/// The configuration of any client: brokers and further properties.
+/// How to reach Kafka.
+pub fn settings(config: &Config) -> KafkaSettings {
+    KafkaSettings {
+        brokers: config.kafka_brokers.clone(),
+        session_timeout: config.session_timeout(),
+        heartbeat_interval: Duration::from_millis(config.heartbeat_interval_ms),
+        properties: config.kafka_properties.clone(),
+    }
+}
+
+/// The configuration of an administrator or a producer: brokers and further properties.
 pub fn client_config(config: &Config) -> ClientConfig {
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", &config.kafka_brokers);
     client.set("client.id", "millrace");
-    for (name, value) in &config.kafka_properties {
-        client.set(name, value);
-    }
+    client.extend(config.kafka_properties.clone());
     client
+}
+
+/// The configuration of a consumer of a group, as its members have it.
+fn consumer_config(config: &Config, group: &str) -> ClientConfig {
+    client::consumer(&settings(config), group)
+}
+
+/// The configuration of a consumer that joins no group.
+pub fn groupless_config(config: &Config) -> ClientConfig {
+    consumer_config(config, NO_GROUP)
 }
 
 /// What an error of Kafka's client means.
@@ -59,32 +83,117 @@ pub struct Committed {
     pub metadata: String,
 }
 
-/// The committed offsets of a group, without joining it; partitions that have none are left out. It blocks.
+/// What Kafka keeps of a group, asked for without joining it. It blocks.
+pub struct Commits<'c> {
+    consumer: BaseConsumer,
+    config: &'c Config,
+}
+
+impl<'c> Commits<'c> {
+    /// Of a group; connects when first used.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] when a property is refused.
+    pub fn of(config: &'c Config, group: &str) -> Result<Self, Failure> {
+        let consumer = consumer_config(config, group).create().map_err(|error| failure(config, &error))?;
+        Ok(Self { consumer, config })
+    }
+
+    /// The committed offsets of these partitions; those that have none are left out.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`].
+    pub fn committed(&self, partitions: &[(String, i32)]) -> Result<Vec<Committed>, Failure> {
+        let mut list = TopicPartitionList::new();
+        for (topic, partition) in partitions {
+            list.add_partition(topic, *partition);
+        }
+        let found = self.consumer.committed_offsets(list, TIMEOUT);
+        let found = found.map_err(|error| failure(self.config, &error))?;
+        let committed = found.elements().into_iter().filter_map(|element| match element.offset() {
+            Offset::Offset(offset) => {
+                let (topic, metadata) = (element.topic().to_owned(), element.metadata().to_owned());
+                Some(Committed { topic, partition: element.partition(), offset, metadata })
+            }
+            _ => None,
+        });
+        Ok(committed.collect())
+    }
+
+    /// The partitions of those of these topics that are there.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`].
+    pub fn partitions(&self, topics: &[String]) -> Result<Vec<(String, i32)>, Failure> {
+        let metadata = self.consumer.fetch_metadata(None, TIMEOUT);
+        let metadata = metadata.map_err(|error| failure(self.config, &error))?;
+        let ours = metadata.topics().iter().filter(|topic| topics.iter().any(|name| name == topic.name()));
+        Ok(ours
+            .flat_map(|topic| topic.partitions().iter().map(|one| (topic.name().to_owned(), one.id())))
+            .collect())
+    }
+
+    /// The first offset that is there.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`].
+    pub fn first(&self, (topic, partition): &(String, i32)) -> Result<i64, Failure> {
+        let ends = self.consumer.fetch_watermarks(topic, *partition, TIMEOUT);
+        ends.map(|(first, _)| first).map_err(|error| failure(self.config, &error))
+    }
+}
+
+/// How long topics keep their records, in seconds; those that keep them for ever, or do not answer, are left out.
 ///
 /// # Errors
 /// [`Failure::Unreachable`].
-pub fn committed(
-    config: &Config,
-    group: &str,
-    partitions: &[(String, i32)],
-) -> Result<Vec<Committed>, Failure> {
+pub async fn retentions(config: &Config, topics: &[String]) -> Result<BTreeMap<String, f64>, Failure> {
     let fail = |error: KafkaError| failure(config, &error);
-    let mut client = client_config(config);
-    client.set("group.id", group).set("enable.auto.commit", "false");
+    let admin: AdminClient<DefaultClientContext> = client_config(config).create().map_err(fail)?;
+    let resources: Vec<ResourceSpecifier<'_>> =
+        topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
+    let described =
+        admin.describe_configs(&resources, &AdminOptions::new().request_timeout(Some(TIMEOUT))).await;
+    let kept = |answer: ConfigResourceResult| -> Option<f64> {
+        let text = answer.ok()?.get("retention.ms")?.value.clone()?;
+        text.parse().ok().filter(|kept: &f64| *kept >= 0.0).map(|kept| kept / 1_000.0)
+    };
+    let answers = topics.iter().zip(described.map_err(fail)?);
+    Ok(answers.filter_map(|(topic, answer)| Some((topic.clone(), kept(answer)?))).collect())
+}
+
+/// Where partitions end, what open transactions have written included. It blocks.
+///
+/// # Errors
+/// [`Failure::Unreachable`].
+pub fn written_ends(
+    config: &Config,
+    partitions: &[(String, i32)],
+) -> Result<BTreeMap<(String, i32), i64>, Failure> {
+    let fail = |error: KafkaError| failure(config, &error);
+    let mut client = groupless_config(config);
+    client.set("isolation.level", "read_uncommitted");
     let consumer: BaseConsumer = client.create().map_err(fail)?;
     let mut list = TopicPartitionList::new();
     for (topic, partition) in partitions {
-        list.add_partition(topic, *partition);
+        // In place of a time it asks for the end: ListOffsets of Kafka's protocol.
+        list.add_partition_offset(topic, *partition, Offset::End).map_err(fail)?;
     }
-    let found = consumer.committed_offsets(list, TIMEOUT).map_err(fail)?;
-    let committed = found.elements().into_iter().filter_map(|element| match element.offset() {
-        Offset::Offset(offset) => {
-            let (topic, metadata) = (element.topic().to_owned(), element.metadata().to_owned());
-            Some(Committed { topic, partition: element.partition(), offset, metadata })
-        }
+    let found = consumer.offsets_for_times(list, TIMEOUT).map_err(fail)?;
+    let end = |element: &TopicPartitionListElem<'_>| match element.offset() {
+        Offset::Offset(offset) => Some(((element.topic().to_owned(), element.partition()), offset)),
         _ => None,
-    });
-    Ok(committed.collect())
+    };
+    Ok(found.elements().iter().filter_map(end).collect())
+}
+
+/// What a [`Reader`] meets in a partition.
+pub enum Seen<'s, 'm> {
+    /// A record.
+    Record(&'s BorrowedMessage<'m>),
+    /// There is no further record in this partition now: what lies before its end are markers of transactions, records of
+    /// aborted ones, and gaps that compaction left.
+    End(i32),
 }
 
 /// Reads without belonging to a group: metadata, ends of partitions, single records. It blocks; call it from
@@ -100,10 +209,10 @@ impl<'c> Reader<'c> {
     /// # Errors
     /// [`Failure::Usage`] when a property is refused.
     pub fn new(config: &'c Config) -> Result<Self, Failure> {
-        let mut client = client_config(config);
-        // A group id is asked for and never used: nothing is subscribed or committed.
-        client.set("group.id", "millrace-operator").set("enable.auto.commit", "false");
+        let mut client = groupless_config(config);
         client.set("auto.offset.reset", "earliest").set("fetch.queue.backoff.ms", "10");
+        // An end shows only once the broker has answered that there is nothing more.
+        client.set("enable.partition.eof", "true").set("fetch.wait.max.ms", "20");
         let consumer = client.create().map_err(|error| failure(config, &error))?;
         Ok(Self { consumer, config })
     }
@@ -119,7 +228,7 @@ impl<'c> Reader<'c> {
         Ok(metadata.topics().iter().map(|t| (t.name().to_owned(), count(t.partitions().len()))).collect())
     }
 
-    /// The first offset of a partition and the one after its last record.
+    /// The first offset of a partition and its last stable one: nothing from there on can be read now.
     ///
     /// # Errors
     /// [`Failure::Unreachable`].
@@ -128,26 +237,29 @@ impl<'c> Reader<'c> {
         ends.map_err(|error| failure(self.config, &error))
     }
 
-    /// Shows records from these positions on, partitions mixed, until the visitor has had enough or time is up.
+    /// Shows what a topic holds from these offsets of its partitions on, partitions mixed, until the visitor has had enough
+    /// or time is up.
     ///
     /// # Errors
     /// [`Failure::Unreachable`].
     pub fn visit(
         &self,
-        from: &[Position],
+        topic: &str,
+        from: impl IntoIterator<Item = (i32, i64)>,
         time: Duration,
-        mut visitor: impl FnMut(&BorrowedMessage<'_>) -> ControlFlow<()>,
+        mut visitor: impl FnMut(Seen<'_, '_>) -> ControlFlow<()>,
     ) -> Result<(), Failure> {
         let fail = |error: KafkaError| failure(self.config, &error);
         let mut list = TopicPartitionList::new();
-        for Position { topic, partition, offset } in from {
-            list.add_partition_offset(topic, *partition, Offset::Offset(*offset)).map_err(fail)?;
+        for (partition, offset) in from {
+            list.add_partition_offset(topic, partition, Offset::Offset(offset)).map_err(fail)?;
         }
         self.consumer.assign(&list).map_err(fail)?;
         let until = Instant::now() + time;
         while let Some(left) = until.checked_duration_since(Instant::now()) {
             let stop = match self.consumer.poll(left.min(Duration::from_millis(200))) {
-                Some(message) => visitor(&message.map_err(fail)?).is_break(),
+                Some(Err(KafkaError::PartitionEOF(partition))) => visitor(Seen::End(partition)).is_break(),
+                Some(message) => visitor(Seen::Record(&message.map_err(fail)?)).is_break(),
                 None => false,
             };
             if stop {

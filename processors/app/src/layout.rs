@@ -85,6 +85,8 @@ pub struct Topic {
     pub single: bool,
     /// Whether its records are kept for ever.
     pub forever: bool,
+    /// How long they are kept at least, in milliseconds, -1 for ever; `None` as long as the broker says.
+    pub kept_ms: Option<i64>,
     /// How large a batch of records it takes, in bytes as they are sent.
     pub bytes_max: u32,
 }
@@ -284,7 +286,12 @@ pub fn topics(config: &Config) -> Vec<Topic> {
         for kind in [Kind::Command, Kind::Event, Kind::Rejection] {
             let name = namespace.topic(kind, context);
             let bytes_max = if kind == Kind::Command { COMMAND_BYTES_MAX } else { OUTBOX_BYTES_MAX };
-            topics.push(Topic { name, single: false, forever: kind == Kind::Event, bytes_max });
+            let kept_ms = match kind {
+                Kind::Command => Some(config.command_retention_ms),
+                Kind::Rejection => Some(config.rejection_retention_ms),
+                Kind::Event => None,
+            };
+            topics.push(Topic { name, single: false, forever: kind == Kind::Event, kept_ms, bytes_max });
         }
     }
     for group in groups(config) {
@@ -293,13 +300,14 @@ pub fn topics(config: &Config) -> Vec<Topic> {
         topics.extend(group.topics.iter().map(|topic| Topic::of_copies(dead(topic), true)));
     }
     let heartbeat = debezium_heartbeat(namespace);
-    topics.push(Topic { name: heartbeat, single: true, forever: false, bytes_max: COMMAND_BYTES_MAX });
+    let (single, forever, kept_ms, bytes_max) = (true, false, None, COMMAND_BYTES_MAX);
+    topics.push(Topic { name: heartbeat, single, forever, kept_ms, bytes_max });
     topics
 }
 
 impl Topic {
     fn of_copies(name: String, forever: bool) -> Self {
-        Self { name, single: true, forever, bytes_max: COPY_BYTES_MAX }
+        Self { name, single: true, forever, kept_ms: None, bytes_max: COPY_BYTES_MAX }
     }
 }
 

@@ -5,6 +5,7 @@
 //! its effect exactly once, whoever crashes, wherever.
 
 mod backoff;
+pub mod client;
 pub mod commands;
 pub mod database;
 pub mod dead_letters;

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::OptionFuture;
 use rdkafka::client::ClientContext;
-use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, StreamConsumer};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
@@ -19,6 +20,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::client;
 use crate::elastic::Elastic;
 use crate::metrics;
 use crate::names::retry_topic;
@@ -48,7 +50,7 @@ pub struct KafkaSettings {
     pub session_timeout: Duration,
     /// A member says this often that it lives.
     pub heartbeat_interval: Duration,
-    /// Further librdkafka properties, such as those for TLS.
+    /// Further librdkafka properties, such as those for TLS, in which [`client::problem`] finds no problem.
     pub properties: HashMap<String, String>,
 }
 
@@ -102,6 +104,7 @@ type GroupConsumer = StreamConsumer<Context>;
 
 struct Assigned {
     records: mpsc::UnboundedSender<Record>,
+    read_to: watch::Sender<i64>,
     position: watch::Receiver<Claim>,
     mirrored: i64,
     stop: CancellationToken,
@@ -115,7 +118,7 @@ struct Assigned {
 pub struct Member {
     consumer: Arc<GroupConsumer>,
     rebalances: mpsc::UnboundedReceiver<Rebalance>,
-    lanes: HashMap<String, (Lane, Retries)>,
+    lanes: Arc<HashMap<String, (Lane, Retries)>>,
     topics: HashMap<String, Arc<str>>,
     settings: GroupSettings,
     elastic: Elastic,
@@ -144,7 +147,7 @@ impl Member {
     ) -> Result<Self, KafkaError> {
         let (sender, rebalances) = mpsc::unbounded_channel();
         let context = Context { rebalances: sender, closing: AtomicBool::new(false) };
-        let consumer: GroupConsumer = client_config(kafka, group).create_with_context(context)?;
+        let consumer: GroupConsumer = client::consumer(kafka, group).create_with_context(context)?;
         let lanes = lanes(roles, &settings, &producer);
         let topics: Vec<&str> = lanes.keys().map(String::as_str).collect();
         consumer.subscribe(&topics)?;
@@ -152,7 +155,7 @@ impl Member {
             consumer: Arc::new(consumer),
             rebalances,
             topics: topics.iter().map(|topic| ((*topic).to_owned(), Arc::from(*topic))).collect(),
-            lanes,
+            lanes: Arc::new(lanes),
             room: Arc::new(Semaphore::new(settings.buffer_bytes)),
             settings,
             elastic,
@@ -172,31 +175,84 @@ impl Member {
             tokio::spawn(sweep(self.lanes.values().next().map(|(_, retries)| retries.clone()), stop.clone()));
         let consumer = self.consumer.clone();
         let mut ids = Box::pin(self.ids_later());
+        let (mut gone, mut claiming) = (OptionFuture::from(None), OptionFuture::from(None));
+        let mut claims_wait = false;
         loop {
             let pause_at = self.full_since.unwrap_or_else(Instant::now) + FULL_BEFORE_PAUSE;
             tokio::select! {
                 () = stop.cancelled() => break,
-                Some(rebalance) = self.rebalances.recv() => self.rebalance(rebalance, &stop).await,
-                _ = mirror.tick() => self.mirror(CommitMode::Async),
+                Some(rebalance) = self.rebalances.recv(), if !claims_wait => match rebalance {
+                    Rebalance::Assigned(partitions) => {
+                        let (consumer, lanes) = (self.consumer.clone(), self.lanes.clone());
+                        let claimant = Claimant { consumer, lanes, stop: stop.clone() };
+                        claiming = OptionFuture::from(Some(claimant.claim(partitions).boxed()));
+                        claims_wait = true;
+                    }
+                    Rebalance::Revoked(partitions) => if !self.revoke(partitions).await { break self.join_anew(&stop) },
+                },
+                // Postgres may be away for long: a client that is not polled meanwhile would leave its group.
+                Some(claims) = &mut claiming => {
+                    (claiming, claims_wait) = (OptionFuture::from(None), false);
+                    if !self.fetch(claims.unwrap_or_default(), &stop) {
+                        break self.join_anew(&stop);
+                    }
+                }
+                _ = mirror.tick() => {
+                    self.tell_read();
+                    self.mirror(CommitMode::Async);
+                }
                 now = &mut ids => {
                     if self.reads_another(&now) {
-                        stop.cancel();
-                        break;
+                        break self.join_anew(&stop);
                     }
                     ids = Box::pin(self.ids_later());
                 }
                 room = room_for(&self.room, self.waiting.front().map(|(_, bytes)| *bytes)) => self.release(room),
                 () = tokio::time::sleep_until(pause_at), if self.full_since.is_some() && !self.paused => self.pause(),
-                message = consumer.recv(), if self.waiting.is_empty() || self.paused => self.receive(message),
+                message = consumer.recv(), if self.waiting.is_empty() || self.paused => {
+                    match &message {
+                        Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset)) => {
+                            gone = OptionFuture::from(Some(self.gone().boxed()));
+                        }
+                        Err(error @ KafkaError::MessageConsumptionFatal(_)) => {
+                            tracing::error!(group = self.name(), %error, "the client can do nothing more");
+                            break self.join_anew(&stop);
+                        }
+                        _ => {}
+                    }
+                    self.receive(message);
+                }
+                Some(join_again) = &mut gone => {
+                    gone = OptionFuture::from(None);
+                    if join_again {
+                        break self.join_anew(&stop);
+                    }
+                }
             }
         }
-        drop((consumer, ids));
+        drop((consumer, ids, gone, claiming));
         self.leave().await;
         sweeper.abort();
     }
 
+    /// Lets the group leave; who looks after it joins again, with a new client.
+    fn join_anew(&self, stop: &CancellationToken) {
+        tracing::warn!(group = self.name(), "the group joins again");
+        stop.cancel();
+    }
+
     fn ids_later(&self) -> impl Future<Output = claims::Ids> + use<> {
         claims::ids_later(self.consumer.clone(), self.lanes.keys().cloned().collect())
+    }
+
+    /// Looks which of our offsets are not there any more.
+    fn gone(&self) -> impl Future<Output = bool> + use<> {
+        let lane = |topic: &String| self.lanes.get(topic).map(|(lane, _)| *lane);
+        let claims = self
+            .workers
+            .iter()
+            .filter_map(|((topic, _), worker)| Some((lane(topic)?, worker.position.borrow().clone())));
+        claims::gone(self.consumer.clone(), claims.collect())
     }
 
     /// Whether a topic is no longer the one that was claimed: who joins again finds out where to begin.
@@ -207,7 +263,7 @@ impl Member {
         };
         let another = self.workers.iter().find_map(claimed);
         if let Some(topic) = &another {
-            tracing::error!(topic, "the topic was made anew: the group joins again");
+            tracing::error!(topic, "the topic was made anew");
         }
         another.is_some()
     }
@@ -273,11 +329,7 @@ impl Member {
         outcome.inspect_err(|error| tracing::warn!(%error, "fetching not paused or resumed")).is_ok()
     }
 
-    async fn rebalance(&mut self, rebalance: Rebalance, stop: &CancellationToken) {
-        match rebalance {
-            Rebalance::Assigned(partitions) => self.assign(partitions, stop).await,
-            Rebalance::Revoked(partitions) => self.revoke(partitions).await,
-        }
+    fn tell_partitions(&self) {
         if let Some(group) = self.group() {
             metrics::of_group(&metrics::PARTITIONS, group).set(self.workers.len() as i64);
         }
@@ -291,10 +343,8 @@ impl Member {
         self.group().map(|group| group.own_name().into_owned()).unwrap_or_default()
     }
 
-    /// Claims each partition, then starts fetching from where Postgres says.
-    async fn assign(&mut self, partitions: Vec<Partition>, stop: &CancellationToken) {
-        let claimant = Claimant { consumer: &self.consumer, lanes: &self.lanes, stop };
-        let Some(claims) = claimant.claim(&partitions).await else { return };
+    /// Starts fetching what is claimed, from where Postgres says; false when the client refuses.
+    fn fetch(&mut self, claims: Vec<Claim>, stop: &CancellationToken) -> bool {
         let mut list = TopicPartitionList::new();
         for Claim { topic, partition, epoch, applied, published, .. } in &claims {
             let start = Offset::Offset(*applied.min(published));
@@ -306,12 +356,15 @@ impl Member {
         for claim in claims {
             self.start(claim, stop);
         }
-        if let Err(error) = self.consumer.incremental_assign(&list) {
+        let assigned = self.consumer.incremental_assign(&list);
+        if let Err(error) = &assigned {
             tracing::error!(%error, "partitions not assigned");
         }
         if self.paused {
             self.pause();
         }
+        self.tell_partitions();
+        assigned.is_ok()
     }
 
     fn start(&mut self, claim: Claim, stop: &CancellationToken) {
@@ -319,6 +372,7 @@ impl Member {
         let partition = (claim.topic.clone(), claim.partition);
         let (records, inbox) = mpsc::unbounded_channel();
         let (position, watched) = watch::channel(claim.clone());
+        let (read_to, reading) = watch::channel(claim.applied);
         let (leave, stop) = (stop.clone(), stop.child_token());
         let publisher = retries.role.index().map(|index| {
             let pool = retries.role.database().clone();
@@ -329,6 +383,7 @@ impl Member {
             lane,
             claim,
             records: inbox,
+            read_to: reading,
             batch_max: self.settings.batch_max,
             publisher,
             still_ours: self.consumer_check(),
@@ -339,7 +394,8 @@ impl Member {
             slot: None,
         };
         let task = tokio::spawn(worker.run());
-        self.workers.insert(partition, Assigned { records, position: watched, mirrored: -1, stop, task });
+        self.workers
+            .insert(partition, Assigned { records, read_to, position: watched, mirrored: -1, stop, task });
     }
 
     /// Asks the group's coordinator: it accepts a commit only from a member of the current generation.
@@ -355,8 +411,8 @@ impl Member {
         })
     }
 
-    /// Ends the workers of partitions that go elsewhere, then gives them back.
-    async fn revoke(&mut self, partitions: Vec<Partition>) {
+    /// Ends the workers of partitions that go elsewhere, then gives them back; false when the client refuses.
+    async fn revoke(&mut self, partitions: Vec<Partition>) -> bool {
         let mut list = TopicPartitionList::new();
         let leaving: Vec<(Partition, Assigned)> =
             partitions.into_iter().filter_map(|partition| self.workers.remove_entry(&partition)).collect();
@@ -368,6 +424,7 @@ impl Member {
                 tracing::error!(topic, partition, %error, "a worker ended badly");
             }
             list.add_partition(&topic, partition);
+            claims::forget_gone(&worker.position.borrow());
             tracing::info!(
                 topic,
                 partition,
@@ -375,8 +432,28 @@ impl Member {
                 "partition given back"
             );
         }
-        if let Err(error) = self.consumer.incremental_unassign(&list) {
+        let given_back = self.consumer.incremental_unassign(&list);
+        if let Err(error) = &given_back {
             tracing::warn!(%error, "partitions not given back");
+        }
+        self.tell_partitions();
+        given_back.is_ok()
+    }
+
+    /// Tells workers how far their partitions were read: the client passes over markers of transactions and records of
+    /// aborted ones, and gives nobody anything that would move an offset beyond them.
+    fn tell_read(&self) {
+        // What waits for room was read and is not sent.
+        let Some(positions) = self.consumer.position().ok().filter(|_| self.waiting.is_empty()) else {
+            return;
+        };
+        for element in positions.elements() {
+            let worker = self.workers.get(&(element.topic().to_owned(), element.partition()));
+            if let (Offset::Offset(offset), Some(worker)) = (element.offset(), worker)
+                && offset > worker.position.borrow().applied
+            {
+                worker.read_to.send_replace(offset);
+            }
         }
     }
 
@@ -405,6 +482,7 @@ impl Member {
             if let Err(error) = (&mut worker.task).await {
                 tracing::error!(%error, "a worker ended badly");
             }
+            claims::forget_gone(&worker.position.borrow());
         }
         self.mirror(CommitMode::Sync);
         if let Some(group) = self.group() {
@@ -478,29 +556,4 @@ fn mirror_list<'c>(claims: impl IntoIterator<Item = &'c Claim>) -> TopicPartitio
         }
     }
     list
-}
-
-fn client_config(kafka: &KafkaSettings, group: &str) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    config.extend(kafka.properties.clone());
-    config
-        .set("bootstrap.servers", &kafka.brokers)
-        .set("group.id", group)
-        .set("client.id", "millrace")
-        .set("session.timeout.ms", kafka.session_timeout.as_millis().to_string())
-        .set("heartbeat.interval.ms", kafka.heartbeat_interval.as_millis().to_string())
-        .set("partition.assignment.strategy", "cooperative-sticky")
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        // An offset that is not there is an operator's matter: never skip or repeat silently.
-        .set("auto.offset.reset", "error")
-        .set("queued.max.messages.kbytes", "4096")
-        .set("queued.min.messages", "5000")
-        // The first batch of an answer comes whole, however large it is (KIP-74).
-        .set("fetch.message.max.bytes", "1048576")
-        // The default of a second would show in every latency after a full queue.
-        .set("fetch.queue.backoff.ms", "2")
-        .set("fetch.wait.max.ms", "100")
-        .set("allow.auto.create.topics", "false");
-    config
 }

@@ -116,6 +116,12 @@ metric!(
         register_int_counter_vec("millrace_documents_published_total", "Documents acknowledged", &["index"])
 );
 metric!(
+    /// Records of a partition that were deleted before the group had read them: it stands until its offset is reset.
+    RECORDS_GONE: IntGaugeVec = register_int_gauge_vec(
+        "millrace_records_gone", "Records deleted before they were read", &["group", "generation", "topic", "partition"]
+    )
+);
+metric!(
     /// Partitions that this process works on.
     PARTITIONS: IntGaugeVec =
         register_int_gauge_vec("millrace_partitions_assigned", "Partitions held by this process", GROUP)
@@ -165,7 +171,9 @@ pub fn forget(group: &Group, index: Option<&str>) {
     for histogram in [&BATCH_SECONDS, &BATCH_RECORDS] {
         drop_series(histogram, &labels);
     }
-    drop_series(&PARTITIONS, &labels);
+    for gauge in [&PARTITIONS, &RECORDS_GONE] {
+        drop_series(gauge, &labels);
+    }
     if let Some(index) = index {
         drop_series(&DOCUMENTS, &[("index", index)]);
     }
@@ -210,6 +218,7 @@ mod tests {
         }
         DOCUMENTS.with_label_values(&["i"]).inc();
         EFFECT_CALLS.with_label_values(&["e", "call", "answered"]).inc();
+        RECORDS_GONE.with_label_values(&["g", "1", "t", "0"]).set(1);
         assert_eq!(
             prometheus::gather().iter().filter(|family| family.name().starts_with("millrace_")).count(),
             24
@@ -228,7 +237,8 @@ mod tests {
         }
         forget(&old, Some("m-gone-g1"));
         let text = prometheus::TextEncoder::new().encode_to_string(&prometheus::gather()).unwrap();
-        let left: Vec<&str> = text.lines().filter(|line| line.contains("gone")).collect();
+        let left: Vec<&str> =
+            text.lines().filter(|line| line.contains("m.gone") || line.contains("m-gone")).collect();
         assert!(
             left.len() == 3 && !left.iter().any(|line| line.contains("\"1\"") || line.contains("g1")),
             "{left:?}"

@@ -48,6 +48,8 @@ pub mod mechanism {
     pub const KEY_ORDER: &str = "key-order";
     /// A copy that no longer fits its key is dropped.
     pub const STALE_COPY: &str = "stale-copy";
+    /// An offset moves beyond what is no record.
+    pub const NO_RECORD: &str = "no-record";
     /// A call has the same key at every try.
     pub const CALL_KEY: &str = "call-key";
     /// Of what Elasticsearch does not take only what is wrong with a document itself is given up.

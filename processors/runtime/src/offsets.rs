@@ -16,14 +16,16 @@ use crate::role::Group;
 /// No topic has so many records in a partition.
 const OFFSETS: i64 = 1 << 40;
 
-/// What Kafka's copy of an offset is stamped with, in the metadata beside it: `millrace g=1 e=17`, and the topic's id where
-/// it is known (` t=…`). Nobody else writes that.
+/// What Kafka's copy of an offset is stamped with, in the metadata beside it: `millrace g=1 e=17 o=42`, and the topic's id
+/// where it is known (` t=…`). Nobody else writes that; who sets an offset and keeps the metadata is known by the offset in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     /// The generation whose offset it is.
     pub generation: i32,
     /// The epoch of the claim.
     pub epoch: i64,
+    /// The offset beside which it was written; older versions wrote none.
+    pub offset: Option<i64>,
     /// The id of the topic that was claimed.
     pub topic_id: Option<Uuid>,
 }
@@ -36,18 +38,30 @@ impl Stamp {
 
     /// The stamp in an offset's metadata.
     pub fn read(metadata: &str) -> Option<Self> {
-        let (claim, topic_id) = match metadata.split_once(" t=") {
-            Some((claim, id)) => (claim, Some(id.parse().ok()?)),
-            None => (metadata, None),
-        };
-        let (generation, epoch) = claim.strip_prefix("millrace g=")?.split_once(" e=")?;
-        Some(Self { generation: generation.parse().ok()?, epoch: epoch.parse().ok()?, topic_id })
+        let mut words = metadata.strip_prefix("millrace ")?.split(' ');
+        let generation = words.next()?.strip_prefix("g=")?.parse().ok()?;
+        let epoch = words.next()?.strip_prefix("e=")?.parse().ok()?;
+        let mut stamp = Self { generation, epoch, offset: None, topic_id: None };
+        for word in words {
+            match word.split_once('=')? {
+                ("o", offset) => stamp.offset = Some(offset.parse().ok()?),
+                ("t", id) => stamp.topic_id = Some(id.parse().ok()?),
+                _ => return None,
+            }
+        }
+        Some(stamp)
+    }
+
+    /// The stamp of a committed offset, when it was written with it.
+    pub fn of(metadata: &str, offset: i64) -> Option<Self> {
+        Self::read(metadata).filter(|stamp| stamp.offset.is_none_or(|stamped| stamped == offset))
     }
 }
 
 impl fmt::Display for Stamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "millrace g={} e={}", self.generation, self.epoch)?;
+        self.offset.map_or(Ok(()), |offset| write!(f, " o={offset}"))?;
         self.topic_id.map_or(Ok(()), |id| write!(f, " t={id}"))
     }
 }
@@ -185,6 +199,21 @@ impl Claim {
         Ok(Self { topic_id, ..self })
     }
 
+    /// Goes on at `first`, the first offset that is there, with everything or, when more was applied, with what was
+    /// published.
+    ///
+    /// # Errors
+    /// As [`begin_again`](Self::begin_again).
+    pub(crate) async fn go_on_at(self, pool: &Pool, first: i64) -> Result<Self, WorkError> {
+        let go_on =
+            "UPDATE consumer_offset SET applied = greatest(applied, $6), published = greatest(published, $6)
+             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5";
+        let go_on = self.mine(go_on).bind(first);
+        only_one(pool.in_time(async { Ok(go_on.execute(&**pool).await?) }).await?)?;
+        let (applied, published) = (self.applied.max(first), self.published.max(first));
+        Ok(Self { applied, published, ..self })
+    }
+
     /// A statement about this claim's row: where it lies and its epoch are the first five parameters.
     fn mine<'q>(&'q self, sql: &'static str) -> Query<'q, Postgres, PgArguments> {
         self.placed(sql).bind(self.epoch)
@@ -255,7 +284,8 @@ impl Claim {
 
     /// What Kafka's copy of the offset is stamped with.
     pub fn stamp(&self) -> Stamp {
-        Stamp { generation: self.group.generation, epoch: self.epoch, topic_id: self.topic_id }
+        let Self { group, epoch, applied, topic_id, .. } = self;
+        Stamp { generation: group.generation, epoch: *epoch, offset: Some(*applied), topic_id: *topic_id }
     }
 }
 
@@ -288,13 +318,34 @@ mod tests {
 
     #[test]
     fn a_stamp_is_read_as_it_was_written_and_nothing_else_is_one() {
-        let stamp = Stamp { generation: 2, epoch: 17, topic_id: None };
+        let stamp = Stamp { generation: 2, epoch: 17, offset: None, topic_id: None };
         assert_eq!(stamp.to_string(), "millrace g=2 e=17");
-        for stamp in [stamp, Stamp { topic_id: Some(Uuid::from_u128(7)), ..stamp }] {
+        let (offset, topic_id) = (Some(42), Some(Uuid::from_u128(7)));
+        for stamp in [
+            stamp,
+            Stamp { topic_id, ..stamp },
+            Stamp { offset, ..stamp },
+            Stamp { offset, topic_id, ..stamp },
+        ] {
             assert_eq!(Stamp::read(&stamp.to_string()), Some(stamp));
         }
-        for foreign in ["", "millrace", "millrace g=2", "millrace g=x e=1", "millrace g=2 e=1 t=x", "kafka"] {
+        for foreign in [
+            "",
+            "millrace",
+            "millrace g=2",
+            "millrace g=x e=1",
+            "millrace g=2 e=1 t=x",
+            "millrace g=2 e=1 x=1",
+            "kafka",
+        ] {
             assert_eq!(Stamp::read(foreign), None, "{foreign}");
         }
+    }
+
+    #[test]
+    fn a_stamp_beside_another_offset_was_only_kept() {
+        assert!(Stamp::of("millrace g=1 e=4 o=10", 10).is_some());
+        assert_eq!(Stamp::of("millrace g=1 e=4 o=10", 3), None);
+        assert!(Stamp::of("millrace g=1 e=4", 3).is_some(), "of an older version");
     }
 }

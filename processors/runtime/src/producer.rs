@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rdkafka::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
+use crate::client;
 use crate::error::WorkError;
 use crate::member::KafkaSettings;
 use crate::record::{Header, Record};
 
-/// What was unpacked from a batch may be larger than the batch was. librdkafka hands us nothing larger than its
-/// `receive.message.max.bytes`, and a request must fit into the broker's `socket.request.max.bytes`: both 100 MB by default.
+/// What was unpacked from a batch may be larger than the batch was. librdkafka hands nothing larger to us (its
+/// `receive.message.max.bytes`), and a request must fit into the broker's `socket.request.max.bytes`, both 100 MB by default.
 const MESSAGE_BYTES_MAX: &str = "100000000";
 
 /// An idempotent producer that partitions as Java's clients and Connect do.
@@ -30,18 +30,9 @@ impl Producer {
         kafka: &KafkaSettings,
         delivery_timeout: Duration,
     ) -> Result<Self, rdkafka::error::KafkaError> {
-        let mut config = ClientConfig::new();
-        config.extend(kafka.properties.clone());
-        config
-            .set("bootstrap.servers", &kafka.brokers)
-            .set("enable.idempotence", "true")
-            // The same partition for the same key as murmur2 in Java; librdkafka's own default differs.
-            .set("partitioner", "murmur2_random")
-            .set("linger.ms", "0")
-            // Counted before it is packed; the topic's own limit, `max.message.bytes`, counts what is packed.
-            .set("message.max.bytes", MESSAGE_BYTES_MAX)
-            .set("compression.type", "lz4")
-            .set("message.timeout.ms", delivery_timeout.as_millis().to_string());
+        let mut config = client::producer(kafka, client::COPIES, delivery_timeout);
+        // Counted before it is packed; the topic's own limit, `max.message.bytes`, counts what is packed.
+        config.set("message.max.bytes", MESSAGE_BYTES_MAX);
         Ok(Self { client: config.create()?, delivery_timeout })
     }
 }

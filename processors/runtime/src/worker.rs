@@ -31,6 +31,8 @@ pub(crate) struct Worker {
     pub(crate) lane: Lane,
     pub(crate) claim: Claim,
     pub(crate) records: UnboundedReceiver<Record>,
+    /// How far the partition was read: every record below it was sent before.
+    pub(crate) read_to: watch::Receiver<i64>,
     pub(crate) batch_max: usize,
     pub(crate) publisher: Option<PublisherHandle>,
     pub(crate) still_ours: StillOurs,
@@ -48,6 +50,8 @@ pub(crate) struct Worker {
 /// Why a worker goes on.
 enum Wake {
     Records,
+    /// There is no further record below this offset.
+    ReadTo(i64),
     Fenced,
     Stop,
 }
@@ -81,6 +85,7 @@ impl Worker {
                     self.fill(&mut batch).await;
                     self.work(std::mem::take(&mut batch)).await
                 }
+                Wake::ReadTo(offset) => self.pass_over(offset).await,
                 Wake::Fenced => self.recover().await,
                 Wake::Stop => false,
             };
@@ -104,6 +109,11 @@ impl Worker {
                 (_, Lane::Source) => Wake::Records,
                 (_, Lane::Retry) => self.when_due(batch).await,
             },
+            Ok(()) = self.read_to.changed() => {
+                let offset = *self.read_to.borrow_and_update();
+                // A record that was sent meanwhile comes first; then we are told again.
+                Wake::ReadTo(if self.records.is_empty() { offset } else { self.claim.applied })
+            }
         }
     }
 
@@ -136,6 +146,42 @@ impl Worker {
             }
         }
         true
+    }
+
+    /// Moves beyond markers of transactions, records of aborted ones, and gaps: they are no records, and whoever looks at
+    /// offsets would wait for them for ever. What fails is told again within a second.
+    async fn pass_over(&mut self, to: i64) -> bool {
+        if to <= self.claim.applied || moments::broken(moments::mechanism::NO_RECORD) {
+            return true;
+        }
+        let (database, published) = (self.retries.role.database(), self.acknowledged());
+        let moved = database.in_time(async {
+            let mut transaction = database.begin().await?;
+            self.claim.advance(&mut transaction, to, published).await?;
+            Ok(transaction.commit().await?)
+        });
+        match moved.await {
+            Ok(()) => self.moved(to, published, Vec::new()).await,
+            Err(WorkError::Fenced) => return self.recover().await,
+            Err(error) => tracing::debug!(%error, "not moved beyond what is no record"),
+        }
+        true
+    }
+
+    fn acknowledged(&self) -> Option<i64> {
+        self.publisher.as_ref().map(PublisherHandle::acknowledged)
+    }
+
+    /// After a commit: everything below `to` is applied, and what it changed is to be published.
+    async fn moved(&mut self, to: i64, published: Option<i64>, documents: Vec<Document>) {
+        self.claim.applied = to;
+        if let (Some(publisher), Some(published)) = (&self.publisher, published) {
+            publisher.recorded(published);
+        }
+        if let Some(publisher) = &self.publisher {
+            publisher.send(to, documents).await;
+        }
+        self.position.send_replace(self.claim.clone());
     }
 
     /// Gives a batch its effect; false when the partition is to be let go.
@@ -311,15 +357,12 @@ impl Worker {
             None => self.retries.role.database().slot().await,
         };
         let (at, to) = (Place::of(last), last.offset + 1);
-        let published = self.publisher.as_ref().map(PublisherHandle::acknowledged);
+        let published = self.acknowledged();
         let settled =
             self.retries.role.database().in_time(self.commit(batch, &at, (to, published), refused)).await?;
         drop(slot);
         moments::pass(moments::AFTER_COMMIT);
-        if let (Some(publisher), Some(published)) = (&self.publisher, published) {
-            publisher.recorded(published);
-        }
-        self.committed(batch, to, settled, started).await;
+        self.committed(batch, (to, published), settled, started).await;
         Ok(())
     }
 
@@ -346,8 +389,13 @@ impl Worker {
         Ok(settled)
     }
 
-    async fn committed(&mut self, batch: &[Record], to: i64, settled: Settled, started: Instant) {
-        self.claim.applied = to;
+    async fn committed(
+        &mut self,
+        batch: &[Record],
+        (to, published): (i64, Option<i64>),
+        settled: Settled,
+        started: Instant,
+    ) {
         for remember in settled.remember {
             remember();
         }
@@ -358,10 +406,7 @@ impl Worker {
         let group = &*group.own_name();
         let trace = batch.last().and_then(|record| record.header(envelope::TRACEPARENT));
         tracing::debug!(group, topic = self.claim.topic, to, records = batch.len(), trace, "batch committed");
-        if let Some(publisher) = &self.publisher {
-            publisher.send(to, settled.documents).await;
-        }
-        self.position.send_replace(self.claim.clone());
+        self.moved(to, published, settled.documents).await;
     }
 
     /// Sends documents again whose batch was committed by somebody who may have died before publishing them.

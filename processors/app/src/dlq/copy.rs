@@ -11,7 +11,7 @@ use rdkafka::message::Message as _;
 use super::letter::Letter;
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::kafka::{Position, Reader};
+use crate::kafka::{Position, Reader, Seen};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -90,7 +90,8 @@ impl<'c> Copies<'c> {
         let (low, high) = self.0.ends(&at.topic, at.partition)?;
         let mut found = None;
         if (low..high).contains(&at.offset) {
-            self.0.visit(std::slice::from_ref(at), PATIENCE, |message| {
+            self.0.visit(&at.topic, [(at.partition, at.offset)], PATIENCE, |seen| {
+                let Seen::Record(message) = seen else { return ControlFlow::Break(()) };
                 // The reader may still hold records of an earlier place.
                 if message.topic() != at.topic || message.offset() < at.offset {
                     return ControlFlow::Continue(());

@@ -1,16 +1,17 @@
 //! Commands that nobody has read yet, in Kafka.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use millrace_runtime::names::COMMANDS;
 use millrace_schemas::Kind;
-use rdkafka::message::Message as _;
+use rdkafka::message::{BorrowedMessage, Message as _};
 
 use super::receipt::Receipt;
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::kafka::{Position, Reader};
+use crate::kafka::{Position, Reader, Seen};
 use crate::layout;
 use crate::postgres::Database;
 
@@ -18,8 +19,8 @@ use crate::postgres::Database;
 const BACKLOG_RECORDS_MAX: usize = 200_000;
 const BACKLOG_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Where the commands begin that are not decided yet.
-pub(super) async fn backlog(config: &Config, ledger: &Database) -> Result<Vec<Position>, Failure> {
+/// Where the commands begin that are not decided yet, and where they end now; topic by topic.
+pub(super) async fn backlog(config: &Config, ledger: &Database) -> Result<Vec<(Position, i64)>, Failure> {
     let applied: Vec<(String, i32, i64)> =
         sqlx::query_as("SELECT topic, partition, applied FROM consumer_offset WHERE grp = $1")
             .bind(config.namespace.group(COMMANDS))
@@ -38,7 +39,7 @@ pub(super) async fn backlog(config: &Config, ledger: &Database) -> Result<Vec<Po
                 let (low, high) = reader.ends(&topic, partition)?;
                 let offset = known(&topic, partition).unwrap_or(low);
                 if offset < high {
-                    waiting.push(Position { topic: topic.clone(), partition, offset });
+                    waiting.push((Position { topic: topic.clone(), partition, offset }, high));
                 }
             }
         }
@@ -49,7 +50,7 @@ pub(super) async fn backlog(config: &Config, ledger: &Database) -> Result<Vec<Po
 /// The command among those that wait, as far as the search goes.
 pub(super) fn pending(
     config: &Config,
-    from: &[Position],
+    from: &[(Position, i64)],
     id: &str,
     source: Option<&str>,
 ) -> Result<Vec<Receipt>, Failure> {
@@ -57,24 +58,38 @@ pub(super) fn pending(
     if from.is_empty() {
         return Ok(found);
     }
-    let mut ends: Vec<(Position, i64)> = Vec::new();
-    let reader = Reader::new(config)?;
-    for position in from {
-        let (_, high) = reader.ends(&position.topic, position.partition)?;
-        ends.push((position.clone(), high));
-    }
-    reader.visit(from, BACKLOG_TIME_MAX, |message| {
-        left = left.saturating_sub(1);
-        ends.retain(|(at, high)| {
-            at.topic != message.topic() || at.partition != message.partition() || message.offset() + 1 < *high
-        });
-        let header = |name: &str| millrace_kafka::header_text(message, name).map(str::to_owned);
-        let ours = header("ce_id").as_deref() == Some(id);
-        if ours && source.is_none_or(|source| header("ce_source").as_deref() == Some(source)) {
-            found.push(Receipt::pending(message, id, header("ce_source"), header("ce_type")));
-            return ControlFlow::Break(());
+    let (reader, until) = (Reader::new(config)?, Instant::now() + BACKLOG_TIME_MAX);
+    for waiting in from.chunk_by(|(one, _), (other, _)| one.topic == other.topic) {
+        let Some((Position { topic, .. }, _)) = waiting.first() else { continue };
+        let mut open: BTreeMap<i32, i64> = waiting.iter().map(|(at, end)| (at.partition, *end)).collect();
+        let from = waiting.iter().map(|(at, _)| (at.partition, at.offset));
+        reader.visit(topic, from, until.saturating_duration_since(Instant::now()), |seen| {
+            match seen {
+                Seen::End(partition) => {
+                    open.remove(&partition);
+                }
+                Seen::Record(message) => {
+                    left = left.saturating_sub(1);
+                    open.retain(|partition, end| {
+                        *partition != message.partition() || message.offset() + 1 < *end
+                    });
+                    found.extend(receipt_of(message, id, source));
+                }
+            }
+            let enough = !found.is_empty() || left == 0 || open.is_empty();
+            if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        if !found.is_empty() || left == 0 {
+            break;
         }
-        if ends.is_empty() || left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
+    }
     Ok(found)
+}
+
+/// What is told of a command that waits, when it is the one that is looked for.
+fn receipt_of(message: &BorrowedMessage<'_>, id: &str, source: Option<&str>) -> Option<Receipt> {
+    let header = |name: &str| millrace_kafka::header_text(message, name).map(str::to_owned);
+    let ours = header("ce_id").as_deref() == Some(id)
+        && source.is_none_or(|source| header("ce_source").as_deref() == Some(source));
+    ours.then(|| Receipt::pending(message, id, header("ce_source"), header("ce_type")))
 }

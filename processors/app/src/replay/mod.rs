@@ -24,6 +24,7 @@ use crate::output::{self, Table};
 use crate::postgres::Database;
 use build::Wish;
 use generations::{Generation, Generations, State};
+use reset::{Reset, Told};
 use session::Pair;
 
 const HELP: &str = "\
@@ -231,6 +232,12 @@ async fn show(config: &Config, format: Format, read: &Database, model: &ReadMode
         row(&mut table, generation, behind);
         let found = generation.comparison.as_ref().map(compare::Comparison::text).unwrap_or_default();
         comparisons.push_str(&found);
+    }
+    let (group, topics) = (config.namespace.group(model.name), model.topics(&config.namespace));
+    if let Reset::Asked(asked) = reset::look(config, read, (&group, serving), &topics).await? {
+        for Told { what, .. } in asked.told(Side::Read) {
+            output::say(&format!("{group}: {what}"));
+        }
     }
     output::print(format, &format!("{}{comparisons}", table.render()), &json!(generations.0))
 }

@@ -19,7 +19,7 @@ use crate::postgres::Database;
 use crate::replay::build::{self, Wish};
 use crate::replay::cutover;
 use crate::replay::generations::{self, Generation, State};
-use crate::replay::reset::{self, Reset};
+use crate::replay::reset::{self, Asked, Reset, Told};
 use crate::setup::indices;
 
 /// How often the table of generations is looked at.
@@ -198,14 +198,10 @@ impl Members {
                     place.group
                 )));
             }
-            Reset::Forward => forward(&place.group),
-            Reset::Back(back) => {
-                reset::rewind(&self.write, &place.group, &back).await?;
-                let what = reset::told(&back);
-                tracing::warn!(
-                    group = place.group,
-                    "{what}: records are read again, and the ledgers answer for each"
-                );
+            Reset::Asked(asked) => {
+                say(&place.group, &asked, Side::Write);
+                reset::rewind(&self.write, &place.group, &asked.back).await?;
+                reset::pass_gone(&self.write, (&place.group, 1), &asked.past_gone).await?;
             }
         }
         self.join(place)
@@ -229,16 +225,15 @@ impl Members {
             Reset::None => {}
             // Rows and offsets are equally old, so they are brought up again.
             Reset::Lost(what) => tracing::warn!(group = place.group, "{what}; the view goes on from there"),
-            Reset::Forward => forward(&place.group),
-            Reset::Back(back) => {
-                let reason = reset::told(&back);
-                let wish = Wish { asked_by: "reset", reason: &reason, accept_differences: false };
-                let generation = build::begin(&self.config, &self.read, model, wish).await?;
-                tracing::warn!(
-                    group = place.group,
-                    generation,
-                    "{reason}: the view is rebuilt from its beginning"
-                );
+            Reset::Asked(asked) => {
+                say(&place.group, &asked, Side::Read);
+                reset::pass_gone(&self.read, stands, &asked.past_gone).await?;
+                if !asked.back.is_empty() {
+                    let reason = format!("the group was reset: {}", reset::listed(&asked.back));
+                    let wish = Wish { asked_by: "reset", reason: &reason, accept_differences: false };
+                    let generation = build::begin(&self.config, &self.read, model, wish).await?;
+                    tracing::warn!(group = place.group, generation, "the view is rebuilt from its beginning");
+                }
             }
         }
         Ok(())
@@ -294,11 +289,14 @@ impl Members {
     }
 }
 
-fn forward(group: &str) {
-    tracing::error!(
-        group,
-        "the group was reset forward: that would skip records, so it goes on where Postgres stands"
-    );
+/// What follows from an operator's reset.
+fn say(group: &str, asked: &Asked, side: Side) {
+    for Told { what, refused } in asked.told(side) {
+        match refused {
+            true => tracing::error!(group, "{what}"),
+            false => tracing::warn!(group, "{what}"),
+        }
+    }
 }
 
 async fn end(place: &Place, running: Running) {

@@ -8,6 +8,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use millrace_domain::registry::{Visitor, visit};
 use millrace_domain::{Context, Effect, Log, Saga, Tally, View};
+use millrace_runtime::client;
 use millrace_runtime::commands::{self, Commands, Refolders, StateCache};
 use millrace_runtime::database::Pool;
 use millrace_runtime::effects::{self, Caller, EffectRole};
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::kafka;
 use crate::layout::Reactor;
 use crate::providers::Providers;
 
@@ -112,7 +114,8 @@ impl Roles {
             timers: Arc::new(config.saga_timers()),
         };
         let views = views::Shared { pool: read, registry, namespace, publish: config.publish };
-        let (kafka, producer) = (kafka_settings(config), producer(config)?);
+        let (kafka, producer) = (kafka::settings(config), producer(config)?);
+        client::check(&kafka).map_err(|error| refuse("kafka_properties", error))?;
         let elastic = Elastic::new(config.elasticsearch_url.reveal(), config.elasticsearch_timeout());
         let elastic = elastic.map_err(|error| refuse("elasticsearch_url", error.to_string()))?;
         let (config, providers) = (config.clone(), Providers::new(config)?);
@@ -202,15 +205,6 @@ impl Roles {
     }
 }
 
-fn kafka_settings(config: &Config) -> KafkaSettings {
-    KafkaSettings {
-        brokers: config.kafka_brokers.clone(),
-        session_timeout: config.session_timeout(),
-        heartbeat_interval: std::time::Duration::from_millis(config.heartbeat_interval_ms),
-        properties: config.kafka_properties.clone(),
-    }
-}
-
 fn effect_settings(config: &Config) -> effects::Settings {
     effects::Settings {
         calls_max: config.effect_calls_max,
@@ -222,7 +216,7 @@ fn effect_settings(config: &Config) -> effects::Settings {
 
 /// What writes copies of records. Connects when first used.
 pub(crate) fn producer(config: &Config) -> Result<Producer, Failure> {
-    let producer = Producer::new(&kafka_settings(config), config.awaited_timeout());
+    let producer = Producer::new(&kafka::settings(config), config.awaited_timeout());
     producer.map_err(|error| Failure::usage(format!("kafka_brokers: {error}")))
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use millrace_runtime::client::{self, Property};
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -19,6 +20,12 @@ use crate::output;
 const IN_FLIGHT_KB: &str = "32768";
 /// A command that Kafka does not take for this long is given up.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
+/// For throughput, unless it is configured.
+const CHOSEN: &[Property] = &[
+    (&["linger.ms", "queue.buffering.max.ms"], "5"),
+    (&["compression.type", "compression.codec"], "lz4"),
+    (&["queue.buffering.max.kbytes"], IN_FLIGHT_KB),
+];
 /// Beyond this many, failed deliveries are only counted.
 const TOLD_MAX: u64 = 20;
 
@@ -57,14 +64,7 @@ pub(super) struct Sender {
 impl Sender {
     pub(super) fn new(config: &Config) -> Result<Self, Failure> {
         let deliveries = Arc::new(Deliveries { delivered: AtomicU64::new(0), failed: AtomicU64::new(0) });
-        let mut client = kafka::client_config(config);
-        client
-            .set("enable.idempotence", "true")
-            .set("partitioner", "murmur2_random")
-            .set("linger.ms", "5")
-            .set("compression.type", "lz4")
-            .set("queue.buffering.max.kbytes", IN_FLIGHT_KB)
-            .set("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string());
+        let client = client::producer(&kafka::settings(config), CHOSEN, DELIVERY_TIMEOUT);
         let producer = client.create_with_context(Context(deliveries.clone()));
         Ok(Self { producer: producer.map_err(|error| kafka::failure(config, &error))?, deliveries })
     }

@@ -13,6 +13,9 @@ use crate::failure::Failure;
 use crate::kafka;
 use crate::layout::Topic;
 
+const RETENTION: &str = "retention.ms";
+const FOREVER: i64 = -1;
+
 /// A setting as it must be.
 pub(super) struct Wanted {
     pub(super) name: &'static str,
@@ -32,7 +35,8 @@ enum Rule {
 /// The settings of a topic of so many replicas.
 pub(super) fn of(topic: &Topic, replicas: i32) -> Vec<Wanted> {
     let wanted = |name, value: String, rule| Wanted { name, value, rule };
-    let forever = topic.forever.then(|| wanted("retention.ms", "-1".to_owned(), Rule::Exactly));
+    let forever = topic.forever.then(|| wanted(RETENTION, "-1".to_owned(), Rule::Exactly));
+    let kept = topic.kept_ms.map(|kept| wanted(RETENTION, kept.to_string(), Rule::AtLeast));
     // A write that only one of several replicas has is lost with it. One replica may be away.
     let in_sync = (replicas - 1).max(1);
     let all = [
@@ -43,7 +47,7 @@ pub(super) fn of(topic: &Topic, replicas: i32) -> Vec<Wanted> {
         wanted("min.insync.replicas", in_sync.to_string(), Rule::AtLeast),
         wanted("max.message.bytes", topic.bytes_max.to_string(), Rule::AtLeast),
     ];
-    forever.into_iter().chain(all).collect()
+    forever.into_iter().chain(kept).chain(all).collect()
 }
 
 /// Looks at topics that are there: refuses them, raises their limits, or leaves them. Returns those that were raised.
@@ -93,13 +97,21 @@ fn too_low(topic: &Topic, replicas: i32, found: &ConfigResource) -> Result<Vec<S
         let found = found.get(name).and_then(|entry| entry.value.as_deref()).unwrap_or_default();
         match rule {
             Rule::Exactly if found != value => return Err(refusal(&topic.name, name, found, &value)),
-            Rule::AtLeast if found.parse::<i64>().ok() < value.parse().ok() => {
+            Rule::AtLeast if size(name, found) < size(name, &value) => {
                 low.push(Setting { topic: topic.name.clone(), name: name.to_owned(), value });
             }
             Rule::Exactly | Rule::AtLeast => {}
         }
     }
     Ok(low)
+}
+
+/// How large a value is.
+fn size(name: &str, value: &str) -> Option<i64> {
+    match value.parse().ok()? {
+        FOREVER if name == RETENTION => Some(i64::MAX),
+        size => Some(size),
+    }
 }
 
 fn refusal(topic: &str, name: &str, found: &str, value: &str) -> Failure {
@@ -124,6 +136,12 @@ async fn raise(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn records_that_are_kept_for_ever_are_kept_longest() {
+        assert!(size(RETENTION, "-1") > size(RETENTION, "604800000"));
+        assert!(size("max.message.bytes", "-1") < size("max.message.bytes", "1"));
+    }
 
     #[test]
     fn a_refusal_says_which_setting_of_which_topic_and_how_to_mend_it() {

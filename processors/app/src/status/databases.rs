@@ -68,11 +68,46 @@ pub(super) async fn generations(read: &Database) -> Result<Vec<Generation>, Fail
     Ok(live.iter().filter(|one| several(&one.view)).cloned().collect())
 }
 
-/// How many records of each topic were decided.
-pub(super) async fn outbox(write: &Database) -> Result<HashMap<String, i64>, Failure> {
-    let rows =
-        sqlx::query_as("SELECT topic, count(*) FROM outbox GROUP BY topic").fetch_all(&write.pool).await;
-    Ok(rows.map_err(|error| write.failure(error))?.into_iter().collect())
+/// The outbox at one moment.
+pub(super) struct Decided {
+    /// How many events and rejections of each topic were decided.
+    pub(super) rows: HashMap<String, i64>,
+    /// Once Debezium is past this place in the WAL, it has carried all of them.
+    upto: String,
+}
+
+#[cfg(test)]
+impl Decided {
+    pub(super) fn of<const N: usize>(rows: [(&str, i64); N]) -> Self {
+        Self { rows: rows.map(|(topic, count)| (topic.to_owned(), count)).into(), upto: "0/0".to_owned() }
+    }
+}
+
+/// Looks at the outbox. Commands in it are under way until they are decided. Without new rows it stays as it was, for
+/// the WAL grows for other reasons too.
+pub(super) async fn decided(write: &Database, before: Option<Decided>) -> Result<Decided, Failure> {
+    let fail = |error| write.failure(error);
+    let rows = "SELECT topic, count(*) FROM outbox WHERE NOT starts_with(topic, current_schema() || '.cmd.') GROUP BY topic";
+    let rows = sqlx::query_as(rows).fetch_all(&write.pool).await.map_err(fail)?.into_iter().collect();
+    if let Some(same) = before.filter(|before| before.rows == rows) {
+        return Ok(same);
+    }
+    let upto = "SELECT pg_current_wal_lsn()::text";
+    let upto = sqlx::query_scalar(upto).fetch_one(&write.pool).await.map_err(fail)?;
+    Ok(Decided { rows, upto })
+}
+
+/// Whether Debezium has confirmed that it is past what was decided.
+pub(super) async fn is_carried(
+    config: &Config,
+    write: &Database,
+    decided: &Decided,
+) -> Result<bool, Failure> {
+    let confirmed = "SELECT confirmed_flush_lsn >= $2::pg_lsn FROM pg_replication_slots WHERE slot_name = $1";
+    let confirmed = sqlx::query_scalar(confirmed).bind(config.namespace.outbox()).bind(&decided.upto);
+    let confirmed: Option<Option<bool>> =
+        confirmed.fetch_optional(&write.pool).await.map_err(|error| write.failure(error))?;
+    Ok(confirmed.flatten().unwrap_or_default())
 }
 
 /// Of a view the serving generation counts.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::databases::{Facts, Slot};
 use super::lag::{Kafka, Lag};
+use super::resets::Wish;
 use super::services::{Index, Process, Subjects};
 use super::under_way::{self, UnderWay};
 use crate::failure::Failure;
@@ -32,6 +33,8 @@ pub(super) struct Report {
     pub(super) indices: Result<Vec<Index>, Failure>,
     pub(super) process: Option<Process>,
     pub(super) generations: Result<Vec<Generation>, Failure>,
+    /// What operators have asked for, and what follows from it at the next start.
+    pub(super) resets: Result<Vec<Wish>, Failure>,
     /// Whether the write side has all that it ever committed.
     pub(super) sound: Result<(), Failure>,
     pub(super) under_way: Result<Vec<UnderWay>, Failure>,
@@ -60,6 +63,7 @@ impl Report {
             "dead_letters": of_sides(&|facts| json!(facts.dead)),
             "blocked": of_sides(&|facts| json!(facts.blocked)),
             "generations": part(self.generations.as_ref()),
+            "resets": part(self.resets.as_ref()),
             "sound": part(self.sound.as_ref()),
             "under_way": part(self.under_way.as_ref()),
             "process": self.process,
@@ -74,6 +78,9 @@ impl Report {
         }
         section(&mut text, "topics", &self.kafka, topics);
         section(&mut text, "groups", &self.kafka, |kafka| groups(&kafka.lags) + &self.unknown_groups());
+        if self.resets.as_ref().is_ok_and(|resets| !resets.is_empty()) {
+            section(&mut text, "resets", &self.resets, |resets| shown_resets(resets));
+        }
         section(&mut text, "under way", &self.under_way, |under_way| under_way::shown(under_way));
         section(&mut text, "outbox to Kafka", &self.slot, |slot| {
             slot.as_ref().map_or_else(missing_slot, shown_slot)
@@ -190,11 +197,13 @@ fn groups(lags: &[Lag]) -> String {
                 _ => moment::shown(std::time::Duration::from_secs_f64(seconds)),
             },
         );
-        let unclaimed = if lag.unclaimed > 0 {
-            format!("{} partitions never claimed", lag.unclaimed)
-        } else {
-            String::new()
-        };
+        let notes = [
+            (lag.unclaimed > 0).then(|| format!("{} partitions never claimed", lag.unclaimed)),
+            (lag.withheld > 0).then(|| format!("{} behind an open transaction", lag.withheld)),
+            lag.expiring(),
+            lag.gone(),
+        ];
+        let notes = notes.into_iter().flatten().collect::<Vec<_>>().join(", ");
         let unpublished = lag.unpublished.map_or_else(|| "-".to_owned(), |count| count.to_string());
         table.row([
             lag.group.clone(),
@@ -202,10 +211,14 @@ fn groups(lags: &[Lag]) -> String {
             lag.records.to_string(),
             behind,
             unpublished,
-            unclaimed,
+            notes,
         ]);
     }
     table.render()
+}
+
+fn shown_resets(resets: &[Wish]) -> String {
+    resets.iter().map(|Wish { group, what, .. }| format!("{group}: {what}\n")).collect()
 }
 
 pub(super) fn missing_slot() -> String {

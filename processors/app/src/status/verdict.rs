@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{TimeDelta, Utc};
 
 use super::databases::Blocked;
+use super::lag::Kafka;
 use super::report::{Report, missing_connector, missing_slot, shown_connector, shown_slot};
 use crate::failure::Failure;
 
@@ -68,7 +69,8 @@ impl Report {
 
     /// What waiting does not mend.
     pub(super) fn problems(&self) -> Vec<String> {
-        let parts = [self.missing(), self.feed().into_iter().collect(), self.idle(), self.blocked()];
+        let feed = self.feed().into_iter().collect();
+        let parts = [self.missing(), feed, self.gone(), self.refused(), self.idle(), self.blocked()];
         parts.concat()
     }
 
@@ -97,6 +99,17 @@ impl Report {
             _ => None,
         };
         slot.or(connector).map(|alarm| alarm.trim_end().to_owned())
+    }
+
+    /// Records that were deleted before they were read.
+    fn gone(&self) -> Vec<String> {
+        self.kafka.iter().flat_map(Kafka::gone).collect()
+    }
+
+    /// Resets that the next start does not heed.
+    fn refused(&self) -> Vec<String> {
+        let refused = self.resets.iter().flatten().filter(|wish| wish.refused);
+        refused.map(|wish| format!("{}: {}", wish.group, wish.what)).collect()
     }
 
     /// Groups that are behind, and in which no process works.
@@ -137,7 +150,7 @@ impl Report {
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::databases::{Facts, Slot};
-    use super::super::lag::{Kafka, Lag, Topic};
+    use super::super::lag::{Lag, Topic};
     use super::super::services::{Index, Subjects};
     use super::*;
     use crate::failure::Service;
@@ -159,8 +172,7 @@ pub(super) mod tests {
             topic: "m.cmd.orders.v1".to_owned(),
             records: 3,
             seconds: Some(1.25),
-            unpublished: None,
-            unclaimed: 0,
+            ..Lag::default()
         };
         Report {
             namespace: "m".to_owned(),
@@ -175,6 +187,7 @@ pub(super) mod tests {
             indices: Ok(Vec::new()),
             process: None,
             generations: Ok(Vec::new()),
+            resets: Ok(Vec::new()),
             sound: Ok(()),
             under_way: Ok(Vec::new()),
         }
@@ -211,7 +224,8 @@ pub(super) mod tests {
 
     #[test]
     fn what_setup_would_make_is_missed() {
-        let topic = |name: &str, partitions| Topic { name: name.to_owned(), partitions, records: 0 };
+        let topic =
+            |name: &str, partitions| Topic { name: name.to_owned(), partitions, records: 0, written: 0 };
         let kafka = Kafka { topics: vec![topic("a", 2), topic("b", 0)], lags: Vec::new() };
         let index = Index { alias: "m-orders".to_owned(), index: None, health: None, documents: None };
         let subjects = Subjects { count: 1, missing: vec!["millrace.orders.OrderPlaced"] };

@@ -24,7 +24,7 @@ use super::held::{Held, PRINT, Slice, Strange};
 use super::horizon;
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::kafka::{Position, Reader};
+use crate::kafka::{Reader, Seen};
 use crate::layout;
 use crate::outbox::pace::Pace;
 use crate::outbox::{self, Span};
@@ -196,22 +196,20 @@ fn step(
     left: &mut HashMap<i32, (i64, i64)>,
     mut see: impl FnMut(&BorrowedMessage<'_>),
 ) -> Result<(), Failure> {
-    let position = |(partition, (next, _)): (&i32, &(i64, i64))| Position {
-        topic: topic.to_owned(),
-        partition: *partition,
-        offset: *next,
-    };
-    let from: Vec<Position> = left.iter().map(position).collect();
-    reader.visit(&from, SILENCE_MAX, |message| {
-        let ours = message.topic() == topic;
-        if let Some((next, end)) =
-            left.get_mut(&message.partition()).filter(|(next, _)| ours && message.offset() >= *next)
-        {
-            *next = message.offset() + 1;
-            let done = *next >= *end;
-            see(message);
-            if done {
-                left.remove(&message.partition());
+    let from: Vec<(i32, i64)> = left.iter().map(|(partition, (next, _))| (*partition, *next)).collect();
+    reader.visit(topic, from, SILENCE_MAX, |seen| {
+        match seen {
+            // Its last offsets may be those of markers.
+            Seen::End(partition) => {
+                left.remove(&partition);
+            }
+            Seen::Record(message) => {
+                let (partition, next) = (message.partition(), message.offset() + 1);
+                if left.get(&partition).is_some_and(|(expected, _)| next > *expected) {
+                    see(message);
+                    left.entry(partition).and_modify(|(expected, _)| *expected = next);
+                }
+                left.retain(|_, (next, end)| next < end);
             }
         }
         if left.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::{GroupConsumer, Partition};
 use crate::backoff::Backoff;
 use crate::error::{Dependency, WorkError};
+use crate::metrics;
 use crate::offsets::Claim;
 use crate::retry::{Lane, Retries};
 use crate::role::Role;
@@ -25,20 +26,20 @@ const LOOK_EVERY: Duration = Duration::from_secs(20);
 ///
 /// Guarantee: what a claim has applied was applied from the topic that is there now. A topic that was deleted and made
 /// again, or that has lost records, is read from its beginning.
-pub(super) struct Claimant<'m> {
-    pub(super) consumer: &'m Arc<GroupConsumer>,
-    pub(super) lanes: &'m HashMap<String, (Lane, Retries)>,
-    pub(super) stop: &'m CancellationToken,
+pub(super) struct Claimant {
+    pub(super) consumer: Arc<GroupConsumer>,
+    pub(super) lanes: Arc<HashMap<String, (Lane, Retries)>>,
+    pub(super) stop: CancellationToken,
 }
 
-impl Claimant<'_> {
+impl Claimant {
     /// The claims of some partitions; `None` when stopped meanwhile.
-    pub(super) async fn claim(&self, partitions: &[Partition]) -> Option<Vec<Claim>> {
+    pub(super) async fn claim(self, partitions: Vec<Partition>) -> Option<Vec<Claim>> {
         let (mut claims, mut backoff) = (Vec::with_capacity(partitions.len()), Backoff::new());
         while let Some((topic, partition)) = partitions.get(claims.len()) {
             let tried = tokio::select! {
                 () = self.stop.cancelled() => return None,
-                tried = self.claim_more(partitions, &mut claims) => tried,
+                tried = self.claim_more(&partitions, &mut claims) => tried,
             };
             if let Err(error) = tried {
                 tracing::warn!(topic, partition, %error, "partitions not claimed yet, this one and others");
@@ -55,40 +56,42 @@ impl Claimant<'_> {
     async fn claim_more(&self, partitions: &[Partition], claims: &mut Vec<Claim>) -> Result<(), WorkError> {
         let rest = partitions.get(claims.len()..).unwrap_or_default();
         let topics: BTreeSet<String> = rest.iter().map(|(topic, _)| topic.clone()).collect();
-        let ids = ids(self.consumer, topics.into_iter().collect()).await?;
+        let ids = ids(&self.consumer, topics.into_iter().collect()).await?;
         for (topic, partition) in rest {
             let unknown =
                 || WorkError::outage(Dependency::Kafka, format!("it does not know the topic {topic}"));
             let id = ids.get(topic).ok_or_else(unknown)?;
-            let (_, Retries { role, .. }) = self.lanes.get(topic).ok_or_else(unknown)?;
-            claims.push(self.claim_one(role, topic, *partition, *id).await?);
+            let (lane, Retries { role, .. }) = self.lanes.get(topic).ok_or_else(unknown)?;
+            let (claim, first) = self.claim_one(role, topic, *partition, *id).await?;
+            claims.push(look_for_gone(*lane, role, claim, first).await?);
         }
         Ok(())
     }
 
+    /// The claim, and the first offset of its partition.
     async fn claim_one(
         &self,
         role: &Arc<dyn Role>,
         topic: &str,
         partition: i32,
         id: Option<Uuid>,
-    ) -> Result<Claim, WorkError> {
+    ) -> Result<(Claim, i64), WorkError> {
         let (first, end) = self.watermarks(topic, partition).await?;
         role.forget();
         let pool = role.database();
         let claim = Claim::take(pool, role.group(), topic, partition, first).await?;
         if claim.is_of_another(id) {
             tracing::error!(topic, partition, "the topic was made anew and is read from its beginning");
-            return claim.begin_again(pool, first, id).await;
+            return Ok((claim.begin_again(pool, first, id).await?, first));
         }
         let claim = claim.of_topic(pool, id).await?;
         if claim.applied <= end {
-            return Ok(claim);
+            return Ok((claim, first));
         }
         // Or somebody has gone on since we asked.
         let (first, end) = self.watermarks(topic, partition).await?;
         if claim.applied <= end {
-            return Ok(claim);
+            return Ok((claim, first));
         }
         let applied = claim.applied;
         tracing::error!(
@@ -98,15 +101,123 @@ impl Claimant<'_> {
             applied,
             "the topic has lost records and is read from its beginning"
         );
-        claim.begin_again(pool, first, id).await
+        Ok((claim.begin_again(pool, first, id).await?, first))
     }
 
-    /// The first offset of a partition and the one after its last record.
     async fn watermarks(&self, topic: &str, partition: i32) -> Result<(i64, i64), WorkError> {
-        let topic = topic.to_owned();
-        let ask = move |consumer: &GroupConsumer| consumer.fetch_watermarks(&topic, partition, ANSWER_WITHIN);
-        asked(self.consumer, ask).await
+        watermarks(&self.consumer, topic.to_owned(), partition).await
     }
+}
+
+/// The first offset of a partition and the one after its last record.
+async fn watermarks(
+    consumer: &Arc<GroupConsumer>,
+    topic: String,
+    partition: i32,
+) -> Result<(i64, i64), WorkError> {
+    asked(consumer, move |consumer| consumer.fetch_watermarks(&topic, partition, ANSWER_WITHIN)).await
+}
+
+/// What to do when records were deleted before they were read. Copies for retries are only wake-ups: the sweep copies
+/// their heads again. Of documents the auditor sees which are behind their rows. Anything else is lost, and passing over
+/// it is an operator's decision.
+async fn look_for_gone(
+    lane: Lane,
+    role: &Arc<dyn Role>,
+    claim: Claim,
+    first: i64,
+) -> Result<Claim, WorkError> {
+    let Claim { topic, partition, applied, published, epoch, .. } = &claim;
+    if epoch == &1 && first > 0 && lane == Lane::Source {
+        tracing::warn!(
+            topic,
+            partition,
+            first,
+            "the group begins here: earlier records were deleted before it did"
+        );
+    }
+    let (applied, published) = (*applied, *published);
+    match lane {
+        Lane::Retry if applied < first => {
+            tracing::warn!(
+                topic,
+                partition,
+                from = applied,
+                to = first,
+                "copies for retries were deleted before they were read: their heads are copied again"
+            );
+            claim.go_on_at(role.database(), first).await
+        }
+        Lane::Source if applied >= first && published < first => {
+            tracing::warn!(
+                topic,
+                partition,
+                from = published,
+                to = first,
+                "records were deleted before their documents were published: the auditor compares these with their rows"
+            );
+            claim.go_on_at(role.database(), first).await
+        }
+        Lane::Source => {
+            tell_gone(&claim, first);
+            Ok(claim)
+        }
+        Lane::Retry => Ok(claim),
+    }
+}
+
+/// An alarm, once: the partition stands.
+fn tell_gone(claim: &Claim, first: i64) {
+    let Claim { group, topic, partition, applied, .. } = claim;
+    if first <= *applied {
+        return;
+    }
+    let (generation, number) = (group.generation.to_string(), partition.to_string());
+    let gauge = metrics::RECORDS_GONE.with_label_values(&[&group.id, &generation, topic, &number]);
+    if gauge.get() != first - applied {
+        tracing::error!(
+            group = %group.own_name(),
+            topic,
+            partition,
+            from = applied,
+            to = first,
+            "RECORDS ARE GONE: they were deleted before they were read, and the partition stands. To go on behind them stop \
+             `millrace run` and reset the group with kafka-consumer-groups --reset-offsets --to-earliest"
+        );
+    }
+    gauge.set(first - applied);
+}
+
+/// The partition is another's matter now.
+pub(super) fn forget_gone(Claim { group, topic, partition, .. }: &Claim) {
+    let (generation, number) = (group.generation.to_string(), partition.to_string());
+    // Most have none.
+    let _ = metrics::RECORDS_GONE.remove_label_values(&[&group.id, &generation, topic, &number]);
+}
+
+/// Looks where the client says that an offset is not there, however long Kafka is away: tells of each source, and whether
+/// copies for retries are concerned, which the group passes over when it joins anew.
+pub(super) async fn gone(consumer: Arc<GroupConsumer>, claims: Vec<(Lane, Claim)>) -> bool {
+    let mut backoff = Backoff::new();
+    loop {
+        match look_at_firsts(&consumer, &claims).await {
+            Ok(join_again) => return join_again,
+            Err(error) => tracing::debug!(%error, "not known which records are gone"),
+        }
+        backoff.wait().await;
+    }
+}
+
+async fn look_at_firsts(consumer: &Arc<GroupConsumer>, claims: &[(Lane, Claim)]) -> Result<bool, WorkError> {
+    let mut join_again = false;
+    for (lane, claim) in claims {
+        let (first, _) = watermarks(consumer, claim.topic.clone(), claim.partition).await?;
+        match lane {
+            Lane::Source => tell_gone(claim, first),
+            Lane::Retry => join_again |= claim.applied < first,
+        }
+    }
+    Ok(join_again)
 }
 
 /// The ids of the topics that Kafka knows.

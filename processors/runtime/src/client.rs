@@ -1,0 +1,248 @@
+//! What Kafka's clients are configured with: what may be tuned, and what the guarantees rest on.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaConfRes;
+
+use crate::member::KafkaSettings;
+
+/// A property under all of its names, and its value or what is to be said of it.
+pub type Property = (&'static [&'static str], &'static str);
+
+/// Properties that nobody may set, and why not.
+const REFUSED: &[Property] = &[
+    (&["bootstrap.servers", "metadata.broker.list"], "`kafka_brokers` names the brokers"),
+    (&["group.id"], "groups are called after the namespace and their role"),
+    (
+        &["group.instance.id"],
+        "every role of every process is a member of its own, and static members of one id shut each other out",
+    ),
+    (
+        &["session.timeout.ms"],
+        "`session_timeout_ms` configures it, so that `transaction_timeout_ms` can be compared with it",
+    ),
+    (&["heartbeat.interval.ms"], "`heartbeat_interval_ms` configures it"),
+    (&["partition.assignment.strategy"], "partitions move one by one, and those that stay go on meanwhile"),
+    (
+        &["enable.auto.commit", "auto.commit.enable", "enable.auto.offset.store"],
+        "an offset is committed in Postgres, together with the rows that it guards",
+    ),
+    (
+        &["auto.offset.reset"],
+        "where an offset is not there any more an operator decides: nothing is skipped or read again in silence",
+    ),
+    (&["isolation.level"], "records of an aborted transaction must not have an effect"),
+    (&["enable.partition.eof"], "the end of a partition is no record"),
+    (&["topic.blacklist"], "topics would not be read, and nothing would say so"),
+    (&["allow.auto.create.topics"], "`millrace setup` creates topics, with their sizes"),
+    (
+        &["enable.idempotence", "acks", "request.required.acks"],
+        "a copy counts once every replica in sync has it, and keeps its order",
+    ),
+    (
+        &["transactional.id"],
+        "copies for retries are not written in Kafka's transactions: Postgres's are the ones that count",
+    ),
+    (&["partitioner"], "a key must have the same partition as with the clients in Java and Connect"),
+    (
+        &["message.timeout.ms", "delivery.timeout.ms"],
+        "a transaction in Postgres waits for the acknowledgement: `transaction_timeout_ms` bounds it",
+    ),
+    (&["delivery.report.only.error"], "what is acknowledged must be told"),
+    (&["message.max.bytes"], "whatever a topic has taken must find room as a dead letter"),
+];
+
+/// Properties of consumers that have these values unless they are configured.
+const CONSUMER: &[Property] = &[
+    (&["queued.max.messages.kbytes"], "4096"),
+    (&["queued.min.messages"], "5000"),
+    // The first batch of an answer comes whole, however large it is (KIP-74).
+    (&["fetch.message.max.bytes", "max.partition.fetch.bytes"], "1048576"),
+    // The default of a second would show in every latency after a full queue.
+    (&["fetch.queue.backoff.ms"], "2"),
+    (&["fetch.wait.max.ms"], "100"),
+];
+
+/// Properties of who writes copies that have these values unless they are configured.
+pub(crate) const COPIES: &[Property] =
+    &[(&["linger.ms", "queue.buffering.max.ms"], "0"), (&["compression.type", "compression.codec"], "lz4")];
+
+/// KIP-848: the coordinator assigns partitions, and the broker's configuration has the timeouts.
+const PROTOCOL: &str = "group.protocol";
+const BY_THE_COORDINATOR: &str = "consumer";
+
+/// Why these properties cannot be set; never with a value, which may be a secret.
+pub fn problem(properties: &HashMap<String, String>) -> Option<String> {
+    let mut names: Vec<&String> = properties.keys().collect();
+    names.sort();
+    let refused = names.iter().find_map(|name| {
+        let (_, why) = REFUSED.iter().find(|(refused, _)| refused.contains(&name.as_str()))?;
+        Some(format!("`{name}` cannot be set: {why}"))
+    });
+    refused.or_else(|| names.into_iter().find_map(|name| unknown(name, properties.get(name)?)))
+}
+
+/// What librdkafka has against a property.
+fn unknown(name: &str, value: &str) -> Option<String> {
+    match ClientConfig::new().set(name, value).create_native_config() {
+        Err(KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)) => {
+            Some(format!("librdkafka knows no property `{name}`"))
+        }
+        Err(KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_INVALID, ..)) => {
+            Some(format!("`{name}` cannot have the value that it is given"))
+        }
+        Err(error) => Some(format!("`{name}`: {error}")),
+        Ok(_) => None,
+    }
+}
+
+/// Whether a member of a group can be made of these settings: some properties only contradict each other.
+///
+/// # Errors
+/// What librdkafka has against them; never with a value.
+pub fn check(kafka: &KafkaSettings) -> Result<(), String> {
+    match consumer(kafka, "millrace").create::<BaseConsumer>() {
+        Ok(_) => Ok(()),
+        Err(KafkaError::ClientConfig(_, reason, name, _)) => Err(format!("`{name}`: {reason}")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The configuration of a member of a group.
+pub fn consumer(kafka: &KafkaSettings, group: &str) -> ClientConfig {
+    let mut config = configured(kafka, CONSUMER);
+    config
+        .set("group.id", group)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "error")
+        .set("isolation.level", "read_committed")
+        .set("allow.auto.create.topics", "false");
+    if kafka.properties.get(PROTOCOL).is_none_or(|protocol| protocol != BY_THE_COORDINATOR) {
+        config
+            .set("session.timeout.ms", kafka.session_timeout.as_millis().to_string())
+            .set("heartbeat.interval.ms", kafka.heartbeat_interval.as_millis().to_string())
+            .set("partition.assignment.strategy", "cooperative-sticky");
+    }
+    config
+}
+
+/// The configuration of a producer, with the values that it chooses for what is not configured. What Kafka has not
+/// acknowledged within `delivery_timeout` is given up.
+pub fn producer(kafka: &KafkaSettings, chosen: &[Property], delivery_timeout: Duration) -> ClientConfig {
+    let mut config = configured(kafka, chosen);
+    config
+        .set("enable.idempotence", "true")
+        // The same partition for the same key as murmur2 in Java; librdkafka's own default differs.
+        .set("partitioner", "murmur2_random")
+        .set("message.timeout.ms", delivery_timeout.as_millis().to_string());
+    config
+}
+
+/// What is configured, and for the rest what we choose.
+fn configured(kafka: &KafkaSettings, chosen: &[Property]) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &kafka.brokers).set("client.id", "millrace");
+    for (names, value) in chosen {
+        if let [name, ..] = names
+            && !names.iter().any(|name| kafka.properties.contains_key(*name))
+        {
+            config.set(*name, *value);
+        }
+    }
+    config.extend(kafka.properties.clone());
+    config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(properties: &[(&str, &str)]) -> KafkaSettings {
+        KafkaSettings {
+            brokers: "127.0.0.1:1".to_owned(),
+            session_timeout: Duration::from_secs(30),
+            heartbeat_interval: Duration::from_secs(3),
+            properties: properties
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+        }
+    }
+
+    fn problem(name: &str, value: &str) -> Option<String> {
+        super::problem(&settings(&[(name, value)]).properties)
+    }
+
+    #[test]
+    fn whatever_a_guarantee_rests_on_is_refused_by_name_with_the_reason() {
+        for (name, why) in REFUSED.iter().flat_map(|(names, why)| names.iter().map(move |name| (name, why))) {
+            assert_eq!(problem(name, "x"), Some(format!("`{name}` cannot be set: {why}")));
+        }
+    }
+
+    #[test]
+    fn whatever_a_client_sets_that_cannot_be_tuned_is_in_the_table() {
+        let tuned = |name: &str| {
+            name == "client.id" || CONSUMER.iter().chain(COPIES).any(|(names, _)| names.contains(&name))
+        };
+        let kafka = settings(&[]);
+        for client in [consumer(&kafka, "g"), producer(&kafka, COPIES, Duration::from_secs(1))] {
+            for name in client.config_map().keys().filter(|name| !tuned(name)) {
+                assert!(problem(name, "x").is_some(), "{name} is overwritten in silence");
+            }
+        }
+    }
+
+    #[test]
+    fn what_may_be_tuned_is_tuned_under_each_of_its_names() {
+        for (name, value) in
+            CONSUMER.iter().flat_map(|(names, value)| names.iter().map(move |name| (name, value)))
+        {
+            let config = consumer(&settings(&[(name, "17")]), "g");
+            assert_eq!(
+                (problem(name, "17"), config.get(name)),
+                (None, Some("17")),
+                "{name} instead of {value}"
+            );
+        }
+        let config = consumer(&settings(&[("max.partition.fetch.bytes", "17")]), "g");
+        assert_eq!(config.get("fetch.message.max.bytes"), None);
+        let linger =
+            |kafka| producer(&kafka, COPIES, Duration::from_secs(1)).get("linger.ms").map(str::to_owned);
+        assert_eq!(linger(settings(&[])), Some("0".to_owned()));
+        assert_eq!(linger(settings(&[("queue.buffering.max.ms", "7")])), None);
+        assert_eq!(consumer(&settings(&[("client.id", "x")]), "g").get("client.id"), Some("x"));
+    }
+
+    #[test]
+    fn unknown_names_and_values_are_refused_without_the_value() {
+        assert_eq!(
+            problem("no.such.property", "hunter2"),
+            Some("librdkafka knows no property `no.such.property`".to_owned())
+        );
+        let told = problem("security.protocol", "hunter2").unwrap();
+        assert!(told.contains("security.protocol") && !told.contains("hunter2"), "{told}");
+        assert_eq!(problem("ssl.key.password", "hunter2"), None);
+    }
+
+    #[test]
+    fn properties_that_contradict_each_other_are_refused() {
+        assert_eq!(check(&settings(&[])), Ok(()));
+        let told = check(&settings(&[("max.poll.interval.ms", "1000")])).unwrap_err();
+        assert!(told.contains("max.poll.interval.ms"), "{told}");
+    }
+
+    #[test]
+    fn the_coordinators_protocol_has_its_timeouts_from_the_broker() {
+        let config = consumer(&settings(&[(PROTOCOL, BY_THE_COORDINATOR)]), "g");
+        for name in ["session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy"] {
+            assert_eq!(config.get(name), None, "{name}");
+        }
+        assert_eq!(consumer(&settings(&[]), "g").get("session.timeout.ms"), Some("30000"));
+    }
+}
