@@ -102,14 +102,16 @@ impl Process {
 
     /// Its figures, when it answers.
     pub async fn metrics(&self) -> Result<Metrics, String> {
-        let url = format!("http://127.0.0.1:{}/metrics", self.port);
-        let answer = http()
-            .get(url)
-            .timeout(Duration::from_secs(5))
-            .send()
-            .await
-            .map_err(|error| error.to_string())?;
-        Ok(Metrics(answer.text().await.map_err(|error| error.to_string())?))
+        Ok(Metrics(self.asked("metrics").await?.1))
+    }
+
+    /// Status and text of `healthz` or `readyz`, when it answers.
+    pub async fn asked(&self, path: &str) -> Result<(u16, String), String> {
+        let url = format!("http://127.0.0.1:{}/{path}", self.port);
+        let asked = http().get(url).timeout(Duration::from_secs(10)).send().await;
+        let answer = asked.map_err(|error| error.to_string())?;
+        let status = answer.status().as_u16();
+        Ok((status, answer.text().await.map_err(|error| error.to_string())?))
     }
 
     /// Waits until a figure is at least this large.

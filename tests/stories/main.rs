@@ -34,6 +34,7 @@ mod offsets;
 mod one_command;
 mod outages;
 mod overload;
+mod panics;
 mod references;
 mod refold;
 mod replay;

@@ -10,6 +10,7 @@ use anyhow::Result;
 use async_trait::async_trait;
 use millrace_runtime::database::{Pool, worker_pool};
 use millrace_runtime::names::Namespace;
+use millrace_runtime::supervision::Watch;
 use millrace_runtime::{
     Elastic, Folded, Group, GroupSettings, KafkaSettings, Member, Outcome, Producer, Record, Registry, Role,
     WorkError,
@@ -62,7 +63,7 @@ pub(super) async fn run(
     let name = group.id.clone();
     let role: Arc<dyn Role> = Arc::new(Decoding { group, pool, registry, totals });
     let roles = HashMap::from([(namespace.topic(Kind::Event, "customers"), role)]);
-    join(stack, &name, roles)?.run(stop).await;
+    join(stack, &name, roles)?.run(Watch::new(&stop)).await;
     Ok(())
 }
 

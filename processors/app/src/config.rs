@@ -358,6 +358,7 @@ impl Config {
             positive("elasticsearch_timeout_ms", self.elasticsearch_timeout_ms),
             positive("commands_batch_max", self.commands_batch_max),
             positive("events_batch_max", self.events_batch_max),
+            positive("buffer_bytes", u64::try_from(self.buffer_bytes).unwrap_or(u64::MAX)),
             positive("database_connections_max", self.database_connections_max),
             positive("audit_events_per_second", self.audit_events_per_second),
             positive("vendor_messages_per_second", self.vendor_messages_per_second),
@@ -641,6 +642,7 @@ mod tests {
         );
         assert!(refusal(&[], "partition = 3", &[]).contains("unknown field"));
         assert!(refusal(&[], "", &["partitions=0"]).contains("partitions must be 1 or more, not 0"));
+        assert!(refusal(&[], "", &["buffer_bytes=0"]).contains("buffer_bytes must be 1 or more, not 0"));
         assert!(refusal(&[], "", &["namespace=A"]).contains("namespace (from the command line): `A` is not"));
         let message = refusal(&[], "transaction_timeout_ms = 30000", &[]);
         assert!(message.contains("must be below session_timeout_ms (30000)"), "{message}");

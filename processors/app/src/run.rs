@@ -14,6 +14,7 @@ use millrace_domain::Effect as _;
 use millrace_domain::effects::payment::Payment;
 use millrace_runtime::database::unfit_session;
 use millrace_runtime::names::COMMANDS;
+use millrace_runtime::supervision::{self, Setbacks, restarted};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +22,7 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::Side;
 use crate::postgres::Database;
+use http::Probed;
 use members::Members;
 use roles::Roles;
 
@@ -71,27 +73,32 @@ impl Selection {
 /// # Errors
 /// When a client or the listener cannot be set up. Dependencies that do not answer are waited for.
 pub async fn run(config: &Config, selection: Selection) -> Result<(), Failure> {
+    supervision::log_panics();
     let roles = Roles::new(config)?;
-    let stop = CancellationToken::new();
-    let server = http::serve(config, roles.databases(), stop.clone()).await?;
+    let (stop, setbacks) = (CancellationToken::new(), Setbacks::default());
+    let probed = Probed { databases: roles.databases(), setbacks: setbacks.clone(), stop: stop.clone() };
+    let asked = http::serve(config, probed).await?;
     if selection.writer(Payment::NAME) {
         webhooks::serve(config, roles.caller(), stop.clone()).await?;
     }
     if selection.commands() {
-        tokio::spawn(auditor::audit(Arc::new(config.clone()), stop.clone()));
+        let (config, setbacks, stop) = (Arc::new(config.clone()), setbacks.clone(), stop.clone());
+        tokio::spawn(async move {
+            let audit = || auditor::audit(config.clone(), stop.clone());
+            restarted("auditor", &setbacks, &stop, audit).await;
+        });
     }
-    let mut members = Members::new(config, selection, roles, stop.clone())?;
+    let mut members = Members::new(config, selection, roles, (stop.clone(), setbacks))?;
     tokio::select! {
         () = members.follow() => {}
         unfit = unfit_sessions(config) => unfit?,
-        asked = stopped() => asked?,
+        asked = asked => asked.unwrap_or(Ok(()))?,
     }
     tracing::info!("stopping: batches in flight are finished");
     stop.cancel();
     if tokio::time::timeout(STOP_TIMEOUT, members.ended()).await.is_err() {
         tracing::warn!("some groups did not stop in time; their batches are taken up again from Postgres");
     }
-    server.abort();
     tracing::info!("stopped");
     Ok(())
 }

@@ -51,6 +51,11 @@ impl Pool {
         Self { connections, answer_timeout, slots }
     }
 
+    /// What takes longer has no answer; see [`in_time`](Self::in_time).
+    pub fn answer_timeout(&self) -> Duration {
+        self.answer_timeout
+    }
+
     /// See [`Slots::take`].
     pub(crate) async fn slot(&self) -> Option<Slot> {
         self.slots.take().await

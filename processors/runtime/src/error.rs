@@ -5,6 +5,7 @@ use std::fmt;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use crate::sqlstate::Means;
+use crate::supervision::Panic;
 
 /// A message goes into headers and tables; what it quotes may be as long as a record.
 const MESSAGE_BYTES_MAX: usize = 1_000;
@@ -63,6 +64,11 @@ impl Fault {
         Self::new("refused-by-database", reason)
     }
 
+    /// This program panicked at the record; a later build may not.
+    pub fn panicked(panic: &Panic) -> Self {
+        Self::new("panicked", panic.to_string())
+    }
+
     /// A fault of the record's own bytes, which stay as they are.
     pub fn hopeless(code: &'static str, message: impl Into<String>) -> Self {
         Self { code, message: bounded(message.into()), hopeless: true }
@@ -111,6 +117,9 @@ pub enum WorkError {
     /// changes nothing.
     #[error("Kafka does not take the record: {0}")]
     NotTaken(String),
+    /// A record of the batch has this fault, which shows only in the whole batch: find it, the others commit.
+    #[error("a record of the batch: {}", .0.message)]
+    Faulty(Fault),
     /// A dependency does not answer: wait, count no attempt, try the same batch again.
     #[error("{dependency} is out of reach: {reason}")]
     Outage {
@@ -132,6 +141,20 @@ impl WorkError {
         Self::outage(Dependency::Postgres, told(reason, Means::OtherShape))
     }
 
+    /// The fault of a record that is somewhere in the batch: halves find it.
+    pub fn fault(&self) -> Option<Fault> {
+        match self {
+            Self::Refused(reason) => Some(Fault::refused(reason.as_str())),
+            Self::Faulty(fault) => Some(fault.clone()),
+            Self::Fenced
+            | Self::Held(_)
+            | Self::Contended(_)
+            | Self::Overran(_)
+            | Self::NotTaken(_)
+            | Self::Outage { .. } => None,
+        }
+    }
+
     /// Which dependency does not answer, when it is an outage.
     pub(crate) fn dependency(&self) -> Option<Dependency> {
         match self {
@@ -141,6 +164,7 @@ impl WorkError {
             | Self::Overran(_)
             | Self::Refused(_)
             | Self::NotTaken(_)
+            | Self::Faulty(_)
             | Self::Held(_) => None,
         }
     }

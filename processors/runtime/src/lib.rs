@@ -28,6 +28,7 @@ mod role;
 pub mod sagas;
 mod slots;
 mod sqlstate;
+pub mod supervision;
 mod timestamp;
 pub mod views;
 mod worker;

@@ -1,19 +1,17 @@
 //! A member of a consumer group: gets partitions, starts a worker for each, gives them back.
 
 mod claims;
+mod consumer;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::OptionFuture;
-use rdkafka::client::ClientContext;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, StreamConsumer};
+use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
-use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -22,7 +20,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client;
 use crate::elastic::Elastic;
-use crate::metrics;
 use crate::names::retry_topic;
 use crate::offsets::Claim;
 use crate::producer::Producer;
@@ -30,8 +27,11 @@ use crate::publisher::PublisherHandle;
 use crate::record::Record;
 use crate::retry::{Lane, Retries};
 use crate::role::{Group, Role};
+use crate::supervision::Watch;
 use crate::worker::Worker;
+use crate::{metrics, moments};
 use claims::Claimant;
+use consumer::GroupConsumer;
 
 /// How long the buffer may be full before fetching is paused, so that membership is kept in an outage.
 const FULL_BEFORE_PAUSE: Duration = Duration::from_secs(1);
@@ -71,36 +71,6 @@ enum Rebalance {
     Assigned(Vec<Partition>),
     Revoked(Vec<Partition>),
 }
-
-/// Hands rebalances to the member's loop: waiting inside the callback would block the client.
-struct Context {
-    rebalances: mpsc::UnboundedSender<Rebalance>,
-    closing: AtomicBool,
-}
-
-impl ClientContext for Context {
-    /// The loop receives the same errors and says each outage once.
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "the client reports an error");
-    }
-}
-
-impl ConsumerContext for Context {
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
-        let partitions = list.elements().iter().map(|e| (e.topic().to_owned(), e.partition())).collect();
-        let rebalance = match error {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Rebalance::Assigned(partitions),
-            _ => Rebalance::Revoked(partitions),
-        };
-        let unheard = self.closing.load(Ordering::SeqCst) || self.rebalances.send(rebalance).is_err();
-        // Nobody listens any more: the client must still be told, or closing it waits for ever.
-        if unheard && let Err(error) = consumer.incremental_unassign(list) {
-            tracing::debug!(%error, "partitions not given back while closing");
-        }
-    }
-}
-
-type GroupConsumer = StreamConsumer<Context>;
 
 struct Assigned {
     records: mpsc::UnboundedSender<Record>,
@@ -146,8 +116,7 @@ impl Member {
         elastic: Elastic,
     ) -> Result<Self, KafkaError> {
         let (sender, rebalances) = mpsc::unbounded_channel();
-        let context = Context { rebalances: sender, closing: AtomicBool::new(false) };
-        let consumer: GroupConsumer = client::consumer(kafka, group).create_with_context(context)?;
+        let consumer = GroupConsumer::new(&client::consumer(kafka, group), sender)?;
         let lanes = lanes(roles, &settings, &producer);
         let topics: Vec<&str> = lanes.keys().map(String::as_str).collect();
         consumer.subscribe(&topics)?;
@@ -167,12 +136,15 @@ impl Member {
         })
     }
 
-    /// Works until stopped; then finishes the batches in flight and gives the partitions back.
-    pub async fn run(mut self, stop: CancellationToken) {
+    /// Works until it is to leave; then finishes the batches in flight and gives the partitions back. After a panic of a
+    /// part, such as a worker, all of it leaves.
+    pub async fn run(mut self, watch: Watch) {
+        let stop = watch.leave().clone();
         let mut mirror = tokio::time::interval(MIRROR_EVERY);
         mirror.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let sweeper =
-            tokio::spawn(sweep(self.lanes.values().next().map(|(_, retries)| retries.clone()), stop.clone()));
+        let retries = self.lanes.values().next().map(|(_, retries)| retries.clone());
+        let (sweeping, over) = (sweep(retries, stop.clone()), watch.clone());
+        let sweeper = tokio::spawn(async move { over.over("sweep", sweeping).await });
         let consumer = self.consumer.clone();
         let mut ids = Box::pin(self.ids_later());
         let (mut gone, mut claiming) = (OptionFuture::from(None), OptionFuture::from(None));
@@ -193,7 +165,7 @@ impl Member {
                 // Postgres may be away for long: a client that is not polled meanwhile would leave its group.
                 Some(claims) = &mut claiming => {
                     (claiming, claims_wait) = (OptionFuture::from(None), false);
-                    if !self.fetch(claims.unwrap_or_default(), &stop) {
+                    if !self.fetch(claims.unwrap_or_default(), &watch) {
                         break self.join_anew(&stop);
                     }
                 }
@@ -285,13 +257,18 @@ impl Member {
     /// Gives a message to its partition's worker, or lets it wait for room.
     fn route(&mut self, message: &BorrowedMessage<'_>) {
         let Some(topic) = self.topics.get(message.topic()).cloned() else { return };
-        let bytes = Record::room_needed(message).min(self.settings.buffer_bytes);
+        let mut record = Record::detach(message, topic);
+        moments::poison(moments::POISON_MEMBER, &record);
+        let bytes = record.room_needed().min(self.settings.buffer_bytes);
         let taken = self.room.clone().try_acquire_many_owned(u32::try_from(bytes).unwrap_or(u32::MAX));
         match taken {
-            Ok(room) if self.waiting.is_empty() => self.deliver(Record::detach(message, topic, Some(room))),
+            Ok(room) if self.waiting.is_empty() => {
+                record.room = Some(room);
+                self.deliver(record);
+            }
             Ok(_) | Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => {
                 self.full_since.get_or_insert_with(Instant::now);
-                self.waiting.push_back((Record::detach(message, topic, None), bytes));
+                self.waiting.push_back((record, bytes));
             }
         }
     }
@@ -344,7 +321,7 @@ impl Member {
     }
 
     /// Starts fetching what is claimed, from where Postgres says; false when the client refuses.
-    fn fetch(&mut self, claims: Vec<Claim>, stop: &CancellationToken) -> bool {
+    fn fetch(&mut self, claims: Vec<Claim>, watch: &Watch) -> bool {
         let mut list = TopicPartitionList::new();
         for Claim { topic, partition, epoch, applied, published, .. } in &claims {
             let start = Offset::Offset(*applied.min(published));
@@ -354,7 +331,7 @@ impl Member {
             tracing::info!(topic, partition, epoch, applied, "partition claimed");
         }
         for claim in claims {
-            self.start(claim, stop);
+            self.start(claim, watch);
         }
         let assigned = self.consumer.incremental_assign(&list);
         if let Err(error) = &assigned {
@@ -367,16 +344,17 @@ impl Member {
         assigned.is_ok()
     }
 
-    fn start(&mut self, claim: Claim, stop: &CancellationToken) {
+    fn start(&mut self, claim: Claim, watch: &Watch) {
         let Some((lane, retries)) = self.lanes.get(&claim.topic).cloned() else { return };
         let partition = (claim.topic.clone(), claim.partition);
         let (records, inbox) = mpsc::unbounded_channel();
         let (position, watched) = watch::channel(claim.clone());
         let (read_to, reading) = watch::channel(claim.applied);
-        let (leave, stop) = (stop.clone(), stop.child_token());
+        let (leave, stop) = (watch.leave().clone(), watch.leave().child_token());
         let publisher = retries.role.index().map(|index| {
             let pool = retries.role.database().clone();
-            PublisherHandle::start(self.elastic.clone(), index.to_owned(), pool, claim.clone(), stop.clone())
+            let tokens = (watch.clone(), stop.clone());
+            PublisherHandle::start(self.elastic.clone(), index.to_owned(), pool, claim.clone(), tokens)
         });
         let worker = Worker {
             retries,
@@ -393,7 +371,8 @@ impl Member {
             reach: i64::MAX,
             slot: None,
         };
-        let task = tokio::spawn(worker.run());
+        let watch = watch.clone();
+        let task = tokio::spawn(async move { watch.over("worker", worker.run()).await });
         self.workers
             .insert(partition, Assigned { records, read_to, position: watched, mirrored: -1, stop, task });
     }
@@ -490,15 +469,11 @@ impl Member {
             let labels = [("group", group.id.as_str()), ("generation", &generation)];
             metrics::drop_series(&metrics::PARTITIONS, &labels);
         }
-        self.consumer.context().closing.store(true, Ordering::SeqCst);
         self.rebalances.close();
-        let consumer = self.consumer;
-        // Closing talks to the coordinator and blocks; it must not hold up the others for ever.
-        let close = tokio::task::spawn_blocking(move || {
-            consumer.unsubscribe();
-            drop(consumer);
-        });
-        if tokio::time::timeout(CLOSE_TIMEOUT, close).await.is_err() {
+        let closed = self.consumer.closed();
+        drop(self.consumer);
+        // It must not hold up the others for ever.
+        if tokio::time::timeout(CLOSE_TIMEOUT, closed.cancelled()).await.is_err() {
             tracing::warn!("the consumer did not close in time");
         }
     }

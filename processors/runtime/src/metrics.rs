@@ -122,6 +122,10 @@ metric!(
     )
 );
 metric!(
+    /// Panics, by what panicked: fold, member, worker, publisher, timer, call, …
+    PANICS: IntCounterVec = register_int_counter_vec("millrace_panics_total", "Panics that were caught", &["task"])
+);
+metric!(
     /// Partitions that this process works on.
     PARTITIONS: IntGaugeVec =
         register_int_gauge_vec("millrace_partitions_assigned", "Partitions held by this process", GROUP)
@@ -211,6 +215,7 @@ mod tests {
         EFFECT_CALL_SECONDS.with_label_values(&["g"]).observe(1.0);
         AUDIT_REPAIRS.with_label_values(&["g"]).inc();
         AUDIT_FAILURES.with_label_values(&["g"]).inc();
+        PANICS.with_label_values(&["t"]).inc();
         of_group(&PARTITIONS, &group).set(1);
         for gauge in [&OUTAGE, &STATE_CACHE, &AUDIT_FINDINGS, &AUDIT_ENDED, &EFFECT_WAITING, &EFFECT_BREAKER]
         {
@@ -221,7 +226,7 @@ mod tests {
         RECORDS_GONE.with_label_values(&["g", "1", "t", "0"]).set(1);
         assert_eq!(
             prometheus::gather().iter().filter(|family| family.name().starts_with("millrace_")).count(),
-            24
+            26
         );
     }
 

@@ -4,6 +4,8 @@
 //! Without the feature `failpoints` nothing of this is compiled in. With it the environment variable `FAILPOINTS`
 //! says what happens, such as `after-commit=20*off->return` (the 21st batch kills the process).
 
+use crate::record::Record;
+
 /// After the batch was folded, before its transaction is committed.
 pub const BEFORE_COMMIT: &str = "before-commit";
 /// After the Postgres commit: before caches, documents and the mirror in Kafka.
@@ -21,6 +23,22 @@ pub fn pass(moment: &'static str) {
     fail::fail_point!(moment, |_| {
         tracing::warn!(moment, "killed by a failpoint");
         std::process::abort()
+    });
+}
+
+/// Whatever folds a record that has the header that `FAILPOINTS` names panics: `poison-fold=return(poison)`.
+pub(crate) const POISON_FOLD: &str = "poison-fold";
+/// Likewise the member of a group that receives it.
+pub(crate) const POISON_MEMBER: &str = "poison-member";
+
+/// Panics at a poisoned record.
+#[cfg_attr(not(feature = "failpoints"), allow(unused_variables))]
+#[allow(clippy::panic, reason = "a story asks for it")]
+pub(crate) fn poison(moment: &'static str, record: &Record) {
+    fail::fail_point!(moment, |header| {
+        if header.is_some_and(|name: String| record.header(&name).is_some()) {
+            panic!("poisoned by a failpoint");
+        }
     });
 }
 
@@ -50,6 +68,8 @@ pub mod mechanism {
     pub const STALE_COPY: &str = "stale-copy";
     /// An offset moves beyond what is no record.
     pub const NO_RECORD: &str = "no-record";
+    /// A panic of a fold is its record's fault.
+    pub const CATCH_PANIC: &str = "catch-panic";
     /// A call has the same key at every try.
     pub const CALL_KEY: &str = "call-key";
     /// Of what Elasticsearch does not take only what is wrong with a document itself is given up.

@@ -15,6 +15,7 @@ use crate::dead_letters;
 use crate::elastic::{BULK_BYTES_MAX, Document, Elastic, Refusal, parts};
 use crate::error::{Dependency, WorkError};
 use crate::offsets::Claim;
+use crate::supervision::Watch;
 use crate::{metrics, moments};
 
 /// What of one partition waits for Elasticsearch or is on its way has so many bytes at most; then the worker waits too.
@@ -75,7 +76,7 @@ impl PublisherHandle {
         index: String,
         pool: Pool,
         claim: Claim,
-        stop: CancellationToken,
+        (watch, stop): (Watch, CancellationToken),
     ) -> Self {
         let (bulks, waiting) = mpsc::unbounded_channel();
         let (claim, held) = watch::channel(claim);
@@ -92,7 +93,8 @@ impl PublisherHandle {
             stop: stop.clone(),
         };
         let (room, dropped) = (Arc::new(Semaphore::new(UNPUBLISHED_BYTES_MAX)), AtomicBool::new(false));
-        Self { bulks, room, claim, marks, fenced, dropped, stop, task: tokio::spawn(publisher.run()) }
+        let task = tokio::spawn(async move { watch.over("publisher", publisher.run()).await });
+        Self { bulks, room, claim, marks, fenced, dropped, stop, task }
     }
 
     /// Hands over what the records below `to` changed. Waits while too much is waiting. What is dropped because it is

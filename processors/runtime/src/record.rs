@@ -69,6 +69,8 @@ pub struct Record {
     pub value: Option<Vec<u8>>,
     /// The headers in order.
     pub headers: Vec<Header>,
+    /// Why the client could not read the headers, of which there are none here then.
+    pub(crate) headers_unread: Option<String>,
     /// The key whose order the record keeps, where that is not its own.
     pub(crate) turn: OnceLock<Vec<u8>>,
     /// Room in the group's buffer, given back when the record is dropped.
@@ -79,6 +81,8 @@ pub struct Record {
 const OVERHEAD_BYTES: usize = 512;
 /// An entry of an index in Postgres has about 2,700 bytes, shared with group and topic; a longer turn is its digest.
 const TURN_BYTES_MAX: usize = 1_024;
+/// What a header takes beside its bytes: two vectors, and the allocator's rounding.
+const HEADER_OVERHEAD_BYTES: usize = 80;
 
 impl Record {
     /// A record that lies at an offset, from elsewhere than a consumer of this process.
@@ -98,6 +102,7 @@ impl Record {
             key,
             value,
             headers,
+            headers_unread: None,
             turn: OnceLock::new(),
             room: None,
         }
@@ -105,15 +110,15 @@ impl Record {
 
     /// Copies a message out of the buffer of a client that belongs to no group.
     pub fn of(message: &BorrowedMessage<'_>) -> Self {
-        Self::detach(message, message.topic().into(), None)
+        Self::detach(message, message.topic().into())
     }
 
     /// Copies a message out of the client's buffer.
-    pub(crate) fn detach(
-        message: &BorrowedMessage<'_>,
-        topic: Arc<str>,
-        room: Option<OwnedSemaphorePermit>,
-    ) -> Self {
+    pub(crate) fn detach(message: &BorrowedMessage<'_>, topic: Arc<str>) -> Self {
+        let (headers, headers_unread) = match millrace_kafka::headers(message) {
+            Ok(headers) => (headers.map(Header::from).collect(), None),
+            Err(error) => (Vec::new(), Some(error.to_string())),
+        };
         Self {
             topic,
             partition: message.partition(),
@@ -121,17 +126,19 @@ impl Record {
             timestamp_ms: message.timestamp().to_millis(),
             key: message.key().map(<[u8]>::to_vec),
             value: message.payload().map(<[u8]>::to_vec),
-            headers: millrace_kafka::headers(message)
-                .map(|headers| headers.map(Header::from).collect())
-                .unwrap_or_default(),
+            headers,
+            headers_unread,
             turn: OnceLock::new(),
-            room,
+            room: None,
         }
     }
 
-    /// How much of the buffer a message takes, in bytes.
-    pub(crate) fn room_needed(message: &BorrowedMessage<'_>) -> usize {
-        message.key_len() + message.payload_len() + OVERHEAD_BYTES
+    /// How much of the buffer the record takes, in bytes.
+    pub(crate) fn room_needed(&self) -> usize {
+        let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+        let header = |header: &Header| header.name.len() + length(&header.value) + HEADER_OVERHEAD_BYTES;
+        let headers: usize = self.headers.iter().map(header).sum();
+        length(&self.key) + length(&self.value) + headers + OVERHEAD_BYTES
     }
 
     /// Lets the record keep the order of another key than its own; the first to say so is heeded.

@@ -215,9 +215,9 @@ impl Worker {
                 if let Err(WorkError::Overran(_)) = outcome {
                     most = pending.len().div_ceil(2);
                 }
-                if let (Err(WorkError::Refused(reason)), None) = (&outcome, &fault) {
-                    self.setback("refused", reason);
-                    if self.isolate(pending, reason.clone()).await {
+                if let (Some(found), None) = (outcome.as_ref().err().and_then(WorkError::fault), &fault) {
+                    self.setback("refused", &found.message);
+                    if self.isolate(pending, found).await {
                         continue;
                     }
                     return false;
@@ -235,12 +235,12 @@ impl Worker {
         })
     }
 
-    /// Postgres refuses the data of at least one record: halves find it. A single record that is refused is a fault.
-    async fn isolate(&mut self, batch: &[Record], reason: String) -> bool {
+    /// At least one record has this fault: halves find it.
+    async fn isolate(&mut self, batch: &[Record], fault: Fault) -> bool {
         self.retries.role.forget();
         let (left, right) = batch.split_at(batch.len() / 2);
         if left.is_empty() {
-            return self.apply(right, Some(Fault::refused(reason))).await;
+            return self.apply(right, Some(fault)).await;
         }
         self.apply(left, None).await && self.apply(right, None).await
     }
@@ -271,7 +271,7 @@ impl Worker {
                 self.wait(&mut delays.outage, "kafka").await
             }
             // A record that is refused even as a dead letter: the ledger itself refuses it. Waiting beats losing it.
-            WorkError::Refused(reason) => {
+            WorkError::Refused(reason) | WorkError::Faulty(Fault { message: reason, .. }) => {
                 self.setback("refused", &reason);
                 self.wait(&mut delays.outage, "postgres").await
             }
@@ -475,6 +475,7 @@ mod tests {
             key: None,
             value: None,
             headers: Vec::new(),
+            headers_unread: None,
             turn: Default::default(),
             room: None,
         };

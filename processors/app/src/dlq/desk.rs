@@ -109,6 +109,7 @@ impl<'c> Desk<'c> {
                 Setback::Contended
             }
             WorkError::Refused(reason) | WorkError::NotTaken(reason) => Setback::Refused(reason),
+            WorkError::Faulty(fault) => Setback::Refused(fault.message),
             outage @ WorkError::Outage { .. } => Setback::Failed(Failure::of_work(self.config, side, outage)),
         }
     }

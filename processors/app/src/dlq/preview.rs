@@ -1,7 +1,8 @@
 //! `millrace dlq redrive --dry-run`: what would follow, tried in a transaction that is rolled back.
 
 use millrace_runtime::commands::Identity;
-use millrace_runtime::{Fault, Outcome, Record, Role, WorkError};
+use millrace_runtime::retry::Retries;
+use millrace_runtime::{Fault, Outcome, Record, WorkError};
 use millrace_schemas::short_name;
 use serde::Serialize;
 use serde_json::Value;
@@ -94,13 +95,14 @@ async fn tried(desk: &Desk<'_>, decoder: &mut Decoder, letter: &Letter) -> Resul
     let mut transaction = database.pool.begin().await.map_err(fail)?;
     // As a redrive does first: a letter that is dead answers for its record.
     letter::mark(&mut transaction, letter, "redriven").await.map_err(fail)?;
-    let mut preview = match outcome(&*retries.role, &mut transaction, &record).await {
-        // What Postgres refuses is the record's fault; its transaction is of no more use.
-        Err(WorkError::Refused(reason)) => {
-            let Fault { code, message, .. } = Fault::refused(reason);
+    let mut preview = match outcome(&retries, &mut transaction, &record).await {
+        // What is the record's fault shows in an error, too; its transaction is of no more use.
+        Err(error) => {
+            let Some(Fault { code, message, .. }) = error.fault() else {
+                return Err(desk.setback(letter.id.side, error));
+            };
             return Ok(Preview::told("fails", Some(code.to_owned()), message));
         }
-        Err(error) => return Err(desk.setback(letter.id.side, error)),
         Ok(preview) => preview,
     };
     if letter.id.side == Side::Write && preview.outcome == "applied" {
@@ -114,14 +116,14 @@ async fn tried(desk: &Desk<'_>, decoder: &mut Decoder, letter: &Letter) -> Resul
 
 /// Folds the record, and reads back what it changed: a fold itself only tells what is published.
 async fn outcome(
-    role: &dyn Role,
+    retries: &Retries,
     connection: &mut PgConnection,
     record: &Record,
 ) -> Result<Preview, WorkError> {
-    let outcome = role.fold(connection, &[record]).await?.outcomes.pop();
+    let outcome = retries.fold(connection, &[record]).await?.outcomes.pop();
     Ok(match outcome {
         Some(Outcome::Applied) => {
-            let documents = role.documents(connection, &[record]).await?;
+            let documents = retries.role.documents(connection, &[record]).await?;
             let row = |body: String| serde_json::from_str(&body).unwrap_or(Value::String(body));
             let rows = documents.into_iter().map(|document| row(document.body)).collect();
             Preview { outcome: "applied", rows, ..Preview::default() }

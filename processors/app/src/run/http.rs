@@ -1,41 +1,105 @@
-//! `/metrics`, `/healthz` and `/readyz`.
+//! `/metrics`, `/healthz` and `/readyz`, and the signals that end the process: on a thread of their own, so that whatever
+//! becomes of the threads that do the work is told, and cannot keep the process.
+//!
+//! `/healthz`: whether the threads that do the work take any. When they do not, only a restart helps. No outage, and no panic,
+//! makes it fail. `/readyz`: whether both databases answer, and all that this process was asked to do is at work: nothing of it
+//! has panicked lately, and it is not stopping. What is not is named.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use millrace_runtime::database::Pool;
+use millrace_runtime::supervision::{Setbacks, restarted};
 use prometheus::TextEncoder;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::{STOP_TIMEOUT, stopped};
 use crate::config::Config;
 use crate::failure::Failure;
 
-/// Serves until `stop`.
+/// How long the threads that do the work may take for a task that does nothing.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// What has not stopped this long after it should have is ended.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// What probes are about.
+#[derive(Clone)]
+pub(super) struct Probed {
+    pub(super) databases: [Pool; 2],
+    pub(super) setbacks: Setbacks,
+    pub(super) stop: CancellationToken,
+}
+
+/// What an answer needs.
+#[derive(Clone)]
+struct Probes {
+    /// The threads that do the work.
+    work: Handle,
+    probed: Probed,
+}
+
+/// An answer to a probe, for people too.
+type Answer = (StatusCode, String);
+
+/// Serves until the process ends; tells when it was asked to end.
 pub(super) async fn serve(
     config: &Config,
-    databases: [Pool; 2],
-    stop: CancellationToken,
-) -> Result<JoinHandle<()>, Failure> {
+    probed: Probed,
+) -> Result<oneshot::Receiver<Result<(), Failure>>, Failure> {
     let listener = listen("listen", config.listen).await?;
-    let router = Router::new()
-        .route("/metrics", get(metrics))
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
-        .with_state(databases);
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "serving /metrics, /healthz and /readyz");
     }
-    Ok(tokio::spawn(async move {
-        let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
+    let cannot = |error: std::io::Error| Failure::refused(format!("probes cannot be answered: {error}"));
+    let listener = listener.into_std().map_err(cannot)?;
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(cannot)?;
+    let (asked, told) = oneshot::channel();
+    let probes = Probes { work: Handle::current(), probed };
+    let attend = move || {
+        runtime.block_on(async {
+            tokio::join!(answer(&listener, &probes), end_when_asked(asked));
+        });
+    };
+    std::thread::Builder::new().name("probes".to_owned()).spawn(attend).map_err(cannot)?;
+    Ok(told)
+}
+
+/// Ends the process when it does not end by itself.
+async fn end_when_asked(asked: oneshot::Sender<Result<(), Failure>>) {
+    let heard = stopped().await;
+    let unheard = heard.is_err();
+    if asked.send(heard).is_err() || unheard {
+        return;
+    }
+    tokio::time::sleep(STOP_TIMEOUT + STOP_GRACE).await;
+    tracing::error!("it does not stop: ended; batches in flight are taken up again from Postgres");
+    std::process::exit(1);
+}
+
+async fn answer(listener: &std::net::TcpListener, probes: &Probes) {
+    let router = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(healthy))
+        .route("/readyz", get(ready))
+        .with_state(probes.clone());
+    let served = || async {
+        let listener = listener.try_clone().and_then(TcpListener::from_std);
+        let served = match listener {
+            Ok(listener) => axum::serve(listener, router.clone()).await,
+            Err(error) => Err(error),
+        };
         if let Err(error) = served {
             tracing::error!(%error, "the listener ended");
         }
-    }))
+    };
+    restarted("probes", &probes.probed.setbacks, &CancellationToken::new(), served).await;
 }
 
 /// Listens at the address that a setting names.
@@ -47,20 +111,53 @@ pub(super) async fn listen(setting: &str, address: SocketAddr) -> Result<TcpList
     })
 }
 
-async fn metrics() -> (StatusCode, String) {
+async fn metrics() -> Answer {
     match TextEncoder::new().encode_to_string(&prometheus::gather()) {
         Ok(text) => (StatusCode::OK, text),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     }
 }
 
-/// Ready when both databases answer; what does not is named.
-async fn ready(State(databases): State<[Pool; 2]>) -> (StatusCode, String) {
-    for (pool, side) in databases.iter().zip(["write", "read"]) {
-        let asked = pool.in_time(async { Ok(sqlx::query("SELECT 1").execute(&**pool).await?) });
-        if asked.await.is_err() {
-            return (StatusCode::SERVICE_UNAVAILABLE, format!("the {side} database does not answer\n"));
+impl Probes {
+    /// Does something where the work is done; `None` when it is not taken up.
+    async fn at_work<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+        within: Duration,
+    ) -> Option<T> {
+        tokio::time::timeout(within, self.work.spawn(task)).await.ok()?.ok()
+    }
+}
+
+async fn healthy(State(probes): State<Probes>) -> Answer {
+    match probes.at_work(async {}, ANSWER_WITHIN).await {
+        Some(()) => (StatusCode::OK, "ok\n".to_owned()),
+        None => unavailable(&format!("no work is taken up for {} s", ANSWER_WITHIN.as_secs())),
+    }
+}
+
+async fn ready(State(probes): State<Probes>) -> Answer {
+    let Probed { databases, setbacks, stop } = &probes.probed;
+    let told = setbacks.told();
+    if stop.is_cancelled() {
+        return unavailable("stopping");
+    }
+    if !told.is_empty() {
+        return unavailable(&told.join("\n"));
+    }
+    let [write, read] = databases.clone();
+    for (pool, side) in [(write, "write"), (read, "read")] {
+        let within = pool.answer_timeout() + ANSWER_WITHIN;
+        let asked = async move {
+            pool.in_time(async { Ok(sqlx::query("SELECT 1").execute(&*pool).await?) }).await.is_ok()
+        };
+        if probes.at_work(asked, within).await != Some(true) {
+            return unavailable(&format!("the {side} database does not answer"));
         }
     }
     (StatusCode::OK, "ready\n".to_owned())
+}
+
+fn unavailable(why: &str) -> Answer {
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"))
 }

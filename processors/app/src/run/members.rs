@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::TryFutureExt as _;
 use futures::future::OptionFuture;
+use futures::{FutureExt as _, TryFutureExt as _};
 use millrace_runtime::metrics;
+use millrace_runtime::supervision::{Setbacks, Watch, caught};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -36,7 +37,7 @@ struct Place {
 }
 
 struct Running {
-    stop: CancellationToken,
+    watch: Watch,
     task: JoinHandle<()>,
 }
 
@@ -58,6 +59,7 @@ pub(super) struct Members {
     aliased: HashMap<String, i32>,
     complained: bool,
     stop: CancellationToken,
+    setbacks: Setbacks,
 }
 
 impl Members {
@@ -66,7 +68,7 @@ impl Members {
         config: &Config,
         selection: Selection,
         roles: Roles,
-        stop: CancellationToken,
+        (stop, setbacks): (CancellationToken, Setbacks),
     ) -> Result<Self, Failure> {
         let models = layout::read_models(config).into_iter().map(|model| (model.name, model)).collect();
         let writers = layout::groups(config).into_iter().filter(|group| group.side == Side::Write);
@@ -90,6 +92,7 @@ impl Members {
             aliased: HashMap::new(),
             complained: false,
             stop,
+            setbacks,
         })
     }
 
@@ -99,12 +102,13 @@ impl Members {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            match self.step().await {
-                Ok(()) => self.complained = false,
-                Err(error) if self.complained => {
+            match caught("follower", self.step()).await {
+                Err(panic) => tokio::time::sleep(self.setbacks.note("follower", &panic)).await,
+                Ok(Ok(())) => self.complained = false,
+                Ok(Err(error)) if self.complained => {
                     tracing::debug!(%error, "not all groups are as they should be")
                 }
-                Err(error) => {
+                Ok(Err(error)) => {
                     self.complained = true;
                     tracing::warn!(%error, "not all groups are as they should be; trying again");
                 }
@@ -120,8 +124,7 @@ impl Members {
     }
 
     async fn step(&mut self) -> Result<(), Failure> {
-        // A member that left by itself joins again, when what it finds allows it.
-        self.running.retain(|_, running| !running.task.is_finished());
+        self.notice_who_left();
         let joined = self.join_writers().await;
         let live = generations::live(&self.read.pool).map_err(|error| self.read.failure(error));
         let live = self.read.in_time(live).await?.into_iter();
@@ -135,6 +138,17 @@ impl Members {
             self.tend(serving, &live).await;
         }
         joined
+    }
+
+    /// A member that left by itself joins again, when what it finds allows it; after a panic not before it has rested.
+    fn notice_who_left(&mut self) {
+        for (place, Running { watch, .. }) in
+            self.running.extract_if(.., |_, running| running.task.is_finished())
+        {
+            if let Some(panic) = watch.panicked() {
+                self.setbacks.note(&place.group, panic);
+            }
+        }
     }
 
     /// Where a generation works; `None` for a view that this build does not know.
@@ -154,7 +168,7 @@ impl Members {
         let gone = |place: &Place| self.models.contains_key(place.name.as_str()) && !places.contains(place);
         let leaving: Vec<Place> = self.running.keys().filter(|place| gone(place)).cloned().collect();
         for running in leaving.iter().filter_map(|place| self.running.get(place)) {
-            running.stop.cancel();
+            running.watch.leave().cancel();
         }
         for place in leaving {
             if let Some(running) = self.running.remove(&place) {
@@ -181,7 +195,7 @@ impl Members {
         for group in self.writers.clone() {
             let Group { role, id, topics, .. } = group;
             let place = Place { name: role.to_owned(), generation: 1, group: id, serving: true };
-            if !self.running.contains_key(&place) {
+            if !self.running.contains_key(&place) && self.setbacks.may_begin(&place.group) {
                 joined = joined.and(self.join_writer(place, &topics).await);
             }
         }
@@ -208,7 +222,7 @@ impl Members {
     }
 
     async fn join_view(&mut self, place: Place) -> Result<(), Failure> {
-        if self.running.contains_key(&place) {
+        if self.running.contains_key(&place) || !self.setbacks.may_begin(&place.group) {
             return Ok(());
         }
         if let Some(model) = self.models.get(place.name.as_str()).filter(|_| place.serving) {
@@ -242,26 +256,28 @@ impl Members {
     fn join(&mut self, place: Place) -> Result<(), Failure> {
         let member = self.roles.join(&place.name, place.generation, &place.group)?;
         tracing::info!(group = place.group, generation = place.generation, "running");
-        let stop = self.stop.child_token();
-        let beside = self.roles.beside(&place.name, stop.clone());
-        let member = {
-            let stop = stop.clone();
-            async move {
-                member.run(stop.clone()).await;
-                stop.cancel();
-            }
-        };
+        let watch = Watch::new(&self.stop);
+        let beside = self.roles.beside(&place.name, watch.leave().clone());
+        let over = watch.clone();
         let task = tokio::spawn(async move {
-            futures::join!(member, OptionFuture::from(beside));
+            let member = async {
+                over.over("member", member.run(over.clone())).await;
+                over.leave().cancel();
+            };
+            let beside = over.over("beside", OptionFuture::from(beside).map(|_| ()));
+            futures::join!(member, beside);
         });
-        self.running.insert(place, Running { stop, task });
+        self.running.insert(place, Running { watch, task });
         Ok(())
     }
 
     /// Lets the alias follow, and compares a build once it is level. One view's trouble does not hold up the others.
     async fn tend(&mut self, serving: &Generation, live: &[Generation]) {
         let Some(model) = self.models.get(serving.view.as_str()).cloned() else { return };
-        if self.tended.get(model.name).is_some_and(|task| !task.is_finished()) {
+        let tending = format!("tending {}", model.name);
+        if self.tended.get(model.name).is_some_and(|task| !task.is_finished())
+            || !self.setbacks.may_begin(&tending)
+        {
             return;
         }
         if let Some(task) = self.tended.remove(model.name)
@@ -273,7 +289,8 @@ impl Members {
         let builds = live.iter().any(|one| one.view == model.name && one.state == State::Building);
         if follows || builds {
             let (config, read, number) = (self.config.clone(), self.read.clone(), serving.generation);
-            let tending = async move {
+            let setbacks = self.setbacks.clone();
+            let work = async move {
                 let aliased =
                     if follows { indices::point_alias(&config, &model, number).await } else { Ok(()) };
                 if let Err(error) = &aliased {
@@ -284,7 +301,11 @@ impl Members {
                 }
                 aliased.ok().map(|()| number)
             };
-            self.tended.insert(serving.view.clone(), tokio::spawn(tending));
+            let noted = async move {
+                let noted = |panic| setbacks.note(&tending, &panic);
+                caught("tending", work).await.map_err(noted).ok().flatten()
+            };
+            self.tended.insert(serving.view.clone(), tokio::spawn(noted));
         }
     }
 }
@@ -300,7 +321,7 @@ fn say(group: &str, asked: &Asked, side: Side) {
 }
 
 async fn end(place: &Place, running: Running) {
-    running.stop.cancel();
+    running.watch.leave().cancel();
     if let Err(error) = running.task.await {
         tracing::error!(group = place.group, %error, "a member ended badly");
     }

@@ -11,6 +11,7 @@ use axum::routing::post;
 use millrace_domain::effects::payment::Payment;
 use millrace_runtime::WorkError;
 use millrace_runtime::effects::{Caller, Told};
+use millrace_runtime::supervision::caught;
 use standardwebhooks::Webhook;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -92,7 +93,10 @@ async fn accept(listener: TcpListener, door: Door, stop: CancellationToken) {
 }
 
 async fn payment(State(door): State<Arc<Door>>, headers: HeaderMap, body: Body) -> Answer {
-    let answer = hear(&door, &headers, body).await;
+    let answer = caught("webhook", hear(&door, &headers, body)).await.unwrap_or_else(|_| {
+        // Who tells it tells it again.
+        Err((StatusCode::INTERNAL_SERVER_ERROR, "a mistake of ours".to_owned()))
+    });
     let (status, reason) = answer.unwrap_or_else(|refusal| refusal);
     if !status.is_success() {
         tracing::warn!(%status, reason, "a webhook was not taken");

@@ -20,6 +20,7 @@ use crate::error::{Dependency, WorkError};
 use crate::metrics;
 use crate::moments::{self, broken, mechanism};
 use crate::outbox::{self, OutboxRow, SchemaIds};
+use crate::supervision::{Panic, caught};
 
 /// How often due calls are looked for when nobody tells of new ones.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -262,7 +263,7 @@ fn command<E: Effect>(request: &E::Request, course: &Course<E::Answer>) -> Optio
 /// The calls under way, and what they say about the provider.
 struct Calls<E> {
     caller: Arc<Caller<E>>,
-    under_way: JoinSet<Health>,
+    under_way: JoinSet<Result<Health, Panic>>,
     breaker: Breaker,
     counted_at: Option<Instant>,
 }
@@ -287,7 +288,7 @@ impl<E: Effect> Calls<E> {
         let database = &self.caller.shared.pool;
         for leased in database.in_time(ledger::lease::<E>(database, room, lease)).await? {
             let caller = self.caller.clone();
-            self.under_way.spawn(async move { caller.turn(leased, now + lease).await });
+            self.under_way.spawn(async move { caught("call", caller.turn(leased, now + lease)).await });
         }
         Ok(())
     }
@@ -297,10 +298,11 @@ impl<E: Effect> Calls<E> {
         let Some(mut ended) = self.under_way.join_next().await else { return std::future::pending().await };
         loop {
             match ended {
-                Ok(Health::Untold) => {}
-                Ok(Health::Good) => self.breaker.succeeded(),
-                Ok(Health::Bad(key)) => self.breaker.failed(key, Instant::now()),
+                Ok(Ok(Health::Untold)) => {}
+                Ok(Ok(Health::Good)) => self.breaker.succeeded(),
+                Ok(Ok(Health::Bad(key))) => self.breaker.failed(key, Instant::now()),
                 // Its lease ends, and its outcome counts as unknown then.
+                Ok(Err(panic)) => tracing::error!(effect = E::NAME, %panic, "a call ended badly"),
                 Err(error) => tracing::error!(effect = E::NAME, %error, "a call ended badly"),
             }
             match self.under_way.try_join_next() {

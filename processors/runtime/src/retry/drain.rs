@@ -145,21 +145,19 @@ impl Retries {
         loop {
             let part = waiting.get(..shown).unwrap_or_default();
             let mut savepoint = connection.begin().await?;
-            match self.role.fold(&mut savepoint, part).await {
+            match self.fold(&mut savepoint, part).await {
                 Ok(folded) => {
                     savepoint.commit().await?;
                     return Ok(settled.take(folded));
                 }
-                Err(WorkError::Refused(_)) if shown > 1 => {
+                Err(error) => {
+                    let Some(fault) = error.fault() else { return Err(error) };
                     savepoint.rollback().await?;
+                    if shown <= 1 {
+                        return Ok(vec![Outcome::Failed(fault)]);
+                    }
                     shown /= 2;
                 }
-                Err(WorkError::Refused(reason)) => {
-                    savepoint.rollback().await?;
-                    let outcomes = vec![Outcome::Failed(Fault::refused(reason))];
-                    return Ok(outcomes);
-                }
-                Err(error) => return Err(error),
             }
         }
     }

@@ -38,11 +38,12 @@ use crate::dead_letters;
 use crate::elastic::Document;
 use crate::error::{Fault, WorkError};
 use crate::metrics;
-use crate::moments::{broken, mechanism};
+use crate::moments::{self, broken, mechanism};
 use crate::names::{dead_letter_topic, retry_level, retry_topic};
 use crate::producer::{Copier, Delivery};
 use crate::record::{Header, Record};
 use crate::role::{Folded, Outcome, Role};
+use crate::supervision::{self, Panic};
 use blocked::{Blocked, Status};
 use triage::{Triage, triage};
 
@@ -86,12 +87,12 @@ impl Retries {
         batch: &[&Record],
         refused: Option<&Fault>,
     ) -> Result<Settled, WorkError> {
-        self.role.assign_turns(batch).await?;
+        self.assign_turns(batch, refused.is_some()).await?;
         let blocked = blocked::lock(connection, self.role.group(), &at.topic, batch).await?;
         let (shown, behind) = self.next_in_turn(batch, &blocked);
         let folded = match refused {
             Some(fault) => Folded { outcomes: vec![Outcome::Failed(fault.clone())], ..Folded::default() },
-            None => self.role.fold(connection, &shown).await?,
+            None => self.fold(connection, &shown).await?,
         };
         let mut settled = Settled::default();
         let outcomes = settled.take(folded);
@@ -102,6 +103,30 @@ impl Retries {
             self.put_aside(connection, at, triage, blocked, &mut settled).await?;
         }
         Ok(settled)
+    }
+
+    /// Folds a batch.
+    ///
+    /// # Errors
+    /// As [`Role::fold`], and [`WorkError::Faulty`] when the fold panics or the headers of a record could not be read.
+    pub async fn fold(&self, connection: &mut PgConnection, batch: &[&Record]) -> Result<Folded, WorkError> {
+        if let Some(why) = batch.iter().find_map(|record| record.headers_unread.as_deref()) {
+            let message = format!("the client cannot read its headers: {why}");
+            return Err(WorkError::Faulty(Fault::hopeless("headers-unreadable", message)));
+        }
+        unless_it_panics("fold", async {
+            batch.iter().for_each(|record| moments::poison(moments::POISON_FOLD, record));
+            self.role.fold(connection, batch).await
+        })
+        .await
+    }
+
+    /// One that is buried and cannot even be asked for its turn keeps the order of its own key.
+    async fn assign_turns(&self, batch: &[&Record], buried: bool) -> Result<(), WorkError> {
+        match unless_it_panics("turns", self.role.assign_turns(batch)).await {
+            Err(WorkError::Faulty(_)) if buried => Ok(()),
+            assigned => assigned,
+        }
     }
 
     /// Without versions only the offset tells the order: what arrives behind a blocked key is not even shown.
@@ -296,6 +321,18 @@ impl Retries {
         }
         self.role.documents(connection, &records).await
     }
+}
+
+/// A panic is the fault of a record of the batch.
+async fn unless_it_panics<T>(
+    task: &str,
+    work: impl Future<Output = Result<T, WorkError>>,
+) -> Result<T, WorkError> {
+    if broken(mechanism::CATCH_PANIC) {
+        return work.await;
+    }
+    let panicked = |panic: Panic| WorkError::Faulty(Fault::panicked(&panic));
+    supervision::caught(task, work).await.map_err(panicked).flatten()
 }
 
 /// What a partition holds.

@@ -18,6 +18,7 @@ use crate::error::{Fault, WorkError};
 use crate::metrics;
 use crate::moments;
 use crate::names::Namespace;
+use crate::supervision::caught_at_once;
 
 /// Timers that are taken at a time.
 const AT_ONCE: i64 = 200;
@@ -231,9 +232,12 @@ fn fate<S: Saga>(
     }
     // A timer without instance has nobody to hear it.
     let Some(instance) = instances.get_mut(&timer.instance) else { return Fate::Fired };
-    match instance.hear(&Input::timer(&timer.instance, &timer.name, timer.id, timer.now), ids) {
-        Ok(_) => Fate::Fired,
-        Err(fault) => Fate::Failed(fault),
+    // Nothing of the instance has changed when a saga panics: it is asked first.
+    let input = Input::timer(&timer.instance, &timer.name, timer.id, timer.now);
+    match caught_at_once("timer", || instance.hear(&input, ids)) {
+        Ok(Ok(_)) => Fate::Fired,
+        Ok(Err(fault)) => Fate::Failed(fault),
+        Err(panic) => Fate::Failed(Fault::panicked(&panic)),
     }
 }
 

@@ -1,0 +1,96 @@
+//! The client of a member of a group, and how it closes.
+
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rdkafka::TopicPartitionList;
+use rdkafka::client::ClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, StreamConsumer};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::types::RDKafkaRespErr;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{Partition, Rebalance};
+
+/// Hands rebalances to the member's loop: waiting inside the callback would block the client.
+pub(super) struct Context {
+    rebalances: mpsc::UnboundedSender<Rebalance>,
+    closing: AtomicBool,
+}
+
+impl ClientContext for Context {
+    /// The loop receives the same errors and says each outage once.
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "the client reports an error");
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let partitions: Vec<Partition> =
+            list.elements().iter().map(|e| (e.topic().to_owned(), e.partition())).collect();
+        let rebalance = match error {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Rebalance::Assigned(partitions),
+            _ => Rebalance::Revoked(partitions),
+        };
+        let unheard = self.closing.load(Ordering::SeqCst) || self.rebalances.send(rebalance).is_err();
+        // The client must still be told, or closing it waits for ever.
+        if unheard && let Err(error) = consumer.incremental_unassign(list) {
+            tracing::debug!(%error, "partitions not given back while closing");
+        }
+    }
+}
+
+/// Leaves its group when it is dropped, wherever that is.
+pub(super) struct GroupConsumer {
+    client: Option<StreamConsumer<Context>>,
+    closed: CancellationToken,
+}
+
+impl GroupConsumer {
+    pub(super) fn new(
+        config: &ClientConfig,
+        rebalances: mpsc::UnboundedSender<Rebalance>,
+    ) -> KafkaResult<Self> {
+        let context = Context { rebalances, closing: AtomicBool::new(false) };
+        let client = config.create_with_context(context)?;
+        Ok(Self { client: Some(client), closed: CancellationToken::new() })
+    }
+
+    /// Cancelled once it has left the group.
+    pub(super) fn closed(&self) -> CancellationToken {
+        self.closed.clone()
+    }
+}
+
+impl Deref for GroupConsumer {
+    type Target = StreamConsumer<Context>;
+
+    #[allow(clippy::expect_used, reason = "only `drop` takes it out")]
+    fn deref(&self) -> &StreamConsumer<Context> {
+        self.client.as_ref().expect("a client that is not dropped")
+    }
+}
+
+impl Drop for GroupConsumer {
+    /// Closing waits for the group's coordinator and for the rebalance callback: on a thread of its own, since after a panic
+    /// this is the runtime's thread, and others work there.
+    fn drop(&mut self) {
+        let (client, closed) = (self.client.take(), self.closed.clone());
+        if let Some(client) = &client {
+            client.context().closing.store(true, Ordering::SeqCst);
+        }
+        let close = move || {
+            if let Some(client) = client {
+                client.unsubscribe();
+                drop(client);
+            }
+            closed.cancel();
+        };
+        if let Err(error) = std::thread::Builder::new().name("closes-consumer".to_owned()).spawn(close) {
+            tracing::error!(%error, "no thread to close a consumer on");
+        }
+    }
+}
