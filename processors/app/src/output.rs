@@ -7,6 +7,9 @@ use serde_json::Value;
 use crate::cli::Format;
 use crate::failure::Failure;
 
+/// A longer cell makes its row longer, not all rows.
+const WIDTH_MAX: usize = 120;
+
 /// Columns of text, each as wide as its widest cell.
 #[derive(Debug, Default)]
 pub struct Table {
@@ -39,7 +42,8 @@ impl Table {
         let columns = lines.iter().map(|line| line.len()).max().unwrap_or(0);
         let width =
             |column: usize| lines.iter().filter_map(|line| Some(line.get(column)?.chars().count())).max();
-        let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+        let widths: Vec<usize> =
+            (0..columns).map(|column| width(column).unwrap_or(0).min(WIDTH_MAX)).collect();
         let line = |cells: &Vec<String>| {
             let padded: Vec<String> = cells.iter().zip(&widths).map(|(c, w)| format!("{c:<w$}")).collect();
             format!("{}\n", padded.join("  ").trim_end())
@@ -95,6 +99,15 @@ pub fn time(moment: chrono::DateTime<chrono::Utc>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_endless_cell_makes_no_other_row_long() {
+        let mut table = Table::new(&["key", "code"]);
+        table.row(["k".repeat(100_000), "a".to_owned()]);
+        table.row(["k".to_owned(), "b".to_owned()]);
+        let lines: Vec<String> = table.render().lines().map(str::to_owned).collect();
+        assert_eq!((lines[1].len(), lines[2].len()), (100_003, WIDTH_MAX + 3));
+    }
 
     #[test]
     fn columns_are_aligned() {

@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 
 use crate::elastic::Refusal;
 use crate::envelope;
-use crate::error::{Fault, WorkError};
+use crate::error::{Fault, WorkError, bounded};
 use crate::metrics;
 use crate::producer::Delivery;
 use crate::record::Record;
@@ -108,6 +108,8 @@ pub async fn refused(
 ) -> Result<(), WorkError> {
     let Refusal { id, version, stream, reason } = refusal;
     metrics::DEAD_LETTERS.with_label_values(&[group.id.as_str(), DOCUMENT_REFUSED]).inc();
+    // Elasticsearch quotes what it refuses.
+    let reason = storable(reason);
     tracing::warn!(index, id, reason, "document refused");
     sqlx::query(
         "INSERT INTO dead_letter (grp, generation, topic, partition, \"offset\", key, record_type, code, message,
@@ -122,7 +124,7 @@ pub async fn refused(
     .bind(id.as_bytes())
     .bind(index)
     .bind(DOCUMENT_REFUSED)
-    .bind(storable(reason))
+    .bind(reason)
     .bind(version)
     .bind(stream)
     .execute(connection)
@@ -164,7 +166,7 @@ pub(crate) async fn ended(
     Ok(ended)
 }
 
-/// Text as Postgres can store it: it has no room for the NUL character.
+/// Text as Postgres can store it, which has no room for the NUL character, and as people can read it: what is long is cut.
 pub(crate) fn storable(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
+    bounded(text.replace('\0', "\u{fffd}"))
 }

@@ -75,9 +75,10 @@ impl Fault {
     }
 }
 
-fn bounded(mut message: String) -> String {
+/// A text that may quote anything, cut where it is long.
+pub(crate) fn bounded(mut message: String) -> String {
     if message.len() > MESSAGE_BYTES_MAX {
-        message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
+        message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX - '…'.len_utf8()));
         message.push('…');
     }
     message
@@ -235,7 +236,8 @@ mod tests {
     #[test]
     fn a_message_is_cut_between_characters() {
         let fault = Fault::new("test", "ä".repeat(100_000));
-        assert!(fault.message.len() < MESSAGE_BYTES_MAX + 5 && fault.message.ends_with("ä…"));
+        assert!(fault.message.len() <= MESSAGE_BYTES_MAX && fault.message.ends_with("ä…"));
+        assert_eq!(bounded(fault.message.clone()), fault.message);
         assert_eq!(Fault::new("test", "short").message, "short");
     }
 }

@@ -49,6 +49,13 @@ pub enum Outcome {
     Failed(Fault),
 }
 
+impl Outcome {
+    /// Whether nothing is left to do.
+    pub(crate) fn is_done(&self) -> bool {
+        matches!(self, Self::Applied | Self::Duplicate)
+    }
+}
+
 /// The keys of a batch of which a record has failed that may succeed later: the others of them wait for it.
 #[derive(Default)]
 pub(crate) struct Stuck<'r>(HashSet<&'r [u8]>);
@@ -112,7 +119,8 @@ pub trait Role: Send + Sync + 'static {
         self.versioned()
     }
 
-    /// Tells records the key whose order they keep, where that is not their own.
+    /// Tells records the key whose order they keep, where that is not their own. Asked for only while a key of their topic is
+    /// blocked, or when one of them did not simply apply: [`fold`](Role::fold) may have told it by then.
     ///
     /// # Errors
     /// [`WorkError`].

@@ -51,6 +51,7 @@ fn one<'b, C: Context>(
     body: &[u8],
 ) -> Result<Arrived<'b, C>, Fault> {
     let command = C::Command::decode(writer, body)?;
+    keep_own_turn(record, command.key());
     envelope::conversation(record)?;
     let identity = Identity::of(record)?;
     let canonical = command.encode()?;
@@ -59,12 +60,25 @@ fn one<'b, C: Context>(
     Ok(Arrived { place, record, identity, fingerprint, command, occurred_at })
 }
 
-/// The field that a command's context calls its key; `None` for what is no command of the context.
-pub(super) async fn key<C: Context>(
+/// A command keeps the order of its own key field, under whatever Kafka key it came: producers may have none, another, or
+/// another partitioner than ours.
+fn keep_own_turn(record: &Record, key: &str) {
+    if record.key.as_deref() != Some(key.as_bytes()) {
+        record.keep_turn_of(key.as_bytes().to_vec());
+    }
+}
+
+/// Tells records whose turn they keep, without deciding anything.
+pub(super) async fn assign_turns<C: Context>(
     registry: &Registry,
-    record: &Record,
-) -> Result<Option<String>, WorkError> {
-    let opened = registry.open(record.value.as_deref()).await?;
-    let command = opened.ok().and_then(|(writer, body)| C::Command::decode(&writer, body).ok());
-    Ok(command.map(|command| command.key().to_owned()))
+    batch: &[&Record],
+) -> Result<(), WorkError> {
+    for record in batch.iter().filter(|record| record.turn.get().is_none()) {
+        let opened = registry.open(record.value.as_deref()).await?;
+        let command = opened.and_then(|(writer, body)| Ok(C::Command::decode(&writer, body)?));
+        if let Ok(command) = command {
+            keep_own_turn(record, command.key());
+        }
+    }
+    Ok(())
 }

@@ -85,16 +85,8 @@ impl<C: Context> Role for Commands<C> {
         &self.shared.pool
     }
 
-    /// A command keeps the order of its own key field, under whatever Kafka key it came: producers may have none, another,
-    /// or another partitioner than ours.
     async fn assign_turns(&self, batch: &[&Record]) -> Result<(), WorkError> {
-        for record in batch.iter().filter(|record| record.turn.get().is_none()) {
-            let key = arrived::key::<C>(&self.shared.registry, record).await?.map(String::into_bytes);
-            if let Some(key) = key.filter(|key| record.key.as_ref() != Some(key)) {
-                record.keep_turn_of(key);
-            }
-        }
-        Ok(())
+        arrived::assign_turns::<C>(&self.shared.registry, batch).await
     }
 
     async fn fold(&self, connection: &mut PgConnection, batch: &[&Record]) -> Result<Folded, WorkError> {

@@ -78,8 +78,19 @@ impl Blocked {
 /// Key, status, partition and offset of the head, attempts.
 type Row = (Vec<u8>, String, Option<i32>, Option<i64>, i32);
 
-/// Locks the blocked ones among the keys of a topic's records. Costs next to nothing while no key of the topic is
-/// blocked.
+/// Whether any key of a topic is blocked; most of the time none is.
+pub(super) async fn any(
+    connection: &mut PgConnection,
+    group: &Group,
+    topic: &str,
+) -> Result<bool, WorkError> {
+    let any = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM blocked_key WHERE grp = $1 AND generation = $2 AND topic = $3)",
+    );
+    Ok(any.bind(&group.id).bind(group.generation).bind(topic).fetch_one(connection).await?)
+}
+
+/// Locks the blocked ones among the keys of a topic's records.
 pub(super) async fn lock(
     connection: &mut PgConnection,
     group: &Group,
@@ -90,7 +101,6 @@ pub(super) async fn lock(
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT key, status, partition, \"offset\", attempts FROM blocked_key
          WHERE grp = $1 AND generation = $2 AND topic = $3 AND key = ANY($4)
-           AND (SELECT EXISTS (SELECT FROM blocked_key WHERE grp = $1 AND generation = $2 AND topic = $3))
          ORDER BY key FOR UPDATE",
     )
     .bind(&group.id)

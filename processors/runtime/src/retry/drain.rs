@@ -106,7 +106,7 @@ impl Retries {
             }
             let waiting: Vec<&Record> = waiting.iter().collect();
             let outcomes = self.fold_what_postgres_takes(connection, &waiting, settled).await?;
-            let done = waiting.iter().copied().zip(&outcomes).filter(|(_, outcome)| is_done(outcome));
+            let done = waiting.iter().copied().zip(&outcomes).filter(|(_, outcome)| outcome.is_done());
             let done: Vec<&Record> = done.map(|(record, _)| record).collect();
             self.release(connection, &done, at).await?;
             self.settle_letter(connection, before.as_ref(), &done).await?;
@@ -216,10 +216,6 @@ impl Retries {
         let retrying = Blocked::at(Status::Retrying, head, 0, None);
         blocked::put(connection, group, topic, &BTreeMap::from([(key.to_vec(), retrying)])).await
     }
-}
-
-fn is_done(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Applied | Outcome::Duplicate)
 }
 
 fn came(outcomes: Vec<Outcome>) -> Came {

@@ -87,8 +87,7 @@ impl Retries {
         batch: &[&Record],
         refused: Option<&Fault>,
     ) -> Result<Settled, WorkError> {
-        self.assign_turns(batch, refused.is_some()).await?;
-        let blocked = blocked::lock(connection, self.role.group(), &at.topic, batch).await?;
+        let blocked = self.blocked(connection, at, batch, refused.is_some()).await?;
         let (shown, behind) = self.next_in_turn(batch, &blocked);
         let folded = match refused {
             Some(fault) => Folded { outcomes: vec![Outcome::Failed(fault.clone())], ..Folded::default() },
@@ -96,6 +95,9 @@ impl Retries {
         };
         let mut settled = Settled::default();
         let outcomes = settled.take(folded);
+        if !outcomes.iter().all(Outcome::is_done) {
+            self.assign_turns(&shown, refused.is_some()).await?;
+        }
         let duplicates = outcomes.iter().filter(|outcome| **outcome == Outcome::Duplicate).count();
         metrics::of_group(&metrics::DUPLICATES, self.role.group()).inc_by(duplicates as u64);
         let triage = triage(&shown, outcomes, behind, &blocked);
@@ -129,13 +131,30 @@ impl Retries {
         }
     }
 
+    /// The blocked keys of a batch, locked. Whose turn a record keeps may be costly to tell: not asked for nothing.
+    async fn blocked(
+        &self,
+        connection: &mut PgConnection,
+        at: &Place,
+        batch: &[&Record],
+        buried: bool,
+    ) -> Result<BTreeMap<Vec<u8>, Blocked>, WorkError> {
+        let group = self.role.group();
+        if !blocked::any(connection, group, &at.topic).await? {
+            return Ok(BTreeMap::new());
+        }
+        self.assign_turns(batch, buried).await?;
+        blocked::lock(connection, group, &at.topic, batch).await
+    }
+
     /// Without versions only the offset tells the order: what arrives behind a blocked key is not even shown.
     fn next_in_turn<'b>(
         &self,
         batch: &[&'b Record],
         blocked: &BTreeMap<Vec<u8>, Blocked>,
     ) -> (Vec<&'b Record>, Vec<&'b Record>) {
-        let hides = !self.role.versioned() && !broken(mechanism::KEY_ORDER);
+        // Only then have the records been told whose turn they keep.
+        let hides = !blocked.is_empty() && !self.role.versioned() && !broken(mechanism::KEY_ORDER);
         let waits = |record: &&Record| hides && blocked.contains_key(record.turn());
         let (behind, shown) = batch.iter().copied().partition(waits);
         (shown, behind)

@@ -108,14 +108,18 @@ impl Input {
     }
 }
 
-/// What a record says, and to which instance; `None` when it is not the saga's business.
+/// What a record says, and to which instance, whose turn it keeps; `None` when it is not the saga's business.
 pub(super) async fn decode<S: Saga>(
     shared: &Shared,
     record: &Record,
 ) -> Result<Result<Option<Input>, Fault>, WorkError> {
     let opened = shared.registry.open(record.value.as_deref()).await?;
     let what = opened.and_then(|(writer, body)| said(&shared.namespace, record, &writer, body));
-    Ok(what.and_then(|what| addressed::<S>(shared, record, what)))
+    let input = what.and_then(|what| addressed::<S>(shared, record, what));
+    if let Ok(Some(input)) = &input {
+        record.keep_turn_of(input.instance.as_bytes().to_vec());
+    }
+    Ok(input)
 }
 
 /// An event or a rejection, of the context whose events or rejections the topic carries.

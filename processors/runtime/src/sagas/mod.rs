@@ -150,9 +150,8 @@ impl<S: Saga> Role for SagaRole<S> {
 
     async fn assign_turns(&self, batch: &[&Record]) -> Result<(), WorkError> {
         for record in batch.iter().filter(|record| record.turn.get().is_none()) {
-            if let Ok(Some(input)) = heard::decode::<S>(&self.shared, record).await? {
-                record.keep_turn_of(input.instance.into_bytes());
-            }
+            // A fault is told when it is folded.
+            let _ = heard::decode::<S>(&self.shared, record).await?;
         }
         Ok(())
     }
