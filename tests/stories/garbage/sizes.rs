@@ -95,10 +95,13 @@ fn of_customer(i: usize) -> String {
     command("CreateCart", i, cart)
 }
 
-/// Somebody lets the source take more than the topics of copies do.
+/// Somebody lets the topics of copies take less than their source does.
 async fn what_no_topic_of_ours_takes_is_found_at_its_source(instance: &Instance, commands: &str) {
-    kafka::set_topic(commands, "max.message.bytes", "20000000").await;
-    let huge = [Raw::value(random(9_000_000)), cart_of("huge", &customer(3), 9_000_000).await];
+    for copies in ["retry.1", "retry.2", "dlq"] {
+        let copies = format!("{commands}.{}.{copies}", instance.group("commands"));
+        kafka::set_topic(&copies, "max.message.bytes", "100000").await;
+    }
+    let huge = [Raw::value(random(200_000)), cart_of("huge", &customer(3), 200_000).await];
     kafka::produce_as(commands, Some(0), &huge, &[ROOMY]).await;
     becomes(&instance.write, DEAD, 7).await;
     let garbage = dlq(instance, &["list", "--group", "commands", "--code", "undecodable", "--limit", "1"])
