@@ -127,29 +127,25 @@ pub async fn produce(topic: &str, partition: Option<i32>, records: &[Raw]) {
 
 /// As [`produce`], by a producer with further properties.
 pub async fn produce_as(topic: &str, partition: Option<i32>, records: &[Raw], properties: &[(&str, &str)]) {
-    write(topic, partition, None, records, properties).await;
+    send(&producer(properties), (topic, partition, None), records).await;
 }
 
 /// Writes records in order that were stamped by a strange clock, in milliseconds since 1970.
 pub async fn produce_stamped(topic: &str, stamp: i64, records: &[Raw]) {
-    write(topic, None, Some(stamp), records, &[]).await;
+    send(&producer(&[]), (topic, None, Some(stamp)), records).await;
 }
 
-async fn write(
-    topic: &str,
-    partition: Option<i32>,
-    stamp: Option<i64>,
-    records: &[Raw],
-    properties: &[(&str, &str)],
-) {
+fn producer(properties: &[(&str, &str)]) -> FutureProducer {
     let mut config = client();
     config.set("partitioner", "murmur2_random").set("enable.idempotence", "true");
     config.extend(properties.iter().map(|(name, value)| (name.to_string(), value.to_string())));
-    let producer: FutureProducer = config.create().expect("a producer");
-    write(&producer, topic, partition, records).await;
+    config.create().expect("a producer")
 }
 
-async fn write(producer: &FutureProducer, topic: &str, partition: Option<i32>, records: &[Raw]) {
+/// Topic, partition and stamp of what is sent.
+type At<'t> = (&'t str, Option<i32>, Option<i64>);
+
+async fn send(producer: &FutureProducer, (topic, partition, stamp): At<'_>, records: &[Raw]) {
     for record in records {
         let headers = record.headers.iter().map(|(name, value)| Header { name, value: value.as_deref() });
         let headers = millrace_kafka::owned_headers(headers);
@@ -175,7 +171,7 @@ impl Transaction {
             producer.init_transactions(TIMEOUT).expect("a producer of transactions");
             producer.begin_transaction().expect("a transaction");
         });
-        write(&producer, topic, Some(partition), records).await;
+        send(&producer, (topic, Some(partition), None), records).await;
         Self(producer)
     }
 

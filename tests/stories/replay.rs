@@ -46,7 +46,7 @@ async fn a_swap_is_no_reset(instance: &Instance) {
     let serving = serving.each_ref().map(|(name, value)| (*name, value.as_str()));
     process.reports("millrace_partitions_assigned", &serving, 1.0).await;
     instance.millrace(&["replay", "orders", "--retire"]).await.expect_success();
-    no_figures_of_a_generation_are_left(&process, &instance, 1).await;
+    no_figures_of_a_generation_are_left(&process, instance, 1).await;
     let generations = count(instance, "SELECT count(*) FROM replay WHERE view = 'orders'").await;
     assert_eq!(generations, 2);
 }
