@@ -26,7 +26,7 @@ async fn registering(i: usize) -> Raw {
 }
 
 async fn is_level(instance: &Instance) {
-    instance.millrace(&["status", "--wait", "--timeout", "30s"]).await.expect_success();
+    instance.millrace(&["status", "--wait", "30s"]).await.expect_success();
 }
 
 /// Kafka's own tools, and whatever exports lag, see the groups at the ends of a topic.
@@ -71,7 +71,7 @@ async fn markers_of_transactions_aborted_records_and_deleted_ones_are_nothing_to
 async fn what_is_open_is_told(instance: &Instance, commands: &str) {
     let open = Transaction::begin(commands, 0, &[registering(3).await]).await;
     instance.millrace(&["status"]).await.expect_success().expect_told("1 behind an open transaction");
-    let wait = instance.millrace(&["status", "--wait", "--timeout", "1s"]).await;
+    let wait = instance.millrace(&["status", "--wait", "1s"]).await;
     wait.expect_code(1).expect_told("behind an open transaction");
     assert_eq!(instance.count(DECIDED).await, Ok(2));
     open.commit();

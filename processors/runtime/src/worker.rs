@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 use crate::elastic::Document;
-use crate::error::{Dependency, Fault, WorkError};
+use crate::error::{Fault, WorkError};
 use crate::moments;
 use crate::offsets::Claim;
 use crate::publisher::PublisherHandle;
@@ -205,13 +205,7 @@ impl Worker {
                 }
                 let pending = before(left, std::mem::replace(&mut self.reach, i64::MAX));
                 let pending = pending.get(..most).unwrap_or(pending);
-                let outcome = match self.attempt(pending, fault.as_ref()).await {
-                    // Fewer cannot be tried.
-                    Err(WorkError::Overran(reason)) if pending.len() == 1 => {
-                        Err(WorkError::outage(Dependency::Postgres, reason))
-                    }
-                    outcome => outcome,
-                };
+                let outcome = self.attempt(pending, fault.as_ref()).await;
                 if let Err(WorkError::Overran(_)) = outcome {
                     most = pending.len().div_ceil(2);
                 }
