@@ -2,10 +2,11 @@
 
 pub(crate) mod corpus;
 mod hot;
+pub(crate) mod index;
 pub(crate) mod offsets;
 mod plain;
 mod poison;
-pub(crate) mod search;
+mod search;
 pub(crate) mod verify;
 
 use anyhow::{Context as _, Result, ensure};

@@ -10,8 +10,8 @@ use sqlx::AssertSqlSafe;
 
 use crate::cli::{Order, Replay, View};
 use crate::cpu::{self, Components, Seconds};
+use crate::drain::index;
 use crate::drain::offsets::{Offsets, Side};
-use crate::drain::search;
 use crate::drain::verify::Expected;
 use crate::instance::Instance;
 use crate::memory;
@@ -97,7 +97,7 @@ async fn check(instance: &Instance, expected: &Expected, generation: i32) -> Res
     let serving: i32 = serving.fetch_one(&mut connection).await?;
     ensure!(serving == generation, "generation {serving} serves, not {generation}");
     expected.check(instance).await?;
-    search::check(instance, &instance.alias(VIEW.name()), expected.streams, expected.events).await
+    index::check(instance, &instance.alias(VIEW.name()), expected.streams, expected.events).await
 }
 
 impl Way {

@@ -11,6 +11,7 @@ use serde_avro_fast::de::{DatumDeserializer, DeError, DeserializerConfig, Deseri
 use serde_avro_fast::schema::SchemaMut;
 use serde_avro_fast::ser::SerializerConfig;
 
+use crate::error::CodecError;
 use crate::json::raw;
 use crate::meaning::Meaning;
 
@@ -20,30 +21,6 @@ const ITEMS_MAX: usize = 100_000;
 const DEPTH_MAX: usize = 32;
 /// Magic byte, then the schema id as four bytes, big endian.
 const FRAME_LENGTH: usize = 5;
-
-/// Why bytes are not a record of the contract. Always the record's own fault, never an outage.
-#[derive(Debug, thiserror::Error)]
-pub enum CodecError {
-    /// The value does not begin with the magic byte 0 and a schema id.
-    #[error(
-        "the value is not framed: it must begin with a zero byte and a four-byte schema id, and has {0} bytes"
-    )]
-    NotFramed(usize),
-    /// The schema names a type that this build does not know.
-    #[error("the record type `{0}` is not part of the contract of this topic")]
-    UnknownType(String),
-    /// The bytes do not fit the writer's schema, or its fields do not fit ours.
-    #[error("the body does not fit the schema `{schema}`: {reason}")]
-    Body {
-        /// Full name of the writer's schema.
-        schema: String,
-        /// What does not fit.
-        reason: String,
-    },
-    /// The text is not an Avro schema of a record.
-    #[error("not an Avro record schema: {0}")]
-    Schema(String),
-}
 
 /// A record type made from a schema.
 pub trait AvroRecord: Serialize + DeserializeOwned {

@@ -5,11 +5,13 @@
 //! its Kafka key in the attribute `key`.
 
 mod codec;
+mod error;
 pub mod json;
 mod meaning;
 mod registered;
 
-pub use codec::{AvroRecord, CodecError, Message, WriterSchema, encode_record, frame, unframe};
+pub use codec::{AvroRecord, Message, WriterSchema, encode_record, frame, unframe};
+pub use error::CodecError;
 pub use registered::Registered;
 
 /// Whether a record asks for something or says that something happened.

@@ -8,8 +8,8 @@ use chrono::Utc;
 use serde::Deserialize;
 
 use crate::books::{Authorisation, Books, Charge, Entry, Hold, HoldState, Outcome, Release};
+use crate::deed::{Deed, DueBody, Shared, declined, if_there, once};
 use crate::http::{Refusal, key_of, unprocessable};
-use crate::payments::{Deed, DueBody, Shared, declined, if_there, once};
 use crate::world::World;
 
 impl Deed for Authorisation {

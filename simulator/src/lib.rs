@@ -6,6 +6,7 @@
 
 mod behaviour;
 mod books;
+mod deed;
 mod holds;
 mod http;
 mod ledger;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::contestant::Contestant;
 use crate::cli::View;
 use crate::drain::corpus::{Corpus, Document};
-use crate::drain::search::{check, quiet};
+use crate::drain::index::{check, quiet};
 use crate::instance::Instance;
 use crate::load::customers::VERSIONS;
 

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::Drained;
 use super::corpus::{Corpus, Document};
-use super::search::check;
+use super::index::check;
 use crate::cli::Search;
 use crate::cpu::{self, Components};
 use crate::instance::Instance;

@@ -1,12 +1,10 @@
 //! Events into Elasticsearch, in turns with a plain `_bulk` loop over the same documents.
 
-use std::time::Duration;
-
-use anyhow::{Context as _, Result, ensure};
-use reqwest::Method;
-use serde_json::{Value, json};
+use anyhow::Result;
+use serde_json::json;
 
 use super::corpus::Corpus;
+use super::index::{check, quiet};
 use super::offsets::Side;
 use super::plain::Loop;
 use super::{COLUMNS, Drained, Task};
@@ -15,9 +13,6 @@ use crate::instance::Instance;
 use crate::load::customers;
 use crate::preload;
 use crate::report::{Report, spread, whole};
-
-const QUIET_LOOKS: u32 = 60;
-const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Millrace's run, the plain loop's after it, and Millrace's again, for the noise.
 struct Turn {
@@ -91,33 +86,6 @@ async fn drain(instance: &Instance, index: Index, backlog: &Backlog, run: u32) -
         if index == Index::Events { streams * (1..=customers::VERSIONS).sum::<u64>() } else { task.records };
     check(instance, &instance.alias(index.name()), documents, versions).await?;
     Ok(drained)
-}
-
-/// The index holds this many documents, whose versions add up to this.
-pub(crate) async fn check(instance: &Instance, index: &str, documents: u64, versions: u64) -> Result<()> {
-    instance.stack.elasticsearch(Method::POST, &format!("{index}/_refresh"), None).await?;
-    let question =
-        json!({"size": 0, "track_total_hits": true, "aggs": {"versions": {"sum": {"field": "version"}}}});
-    let found =
-        instance.stack.elasticsearch(Method::POST, &format!("{index}/_search"), Some(&question)).await?;
-    let count = found.pointer("/hits/total/value").and_then(Value::as_u64).context("no count")?;
-    let sum = found.pointer("/aggregations/versions/value").and_then(Value::as_f64).context("no sum")?;
-    let right = count == documents && (sum - versions as f64).abs() < 0.5;
-    ensure!(right, "{index} holds {count} documents of versions {sum}, not {documents} of {versions}");
-    Ok(())
-}
-
-/// Waits until no segments are merged any more.
-pub(crate) async fn quiet(instance: &Instance) -> Result<()> {
-    for _ in 0..QUIET_LOOKS {
-        let path = "_stats/merge?filter_path=_all.total.merges.current";
-        let stats = instance.stack.elasticsearch(Method::GET, path, None).await?;
-        if stats.pointer("/_all/total/merges/current").and_then(Value::as_u64) == Some(0) {
-            return Ok(());
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
-    Ok(())
 }
 
 impl Turn {

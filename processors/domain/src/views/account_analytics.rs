@@ -3,8 +3,8 @@
 use chrono::NaiveDate;
 use serde::Serialize;
 
+use super::account_entries::EntryKind;
 use super::account_entries::{Entry, entry};
-use super::account_statement::EntryKind;
 use super::time;
 use crate::{Recorded, Tally};
 

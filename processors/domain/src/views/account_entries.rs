@@ -7,9 +7,24 @@ use millrace_schemas::Event;
 use millrace_schemas::accounts::{
     Event as Accounts, MoneyDeposited, MoneyWithdrawn, TransferReceived, TransferSent,
 };
+use serde::{Deserialize, Serialize};
 
-use super::account_statement::EntryKind;
 use crate::Recorded;
+
+/// How money came or went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EntryKind {
+    /// From outside.
+    #[default]
+    Deposit,
+    /// To the outside.
+    Withdrawal,
+    /// To another account.
+    TransferSent,
+    /// From another account.
+    TransferReceived,
+}
 
 /// One entry, whichever event it was.
 #[derive(Debug, Clone, Copy)]

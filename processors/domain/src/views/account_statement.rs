@@ -7,24 +7,11 @@ use super::account_entries::{Entry, entry};
 use super::time;
 use crate::{Recorded, View};
 
+pub use super::account_entries::EntryKind;
+
 /// The view of account statements.
 #[derive(Debug)]
 pub struct AccountStatementView;
-
-/// How money came or went.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EntryKind {
-    /// From outside.
-    #[default]
-    Deposit,
-    /// To the outside.
-    Withdrawal,
-    /// To another account.
-    TransferSent,
-    /// From another account.
-    TransferReceived,
-}
 
 /// One entry. It never changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

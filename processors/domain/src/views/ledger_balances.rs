@@ -3,8 +3,8 @@
 
 use serde::Serialize;
 
+use super::account_entries::EntryKind;
 use super::account_entries::{Entry, entry};
-use super::account_statement::EntryKind;
 use crate::{Recorded, Tally};
 
 /// The tally of postings.

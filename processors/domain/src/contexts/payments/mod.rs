@@ -23,7 +23,7 @@ use crate::{Context, Emitted, Faces, Reference, Refusal, Rejection, Streams, emi
 
 pub use authorisations::Authorisation;
 pub use refunds::{Refund, RefundStatus};
-pub use subscription::{payment_id, period_of, subscription_of};
+pub use subscription::subscription_of;
 
 const PROVIDER_REFERENCE: Text =
     Text::new("provider_reference", refusals::PROVIDER_REFERENCE_INVALID, 1, 200);
@@ -31,7 +31,7 @@ const CODE: Text = Text::new("code", refusals::CODE_INVALID, 1, 100);
 const REASON: Text = Text::new("reason", rules::refusals::REASON_INVALID, 1, 500);
 
 /// The context of payments; a stream is the one payment of an order and has the order's id, or the one of a period of a
-/// subscription ([`payment_id`]).
+/// subscription ([`payment_id`](super::subscriptions::payment_id)).
 #[derive(Debug)]
 pub struct Payments;
 

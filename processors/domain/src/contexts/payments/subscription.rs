@@ -1,23 +1,12 @@
-//! The decision to ask for the payment of a period of a subscription, and what such a payment is called.
+//! The decision to ask for the payment of a period of a subscription.
 
 use millrace_schemas::payments::{Event, PaymentRequested, RequestSubscriptionPayment};
 
 use super::request::{Due, exists};
 use super::{Decision, Payment, refusals};
-use crate::contexts::subscriptions::{self, SubscriptionFace, Subscriptions};
+use crate::contexts::subscriptions::{self, SubscriptionFace, Subscriptions, payment_id};
 use crate::rules::{self, Checked};
 use crate::{Faces, Reference, Rejection, emit};
-
-/// The id of the payment of a period.
-pub fn payment_id(subscription_id: &str, period_number: i64) -> String {
-    format!("{subscription_id}.{period_number}")
-}
-
-/// The subscription and the period that a payment with this id pays for, if it pays for one.
-pub fn period_of(payment_id: &str) -> Option<(&str, i64)> {
-    let (subscription_id, number) = payment_id.rsplit_once('.')?;
-    Some((subscription_id, number.parse().ok()?))
-}
 
 /// The subscription that a payment is for; `None` when it is for an order, as all are that are authorised first.
 pub fn subscription_of(event: &Event) -> Option<&str> {

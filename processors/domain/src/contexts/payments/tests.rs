@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::contexts::orders::Orders;
-use crate::contexts::subscriptions::Subscriptions;
+use crate::contexts::subscriptions::{Subscriptions, payment_id};
 use crate::rules::TOTAL_MAX;
 use crate::testing::{Given, given};
 
@@ -327,16 +327,6 @@ fn a_malformed_request_for_a_period_is_rejected_and_refers_to_nothing() {
     refused(RequestSubscriptionPayment { amount: 0, ..request_period(1) }, "amount-invalid");
     for number in [i64::MIN, 0] {
         refused(request_period(number), "period-number-invalid");
-    }
-}
-
-#[test]
-fn the_id_of_a_payment_tells_its_subscription_and_period() {
-    for (subscription_id, number) in [("s1", 1), ("s.1", 12), ("", i64::MAX)] {
-        assert_eq!(period_of(&payment_id(subscription_id, number)), Some((subscription_id, number)));
-    }
-    for id in ["10248", "s1.", "s1.x"] {
-        assert_eq!(period_of(id), None);
     }
 }
 

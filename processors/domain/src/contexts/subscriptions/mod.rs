@@ -5,6 +5,7 @@
 
 mod calendar;
 mod changes;
+mod payment_ids;
 mod periods;
 pub(crate) mod refusals;
 #[cfg(test)]
@@ -15,11 +16,11 @@ use millrace_schemas::subscriptions::{Command, Event, StartSubscription, Subscri
 use serde::{Deserialize, Serialize};
 
 use super::customers::{self, Customers};
-use super::payments::payment_id;
 use crate::rules::{self, Checked, Text};
 use crate::{Context, Emitted, Faces, Reference, Refusal, Rejection, Streams, emit};
 
 pub use calendar::{Calendar, Cycle, Period};
+pub use payment_ids::{payment_id, period_of};
 
 const PLAN: Text = Text::new("plan", refusals::PLAN_INVALID, 1, 200);
 const REASON: Text = Text::new("reason", rules::refusals::REASON_INVALID, 1, 500);

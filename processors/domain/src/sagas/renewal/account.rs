@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::happened::{Asked, Money};
 use crate::Heard;
-use crate::contexts::payments::payment_id;
 use crate::contexts::payments::refusals::PAYMENT_CAPTURED;
+use crate::contexts::subscriptions::payment_id;
 use crate::sagas::{REASON_MAX, readable};
 
 /// The provider has captured it although the payment was voided; the event is on its way.

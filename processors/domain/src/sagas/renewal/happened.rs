@@ -9,6 +9,7 @@ use millrace_schemas::{AvroRecord as _, CommandRejected, Event, Message as _};
 
 use super::PERIOD;
 use crate::contexts::payments;
+use crate::contexts::subscriptions::period_of;
 use crate::{Heard, Recorded};
 
 /// What has happened to a subscription or to one of its payments.
@@ -75,7 +76,7 @@ pub(super) fn subscription_of<'h>(heard: &Heard<'h>) -> Option<&'h str> {
             _ => None,
         },
         Heard::Rejection(rejection) => match payment(rejection) {
-            Some(_) => payments::period_of(&rejection.stream).map(|(subscription_id, _)| subscription_id),
+            Some(_) => period_of(&rejection.stream).map(|(subscription_id, _)| subscription_id),
             None => own(rejection).map(|_| rejection.stream.as_str()),
         },
         Heard::Timer(..) | Heard::Cancel(_) => None,
@@ -106,7 +107,7 @@ impl<'h> Happened<'h> {
     }
 
     fn money(payment_id: &str, money: Money<'h>) -> Option<Self> {
-        let (_, number) = payments::period_of(payment_id)?;
+        let (_, number) = period_of(payment_id)?;
         Some(Self::Money(number, money))
     }
 }
