@@ -5,11 +5,9 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use clap::{Arg, ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
-use figment::value::{Dict, Value};
 
-use crate::config;
+use crate::config::{self, Global};
 use crate::dlq::cli::Action;
-use crate::failure::Failure;
 use crate::moment::{self, Span};
 
 const ABOUT: &str = "Commands in Kafka become rows in Postgres and documents in Elasticsearch, once.";
@@ -94,61 +92,10 @@ fn with_set(command: clap::Command) -> clap::Command {
 }
 
 fn long_help() -> String {
-    let mut fields: Vec<&str> = crate::config::fields().collect();
+    let mut fields: Vec<&str> = config::fields().collect();
     fields.sort_unstable();
     let lines: Vec<String> = fields.chunks(4).map(|names| format!("  {}", names.join(", "))).collect();
     format!("{EXAMPLES}\n\n{CONFIGURATION}{}", lines.join(",\n"))
-}
-
-/// Options of every command.
-#[derive(Debug, Clone, Default, Args)]
-pub struct Global {
-    /// A TOML file with configuration [default: millrace.toml, when it is there]
-    #[arg(long, global = true, value_name = "FILE", env = "MILLRACE_CONFIG")]
-    pub config: Option<PathBuf>,
-    /// Name of the instance; two share one stack [default: millrace]
-    #[arg(long, short, global = true, value_name = "NAME")]
-    pub namespace: Option<String>,
-    /// Sets one field of the configuration; `millrace --help` lists them
-    #[arg(long = "set", value_name = "FIELD=VALUE")]
-    pub set: Vec<String>,
-    /// How data is printed
-    #[arg(long, global = true, value_enum, default_value_t)]
-    pub format: Format,
-}
-
-/// How data is printed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON document.
-    Json,
-}
-
-impl Global {
-    /// The configuration that the command line sets.
-    ///
-    /// # Errors
-    /// [`Failure::Usage`] when `--set` is not `FIELD=VALUE` or names no field.
-    pub fn settings(&self, fields: &[&str]) -> Result<Dict, Failure> {
-        let mut settings = Dict::new();
-        for assignment in &self.set {
-            let (field, value) = assignment
-                .split_once('=')
-                .ok_or_else(|| Failure::usage(format!("--set {assignment}: write FIELD=VALUE")))?;
-            if !fields.contains(&field) {
-                return Err(Failure::usage(format!(
-                    "--set {field}: there is no such field; there are {}",
-                    fields.join(", ")
-                )));
-            }
-            settings.insert(field.to_owned(), config::value(field, value));
-        }
-        settings.extend(self.namespace.clone().map(|name| ("namespace".to_owned(), Value::from(name))));
-        Ok(settings)
-    }
 }
 
 /// What to do.
@@ -340,7 +287,10 @@ pub struct StreamShow {
 
 #[cfg(test)]
 mod tests {
+    use figment::value::Value;
+
     use super::*;
+    use crate::output::Format;
 
     fn parse(line: &str) -> Cli {
         Cli::from_words(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"))

@@ -1,5 +1,7 @@
 //! Configuration: flag, else environment, else TOML file, else default.
 
+mod global;
+
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::fmt;
@@ -15,8 +17,9 @@ use millrace_runtime::names::Namespace;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
-use crate::cli::Global;
 use crate::failure::Failure;
+
+pub use global::Global;
 
 /// Retries of one record; each has a topic of its own for every group and topic.
 const RETRIES_MAX: usize = 10;

@@ -3,11 +3,6 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use millrace_runtime::{Dependency, WorkError};
-
-use crate::config::Config;
-use crate::layout::Side;
-
 /// Why a command did not do what it was asked for. The kind decides the exit code.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Failure {
@@ -77,29 +72,6 @@ impl Failure {
     /// The command line or the configuration is wrong.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::Usage(message.into())
-    }
-
-    /// What an error of the runtime means, in work on one of the two databases.
-    pub(crate) fn of_work(config: &Config, side: Side, error: WorkError) -> Self {
-        match error {
-            WorkError::Outage { dependency, reason } => Self::outage(config, side, dependency, reason),
-            other => Self::Refused(other.to_string()),
-        }
-    }
-
-    fn outage(config: &Config, side: Side, dependency: Dependency, reason: String) -> Self {
-        let (service, address) = match (dependency, side) {
-            (Dependency::Postgres, Side::Write) => {
-                (Service::WriteDatabase, config.write_database_url.to_string())
-            }
-            (Dependency::Postgres, Side::Read) => {
-                (Service::ReadDatabase, config.read_database_url.to_string())
-            }
-            (Dependency::Kafka, _) => (Service::Kafka, config.kafka_brokers.clone()),
-            (Dependency::Registry, _) => (Service::Registry, config.schema_registry_url.to_string()),
-            (Dependency::Elasticsearch, _) => (Service::Elasticsearch, config.elasticsearch_url.to_string()),
-        };
-        Self::Unreachable { service, address, reason }
     }
 
     /// The number that the process ends with.

@@ -50,6 +50,16 @@ pub fn groupless_config(config: &Config) -> ClientConfig {
     consumer_config(config, NO_GROUP)
 }
 
+/// An administrator's connection.
+pub(crate) fn admin(config: &Config) -> Result<AdminClient<DefaultClientContext>, Failure> {
+    client_config(config).create().map_err(|error| failure(config, &error))
+}
+
+/// How long administrators wait.
+pub(crate) fn admin_options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(TIMEOUT)).operation_timeout(Some(TIMEOUT))
+}
+
 /// What an error of Kafka's client means.
 pub fn failure(config: &Config, error: &KafkaError) -> Failure {
     if let KafkaError::ClientConfig(_, reason, name, _) = error {

@@ -15,6 +15,7 @@ pub mod layout;
 pub mod ledger;
 pub mod logging;
 pub mod moment;
+mod outage;
 mod outbox;
 pub mod output;
 pub mod postgres;

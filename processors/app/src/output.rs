@@ -2,13 +2,23 @@
 
 use std::io::{self, Write as _};
 
+use clap::ValueEnum;
 use serde_json::Value;
 
-use crate::cli::Format;
 use crate::failure::Failure;
 
 /// A longer cell makes its row longer, not all rows.
 const WIDTH_MAX: usize = 120;
+
+/// How data is printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON document.
+    Json,
+}
 
 /// Columns of text, each as wide as its widest cell.
 #[derive(Debug, Default)]

@@ -8,11 +8,10 @@ use millrace_domain::effects::audience::Customer;
 use millrace_domain::segments::{self, Query, Rule};
 use serde_json::json;
 
-use crate::cli::Format;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::Side;
-use crate::output::{self, Table};
+use crate::output::{self, Format, Table};
 use crate::postgres::Database;
 use crate::{moment, read_side};
 

@@ -10,13 +10,13 @@ use millrace_schemas::{Message as _, WriterSchema, short_name, unframe};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::cli::{Format, StreamShow};
+use crate::cli::StreamShow;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::http::Http;
 use crate::known;
 use crate::layout::{self, Side};
-use crate::output::{self, Table};
+use crate::output::{self, Format, Table};
 use crate::postgres::Database;
 use crate::schema;
 

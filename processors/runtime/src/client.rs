@@ -8,7 +8,18 @@ use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
 
-use crate::member::KafkaSettings;
+/// How to reach Kafka.
+#[derive(Debug, Clone)]
+pub struct KafkaSettings {
+    /// `host:port`, comma separated.
+    pub brokers: String,
+    /// A member that is silent for this long loses its partitions.
+    pub session_timeout: Duration,
+    /// A member says this often that it lives.
+    pub heartbeat_interval: Duration,
+    /// Further librdkafka properties, such as those for TLS, in which [`problem`] finds no problem.
+    pub properties: HashMap<String, String>,
+}
 
 /// A property under all of its names, and its value or what is to be said of it.
 pub type Property = (&'static [&'static str], &'static str);

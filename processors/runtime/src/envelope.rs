@@ -1,16 +1,13 @@
 //! CloudEvents binary mode: what a record says about itself in its headers.
 
-use chrono::{DateTime, Datelike, Utc};
+use chrono::{DateTime, Utc};
 use millrace_domain::Recorded;
 use millrace_schemas::{Event, WriterSchema};
 
 use crate::error::Fault;
 use crate::names::Namespace;
 use crate::record::Record;
-
-/// Years that a clock can be believed to mean. Postgres, Elasticsearch and every client can hold them, so what must always
-/// be written, such as the receipt of a dead letter, can be.
-const YEARS: std::ops::RangeInclusive<i32> = 1900..=2200;
+use crate::timestamp::{YEARS, believable};
 
 /// A value is repeated in a message up to this length.
 const SHOWN_MAX: usize = 60;
@@ -71,15 +68,6 @@ pub(crate) fn trace(traceparent: &str) -> Option<String> {
     let known = hex(version, 2) && *version != "ff" && (*version != "00" || rest.is_empty());
     (known && told(trace, 32) && told(parent, 16) && hex(flags, 2))
         .then(|| format!("00-{trace}-{parent}-{flags}"))
-}
-
-/// A stamp of Kafka's, in milliseconds since 1970; `None` where no clock can have meant it.
-pub fn stamp(millis: i64) -> Option<DateTime<Utc>> {
-    DateTime::from_timestamp_millis(millis).filter(believable)
-}
-
-fn believable(time: &DateTime<Utc>) -> bool {
-    YEARS.contains(&time.year())
 }
 
 /// When a record was stamped, else 1970.

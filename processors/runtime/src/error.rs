@@ -5,7 +5,6 @@ use std::fmt;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use crate::sqlstate::Means;
-use crate::supervision::Panic;
 
 /// A message goes into headers and tables; what it quotes may be as long as a record.
 const MESSAGE_BYTES_MAX: usize = 1_000;
@@ -65,7 +64,7 @@ impl Fault {
     }
 
     /// This program panicked at the record; a later build may not.
-    pub fn panicked(panic: &Panic) -> Self {
+    pub fn panicked(panic: impl fmt::Display) -> Self {
         Self::new("panicked", panic.to_string())
     }
 

@@ -29,15 +29,16 @@ pub mod sagas;
 mod slots;
 mod sqlstate;
 pub mod supervision;
-mod timestamp;
+pub mod timestamp;
 pub mod views;
 mod worker;
 
 pub use backoff::Backoff;
+pub use client::KafkaSettings;
 pub use dead_letters::DOCUMENT_REFUSED;
 pub use elastic::{Document, Elastic, Refusal};
 pub use error::{Dependency, Fault, WorkError};
-pub use member::{GroupSettings, KafkaSettings, Member};
+pub use member::{GroupSettings, Member};
 pub use producer::{Copier, Delivery, Producer};
 pub use record::{Header, Record};
 pub use registry::{Registry, RegistryError};

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::client;
+use crate::client::{self, KafkaSettings};
 use crate::elastic::Elastic;
 use crate::names::retry_topic;
 use crate::offsets::Claim;
@@ -40,19 +40,6 @@ const MIRROR_EVERY: Duration = Duration::from_secs(1);
 /// How often overdue heads are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(20);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How to reach Kafka.
-#[derive(Debug, Clone)]
-pub struct KafkaSettings {
-    /// `host:port`, comma separated.
-    pub brokers: String,
-    /// A member that is silent for this long loses its partitions.
-    pub session_timeout: Duration,
-    /// A member says this often that it lives.
-    pub heartbeat_interval: Duration,
-    /// Further librdkafka properties, such as those for TLS, in which [`client::problem`] finds no problem.
-    pub properties: HashMap<String, String>,
-}
 
 /// How much a group takes at once.
 #[derive(Debug, Clone)]

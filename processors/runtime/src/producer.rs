@@ -5,9 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
-use crate::client;
+use crate::client::{self, KafkaSettings};
 use crate::error::WorkError;
-use crate::member::KafkaSettings;
 use crate::record::{Header, Record};
 
 /// What was unpacked from a batch may be larger than the batch was. librdkafka hands nothing larger to us (its

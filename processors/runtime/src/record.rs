@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::envelope;
+use crate::timestamp;
 
 /// A header's name and its bytes; a header may be null.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -184,7 +184,7 @@ impl Record {
 
     /// When the record was stamped; `None` when that is no time that everything can hold.
     pub fn stamped_at(&self) -> Option<DateTime<Utc>> {
-        self.timestamp_ms.and_then(envelope::stamp)
+        self.timestamp_ms.and_then(timestamp::stamp)
     }
 }
 

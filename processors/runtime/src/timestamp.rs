@@ -1,6 +1,7 @@
-//! Times as Postgres has them: from 4713 BC to 294276 AD, and both infinities, which no calendar of ours has.
+//! Times that others tell: Kafka's stamps, and those of Postgres, which has them from 4713 BC to 294276 AD and both
+//! infinities.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Datelike as _, TimeDelta, Utc};
 use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgTypeInfo, PgValueFormat, PgValueRef};
 use sqlx::{Decode, Postgres, Type};
@@ -10,6 +11,20 @@ const EPOCH: DateTime<Utc> = match DateTime::from_timestamp(946_684_800, 0) {
     Some(epoch) => epoch,
     None => DateTime::UNIX_EPOCH,
 };
+
+/// Years that a clock can be believed to mean. Postgres, Elasticsearch and every client can hold them, so what must always
+/// be written, such as the receipt of a dead letter, can be.
+pub(crate) const YEARS: std::ops::RangeInclusive<i32> = 1900..=2200;
+
+/// A stamp of Kafka's, in milliseconds since 1970; `None` where no clock can have meant it.
+pub fn stamp(millis: i64) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp_millis(millis).filter(believable)
+}
+
+/// Whether a clock can mean it.
+pub(crate) fn believable(time: &DateTime<Utc>) -> bool {
+    YEARS.contains(&time.year())
+}
 
 /// A `timestamptz`. One that is out of range is an error where sqlx's own decoding panics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use super::letter::{First, Ledgers, Letter};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::Side;
+use crate::outage;
 use crate::output;
 use crate::run::roles::{Roles, producer};
 
@@ -110,7 +111,7 @@ impl<'c> Desk<'c> {
             }
             WorkError::Refused(reason) | WorkError::NotTaken(reason) => Setback::Refused(reason),
             WorkError::Faulty(fault) => Setback::Refused(fault.message),
-            outage @ WorkError::Outage { .. } => Setback::Failed(Failure::of_work(self.config, side, outage)),
+            outage @ WorkError::Outage { .. } => Setback::Failed(outage::failure(self.config, side, outage)),
         }
     }
 }

@@ -6,10 +6,9 @@ use serde_json::json;
 use super::cli::List;
 use super::filter;
 use super::letter::{First, Ledgers, Letter};
-use crate::cli::Format;
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::output::{self, Table};
+use crate::output::{self, Format, Table};
 
 /// Lists letters, the newest first.
 pub(super) async fn list(config: &Config, format: Format, options: &List) -> Result<(), Failure> {

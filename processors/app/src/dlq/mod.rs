@@ -12,9 +12,9 @@ mod preview;
 mod settle;
 mod show;
 
-use crate::cli::Format;
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::output::Format;
 use cli::Action;
 use settle::{Order, Verb};
 

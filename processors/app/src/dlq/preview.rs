@@ -13,11 +13,10 @@ use super::cli::Which;
 use super::desk::{Desk, Setback, Work};
 use super::id::Id;
 use super::letter::{self, Letter, hex};
-use crate::cli::Format;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::Side;
-use crate::output::{self, Table};
+use crate::output::{self, Format, Table};
 use crate::schema::Decoder;
 
 /// Of a payload that cannot be decoded, this much is shown.

@@ -12,10 +12,9 @@ use super::desk::{Desk, Setback, Work};
 use super::id::Id;
 use super::letter::{self, Letter};
 use crate::audit::Operator;
-use crate::cli::Format;
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::output;
+use crate::output::{self, Format};
 use crate::progress::Progress;
 
 /// A letter whose key is in use is tried this often.

@@ -6,10 +6,9 @@ use serde_json::{Value, json};
 use super::copy::{Copies, Found};
 use super::id::Id;
 use super::letter::{Ledgers, Letter, hex, text};
-use crate::cli::Format;
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::output::{self, Table};
+use crate::output::{self, Format, Table};
 use crate::schema::Decoder;
 
 /// Of a value that cannot be decoded, this much is shown.

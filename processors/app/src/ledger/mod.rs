@@ -10,12 +10,12 @@ use serde_json::json;
 use sqlx::PgPool;
 use sqlx::types::Json;
 
-use crate::cli::{self, Format};
+use crate::cli;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::known;
 use crate::layout::{self, Side};
-use crate::output;
+use crate::output::{self, Format};
 use crate::postgres::Database;
 pub(crate) use receipt::waits_for;
 use receipt::{Letter, Receipt};

@@ -1,8 +1,8 @@
 //! What is known of a command, for people and for programs.
 
 use chrono::{DateTime, Utc};
-use millrace_runtime::envelope;
 use millrace_runtime::retry::{Turn, Waiting};
+use millrace_runtime::timestamp;
 use millrace_schemas::short_name;
 use rdkafka::message::{BorrowedMessage, Message as _};
 use serde::{Deserialize, Serialize};
@@ -72,7 +72,7 @@ impl Receipt {
             topic: Some(message.topic().to_owned()),
             partition: Some(message.partition()),
             offset: Some(message.offset()),
-            produced_at: message.timestamp().to_millis().and_then(envelope::stamp),
+            produced_at: message.timestamp().to_millis().and_then(timestamp::stamp),
             ..Self::default()
         }
     }
@@ -90,7 +90,7 @@ impl Receipt {
             topic: Some(place.topic),
             partition: Some(place.partition),
             offset: Some(place.offset),
-            produced_at: timestamp_ms.and_then(envelope::stamp),
+            produced_at: timestamp_ms.and_then(timestamp::stamp),
             received_at: Some(received_at),
             ..Self::default()
         };

@@ -15,6 +15,7 @@ use super::{Span, Stored, events, reached};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::Side;
+use crate::outage;
 use crate::postgres::Database;
 use crate::progress::Progress;
 use crate::schema::Decoder;
@@ -236,7 +237,7 @@ impl<'r> Refold<'r> {
 
     /// Folds events of one context.
     async fn fold(&mut self, connection: &mut PgConnection, events: &[Stored]) -> Result<(), Failure> {
-        let fail = |error| Failure::of_work(self.config, Side::Read, error);
+        let fail = |error| outage::failure(self.config, Side::Read, error);
         let mut failed = Vec::new();
         for run in events.chunk_by(|a, b| self.is_given_up(a) == self.is_given_up(b)) {
             if run.iter().any(|event| self.is_given_up(event)) {

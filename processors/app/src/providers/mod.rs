@@ -101,7 +101,7 @@ mod tests {
     use millrace_domain::effects::payment::Payment;
 
     use super::*;
-    use crate::cli::Global;
+    use crate::config::Global;
 
     /// What this configuration gives, and which effects have a provider.
     fn configured(set: &[&str]) -> Result<(bool, bool), String> {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use millrace_simulator::{Behaviour, Entry, Settings, Simulator};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::Global;
 use crate::config::Config;
+use crate::config::Global;
 
 pub(super) struct Simulated {
     simulator: Simulator,

@@ -119,7 +119,7 @@ pub(crate) async fn retire(config: &Config, read: &Database, model: &ReadModel) 
 async fn remove_group(config: &Config, group: &str) -> Result<(), Failure> {
     let until = Instant::now() + LEFT_WITHIN;
     loop {
-        let answers = topics::admin(config)?.delete_groups(&[group], &topics::options()).await;
+        let answers = kafka::admin(config)?.delete_groups(&[group], &kafka::admin_options()).await;
         let answers = answers.map_err(|error| kafka::failure(config, &error))?;
         match answers.into_iter().next() {
             None | Some(Ok(_) | Err((_, RDKafkaErrorCode::GroupIdNotFound))) => return Ok(()),

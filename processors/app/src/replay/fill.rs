@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::keys;
 use crate::layout::{ReadModel, Side};
+use crate::outage;
 use crate::outbox::refold::Refold;
 use crate::output;
 use crate::postgres::Database;
@@ -115,7 +116,7 @@ impl Fill<'_> {
     async fn publish(&self, connection: &mut PgConnection, elastic: &Elastic) -> Result<(), Failure> {
         let column = self.model.table.as_ref().and_then(|table| table.key.first());
         let (Some(index), Some(column)) = (self.role.index(), column) else { return Ok(()) };
-        let outage = |error| Failure::of_work(self.config, Side::Read, error);
+        let outage = |error| outage::failure(self.config, Side::Read, error);
         // No record is to blame: the letters say which topic the view reads.
         let topic = self.model.topics(&self.config.namespace).into_iter().next().unwrap_or_default();
         let at = Place { topic, partition: 0, offset: 0 };

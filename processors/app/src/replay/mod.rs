@@ -16,11 +16,10 @@ mod watch;
 use clap::Args;
 use serde_json::json;
 
-use crate::cli::Format;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::{ReadModel, Side};
-use crate::output::{self, Table};
+use crate::output::{self, Format, Table};
 use crate::postgres::Database;
 use build::Wish;
 use generations::{Generation, Generations, State};

@@ -14,9 +14,10 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::verify::Scope;
 use crate::verify::auditor::Auditor;
-use crate::verify::finding::What;
-use crate::verify::repair::{Mandate, Sign};
+use crate::verify::finding::Sign;
+use crate::verify::repair::Mandate;
 use crate::verify::report::Report;
+use crate::verify::what::What;
 
 /// How long Debezium and publishing may be behind before a look is given up.
 const PATIENCE: Duration = Duration::from_secs(60);

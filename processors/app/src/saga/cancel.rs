@@ -5,11 +5,11 @@ use serde_json::json;
 
 use super::{Cancel, Id};
 use crate::audit::Operator;
-use crate::cli::Format;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::Side;
-use crate::output;
+use crate::outage;
+use crate::output::{self, Format};
 use crate::postgres::Database;
 use crate::run::roles::Roles;
 
@@ -22,7 +22,7 @@ pub(super) async fn cancel(config: &Config, format: Format, options: &Cancel) ->
     let missing = || Failure::NotFound(format!("there is no instance {id}"));
     let saga = roles.saga_named(&id.saga).ok_or_else(missing)?;
     let asked = saga.cancel(&mut transaction, &id.instance, why).await;
-    let asked = asked.map_err(|error| Failure::of_work(config, Side::Write, error))?;
+    let asked = asked.map_err(|error| outage::failure(config, Side::Write, error))?;
     match asked.ok_or_else(missing)? {
         Cancelled::Step => {}
         Cancelled::Nothing => {

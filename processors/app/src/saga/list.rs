@@ -5,12 +5,11 @@ use serde_json::{Value, json};
 
 use super::List;
 use super::found::{Filter, Found, find};
-use crate::cli::Format;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::known;
 use crate::layout::{self, Side};
-use crate::output::{self, Table};
+use crate::output::{self, Format, Table};
 use crate::postgres::Database;
 
 /// Lists instances, the oldest first.

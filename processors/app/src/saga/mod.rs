@@ -7,10 +7,10 @@ mod show;
 
 use clap::{Args, Subcommand};
 
-use crate::cli::Format;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::moment::{self, Span};
+use crate::output::Format;
 use crate::{known, layout};
 
 /// What `--help` says behind the actions.

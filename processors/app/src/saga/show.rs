@@ -8,12 +8,11 @@ use sqlx::types::Json;
 
 use super::Id;
 use super::found::{Filter, Found, find};
-use crate::cli::Format;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::Side;
 use crate::ledger;
-use crate::output::{self, Table};
+use crate::output::{self, Format, Table};
 use crate::postgres::Database;
 
 /// A step: number, time, what was heard, where it led, the commands that followed.

@@ -10,10 +10,10 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::cli::{self, Format};
+use crate::cli;
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::output;
+use crate::output::{self, Format};
 use crate::progress::Progress;
 use line::{Outgoing, SchemaIds};
 use producer::Sender;

@@ -273,7 +273,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cli::Global;
+    use crate::config::Global;
 
     fn filled(set: &[&str]) -> Map<String, Value> {
         let set = set.iter().map(ToString::to_string).collect();

@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn no_text_is_too_long_for_an_index() {
-        for model in layout::read_models(&Config::from(&crate::cli::Global::default(), &[]).unwrap()) {
+        for model in layout::read_models(&Config::from(&crate::config::Global::default(), &[]).unwrap()) {
             let Some(mapping) = model.mapping else { continue };
             check(model.name, &serde_json::from_str(mapping).unwrap());
         }

@@ -12,10 +12,10 @@ pub(crate) mod topics;
 pub(crate) use connector::{State as ConnectorState, offsets_ahead};
 pub use teardown::teardown;
 
-use crate::cli::Format;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::{self, Topic};
+use crate::output::Format;
 use crate::replay::generations::Generation;
 use steps::Steps;
 

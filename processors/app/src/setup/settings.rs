@@ -7,7 +7,6 @@ use rdkafka::admin::{AdminClient, ConfigResource, OwnedResourceSpecifier, Resour
 use rdkafka::client::DefaultClientContext;
 use rdkafka::metadata::MetadataTopic;
 
-use super::topics::options;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::kafka;
@@ -60,7 +59,7 @@ pub(super) async fn keep(
         return Ok(BTreeSet::new());
     }
     let resources: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(&topic.name)).collect();
-    let described = admin.describe_configs(&resources, &options()).await;
+    let described = admin.describe_configs(&resources, &kafka::admin_options()).await;
     let described = described.map_err(|error| kafka::failure(config, &error))?;
     let replicas = replicas(config, admin)?;
     let mut low = Vec::new();

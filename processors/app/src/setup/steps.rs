@@ -2,9 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::Format;
 use crate::failure::Failure;
-use crate::output;
+use crate::output::{self, Format};
 
 /// What a step did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

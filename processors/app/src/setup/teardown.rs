@@ -11,13 +11,13 @@ use sqlx::AssertSqlSafe;
 
 use super::connector::stop_and_forget;
 use super::steps::{Did, Steps};
-use super::topics::{admin, options, remove_named};
-use crate::cli::Format;
+use super::topics::remove_named;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::http::Http;
 use crate::kafka::{self, Reader};
 use crate::layout::{self, Side};
+use crate::output::Format;
 use crate::postgres::Database;
 
 /// How long a walsender may hold the slot after its connector is gone.
@@ -130,7 +130,7 @@ async fn remove_groups(config: &Config, steps: &mut Steps) -> Result<(), Failure
     let mut groups: Vec<String> = layout::groups(config).into_iter().map(|group| group.id).collect();
     groups.extend(generation_groups(config).await?);
     let names: Vec<&str> = groups.iter().map(String::as_str).collect();
-    let answers = admin(config)?.delete_groups(&names, &options()).await;
+    let answers = kafka::admin(config)?.delete_groups(&names, &kafka::admin_options()).await;
     for answer in answers.map_err(|error| kafka::failure(config, &error))? {
         match answer {
             Ok(name) => steps.tell(Did::Removed, "group", &name)?,

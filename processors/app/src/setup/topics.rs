@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::types::RDKafkaErrorCode;
 
@@ -13,21 +13,11 @@ use crate::failure::Failure;
 use crate::kafka::{self, Reader};
 use crate::layout::{self, Topic};
 
-/// An administrator's connection.
-pub(crate) fn admin(config: &Config) -> Result<AdminClient<DefaultClientContext>, Failure> {
-    kafka::client_config(config).create().map_err(|error| kafka::failure(config, &error))
-}
-
-/// How long administrators wait.
-pub(crate) fn options() -> AdminOptions {
-    AdminOptions::new().request_timeout(Some(kafka::TIMEOUT)).operation_timeout(Some(kafka::TIMEOUT))
-}
-
 /// Creates those of these topics that are not there.
 pub(crate) async fn ensure(config: &Config, wanted: &[Topic]) -> Result<(), Failure> {
     let there = tokio::task::block_in_place(|| Reader::new(config)?.topics())?;
     let missing: Vec<&Topic> = wanted.iter().filter(|topic| !there.contains_key(&topic.name)).collect();
-    create_missing(config, &admin(config)?, &missing).await
+    create_missing(config, &kafka::admin(config)?, &missing).await
 }
 
 /// Removes those of these topics that are there.
@@ -41,7 +31,7 @@ pub(super) async fn remove_named(config: &Config, names: &[&str]) -> Result<(), 
     if names.is_empty() {
         return Ok(());
     }
-    let answers = admin(config)?.delete_topics(names, &options()).await;
+    let answers = kafka::admin(config)?.delete_topics(names, &kafka::admin_options()).await;
     for answer in answers.map_err(|error| kafka::failure(config, &error))? {
         match answer {
             Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition)) => (),
@@ -60,7 +50,7 @@ pub(super) async fn create(config: &Config, steps: &mut Steps) -> Result<(), Fai
     for topic in &wanted {
         refuse_other_size(config, topic, &there)?;
     }
-    let admin = admin(config)?;
+    let admin = kafka::admin(config)?;
     let (old, new): (Vec<&Topic>, Vec<&Topic>) =
         wanted.iter().partition(|topic| there.contains_key(&topic.name));
     let raised = settings::keep(config, &admin, &old).await?;
@@ -109,7 +99,7 @@ async fn create_missing(
     let wanted: Vec<_> = missing.iter().map(|topic| settings::of(topic, replicas)).collect();
     let new = missing.iter().zip(&wanted).map(|(topic, wanted)| new_topic(config, topic, wanted));
     let topics: Vec<NewTopic<'_>> = new.collect();
-    let answers = admin.create_topics(&topics, &options()).await;
+    let answers = admin.create_topics(&topics, &kafka::admin_options()).await;
     for answer in answers.map_err(|error| kafka::failure(config, &error))? {
         match answer {
             // Somebody else was faster.

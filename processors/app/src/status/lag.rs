@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use millrace_runtime::envelope;
+use millrace_runtime::timestamp;
 use rdkafka::Message as _;
 use serde::Serialize;
 
@@ -306,7 +306,7 @@ fn oldest(reader: &Reader<'_>, mut left: BTreeSet<Position>) -> Result<Found, Fa
             let (partition, oldest) = match seen {
                 Seen::End(partition) => (partition, Oldest::Nothing),
                 Seen::Record(message) => {
-                    let time = message.timestamp().to_millis().and_then(envelope::stamp);
+                    let time = message.timestamp().to_millis().and_then(timestamp::stamp);
                     (
                         message.partition(),
                         Oldest::At(message.offset(), time.map(|time| time.timestamp_millis())),

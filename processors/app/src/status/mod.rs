@@ -12,11 +12,10 @@ mod verdict;
 
 use std::time::Duration;
 
-use crate::cli::Format;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::{self, Side};
-use crate::output;
+use crate::output::{self, Format};
 use crate::postgres::Database;
 use report::Report;
 

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::keys;
 use crate::layout::Side;
+use crate::outage;
 use crate::postgres::Database;
 
 /// Rows whose documents are looked at again, at most.
@@ -91,7 +92,7 @@ impl Documents<'_> {
                     parts.extend([left, right]);
                 }
                 Err(WorkError::Refused(why)) => tracing::debug!(why, "a row has no document"),
-                Err(error) => return Err(Failure::of_work(self.config, Side::Read, error)),
+                Err(error) => return Err(outage::failure(self.config, Side::Read, error)),
             }
         }
         Ok(documents)
@@ -157,6 +158,6 @@ impl Source for Documents<'_> {
         let mut connection = self.read.pool.acquire().await.map_err(|error| self.read.failure(error))?;
         // Not as above: a document whose row cannot be read has one.
         let row = self.index.role.documents_of(&mut connection, &[id]).await;
-        Ok(row.map_err(|error| Failure::of_work(self.config, Side::Read, error))?.pop())
+        Ok(row.map_err(|error| outage::failure(self.config, Side::Read, error))?.pop())
     }
 }

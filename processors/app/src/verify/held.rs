@@ -13,7 +13,7 @@ use rdkafka::message::{BorrowedMessage, Message as _};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::finding::What;
+use super::what::What;
 
 /// A row's print in SQL; [`print`] makes the same of a record. Texts of Postgres have no zero, so that nothing of one part
 /// can pass for a piece of another.

@@ -9,8 +9,9 @@ use millrace_runtime::{Document, Role};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
-use super::finding::{Finding, What};
+use super::finding::Finding;
 use super::horizon::{self, Mark, Stand};
+use super::what::What;
 use crate::failure::Failure;
 use crate::index_reader::{Held, IndexReader, body};
 use crate::postgres::Database;

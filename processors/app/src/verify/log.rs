@@ -10,6 +10,7 @@ use super::index::{Checked, Index};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::{ReadModel, Side};
+use crate::outage;
 use crate::outbox::pace::Pace;
 use crate::outbox::{self, Stored};
 use crate::postgres::Database;
@@ -62,7 +63,7 @@ impl LogDocuments<'_> {
             count += i64::try_from(events.len()).unwrap_or(i64::MAX);
             let records: Vec<&Record> = events.iter().map(|event| &event.record).collect();
             let documents = self.index.role.documents(&mut connection, &records).await;
-            let documents = documents.map_err(|error| Failure::of_work(self.config, Side::Read, error))?;
+            let documents = documents.map_err(|error| outage::failure(self.config, Side::Read, error))?;
             suspects.extend(self.wrong(documents).await?);
         }
         Ok((count, suspects))

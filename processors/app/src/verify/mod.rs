@@ -17,17 +17,17 @@ pub(crate) mod repair;
 pub(crate) mod report;
 mod rows;
 mod topics;
+pub(crate) mod what;
 
 use clap::Args;
 use serde_json::json;
 
 use crate::audit::Operator;
-use crate::cli::Format;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::{ReadModel, read_models};
 use crate::moment::{self, Span};
-use crate::output;
+use crate::output::{self, Format};
 use auditor::Auditor;
 use repair::Mandate;
 use report::Report;

@@ -6,15 +6,13 @@ use millrace_runtime::Means;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::finding::What;
+use super::finding::Sign;
 use super::index::Mended;
 use super::rows::Looked;
+use super::what::What;
 use crate::audit::Operator;
 use crate::postgres::Database;
 use crate::replay::compare::{Twin, key_of};
-
-/// Something that is wrong: what, of which view or context, and its key.
-pub(crate) type Sign = (What, String, String);
 
 /// Who repairs, what, and how much of it.
 pub(crate) struct Mandate {

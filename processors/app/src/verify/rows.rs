@@ -4,7 +4,8 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::audited::{AUDITED, Audited};
-use super::finding::{Finding, What};
+use super::finding::Finding;
+use super::what::What;
 use crate::failure::Failure;
 use crate::layout::Table;
 use crate::outbox::refold::Refold;

@@ -19,13 +19,15 @@ use rdkafka::message::{BorrowedMessage, Message as _};
 use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
 
-use super::finding::{Finding, What};
+use super::finding::Finding;
 use super::held::{Held, PRINT, Slice, Strange};
 use super::horizon;
+use super::what::What;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::kafka::{Reader, Seen};
 use crate::layout;
+use crate::outage;
 use crate::outbox::pace::Pace;
 use crate::outbox::{self, Span};
 use crate::postgres::Database;
@@ -358,7 +360,7 @@ async fn send(
             continue;
         }
         let sent = producer.copy(record, &record.topic, &[]).await;
-        sent.map_err(|error| Failure::of_work(config, layout::Side::Write, error))?;
+        sent.map_err(|error| outage::failure(config, layout::Side::Write, error))?;
     }
     Ok(whole)
 }
