@@ -77,6 +77,10 @@ async fn the_link_to_the_registry_fails_and_nothing_is_lost() {
         let mut process = instance.start_with(&[], &[link.variable()]);
         if state != A_SLOW_LINK {
             process.reports("millrace_outage", &[("dependency", "registry")], 1.0).await;
+            if state == State::Cut {
+                let status = instance.millrace_with(&["status"], &[link.variable()]).await;
+                status.expect_code(3).expect_told("the schema registry at ");
+            }
             link.becomes(State::Well);
         }
         goes_on(&process, "millrace_decisions_total", 0.0).await;
@@ -109,6 +113,9 @@ impl Trial {
             self.fails(&link, state, &process).await;
             let before = process.metrics().await.expect("figures").sum(self.progress, &[]);
             instance.send(late).await;
+            if self.dependency == "elasticsearch" && state != A_SLOW_LINK {
+                postgres_goes_on(&instance).await;
+            }
             // A link that is only slow stays so.
             if state != A_SLOW_LINK {
                 link.becomes(State::Well);
@@ -133,6 +140,13 @@ impl Trial {
             dependency => process.reports("millrace_outage", &[("dependency", dependency)], 1.0).await,
         }
     }
+}
+
+/// Everything is decided and folded, and documents wait.
+async fn postgres_goes_on(instance: &Instance) {
+    instance.settle_commands().await;
+    let backlog = instance.backlog().await;
+    assert!(backlog.documents > 0, "documents wait: {backlog:?}");
 }
 
 /// How often a consumer has said that something is wrong.

@@ -83,22 +83,6 @@ async fn connect_is_killed_and_nothing_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn elasticsearch_is_away_and_postgres_goes_on() {
-    let _turn = alone().await;
-    undisturbed().await;
-    let slices = Load::STANDARD.slices(2);
-    let (instance, mut process) = in_mid_load("elastic_away", &slices[0]).await;
-    let outage = Outage::of("elasticsearch").await;
-    instance.send(&slices[1]).await;
-    process.reports("millrace_outage", &[("dependency", "elasticsearch")], 1.0).await;
-    instance.settle_commands().await;
-    let backlog = instance.backlog().await;
-    assert!(backlog.documents > 0, "documents wait: {backlog:?}");
-    outage.ends().await;
-    everything_is_right(&instance, &mut process).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn postgres_crashes_and_comes_back() {
     let _turn = alone().await;
     undisturbed().await;
@@ -121,23 +105,6 @@ async fn kafka_crashes_and_comes_back() {
     let decided = instance.count("SELECT count(*) FROM command").await.expect("receipts");
     assert!(decided < COMMANDS, "it was in mid-load: {decided} commands are decided");
     outage.ends().await;
-    everything_is_right(&instance, &mut process).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_registry_is_away_when_a_process_starts() {
-    let _turn = alone().await;
-    undisturbed().await;
-    let (instance, mut process) = in_mid_load("registry_away", &Load::STANDARD.slices(1)[0]).await;
-    process.kill();
-    // The next process knows no schema yet.
-    let outage = Outage::of("registry").await;
-    let mut process = instance.start();
-    process.reports("millrace_outage", &[("dependency", "registry")], 1.0).await;
-    status_names(&instance, &["the schema registry"]).await;
-    outage.ends().await;
-    let dead = instance.count("SELECT count(*) FROM dead_letter").await;
-    assert_eq!(dead, Ok(0), "an outage is no fault of a record");
     everything_is_right(&instance, &mut process).await;
 }
 

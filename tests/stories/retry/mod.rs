@@ -12,24 +12,29 @@ use crate::undisturbed::undisturbed;
 use crate::{beside_others, instance_with};
 use world::Order;
 
-const SEEDS: u64 = 60;
+/// How many random histories each model lives through; `STORY_SEEDS` says another number.
+const SEEDS: u64 = 20;
+
+fn seeds() -> u64 {
+    std::env::var("STORY_SEEDS").map_or(SEEDS, |text| text.parse().expect("a number of seeds"))
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn versioned_keys_stay_in_order_through_faults_crashes_duplicates_and_gaps() {
     let _turn = beside_others().await;
-    model::holds_for_all_seeds(Order::Version, SEEDS).await;
+    model::holds_for_all_seeds(Order::Version, seeds()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_in_offset_order_stay_in_order_through_faults_crashes_and_duplicates() {
     let _turn = beside_others().await;
-    model::holds_for_all_seeds(Order::Offset, SEEDS).await;
+    model::holds_for_all_seeds(Order::Offset, seeds()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_instances_of_sagas_hear_stays_in_order_through_faults_crashes_and_duplicates() {
     let _turn = beside_others().await;
-    model::holds_for_all_seeds(Order::Instance, SEEDS).await;
+    model::holds_for_all_seeds(Order::Instance, seeds()).await;
 }
 
 fn confirm(i: usize) -> String {
