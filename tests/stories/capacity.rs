@@ -1,6 +1,7 @@
 //! Many commands in flight.
 
-use millrace_tests::{Load, Raw, becomes, kafka};
+use millrace_tests::link::{Link, State};
+use millrace_tests::{Instance, Load, Raw, becomes, kafka};
 
 use crate::{beside_others, instance_with};
 
@@ -31,27 +32,46 @@ async fn ten_thousand_commands_in_flight_all_have_an_outcome_in_bounded_memory()
 
 /// In bytes: Kafka takes no record of more than a mebibyte.
 const LARGE_RECORD: usize = 900_000;
-const LARGE_RECORDS: usize = 100;
+const LARGE_RECORDS: usize = 60;
+/// What all groups hold together at the most, beside a share for each.
+const COMMON: usize = 32 << 20;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn large_records_pass_through_every_group_in_bounded_memory() {
+async fn large_records_wait_for_postgres_and_pass_through_every_group_in_bounded_memory() {
     let _turn = beside_others().await;
     let instance = instance_with("large", &[]).await;
-    // No Avro: each is a dead letter of every group that reads it, with the same bytes.
-    let large: Vec<Raw> = (0..LARGE_RECORDS).map(|i| Raw::value(vec![i as u8 | 1; LARGE_RECORD])).collect();
-    for kind in ["cmd", "evt"] {
-        kafka::produce(&instance.topic(kind, "customers"), None, &large).await;
-    }
-    let process = instance.start();
-    let mut groups = instance.views();
-    groups.retain(|view| view.contexts.contains(&"customers"));
-    let letters = LARGE_RECORDS * (1 + groups.len());
-    assert!(
-        letters * LARGE_RECORD > MEMORY_MAX_MB as usize * 1_000_000,
-        "{letters} letters are more than fits"
-    );
+    let link = Link::to("READ_DATABASE_URL").await;
+    let process = instance.start_with(&[], &[link.variable()]);
+    process.reports("millrace_partitions_assigned", &[], partitions(&instance)).await;
+    link.becomes(State::Cut);
+    kafka::produce(&instance.topic("evt", "orders"), None, &large()).await;
+    process.reports("millrace_buffer_bytes", &[("what", "records")], (COMMON - LARGE_RECORD) as f64).await;
+    kafka::produce(&instance.topic("cmd", "orders"), None, &large()).await;
+    // While the views hold all that they can get.
     becomes(&instance.write, "SELECT count(*) FROM dead_letter", LARGE_RECORDS as i64).await;
-    becomes(&instance.read, "SELECT count(*) FROM dead_letter", (letters - LARGE_RECORDS) as i64).await;
+    link.becomes(State::Well);
+    let views = instance.views().iter().filter(|view| view.contexts.contains(&"orders")).count();
+    becomes(&instance.read, "SELECT count(*) FROM dead_letter", (views * LARGE_RECORDS) as i64).await;
+    let all = views * LARGE_RECORDS * LARGE_RECORD;
+    assert!(all > MEMORY_MAX_MB as usize * 1_000_000, "{all} bytes are more than fits");
     let peak = process.memory_peak_mb();
     assert!(peak < MEMORY_MAX_MB, "{peak} MB resident at the most");
+    assert_eq!(process.metrics().await.expect("figures").sum("millrace_buffer_bytes", &[]), 0.0);
+}
+
+/// No Avro: each is a dead letter of every group that reads it, with the same bytes. They are large in their values, or in
+/// their headers.
+fn large() -> Vec<Raw> {
+    let header = || (b"h".to_vec(), Some(vec![b'x'; 1_000]));
+    let of = |i: usize| match i % 2 {
+        0 => Raw::value(vec![i as u8 | 1; LARGE_RECORD]),
+        _ => Raw { headers: vec![header(); LARGE_RECORD / 1_000], ..Raw::value("x") },
+    };
+    (0..LARGE_RECORDS).map(of).collect()
+}
+
+/// Two of every topic that a group reads, and one of each of its two retry topics.
+fn partitions(instance: &Instance) -> f64 {
+    let topics: usize = instance.views().iter().map(|view| view.contexts.len()).sum();
+    ((topics + instance.contexts.len()) * (2 + 2)) as f64
 }

@@ -12,8 +12,8 @@ use millrace_runtime::database::{Pool, worker_pool};
 use millrace_runtime::names::Namespace;
 use millrace_runtime::supervision::Watch;
 use millrace_runtime::{
-    Elastic, Folded, Group, GroupSettings, KafkaSettings, Member, Outcome, Producer, Record, Registry, Role,
-    WorkError,
+    Buffers, Elastic, Folded, Group, GroupSettings, KafkaSettings, Member, Outcome, Producer, Record,
+    Registry, Role, WorkError,
 };
 use millrace_schemas::{Event, Kind};
 use sqlx::PgConnection;
@@ -27,7 +27,7 @@ const PLACE: &str = "events";
 
 // What `millrace run` does unless it is told otherwise.
 const BATCH_MAX: usize = 5_000;
-const BUFFER_BYTES: usize = 8 << 20;
+const BUFFER_BYTES: usize = 32 << 20;
 const CONNECTIONS_MAX: u32 = 16;
 const RETRY_DELAYS: [Duration; 3] = [seconds(1), seconds(10), seconds(60)];
 const SESSION_TIMEOUT: Duration = seconds(30);
@@ -74,8 +74,8 @@ fn join(stack: &Stack, group: &str, roles: HashMap<String, Arc<dyn Role>>) -> Re
         heartbeat_interval: HEARTBEAT_INTERVAL,
         properties: HashMap::new(),
     };
-    let settings =
-        GroupSettings { batch_max: BATCH_MAX, retry_delays: RETRY_DELAYS.into(), buffer_bytes: BUFFER_BYTES };
+    let buffers = Buffers::new(BUFFER_BYTES);
+    let settings = GroupSettings { batch_max: BATCH_MAX, retry_delays: RETRY_DELAYS.into(), buffers };
     let producer = Producer::new(&kafka, AWAITED_TIMEOUT)?;
     let elastic = Elastic::new(&stack.elasticsearch_url, AWAITED_TIMEOUT)?;
     Ok(Member::join(&kafka, settings, group, roles, producer, elastic)?)

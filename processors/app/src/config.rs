@@ -12,8 +12,8 @@ use std::time::Duration;
 use figment::Figment;
 use figment::providers::{Format as _, Serialized, Toml};
 use figment::value::{Dict, Map, Value};
-use millrace_runtime::client;
 use millrace_runtime::names::Namespace;
+use millrace_runtime::{Buffers, client};
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
@@ -120,7 +120,8 @@ pub struct Config {
     pub audit_repairs_max: usize,
     /// States of streams kept in memory.
     pub state_cache_bytes: u64,
-    /// Records of one group that wait in memory for their batch.
+    /// Records that wait in memory for their batch, in bytes, of all groups of a process together; each group has a mebibyte
+    /// beside them that no other takes.
     pub buffer_bytes: usize,
     /// Whether row views also go to Elasticsearch. Rows that change while it is off are not sent later.
     pub publish: bool,
@@ -277,7 +278,7 @@ fn defaults() -> BTreeMap<&'static str, Value> {
         ("audit_events_per_second", 2_000.into()),
         ("audit_repairs_max", 100.into()),
         ("state_cache_bytes", (16 << 20).into()),
-        ("buffer_bytes", (20 << 20).into()),
+        ("buffer_bytes", (32 << 20).into()),
         ("publish", true.into()),
         ("payment_key_window_s", 86_400.into()),
         ("vendor_key_window_s", 86_400.into()),
@@ -361,7 +362,9 @@ impl Config {
             positive("elasticsearch_timeout_ms", self.elasticsearch_timeout_ms),
             positive("commands_batch_max", self.commands_batch_max),
             positive("events_batch_max", self.events_batch_max),
-            positive("buffer_bytes", u64::try_from(self.buffer_bytes).unwrap_or(u64::MAX)),
+            (self.buffer_bytes < Buffers::LEAST).then(|| {
+                format!("buffer_bytes must be {} or more, not {}", Buffers::LEAST, self.buffer_bytes)
+            }),
             positive("database_connections_max", self.database_connections_max),
             positive("audit_events_per_second", self.audit_events_per_second),
             positive("vendor_messages_per_second", self.vendor_messages_per_second),
@@ -645,7 +648,13 @@ mod tests {
         );
         assert!(refusal(&[], "partition = 3", &[]).contains("unknown field"));
         assert!(refusal(&[], "", &["partitions=0"]).contains("partitions must be 1 or more, not 0"));
-        assert!(refusal(&[], "", &["buffer_bytes=0"]).contains("buffer_bytes must be 1 or more, not 0"));
+        for few in [0, 1_000_000] {
+            let message = refusal(&[], "", &[&format!("buffer_bytes={few}")]);
+            assert!(
+                message.contains(&format!("buffer_bytes must be 1048576 or more, not {few}")),
+                "{message}"
+            );
+        }
         assert!(refusal(&[], "", &["namespace=A"]).contains("namespace (from the command line): `A` is not"));
         let message = refusal(&[], "transaction_timeout_ms = 30000", &[]);
         assert!(message.contains("must be below session_timeout_ms (30000)"), "{message}");

@@ -15,7 +15,7 @@ use crate::slots::Slots;
 use verdict::Answer;
 
 /// A `_bulk` request stays below this many bytes, well under Elasticsearch's limit of 100 MB.
-pub(crate) const BULK_BYTES_MAX: usize = 4 << 20;
+const BULK_BYTES_MAX: usize = 4 << 20;
 /// Elasticsearch refuses a whole request for one longer id.
 const ID_BYTES_MAX: usize = 512;
 

@@ -5,6 +5,7 @@
 //! its effect exactly once, whoever crashes, wherever.
 
 mod backoff;
+mod buffer;
 pub mod client;
 pub mod commands;
 pub mod database;
@@ -34,6 +35,7 @@ pub mod views;
 mod worker;
 
 pub use backoff::Backoff;
+pub use buffer::Buffers;
 pub use client::KafkaSettings;
 pub use dead_letters::DOCUMENT_REFUSED;
 pub use elastic::{Document, Elastic, Refusal};

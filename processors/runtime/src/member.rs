@@ -13,11 +13,12 @@ use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::buffer::{Buffers, Permit, Room};
 use crate::client::{self, KafkaSettings};
 use crate::elastic::Elastic;
 use crate::names::retry_topic;
@@ -48,8 +49,8 @@ pub struct GroupSettings {
     pub batch_max: usize,
     /// How long a failed record waits before each further try; as many retries as there are delays.
     pub retry_delays: Arc<[Duration]>,
-    /// Bytes of records that wait in this process for their batch, at most.
-    pub buffer_bytes: usize,
+    /// What the process holds in memory, of all of its groups.
+    pub buffers: Buffers,
 }
 
 type Partition = (String, i32);
@@ -71,7 +72,8 @@ struct Assigned {
 /// One member of one group.
 ///
 /// Guarantees to the group: a partition is claimed in Postgres before its first record is fetched, from the offset
-/// that Postgres knows; it is given back only after its worker has ended; records in memory are bounded.
+/// that Postgres knows; it is given back only after its worker has ended; records in memory are bounded, with those of
+/// all other members of the process.
 pub struct Member {
     consumer: Arc<GroupConsumer>,
     rebalances: mpsc::UnboundedReceiver<Rebalance>,
@@ -80,7 +82,8 @@ pub struct Member {
     settings: GroupSettings,
     elastic: Elastic,
     workers: HashMap<Partition, Assigned>,
-    room: Arc<Semaphore>,
+    room: Room,
+    unpublished: Room,
     waiting: VecDeque<(Record, usize)>,
     full_since: Option<Instant>,
     paused: bool,
@@ -112,7 +115,8 @@ impl Member {
             rebalances,
             topics: topics.iter().map(|topic| ((*topic).to_owned(), Arc::from(*topic))).collect(),
             lanes: Arc::new(lanes),
-            room: Arc::new(Semaphore::new(settings.buffer_bytes)),
+            room: settings.buffers.records.room(),
+            unpublished: settings.buffers.documents.room(),
             settings,
             elastic,
             workers: HashMap::new(),
@@ -246,21 +250,17 @@ impl Member {
         let Some(topic) = self.topics.get(message.topic()).cloned() else { return };
         let mut record = Record::detach(message, topic);
         moments::poison(moments::POISON_MEMBER, &record);
-        let bytes = record.room_needed().min(self.settings.buffer_bytes);
-        let taken = self.room.clone().try_acquire_many_owned(u32::try_from(bytes).unwrap_or(u32::MAX));
-        match taken {
-            Ok(room) if self.waiting.is_empty() => {
-                record.room = Some(room);
-                self.deliver(record);
-            }
-            Ok(_) | Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => {
-                self.full_since.get_or_insert_with(Instant::now);
-                self.waiting.push_back((record, bytes));
-            }
+        let bytes = record.room_needed();
+        record.room = if self.waiting.is_empty() { self.room.try_take(bytes) } else { None };
+        if record.room.is_some() {
+            self.deliver(record);
+        } else {
+            self.full_since.get_or_insert_with(Instant::now);
+            self.waiting.push_back((record, bytes));
         }
     }
 
-    fn release(&mut self, room: OwnedSemaphorePermit) {
+    fn release(&mut self, room: Permit) {
         if let Some((mut record, _)) = self.waiting.pop_front() {
             record.room = Some(room);
             self.deliver(record);
@@ -341,7 +341,8 @@ impl Member {
         let publisher = retries.role.index().map(|index| {
             let pool = retries.role.database().clone();
             let tokens = (watch.clone(), stop.clone());
-            PublisherHandle::start(self.elastic.clone(), index.to_owned(), pool, claim.clone(), tokens)
+            let (elastic, room) = (self.elastic.clone(), self.unpublished.clone());
+            PublisherHandle::start(elastic, index.to_owned(), room, pool, claim.clone(), tokens)
         });
         let worker = Worker {
             retries,
@@ -500,11 +501,10 @@ async fn sweep(retries: Option<Retries>, stop: CancellationToken) {
 }
 
 /// Waits for room in the buffer; for ever when nothing waits for it.
-async fn room_for(room: &Arc<Semaphore>, bytes: Option<usize>) -> OwnedSemaphorePermit {
-    let Some(bytes) = bytes else { return std::future::pending().await };
-    match room.clone().acquire_many_owned(u32::try_from(bytes).unwrap_or(u32::MAX)).await {
-        Ok(permit) => permit,
-        Err(_) => std::future::pending().await,
+async fn room_for(room: &Room, bytes: Option<usize>) -> Permit {
+    match bytes {
+        Some(bytes) => room.take(bytes).await,
+        None => std::future::pending().await,
     }
 }
 

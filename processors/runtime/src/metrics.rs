@@ -140,6 +140,11 @@ metric!(
 );
 
 metric!(
+    /// Bytes that this process holds: records that wait for their batch or are in it, documents that are not acknowledged.
+    BUFFERED: IntGaugeVec = register_int_gauge_vec("millrace_buffer_bytes", "Bytes held in memory", &["what"])
+);
+
+metric!(
     /// What the last look of the auditor found to be wrong.
     AUDIT_FINDINGS: IntGaugeVec =
         register_int_gauge_vec("millrace_audit_findings", "Things that are not as the outbox has them", &["what"])
@@ -217,8 +222,15 @@ mod tests {
         AUDIT_FAILURES.with_label_values(&["g"]).inc();
         PANICS.with_label_values(&["t"]).inc();
         of_group(&PARTITIONS, &group).set(1);
-        for gauge in [&OUTAGE, &STATE_CACHE, &AUDIT_FINDINGS, &AUDIT_ENDED, &EFFECT_WAITING, &EFFECT_BREAKER]
-        {
+        for gauge in [
+            &OUTAGE,
+            &STATE_CACHE,
+            &BUFFERED,
+            &AUDIT_FINDINGS,
+            &AUDIT_ENDED,
+            &EFFECT_WAITING,
+            &EFFECT_BREAKER,
+        ] {
             gauge.with_label_values(&["g"]).set(1);
         }
         DOCUMENTS.with_label_values(&["i"]).inc();
@@ -226,7 +238,7 @@ mod tests {
         RECORDS_GONE.with_label_values(&["g", "1", "t", "0"]).set(1);
         assert_eq!(
             prometheus::gather().iter().filter(|family| family.name().starts_with("millrace_")).count(),
-            26
+            27
         );
     }
 

@@ -5,21 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
+use crate::buffer::{Permit, Room};
 use crate::database::Pool;
 use crate::dead_letters;
-use crate::elastic::{BULK_BYTES_MAX, Document, Elastic, Refusal, parts};
+use crate::elastic::{Document, Elastic, Refusal, parts};
 use crate::error::{Dependency, WorkError};
 use crate::offsets::Claim;
 use crate::supervision::Watch;
 use crate::{metrics, moments};
 
-/// What of one partition waits for Elasticsearch or is on its way has so many bytes at most; then the worker waits too.
-const UNPUBLISHED_BYTES_MAX: usize = 2 * BULK_BYTES_MAX;
 /// What a document or an empty bulk takes in memory beside its texts.
 const OVERHEAD_BYTES: usize = 100;
 /// With nothing to publish for so long, nothing follows soon whose transaction would record what was acknowledged.
@@ -29,7 +28,7 @@ struct Bulk {
     to: i64,
     documents: Vec<Document>,
     /// Given back once Elasticsearch has answered.
-    room: Option<OwnedSemaphorePermit>,
+    room: Vec<Permit>,
 }
 
 impl Bulk {
@@ -37,17 +36,14 @@ impl Bulk {
     fn append(&mut self, later: Self) {
         self.to = later.to;
         self.documents.extend(later.documents);
-        if let (Some(room), Some(more)) = (&mut self.room, later.room) {
-            room.merge(more);
-        }
+        self.room.extend(later.room);
     }
 }
 
-/// The room that documents take until they are published; what is larger than all of it takes all.
+/// The room that documents take until they are published.
 fn room_needed(documents: &[Document]) -> usize {
     let bytes = |document: &Document| document.id.len() + document.body.len() + OVERHEAD_BYTES;
-    let bytes = documents.iter().map(bytes).sum::<usize>() + OVERHEAD_BYTES;
-    bytes.min(UNPUBLISHED_BYTES_MAX)
+    documents.iter().map(bytes).sum::<usize>() + OVERHEAD_BYTES
 }
 
 /// How far Elasticsearch has answered, and how much of that Postgres knows: offsets, the next to come.
@@ -60,7 +56,7 @@ struct Marks {
 /// The worker's end of a partition's publisher.
 pub(crate) struct PublisherHandle {
     bulks: mpsc::UnboundedSender<Bulk>,
-    room: Arc<Semaphore>,
+    room: Room,
     claim: watch::Sender<Claim>,
     marks: Arc<Marks>,
     fenced: Arc<Notify>,
@@ -70,10 +66,11 @@ pub(crate) struct PublisherHandle {
 }
 
 impl PublisherHandle {
-    /// Starts publishing for a claim.
+    /// Starts publishing for a claim; `room` is that of all partitions of the index.
     pub(crate) fn start(
         elastic: Elastic,
         index: String,
+        room: Room,
         pool: Pool,
         claim: Claim,
         (watch, stop): (Watch, CancellationToken),
@@ -92,7 +89,7 @@ impl PublisherHandle {
             fenced: fenced.clone(),
             stop: stop.clone(),
         };
-        let (room, dropped) = (Arc::new(Semaphore::new(UNPUBLISHED_BYTES_MAX)), AtomicBool::new(false));
+        let dropped = AtomicBool::new(false);
         let task = tokio::spawn(async move { watch.over("publisher", publisher.run()).await });
         Self { bulks, room, claim, marks, fenced, dropped, stop, task }
     }
@@ -103,12 +100,11 @@ impl PublisherHandle {
         if self.dropped.load(Ordering::Relaxed) {
             return;
         }
-        let room = u32::try_from(room_needed(&documents)).unwrap_or(u32::MAX);
         tokio::select! {
             biased;
-            room = self.room.clone().acquire_many_owned(room) => {
+            room = self.room.take(room_needed(&documents)) => {
                 // A publisher that is gone publishes nothing any more, and `published` stays where it is.
-                let _ = self.bulks.send(Bulk { to, documents, room: room.ok() });
+                let _ = self.bulks.send(Bulk { to, documents, room: vec![room] });
             }
             () = self.stop.cancelled() => self.dropped.store(true, Ordering::Relaxed),
         }
@@ -283,7 +279,11 @@ impl Publisher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::buffer::Buffers;
     use crate::role::Group;
+
+    /// In bytes: there is room for one such document and no second.
+    const LARGE: usize = 600_000;
 
     fn document(id: &str, bytes: usize) -> Document {
         Document { id: id.to_owned(), version: 1, stream: None, body: "x".repeat(bytes) }
@@ -304,7 +304,7 @@ mod tests {
         let ((bulks, waiting), (claim, _)) = (mpsc::unbounded_channel(), watch::channel(claim));
         let handle = PublisherHandle {
             bulks,
-            room: Arc::new(Semaphore::new(room_needed(&[document("a", 1)]))),
+            room: Buffers::new(0).records.room(),
             claim,
             marks: Arc::default(),
             fenced: Arc::new(Notify::new()),
@@ -319,17 +319,17 @@ mod tests {
     async fn nothing_is_handed_over_behind_what_was_dropped_at_a_stop() {
         let stop = CancellationToken::new();
         let (handle, mut waiting) = handle(&stop);
-        handle.send(10, vec![document("a", 1)]).await;
+        handle.send(10, vec![document("a", LARGE)]).await;
         stop.cancel();
-        handle.send(20, vec![document("a", 1)]).await;
+        handle.send(20, vec![document("a", LARGE)]).await;
         assert_eq!(waiting.recv().await.map(|bulk| bulk.to), Some(10), "there is room again");
-        handle.send(30, vec![document("a", 1)]).await;
+        handle.send(30, vec![document("a", LARGE)]).await;
         assert!(waiting.try_recv().is_err(), "`published` must not move past 20");
     }
 
     #[test]
     fn what_waits_goes_together_in_its_order() {
-        let bulk = |to: i64, id: &str| Bulk { to, documents: vec![document(id, 1)], room: None };
+        let bulk = |to: i64, id: &str| Bulk { to, documents: vec![document(id, 1)], room: Vec::new() };
         let mut one = bulk(10, "a");
         one.append(bulk(20, "b"));
         assert_eq!((one.to, one.documents), (20, vec![document("a", 1), document("b", 1)]));

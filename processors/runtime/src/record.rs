@@ -8,8 +8,8 @@ use chrono::{DateTime, Utc};
 use rdkafka::message::{BorrowedMessage, Message};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::OwnedSemaphorePermit;
 
+use crate::buffer::Permit;
 use crate::timestamp;
 
 /// A header's name and its bytes; a header may be null.
@@ -73,8 +73,8 @@ pub struct Record {
     pub(crate) headers_unread: Option<String>,
     /// The key whose order the record keeps, where that is not its own.
     pub(crate) turn: OnceLock<Vec<u8>>,
-    /// Room in the group's buffer, given back when the record is dropped.
-    pub(crate) room: Option<OwnedSemaphorePermit>,
+    /// Room in the process's buffer, given back when the record is dropped.
+    pub(crate) room: Option<Permit>,
 }
 
 /// What a record takes in memory beside its bytes, roughly.

@@ -17,7 +17,7 @@ use millrace_runtime::retry::Retries;
 use millrace_runtime::sagas::{self, Process, SagaRole};
 use millrace_runtime::views::{self, LogRole, RowRole, TallyRole};
 use millrace_runtime::{
-    Copier, Elastic, Group, GroupSettings, KafkaSettings, Member, Producer, Registry, Role, database,
+    Buffers, Copier, Elastic, Group, GroupSettings, KafkaSettings, Member, Producer, Registry, Role, database,
 };
 use millrace_schemas::Kind;
 use tokio::sync::watch;
@@ -35,6 +35,7 @@ type ByTopic = HashMap<String, Arc<dyn Role>>;
 /// What every role is made of: connections, caches and settings of this process.
 pub(crate) struct Roles {
     config: Config,
+    buffers: Buffers,
     commands: commands::Shared,
     sagas: sagas::Shared,
     effects: effects::Shared,
@@ -118,8 +119,9 @@ impl Roles {
         client::check(&kafka).map_err(|error| refuse("kafka_properties", error))?;
         let elastic = Elastic::new(config.elasticsearch_url.reveal(), config.elasticsearch_timeout());
         let elastic = elastic.map_err(|error| refuse("elasticsearch_url", error.to_string()))?;
-        let (config, providers) = (config.clone(), Providers::new(config)?);
-        Ok(Self { config, commands, sagas, effects, providers, views, kafka, producer, elastic })
+        let (buffers, providers) = (Buffers::new(config.buffer_bytes), Providers::new(config)?);
+        let config = config.clone();
+        Ok(Self { config, buffers, commands, sagas, effects, providers, views, kafka, producer, elastic })
     }
 
     /// Both databases.
@@ -132,7 +134,7 @@ impl Roles {
         let config = &self.config;
         let batch_max = if name == COMMANDS { config.commands_batch_max } else { config.events_batch_max };
         let retry_delays = config.retry_delays(name).into();
-        let settings = GroupSettings { batch_max, buffer_bytes: config.buffer_bytes, retry_delays };
+        let settings = GroupSettings { batch_max, buffers: self.buffers.clone(), retry_delays };
         let roles = self.of(name, generation);
         let member =
             Member::join(&self.kafka, settings, group, roles, self.producer.clone(), self.elastic.clone());

@@ -1,0 +1,242 @@
+//! How much a process holds in memory at once of what passes through it, however many groups wait for whatever is away.
+//!
+//! A [`Buffer`] has bytes that are common to all who share it, and each sharer has [`SHARE`] beside them that nobody else
+//! can take. So what is held at once is bounded by the common bytes and a share for each sharer: nothing is held without a
+//! permit, and each permit is one of these. And a sharer always goes on: what others hold is only common, so one that
+//! holds nothing finds its whole share. Sharers come and go with their shares; nothing is divided anew.
+//!
+//! What is larger than a share counts as a whole one when it takes a share: it must pass too. So a sharer may exceed the
+//! bound by one such piece. What waits for room is not counted: a record for each group, and for each partition of an index
+//! the documents of one batch, whose records still have theirs.
+
+use std::sync::Arc;
+
+use prometheus::IntGauge;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::metrics;
+
+/// What each sharer has of its own, in bytes: as much as the largest record that topics take by default.
+const SHARE: usize = 1 << 20;
+/// What all indices together have in common, in bytes: a few requests to Elasticsearch of the largest size.
+const DOCUMENTS_BYTES: usize = 24 << 20;
+
+/// The buffers of a process: made once, for all of its groups.
+#[derive(Debug, Clone)]
+pub struct Buffers {
+    /// Records that wait for their batch, or are in it. The members of groups share it.
+    pub(crate) records: Buffer,
+    /// Documents that Elasticsearch has not acknowledged. The members of groups that publish share it.
+    pub(crate) documents: Buffer,
+}
+
+impl Buffers {
+    /// The fewest bytes that can be common to all: as many as each group has beside them.
+    pub const LEAST: usize = SHARE;
+
+    /// Records have so many bytes in common.
+    pub fn new(record_bytes: usize) -> Self {
+        Self {
+            records: Buffer::new("records", record_bytes),
+            documents: Buffer::new("documents", DOCUMENTS_BYTES),
+        }
+    }
+}
+
+/// Bytes that several share.
+#[derive(Debug, Clone)]
+pub(crate) struct Buffer {
+    common: Arc<Semaphore>,
+    common_bytes: usize,
+    held: IntGauge,
+}
+
+impl Buffer {
+    /// With so many bytes in common; `what` is held is its name among the figures.
+    fn new(what: &str, common_bytes: usize) -> Self {
+        let common_bytes = common_bytes.min(Semaphore::MAX_PERMITS);
+        let held = metrics::BUFFERED.with_label_values(&[what]);
+        Self { common: Arc::new(Semaphore::new(common_bytes)), common_bytes, held }
+    }
+
+    /// The room of a further sharer.
+    pub(crate) fn room(&self) -> Room {
+        Room { own: Arc::new(Semaphore::new(SHARE)), buffer: self.clone() }
+    }
+}
+
+/// A sharer's end of a buffer.
+#[derive(Debug, Clone)]
+pub(crate) struct Room {
+    own: Arc<Semaphore>,
+    buffer: Buffer,
+}
+
+impl Room {
+    /// Room for so many bytes, if there is some now. Common room goes first: one's own stays for when others have all of
+    /// that.
+    pub(crate) fn try_take(&self, bytes: usize) -> Option<Permit> {
+        let common = self.buffer.common.clone().try_acquire_many_owned(permits(bytes));
+        let taken = common.or_else(|_| self.own.clone().try_acquire_many_owned(permits(bytes.min(SHARE))));
+        taken.ok().map(|taken| self.permit(taken))
+    }
+
+    /// Waits for room for so many bytes, of either kind.
+    pub(crate) async fn take(&self, bytes: usize) -> Permit {
+        let taken = tokio::select! {
+            biased;
+            // It would wait for ever, and all others behind it.
+            taken = acquired(&self.buffer.common, bytes), if bytes <= self.buffer.common_bytes => taken,
+            taken = acquired(&self.own, bytes.min(SHARE)) => taken,
+        };
+        self.permit(taken)
+    }
+
+    fn permit(&self, taken: OwnedSemaphorePermit) -> Permit {
+        let permit = Permit { taken, held: self.buffer.held.clone() };
+        permit.held.add(permit.bytes());
+        permit
+    }
+}
+
+/// No semaphore gives more at once; nothing that passes through here is as large.
+fn permits(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+async fn acquired(semaphore: &Arc<Semaphore>, bytes: usize) -> OwnedSemaphorePermit {
+    match semaphore.clone().acquire_many_owned(permits(bytes)).await {
+        Ok(taken) => taken,
+        // Of one that is closed, which none of these ever is.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// Room that is taken, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    taken: OwnedSemaphorePermit,
+    held: IntGauge,
+}
+
+impl Permit {
+    fn bytes(&self) -> i64 {
+        i64::try_from(self.taken.num_permits()).unwrap_or(i64::MAX)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.held.sub(self.bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const COMMON: usize = 4 * SHARE;
+
+    /// Everything that a sharer gets when it asks for pieces of a size until there is no room.
+    fn fill(room: &Room, bytes: usize) -> Vec<Permit> {
+        std::iter::from_fn(|| room.try_take(bytes)).collect()
+    }
+
+    fn held(permits: &[Permit]) -> usize {
+        permits.iter().map(|permit| permit.taken.num_permits()).sum()
+    }
+
+    #[test]
+    fn one_sharer_alone_has_all_that_is_common_and_its_share() {
+        let room = Buffer::new("test-alone", COMMON).room();
+        assert_eq!(held(&fill(&room, SHARE / 4)), COMMON + SHARE);
+    }
+
+    #[test]
+    fn a_sharer_has_its_share_while_another_holds_all_that_it_can_get() {
+        let buffer = Buffer::new("test-beside", COMMON);
+        let (stuck, busy) = (buffer.room(), buffer.room());
+        let _outage = fill(&stuck, 700);
+        assert_eq!(held(&fill(&busy, 1 << 10)), SHARE);
+        assert!(busy.try_take(1 << 10).is_some(), "it was given back");
+    }
+
+    #[tokio::test]
+    async fn what_is_larger_than_a_share_passes_once_its_sharer_holds_nothing_of_it() {
+        let buffer = Buffer::new("test-large", COMMON);
+        let (stuck, busy) = (buffer.room(), buffer.room());
+        let _outage = fill(&stuck, SHARE);
+        let small = busy.try_take(1);
+        assert!(small.is_some() && busy.try_take(3 * SHARE).is_none());
+        assert!(busy.take(3 * SHARE).now_or_never().is_none());
+        drop(small);
+        assert_eq!(held(&[busy.take(3 * SHARE).await]), SHARE);
+        assert_eq!(held(&[busy.take(usize::MAX).await]), SHARE);
+    }
+
+    #[tokio::test]
+    async fn what_is_larger_than_all_that_is_common_keeps_nobody_from_it() {
+        let buffer = Buffer::new("test-larger", COMMON);
+        let (huge, other) = (buffer.room(), buffer.room());
+        let own = huge.take(COMMON + 1).await;
+        let mut waits = Box::pin(huge.take(COMMON + 1));
+        assert!(waits.as_mut().now_or_never().is_none());
+        assert_eq!(held(&fill(&other, SHARE)), COMMON + SHARE);
+        drop(own);
+        assert_eq!(held(&[waits.await]), SHARE);
+    }
+
+    #[tokio::test]
+    async fn who_waits_goes_on_as_soon_as_anything_is_given_back() {
+        let buffer = Buffer::new("test-waits", COMMON);
+        let (one, other) = (buffer.room(), buffer.room());
+        let (mut all_of_one, all_of_the_other) = (fill(&one, SHARE), fill(&other, SHARE));
+        let mut waits = Box::pin(other.take(SHARE));
+        assert!(waits.as_mut().now_or_never().is_none());
+        all_of_one.remove(0);
+        assert_eq!(held(&[waits.await]), SHARE, "of what is common");
+        let mut waits = Box::pin(one.take(SHARE));
+        drop(all_of_the_other);
+        assert!(waits.as_mut().now_or_never().is_some());
+    }
+
+    #[test]
+    fn what_is_held_is_told() {
+        let room = Buffer::new("test-told", COMMON).room();
+        let told = || metrics::BUFFERED.with_label_values(&["test-told"]).get();
+        let permits = [room.try_take(1_000), room.try_take(COMMON)];
+        assert_eq!(told(), (1_000 + SHARE) as i64);
+        drop(permits);
+        assert_eq!(told(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn however_sharers_take_and_give_back_the_bound_holds_and_everybody_goes_on(
+            steps in prop::collection::vec((0..5_usize, 1..2 * SHARE, any::<bool>()), 1..200),
+        ) {
+            let buffer = Buffer::new("test-bound", COMMON);
+            let rooms: Vec<Room> = (0..5).map(|_| buffer.room()).collect();
+            let mut holds: Vec<Vec<Permit>> = rooms.iter().map(|_| Vec::new()).collect();
+            for (sharer, bytes, takes) in steps {
+                let held_before = held(&holds[sharer]);
+                match rooms[sharer].try_take(bytes) {
+                    Some(permit) if takes => holds[sharer].push(permit),
+                    None => prop_assert!(held_before > 0, "who holds nothing gets something"),
+                    Some(_) => {}
+                }
+                if !takes {
+                    holds[sharer].pop();
+                }
+                let all: usize = holds.iter().map(|permits| held(permits)).sum();
+                prop_assert!(all <= COMMON + rooms.len() * SHARE);
+            }
+            drop(holds);
+            prop_assert_eq!(buffer.common.available_permits(), COMMON);
+            prop_assert!(rooms.iter().all(|room| room.own.available_permits() == SHARE));
+        }
+    }
+}
