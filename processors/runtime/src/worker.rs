@@ -194,7 +194,8 @@ impl Worker {
         self.republish(&applied_before).await && self.apply(&batch, None).await
     }
 
-    /// Applies a batch however many tries it takes; with a fault, buries its only record instead.
+    /// Applies a batch however many tries it takes; with a fault, buries its only record instead, or leaves
+    /// it where it is when it is a copy.
     fn apply<'w>(&'w mut self, batch: &'w [Record], fault: Option<Fault>) -> BoxFuture<'w, bool> {
         Box::pin(async move {
             let (mut delays, mut most) = (Delays::new(), batch.len());
@@ -376,6 +377,8 @@ impl Worker {
         }
         let settled = match self.lane {
             Lane::Source => self.retries.settle(&mut transaction, at, &records, refused).await?,
+            // The sweep wakes its head again, which the other heads need not wait for.
+            Lane::Retry if refused.is_some() => Settled::default(),
             Lane::Retry => self.retries.settle_copies(&mut transaction, at, &records).await?,
         };
         moments::pass(moments::BEFORE_COMMIT);

@@ -1,5 +1,6 @@
 //! Records that fail: tried again, in the order of their key, and dead letters that come back.
 
+mod forged;
 mod model;
 mod world;
 

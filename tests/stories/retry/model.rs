@@ -31,16 +31,24 @@ struct Model {
 
 pub(super) async fn holds_for_all_seeds(order: Order, seeds: u64) {
     let _armed = moments::arm();
+    let all = async |pool: &PgPool| {
+        for seed in 0..seeds {
+            run(pool, "TRUNCATE written, consumer_offset, blocked_key, parked, dead_letter".to_owned()).await;
+            Model::new(seed, pool.clone(), order).await.run(seed).await;
+        }
+    };
+    in_a_schema(all).await;
+}
+
+/// A world needs the tables of retries, and one to write to.
+pub(super) async fn in_a_schema(world: impl AsyncFnOnce(&PgPool)) {
     let schema = format!("m_{}", uuid::Uuid::now_v7().simple());
     let pool = pool("WRITE_DATABASE_URL", &schema);
     run(&pool, format!("CREATE SCHEMA {schema}")).await;
     run(&pool, database::BOTH.to_owned()).await;
     let written = "CREATE TABLE written (place bigint GENERATED ALWAYS AS IDENTITY, key text, number bigint)";
     run(&pool, written.to_owned()).await;
-    for seed in 0..seeds {
-        run(&pool, "TRUNCATE written, consumer_offset, blocked_key, parked, dead_letter".to_owned()).await;
-        Model::new(seed, pool.clone(), order).await.run(seed).await;
-    }
+    world(&pool).await;
     run(&pool, format!("DROP SCHEMA {schema} CASCADE")).await;
 }
 

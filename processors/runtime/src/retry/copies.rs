@@ -21,7 +21,13 @@ const SOURCE_TIMESTAMP: &str = "x-source-timestamp";
 const TURN: &str = "x-turn";
 /// Why Kafka took no copy of its bytes.
 const NOT_COPIED: &str = "x-not-copied";
+/// How often a copy went round, where it did.
+const ROUNDS: &str = "x-rounds";
 const DUE_AT: &str = "x-due-at";
+
+/// So often a copy goes round while its source is not applied: many times longer than the transaction may take that parks
+/// its head. One that names a place that never comes would go round for ever; a head whose copy is gone is swept.
+const ROUNDS_MAX: u32 = 100;
 
 /// The headers of a copy, behind the record's own; with a delay it is one that is due then.
 pub(super) fn headers(
@@ -141,12 +147,17 @@ fn turn(ours: &[Header]) -> Option<Vec<u8>> {
     ours.iter().rfind(|header| header.is(TURN))?.value.clone()
 }
 
-/// A copy that takes another round, due after `delay`.
-pub(super) fn round(copy: &Record, delay: Duration) -> Record {
+/// A copy that takes another round, due after `delay`; `None` when it has gone round too often.
+pub(super) fn round(copy: &Record, delay: Duration) -> Option<Record> {
+    let (_, ours) = own_and_ours(&copy.headers);
+    let rounds: u32 = last(ours, ROUNDS).and_then(|rounds| rounds.parse().ok()).unwrap_or(0);
+    let next = rounds.checked_add(1).filter(|next| *next <= ROUNDS_MAX)?;
     let mut headers = copy.headers.clone();
     headers.pop_if(|header| header.is(DUE_AT));
+    headers.pop_if(|header| header.is(ROUNDS));
+    headers.push(Header::new(ROUNDS, next.to_string()));
     headers.push(Header::new(DUE_AT, time(Utc::now() + delay)));
-    Record::at(&copy.topic, copy.partition, copy.offset, copy.key.clone(), copy.value.clone(), headers)
+    Some(Record::at(&copy.topic, copy.partition, copy.offset, copy.key.clone(), copy.value.clone(), headers))
 }
 
 /// How long a copy still has to wait, by what it says itself.
@@ -265,11 +276,24 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_that_goes_round_has_a_new_time_and_no_more_headers() {
+    fn a_copy_that_goes_round_has_a_new_time_and_counts_its_rounds() {
         let mut copy = record();
         copy.headers.extend(copied(Some(Duration::ZERO)));
-        let round = round(&copy, Duration::from_secs(3_600));
-        assert_eq!(round.headers.len(), copy.headers.len());
-        assert!(due(&copy).is_zero() && due(&round) > Duration::from_secs(3_000));
+        let hour = Duration::from_secs(3_600);
+        let again = round(&round(&copy, hour).unwrap(), hour).unwrap();
+        assert_eq!((again.headers.len(), last(&again.headers, ROUNDS)), (copy.headers.len() + 1, Some("2")));
+        assert_eq!(read(&again), read(&copy));
+        assert!(due(&copy).is_zero() && due(&again) > Duration::from_secs(3_000));
+    }
+
+    #[test]
+    fn a_copy_goes_round_so_often_and_no_more_whatever_it_claims() {
+        for claimed in ["", "-7", "many", "99", "4294967295"] {
+            let mut copy = record();
+            copy.headers.extend(copied(Some(Duration::ZERO)));
+            copy.headers.push(Header::new(ROUNDS, claimed));
+            let rounds = std::iter::successors(Some(copy), |copy| round(copy, Duration::ZERO)).count();
+            assert!(rounds <= ROUNDS_MAX as usize + 1, "{claimed}: {rounds}");
+        }
     }
 }

@@ -9,6 +9,7 @@ use super::{Failure, Place, Retries, Settled, copies, parked};
 use crate::dead_letters;
 use crate::error::{Fault, WorkError};
 use crate::moments::{broken, mechanism};
+use crate::names::{retry_level, retry_topic};
 use crate::record::Record;
 use crate::role::Outcome;
 
@@ -36,7 +37,7 @@ impl Retries {
     ) -> Result<Settled, WorkError> {
         let mut settled = Settled::default();
         for copy in batch {
-            let Some(alarm) = copies::read(copy) else {
+            let Some(alarm) = copies::read(copy).filter(|alarm| self.is_woken_by(&alarm.source, copy)) else {
                 tracing::error!(
                     ?at,
                     offset = copy.offset,
@@ -55,20 +56,33 @@ impl Retries {
                 Some(blocked) => {
                     self.turn(connection, &alarm.source.topic, at, &key, Some(blocked), &mut settled).await?;
                 }
-                None if self.is_ahead(connection, &alarm.source).await? => {
-                    let round = copies::round(copy, self.delay(1));
-                    match self.copier.copy(&round, &at.topic, &[]).await {
-                        // The sweep wakes its head.
-                        Err(WorkError::NotTaken(reason)) => {
-                            tracing::error!(?at, reason, "a copy is not taken back")
-                        }
-                        taken => drop(taken?),
-                    }
-                }
+                None if self.is_ahead(connection, &alarm.source).await? => self.send_round(copy).await?,
                 None => {}
             }
         }
         Ok(settled)
+    }
+
+    /// Whether a copy on this topic may wake a head of this source: anybody may write what a copy says.
+    fn is_woken_by(&self, source: &Place, copy: &Record) -> bool {
+        let level = retry_level(&copy.topic).unwrap_or_default();
+        *copy.topic == *retry_topic(&source.topic, &self.role.group().own_name(), level)
+    }
+
+    /// Lets a copy come again. One that is not taken back, or came too often, stays where it is: the sweep wakes its head.
+    async fn send_round(&self, copy: &Record) -> Result<(), WorkError> {
+        let Record { topic, partition, offset, .. } = copy;
+        let Some(round) = copies::round(copy, self.delay(1)) else {
+            tracing::error!(%topic, partition, offset, "a copy of a record that does not come: left here");
+            return Ok(());
+        };
+        match self.copier.copy(&round, topic, &[]).await {
+            Err(WorkError::NotTaken(reason)) => {
+                tracing::error!(%topic, partition, offset, reason, "a copy is not taken back");
+                Ok(())
+            }
+            taken => taken.map(drop),
+        }
     }
 
     /// Whether a record's own batch is not committed yet.
