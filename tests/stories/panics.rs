@@ -6,8 +6,9 @@ use serde_json::json;
 
 use crate::{beside_others, instance_with};
 
-/// A fold panics at a record with the header `poison`, a member of a group when it receives one with `deadly`.
-const POISON: &str = "poison-fold=return(poison);poison-member=return(deadly)";
+/// A fold panics at a record with the header `poison`, whatever takes one out of the client's buffer at `torn`, a member of
+/// a group when it receives one with `deadly`.
+const POISON: &str = "poison-fold=return(poison);poison-detach=return(torn);poison-member=return(deadly)";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_costs_its_record_or_its_group_and_nothing_beside_it() {
@@ -18,6 +19,7 @@ async fn a_panic_costs_its_record_or_its_group_and_nothing_beside_it() {
     let mut process = instance.start_doomed(POISON);
     the_neighbours_are_decided_and_it_is_a_dead_letter(&instance, &process, &poisoned).await;
     a_poisoned_event_is_a_dead_letter_of_every_view(&instance).await;
+    a_torn_event_is_a_dead_letter_that_keeps_its_place(&instance).await;
     views_whose_members_panic_are_shown_and_begin_again(&instance, &process).await;
     instance.send_and_wait(&[register(1)]).await.expect_success();
     process.stops().await;
@@ -72,6 +74,20 @@ async fn a_poisoned_event_is_a_dead_letter_of_every_view(instance: &Instance) {
     kafka::produce(&instance.topic("evt", "customers"), None, &[event]).await;
     let dead = "SELECT count(DISTINCT grp) FROM dead_letter WHERE code = 'panicked'";
     becomes(&instance.read, dead, views(instance)).await;
+}
+
+async fn a_torn_event_is_a_dead_letter_that_keeps_its_place(instance: &Instance) {
+    let topic = instance.topic("evt", "customers");
+    kafka::produce(&topic, Some(0), &[Raw::value("x").key("k").header("torn", "1")]).await;
+    let dead = "SELECT count(*) FROM dead_letter WHERE code = 'panicked' AND attempts = 1 AND key IS NULL";
+    becomes(&instance.read, dead, views(instance)).await;
+    for view in instance.views() {
+        let letters = instance.kafka.all(&format!("{topic}.{}.dlq", instance.group(view.name)));
+        let letter = letters.iter().find(|letter| letter.raw.text("x-not-copied").is_some());
+        let letter = &letter.expect("its letter").raw;
+        assert!(letter.text("x-not-copied").is_some_and(|why| why.contains("moments.rs")), "{letter:?}");
+        assert_eq!((&letter.key, &letter.value), (&None, &None));
+    }
 }
 
 async fn views_whose_members_panic_are_shown_and_begin_again(instance: &Instance, process: &Process) {

@@ -126,7 +126,8 @@ pub async fn refused(
     .bind(DOCUMENT_REFUSED)
     .bind(reason)
     .bind(version)
-    .bind(stream)
+    // No stream of the outbox has such a name.
+    .bind(stream.as_deref().map(without_nul))
     .execute(connection)
     .await?;
     Ok(())
@@ -166,7 +167,12 @@ pub(crate) async fn ended(
     Ok(ended)
 }
 
-/// Text as Postgres can store it, which has no room for the NUL character, and as people can read it: what is long is cut.
+/// Text as Postgres can store it, and as people can read it: what is long is cut.
 pub(crate) fn storable(text: &str) -> String {
-    bounded(text.replace('\0', "\u{fffd}"))
+    bounded(without_nul(text))
+}
+
+/// Postgres's text has no room for the NUL character.
+fn without_nul(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
 }

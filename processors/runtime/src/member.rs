@@ -28,7 +28,7 @@ use crate::publisher::PublisherHandle;
 use crate::record::Record;
 use crate::retry::{Lane, Retries};
 use crate::role::{Group, Role};
-use crate::supervision::Watch;
+use crate::supervision::{self, Watch};
 use crate::worker::Worker;
 use crate::{metrics, moments};
 use claims::Claimant;
@@ -248,7 +248,7 @@ impl Member {
     /// Gives a message to its partition's worker, or lets it wait for room.
     fn route(&mut self, message: &BorrowedMessage<'_>) {
         let Some(topic) = self.topics.get(message.topic()).cloned() else { return };
-        let mut record = Record::detach(message, topic);
+        let mut record = detached(message, topic);
         moments::poison(moments::POISON_MEMBER, &record);
         let bytes = record.room_needed();
         record.room = if self.waiting.is_empty() { self.room.try_take(bytes) } else { None };
@@ -465,6 +465,17 @@ impl Member {
             tracing::warn!("the consumer did not close in time");
         }
     }
+}
+
+/// Copies a message out of the client's buffer. One that this program panics at ends as a dead letter that keeps its place:
+/// the group would meet it again and again.
+fn detached(message: &BorrowedMessage<'_>, topic: Arc<str>) -> Record {
+    let detached = supervision::caught_at_once("detach", || {
+        let record = Record::detach(message, topic.clone());
+        moments::poison(moments::POISON_DETACH, &record);
+        record
+    });
+    detached.unwrap_or_else(|panic| Record::at_place_of(message, topic, panic))
 }
 
 /// What each topic holds, the retry topics included.

@@ -28,6 +28,8 @@ pub fn pass(moment: &'static str) {
 
 /// Whatever folds a record that has the header that `FAILPOINTS` names panics: `poison-fold=return(poison)`.
 pub(crate) const POISON_FOLD: &str = "poison-fold";
+/// Likewise whatever copies it out of the client's buffer.
+pub(crate) const POISON_DETACH: &str = "poison-detach";
 /// Likewise the member of a group that receives it.
 pub(crate) const POISON_MEMBER: &str = "poison-member";
 

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::buffer::Permit;
+use crate::error::Fault;
+use crate::supervision::Panic;
 use crate::timestamp;
 
 /// A header's name and its bytes; a header may be null.
@@ -69,12 +71,33 @@ pub struct Record {
     pub value: Option<Vec<u8>>,
     /// The headers in order.
     pub headers: Vec<Header>,
-    /// Why the client could not read the headers, of which there are none here then.
-    pub(crate) headers_unread: Option<String>,
+    /// What of it could not be read, and is not here then.
+    pub(crate) unread: Option<Unread>,
     /// The key whose order the record keeps, where that is not its own.
     pub(crate) turn: OnceLock<Vec<u8>>,
     /// Room in the process's buffer, given back when the record is dropped.
     pub(crate) room: Option<Permit>,
+}
+
+/// What of a record could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Unread {
+    /// The client could not read its headers, for this reason.
+    Headers(String),
+    /// This program panicked at it: only its place is known.
+    AllOfIt(Panic),
+}
+
+impl Unread {
+    /// The fault that a record has for it. Its bytes stay as they are, and so does this build.
+    pub(crate) fn fault(&self) -> Fault {
+        match self {
+            Self::Headers(why) => {
+                Fault::hopeless("headers-unreadable", format!("the client cannot read its headers: {why}"))
+            }
+            Self::AllOfIt(panic) => Fault { hopeless: true, ..Fault::panicked(panic) },
+        }
+    }
 }
 
 /// What a record takes in memory beside its bytes, roughly.
@@ -102,10 +125,17 @@ impl Record {
             key,
             value,
             headers,
-            headers_unread: None,
+            unread: None,
             turn: OnceLock::new(),
             room: None,
         }
+    }
+
+    /// A record that this program panics at whenever it reads more of it than where it lies.
+    pub(crate) fn at_place_of(message: &BorrowedMessage<'_>, topic: Arc<str>, panic: Panic) -> Self {
+        let at = Self::at(&topic, message.partition(), message.offset(), None, None, Vec::new());
+        let timestamp_ms = message.timestamp().to_millis();
+        Self { topic, timestamp_ms, unread: Some(Unread::AllOfIt(panic)), ..at }
     }
 
     /// Copies a message out of the buffer of a client that belongs to no group.
@@ -115,9 +145,9 @@ impl Record {
 
     /// Copies a message out of the client's buffer.
     pub(crate) fn detach(message: &BorrowedMessage<'_>, topic: Arc<str>) -> Self {
-        let (headers, headers_unread) = match millrace_kafka::headers(message) {
+        let (headers, unread) = match millrace_kafka::headers(message) {
             Ok(headers) => (headers.map(Header::from).collect(), None),
-            Err(error) => (Vec::new(), Some(error.to_string())),
+            Err(error) => (Vec::new(), Some(Unread::Headers(error.to_string()))),
         };
         Self {
             topic,
@@ -127,7 +157,7 @@ impl Record {
             key: message.key().map(<[u8]>::to_vec),
             value: message.payload().map(<[u8]>::to_vec),
             headers,
-            headers_unread,
+            unread,
             turn: OnceLock::new(),
             room: None,
         }
@@ -161,7 +191,7 @@ impl Record {
     }
 
     /// The turn as operators know it: none where the record has only its own.
-    pub(crate) fn told_turn(&self) -> Option<&[u8]> {
+    pub fn told_turn(&self) -> Option<&[u8]> {
         let turn = self.turn();
         (self.key.is_some() || turn != self.own_turn()).then_some(turn)
     }

@@ -472,7 +472,7 @@ mod tests {
             key: None,
             value: None,
             headers: Vec::new(),
-            headers_unread: None,
+            unread: None,
             turn: Default::default(),
             room: None,
         };

@@ -1,13 +1,15 @@
-//! Copies that say what none of ours says: none goes on for ever, and none holds up the others.
+//! Copies that say what none of ours says, and records of which Postgres takes next to nothing: neither goes on for ever, and
+//! neither holds up the others.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use millrace_runtime::database::Pool;
 use millrace_runtime::offsets::Claim;
-use millrace_runtime::retry::Retries;
-use millrace_runtime::{Header, Record, Role, names};
-use sqlx::PgPool;
+use millrace_runtime::retry::{Place, Retries};
+use millrace_runtime::{Fault, Folded, Group, Header, Record, Refusal, Role, WorkError, dead_letters, names};
+use sqlx::{PgConnection, PgPool};
 
 use super::model::in_a_schema;
 use super::world::{GROUP, Order, RETRIES, SOURCE, Topics, Writer, end};
@@ -77,6 +79,90 @@ async fn a_copy_that_names_what_is_not_its_topics_is_left_and_the_others_go_on()
         }
         work_off(&pool, &retries(writer, &topics), &topics, &topic).await;
         assert_eq!(topics.len(&topic), 3);
+    };
+    in_a_schema(world).await;
+}
+
+/// Leaves a trace of dead records that Postgres refuses, or panics at them, unless they are only places.
+struct Stumbles {
+    pool: Pool,
+    group: Group,
+}
+
+#[async_trait]
+impl Role for Stumbles {
+    fn group(&self) -> &Group {
+        &self.group
+    }
+
+    fn database(&self) -> &Pool {
+        &self.pool
+    }
+
+    async fn fold(&self, _: &mut PgConnection, _: &[&Record]) -> Result<Folded, WorkError> {
+        panic!("at whatever it is shown")
+    }
+
+    async fn bury(&self, connection: &mut PgConnection, record: &Record, _: &Fault) -> Result<(), WorkError> {
+        let trace = record.key_text().unwrap_or_default();
+        assert_ne!(trace, "panics");
+        let refused = sqlx::query_scalar::<_, String>("SELECT $1::text").bind(trace);
+        Ok(refused.fetch_one(connection).await.map(drop)?)
+    }
+
+    fn forget(&self) {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_is_written_whatever_postgres_refuses_of_its_record() {
+    let _turn = beside_others().await;
+    let world = async |schema: &PgPool| {
+        let (pool, topics) = (Pool::new(schema.clone(), ANSWER_TIMEOUT), Arc::new(Topics::default()));
+        let group = Group { id: GROUP.to_owned(), generation: 1 };
+        let retries = retries(Arc::new(Stumbles { pool: pool.clone(), group }), &topics);
+        let mut transaction = pool.begin().await.expect("a transaction");
+        for (offset, key) in ["taken", "n\0l", "panics"].into_iter().enumerate() {
+            let record = Record::at(SOURCE, 0, offset as i64, Some(key.into()), None, Vec::new());
+            let (at, fault) = (Place::of(&record), Fault::hopeless("test", "never"));
+            let settled = retries.settle(&mut transaction, &at, &[&record], Some(&fault)).await;
+            drop(settled.expect("a letter"));
+        }
+        transaction.commit().await.expect("a commit");
+        let letters: Vec<(i64, Option<Vec<u8>>, String, String, i64)> =
+            sqlx::query_as("SELECT \"offset\", key, code, message, copy_offset FROM dead_letter ORDER BY id")
+                .fetch_all(schema)
+                .await
+                .expect("letters");
+        let letter = |offset, key: Option<&str>| {
+            (offset, key.map(Into::into), "test".to_owned(), "never".to_owned(), offset)
+        };
+        assert_eq!(letters, [letter(0, Some("taken")), letter(1, None), letter(2, None)]);
+        assert_eq!(topics.len(&names::dead_letter_topic(SOURCE, GROUP)), 3, "their bytes are kept");
+    };
+    in_a_schema(world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_letter_of_a_refused_document_is_written_whatever_its_stream_is_called() {
+    let _turn = beside_others().await;
+    let world = async |pool: &PgPool| {
+        let (group, at) = (
+            Group { id: GROUP.to_owned(), generation: 1 },
+            Place { topic: SOURCE.to_owned(), partition: 0, offset: 7 },
+        );
+        let refusal = Refusal {
+            id: "i\0".to_owned(),
+            version: 1,
+            stream: Some("customers/n\0l".to_owned()),
+            reason: "r\0".to_owned(),
+        };
+        let mut connection = pool.acquire().await.expect("a connection");
+        dead_letters::refused(&mut connection, &group, &at, "log", &refusal).await.expect("a letter");
+        let stream: String = sqlx::query_scalar("SELECT stream FROM dead_letter")
+            .fetch_one(&mut *connection)
+            .await
+            .expect("its stream");
+        assert_eq!(stream, "customers/n\u{fffd}l");
     };
     in_a_schema(world).await;
 }

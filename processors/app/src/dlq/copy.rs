@@ -80,8 +80,8 @@ impl<'c> Copies<'c> {
             format!("its bytes are gone: Kafka took no copy of them, and {place} is no more")
         };
         Ok(found.filter(same).ok_or_else(gone).inspect(|found| {
-            if let Some(known) = &known {
-                found.keep_turn_of(known.turn().to_vec());
+            if let Some(turn) = known.as_ref().and_then(Record::told_turn) {
+                found.keep_turn_of(turn.to_vec());
             }
         }))
     }

@@ -114,7 +114,7 @@ pub(super) fn without_earlier(record: &Record) -> Option<Record> {
         key: record.key.clone(),
         value: record.value.clone(),
         headers: own.to_vec(),
-        headers_unread: None,
+        unread: None,
         turn: record.turn.clone(),
         room: None,
         ..*record
@@ -185,7 +185,7 @@ mod tests {
             key: Some(b"10248".to_vec()),
             value: None,
             headers: vec![own],
-            headers_unread: None,
+            unread: None,
             turn: Default::default(),
             room: None,
         }

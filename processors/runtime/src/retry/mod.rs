@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::try_join_all;
-use sqlx::PgConnection;
+use sqlx::{Acquire as _, PgConnection};
 
 pub use copies::{left_at_source, original, own_and_ours};
 pub use place::Place;
@@ -41,7 +41,7 @@ use crate::metrics;
 use crate::moments::{self, broken, mechanism};
 use crate::names::{dead_letter_topic, retry_level, retry_topic};
 use crate::producer::{Copier, Delivery};
-use crate::record::{Header, Record};
+use crate::record::{Header, Record, Unread};
 use crate::role::{Folded, Outcome, Role};
 use crate::supervision::{self, Panic};
 use blocked::{Blocked, Status};
@@ -110,11 +110,10 @@ impl Retries {
     /// Folds a batch.
     ///
     /// # Errors
-    /// As [`Role::fold`], and [`WorkError::Faulty`] when the fold panics or the headers of a record could not be read.
+    /// As [`Role::fold`], and [`WorkError::Faulty`] when the fold panics or a record could not be read.
     pub async fn fold(&self, connection: &mut PgConnection, batch: &[&Record]) -> Result<Folded, WorkError> {
-        if let Some(why) = batch.iter().find_map(|record| record.headers_unread.as_deref()) {
-            let message = format!("the client cannot read its headers: {why}");
-            return Err(WorkError::Faulty(Fault::hopeless("headers-unreadable", message)));
+        if let Some(unread) = batch.iter().find_map(|record| record.unread.as_ref()) {
+            return Err(WorkError::Faulty(unread.fault()));
         }
         unless_it_panics("fold", async {
             batch.iter().for_each(|record| moments::poison(moments::POISON_FOLD, record));
@@ -251,8 +250,7 @@ impl Retries {
         topic: &str,
         ours: Vec<Header>,
     ) -> Result<Option<Delivery>, WorkError> {
-        let once = copies::without_earlier(record);
-        let reason = match self.copier.copy(once.as_ref().unwrap_or(record), topic, &ours).await {
+        let reason = match self.copy(record, topic, &ours).await {
             Err(WorkError::NotTaken(reason)) => reason,
             taken => return taken.map(Some),
         };
@@ -266,6 +264,15 @@ impl Retries {
             }
             taken => taken.map(Some),
         }
+    }
+
+    /// Copies all of a record, which must be here.
+    async fn copy(&self, record: &Record, topic: &str, ours: &[Header]) -> Result<Delivery, WorkError> {
+        if let Some(Unread::AllOfIt(panic)) = &record.unread {
+            return Err(WorkError::NotTaken(panic.to_string()));
+        }
+        let once = copies::without_earlier(record);
+        self.copier.copy(once.as_ref().unwrap_or(record), topic, ours).await
     }
 
     /// How long a copy still has to wait: at most twice as long as the copies of its topic do. One that claims more is
@@ -302,19 +309,58 @@ impl Retries {
         });
         let deliveries = try_join_all(copies).await?;
         let mut freed: Vec<Vec<u8>> = known.iter().map(|failure| failure.record.turn().to_vec()).collect();
-        for (Failure { record, fault, attempts }, delivery) in dead.into_iter().zip(deliveries) {
-            dead_letters::write(connection, group, record, &fault, attempts, delivery).await?;
-            self.role.bury(connection, record, &fault).await?;
-            let key = record.turn().to_vec();
-            if self.waits_behind(&fault) {
-                let dead = Blocked::at(Status::Dead, record, attempts, Some(&fault));
-                parked::insert(connection, group, &[record], self.role.versioned()).await?;
-                blocked::put(connection, group, &record.topic, &BTreeMap::from([(key, dead)])).await?;
-            } else {
-                freed.push(key);
+        for (failure, delivery) in dead.into_iter().zip(deliveries) {
+            if !self.write_letter(connection, &failure, delivery).await? {
+                freed.push(failure.record.turn().to_vec());
             }
         }
         Ok(freed)
+    }
+
+    /// Writes a letter, whatever its record says: what Postgres refuses of that is left out, and only where the record lies
+    /// and why it died is written. True when what is behind it waits.
+    async fn write_letter(
+        &self,
+        connection: &mut PgConnection,
+        letter: &Failure<'_>,
+        copy: Option<Delivery>,
+    ) -> Result<bool, WorkError> {
+        let mut savepoint = connection.begin().await?;
+        let refused = match unless_it_panics("bury", self.letter(&mut savepoint, letter, copy)).await {
+            Ok(waits) => {
+                savepoint.commit().await?;
+                return Ok(waits);
+            }
+            Err(error) => error.fault().ok_or(error)?,
+        };
+        savepoint.rollback().await?;
+        let Failure { record, fault, attempts } = letter;
+        let Place { topic, partition, offset } = Place::of(record);
+        tracing::error!(topic, partition, offset, reason = refused.message, "a letter with its place alone");
+        let place = Record::at(&topic, partition, offset, None, None, Vec::new());
+        let fault = Fault { hopeless: true, ..fault.clone() };
+        self.letter(connection, &Failure { record: &place, fault, attempts: *attempts }, copy).await
+    }
+
+    async fn letter(
+        &self,
+        connection: &mut PgConnection,
+        Failure { record, fault, attempts }: &Failure<'_>,
+        copy: Option<Delivery>,
+    ) -> Result<bool, WorkError> {
+        let group = self.role.group();
+        dead_letters::write(connection, group, record, fault, *attempts, copy).await?;
+        self.role.bury(connection, record, fault).await?;
+        let waits = self.waits_behind(fault);
+        if waits {
+            let dead = BTreeMap::from([(
+                record.turn().to_vec(),
+                Blocked::at(Status::Dead, record, *attempts, Some(fault)),
+            )]);
+            parked::insert(connection, group, &[record], self.role.versioned()).await?;
+            blocked::put(connection, group, &record.topic, &dead).await?;
+        }
+        Ok(waits)
     }
 
     /// Whether what is behind a record that died of this waits until it is redriven or discarded.

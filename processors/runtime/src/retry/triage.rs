@@ -87,7 +87,7 @@ mod tests {
             key: Some(key.as_bytes().to_vec()),
             value: None,
             headers: Vec::new(),
-            headers_unread: None,
+            unread: None,
             turn: Default::default(),
             room: None,
         };
