@@ -9,7 +9,7 @@ use prometheus::{
     register_int_gauge_vec,
 };
 
-use crate::role::Group;
+use crate::group::Group;
 
 /// A group by the name that Kafka has for its serving generation, and which generation it is: a swap changes neither, so
 /// that an alert on a group still sees it after a rebuild.

@@ -9,9 +9,9 @@ use uuid::Uuid;
 
 use crate::database::Pool;
 use crate::error::WorkError;
+use crate::group::Group;
 use crate::moments::{broken, mechanism};
 use crate::retry::Place;
-use crate::role::Group;
 
 /// No topic has so many records in a partition.
 const OFFSETS: i64 = 1 << 40;

@@ -280,7 +280,7 @@ impl Publisher {
 mod tests {
     use super::*;
     use crate::buffer::Buffers;
-    use crate::role::Group;
+    use crate::group::Group;
 
     /// In bytes: there is room for one such document and no second.
     const LARGE: usize = 600_000;

@@ -11,10 +11,11 @@ use super::identity::{Fingerprint, Identity, unquoted};
 use crate::dead_letters::{self, storable};
 use crate::envelope;
 use crate::error::{Fault, WorkError};
+use crate::group::Group;
 use crate::moments::{broken, mechanism};
 use crate::record::Record;
 use crate::retry::Place;
-use crate::role::{Group, Outcome};
+use crate::role::Outcome;
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -27,12 +27,13 @@ pub use streams::{Refolders, refold_events};
 
 use crate::database::Pool;
 use crate::error::{Fault, WorkError};
+use crate::group::Group;
 use crate::metrics;
 use crate::names::Namespace;
 use crate::outbox::{self, SchemaIds};
 use crate::record::Record;
 use crate::registry::Registry;
-use crate::role::{Folded, Group, Role};
+use crate::role::{Folded, Role};
 
 /// What the deciders of all contexts share.
 #[derive(Clone)]

@@ -26,10 +26,11 @@ pub use told::Told;
 
 use crate::database::Pool;
 use crate::error::{Fault, WorkError};
+use crate::group::Group;
 use crate::names::Namespace;
 use crate::record::Record;
 use crate::registry::Registry;
-use crate::role::{Folded, Group, Outcome, Role};
+use crate::role::{Folded, Outcome, Role};
 use crate::views::intake;
 use ledger::{Asked, Place};
 

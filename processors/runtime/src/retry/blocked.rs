@@ -8,8 +8,8 @@ use sqlx::PgConnection;
 use crate::database::milliseconds;
 use crate::dead_letters::storable;
 use crate::error::{Fault, WorkError};
+use crate::group::Group;
 use crate::record::Record;
-use crate::role::Group;
 
 /// What a key waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,8 +10,8 @@ use crate::commands::Identity;
 use crate::dead_letters::storable;
 use crate::envelope;
 use crate::error::WorkError;
+use crate::group::Group;
 use crate::record::{Header, Record};
-use crate::role::Group;
 
 /// What one transaction drains at most, in records and in bytes.
 pub(super) const DRAIN_RECORDS_MAX: i64 = 1_000;

@@ -5,7 +5,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row as _};
 
 use super::Place;
-use crate::role::Group;
+use crate::group::Group;
 
 /// A record that has not had its effect yet.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -24,12 +24,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::database::Pool;
 use crate::error::{Fault, WorkError};
+use crate::group::Group;
 use crate::metrics;
 use crate::names::Namespace;
 use crate::outbox::{self, OutboxRow, SchemaIds};
 use crate::record::Record;
 use crate::registry::Registry;
-use crate::role::{Folded, Group, Outcome, Role, Stuck};
+use crate::role::{Folded, Outcome, Role, Stuck};
 use heard::Input;
 use instance::{Heeded, Instance};
 

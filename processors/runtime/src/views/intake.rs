@@ -11,11 +11,12 @@ use sqlx::PgConnection;
 use super::Shared;
 use crate::envelope;
 use crate::error::{Fault, WorkError};
+use crate::group::Group;
 use crate::moments::{broken, mechanism};
 use crate::names::Namespace;
 use crate::record::Record;
 use crate::registry::Registry;
-use crate::role::{Group, Outcome, Stuck};
+use crate::role::{Outcome, Stuck};
 
 /// A decoded event and its place in the batch.
 pub(crate) type Placed = (usize, Recorded);

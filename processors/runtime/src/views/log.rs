@@ -9,8 +9,9 @@ use super::{Shared, intake};
 use crate::database::Pool;
 use crate::elastic::Document;
 use crate::error::WorkError;
+use crate::group::Group;
 use crate::record::Record;
-use crate::role::{Folded, Group, Outcome, Role};
+use crate::role::{Folded, Outcome, Role};
 
 /// Publishes the documents of one generation of the log `L`.
 pub struct LogRole<L> {

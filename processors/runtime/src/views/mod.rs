@@ -13,9 +13,9 @@ pub use row::RowRole;
 pub use tally::TallyRole;
 
 use crate::database::Pool;
+use crate::group::Group;
 use crate::names::{Namespace, table};
 use crate::registry::Registry;
-use crate::role::Group;
 
 /// What every view's role needs.
 #[derive(Clone)]

@@ -21,10 +21,11 @@ use super::intake::{self, Intake, Placed};
 use crate::database::Pool;
 use crate::elastic::Document;
 use crate::error::WorkError;
+use crate::group::Group;
 use crate::moments::{broken, mechanism};
 use crate::names::table as table_name;
 use crate::record::Record;
-use crate::role::{Folded, Group, Role};
+use crate::role::{Folded, Role};
 
 /// A row and what the runtime knows about it.
 #[derive(Clone)]

@@ -12,9 +12,10 @@ use super::intake::Placed;
 use super::{Shared, intake};
 use crate::database::Pool;
 use crate::error::WorkError;
+use crate::group::Group;
 use crate::names::table;
 use crate::record::Record;
-use crate::role::{Folded, Group, Role};
+use crate::role::{Folded, Role};
 
 /// What a batch adds to one key.
 #[derive(Serialize)]
