@@ -51,12 +51,40 @@ async fn a_time_that_no_calendar_has_is_the_fault_of_its_row_and_a_missing_colum
     instance.settle().await;
     becomes(&instance.read, "SELECT count(*) FROM customers", 4).await;
     becomes(&instance.read, DEAD, 0).await;
+    columns_change_their_types(&instance, &process).await;
     a_statement_is_cut_off(&instance).await;
     tells(&process, &["canceling statement"]).await;
     instance.settle().await;
     becomes(&instance.read, DEAD, 0).await;
     instance.assert_both_read_models_agree().await;
     instance.millrace(&["verify"]).await.expect_success();
+}
+
+/// What sessions have prepared gives other types then: each is prepared anew, and no record is to blame.
+async fn columns_change_their_types(instance: &Instance, process: &Process) {
+    let letters = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM dead_letter");
+    let before = letters.fetch_one(&instance.read).await.expect("a count");
+    for (number, type_) in [(7, "varchar"), (8, "text")] {
+        alter(
+            instance,
+            &format!(
+                "DO $$ DECLARE shown text := pg_get_viewdef('customers'); BEGIN
+                     DROP VIEW customers;
+                     ALTER TABLE customers_g1 ALTER COLUMN name TYPE {type_};
+                     EXECUTE 'CREATE VIEW customers AS ' || shown;
+                 END $$"
+            ),
+        )
+        .await;
+        let write = format!("ALTER TABLE command ALTER COLUMN source TYPE {type_}");
+        sqlx::query(AssertSqlSafe(write)).execute(&instance.write).await.expect("another type");
+        instance.send(&[register(number), moved(number, 0, &format!("City {number}"))]).await;
+        instance.settle().await;
+    }
+    tells(process, &["outdated"]).await;
+    becomes(&instance.read, "SELECT count(*) FROM customers WHERE city = 'City 8'", 1).await;
+    becomes(&instance.read, "SELECT count(*) FROM dead_letter", before).await;
+    becomes(&instance.write, "SELECT count(*) FROM dead_letter", 0).await;
 }
 
 /// Waits for a line of the log that has all of these words.

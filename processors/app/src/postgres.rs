@@ -80,6 +80,11 @@ impl Database {
                     self.address,
                     database.message()
                 )),
+                // Waiting mends no pooler.
+                Some(_) if Means::of(&error) == Means::SharedSession => {
+                    let way_on = Means::SharedSession.way_on().unwrap_or_default();
+                    self.unfit(&format!("{}: {way_on}", database.message()))
+                }
                 // The server shuts down or starts up, or has no room for a connection.
                 Some(code) if code.starts_with("57P") || code.starts_with("08") || code == "53300" => {
                     self.unreachable(service, &error)

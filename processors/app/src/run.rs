@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use millrace_domain::Effect as _;
 use millrace_domain::effects::payment::Payment;
+use millrace_runtime::Means;
 use millrace_runtime::database::unfit_session;
 use millrace_runtime::names::COMMANDS;
 use millrace_runtime::supervision::{self, Setbacks, restarted};
@@ -123,6 +124,7 @@ async fn session_of(config: &Config, database: &Database) -> Result<sqlx::Result
     };
     match looked.await {
         Ok(Some(reason)) => Err(database.unfit(reason)),
+        Err(error) if Means::of(&error) == Means::SharedSession => Err(database.failure(error)),
         answered => Ok(answered.map(|_| ())),
     }
 }

@@ -2,7 +2,8 @@
 
 use std::ops::Deref;
 use std::str::FromStr as _;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, PgPool};
@@ -31,6 +32,9 @@ const BY_INDEX: [(&str, &str); 5] = [
 /// What others ask of a table is planned for what it holds now.
 const AS_IT_IS: [(&str, &str); 1] = [("plan_cache_mode", "force_custom_plan")];
 
+/// Told by the session itself, where no role's or database's own settings can stand in for what it was opened with.
+const OPENED: (&str, &str) = ("millrace.opened", "as_asked");
+
 /// How long a connection may take to be made, and to answer when it is given back.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection that was idle for longer is asked whether it still lives before it is used; asking each time costs a round trip.
@@ -40,6 +44,7 @@ const IDLE_UNASKED: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub struct Pool {
     connections: PgPool,
+    outdated: Outdated,
     answer_timeout: Duration,
     slots: Slots,
 }
@@ -48,7 +53,7 @@ impl Pool {
     /// These connections; see [`in_time`](Self::in_time) for the timeout.
     pub fn new(connections: PgPool, answer_timeout: Duration) -> Self {
         let slots = Slots::new(connections.options().get_max_connections() as usize);
-        Self { connections, answer_timeout, slots }
+        Self { connections, outdated: Outdated::default(), answer_timeout, slots }
     }
 
     /// What takes longer has no answer; see [`in_time`](Self::in_time).
@@ -62,13 +67,33 @@ impl Pool {
     }
 
     /// Does a piece of work, or finds that it takes longer than any may: a link that swallows what is sent never says so.
+    /// When a prepared statement is out of date, no connection that may have it is used again.
     ///
     /// # Errors
     /// The work's own, and [`WorkError::Outage`] after the timeout. It may have been committed.
     pub async fn in_time<T>(&self, work: impl Future<Output = Result<T, WorkError>>) -> Result<T, WorkError> {
         let silence = format!("no answer within {} ms", self.answer_timeout.as_millis());
         let silent = |_| WorkError::outage(Dependency::Postgres, silence);
-        tokio::time::timeout(self.answer_timeout, work).await.map_err(silent).flatten()
+        let done = tokio::time::timeout(self.answer_timeout, work).await.map_err(silent).flatten();
+        if let Err(WorkError::Outdated(_)) = done {
+            self.outdated.all_now();
+        }
+        done
+    }
+}
+
+/// Which connections are not used again: those that were made before some moment.
+#[derive(Debug, Clone, Default)]
+struct Outdated(Arc<Mutex<Option<Instant>>>);
+
+impl Outdated {
+    fn all_now(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn is(&self, age: Duration) -> bool {
+        let since = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        since.is_some_and(|since| age >= since.elapsed())
     }
 }
 
@@ -92,7 +117,17 @@ pub fn pool(
     connections_max: u32,
 ) -> Result<PgPool, sqlx::Error> {
     let options = options(url, namespace, transaction_timeout)?.options(AS_IT_IS);
-    Ok(pool_with(options, connections_max))
+    let pool = kept(connections_max).after_release(|connection, _| {
+        Box::pin(async move {
+            // Planned anew each time, a statement gains little by staying prepared, and it may be out of date.
+            let forgotten = async {
+                connection.ping().await?;
+                connection.clear_cached_statements().await
+            };
+            answered(forgotten).await
+        })
+    });
+    Ok(pool.connect_lazy_with(options))
 }
 
 /// As [`pool`], for workers: their statements go by indexes, and are answered within `answer_timeout`.
@@ -107,7 +142,18 @@ pub fn worker_pool(
     connections_max: u32,
 ) -> Result<Pool, sqlx::Error> {
     let options = options(url, namespace, transaction_timeout)?.options(BY_INDEX);
-    Ok(Pool::new(pool_with(options, connections_max), answer_timeout))
+    let outdated = Outdated::default();
+    let pool = kept(connections_max)
+        .before_acquire({
+            let outdated = outdated.clone();
+            move |connection, known| {
+                let outdated = outdated.is(known.age);
+                Box::pin(async move { Ok(!outdated && lives(connection, known.idle_for).await?) })
+            }
+        })
+        .after_release(|connection, _| Box::pin(answered(connection.ping())));
+    let pool = pool.connect_lazy_with(options);
+    Ok(Pool { outdated, ..Pool::new(pool, answer_timeout) })
 }
 
 /// A duration as statements take it; more than fits is for ever.
@@ -130,6 +176,7 @@ fn options(
         ("lock_timeout", "0".to_owned()),
         ("idle_in_transaction_session_timeout", "0".to_owned()),
         ("tcp_keepalives_idle", "10".to_owned()),
+        (OPENED.0, OPENED.1.to_owned()),
     ]))
 }
 
@@ -144,32 +191,33 @@ pub async fn unfit_session(
 ) -> Result<Option<&'static str>, sqlx::Error> {
     // Unnamed: where sessions are shared, somebody else's statement may have the name.
     let kept = sqlx::query_scalar(
-        "SELECT current_setting('search_path') = $1 AND current_setting('transaction_timeout') <> '0'",
+        "SELECT current_setting('search_path') = $1 AND current_setting('transaction_timeout') <> '0'
+                AND coalesce(current_setting($2, true) = $3, false)",
     );
-    let kept: bool = kept.persistent(false).bind(namespace.database_schema()).fetch_one(connection).await?;
+    let kept = kept.persistent(false).bind(namespace.database_schema()).bind(OPENED.0).bind(OPENED.1);
+    let kept: bool = kept.fetch_one(connection).await?;
     Ok((!kept).then_some(
         "the session has not the settings that it was opened with: a pooler between here and Postgres drops them; connect \
          to Postgres itself, or let the pooler pool sessions and pass `options` on",
     ))
 }
 
-fn pool_with(options: PgConnectOptions, connections_max: u32) -> PgPool {
+fn kept(connections_max: u32) -> PgPoolOptions {
     let pool = PgPoolOptions::new().max_connections(connections_max).acquire_timeout(CONNECTION_TIMEOUT);
-    let pool = pool.test_before_acquire(false).before_acquire(|connection, known| {
-        Box::pin(async move {
-            if known.idle_for > IDLE_UNASKED {
-                connection.ping().await?;
-            }
-            Ok(true)
-        })
-    });
-    // One that is given back in the middle of something is asked whether it lives, and the pool has no room for another
-    // until it answers.
-    let pool = pool.after_release(|connection, _| {
-        Box::pin(async move {
-            let answered = tokio::time::timeout(CONNECTION_TIMEOUT, connection.ping()).await;
-            answered.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map(|()| true)
-        })
-    });
-    pool.connect_lazy_with(options)
+    pool.test_before_acquire(false)
+        .before_acquire(|connection, known| Box::pin(lives(connection, known.idle_for)))
+}
+
+async fn lives(connection: &mut PgConnection, idle_for: Duration) -> Result<bool, sqlx::Error> {
+    if idle_for > IDLE_UNASKED {
+        connection.ping().await?;
+    }
+    Ok(true)
+}
+
+/// One that is given back in the middle of something is asked whether it lives, and the pool has no room for another until
+/// it answers.
+async fn answered(asked: impl Future<Output = Result<(), sqlx::Error>>) -> Result<bool, sqlx::Error> {
+    let answered = tokio::time::timeout(CONNECTION_TIMEOUT, asked).await;
+    answered.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map(|()| true)
 }

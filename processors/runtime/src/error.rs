@@ -110,6 +110,9 @@ pub enum WorkError {
     /// The transaction took longer, or more memory, than one may: again after a short delay, with fewer records.
     #[error("the transaction took more than it may: {0}")]
     Overran(String),
+    /// A statement was prepared for columns that have other types since: again soon, on new connections.
+    #[error("a prepared statement is out of date: {0}")]
+    Outdated(String),
     /// Postgres refuses the data of at least one record: find it, the others commit.
     #[error("Postgres refuses the data: {0}")]
     Refused(String),
@@ -150,6 +153,7 @@ impl WorkError {
             | Self::Held(_)
             | Self::Contended(_)
             | Self::Overran(_)
+            | Self::Outdated(_)
             | Self::NotTaken(_)
             | Self::Outage { .. } => None,
         }
@@ -162,6 +166,7 @@ impl WorkError {
             Self::Fenced
             | Self::Contended(_)
             | Self::Overran(_)
+            | Self::Outdated(_)
             | Self::Refused(_)
             | Self::NotTaken(_)
             | Self::Faulty(_)
@@ -182,6 +187,7 @@ impl From<sqlx::Error> for WorkError {
             Means::BadData => Self::Refused(error.to_string()),
             Means::InTheWay => Self::Contended(error.to_string()),
             Means::TooMuch => Self::Overran(error.to_string()),
+            Means::Outdated => Self::Outdated(error.to_string()),
             Means::OtherShape | Means::SharedSession | Means::NotNow => {
                 Self::outage(Dependency::Postgres, told(error, means))
             }

@@ -1,6 +1,7 @@
 //! What an SQLSTATE means for the work that met it: by its class (PostgreSQL's manual, appendix A), but for a few codes.
 
 use sqlx::error::DatabaseError;
+use sqlx::postgres::PgDatabaseError;
 
 /// What follows from what Postgres refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,17 +14,25 @@ pub enum Means {
     TooMuch,
     /// The database does not have what this build works on, or the role may not use it. No record is to blame.
     OtherShape,
-    /// Statements that were prepared are not known any more, or known already: a pooler hands the session to others.
+    /// A prepared statement gives columns whose types have changed since: on a connection that has not prepared it.
+    Outdated,
+    /// Statements that were prepared are not known any more, or known already, or the session cannot be opened as it should
+    /// be: a pooler hands sessions to others.
     SharedSession,
     /// The server cannot now: full, read-only, starting, going, broken, or for a reason that no other line names. To
     /// wait is the one thing that loses nothing.
     NotNow,
 }
 
-use Means::{BadData, InTheWay, NotNow, OtherShape, SharedSession, TooMuch};
+use Means::{BadData, InTheWay, NotNow, OtherShape, Outdated, SharedSession, TooMuch};
+
+/// What tells a prepared statement whose columns have changed from all else that is not supported: the place in Postgres
+/// that refuses it. Its JDBC driver goes by the same.
+const OUTDATED: (&str, &str) = ("0A000", "RevalidateCachedQuery");
 
 /// Codes that mean something else than their class.
-const CODES: [(&str, Means); 9] = [
+const CODES: [(&str, Means); 10] = [
+    ("08P01", SharedSession), // protocol_violation: PgBouncer takes no `options` when a session is opened
     ("25P03", TooMuch),       // idle_in_transaction_session_timeout
     ("25P04", TooMuch),       // transaction_timeout
     ("42P05", SharedSession), // duplicate_prepared_statement
@@ -43,7 +52,7 @@ const CLASSES: [(&str, Means); 44] = [
     ("03", OtherShape),    // SQL statement not yet complete
     ("08", NotNow),        // connection exception
     ("09", OtherShape),    // triggered action exception
-    ("0A", OtherShape),    // feature not supported, or a plan whose columns have changed
+    ("0A", OtherShape),    // feature not supported; see OUTDATED
     ("0B", NotNow),        // invalid transaction initiation
     ("0F", OtherShape),    // locator exception
     ("0L", OtherShape),    // invalid grantor
@@ -92,7 +101,13 @@ impl Means {
     }
 
     fn of_database(error: &dyn DatabaseError) -> Self {
-        error.code().map_or(NotNow, |code| Self::of_code(&code))
+        let Some(code) = error.code() else { return NotNow };
+        let routine = error.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::routine);
+        if routine.is_some_and(|routine| (&*code, routine) == OUTDATED) {
+            Outdated
+        } else {
+            Self::of_code(&code)
+        }
     }
 
     /// What a person can do about what waiting does not mend.
@@ -102,10 +117,10 @@ impl Means {
                 "the database is not as this build needs it; run `millrace setup` of this release, or restore what is missing",
             ),
             SharedSession => Some(
-                "a pooler between here and Postgres gives the session to others after each transaction; let it pool sessions, \
-                 or connect to Postgres itself",
+                "a pooler between here and Postgres does not hand sessions through as they are; let it pool sessions and pass \
+                 `options` on, or connect to Postgres itself",
             ),
-            BadData | InTheWay | TooMuch | NotNow => None,
+            BadData | InTheWay | TooMuch | Outdated | NotNow => None,
         }
     }
 
@@ -152,6 +167,7 @@ mod tests {
             ("42703", OtherShape),    // undefined_column
             ("42501", OtherShape),    // insufficient_privilege
             ("26000", SharedSession), // invalid_sql_statement_name
+            ("08P01", SharedSession), // protocol_violation
             ("25006", NotNow),        // read_only_sql_transaction
             ("53100", NotNow),        // disk_full
             ("53300", NotNow),        // too_many_connections

@@ -247,6 +247,7 @@ impl Worker {
         match error {
             WorkError::Contended(reason) => self.soon("contended", &reason, delays).await,
             WorkError::Overran(reason) => self.soon("overran", &reason, delays).await,
+            WorkError::Outdated(reason) => self.soon("outdated", &reason, delays).await,
             WorkError::Fenced => {
                 self.setback("fenced", "another epoch holds the partition");
                 self.claim_again(&mut delays.outage).await

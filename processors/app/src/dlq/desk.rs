@@ -106,9 +106,11 @@ impl<'c> Desk<'c> {
     /// What an error of the runtime means for a letter of this side.
     pub(super) fn setback(&self, side: Side, error: WorkError) -> Setback {
         match error {
-            WorkError::Contended(_) | WorkError::Overran(_) | WorkError::Fenced | WorkError::Held(_) => {
-                Setback::Contended
-            }
+            WorkError::Contended(_)
+            | WorkError::Overran(_)
+            | WorkError::Outdated(_)
+            | WorkError::Fenced
+            | WorkError::Held(_) => Setback::Contended,
             WorkError::Refused(reason) | WorkError::NotTaken(reason) => Setback::Refused(reason),
             WorkError::Faulty(fault) => Setback::Refused(fault.message),
             outage @ WorkError::Outage { .. } => Setback::Failed(outage::failure(self.config, side, outage)),

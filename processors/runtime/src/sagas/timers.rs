@@ -67,7 +67,7 @@ impl<S: Saga> SagaRole<S> {
                     () = tokio::time::sleep(LOOK_EVERY) => {}
                 },
                 Ok(_) => {}
-                Err(WorkError::Contended(_)) => {
+                Err(WorkError::Contended(_) | WorkError::Outdated(_)) => {
                     contention.wait_unless(&stop).await;
                 }
                 Err(error) => {

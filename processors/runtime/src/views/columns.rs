@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use serde::de::DeserializeOwned;
 use serde::de::value::MapDeserializer;
 use serde_json::{Map, Value};
-use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::postgres::{PgArguments, PgRow, PgTypeInfo};
 use sqlx::query::Query;
-use sqlx::{PgConnection, Postgres, Row as _};
+use sqlx::{Column as _, PgConnection, Postgres, Row as _, Type};
 
 use crate::error::WorkError;
 use crate::timestamp::Timestamp;
@@ -69,6 +69,12 @@ impl Columns {
     /// of these types in half the time of a row as JSON.
     pub(super) fn read(&self, row: &PgRow) -> sqlx::Result<Vec<Value>> {
         self.0.iter().map(|column| column.read(row)).collect()
+    }
+
+    /// Whether a row that was [`selected`](Self::selected) has the types that the table had.
+    pub(super) fn fit(&self, row: &PgRow) -> bool {
+        let is = |column: &Column| row.try_column(column.name.as_str()).map(|is| column.fits(is.type_info()));
+        self.0.iter().all(|column| is(column).unwrap_or(true))
     }
 
     /// The row that has these values.
@@ -137,6 +143,18 @@ impl Column {
         match kind.as_str() {
             TEXT | BIGINT | INTEGER | BOOLEAN | TIMESTAMP | JSONB => format!("\"{name}\""),
             _ => format!("to_jsonb(\"{name}\") AS \"{name}\""),
+        }
+    }
+
+    /// Whether [`read`](Self::read) understands values of this type.
+    fn fits(&self, type_: &PgTypeInfo) -> bool {
+        match self.kind.as_str() {
+            TEXT => <String as Type<Postgres>>::compatible(type_),
+            BIGINT => <i64 as Type<Postgres>>::compatible(type_),
+            INTEGER => <i32 as Type<Postgres>>::compatible(type_),
+            BOOLEAN => <bool as Type<Postgres>>::compatible(type_),
+            TIMESTAMP => <Timestamp as Type<Postgres>>::compatible(type_),
+            _ => true,
         }
     }
 

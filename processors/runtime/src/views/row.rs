@@ -5,6 +5,7 @@ mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -12,7 +13,6 @@ use millrace_domain::{Recorded, View};
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::PgConnection;
-use tokio::sync::OnceCell;
 
 use self::table::Table;
 use super::Shared;
@@ -89,7 +89,7 @@ pub struct RowRole<V> {
     shared: Shared,
     group: Group,
     index: Option<String>,
-    table: OnceCell<Table>,
+    table: RwLock<Option<Arc<Table>>>,
     view: std::marker::PhantomData<fn() -> V>,
 }
 
@@ -99,12 +99,17 @@ impl<V: View> RowRole<V> {
         let group = shared.group(V::NAME, generation);
         let index =
             V::MAPPING.filter(|_| shared.publish).map(|_| shared.namespace.index(V::NAME, generation));
-        Self { shared, group, index, table: OnceCell::new(), view: std::marker::PhantomData }
+        Self { shared, group, index, table: RwLock::default(), view: std::marker::PhantomData }
     }
 
-    async fn table(&self, connection: &mut PgConnection) -> Result<&Table, WorkError> {
+    async fn table(&self, connection: &mut PgConnection) -> Result<Arc<Table>, WorkError> {
+        if let Some(table) = &*self.table.read().unwrap_or_else(PoisonError::into_inner) {
+            return Ok(table.clone());
+        }
         let name = table_name(V::NAME, self.group.generation);
-        self.table.get_or_try_init(|| Table::of::<V>(connection, name)).await
+        let table = Arc::new(Table::of::<V>(connection, name).await?);
+        *self.table.write().unwrap_or_else(PoisonError::into_inner) = Some(table.clone());
+        Ok(table)
     }
 
     /// Writes the rows that are not there, and takes their keys away. Rows that are there are locked only afterwards: who
@@ -238,5 +243,8 @@ impl<V: View> Role for RowRole<V> {
         intake::skip(connection, &self.shared, &self.group, record).await
     }
 
-    fn forget(&self) {}
+    /// Its columns may have other types since.
+    fn forget(&self) {
+        *self.table.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
 }

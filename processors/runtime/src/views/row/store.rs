@@ -50,9 +50,9 @@ impl<V: View> RowRole<V> {
                 some.iter().map(|(key, row)| row.ready(key)).collect::<Result<_, _>>()?;
             if intake.events.len() == 1 {
                 // Without a savepoint: there are no others to be written.
-                self.store_some(connection, table, &some, &mut stored).await?;
+                self.store_some(connection, &table, &some, &mut stored).await?;
             } else {
-                self.store_or_halve(connection, table, &some, &mut stored).await?;
+                self.store_or_halve(connection, &table, &some, &mut stored).await?;
             }
         }
         for (key, reason) in std::mem::take(&mut stored.refused) {
@@ -130,7 +130,7 @@ impl<V: View> RowRole<V> {
             let Some(reached) = streams.get_mut(&stream) else { continue };
             let outcome = match stuck.contains(&stream) {
                 true => Outcome::Waits,
-                false => self.try_one(connection, table, (key, &mut row), recorded).await?,
+                false => self.try_one(connection, &table, (key, &mut row), recorded).await?,
             };
             if outcome == Outcome::Applied {
                 *reached = recorded.version;
@@ -146,7 +146,7 @@ impl<V: View> RowRole<V> {
             return Ok(Vec::new());
         }
         let mut stored = Stored::default();
-        self.store_some(connection, table, &[row.ready(key)?], &mut stored).await?;
+        self.store_some(connection, &table, &[row.ready(key)?], &mut stored).await?;
         stored.all()
     }
 

@@ -87,7 +87,17 @@ impl Table {
         keys: &[&str],
     ) -> Result<Rows<V::Row>, WorkError> {
         let rows = sqlx::query(AssertSqlSafe(statement)).bind(keys).fetch(connection);
-        rows.err_into().and_then(async |row| self.versioned::<V>(&row)).try_collect().await
+        rows.err_into().and_then(async |row| self.found::<V>(&row)).try_collect().await
+    }
+
+    /// A row of other types than the table had says nothing about its data.
+    fn found<V: View>(&self, row: &PgRow) -> Result<Found<V::Row>, WorkError> {
+        match self.versioned::<V>(row) {
+            Err(WorkError::Refused(_)) if !self.columns.fit(row) => {
+                Err(WorkError::Outdated(format!("columns of {} have other types than before", self.name)))
+            }
+            versioned => versioned,
+        }
     }
 
     fn versioned<V: View>(&self, row: &PgRow) -> Result<Found<V::Row>, WorkError> {
