@@ -4,6 +4,7 @@ use millrace_tests::Instance;
 use millrace_tests::becomes;
 use millrace_tests::load::{add_product, command_with_id, customer, order, place, product, register};
 use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, PgPool};
 
 use crate::{beside_others, instance_with};
 
@@ -33,6 +34,53 @@ async fn what_waits_is_missing_or_cannot_be_asked_is_told_and_never_taken_for_no
     status.expect_code(1).expect_told("no process works on");
     let first = status.stdout.lines().next().expect("a first line");
     assert!(first.contains("NOT WELL") && first.contains(&instance.group("commands")), "{first}");
+    whatever_time_a_hand_has_written_is_shown(&instance).await;
+}
+
+/// In every column of every table that has times.
+async fn whatever_time_a_hand_has_written_is_shown(instance: &Instance) {
+    let letter =
+        "INSERT INTO dead_letter (grp, generation, topic, partition, \"offset\", code, message, attempts)
+                  VALUES ('g', 1, 't', 0, 0, 'by-hand', 'x', 1)";
+    for sql in [letter, "ALTER TABLE outbox REPLICA IDENTITY FULL"] {
+        sqlx::query(sql).execute(&instance.write).await.expect(sql);
+    }
+    let stream = format!("catalog/{}", product(1));
+    let reading: [&[&str]; 8] = [
+        &["receipt", "AddProduct-1"],
+        &["receipt", "PlaceOrder-1"],
+        &["commands"],
+        &["commands", "--status", "retrying"],
+        &["dlq", "list"],
+        &["stream", "show", &stream],
+        &["saga", "list"],
+        &["replay", "orders", "--status"],
+    ];
+    for time in ["infinity", "-infinity", "4713-01-01 BC", "294276-12-31"] {
+        every_time_is(&instance.write, time).await;
+        every_time_is(&instance.read, time).await;
+        for arguments in reading {
+            instance.millrace(arguments).await.expect_success();
+            instance.millrace(&[arguments, &["--format", "json"]].concat()).await.expect_success();
+        }
+        instance.millrace(&["status"]).await.expect_code(1).expect_told("no process works on");
+    }
+}
+
+async fn every_time_is(pool: &PgPool, time: &str) {
+    let columns: Vec<(String, String)> = sqlx::query_as(
+        "SELECT table_name::text, column_name::text FROM information_schema.columns
+         JOIN information_schema.tables USING (table_schema, table_name)
+         WHERE table_schema = current_schema() AND table_type = 'BASE TABLE'
+           AND data_type = 'timestamp with time zone'",
+    )
+    .fetch_all(pool)
+    .await
+    .expect("columns");
+    for (table, column) in columns {
+        let set = format!("UPDATE \"{table}\" SET \"{column}\" = '{time}'");
+        sqlx::query(AssertSqlSafe(set)).execute(pool).await.expect("a time that Postgres has");
+    }
 }
 
 fn confirm(i: usize, id: &str) -> String {

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write as _};
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use clap::ValueEnum;
 use serde_json::Value;
 
@@ -101,9 +102,13 @@ pub fn say(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// A moment as data shows it.
-pub fn time(moment: chrono::DateTime<chrono::Utc>) -> String {
-    moment.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+/// A moment as data shows it; the ends of the calendar stand for all beyond them.
+pub fn time(moment: DateTime<Utc>) -> String {
+    match [DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC].map(|end| moment == end) {
+        [true, _] => "-infinity".to_owned(),
+        [_, true] => "infinity".to_owned(),
+        _ => moment.to_rfc3339_opts(SecondsFormat::Millis, true),
+    }
 }
 
 #[cfg(test)]

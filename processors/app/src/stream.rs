@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use millrace_domain::Context;
 use millrace_domain::registry::{self, Visitor};
+use millrace_runtime::Nearest;
 use millrace_schemas::json::JsonReader;
 use millrace_schemas::{Message as _, WriterSchema, short_name, unframe};
 use serde_json::{Value, json};
@@ -20,7 +21,7 @@ use crate::output::{self, Format, Table};
 use crate::postgres::Database;
 use crate::schema;
 
-type Row = (Uuid, String, Vec<u8>, i64, Option<String>, DateTime<Utc>);
+type Row = (Uuid, String, Vec<u8>, i64, Option<String>, Nearest);
 
 /// An event of the outbox.
 #[derive(Debug)]
@@ -107,7 +108,7 @@ async fn stored(
     .fetch_all(&write.pool)
     .await
     .map_err(|error| write.failure(error))?;
-    let event = |(id, type_, payload, version, causation_id, occurred_at)| Stored {
+    let event = |(id, type_, payload, version, causation_id, Nearest(occurred_at))| Stored {
         id,
         type_,
         payload,

@@ -48,4 +48,4 @@ pub use record::{Header, Record};
 pub use registry::{Registry, RegistryError};
 pub use role::{Folded, Outcome, Role};
 pub use sqlstate::Means;
-pub use timestamp::Timestamp;
+pub use timestamp::{Nearest, Timestamp};

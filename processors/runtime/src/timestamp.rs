@@ -45,6 +45,32 @@ impl<'r> Decode<'r, Postgres> for Timestamp {
     }
 }
 
+/// A `timestamptz` to be shown: of one that is out of range, the end of the calendar that is nearest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Nearest(pub DateTime<Utc>);
+
+impl Type<Postgres> for Nearest {
+    fn type_info() -> PgTypeInfo {
+        Timestamp::type_info()
+    }
+}
+
+impl<'r> Decode<'r, Postgres> for Nearest {
+    fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
+        match value.format() {
+            PgValueFormat::Binary => <i64 as Decode<Postgres>>::decode(value).map(Self::after_epoch),
+            PgValueFormat::Text => Timestamp::decode(value).map(|Timestamp(time)| Self(time)),
+        }
+    }
+}
+
+impl Nearest {
+    fn after_epoch(micros: i64) -> Self {
+        let end = if micros < 0 { DateTime::<Utc>::MIN_UTC } else { DateTime::<Utc>::MAX_UTC };
+        Self(Timestamp::after_epoch(micros).map_or(end, |Timestamp(time)| time))
+    }
+}
+
 impl Timestamp {
     fn after_epoch(micros: i64) -> Result<Self, BoxDynError> {
         let time = EPOCH.checked_add_signed(TimeDelta::microseconds(micros));
@@ -66,6 +92,10 @@ mod tests {
         for micros in [i64::MAX, i64::MIN, i64::MAX - 1, i64::MIN + 1, 9_223_371_331_200_000_000 - 1] {
             assert!(Timestamp::after_epoch(micros).is_err(), "{micros}");
         }
+        for (micros, end) in [(i64::MAX, DateTime::<Utc>::MAX_UTC), (i64::MIN, DateTime::<Utc>::MIN_UTC)] {
+            assert_eq!(Nearest::after_epoch(micros), Nearest(end));
+        }
+        assert_eq!(Nearest::after_epoch(0), Nearest(EPOCH));
         assert_eq!(Timestamp::after_epoch(0).unwrap().0.to_rfc3339(), "2000-01-01T00:00:00+00:00");
         assert_eq!(Timestamp::after_epoch(-1).unwrap().0.timestamp_micros(), 946_684_799_999_999);
     }

@@ -1,7 +1,7 @@
 //! The ledger of dead letters.
 
 use chrono::{DateTime, Utc};
-use millrace_runtime::DOCUMENT_REFUSED;
+use millrace_runtime::{DOCUMENT_REFUSED, Nearest};
 use serde::Serialize;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
@@ -62,7 +62,7 @@ impl Letter {
         let copy: (Option<i32>, Option<i64>) = (row.try_get("copy_partition")?, row.try_get("copy_offset")?);
         Ok(Self {
             id: Id { side, row: row.try_get("id")? },
-            failed_at: row.try_get("failed_at")?,
+            failed_at: row.try_get::<Nearest, _>("failed_at")?.0,
             group: row.try_get("grp")?,
             generation: row.try_get("generation")?,
             topic: row.try_get("topic")?,

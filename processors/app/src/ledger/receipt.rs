@@ -5,7 +5,7 @@ use millrace_runtime::retry::{Turn, Waiting};
 use millrace_runtime::timestamp;
 use millrace_schemas::short_name;
 use rdkafka::message::{BorrowedMessage, Message as _};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::moment;
@@ -28,9 +28,12 @@ pub(super) struct Receipt {
     pub(super) topic: Option<String>,
     pub(super) partition: Option<i32>,
     pub(super) offset: Option<i64>,
+    #[serde(default, deserialize_with = "nearest")]
     pub(super) produced_at: Option<DateTime<Utc>>,
     /// When it was tried or put behind another for the first time.
+    #[serde(default, deserialize_with = "nearest")]
     pub(super) received_at: Option<DateTime<Utc>>,
+    #[serde(default, deserialize_with = "nearest")]
     pub(super) decided_at: Option<DateTime<Utc>>,
     /// How often it was tried; of a dead one since it was last redriven.
     pub(super) attempts: Option<i32>,
@@ -41,6 +44,16 @@ pub(super) struct Receipt {
     pub(super) behind: Option<String>,
     /// The letter of a dead one.
     pub(super) letter: Option<Letter>,
+}
+
+/// A time as Postgres writes it into JSON; as [`millrace_runtime::Nearest`] where no calendar of ours has it.
+fn nearest<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Option<DateTime<Utc>>, D::Error> {
+    let read = |text: &str| match DateTime::parse_from_rfc3339(text) {
+        Ok(time) => time.to_utc(),
+        Err(_) if text.starts_with('-') || text.ends_with(" BC") => DateTime::<Utc>::MIN_UTC,
+        Err(_) => DateTime::<Utc>::MAX_UTC,
+    };
+    Ok(Option::<String>::deserialize(deserializer)?.as_deref().map(read))
 }
 
 /// A command's dead letter.
@@ -107,6 +120,12 @@ impl Receipt {
 
     pub(super) fn is_dead(&self) -> bool {
         self.status == "dead"
+    }
+
+    /// What every list of commands shows behind a time.
+    fn cells(&self, time: String) -> [String; 5] {
+        let stream = format!("{}/{}", self.context, self.stream);
+        [time, self.status.clone(), short_name(&self.type_).to_owned(), stream, self.id.clone()]
     }
 
     fn reason(&self) -> Option<String> {
@@ -187,14 +206,9 @@ pub(super) fn shown(receipt: &Receipt) -> String {
 pub(super) fn list(found: &[Receipt]) -> String {
     let mut table = Table::new(&["decided", "status", "type", "stream", "command", "reason"]);
     for receipt in found {
-        table.row([
-            receipt.decided_at.map(output::time).unwrap_or_default(),
-            receipt.status.clone(),
-            short_name(&receipt.type_).to_owned(),
-            format!("{}/{}", receipt.context, receipt.stream),
-            receipt.id.clone(),
-            receipt.reason().unwrap_or_default(),
-        ]);
+        let decided = receipt.decided_at.map(output::time).unwrap_or_default();
+        let more = [receipt.reason().unwrap_or_default()];
+        table.row(receipt.cells(decided).into_iter().chain(more));
     }
     table.render()
 }
@@ -204,15 +218,9 @@ pub(super) fn list_waiting(found: &[Receipt]) -> String {
     let mut table = Table::new(&["received", "status", "type", "stream", "command", "attempts", "reason"]);
     for receipt in found {
         let behind = receipt.behind.as_ref().map(|behind| format!("behind {behind}"));
-        table.row([
-            receipt.received_at.map(output::time).unwrap_or_default(),
-            receipt.status.clone(),
-            short_name(&receipt.type_).to_owned(),
-            format!("{}/{}", receipt.context, receipt.stream),
-            receipt.id.clone(),
-            receipt.tries().unwrap_or_default(),
-            receipt.reason().or(behind).unwrap_or_default(),
-        ]);
+        let received = receipt.received_at.map(output::time).unwrap_or_default();
+        let more = [receipt.tries(), receipt.reason().or(behind)].map(Option::unwrap_or_default);
+        table.row(receipt.cells(received).into_iter().chain(more));
     }
     table.render()
 }

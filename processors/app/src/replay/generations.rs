@@ -1,6 +1,7 @@
 //! The table `replay`: which generations of each view there are.
 
 use chrono::{DateTime, Utc};
+use millrace_runtime::Nearest;
 use serde::Serialize;
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor};
@@ -59,17 +60,7 @@ pub(crate) struct Generation {
     pub(crate) swapped_at: Option<DateTime<Utc>>,
 }
 
-type Row = (
-    String,
-    i32,
-    String,
-    String,
-    String,
-    bool,
-    Option<Json<Comparison>>,
-    DateTime<Utc>,
-    Option<DateTime<Utc>>,
-);
+type Row = (String, i32, String, String, String, bool, Option<Json<Comparison>>, Nearest, Option<Nearest>);
 
 fn generation(row: Row) -> Generation {
     let (view, generation, state, asked_by, reason, accept_differences, comparison, started_at, swapped_at) =
@@ -83,8 +74,8 @@ fn generation(row: Row) -> Generation {
         reason,
         accept_differences,
         comparison,
-        started_at,
-        swapped_at,
+        started_at: started_at.0,
+        swapped_at: swapped_at.map(|Nearest(swapped_at)| swapped_at),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use millrace_runtime::Nearest;
 use millrace_runtime::database::milliseconds;
 use millrace_schemas::short_name;
 use serde_json::{Value, json};
@@ -93,9 +94,9 @@ fn found(row: &PgRow) -> sqlx::Result<Found> {
         standing: row.try_get("standing")?,
         ended: row.try_get("ended")?,
         steps: row.try_get("version")?,
-        started_at: row.try_get("started_at")?,
-        updated_at: row.try_get("updated_at")?,
-        due_at: row.try_get("due_at")?,
+        started_at: row.try_get::<Nearest, _>("started_at")?.0,
+        updated_at: row.try_get::<Nearest, _>("updated_at")?.0,
+        due_at: row.try_get::<Option<Nearest>, _>("due_at")?.map(|Nearest(due_at)| due_at),
         awaiting: types.filter_map(Value::as_str).map(|type_| short_name(type_).to_owned()).collect(),
         stuck: row.try_get("stuck")?,
     })

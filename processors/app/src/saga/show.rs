@@ -1,6 +1,6 @@
 //! `millrace saga show`.
 
-use chrono::{DateTime, Utc};
+use millrace_runtime::Nearest;
 use millrace_runtime::retry::Waiting;
 use millrace_schemas::short_name;
 use serde_json::{Value, json};
@@ -16,9 +16,9 @@ use crate::output::{self, Format, Table};
 use crate::postgres::Database;
 
 /// A step: number, time, what was heard, where it led, the commands that followed.
-type Step = (i64, DateTime<Utc>, String, String, Json<Vec<(String, String)>>);
+type Step = (i64, Nearest, String, String, Json<Vec<(String, String)>>);
 /// A timer: name, when it was set, when it is due, tries, why the last one failed.
-type Timer = (String, DateTime<Utc>, DateTime<Utc>, i32, Option<String>);
+type Timer = (String, Nearest, Nearest, i32, Option<String>);
 
 /// All that is known of an instance.
 struct Shown {
@@ -85,14 +85,14 @@ impl Shown {
                 .iter()
                 .map(|(id, type_)| format!("{} {id} ({})", short_name(type_), self.became(id)))
                 .collect();
-            let (number, at) = (number.to_string(), output::time(*at));
+            let (number, at) = (number.to_string(), output::time(at.0));
             steps.row([number, at, heard.clone(), standing.clone(), sent.join(", ")]);
         }
         text.push_str(&steps.render());
         if !self.timers.is_empty() {
             let mut timers = Table::new(&["timer", "set at", "due at", "failed tries", "error"]);
             for (name, set_at, due_at, attempts, error) in &self.timers {
-                let (set_at, due_at) = (output::time(*set_at), output::time(*due_at));
+                let (set_at, due_at) = (output::time(set_at.0), output::time(due_at.0));
                 timers.row([
                     name.clone(),
                     set_at,
@@ -126,12 +126,12 @@ impl Shown {
                 .iter()
                 .map(|(id, type_)| json!({"id": id, "type": type_, "became": self.became(id)}))
                 .collect();
-            json!({"step": number, "at": output::time(*at), "heard": heard, "standing": standing, "sent": sent})
+            json!({"step": number, "at": output::time(at.0), "heard": heard, "standing": standing, "sent": sent})
         });
         let steps: Vec<Value> = steps.collect();
         let timers = self.timers.iter().map(|(name, set_at, due_at, attempts, error)| {
             json!({
-                "timer": name, "set_at": output::time(*set_at), "due_at": output::time(*due_at),
+                "timer": name, "set_at": output::time(set_at.0), "due_at": output::time(due_at.0),
                 "failed_tries": attempts, "error": error,
             })
         });

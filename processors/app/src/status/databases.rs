@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use millrace_runtime::Nearest;
 use serde::Serialize;
 
 use crate::config::Config;
@@ -129,12 +130,13 @@ async fn stands(database: &Database) -> sqlx::Result<Vec<Stand>> {
 }
 
 async fn dead(database: &Database) -> sqlx::Result<Vec<DeadLetters>> {
-    let rows = sqlx::query_as(
+    let rows: Vec<(String, String, i64, Nearest)> = sqlx::query_as(
         "SELECT grp, code, count(*), max(failed_at) FROM dead_letter WHERE status = 'dead' GROUP BY 1, 2 ORDER BY 1, 2",
     )
     .fetch_all(&database.pool)
     .await?;
-    Ok(rows.into_iter().map(|(group, code, count, last)| DeadLetters { group, code, count, last }).collect())
+    let dead = |(group, code, count, Nearest(last))| DeadLetters { group, code, count, last };
+    Ok(rows.into_iter().map(dead).collect())
 }
 
 async fn blocked(database: &Database) -> sqlx::Result<Vec<Blocked>> {
@@ -147,8 +149,9 @@ async fn blocked(database: &Database) -> sqlx::Result<Vec<Blocked>> {
          ) AS waiting
          GROUP BY 1, 2 ORDER BY 1, 2",
     );
-    let rows: Vec<(String, String, i64, i64, _)> = rows.fetch_all(&database.pool).await?;
-    let blocked = |(group, status, keys, records, since)| Blocked { group, status, keys, records, since };
+    let rows: Vec<(String, String, i64, i64, Nearest)> = rows.fetch_all(&database.pool).await?;
+    let blocked =
+        |(group, status, keys, records, Nearest(since))| Blocked { group, status, keys, records, since };
     Ok(rows.into_iter().map(blocked).collect())
 }
 

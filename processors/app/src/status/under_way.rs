@@ -1,6 +1,7 @@
 //! What goes on by itself: sagas, calls to the outside, and commands that they have sent.
 
 use chrono::{DateTime, Utc};
+use millrace_runtime::Nearest;
 use serde::Serialize;
 
 use crate::config::Config;
@@ -22,7 +23,7 @@ pub(super) struct UnderWay {
 
 /// Asks the write side.
 pub(super) async fn look(config: &Config, write: &Database) -> Result<Vec<UnderWay>, Failure> {
-    let rows: Vec<(String, String, i64, DateTime<Utc>)> = sqlx::query_as(
+    let rows: Vec<(String, String, i64, Nearest)> = sqlx::query_as(
         "SELECT 'saga ' || saga, standing, count(*), min(started_at) FROM saga_under_way GROUP BY 1, 2
          UNION ALL
          SELECT 'effect ' || effect, status, count(*), min(created_at) FROM effect
@@ -39,7 +40,7 @@ pub(super) async fn look(config: &Config, write: &Database) -> Result<Vec<UnderW
     .fetch_all(&write.pool)
     .await
     .map_err(|error| write.failure(error))?;
-    let found = |(what, standing, count, since)| UnderWay { what, standing, count, since };
+    let found = |(what, standing, count, Nearest(since))| UnderWay { what, standing, count, since };
     Ok(rows.into_iter().map(found).collect())
 }
 

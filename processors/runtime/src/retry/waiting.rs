@@ -6,6 +6,7 @@ use sqlx::{PgPool, Row as _};
 
 use super::Place;
 use crate::group::Group;
+use crate::timestamp::Nearest;
 
 /// A record that has not had its effect yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,7 +100,7 @@ fn found(row: &PgRow) -> sqlx::Result<Waiting> {
         let reason: (Option<String>, Option<String>) = (row.try_get("code")?, row.try_get("message")?);
         Turn::Retrying {
             attempts: row.try_get("attempts")?,
-            due_at: row.try_get("due_at")?,
+            due_at: row.try_get::<Nearest, _>("due_at")?.0,
             reason: reason.0.map(|code| (code, reason.1.unwrap_or_default())),
         }
     } else {
@@ -116,7 +117,7 @@ fn found(row: &PgRow) -> sqlx::Result<Waiting> {
         },
         key: row.try_get("key")?,
         timestamp_ms: row.try_get("timestamp")?,
-        received_at: row.try_get("parked_at")?,
+        received_at: row.try_get::<Nearest, _>("parked_at")?.0,
         turn,
     })
 }
