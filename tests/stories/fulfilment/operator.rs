@@ -1,11 +1,13 @@
 //! What an operator sees and does.
 
-use millrace_tests::becomes;
 use millrace_tests::load::order;
+use millrace_tests::{Process, becomes};
+use sqlx::AssertSqlSafe;
 
 use super::history::History;
-use super::{place, shop};
+use super::{Shop, place, shop};
 use crate::beside_others;
+use crate::replay::reset;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_is_listed_shown_with_its_history_and_cancelled() {
@@ -63,7 +65,7 @@ async fn an_impossible_stored_state_is_a_dead_letter_that_holds_up_only_its_own_
     sqlx::query(break_one).execute(&shop.instance.write).await.expect("the broken state");
     commands.stops().await;
     sagas.stops().await;
-    let _process = shop.open();
+    let process = shop.open();
     becomes(&shop.instance.write, "SELECT count(*) FROM saga WHERE standing = 'fulfilled'", 3).await;
     becomes(
         &shop.instance.write,
@@ -87,4 +89,38 @@ async fn an_impossible_stored_state_is_a_dead_letter_that_holds_up_only_its_own_
     late.expect_code(1).expect_told("has ended (fulfilled)");
     becomes(&shop.instance.write, "SELECT count(*) FROM audit WHERE action = 'saga cancel'", 0).await;
     History::read(&shop.instance.write).await.assert_sound(&shop.outside);
+    what_was_discarded_is_not_tried_again_after_a_reset(&shop, process).await;
+}
+
+/// The beginning of an instance, and the mails of another: Postgres refuses them for a while, and they are given up.
+async fn what_was_discarded_is_not_tried_again_after_a_reset(shop: &Shop, mut process: Process) {
+    let write = &shop.instance.write;
+    for sql in [
+        "ALTER TABLE saga ADD CONSTRAINT refused CHECK (instance <> 'order-000007') NOT VALID",
+        "ALTER TABLE effect ADD CONSTRAINT refused CHECK (effect <> 'mail') NOT VALID",
+    ] {
+        sqlx::query(sql).execute(write).await.expect(sql);
+    }
+    shop.instance.send(&[place(7, 1, &[(0, 1)]), place(8, 1, &[(0, 1)])]).await;
+    becomes(write, "SELECT count(*) FROM saga WHERE standing = 'fulfilled'", 5).await;
+    let dead = "SELECT count(DISTINCT grp) FROM dead_letter WHERE status = 'dead'";
+    becomes(write, dead, 2).await;
+    becomes(write, "SELECT count(*) FROM blocked_key WHERE status = 'retrying'", 0).await;
+    let discard = ["dlq", "discard", "--code", "refused-by-database", "--why", "not needed"];
+    shop.instance.millrace(&discard).await.expect_success();
+    shop.rest().await;
+    let done = "SELECT (SELECT count(*) FROM saga) * 1000 + (SELECT count(*) FROM effect)";
+    let before = shop.instance.count(done).await.expect("a count");
+    process.stops().await;
+    for (table, role) in [("saga", "fulfilment"), ("effect", "mail")] {
+        let sql = format!("ALTER TABLE {table} DROP CONSTRAINT refused");
+        sqlx::query(AssertSqlSafe(sql)).execute(write).await.expect("rows are taken again");
+        reset(&shop.instance, role).await;
+    }
+    let process = shop.open();
+    for role in ["fulfilment", "mail"] {
+        process.reports("millrace_duplicates_total", &[("group", &shop.instance.group(role))], 1.0).await;
+    }
+    shop.rest().await;
+    assert_eq!(shop.instance.count(done).await, Ok(before));
 }

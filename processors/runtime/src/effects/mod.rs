@@ -25,11 +25,13 @@ pub use provider::{CallError, Provider};
 pub use told::Told;
 
 use crate::database::Pool;
+use crate::dead_letters;
 use crate::error::{Fault, WorkError};
 use crate::group::Group;
 use crate::names::Namespace;
 use crate::record::Record;
 use crate::registry::Registry;
+use crate::retry;
 use crate::role::{Folded, Outcome, Role};
 use crate::views::intake;
 use ledger::{Asked, Place};
@@ -115,8 +117,15 @@ impl<E: Effect> Role for EffectRole<E> {
     }
 
     async fn fold(&self, connection: &mut PgConnection, batch: &[&Record]) -> Result<Folded, WorkError> {
-        let (events, mut outcomes) =
+        let (mut events, mut outcomes) =
             intake::decode(&self.shared.registry, &self.shared.namespace, batch).await?;
+        let ended = dead_letters::ended(connection, &self.group, batch).await?;
+        for (outcome, record) in outcomes.iter_mut().zip(batch) {
+            if ended.contains(&retry::Place::of(record)) {
+                *outcome = Outcome::Duplicate;
+            }
+        }
+        events.retain(|(at, _)| outcomes.get(*at) == Some(&Outcome::Applied));
         let (mut calls, mut superfluous) = (Vec::new(), Vec::new());
         for (at, event) in &events {
             match self.asked(event) {

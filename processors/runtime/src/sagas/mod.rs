@@ -23,6 +23,7 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use crate::database::Pool;
+use crate::dead_letters;
 use crate::error::{Fault, WorkError};
 use crate::group::Group;
 use crate::metrics;
@@ -30,6 +31,7 @@ use crate::names::Namespace;
 use crate::outbox::{self, OutboxRow, SchemaIds};
 use crate::record::Record;
 use crate::registry::Registry;
+use crate::retry::Place;
 use crate::role::{Folded, Outcome, Role, Stuck};
 use heard::Input;
 use instance::{Heeded, Instance};
@@ -167,9 +169,11 @@ impl<S: Saga> Role for SagaRole<S> {
         let names: Vec<&str> = ours.iter().map(|input| input.instance.as_str()).collect();
         let mut instances = store::lock::<S>(connection, &names).await?;
         let known = store::known::<S>(connection, &ours).await?;
+        let ended = dead_letters::ended(connection, &self.group, batch).await?;
         let mut stuck = Stuck::default();
         let outcomes = batch.iter().zip(&inputs).map(|(record, input)| {
             let outcome = match input {
+                _ if ended.contains(&Place::of(record)) => Ok(Outcome::Duplicate),
                 Ok(Some(_)) if stuck.holds(record) => Ok(Outcome::Waits),
                 Ok(Some(input)) => step::<S>(input, &mut instances, &known, ids),
                 Ok(None) => Ok(Outcome::Applied),
