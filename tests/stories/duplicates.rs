@@ -1,9 +1,9 @@
 //! Kafka and its clients may bring anything twice. It counts once.
 
-use millrace_schemas::frame;
+use millrace_schemas::{definition, frame, unframe};
 use millrace_tests::load::{command_with_id, register};
 use millrace_tests::{Instance, Load, Process, Raw, kafka};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{beside_others, instance};
 
@@ -99,6 +99,35 @@ async fn the_same_command_in_other_bytes_changes_nothing_and_another_one_of_its_
     let letters = instance.kafka.all(&topic);
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0].raw.text("x-error-code"), Some("id-reused"));
+    a_newer_schema_of_others_changes_nothing(&instance).await;
+}
+
+/// An upstream system has registered a later version under the subject: our own commands keep the id of our own schema, and
+/// theirs are read.
+async fn a_newer_schema_of_others_changes_nothing(instance: &Instance) {
+    let topic = instance.topic("cmd", "customers");
+    let id = |record: &Raw| unframe(record.value.as_deref().expect("a value")).expect("a frame").0;
+    let ours = id(&instance.kafka.all(&topic)[0].raw);
+    let contract = definition("RegisterCustomer").expect("the contract");
+    let mut newer: Value = serde_json::from_str(contract.avsc).expect("a schema");
+    let added = json!({"name": "loyalty", "type": ["null", "string"], "default": null});
+    newer["fields"].as_array_mut().expect("fields").push(added);
+    let newer = kafka::register_schema(contract.full_name, &newer).await;
+    assert_ne!(newer, ours);
+    instance.millrace(&["setup"]).await.expect_success();
+    instance.send(&[register(2)]).await;
+    let data = json!({"customer_id": "customer-0003", "name": "Customer 3", "phone": "12345"});
+    let third = Raw::command("theirs", "RegisterCustomer", &data).await;
+    assert_eq!(id(&third), ours);
+    let body = unframe(third.value.as_deref().expect("a value")).expect("a frame").1;
+    let theirs = Raw { value: Some(frame(newer, &[body, &[0]].concat())), ..third.clone() };
+    kafka::produce(&topic, None, &[theirs]).await;
+    instance.settle().await;
+    let sent = instance.kafka.all(&topic);
+    let second = sent.iter().find(|sent| sent.raw.text("ce_id") == Some("RegisterCustomer-2")).expect("ours");
+    assert_eq!(id(&second.raw), ours);
+    let completed = "SELECT count(*) FROM command WHERE status = 'completed'";
+    assert_eq!(instance.count(completed).await, Ok(3));
 }
 
 /// The first customer's registration, written with a schema that lacks what has a default there, and with its identity in
