@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use millrace_tests::load::{add_product, customer, order, place, product, register};
+use millrace_tests::load::{add_product, command, customer, order, place, product, register};
 use millrace_tests::settle::Backlog;
 use millrace_tests::stack::{Stack, connect, http, kafka_tool};
 use millrace_tests::{Instance, Load, Process, Raw, Snapshot, becomes, eventually, kafka};
@@ -164,6 +164,77 @@ async fn offsets_that_are_ahead_of_the_server_are_told_and_forgotten_by_setup() 
     instance.millrace(&["verify", "--repair", "--why", "restored"]).await.expect_success();
     instance.settle().await;
     becomes(&instance.read, "SELECT count(*) FROM customers", 3).await;
+    a_row_that_kafka_does_not_take_is_taken_out_of_the_way(&instance).await;
+}
+
+/// Behind it neither its own stream nor any other goes on until an operator skips it; then the views ask what to do.
+async fn a_row_that_kafka_does_not_take_is_taken_out_of_the_way(instance: &Instance) {
+    let row = write_too_large_a_row(instance).await;
+    let moved =
+        json!({"customer_id": customer(0), "name": "Ann", "email": "ann@example.org", "city": "Athens"});
+    send_and_decide(instance, &[command("ChangeCustomerDetails", 0, moved), register(3)]).await;
+    eventually("the connector fails", async || {
+        let status = instance.millrace(&["status"]).await;
+        if status.stdout.contains("RecordTooLarge") { Ok(status.code) } else { Err(status.stdout) }
+    })
+    .await;
+    instance.millrace(&["outbox", "skip", NO_ROW, "--dry-run"]).await.expect_code(4);
+    let why = ["--why", "no topic takes it", "--who", "bo"];
+    instance
+        .millrace(&["outbox", "skip", &row, "--dry-run"])
+        .await
+        .expect_success()
+        .expect_told("RecordTooLarge");
+    instance
+        .millrace(&[&["outbox", "skip", &row][..], &why].concat())
+        .await
+        .expect_success()
+        .expect_told("skipped");
+    becomes(&instance.read, "SELECT count(*) FROM customers", 4).await;
+    let dead = "SELECT count(DISTINCT grp) FROM dead_letter WHERE status = 'dead' AND version = 2";
+    let readers = instance.views().iter().filter(|view| view.contexts.contains(&"customers")).count();
+    becomes(&instance.read, dead, i64::try_from(readers).unwrap()).await;
+    instance.millrace(&["verify"]).await.expect_code(5);
+    let letters = ["dlq", "discard", "--topic", &instance.topic("evt", "customers"), "--key", &customer(0)];
+    instance.millrace(&[&letters[..], &why].concat()).await.expect_success();
+    instance.settle().await;
+    becomes(&instance.read, "SELECT count(*) FROM customers WHERE city = 'Athens'", 1).await;
+    instance.millrace(&["verify"]).await.expect_success();
+    assert_eq!(
+        instance.count("SELECT count(*) FROM audit WHERE action = 'outbox skip' AND who = 'bo'").await,
+        Ok(1)
+    );
+    let again = instance.millrace(&["outbox", "skip", &first_row(instance).await, "--why", "x"]).await;
+    again.expect_code(1).expect_told("has not failed");
+}
+
+const NO_ROW: &str = "00000000-0000-0000-0000-000000000000";
+
+async fn first_row(instance: &Instance) -> String {
+    let first = sqlx::query_scalar("SELECT id::text FROM outbox LIMIT 1").fetch_one(&instance.write);
+    first.await.expect("a row")
+}
+
+/// What cannot be packed.
+fn noise(letters: usize) -> String {
+    let mut random = fastrand::Rng::with_seed(7);
+    (0..letters).map(|_| random.alphanumeric()).collect()
+}
+
+/// The second version of a stream, larger than Connect's producer sends: no build writes such any more.
+async fn write_too_large_a_row(instance: &Instance) -> String {
+    let large = json!({"customer_id": customer(0), "name": noise(9_000_000), "email": "ann@example.org"});
+    let event = Raw::of("CustomerDetailsChanged", &large).await;
+    let row = sqlx::query_scalar(
+        "WITH moved AS (UPDATE stream SET version = 2 WHERE id = $1)
+         INSERT INTO outbox (id, aggregatetype, aggregateid, type, payload, topic, version, command_id, occurred_at)
+         SELECT gen_random_uuid(), aggregatetype, aggregateid, 'millrace.customers.CustomerDetailsChanged', $2, topic, 2,
+                'by hand', now()
+         FROM outbox WHERE aggregateid = $1 AND version = 1
+         RETURNING id::text",
+    );
+    let row = row.bind(customer(0)).bind(event.value).fetch_one(&instance.write).await;
+    row.expect("a row of the outbox")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -30,6 +30,7 @@ Examples:
   millrace segment preview best-customers        how many it takes now, and some of them
   millrace dlq list --group orders               what could not be processed, and why
   millrace dlq redrive w12 --why mended          give a dead letter its turn again
+  millrace outbox skip 0197b2a4-… --dry-run      a row that the connector cannot carry
   millrace simulate --payments 127.0.0.1:8090 --mail 127.0.0.1:2525 --ledger outside.jsonl
 
 Exit codes:
@@ -164,6 +165,12 @@ pub enum Command {
         /// What to do with dead letters.
         #[command(subcommand)]
         action: Action,
+    },
+    /// The outbox: take a row that cannot be carried out of the connector's way
+    Outbox {
+        /// What to do with the outbox.
+        #[command(subcommand)]
+        action: crate::outbox::cli::Action,
     },
     /// Play the outside world on loopback: a payment provider, a mail server and a vendor of messages, with a ledger of their own
     Simulate(crate::simulate::Options),

@@ -16,7 +16,7 @@ pub mod ledger;
 pub mod logging;
 pub mod moment;
 mod outage;
-mod outbox;
+pub mod outbox;
 pub mod output;
 pub mod postgres;
 pub mod progress;
@@ -92,6 +92,7 @@ async fn dispatch(cli: Cli, config: &Config) -> Result<(), Failure> {
         Command::Saga { action } => saga::saga(config, format, &action).await,
         Command::Segment { action } => segment::segment(config, format, &action).await,
         Command::Dlq { action } => dlq::dlq(config, format, &action).await,
+        Command::Outbox { action } => outbox::outbox(config, format, &action).await,
         Command::Simulate(options) => simulate::simulate(&options).await,
         Command::Status { wait } => status::status(config, format, wait.map(|span| span.0)).await,
     }

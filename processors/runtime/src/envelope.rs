@@ -98,7 +98,7 @@ pub(crate) fn occurred_at(record: &Record) -> Result<DateTime<Utc>, Fault> {
 }
 
 /// An event's version in its stream, when the record tells one that can be.
-pub(crate) fn version(record: &Record) -> Option<i64> {
+pub fn version(record: &Record) -> Option<i64> {
     record.header(SEQUENCE).and_then(|version| version.parse().ok()).filter(|version| *version > 0)
 }
 

@@ -1,8 +1,10 @@
 //! Events, rejections and commands as the outbox has them, as the records that Debezium makes of them: what views are folded from
 //! without Kafka, and what is emitted again.
 
+pub mod cli;
 pub(crate) mod pace;
 pub(crate) mod refold;
+mod skip;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use millrace_runtime::names::Namespace;
@@ -10,6 +12,10 @@ use millrace_runtime::{Header, Record, Timestamp, envelope};
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgExecutor, Row as _};
 use uuid::Uuid;
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::output::Format;
 
 /// Payloads that are read at a time, in bytes: the event with which they are more is the last.
 const BYTES_MAX: usize = 4 << 20;
@@ -62,11 +68,26 @@ impl Stored {
     }
 }
 
+/// What a row's topic has of its payload: nothing of one that was skipped.
+pub(crate) const CARRIED: &str =
+    "CASE WHEN id = ANY(ARRAY(SELECT id FROM outbox_skipped)) THEN NULL ELSE payload END";
+
+/// Does what was asked for.
+///
+/// # Errors
+/// [`Failure::NotFound`] when there is no such row, [`Failure::Refused`] when the connector has not failed, or does not get
+/// past it.
+pub async fn outbox(config: &Config, format: Format, action: &cli::Action) -> Result<(), Failure> {
+    match action {
+        cli::Action::Skip(options) => skip::skip(config, format, options).await,
+    }
+}
+
 /// A query of all that a record is made of.
 fn select(rest: &'static str) -> String {
     format!(
-        "SELECT id::text, aggregatetype, aggregateid, type, payload, topic, version, traceparent, correlation_id,
-                causation_id, occurred_at, specversion {rest}"
+        "SELECT id::text, aggregatetype, aggregateid, type, {CARRIED} AS payload, topic, version, traceparent,
+                correlation_id, causation_id, occurred_at, specversion {rest}"
     )
 }
 
@@ -75,9 +96,9 @@ fn select_some(rest: &'static str) -> String {
     let all = select(rest);
     format!(
         "SELECT * FROM (
-             SELECT *, sum(octet_length(payload)) OVER (ORDER BY aggregatetype, aggregateid, version) AS bytes
-             FROM ({all}) AS wanted) AS counted
-         WHERE bytes - octet_length(payload) < {BYTES_MAX}
+             SELECT *, sum(size) OVER (ORDER BY aggregatetype, aggregateid, version) AS bytes
+             FROM ({all}) AS wanted, coalesce(octet_length(payload), 0) AS size) AS counted
+         WHERE bytes - size < {BYTES_MAX}
          ORDER BY aggregatetype, aggregateid, version"
     )
 }
@@ -151,7 +172,7 @@ pub(crate) async fn unversioned(
 fn record(namespace: &Namespace, row: &PgRow) -> sqlx::Result<Record> {
     let (topic, key): (String, String) = (row.try_get("topic")?, row.try_get("aggregateid")?);
     let value = row.try_get("payload")?;
-    Ok(Record::at(&topic, 0, 0, Some(key.into_bytes()), Some(value), headers(namespace, row)?))
+    Ok(Record::at(&topic, 0, 0, Some(key.into_bytes()), value, headers(namespace, row)?))
 }
 
 fn stored(namespace: &Namespace, row: &PgRow) -> sqlx::Result<Stored> {

@@ -112,6 +112,34 @@ pub(super) async fn stop_and_forget(connect: &Http, name: &str) -> Result<(), Fa
     connect.success(forgotten, &path).map(|_| ())
 }
 
+/// What Connect does with a record that Kafka does not take.
+const TOLERANCE: &str = "errors.tolerance";
+
+/// Lets a connector leave out what Kafka does not take while it passes something, and makes it strict again whatever came
+/// of that.
+pub(crate) async fn leniently(
+    connect: &Http,
+    name: &str,
+    passes: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
+    let path = ["connectors", name, "config"];
+    let found = connect.success(patiently(connect, Method::GET, &path, None).await?, &path)?;
+    let mut strict = found.as_object().cloned().unwrap_or_default();
+    strict.remove(TOLERANCE);
+    let mut lenient = strict.clone();
+    lenient.insert(TOLERANCE.to_owned(), Value::from("all"));
+    let put = async |config: Map<String, Value>| {
+        let config = Value::Object(config);
+        let answer = patiently(connect, Method::PUT, &path, Some(&config)).await?;
+        connect.success(answer, &path).map(|_| ())
+    };
+    put(lenient).await?;
+    let passed = passes.await;
+    put(strict).await?;
+    wait_until_running(connect, name).await?;
+    passed
+}
+
 fn equal(found: &Value, wanted: &Map<String, Value>) -> bool {
     // Connect adds the connector's name.
     let theirs =
@@ -254,6 +282,11 @@ impl State {
     /// Whether somebody has paused or stopped it.
     pub(crate) fn held(&self) -> bool {
         matches!(self.connector.as_str(), "PAUSED" | "STOPPED")
+    }
+
+    /// Whether it does not run again by itself.
+    pub(crate) fn failed(&self) -> bool {
+        self.connector == "FAILED" || self.task.as_deref() == Some("FAILED")
     }
 
     /// Whether both run.

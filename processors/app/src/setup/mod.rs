@@ -9,7 +9,7 @@ mod steps;
 mod teardown;
 pub(crate) mod topics;
 
-pub(crate) use connector::{State as ConnectorState, offsets_ahead};
+pub(crate) use connector::{State as ConnectorState, leniently, offsets_ahead};
 pub use teardown::teardown;
 
 use crate::config::Config;

@@ -35,7 +35,7 @@ impl Mark {
 }
 
 /// Waits until Debezium has confirmed all that is committed now.
-pub(super) async fn carried(config: &Config, write: &Database, patience: Duration) -> Result<(), Failure> {
+pub(crate) async fn carried(config: &Config, write: &Database, patience: Duration) -> Result<(), Failure> {
     let fail = |error| write.failure(error);
     let until = Instant::now() + patience;
     // A commit that is seen may not be written yet (`synchronous_commit`), only inserted.

@@ -10,7 +10,7 @@ mod documents;
 pub(crate) mod finding;
 mod folded;
 mod held;
-mod horizon;
+pub(crate) mod horizon;
 mod index;
 mod log;
 pub(crate) mod repair;

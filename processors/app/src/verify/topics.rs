@@ -13,14 +13,14 @@ use std::slice;
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
-use millrace_runtime::{Copier as _, Producer, Record};
+use millrace_runtime::{Copier as _, Producer, Record, WorkError};
 use millrace_schemas::Kind;
 use rdkafka::message::{BorrowedMessage, Message as _};
 use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
 
 use super::finding::Finding;
-use super::held::{Held, PRINT, Slice, Strange};
+use super::held::{Held, Slice, Strange, print_in_sql};
 use super::horizon;
 use super::what::What;
 use crate::config::Config;
@@ -139,8 +139,9 @@ async fn expected(write: &Database, slice: Slice) -> sqlx::Result<Held> {
     let since = "SELECT (extract(epoch FROM now()) * 1000)::bigint";
     let since = sqlx::query_scalar(since).fetch_one(&mut connection).await?;
     let events = format!(
-        "SELECT print FROM (SELECT {PRINT} AS print FROM outbox WHERE version IS NOT NULL) AS event
-         WHERE mod(mod(print, $1) + $1, $1) = $2"
+        "SELECT print FROM (SELECT {} AS print FROM outbox WHERE version IS NOT NULL) AS event
+         WHERE mod(mod(print, $1) + $1, $1) = $2",
+        print_in_sql()
     );
     let events = sqlx::query_scalar::<_, i64>(AssertSqlSafe(events)).bind(slice.of).bind(slice.number);
     let prints = events.fetch(&mut connection).try_collect().await?;
@@ -238,8 +239,9 @@ async fn lack(write: &Database, held: &Held) -> sqlx::Result<Lack> {
 /// Versions that were not seen, stream by stream.
 async fn missing_events(connection: &mut PgConnection, held: &Held, lack: &mut Lack) -> sqlx::Result<()> {
     let events = format!(
-        "SELECT aggregatetype, aggregateid, version, {PRINT} FROM outbox WHERE version IS NOT NULL
-         ORDER BY aggregatetype, aggregateid, version"
+        "SELECT aggregatetype, aggregateid, version, {} FROM outbox WHERE version IS NOT NULL
+         ORDER BY aggregatetype, aggregateid, version",
+        print_in_sql()
     );
     let mut events = sqlx::query_as::<_, (String, String, i64, i64)>(AssertSqlSafe(events)).fetch(connection);
     let (mut of, mut ranges) = ((String::new(), String::new()), Vec::new());
@@ -272,9 +274,10 @@ async fn in_the_place_of_events(
 ) -> sqlx::Result<Vec<(Strange, String)>> {
     let strange: Vec<&Strange> = held.strange.iter().collect();
     let right = format!(
-        "SELECT wanted.number, outbox.id::text, {PRINT}
+        "SELECT wanted.number, outbox.id::text, {}
          FROM UNNEST($1::text[], $2::text[], $3::bigint[]) WITH ORDINALITY AS wanted(context, stream, at, number)
-         JOIN outbox ON aggregatetype = context AND aggregateid = stream AND version = at"
+         JOIN outbox ON aggregatetype = context AND aggregateid = stream AND version = at",
+        print_in_sql()
     );
     let mut found = Vec::new();
     for some in strange.chunks(STRANGE_AT_ONCE) {
@@ -315,7 +318,7 @@ impl Missing {
 }
 
 /// Emits rows again, each with its own id and bytes, those of a stream in their order. What cannot be read is kept back,
-/// or every group would have it as a dead letter; false when there was such.
+/// or every group would have it as a dead letter; false when there was such, or one that Kafka does not take.
 pub(super) async fn emit(
     config: &Config,
     write: &Database,
@@ -354,15 +357,31 @@ async fn send(
 ) -> Result<bool, Failure> {
     let mut whole = true;
     for record in records {
-        if let Err(why) = decoder.json(record.value.as_deref().unwrap_or_default()).await? {
-            tracing::warn!(topic = %record.topic, why, "a row of the outbox cannot be read and is not emitted");
+        if let Err(why) = send_one(config, producer, decoder, record).await? {
+            tracing::warn!(topic = %record.topic, why, "a row of the outbox is not emitted");
             whole = false;
-            continue;
         }
-        let sent = producer.copy(record, &record.topic, &[]).await;
-        sent.map_err(|error| outage::failure(config, layout::Side::Write, error))?;
     }
     Ok(whole)
+}
+
+/// Why a record cannot be emitted. One that was skipped has no value to be read.
+async fn send_one(
+    config: &Config,
+    producer: &Producer,
+    decoder: &mut Decoder,
+    record: &Record,
+) -> Result<Result<(), String>, Failure> {
+    if let Some(value) = &record.value
+        && let Err(why) = decoder.json(value).await?
+    {
+        return Ok(Err(why));
+    }
+    match producer.copy(record, &record.topic, &[]).await {
+        Ok(_) => Ok(Ok(())),
+        Err(WorkError::NotTaken(reason)) => Ok(Err(reason)),
+        Err(error) => Err(outage::failure(config, layout::Side::Write, error)),
+    }
 }
 
 #[cfg(test)]

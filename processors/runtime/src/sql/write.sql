@@ -30,6 +30,12 @@ CREATE UNIQUE INDEX IF NOT EXISTS outbox_stream ON outbox (aggregatetype, aggreg
 -- What was sent in our own name: a command that claims to be ours is looked up by its id.
 CREATE INDEX IF NOT EXISTS outbox_unversioned ON outbox (id) WHERE version IS NULL;
 
+-- Rows of the outbox that the connector could not carry: their topics have a record without value in their place.
+CREATE TABLE IF NOT EXISTS outbox_skipped (
+    id         uuid        PRIMARY KEY,
+    skipped_at timestamptz NOT NULL DEFAULT now()
+);
+
 -- Every command that was decided or died, once: the deduplication ledger and the receipts.
 CREATE TABLE IF NOT EXISTS command (
     id          text        NOT NULL,

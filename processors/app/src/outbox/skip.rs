@@ -1,0 +1,120 @@
+//! `millrace outbox skip`: the connector goes on past a row that Kafka does not take, and the row is answered for.
+
+use millrace_runtime::{Copier as _, Producer, Record, WorkError, envelope};
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Connection as _};
+use uuid::Uuid;
+
+use super::cli::Skip;
+use super::{record, select};
+use crate::audit::Operator;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::http::Http;
+use crate::layout::Side;
+use crate::outage;
+use crate::output::{self, Format};
+use crate::postgres::Database;
+use crate::replay::session;
+use crate::run::roles::producer;
+use crate::setup::{ConnectorState, leniently};
+use crate::verify::horizon;
+
+/// Emits the row, or writes down that a record without value stands for it, before the connector leaves it out: whatever
+/// ends this command, `millrace verify --repair` emits what the topic must hold.
+pub(super) async fn skip(config: &Config, format: Format, options: &Skip) -> Result<(), Failure> {
+    let (write, connect, name) =
+        (Database::of(config, Side::Write)?, Http::connect(config)?, config.namespace.outbox());
+    let row = Row::find(config, &write, options.id).await?;
+    let state = ConnectorState::find(&connect, &name).await?;
+    let failed = state.as_ref().is_some_and(ConnectorState::failed);
+    if !failed && !row.is_skipped() {
+        return Err(Failure::refused(format!("the connector `{name}` has not failed: no row is in its way")));
+    }
+    if options.dry_run {
+        let trace = state.and_then(|state| state.trace).unwrap_or_default();
+        return row.tell(format, "in its way may be", &format!("the connector fails: {trace}"));
+    }
+    let producer = producer(config)?;
+    let operator = Operator::new(options.who.as_deref(), options.why.as_deref().unwrap_or_default());
+    let emitted = !row.is_skipped() && row.emit(config, &producer).await?;
+    let row = row.sign(&write, &operator, emitted).await?;
+    leniently(&connect, &name, horizon::carried(config, &write, options.patience.0)).await?;
+    if emitted {
+        return row.tell(format, "emitted", "");
+    }
+    if !row.emit(config, &producer).await? {
+        return Err(Failure::refused(format!("{} takes no record without value either", row.record.topic)));
+    }
+    row.tell(format, "skipped", "`millrace dlq list` has it once its readers have met it")
+}
+
+/// A row of the outbox, as the record that its topic must hold.
+struct Row {
+    id: Uuid,
+    record: Record,
+}
+
+impl Row {
+    /// No index has the ids of events: it may take a while.
+    async fn find(config: &Config, write: &Database, id: Uuid) -> Result<Self, Failure> {
+        let fail = |error| write.failure(error);
+        let mut connection = session::open(write).await.map_err(fail)?;
+        let row = sqlx::query(AssertSqlSafe(select("FROM outbox WHERE id = $1"))).bind(id);
+        let row = row.fetch_optional(&mut connection).await.map_err(fail)?;
+        connection.close().await.map_err(fail)?;
+        let row = row.ok_or_else(|| Failure::NotFound(format!("the outbox has no row {id}")))?;
+        Ok(Self { id, record: record(&config.namespace, &row).map_err(fail)? })
+    }
+
+    fn is_skipped(&self) -> bool {
+        self.record.value.is_none()
+    }
+
+    /// False when Kafka does not take it.
+    async fn emit(&self, config: &Config, producer: &Producer) -> Result<bool, Failure> {
+        match producer.copy(&self.record, &self.record.topic, &[]).await {
+            Ok(_) => Ok(true),
+            Err(WorkError::NotTaken(reason)) => {
+                output::say(&format!("{}: {reason}", self.record.topic));
+                Ok(false)
+            }
+            Err(error) => Err(outage::failure(config, Side::Write, error)),
+        }
+    }
+
+    /// Writes down what becomes of it, and returns what its topic must hold then.
+    async fn sign(mut self, write: &Database, operator: &Operator, emitted: bool) -> Result<Self, Failure> {
+        let fail = |error| write.failure(error);
+        let mut transaction = write.pool.begin().await.map_err(fail)?;
+        if !emitted {
+            let skip = sqlx::query("INSERT INTO outbox_skipped (id) VALUES ($1) ON CONFLICT DO NOTHING");
+            skip.bind(self.id).execute(&mut *transaction).await.map_err(fail)?;
+        }
+        let action = if emitted { "outbox emit" } else { "outbox skip" };
+        let signed = operator.sign(&mut transaction, action, &self.id.to_string(), &self.json()).await;
+        signed.map_err(fail)?;
+        transaction.commit().await.map_err(fail)?;
+        self.record.value = self.record.value.filter(|_| emitted);
+        Ok(self)
+    }
+
+    fn json(&self) -> Value {
+        let Record { topic, value, .. } = &self.record;
+        json!({
+            "id": self.id, "topic": topic.to_string(), "key": self.record.key_text(),
+            "version": envelope::version(&self.record), "bytes": value.as_ref().map(Vec::len),
+        })
+    }
+
+    fn tell(&self, format: Format, did: &str, more: &str) -> Result<(), Failure> {
+        let json = self.json();
+        let text = |field: &str| json.get(field).filter(|value| !value.is_null()).map(Value::to_string);
+        let told: Vec<String> = ["topic", "key", "version", "bytes"]
+            .iter()
+            .filter_map(|field| Some(format!("{field} {}", text(field)?)))
+            .collect();
+        let text = format!("{did}: {} ({})\n{more}", self.id, told.join(", "));
+        output::print(format, &format!("{}\n", text.trim_end()), &json!({"did": did, "row": json}))
+    }
+}
