@@ -1,8 +1,9 @@
-//! What librdkafka can do and its Rust client does not offer: the ids of topics, single settings of theirs, and headers of
-//! any bytes.
+//! What librdkafka can do and its Rust client does not offer: the ids of topics, single settings of theirs, headers of any
+//! bytes, and which records cannot be fetched.
 
 mod configs;
 mod headers;
+mod unfetchable;
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char};
@@ -18,6 +19,7 @@ use uuid::Uuid;
 
 pub use configs::{Setting, set};
 pub use headers::{Header, Headers, header_text, headers, owned_headers};
+pub use unfetchable::{Unfetchable, is_unfetchable, unfetchable};
 
 /// librdkafka's own timeout ends a question; this much later we no longer wait for it to say so.
 const GRACE: Duration = Duration::from_secs(1);

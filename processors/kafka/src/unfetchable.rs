@@ -1,0 +1,245 @@
+//! Records that lie on a partition and cannot be fetched: which offsets are theirs.
+//!
+//! A batch that the client cannot unpack, or whose checksum is wrong, stops its partition: the client fetches it again and
+//! again, and raises an error that does not say where. Which batch it is shows by fetching one partition at a time; where
+//! the batch ends shows by fetching from offsets inside and behind it, since the error tells the batch's first offset.
+
+use std::ffi::CStr;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use rdkafka::bindings as sys;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::{Owned, awaited};
+
+/// Offsets that are told at a time, at most: a batch may hold millions of records.
+const TOLD_MAX: i64 = 1_000;
+
+/// Offsets of a partition whose records cannot be fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfetchable {
+    /// The topic.
+    pub topic: String,
+    /// The partition's number.
+    pub partition: i32,
+    /// Where the reader stood: there is no record from there to the first of `offsets`.
+    pub next: i64,
+    /// The offsets, a thousand at most. The batch may go on behind them.
+    pub offsets: Range<i64>,
+    /// Why, as the client says.
+    pub code: Code,
+}
+
+/// Whether a consumer's error says that records cannot be fetched, now or later: a batch that cannot be unpacked, perhaps
+/// since it unpacks to more than `receive.message.max.bytes`; one of an unknown codec; one with a wrong checksum.
+pub fn is_unfetchable(code: Code) -> bool {
+    matches!(code, Code::BadCompression | Code::NotImplemented | Code::BadMessage)
+}
+
+/// What cannot be fetched where readers stand: each topic, partition and next offset. Fetches with a client of its own, as
+/// `config` says. Blocks, for about `within` at most.
+///
+/// # Errors
+/// [`KafkaError`] when Kafka does not answer in time.
+pub fn unfetchable(
+    config: &ClientConfig,
+    nexts: &[(String, i32, i64)],
+    within: Duration,
+) -> KafkaResult<Vec<Unfetchable>> {
+    let probe = Probe::new(config, within)?;
+    let mut found = Vec::new();
+    for (topic, partition, next) in nexts {
+        let (first, end) = probe.consumer.fetch_watermarks(topic, *partition, probe.left()?)?;
+        if (first..end).contains(next) {
+            found.extend(Partition { probe: &probe, topic, partition: *partition, end }.from(*next)?);
+        }
+    }
+    Ok(found)
+}
+
+/// A client that fetches single batches.
+struct Probe {
+    /// The consumer's: freed before it.
+    queue: Owned<sys::rd_kafka_queue_t>,
+    consumer: BaseConsumer,
+    until: Instant,
+}
+
+impl Probe {
+    fn new(config: &ClientConfig, within: Duration) -> KafkaResult<Self> {
+        let mut config = config.clone();
+        config.remove("max.partition.fetch.bytes");
+        config
+            // One batch at a time comes whole, however large it is (KIP-74).
+            .set("fetch.message.max.bytes", "1")
+            .set("queued.min.messages", "1")
+            .set("fetch.wait.max.ms", "10")
+            .set("enable.partition.eof", "true");
+        let consumer: BaseConsumer = config.create()?;
+        // SAFETY: the client lives longer than the queue, which is checked, and freed by its owner.
+        let queue = unsafe {
+            let queue = sys::rd_kafka_queue_get_consumer(consumer.client().native_ptr());
+            Owned::of(queue, sys::rd_kafka_queue_destroy)?
+        };
+        Ok(Self { queue, consumer, until: Instant::now() + within })
+    }
+
+    fn left(&self) -> KafkaResult<Duration> {
+        let late = || KafkaError::AdminOp(Code::OperationTimedOut);
+        self.until.checked_duration_since(Instant::now()).ok_or_else(late)
+    }
+}
+
+/// A partition that is looked at.
+struct Partition<'p> {
+    probe: &'p Probe,
+    topic: &'p str,
+    partition: i32,
+    /// Nothing from here on can be fetched now.
+    end: i64,
+}
+
+/// A batch that cannot be fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Batch {
+    first: i64,
+    code: Code,
+}
+
+impl Partition<'_> {
+    /// The unfetchable batches from an offset on, up to the first record that can be fetched.
+    fn from(&self, mut next: i64) -> KafkaResult<Vec<Unfetchable>> {
+        let (mut found, mut left) = (Vec::new(), TOLD_MAX);
+        while next < self.end && left > 0 {
+            let Some(batch) = self.batch_at(next)? else { break };
+            let first = batch.first.max(next);
+            let behind = last_inside(first, self.end.min(first + left), |offset| {
+                Ok(self.batch_at(offset)?.is_some_and(|other| other.first == batch.first))
+            })? + 1;
+            let (topic, partition) = (self.topic.to_owned(), self.partition);
+            found.push(Unfetchable { topic, partition, next, offsets: first..behind, code: batch.code });
+            left -= behind - first;
+            next = behind;
+        }
+        Ok(found)
+    }
+
+    /// The batch that a fetch from an offset meets; `None` when it can be read, or nothing is there.
+    fn batch_at(&self, offset: i64) -> KafkaResult<Option<Batch>> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(self.topic, self.partition, Offset::Offset(offset))?;
+        self.probe.consumer.assign(&list)?;
+        loop {
+            let event = awaited(&self.probe.queue, self.probe.left()?)?;
+            // SAFETY: the event lives until the end of this turn.
+            match unsafe { self.told(&event) } {
+                Some(Told::Batch(batch)) => return Ok(Some(batch)),
+                Some(Told::Readable) => return Ok(None),
+                Some(Told::Refused(code)) => return Err(KafkaError::MessageConsumption(code)),
+                None => {}
+            }
+        }
+    }
+
+    /// What an event says of this partition; `None` when nothing.
+    ///
+    /// # Safety
+    /// The event must be one of librdkafka's that still lives.
+    unsafe fn told(&self, event: &Owned<sys::rd_kafka_event_t>) -> Option<Told> {
+        // SAFETY: as the caller promises; a partition is checked, and freed by its owner.
+        unsafe {
+            match sys::rd_kafka_event_type(event.pointer()) {
+                sys::RD_KAFKA_EVENT_FETCH => Some(Told::Readable),
+                sys::RD_KAFKA_EVENT_ERROR => {
+                    let place = sys::rd_kafka_event_topic_partition(event.pointer());
+                    let place = Owned::of(place, sys::rd_kafka_topic_partition_destroy).ok()?;
+                    let sys::rd_kafka_topic_partition_s { topic, partition, offset, .. } = *place.pointer();
+                    let ours = CStr::from_ptr(topic).to_bytes() == self.topic.as_bytes();
+                    let code = Code::from(sys::rd_kafka_event_error(event.pointer()));
+                    (ours && partition == self.partition).then(|| Told::of(code, offset))
+                }
+                _ => None,
+            }
+        }
+    }
+}
+
+/// What a fetch meets.
+enum Told {
+    Batch(Batch),
+    /// A record, or the end of the partition.
+    Readable,
+    /// Something else is wrong with the partition.
+    Refused(Code),
+}
+
+impl Told {
+    fn of(code: Code, first: i64) -> Self {
+        match code {
+            Code::PartitionEOF => Self::Readable,
+            code if is_unfetchable(code) => Self::Batch(Batch { first, code }),
+            code => Self::Refused(code),
+        }
+    }
+}
+
+/// The last offset from `inside` on that is inside too; all from `end` on are not. Most batches are short: goes on in steps
+/// that grow, and in halves at last.
+fn last_inside(
+    mut inside: i64,
+    mut end: i64,
+    mut is_inside: impl FnMut(i64) -> KafkaResult<bool>,
+) -> KafkaResult<i64> {
+    let mut step = 1;
+    while inside + 1 < end {
+        let asked = (inside + step).min(inside.midpoint(end));
+        if is_inside(asked)? {
+            (inside, step) = (asked, step * 2);
+        } else {
+            end = asked;
+        }
+    }
+    Ok(inside)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_offset_of_a_batch_is_found_with_few_questions() {
+        for last in [7, 8, 9, 20, 500, 999, 1_006] {
+            let mut asked = 0;
+            let found = last_inside(7, 1_007, |offset| {
+                asked += 1;
+                Ok(offset <= last)
+            });
+            assert_eq!(found, Ok(last));
+            assert!(asked <= 20, "{asked} questions for {last}");
+        }
+    }
+
+    #[test]
+    fn a_batch_of_one_record_takes_one_question_and_none_at_the_end() {
+        let mut asked = Vec::new();
+        let ask = |offset| {
+            asked.push(offset);
+            Ok(false)
+        };
+        assert_eq!(last_inside(7, 1_000_000, ask), Ok(7));
+        assert_eq!(asked, [8]);
+        assert_eq!(last_inside(7, 8, |_| unreachable!()), Ok(7));
+    }
+
+    #[test]
+    fn a_broker_that_does_not_answer_is_an_error_in_time() {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", "127.0.0.1:1").set("group.id", "nobody");
+        let nexts = [("orders".to_owned(), 0, 0)];
+        assert!(unfetchable(&config, &nexts, Duration::from_millis(100)).is_err());
+    }
+}
