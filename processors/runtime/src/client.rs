@@ -67,6 +67,10 @@ const REFUSED: &[Property] = &[
     (&["message.max.bytes"], "whatever a topic has taken must find room as a dead letter"),
 ];
 
+/// No answer may be larger, nor what a batch of zstd unpacks to. For that room is tried in steps of three times, so that a
+/// third of it is surely enough.
+const RECEIVE_MAX: &str = "receive.message.max.bytes";
+
 /// Properties of consumers that have these values unless they are configured.
 const CONSUMER: &[Property] = &[
     (&["queued.max.messages.kbytes"], "4096"),
@@ -76,6 +80,10 @@ const CONSUMER: &[Property] = &[
     // The default of a second would show in every latency after a full queue.
     (&["fetch.queue.backoff.ms"], "2"),
     (&["fetch.wait.max.ms"], "100"),
+    // More than any topic of ours takes. Each group of a process unpacks by itself, and all have 256 MB.
+    (&[RECEIVE_MAX], "33554432"),
+    // A batch whose checksum is wrong is a dead letter, and no garbage that may look like a record.
+    (&["check.crcs"], "true"),
 ];
 
 /// Properties of who writes copies that have these values unless they are configured.
@@ -140,6 +148,12 @@ pub fn consumer(kafka: &KafkaSettings, group: &str) -> ClientConfig {
             .set("partition.assignment.strategy", "cooperative-sticky");
     }
     config
+}
+
+/// How large an answer of Kafka's may be to a member of a group, in bytes. So large is what a batch of zstd may unpack to.
+pub fn answer_bytes_max(kafka: &KafkaSettings) -> i64 {
+    let set = configured(kafka, CONSUMER).get(RECEIVE_MAX).and_then(|bytes| bytes.parse().ok());
+    set.unwrap_or(i64::MAX)
 }
 
 /// The configuration of a producer, with the values that it chooses for what is not configured. What Kafka has not
@@ -214,10 +228,11 @@ mod tests {
         for (name, value) in
             CONSUMER.iter().flat_map(|(names, value)| names.iter().map(move |name| (name, value)))
         {
-            let config = consumer(&settings(&[(name, "17")]), "g");
+            let other = if *value == "true" { "false".to_owned() } else { format!("{value}7") };
+            let config = consumer(&settings(&[(name, &other)]), "g");
             assert_eq!(
-                (problem(name, "17"), config.get(name)),
-                (None, Some("17")),
+                (problem(name, &other), config.get(name)),
+                (None, Some(&*other)),
                 "{name} instead of {value}"
             );
         }

@@ -53,6 +53,19 @@ impl Fault {
     /// The code of a record whose type does not belong on its topic.
     pub const UNKNOWN_TYPE: &str = "unknown-type";
 
+    /// The code of a record that the client cannot fetch: its bytes are only at its source.
+    pub const UNFETCHABLE: &str = "unfetchable";
+
+    /// The client cannot fetch the record, nor could it fetch the same bytes later.
+    pub(crate) fn unfetchable(reason: impl fmt::Display) -> Self {
+        Self::hopeless(Self::UNFETCHABLE, format!("the client cannot fetch it: {reason}"))
+    }
+
+    /// The client has the record, but for its headers.
+    pub(crate) fn headers_unreadable(reason: impl fmt::Display) -> Self {
+        Self::hopeless("headers-unreadable", format!("the client cannot read its headers: {reason}"))
+    }
+
     /// The record is of a type that its topic does not carry.
     pub(crate) fn unknown_type(full_name: &str, topic: &str) -> Self {
         Self::hopeless(Self::UNKNOWN_TYPE, format!("`{full_name}` does not belong on the topic {topic}"))

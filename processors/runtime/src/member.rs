@@ -2,6 +2,7 @@
 
 mod claims;
 mod consumer;
+mod unfetchable;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::OptionFuture;
+use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
@@ -21,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::buffer::{Buffers, Permit, Room};
 use crate::client::{self, KafkaSettings};
 use crate::elastic::Elastic;
+use crate::error::Fault;
 use crate::group::Group;
 use crate::names::retry_topic;
 use crate::offsets::Claim;
@@ -66,6 +69,8 @@ struct Assigned {
     read_to: watch::Sender<i64>,
     position: watch::Receiver<Claim>,
     mirrored: i64,
+    /// Where the client was told to fetch from.
+    sought: i64,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -77,6 +82,7 @@ struct Assigned {
 /// all other members of the process.
 pub struct Member {
     consumer: Arc<GroupConsumer>,
+    config: ClientConfig,
     rebalances: mpsc::UnboundedReceiver<Rebalance>,
     lanes: Arc<HashMap<String, (Lane, Retries)>>,
     topics: HashMap<String, Arc<str>>,
@@ -107,12 +113,14 @@ impl Member {
         elastic: Elastic,
     ) -> Result<Self, KafkaError> {
         let (sender, rebalances) = mpsc::unbounded_channel();
-        let consumer = GroupConsumer::new(&client::consumer(kafka, group), sender)?;
+        let config = client::consumer(kafka, group);
+        let consumer = GroupConsumer::new(&config, sender)?;
         let lanes = lanes(roles, &settings, &producer);
         let topics: Vec<&str> = lanes.keys().map(String::as_str).collect();
         consumer.subscribe(&topics)?;
         Ok(Self {
             consumer: Arc::new(consumer),
+            config,
             rebalances,
             topics: topics.iter().map(|topic| ((*topic).to_owned(), Arc::from(*topic))).collect(),
             lanes: Arc::new(lanes),
@@ -140,7 +148,7 @@ impl Member {
         let consumer = self.consumer.clone();
         let mut ids = Box::pin(self.ids_later());
         let (mut gone, mut claiming) = (OptionFuture::from(None), OptionFuture::from(None));
-        let mut claims_wait = false;
+        let (mut claims_wait, mut unfetchable) = (false, OptionFuture::from(None));
         loop {
             let pause_at = self.full_since.unwrap_or_else(Instant::now) + FULL_BEFORE_PAUSE;
             tokio::select! {
@@ -178,6 +186,9 @@ impl Member {
                         Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset)) => {
                             gone = OptionFuture::from(Some(self.gone().boxed()));
                         }
+                        Err(KafkaError::MessageConsumption(code)) if millrace_kafka::is_unfetchable(*code) => {
+                            unfetchable = OptionFuture::from(Some(self.find_unfetchable().boxed()));
+                        }
                         Err(error @ KafkaError::MessageConsumptionFatal(_)) => {
                             tracing::error!(group = self.name(), %error, "the client can do nothing more");
                             break self.join_anew(&stop);
@@ -185,6 +196,10 @@ impl Member {
                         _ => {}
                     }
                     self.receive(message);
+                }
+                Some(found) = &mut unfetchable => {
+                    unfetchable = OptionFuture::from(None);
+                    self.go_on_behind(found);
                 }
                 Some(join_again) = &mut gone => {
                     gone = OptionFuture::from(None);
@@ -194,7 +209,7 @@ impl Member {
                 }
             }
         }
-        drop((consumer, ids, gone, claiming));
+        drop((consumer, ids, gone, claiming, unfetchable));
         self.leave().await;
         sweeper.abort();
     }
@@ -236,7 +251,7 @@ impl Member {
         match message {
             Ok(message) => {
                 self.complained = false;
-                self.route(&message);
+                self.arrived(&message);
             }
             Err(error) if !self.complained => {
                 self.complained = true;
@@ -246,11 +261,15 @@ impl Member {
         }
     }
 
-    /// Gives a message to its partition's worker, or lets it wait for room.
-    fn route(&mut self, message: &BorrowedMessage<'_>) {
+    fn arrived(&mut self, message: &BorrowedMessage<'_>) {
         let Some(topic) = self.topics.get(message.topic()).cloned() else { return };
-        let mut record = detached(message, topic);
+        let record = detached(message, topic);
         moments::poison(moments::POISON_MEMBER, &record);
+        self.route(record);
+    }
+
+    /// Gives a record to its partition's worker, or lets it wait for room.
+    fn route(&mut self, mut record: Record) {
         let bytes = record.room_needed();
         record.room = if self.waiting.is_empty() { self.room.try_take(bytes) } else { None };
         if record.room.is_some() {
@@ -311,9 +330,8 @@ impl Member {
     /// Starts fetching what is claimed, from where Postgres says; false when the client refuses.
     fn fetch(&mut self, claims: Vec<Claim>, watch: &Watch) -> bool {
         let mut list = TopicPartitionList::new();
-        for Claim { topic, partition, epoch, applied, published, .. } in &claims {
-            let start = Offset::Offset(*applied.min(published));
-            if let Err(error) = list.add_partition_offset(topic, *partition, start) {
+        for claim @ Claim { topic, partition, epoch, applied, .. } in &claims {
+            if let Err(error) = list.add_partition_offset(topic, *partition, Offset::Offset(claim.start())) {
                 tracing::error!(topic, partition, %error, "the partition cannot be fetched");
             }
             tracing::info!(topic, partition, epoch, applied, "partition claimed");
@@ -334,7 +352,7 @@ impl Member {
 
     fn start(&mut self, claim: Claim, watch: &Watch) {
         let Some((lane, retries)) = self.lanes.get(&claim.topic).cloned() else { return };
-        let partition = (claim.topic.clone(), claim.partition);
+        let (partition, sought) = ((claim.topic.clone(), claim.partition), claim.start());
         let (records, inbox) = mpsc::unbounded_channel();
         let (position, watched) = watch::channel(claim.clone());
         let (read_to, reading) = watch::channel(claim.applied);
@@ -362,8 +380,8 @@ impl Member {
         };
         let watch = watch.clone();
         let task = tokio::spawn(async move { watch.over("worker", worker.run()).await });
-        self.workers
-            .insert(partition, Assigned { records, read_to, position: watched, mirrored: -1, stop, task });
+        let assigned = Assigned { records, read_to, position: watched, mirrored: -1, sought, stop, task };
+        self.workers.insert(partition, assigned);
     }
 
     /// Asks the group's coordinator: it accepts a commit only from a member of the current generation.
@@ -476,7 +494,11 @@ fn detached(message: &BorrowedMessage<'_>, topic: Arc<str>) -> Record {
         moments::poison(moments::POISON_DETACH, &record);
         record
     });
-    detached.unwrap_or_else(|panic| Record::at_place_of(message, topic, panic))
+    detached.unwrap_or_else(|panic| {
+        let fault = Fault { hopeless: true, ..Fault::panicked(panic) };
+        let timestamp_ms = message.timestamp().to_millis();
+        Record { timestamp_ms, ..Record::place_only(topic, message.partition(), message.offset(), fault) }
+    })
 }
 
 /// What each topic holds, the retry topics included.

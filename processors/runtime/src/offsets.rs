@@ -92,6 +92,11 @@ impl Claim {
         Place { topic: self.topic.clone(), partition: self.partition, offset }
     }
 
+    /// Where reading begins: what was applied and not published is read again.
+    pub(crate) fn start(&self) -> i64 {
+        self.applied.min(self.published)
+    }
+
     /// Claims a partition: waits for a commit in flight, then shuts its author out. A partition that was never
     /// claimed starts at `first`, its first offset.
     ///

@@ -11,7 +11,6 @@ use sha2::{Digest as _, Sha256};
 
 use crate::buffer::Permit;
 use crate::error::Fault;
-use crate::supervision::Panic;
 use crate::timestamp;
 
 /// A header's name and its bytes; a header may be null.
@@ -71,7 +70,7 @@ pub struct Record {
     pub value: Option<Vec<u8>>,
     /// The headers in order.
     pub headers: Vec<Header>,
-    /// What of it could not be read, and is not here then.
+    /// What of it is not here, and why.
     pub(crate) unread: Option<Unread>,
     /// The key whose order the record keeps, where that is not its own.
     pub(crate) turn: OnceLock<Vec<u8>>,
@@ -79,23 +78,20 @@ pub struct Record {
     pub(crate) room: Option<Permit>,
 }
 
-/// What of a record could not be read.
+/// What of a record is not here, with the fault that it has for that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Unread {
-    /// The client could not read its headers, for this reason.
-    Headers(String),
-    /// This program panicked at it: only its place is known.
-    AllOfIt(Panic),
+    /// The client cannot read its headers.
+    Headers(Fault),
+    /// Only its place is known.
+    AllOfIt(Fault),
 }
 
 impl Unread {
-    /// The fault that a record has for it. Its bytes stay as they are, and so does this build.
-    pub(crate) fn fault(&self) -> Fault {
+    /// Why.
+    pub(crate) fn fault(&self) -> &Fault {
         match self {
-            Self::Headers(why) => {
-                Fault::hopeless("headers-unreadable", format!("the client cannot read its headers: {why}"))
-            }
-            Self::AllOfIt(panic) => Fault { hopeless: true, ..Fault::panicked(panic) },
+            Self::Headers(fault) | Self::AllOfIt(fault) => fault,
         }
     }
 }
@@ -131,11 +127,10 @@ impl Record {
         }
     }
 
-    /// A record that this program panics at whenever it reads more of it than where it lies.
-    pub(crate) fn at_place_of(message: &BorrowedMessage<'_>, topic: Arc<str>, panic: Panic) -> Self {
-        let at = Self::at(&topic, message.partition(), message.offset(), None, None, Vec::new());
-        let timestamp_ms = message.timestamp().to_millis();
-        Self { topic, timestamp_ms, unread: Some(Unread::AllOfIt(panic)), ..at }
+    /// The place of a record whose bytes cannot be had.
+    pub(crate) fn place_only(topic: Arc<str>, partition: i32, offset: i64, fault: Fault) -> Self {
+        let record = Self::at("", partition, offset, None, None, Vec::new());
+        Self { topic, unread: Some(Unread::AllOfIt(fault)), ..record }
     }
 
     /// Copies a message out of the buffer of a client that belongs to no group.
@@ -147,7 +142,7 @@ impl Record {
     pub(crate) fn detach(message: &BorrowedMessage<'_>, topic: Arc<str>) -> Self {
         let (headers, unread) = match millrace_kafka::headers(message) {
             Ok(headers) => (headers.map(Header::from).collect(), None),
-            Err(error) => (Vec::new(), Some(Unread::Headers(error.to_string()))),
+            Err(error) => (Vec::new(), Some(Unread::Headers(Fault::headers_unreadable(error)))),
         };
         Self {
             topic,
@@ -160,6 +155,14 @@ impl Record {
             unread,
             turn: OnceLock::new(),
             room: None,
+        }
+    }
+
+    /// Why none of its bytes are here, if so.
+    pub(crate) fn place_only_because(&self) -> Option<&Fault> {
+        match &self.unread {
+            Some(Unread::AllOfIt(fault)) => Some(fault),
+            _ => None,
         }
     }
 

@@ -37,6 +37,11 @@ impl Retries {
     ) -> Result<Settled, WorkError> {
         let mut settled = Settled::default();
         for copy in batch {
+            if let Some(fault) = copy.place_only_because() {
+                let reason = &fault.message;
+                tracing::warn!(?at, offset = copy.offset, reason, "a copy is passed over: its head is swept");
+                continue;
+            }
             let Some(alarm) = copies::read(copy).filter(|alarm| self.is_woken_by(&alarm.source, copy)) else {
                 tracing::error!(
                     ?at,

@@ -41,7 +41,7 @@ use crate::metrics;
 use crate::moments::{self, broken, mechanism};
 use crate::names::{dead_letter_topic, retry_level, retry_topic};
 use crate::producer::{Copier, Delivery};
-use crate::record::{Header, Record, Unread};
+use crate::record::{Header, Record};
 use crate::role::{Folded, Outcome, Role};
 use crate::supervision::{self, Panic};
 use blocked::{Blocked, Status};
@@ -107,14 +107,20 @@ impl Retries {
         Ok(settled)
     }
 
-    /// Folds a batch.
+    /// Folds a batch. What was not read fails, and the role is not shown it.
     ///
     /// # Errors
-    /// As [`Role::fold`], and [`WorkError::Faulty`] when the fold panics or a record could not be read.
+    /// As [`Role::fold`], and [`WorkError::Faulty`] when the fold panics.
     pub async fn fold(&self, connection: &mut PgConnection, batch: &[&Record]) -> Result<Folded, WorkError> {
-        if let Some(unread) = batch.iter().find_map(|record| record.unread.as_ref()) {
-            return Err(WorkError::Faulty(unread.fault()));
-        }
+        let read = read(batch);
+        let folded = match read.as_slice() {
+            [] => Folded::default(),
+            read => self.fold_read(connection, read).await?,
+        };
+        Ok(Folded { outcomes: with_unread(batch, folded.outcomes), ..folded })
+    }
+
+    async fn fold_read(&self, connection: &mut PgConnection, batch: &[&Record]) -> Result<Folded, WorkError> {
         unless_it_panics("fold", async {
             batch.iter().for_each(|record| moments::poison(moments::POISON_FOLD, record));
             self.role.fold(connection, batch).await
@@ -124,7 +130,7 @@ impl Retries {
 
     /// One that is buried and cannot even be asked for its turn keeps the order of its own key.
     async fn assign_turns(&self, batch: &[&Record], buried: bool) -> Result<(), WorkError> {
-        match unless_it_panics("turns", self.role.assign_turns(batch)).await {
+        match unless_it_panics("turns", self.role.assign_turns(&read(batch))).await {
             Err(WorkError::Faulty(_)) if buried => Ok(()),
             assigned => assigned,
         }
@@ -242,20 +248,31 @@ impl Retries {
         self.leave(record, &topic, headers).await
     }
 
-    /// Leaves a copy of a record, `ours` behind its headers. Where Kafka does not take its bytes the copy says that they
-    /// are at their source; `None` when it takes not even that.
+    /// Leaves a copy of a record, `ours` behind its headers. Where its bytes could not be fetched, or Kafka does not take
+    /// them, the copy says that they are at their source; `None` when Kafka takes not even that.
     async fn leave(
         &self,
         record: &Record,
         topic: &str,
         ours: Vec<Header>,
     ) -> Result<Option<Delivery>, WorkError> {
-        let reason = match self.copy(record, topic, &ours).await {
-            Err(WorkError::NotTaken(reason)) => reason,
-            taken => return taken.map(Some),
-        };
         let Record { partition, offset, .. } = record;
-        tracing::warn!(topic, partition, offset, reason, "a copy without its bytes: they are at the source");
+        let reason = match record.place_only_because() {
+            Some(fault) => fault.message.clone(),
+            None => {
+                let once = copies::without_earlier(record);
+                let copied = self.copier.copy(once.as_ref().unwrap_or(record), topic, &ours).await;
+                let Err(WorkError::NotTaken(reason)) = copied else { return copied.map(Some) };
+                tracing::warn!(
+                    topic,
+                    partition,
+                    offset,
+                    reason,
+                    "a copy without its bytes: they are at the source"
+                );
+                reason
+            }
+        };
         let (place, ours) = copies::of_place(record, ours, &reason);
         match self.copier.copy(&place, topic, &ours).await {
             Err(WorkError::NotTaken(reason)) => {
@@ -264,15 +281,6 @@ impl Retries {
             }
             taken => taken.map(Some),
         }
-    }
-
-    /// Copies all of a record, which must be here.
-    async fn copy(&self, record: &Record, topic: &str, ours: &[Header]) -> Result<Delivery, WorkError> {
-        if let Some(Unread::AllOfIt(panic)) = &record.unread {
-            return Err(WorkError::NotTaken(panic.to_string()));
-        }
-        let once = copies::without_earlier(record);
-        self.copier.copy(once.as_ref().unwrap_or(record), topic, ours).await
     }
 
     /// How long a copy still has to wait: at most twice as long as the copies of its topic do. One that claims more is
@@ -382,10 +390,25 @@ impl Retries {
         let drained = parked::drained(connection, self.role.group(), batch).await?;
         let mut records: Vec<&Record> = drained.iter().collect();
         if let Lane::Source = lane {
-            records.extend(batch);
+            records.extend(read(batch));
         }
         self.role.documents(connection, &records).await
     }
+}
+
+/// Those that are all here.
+fn read<'r>(batch: &[&'r Record]) -> Vec<&'r Record> {
+    batch.iter().copied().filter(|record| record.unread.is_none()).collect()
+}
+
+/// The outcomes of a batch, whose records that are all here have these.
+fn with_unread(batch: &[&Record], outcomes: Vec<Outcome>) -> Vec<Outcome> {
+    let mut outcomes = outcomes.into_iter();
+    let outcome = |record: &&Record| match &record.unread {
+        Some(unread) => Some(Outcome::Failed(unread.fault().clone())),
+        None => outcomes.next(),
+    };
+    batch.iter().filter_map(outcome).collect()
 }
 
 /// A panic is the fault of a record of the batch.

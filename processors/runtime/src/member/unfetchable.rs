@@ -1,0 +1,94 @@
+//! What a client cannot fetch: dead letters of their places, and the partition goes on behind them.
+//!
+//! The client says neither where it stands nor for how many records. It is paused, so that it passes over nothing by itself,
+//! until another client has found out. Then each place goes to its worker as a record without bytes.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use millrace_kafka::Unfetchable;
+use rdkafka::Offset;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::KafkaResult;
+
+use super::{Member, Partition};
+use crate::error::Fault;
+use crate::record::Record;
+
+/// How long all partitions of a member may take to be looked at.
+const FOUND_WITHIN: Duration = Duration::from_secs(30);
+/// What is not found out is asked again this much later.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// The client's own thread moves it.
+const MOVED_WITHIN: Duration = Duration::from_secs(5);
+
+/// Looks at where partitions stand. Nothing is found when Kafka does not answer: the client will say again that it cannot
+/// fetch.
+pub(super) async fn look(config: ClientConfig, nexts: Vec<(String, i32, i64)>) -> Vec<Unfetchable> {
+    let look = move || millrace_kafka::unfetchable(&config, &nexts, FOUND_WITHIN);
+    match tokio::task::spawn_blocking(look).await {
+        Ok(Ok(found)) => return found,
+        Ok(Err(error)) => tracing::warn!(%error, "not known yet what cannot be fetched"),
+        Err(error) => tracing::error!(%error, "not known yet what cannot be fetched"),
+    }
+    tokio::time::sleep(AGAIN_AFTER).await;
+    Vec::new()
+}
+
+impl Member {
+    /// Looks where the client stands, which waits meanwhile.
+    pub(super) fn find_unfetchable(&mut self) -> impl Future<Output = Vec<Unfetchable>> + use<> {
+        self.pause();
+        let nexts = self.nexts().into_iter().map(|((topic, partition), next)| (topic, partition, next));
+        look(self.config.clone(), nexts.collect())
+    }
+
+    /// The next offset of each partition that is fetched.
+    fn nexts(&self) -> HashMap<Partition, i64> {
+        let positions = self.consumer.position().ok();
+        let next = |(partition, sought): (&Partition, i64)| {
+            let position = positions.as_ref().and_then(|list| list.find_partition(&partition.0, partition.1));
+            let next = match position.map(|element| element.offset()) {
+                Some(Offset::Offset(position)) => position.max(sought),
+                // Nothing came yet from where it began.
+                _ => sought,
+            };
+            (partition.clone(), next)
+        };
+        self.workers.iter().map(|(partition, worker)| next((partition, worker.sought))).collect()
+    }
+
+    /// Goes on behind what cannot be fetched, unless its partition has moved since.
+    pub(super) fn go_on_behind(&mut self, found: Vec<Unfetchable>) {
+        for unfetchable in found {
+            let partition = (unfetchable.topic.clone(), unfetchable.partition);
+            if self.nexts().get(&partition) != Some(&unfetchable.next) {
+                continue;
+            }
+            match self.seek(&partition, unfetchable.offsets.end) {
+                Ok(()) => self.bury_places(&unfetchable),
+                Err(error) => tracing::warn!(?partition, %error, "not gone on behind what cannot be fetched"),
+            }
+        }
+        if self.waiting.is_empty() {
+            self.resume();
+        }
+    }
+
+    fn seek(&mut self, partition: &Partition, to: i64) -> KafkaResult<()> {
+        self.consumer.seek(&partition.0, partition.1, Offset::Offset(to), MOVED_WITHIN)?;
+        if let Some(worker) = self.workers.get_mut(partition) {
+            worker.sought = to;
+        }
+        Ok(())
+    }
+
+    fn bury_places(&mut self, Unfetchable { topic, partition, offsets, code, .. }: &Unfetchable) {
+        let Some(topic) = self.topics.get(topic).cloned() else { return };
+        tracing::warn!(topic = &*topic, partition, ?offsets, %code, "records cannot be fetched");
+        for offset in offsets.clone() {
+            self.route(Record::place_only(topic.clone(), *partition, offset, Fault::unfetchable(code)));
+        }
+    }
+}
