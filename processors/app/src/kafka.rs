@@ -1,14 +1,15 @@
 //! Kafka, for the operator's commands.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::time::{Duration, Instant};
 
+use millrace_kafka::{Unfetchable, is_unfetchable, unfetchable};
 use millrace_runtime::{KafkaSettings, client};
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResourceResult, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -201,6 +202,8 @@ pub fn written_ends(
 pub enum Seen<'s, 'm> {
     /// A record.
     Record(&'s BorrowedMessage<'m>),
+    /// Records of a partition that cannot be fetched, and why: those behind them come next.
+    Unfetchable(i32, Range<i64>, RDKafkaErrorCode),
     /// There is no further record in this partition now: what lies before its end are markers of transactions, records of
     /// aborted ones, and gaps that compaction left.
     End(i32),
@@ -248,7 +251,7 @@ impl<'c> Reader<'c> {
     }
 
     /// Shows what a topic holds from these offsets of its partitions on, partitions mixed, until the visitor has had enough
-    /// or time is up.
+    /// or time is up. What cannot be fetched is told and passed over.
     ///
     /// # Errors
     /// [`Failure::Unreachable`].
@@ -260,15 +263,19 @@ impl<'c> Reader<'c> {
         mut visitor: impl FnMut(Seen<'_, '_>) -> ControlFlow<()>,
     ) -> Result<(), Failure> {
         let fail = |error: KafkaError| failure(self.config, &error);
-        let mut list = TopicPartitionList::new();
+        let (mut list, mut sought) = (TopicPartitionList::new(), BTreeMap::new());
         for (partition, offset) in from {
             list.add_partition_offset(topic, partition, Offset::Offset(offset)).map_err(fail)?;
+            sought.insert(partition, offset);
         }
         self.consumer.assign(&list).map_err(fail)?;
         let until = Instant::now() + time;
         while let Some(left) = until.checked_duration_since(Instant::now()) {
             let stop = match self.consumer.poll(left.min(Duration::from_millis(200))) {
                 Some(Err(KafkaError::PartitionEOF(partition))) => visitor(Seen::End(partition)).is_break(),
+                Some(Err(KafkaError::MessageConsumption(code))) if is_unfetchable(code) => {
+                    self.go_on_behind(topic, &mut sought, &mut visitor).map_err(fail)?.is_break()
+                }
                 Some(message) => visitor(Seen::Record(&message.map_err(fail)?)).is_break(),
                 None => false,
             };
@@ -277,5 +284,36 @@ impl<'c> Reader<'c> {
             }
         }
         self.consumer.unassign().map_err(fail)
+    }
+
+    /// Finds what cannot be fetched where the client stands, which it does not say; goes on behind it.
+    fn go_on_behind(
+        &self,
+        topic: &str,
+        sought: &mut BTreeMap<i32, i64>,
+        visitor: &mut impl FnMut(Seen<'_, '_>) -> ControlFlow<()>,
+    ) -> KafkaResult<ControlFlow<()>> {
+        for found in unfetchable(&groupless_config(self.config), &self.nexts(topic, sought)?, TIMEOUT)? {
+            let Unfetchable { partition, offsets, code, .. } = found;
+            tracing::warn!(topic, partition, ?offsets, %code, "records cannot be fetched and are passed over");
+            self.consumer.seek(topic, partition, Offset::Offset(offsets.end), TIMEOUT)?;
+            sought.insert(partition, offsets.end);
+            if visitor(Seen::Unfetchable(partition, offsets, code)).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// The next offset of each partition of a topic that is read, given where the client was told to go.
+    fn nexts(&self, topic: &str, sought: &BTreeMap<i32, i64>) -> KafkaResult<Vec<(String, i32, i64)>> {
+        let positions = self.consumer.position()?;
+        let next = |(partition, sought): (&i32, &i64)| {
+            let position = positions.find_partition(topic, *partition).map(|element| element.offset());
+            let next =
+                position.and_then(|position| position.to_raw()).map_or(*sought, |next| next.max(*sought));
+            (topic.to_owned(), *partition, next)
+        };
+        Ok(sought.iter().map(next).collect())
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use millrace_runtime::names::dead_letter_topic;
 use millrace_runtime::offsets::own_offset;
 use millrace_runtime::{Header, Record, retry};
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::Message as _;
 
 use super::letter::Letter;
@@ -59,7 +60,10 @@ impl<'c> Copies<'c> {
         };
         let topic = dead_letter_topic(&letter.topic, &letter.group);
         let at = Position { topic, partition: copy.partition, offset: copy.offset };
-        let found = tokio::task::block_in_place(|| self.read(&at))?;
+        let found = match tokio::task::block_in_place(|| self.read(&at))? {
+            Ok(found) => found,
+            Err(code) => return Ok(Err(unfetchable(&at, code))),
+        };
         Ok(found.filter(|copy| is_of(letter, copy)).map(Some).ok_or_else(|| {
             let Position { topic, partition, offset } = &at;
             format!("its record is not on {topic} any more, partition {partition} offset {offset}")
@@ -70,7 +74,10 @@ impl<'c> Copies<'c> {
     fn at_source(&self, letter: &Letter, copy: Option<&Record>) -> Result<Result<Record, String>, Failure> {
         let Letter { topic, partition, offset, .. } = letter;
         let at = Position { topic: topic.clone(), partition: *partition, offset: *offset };
-        let found = tokio::task::block_in_place(|| self.read(&at))?;
+        let found = match tokio::task::block_in_place(|| self.read(&at))? {
+            Ok(found) => found,
+            Err(code) => return Ok(Err(unfetchable(&at, code))),
+        };
         let known = copy.and_then(retry::original);
         // A topic that was made anew has another record there.
         let same =
@@ -86,22 +93,32 @@ impl<'c> Copies<'c> {
         }))
     }
 
-    fn read(&self, at: &Position) -> Result<Option<Record>, Failure> {
+    /// The record of a place, if there is one; or why it cannot be fetched.
+    fn read(&self, at: &Position) -> Result<Result<Option<Record>, RDKafkaErrorCode>, Failure> {
         let (low, high) = self.0.ends(&at.topic, at.partition)?;
-        let mut found = None;
+        let mut found = Ok(None);
         if (low..high).contains(&at.offset) {
             self.0.visit(&at.topic, [(at.partition, at.offset)], PATIENCE, |seen| {
-                let Seen::Record(message) = seen else { return ControlFlow::Break(()) };
-                // The reader may still hold records of an earlier place.
-                if message.topic() != at.topic || message.offset() < at.offset {
-                    return ControlFlow::Continue(());
+                match seen {
+                    // The reader may still hold records of an earlier place.
+                    Seen::Record(message) if message.topic() != at.topic || message.offset() < at.offset => {
+                        return ControlFlow::Continue(());
+                    }
+                    Seen::Record(message) => {
+                        found = Ok(Some(Record::of(message)).filter(|record| record.offset == at.offset));
+                    }
+                    Seen::Unfetchable(_, offsets, code) if offsets.contains(&at.offset) => found = Err(code),
+                    Seen::Unfetchable(..) | Seen::End(_) => {}
                 }
-                found = Some(Record::of(message)).filter(|record| record.offset == at.offset);
                 ControlFlow::Break(())
             })?;
         }
         Ok(found)
     }
+}
+
+fn unfetchable(Position { topic, partition, offset }: &Position, code: RDKafkaErrorCode) -> String {
+    format!("its bytes are on {topic}, partition {partition} offset {offset}, and cannot be fetched: {code}")
 }
 
 fn no_record() -> String {

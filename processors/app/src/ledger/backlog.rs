@@ -68,6 +68,9 @@ pub(super) fn pending(
                 Seen::End(partition) => {
                     open.remove(&partition);
                 }
+                Seen::Unfetchable(partition, offsets, _) => {
+                    open.retain(|open, end| *open != partition || offsets.end < *end);
+                }
                 Seen::Record(message) => {
                     left = left.saturating_sub(1);
                     open.retain(|partition, end| {

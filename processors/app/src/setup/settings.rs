@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_kafka::Setting;
+use millrace_runtime::client;
 use rdkafka::admin::{AdminClient, ConfigResource, OwnedResourceSpecifier, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::metadata::MetadataTopic;
@@ -14,6 +15,10 @@ use crate::layout::Topic;
 
 const RETENTION: &str = "retention.ms";
 const FOREVER: i64 = -1;
+
+const BATCH_MAX: &str = "max.message.bytes";
+/// What an answer has beside one batch, at most.
+const ANSWER_OVERHEAD: i64 = 65_536;
 
 /// A setting as it must be.
 pub(super) struct Wanted {
@@ -44,7 +49,7 @@ pub(super) fn of(topic: &Topic, replicas: i32) -> Vec<Wanted> {
         // Compaction keeps the last record of each key, and every record counts.
         wanted("cleanup.policy", "delete".to_owned(), Rule::Exactly),
         wanted("min.insync.replicas", in_sync.to_string(), Rule::AtLeast),
-        wanted("max.message.bytes", topic.bytes_max.to_string(), Rule::AtLeast),
+        wanted(BATCH_MAX, topic.bytes_max.to_string(), Rule::AtLeast),
     ];
     forever.into_iter().chain(kept).chain(all).collect()
 }
@@ -71,6 +76,7 @@ pub(super) async fn keep(
         let Some(topic) = topics.iter().find(is) else { continue };
         let replicas = replicas.get(&topic.name).copied().unwrap_or(1);
         low.extend(too_low(topic, replicas, &found)?);
+        refuse_what_no_client_takes(config, &topic.name, &found)?;
     }
     raise(config, admin, low).await
 }
@@ -103,6 +109,22 @@ fn too_low(topic: &Topic, replicas: i32, found: &ConfigResource) -> Result<Vec<S
         }
     }
     Ok(low)
+}
+
+/// A batch that is larger than an answer may be would stand in the way of all partitions of its broker.
+fn refuse_what_no_client_takes(config: &Config, topic: &str, found: &ConfigResource) -> Result<(), Failure> {
+    let most = client::answer_bytes_max(&kafka::settings(config)) - ANSWER_OVERHEAD;
+    let found = found
+        .get(BATCH_MAX)
+        .and_then(|entry| entry.value.as_deref())
+        .and_then(|found| size(BATCH_MAX, found));
+    match found {
+        Some(found) if found > most => Err(Failure::refused(format!(
+            "the topic `{topic}` has {BATCH_MAX}={found}, and no client of ours takes more than {most}: lower it, or raise \
+             `receive.message.max.bytes` (kafka_properties), which is also what a record may take in memory"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// How large a value is.

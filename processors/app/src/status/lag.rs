@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 use millrace_runtime::timestamp;
 use rdkafka::Message as _;
+use rdkafka::error::RDKafkaErrorCode;
 use serde::Serialize;
 
 use super::databases::{Facts, Stand};
@@ -56,6 +57,8 @@ pub(super) struct Lag {
     pub(super) unclaimed: i32,
     /// Partitions whose next records were deleted before they were read: they stand until the group is reset.
     pub(super) gone: Vec<Gone>,
+    /// Partitions that stand at a record that cannot be fetched, until it is a dead letter.
+    pub(super) unfetchable: Vec<Stuck>,
     /// How long the topic keeps its records, in seconds; `None` for ever, or unknown.
     pub(super) kept_seconds: Option<f64>,
 }
@@ -70,7 +73,25 @@ pub(super) struct Gone {
     pub(super) to: i64,
 }
 
+/// A record that cannot be fetched, where a group stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Stuck {
+    pub(super) partition: i32,
+    pub(super) offset: i64,
+    /// As Kafka's client says.
+    pub(super) why: String,
+}
+
 impl Lag {
+    /// Where it stands at what cannot be fetched, for people.
+    pub(super) fn stuck(&self) -> Option<String> {
+        let stuck = |Stuck { partition, offset, why }: &Stuck| {
+            format!("stands at offset {offset} of partition {partition}, which cannot be fetched: {why}")
+        };
+        let stuck = self.unfetchable.iter().map(stuck).collect::<Vec<_>>().join(", ");
+        (!stuck.is_empty()).then_some(stuck)
+    }
+
     /// What is lost, for people.
     pub(super) fn gone(&self) -> Option<String> {
         let gone =
@@ -138,6 +159,8 @@ type Partitions = BTreeMap<Partition, Ends>;
 enum Oldest {
     /// Its offset, and when it was written in milliseconds since 1970.
     At(i64, Option<i64>),
+    /// Its offset; neither it nor when it was written can be read.
+    Unfetchable(i64, RDKafkaErrorCode),
     /// There is none, whatever the offsets say.
     Nothing,
 }
@@ -215,6 +238,16 @@ impl At<'_> {
         (from < to).then_some(Gone { partition: self.next.partition, from, to })
     }
 
+    /// Its next record, when that cannot be fetched.
+    fn unfetchable(&self, found: &Found) -> Option<Stuck> {
+        match found.get(&self.next).filter(|_| self.waits())? {
+            Oldest::Unfetchable(offset, code) => {
+                Some(Stuck { partition: self.next.partition, offset: *offset, why: code.to_string() })
+            }
+            Oldest::At(..) | Oldest::Nothing => None,
+        }
+    }
+
     /// Records that it has not applied, and when the oldest of them was written, as far as that is known.
     fn left(&self, found: &Found) -> (i64, Option<Option<i64>>) {
         match found.get(&self.next) {
@@ -222,6 +255,7 @@ impl At<'_> {
             Some(Oldest::Nothing) => (0, None),
             Some(Oldest::At(offset, _)) if *offset >= self.ends.stable => (0, None),
             Some(Oldest::At(offset, time)) => (self.ends.stable - offset, Some(*time)),
+            Some(Oldest::Unfetchable(offset, _)) => (self.ends.stable - offset, Some(None)),
             None => (self.ends.stable - self.next.offset, Some(None)),
         }
     }
@@ -269,6 +303,7 @@ fn lag(group: &Group, topic: &str, stands: &[Stand], ends: &Partitions, found: &
         let (records, time) = at.left(found);
         lag.records += records;
         lag.withheld += at.ends.withheld;
+        lag.unfetchable.extend(at.unfetchable(found));
         lag.gone.extend(at.gone().filter(|_| group.topics.iter().any(|source| source == topic)));
         lag.unclaimed += i32::from(at.stand.is_none());
         unpublished += at.stand.map_or(0, |stand| stand.applied - stand.published);
@@ -305,6 +340,9 @@ fn oldest(reader: &Reader<'_>, mut left: BTreeSet<Position>) -> Result<Found, Fa
         reader.visit(&topic, from, time, |seen| {
             let (partition, oldest) = match seen {
                 Seen::End(partition) => (partition, Oldest::Nothing),
+                Seen::Unfetchable(partition, offsets, code) => {
+                    (partition, Oldest::Unfetchable(offsets.start, code))
+                }
                 Seen::Record(message) => {
                     let time = message.timestamp().to_millis().and_then(timestamp::stamp);
                     (
@@ -375,6 +413,16 @@ mod tests {
         assert_eq!((waiting(49.0).expiring(), waiting(51.0).expiring().is_some()), (None, true));
         assert_eq!(Lag { kept_seconds: None, ..waiting(51.0) }.expiring(), None);
         assert_eq!(Lag { records: 0, ..waiting(51.0) }.expiring(), None);
+    }
+
+    #[test]
+    fn what_cannot_be_fetched_is_told_with_its_place() {
+        let (group, stands) = (group(), [stand(0, 10, 10)]);
+        let at = Position { topic: "t".to_owned(), partition: 0, offset: 10 };
+        let found = Found::from([(at, Oldest::Unfetchable(11, RDKafkaErrorCode::BadCompression))]);
+        let lag = lag(&group, "t", &stands, &ends(&[(0, 14)]), &found);
+        assert_eq!((lag.records, lag.seconds), (3, None));
+        assert!(lag.stuck().unwrap().contains("offset 11 of partition 0"), "{lag:?}");
     }
 
     #[test]

@@ -202,6 +202,7 @@ fn groups(lags: &[Lag]) -> String {
             (lag.withheld > 0).then(|| format!("{} behind an open transaction", lag.withheld)),
             lag.expiring(),
             lag.gone(),
+            lag.stuck(),
         ];
         let notes = notes.into_iter().flatten().collect::<Vec<_>>().join(", ");
         let unpublished = lag.unpublished.map_or_else(|| "-".to_owned(), |count| count.to_string());

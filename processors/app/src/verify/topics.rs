@@ -206,15 +206,19 @@ fn step(
             Seen::End(partition) => {
                 left.remove(&partition);
             }
+            // What is missing with it shows in the end.
+            Seen::Unfetchable(partition, offsets, _) => {
+                left.entry(partition).and_modify(|(expected, _)| *expected = offsets.end);
+            }
             Seen::Record(message) => {
                 let (partition, next) = (message.partition(), message.offset() + 1);
                 if left.get(&partition).is_some_and(|(expected, _)| next > *expected) {
                     see(message);
                     left.entry(partition).and_modify(|(expected, _)| *expected = next);
                 }
-                left.retain(|_, (next, end)| next < end);
             }
         }
+        left.retain(|_, (next, end)| next < end);
         if left.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })
 }
