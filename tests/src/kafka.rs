@@ -147,14 +147,34 @@ type At<'t> = (&'t str, Option<i32>, Option<i64>);
 
 async fn send(producer: &FutureProducer, (topic, partition, stamp): At<'_>, records: &[Raw]) {
     for record in records {
-        let headers = record.headers.iter().map(|(name, value)| Header { name, value: value.as_deref() });
-        let headers = millrace_kafka::owned_headers(headers);
-        let mut message = FutureRecord::<[u8], [u8]>::to(topic).headers(headers);
-        message.key = record.key.as_deref();
-        message.payload = record.value.as_deref();
-        message.partition = partition;
-        message.timestamp = stamp;
+        let message = message((topic, partition, stamp), record);
         producer.send(message, TIMEOUT).await.expect("an acknowledged record");
+    }
+}
+
+fn message<'r>((topic, partition, stamp): At<'r>, record: &'r Raw) -> FutureRecord<'r, [u8], [u8]> {
+    let headers = record.headers.iter().map(|(name, value)| Header { name, value: value.as_deref() });
+    let mut message = FutureRecord::to(topic).headers(millrace_kafka::owned_headers(headers));
+    message.key = record.key.as_deref();
+    message.payload = record.value.as_deref();
+    message.partition = partition;
+    message.timestamp = stamp;
+    message
+}
+
+/// Writes records into one batch of zstd, however much they are unpacked.
+pub async fn produce_packed(topic: &str, partition: i32, records: &[Raw]) {
+    let producer = producer(&[
+        ("compression.type", "zstd"),
+        ("message.max.bytes", "1000000000"),
+        ("batch.size", "1000000000"),
+        ("linger.ms", "200"),
+    ]);
+    let place = (topic, Some(partition), None);
+    let sent =
+        records.iter().map(|raw| producer.send_result(message(place, raw)).expect("room in the queue"));
+    for sent in sent.collect::<Vec<_>>() {
+        sent.await.expect("a producer that lives").expect("an acknowledged record");
     }
 }
 

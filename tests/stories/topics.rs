@@ -27,6 +27,7 @@ async fn setup_sets_what_topics_must_keep_raises_limits_and_refuses_what_would_l
         (&commands, "cleanup.policy", "compact"),
         (&events, "retention.bytes", "1000"),
         (&events, "retention.ms", "1000"),
+        (&events, "max.message.bytes", "67108864"),
     ] {
         let before = topic_settings(topic).await[name].clone();
         set_topic(topic, name, value).await;

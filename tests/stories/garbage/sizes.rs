@@ -1,5 +1,7 @@
 //! Records as large as a broker takes: with our headers they are larger still, and are buried all the same.
 
+use std::slice;
+
 use millrace_tests::load::{command, customer, register};
 use millrace_tests::{Instance, Raw, becomes, kafka};
 use serde_json::{Value, json};
@@ -9,6 +11,8 @@ use crate::{beside_others, instance_with};
 const CONTEXTS: &str = r#"["carts", "catalog", "customers"]"#;
 /// A producer that leaves it to the broker what is too large.
 const ROOMY: (&str, &str) = ("message.max.bytes", "50000000");
+const MEMORY_MAX_MB: u64 = 256;
+const UNFETCHABLE: &str = "SELECT count(*) FROM dead_letter WHERE code = 'unfetchable' AND status = 'dead'";
 const DEAD: &str = "SELECT count(*) FROM dead_letter WHERE status = 'dead'";
 
 /// Bytes that cannot be compressed.
@@ -31,7 +35,7 @@ async fn fill(topic: &str) -> Vec<Raw> {
         Raw::value("?").header("note", random(1_048_400)),
     ];
     kafka::produce_as(topic, Some(0), &plain, &[ROOMY]).await;
-    let packed = [Raw::value(vec![1; 20_000_000]).key("packed")];
+    let packed = [Raw::value(vec![1; 10_000_000]).key("packed")];
     kafka::produce_as(topic, Some(0), &packed, &[ROOMY, ("compression.type", "zstd")]).await;
     plain.into_iter().chain(packed).collect()
 }
@@ -63,7 +67,7 @@ async fn dlq(instance: &Instance, arguments: &[&str]) -> Value {
 async fn whatever_size_kafka_takes_is_buried_and_its_neighbours_go_on() {
     let _turn = beside_others().await;
     let instance = instance_with("sizes", &[("contexts", CONTEXTS)]).await;
-    let _process = instance.start();
+    let mut process = instance.start();
     let (commands, events) = (instance.topic("cmd", "carts"), instance.topic("evt", "carts"));
     let buried = fill(&commands).await;
     fill(&events).await;
@@ -88,6 +92,8 @@ async fn whatever_size_kafka_takes_is_buried_and_its_neighbours_go_on() {
     becomes(&instance.write, "SELECT count(*) FROM command WHERE id = 'large' AND status = 'completed'", 1)
         .await;
     what_no_topic_of_ours_takes_is_found_at_its_source(&instance, &commands).await;
+    process.stops().await;
+    what_cannot_be_fetched_is_a_dead_letter_of_its_place(&instance, &commands, &events).await;
 }
 
 fn of_customer(i: usize) -> String {
@@ -118,4 +124,54 @@ async fn what_no_topic_of_ours_takes_is_found_at_its_source(instance: &Instance,
     kafka::delete_records(commands, &[0], None).await;
     let shown = dlq(instance, &["show", garbage]).await;
     assert!(shown["no_record"].as_str().is_some_and(|reason| reason.contains("gone")), "{shown}");
+}
+
+/// Batches that are small as Kafka has them, and unpack to more than our clients take.
+async fn what_cannot_be_fetched_is_a_dead_letter_of_its_place(
+    instance: &Instance,
+    commands: &str,
+    events: &str,
+) {
+    let bomb = Raw::value(vec![0; 40_000_000]);
+    instance.send(&[register(4)]).await;
+    kafka::produce(commands, Some(0), &[cart_of("before", &customer(2), 0).await]).await;
+    let neighbours = [cart_of("inside", &customer(2), 0).await, bomb.clone(), Raw::value("?")];
+    kafka::produce_packed(commands, 0, &neighbours).await;
+    kafka::produce_packed(commands, 0, slice::from_ref(&bomb)).await;
+    kafka::produce(commands, Some(0), &[cart_of("behind", &customer(4), 0).await]).await;
+    kafka::produce_packed(events, 0, slice::from_ref(&bomb)).await;
+    they_are_told_before_they_are_read(instance).await;
+    let process = instance.start();
+    becomes(&instance.write, UNFETCHABLE, 4).await;
+    becomes(&instance.read, UNFETCHABLE, 2).await;
+    becomes(&instance.write, "SELECT count(*) FROM command WHERE status || code = 'deadunfetchable'", 4)
+        .await;
+    let decided = "SELECT count(*) FROM command WHERE id IN ('before', 'behind') AND status = 'completed'";
+    becomes(&instance.write, decided, 2).await;
+    a_copy_is_read_behind_one_that_cannot_be(instance, commands, &bomb).await;
+    let id = dlq(instance, &["list", "--code", "unfetchable", "--limit", "1"]).await[0]["id"].clone();
+    let shown = dlq(instance, &["show", id.as_str().expect("an id")]).await;
+    assert!(shown["no_record"].as_str().is_some_and(|why| why.contains("cannot be fetched")), "{shown}");
+    instance.millrace(&["verify"]).await.expect_success();
+    instance.settle().await;
+    let peak = process.memory_peak_mb();
+    assert!(peak < MEMORY_MAX_MB, "{peak} MB resident at the most");
+}
+
+async fn they_are_told_before_they_are_read(instance: &Instance) {
+    let status = instance.millrace(&["status"]).await;
+    assert!(status.stdout.contains("which cannot be fetched"), "{}", status.stdout);
+    let receipt = instance.millrace(&["receipt", "behind", "--format", "json"]).await;
+    assert_eq!(receipt.expect_success().json()[0]["status"], "pending");
+}
+
+/// On a retry topic, too, the records behind it are read. What has no bytes is nothing that could wake a head.
+async fn a_copy_is_read_behind_one_that_cannot_be(instance: &Instance, commands: &str, bomb: &Raw) {
+    let copies = format!("{commands}.{}.retry.1", instance.group("commands"));
+    kafka::produce_packed(&copies, 0, slice::from_ref(bomb)).await;
+    kafka::produce(commands, Some(0), &[cart_of("waits", &customer(5), 0).await]).await;
+    becomes(&instance.write, "SELECT count(*) FROM blocked_key", 1).await;
+    instance.send(&[register(5)]).await;
+    let decided = "SELECT count(*) FROM command WHERE id = 'waits' AND status = 'completed'";
+    becomes(&instance.write, decided, 1).await;
 }
