@@ -26,7 +26,7 @@ Examples:
   millrace replay orders --to-earliest           what a rebuild of a view would read; --execute does it
   millrace verify                                does everything say what the outbox says?
   millrace stream show orders/10248 --as-of 2026-01-31T12:00:00Z
-  millrace saga list --stuck                     what is under way and needs somebody
+  millrace saga list --stuck                     what is under way and needs an operator
   millrace segment preview best-customers        how many it takes now, and some of them
   millrace dlq list --group orders               what could not be processed, and why
   millrace dlq redrive w12 --why mended          give a dead letter its turn again

@@ -1,7 +1,6 @@
-//! Settings of topics, changed one by one (KIP-339): what nobody names stays as it is.
+//! Settings of topics, changed one by one (KIP-339): what is not named stays as it is.
 
 use std::ffi::CString;
-use std::ptr;
 use std::slice;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use rdkafka::bindings as sys;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 
-use crate::{GRACE, Owned, accepted, awaited, milliseconds};
+use crate::{GRACE, Owned, accepted, awaited, question};
 
 /// A setting of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,11 +34,7 @@ pub fn set<C: ClientContext>(client: &Client<C>, settings: &[Setting], within: D
     // pointer was just made by librdkafka, is checked, and is freed by its owner.
     unsafe {
         let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_INCREMENTALALTERCONFIGS;
-        let options = sys::rd_kafka_AdminOptions_new(client, operation);
-        let options = Owned::of(options, sys::rd_kafka_AdminOptions_destroy)?;
-        let timeout = sys::rd_kafka_AdminOptions_set_request_timeout;
-        accepted(timeout(options.pointer(), milliseconds(within), ptr::null_mut(), 0))?;
-        let queue = Owned::of(sys::rd_kafka_queue_new(client), sys::rd_kafka_queue_destroy)?;
+        let (options, queue) = question(client, operation, within)?;
         let (first, count) = (pointers.as_mut_ptr(), pointers.len());
         sys::rd_kafka_IncrementalAlterConfigs(client, first, count, options.pointer(), queue.pointer());
         let event = awaited(&queue, within + GRACE)?;

@@ -67,13 +67,29 @@ fn describe<C: ClientContext>(
         let names = sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
         let names = Owned::of(names, sys::rd_kafka_TopicCollection_destroy)?;
         let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
+        let (options, queue) = question(client, operation, within)?;
+        sys::rd_kafka_DescribeTopics(client, names.pointer(), options.pointer(), queue.pointer());
+        awaited(&queue, within + GRACE)
+    }
+}
+
+/// What librdkafka's admin client is asked with: how long it may take, and where the answer comes.
+///
+/// # Safety
+/// The client must live as long as both.
+unsafe fn question(
+    client: *mut sys::rd_kafka_t,
+    operation: sys::rd_kafka_admin_op_t,
+    within: Duration,
+) -> KafkaResult<(Owned<sys::rd_kafka_AdminOptions_t>, Owned<sys::rd_kafka_queue_t>)> {
+    // SAFETY: as the caller promises; what librdkafka makes is checked, and freed by its owner.
+    unsafe {
         let options = sys::rd_kafka_AdminOptions_new(client, operation);
         let options = Owned::of(options, sys::rd_kafka_AdminOptions_destroy)?;
         let timeout = sys::rd_kafka_AdminOptions_set_request_timeout;
         accepted(timeout(options.pointer(), milliseconds(within), ptr::null_mut(), 0))?;
         let queue = Owned::of(sys::rd_kafka_queue_new(client), sys::rd_kafka_queue_destroy)?;
-        sys::rd_kafka_DescribeTopics(client, names.pointer(), options.pointer(), queue.pointer());
-        awaited(&queue, within + GRACE)
+        Ok((options, queue))
     }
 }
 

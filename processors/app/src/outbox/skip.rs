@@ -20,33 +20,38 @@ use crate::run::roles::producer;
 use crate::setup::{ConnectorState, leniently};
 use crate::verify::horizon;
 
-/// Emits the row, or writes down that a record without value stands for it, before the connector leaves it out: whatever
-/// ends this command, `millrace verify --repair` emits what the topic must hold.
+/// Takes a row out of the connector's way, or shows it.
 pub(super) async fn skip(config: &Config, format: Format, options: &Skip) -> Result<(), Failure> {
-    let (write, connect, name) =
-        (Database::of(config, Side::Write)?, Http::connect(config)?, config.namespace.outbox());
+    let (write, connect) = (Database::of(config, Side::Write)?, Http::connect(config)?);
     let row = Row::find(config, &write, options.id).await?;
-    let state = ConnectorState::find(&connect, &name).await?;
-    let failed = state.as_ref().is_some_and(ConnectorState::failed);
-    if !failed && !row.is_skipped() {
-        return Err(Failure::refused(format!("the connector `{name}` has not failed: no row is in its way")));
-    }
+    let reason = why_it_stands(config, &connect, &row).await?;
     if options.dry_run {
-        let trace = state.and_then(|state| state.trace).unwrap_or_default();
-        return row.tell(format, "in its way may be", &format!("the connector fails: {trace}"));
+        return row.tell(format, "in its way may be", &format!("the connector: {reason}"));
     }
-    let producer = producer(config)?;
     let operator = Operator::new(options.who.as_deref(), options.why.as_deref().unwrap_or_default());
+    let producer = producer(config)?;
     let emitted = !row.is_skipped() && row.emit(config, &producer).await?;
     let row = row.sign(&write, &operator, emitted).await?;
-    leniently(&connect, &name, horizon::carried(config, &write, options.patience.0)).await?;
+    let passes = horizon::carried(config, &write, options.patience.0);
+    leniently(&connect, &config.namespace.outbox(), passes).await?;
     if emitted {
         return row.tell(format, "emitted", "");
     }
+    // Behind the rows before it. Written down already: whatever ends this command, `millrace verify --repair` emits it.
     if !row.emit(config, &producer).await? {
         return Err(Failure::refused(format!("{} takes no record without value either", row.record.topic)));
     }
     row.tell(format, "skipped", "`millrace dlq list` has it once its readers have met it")
+}
+
+/// What the connector fails with. A row that was skipped before may be skipped again, as after a crash in between.
+async fn why_it_stands(config: &Config, connect: &Http, row: &Row) -> Result<String, Failure> {
+    let name = config.namespace.outbox();
+    match ConnectorState::find(connect, &name).await? {
+        Some(state) if state.failed() => Ok(state.trace.unwrap_or_default()),
+        _ if row.is_skipped() => Ok("it has not failed".to_owned()),
+        _ => Err(Failure::refused(format!("the connector `{name}` has not failed: no row is in its way"))),
+    }
 }
 
 /// A row of the outbox, as the record that its topic must hold.

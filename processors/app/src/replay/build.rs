@@ -106,7 +106,10 @@ pub(crate) async fn retire(config: &Config, read: &Database, model: &ReadModel) 
     let retired = generations::retire(&mut transaction, model.name).await.map_err(fail)?;
     transaction.commit().await.map_err(fail)?;
     for generation in &retired {
-        output::say(&format!("generation {generation} of {}: waiting until nobody works on it", model.name));
+        output::say(&format!(
+            "generation {generation} of {}: waiting until no process works on it",
+            model.name
+        ));
         // Kafka deletes a group only once its last member has left.
         remove_group(config, &config.namespace.generation_group(model.name, *generation)).await?;
         indices::remove(config, model, *generation).await?;

@@ -77,7 +77,7 @@ impl Members {
             .filter(|group| selection.writer(group.role))
             .partition::<Vec<_>, _>(|group| unable.contains(&group.role));
         for Group { role, .. } in idle {
-            tracing::warn!(effect = role, "nobody is configured to make its calls; its events wait");
+            tracing::warn!(effect = role, "it is not configured who makes its calls; its events wait");
         }
         Ok(Self {
             write: Database::of(config, Side::Write)?,

@@ -27,7 +27,7 @@ pub(super) struct Found {
     pub(super) due_at: Option<DateTime<Utc>>,
     /// Types of the commands whose outcome it waits for.
     pub(super) awaiting: Vec<String>,
-    /// Why it needs somebody.
+    /// Why it needs an operator.
     pub(super) stuck: Option<String>,
 }
 

@@ -17,7 +17,7 @@ use crate::{known, layout};
 pub const HELP: &str = "\
 Examples:
   millrace saga list                             what is under way, the oldest first
-  millrace saga list --stuck                     only what needs somebody
+  millrace saga list --stuck                     only what needs an operator
   millrace saga show fulfilment/10248            each step: what was heard, and the commands that followed
   millrace saga cancel fulfilment/10248 --why fraud
                                                  undoes what was done so far, as the saga knows how
@@ -67,7 +67,7 @@ pub struct List {
 pub struct Cancel {
     /// `saga/instance`, such as fulfilment/10248
     pub id: Id,
-    /// Why; kept in the table `audit`, and told to whoever asks
+    /// Why; kept in the table `audit`, and told to who asks
     #[arg(long)]
     pub why: String,
     /// Who [default: the user]

@@ -250,7 +250,7 @@ pub(super) fn missing_connector() -> String {
 pub(super) fn shown_connector(state: &ConnectorState) -> String {
     let task = state.task.as_deref().unwrap_or("not there");
     let trace = state.trace.as_ref().map(|trace| format!(": {trace}")).unwrap_or_default();
-    let held = if state.held() { ", until somebody resumes it" } else { "" };
+    let held = if state.held() { ", until it is resumed" } else { "" };
     let ahead = match state.offsets_ahead {
         0 => String::new(),
         ahead => format!(

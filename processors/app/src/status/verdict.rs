@@ -270,9 +270,7 @@ pub(super) mod tests {
         assert!(alarm(Some(slot("reserved")), Some(ahead)).unwrap().contains("offsets are 2.0 KiB ahead"));
         let state = |name: &str| Some(ConnectorState { connector: name.to_owned(), ..running() });
         for held in ["PAUSED", "STOPPED"] {
-            assert!(
-                alarm(Some(slot("reserved")), state(held)).unwrap().contains("until somebody resumes it")
-            );
+            assert!(alarm(Some(slot("reserved")), state(held)).unwrap().contains("until it is resumed"));
         }
         assert_eq!(alarm(Some(slot("reserved")), state("UNASSIGNED")), None, "soon a worker takes it");
     }
