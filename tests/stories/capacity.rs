@@ -34,7 +34,7 @@ async fn ten_thousand_commands_in_flight_all_have_an_outcome_in_bounded_memory()
 const LARGE_RECORD: usize = 900_000;
 const LARGE_RECORDS: usize = 60;
 /// What all groups hold together at the most, beside a share for each.
-const COMMON: usize = 32 << 20;
+const COMMON: usize = 24 << 20;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn large_records_wait_for_postgres_and_pass_through_every_group_in_bounded_memory() {

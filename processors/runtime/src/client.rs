@@ -73,7 +73,8 @@ const RECEIVE_MAX: &str = "receive.message.max.bytes";
 
 /// Properties of consumers that have these values unless they are configured.
 const CONSUMER: &[Property] = &[
-    (&["queued.max.messages.kbytes"], "4096"),
+    // Of every group of the process: what waits for its batch has its bound elsewhere.
+    (&["queued.max.messages.kbytes"], "1024"),
     (&["queued.min.messages"], "5000"),
     // The first batch of an answer comes whole, however large it is (KIP-74).
     (&["fetch.message.max.bytes", "max.partition.fetch.bytes"], "1048576"),

@@ -94,6 +94,8 @@ pub struct Member {
     waiting: VecDeque<(Record, usize)>,
     full_since: Option<Instant>,
     paused: bool,
+    /// Whether it is being found out what cannot be fetched: until then the client must not go on.
+    looking: bool,
     /// Whether an error was logged since the last message.
     complained: bool,
 }
@@ -132,6 +134,7 @@ impl Member {
             waiting: VecDeque::new(),
             full_since: None,
             paused: false,
+            looking: false,
             complained: false,
         })
     }
@@ -303,7 +306,7 @@ impl Member {
     }
 
     fn resume(&mut self) {
-        if self.paused {
+        if self.paused && !self.looking {
             self.paused = !self.fetching(|consumer, list| consumer.resume(list));
         }
     }

@@ -83,6 +83,9 @@ async fn a_copy_that_names_what_is_not_its_topics_is_left_and_the_others_go_on()
     in_a_schema(world).await;
 }
 
+/// Offset, key, code, message, offset of the copy.
+type Letter = (i64, Option<Vec<u8>>, String, String, i64);
+
 /// Leaves a trace of dead records that Postgres refuses, or panics at them, unless they are only places.
 struct Stumbles {
     pool: Pool,
@@ -128,7 +131,7 @@ async fn a_letter_is_written_whatever_postgres_refuses_of_its_record() {
             drop(settled.expect("a letter"));
         }
         transaction.commit().await.expect("a commit");
-        let letters: Vec<(i64, Option<Vec<u8>>, String, String, i64)> =
+        let letters: Vec<Letter> =
             sqlx::query_as("SELECT \"offset\", key, code, message, copy_offset FROM dead_letter ORDER BY id")
                 .fetch_all(schema)
                 .await

@@ -39,6 +39,7 @@ pub(super) async fn look(config: ClientConfig, nexts: Vec<(String, i32, i64)>) -
 impl Member {
     /// Looks where the client stands, which waits meanwhile.
     pub(super) fn find_unfetchable(&mut self) -> impl Future<Output = Vec<Unfetchable>> + use<> {
+        self.looking = true;
         self.pause();
         let nexts = self.nexts().into_iter().map(|((topic, partition), next)| (topic, partition, next));
         look(self.config.clone(), nexts.collect())
@@ -61,6 +62,7 @@ impl Member {
 
     /// Goes on behind what cannot be fetched, unless its partition has moved since.
     pub(super) fn go_on_behind(&mut self, found: Vec<Unfetchable>) {
+        self.looking = false;
         for unfetchable in found {
             let partition = (unfetchable.topic.clone(), unfetchable.partition);
             if self.nexts().get(&partition) != Some(&unfetchable.next) {
