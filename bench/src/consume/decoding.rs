@@ -27,7 +27,7 @@ const PLACE: &str = "events";
 
 // What `millrace run` does unless it is told otherwise.
 const BATCH_MAX: usize = 5_000;
-const BUFFER_BYTES: usize = 24 << 20;
+const BUFFER_BYTES: usize = 40 << 20;
 const CONNECTIONS_MAX: u32 = 16;
 const RETRY_DELAYS: [Duration; 3] = [seconds(1), seconds(10), seconds(60)];
 const SESSION_TIMEOUT: Duration = seconds(30);

@@ -278,7 +278,7 @@ fn defaults() -> BTreeMap<&'static str, Value> {
         ("audit_events_per_second", 2_000.into()),
         ("audit_repairs_max", 100.into()),
         ("state_cache_bytes", (16 << 20).into()),
-        ("buffer_bytes", (24 << 20).into()),
+        ("buffer_bytes", (40 << 20).into()),
         ("publish", true.into()),
         ("payment_key_window_s", 86_400.into()),
         ("vendor_key_window_s", 86_400.into()),

@@ -21,6 +21,15 @@ pub struct KafkaSettings {
     pub properties: HashMap<String, String>,
 }
 
+impl KafkaSettings {
+    /// With a property that is not configured.
+    #[must_use]
+    pub fn or(mut self, name: &str, value: &str) -> Self {
+        self.properties.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+        self
+    }
+}
+
 /// A property under all of its names, and its value or what is to be said of it.
 pub type Property = (&'static [&'static str], &'static str);
 

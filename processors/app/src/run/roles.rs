@@ -32,6 +32,11 @@ use crate::providers::Providers;
 /// The roles of one group, by topic.
 type ByTopic = HashMap<String, Arc<dyn Role>>;
 
+/// How much Kafka's client fetches ahead of what is taken.
+const FETCHED_AHEAD: &str = "queued.max.messages.kbytes";
+/// All contexts' commands pass through one client; those of views have a quarter of it each.
+const COMMANDS_AHEAD_KB: &str = "4096";
+
 /// What every role is made of: connections, caches and settings of this process.
 pub(crate) struct Roles {
     config: Config,
@@ -136,8 +141,10 @@ impl Roles {
         let retry_delays = config.retry_delays(name).into();
         let settings = GroupSettings { batch_max, buffers: self.buffers.clone(), retry_delays };
         let roles = self.of(name, generation);
+        let kafka = self.kafka.clone();
+        let kafka = if name == COMMANDS { kafka.or(FETCHED_AHEAD, COMMANDS_AHEAD_KB) } else { kafka };
         let member =
-            Member::join(&self.kafka, settings, group, roles, self.producer.clone(), self.elastic.clone());
+            Member::join(&kafka, settings, group, roles, self.producer.clone(), self.elastic.clone());
         member.map_err(|error| Failure::usage(format!("kafka_properties: {error}")))
     }
 
