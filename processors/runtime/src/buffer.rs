@@ -53,7 +53,7 @@ pub(crate) struct Buffer {
 
 impl Buffer {
     /// With so many bytes in common; `what` is held is its name among the figures.
-    fn new(what: &str, common_bytes: usize) -> Self {
+    pub(crate) fn new(what: &str, common_bytes: usize) -> Self {
         let common_bytes = common_bytes.min(Semaphore::MAX_PERMITS);
         let held = metrics::BUFFERED.with_label_values(&[what]);
         Self { common: Arc::new(Semaphore::new(common_bytes)), common_bytes, held }

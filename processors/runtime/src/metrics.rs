@@ -140,7 +140,8 @@ metric!(
 );
 
 metric!(
-    /// Bytes that this process holds: records that wait for their batch or are in it, documents that are not acknowledged.
+    /// Bytes that this process holds: records that wait for their batch or are in it, copies and documents that are not
+    /// acknowledged.
     BUFFERED: IntGaugeVec = register_int_gauge_vec("millrace_buffer_bytes", "Bytes held in memory", &["what"])
 );
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
+use crate::buffer::{Buffer, Room};
 use crate::client::{self, KafkaSettings};
 use crate::error::WorkError;
 use crate::record::{Header, Record};
@@ -13,10 +14,14 @@ use crate::record::{Header, Record};
 /// `receive.message.max.bytes`), and a request must fit into the broker's `socket.request.max.bytes`, both 100 MB by default.
 const MESSAGE_BYTES_MAX: &str = "100000000";
 
+/// What is on its way to Kafka at once, in bytes: the client holds each copy beside the record that it is made of.
+const COPIES_BYTES: usize = 16 << 20;
+
 /// An idempotent producer that partitions as Java's clients and Connect do.
 #[derive(Clone)]
 pub struct Producer {
     client: FutureProducer,
+    room: Room,
     delivery_timeout: Duration,
 }
 
@@ -32,7 +37,8 @@ impl Producer {
         let mut config = client::producer(kafka, client::COPIES, delivery_timeout);
         // Counted before it is packed; the topic's own limit, `max.message.bytes`, counts what is packed.
         config.set("message.max.bytes", MESSAGE_BYTES_MAX);
-        Ok(Self { client: config.create()?, delivery_timeout })
+        let room = Buffer::new("copies", COPIES_BYTES).room();
+        Ok(Self { client: config.create()?, room, delivery_timeout })
     }
 }
 
@@ -60,6 +66,7 @@ pub trait Copier: Send + Sync + 'static {
 #[async_trait]
 impl Copier for Producer {
     async fn copy(&self, record: &Record, topic: &str, more: &[Header]) -> Result<Delivery, WorkError> {
+        let _room = self.room.take(record.room_needed()).await;
         let headers = millrace_kafka::owned_headers(record.headers.iter().chain(more).map(Into::into));
         let mut message = FutureRecord::<[u8], [u8]>::to(topic).headers(headers);
         if let Some(key) = record.key.as_deref() {
