@@ -1,7 +1,5 @@
 //! The auditor: what is stored against the outbox, and its repair.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use millrace_tests::kafka::{Placed, delete_records, murmur2_partition, produce};
 use millrace_tests::load::{command, customer, order, register};
 use millrace_tests::outcome::Outcome;
@@ -10,12 +8,15 @@ use millrace_tests::{Instance, Load, Process, becomes, eventually};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
+use tokio::sync::watch;
 
 use crate::{beside_others, instance, instance_with};
 
 const LOAD: Load = Load { customers: 10, products: 10, orders: 60 };
 /// The same and more.
 const UNDER_LOAD: Load = Load { orders: 240, ..LOAD };
+/// How much of it is sent during each look.
+const SLICES_A_LOOK: usize = 4;
 
 /// A running instance that has worked off a load.
 async fn worked_off(
@@ -303,28 +304,29 @@ async fn what_is_compared_under_load_is_never_found_wrong() {
     let namespace = [("namespace", instance.name.as_str())];
     let ended =
         async || process.metrics().await.expect("figures").sum("millrace_audit_ended_seconds", &namespace);
-    let (began, sending) = (ended().await, AtomicBool::new(true));
+    let began = ended().await;
+    let (looked, mut looks) = watch::channel(0);
+    let slices: Vec<_> = UNDER_LOAD.slices(16).into_iter().skip(4).collect();
     let load = async {
-        for slice in UNDER_LOAD.slices(16).into_iter().skip(4) {
-            instance.send(&slice).await;
+        for (sent, slice) in slices.iter().enumerate() {
+            // However fast commands are sent, each look has some of its own.
+            looks.wait_for(|looks| *looks >= sent / SLICES_A_LOOK).await.expect("looks");
+            instance.send(slice).await;
         }
-        sending.store(false, Ordering::Relaxed);
     };
-    let looks = async {
-        let mut looks = 0;
-        while sending.load(Ordering::Relaxed) {
+    let look = async {
+        for number in 1..=slices.len() / SLICES_A_LOOK {
             let told = verify(&instance, &["orders", "customers", "customer_history", "sales_daily"]).await;
             assert_eq!(found(told.expect_success()), Vec::<String>::new());
             let figures = process.metrics().await.expect("figures");
             let wrong = ["millrace_audit_findings", "millrace_audit_failures_total"]
                 .map(|name| figures.sum(name, &[]));
             assert_eq!(wrong, [0.0, 0.0], "findings and failures of the auditor");
-            looks += 1;
+            looked.send_replace(number);
         }
-        looks
     };
-    let ((), looks) = tokio::join!(load, looks);
-    assert!(looks > 1 && ended().await > began, "{looks} looks, and at least one of the auditor, under load");
+    tokio::join!(load, look);
+    assert!(ended().await > began, "the auditor has looked under load too");
     let repaired = "SELECT count(*) FROM audit";
     assert_eq!(sqlx::query_scalar::<_, i64>(repaired).fetch_one(&instance.read).await.expect("a count"), 0);
     instance.settle().await;
