@@ -15,8 +15,8 @@ use crate::{beside_others, instance, instance_with};
 const LOAD: Load = Load { customers: 10, products: 10, orders: 60 };
 /// The same and more.
 const UNDER_LOAD: Load = Load { orders: 240, ..LOAD };
-/// How much of it is sent during each look.
-const SLICES_A_LOOK: usize = 4;
+/// How much of it is sent during each look, one after the other.
+const SLICES_A_LOOK: usize = 12;
 
 /// A running instance that has worked off a load.
 async fn worked_off(
@@ -306,7 +306,7 @@ async fn what_is_compared_under_load_is_never_found_wrong() {
         async || process.metrics().await.expect("figures").sum("millrace_audit_ended_seconds", &namespace);
     let began = ended().await;
     let (looked, mut looks) = watch::channel(0);
-    let slices: Vec<_> = UNDER_LOAD.slices(16).into_iter().skip(4).collect();
+    let slices: Vec<_> = UNDER_LOAD.slices(48).into_iter().skip(12).collect();
     let load = async {
         for (sent, slice) in slices.iter().enumerate() {
             // However fast commands are sent, each look has some of its own.
