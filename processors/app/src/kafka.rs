@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 use std::time::{Duration, Instant};
 
-use millrace_kafka::{Unfetchable, is_unfetchable, unfetchable};
+use millrace_kafka::{Unfetchable, is_unfetchable, next_offset, unfetchable};
 use millrace_runtime::{KafkaSettings, client};
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResourceResult, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
@@ -309,10 +309,7 @@ impl<'c> Reader<'c> {
     fn nexts(&self, topic: &str, sought: &BTreeMap<i32, i64>) -> KafkaResult<Vec<(String, i32, i64)>> {
         let positions = self.consumer.position()?;
         let next = |(partition, sought): (&i32, &i64)| {
-            let position = positions.find_partition(topic, *partition).map(|element| element.offset());
-            let next =
-                position.and_then(|position| position.to_raw()).map_or(*sought, |next| next.max(*sought));
-            (topic.to_owned(), *partition, next)
+            (topic.to_owned(), *partition, next_offset(&positions, topic, *partition, *sought))
         };
         Ok(sought.iter().map(next).collect())
     }

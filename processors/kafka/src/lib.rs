@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 pub use configs::{Setting, set};
 pub use headers::{Header, Headers, header_text, headers, owned_headers};
-pub use unfetchable::{Unfetchable, is_unfetchable, unfetchable};
+pub use unfetchable::{Unfetchable, is_unfetchable, next_offset, unfetchable};
 
 /// librdkafka's own timeout ends a question; this much later we no longer wait for it to say so.
 const GRACE: Duration = Duration::from_secs(1);

@@ -40,6 +40,15 @@ pub fn is_unfetchable(code: Code) -> bool {
     matches!(code, Code::BadCompression | Code::NotImplemented | Code::BadMessage)
 }
 
+/// The next offset that a reader of a partition fetches: where it stands, or where it was told to go when nothing came yet
+/// from there.
+pub fn next_offset(positions: &TopicPartitionList, topic: &str, partition: i32, sought: i64) -> i64 {
+    match positions.find_partition(topic, partition).map(|element| element.offset()) {
+        Some(Offset::Offset(position)) => position.max(sought),
+        _ => sought,
+    }
+}
+
 /// What cannot be fetched where readers stand: each topic, partition and next offset. Fetches with a client of its own, as
 /// `config` says. Blocks, for about `within` at most.
 ///

@@ -1,6 +1,6 @@
 //! How much a process holds in memory at once of what passes through it, however many groups wait for whatever is away.
 //!
-//! A [`Buffer`] has bytes that are common to all who share it, and each sharer has [`SHARE`] beside them that nobody else
+//! A [`Buffer`] has bytes that are common to all who share it, and each sharer has [`SHARE`] beside them that no other
 //! can take. So what is held at once is bounded by the common bytes and a share for each sharer: nothing is held without a
 //! permit, and each permit is one of these. And a sharer always goes on: what others hold is only common, so one that
 //! holds nothing finds its whole share. Sharers come and go with their shares; nothing is divided anew.

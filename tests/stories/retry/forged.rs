@@ -51,36 +51,30 @@ async fn work_off(pool: &Pool, retries: &Retries, topics: &Topics, topic: &str) 
     }
 }
 
+/// How many records a retry topic has once copies that name these sources were worked off.
+async fn left_of_copies(schema: &PgPool, named: &[&str]) -> i64 {
+    let (pool, topics) = (Pool::new(schema.clone(), ANSWER_TIMEOUT), Arc::new(Topics::default()));
+    let writer = Writer::new(pool.clone(), Order::Offset);
+    Claim::take(&pool, &writer.group, SOURCE, 0, 0).await.expect("a claim");
+    let topic = names::retry_topic(SOURCE, GROUP, 1);
+    for named in named {
+        topics.append(&topic, Some(b"a".to_vec()), ours(named, 1_000));
+    }
+    work_off(&pool, &retries(writer, &topics), &topics, &topic).await;
+    topics.len(&topic)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_names_what_never_comes_goes_round_for_a_while_and_is_left() {
     let _turn = beside_others().await;
-    let world = async |pool: &PgPool| {
-        let (pool, topics) = (Pool::new(pool.clone(), ANSWER_TIMEOUT), Arc::new(Topics::default()));
-        let writer = Writer::new(pool.clone(), Order::Offset);
-        Claim::take(&pool, &writer.group, SOURCE, 0, 0).await.expect("a claim");
-        let topic = names::retry_topic(SOURCE, GROUP, 1);
-        topics.append(&topic, Some(b"a".to_vec()), ours(SOURCE, 1_000));
-        work_off(&pool, &retries(writer, &topics), &topics, &topic).await;
-        assert_eq!(topics.len(&topic), MET);
-    };
-    in_a_schema(world).await;
+    in_a_schema(async |schema: &PgPool| assert_eq!(left_of_copies(schema, &[SOURCE]).await, MET)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_names_what_is_not_its_topics_is_left_and_the_others_go_on() {
     let _turn = beside_others().await;
-    let world = async |pool: &PgPool| {
-        let (pool, topics) = (Pool::new(pool.clone(), ANSWER_TIMEOUT), Arc::new(Topics::default()));
-        let writer = Writer::new(pool.clone(), Order::Offset);
-        Claim::take(&pool, &writer.group, SOURCE, 0, 0).await.expect("a claim");
-        let topic = names::retry_topic(SOURCE, GROUP, 1);
-        for named in ["so\0urce", "another", ""] {
-            topics.append(&topic, Some(b"a".to_vec()), ours(named, 1_000));
-        }
-        work_off(&pool, &retries(writer, &topics), &topics, &topic).await;
-        assert_eq!(topics.len(&topic), 3);
-    };
-    in_a_schema(world).await;
+    let named = ["so\0urce", "another", ""];
+    in_a_schema(async |schema: &PgPool| assert_eq!(left_of_copies(schema, &named).await, 3)).await;
 }
 
 /// Offset, key, code, message, offset of the copy.

@@ -60,24 +60,19 @@ impl<'c> Copies<'c> {
         };
         let topic = dead_letter_topic(&letter.topic, &letter.group);
         let at = Position { topic, partition: copy.partition, offset: copy.offset };
-        let found = match tokio::task::block_in_place(|| self.read(&at))? {
-            Ok(found) => found,
-            Err(code) => return Ok(Err(unfetchable(&at, code))),
-        };
-        Ok(found.filter(|copy| is_of(letter, copy)).map(Some).ok_or_else(|| {
+        let gone = || {
             let Position { topic, partition, offset } = &at;
             format!("its record is not on {topic} any more, partition {partition} offset {offset}")
-        }))
+        };
+        let found = tokio::task::block_in_place(|| self.read(&at))?;
+        Ok(found.and_then(|found| found.filter(|copy| is_of(letter, copy)).map(Some).ok_or_else(gone)))
     }
 
     /// The record where it came from, if it is still there.
     fn at_source(&self, letter: &Letter, copy: Option<&Record>) -> Result<Result<Record, String>, Failure> {
         let Letter { topic, partition, offset, .. } = letter;
         let at = Position { topic: topic.clone(), partition: *partition, offset: *offset };
-        let found = match tokio::task::block_in_place(|| self.read(&at))? {
-            Ok(found) => found,
-            Err(code) => return Ok(Err(unfetchable(&at, code))),
-        };
+        let found = tokio::task::block_in_place(|| self.read(&at))?;
         let known = copy.and_then(retry::original);
         // A topic that was made anew has another record there.
         let same =
@@ -86,7 +81,7 @@ impl<'c> Copies<'c> {
             let place = format!("{topic} partition {partition} offset {offset}");
             format!("its bytes are gone: Kafka took no copy of them, and {place} is no more")
         };
-        Ok(found.filter(same).ok_or_else(gone).inspect(|found| {
+        Ok(found.and_then(|found| found.filter(same).ok_or_else(gone)).inspect(|found| {
             if let Some(turn) = known.as_ref().and_then(Record::told_turn) {
                 found.keep_turn_of(turn.to_vec());
             }
@@ -94,7 +89,7 @@ impl<'c> Copies<'c> {
     }
 
     /// The record of a place, if there is one; or why it cannot be fetched.
-    fn read(&self, at: &Position) -> Result<Result<Option<Record>, RDKafkaErrorCode>, Failure> {
+    fn read(&self, at: &Position) -> Result<Result<Option<Record>, String>, Failure> {
         let (low, high) = self.0.ends(&at.topic, at.partition)?;
         let mut found = Ok(None);
         if (low..high).contains(&at.offset) {
@@ -107,7 +102,9 @@ impl<'c> Copies<'c> {
                     Seen::Record(message) => {
                         found = Ok(Some(Record::of(message)).filter(|record| record.offset == at.offset));
                     }
-                    Seen::Unfetchable(_, offsets, code) if offsets.contains(&at.offset) => found = Err(code),
+                    Seen::Unfetchable(_, offsets, code) if offsets.contains(&at.offset) => {
+                        found = Err(unfetchable(at, code));
+                    }
                     Seen::Unfetchable(..) | Seen::End(_) => {}
                 }
                 ControlFlow::Break(())

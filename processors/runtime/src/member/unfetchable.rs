@@ -12,7 +12,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaResult;
 
-use super::{Member, Partition};
+use super::{Assigned, Member, Partition};
 use crate::error::Fault;
 use crate::record::Record;
 
@@ -47,17 +47,12 @@ impl Member {
 
     /// The next offset of each partition that is fetched.
     fn nexts(&self) -> HashMap<Partition, i64> {
-        let positions = self.consumer.position().ok();
-        let next = |(partition, sought): (&Partition, i64)| {
-            let position = positions.as_ref().and_then(|list| list.find_partition(&partition.0, partition.1));
-            let next = match position.map(|element| element.offset()) {
-                Some(Offset::Offset(position)) => position.max(sought),
-                // Nothing came yet from where it began.
-                _ => sought,
-            };
+        let positions = self.consumer.position().unwrap_or_default();
+        let next = |(partition, worker): (&Partition, &Assigned)| {
+            let next = millrace_kafka::next_offset(&positions, &partition.0, partition.1, worker.sought);
             (partition.clone(), next)
         };
-        self.workers.iter().map(|(partition, worker)| next((partition, worker.sought))).collect()
+        self.workers.iter().map(next).collect()
     }
 
     /// Goes on behind what cannot be fetched, unless its partition has moved since.

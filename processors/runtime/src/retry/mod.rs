@@ -248,7 +248,7 @@ impl Retries {
         self.leave(record, &topic, headers).await
     }
 
-    /// Leaves a copy of a record, `ours` behind its headers. Where its bytes could not be fetched, or Kafka does not take
+    /// Leaves a copy of a record, `ours` behind its headers. Where its bytes are not here, or Kafka does not take
     /// them, the copy says that they are at their source; `None` when Kafka takes not even that.
     async fn leave(
         &self,
