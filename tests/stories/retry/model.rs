@@ -126,6 +126,7 @@ impl Model {
         for _ in 0..STEPS_MAX {
             if self.is_quiet().await {
                 self.everything_is_in_its_place(seed).await;
+                self.each_dies_once(seed).await;
                 return;
             }
             self.step().await;
@@ -243,6 +244,12 @@ impl Model {
             0,
             "seed {seed}"
         );
+    }
+
+    /// What is tried once more after its death dies once more.
+    async fn each_dies_once(&self, seed: u64) {
+        let letters = "SELECT count(*) - count(DISTINCT (topic, partition, \"offset\")) FROM dead_letter";
+        assert_eq!(self.count(letters).await, 0, "seed {seed}: a record has one dead letter at most");
     }
 
     async fn written(&self, key: &str) -> Vec<i64> {
