@@ -6,12 +6,14 @@
 
 mod behaviour;
 mod books;
+mod cli;
 mod deed;
 mod holds;
 mod http;
 mod ledger;
 mod mail;
 mod payments;
+mod program;
 mod serve;
 mod vendor;
 mod webhooks;
@@ -30,6 +32,7 @@ pub use books::{
     Authorisation, Batch, Charge, Due, Entry, Fate, Mail, Message, Outcome, Refund, Release, Totals,
 };
 pub use ledger::LedgerError;
+pub use program::main;
 pub use webhooks::Webhooks;
 
 use ledger::Ledger;

@@ -40,11 +40,13 @@ const DEFAULTS: [(&str, &str); 11] = [
     ("log", "info"),
 ];
 
-/// Where the binary under test is and where logs go; only a test target knows.
+/// Where the programs are and where logs go; only a test target knows.
 #[derive(Debug, Clone, Copy)]
 pub struct Workshop {
     /// The binary under test.
     pub binary: &'static str,
+    /// The simulator.
+    pub simulator: &'static str,
     /// A folder for logs.
     pub folder: &'static str,
 }

@@ -10,7 +10,7 @@ use crate::patience::eventually;
 use crate::process::{Process, free_port};
 use crate::stack::http;
 
-/// A running `millrace simulate`.
+/// A running `millrace-simulator`.
 pub struct Outside {
     _process: Process,
     payments: u16,
@@ -26,8 +26,8 @@ impl Outside {
         let folder = PathBuf::from(workshop.folder);
         let ledger = folder.join(format!("{story}-{random}.ledger.jsonl"));
         let (payments, mail, vendor) = (free_port(), free_port(), free_port());
-        let mut command = std::process::Command::new(workshop.binary);
-        command.current_dir(&folder).arg("simulate").arg("--ledger").arg(&ledger).args(options);
+        let mut command = std::process::Command::new(workshop.simulator);
+        command.current_dir(&folder).arg("--ledger").arg(&ledger).args(options);
         command.args([
             "--payments",
             &format!("127.0.0.1:{payments}"),
@@ -36,7 +36,7 @@ impl Outside {
             "--vendor",
             &format!("127.0.0.1:{vendor}"),
         ]);
-        let process = Process::start(command, folder.join(format!("{story}-{random}.simulate.log")));
+        let process = Process::start(command, folder.join(format!("{story}-{random}.simulator.log")));
         let outside = Self { _process: process, payments, mail, vendor, ledger };
         eventually("the outside world listens", async || outside.totals().await.map(|_| ())).await;
         outside

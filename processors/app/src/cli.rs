@@ -31,7 +31,6 @@ Examples:
   millrace dlq list --group orders               what could not be processed, and why
   millrace dlq redrive w12 --why mended          give a dead letter its turn again
   millrace outbox skip 0197b2a4-… --dry-run      a row that the connector cannot carry
-  millrace simulate --payments 127.0.0.1:8090 --mail 127.0.0.1:2525 --ledger outside.jsonl
 
 Exit codes:
   0  done
@@ -172,8 +171,6 @@ pub enum Command {
         #[command(subcommand)]
         action: crate::outbox::cli::Action,
     },
-    /// Play the outside world on loopback: a payment provider, a mail server and a vendor of messages, with a ledger of their own
-    Simulate(crate::simulate::Options),
 }
 
 /// The roles that a process takes when not all.
