@@ -57,6 +57,15 @@ pub struct Settings {
     pub behaviour: Behaviour,
 }
 
+impl Settings {
+    /// Every server on a free port of loopback, and no webhooks.
+    pub fn on_loopback(ledger: PathBuf, behaviour: Behaviour) -> Self {
+        let any = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let (payments, mail, vendor) = (any, any, any);
+        Self { payments, mail, vendor, webhooks: None, ledger, beyond_loopback: false, behaviour }
+    }
+}
+
 /// Why the simulator does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
