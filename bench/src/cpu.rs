@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use millrace_testkit::Stack;
 
-/// The unit of /proc/<pid>/stat: USER_HZ is 100 on every Linux.
+/// The unit of `/proc/<pid>/stat`: USER_HZ is 100 on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 /// A socket that listens, in /proc/net/tcp.
 const LISTENING: &str = "0A";
