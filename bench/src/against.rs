@@ -15,6 +15,7 @@ mod sink;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
+use millrace_testkit::Memory;
 use serde::Serialize;
 use serde_json::json;
 
@@ -24,7 +25,6 @@ use crate::cpu::{self, Components, Seconds};
 use crate::drain::verify;
 use crate::instance::Instance;
 use crate::load::customers::VERSIONS;
-use crate::memory::Memory;
 use crate::preload;
 use crate::report::{Report, whole};
 pub(crate) use cdc::cdc;

@@ -14,7 +14,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Consume, Reader};
-use crate::stack::Stack;
 pub(crate) use tally::Tally;
 use tally::Totals;
 
@@ -22,7 +21,7 @@ const TELL_EVERY: Duration = Duration::from_millis(10);
 
 /// Reads until it is asked to stop.
 pub(crate) async fn run(options: &Consume) -> Result<()> {
-    let (stack, totals, stop) = (Stack::from_environment()?, Arc::new(Totals::default()), stopped()?);
+    let (stack, totals, stop) = (crate::stack::find()?, Arc::new(Totals::default()), stopped()?);
     tokio::spawn(tell(totals.clone()));
     match options.reader {
         Reader::Millrace => decoding::run(&stack, &options.namespace, totals, stop).await,

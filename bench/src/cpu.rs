@@ -8,10 +8,9 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use millrace_testkit::Stack;
 
-use crate::stack::Stack;
-
-/// The unit of /proc/<pid>/stat: USER_HZ is 100 on every Linux.
+/// The unit of `/proc/<pid>/stat`: USER_HZ is 100 on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 /// A socket that listens, in /proc/net/tcp.
 const LISTENING: &str = "0A";
@@ -36,12 +35,12 @@ impl Components {
     /// Finds the stack's processes. What runs on another machine is left out.
     pub(crate) fn find(stack: &Stack) -> Self {
         let addresses = [
-            ("postgres", &stack.write_database_url),
-            ("elasticsearch", &stack.elasticsearch_url),
-            ("kafka", &stack.kafka_brokers),
-            ("connect", &stack.connect_url),
+            ("postgres", stack.write_database_url()),
+            ("elasticsearch", stack.elasticsearch_url()),
+            ("kafka", stack.kafka_brokers()),
+            ("connect", stack.connect_url()),
         ];
-        let find = |(name, address): (&'static str, &String)| Some((name, listener(Stack::port(address)?)?));
+        let find = |(name, address): (&'static str, &str)| Some((name, listener(Stack::port(address)?)?));
         Self { roots: addresses.into_iter().filter_map(find).collect(), except: Vec::new() }
     }
 

@@ -10,6 +10,7 @@ mod search;
 pub(crate) mod verify;
 
 use anyhow::{Context as _, Result, ensure};
+use millrace_testkit::Running;
 use serde::Serialize;
 use serde_json::json;
 
@@ -19,7 +20,6 @@ use crate::instance::Instance;
 use crate::load::{customers, orders};
 use crate::preload;
 use crate::report::{Report, median, whole};
-use crate::running::Running;
 pub(crate) use hot::hot;
 use offsets::{Offsets, Side};
 pub(crate) use poison::poison;
@@ -182,8 +182,9 @@ impl Task<'_> {
         components: &Components,
     ) -> Result<Moment> {
         let cpu = components.used()?;
-        let documents = running.figure("millrace_documents_published_total", "").await?;
-        let batches = running.figure("millrace_batch_records_count", "").await?;
+        let metrics = running.metrics().await?;
+        let documents = metrics.sum("millrace_documents_published_total", &[]);
+        let batches = metrics.sum("millrace_batch_records_count", &[]);
         Ok(Moment { at: seen.at, records: seen.records, documents, batches, cpu })
     }
 
@@ -259,7 +260,7 @@ fn medians(drained: &[Drained]) -> String {
 
 /// Where the read models' figures are checked.
 async fn read_side(instance: &Instance) -> Result<sqlx::PgConnection> {
-    crate::stack::database(&instance.stack.read_database_url).await.context("the read side")
+    crate::stack::database(instance.stack.read_database_url()).await.context("the read side")
 }
 
 /// Whole streams of a backlog.

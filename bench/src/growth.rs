@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use millrace_testkit::Patience;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use serde::Serialize;
 use serde_json::json;
@@ -14,11 +15,11 @@ use crate::cli::{Growing, Growth};
 use crate::drain::offsets::{Offsets, Seen, Side};
 use crate::drain::verify;
 use crate::instance::Instance;
+use crate::instance::PATIENCE;
 use crate::latency::sender::Pace;
 use crate::latency::{self, milliseconds};
 use crate::load::Step;
-use crate::patience::Patience;
-use crate::preload::{self, producer_config};
+use crate::preload;
 use crate::report::{Report, whole};
 use crate::stack::database;
 
@@ -163,14 +164,14 @@ impl Point {
 
     /// Every command has its receipt and its event.
     async fn check_decided(self, instance: &Instance) -> Result<()> {
-        let mut connection = database(&instance.stack.write_database_url).await?;
+        let mut connection = database(instance.stack.write_database_url()).await?;
         let (all, streams) = (i64::try_from(self.all())?, i64::try_from(self.streams)?);
         verify::compare(&mut connection, instance, DECIDED, &[all, all, streams]).await
     }
 
     /// Every event is in its row.
     async fn check_folded(self, instance: &Instance) -> Result<()> {
-        let mut connection = database(&instance.stack.read_database_url).await?;
+        let mut connection = database(instance.stack.read_database_url()).await?;
         let (all, streams) = (i64::try_from(self.all())?, i64::try_from(self.streams)?);
         verify::compare(&mut connection, instance, FOLDED, &[streams, all]).await
     }
@@ -189,13 +190,13 @@ struct Topic {
 
 impl Topic {
     fn open(instance: &Instance, partitions: i32) -> Result<Self> {
-        let consumer = producer_config(&instance.stack).create()?;
+        let consumer = instance.stack.kafka().create()?;
         Ok(Self { consumer, name: instance.topic("evt", "customers"), partitions })
     }
 
     /// Waits until it has this many records; fails when nothing arrives for a while.
     async fn at_least(&self, wanted: u64) -> Result<(u64, Instant)> {
-        let mut patience = Patience::new();
+        let mut patience = Patience::new(PATIENCE);
         loop {
             let (records, now) = (tokio::task::block_in_place(|| self.records())?, Instant::now());
             if records >= wanted {

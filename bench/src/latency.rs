@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use hdrhistogram::Histogram;
+use millrace_testkit::{Memory, Running};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::cli::Latency;
 use crate::cpu::{self, Components, Seconds};
 use crate::instance::Instance;
-use crate::memory::{self, Memory};
+use crate::memory;
 use crate::report::Report;
-use crate::running::Running;
 use probe::{Mark, Marks, Probe, Watched};
 use sender::Pace;
 

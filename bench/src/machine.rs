@@ -4,10 +4,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
+use millrace_testkit::Stack;
 use serde_json::{Value, json};
 
 use crate::cpu;
-use crate::stack::{Stack, database};
+use crate::stack::database;
 
 const LOOK: Duration = Duration::from_secs(1);
 /// Below this share of idle time the figures are worth little.
@@ -33,7 +34,7 @@ pub(crate) async fn warn_when_busy() -> Result<()> {
 
 /// The machine, the stack's settings and the code.
 pub(crate) async fn describe(stack: &Stack) -> Result<Value> {
-    let mut connection = database(&stack.write_database_url).await?;
+    let mut connection = database(stack.write_database_url()).await?;
     let postgres: String = sqlx::query_scalar(POSTGRES).fetch_one(&mut connection).await?;
     let elasticsearch = stack
         .elasticsearch(

@@ -12,13 +12,10 @@ mod load;
 mod machine;
 mod memory;
 mod one_by_one;
-mod patience;
 mod preload;
-mod process;
 mod reading;
 mod replay;
 mod report;
-mod running;
 mod stack;
 
 use std::process::ExitCode;
@@ -29,7 +26,6 @@ use clap::Parser as _;
 use cli::{Against, Cli, Measurement, Stage};
 use instance::Instance;
 use report::Report;
-use stack::Stack;
 
 /// As `millrace` has it: its loop is one of the contestants.
 #[global_allocator]
@@ -53,9 +49,9 @@ async fn run(cli: Cli) -> Result<()> {
     if let Measurement::Consume(options) = &cli.measurement {
         return consume::run(options).await;
     }
-    let stack = Stack::from_environment()?;
+    let stack = stack::find()?;
     let name = cli.measurement.name();
-    let instance = Instance::new(stack, &cli.global, &name, cli.measurement.partitions());
+    let instance = Instance::new(stack, &cli.global, &name, cli.measurement.partitions())?;
     machine::warn_when_busy().await?;
     let outcome = tokio::select! {
         outcome = measure(&cli.measurement, &instance) => outcome,

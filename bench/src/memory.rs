@@ -1,34 +1,14 @@
-//! Resident memory of a process, from /proc.
+//! The course of a process's resident memory.
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use millrace_testkit::Memory;
 use tokio::task::JoinHandle;
 
 use crate::report::median;
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 const PARTS: usize = 10;
-
-/// Resident memory in MB.
-#[derive(Debug, Clone, Copy, serde::Serialize)]
-pub(crate) struct Memory {
-    pub(crate) now_mb: f64,
-    pub(crate) peak_mb: f64,
-}
-
-impl Memory {
-    /// Of a process that runs.
-    pub(crate) fn of(pid: u32) -> Result<Self> {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let megabytes = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok());
-            kilobytes.map(|kb| kb / 1024.0).with_context(|| format!("{name} is not in /proc"))
-        };
-        Ok(Self { now_mb: megabytes("VmRSS:")?, peak_mb: megabytes("VmHWM:")? })
-    }
-}
 
 /// Looks at a process's memory until it is told to stop.
 pub(crate) struct Course(JoinHandle<()>, std::sync::Arc<std::sync::Mutex<Vec<f64>>>);

@@ -12,14 +12,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use millrace_testkit::Stack;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc::{Sender, channel};
 use tokio::task::JoinSet;
 
 use crate::cli::OneByOne;
-use crate::preload::{Encoder, producer_config};
-use crate::stack::Stack;
+use crate::preload::Encoder;
 use lane::Lane;
 use order::Order;
 
@@ -44,7 +44,7 @@ struct Shared {
 
 /// Decides until it is ended.
 pub(crate) async fn run(options: &OneByOne) -> Result<()> {
-    let stack = Stack::from_environment()?;
+    let stack = crate::stack::find()?;
     let mut encoder = Encoder::new(&stack);
     for name in RECORD_TYPES {
         encoder = encoder.learn(name).await?;
@@ -65,7 +65,7 @@ pub(crate) async fn run(options: &OneByOne) -> Result<()> {
 
 /// All partitions from their beginning.
 fn consumer(stack: &Stack, options: &OneByOne) -> Result<StreamConsumer> {
-    let mut config = producer_config(stack);
+    let mut config = stack.kafka();
     config.set("group.id", format!("{}.one-by-one", options.namespace)).set("enable.auto.commit", "false");
     let consumer: StreamConsumer = config.create()?;
     let (topic, mut list) = (format!("{}.cmd.customers.v1", options.namespace), TopicPartitionList::new());

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use millrace_schemas::{Message, definition, frame};
-use rdkafka::ClientConfig;
+use millrace_testkit::{Stack, schema_id};
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -17,14 +17,11 @@ use rdkafka::producer::{
     BaseRecord, DeliveryFuture, DeliveryResult, FutureProducer, FutureRecord, Producer as _, ProducerContext,
     ThreadedProducer,
 };
-use reqwest::Method;
-use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::cli::Order;
 use crate::instance::Instance;
 use crate::load::{self, Step, customers, orders, steps};
-use crate::stack::Stack;
 
 const FLUSH_WITHIN: Duration = Duration::from_secs(120);
 
@@ -50,11 +47,7 @@ impl<'s> Encoder<'s> {
     /// Asks for the id of a record type of this build.
     pub(crate) async fn learn(mut self, name: &str) -> Result<Self> {
         let definition = definition(name).with_context(|| format!("there is no record type {name}"))?;
-        let schema = json!({"schemaType": "AVRO", "schema": definition.avsc});
-        let path = format!("subjects/{}", definition.full_name);
-        let found = self.stack.registry(Method::POST, &path, Some(&schema)).await?;
-        let id = found.get("id").and_then(Value::as_u64).context("the registry gives no id")?;
-        self.ids.insert(definition.full_name, u32::try_from(id)?);
+        self.ids.insert(definition.full_name, schema_id(self.stack, definition).await?);
         Ok(self)
     }
 
@@ -68,16 +61,6 @@ impl<'s> Encoder<'s> {
         let id = self.ids.get(message.full_name()).context("a record type without id")?;
         Ok(frame(*id, &message.encode()?))
     }
-}
-
-/// The settings of every producer here; keys go to partitions as Java's clients send them.
-pub(crate) fn producer_config(stack: &Stack) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    config
-        .set("bootstrap.servers", &stack.kafka_brokers)
-        .set("enable.idempotence", "true")
-        .set("partitioner", "murmur2_random");
-    config
 }
 
 /// A command of a customer.
@@ -183,7 +166,7 @@ impl ProducerContext for Deliveries {
 /// Produces records in order and waits until all are acknowledged.
 fn fill(stack: &Stack, topic: &str, records: impl Iterator<Item = Result<Outgoing>>) -> Result<()> {
     let delivered = Deliveries::default();
-    let mut config = producer_config(stack);
+    let mut config = stack.producer();
     config.set("linger.ms", "20").set("batch.size", "131072").set("compression.type", "lz4");
     let producer: ThreadedProducer<Deliveries> = config.create_with_context(delivered.clone())?;
     let mut sent = 0;

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use hdrhistogram::Histogram;
+use millrace_testkit::{Memory, Running};
 use serde_json::{Value, json};
 
 use crate::cli::Reading;
@@ -15,9 +16,7 @@ use crate::cpu::{self, Components, Seconds};
 use crate::instance::Instance;
 use crate::latency::milliseconds;
 use crate::latency::probe::{Found, Probe, Rows, Watched};
-use crate::memory::Memory;
 use crate::report::Report;
-use crate::running::Running;
 use questions::{Answered, Question};
 
 const COLUMNS: [&str; 6] = ["from the intended time until", "times", "p50 ms", "p95 ms", "p99 ms", "max ms"];

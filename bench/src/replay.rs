@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
+use millrace_testkit::Running;
 use serde::Serialize;
 use serde_json::json;
 use sqlx::AssertSqlSafe;
@@ -17,7 +18,6 @@ use crate::instance::Instance;
 use crate::memory;
 use crate::preload;
 use crate::report::{Report, whole};
-use crate::running::Running;
 use crate::stack::database;
 
 const COLUMNS: [&str; 8] =
@@ -88,11 +88,9 @@ impl Watched {
 
 /// This generation serves, and what it serves is what was sent.
 async fn check(instance: &Instance, expected: &Expected, generation: i32) -> Result<()> {
-    let sql = format!(
-        "SELECT generation FROM \"{}\".replay WHERE view = $1 AND state = 'serving'",
-        instance.namespace
-    );
-    let mut connection = database(&instance.stack.read_database_url).await?;
+    let sql =
+        format!("SELECT generation FROM \"{}\".replay WHERE view = $1 AND state = 'serving'", instance.name);
+    let mut connection = database(instance.stack.read_database_url()).await?;
     let serving = sqlx::query_scalar(AssertSqlSafe(sql)).bind(VIEW.name());
     let serving: i32 = serving.fetch_one(&mut connection).await?;
     ensure!(serving == generation, "generation {serving} serves, not {generation}");

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use millrace_testkit::Stack;
 use serde_json::{Value, json};
 
 use crate::machine;
-use crate::stack::Stack;
 
 /// The figures of a measurement.
 pub(crate) struct Report {

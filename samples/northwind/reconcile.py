@@ -6,7 +6,7 @@
 
 Expects what the phases of `commands.py` lead to, and nothing else, in the namespace: a schema
 in Postgres, and in Elasticsearch the prefix of the indices' aliases. FILE is the ledger of
-`millrace simulate`: it says which orders were declined, which no CSV file can know, what was
+`millrace-simulator`: it says which orders were declined, which no CSV file can know, what was
 charged, and what was mailed. Money is in cents, and every figure is compared as an integer.
 Ends with 0 when all are equal, with 1 when one is different, with 2 when something cannot be
 reached.
@@ -151,7 +151,7 @@ def main():
     """Runs the comparison and ends with its exit code."""
     parser = argparse.ArgumentParser(description="Compares the read models with the Northwind CSV files.")
     parser.add_argument("--namespace", default="millrace", help="schema and index prefix (default: millrace)")
-    parser.add_argument("--ledger", required=True, metavar="FILE", help="the ledger of millrace simulate")
+    parser.add_argument("--ledger", required=True, metavar="FILE", help="the ledger of millrace-simulator")
     options = parser.parse_args()
     try:
         sys.exit(0 if reconcile(read(options.namespace, options.ledger)) else 1)

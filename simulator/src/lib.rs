@@ -6,12 +6,14 @@
 
 mod behaviour;
 mod books;
+mod cli;
 mod deed;
 mod holds;
 mod http;
 mod ledger;
 mod mail;
 mod payments;
+mod program;
 mod serve;
 mod vendor;
 mod webhooks;
@@ -30,6 +32,7 @@ pub use books::{
     Authorisation, Batch, Charge, Due, Entry, Fate, Mail, Message, Outcome, Refund, Release, Totals,
 };
 pub use ledger::LedgerError;
+pub use program::main;
 pub use webhooks::Webhooks;
 
 use ledger::Ledger;
@@ -52,6 +55,15 @@ pub struct Settings {
     pub beyond_loopback: bool,
     /// How moody it is.
     pub behaviour: Behaviour,
+}
+
+impl Settings {
+    /// Every server on a free port of loopback, and no webhooks.
+    pub fn on_loopback(ledger: PathBuf, behaviour: Behaviour) -> Self {
+        let any = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let (payments, mail, vendor) = (any, any, any);
+        Self { payments, mail, vendor, webhooks: None, ledger, beyond_loopback: false, behaviour }
+    }
 }
 
 /// Why the simulator does not start.

@@ -28,16 +28,7 @@ struct Outside {
 impl Outside {
     async fn start(name: &str, behaviour: Behaviour) -> Self {
         let ledger = std::env::temp_dir().join(format!("millrace-outside-{}-{name}", std::process::id()));
-        let any = Some(([127, 0, 0, 1], 0).into());
-        let settings = Settings {
-            payments: any,
-            mail: any,
-            vendor: any,
-            webhooks: None,
-            ledger: ledger.clone(),
-            beyond_loopback: false,
-            behaviour,
-        };
+        let settings = Settings::on_loopback(ledger.clone(), behaviour);
         let stop = CancellationToken::new();
         let simulator = Simulator::start(settings, stop.clone()).await.unwrap();
         Self { simulator, stop, ledger, client: Client::new() }

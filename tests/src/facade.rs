@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::stack::Stack;
+use crate::stack::stack;
 
 /// Of the documents of a request, one in so many is refused by [`Manner::InPart`].
 const ONE_IN: usize = 3;
@@ -59,7 +59,7 @@ impl Desk {
 
     /// What Elasticsearch says.
     async fn pass_on(&self, method: Method, uri: &Uri, body: impl Into<reqwest::Body>) -> reqwest::Response {
-        let url = format!("{}{uri}", Stack::get().address("ELASTICSEARCH_URL"));
+        let url = format!("{}{uri}", stack().elasticsearch_url());
         // One type fits requests of one document and of many.
         let request = self.client.request(method, url).header(header::CONTENT_TYPE, "application/json");
         request.body(body).send().await.expect("Elasticsearch")

@@ -1,10 +1,8 @@
 //! An instance of Millrace in a namespace of its own.
 
-use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 
 use millrace_schemas::CONTEXTS;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -13,10 +11,8 @@ use sqlx::{AssertSqlSafe, PgPool};
 use crate::kafka::Reader;
 use crate::outcome::Outcome;
 use crate::process::Process;
-use crate::stack::Stack;
+use crate::stack::stack;
 use crate::views::{self, View};
-
-const TEARDOWN_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What Postgres warns of when a transaction is begun inside another (25001) or ended where there is none (25P01): then
 /// what was meant to be of one moment, or all or nothing, is neither. sqlx logs warnings without their codes.
@@ -40,19 +36,20 @@ const DEFAULTS: [(&str, &str); 11] = [
     ("log", "info"),
 ];
 
-/// Where the binary under test is and where logs go; only a test target knows.
+/// Where the programs are and where logs go; only a test target knows.
 #[derive(Debug, Clone, Copy)]
 pub struct Workshop {
     /// The binary under test.
     pub binary: &'static str,
+    /// The simulator.
+    pub simulator: &'static str,
     /// A folder for logs.
     pub folder: &'static str,
 }
 
 /// A namespace with everything that `millrace setup` puts there. Torn down at the end, however the story ends.
 pub struct Instance {
-    /// The namespace.
-    pub name: String,
+    kit: millrace_testkit::Instance,
     /// The write side, with the namespace's schema in the search path.
     pub write: PgPool,
     /// The read side, likewise.
@@ -61,9 +58,14 @@ pub struct Instance {
     pub kafka: Reader,
     /// The contexts that it has.
     pub contexts: Vec<&'static str>,
-    workshop: Workshop,
-    settings: Vec<(String, String)>,
-    files: AtomicU32,
+}
+
+impl Deref for Instance {
+    type Target = millrace_testkit::Instance;
+
+    fn deref(&self) -> &millrace_testkit::Instance {
+        &self.kit
+    }
 }
 
 impl Instance {
@@ -76,22 +78,14 @@ impl Instance {
     pub async fn with(workshop: Workshop, story: &str, settings: &[(&str, &str)]) -> Self {
         let random = uuid::Uuid::now_v7().simple().to_string().split_off(26);
         let name = format!("s_{story}_{random}");
-        let settings: Vec<(String, String)> = DEFAULTS
-            .iter()
-            .chain(settings)
-            .map(|(field, value)| (field.to_string(), value.to_string()))
-            .collect();
+        let settings: Vec<(&str, &str)> = DEFAULTS.iter().chain(settings).copied().collect();
         let instance = Self {
             write: pool("WRITE_DATABASE_URL", &name),
             read: pool("READ_DATABASE_URL", &name),
             kafka: Reader::default(),
             contexts: contexts(&settings),
-            workshop,
-            settings,
-            files: AtomicU32::new(0),
-            name,
+            kit: kit(workshop, name, &settings),
         };
-        std::fs::create_dir_all(instance.folder()).expect("a folder for logs");
         instance.millrace(&["setup"]).await.expect_success();
         instance
     }
@@ -103,9 +97,7 @@ impl Instance {
 
     /// Starts a process with further arguments of `millrace run` and further variables.
     pub fn start_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Process {
-        let mut command = self.command();
-        command.arg("run").args(arguments).envs(variables.iter().copied());
-        Process::start(command, self.file("run.log"))
+        self.process(&[&["run"], arguments].concat(), variables)
     }
 
     /// Starts a process that a failpoint kills; what is broken on purpose for the whole story stays broken.
@@ -116,9 +108,11 @@ impl Instance {
 
     /// Starts a command of the operator, which may then be killed.
     pub fn begin(&self, arguments: &[&str]) -> Process {
-        let mut command = self.command();
-        command.args(arguments);
-        Process::start(command, self.file("command.log"))
+        self.process(arguments, &[])
+    }
+
+    fn process(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Process {
+        Process(self.kit.start(arguments, variables).expect("the binary under test"))
     }
 
     /// Runs a command of the operator to its end.
@@ -128,9 +122,7 @@ impl Instance {
 
     /// As [`millrace`](Self::millrace), with further variables.
     pub async fn millrace_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Outcome {
-        let mut command = self.command();
-        command.args(arguments).envs(variables.iter().copied());
-        let output = tokio::task::spawn_blocking(move || run(command)).await.expect("the binary under test");
+        let output = self.kit.run(arguments, variables).await.expect("the binary under test");
         let outcome = Outcome::new(arguments, output);
         expect_no_warning(&outcome.arguments, &outcome.stderr);
         outcome
@@ -172,21 +164,6 @@ impl Instance {
         views::of(&self.contexts)
     }
 
-    /// The topic of a context's commands (`cmd`), events (`evt`) or rejections (`rej`).
-    pub fn topic(&self, kind: &str, context: &str) -> String {
-        format!("{}.{kind}.{context}.v1", self.name)
-    }
-
-    /// What its sessions in Postgres are called.
-    pub fn session_name(&self) -> String {
-        format!("millrace {}", self.name)
-    }
-
-    /// The consumer group of the commands or of a view.
-    pub fn group(&self, role: &str) -> String {
-        format!("{}.{role}", self.name)
-    }
-
     /// Writes commands to a file of the instance, a line each; its path.
     ///
     /// # Panics
@@ -197,40 +174,6 @@ impl Instance {
         file.to_str().expect("a path that is text").to_owned()
     }
 
-    fn command(&self) -> Command {
-        let mut command = Command::new(self.workshop.binary);
-        command
-            .current_dir(self.folder())
-            .envs(Stack::get().variables())
-            .env("MILLRACE_NAMESPACE", &self.name)
-            // The stack is reached without TLS: reading a hundred certificates is a third of what a short command costs.
-            .env("SSL_CERT_FILE", "/dev/null")
-            .env("SSL_CERT_DIR", "/dev/null");
-        for (field, value) in &self.settings {
-            command.env(format!("MILLRACE_{}", field.to_uppercase()), value);
-        }
-        command
-    }
-
-    /// Removes the namespace; tried again while groups still count members that were killed.
-    fn torn_down(&self) -> bool {
-        let began = Instant::now();
-        loop {
-            let mut command = self.command();
-            let output = command.args(["teardown", "--yes"]).output().expect("the binary under test starts");
-            if output.status.success() || began.elapsed() > TEARDOWN_PATIENCE {
-                let talk = String::from_utf8_lossy(&output.stderr);
-                assert!(
-                    output.status.success() || std::thread::panicking(),
-                    "teardown of {}: {talk}",
-                    self.name
-                );
-                return output.status.success();
-            }
-            std::thread::sleep(Duration::from_millis(500));
-        }
-    }
-
     /// The logs of all its processes.
     fn logs(&self) -> Vec<(String, String)> {
         let files = std::fs::read_dir(self.folder()).expect("the folder for logs").flatten();
@@ -239,27 +182,25 @@ impl Instance {
             |path: PathBuf| String::from_utf8_lossy(&std::fs::read(&path).expect("a log")).into_owned();
         logs.map(|path| (path.display().to_string(), text(path))).collect()
     }
+}
 
-    fn folder(&self) -> PathBuf {
-        PathBuf::from(self.workshop.folder).join(&self.name)
-    }
-
-    /// A new file in the instance's folder.
-    fn file(&self, name: &str) -> PathBuf {
-        self.folder().join(format!("{:02}-{name}", self.files.fetch_add(1, Ordering::Relaxed)))
-    }
+fn kit(workshop: Workshop, name: String, settings: &[(&str, &str)]) -> millrace_testkit::Instance {
+    let settings = settings.iter().map(|(field, value)| format!("{field}={value}")).collect();
+    let (binary, folder) = (Path::new(workshop.binary), Path::new(workshop.folder));
+    millrace_testkit::Instance::new(stack().clone(), name, binary, settings, folder)
+        .expect("a folder for logs")
 }
 
 /// The contexts that the last setting names.
-fn contexts(settings: &[(String, String)]) -> Vec<&'static str> {
-    let setting = settings.iter().rfind(|(field, _)| field == "contexts").map(|(_, value)| value);
+fn contexts(settings: &[(&str, &str)]) -> Vec<&'static str> {
+    let setting = settings.iter().rfind(|(field, _)| *field == "contexts").map(|(_, value)| value);
     let names: Vec<String> = serde_json::from_str(setting.expect("contexts")).expect("a list of contexts");
     CONTEXTS.iter().copied().filter(|context| names.iter().any(|name| name == context)).collect()
 }
 
 /// Another connection pool, for a story that gets in the way.
 pub fn pool(variable: &str, schema: &str) -> PgPool {
-    let options = PgConnectOptions::from_str(Stack::get().address(variable)).expect("a Postgres URL");
+    let options = PgConnectOptions::from_str(stack().address(variable)).expect("a Postgres URL");
     let options = options.application_name("stories").options([("search_path", schema)]);
     PgPoolOptions::new().max_connections(4).connect_lazy_with(options)
 }
@@ -269,20 +210,15 @@ fn expect_no_warning(of: &str, log: &str) {
     assert_eq!(warned, None, "Postgres warns {of}");
 }
 
-fn run(mut command: Command) -> Output {
-    command.output().expect("the binary under test starts")
-}
-
 impl Drop for Instance {
     fn drop(&mut self) {
-        let gone = tokio::task::block_in_place(|| self.torn_down());
+        let gone = tokio::task::block_in_place(|| self.tear_down());
         if std::thread::panicking() {
             eprintln!("--- the logs of this story are in {}", self.folder().display());
             return;
         }
+        gone.expect("nothing is left of the instance");
         self.logs().iter().for_each(|(file, log)| expect_no_warning(file, log));
-        if gone {
-            let _ = std::fs::remove_dir_all(self.folder());
-        }
+        let _ = std::fs::remove_dir_all(self.folder());
     }
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use millrace_kafka::Header;
 use millrace_schemas::json::{encode_json, key_of};
-use millrace_schemas::{Definition, definition, frame};
+use millrace_schemas::{definition, frame};
+use millrace_testkit::schema_id;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ConfigSource, ResourceSpecifier};
-use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::message::Message as _;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
@@ -15,7 +15,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Value, json};
 
 use crate::patience::eventually;
-use crate::stack::{Stack, http};
+use crate::stack::stack;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -68,7 +68,7 @@ impl Raw {
     pub async fn of(name: &str, data: &Value) -> Self {
         let known = definition(name).unwrap_or_else(|| panic!("{name} is not in the contract"));
         let body = encode_json(known, data).expect("fields that fit");
-        let id = schema_id(known).await;
+        let id = schema_id(stack(), known).await.expect("a registered schema");
         Self::value(frame(id, &body)).key(key_of(known, data).expect("a key"))
     }
 
@@ -76,13 +76,6 @@ impl Raw {
     pub async fn command(id: &str, name: &str, data: &Value) -> Self {
         Self::of(name, data).await.header("ce_id", id).header("ce_source", "stories")
     }
-}
-
-/// The id that the registry has given to this build's schema of a record type; others may have registered later versions.
-async fn schema_id(known: &Definition) -> u32 {
-    let body = json!({"schema": known.avsc, "schemaType": "AVRO"});
-    let answer = registry(reqwest::Method::POST, &format!("subjects/{}", known.full_name), Some(body)).await;
-    u32::try_from(answer["id"].as_u64().expect("an id")).expect("a schema id")
 }
 
 /// Registers a schema that is not part of the contract.
@@ -98,26 +91,9 @@ pub async fn register_referring(subject: &str, schema: &Value, references: &[(&s
     if !references.is_empty() {
         body["references"] = references.into();
     }
-    let answer = registry(reqwest::Method::POST, &format!("subjects/{subject}/versions"), Some(body)).await;
+    let path = format!("subjects/{subject}/versions");
+    let answer = stack().registry(reqwest::Method::POST, &path, Some(&body)).await.expect("the registry");
     u32::try_from(answer["id"].as_u64().expect("an id")).expect("a schema id")
-}
-
-async fn registry(method: reqwest::Method, path: &str, body: Option<Value>) -> Value {
-    let url = format!("{}/{path}", Stack::get().address("SCHEMA_REGISTRY_URL"));
-    let mut request = http().request(method, &url);
-    if let Some(body) = body {
-        request = request.json(&body);
-    }
-    let answer = request.send().await.expect("the registry").text().await.expect("its answer");
-    let json: Value = serde_json::from_str(&answer).expect("JSON from the registry");
-    assert!(json.get("error_code").is_none(), "{url}: {json}");
-    json
-}
-
-fn client() -> ClientConfig {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", Stack::get().address("KAFKA_BROKERS"));
-    config
 }
 
 /// Writes records in order; to the partition of their key unless one is named.
@@ -136,8 +112,7 @@ pub async fn produce_stamped(topic: &str, stamp: i64, records: &[Raw]) {
 }
 
 fn producer(properties: &[(&str, &str)]) -> FutureProducer {
-    let mut config = client();
-    config.set("partitioner", "murmur2_random").set("enable.idempotence", "true");
+    let mut config = stack().producer();
     config.extend(properties.iter().map(|(name, value)| (name.to_string(), value.to_string())));
     config.create().expect("a producer")
 }
@@ -186,7 +161,8 @@ impl Transaction {
     /// Begins one and writes records in it.
     pub async fn begin(topic: &str, partition: i32, records: &[Raw]) -> Self {
         let id = uuid::Uuid::now_v7().to_string();
-        let producer: FutureProducer = client().set("transactional.id", id).create().expect("a producer");
+        let producer: FutureProducer =
+            stack().kafka().set("transactional.id", id).create().expect("a producer");
         tokio::task::block_in_place(|| {
             producer.init_transactions(TIMEOUT).expect("a producer of transactions");
             producer.begin_transaction().expect("a transaction");
@@ -231,12 +207,12 @@ pub fn commit(group: &str, topic: &str, (partition, offset): (i32, i64), metadat
 }
 
 fn of_group(group: &str) -> BaseConsumer {
-    client().set("group.id", group).set("enable.auto.commit", "false").create().expect("a consumer")
+    stack().kafka().set("group.id", group).set("enable.auto.commit", "false").create().expect("a consumer")
 }
 
 /// Lets Kafka delete the records of some partitions before an offset; all of them when there is none.
 pub async fn delete_records(topic: &str, partitions: &[i32], before: Option<i64>) {
-    let admin: AdminClient<_> = client().create().expect("an admin client");
+    let admin: AdminClient<_> = stack().kafka().create().expect("an admin client");
     let mut places = TopicPartitionList::new();
     for partition in partitions {
         let before = before.map_or(Offset::End, Offset::Offset);
@@ -250,7 +226,7 @@ pub async fn delete_records(topic: &str, partitions: &[i32], before: Option<i64>
 
 /// What a topic itself is set to, defaults left out.
 pub async fn topic_settings(topic: &str) -> BTreeMap<String, String> {
-    let admin: AdminClient<_> = client().create().expect("an admin client");
+    let admin: AdminClient<_> = stack().kafka().create().expect("an admin client");
     let described = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &AdminOptions::new()).await;
     let described = described.expect("a description").remove(0).expect("a described topic");
     let own = described.entries.into_iter().filter(|entry| entry.source == ConfigSource::DynamicTopic);
@@ -263,7 +239,7 @@ pub async fn set_topic(topic: &str, name: &str, value: &str) {
     settings.insert(name.to_owned(), value.to_owned());
     let config = AlterConfig::new(ResourceSpecifier::Topic(topic));
     let config = settings.iter().fold(config, |config, (name, value)| config.set(name, value));
-    let admin: AdminClient<_> = client().create().expect("an admin client");
+    let admin: AdminClient<_> = stack().kafka().create().expect("an admin client");
     let altered = admin.alter_configs([&config], &AdminOptions::new()).await.expect("altered settings");
     altered.into_iter().for_each(|topic| drop(topic.expect("an altered topic")));
     eventually("the broker knows the setting", async || {
@@ -278,7 +254,7 @@ pub struct Reader(BaseConsumer);
 
 impl Default for Reader {
     fn default() -> Self {
-        let mut config = client();
+        let mut config = stack().kafka();
         config.set("group.id", "stories-read-without-a-group").set("enable.auto.commit", "false");
         config.set("fetch.wait.max.ms", "20");
         Self(config.create().expect("a consumer"))

@@ -32,5 +32,5 @@ pub use load::Load;
 pub use patience::{becomes, eventually};
 pub use process::Process;
 pub use snapshot::Snapshot;
-pub use stack::Stack;
+pub use stack::stack;
 pub use views::View;

@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::stack::Stack;
+use crate::stack::stack;
 
 const KAFKA: &str = "KAFKA_BROKERS";
 /// What is carried at once; a slow link waits before each.
@@ -43,7 +43,7 @@ impl Link {
         if variable == KAFKA {
             return Self::to_kafka().await;
         }
-        let address = Stack::get().address(variable);
+        let address = stack().address(variable);
         let component = host_and_port(address);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let here: SocketAddr = listener.local_addr().expect("its address");
@@ -53,7 +53,7 @@ impl Link {
     /// The broker tells clients where to connect: those that come over this link are sent to this link. So there is one
     /// at a time.
     async fn to_kafka() -> Self {
-        let [here, broker] = ["KAFKA_LINK", "KAFKA_BEHIND_LINK"].map(|name| Stack::get().address(name));
+        let [here, broker] = ["KAFKA_LINK", "KAFKA_BEHIND_LINK"].map(|name| stack().address(name));
         let listener = TcpListener::bind(here).await.expect("the port of Kafka's link");
         Self::of(KAFKA, here.to_owned(), broker.to_owned(), listener)
     }

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use millrace_testkit::{Process, free_port};
 use serde_json::Value;
 
 use crate::instance::Workshop;
 use crate::patience::eventually;
-use crate::process::{Process, free_port};
 use crate::stack::http;
 
-/// A running `millrace simulate`.
+/// A running `millrace-simulator`.
 pub struct Outside {
     _process: Process,
     payments: u16,
@@ -25,9 +25,9 @@ impl Outside {
         let random = uuid::Uuid::now_v7().simple().to_string().split_off(26);
         let folder = PathBuf::from(workshop.folder);
         let ledger = folder.join(format!("{story}-{random}.ledger.jsonl"));
-        let (payments, mail, vendor) = (free_port(), free_port(), free_port());
-        let mut command = std::process::Command::new(workshop.binary);
-        command.current_dir(&folder).arg("simulate").arg("--ledger").arg(&ledger).args(options);
+        let [payments, mail, vendor] = [(); 3].map(|()| free_port().expect("a free port"));
+        let mut command = std::process::Command::new(workshop.simulator);
+        command.current_dir(&folder).arg("--ledger").arg(&ledger).args(options);
         command.args([
             "--payments",
             &format!("127.0.0.1:{payments}"),
@@ -36,7 +36,8 @@ impl Outside {
             "--vendor",
             &format!("127.0.0.1:{vendor}"),
         ]);
-        let process = Process::start(command, folder.join(format!("{story}-{random}.simulate.log")));
+        let log = folder.join(format!("{story}-{random}.simulator.log"));
+        let process = Process::start("the simulator", &mut command, &log).expect("the simulator");
         let outside = Self { _process: process, payments, mail, vendor, ledger };
         eventually("the outside world listens", async || outside.totals().await.map(|_| ())).await;
         outside

@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::stack::{Stack, http};
+use crate::stack::{http, stack};
 
 #[derive(Default)]
 struct Manner {
@@ -96,7 +96,7 @@ async fn answer(State(manner): State<Shared>, method: Method, uri: Uri, body: St
 }
 
 async fn pass_on(method: Method, uri: &Uri, body: String) -> Response {
-    let url = format!("{}{uri}", Stack::get().address("SCHEMA_REGISTRY_URL").trim_end_matches('/'));
+    let url = format!("{}{uri}", stack().schema_registry_url().trim_end_matches('/'));
     let request = http().request(method, url).header(header::CONTENT_TYPE, "application/json").body(body);
     let answer = request.send().await.expect("the registry");
     let (status, text) = (answer.status(), answer.text().await.expect("its answer"));

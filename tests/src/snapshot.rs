@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgPool};
 
 use crate::instance::Instance;
-use crate::stack::{Stack, http};
+use crate::stack::stack;
 
 const DIFFERENCES_SHOWN: usize = 5;
 
@@ -197,10 +197,5 @@ pub async fn elastic(path: &str, body: Option<Value>) -> Value {
 
 /// As [`elastic`], with another method.
 pub async fn elastic_with(method: reqwest::Method, path: &str, body: Option<Value>) -> Value {
-    let url = format!("{}/{path}", Stack::get().address("ELASTICSEARCH_URL"));
-    let request = http().request(method, &url);
-    let request = body.into_iter().fold(request, |request, body| request.json(&body));
-    let answer = request.send().await.expect("Elasticsearch");
-    assert!(answer.status().is_success(), "{url}: {}", answer.text().await.unwrap_or_default());
-    answer.json().await.expect("JSON from Elasticsearch")
+    stack().elasticsearch(method, path, body.as_ref()).await.expect("Elasticsearch")
 }

@@ -1,59 +1,21 @@
-//! The real components and where they are.
+//! The real components, and how they fail.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+use millrace_testkit::Stack;
 use reqwest::Method;
 use serde_json::Value;
 
 use crate::patience::eventually;
 
-/// Addresses of the components.
-#[derive(Debug)]
-pub struct Stack {
-    variables: HashMap<String, String>,
-}
-
-/// The variables that `scripts/stack env` prints.
-const VARIABLES: [&str; 9] = [
-    "KAFKA_BROKERS",
-    "KAFKA_BEHIND_LINK",
-    "KAFKA_LINK",
-    "WRITE_DATABASE_URL",
-    "READ_DATABASE_URL",
-    "READER_DATABASE_URL",
-    "ELASTICSEARCH_URL",
-    "SCHEMA_REGISTRY_URL",
-    "CONNECT_URL",
-];
-
-impl Stack {
-    /// The stack of the environment, else the one of `scripts/stack`.
-    pub fn get() -> &'static Self {
-        static STACK: LazyLock<Stack> = LazyLock::new(|| {
-            let told: Option<_> =
-                VARIABLES.iter().map(|name| Some((*name, std::env::var(name).ok()?))).collect();
-            let told =
-                told.map(|told: Vec<_>| told.into_iter().map(|(name, value)| (name.to_owned(), value)));
-            Stack { variables: told.map_or_else(asked, Iterator::collect) }
-        });
-        &STACK
-    }
-
-    /// The value of one of the variables.
-    pub fn address(&self, variable: &str) -> &str {
-        self.variables
-            .get(variable)
-            .unwrap_or_else(|| panic!("`scripts/stack env` does not print {variable}"))
-    }
-
-    /// All variables, for a process.
-    pub fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()))
-    }
+/// The stack of all stories. It keeps no connections, which would belong to the story that made them.
+///
+/// # Panics
+/// When `scripts/stack env` does not say where it is.
+pub fn stack() -> &'static Stack {
+    static STACK: LazyLock<Stack> = LazyLock::new(|| Stack::find(0).expect("the stack"));
+    &STACK
 }
 
 /// Runs one of Kafka's own tools and returns what it printed.
@@ -109,50 +71,19 @@ async fn script(action: &'static str, components: Vec<&'static str>) {
     tokio::task::spawn_blocking(script).await.expect("scripts/stack");
 }
 
-/// A client of anything that speaks HTTP. All share one, since loading the certificates that TLS trusts takes longer than
-/// most answers; but no connections, which belong to the story that made them.
-///
-/// # Panics
-/// When TLS cannot be set up.
-pub fn http() -> reqwest::Client {
-    static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
-        reqwest::Client::builder().pool_max_idle_per_host(0).build().expect("an HTTP client")
-    });
-    CLIENT.clone()
+/// A client of anything that speaks HTTP.
+pub fn http() -> &'static reqwest::Client {
+    stack().http()
 }
 
 /// Asks Kafka Connect, again while its workers agree on who does what.
 pub async fn connect(method: Method, path: &str) -> Value {
-    let url = format!("{}/{path}", Stack::get().address("CONNECT_URL"));
     eventually(&format!("Connect does {method} {path}"), async || {
-        let request = http().request(method.clone(), &url).send().await;
-        let answer = request.map_err(|error| error.to_string())?;
-        let (status, text) = (answer.status(), answer.text().await.map_err(|error| error.to_string())?);
-        if status.is_success() {
-            return Ok(serde_json::from_str(&text).unwrap_or_default());
-        }
-        Err(format!("{status}: {text}"))
+        stack().connect(method.clone(), path, None).await.map_err(|error| error.to_string())
     })
     .await
 }
 
-fn asked() -> HashMap<String, String> {
-    let printed = run(&["env"]);
-    let pair = |line: &str| {
-        let (name, value) = line.strip_prefix("export ")?.split_once('=')?;
-        Some((name.to_owned(), value.trim_matches('\'').to_owned()))
-    };
-    printed.lines().filter_map(pair).collect()
-}
-
 fn run(arguments: &[&str]) -> String {
-    let output =
-        Command::new(repository().join("scripts/stack")).args(arguments).output().expect("scripts/stack");
-    let talk = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "scripts/stack {arguments:?}: {talk}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the repository").to_owned()
+    millrace_testkit::script(arguments).expect("scripts/stack")
 }

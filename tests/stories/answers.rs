@@ -161,8 +161,8 @@ async fn filters_that_name_nothing_are_refused(instance: &Instance) {
 
 /// The contexts that are not set up have neither topics nor indices.
 async fn what_is_missing_is_told(instance: &Instance) {
-    let all = [("MILLRACE_CONTEXTS", r#"["catalog", "customers", "orders", "payments"]"#)];
-    let status = instance.millrace_with(&["status"], &all).await;
+    let all = r#"contexts=["catalog", "customers", "orders", "payments"]"#;
+    let status = instance.millrace(&["status", "--set", all]).await;
     let first = status.expect_code(1).stdout.lines().next().expect("a first line");
     for part in ["NOT WELL", "topics are missing", "indices are missing", "millrace setup"] {
         assert!(first.contains(part), "{part}: {first}");

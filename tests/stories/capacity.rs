@@ -7,7 +7,7 @@ use crate::{beside_others, instance_with};
 
 const LARGE: Load = Load { customers: 400, products: 400, orders: 1_750 };
 /// Every group may hold a whole batch of each partition at once; 150 to 205 MB, by how fast the machine fetches.
-const MEMORY_MAX_MB: u64 = 256;
+const MEMORY_MAX_MB: f64 = 256.0;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_commands_in_flight_all_have_an_outcome_in_bounded_memory() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use millrace_tests::load::{add_product, command, customer, order, place, product, register};
 use millrace_tests::settle::Backlog;
-use millrace_tests::stack::{Stack, connect, http, kafka_tool};
+use millrace_tests::stack::{connect, http, kafka_tool, stack};
 use millrace_tests::{Instance, Load, Process, Raw, Snapshot, becomes, eventually, kafka};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -127,7 +127,7 @@ async fn move_offsets_ahead(connector: &str) {
     for (_, lsn) in offset.iter_mut().filter(|(field, _)| field.starts_with("lsn")) {
         *lsn = json!(lsn.as_i64().expect("a place in the WAL") + (1_i64 << 40));
     }
-    let url = format!("{}/{connector}/offsets", Stack::get().address("CONNECT_URL"));
+    let url = format!("{}/{connector}/offsets", stack().connect_url());
     let altered = http().patch(url).json(&offsets).send().await.expect("Connect");
     assert!(altered.status().is_success(), "{}", altered.text().await.unwrap_or_default());
 }

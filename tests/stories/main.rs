@@ -54,8 +54,11 @@ use millrace_tests::Instance;
 use millrace_tests::instance::Workshop;
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-const WORKSHOP: Workshop =
-    Workshop { binary: env!("CARGO_BIN_EXE_millrace-under-test"), folder: env!("CARGO_TARGET_TMPDIR") };
+const WORKSHOP: Workshop = Workshop {
+    binary: env!("CARGO_BIN_EXE_millrace-under-test"),
+    simulator: env!("CARGO_BIN_EXE_simulator-under-test"),
+    folder: env!("CARGO_TARGET_TMPDIR"),
+};
 
 /// Stories share the stack, except those that take a component away from everybody.
 static STACK: RwLock<()> = RwLock::const_new(());

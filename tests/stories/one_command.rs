@@ -22,11 +22,16 @@ async fn a_command_becomes_an_event_a_row_and_a_document() {
     let _turn = beside_others().await;
     let instance = instance("one_command").await;
     let _process = instance.start();
-    instance.send(&[register(7)]).await;
+    instance.send(&[over_several_lines(&register(7))]).await;
     instance.settle().await;
     the_event_says_where_it_comes_from(&instance);
     the_row_and_the_document_are_there(&instance).await;
     the_receipt_says_completed(&instance).await;
+}
+
+fn over_several_lines(command: &str) -> String {
+    let command: Value = serde_json::from_str(command).expect("JSON");
+    format!("{command:#}")
 }
 
 fn the_event_says_where_it_comes_from(instance: &Instance) {

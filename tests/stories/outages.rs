@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use millrace_tests::stack::Outage;
 use millrace_tests::{Instance, Load, Process, eventually};
+use tokio::sync::RwLockWriteGuard;
 
 use crate::undisturbed::undisturbed;
 use crate::{alone, instance_with};
@@ -15,26 +16,56 @@ const SMALL_BATCHES: [(&str, &str); 2] = [("commands_batch_max", "20"), ("events
 /// Batches sleep before their commit, so that a component is gone before all is done.
 const SLOW: [(&str, &str); 1] = [("FAILPOINTS", "before-commit=sleep(100)")];
 
-/// An instance in mid-load.
-async fn in_mid_load(story: &str, load: &[String]) -> (Instance, Process) {
-    let instance = instance_with(story, &SMALL_BATCHES).await;
-    let process = instance.start_with(&[], &SLOW);
-    instance.send(&Load::STANDARD.basics()).await;
-    instance.settle().await;
-    let before = instance.count("SELECT count(*) FROM command").await.expect("receipts");
-    instance.send(load).await;
-    instance.decided(before + 20).await;
-    (instance, process)
+/// An instance in mid-load, which has the stack for itself.
+struct MidLoad {
+    process: Process,
+    instance: Instance,
+    _turn: RwLockWriteGuard<'static, ()>,
 }
 
-async fn everything_is_right(instance: &Instance, process: &mut Process) {
-    recovers(instance).await;
-    instance.settle().await;
-    assert!(process.lives(), "the process has waited");
-    process.has_counted_no_faults().await;
-    instance.snapshot().await.assert_same(undisturbed().await);
-    instance.assert_both_read_models_agree().await;
-    instance.assert_topics_carry_the_outbox(true).await;
+impl MidLoad {
+    async fn of(story: &str) -> Self {
+        Self::with(story, &Load::STANDARD.slices(1)[0]).await
+    }
+
+    async fn with(story: &str, load: &[String]) -> Self {
+        let turn = alone().await;
+        undisturbed().await;
+        let instance = instance_with(story, &SMALL_BATCHES).await;
+        let process = instance.start_with(&[], &SLOW);
+        instance.send(&Load::STANDARD.basics()).await;
+        instance.settle().await;
+        let before = instance.count("SELECT count(*) FROM command").await.expect("receipts");
+        instance.send(load).await;
+        instance.decided(before + 20).await;
+        Self { process, instance, _turn: turn }
+    }
+
+    async fn reports_an_outage_of_postgres(&self) {
+        self.process.reports("millrace_outage", &[("dependency", "postgres")], 1.0).await;
+    }
+
+    async fn has_commands_left(&self) {
+        let decided = self.instance.count("SELECT count(*) FROM command").await.expect("receipts");
+        assert!(decided < COMMANDS, "it was in mid-load: {decided} commands are decided");
+    }
+
+    async fn has_something_left(&self) {
+        let backlog = self.instance.backlog().await;
+        let left = backlog.commands + backlog.outbox + backlog.events + backlog.documents;
+        assert!(left > 0, "it was in mid-load: {backlog:?}");
+    }
+
+    async fn ends_as_if_undisturbed(mut self) {
+        let instance = &self.instance;
+        recovers(instance).await;
+        instance.settle().await;
+        assert!(self.process.lives(), "the process has waited");
+        self.process.has_counted_no_faults().await;
+        instance.snapshot().await.assert_same(undisturbed().await);
+        instance.assert_both_read_models_agree().await;
+        instance.assert_topics_carry_the_outbox(true).await;
+    }
 }
 
 /// `millrace status` finds nothing wrong any more, and soon everything level.
@@ -65,73 +96,57 @@ async fn status_names(instance: &Instance, away: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connect_is_killed_and_nothing_is_lost() {
-    let _turn = alone().await;
-    undisturbed().await;
     let slices = Load::STANDARD.slices(2);
-    let (instance, mut process) = in_mid_load("connect_killed", &slices[0]).await;
+    let story = MidLoad::with("connect_killed", &slices[0]).await;
     let outage = Outage::of("connect").await;
-    instance.send(&slices[1]).await;
-    eventually("every command is decided without Connect", async || match instance.backlog().await {
+    story.instance.send(&slices[1]).await;
+    eventually("every command is decided without Connect", async || match story.instance.backlog().await {
         backlog if backlog.commands == 0 => Ok(()),
         backlog => Err(format!("{backlog:?}")),
     })
     .await;
-    let backlog = instance.backlog().await;
+    let backlog = story.instance.backlog().await;
     assert!(backlog.outbox > 0, "the outbox fills while Connect is away: {backlog:?}");
     outage.ends().await;
-    everything_is_right(&instance, &mut process).await;
+    story.ends_as_if_undisturbed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_crashes_and_comes_back() {
-    let _turn = alone().await;
-    undisturbed().await;
-    let (instance, mut process) = in_mid_load("postgres_crash", &Load::STANDARD.slices(1)[0]).await;
+    let story = MidLoad::of("postgres_crash").await;
     let outage = Outage::of("postgres").await;
-    process.reports("millrace_outage", &[("dependency", "postgres")], 1.0).await;
+    story.reports_an_outage_of_postgres().await;
     outage.ends().await;
-    let backlog = instance.backlog().await;
-    let left = backlog.commands + backlog.outbox + backlog.events + backlog.documents;
-    assert!(left > 0, "it was in mid-load: {backlog:?}");
-    everything_is_right(&instance, &mut process).await;
+    story.has_something_left().await;
+    story.ends_as_if_undisturbed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kafka_crashes_and_comes_back() {
-    let _turn = alone().await;
-    undisturbed().await;
-    let (instance, mut process) = in_mid_load("kafka_crash", &Load::STANDARD.slices(1)[0]).await;
+    let story = MidLoad::of("kafka_crash").await;
     let outage = Outage::of("kafka").await;
-    let decided = instance.count("SELECT count(*) FROM command").await.expect("receipts");
-    assert!(decided < COMMANDS, "it was in mid-load: {decided} commands are decided");
+    story.has_commands_left().await;
     outage.ends().await;
-    everything_is_right(&instance, &mut process).await;
+    story.ends_as_if_undisturbed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_and_elasticsearch_are_away_at_once() {
-    let _turn = alone().await;
-    undisturbed().await;
-    let (instance, mut process) = in_mid_load("two_stores_away", &Load::STANDARD.slices(1)[0]).await;
+    let story = MidLoad::of("two_stores_away").await;
     let outage = Outage::of_all(["postgres", "elasticsearch"]).await;
-    process.reports("millrace_outage", &[("dependency", "postgres")], 1.0).await;
-    status_names(&instance, &["the write database", "the read database", "Elasticsearch"]).await;
+    story.reports_an_outage_of_postgres().await;
+    status_names(&story.instance, &["the write database", "the read database", "Elasticsearch"]).await;
     outage.ends().await;
-    let backlog = instance.backlog().await;
-    let left = backlog.commands + backlog.outbox + backlog.events + backlog.documents;
-    assert!(left > 0, "it was in mid-load: {backlog:?}");
-    everything_is_right(&instance, &mut process).await;
+    story.has_something_left().await;
+    story.ends_as_if_undisturbed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kafka_and_connect_are_away_at_once() {
-    let _turn = alone().await;
-    undisturbed().await;
-    let (instance, mut process) = in_mid_load("two_carriers_away", &Load::STANDARD.slices(1)[0]).await;
+    let story = MidLoad::of("two_carriers_away").await;
     let outage = Outage::of_all(["kafka", "connect"]).await;
-    let decided = instance.count("SELECT count(*) FROM command").await.expect("receipts");
-    assert!(decided < COMMANDS, "it was in mid-load: {decided} commands are decided");
-    status_names(&instance, &["Kafka", "Kafka Connect"]).await;
+    story.has_commands_left().await;
+    status_names(&story.instance, &["Kafka", "Kafka Connect"]).await;
     outage.ends().await;
-    everything_is_right(&instance, &mut process).await;
+    story.ends_as_if_undisturbed().await;
 }

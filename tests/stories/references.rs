@@ -2,7 +2,7 @@
 
 use millrace_tests::instance::pool;
 use millrace_tests::load::{add_product, customer, place, product, register};
-use millrace_tests::{Instance, Stack};
+use millrace_tests::{Instance, stack};
 use sqlx::Connection as _;
 
 use crate::{beside_others, instance};
@@ -60,7 +60,7 @@ async fn readers_see_the_views_and_nothing_of_the_write_side() {
         let code = error.as_database_error().and_then(|error| error.code()).map(|code| code.to_string());
         assert_eq!(code.as_deref(), Some("42501"), "insufficient privilege for {statement}: {error}");
     }
-    let read_side = Stack::get().address("READER_DATABASE_URL");
+    let read_side = stack().address("READER_DATABASE_URL");
     let write_side =
         format!("{}millrace_write", read_side.strip_suffix("millrace_read").expect("the read side"));
     let error = sqlx::PgConnection::connect(&write_side).await.expect_err("the write side is closed");

@@ -120,7 +120,7 @@ async fn measure(
 
 /// Takes what is tuned out of the connector's settings, and waits until it runs with what is left.
 pub(super) async fn take_tuning_out(instance: &Instance) -> Result<()> {
-    let path = format!("connectors/{}_outbox/config", instance.namespace);
+    let path = format!("connectors/{}_outbox/config", instance.name);
     let mut config = instance.stack.connect(Method::GET, &path, None).await?;
     if let Some(config) = config.as_object_mut() {
         config.retain(|name, _| !TUNED.contains(&name.as_str()));
@@ -130,7 +130,7 @@ pub(super) async fn take_tuning_out(instance: &Instance) -> Result<()> {
 }
 
 async fn running(instance: &Instance) -> Result<()> {
-    let path = format!("connectors/{}_outbox/status", instance.namespace);
+    let path = format!("connectors/{}_outbox/status", instance.name);
     let until = Instant::now() + STARTS_WITHIN;
     loop {
         let status = instance.stack.connect(Method::GET, &path, None).await.unwrap_or_default();

@@ -9,6 +9,7 @@ mod carrier;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
+use millrace_testkit::Patience;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgConnection};
@@ -18,10 +19,10 @@ use super::{Stage, cdc, digest};
 use crate::cli::{Chain, Order};
 use crate::cpu::{self, Components, Seconds};
 use crate::instance::Instance;
+use crate::instance::PATIENCE;
 use crate::latency;
 use crate::latency::probe::{LATEST, microseconds};
 use crate::latency::sender::Pace;
-use crate::patience::{PATIENCE, Patience};
 use crate::preload;
 use crate::report::{Report, spread, whole};
 use crate::stack::observer;
@@ -147,15 +148,14 @@ struct Table {
 
 impl Table {
     async fn open(instance: &Instance) -> Result<Self> {
-        let (connection, backend) = observer(&instance.stack.read_database_url).await?;
-        let sql =
-            format!("SELECT coalesce(sum(version), 0)::bigint FROM \"{}\".customers_g1", instance.namespace);
+        let (connection, backend) = observer(instance.stack.read_database_url()).await?;
+        let sql = format!("SELECT coalesce(sum(version), 0)::bigint FROM \"{}\".customers_g1", instance.name);
         Ok(Self { connection, backend, sql })
     }
 
     /// Waits until this many events are folded; fails when nothing moves for a while.
     async fn at_least(&mut self, wanted: u64, carrier: &mut Carrier) -> Result<Instant> {
-        let mut patience = Patience::new();
+        let mut patience = Patience::new(PATIENCE);
         loop {
             let sql = AssertSqlSafe(self.sql.as_str());
             let events: i64 = sqlx::query_scalar(sql).fetch_one(&mut self.connection).await?;

@@ -4,6 +4,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use millrace_testkit::{Patience, Running};
 use serde::Serialize;
 
 use super::Stage;
@@ -12,8 +13,7 @@ use super::sink::Sink;
 use crate::cli::{Consumer, Decider, Folder, Indexer};
 use crate::drain::offsets::{Offsets, Side};
 use crate::instance::Instance;
-use crate::patience::{PATIENCE, Patience};
-use crate::running::Running;
+use crate::instance::PATIENCE;
 
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 const LOOK_RARELY: Duration = Duration::from_millis(100);
@@ -117,8 +117,8 @@ impl Drainer {
             Contestant::Plain => Self::own(instance, who, &["consume", "plain"], partitions),
             Contestant::Jvm => {
                 let mut command = Command::new(JVM);
-                command.args([stage.name(), &instance.namespace, &partitions.to_string()]);
-                Ok(Self::Peer(Peer::start(who.name(), &mut command, &instance.log("peer")?)?))
+                command.args([stage.name(), &instance.name, &partitions.to_string()]);
+                Ok(Self::Peer(Peer::start(who.name(), &mut command, &instance.file("peer.log"))?))
             }
             Contestant::Sink => Ok(Self::Sink(Sink::start(instance, partitions, false).await?)),
             Contestant::SinkTuned => Ok(Self::Sink(Sink::start(instance, partitions, true).await?)),
@@ -128,9 +128,9 @@ impl Drainer {
     /// A process of this program.
     fn own(instance: &Instance, who: Contestant, arguments: &[&str], partitions: i32) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(arguments).args(["--namespace", &instance.namespace]);
+        command.args(arguments).args(["--namespace", &instance.name]);
         command.args(["--partitions", &partitions.to_string()]);
-        Ok(Self::Peer(Peer::start(who.name(), &mut command, &instance.log("peer")?)?))
+        Ok(Self::Peer(Peer::start(who.name(), &mut command, &instance.file("peer.log"))?))
     }
 
     async fn millrace(instance: &Instance, stage: Stage, who: Contestant, partitions: i32) -> Result<Self> {
@@ -165,7 +165,7 @@ impl Drainer {
 
     /// Waits until this many records are committed; fails when nothing moves for a while.
     pub(super) async fn at_least(&mut self, wanted: u64) -> Result<(Instant, u64)> {
-        let mut patience = Patience::new();
+        let mut patience = Patience::new(PATIENCE);
         loop {
             let (at, records) = self.look().await?;
             if records >= wanted {

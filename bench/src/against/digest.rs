@@ -20,15 +20,15 @@ pub(super) async fn of(instance: &Instance, stage: Stage) -> Result<Vec<String>>
     let (url, tables) = match stage {
         Stage::Commands => {
             let tables = vec![("outbox", OUTBOX), ("stream", STREAM), ("command", COMMAND)];
-            (&instance.stack.write_database_url, tables)
+            (instance.stack.write_database_url(), tables)
         }
         Stage::Search | Stage::Consume => return Ok(Vec::new()),
-        Stage::Customers => (&instance.stack.read_database_url, vec![("customers_g1", "row.*")]),
+        Stage::Customers => (instance.stack.read_database_url(), vec![("customers_g1", "row.*")]),
     };
     let mut connection = database(url).await?;
     let mut digests = Vec::new();
     for (table, columns) in tables {
-        let sql = AssertSqlSafe(sql(&instance.namespace, table, columns));
+        let sql = AssertSqlSafe(sql(&instance.name, table, columns));
         digests.push(sqlx::query_scalar(sql).fetch_one(&mut connection).await?);
     }
     Ok(digests)

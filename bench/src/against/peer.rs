@@ -7,8 +7,7 @@ use std::process::{ChildStdout, Command};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
-
-use crate::process::Process;
+use millrace_testkit::Process;
 
 /// A peer that runs. Ends with this value.
 pub(super) struct Peer {

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use millrace_testkit::Stack;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use reqwest::{Method, Url};
@@ -11,8 +12,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::cpu;
 use crate::instance::Instance;
-use crate::preload::producer_config;
-use crate::stack::{Stack, observer};
+use crate::stack::observer;
 
 /// Connect refuses while it makes up its mind about who does what.
 const ACCEPTS_WITHIN: Duration = Duration::from_secs(30);
@@ -39,7 +39,7 @@ pub(super) fn topic(instance: &Instance) -> String {
 
 /// Creates that topic.
 pub(super) async fn create_topic(instance: &Instance, partitions: i32) -> Result<()> {
-    let admin: AdminClient<DefaultClientContext> = producer_config(&instance.stack).create()?;
+    let admin: AdminClient<DefaultClientContext> = instance.stack.kafka().create()?;
     let topic = topic(instance);
     let wanted = NewTopic::new(&topic, partitions, TopicReplication::Fixed(1));
     for answer in admin.create_topics([&wanted], &AdminOptions::new()).await? {
@@ -52,13 +52,13 @@ impl Sink {
     /// Gives the connector to Connect.
     pub(super) async fn start(instance: &Instance, partitions: i32, tuned: bool) -> Result<Self> {
         let stack = instance.stack.clone();
-        let port = Stack::port(&stack.connect_url).context("Connect's address has no port")?;
+        let port = Stack::port(stack.connect_url()).context("Connect's address has no port")?;
         let pid = cpu::listener(port).context("Connect runs on another machine")?;
-        let (connection, backend) = observer(&stack.read_database_url).await?;
+        let (connection, backend) = observer(stack.read_database_url()).await?;
         // Every event raises the version of its row by one, so that versions count events, folded together or not.
         let versions =
-            format!("SELECT coalesce(sum(version), 0)::bigint FROM \"{}\".customers_g1", instance.namespace);
-        let (name, group) = (format!("{}_sink", instance.namespace), instance.group("sink"));
+            format!("SELECT coalesce(sum(version), 0)::bigint FROM \"{}\".customers_g1", instance.name);
+        let (name, group) = (format!("{}_sink", instance.name), instance.group("sink"));
         let sink = Self { stack, name, group, connection, backend, pid, versions };
         let _ = sink.ask(Method::DELETE, "", None).await;
         let config = sink.config(instance, partitions, tuned)?;
@@ -67,13 +67,13 @@ impl Sink {
     }
 
     fn config(&self, instance: &Instance, partitions: i32, tuned: bool) -> Result<Value> {
-        let url = Url::parse(&self.stack.read_database_url)?;
+        let url = Url::parse(self.stack.read_database_url())?;
         let mut place = format!(
             "jdbc:postgresql://{}:{}{}?currentSchema={}",
             url.host_str().context("a database without host")?,
             url.port().unwrap_or(5432),
             url.path(),
-            instance.namespace
+            instance.name
         );
         if tuned {
             place.push_str("&reWriteBatchedInserts=true");
@@ -134,7 +134,7 @@ impl Sink {
     /// Removes the connector and its group.
     pub(super) async fn stop(self) -> Result<()> {
         self.patiently(Method::DELETE, "", None).await?;
-        let admin: AdminClient<DefaultClientContext> = producer_config(&self.stack).create()?;
+        let admin: AdminClient<DefaultClientContext> = self.stack.kafka().create()?;
         let until = Instant::now() + ACCEPTS_WITHIN;
         loop {
             let answers = admin.delete_groups(&[&self.group], &AdminOptions::new()).await?;

@@ -16,11 +16,11 @@ use millrace_runtime::{
     Registry, Role, WorkError,
 };
 use millrace_schemas::{Event, Kind};
+use millrace_testkit::Stack;
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 
 use super::{Tally, Totals};
-use crate::stack::Stack;
 
 /// Whose place it takes: setup makes this role's retry topics, and teardown removes its group.
 const PLACE: &str = "events";
@@ -57,9 +57,9 @@ pub(super) async fn run(
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
     let namespace = Namespace::new(namespace)?;
     let group = Group { id: namespace.group(PLACE), generation: 1 };
-    let url = &stack.read_database_url;
+    let url = stack.read_database_url();
     let pool = worker_pool(url, &namespace, TRANSACTION_TIMEOUT, ANSWER_TIMEOUT, CONNECTIONS_MAX)?;
-    let registry = Registry::new(&stack.schema_registry_url, AWAITED_TIMEOUT)?;
+    let registry = Registry::new(stack.schema_registry_url(), AWAITED_TIMEOUT)?;
     let name = group.id.clone();
     let role: Arc<dyn Role> = Arc::new(Decoding { group, pool, registry, totals });
     let roles = HashMap::from([(namespace.topic(Kind::Event, "customers"), role)]);
@@ -69,7 +69,7 @@ pub(super) async fn run(
 
 fn join(stack: &Stack, group: &str, roles: HashMap<String, Arc<dyn Role>>) -> Result<Member> {
     let kafka = KafkaSettings {
-        brokers: stack.kafka_brokers.clone(),
+        brokers: stack.kafka_brokers().to_owned(),
         session_timeout: SESSION_TIMEOUT,
         heartbeat_interval: HEARTBEAT_INTERVAL,
         properties: HashMap::new(),
@@ -77,7 +77,7 @@ fn join(stack: &Stack, group: &str, roles: HashMap<String, Arc<dyn Role>>) -> Re
     let buffers = Buffers::new(BUFFER_BYTES);
     let settings = GroupSettings { batch_max: BATCH_MAX, retry_delays: RETRY_DELAYS.into(), buffers };
     let producer = Producer::new(&kafka, AWAITED_TIMEOUT)?;
-    let elastic = Elastic::new(&stack.elasticsearch_url, AWAITED_TIMEOUT)?;
+    let elastic = Elastic::new(stack.elasticsearch_url(), AWAITED_TIMEOUT)?;
     Ok(Member::join(&kafka, settings, group, roles, producer, elastic)?)
 }
 

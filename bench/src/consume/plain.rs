@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use millrace_testkit::Stack;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 
 use super::{Tally, Totals};
 use crate::cli::Consume;
-use crate::preload::producer_config;
-use crate::stack::Stack;
 
 /// Records between two looks at the totals.
 const BATCH_RECORDS: u64 = 2_000;
@@ -18,7 +17,7 @@ const POLL: Duration = Duration::from_millis(10);
 
 /// All partitions from their beginning, in no group.
 pub(super) fn consumer(stack: &Stack, options: &Consume) -> Result<BaseConsumer> {
-    let mut config = producer_config(stack);
+    let mut config = stack.kafka();
     config.set("group.id", format!("{}.plain", options.namespace)).set("enable.auto.commit", "false");
     // The default of a second would stop it whenever its queue was full.
     config.set("fetch.queue.backoff.ms", "2");

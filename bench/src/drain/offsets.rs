@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use millrace_testkit::{Patience, Running};
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::instance::Instance;
-use crate::patience::{PATIENCE, Patience};
-use crate::running::Running;
+use crate::instance::PATIENCE;
 use crate::stack::observer;
 
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -43,15 +43,15 @@ impl Offsets {
     /// Watches the group of a role from now on.
     pub(crate) async fn watch(instance: &Instance, side: Side, role: &str) -> Result<Self> {
         let (url, column) = match side {
-            Side::Write => (&instance.stack.write_database_url, "applied"),
-            Side::Read => (&instance.stack.read_database_url, "applied"),
-            Side::Search => (&instance.stack.read_database_url, "published"),
+            Side::Write => (instance.stack.write_database_url(), "applied"),
+            Side::Read => (instance.stack.read_database_url(), "applied"),
+            Side::Search => (instance.stack.read_database_url(), "published"),
         };
         let (connection, backend) = observer(url).await?;
         let sql = format!(
             "SELECT coalesce(sum(epoch), 0)::bigint, coalesce(sum({column}), 0)::bigint FROM \"{}\".consumer_offset
              WHERE grp = $1 AND topic NOT LIKE '%.retry.%'",
-            instance.namespace
+            instance.name
         );
         let mut offsets = Self { connection, backend, sql, group: instance.group(role), before: (0, 0) };
         offsets.before = offsets.sums().await?;
@@ -81,7 +81,7 @@ impl Offsets {
         running: &mut Running,
         done: impl Fn(&Seen) -> bool,
     ) -> Result<Seen> {
-        let mut patience = Patience::new();
+        let mut patience = Patience::new(PATIENCE);
         loop {
             let seen = self.look().await?;
             if done(&seen) {

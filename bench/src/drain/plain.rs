@@ -103,7 +103,7 @@ impl<'l> Loop<'l> {
 
     async fn send(&self, requests: Vec<Bytes>) -> Result<()> {
         let url =
-            format!("{}/{}/_bulk?filter_path=errors", self.instance.stack.elasticsearch_url, self.index);
+            format!("{}/{}/_bulk?filter_path=errors", self.instance.stack.elasticsearch_url(), self.index);
         let connections = (0..self.connections).map(|number| {
             let share: Vec<Bytes> = requests.iter().skip(number).step_by(self.connections).cloned().collect();
             send_all(&url, share)

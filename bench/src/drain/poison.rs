@@ -77,7 +77,7 @@ async fn drain(
 async fn refuse(instance: &Instance, names: &str) -> Result<()> {
     let sql = format!(
         "ALTER TABLE \"{}\".customers_g1 ADD CONSTRAINT poison CHECK (name !~ '{names}')",
-        instance.namespace
+        instance.name
     );
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut read_side(instance).await?).await?;
     Ok(())

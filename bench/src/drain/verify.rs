@@ -94,14 +94,14 @@ pub(crate) async fn refused(instance: &Instance, streams: u64, refused: u64) -> 
 
 /// Every command has its receipt and its event, every customer four versions, and nothing died.
 pub(crate) async fn commands(instance: &Instance, streams: u64) -> Result<()> {
-    let mut connection = database(&instance.stack.write_database_url).await?;
+    let mut connection = database(instance.stack.write_database_url()).await?;
     let commands = signed(streams * customers::VERSIONS);
     compare(&mut connection, instance, COMMANDS, &[commands, commands, commands, signed(streams), 0]).await
 }
 
 /// Every order of a sale has its receipt, its event and its lines.
 pub(crate) async fn placed(instance: &Instance, demand: Demand, orders: u64) -> Result<()> {
-    let mut connection = database(&instance.stack.write_database_url).await?;
+    let mut connection = database(instance.stack.write_database_url()).await?;
     let (Sums { units, revenue, products, most }, orders) = (demand.sums(orders), signed(orders));
     let expected = [orders, 0, 0, orders, units, revenue, products, most];
     compare(&mut connection, instance, PLACED, &expected).await
@@ -109,7 +109,7 @@ pub(crate) async fn placed(instance: &Instance, demand: Demand, orders: u64) -> 
 
 /// Every order of a sale has its receipt, and an event and a reservation for each of its lines.
 pub(crate) async fn reserved(instance: &Instance, demand: Demand, orders: u64) -> Result<()> {
-    let mut connection = database(&instance.stack.write_database_url).await?;
+    let mut connection = database(instance.stack.write_database_url()).await?;
     let (Sums { units, products, most, .. }, lines) = (demand.sums(orders), signed(orders * sale::LINES));
     let expected = [signed(orders), 0, 0, lines, lines, units, products, most];
     compare(&mut connection, instance, RESERVED, &expected).await
@@ -131,7 +131,7 @@ pub(crate) async fn compare(
     sql: &'static str,
     expected: &[i64],
 ) -> Result<()> {
-    let path = format!("SET search_path TO \"{}\"", instance.namespace);
+    let path = format!("SET search_path TO \"{}\"", instance.name);
     sqlx::raw_sql(AssertSqlSafe(path)).execute(&mut *connection).await?;
     let found: Vec<Option<i64>> = sqlx::query_scalar(sql).fetch_one(connection).await?;
     let same = found.iter().copied().eq(expected.iter().copied().map(Some));

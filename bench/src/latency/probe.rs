@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use hdrhistogram::Histogram;
+use millrace_testkit::Stack;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgConnection};
@@ -12,7 +13,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 
 use crate::instance::Instance;
-use crate::stack::{Stack, observer};
+use crate::stack::observer;
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 /// Searches cost more, and what they find changes only with a refresh.
@@ -130,10 +131,8 @@ pub(crate) struct Rows(Questions);
 impl Rows {
     /// On a connection of its own.
     pub(crate) async fn connect(instance: &Instance) -> Result<Self> {
-        let sql = format!(
-            "SELECT customer_id FROM \"{}\".customers WHERE customer_id = ANY($1)",
-            instance.namespace
-        );
+        let sql =
+            format!("SELECT customer_id FROM \"{}\".customers WHERE customer_id = ANY($1)", instance.name);
         Questions::connect(instance, sql).await.map(Self)
     }
 
@@ -178,7 +177,7 @@ impl Marks {
         };
         let sql = format!(
             "SELECT partition, {column} FROM \"{}\".consumer_offset WHERE grp = $1 AND topic = $2",
-            instance.namespace
+            instance.name
         );
         let (group, topic) = (instance.group(role), instance.topic("evt", "customers"));
         Ok(Self { questions: Questions::connect(instance, sql).await?, group, topic })
@@ -209,7 +208,7 @@ struct Questions {
 
 impl Questions {
     async fn connect(instance: &Instance, sql: String) -> Result<Self> {
-        let (mut connection, backend) = observer(&instance.stack.read_database_url).await?;
+        let (mut connection, backend) = observer(instance.stack.read_database_url()).await?;
         // A table that was just made looks small to the planner, and reading all of it at each look would be the load.
         sqlx::raw_sql("SET enable_seqscan = off").execute(&mut connection).await?;
         Ok(Self { connection, backend, sql })

@@ -40,7 +40,7 @@ pub(crate) async fn send(
     placed: UnboundedSender<Sent>,
 ) -> Result<Histogram<u64>> {
     let encoder = Encoder::new(&instance.stack).learn("RegisterCustomer").await?;
-    let mut config = preload::producer_config(&instance.stack);
+    let mut config = instance.stack.producer();
     let producer: FutureProducer = config.set("linger.ms", "0").create()?;
     let topic = instance.topic("cmd", "customers");
     let (mut late, mut deliveries) = (Histogram::new(3)?, Vec::new());

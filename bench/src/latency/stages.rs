@@ -11,7 +11,6 @@ use rdkafka::{Message as _, Offset, TopicPartitionList};
 use sqlx::AssertSqlSafe;
 
 use crate::instance::Instance;
-use crate::preload::producer_config;
 use crate::stack::database;
 
 const READ_WITHIN: Duration = Duration::from_secs(30);
@@ -24,7 +23,7 @@ pub(super) type Stage = (&'static str, [f64; 3]);
 
 /// Lets the broker stamp events when it appends them; Millrace goes by their own time.
 pub(super) async fn stamp_when_appended(instance: &Instance) -> Result<()> {
-    let admin: AdminClient<DefaultClientContext> = producer_config(&instance.stack).create()?;
+    let admin: AdminClient<DefaultClientContext> = instance.stack.kafka().create()?;
     let topic = instance.topic("evt", "customers");
     // Replaces the topic's whole configuration: what setup has set comes again.
     let config = AlterConfig::new(ResourceSpecifier::Topic(&topic))
@@ -58,9 +57,9 @@ async fn receipts(instance: &Instance) -> Result<[Times; 3]> {
     let sql = format!(
         "SELECT stream, (extract(epoch FROM produced_at) * 1000)::float8, (extract(epoch FROM received_at) * 1000)::float8,
                 (extract(epoch FROM decided_at) * 1000)::float8 FROM \"{}\".command",
-        instance.namespace
+        instance.name
     );
-    let mut connection = database(&instance.stack.write_database_url).await?;
+    let mut connection = database(instance.stack.write_database_url()).await?;
     let receipts: Vec<(String, f64, f64, f64)> =
         sqlx::query_as(AssertSqlSafe(sql)).fetch_all(&mut connection).await?;
     let times =
@@ -70,7 +69,7 @@ async fn receipts(instance: &Instance) -> Result<[Times; 3]> {
 
 /// When each customer's event was appended to its topic.
 fn events(instance: &Instance) -> Result<Times> {
-    let mut config = producer_config(&instance.stack);
+    let mut config = instance.stack.kafka();
     config.set("group.id", "bench-reader").set("enable.auto.commit", "false");
     let consumer: BaseConsumer = config.create()?;
     let wanted = assign(&consumer, &instance.topic("evt", "customers"))?;

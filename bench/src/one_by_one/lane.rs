@@ -9,13 +9,14 @@ use millrace_domain::contexts::customers::{Customer, Customers};
 use millrace_domain::{Context as _, Emitted, Faces, Rejection, Streams};
 use millrace_schemas::customers::Event;
 use millrace_schemas::{AvroRecord as _, CommandRejected, Message as _, encode_record, frame};
+use millrace_testkit::Stack;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgTransaction};
 use tokio::sync::mpsc::Receiver;
 use uuid::Uuid;
 
 use super::Shared;
 use super::order::Order;
-use crate::stack::{Stack, database};
+use crate::stack::database;
 
 /// A connection of its own.
 pub(super) struct Lane {
@@ -42,7 +43,7 @@ impl Lane {
         number: u32,
         partitions: i32,
     ) -> Result<Self> {
-        let mut connection = database(&stack.write_database_url).await?;
+        let mut connection = database(stack.write_database_url()).await?;
         let path = format!("SET search_path TO \"{}\"", shared.namespace);
         sqlx::raw_sql(AssertSqlSafe(path)).execute(&mut connection).await?;
         let group = format!("{}.one-by-one.{number}", shared.namespace);

@@ -86,7 +86,7 @@ fn line(type_: &str, data: Value) -> String {
 }
 
 async fn send(instance: &Instance, lines: impl Iterator<Item = String>) -> Result<()> {
-    let file = instance.log("commands")?.with_extension("jsonl");
+    let file = instance.file("commands.jsonl");
     std::fs::write(&file, lines.collect::<Vec<_>>().join("\n"))?;
     let path = file.to_str().ok_or_else(|| anyhow!("{} is no text", file.display()))?;
     instance.millrace(&["send", path, "--wait", "--timeout", "300s"]).await
@@ -101,7 +101,7 @@ pub(super) async fn arrive(
 ) -> Result<Histogram<u64>> {
     let encoder = Encoder::new(&instance.stack).learn("RegisterCustomer").await?;
     let encoder = encoder.learn("DepositMoney").await?.learn("ChangePrice").await?;
-    let mut config = preload::producer_config(&instance.stack);
+    let mut config = instance.stack.producer();
     let producer: FutureProducer = config.set("linger.ms", "0").create()?;
     let (mut late, mut deliveries) = (Histogram::new(3)?, Vec::new());
     let (quiet, all) = (options.rate * options.warm_up, options.rate * (options.warm_up + options.seconds));

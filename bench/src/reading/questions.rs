@@ -95,8 +95,8 @@ pub(super) async fn ask(instance: Instance, question: Question, options: Reading
 
 /// Connections for people.
 fn people(instance: &Instance) -> Result<PgPool> {
-    let options = PgConnectOptions::from_str(&instance.stack.read_database_url)?;
-    let options = options.options([("search_path", &instance.namespace)]);
+    let options = PgConnectOptions::from_str(instance.stack.read_database_url())?;
+    let options = options.options([("search_path", &instance.name)]);
     Ok(PgPoolOptions::new().max_connections(PEOPLE).connect_lazy_with(options))
 }
 

@@ -31,7 +31,6 @@ Examples:
   millrace dlq list --group orders               what could not be processed, and why
   millrace dlq redrive w12 --why mended          give a dead letter its turn again
   millrace outbox skip 0197b2a4-… --dry-run      a row that the connector cannot carry
-  millrace simulate --payments 127.0.0.1:8090 --mail 127.0.0.1:2525 --ledger outside.jsonl
 
 Exit codes:
   0  done
@@ -120,7 +119,7 @@ pub enum Command {
     Replay(crate::replay::Options),
     /// Compare topics, rows and documents with the outbox, and repair what differs
     Verify(crate::verify::Options),
-    /// Send commands, one JSON object a line
+    /// Send commands from JSON, an object each
     Send(Send),
     /// Show lag, slot, connector, indices and dead letters at a glance; fails when something is away, lost or left lying
     #[command(after_help = crate::status::HELP)]
@@ -172,8 +171,6 @@ pub enum Command {
         #[command(subcommand)]
         action: crate::outbox::cli::Action,
     },
-    /// Play the outside world on loopback: a payment provider, a mail server and a vendor of messages, with a ledger of their own
-    Simulate(crate::simulate::Options),
 }
 
 /// The roles that a process takes when not all.
@@ -205,7 +202,7 @@ pub enum Role {
 #[derive(Debug, Args)]
 #[command(after_help = SEND_HELP)]
 pub struct Send {
-    /// A file with a command on each line; `-` is standard input
+    /// A file of commands, one JSON object after the other; `-` is standard input
     #[arg(default_value = "-")]
     pub file: PathBuf,
     /// Wait until every command has its outcome and print the counts
@@ -219,13 +216,14 @@ pub struct Send {
     pub timeout: Span,
 }
 
-const SEND_HELP: &str = r#"Each line is a CloudEvent:
+const SEND_HELP: &str = r#"Each command is a CloudEvent, on a line of its own or over several lines:
   {"id": "42", "source": "shop", "type": "ConfirmOrder", "data": {"order_id": "10248"}}
 `type` is a command's short or full name, `data` its fields. `id`, `source`, `time`, `traceparent` and `correlationid`
 may be missing. Times are RFC 3339, money is in minor units (cents).
 
-A line that is refused is reported with its number and reason; the others are sent. Exit code 1 when a line was refused,
-when a record could not be delivered or, with --wait, when not every command was completed."#;
+A command that is refused is reported with its line and reason; the others are sent. Behind what is not JSON, reading goes on
+at the next line that begins with `{`. Exit code 1 when a command was refused, when a record could not be delivered or, with
+--wait, when not every command was completed."#;
 
 /// Options of `commands`.
 #[derive(Debug, Args)]

@@ -29,7 +29,6 @@ pub mod schema;
 pub mod segment;
 pub mod send;
 pub mod setup;
-pub mod simulate;
 pub mod status;
 pub mod stream;
 pub mod verify;
@@ -93,7 +92,6 @@ async fn dispatch(cli: Cli, config: &Config) -> Result<(), Failure> {
         Command::Segment { action } => segment::segment(config, format, &action).await,
         Command::Dlq { action } => dlq::dlq(config, format, &action).await,
         Command::Outbox { action } => outbox::outbox(config, format, &action).await,
-        Command::Simulate(options) => simulate::simulate(&options).await,
         Command::Status { wait } => status::status(config, format, wait.map(|span| span.0)).await,
     }
 }

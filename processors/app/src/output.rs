@@ -77,7 +77,7 @@ pub fn print(format: Format, text: &str, json: &Value) -> Result<(), Failure> {
 /// Writes text to standard output as it is.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn write(text: &str) -> Result<(), Failure> {
     match io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

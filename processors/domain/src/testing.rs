@@ -6,7 +6,7 @@ mod process;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use millrace_schemas::{Event, Message};
+use millrace_schemas::{Command, CommandRejected, Event, Message};
 
 use crate::{Context, Emitted, Faces, Recorded, Reference, Rejection, Streams, Tally, View, emit};
 
@@ -197,6 +197,18 @@ pub(crate) fn recorded(event: &Event, version: i64) -> Recorded {
     }
 }
 
+/// What the sender of a command hears when it is refused.
+pub(crate) fn rejected(command: &Command, code: &str, message: &str) -> CommandRejected {
+    CommandRejected {
+        stream: command.key().to_owned(),
+        command_id: "1".to_owned(),
+        command_source: "/millrace".to_owned(),
+        command_type: command.full_name().to_owned(),
+        code: code.to_owned(),
+        message: message.to_owned(),
+    }
+}
+
 /// The sums of a tally after events, by key.
 pub fn fold_tally<'a, T: Tally>(events: impl IntoIterator<Item = &'a Event>) -> BTreeMap<T::Key, T::Amounts> {
     let mut sums: BTreeMap<T::Key, T::Amounts> = BTreeMap::new();
@@ -205,6 +217,15 @@ pub fn fold_tally<'a, T: Tally>(events: impl IntoIterator<Item = &'a Event>) -> 
         sums.insert(key, sum);
     }
     sums
+}
+
+/// Whatever order the streams' events arrive in, the sums are the same.
+#[track_caller]
+pub fn assert_same_sums_in_any_order<T: Tally>(streams: &[Vec<Event>]) {
+    let expected = fold_tally::<T>(streams.iter().flatten());
+    for events in interleavings(streams) {
+        assert_eq!(fold_tally::<T>(&events), expected, "{events:#?}");
+    }
 }
 
 /// Whatever order the streams' events arrive in, the rows are these.

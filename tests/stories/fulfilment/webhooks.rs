@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use millrace_tests::process::free_port;
+use millrace_testkit::free_port;
 use millrace_tests::stack::http;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -129,7 +129,7 @@ pub(super) struct Door {
 
 impl Door {
     pub(super) fn new() -> Self {
-        let port = free_port();
+        let port = free_port().expect("a free port");
         let file = |name: &str, secrets: &str| {
             let file = Path::new(WORKSHOP.folder).join(format!("webhook-{port}.{name}"));
             std::fs::write(&file, secrets).expect("a file with secrets");

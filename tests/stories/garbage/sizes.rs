@@ -11,7 +11,7 @@ use crate::{beside_others, instance_with};
 const CONTEXTS: &str = r#"["carts", "catalog", "customers"]"#;
 /// A producer that leaves it to the broker what is too large.
 const ROOMY: (&str, &str) = ("message.max.bytes", "50000000");
-const MEMORY_MAX_MB: u64 = 256;
+const MEMORY_MAX_MB: f64 = 256.0;
 const UNFETCHABLE: &str = "SELECT count(*) FROM dead_letter WHERE code = 'unfetchable' AND status = 'dead'";
 const DEAD: &str = "SELECT count(*) FROM dead_letter WHERE status = 'dead'";
 

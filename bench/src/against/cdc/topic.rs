@@ -12,7 +12,6 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 
 use crate::instance::Instance;
-use crate::preload::producer_config;
 
 const ARRIVES_WITHIN: Duration = Duration::from_secs(60);
 
@@ -33,7 +32,7 @@ pub(super) struct Topic {
 impl Topic {
     /// From the beginning of a fresh topic.
     pub(super) fn open(instance: &Instance) -> Result<Self> {
-        let mut config = producer_config(&instance.stack);
+        let mut config = instance.stack.kafka();
         config.set("group.id", instance.group("reader")).set("enable.auto.commit", "false");
         let consumer: StreamConsumer = config.create()?;
         let (topic, mut list) = (instance.topic("evt", "customers"), TopicPartitionList::new());

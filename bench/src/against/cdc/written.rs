@@ -29,8 +29,8 @@ impl<'i> Outbox<'i> {
     /// On a connection of its own.
     pub(super) async fn open(instance: &'i Instance) -> Result<Self> {
         let encoder = Encoder::new(&instance.stack).learn("CustomerRegistered").await?;
-        let mut connection = database(&instance.stack.write_database_url).await?;
-        let path = format!("SET search_path TO \"{}\"", instance.namespace);
+        let mut connection = database(instance.stack.write_database_url()).await?;
+        let path = format!("SET search_path TO \"{}\"", instance.name);
         sqlx::raw_sql(AssertSqlSafe(path)).execute(&mut connection).await?;
         Ok(Self { connection, encoder, topic: instance.topic("evt", "customers"), written: 0 })
     }

@@ -3,14 +3,13 @@
 use std::process::Command;
 
 use anyhow::Result;
+use millrace_testkit::{Memory, Running};
 use serde::Serialize;
 
 use crate::against::contestant::JVM;
 use crate::against::peer::Peer;
 use crate::cli::Chained;
 use crate::instance::Instance;
-use crate::memory::Memory;
-use crate::running::Running;
 
 /// Who carries commands to rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -66,7 +65,7 @@ impl Carrier {
     /// Starts it.
     pub(super) async fn start(instance: &Instance, who: Who) -> Result<Self> {
         let partitions = instance.partitions().to_string();
-        let mut arguments = vec!["commands,customers", &instance.namespace, &partitions];
+        let mut arguments = vec!["commands,customers", &instance.name, &partitions];
         match who {
             Who::Millrace | Who::Again => {
                 let settings = ["publish=false".to_owned()];
@@ -80,13 +79,13 @@ impl Carrier {
             Who::Defaults => arguments.push("defaults"),
         }
         let mut command = Command::new(JVM);
-        Ok(Self::Jvm(Peer::start(who.name(), command.args(arguments), &instance.log("peer")?)?))
+        Ok(Self::Jvm(Peer::start(who.name(), command.args(arguments), &instance.file("peer.log"))?))
     }
 
     /// Its processes.
     pub(super) fn pids(&self) -> impl Iterator<Item = u32> {
         let pids = match self {
-            Self::Millrace(running) => running.iter().map(Running::pid).collect(),
+            Self::Millrace(running) => running.iter().map(|process| process.pid()).collect(),
             Self::Jvm(peer) => vec![peer.pid()],
         };
         pids.into_iter()
@@ -100,7 +99,7 @@ impl Carrier {
     /// Fails when a process has ended.
     pub(super) fn check(&mut self) -> Result<()> {
         match self {
-            Self::Millrace(running) => running.iter_mut().try_for_each(Running::check),
+            Self::Millrace(running) => running.iter_mut().try_for_each(|process| process.check()),
             Self::Jvm(peer) => peer.committed().map(|_| ()),
         }
     }
@@ -108,7 +107,7 @@ impl Carrier {
     /// The last lines of its logs.
     pub(super) fn log_tail(&self) -> String {
         match self {
-            Self::Millrace(running) => running.iter().map(Running::log_tail).collect(),
+            Self::Millrace(running) => running.iter().map(|process| process.log_tail()).collect(),
             Self::Jvm(peer) => peer.log_tail(),
         }
     }

@@ -1,11 +1,12 @@
-//! `millrace send`: JSON lines to commands in Kafka.
+//! `millrace send`: JSON to commands in Kafka.
 
-mod line;
+mod command;
 mod producer;
+mod values;
 mod wait;
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read as _};
+use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
 use serde_json::json;
@@ -15,17 +16,15 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::output::{self, Format};
 use crate::progress::Progress;
-use line::{Outgoing, SchemaIds};
+use command::{Outgoing, SchemaIds};
 use producer::Sender;
+use values::{Found, Values};
 use wait::{Identity, Ledger, Outcomes};
 
-/// Longer lines are refused: Kafka takes no such record anyway.
-const LINE_MAX: usize = 2 << 20;
-
-/// Sends every good line; reports every bad one with its number.
+/// Sends every good command; reports every bad one with its line.
 ///
 /// # Errors
-/// [`Failure::Refused`] when a line was refused, a record was not delivered or, with `--wait`, not every command was
+/// [`Failure::Refused`] when a command was refused, a record was not delivered or, with `--wait`, not every command was
 /// completed; after everything else was sent.
 pub async fn send(config: &Config, format: Format, options: &cli::Send) -> Result<(), Failure> {
     let ids = SchemaIds::load(config).await?;
@@ -49,10 +48,10 @@ fn open(file: &Path) -> Result<Box<dyn BufRead>, Failure> {
     Ok(Box::new(BufReader::with_capacity(1 << 18, opened)))
 }
 
-/// What became of the lines.
+/// What became of the commands.
 #[derive(Debug, Default)]
 struct Sent {
-    lines: u64,
+    read: u64,
     refused: u64,
     delivered: u64,
     undelivered: u64,
@@ -74,37 +73,30 @@ impl<'o> Sending<'o> {
         Ok(Self { options, ids, sender, progress, sent: Sent::default() })
     }
 
-    fn all(&mut self, mut input: Box<dyn BufRead>) -> Result<(), Failure> {
-        let mut line = Vec::new();
-        while read_line(&mut *input, &mut line)? {
-            self.sent.lines += 1;
-            if !line.trim_ascii().is_empty() {
-                self.one(&line)?;
-            }
-            self.progress.at(self.sent.lines);
+    fn all(&mut self, input: Box<dyn BufRead>) -> Result<(), Failure> {
+        let unreadable = |error: io::Error| Failure::refused(format!("the input cannot be read: {error}"));
+        let mut values = Values::new(input);
+        while let Some(found) = values.next().map_err(unreadable)? {
+            self.one(found)?;
+            self.sent.read += 1;
+            self.progress.at(self.sent.read);
         }
         self.sender.flush()
     }
 
-    fn one(&mut self, line: &[u8]) -> Result<(), Failure> {
-        let number = self.sent.lines;
-        let outgoing = if line.len() > LINE_MAX {
-            Err(format!("is longer than {LINE_MAX} bytes"))
-        } else {
-            line::read(line, &self.options.source, &self.ids)
-        };
-        match outgoing {
-            Ok(outgoing) => self.hand_over(number, outgoing),
+    fn one(&mut self, Found { line, value }: Found) -> Result<(), Failure> {
+        match value.and_then(|value| command::read(&value, &self.options.source, &self.ids)) {
+            Ok(outgoing) => self.hand_over(line, outgoing),
             Err(reason) => {
                 self.sent.refused += 1;
-                self.progress.say(&format!("line {number}: {reason}"));
+                self.progress.say(&format!("line {line}: {reason}"));
                 Ok(())
             }
         }
     }
 
-    fn hand_over(&mut self, number: u64, outgoing: Outgoing) -> Result<(), Failure> {
-        self.sender.send(number, &outgoing)?;
+    fn hand_over(&mut self, line: u64, outgoing: Outgoing) -> Result<(), Failure> {
+        self.sender.send(line, &outgoing)?;
         if self.options.wait {
             self.sent.identities.push(Identity { source: outgoing.source.into(), id: outgoing.id.into() });
         }
@@ -116,20 +108,6 @@ impl<'o> Sending<'o> {
         (self.sent.delivered, self.sent.undelivered) = self.sender.counts();
         self.sent
     }
-}
-
-/// Reads one line, up to a little more than the longest that is allowed; the rest of a longer one is skipped.
-fn read_line(input: &mut dyn BufRead, line: &mut Vec<u8>) -> Result<bool, Failure> {
-    let unreadable = |error: io::Error| Failure::refused(format!("the input cannot be read: {error}"));
-    line.clear();
-    let mut taken = (&mut *input).take(LINE_MAX as u64 + 2);
-    if taken.read_until(b'\n', line).map_err(unreadable)? == 0 {
-        return Ok(false);
-    }
-    if line.len() > LINE_MAX + 1 && !line.ends_with(b"\n") {
-        input.skip_until(b'\n').map_err(unreadable)?;
-    }
-    Ok(true)
 }
 
 fn report(format: Format, sent: &Sent, outcomes: Option<&Outcomes>) -> Result<(), Failure> {
@@ -152,7 +130,7 @@ fn report(format: Format, sent: &Sent, outcomes: Option<&Outcomes>) -> Result<()
 fn judge(sent: &Sent, outcomes: Option<&Outcomes>) -> Result<(), Failure> {
     let Outcomes { rejected, dead, waiting, retrying, .. } = outcomes.copied().unwrap_or_default();
     let problems = [
-        (sent.refused, "lines were refused"),
+        (sent.refused, "commands were refused"),
         (sent.undelivered, "commands could not be delivered"),
         (rejected, "commands were rejected: `millrace commands --status rejected` says why"),
         (dead, "commands are dead letters: `millrace commands --status dead` says why"),
@@ -167,18 +145,6 @@ fn judge(sent: &Sent, outcomes: Option<&Outcomes>) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lines_are_bounded() {
-        let long =
-            [vec![b'x'; LINE_MAX * 3], b"\nshort\n".to_vec(), vec![b'y'; LINE_MAX], b"\nlast".to_vec()]
-                .concat();
-        let (mut input, mut line, mut lengths) = (io::Cursor::new(long), Vec::new(), Vec::new());
-        while read_line(&mut input, &mut line).unwrap() {
-            lengths.push(line.len());
-        }
-        assert_eq!(lengths, [LINE_MAX + 2, 6, LINE_MAX + 1, 4]);
-    }
 
     #[test]
     fn anything_short_of_completion_is_a_failure() {

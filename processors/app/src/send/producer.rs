@@ -10,7 +10,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
 
-use super::line::Outgoing;
+use super::command::Outgoing;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::kafka;

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::what::What;
 use crate::outbox::CARRIED;
 
-/// A row's print in SQL; [`print`] makes the same of a record. Texts of Postgres have no zero, so that nothing of one part
+/// A row's print in SQL; [`print()`] makes the same of a record. Texts of Postgres have no zero, so that nothing of one part
 /// can pass for a piece of another.
 pub(super) fn print_in_sql() -> String {
     format!(

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use millrace_schemas::{Command, CommandRejected, Event};
+use millrace_schemas::{Command, Event};
 use serde_json::{Value, json};
 
-use super::{assert_survives_storage, recorded};
+use super::{assert_survives_storage, recorded, rejected};
 use crate::{Heard, Reaction, Saga, Step, Timer, raised};
 
 /// An instance of a saga, with a clock of its own that begins in 1970.
@@ -60,15 +60,7 @@ impl<S: Saga> Process<S> {
     /// A command that it has sent is refused.
     #[must_use]
     pub fn refused(self, command: impl Into<Command>, code: &str) -> Self {
-        let command = command.into();
-        let rejection = CommandRejected {
-            stream: command.key().to_owned(),
-            command_id: "1".to_owned(),
-            command_source: "/millrace".to_owned(),
-            command_type: command.full_name().to_owned(),
-            code: code.to_owned(),
-            message: code.to_owned(),
-        };
+        let rejection = rejected(&command.into(), code, code);
         self.react(&Heard::Rejection(&rejection))
     }
 

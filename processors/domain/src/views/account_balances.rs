@@ -125,10 +125,10 @@ impl AccountBalanceRow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{assert_same_rows_in_any_order, assert_survives_storage, fold_view};
-    use crate::views::account_entries::examples::{
+    use crate::contexts::accounts::examples::{
         booked, closed, deposited, frozen, held, opened, received, released, sent, unfrozen, withdrawn,
     };
+    use crate::testing::{assert_same_rows_in_any_order, assert_survives_storage, fold_view};
     use crate::views::tests::assert_table_and_mapping;
 
     fn row_after(events: &[Event]) -> AccountBalanceRow {

@@ -1,8 +1,5 @@
 //! Entries of accounts: money that came or went, as the views of accounts read them.
 
-#[cfg(test)]
-pub(super) mod examples;
-
 use millrace_schemas::Event;
 use millrace_schemas::accounts::{
     Event as Accounts, MoneyDeposited, MoneyWithdrawn, TransferReceived, TransferSent,

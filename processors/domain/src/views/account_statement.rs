@@ -85,10 +85,10 @@ impl AccountStatementRow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{assert_same_rows_in_any_order, assert_survives_storage, fold_view};
-    use crate::views::account_entries::examples::{
+    use crate::contexts::accounts::examples::{
         booked, deposited, frozen, held, opened, received, sent, withdrawn,
     };
+    use crate::testing::{assert_same_rows_in_any_order, assert_survives_storage, fold_view};
     use crate::views::tests::assert_table_and_mapping;
 
     #[test]

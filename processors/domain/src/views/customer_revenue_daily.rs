@@ -80,12 +80,11 @@ fn key(customer_id: &str, placed_at: i64, currency: &str) -> CustomerRevenueKey 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{fold_tally, interleavings};
+    use crate::testing::{assert_same_sums_in_any_order, fold_tally};
     use crate::views::tests::{
-        assert_tallys_table, cancelled, confirmed, in_currency, never_confirmed, order_placed, shipped,
+        DAY, assert_tallys_table, cancelled, confirmed, in_currency, never_confirmed, order_placed,
+        several_orders, shipped,
     };
-
-    const DAY: i64 = 86_400_000_000;
 
     fn revenue(events: &[Event]) -> Vec<(String, String, String, [i64; 2])> {
         let row = |(key, sum): (CustomerRevenueKey, CustomerRevenue)| {
@@ -162,13 +161,7 @@ mod tests {
 
     #[test]
     fn the_sums_are_the_same_in_any_order() {
-        let streams = [
-            vec![order_placed("1", 0), confirmed("1", 0), cancelled("1", 0)],
-            vec![order_placed("2", 0), confirmed("2", 0)],
-            vec![confirmed("3", DAY), cancelled("3", DAY)],
-        ];
-        let expected = revenue(&streams.concat());
-        assert!(interleavings(&streams).iter().all(|events| revenue(events) == expected));
+        assert_same_sums_in_any_order::<CustomerRevenueDaily>(&several_orders());
     }
 
     #[test]

@@ -79,8 +79,8 @@ mod tests {
     use millrace_schemas::Event;
 
     use super::*;
-    use crate::testing::{fold_tally, interleavings, recorded};
-    use crate::views::account_entries::examples::{deposited, held, opened, received, sent, withdrawn};
+    use crate::contexts::accounts::examples::{deposited, held, opened, received, sent, transfer, withdrawn};
+    use crate::testing::{assert_same_sums_in_any_order, fold_tally, recorded};
     use crate::views::tests::{and_version, columns, fields};
 
     /// Debit and credit by ledger account.
@@ -135,12 +135,7 @@ mod tests {
 
     #[test]
     fn the_sums_are_the_same_in_any_order() {
-        let streams = [
-            vec![opened("A1"), deposited("A1", 500, (500, 1), 0), sent("A1", "B2", 50, (450, 2))],
-            vec![opened("B2"), received("B2", "A1", 50, (50, 1))],
-        ];
-        let expected = posted(&streams.concat());
-        assert!(interleavings(&streams).iter().all(|events| posted(events) == expected));
+        assert_same_sums_in_any_order::<LedgerBalances>(&transfer());
     }
 
     #[test]

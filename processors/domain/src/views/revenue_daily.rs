@@ -56,12 +56,11 @@ mod tests {
     use millrace_schemas::orders::Event as Orders;
 
     use super::*;
-    use crate::testing::{fold_tally, interleavings};
+    use crate::testing::{assert_same_sums_in_any_order, fold_tally};
     use crate::views::tests::{
-        assert_tallys_table, cancelled, confirmed, in_currency, never_confirmed, order_placed, shipped,
+        DAY, assert_tallys_table, cancelled, confirmed, in_currency, never_confirmed, order_placed,
+        several_orders, shipped,
     };
-
-    const DAY: i64 = 86_400_000_000;
 
     fn revenue(events: &[Event]) -> Vec<(RevenueKey, [i64; 3])> {
         let row = |(key, sum): (RevenueKey, Sales)| (key, [sum.lines, sum.units, sum.revenue]);
@@ -135,13 +134,7 @@ mod tests {
 
     #[test]
     fn the_sums_are_the_same_in_any_order() {
-        let streams = [
-            vec![order_placed("1", 0), confirmed("1", 0), cancelled("1", 0)],
-            vec![order_placed("2", 0), confirmed("2", 0)],
-            vec![confirmed("3", DAY), cancelled("3", DAY)],
-        ];
-        let expected = revenue(&streams.concat());
-        assert!(interleavings(&streams).iter().all(|events| revenue(events) == expected));
+        assert_same_sums_in_any_order::<RevenueDaily>(&several_orders());
     }
 
     #[test]

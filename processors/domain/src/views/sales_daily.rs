@@ -50,10 +50,10 @@ mod tests {
     use millrace_schemas::Event;
 
     use super::*;
-    use crate::testing::{fold_tally, interleavings};
-    use crate::views::tests::{cancelled, confirmed, in_currency, never_confirmed, order_placed, shipped};
-
-    const DAY: i64 = 86_400_000_000;
+    use crate::testing::{assert_same_sums_in_any_order, fold_tally};
+    use crate::views::tests::{
+        DAY, cancelled, confirmed, in_currency, never_confirmed, order_placed, several_orders, shipped,
+    };
 
     fn sales(events: &[Event]) -> Vec<(String, String, String, [i64; 3])> {
         let row = |(key, sum): (SalesKey, Sales)| {
@@ -97,13 +97,7 @@ mod tests {
 
     #[test]
     fn the_sums_are_the_same_in_any_order() {
-        let streams = [
-            vec![order_placed("1", 0), confirmed("1", 0), cancelled("1", 0)],
-            vec![order_placed("2", 0), confirmed("2", 0)],
-            vec![confirmed("3", DAY), cancelled("3", DAY)],
-        ];
-        let expected = sales(&streams.concat());
-        assert!(interleavings(&streams).iter().all(|events| sales(events) == expected));
+        assert_same_sums_in_any_order::<SalesDaily>(&several_orders());
     }
 
     #[test]

@@ -28,6 +28,8 @@ use crate::testing::{fold_view, recorded};
 use crate::{Log, Tally, View};
 
 const JULY_4_1996: i64 = 836_438_400_000_000;
+/// In microseconds.
+pub(super) const DAY: i64 = 86_400_000_000;
 
 /// Three lines of 2 units each: drinks of 6.00 and 5.00, sweets of 4.00.
 fn lines() -> Vec<OrderPlacedLine> {
@@ -104,6 +106,15 @@ pub(super) fn shipped(order_id: &str, micros: i64) -> Event {
     let shipped_at = JULY_4_1996 + micros;
     let shipped = OrderShipped { order_id: order_id.into(), customer_id: "VINET".into(), shipped_at };
     Event::Orders(shipped.into())
+}
+
+/// Orders of two days, some of which are taken back; the events of different orders may come in any order.
+pub(super) fn several_orders() -> [Vec<Event>; 3] {
+    [
+        vec![order_placed("1", 0), confirmed("1", 0), cancelled("1", 0)],
+        vec![order_placed("2", 0), confirmed("2", 0)],
+        vec![confirmed("3", DAY), cancelled("3", DAY)],
+    ]
 }
 
 /// The same cancellation of an order that was not confirmed before.

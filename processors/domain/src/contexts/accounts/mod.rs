@@ -3,6 +3,8 @@
 //! available = balance − holds ≥ −overdraft, after every event. Nothing happens to a frozen account until it is unfrozen,
 //! not even the release of a hold: a freeze keeps everything as it was found.
 
+#[cfg(test)]
+pub(crate) mod examples;
 mod holds;
 mod life;
 mod money;

@@ -3,12 +3,12 @@
 mod any;
 
 use millrace_schemas::accounts::{
-    AccountClosed, AccountFrozen, AccountUnfrozen, CloseAccount, DepositMoney, FreezeAccount, HoldMoney,
-    HoldReleased, MoneyDeposited, MoneyHeld, MoneyWithdrawn, OpenAccount, ReleaseHold, TransferReceived,
-    TransferSent, UnfreezeAccount, WithdrawMoney,
+    CloseAccount, DepositMoney, FreezeAccount, HoldMoney, MoneyDeposited, OpenAccount, ReleaseHold,
+    UnfreezeAccount, WithdrawMoney,
 };
 use millrace_schemas::customers::{CustomerRegistered, Event as CustomerEvent};
 
+use super::examples::{booked, closed, frozen, opened, unfrozen};
 use super::*;
 use crate::contexts::customers::Customers;
 use crate::testing::{Given, given};
@@ -32,59 +32,35 @@ fn past(events: impl IntoIterator<Item = Event>) -> Given<Accounts> {
 
 /// The account A1 or B2 of ANA in euros, with an overdraft of 1.00.
 fn open(account_id: &str) -> OpenAccount {
-    let [account_id, customer_id, kind, currency] = [account_id, "ANA", "current", "EUR"].map(str::to_owned);
-    OpenAccount { account_id, customer_id, kind, currency, initial_balance: 0, overdraft: 100, opened_at: 1 }
-}
-
-fn opened(account_id: &str) -> Event {
-    let OpenAccount { account_id, customer_id, kind, currency, overdraft, opened_at, .. } = open(account_id);
-    let number = account_number(&account_id);
-    AccountOpened { account_id, customer_id, number, kind, currency, overdraft, opened_at }.into()
+    let [account_id, customer_id, kind, currency] = [account_id, "ANA", "savings", "EUR"].map(str::to_owned);
+    OpenAccount {
+        account_id,
+        customer_id,
+        kind,
+        currency,
+        initial_balance: 0,
+        overdraft: 100,
+        opened_at: booked(0),
+    }
 }
 
 fn deposit(account_id: &str, amount: i64) -> DepositMoney {
     let [account_id, transaction_id, currency, text] = [account_id, "t1", "EUR", "salary"].map(str::to_owned);
-    DepositMoney { account_id, transaction_id, amount, currency, text, booked_at: 2 }
+    DepositMoney { account_id, transaction_id, amount, currency, text, booked_at: booked(0) }
 }
 
-/// `after` is the balance and the entry.
-fn deposited(account_id: &str, amount: i64, (balance, entry): (i64, i64)) -> Event {
-    let DepositMoney { account_id, transaction_id, currency, text, booked_at, .. } = deposit(account_id, 0);
-    let customer_id = "ANA".to_owned();
-    MoneyDeposited {
-        account_id,
-        customer_id,
-        transaction_id,
-        amount,
-        currency,
-        balance,
-        entry,
-        text,
-        booked_at,
-    }
-    .into()
+/// `after` is the balance and the entry, here and below.
+fn deposited(account_id: &str, amount: i64, after: (i64, i64)) -> Event {
+    examples::deposited(account_id, amount, after, 0)
 }
 
 fn withdraw(account_id: &str, amount: i64) -> WithdrawMoney {
     let [account_id, transaction_id, currency, text] = [account_id, "t2", "EUR", "rent"].map(str::to_owned);
-    WithdrawMoney { account_id, transaction_id, amount, currency, text, booked_at: 3 }
+    WithdrawMoney { account_id, transaction_id, amount, currency, text, booked_at: booked(0) }
 }
 
-fn withdrawn(account_id: &str, amount: i64, (balance, entry): (i64, i64)) -> Event {
-    let WithdrawMoney { account_id, transaction_id, currency, text, booked_at, .. } = withdraw(account_id, 0);
-    let customer_id = "ANA".to_owned();
-    MoneyWithdrawn {
-        account_id,
-        customer_id,
-        transaction_id,
-        amount,
-        currency,
-        balance,
-        entry,
-        text,
-        booked_at,
-    }
-    .into()
+fn withdrawn(account_id: &str, amount: i64, after: (i64, i64)) -> Event {
+    examples::withdrawn(account_id, amount, after, 0)
 }
 
 fn hold(hold_id: &str, amount: i64) -> HoldMoney {
@@ -93,9 +69,7 @@ fn hold(hold_id: &str, amount: i64) -> HoldMoney {
 }
 
 fn held(hold_id: &str, amount: i64) -> Event {
-    let HoldMoney { account_id, hold_id, amount, reason } = hold(hold_id, amount);
-    let [customer_id, currency] = ["ANA", "EUR"].map(str::to_owned);
-    MoneyHeld { account_id, customer_id, hold_id, amount, currency, reason }.into()
+    examples::held("A1", hold_id, amount)
 }
 
 fn release(hold_id: &str) -> ReleaseHold {
@@ -103,78 +77,42 @@ fn release(hold_id: &str) -> ReleaseHold {
 }
 
 fn released(hold_id: &str, amount: i64) -> Event {
-    let [account_id, customer_id, hold_id, currency] = ["A1", "ANA", hold_id, "EUR"].map(str::to_owned);
-    HoldReleased { account_id, customer_id, hold_id, amount, currency }.into()
+    examples::released("A1", hold_id, amount)
 }
 
 /// From A1 to B2.
 fn transfer(amount: i64) -> TransferMoney {
     let [from_account_id, to_account_id, transfer_id, currency, text] =
         ["A1", "B2", "x1", "EUR", "lunch"].map(str::to_owned);
-    TransferMoney { from_account_id, to_account_id, transfer_id, amount, currency, text, booked_at: 4 }
-}
-
-fn sent(amount: i64, (balance, entry): (i64, i64)) -> Event {
-    let [account_id, customer_id, transfer_id, counterparty, currency, text] =
-        ["A1", "ANA", "x1", "B2", "EUR", "lunch"].map(str::to_owned);
-    TransferSent {
-        account_id,
-        customer_id,
+    TransferMoney {
+        from_account_id,
+        to_account_id,
         transfer_id,
-        counterparty,
         amount,
         currency,
-        balance,
-        entry,
         text,
-        booked_at: 4,
+        booked_at: booked(0),
     }
-    .into()
 }
 
-fn received(amount: i64, (balance, entry): (i64, i64)) -> Event {
-    let [account_id, customer_id, transfer_id, counterparty, currency, text] =
-        ["B2", "ANA", "x1", "A1", "EUR", "lunch"].map(str::to_owned);
-    TransferReceived {
-        account_id,
-        customer_id,
-        transfer_id,
-        counterparty,
-        amount,
-        currency,
-        balance,
-        entry,
-        text,
-        booked_at: 4,
-    }
-    .into()
+fn sent(amount: i64, after: (i64, i64)) -> Event {
+    examples::sent("A1", "B2", amount, after)
+}
+
+fn received(amount: i64, after: (i64, i64)) -> Event {
+    examples::received("B2", "A1", amount, after)
 }
 
 fn freeze() -> FreezeAccount {
     FreezeAccount { account_id: "A1".into(), reason: "court order".into() }
 }
 
-fn frozen(account_id: &str) -> Event {
-    let [account_id, customer_id, reason] = [account_id, "ANA", "court order"].map(str::to_owned);
-    AccountFrozen { account_id, customer_id, reason }.into()
-}
-
 fn unfreeze() -> UnfreezeAccount {
     UnfreezeAccount { account_id: "A1".into(), reason: "settled".into() }
 }
 
-fn unfrozen(account_id: &str) -> Event {
-    let [account_id, customer_id, reason] = [account_id, "ANA", "settled"].map(str::to_owned);
-    AccountUnfrozen { account_id, customer_id, reason }.into()
-}
-
 fn close() -> CloseAccount {
-    CloseAccount { account_id: "A1".into(), closed_at: 5 }
-}
-
-fn closed(account_id: &str) -> Event {
-    let [account_id, customer_id] = [account_id, "ANA"].map(str::to_owned);
-    AccountClosed { account_id, customer_id, closed_at: 5 }.into()
+    CloseAccount { account_id: "A1".into(), closed_at: booked(9) }
 }
 
 /// What an open account takes, and a frozen or closed one does not.
@@ -213,7 +151,7 @@ fn a_first_deposit_is_the_first_entry() {
         balance: 500,
         entry: 1,
         text: String::new(),
-        booked_at: 1,
+        booked_at: booked(0),
     };
     past([]).when(OpenAccount { initial_balance: 500, ..open("A1") }).then([opened("A1"), first.into()]);
 }

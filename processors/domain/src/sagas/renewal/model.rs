@@ -20,7 +20,7 @@ use super::{Owed, PERIOD, Renewal, SubscriptionRenewal};
 use crate::contexts::customers::Customers;
 use crate::contexts::payments::{Payment, Payments};
 use crate::contexts::subscriptions::{Status, Subscription, Subscriptions};
-use crate::testing::{assert_survives_storage, given, recorded};
+use crate::testing::{assert_survives_storage, given, recorded, rejected};
 use crate::{Context, Faces, Heard, Reaction, Recorded, Reference, Saga as _, Streams, Timer};
 
 const MONTH: i64 = 30 * 86_400_000_000;
@@ -176,14 +176,10 @@ impl World {
         match outcome {
             Ok(events) => events.into_iter().for_each(|event| self.happen(event)),
             // Only who has sent a command hears that it was refused.
-            Err(rejection) => self.rejections.extend(ours.then(|| CommandRejected {
-                stream: command.key().to_owned(),
-                command_id: String::new(),
-                command_source: String::new(),
-                command_type: command.full_name().to_owned(),
-                code: rejection.code.to_owned(),
-                message: rejection.message,
-            })),
+            Err(rejection) if ours => {
+                self.rejections.push(rejected(&command, rejection.code, &rejection.message));
+            }
+            Err(_) => {}
         }
     }
 

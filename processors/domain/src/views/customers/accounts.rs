@@ -29,11 +29,11 @@ pub(super) fn of_account(event: &Accounts) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{assert_same_rows_in_any_order, recorded};
-    use crate::view::View as _;
-    use crate::views::account_entries::examples::{
+    use crate::contexts::accounts::examples::{
         closed, deposited, frozen, held, opened, received, sent, withdrawn,
     };
+    use crate::testing::{assert_same_rows_in_any_order, recorded};
+    use crate::view::View as _;
     use crate::views::customers::{CustomerView, Money};
 
     #[test]

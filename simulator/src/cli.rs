@@ -1,22 +1,37 @@
-//! `millrace simulate`: the outside world on loopback, until SIGTERM.
+//! The command line of `millrace-simulator`.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgGroup, Args};
-use millrace_simulator::{Behaviour, Settings, Simulator, StartError, Webhooks};
-use tokio_util::sync::CancellationToken;
+use clap::{ArgGroup, Parser};
 
-use crate::config::token;
-use crate::failure::Failure;
-use crate::{output, run};
+use crate::{Behaviour, Settings, Webhooks};
 
-/// Options of `simulate`. What becomes of a call is told by the seed and the call's key.
-#[derive(Debug, Args)]
+const ABOUT: &str = "Plays the outside world on loopback until SIGTERM: a payment provider, a mail server and a vendor of messages, with a ledger of their own.";
+
+const EXAMPLES: &str = "\
+Examples:
+  millrace-simulator --payments 127.0.0.1:8090 --mail 127.0.0.1:2525 --ledger outside.jsonl
+  millrace-simulator --payments 127.0.0.1:0 --ledger outside.jsonl --decline 10 --seed 7
+  millrace-simulator --vendor 127.0.0.1:8091 --ledger outside.jsonl --defer 20 --latency-ms 5..50
+
+The seed and the key of a call decide what becomes of it: the same calls get the same answers in every run. When it
+listens, it prints each server's address; port 0 takes a free one.
+
+Exit codes:
+  0  stopped by SIGTERM or SIGINT
+  1  signals cannot be handled
+  2  the command line is wrong, or an address, the ledger or the secret cannot be used
+
+It prints to standard error, where it also logs what RUST_LOG names, else warnings.";
+
+/// What is played, where, and how it behaves.
+#[derive(Debug, Parser)]
+#[command(name = "millrace-simulator", version, about = ABOUT, after_help = EXAMPLES)]
 #[command(group = ArgGroup::new("servers").multiple(true).required(true).args(["payments", "mail", "vendor"]))]
-pub struct Options {
+pub(crate) struct Options {
     /// Where the payment provider listens
     #[arg(long, value_name = "IP:PORT")]
     payments: Option<SocketAddr>,
@@ -91,8 +106,17 @@ fn range(text: &str) -> Result<RangeInclusive<u64>, String> {
     if least > most { Err(wrong()) } else { Ok(least..=most) }
 }
 
+/// The file that `--webhook-secret-file` names cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("--webhook-secret-file: {}: {source}", file.display())]
+pub(crate) struct UnreadableSecret {
+    file: PathBuf,
+    source: std::io::Error,
+}
+
 impl Options {
-    fn settings(&self) -> Result<Settings, Failure> {
+    /// What the simulator starts with.
+    pub(crate) fn settings(&self) -> Result<Settings, UnreadableSecret> {
         let behaviour = Behaviour {
             seed: self.seed,
             decline: self.decline,
@@ -109,55 +133,36 @@ impl Options {
             hold: Duration::from_millis(self.hold_ms),
         };
         let Self { payments, mail, vendor, beyond_loopback, .. } = *self;
-        let (webhooks, ledger) = (self.told_to()?, self.ledger.clone());
+        let (webhooks, ledger) = (self.webhooks()?, self.ledger.clone());
         Ok(Settings { payments, mail, vendor, webhooks, ledger, beyond_loopback, behaviour })
     }
 
-    fn told_to(&self) -> Result<Option<Webhooks>, Failure> {
+    fn webhooks(&self) -> Result<Option<Webhooks>, UnreadableSecret> {
         let (Some(url), Some(file)) = (&self.webhooks, &self.webhook_secret_file) else { return Ok(None) };
-        let secret = token("--webhook-secret-file", file)?;
-        Ok(Some(Webhooks { url: url.clone(), secret }))
+        let secret = std::fs::read_to_string(file);
+        let secret = secret.map_err(|source| UnreadableSecret { file: file.clone(), source })?;
+        Ok(Some(Webhooks { url: url.clone(), secret: secret.trim_end().to_owned() }))
     }
-}
-
-/// Plays the outside world until SIGTERM or SIGINT.
-///
-/// # Errors
-/// [`Failure::Usage`] when an address or the ledger cannot be used.
-pub async fn simulate(options: &Options) -> Result<(), Failure> {
-    let stop = CancellationToken::new();
-    let started = Simulator::start(options.settings()?, stop.clone()).await;
-    let simulator = started.map_err(|error: StartError| Failure::usage(error.to_string()))?;
-    if let Some(address) = simulator.payments {
-        output::say(&format!("payments: http://{address}"));
-    }
-    if let Some(address) = simulator.mail {
-        output::say(&format!("mail: smtp://{address}"));
-    }
-    if let Some(address) = simulator.vendor {
-        output::say(&format!("vendor: http://{address}"));
-    }
-    run::stopped().await?;
-    stop.cancel();
-    simulator.ended().await;
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
+    use clap::CommandFactory as _;
 
     use super::*;
 
-    #[derive(Debug, Parser)]
-    struct Line {
-        #[command(flatten)]
-        options: Options,
+    fn parse(line: &str) -> Result<Settings, clap::Error> {
+        let words = std::iter::once("millrace-simulator").chain(line.split_whitespace());
+        Options::try_parse_from(words).map(|options| options.settings().unwrap())
     }
 
-    fn parse(line: &str) -> Result<Settings, clap::Error> {
-        let words = std::iter::once("simulate").chain(line.split_whitespace());
-        Line::try_parse_from(words).map(|line| line.options.settings().unwrap())
+    #[test]
+    fn the_definition_is_sound_and_its_help_teaches() {
+        Options::command().debug_assert();
+        let help = Options::command().render_long_help().to_string();
+        for part in ["--ledger outside.jsonl", "Exit codes", "--decline"] {
+            assert!(help.contains(part), "{part}");
+        }
     }
 
     #[test]

@@ -1,0 +1,20 @@
+//! What stories and measurements share: where the stack is, an instance of Millrace in a namespace of its own, its
+//! processes and their figures, and waiting for a condition. It knows Millrace from outside only.
+
+mod instance;
+mod memory;
+mod metrics;
+mod patience;
+mod process;
+mod registry;
+mod running;
+mod stack;
+
+pub use instance::Instance;
+pub use memory::Memory;
+pub use metrics::Metrics;
+pub use patience::{Patience, as_long_as_it_moves, eventually};
+pub use process::Process;
+pub use registry::schema_id;
+pub use running::{Running, free_port};
+pub use stack::{Stack, script};

@@ -1,0 +1,112 @@
+//! A process of Millrace, which serves its figures and its health.
+
+use std::net::TcpListener;
+use std::ops::{Deref, DerefMut};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::{Memory, Metrics, Process};
+
+const SERVES_WITHIN: Duration = Duration::from_secs(30);
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// A process of Millrace. Its value ends it by SIGTERM.
+#[derive(Debug)]
+pub struct Running {
+    process: Process,
+    port: u16,
+    client: reqwest::Client,
+}
+
+impl Running {
+    /// Starts one that serves on a free port; whether it does is not awaited.
+    ///
+    /// # Errors
+    /// When the program or the log is not to be had.
+    pub(crate) fn start(
+        name: &str,
+        command: &mut Command,
+        log: &Path,
+        client: &reqwest::Client,
+    ) -> Result<Self> {
+        let port = free_port()?;
+        command.env("MILLRACE_LISTEN", format!("127.0.0.1:{port}"));
+        Ok(Self { process: Process::start(name, command, log)?, port, client: client.clone() })
+    }
+
+    /// Waits until it serves its figures.
+    ///
+    /// # Errors
+    /// When it ends, or does not serve for half a minute.
+    pub async fn serves(&mut self) -> Result<()> {
+        let until = Instant::now() + SERVES_WITHIN;
+        while self.metrics().await.is_err() {
+            self.check()?;
+            if Instant::now() > until {
+                bail!("it does not serve /metrics after {SERVES_WITHIN:?}");
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(())
+    }
+
+    /// Its figures.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn metrics(&self) -> Result<Metrics> {
+        Ok(Metrics(self.asked("metrics").await?.1))
+    }
+
+    /// Status and text of `metrics`, `healthz` or `readyz`.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn asked(&self, path: &str) -> Result<(u16, String)> {
+        let url = format!("http://127.0.0.1:{}/{path}", self.port);
+        let answer = self.client.get(url).timeout(ANSWERS_WITHIN).send().await?;
+        Ok((answer.status().as_u16(), answer.text().await?))
+    }
+
+    /// Its resident memory.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn memory(&self) -> Result<Memory> {
+        Memory::of(self.pid())
+    }
+
+    /// Asks it to stop and waits until it has.
+    ///
+    /// # Errors
+    /// When it had to be killed.
+    pub fn stop(self) -> Result<()> {
+        self.process.stop()
+    }
+}
+
+impl Deref for Running {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.process
+    }
+}
+
+impl DerefMut for Running {
+    fn deref_mut(&mut self) -> &mut Process {
+        &mut self.process
+    }
+}
+
+/// A port that has no listener at this moment.
+///
+/// # Errors
+/// When there is none.
+pub fn free_port() -> std::io::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}

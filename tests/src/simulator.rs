@@ -1,0 +1,7 @@
+//! `millrace-simulator` as the stories run it.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    millrace_simulator::main()
+}
