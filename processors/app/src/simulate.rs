@@ -9,7 +9,7 @@ use clap::{ArgGroup, Args};
 use millrace_simulator::{Behaviour, Settings, Simulator, StartError, Webhooks};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::token;
+use crate::config::read_secret;
 use crate::failure::Failure;
 use crate::{output, run};
 
@@ -115,7 +115,7 @@ impl Options {
 
     fn told_to(&self) -> Result<Option<Webhooks>, Failure> {
         let (Some(url), Some(file)) = (&self.webhooks, &self.webhook_secret_file) else { return Ok(None) };
-        let secret = token("--webhook-secret-file", file)?;
+        let secret = read_secret("--webhook-secret-file", file)?;
         Ok(Some(Webhooks { url: url.clone(), secret }))
     }
 }
