@@ -28,7 +28,7 @@ pub(crate) struct Instance {
 impl Instance {
     /// Nothing is created yet.
     pub(crate) fn new(stack: Stack, global: &Global, name: &str, partitions: i32) -> Self {
-        let mut settings = vec![format!("partitions={partitions}"), "sagas=false".to_owned()];
+        let mut settings = vec![format!("topics.partitions={partitions}"), "sagas.enabled=false".to_owned()];
         settings.extend(global.set.iter().cloned());
         let (program, out) = (global.millrace.clone(), global.out.clone());
         Self { stack, namespace: format!("bench_{name}"), program, partitions, settings, out }
@@ -36,8 +36,8 @@ impl Instance {
 
     /// The same with another number of partitions.
     pub(crate) fn with_partitions(&self, partitions: i32) -> Self {
-        let kept = self.settings.iter().filter(|setting| !setting.starts_with("partitions=")).cloned();
-        let settings = kept.chain([format!("partitions={partitions}")]).collect();
+        let kept = self.settings.iter().filter(|setting| !setting.starts_with("topics.partitions=")).cloned();
+        let settings = kept.chain([format!("topics.partitions={partitions}")]).collect();
         Self { partitions, settings, ..self.clone() }
     }
 

@@ -24,7 +24,7 @@ impl Running {
     pub(crate) async fn start(program: &Path, arguments: &[String], log: &Path) -> Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let mut command = Command::new(program);
-        command.args(["--set", &format!("listen=127.0.0.1:{port}")]).args(arguments);
+        command.args(["--set", &format!("http.listen=127.0.0.1:{port}")]).args(arguments);
         let process = Process::start("millrace run", &mut command, log)?;
         let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build()?;
         let mut running = Self { process, port, client };

@@ -27,11 +27,11 @@ pub struct Process {
 pub struct Metrics(String);
 
 impl Process {
-    /// Starts a program whose `listen` is a free port and whose log goes to a file.
+    /// Starts a program whose `http.listen` is a free port and whose log goes to a file.
     pub fn start(mut command: Command, log: PathBuf) -> Self {
         let port = free_port();
         let file = File::create(&log).expect("a log file");
-        command.env("MILLRACE_LISTEN", format!("127.0.0.1:{port}"));
+        command.env("MILLRACE_HTTP__LISTEN", format!("127.0.0.1:{port}"));
         command.stdin(Stdio::null()).stdout(file.try_clone().expect("the same log file")).stderr(file);
         Self { child: command.spawn().expect("the binary under test starts"), port, log, frozen: false }
     }
