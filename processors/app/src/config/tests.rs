@@ -96,7 +96,7 @@ fn refusals_name_the_setting_and_where_it_was_set() {
     let message = refusal(&environment, "", &[]);
     assert!(message.contains("topics.partitions (environment MILLRACE_TOPICS__PARTITIONS): "), "{message}");
     let message = refusal(&[], "[kafka]\nsession_timeout = 30", &[]);
-    assert!(message.contains(".toml:2): `30` has no unit: write 500ms, 20s"), "{message}");
+    assert!(message.contains(".toml:2): `30` has no unit: write 500ms, 90s"), "{message}");
     let message = refusal(&[], "", &["processing.buffer=40000000"]);
     assert!(message.contains("(flag --set processing.buffer): `40000000` has no unit"), "{message}");
     let message = refusal(&[], "", &["namespace=A"]);
