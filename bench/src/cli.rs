@@ -26,7 +26,7 @@ Examples:
   scripts/bench drain hot inventory                  what it costs that every order has the same product
   scripts/bench replay                               a million events, rebuilt beside what serves
   scripts/bench growth streams --most 100000         with a thousand and with a hundred thousand customers
-  scripts/bench drain view --order together --set events_batch_max=10000
+  scripts/bench drain view --order together --set processing.events_batch_max=10000
   scripts/bench against commands one-by-one          in turns with one transaction for each command
   scripts/bench against consume plain                in turns with a consumer that decodes nothing
   scripts/bench against view sink-tuned --pairs 7    in turns with Debezium's JDBC sink

@@ -129,7 +129,7 @@ async fn fold(instance: &Instance, view: View, backlog: &Backlog, run: u32) -> R
         roles: vec!["view", view.name()],
         side: Side::Read,
         records: expected.events,
-        settings: vec!["publish=false".to_owned()],
+        settings: vec!["elasticsearch.publish=false".to_owned()],
         counted: &["millrace", "postgres"],
     };
     let drained = task.drain(instance, run).await?;

@@ -133,7 +133,7 @@ impl Point {
     /// Records a second from the last registration to the last change.
     async fn drain(self, instance: &Instance, side: Side, roles: &[&str]) -> Result<f64> {
         let mut offsets = Offsets::watch(instance, side, roles.last().unwrap_or(&"")).await?;
-        let mut running = instance.start(roles, &["publish=false".to_owned()]).await?;
+        let mut running = instance.start(roles, &["elasticsearch.publish=false".to_owned()]).await?;
         let from = offsets.at_least(self.streams, &mut running).await?;
         let to = offsets.at_least(self.all(), &mut running).await?;
         running.stop()?;
@@ -150,7 +150,7 @@ impl Point {
     }
 
     async fn latency(self, instance: &Instance, options: &Growth) -> Result<(f64, f64)> {
-        let settings = ["publish=false".to_owned()];
+        let settings = ["elasticsearch.publish=false".to_owned()];
         let deciding = instance.start(&["commands"], &settings).await?;
         let folding = instance.start(&["view", "customers"], &settings).await?;
         let pace = Pace { rate: options.rate, quiet: QUIET, seconds: options.seconds, first: self.streams };

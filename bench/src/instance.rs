@@ -30,7 +30,7 @@ impl Deref for Instance {
 impl Instance {
     /// Nothing is created yet.
     pub(crate) fn new(stack: Stack, global: &Global, name: &str, partitions: i32) -> Result<Self> {
-        let mut settings = vec![format!("partitions={partitions}"), "sagas=false".to_owned()];
+        let mut settings = vec![format!("topics.partitions={partitions}"), "sagas.enabled=false".to_owned()];
         settings.extend(global.set.iter().cloned());
         let name = format!("bench_{name}");
         let kit = millrace_testkit::Instance::new(stack, name, &global.millrace, settings, &global.out)?;
@@ -39,7 +39,7 @@ impl Instance {
 
     /// The same with another number of partitions.
     pub(crate) fn with_partitions(&self, partitions: i32) -> Self {
-        Self { kit: self.kit.with(format!("partitions={partitions}")), partitions }
+        Self { kit: self.kit.with(format!("topics.partitions={partitions}")), partitions }
     }
 
     /// Removes what an earlier run has left and sets up anew.

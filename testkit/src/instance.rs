@@ -29,7 +29,7 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// With settings such as `partitions=2` in addition to the program's defaults, of which a later one wins. Its
+    /// With settings such as `topics.partitions=2` in addition to the program's defaults, of which a later one wins. Its
     /// processes work in a folder of its own, where their logs go.
     ///
     /// # Errors

@@ -1,9 +1,10 @@
 //! A process of Millrace, which serves its figures and its health.
 
 use std::net::TcpListener;
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -34,7 +35,7 @@ impl Running {
         client: &reqwest::Client,
     ) -> Result<Self> {
         let port = free_port()?;
-        command.env("MILLRACE_LISTEN", format!("127.0.0.1:{port}"));
+        command.env("MILLRACE_HTTP__LISTEN", format!("127.0.0.1:{port}"));
         Ok(Self { process: Process::start(name, command, log)?, port, client: client.clone() })
     }
 
@@ -103,10 +104,18 @@ impl DerefMut for Running {
     }
 }
 
-/// A port that has no listener at this moment.
+/// Ports that the kernel gives to no client by itself (`ip_local_port_range` begins at 32768): one of those may be taken
+/// between the look at it and its use.
+const PORTS: Range<u16> = 20_000..30_000;
+
+/// A port on which nothing listens, another one at each call.
 ///
 /// # Errors
 /// When there is none.
 pub fn free_port() -> std::io::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    let ports = PORTS.clone().cycle().skip(std::process::id() as usize % PORTS.len());
+    let mut ports = ports.skip(CALLS.fetch_add(1, Ordering::Relaxed) as usize).take(PORTS.len());
+    let free = ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.ok_or_else(|| std::io::ErrorKind::AddrInUse.into())
 }

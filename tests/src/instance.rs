@@ -23,17 +23,17 @@ const WARNINGS: [&str; 2] =
 /// that [`Load`](crate::Load) uses, and without sagas, so that nothing happens but what the story sends.
 const DEFAULTS: [(&str, &str); 11] = [
     ("contexts", r#"["carts", "catalog", "customers", "inventory", "orders"]"#),
-    ("partitions", "2"),
+    ("topics.partitions", "2"),
     // Several connectors share the processors with all else.
-    ("outbox_poll_interval_ms", "50"),
-    ("session_timeout_ms", "6000"),
-    ("heartbeat_interval_ms", "1000"),
-    ("transaction_timeout_ms", "4000"),
-    ("commands_batch_max", "100"),
-    ("events_batch_max", "200"),
-    ("retry_delays_ms", "[400, 1000]"),
-    ("sagas", "false"),
-    ("log", "info"),
+    ("connect.outbox_poll_interval", "50ms"),
+    ("kafka.session_timeout", "6s"),
+    ("kafka.heartbeat_interval", "1s"),
+    ("postgres.transaction_timeout", "4s"),
+    ("processing.commands_batch_max", "100"),
+    ("processing.events_batch_max", "200"),
+    ("retries.delays", "[400ms, 1s]"),
+    ("sagas.enabled", "false"),
+    ("logging.filter", "info"),
 ];
 
 /// Where the programs are and where logs go; only a test target knows.

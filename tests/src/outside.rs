@@ -46,12 +46,12 @@ impl Outside {
     /// The settings that let an instance speak to it.
     pub fn settings(&self) -> Vec<(&'static str, String)> {
         vec![
-            ("sagas", "true".to_owned()),
-            ("payment_provider_url", format!("http://127.0.0.1:{}", self.payments)),
-            ("vendor_url", format!("http://127.0.0.1:{}", self.vendor)),
-            ("smtp_url", format!("smtp://127.0.0.1:{}", self.mail)),
-            ("mail_from", "shop@example.com".to_owned()),
-            ("effect_call_timeout_ms", "1000".to_owned()),
+            ("sagas.enabled", "true".to_owned()),
+            ("payment.url", format!("http://127.0.0.1:{}", self.payments)),
+            ("vendor.url", format!("http://127.0.0.1:{}", self.vendor)),
+            ("mail.url", format!("smtp://127.0.0.1:{}", self.mail)),
+            ("mail.from", "shop@example.com".to_owned()),
+            ("effects.call_timeout", "1s".to_owned()),
         ]
     }
 

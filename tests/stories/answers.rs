@@ -10,7 +10,7 @@ use crate::{beside_others, instance_with};
 
 /// So late a second try that it never comes in a story.
 const SETTINGS: [(&str, &str); 2] =
-    [("contexts", r#"["catalog", "customers", "orders"]"#), ("retry_delays_ms", "[600000]")];
+    [("contexts", r#"["catalog", "customers", "orders"]"#), ("retries.delays", "[10m]")];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_is_missing_or_cannot_be_asked_is_told_and_never_taken_for_nothing() {

@@ -299,7 +299,7 @@ async fn what_cannot_be_read_in_the_outbox_is_found_and_spreads_no_further(insta
 async fn what_is_compared_under_load_is_never_found_wrong() {
     let _turn = beside_others().await;
     let contexts = r#"["carts", "catalog", "customers", "inventory", "orders"]"#;
-    let settings = [("audit_every_s", "1"), ("contexts", contexts), ("audit_events_per_second", "100000")];
+    let settings = [("audit.interval", "1s"), ("contexts", contexts), ("audit.events_per_second", "100000")];
     let (instance, process) = worked_off("audit_load", &settings, &[]).await;
     let namespace = [("namespace", instance.name.as_str())];
     let ended =
@@ -352,7 +352,7 @@ async fn a_fold_that_is_wrong_is_found_by_sql_that_was_written_without_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_running_process_repairs_what_it_finds_wrong_twice() {
     let _turn = beside_others().await;
-    let (instance, process) = worked_off("audit_itself", &[("audit_every_s", "1")], &[]).await;
+    let (instance, process) = worked_off("audit_itself", &[("audit.interval", "1s")], &[]).await;
     let namespace = [("namespace", instance.name.as_str())];
     let look = process.metrics().await.expect("figures").sum("millrace_audit_ended_seconds", &namespace);
     process.reports("millrace_audit_ended_seconds", &namespace, look + 1.0).await;

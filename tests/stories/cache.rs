@@ -9,7 +9,7 @@ use crate::{beside_others, instance_with};
 async fn a_cache_far_smaller_than_the_streams_changes_no_result() {
     let _turn = beside_others().await;
     let expected = undisturbed().await;
-    let instance = instance_with("small_cache", &[("state_cache_bytes", "3000")]).await;
+    let instance = instance_with("small_cache", &[("processing.state_cache", "3000B")]).await;
     let process = instance.start();
     instance.send(&Load::STANDARD.basics()).await;
     instance.settle().await;

@@ -12,7 +12,11 @@ const MEMORY_MAX_MB: f64 = 256.0;
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_commands_in_flight_all_have_an_outcome_in_bounded_memory() {
     let _turn = beside_others().await;
-    let defaults = [("partitions", "4"), ("commands_batch_max", "2000"), ("events_batch_max", "5000")];
+    let defaults = [
+        ("topics.partitions", "4"),
+        ("processing.commands_batch_max", "2000"),
+        ("processing.events_batch_max", "5000"),
+    ];
     let instance = instance_with("ten_thousand", &defaults).await;
     let process = instance.start();
     let basics = LARGE.basics();

@@ -6,7 +6,7 @@ use millrace_tests::{Instance, Process, eventually};
 use crate::{beside_others, instance_with};
 
 const CUSTOMERS: (&str, &str) = ("contexts", r#"["customers"]"#);
-const PROPERTIES: &str = "MILLRACE_KAFKA_PROPERTIES";
+const PROPERTIES: &str = "MILLRACE_KAFKA__PROPERTIES";
 const DECIDED: &str = "SELECT count(*) FROM command WHERE status = 'completed'";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -14,6 +14,7 @@ async fn clients_wait_longer_than_they_may_be_silent_and_work_under_either_proto
     let _turn = beside_others().await;
     let instance = instance_with("clients", &[CUSTOMERS]).await;
     what_contradicts_a_guarantee_is_refused(&instance).await;
+    settings_tell_where_they_come_from(&instance).await;
     let mut process = instance.start();
     works_off(&instance, 0).await;
     process.stops().await;
@@ -38,6 +39,24 @@ async fn what_contradicts_a_guarantee_is_refused(instance: &Instance) {
     ] {
         let run = instance.millrace_with(&["run"], &[(PROPERTIES, properties)]).await;
         run.expect_code(2).expect_told(told);
+    }
+}
+
+/// The program's own words: what is in force and why, an old name, and what cannot be.
+async fn settings_tell_where_they_come_from(instance: &Instance) {
+    let shown = instance.millrace(&["config", "show", "--changed", "kafka", "--format", "json"]).await;
+    shown.expect_success().expect_told("\"place\": \"MILLRACE_KAFKA__SESSION_TIMEOUT\"");
+    let old = instance.millrace_with(&["config", "show", "audit"], &[("MILLRACE_AUDIT_EVERY_S", "60")]).await;
+    old.expect_success().expect_told("1m").expect_told("MILLRACE_AUDIT__INTERVAL (audit.interval = \"1m\")");
+    instance.millrace(&["config", "check"]).await.expect_success();
+    for (variable, value, told) in [
+        ("MILLRACE_KAFKA__BROKER", "k:1", "did you mean `kafka.brokers`?"),
+        ("MILLRACE_KAFKA__SESSION_TIMEOUT", "20", "`20` has no unit"),
+        ("MILLRACE_HTTP__WEBHOOK_LISTEN", "127.0.0.1:1", "set payment.url"),
+        ("MILLRACE_LOGGING__FILTER", "a=b=c", "is not a filter"),
+    ] {
+        let check = instance.millrace_with(&["config", "check"], &[(variable, value)]).await;
+        check.expect_code(2).expect_told(told);
     }
 }
 

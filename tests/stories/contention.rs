@@ -76,7 +76,7 @@ async fn a_lock_that_is_held_for_longer_than_a_transaction_may_last_is_waited_fo
 /// A view that has a row of product 2, and events that change it and make a new one of product 1; another worker is about
 /// to write that one first.
 async fn about_to_write_a_new_row(namespace: &str) -> (Instance, Process, Transaction<'static, Postgres>) {
-    let instance = instance_with(namespace, &[("partitions", "1")]).await;
+    let instance = instance_with(namespace, &[("topics.partitions", "1")]).await;
     let mut process = instance.start();
     instance.send(&[add_product(2)]).await;
     instance.settle().await;
@@ -132,7 +132,7 @@ const MANY: usize = 200;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_takes_longer_than_a_transaction_may_last_is_worked_off_in_parts() {
     let _turn = beside_others().await;
-    let instance = instance_with("overran", &[("partitions", "1")]).await;
+    let instance = instance_with("overran", &[("topics.partitions", "1")]).await;
     let mut commands = instance.start_with(&["commands"], &[]);
     instance.send(&(0..MANY).map(register).collect::<Vec<_>>()).await;
     instance.settle_commands().await;

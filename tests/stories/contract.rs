@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{beside_others, instance_with};
 
-const SETTINGS: [(&str, &str); 2] = [("contexts", r#"["catalog"]"#), ("retry_delays_ms", "[1200, 1200]")];
+const SETTINGS: [(&str, &str); 2] = [("contexts", r#"["catalog"]"#), ("retries.delays", "[1200ms, 1200ms]")];
 const NO_SUCH_ID: u32 = 0x7fff_ff01;
 const STRANGERS: usize = 50;
 

@@ -31,11 +31,11 @@ const DEATHS: [Death; 10] = [
 
 /// Small batches, so that there are many moments; a short session, so that the next process soon gets the partitions.
 const SETTINGS: [(&str, &str); 5] = [
-    ("commands_batch_max", "10"),
-    ("events_batch_max", "20"),
-    ("session_timeout_ms", "3000"),
-    ("heartbeat_interval_ms", "500"),
-    ("transaction_timeout_ms", "2000"),
+    ("processing.commands_batch_max", "10"),
+    ("processing.events_batch_max", "20"),
+    ("kafka.session_timeout", "3s"),
+    ("kafka.heartbeat_interval", "500ms"),
+    ("postgres.transaction_timeout", "2s"),
 ];
 
 #[tokio::test(flavor = "multi_thread")]

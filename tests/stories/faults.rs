@@ -326,7 +326,7 @@ async fn one_key_that_always_fails_stops_no_other() {
 async fn a_row_that_is_refused_at_its_third_event_keeps_what_the_first_two_made_of_it() {
     let _turn = beside_others().await;
     let expected = undisturbed().await;
-    let instance = instance_with("third_event", &[("events_batch_max", "5000")]).await;
+    let instance = instance_with("third_event", &[("processing.events_batch_max", "5000")]).await;
     decide_the_standard_load(&instance).await;
     instance.refuse_unless("orders_g1", "order_id <> 'order-000007' OR status <> 'shipped'").await;
     // All events of an order are in one batch, with those of all others.

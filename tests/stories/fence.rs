@@ -6,7 +6,8 @@ use sqlx::PgPool;
 use crate::undisturbed::undisturbed;
 use crate::{beside_others, instance_with};
 
-const SMALL_BATCHES: [(&str, &str); 2] = [("commands_batch_max", "5"), ("events_batch_max", "10")];
+const SMALL_BATCHES: [(&str, &str); 2] =
+    [("processing.commands_batch_max", "5"), ("processing.events_batch_max", "10")];
 /// One batch stands still before its commit, so that the process can be frozen in the middle of it.
 const STANDS_STILL: [(&str, &str); 1] = [("FAILPOINTS", "before-commit=80*off->1*sleep(10000)")];
 

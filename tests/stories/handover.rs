@@ -12,7 +12,8 @@ use crate::{beside_others, instance_with};
 const SLOW: [(&str, &str); 1] = [("FAILPOINTS", "before-commit=sleep(30)")];
 /// So slow that a tenth of the load takes longer than a process takes to come or go.
 const SLOWER: [(&str, &str); 1] = [("FAILPOINTS", "before-commit=sleep(150)")];
-const SMALL_BATCHES: [(&str, &str); 2] = [("commands_batch_max", "5"), ("events_batch_max", "10")];
+const SMALL_BATCHES: [(&str, &str); 2] =
+    [("processing.commands_batch_max", "5"), ("processing.events_batch_max", "10")];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn processes_share_partitions_and_hand_them_over_in_mid_load() {
@@ -39,11 +40,11 @@ async fn processes_share_partitions_and_hand_them_over_in_mid_load() {
 
 /// Sessions are short, or the dead would hold their partitions until the storm is over.
 const STORM: [(&str, &str); 5] = [
-    ("commands_batch_max", "10"),
-    ("events_batch_max", "20"),
-    ("session_timeout_ms", "3000"),
-    ("heartbeat_interval_ms", "500"),
-    ("transaction_timeout_ms", "2000"),
+    ("processing.commands_batch_max", "10"),
+    ("processing.events_batch_max", "20"),
+    ("kafka.session_timeout", "3s"),
+    ("kafka.heartbeat_interval", "500ms"),
+    ("postgres.transaction_timeout", "2s"),
 ];
 const COMINGS_AND_GOINGS: usize = 10;
 

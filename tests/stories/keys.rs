@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use crate::{beside_others, instance_with};
 
 const SETTINGS: [(&str, &str); 2] =
-    [("contexts", r#"["carts", "catalog", "customers"]"#), ("retry_delays_ms", "[300, 2000, 2000, 2000]")];
+    [("contexts", r#"["carts", "catalog", "customers"]"#), ("retries.delays", "[300ms, 2s, 2s, 2s]")];
 /// Carts of the customer who comes; those of the others die meanwhile.
 const RETRYING: &str = "SELECT count(*) FROM blocked_key
      WHERE status = 'retrying' AND convert_from(key, 'UTF8') NOT IN ('redriven', 'copied')";

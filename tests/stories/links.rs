@@ -10,12 +10,12 @@ use crate::{beside_others, instance_with};
 
 /// Small batches, and the shortest times after which silence counts as an outage.
 const SETTINGS: [(&str, &str); 6] = [
-    ("commands_batch_max", "20"),
-    ("events_batch_max", "40"),
-    ("transaction_timeout_ms", "4000"),
-    ("database_answer_timeout_ms", "8000"),
-    ("elasticsearch_timeout_ms", "5000"),
-    ("kafka_properties", r#"{"socket.timeout.ms" = "4000"}"#),
+    ("processing.commands_batch_max", "20"),
+    ("processing.events_batch_max", "40"),
+    ("postgres.transaction_timeout", "4s"),
+    ("postgres.answer_timeout", "8s"),
+    ("elasticsearch.timeout", "5s"),
+    ("kafka.properties", r#"{"socket.timeout.ms" = "4000"}"#),
 ];
 /// Batches sleep before their commit, so that the link fails before all is done.
 const SLOW: (&str, &str) = ("FAILPOINTS", "before-commit=sleep(60)");

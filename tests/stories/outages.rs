@@ -11,7 +11,8 @@ use crate::{alone, instance_with};
 
 /// Of the whole standard load.
 const COMMANDS: i64 = 2_210;
-const SMALL_BATCHES: [(&str, &str); 2] = [("commands_batch_max", "20"), ("events_batch_max", "40")];
+const SMALL_BATCHES: [(&str, &str); 2] =
+    [("processing.commands_batch_max", "20"), ("processing.events_batch_max", "40")];
 
 /// Batches sleep before their commit, so that a component is gone before all is done.
 const SLOW: [(&str, &str); 1] = [("FAILPOINTS", "before-commit=sleep(100)")];

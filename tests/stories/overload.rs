@@ -6,7 +6,7 @@ use millrace_tests::{Instance, Load, Process, eventually};
 use crate::undisturbed::undisturbed;
 use crate::{beside_others, instance_with};
 
-const SETTINGS: [(&str, &str); 2] = [("events_batch_max", "40"), ("elasticsearch_timeout_ms", "5000")];
+const SETTINGS: [(&str, &str); 2] = [("processing.events_batch_max", "40"), ("elasticsearch.timeout", "5s")];
 /// So many bad answers in mid-load each time.
 const ENOUGH: usize = 8;
 

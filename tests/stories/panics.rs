@@ -13,7 +13,7 @@ const POISON: &str = "poison-fold=return(poison);poison-detach=return(torn);pois
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_costs_its_record_or_its_group_and_nothing_beside_it() {
     let _turn = beside_others().await;
-    let settings = [("contexts", r#"["customers"]"#), ("retry_delays_ms", "[100]")];
+    let settings = [("contexts", r#"["customers"]"#), ("retries.delays", "[100ms]")];
     let instance = instance_with("panics", &settings).await;
     let poisoned = commands_of_which_one_is_poisoned(&instance).await;
     let mut process = instance.start_doomed(POISON);

@@ -18,7 +18,8 @@ use crate::{beside_others, instance_with};
 
 const LOAD: Load = Load { customers: 10, products: 10, orders: 120 };
 /// Small batches that sleep before their commit, so that a build takes a while.
-const SMALL_BATCHES: [(&str, &str); 2] = [("events_batch_max", "10"), ("session_timeout_ms", "6000")];
+const SMALL_BATCHES: [(&str, &str); 2] =
+    [("processing.events_batch_max", "10"), ("kafka.session_timeout", "6s")];
 const SLOW: [(&str, &str); 1] = [("FAILPOINTS", "before-commit=sleep(60)")];
 const REBUILD: [&str; 4] = ["replay", "orders", "--to-earliest", "--execute"];
 

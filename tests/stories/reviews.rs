@@ -7,10 +7,8 @@ use serde_json::{Value, json};
 use crate::{beside_others, instance_with};
 
 /// The retries are long enough for a product to come after its review.
-const SETTINGS: [(&str, &str); 2] = [
-    ("contexts", r#"["catalog", "customers", "inventory", "reviews"]"#),
-    ("retry_delays_ms", "[2000, 4000, 8000]"),
-];
+const SETTINGS: [(&str, &str); 2] =
+    [("contexts", r#"["catalog", "customers", "inventory", "reviews"]"#), ("retries.delays", "[2s, 4s, 8s]")];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn products_show_what_customers_think_of_them_in_both_read_models() {

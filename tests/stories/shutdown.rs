@@ -5,7 +5,8 @@ use millrace_tests::Load;
 use crate::undisturbed::undisturbed;
 use crate::{beside_others, instance_with};
 
-const SMALL_BATCHES: [(&str, &str); 2] = [("commands_batch_max", "5"), ("events_batch_max", "10")];
+const SMALL_BATCHES: [(&str, &str); 2] =
+    [("processing.commands_batch_max", "5"), ("processing.events_batch_max", "10")];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_is_asked_to_stop_in_mid_load_stops_and_the_next_goes_on() {

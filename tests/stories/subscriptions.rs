@@ -18,7 +18,7 @@ const MEMBERS: usize = 12;
 /// What a period of any subscription costs here, in minor units.
 const AMOUNT: i64 = 700;
 /// Long enough for an answer that takes its time.
-const PATIENT: (&str, &str) = ("effect_call_timeout_ms", "20000");
+const PATIENT: (&str, &str) = ("effects.call_timeout", "20s");
 
 /// An instance with the outside world beside it.
 struct Club {

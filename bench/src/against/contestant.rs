@@ -136,7 +136,9 @@ impl Drainer {
     async fn millrace(instance: &Instance, stage: Stage, who: Contestant, partitions: i32) -> Result<Self> {
         let (side, roles, settings) = match stage {
             Stage::Commands => (Side::Write, vec!["commands"], Vec::new()),
-            Stage::Customers => (Side::Read, vec!["view", "customers"], vec!["publish=false".to_owned()]),
+            Stage::Customers => {
+                (Side::Read, vec!["view", "customers"], vec!["elasticsearch.publish=false".to_owned()])
+            }
             Stage::Search => (Side::Search, vec!["view", "customers"], Vec::new()),
             Stage::Consume => return Self::own(instance, who, &["consume", "millrace"], partitions),
         };

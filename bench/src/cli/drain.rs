@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 pub(crate) enum Stage {
     /// Commands from Kafka into ledger, streams and outbox
     Commands(Backlog),
-    /// Events from Kafka into a view in Postgres, without Elasticsearch (`publish=false`)
+    /// Events from Kafka into a view in Postgres, without Elasticsearch (`elasticsearch.publish=false`)
     View(Views),
     /// Events from Kafka into Elasticsearch, and the same documents by a plain `_bulk` loop, in turns
     #[command(mut_arg("runs", |runs| runs.default_value("5")))]

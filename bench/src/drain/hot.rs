@@ -59,7 +59,7 @@ async fn drain(
         roles: stage.roles(),
         side: stage.side(),
         records: orders * stage.records(),
-        settings: vec!["publish=false".to_owned()],
+        settings: vec!["elasticsearch.publish=false".to_owned()],
         counted: &["millrace", "postgres"],
     };
     let drained = task.drain(instance, run).await?;

@@ -61,7 +61,7 @@ async fn drain(
         roles: vec!["view", View::Customers.name()],
         side: Side::Read,
         records: expected.events,
-        settings: vec!["publish=false".to_owned()],
+        settings: vec!["elasticsearch.publish=false".to_owned()],
         counted: &["millrace", "postgres"],
     };
     let drained = task.drain(instance, run).await?;

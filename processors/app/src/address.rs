@@ -11,6 +11,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct Address(Url);
 
 impl Address {
+    /// An address that is part of the program.
+    #[allow(clippy::expect_used, reason = "a literal; a test reads all of them")]
+    pub(crate) fn literal(text: &'static str) -> Self {
+        text.parse().expect("a URL")
+    }
+
     /// The whole URL, for the client that connects.
     pub fn reveal(&self) -> &str {
         self.0.as_str()

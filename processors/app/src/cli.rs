@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -31,6 +32,7 @@ Examples:
   millrace dlq list --group orders               what could not be processed, and why
   millrace dlq redrive w12 --why mended          give a dead letter its turn again
   millrace outbox skip 0197b2a4-… --dry-run      a row that the connector cannot carry
+  millrace config show --changed                 what is configured, and where
 
 Exit codes:
   0  done
@@ -43,9 +45,9 @@ Exit codes:
 Data goes to standard output, talk to standard error.";
 
 const CONFIGURATION: &str = "\
-Configuration, the first that is set: --set FIELD=VALUE, MILLRACE_<FIELD> in the environment, the TOML file, the default.
-KAFKA_BROKERS, WRITE_DATABASE_URL, READ_DATABASE_URL, ELASTICSEARCH_URL, SCHEMA_REGISTRY_URL, CONNECT_URL,
-WRITE_DATABASE_PASSWORD_FILE and READ_DATABASE_PASSWORD_FILE need no prefix. Fields:
+Configuration, the first that is set: --set kafka.brokers=…, MILLRACE_KAFKA__BROKERS in the
+environment, `brokers` in the table [kafka] of the TOML file, the default.
+`millrace config show --help` teaches it. Settings by component:
 ";
 
 /// The whole command line.
@@ -86,16 +88,23 @@ impl Cli {
 }
 
 fn with_set(command: clap::Command) -> clap::Command {
-    let set = || Arg::new(SET_BEHIND).long("set").value_name("FIELD=VALUE").action(ArgAction::Append);
-    let help = "Sets one field of the configuration; `millrace --help` lists them";
+    let set = || Arg::new(SET_BEHIND).long("set").value_name("SETTING=VALUE").action(ArgAction::Append);
+    let help = "Sets something, such as kafka.session_timeout=30s; `millrace config show` lists all settings";
     command.mut_subcommands(|inner| with_set(inner.arg(set().help(help))))
 }
 
 fn long_help() -> String {
-    let mut fields: Vec<&str> = config::fields().collect();
-    fields.sort_unstable();
-    let lines: Vec<String> = fields.chunks(4).map(|names| format!("  {}", names.join(", "))).collect();
-    format!("{EXAMPLES}\n\n{CONFIGURATION}{}", lines.join(",\n"))
+    let mut components: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for name in config::names() {
+        let (component, setting) = name.split_once('.').unwrap_or(("", name));
+        components.entry(component).or_default().push(setting);
+    }
+    let line = |(component, settings): (&str, Vec<&str>)| {
+        let of = if component.is_empty() { String::new() } else { format!("{component}: ") };
+        format!("  {of}{}", settings.join(", "))
+    };
+    let lines: Vec<String> = components.into_iter().map(line).collect();
+    format!("{EXAMPLES}\n\n{CONFIGURATION}{}", lines.join("\n"))
 }
 
 /// What to do.
@@ -170,6 +179,13 @@ pub enum Command {
         /// What to do with the outbox.
         #[command(subcommand)]
         action: crate::outbox::cli::Action,
+    },
+    /// The configuration: what is in force and where it comes from; whether it can be used
+    #[command(after_help = config::show::HELP)]
+    Config {
+        /// What to do with the configuration.
+        #[command(subcommand)]
+        action: config::show::Action,
     },
 }
 
@@ -292,9 +308,8 @@ pub struct StreamShow {
 
 #[cfg(test)]
 mod tests {
-    use figment::value::Value;
-
     use super::*;
+    use crate::config::Config;
     use crate::output::Format;
 
     fn parse(line: &str) -> Cli {
@@ -305,7 +320,7 @@ mod tests {
     fn the_definition_is_sound_and_its_help_teaches() {
         with_set(Cli::command()).debug_assert();
         let help = Cli::command().render_long_help().to_string();
-        for part in ["millrace send orders.jsonl --wait", "Exit codes", "transaction_timeout_ms"] {
+        for part in ["millrace send orders.jsonl --wait", "Exit codes", "transaction_timeout"] {
             assert!(help.contains(part), "{part}");
         }
     }
@@ -353,11 +368,10 @@ mod tests {
 
     #[test]
     fn global_options_go_anywhere() {
-        let cli = parse("millrace receipt 1 --format json --namespace a --set partitions=2");
+        let cli = parse("millrace receipt 1 --format json --namespace a --set topics.partitions=2");
         assert_eq!(cli.global.format, Format::Json);
-        let settings = cli.global.settings(&["partitions"]).unwrap();
-        assert_eq!(settings.get("partitions").and_then(Value::to_u128), Some(2));
-        assert_eq!(settings.get("namespace").and_then(Value::as_str), Some("a"));
+        let config = Config::from(&cli.global, &[]).unwrap();
+        assert_eq!((config.topics.partitions, config.namespace.to_string().as_str()), (2, "a"));
     }
 
     #[test]
@@ -367,10 +381,10 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_must_name_a_field() {
-        let message = |line| parse(line).global.settings(&["partitions"]).unwrap_err().to_string();
-        assert!(message("millrace status --set partition=2").contains("there are partitions"));
-        assert!(message("millrace status --set partitions").contains("FIELD=VALUE"));
+    fn a_setting_must_be_one_that_there_is() {
+        let message = |line| Config::from(&parse(line).global, &[]).unwrap_err().to_string();
+        assert!(message("millrace status --set topics.partition=2").contains("mean `topics.partitions`?"));
+        assert!(message("millrace status --set topics.partitions").contains("SETTING=VALUE"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use reqwest::{Client, Method, StatusCode, Url};
 use serde_json::Value;
 
 use crate::address::Address;
-use crate::config::Config;
+use crate::config;
 use crate::failure::{Failure, Service};
 
 /// All that is asked for may be asked twice: a service that hangs for once (a JVM on a busy machine) is asked again.
@@ -52,24 +52,24 @@ impl Http {
     ///
     /// # Errors
     /// When TLS cannot be set up.
-    pub fn registry(config: &Config) -> Result<Self, Failure> {
-        Self::new(Service::Registry, &config.schema_registry_url)
+    pub fn registry(config: &config::Registry) -> Result<Self, Failure> {
+        Self::new(Service::Registry, &config.url)
     }
 
     /// Kafka Connect.
     ///
     /// # Errors
     /// When TLS cannot be set up.
-    pub fn connect(config: &Config) -> Result<Self, Failure> {
-        Self::new(Service::Connect, &config.connect_url)
+    pub fn connect(config: &config::Connect) -> Result<Self, Failure> {
+        Self::new(Service::Connect, &config.url)
     }
 
     /// Elasticsearch.
     ///
     /// # Errors
     /// When TLS cannot be set up.
-    pub fn elasticsearch(config: &Config) -> Result<Self, Failure> {
-        Self::new(Service::Elasticsearch, &config.elasticsearch_url)
+    pub fn elasticsearch(config: &config::Elasticsearch) -> Result<Self, Failure> {
+        Self::new(Service::Elasticsearch, &config.url)
     }
 
     fn new(service: Service, address: &Address) -> Result<Self, Failure> {

@@ -14,7 +14,7 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use crate::config::Config;
+use crate::config::Kafka;
 use crate::failure::{Failure, Service};
 
 /// How long a request may take.
@@ -23,36 +23,36 @@ pub const TIMEOUT: Duration = Duration::from_secs(10);
 const NO_GROUP: &str = "millrace-operator";
 
 /// How to reach Kafka.
-pub fn settings(config: &Config) -> KafkaSettings {
+pub fn settings(config: &Kafka) -> KafkaSettings {
     KafkaSettings {
-        brokers: config.kafka_brokers.clone(),
-        session_timeout: config.session_timeout(),
-        heartbeat_interval: Duration::from_millis(config.heartbeat_interval_ms),
-        properties: config.kafka_properties.clone(),
+        brokers: config.brokers.clone(),
+        session_timeout: config.session_timeout,
+        heartbeat_interval: config.heartbeat_interval,
+        properties: config.revealed(),
     }
 }
 
 /// The configuration of an administrator or a producer: brokers and further properties.
-pub fn client_config(config: &Config) -> ClientConfig {
+pub fn client_config(config: &Kafka) -> ClientConfig {
     let mut client = ClientConfig::new();
-    client.set("bootstrap.servers", &config.kafka_brokers);
+    client.set("bootstrap.servers", &config.brokers);
     client.set("client.id", "millrace");
-    client.extend(config.kafka_properties.clone());
+    client.extend(config.revealed());
     client
 }
 
 /// The configuration of a consumer of a group, as its members have it.
-fn consumer_config(config: &Config, group: &str) -> ClientConfig {
+fn consumer_config(config: &Kafka, group: &str) -> ClientConfig {
     client::consumer(&settings(config), group)
 }
 
 /// The configuration of a consumer that joins no group.
-pub fn groupless_config(config: &Config) -> ClientConfig {
+pub fn groupless_config(config: &Kafka) -> ClientConfig {
     consumer_config(config, NO_GROUP)
 }
 
 /// An administrator's connection.
-pub(crate) fn admin(config: &Config) -> Result<AdminClient<DefaultClientContext>, Failure> {
+pub(crate) fn admin(config: &Kafka) -> Result<AdminClient<DefaultClientContext>, Failure> {
     client_config(config).create().map_err(|error| failure(config, &error))
 }
 
@@ -62,11 +62,11 @@ pub(crate) fn admin_options() -> AdminOptions {
 }
 
 /// What an error of Kafka's client means.
-pub fn failure(config: &Config, error: &KafkaError) -> Failure {
+pub fn failure(config: &Kafka, error: &KafkaError) -> Failure {
     if let KafkaError::ClientConfig(_, reason, name, _) = error {
-        return Failure::usage(format!("kafka_properties: `{name}` is refused: {reason}"));
+        return Failure::usage(format!("kafka.properties: `{name}` is refused: {reason}"));
     }
-    let address = config.kafka_brokers.clone();
+    let address = config.brokers.clone();
     Failure::Unreachable { service: Service::Kafka, address, reason: error.to_string() }
 }
 
@@ -97,7 +97,7 @@ pub struct Committed {
 /// What Kafka keeps of a group, asked for without joining it. It blocks.
 pub struct Commits<'c> {
     consumer: BaseConsumer,
-    config: &'c Config,
+    config: &'c Kafka,
 }
 
 impl<'c> Commits<'c> {
@@ -105,7 +105,7 @@ impl<'c> Commits<'c> {
     ///
     /// # Errors
     /// [`Failure::Usage`] when a property is refused.
-    pub fn of(config: &'c Config, group: &str) -> Result<Self, Failure> {
+    pub fn of(config: &'c Kafka, group: &str) -> Result<Self, Failure> {
         let consumer = consumer_config(config, group).create().map_err(|error| failure(config, &error))?;
         Ok(Self { consumer, config })
     }
@@ -158,7 +158,7 @@ impl<'c> Commits<'c> {
 ///
 /// # Errors
 /// [`Failure::Unreachable`].
-pub async fn retentions(config: &Config, topics: &[String]) -> Result<BTreeMap<String, f64>, Failure> {
+pub async fn retentions(config: &Kafka, topics: &[String]) -> Result<BTreeMap<String, f64>, Failure> {
     let fail = |error: KafkaError| failure(config, &error);
     let admin: AdminClient<DefaultClientContext> = client_config(config).create().map_err(fail)?;
     let resources: Vec<ResourceSpecifier<'_>> =
@@ -178,7 +178,7 @@ pub async fn retentions(config: &Config, topics: &[String]) -> Result<BTreeMap<S
 /// # Errors
 /// [`Failure::Unreachable`].
 pub fn written_ends(
-    config: &Config,
+    config: &Kafka,
     partitions: &[(String, i32)],
 ) -> Result<BTreeMap<(String, i32), i64>, Failure> {
     let fail = |error: KafkaError| failure(config, &error);
@@ -213,7 +213,7 @@ pub enum Seen<'s, 'm> {
 /// [`tokio::task::block_in_place`].
 pub struct Reader<'c> {
     consumer: BaseConsumer,
-    config: &'c Config,
+    config: &'c Kafka,
 }
 
 impl<'c> Reader<'c> {
@@ -221,7 +221,7 @@ impl<'c> Reader<'c> {
     ///
     /// # Errors
     /// [`Failure::Usage`] when a property is refused.
-    pub fn new(config: &'c Config) -> Result<Self, Failure> {
+    pub fn new(config: &'c Kafka) -> Result<Self, Failure> {
         let mut client = groupless_config(config);
         client.set("auto.offset.reset", "earliest").set("fetch.queue.backoff.ms", "10");
         // An end shows only once the broker has answered that there is nothing more.

@@ -34,7 +34,8 @@ pub(crate) fn instead<N: AsRef<str>>(name: &str, known: &[N]) -> String {
     }
 }
 
-fn closest<'n>(name: &str, names: &[&'n str]) -> Option<&'n str> {
+/// The name that was probably meant.
+pub(crate) fn closest<'n>(name: &str, names: &[&'n str]) -> Option<&'n str> {
     let scored = names.iter().map(|known| (strsim::jaro_winkler(name, known), *known));
     let alike = scored.filter(|(score, _)| *score >= ALIKE);
     alike.max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, known)| known)

@@ -1,6 +1,8 @@
 //! What an instance consists of: contexts, views, groups and topics, read from the registry of the domain. Of that it has
 //! what belongs to its configured contexts.
 
+use std::time::Duration;
+
 use millrace_domain::registry::{self, Visitor};
 use millrace_domain::{Context, Effect, Log, Saga, Tally, View};
 use millrace_runtime::names::{COMMANDS, Namespace, dead_letter_topic, retry_topic};
@@ -162,7 +164,7 @@ fn collected(config: &Config) -> Collector {
     models.iter_mut().for_each(|model| model.contexts.retain(|context| config.has(context)));
     models.retain(|model| !model.contexts.is_empty());
     for reactors in [&mut sagas, &mut effects] {
-        reactors.retain(|reactor| config.sagas && reactor.needs().all(|context| config.has(context)));
+        reactors.retain(|reactor| config.sagas.enabled && reactor.needs().all(|context| config.has(context)));
     }
     Collector { contexts, models, sagas, effects, standings }
 }
@@ -218,7 +220,7 @@ impl ReadModel {
     /// The retry topics of one of its generations.
     pub fn retry_topics(&self, config: &Config, generation: i32) -> Vec<Topic> {
         let group = config.namespace.group(self.name);
-        let levels = config.retry_delays(self.name).len();
+        let levels = config.retries.of(self.name).len();
         let names = retry_topics(&self.topics(&config.namespace), &own_name(&group, generation), levels);
         names.into_iter().map(|name| Topic::of_copies(name, false)).collect()
     }
@@ -256,7 +258,7 @@ fn retry_topics(topics: &[String], name: &str, levels: usize) -> Vec<String> {
 impl Group {
     fn new(config: &Config, role: &'static str, side: Side, topics: Vec<String>, publishes: bool) -> Self {
         let id = config.namespace.group(role);
-        let retry_topics = retry_topics(&topics, &id, config.retry_delays(role).len());
+        let retry_topics = retry_topics(&topics, &id, config.retries.of(role).len());
         Self { role, retry_topics, id, side, topics, publishes }
     }
 }
@@ -287,8 +289,8 @@ pub fn topics(config: &Config) -> Vec<Topic> {
             let name = namespace.topic(kind, context);
             let bytes_max = if kind == Kind::Command { COMMAND_BYTES_MAX } else { OUTBOX_BYTES_MAX };
             let kept_ms = match kind {
-                Kind::Command => Some(config.command_retention_ms),
-                Kind::Rejection => Some(config.rejection_retention_ms),
+                Kind::Command => Some(kept_ms(config.topics.command_retention)),
+                Kind::Rejection => Some(kept_ms(config.topics.rejection_retention)),
                 Kind::Event => None,
             };
             topics.push(Topic { name, single: false, forever: kind == Kind::Event, kept_ms, bytes_max });
@@ -303,6 +305,11 @@ pub fn topics(config: &Config) -> Vec<Topic> {
     let (single, forever, kept_ms, bytes_max) = (true, false, None, COMMAND_BYTES_MAX);
     topics.push(Topic { name: heartbeat, single, forever, kept_ms, bytes_max });
     topics
+}
+
+/// A retention as Kafka has it: -1 is forever.
+fn kept_ms(retention: Option<Duration>) -> i64 {
+    retention.map_or(-1, |kept| i64::try_from(kept.as_millis()).unwrap_or(i64::MAX))
 }
 
 impl Topic {

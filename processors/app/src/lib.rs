@@ -37,8 +37,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use cli::{Cli, Command, Role, StreamAction};
-use config::Config;
+use config::{Config, Loaded, show};
 use failure::Failure;
+use output::Format;
 use run::Selection;
 
 /// A third of a batch's time is allocation, and glibc's allocator keeps what a backlog once took. Here and not in
@@ -64,18 +65,19 @@ pub fn main() -> ExitCode {
 fn begin(cli: Cli) -> Result<(), Failure> {
     #[cfg(feature = "failpoints")]
     let _armed = millrace_runtime::moments::arm();
-    let config = Config::load(&cli.global)?;
-    logging::begin(&config, &cli.command)?;
+    let loaded = Loaded::read(&cli.global)?;
+    logging::begin(&loaded.config.logging, &cli.command)?;
+    loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::refused(format!("the runtime cannot start: {error}")))?;
-    let outcome = runtime.block_on(dispatch(cli, &config));
+    let outcome = runtime.block_on(dispatch(cli, &loaded));
     // A client that does not close must not keep the process.
     runtime.shutdown_timeout(CLOSING_TIME_MAX);
     outcome
 }
 
-async fn dispatch(cli: Cli, config: &Config) -> Result<(), Failure> {
-    let format = cli.global.format;
+async fn dispatch(cli: Cli, loaded: &Loaded) -> Result<(), Failure> {
+    let (config, format) = (&loaded.config, cli.global.format);
     match cli.command {
         Command::Setup => setup::setup(config, format).await,
         Command::Teardown { yes } => setup::teardown(config, format, yes).await,
@@ -92,8 +94,15 @@ async fn dispatch(cli: Cli, config: &Config) -> Result<(), Failure> {
         Command::Segment { action } => segment::segment(config, format, &action).await,
         Command::Dlq { action } => dlq::dlq(config, format, &action).await,
         Command::Outbox { action } => outbox::outbox(config, format, &action).await,
+        Command::Config { action: show::Action::Show(options) } => show::show(loaded, format, &options),
+        Command::Config { action: show::Action::Check } => checked(config, format),
         Command::Status { wait } => status::status(config, format, wait.map(|span| span.0)).await,
     }
+}
+
+fn checked(config: &Config, format: Format) -> Result<(), Failure> {
+    run::check(config)?;
+    output::print(format, "the configuration can be used\n", &serde_json::json!({ "usable": true }))
 }
 
 fn selection(config: &Config, only: Option<Role>) -> Result<Selection, Failure> {

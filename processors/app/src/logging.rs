@@ -5,7 +5,7 @@ use std::io::{IsTerminal as _, stderr};
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::Command;
-use crate::config::{Config, LogFormat};
+use crate::config::{LogFormat, Logging};
 use crate::failure::Failure;
 
 /// What `millrace run` logs unless it is told.
@@ -17,21 +17,24 @@ const OF_OPERATOR: &str = "warn,librdkafka=off,rdkafka=off";
 ///
 /// # Errors
 /// [`Failure::Usage`] when the filter cannot be read.
-pub fn begin(config: &Config, command: &Command) -> Result<(), Failure> {
+pub fn begin(logging: &Logging, command: &Command) -> Result<(), Failure> {
     let usual = if matches!(command, Command::Run { .. }) { OF_RUN } else { OF_OPERATOR };
-    let wanted = config.log.as_deref().unwrap_or(usual);
-    let filter = EnvFilter::builder().parse(wanted).map_err(|error| {
-        Failure::usage(format!(
-            "log: `{wanted}` is not a filter ({error}); such as millrace_runtime=debug,info"
-        ))
-    })?;
+    let wanted = logging.filter.as_deref().unwrap_or(usual);
+    let filter = filter(wanted)?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(stderr)
         .with_ansi(stderr().is_terminal());
-    let begun = match config.log_format {
+    let begun = match logging.format {
         LogFormat::Text => lines.with_target(false).try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),
     };
     begun.map_err(|error| Failure::refused(format!("the log cannot begin: {error}")))
+}
+
+fn filter(text: &str) -> Result<EnvFilter, Failure> {
+    EnvFilter::builder().parse(text).map_err(|error| {
+        let example = "such as millrace_runtime=debug,info";
+        Failure::usage(format!("logging.filter: `{text}` is not a filter ({error}); {example}"))
+    })
 }

@@ -17,12 +17,12 @@ pub(crate) fn failure(config: &Config, side: Side, error: WorkError) -> Failure 
 fn unreachable_at(config: &Config, side: Side, dependency: Dependency, reason: String) -> Failure {
     let (service, address) = match (dependency, side) {
         (Dependency::Postgres, Side::Write) => {
-            (Service::WriteDatabase, config.write_database_url.to_string())
+            (Service::WriteDatabase, config.postgres.write.url.to_string())
         }
-        (Dependency::Postgres, Side::Read) => (Service::ReadDatabase, config.read_database_url.to_string()),
-        (Dependency::Kafka, _) => (Service::Kafka, config.kafka_brokers.clone()),
-        (Dependency::Registry, _) => (Service::Registry, config.schema_registry_url.to_string()),
-        (Dependency::Elasticsearch, _) => (Service::Elasticsearch, config.elasticsearch_url.to_string()),
+        (Dependency::Postgres, Side::Read) => (Service::ReadDatabase, config.postgres.read.url.to_string()),
+        (Dependency::Kafka, _) => (Service::Kafka, config.kafka.brokers.clone()),
+        (Dependency::Registry, _) => (Service::Registry, config.registry.url.to_string()),
+        (Dependency::Elasticsearch, _) => (Service::Elasticsearch, config.elasticsearch.url.to_string()),
     };
     Failure::Unreachable { service, address, reason }
 }

@@ -32,8 +32,8 @@ impl Database {
     /// [`Failure::Usage`] when its URL cannot be used.
     pub fn of(config: &Config, side: Side) -> Result<Self, Failure> {
         let (address, field) = match side {
-            Side::Write => (&config.write_database_url, "write_database_url"),
-            Side::Read => (&config.read_database_url, "read_database_url"),
+            Side::Write => (&config.postgres.write.url, "postgres.write.url"),
+            Side::Read => (&config.postgres.read.url, "postgres.read.url"),
         };
         let pool = millrace_runtime::database::pool(
             address.reveal(),
@@ -43,7 +43,7 @@ impl Database {
         );
         let pool =
             pool.map_err(|_| Failure::usage(format!("{field}: {address} is not the URL of a database")))?;
-        let answer_timeout = config.database_answer_timeout();
+        let answer_timeout = config.postgres.answer_timeout;
         Ok(Self { pool, side, address: address.clone(), answer_timeout })
     }
 

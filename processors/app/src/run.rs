@@ -69,6 +69,15 @@ impl Selection {
     }
 }
 
+/// Whether [`run`] could start with this configuration. Connects to nothing.
+///
+/// # Errors
+/// [`Failure::Usage`], which names the setting.
+pub fn check(config: &Config) -> Result<(), Failure> {
+    Roles::new(config)?;
+    webhooks::configured(config).map(|_| ())
+}
+
 /// Runs until SIGTERM or SIGINT, then finishes the batches in flight and gives the partitions back.
 ///
 /// # Errors

@@ -35,7 +35,7 @@ impl Decoder {
     /// # Errors
     /// When TLS cannot be set up.
     pub fn new(config: &Config) -> Result<Self, Failure> {
-        Ok(Self { registry: Http::registry(config)?, readers: HashMap::new() })
+        Ok(Self { registry: Http::registry(&config.registry)?, readers: HashMap::new() })
     }
 
     /// The value as JSON, or why it cannot be read.

@@ -124,7 +124,7 @@ struct Schemas(HashMap<u32, (WriterSchema, JsonReader)>);
 
 impl Schemas {
     async fn load(config: &Config, events: &[Stored]) -> Result<Self, Failure> {
-        let registry = Http::registry(config)?;
+        let registry = Http::registry(&config.registry)?;
         let mut known = HashMap::new();
         for event in events {
             let (id, _) = unframe(&event.payload).map_err(|error| spoiled(event, &error))?;

@@ -35,7 +35,7 @@ pub type Property = (&'static [&'static str], &'static str);
 
 /// Properties that nobody may set, and why not.
 const REFUSED: &[Property] = &[
-    (&["bootstrap.servers", "metadata.broker.list"], "`kafka_brokers` names the brokers"),
+    (&["bootstrap.servers", "metadata.broker.list"], "`kafka.brokers` names the brokers"),
     (&["group.id"], "groups are called after the namespace and their role"),
     (
         &["group.instance.id"],
@@ -43,9 +43,9 @@ const REFUSED: &[Property] = &[
     ),
     (
         &["session.timeout.ms"],
-        "`session_timeout_ms` configures it, so that `transaction_timeout_ms` can be compared with it",
+        "`kafka.session_timeout` configures it, so that `postgres.transaction_timeout` can be compared with it",
     ),
-    (&["heartbeat.interval.ms"], "`heartbeat_interval_ms` configures it"),
+    (&["heartbeat.interval.ms"], "`kafka.heartbeat_interval` configures it"),
     (&["partition.assignment.strategy"], "partitions move one by one, and those that stay go on meanwhile"),
     (
         &["enable.auto.commit", "auto.commit.enable", "enable.auto.offset.store"],
@@ -70,7 +70,7 @@ const REFUSED: &[Property] = &[
     (&["partitioner"], "a key must have the same partition as with the clients in Java and Connect"),
     (
         &["message.timeout.ms", "delivery.timeout.ms"],
-        "a transaction in Postgres waits for the acknowledgement: `transaction_timeout_ms` bounds it",
+        "a transaction in Postgres waits for the acknowledgement: `postgres.transaction_timeout` bounds it",
     ),
     (&["delivery.report.only.error"], "what is acknowledged must be told"),
     (&["message.max.bytes"], "whatever a topic has taken must find room as a dead letter"),

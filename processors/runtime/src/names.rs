@@ -13,6 +13,13 @@ pub struct Namespace(String);
 #[error("`{0}` is not a namespace: it must be 1 to 40 of a-z, 0-9 and _, beginning with a letter")]
 pub struct NotANamespace(String);
 
+impl Default for Namespace {
+    /// `millrace`.
+    fn default() -> Self {
+        Self("millrace".to_owned())
+    }
+}
+
 impl Namespace {
     /// Checks a name: 1 to 40 of `a-z`, `0-9` and `_`, beginning with a letter, so that it is valid in Kafka, Postgres
     /// and Elasticsearch alike.

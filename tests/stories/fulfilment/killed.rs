@@ -46,12 +46,12 @@ async fn however_roles_die_and_the_provider_fails_every_order_has_one_outcome() 
     let webhooks = ["--duplicate-webhooks", "50", "--webhooks", &url, "--webhook-secret-file", &secret];
     let outside = [&moods[..], &["--seed", &told], &webhooks].concat();
     let settings = [
-        ("payment_webhook_secret_file", &*secret),
-        ("session_timeout_ms", "3000"),
-        ("heartbeat_interval_ms", "500"),
-        ("transaction_timeout_ms", "2000"),
-        ("commands_batch_max", "20"),
-        ("events_batch_max", "20"),
+        ("payment.webhook_secret_file", &*secret),
+        ("kafka.session_timeout", "3s"),
+        ("kafka.heartbeat_interval", "500ms"),
+        ("postgres.transaction_timeout", "2s"),
+        ("processing.commands_batch_max", "20"),
+        ("processing.events_batch_max", "20"),
     ];
     let shop = shop("killed", &settings, &outside).await;
     let times = orders.div_ceil(ORDERS);

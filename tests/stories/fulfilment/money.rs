@@ -63,7 +63,7 @@ async fn a_charge_whose_answer_is_lost_is_asked_for_and_never_made_twice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_charge_that_the_provider_still_works_on_is_waited_for_and_made_once() {
     let _turn = beside_others().await;
-    let impatient = [("effect_call_timeout_ms", "300")];
+    let impatient = [("effects.call_timeout", "300ms")];
     let shop = shop("in_work", &impatient, &["--slow", "100", "--slow-ms", "2000"]).await;
     shop.stocked(1, &[100]).await;
     let process = shop.open();

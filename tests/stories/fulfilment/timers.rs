@@ -11,12 +11,12 @@ use super::{place, shop};
 use crate::beside_others;
 
 /// An order without an answer for this long is cancelled.
-const DEADLINE: (&str, &str) = ("saga_timers_ms", r#"{"fulfilment.deadline" = 3000}"#);
+const DEADLINE: (&str, &str) = ("sagas.timers", r#"{"fulfilment.deadline" = "3s"}"#);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn money_that_is_held_after_the_deadline_is_released_and_never_taken() {
     let _turn = beside_others().await;
-    let slow = [DEADLINE, ("effect_call_timeout_ms", "20000")];
+    let slow = [DEADLINE, ("effects.call_timeout", "20s")];
     let shop = shop("late_hold", &slow, &["--latency-ms", "6000..6000"]).await;
     shop.stocked(1, &[5]).await;
     let _process = shop.open();
@@ -33,8 +33,8 @@ async fn money_that_is_held_after_the_deadline_is_released_and_never_taken() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_capture_whose_answer_comes_after_the_deadline_is_refunded() {
     let _turn = beside_others().await;
-    let deadline = ("saga_timers_ms", r#"{"fulfilment.deadline" = 8000}"#);
-    let shop = shop("late_capture", &[deadline, ("effect_call_timeout_ms", "20000")], &[]).await;
+    let deadline = ("sagas.timers", r#"{"fulfilment.deadline" = "8s"}"#);
+    let shop = shop("late_capture", &[deadline, ("effects.call_timeout", "20s")], &[]).await;
     shop.stocked(1, &[5]).await;
     let commands = shop.instance.start_with(&["commands"], &[]);
     let sagas = shop.instance.start_with(&["saga", "fulfilment"], &[]);
@@ -91,7 +91,7 @@ async fn a_call_that_the_provider_turns_away_is_withdrawn_when_its_order_is_canc
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_of_debezium_that_is_longer_than_the_deadline_cancels_nothing() {
     let _turn = beside_others().await;
-    let deadline = ("saga_timers_ms", r#"{"fulfilment.deadline" = 30000}"#);
+    let deadline = ("sagas.timers", r#"{"fulfilment.deadline" = "30s"}"#);
     let shop = shop("late_cdc", &[deadline], &[]).await;
     shop.stocked(1, &[50]).await;
     let mut commands = shop.instance.start_with(&["commands"], &[]);

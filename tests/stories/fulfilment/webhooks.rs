@@ -142,7 +142,7 @@ impl Door {
 
     /// The variable that lets a process hear them there.
     pub(super) fn listens(&self) -> (&str, &str) {
-        ("MILLRACE_WEBHOOK_LISTEN", &self.address)
+        ("MILLRACE_HTTP__WEBHOOK_LISTEN", &self.address)
     }
 
     pub(super) fn url(&self) -> String {
@@ -154,11 +154,11 @@ impl Door {
         let [file, secrets] =
             [&self.secret_file, &self.secrets_file].map(|file| file.to_str().expect("a path"));
         let settings = [
-            ("webhook_listen", self.address.as_str()),
-            ("payment_webhook_secret_file", secrets),
-            ("effect_call_timeout_ms", "60000"),
+            ("http.webhook_listen", self.address.as_str()),
+            ("payment.webhook_secret_file", secrets),
+            ("effects.call_timeout", "1m"),
             // A call that is not answered keeps its place among them: two for each order.
-            ("effect_calls_max", "16"),
+            ("effects.calls_max", "16"),
         ];
         let (silent, told) = (["--timeout-after-charge", "100"], ["--duplicate-webhooks", "100"]);
         let url = self.url();

@@ -45,11 +45,8 @@ fn confirm(i: usize) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_before_its_customer_is_placed_once_the_customer_is_there_and_what_follows_it_waits() {
     let _turn = beside_others().await;
-    let instance = instance_with(
-        "early",
-        &[("retry_delays_ms", "[300, 300, 2000, 2000, 2000, 2000, 2000, 2000, 2000, 2000]")],
-    )
-    .await;
+    let instance =
+        instance_with("early", &[("retries.delays", "[300ms, 300ms, 2s, 2s, 2s, 2s, 2s, 2s, 2s, 2s]")]).await;
     let _process = instance.start();
     instance.send(&[add_product(1)]).await;
     instance.settle().await;
@@ -86,12 +83,12 @@ async fn the_receipts_count_from_the_first_try(instance: &Instance) {
 
 /// Small batches, a short session, and so many retries that no order is given up while processes die.
 const STORM: [(&str, &str); 6] = [
-    ("commands_batch_max", "20"),
-    ("events_batch_max", "40"),
-    ("retry_delays_ms", "[500, 2000, 2000, 2000, 2000, 2000, 2000, 2000, 2000, 2000]"),
-    ("session_timeout_ms", "3000"),
-    ("heartbeat_interval_ms", "500"),
-    ("transaction_timeout_ms", "2000"),
+    ("processing.commands_batch_max", "20"),
+    ("processing.events_batch_max", "40"),
+    ("retries.delays", "[500ms, 2s, 2s, 2s, 2s, 2s, 2s, 2s, 2s, 2s]"),
+    ("kafka.session_timeout", "3s"),
+    ("kafka.heartbeat_interval", "500ms"),
+    ("postgres.transaction_timeout", "2s"),
 ];
 
 const DEATHS: [(&str, u32); 4] =

@@ -68,7 +68,7 @@ impl Carrier {
         let mut arguments = vec!["commands,customers", &instance.name, &partitions];
         match who {
             Who::Millrace | Who::Again => {
-                let settings = ["publish=false".to_owned()];
+                let settings = ["elasticsearch.publish=false".to_owned()];
                 let decides = instance.start(&["commands"], &settings).await?;
                 return Ok(Self::Millrace([
                     decides,

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use figment::value::{Dict, Value};
 
-use crate::failure::Failure;
+use super::given::Given;
+use super::origin::Origin;
 use crate::output::Format;
 
 /// Options of every command.
@@ -17,8 +17,8 @@ pub struct Global {
     /// Name of the instance; two share one stack [default: millrace]
     #[arg(long, short, global = true, value_name = "NAME")]
     pub namespace: Option<String>,
-    /// Sets one field of the configuration; `millrace --help` lists them
-    #[arg(long = "set", value_name = "FIELD=VALUE")]
+    /// Sets something, such as kafka.session_timeout=30s; `millrace config show` lists all settings
+    #[arg(long = "set", value_name = "SETTING=VALUE")]
     pub set: Vec<String>,
     /// How data is printed
     #[arg(long, global = true, value_enum, default_value_t)]
@@ -26,25 +26,19 @@ pub struct Global {
 }
 
 impl Global {
-    /// The configuration that the command line sets.
+    /// The settings that the command line gives, the later ones stronger.
     ///
     /// # Errors
-    /// [`Failure::Usage`] when `--set` is not `FIELD=VALUE` or names no field.
-    pub fn settings(&self, fields: &[&str]) -> Result<Dict, Failure> {
-        let mut settings = Dict::new();
-        for assignment in &self.set {
-            let (field, value) = assignment
-                .split_once('=')
-                .ok_or_else(|| Failure::usage(format!("--set {assignment}: write FIELD=VALUE")))?;
-            if !fields.contains(&field) {
-                return Err(Failure::usage(format!(
-                    "--set {field}: there is no such field; there are {}",
-                    fields.join(", ")
-                )));
-            }
-            settings.insert(field.to_owned(), super::value(field, value));
-        }
-        settings.extend(self.namespace.clone().map(|name| ("namespace".to_owned(), Value::from(name))));
-        Ok(settings)
+    /// When `--set` is not `SETTING=VALUE` or names no setting.
+    pub(super) fn given(&self) -> Result<Vec<Given>, String> {
+        let set = self.set.iter().map(|assignment| {
+            let parts = assignment.split_once('=');
+            let (name, text) = parts.ok_or_else(|| format!("--set {assignment}: write SETTING=VALUE"))?;
+            Given::of_text(name, text, Origin::Flag(format!("--set {name}")))
+        });
+        let namespace = self.namespace.iter();
+        let namespace =
+            namespace.map(|name| Given::of_text("namespace", name, Origin::Flag("--namespace".to_owned())));
+        set.chain(namespace).collect()
     }
 }

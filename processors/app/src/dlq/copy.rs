@@ -29,7 +29,7 @@ pub(super) struct Found {
 
 impl<'c> Copies<'c> {
     pub(super) fn new(config: &'c Config) -> Result<Self, Failure> {
-        Reader::new(config).map(Self)
+        Reader::new(&config.kafka).map(Self)
     }
 
     /// The record of a letter, or why it cannot be had. Where Kafka took no copy of its bytes they are read at their source.

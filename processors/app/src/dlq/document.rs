@@ -29,7 +29,7 @@ impl Desk<'_> {
         let role = self.retries(letter).map_err(Setback::Refused)?.role;
         let index = role.index().map(str::to_owned);
         let index = index.ok_or_else(|| {
-            Setback::Refused(format!("{} is not published (`publish` is false)", letter.group))
+            Setback::Refused(format!("{} is not published (`elasticsearch.publish` is false)", letter.group))
         })?;
         let read = self.ledgers.side(Side::Read);
         let connection = read.pool.acquire().await.map_err(|error| Setback::Failed(read.failure(error)));

@@ -31,7 +31,7 @@ pub(super) async fn backlog(config: &Config, ledger: &Database) -> Result<Vec<(P
         applied.iter().find(|(t, p, _)| t == topic && *p == partition).map(|(_, _, offset)| *offset)
     };
     tokio::task::block_in_place(|| {
-        let reader = Reader::new(config)?;
+        let reader = Reader::new(&config.kafka)?;
         let (topics, mut waiting) = (reader.topics()?, Vec::new());
         let contexts = layout::contexts(config);
         for topic in contexts.iter().map(|context| config.namespace.topic(Kind::Command, context)) {
@@ -58,7 +58,7 @@ pub(super) fn pending(
     if from.is_empty() {
         return Ok(found);
     }
-    let (reader, until) = (Reader::new(config)?, Instant::now() + BACKLOG_TIME_MAX);
+    let (reader, until) = (Reader::new(&config.kafka)?, Instant::now() + BACKLOG_TIME_MAX);
     for waiting in from.chunk_by(|(one, _), (other, _)| one.topic == other.topic) {
         let Some((Position { topic, .. }, _)) = waiting.first() else { continue };
         let mut open: BTreeMap<i32, i64> = waiting.iter().map(|(at, end)| (at.partition, *end)).collect();

@@ -99,7 +99,7 @@ fn group(config: &Config) -> millrace_runtime::Group {
 
 /// The first try, and as many as there are delays.
 fn attempts_max(config: &Config) -> i32 {
-    i32::try_from(config.retry_delays(COMMANDS).len()).unwrap_or(i32::MAX).saturating_add(1)
+    i32::try_from(config.retries.of(COMMANDS).len()).unwrap_or(i32::MAX).saturating_add(1)
 }
 
 async fn receipts(ledger: &Database, id: &str, source: Option<&str>) -> Result<Vec<Receipt>, Failure> {

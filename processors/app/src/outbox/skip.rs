@@ -22,7 +22,7 @@ use crate::verify::horizon;
 
 /// Takes a row out of the connector's way, or shows it.
 pub(super) async fn skip(config: &Config, format: Format, options: &Skip) -> Result<(), Failure> {
-    let (write, connect) = (Database::of(config, Side::Write)?, Http::connect(config)?);
+    let (write, connect) = (Database::of(config, Side::Write)?, Http::connect(&config.connect)?);
     let row = Row::find(config, &write, options.id).await?;
     let reason = why_it_stands(config, &connect, &row).await?;
     if options.dry_run {

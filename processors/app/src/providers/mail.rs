@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::is_loopback;
 use crate::address::Address;
-use crate::config::Config;
+use crate::config;
 use crate::failure::Failure;
 
 /// Where a mail is encrypted.
@@ -46,12 +46,12 @@ pub(super) struct MailServer {
 
 impl MailServer {
     /// `None` when there is none.
-    pub(super) fn new(config: &Config) -> Result<Option<Self>, Failure> {
-        let Some(address) = &config.smtp_url else { return Ok(None) };
-        let from = config.mail_from.as_deref().unwrap_or_default();
+    pub(super) fn new(mail: &config::Mail, call_timeout: Duration) -> Result<Option<Self>, Failure> {
+        let Some(address) = &mail.url else { return Ok(None) };
+        let from = mail.from.as_deref().unwrap_or_default();
         let from = from.parse().map_err(|_| {
             Failure::usage(
-                "mail_from: it must be an address, such as Shop <shop@example.com>, when smtp_url is set",
+                "mail.from: it must be an address, such as Shop <shop@example.com>, when mail.url is set",
             )
         })?;
         let host = address.url().host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
@@ -62,7 +62,7 @@ impl MailServer {
             tls,
             credentials: credentials(address)?,
             from,
-            preparing: config.effect_call_timeout() / 2,
+            preparing: call_timeout / 2,
         }))
     }
 
@@ -136,13 +136,13 @@ impl Provider<Mail> for MailServer {
 /// How a server is spoken to, and its usual port.
 fn tls(address: &Address, host: &str) -> Result<(Tls, u16), String> {
     let query = address.url().query().unwrap_or_default();
-    let parameters = || TlsParameters::new(host.to_owned()).map_err(|error| format!("smtp_url: {error}"));
+    let parameters = || TlsParameters::new(host.to_owned()).map_err(|error| format!("mail.url: {error}"));
     match (address.url().scheme(), query) {
         ("smtps", "") => Ok((Tls::Always(parameters()?), SUBMISSIONS_PORT)),
         ("smtp", "tls=required") => Ok((Tls::Started(parameters()?), SUBMISSION_PORT)),
         ("smtp", "") if is_loopback(address) => Ok((Tls::None, SMTP_PORT)),
         _ => {
-            Err("smtp_url must be smtps://host, or smtp://host?tls=required; without TLS only on loopback, \
+            Err("mail.url must be smtps://host, or smtp://host?tls=required; without TLS only on loopback, \
                   such as smtp://127.0.0.1:2525"
                 .to_owned())
         }
@@ -156,7 +156,7 @@ fn credentials(address: &Address) -> Result<Option<Credentials>, Failure> {
     let plain = |text| percent_decode_str(text).decode_utf8().map(String::from);
     match (plain(url.username()), plain(password)) {
         (Ok(user), Ok(password)) => Ok(Some(Credentials::new(user, password))),
-        _ => Err(Failure::usage("smtp_url: its user or password is not UTF-8")),
+        _ => Err(Failure::usage("mail.url: its user or password is not UTF-8")),
     }
 }
 
@@ -184,6 +184,7 @@ mod tests {
     use crate::providers::simulated::Simulated;
 
     const KEY: Uuid = Uuid::from_u128(1);
+    const TIMEOUT: Duration = Duration::from_secs(10);
 
     fn message(address: &str) -> Message {
         Message {
@@ -196,7 +197,7 @@ mod tests {
     }
 
     async fn send(simulated: &Simulated, address: &str) -> Result<Taken, CallError> {
-        let server = MailServer::new(&simulated.config()).unwrap().unwrap();
+        let server = MailServer::new(&simulated.config().mail, TIMEOUT).unwrap().unwrap();
         server.call(KEY, &message(address)).await
     }
 
@@ -243,7 +244,7 @@ mod tests {
         let simulated = Simulated::start("mail-away", Behaviour::default()).await;
         let config = simulated.config();
         simulated.end().await;
-        let server = MailServer::new(&config).unwrap().unwrap();
+        let server = MailServer::new(&config.mail, TIMEOUT).unwrap().unwrap();
         let away = server.call(KEY, &message("ana@example.com")).await;
         assert!(matches!(away, Err(CallError::Unavailable(_))), "{away:?}");
     }

@@ -34,14 +34,14 @@ impl Providers {
     /// # Errors
     /// [`Failure::Usage`], which names the field.
     pub(crate) fn new(config: &Config) -> Result<Self, Failure> {
-        let mut providers = Self::default();
-        if let Some(provider) = payment::PaymentProvider::new(config)? {
+        let (mut providers, timeout) = (Self::default(), config.effects.call_timeout);
+        if let Some(provider) = payment::PaymentProvider::new(&config.payment, timeout)? {
             providers.add(provider);
         }
-        if let Some(provider) = mail::MailServer::new(config)? {
+        if let Some(provider) = mail::MailServer::new(&config.mail, timeout)? {
             providers.add(provider);
         }
-        if let Some(provider) = vendor::Vendor::new(config)? {
+        if let Some(provider) = vendor::Vendor::new(&config.vendor, timeout)? {
             providers.add(provider);
         }
         providers.add(audience::Audiences::new(config)?);
@@ -114,37 +114,37 @@ mod tests {
     #[tokio::test]
     async fn an_effect_without_configuration_has_no_provider() {
         assert_eq!(configured(&[]), Ok((false, false)));
-        assert_eq!(configured(&["payment_provider_url=http://127.0.0.1:1"]), Ok((true, false)));
-        let mail = ["smtp_url=smtp://127.0.0.1:1", "mail_from=Shop <shop@example.com>"];
+        assert_eq!(configured(&["payment.url=http://127.0.0.1:1"]), Ok((true, false)));
+        let mail = ["mail.url=smtp://127.0.0.1:1", "mail.from=Shop <shop@example.com>"];
         assert_eq!(configured(&mail), Ok((false, true)));
     }
 
     #[tokio::test]
     async fn secrets_and_mails_go_unencrypted_only_to_this_machine() {
         for host in ["127.0.0.1", "localhost", "[::1]"] {
-            let url = format!("smtp_url=smtp://{host}:1");
-            assert_eq!(configured(&[&url, "mail_from=a@b.c"]), Ok((false, true)), "{host}");
+            let url = format!("mail.url=smtp://{host}:1");
+            assert_eq!(configured(&[&url, "mail.from=a@b.c"]), Ok((false, true)), "{host}");
         }
-        let error = configured(&["smtp_url=smtp://mail.example.com", "mail_from=a@b.c"]).unwrap_err();
-        assert!(error.contains("smtp_url") && error.contains("tls=required"), "{error}");
+        let error = configured(&["mail.url=smtp://mail.example.com", "mail.from=a@b.c"]).unwrap_err();
+        assert!(error.contains("mail.url") && error.contains("tls=required"), "{error}");
         for fine in ["smtps://mail.example.com", "smtp://mail.example.com?tls=required"] {
-            assert_eq!(configured(&[&format!("smtp_url={fine}"), "mail_from=a@b.c"]), Ok((false, true)));
+            assert_eq!(configured(&[&format!("mail.url={fine}"), "mail.from=a@b.c"]), Ok((false, true)));
         }
-        let plain = "payment_provider_url=http://pay.example.com";
-        let error = configured(&[plain, "payment_provider_token=s3cret"]).unwrap_err();
+        let plain = "payment.url=http://pay.example.com";
+        let error = configured(&[plain, "payment.token=s3cret"]).unwrap_err();
         assert!(error.contains("https://") && !error.contains("s3cret"), "{error}");
-        assert!(configured(&["payment_provider_url=https://pay.example.com"]).is_ok());
+        assert!(configured(&["payment.url=https://pay.example.com"]).is_ok());
     }
 
     #[test]
     fn refusals_name_the_field_and_no_password() {
-        let error = configured(&["smtp_url=smtp://u:s3cret@127.0.0.1:1"]).unwrap_err();
-        assert!(error.contains("mail_from") && !error.contains("s3cret"), "{error}");
-        let error = configured(&["smtp_url=http://u:s3cret@127.0.0.1", "mail_from=a@b.c"]).unwrap_err();
-        assert!(error.contains("smtp_url") && !error.contains("s3cret"), "{error}");
-        let error = configured(&["smtp_url=smtp://127.0.0.1", "mail_from=nobody"]).unwrap_err();
-        assert!(error.contains("mail_from"), "{error}");
-        let error = configured(&["payment_provider_url=ftp://pay.example.com"]).unwrap_err();
-        assert!(error.contains("payment_provider_url"), "{error}");
+        let error = configured(&["mail.url=smtp://u:s3cret@127.0.0.1:1"]).unwrap_err();
+        assert!(error.contains("mail.from") && !error.contains("s3cret"), "{error}");
+        let error = configured(&["mail.url=http://u:s3cret@127.0.0.1", "mail.from=a@b.c"]).unwrap_err();
+        assert!(error.contains("mail.url") && !error.contains("s3cret"), "{error}");
+        let error = configured(&["mail.url=smtp://127.0.0.1", "mail.from=nobody"]).unwrap_err();
+        assert!(error.contains("mail.from"), "{error}");
+        let error = configured(&["payment.url=ftp://pay.example.com"]).unwrap_err();
+        assert!(error.contains("payment.url"), "{error}");
     }
 }

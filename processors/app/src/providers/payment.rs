@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::service::{self, Service, field};
-use crate::config::Config;
+use crate::config;
 use crate::failure::Failure;
 
 /// How the provider says that it does not do what was asked for.
@@ -28,11 +28,11 @@ pub(super) struct PaymentProvider {
 
 impl PaymentProvider {
     /// `None` when there is none.
-    pub(super) fn new(config: &Config) -> Result<Option<Self>, Failure> {
-        let Some(address) = config.payment_provider_url.clone() else { return Ok(None) };
-        let token = config.payment_provider_token.clone();
-        let service = Service::new("payment_provider_url", address, token, config.effect_call_timeout())?;
-        Ok(Some(Self { service, key_window: config.payment_key_window() }))
+    pub(super) fn new(payment: &config::Payment, call_timeout: Duration) -> Result<Option<Self>, Failure> {
+        let Some(address) = payment.url.clone() else { return Ok(None) };
+        let token = payment.token.clone();
+        let service = Service::new("payment.url", address, token, call_timeout)?;
+        Ok(Some(Self { service, key_window: payment.key_window }))
     }
 }
 
@@ -219,7 +219,7 @@ mod tests {
 
     fn provider(simulated: &Simulated) -> PaymentProvider {
         let config = simulated.config();
-        PaymentProvider::new(&config).unwrap().unwrap()
+        PaymentProvider::new(&config.payment, config.effects.call_timeout).unwrap().unwrap()
     }
 
     const KEY: Uuid = Uuid::from_u128(1);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use millrace_runtime::effects::CallError;
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url, redirect};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
 use super::is_loopback;
@@ -19,7 +20,7 @@ pub(super) struct Service {
     client: Client,
     setting: &'static str,
     address: Address,
-    token: Option<String>,
+    token: Option<SecretString>,
 }
 
 impl Service {
@@ -27,7 +28,7 @@ impl Service {
     pub(super) fn new(
         setting: &'static str,
         address: Address,
-        token: Option<String>,
+        token: Option<SecretString>,
         call_timeout: Duration,
     ) -> Result<Self, Failure> {
         check(setting, &address, token.is_some()).map_err(Failure::usage)?;
@@ -44,7 +45,7 @@ impl Service {
         segments.map_err(|()| self.unusable())?.pop_if_empty().extend(path);
         let request = self.client.request(method, url);
         Ok(match &self.token {
-            Some(token) => request.bearer_auth(token),
+            Some(token) => request.bearer_auth(token.expose_secret()),
             None => request,
         })
     }

@@ -26,10 +26,10 @@ impl Simulated {
     /// A configuration that names it as the outside world.
     pub(super) fn config(&self) -> Config {
         let set = [
-            format!("payment_provider_url=http://{}", self.simulator.payments.unwrap()),
-            format!("vendor_url=http://{}", self.simulator.vendor.unwrap()),
-            format!("smtp_url=smtp://{}", self.simulator.mail.unwrap()),
-            "mail_from=Shop <shop@example.com>".to_owned(),
+            format!("payment.url=http://{}", self.simulator.payments.unwrap()),
+            format!("vendor.url=http://{}", self.simulator.vendor.unwrap()),
+            format!("mail.url=smtp://{}", self.simulator.mail.unwrap()),
+            "mail.from=Shop <shop@example.com>".to_owned(),
         ];
         Config::from(&Global { set: set.to_vec(), ..Global::default() }, &[]).unwrap()
     }

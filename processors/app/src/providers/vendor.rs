@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::pace::Pace;
 use super::service::{self, Service, field};
-use crate::config::Config;
+use crate::config;
 use crate::failure::Failure;
 
 const DELIVERIES: &str = "deliveries";
@@ -26,12 +26,12 @@ pub(super) struct Vendor {
 
 impl Vendor {
     /// `None` when there is none.
-    pub(super) fn new(config: &Config) -> Result<Option<Self>, Failure> {
-        let Some(address) = config.vendor_url.clone() else { return Ok(None) };
-        let token = config.vendor_token.clone();
-        let service = Service::new("vendor_url", address, token, config.effect_call_timeout())?;
-        let pace = Pace::new(config.vendor_messages_per_second);
-        Ok(Some(Self { service, key_window: Duration::from_secs(config.vendor_key_window_s), pace }))
+    pub(super) fn new(vendor: &config::Vendor, call_timeout: Duration) -> Result<Option<Self>, Failure> {
+        let Some(address) = vendor.url.clone() else { return Ok(None) };
+        let token = vendor.token.clone();
+        let service = Service::new("vendor.url", address, token, call_timeout)?;
+        let pace = Pace::new(vendor.messages_per_second);
+        Ok(Some(Self { service, key_window: vendor.key_window, pace }))
     }
 }
 
@@ -102,6 +102,7 @@ mod tests {
     use crate::providers::simulated::Simulated;
 
     const KEY: Uuid = Uuid::from_u128(1);
+    const TIMEOUT: Duration = Duration::from_secs(10);
 
     fn batch() -> Batch {
         let message = |number: i32| Message {
@@ -118,7 +119,7 @@ mod tests {
     }
 
     fn vendor(simulated: &Simulated) -> Vendor {
-        Vendor::new(&simulated.config()).unwrap().unwrap()
+        Vendor::new(&simulated.config().vendor, TIMEOUT).unwrap().unwrap()
     }
 
     #[tokio::test]
@@ -168,8 +169,8 @@ mod tests {
     #[tokio::test]
     async fn a_batch_goes_when_the_pace_allows_all_its_messages() {
         let simulated = Simulated::start("vendor-pace", Behaviour::default()).await;
-        let config = Config { vendor_messages_per_second: 1, ..simulated.config() };
-        let vendor = Vendor::new(&config).unwrap().unwrap();
+        let config = config::Vendor { messages_per_second: 1, ..simulated.config().vendor };
+        let vendor = Vendor::new(&config, TIMEOUT).unwrap().unwrap();
         assert!(vendor.admit(&batch(), Duration::ZERO).await);
         assert!(!vendor.admit(&batch(), Duration::from_secs(1)).await, "two messages take two seconds");
         simulated.end().await;

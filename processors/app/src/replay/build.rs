@@ -122,8 +122,8 @@ pub(crate) async fn retire(config: &Config, read: &Database, model: &ReadModel) 
 async fn remove_group(config: &Config, group: &str) -> Result<(), Failure> {
     let until = Instant::now() + LEFT_WITHIN;
     loop {
-        let answers = kafka::admin(config)?.delete_groups(&[group], &kafka::admin_options()).await;
-        let answers = answers.map_err(|error| kafka::failure(config, &error))?;
+        let answers = kafka::admin(&config.kafka)?.delete_groups(&[group], &kafka::admin_options()).await;
+        let answers = answers.map_err(|error| kafka::failure(&config.kafka, &error))?;
         match answers.into_iter().next() {
             None | Some(Ok(_) | Err((_, RDKafkaErrorCode::GroupIdNotFound))) => return Ok(()),
             Some(Err((_, RDKafkaErrorCode::NonEmptyGroup))) if Instant::now() < until => {

@@ -87,7 +87,7 @@ async fn compared_documents(
     pair: &Pair<'_>,
     connection: &mut PgConnection,
 ) -> Result<Option<Comparison>, Failure> {
-    let elastic = Http::elasticsearch(config)?;
+    let elastic = Http::elasticsearch(&config.elasticsearch)?;
     pair.hold(connection).await.map_err(|error| read.failure(error))?;
     let documents = level_documents(config, read, &elastic, pair, connection).await;
     // What was there stays as it is while both go on.

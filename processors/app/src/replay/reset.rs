@@ -156,7 +156,7 @@ fn ask(
     topics: &[String],
     mut stands: BTreeMap<Partition, Stand>,
 ) -> Result<(Reset, Vec<Committed>), Failure> {
-    let commits = Commits::of(config, group)?;
+    let commits = Commits::of(&config.kafka, group)?;
     let partitions = commits.partitions(topics)?;
     let committed = commits.committed(&partitions)?;
     if let Some(lost) = lost(generation, &stands, &committed) {

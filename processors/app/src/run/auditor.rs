@@ -26,10 +26,10 @@ const AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 /// Looks for ever, until `stop`.
 pub(super) async fn audit(config: Arc<Config>, stop: CancellationToken) {
-    let every = Duration::from_secs(config.audit_every_s);
+    let Some(every) = config.audit.interval else { return };
     let failures = metrics::AUDIT_FAILURES.with_label_values(&[&config.namespace.to_string()]);
     let (mut known, mut rest) = (HashSet::new(), every);
-    while !every.is_zero() {
+    loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(rest) => {}
@@ -55,9 +55,9 @@ pub(super) async fn audit(config: Arc<Config>, stop: CancellationToken) {
 }
 
 async fn look(config: &Config, known: HashSet<Sign>) -> Result<Report, Failure> {
-    let auditor = Auditor::new(config, PATIENCE)?.in_the_background(config.audit_events_per_second);
+    let auditor = Auditor::new(config, PATIENCE)?.in_the_background(config.audit.events_per_second);
     let operator = Operator::new(Some("auditor"), "wrong in two looks");
-    let mut mandate = Mandate::known(operator, known, config.audit_repairs_max);
+    let mut mandate = Mandate::known(operator, known, config.audit.repairs_max);
     let mut report = Report::default();
     auditor.look(&Scope::everything(config), Some(&mut mandate), &mut report).await?;
     Ok(report)

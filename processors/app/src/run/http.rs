@@ -53,7 +53,7 @@ pub(super) async fn serve(
     config: &Config,
     probed: Probed,
 ) -> Result<oneshot::Receiver<Result<(), Failure>>, Failure> {
-    let listener = listen("listen", config.listen).await?;
+    let listener = listen("http.listen", config.http.listen).await?;
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "serving /metrics, /healthz and /readyz");
     }

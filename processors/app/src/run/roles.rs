@@ -23,7 +23,7 @@ use millrace_schemas::Kind;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{self, Config, Postgres, Processing};
 use crate::failure::Failure;
 use crate::kafka;
 use crate::layout::Reactor;
@@ -94,15 +94,15 @@ impl Roles {
     pub(crate) fn new(config: &Config) -> Result<Self, Failure> {
         let refuse = |what: &str, error: String| Failure::usage(format!("{what}: {error}"));
         let namespace = config.namespace.clone();
-        let write = pool(config.write_database_url.reveal(), "write_database_url", config)?;
-        let read = pool(config.read_database_url.reveal(), "read_database_url", config)?;
-        let registry = Registry::new(config.schema_registry_url.reveal(), config.awaited_timeout());
-        let registry = Arc::new(registry.map_err(|error| refuse("schema_registry_url", error.to_string()))?);
+        let write = pool(&config.postgres.write, "postgres.write.url", config)?;
+        let read = pool(&config.postgres.read, "postgres.read.url", config)?;
+        let registry = Registry::new(config.registry.url.reveal(), config.awaited_timeout());
+        let registry = Arc::new(registry.map_err(|error| refuse("registry.url", error.to_string()))?);
         let commands = commands::Shared {
             group: Group { id: namespace.group(COMMANDS), generation: 1 },
             pool: write.clone(),
             registry: registry.clone(),
-            cache: Arc::new(StateCache::new(usize::try_from(config.state_cache_bytes).unwrap_or(usize::MAX))),
+            cache: Arc::new(StateCache::new(config.processing.state_cache_bytes())),
             refolders: Arc::new(refolders()),
             namespace: namespace.clone(),
         };
@@ -110,21 +110,21 @@ impl Roles {
             pool: write.clone(),
             registry: registry.clone(),
             namespace: namespace.clone(),
-            settings: effect_settings(config),
+            settings: effect_settings(&config.effects),
             wake: watch::Sender::new(()),
         };
         let sagas = sagas::Shared {
             pool: write,
             registry: registry.clone(),
             namespace: namespace.clone(),
-            timers: Arc::new(config.saga_timers()),
+            timers: Arc::new(config.sagas.timers.clone()),
         };
-        let views = views::Shared { pool: read, registry, namespace, publish: config.publish };
-        let (kafka, producer) = (kafka::settings(config), producer(config)?);
-        client::check(&kafka).map_err(|error| refuse("kafka_properties", error))?;
-        let elastic = Elastic::new(config.elasticsearch_url.reveal(), config.elasticsearch_timeout());
-        let elastic = elastic.map_err(|error| refuse("elasticsearch_url", error.to_string()))?;
-        let (buffers, providers) = (Buffers::new(config.buffer_bytes), Providers::new(config)?);
+        let views = views::Shared { pool: read, registry, namespace, publish: config.elasticsearch.publish };
+        let (kafka, producer) = (kafka::settings(&config.kafka), producer(config)?);
+        client::check(&kafka).map_err(|error| refuse("kafka.properties", error))?;
+        let elastic = Elastic::new(config.elasticsearch.url.reveal(), config.elasticsearch.timeout);
+        let elastic = elastic.map_err(|error| refuse("elasticsearch.url", error.to_string()))?;
+        let (buffers, providers) = (Buffers::new(config.processing.buffer_bytes()), Providers::new(config)?);
         let config = config.clone();
         Ok(Self { config, buffers, commands, sagas, effects, providers, views, kafka, producer, elastic })
     }
@@ -137,15 +137,16 @@ impl Roles {
     /// Joins a Kafka group with the roles of a name (the commands, a saga, an effect or a view) and generation.
     pub(super) fn join(&self, name: &str, generation: i32, group: &str) -> Result<Member, Failure> {
         let config = &self.config;
-        let batch_max = if name == COMMANDS { config.commands_batch_max } else { config.events_batch_max };
-        let retry_delays = config.retry_delays(name).into();
+        let Processing { commands_batch_max, events_batch_max, .. } = config.processing;
+        let batch_max = if name == COMMANDS { commands_batch_max } else { events_batch_max };
+        let retry_delays = config.retries.of(name).into();
         let settings = GroupSettings { batch_max, buffers: self.buffers.clone(), retry_delays };
         let roles = self.of(name, generation);
         let kafka = self.kafka.clone();
         let kafka = if name == COMMANDS { kafka.or(FETCHED_AHEAD, COMMANDS_AHEAD_KB) } else { kafka };
         let member =
             Member::join(&kafka, settings, group, roles, self.producer.clone(), self.elastic.clone());
-        member.map_err(|error| Failure::usage(format!("kafka_properties: {error}")))
+        member.map_err(|error| Failure::usage(format!("kafka.properties: {error}")))
     }
 
     /// The effects that cannot work here: nobody is configured to make their calls.
@@ -193,7 +194,7 @@ impl Roles {
     ) -> Option<Retries> {
         let (namespace, name) = group.split_once('.')?;
         let role = self.of(name, generation).remove(topic)?;
-        let delays = self.config.retry_delays(name).into();
+        let delays = self.config.retries.of(name).into();
         (namespace == self.config.namespace.to_string()).then_some(Retries { role, copier, delays })
     }
 
@@ -214,27 +215,23 @@ impl Roles {
     }
 }
 
-fn effect_settings(config: &Config) -> effects::Settings {
-    effects::Settings {
-        calls_max: config.effect_calls_max,
-        call_timeout: config.effect_call_timeout(),
-        age_max: std::time::Duration::from_secs(config.effect_age_max_s),
-        breaker_failures: config.effect_breaker_failures,
-    }
+fn effect_settings(effects: &config::Effects) -> effects::Settings {
+    let config::Effects { calls_max, call_timeout, age_max, breaker_failures } = *effects;
+    effects::Settings { calls_max, call_timeout, age_max, breaker_failures }
 }
 
 /// What writes copies of records. Connects when first used.
 pub(crate) fn producer(config: &Config) -> Result<Producer, Failure> {
-    let producer = Producer::new(&kafka::settings(config), config.awaited_timeout());
-    producer.map_err(|error| Failure::usage(format!("kafka_brokers: {error}")))
+    let producer = Producer::new(&kafka::settings(&config.kafka), config.awaited_timeout());
+    producer.map_err(|error| Failure::usage(format!("kafka.brokers: {error}")))
 }
 
-fn pool(url: &str, field: &str, config: &Config) -> Result<Pool, Failure> {
-    let Config { namespace, database_connections_max, .. } = config;
-    let (transaction, answer) = (config.transaction_timeout(), config.database_answer_timeout());
-    let pool = database::worker_pool(url, namespace, transaction, answer, *database_connections_max);
+fn pool(of: &config::Database, setting: &str, config: &Config) -> Result<Pool, Failure> {
+    let Postgres { transaction_timeout, answer_timeout, connections_max, .. } = config.postgres;
+    let (url, namespace) = (of.url.reveal(), &config.namespace);
+    let pool = database::worker_pool(url, namespace, transaction_timeout, answer_timeout, connections_max);
     // The reason could repeat the URL and its password.
-    pool.map_err(|_| Failure::usage(format!("{field}: not a Postgres URL")))
+    pool.map_err(|_| Failure::usage(format!("{setting}: not a Postgres URL")))
 }
 
 fn refolders() -> Refolders {

@@ -1,5 +1,6 @@
 //! Webhooks: what the payment provider tells of its own accord, signed as <https://www.standardwebhooks.com> has it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use millrace_domain::effects::payment::Payment;
 use millrace_runtime::WorkError;
 use millrace_runtime::effects::{Caller, Told};
 use millrace_runtime::supervision::caught;
+use secrecy::ExposeSecret;
 use standardwebhooks::Webhook;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -41,14 +43,24 @@ pub(super) async fn serve(
     payments: Option<Caller<Payment>>,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
-    let Some(address) = config.webhook_listen else { return Ok(()) };
-    let Some(payments) = payments else {
-        return Err(Failure::usage("webhook_listen: there is no payment provider; set payment_provider_url"));
-    };
-    let webhooks = webhooks(config.payment_webhook_secret.as_deref()).map_err(Failure::usage)?;
-    let listener = listen("webhook_listen", address).await?;
+    let (Some((address, webhooks)), Some(payments)) = (configured(config)?, payments) else { return Ok(()) };
+    let listener = listen("http.webhook_listen", address).await?;
     tokio::spawn(accept(listener, Door { webhooks, payments }, stop));
     Ok(())
+}
+
+/// Where webhooks are received, and what verifies them; `None` when they are not.
+///
+/// # Errors
+/// [`Failure::Usage`], which names the setting.
+pub(super) fn configured(config: &Config) -> Result<Option<(SocketAddr, Vec<Webhook>)>, Failure> {
+    let Some(address) = config.http.webhook_listen else { return Ok(None) };
+    if config.payment.url.is_none() {
+        return Err(Failure::usage("http.webhook_listen: there is no payment provider; set payment.url"));
+    }
+    let secret = config.payment.webhook_secret.as_ref();
+    let webhooks = webhooks(secret.map(ExposeSecret::expose_secret)).map_err(Failure::usage)?;
+    Ok(Some((address, webhooks)))
 }
 
 impl Door {
@@ -72,16 +84,16 @@ const SECRET_BYTES_MIN: usize = 24;
 fn webhooks(secrets: Option<&str>) -> Result<Vec<Webhook>, String> {
     let way_out = format!(
         "a secret in base64 of {SECRET_BYTES_MIN} bytes or more, as the provider gives it: whsec_…; in a file: \
-         payment_webhook_secret_file; several, each on a line of its own, are all accepted"
+         payment.webhook_secret_file; several, each on a line of its own, are all accepted"
     );
-    let missing = || format!("payment_webhook_secret: webhook_listen needs {way_out}");
+    let missing = || format!("payment.webhook_secret: http.webhook_listen needs {way_out}");
     let secrets = secrets.filter(|secrets| !secrets.trim().is_empty()).ok_or_else(missing)?;
     let webhook = |secret: &str| {
         let long_enough = secret.trim_start_matches("whsec_").len() >= SECRET_BYTES_MIN.div_ceil(3) * 4;
         Webhook::new(secret).ok().filter(|_| long_enough)
     };
     let webhooks: Option<Vec<Webhook>> = secrets.split_whitespace().map(webhook).collect();
-    webhooks.ok_or_else(|| format!("payment_webhook_secret must be {way_out}"))
+    webhooks.ok_or_else(|| format!("payment.webhook_secret must be {way_out}"))
 }
 
 async fn accept(listener: TcpListener, door: Door, stop: CancellationToken) {
@@ -151,7 +163,7 @@ mod tests {
             Some(&one_short),
         ] {
             let error = webhooks(wrong).err().unwrap();
-            assert!(error.contains("payment_webhook_secret"), "{error}");
+            assert!(error.contains("payment.webhook_secret"), "{error}");
         }
     }
 }

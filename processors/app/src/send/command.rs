@@ -29,7 +29,7 @@ pub(super) struct SchemaIds {
 impl SchemaIds {
     /// Asks the registry for the ids of all commands of the instance's contexts.
     pub(super) async fn load(config: &Config) -> Result<Self, Failure> {
-        let registry = Http::registry(config)?;
+        let registry = Http::registry(&config.registry)?;
         let commands = DEFINITIONS.iter().filter(|definition| definition.kind == Kind::Command);
         let commands = commands.filter(|definition| config.has(definition.context));
         let ids = commands.map(|definition| id_of(&registry, definition));

@@ -64,9 +64,9 @@ pub(super) struct Sender {
 impl Sender {
     pub(super) fn new(config: &Config) -> Result<Self, Failure> {
         let deliveries = Arc::new(Deliveries { delivered: AtomicU64::new(0), failed: AtomicU64::new(0) });
-        let client = client::producer(&kafka::settings(config), CHOSEN, DELIVERY_TIMEOUT);
+        let client = client::producer(&kafka::settings(&config.kafka), CHOSEN, DELIVERY_TIMEOUT);
         let producer = client.create_with_context(Context(deliveries.clone()));
-        Ok(Self { producer: producer.map_err(|error| kafka::failure(config, &error))?, deliveries })
+        Ok(Self { producer: producer.map_err(|error| kafka::failure(&config.kafka, &error))?, deliveries })
     }
 
     /// Hands a command over; waits while memory is full.

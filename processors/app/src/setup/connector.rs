@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode};
+use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value};
 
 use super::steps::{Did, Steps};
@@ -25,7 +26,7 @@ const SETTLED_AFTER: Duration = Duration::from_secs(6);
 
 /// Creates or updates the connector and waits until it runs.
 pub(super) async fn create(config: &Config, steps: &mut Steps) -> Result<(), Failure> {
-    let connect = Http::connect(config)?;
+    let connect = Http::connect(&config.connect)?;
     let name = config.namespace.outbox();
     let wanted = configuration(config)?;
     let path = ["connectors", &name, "config"];
@@ -150,7 +151,7 @@ fn equal(found: &Value, wanted: &Map<String, Value>) -> bool {
 }
 
 /// The template with its placeholders `{…}` filled in. The password goes to Connect in clear, unless
-/// `connect_database_password` names a place that a config provider of the worker reads.
+/// `connect.database_password` names a place that a config provider of the worker reads.
 fn configuration(config: &Config) -> Result<Map<String, Value>, Failure> {
     let template: Map<String, Value> = serde_json::from_str(TEMPLATE)
         .map_err(|error| Failure::refused(format!("connectors/outbox.json is not a JSON object: {error}")))?;
@@ -165,24 +166,25 @@ fn configuration(config: &Config) -> Result<Map<String, Value>, Failure> {
 }
 
 fn placeholders(config: &Config) -> Result<Vec<(&'static str, String)>, Failure> {
-    let url = config.write_database_url.url();
+    let url = config.postgres.write.url.url();
     let decoded = |text: &str| percent_decoded(text);
-    let (host, port) = match &config.connect_database {
+    let (host, port) = match &config.connect.database {
         Some(place) => place
             .rsplit_once(':')
             .map(|(host, port)| (host.to_owned(), port.to_owned()))
-            .ok_or_else(|| Failure::usage(format!("connect_database: `{place}` is not host:port")))?,
+            .ok_or_else(|| Failure::usage(format!("connect.database: `{place}` is not host:port")))?,
         None => {
             let host = url.host_str().unwrap_or("127.0.0.1").trim_matches(['[', ']']).to_owned();
             (host, url.port().unwrap_or(DEFAULT_PORT).to_string())
         }
     };
-    let password = config.connect_database_password.clone();
+    let password = config.connect.database_password.as_ref();
+    let password = password.map(|password| password.expose_secret().to_owned());
     let password = password.unwrap_or_else(|| decoded(url.password().unwrap_or_default()));
     Ok(vec![
         ("{namespace}", config.namespace.to_string()),
         ("{outbox}", config.namespace.outbox()),
-        ("{poll.interval.ms}", config.outbox_poll_interval_ms.to_string()),
+        ("{poll.interval.ms}", config.connect.outbox_poll_interval.as_millis().to_string()),
         ("{database.host}", host),
         ("{database.port}", port),
         ("{database.user}", decoded(url.username())),
@@ -315,7 +317,7 @@ mod tests {
 
     #[test]
     fn every_placeholder_is_filled_and_debezium_keeps_its_own() {
-        let url = "write_database_url=postgres://me:p%40ss%2Bword@db:6543/orders";
+        let url = "postgres.write.url=postgres://me:p%40ss%2Bword@db:6543/orders";
         let configuration = filled(&["namespace=shop", url]);
         for (key, value) in [
             ("database.hostname", "db"),
@@ -336,7 +338,7 @@ mod tests {
     #[test]
     fn connect_may_know_the_database_by_other_names() {
         let configuration =
-            filled(&["connect_database=postgres:5432", "connect_database_password=${file:/p:x}"]);
+            filled(&["connect.database=postgres:5432", "connect.database_password=${file:/p:x}"]);
         assert_eq!(configuration["database.hostname"], json!("postgres"));
         assert_eq!(configuration["database.password"], json!("${file:/p:x}"));
     }

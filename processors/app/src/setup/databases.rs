@@ -154,7 +154,7 @@ async fn model_table(
 
 /// Lets the readers' role read the SQL views, and nothing else.
 async fn grant(connection: &mut PgConnection, config: &Config) -> sqlx::Result<(Did, String)> {
-    let role = &config.reader_role;
+    let role = &config.postgres.reader_role;
     if !exists(connection, ROLE_EXISTS, role).await? {
         return Ok((Did::Absent, format!("role {role}")));
     }

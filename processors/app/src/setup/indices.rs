@@ -73,7 +73,7 @@ impl Mapped {
         let Some(properties) = model.mapping else { return Ok(None) };
         let alias = config.namespace.index_alias(model.name);
         let mappings = mappings(&alias, properties)?;
-        Ok(Some(Self { elastic: Http::elasticsearch(config)?, alias, mappings }))
+        Ok(Some(Self { elastic: Http::elasticsearch(&config.elasticsearch)?, alias, mappings }))
     }
 
     async fn template(&self, config: &Config) -> Result<Did, Failure> {
@@ -119,8 +119,8 @@ async fn template(elastic: &Http, config: &Config, alias: &str, mappings: &Value
     let template = json!({
         "settings": {
             "number_of_shards": 1,
-            "number_of_replicas": config.elasticsearch_replicas,
-            "refresh_interval": config.elasticsearch_refresh_interval,
+            "number_of_replicas": config.elasticsearch.replicas,
+            "refresh_interval": config.elasticsearch.index_refresh_interval(),
             // Nothing here is deleted in the course of work, and a repair must not be refused for what was deleted.
             "gc_deletes": "0s",
         },

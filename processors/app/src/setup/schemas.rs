@@ -19,7 +19,7 @@ const AT_ONCE: usize = 8;
 
 /// Registers every record type of the instance's contexts. All are checked before the first is registered.
 pub(super) async fn register(config: &Config, steps: &mut Steps) -> Result<(), Failure> {
-    let registry = Http::registry(config)?;
+    let registry = Http::registry(&config.registry)?;
     let ours = |definition: &&Definition| definition.context.is_empty() || config.has(definition.context);
     let definitions: Vec<&Definition> = DEFINITIONS.iter().filter(ours).collect();
     let checks = definitions.iter().map(|definition| checked(&registry, definition));

@@ -65,7 +65,7 @@ pub(super) async fn keep(
     }
     let resources: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(&topic.name)).collect();
     let described = admin.describe_configs(&resources, &kafka::admin_options()).await;
-    let described = described.map_err(|error| kafka::failure(config, &error))?;
+    let described = described.map_err(|error| kafka::failure(&config.kafka, &error))?;
     let replicas = replicas(config, admin)?;
     let mut low = Vec::new();
     for found in described {
@@ -87,7 +87,7 @@ fn replicas(
     admin: &AdminClient<DefaultClientContext>,
 ) -> Result<BTreeMap<String, i32>, Failure> {
     let metadata = tokio::task::block_in_place(|| admin.inner().fetch_metadata(None, kafka::TIMEOUT));
-    let metadata = metadata.map_err(|error| kafka::failure(config, &error))?;
+    let metadata = metadata.map_err(|error| kafka::failure(&config.kafka, &error))?;
     let replicas = |topic: &MetadataTopic| {
         let fewest = topic.partitions().iter().map(|partition| partition.replicas().len()).min();
         fewest.and_then(|fewest| i32::try_from(fewest).ok()).unwrap_or(1)
@@ -113,7 +113,7 @@ fn too_low(topic: &Topic, replicas: i32, found: &ConfigResource) -> Result<Vec<S
 
 /// A batch that is larger than an answer may be would stand in the way of all partitions of its broker.
 fn refuse_what_no_client_takes(config: &Config, topic: &str, found: &ConfigResource) -> Result<(), Failure> {
-    let most = client::answer_bytes_max(&kafka::settings(config)) - ANSWER_OVERHEAD;
+    let most = client::answer_bytes_max(&kafka::settings(&config.kafka)) - ANSWER_OVERHEAD;
     let found = found
         .get(BATCH_MAX)
         .and_then(|entry| entry.value.as_deref())
@@ -121,7 +121,7 @@ fn refuse_what_no_client_takes(config: &Config, topic: &str, found: &ConfigResou
     match found {
         Some(found) if found > most => Err(Failure::refused(format!(
             "the topic `{topic}` has {BATCH_MAX}={found}, and no client of ours takes more than {most}: lower it, or raise \
-             `receive.message.max.bytes` (kafka_properties), which is also what a record may take in memory"
+             `receive.message.max.bytes` (kafka.properties), which is also what a record may take in memory"
         ))),
         _ => Ok(()),
     }
@@ -149,7 +149,7 @@ async fn raise(
 ) -> Result<BTreeSet<String>, Failure> {
     if !low.is_empty() {
         let set = tokio::task::block_in_place(|| millrace_kafka::set(admin.inner(), &low, kafka::TIMEOUT));
-        set.map_err(|error| kafka::failure(config, &error))?;
+        set.map_err(|error| kafka::failure(&config.kafka, &error))?;
     }
     Ok(low.into_iter().map(|setting| setting.topic).collect())
 }

@@ -51,7 +51,7 @@ pub async fn teardown(config: &Config, format: Format, yes: bool) -> Result<(), 
 
 /// Its source offsets too: a later connector of the same name must not go on from them.
 async fn remove_connector(config: &Config, steps: &mut Steps) -> Result<(), Failure> {
-    let connect = Http::connect(config)?;
+    let connect = Http::connect(&config.connect)?;
     let name = config.namespace.outbox();
     let there = connect.find(&["connectors", &name]).await?.is_some();
     if there {
@@ -114,7 +114,7 @@ async fn execute(database: &Database, sql: String) -> Result<(), Failure> {
 }
 
 async fn remove_topics(config: &Config, steps: &mut Steps) -> Result<(), Failure> {
-    let there = tokio::task::block_in_place(|| Reader::new(config)?.topics())?;
+    let there = tokio::task::block_in_place(|| Reader::new(&config.kafka)?.topics())?;
     let ours: Vec<&str> =
         there.keys().map(String::as_str).filter(|name| belongs(name, &config.namespace)).collect();
     remove_named(config, &ours).await?;
@@ -130,8 +130,8 @@ async fn remove_groups(config: &Config, steps: &mut Steps) -> Result<(), Failure
     let mut groups: Vec<String> = layout::groups(config).into_iter().map(|group| group.id).collect();
     groups.extend(generation_groups(config).await?);
     let names: Vec<&str> = groups.iter().map(String::as_str).collect();
-    let answers = kafka::admin(config)?.delete_groups(&names, &kafka::admin_options()).await;
-    for answer in answers.map_err(|error| kafka::failure(config, &error))? {
+    let answers = kafka::admin(&config.kafka)?.delete_groups(&names, &kafka::admin_options()).await;
+    for answer in answers.map_err(|error| kafka::failure(&config.kafka, &error))? {
         match answer {
             Ok(name) => steps.tell(Did::Removed, "group", &name)?,
             Err((name, RDKafkaErrorCode::GroupIdNotFound)) => steps.tell(Did::Absent, "group", &name)?,
@@ -164,7 +164,7 @@ async fn generation_groups(config: &Config) -> Result<Vec<String>, Failure> {
 }
 
 async fn remove_indices(config: &Config, steps: &mut Steps) -> Result<(), Failure> {
-    let elastic = Http::elasticsearch(config)?;
+    let elastic = Http::elasticsearch(&config.elasticsearch)?;
     for model in layout::read_models(config).into_iter().filter(|model| model.mapping.is_some()) {
         let alias = config.namespace.index_alias(model.name);
         let pattern = format!("{alias}-g*");

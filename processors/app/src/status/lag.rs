@@ -136,7 +136,7 @@ pub(super) async fn retentions(config: &Config) -> BTreeMap<String, f64> {
     let topics = layout::topics(config).into_iter().filter(|topic| !topic.forever && !topic.single);
     let topics: Vec<String> = topics.map(|topic| topic.name).collect();
     // A warning that cannot be given is no failure: what is away is told where it is asked for.
-    kafka::retentions(config, &topics).await.unwrap_or_default()
+    kafka::retentions(&config.kafka, &topics).await.unwrap_or_default()
 }
 
 type Partition = (String, i32);
@@ -173,7 +173,7 @@ pub(super) fn measure(
     write: &Result<Facts, Failure>,
     read: &Result<Facts, Failure>,
 ) -> Result<Kafka, Failure> {
-    let reader = Reader::new(config)?;
+    let reader = Reader::new(&config.kafka)?;
     let (topics, ends) = partitions(config, &reader)?;
     let stands = |side| match side {
         Side::Write => write.as_ref().ok().map(|facts| &facts.stands),
@@ -197,7 +197,7 @@ fn partitions(config: &Config, reader: &Reader<'_>) -> Result<(Vec<Topic>, Parti
     let wanted = layout::topics(config);
     let shared = wanted.iter().filter(|topic| !topic.single).flat_map(|topic| places_of(topic, &there));
     // Before the stable ends: what is written meanwhile is withheld by nothing.
-    let written = kafka::written_ends(config, &shared.collect::<Vec<_>>())?;
+    let written = kafka::written_ends(&config.kafka, &shared.collect::<Vec<_>>())?;
     for topic in &wanted {
         let (mut records, mut all) = (0, 0);
         let places = places_of(topic, &there);

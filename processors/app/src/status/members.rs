@@ -11,8 +11,8 @@ use crate::kafka::{self, TIMEOUT};
 
 /// How many members the groups have that are behind, by name. Of the others nobody needs to know. It blocks.
 pub(super) fn members(config: &Config, kafka: &Kafka) -> Result<BTreeMap<String, usize>, Failure> {
-    let fail = |error| kafka::failure(config, &error);
-    let client: BaseConsumer = kafka::groupless_config(config).create().map_err(fail)?;
+    let fail = |error| kafka::failure(&config.kafka, &error);
+    let client: BaseConsumer = kafka::groupless_config(&config.kafka).create().map_err(fail)?;
     let mut members = BTreeMap::new();
     for lag in kafka.lags.iter().filter(|lag| lag.records > 0) {
         if !members.contains_key(&lag.group) {

@@ -20,7 +20,7 @@ const PROCESS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The connector of the outbox; `None` when there is none.
 pub(super) async fn connector(config: &Config, write: &Database) -> Result<Option<ConnectorState>, Failure> {
-    let (connect, name) = (Http::connect(config)?, config.namespace.outbox());
+    let (connect, name) = (Http::connect(&config.connect)?, config.namespace.outbox());
     let Some(state) = ConnectorState::find(&connect, &name).await? else { return Ok(None) };
     // A database that is away is told with its own facts.
     let offsets_ahead = offsets_ahead(&connect, &name, write).await.unwrap_or_default();
@@ -38,7 +38,7 @@ pub(super) struct Subjects {
 
 /// Asks the schema registry for its subjects.
 pub(super) async fn subjects(config: &Config) -> Result<Subjects, Failure> {
-    let registry = Http::registry(config)?;
+    let registry = Http::registry(&config.registry)?;
     let path = ["subjects"];
     let answer = registry.send(Method::GET, &path, None).await?;
     let listed = registry.success(answer, &path)?;
@@ -60,7 +60,7 @@ pub(super) struct Index {
 
 /// The indices of all published views.
 pub(super) async fn indices(config: &Config) -> Result<Vec<Index>, Failure> {
-    let elastic = Http::elasticsearch(config)?;
+    let elastic = Http::elasticsearch(&config.elasticsearch)?;
     let mut found = Vec::new();
     for model in layout::read_models(config).into_iter().filter(|model| model.mapping.is_some()) {
         found.push(index(&elastic, config.namespace.index_alias(model.name)).await?);
@@ -97,7 +97,7 @@ pub(super) struct Process {
 
 /// Asks the process that listens where this one would; `None` when there is none.
 pub(super) async fn process(config: &Config) -> Option<Process> {
-    let address = config.listen.to_string();
+    let address = config.http.listen.to_string();
     let asked = http::client().ok()?.get(format!("http://{address}/metrics")).timeout(PROCESS_TIMEOUT);
     let response = asked.send().await.ok()?;
     let text = response.error_for_status().ok()?.text().await.ok()?;

@@ -55,7 +55,7 @@ impl<'a> Auditor<'a> {
     /// When a client cannot be set up.
     pub(crate) fn new(config: &'a Config, patience: Duration) -> Result<Self, Failure> {
         let (write, read) = (Database::of(config, Side::Write)?, Database::of(config, Side::Read)?);
-        let (elastic, roles) = (Http::elasticsearch(config)?, Roles::new(config)?);
+        let (elastic, roles) = (Http::elasticsearch(&config.elasticsearch)?, Roles::new(config)?);
         Ok(Self { config, write, read, elastic, roles, patience, per_second: None })
     }
 

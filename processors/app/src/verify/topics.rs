@@ -163,7 +163,7 @@ async fn unversioned(connection: &mut PgConnection) -> sqlx::Result<Vec<(What, (
 
 /// Reads the topics from their beginning to where they end now.
 fn read(config: &Config, held: &mut Held, pace: &mut Pace) -> Result<(), Failure> {
-    let reader = Reader::new(config)?;
+    let reader = Reader::new(&config.kafka)?;
     let there = reader.topics()?;
     let kinds = [Kind::Event, Kind::Rejection, Kind::Command];
     for (context, kind) in

@@ -1,0 +1,24 @@
+//! Log lines.
+
+use serde::{Deserialize, Serialize};
+
+/// What is logged, and how.
+#[derive(Clone, Default, Deserialize, Serialize)]
+pub struct Logging {
+    /// What is logged: `info`, `millrace_runtime=debug,info`. `millrace run` logs `info` unless it is set, other commands
+    /// warnings.
+    pub filter: Option<String>,
+    /// `text` or `json`.
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}

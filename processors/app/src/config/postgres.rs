@@ -1,0 +1,100 @@
+//! The two databases.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_with::serde_as;
+
+use super::check::{at_least, positive};
+use super::units::{Human, written_duration};
+use crate::address::Address;
+use crate::failure::Failure;
+
+/// How the databases are reached, and how long they may take.
+#[serde_as]
+#[derive(Clone, Deserialize, Serialize)]
+pub struct Postgres {
+    /// The write side.
+    pub write: Database,
+    /// The read side.
+    pub read: Database,
+    /// The role that may read the views, when it exists.
+    pub reader_role: String,
+    /// Connections to each database.
+    pub connections_max: u32,
+    /// A transaction that lasts longer is ended; below `kafka.session_timeout`, so that a frozen host cannot hold a lock.
+    #[serde_as(as = "Human")]
+    pub transaction_timeout: Duration,
+    /// A database that has not answered after so long counts as an outage: a link that swallows what is sent never says
+    /// so. Longer than anything that a transaction waits for.
+    #[serde_as(as = "Human")]
+    pub answer_timeout: Duration,
+}
+
+/// One of the two databases.
+#[derive(Clone, Deserialize, Serialize)]
+pub struct Database {
+    /// Its URL, such as `postgres://user@host:5432/database`; the password is better in a file.
+    pub url: Address,
+    /// A file with the password.
+    pub password_file: Option<PathBuf>,
+}
+
+impl Default for Postgres {
+    fn default() -> Self {
+        Self {
+            write: Database::at("postgres://millrace@127.0.0.1:5432/millrace_write"),
+            read: Database::at("postgres://millrace@127.0.0.1:5432/millrace_read"),
+            reader_role: "millrace_reader".to_owned(),
+            connections_max: 16,
+            transaction_timeout: Duration::from_secs(20),
+            answer_timeout: Duration::from_secs(40),
+        }
+    }
+}
+
+impl Postgres {
+    pub(super) fn with_passwords(self) -> Result<Self, Failure> {
+        let write = self.write.with_password("postgres.write.password_file")?;
+        let read = self.read.with_password("postgres.read.password_file")?;
+        Ok(Self { write, read, ..self })
+    }
+
+    pub(super) fn problems(&self) -> Vec<String> {
+        let Self { transaction_timeout: transaction, answer_timeout: answer, .. } = *self;
+        let problems = [
+            positive("postgres.connections_max", self.connections_max),
+            at_least("postgres.transaction_timeout", transaction, Duration::from_millis(1)),
+            (answer <= transaction).then(|| {
+                let [answer, transaction] = [answer, transaction].map(written_duration);
+                format!(
+                    "postgres.answer_timeout ({answer}) must be above postgres.transaction_timeout ({transaction}), so that Postgres ends first what takes too long"
+                )
+            }),
+            self.write.problem("postgres.write.url"),
+            self.read.problem("postgres.read.url"),
+        ];
+        problems.into_iter().flatten().collect()
+    }
+}
+
+impl Database {
+    fn at(url: &'static str) -> Self {
+        Self { url: Address::literal(url), password_file: None }
+    }
+
+    fn with_password(mut self, name: &str) -> Result<Self, Failure> {
+        if let Some(file) = &self.password_file {
+            let read = self.url.with_password_file(file);
+            self.url = read.map_err(|problem| Failure::usage(format!("{name}: {problem}")))?;
+        }
+        Ok(self)
+    }
+
+    fn problem(&self, name: &str) -> Option<String> {
+        let scheme = self.url.url().scheme();
+        let known = ["postgres", "postgresql"].contains(&scheme);
+        (!known).then(|| format!("{name} must begin with postgres://, not {scheme}://"))
+    }
+}

@@ -1,0 +1,66 @@
+//! Batches, and what waits or is kept in memory.
+
+use bytesize::ByteSize;
+use millrace_runtime::Buffers;
+use serde::{Deserialize, Serialize};
+use serde_with::serde_as;
+
+use super::check::positive;
+use super::units::{Human, written_size};
+
+/// How much is taken at once.
+#[serde_as]
+#[derive(Clone, Deserialize, Serialize)]
+pub struct Processing {
+    /// Commands in one transaction, at most.
+    pub commands_batch_max: usize,
+    /// Events in one transaction, at most.
+    pub events_batch_max: usize,
+    /// States of streams kept in memory.
+    #[serde_as(as = "Human")]
+    pub state_cache: ByteSize,
+    /// Records that wait in memory for their batch, of all groups of a process together; each group has a mebibyte beside
+    /// them that no other takes.
+    #[serde_as(as = "Human")]
+    pub buffer: ByteSize,
+}
+
+impl Default for Processing {
+    fn default() -> Self {
+        Self {
+            commands_batch_max: 2_000,
+            events_batch_max: 5_000,
+            state_cache: ByteSize::mib(16),
+            buffer: ByteSize::mib(40),
+        }
+    }
+}
+
+impl Processing {
+    /// [`state_cache`](Self::state_cache) in bytes.
+    pub fn state_cache_bytes(&self) -> usize {
+        bytes(self.state_cache)
+    }
+
+    /// [`buffer`](Self::buffer) in bytes.
+    pub fn buffer_bytes(&self) -> usize {
+        bytes(self.buffer)
+    }
+
+    pub(super) fn problems(&self) -> Vec<String> {
+        let least = ByteSize::b(u64::try_from(Buffers::LEAST).unwrap_or(u64::MAX));
+        let problems = [
+            positive("processing.commands_batch_max", self.commands_batch_max),
+            positive("processing.events_batch_max", self.events_batch_max),
+            (self.buffer < least).then(|| {
+                let [least, buffer] = [least, self.buffer].map(written_size);
+                format!("processing.buffer must be {least} or more, not {buffer}")
+            }),
+        ];
+        problems.into_iter().flatten().collect()
+    }
+}
+
+fn bytes(size: ByteSize) -> usize {
+    usize::try_from(size.as_u64()).unwrap_or(usize::MAX)
+}

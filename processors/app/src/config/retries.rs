@@ -1,0 +1,48 @@
+//! What becomes of a record that failed and may still succeed.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_with::serde_as;
+
+use super::units::Human;
+
+/// Retries of one record; each has a topic of its own for every group and topic.
+const RETRIES_MAX: usize = 10;
+
+/// When a record is tried again.
+#[serde_as]
+#[derive(Clone, Deserialize, Serialize)]
+pub struct Retries {
+    /// How long a record that failed waits before each further try; as many retries as there are delays, ten at most.
+    #[serde_as(as = "Vec<Human>")]
+    pub delays: Vec<Duration>,
+    /// The same for single groups, by role: `{orders = ["500ms", "5s"]}`.
+    #[serde_as(as = "HashMap<_, Vec<Human>>")]
+    pub groups: HashMap<String, Vec<Duration>>,
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self { delays: [1, 10, 60].map(Duration::from_secs).to_vec(), groups: HashMap::new() }
+    }
+}
+
+impl Retries {
+    /// How long a record that a role failed on waits before each further try.
+    pub fn of(&self, role: &str) -> &[Duration] {
+        self.groups.get(role).unwrap_or(&self.delays)
+    }
+
+    pub(super) fn problems(&self) -> Vec<String> {
+        let groups = self.groups.iter().map(|(role, delays)| (format!("retries.groups.{role}"), delays));
+        let all = groups.chain([("retries.delays".to_owned(), &self.delays)]);
+        let too_many = all.filter(|(_, delays)| delays.len() > RETRIES_MAX);
+        let problem = |(name, delays): (String, &Vec<Duration>)| {
+            let count = delays.len();
+            format!("{name} has {count} delays, and each needs topics of its own: {RETRIES_MAX} at most")
+        };
+        too_many.map(problem).collect()
+    }
+}

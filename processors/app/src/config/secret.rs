@@ -1,0 +1,47 @@
+//! Secrets: read from any value, shown as `***`.
+
+use std::path::Path;
+
+use secrecy::SecretString;
+use serde::{Deserializer, Serializer};
+use serde_with::{DeserializeAs, SerializeAs};
+
+use super::units::text;
+use crate::failure::Failure;
+
+/// What stands in place of a secret.
+const SHOWN: &str = "***";
+
+/// A [`SecretString`] that may look like a number: a refusal would print the password `123`.
+pub(super) struct Hidden;
+
+impl SerializeAs<SecretString> for Hidden {
+    fn serialize_as<S: Serializer>(_: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(SHOWN)
+    }
+}
+
+impl<'de> DeserializeAs<'de, SecretString> for Hidden {
+    fn deserialize_as<D: Deserializer<'de>>(deserializer: D) -> Result<SecretString, D::Error> {
+        Ok(text(deserializer)?.into())
+    }
+}
+
+/// What a file holds that a setting or an option names, without the end of its line.
+///
+/// # Errors
+/// [`Failure::Usage`], which names the file and never its content.
+fn read_secret(name: &str, file: &Path) -> Result<String, Failure> {
+    let text = std::fs::read_to_string(file);
+    let text = text.map_err(|error| Failure::usage(format!("{name}: {}: {error}", file.display())))?;
+    Ok(text.trim_end().to_owned())
+}
+
+/// What the file that a setting names holds; else what is configured itself.
+pub(super) fn from_file(
+    name: &str,
+    file: Option<&Path>,
+    configured: Option<SecretString>,
+) -> Result<Option<SecretString>, Failure> {
+    file.map_or(Ok(configured), |file| read_secret(name, file).map(|secret| Some(secret.into())))
+}
