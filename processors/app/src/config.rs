@@ -12,8 +12,8 @@ use std::time::Duration;
 use figment::Figment;
 use figment::providers::{Format as _, Serialized, Toml};
 use figment::value::{Dict, Map, Value};
-use millrace_runtime::names::Namespace;
 use millrace_runtime::{Buffers, client};
+use millrace_store::names::Namespace;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;

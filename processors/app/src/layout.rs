@@ -3,9 +3,9 @@
 
 use millrace_domain::registry::{self, Visitor};
 use millrace_domain::{Context, Effect, Log, Saga, Tally, View};
-use millrace_runtime::names::{COMMANDS, Namespace, dead_letter_topic, retry_topic};
-use millrace_runtime::own_name;
 use millrace_schemas::Kind;
+use millrace_store::names::{COMMANDS, Namespace, dead_letter_topic, retry_topic};
+use millrace_store::own_name;
 
 use crate::config::Config;
 use crate::failure::Failure;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millrace_runtime::Means;
+use millrace_store::Means;
 use sqlx::PgPool;
 
 use crate::address::Address;
@@ -35,7 +35,7 @@ impl Database {
             Side::Write => (&config.write_database_url, "write_database_url"),
             Side::Read => (&config.read_database_url, "read_database_url"),
         };
-        let pool = millrace_runtime::database::pool(
+        let pool = millrace_store::database::pool(
             address.reveal(),
             &config.namespace,
             STATEMENT_TIMEOUT,

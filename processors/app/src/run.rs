@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use millrace_domain::Effect as _;
 use millrace_domain::effects::payment::Payment;
-use millrace_runtime::Means;
-use millrace_runtime::database::unfit_session;
-use millrace_runtime::names::COMMANDS;
 use millrace_runtime::supervision::{self, Setbacks, restarted};
+use millrace_store::Means;
+use millrace_store::database::unfit_session;
+use millrace_store::names::COMMANDS;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use millrace_domain::Context;
 use millrace_domain::registry::{self, Visitor};
-use millrace_runtime::Nearest;
 use millrace_schemas::json::JsonReader;
 use millrace_schemas::{Message as _, WriterSchema, short_name, unframe};
+use millrace_store::timestamp::Nearest;
 use serde_json::{Value, json};
 use uuid::Uuid;
 

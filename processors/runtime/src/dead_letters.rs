@@ -2,16 +2,15 @@
 
 use std::collections::HashSet;
 
+use millrace_store::{Group, Place};
 use sqlx::PgConnection;
 
 use crate::elastic::Refusal;
 use crate::envelope;
 use crate::error::{Fault, WorkError, bounded};
-use crate::group::Group;
 use crate::metrics;
 use crate::producer::Delivery;
 use crate::record::Record;
-use crate::retry::Place;
 
 /// The code of a letter that is no record's: Elasticsearch refused the document of a row.
 pub const DOCUMENT_REFUSED: &str = "document-refused";

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use millrace_store::{Group, Place};
 use sqlx::postgres::{PgArguments, PgQueryResult};
 use sqlx::query::Query;
 use sqlx::{PgConnection, Postgres};
@@ -9,9 +10,7 @@ use uuid::Uuid;
 
 use crate::database::Pool;
 use crate::error::WorkError;
-use crate::group::Group;
 use crate::moments::{broken, mechanism};
-use crate::retry::Place;
 
 /// No topic has so many records in a partition.
 const OFFSETS: i64 = 1 << 40;

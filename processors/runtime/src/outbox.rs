@@ -5,12 +5,12 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use millrace_schemas::{CodecError, Command, Kind, frame};
+use millrace_store::names::Namespace;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::envelope;
 use crate::error::{Fault, WorkError};
-use crate::names::Namespace;
 
 /// What a record may have in all: payload, key and headers. A row that Kafka does not take stops the connector for good, and
 /// cannot be changed; so the limits of topics and of Connect's producer lie above this one.

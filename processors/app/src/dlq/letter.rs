@@ -1,7 +1,8 @@
 //! The ledger of dead letters.
 
 use chrono::{DateTime, Utc};
-use millrace_runtime::{DOCUMENT_REFUSED, Nearest};
+use millrace_runtime::DOCUMENT_REFUSED;
+use millrace_store::timestamp::Nearest;
 use serde::Serialize;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};

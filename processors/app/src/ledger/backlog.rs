@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use millrace_runtime::names::COMMANDS;
 use millrace_schemas::Kind;
+use millrace_store::names::COMMANDS;
 use rdkafka::message::{BorrowedMessage, Message as _};
 
 use super::receipt::Receipt;

@@ -3,9 +3,9 @@
 mod backlog;
 mod receipt;
 
-use millrace_runtime::names::COMMANDS;
 use millrace_runtime::retry::{self, Waiting, Which};
 use millrace_schemas::Kind;
+use millrace_store::names::COMMANDS;
 use serde_json::json;
 use sqlx::PgPool;
 use sqlx::types::Json;
@@ -93,8 +93,8 @@ pub(crate) async fn waiting(config: &Config, write: &PgPool, ids: &[&str]) -> sq
     retry::waiting(write, &group(config), &Which { ids: Some(ids), ..Which::default() }).await
 }
 
-fn group(config: &Config) -> millrace_runtime::Group {
-    millrace_runtime::Group { id: config.namespace.group(COMMANDS), generation: 1 }
+fn group(config: &Config) -> millrace_store::Group {
+    millrace_store::Group { id: config.namespace.group(COMMANDS), generation: 1 }
 }
 
 /// The first try, and as many as there are delays.

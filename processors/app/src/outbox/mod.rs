@@ -7,8 +7,9 @@ pub(crate) mod refold;
 mod skip;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use millrace_runtime::names::Namespace;
-use millrace_runtime::{Header, Record, Timestamp, envelope};
+use millrace_runtime::{Header, Record, envelope};
+use millrace_store::names::Namespace;
+use millrace_store::timestamp::Timestamp;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgExecutor, Row as _};
 use uuid::Uuid;

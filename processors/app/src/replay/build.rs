@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use millrace_runtime::names;
 use millrace_runtime::views::ddl;
+use millrace_store::names;
 use rdkafka::types::RDKafkaErrorCode;
 use sqlx::{AssertSqlSafe, PgConnection};
 

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use millrace_runtime::names;
 use millrace_runtime::views::ddl;
+use millrace_store::names;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
 
 use super::compare::{Comparison, Tables, compare};

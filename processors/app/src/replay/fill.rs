@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use millrace_runtime::names::table;
-use millrace_runtime::retry::Place;
 use millrace_runtime::{Elastic, Role, dead_letters};
+use millrace_store::Place;
+use millrace_store::names::table;
 use sqlx::PgConnection;
 
 use super::build;

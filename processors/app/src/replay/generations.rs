@@ -1,7 +1,7 @@
 //! The table `replay`: which generations of each view there are.
 
 use chrono::{DateTime, Utc};
-use millrace_runtime::Nearest;
+use millrace_store::timestamp::Nearest;
 use serde::Serialize;
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor};

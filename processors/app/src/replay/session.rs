@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use millrace_runtime::database::milliseconds;
 use millrace_runtime::moments::{broken, mechanism};
-use millrace_runtime::names::Namespace;
+use millrace_store::database::milliseconds;
+use millrace_store::names::Namespace;
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 
 use crate::failure::Failure;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use millrace_runtime::Nearest;
-use millrace_runtime::database::milliseconds;
 use millrace_schemas::short_name;
+use millrace_store::database::milliseconds;
+use millrace_store::timestamp::Nearest;
 use serde_json::{Value, json};
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;

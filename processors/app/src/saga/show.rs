@@ -1,8 +1,8 @@
 //! `millrace saga show`.
 
-use millrace_runtime::Nearest;
 use millrace_runtime::retry::Waiting;
 use millrace_schemas::short_name;
+use millrace_store::timestamp::Nearest;
 use serde_json::{Value, json};
 use sqlx::types::Json;
 

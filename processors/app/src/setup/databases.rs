@@ -3,9 +3,10 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use millrace_runtime::database::{BOTH, READ, WRITE, unfit_session};
-use millrace_runtime::names::{self, Namespace};
 use millrace_runtime::views::ddl;
+use millrace_store::database::unfit_session;
+use millrace_store::migrations::{BOTH, READ, WRITE};
+use millrace_store::names::{self, Namespace};
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
 
 use super::steps::{Did, Steps};

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use millrace_runtime::names::Namespace;
+use millrace_store::names::Namespace;
 use rdkafka::types::RDKafkaErrorCode;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use millrace_runtime::Nearest;
+use millrace_store::timestamp::Nearest;
 use serde::Serialize;
 
 use crate::config::Config;

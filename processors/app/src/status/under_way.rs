@@ -1,7 +1,7 @@
 //! What goes on by itself: sagas, calls to the outside, and commands that they have sent.
 
 use chrono::{DateTime, Utc};
-use millrace_runtime::Nearest;
+use millrace_store::timestamp::Nearest;
 use serde::Serialize;
 
 use crate::config::Config;

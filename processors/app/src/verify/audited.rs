@@ -1,7 +1,7 @@
 //! The tables that the auditor folds a view into: a generation that nobody serves, and the events of its rows.
 
-use millrace_runtime::names::table;
 use millrace_runtime::views::ddl;
+use millrace_store::names::table;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::config::Config;

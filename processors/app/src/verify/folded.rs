@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
-use millrace_runtime::Group;
-use millrace_runtime::names::Namespace;
+use millrace_store::Group;
+use millrace_store::names::Namespace;
 
 use super::finding::Finding;
 use super::horizon::{self, Mark};

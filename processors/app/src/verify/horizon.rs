@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use millrace_runtime::Group;
+use millrace_store::Group;
 use sqlx::AssertSqlSafe;
 
 use crate::config::Config;

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use millrace_domain::Context;
+use millrace_store::{Group, Place};
 use sqlx::PgConnection;
 
 use super::arrived::Arrived;
@@ -11,10 +12,8 @@ use super::identity::{Fingerprint, Identity, unquoted};
 use crate::dead_letters::{self, storable};
 use crate::envelope;
 use crate::error::{Fault, WorkError};
-use crate::group::Group;
 use crate::moments::{broken, mechanism};
 use crate::record::Record;
-use crate::retry::Place;
 use crate::role::Outcome;
 
 /// How a command ended.
@@ -69,7 +68,7 @@ pub(super) async fn fresh<'b, C: Context>(
     let mut fresh = Vec::with_capacity(arrived.len());
     for command in arrived {
         let outcome = match known.get(&command.identity) {
-            None if ended.contains(&Place::of(command.record)) => Outcome::Duplicate,
+            None if ended.contains(&command.record.place()) => Outcome::Duplicate,
             None => {
                 known.insert(command.identity.clone(), command.fingerprint.clone());
                 fresh.push(command);

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use millrace_domain::Context;
 use millrace_schemas::Kind;
+use millrace_store::names::Namespace;
 use sha2::{Digest as _, Sha256};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -13,7 +14,6 @@ use super::arrived::Arrived;
 use super::identity::{Identity, OF_TOPIC};
 use crate::error::{Fault, WorkError};
 use crate::moments::{broken, mechanism};
-use crate::names::Namespace;
 use crate::record::Record;
 use crate::role::{Outcome, Stuck};
 

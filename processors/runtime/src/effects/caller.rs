@@ -343,9 +343,9 @@ mod tests {
     use crate::database::Pool;
     use crate::effects::Settings;
     use crate::effects::course::Known;
-    use crate::names::Namespace;
     use crate::outbox::Cause;
     use crate::registry::Registry;
+    use millrace_store::names::Namespace;
 
     const SECOND: Duration = Duration::from_secs(1);
 

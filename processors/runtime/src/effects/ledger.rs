@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use millrace_domain::{Effect, GaveUp};
+use millrace_store::database::milliseconds;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::course::Known;
-use crate::database::milliseconds;
 use crate::dead_letters::storable;
 use crate::error::WorkError;
 use crate::outbox::Cause;

@@ -16,6 +16,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use millrace_domain::{Effect, Recorded};
+use millrace_store::Group;
+use millrace_store::names::Namespace;
 use sqlx::PgConnection;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -27,11 +29,8 @@ pub use told::Told;
 use crate::database::Pool;
 use crate::dead_letters;
 use crate::error::{Fault, WorkError};
-use crate::group::Group;
-use crate::names::Namespace;
 use crate::record::Record;
 use crate::registry::Registry;
-use crate::retry;
 use crate::role::{Folded, Outcome, Role};
 use crate::views::intake;
 use ledger::{Asked, Place};
@@ -121,7 +120,7 @@ impl<E: Effect> Role for EffectRole<E> {
             intake::decode(&self.shared.registry, &self.shared.namespace, batch).await?;
         let ended = dead_letters::ended(connection, &self.group, batch).await?;
         for (outcome, record) in outcomes.iter_mut().zip(batch) {
-            if ended.contains(&retry::Place::of(record)) {
+            if ended.contains(&record.place()) {
                 *outcome = Outcome::Duplicate;
             }
         }

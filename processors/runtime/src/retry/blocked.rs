@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use millrace_store::Group;
+use millrace_store::database::milliseconds;
 use sqlx::PgConnection;
 
-use crate::database::milliseconds;
 use crate::dead_letters::storable;
 use crate::error::{Fault, WorkError};
-use crate::group::Group;
 use crate::record::Record;
 
 /// What a key waits for.

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use millrace_store::Place;
+use millrace_store::names::{retry_level, retry_topic};
 use sqlx::{Acquire as _, PgConnection};
 
 use super::blocked::{self, Blocked, Status};
-use super::{Failure, Place, Retries, Settled, copies, parked};
+use super::{Failure, Retries, Settled, copies, parked};
 use crate::dead_letters;
 use crate::error::{Fault, WorkError};
 use crate::moments::{broken, mechanism};
-use crate::names::{retry_level, retry_topic};
 use crate::record::Record;
 use crate::role::Outcome;
 
@@ -201,7 +202,7 @@ impl Retries {
     ) -> Result<(), WorkError> {
         let dead = before.filter(|before| before.status == Status::Dead).and_then(|before| before.head);
         let letter = done.iter().find(|record| Some((record.partition, record.offset)) == dead);
-        let place = letter.map(|record| Place::of(record));
+        let place = letter.map(|record| record.place());
         dead_letters::settle(connection, self.role.group(), place.as_ref().as_slice()).await
     }
 

@@ -2,15 +2,14 @@
 
 use std::sync::OnceLock;
 
+use millrace_store::{Group, Place};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 
-use super::place::Place;
 use crate::commands::Identity;
 use crate::dead_letters::storable;
 use crate::envelope;
 use crate::error::WorkError;
-use crate::group::Group;
 use crate::record::{Header, Record};
 
 /// What one transaction drains at most, in records and in bytes.

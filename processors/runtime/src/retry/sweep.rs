@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use super::place::Place;
+use millrace_store::Place;
+use millrace_store::database::milliseconds;
+
 use super::{Retries, parked};
-use crate::database::milliseconds;
 use crate::error::{Fault, WorkError};
 use crate::metrics;
 

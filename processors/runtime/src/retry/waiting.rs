@@ -1,12 +1,10 @@
 //! What waits, for those who ask: which records are tried again and which wait behind them.
 
 use chrono::{DateTime, Utc};
+use millrace_store::timestamp::Nearest;
+use millrace_store::{Group, Place};
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row as _};
-
-use super::Place;
-use crate::group::Group;
-use crate::timestamp::Nearest;
 
 /// A record that has not had its effect yet.
 #[derive(Debug, Clone, PartialEq, Eq)]

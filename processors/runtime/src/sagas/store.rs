@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use millrace_domain::{Saga, Standing, raised};
+use millrace_store::database::milliseconds;
 use serde_json::Value;
 use sqlx::PgConnection;
 use sqlx::types::Json;
@@ -11,7 +12,6 @@ use sqlx::types::Json;
 use super::Instances;
 use super::heard::Input;
 use super::instance::{Instance, Taken};
-use crate::database::milliseconds;
 use crate::error::{Fault, WorkError};
 
 type Row = (String, i64, i32, Json<Value>, Json<Value>, Json<Value>, Option<String>, Option<String>);

@@ -6,6 +6,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use millrace_domain::{Awaited, Saga};
 use millrace_schemas::Kind;
+use millrace_store::database::milliseconds;
+use millrace_store::names::Namespace;
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -13,11 +15,9 @@ use uuid::Uuid;
 use super::heard::Input;
 use super::{Instances, SagaRole, store};
 use crate::backoff::Backoff;
-use crate::database::milliseconds;
 use crate::error::{Fault, WorkError};
 use crate::metrics;
 use crate::moments;
-use crate::names::Namespace;
 use crate::supervision::caught_at_once;
 
 /// Timers that are taken at a time.

@@ -6,14 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_domain::Recorded;
+use millrace_store::Group;
+use millrace_store::names::Namespace;
 use sqlx::PgConnection;
 
 use super::Shared;
 use crate::envelope;
 use crate::error::{Fault, WorkError};
-use crate::group::Group;
 use crate::moments::{broken, mechanism};
-use crate::names::Namespace;
 use crate::record::Record;
 use crate::registry::Registry;
 use crate::role::{Outcome, Stuck};
