@@ -4,6 +4,7 @@
 use millrace_domain::registry::{self, Visitor};
 use millrace_domain::{Context, Effect, Log, Saga, Tally, View};
 use millrace_schemas::Kind;
+use millrace_store::migrations::{self, Migrations};
 use millrace_store::names::{COMMANDS, Namespace, dead_letter_topic, retry_topic};
 use millrace_store::own_name;
 
@@ -18,6 +19,16 @@ pub enum Side {
     Write,
     /// Views.
     Read,
+}
+
+impl Side {
+    /// How its tables came to be.
+    pub(crate) fn migrations(self) -> Migrations {
+        match self {
+            Self::Write => migrations::WRITE,
+            Self::Read => migrations::READ,
+        }
+    }
 }
 
 /// A view, tally or log.

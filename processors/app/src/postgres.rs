@@ -56,6 +56,22 @@ impl Database {
         tokio::time::timeout(self.answer_timeout, asked).await.map_err(silent).flatten()
     }
 
+    /// Refuses tables of a later version than this build knows: it would not understand what is in them.
+    ///
+    /// # Errors
+    /// [`Failure::Refused`].
+    pub(crate) fn refuse_newer(&self, applied: i64) -> Result<(), Failure> {
+        let (service, known) = (self.service(), self.side.migrations().newest());
+        if applied <= known {
+            return Ok(());
+        }
+        Err(Failure::refused(format!(
+            "{service} at {} has tables of version {applied}, and this build knows version {known}: this build is too old; \
+             run the release that has set them up, or a later one",
+            self.address
+        )))
+    }
+
     /// A session in which nothing may be done.
     pub(crate) fn unfit(&self, reason: &str) -> Failure {
         let service = self.service();

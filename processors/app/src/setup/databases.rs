@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use millrace_runtime::views::ddl;
 use millrace_store::database::unfit_session;
-use millrace_store::migrations::{BOTH, READ, WRITE};
+use millrace_store::migrations;
 use millrace_store::names::{self, Namespace};
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
 
@@ -15,6 +15,17 @@ use crate::failure::Failure;
 use crate::layout::{self, ReadModel, Side, Table};
 use crate::postgres::Database;
 use crate::replay::generations::{self, Generation};
+
+/// Refuses tables that a later build has set up: nothing of this one would fit them.
+pub(super) async fn refuse_newer(config: &Config) -> Result<(), Failure> {
+    for side in [Side::Write, Side::Read] {
+        let database = Database::of(config, side)?;
+        let fail = |error| database.failure(error);
+        let mut connection = database.pool.acquire().await.map_err(fail)?;
+        database.refuse_newer(migrations::applied(&mut connection).await.map_err(fail)?)?;
+    }
+    Ok(())
+}
 
 /// Creates both sides and what Debezium reads from; returns the generations of the views that there are.
 pub(super) async fn create(config: &Config, steps: &mut Steps) -> Result<Vec<Generation>, Failure> {
@@ -117,20 +128,16 @@ async fn execute(connection: &mut PgConnection, sql: String) -> sqlx::Result<()>
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.map(|_| ())
 }
 
-/// The runtime's own tables.
+/// The runtime's own tables, brought to this build's version.
 async fn tables(connection: &mut PgConnection, side: Side) -> sqlx::Result<Vec<(Did, String)>> {
-    let before = table_names(connection).await?;
-    let own = match side {
-        Side::Write => WRITE,
-        Side::Read => READ,
-    };
-    execute(connection, BOTH.to_owned()).await?;
-    execute(connection, own.to_owned()).await?;
-    let after = table_names(connection).await?;
-    Ok(after
-        .into_iter()
-        .map(|name| (Did::created_if(!before.contains(&name)), format!("table {name}")))
-        .collect())
+    let before = (migrations::applied(connection).await?, table_names(connection).await?);
+    let migrations = side.migrations();
+    migrations.apply(connection).await?;
+    let version =
+        |(version, name)| (Did::created_if(version > before.0), format!("migration {version} ({name})"));
+    let table = |name| (Did::created_if(!before.1.contains(&name)), format!("table {name}"));
+    let tables = table_names(connection).await?.into_iter().map(table);
+    Ok(migrations.all().map(version).chain(tables).collect())
 }
 
 async fn table_names(connection: &mut PgConnection) -> sqlx::Result<Vec<String>> {
