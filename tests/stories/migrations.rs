@@ -1,9 +1,10 @@
 //! Tables have versions: what has none gets one and stays as it is, and what a later build has set up is left alone.
 
 use millrace_store::migrations::{READ, WRITE, applied};
+use millrace_store::{statements_of_the_read_side, statements_of_the_write_side};
 use millrace_tests::Instance;
 use millrace_tests::instance::pool;
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::{AssertSqlSafe, Executor as _, PgPool, SqlSafeStr as _};
 
 /// What builds without versions have set up.
 const UNVERSIONED: [&str; 3] = [
@@ -26,10 +27,12 @@ async fn shape(pool: &PgPool) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tables_without_a_version_get_one_and_stay_as_they_are() {
+async fn tables_without_a_version_get_one_stay_as_they_are_and_fit_every_statement() {
     let schema = format!("m_{}", uuid::Uuid::now_v7().simple());
     let pool = pool("WRITE_DATABASE_URL", &schema);
-    for (migrations, own) in [(WRITE, UNVERSIONED[1]), (READ, UNVERSIONED[2])] {
+    let write: Vec<&str> = statements_of_the_write_side().collect();
+    let read: Vec<&str> = statements_of_the_read_side().collect();
+    for (migrations, own, statements) in [(WRITE, UNVERSIONED[1], write), (READ, UNVERSIONED[2], read)] {
         run(&pool, format!("CREATE SCHEMA {schema}")).await;
         let mut connection = pool.acquire().await.expect("a connection");
         for statements in [UNVERSIONED[0], own] {
@@ -52,6 +55,12 @@ async fn tables_without_a_version_get_one_and_stay_as_they_are() {
         let mut fresh = shape(&pool).await;
         fresh.retain(|line| !line.contains("_sqlx_migrations"));
         assert_eq!(fresh, before);
+        let mut unfit = Vec::new();
+        for statement in statements {
+            let prepared = connection.prepare(statement.into_sql_str()).await;
+            unfit.extend(prepared.err().map(|error| format!("{error}: {statement}")));
+        }
+        assert!(unfit.is_empty(), "{}", unfit.join("\n"));
         run(&pool, format!("DROP SCHEMA {schema} CASCADE")).await;
     }
 }

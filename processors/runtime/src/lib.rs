@@ -34,7 +34,6 @@ mod worker;
 pub use backoff::Backoff;
 pub use buffer::Buffers;
 pub use client::KafkaSettings;
-pub use dead_letters::DOCUMENT_REFUSED;
 pub use elastic::{Document, Elastic, Refusal};
 pub use error::{Dependency, Fault, WorkError};
 pub use member::{GroupSettings, Member};

@@ -1,8 +1,8 @@
 //! What is known of a command, for people and for programs.
 
 use chrono::{DateTime, Utc};
-use millrace_runtime::retry::{Turn, Waiting};
 use millrace_schemas::short_name;
+use millrace_store::parked::{Turn, Waiting};
 use millrace_store::timestamp;
 use rdkafka::message::{BorrowedMessage, Message as _};
 use serde::{Deserialize, Deserializer, Serialize};

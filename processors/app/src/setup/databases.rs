@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use millrace_runtime::views::ddl;
 use millrace_store::database::unfit_session;
-use millrace_store::migrations;
 use millrace_store::names::{self, Namespace};
+use millrace_store::{heartbeat, migrations, outbox, replay, stream};
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
 
 use super::steps::{Did, Steps};
@@ -42,14 +42,7 @@ pub(super) async fn create(config: &Config, steps: &mut Steps) -> Result<Vec<Gen
 async fn refuse_contexts_left_out(config: &Config, write: &Database) -> Result<(), Failure> {
     let left_out: Vec<&str> =
         millrace_schemas::CONTEXTS.iter().copied().filter(|context| !config.has(context)).collect();
-    let used: Option<String> = sqlx::query_scalar(
-        "SELECT wanted FROM UNNEST($1::text[]) AS wanted
-         WHERE EXISTS (SELECT FROM stream WHERE context = wanted AND version > 0) LIMIT 1",
-    )
-    .bind(&left_out)
-    .fetch_optional(&write.pool)
-    .await
-    .map_err(|error| write.failure(error))?;
+    let used = stream::used(&write.pool, &left_out).await.map_err(|error| write.failure(error))?;
     match used {
         None => Ok(()),
         Some(context) => Err(Failure::refused(format!(
@@ -151,7 +144,7 @@ async fn model_table(
     namespace: &Namespace,
     model: &ReadModel,
 ) -> sqlx::Result<Option<(Did, String)>> {
-    let serving = generations::first(connection, model.name).await?;
+    let serving = replay::first(connection, model.name).await?;
     let Some(Table { table, view, .. }) = &model.table else { return Ok(None) };
     let new = !exists(connection, RELATION_EXISTS, &names::table(model.name, serving)).await?;
     for sql in [table, view] {
@@ -186,10 +179,7 @@ async fn create_outbox_feed(config: &Config, write: &Database, steps: &mut Steps
     let fail = |error| write.failure(error);
     let name = config.namespace.outbox();
     let mut transaction = begin(config, write).await?;
-    sqlx::query("INSERT INTO heartbeat (id, beat_at) VALUES (1, now()) ON CONFLICT DO NOTHING")
-        .execute(&mut *transaction)
-        .await
-        .map_err(fail)?;
+    heartbeat::insert(&mut transaction).await.map_err(fail)?;
     let new = !exists(&mut transaction, PUBLICATION_EXISTS, &name).await.map_err(fail)?;
     if new {
         execute(&mut transaction, publication(config)).await.map_err(fail)?;
@@ -260,7 +250,7 @@ async fn tell_holders(pid: i32, write: &Database) -> sqlx::Result<()> {
 }
 
 async fn warn_of_missed_rows(connection: &mut PgConnection, slot: &str) -> sqlx::Result<()> {
-    let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox").fetch_one(connection).await?;
+    let rows = outbox::count(connection).await?;
     if rows > 0 {
         tracing::warn!(
             rows,

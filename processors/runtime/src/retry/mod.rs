@@ -20,19 +20,17 @@ mod parked;
 mod redrive;
 mod sweep;
 mod triage;
-mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::try_join_all;
-use millrace_store::Place;
 use millrace_store::names::{dead_letter_topic, retry_level, retry_topic};
+use millrace_store::{Place, blocked_key};
 use sqlx::{Acquire as _, PgConnection};
 
 pub use copies::{left_at_source, original, own_and_ours};
-pub use waiting::{Turn, Waiting, Which, waiting};
 
 use crate::dead_letters;
 use crate::elastic::Document;
@@ -144,7 +142,7 @@ impl Retries {
         buried: bool,
     ) -> Result<BTreeMap<Vec<u8>, Blocked>, WorkError> {
         let group = self.role.group();
-        if !blocked::any(connection, group, &at.topic).await? {
+        if !blocked_key::any(connection, group, &at.topic).await? {
             return Ok(BTreeMap::new());
         }
         self.assign_turns(batch, buried).await?;
