@@ -1,5 +1,8 @@
 //! What Postgres holds for the runtime: one module for each table, with all SQL on it, and the migrations that make the
 //! tables. Knows neither Kafka nor what records mean: ids, places and bytes come in and go out.
+//!
+//! A statement that joins tables lives with the one whose rows it returns or changes; what several answer together is in
+//! [`write_side`]. `scripts/tables` lists the joins and finds SQL that stands elsewhere.
 
 pub mod audit;
 pub mod blocked_key;
@@ -52,11 +55,12 @@ pub fn statements_of_the_read_side() -> impl Iterator<Item = &'static str> {
     own.into_iter().chain(of_both_sides()).flatten().copied()
 }
 
-fn of_both_sides() -> [&'static [&'static str]; 5] {
+fn of_both_sides() -> [&'static [&'static str]; 6] {
     [
         audit::STATEMENTS,
         blocked_key::STATEMENTS,
         consumer_offset::STATEMENTS,
+        consumer_offset::STATEMENTS_OF_PAIRS,
         dead_letter::STATEMENTS,
         parked::STATEMENTS,
     ]
