@@ -30,6 +30,7 @@ mod handover;
 mod keys;
 mod kibana;
 mod links;
+mod migrations;
 mod offsets;
 mod one_command;
 mod outages;

@@ -2,6 +2,7 @@
 
 use millrace_tests::kafka::{set_topic, topic_settings};
 
+use crate::migrations::tables_of_a_later_build_are_left_alone;
 use crate::{beside_others, instance_with};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -34,4 +35,5 @@ async fn setup_sets_what_topics_must_keep_raises_limits_and_refuses_what_would_l
         instance.millrace(&["setup"]).await.expect_code(1).expect_told(topic).expect_told(name);
         set_topic(topic, name, &before).await;
     }
+    tables_of_a_later_build_are_left_alone(&instance).await;
 }

@@ -9,13 +9,14 @@ use std::time::Duration;
 use anyhow::Result;
 use async_trait::async_trait;
 use millrace_runtime::database::{Pool, worker_pool};
-use millrace_runtime::names::Namespace;
 use millrace_runtime::supervision::Watch;
 use millrace_runtime::{
-    Buffers, Elastic, Folded, Group, GroupSettings, KafkaSettings, Member, Outcome, Producer, Record,
-    Registry, Role, WorkError,
+    Buffers, Elastic, Folded, GroupSettings, KafkaSettings, Member, Outcome, Producer, Record, Registry,
+    Role, WorkError,
 };
 use millrace_schemas::{Event, Kind};
+use millrace_store::Group;
+use millrace_store::names::Namespace;
 use millrace_testkit::Stack;
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;

@@ -1,8 +1,8 @@
 //! Who changed what by hand, and why: the table `audit`.
 
+use millrace_store::audit::{self, Action};
 use serde_json::Value;
 use sqlx::PgConnection;
-use sqlx::types::Json;
 
 /// Somebody who changes something, and the reason.
 #[derive(Debug, Clone)]
@@ -27,14 +27,7 @@ impl Operator {
         subject: &str,
         details: &Value,
     ) -> sqlx::Result<()> {
-        sqlx::query("INSERT INTO audit (who, action, subject, why, details) VALUES ($1, $2, $3, $4, $5)")
-            .bind(&self.who)
-            .bind(action)
-            .bind(subject)
-            .bind(&self.why)
-            .bind(Json(details))
-            .execute(connection)
-            .await?;
-        Ok(())
+        let Self { who, why } = self;
+        audit::insert(connection, &Action { who, action, subject, why, details }).await
     }
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use millrace_domain::registry::{self, Visitor};
 use millrace_domain::{Context, Effect, Log, Saga, Tally, View};
-use millrace_runtime::names::{COMMANDS, Namespace, dead_letter_topic, retry_topic};
-use millrace_runtime::own_name;
 use millrace_schemas::Kind;
+use millrace_store::migrations::{self, Migrations};
+use millrace_store::names::{COMMANDS, Namespace, dead_letter_topic, retry_topic};
+use millrace_store::own_name;
 
 use crate::config::Config;
 use crate::failure::Failure;
@@ -20,6 +21,16 @@ pub enum Side {
     Write,
     /// Views.
     Read,
+}
+
+impl Side {
+    /// How its tables came to be.
+    pub(crate) fn migrations(self) -> Migrations {
+        match self {
+            Self::Write => migrations::WRITE,
+            Self::Read => migrations::READ,
+        }
+    }
 }
 
 /// A view, tally or log.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millrace_runtime::Means;
+use millrace_store::Means;
 use sqlx::PgPool;
 
 use crate::address::Address;
@@ -35,7 +35,7 @@ impl Database {
             Side::Write => (&config.postgres.write.url, "postgres.write.url"),
             Side::Read => (&config.postgres.read.url, "postgres.read.url"),
         };
-        let pool = millrace_runtime::database::pool(
+        let pool = millrace_store::database::pool(
             address.reveal(),
             &config.namespace,
             STATEMENT_TIMEOUT,
@@ -54,6 +54,22 @@ impl Database {
     pub async fn in_time<T>(&self, asked: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         let silent = |_| self.failure(sqlx::Error::PoolTimedOut);
         tokio::time::timeout(self.answer_timeout, asked).await.map_err(silent).flatten()
+    }
+
+    /// Refuses tables of a later version than this build knows: it would not understand what is in them.
+    ///
+    /// # Errors
+    /// [`Failure::Refused`].
+    pub(crate) fn refuse_newer(&self, applied: i64) -> Result<(), Failure> {
+        let (service, known) = (self.service(), self.side.migrations().newest());
+        if applied <= known {
+            return Ok(());
+        }
+        Err(Failure::refused(format!(
+            "{service} at {} has tables of version {applied}, and this build knows version {known}: this build is too old; \
+             run the release that has set them up, or a later one",
+            self.address
+        )))
     }
 
     /// A session in which nothing may be done.

@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use millrace_domain::Effect as _;
 use millrace_domain::effects::payment::Payment;
-use millrace_runtime::Means;
-use millrace_runtime::database::unfit_session;
-use millrace_runtime::names::COMMANDS;
 use millrace_runtime::supervision::{self, Setbacks, restarted};
+use millrace_store::database::unfit_session;
+use millrace_store::names::COMMANDS;
+use millrace_store::{Means, migrations};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -113,7 +113,7 @@ pub async fn run(config: &Config, selection: Selection) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Ends only when sessions of a database are of no use, which waiting would not mend.
+/// Ends only when sessions of a database are of no use, or its tables are of a later build, which waiting would not mend.
 async fn unfit_sessions(config: &Config) -> Result<(), Failure> {
     for side in [Side::Write, Side::Read] {
         let database = Database::of(config, side)?;
@@ -125,16 +125,26 @@ async fn unfit_sessions(config: &Config) -> Result<(), Failure> {
     std::future::pending().await
 }
 
-/// Whether a session is fit, once there is one.
+/// Whether a session is fit, and its tables are not of a later build, once there is one.
 async fn session_of(config: &Config, database: &Database) -> Result<sqlx::Result<()>, Failure> {
     let looked = async {
         let mut connection = database.pool.acquire().await?;
-        unfit_session(&mut connection, &config.namespace).await
+        let unfit = unfit_session(&mut connection, &config.namespace).await?;
+        Ok((unfit, migrations::applied(&mut connection).await?))
     };
     match looked.await {
-        Ok(Some(reason)) => Err(database.unfit(reason)),
+        Ok((Some(reason), _)) => Err(database.unfit(reason)),
+        Ok((None, applied)) => database.refuse_newer(applied).map(|()| Ok(tell_older(database, applied))),
         Err(error) if Means::of(&error) == Means::SharedSession => Err(database.failure(error)),
-        answered => Ok(answered.map(|_| ())),
+        Err(error) => Ok(Err(error)),
+    }
+}
+
+/// Groups wait for what they miss in tables of an earlier version.
+fn tell_older(database: &Database, applied: i64) {
+    let needed = database.side.migrations().newest();
+    if applied < needed {
+        tracing::warn!(side = ?database.side, applied, needed, "tables of an earlier version: run `millrace setup`");
     }
 }
 

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use millrace_domain::Context;
 use millrace_domain::registry::{self, Visitor};
-use millrace_runtime::Nearest;
 use millrace_schemas::json::JsonReader;
 use millrace_schemas::{Message as _, WriterSchema, short_name, unframe};
+use millrace_store::timestamp::Nearest;
+use millrace_store::{outbox, stream};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -20,8 +21,6 @@ use crate::layout::{self, Side};
 use crate::output::{self, Format, Table};
 use crate::postgres::Database;
 use crate::schema;
-
-type Row = (Uuid, String, Vec<u8>, i64, Option<String>, Nearest);
 
 /// An event of the outbox.
 #[derive(Debug)]
@@ -72,12 +71,8 @@ async fn identified(
     {
         return Ok((context.to_owned(), id.to_owned()));
     }
-    let found: Vec<String> =
-        sqlx::query_scalar("SELECT DISTINCT context FROM stream WHERE id = $1 AND version > 0 ORDER BY 1")
-            .bind(&options.id)
-            .fetch_all(&write.pool)
-            .await
-            .map_err(|error| write.failure(error))?;
+    let found = stream::contexts_of(&write.pool, &options.id).await;
+    let found = found.map_err(|error| write.failure(error))?;
     match found.as_slice() {
         [context] => Ok((context.clone(), options.id.clone())),
         [] => Err(Failure::NotFound(format!("no context has a stream `{}`", options.id))),
@@ -95,19 +90,8 @@ async fn stored(
     id: &str,
     options: &StreamShow,
 ) -> Result<Vec<Stored>, Failure> {
-    let rows: Vec<Row> = sqlx::query_as(
-        "SELECT id, type, payload, version, causation_id, occurred_at FROM outbox
-         WHERE aggregatetype = $1 AND aggregateid = $2 AND version IS NOT NULL
-           AND ($3::bigint IS NULL OR version <= $3) AND ($4::timestamptz IS NULL OR occurred_at <= $4)
-         ORDER BY version",
-    )
-    .bind(context)
-    .bind(id)
-    .bind(options.at_version)
-    .bind(options.as_of)
-    .fetch_all(&write.pool)
-    .await
-    .map_err(|error| write.failure(error))?;
+    let rows = outbox::of_stream(&write.pool, (context, id), options.at_version, options.as_of).await;
+    let rows = rows.map_err(|error| write.failure(error))?;
     let event = |(id, type_, payload, version, causation_id, Nearest(occurred_at))| Stored {
         id,
         type_,

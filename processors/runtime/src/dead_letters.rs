@@ -2,19 +2,16 @@
 
 use std::collections::HashSet;
 
+use millrace_store::dead_letter::{self, DOCUMENT_REFUSED};
+use millrace_store::{Group, Place};
 use sqlx::PgConnection;
 
 use crate::elastic::Refusal;
 use crate::envelope;
 use crate::error::{Fault, WorkError, bounded};
-use crate::group::Group;
 use crate::metrics;
 use crate::producer::Delivery;
 use crate::record::Record;
-use crate::retry::Place;
-
-/// The code of a letter that is no record's: Elasticsearch refused the document of a row.
-pub const DOCUMENT_REFUSED: &str = "document-refused";
 
 /// Writes the ledger row of a record whose copy lies on the dead letter topic, if Kafka took one, in the transaction that
 /// moves the offset past the record or ends its retries.
@@ -38,28 +35,20 @@ pub(crate) async fn write(
         trace = record.header(envelope::TRACEPARENT),
         "dead letter"
     );
-    sqlx::query(
-        "INSERT INTO dead_letter
-             (grp, generation, topic, partition, \"offset\", key, record_type, code, message, attempts,
-              copy_partition, copy_offset, version)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
-    )
-    .bind(&group.id)
-    .bind(group.generation)
-    .bind(&*record.topic)
-    .bind(record.partition)
-    .bind(record.offset)
-    .bind(record.told_turn())
-    .bind(record.header(envelope::TYPE).map(storable))
-    .bind(fault.code)
-    .bind(storable(&fault.message))
-    .bind(i32::try_from(attempts).unwrap_or(i32::MAX))
-    .bind(copy.map(|copy| copy.partition))
-    .bind(copy.map(|copy| copy.offset))
-    .bind(envelope::version(record))
-    .execute(connection)
-    .await?;
-    Ok(())
+    let record_type = record.header(envelope::TYPE).map(storable);
+    let letter = dead_letter::New {
+        topic: &record.topic,
+        partition: record.partition,
+        offset: record.offset,
+        key: record.told_turn(),
+        record_type: record_type.as_deref(),
+        code: fault.code,
+        message: &storable(&fault.message),
+        attempts: i32::try_from(attempts).unwrap_or(i32::MAX),
+        copy: copy.map(|copy| (copy.partition, copy.offset)),
+        version: envelope::version(record),
+    };
+    Ok(dead_letter::insert(connection, group, &letter).await?)
 }
 
 /// The records of these places have had their effect without a redrive: their letters are settled.
@@ -68,29 +57,9 @@ pub(crate) async fn settle(
     group: &Group,
     places: &[&Place],
 ) -> Result<(), WorkError> {
-    if places.is_empty() {
-        return Ok(());
-    }
-    let settled = sqlx::query(
-        "UPDATE dead_letter AS letter SET status = 'redriven'
-         FROM UNNEST($3::text[], $4::int[], $5::bigint[]) AS done(topic, partition, \"offset\")
-         WHERE letter.topic = done.topic AND letter.partition = done.partition AND letter.\"offset\" = done.\"offset\"
-           AND letter.grp = $1 AND letter.generation = $2 AND letter.status = 'dead' AND letter.code <> $6",
-    )
-    .bind(&group.id)
-    .bind(group.generation)
-    .bind(places.iter().map(|place| place.topic.as_str()).collect::<Vec<_>>())
-    .bind(places.iter().map(|place| place.partition).collect::<Vec<_>>())
-    .bind(places.iter().map(|place| place.offset).collect::<Vec<_>>())
-    .bind(DOCUMENT_REFUSED)
-    .execute(connection)
-    .await?;
-    if settled.rows_affected() > 0 {
-        tracing::info!(
-            group = group.id,
-            letters = settled.rows_affected(),
-            "dead letters that came back had their effect"
-        );
+    let letters = dead_letter::settle(connection, group, places).await?;
+    if letters > 0 {
+        tracing::info!(group = group.id, letters, "dead letters that came back had their effect");
     }
     Ok(())
 }
@@ -111,26 +80,11 @@ pub async fn refused(
     // Elasticsearch quotes what it refuses.
     let reason = storable(reason);
     tracing::warn!(index, id, reason, "document refused");
-    sqlx::query(
-        "INSERT INTO dead_letter (grp, generation, topic, partition, \"offset\", key, record_type, code, message,
-                                  attempts, version, stream)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, $10, $11)",
-    )
-    .bind(&group.id)
-    .bind(group.generation)
-    .bind(&at.topic)
-    .bind(at.partition)
-    .bind(at.offset)
-    .bind(id.as_bytes())
-    .bind(index)
-    .bind(DOCUMENT_REFUSED)
-    .bind(reason)
-    .bind(version)
     // No stream of the outbox has such a name.
-    .bind(stream.as_deref().map(without_nul))
-    .execute(connection)
-    .await?;
-    Ok(())
+    let stream = stream.as_deref().map(without_nul);
+    let document =
+        dead_letter::NewDocument { index, id, version: *version, stream: stream.as_deref(), reason: &reason };
+    Ok(dead_letter::insert_document(connection, group, at, &document).await?)
 }
 
 /// Which of these records came to their end before: the last letter of each is dead or discarded. Only a reset of the
@@ -140,25 +94,9 @@ pub(crate) async fn ended(
     group: &Group,
     records: &[&Record],
 ) -> Result<HashSet<Place>, WorkError> {
-    if records.is_empty() {
-        return Ok(HashSet::new());
-    }
-    let rows: Vec<(String, i32, i64)> = sqlx::query_as(
-        "SELECT l.topic, l.partition, l.\"offset\"
-         FROM UNNEST($3::text[], $4::int[], $5::bigint[]) AS r(topic, partition, \"offset\")
-         JOIN dead_letter AS l ON l.topic = r.topic AND l.partition = r.partition AND l.\"offset\" = r.\"offset\"
-         WHERE l.grp = $1 AND l.generation = $2 AND l.code <> $6
-         GROUP BY l.topic, l.partition, l.\"offset\"
-         HAVING (array_agg(l.status ORDER BY l.id DESC))[1] IN ('dead', 'discarded')",
-    )
-    .bind(&group.id)
-    .bind(group.generation)
-    .bind(records.iter().map(|record| &*record.topic).collect::<Vec<_>>())
-    .bind(records.iter().map(|record| record.partition).collect::<Vec<_>>())
-    .bind(records.iter().map(|record| record.offset).collect::<Vec<_>>())
-    .bind(DOCUMENT_REFUSED)
-    .fetch_all(connection)
-    .await?;
+    let places: Vec<(&str, i32, i64)> =
+        records.iter().map(|record| (&*record.topic, record.partition, record.offset)).collect();
+    let rows = dead_letter::ended(connection, group, &places).await?;
     let ended: HashSet<Place> =
         rows.into_iter().map(|(topic, partition, offset)| Place { topic, partition, offset }).collect();
     for Place { topic, partition, offset } in &ended {

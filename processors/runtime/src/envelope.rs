@@ -3,11 +3,11 @@
 use chrono::{DateTime, Utc};
 use millrace_domain::Recorded;
 use millrace_schemas::{Event, WriterSchema};
+use millrace_store::names::Namespace;
+use millrace_store::timestamp::{YEARS, believable};
 
 use crate::error::Fault;
-use crate::names::Namespace;
 use crate::record::Record;
-use crate::timestamp::{YEARS, believable};
 
 /// A value is repeated in a message up to this length.
 const SHOWN_MAX: usize = 60;

@@ -2,9 +2,8 @@
 
 use std::fmt;
 
+use millrace_store::Means;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-
-use crate::sqlstate::Means;
 
 /// A message goes into headers and tables; what it quotes may be as long as a record.
 const MESSAGE_BYTES_MAX: usize = 1_000;

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::OptionFuture;
+use millrace_store::Group;
+use millrace_store::names::retry_topic;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -24,8 +26,6 @@ use crate::buffer::{Buffers, Permit, Room};
 use crate::client::{self, KafkaSettings};
 use crate::elastic::Elastic;
 use crate::error::Fault;
-use crate::group::Group;
-use crate::names::retry_topic;
 use crate::offsets::Claim;
 use crate::producer::Producer;
 use crate::publisher::PublisherHandle;

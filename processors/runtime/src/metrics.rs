@@ -3,13 +3,12 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use millrace_store::Group;
 use prometheus::core::{Collector as _, MetricVec, MetricVecBuilder};
 use prometheus::{
     HistogramVec, IntCounterVec, IntGaugeVec, register_histogram_vec, register_int_counter_vec,
     register_int_gauge_vec,
 };
-
-use crate::group::Group;
 
 /// A group by the name that Kafka has for its serving generation, and which generation it is: a swap changes neither, so
 /// that an alert on a group still sees it after a rebuild.

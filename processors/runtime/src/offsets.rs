@@ -2,16 +2,14 @@
 
 use std::fmt;
 
-use sqlx::postgres::{PgArguments, PgQueryResult};
-use sqlx::query::Query;
-use sqlx::{PgConnection, Postgres};
+use millrace_store::consumer_offset::{self, Claimed, Partition};
+use millrace_store::{Group, Place, blocked_key, dead_letter, parked};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::database::Pool;
 use crate::error::WorkError;
-use crate::group::Group;
 use crate::moments::{broken, mechanism};
-use crate::retry::Place;
 
 /// No topic has so many records in a partition.
 const OFFSETS: i64 = 1 << 40;
@@ -87,6 +85,10 @@ pub struct Claim {
 }
 
 impl Claim {
+    fn at(&self) -> Partition<'_> {
+        Partition { group: &self.group, topic: &self.topic, partition: self.partition }
+    }
+
     /// A place in the partition.
     pub(crate) fn place(&self, offset: i64) -> Place {
         Place { topic: self.topic.clone(), partition: self.partition, offset }
@@ -109,19 +111,11 @@ impl Claim {
         partition: i32,
         first: i64,
     ) -> Result<Self, WorkError> {
-        let claim = sqlx::query_as::<_, (i64, i64, i64, Option<Uuid>)>(
-            "INSERT INTO consumer_offset AS held (grp, generation, topic, partition, epoch, applied, published)
-             VALUES ($1, $2, $3, $4, 1, $5, $5)
-             ON CONFLICT (grp, generation, topic, partition) DO UPDATE SET epoch = held.epoch + 1
-             RETURNING epoch, applied, published, topic_id",
-        )
-        .bind(&group.id)
-        .bind(group.generation)
-        .bind(topic)
-        .bind(partition)
-        .bind(first);
-        let claimed = pool.in_time(async { Ok(claim.fetch_one(&**pool).await?) }).await;
-        let (epoch, applied, published, topic_id) = claimed?;
+        let claim = async {
+            let at = Partition { group, topic, partition };
+            Ok(consumer_offset::claim(&**pool, at, first).await?)
+        };
+        let Claimed { epoch, applied, published, topic_id } = pool.in_time(claim).await?;
         Ok(Self {
             group: group.clone(),
             topic: topic.to_owned(),
@@ -157,12 +151,13 @@ impl Claim {
         first: i64,
         topic_id: Option<Uuid>,
     ) -> Result<Self, WorkError> {
-        let go_back = "UPDATE consumer_offset SET applied = $6, published = $6, topic_id = $7
-             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5";
-        let (go_back, claim) = (self.mine(go_back).bind(first).bind(topic_id), &self);
+        let claim = &self;
         pool.in_time(async {
             let mut transaction = pool.begin().await?;
-            only_one(go_back.execute(&mut *transaction).await?)?;
+            let begun =
+                consumer_offset::begin_again(&mut *transaction, claim.at(), claim.epoch, first, topic_id)
+                    .await?;
+            unless_fenced(begun)?;
             claim.set_former_apart(&mut transaction).await?;
             Ok(transaction.commit().await?)
         })
@@ -172,20 +167,11 @@ impl Claim {
 
     /// What waits of a former topic keeps its order before all records of the new one, and none of its offsets.
     async fn set_former_apart(&self, connection: &mut PgConnection) -> Result<(), WorkError> {
-        let drained = "DELETE FROM parked
-             WHERE grp = $1 AND generation = $2 AND drained_topic = $3 AND drained_partition = $4";
-        self.placed(drained).execute(&mut *connection).await?;
-        for set_apart in [
-            "UPDATE parked SET \"offset\" = \"offset\" + $5
-             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND \"offset\" >= 0",
-            "UPDATE blocked_key SET \"offset\" = \"offset\" + $5
-             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND \"offset\" >= 0",
-            "UPDATE dead_letter SET \"offset\" = \"offset\" + $5
-             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND \"offset\" >= 0
-               AND status IN ('dead', 'discarded')",
-        ] {
-            self.placed(set_apart).bind(apart(self.epoch)).execute(&mut *connection).await?;
-        }
+        let by = apart(self.epoch);
+        parked::forget_drained(connection, self.at()).await?;
+        parked::set_apart(connection, self.at(), by).await?;
+        blocked_key::set_apart(connection, self.at(), by).await?;
+        dead_letter::set_apart(connection, self.at(), by).await?;
         Ok(())
     }
 
@@ -197,10 +183,9 @@ impl Claim {
         if topic_id.is_none() || self.topic_id.is_some() {
             return Ok(self);
         }
-        let remember = "UPDATE consumer_offset SET topic_id = $6
-             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5";
-        let remember = self.mine(remember).bind(topic_id);
-        only_one(pool.in_time(async { Ok(remember.execute(&**pool).await?) }).await?)?;
+        let remember =
+            async { Ok(consumer_offset::remember_topic(&**pool, self.at(), self.epoch, topic_id).await?) };
+        unless_fenced(pool.in_time(remember).await?)?;
         Ok(Self { topic_id, ..self })
     }
 
@@ -210,24 +195,10 @@ impl Claim {
     /// # Errors
     /// As [`begin_again`](Self::begin_again).
     pub(crate) async fn go_on_at(self, pool: &Pool, first: i64) -> Result<Self, WorkError> {
-        let go_on =
-            "UPDATE consumer_offset SET applied = greatest(applied, $6), published = greatest(published, $6)
-             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5";
-        let go_on = self.mine(go_on).bind(first);
-        only_one(pool.in_time(async { Ok(go_on.execute(&**pool).await?) }).await?)?;
+        let go_on = async { Ok(consumer_offset::go_on_at(&**pool, self.at(), self.epoch, first).await?) };
+        unless_fenced(pool.in_time(go_on).await?)?;
         let (applied, published) = (self.applied.max(first), self.published.max(first));
         Ok(Self { applied, published, ..self })
-    }
-
-    /// A statement about this claim's row: where it lies and its epoch are the first five parameters.
-    fn mine<'q>(&'q self, sql: &'static str) -> Query<'q, Postgres, PgArguments> {
-        self.placed(sql).bind(self.epoch)
-    }
-
-    /// A statement about this claim's partition: group, generation, topic and partition are its first parameters.
-    fn placed<'q>(&'q self, sql: &'static str) -> Query<'q, Postgres, PgArguments> {
-        let query = sqlx::query(sql).bind(&self.group.id).bind(self.group.generation);
-        query.bind(&self.topic).bind(self.partition)
     }
 
     /// Whether Postgres has lost what this claim did: a later claim has a greater epoch, and never stands before it.
@@ -248,32 +219,13 @@ impl Claim {
         to: i64,
         published: Option<i64>,
     ) -> Result<(), WorkError> {
-        let advance = "UPDATE consumer_offset
-             SET applied = $7, published = CASE WHEN $8 IS NULL THEN $7 ELSE least($7, greatest(published, $8)) END
-             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5 AND applied = $6
-               AND (held_at IS NULL OR held_at >= $7 OR held_until < now())";
-        let moved = self.mine(advance).bind(self.applied).bind(to).bind(published);
-        let moved = moved.execute(&mut *connection).await?;
-        if moved.rows_affected() == 1 || broken(mechanism::FENCE) {
+        let (at, step) = (self.at(), (self.applied, to));
+        let moved = consumer_offset::advance(connection, at, self.epoch, step, published).await?;
+        if moved || broken(mechanism::FENCE) {
             return Ok(());
         }
-        Err(self.held(connection).await?.map_or(WorkError::Fenced, WorkError::Held))
-    }
-
-    /// Where this claim is held, when it is still ours.
-    async fn held(&self, connection: &mut PgConnection) -> Result<Option<i64>, WorkError> {
-        let held = sqlx::query_scalar(
-            "SELECT held_at FROM consumer_offset
-             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5 AND applied = $6
-               AND held_at IS NOT NULL AND held_until >= now()",
-        )
-        .bind(&self.group.id)
-        .bind(self.group.generation)
-        .bind(&self.topic)
-        .bind(self.partition)
-        .bind(self.epoch)
-        .bind(self.applied);
-        Ok(held.fetch_optional(connection).await?)
+        let held = consumer_offset::held(connection, at, self.epoch, self.applied).await?;
+        Err(held.map_or(WorkError::Fenced, WorkError::Held))
     }
 
     /// Moves the published offset forward. Nothing is lost with it: it only saves work after a crash.
@@ -281,10 +233,7 @@ impl Claim {
     /// # Errors
     /// [`WorkError::Fenced`] when somebody else holds the partition, [`WorkError::Outage`].
     pub async fn publish(&self, connection: &mut PgConnection, to: i64) -> Result<(), WorkError> {
-        let publish = "UPDATE consumer_offset SET published = greatest(published, $6)
-             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5";
-        let moved = self.mine(publish).bind(to).execute(connection).await?;
-        if moved.rows_affected() == 1 { Ok(()) } else { Err(WorkError::Fenced) }
+        unless_fenced(consumer_offset::publish(connection, self.at(), self.epoch, to).await?)
     }
 
     /// What Kafka's copy of the offset is stamped with.
@@ -294,9 +243,9 @@ impl Claim {
     }
 }
 
-/// The claim's row was there, with its epoch.
-fn only_one(changed: PgQueryResult) -> Result<(), WorkError> {
-    if changed.rows_affected() == 1 { Ok(()) } else { Err(WorkError::Fenced) }
+/// Whether the claim's row was there, with its epoch.
+fn unless_fenced(was_there: bool) -> Result<(), WorkError> {
+    if was_there { Ok(()) } else { Err(WorkError::Fenced) }
 }
 
 /// What is added to the offsets of what waits of a topic when one of the same name is found by the claim of an epoch:

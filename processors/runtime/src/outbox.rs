@@ -5,12 +5,13 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use millrace_schemas::{CodecError, Command, Kind, frame};
+use millrace_store::names::Namespace;
+use millrace_store::outbox;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::envelope;
 use crate::error::{Fault, WorkError};
-use crate::names::Namespace;
 
 /// What a record may have in all: payload, key and headers. A row that Kafka does not take stops the connector for good, and
 /// cannot be changed; so the limits of topics and of Connect's producer lie above this one.
@@ -115,35 +116,25 @@ pub(crate) async fn insert<R: Borrow<OutboxRow>>(
     namespace: &Namespace,
     rows: &[R],
 ) -> Result<(), WorkError> {
-    let rows: Vec<&OutboxRow> = rows.iter().map(Borrow::borrow).collect();
-    if rows.is_empty() {
-        return Ok(());
+    let rows: Vec<outbox::New<'_>> = rows.iter().map(|row| new(namespace, row.borrow())).collect();
+    Ok(outbox::insert(connection, &rows).await?)
+}
+
+fn new<'r>(namespace: &Namespace, row: &'r OutboxRow) -> outbox::New<'r> {
+    let OutboxRow { id, kind, context, stream, record_type, payload, version, cause } = row;
+    outbox::New {
+        id: *id,
+        context,
+        topic: namespace.topic(*kind, context),
+        stream,
+        record_type,
+        payload,
+        version: *version,
+        cause: &cause.id,
+        correlation_id: cause.correlation_id.as_deref(),
+        traceparent: cause.traceparent.as_deref(),
+        occurred_at: cause.occurred_at,
     }
-    sqlx::query(
-        "INSERT INTO outbox (aggregatetype, topic, id, aggregateid, type, payload, version,
-                             traceparent, correlation_id, causation_id, command_id, occurred_at)
-         SELECT r.context, r.topic, r.id, r.stream, r.type, r.payload, r.version,
-                r.traceparent, r.correlation_id, r.cause, r.cause, coalesce(r.occurred_at, now())
-         FROM UNNEST($1::text[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::bytea[], $7::bigint[], $8::text[],
-                     $9::text[], $10::text[], $11::timestamptz[])
-              WITH ORDINALITY AS r(context, topic, id, stream, type, payload, version, traceparent, correlation_id,
-                                   cause, occurred_at, place)
-         ORDER BY r.place",
-    )
-    .bind(rows.iter().map(|r| r.context).collect::<Vec<_>>())
-    .bind(rows.iter().map(|r| namespace.topic(r.kind, r.context)).collect::<Vec<_>>())
-    .bind(rows.iter().map(|r| r.id).collect::<Vec<_>>())
-    .bind(rows.iter().map(|r| r.stream.as_str()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|r| r.record_type).collect::<Vec<_>>())
-    .bind(rows.iter().map(|r| r.payload.as_slice()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|r| r.version).collect::<Vec<_>>())
-    .bind(rows.iter().map(|r| r.cause.traceparent.as_deref()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|r| r.cause.correlation_id.as_deref()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|r| r.cause.id.as_str()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|r| r.cause.occurred_at).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    Ok(())
 }
 
 #[cfg(test)]

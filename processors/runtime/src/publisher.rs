@@ -280,7 +280,7 @@ impl Publisher {
 mod tests {
     use super::*;
     use crate::buffer::Buffers;
-    use crate::group::Group;
+    use millrace_store::Group;
 
     /// In bytes: there is room for one such document and no second.
     const LARGE: usize = 600_000;

@@ -5,13 +5,13 @@ mod stored;
 use std::sync::{Arc, OnceLock};
 
 use chrono::{DateTime, Utc};
+use millrace_store::{Place, timestamp};
 use rdkafka::message::{BorrowedMessage, Message};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::buffer::Permit;
 use crate::error::Fault;
-use crate::timestamp;
 
 /// A header's name and its bytes; a header may be null.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -172,6 +172,11 @@ impl Record {
         let header = |header: &Header| header.name.len() + length(&header.value) + HEADER_OVERHEAD_BYTES;
         let headers: usize = self.headers.iter().map(header).sum();
         length(&self.key) + length(&self.value) + headers + OVERHEAD_BYTES
+    }
+
+    /// Where it lies.
+    pub fn place(&self) -> Place {
+        Place { topic: self.topic.to_string(), partition: self.partition, offset: self.offset }
     }
 
     /// Lets the record keep the order of another key than its own; the first to say so is heeded.

@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 
 use async_trait::async_trait;
+use millrace_store::Group;
 use sqlx::PgConnection;
 
 use crate::database::Pool;
 use crate::elastic::Document;
 use crate::error::{Fault, WorkError};
-use crate::group::Group;
 use crate::record::Record;
 
 /// What became of one record of a batch.

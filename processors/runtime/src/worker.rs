@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
+use millrace_store::Place;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +16,7 @@ use crate::moments;
 use crate::offsets::Claim;
 use crate::publisher::PublisherHandle;
 use crate::record::Record;
-use crate::retry::{Lane, Place, Retries, Settled};
+use crate::retry::{Lane, Retries, Settled};
 use crate::slots::Slot;
 use crate::{envelope, metrics};
 
@@ -352,7 +353,7 @@ impl Worker {
             Some(slot) => Some(slot),
             None => self.retries.role.database().slot().await,
         };
-        let (at, to) = (Place::of(last), last.offset + 1);
+        let (at, to) = (last.place(), last.offset + 1);
         let published = self.acknowledged();
         let settled =
             self.retries.role.database().in_time(self.commit(batch, &at, (to, published), refused)).await?;

@@ -7,8 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use millrace_runtime::database::Pool;
 use millrace_runtime::offsets::Claim;
-use millrace_runtime::retry::{Place, Retries};
-use millrace_runtime::{Fault, Folded, Group, Header, Record, Refusal, Role, WorkError, dead_letters, names};
+use millrace_runtime::retry::Retries;
+use millrace_runtime::{Fault, Folded, Header, Record, Refusal, Role, WorkError, dead_letters};
+use millrace_store::{Group, Place, names};
 use sqlx::{PgConnection, PgPool};
 
 use super::model::in_a_schema;
@@ -120,7 +121,7 @@ async fn a_letter_is_written_whatever_postgres_refuses_of_its_record() {
         let mut transaction = pool.begin().await.expect("a transaction");
         for (offset, key) in ["taken", "n\0l", "panics"].into_iter().enumerate() {
             let record = Record::at(SOURCE, 0, offset as i64, Some(key.into()), None, Vec::new());
-            let (at, fault) = (Place::of(&record), Fault::hopeless("test", "never"));
+            let (at, fault) = (record.place(), Fault::hopeless("test", "never"));
             let settled = retries.settle(&mut transaction, &at, &[&record], Some(&fault)).await;
             drop(settled.expect("a letter"));
         }

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_runtime::database::{self, Pool};
+use millrace_runtime::database::Pool;
 use millrace_runtime::offsets::Claim;
 use millrace_runtime::retry::Retries;
 use millrace_runtime::{Record, Role as _, moments};
+use millrace_store::migrations;
 use millrace_tests::instance::pool;
 use sqlx::{AssertSqlSafe, PgPool};
 
@@ -45,7 +46,9 @@ pub(super) async fn in_a_schema(world: impl AsyncFnOnce(&PgPool)) {
     let schema = format!("m_{}", uuid::Uuid::now_v7().simple());
     let pool = pool("WRITE_DATABASE_URL", &schema);
     run(&pool, format!("CREATE SCHEMA {schema}")).await;
-    run(&pool, database::BOTH.to_owned()).await;
+    let mut connection = pool.acquire().await.expect("a connection");
+    migrations::WRITE.apply(&mut connection).await.expect("tables");
+    drop(connection);
     let written = "CREATE TABLE written (place bigint GENERATED ALWAYS AS IDENTITY, key text, number bigint)";
     run(&pool, written.to_owned()).await;
     world(&pool).await;

@@ -5,10 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use millrace_runtime::database::Pool;
-use millrace_runtime::retry::Place;
-use millrace_runtime::{
-    Copier, Delivery, Fault, Folded, Group, Header, Outcome, Record, Role, WorkError, names,
-};
+use millrace_runtime::{Copier, Delivery, Fault, Folded, Header, Outcome, Record, Role, WorkError};
+use millrace_store::{Group, Place, names};
 use sqlx::PgConnection;
 
 /// What a record carries: whose it is, and the place among those, 1, 2, 3, …
@@ -205,5 +203,5 @@ impl Role for Writer {
 
 /// The last record of a batch.
 pub(super) fn end(batch: &[Record]) -> Place {
-    Place::of(batch.last().expect("a batch has records"))
+    batch.last().expect("a batch has records").place()
 }

@@ -36,7 +36,7 @@ mod vendor;
 use std::fmt;
 use std::time::Duration;
 
-use millrace_runtime::names::Namespace;
+use millrace_store::names::Namespace;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;

@@ -3,9 +3,9 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use millrace_runtime::names::dead_letter_topic;
 use millrace_runtime::offsets::own_offset;
 use millrace_runtime::{Header, Record, retry};
+use millrace_store::names::dead_letter_topic;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::Message as _;
 

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use millrace_runtime::retry::Retries;
 use millrace_runtime::{Producer, Record, WorkError};
+use millrace_store::dead_letter::First;
 
 use super::cli::Which;
 use super::copy::Copies;
 use super::filter;
-use super::letter::{First, Ledgers, Letter};
+use super::letter::{Ledgers, Letter};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::Side;

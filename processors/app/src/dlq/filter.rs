@@ -1,6 +1,6 @@
 //! Filters that name something must name what there is: a typo must not look like "no dead letters".
 
-use sqlx::AssertSqlSafe;
+use millrace_store::dead_letter::{self, Column};
 
 use super::cli::Filters;
 use super::letter::{Ledgers, text};
@@ -18,19 +18,19 @@ pub(super) async fn check(config: &Config, ledgers: &Ledgers<'_>, filters: &Filt
     if let Some(group) = &filters.group {
         let names = groups.iter().flat_map(|group| [group.role.to_owned(), group.id.clone()]);
         // An earlier build may have had groups that this one does not know.
-        let names = names.chain(distinct(ledgers, "convert_to(grp, 'UTF8')").await?);
+        let names = names.chain(distinct(ledgers, Column::Group).await?);
         known::among("group", group, &names.collect::<Vec<_>>())?;
     }
     if let Some(topic) = &filters.topic {
         let names = groups.iter().flat_map(|group| group.topics.iter().cloned());
-        let names = names.chain(distinct(ledgers, "convert_to(topic, 'UTF8')").await?);
+        let names = names.chain(distinct(ledgers, Column::Topic).await?);
         known::among("topic", topic, &names.collect::<Vec<_>>())?;
     }
     if let Some(code) = &filters.code {
-        had("code", code, &distinct(ledgers, "convert_to(code, 'UTF8')").await?)?;
+        had("code", code, &distinct(ledgers, Column::Code).await?)?;
     }
     match &filters.key {
-        Some(key) => had("key", key, &distinct(ledgers, "key").await?),
+        Some(key) => had("key", key, &distinct(ledgers, Column::Key).await?),
         None => Ok(()),
     }
 }
@@ -43,16 +43,12 @@ fn had(what: &str, value: &str, known: &[String]) -> Result<(), Failure> {
 }
 
 /// Every value of a column in both ledgers, whatever was done about the letters.
-async fn distinct(ledgers: &Ledgers<'_>, column: &'static str) -> Result<Vec<String>, Failure> {
+async fn distinct(ledgers: &Ledgers<'_>, column: Column) -> Result<Vec<String>, Failure> {
     let mut found = Vec::new();
     for side in [Side::Write, Side::Read] {
         let database = ledgers.side(side);
-        let values: Vec<Vec<u8>> = sqlx::query_scalar(AssertSqlSafe(format!(
-            "SELECT DISTINCT {column} FROM dead_letter WHERE {column} IS NOT NULL"
-        )))
-        .fetch_all(&database.pool)
-        .await
-        .map_err(|error| database.failure(error))?;
+        let values = dead_letter::distinct(&database.pool, column).await;
+        let values = values.map_err(|error| database.failure(error))?;
         found.extend(values.iter().map(|value| text(value)));
     }
     Ok(found)

@@ -1,10 +1,8 @@
 //! The ledger of dead letters.
 
 use chrono::{DateTime, Utc};
-use millrace_runtime::{DOCUMENT_REFUSED, Nearest};
+use millrace_store::dead_letter::{self, DOCUMENT_REFUSED, Filter, First};
 use serde::Serialize;
-use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
 use super::cli::Filters;
 use super::id::Id;
@@ -45,46 +43,33 @@ pub(super) struct CopyAt {
     pub(super) offset: i64,
 }
 
-/// Which of the letters that fit come first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum First {
-    Newest,
-    Oldest,
-}
-
 impl Letter {
     /// Whether Elasticsearch refused a document, and no record failed.
     pub(super) fn is_of_a_document(&self) -> bool {
         self.code == DOCUMENT_REFUSED
     }
 
-    fn of(side: Side, row: &PgRow) -> sqlx::Result<Self> {
-        let copy: (Option<i32>, Option<i64>) = (row.try_get("copy_partition")?, row.try_get("copy_offset")?);
-        Ok(Self {
-            id: Id { side, row: row.try_get("id")? },
-            failed_at: row.try_get::<Nearest, _>("failed_at")?.0,
-            group: row.try_get("grp")?,
-            generation: row.try_get("generation")?,
-            topic: row.try_get("topic")?,
-            partition: row.try_get("partition")?,
-            offset: row.try_get("offset")?,
-            key: row.try_get::<Option<Vec<u8>>, _>("key")?.map(|key| text(&key)),
-            type_: row.try_get("record_type")?,
-            code: row.try_get("code")?,
-            message: row.try_get("message")?,
-            attempts: row.try_get("attempts")?,
-            status: row.try_get("status")?,
-            version: row.try_get("version")?,
-            stream: row.try_get("stream")?,
-            copy: copy.0.zip(copy.1).map(|(partition, offset)| CopyAt { partition, offset }),
-        })
+    fn of(side: Side, row: dead_letter::Letter) -> Self {
+        Self {
+            id: Id { side, row: row.id },
+            failed_at: row.failed_at,
+            group: row.group,
+            generation: row.generation,
+            topic: row.topic,
+            partition: row.partition,
+            offset: row.offset,
+            key: row.key.as_deref().map(text),
+            type_: row.record_type,
+            code: row.code,
+            message: row.message,
+            attempts: row.attempts,
+            status: row.status,
+            version: row.version,
+            stream: row.stream,
+            copy: row.copy.map(|(partition, offset)| CopyAt { partition, offset }),
+        }
     }
 }
-
-const FITTING: &str = "SELECT * FROM dead_letter
-    WHERE ($1::text IS NULL OR grp IN ($1, $2)) AND ($3::text IS NULL OR topic = $3)
-      AND ($4::bytea IS NULL OR key = $4) AND ($5::text IS NULL OR code = $5)
-      AND ($6::timestamptz IS NULL OR failed_at >= $6) AND ($7::text IS NULL OR status = $7)";
 
 /// Both ledgers.
 pub(super) struct Ledgers<'c> {
@@ -135,46 +120,27 @@ impl<'c> Ledgers<'c> {
         first: First,
         limit: i64,
     ) -> sqlx::Result<Vec<Letter>> {
-        let order = match first {
-            First::Newest => "failed_at DESC, id DESC",
-            First::Oldest => "failed_at, id",
+        let group = filters.group.as_deref().map(|role| (role, self.config.namespace.group(role)));
+        let filter = Filter {
+            group: group.as_ref().map(|(role, group)| [*role, group.as_str()]),
+            topic: filters.topic.as_deref(),
+            key: filters.key.as_deref().map(str::as_bytes),
+            code: filters.code.as_deref(),
+            since: filters.since,
+            status,
         };
-        let rows = sqlx::query(AssertSqlSafe(format!("{FITTING} ORDER BY {order} LIMIT $8")))
-            .bind(filters.group.as_deref())
-            .bind(filters.group.as_deref().map(|role| self.config.namespace.group(role)))
-            .bind(filters.topic.as_deref())
-            .bind(filters.key.as_deref().map(str::as_bytes))
-            .bind(filters.code.as_deref())
-            .bind(filters.since)
-            .bind(status)
-            .bind(limit)
-            .fetch_all(&database.pool)
-            .await?;
-        rows.iter().map(|row| Letter::of(database.side, row)).collect()
+        let letters = dead_letter::fitting(&database.pool, &filter, first, limit).await?;
+        Ok(letters.into_iter().map(|row| Letter::of(database.side, row)).collect())
     }
 
     /// One letter.
     pub(super) async fn one(&self, id: Id) -> Result<Letter, Failure> {
         let database = self.side(id.side);
-        let row = sqlx::query("SELECT * FROM dead_letter WHERE id = $1").bind(id.row);
-        let row = row.fetch_optional(&database.pool).await.map_err(|error| database.failure(error))?;
+        let row = dead_letter::one(&database.pool, id.row).await.map_err(|error| database.failure(error))?;
         let missing =
             || Failure::NotFound(format!("there is no dead letter {id}: `millrace dlq list --status all`"));
-        Letter::of(id.side, &row.ok_or_else(missing)?).map_err(|error| database.failure(error))
+        Ok(Letter::of(id.side, row.ok_or_else(missing)?))
     }
-}
-
-/// Says that a letter is dealt with, and with it any other of the same record; false when it was before.
-pub(super) async fn mark(connection: &mut PgConnection, letter: &Letter, status: &str) -> sqlx::Result<bool> {
-    let marked = sqlx::query(
-        "UPDATE dead_letter AS l SET status = $2 FROM dead_letter AS asked
-         WHERE asked.id = $1 AND asked.status = 'dead' AND l.status = 'dead'
-           AND (l.id = asked.id OR l.grp = asked.grp AND l.generation = asked.generation AND l.topic = asked.topic
-                AND l.partition = asked.partition AND l.\"offset\" = asked.\"offset\"
-                AND l.code <> $3 AND asked.code <> $3)",
-    );
-    let marked = marked.bind(letter.id.row).bind(status).bind(DOCUMENT_REFUSED).execute(connection).await?;
-    Ok(marked.rows_affected() > 0)
 }
 
 /// Bytes as people read them: text, or hexadecimal when they are not.

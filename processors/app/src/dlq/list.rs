@@ -1,11 +1,12 @@
 //! `millrace dlq list`.
 
 use millrace_schemas::short_name;
+use millrace_store::dead_letter::First;
 use serde_json::json;
 
 use super::cli::List;
 use super::filter;
-use super::letter::{First, Ledgers, Letter};
+use super::letter::{Ledgers, Letter};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::output::{self, Format, Table};

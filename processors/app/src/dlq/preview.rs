@@ -4,15 +4,16 @@ use millrace_runtime::commands::Identity;
 use millrace_runtime::retry::Retries;
 use millrace_runtime::{Fault, Outcome, Record, WorkError};
 use millrace_schemas::short_name;
+use millrace_store::outbox::{self, Written};
+use millrace_store::{command, dead_letter};
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::PgConnection;
-use sqlx::types::Json;
 
 use super::cli::Which;
 use super::desk::{Desk, Setback, Work};
 use super::id::Id;
-use super::letter::{self, Letter, hex};
+use super::letter::{Letter, hex};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::Side;
@@ -93,7 +94,7 @@ async fn tried(desk: &Desk<'_>, decoder: &mut Decoder, letter: &Letter) -> Resul
     let fail = |error| Setback::Failed(database.failure(error));
     let mut transaction = database.pool.begin().await.map_err(fail)?;
     // As a redrive does first: a letter that is dead answers for its record.
-    letter::mark(&mut transaction, letter, "redriven").await.map_err(fail)?;
+    dead_letter::mark(&mut transaction, letter.id.row, "redriven").await.map_err(fail)?;
     let mut preview = match outcome(&retries, &mut transaction, &record).await {
         // What is the record's fault shows in an error, too; its transaction is of no more use.
         Err(error) => {
@@ -142,35 +143,19 @@ async fn outcome(
 
 async fn receipt(connection: &mut PgConnection, record: &Record) -> sqlx::Result<Option<Value>> {
     let Ok(Identity { id, source }) = Identity::of(record) else { return Ok(None) };
-    let receipt = sqlx::query_scalar::<_, Json<Value>>(
-        "SELECT to_jsonb(command) - 'fingerprint' FROM command WHERE id = $1 AND source = $2",
-    );
-    let receipt = receipt.bind(id).bind(source).fetch_optional(connection).await?;
-    Ok(receipt.map(|Json(receipt)| receipt))
+    command::receipt(connection, (&source, &id)).await
 }
 
-/// Context, stream, version, type and payload.
-type Row = (String, String, Option<i64>, String, Vec<u8>);
-
 /// What this transaction wrote to the outbox, found by the streams that the receipt names.
-async fn written(connection: &mut PgConnection, receipt: Option<&Value>) -> sqlx::Result<Vec<Row>> {
+async fn written(connection: &mut PgConnection, receipt: Option<&Value>) -> sqlx::Result<Vec<Written>> {
     let text = |name: &str| receipt.and_then(|receipt| receipt.get(name)).and_then(Value::as_str);
     let versions = receipt.and_then(|receipt| receipt.get("versions")).and_then(Value::as_object);
     let streams = versions.into_iter().flat_map(|versions| versions.keys().map(String::as_str));
-    sqlx::query_as(
-        "SELECT aggregatetype, aggregateid, version, type, payload FROM outbox
-         WHERE aggregatetype = $1 AND aggregateid = ANY($2) AND command_id = $3
-           AND xmin = pg_current_xact_id()::xid
-         ORDER BY aggregateid, version",
-    )
-    .bind(text("context"))
-    .bind(streams.chain(text("stream")).collect::<Vec<_>>())
-    .bind(text("id"))
-    .fetch_all(connection)
-    .await
+    let streams = streams.chain(text("stream")).collect();
+    outbox::written_now(connection, (text("context"), streams), text("id")).await
 }
 
-async fn decoded(decoder: &mut Decoder, rows: Vec<Row>) -> Result<Vec<Event>, Failure> {
+async fn decoded(decoder: &mut Decoder, rows: Vec<Written>) -> Result<Vec<Event>, Failure> {
     let mut events = Vec::new();
     for (context, stream, version, type_, payload) in rows {
         let data = decoder.json(&payload).await?;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use millrace_runtime::{Backoff, envelope};
+use millrace_store::dead_letter;
 use serde_json::{Value, json};
 use tokio::time::{Interval, MissedTickBehavior};
 use uuid::Uuid;
@@ -10,7 +11,7 @@ use uuid::Uuid;
 use super::cli::Which;
 use super::desk::{Desk, Setback, Work};
 use super::id::Id;
-use super::letter::{self, Letter};
+use super::letter::Letter;
 use crate::audit::Operator;
 use crate::config::Config;
 use crate::failure::Failure;
@@ -153,7 +154,7 @@ impl Settling<'_> {
         let database = self.desk.ledgers.side(letter.id.side);
         let fail = |error| Setback::Failed(database.failure(error));
         let mut transaction = database.pool.begin().await.map_err(fail)?;
-        if !letter::mark(&mut transaction, letter, self.verb.done()).await.map_err(fail)? {
+        if !dead_letter::mark(&mut transaction, letter.id.row, self.verb.done()).await.map_err(fail)? {
             return Ok(Did::Before);
         }
         let head = match work {

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use millrace_runtime::names::COMMANDS;
 use millrace_schemas::Kind;
+use millrace_store::consumer_offset;
+use millrace_store::names::COMMANDS;
 use rdkafka::message::{BorrowedMessage, Message as _};
 
 use super::receipt::Receipt;
@@ -21,12 +22,8 @@ const BACKLOG_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Where the commands begin that are not decided yet, and where they end now; topic by topic.
 pub(super) async fn backlog(config: &Config, ledger: &Database) -> Result<Vec<(Position, i64)>, Failure> {
-    let applied: Vec<(String, i32, i64)> =
-        sqlx::query_as("SELECT topic, partition, applied FROM consumer_offset WHERE grp = $1")
-            .bind(config.namespace.group(COMMANDS))
-            .fetch_all(&ledger.pool)
-            .await
-            .map_err(|error| ledger.failure(error))?;
+    let applied = consumer_offset::stands_of_all(&ledger.pool, &config.namespace.group(COMMANDS)).await;
+    let applied = applied.map_err(|error| ledger.failure(error))?;
     let known = |topic: &str, partition: i32| {
         applied.iter().find(|(t, p, _)| t == topic && *p == partition).map(|(_, _, offset)| *offset)
     };

@@ -3,12 +3,13 @@
 mod backlog;
 mod receipt;
 
-use millrace_runtime::names::COMMANDS;
-use millrace_runtime::retry::{self, Waiting, Which};
 use millrace_schemas::Kind;
+use millrace_store::command::{self, Filter};
+use millrace_store::names::COMMANDS;
+use millrace_store::parked::{self, Waiting, Which};
+use millrace_store::{dead_letter, write_side};
 use serde_json::json;
 use sqlx::PgPool;
-use sqlx::types::Json;
 
 use crate::cli;
 use crate::config::Config;
@@ -90,11 +91,11 @@ async fn recorded(
 
 /// Commands with these ids that are tried again, or wait behind one that is.
 pub(crate) async fn waiting(config: &Config, write: &PgPool, ids: &[&str]) -> sqlx::Result<Vec<Waiting>> {
-    retry::waiting(write, &group(config), &Which { ids: Some(ids), ..Which::default() }).await
+    parked::waiting(write, &group(config), &Which { ids: Some(ids), ..Which::default() }).await
 }
 
-fn group(config: &Config) -> millrace_runtime::Group {
-    millrace_runtime::Group { id: config.namespace.group(COMMANDS), generation: 1 }
+fn group(config: &Config) -> millrace_store::Group {
+    millrace_store::Group { id: config.namespace.group(COMMANDS), generation: 1 }
 }
 
 /// The first try, and as many as there are delays.
@@ -103,35 +104,14 @@ fn attempts_max(config: &Config) -> i32 {
 }
 
 async fn receipts(ledger: &Database, id: &str, source: Option<&str>) -> Result<Vec<Receipt>, Failure> {
-    let found: Vec<Json<Receipt>> = sqlx::query_scalar(
-        "SELECT to_jsonb(command) FROM command
-         WHERE id = $1 AND ($2::text IS NULL OR source = $2) ORDER BY source",
-    )
-    .bind(id)
-    .bind(source)
-    .fetch_all(&ledger.pool)
-    .await
-    .map_err(|error| ledger.failure(error))?;
-    Ok(found.into_iter().map(|Json(receipt)| receipt).collect())
+    command::receipts(&ledger.pool, id, source).await.map_err(|error| ledger.failure(error))
 }
 
 /// The last letter of a dead command, and who dealt with it.
 async fn letter(config: &Config, ledger: &Database, dead: &Receipt) -> Result<Option<Letter>, Failure> {
-    let letters: Vec<(String, String, Option<String>, Option<String>)> = sqlx::query_as(
-        "SELECT 'w' || l.id, l.status, a.who, a.why
-         FROM dead_letter AS l LEFT JOIN LATERAL (
-             SELECT who, why FROM audit
-             WHERE subject = 'w' || l.id AND action IN ('redrive', 'discard') ORDER BY id DESC LIMIT 1
-         ) AS a ON l.status <> 'dead'
-         WHERE l.grp = $1 AND l.topic = $2 AND l.partition = $3 AND l.\"offset\" = $4 ORDER BY l.id",
-    )
-    .bind(config.namespace.group(COMMANDS))
-    .bind(&dead.topic)
-    .bind(dead.partition)
-    .bind(dead.offset)
-    .fetch_all(&ledger.pool)
-    .await
-    .map_err(|error| ledger.failure(error))?;
+    let place = (dead.topic.as_deref(), dead.partition, dead.offset);
+    let letters = dead_letter::letters_of(&ledger.pool, &config.namespace.group(COMMANDS), place).await;
+    let letters = letters.map_err(|error| ledger.failure(error))?;
     let letter = |(id, status, who, why)| Letter { id, status, who, why };
     Ok(letters.into_iter().next_back().map(letter))
 }
@@ -165,21 +145,14 @@ async fn decided(
     options: &cli::Commands,
     limit: i64,
 ) -> Result<Vec<Receipt>, Failure> {
-    let found: Vec<Json<Receipt>> = sqlx::query_scalar(
-        "SELECT to_jsonb(command) FROM command
-         WHERE ($1::text IS NULL OR context = $1) AND ($2::text IS NULL OR stream = $2)
-           AND ($3::text IS NULL OR status = $3) AND ($4::timestamptz IS NULL OR decided_at >= $4)
-         ORDER BY decided_at DESC, id LIMIT $5",
-    )
-    .bind(stream.and_then(|stream| stream.context))
-    .bind(stream.map(|stream| stream.id))
-    .bind(options.status.map(cli::Status::as_str))
-    .bind(options.since)
-    .bind(limit)
-    .fetch_all(&ledger.pool)
-    .await
-    .map_err(|error| ledger.failure(error))?;
-    Ok(found.into_iter().map(|Json(receipt)| receipt).collect())
+    let filter = Filter {
+        context: stream.and_then(|stream| stream.context),
+        stream: stream.map(|stream| stream.id),
+        status: options.status.map(cli::Status::as_str),
+        since: options.since,
+    };
+    let found = command::newest(&ledger.pool, &filter, limit).await;
+    found.map_err(|error| ledger.failure(error))
 }
 
 async fn retrying(
@@ -198,7 +171,7 @@ async fn retrying(
         limit: Some(limit),
         ..Which::default()
     };
-    let found = retry::waiting(&ledger.pool, &group(config), &which).await;
+    let found = parked::waiting(&ledger.pool, &group(config), &which).await;
     let found = found.map_err(|error| ledger.failure(error))?;
     Ok(found.into_iter().map(|one| Receipt::waiting(one, attempts_max(config))).collect())
 }
@@ -222,17 +195,9 @@ impl<'s> Stream<'s> {
 
     /// Refuses one that is not there, and of which no command speaks.
     async fn refuse_unknown(self, config: &Config, ledger: &Database) -> Result<(), Failure> {
-        let known: bool = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT FROM stream WHERE ($1::text IS NULL OR context = $1) AND id = $2)
-                 OR EXISTS (SELECT FROM command WHERE ($1::text IS NULL OR context = $1) AND stream = $2)
-                 OR EXISTS (SELECT FROM parked WHERE grp = $3 AND key = convert_to($2, 'UTF8'))",
-        )
-        .bind(self.context)
-        .bind(self.id)
-        .bind(config.namespace.group(COMMANDS))
-        .fetch_one(&ledger.pool)
-        .await
-        .map_err(|error| ledger.failure(error))?;
+        let group = config.namespace.group(COMMANDS);
+        let known = write_side::knows_stream(&ledger.pool, (self.context, self.id), &group).await;
+        let known = known.map_err(|error| ledger.failure(error))?;
         let contexts = layout::contexts(config);
         match self.named.split_once('/') {
             _ if known => Ok(()),

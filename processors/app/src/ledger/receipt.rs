@@ -1,9 +1,9 @@
 //! What is known of a command, for people and for programs.
 
 use chrono::{DateTime, Utc};
-use millrace_runtime::retry::{Turn, Waiting};
-use millrace_runtime::timestamp;
 use millrace_schemas::short_name;
+use millrace_store::parked::{Turn, Waiting};
+use millrace_store::timestamp;
 use rdkafka::message::{BorrowedMessage, Message as _};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -46,7 +46,7 @@ pub(super) struct Receipt {
     pub(super) letter: Option<Letter>,
 }
 
-/// A time as Postgres writes it into JSON; as [`millrace_runtime::Nearest`] where no calendar of ours has it.
+/// A time as Postgres writes it into JSON; as [`millrace_store::timestamp::Nearest`] where no calendar of ours has it.
 fn nearest<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Option<DateTime<Utc>>, D::Error> {
     let read = |text: &str| match DateTime::parse_from_rfc3339(text) {
         Ok(time) => time.to_utc(),
@@ -227,7 +227,7 @@ pub(super) fn list_waiting(found: &[Receipt]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use millrace_runtime::retry::Place;
+    use millrace_store::Place;
 
     use super::*;
 

@@ -5,13 +5,17 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use millrace_runtime::{DOCUMENT_REFUSED, Fault, Outcome, Record, Role, WorkError};
+use millrace_runtime::{Fault, Outcome, Record, Role, WorkError};
 use millrace_schemas::short_name;
+use millrace_store::Group;
+use millrace_store::dead_letter::{self, DOCUMENT_REFUSED};
+use millrace_store::outbox::Span;
+use millrace_store::progress::{self, Behind};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::pace::Pace;
-use super::{Span, Stored, events, reached};
+use super::{Stored, events, reached};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::Side;
@@ -122,18 +126,11 @@ impl<'r> Refold<'r> {
 
     /// Looks up what is given up: after the progress that was made behind it, or it would be folded all the same.
     async fn give_up(&mut self, connection: &mut PgConnection) -> Result<(), Failure> {
-        let given_up: Vec<(String, Vec<u8>, i64)> = sqlx::query_as(
-            "SELECT topic, key, version FROM dead_letter
-             WHERE grp = $1 AND generation = $2 AND status = 'discarded' AND version IS NOT NULL AND key IS NOT NULL
-               AND code <> ALL ($3)",
-        )
-        .bind(&self.role.group().id)
-        .bind(self.serving)
+        let serving = (self.role.group().id.as_str(), self.serving);
         // A refused document leaves its event folded; what is no event of its topic's context had no place in the stream.
-        .bind([DOCUMENT_REFUSED, Fault::UNKNOWN_TYPE])
-        .fetch_all(connection)
-        .await
-        .map_err(|error| self.read.failure(error))?;
+        let but_for = [DOCUMENT_REFUSED, Fault::UNKNOWN_TYPE];
+        let given_up = dead_letter::discarded_events(connection, serving, &but_for).await;
+        let given_up = given_up.map_err(|error| self.read.failure(error))?;
         self.given_up = given_up.into_iter().collect();
         Ok(())
     }
@@ -167,23 +164,11 @@ impl<'r> Refold<'r> {
         connection: &mut PgConnection,
         (context, stream): &Stream,
     ) -> Result<Vec<Span>, Failure> {
-        let rows: Vec<(String, String, i64, i64)> = sqlx::query_as(
-            "SELECT s.context, s.stream, coalesce(a.version, 0), s.version
-             FROM progress AS s LEFT JOIN progress AS a
-                 ON a.grp = s.grp AND a.generation = $3 AND a.context = s.context AND a.stream = s.stream
-             WHERE s.grp = $1 AND s.generation = $2 AND (s.context, s.stream) > ($4, $5)
-               AND s.version > coalesce(a.version, 0)
-             ORDER BY s.context, s.stream LIMIT $6",
-        )
-        .bind(&self.role.group().id)
-        .bind(self.serving)
-        .bind(self.role.group().generation)
-        .bind(context)
-        .bind(stream)
-        .bind(STREAMS_MAX)
-        .fetch_all(connection)
-        .await
-        .map_err(|error| self.read.failure(error))?;
+        let Group { id: group, generation } = self.role.group();
+        let behind =
+            Behind { group, serving: self.serving, generation: *generation, after: (context, stream) };
+        let rows = progress::ahead(connection, behind, STREAMS_MAX).await;
+        let rows = rows.map_err(|error| self.read.failure(error))?;
         let span = |(context, stream, above, upto)| Span { context, stream, above, upto };
         Ok(rows.into_iter().map(span).collect())
     }

@@ -1,12 +1,13 @@
 //! `millrace outbox skip`: the connector goes on past a row that Kafka does not take, and the row is answered for.
 
 use millrace_runtime::{Copier as _, Producer, Record, WorkError, envelope};
+use millrace_store::outbox;
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Connection as _};
+use sqlx::Connection as _;
 use uuid::Uuid;
 
 use super::cli::Skip;
-use super::{record, select};
+use super::record;
 use crate::audit::Operator;
 use crate::config::Config;
 use crate::failure::Failure;
@@ -65,11 +66,10 @@ impl Row {
     async fn find(config: &Config, write: &Database, id: Uuid) -> Result<Self, Failure> {
         let fail = |error| write.failure(error);
         let mut connection = session::open(write).await.map_err(fail)?;
-        let row = sqlx::query(AssertSqlSafe(select("FROM outbox WHERE id = $1"))).bind(id);
-        let row = row.fetch_optional(&mut connection).await.map_err(fail)?;
+        let row = outbox::one(&mut connection, id).await.map_err(fail)?;
         connection.close().await.map_err(fail)?;
         let row = row.ok_or_else(|| Failure::NotFound(format!("the outbox has no row {id}")))?;
-        Ok(Self { id, record: record(&config.namespace, &row).map_err(fail)? })
+        Ok(Self { id, record: record(&config.namespace, row) })
     }
 
     fn is_skipped(&self) -> bool {
@@ -93,8 +93,7 @@ impl Row {
         let fail = |error| write.failure(error);
         let mut transaction = write.pool.begin().await.map_err(fail)?;
         if !emitted {
-            let skip = sqlx::query("INSERT INTO outbox_skipped (id) VALUES ($1) ON CONFLICT DO NOTHING");
-            skip.bind(self.id).execute(&mut *transaction).await.map_err(fail)?;
+            outbox::skip(&mut transaction, self.id).await.map_err(fail)?;
         }
         let action = if emitted { "outbox emit" } else { "outbox skip" };
         let signed = operator.sign(&mut transaction, action, &self.id.to_string(), &self.json()).await;

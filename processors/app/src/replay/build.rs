@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use millrace_runtime::names;
 use millrace_runtime::views::ddl;
+use millrace_store::{blocked_key, consumer_offset, dead_letter, names, parked, progress, replay};
 use rdkafka::types::RDKafkaErrorCode;
 use sqlx::{AssertSqlSafe, PgConnection};
 
@@ -48,19 +48,18 @@ pub(crate) async fn begin(
     live.serving()?;
     if let Some(building) = live.building() {
         if wish.asked_by == "operator" {
-            let again = generations::compare_again(&mut *transaction, model.name, wish.accept_differences);
+            let again = replay::compare_again(&mut *transaction, model.name, wish.accept_differences);
             again.await.map_err(fail)?;
             transaction.commit().await.map_err(fail)?;
         }
         return Ok(building.generation);
     }
     let Wish { asked_by, reason, accept_differences } = wish;
-    let next = generations::next(&mut transaction, model.name).await.map_err(fail)?;
+    let next = replay::next(&mut transaction, model.name).await.map_err(fail)?;
     // What a filling that was broken off has left has no documents.
     clear(config, &mut transaction, model, next).await.map_err(fail)?;
     create(config, read, &mut transaction, model, next).await?;
-    let recorded =
-        generations::record(&mut transaction, (model.name, next), asked_by, reason, accept_differences);
+    let recorded = replay::insert(&mut transaction, (model.name, next), asked_by, reason, accept_differences);
     recorded.await.map_err(fail)?;
     transaction.commit().await.map_err(fail)?;
     tracing::info!(view = model.name, generation = next, asked_by, reason, "a rebuild begins");
@@ -74,7 +73,7 @@ pub(crate) async fn begin(
 pub(super) async fn prepare(config: &Config, read: &Database, model: &ReadModel) -> Result<i32, Failure> {
     let fail = |error| read.failure(error);
     let mut transaction = databases::begin(config, read).await?;
-    let next = generations::next(&mut transaction, model.name).await.map_err(fail)?;
+    let next = replay::next(&mut transaction, model.name).await.map_err(fail)?;
     create(config, read, &mut transaction, model, next).await?;
     transaction.commit().await.map_err(fail)?;
     Ok(next)
@@ -103,7 +102,7 @@ async fn create(
 pub(crate) async fn retire(config: &Config, read: &Database, model: &ReadModel) -> Result<Vec<i32>, Failure> {
     let fail = |error| read.failure(error);
     let mut transaction = databases::begin(config, read).await?;
-    let retired = generations::retire(&mut transaction, model.name).await.map_err(fail)?;
+    let retired = replay::retire(&mut transaction, model.name).await.map_err(fail)?;
     transaction.commit().await.map_err(fail)?;
     for generation in &retired {
         output::say(&format!(
@@ -136,9 +135,6 @@ async fn remove_group(config: &Config, group: &str) -> Result<(), Failure> {
     }
 }
 
-/// Rows of the runtime's tables that carry a generation.
-const OWN_ROWS: &[&str] = &["consumer_offset", "progress", "blocked_key", "parked"];
-
 async fn clear(
     config: &Config,
     connection: &mut PgConnection,
@@ -148,12 +144,11 @@ async fn clear(
     let table = names::table(model.name, generation);
     let drop = format!("SET LOCAL client_min_messages = warning; DROP TABLE IF EXISTS \"{table}\"");
     sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut *connection).await?;
-    for rows in OWN_ROWS {
-        let delete = format!("DELETE FROM {rows} WHERE grp = $1 AND generation = $2");
-        let delete = sqlx::query(AssertSqlSafe(delete)).bind(config.namespace.group(model.name));
-        delete.bind(generation).execute(&mut *connection).await?;
-    }
-    Ok(())
+    let group = config.namespace.group(model.name);
+    consumer_offset::remove(connection, &group, generation).await?;
+    progress::remove(connection, &group, generation).await?;
+    blocked_key::remove(connection, &group, generation).await?;
+    parked::remove(connection, &group, generation).await
 }
 
 async fn remove_rows(
@@ -165,14 +160,7 @@ async fn remove_rows(
     let mut transaction = read.pool.begin().await?;
     clear(config, &mut transaction, model, generation).await?;
     // What a retired generation could not fold is of no use to anybody.
-    let discard =
-        "UPDATE dead_letter SET status = 'discarded' WHERE grp = $1 AND generation = $2 AND status = 'dead'";
-    let discard = sqlx::query(discard).bind(config.namespace.group(model.name)).bind(generation);
-    discard.execute(&mut *transaction).await?;
-    sqlx::query("UPDATE replay SET removed_at = now() WHERE view = $1 AND generation = $2")
-        .bind(model.name)
-        .bind(generation)
-        .execute(&mut *transaction)
-        .await?;
+    dead_letter::discard_all(&mut transaction, &config.namespace.group(model.name), generation).await?;
+    replay::removed(&mut transaction, model.name, generation).await?;
     transaction.commit().await
 }

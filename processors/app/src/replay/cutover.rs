@@ -2,14 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use millrace_runtime::names;
 use millrace_runtime::views::ddl;
+use millrace_store::consumer_offset::Level;
+use millrace_store::{names, replay};
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
 
 use super::compare::{Comparison, Tables, compare};
 use super::documents::Documents;
-use super::generations::{self, Generation, Generations};
-use super::session::{self, Level, Pair};
+use super::generations::{Generation, Generations};
+use super::session::{self, Pair};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::http::Http;
@@ -147,7 +148,7 @@ async fn decide(
     if comparison.equal() || building.accept_differences {
         return swap(config, read, model, building.generation, Some(comparison)).await;
     }
-    let written = generations::compared(&read.pool, model.name, comparison).await;
+    let written = replay::compared(&read.pool, (model.name, comparison.building), comparison).await;
     written.map_err(|error| read.failure(error))?;
     tracing::error!(
         view = model.name,
@@ -176,9 +177,11 @@ pub(crate) async fn swap(
     // Readers that come later must not wait for long behind one that has been reading for long.
     session::set(&mut transaction, "SET LOCAL lock_timeout = '3s'").await.map_err(fail)?;
     if let Some(comparison) = comparison {
-        generations::compared(&mut *transaction, model.name, comparison).await.map_err(fail)?;
+        replay::compared(&mut *transaction, (model.name, comparison.building), comparison)
+            .await
+            .map_err(fail)?;
     }
-    if !generations::swap(&mut transaction, model.name, to).await.map_err(fail)? {
+    if !replay::swap(&mut transaction, model.name, to).await.map_err(fail)? {
         return Err(Failure::refused(format!("generation {to} of {} is not there to serve", model.name)));
     }
     if let Some(table) = &model.table {

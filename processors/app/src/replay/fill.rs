@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
-use millrace_runtime::names::table;
-use millrace_runtime::retry::Place;
 use millrace_runtime::{Elastic, Role, dead_letters};
+use millrace_store::consumer_offset::{self, Stand};
+use millrace_store::names::table;
+use millrace_store::{Place, replay};
 use sqlx::PgConnection;
 
 use super::build;
-use super::generations::{self, Generations};
+use super::generations::Generations;
 use super::session;
 use crate::config::Config;
 use crate::failure::Failure;
@@ -20,9 +21,6 @@ use crate::outbox::refold::Refold;
 use crate::output;
 use crate::postgres::Database;
 use crate::run::roles::Roles;
-
-/// Where the serving generation stands: topic, partition, next offset.
-type Stand = (String, i32, i64);
 
 struct Fill<'f> {
     config: &'f Config,
@@ -94,22 +92,14 @@ impl Fill<'_> {
         }
         self.stand_as(&mut snapshot, &published).await.map_err(fail)?;
         let place = (self.model.name, self.next);
-        let recorded =
-            generations::record(&mut snapshot, place, "operator", "--from-outbox", accept_differences);
+        let recorded = replay::insert(&mut snapshot, place, "operator", "--from-outbox", accept_differences);
         recorded.await.map_err(fail)?;
         snapshot.commit().await.map_err(fail)
     }
 
     async fn stand(&self, connection: &mut PgConnection) -> sqlx::Result<Vec<Stand>> {
-        sqlx::query_as(
-            "SELECT topic, partition, applied FROM consumer_offset
-             WHERE grp = $1 AND generation = $2 AND topic = ANY($3)",
-        )
-        .bind(&self.role.group().id)
-        .bind(self.serving)
-        .bind(self.model.topics(&self.config.namespace))
-        .fetch_all(connection)
-        .await
+        let (group, topics) = (&self.role.group().id, self.model.topics(&self.config.namespace));
+        consumer_offset::stands_in(connection, (group, self.serving), &topics).await
     }
 
     /// Sends every row's document; those that are refused are dead letters, and the others go on.
@@ -143,29 +133,7 @@ impl Fill<'_> {
     /// serving one has not folded. One of a former topic, whose offset is set apart below zero, is not in Kafka any more:
     /// what of it is missing `millrace verify --repair` emits again, behind all others.
     async fn stand_as(&self, connection: &mut PgConnection, published: &[Stand]) -> sqlx::Result<()> {
-        sqlx::query(
-            "INSERT INTO consumer_offset (grp, generation, topic, partition, epoch, applied, published, topic_id)
-             SELECT o.grp, $3, o.topic, o.partition, 0, stand.applied, least(stand.applied, coalesce(p.applied, 0)),
-                    o.topic_id
-             FROM consumer_offset AS o
-             LEFT JOIN UNNEST($5::text[], $6::int[], $7::bigint[]) AS p(topic, partition, applied)
-                 ON p.topic = o.topic AND p.partition = o.partition
-             CROSS JOIN LATERAL (
-                 SELECT least(o.applied, min(waiting.\"offset\")) AS applied FROM parked AS waiting
-                 WHERE waiting.grp = o.grp AND waiting.generation = o.generation AND waiting.topic = o.topic
-                   AND waiting.partition = o.partition AND waiting.drained_offset IS NULL AND waiting.\"offset\" >= 0
-             ) AS stand
-             WHERE o.grp = $1 AND o.generation = $2 AND o.topic = ANY($4)",
-        )
-        .bind(&self.role.group().id)
-        .bind(self.serving)
-        .bind(self.next)
-        .bind(self.model.topics(&self.config.namespace))
-        .bind(published.iter().map(|stand| stand.0.as_str()).collect::<Vec<_>>())
-        .bind(published.iter().map(|stand| stand.1).collect::<Vec<_>>())
-        .bind(published.iter().map(|stand| stand.2).collect::<Vec<_>>())
-        .execute(connection)
-        .await
-        .map(|_| ())
+        let (group, topics) = (self.role.group().id.as_str(), self.model.topics(&self.config.namespace));
+        consumer_offset::stand_as(connection, (group, self.serving, self.next), &topics, published).await
     }
 }

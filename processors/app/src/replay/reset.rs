@@ -10,6 +10,7 @@ use std::fmt;
 
 use futures::TryFutureExt as _;
 use millrace_runtime::offsets::Stamp;
+use millrace_store::consumer_offset;
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -182,15 +183,8 @@ async fn stands(
     (group, generation): (&str, i32),
     topics: &[String],
 ) -> Result<BTreeMap<Partition, Stand>, Failure> {
-    let rows = sqlx::query_as::<_, (String, i32, i64, i64, Option<Uuid>)>(
-        "SELECT topic, partition, applied, epoch, topic_id FROM consumer_offset
-         WHERE grp = $1 AND generation = $2 AND topic = ANY($3)",
-    )
-    .bind(group)
-    .bind(generation)
-    .bind(topics)
-    .fetch_all(&database.pool)
-    .map_err(|error| database.failure(error));
+    let rows = consumer_offset::claims_in(&database.pool, (group, generation), topics)
+        .map_err(|error| database.failure(error));
     let rows = database.in_time(rows).await?;
     Ok(rows
         .into_iter()
@@ -280,10 +274,7 @@ async fn set(
     (group, generation): (&str, i32),
     Move { topic, partition, from, to }: &Move,
 ) -> sqlx::Result<bool> {
-    let set = "UPDATE consumer_offset SET applied = $6, published = $6, epoch = epoch + 1
-         WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND applied = $5";
-    let set = sqlx::query(set).bind(group).bind(generation).bind(topic).bind(partition).bind(from).bind(to);
-    Ok(set.execute(connection).await?.rows_affected() == 1)
+    consumer_offset::set(connection, (group, generation), (topic, *partition), (*from, *to)).await
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use millrace_runtime::database::milliseconds;
 use millrace_runtime::moments::{broken, mechanism};
-use millrace_runtime::names::Namespace;
+use millrace_store::consumer_offset::{self, Level};
+use millrace_store::names::Namespace;
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 
 use crate::failure::Failure;
@@ -23,30 +23,6 @@ pub(crate) struct Pair<'m> {
     pub(crate) model: &'m ReadModel,
 }
 
-/// How far the built generation has come.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Level {
-    /// Offsets that the serving generation has applied, summed.
-    pub(crate) goal: i64,
-    /// Those of the built one.
-    pub(crate) applied: i64,
-    /// Records that the serving one has applied and the built one has not.
-    pub(crate) behind: i64,
-    /// Partitions in which the two stand at different offsets.
-    pub(crate) apart: i64,
-    /// Applied records of either whose documents may be missing.
-    pub(crate) unpublished: i64,
-    /// Keys of either whose record is to be tried again.
-    pub(crate) retrying: i64,
-}
-
-impl Level {
-    /// Whether both have had the same records, and nothing of them is still to come.
-    pub(crate) fn same(&self) -> bool {
-        self.apart == 0 && self.unpublished == 0 && self.retrying == 0
-    }
-}
-
 impl<'m> Pair<'m> {
     /// The pair of a view's generations.
     pub(crate) fn new(namespace: &Namespace, model: &'m ReadModel, serving: i32, building: i32) -> Self {
@@ -55,26 +31,7 @@ impl<'m> Pair<'m> {
 
     /// How level the two are, as `connection` sees it: in a snapshot, rows and offsets belong together.
     pub(crate) async fn level(&self, connection: &mut PgConnection) -> sqlx::Result<Level> {
-        let (goal, applied, behind, apart, unpublished, retrying) = sqlx::query_as(
-            "WITH stand AS (
-                 SELECT topic, partition, generation, applied, published FROM consumer_offset
-                 WHERE grp = $1 AND generation IN ($2, $3) AND topic = ANY($4)),
-             s AS (SELECT * FROM stand WHERE generation = $2), b AS (SELECT * FROM stand WHERE generation = $3)
-             SELECT coalesce(sum(s.applied), 0)::bigint, coalesce(sum(b.applied), 0)::bigint,
-                    coalesce(sum(greatest(coalesce(s.applied, 0) - coalesce(b.applied, 0), 0)), 0)::bigint,
-                    count(*) FILTER (WHERE s.applied IS DISTINCT FROM b.applied),
-                    coalesce(sum(s.applied - s.published), 0)::bigint + coalesce(sum(b.applied - b.published), 0)::bigint,
-                    (SELECT count(*) FROM blocked_key
-                     WHERE grp = $1 AND generation IN ($2, $3) AND status = 'retrying')
-             FROM s FULL JOIN b USING (topic, partition)",
-        )
-        .bind(&self.group)
-        .bind(self.serving)
-        .bind(self.building)
-        .bind(&self.topics)
-        .fetch_one(connection)
-        .await?;
-        Ok(Level { goal, applied, behind, apart, unpublished, retrying })
+        self.offsets().level(connection).await
     }
 
     /// How level the two are at this moment.
@@ -87,33 +44,18 @@ impl<'m> Pair<'m> {
     /// Lets neither generation go beyond where the further one is, for a few seconds. Locks first, then looks.
     pub(crate) async fn hold(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
         let mut transaction = connection.begin().await?;
-        let lock = "SELECT FROM consumer_offset WHERE grp = $1 AND generation IN ($2, $3) AND topic = ANY($4)
-                    ORDER BY topic, partition, generation FOR UPDATE";
-        let hold = "UPDATE consumer_offset AS o
-             SET held_at = furthest.applied, held_until = clock_timestamp() + $5 * interval '1 ms'
-             FROM (SELECT topic, partition, max(applied) AS applied FROM consumer_offset
-                   WHERE grp = $1 AND generation IN ($2, $3) AND topic = ANY($4) GROUP BY 1, 2) AS furthest
-             WHERE grp = $1 AND generation IN ($2, $3)
-               AND o.topic = furthest.topic AND o.partition = furthest.partition";
-        let millis = milliseconds(HELD_AT_MOST);
-        self.bound(lock).execute(&mut *transaction).await?;
-        self.bound(hold).bind(millis).execute(&mut *transaction).await?;
+        self.offsets().hold(&mut transaction, HELD_AT_MOST).await?;
         transaction.commit().await
     }
 
     /// Lets both go on.
     pub(crate) async fn release(&self, read: &Database) -> Result<(), Failure> {
-        let release = "UPDATE consumer_offset SET held_at = NULL, held_until = NULL
-                       WHERE grp = $1 AND generation IN ($2, $3) AND topic = ANY($4) AND held_at IS NOT NULL";
-        let released = self.bound(release).execute(&read.pool).await;
-        released.map(|_| ()).map_err(|error| read.failure(error))
+        self.offsets().release(&read.pool).await.map_err(|error| read.failure(error))
     }
 
-    fn bound<'q>(
-        &'q self,
-        sql: &'static str,
-    ) -> sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments> {
-        sqlx::query(sql).bind(&self.group).bind(self.serving).bind(self.building).bind(&self.topics)
+    fn offsets(&self) -> consumer_offset::Pair<'_> {
+        let Self { group, topics, serving, building, .. } = self;
+        consumer_offset::Pair { group, serving: *serving, building: *building, topics }
     }
 }
 

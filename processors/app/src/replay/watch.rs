@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use millrace_store::consumer_offset::Level;
+
 use super::generations::{Generation, Generations, State};
-use super::session::{Level, Pair};
+use super::session::Pair;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::ReadModel;

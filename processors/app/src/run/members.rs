@@ -184,8 +184,7 @@ impl Members {
     /// What is retired has no figures any more.
     fn forget(&self, place: &Place) {
         let namespace = &self.config.namespace;
-        let group =
-            millrace_runtime::Group { id: namespace.group(&place.name), generation: place.generation };
+        let group = millrace_store::Group { id: namespace.group(&place.name), generation: place.generation };
         metrics::forget(&group, Some(&namespace.index(&place.name, place.generation)));
     }
 

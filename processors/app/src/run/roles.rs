@@ -12,14 +12,15 @@ use millrace_runtime::client;
 use millrace_runtime::commands::{self, Commands, Refolders, StateCache};
 use millrace_runtime::database::Pool;
 use millrace_runtime::effects::{self, Caller, EffectRole};
-use millrace_runtime::names::COMMANDS;
 use millrace_runtime::retry::Retries;
 use millrace_runtime::sagas::{self, Process, SagaRole};
 use millrace_runtime::views::{self, LogRole, RowRole, TallyRole};
 use millrace_runtime::{
-    Buffers, Copier, Elastic, Group, GroupSettings, KafkaSettings, Member, Producer, Registry, Role, database,
+    Buffers, Copier, Elastic, GroupSettings, KafkaSettings, Member, Producer, Registry, Role, database,
 };
 use millrace_schemas::Kind;
+use millrace_store::Group;
+use millrace_store::names::COMMANDS;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 

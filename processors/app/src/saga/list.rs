@@ -1,10 +1,11 @@
 //! `millrace saga list`.
 
 use chrono::{DateTime, Utc};
+use millrace_store::saga::Filter;
 use serde_json::{Value, json};
 
 use super::List;
-use super::found::{Filter, Found, find};
+use super::found::{Found, find};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::known;

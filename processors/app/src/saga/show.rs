@@ -1,24 +1,21 @@
 //! `millrace saga show`.
 
-use millrace_runtime::Nearest;
-use millrace_runtime::retry::Waiting;
 use millrace_schemas::short_name;
+use millrace_store::command;
+use millrace_store::parked::Waiting;
+use millrace_store::saga::{self, Filter};
+use millrace_store::saga_step::{self, Step};
+use millrace_store::saga_timer::{self, Timer};
 use serde_json::{Value, json};
-use sqlx::types::Json;
 
 use super::Id;
-use super::found::{Filter, Found, find};
+use super::found::{Found, find};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::Side;
 use crate::ledger;
 use crate::output::{self, Format, Table};
 use crate::postgres::Database;
-
-/// A step: number, time, what was heard, where it led, the commands that followed.
-type Step = (i64, Nearest, String, String, Json<Vec<(String, String)>>);
-/// A timer: name, when it was set, when it is due, tries, why the last one failed.
-type Timer = (String, Nearest, Nearest, i32, Option<String>);
 
 /// All that is known of an instance.
 struct Shown {
@@ -51,21 +48,12 @@ async fn look(config: &Config, write: &Database, id: &Id) -> sqlx::Result<Option
         ..Filter::default()
     };
     let Some(found) = find(config, &write.pool, &filter).await?.into_iter().next() else { return Ok(None) };
-    let state = sqlx::query_scalar("SELECT state FROM saga WHERE saga = $1 AND instance = $2");
-    let Json(state): Json<Value> = state.bind(saga).bind(instance).fetch_one(&write.pool).await?;
-    let steps = sqlx::query_as(
-        "SELECT number, at, heard, standing, sent FROM saga_step WHERE saga = $1 AND instance = $2 ORDER BY number",
-    );
-    let steps: Vec<Step> = steps.bind(saga).bind(instance).fetch_all(&write.pool).await?;
-    let timers = sqlx::query_as(
-        "SELECT name, set_at, least(due_at, '9999-12-31') AS due_at, attempts, error FROM saga_timer
-         WHERE saga = $1 AND instance = $2 ORDER BY due_at",
-    );
-    let timers = timers.bind(saga).bind(instance).fetch_all(&write.pool).await?;
+    let state = saga::state(&write.pool, saga, instance).await?;
+    let steps = saga_step::of_instance(&write.pool, saga, instance).await?;
+    let timers = saga_timer::of_instance(&write.pool, saga, instance).await?;
     let sent: Vec<&str> = steps.iter().flat_map(|step| step.4.iter().map(|(id, _)| id.as_str())).collect();
-    let receipts = sqlx::query_as("SELECT id, status, code FROM command WHERE source = $1 AND id = ANY($2)");
     let source = config.namespace.source();
-    let receipts = receipts.bind(&source).bind(&sent).fetch_all(&write.pool).await?;
+    let receipts = command::outcomes(&write.pool, &source, &sent).await?;
     let mut waiting = ledger::waiting(config, &write.pool, &sent).await?;
     waiting.retain(|one| one.source == source);
     Ok(Some(Shown { found, state, steps, timers, receipts, waiting }))

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use millrace_store::command;
 
 use crate::config::Config;
 use crate::failure::Failure;
@@ -58,9 +59,7 @@ impl Ledger {
     pub(super) async fn open(config: &Config) -> Result<Self, Failure> {
         let database = Database::of(config, Side::Write)?;
         // The table is named so that a missing `setup` is told before anything is sent.
-        let now =
-            sqlx::query_scalar("SELECT clock_timestamp() WHERE NOT EXISTS (SELECT FROM command LIMIT 0)");
-        let begun = now.fetch_one(&database.pool).await.map_err(|error| database.failure(error))?;
+        let begun = command::clock(&database.pool).await.map_err(|error| database.failure(error))?;
         Ok(Self { database, begun })
     }
 }
@@ -118,17 +117,9 @@ async fn retrying(config: &Config, ledger: &Ledger, waiting: &[&Identity]) -> Re
 async fn decided(ledger: &Ledger, asked: &[&Identity]) -> Result<HashMap<Identity, String>, Failure> {
     let ids: Vec<&str> = asked.iter().map(|identity| &*identity.id).collect();
     let sources: Vec<&str> = asked.iter().map(|identity| &*identity.source).collect();
-    let rows: Vec<(String, String, String)> = sqlx::query_as(
-        "SELECT c.source, c.id, c.status FROM unnest($1::text[], $2::text[]) AS asked (id, source)
-         JOIN command AS c USING (id, source)
-         WHERE c.status <> 'dead' OR c.decided_at >= $3",
-    )
-    .bind(ids)
-    .bind(sources)
-    .bind(ledger.begun)
-    .fetch_all(&ledger.database.pool)
-    .await
-    .map_err(|error| ledger.database.failure(error))?;
+    let database = &ledger.database;
+    let rows = command::ended_since(&database.pool, (sources, ids), ledger.begun).await;
+    let rows = rows.map_err(|error| database.failure(error))?;
     let entry = |(source, id, status): (String, String, String)| {
         (Identity { source: source.into(), id: id.into() }, status)
     };

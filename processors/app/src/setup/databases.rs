@@ -3,9 +3,10 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use millrace_runtime::database::{BOTH, READ, WRITE, unfit_session};
-use millrace_runtime::names::{self, Namespace};
 use millrace_runtime::views::ddl;
+use millrace_store::database::unfit_session;
+use millrace_store::names::{self, Namespace};
+use millrace_store::{heartbeat, migrations, outbox, replay, stream};
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
 
 use super::steps::{Did, Steps};
@@ -14,6 +15,17 @@ use crate::failure::Failure;
 use crate::layout::{self, ReadModel, Side, Table};
 use crate::postgres::Database;
 use crate::replay::generations::{self, Generation};
+
+/// Refuses tables that a later build has set up: nothing of this one would fit them.
+pub(super) async fn refuse_newer(config: &Config) -> Result<(), Failure> {
+    for side in [Side::Write, Side::Read] {
+        let database = Database::of(config, side)?;
+        let fail = |error| database.failure(error);
+        let mut connection = database.pool.acquire().await.map_err(fail)?;
+        database.refuse_newer(migrations::applied(&mut connection).await.map_err(fail)?)?;
+    }
+    Ok(())
+}
 
 /// Creates both sides and what Debezium reads from; returns the generations of the views that there are.
 pub(super) async fn create(config: &Config, steps: &mut Steps) -> Result<Vec<Generation>, Failure> {
@@ -30,14 +42,7 @@ pub(super) async fn create(config: &Config, steps: &mut Steps) -> Result<Vec<Gen
 async fn refuse_contexts_left_out(config: &Config, write: &Database) -> Result<(), Failure> {
     let left_out: Vec<&str> =
         millrace_schemas::CONTEXTS.iter().copied().filter(|context| !config.has(context)).collect();
-    let used: Option<String> = sqlx::query_scalar(
-        "SELECT wanted FROM UNNEST($1::text[]) AS wanted
-         WHERE EXISTS (SELECT FROM stream WHERE context = wanted AND version > 0) LIMIT 1",
-    )
-    .bind(&left_out)
-    .fetch_optional(&write.pool)
-    .await
-    .map_err(|error| write.failure(error))?;
+    let used = stream::used(&write.pool, &left_out).await.map_err(|error| write.failure(error))?;
     match used {
         None => Ok(()),
         Some(context) => Err(Failure::refused(format!(
@@ -116,20 +121,16 @@ async fn execute(connection: &mut PgConnection, sql: String) -> sqlx::Result<()>
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.map(|_| ())
 }
 
-/// The runtime's own tables.
+/// The runtime's own tables, brought to this build's version.
 async fn tables(connection: &mut PgConnection, side: Side) -> sqlx::Result<Vec<(Did, String)>> {
-    let before = table_names(connection).await?;
-    let own = match side {
-        Side::Write => WRITE,
-        Side::Read => READ,
-    };
-    execute(connection, BOTH.to_owned()).await?;
-    execute(connection, own.to_owned()).await?;
-    let after = table_names(connection).await?;
-    Ok(after
-        .into_iter()
-        .map(|name| (Did::created_if(!before.contains(&name)), format!("table {name}")))
-        .collect())
+    let before = (migrations::applied(connection).await?, table_names(connection).await?);
+    let migrations = side.migrations();
+    migrations.apply(connection).await?;
+    let version =
+        |(version, name)| (Did::created_if(version > before.0), format!("migration {version} ({name})"));
+    let table = |name| (Did::created_if(!before.1.contains(&name)), format!("table {name}"));
+    let tables = table_names(connection).await?.into_iter().map(table);
+    Ok(migrations.all().map(version).chain(tables).collect())
 }
 
 async fn table_names(connection: &mut PgConnection) -> sqlx::Result<Vec<String>> {
@@ -143,7 +144,7 @@ async fn model_table(
     namespace: &Namespace,
     model: &ReadModel,
 ) -> sqlx::Result<Option<(Did, String)>> {
-    let serving = generations::first(connection, model.name).await?;
+    let serving = replay::first(connection, model.name).await?;
     let Some(Table { table, view, .. }) = &model.table else { return Ok(None) };
     let new = !exists(connection, RELATION_EXISTS, &names::table(model.name, serving)).await?;
     for sql in [table, view] {
@@ -178,10 +179,7 @@ async fn create_outbox_feed(config: &Config, write: &Database, steps: &mut Steps
     let fail = |error| write.failure(error);
     let name = config.namespace.outbox();
     let mut transaction = begin(config, write).await?;
-    sqlx::query("INSERT INTO heartbeat (id, beat_at) VALUES (1, now()) ON CONFLICT DO NOTHING")
-        .execute(&mut *transaction)
-        .await
-        .map_err(fail)?;
+    heartbeat::insert(&mut transaction).await.map_err(fail)?;
     let new = !exists(&mut transaction, PUBLICATION_EXISTS, &name).await.map_err(fail)?;
     if new {
         execute(&mut transaction, publication(config)).await.map_err(fail)?;
@@ -252,7 +250,7 @@ async fn tell_holders(pid: i32, write: &Database) -> sqlx::Result<()> {
 }
 
 async fn warn_of_missed_rows(connection: &mut PgConnection, slot: &str) -> sqlx::Result<()> {
-    let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox").fetch_one(connection).await?;
+    let rows = outbox::count(connection).await?;
     if rows > 0 {
         tracing::warn!(
             rows,

@@ -20,12 +20,13 @@ use crate::replay::generations::Generation;
 use steps::Steps;
 
 /// Creates what is not there, in the order in which one thing needs another. What is refused without side effects
-/// (an incompatible schema, a topic of another size) comes first.
+/// (tables of a later build, an incompatible schema, a topic of another size) comes first.
 ///
 /// # Errors
 /// The first step that fails; running it again goes on from there.
 pub async fn setup(config: &Config, format: Format) -> Result<(), Failure> {
     let mut steps = Steps::new(format);
+    databases::refuse_newer(config).await?;
     schemas::register(config, &mut steps).await?;
     topics::create(config, &mut steps).await?;
     let live = databases::create(config, &mut steps).await?;

@@ -3,7 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use millrace_runtime::names::Namespace;
+use millrace_store::names::Namespace;
+use millrace_store::replay;
 use rdkafka::types::RDKafkaErrorCode;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -149,16 +150,11 @@ async fn remove_groups(config: &Config, steps: &mut Steps) -> Result<(), Failure
 async fn generation_groups(config: &Config) -> Result<Vec<String>, Failure> {
     let read = Database::of(config, Side::Read)?;
     let fail = |error| read.failure(error);
-    let there: bool = sqlx::query_scalar("SELECT to_regclass('replay') IS NOT NULL")
-        .fetch_one(&read.pool)
-        .await
-        .map_err(fail)?;
+    let there = replay::is_there(&read.pool).await.map_err(fail)?;
     if !there {
         return Ok(Vec::new());
     }
-    let replayed = "SELECT view, generation FROM replay AS r
-                    WHERE EXISTS (SELECT FROM replay WHERE view = r.view AND generation > 1) ORDER BY 1, 2";
-    let rows: Vec<(String, i32)> = sqlx::query_as(replayed).fetch_all(&read.pool).await.map_err(fail)?;
+    let rows = replay::of_replayed(&read.pool).await.map_err(fail)?;
     let group = |(view, generation): &(String, i32)| config.namespace.generation_group(view, *generation);
     Ok(rows.iter().map(group).collect())
 }

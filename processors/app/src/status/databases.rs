@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use millrace_runtime::Nearest;
+use millrace_store::timestamp::Nearest;
+use millrace_store::{blocked_key, consumer_offset, dead_letter, outbox};
 use serde::Serialize;
 
 use crate::config::Config;
@@ -88,8 +89,7 @@ impl Decided {
 /// the WAL grows for other reasons too.
 pub(super) async fn decided(write: &Database, before: Option<Decided>) -> Result<Decided, Failure> {
     let fail = |error| write.failure(error);
-    let rows = "SELECT topic, count(*) FROM outbox WHERE NOT starts_with(topic, current_schema() || '.cmd.') GROUP BY topic";
-    let rows = sqlx::query_as(rows).fetch_all(&write.pool).await.map_err(fail)?.into_iter().collect();
+    let rows = outbox::decided_by_topic(&write.pool).await.map_err(fail)?.into_iter().collect();
     if let Some(same) = before.filter(|before| before.rows == rows) {
         return Ok(same);
     }
@@ -113,43 +113,23 @@ pub(super) async fn is_carried(
 
 /// Of a view the serving generation counts.
 async fn stands(database: &Database) -> sqlx::Result<Vec<Stand>> {
-    let stands = match database.side {
-        Side::Write => {
-            "SELECT grp, topic, partition, applied, published FROM consumer_offset ORDER BY 1, 2, 3"
-        }
-        Side::Read => {
-            "SELECT grp, topic, partition, applied, published FROM consumer_offset AS o
-             JOIN replay AS r ON o.grp = current_schema() || '.' || r.view AND o.generation = r.generation
-             WHERE r.state = 'serving' ORDER BY 1, 2, 3"
-        }
+    let rows = match database.side {
+        Side::Write => consumer_offset::everywhere(&database.pool).await?,
+        Side::Read => consumer_offset::serving(&database.pool).await?,
     };
-    let rows: Vec<(String, String, i32, i64, i64)> = sqlx::query_as(stands).fetch_all(&database.pool).await?;
     let stand =
         |(group, topic, partition, applied, published)| Stand { group, topic, partition, applied, published };
     Ok(rows.into_iter().map(stand).collect())
 }
 
 async fn dead(database: &Database) -> sqlx::Result<Vec<DeadLetters>> {
-    let rows: Vec<(String, String, i64, Nearest)> = sqlx::query_as(
-        "SELECT grp, code, count(*), max(failed_at) FROM dead_letter WHERE status = 'dead' GROUP BY 1, 2 ORDER BY 1, 2",
-    )
-    .fetch_all(&database.pool)
-    .await?;
+    let rows = dead_letter::counts(&database.pool).await?;
     let dead = |(group, code, count, Nearest(last))| DeadLetters { group, code, count, last };
     Ok(rows.into_iter().map(dead).collect())
 }
 
 async fn blocked(database: &Database) -> sqlx::Result<Vec<Blocked>> {
-    let rows = sqlx::query_as(
-        "SELECT grp, status, count(*), sum(waiting.records)::bigint, min(since)
-         FROM blocked_key AS b CROSS JOIN LATERAL (
-             SELECT count(*) AS records FROM parked AS p
-             WHERE p.grp = b.grp AND p.generation = b.generation AND p.topic = b.topic AND p.key = b.key
-               AND p.drained_offset IS NULL
-         ) AS waiting
-         GROUP BY 1, 2 ORDER BY 1, 2",
-    );
-    let rows: Vec<(String, String, i64, i64, Nearest)> = rows.fetch_all(&database.pool).await?;
+    let rows = blocked_key::counts(&database.pool).await?;
     let blocked =
         |(group, status, keys, records, Nearest(since))| Blocked { group, status, keys, records, since };
     Ok(rows.into_iter().map(blocked).collect())

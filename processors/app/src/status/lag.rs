@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use millrace_runtime::timestamp;
+use millrace_store::timestamp;
 use rdkafka::Message as _;
 use rdkafka::error::RDKafkaErrorCode;
 use serde::Serialize;

@@ -1,7 +1,8 @@
 //! What goes on by itself: sagas, calls to the outside, and commands that they have sent.
 
 use chrono::{DateTime, Utc};
-use millrace_runtime::Nearest;
+use millrace_store::timestamp::Nearest;
+use millrace_store::write_side;
 use serde::Serialize;
 
 use crate::config::Config;
@@ -23,23 +24,9 @@ pub(super) struct UnderWay {
 
 /// Asks the write side.
 pub(super) async fn look(config: &Config, write: &Database) -> Result<Vec<UnderWay>, Failure> {
-    let rows: Vec<(String, String, i64, Nearest)> = sqlx::query_as(
-        "SELECT 'saga ' || saga, standing, count(*), min(started_at) FROM saga_under_way GROUP BY 1, 2
-         UNION ALL
-         SELECT 'effect ' || effect, status, count(*), min(created_at) FROM effect
-         WHERE status IN ('waiting', 'calling') GROUP BY 1, 2
-         UNION ALL
-         SELECT 'commands', 'sent and not decided', count(*), min(occurred_at) FROM outbox
-         WHERE version IS NULL AND starts_with(topic, $1)
-           AND NOT EXISTS (SELECT FROM command WHERE command.id = outbox.id::text AND source = $2)
-         HAVING count(*) > 0
-         ORDER BY 1, 2",
-    )
-    .bind(format!("{}.cmd.", config.namespace))
-    .bind(config.namespace.source())
-    .fetch_all(&write.pool)
-    .await
-    .map_err(|error| write.failure(error))?;
+    let (commands, source) = (format!("{}.cmd.", config.namespace), config.namespace.source());
+    let rows = write_side::under_way(&write.pool, &commands, &source).await;
+    let rows = rows.map_err(|error| write.failure(error))?;
     let found = |(what, standing, count, Nearest(since))| UnderWay { what, standing, count, since };
     Ok(rows.into_iter().map(found).collect())
 }

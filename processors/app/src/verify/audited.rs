@@ -1,7 +1,8 @@
 //! The tables that the auditor folds a view into: a generation that nobody serves, and the events of its rows.
 
-use millrace_runtime::names::table;
 use millrace_runtime::views::ddl;
+use millrace_store::names::table;
+use millrace_store::progress;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::config::Config;
@@ -52,7 +53,6 @@ impl Audited {
         let drop =
             format!("SET client_min_messages = warning; DROP TABLE IF EXISTS \"{rows}\", \"{events}\"");
         sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut *connection).await?;
-        let forget = sqlx::query("DELETE FROM progress WHERE grp = $1 AND generation = $2");
-        forget.bind(group).bind(AUDITED).execute(connection).await.map(|_| ())
+        progress::remove(connection, group, AUDITED).await
     }
 }

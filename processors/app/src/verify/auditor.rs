@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use millrace_runtime::names::table;
-use millrace_runtime::{Group, Role};
+use millrace_runtime::Role;
+use millrace_store::Group;
+use millrace_store::names::table;
 use serde_json::json;
 use sqlx::PgConnection;
 

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use millrace_runtime::{Document, WorkError};
+use millrace_store::consumer_offset;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::finding::Finding;
-use super::horizon::Stand;
 use super::index::{Checked, Index, Source};
 use crate::config::Config;
 use crate::failure::Failure;
@@ -40,7 +40,8 @@ impl Documents<'_> {
         let mut findings = Vec::new();
         if !suspects.is_empty() {
             // Whatever was seen of them is applied by now.
-            let stand = self.stand().await.map_err(|error| self.read.failure(error))?;
+            let stand = consumer_offset::stands(&self.read.pool, self.index.role.group()).await;
+            let stand = stand.map_err(|error| self.read.failure(error))?;
             self.index.published(&stand).await?;
             findings = self.judge(&suspects).await?;
         }
@@ -49,13 +50,6 @@ impl Documents<'_> {
             Some(key) => self.strange(&[key.to_owned()]).await?,
         });
         Ok(Checked { count, findings })
-    }
-
-    async fn stand(&self) -> sqlx::Result<Vec<Stand>> {
-        let stand =
-            "SELECT topic, partition, applied FROM consumer_offset WHERE grp = $1 AND generation = $2";
-        let group = self.index.role.group();
-        sqlx::query_as(stand).bind(&group.id).bind(group.generation).fetch_all(&self.read.pool).await
     }
 
     /// How many rows there are, and those whose document is not the same: key and version.

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
-use millrace_runtime::Group;
-use millrace_runtime::names::Namespace;
+use millrace_store::consumer_offset::Mark;
+use millrace_store::names::Namespace;
+use millrace_store::{Group, blocked_key, outbox, progress};
 
 use super::finding::Finding;
-use super::horizon::{self, Mark};
+use super::horizon;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::ReadModel;
@@ -73,9 +74,7 @@ async fn suspects(
 ) -> Result<Vec<Stream>, Failure> {
     let fail = |error| write.failure(error);
     let mut connection = session::open(write).await.map_err(fail)?;
-    let streams = "SELECT aggregatetype, aggregateid, max(version) FROM outbox
-                   WHERE aggregatetype = ANY($1) AND version IS NOT NULL GROUP BY 1, 2";
-    let streams = sqlx::query_as::<_, Stream>(streams).bind(model.contexts.as_slice()).fetch(&mut connection);
+    let streams = outbox::last_versions(&mut connection, model.contexts.as_slice());
     let mut pages = streams.try_chunks(PAGE);
     let mut suspects = Vec::new();
     while let Some(page) = pages.try_next().await.map_err(|error| fail(error.1))? {
@@ -89,21 +88,7 @@ async fn suspects(
 
 /// Those of some streams that the view has not folded to their version, and how far it has.
 async fn unfolded(read: &Database, group: &Group, streams: &[Stream]) -> Result<Vec<(Stream, i64)>, Failure> {
-    let rows: Vec<(String, String, i64, i64)> = sqlx::query_as(
-        "SELECT s.context, s.stream, s.version, coalesce(p.version, 0)
-         FROM UNNEST($3::text[], $4::text[], $5::bigint[]) AS s(context, stream, version)
-         LEFT JOIN progress AS p
-             ON p.grp = $1 AND p.generation = $2 AND p.context = s.context AND p.stream = s.stream
-         WHERE coalesce(p.version, 0) < s.version",
-    )
-    .bind(&group.id)
-    .bind(group.generation)
-    .bind(streams.iter().map(|stream| stream.0.as_str()).collect::<Vec<_>>())
-    .bind(streams.iter().map(|stream| stream.1.as_str()).collect::<Vec<_>>())
-    .bind(streams.iter().map(|stream| stream.2).collect::<Vec<_>>())
-    .fetch_all(&read.pool)
-    .await
-    .map_err(|error| read.failure(error))?;
+    let rows = progress::unfolded(&read.pool, group, streams).await.map_err(|error| read.failure(error))?;
     Ok(rows
         .into_iter()
         .map(|(context, stream, version, folded)| ((context, stream, version), folded))
@@ -116,14 +101,8 @@ async fn waiting(
     namespace: &Namespace,
     group: &Group,
 ) -> Result<Vec<(String, String)>, Failure> {
-    let rows: Vec<(String, Vec<u8>)> = sqlx::query_as(
-        "SELECT topic, key FROM blocked_key WHERE grp = $1 AND generation = $2 AND status IN ('retrying', 'dead')",
-    )
-    .bind(&group.id)
-    .bind(group.generation)
-    .fetch_all(&read.pool)
-    .await
-    .map_err(|error| read.failure(error))?;
+    let rows = blocked_key::behind_a_failure(&read.pool, group).await;
+    let rows = rows.map_err(|error| read.failure(error))?;
     let of = |(topic, key): (String, Vec<u8>)| {
         Some((namespace.event_context(&topic)?.to_owned(), String::from_utf8(key).ok()?))
     };

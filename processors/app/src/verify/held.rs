@@ -14,18 +14,7 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::what::What;
-use crate::outbox::CARRIED;
 
-/// A row's print in SQL; [`print()`] makes the same of a record. Texts of Postgres have no zero, so that nothing of one part
-/// can pass for a piece of another.
-pub(super) fn print_in_sql() -> String {
-    format!(
-        "('x' || left(encode(sha256(
-             convert_to(concat_ws(' ', aggregatetype, version, id, aggregateid), 'UTF8') || '\\x00'::bytea
-                 || coalesce({CARRIED}, '')
-         ), 'hex'), 16))::bit(64)::bigint"
-    )
-}
 /// Records in the place of an event that are kept for a closer look; of more the next look finds some.
 const STRANGE_MAX: usize = 10_000;
 /// No stream of the outbox has a longer id: its index would refuse it.
@@ -113,7 +102,7 @@ pub(super) struct Slice {
 }
 
 impl Slice {
-    /// Whether an event with this print belongs to this part; [`EVENTS_OF_SLICE`](super::topics) says the same in SQL.
+    /// Whether an event with this print belongs to this part; [`prints_of_slice`](millrace_store::outbox::prints_of_slice) says the same in SQL.
     fn takes(self, print: i64) -> bool {
         print.rem_euclid(self.of) == self.number
     }
@@ -142,7 +131,7 @@ fn event(context: &str, message: &BorrowedMessage<'_>) -> Option<Strange> {
     })
 }
 
-/// See [`print_in_sql`].
+/// As [`prints`](millrace_store::outbox::prints) of the outbox are made.
 fn print(parts: [&str; 4], payload: &[u8]) -> i64 {
     let digest =
         Sha256::new().chain_update(parts.join(" ")).chain_update([0]).chain_update(payload).finalize();

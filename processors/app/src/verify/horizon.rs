@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use millrace_runtime::Group;
-use sqlx::AssertSqlSafe;
+use millrace_store::Group;
+use millrace_store::consumer_offset::{self, Mark, Stand};
 
 use crate::config::Config;
 use crate::failure::Failure;
@@ -11,28 +11,6 @@ use crate::kafka::Reader;
 use crate::postgres::Database;
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-
-/// Where a group or a topic stands: topic, partition, next offset.
-pub(super) type Stand = (String, i32, i64);
-
-/// What a group has done with the records below an offset.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Mark {
-    /// Folded them.
-    Applied,
-    /// And sent the documents.
-    Published,
-}
-
-impl Mark {
-    /// The column of `consumer_offset`.
-    fn column(self) -> &'static str {
-        match self {
-            Mark::Applied => "applied",
-            Mark::Published => "published",
-        }
-    }
-}
 
 /// Waits until Debezium has confirmed all that is committed now.
 pub(crate) async fn carried(config: &Config, write: &Database, patience: Duration) -> Result<(), Failure> {
@@ -83,29 +61,19 @@ pub(super) async fn reached(
     patience: Duration,
 ) -> Result<(), Failure> {
     let until = Instant::now() + patience;
-    let column = mark.column();
-    let behind = format!(
-        "SELECT count(*) FROM UNNEST($3::text[], $4::int[], $5::bigint[]) AS stand(topic, partition, reached)
-         LEFT JOIN consumer_offset AS o
-             ON o.grp = $1 AND o.generation = $2 AND o.topic = stand.topic AND o.partition = stand.partition
-         WHERE coalesce(o.{column}, 0) < stand.reached"
-    );
     loop {
-        let behind: i64 = sqlx::query_scalar(AssertSqlSafe(behind.as_str()))
-            .bind(&group.id)
-            .bind(group.generation)
-            .bind(stand.iter().map(|stand| stand.0.as_str()).collect::<Vec<_>>())
-            .bind(stand.iter().map(|stand| stand.1).collect::<Vec<_>>())
-            .bind(stand.iter().map(|stand| stand.2).collect::<Vec<_>>())
-            .fetch_one(&read.pool)
-            .await
-            .map_err(|error| read.failure(error))?;
+        let behind = consumer_offset::behind(&read.pool, group, mark, stand).await;
+        let behind = behind.map_err(|error| read.failure(error))?;
         if behind == 0 {
             return Ok(());
         }
         if Instant::now() > until {
+            let done = match mark {
+                Mark::Applied => "applied",
+                Mark::Published => "published",
+            };
             return Err(Failure::refused(format!(
-                "{}: records of {behind} partitions are not {column} yet, so nothing can be said about them: is \
+                "{}: records of {behind} partitions are not {done} yet, so nothing can be said about them: is \
                  `millrace run` running?",
                 group.id
             )));

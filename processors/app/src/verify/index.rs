@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use millrace_runtime::{Document, Role};
+use millrace_store::consumer_offset::{Mark, Stand};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
 use super::finding::Finding;
-use super::horizon::{self, Mark, Stand};
+use super::horizon;
 use super::what::What;
 use crate::failure::Failure;
 use crate::index_reader::{Held, IndexReader, body};

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use millrace_runtime::Means;
+use millrace_store::Means;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgConnection};
 

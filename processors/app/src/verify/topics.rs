@@ -15,12 +15,14 @@ use std::time::Duration;
 use futures::TryStreamExt as _;
 use millrace_runtime::{Copier as _, Producer, Record, WorkError};
 use millrace_schemas::Kind;
+use millrace_store::outbox::{self, Span, Unversioned};
+use millrace_store::write_side;
 use rdkafka::message::{BorrowedMessage, Message as _};
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::finding::Finding;
-use super::held::{Held, Slice, Strange, print_in_sql};
+use super::held::{Held, Slice, Strange};
 use super::horizon;
 use super::what::What;
 use crate::config::Config;
@@ -29,7 +31,7 @@ use crate::kafka::{Reader, Seen};
 use crate::layout;
 use crate::outage;
 use crate::outbox::pace::Pace;
-use crate::outbox::{self, Span};
+use crate::outbox::{events, unversioned};
 use crate::postgres::Database;
 use crate::replay::session;
 use crate::schema::Decoder;
@@ -41,19 +43,6 @@ const REMEMBERED_MAX: i64 = 8_000_000;
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Streams whose missing events are told, and rejections and commands that are missing.
 const FOUND_MAX: usize = 1_000;
-/// Kafka keeps rejections for a while only: those of the last day must be there.
-const RECENT_REJECTIONS: &str = "
-    SELECT o.aggregatetype, o.aggregateid, o.id
-    FROM command AS c
-    JOIN outbox AS o ON o.aggregatetype = c.context AND o.aggregateid = c.stream AND o.version IS NULL
-                    AND o.command_id = c.id
-    WHERE c.status = 'rejected' AND c.decided_at > now() - interval '1 day' ORDER BY o.id";
-/// Commands that sagas and effects have sent. The ledger answers for those that are decided.
-const UNDECIDED_COMMANDS: &str = "
-    SELECT aggregatetype, aggregateid, id FROM outbox
-    WHERE version IS NULL AND starts_with(topic, current_schema() || '.cmd.')
-      AND NOT EXISTS (SELECT FROM command WHERE command.id = outbox.id::text AND source = '/' || current_schema())
-    ORDER BY id";
 /// Events that are read and emitted at a time.
 const EMITTED_AT_ONCE: i64 = 500;
 /// Records in the place of an event that are looked at closer at a time.
@@ -110,7 +99,7 @@ pub(super) async fn check(
     patience: Duration,
     mut pace: Pace,
 ) -> Result<Topics, Failure> {
-    let total = total(write).await.map_err(|error| write.failure(error))?;
+    let total = write_side::events_and_rejections(&write.pool).await.map_err(|error| write.failure(error))?;
     let of = total / REMEMBERED_MAX + 1;
     let mut topics = Topics { events: total, lack: Lack::default() };
     for number in 0..of {
@@ -126,38 +115,24 @@ pub(super) async fn check(
     Ok(topics)
 }
 
-/// Events, and rejections of the last day.
-async fn total(write: &Database) -> sqlx::Result<i64> {
-    let total = "SELECT (SELECT coalesce(sum(version), 0)::bigint FROM stream)
-                      + (SELECT count(*) FROM command WHERE status = 'rejected' AND decided_at > now() - interval '1 day')";
-    sqlx::query_scalar(total).fetch_one(&write.pool).await
-}
-
 /// What the topics must hold, as the outbox is now.
 async fn expected(write: &Database, slice: Slice) -> sqlx::Result<Held> {
     let mut connection = session::open(write).await?;
     let since = "SELECT (extract(epoch FROM now()) * 1000)::bigint";
     let since = sqlx::query_scalar(since).fetch_one(&mut connection).await?;
-    let events = format!(
-        "SELECT print FROM (SELECT {} AS print FROM outbox WHERE version IS NOT NULL) AS event
-         WHERE mod(mod(print, $1) + $1, $1) = $2",
-        print_in_sql()
-    );
-    let events = sqlx::query_scalar::<_, i64>(AssertSqlSafe(events)).bind(slice.of).bind(slice.number);
-    let prints = events.fetch(&mut connection).try_collect().await?;
-    let rows = unversioned(&mut connection).await?.into_iter();
+    let prints = outbox::prints_of_slice(&mut connection, slice.number, slice.of).try_collect().await?;
+    let rows = rejections_and_commands(&mut connection).await?.into_iter();
     let unversioned =
         rows.map(|(what, (_, _, id))| (id, what)).filter(|(id, _)| slice.takes_unversioned(*id));
     Ok(Held::new(slice, since, prints, unversioned.collect()))
 }
 
 /// Rejections and commands that must be there: context, stream, id.
-async fn unversioned(connection: &mut PgConnection) -> sqlx::Result<Vec<(What, (String, String, Uuid))>> {
-    let mut all = Vec::new();
-    for (what, sql) in [(What::Rejection, RECENT_REJECTIONS), (What::Command, UNDECIDED_COMMANDS)] {
-        let rows = sqlx::query_as(sql).fetch_all(&mut *connection).await?;
-        all.extend(rows.into_iter().map(|row| (what, row)));
-    }
+async fn rejections_and_commands(connection: &mut PgConnection) -> sqlx::Result<Vec<(What, Unversioned)>> {
+    let rejections = outbox::recent_rejections(connection).await?.into_iter();
+    let commands = outbox::undecided_commands(connection).await?.into_iter();
+    let mut all: Vec<_> = rejections.map(|row| (What::Rejection, row)).collect();
+    all.extend(commands.map(|row| (What::Command, row)));
     Ok(all)
 }
 
@@ -228,7 +203,7 @@ async fn lack(write: &Database, held: &Held) -> sqlx::Result<Lack> {
     let (mut connection, mut lack) = (session::open(write).await?, Lack::default());
     if !held.is_whole() {
         missing_events(&mut connection, held, &mut lack).await?;
-        for (what, (context, stream, id)) in unversioned(&mut connection).await? {
+        for (what, (context, stream, id)) in rejections_and_commands(&mut connection).await? {
             if held.unversioned.contains_key(&id) {
                 lack.add(Missing::unversioned(what, &context, &stream, id));
             }
@@ -242,12 +217,7 @@ async fn lack(write: &Database, held: &Held) -> sqlx::Result<Lack> {
 
 /// Versions that were not seen, stream by stream.
 async fn missing_events(connection: &mut PgConnection, held: &Held, lack: &mut Lack) -> sqlx::Result<()> {
-    let events = format!(
-        "SELECT aggregatetype, aggregateid, version, {} FROM outbox WHERE version IS NOT NULL
-         ORDER BY aggregatetype, aggregateid, version",
-        print_in_sql()
-    );
-    let mut events = sqlx::query_as::<_, (String, String, i64, i64)>(AssertSqlSafe(events)).fetch(connection);
+    let mut events = outbox::prints(connection);
     let (mut of, mut ranges) = ((String::new(), String::new()), Vec::new());
     while let Some((context, stream, version, print)) = events.try_next().await? {
         if !held.lacks(print) {
@@ -277,19 +247,10 @@ async fn in_the_place_of_events(
     held: &Held,
 ) -> sqlx::Result<Vec<(Strange, String)>> {
     let strange: Vec<&Strange> = held.strange.iter().collect();
-    let right = format!(
-        "SELECT wanted.number, outbox.id::text, {}
-         FROM UNNEST($1::text[], $2::text[], $3::bigint[]) WITH ORDINALITY AS wanted(context, stream, at, number)
-         JOIN outbox ON aggregatetype = context AND aggregateid = stream AND version = at",
-        print_in_sql()
-    );
     let mut found = Vec::new();
     for some in strange.chunks(STRANGE_AT_ONCE) {
-        let right = sqlx::query_as::<_, (i64, String, i64)>(AssertSqlSafe(right.as_str()))
-            .bind(some.iter().map(|strange| strange.context.as_str()).collect::<Vec<_>>())
-            .bind(some.iter().map(|strange| strange.stream.replace('\0', "")).collect::<Vec<_>>())
-            .bind(some.iter().map(|strange| strange.version).collect::<Vec<_>>());
-        for (number, id, print) in right.fetch_all(&mut *connection).await? {
+        let wanted: Vec<(&str, String, i64)> = some.iter().map(|strange| wanted(strange)).collect();
+        for (number, id, print) in outbox::prints_at(connection, &wanted).await? {
             let strange = usize::try_from(number - 1).ok().and_then(|place| some.get(place));
             // Else the outbox did not have it yet when we began.
             found.extend(
@@ -301,6 +262,11 @@ async fn in_the_place_of_events(
         (&a.context, &a.stream, a.version).cmp(&(&b.context, &b.stream, b.version))
     });
     Ok(found)
+}
+
+/// Texts of Postgres have no zero.
+fn wanted(strange: &Strange) -> (&str, String, i64) {
+    (&strange.context, strange.stream.replace('\0', ""), strange.version)
 }
 
 impl Missing {
@@ -333,15 +299,14 @@ pub(super) async fn emit(
     match lost {
         Lost::Unversioned(context, stream, id) => {
             let place = (context.as_str(), stream.as_str());
-            let record =
-                outbox::unversioned(&write.pool, &config.namespace, place, *id).await.map_err(fail)?;
+            let record = unversioned(&write.pool, &config.namespace, place, *id).await.map_err(fail)?;
             send(config, producer, &mut decoder, record.as_slice()).await
         }
         Lost::Events(spans) => {
             let mut whole = true;
             for mut left in spans.iter().flat_map(|span| span.pieces(EMITTED_AT_ONCE)) {
                 while left.above < left.upto {
-                    let events = outbox::events(&write.pool, &config.namespace, slice::from_ref(&left)).await;
+                    let events = events(&write.pool, &config.namespace, slice::from_ref(&left)).await;
                     let events = events.map_err(fail)?;
                     left.above = events.last().map_or(left.upto, |event| event.version);
                     let records: Vec<Record> = events.into_iter().map(|event| event.record).collect();

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use millrace_domain::Context;
+use millrace_store::{Group, Place, command};
 use sqlx::PgConnection;
 
 use super::arrived::Arrived;
@@ -11,10 +12,8 @@ use super::identity::{Fingerprint, Identity, unquoted};
 use crate::dead_letters::{self, storable};
 use crate::envelope;
 use crate::error::{Fault, WorkError};
-use crate::group::Group;
 use crate::moments::{broken, mechanism};
 use crate::record::Record;
-use crate::retry::Place;
 use crate::role::Outcome;
 
 /// How a command ended.
@@ -50,6 +49,26 @@ pub(super) struct Receipt {
     pub(super) versions: Option<String>,
 }
 
+impl Receipt {
+    fn row(&self) -> command::New<'_> {
+        command::New {
+            id: &self.identity.id,
+            source: &self.identity.source,
+            fingerprint: self.fingerprint.as_bytes(),
+            record_type: self.record_type,
+            stream: &self.stream,
+            topic: &self.topic,
+            partition: self.partition,
+            offset: self.offset,
+            status: self.status.as_str(),
+            code: self.code,
+            message: self.message.as_deref(),
+            versions: self.versions.as_deref(),
+            produced_at: self.produced_at,
+        }
+    }
+}
+
 /// Where commands that died lay, by identity.
 pub(super) type Died = HashMap<Identity, Place>;
 
@@ -69,7 +88,7 @@ pub(super) async fn fresh<'b, C: Context>(
     let mut fresh = Vec::with_capacity(arrived.len());
     for command in arrived {
         let outcome = match known.get(&command.identity) {
-            None if ended.contains(&Place::of(command.record)) => Outcome::Duplicate,
+            None if ended.contains(&command.record.place()) => Outcome::Duplicate,
             None => {
                 known.insert(command.identity.clone(), command.fingerprint.clone());
                 fresh.push(command);
@@ -93,9 +112,6 @@ fn reused(identity: &Identity) -> Fault {
     )
 }
 
-/// Id, source, fingerprint, status, topic, partition and offset.
-type Row = (String, String, Vec<u8>, String, String, i32, i64);
-
 /// The fingerprints of those that are decided, and the places of those that died. Earlier builds took an id in the quotes
 /// of JSON as it is: looked for as well.
 async fn known<C: Context>(
@@ -104,12 +120,7 @@ async fn known<C: Context>(
 ) -> Result<(HashMap<Identity, Fingerprint>, Died), WorkError> {
     let mut ids: HashSet<&str> = arrived.iter().map(|command| command.identity.id.as_str()).collect();
     ids.extend(arrived.iter().filter_map(|command| command.record.header(envelope::ID)));
-    let rows: Vec<Row> = sqlx::query_as(
-        "SELECT id, source, fingerprint, status, topic, partition, \"offset\" FROM command WHERE id = ANY($1)",
-    )
-    .bind(ids.into_iter().collect::<Vec<_>>())
-    .fetch_all(connection)
-    .await?;
+    let rows = command::known(connection, ids.into_iter().collect()).await?;
     let (mut decided, mut died) = (HashMap::new(), Died::new());
     for (id, source, fingerprint, status, topic, partition, offset) in rows {
         let identity = Identity { source: unquoted(&source).into_owned(), id: unquoted(&id).into_owned() };
@@ -144,46 +155,9 @@ pub(super) async fn insert(
     received_at: DateTime<Utc>,
     receipts: &[Receipt],
 ) -> Result<(), WorkError> {
-    let column = |get: fn(&Receipt) -> &str| receipts.iter().map(get).collect::<Vec<_>>();
-    let written = sqlx::query(
-        "INSERT INTO command AS known
-             (context, received_at, id, source, fingerprint, type, stream, topic, partition, \"offset\",
-              status, code, message, versions, produced_at)
-         SELECT $1, $2, r.id, r.source, r.fingerprint, r.type, r.stream, r.topic, r.partition, r.\"offset\",
-                r.status, r.code, r.message, r.versions::json, r.produced_at
-         FROM UNNEST($3::text[], $4::text[], $5::bytea[], $6::text[], $7::text[], $8::text[], $9::int[], $10::bigint[],
-                     $11::text[], $12::text[], $13::text[], $14::text[], $15::timestamptz[])
-              AS r(id, source, fingerprint, type, stream, topic, partition, \"offset\",
-                   status, code, message, versions, produced_at)
-         ON CONFLICT (id, source) DO UPDATE
-         SET fingerprint = excluded.fingerprint, type = excluded.type, context = excluded.context,
-             stream = excluded.stream, topic = excluded.topic, partition = excluded.partition,
-             \"offset\" = excluded.\"offset\", status = excluded.status, code = excluded.code,
-             message = excluded.message, versions = excluded.versions, produced_at = excluded.produced_at,
-             received_at = CASE WHEN (known.topic, known.partition, known.\"offset\")
-                                     = (excluded.topic, excluded.partition, excluded.\"offset\")
-                                THEN known.received_at ELSE excluded.received_at END,
-             decided_at = excluded.decided_at, attempts = excluded.attempts
-         WHERE known.status = 'dead'",
-    )
-    .bind(context)
-    .bind(received_at)
-    .bind(column(|r| &r.identity.id))
-    .bind(column(|r| &r.identity.source))
-    .bind(receipts.iter().map(|r| r.fingerprint.as_bytes()).collect::<Vec<_>>())
-    .bind(column(|r| r.record_type))
-    .bind(column(|r| &r.stream))
-    .bind(column(|r| &r.topic))
-    .bind(receipts.iter().map(|r| r.partition).collect::<Vec<_>>())
-    .bind(receipts.iter().map(|r| r.offset).collect::<Vec<_>>())
-    .bind(column(|r| r.status.as_str()))
-    .bind(receipts.iter().map(|r| r.code).collect::<Vec<_>>())
-    .bind(receipts.iter().map(|r| r.message.as_deref()).collect::<Vec<_>>())
-    .bind(receipts.iter().map(|r| r.versions.as_deref()).collect::<Vec<_>>())
-    .bind(receipts.iter().map(|r| r.produced_at).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    if written.rows_affected() == receipts.len() as u64 || broken(mechanism::LEDGER) {
+    let rows: Vec<command::New<'_>> = receipts.iter().map(Receipt::row).collect();
+    let written = command::insert(connection, context, received_at, &rows).await?;
+    if written == receipts.len() as u64 || broken(mechanism::LEDGER) {
         return Ok(());
     }
     Err(WorkError::Contended("a command of this batch was decided in another partition".to_owned()))
@@ -197,35 +171,20 @@ pub(super) async fn insert_dead(
     record: &Record,
     fault: &Fault,
 ) -> Result<(), WorkError> {
-    sqlx::query(
-        "INSERT INTO command AS known
-             (id, source, fingerprint, type, context, stream, topic, partition, \"offset\",
-              status, code, message, produced_at, received_at)
-         VALUES ($1, $2, '', $3, $4, $5, $6, $7, $8, 'dead', $9, $10, $11, clock_timestamp())
-         ON CONFLICT (id, source) DO UPDATE
-         SET type = excluded.type, context = excluded.context, stream = excluded.stream, topic = excluded.topic,
-             partition = excluded.partition, \"offset\" = excluded.\"offset\", code = excluded.code,
-             message = excluded.message, produced_at = excluded.produced_at,
-             received_at = CASE WHEN (known.topic, known.partition, known.\"offset\")
-                                     = (excluded.topic, excluded.partition, excluded.\"offset\")
-                                THEN known.received_at ELSE excluded.received_at END,
-             decided_at = excluded.decided_at, attempts = excluded.attempts
-         WHERE known.status = 'dead'",
-    )
-    .bind(&identity.id)
-    .bind(&identity.source)
-    .bind(storable(record.header(envelope::TYPE).unwrap_or_default()))
-    .bind(context)
-    .bind(storable(&String::from_utf8_lossy(record.told_turn().unwrap_or_default())))
-    .bind(&*record.topic)
-    .bind(record.partition)
-    .bind(record.offset)
-    .bind(fault.code)
-    .bind(storable(&fault.message))
-    .bind(record.stamped_at())
-    .execute(connection)
-    .await?;
-    Ok(())
+    let dead = command::Dead {
+        id: &identity.id,
+        source: &identity.source,
+        record_type: &storable(record.header(envelope::TYPE).unwrap_or_default()),
+        context,
+        stream: &storable(&String::from_utf8_lossy(record.told_turn().unwrap_or_default())),
+        topic: &record.topic,
+        partition: record.partition,
+        offset: record.offset,
+        code: fault.code,
+        message: &storable(&fault.message),
+        produced_at: record.stamped_at(),
+    };
+    Ok(command::insert_dead(connection, &dead).await?)
 }
 
 /// Receipts of commands that have waited say when those arrived, not when their last try began, and how often they were
@@ -235,26 +194,7 @@ pub(super) async fn correct_waited(
     group: &Group,
     records: &[&Record],
 ) -> Result<(), WorkError> {
-    if records.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
-        "UPDATE command AS c
-         SET received_at = least(c.received_at, p.parked_at), attempts = coalesce(b.attempts, 0) + 1
-         FROM UNNEST($3::text[], $4::int[], $5::bigint[]) AS done(topic, partition, \"offset\")
-         JOIN parked AS p ON p.grp = $1 AND p.generation = $2 AND p.topic = done.topic
-              AND p.partition = done.partition AND p.\"offset\" = done.\"offset\"
-         LEFT JOIN blocked_key AS b ON b.grp = p.grp AND b.generation = p.generation AND b.topic = p.topic
-              AND b.key = p.key AND b.partition = p.partition AND b.\"offset\" = p.\"offset\"
-         WHERE c.id = p.record_id AND c.source = p.record_source
-           AND c.topic = p.topic AND c.partition = p.partition AND c.\"offset\" = p.\"offset\"",
-    )
-    .bind(&group.id)
-    .bind(group.generation)
-    .bind(records.iter().map(|record| &*record.topic).collect::<Vec<_>>())
-    .bind(records.iter().map(|record| record.partition).collect::<Vec<_>>())
-    .bind(records.iter().map(|record| record.offset).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    Ok(())
+    let places: Vec<(&str, i32, i64)> =
+        records.iter().map(|record| (&*record.topic, record.partition, record.offset)).collect();
+    Ok(command::correct_waited(connection, group, &places).await?)
 }

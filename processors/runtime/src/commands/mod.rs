@@ -18,6 +18,8 @@ use async_trait::async_trait;
 use chrono::Utc;
 use millrace_domain::Context;
 use millrace_schemas::{Definition, Kind};
+use millrace_store::Group;
+use millrace_store::names::Namespace;
 use sqlx::PgConnection;
 use tokio::sync::OnceCell;
 
@@ -27,9 +29,7 @@ pub use streams::{Refolders, refold_events};
 
 use crate::database::Pool;
 use crate::error::{Fault, WorkError};
-use crate::group::Group;
 use crate::metrics;
-use crate::names::Namespace;
 use crate::outbox::{self, SchemaIds};
 use crate::record::Record;
 use crate::registry::Registry;

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 
 use millrace_domain::Context;
 use millrace_schemas::Kind;
+use millrace_store::names::Namespace;
+use millrace_store::outbox;
 use sha2::{Digest as _, Sha256};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -13,7 +15,6 @@ use super::arrived::Arrived;
 use super::identity::{Identity, OF_TOPIC};
 use crate::error::{Fault, WorkError};
 use crate::moments::{broken, mechanism};
-use crate::names::Namespace;
 use crate::record::Record;
 use crate::role::{Outcome, Stuck};
 
@@ -129,12 +130,6 @@ async fn look_up(
     if ids.is_empty() {
         return Ok(Sent::new());
     }
-    let rows: Vec<(Uuid, Vec<u8>)> = sqlx::query_as(
-        "SELECT id, sha256(payload) FROM outbox WHERE id = ANY($1) AND version IS NULL AND topic = $2",
-    )
-    .bind(ids)
-    .bind(namespace.topic(Kind::Command, context))
-    .fetch_all(connection)
-    .await?;
+    let rows = outbox::sent(connection, ids, namespace.topic(Kind::Command, context)).await?;
     Ok(rows.into_iter().collect())
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use millrace_domain::{Context, Faces, Reference};
 use millrace_schemas::Message as _;
+use millrace_store::{outbox, stream};
 use sqlx::PgConnection;
 
 use super::Shared;
@@ -31,9 +32,6 @@ pub(super) struct Stored {
     pub(super) state: Arc<str>,
 }
 
-/// A stored state as JSON; `None` when it is missing or was written by older code.
-type StateRow = (String, i64, Option<String>);
-
 /// Locks every stream that the commands name, then loads their states: two statements, because one that waits for a
 /// lock reads the rest of its rows as they were before.
 pub(super) async fn lock_and_load<C: Context>(
@@ -43,8 +41,8 @@ pub(super) async fn lock_and_load<C: Context>(
 ) -> Result<Locks<C::State>, WorkError> {
     let ids: BTreeSet<String> = commands.iter().flat_map(|arrived| C::streams(&arrived.command)).collect();
     let missing: Vec<&String> = ids.iter().filter(|id| shared.cache.version(C::NAME, id).is_none()).collect();
-    insert_missing::<C>(connection, &missing).await?;
-    let locked = lock(connection, C::NAME, &ids).await?;
+    stream::insert_missing(connection, C::NAME, C::STATE_VERSION, &missing).await?;
+    let locked = stream::lock(connection, C::NAME, ids.iter().collect()).await?;
     let (mut states, mut load) = (HashMap::new(), Vec::new());
     for (id, version, _) in &locked {
         match shared.cache.get(C::NAME, id, *version) {
@@ -71,37 +69,6 @@ fn parse<C: Context>(
     Ok(Locked { ctid, version, state: state.flatten(), changed: false })
 }
 
-async fn insert_missing<C: Context>(connection: &mut PgConnection, ids: &[&String]) -> Result<(), WorkError> {
-    if ids.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
-        "INSERT INTO stream (context, id, version, state_version)
-         SELECT $1, id, 0, $2 FROM UNNEST($3::text[]) AS missing(id) ORDER BY id COLLATE \"C\"
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(C::NAME)
-    .bind(C::STATE_VERSION)
-    .bind(ids)
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-async fn lock(
-    connection: &mut PgConnection,
-    context: &str,
-    ids: &BTreeSet<String>,
-) -> Result<Vec<(String, i64, String)>, WorkError> {
-    Ok(sqlx::query_as(
-        "SELECT id, version, ctid::text FROM stream WHERE context = $1 AND id = ANY($2) ORDER BY id COLLATE \"C\" FOR UPDATE",
-    )
-    .bind(context)
-    .bind(ids.iter().collect::<Vec<_>>())
-    .fetch_all(connection)
-    .await?)
-}
-
 /// Reads states; those that are missing or older than the code are folded again from their events.
 async fn read(
     connection: &mut PgConnection,
@@ -113,15 +80,7 @@ async fn read(
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let rows: Vec<StateRow> = sqlx::query_as(
-        "SELECT id, version, CASE WHEN state_version = $3 THEN state::text END FROM stream
-         WHERE context = $1 AND id = ANY($2)",
-    )
-    .bind(context)
-    .bind(ids)
-    .bind(state_version)
-    .fetch_all(&mut *connection)
-    .await?;
+    let rows = stream::states(connection, context, state_version, ids).await?;
     complete(connection, shared, context, rows).await
 }
 
@@ -129,7 +88,7 @@ async fn complete(
     connection: &mut PgConnection,
     shared: &Shared,
     context: &str,
-    rows: Vec<StateRow>,
+    rows: Vec<stream::State>,
 ) -> Result<HashMap<String, String>, WorkError> {
     let (mut states, mut stale) = (HashMap::new(), Vec::new());
     for (id, _, state) in rows {
@@ -173,19 +132,8 @@ async fn referenced(
     ids: Vec<String>,
 ) -> Result<Vec<(String, String)>, WorkError> {
     let known: Vec<i64> = ids.iter().map(|id| shared.cache.version(context, id).unwrap_or(-1)).collect();
-    // Each by its key (OFFSET 0 says so): a join would be planned by what is known of a growing table.
-    let rows: Vec<(String, i64, bool, Option<String>)> = sqlx::query_as(
-        "SELECT s.* FROM UNNEST($2::text[], $3::bigint[]) AS known(id, version) CROSS JOIN LATERAL (
-             SELECT id, version, version = known.version,
-                    CASE WHEN version <> known.version AND state_version = $4 THEN state::text END
-             FROM stream WHERE context = $1 AND id = known.id AND version > 0 OFFSET 0) AS s",
-    )
-    .bind(context)
-    .bind(ids)
-    .bind(known)
-    .bind(shared.refolders.state_version(context))
-    .fetch_all(&mut *connection)
-    .await?;
+    let version = shared.refolders.state_version(context);
+    let rows = stream::referenced(connection, context, version, (ids, known)).await?;
     let (mut states, mut read) = (Vec::new(), Vec::new());
     for (id, version, cached, state) in rows {
         match shared.cache.get(context, &id, version).filter(|_| cached) {
@@ -204,8 +152,7 @@ async fn referenced(
     Ok(states)
 }
 
-/// Writes the streams that events happened to, by where their locked rows lie: a join over the ids would be planned by
-/// what is known of a table that may just have been filled.
+/// Writes the streams that events happened to.
 pub(super) async fn store<C: Context>(
     connection: &mut PgConnection,
     streams: Locks<C::State>,
@@ -221,18 +168,13 @@ pub(super) async fn store<C: Context>(
     if stored.is_empty() {
         return Ok(stored);
     }
-    sqlx::query(
-        "UPDATE stream SET version = new.version, state_version = $1, state = new.state::json
-         FROM UNNEST($2::text[]::tid[], $3::bigint[], $4::text[]) AS new(at, version, state)
-         WHERE stream.ctid = new.at",
-    )
-    .bind(C::STATE_VERSION)
-    .bind(ctids)
-    .bind(stored.iter().map(|s| s.version).collect::<Vec<_>>())
-    .bind(stored.iter().map(|s| &*s.state).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
+    let changed: Vec<stream::Changed<'_>> = stored.iter().zip(&ctids).map(changed).collect();
+    stream::update(connection, C::STATE_VERSION, &changed).await?;
     Ok(stored)
+}
+
+fn changed<'s>((stored, ctid): (&'s Stored, &'s String)) -> stream::Changed<'s> {
+    stream::Changed { ctid, version: stored.version, state: &stored.state }
 }
 
 type Events = Vec<(Arc<millrace_schemas::WriterSchema>, Vec<u8>)>;
@@ -291,14 +233,7 @@ pub async fn refold_events(
     context: &str,
     ids: Vec<String>,
 ) -> Result<HashMap<String, Events>, WorkError> {
-    let rows: Vec<(String, Vec<u8>)> = sqlx::query_as(
-        "SELECT aggregateid, payload FROM outbox
-         WHERE aggregatetype = $1 AND aggregateid = ANY($2) AND version IS NOT NULL ORDER BY aggregateid, version",
-    )
-    .bind(context)
-    .bind(ids)
-    .fetch_all(connection)
-    .await?;
+    let rows = outbox::payloads(connection, context, ids).await?;
     let mut streams: HashMap<String, Events> = HashMap::new();
     for (id, payload) in rows {
         let opened = registry.open(Some(&payload)).await?;

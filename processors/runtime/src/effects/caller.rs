@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use millrace_domain::{Effect, GaveUp};
 use millrace_schemas::Command;
+use millrace_store::effect;
 use sqlx::PgConnection;
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
@@ -323,7 +324,8 @@ impl<E: Effect> Calls<E> {
     async fn count(&mut self) -> Result<(), WorkError> {
         if self.counted_at.is_none_or(|at| at.elapsed() >= COUNT_EVERY) {
             let database = &self.caller.shared.pool;
-            let waiting = database.in_time(ledger::waiting::<E>(database)).await?;
+            let waiting =
+                database.in_time(async { Ok(effect::waiting(&**database, E::NAME).await?) }).await?;
             metrics::EFFECT_WAITING.with_label_values(&[E::NAME]).set(waiting);
             self.counted_at = Some(Instant::now());
         }
@@ -343,9 +345,9 @@ mod tests {
     use crate::database::Pool;
     use crate::effects::Settings;
     use crate::effects::course::Known;
-    use crate::names::Namespace;
     use crate::outbox::Cause;
     use crate::registry::Registry;
+    use millrace_store::names::Namespace;
 
     const SECOND: Duration = Duration::from_secs(1);
 

@@ -16,6 +16,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use millrace_domain::{Effect, Recorded};
+use millrace_store::Group;
+use millrace_store::effect::{self, Asked, Place};
+use millrace_store::names::Namespace;
 use sqlx::PgConnection;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -27,14 +30,10 @@ pub use told::Told;
 use crate::database::Pool;
 use crate::dead_letters;
 use crate::error::{Fault, WorkError};
-use crate::group::Group;
-use crate::names::Namespace;
 use crate::record::Record;
 use crate::registry::Registry;
-use crate::retry;
 use crate::role::{Folded, Outcome, Role};
 use crate::views::intake;
-use ledger::{Asked, Place};
 
 /// The root of all keys of calls.
 const DERIVED: Uuid = Uuid::from_u128(0x6d69_6c6c_7261_6365_8000_0000_0000_0003);
@@ -121,7 +120,7 @@ impl<E: Effect> Role for EffectRole<E> {
             intake::decode(&self.shared.registry, &self.shared.namespace, batch).await?;
         let ended = dead_letters::ended(connection, &self.group, batch).await?;
         for (outcome, record) in outcomes.iter_mut().zip(batch) {
-            if ended.contains(&retry::Place::of(record)) {
+            if ended.contains(&record.place()) {
                 *outcome = Outcome::Duplicate;
             }
         }
@@ -138,8 +137,8 @@ impl<E: Effect> Role for EffectRole<E> {
             }
             superfluous.extend(E::withdraws(event).then(|| place(event)));
         }
-        ledger::record::<E>(connection, &calls).await?;
-        ledger::withdraw::<E>(connection, &superfluous).await?;
+        effect::record(connection, E::NAME, &calls).await?;
+        effect::withdraw(connection, E::NAME, &superfluous).await?;
         let wake = self.shared.wake.clone();
         let remember = move || wake.send_replace(());
         Ok(Folded { outcomes, remember: Some(Box::new(remember)), ..Folded::default() })

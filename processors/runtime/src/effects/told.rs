@@ -1,6 +1,7 @@
 //! What the outside tells of its own accord, such as by a webhook: an answer that nobody asked for.
 
 use millrace_domain::Effect;
+use millrace_store::effect;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -77,17 +78,18 @@ async fn ended<E: Effect>(
     key: Uuid,
     read: &(impl Fn(&E::Request) -> Result<E::Answer, String> + Sync),
 ) -> Result<Told, WorkError> {
-    let Some(ended) = ledger::ended::<E>(connection, key).await? else { return Ok(Told::Unheard) };
-    let told = match read(&request::<E>(key, &ended.request)?) {
+    let call = effect::call(connection, E::NAME, key).await?;
+    let Some((asked, answer)) = call else { return Ok(Told::Unheard) };
+    let told = match read(&request::<E>(key, &asked)?) {
         Ok(told) => told,
         Err(reason) => return Ok(Told::Other(reason)),
     };
     // One that an earlier build has written, perhaps in another form, is not judged.
-    let answer = ended.answer.as_deref().map(serde_json::from_str::<E::Answer>);
-    if matches!(&answer, Some(Ok(answer)) if *answer == told) || matches!(answer, Some(Err(_))) {
+    let known = answer.as_deref().map(serde_json::from_str::<E::Answer>);
+    if matches!(&known, Some(Ok(known)) if *known == told) || matches!(known, Some(Err(_))) {
         return Ok(Told::Known);
     }
-    tracing::error!(effect = E::NAME, %key, ?told, answer = ended.answer, "a call has ended otherwise than is told");
+    tracing::error!(effect = E::NAME, %key, ?told, answer, "a call has ended otherwise than is told");
     Ok(Told::Contradicts)
 }
 

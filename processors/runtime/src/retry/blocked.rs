@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use millrace_store::Group;
+use millrace_store::blocked_key::{self, Row};
 use sqlx::PgConnection;
 
-use crate::database::milliseconds;
 use crate::dead_letters::storable;
 use crate::error::{Fault, WorkError};
-use crate::group::Group;
 use crate::record::Record;
 
 /// What a key waits for.
@@ -73,21 +73,13 @@ impl Blocked {
     pub(super) fn due_in(self, due_in: Duration) -> Self {
         Self { due_in, ..self }
     }
-}
 
-/// Key, status, partition and offset of the head, attempts.
-type Row = (Vec<u8>, String, Option<i32>, Option<i64>, i32);
-
-/// Whether any key of a topic is blocked; most of the time none is.
-pub(super) async fn any(
-    connection: &mut PgConnection,
-    group: &Group,
-    topic: &str,
-) -> Result<bool, WorkError> {
-    let any = sqlx::query_scalar(
-        "SELECT EXISTS (SELECT FROM blocked_key WHERE grp = $1 AND generation = $2 AND topic = $3)",
-    );
-    Ok(any.bind(&group.id).bind(group.generation).bind(topic).fetch_one(connection).await?)
+    fn row<'r>(&'r self, key: &'r [u8]) -> Row<'r> {
+        let Self { status, head, attempts, due_in, code, message } = self;
+        let (status, attempts) = (status.as_str(), i32::try_from(*attempts).unwrap_or(i32::MAX));
+        let message = message.as_deref();
+        Row { key, status, head: *head, attempts, due_in: *due_in, code: *code, message }
+    }
 }
 
 /// Locks the blocked ones among the keys of a topic's records.
@@ -98,17 +90,7 @@ pub(super) async fn lock(
     records: &[&Record],
 ) -> Result<BTreeMap<Vec<u8>, Blocked>, WorkError> {
     let keys: BTreeSet<&[u8]> = records.iter().map(|record| record.turn()).collect();
-    let rows: Vec<Row> = sqlx::query_as(
-        "SELECT key, status, partition, \"offset\", attempts FROM blocked_key
-         WHERE grp = $1 AND generation = $2 AND topic = $3 AND key = ANY($4)
-         ORDER BY key FOR UPDATE",
-    )
-    .bind(&group.id)
-    .bind(group.generation)
-    .bind(topic)
-    .bind(keys.into_iter().collect::<Vec<_>>())
-    .fetch_all(connection)
-    .await?;
+    let rows = blocked_key::lock(connection, group, topic, keys.into_iter().collect()).await?;
     let blocked = rows.into_iter().map(|(key, status, partition, offset, attempts)| {
         let (status, attempts) = (Status::of(&status), usize::try_from(attempts).unwrap_or_default());
         (key, Blocked { status, head: partition.zip(offset), attempts, ..Blocked::gap() })
@@ -143,51 +125,6 @@ async fn write(
     rows: &BTreeMap<Vec<u8>, Blocked>,
     over: bool,
 ) -> Result<(), WorkError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
-        "INSERT INTO blocked_key
-             (grp, generation, topic, key, status, partition, \"offset\", attempts, due_at, code, message)
-         SELECT $1, $2, $3, key, status, partition, \"offset\", attempts, now() + due_in * interval '1 ms', code, message
-         FROM UNNEST($4::bytea[], $5::text[], $6::int[], $7::bigint[], $8::int[], $9::bigint[], $10::text[], $11::text[])
-              AS waiting(key, status, partition, \"offset\", attempts, due_in, code, message)
-         ORDER BY key
-         ON CONFLICT (grp, generation, topic, key) DO UPDATE
-         SET status = excluded.status, partition = excluded.partition, \"offset\" = excluded.\"offset\",
-             attempts = excluded.attempts, due_at = excluded.due_at, code = excluded.code, message = excluded.message
-         WHERE $12",
-    )
-    .bind(&group.id)
-    .bind(group.generation)
-    .bind(topic)
-    .bind(rows.keys().map(Vec::as_slice).collect::<Vec<_>>())
-    .bind(rows.values().map(|b| b.status.as_str()).collect::<Vec<_>>())
-    .bind(rows.values().map(|b| b.head.map(|(partition, _)| partition)).collect::<Vec<_>>())
-    .bind(rows.values().map(|b| b.head.map(|(_, offset)| offset)).collect::<Vec<_>>())
-    .bind(rows.values().map(|b| i32::try_from(b.attempts).unwrap_or(i32::MAX)).collect::<Vec<_>>())
-    .bind(rows.values().map(|b| milliseconds(b.due_in)).collect::<Vec<_>>())
-    .bind(rows.values().map(|b| b.code).collect::<Vec<_>>())
-    .bind(rows.values().map(|b| b.message.as_deref()).collect::<Vec<_>>())
-    .bind(over)
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-/// Nothing of the key waits any more.
-pub(super) async fn free(
-    connection: &mut PgConnection,
-    group: &Group,
-    topic: &str,
-    key: &[u8],
-) -> Result<(), WorkError> {
-    sqlx::query("DELETE FROM blocked_key WHERE grp = $1 AND generation = $2 AND topic = $3 AND key = $4")
-        .bind(&group.id)
-        .bind(group.generation)
-        .bind(topic)
-        .bind(key)
-        .execute(connection)
-        .await?;
-    Ok(())
+    let rows: Vec<Row<'_>> = rows.iter().map(|(key, blocked)| blocked.row(key)).collect();
+    Ok(blocked_key::put(connection, group, topic, &rows, over).await?)
 }

@@ -4,8 +4,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use millrace_store::Place;
 
-use super::place::Place;
 use crate::error::Fault;
 use crate::record::{Header, Record};
 
@@ -221,7 +221,7 @@ mod tests {
         let original = record();
         let mut copy = record();
         copy.headers.extend(copied(None));
-        assert_eq!(read(&copy), Some(Alarm { source: Place::of(&original), attempts: 2 }));
+        assert_eq!(read(&copy), Some(Alarm { source: original.place(), attempts: 2 }));
         assert_eq!(read(&original), None);
     }
 
@@ -239,7 +239,7 @@ mod tests {
             (copy.topic, copy.partition, copy.offset) = ("shop.dlq".into(), 0, 3);
             copy.headers = [source.headers.clone(), ours.clone()].concat();
             let back = original(&copy).unwrap();
-            assert_eq!(Place::of(&back), Place::of(&source));
+            assert_eq!(back.place(), source.place());
             assert_eq!(
                 (&back.key, &back.value, back.timestamp_ms),
                 (&source.key, &source.value, timestamp_ms)
@@ -271,7 +271,7 @@ mod tests {
         assert_eq!((&copy.key, &copy.value, copy.headers.len()), (&None, &None, 0));
         copy.headers = ours;
         assert!(left_at_source(&copy) && copy.headers.last().is_some_and(|header| header.is(DUE_AT)));
-        assert_eq!(read(&copy), Some(Alarm { source: Place::of(&original), attempts: 2 }));
+        assert_eq!(read(&copy), Some(Alarm { source: original.place(), attempts: 2 }));
         assert_eq!(copy.turn(), original.turn());
     }
 

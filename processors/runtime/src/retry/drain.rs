@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use millrace_store::consumer_offset::{self, Partition};
+use millrace_store::names::{retry_level, retry_topic};
+use millrace_store::{Place, blocked_key};
 use sqlx::{Acquire as _, PgConnection};
 
 use super::blocked::{self, Blocked, Status};
-use super::{Failure, Place, Retries, Settled, copies, parked};
+use super::{Failure, Retries, Settled, copies, parked};
 use crate::dead_letters;
 use crate::error::{Fault, WorkError};
 use crate::moments::{broken, mechanism};
-use crate::names::{retry_level, retry_topic};
 use crate::record::Record;
 use crate::role::Outcome;
 
@@ -92,17 +94,8 @@ impl Retries {
 
     /// Whether a record's own batch is not committed yet.
     async fn is_ahead(&self, connection: &mut PgConnection, source: &Place) -> Result<bool, WorkError> {
-        let group = self.role.group();
-        let applied: Option<i64> = sqlx::query_scalar(
-            "SELECT applied FROM consumer_offset
-             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4",
-        )
-        .bind(&group.id)
-        .bind(group.generation)
-        .bind(&source.topic)
-        .bind(source.partition)
-        .fetch_optional(connection)
-        .await?;
+        let at = Partition { group: self.role.group(), topic: &source.topic, partition: source.partition };
+        let applied = consumer_offset::applied(connection, at).await?;
         Ok(applied.is_some_and(|applied| source.offset >= applied))
     }
 
@@ -201,7 +194,7 @@ impl Retries {
     ) -> Result<(), WorkError> {
         let dead = before.filter(|before| before.status == Status::Dead).and_then(|before| before.head);
         let letter = done.iter().find(|record| Some((record.partition, record.offset)) == dead);
-        let place = letter.map(|record| Place::of(record));
+        let place = letter.map(|record| record.place());
         dead_letters::settle(connection, self.role.group(), place.as_ref().as_slice()).await
     }
 
@@ -229,7 +222,9 @@ impl Retries {
     ) -> Result<(), WorkError> {
         let group = self.role.group();
         let waiting = parked::in_turn(connection, group, (topic, key), None, 1).await?;
-        let Some(head) = waiting.first() else { return blocked::free(connection, group, topic, key).await };
+        let Some(head) = waiting.first() else {
+            return Ok(blocked_key::free(connection, group, topic, key).await?);
+        };
         let reason = Fault::new("next-in-turn", "the records before it had their effect");
         self.wake_later(head, &reason, 0).await?;
         let retrying = Blocked::at(Status::Retrying, head, 0, None);

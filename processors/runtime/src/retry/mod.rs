@@ -17,29 +17,26 @@ mod blocked;
 mod copies;
 mod drain;
 mod parked;
-mod place;
 mod redrive;
 mod sweep;
 mod triage;
-mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::try_join_all;
+use millrace_store::names::{dead_letter_topic, retry_level, retry_topic};
+use millrace_store::{Place, blocked_key};
 use sqlx::{Acquire as _, PgConnection};
 
 pub use copies::{left_at_source, original, own_and_ours};
-pub use place::Place;
-pub use waiting::{Turn, Waiting, Which, waiting};
 
 use crate::dead_letters;
 use crate::elastic::Document;
 use crate::error::{Fault, WorkError};
 use crate::metrics;
 use crate::moments::{self, broken, mechanism};
-use crate::names::{dead_letter_topic, retry_level, retry_topic};
 use crate::producer::{Copier, Delivery};
 use crate::record::{Header, Record};
 use crate::role::{Folded, Outcome, Role};
@@ -145,7 +142,7 @@ impl Retries {
         buried: bool,
     ) -> Result<BTreeMap<Vec<u8>, Blocked>, WorkError> {
         let group = self.role.group();
-        if !blocked::any(connection, group, &at.topic).await? {
+        if !blocked_key::any(connection, group, &at.topic).await? {
             return Ok(BTreeMap::new());
         }
         self.assign_turns(batch, buried).await?;
@@ -308,7 +305,7 @@ impl Retries {
         let records: Vec<&Record> = dead.iter().map(|failure| failure.record).collect();
         let ended = dead_letters::ended(connection, group, &records).await?;
         let has_a_letter = |failure: &Failure<'_>| {
-            !self.waits_behind(&failure.fault) && ended.contains(&Place::of(failure.record))
+            !self.waits_behind(&failure.fault) && ended.contains(&failure.record.place())
         };
         let (known, dead): (Vec<_>, Vec<_>) = dead.into_iter().partition(has_a_letter);
         let copies = dead.iter().map(|Failure { record, fault, attempts }| async move {
@@ -343,7 +340,7 @@ impl Retries {
         };
         savepoint.rollback().await?;
         let Failure { record, fault, attempts } = letter;
-        let Place { topic, partition, offset } = Place::of(record);
+        let Place { topic, partition, offset } = record.place();
         tracing::error!(topic, partition, offset, reason = refused.message, "a letter with its place alone");
         let place = Record::at(&topic, partition, offset, None, None, Vec::new());
         let fault = Fault { hopeless: true, ..fault.clone() };

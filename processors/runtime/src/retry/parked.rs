@@ -2,15 +2,14 @@
 
 use std::sync::OnceLock;
 
+use millrace_store::parked::{self, Most, Parked};
+use millrace_store::{Group, Place};
 use sqlx::PgConnection;
-use sqlx::types::Json;
 
-use super::place::Place;
 use crate::commands::Identity;
 use crate::dead_letters::storable;
 use crate::envelope;
 use crate::error::WorkError;
-use crate::group::Group;
 use crate::record::{Header, Record};
 
 /// What one transaction drains at most, in records and in bytes.
@@ -26,37 +25,27 @@ pub(super) async fn insert(
     records: &[&Record],
     versioned: bool,
 ) -> Result<(), WorkError> {
-    if records.is_empty() {
-        return Ok(());
+    let rows: Vec<_> = records.iter().map(|record| new(record, versioned)).collect();
+    Ok(parked::insert(connection, group, &rows).await?)
+}
+
+fn new(record: &Record, versioned: bool) -> parked::New<'_, Vec<Header>> {
+    let Identity { id, source } = Identity::to_file(record);
+    parked::New {
+        topic: &record.topic,
+        partition: record.partition,
+        offset: record.offset,
+        version: envelope::version(record).filter(|_| versioned),
+        timestamp_ms: record.timestamp_ms,
+        key: record.turn(),
+        record_key: own_key(record),
+        keyless: record.key.is_none(),
+        value: record.value.as_deref(),
+        headers: &record.headers,
+        id,
+        source,
+        record_type: record_type(record),
     }
-    let identities: Vec<Identity> = records.iter().map(|record| Identity::to_file(record)).collect();
-    sqlx::query(
-        "INSERT INTO parked
-             (grp, generation, topic, partition, \"offset\", version, timestamp, key, record_key, value, headers,
-              keyless, record_id, record_source, record_type)
-         SELECT $1, $2, * FROM UNNEST($3::text[], $4::int[], $5::bigint[], $6::bigint[], $7::bigint[],
-                                      $8::bytea[], $9::bytea[], $10::bytea[], $11::jsonb[], $12::bool[],
-                                      $13::text[], $14::text[], $15::text[])
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(&group.id)
-    .bind(group.generation)
-    .bind(records.iter().map(|record| &*record.topic).collect::<Vec<_>>())
-    .bind(records.iter().map(|record| record.partition).collect::<Vec<_>>())
-    .bind(records.iter().map(|record| record.offset).collect::<Vec<_>>())
-    .bind(records.iter().map(|record| envelope::version(record).filter(|_| versioned)).collect::<Vec<_>>())
-    .bind(records.iter().map(|record| record.timestamp_ms).collect::<Vec<_>>())
-    .bind(records.iter().map(|record| record.turn()).collect::<Vec<_>>())
-    .bind(records.iter().map(|record| own_key(record)).collect::<Vec<_>>())
-    .bind(records.iter().map(|record| record.value.as_deref()).collect::<Vec<_>>())
-    .bind(records.iter().map(|record| Json(&record.headers)).collect::<Vec<_>>())
-    .bind(records.iter().map(|record| record.key.is_none()).collect::<Vec<_>>())
-    .bind(identities.iter().map(|identity| identity.id.as_str()).collect::<Vec<_>>())
-    .bind(identities.iter().map(|identity| identity.source.as_str()).collect::<Vec<_>>())
-    .bind(records.iter().map(|record| record_type(record)).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    Ok(())
 }
 
 /// The type that a record tells, when it can be one.
@@ -69,15 +58,13 @@ fn own_key(record: &Record) -> Option<&[u8]> {
     record.key.as_deref().filter(|key| *key != record.turn())
 }
 
-type Row =
-    (String, i32, i64, Option<i64>, Vec<u8>, Option<Vec<u8>>, bool, Option<Vec<u8>>, Json<Vec<Header>>);
-
-fn record((topic, partition, offset, timestamp_ms, turn, own_key, keyless, value, headers): Row) -> Record {
-    let (key, turn) = match own_key {
+fn record(parked: Parked<Vec<Header>>) -> Record {
+    let Parked { place, timestamp_ms, key: turn, record_key, keyless, value, headers } = parked;
+    let (key, turn) = match record_key {
         None if !keyless => (Some(turn), OnceLock::new()),
         own => (own, OnceLock::from(turn)),
     };
-    let record = Record::at(&topic, partition, offset, key, value, headers.0);
+    let record = Record::at(&place.topic, place.partition, place.offset, key, value, headers);
     Record { timestamp_ms, turn, ..record }
 }
 
@@ -86,31 +73,13 @@ fn record((topic, partition, offset, timestamp_ms, turn, own_key, keyless, value
 pub(super) async fn in_turn(
     connection: &mut PgConnection,
     group: &Group,
-    (topic, key): (&str, &[u8]),
+    key: (&str, &[u8]),
     partition: Option<i32>,
     limit: i64,
 ) -> Result<Vec<Record>, WorkError> {
-    let rows: Vec<Row> = sqlx::query_as(
-        "SELECT topic, partition, \"offset\", timestamp, key, record_key, keyless, value, headers FROM (
-             SELECT *, sum(octet_length(value)) OVER turn AS bytes, row_number() OVER turn AS place
-             FROM parked
-             WHERE grp = $1 AND generation = $2 AND topic = $3 AND key = $4 AND drained_offset IS NULL
-               AND ($7::int IS NULL OR partition = $7)
-             WINDOW turn AS (ORDER BY version, \"offset\" ROWS UNBOUNDED PRECEDING)
-         ) AS waiting
-         WHERE place = 1 OR bytes <= $5
-         ORDER BY place LIMIT $6",
-    )
-    .bind(&group.id)
-    .bind(group.generation)
-    .bind(topic)
-    .bind(key)
-    .bind(DRAIN_BYTES_MAX)
-    .bind(limit)
-    .bind(partition)
-    .fetch_all(&mut *connection)
-    .await?;
-    Ok(rows.into_iter().map(record).collect())
+    let most = Most { records: limit, bytes: DRAIN_BYTES_MAX };
+    let waiting = parked::in_turn(connection, group, key, partition, most).await?;
+    Ok(waiting.into_iter().map(record).collect())
 }
 
 /// One parked record.
@@ -119,19 +88,7 @@ pub(super) async fn at(
     group: &Group,
     place: &Place,
 ) -> Result<Option<Record>, WorkError> {
-    let row: Option<Row> = sqlx::query_as(
-        "SELECT topic, partition, \"offset\", timestamp, key, record_key, keyless, value, headers FROM parked
-         WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND \"offset\" = $5
-           AND drained_offset IS NULL",
-    )
-    .bind(&group.id)
-    .bind(group.generation)
-    .bind(&place.topic)
-    .bind(place.partition)
-    .bind(place.offset)
-    .fetch_optional(connection)
-    .await?;
-    Ok(row.map(record))
+    Ok(parked::at(connection, group, place).await?.map(record))
 }
 
 /// Records that wait no more. Where documents go out after the commit they stay, marked with the place that drained
@@ -142,48 +99,9 @@ pub(super) async fn release(
     drained: &[&Record],
     by: Option<&Place>,
 ) -> Result<(), WorkError> {
-    if drained.is_empty() {
-        return Ok(());
-    }
-    let statement = match by {
-        None => {
-            "DELETE FROM parked USING UNNEST($3::text[], $4::int[], $5::bigint[]) AS gone(topic, partition, \"offset\")
-             WHERE parked.grp = $1 AND parked.generation = $2 AND parked.topic = gone.topic
-               AND parked.partition = gone.partition AND parked.\"offset\" = gone.\"offset\""
-        }
-        Some(_) => {
-            "UPDATE parked SET drained_topic = $6, drained_partition = $7, drained_offset = $8
-             FROM UNNEST($3::text[], $4::int[], $5::bigint[]) AS gone(topic, partition, \"offset\")
-             WHERE parked.grp = $1 AND parked.generation = $2 AND parked.topic = gone.topic
-               AND parked.partition = gone.partition AND parked.\"offset\" = gone.\"offset\""
-        }
-    };
-    let mut query = sqlx::query(statement)
-        .bind(&group.id)
-        .bind(group.generation)
-        .bind(drained.iter().map(|record| &*record.topic).collect::<Vec<_>>())
-        .bind(drained.iter().map(|record| record.partition).collect::<Vec<_>>())
-        .bind(drained.iter().map(|record| record.offset).collect::<Vec<_>>());
-    if let Some(place) = by {
-        query = query.bind(&place.topic).bind(place.partition).bind(place.offset);
-    }
-    query.execute(connection).await?;
-    Ok(())
-}
-
-/// Forgets drained records whose documents are published.
-pub(super) async fn forget_published(connection: &mut PgConnection, group: &Group) -> Result<(), WorkError> {
-    sqlx::query(
-        "DELETE FROM parked USING consumer_offset AS held
-         WHERE parked.grp = $1 AND parked.generation = $2 AND parked.drained_offset IS NOT NULL
-           AND held.grp = parked.grp AND held.generation = parked.generation AND held.topic = parked.drained_topic
-           AND held.partition = parked.drained_partition AND held.published > parked.drained_offset",
-    )
-    .bind(&group.id)
-    .bind(group.generation)
-    .execute(connection)
-    .await?;
-    Ok(())
+    let drained: Vec<(&str, i32, i64)> =
+        drained.iter().map(|record| (&*record.topic, record.partition, record.offset)).collect();
+    Ok(parked::release(connection, group, &drained, by).await?)
 }
 
 /// The records that were drained by this batch's transaction.
@@ -193,18 +111,7 @@ pub(super) async fn drained(
     batch: &[&Record],
 ) -> Result<Vec<Record>, WorkError> {
     let (Some(first), Some(last)) = (batch.first(), batch.last()) else { return Ok(Vec::new()) };
-    let rows: Vec<Row> = sqlx::query_as(
-        "SELECT topic, partition, \"offset\", timestamp, key, record_key, keyless, value, headers FROM parked
-         WHERE grp = $1 AND generation = $2
-           AND drained_topic = $3 AND drained_partition = $4 AND drained_offset BETWEEN $5 AND $6",
-    )
-    .bind(&group.id)
-    .bind(group.generation)
-    .bind(&*first.topic)
-    .bind(first.partition)
-    .bind(first.offset)
-    .bind(last.offset)
-    .fetch_all(connection)
-    .await?;
-    Ok(rows.into_iter().map(record).collect())
+    let at = (&*first.topic, first.partition);
+    let drained = parked::drained(connection, group, at, (first.offset, last.offset)).await?;
+    Ok(drained.into_iter().map(record).collect())
 }

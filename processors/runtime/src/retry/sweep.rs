@@ -3,17 +3,15 @@
 
 use std::time::Duration;
 
-use super::place::Place;
+use millrace_store::{Place, blocked_key};
+
 use super::{Retries, parked};
-use crate::database::milliseconds;
 use crate::error::{Fault, WorkError};
 use crate::metrics;
 
 /// A head is overdue when its try is this late; its copy may only be waiting in a queue before that.
 const GRACE: Duration = Duration::from_secs(60);
 const HEADS_MAX: i64 = 100;
-
-type Overdue = (String, i32, i64, i32, Option<String>);
 
 impl Retries {
     /// Copies overdue heads again, and forgets drained records that are published. Harmless beside a copy that is still
@@ -24,19 +22,7 @@ impl Retries {
     pub async fn sweep(&self) -> Result<usize, WorkError> {
         let group = self.role.group();
         let mut transaction = self.role.database().begin().await?;
-        let overdue: Vec<Overdue> = sqlx::query_as(
-            "UPDATE blocked_key SET due_at = now() WHERE ctid = ANY (ARRAY(
-                 SELECT ctid FROM blocked_key
-                 WHERE grp = $1 AND generation = $2 AND status = 'retrying' AND due_at < now() - $3 * interval '1 ms'
-                 ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED))
-             RETURNING topic, partition, \"offset\", attempts, message",
-        )
-        .bind(&group.id)
-        .bind(group.generation)
-        .bind(milliseconds(GRACE))
-        .bind(HEADS_MAX)
-        .fetch_all(&mut *transaction)
-        .await?;
+        let overdue = blocked_key::overdue(&mut transaction, group, GRACE, HEADS_MAX).await?;
         for (topic, partition, offset, attempts, message) in &overdue {
             let place = Place { topic: topic.clone(), partition: *partition, offset: *offset };
             if let Some(head) = parked::at(&mut transaction, group, &place).await? {
@@ -44,7 +30,7 @@ impl Retries {
                 self.wake_later(&head, &fault, usize::try_from(*attempts).unwrap_or_default()).await?;
             }
         }
-        parked::forget_published(&mut transaction, group).await?;
+        millrace_store::parked::forget_published(&mut transaction, group).await?;
         transaction.commit().await?;
         metrics::of_group(&metrics::SWEPT, group).inc_by(overdue.len() as u64);
         Ok(overdue.len())

@@ -3,13 +3,13 @@
 use chrono::{DateTime, Utc};
 use millrace_domain::{Heard, Recorded, Saga};
 use millrace_schemas::{AvroRecord as _, CommandRejected, Kind, WriterSchema, context_of, short_name};
+use millrace_store::names::Namespace;
 use uuid::Uuid;
 
 use super::Shared;
 use crate::commands::Identity;
 use crate::envelope;
 use crate::error::{Fault, WorkError};
-use crate::names::Namespace;
 use crate::record::Record;
 
 /// Something that is shown to an instance.

@@ -18,6 +18,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use millrace_domain::{Saga, Standing};
+use millrace_store::Group;
+use millrace_store::names::Namespace;
 use sqlx::PgConnection;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
@@ -25,13 +27,10 @@ use tokio_util::sync::CancellationToken;
 use crate::database::Pool;
 use crate::dead_letters;
 use crate::error::{Fault, WorkError};
-use crate::group::Group;
 use crate::metrics;
-use crate::names::Namespace;
 use crate::outbox::{self, OutboxRow, SchemaIds};
 use crate::record::Record;
 use crate::registry::Registry;
-use crate::retry::Place;
 use crate::role::{Folded, Outcome, Role, Stuck};
 use heard::Input;
 use instance::{Heeded, Instance};
@@ -173,7 +172,7 @@ impl<S: Saga> Role for SagaRole<S> {
         let mut stuck = Stuck::default();
         let outcomes = batch.iter().zip(&inputs).map(|(record, input)| {
             let outcome = match input {
-                _ if ended.contains(&Place::of(record)) => Ok(Outcome::Duplicate),
+                _ if ended.contains(&record.place()) => Ok(Outcome::Duplicate),
                 Ok(Some(_)) if stuck.holds(record) => Ok(Outcome::Waits),
                 Ok(Some(input)) => step::<S>(input, &mut instances, &known, ids),
                 Ok(None) => Ok(Outcome::Applied),

@@ -4,33 +4,15 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use millrace_domain::{Saga, Standing, raised};
+use millrace_store::database::milliseconds;
+use millrace_store::{saga, saga_step, saga_timer};
 use serde_json::Value;
 use sqlx::PgConnection;
-use sqlx::types::Json;
 
 use super::Instances;
 use super::heard::Input;
 use super::instance::{Instance, Taken};
-use crate::database::milliseconds;
 use crate::error::{Fault, WorkError};
-
-type Row = (String, i64, i32, Json<Value>, Json<Value>, Json<Value>, Option<String>, Option<String>);
-
-/// Says where the last commands of some instances are in the WAL: not behind where it ends now, since they can be seen.
-/// What the transaction that sends them sees of the WAL is before its commit, which is what Debezium carries.
-pub(super) async fn mark_sent<S: Saga>(
-    connection: &mut PgConnection,
-    names: &[String],
-) -> Result<(), WorkError> {
-    for statement in [
-        "SELECT FROM saga WHERE saga = $1 AND instance = ANY($2) AND sent_at IS NULL ORDER BY instance FOR UPDATE",
-        "UPDATE saga SET sent_at = pg_current_wal_insert_lsn()
-         WHERE saga = $1 AND instance = ANY($2) AND sent_at IS NULL",
-    ] {
-        sqlx::query(statement).bind(S::NAME).bind(names).execute(&mut *connection).await?;
-    }
-    Ok(())
-}
 
 /// Locks and loads the instances of these names that there are.
 pub(super) async fn lock<S: Saga>(
@@ -41,21 +23,15 @@ pub(super) async fn lock<S: Saga>(
     if names.is_empty() {
         return Ok(Instances::new());
     }
-    let rows: Vec<Row> = sqlx::query_as(
-        "SELECT instance, version, state_version, state, awaiting, sent, correlation_id, traceparent
-         FROM saga WHERE saga = $1 AND instance = ANY($2) ORDER BY instance FOR UPDATE",
-    )
-    .bind(S::NAME)
-    .bind(names.into_iter().collect::<Vec<_>>())
-    .fetch_all(connection)
-    .await?;
+    let rows = saga::lock(connection, S::NAME, names.into_iter().collect()).await?;
     Ok(rows.into_iter().map(|row| instance::<S>(row)).map(|one| (one.name.clone(), one)).collect())
 }
 
-fn instance<S: Saga>(row: Row) -> Instance<S> {
-    let (name, version, state_version, state, awaiting, sent, correlation_id, traceparent) = row;
-    let state = read::<S>(state_version, state.0);
-    let counts = field(awaiting.0, "awaiting").and_then(|awaiting| Ok((awaiting, field(sent.0, "sent")?)));
+fn instance<S: Saga>(row: saga::Locked) -> Instance<S> {
+    let saga::Locked { instance, version, state_version, state, awaiting, sent, correlation_id, traceparent } =
+        row;
+    let state = read::<S>(state_version, state);
+    let counts = field(awaiting, "awaiting").and_then(|awaiting| Ok((awaiting, field(sent, "sent")?)));
     let (state, (awaiting, sent)) = match counts {
         Ok(counts) => (state.map(Some), counts),
         Err(fault) => (Err(fault), Default::default()),
@@ -68,7 +44,7 @@ fn instance<S: Saga>(row: Row) -> Instance<S> {
         sent,
         correlation_id,
         traceparent,
-        ..Instance::new(&name)
+        ..Instance::new(&instance)
     }
 }
 
@@ -98,18 +74,9 @@ pub(super) async fn known<S: Saga>(
     connection: &mut PgConnection,
     inputs: &[&Input],
 ) -> Result<HashSet<(String, String)>, WorkError> {
-    if inputs.is_empty() {
-        return Ok(HashSet::new());
-    }
-    let rows: Vec<(String, String)> = sqlx::query_as(
-        "SELECT instance, input FROM saga_step
-         WHERE saga = $1 AND (instance, input) IN (SELECT * FROM UNNEST($2::text[], $3::text[]))",
-    )
-    .bind(S::NAME)
-    .bind(inputs.iter().map(|input| input.instance.as_str()).collect::<Vec<_>>())
-    .bind(inputs.iter().map(|input| input.id.as_str()).collect::<Vec<_>>())
-    .fetch_all(connection)
-    .await?;
+    let inputs: Vec<(&str, &str)> =
+        inputs.iter().map(|input| (input.instance.as_str(), input.id.as_str())).collect();
+    let rows = saga_step::known(connection, S::NAME, &inputs).await?;
     Ok(rows.into_iter().collect())
 }
 
@@ -124,61 +91,47 @@ pub(super) async fn save<S: Saga>(
         return Ok(());
     }
     let (known, new): (Vec<_>, Vec<_>) = moved.iter().copied().partition(|one| one.stored);
-    write(connection, UPDATE, &known).await?;
-    write(connection, INSERT, &new).await?;
+    if !known.is_empty() {
+        let written = saga::update(connection, (S::NAME, S::STATE_VERSION), &rows(&known)?).await?;
+        all_of::<S>(known.len(), written)?;
+    }
+    if !new.is_empty() {
+        let written = saga::insert(connection, (S::NAME, S::STATE_VERSION), &rows(&new)?).await?;
+        all_of::<S>(new.len(), written)?;
+    }
     write_steps(connection, &moved).await?;
     write_timers(connection, &moved, timers).await
 }
 
-const UPDATE: &str = "
-    UPDATE saga SET version = r.version, state_version = $2, state = r.state, standing = r.standing, ended = r.ended,
-                    awaiting = r.awaiting, sent = r.sent, updated_at = now(),
-                    sent_at = CASE WHEN r.sends THEN NULL ELSE saga.sent_at END
-    FROM UNNEST($3::text[], $4::bigint[], $5::json[], $6::text[], $7::bool[], $8::json[], $9::json[], $10::text[],
-                $11::text[], $12::bool[])
-         AS r(instance, version, state, standing, ended, awaiting, sent, correlation_id, traceparent, sends)
-    WHERE saga.saga = $1 AND saga.instance = r.instance";
-const INSERT: &str = "
-    INSERT INTO saga (saga, state_version, instance, version, state, standing, ended, awaiting, sent, correlation_id,
-                      traceparent)
-    SELECT $1, $2, r.instance, r.version, r.state, r.standing, r.ended, r.awaiting, r.sent, r.correlation_id, r.traceparent
-    FROM UNNEST($3::text[], $4::bigint[], $5::json[], $6::text[], $7::bool[], $8::json[], $9::json[], $10::text[],
-                $11::text[], $12::bool[])
-         AS r(instance, version, state, standing, ended, awaiting, sent, correlation_id, traceparent, sends)
-    ON CONFLICT DO NOTHING";
-
-async fn write<S: Saga>(
-    connection: &mut PgConnection,
-    statement: &'static str,
-    instances: &[&Instance<S>],
-) -> Result<(), WorkError> {
-    if instances.is_empty() {
-        return Ok(());
-    }
-    let states = instances.iter().map(|one| stored(one)).collect::<Result<Vec<_>, _>>()?;
-    let (states, standings): (Vec<_>, Vec<_>) = states.into_iter().unzip();
-    let written = sqlx::query(statement)
-        .bind(S::NAME)
-        .bind(S::STATE_VERSION)
-        .bind(instances.iter().map(|one| one.name.as_str()).collect::<Vec<_>>())
-        .bind(instances.iter().map(|one| one.version).collect::<Vec<_>>())
-        .bind(states)
-        .bind(standings.iter().map(|standing: &Standing| standing.name).collect::<Vec<_>>())
-        .bind(standings.iter().map(|standing| standing.ended).collect::<Vec<_>>())
-        .bind(instances.iter().map(|one| Json(&one.awaiting)).collect::<Vec<_>>())
-        .bind(instances.iter().map(|one| Json(&one.sent)).collect::<Vec<_>>())
-        .bind(instances.iter().map(|one| one.correlation_id.as_deref()).collect::<Vec<_>>())
-        .bind(instances.iter().map(|one| one.traceparent.as_deref()).collect::<Vec<_>>())
-        .bind(instances.iter().map(|one| !one.outbox.is_empty()).collect::<Vec<_>>())
-        .execute(connection)
-        .await?;
-    if written.rows_affected() == instances.len() as u64 {
+/// When one was begun by another worker, it is heard again.
+fn all_of<S: Saga>(instances: usize, written: u64) -> Result<(), WorkError> {
+    if written == instances as u64 {
         return Ok(());
     }
     Err(WorkError::Contended(format!("an instance of {} was begun by another worker", S::NAME)))
 }
 
-fn stored<S: Saga>(instance: &Instance<S>) -> Result<(Json<Value>, Standing), WorkError> {
+fn rows<'i, S: Saga>(instances: &[&'i Instance<S>]) -> Result<Vec<saga::Moved<'i>>, WorkError> {
+    instances.iter().map(|one| row(one)).collect()
+}
+
+fn row<S: Saga>(one: &Instance<S>) -> Result<saga::Moved<'_>, WorkError> {
+    let (state, standing) = stored(one)?;
+    Ok(saga::Moved {
+        instance: &one.name,
+        version: one.version,
+        state,
+        standing: standing.name,
+        ended: standing.ended,
+        awaiting: &one.awaiting,
+        sent: &one.sent,
+        correlation_id: one.correlation_id.as_deref(),
+        traceparent: one.traceparent.as_deref(),
+        sends: !one.outbox.is_empty(),
+    })
+}
+
+fn stored<S: Saga>(instance: &Instance<S>) -> Result<(Value, Standing), WorkError> {
     let unwritable = |why: String| WorkError::Refused(format!("the instance `{}`: {why}", instance.name));
     let state = match &instance.state {
         Ok(Some(state)) => state,
@@ -186,29 +139,27 @@ fn stored<S: Saga>(instance: &Instance<S>) -> Result<(Json<Value>, Standing), Wo
         Err(fault) => return Err(unwritable(fault.message.clone())),
     };
     let json = serde_json::to_value(state).map_err(|error| unwritable(error.to_string()))?;
-    Ok((Json(json), S::standing(state)))
+    Ok((json, S::standing(state)))
 }
 
 async fn write_steps<S: Saga>(
     connection: &mut PgConnection,
     instances: &[&Instance<S>],
 ) -> Result<(), WorkError> {
-    let steps: Vec<(&str, &Taken)> =
-        instances.iter().flat_map(|one| one.steps.iter().map(|step| (one.name.as_str(), step))).collect();
-    sqlx::query(
-        "INSERT INTO saga_step (saga, instance, input, number, heard, standing, sent)
-         SELECT $1, * FROM UNNEST($2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::json[])",
-    )
-    .bind(S::NAME)
-    .bind(steps.iter().map(|(name, _)| *name).collect::<Vec<_>>())
-    .bind(steps.iter().map(|(_, step)| step.input.as_str()).collect::<Vec<_>>())
-    .bind(steps.iter().map(|(_, step)| step.number).collect::<Vec<_>>())
-    .bind(steps.iter().map(|(_, step)| step.heard.as_str()).collect::<Vec<_>>())
-    .bind(steps.iter().map(|(_, step)| step.standing).collect::<Vec<_>>())
-    .bind(steps.iter().map(|(_, step)| Json(&step.sent)).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    Ok(())
+    let of = |one| steps_of::<S>(one);
+    let steps: Vec<saga_step::New<'_>> = instances.iter().copied().flat_map(of).collect();
+    Ok(saga_step::insert(connection, S::NAME, &steps).await?)
+}
+
+fn steps_of<S: Saga>(one: &Instance<S>) -> impl Iterator<Item = saga_step::New<'_>> {
+    one.steps.iter().map(|Taken { number, input, heard, standing, sent }| saga_step::New {
+        instance: &one.name,
+        input,
+        number: *number,
+        heard,
+        standing,
+        sent,
+    })
 }
 
 async fn write_timers<S: Saga>(
@@ -219,39 +170,15 @@ async fn write_timers<S: Saga>(
     let (mut set, mut cancelled) = (Vec::new(), Vec::new());
     for one in instances {
         let (sets, cancels) = one.timers();
-        let due = |(timer, at)| (one.name.as_str(), timer, after::<S>(timer, configured), at);
+        let due = |(name, due)| {
+            let after = after::<S>(name, configured);
+            saga_timer::New { instance: &one.name, name, after, due }
+        };
         set.extend(sets.into_iter().map(due));
         cancelled.extend(cancels.into_iter().map(|timer| (one.name.as_str(), timer)));
     }
-    if !set.is_empty() {
-        sqlx::query(
-            "INSERT INTO saga_timer (saga, instance, name, due_at, by_calendar)
-             SELECT $1, instance, name, coalesce(due, now() + after * interval '1 ms'), due IS NOT NULL
-             FROM UNNEST($2::text[], $3::text[], $4::bigint[], $5::timestamptz[]) AS r(instance, name, after, due)
-             ON CONFLICT (saga, instance, name) DO UPDATE
-             SET id = excluded.id, set_at = excluded.set_at, due_at = excluded.due_at, by_calendar = excluded.by_calendar,
-                 attempts = 0, error = NULL",
-        )
-        .bind(S::NAME)
-        .bind(set.iter().map(|(instance, ..)| *instance).collect::<Vec<_>>())
-        .bind(set.iter().map(|(_, timer, ..)| *timer).collect::<Vec<_>>())
-        .bind(set.iter().map(|(.., after, _)| *after).collect::<Vec<_>>())
-        .bind(set.iter().map(|(.., due)| *due).collect::<Vec<_>>())
-        .execute(&mut *connection)
-        .await?;
-    }
-    if !cancelled.is_empty() {
-        sqlx::query(
-            "DELETE FROM saga_timer USING UNNEST($2::text[], $3::text[]) AS r(instance, name)
-             WHERE saga_timer.saga = $1 AND saga_timer.instance = r.instance AND saga_timer.name = r.name",
-        )
-        .bind(S::NAME)
-        .bind(cancelled.iter().map(|(instance, _)| *instance).collect::<Vec<_>>())
-        .bind(cancelled.iter().map(|(_, timer)| *timer).collect::<Vec<_>>())
-        .execute(connection)
-        .await?;
-    }
-    Ok(())
+    saga_timer::set(connection, S::NAME, &set).await?;
+    Ok(saga_timer::cancel(connection, S::NAME, &cancelled).await?)
 }
 
 /// How long a timer takes, in milliseconds; one that is due at a time of the calendar takes none.

@@ -4,8 +4,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use millrace_domain::{Awaited, Saga};
+use millrace_domain::Saga;
 use millrace_schemas::Kind;
+use millrace_store::database::milliseconds;
+use millrace_store::names::Namespace;
+use millrace_store::write_side::{self, Awaited};
+use millrace_store::{command, saga, saga_timer};
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -13,11 +17,9 @@ use uuid::Uuid;
 use super::heard::Input;
 use super::{Instances, SagaRole, store};
 use crate::backoff::Backoff;
-use crate::database::milliseconds;
 use crate::error::{Fault, WorkError};
 use crate::metrics;
 use crate::moments;
-use crate::names::Namespace;
 use crate::supervision::caught_at_once;
 
 /// Timers that are taken at a time.
@@ -32,6 +34,9 @@ const PUT_OFF_MIN_MS: i64 = 1_000;
 /// A timer that fails is tried again after these times; then it waits for somebody who looks at it.
 const RETRY_AFTER: [Duration; 3] =
     [Duration::from_secs(10), Duration::from_secs(60), Duration::from_secs(600)];
+
+/// So often a timer is tried again.
+const TRIES_MAX: i64 = RETRY_AFTER.len() as i64;
 
 /// A timer that is due.
 struct Due {
@@ -85,22 +90,12 @@ impl<S: Saga> SagaRole<S> {
 
     /// Looks up where the commands are in the WAL that instances wait for whose timers are due soon.
     async fn mark_sent(&self) -> Result<(), WorkError> {
-        let names: Vec<String> = sqlx::query_scalar(
-            "SELECT instance FROM saga_timer AS t WHERE saga = $1 AND due_at <= now() + $2 * interval '1 ms' AND EXISTS (
-                 SELECT FROM saga AS s WHERE s.saga = t.saga AND s.instance = t.instance AND sent_at IS NULL
-                                         AND awaiting::text <> '{}')
-             ORDER BY due_at LIMIT $3",
-        )
-        .bind(S::NAME)
-        .bind(milliseconds(SOON))
-        .bind(AT_ONCE)
-        .fetch_all(&*self.shared.pool)
-        .await?;
+        let names = saga_timer::soon(&*self.shared.pool, S::NAME, SOON, AT_ONCE).await?;
         if names.is_empty() {
             return Ok(());
         }
         let mut transaction = self.shared.pool.begin().await?;
-        store::mark_sent::<S>(&mut transaction, &names).await?;
+        saga::mark_sent(&mut transaction, S::NAME, &names).await?;
         Ok(transaction.commit().await?)
     }
 
@@ -111,15 +106,7 @@ impl<S: Saga> SagaRole<S> {
     pub async fn fire(&self) -> Result<usize, WorkError> {
         let ids = self.schema_ids().await?;
         let mut transaction = self.shared.pool.begin().await?;
-        let names: Vec<String> = sqlx::query_scalar(
-            "SELECT instance FROM saga_timer WHERE saga = $1 AND due_at <= now() AND attempts <= $2
-             ORDER BY due_at LIMIT $3",
-        )
-        .bind(S::NAME)
-        .bind(RETRY_AFTER.len() as i64)
-        .bind(AT_ONCE)
-        .fetch_all(&mut *transaction)
-        .await?;
+        let names = saga_timer::instances_due(&mut transaction, S::NAME, TRIES_MAX, AT_ONCE).await?;
         if names.is_empty() {
             return Ok(0);
         }
@@ -127,7 +114,9 @@ impl<S: Saga> SagaRole<S> {
         let mut instances = store::lock::<S>(&mut transaction, &names).await?;
         let due = due::<S>(&mut transaction, &names).await?;
         let mut on_their_way = self.on_their_way(&mut transaction, &instances).await?;
-        on_their_way.extend(self.not_carried(&mut transaction, &names).await?);
+        // Those whose commands Debezium has not carried yet: nobody could answer them.
+        let slot = self.shared.namespace.outbox();
+        on_their_way.extend(saga::not_carried(&mut transaction, S::NAME, &names, &slot).await?);
         let fates = due.iter().map(|timer| fate(timer, &mut instances, &on_their_way, ids));
         let fates: Vec<Fate> = fates.collect();
         settle::<S>(&mut transaction, &due, &fates, &self.shared.timers).await?;
@@ -135,23 +124,6 @@ impl<S: Saga> SagaRole<S> {
         moments::pass(moments::BEFORE_COMMIT);
         transaction.commit().await?;
         Ok(due.len())
-    }
-
-    /// The instances whose commands Debezium has not carried yet: nobody could answer them.
-    async fn not_carried(
-        &self,
-        connection: &mut PgConnection,
-        names: &[&str],
-    ) -> Result<Vec<String>, WorkError> {
-        let names = sqlx::query_scalar(
-            "SELECT instance FROM saga
-             WHERE saga = $1 AND instance = ANY($2) AND awaiting::text <> '{}' AND (sent_at IS NULL OR sent_at > coalesce(
-                 (SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = $3), '0/0'))",
-        )
-        .bind(S::NAME)
-        .bind(names)
-        .bind(self.shared.namespace.outbox());
-        Ok(names.fetch_all(connection).await?)
     }
 
     /// The instances whose answer Postgres has already: a decided command, or a later version of a stream.
@@ -168,56 +140,28 @@ impl<S: Saga> SagaRole<S> {
         }
         // In this order, so that a command which is decided meanwhile shows in one of the two. To a dead one there is no
         // answer on its way.
-        let mut names: HashSet<String> =
-            moved_on(&mut *connection, &self.shared.namespace, &streams).await?.into_iter().collect();
-        let decided: Vec<String> = sqlx::query_scalar(
-            "SELECT id FROM command WHERE source = $1 AND id = ANY($2) AND status <> 'dead'",
-        )
-        .bind(self.shared.namespace.source())
-        .bind(commands.keys().collect::<Vec<_>>())
-        .fetch_all(connection)
-        .await?;
+        let (namespace, source) = (&self.shared.namespace, self.shared.namespace.source());
+        let awaited: Vec<Awaited<'_>> = streams.iter().map(|one| awaited(namespace, one)).collect();
+        let moved_on = write_side::moved_on(&mut *connection, &awaited, &source).await?;
+        let mut names: HashSet<String> = moved_on.into_iter().collect();
+        let decided = command::decided(connection, &source, commands.keys().collect()).await?;
         names.extend(decided.iter().filter_map(|id| commands.get(id)).map(|name| (*name).clone()));
         Ok(names)
     }
 }
 
-/// The instances of which a stream has a later version than they have heard, or is about to: a command to it that was
-/// sent here is not decided.
-async fn moved_on(
-    connection: &mut PgConnection,
+fn awaited<'a>(
     namespace: &Namespace,
-    streams: &[(&String, Awaited)],
-) -> Result<Vec<String>, WorkError> {
-    let names: Vec<String> = sqlx::query_scalar(
-        "SELECT r.instance FROM UNNEST($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[])
-                                AS r(instance, context, stream, version, topic)
-         WHERE EXISTS (SELECT FROM stream AS s
-                       WHERE s.context = r.context AND s.id = r.stream AND s.version > r.version)
-            OR EXISTS (SELECT FROM outbox AS o
-                       WHERE o.aggregatetype = r.context AND o.aggregateid = r.stream AND o.version IS NULL
-                         AND o.topic = r.topic
-                         AND NOT EXISTS (SELECT FROM command AS c WHERE c.id = o.id::text AND c.source = $6))",
-    )
-    .bind(streams.iter().map(|(instance, _)| instance.as_str()).collect::<Vec<_>>())
-    .bind(streams.iter().map(|(_, awaited)| awaited.context).collect::<Vec<_>>())
-    .bind(streams.iter().map(|(_, awaited)| awaited.stream.as_str()).collect::<Vec<_>>())
-    .bind(streams.iter().map(|(_, awaited)| awaited.version).collect::<Vec<_>>())
-    .bind(streams.iter().map(|(_, awaited)| namespace.topic(Kind::Command, awaited.context)).collect::<Vec<_>>())
-    .bind(namespace.source())
-    .fetch_all(connection)
-    .await?;
-    Ok(names)
+    (instance, awaited): &'a (&String, millrace_domain::Awaited),
+) -> Awaited<'a> {
+    let millrace_domain::Awaited { context, stream, version } = awaited;
+    let topic = namespace.topic(Kind::Command, context);
+    Awaited { instance, context, stream, version: *version, topic }
 }
 
 /// Looked at again behind the instances' locks: a step may have cancelled a timer, or set it anew.
 async fn due<S: Saga>(connection: &mut PgConnection, names: &[&str]) -> Result<Vec<Due>, WorkError> {
-    let due = sqlx::query_as::<_, (String, String, Uuid, i32, DateTime<Utc>)>(
-        "SELECT instance, name, id, attempts, now() FROM saga_timer
-         WHERE saga = $1 AND instance = ANY($2) AND due_at <= now() AND attempts <= $3 ORDER BY due_at",
-    );
-    let due = due.bind(S::NAME).bind(names).bind(RETRY_AFTER.len() as i64);
-    let due = due.fetch_all(connection).await?.into_iter();
+    let due = saga_timer::due(connection, S::NAME, names, TRIES_MAX).await?.into_iter();
     Ok(due.map(|(instance, name, id, attempts, now)| Due { instance, name, id, attempts, now }).collect())
 }
 
@@ -276,22 +220,6 @@ async fn settle<S: Saga>(
         };
         metrics::SAGA_TIMERS.with_label_values(&[S::NAME, outcome]).inc();
     }
-    sqlx::query("DELETE FROM saga_timer WHERE saga = $1 AND id = ANY($2)")
-        .bind(S::NAME)
-        .bind(&fired)
-        .execute(&mut *connection)
-        .await?;
-    sqlx::query(
-        "UPDATE saga_timer SET due_at = now() + r.after * interval '1 ms', attempts = r.attempts, error = r.error
-         FROM UNNEST($2::uuid[], $3::bigint[], $4::int[], $5::text[]) AS r(id, after, attempts, error)
-         WHERE saga = $1 AND saga_timer.id = r.id",
-    )
-    .bind(S::NAME)
-    .bind(later.iter().map(|(id, ..)| *id).collect::<Vec<_>>())
-    .bind(later.iter().map(|(_, after, ..)| *after).collect::<Vec<_>>())
-    .bind(later.iter().map(|(_, _, attempts, _)| *attempts).collect::<Vec<_>>())
-    .bind(later.iter().map(|(.., error)| *error).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    Ok(())
+    saga_timer::remove(connection, S::NAME, &fired).await?;
+    Ok(saga_timer::put_off(connection, S::NAME, &later).await?)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use millrace_store::timestamp::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::de::value::MapDeserializer;
 use serde_json::{Map, Value};
@@ -10,7 +11,6 @@ use sqlx::query::Query;
 use sqlx::{Column as _, PgConnection, Postgres, Row as _, Type};
 
 use crate::error::WorkError;
-use crate::timestamp::Timestamp;
 
 /// A row by the names of its columns.
 pub(super) type Fields = Map<String, Value>;

@@ -6,14 +6,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_domain::Recorded;
+use millrace_store::Group;
+use millrace_store::names::Namespace;
+use millrace_store::progress::{self, Row};
 use sqlx::PgConnection;
 
 use super::Shared;
 use crate::envelope;
 use crate::error::{Fault, WorkError};
-use crate::group::Group;
 use crate::moments::{broken, mechanism};
-use crate::names::Namespace;
 use crate::record::Record;
 use crate::registry::Registry;
 use crate::role::{Outcome, Stuck};
@@ -38,12 +39,6 @@ struct Progress {
     row: Option<Row>,
     /// Whether an event of the stream applies or waits.
     met: bool,
-}
-
-/// Where a row of `progress` lay when it was read, and which transaction had written it.
-struct Row {
-    ctid: String,
-    xmin: String,
 }
 
 /// Decodes a batch. Records that are no events of their topic's context have failed, those of a key behind one that may be
@@ -135,21 +130,7 @@ pub(super) async fn skip(
     if decoded.is_err_and(|fault| fault.code == Fault::UNKNOWN_TYPE) {
         return Ok(());
     }
-    sqlx::query(
-        "INSERT INTO progress AS known (grp, generation, context, stream, version)
-         SELECT $1, $2, $3, $4, $5 WHERE $5 = 1 OR EXISTS (
-             SELECT FROM progress WHERE grp = $1 AND generation = $2 AND context = $3 AND stream = $4)
-         ON CONFLICT (grp, generation, context, stream) DO UPDATE SET version = excluded.version
-         WHERE known.version = excluded.version - 1",
-    )
-    .bind(&group.id)
-    .bind(group.generation)
-    .bind(context)
-    .bind(stream)
-    .bind(version)
-    .execute(connection)
-    .await?;
-    Ok(())
+    Ok(progress::skip(connection, group, (context, stream, version)).await?)
 }
 
 /// Puts streams back to where they have come after all: few, and each by its key, since a join would be planned by what is
@@ -160,17 +141,7 @@ pub(super) async fn put_back(
     streams: &BTreeMap<Stream, i64>,
 ) -> Result<(), WorkError> {
     for ((context, stream), version) in streams {
-        sqlx::query(
-            "UPDATE progress SET version = $5
-             WHERE grp = $1 AND generation = $2 AND context = $3 AND stream = $4",
-        )
-        .bind(&group.id)
-        .bind(group.generation)
-        .bind(context)
-        .bind(stream)
-        .bind(version)
-        .execute(&mut *connection)
-        .await?;
+        progress::put_back(connection, group, (context, stream, *version)).await?;
     }
     Ok(())
 }
@@ -187,19 +158,9 @@ async fn load(
     let streams: BTreeSet<Stream> = decoded.iter().map(|(_, event)| stream_of(event)).collect();
     let Some((context, _)) = streams.first().cloned() else { return Ok(BTreeMap::new()) };
     let ids: Vec<&str> = streams.iter().map(|(_, id)| id.as_str()).collect();
-    let rows: Vec<(String, i64, String, String)> = sqlx::query_as(
-        "SELECT stream, version, ctid::text, xmin::text FROM progress
-         WHERE grp = $1 AND generation = $2 AND context = $3 AND stream = ANY($4)",
-    )
-    .bind(&group.id)
-    .bind(group.generation)
-    .bind(context)
-    .bind(ids)
-    .fetch_all(connection)
-    .await?;
-    let progress = |(stream, version, ctid, xmin)| {
-        ((context, stream), Progress { version, row: Some(Row { ctid, xmin }), met: false })
-    };
+    let rows = progress::load(connection, group, context, ids).await?;
+    let progress =
+        |(stream, version, row)| ((context, stream), Progress { version, row: Some(row), met: false });
     Ok(rows.into_iter().map(progress).collect())
 }
 
@@ -219,50 +180,13 @@ async fn save(
             None => new.push((stream, version)),
         }
     }
-    if move_on(connection, &known).await? + begin(connection, group, &new).await? == streams {
+    let new: Vec<(&str, &str, i64)> =
+        new.iter().map(|((context, stream), version)| (*context, stream.as_str(), *version)).collect();
+    let moved = progress::move_on(connection, &known).await?;
+    if moved + progress::begin(connection, group, &new).await? == streams {
         return Ok(());
     }
     Err(WorkError::Contended("another batch has met one of its streams".to_owned()))
-}
-
-async fn move_on(connection: &mut PgConnection, known: &[(Row, i64)]) -> Result<u64, WorkError> {
-    if known.is_empty() {
-        return Ok(0);
-    }
-    // By where the rows lie: a join over their keys would be planned by what is known of a growing table.
-    let moved = sqlx::query(
-        "UPDATE progress SET version = moved.version
-         FROM UNNEST($1::text[]::tid[], $2::text[]::xid[], $3::bigint[]) AS moved(at, written, version)
-         WHERE progress.ctid = moved.at AND progress.xmin = moved.written",
-    )
-    .bind(known.iter().map(|(row, _)| row.ctid.as_str()).collect::<Vec<_>>())
-    .bind(known.iter().map(|(row, _)| row.xmin.as_str()).collect::<Vec<_>>())
-    .bind(known.iter().map(|(_, version)| *version).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    Ok(moved.rows_affected())
-}
-
-async fn begin(
-    connection: &mut PgConnection,
-    group: &Group,
-    new: &[(Stream, i64)],
-) -> Result<u64, WorkError> {
-    if new.is_empty() {
-        return Ok(0);
-    }
-    let begun = sqlx::query(
-        "INSERT INTO progress (grp, generation, context, stream, version)
-         SELECT $1, $2, * FROM UNNEST($3::text[], $4::text[], $5::bigint[]) ON CONFLICT DO NOTHING",
-    )
-    .bind(&group.id)
-    .bind(group.generation)
-    .bind(new.iter().map(|((context, _), _)| *context).collect::<Vec<_>>())
-    .bind(new.iter().map(|((_, stream), _)| stream.as_str()).collect::<Vec<_>>())
-    .bind(new.iter().map(|(_, version)| *version).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    Ok(begun.rows_affected())
 }
 
 #[cfg(test)]

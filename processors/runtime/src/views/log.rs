@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use millrace_domain::{Log, Recorded};
+use millrace_store::Group;
 use sqlx::PgConnection;
 
 use super::intake::Placed;
@@ -9,7 +10,6 @@ use super::{Shared, intake};
 use crate::database::Pool;
 use crate::elastic::Document;
 use crate::error::WorkError;
-use crate::group::Group;
 use crate::record::Record;
 use crate::role::{Folded, Outcome, Role};
 

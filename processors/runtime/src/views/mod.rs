@@ -12,9 +12,10 @@ pub use log::LogRole;
 pub use row::RowRole;
 pub use tally::TallyRole;
 
+use millrace_store::Group;
+use millrace_store::names::{Namespace, table};
+
 use crate::database::Pool;
-use crate::group::Group;
-use crate::names::{Namespace, table};
 use crate::registry::Registry;
 
 /// What every view's role needs.

@@ -10,6 +10,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use millrace_domain::{Recorded, View};
+use millrace_store::Group;
+use millrace_store::names::table as table_name;
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -21,9 +23,7 @@ use super::intake::{self, Intake, Placed};
 use crate::database::Pool;
 use crate::elastic::Document;
 use crate::error::WorkError;
-use crate::group::Group;
 use crate::moments::{broken, mechanism};
-use crate::names::table as table_name;
 use crate::record::Record;
 use crate::role::{Folded, Role};
 

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use millrace_domain::Tally;
+use millrace_store::Group;
+use millrace_store::names::table;
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, PgConnection};
 
@@ -12,8 +14,6 @@ use super::intake::Placed;
 use super::{Shared, intake};
 use crate::database::Pool;
 use crate::error::WorkError;
-use crate::group::Group;
-use crate::names::table;
 use crate::record::Record;
 use crate::role::{Folded, Role};
 

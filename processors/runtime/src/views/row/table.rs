@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use futures::TryStreamExt as _;
 use millrace_domain::View;
+use millrace_store::timestamp::Timestamp;
 use serde_json::Value;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
@@ -11,7 +12,6 @@ use sqlx::{AssertSqlSafe, PgConnection, Postgres, Row as _};
 
 use super::{Ready, Rows, Versioned, fields};
 use crate::error::WorkError;
-use crate::timestamp::Timestamp;
 use crate::views::columns::{Columns, Fields};
 
 /// A row that is there, and its key.

@@ -14,7 +14,7 @@ const EPOCH: DateTime<Utc> = match DateTime::from_timestamp(946_684_800, 0) {
 
 /// Years that a clock can be believed to mean. Postgres, Elasticsearch and every client can hold them, so what must always
 /// be written, such as the receipt of a dead letter, can be.
-pub(crate) const YEARS: std::ops::RangeInclusive<i32> = 1900..=2200;
+pub const YEARS: std::ops::RangeInclusive<i32> = 1900..=2200;
 
 /// A stamp of Kafka's, in milliseconds since 1970; `None` where no clock can have meant it.
 pub fn stamp(millis: i64) -> Option<DateTime<Utc>> {
@@ -22,7 +22,7 @@ pub fn stamp(millis: i64) -> Option<DateTime<Utc>> {
 }
 
 /// Whether a clock can mean it.
-pub(crate) fn believable(time: &DateTime<Utc>) -> bool {
+pub fn believable(time: &DateTime<Utc>) -> bool {
     YEARS.contains(&time.year())
 }
 

@@ -1,0 +1,183 @@
+//! The table `blocked_key`: keys whose records wait, one row each, which main and retry workers lock before they touch the
+//! key.
+
+use std::time::Duration;
+
+use sqlx::{PgConnection, PgExecutor};
+
+use crate::Group;
+use crate::consumer_offset::Partition;
+use crate::database::milliseconds;
+use crate::statements::statements;
+use crate::timestamp::Nearest;
+
+statements! {
+    ANY = "SELECT EXISTS (SELECT FROM blocked_key WHERE grp = $1 AND generation = $2 AND topic = $3)";
+    LOCK = "SELECT key, status, partition, \"offset\", attempts FROM blocked_key
+         WHERE grp = $1 AND generation = $2 AND topic = $3 AND key = ANY($4)
+         ORDER BY key FOR UPDATE";
+    PUT = "INSERT INTO blocked_key
+             (grp, generation, topic, key, status, partition, \"offset\", attempts, due_at, code, message)
+         SELECT $1, $2, $3, key, status, partition, \"offset\", attempts, now() + due_in * interval '1 ms', code, message
+         FROM UNNEST($4::bytea[], $5::text[], $6::int[], $7::bigint[], $8::int[], $9::bigint[], $10::text[], $11::text[])
+              AS waiting(key, status, partition, \"offset\", attempts, due_in, code, message)
+         ORDER BY key
+         ON CONFLICT (grp, generation, topic, key) DO UPDATE
+         SET status = excluded.status, partition = excluded.partition, \"offset\" = excluded.\"offset\",
+             attempts = excluded.attempts, due_at = excluded.due_at, code = excluded.code, message = excluded.message
+         WHERE $12";
+    FREE = "DELETE FROM blocked_key WHERE grp = $1 AND generation = $2 AND topic = $3 AND key = $4";
+    OVERDUE = "UPDATE blocked_key SET due_at = now() WHERE ctid = ANY (ARRAY(
+                 SELECT ctid FROM blocked_key
+                 WHERE grp = $1 AND generation = $2 AND status = 'retrying' AND due_at < now() - $3 * interval '1 ms'
+                 ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED))
+             RETURNING topic, partition, \"offset\", attempts, message";
+    SET_APART = "UPDATE blocked_key SET \"offset\" = \"offset\" + $5
+             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND \"offset\" >= 0";
+    BEHIND_A_FAILURE = "SELECT topic, key FROM blocked_key WHERE grp = $1 AND generation = $2 AND status IN ('retrying', 'dead')";
+    COUNTS = "SELECT grp, status, count(*), sum(waiting.records)::bigint, min(since)
+         FROM blocked_key AS b CROSS JOIN LATERAL (
+             SELECT count(*) AS records FROM parked AS p
+             WHERE p.grp = b.grp AND p.generation = b.generation AND p.topic = b.topic AND p.key = b.key
+               AND p.drained_offset IS NULL
+         ) AS waiting
+         GROUP BY 1, 2 ORDER BY 1, 2";
+    REMOVE = "DELETE FROM blocked_key WHERE grp = $1 AND generation = $2";
+}
+
+/// Whether any key of a topic is blocked; most of the time none is.
+///
+/// # Errors
+/// The database's, as of every function here.
+pub async fn any(connection: &mut PgConnection, group: &Group, topic: &str) -> sqlx::Result<bool> {
+    sqlx::query_scalar(ANY).bind(&group.id).bind(group.generation).bind(topic).fetch_one(connection).await
+}
+
+/// Key, status, partition and offset of the head, attempts.
+pub type Locked = (Vec<u8>, String, Option<i32>, Option<i64>, i32);
+
+/// Locks the blocked ones among some keys of a topic, in their order.
+///
+/// # Errors
+/// The database's.
+pub async fn lock(
+    connection: &mut PgConnection,
+    group: &Group,
+    topic: &str,
+    keys: Vec<&[u8]>,
+) -> sqlx::Result<Vec<Locked>> {
+    let lock = sqlx::query_as(LOCK).bind(&group.id).bind(group.generation).bind(topic).bind(keys);
+    lock.fetch_all(connection).await
+}
+
+/// A key and what it waits for.
+#[derive(Debug, Clone, Copy)]
+pub struct Row<'r> {
+    /// The key.
+    pub key: &'r [u8],
+    /// `retrying`, `dead` or `gap`.
+    pub status: &'r str,
+    /// Partition and offset of its head; none while a version is missing.
+    pub head: Option<(i32, i64)>,
+    /// How often the head was tried.
+    pub attempts: i32,
+    /// How long until its next try.
+    pub due_in: Duration,
+    /// Why the head failed, for programs.
+    pub code: Option<&'r str>,
+    /// Why the head failed, for people.
+    pub message: Option<&'r str>,
+}
+
+/// Blocks keys of a topic; `over` changes those that are blocked already.
+///
+/// # Errors
+/// The database's.
+pub async fn put(
+    connection: &mut PgConnection,
+    group: &Group,
+    topic: &str,
+    rows: &[Row<'_>],
+    over: bool,
+) -> sqlx::Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(PUT)
+        .bind(&group.id)
+        .bind(group.generation)
+        .bind(topic)
+        .bind(rows.iter().map(|row| row.key).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.status).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.head.map(|(partition, _)| partition)).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.head.map(|(_, offset)| offset)).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.attempts).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| milliseconds(row.due_in)).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.code).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.message).collect::<Vec<_>>())
+        .bind(over)
+        .execute(connection)
+        .await
+        .map(|_| ())
+}
+
+/// Nothing of the key waits any more.
+///
+/// # Errors
+/// The database's.
+pub async fn free(connection: &mut PgConnection, group: &Group, topic: &str, key: &[u8]) -> sqlx::Result<()> {
+    let free = sqlx::query(FREE).bind(&group.id).bind(group.generation).bind(topic).bind(key);
+    free.execute(connection).await.map(|_| ())
+}
+
+/// Topic, partition and offset of a head, how often it was tried, why it failed.
+pub type Head = (String, i32, i64, i32, Option<String>);
+
+/// Takes heads whose next try is late by `grace`, and lets them be due now.
+///
+/// # Errors
+/// The database's.
+pub async fn overdue(
+    connection: &mut PgConnection,
+    group: &Group,
+    grace: Duration,
+    most: i64,
+) -> sqlx::Result<Vec<Head>> {
+    let overdue = sqlx::query_as(OVERDUE).bind(&group.id).bind(group.generation);
+    overdue.bind(milliseconds(grace)).bind(most).fetch_all(connection).await
+}
+
+/// Adds to the offsets of heads, below zero those of a former topic.
+///
+/// # Errors
+/// The database's.
+pub async fn set_apart(connection: &mut PgConnection, at: Partition<'_>, by: i64) -> sqlx::Result<()> {
+    at.bound(SET_APART).bind(by).execute(connection).await.map(|_| ())
+}
+
+/// Topics and keys behind a record that failed.
+///
+/// # Errors
+/// The database's.
+pub async fn behind_a_failure(
+    executor: impl PgExecutor<'_>,
+    group: &Group,
+) -> sqlx::Result<Vec<(String, Vec<u8>)>> {
+    sqlx::query_as(BEHIND_A_FAILURE).bind(&group.id).bind(group.generation).fetch_all(executor).await
+}
+
+/// How many keys of each group wait, by what for, how many records with them, and since when.
+///
+/// # Errors
+/// The database's.
+pub async fn counts(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<(String, String, i64, i64, Nearest)>> {
+    sqlx::query_as(COUNTS).fetch_all(executor).await
+}
+
+/// Removes the rows of a generation.
+///
+/// # Errors
+/// The database's.
+pub async fn remove(connection: &mut PgConnection, group: &str, generation: i32) -> sqlx::Result<()> {
+    sqlx::query(REMOVE).bind(group).bind(generation).execute(connection).await.map(|_| ())
+}

@@ -1,0 +1,309 @@
+//! The table `command`: every command that was decided or died, once; the deduplication ledger and the receipts.
+
+use chrono::{DateTime, Utc};
+use serde::de::DeserializeOwned;
+use sqlx::types::Json;
+use sqlx::{PgConnection, PgExecutor};
+
+use crate::Group;
+use crate::statements::statements;
+
+statements! {
+    KNOWN = "SELECT id, source, fingerprint, status, topic, partition, \"offset\" FROM command WHERE id = ANY($1)";
+    INSERT = "INSERT INTO command AS known
+             (context, received_at, id, source, fingerprint, type, stream, topic, partition, \"offset\",
+              status, code, message, versions, produced_at)
+         SELECT $1, $2, r.id, r.source, r.fingerprint, r.type, r.stream, r.topic, r.partition, r.\"offset\",
+                r.status, r.code, r.message, r.versions::json, r.produced_at
+         FROM UNNEST($3::text[], $4::text[], $5::bytea[], $6::text[], $7::text[], $8::text[], $9::int[], $10::bigint[],
+                     $11::text[], $12::text[], $13::text[], $14::text[], $15::timestamptz[])
+              AS r(id, source, fingerprint, type, stream, topic, partition, \"offset\",
+                   status, code, message, versions, produced_at)
+         ON CONFLICT (id, source) DO UPDATE
+         SET fingerprint = excluded.fingerprint, type = excluded.type, context = excluded.context,
+             stream = excluded.stream, topic = excluded.topic, partition = excluded.partition,
+             \"offset\" = excluded.\"offset\", status = excluded.status, code = excluded.code,
+             message = excluded.message, versions = excluded.versions, produced_at = excluded.produced_at,
+             received_at = CASE WHEN (known.topic, known.partition, known.\"offset\")
+                                     = (excluded.topic, excluded.partition, excluded.\"offset\")
+                                THEN known.received_at ELSE excluded.received_at END,
+             decided_at = excluded.decided_at, attempts = excluded.attempts
+         WHERE known.status = 'dead'";
+    INSERT_DEAD = "INSERT INTO command AS known
+             (id, source, fingerprint, type, context, stream, topic, partition, \"offset\",
+              status, code, message, produced_at, received_at)
+         VALUES ($1, $2, '', $3, $4, $5, $6, $7, $8, 'dead', $9, $10, $11, clock_timestamp())
+         ON CONFLICT (id, source) DO UPDATE
+         SET type = excluded.type, context = excluded.context, stream = excluded.stream, topic = excluded.topic,
+             partition = excluded.partition, \"offset\" = excluded.\"offset\", code = excluded.code,
+             message = excluded.message, produced_at = excluded.produced_at,
+             received_at = CASE WHEN (known.topic, known.partition, known.\"offset\")
+                                     = (excluded.topic, excluded.partition, excluded.\"offset\")
+                                THEN known.received_at ELSE excluded.received_at END,
+             decided_at = excluded.decided_at, attempts = excluded.attempts
+         WHERE known.status = 'dead'";
+    CORRECT_WAITED = "UPDATE command AS c
+         SET received_at = least(c.received_at, p.parked_at), attempts = coalesce(b.attempts, 0) + 1
+         FROM UNNEST($3::text[], $4::int[], $5::bigint[]) AS done(topic, partition, \"offset\")
+         JOIN parked AS p ON p.grp = $1 AND p.generation = $2 AND p.topic = done.topic
+              AND p.partition = done.partition AND p.\"offset\" = done.\"offset\"
+         LEFT JOIN blocked_key AS b ON b.grp = p.grp AND b.generation = p.generation AND b.topic = p.topic
+              AND b.key = p.key AND b.partition = p.partition AND b.\"offset\" = p.\"offset\"
+         WHERE c.id = p.record_id AND c.source = p.record_source
+           AND c.topic = p.topic AND c.partition = p.partition AND c.\"offset\" = p.\"offset\"";
+    DECIDED = "SELECT id FROM command WHERE source = $1 AND id = ANY($2) AND status <> 'dead'";
+    RECEIPT = "SELECT to_jsonb(command) - 'fingerprint' FROM command WHERE id = $1 AND source = $2";
+    RECEIPTS = "SELECT to_jsonb(command) FROM command
+         WHERE id = $1 AND ($2::text IS NULL OR source = $2) ORDER BY source";
+    NEWEST = "SELECT to_jsonb(command) FROM command
+         WHERE ($1::text IS NULL OR context = $1) AND ($2::text IS NULL OR stream = $2)
+           AND ($3::text IS NULL OR status = $3) AND ($4::timestamptz IS NULL OR decided_at >= $4)
+         ORDER BY decided_at DESC, id LIMIT $5";
+    OUTCOMES = "SELECT id, status, code FROM command WHERE source = $1 AND id = ANY($2)";
+    /// The table is named so that a missing `setup` is told.
+    CLOCK = "SELECT clock_timestamp() WHERE NOT EXISTS (SELECT FROM command LIMIT 0)";
+    ENDED_SINCE = "SELECT c.source, c.id, c.status FROM unnest($1::text[], $2::text[]) AS asked (id, source)
+         JOIN command AS c USING (id, source)
+         WHERE c.status <> 'dead' OR c.decided_at >= $3";
+}
+
+/// Id, source, fingerprint, status, topic, partition and offset.
+pub type Known = (String, String, Vec<u8>, String, String, i32, i64);
+
+/// The rows with these ids, whatever their source.
+///
+/// # Errors
+/// The database's, as of every function here.
+pub async fn known(connection: &mut PgConnection, ids: Vec<&str>) -> sqlx::Result<Vec<Known>> {
+    sqlx::query_as(KNOWN).bind(ids).fetch_all(connection).await
+}
+
+/// A decided command.
+#[derive(Debug, Clone, Copy)]
+pub struct New<'c> {
+    /// Its id.
+    pub id: &'c str,
+    /// Who gave it that.
+    pub source: &'c str,
+    /// What tells it from another under the same identity.
+    pub fingerprint: &'c [u8],
+    /// The full name of its type.
+    pub record_type: &'c str,
+    /// The stream that it names first.
+    pub stream: &'c str,
+    /// Where it lies.
+    pub topic: &'c str,
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// `completed` or `rejected`.
+    pub status: &'c str,
+    /// Why it was rejected, for programs.
+    pub code: Option<&'c str>,
+    /// Why it was rejected, for people.
+    pub message: Option<&'c str>,
+    /// The last version written of each stream, as JSON.
+    pub versions: Option<&'c str>,
+    /// When it was stamped.
+    pub produced_at: Option<DateTime<Utc>>,
+}
+
+/// Writes decided commands of a context, in place of earlier deaths; tells how many. Those that are decided already stay.
+///
+/// # Errors
+/// The database's.
+pub async fn insert(
+    connection: &mut PgConnection,
+    context: &str,
+    received_at: DateTime<Utc>,
+    rows: &[New<'_>],
+) -> sqlx::Result<u64> {
+    let written = sqlx::query(INSERT)
+        .bind(context)
+        .bind(received_at)
+        .bind(rows.iter().map(|row| row.id).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.source).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.fingerprint).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.record_type).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.stream).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.topic).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.partition).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.offset).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.status).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.code).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.message).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.versions).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.produced_at).collect::<Vec<_>>())
+        .execute(connection)
+        .await?;
+    Ok(written.rows_affected())
+}
+
+/// A command that died.
+#[derive(Debug, Clone, Copy)]
+pub struct Dead<'c> {
+    /// Its id.
+    pub id: &'c str,
+    /// Who gave it that.
+    pub source: &'c str,
+    /// The type that it tells.
+    pub record_type: &'c str,
+    /// The context whose topic it lies on.
+    pub context: &'c str,
+    /// The key whose order it keeps.
+    pub stream: &'c str,
+    /// Where it lies.
+    pub topic: &'c str,
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// Why, for programs.
+    pub code: &'c str,
+    /// Why, for people.
+    pub message: &'c str,
+    /// When it was stamped.
+    pub produced_at: Option<DateTime<Utc>>,
+}
+
+/// Writes a command that died, in place of an earlier death; a decision under the same identity stays.
+///
+/// # Errors
+/// The database's.
+pub async fn insert_dead(connection: &mut PgConnection, dead: &Dead<'_>) -> sqlx::Result<()> {
+    sqlx::query(INSERT_DEAD)
+        .bind(dead.id)
+        .bind(dead.source)
+        .bind(dead.record_type)
+        .bind(dead.context)
+        .bind(dead.stream)
+        .bind(dead.topic)
+        .bind(dead.partition)
+        .bind(dead.offset)
+        .bind(dead.code)
+        .bind(dead.message)
+        .bind(dead.produced_at)
+        .execute(connection)
+        .await
+        .map(|_| ())
+}
+
+/// Lets the rows of parked records (topic, partition, offset) say when those arrived, and how often they were tried.
+///
+/// # Errors
+/// The database's.
+pub async fn correct_waited(
+    connection: &mut PgConnection,
+    group: &Group,
+    places: &[(&str, i32, i64)],
+) -> sqlx::Result<()> {
+    if places.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(CORRECT_WAITED)
+        .bind(&group.id)
+        .bind(group.generation)
+        .bind(places.iter().map(|(topic, ..)| *topic).collect::<Vec<_>>())
+        .bind(places.iter().map(|(_, partition, _)| *partition).collect::<Vec<_>>())
+        .bind(places.iter().map(|(.., offset)| *offset).collect::<Vec<_>>())
+        .execute(connection)
+        .await
+        .map(|_| ())
+}
+
+/// Those of some ids of a source that are decided.
+///
+/// # Errors
+/// The database's.
+pub async fn decided(
+    connection: &mut PgConnection,
+    source: &str,
+    ids: Vec<&String>,
+) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar(DECIDED).bind(source).bind(ids).fetch_all(connection).await
+}
+
+/// The receipt of a command, the row as JSON without its fingerprint.
+///
+/// # Errors
+/// The database's.
+pub async fn receipt<R: DeserializeOwned + Send + Unpin + 'static>(
+    connection: &mut PgConnection,
+    (source, id): (&str, &str),
+) -> sqlx::Result<Option<R>> {
+    let receipt = sqlx::query_scalar(RECEIPT).bind(id).bind(source);
+    Ok(receipt.fetch_optional(connection).await?.map(|Json(receipt)| receipt))
+}
+
+/// The receipts of commands with this id, of one source or of all.
+///
+/// # Errors
+/// The database's.
+pub async fn receipts<R: DeserializeOwned + Send + Unpin + 'static>(
+    executor: impl PgExecutor<'_>,
+    id: &str,
+    source: Option<&str>,
+) -> sqlx::Result<Vec<R>> {
+    let found = sqlx::query_scalar(RECEIPTS).bind(id).bind(source).fetch_all(executor).await?;
+    Ok(found.into_iter().map(|Json(receipt)| receipt).collect())
+}
+
+/// Which commands; `None` fits all.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Filter<'f> {
+    /// Of a context.
+    pub context: Option<&'f str>,
+    /// Of a stream.
+    pub stream: Option<&'f str>,
+    /// That ended so.
+    pub status: Option<&'f str>,
+    /// That ended since.
+    pub since: Option<DateTime<Utc>>,
+}
+
+/// The receipts that ended last.
+///
+/// # Errors
+/// The database's.
+pub async fn newest<R: DeserializeOwned + Send + Unpin + 'static>(
+    executor: impl PgExecutor<'_>,
+    filter: &Filter<'_>,
+    limit: i64,
+) -> sqlx::Result<Vec<R>> {
+    let Filter { context, stream, status, since } = filter;
+    let newest = sqlx::query_scalar(NEWEST).bind(context).bind(stream).bind(status).bind(since).bind(limit);
+    Ok(newest.fetch_all(executor).await?.into_iter().map(|Json(receipt)| receipt).collect())
+}
+
+/// Id, status and code of commands of a source.
+///
+/// # Errors
+/// The database's.
+pub async fn outcomes(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+    ids: &[&str],
+) -> sqlx::Result<Vec<(String, String, Option<String>)>> {
+    sqlx::query_as(OUTCOMES).bind(source).bind(ids).fetch_all(executor).await
+}
+
+/// The time on the ledger's clock.
+///
+/// # Errors
+/// The database's, also when there is no such table.
+pub async fn clock(executor: impl PgExecutor<'_>) -> sqlx::Result<DateTime<Utc>> {
+    sqlx::query_scalar(CLOCK).fetch_one(executor).await
+}
+
+/// Source, id and status of those of some commands that are decided, or died since.
+///
+/// # Errors
+/// The database's.
+pub async fn ended_since(
+    executor: impl PgExecutor<'_>,
+    (sources, ids): (Vec<&str>, Vec<&str>),
+    since: DateTime<Utc>,
+) -> sqlx::Result<Vec<(String, String, String)>> {
+    sqlx::query_as(ENDED_SINCE).bind(ids).bind(sources).bind(since).fetch_all(executor).await
+}

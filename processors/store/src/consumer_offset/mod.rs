@@ -1,0 +1,324 @@
+//! The table `consumer_offset`: where each group stands, in the database whose rows the offset guards.
+
+mod pair;
+
+use sqlx::postgres::{PgArguments, PgQueryResult};
+use sqlx::query::Query;
+use sqlx::{PgConnection, PgExecutor, Postgres};
+use uuid::Uuid;
+
+pub(crate) use pair::STATEMENTS as STATEMENTS_OF_PAIRS;
+pub use pair::{Level, Pair, stand_as};
+
+use crate::Group;
+use crate::statements::statements;
+
+macro_rules! not_yet {
+    ($column:literal) => {
+        concat!(
+            "SELECT count(*) FROM UNNEST($3::text[], $4::int[], $5::bigint[]) AS stand(topic, partition, reached)
+         LEFT JOIN consumer_offset AS o
+             ON o.grp = $1 AND o.generation = $2 AND o.topic = stand.topic AND o.partition = stand.partition
+         WHERE coalesce(o.",
+            $column,
+            ", 0) < stand.reached"
+        )
+    };
+}
+
+statements! {
+    CLAIM = "INSERT INTO consumer_offset AS held (grp, generation, topic, partition, epoch, applied, published)
+             VALUES ($1, $2, $3, $4, 1, $5, $5)
+             ON CONFLICT (grp, generation, topic, partition) DO UPDATE SET epoch = held.epoch + 1
+             RETURNING epoch, applied, published, topic_id";
+    BEGIN_AGAIN = "UPDATE consumer_offset SET applied = $6, published = $6, topic_id = $7
+             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5";
+    REMEMBER = "UPDATE consumer_offset SET topic_id = $6
+             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5";
+    GO_ON = "UPDATE consumer_offset SET applied = greatest(applied, $6), published = greatest(published, $6)
+             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5";
+    ADVANCE = "UPDATE consumer_offset
+             SET applied = $7, published = CASE WHEN $8::bigint IS NULL THEN $7 ELSE least($7, greatest(published, $8)) END
+             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5 AND applied = $6
+               AND (held_at IS NULL OR held_at >= $7 OR held_until < now())";
+    HELD = "SELECT held_at FROM consumer_offset
+             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5 AND applied = $6
+               AND held_at IS NOT NULL AND held_until >= now()";
+    PUBLISH = "UPDATE consumer_offset SET published = greatest(published, $6)
+             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5";
+    APPLIED = "SELECT applied FROM consumer_offset
+             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4";
+    STANDS = "SELECT topic, partition, applied FROM consumer_offset WHERE grp = $1 AND generation = $2";
+    STANDS_OF_ALL = "SELECT topic, partition, applied FROM consumer_offset WHERE grp = $1";
+    STANDS_IN_TOPICS = "SELECT topic, partition, applied FROM consumer_offset
+             WHERE grp = $1 AND generation = $2 AND topic = ANY($3)";
+    CLAIMS_IN_TOPICS = "SELECT topic, partition, applied, epoch, topic_id FROM consumer_offset
+         WHERE grp = $1 AND generation = $2 AND topic = ANY($3)";
+    EVERYWHERE = "SELECT grp, topic, partition, applied, published FROM consumer_offset ORDER BY 1, 2, 3";
+    SET = "UPDATE consumer_offset SET applied = $6, published = $6, epoch = epoch + 1
+         WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND applied = $5";
+    NOT_APPLIED = not_yet!("applied");
+    NOT_PUBLISHED = not_yet!("published");
+    REMOVE = "DELETE FROM consumer_offset WHERE grp = $1 AND generation = $2";
+}
+
+/// Of the read side only, which knows which generation serves.
+pub(crate) const SERVING: &str = "SELECT grp, topic, partition, applied, published FROM consumer_offset AS o
+             JOIN replay AS r ON o.grp = current_schema() || '.' || r.view AND o.generation = r.generation
+             WHERE r.state = 'serving' ORDER BY 1, 2, 3";
+
+/// A partition of a group.
+#[derive(Debug, Clone, Copy)]
+pub struct Partition<'p> {
+    /// The group.
+    pub group: &'p Group,
+    /// The topic.
+    pub topic: &'p str,
+    /// The partition's number.
+    pub partition: i32,
+}
+
+impl Partition<'_> {
+    /// A statement about the partition: group, generation, topic and partition are its first parameters.
+    pub(crate) fn bound(self, sql: &'static str) -> Query<'static, Postgres, PgArguments> {
+        let query = sqlx::query(sql).bind(&self.group.id).bind(self.group.generation);
+        query.bind(self.topic).bind(self.partition)
+    }
+}
+
+/// A partition as a claim left it.
+#[derive(Debug, Clone, Copy)]
+pub struct Claimed {
+    /// Counts claims of the partition.
+    pub epoch: i64,
+    /// The next offset to apply.
+    pub applied: i64,
+    /// Every row changed below this offset is in Elasticsearch.
+    pub published: i64,
+    /// The id of the topic from which that was applied; `None` while it is not known.
+    pub topic_id: Option<Uuid>,
+}
+
+/// Claims a partition: waits for a commit in flight, then shuts its author out. One that was never claimed starts at `first`.
+///
+/// # Errors
+/// The database's, as of every function here.
+pub async fn claim(executor: impl PgExecutor<'_>, at: Partition<'_>, first: i64) -> sqlx::Result<Claimed> {
+    let claim = sqlx::query_as(CLAIM).bind(&at.group.id).bind(at.group.generation);
+    let claim = claim.bind(at.topic).bind(at.partition).bind(first);
+    let (epoch, applied, published, topic_id) = claim.fetch_one(executor).await?;
+    Ok(Claimed { epoch, applied, published, topic_id })
+}
+
+/// Sets both offsets and the topic's id; false when the partition has another epoch.
+///
+/// # Errors
+/// The database's.
+pub async fn begin_again(
+    executor: impl PgExecutor<'_>,
+    at: Partition<'_>,
+    epoch: i64,
+    first: i64,
+    topic_id: Option<Uuid>,
+) -> sqlx::Result<bool> {
+    only_one(at.bound(BEGIN_AGAIN).bind(epoch).bind(first).bind(topic_id).execute(executor).await)
+}
+
+/// Remembers the topic's id; false when the partition has another epoch.
+///
+/// # Errors
+/// The database's.
+pub async fn remember_topic(
+    executor: impl PgExecutor<'_>,
+    at: Partition<'_>,
+    epoch: i64,
+    topic_id: Option<Uuid>,
+) -> sqlx::Result<bool> {
+    only_one(at.bound(REMEMBER).bind(epoch).bind(topic_id).execute(executor).await)
+}
+
+/// Moves both offsets to `first`, unless they are beyond it; false when the partition has another epoch.
+///
+/// # Errors
+/// The database's.
+pub async fn go_on_at(
+    executor: impl PgExecutor<'_>,
+    at: Partition<'_>,
+    epoch: i64,
+    first: i64,
+) -> sqlx::Result<bool> {
+    only_one(at.bound(GO_ON).bind(epoch).bind(first).execute(executor).await)
+}
+
+/// Moves the applied offset from `from` to `to`, and the published one to `published`; a group that publishes nothing has
+/// `None`. Locks the row. False when the partition has another epoch, stands elsewhere, or is held below `to`.
+///
+/// # Errors
+/// The database's.
+pub async fn advance(
+    connection: &mut PgConnection,
+    at: Partition<'_>,
+    epoch: i64,
+    (from, to): (i64, i64),
+    published: Option<i64>,
+) -> sqlx::Result<bool> {
+    only_one(at.bound(ADVANCE).bind(epoch).bind(from).bind(to).bind(published).execute(connection).await)
+}
+
+/// Where a partition is held that has this epoch and stands at `applied`.
+///
+/// # Errors
+/// The database's.
+pub async fn held(
+    connection: &mut PgConnection,
+    at: Partition<'_>,
+    epoch: i64,
+    applied: i64,
+) -> sqlx::Result<Option<i64>> {
+    let held = sqlx::query_scalar(HELD).bind(&at.group.id).bind(at.group.generation);
+    let held = held.bind(at.topic).bind(at.partition).bind(epoch).bind(applied);
+    held.fetch_optional(connection).await
+}
+
+/// Moves the published offset forward; false when the partition has another epoch.
+///
+/// # Errors
+/// The database's.
+pub async fn publish(
+    connection: &mut PgConnection,
+    at: Partition<'_>,
+    epoch: i64,
+    to: i64,
+) -> sqlx::Result<bool> {
+    only_one(at.bound(PUBLISH).bind(epoch).bind(to).execute(connection).await)
+}
+
+fn only_one(changed: sqlx::Result<PgQueryResult>) -> sqlx::Result<bool> {
+    changed.map(|changed| changed.rows_affected() == 1)
+}
+
+/// The next offset that a partition is to apply; `None` when it was never claimed.
+///
+/// # Errors
+/// The database's.
+pub async fn applied(connection: &mut PgConnection, at: Partition<'_>) -> sqlx::Result<Option<i64>> {
+    let applied = sqlx::query_scalar(APPLIED).bind(&at.group.id).bind(at.group.generation);
+    applied.bind(at.topic).bind(at.partition).fetch_optional(connection).await
+}
+
+/// Where a group stands: topic, partition, next offset to apply.
+pub type Stand = (String, i32, i64);
+
+/// Where a generation of a group stands.
+///
+/// # Errors
+/// The database's.
+pub async fn stands(executor: impl PgExecutor<'_>, group: &Group) -> sqlx::Result<Vec<Stand>> {
+    sqlx::query_as(STANDS).bind(&group.id).bind(group.generation).fetch_all(executor).await
+}
+
+/// Where all generations of a group stand.
+///
+/// # Errors
+/// The database's.
+pub async fn stands_of_all(executor: impl PgExecutor<'_>, group: &str) -> sqlx::Result<Vec<Stand>> {
+    sqlx::query_as(STANDS_OF_ALL).bind(group).fetch_all(executor).await
+}
+
+/// Where a generation of a group stands in some topics.
+///
+/// # Errors
+/// The database's.
+pub async fn stands_in(
+    executor: impl PgExecutor<'_>,
+    (group, generation): (&str, i32),
+    topics: &[String],
+) -> sqlx::Result<Vec<Stand>> {
+    sqlx::query_as(STANDS_IN_TOPICS).bind(group).bind(generation).bind(topics).fetch_all(executor).await
+}
+
+/// The same, with the epoch and the topic's id behind the offset.
+///
+/// # Errors
+/// The database's.
+pub async fn claims_in(
+    executor: impl PgExecutor<'_>,
+    (group, generation): (&str, i32),
+    topics: &[String],
+) -> sqlx::Result<Vec<(String, i32, i64, i64, Option<Uuid>)>> {
+    sqlx::query_as(CLAIMS_IN_TOPICS).bind(group).bind(generation).bind(topics).fetch_all(executor).await
+}
+
+/// Group, topic, partition, applied and published offset.
+pub type GroupStand = (String, String, i32, i64, i64);
+
+/// Where every group stands.
+///
+/// # Errors
+/// The database's.
+pub async fn everywhere(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<GroupStand>> {
+    sqlx::query_as(EVERYWHERE).fetch_all(executor).await
+}
+
+/// Where the serving generation of every view stands.
+///
+/// # Errors
+/// The database's.
+pub async fn serving(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<GroupStand>> {
+    sqlx::query_as(SERVING).fetch_all(executor).await
+}
+
+/// Sets an offset that stands at `from`, and shuts out who has claimed it; false when it stands elsewhere.
+///
+/// # Errors
+/// The database's.
+pub async fn set(
+    connection: &mut PgConnection,
+    (group, generation): (&str, i32),
+    (topic, partition): (&str, i32),
+    (from, to): (i64, i64),
+) -> sqlx::Result<bool> {
+    let set = sqlx::query(SET).bind(group).bind(generation).bind(topic).bind(partition).bind(from).bind(to);
+    only_one(set.execute(connection).await)
+}
+
+/// What a group has done with the records below an offset.
+#[derive(Debug, Clone, Copy)]
+pub enum Mark {
+    /// Folded them.
+    Applied,
+    /// And sent the documents.
+    Published,
+}
+
+/// In how many partitions a group has not come as far as `stand`.
+///
+/// # Errors
+/// The database's.
+pub async fn behind(
+    executor: impl PgExecutor<'_>,
+    group: &Group,
+    mark: Mark,
+    stand: &[Stand],
+) -> sqlx::Result<i64> {
+    let behind = match mark {
+        Mark::Applied => NOT_APPLIED,
+        Mark::Published => NOT_PUBLISHED,
+    };
+    sqlx::query_scalar(behind)
+        .bind(&group.id)
+        .bind(group.generation)
+        .bind(stand.iter().map(|stand| stand.0.as_str()).collect::<Vec<_>>())
+        .bind(stand.iter().map(|stand| stand.1).collect::<Vec<_>>())
+        .bind(stand.iter().map(|stand| stand.2).collect::<Vec<_>>())
+        .fetch_one(executor)
+        .await
+}
+
+/// Removes the rows of a generation.
+///
+/// # Errors
+/// The database's.
+pub async fn remove(connection: &mut PgConnection, group: &str, generation: i32) -> sqlx::Result<()> {
+    sqlx::query(REMOVE).bind(group).bind(generation).execute(connection).await.map(|_| ())
+}

@@ -1,0 +1,419 @@
+//! The table `dead_letter`: records that ended, why, and where their bytes lie.
+
+use chrono::{DateTime, Utc};
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, PgExecutor, Row as _};
+
+use crate::consumer_offset::Partition;
+use crate::statements::statements;
+use crate::timestamp::Nearest;
+use crate::{Group, Place};
+
+/// The code of a letter that is no record's: Elasticsearch refused the document of a row.
+pub const DOCUMENT_REFUSED: &str = "document-refused";
+
+macro_rules! fitting {
+    ($order:literal) => {
+        concat!(
+            "SELECT * FROM dead_letter
+    WHERE ($1::text IS NULL OR grp IN ($1, $2)) AND ($3::text IS NULL OR topic = $3)
+      AND ($4::bytea IS NULL OR key = $4) AND ($5::text IS NULL OR code = $5)
+      AND ($6::timestamptz IS NULL OR failed_at >= $6) AND ($7::text IS NULL OR status = $7) ORDER BY ",
+            $order,
+            " LIMIT $8"
+        )
+    };
+}
+
+macro_rules! distinct {
+    ($column:literal) => {
+        concat!("SELECT DISTINCT ", $column, " FROM dead_letter WHERE ", $column, " IS NOT NULL")
+    };
+}
+
+statements! {
+    INSERT = "INSERT INTO dead_letter
+             (grp, generation, topic, partition, \"offset\", key, record_type, code, message, attempts,
+              copy_partition, copy_offset, version)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+    INSERT_DOCUMENT = "INSERT INTO dead_letter (grp, generation, topic, partition, \"offset\", key, record_type, code, message,
+                                  attempts, version, stream)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, $10, $11)";
+    SETTLE = "UPDATE dead_letter AS letter SET status = 'redriven'
+         FROM UNNEST($3::text[], $4::int[], $5::bigint[]) AS done(topic, partition, \"offset\")
+         WHERE letter.topic = done.topic AND letter.partition = done.partition AND letter.\"offset\" = done.\"offset\"
+           AND letter.grp = $1 AND letter.generation = $2 AND letter.status = 'dead' AND letter.code <> $6";
+    ENDED = "SELECT l.topic, l.partition, l.\"offset\"
+         FROM UNNEST($3::text[], $4::int[], $5::bigint[]) AS r(topic, partition, \"offset\")
+         JOIN dead_letter AS l ON l.topic = r.topic AND l.partition = r.partition AND l.\"offset\" = r.\"offset\"
+         WHERE l.grp = $1 AND l.generation = $2 AND l.code <> $6
+         GROUP BY l.topic, l.partition, l.\"offset\"
+         HAVING (array_agg(l.status ORDER BY l.id DESC))[1] IN ('dead', 'discarded')";
+    SET_APART = "UPDATE dead_letter SET \"offset\" = \"offset\" + $5
+             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND \"offset\" >= 0
+               AND status IN ('dead', 'discarded')";
+    NEWEST_FITTING = fitting!("failed_at DESC, id DESC");
+    OLDEST_FITTING = fitting!("failed_at, id");
+    ONE = "SELECT * FROM dead_letter WHERE id = $1";
+    MARK = "UPDATE dead_letter AS l SET status = $2 FROM dead_letter AS asked
+         WHERE asked.id = $1 AND asked.status = 'dead' AND l.status = 'dead'
+           AND (l.id = asked.id OR l.grp = asked.grp AND l.generation = asked.generation AND l.topic = asked.topic
+                AND l.partition = asked.partition AND l.\"offset\" = asked.\"offset\"
+                AND l.code <> $3 AND asked.code <> $3)";
+    GROUPS = distinct!("convert_to(grp, 'UTF8')");
+    TOPICS = distinct!("convert_to(topic, 'UTF8')");
+    CODES = distinct!("convert_to(code, 'UTF8')");
+    KEYS = distinct!("key");
+    LETTERS_OF = "SELECT 'w' || l.id, l.status, a.who, a.why
+         FROM dead_letter AS l LEFT JOIN LATERAL (
+             SELECT who, why FROM audit
+             WHERE subject = 'w' || l.id AND action IN ('redrive', 'discard') ORDER BY id DESC LIMIT 1
+         ) AS a ON l.status <> 'dead'
+         WHERE l.grp = $1 AND l.topic = $2 AND l.partition = $3 AND l.\"offset\" = $4 ORDER BY l.id";
+    DISCARD_ALL = "UPDATE dead_letter SET status = 'discarded' WHERE grp = $1 AND generation = $2 AND status = 'dead'";
+    DISCARDED_EVENTS = "SELECT topic, key, version FROM dead_letter
+             WHERE grp = $1 AND generation = $2 AND status = 'discarded' AND version IS NOT NULL AND key IS NOT NULL
+               AND code <> ALL ($3)";
+    COUNTS = "SELECT grp, code, count(*), max(failed_at) FROM dead_letter WHERE status = 'dead' GROUP BY 1, 2 ORDER BY 1, 2";
+}
+
+/// A record that ended.
+#[derive(Debug, Clone, Copy)]
+pub struct New<'l> {
+    /// Where it lies.
+    pub topic: &'l str,
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// The key whose order it keeps, if it has one.
+    pub key: Option<&'l [u8]>,
+    /// The type that it tells.
+    pub record_type: Option<&'l str>,
+    /// Why, for programs.
+    pub code: &'l str,
+    /// Why, for people.
+    pub message: &'l str,
+    /// How often it was tried.
+    pub attempts: i32,
+    /// Partition and offset of its copy on the dead letter topic.
+    pub copy: Option<(i32, i64)>,
+    /// An event's version.
+    pub version: Option<i64>,
+}
+
+/// Writes the letter of a record.
+///
+/// # Errors
+/// The database's, as of every function here.
+pub async fn insert(connection: &mut PgConnection, group: &Group, letter: &New<'_>) -> sqlx::Result<()> {
+    sqlx::query(INSERT)
+        .bind(&group.id)
+        .bind(group.generation)
+        .bind(letter.topic)
+        .bind(letter.partition)
+        .bind(letter.offset)
+        .bind(letter.key)
+        .bind(letter.record_type)
+        .bind(letter.code)
+        .bind(letter.message)
+        .bind(letter.attempts)
+        .bind(letter.copy.map(|(partition, _)| partition))
+        .bind(letter.copy.map(|(_, offset)| offset))
+        .bind(letter.version)
+        .execute(connection)
+        .await
+        .map(|_| ())
+}
+
+/// A document that Elasticsearch refuses.
+#[derive(Debug, Clone, Copy)]
+pub struct NewDocument<'l> {
+    /// The index.
+    pub index: &'l str,
+    /// The document's id.
+    pub id: &'l str,
+    /// The row's version.
+    pub version: i64,
+    /// The stream of its event, if it is a log's.
+    pub stream: Option<&'l str>,
+    /// Why, for people.
+    pub reason: &'l str,
+}
+
+/// Writes the letter of a document that was published with the records up to `at`.
+///
+/// # Errors
+/// The database's.
+pub async fn insert_document(
+    connection: &mut PgConnection,
+    group: &Group,
+    at: &Place,
+    document: &NewDocument<'_>,
+) -> sqlx::Result<()> {
+    sqlx::query(INSERT_DOCUMENT)
+        .bind(&group.id)
+        .bind(group.generation)
+        .bind(&at.topic)
+        .bind(at.partition)
+        .bind(at.offset)
+        .bind(document.id.as_bytes())
+        .bind(document.index)
+        .bind(DOCUMENT_REFUSED)
+        .bind(document.reason)
+        .bind(document.version)
+        .bind(document.stream)
+        .execute(connection)
+        .await
+        .map(|_| ())
+}
+
+/// Settles the letters of records at these places, and tells how many there were.
+///
+/// # Errors
+/// The database's.
+pub async fn settle(connection: &mut PgConnection, group: &Group, places: &[&Place]) -> sqlx::Result<u64> {
+    if places.is_empty() {
+        return Ok(0);
+    }
+    let settled = sqlx::query(SETTLE)
+        .bind(&group.id)
+        .bind(group.generation)
+        .bind(places.iter().map(|place| place.topic.as_str()).collect::<Vec<_>>())
+        .bind(places.iter().map(|place| place.partition).collect::<Vec<_>>())
+        .bind(places.iter().map(|place| place.offset).collect::<Vec<_>>())
+        .bind(DOCUMENT_REFUSED)
+        .execute(connection)
+        .await?;
+    Ok(settled.rows_affected())
+}
+
+/// Those of some places (topic, partition, offset) whose last letter is dead or discarded.
+///
+/// # Errors
+/// The database's.
+pub async fn ended(
+    connection: &mut PgConnection,
+    group: &Group,
+    places: &[(&str, i32, i64)],
+) -> sqlx::Result<Vec<(String, i32, i64)>> {
+    if places.is_empty() {
+        return Ok(Vec::new());
+    }
+    sqlx::query_as(ENDED)
+        .bind(&group.id)
+        .bind(group.generation)
+        .bind(places.iter().map(|(topic, ..)| *topic).collect::<Vec<_>>())
+        .bind(places.iter().map(|(_, partition, _)| *partition).collect::<Vec<_>>())
+        .bind(places.iter().map(|(.., offset)| *offset).collect::<Vec<_>>())
+        .bind(DOCUMENT_REFUSED)
+        .fetch_all(connection)
+        .await
+}
+
+/// Adds to the offsets of letters that count, below zero those of a former topic.
+///
+/// # Errors
+/// The database's.
+pub async fn set_apart(connection: &mut PgConnection, at: Partition<'_>, by: i64) -> sqlx::Result<()> {
+    at.bound(SET_APART).bind(by).execute(connection).await.map(|_| ())
+}
+
+/// A row of the table.
+#[derive(Debug, Clone)]
+pub struct Letter {
+    /// Its number.
+    pub id: i64,
+    /// When it was written.
+    pub failed_at: DateTime<Utc>,
+    /// The group that could not apply the record.
+    pub group: String,
+    /// And its generation.
+    pub generation: i32,
+    /// Where the record lies.
+    pub topic: String,
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// The key whose order it keeps.
+    pub key: Option<Vec<u8>>,
+    /// The type that it tells.
+    pub record_type: Option<String>,
+    /// Why, for programs.
+    pub code: String,
+    /// Why, for people.
+    pub message: String,
+    /// How often it was tried.
+    pub attempts: i32,
+    /// `dead`, `redriven` or `discarded`.
+    pub status: String,
+    /// An event's version, or a document's.
+    pub version: Option<i64>,
+    /// The stream of the event that a refused document of a log is made of.
+    pub stream: Option<String>,
+    /// Partition and offset of its copy on the dead letter topic.
+    pub copy: Option<(i32, i64)>,
+}
+
+fn letter(row: &PgRow) -> sqlx::Result<Letter> {
+    let copy: (Option<i32>, Option<i64>) = (row.try_get("copy_partition")?, row.try_get("copy_offset")?);
+    Ok(Letter {
+        id: row.try_get("id")?,
+        failed_at: row.try_get::<Nearest, _>("failed_at")?.0,
+        group: row.try_get("grp")?,
+        generation: row.try_get("generation")?,
+        topic: row.try_get("topic")?,
+        partition: row.try_get("partition")?,
+        offset: row.try_get("offset")?,
+        key: row.try_get("key")?,
+        record_type: row.try_get("record_type")?,
+        code: row.try_get("code")?,
+        message: row.try_get("message")?,
+        attempts: row.try_get("attempts")?,
+        status: row.try_get("status")?,
+        version: row.try_get("version")?,
+        stream: row.try_get("stream")?,
+        copy: copy.0.zip(copy.1),
+    })
+}
+
+/// Which letters; `None` fits all.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Filter<'f> {
+    /// Of a group, by either of two names.
+    pub group: Option<[&'f str; 2]>,
+    /// Of a topic.
+    pub topic: Option<&'f str>,
+    /// Of a key.
+    pub key: Option<&'f [u8]>,
+    /// With a code.
+    pub code: Option<&'f str>,
+    /// Written since.
+    pub since: Option<DateTime<Utc>>,
+    /// In this state.
+    pub status: Option<&'f str>,
+}
+
+/// Which of the letters that fit come first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum First {
+    /// Those that were written last.
+    Newest,
+    /// Those that were written first.
+    Oldest,
+}
+
+/// The first letters that fit.
+///
+/// # Errors
+/// The database's.
+pub async fn fitting(
+    executor: impl PgExecutor<'_>,
+    filter: &Filter<'_>,
+    first: First,
+    limit: i64,
+) -> sqlx::Result<Vec<Letter>> {
+    let fitting = match first {
+        First::Newest => NEWEST_FITTING,
+        First::Oldest => OLDEST_FITTING,
+    };
+    let rows = sqlx::query(fitting)
+        .bind(filter.group.map(|[name, _]| name))
+        .bind(filter.group.map(|[_, other]| other))
+        .bind(filter.topic)
+        .bind(filter.key)
+        .bind(filter.code)
+        .bind(filter.since)
+        .bind(filter.status)
+        .bind(limit)
+        .fetch_all(executor)
+        .await?;
+    rows.iter().map(letter).collect()
+}
+
+/// The letter with this number.
+///
+/// # Errors
+/// The database's.
+pub async fn one(executor: impl PgExecutor<'_>, id: i64) -> sqlx::Result<Option<Letter>> {
+    let row = sqlx::query(ONE).bind(id).fetch_optional(executor).await?;
+    row.map(|row| letter(&row)).transpose()
+}
+
+/// Says that a letter is dealt with, and with it any other of the same record; false when it was before.
+///
+/// # Errors
+/// The database's.
+pub async fn mark(connection: &mut PgConnection, id: i64, status: &str) -> sqlx::Result<bool> {
+    let marked = sqlx::query(MARK).bind(id).bind(status).bind(DOCUMENT_REFUSED).execute(connection).await?;
+    Ok(marked.rows_affected() > 0)
+}
+
+/// What letters can be told by.
+#[derive(Debug, Clone, Copy)]
+pub enum Column {
+    /// The group.
+    Group,
+    /// The topic.
+    Topic,
+    /// The code.
+    Code,
+    /// The key.
+    Key,
+}
+
+/// Every value of a column, as bytes, whatever was done about the letters.
+///
+/// # Errors
+/// The database's.
+pub async fn distinct(executor: impl PgExecutor<'_>, column: Column) -> sqlx::Result<Vec<Vec<u8>>> {
+    let distinct = match column {
+        Column::Group => GROUPS,
+        Column::Topic => TOPICS,
+        Column::Code => CODES,
+        Column::Key => KEYS,
+    };
+    sqlx::query_scalar(distinct).fetch_all(executor).await
+}
+
+/// The letters of a record, the oldest first: its name on the write side, its state, who dealt with it and why.
+///
+/// # Errors
+/// The database's.
+pub async fn letters_of(
+    executor: impl PgExecutor<'_>,
+    group: &str,
+    (topic, partition, offset): (Option<&str>, Option<i32>, Option<i64>),
+) -> sqlx::Result<Vec<(String, String, Option<String>, Option<String>)>> {
+    let letters = sqlx::query_as(LETTERS_OF).bind(group).bind(topic).bind(partition).bind(offset);
+    letters.fetch_all(executor).await
+}
+
+/// Discards all dead letters of a generation.
+///
+/// # Errors
+/// The database's.
+pub async fn discard_all(connection: &mut PgConnection, group: &str, generation: i32) -> sqlx::Result<()> {
+    sqlx::query(DISCARD_ALL).bind(group).bind(generation).execute(connection).await.map(|_| ())
+}
+
+/// Topic, key and version of the events of a generation that were given up, but for letters with one of some codes.
+///
+/// # Errors
+/// The database's.
+pub async fn discarded_events(
+    connection: &mut PgConnection,
+    (group, generation): (&str, i32),
+    but_for: &[&str],
+) -> sqlx::Result<Vec<(String, Vec<u8>, i64)>> {
+    sqlx::query_as(DISCARDED_EVENTS).bind(group).bind(generation).bind(but_for).fetch_all(connection).await
+}
+
+/// How many dead letters each group has by their code, and when the last was written.
+///
+/// # Errors
+/// The database's.
+pub async fn counts(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<(String, String, i64, Nearest)>> {
+    sqlx::query_as(COUNTS).fetch_all(executor).await
+}

@@ -1,0 +1,242 @@
+//! The table `effect`: calls to the outside world, each asked for by an event.
+
+use std::time::Duration;
+
+use sqlx::{PgConnection, PgExecutor};
+use uuid::Uuid;
+
+use crate::database::milliseconds;
+use crate::statements::statements;
+
+/// What a [`Leased`] is made of.
+macro_rules! leased {
+    ($update:literal) => {
+        concat!(
+            $update,
+            "
+    RETURNING key, request::text, attempts, unknown,
+              greatest(least(extract(epoch FROM now() - first_called_at) * 1000, 1e15), -1e15)::bigint,
+              greatest(least(extract(epoch FROM now() - created_at) * 1000, 1e15), -1e15)::bigint,
+              event_id, correlation_id, traceparent"
+        )
+    };
+}
+
+statements! {
+    RECORD = "INSERT INTO effect (effect, key, context, stream, version, request, event_id, correlation_id, traceparent)
+         SELECT $1, r.key, r.context, r.stream, r.version, r.request::json, r.event_id, r.correlation_id, r.traceparent
+         FROM UNNEST($2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[])
+              AS r(key, context, stream, version, request, event_id, correlation_id, traceparent)
+         ON CONFLICT (effect, key) DO NOTHING";
+    WITHDRAW = "UPDATE effect SET status = 'withdrawn', ended_at = now()
+         FROM UNNEST($2::text[], $3::text[], $4::bigint[]) AS w(context, stream, version)
+         WHERE effect.effect = $1 AND effect.context = w.context AND effect.stream = w.stream
+           AND effect.version < w.version AND effect.status = 'waiting' AND NOT effect.unknown";
+    LEASE = leased!("UPDATE effect SET status = 'calling', attempts = attempts + 1, unknown = unknown OR status = 'calling',
+                first_called_at = coalesce(first_called_at, now()), due_at = now() + $3 * interval '1 ms'
+         WHERE ctid = ANY (ARRAY(
+             SELECT ctid FROM effect
+             WHERE effect = $1 AND status IN ('waiting', 'calling') AND due_at <= now()
+             ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED))
+         ");
+    TAKE = leased!("UPDATE effect SET status = 'calling', attempts = attempts + 1,
+                first_called_at = coalesce(first_called_at, now())
+         WHERE effect = $1 AND key = $2 AND (status IN ('waiting', 'calling', 'withdrawn') OR status = 'gave_up' AND unknown)
+         ");
+    CALL = "SELECT request::text, answer::text FROM effect WHERE effect = $1 AND key = $2";
+    SETTLE = "UPDATE effect SET status = $4, unknown = $5, answer = $6::json, last_error = coalesce($7, last_error),
+                due_at = now() + $8 * (0.5 + random() / 2) * interval '1 ms',
+                -- Nothing was done outside: how long a key is known there counts from the next try.
+                first_called_at = CASE WHEN $4 = 'waiting' AND NOT $5 THEN NULL ELSE first_called_at END,
+                ended_at = CASE WHEN $4 = 'waiting' THEN NULL ELSE now() END
+         WHERE effect = $1 AND key = $2 AND status = 'calling' AND attempts = $3";
+    WAITING = "SELECT count(*) FROM effect WHERE effect = $1 AND status IN ('waiting', 'calling')";
+}
+
+/// A call that an event asks for.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// What the outside knows the call by.
+    pub key: Uuid,
+    /// The event.
+    pub place: Place,
+    /// What is asked, JSON.
+    pub request: String,
+    /// The event's id.
+    pub event_id: String,
+    /// The conversation that it belongs to.
+    pub correlation_id: Option<String>,
+    /// The trace that it belongs to.
+    pub traceparent: Option<String>,
+}
+
+/// An event's place in its stream.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The context.
+    pub context: &'static str,
+    /// The stream.
+    pub stream: String,
+    /// The event's version.
+    pub version: i64,
+}
+
+/// Writes calls that are asked for, each once, whatever became of it since.
+///
+/// # Errors
+/// The database's, as of every function here.
+pub async fn record(connection: &mut PgConnection, effect: &str, asked: &[Asked]) -> sqlx::Result<()> {
+    if asked.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(RECORD)
+        .bind(effect)
+        .bind(asked.iter().map(|one| one.key).collect::<Vec<_>>())
+        .bind(asked.iter().map(|one| one.place.context).collect::<Vec<_>>())
+        .bind(asked.iter().map(|one| one.place.stream.as_str()).collect::<Vec<_>>())
+        .bind(asked.iter().map(|one| one.place.version).collect::<Vec<_>>())
+        .bind(asked.iter().map(|one| one.request.as_str()).collect::<Vec<_>>())
+        .bind(asked.iter().map(|one| one.event_id.as_str()).collect::<Vec<_>>())
+        .bind(asked.iter().map(|one| one.correlation_id.as_deref()).collect::<Vec<_>>())
+        .bind(asked.iter().map(|one| one.traceparent.as_deref()).collect::<Vec<_>>())
+        .execute(connection)
+        .await
+        .map(|_| ())
+}
+
+/// Withdraws the calls that earlier events of these streams asked for and that are known not to have been made.
+///
+/// # Errors
+/// The database's.
+pub async fn withdraw(connection: &mut PgConnection, effect: &str, places: &[Place]) -> sqlx::Result<()> {
+    if places.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(WITHDRAW)
+        .bind(effect)
+        .bind(places.iter().map(|place| place.context).collect::<Vec<_>>())
+        .bind(places.iter().map(|place| place.stream.as_str()).collect::<Vec<_>>())
+        .bind(places.iter().map(|place| place.version).collect::<Vec<_>>())
+        .execute(connection)
+        .await
+        .map(|_| ())
+}
+
+/// A call that has its turn. Nothing else touches it before the lease ends.
+#[derive(Debug, Clone)]
+pub struct Leased {
+    /// What the outside knows the call by.
+    pub key: Uuid,
+    /// What is asked, JSON.
+    pub request: String,
+    /// This try's number: who has an older one has lost the lease.
+    pub attempt: i32,
+    /// Whether it was made before and its outcome is not known.
+    pub unknown: bool,
+    /// How long ago it was made first.
+    pub since_first: Duration,
+    /// How long ago it was asked for.
+    pub age: Duration,
+    /// The id of the event that asked for it.
+    pub event_id: String,
+    /// The conversation that it belongs to.
+    pub correlation_id: Option<String>,
+    /// The trace that it belongs to.
+    pub traceparent: Option<String>,
+}
+
+type Row = (Uuid, String, i32, bool, i64, i64, String, Option<String>, Option<String>);
+
+fn leased(row: Row) -> Leased {
+    let (key, request, attempt, unknown, since_first, age, event_id, correlation_id, traceparent) = row;
+    let (since_first, age) = (duration(since_first), duration(age));
+    Leased { key, request, attempt, unknown, since_first, age, event_id, correlation_id, traceparent }
+}
+
+/// A clock that was set back gives no negative time.
+fn duration(milliseconds: i64) -> Duration {
+    Duration::from_millis(u64::try_from(milliseconds).unwrap_or_default())
+}
+
+/// Takes calls that are due. A lease that has ended is due too: whoever had it may have made the call.
+///
+/// # Errors
+/// The database's.
+pub async fn lease(
+    executor: impl PgExecutor<'_>,
+    effect: &str,
+    most: usize,
+    lease: Duration,
+) -> sqlx::Result<Vec<Leased>> {
+    let rows = sqlx::query_as(LEASE).bind(effect).bind(i64::try_from(most).unwrap_or(i64::MAX));
+    let rows: Vec<Row> = rows.bind(milliseconds(lease)).fetch_all(executor).await?;
+    Ok(rows.into_iter().map(leased).collect())
+}
+
+/// Takes a call whose outcome is not known, from whoever has its lease.
+///
+/// # Errors
+/// The database's.
+pub async fn take(connection: &mut PgConnection, effect: &str, key: Uuid) -> sqlx::Result<Option<Leased>> {
+    let row: Option<Row> = sqlx::query_as(TAKE).bind(effect).bind(key).fetch_optional(connection).await?;
+    Ok(row.map(leased))
+}
+
+/// What was asked for, and the answer if there was one, both as JSON.
+///
+/// # Errors
+/// The database's.
+pub async fn call(
+    connection: &mut PgConnection,
+    effect: &str,
+    key: Uuid,
+) -> sqlx::Result<Option<(String, Option<String>)>> {
+    sqlx::query_as(CALL).bind(effect).bind(key).fetch_optional(connection).await
+}
+
+/// How a turn ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Settled<'s> {
+    /// `done`, `gave_up` or `waiting`.
+    pub status: &'static str,
+    /// Whether the call was made and its outcome is not known.
+    pub unknown: bool,
+    /// The answer, JSON.
+    pub answer: Option<&'s str>,
+    /// Why there is none, for people.
+    pub error: Option<&'s str>,
+    /// How long until its next turn, at most.
+    pub delay: Duration,
+}
+
+/// Writes how a turn of a try ended; false when the lease was lost to another.
+///
+/// # Errors
+/// The database's.
+pub async fn settle(
+    connection: &mut PgConnection,
+    effect: &str,
+    (key, attempt): (Uuid, i32),
+    settled: &Settled<'_>,
+) -> sqlx::Result<bool> {
+    let written = sqlx::query(SETTLE)
+        .bind(effect)
+        .bind(key)
+        .bind(attempt)
+        .bind(settled.status)
+        .bind(settled.unknown)
+        .bind(settled.answer)
+        .bind(settled.error)
+        .bind(milliseconds(settled.delay))
+        .execute(connection)
+        .await?;
+    Ok(written.rows_affected() == 1)
+}
+
+/// How many calls have not come to their end.
+///
+/// # Errors
+/// The database's.
+pub async fn waiting(executor: impl PgExecutor<'_>, effect: &str) -> sqlx::Result<i64> {
+    sqlx::query_scalar(WAITING).bind(effect).fetch_one(executor).await
+}

@@ -1,0 +1,67 @@
+//! What Postgres holds for the runtime: one module for each table, with all SQL on it, and the migrations that make the
+//! tables. Knows neither Kafka nor what records mean: ids, places and bytes come in and go out.
+//!
+//! A statement that joins tables lives with the one whose rows it returns or changes; what several answer together is in
+//! [`write_side`]. `scripts/tables` lists the joins and finds SQL that stands elsewhere.
+
+pub mod audit;
+pub mod blocked_key;
+pub mod command;
+pub mod consumer_offset;
+pub mod database;
+pub mod dead_letter;
+pub mod effect;
+mod group;
+pub mod heartbeat;
+pub mod migrations;
+pub mod names;
+pub mod outbox;
+pub mod parked;
+mod place;
+pub mod progress;
+pub mod replay;
+pub mod saga;
+pub mod saga_step;
+pub mod saga_timer;
+mod sqlstate;
+mod statements;
+pub mod stream;
+pub mod timestamp;
+pub mod write_side;
+
+pub use group::{Group, own_name};
+pub use place::Place;
+pub use sqlstate::Means;
+
+/// Every statement on the write side's tables.
+pub fn statements_of_the_write_side() -> impl Iterator<Item = &'static str> {
+    let own = [
+        command::STATEMENTS,
+        effect::STATEMENTS,
+        heartbeat::STATEMENTS,
+        outbox::STATEMENTS,
+        saga::STATEMENTS,
+        saga_step::STATEMENTS,
+        saga_timer::STATEMENTS,
+        stream::STATEMENTS,
+        write_side::STATEMENTS,
+    ];
+    own.into_iter().chain(of_both_sides()).flatten().copied()
+}
+
+/// Every statement on the read side's tables, without the views' own.
+pub fn statements_of_the_read_side() -> impl Iterator<Item = &'static str> {
+    let own = [progress::STATEMENTS, replay::STATEMENTS, &[consumer_offset::SERVING]];
+    own.into_iter().chain(of_both_sides()).flatten().copied()
+}
+
+fn of_both_sides() -> [&'static [&'static str]; 6] {
+    [
+        audit::STATEMENTS,
+        blocked_key::STATEMENTS,
+        consumer_offset::STATEMENTS,
+        consumer_offset::STATEMENTS_OF_PAIRS,
+        dead_letter::STATEMENTS,
+        parked::STATEMENTS,
+    ]
+}

@@ -1,0 +1,417 @@
+//! The table `outbox`: events, rejections and commands on their way to Kafka, and the event store. And `outbox_skipped`, its
+//! rows that the connector could not carry.
+
+mod span;
+
+use chrono::{DateTime, Utc};
+use futures::stream::BoxStream;
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, PgExecutor, Row as _};
+use uuid::Uuid;
+
+pub use span::Span;
+
+use crate::statements::statements;
+use crate::timestamp::{Nearest, Timestamp};
+
+macro_rules! bytes_max {
+    () => {
+        4194304
+    };
+}
+
+/// Payloads that are read at a time, in bytes: the event with which they are more is the last.
+pub const BYTES_MAX: usize = bytes_max!();
+
+/// What a row's topic has of its payload: nothing of one that was skipped.
+macro_rules! carried {
+    () => {
+        "CASE WHEN id = ANY(ARRAY(SELECT id FROM outbox_skipped)) THEN NULL ELSE payload END"
+    };
+}
+
+/// A query of all that a record is made of.
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id::text, aggregatetype, aggregateid, type, ",
+            carried!(),
+            " AS payload, topic, version, traceparent,
+                correlation_id, causation_id, occurred_at, specversion ",
+            $rest
+        )
+    };
+}
+
+/// The same, up to [`BYTES_MAX`] of payloads in the order of the streams.
+macro_rules! select_some {
+    ($rest:literal) => {
+        concat!(
+            "SELECT * FROM (
+             SELECT *, sum(size) OVER (ORDER BY aggregatetype, aggregateid, version) AS bytes
+             FROM (",
+            select!($rest),
+            ") AS wanted, coalesce(octet_length(payload), 0) AS size) AS counted
+         WHERE bytes - size < ",
+            bytes_max!(),
+            "
+         ORDER BY aggregatetype, aggregateid, version"
+        )
+    };
+}
+
+/// A number that tells an event by context, version, id, stream and payload: the first eight bytes of a hash. Texts of Postgres
+/// have no zero, so that nothing of one part can pass for a piece of another.
+macro_rules! print {
+    () => {
+        concat!(
+            "('x' || left(encode(sha256(
+             convert_to(concat_ws(' ', aggregatetype, version, id, aggregateid), 'UTF8') || '\\x00'::bytea
+                 || coalesce(",
+            carried!(),
+            ", '')
+         ), 'hex'), 16))::bit(64)::bigint"
+        )
+    };
+}
+
+statements! {
+    INSERT = "INSERT INTO outbox (aggregatetype, topic, id, aggregateid, type, payload, version,
+                             traceparent, correlation_id, causation_id, command_id, occurred_at)
+         SELECT r.context, r.topic, r.id, r.stream, r.type, r.payload, r.version,
+                r.traceparent, r.correlation_id, r.cause, r.cause, coalesce(r.occurred_at, now())
+         FROM UNNEST($1::text[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::bytea[], $7::bigint[], $8::text[],
+                     $9::text[], $10::text[], $11::timestamptz[])
+              WITH ORDINALITY AS r(context, topic, id, stream, type, payload, version, traceparent, correlation_id,
+                                   cause, occurred_at, place)
+         ORDER BY r.place";
+    SENT = "SELECT id, sha256(payload) FROM outbox WHERE id = ANY($1) AND version IS NULL AND topic = $2";
+    PAYLOADS = "SELECT aggregateid, payload FROM outbox
+         WHERE aggregatetype = $1 AND aggregateid = ANY($2) AND version IS NOT NULL ORDER BY aggregateid, version";
+    WRITTEN_NOW = "SELECT aggregatetype, aggregateid, version, type, payload FROM outbox
+         WHERE aggregatetype = $1 AND aggregateid = ANY($2) AND command_id = $3
+           AND xmin = pg_current_xact_id()::xid
+         ORDER BY aggregateid, version";
+    EVENTS = select_some!("FROM UNNEST($1::text[], $2::text[], $3::bigint[], $4::bigint[]) AS span(context, stream, above, upto)
+         JOIN outbox ON aggregatetype = context AND aggregateid = stream AND version > above AND version <= upto");
+    AFTER = select_some!("FROM outbox
+         WHERE aggregatetype = ANY($1) AND version IS NOT NULL AND (aggregatetype, aggregateid, version) > ($2, $3, $4)
+         ORDER BY aggregatetype, aggregateid, version LIMIT $5");
+    UNVERSIONED = select!("FROM outbox WHERE aggregatetype = $1 AND aggregateid = $2 AND version IS NULL AND id = $3");
+    ONE = select!("FROM outbox WHERE id = $1");
+    SKIP = "INSERT INTO outbox_skipped (id) VALUES ($1) ON CONFLICT DO NOTHING";
+    OF_STREAM = "SELECT id, type, payload, version, causation_id, occurred_at FROM outbox
+         WHERE aggregatetype = $1 AND aggregateid = $2 AND version IS NOT NULL
+           AND ($3::bigint IS NULL OR version <= $3) AND ($4::timestamptz IS NULL OR occurred_at <= $4)
+         ORDER BY version";
+    LAST_VERSIONS = "SELECT aggregatetype, aggregateid, max(version) FROM outbox
+                   WHERE aggregatetype = ANY($1) AND version IS NOT NULL GROUP BY 1, 2";
+    PRINTS_OF_SLICE = concat!("SELECT print FROM (SELECT ", print!(), " AS print FROM outbox WHERE version IS NOT NULL) AS event
+         WHERE mod(mod(print, $1) + $1, $1) = $2");
+    PRINTS = concat!("SELECT aggregatetype, aggregateid, version, ", print!(), " FROM outbox WHERE version IS NOT NULL
+         ORDER BY aggregatetype, aggregateid, version");
+    PRINTS_AT = concat!("SELECT wanted.number, outbox.id::text, ", print!(), "
+         FROM UNNEST($1::text[], $2::text[], $3::bigint[]) WITH ORDINALITY AS wanted(context, stream, at, number)
+         JOIN outbox ON aggregatetype = context AND aggregateid = stream AND version = at");
+    /// Kafka keeps rejections for a while only: those of the last day must be there.
+    RECENT_REJECTIONS = "
+    SELECT o.aggregatetype, o.aggregateid, o.id
+    FROM command AS c
+    JOIN outbox AS o ON o.aggregatetype = c.context AND o.aggregateid = c.stream AND o.version IS NULL
+                    AND o.command_id = c.id
+    WHERE c.status = 'rejected' AND c.decided_at > now() - interval '1 day' ORDER BY o.id";
+    /// Commands that sagas and effects have sent. The ledger answers for those that are decided.
+    UNDECIDED_COMMANDS = "
+    SELECT aggregatetype, aggregateid, id FROM outbox
+    WHERE version IS NULL AND starts_with(topic, current_schema() || '.cmd.')
+      AND NOT EXISTS (SELECT FROM command WHERE command.id = outbox.id::text AND source = '/' || current_schema())
+    ORDER BY id";
+    COUNT = "SELECT count(*) FROM outbox";
+    DECIDED_BY_TOPIC = "SELECT topic, count(*) FROM outbox WHERE NOT starts_with(topic, current_schema() || '.cmd.') GROUP BY topic";
+}
+
+/// A record to be written; only an event has a version.
+#[derive(Debug, Clone)]
+pub struct New<'r> {
+    /// Its id.
+    pub id: Uuid,
+    /// The context.
+    pub context: &'r str,
+    /// The topic that Debezium carries it to.
+    pub topic: String,
+    /// The stream, its key there.
+    pub stream: &'r str,
+    /// The full name of its type.
+    pub record_type: &'r str,
+    /// Its framed bytes.
+    pub payload: &'r [u8],
+    /// An event's version in its stream.
+    pub version: Option<i64>,
+    /// The id of the command, event or timer that led to it.
+    pub cause: &'r str,
+    /// The conversation that it belongs to.
+    pub correlation_id: Option<&'r str>,
+    /// The trace that it belongs to.
+    pub traceparent: Option<&'r str>,
+    /// When; `None` is the time of the transaction.
+    pub occurred_at: Option<DateTime<Utc>>,
+}
+
+/// Inserts in order: Debezium keeps the order of a transaction's rows.
+///
+/// # Errors
+/// The database's, as of every function here.
+pub async fn insert(connection: &mut PgConnection, rows: &[New<'_>]) -> sqlx::Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(INSERT)
+        .bind(rows.iter().map(|row| row.context).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.topic.as_str()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.id).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.stream).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.record_type).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.payload).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.version).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.traceparent).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.correlation_id).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.cause).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.occurred_at).collect::<Vec<_>>())
+        .execute(connection)
+        .await
+        .map(|_| ())
+}
+
+/// The SHA-256 of what was sent to a topic without version, by id.
+///
+/// # Errors
+/// The database's.
+pub async fn sent(
+    connection: &mut PgConnection,
+    ids: Vec<Uuid>,
+    topic: String,
+) -> sqlx::Result<Vec<(Uuid, Vec<u8>)>> {
+    sqlx::query_as(SENT).bind(ids).bind(topic).fetch_all(connection).await
+}
+
+/// The payloads of the events of streams, in order, each with its stream.
+///
+/// # Errors
+/// The database's.
+pub async fn payloads(
+    connection: &mut PgConnection,
+    context: &str,
+    streams: Vec<String>,
+) -> sqlx::Result<Vec<(String, Vec<u8>)>> {
+    sqlx::query_as(PAYLOADS).bind(context).bind(streams).fetch_all(connection).await
+}
+
+/// Context, stream, version, type and payload.
+pub type Written = (String, String, Option<i64>, String, Vec<u8>);
+
+/// What this transaction has written about streams of a context for a command.
+///
+/// # Errors
+/// The database's.
+pub async fn written_now(
+    connection: &mut PgConnection,
+    (context, streams): (Option<&str>, Vec<&str>),
+    command: Option<&str>,
+) -> sqlx::Result<Vec<Written>> {
+    sqlx::query_as(WRITTEN_NOW).bind(context).bind(streams).bind(command).fetch_all(connection).await
+}
+
+/// A row as its topic has it.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// Its id.
+    pub id: String,
+    /// The context.
+    pub context: String,
+    /// The stream, its key.
+    pub stream: String,
+    /// The full name of its type.
+    pub record_type: String,
+    /// Its framed bytes; none of one that was skipped.
+    pub payload: Option<Vec<u8>>,
+    /// The topic.
+    pub topic: String,
+    /// An event's version in its stream.
+    pub version: Option<i64>,
+    /// The trace that it belongs to.
+    pub traceparent: Option<String>,
+    /// The conversation that it belongs to.
+    pub correlation_id: Option<String>,
+    /// What caused it.
+    pub causation_id: Option<String>,
+    /// When.
+    pub occurred_at: DateTime<Utc>,
+    /// The version of CloudEvents.
+    pub specversion: String,
+}
+
+fn row(row: &PgRow) -> sqlx::Result<Row> {
+    Ok(Row {
+        id: row.try_get("id")?,
+        context: row.try_get("aggregatetype")?,
+        stream: row.try_get("aggregateid")?,
+        record_type: row.try_get("type")?,
+        payload: row.try_get("payload")?,
+        topic: row.try_get("topic")?,
+        version: row.try_get("version")?,
+        traceparent: row.try_get("traceparent")?,
+        correlation_id: row.try_get("correlation_id")?,
+        causation_id: row.try_get("causation_id")?,
+        occurred_at: row.try_get::<Timestamp, _>("occurred_at")?.0,
+        specversion: row.try_get("specversion")?,
+    })
+}
+
+/// The next events of some streams, by context, stream and version, up to [`BYTES_MAX`].
+///
+/// # Errors
+/// The database's.
+pub async fn events(executor: impl PgExecutor<'_>, spans: &[Span]) -> sqlx::Result<Vec<Row>> {
+    let rows = sqlx::query(EVENTS)
+        .bind(spans.iter().map(|span| span.context.as_str()).collect::<Vec<_>>())
+        .bind(spans.iter().map(|span| span.stream.as_str()).collect::<Vec<_>>())
+        .bind(spans.iter().map(|span| span.above).collect::<Vec<_>>())
+        .bind(spans.iter().map(|span| span.upto).collect::<Vec<_>>())
+        .fetch_all(executor)
+        .await?;
+    rows.iter().map(row).collect()
+}
+
+/// The next events of some contexts after one (context, stream, version), in order, up to [`BYTES_MAX`].
+///
+/// # Errors
+/// The database's.
+pub async fn after(
+    executor: impl PgExecutor<'_>,
+    contexts: &[&str],
+    (context, stream, version): &(String, String, i64),
+    most: i64,
+) -> sqlx::Result<Vec<Row>> {
+    let rows = sqlx::query(AFTER).bind(contexts).bind(context).bind(stream).bind(version).bind(most);
+    rows.fetch_all(executor).await?.iter().map(row).collect()
+}
+
+/// A rejection of a stream, or a command to it.
+///
+/// # Errors
+/// The database's.
+pub async fn unversioned(
+    executor: impl PgExecutor<'_>,
+    (context, stream): (&str, &str),
+    id: Uuid,
+) -> sqlx::Result<Option<Row>> {
+    let found = sqlx::query(UNVERSIONED).bind(context).bind(stream).bind(id).fetch_optional(executor).await?;
+    found.as_ref().map(row).transpose()
+}
+
+/// The row with this id. No index has the ids of events: it may take a while.
+///
+/// # Errors
+/// The database's.
+pub async fn one(executor: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Row>> {
+    sqlx::query(ONE).bind(id).fetch_optional(executor).await?.as_ref().map(row).transpose()
+}
+
+/// Writes down that the topic of a row has a record without value in its place.
+///
+/// # Errors
+/// The database's.
+pub async fn skip(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
+    sqlx::query(SKIP).bind(id).execute(connection).await.map(|_| ())
+}
+
+/// Id, type, payload, version, what caused it, and when.
+pub type Event = (Uuid, String, Vec<u8>, i64, Option<String>, Nearest);
+
+/// The events of a stream, up to a version or a time.
+///
+/// # Errors
+/// The database's.
+pub async fn of_stream(
+    executor: impl PgExecutor<'_>,
+    (context, stream): (&str, &str),
+    version: Option<i64>,
+    until: Option<DateTime<Utc>>,
+) -> sqlx::Result<Vec<Event>> {
+    let events = sqlx::query_as(OF_STREAM).bind(context).bind(stream).bind(version).bind(until);
+    events.fetch_all(executor).await
+}
+
+/// Every stream of some contexts with its last version.
+pub fn last_versions<'c>(
+    connection: &'c mut PgConnection,
+    contexts: &'c [&'c str],
+) -> BoxStream<'c, sqlx::Result<(String, String, i64)>> {
+    sqlx::query_as(LAST_VERSIONS).bind(contexts).fetch(connection)
+}
+
+/// The prints of the events of one of so many slices.
+pub fn prints_of_slice(
+    connection: &mut PgConnection,
+    number: i64,
+    of: i64,
+) -> BoxStream<'_, sqlx::Result<i64>> {
+    sqlx::query_scalar(PRINTS_OF_SLICE).bind(of).bind(number).fetch(connection)
+}
+
+/// Every event in the order of the streams: context, stream, version, print.
+pub fn prints(connection: &mut PgConnection) -> BoxStream<'_, sqlx::Result<(String, String, i64, i64)>> {
+    sqlx::query_as(PRINTS).fetch(connection)
+}
+
+/// What there is at some versions of streams (context, stream, version): the place in the question, counted from 1, id and
+/// print.
+///
+/// # Errors
+/// The database's.
+pub async fn prints_at(
+    connection: &mut PgConnection,
+    wanted: &[(&str, String, i64)],
+) -> sqlx::Result<Vec<(i64, String, i64)>> {
+    sqlx::query_as(PRINTS_AT)
+        .bind(wanted.iter().map(|(context, ..)| *context).collect::<Vec<_>>())
+        .bind(wanted.iter().map(|(_, stream, _)| stream.as_str()).collect::<Vec<_>>())
+        .bind(wanted.iter().map(|(.., version)| *version).collect::<Vec<_>>())
+        .fetch_all(connection)
+        .await
+}
+
+/// Context, stream and id of a rejection or a command.
+pub type Unversioned = (String, String, Uuid);
+
+/// The rejections of the last day.
+///
+/// # Errors
+/// The database's.
+pub async fn recent_rejections(connection: &mut PgConnection) -> sqlx::Result<Vec<Unversioned>> {
+    sqlx::query_as(RECENT_REJECTIONS).fetch_all(connection).await
+}
+
+/// The commands that were sent and are not decided.
+///
+/// # Errors
+/// The database's.
+pub async fn undecided_commands(connection: &mut PgConnection) -> sqlx::Result<Vec<Unversioned>> {
+    sqlx::query_as(UNDECIDED_COMMANDS).fetch_all(connection).await
+}
+
+/// How many rows there are.
+///
+/// # Errors
+/// The database's.
+pub async fn count(connection: &mut PgConnection) -> sqlx::Result<i64> {
+    sqlx::query_scalar(COUNT).fetch_one(connection).await
+}
+
+/// How many events and rejections each topic has.
+///
+/// # Errors
+/// The database's.
+pub async fn decided_by_topic(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<(String, i64)>> {
+    sqlx::query_as(DECIDED_BY_TOPIC).fetch_all(executor).await
+}

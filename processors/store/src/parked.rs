@@ -1,0 +1,382 @@
+//! The table `parked`: records that wait for their turn, bytes and headers.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sqlx::postgres::PgRow;
+use sqlx::types::Json;
+use sqlx::{PgConnection, PgExecutor, Row as _};
+
+use crate::consumer_offset::Partition;
+use crate::statements::statements;
+use crate::timestamp::Nearest;
+use crate::{Group, Place};
+
+statements! {
+    INSERT = "INSERT INTO parked
+             (grp, generation, topic, partition, \"offset\", version, timestamp, key, record_key, value, headers,
+              keyless, record_id, record_source, record_type)
+         SELECT $1, $2, * FROM UNNEST($3::text[], $4::int[], $5::bigint[], $6::bigint[], $7::bigint[],
+                                      $8::bytea[], $9::bytea[], $10::bytea[], $11::jsonb[], $12::bool[],
+                                      $13::text[], $14::text[], $15::text[])
+         ON CONFLICT DO NOTHING";
+    IN_TURN = "SELECT topic, partition, \"offset\", timestamp, key, record_key, keyless, value, headers FROM (
+             SELECT *, sum(octet_length(value)) OVER turn AS bytes, row_number() OVER turn AS place
+             FROM parked
+             WHERE grp = $1 AND generation = $2 AND topic = $3 AND key = $4 AND drained_offset IS NULL
+               AND ($7::int IS NULL OR partition = $7)
+             WINDOW turn AS (ORDER BY version, \"offset\" ROWS UNBOUNDED PRECEDING)
+         ) AS waiting
+         WHERE place = 1 OR bytes <= $5
+         ORDER BY place LIMIT $6";
+    AT = "SELECT topic, partition, \"offset\", timestamp, key, record_key, keyless, value, headers FROM parked
+         WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND \"offset\" = $5
+           AND drained_offset IS NULL";
+    REMOVE = "DELETE FROM parked USING UNNEST($3::text[], $4::int[], $5::bigint[]) AS gone(topic, partition, \"offset\")
+             WHERE parked.grp = $1 AND parked.generation = $2 AND parked.topic = gone.topic
+               AND parked.partition = gone.partition AND parked.\"offset\" = gone.\"offset\"";
+    DRAIN = "UPDATE parked SET drained_topic = $6, drained_partition = $7, drained_offset = $8
+             FROM UNNEST($3::text[], $4::int[], $5::bigint[]) AS gone(topic, partition, \"offset\")
+             WHERE parked.grp = $1 AND parked.generation = $2 AND parked.topic = gone.topic
+               AND parked.partition = gone.partition AND parked.\"offset\" = gone.\"offset\"";
+    FORGET_PUBLISHED = "DELETE FROM parked USING consumer_offset AS held
+         WHERE parked.grp = $1 AND parked.generation = $2 AND parked.drained_offset IS NOT NULL
+           AND held.grp = parked.grp AND held.generation = parked.generation AND held.topic = parked.drained_topic
+           AND held.partition = parked.drained_partition AND held.published > parked.drained_offset";
+    DRAINED = "SELECT topic, partition, \"offset\", timestamp, key, record_key, keyless, value, headers FROM parked
+         WHERE grp = $1 AND generation = $2
+           AND drained_topic = $3 AND drained_partition = $4 AND drained_offset BETWEEN $5 AND $6";
+    FORGET_DRAINED = "DELETE FROM parked
+             WHERE grp = $1 AND generation = $2 AND drained_topic = $3 AND drained_partition = $4";
+    SET_APART = "UPDATE parked SET \"offset\" = \"offset\" + $5
+             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND \"offset\" >= 0";
+    WAITING = "SELECT p.record_id, p.record_source, p.record_type, p.topic, p.partition, p.\"offset\", p.key, p.timestamp,
+                p.parked_at, b.attempts, b.due_at, b.code, b.message, head.record_id AS head_id,
+                b.status = 'retrying' AND b.partition = p.partition AND b.\"offset\" = p.\"offset\" AS is_head
+         FROM parked AS p
+         JOIN blocked_key AS b
+              ON b.grp = p.grp AND b.generation = p.generation AND b.topic = p.topic AND b.key = p.key
+         LEFT JOIN parked AS head
+              ON head.grp = b.grp AND head.generation = b.generation AND head.topic = b.topic
+              AND head.partition = b.partition AND head.\"offset\" = b.\"offset\"
+         WHERE p.grp = $1 AND p.generation = $2 AND p.drained_offset IS NULL
+           AND ($3::text[] IS NULL OR p.record_id = ANY($3)) AND ($4::text IS NULL OR p.topic = $4)
+           AND ($5::bytea IS NULL OR p.key = $5) AND ($6::timestamptz IS NULL OR p.parked_at >= $6)
+         ORDER BY p.parked_at DESC, p.topic, p.partition, p.\"offset\" DESC LIMIT $7";
+    REMOVE_ALL = "DELETE FROM parked WHERE grp = $1 AND generation = $2";
+}
+
+/// A record to be parked; headers of any type that is JSON.
+#[derive(Debug, Clone)]
+pub struct New<'r, H> {
+    /// Where it lies.
+    pub topic: &'r str,
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// Its place in its key, where it tells one.
+    pub version: Option<i64>,
+    /// Milliseconds since 1970, as it was stamped.
+    pub timestamp_ms: Option<i64>,
+    /// The key whose order it keeps.
+    pub key: &'r [u8],
+    /// Its own key, where that is another.
+    pub record_key: Option<&'r [u8]>,
+    /// Whether it has no key of its own.
+    pub keyless: bool,
+    /// Its value.
+    pub value: Option<&'r [u8]>,
+    /// Its headers.
+    pub headers: &'r H,
+    /// Its sender's id of it.
+    pub id: String,
+    /// Its sender.
+    pub source: String,
+    /// The type that it tells.
+    pub record_type: Option<String>,
+}
+
+/// Parks records; one that is parked already stays as it is.
+///
+/// # Errors
+/// The database's, as of every function here.
+pub async fn insert<H: Serialize + Sync>(
+    connection: &mut PgConnection,
+    group: &Group,
+    rows: &[New<'_, H>],
+) -> sqlx::Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(INSERT)
+        .bind(&group.id)
+        .bind(group.generation)
+        .bind(rows.iter().map(|row| row.topic).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.partition).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.offset).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.version).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.timestamp_ms).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.key).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.record_key).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.value).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| Json(row.headers)).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.keyless).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.id.as_str()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.source.as_str()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.record_type.as_deref()).collect::<Vec<_>>())
+        .execute(connection)
+        .await
+        .map(|_| ())
+}
+
+/// A parked record.
+#[derive(Debug, Clone)]
+pub struct Parked<H> {
+    /// Where it lies.
+    pub place: Place,
+    /// Milliseconds since 1970, as it was stamped.
+    pub timestamp_ms: Option<i64>,
+    /// The key whose order it keeps.
+    pub key: Vec<u8>,
+    /// Its own key, where that is another.
+    pub record_key: Option<Vec<u8>>,
+    /// Whether it has no key of its own.
+    pub keyless: bool,
+    /// Its value.
+    pub value: Option<Vec<u8>>,
+    /// Its headers.
+    pub headers: H,
+}
+
+type Row<H> = (String, i32, i64, Option<i64>, Vec<u8>, Option<Vec<u8>>, bool, Option<Vec<u8>>, Json<H>);
+
+fn parked<H>(
+    (topic, partition, offset, timestamp_ms, key, record_key, keyless, value, headers): Row<H>,
+) -> Parked<H> {
+    let place = Place { topic, partition, offset };
+    Parked { place, timestamp_ms, key, record_key, keyless, value, headers: headers.0 }
+}
+
+/// How much of a key's records is asked for: at most so many, and so many bytes of values, but always one.
+#[derive(Debug, Clone, Copy)]
+pub struct Most {
+    /// Records.
+    pub records: i64,
+    /// Bytes.
+    pub bytes: i64,
+}
+
+/// What waits of a key, or what of it came from one partition, in its order.
+///
+/// # Errors
+/// The database's.
+pub async fn in_turn<H: DeserializeOwned + Send + Unpin + 'static>(
+    connection: &mut PgConnection,
+    group: &Group,
+    (topic, key): (&str, &[u8]),
+    partition: Option<i32>,
+    most: Most,
+) -> sqlx::Result<Vec<Parked<H>>> {
+    let rows: Vec<Row<H>> = sqlx::query_as(IN_TURN)
+        .bind(&group.id)
+        .bind(group.generation)
+        .bind(topic)
+        .bind(key)
+        .bind(most.bytes)
+        .bind(most.records)
+        .bind(partition)
+        .fetch_all(connection)
+        .await?;
+    Ok(rows.into_iter().map(parked).collect())
+}
+
+/// The record that lies at a place, if it waits.
+///
+/// # Errors
+/// The database's.
+pub async fn at<H: DeserializeOwned + Send + Unpin + 'static>(
+    connection: &mut PgConnection,
+    group: &Group,
+    place: &Place,
+) -> sqlx::Result<Option<Parked<H>>> {
+    let row = sqlx::query_as(AT).bind(&group.id).bind(group.generation).bind(&place.topic);
+    let row: Option<Row<H>> = row.bind(place.partition).bind(place.offset).fetch_optional(connection).await?;
+    Ok(row.map(parked))
+}
+
+/// Records (topic, partition, offset) that wait no more: removed, or marked with the place that drained them.
+///
+/// # Errors
+/// The database's.
+pub async fn release(
+    connection: &mut PgConnection,
+    group: &Group,
+    drained: &[(&str, i32, i64)],
+    by: Option<&Place>,
+) -> sqlx::Result<()> {
+    if drained.is_empty() {
+        return Ok(());
+    }
+    let mut query = sqlx::query(if by.is_some() { DRAIN } else { REMOVE })
+        .bind(&group.id)
+        .bind(group.generation)
+        .bind(drained.iter().map(|(topic, ..)| *topic).collect::<Vec<_>>())
+        .bind(drained.iter().map(|(_, partition, _)| *partition).collect::<Vec<_>>())
+        .bind(drained.iter().map(|(.., offset)| *offset).collect::<Vec<_>>());
+    if let Some(place) = by {
+        query = query.bind(&place.topic).bind(place.partition).bind(place.offset);
+    }
+    query.execute(connection).await.map(|_| ())
+}
+
+/// Forgets drained records whose documents are published.
+///
+/// # Errors
+/// The database's.
+pub async fn forget_published(connection: &mut PgConnection, group: &Group) -> sqlx::Result<()> {
+    sqlx::query(FORGET_PUBLISHED).bind(&group.id).bind(group.generation).execute(connection).await.map(|_| ())
+}
+
+/// The records that were drained by records of a partition from `first` to `last`.
+///
+/// # Errors
+/// The database's.
+pub async fn drained<H: DeserializeOwned + Send + Unpin + 'static>(
+    connection: &mut PgConnection,
+    group: &Group,
+    (topic, partition): (&str, i32),
+    (first, last): (i64, i64),
+) -> sqlx::Result<Vec<Parked<H>>> {
+    let rows = sqlx::query_as(DRAINED).bind(&group.id).bind(group.generation).bind(topic).bind(partition);
+    let rows: Vec<Row<H>> = rows.bind(first).bind(last).fetch_all(connection).await?;
+    Ok(rows.into_iter().map(parked).collect())
+}
+
+/// Forgets what records of a partition drained.
+///
+/// # Errors
+/// The database's.
+pub async fn forget_drained(connection: &mut PgConnection, at: Partition<'_>) -> sqlx::Result<()> {
+    at.bound(FORGET_DRAINED).execute(connection).await.map(|_| ())
+}
+
+/// Adds to the offsets of what waits, below zero that of a former topic.
+///
+/// # Errors
+/// The database's.
+pub async fn set_apart(connection: &mut PgConnection, at: Partition<'_>, by: i64) -> sqlx::Result<()> {
+    at.bound(SET_APART).bind(by).execute(connection).await.map(|_| ())
+}
+
+/// Removes the rows of a generation.
+///
+/// # Errors
+/// The database's.
+pub async fn remove(connection: &mut PgConnection, group: &str, generation: i32) -> sqlx::Result<()> {
+    sqlx::query(REMOVE_ALL).bind(group).bind(generation).execute(connection).await.map(|_| ())
+}
+
+/// A record that has not had its effect yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// `ce_id`, else where it lies.
+    pub id: String,
+    /// `ce_source`, else its topic.
+    pub source: String,
+    /// `ce_type`, when it tells one.
+    pub record_type: Option<String>,
+    /// Where it lies.
+    pub place: Place,
+    /// The key whose order it keeps.
+    pub key: Vec<u8>,
+    /// Milliseconds since 1970, as it was stamped.
+    pub timestamp_ms: Option<i64>,
+    /// When it was tried or put behind another for the first time.
+    pub received_at: DateTime<Utc>,
+    /// What it waits for.
+    pub turn: Turn,
+}
+
+/// What a record waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Turn {
+    /// Its next try.
+    Retrying {
+        /// Tries so far.
+        attempts: i32,
+        /// When the next one is due.
+        due_at: DateTime<Utc>,
+        /// Why the last one failed: code and message. None when it was not tried yet.
+        reason: Option<(String, String)>,
+    },
+    /// Another record of its key, which is tried again or is dead.
+    Behind {
+        /// That record's id; none when a version is missing, which nothing here can name.
+        id: Option<String>,
+    },
+}
+
+/// Which records.
+#[derive(Debug, Clone, Default)]
+pub struct Which<'w> {
+    /// Only those with one of these ids.
+    pub ids: Option<&'w [&'w str]>,
+    /// Only of this topic.
+    pub topic: Option<&'w str>,
+    /// Only with this key.
+    pub key: Option<&'w [u8]>,
+    /// Only those that arrived since.
+    pub since: Option<DateTime<Utc>>,
+    /// At most this many; none: all.
+    pub limit: Option<i64>,
+}
+
+/// What waits of a group, the newest first.
+///
+/// # Errors
+/// The database's.
+pub async fn waiting(
+    executor: impl PgExecutor<'_>,
+    group: &Group,
+    which: &Which<'_>,
+) -> sqlx::Result<Vec<Waiting>> {
+    let rows = sqlx::query(WAITING)
+        .bind(&group.id)
+        .bind(group.generation)
+        .bind(which.ids)
+        .bind(which.topic)
+        .bind(which.key)
+        .bind(which.since)
+        .bind(which.limit)
+        .fetch_all(executor)
+        .await?;
+    rows.iter().map(found).collect()
+}
+
+fn found(row: &PgRow) -> sqlx::Result<Waiting> {
+    let turn = if row.try_get::<Option<bool>, _>("is_head")? == Some(true) {
+        let reason: (Option<String>, Option<String>) = (row.try_get("code")?, row.try_get("message")?);
+        Turn::Retrying {
+            attempts: row.try_get("attempts")?,
+            due_at: row.try_get::<Nearest, _>("due_at")?.0,
+            reason: reason.0.map(|code| (code, reason.1.unwrap_or_default())),
+        }
+    } else {
+        Turn::Behind { id: row.try_get("head_id")? }
+    };
+    Ok(Waiting {
+        id: row.try_get::<Option<String>, _>("record_id")?.unwrap_or_default(),
+        source: row.try_get::<Option<String>, _>("record_source")?.unwrap_or_default(),
+        record_type: row.try_get("record_type")?,
+        place: Place {
+            topic: row.try_get("topic")?,
+            partition: row.try_get("partition")?,
+            offset: row.try_get("offset")?,
+        },
+        key: row.try_get("key")?,
+        timestamp_ms: row.try_get("timestamp")?,
+        received_at: row.try_get::<Nearest, _>("parked_at")?.0,
+        turn,
+    })
+}

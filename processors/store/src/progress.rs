@@ -1,0 +1,178 @@
+//! The table `progress`: how far each stream was folded into a view. The version is the ticket.
+
+use sqlx::{PgConnection, PgExecutor};
+
+use crate::Group;
+use crate::statements::statements;
+
+statements! {
+    LOAD = "SELECT stream, version, ctid::text, xmin::text FROM progress
+         WHERE grp = $1 AND generation = $2 AND context = $3 AND stream = ANY($4)";
+    /// By where the rows lie: a join over their keys would be planned by what is known of a growing table.
+    MOVE_ON = "UPDATE progress SET version = moved.version
+         FROM UNNEST($1::text[]::tid[], $2::text[]::xid[], $3::bigint[]) AS moved(at, written, version)
+         WHERE progress.ctid = moved.at AND progress.xmin = moved.written";
+    BEGIN = "INSERT INTO progress (grp, generation, context, stream, version)
+         SELECT $1, $2, * FROM UNNEST($3::text[], $4::text[], $5::bigint[]) ON CONFLICT DO NOTHING";
+    SKIP = "INSERT INTO progress AS known (grp, generation, context, stream, version)
+         SELECT $1, $2, $3, $4, $5::bigint WHERE $5 = 1 OR EXISTS (
+             SELECT FROM progress WHERE grp = $1 AND generation = $2 AND context = $3 AND stream = $4)
+         ON CONFLICT (grp, generation, context, stream) DO UPDATE SET version = excluded.version
+         WHERE known.version = excluded.version - 1";
+    PUT_BACK = "UPDATE progress SET version = $5
+             WHERE grp = $1 AND generation = $2 AND context = $3 AND stream = $4";
+    AHEAD = "SELECT s.context, s.stream, coalesce(a.version, 0), s.version
+             FROM progress AS s LEFT JOIN progress AS a
+                 ON a.grp = s.grp AND a.generation = $3 AND a.context = s.context AND a.stream = s.stream
+             WHERE s.grp = $1 AND s.generation = $2 AND (s.context, s.stream) > ($4, $5)
+               AND s.version > coalesce(a.version, 0)
+             ORDER BY s.context, s.stream LIMIT $6";
+    UNFOLDED = "SELECT s.context, s.stream, s.version, coalesce(p.version, 0)
+         FROM UNNEST($3::text[], $4::text[], $5::bigint[]) AS s(context, stream, version)
+         LEFT JOIN progress AS p
+             ON p.grp = $1 AND p.generation = $2 AND p.context = s.context AND p.stream = s.stream
+         WHERE coalesce(p.version, 0) < s.version";
+    REMOVE = "DELETE FROM progress WHERE grp = $1 AND generation = $2";
+}
+
+/// Where a row lay when it was read, and which transaction had written it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Where it lay.
+    pub ctid: String,
+    /// Who had written it.
+    pub xmin: String,
+}
+
+/// How far streams of a context were folded: stream, version, row.
+///
+/// # Errors
+/// The database's, as of every function here.
+pub async fn load(
+    connection: &mut PgConnection,
+    group: &Group,
+    context: &str,
+    streams: Vec<&str>,
+) -> sqlx::Result<Vec<(String, i64, Row)>> {
+    let load = sqlx::query_as(LOAD).bind(&group.id).bind(group.generation).bind(context).bind(streams);
+    let rows: Vec<(String, i64, String, String)> = load.fetch_all(connection).await?;
+    Ok(rows.into_iter().map(|(stream, version, ctid, xmin)| (stream, version, Row { ctid, xmin })).collect())
+}
+
+/// Moves rows to versions, and tells how many of them were as they had been read.
+///
+/// # Errors
+/// The database's.
+pub async fn move_on(connection: &mut PgConnection, rows: &[(Row, i64)]) -> sqlx::Result<u64> {
+    if rows.is_empty() {
+        return Ok(0);
+    }
+    let moved = sqlx::query(MOVE_ON)
+        .bind(rows.iter().map(|(row, _)| row.ctid.as_str()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(row, _)| row.xmin.as_str()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, version)| *version).collect::<Vec<_>>())
+        .execute(connection)
+        .await?;
+    Ok(moved.rows_affected())
+}
+
+/// Context, stream and version.
+pub type At<'s> = (&'s str, &'s str, i64);
+
+/// Writes rows of streams that had none, and tells how many had none.
+///
+/// # Errors
+/// The database's.
+pub async fn begin(connection: &mut PgConnection, group: &Group, streams: &[At<'_>]) -> sqlx::Result<u64> {
+    if streams.is_empty() {
+        return Ok(0);
+    }
+    let begun = sqlx::query(BEGIN)
+        .bind(&group.id)
+        .bind(group.generation)
+        .bind(streams.iter().map(|(context, ..)| *context).collect::<Vec<_>>())
+        .bind(streams.iter().map(|(_, stream, _)| *stream).collect::<Vec<_>>())
+        .bind(streams.iter().map(|(.., version)| *version).collect::<Vec<_>>())
+        .execute(connection)
+        .await?;
+    Ok(begun.rows_affected())
+}
+
+/// Moves a stream to a version, if that is its next.
+///
+/// # Errors
+/// The database's.
+pub async fn skip(
+    connection: &mut PgConnection,
+    group: &Group,
+    (context, stream, version): At<'_>,
+) -> sqlx::Result<()> {
+    let skip = sqlx::query(SKIP).bind(&group.id).bind(group.generation);
+    skip.bind(context).bind(stream).bind(version).execute(connection).await.map(|_| ())
+}
+
+/// Moves a stream to a version, whatever it is at.
+///
+/// # Errors
+/// The database's.
+pub async fn put_back(
+    connection: &mut PgConnection,
+    group: &Group,
+    (context, stream, version): At<'_>,
+) -> sqlx::Result<()> {
+    let put_back = sqlx::query(PUT_BACK).bind(&group.id).bind(group.generation);
+    put_back.bind(context).bind(stream).bind(version).execute(connection).await.map(|_| ())
+}
+
+/// Two generations of a group, and the stream after which to look.
+#[derive(Debug, Clone, Copy)]
+pub struct Behind<'b> {
+    /// The group.
+    pub group: &'b str,
+    /// The generation that is ahead.
+    pub serving: i32,
+    /// The generation that is behind.
+    pub generation: i32,
+    /// Context and stream.
+    pub after: (&'b str, &'b str),
+}
+
+/// The next streams that one generation has folded further than the other: context, stream, both versions, the lower first.
+///
+/// # Errors
+/// The database's.
+pub async fn ahead(
+    connection: &mut PgConnection,
+    Behind { group, serving, generation, after: (context, stream) }: Behind<'_>,
+    most: i64,
+) -> sqlx::Result<Vec<(String, String, i64, i64)>> {
+    let ahead = sqlx::query_as(AHEAD).bind(group).bind(serving).bind(generation);
+    ahead.bind(context).bind(stream).bind(most).fetch_all(connection).await
+}
+
+/// Those of some streams (context, stream, version) that are not folded to that version, and how far each is.
+///
+/// # Errors
+/// The database's.
+pub async fn unfolded(
+    executor: impl PgExecutor<'_>,
+    group: &Group,
+    streams: &[(String, String, i64)],
+) -> sqlx::Result<Vec<(String, String, i64, i64)>> {
+    sqlx::query_as(UNFOLDED)
+        .bind(&group.id)
+        .bind(group.generation)
+        .bind(streams.iter().map(|stream| stream.0.as_str()).collect::<Vec<_>>())
+        .bind(streams.iter().map(|stream| stream.1.as_str()).collect::<Vec<_>>())
+        .bind(streams.iter().map(|stream| stream.2).collect::<Vec<_>>())
+        .fetch_all(executor)
+        .await
+}
+
+/// Removes the rows of a generation.
+///
+/// # Errors
+/// The database's.
+pub async fn remove(connection: &mut PgConnection, group: &str, generation: i32) -> sqlx::Result<()> {
+    sqlx::query(REMOVE).bind(group).bind(generation).execute(connection).await.map(|_| ())
+}

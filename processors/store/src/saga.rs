@@ -1,0 +1,301 @@
+//! The table `saga`: one row for each instance, where it stands.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::postgres::PgRow;
+use sqlx::types::Json;
+use sqlx::{PgConnection, PgExecutor, Row as _};
+use uuid::Uuid;
+
+use crate::database::milliseconds;
+use crate::statements::statements;
+use crate::timestamp::Nearest;
+
+statements! {
+    LOCK_UNMARKED = "SELECT FROM saga WHERE saga = $1 AND instance = ANY($2) AND sent_at IS NULL ORDER BY instance FOR UPDATE";
+    MARK_SENT = "UPDATE saga SET sent_at = pg_current_wal_insert_lsn()
+         WHERE saga = $1 AND instance = ANY($2) AND sent_at IS NULL";
+    LOCK = "SELECT instance, version, state_version, state, awaiting, sent, correlation_id, traceparent
+         FROM saga WHERE saga = $1 AND instance = ANY($2) ORDER BY instance FOR UPDATE";
+    UPDATE = "
+    UPDATE saga SET version = r.version, state_version = $2, state = r.state, standing = r.standing, ended = r.ended,
+                    awaiting = r.awaiting, sent = r.sent, updated_at = now(),
+                    sent_at = CASE WHEN r.sends THEN NULL ELSE saga.sent_at END
+    FROM UNNEST($3::text[], $4::bigint[], $5::json[], $6::text[], $7::bool[], $8::json[], $9::json[], $10::text[],
+                $11::text[], $12::bool[])
+         AS r(instance, version, state, standing, ended, awaiting, sent, correlation_id, traceparent, sends)
+    WHERE saga.saga = $1 AND saga.instance = r.instance";
+    INSERT = "
+    INSERT INTO saga (saga, state_version, instance, version, state, standing, ended, awaiting, sent, correlation_id,
+                      traceparent)
+    SELECT $1, $2, r.instance, r.version, r.state, r.standing, r.ended, r.awaiting, r.sent, r.correlation_id, r.traceparent
+    FROM UNNEST($3::text[], $4::bigint[], $5::json[], $6::text[], $7::bool[], $8::json[], $9::json[], $10::text[],
+                $11::text[], $12::bool[])
+         AS r(instance, version, state, standing, ended, awaiting, sent, correlation_id, traceparent, sends)
+    ON CONFLICT DO NOTHING";
+    NOT_CARRIED = "SELECT instance FROM saga
+             WHERE saga = $1 AND instance = ANY($2) AND awaiting::text <> '{}' AND (sent_at IS NULL OR sent_at > coalesce(
+                 (SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = $3), '0/0'))";
+    STATE = "SELECT state FROM saga WHERE saga = $1 AND instance = $2";
+    /// A timer may be held by hand, due at `infinity`: no calendar of ours has that.
+    FIND = "
+    SELECT * FROM (
+        SELECT s.saga, s.instance, s.standing, s.ended, s.version, s.started_at, s.updated_at, s.awaiting,
+               (SELECT least(min(due_at), '9999-12-31') FROM saga_timer AS t
+                WHERE t.saga = s.saga AND t.instance = s.instance) AS due_at,
+               coalesce(
+                   (SELECT 'its next record is ' || CASE b.status WHEN 'dead' THEN 'a dead letter: ' ELSE 'tried again: ' END
+                           || coalesce(b.message, '')
+                    FROM blocked_key AS b
+                    WHERE b.grp = $1 || s.saga AND b.key = convert_to(s.instance, 'UTF8') LIMIT 1),
+                   (SELECT 'its timer ' || t.name || ' fails: ' || t.error FROM saga_timer AS t
+                    WHERE t.saga = s.saga AND t.instance = s.instance AND t.error IS NOT NULL LIMIT 1),
+                   (SELECT 'no step since' FROM saga_under_way AS u
+                    WHERE u.saga = s.saga AND u.instance = s.instance
+                      AND greatest(s.updated_at, (SELECT max(t.due_at) FROM saga_timer AS t WHERE t.saga = s.saga
+                                                  AND t.instance = s.instance AND t.by_calendar))
+                          < now() - $2 * interval '1 ms')
+               ) AS stuck
+        FROM saga AS s
+        WHERE ($3::text IS NULL OR s.saga = $3) AND ($4::text IS NULL OR s.instance = $4)
+          AND ($5::text IS NULL OR s.standing = $5) AND ($6 OR NOT s.ended)
+    ) AS found
+    WHERE NOT $7 OR stuck IS NOT NULL
+    ORDER BY started_at, saga, instance LIMIT $8";
+}
+
+/// Writes where the last commands of some instances are in the WAL: not behind where it ends now, since they can be seen.
+/// Inside a transaction.
+///
+/// # Errors
+/// The database's, as of every function here.
+pub async fn mark_sent(connection: &mut PgConnection, saga: &str, instances: &[String]) -> sqlx::Result<()> {
+    for statement in [LOCK_UNMARKED, MARK_SENT] {
+        sqlx::query(statement).bind(saga).bind(instances).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// A locked instance.
+#[derive(Debug, Clone)]
+pub struct Locked {
+    /// Its name.
+    pub instance: String,
+    /// Steps taken.
+    pub version: i64,
+    /// The version of the code that wrote the state.
+    pub state_version: i32,
+    /// Its state.
+    pub state: Value,
+    /// Commands whose outcome it waits for, id and type.
+    pub awaiting: Value,
+    /// How many commands of each type it has sent.
+    pub sent: Value,
+    /// The conversation that it belongs to.
+    pub correlation_id: Option<String>,
+    /// The trace that it belongs to.
+    pub traceparent: Option<String>,
+}
+
+type Row = (String, i64, i32, Json<Value>, Json<Value>, Json<Value>, Option<String>, Option<String>);
+
+fn locked(
+    (instance, version, state_version, state, awaiting, sent, correlation_id, traceparent): Row,
+) -> Locked {
+    let (Json(state), Json(awaiting), Json(sent)) = (state, awaiting, sent);
+    Locked { instance, version, state_version, state, awaiting, sent, correlation_id, traceparent }
+}
+
+/// Locks and loads instances, in one order.
+///
+/// # Errors
+/// The database's.
+pub async fn lock(
+    connection: &mut PgConnection,
+    saga: &str,
+    instances: Vec<&str>,
+) -> sqlx::Result<Vec<Locked>> {
+    let rows = sqlx::query_as(LOCK).bind(saga).bind(instances).fetch_all(connection).await?;
+    Ok(rows.into_iter().map(locked).collect())
+}
+
+/// An instance that has taken steps.
+#[derive(Debug, Clone)]
+pub struct Moved<'i> {
+    /// Its name.
+    pub instance: &'i str,
+    /// Steps taken.
+    pub version: i64,
+    /// Its state.
+    pub state: Value,
+    /// Where it stands.
+    pub standing: &'i str,
+    /// Whether that is an end.
+    pub ended: bool,
+    /// Commands whose outcome it waits for, and their types.
+    pub awaiting: &'i BTreeMap<Uuid, String>,
+    /// How many commands of each type it has sent.
+    pub sent: &'i BTreeMap<String, u64>,
+    /// The conversation that it belongs to.
+    pub correlation_id: Option<&'i str>,
+    /// The trace that it belongs to.
+    pub traceparent: Option<&'i str>,
+    /// Whether its last steps send commands.
+    pub sends: bool,
+}
+
+/// Writes instances that have a row, and tells how many there were.
+///
+/// # Errors
+/// The database's.
+pub async fn update(
+    connection: &mut PgConnection,
+    saga: (&str, i32),
+    rows: &[Moved<'_>],
+) -> sqlx::Result<u64> {
+    write(connection, UPDATE, saga, rows).await
+}
+
+/// Writes instances that have no row, and tells how many had none.
+///
+/// # Errors
+/// The database's.
+pub async fn insert(
+    connection: &mut PgConnection,
+    saga: (&str, i32),
+    rows: &[Moved<'_>],
+) -> sqlx::Result<u64> {
+    write(connection, INSERT, saga, rows).await
+}
+
+async fn write(
+    connection: &mut PgConnection,
+    statement: &'static str,
+    (saga, state_version): (&str, i32),
+    rows: &[Moved<'_>],
+) -> sqlx::Result<u64> {
+    let written = sqlx::query(statement)
+        .bind(saga)
+        .bind(state_version)
+        .bind(rows.iter().map(|row| row.instance).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.version).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| Json(&row.state)).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.standing).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.ended).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| Json(row.awaiting)).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| Json(row.sent)).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.correlation_id).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.traceparent).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.sends).collect::<Vec<_>>())
+        .execute(connection)
+        .await?;
+    Ok(written.rows_affected())
+}
+
+/// Those of some instances whose commands Debezium, at the slot of this name, has not carried yet.
+///
+/// # Errors
+/// The database's.
+pub async fn not_carried(
+    connection: &mut PgConnection,
+    saga: &str,
+    instances: &[&str],
+    slot: &str,
+) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar(NOT_CARRIED).bind(saga).bind(instances).bind(slot).fetch_all(connection).await
+}
+
+/// The state of an instance.
+///
+/// # Errors
+/// The database's, also when there is no such instance.
+pub async fn state(executor: impl PgExecutor<'_>, saga: &str, instance: &str) -> sqlx::Result<Value> {
+    let Json(state) = sqlx::query_scalar(STATE).bind(saga).bind(instance).fetch_one(executor).await?;
+    Ok(state)
+}
+
+/// An instance, and what is wrong with it.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The saga.
+    pub saga: String,
+    /// The instance's name.
+    pub instance: String,
+    /// Where it stands.
+    pub standing: String,
+    /// Whether that is an end.
+    pub ended: bool,
+    /// Steps taken.
+    pub steps: i64,
+    /// When the first was taken.
+    pub started_at: DateTime<Utc>,
+    /// When the last was taken.
+    pub updated_at: DateTime<Utc>,
+    /// When its next timer is due.
+    pub due_at: Option<DateTime<Utc>>,
+    /// Commands whose outcome it waits for, id and type.
+    pub awaiting: Value,
+    /// Why it needs an operator.
+    pub stuck: Option<String>,
+}
+
+/// Which instances; `None` fits all.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Filter<'f> {
+    /// Of this saga.
+    pub saga: Option<&'f str>,
+    /// Of this name.
+    pub instance: Option<&'f str>,
+    /// That stand here.
+    pub standing: Option<&'f str>,
+    /// Also those that have come to their end.
+    pub ended: bool,
+    /// Only those that need an operator.
+    pub stuck: bool,
+    /// One that should move and has taken no step for so long is stuck.
+    pub stuck_after: Duration,
+    /// At most so many.
+    pub limit: i64,
+}
+
+/// Finds instances, the oldest first. Groups of sagas are called `group_prefix` and the saga's name.
+///
+/// # Errors
+/// The database's.
+pub async fn find(
+    executor: impl PgExecutor<'_>,
+    group_prefix: &str,
+    filter: &Filter<'_>,
+) -> sqlx::Result<Vec<Found>> {
+    let rows = sqlx::query(FIND)
+        .bind(group_prefix)
+        .bind(milliseconds(filter.stuck_after))
+        .bind(filter.saga)
+        .bind(filter.instance)
+        .bind(filter.standing)
+        .bind(filter.ended)
+        .bind(filter.stuck)
+        .bind(filter.limit)
+        .fetch_all(executor)
+        .await?;
+    rows.iter().map(found).collect()
+}
+
+fn found(row: &PgRow) -> sqlx::Result<Found> {
+    let Json(awaiting) = row.try_get("awaiting")?;
+    Ok(Found {
+        saga: row.try_get("saga")?,
+        instance: row.try_get("instance")?,
+        standing: row.try_get("standing")?,
+        ended: row.try_get("ended")?,
+        steps: row.try_get("version")?,
+        started_at: row.try_get::<Nearest, _>("started_at")?.0,
+        updated_at: row.try_get::<Nearest, _>("updated_at")?.0,
+        due_at: row.try_get::<Option<Nearest>, _>("due_at")?.map(|Nearest(due_at)| due_at),
+        awaiting,
+        stuck: row.try_get("stuck")?,
+    })
+}

@@ -1,0 +1,86 @@
+//! The table `saga_step`: what each instance has heard, in order, and the commands that followed.
+
+use sqlx::types::Json;
+use sqlx::{PgConnection, PgExecutor};
+use uuid::Uuid;
+
+use crate::statements::statements;
+use crate::timestamp::Nearest;
+
+statements! {
+    KNOWN = "SELECT instance, input FROM saga_step
+         WHERE saga = $1 AND (instance, input) IN (SELECT * FROM UNNEST($2::text[], $3::text[]))";
+    INSERT = "INSERT INTO saga_step (saga, instance, input, number, heard, standing, sent)
+         SELECT $1, * FROM UNNEST($2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::json[])";
+    OF_INSTANCE = "SELECT number, at, heard, standing, sent FROM saga_step WHERE saga = $1 AND instance = $2 ORDER BY number";
+}
+
+/// Those of some inputs (instance, id) that were heard.
+///
+/// # Errors
+/// The database's, as of every function here.
+pub async fn known(
+    connection: &mut PgConnection,
+    saga: &str,
+    inputs: &[(&str, &str)],
+) -> sqlx::Result<Vec<(String, String)>> {
+    if inputs.is_empty() {
+        return Ok(Vec::new());
+    }
+    sqlx::query_as(KNOWN)
+        .bind(saga)
+        .bind(inputs.iter().map(|(instance, _)| *instance).collect::<Vec<_>>())
+        .bind(inputs.iter().map(|(_, id)| *id).collect::<Vec<_>>())
+        .fetch_all(connection)
+        .await
+}
+
+/// A step that was taken.
+#[derive(Debug, Clone, Copy)]
+pub struct New<'s> {
+    /// Whose.
+    pub instance: &'s str,
+    /// The id of what was heard.
+    pub input: &'s str,
+    /// Counts the instance's steps.
+    pub number: i64,
+    /// What was heard, for people.
+    pub heard: &'s str,
+    /// Where the instance stands after it.
+    pub standing: &'s str,
+    /// The commands that it sent: id and full name.
+    pub sent: &'s [(Uuid, &'static str)],
+}
+
+/// Writes steps.
+///
+/// # Errors
+/// The database's.
+pub async fn insert(connection: &mut PgConnection, saga: &str, steps: &[New<'_>]) -> sqlx::Result<()> {
+    sqlx::query(INSERT)
+        .bind(saga)
+        .bind(steps.iter().map(|step| step.instance).collect::<Vec<_>>())
+        .bind(steps.iter().map(|step| step.input).collect::<Vec<_>>())
+        .bind(steps.iter().map(|step| step.number).collect::<Vec<_>>())
+        .bind(steps.iter().map(|step| step.heard).collect::<Vec<_>>())
+        .bind(steps.iter().map(|step| step.standing).collect::<Vec<_>>())
+        .bind(steps.iter().map(|step| Json(step.sent)).collect::<Vec<_>>())
+        .execute(connection)
+        .await
+        .map(|_| ())
+}
+
+/// A step: number, time, what was heard, where it led, the commands that followed (id and type).
+pub type Step = (i64, Nearest, String, String, Json<Vec<(String, String)>>);
+
+/// The steps of an instance.
+///
+/// # Errors
+/// The database's.
+pub async fn of_instance(
+    executor: impl PgExecutor<'_>,
+    saga: &str,
+    instance: &str,
+) -> sqlx::Result<Vec<Step>> {
+    sqlx::query_as(OF_INSTANCE).bind(saga).bind(instance).fetch_all(executor).await
+}

@@ -1,0 +1,169 @@
+//! The table `saga_timer`: timers that are set. Each setting has an id of its own.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgExecutor};
+use uuid::Uuid;
+
+use crate::database::milliseconds;
+use crate::statements::statements;
+use crate::timestamp::Nearest;
+
+statements! {
+    SET = "INSERT INTO saga_timer (saga, instance, name, due_at, by_calendar)
+             SELECT $1, instance, name, coalesce(due, now() + after * interval '1 ms'), due IS NOT NULL
+             FROM UNNEST($2::text[], $3::text[], $4::bigint[], $5::timestamptz[]) AS r(instance, name, after, due)
+             ON CONFLICT (saga, instance, name) DO UPDATE
+             SET id = excluded.id, set_at = excluded.set_at, due_at = excluded.due_at, by_calendar = excluded.by_calendar,
+                 attempts = 0, error = NULL";
+    CANCEL = "DELETE FROM saga_timer USING UNNEST($2::text[], $3::text[]) AS r(instance, name)
+             WHERE saga_timer.saga = $1 AND saga_timer.instance = r.instance AND saga_timer.name = r.name";
+    SOON = "SELECT instance FROM saga_timer AS t WHERE saga = $1 AND due_at <= now() + $2 * interval '1 ms' AND EXISTS (
+                 SELECT FROM saga AS s WHERE s.saga = t.saga AND s.instance = t.instance AND sent_at IS NULL
+                                         AND awaiting::text <> '{}')
+             ORDER BY due_at LIMIT $3";
+    INSTANCES_DUE = "SELECT instance FROM saga_timer WHERE saga = $1 AND due_at <= now() AND attempts <= $2
+             ORDER BY due_at LIMIT $3";
+    DUE = "SELECT instance, name, id, attempts, now() FROM saga_timer
+         WHERE saga = $1 AND instance = ANY($2) AND due_at <= now() AND attempts <= $3 ORDER BY due_at";
+    REMOVE = "DELETE FROM saga_timer WHERE saga = $1 AND id = ANY($2)";
+    PUT_OFF = "UPDATE saga_timer SET due_at = now() + r.after * interval '1 ms', attempts = r.attempts, error = r.error
+         FROM UNNEST($2::uuid[], $3::bigint[], $4::int[], $5::text[]) AS r(id, after, attempts, error)
+         WHERE saga = $1 AND saga_timer.id = r.id";
+    OF_INSTANCE = "SELECT name, set_at, least(due_at, '9999-12-31') AS due_at, attempts, error FROM saga_timer
+         WHERE saga = $1 AND instance = $2 ORDER BY due_at";
+}
+
+/// A timer to be set.
+#[derive(Debug, Clone, Copy)]
+pub struct New<'t> {
+    /// Whose.
+    pub instance: &'t str,
+    /// Its name.
+    pub name: &'t str,
+    /// How long it takes, in milliseconds, unless it is due at a time.
+    pub after: i64,
+    /// The time of the calendar at which it is due.
+    pub due: Option<DateTime<Utc>>,
+}
+
+/// Sets timers, also those that are set already.
+///
+/// # Errors
+/// The database's, as of every function here.
+pub async fn set(connection: &mut PgConnection, saga: &str, timers: &[New<'_>]) -> sqlx::Result<()> {
+    if timers.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(SET)
+        .bind(saga)
+        .bind(timers.iter().map(|timer| timer.instance).collect::<Vec<_>>())
+        .bind(timers.iter().map(|timer| timer.name).collect::<Vec<_>>())
+        .bind(timers.iter().map(|timer| timer.after).collect::<Vec<_>>())
+        .bind(timers.iter().map(|timer| timer.due).collect::<Vec<_>>())
+        .execute(connection)
+        .await
+        .map(|_| ())
+}
+
+/// Removes timers, by instance and name.
+///
+/// # Errors
+/// The database's.
+pub async fn cancel(connection: &mut PgConnection, saga: &str, timers: &[(&str, &str)]) -> sqlx::Result<()> {
+    if timers.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(CANCEL)
+        .bind(saga)
+        .bind(timers.iter().map(|(instance, _)| *instance).collect::<Vec<_>>())
+        .bind(timers.iter().map(|(_, name)| *name).collect::<Vec<_>>())
+        .execute(connection)
+        .await
+        .map(|_| ())
+}
+
+/// The instances of timers that are due within `soon`, and of whose commands it is not known where they are in the WAL.
+///
+/// # Errors
+/// The database's.
+pub async fn soon(
+    executor: impl PgExecutor<'_>,
+    saga: &str,
+    soon: Duration,
+    most: i64,
+) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar(SOON).bind(saga).bind(milliseconds(soon)).bind(most).fetch_all(executor).await
+}
+
+/// The instances of timers that are due, and have not failed more than `attempts_max` times.
+///
+/// # Errors
+/// The database's.
+pub async fn instances_due(
+    connection: &mut PgConnection,
+    saga: &str,
+    attempts_max: i64,
+    most: i64,
+) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar(INSTANCES_DUE).bind(saga).bind(attempts_max).bind(most).fetch_all(connection).await
+}
+
+/// Instance, name, id, tries that failed, and the database's clock.
+pub type Due = (String, String, Uuid, i32, DateTime<Utc>);
+
+/// The timers of some instances that are due, and have not failed more than `attempts_max` times.
+///
+/// # Errors
+/// The database's.
+pub async fn due(
+    connection: &mut PgConnection,
+    saga: &str,
+    instances: &[&str],
+    attempts_max: i64,
+) -> sqlx::Result<Vec<Due>> {
+    sqlx::query_as(DUE).bind(saga).bind(instances).bind(attempts_max).fetch_all(connection).await
+}
+
+/// Removes timers, by id: one that was set anew stays.
+///
+/// # Errors
+/// The database's.
+pub async fn remove(connection: &mut PgConnection, saga: &str, ids: &[Uuid]) -> sqlx::Result<()> {
+    sqlx::query(REMOVE).bind(saga).bind(ids).execute(connection).await.map(|_| ())
+}
+
+/// A timer that is to be due later: after so many milliseconds, with so many tries that failed, and why the last did.
+pub type Later<'t> = (Uuid, i64, i32, Option<&'t str>);
+
+/// Puts timers off, by id.
+///
+/// # Errors
+/// The database's.
+pub async fn put_off(connection: &mut PgConnection, saga: &str, later: &[Later<'_>]) -> sqlx::Result<()> {
+    sqlx::query(PUT_OFF)
+        .bind(saga)
+        .bind(later.iter().map(|(id, ..)| *id).collect::<Vec<_>>())
+        .bind(later.iter().map(|(_, after, ..)| *after).collect::<Vec<_>>())
+        .bind(later.iter().map(|(_, _, attempts, _)| *attempts).collect::<Vec<_>>())
+        .bind(later.iter().map(|(.., error)| *error).collect::<Vec<_>>())
+        .execute(connection)
+        .await
+        .map(|_| ())
+}
+
+/// A timer: name, when it was set, when it is due, tries that failed, why the last did.
+pub type Timer = (String, Nearest, Nearest, i32, Option<String>);
+
+/// The timers of an instance.
+///
+/// # Errors
+/// The database's.
+pub async fn of_instance(
+    executor: impl PgExecutor<'_>,
+    saga: &str,
+    instance: &str,
+) -> sqlx::Result<Vec<Timer>> {
+    sqlx::query_as(OF_INSTANCE).bind(saga).bind(instance).fetch_all(executor).await
+}

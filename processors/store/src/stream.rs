@@ -1,0 +1,133 @@
+//! The table `stream`: one row for each stream, its version and the state that its events fold to.
+
+use sqlx::{PgConnection, PgExecutor};
+
+use crate::statements::statements;
+
+statements! {
+    INSERT_MISSING = "INSERT INTO stream (context, id, version, state_version)
+         SELECT $1, id, 0, $2 FROM UNNEST($3::text[]) AS missing(id) ORDER BY id COLLATE \"C\"
+         ON CONFLICT DO NOTHING";
+    LOCK = "SELECT id, version, ctid::text FROM stream WHERE context = $1 AND id = ANY($2) ORDER BY id COLLATE \"C\" FOR UPDATE";
+    STATES = "SELECT id, version, CASE WHEN state_version = $3 THEN state::text END FROM stream
+         WHERE context = $1 AND id = ANY($2)";
+    /// Each by its key (OFFSET 0 says so): a join would be planned by what is known of a growing table.
+    REFERENCED = "SELECT s.* FROM UNNEST($2::text[], $3::bigint[]) AS known(id, version) CROSS JOIN LATERAL (
+             SELECT id, version, version = known.version,
+                    CASE WHEN version <> known.version AND state_version = $4 THEN state::text END
+             FROM stream WHERE context = $1 AND id = known.id AND version > 0 OFFSET 0) AS s";
+    /// By where the locked rows lie: a join over the ids would be planned by what is known of a table that may just have been
+    /// filled.
+    UPDATE = "UPDATE stream SET version = new.version, state_version = $1, state = new.state::json
+         FROM UNNEST($2::text[]::tid[], $3::bigint[], $4::text[]) AS new(at, version, state)
+         WHERE stream.ctid = new.at";
+    USED = "SELECT wanted FROM UNNEST($1::text[]) AS wanted
+         WHERE EXISTS (SELECT FROM stream WHERE context = wanted AND version > 0) LIMIT 1";
+    CONTEXTS_OF = "SELECT DISTINCT context FROM stream WHERE id = $1 AND version > 0 ORDER BY 1";
+}
+
+/// Inserts streams that are not there, in one order, at version 0.
+///
+/// # Errors
+/// The database's, as of every function here.
+pub async fn insert_missing(
+    connection: &mut PgConnection,
+    context: &str,
+    state_version: i32,
+    ids: &[&String],
+) -> sqlx::Result<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let insert = sqlx::query(INSERT_MISSING).bind(context).bind(state_version).bind(ids);
+    insert.execute(connection).await.map(|_| ())
+}
+
+/// Locks streams in one order: id, version, and where the row lies, which nothing moves while it is locked.
+///
+/// # Errors
+/// The database's.
+pub async fn lock(
+    connection: &mut PgConnection,
+    context: &str,
+    ids: Vec<&String>,
+) -> sqlx::Result<Vec<(String, i64, String)>> {
+    sqlx::query_as(LOCK).bind(context).bind(ids).fetch_all(connection).await
+}
+
+/// Id, version, and the state as JSON; `None` when it is missing or was written by code of another version.
+pub type State = (String, i64, Option<String>);
+
+/// The states of streams.
+///
+/// # Errors
+/// The database's.
+pub async fn states(
+    connection: &mut PgConnection,
+    context: &str,
+    state_version: i32,
+    ids: Vec<String>,
+) -> sqlx::Result<Vec<State>> {
+    sqlx::query_as(STATES).bind(context).bind(ids).bind(state_version).fetch_all(connection).await
+}
+
+/// Streams that there are, by id and a version that is known: id, version, whether it is the known one, and else the state,
+/// as of [`states`].
+///
+/// # Errors
+/// The database's.
+pub async fn referenced(
+    connection: &mut PgConnection,
+    context: &str,
+    state_version: i32,
+    (ids, known): (Vec<String>, Vec<i64>),
+) -> sqlx::Result<Vec<(String, i64, bool, Option<String>)>> {
+    let referenced = sqlx::query_as(REFERENCED).bind(context).bind(ids).bind(known).bind(state_version);
+    referenced.fetch_all(connection).await
+}
+
+/// A locked stream as it is to be: where its row lies, version, state as JSON.
+#[derive(Debug, Clone, Copy)]
+pub struct Changed<'s> {
+    /// As [`lock`] told.
+    pub ctid: &'s str,
+    /// The new version.
+    pub version: i64,
+    /// The new state.
+    pub state: &'s str,
+}
+
+/// Writes locked streams.
+///
+/// # Errors
+/// The database's.
+pub async fn update(
+    connection: &mut PgConnection,
+    state_version: i32,
+    streams: &[Changed<'_>],
+) -> sqlx::Result<()> {
+    sqlx::query(UPDATE)
+        .bind(state_version)
+        .bind(streams.iter().map(|stream| stream.ctid).collect::<Vec<_>>())
+        .bind(streams.iter().map(|stream| stream.version).collect::<Vec<_>>())
+        .bind(streams.iter().map(|stream| stream.state).collect::<Vec<_>>())
+        .execute(connection)
+        .await
+        .map(|_| ())
+}
+
+/// One of some contexts that has streams, if any has.
+///
+/// # Errors
+/// The database's.
+pub async fn used(executor: impl PgExecutor<'_>, contexts: &[&str]) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar(USED).bind(contexts).fetch_optional(executor).await
+}
+
+/// The contexts that have a stream of this id.
+///
+/// # Errors
+/// The database's.
+pub async fn contexts_of(executor: impl PgExecutor<'_>, id: &str) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar(CONTEXTS_OF).bind(id).fetch_all(executor).await
+}

@@ -1,0 +1,101 @@
+//! What several tables of the write side answer together.
+
+use sqlx::{PgConnection, PgExecutor};
+
+use crate::statements::statements;
+use crate::timestamp::Nearest;
+
+statements! {
+    MOVED_ON = "SELECT r.instance FROM UNNEST($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[])
+                                AS r(instance, context, stream, version, topic)
+         WHERE EXISTS (SELECT FROM stream AS s
+                       WHERE s.context = r.context AND s.id = r.stream AND s.version > r.version)
+            OR EXISTS (SELECT FROM outbox AS o
+                       WHERE o.aggregatetype = r.context AND o.aggregateid = r.stream AND o.version IS NULL
+                         AND o.topic = r.topic
+                         AND NOT EXISTS (SELECT FROM command AS c WHERE c.id = o.id::text AND c.source = $6))";
+    UNDER_WAY = "SELECT 'saga ' || saga, standing, count(*), min(started_at) FROM saga_under_way GROUP BY 1, 2
+         UNION ALL
+         SELECT 'effect ' || effect, status, count(*), min(created_at) FROM effect
+         WHERE status IN ('waiting', 'calling') GROUP BY 1, 2
+         UNION ALL
+         SELECT 'commands', 'sent and not decided', count(*), min(occurred_at) FROM outbox
+         WHERE version IS NULL AND starts_with(topic, $1)
+           AND NOT EXISTS (SELECT FROM command WHERE command.id = outbox.id::text AND source = $2)
+         HAVING count(*) > 0
+         ORDER BY 1, 2";
+    KNOWS_STREAM = "SELECT EXISTS (SELECT FROM stream WHERE ($1::text IS NULL OR context = $1) AND id = $2)
+                 OR EXISTS (SELECT FROM command WHERE ($1::text IS NULL OR context = $1) AND stream = $2)
+                 OR EXISTS (SELECT FROM parked WHERE grp = $3 AND key = convert_to($2, 'UTF8'))";
+    EVENTS_AND_REJECTIONS = "SELECT (SELECT coalesce(sum(version), 0)::bigint FROM stream)
+                      + (SELECT count(*) FROM command WHERE status = 'rejected' AND decided_at > now() - interval '1 day')";
+}
+
+/// A stream that an instance of a saga waits for.
+#[derive(Debug, Clone)]
+pub struct Awaited<'a> {
+    /// The instance.
+    pub instance: &'a str,
+    /// The stream's context.
+    pub context: &'a str,
+    /// The stream.
+    pub stream: &'a str,
+    /// The version of it that the instance has heard of.
+    pub version: i64,
+    /// The topic of commands to it.
+    pub topic: String,
+}
+
+/// The instances of which a stream has a later version than they have heard, or is about to: a command to it of this source
+/// is not decided.
+///
+/// # Errors
+/// The database's, as of every function here.
+pub async fn moved_on(
+    connection: &mut PgConnection,
+    awaited: &[Awaited<'_>],
+    source: &str,
+) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar(MOVED_ON)
+        .bind(awaited.iter().map(|one| one.instance).collect::<Vec<_>>())
+        .bind(awaited.iter().map(|one| one.context).collect::<Vec<_>>())
+        .bind(awaited.iter().map(|one| one.stream).collect::<Vec<_>>())
+        .bind(awaited.iter().map(|one| one.version).collect::<Vec<_>>())
+        .bind(awaited.iter().map(|one| one.topic.as_str()).collect::<Vec<_>>())
+        .bind(source)
+        .fetch_all(connection)
+        .await
+}
+
+/// What goes on by itself: what it is, where it stands, how much of it there is, and since when the oldest. Commands are those
+/// of a source to topics that begin with `commands`.
+///
+/// # Errors
+/// The database's.
+pub async fn under_way(
+    executor: impl PgExecutor<'_>,
+    commands: &str,
+    source: &str,
+) -> sqlx::Result<Vec<(String, String, i64, Nearest)>> {
+    sqlx::query_as(UNDER_WAY).bind(commands).bind(source).fetch_all(executor).await
+}
+
+/// Whether there is such a stream, of a context or of any, or a command of it, decided or waiting in a group.
+///
+/// # Errors
+/// The database's.
+pub async fn knows_stream(
+    executor: impl PgExecutor<'_>,
+    (context, id): (Option<&str>, &str),
+    group: &str,
+) -> sqlx::Result<bool> {
+    sqlx::query_scalar(KNOWS_STREAM).bind(context).bind(id).bind(group).fetch_one(executor).await
+}
+
+/// How many events there are, and rejections of the last day.
+///
+/// # Errors
+/// The database's.
+pub async fn events_and_rejections(executor: impl PgExecutor<'_>) -> sqlx::Result<i64> {
+    sqlx::query_scalar(EVENTS_AND_REJECTIONS).fetch_one(executor).await
+}
