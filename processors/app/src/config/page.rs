@@ -81,17 +81,17 @@ fn default(name: &str) -> String {
     }
 }
 
-fn rows(structs: &BTreeMap<String, Fields>, parent: &str, of: &str, told: &mut Vec<String>) -> String {
+fn rows(structs: &BTreeMap<String, Fields>, parent: &str, of: &str, explained: &mut Vec<String>) -> String {
     let mut text = String::new();
     for (field, kind, doc) in &structs[of] {
         let name = below(parent, field);
         if is_component(&name) && !parent.is_empty() {
-            text += &rows(structs, &name, kind, told);
+            text += &rows(structs, &name, kind, explained);
         } else if !is_component(&name) {
             let short = environment::WELL_KNOWN.iter().find(|(_, setting)| *setting == name);
             let short = short.map(|(variable, _)| format!(" `{variable}`.")).unwrap_or_default();
             text += &format!("| `{name}` | {} | {}{short} |\n", default(&name), doc.replace('|', "\\|"));
-            told.push(name);
+            explained.push(name);
         }
     }
     text
@@ -100,17 +100,17 @@ fn rows(structs: &BTreeMap<String, Fields>, parent: &str, of: &str, told: &mut V
 /// The page, and the settings that it explains.
 fn page() -> (String, Vec<String>) {
     const TABLE: &str = "| setting | default | |\n|---|---|---|\n";
-    let (structs, mut told) = (structs(), Vec::new());
+    let (structs, mut explained) = (structs(), Vec::new());
     let note = format!("Made from `processors/app/src/config/`; `{AGAIN}` makes it again.");
     let mut text = format!("# Configuration\n\n{note}\n\n{HEAD}\n## The instance\n\n{TABLE}");
-    text += &rows(&structs, "", "Config", &mut told);
+    text += &rows(&structs, "", "Config", &mut explained);
     for (component, kind, doc) in structs["Config"].iter().filter(|(name, ..)| is_component(name)) {
         text += &format!("\n## `{component}`\n\n{doc}\n\n{TABLE}");
-        text += &rows(&structs, component, kind, &mut told);
+        text += &rows(&structs, component, kind, &mut explained);
     }
     let before = RENAMED.iter().map(|renamed| format!("| `{}` | `{}` |\n", renamed.old, renamed.new));
     text += &format!("\n{BEFORE}{}", before.collect::<String>());
-    (text, told)
+    (text, explained)
 }
 
 fn file() -> PathBuf {
@@ -128,9 +128,9 @@ fn the_page_says_what_the_structs_say() {
 
 #[test]
 fn the_page_explains_every_setting() {
-    let (page, mut told) = page();
-    told.sort_unstable();
-    assert_eq!(told, names().collect::<Vec<_>>());
+    let (page, mut explained) = page();
+    explained.sort_unstable();
+    assert_eq!(explained, names().collect::<Vec<_>>());
     let lines = page.lines().filter(|line| line.starts_with("| `"));
     assert!(lines.clone().all(|line| !line.ends_with("|  |")), "{page}");
     assert_eq!(variable("postgres.write.url"), "MILLRACE_POSTGRES__WRITE__URL");

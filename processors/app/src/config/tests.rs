@@ -248,12 +248,12 @@ fn a_warning_says_what_to_write_instead() {
     let warnings = |environment: &[(&str, &str)], toml: &str, set: &[&str]| {
         loaded(environment, toml, set).unwrap().warnings.join("\n")
     };
-    let told = warnings(&[], "session_timeout_ms = 20500", &[]);
-    assert!(told.contains(".toml:1) is called kafka.session_timeout = \"20s 500ms\" now"), "{told}");
-    let told = warnings(&[("MILLRACE_AUDIT_EVERY_S", "60")], "", &[]);
-    assert!(told.contains("called MILLRACE_AUDIT__INTERVAL (audit.interval = \"1m\") now"), "{told}");
-    let told = warnings(&[], "", &["payment_provider_token=hunter2"]);
-    assert!(told.contains("payment.token") && !told.contains("hunter2"), "{told}");
+    let text = warnings(&[], "session_timeout_ms = 20500", &[]);
+    assert!(text.contains(".toml:1) is called kafka.session_timeout = \"20s 500ms\" now"), "{text}");
+    let text = warnings(&[("MILLRACE_AUDIT_EVERY_S", "60")], "", &[]);
+    assert!(text.contains("called MILLRACE_AUDIT__INTERVAL (audit.interval = \"1m\") now"), "{text}");
+    let text = warnings(&[], "", &["payment_provider_token=hunter2"]);
+    assert!(text.contains("payment.token") && !text.contains("hunter2"), "{text}");
     assert_eq!(
         warnings(&[("KAFKA_BROKERS", "k:1")], "[kafka]\nbrokers = 'k:2'", &["sagas.enabled=false"]),
         ""
