@@ -22,6 +22,7 @@ mod crash;
 mod dead_letters;
 mod documents;
 mod duplicates;
+mod evolve;
 mod faults;
 mod fence;
 mod fulfilment;

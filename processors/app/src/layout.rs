@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use millrace_domain::registry::{self, Visitor};
 use millrace_domain::{Context, Effect, Log, Saga, Tally, View};
+use millrace_runtime::moments::other_shape;
+use millrace_runtime::views::shape::{Column, RELEASE, Shape as Like};
 use millrace_schemas::Kind;
 use millrace_store::migrations::{self, Migrations};
 use millrace_store::names::{COMMANDS, Namespace, dead_letter_topic, retry_topic};
 use millrace_store::own_name;
+use millrace_store::replay::Shape;
 
 use crate::config::Config;
 use crate::failure::Failure;
@@ -44,15 +47,21 @@ pub struct ReadModel {
     pub table: Option<Table>,
     /// Its mapping, when it is in Elasticsearch.
     pub mapping: Option<&'static str>,
+    /// What this build makes of it.
+    pub shape: Shape,
+    /// Columns, or fields, that mean something else than in the shape before.
+    pub changed: Vec<&'static str>,
 }
 
 /// How a read model is kept in Postgres.
 #[derive(Debug, Clone)]
 pub struct Table {
     /// Creates the table of a generation.
-    pub table: &'static str,
+    pub table: String,
     /// Creates the SQL view over it.
-    pub view: &'static str,
+    pub view: String,
+    /// Its columns and their types.
+    pub columns: Vec<Column>,
     /// The columns of its key.
     pub key: Vec<&'static str>,
     /// Its rows again, told by SQL from the events.
@@ -120,35 +129,41 @@ struct Collector {
     standings: Vec<(&'static str, &'static [&'static str])>,
 }
 
+impl Collector {
+    /// A read model in Postgres has a key and a check.
+    fn add(
+        &mut self,
+        (name, contexts): (&'static str, &[&'static str]),
+        like: Like,
+        told: Option<(Vec<&'static str>, &'static str)>,
+        mapping: Option<&'static str>,
+    ) {
+        let like = if other_shape().as_deref() == Some(name) { like.with_a_column_more() } else { like };
+        let shape = Shape { fingerprint: like.fingerprint(), release: RELEASE };
+        let (columns, changed) = (like.columns(), like.changed);
+        let table = told.zip(like.table).zip(like.views);
+        let table = table.map(|(((key, check), table), view)| Table { table, view, columns, key, check });
+        self.models.push(ReadModel { name, contexts: contexts.to_vec(), table, mapping, shape, changed });
+    }
+}
+
 impl Visitor for Collector {
     fn context<C: Context>(&mut self) {
         self.contexts.push(C::NAME);
     }
 
     fn view<V: View>(&mut self) {
-        let table = Some(Table { table: V::TABLE, view: V::SQL_VIEW, key: vec![V::KEY], check: V::CHECK });
-        self.models.push(ReadModel {
-            name: V::NAME,
-            contexts: V::CONTEXTS.to_vec(),
-            table,
-            mapping: V::MAPPING,
-        });
+        let told = (vec![V::KEY], V::CHECK);
+        self.add((V::NAME, V::CONTEXTS), Like::of_view::<V>(), Some(told), V::MAPPING);
     }
 
     fn tally<T: Tally>(&mut self) {
-        let table =
-            Some(Table { table: T::TABLE, view: T::SQL_VIEW, key: T::KEYS.to_vec(), check: T::CHECK });
-        self.models.push(ReadModel { name: T::NAME, contexts: T::CONTEXTS.to_vec(), table, mapping: None });
+        let told = (T::KEYS.to_vec(), T::CHECK);
+        self.add((T::NAME, T::CONTEXTS), Like::of_tally::<T>(), Some(told), None);
     }
 
     fn log<L: Log>(&mut self) {
-        let model = ReadModel {
-            name: L::NAME,
-            contexts: L::CONTEXTS.to_vec(),
-            table: None,
-            mapping: Some(L::MAPPING),
-        };
-        self.models.push(model);
+        self.add((L::NAME, L::CONTEXTS), Like::of_log::<L>(), None, Some(L::MAPPING));
     }
 
     fn saga<S: Saga>(&mut self) {

@@ -17,6 +17,7 @@ use millrace_store::database::unfit_session;
 use millrace_store::names::COMMANDS;
 use millrace_store::{Means, migrations};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -86,7 +87,9 @@ pub async fn run(config: &Config, selection: Selection) -> Result<(), Failure> {
     supervision::log_panics();
     let roles = Roles::new(config)?;
     let (stop, setbacks) = (CancellationToken::new(), Setbacks::default());
-    let probed = Probed { databases: roles.databases(), setbacks: setbacks.clone(), stop: stop.clone() };
+    let (idle, told) = watch::channel(Vec::new());
+    let (databases, setbacks_told) = (roles.databases(), setbacks.clone());
+    let probed = Probed { databases, setbacks: setbacks_told, idle: told, stop: stop.clone() };
     let asked = http::serve(config, probed).await?;
     if selection.writer(Payment::NAME) {
         webhooks::serve(config, roles.caller(), stop.clone()).await?;
@@ -98,7 +101,7 @@ pub async fn run(config: &Config, selection: Selection) -> Result<(), Failure> {
             restarted("auditor", &setbacks, &stop, audit).await;
         });
     }
-    let mut members = Members::new(config, selection, roles, (stop.clone(), setbacks))?;
+    let mut members = Members::new(config, selection, roles, (stop.clone(), setbacks, idle))?;
     tokio::select! {
         () = members.follow() => {}
         unfit = unfit_sessions(config) => unfit?,
@@ -134,7 +137,11 @@ async fn session_of(config: &Config, database: &Database) -> Result<sqlx::Result
     };
     match looked.await {
         Ok((Some(reason), _)) => Err(database.unfit(reason)),
-        Ok((None, applied)) => database.refuse_newer(applied).map(|()| Ok(tell_older(database, applied))),
+        Ok((None, applied)) => {
+            database.refuse_newer(applied)?;
+            tell_older(database, applied);
+            Ok(Ok(()))
+        }
         Err(error) if Means::of(&error) == Means::SharedSession => Err(database.failure(error)),
         Err(error) => Ok(Err(error)),
     }

@@ -51,6 +51,11 @@ pub trait View: Send + Sync + 'static {
     const CHECK: &'static str;
     /// The Elasticsearch mapping's properties, when the view is published.
     const MAPPING: Option<&'static str>;
+    /// Which fold this is, counted from 1: a changed `evolve` has the next number, so that what was built with the one before is
+    /// built anew.
+    const FOLD: u32 = 1;
+    /// Columns that mean something else than in the shape before: where both have them they may differ.
+    const CHANGED: &'static [&'static str] = &[];
     /// The row's own columns, the key first. The default is the row before any event.
     type Row: Clone
         + Default
@@ -85,6 +90,11 @@ pub trait Tally: Send + Sync + 'static {
     const SQL_VIEW: &'static str;
     /// As [`View::CHECK`].
     const CHECK: &'static str;
+    /// Which fold this is, counted from 1: a changed `delta` has the next number, so that what was built with the one before is
+    /// built anew.
+    const FOLD: u32 = 1;
+    /// Columns that mean something else than in the shape before: where both have them they may differ.
+    const CHANGED: &'static [&'static str] = &[];
     /// What a row is about; its fields are [`KEYS`](Tally::KEYS).
     type Key: Clone + Ord + Send + Sync + Serialize + std::fmt::Debug + 'static;
     /// What is added; its fields are [`AMOUNTS`](Tally::AMOUNTS).
@@ -105,6 +115,11 @@ pub trait Log: Send + Sync + 'static {
     const CONTEXTS: &'static [&'static str];
     /// The Elasticsearch mapping's properties.
     const MAPPING: &'static str;
+    /// Which fold this is, counted from 1: a changed `document` has the next number, so that what was built with the one before is
+    /// built anew.
+    const FOLD: u32 = 1;
+    /// Fields that mean something else than in the shape before: where both have them they may differ.
+    const CHANGED: &'static [&'static str] = &[];
     /// The document.
     type Document: Serialize;
 

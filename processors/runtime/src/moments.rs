@@ -87,6 +87,12 @@ pub fn broken(mechanism: &'static str) -> bool {
     false
 }
 
+/// The view of which this process has another shape than its build: `FAILPOINTS=shape=return(orders)`.
+pub fn other_shape() -> Option<String> {
+    fail::fail_point!("shape", |view| view);
+    None
+}
+
 /// Reads `FAILPOINTS`; keep the guard as long as the process runs.
 #[cfg(feature = "failpoints")]
 pub fn arm() -> impl Drop {

@@ -19,10 +19,13 @@ pub const WRITE: Migrations = Migrations(&[(
     concat!(include_str!("../migrations/0001_both.sql"), include_str!("../migrations/0001_write.sql")),
 )]);
 /// Those of the read side, without the views' own tables, which each have their generation.
-pub const READ: Migrations = Migrations(&[(
-    "tables",
-    concat!(include_str!("../migrations/0001_both.sql"), include_str!("../migrations/0001_read.sql")),
-)]);
+pub const READ: Migrations = Migrations(&[
+    (
+        "tables",
+        concat!(include_str!("../migrations/0001_both.sql"), include_str!("../migrations/0001_read.sql")),
+    ),
+    ("shapes of generations", include_str!("../migrations/0002_read.sql")),
+]);
 
 const IS_COUNTED: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
 const APPLIED: &str = "SELECT coalesce(max(version), 0) FROM _sqlx_migrations";
@@ -87,6 +90,6 @@ mod tests {
             migrator.iter().map(hash).collect::<Vec<_>>()
         };
         assert_eq!(hashes(WRITE), [0x9ac9_006a]);
-        assert_eq!(hashes(READ), [0xc556_bd9f]);
+        assert_eq!(hashes(READ), [0xc556_bd9f, 0x16ed_12c7]);
     }
 }

@@ -9,14 +9,16 @@ use crate::statements::statements;
 use crate::timestamp::Nearest;
 
 statements! {
-    LIVE = "SELECT view, generation, state, asked_by, reason, accept_differences, comparison, started_at, swapped_at
+    LIVE = "SELECT view, generation, state, asked_by, reason, accept_differences, comparison, started_at, swapped_at,
+                shape, release
          FROM replay WHERE state <> 'retired' ORDER BY view, generation";
-    FIRST = "INSERT INTO replay (view, generation, state, asked_by, reason)
-         SELECT $1, 1, 'serving', 'setup', 'the first generation' WHERE NOT EXISTS (SELECT FROM replay WHERE view = $1)";
-    SERVING = "SELECT generation FROM replay WHERE view = $1 AND state = 'serving'";
+    FIRST = "INSERT INTO replay (view, generation, state, asked_by, reason, shape, release)
+         SELECT $1, 1, 'serving', 'setup', 'the first generation', $2::text, $3::int WHERE NOT EXISTS (SELECT FROM replay WHERE view = $1)";
+    SHAPED = "UPDATE replay SET shape = $3, release = $4 WHERE view = $1 AND generation = $2 AND shape IS NULL";
+    EVERY = "SELECT generation, state, shape, release FROM replay WHERE view = $1 ORDER BY generation";
     NEXT = "SELECT max(generation) + 1 FROM replay WHERE view = $1";
-    INSERT = "INSERT INTO replay (view, generation, state, asked_by, reason, accept_differences)
-         VALUES ($1, $2, 'building', $3, $4, $5)";
+    INSERT = "INSERT INTO replay (view, generation, state, asked_by, reason, accept_differences, shape, release)
+         VALUES ($1, $2, 'building', $3, $4, $5, $6, $7)";
     COMPARE_AGAIN = "UPDATE replay SET comparison = NULL, accept_differences = $2 WHERE view = $1 AND state = 'building'";
     COMPARED = "UPDATE replay SET comparison = $3 WHERE view = $1 AND generation = $2 AND state = 'building'";
     FOLLOW = "UPDATE replay SET state = 'following' WHERE view = $1 AND state = 'serving'";
@@ -39,7 +41,7 @@ pub struct Generation<C> {
     pub generation: i32,
     /// `building`, `serving`, `following` or `retired`.
     pub state: String,
-    /// `setup`, `operator` or `reset`.
+    /// `setup`, `operator`, `reset` or `release`.
     pub asked_by: String,
     /// Why.
     pub reason: String,
@@ -51,13 +53,51 @@ pub struct Generation<C> {
     pub started_at: Nearest,
     /// When it began to serve.
     pub swapped_at: Option<Nearest>,
+    /// What it is like; `None`: as whatever set it up.
+    pub shape: Option<String>,
+    /// The release of the build that began it.
+    pub release: Option<i32>,
 }
 
-type Row<C> = (String, i32, String, String, String, bool, Option<Json<C>>, Nearest, Option<Nearest>);
+/// What a build makes of a view: the fingerprint, and the build's release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shape {
+    /// The fingerprint of table, SQL views, mapping and fold.
+    pub fingerprint: String,
+    /// The number of the release.
+    pub release: i32,
+}
+
+/// A generation of a view, retired or not, and what it is like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// Its number.
+    pub generation: i32,
+    /// As of [`Generation::state`].
+    pub state: String,
+    /// As of [`Generation::shape`].
+    pub shape: Option<String>,
+    /// As of [`Generation::release`].
+    pub release: Option<i32>,
+}
+
+type Row<C> = (
+    String,
+    i32,
+    String,
+    String,
+    String,
+    bool,
+    Option<Json<C>>,
+    Nearest,
+    Option<Nearest>,
+    Option<String>,
+    Option<i32>,
+);
 
 fn generation<C>(row: Row<C>) -> Generation<C> {
-    let (view, generation, state, asked_by, reason, accept_differences, comparison, started_at, swapped_at) =
-        row;
+    let (view, generation, state, asked_by, reason, accept_differences, comparison, ..) = row;
+    let (.., started_at, swapped_at, shape, release) = row;
     let comparison = comparison.map(|Json(comparison)| comparison);
     Generation {
         view,
@@ -69,6 +109,8 @@ fn generation<C>(row: Row<C>) -> Generation<C> {
         comparison,
         started_at,
         swapped_at,
+        shape,
+        release,
     }
 }
 
@@ -83,13 +125,37 @@ pub async fn live<C: DeserializeOwned + Send + Unpin + 'static>(
     Ok(rows.into_iter().map(generation).collect())
 }
 
-/// Writes the first generation of a view, when there is none; then tells the number of the serving one.
+/// Writes the first generation of a view, when there is none; false when there is one.
 ///
 /// # Errors
 /// The database's.
-pub async fn first(connection: &mut PgConnection, view: &str) -> sqlx::Result<i32> {
-    sqlx::query(FIRST).bind(view).execute(&mut *connection).await?;
-    sqlx::query_scalar(SERVING).bind(view).fetch_one(connection).await
+pub async fn first(connection: &mut PgConnection, view: &str, shape: &Shape) -> sqlx::Result<bool> {
+    let first = sqlx::query(FIRST).bind(view).bind(&shape.fingerprint).bind(shape.release);
+    first.execute(connection).await.map(|done| done.rows_affected() == 1)
+}
+
+/// Writes what a generation is like of which it was not known.
+///
+/// # Errors
+/// The database's.
+pub async fn shaped(
+    connection: &mut PgConnection,
+    (view, generation): (&str, i32),
+    shape: &Shape,
+) -> sqlx::Result<()> {
+    let shaped = sqlx::query(SHAPED).bind(view).bind(generation).bind(&shape.fingerprint);
+    shaped.bind(shape.release).execute(connection).await.map(|_| ())
+}
+
+/// Every generation of a view, retired ones too, the oldest first.
+///
+/// # Errors
+/// The database's.
+pub async fn every(executor: impl PgExecutor<'_>, view: &str) -> sqlx::Result<Vec<Known>> {
+    let rows: Vec<(i32, String, Option<String>, Option<i32>)> =
+        sqlx::query_as(EVERY).bind(view).fetch_all(executor).await?;
+    let known = |(generation, state, shape, release)| Known { generation, state, shape, release };
+    Ok(rows.into_iter().map(known).collect())
 }
 
 /// The number of a view's next generation.
@@ -110,9 +176,11 @@ pub async fn insert(
     asked_by: &str,
     reason: &str,
     accept_differences: bool,
+    shape: &Shape,
 ) -> sqlx::Result<()> {
     let insert = sqlx::query(INSERT).bind(view).bind(generation).bind(asked_by).bind(reason);
-    insert.bind(accept_differences).execute(connection).await.map(|_| ())
+    let insert = insert.bind(accept_differences).bind(&shape.fingerprint).bind(shape.release);
+    insert.execute(connection).await.map(|_| ())
 }
 
 /// Forgets the comparison of the generation that is being built.

@@ -8,6 +8,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::generations;
+use super::shapes::{self, RELEASE_ASKS};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::kafka;
@@ -22,7 +23,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Who wants a rebuild, and why.
 pub(crate) struct Wish<'w> {
-    /// `operator` or `reset`.
+    /// `operator`, `reset` or `release`.
     pub(crate) asked_by: &'static str,
     pub(crate) reason: &'w str,
     /// Swap even when the comparison finds differences.
@@ -54,12 +55,17 @@ pub(crate) async fn begin(
         }
         return Ok(building.generation);
     }
+    // Another process may have been faster, and its generation serve already.
+    if wish.asked_by == RELEASE_ASKS && !shapes::is_due(&mut transaction, model).await.map_err(fail)? {
+        return live.serving();
+    }
     let Wish { asked_by, reason, accept_differences } = wish;
     let next = replay::next(&mut transaction, model.name).await.map_err(fail)?;
     // What a filling that was broken off has left has no documents.
     clear(config, &mut transaction, model, next).await.map_err(fail)?;
     create(config, read, &mut transaction, model, next).await?;
-    let recorded = replay::insert(&mut transaction, (model.name, next), asked_by, reason, accept_differences);
+    let (place, shape) = ((model.name, next), &model.shape);
+    let recorded = replay::insert(&mut transaction, place, asked_by, reason, accept_differences, shape);
     recorded.await.map_err(fail)?;
     transaction.commit().await.map_err(fail)?;
     tracing::info!(view = model.name, generation = next, asked_by, reason, "a rebuild begins");
@@ -87,9 +93,13 @@ async fn create(
     generation: i32,
 ) -> Result<(), Failure> {
     if let Some(table) = &model.table {
-        let create = ddl(table.table, &config.namespace, model.name, generation);
-        let created = sqlx::raw_sql(AssertSqlSafe(create)).execute(connection).await;
-        created.map_err(|error| read.failure(error))?;
+        let fail = |error| read.failure(error);
+        let create = ddl(&table.table, &config.namespace, model.name, generation);
+        sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut *connection).await.map_err(fail)?;
+        // Else it would be built again and again.
+        if let Some(lacks) = shapes::lacking(connection, &[(model, generation)]).await.map_err(fail)?.pop() {
+            return Err(Failure::refused(format!("a new table is not as this build has made it: {lacks}")));
+        }
     }
     topics::ensure(config, &model.retry_topics(config, generation)).await?;
     indices::ensure(config, model, generation).await

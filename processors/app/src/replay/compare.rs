@@ -92,6 +92,35 @@ pub(crate) struct Tables<'t> {
     pub(crate) serving: (i32, String),
     pub(crate) building: (i32, String),
     pub(crate) table: &'t Table,
+    /// What is compared of a row, in SQL.
+    pub(crate) columns: String,
+}
+
+/// Every column of a row.
+pub(crate) const ALL: &str = "*";
+
+/// Columns that both tables have, in the order of the built one's.
+const COMMON: &str = "
+    SELECT b.attname::text, s.atttypid = b.atttypid FROM pg_attribute AS b
+    JOIN pg_attribute AS s USING (attname)
+    WHERE b.attrelid = to_regclass(quote_ident($2)) AND s.attrelid = to_regclass(quote_ident($1))
+      AND b.attnum > 0 AND NOT b.attisdropped AND NOT s.attisdropped AND b.attname <> ALL($3)
+    ORDER BY b.attnum";
+
+/// The columns that two generations have in common, but for those that mean something else in the built one. Those whose type has
+/// changed are compared as texts.
+pub(super) async fn common(
+    connection: &mut PgConnection,
+    (serving, building): (&str, &str),
+    changed: &[&str],
+) -> sqlx::Result<String> {
+    let columns = sqlx::query_as(COMMON).bind(serving).bind(building).bind(changed);
+    let columns: Vec<(String, bool)> = columns.fetch_all(connection).await?;
+    let column = |(name, same): &(String, bool)| match same {
+        true => format!("\"{name}\""),
+        false => format!("\"{name}\"::text AS \"{name}\""),
+    };
+    Ok(columns.iter().map(column).collect::<Vec<_>>().join(", "))
 }
 
 /// A row by its key, as each of two tables has it.
@@ -112,7 +141,7 @@ pub(crate) struct Differing {
     pub(crate) first: Vec<Twin>,
 }
 
-/// Compares all columns of all rows, as they are in the transaction of `connection`.
+/// Compares these columns of all rows, as they are in the transaction of `connection`.
 pub(super) async fn compare(connection: &mut PgConnection, tables: &Tables<'_>) -> sqlx::Result<Comparison> {
     let Differing { rows, count: differing, first } = differing(connection, tables, None, ROWS_SHOWN).await?;
     let (serving, building) = (tables.serving.0, tables.building.0);
@@ -150,8 +179,9 @@ impl Tables<'_> {
         let side = |table: &str| {
             format!(
                 "(SELECT {} AS bucket, count(*) AS rows, sum(hashtextextended(to_jsonb(t)::text, 0)) AS hash
-                  FROM \"{table}\" AS t WHERE version > 0 GROUP BY 1)",
-                self.bucket()
+                  FROM {} AS t GROUP BY 1)",
+                self.bucket(),
+                self.compared(table)
             )
         };
         format!(
@@ -167,9 +197,9 @@ impl Tables<'_> {
     fn rows(&self) -> String {
         let side = |table: &str| {
             format!(
-                "(SELECT {} AS key, to_jsonb(t) AS fields FROM \"{table}\" AS t
-                  WHERE version > 0 AND {} = ANY($1))",
+                "(SELECT {} AS key, to_jsonb(t) AS fields FROM {} AS t WHERE {} = ANY($1))",
                 self.key(),
+                self.compared(table),
                 self.bucket()
             )
         };
@@ -179,6 +209,11 @@ impl Tables<'_> {
             side(&self.serving.1),
             side(&self.building.1)
         )
+    }
+
+    /// The rows that there are of a table.
+    fn compared(&self, table: &str) -> String {
+        format!("(SELECT {} FROM \"{table}\" WHERE version > 0)", self.columns)
     }
 
     fn bucket(&self) -> String {

@@ -3,14 +3,15 @@
 use std::time::{Duration, Instant};
 
 use millrace_runtime::views::ddl;
-use millrace_store::consumer_offset::Level;
+use millrace_store::consumer_offset::{self, Level};
 use millrace_store::{names, replay};
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
 
-use super::compare::{Comparison, Tables, compare};
+use super::compare::{Comparison, Tables, common, compare};
 use super::documents::Documents;
 use super::generations::{Generation, Generations};
 use super::session::{self, Pair};
+use super::sql_views;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::http::Http;
@@ -35,10 +36,12 @@ const REST: Duration = Duration::from_secs(4);
 pub(crate) async fn attempt(config: &Config, read: &Database, model: &ReadModel) -> Result<(), Failure> {
     let fail = |error| read.failure(error);
     let generations = Generations::of(read, model.name).await?;
-    let Some(building) = generations.building().filter(|building| building.comparison.is_none()) else {
-        return Ok(());
-    };
-    let pair = Pair::new(&config.namespace, model, generations.serving()?, building.generation);
+    let to_compare = |building: &&Generation| building.comparison.is_none() && building.is_of(&model.shape);
+    let Some(building) = generations.building().filter(to_compare) else { return Ok(()) };
+    let serving = generations.serving()?;
+    let of_one_shape = generations.are_of_one_shape(serving, building.generation);
+    let pair = Pair::new(&config.namespace, model, serving, building.generation);
+    let pair = Pair { of_one_shape, ..pair };
     let level = pair.level_now(read).await?;
     if level.behind + level.unpublished > NEAR || level.applied == 0 && !level.same() {
         return Ok(());
@@ -74,7 +77,10 @@ async fn compared_rows(
     pair.release(read).await?;
     let Some((mut snapshot, _)) = level.map_err(fail)? else { return Ok(None) };
     let name = |generation| (generation, names::table(pair.model.name, generation));
-    let tables = Tables { serving: name(pair.serving), building: name(pair.building), table };
+    let (serving, building) = (name(pair.serving), name(pair.building));
+    let changed = if pair.of_one_shape { &[] } else { pair.model.changed.as_slice() };
+    let common = common(&mut snapshot, (&serving.1, &building.1), changed).await;
+    let tables = Tables { serving, building, table, columns: common.map_err(fail)? };
     let comparison = compare(&mut snapshot, &tables).await.map_err(fail)?;
     snapshot.commit().await.map_err(fail)?;
     Ok(Some(comparison))
@@ -159,6 +165,19 @@ async fn decide(
     Ok(())
 }
 
+/// The SQL views of another shape are another build's to make.
+fn refuse_foreign(generations: &Generations, model: &ReadModel, to: i32) -> Result<(), Failure> {
+    let foreign = |one: &&Generation| one.generation == to && one.shape.is_some() && !one.is_of(&model.shape);
+    generations.0.iter().find(foreign).map_or(Ok(()), |one| {
+        Err(Failure::refused(format!(
+            "generation {to} of {} is of another shape ({}): let the build serve it that has begun it, release {}",
+            model.name,
+            one.shape.as_deref().unwrap_or_default(),
+            one.release.unwrap_or_default()
+        )))
+    })
+}
+
 /// Lets a generation serve, and writes down the comparison that allowed it. Postgres decides, in one transaction: table
 /// of generations and SQL view; the alias of Elasticsearch follows, here or, after a crash, by any `millrace run` and
 /// `millrace setup`.
@@ -181,12 +200,21 @@ pub(crate) async fn swap(
             .await
             .map_err(fail)?;
     }
+    let generations = Generations::of(read, model.name).await?;
+    refuse_foreign(&generations, model, to)?;
     if !replay::swap(&mut transaction, model.name, to).await.map_err(fail)? {
         return Err(Failure::refused(format!("generation {to} of {} is not there to serve", model.name)));
     }
+    let (group, topics) = (config.namespace.group(model.name), model.topics(&config.namespace));
+    consumer_offset::release(&mut *transaction, &group, to, &topics).await.map_err(fail)?;
     if let Some(table) = &model.table {
-        let view = ddl(table.view, &config.namespace, model.name, to);
-        sqlx::raw_sql(AssertSqlSafe(view)).execute(&mut *transaction).await.map_err(fail)?;
+        let from = generations.serving()?;
+        if generations.are_of_one_shape(from, to) {
+            let view = ddl(&table.view, &config.namespace, model.name, to);
+            sqlx::raw_sql(AssertSqlSafe(view)).execute(&mut *transaction).await.map_err(fail)?;
+        } else {
+            sql_views::remake(&mut transaction, (config, read), (model, table), (from, to)).await?;
+        }
     }
     transaction.commit().await.map_err(fail)?;
     tracing::info!(view = model.name, generation = to, "serving");

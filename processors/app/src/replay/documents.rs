@@ -4,6 +4,8 @@
 
 use std::collections::HashMap;
 
+use serde_json::{Map, Value};
+
 use super::compare::{Compared, Comparison, Twin, differences};
 use super::session::Pair;
 use crate::config::Config;
@@ -19,6 +21,7 @@ const SHOWN_MAX: usize = 20;
 pub(super) struct Documents<'d> {
     serving: Side<'d>,
     building: Side<'d>,
+    changed: Option<Vec<&'static str>>,
 }
 
 struct Side<'s> {
@@ -30,6 +33,8 @@ struct Side<'s> {
 /// What was found so far.
 #[derive(Default)]
 struct Found {
+    /// Between two shapes: the fields that mean something else in the built one. Then only those count that both documents have.
+    changed: Option<Vec<&'static str>>,
     differing: i64,
     missing: i64,
     first: Vec<Twin>,
@@ -47,7 +52,9 @@ impl<'d> Documents<'d> {
             let ids = index.ids().await?;
             Ok(Side { generation, index, ids })
         };
-        Ok(Self { serving: side(pair.serving).await?, building: side(pair.building).await? })
+        let (serving, building) = (side(pair.serving).await?, side(pair.building).await?);
+        let changed = (!pair.of_one_shape).then(|| pair.model.changed.clone());
+        Ok(Self { serving, building, changed })
     }
 
     /// Compares all fields of all documents, and their versions.
@@ -57,7 +64,7 @@ impl<'d> Documents<'d> {
     pub(super) async fn compare(mut self) -> Result<Comparison, Failure> {
         let documents = [self.serving.ids.count().await?, self.building.ids.count().await?];
         let [before, after] = documents;
-        let mut found = Found::default();
+        let mut found = Found { changed: self.changed.clone(), ..Found::default() };
         while let Some(ids) = self.serving.ids.page().await? {
             // Else it is forgotten meanwhile.
             self.building.ids.count().await?;
@@ -116,7 +123,10 @@ impl Found {
         mut building: HashMap<String, Held>,
     ) {
         for id in ids {
-            let (before, after) = (serving.remove(id), building.remove(id));
+            let (mut before, mut after) = (serving.remove(id), building.remove(id));
+            if let (Some(changed), Some(before), Some(after)) = (&self.changed, &mut before, &mut after) {
+                keep_common(before, after, changed);
+            }
             if before == after {
                 continue;
             }
@@ -127,5 +137,33 @@ impl Found {
                 self.first.push(Twin { key: id.clone(), serving, building });
             }
         }
+    }
+}
+
+/// Leaves the fields that both have, but for those that have changed.
+fn keep_common(before: &mut Held, after: &mut Held, changed: &[&str]) {
+    let (Value::Object(before), Value::Object(after)) = (&mut before.source, &mut after.source) else {
+        return;
+    };
+    let counts =
+        |name: &str, other: &Map<String, Value>| other.contains_key(name) && !changed.contains(&name);
+    before.retain(|name, _| counts(name, after));
+    after.retain(|name, _| counts(name, before));
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn between_two_shapes_fields_count_that_both_have_and_mean_the_same_by() {
+        let held = |source| Held { version: 1, source };
+        let mut before = held(json!({"id": 1, "gone": 2, "renamed": 3, "city": "Athens"}));
+        let mut after = held(json!({"id": 1, "new": 2, "renamed": 4, "city": "Sparta"}));
+        keep_common(&mut before, &mut after, &["renamed"]);
+        assert_eq!(before.source, json!({"id": 1, "city": "Athens"}));
+        assert_eq!(after.source, json!({"id": 1, "city": "Sparta"}));
     }
 }

@@ -92,7 +92,8 @@ impl Fill<'_> {
         }
         self.stand_as(&mut snapshot, &published).await.map_err(fail)?;
         let place = (self.model.name, self.next);
-        let recorded = replay::insert(&mut snapshot, place, "operator", "--from-outbox", accept_differences);
+        let (why, shape) = ("--from-outbox", &self.model.shape);
+        let recorded = replay::insert(&mut snapshot, place, "operator", why, accept_differences, shape);
         recorded.await.map_err(fail)?;
         snapshot.commit().await.map_err(fail)
     }

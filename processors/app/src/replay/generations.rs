@@ -1,7 +1,7 @@
 //! Which generations of each view there are.
 
 use chrono::{DateTime, Utc};
-use millrace_store::replay;
+use millrace_store::replay::{self, Shape};
 use millrace_store::timestamp::Nearest;
 use serde::Serialize;
 use sqlx::PgExecutor;
@@ -58,6 +58,17 @@ pub(crate) struct Generation {
     pub(crate) comparison: Option<Comparison>,
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) swapped_at: Option<DateTime<Utc>>,
+    /// What it is like, as the build that began it says; `None`: as whatever set it up.
+    pub(crate) shape: Option<String>,
+    /// The release of that build.
+    pub(crate) release: Option<i32>,
+}
+
+impl Generation {
+    /// Whether a build that has this shape has begun it.
+    pub(crate) fn is_of(&self, shape: &Shape) -> bool {
+        self.shape.as_ref() == Some(&shape.fingerprint)
+    }
 }
 
 impl From<replay::Generation<Comparison>> for Generation {
@@ -73,6 +84,8 @@ impl From<replay::Generation<Comparison>> for Generation {
             comparison: row.comparison,
             started_at: row.started_at.0,
             swapped_at: row.swapped_at.map(|Nearest(swapped_at)| swapped_at),
+            shape: row.shape,
+            release: row.release,
         }
     }
 }
@@ -107,6 +120,12 @@ impl Generations {
     pub(crate) fn serving(&self) -> Result<i32, Failure> {
         let none = || Failure::refused("the view has no generation: run `millrace setup` first");
         self.first(State::Serving).map(|generation| generation.generation).ok_or_else(none)
+    }
+
+    /// Whether the same build could have begun both.
+    pub(crate) fn are_of_one_shape(&self, one: i32, other: i32) -> bool {
+        let shape = |number| self.0.iter().find(|one| one.generation == number)?.shape.as_ref();
+        shape(one) == shape(other)
     }
 
     /// The one that is being built.

@@ -7,10 +7,13 @@ pub(crate) mod build;
 pub(crate) mod compare;
 pub(crate) mod cutover;
 mod documents;
+pub(crate) mod due;
 mod fill;
 pub(crate) mod generations;
 pub(crate) mod reset;
 pub(crate) mod session;
+pub(crate) mod shapes;
+mod sql_views;
 mod watch;
 
 use clap::Args;

@@ -21,17 +21,20 @@ pub(crate) struct Pair<'m> {
     pub(crate) serving: i32,
     pub(crate) building: i32,
     pub(crate) model: &'m ReadModel,
+    /// Whether the two mean the same by all that they have.
+    pub(crate) of_one_shape: bool,
 }
 
 impl<'m> Pair<'m> {
     /// The pair of a view's generations.
     pub(crate) fn new(namespace: &Namespace, model: &'m ReadModel, serving: i32, building: i32) -> Self {
-        Self { group: namespace.group(model.name), topics: model.topics(namespace), serving, building, model }
+        let (group, topics) = (namespace.group(model.name), model.topics(namespace));
+        Self { group, topics, serving, building, model, of_one_shape: true }
     }
 
     /// How level the two are, as `connection` sees it: in a snapshot, rows and offsets belong together.
     pub(crate) async fn level(&self, connection: &mut PgConnection) -> sqlx::Result<Level> {
-        self.offsets().level(connection).await
+        self.offsets().level(connection, self.model.table.is_none()).await
     }
 
     /// How level the two are at this moment.
@@ -48,9 +51,14 @@ impl<'m> Pair<'m> {
         transaction.commit().await
     }
 
-    /// Lets both go on.
+    /// Lets the serving one go on.
     pub(crate) async fn release(&self, read: &Database) -> Result<(), Failure> {
         self.offsets().release(&read.pool).await.map_err(|error| read.failure(error))
+    }
+
+    /// Lets the building one come as far as the serving one is now, and no further.
+    pub(crate) async fn leash(&self, read: &Database) -> Result<(), Failure> {
+        self.offsets().leash(&read.pool).await.map_err(|error| read.failure(error))
     }
 
     fn offsets(&self) -> consumer_offset::Pair<'_> {

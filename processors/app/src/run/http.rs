@@ -3,7 +3,7 @@
 //!
 //! `/healthz`: whether the threads that do the work take any. When they do not, only a restart helps. No outage, and no panic,
 //! makes it fail. `/readyz`: whether both databases answer, and all that this process was asked to do is at work: nothing of it
-//! has panicked lately, and it is not stopping. What is not is named.
+//! has panicked lately, each view has a generation that this build can fold into, and it is not stopping. What is not is named.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use millrace_runtime::supervision::{Setbacks, restarted};
 use prometheus::TextEncoder;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{STOP_TIMEOUT, stopped};
@@ -34,6 +34,8 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 pub(super) struct Probed {
     pub(super) databases: [Pool; 2],
     pub(super) setbacks: Setbacks,
+    /// Views of which this build can fold into no generation.
+    pub(super) idle: watch::Receiver<Vec<String>>,
     pub(super) stop: CancellationToken,
 }
 
@@ -137,8 +139,8 @@ async fn healthy(State(probes): State<Probes>) -> Answer {
 }
 
 async fn ready(State(probes): State<Probes>) -> Answer {
-    let Probed { databases, setbacks, stop } = &probes.probed;
-    let told = setbacks.told();
+    let Probed { databases, setbacks, idle, stop } = &probes.probed;
+    let told = [setbacks.told(), idle.borrow().clone()].concat();
     if stop.is_cancelled() {
         return unavailable("stopping");
     }

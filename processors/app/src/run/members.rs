@@ -8,6 +8,7 @@ use futures::future::OptionFuture;
 use futures::{FutureExt as _, TryFutureExt as _};
 use millrace_runtime::metrics;
 use millrace_runtime::supervision::{Setbacks, Watch, caught};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +22,8 @@ use crate::replay::build::{self, Wish};
 use crate::replay::cutover;
 use crate::replay::generations::{self, Generation, State};
 use crate::replay::reset::{self, Asked, Reset, Told};
+use crate::replay::session::Pair;
+use crate::replay::{due, shapes};
 use crate::setup::indices;
 
 /// How often the table of generations is looked at.
@@ -58,6 +61,8 @@ pub(super) struct Members {
     /// The generation that each alias is known to point to.
     aliased: HashMap<String, i32>,
     complained: bool,
+    /// The views that this build folds into no generation of, and why.
+    idle: watch::Sender<Vec<String>>,
     stop: CancellationToken,
     setbacks: Setbacks,
 }
@@ -68,15 +73,15 @@ impl Members {
         config: &Config,
         selection: Selection,
         roles: Roles,
-        (stop, setbacks): (CancellationToken, Setbacks),
+        (stop, setbacks, idle): (CancellationToken, Setbacks, watch::Sender<Vec<String>>),
     ) -> Result<Self, Failure> {
         let models = layout::read_models(config).into_iter().map(|model| (model.name, model)).collect();
         let writers = layout::groups(config).into_iter().filter(|group| group.side == Side::Write);
         let unable = roles.unable();
-        let (idle, writers) = writers
+        let (unable_here, writers) = writers
             .filter(|group| selection.writer(group.role))
             .partition::<Vec<_>, _>(|group| unable.contains(&group.role));
-        for Group { role, .. } in idle {
+        for Group { role, .. } in unable_here {
             tracing::warn!(effect = role, "it is not configured who makes its calls; its events wait");
         }
         Ok(Self {
@@ -91,6 +96,7 @@ impl Members {
             tended: HashMap::new(),
             aliased: HashMap::new(),
             complained: false,
+            idle,
             stop,
             setbacks,
         })
@@ -129,15 +135,54 @@ impl Members {
         let live = generations::live(&self.read.pool).map_err(|error| self.read.failure(error));
         let live = self.read.in_time(live).await?.into_iter();
         let live: Vec<Generation> = live.filter(|one| self.selection.view(&one.view)).collect();
-        let places: Vec<Place> = live.iter().filter_map(|one| self.place(one)).collect();
+        let unfit = self.read.in_time(shapes::unfit(&self.read, self.models.values(), &live)).await?;
+        let is_fit = |one: &&Generation| !unfit.contains_key(&(one.view.clone(), one.generation));
+        let places: Vec<Place> = live.iter().filter(is_fit).filter_map(|one| self.place(one)).collect();
         self.leave_all_but(&places).await;
+        self.tell_idle(&live, &unfit);
+        self.leash(&live).await?;
         for place in places {
             self.join_view(place).await?;
         }
         for serving in live.iter().filter(|one| one.state == State::Serving) {
             self.tend(serving, &live).await;
         }
-        joined
+        let chosen = self.models.values().filter(|model| self.selection.view(model.name));
+        let begun = due::begin(&self.config, &self.read, chosen, (&live, &unfit)).await;
+        joined.and(begun.map(|_| ()))
+    }
+
+    /// Tells the views of which there is no generation that this build can fold into.
+    fn tell_idle(&self, live: &[Generation], unfit: &BTreeMap<(String, i32), String>) {
+        let reason = |one: &Generation| unfit.get(&(one.view.clone(), one.generation));
+        let idle = live.iter().filter(|one| one.state == State::Serving).filter_map(|serving| {
+            let others = live.iter().filter(|one| one.view == serving.view);
+            let none = others.into_iter().all(|one| reason(one).is_some());
+            reason(serving).filter(|_| none).map(|reason| format!("{}: {reason}", serving.view))
+        });
+        let idle: Vec<String> = idle.collect();
+        self.idle.send_if_modified(|told| {
+            let other = *told != idle;
+            if other {
+                idle.iter().for_each(|idle| tracing::error!("outage: {idle}"));
+                *told = idle;
+            }
+            other
+        });
+    }
+
+    /// What is being built goes as far as what serves has come.
+    async fn leash(&self, live: &[Generation]) -> Result<(), Failure> {
+        for building in live.iter().filter(|one| one.state == State::Building) {
+            let is_beside = |one: &&Generation| one.view == building.view && one.state == State::Serving;
+            let serving = live.iter().find(is_beside);
+            if let (Some(model), Some(serving)) = (self.models.get(building.view.as_str()), serving) {
+                let (namespace, number) = (&self.config.namespace, building.generation);
+                let pair = Pair::new(namespace, model, serving.generation, number);
+                self.read.in_time(pair.leash(&self.read)).await?;
+            }
+        }
+        Ok(())
     }
 
     /// A member that left by itself joins again, when what it finds allows it; after a panic not before it has rested.
@@ -285,7 +330,8 @@ impl Members {
             self.aliased.insert(model.name.to_owned(), aliased);
         }
         let follows = self.aliased.get(model.name) != Some(&serving.generation);
-        let builds = live.iter().any(|one| one.view == model.name && one.state == State::Building);
+        let is_build = |one: &Generation| one.view == model.name && one.state == State::Building;
+        let builds = live.iter().any(|one| is_build(one) && one.is_of(&model.shape));
         if follows || builds {
             let (config, read, number) = (self.config.clone(), self.read.clone(), serving.generation);
             let setbacks = self.setbacks.clone();

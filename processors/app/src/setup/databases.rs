@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use millrace_runtime::views::ddl;
 use millrace_store::database::unfit_session;
-use millrace_store::names::{self, Namespace};
 use millrace_store::{heartbeat, migrations, outbox, replay, stream};
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
 
@@ -14,7 +13,8 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::{self, ReadModel, Side, Table};
 use crate::postgres::Database;
-use crate::replay::generations::{self, Generation};
+use crate::replay::generations::{self, Generation, Generations};
+use crate::replay::shapes;
 
 /// Refuses tables that a later build has set up: nothing of this one would fit them.
 pub(super) async fn refuse_newer(config: &Config) -> Result<(), Failure> {
@@ -69,7 +69,7 @@ async fn create_side(config: &Config, database: &Database, steps: &mut Steps) ->
     told.extend(tables(&mut transaction, database.side).await.map_err(fail)?);
     if database.side == Side::Read {
         for model in layout::read_models(config) {
-            told.extend(model_table(&mut transaction, &config.namespace, &model).await.map_err(fail)?);
+            told.extend(model_table(&mut transaction, config, database, &model).await?);
         }
         told.push(grant(&mut transaction, config).await.map_err(fail)?);
     }
@@ -103,7 +103,6 @@ pub(crate) async fn begin(
 const WAITING_TOLD_EVERY: Duration = Duration::from_secs(2);
 
 const SCHEMA_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)";
-const RELATION_EXISTS: &str = "SELECT to_regclass($1) IS NOT NULL";
 const PUBLICATION_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = $1)";
 const SLOT_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)";
 /// One whose WAL is gone (`max_slot_wal_keep_size`, `idle_replication_slot_timeout`) is there, and of no use.
@@ -138,19 +137,42 @@ async fn table_names(connection: &mut PgConnection) -> sqlx::Result<Vec<String>>
     sqlx::query_scalar(sql).fetch_all(connection).await
 }
 
-/// The table and SQL view of the generation that serves: the first one, unless there was a replay.
+/// The table and SQL view of the generation that serves: the first one, unless there was a replay. One of another shape, or
+/// whose table is not as it was made, is left alone: this build does not know what readers need of it.
 async fn model_table(
     connection: &mut PgConnection,
-    namespace: &Namespace,
+    config: &Config,
+    read: &Database,
     model: &ReadModel,
-) -> sqlx::Result<Option<(Did, String)>> {
-    let serving = replay::first(connection, model.name).await?;
-    let Some(Table { table, view, .. }) = &model.table else { return Ok(None) };
-    let new = !exists(connection, RELATION_EXISTS, &names::table(model.name, serving)).await?;
-    for sql in [table, view] {
-        execute(connection, ddl(sql, namespace, model.name, serving)).await?;
+) -> Result<Option<(Did, String)>, Failure> {
+    let (fail, name) = (|error| read.failure(error), model.name);
+    let new = replay::first(connection, name, &model.shape).await.map_err(fail)?;
+    let live = generations::live(&mut *connection).await.map_err(fail)?;
+    let serving = Generations(live.into_iter().filter(|one| one.view == name).collect()).serving()?;
+    if !new && !is_as_made(connection, model, serving).await.map_err(fail)? {
+        return Ok(Some((Did::Nothing, format!("view {name}, of another shape"))));
     }
-    Ok(Some((Did::created_if(new), format!("view {}", model.name))))
+    let Some(Table { table, view, .. }) = &model.table else { return Ok(None) };
+    for sql in [table, view] {
+        execute(connection, ddl(sql, &config.namespace, name, serving)).await.map_err(fail)?;
+    }
+    Ok(Some((Did::created_if(new), format!("view {name}"))))
+}
+
+/// Whether a generation is of this build's shape. One of which it is not known is, when its table is.
+async fn is_as_made(connection: &mut PgConnection, model: &ReadModel, generation: i32) -> sqlx::Result<bool> {
+    if !shapes::lacking(&mut *connection, &[(model, generation)]).await?.is_empty() {
+        return Ok(false);
+    }
+    replay::shaped(connection, (model.name, generation), &model.shape).await?;
+    let known = replay::every(connection, model.name).await?;
+    let ours = Some(&model.shape.fingerprint);
+    Ok(known.iter().any(|one| one.generation == generation && one.shape.as_ref() == ours))
+}
+
+/// Lets the readers' role read the SQL views that there are now.
+pub(crate) async fn grant_to_readers(connection: &mut PgConnection, config: &Config) -> sqlx::Result<()> {
+    grant(connection, config).await.map(|_| ())
 }
 
 /// Lets the readers' role read the SQL views, and nothing else.

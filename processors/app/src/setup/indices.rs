@@ -26,8 +26,14 @@ async fn create_of(
     live: &[Generation],
 ) -> Result<Vec<(Did, &'static str, String)>, Failure> {
     let Some(mapped) = Mapped::of(config, model)? else { return Ok(Vec::new()) };
+    // Those of another shape are another build's.
+    let ours = live.iter().filter(|one| one.view == model.name && one.is_of(&model.shape));
+    let ours: Vec<&Generation> = ours.collect();
+    if ours.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut told = vec![(mapped.template(config).await?, "index template", mapped.alias.clone())];
-    for generation in live.iter().filter(|generation| generation.view == model.name) {
+    for generation in ours {
         let index = config.namespace.index(model.name, generation.generation);
         told.push((mapped.index(&index).await?, "index", index.clone()));
         if generation.state == State::Serving {
@@ -145,7 +151,9 @@ async fn template(elastic: &Http, config: &Config, alias: &str, mappings: &Value
 /// An index of the template; one with other mappings gets the new ones when Elasticsearch can add them.
 async fn index_of(elastic: &Http, index: &str, mappings: &Value) -> Result<Did, Failure> {
     let Some(found) = elastic.find(&[index, "_mapping"]).await? else {
-        let answer = elastic.send(Method::PUT, &[index], None).await?;
+        // The template of an older build may be there by now.
+        let body = json!({"mappings": mappings});
+        let answer = elastic.send(Method::PUT, &[index], Some(&body)).await?;
         // Refused because another setup did the same at this moment?
         if !answer.status.is_success() && elastic.find(&[index, "_mapping"]).await?.is_some() {
             return Ok(Did::Nothing);

@@ -14,10 +14,12 @@ pub use teardown::teardown;
 
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::layout::{self, Topic};
+use crate::layout::{self, Side, Topic};
 use crate::output::Format;
+use crate::postgres::Database;
 use crate::replay::generations::Generation;
-use steps::Steps;
+use crate::replay::{due, shapes};
+use steps::{Did, Steps};
 
 /// Creates what is not there, in the order in which one thing needs another. What is refused without side effects
 /// (tables of a later build, an incompatible schema, a topic of another size) comes first.
@@ -33,7 +35,19 @@ pub async fn setup(config: &Config, format: Format) -> Result<(), Failure> {
     topics::ensure(config, &replayed_topics(config, &live)).await?;
     connector::create(config, &mut steps).await?;
     indices::create(config, &live, &mut steps).await?;
+    begin_builds(config, &live, &mut steps).await?;
     steps.finish()
+}
+
+/// Views that this build has in another shape: `millrace run` builds them.
+async fn begin_builds(config: &Config, live: &[Generation], steps: &mut Steps) -> Result<(), Failure> {
+    let (read, models) = (Database::of(config, Side::Read)?, layout::read_models(config));
+    let unfit = shapes::unfit(&read, models.iter(), live).await?;
+    let begun = due::begin(config, &read, models.iter(), (live, &unfit)).await?;
+    begun.iter().try_for_each(|(view, number)| {
+        let what = format!("{number} of {view}, which `millrace run` builds");
+        steps.tell(Did::Created, "generation", &what)
+    })
 }
 
 /// The retry topics of generations that are not the first.

@@ -8,9 +8,10 @@ use serde::Serialize;
 
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::layout::Side;
+use crate::layout::{self, Side};
 use crate::postgres::Database;
-use crate::replay::generations::{self, Generation};
+use crate::replay::generations::{self, Generation, State};
+use crate::replay::shapes;
 
 /// Where a group stands in a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +69,31 @@ pub(super) async fn generations(read: &Database) -> Result<Vec<Generation>, Fail
     let live = generations::live(&read.pool).await.map_err(|error| read.failure(error))?;
     let several = |view: &str| live.iter().filter(|one| one.view == view).count() > 1;
     Ok(live.iter().filter(|one| several(&one.view)).cloned().collect())
+}
+
+/// A serving generation that this build cannot fold into.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Unfit {
+    /// The view.
+    pub(super) view: String,
+    /// Why.
+    pub(super) why: String,
+    /// The generation that takes its place, or that this build goes on with beside it.
+    pub(super) other: Option<i32>,
+}
+
+/// Looks for serving generations that are not as this build has them.
+pub(super) async fn unfit(config: &Config, read: &Database) -> Result<Vec<Unfit>, Failure> {
+    let live = generations::live(&read.pool).await.map_err(|error| read.failure(error))?;
+    let unfit = shapes::unfit(read, layout::read_models(config).iter(), &live).await?;
+    let why = |one: &Generation| unfit.get(&(one.view.clone(), one.generation));
+    let of = |serving: &Generation| {
+        let beside = live.iter().filter(|one| one.view == serving.view);
+        let other = beside.rev().find(|one| one.state == State::Building || why(one).is_none());
+        let (view, other) = (serving.view.clone(), other.map(|one| one.generation));
+        why(serving).map(|why| Unfit { view, why: why.clone(), other })
+    };
+    Ok(live.iter().filter(|one| one.state == State::Serving).filter_map(of).collect())
 }
 
 /// The outbox at one moment.

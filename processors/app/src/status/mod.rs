@@ -42,7 +42,20 @@ pub async fn status(config: &Config, format: Format, wait: Option<Duration>) -> 
         level::wait(config, timeout).await?;
     }
     let (write, read) = (Database::of(config, Side::Write)?, Database::of(config, Side::Read)?);
-    let (write, read, slot, connector, subjects, indices, process, generations, resets, under_way, kept) = tokio::join!(
+    let (
+        write,
+        read,
+        slot,
+        connector,
+        subjects,
+        indices,
+        process,
+        generations,
+        unfit,
+        resets,
+        under_way,
+        kept,
+    ) = tokio::join!(
         databases::facts(&write),
         databases::facts(&read),
         databases::slot(config, &write),
@@ -51,6 +64,7 @@ pub async fn status(config: &Config, format: Format, wait: Option<Duration>) -> 
         services::indices(config),
         services::process(config),
         databases::generations(&read),
+        databases::unfit(config, &read),
         resets::look(config, &write, &read),
         under_way::look(config, &write),
         lag::retentions(config),
@@ -76,6 +90,7 @@ pub async fn status(config: &Config, format: Format, wait: Option<Duration>) -> 
         indices,
         process,
         generations,
+        unfit,
         resets,
         sound,
         under_way,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::databases::{Facts, Slot};
+use super::databases::{Facts, Slot, Unfit};
 use super::lag::{Kafka, Lag};
 use super::resets::Wish;
 use super::services::{Index, Process, Subjects};
@@ -33,6 +33,7 @@ pub(super) struct Report {
     pub(super) indices: Result<Vec<Index>, Failure>,
     pub(super) process: Option<Process>,
     pub(super) generations: Result<Vec<Generation>, Failure>,
+    pub(super) unfit: Result<Vec<Unfit>, Failure>,
     /// What operators have asked for, and what follows from it at the next start.
     pub(super) resets: Result<Vec<Wish>, Failure>,
     /// Whether the write side has all that it ever committed.
@@ -63,6 +64,7 @@ impl Report {
             "dead_letters": of_sides(&|facts| json!(facts.dead)),
             "blocked": of_sides(&|facts| json!(facts.blocked)),
             "generations": part(self.generations.as_ref()),
+            "unfit": part(self.unfit.as_ref()),
             "resets": part(self.resets.as_ref()),
             "sound": part(self.sound.as_ref()),
             "under_way": part(self.under_way.as_ref()),
@@ -98,6 +100,9 @@ impl Report {
             section(&mut text, "generations", &self.generations, |generations| {
                 shown_generations(generations)
             });
+        }
+        if self.unfit.as_ref().is_ok_and(|unfit| !unfit.is_empty()) {
+            section(&mut text, "of another shape", &self.unfit, |unfit| shown_unfit(unfit));
         }
         text.push_str(&format!("DEAD LETTERS AND BLOCKED KEYS\n{}\n", self.troubles()));
         text.push_str(&format!("PROCESS\n{}", self.process.as_ref().map_or_else(no_process, shown_process)));
@@ -289,6 +294,14 @@ fn shown_generations(generations: &[Generation]) -> String {
     table.render()
 }
 
+fn shown_unfit(unfit: &[Unfit]) -> String {
+    let shown = |one: &Unfit| match one.other {
+        Some(other) => format!("{}: {}; this build works on generation {other}\n", one.view, one.why),
+        None => format!("{}: {}\n", one.view, one.why),
+    };
+    unfit.iter().map(shown).collect()
+}
+
 fn no_process() -> String {
     "none of this namespace answers where this configuration listens\n".to_owned()
 }
@@ -351,6 +364,7 @@ mod tests {
             subjects: Err(away()),
             indices: Err(away()),
             generations: Err(away()),
+            unfit: Err(away()),
             under_way: Err(away()),
             ..report()
         };

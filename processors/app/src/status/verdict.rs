@@ -62,6 +62,7 @@ impl Report {
             self.subjects.as_ref().err(),
             self.indices.as_ref().err(),
             self.generations.as_ref().err(),
+            self.unfit.as_ref().err(),
             self.under_way.as_ref().err(),
         ];
         parts.into_iter().flatten().collect()
@@ -70,8 +71,8 @@ impl Report {
     /// What waiting does not mend.
     pub(super) fn problems(&self) -> Vec<String> {
         let feed = self.feed().into_iter().collect();
-        let parts = [self.missing(), feed, self.gone(), self.refused(), self.idle(), self.blocked()];
-        parts.concat()
+        let waits = [self.unfit(), self.refused(), self.idle(), self.blocked()].concat();
+        [self.missing(), feed, self.gone(), waits].concat()
     }
 
     /// What `millrace setup` makes, and is not there.
@@ -110,6 +111,12 @@ impl Report {
     fn refused(&self) -> Vec<String> {
         let refused = self.resets.iter().flatten().filter(|wish| wish.refused);
         refused.map(|wish| format!("{}: {}", wish.group, wish.what)).collect()
+    }
+
+    /// Views of another shape that this build neither builds nor has beside.
+    fn unfit(&self) -> Vec<String> {
+        let unfit = self.unfit.iter().flatten().filter(|unfit| unfit.other.is_none());
+        unfit.map(|unfit| format!("{}: {}", unfit.view, unfit.why)).collect()
     }
 
     /// Groups that are behind, and in which no process works.
@@ -187,6 +194,7 @@ pub(super) mod tests {
             indices: Ok(Vec::new()),
             process: None,
             generations: Ok(Vec::new()),
+            unfit: Ok(Vec::new()),
             resets: Ok(Vec::new()),
             sound: Ok(()),
             under_way: Ok(Vec::new()),

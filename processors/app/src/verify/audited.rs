@@ -30,7 +30,7 @@ impl Audited {
             "{};
              CREATE TABLE \"{events}\" (context text, stream text, version bigint, type text, occurred_at timestamptz,
                                         data jsonb, PRIMARY KEY (context, stream, version))",
-            ddl(definition.table, &config.namespace, model.name, AUDITED)
+            ddl(&definition.table, &config.namespace, model.name, AUDITED)
         );
         Self { rows, events, group, create }
     }

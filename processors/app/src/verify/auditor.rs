@@ -32,6 +32,7 @@ use crate::outbox::refold::Refold;
 use crate::postgres::Database;
 use crate::replay::generations::Generations;
 use crate::replay::session;
+use crate::replay::shapes;
 use crate::run::roles::{Roles, producer};
 
 /// How often it is tried to be the only one that looks at a view.
@@ -150,7 +151,7 @@ impl<'a> Auditor<'a> {
         let (Some(definition), Some(role)) = (&model.table, self.roles.view(model.name, AUDITED)) else {
             return Ok(());
         };
-        let serving = Generations::of(&self.read, model.name).await?.serving()?;
+        let Some(serving) = self.serving(model).await? else { return Ok(()) };
         let mut connection = self.turn(model.name).await?;
         let audited = Audited::of(self.config, model, definition);
         let mut refold = self.refold(role, serving).logging(audited.events.clone())?;
@@ -173,6 +174,20 @@ impl<'a> Auditor<'a> {
         report.more += rows.more;
         report.findings.extend(rows.findings);
         Ok(())
+    }
+
+    /// The generation that serves, when it is of this build's shape: of another this build does not know what is right.
+    async fn serving(&self, model: &ReadModel) -> Result<Option<i32>, Failure> {
+        let live = Generations::of(&self.read, model.name).await?;
+        let serving = live.serving()?;
+        let unfit = shapes::unfit(&self.read, std::iter::once(model), &live.0).await?;
+        match unfit.get(&(model.name.to_owned(), serving)) {
+            None => Ok(Some(serving)),
+            Some(why) => {
+                tracing::warn!(view = model.name, "not compared with its events: {why}");
+                Ok(None)
+            }
+        }
     }
 
     /// A connection that is the only one which looks at a view. Another has as long as Debezium has.
@@ -270,7 +285,7 @@ impl<'a> Auditor<'a> {
         mandate: Option<&mut Mandate>,
         report: &mut Report,
     ) -> Result<(), Failure> {
-        let serving = Generations::of(&self.read, model.name).await?.serving()?;
+        let Some(serving) = self.serving(model).await? else { return Ok(()) };
         let Some(role) = self.roles.view(model.name, serving) else { return Ok(()) };
         let index = self.index(model.name, serving, role);
         let log = LogDocuments { config: self.config, databases: [&self.write, &self.read], model, index };

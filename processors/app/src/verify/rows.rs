@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::layout::Table;
 use crate::outbox::refold::Refold;
 use crate::postgres::Database;
-use crate::replay::compare::{Differing, Tables, Twin, differing, key_of};
+use crate::replay::compare::{ALL, Differing, Tables, Twin, differing, key_of};
 use crate::replay::session;
 
 /// More rows that differ are counted, not shown.
@@ -53,7 +53,8 @@ pub(super) async fn check(
     let mut snapshot = session::snapshot(connection).await.map_err(fail)?;
     refold.finish(&mut snapshot).await?;
     let building = (AUDITED, audited.rows.clone());
-    let tables = Tables { serving: looked.serving.clone(), building, table: looked.table };
+    let (serving, columns) = (looked.serving.clone(), ALL.to_owned());
+    let tables = Tables { serving, building, table: looked.table, columns };
     let Differing { rows: [count, _], count: differing, first, .. } =
         differing(&mut snapshot, &tables, looked.key, SHOWN_MAX).await.map_err(fail)?;
     let (told, told_count) = told_by_sql(&mut snapshot, audited, looked).await.map_err(fail)?;

@@ -4,6 +4,7 @@ mod columns;
 pub(crate) mod intake;
 mod log;
 mod row;
+pub mod shape;
 mod tally;
 
 use std::sync::Arc;

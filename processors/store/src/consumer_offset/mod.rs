@@ -8,7 +8,7 @@ use sqlx::{PgConnection, PgExecutor, Postgres};
 use uuid::Uuid;
 
 pub(crate) use pair::STATEMENTS as STATEMENTS_OF_PAIRS;
-pub use pair::{Level, Pair, stand_as};
+pub use pair::{Level, Pair, release, stand_as};
 
 use crate::Group;
 use crate::statements::statements;
@@ -27,8 +27,14 @@ macro_rules! not_yet {
 }
 
 statements! {
-    CLAIM = "INSERT INTO consumer_offset AS held (grp, generation, topic, partition, epoch, applied, published)
-             VALUES ($1, $2, $3, $4, 1, $5, $5)
+    /// A generation that begins beside an earlier one is held where that one stands, until whoever tends the build says how far
+    /// it may go.
+    CLAIM = "INSERT INTO consumer_offset AS held
+                 (grp, generation, topic, partition, epoch, applied, published, held_at, held_until)
+             SELECT $1::text, $2::int, $3::text, $4::int, 1, $5::bigint, $5::bigint, min(earlier.applied),
+                    clock_timestamp() + interval '10 s'
+             FROM consumer_offset AS earlier
+             WHERE earlier.grp = $1 AND earlier.generation < $2 AND earlier.topic = $3 AND earlier.partition = $4
              ON CONFLICT (grp, generation, topic, partition) DO UPDATE SET epoch = held.epoch + 1
              RETURNING epoch, applied, published, topic_id";
     BEGIN_AGAIN = "UPDATE consumer_offset SET applied = $6, published = $6, topic_id = $7

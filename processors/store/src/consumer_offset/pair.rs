@@ -32,7 +32,7 @@ statements! {
              SELECT coalesce(sum(s.applied), 0)::bigint, coalesce(sum(b.applied), 0)::bigint,
                     coalesce(sum(greatest(coalesce(s.applied, 0) - coalesce(b.applied, 0), 0)), 0)::bigint,
                     count(*) FILTER (WHERE s.applied IS DISTINCT FROM b.applied),
-                    coalesce(sum(s.applied - s.published), 0)::bigint + coalesce(sum(b.applied - b.published), 0)::bigint,
+                    coalesce(sum(s.applied - s.published) FILTER (WHERE $5), 0)::bigint + coalesce(sum(b.applied - b.published), 0)::bigint,
                     (SELECT count(*) FROM blocked_key
                      WHERE grp = $1 AND generation IN ($2, $3) AND status = 'retrying')
              FROM s FULL JOIN b USING (topic, partition)";
@@ -45,7 +45,14 @@ statements! {
              WHERE grp = $1 AND generation IN ($2, $3)
                AND o.topic = furthest.topic AND o.partition = furthest.partition";
     RELEASE = "UPDATE consumer_offset SET held_at = NULL, held_until = NULL
-                       WHERE grp = $1 AND generation IN ($2, $3) AND topic = ANY($4) AND held_at IS NOT NULL";
+                       WHERE grp = $1 AND generation = $2 AND topic = ANY($3) AND held_at IS NOT NULL";
+    LEASH = "UPDATE consumer_offset AS o SET held_at = other.reached, held_until = clock_timestamp() + interval '1 min'
+             FROM (SELECT b.topic, b.partition, s.applied AS reached FROM consumer_offset AS b
+                   JOIN consumer_offset AS s USING (grp, topic, partition)
+                   WHERE b.grp = $1 AND s.generation = $2 AND b.generation = $3 AND b.topic = ANY($4)
+                     AND (b.held_at IS DISTINCT FROM s.applied OR b.held_until < clock_timestamp() + interval '30 s')
+                   FOR UPDATE OF b SKIP LOCKED) AS other
+             WHERE o.grp = $1 AND o.generation = $3 AND o.topic = other.topic AND o.partition = other.partition";
 }
 
 /// Lets a generation of a group stand where `group` stands in some topics, or earlier, where a record waits; documents were
@@ -96,7 +103,7 @@ pub struct Level {
     pub behind: i64,
     /// Partitions in which the two stand at different offsets.
     pub apart: i64,
-    /// Applied records of either whose documents may be missing.
+    /// Applied records of either whose documents may be missing and are compared, or needed for the swap.
     pub unpublished: i64,
     /// Keys of either whose record is to be tried again.
     pub retrying: i64,
@@ -110,14 +117,14 @@ impl Level {
 }
 
 impl Pair<'_> {
-    /// How level the two are.
+    /// How level the two are; whether the serving one's `documents` are compared, too.
     ///
     /// # Errors
     /// The database's.
-    pub async fn level(&self, connection: &mut PgConnection) -> sqlx::Result<Level> {
+    pub async fn level(&self, connection: &mut PgConnection, documents: bool) -> sqlx::Result<Level> {
         let level = sqlx::query_as(LEVEL).bind(self.group).bind(self.serving).bind(self.building);
         let (goal, applied, behind, apart, unpublished, retrying) =
-            level.bind(self.topics).fetch_one(connection).await?;
+            level.bind(self.topics).bind(documents).fetch_one(connection).await?;
         Ok(Level { goal, applied, behind, apart, unpublished, retrying })
     }
 
@@ -130,15 +137,37 @@ impl Pair<'_> {
         self.bound(HOLD).bind(milliseconds(at_most)).execute(connection).await.map(|_| ())
     }
 
-    /// Lets both go on.
+    /// Lets the serving one go on; the other is kept where it may go.
     ///
     /// # Errors
     /// The database's.
     pub async fn release(&self, executor: impl PgExecutor<'_>) -> sqlx::Result<()> {
-        self.bound(RELEASE).execute(executor).await.map(|_| ())
+        release(executor, self.group, self.serving, self.topics).await
+    }
+
+    /// Lets the building one come as far as the serving one is now, and no further: one that has passed it could not be compared
+    /// with it when the serving one stands still.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn leash(&self, executor: impl PgExecutor<'_>) -> sqlx::Result<()> {
+        self.bound(LEASH).execute(executor).await.map(|_| ())
     }
 
     fn bound(&self, sql: &'static str) -> Query<'static, Postgres, PgArguments> {
         sqlx::query(sql).bind(self.group).bind(self.serving).bind(self.building).bind(self.topics)
     }
+}
+
+/// Lets a generation go on wherever it is held.
+///
+/// # Errors
+/// The database's.
+pub async fn release(
+    executor: impl PgExecutor<'_>,
+    group: &str,
+    generation: i32,
+    topics: &[String],
+) -> sqlx::Result<()> {
+    sqlx::query(RELEASE).bind(group).bind(generation).bind(topics).execute(executor).await.map(|_| ())
 }

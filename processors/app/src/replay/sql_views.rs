@@ -1,0 +1,133 @@
+//! The SQL views over a view that changes its shape: `CREATE OR REPLACE VIEW` can neither drop, rename nor retype a column.
+
+use std::time::Duration;
+
+use millrace_runtime::views::ddl;
+use millrace_store::Means;
+use millrace_store::names::{self, Namespace};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::layout::{ReadModel, Table};
+use crate::postgres::Database;
+use crate::setup::databases;
+
+/// Everything that reads a table or an SQL view, however many others are between, the furthest first: so that readers, who lock a
+/// view before what it reads, are waited for in their order.
+const STANDING_ON: &str = "
+    WITH RECURSIVE standing AS (
+        SELECT c.oid, 0 AS depth FROM pg_class AS c
+        WHERE c.oid IN (to_regclass(quote_ident($1)), to_regclass(quote_ident($2)))
+        UNION
+        SELECT r.ev_class, standing.depth + 1 FROM standing
+        JOIN pg_depend AS d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = standing.oid
+            AND d.classid = 'pg_rewrite'::regclass
+        JOIN pg_rewrite AS r ON r.oid = d.objid AND r.ev_class <> standing.oid
+    )
+    SELECT c.oid::regclass::text, c.relname::text, n.nspname = current_schema() AND c.relkind = 'v',
+           pg_get_viewdef(c.oid), ARRAY(
+               SELECT format('GRANT %s ON %I.%I TO %s', given.privilege_type, n.nspname, c.relname,
+                             CASE given.grantee WHEN 0 THEN 'PUBLIC' ELSE given.grantee::regrole::text END)
+               FROM aclexplode(c.relacl) AS given WHERE given.grantee <> c.relowner)
+    FROM (SELECT oid, max(depth) AS depth FROM standing GROUP BY oid) AS furthest
+    JOIN pg_class AS c USING (oid) JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('v', 'm') ORDER BY furthest.depth DESC, 1";
+const IS_THERE: &str = "SELECT to_regclass(quote_ident($1)) IS NOT NULL";
+
+/// How often it is tried before the swap is put off.
+const TRIES: usize = 20;
+/// Readers who wait get their answers within this.
+const GIVE_WAY: Duration = Duration::from_millis(50);
+
+/// An SQL view as it was.
+struct Was {
+    /// With its schema, unless that is the instance's.
+    full_name: String,
+    name: String,
+    ours: bool,
+    definition: String,
+    grants: Vec<String>,
+}
+
+/// Lets the SQL views of a view read another generation, of another shape, with all that stands on them and what was granted.
+///
+/// # Errors
+/// [`Failure::Refused`] when something of another schema stands on them, or reads a column that is no more.
+pub(super) async fn remake(
+    connection: &mut PgConnection,
+    (config, read): (&Config, &Database),
+    (model, table): (&ReadModel, &Table),
+    (from, to): (i32, i32),
+) -> Result<(), Failure> {
+    let fail = |error| read.failure(error);
+    let standing =
+        standing_on(connection, &names::table(model.name, from), model.name).await.map_err(fail)?;
+    refuse_foreign(model, &standing)?;
+    drop_all(connection, &standing).await.map_err(fail)?;
+    run(connection, ddl(&table.view, &config.namespace, model.name, to)).await.map_err(fail)?;
+    for was in standing.iter().rev() {
+        again(connection, &config.namespace, was).await.map_err(fail)?;
+    }
+    databases::grant_to_readers(connection, config).await.map_err(fail)
+}
+
+/// A statement of a reader may lock the views in any order: whoever waits gives way before Postgres sees a deadlock and ends the
+/// reader's (`deadlock_timeout`, a second), and tries again.
+async fn drop_all(connection: &mut PgConnection, standing: &[Was]) -> sqlx::Result<()> {
+    run(connection, "SET LOCAL lock_timeout = '150ms'".to_owned()).await?;
+    for left in (0..TRIES).rev() {
+        let mut savepoint = connection.begin().await?;
+        match dropped(&mut savepoint, standing).await {
+            Ok(()) => return savepoint.commit().await,
+            Err(error) if left == 0 || Means::of(&error) != Means::InTheWay => return Err(error),
+            Err(_) => savepoint.rollback().await?,
+        }
+        tokio::time::sleep(GIVE_WAY).await;
+    }
+    Ok(())
+}
+
+async fn dropped(connection: &mut PgConnection, standing: &[Was]) -> sqlx::Result<()> {
+    for was in standing {
+        run(connection, format!("DROP VIEW {}", was.full_name)).await?;
+    }
+    Ok(())
+}
+
+async fn standing_on(connection: &mut PgConnection, table: &str, view: &str) -> sqlx::Result<Vec<Was>> {
+    let rows: Vec<(String, String, bool, String, Vec<String>)> =
+        sqlx::query_as(STANDING_ON).bind(table).bind(view).fetch_all(connection).await?;
+    let was = |(full_name, name, ours, definition, grants)| Was { full_name, name, ours, definition, grants };
+    Ok(rows.into_iter().map(was).collect())
+}
+
+fn refuse_foreign(model: &ReadModel, standing: &[Was]) -> Result<(), Failure> {
+    let foreign: Vec<&str> =
+        standing.iter().filter(|was| !was.ours).map(|was| was.full_name.as_str()).collect();
+    if foreign.is_empty() {
+        return Ok(());
+    }
+    let (name, foreign) = (model.name, foreign.join(", "));
+    Err(Failure::refused(format!(
+        "{foreign} of another schema, or materialised, reads {name}, whose SQL views change: drop it, and make it anew after \
+         the swap"
+    )))
+}
+
+/// What is not the view's own is made as it was; both get their grants back.
+async fn again(connection: &mut PgConnection, namespace: &Namespace, was: &Was) -> sqlx::Result<()> {
+    let there: bool = sqlx::query_scalar(IS_THERE).bind(&was.name).fetch_one(&mut *connection).await?;
+    if !there {
+        let (schema, Was { name, definition, .. }) = (namespace.database_schema(), was);
+        run(connection, format!("CREATE VIEW \"{schema}\".\"{name}\" AS {definition}")).await?;
+    }
+    for grant in &was.grants {
+        run(connection, grant.clone()).await?;
+    }
+    Ok(())
+}
+
+async fn run(connection: &mut PgConnection, sql: String) -> sqlx::Result<()> {
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.map(|_| ())
+}

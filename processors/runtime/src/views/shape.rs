@@ -1,0 +1,222 @@
+//! What a view is like in its stores: the columns of its table, its SQL views, its mapping, and which fold fills them.
+
+use millrace_domain::{Log, Tally, View};
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+
+/// The number of this build's release. A build of a higher one may change what one of a lower one has set up, and not the other
+/// way round. It grows by one with each release, here.
+pub const RELEASE: i32 = 1;
+
+/// How many hexadecimal digits of the hash tell two shapes of a view apart.
+const DIGITS: usize = 16;
+/// The words that begin a constraint where a column could stand.
+const CONSTRAINTS: [&str; 6] = ["constraint", "primary", "unique", "check", "foreign", "exclude"];
+/// The words that end a column's type.
+const AFTER_TYPE: [&str; 9] =
+    ["not", "null", "primary", "unique", "default", "check", "references", "generated", "collate"];
+
+/// What a build makes of a view.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shape {
+    /// The statement that creates its table, when it has one.
+    pub table: Option<String>,
+    /// The statements that create its SQL views.
+    pub views: Option<String>,
+    /// The properties of its mapping, when it is in Elasticsearch.
+    pub mapping: Option<String>,
+    /// Which fold fills it, counted from 1.
+    pub fold: u32,
+    /// The columns, or fields, that mean something else than in the shape before.
+    pub changed: Vec<&'static str>,
+}
+
+/// A column and its type, as its table's statement spells it.
+pub type Column = (String, String);
+
+impl Shape {
+    /// That of a view of rows.
+    pub fn of_view<V: View>() -> Self {
+        let (table, views) = (Some(V::TABLE.to_owned()), Some(V::SQL_VIEW.to_owned()));
+        let mapping = V::MAPPING.map(str::to_owned);
+        Self { table, views, mapping, fold: V::FOLD, changed: V::CHANGED.to_vec() }
+    }
+
+    /// That of a tally.
+    pub fn of_tally<T: Tally>() -> Self {
+        let (table, views) = (Some(T::TABLE.to_owned()), Some(T::SQL_VIEW.to_owned()));
+        Self { table, views, mapping: None, fold: T::FOLD, changed: T::CHANGED.to_vec() }
+    }
+
+    /// That of a log.
+    pub fn of_log<L: Log>() -> Self {
+        let mapping = Some(L::MAPPING.to_owned());
+        Self { mapping, fold: L::FOLD, changed: L::CHANGED.to_vec(), ..Self::default() }
+    }
+
+    /// With one more column, and the fold of it: what a story takes for another build's.
+    #[must_use]
+    pub fn with_a_column_more(self) -> Self {
+        let column =
+            |sql: String| sql.replacen("version ", "channel text NOT NULL DEFAULT 'web', version ", 1);
+        let read = |sql: String| sql.replacen("version, updated_at", "channel, version, updated_at", 1);
+        Self { table: self.table.map(column), views: self.views.map(read), fold: self.fold + 1, ..self }
+    }
+
+    /// The same for the same columns, constraints, SQL views, mapping and fold, however they are written.
+    pub fn fingerprint(&self) -> String {
+        let columns = self.table.as_deref().map(|table| within(&words(table)).join(" "));
+        let views = self.views.as_deref().map(|views| words(views).join(" "));
+        let mapping = self.mapping.as_deref().map(in_order);
+        let parts = [columns, views, mapping, Some(self.fold.to_string())];
+        let text = parts.map(Option::unwrap_or_default).join("\n");
+        let mut digits = hex::encode(Sha256::digest(text.as_bytes()));
+        digits.truncate(DIGITS);
+        digits
+    }
+
+    /// The columns of its table; none when it has no table.
+    pub fn columns(&self) -> Vec<Column> {
+        let words = self.table.as_deref().map(words).unwrap_or_default();
+        elements(within(&words)).iter().filter_map(|element| column(element)).collect()
+    }
+}
+
+/// The words of SQL, without comments: names and keywords in lower case, texts as they are, each other sign by itself.
+fn words(sql: &str) -> Vec<String> {
+    let (mut words, mut left) = (Vec::new(), sql.trim_start());
+    while let Some(first) = left.chars().next() {
+        let end = match first {
+            '-' if left.starts_with("--") => {
+                left = left.split_once('\n').map_or("", |(_, next)| next).trim_start();
+                continue;
+            }
+            '\'' | '"' => left.get(1..).and_then(|text| text.find(first)).map_or(left.len(), |end| end + 2),
+            _ if is_of_a_word(first) => left.find(|c| !is_of_a_word(c)).unwrap_or(left.len()),
+            sign => sign.len_utf8(),
+        };
+        let (word, next) = left.split_at(end);
+        let plain = is_of_a_word(first);
+        words.push(if plain { word.to_lowercase() } else { word.to_owned() });
+        left = next.trim_start();
+    }
+    words
+}
+
+fn is_of_a_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// What stands between the first parenthesis and the one that closes it.
+fn within(words: &[String]) -> &[String] {
+    let Some(open) = words.iter().position(|word| word == "(") else { return &[] };
+    let inner = words.get(open + 1..).unwrap_or_default();
+    let mut depth = 1;
+    let close = inner.iter().position(|word| {
+        depth += depth_of(word);
+        depth == 0
+    });
+    inner.get(..close.unwrap_or(inner.len())).unwrap_or_default()
+}
+
+fn depth_of(word: &str) -> i32 {
+    match word {
+        "(" => 1,
+        ")" => -1,
+        _ => 0,
+    }
+}
+
+/// What commas outside of parentheses part.
+fn elements(words: &[String]) -> Vec<&[String]> {
+    let mut depth = 0;
+    words
+        .split(|word| {
+            depth += depth_of(word);
+            depth == 0 && word == ","
+        })
+        .collect()
+}
+
+fn column(element: &[String]) -> Option<Column> {
+    let (name, rest) = element.split_first()?;
+    let kind: Vec<&str> =
+        rest.iter().map(String::as_str).take_while(|word| !AFTER_TYPE.contains(word)).collect();
+    (!CONSTRAINTS.contains(&name.as_str())).then(|| (name.trim_matches('"').to_owned(), kind.join(" ")))
+}
+
+/// JSON with the fields of each object in the order of their names; what is no JSON as it is.
+fn in_order(json: &str) -> String {
+    serde_json::from_str(json).map_or_else(|_| json.to_owned(), |value: Value| sorted(value).to_string())
+}
+
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let mut fields: Vec<(String, Value)> = fields.into_iter().collect();
+            fields.sort_by(|(left, _), (right, _)| left.cmp(right));
+            Value::Object(
+                fields.into_iter().map(|(name, value)| (name, sorted(value))).collect::<Map<_, _>>(),
+            )
+        }
+        Value::Array(values) => values.into_iter().map(sorted).collect(),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(table: &str) -> Shape {
+        Shape { table: Some(table.to_owned()), fold: 1, ..Shape::default() }
+    }
+
+    const TABLE: &str = "CREATE TABLE IF NOT EXISTS {table} (
+        id text NOT NULL PRIMARY KEY, -- the key, and no more
+        at timestamptz, price numeric(10, 2) NOT NULL DEFAULT 0, lines jsonb DEFAULT '[]', tags text[],
+        UNIQUE (at, id), CHECK (price > 0)
+    ) WITH (fillfactor = 50);";
+
+    #[test]
+    fn columns_have_the_types_that_their_table_spells() {
+        let columns: Vec<String> =
+            shape(TABLE).columns().into_iter().map(|(name, kind)| format!("{name}: {kind}")).collect();
+        let expected =
+            ["id: text", "at: timestamptz", "price: numeric ( 10 , 2 )", "lines: jsonb", "tags: text [ ]"];
+        assert_eq!(columns, expected);
+    }
+
+    #[test]
+    fn how_it_is_written_is_no_part_of_a_shape() {
+        let rewritten = TABLE
+            .replace(" -- the key, and no more", "")
+            .replace("NOT NULL", "not  null")
+            .replace("fillfactor = 50", "fillfactor = 70");
+        assert_eq!(shape(&rewritten).fingerprint(), shape(TABLE).fingerprint());
+        let mapping = |text: &str| Shape { mapping: Some(text.to_owned()), ..Shape::default() }.fingerprint();
+        assert_eq!(mapping(r#"{"a": {"x": 1, "y": 2}, "b": 1}"#), mapping(r#"{"b":1,"a":{"y":2,"x":1}}"#));
+    }
+
+    #[test]
+    fn columns_constraints_views_mapping_and_fold_are_parts_of_a_shape() {
+        let before = shape(TABLE);
+        let with = |change: &dyn Fn(&mut Shape)| {
+            let mut after = before.clone();
+            change(&mut after);
+            after.fingerprint()
+        };
+        let all = [
+            before.fingerprint(),
+            with(&|after| after.table = Some(TABLE.replace("tags text[]", "tags text[], note text"))),
+            with(&|after| after.table = Some(TABLE.replace("at timestamptz", "at date"))),
+            with(&|after| after.table = Some(TABLE.replace(", CHECK (price > 0)", ""))),
+            with(&|after| after.table = Some(TABLE.replace("'[]'", "'[ ]'"))),
+            with(&|after| after.views = Some("CREATE VIEW {view}".to_owned())),
+            with(&|after| after.mapping = Some("{}".to_owned())),
+            with(&|after| after.fold = 2),
+        ];
+        let apart: std::collections::BTreeSet<&String> = all.iter().collect();
+        assert_eq!(apart.len(), all.len(), "{all:?}");
+    }
+}
