@@ -134,7 +134,11 @@ async fn session_of(config: &Config, database: &Database) -> Result<sqlx::Result
     };
     match looked.await {
         Ok((Some(reason), _)) => Err(database.unfit(reason)),
-        Ok((None, applied)) => database.refuse_newer(applied).map(|()| Ok(tell_older(database, applied))),
+        Ok((None, applied)) => {
+            database.refuse_newer(applied)?;
+            tell_older(database, applied);
+            Ok(Ok(()))
+        }
         Err(error) if Means::of(&error) == Means::SharedSession => Err(database.failure(error)),
         Err(error) => Ok(Err(error)),
     }
