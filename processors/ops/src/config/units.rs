@@ -98,7 +98,7 @@ pub fn written_duration(duration: Duration) -> String {
     humantime::format_duration(duration).to_string()
 }
 
-/// As [`size`] reads it, exactly.
+/// As a setting has it, exactly.
 pub fn written_size(size: ByteSize) -> String {
     let bytes = size.as_u64();
     let whole = |(_, bits): &(&str, u32)| bytes > 0 && bytes.trailing_zeros() >= *bits;

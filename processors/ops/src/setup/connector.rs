@@ -254,7 +254,7 @@ pub struct State {
     pub task: Option<String>,
     /// Why it failed, in a line.
     pub trace: Option<String>,
-    /// See [`offsets_ahead`].
+    /// How many bytes of WAL Connect is ahead of the server; 0 when it is not.
     pub offsets_ahead: i64,
 }
 
