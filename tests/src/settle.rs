@@ -79,7 +79,7 @@ impl Instance {
     }
 
     async fn look(&self, ends: &Ends) -> Result<Backlog, String> {
-        let mut backlog = Backlog { outbox: self.waiting_in_outbox(ends).await?, ..Backlog::default() };
+        let mut backlog = Backlog::default();
         let decided = offsets(&self.write, DECIDED).await?;
         let folded = offsets(&self.read, FOLDED).await?;
         for context in &self.contexts {
@@ -99,6 +99,8 @@ impl Instance {
             let keys = sqlx::query_scalar::<_, i64>(retrying).fetch_one(pool).await;
             backlog.retries += keys.map_err(|error| error.to_string())?;
         }
+        // Last: what is decided by now has its rows by now.
+        backlog.outbox = self.waiting_in_outbox(ends).await?;
         Ok(backlog)
     }
 

@@ -45,15 +45,15 @@ async fn what_contradicts_a_guarantee_is_refused(instance: &Instance) {
 /// The program's own words: what is in force and why, an old name, and what cannot be.
 async fn settings_tell_where_they_come_from(instance: &Instance) {
     let shown = instance.millrace(&["config", "show", "--changed", "kafka", "--format", "json"]).await;
-    shown.expect_success().expect_told("\"place\": \"MILLRACE_KAFKA__SESSION_TIMEOUT\"");
+    shown.expect_success().expect_told("\"place\": \"--set kafka.session_timeout\"");
     let old = instance.millrace_with(&["config", "show", "audit"], &[("MILLRACE_AUDIT_EVERY_S", "60")]).await;
     old.expect_success().expect_told("1m").expect_told("MILLRACE_AUDIT__INTERVAL (audit.interval = \"1m\")");
     instance.millrace(&["config", "check"]).await.expect_success();
     for (variable, value, told) in [
         ("MILLRACE_KAFKA__BROKER", "k:1", "did you mean `kafka.brokers`?"),
-        ("MILLRACE_KAFKA__SESSION_TIMEOUT", "20", "`20` has no unit"),
+        ("MILLRACE_EFFECTS__CALL_TIMEOUT", "20", "`20` has no unit"),
         ("MILLRACE_HTTP__WEBHOOK_LISTEN", "127.0.0.1:1", "set payment.url"),
-        ("MILLRACE_LOGGING__FILTER", "a=b=c", "is not a filter"),
+        ("MILLRACE_KAFKA__PROPERTIES", "{\"no.such.property\" = 1}", "knows no property"),
     ] {
         let check = instance.millrace_with(&["config", "check"], &[(variable, value)]).await;
         check.expect_code(2).expect_told(told);

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use millrace::read_side;
 use millrace_domain::segments::{Channel, Facts, Query, Rule, Sql, audience, condition, holds, parse};
 use millrace_domain::views::customers::{CustomerRow, Money, Wanted};
+use millrace_ops::read_side;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 

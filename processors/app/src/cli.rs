@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use clap::{Arg, ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use millrace_ops::moment::{self, Span};
 
 use crate::config::{self, Global};
 use crate::dlq::cli::Action;
-use crate::moment::{self, Span};
 
 const ABOUT: &str = "Commands in Kafka become rows in Postgres and documents in Elasticsearch, once.";
 
@@ -309,7 +309,7 @@ pub struct StreamShow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
+    use crate::config::Loaded;
     use crate::output::Format;
 
     fn parse(line: &str) -> Cli {
@@ -370,7 +370,7 @@ mod tests {
     fn global_options_go_anywhere() {
         let cli = parse("millrace receipt 1 --format json --namespace a --set topics.partitions=2");
         assert_eq!(cli.global.format, Format::Json);
-        let config = Config::from(&cli.global, &[]).unwrap();
+        let config = Loaded::from(&cli.global, &[]).unwrap().config;
         assert_eq!((config.topics.partitions, config.namespace.to_string().as_str()), (2, "a"));
     }
 
@@ -382,7 +382,7 @@ mod tests {
 
     #[test]
     fn a_setting_must_be_one_that_there_is() {
-        let message = |line| Config::from(&parse(line).global, &[]).unwrap_err().to_string();
+        let message = |line| Loaded::from(&parse(line).global, &[]).err().unwrap().to_string();
         assert!(message("millrace status --set topics.partition=2").contains("mean `topics.partitions`?"));
         assert!(message("millrace status --set topics.partitions").contains("SETTING=VALUE"));
     }

@@ -1,34 +1,20 @@
-//! The program `millrace`: configuration, every role in one binary, and the operator's commands.
+//! The program `millrace`: its command line, where settings come from, every role in one process, and what the operator sees.
 
-pub mod address;
-mod audit;
 pub mod cli;
 pub mod config;
 pub mod dlq;
-pub mod failure;
-pub mod http;
-mod index_reader;
-pub mod kafka;
-mod keys;
-mod known;
-pub mod layout;
+mod exit;
 pub mod ledger;
 pub mod logging;
-pub mod moment;
-mod outage;
 pub mod outbox;
 pub mod output;
-pub mod postgres;
 pub mod progress;
-mod providers;
-pub mod read_side;
 pub mod replay;
 pub mod run;
 pub mod saga;
-pub mod schema;
 pub mod segment;
 pub mod send;
-pub mod setup;
+mod setup;
 pub mod status;
 pub mod stream;
 pub mod verify;
@@ -36,9 +22,12 @@ pub mod verify;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use millrace_ops::config::Config;
+use millrace_ops::failure::Failure;
+use millrace_ops::{known, layout};
+
 use cli::{Cli, Command, Role, StreamAction};
-use config::{Config, Loaded, show};
-use failure::Failure;
+use config::{Loaded, show};
 use output::Format;
 use run::Selection;
 
@@ -57,7 +46,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             output::say(&format!("millrace: {failure}"));
-            failure.exit_code()
+            exit::code(&failure)
         }
     }
 }

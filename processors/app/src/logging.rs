@@ -2,11 +2,11 @@
 
 use std::io::{IsTerminal as _, stderr};
 
+use millrace_ops::config::{LogFormat, Logging};
+use millrace_ops::failure::Failure;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::Command;
-use crate::config::{LogFormat, Logging};
-use crate::failure::Failure;
 
 /// What `millrace run` logs unless it is told.
 const OF_RUN: &str = "info";

@@ -4,9 +4,8 @@ use std::io::{self, Write as _};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::ValueEnum;
+use millrace_ops::failure::Failure;
 use serde_json::Value;
-
-use crate::failure::Failure;
 
 /// A longer cell makes its row longer, not all rows.
 const WIDTH_MAX: usize = 120;

@@ -1,9 +1,11 @@
 //! How far a long command has come, on standard error.
 
 use std::io::{self, IsTerminal as _};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use millrace_ops::listener::Listener;
 
 use crate::output;
 
@@ -54,6 +56,32 @@ impl Progress {
     pub(crate) fn done(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
+        }
+    }
+}
+
+/// Shows on standard error what takes long, with a bar while it is counted.
+#[derive(Default)]
+pub(crate) struct Terminal(Mutex<Option<Progress>>);
+
+impl Terminal {
+    fn progress(&self) -> MutexGuard<'_, Option<Progress>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Listener for Terminal {
+    fn say(&self, line: &str) {
+        self.progress().as_ref().map_or_else(|| output::say(line), |progress| progress.say(line));
+    }
+
+    fn count(&self, what: &'static str, count: u64) {
+        self.progress().get_or_insert_with(|| Progress::new(what)).at(count);
+    }
+
+    fn counted(&self) {
+        if let Some(progress) = self.progress().take() {
+            progress.done();
         }
     }
 }

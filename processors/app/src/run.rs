@@ -4,7 +4,6 @@ mod auditor;
 mod connections;
 mod http;
 mod members;
-pub(crate) mod roles;
 mod webhooks;
 
 use std::sync::Arc;
@@ -12,6 +11,11 @@ use std::time::Duration;
 
 use millrace_domain::Effect as _;
 use millrace_domain::effects::payment::Payment;
+use millrace_ops::config::Config;
+use millrace_ops::failure::Failure;
+use millrace_ops::layout::Side;
+use millrace_ops::postgres::Database;
+use millrace_ops::roles::Roles;
 use millrace_runtime::supervision::{self, Setbacks, restarted};
 use millrace_store::database::unfit_session;
 use millrace_store::names::COMMANDS;
@@ -20,13 +24,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
-use crate::failure::Failure;
-use crate::layout::Side;
-use crate::postgres::Database;
 use http::Probed;
 use members::Members;
-use roles::Roles;
 
 /// Batches in flight and closing consumers get this long after the signal.
 const STOP_TIMEOUT: Duration = Duration::from_secs(25);

@@ -6,14 +6,14 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand, ValueEnum};
 use millrace_domain::effects::audience::Customer;
 use millrace_domain::segments::{self, Query, Rule};
+use millrace_ops::config::Config;
+use millrace_ops::failure::Failure;
+use millrace_ops::layout::Side;
+use millrace_ops::postgres::Database;
+use millrace_ops::{moment, read_side};
 use serde_json::json;
 
-use crate::config::Config;
-use crate::failure::Failure;
-use crate::layout::Side;
 use crate::output::{self, Format, Table};
-use crate::postgres::Database;
-use crate::{moment, read_side};
 
 /// What `--help` says behind the actions.
 pub const HELP: &str = r#"Examples:

@@ -5,6 +5,13 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use millrace_domain::Context;
 use millrace_domain::registry::{self, Visitor};
+use millrace_ops::config::Config;
+use millrace_ops::failure::Failure;
+use millrace_ops::http::Http;
+use millrace_ops::known;
+use millrace_ops::layout::{self, Side};
+use millrace_ops::postgres::Database;
+use millrace_ops::schema;
 use millrace_schemas::json::JsonReader;
 use millrace_schemas::{Message as _, WriterSchema, short_name, unframe};
 use millrace_store::timestamp::Nearest;
@@ -13,14 +20,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::cli::StreamShow;
-use crate::config::Config;
-use crate::failure::Failure;
-use crate::http::Http;
-use crate::known;
-use crate::layout::{self, Side};
 use crate::output::{self, Format, Table};
-use crate::postgres::Database;
-use crate::schema;
 
 /// An event of the outbox.
 #[derive(Debug)]

@@ -7,11 +7,12 @@ use figment::Figment;
 use figment::error::{Actual, Kind};
 use figment::providers::Serialized;
 use figment::value::Value;
+use millrace_ops::config::Config;
+use millrace_ops::failure::Failure;
 
 use super::given::{self, Given};
 use super::origin::Origin;
-use super::{Config, Global, environment, file};
-use crate::failure::Failure;
+use super::{Global, environment, file};
 
 /// The file that is read when `--config` names no other and it is there.
 const DEFAULT_FILE: &str = "millrace.toml";
@@ -37,7 +38,7 @@ impl Loaded {
         Self::from(flags, &std::env::vars_os().filter_map(text).collect::<Vec<_>>())
     }
 
-    pub(super) fn from(flags: &Global, environment: &[(String, String)]) -> Result<Self, Failure> {
+    pub(crate) fn from(flags: &Global, environment: &[(String, String)]) -> Result<Self, Failure> {
         let sources = [
             from_file(flags.config.as_deref())?,
             environment::well_known(environment).map_err(Failure::usage)?,
@@ -50,8 +51,7 @@ impl Loaded {
         let defaults = Figment::from(Serialized::defaults(Config::default()));
         let sources = given.into_iter().fold(defaults, Figment::merge);
         let config: Config = sources.extract().map_err(|errors| Failure::usage(listed(errors)))?;
-        let config = config.with_secrets()?.checked()?;
-        Ok(Self { config, warnings, sources })
+        Ok(Self { config: config.usable()?, warnings, sources })
     }
 
     /// Where the value of a setting, or of an entry of it, comes from.

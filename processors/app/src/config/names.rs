@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use figment::value::{Dict, Value};
+use millrace_ops::config::Config;
+use millrace_ops::known;
 
-use super::Config;
 use super::renamed::{Renamed, by_old_name};
-use crate::known;
 
 /// Every setting with its default. What is a dictionary here has entries that anyone may name.
 static SETTINGS: LazyLock<BTreeMap<String, Value>> = LazyLock::new(|| {

@@ -5,9 +5,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use millrace_ops::config::Config;
+
 use super::names::{below, is_component, names};
 use super::renamed::RENAMED;
-use super::{Config, environment, variable};
+use super::{environment, variable};
 
 const AGAIN: &str = "MILLRACE_WRITE_PAGES=1 cargo test -p millrace --lib config::page";
 
@@ -36,9 +38,9 @@ They work in this release, each with a warning, and not in the next. Numbers und
 /// The fields of a struct: name, type, doc comment.
 type Fields = Vec<(String, String, String)>;
 
-/// The fields of every struct of this folder.
+/// The fields of every struct of settings.
 fn structs() -> BTreeMap<String, Fields> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ops/src/config");
     let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
     let mut structs = BTreeMap::new();
     for file in files.filter(|file| file.extension().is_some_and(|extension| extension == "rs")) {
@@ -101,7 +103,7 @@ fn rows(structs: &BTreeMap<String, Fields>, parent: &str, of: &str, explained: &
 fn page() -> (String, Vec<String>) {
     const TABLE: &str = "| setting | default | |\n|---|---|---|\n";
     let (structs, mut explained) = (structs(), Vec::new());
-    let note = format!("Made from `processors/app/src/config/`; `{AGAIN}` makes it again.");
+    let note = format!("Made from `processors/ops/src/config/`; `{AGAIN}` makes it again.");
     let mut text = format!("# Configuration\n\n{note}\n\n{HEAD}\n## The instance\n\n{TABLE}");
     text += &rows(&structs, "", "Config", &mut explained);
     for (component, kind, doc) in structs["Config"].iter().filter(|(name, ..)| is_component(name)) {

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use figment::value::Value;
-
-use super::units::{plain, written_duration, written_size};
+use millrace_ops::config::units::{written_duration, written_size};
 
 /// A name that a setting had.
 pub(super) struct Renamed {
@@ -131,6 +130,14 @@ impl Renamed {
             }
             (unit, value) => unit.with(&plain(value)).map(Value::from),
         }
+    }
+}
+
+/// The text of a value.
+fn plain(value: Value) -> String {
+    match value {
+        Value::String(_, text) => text,
+        other => serde_json::to_string(&other).unwrap_or_default(),
     }
 }
 

@@ -1,11 +1,11 @@
 //! `millrace config`: what is in force, and where it comes from.
 
 use clap::{Args, Subcommand};
+use millrace_ops::failure::Failure;
 use serde_json::{Value, json};
 
 use super::names::{below, is_component, names, unknown};
 use super::{Loaded, Origin};
-use crate::failure::Failure;
 use crate::output::{self, Format, Table};
 
 /// What the help says of settings.

@@ -1,5 +1,9 @@
 //! Sources, their order and their refusals.
 
+use std::time::Duration;
+
+use millrace_ops::config::Config;
+use millrace_ops::failure::Failure;
 use secrecy::ExposeSecret as _;
 
 use super::names::names;

@@ -2,9 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+use millrace_ops::moment;
 
 use super::id::Id;
-use crate::moment;
 
 /// What dead letters are.
 pub const HELP: &str = "\

@@ -3,6 +3,9 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use millrace_ops::config::Config;
+use millrace_ops::failure::Failure;
+use millrace_ops::kafka::{Position, Reader, Seen};
 use millrace_runtime::offsets::own_offset;
 use millrace_runtime::{Header, Record, retry};
 use millrace_store::names::dead_letter_topic;
@@ -10,9 +13,6 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::Message as _;
 
 use super::letter::Letter;
-use crate::config::Config;
-use crate::failure::Failure;
-use crate::kafka::{Position, Reader, Seen};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 

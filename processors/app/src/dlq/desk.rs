@@ -2,6 +2,11 @@
 
 use std::sync::Arc;
 
+use millrace_ops::config::Config;
+use millrace_ops::failure::Failure;
+use millrace_ops::layout::Side;
+use millrace_ops::outage;
+use millrace_ops::roles::{Roles, producer};
 use millrace_runtime::retry::Retries;
 use millrace_runtime::{Producer, Record, WorkError};
 use millrace_store::dead_letter::First;
@@ -10,12 +15,7 @@ use super::cli::Which;
 use super::copy::Copies;
 use super::filter;
 use super::letter::{Ledgers, Letter};
-use crate::config::Config;
-use crate::failure::Failure;
-use crate::layout::Side;
-use crate::outage;
 use crate::output;
-use crate::run::roles::{Roles, producer};
 
 /// Everything connects when it is first used.
 pub(super) struct Desk<'c> {

@@ -1,13 +1,13 @@
 //! Documents that Elasticsearch refused: sent again as they are now.
 
+use millrace_ops::layout::Side;
+use millrace_ops::outbox;
 use millrace_runtime::{Document, Record, Role};
 use millrace_store::outbox::Span;
 use sqlx::PgConnection;
 
 use super::desk::{Desk, Setback};
 use super::letter::Letter;
-use crate::layout::Side;
-use crate::outbox;
 
 impl Desk<'_> {
     /// Sends the document of a letter. A newer copy that is there already stays.

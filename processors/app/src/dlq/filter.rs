@@ -1,13 +1,13 @@
 //! Filters that name something must name what there is: a typo must not look like "no dead letters".
 
+use millrace_ops::config::Config;
+use millrace_ops::failure::Failure;
+use millrace_ops::known;
+use millrace_ops::layout::{self, Side};
 use millrace_store::dead_letter::{self, Column};
 
 use super::cli::Filters;
 use super::letter::{Ledgers, text};
-use crate::config::Config;
-use crate::failure::Failure;
-use crate::known;
-use crate::layout::{self, Side};
 
 /// Refuses filters that nothing could ever fit.
 ///

@@ -3,9 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use millrace_ops::layout::Side;
 use serde::{Serialize, Serializer};
-
-use crate::layout::Side;
 
 /// A side and a row of its ledger: `w12`, `r7`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,15 +1,15 @@
 //! The ledger of dead letters.
 
 use chrono::{DateTime, Utc};
+use millrace_ops::config::Config;
+use millrace_ops::failure::Failure;
+use millrace_ops::layout::Side;
+use millrace_ops::postgres::Database;
 use millrace_store::dead_letter::{self, DOCUMENT_REFUSED, Filter, First};
 use serde::Serialize;
 
 use super::cli::Filters;
 use super::id::Id;
-use crate::config::Config;
-use crate::failure::Failure;
-use crate::layout::Side;
-use crate::postgres::Database;
 
 /// A row of the ledger.
 #[derive(Debug, Clone, Serialize)]

@@ -1,5 +1,7 @@
 //! `millrace dlq list`.
 
+use millrace_ops::config::Config;
+use millrace_ops::failure::Failure;
 use millrace_schemas::short_name;
 use millrace_store::dead_letter::First;
 use serde_json::json;
@@ -7,8 +9,6 @@ use serde_json::json;
 use super::cli::List;
 use super::filter;
 use super::letter::{Ledgers, Letter};
-use crate::config::Config;
-use crate::failure::Failure;
 use crate::output::{self, Format, Table};
 
 /// Lists letters, the newest first.

@@ -12,8 +12,9 @@ mod preview;
 mod settle;
 mod show;
 
-use crate::config::Config;
-use crate::failure::Failure;
+use millrace_ops::config::Config;
+use millrace_ops::failure::Failure;
+
 use crate::output::Format;
 use cli::Action;
 use settle::{Order, Verb};

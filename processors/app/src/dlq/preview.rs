@@ -1,5 +1,9 @@
 //! `millrace dlq redrive --dry-run`: what would follow, tried in a transaction that is rolled back.
 
+use millrace_ops::config::Config;
+use millrace_ops::failure::Failure;
+use millrace_ops::layout::Side;
+use millrace_ops::schema::Decoder;
 use millrace_runtime::commands::Identity;
 use millrace_runtime::retry::Retries;
 use millrace_runtime::{Fault, Outcome, Record, WorkError};
@@ -14,11 +18,7 @@ use super::cli::Which;
 use super::desk::{Desk, Setback, Work};
 use super::id::Id;
 use super::letter::{Letter, hex};
-use crate::config::Config;
-use crate::failure::Failure;
-use crate::layout::Side;
 use crate::output::{self, Format, Table};
-use crate::schema::Decoder;
 
 /// Of a payload that cannot be decoded, this much is shown.
 const BYTES_SHOWN: usize = 256;

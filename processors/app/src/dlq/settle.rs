@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use millrace_ops::audit::Operator;
+use millrace_ops::config::Config;
+use millrace_ops::failure::Failure;
 use millrace_runtime::{Backoff, envelope};
 use millrace_store::dead_letter;
 use serde_json::{Value, json};
@@ -12,9 +15,6 @@ use super::cli::Which;
 use super::desk::{Desk, Setback, Work};
 use super::id::Id;
 use super::letter::Letter;
-use crate::audit::Operator;
-use crate::config::Config;
-use crate::failure::Failure;
 use crate::output::{self, Format};
 use crate::progress::Progress;
 

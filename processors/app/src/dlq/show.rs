@@ -1,15 +1,15 @@
 //! `millrace dlq show`.
 
+use millrace_ops::config::Config;
+use millrace_ops::failure::Failure;
+use millrace_ops::schema::Decoder;
 use millrace_runtime::Header;
 use serde_json::{Value, json};
 
 use super::copy::{Copies, Found};
 use super::id::Id;
 use super::letter::{Ledgers, Letter, hex, text};
-use crate::config::Config;
-use crate::failure::Failure;
 use crate::output::{self, Format, Table};
-use crate::schema::Decoder;
 
 /// Of a value that cannot be decoded, this much is shown.
 const BYTES_SHOWN: usize = 1_024;

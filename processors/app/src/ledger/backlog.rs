@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use millrace_ops::config::Config;
+use millrace_ops::failure::Failure;
+use millrace_ops::kafka::{Position, Reader, Seen};
+use millrace_ops::layout;
+use millrace_ops::postgres::Database;
 use millrace_schemas::Kind;
 use millrace_store::consumer_offset;
 use millrace_store::names::COMMANDS;
 use rdkafka::message::{BorrowedMessage, Message as _};
 
 use super::receipt::Receipt;
-use crate::config::Config;
-use crate::failure::Failure;
-use crate::kafka::{Position, Reader, Seen};
-use crate::layout;
-use crate::postgres::Database;
 
 /// A command that is not decided is looked for among this many records, and no longer than that.
 const BACKLOG_RECORDS_MAX: usize = 200_000;

@@ -3,6 +3,11 @@
 mod backlog;
 mod receipt;
 
+use millrace_ops::config::Config;
+use millrace_ops::failure::Failure;
+use millrace_ops::known;
+use millrace_ops::layout::{self, Side};
+use millrace_ops::postgres::Database;
 use millrace_schemas::Kind;
 use millrace_store::command::{self, Filter};
 use millrace_store::names::COMMANDS;
@@ -12,12 +17,7 @@ use serde_json::json;
 use sqlx::PgPool;
 
 use crate::cli;
-use crate::config::Config;
-use crate::failure::Failure;
-use crate::known;
-use crate::layout::{self, Side};
 use crate::output::{self, Format};
-use crate::postgres::Database;
 pub(crate) use receipt::waits_for;
 use receipt::{Letter, Receipt};
 

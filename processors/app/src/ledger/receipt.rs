@@ -1,6 +1,7 @@
 //! What is known of a command, for people and for programs.
 
 use chrono::{DateTime, Utc};
+use millrace_ops::moment;
 use millrace_schemas::short_name;
 use millrace_store::parked::{Turn, Waiting};
 use millrace_store::timestamp;
@@ -8,7 +9,6 @@ use rdkafka::message::{BorrowedMessage, Message as _};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use crate::moment;
 use crate::output::{self, Table};
 
 /// A command's row in the ledger, or what is known of one that has none yet.

@@ -1,9 +1,8 @@
 //! The command line of `millrace outbox`.
 
 use clap::{Args, Subcommand};
+use millrace_ops::moment::{self, Span};
 use uuid::Uuid;
-
-use crate::moment::{self, Span};
 
 /// What to do with the outbox.
 #[derive(Debug, Subcommand)]

@@ -1,40 +1,15 @@
-//! Events, rejections and commands as the outbox has them, as the records that Debezium makes of them: what views are folded from
-//! without Kafka, and what is emitted again.
+//! `millrace outbox`: the connector goes on past a row that Kafka does not take.
 
 pub mod cli;
-pub(crate) mod pace;
-pub(crate) mod refold;
-mod skip;
 
-use chrono::{DateTime, SecondsFormat, Utc};
-use millrace_runtime::{Header, Record, envelope};
-use millrace_store::names::Namespace;
-use millrace_store::outbox::{self, BYTES_MAX, Row, Span};
-use sqlx::PgExecutor;
-use uuid::Uuid;
+use millrace_ops::audit::Operator;
+use millrace_ops::config::Config;
+use millrace_ops::failure::Failure;
+use millrace_ops::outbox::skip::{self, Did, Row};
+use serde_json::{Value, json};
 
-use crate::config::Config;
-use crate::failure::Failure;
-use crate::output::Format;
-
-/// An event of the outbox.
-pub(crate) struct Stored {
-    pub(crate) context: String,
-    pub(crate) stream: String,
-    pub(crate) version: i64,
-    /// The full name of its type.
-    pub(crate) type_: String,
-    pub(crate) occurred_at: DateTime<Utc>,
-    /// As it is on its topic.
-    pub(crate) record: Record,
-}
-
-impl Stored {
-    /// Of which stream.
-    pub(crate) fn stream(&self) -> (String, String) {
-        (self.context.clone(), self.stream.clone())
-    }
-}
+use crate::output::{self, Format};
+use crate::progress::Terminal;
 
 /// Does what was asked for.
 ///
@@ -43,119 +18,34 @@ impl Stored {
 /// past it.
 pub async fn outbox(config: &Config, format: Format, action: &cli::Action) -> Result<(), Failure> {
     match action {
-        cli::Action::Skip(options) => skip::skip(config, format, options).await,
+        cli::Action::Skip(options) if options.dry_run => look(config, format, options).await,
+        cli::Action::Skip(options) => skip(config, format, options).await,
     }
 }
 
-/// The next events of some streams, by context, stream and version; [`reached`] tells how far they go.
-pub(crate) async fn events(
-    executor: impl PgExecutor<'_>,
-    namespace: &Namespace,
-    spans: &[Span],
-) -> sqlx::Result<Vec<Stored>> {
-    let rows = outbox::events(executor, spans).await?;
-    Ok(rows.into_iter().filter_map(|row| stored(namespace, row)).collect())
+async fn look(config: &Config, format: Format, options: &cli::Skip) -> Result<(), Failure> {
+    let (row, reason) = skip::look(config, options.id).await?;
+    tell(format, &row, "in its way may be", &format!("the connector: {reason}"))
 }
 
-/// What of `spans` such events are: all, or up to the last of them where their bytes were enough.
-pub(crate) fn reached(spans: &[Span], events: &[Stored]) -> Vec<Span> {
-    let bytes: usize = events.iter().map(|event| event.record.value.as_ref().map_or(0, Vec::len)).sum();
-    let Some(last) = events.last().filter(|_| bytes >= BYTES_MAX) else { return spans.to_vec() };
-    let end = spans.iter().position(|span| span.stream() == last.stream()).unwrap_or(spans.len());
-    let (whole, rest) = spans.split_at(end);
-    let part = rest.first().map(|span| Span { upto: last.version, ..span.clone() });
-    whole.iter().cloned().chain(part).collect()
-}
-
-/// The next events of some contexts after one (context, stream, version), in order; none when there are no more.
-pub(crate) async fn after(
-    executor: impl PgExecutor<'_>,
-    namespace: &Namespace,
-    contexts: &[&str],
-    after: &(String, String, i64),
-    most: i64,
-) -> sqlx::Result<Vec<Stored>> {
-    let rows = outbox::after(executor, contexts, after, most).await?;
-    Ok(rows.into_iter().filter_map(|row| stored(namespace, row)).collect())
-}
-
-/// A rejection of a stream, or a command to it.
-pub(crate) async fn unversioned(
-    executor: impl PgExecutor<'_>,
-    namespace: &Namespace,
-    stream: (&str, &str),
-    id: Uuid,
-) -> sqlx::Result<Option<Record>> {
-    let row = outbox::unversioned(executor, stream, id).await?;
-    Ok(row.map(|row| record(namespace, row)))
-}
-
-/// A row as the record that its topic has.
-fn record(namespace: &Namespace, row: Row) -> Record {
-    let headers = headers(namespace, &row);
-    Record::at(&row.topic, 0, 0, Some(row.stream.into_bytes()), row.payload, headers)
-}
-
-/// One without version is no event.
-fn stored(namespace: &Namespace, row: Row) -> Option<Stored> {
-    Some(Stored {
-        context: row.context.clone(),
-        stream: row.stream.clone(),
-        version: row.version?,
-        type_: row.record_type.clone(),
-        occurred_at: row.occurred_at,
-        record: record(namespace, row),
-    })
-}
-
-/// In the order of `connectors/outbox.json`: an event that is emitted again is the same to the byte.
-fn headers(namespace: &Namespace, row: &Row) -> Vec<Header> {
-    let headers = [
-        ("id", Some(row.id.clone())),
-        (envelope::ID, Some(row.id.clone())),
-        ("ce_specversion", Some(row.specversion.clone())),
-        (envelope::TYPE, Some(row.record_type.clone())),
-        (envelope::TIME, Some(row.occurred_at.to_rfc3339_opts(SecondsFormat::Micros, true))),
-        (envelope::SEQUENCE, row.version.map(|version| version.to_string())),
-        (envelope::TRACEPARENT, row.traceparent.clone()),
-        (envelope::CORRELATION_ID, row.correlation_id.clone()),
-        (envelope::CAUSATION_ID, row.causation_id.clone()),
-        (envelope::SOURCE, Some(namespace.source())),
-        ("content-type", Some("application/avro".to_owned())),
-    ];
-    let header = |(name, value): (&str, Option<String>)| Header {
-        name: name.into(),
-        value: value.map(String::into_bytes),
-    };
-    headers.into_iter().map(header).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn span(stream: &str, above: i64, upto: i64) -> Span {
-        Span { context: "orders".to_owned(), stream: stream.to_owned(), above, upto }
-    }
-
-    fn event(stream: &str, version: i64, bytes: usize) -> Stored {
-        Stored {
-            context: "orders".to_owned(),
-            stream: stream.to_owned(),
-            version,
-            type_: String::new(),
-            occurred_at: DateTime::UNIX_EPOCH,
-            record: Record::at("evt", 0, 0, None, Some(vec![0; bytes]), Vec::new()),
+async fn skip(config: &Config, format: Format, options: &cli::Skip) -> Result<(), Failure> {
+    let operator = Operator::new(options.who.as_deref(), options.why.as_deref().unwrap_or_default());
+    let (id, patience, terminal) = (options.id, options.patience.0, Terminal::default());
+    match skip::skip(config, id, &operator, patience, &terminal).await? {
+        (row, Did::Emitted) => tell(format, &row, "emitted", ""),
+        (row, Did::Skipped) => {
+            tell(format, &row, "skipped", "`millrace dlq list` has it once its readers have met it")
         }
     }
+}
 
-    #[test]
-    fn events_reach_the_end_of_their_streams_unless_their_bytes_were_enough() {
-        let spans = [span("a", 0, 2), span("b", 0, 2), span("c", 0, 1)];
-        let small = [event("a", 1, 1), event("a", 2, 1), event("b", 1, 1)];
-        assert_eq!(reached(&spans, &small), spans, "the rest of them is not there");
-        let large = [event("a", 1, BYTES_MAX / 2), event("a", 2, 1), event("b", 1, BYTES_MAX / 2)];
-        assert_eq!(reached(&spans, &large), [span("a", 0, 2), span("b", 0, 1)]);
-        assert_eq!(reached(&spans, &[]), spans);
-    }
+fn tell(format: Format, row: &Row, did: &str, more: &str) -> Result<(), Failure> {
+    let json = row.json();
+    let text = |field: &str| json.get(field).filter(|value| !value.is_null()).map(Value::to_string);
+    let told: Vec<String> = ["topic", "key", "version", "bytes"]
+        .iter()
+        .filter_map(|field| Some(format!("{field} {}", text(field)?)))
+        .collect();
+    let text = format!("{did}: {} ({})\n{more}", row.id, told.join(", "));
+    output::print(format, &format!("{}\n", text.trim_end()), &json!({"did": did, "row": json}))
 }

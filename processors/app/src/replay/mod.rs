@@ -1,33 +1,21 @@
-//! `millrace replay`: the next generation of a view is built beside the serving one, compared, and takes its place.
-//!
-//! The table `replay` is the one truth. A command or an operator's reset only records that a generation is to be built;
-//! every `millrace run` follows the table, builds, compares and swaps. So nothing is lost when any of them dies.
+//! `millrace replay`: rebuilds, rolls back, retires or shows the generations of a view.
 
-pub(crate) mod build;
-pub(crate) mod compare;
-pub(crate) mod cutover;
-mod documents;
-pub(crate) mod due;
-mod fill;
-pub(crate) mod generations;
-pub(crate) mod reset;
-pub(crate) mod session;
-pub(crate) mod shapes;
-mod sql_views;
-mod watch;
+mod comparison;
 
 use clap::Args;
+use millrace_ops::config::Config;
+use millrace_ops::failure::Failure;
+use millrace_ops::layout::{ReadModel, Side};
+use millrace_ops::postgres::Database;
+use millrace_ops::replay::build::{self, Wish};
+use millrace_ops::replay::generations::{Generation, Generations, State};
+use millrace_ops::replay::reset::{self, Reset, Told};
+use millrace_ops::replay::session::Pair;
+use millrace_ops::replay::{cutover, fill, watch};
 use serde_json::json;
 
-use crate::config::Config;
-use crate::failure::Failure;
-use crate::layout::{ReadModel, Side};
 use crate::output::{self, Format, Table};
-use crate::postgres::Database;
-use build::Wish;
-use generations::{Generation, Generations, State};
-use reset::{Reset, Told};
-use session::Pair;
+use crate::progress::Terminal;
 
 const HELP: &str = "\
 A view is rebuilt from the first event, whichever of the offsets is named: a row can only be folded from its beginning.
@@ -133,7 +121,7 @@ pub async fn replay(config: &Config, format: Format, options: &Options) -> Resul
     } else if rollback {
         roll_back(config, format, &read, &model).await
     } else if retire {
-        let retired = build::retire(config, &read, &model).await?;
+        let retired = build::retire(config, &read, &model, &Terminal::default()).await?;
         let text = format!("{}: {} generations removed {retired:?}\n", model.name, retired.len());
         output::print(format, &text, &json!({"view": model.name, "retired": retired}))
     } else if options.execute {
@@ -174,15 +162,16 @@ async fn rebuild(
     if !["--to-earliest", "--from-outbox"].contains(&reason.as_str()) {
         output::say(&format!("{reason}: a view is always rebuilt from the first event"));
     }
+    let terminal = Terminal::default();
     let Options { accept_differences, action: Action { from_outbox, .. }, .. } = *options;
     let number = if from_outbox {
-        fill::fill(config, read, model, accept_differences).await?
+        fill::fill(config, read, model, accept_differences, &terminal).await?
     } else {
         let wish = Wish { asked_by: "operator", reason: &reason, accept_differences };
         build::begin(config, read, model, wish).await?
     };
-    let generation = watch::until_decided(config, read, model, number).await?;
-    let comparison = generation.comparison.as_ref().map(compare::Comparison::text).unwrap_or_default();
+    let generation = watch::until_decided(config, read, model, number, &terminal).await?;
+    let comparison = generation.comparison.as_ref().map(comparison::text).unwrap_or_default();
     let end = match generation.state {
         State::Building => "not swapped",
         _ => "swapped",
@@ -232,7 +221,7 @@ async fn show(config: &Config, format: Format, read: &Database, model: &ReadMode
         let pair = Pair::new(&config.namespace, model, serving, generation.generation);
         let behind = pair.level_now(read).await?.behind;
         row(&mut table, generation, behind);
-        let found = generation.comparison.as_ref().map(compare::Comparison::text).unwrap_or_default();
+        let found = generation.comparison.as_ref().map(comparison::text).unwrap_or_default();
         comparisons.push_str(&found);
     }
     let (group, topics) = (config.namespace.group(model.name), model.topics(&config.namespace));

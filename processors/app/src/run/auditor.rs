@@ -6,18 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
+use millrace_ops::audit::Operator;
+use millrace_ops::config::Config;
+use millrace_ops::failure::Failure;
+use millrace_ops::verify::Scope;
+use millrace_ops::verify::auditor::Auditor;
+use millrace_ops::verify::finding::Sign;
+use millrace_ops::verify::repair::Mandate;
+use millrace_ops::verify::report::Report;
+use millrace_ops::verify::what::What;
 use millrace_runtime::metrics;
 use tokio_util::sync::CancellationToken;
-
-use crate::audit::Operator;
-use crate::config::Config;
-use crate::failure::Failure;
-use crate::verify::Scope;
-use crate::verify::auditor::Auditor;
-use crate::verify::finding::Sign;
-use crate::verify::repair::Mandate;
-use crate::verify::report::Report;
-use crate::verify::what::What;
 
 /// How long Debezium and publishing may be behind before a look is given up.
 const PATIENCE: Duration = Duration::from_secs(60);

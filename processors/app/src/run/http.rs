@@ -12,6 +12,8 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
+use millrace_ops::config::Config;
+use millrace_ops::failure::Failure;
 use millrace_runtime::database::Pool;
 use millrace_runtime::supervision::{Setbacks, restarted};
 use prometheus::TextEncoder;
@@ -21,8 +23,6 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{STOP_TIMEOUT, stopped};
-use crate::config::Config;
-use crate::failure::Failure;
 
 /// How long the threads that do the work may take for a task that does nothing.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);

@@ -6,6 +6,17 @@ use std::time::Duration;
 
 use futures::future::OptionFuture;
 use futures::{FutureExt as _, TryFutureExt as _};
+use millrace_ops::config::Config;
+use millrace_ops::failure::Failure;
+use millrace_ops::layout::{self, Group, ReadModel, Side};
+use millrace_ops::postgres::Database;
+use millrace_ops::replay::build::{self, Wish};
+use millrace_ops::replay::generations::{self, Generation, State};
+use millrace_ops::replay::reset::{self, Asked, Reset, Told};
+use millrace_ops::replay::session::Pair;
+use millrace_ops::replay::{cutover, due, shapes};
+use millrace_ops::roles::Roles;
+use millrace_ops::setup::indices;
 use millrace_runtime::metrics;
 use millrace_runtime::supervision::{Setbacks, Watch, caught};
 use tokio::sync::watch;
@@ -13,18 +24,6 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::Selection;
-use super::roles::Roles;
-use crate::config::Config;
-use crate::failure::Failure;
-use crate::layout::{self, Group, ReadModel, Side};
-use crate::postgres::Database;
-use crate::replay::build::{self, Wish};
-use crate::replay::cutover;
-use crate::replay::generations::{self, Generation, State};
-use crate::replay::reset::{self, Asked, Reset, Told};
-use crate::replay::session::Pair;
-use crate::replay::{due, shapes};
-use crate::setup::indices;
 
 /// How often the table of generations is looked at.
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);

@@ -10,6 +10,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use millrace_domain::effects::payment::Payment;
+use millrace_ops::config::Config;
+use millrace_ops::failure::Failure;
+use millrace_ops::providers::Word;
 use millrace_runtime::WorkError;
 use millrace_runtime::effects::{Caller, Told};
 use millrace_runtime::supervision::caught;
@@ -20,9 +23,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::connections;
 use super::http::listen;
-use crate::config::Config;
-use crate::failure::Failure;
-use crate::providers::Word;
 
 const BODY_BYTES_MAX: usize = 64 << 10;
 const BODY_WITHIN: Duration = Duration::from_secs(10);

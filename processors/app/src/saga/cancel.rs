@@ -1,17 +1,17 @@
 //! `millrace saga cancel`.
 
+use millrace_ops::audit::Operator;
+use millrace_ops::config::Config;
+use millrace_ops::failure::Failure;
+use millrace_ops::layout::Side;
+use millrace_ops::outage;
+use millrace_ops::postgres::Database;
+use millrace_ops::roles::Roles;
 use millrace_runtime::sagas::Cancelled;
 use serde_json::json;
 
 use super::{Cancel, Id};
-use crate::audit::Operator;
-use crate::config::Config;
-use crate::failure::Failure;
-use crate::layout::Side;
-use crate::outage;
 use crate::output::{self, Format};
-use crate::postgres::Database;
-use crate::run::roles::Roles;
 
 /// Cancels an instance, in one transaction with the commands that follow and the audit row.
 pub(super) async fn cancel(config: &Config, format: Format, options: &Cancel) -> Result<(), Failure> {

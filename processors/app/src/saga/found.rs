@@ -1,12 +1,12 @@
 //! Instances as the operator sees them.
 
 use chrono::{DateTime, Utc};
+use millrace_ops::config::Config;
 use millrace_schemas::short_name;
 use millrace_store::saga::{self, Filter};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::config::Config;
 use crate::output;
 
 /// An instance, and what is wrong with it.

@@ -1,17 +1,17 @@
 //! `millrace saga list`.
 
 use chrono::{DateTime, Utc};
+use millrace_ops::config::Config;
+use millrace_ops::failure::Failure;
+use millrace_ops::known;
+use millrace_ops::layout::{self, Side};
+use millrace_ops::postgres::Database;
 use millrace_store::saga::Filter;
 use serde_json::{Value, json};
 
 use super::List;
 use super::found::{Found, find};
-use crate::config::Config;
-use crate::failure::Failure;
-use crate::known;
-use crate::layout::{self, Side};
 use crate::output::{self, Format, Table};
-use crate::postgres::Database;
 
 /// Lists instances, the oldest first.
 pub(super) async fn list(config: &Config, format: Format, options: &List) -> Result<(), Failure> {

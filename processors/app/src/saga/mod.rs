@@ -6,12 +6,12 @@ mod list;
 mod show;
 
 use clap::{Args, Subcommand};
+use millrace_ops::config::Config;
+use millrace_ops::failure::Failure;
+use millrace_ops::moment::{self, Span};
+use millrace_ops::{known, layout};
 
-use crate::config::Config;
-use crate::failure::Failure;
-use crate::moment::{self, Span};
 use crate::output::Format;
-use crate::{known, layout};
 
 /// What `--help` says behind the actions.
 pub const HELP: &str = "\

@@ -1,5 +1,9 @@
 //! `millrace saga show`.
 
+use millrace_ops::config::Config;
+use millrace_ops::failure::Failure;
+use millrace_ops::layout::Side;
+use millrace_ops::postgres::Database;
 use millrace_schemas::short_name;
 use millrace_store::command;
 use millrace_store::parked::Waiting;
@@ -10,12 +14,8 @@ use serde_json::{Value, json};
 
 use super::Id;
 use super::found::{Found, find};
-use crate::config::Config;
-use crate::failure::Failure;
-use crate::layout::Side;
 use crate::ledger;
 use crate::output::{self, Format, Table};
-use crate::postgres::Database;
 
 /// All that is known of an instance.
 struct Shown {

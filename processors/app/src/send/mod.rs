@@ -9,11 +9,11 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
+use millrace_ops::config::Config;
+use millrace_ops::failure::Failure;
 use serde_json::json;
 
 use crate::cli;
-use crate::config::Config;
-use crate::failure::Failure;
 use crate::output::{self, Format};
 use crate::progress::Progress;
 use command::{Outgoing, SchemaIds};

@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use millrace_ops::config::Config;
+use millrace_ops::failure::Failure;
+use millrace_ops::kafka;
 use millrace_runtime::client::{self, Property};
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -11,9 +14,6 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
 
 use super::command::Outgoing;
-use crate::config::Config;
-use crate::failure::Failure;
-use crate::kafka;
 use crate::output;
 
 /// Commands in memory that Kafka has not acknowledged: at most this many kilobytes.

@@ -4,12 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use millrace_ops::config::Config;
+use millrace_ops::failure::Failure;
+use millrace_ops::layout::Side;
+use millrace_ops::postgres::Database;
 use millrace_store::command;
 
-use crate::config::Config;
-use crate::failure::Failure;
-use crate::layout::Side;
-use crate::postgres::Database;
 use crate::progress::Progress;
 
 /// Identities in one question to the ledger.

@@ -1,36 +1,20 @@
-//! `millrace verify`: does everything that is stored say what the outbox says?
-//!
-//! The outbox is the event store. From it follows what the event topics must hold, which rows the views must have, and
-//! which documents. Rows are checked twice: by folding the events again, which finds what went wrong on the way, and by
-//! SQL that was written without the fold, which finds a fold that is wrong.
+//! `millrace verify`: what the auditor finds, and puts right when it is asked to.
 
-mod audited;
-pub(crate) mod auditor;
-mod documents;
-pub(crate) mod finding;
-mod folded;
-mod held;
-pub(crate) mod horizon;
-mod index;
-mod log;
-pub(crate) mod repair;
-pub(crate) mod report;
-mod rows;
-mod topics;
-pub(crate) mod what;
+mod report;
 
 use clap::Args;
+use millrace_ops::audit::Operator;
+use millrace_ops::config::Config;
+use millrace_ops::failure::Failure;
+use millrace_ops::moment::{self, Span};
+use millrace_ops::verify::Scope;
+use millrace_ops::verify::auditor::Auditor;
+use millrace_ops::verify::repair::Mandate;
+use millrace_ops::verify::report::Report;
 use serde_json::json;
 
-use crate::audit::Operator;
-use crate::config::Config;
-use crate::failure::Failure;
-use crate::layout::{ReadModel, read_models};
-use crate::moment::{self, Span};
 use crate::output::{self, Format};
-use auditor::Auditor;
-use repair::Mandate;
-use report::Report;
+use crate::progress::Terminal;
 
 const HELP: &str = "\
 Compares, and changes nothing unless --repair is given:
@@ -83,35 +67,11 @@ pub struct Options {
     pub patience: Span,
 }
 
-/// What to look at.
-pub(crate) struct Scope {
-    /// The views.
-    pub(crate) models: Vec<ReadModel>,
-    /// Whether the topics are looked at too.
-    pub(crate) topics: bool,
-    /// Only the row with this key.
-    pub(crate) key: Option<String>,
-}
-
-impl Scope {
-    /// Everything that there is to compare.
-    pub(crate) fn everything(config: &Config) -> Self {
-        Self { models: read_models(config), topics: true, key: None }
-    }
-
-    fn of(config: &Config, options: &Options) -> Result<Self, Failure> {
-        let (views, key) = match &options.customer {
-            Some(customer) => (vec!["customers".to_owned()], Some(customer.clone())),
-            None => (options.views.clone(), options.key.clone()),
-        };
-        if views.is_empty() {
-            return Ok(Self::everything(config));
-        }
-        let models =
-            views.iter().map(|view| ReadModel::named(config, view)).collect::<Result<Vec<_>, _>>()?;
-        match models.iter().find(|model| model.table.is_none() && key.is_some()) {
-            Some(log) => Err(Failure::usage(format!("--key: `{}` is a log and has no rows", log.name))),
-            None => Ok(Self { models, topics: false, key }),
+impl Options {
+    fn scope(&self, config: &Config) -> Result<Scope, Failure> {
+        match &self.customer {
+            Some(customer) => Scope::of(config, &["customers".to_owned()], Some(customer.clone())),
+            None => Scope::of(config, &self.views, self.key.clone()),
         }
     }
 }
@@ -123,10 +83,11 @@ impl Scope {
 /// key; [`Failure::Busy`] when another process looks at the same; [`Failure::Refused`] when Debezium or publishing
 /// is too far behind to judge; [`Failure::Unreachable`].
 pub async fn verify(config: &Config, format: Format, options: &Options) -> Result<(), Failure> {
-    let scope = Scope::of(config, options)?;
+    let scope = options.scope(config)?;
     let operator = options.why.as_deref().map(|why| Operator::new(options.who.as_deref(), why));
     let mut mandate = operator.map(Mandate::whole);
-    let auditor = Auditor::new(config, options.patience.0)?;
+    let terminal = Terminal::default();
+    let auditor = Auditor::new(config, options.patience.0)?.telling(&terminal);
     let mut report = Report::default();
     let looked = auditor.look(&scope, mandate.as_mut(), &mut report).await;
     // What was found before the look ended is told.
@@ -138,7 +99,7 @@ pub async fn verify(config: &Config, format: Format, options: &Options) -> Resul
         let none = format!("{} has no key {key}: neither row, document nor events", views.join(", "));
         return Err(Failure::NotFound(none));
     }
-    output::print(format, &report.text(), &json!(report))?;
+    output::print(format, &report::text(&report), &json!(report))?;
     looked?;
     match report.left() {
         0 => Ok(()),

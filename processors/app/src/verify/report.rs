@@ -1,81 +1,86 @@
-//! What the auditor has looked at and found.
+//! What the auditor has looked at and found, for people.
 
-use serde::Serialize;
+use millrace_ops::verify::finding::{Field, Finding};
+use millrace_ops::verify::report::{Compared, Report};
+use serde_json::Value;
 
-use super::finding::{self, Finding};
-use super::index::Mended;
-use crate::output;
+use crate::output::Table;
 
-/// What was looked at, and what is wrong.
-#[derive(Debug, Default, Serialize)]
-pub(crate) struct Report {
-    /// How much was compared, of what.
-    pub(crate) compared: Vec<Compared>,
-    pub(crate) findings: Vec<Finding>,
-    /// How many more things are wrong than are listed.
-    pub(crate) more: i64,
-    /// How many of them were put right.
-    pub(crate) repaired: usize,
-    /// What could not be put right, and why: Postgres or Elasticsearch does not take it.
-    pub(crate) refused: Vec<String>,
+/// Fields are shown up to this many characters.
+const SHOWN_MAX: usize = 60;
+
+/// How much was compared, what is wrong, and what was put right.
+pub(super) fn text(report: &Report) -> String {
+    let Report { compared, findings, more, repaired, refused } = report;
+    let more = if *more > 0 { format!("and {more} more\n") } else { String::new() };
+    let end = match (findings.len(), repaired) {
+        (0, _) => "all as the outbox has it\n".to_owned(),
+        (_, 0) => String::new(),
+        (_, repaired) => format!("repaired: {repaired}\n"),
+    };
+    let findings = if findings.is_empty() { String::new() } else { table(findings) };
+    let refused: String = refused.iter().map(|refused| format!("not repaired: {refused}\n")).collect();
+    format!("{}{findings}{more}{end}{refused}", counts(compared))
 }
 
-/// How much was compared: of everything, or of one key.
-#[derive(Debug, Serialize)]
-pub(crate) struct Compared {
-    pub(crate) name: String,
-    /// Events, rejections and commands of the outbox that were looked for, or events that were folded.
-    pub(crate) events: u64,
-    /// Rows, of a view.
-    pub(crate) rows: Option<i64>,
-    /// Documents, of a view that is published.
-    pub(crate) documents: Option<i64>,
+fn counts(compared: &[Compared]) -> String {
+    let mut table = Table::new(&["compared", "events", "rows", "documents"]);
+    let told = |number: Option<i64>| number.map_or(String::new(), |number| number.to_string());
+    for Compared { name, events, rows, documents } in compared {
+        table.row([name.clone(), events.to_string(), told(*rows), told(*documents)]);
+    }
+    table.render()
 }
 
-impl Report {
-    /// Something was to be put right.
-    pub(super) fn mended(&mut self, name: &str, key: &str, mended: &Mended) {
-        match mended {
-            Mended::Now => self.repaired += 1,
-            Mended::NotNow => {}
-            Mended::Refused(reason) => {
-                tracing::warn!(name, key, reason, "it cannot be repaired");
-                self.refused.push(format!("{name}/{key}: {reason}"));
-            }
+/// A line for each field.
+fn table(findings: &[Finding]) -> String {
+    let head = ["what", "of", "key", "field", "found", "expected", "difference", "versions"];
+    let mut table = Table::new(&head);
+    for Finding { what, name, key, versions, fields } in findings {
+        let [found, expected] =
+            versions.map(|version| version.map_or("-".to_owned(), |number| number.to_string()));
+        for field in fields {
+            let difference = field.difference.map_or(String::new(), |number| format!("{number:+}"));
+            let versions = format!("{found} / {expected}");
+            let Field { field, found, expected, .. } = field;
+            let row =
+                [what.as_str(), name, key, field, &shown(found), &shown(expected), &difference, &versions];
+            table.row(row.map(str::to_owned));
         }
     }
+    table.render()
+}
 
-    /// How many things are wrong and were not put right.
-    pub(crate) fn left(&self) -> usize {
-        self.findings
-            .len()
-            .saturating_add(usize::try_from(self.more).unwrap_or_default())
-            .saturating_sub(self.repaired)
+fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(SHOWN_MAX) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_ops::replay::compare::Twin;
+    use millrace_ops::verify::what::What;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_finding_tells_both_values_the_difference_and_both_versions() {
+        let row =
+            |total: i64, version: i64| Some(json!({"order_id": "1", "total": total, "version": version}));
+        let twin = Twin { key: "1".to_owned(), serving: row(150, 3), building: row(100, 3) };
+        let finding = Finding::of(What::Row, "orders", twin);
+        assert_eq!(finding.versions, [Some(3), Some(3)]);
+        let text = table(&[finding]);
+        let line: Vec<&str> = text.lines().nth(1).unwrap().split_whitespace().collect();
+        assert_eq!(line, ["row", "orders", "1", "total", "150", "100", "+50", "3", "/", "3"]);
     }
 
-    /// Whether there was anything to compare, of one key.
-    pub(super) fn is_of_nothing(&self) -> bool {
-        let nothing =
-            |one: &Compared| (one.events, one.rows, one.documents.unwrap_or_default()) == (0, Some(0), 0);
-        self.findings.is_empty() && self.compared.iter().all(nothing)
-    }
-
-    /// For people.
-    pub(super) fn text(&self) -> String {
-        let mut table = output::Table::new(&["compared", "events", "rows", "documents"]);
-        let told = |number: Option<i64>| number.map_or(String::new(), |number| number.to_string());
-        for Compared { name, events, rows, documents } in &self.compared {
-            table.row([name.clone(), events.to_string(), told(*rows), told(*documents)]);
-        }
-        let more = if self.more > 0 { format!("and {} more\n", self.more) } else { String::new() };
-        let end = match (self.findings.len(), self.repaired) {
-            (0, _) => "all as the outbox has it\n".to_owned(),
-            (_, 0) => String::new(),
-            (_, repaired) => format!("repaired: {repaired}\n"),
-        };
-        let findings = if self.findings.is_empty() { String::new() } else { finding::table(&self.findings) };
-        let refused: String =
-            self.refused.iter().map(|refused| format!("not repaired: {refused}\n")).collect();
-        format!("{}{findings}{more}{end}{refused}", table.render())
+    #[test]
+    fn long_values_are_cut() {
+        assert_eq!(shown(&json!("é".repeat(100))).chars().count(), SHOWN_MAX + 1);
     }
 }

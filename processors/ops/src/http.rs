@@ -1,0 +1,244 @@
+//! The services that are spoken to over HTTP: schema registry, Connect, Elasticsearch.
+
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use reqwest::{Client, Method, StatusCode, Url};
+use serde_json::Value;
+
+use crate::address::Address;
+use crate::config;
+use crate::failure::{Failure, Service};
+
+/// All that is asked for may be asked twice: a service that hangs for once (a JVM on a busy machine) is asked again.
+const TRIES: usize = 3;
+const TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a busy service is asked again.
+const ASKED_EVERY: Duration = Duration::from_millis(250);
+/// Reasons that services give are cut to this many characters.
+const REASON_MAX: usize = 600;
+
+/// One service.
+#[derive(Debug, Clone)]
+pub struct Http {
+    service: Service,
+    address: Address,
+    client: Client,
+}
+
+/// An answer of any status.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The body; null when it is empty, text when it is not JSON.
+    pub body: Value,
+}
+
+/// A client for anything. All share one, since loading the certificates that TLS trusts takes longer than most requests.
+///
+/// # Errors
+/// When TLS cannot be set up.
+pub fn client() -> Result<Client, Failure> {
+    static CLIENT: LazyLock<reqwest::Result<Client>> =
+        LazyLock::new(|| Client::builder().timeout(TIMEOUT).connect_timeout(CONNECT_TIMEOUT).build());
+    let client = CLIENT.as_ref().map(Client::clone);
+    client.map_err(|error| Failure::refused(format!("HTTP cannot be set up: {error}")))
+}
+
+impl Http {
+    /// The schema registry.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn registry(config: &config::Registry) -> Result<Self, Failure> {
+        Self::new(Service::Registry, &config.url)
+    }
+
+    /// Kafka Connect.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn connect(config: &config::Connect) -> Result<Self, Failure> {
+        Self::new(Service::Connect, &config.url)
+    }
+
+    /// Elasticsearch.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn elasticsearch(config: &config::Elasticsearch) -> Result<Self, Failure> {
+        Self::new(Service::Elasticsearch, &config.url)
+    }
+
+    fn new(service: Service, address: &Address) -> Result<Self, Failure> {
+        Ok(Self { service, address: address.clone(), client: client()? })
+    }
+
+    /// Sends a request to a path below the service's address; each segment is escaped. When there is no answer in time it
+    /// is sent again: what it asks for must be the same when asked for twice.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`] when there is no answer, or one that says that the service cannot answer now.
+    pub async fn send(&self, method: Method, path: &[&str], body: Option<&Value>) -> Result<Answer, Failure> {
+        self.send_query(method, path, &[], body).await
+    }
+
+    /// As [`send`](Self::send), with a query.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn send_query(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<Answer, Failure> {
+        let url = self.url(path, query)?;
+        let mut tries = 1;
+        let (status, text) = loop {
+            match self.exchange(method.clone(), url.clone(), body).await {
+                Err(error) if error.is_timeout() && tries < TRIES => tries += 1,
+                answer => break answer.map_err(|error| self.unreachable(error))?,
+            }
+        };
+        let body = match text.as_str() {
+            "" => Value::Null,
+            text => serde_json::from_str(text).unwrap_or_else(|_| Value::from(text)),
+        };
+        match status {
+            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+                Err(self.failed(format!("it answers {status}")))
+            }
+            _ => Ok(Answer { status, body }),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<&Value>,
+    ) -> reqwest::Result<(StatusCode, String)> {
+        let request = self.client.request(method, url);
+        let request = body.into_iter().fold(request, |request, body| request.json(body));
+        let response = request.send().await?;
+        Ok((response.status(), response.text().await?))
+    }
+
+    /// Asks for the same again while the answer is one of `busy`, for as long as `within`.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn patiently(
+        &self,
+        method: Method,
+        path: &[&str],
+        body: Option<&Value>,
+        busy: &[StatusCode],
+        within: Duration,
+    ) -> Result<Answer, Failure> {
+        let until = Instant::now() + within;
+        loop {
+            let answer = self.send(method.clone(), path, body).await?;
+            if !busy.contains(&answer.status) || Instant::now() > until {
+                return Ok(answer);
+            }
+            tokio::time::sleep(ASKED_EVERY).await;
+        }
+    }
+
+    /// Gets a document; `None` when there is none.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and [`Failure::Refused`] for any other answer than success.
+    pub async fn find(&self, path: &[&str]) -> Result<Option<Value>, Failure> {
+        let answer = self.send(Method::GET, path, None).await?;
+        self.found(answer, path)
+    }
+
+    /// The body of a successful answer; `None` when there is no such document.
+    ///
+    /// # Errors
+    /// [`Failure::Refused`] with the service's reason.
+    pub fn found(&self, answer: Answer, path: &[&str]) -> Result<Option<Value>, Failure> {
+        if answer.status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        self.success(answer, path).map(Some)
+    }
+
+    /// The body of a successful answer.
+    ///
+    /// # Errors
+    /// [`Failure::Refused`] with the service's reason.
+    pub fn success(&self, answer: Answer, path: &[&str]) -> Result<Value, Failure> {
+        if answer.status.is_success() {
+            return Ok(answer.body);
+        }
+        let (service, reason) = (self.service, reason(&answer.body));
+        Err(Failure::refused(format!(
+            "{service} refuses `/{}` with {}: {reason}",
+            path.join("/"),
+            answer.status
+        )))
+    }
+
+    fn url(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Url, Failure> {
+        let mut url = self.address.url().clone();
+        match url.path_segments_mut() {
+            Ok(mut segments) => segments.pop_if_empty().extend(path),
+            Err(()) => {
+                return Err(Failure::usage(format!(
+                    "{} cannot be the address of {}",
+                    self.address, self.service
+                )));
+            }
+        };
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        Ok(url)
+    }
+
+    fn unreachable(&self, error: reqwest::Error) -> Failure {
+        // The innermost cause says most ("Connection refused"); the URL may hold a password.
+        let error = error.without_url();
+        let mut cause: &dyn std::error::Error = &error;
+        while let Some(inner) = cause.source() {
+            cause = inner;
+        }
+        self.failed(cause.to_string())
+    }
+
+    fn failed(&self, reason: String) -> Failure {
+        Failure::Unreachable { service: self.service, address: self.address.to_string(), reason }
+    }
+}
+
+/// The reason in a service's answer: each has its own place for it.
+pub fn reason(body: &Value) -> String {
+    let places = ["/message", "/error/reason", "/error/root_cause/0/reason", "/error"];
+    let told = places.iter().find_map(|place| body.pointer(place)).and_then(Value::as_str);
+    let text = told.map_or_else(|| body.to_string(), str::to_owned);
+    let causes = body.pointer("/error/caused_by/reason").and_then(Value::as_str);
+    let text = causes.map_or(text.clone(), |cause| format!("{text}: {cause}"));
+    text.chars().take(REASON_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn reasons_are_found_where_each_service_puts_them() {
+        assert_eq!(reason(&json!({"error_code": 409, "message": "incompatible"})), "incompatible");
+        let elastic = json!({"error": {"reason": "failed", "caused_by": {"reason": "why"}}});
+        assert_eq!(reason(&elastic), "failed: why");
+        assert_eq!(reason(&json!("text")), "\"text\"");
+    }
+}

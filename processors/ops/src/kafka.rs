@@ -1,0 +1,316 @@
+//! Kafka, for the operator's commands.
+
+use std::collections::BTreeMap;
+use std::ops::{ControlFlow, Range};
+use std::time::{Duration, Instant};
+
+use millrace_kafka::{Unfetchable, is_unfetchable, next_offset, unfetchable};
+use millrace_runtime::{KafkaSettings, client};
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResourceResult, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::topic_partition_list::TopicPartitionListElem;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+use crate::config::Kafka;
+use crate::failure::{Failure, Service};
+
+/// How long a request may take.
+pub const TIMEOUT: Duration = Duration::from_secs(10);
+/// A group id is asked for and never used: nothing is subscribed or committed.
+const NO_GROUP: &str = "millrace-operator";
+
+/// How to reach Kafka.
+pub fn settings(config: &Kafka) -> KafkaSettings {
+    KafkaSettings {
+        brokers: config.brokers.clone(),
+        session_timeout: config.session_timeout,
+        heartbeat_interval: config.heartbeat_interval,
+        properties: config.revealed(),
+    }
+}
+
+/// The configuration of an administrator or a producer: brokers and further properties.
+pub fn client_config(config: &Kafka) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", &config.brokers);
+    client.set("client.id", "millrace");
+    client.extend(config.revealed());
+    client
+}
+
+/// The configuration of a consumer of a group, as its members have it.
+fn consumer_config(config: &Kafka, group: &str) -> ClientConfig {
+    client::consumer(&settings(config), group)
+}
+
+/// The configuration of a consumer that joins no group.
+pub fn groupless_config(config: &Kafka) -> ClientConfig {
+    consumer_config(config, NO_GROUP)
+}
+
+/// An administrator's connection.
+pub fn admin(config: &Kafka) -> Result<AdminClient<DefaultClientContext>, Failure> {
+    client_config(config).create().map_err(|error| failure(config, &error))
+}
+
+/// How long administrators wait.
+pub fn admin_options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(TIMEOUT)).operation_timeout(Some(TIMEOUT))
+}
+
+/// What an error of Kafka's client means.
+pub fn failure(config: &Kafka, error: &KafkaError) -> Failure {
+    if let KafkaError::ClientConfig(_, reason, name, _) = error {
+        return Failure::usage(format!("kafka.properties: `{name}` is refused: {reason}"));
+    }
+    let address = config.brokers.clone();
+    Failure::Unreachable { service: Service::Kafka, address, reason: error.to_string() }
+}
+
+/// A place in Kafka.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// The topic.
+    pub topic: String,
+    /// The partition's number.
+    pub partition: i32,
+    /// The offset.
+    pub offset: i64,
+}
+
+/// Where a group's committed offset stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The topic.
+    pub topic: String,
+    /// The partition's number.
+    pub partition: i32,
+    /// The next offset.
+    pub offset: i64,
+    /// What its author wrote beside it.
+    pub metadata: String,
+}
+
+/// What Kafka keeps of a group, asked for without joining it. It blocks.
+pub struct Commits<'c> {
+    consumer: BaseConsumer,
+    config: &'c Kafka,
+}
+
+impl<'c> Commits<'c> {
+    /// Of a group; connects when first used.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] when a property is refused.
+    pub fn of(config: &'c Kafka, group: &str) -> Result<Self, Failure> {
+        let consumer = consumer_config(config, group).create().map_err(|error| failure(config, &error))?;
+        Ok(Self { consumer, config })
+    }
+
+    /// The committed offsets of these partitions; those that have none are left out.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`].
+    pub fn committed(&self, partitions: &[(String, i32)]) -> Result<Vec<Committed>, Failure> {
+        let mut list = TopicPartitionList::new();
+        for (topic, partition) in partitions {
+            list.add_partition(topic, *partition);
+        }
+        let found = self.consumer.committed_offsets(list, TIMEOUT);
+        let found = found.map_err(|error| failure(self.config, &error))?;
+        let committed = found.elements().into_iter().filter_map(|element| match element.offset() {
+            Offset::Offset(offset) => {
+                let (topic, metadata) = (element.topic().to_owned(), element.metadata().to_owned());
+                Some(Committed { topic, partition: element.partition(), offset, metadata })
+            }
+            _ => None,
+        });
+        Ok(committed.collect())
+    }
+
+    /// The partitions of those of these topics that are there.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`].
+    pub fn partitions(&self, topics: &[String]) -> Result<Vec<(String, i32)>, Failure> {
+        let metadata = self.consumer.fetch_metadata(None, TIMEOUT);
+        let metadata = metadata.map_err(|error| failure(self.config, &error))?;
+        let ours = metadata.topics().iter().filter(|topic| topics.iter().any(|name| name == topic.name()));
+        Ok(ours
+            .flat_map(|topic| topic.partitions().iter().map(|one| (topic.name().to_owned(), one.id())))
+            .collect())
+    }
+
+    /// The first offset that is there.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`].
+    pub fn first(&self, (topic, partition): &(String, i32)) -> Result<i64, Failure> {
+        let ends = self.consumer.fetch_watermarks(topic, *partition, TIMEOUT);
+        ends.map(|(first, _)| first).map_err(|error| failure(self.config, &error))
+    }
+}
+
+/// How long topics keep their records, in seconds; those that keep them for ever, or do not answer, are left out.
+///
+/// # Errors
+/// [`Failure::Unreachable`].
+pub async fn retentions(config: &Kafka, topics: &[String]) -> Result<BTreeMap<String, f64>, Failure> {
+    let fail = |error: KafkaError| failure(config, &error);
+    let admin: AdminClient<DefaultClientContext> = client_config(config).create().map_err(fail)?;
+    let resources: Vec<ResourceSpecifier<'_>> =
+        topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
+    let described =
+        admin.describe_configs(&resources, &AdminOptions::new().request_timeout(Some(TIMEOUT))).await;
+    let kept = |answer: ConfigResourceResult| -> Option<f64> {
+        let text = answer.ok()?.get("retention.ms")?.value.clone()?;
+        text.parse().ok().filter(|kept: &f64| *kept >= 0.0).map(|kept| kept / 1_000.0)
+    };
+    let answers = topics.iter().zip(described.map_err(fail)?);
+    Ok(answers.filter_map(|(topic, answer)| Some((topic.clone(), kept(answer)?))).collect())
+}
+
+/// Where partitions end, what open transactions have written included. It blocks.
+///
+/// # Errors
+/// [`Failure::Unreachable`].
+pub fn written_ends(
+    config: &Kafka,
+    partitions: &[(String, i32)],
+) -> Result<BTreeMap<(String, i32), i64>, Failure> {
+    let fail = |error: KafkaError| failure(config, &error);
+    let mut client = groupless_config(config);
+    client.set("isolation.level", "read_uncommitted");
+    let consumer: BaseConsumer = client.create().map_err(fail)?;
+    let mut list = TopicPartitionList::new();
+    for (topic, partition) in partitions {
+        // In place of a time it asks for the end: ListOffsets of Kafka's protocol.
+        list.add_partition_offset(topic, *partition, Offset::End).map_err(fail)?;
+    }
+    let found = consumer.offsets_for_times(list, TIMEOUT).map_err(fail)?;
+    let end = |element: &TopicPartitionListElem<'_>| match element.offset() {
+        Offset::Offset(offset) => Some(((element.topic().to_owned(), element.partition()), offset)),
+        _ => None,
+    };
+    Ok(found.elements().iter().filter_map(end).collect())
+}
+
+/// What a [`Reader`] meets in a partition.
+pub enum Seen<'s, 'm> {
+    /// A record.
+    Record(&'s BorrowedMessage<'m>),
+    /// Records of a partition that cannot be fetched, and why: those behind them come next.
+    Unfetchable(i32, Range<i64>, RDKafkaErrorCode),
+    /// There is no further record in this partition now: what lies before its end are markers of transactions, records of
+    /// aborted ones, and gaps that compaction left.
+    End(i32),
+}
+
+/// Reads without belonging to a group: metadata, ends of partitions, single records. It blocks; call it from
+/// [`tokio::task::block_in_place`].
+pub struct Reader<'c> {
+    consumer: BaseConsumer,
+    config: &'c Kafka,
+}
+
+impl<'c> Reader<'c> {
+    /// A reader; connects when first used.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] when a property is refused.
+    pub fn new(config: &'c Kafka) -> Result<Self, Failure> {
+        let mut client = groupless_config(config);
+        client.set("auto.offset.reset", "earliest").set("fetch.queue.backoff.ms", "10");
+        // An end shows only once the broker has answered that there is nothing more.
+        client.set("enable.partition.eof", "true").set("fetch.wait.max.ms", "20");
+        let consumer = client.create().map_err(|error| failure(config, &error))?;
+        Ok(Self { consumer, config })
+    }
+
+    /// Every topic and its number of partitions.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`].
+    pub fn topics(&self) -> Result<BTreeMap<String, i32>, Failure> {
+        let metadata =
+            self.consumer.fetch_metadata(None, TIMEOUT).map_err(|error| failure(self.config, &error))?;
+        let count = |partitions: usize| i32::try_from(partitions).unwrap_or(i32::MAX);
+        Ok(metadata.topics().iter().map(|t| (t.name().to_owned(), count(t.partitions().len()))).collect())
+    }
+
+    /// The first offset of a partition and its last stable one: nothing from there on can be read now.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`].
+    pub fn ends(&self, topic: &str, partition: i32) -> Result<(i64, i64), Failure> {
+        let ends = self.consumer.fetch_watermarks(topic, partition, TIMEOUT);
+        ends.map_err(|error| failure(self.config, &error))
+    }
+
+    /// Shows what a topic holds from these offsets of its partitions on, partitions mixed, until the visitor has had enough
+    /// or time is up. What cannot be fetched is told and passed over.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`].
+    pub fn visit(
+        &self,
+        topic: &str,
+        from: impl IntoIterator<Item = (i32, i64)>,
+        time: Duration,
+        mut visitor: impl FnMut(Seen<'_, '_>) -> ControlFlow<()>,
+    ) -> Result<(), Failure> {
+        let fail = |error: KafkaError| failure(self.config, &error);
+        let (mut list, mut sought) = (TopicPartitionList::new(), BTreeMap::new());
+        for (partition, offset) in from {
+            list.add_partition_offset(topic, partition, Offset::Offset(offset)).map_err(fail)?;
+            sought.insert(partition, offset);
+        }
+        self.consumer.assign(&list).map_err(fail)?;
+        let until = Instant::now() + time;
+        while let Some(left) = until.checked_duration_since(Instant::now()) {
+            let stop = match self.consumer.poll(left.min(Duration::from_millis(200))) {
+                Some(Err(KafkaError::PartitionEOF(partition))) => visitor(Seen::End(partition)).is_break(),
+                Some(Err(KafkaError::MessageConsumption(code))) if is_unfetchable(code) => {
+                    self.go_on_behind(topic, &mut sought, &mut visitor).map_err(fail)?.is_break()
+                }
+                Some(message) => visitor(Seen::Record(&message.map_err(fail)?)).is_break(),
+                None => false,
+            };
+            if stop {
+                break;
+            }
+        }
+        self.consumer.unassign().map_err(fail)
+    }
+
+    /// Finds what cannot be fetched where the client stands, which it does not say; goes on behind it.
+    fn go_on_behind(
+        &self,
+        topic: &str,
+        sought: &mut BTreeMap<i32, i64>,
+        visitor: &mut impl FnMut(Seen<'_, '_>) -> ControlFlow<()>,
+    ) -> KafkaResult<ControlFlow<()>> {
+        for found in unfetchable(&groupless_config(self.config), &self.nexts(topic, sought)?, TIMEOUT)? {
+            let Unfetchable { partition, offsets, code, .. } = found;
+            tracing::warn!(topic, partition, ?offsets, %code, "records cannot be fetched and are passed over");
+            self.consumer.seek(topic, partition, Offset::Offset(offsets.end), TIMEOUT)?;
+            sought.insert(partition, offsets.end);
+            if visitor(Seen::Unfetchable(partition, offsets, code)).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// The next offset of each partition of a topic that is read, given where the client was told to go.
+    fn nexts(&self, topic: &str, sought: &BTreeMap<i32, i64>) -> KafkaResult<Vec<(String, i32, i64)>> {
+        let positions = self.consumer.position()?;
+        let next = |(partition, sought): (&i32, &i64)| {
+            (topic.to_owned(), *partition, next_offset(&positions, topic, *partition, *sought))
+        };
+        Ok(sought.iter().map(next).collect())
+    }
+}

@@ -1,0 +1,350 @@
+//! What an instance consists of: contexts, views, groups and topics, read from the registry of the domain. Of that it has
+//! what belongs to its configured contexts.
+
+use std::time::Duration;
+
+use millrace_domain::registry::{self, Visitor};
+use millrace_domain::{Context, Effect, Log, Saga, Tally, View};
+use millrace_runtime::moments::other_shape;
+use millrace_runtime::views::shape::{Column, RELEASE, Shape as Like};
+use millrace_schemas::Kind;
+use millrace_store::migrations::{self, Migrations};
+use millrace_store::names::{COMMANDS, Namespace, dead_letter_topic, retry_topic};
+use millrace_store::own_name;
+use millrace_store::replay::Shape;
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::known;
+
+/// The database that holds a group's offsets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Commands, sagas, effects.
+    Write,
+    /// Views.
+    Read,
+}
+
+impl Side {
+    /// How its tables came to be.
+    pub fn migrations(self) -> Migrations {
+        match self {
+            Self::Write => migrations::WRITE,
+            Self::Read => migrations::READ,
+        }
+    }
+}
+
+/// A view, tally or log.
+#[derive(Debug, Clone)]
+pub struct ReadModel {
+    /// Its name.
+    pub name: &'static str,
+    /// The contexts whose events it reads, those that the instance has.
+    pub contexts: Vec<&'static str>,
+    /// Its table and SQL view, when it is in Postgres.
+    pub table: Option<Table>,
+    /// Its mapping, when it is in Elasticsearch.
+    pub mapping: Option<&'static str>,
+    /// What this build makes of it.
+    pub shape: Shape,
+    /// Columns, or fields, that mean something else than in the shape before.
+    pub changed: Vec<&'static str>,
+}
+
+/// How a read model is kept in Postgres.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// Creates the table of a generation.
+    pub table: String,
+    /// Creates the SQL view over it.
+    pub view: String,
+    /// Its columns and their types.
+    pub columns: Vec<Column>,
+    /// The columns of its key.
+    pub key: Vec<&'static str>,
+    /// Its rows again, told by SQL from the events.
+    pub check: &'static str,
+}
+
+/// A role of the write side that reads events: a saga or an effect.
+#[derive(Debug, Clone, Copy)]
+pub struct Reactor {
+    /// Its name.
+    pub name: &'static str,
+    /// The contexts whose records it reads.
+    pub contexts: &'static [&'static str],
+    /// Which of their records.
+    pub kinds: &'static [Kind],
+    /// The contexts that its commands go to.
+    pub sends_to: &'static [&'static str],
+}
+
+/// A consumer group and what it reads.
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// The role that works in it.
+    pub role: &'static str,
+    /// Its name in Kafka.
+    pub id: String,
+    /// Where its offsets are.
+    pub side: Side,
+    /// What it reads.
+    pub topics: Vec<String>,
+    /// Where its failed records wait for another try; it reads these too.
+    pub retry_topics: Vec<String>,
+    /// Whether it writes to Elasticsearch.
+    pub publishes: bool,
+}
+
+/// A topic as it must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topic {
+    /// Its name.
+    pub name: String,
+    /// Whether it has one partition instead of the configured number.
+    pub single: bool,
+    /// Whether its records are kept for ever.
+    pub forever: bool,
+    /// How long they are kept at least, in milliseconds, -1 for ever; `None` as long as the broker says.
+    pub kept_ms: Option<i64>,
+    /// How large a batch of records it takes, in bytes as they are sent.
+    pub bytes_max: u32,
+}
+
+/// What commands may have: Kafka's default, so that upstream producers need no setting of their own.
+const COMMAND_BYTES_MAX: u32 = 1_048_588;
+/// What comes from the outbox is smaller than a megabyte. A row of before that was so must pass too: it would stop all rows.
+const OUTBOX_BYTES_MAX: u32 = 2 * COMMAND_BYTES_MAX;
+/// A copy has our headers beside a record's own, and may be packed worse than the record was.
+const COPY_BYTES_MAX: u32 = 8 << 20;
+
+#[derive(Default)]
+struct Collector {
+    contexts: Vec<&'static str>,
+    models: Vec<ReadModel>,
+    sagas: Vec<Reactor>,
+    effects: Vec<Reactor>,
+    standings: Vec<(&'static str, &'static [&'static str])>,
+}
+
+impl Collector {
+    /// A read model in Postgres has a key and a check.
+    fn add(
+        &mut self,
+        (name, contexts): (&'static str, &[&'static str]),
+        like: Like,
+        told: Option<(Vec<&'static str>, &'static str)>,
+        mapping: Option<&'static str>,
+    ) {
+        let like = if other_shape().as_deref() == Some(name) { like.with_a_column_more() } else { like };
+        let shape = Shape { fingerprint: like.fingerprint(), release: RELEASE };
+        let (columns, changed) = (like.columns(), like.changed);
+        let table = told.zip(like.table).zip(like.views);
+        let table = table.map(|(((key, check), table), view)| Table { table, view, columns, key, check });
+        self.models.push(ReadModel { name, contexts: contexts.to_vec(), table, mapping, shape, changed });
+    }
+}
+
+impl Visitor for Collector {
+    fn context<C: Context>(&mut self) {
+        self.contexts.push(C::NAME);
+    }
+
+    fn view<V: View>(&mut self) {
+        let told = (vec![V::KEY], V::CHECK);
+        self.add((V::NAME, V::CONTEXTS), Like::of_view::<V>(), Some(told), V::MAPPING);
+    }
+
+    fn tally<T: Tally>(&mut self) {
+        let told = (T::KEYS.to_vec(), T::CHECK);
+        self.add((T::NAME, T::CONTEXTS), Like::of_tally::<T>(), Some(told), None);
+    }
+
+    fn log<L: Log>(&mut self) {
+        self.add((L::NAME, L::CONTEXTS), Like::of_log::<L>(), None, Some(L::MAPPING));
+    }
+
+    fn saga<S: Saga>(&mut self) {
+        self.sagas.push(Reactor::saga::<S>());
+        self.standings.push((S::NAME, S::STANDINGS));
+    }
+
+    fn effect<E: Effect>(&mut self) {
+        self.effects.push(Reactor::effect::<E>());
+    }
+}
+
+/// All that this build knows.
+fn all() -> Collector {
+    let mut collector = Collector::default();
+    registry::visit(&mut collector);
+    collector
+}
+
+/// What an instance has of it: a view reads the contexts that there are, a saga or an effect needs all of its own.
+fn collected(config: &Config) -> Collector {
+    let Collector { mut contexts, mut models, mut sagas, mut effects, standings } = all();
+    contexts.retain(|context| config.has(context));
+    models.iter_mut().for_each(|model| model.contexts.retain(|context| config.has(context)));
+    models.retain(|model| !model.contexts.is_empty());
+    for reactors in [&mut sagas, &mut effects] {
+        reactors.retain(|reactor| config.sagas.enabled && reactor.needs().all(|context| config.has(context)));
+    }
+    Collector { contexts, models, sagas, effects, standings }
+}
+
+/// The contexts, in the order of the registry.
+pub fn contexts(config: &Config) -> Vec<&'static str> {
+    collected(config).contexts
+}
+
+/// The sagas, in the order of the registry.
+pub fn sagas(config: &Config) -> Vec<Reactor> {
+    collected(config).sagas
+}
+
+/// The names of all sagas that this build knows, whether the instance runs them or not.
+pub fn known_sagas() -> Vec<&'static str> {
+    all().sagas.iter().map(|saga| saga.name).collect()
+}
+
+/// Where instances may stand: of one saga, or of any.
+pub fn known_standings(saga: Option<&str>) -> Vec<&'static str> {
+    let of = all().standings.into_iter().filter(|(name, _)| saga.is_none_or(|saga| saga == *name));
+    of.flat_map(|(_, standings)| standings).copied().collect()
+}
+
+/// The effects, in the order of the registry.
+pub fn effects(config: &Config) -> Vec<Reactor> {
+    collected(config).effects
+}
+
+/// The views, tallies and logs, in the order of the registry.
+pub fn read_models(config: &Config) -> Vec<ReadModel> {
+    collected(config).models
+}
+
+impl ReadModel {
+    /// The read model of this name; the refusal names those that there are.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`].
+    pub fn named(config: &Config, name: &str) -> Result<Self, Failure> {
+        let models = read_models(config);
+        let known: Vec<&str> = models.iter().map(|model| model.name).collect();
+        let unknown = || Failure::usage(format!("there is no view `{name}`{}", known::instead(name, &known)));
+        models.iter().find(|model| model.name == name).cloned().ok_or_else(unknown)
+    }
+
+    /// The topics that it reads.
+    pub fn topics(&self, namespace: &Namespace) -> Vec<String> {
+        self.contexts.iter().map(|context| namespace.topic(Kind::Event, context)).collect()
+    }
+
+    /// The retry topics of one of its generations.
+    pub fn retry_topics(&self, config: &Config, generation: i32) -> Vec<Topic> {
+        let group = config.namespace.group(self.name);
+        let levels = config.retries.of(self.name).len();
+        let names = retry_topics(&self.topics(&config.namespace), &own_name(&group, generation), levels);
+        names.into_iter().map(|name| Topic::of_copies(name, false)).collect()
+    }
+}
+
+impl Reactor {
+    /// A saga reads events and the answers to what it has sent.
+    pub fn saga<S: Saga>() -> Self {
+        let kinds = &[Kind::Event, Kind::Rejection];
+        Self { name: S::NAME, contexts: S::CONTEXTS, kinds, sends_to: S::SENDS_TO }
+    }
+
+    /// An effect reads events.
+    pub fn effect<E: Effect>() -> Self {
+        Self { name: E::NAME, contexts: E::CONTEXTS, kinds: &[Kind::Event], sends_to: E::CONTEXTS }
+    }
+
+    /// The contexts without which it cannot work.
+    fn needs(&self) -> impl Iterator<Item = &'static str> {
+        self.contexts.iter().chain(self.sends_to).copied()
+    }
+
+    /// The topics that it reads.
+    pub fn topics(&self, namespace: &Namespace) -> Vec<String> {
+        let kinds = self.kinds.iter();
+        kinds.flat_map(|kind| self.contexts.iter().map(|context| namespace.topic(*kind, context))).collect()
+    }
+}
+
+fn retry_topics(topics: &[String], name: &str, levels: usize) -> Vec<String> {
+    let all = topics.iter().flat_map(|topic| (1..=levels).map(move |level| (topic, level)));
+    all.map(|(topic, level)| retry_topic(topic, name, level)).collect()
+}
+
+impl Group {
+    fn new(config: &Config, role: &'static str, side: Side, topics: Vec<String>, publishes: bool) -> Self {
+        let id = config.namespace.group(role);
+        let retry_topics = retry_topics(&topics, &id, config.retries.of(role).len());
+        Self { role, retry_topics, id, side, topics, publishes }
+    }
+}
+
+/// The consumer groups: commands first, then one for each saga, each effect and each view.
+pub fn groups(config: &Config) -> Vec<Group> {
+    let Collector { contexts, models, sagas, effects, .. } = collected(config);
+    let topics = |kind, contexts: &[&str]| {
+        contexts.iter().map(|context| config.namespace.topic(kind, context)).collect()
+    };
+    let commands = Group::new(config, COMMANDS, Side::Write, topics(Kind::Command, &contexts), false);
+    let reactors = sagas.into_iter().chain(effects).map(|reactor| {
+        Group::new(config, reactor.name, Side::Write, reactor.topics(&config.namespace), false)
+    });
+    let views = models.into_iter().map(|model| {
+        let topics = topics(Kind::Event, &model.contexts);
+        Group::new(config, model.name, Side::Read, topics, model.mapping.is_some())
+    });
+    std::iter::once(commands).chain(reactors).chain(views).collect()
+}
+
+/// Every topic of the instance: commands, events, rejections, retries, dead letters, and Debezium's sign of life.
+pub fn topics(config: &Config) -> Vec<Topic> {
+    let namespace = &config.namespace;
+    let mut topics = Vec::new();
+    for context in contexts(config) {
+        for kind in [Kind::Command, Kind::Event, Kind::Rejection] {
+            let name = namespace.topic(kind, context);
+            let bytes_max = if kind == Kind::Command { COMMAND_BYTES_MAX } else { OUTBOX_BYTES_MAX };
+            let kept_ms = match kind {
+                Kind::Command => Some(kept_ms(config.topics.command_retention)),
+                Kind::Rejection => Some(kept_ms(config.topics.rejection_retention)),
+                Kind::Event => None,
+            };
+            topics.push(Topic { name, single: false, forever: kind == Kind::Event, kept_ms, bytes_max });
+        }
+    }
+    for group in groups(config) {
+        topics.extend(group.retry_topics.into_iter().map(|name| Topic::of_copies(name, false)));
+        let dead = |topic: &String| dead_letter_topic(topic, &group.id);
+        topics.extend(group.topics.iter().map(|topic| Topic::of_copies(dead(topic), true)));
+    }
+    let heartbeat = debezium_heartbeat(namespace);
+    let (single, forever, kept_ms, bytes_max) = (true, false, None, COMMAND_BYTES_MAX);
+    topics.push(Topic { name: heartbeat, single, forever, kept_ms, bytes_max });
+    topics
+}
+
+/// A retention as Kafka has it: -1 is forever.
+fn kept_ms(retention: Option<Duration>) -> i64 {
+    retention.map_or(-1, |kept| i64::try_from(kept.as_millis()).unwrap_or(i64::MAX))
+}
+
+impl Topic {
+    fn of_copies(name: String, forever: bool) -> Self {
+        Self { name, single: true, forever, kept_ms: None, bytes_max: COPY_BYTES_MAX }
+    }
+}
+
+/// The topic that Debezium writes to when the outbox is idle.
+pub fn debezium_heartbeat(namespace: &Namespace) -> String {
+    format!("{namespace}.debezium-heartbeat.{namespace}")
+}

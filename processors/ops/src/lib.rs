@@ -1,0 +1,26 @@
+//! What an instance of Millrace is, and all that is done with it beside moving records: its settings, what it consists of,
+//! setup, status, rebuilds, verification. Returns data and prints nothing, so that a command line and a server can share it.
+
+pub mod address;
+pub mod audit;
+pub mod config;
+pub mod failure;
+pub mod http;
+mod index_reader;
+pub mod kafka;
+mod keys;
+pub mod known;
+pub mod layout;
+pub mod listener;
+pub mod moment;
+pub mod outage;
+pub mod outbox;
+pub mod postgres;
+pub mod providers;
+pub mod read_side;
+pub mod replay;
+pub mod roles;
+pub mod schema;
+pub mod setup;
+pub mod status;
+pub mod verify;

@@ -1,0 +1,28 @@
+//! What an error of the runtime means to an operator: which service could not be reached, and where.
+
+use millrace_runtime::{Dependency, WorkError};
+
+use crate::config::Config;
+use crate::failure::{Failure, Service};
+use crate::layout::Side;
+
+/// An error in work on one of the two databases.
+pub fn failure(config: &Config, side: Side, error: WorkError) -> Failure {
+    match error {
+        WorkError::Outage { dependency, reason } => unreachable_at(config, side, dependency, reason),
+        other => Failure::refused(other.to_string()),
+    }
+}
+
+fn unreachable_at(config: &Config, side: Side, dependency: Dependency, reason: String) -> Failure {
+    let (service, address) = match (dependency, side) {
+        (Dependency::Postgres, Side::Write) => {
+            (Service::WriteDatabase, config.postgres.write.url.to_string())
+        }
+        (Dependency::Postgres, Side::Read) => (Service::ReadDatabase, config.postgres.read.url.to_string()),
+        (Dependency::Kafka, _) => (Service::Kafka, config.kafka.brokers.clone()),
+        (Dependency::Registry, _) => (Service::Registry, config.registry.url.to_string()),
+        (Dependency::Elasticsearch, _) => (Service::Elasticsearch, config.elasticsearch.url.to_string()),
+    };
+    Failure::Unreachable { service, address, reason }
+}

@@ -1,0 +1,145 @@
+//! The connector goes on past a row that Kafka does not take, and the row is answered for.
+
+use std::time::Duration;
+
+use millrace_runtime::{Copier as _, Producer, Record, WorkError, envelope};
+use millrace_store::outbox;
+use serde_json::{Value, json};
+use sqlx::Connection as _;
+use uuid::Uuid;
+
+use super::record;
+use crate::audit::Operator;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::http::Http;
+use crate::layout::Side;
+use crate::listener::Listener;
+use crate::outage;
+use crate::postgres::Database;
+use crate::replay::session;
+use crate::roles::producer;
+use crate::setup::{ConnectorState, leniently};
+use crate::verify::horizon;
+
+/// What became of a row that was in the connector's way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Did {
+    /// Its topic took it all the same.
+    Emitted,
+    /// Its topic has a record without value in its place.
+    Skipped,
+}
+
+/// A row, and why the connector stands where it may be. Changes nothing.
+///
+/// # Errors
+/// [`Failure::NotFound`] when there is no such row, [`Failure::Refused`] when the connector has not failed.
+pub async fn look(config: &Config, id: Uuid) -> Result<(Row, String), Failure> {
+    let (write, connect) = (Database::of(config, Side::Write)?, Http::connect(&config.connect)?);
+    let row = Row::find(config, &write, id).await?;
+    let reason = why_it_stands(config, &connect, &row).await?;
+    Ok((row, reason))
+}
+
+/// Takes a row out of the connector's way, which then has `patience` to carry what is behind it.
+///
+/// # Errors
+/// As [`look`], and [`Failure::Refused`] when the connector does not get past it, or its topic takes no record in its place.
+pub async fn skip(
+    config: &Config,
+    id: Uuid,
+    operator: &Operator,
+    patience: Duration,
+    listener: &dyn Listener,
+) -> Result<(Row, Did), Failure> {
+    let (row, _) = look(config, id).await?;
+    let (write, connect) = (Database::of(config, Side::Write)?, Http::connect(&config.connect)?);
+    let producer = producer(config)?;
+    let emitted = !row.is_skipped() && row.emit(config, &producer, listener).await?;
+    let row = row.sign(&write, operator, emitted).await?;
+    let passes = horizon::carried(config, &write, patience);
+    leniently(&connect, &config.namespace.outbox(), passes).await?;
+    if emitted {
+        return Ok((row, Did::Emitted));
+    }
+    // Behind the rows before it. Written down already: whatever ends this, `millrace verify --repair` emits it.
+    if !row.emit(config, &producer, listener).await? {
+        return Err(Failure::refused(format!("{} takes no record without value either", row.record.topic)));
+    }
+    Ok((row, Did::Skipped))
+}
+
+/// What the connector fails with. A row that was skipped before may be skipped again, as after a crash in between.
+async fn why_it_stands(config: &Config, connect: &Http, row: &Row) -> Result<String, Failure> {
+    let name = config.namespace.outbox();
+    match ConnectorState::find(connect, &name).await? {
+        Some(state) if state.failed() => Ok(state.trace.unwrap_or_default()),
+        _ if row.is_skipped() => Ok("it has not failed".to_owned()),
+        _ => Err(Failure::refused(format!("the connector `{name}` has not failed: no row is in its way"))),
+    }
+}
+
+/// A row of the outbox, as the record that its topic must hold.
+pub struct Row {
+    /// Its id.
+    pub id: Uuid,
+    record: Record,
+}
+
+impl Row {
+    /// No index has the ids of events: it may take a while.
+    async fn find(config: &Config, write: &Database, id: Uuid) -> Result<Self, Failure> {
+        let fail = |error| write.failure(error);
+        let mut connection = session::open(write).await.map_err(fail)?;
+        let row = outbox::one(&mut connection, id).await.map_err(fail)?;
+        connection.close().await.map_err(fail)?;
+        let row = row.ok_or_else(|| Failure::NotFound(format!("the outbox has no row {id}")))?;
+        Ok(Self { id, record: record(&config.namespace, row) })
+    }
+
+    fn is_skipped(&self) -> bool {
+        self.record.value.is_none()
+    }
+
+    /// False when Kafka does not take it.
+    async fn emit(
+        &self,
+        config: &Config,
+        producer: &Producer,
+        listener: &dyn Listener,
+    ) -> Result<bool, Failure> {
+        match producer.copy(&self.record, &self.record.topic, &[]).await {
+            Ok(_) => Ok(true),
+            Err(WorkError::NotTaken(reason)) => {
+                listener.say(&format!("{}: {reason}", self.record.topic));
+                Ok(false)
+            }
+            Err(error) => Err(outage::failure(config, Side::Write, error)),
+        }
+    }
+
+    /// Writes down what becomes of it, and returns what its topic must hold then.
+    async fn sign(mut self, write: &Database, operator: &Operator, emitted: bool) -> Result<Self, Failure> {
+        let fail = |error| write.failure(error);
+        let mut transaction = write.pool.begin().await.map_err(fail)?;
+        if !emitted {
+            outbox::skip(&mut transaction, self.id).await.map_err(fail)?;
+        }
+        let action = if emitted { "outbox emit" } else { "outbox skip" };
+        let signed = operator.sign(&mut transaction, action, &self.id.to_string(), &self.json()).await;
+        signed.map_err(fail)?;
+        transaction.commit().await.map_err(fail)?;
+        self.record.value = self.record.value.filter(|_| emitted);
+        Ok(self)
+    }
+
+    /// Its id, topic, key, version and size in bytes.
+    pub fn json(&self) -> Value {
+        let Record { topic, value, .. } = &self.record;
+        json!({
+            "id": self.id, "topic": topic.to_string(), "key": self.record.key_text(),
+            "version": envelope::version(&self.record), "bytes": value.as_ref().map(Vec::len),
+        })
+    }
+}

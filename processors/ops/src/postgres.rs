@@ -1,0 +1,133 @@
+//! The two databases, for the operator's commands.
+
+use std::time::Duration;
+
+use millrace_store::Means;
+use sqlx::PgPool;
+
+use crate::address::Address;
+use crate::config::Config;
+use crate::failure::{Failure, Service};
+use crate::layout::Side;
+
+/// The operator's statements may take longer than a batch.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
+const CONNECTIONS_MAX: u32 = 4;
+
+/// One of the two databases.
+#[derive(Debug, Clone)]
+pub struct Database {
+    /// Connections, made when first used, whose search path is the namespace's schema.
+    pub pool: PgPool,
+    /// Which of the two.
+    pub side: Side,
+    address: Address,
+    answer_timeout: Duration,
+}
+
+impl Database {
+    /// The database of a side.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] when its URL cannot be used.
+    pub fn of(config: &Config, side: Side) -> Result<Self, Failure> {
+        let (address, field) = match side {
+            Side::Write => (&config.postgres.write.url, "postgres.write.url"),
+            Side::Read => (&config.postgres.read.url, "postgres.read.url"),
+        };
+        let pool = millrace_store::database::pool(
+            address.reveal(),
+            &config.namespace,
+            STATEMENT_TIMEOUT,
+            CONNECTIONS_MAX,
+        );
+        let pool =
+            pool.map_err(|_| Failure::usage(format!("{field}: {address} is not the URL of a database")))?;
+        let answer_timeout = config.postgres.answer_timeout;
+        Ok(Self { pool, side, address: address.clone(), answer_timeout })
+    }
+
+    /// What it answers in time: a link that swallows what is sent never says so.
+    ///
+    /// # Errors
+    /// The question's own, and [`Failure::Unreachable`] after the timeout.
+    pub async fn in_time<T>(&self, asked: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let silent = |_| self.failure(sqlx::Error::PoolTimedOut);
+        tokio::time::timeout(self.answer_timeout, asked).await.map_err(silent).flatten()
+    }
+
+    /// Refuses tables of a later version than this build knows: it would not understand what is in them.
+    ///
+    /// # Errors
+    /// [`Failure::Refused`].
+    pub fn refuse_newer(&self, applied: i64) -> Result<(), Failure> {
+        let (service, known) = (self.service(), self.side.migrations().newest());
+        if applied <= known {
+            return Ok(());
+        }
+        Err(Failure::refused(format!(
+            "{service} at {} has tables of version {applied}, and this build knows version {known}: this build is too old; \
+             run the release that has set them up, or a later one",
+            self.address
+        )))
+    }
+
+    /// A session in which nothing may be done.
+    pub fn unfit(&self, reason: &str) -> Failure {
+        let service = self.service();
+        Failure::usage(format!("{service} at {}: {reason}", self.address))
+    }
+
+    fn service(&self) -> Service {
+        match self.side {
+            Side::Write => Service::WriteDatabase,
+            Side::Read => Service::ReadDatabase,
+        }
+    }
+
+    /// What an error of this database means.
+    pub fn failure(&self, error: sqlx::Error) -> Failure {
+        let service = self.service();
+        match &error {
+            sqlx::Error::Database(database) => match database.code().as_deref() {
+                // Undefined table, schema or column.
+                Some("42P01" | "3F000" | "42703") => Failure::refused(format!(
+                    "{service} at {} has no such table ({}): run `millrace setup` first",
+                    self.address,
+                    database.message()
+                )),
+                // Waiting mends no pooler.
+                Some(_) if Means::of(&error) == Means::SharedSession => {
+                    let way_on = Means::SharedSession.way_on().unwrap_or_default();
+                    self.unfit(&format!("{}: {way_on}", database.message()))
+                }
+                // The server shuts down or starts up, or has no room for a connection.
+                Some(code) if code.starts_with("57P") || code.starts_with("08") || code == "53300" => {
+                    self.unreachable(service, &error)
+                }
+                // Password, missing database, missing privilege.
+                Some(code) if code.starts_with("28") || code == "3D000" || code == "42501" => {
+                    Failure::usage(format!("{service} at {}: {}", self.address, database.message()))
+                }
+                _ => {
+                    let way_on =
+                        Means::of(&error).way_on().map_or(String::new(), |way_on| format!(": {way_on}"));
+                    Failure::refused(format!("{service} at {}: {}{way_on}", self.address, database.message()))
+                }
+            },
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed => self.unreachable(service, &error),
+            _ => Failure::refused(format!("{service} at {}: {error}", self.address)),
+        }
+    }
+
+    fn unreachable(&self, service: Service, error: &sqlx::Error) -> Failure {
+        let reason = match error {
+            sqlx::Error::PoolTimedOut => "there was no answer in time".to_owned(),
+            other => other.to_string(),
+        };
+        Failure::Unreachable { service, address: self.address.to_string(), reason }
+    }
+}

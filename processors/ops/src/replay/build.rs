@@ -1,0 +1,180 @@
+//! Beginning and ending generations: their tables, retry topics, indices and groups.
+
+use std::time::{Duration, Instant};
+
+use millrace_runtime::views::ddl;
+use millrace_store::{blocked_key, consumer_offset, dead_letter, names, parked, progress, replay};
+use rdkafka::types::RDKafkaErrorCode;
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use super::generations;
+use super::shapes::{self, RELEASE_ASKS};
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::kafka;
+use crate::layout::ReadModel;
+use crate::listener::Listener;
+use crate::postgres::Database;
+use crate::setup::{databases, indices, topics};
+
+/// The members of a retired generation leave within this, unless no process follows the table any more.
+const LEFT_WITHIN: Duration = Duration::from_secs(90);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Who wants a rebuild, and why.
+pub struct Wish<'w> {
+    /// `operator`, `reset` or `release`.
+    pub asked_by: &'static str,
+    /// Why, as the table of generations has it.
+    pub reason: &'w str,
+    /// Swap even when the comparison finds differences.
+    pub accept_differences: bool,
+}
+
+/// Begins the next generation of a view: creates all that it needs, then records it for every `millrace run` to build.
+/// One that is being built already is gone on with; an operator's wish lets it be compared again.
+///
+/// # Errors
+/// [`Failure`]; nothing is recorded then, and a second try finds what was created.
+pub async fn begin(
+    config: &Config,
+    read: &Database,
+    model: &ReadModel,
+    wish: Wish<'_>,
+) -> Result<i32, Failure> {
+    let fail = |error| read.failure(error);
+    // No other setup or replay of this namespace runs beside.
+    let mut transaction = databases::begin(config, read).await?;
+    let live = generations::live(&mut *transaction).await.map_err(fail)?;
+    let live = generations::Generations(live.into_iter().filter(|one| one.view == model.name).collect());
+    live.serving()?;
+    if let Some(building) = live.building() {
+        if wish.asked_by == "operator" {
+            let again = replay::compare_again(&mut *transaction, model.name, wish.accept_differences);
+            again.await.map_err(fail)?;
+            transaction.commit().await.map_err(fail)?;
+        }
+        return Ok(building.generation);
+    }
+    // Another process may have been faster, and its generation serve already.
+    if wish.asked_by == RELEASE_ASKS && !shapes::is_due(&mut transaction, model).await.map_err(fail)? {
+        return live.serving();
+    }
+    let Wish { asked_by, reason, accept_differences } = wish;
+    let next = replay::next(&mut transaction, model.name).await.map_err(fail)?;
+    // What a filling that was broken off has left has no documents.
+    clear(config, &mut transaction, model, next).await.map_err(fail)?;
+    create(config, read, &mut transaction, model, next).await?;
+    let (place, shape) = ((model.name, next), &model.shape);
+    let recorded = replay::insert(&mut transaction, place, asked_by, reason, accept_differences, shape);
+    recorded.await.map_err(fail)?;
+    transaction.commit().await.map_err(fail)?;
+    tracing::info!(view = model.name, generation = next, asked_by, reason, "a rebuild begins");
+    Ok(next)
+}
+
+/// Creates all that the next generation of a view needs, without recording it: nobody works on it yet.
+///
+/// # Errors
+/// As [`begin`].
+pub(super) async fn prepare(config: &Config, read: &Database, model: &ReadModel) -> Result<i32, Failure> {
+    let fail = |error| read.failure(error);
+    let mut transaction = databases::begin(config, read).await?;
+    let next = replay::next(&mut transaction, model.name).await.map_err(fail)?;
+    create(config, read, &mut transaction, model, next).await?;
+    transaction.commit().await.map_err(fail)?;
+    Ok(next)
+}
+
+async fn create(
+    config: &Config,
+    read: &Database,
+    connection: &mut PgConnection,
+    model: &ReadModel,
+    generation: i32,
+) -> Result<(), Failure> {
+    if let Some(table) = &model.table {
+        let fail = |error| read.failure(error);
+        let create = ddl(&table.table, &config.namespace, model.name, generation);
+        sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut *connection).await.map_err(fail)?;
+        // Else it would be built again and again.
+        if let Some(lacks) = shapes::lacking(connection, &[(model, generation)]).await.map_err(fail)?.pop() {
+            return Err(Failure::refused(format!("a new table is not as this build has made it: {lacks}")));
+        }
+    }
+    topics::ensure(config, &model.retry_topics(config, generation)).await?;
+    indices::ensure(config, model, generation).await
+}
+
+/// Retires every generation of a view that does not serve and removes all that was theirs. Returns their numbers.
+///
+/// # Errors
+/// [`Failure::Refused`] when their members do not leave in time; running it again goes on from there.
+pub async fn retire(
+    config: &Config,
+    read: &Database,
+    model: &ReadModel,
+    listener: &dyn Listener,
+) -> Result<Vec<i32>, Failure> {
+    let fail = |error| read.failure(error);
+    let mut transaction = databases::begin(config, read).await?;
+    let retired = replay::retire(&mut transaction, model.name).await.map_err(fail)?;
+    transaction.commit().await.map_err(fail)?;
+    for generation in &retired {
+        listener
+            .say(&format!("generation {generation} of {}: waiting until no process works on it", model.name));
+        // Kafka deletes a group only once its last member has left.
+        remove_group(config, &config.namespace.generation_group(model.name, *generation)).await?;
+        indices::remove(config, model, *generation).await?;
+        topics::remove(config, &model.retry_topics(config, *generation)).await?;
+        remove_rows(config, read, model, *generation).await.map_err(fail)?;
+    }
+    Ok(retired)
+}
+
+async fn remove_group(config: &Config, group: &str) -> Result<(), Failure> {
+    let until = Instant::now() + LEFT_WITHIN;
+    loop {
+        let answers = kafka::admin(&config.kafka)?.delete_groups(&[group], &kafka::admin_options()).await;
+        let answers = answers.map_err(|error| kafka::failure(&config.kafka, &error))?;
+        match answers.into_iter().next() {
+            None | Some(Ok(_) | Err((_, RDKafkaErrorCode::GroupIdNotFound))) => return Ok(()),
+            Some(Err((_, RDKafkaErrorCode::NonEmptyGroup))) if Instant::now() < until => {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            Some(Err((_, code))) => {
+                return Err(Failure::refused(format!("the group `{group}` cannot be deleted: {code}")));
+            }
+        }
+    }
+}
+
+async fn clear(
+    config: &Config,
+    connection: &mut PgConnection,
+    model: &ReadModel,
+    generation: i32,
+) -> sqlx::Result<()> {
+    let table = names::table(model.name, generation);
+    let drop = format!("SET LOCAL client_min_messages = warning; DROP TABLE IF EXISTS \"{table}\"");
+    sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut *connection).await?;
+    let group = config.namespace.group(model.name);
+    consumer_offset::remove(connection, &group, generation).await?;
+    progress::remove(connection, &group, generation).await?;
+    blocked_key::remove(connection, &group, generation).await?;
+    parked::remove(connection, &group, generation).await
+}
+
+async fn remove_rows(
+    config: &Config,
+    read: &Database,
+    model: &ReadModel,
+    generation: i32,
+) -> sqlx::Result<()> {
+    let mut transaction = read.pool.begin().await?;
+    clear(config, &mut transaction, model, generation).await?;
+    // What a retired generation could not fold is of no use to anybody.
+    dead_letter::discard_all(&mut transaction, &config.namespace.group(model.name), generation).await?;
+    replay::removed(&mut transaction, model.name, generation).await?;
+    transaction.commit().await
+}

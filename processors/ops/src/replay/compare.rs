@@ -1,0 +1,277 @@
+//! Whether two generations of a view are the same: hashes of their rows by bucket, then the fields of rows that differ.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use crate::layout::Table;
+
+const BUCKETS: i32 = 1_024;
+const ROWS_SHOWN: i64 = 20;
+
+/// What a comparison found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// The generation that served.
+    pub serving: i32,
+    /// The one that was built.
+    pub building: i32,
+    /// What was compared.
+    #[serde(default)]
+    pub what: Compared,
+    /// How many each has.
+    pub rows: [i64; 2],
+    /// How many differ or are in one of them only.
+    pub differing: i64,
+    /// The fields of the first of them.
+    pub fields: Vec<Difference>,
+}
+
+/// What two generations are compared by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compared {
+    /// The rows of a view's table.
+    #[default]
+    Rows,
+    /// The documents of a log, which has no table.
+    Documents,
+}
+
+impl Compared {
+    fn noun(self) -> &'static str {
+        match self {
+            Self::Rows => "rows",
+            Self::Documents => "documents",
+        }
+    }
+}
+
+/// A field that differs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Difference {
+    /// The row's key, or the document's id.
+    pub key: String,
+    /// The column; `(row)` when only one generation has it.
+    pub field: String,
+    /// In the generation that served.
+    pub serving: Value,
+    /// In the one that was built.
+    pub building: Value,
+}
+
+impl Comparison {
+    /// Whether nothing differs.
+    pub fn equal(&self) -> bool {
+        self.differing == 0
+    }
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { serving, building, differing, rows: [before, after], .. } = self;
+        let what = self.what.noun();
+        if self.equal() {
+            return write!(f, "equal: {after} {what} in generations {serving} and {building}");
+        }
+        write!(
+            f,
+            "different: {differing} of {before} {what} (generation {serving}) and {after} (generation {building})"
+        )
+    }
+}
+
+/// Both tables and their key, for SQL.
+pub(crate) struct Tables<'t> {
+    pub(crate) serving: (i32, String),
+    pub(crate) building: (i32, String),
+    pub(crate) table: &'t Table,
+    /// What is compared of a row, in SQL.
+    pub(crate) columns: String,
+}
+
+/// Every column of a row.
+pub(crate) const ALL: &str = "*";
+
+/// Columns that both tables have, in the order of the built one's.
+const COMMON: &str = "
+    SELECT b.attname::text, s.atttypid = b.atttypid FROM pg_attribute AS b
+    JOIN pg_attribute AS s USING (attname)
+    WHERE b.attrelid = to_regclass(quote_ident($2)) AND s.attrelid = to_regclass(quote_ident($1))
+      AND b.attnum > 0 AND NOT b.attisdropped AND NOT s.attisdropped AND b.attname <> ALL($3)
+    ORDER BY b.attnum";
+
+/// The columns that two generations have in common, but for those that mean something else in the built one. Those whose type has
+/// changed are compared as texts.
+pub(super) async fn common(
+    connection: &mut PgConnection,
+    (serving, building): (&str, &str),
+    changed: &[&str],
+) -> sqlx::Result<String> {
+    let columns = sqlx::query_as(COMMON).bind(serving).bind(building).bind(changed);
+    let columns: Vec<(String, bool)> = columns.fetch_all(connection).await?;
+    let column = |(name, same): &(String, bool)| match same {
+        true => format!("\"{name}\""),
+        false => format!("\"{name}\"::text AS \"{name}\""),
+    };
+    Ok(columns.iter().map(column).collect::<Vec<_>>().join(", "))
+}
+
+/// A row by its key, as each of two tables has it.
+#[derive(Debug, Clone)]
+pub struct Twin {
+    /// The key.
+    pub key: String,
+    /// In the table that serves; `None` when it is not there.
+    pub serving: Option<Value>,
+    /// In the table that was built.
+    pub building: Option<Value>,
+}
+
+/// What differs between two tables.
+pub(crate) struct Differing {
+    /// Rows of each.
+    pub(crate) rows: [i64; 2],
+    /// Rows that differ.
+    pub(crate) count: i64,
+    /// The first of them.
+    pub(crate) first: Vec<Twin>,
+}
+
+/// Compares these columns of all rows, as they are in the transaction of `connection`.
+pub(super) async fn compare(connection: &mut PgConnection, tables: &Tables<'_>) -> sqlx::Result<Comparison> {
+    let Differing { rows, count: differing, first } = differing(connection, tables, None, ROWS_SHOWN).await?;
+    let (serving, building) = (tables.serving.0, tables.building.0);
+    let fields = first.into_iter().flat_map(differences).collect();
+    Ok(Comparison { serving, building, what: Compared::Rows, rows, differing, fields })
+}
+
+/// As [`compare`], with the first `most` of the rows that differ: all of them, or the one with this key.
+pub(crate) async fn differing(
+    connection: &mut PgConnection,
+    tables: &Tables<'_>,
+    key: Option<&str>,
+    most: i64,
+) -> sqlx::Result<Differing> {
+    let buckets: Vec<(i64, i64, i64, bool)> =
+        sqlx::query_as(AssertSqlSafe(tables.buckets())).fetch_all(&mut *connection).await?;
+    let differing: Vec<i64> = buckets.iter().filter(|bucket| !bucket.3).map(|bucket| bucket.0).collect();
+    let rows = [buckets.iter().map(|bucket| bucket.1).sum(), buckets.iter().map(|bucket| bucket.2).sum()];
+    let found: Vec<(String, Option<Value>, Option<Value>, i64)> = match differing.as_slice() {
+        [] => Vec::new(),
+        buckets => {
+            let rows = sqlx::query_as(AssertSqlSafe(tables.rows())).bind(buckets).bind(key).bind(most);
+            rows.fetch_all(connection).await?
+        }
+    };
+    let count = found.first().map_or(0, |row| row.3);
+    let first = found.into_iter().map(|(key, serving, building, _)| Twin { key, serving, building });
+    Ok(Differing { rows, count, first: first.collect() })
+}
+
+impl Tables<'_> {
+    /// Each bucket with its rows on both sides and whether their hashes are the same. A sum does not depend on the order
+    /// of rows, and every field is in it, the version too.
+    fn buckets(&self) -> String {
+        let side = |table: &str| {
+            format!(
+                "(SELECT {} AS bucket, count(*) AS rows, sum(hashtextextended(to_jsonb(t)::text, 0)) AS hash
+                  FROM {} AS t GROUP BY 1)",
+                self.bucket(),
+                self.compared(table)
+            )
+        };
+        format!(
+            "SELECT bucket, coalesce(s.rows, 0), coalesce(b.rows, 0), s.rows IS NOT DISTINCT FROM b.rows
+                    AND s.hash IS NOT DISTINCT FROM b.hash
+             FROM {} AS s FULL JOIN {} AS b USING (bucket)",
+            side(&self.serving.1),
+            side(&self.building.1)
+        )
+    }
+
+    /// The first rows of some buckets that differ, and how many there are in all.
+    fn rows(&self) -> String {
+        let side = |table: &str| {
+            format!(
+                "(SELECT {} AS key, to_jsonb(t) AS fields FROM {} AS t WHERE {} = ANY($1))",
+                self.key(),
+                self.compared(table),
+                self.bucket()
+            )
+        };
+        format!(
+            "SELECT key, s.fields, b.fields, count(*) OVER () FROM {} AS s FULL JOIN {} AS b USING (key)
+             WHERE s.fields IS DISTINCT FROM b.fields AND ($2::text IS NULL OR key = $2) ORDER BY key LIMIT $3",
+            side(&self.serving.1),
+            side(&self.building.1)
+        )
+    }
+
+    /// The rows that there are of a table.
+    fn compared(&self, table: &str) -> String {
+        format!("(SELECT {} FROM \"{table}\" WHERE version > 0)", self.columns)
+    }
+
+    fn bucket(&self) -> String {
+        format!("(hashtextextended({}, 0) & {})", self.key(), BUCKETS - 1)
+    }
+
+    fn key(&self) -> String {
+        key_of(self.table)
+    }
+}
+
+/// The key of a row as text, in SQL.
+pub(crate) fn key_of(table: &Table) -> String {
+    match table.key.as_slice() {
+        [column] => format!("\"{column}\"::text"),
+        columns => {
+            let columns: Vec<String> = columns.iter().map(|column| format!("\"{column}\"")).collect();
+            format!("jsonb_build_array({})::text", columns.join(", "))
+        }
+    }
+}
+
+pub(crate) fn differences(Twin { key, serving: before, building: after }: Twin) -> Vec<Difference> {
+    let difference = |field: &str, serving: Value, building: Value| Difference {
+        key: key.clone(),
+        field: field.to_owned(),
+        serving,
+        building,
+    };
+    let presence = |row: &Option<Value>| Value::from(if row.is_some() { "there" } else { "missing" });
+    let (Some(Value::Object(old)), Some(Value::Object(new))) = (&before, &after) else {
+        return vec![difference("(row)", presence(&before), presence(&after))];
+    };
+    let added = new.keys().filter(|field| !old.contains_key(*field));
+    let of = |row: &serde_json::Map<String, Value>, field: &str| row.get(field).cloned().unwrap_or_default();
+    let fields = old.keys().chain(added).filter(|field| old.get(*field) != new.get(*field));
+    fields.map(|field| difference(field, of(old, field), of(new, field))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn named(before: Option<Value>, after: Option<Value>) -> Vec<String> {
+        differences(Twin { key: "1".to_owned(), serving: before, building: after })
+            .into_iter()
+            .map(|d| format!("{} {} {}", d.field, d.serving, d.building))
+            .collect()
+    }
+
+    #[test]
+    fn differences_name_each_field_and_rows_that_only_one_generation_has() {
+        let before = json!({"a": 1, "b": 2, "gone": 3});
+        assert_eq!(
+            named(Some(before.clone()), Some(json!({"a": 1, "b": 5, "new": 4}))),
+            ["b 2 5", "gone 3 null", "new null 4"]
+        );
+        assert_eq!(named(Some(before), None), ["(row) \"there\" \"missing\""]);
+    }
+}

@@ -1,0 +1,223 @@
+//! Cut-over: both generations held at the same offsets, seen at that moment, compared, swapped.
+
+use std::time::{Duration, Instant};
+
+use millrace_runtime::views::ddl;
+use millrace_store::consumer_offset::{self, Level};
+use millrace_store::{names, replay};
+use serde_json::json;
+use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
+
+use super::compare::{Comparison, Tables, common, compare};
+use super::documents::Documents;
+use super::generations::{Generation, Generations};
+use super::session::{self, Pair};
+use super::sql_views;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::http::Http;
+use crate::layout::{ReadModel, Table};
+use crate::postgres::Database;
+use crate::setup::indices;
+
+/// Nobody is held before the built generation is as near as this, in records.
+const NEAR: i64 = 5_000;
+/// Within this the built generation reaches the other, or both go on and it is tried again.
+const REACHED_WITHIN: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_millis(25);
+/// What a hold in vain is followed by.
+const REST: Duration = Duration::from_secs(4);
+
+/// Compares a build with the serving generation when it is level, and swaps when they are equal, or different as
+/// accepted. Otherwise writes down what differs and leaves the build as it is. Does nothing while it is far behind or
+/// another process is at it.
+///
+/// # Errors
+/// [`Failure`]; nothing is swapped then, and a hold ends by itself.
+pub async fn attempt(config: &Config, read: &Database, model: &ReadModel) -> Result<(), Failure> {
+    let fail = |error| read.failure(error);
+    let generations = Generations::of(read, model.name).await?;
+    let to_compare = |building: &&Generation| building.comparison.is_none() && building.is_of(&model.shape);
+    let Some(building) = generations.building().filter(to_compare) else { return Ok(()) };
+    let serving = generations.serving()?;
+    let of_one_shape = generations.are_of_one_shape(serving, building.generation);
+    let pair = Pair::new(&config.namespace, model, serving, building.generation);
+    let pair = Pair { of_one_shape, ..pair };
+    let level = pair.level_now(read).await?;
+    if level.behind + level.unpublished > NEAR || level.applied == 0 && !level.same() {
+        return Ok(());
+    }
+    let mut connection = session::open(read).await.map_err(fail)?;
+    if !session::alone(&mut connection, "replay", &config.namespace, model.name).await.map_err(fail)? {
+        return Ok(());
+    }
+    let compared = match &model.table {
+        Some(table) => compared_rows(read, &pair, table, &mut connection).await?,
+        None => compared_documents(config, read, &pair, &mut connection).await?,
+    };
+    match compared {
+        Some(comparison) => decide(config, read, model, building, &comparison).await,
+        None => {
+            tokio::time::sleep(REST).await;
+            Ok(())
+        }
+    }
+}
+
+/// Compares in a snapshot in which both generations have had the same records; `None` when there was none in time.
+async fn compared_rows(
+    read: &Database,
+    pair: &Pair<'_>,
+    table: &Table,
+    connection: &mut PgConnection,
+) -> Result<Option<Comparison>, Failure> {
+    let fail = |error| read.failure(error);
+    pair.hold(connection).await.map_err(fail)?;
+    let level = level_snapshot(pair, connection).await;
+    // The snapshot stays as it is while both go on.
+    pair.release(read).await?;
+    let Some((mut snapshot, _)) = level.map_err(fail)? else { return Ok(None) };
+    let name = |generation| (generation, names::table(pair.model.name, generation));
+    let (serving, building) = (name(pair.serving), name(pair.building));
+    let changed = if pair.of_one_shape { &[] } else { pair.model.changed.as_slice() };
+    let common = common(&mut snapshot, (&serving.1, &building.1), changed).await;
+    let tables = Tables { serving, building, table, columns: common.map_err(fail)? };
+    let comparison = compare(&mut snapshot, &tables).await.map_err(fail)?;
+    snapshot.commit().await.map_err(fail)?;
+    Ok(Some(comparison))
+}
+
+/// Compares the documents that were there when both generations had had the same records; `None` when that was not to be
+/// in time.
+async fn compared_documents(
+    config: &Config,
+    read: &Database,
+    pair: &Pair<'_>,
+    connection: &mut PgConnection,
+) -> Result<Option<Comparison>, Failure> {
+    let elastic = Http::elasticsearch(&config.elasticsearch)?;
+    pair.hold(connection).await.map_err(|error| read.failure(error))?;
+    let documents = level_documents(config, read, &elastic, pair, connection).await;
+    // What was there stays as it is while both go on.
+    pair.release(read).await?;
+    match documents? {
+        Some(documents) => documents.compare().await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Nothing is published between two looks that find both generations where they were, with nothing left to publish.
+async fn level_documents<'e>(
+    config: &Config,
+    read: &Database,
+    elastic: &'e Http,
+    pair: &Pair<'_>,
+    connection: &mut PgConnection,
+) -> Result<Option<Documents<'e>>, Failure> {
+    let fail = |error| read.failure(error);
+    let Some((snapshot, before)) = level_snapshot(pair, connection).await.map_err(fail)? else {
+        return Ok(None);
+    };
+    snapshot.commit().await.map_err(fail)?;
+    let documents = Documents::now(config, elastic, pair).await?;
+    if pair.level_now(read).await? == before {
+        return Ok(Some(documents));
+    }
+    documents.close().await?;
+    Ok(None)
+}
+
+/// Opens a snapshot in which both are level, and says where; `None` when time is up.
+async fn level_snapshot<'c>(
+    pair: &Pair<'_>,
+    connection: &'c mut PgConnection,
+) -> sqlx::Result<Option<(Transaction<'c, Postgres>, Level)>> {
+    let until = Instant::now() + REACHED_WITHIN;
+    while !pair.level(connection).await?.same() {
+        if Instant::now() > until {
+            return Ok(None);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    let mut snapshot = session::snapshot(connection).await?;
+    // Neither can go beyond where it is held, nor back: but the hold may have ended meanwhile.
+    let level = pair.level(&mut snapshot).await?;
+    Ok(level.same().then_some((snapshot, level)))
+}
+
+async fn decide(
+    config: &Config,
+    read: &Database,
+    model: &ReadModel,
+    building: &Generation,
+    comparison: &Comparison,
+) -> Result<(), Failure> {
+    if comparison.equal() || building.accept_differences {
+        return swap(config, read, model, building.generation, Some(comparison)).await;
+    }
+    let written = replay::compared(&read.pool, (model.name, comparison.building), comparison).await;
+    written.map_err(|error| read.failure(error))?;
+    tracing::error!(
+        view = model.name,
+        generation = building.generation,
+        fields = %json!(comparison.fields),
+        "not swapped: {comparison}"
+    );
+    Ok(())
+}
+
+/// The SQL views of another shape are another build's to make.
+fn refuse_foreign(generations: &Generations, model: &ReadModel, to: i32) -> Result<(), Failure> {
+    let foreign = |one: &&Generation| one.generation == to && one.shape.is_some() && !one.is_of(&model.shape);
+    generations.0.iter().find(foreign).map_or(Ok(()), |one| {
+        Err(Failure::refused(format!(
+            "generation {to} of {} is of another shape ({}): let the build serve it that has begun it, release {}",
+            model.name,
+            one.shape.as_deref().unwrap_or_default(),
+            one.release.unwrap_or_default()
+        )))
+    })
+}
+
+/// Lets a generation serve, and writes down the comparison that allowed it. Postgres decides, in one transaction: table
+/// of generations and SQL view; the alias of Elasticsearch follows, here or, after a crash, by any `millrace run` and
+/// `millrace setup`.
+///
+/// # Errors
+/// [`Failure::Refused`] when the generation is not there, or readers keep the SQL view locked; nothing has changed then.
+pub async fn swap(
+    config: &Config,
+    read: &Database,
+    model: &ReadModel,
+    to: i32,
+    comparison: Option<&Comparison>,
+) -> Result<(), Failure> {
+    let fail = |error| read.failure(error);
+    let mut transaction = read.pool.begin().await.map_err(fail)?;
+    // Readers that come later must not wait for long behind one that has been reading for long.
+    session::set(&mut transaction, "SET LOCAL lock_timeout = '3s'").await.map_err(fail)?;
+    if let Some(comparison) = comparison {
+        replay::compared(&mut *transaction, (model.name, comparison.building), comparison)
+            .await
+            .map_err(fail)?;
+    }
+    let generations = Generations::of(read, model.name).await?;
+    refuse_foreign(&generations, model, to)?;
+    if !replay::swap(&mut transaction, model.name, to).await.map_err(fail)? {
+        return Err(Failure::refused(format!("generation {to} of {} is not there to serve", model.name)));
+    }
+    let (group, topics) = (config.namespace.group(model.name), model.topics(&config.namespace));
+    consumer_offset::release(&mut *transaction, &group, to, &topics).await.map_err(fail)?;
+    if let Some(table) = &model.table {
+        let from = generations.serving()?;
+        if generations.are_of_one_shape(from, to) {
+            let view = ddl(&table.view, &config.namespace, model.name, to);
+            sqlx::raw_sql(AssertSqlSafe(view)).execute(&mut *transaction).await.map_err(fail)?;
+        } else {
+            sql_views::remake(&mut transaction, (config, read), (model, table), (from, to)).await?;
+        }
+    }
+    transaction.commit().await.map_err(fail)?;
+    tracing::info!(view = model.name, generation = to, "serving");
+    indices::point_alias(config, model, to).await.map(|_| ())
+}

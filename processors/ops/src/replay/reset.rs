@@ -1,0 +1,361 @@
+//! Whether an operator has reset a group's offsets with Kafka's own tool while nobody was in it.
+//!
+//! Every offset that Millrace commits is stamped, with the offset in the stamp; `kafka-consumer-groups --reset-offsets`
+//! leaves no stamp, and other tools keep one that names another offset. So a committed offset without a stamp of its own
+//! that is not where Postgres stands is an operator's wish.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt;
+
+use futures::TryFutureExt as _;
+use millrace_runtime::offsets::Stamp;
+use millrace_store::consumer_offset;
+use serde_json::json;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::audit::Operator;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::kafka::{Commits, Committed};
+use crate::layout::Side;
+use crate::postgres::Database;
+
+type Partition = (String, i32);
+/// Where a group stands in a partition: next offset, epoch of the last claim, the topic's id.
+type Stand = (i64, i64, Option<Uuid>);
+
+/// What the committed offsets of a group say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reset {
+    /// Nobody touched them: go on from Postgres.
+    None,
+    /// An operator has set some.
+    Asked(Asked),
+    /// Nobody touched them, and what we ourselves have committed is not in Postgres: for people.
+    Lost(String),
+}
+
+/// What an operator has asked for, and what can be done of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Partitions that are to be read again.
+    pub back: Vec<Move>,
+    /// Partitions whose next record was deleted: they go on at the first one that is there. Nothing is skipped that could
+    /// be read.
+    pub past_gone: Vec<Move>,
+    /// Partitions whose records would be skipped: refused.
+    pub skipping: Vec<Move>,
+}
+
+/// A partition's offset that is to be another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Move {
+    /// The topic.
+    pub topic: String,
+    /// The partition's number.
+    pub partition: i32,
+    /// The next offset as Postgres has it.
+    pub from: i64,
+    /// The next offset as it is to be.
+    pub to: i64,
+}
+
+impl fmt::Display for Move {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{} from {} to {}", self.topic, self.partition, self.from, self.to)
+    }
+}
+
+impl Asked {
+    /// Sorts the wishes by what follows from each, given the first offset that each partition has.
+    fn of(moves: Vec<(Move, i64)>) -> Self {
+        let mut asked = Self::default();
+        for (wish, first) in moves {
+            let reached = Move { to: wish.to.max(first), ..wish.clone() };
+            match wish {
+                Move { from, to, .. } if from < first && to <= first => asked.past_gone.push(reached),
+                Move { from, to, .. } if to > from => asked.skipping.push(wish),
+                Move { from, .. } if reached.to < from => asked.back.push(reached),
+                // Back to what was deleted, and nothing before it is there.
+                _ => {}
+            }
+        }
+        asked
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.back.is_empty() && self.past_gone.is_empty() && self.skipping.is_empty()
+    }
+
+    /// What is done when the group's next member starts, for people; and whether that is what was asked for.
+    pub fn told(&self, side: Side) -> Vec<Told> {
+        let again = match side {
+            Side::Write => "the records are read again, and the ledgers answer for each",
+            Side::Read => "the view is rebuilt from its first event, whichever offsets are named",
+        };
+        let lines = [
+            (&self.back, again),
+            (
+                &self.past_gone,
+                "that passes over records that were deleted before they were read, and is accepted at the next start. \
+                 What a view or a saga misses then `millrace verify --repair` emits again",
+            ),
+            (
+                &self.skipping,
+                "that would skip records that can be read, so it is refused: the group goes on where Postgres stands. \
+                 Where records are gone, --to-earliest goes on behind them",
+            ),
+        ];
+        let told = lines.iter().filter(|(moves, _)| !moves.is_empty()).map(|(moves, what)| Told {
+            what: format!("the group was reset, {}: {what}", listed(moves)),
+            refused: **moves == self.skipping,
+        });
+        told.collect()
+    }
+}
+
+/// What follows from a part of a reset.
+pub struct Told {
+    /// For people.
+    pub what: String,
+    /// Whether it is not done.
+    pub refused: bool,
+}
+
+/// Offsets for people.
+pub fn listed(moves: &[Move]) -> String {
+    moves.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Looks at all topics of a group at once. What it finds is only of meaning before a member of the group starts.
+///
+/// # Errors
+/// [`Failure::Unreachable`].
+pub async fn look(
+    config: &Config,
+    database: &Database,
+    (group, generation): (&str, i32),
+    topics: &[String],
+) -> Result<Reset, Failure> {
+    let stands = stands(database, (group, generation), topics).await?;
+    let asked = {
+        let (config, group, topics) = (config.clone(), group.to_owned(), topics.to_owned());
+        tokio::task::spawn_blocking(move || ask(&config, &group, generation, &topics, stands)).await
+    };
+    let (reset, committed) = asked.map_err(|error| Failure::refused(error.to_string()))??;
+    match reset {
+        // Or others have worked on since we asked Postgres.
+        Reset::Lost(_) => {
+            let later = self::stands(database, (group, generation), topics).await?;
+            Ok(lost(generation, &later, &committed).map_or(Reset::None, Reset::Lost))
+        }
+        reset => Ok(reset),
+    }
+}
+
+/// Asks Kafka.
+fn ask(
+    config: &Config,
+    group: &str,
+    generation: i32,
+    topics: &[String],
+    mut stands: BTreeMap<Partition, Stand>,
+) -> Result<(Reset, Vec<Committed>), Failure> {
+    let commits = Commits::of(&config.kafka, group)?;
+    let partitions = commits.partitions(topics)?;
+    let committed = commits.committed(&partitions)?;
+    if let Some(lost) = lost(generation, &stands, &committed) {
+        return Ok((Reset::Lost(lost), committed));
+    }
+    for wish in committed.iter().filter(|one| is_foreign(one)) {
+        // A partition that was never claimed begins at its first record.
+        if let Entry::Vacant(unclaimed) = stands.entry((wish.topic.clone(), wish.partition)) {
+            let first = commits.first(unclaimed.key())?;
+            unclaimed.insert((first, 0, None));
+        }
+    }
+    let moves = moves(&stands, &committed).into_iter().map(|wish| {
+        let first = commits.first(&(wish.topic.clone(), wish.partition))?;
+        Ok((wish, first))
+    });
+    let asked = Asked::of(moves.collect::<Result<_, Failure>>()?);
+    Ok((if asked.is_nothing() { Reset::None } else { Reset::Asked(asked) }, committed))
+}
+
+async fn stands(
+    database: &Database,
+    (group, generation): (&str, i32),
+    topics: &[String],
+) -> Result<BTreeMap<Partition, Stand>, Failure> {
+    let rows = consumer_offset::claims_in(&database.pool, (group, generation), topics)
+        .map_err(|error| database.failure(error));
+    let rows = database.in_time(rows).await?;
+    Ok(rows
+        .into_iter()
+        .map(|(topic, partition, applied, epoch, id)| ((topic, partition), (applied, epoch, id)))
+        .collect())
+}
+
+fn is_foreign(committed: &Committed) -> bool {
+    Stamp::of(&committed.metadata, committed.offset).is_none()
+}
+
+/// What Postgres no longer knows of what we have committed.
+fn lost(generation: i32, stands: &BTreeMap<Partition, Stand>, committed: &[Committed]) -> Option<String> {
+    committed.iter().find_map(|one| {
+        let stamp = Stamp::of(&one.metadata, one.offset).filter(|stamp| stamp.generation == generation)?;
+        let stand = stands.get(&(one.topic.clone(), one.partition))?;
+        let (applied, epoch, id) = *stand;
+        // What was committed of a topic that was made anew since says nothing.
+        let lost = !stamp.is_of_another(id) && (one.offset > applied || stamp.epoch > epoch);
+        lost.then(|| told_lost(one, *stand))
+    })
+}
+
+/// Where an operator wants to go on.
+fn moves(stands: &BTreeMap<Partition, Stand>, committed: &[Committed]) -> Vec<Move> {
+    let moved = committed.iter().filter(|one| is_foreign(one)).filter_map(|one| {
+        let Committed { topic, partition, offset, .. } = one;
+        let (from, ..) = *stands.get(&(topic.clone(), *partition))?;
+        (from != *offset).then(|| Move { topic: topic.clone(), partition: *partition, from, to: *offset })
+    });
+    moved.collect()
+}
+
+fn told_lost(
+    Committed { topic, partition, offset, metadata }: &Committed,
+    (applied, epoch, _): Stand,
+) -> String {
+    format!(
+        "Postgres has lost commits: it stands at offset {applied} of {topic}-{partition} (epoch {epoch}), and has been at \
+         {offset} ({metadata}). It was restored from an older copy, or a replica took over that lacked the last commits. \
+         Events that have gone out may be missing in the outbox"
+    )
+}
+
+/// Lets a group without a read model read places again: the offsets are Postgres's, so they are moved there.
+///
+/// # Errors
+/// [`Failure::Unreachable`].
+pub async fn rewind(database: &Database, group: &str, back: &[Move]) -> Result<(), Failure> {
+    let set = async {
+        let mut transaction = database.pool.begin().await?;
+        for one in back {
+            set(&mut transaction, (group, 1), one).await?;
+        }
+        transaction.commit().await
+    };
+    set.await.map_err(|error| database.failure(error))
+}
+
+/// Lets a group go on behind records that are gone, and writes down which.
+///
+/// # Errors
+/// [`Failure::Unreachable`].
+pub async fn pass_gone(
+    database: &Database,
+    (group, generation): (&str, i32),
+    past_gone: &[Move],
+) -> Result<(), Failure> {
+    let operator = Operator::new(Some("reset"), "the group was reset to the first offset that is there");
+    let set = async {
+        let mut transaction = database.pool.begin().await?;
+        for one in past_gone {
+            if set(&mut transaction, (group, generation), one).await? {
+                let subject = format!("{group}/{}-{}", one.topic, one.partition);
+                let details = json!({"generation": generation, "from": one.from, "to": one.to});
+                operator.sign(&mut transaction, "pass deleted records", &subject, &details).await?;
+            }
+        }
+        transaction.commit().await
+    };
+    set.await.map_err(|error| database.failure(error))
+}
+
+/// Sets an offset, unless another process was faster.
+async fn set(
+    connection: &mut PgConnection,
+    (group, generation): (&str, i32),
+    Move { topic, partition, from, to }: &Move,
+) -> sqlx::Result<bool> {
+    consumer_offset::set(connection, (group, generation), (topic, *partition), (*from, *to)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: Uuid = Uuid::from_u128(1);
+
+    fn stands() -> BTreeMap<Partition, Stand> {
+        let place = |partition| ("t".to_owned(), partition);
+        BTreeMap::from([(place(0), (10, 4, Some(HERE))), (place(1), (20, 1, None))])
+    }
+
+    fn committed(of: &[(i32, i64, &str)]) -> Vec<Committed> {
+        let of = of.iter().map(|(partition, offset, metadata)| Committed {
+            topic: "t".to_owned(),
+            partition: *partition,
+            offset: *offset,
+            metadata: (*metadata).to_owned(),
+        });
+        of.collect()
+    }
+
+    fn moved(of: &[(i32, i64, &str)]) -> Vec<(i32, i64, i64)> {
+        let moves = moves(&stands(), &committed(of));
+        moves.into_iter().map(|one| (one.partition, one.from, one.to)).collect()
+    }
+
+    fn lost(of: &[(i32, i64, &str)]) -> Option<String> {
+        super::lost(1, &stands(), &committed(of))
+    }
+
+    #[test]
+    fn what_is_missing_stamped_or_where_postgres_stands_is_no_reset() {
+        assert_eq!(moved(&[]), []);
+        assert_eq!(moved(&[(0, 3, "millrace g=1 e=4"), (1, 25, "millrace g=2 e=1 o=25")]), []);
+        assert_eq!(moved(&[(0, 10, ""), (1, 20, "")]), []);
+    }
+
+    #[test]
+    fn an_offset_without_a_stamp_of_its_own_is_an_operators() {
+        assert_eq!(moved(&[(0, 0, ""), (1, 25, "kafka")]), [(0, 10, 0), (1, 20, 25)]);
+        assert_eq!(moved(&[(0, 3, "millrace g=1 e=4 o=10")]), [(0, 10, 3)], "a tool has kept the stamp");
+        assert_eq!(lost(&[(0, 13, "millrace g=1 e=4 o=10")]), None);
+    }
+
+    #[test]
+    fn what_was_committed_of_another_topic_of_the_same_name_is_no_lost_commit() {
+        let stamp = |id| format!("millrace g=1 e=4 t={id}");
+        assert!(lost(&[(0, 11, &stamp(HERE))]).is_some());
+        assert_eq!(lost(&[(0, 11, &stamp(Uuid::from_u128(2)))]), None);
+    }
+
+    #[test]
+    fn a_stamped_offset_or_epoch_that_postgres_does_not_know_is_a_lost_commit() {
+        for (partition, offset, metadata) in [(0, 11, "millrace g=1 e=4"), (1, 20, "millrace g=1 e=2")] {
+            let lost = lost(&[(partition, offset, metadata), (1 - partition, 0, "")]);
+            assert!(lost.is_some_and(|text| text.contains(metadata)));
+        }
+    }
+
+    #[test]
+    fn what_follows_depends_on_what_is_still_there() {
+        let asked = |from, to, first| {
+            let wish = Move { topic: "t".to_owned(), partition: 0, from, to };
+            let Asked { back, past_gone, skipping } = Asked::of(vec![(wish, first)]);
+            let to = |moves: Vec<Move>| moves.first().map(|one| one.to);
+            (to(back), to(past_gone), to(skipping))
+        };
+        assert_eq!(asked(10, 0, 0), (Some(0), None, None));
+        assert_eq!(asked(10, 2, 5), (Some(5), None, None), "as far back as there are records");
+        assert_eq!(asked(10, 15, 0), (None, None, Some(15)));
+        assert_eq!(asked(10, 15, 15), (None, Some(15), None), "its next record is gone");
+        assert_eq!(asked(10, 15, 17), (None, Some(17), None), "and more has gone since");
+        assert_eq!(asked(10, 20, 15), (None, None, Some(20)), "what is there would be skipped");
+        assert_eq!(asked(10, 2, 10), (None, None, None), "there is nothing to go back to");
+    }
+}

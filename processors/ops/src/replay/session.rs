@@ -1,0 +1,142 @@
+//! A connection of its own for comparing: it reads whole tables in one long transaction.
+
+use std::time::Duration;
+
+use millrace_runtime::moments::{broken, mechanism};
+use millrace_store::consumer_offset::{self, Level};
+use millrace_store::names::Namespace;
+use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
+
+use crate::failure::Failure;
+use crate::layout::ReadModel;
+use crate::postgres::Database;
+
+/// Postgres lets go of a hold after this long, whatever becomes of who holds.
+const HELD_AT_MOST: Duration = Duration::from_secs(5);
+
+/// Two generations of a view.
+pub struct Pair<'m> {
+    pub(crate) group: String,
+    pub(crate) topics: Vec<String>,
+    pub(crate) serving: i32,
+    pub(crate) building: i32,
+    pub(crate) model: &'m ReadModel,
+    /// Whether the two mean the same by all that they have.
+    pub(crate) of_one_shape: bool,
+}
+
+impl<'m> Pair<'m> {
+    /// The pair of a view's generations.
+    pub fn new(namespace: &Namespace, model: &'m ReadModel, serving: i32, building: i32) -> Self {
+        let (group, topics) = (namespace.group(model.name), model.topics(namespace));
+        Self { group, topics, serving, building, model, of_one_shape: true }
+    }
+
+    /// How level the two are, as `connection` sees it: in a snapshot, rows and offsets belong together.
+    pub(crate) async fn level(&self, connection: &mut PgConnection) -> sqlx::Result<Level> {
+        self.offsets().level(connection, self.model.table.is_none()).await
+    }
+
+    /// How level the two are at this moment.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`].
+    pub async fn level_now(&self, read: &Database) -> Result<Level, Failure> {
+        let fail = |error| read.failure(error);
+        let mut connection = read.pool.acquire().await.map_err(fail)?;
+        self.level(&mut connection).await.map_err(fail)
+    }
+
+    /// Lets neither generation go beyond where the further one is, for a few seconds. Locks first, then looks.
+    pub(crate) async fn hold(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
+        let mut transaction = connection.begin().await?;
+        self.offsets().hold(&mut transaction, HELD_AT_MOST).await?;
+        transaction.commit().await
+    }
+
+    /// Lets the serving one go on.
+    pub(crate) async fn release(&self, read: &Database) -> Result<(), Failure> {
+        self.offsets().release(&read.pool).await.map_err(|error| read.failure(error))
+    }
+
+    /// Lets the building one come as far as the serving one is now, and no further.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`].
+    pub async fn leash(&self, read: &Database) -> Result<(), Failure> {
+        self.offsets().leash(&read.pool).await.map_err(|error| read.failure(error))
+    }
+
+    fn offsets(&self) -> consumer_offset::Pair<'_> {
+        let Self { group, topics, serving, building, .. } = self;
+        consumer_offset::Pair { group, serving: *serving, building: *building, topics }
+    }
+}
+
+/// A connection whose transaction may last; it is closed when dropped.
+pub(crate) async fn open(read: &Database) -> sqlx::Result<PgConnection> {
+    let mut connection = read.pool.acquire().await?.detach();
+    set(&mut connection, "SET transaction_timeout = 0; SET lock_timeout = '3s'").await?;
+    Ok(connection)
+}
+
+/// One process at a time does this to a view, such as `replay`: false when another is at it. As long as the connection
+/// lives.
+pub(crate) async fn alone(
+    connection: &mut PgConnection,
+    what: &str,
+    namespace: &Namespace,
+    view: &str,
+) -> sqlx::Result<bool> {
+    sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended($1, 0))")
+        .bind(format!("millrace {what} {namespace}.{view}"))
+        .fetch_one(connection)
+        .await
+}
+
+/// A transaction that sees the whole database as of one moment: rows, and how far they are folded.
+///
+/// It is begun by sqlx, as all are, so that what works in it and begins one of its own gets a savepoint: the client counts
+/// how deep it is, and of a `BEGIN` that it has not sent it knows nothing.
+pub(crate) async fn snapshot(connection: &mut PgConnection) -> sqlx::Result<Transaction<'_, Postgres>> {
+    if broken(mechanism::SNAPSHOT) {
+        return connection.begin().await;
+    }
+    connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await
+}
+
+/// Sets what holds for the session, or until the transaction ends.
+pub(crate) async fn set(connection: &mut PgConnection, sql: &'static str) -> sqlx::Result<()> {
+    sqlx::raw_sql(sql).execute(connection).await.map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+
+    fn sources(folder: &Path) -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let of = |path: PathBuf| if path.is_dir() { sources(&path) } else { vec![path] };
+        entries.flat_map(of).filter(|path| path.extension() == Some("rs".as_ref())).collect()
+    }
+
+    /// The client would not know of them, and take what is meant as a savepoint for a transaction.
+    #[test]
+    fn transactions_are_begun_and_ended_by_the_client_alone() {
+        // Spelt so that this line is not found.
+        let raw =
+            ["begin", "commit", "rollback", "savepoint"].map(|word| format!("\"{}", word.to_uppercase()));
+        for folder in ["processors", "tests", "bench", "simulator"] {
+            for source in sources(&Path::new(WORKSPACE).join(folder)) {
+                let text = fs::read_to_string(&source).unwrap();
+                let found = text
+                    .lines()
+                    .find(|line| raw.iter().any(|raw| line.contains(raw)) && !line.contains("begin_with("));
+                assert_eq!(found, None, "{}", source.display());
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Waiting for a build: how far it is, how fast, how long it will take, and how it ended.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use millrace_store::consumer_offset::Level;
+
+use super::generations::{Generation, Generations, State};
+use super::session::Pair;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::layout::ReadModel;
+use crate::listener::Listener;
+use crate::moment;
+use crate::postgres::Database;
+use crate::setup::indices;
+
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// The rate is that of the last few seconds.
+const LOOKS_REMEMBERED: usize = 20;
+/// A build that stands still for this long is said to.
+const STILL_AFTER: Duration = Duration::from_secs(10);
+
+/// Waits until a generation serves, searches too, or was refused, telling how far it is.
+///
+/// # Errors
+/// [`Failure::Refused`] when it was retired meanwhile; [`Failure::Unreachable`].
+pub async fn until_decided(
+    config: &Config,
+    read: &Database,
+    model: &ReadModel,
+    number: i32,
+    listener: &dyn Listener,
+) -> Result<Generation, Failure> {
+    let mut progress = Progress::default();
+    loop {
+        let generations = Generations::of(read, model.name).await?;
+        let serving = generations.serving()?;
+        let found = generations.0.into_iter().find(|generation| generation.generation == number);
+        let gone = || Failure::refused(format!("generation {number} of {} was retired", model.name));
+        let generation = found.ok_or_else(gone)?;
+        if generation.state == State::Serving {
+            // Whoever has swapped does the same a moment after its commit; who is told of the swap sees it everywhere.
+            indices::point_alias(config, model, number).await?;
+        }
+        if generation.state != State::Building || generation.comparison.is_some() {
+            return Ok(generation);
+        }
+        let pair = Pair::new(&config.namespace, model, serving, number);
+        let level = pair.level_now(read).await?;
+        if let Some(line) = progress.line(level) {
+            listener.say(&format!("{} generation {number}: {line}", model.name));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// What was seen of a build so far.
+#[derive(Default)]
+struct Progress {
+    seen: VecDeque<(Instant, i64)>,
+    shown: String,
+    moved: Option<Instant>,
+}
+
+impl Progress {
+    /// A line when there is something new to say.
+    fn line(&mut self, level: Level) -> Option<String> {
+        let now = Instant::now();
+        if self.seen.back().is_none_or(|(_, applied)| *applied != level.applied) {
+            self.moved = Some(now);
+        }
+        self.seen.push_back((now, level.applied));
+        if self.seen.len() > LOOKS_REMEMBERED {
+            self.seen.pop_front();
+        }
+        let still = self.moved.is_some_and(|moved| moved.elapsed() > STILL_AFTER);
+        let line = if still && level.behind > 0 {
+            format!("{}; it stands still: does `millrace run` run?", shown(level, 0.0))
+        } else {
+            shown(level, self.rate())
+        };
+        (line != self.shown).then(|| self.shown.clone_from(&line)).map(|()| line)
+    }
+
+    /// Records a second.
+    #[allow(clippy::cast_precision_loss, reason = "a rate for people")]
+    fn rate(&self) -> f64 {
+        let (Some((from, before)), Some((to, after))) = (self.seen.front(), self.seen.back()) else {
+            return 0.0;
+        };
+        let seconds = to.duration_since(*from).as_secs_f64();
+        if seconds > 0.0 { (after - before) as f64 / seconds } else { 0.0 }
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a time for people")]
+fn shown(level: Level, rate: f64) -> String {
+    let Level { goal, applied, behind, unpublished, .. } = level;
+    if behind == 0 && unpublished == 0 {
+        return format!("{applied} records, level; comparing");
+    }
+    let left = (behind > 0 && rate >= 1.0).then(|| Duration::from_secs_f64(behind as f64 / rate));
+    let left = left.map_or_else(String::new, |left| format!(", {} left", moment::shown(left)));
+    let publishing = if unpublished > 0 { format!(", {unpublished} to publish") } else { String::new() };
+    format!("{applied} of {goal} records, {rate:.0}/s{left}{publishing}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_has_a_rate_and_the_time_that_is_left() {
+        let level = Level { goal: 1_000, applied: 400, behind: 600, ..Level::default() };
+        assert_eq!(shown(level, 100.0), "400 of 1000 records, 100/s, 6.0 s left");
+        assert_eq!(shown(level, 0.0), "400 of 1000 records, 0/s");
+        let level = Level { applied: 1_000, behind: 0, ..level };
+        assert_eq!(shown(level, 100.0), "1000 records, level; comparing");
+    }
+}

@@ -1,0 +1,321 @@
+//! Composition: one consumer group for the commands, one for each generation of a view, each with a role for every
+//! topic.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use millrace_domain::registry::{Visitor, visit};
+use millrace_domain::{Context, Effect, Log, Saga, Tally, View};
+use millrace_runtime::client;
+use millrace_runtime::commands::{self, Commands, Refolders, StateCache};
+use millrace_runtime::database::Pool;
+use millrace_runtime::effects::{self, Caller, EffectRole};
+use millrace_runtime::retry::Retries;
+use millrace_runtime::sagas::{self, Process, SagaRole};
+use millrace_runtime::views::{self, LogRole, RowRole, TallyRole};
+use millrace_runtime::{
+    Buffers, Copier, Elastic, GroupSettings, KafkaSettings, Member, Producer, Registry, Role, database,
+};
+use millrace_schemas::Kind;
+use millrace_store::Group;
+use millrace_store::names::COMMANDS;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{self, Config, Postgres, Processing};
+use crate::failure::Failure;
+use crate::kafka;
+use crate::layout::Reactor;
+use crate::providers::Providers;
+
+/// The roles of one group, by topic.
+type ByTopic = HashMap<String, Arc<dyn Role>>;
+
+/// How much Kafka's client fetches ahead of what is taken.
+const FETCHED_AHEAD: &str = "queued.max.messages.kbytes";
+/// All contexts' commands pass through one client; those of views have a quarter of it each.
+const COMMANDS_AHEAD_KB: &str = "4096";
+
+/// What every role is made of: connections, caches and settings of this process.
+pub struct Roles {
+    config: Config,
+    buffers: Buffers,
+    commands: commands::Shared,
+    sagas: sagas::Shared,
+    effects: effects::Shared,
+    providers: Providers,
+    views: views::Shared,
+    kafka: KafkaSettings,
+    producer: Producer,
+    elastic: Elastic,
+}
+
+/// Makes calls until stopped.
+type Calling = Box<dyn FnOnce(CancellationToken) -> BoxFuture<'static, ()>>;
+
+/// Finds the saga or the effect of a name.
+struct Named<'r> {
+    roles: &'r Roles,
+    name: &'r str,
+    saga: Option<Arc<dyn Process>>,
+    calling: Option<Calling>,
+}
+
+impl Visitor for Named<'_> {
+    fn context<C: Context>(&mut self) {}
+    fn view<V: View>(&mut self) {}
+    fn tally<T: Tally>(&mut self) {}
+    fn log<L: Log>(&mut self) {}
+
+    fn saga<S: Saga>(&mut self) {
+        if S::NAME == self.name {
+            self.saga = Some(Arc::new(self.roles.saga::<S>()));
+        }
+    }
+
+    fn effect<E: Effect>(&mut self) {
+        if let Some(caller) = self.roles.caller::<E>().filter(|_| E::NAME == self.name) {
+            self.calling = Some(Box::new(|stop| caller.run(stop).boxed()));
+        }
+    }
+}
+
+/// Collects the roles of one name and generation.
+struct Builder<'r> {
+    roles: &'r Roles,
+    name: &'r str,
+    generation: i32,
+    found: ByTopic,
+}
+
+impl Roles {
+    /// Makes clients. Nothing connects yet.
+    pub fn new(config: &Config) -> Result<Self, Failure> {
+        let refuse = |what: &str, error: String| Failure::usage(format!("{what}: {error}"));
+        let namespace = config.namespace.clone();
+        let write = pool(&config.postgres.write, "postgres.write.url", config)?;
+        let read = pool(&config.postgres.read, "postgres.read.url", config)?;
+        let registry = Registry::new(config.registry.url.reveal(), config.awaited_timeout());
+        let registry = Arc::new(registry.map_err(|error| refuse("registry.url", error.to_string()))?);
+        let commands = commands::Shared {
+            group: Group { id: namespace.group(COMMANDS), generation: 1 },
+            pool: write.clone(),
+            registry: registry.clone(),
+            cache: Arc::new(StateCache::new(config.processing.state_cache_bytes())),
+            refolders: Arc::new(refolders()),
+            namespace: namespace.clone(),
+        };
+        let effects = effects::Shared {
+            pool: write.clone(),
+            registry: registry.clone(),
+            namespace: namespace.clone(),
+            settings: effect_settings(&config.effects),
+            wake: watch::Sender::new(()),
+        };
+        let sagas = sagas::Shared {
+            pool: write,
+            registry: registry.clone(),
+            namespace: namespace.clone(),
+            timers: Arc::new(config.sagas.timers.clone()),
+        };
+        let views = views::Shared { pool: read, registry, namespace, publish: config.elasticsearch.publish };
+        let (kafka, producer) = (kafka::settings(&config.kafka), producer(config)?);
+        client::check(&kafka).map_err(|error| refuse("kafka.properties", error))?;
+        let elastic = Elastic::new(config.elasticsearch.url.reveal(), config.elasticsearch.timeout);
+        let elastic = elastic.map_err(|error| refuse("elasticsearch.url", error.to_string()))?;
+        let (buffers, providers) = (Buffers::new(config.processing.buffer_bytes()), Providers::new(config)?);
+        let config = config.clone();
+        Ok(Self { config, buffers, commands, sagas, effects, providers, views, kafka, producer, elastic })
+    }
+
+    /// Both databases.
+    pub fn databases(&self) -> [Pool; 2] {
+        [self.commands.pool.clone(), self.views.pool.clone()]
+    }
+
+    /// Joins a Kafka group with the roles of a name (the commands, a saga, an effect or a view) and generation.
+    pub fn join(&self, name: &str, generation: i32, group: &str) -> Result<Member, Failure> {
+        let config = &self.config;
+        let Processing { commands_batch_max, events_batch_max, .. } = config.processing;
+        let batch_max = if name == COMMANDS { commands_batch_max } else { events_batch_max };
+        let retry_delays = config.retries.of(name).into();
+        let settings = GroupSettings { batch_max, buffers: self.buffers.clone(), retry_delays };
+        let roles = self.of(name, generation);
+        let kafka = self.kafka.clone();
+        let kafka = if name == COMMANDS { kafka.or(FETCHED_AHEAD, COMMANDS_AHEAD_KB) } else { kafka };
+        let member =
+            Member::join(&kafka, settings, group, roles, self.producer.clone(), self.elastic.clone());
+        member.map_err(|error| Failure::usage(format!("kafka.properties: {error}")))
+    }
+
+    /// The effects that cannot work here: nobody is configured to make their calls.
+    pub fn unable(&self) -> Vec<&'static str> {
+        self.providers.unable()
+    }
+
+    /// What makes the calls of an effect; `None` when nobody is configured to.
+    pub fn caller<E: Effect>(&self) -> Option<Caller<E>> {
+        let provider = self.providers.of::<E>()?;
+        Some(Caller::new(self.effects.clone(), provider))
+    }
+
+    /// What a role does beside its group's records, until stopped: a saga fires its timers, an effect makes its calls.
+    pub fn beside(&self, name: &str, stop: CancellationToken) -> Option<BoxFuture<'static, ()>> {
+        let Named { saga, calling, .. } = self.named(name);
+        match (saga, calling) {
+            (Some(saga), _) => Some(async move { saga.keep_time(stop).await }.boxed()),
+            (None, calling) => calling.map(|calling| calling(stop)),
+        }
+    }
+
+    /// The saga of this name; `None` when this build has no such saga.
+    pub fn saga_named(&self, name: &str) -> Option<Arc<dyn Process>> {
+        self.named(name).saga
+    }
+
+    fn named<'r>(&'r self, name: &'r str) -> Named<'r> {
+        let mut named = Named { roles: self, name, saga: None, calling: None };
+        visit(&mut named);
+        named
+    }
+
+    fn saga<S: Saga>(&self) -> SagaRole<S> {
+        SagaRole::new(self.sagas.clone())
+    }
+
+    /// What settles the records of a topic for a group and generation, without joining it; `None` when this build's
+    /// group does not read it.
+    pub fn retries(
+        &self,
+        (group, generation): (&str, i32),
+        topic: &str,
+        copier: Arc<dyn Copier>,
+    ) -> Option<Retries> {
+        let (namespace, name) = group.split_once('.')?;
+        let role = self.of(name, generation).remove(topic)?;
+        let delays = self.config.retries.of(name).into();
+        (namespace == self.config.namespace.to_string()).then_some(Retries { role, copier, delays })
+    }
+
+    /// The search cluster's client.
+    pub fn elastic(&self) -> &Elastic {
+        &self.elastic
+    }
+
+    /// What folds a view's events into the tables of a generation; `None` when this build has no such view.
+    pub fn view(&self, name: &str, generation: i32) -> Option<Arc<dyn Role>> {
+        self.of(name, generation).into_values().next()
+    }
+
+    fn of(&self, name: &str, generation: i32) -> ByTopic {
+        let mut builder = Builder { roles: self, name, generation, found: HashMap::new() };
+        visit(&mut builder);
+        builder.found
+    }
+}
+
+fn effect_settings(effects: &config::Effects) -> effects::Settings {
+    let config::Effects { calls_max, call_timeout, age_max, breaker_failures } = *effects;
+    effects::Settings { calls_max, call_timeout, age_max, breaker_failures }
+}
+
+/// What writes copies of records. Connects when first used.
+pub fn producer(config: &Config) -> Result<Producer, Failure> {
+    let producer = Producer::new(&kafka::settings(&config.kafka), config.awaited_timeout());
+    producer.map_err(|error| Failure::usage(format!("kafka.brokers: {error}")))
+}
+
+fn pool(of: &config::Database, setting: &str, config: &Config) -> Result<Pool, Failure> {
+    let Postgres { transaction_timeout, answer_timeout, connections_max, .. } = config.postgres;
+    let (url, namespace) = (of.url.reveal(), &config.namespace);
+    let pool = database::worker_pool(url, namespace, transaction_timeout, answer_timeout, connections_max);
+    // The reason could repeat the URL and its password.
+    pool.map_err(|_| Failure::usage(format!("{setting}: not a Postgres URL")))
+}
+
+fn refolders() -> Refolders {
+    struct Collect(Refolders);
+    impl Visitor for Collect {
+        fn context<C: Context>(&mut self) {
+            self.0.add::<C>();
+        }
+        fn view<V: View>(&mut self) {}
+        fn tally<T: Tally>(&mut self) {}
+        fn log<L: Log>(&mut self) {}
+        fn saga<S: Saga>(&mut self) {}
+        fn effect<E: Effect>(&mut self) {}
+    }
+    let mut collect = Collect(Refolders::default());
+    visit(&mut collect);
+    collect.0
+}
+
+impl Builder<'_> {
+    /// One role for all topics of a view: their rows are the same.
+    fn add_view(
+        &mut self,
+        name: &str,
+        contexts: &[&str],
+        role: impl FnOnce(views::Shared, i32) -> Arc<dyn Role>,
+    ) {
+        if name != self.name {
+            return;
+        }
+        let shared = self.roles.views.clone();
+        let contexts = contexts.iter().filter(|context| self.roles.config.has(context));
+        let topics: Vec<String> =
+            contexts.map(|context| shared.namespace.topic(Kind::Event, context)).collect();
+        let role = role(shared, self.generation);
+        self.found.extend(topics.into_iter().map(|topic| (topic, role.clone())));
+    }
+
+    /// One role for all topics of a saga or an effect.
+    fn add_reactor(&mut self, role: Arc<dyn Role>, reactor: Reactor) {
+        let topics = reactor.topics(&self.roles.config.namespace).into_iter();
+        self.found.extend(topics.map(|topic| (topic, role.clone())));
+    }
+}
+
+impl Visitor for Builder<'_> {
+    fn context<C: Context>(&mut self) {
+        if self.name == COMMANDS && self.roles.config.has(C::NAME) {
+            let shared = self.roles.commands.clone();
+            let topic = shared.namespace.topic(Kind::Command, C::NAME);
+            self.found.insert(topic, Arc::new(Commands::<C>::new(shared)));
+        }
+    }
+
+    fn view<V: View>(&mut self) {
+        self.add_view(V::NAME, V::CONTEXTS, |shared, generation| {
+            Arc::new(RowRole::<V>::new(shared, generation))
+        });
+    }
+
+    fn tally<T: Tally>(&mut self) {
+        self.add_view(T::NAME, T::CONTEXTS, |shared, generation| {
+            Arc::new(TallyRole::<T>::new(shared, generation))
+        });
+    }
+
+    fn log<L: Log>(&mut self) {
+        self.add_view(L::NAME, L::CONTEXTS, |shared, generation| {
+            Arc::new(LogRole::<L>::new(shared, generation))
+        });
+    }
+
+    fn saga<S: Saga>(&mut self) {
+        if self.name == S::NAME {
+            let role = Arc::new(self.roles.saga::<S>());
+            self.add_reactor(role, Reactor::saga::<S>());
+        }
+    }
+
+    fn effect<E: Effect>(&mut self) {
+        if self.name == E::NAME {
+            let role = Arc::new(EffectRole::<E>::new(self.roles.effects.clone()));
+            self.add_reactor(role, Reactor::effect::<E>());
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! The Debezium connector, from `connectors/outbox.json`.
+
+use std::time::{Duration, Instant};
+
+use reqwest::{Method, StatusCode};
+use secrecy::ExposeSecret as _;
+use serde_json::{Map, Value};
+
+use super::steps::{Did, Steps};
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::http::{Answer, Http};
+use crate::layout::Side;
+use crate::postgres::Database;
+
+const TEMPLATE: &str = include_str!("../../../../connectors/outbox.json");
+const DEFAULT_PORT: u16 = 5432;
+const RUNNING_WITHIN: Duration = Duration::from_secs(60);
+/// Connect refuses while its workers agree on who does what: with 409, or with 500 when that begins during a request.
+const REBALANCING: &[StatusCode] = &[StatusCode::CONFLICT, StatusCode::INTERNAL_SERVER_ERROR];
+/// It refuses to forget offsets while the task is still stopping, too.
+const STOPPING: &[StatusCode] =
+    &[StatusCode::BAD_REQUEST, StatusCode::CONFLICT, StatusCode::INTERNAL_SERVER_ERROR];
+const FAILED_AGAIN_AFTER: Duration = Duration::from_secs(3);
+const SETTLED_AFTER: Duration = Duration::from_secs(6);
+
+/// Creates or updates the connector and waits until it runs.
+pub(super) async fn create(config: &Config, steps: &mut Steps<'_>) -> Result<(), Failure> {
+    let connect = Http::connect(&config.connect)?;
+    let name = config.namespace.outbox();
+    let wanted = configuration(config)?;
+    let path = ["connectors", &name, "config"];
+    let found = connect.found(patiently(&connect, Method::GET, &path, None).await?, &path)?;
+    let same = found.as_ref().is_some_and(|found| equal(found, &wanted));
+    if !same {
+        let wanted = Value::Object(wanted);
+        connect.success(patiently(&connect, Method::PUT, &path, Some(&wanted)).await?, &path)?;
+    }
+    let forgot = forget_what_the_server_has_not(config, &connect, &name).await?;
+    wait_until_running(&connect, &name).await?;
+    let did = match found {
+        Some(_) if same && !forgot => Did::Nothing,
+        Some(_) => Did::Updated,
+        None => Did::Created,
+    };
+    steps.tell(did, "connector", &name)
+}
+
+/// Asks again while Connect's workers agree on who does what.
+async fn patiently(
+    connect: &Http,
+    method: Method,
+    path: &[&str],
+    body: Option<&Value>,
+) -> Result<Answer, Failure> {
+    connect.patiently(method, path, body, REBALANCING, RUNNING_WITHIN).await
+}
+
+/// Connect may remember a place that Debezium cannot go on from: one before the beginning of a slot that was made anew,
+/// or one that the server has not reached, when rows were restored into another. Debezium would refuse the first, and
+/// wait in silence for the second. It goes on from the slot's beginning instead; `millrace verify` finds what nobody has
+/// carried.
+async fn forget_what_the_server_has_not(
+    config: &Config,
+    connect: &Http,
+    name: &str,
+) -> Result<bool, Failure> {
+    let write = Database::of(config, Side::Write)?;
+    let path = ["connectors", name, "offsets"];
+    let offsets = connect.success(patiently(connect, Method::GET, &path, None).await?, &path)?;
+    let Some(remembered) = place(&offsets) else { return Ok(false) };
+    let begins =
+        "SELECT pg_wal_lsn_diff(restart_lsn, '0/0') > $2 FROM pg_replication_slots WHERE slot_name = $1";
+    let begins = sqlx::query_scalar(begins).bind(name).bind(remembered).fetch_one(&write.pool).await;
+    let newer: Option<bool> = begins.map_err(|error| write.failure(error))?;
+    if newer != Some(true) && ahead(&write, remembered).await? == 0 {
+        return Ok(false);
+    }
+    tracing::warn!(slot = name, "the server has not what the connector's offsets say: they are forgotten");
+    stop_and_forget(connect, name).await?;
+    let path = ["connectors", name, "resume"];
+    connect.success(patiently(connect, Method::PUT, &path, None).await?, &path)?;
+    Ok(true)
+}
+
+/// How far Debezium was, as Connect remembers: a place in the WAL, in bytes. `None` before it carried anything.
+fn place(offsets: &Value) -> Option<i64> {
+    offsets.pointer("/offsets/0/offset/lsn").and_then(Value::as_i64)
+}
+
+/// By how many bytes a place in the WAL is ahead of its end.
+async fn ahead(write: &Database, place: i64) -> Result<i64, Failure> {
+    let ahead = "SELECT greatest(0, $1 - pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0'))::bigint";
+    let ahead = sqlx::query_scalar(ahead).bind(place).fetch_one(&write.pool).await;
+    ahead.map_err(|error| write.failure(error))
+}
+
+/// By how many bytes the connector's offsets are ahead of the server: until it is there, nothing is carried.
+pub(crate) async fn offsets_ahead(connect: &Http, name: &str, write: &Database) -> Result<i64, Failure> {
+    let offsets = connect.find(&["connectors", name, "offsets"]).await?;
+    match offsets.as_ref().and_then(place) {
+        Some(place) => ahead(write, place).await,
+        None => Ok(0),
+    }
+}
+
+/// Stops a connector and makes Connect forget how far it was.
+pub(super) async fn stop_and_forget(connect: &Http, name: &str) -> Result<(), Failure> {
+    let path = ["connectors", name, "stop"];
+    connect.success(patiently(connect, Method::PUT, &path, None).await?, &path)?;
+    let path = ["connectors", name, "offsets"];
+    let forgotten = connect.patiently(Method::DELETE, &path, None, STOPPING, RUNNING_WITHIN).await?;
+    connect.success(forgotten, &path).map(|_| ())
+}
+
+/// What Connect does with a record that Kafka does not take.
+const TOLERANCE: &str = "errors.tolerance";
+
+/// Lets a connector leave out what Kafka does not take while it passes something, and makes it strict again whatever came
+/// of that.
+pub(crate) async fn leniently(
+    connect: &Http,
+    name: &str,
+    passes: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
+    let path = ["connectors", name, "config"];
+    let found = connect.success(patiently(connect, Method::GET, &path, None).await?, &path)?;
+    let mut strict = found.as_object().cloned().unwrap_or_default();
+    strict.remove(TOLERANCE);
+    let mut lenient = strict.clone();
+    lenient.insert(TOLERANCE.to_owned(), Value::from("all"));
+    let put = async |config: Map<String, Value>| {
+        let config = Value::Object(config);
+        let answer = patiently(connect, Method::PUT, &path, Some(&config)).await?;
+        connect.success(answer, &path).map(|_| ())
+    };
+    put(lenient).await?;
+    let passed = passes.await;
+    put(strict).await?;
+    wait_until_running(connect, name).await?;
+    passed
+}
+
+fn equal(found: &Value, wanted: &Map<String, Value>) -> bool {
+    // Connect adds the connector's name.
+    let theirs =
+        found.as_object().map(|found| found.iter().filter(|(key, _)| *key != "name").collect::<Vec<_>>());
+    theirs.is_some_and(|theirs| {
+        theirs.len() == wanted.len() && theirs.iter().all(|(key, value)| wanted.get(*key) == Some(value))
+    })
+}
+
+/// The template with its placeholders `{…}` filled in. The password goes to Connect in clear, unless
+/// `connect.database_password` names a place that a config provider of the worker reads.
+fn configuration(config: &Config) -> Result<Map<String, Value>, Failure> {
+    let template: Map<String, Value> = serde_json::from_str(TEMPLATE)
+        .map_err(|error| Failure::refused(format!("connectors/outbox.json is not a JSON object: {error}")))?;
+    let values = placeholders(config)?;
+    let fill =
+        |text: &str| values.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value));
+    let filled = |(key, value): (String, Value)| match value {
+        Value::String(text) => (key, Value::from(fill(&text))),
+        other => (key, other),
+    };
+    Ok(template.into_iter().map(filled).collect())
+}
+
+fn placeholders(config: &Config) -> Result<Vec<(&'static str, String)>, Failure> {
+    let url = config.postgres.write.url.url();
+    let decoded = |text: &str| percent_decoded(text);
+    let (host, port) = match &config.connect.database {
+        Some(place) => place
+            .rsplit_once(':')
+            .map(|(host, port)| (host.to_owned(), port.to_owned()))
+            .ok_or_else(|| Failure::usage(format!("connect.database: `{place}` is not host:port")))?,
+        None => {
+            let host = url.host_str().unwrap_or("127.0.0.1").trim_matches(['[', ']']).to_owned();
+            (host, url.port().unwrap_or(DEFAULT_PORT).to_string())
+        }
+    };
+    let password = config.connect.database_password.as_ref();
+    let password = password.map(|password| password.expose_secret().to_owned());
+    let password = password.unwrap_or_else(|| decoded(url.password().unwrap_or_default()));
+    Ok(vec![
+        ("{namespace}", config.namespace.to_string()),
+        ("{outbox}", config.namespace.outbox()),
+        ("{poll.interval.ms}", config.connect.outbox_poll_interval.as_millis().to_string()),
+        ("{database.host}", host),
+        ("{database.port}", port),
+        ("{database.user}", decoded(url.username())),
+        ("{database.name}", decoded(url.path().trim_start_matches('/'))),
+        // Last, so that nothing is replaced inside a password.
+        ("{database.password}", password),
+    ])
+}
+
+fn percent_decoded(text: &str) -> String {
+    // A form's decoding is a URL's, but for the plus sign.
+    let text = text.replace('+', "%2B");
+    let pairs = format!("v={text}");
+    reqwest::Url::parse(&format!("x:?{pairs}"))
+        .ok()
+        .and_then(|url| url.query_pairs().next().map(|(_, value)| value.into_owned()))
+        .unwrap_or_default()
+}
+
+/// A connector that has failed is restarted once: its trace may be of an earlier life.
+async fn wait_until_running(connect: &Http, name: &str) -> Result<(), Failure> {
+    let until = Instant::now() + RUNNING_WITHIN;
+    let mut restarted: Option<Instant> = None;
+    loop {
+        let state = State::find(connect, name).await?.unwrap_or_else(State::unassigned);
+        match (&state.trace, restarted) {
+            // A restarted task runs for a moment before it meets what it failed on.
+            (None, since) if state.running() && since.is_none_or(|since| since.elapsed() > SETTLED_AFTER) => {
+                return Ok(());
+            }
+            (Some(_), None) => {
+                restart(connect, name).await?;
+                restarted = Some(Instant::now());
+            }
+            (Some(trace), Some(since)) if since.elapsed() > FAILED_AGAIN_AFTER => {
+                return Err(Failure::refused(format!("the connector `{name}` fails: {trace}")));
+            }
+            _ if Instant::now() > until => return Err(not_running(name, &state)),
+            _ => (),
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+}
+
+async fn restart(connect: &Http, name: &str) -> Result<(), Failure> {
+    let path = ["connectors", name, "restart"];
+    let query = [("includeTasks", "true"), ("onlyFailed", "true")];
+    let answer = connect.send_query(Method::POST, &path, &query, None).await?;
+    connect.success(answer, &path).map(|_| ())
+}
+
+fn not_running(name: &str, state: &State) -> Failure {
+    let task = state.task.as_deref().unwrap_or("not there");
+    let seconds = RUNNING_WITHIN.as_secs();
+    Failure::refused(format!(
+        "the connector `{name}` is {} and its task {task} after {seconds} s",
+        state.connector
+    ))
+}
+
+/// The state of a connector and its task.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct State {
+    /// Such as `RUNNING`; `UNASSIGNED` until a worker takes it.
+    pub connector: String,
+    /// The same of its only task.
+    pub task: Option<String>,
+    /// Why it failed, in a line.
+    pub trace: Option<String>,
+    /// How many bytes of WAL Connect is ahead of the server; 0 when it is not.
+    pub offsets_ahead: i64,
+}
+
+impl State {
+    /// Asks Connect; `None` when it knows no such connector.
+    pub async fn find(connect: &Http, name: &str) -> Result<Option<Self>, Failure> {
+        let status = connect.find(&["connectors", name, "status"]).await?;
+        Ok(status.as_ref().map(Self::read))
+    }
+
+    /// Created a moment ago: no worker has told its state yet.
+    fn unassigned() -> Self {
+        Self::read(&Value::Null)
+    }
+
+    fn read(status: &Value) -> Self {
+        let text = |path: &str| status.pointer(path).and_then(Value::as_str).map(str::to_owned);
+        let trace = text("/tasks/0/trace").or_else(|| text("/connector/trace"));
+        Self {
+            connector: text("/connector/state").unwrap_or_else(|| "UNASSIGNED".to_owned()),
+            task: text("/tasks/0/state"),
+            trace: trace.as_deref().map(root_cause),
+            offsets_ahead: 0,
+        }
+    }
+
+    /// Whether somebody has paused or stopped it.
+    pub fn held(&self) -> bool {
+        matches!(self.connector.as_str(), "PAUSED" | "STOPPED")
+    }
+
+    /// Whether it does not run again by itself.
+    pub fn failed(&self) -> bool {
+        self.connector == "FAILED" || self.task.as_deref() == Some("FAILED")
+    }
+
+    /// Whether both run.
+    pub fn running(&self) -> bool {
+        self.connector == "RUNNING" && self.task.as_deref() == Some("RUNNING")
+    }
+}
+
+/// The innermost cause: the first line of a trace mostly says that tolerance was exceeded.
+fn root_cause(trace: &str) -> String {
+    let cause = trace.lines().filter_map(|line| line.trim().strip_prefix("Caused by: ")).next_back();
+    cause.or_else(|| trace.lines().next()).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn filled(set: &[&str]) -> Map<String, Value> {
+        configuration(&Config::with(set).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn every_placeholder_is_filled_and_debezium_keeps_its_own() {
+        let url = "postgres.write.url=postgres://me:p%40ss%2Bword@db:6543/orders";
+        let configuration = filled(&["namespace=shop", url]);
+        for (key, value) in [
+            ("database.hostname", "db"),
+            ("database.port", "6543"),
+            ("database.user", "me"),
+            ("database.password", "p@ss+word"),
+            ("database.dbname", "orders"),
+            ("slot.name", "shop_outbox"),
+            ("table.include.list", "shop.outbox"),
+            ("transforms.outbox.route.topic.replacement", "${routedByValue}"),
+        ] {
+            assert_eq!(configuration[key], json!(value), "{key}");
+        }
+        let left = configuration.iter().find(|(_, value)| value.to_string().replace("${", "").contains('{'));
+        assert_eq!(left, None);
+    }
+
+    #[test]
+    fn connect_may_know_the_database_by_other_names() {
+        let configuration =
+            filled(&["connect.database=postgres:5432", "connect.database_password=${file:/p:x}"]);
+        assert_eq!(configuration["database.hostname"], json!("postgres"));
+        assert_eq!(configuration["database.password"], json!("${file:/p:x}"));
+    }
+
+    #[test]
+    fn states_are_read() {
+        let failed =
+            json!({"connector": {"state": "RUNNING"}, "tasks": [{"state": "FAILED", "trace": "why\n\tat"}]});
+        let state = State::read(&failed);
+        assert!(!state.running());
+        assert_eq!(state.trace.as_deref(), Some("why"));
+        assert_eq!(
+            root_cause("outer\n\tat a\nCaused by: middle\n\tat b\nCaused by: inner\n\t... 3 more"),
+            "inner"
+        );
+        assert_eq!(State::unassigned().connector, "UNASSIGNED");
+    }
+}

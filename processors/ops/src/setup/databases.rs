@@ -1,0 +1,284 @@
+//! Tables, SQL views, the publication and the replication slot.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use millrace_runtime::views::ddl;
+use millrace_store::database::unfit_session;
+use millrace_store::{heartbeat, migrations, outbox, replay, stream};
+use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
+
+use super::steps::{Did, Steps};
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::layout::{self, ReadModel, Side, Table};
+use crate::postgres::Database;
+use crate::replay::generations::{self, Generation, Generations};
+use crate::replay::shapes;
+
+/// Refuses tables that a later build has set up: nothing of this one would fit them.
+pub(super) async fn refuse_newer(config: &Config) -> Result<(), Failure> {
+    for side in [Side::Write, Side::Read] {
+        let database = Database::of(config, side)?;
+        let fail = |error| database.failure(error);
+        let mut connection = database.pool.acquire().await.map_err(fail)?;
+        database.refuse_newer(migrations::applied(&mut connection).await.map_err(fail)?)?;
+    }
+    Ok(())
+}
+
+/// Creates both sides and what Debezium reads from; returns the generations of the views that there are.
+pub(super) async fn create(config: &Config, steps: &mut Steps<'_>) -> Result<Vec<Generation>, Failure> {
+    let write = Database::of(config, Side::Write)?;
+    let read = Database::of(config, Side::Read)?;
+    create_side(config, &write, steps).await?;
+    refuse_contexts_left_out(config, &write).await?;
+    create_side(config, &read, steps).await?;
+    create_outbox_feed(config, &write, steps).await?;
+    generations::live(&read.pool).await.map_err(|error| read.failure(error))
+}
+
+/// What was decided once belongs to the instance: nobody would carry, fold or audit it any more.
+async fn refuse_contexts_left_out(config: &Config, write: &Database) -> Result<(), Failure> {
+    let left_out: Vec<&str> =
+        millrace_schemas::CONTEXTS.iter().copied().filter(|context| !config.has(context)).collect();
+    let used = stream::used(&write.pool, &left_out).await.map_err(|error| write.failure(error))?;
+    match used {
+        None => Ok(()),
+        Some(context) => Err(Failure::refused(format!(
+            "contexts leaves out `{context}`, which has streams in this instance already: name it, or choose a new namespace."
+        ))),
+    }
+}
+
+pub(super) fn side_name(side: Side) -> &'static str {
+    match side {
+        Side::Write => "write side",
+        Side::Read => "read side",
+    }
+}
+
+async fn create_side(config: &Config, database: &Database, steps: &mut Steps<'_>) -> Result<(), Failure> {
+    let fail = |error| database.failure(error);
+    let side = side_name(database.side);
+    let mut transaction = begin(config, database).await?;
+    let schema = config.namespace.database_schema();
+    let new = !exists(&mut transaction, SCHEMA_EXISTS, schema).await.map_err(fail)?;
+    execute(&mut transaction, format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\"")).await.map_err(fail)?;
+    let mut told = vec![(Did::created_if(new), "schema".to_owned())];
+    told.extend(tables(&mut transaction, database.side).await.map_err(fail)?);
+    if database.side == Side::Read {
+        for model in layout::read_models(config) {
+            told.extend(model_table(&mut transaction, config, database, &model).await?);
+        }
+        told.push(grant(&mut transaction, config).await.map_err(fail)?);
+    }
+    transaction.commit().await.map_err(fail)?;
+    for (did, name) in told {
+        steps.tell(did, side, &name)?;
+    }
+    Ok(())
+}
+
+/// A transaction that no other setup of this namespace runs beside.
+pub(crate) async fn begin(
+    config: &Config,
+    database: &Database,
+) -> Result<Transaction<'static, Postgres>, Failure> {
+    let fail = |error| database.failure(error);
+    let mut transaction = database.pool.begin().await.map_err(fail)?;
+    let unfit = unfit_session(&mut transaction, &config.namespace).await.map_err(fail)?;
+    unfit.map_or(Ok(()), |reason| Err(database.unfit(reason)))?;
+    // Notices of what is there already would fill the log.
+    execute(&mut transaction, "SET LOCAL client_min_messages = warning".to_owned()).await.map_err(fail)?;
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('millrace setup ' || $1, 0))")
+        .bind(config.namespace.database_schema())
+        .execute(&mut *transaction)
+        .await
+        .map_err(fail)?;
+    Ok(transaction)
+}
+
+/// How often it is told who is waited for.
+const WAITING_TOLD_EVERY: Duration = Duration::from_secs(2);
+
+const SCHEMA_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)";
+const PUBLICATION_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = $1)";
+const SLOT_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)";
+/// One whose WAL is gone (`max_slot_wal_keep_size`, `idle_replication_slot_timeout`) is there, and of no use.
+const DROP_LOST_SLOT: &str = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1 AND wal_status = 'lost'";
+const HOLDERS: &str = "
+    SELECT concat_ws(' ', 'pid', pid, 'of', usename, 'in', datname, application_name, state, 'since', xact_start)
+    FROM pg_stat_activity WHERE pid = ANY(pg_blocking_pids($1)) ORDER BY pid";
+const ROLE_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)";
+
+async fn exists(connection: &mut PgConnection, question: &'static str, name: &str) -> sqlx::Result<bool> {
+    sqlx::query_scalar(question).bind(name).fetch_one(connection).await
+}
+
+async fn execute(connection: &mut PgConnection, sql: String) -> sqlx::Result<()> {
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.map(|_| ())
+}
+
+/// The runtime's own tables, brought to this build's version.
+async fn tables(connection: &mut PgConnection, side: Side) -> sqlx::Result<Vec<(Did, String)>> {
+    let before = (migrations::applied(connection).await?, table_names(connection).await?);
+    let migrations = side.migrations();
+    migrations.apply(connection).await?;
+    let version =
+        |(version, name)| (Did::created_if(version > before.0), format!("migration {version} ({name})"));
+    let table = |name| (Did::created_if(!before.1.contains(&name)), format!("table {name}"));
+    let tables = table_names(connection).await?.into_iter().map(table);
+    Ok(migrations.all().map(version).chain(tables).collect())
+}
+
+async fn table_names(connection: &mut PgConnection) -> sqlx::Result<Vec<String>> {
+    let sql = "SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema() ORDER BY 1";
+    sqlx::query_scalar(sql).fetch_all(connection).await
+}
+
+/// The table and SQL view of the generation that serves: the first one, unless there was a replay. One of another shape, or
+/// whose table is not as it was made, is left alone: this build does not know what readers need of it.
+async fn model_table(
+    connection: &mut PgConnection,
+    config: &Config,
+    read: &Database,
+    model: &ReadModel,
+) -> Result<Option<(Did, String)>, Failure> {
+    let (fail, name) = (|error| read.failure(error), model.name);
+    let new = replay::first(connection, name, &model.shape).await.map_err(fail)?;
+    let live = generations::live(&mut *connection).await.map_err(fail)?;
+    let serving = Generations(live.into_iter().filter(|one| one.view == name).collect()).serving()?;
+    if !new && !is_as_made(connection, model, serving).await.map_err(fail)? {
+        return Ok(Some((Did::Nothing, format!("view {name}, of another shape"))));
+    }
+    let Some(Table { table, view, .. }) = &model.table else { return Ok(None) };
+    for sql in [table, view] {
+        execute(connection, ddl(sql, &config.namespace, name, serving)).await.map_err(fail)?;
+    }
+    Ok(Some((Did::created_if(new), format!("view {name}"))))
+}
+
+/// Whether a generation is of this build's shape. One of which it is not known is, when its table is.
+async fn is_as_made(connection: &mut PgConnection, model: &ReadModel, generation: i32) -> sqlx::Result<bool> {
+    if !shapes::lacking(&mut *connection, &[(model, generation)]).await?.is_empty() {
+        return Ok(false);
+    }
+    replay::shaped(connection, (model.name, generation), &model.shape).await?;
+    let known = replay::every(connection, model.name).await?;
+    let ours = Some(&model.shape.fingerprint);
+    Ok(known.iter().any(|one| one.generation == generation && one.shape.as_ref() == ours))
+}
+
+/// Lets the readers' role read the SQL views that there are now.
+pub(crate) async fn grant_to_readers(connection: &mut PgConnection, config: &Config) -> sqlx::Result<()> {
+    grant(connection, config).await.map(|_| ())
+}
+
+/// Lets the readers' role read the SQL views, and nothing else.
+async fn grant(connection: &mut PgConnection, config: &Config) -> sqlx::Result<(Did, String)> {
+    let role = &config.postgres.reader_role;
+    if !exists(connection, ROLE_EXISTS, role).await? {
+        return Ok((Did::Absent, format!("role {role}")));
+    }
+    let schema = config.namespace.database_schema();
+    let views = "SELECT quote_ident(viewname) FROM pg_views WHERE schemaname = $1 ORDER BY 1";
+    let views: Vec<String> = sqlx::query_scalar(views).bind(schema).fetch_all(&mut *connection).await?;
+    let missing = "SELECT NOT has_schema_privilege($2, $1, 'USAGE') OR EXISTS (
+        SELECT FROM pg_views WHERE schemaname = $1
+        AND NOT has_table_privilege($2, format('%I.%I', schemaname, viewname), 'SELECT'))";
+    let new: bool = sqlx::query_scalar(missing).bind(schema).bind(role).fetch_one(&mut *connection).await?;
+    let role = role.replace('"', "\"\"");
+    execute(connection, format!("GRANT USAGE ON SCHEMA \"{schema}\" TO \"{role}\"")).await?;
+    for view in views {
+        execute(connection, format!("GRANT SELECT ON \"{schema}\".{view} TO \"{role}\"")).await?;
+    }
+    Ok((Did::created_if(new), format!("grants to {role}")))
+}
+
+/// What Debezium reads from: the heartbeat's row, the publication, the slot.
+async fn create_outbox_feed(config: &Config, write: &Database, steps: &mut Steps<'_>) -> Result<(), Failure> {
+    let fail = |error| write.failure(error);
+    let name = config.namespace.outbox();
+    let mut transaction = begin(config, write).await?;
+    heartbeat::insert(&mut transaction).await.map_err(fail)?;
+    let new = !exists(&mut transaction, PUBLICATION_EXISTS, &name).await.map_err(fail)?;
+    if new {
+        execute(&mut transaction, publication(config)).await.map_err(fail)?;
+    }
+    transaction.commit().await.map_err(fail)?;
+    steps.tell(Did::created_if(new), "publication", &name)?;
+    create_slot(&name, write, steps).await
+}
+
+/// Updates are published for the heartbeat's sake. They also make Postgres refuse an UPDATE of the outbox, which has
+/// no replica identity: it is insert-only.
+fn publication(config: &Config) -> String {
+    let (name, schema) = (config.namespace.outbox(), config.namespace.database_schema());
+    format!(
+        "CREATE PUBLICATION \"{name}\" FOR TABLE \"{schema}\".outbox, \"{schema}\".heartbeat \
+         WITH (publish = 'insert, update')"
+    )
+}
+
+/// A slot sees what is written after it: one that is made later than the outbox's first row has missed that row.
+async fn create_slot(name: &str, write: &Database, steps: &mut Steps<'_>) -> Result<(), Failure> {
+    let fail = |error| write.failure(error);
+    let lost = sqlx::query(DROP_LOST_SLOT).bind(name).execute(&write.pool).await.map_err(fail)?;
+    let lost = lost.rows_affected() > 0;
+    if lost {
+        tracing::warn!(slot = name, "the replication slot had lost its WAL: it is made anew");
+    }
+    let mut new = !slot_exists(name, write).await.map_err(fail)?;
+    if new {
+        let mut connection = write.pool.acquire().await.map_err(fail)?;
+        match slot_created(name, write, &mut connection).await {
+            Ok(()) => warn_of_missed_rows(&mut connection, name).await.map_err(fail)?,
+            // Another setup was faster.
+            Err(error) if slot_exists(name, write).await.map_err(fail)? => {
+                tracing::debug!(%error, "the slot is there");
+                new = false;
+            }
+            Err(error) => return Err(fail(error)),
+        }
+    }
+    let did = if lost { Did::Updated } else { Did::created_if(new) };
+    steps.tell(did, "replication slot", name)
+}
+
+async fn slot_exists(name: &str, write: &Database) -> sqlx::Result<bool> {
+    exists(&mut *write.pool.acquire().await?, SLOT_EXISTS, name).await
+}
+
+/// Postgres makes a slot when all transactions have ended that were writing when it began, of any of its databases: who
+/// is waited for is told.
+async fn slot_created(name: &str, write: &Database, connection: &mut PgConnection) -> sqlx::Result<()> {
+    let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut *connection).await?;
+    let create = sqlx::query("SELECT pg_create_logical_replication_slot($1, 'pgoutput')").bind(name);
+    let mut created = pin!(create.execute(connection));
+    loop {
+        match tokio::time::timeout(WAITING_TOLD_EVERY, &mut created).await {
+            Ok(done) => return done.map(|_| ()),
+            Err(_elapsed) => tell_holders(pid, write).await?,
+        }
+    }
+}
+
+/// Says whose locks a session waits for.
+async fn tell_holders(pid: i32, write: &Database) -> sqlx::Result<()> {
+    let holders: Vec<String> = sqlx::query_scalar(HOLDERS).bind(pid).fetch_all(&write.pool).await?;
+    tracing::warn!(?holders, "the replication slot waits until these sessions end their transactions");
+    Ok(())
+}
+
+async fn warn_of_missed_rows(connection: &mut PgConnection, slot: &str) -> sqlx::Result<()> {
+    let rows = outbox::count(connection).await?;
+    if rows > 0 {
+        tracing::warn!(
+            rows,
+            slot,
+            "the outbox had rows before its replication slot: those that are not in Kafka yet will not get there by themselves"
+        );
+    }
+    Ok(())
+}

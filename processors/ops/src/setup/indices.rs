@@ -1,0 +1,201 @@
+//! Index templates, indices and aliases in Elasticsearch.
+
+use futures::future::try_join_all;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::steps::{Did, Steps};
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::http::Http;
+use crate::layout::{self, ReadModel};
+use crate::replay::generations::{Generation, State};
+
+/// Creates the indices of every live generation that is published; the alias is the serving one's.
+pub(super) async fn create(
+    config: &Config,
+    live: &[Generation],
+    steps: &mut Steps<'_>,
+) -> Result<(), Failure> {
+    let models = layout::read_models(config);
+    let told = try_join_all(models.iter().map(|model| create_of(config, model, live))).await?;
+    told.iter().flatten().try_for_each(|(did, what, name)| steps.tell(*did, what, name))
+}
+
+/// What was done for one read model.
+async fn create_of(
+    config: &Config,
+    model: &ReadModel,
+    live: &[Generation],
+) -> Result<Vec<(Did, &'static str, String)>, Failure> {
+    let Some(mapped) = Mapped::of(config, model)? else { return Ok(Vec::new()) };
+    // Those of another shape are another build's.
+    let ours = live.iter().filter(|one| one.view == model.name && one.is_of(&model.shape));
+    let ours: Vec<&Generation> = ours.collect();
+    if ours.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut told = vec![(mapped.template(config).await?, "index template", mapped.alias.clone())];
+    for generation in ours {
+        let index = config.namespace.index(model.name, generation.generation);
+        told.push((mapped.index(&index).await?, "index", index.clone()));
+        if generation.state == State::Serving {
+            told.push((mapped.point_alias(&index).await?, "alias", mapped.alias.clone()));
+        }
+    }
+    Ok(told)
+}
+
+/// Creates the index of a view's generation when it is not there, with the mapping of this build.
+pub async fn ensure(config: &Config, model: &ReadModel, generation: i32) -> Result<(), Failure> {
+    let Some(mapped) = Mapped::of(config, model)? else { return Ok(()) };
+    mapped.template(config).await?;
+    mapped.index(&config.namespace.index(model.name, generation)).await.map(|_| ())
+}
+
+/// Lets readers of the alias see this generation.
+pub async fn point_alias(config: &Config, model: &ReadModel, generation: i32) -> Result<(), Failure> {
+    let Some(mapped) = Mapped::of(config, model)? else { return Ok(()) };
+    mapped.point_alias(&config.namespace.index(model.name, generation)).await.map(|_| ())
+}
+
+/// Removes the index of a generation when it is there.
+pub async fn remove(config: &Config, model: &ReadModel, generation: i32) -> Result<(), Failure> {
+    let Some(mapped) = Mapped::of(config, model)? else { return Ok(()) };
+    let index = config.namespace.index(model.name, generation);
+    let answer = mapped.elastic.send(Method::DELETE, &[&index], None).await?;
+    if answer.status == StatusCode::NOT_FOUND {
+        return Ok(());
+    }
+    mapped.elastic.success(answer, &[&index]).map(|_| ())
+}
+
+/// A read model that is in Elasticsearch.
+struct Mapped {
+    elastic: Http,
+    alias: String,
+    mappings: Value,
+}
+
+impl Mapped {
+    fn of(config: &Config, model: &ReadModel) -> Result<Option<Self>, Failure> {
+        let Some(properties) = model.mapping else { return Ok(None) };
+        let alias = config.namespace.index_alias(model.name);
+        let mappings = mappings(&alias, properties)?;
+        Ok(Some(Self { elastic: Http::elasticsearch(&config.elasticsearch)?, alias, mappings }))
+    }
+
+    async fn template(&self, config: &Config) -> Result<Did, Failure> {
+        template(&self.elastic, config, &self.alias, &self.mappings).await
+    }
+
+    async fn index(&self, index: &str) -> Result<Did, Failure> {
+        index_of(&self.elastic, index, &self.mappings).await
+    }
+
+    /// The alias points to one index; the change from another is atomic.
+    async fn point_alias(&self, index: &str) -> Result<Did, Failure> {
+        let found = self.elastic.find(&["_alias", &self.alias]).await?;
+        let before: Vec<&str> =
+            found.iter().filter_map(Value::as_object).flatten().map(|(name, _)| name.as_str()).collect();
+        if before == [index] {
+            return Ok(Did::Nothing);
+        }
+        let action = |what: &str, index: &str| json!({what: {"index": index, "alias": self.alias}});
+        let old = before.iter().filter(|name| **name != index).map(|name| action("remove", name));
+        let actions: Vec<Value> = old.chain([action("add", index)]).collect();
+        let answer =
+            self.elastic.send(Method::POST, &["_aliases"], Some(&json!({"actions": actions}))).await?;
+        self.elastic.success(answer, &["_aliases"])?;
+        Ok(if before.is_empty() { Did::Created } else { Did::Updated })
+    }
+}
+
+/// Strict mappings that carry a fingerprint of themselves, so that a change is noticed.
+fn mappings(alias: &str, properties: &str) -> Result<Value, Failure> {
+    let properties: Value = serde_json::from_str(properties)
+        .map_err(|error| Failure::refused(format!("the mapping of `{alias}` is not JSON: {error}")))?;
+    let fingerprint = fingerprint(&properties);
+    Ok(json!({"dynamic": "strict", "_meta": {"millrace": fingerprint}, "properties": properties}))
+}
+
+fn fingerprint(value: &Value) -> String {
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, value.to_string().as_bytes()).to_string()
+}
+
+async fn template(elastic: &Http, config: &Config, alias: &str, mappings: &Value) -> Result<Did, Failure> {
+    let path = ["_index_template", alias];
+    let template = json!({
+        "settings": {
+            "number_of_shards": 1,
+            "number_of_replicas": config.elasticsearch.replicas,
+            "refresh_interval": config.elasticsearch.index_refresh_interval(),
+            // Nothing here is deleted in the course of work, and a repair must not be refused for what was deleted.
+            "gc_deletes": "0s",
+        },
+        "mappings": mappings,
+    });
+    let fingerprint = fingerprint(&template);
+    let found = elastic.find(&path).await?;
+    let before =
+        found.as_ref().and_then(|found| found.pointer("/index_templates/0/index_template/_meta/millrace"));
+    if before == Some(&Value::from(fingerprint.as_str())) {
+        return Ok(Did::Nothing);
+    }
+    let body = json!({
+        "index_patterns": [format!("{alias}-g*")], "priority": 500, "version": 1,
+        "_meta": {"millrace": fingerprint}, "template": template,
+    });
+    let answer = elastic.send(Method::PUT, &path, Some(&body)).await?;
+    elastic.success(answer, &path)?;
+    Ok(if found.is_some() { Did::Updated } else { Did::Created })
+}
+
+/// An index of the template; one with other mappings gets the new ones when Elasticsearch can add them.
+async fn index_of(elastic: &Http, index: &str, mappings: &Value) -> Result<Did, Failure> {
+    let Some(found) = elastic.find(&[index, "_mapping"]).await? else {
+        // The template of an older build may be there by now.
+        let body = json!({"mappings": mappings});
+        let answer = elastic.send(Method::PUT, &[index], Some(&body)).await?;
+        // Refused because another setup did the same at this moment?
+        if !answer.status.is_success() && elastic.find(&[index, "_mapping"]).await?.is_some() {
+            return Ok(Did::Nothing);
+        }
+        return elastic.success(answer, &[index]).map(|_| Did::Created);
+    };
+    let meta = |mappings: &Value| mappings.pointer("/_meta/millrace").cloned();
+    if found.get(index).and_then(|index| index.get("mappings")).and_then(meta) == meta(mappings) {
+        return Ok(Did::Nothing);
+    }
+    let path = [index, "_mapping"];
+    let answer = elastic.send(Method::PUT, &path, Some(mappings)).await?;
+    elastic.success(answer, &path).map(|_| Did::Updated)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lucene takes terms of 32,766 bytes, four for each character at most.
+    const TERM_CHARACTERS_MAX: u64 = 32_766 / 4;
+
+    fn check(path: &str, mapping: &Value) {
+        let text = |field: &str| mapping.get(field).and_then(Value::as_str);
+        if matches!(text("type"), Some("keyword" | "flattened")) {
+            let most = mapping.get("ignore_above").and_then(Value::as_u64);
+            assert!(most.is_some_and(|most| most <= TERM_CHARACTERS_MAX), "{path} has no ignore_above");
+        }
+        for (name, inner) in mapping.as_object().into_iter().flatten() {
+            check(&format!("{path}.{name}"), inner);
+        }
+    }
+
+    #[test]
+    fn no_text_is_too_long_for_an_index() {
+        for model in layout::read_models(&Config::default()) {
+            let Some(mapping) = model.mapping else { continue };
+            check(model.name, &serde_json::from_str(mapping).unwrap());
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Topics, of the configured size and with the settings that nothing may be lost under.
+
+use std::collections::BTreeMap;
+
+use rdkafka::admin::{AdminClient, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::types::RDKafkaErrorCode;
+
+use super::settings::{self, Wanted};
+use super::steps::{Did, Steps};
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::kafka::{self, Reader};
+use crate::layout::{self, Topic};
+
+/// Creates those of these topics that are not there.
+pub(crate) async fn ensure(config: &Config, wanted: &[Topic]) -> Result<(), Failure> {
+    let there = tokio::task::block_in_place(|| Reader::new(&config.kafka)?.topics())?;
+    let missing: Vec<&Topic> = wanted.iter().filter(|topic| !there.contains_key(&topic.name)).collect();
+    create_missing(config, &kafka::admin(&config.kafka)?, &missing).await
+}
+
+/// Removes those of these topics that are there.
+pub(crate) async fn remove(config: &Config, topics: &[Topic]) -> Result<(), Failure> {
+    let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
+    remove_named(config, &names).await
+}
+
+/// As [`remove`], by name.
+pub(super) async fn remove_named(config: &Config, names: &[&str]) -> Result<(), Failure> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let answers = kafka::admin(&config.kafka)?.delete_topics(names, &kafka::admin_options()).await;
+    for answer in answers.map_err(|error| kafka::failure(&config.kafka, &error))? {
+        match answer {
+            Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition)) => (),
+            Err((topic, code)) => {
+                return Err(Failure::refused(format!("the topic `{topic}` cannot be deleted: {code}")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Creates the topics that are not there; refuses those of another size before creating any.
+pub(super) async fn create(config: &Config, steps: &mut Steps<'_>) -> Result<(), Failure> {
+    let wanted = layout::topics(config);
+    let there = tokio::task::block_in_place(|| Reader::new(&config.kafka)?.topics())?;
+    for topic in &wanted {
+        refuse_other_size(config, topic, &there)?;
+    }
+    let admin = kafka::admin(&config.kafka)?;
+    let (old, new): (Vec<&Topic>, Vec<&Topic>) =
+        wanted.iter().partition(|topic| there.contains_key(&topic.name));
+    let raised = settings::keep(config, &admin, &old).await?;
+    create_missing(config, &admin, &new).await?;
+    for topic in &wanted {
+        let did = match there.contains_key(&topic.name) {
+            true if raised.contains(&topic.name) => Did::Updated,
+            there => Did::created_if(!there),
+        };
+        steps.tell(did, "topic", &topic.name)?;
+    }
+    Ok(())
+}
+
+fn size(config: &Config, topic: &Topic) -> i32 {
+    if topic.single { 1 } else { config.topics.partitions }
+}
+
+fn refuse_other_size(config: &Config, topic: &Topic, there: &BTreeMap<String, i32>) -> Result<(), Failure> {
+    let wanted = size(config, topic);
+    match there.get(&topic.name) {
+        Some(partitions) if *partitions != wanted => Err(Failure::refused(format!(
+            "the topic `{}` has {partitions} partitions, and {wanted} are configured (topics.partitions). Keys would move between \
+             partitions and lose their order: configure {partitions}, or choose a new namespace.",
+            topic.name
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn new_topic<'t>(config: &Config, topic: &'t Topic, wanted: &'t [Wanted]) -> NewTopic<'t> {
+    let replication = TopicReplication::Fixed(config.topics.replication_factor);
+    let new = NewTopic::new(&topic.name, size(config, topic), replication);
+    wanted.iter().fold(new, |new, setting| new.set(setting.name, &setting.value))
+}
+
+async fn create_missing(
+    config: &Config,
+    admin: &AdminClient<DefaultClientContext>,
+    missing: &[&Topic],
+) -> Result<(), Failure> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let replicas = config.topics.replication_factor;
+    let wanted: Vec<_> = missing.iter().map(|topic| settings::of(topic, replicas)).collect();
+    let new = missing.iter().zip(&wanted).map(|(topic, wanted)| new_topic(config, topic, wanted));
+    let topics: Vec<NewTopic<'_>> = new.collect();
+    let answers = admin.create_topics(&topics, &kafka::admin_options()).await;
+    for answer in answers.map_err(|error| kafka::failure(&config.kafka, &error))? {
+        match answer {
+            // Somebody else was faster.
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => (),
+            Err((topic, code)) => {
+                return Err(Failure::refused(format!("the topic `{topic}` cannot be created: {code}")));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,221 @@
+//! What the two databases know: offsets, dead letters, blocked keys, the replication slot.
+
+use std::collections::HashMap;
+
+use millrace_store::timestamp::Nearest;
+use millrace_store::{blocked_key, consumer_offset, dead_letter, outbox};
+use serde::Serialize;
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::layout::{self, Side};
+use crate::postgres::Database;
+use crate::replay::generations::{self, Generation, State};
+use crate::replay::shapes;
+
+/// Where a group stands in a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stand {
+    /// The consumer group.
+    pub group: String,
+    /// The topic.
+    pub topic: String,
+    /// The partition's number.
+    pub partition: i32,
+    /// The next offset.
+    pub applied: i64,
+    /// The next offset of what is in Elasticsearch.
+    pub published: i64,
+}
+
+/// Records of a group that ended, by why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DeadLetters {
+    /// The consumer group.
+    pub group: String,
+    /// Why they failed.
+    pub code: String,
+    /// How many.
+    pub count: i64,
+    /// When the last of them failed.
+    pub last: chrono::DateTime<chrono::Utc>,
+}
+
+/// Keys of a group whose records wait, by what for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Blocked {
+    /// The consumer group.
+    pub group: String,
+    /// `retrying`, `dead` or `gap`.
+    pub status: String,
+    /// How many keys.
+    pub keys: i64,
+    /// Records that wait, the heads included.
+    pub records: i64,
+    /// Since when the first of them.
+    pub since: chrono::DateTime<chrono::Utc>,
+}
+
+/// What one database knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Where each group stands.
+    pub stands: Vec<Stand>,
+    /// Dead letters by group and code.
+    pub dead: Vec<DeadLetters>,
+    /// Keys that wait, by group and why.
+    pub blocked: Vec<Blocked>,
+}
+
+/// Asks a database.
+pub(super) async fn facts(database: &Database) -> Result<Facts, Failure> {
+    let asked = async {
+        Ok(Facts {
+            stands: stands(database).await?,
+            dead: dead(database).await?,
+            blocked: blocked(database).await?,
+        })
+    };
+    asked.await.map_err(|error| database.failure(error))
+}
+
+/// The generations of views that have more than one.
+pub(super) async fn generations(read: &Database) -> Result<Vec<Generation>, Failure> {
+    let live = generations::live(&read.pool).await.map_err(|error| read.failure(error))?;
+    let several = |view: &str| live.iter().filter(|one| one.view == view).count() > 1;
+    Ok(live.iter().filter(|one| several(&one.view)).cloned().collect())
+}
+
+/// A serving generation that this build cannot fold into.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unfit {
+    /// The view.
+    pub view: String,
+    /// Why.
+    pub why: String,
+    /// The generation that takes its place, or that this build goes on with beside it.
+    pub other: Option<i32>,
+}
+
+/// Looks for serving generations that are not as this build has them.
+pub(super) async fn unfit(config: &Config, read: &Database) -> Result<Vec<Unfit>, Failure> {
+    let live = generations::live(&read.pool).await.map_err(|error| read.failure(error))?;
+    let unfit = shapes::unfit(read, layout::read_models(config).iter(), &live).await?;
+    let why = |one: &Generation| unfit.get(&(one.view.clone(), one.generation));
+    let of = |serving: &Generation| {
+        let beside = live.iter().filter(|one| one.view == serving.view);
+        let other = beside.rev().find(|one| one.state == State::Building || why(one).is_none());
+        let (view, other) = (serving.view.clone(), other.map(|one| one.generation));
+        why(serving).map(|why| Unfit { view, why: why.clone(), other })
+    };
+    Ok(live.iter().filter(|one| one.state == State::Serving).filter_map(of).collect())
+}
+
+/// The outbox at one moment.
+pub(super) struct Decided {
+    /// How many events and rejections of each topic were decided.
+    pub(super) rows: HashMap<String, i64>,
+    /// Once Debezium is past this place in the WAL, it has carried all of them.
+    upto: String,
+}
+
+#[cfg(test)]
+impl Decided {
+    pub(super) fn of<const N: usize>(rows: [(&str, i64); N]) -> Self {
+        Self { rows: rows.map(|(topic, count)| (topic.to_owned(), count)).into(), upto: "0/0".to_owned() }
+    }
+}
+
+/// Looks at the outbox. Commands in it are under way until they are decided. Without new rows it stays as it was, for
+/// the WAL grows for other reasons too.
+pub(super) async fn decided(write: &Database, before: Option<Decided>) -> Result<Decided, Failure> {
+    let fail = |error| write.failure(error);
+    let rows = outbox::decided_by_topic(&write.pool).await.map_err(fail)?.into_iter().collect();
+    if let Some(same) = before.filter(|before| before.rows == rows) {
+        return Ok(same);
+    }
+    let upto = "SELECT pg_current_wal_lsn()::text";
+    let upto = sqlx::query_scalar(upto).fetch_one(&write.pool).await.map_err(fail)?;
+    Ok(Decided { rows, upto })
+}
+
+/// Whether Debezium has confirmed that it is past what was decided.
+pub(super) async fn is_carried(
+    config: &Config,
+    write: &Database,
+    decided: &Decided,
+) -> Result<bool, Failure> {
+    let confirmed = "SELECT confirmed_flush_lsn >= $2::pg_lsn FROM pg_replication_slots WHERE slot_name = $1";
+    let confirmed = sqlx::query_scalar(confirmed).bind(config.namespace.outbox()).bind(&decided.upto);
+    let confirmed: Option<Option<bool>> =
+        confirmed.fetch_optional(&write.pool).await.map_err(|error| write.failure(error))?;
+    Ok(confirmed.flatten().unwrap_or_default())
+}
+
+/// Of a view the serving generation counts.
+async fn stands(database: &Database) -> sqlx::Result<Vec<Stand>> {
+    let rows = match database.side {
+        Side::Write => consumer_offset::everywhere(&database.pool).await?,
+        Side::Read => consumer_offset::serving(&database.pool).await?,
+    };
+    let stand =
+        |(group, topic, partition, applied, published)| Stand { group, topic, partition, applied, published };
+    Ok(rows.into_iter().map(stand).collect())
+}
+
+async fn dead(database: &Database) -> sqlx::Result<Vec<DeadLetters>> {
+    let rows = dead_letter::counts(&database.pool).await?;
+    let dead = |(group, code, count, Nearest(last))| DeadLetters { group, code, count, last };
+    Ok(rows.into_iter().map(dead).collect())
+}
+
+async fn blocked(database: &Database) -> sqlx::Result<Vec<Blocked>> {
+    let rows = blocked_key::counts(&database.pool).await?;
+    let blocked =
+        |(group, status, keys, records, Nearest(since))| Blocked { group, status, keys, records, since };
+    Ok(rows.into_iter().map(blocked).collect())
+}
+
+/// The replication slot of the outbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Slot {
+    /// Its name.
+    pub name: String,
+    /// Whether its connector reads from it.
+    pub active: bool,
+    /// Bytes of WAL that Debezium has not confirmed.
+    pub lag_bytes: i64,
+    /// Bytes of WAL that Postgres keeps for it: none when it is lost.
+    pub kept_bytes: i64,
+    /// Whether that WAL is still there.
+    pub wal_status: String,
+}
+
+impl Slot {
+    /// Whether nothing can be read from it any more.
+    pub fn is_lost(&self) -> bool {
+        self.wal_status == "lost"
+    }
+}
+
+/// Asks for the slot; `None` when there is none.
+pub(super) async fn slot(config: &Config, write: &Database) -> Result<Option<Slot>, Failure> {
+    let name = config.namespace.outbox();
+    let row: Option<(bool, i64, i64, String)> = sqlx::query_as(
+        "SELECT active, coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn), 0)::bigint,
+                coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::bigint, wal_status
+         FROM pg_replication_slots WHERE slot_name = $1",
+    )
+    .bind(&name)
+    .fetch_optional(&write.pool)
+    .await
+    .map_err(|error| write.failure(error))?;
+    let slot = |(active, lag_bytes, kept_bytes, wal_status)| Slot {
+        name,
+        active,
+        lag_bytes,
+        kept_bytes,
+        wal_status,
+    };
+    Ok(row.map(slot))
+}

@@ -1,0 +1,448 @@
+//! Topics and how far the groups are behind them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use millrace_store::timestamp;
+use rdkafka::Message as _;
+use rdkafka::error::RDKafkaErrorCode;
+use serde::Serialize;
+
+use super::databases::{Facts, Stand};
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::kafka::{self, Position, Reader, Seen};
+use crate::layout::{self, Group, Side};
+use crate::moment;
+use crate::providers::Providers;
+
+/// Looking at the oldest waiting records takes no longer.
+const LOOK_TIME_MAX: Duration = Duration::from_secs(4);
+
+/// What Kafka knows, next to the groups' offsets.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Kafka {
+    /// Every topic of the instance.
+    pub topics: Vec<Topic>,
+    /// How far each group is behind in each topic.
+    pub lags: Vec<Lag>,
+}
+
+/// A topic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Topic {
+    /// Its name.
+    pub name: String,
+    /// 0 when it is not there.
+    pub partitions: i32,
+    /// Records that it holds.
+    pub records: i64,
+    /// Records that were ever written to it, those that were deleted since and markers of transactions included.
+    #[serde(skip)]
+    pub written: i64,
+}
+
+/// How far a group is behind a topic.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Lag {
+    /// The consumer group.
+    pub group: String,
+    /// The topic.
+    pub topic: String,
+    /// Records that can be read and are not applied; markers of transactions between them count too.
+    pub records: i64,
+    /// Age of the oldest of them; `None` when it could not be read in time.
+    pub seconds: Option<f64>,
+    /// Records that cannot be read yet, since a producer's transaction is still open.
+    pub withheld: i64,
+    /// Applied records whose rows may not be in Elasticsearch yet.
+    pub unpublished: Option<i64>,
+    /// Partitions that no worker ever claimed.
+    pub unclaimed: i32,
+    /// Partitions whose next records were deleted before they were read: they stand until the group is reset.
+    pub gone: Vec<Gone>,
+    /// Partitions that stand at a record that cannot be fetched, until it is a dead letter.
+    pub unfetchable: Vec<Stuck>,
+    /// How long the topic keeps its records, in seconds; `None` for ever, or unknown.
+    pub kept_seconds: Option<f64>,
+}
+
+/// Records that were deleted before a group had read them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Gone {
+    /// The partition's number.
+    pub partition: i32,
+    /// The first of them.
+    pub from: i64,
+    /// The first that is there.
+    pub to: i64,
+}
+
+/// A record that cannot be fetched, where a group stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Stuck {
+    /// The partition's number.
+    pub partition: i32,
+    /// The offset.
+    pub offset: i64,
+    /// As Kafka's client says.
+    pub why: String,
+}
+
+impl Lag {
+    /// Where it stands at what cannot be fetched, for people.
+    pub fn stuck(&self) -> Option<String> {
+        let stuck = |Stuck { partition, offset, why }: &Stuck| {
+            format!("stands at offset {offset} of partition {partition}, which cannot be fetched: {why}")
+        };
+        let stuck = self.unfetchable.iter().map(stuck).collect::<Vec<_>>().join(", ");
+        (!stuck.is_empty()).then_some(stuck)
+    }
+
+    /// What is lost, for people.
+    pub fn gone(&self) -> Option<String> {
+        let gone =
+            |Gone { partition, from, to }: &Gone| format!("{from} to {} of partition {partition}", to - 1);
+        let gone = self.gone.iter().map(gone).collect::<Vec<_>>().join(", ");
+        (!gone.is_empty()).then(|| format!("GONE: the offsets {gone} were deleted before they were read"))
+    }
+
+    /// A warning before records are lost: the oldest has waited for half of the time that its topic keeps it.
+    pub fn expiring(&self) -> Option<String> {
+        let (waited, kept) = (self.seconds?, self.kept_seconds?);
+        let shown = |seconds| moment::shown(Duration::from_secs_f64(seconds));
+        (self.records > 0 && waited > kept / 2.0)
+            .then(|| format!("the topic deletes records after {}: read these soon", shown(kept)))
+    }
+}
+
+impl Kafka {
+    /// With how long topics keep their records.
+    pub fn keeping(mut self, kept: &BTreeMap<String, f64>) -> Self {
+        for lag in &mut self.lags {
+            lag.kept_seconds = kept.get(&lag.topic).copied();
+        }
+        self
+    }
+
+    /// An alarm for each group whose records are gone, and the way on.
+    pub fn gone(&self) -> Vec<String> {
+        let gone = self.lags.iter().filter_map(|lag| Some((lag, lag.gone()?)));
+        let told = gone.map(|(Lag { group, topic, .. }, gone)| {
+            format!(
+                "{group}: {topic}: {gone}, and the partition stands. To go on behind them stop `millrace run` and reset the \
+                 group: kafka-consumer-groups --group {group} --reset-offsets --to-earliest --topic {topic} --execute"
+            )
+        });
+        told.collect()
+    }
+}
+
+/// How long topics keep their records, in seconds, those that do not keep them for ever.
+pub(super) async fn retentions(config: &Config) -> BTreeMap<String, f64> {
+    let topics = layout::topics(config).into_iter().filter(|topic| !topic.forever && !topic.single);
+    let topics: Vec<String> = topics.map(|topic| topic.name).collect();
+    // A warning that cannot be given is no failure: what is away is told where it is asked for.
+    kafka::retentions(&config.kafka, &topics).await.unwrap_or_default()
+}
+
+type Partition = (String, i32);
+
+/// Where a partition begins and ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Ends {
+    /// Its first offset.
+    low: i64,
+    /// Nothing from here on can be read now.
+    stable: i64,
+    /// Records from `stable` on, which a transaction withholds.
+    withheld: i64,
+}
+
+type Partitions = BTreeMap<Partition, Ends>;
+
+/// The first record that a group has not applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Oldest {
+    /// Its offset, and when it was written in milliseconds since 1970.
+    At(i64, Option<i64>),
+    /// Its offset; neither it nor when it was written can be read.
+    Unfetchable(i64, RDKafkaErrorCode),
+    /// There is none, whatever the offsets say.
+    Nothing,
+}
+
+type Found = BTreeMap<Position, Oldest>;
+
+/// Asks Kafka. Groups whose database does not answer are left out.
+pub(super) fn measure(
+    config: &Config,
+    write: &Result<Facts, Failure>,
+    read: &Result<Facts, Failure>,
+) -> Result<Kafka, Failure> {
+    let reader = Reader::new(&config.kafka)?;
+    let (topics, ends) = partitions(config, &reader)?;
+    let stands = |side| match side {
+        Side::Write => write.as_ref().ok().map(|facts| &facts.stands),
+        Side::Read => read.as_ref().ok().map(|facts| &facts.stands),
+    };
+    let unable = Providers::new(config)?.unable();
+    let able = layout::groups(config).into_iter().filter(|group| !unable.contains(&group.role));
+    let groups: Vec<(Group, &Vec<Stand>)> = able.filter_map(|g| stands(g.side).map(|s| (g, s))).collect();
+    let waiting = groups.iter().flat_map(|(group, stands)| waiting(group, stands, &ends)).collect();
+    let found = oldest(&reader, waiting)?;
+    Ok(Kafka {
+        topics,
+        lags: groups.iter().flat_map(|(group, stands)| lags(group, stands, &ends, &found)).collect(),
+    })
+}
+
+/// The topics of the instance, and the ends of their partitions.
+fn partitions(config: &Config, reader: &Reader<'_>) -> Result<(Vec<Topic>, Partitions), Failure> {
+    let there = reader.topics()?;
+    let (mut topics, mut ends) = (Vec::new(), Partitions::new());
+    let wanted = layout::topics(config);
+    let shared = wanted.iter().filter(|topic| !topic.single).flat_map(|topic| places_of(topic, &there));
+    // Before the stable ends: what is written meanwhile is withheld by nothing.
+    let written = kafka::written_ends(&config.kafka, &shared.collect::<Vec<_>>())?;
+    for topic in &wanted {
+        let (mut records, mut all) = (0, 0);
+        let places = places_of(topic, &there);
+        for place in &places {
+            let (low, stable) = reader.ends(&place.0, place.1)?;
+            let withheld = written.get(place).map_or(0, |written| (written - stable).max(0));
+            records += stable - low;
+            all += stable;
+            ends.insert(place.clone(), Ends { low, stable, withheld });
+        }
+        let partitions = there.get(&topic.name).copied().unwrap_or_default();
+        topics.push(Topic { name: topic.name.clone(), partitions, records, written: all });
+    }
+    Ok((topics, ends))
+}
+
+fn places_of(topic: &layout::Topic, there: &BTreeMap<String, i32>) -> Vec<Partition> {
+    let count = there.get(&topic.name).copied().unwrap_or_default();
+    (0..count).map(|partition| (topic.name.clone(), partition)).collect()
+}
+
+/// Where a group stands in a partition.
+struct At<'a> {
+    /// Its next record.
+    next: Position,
+    ends: Ends,
+    stand: Option<&'a Stand>,
+}
+
+impl At<'_> {
+    fn waits(&self) -> bool {
+        self.next.offset < self.ends.stable
+    }
+
+    /// What was deleted before it was read. Of copies for retries that is nothing: their heads are copied again.
+    fn gone(&self) -> Option<Gone> {
+        let (from, to) = (self.stand?.applied, self.ends.low);
+        (from < to).then_some(Gone { partition: self.next.partition, from, to })
+    }
+
+    /// Its next record, when that cannot be fetched.
+    fn unfetchable(&self, found: &Found) -> Option<Stuck> {
+        match found.get(&self.next).filter(|_| self.waits())? {
+            Oldest::Unfetchable(offset, code) => {
+                Some(Stuck { partition: self.next.partition, offset: *offset, why: code.to_string() })
+            }
+            Oldest::At(..) | Oldest::Nothing => None,
+        }
+    }
+
+    /// Records that it has not applied, and when the oldest of them was written, as far as that is known.
+    fn left(&self, found: &Found) -> (i64, Option<Option<i64>>) {
+        match found.get(&self.next) {
+            _ if !self.waits() => (0, None),
+            Some(Oldest::Nothing) => (0, None),
+            Some(Oldest::At(offset, _)) if *offset >= self.ends.stable => (0, None),
+            Some(Oldest::At(offset, time)) => (self.ends.stable - offset, Some(*time)),
+            Some(Oldest::Unfetchable(offset, _)) => (self.ends.stable - offset, Some(None)),
+            None => (self.ends.stable - self.next.offset, Some(None)),
+        }
+    }
+}
+
+/// Each partition of a topic with where the group stands.
+fn places<'a>(
+    group: &'a Group,
+    topic: &'a str,
+    stands: &'a [Stand],
+    ends: &'a Partitions,
+) -> impl Iterator<Item = At<'a>> {
+    ends.iter().filter(move |((name, _), _)| name == topic).map(move |((_, partition), ends)| {
+        let stand = stands
+            .iter()
+            .find(|stand| stand.group == group.id && stand.topic == topic && stand.partition == *partition);
+        // What was deleted cannot be read.
+        let offset = stand.map_or(ends.low, |stand| stand.applied.max(ends.low));
+        At { next: Position { topic: topic.to_owned(), partition: *partition, offset }, ends: *ends, stand }
+    })
+}
+
+/// Where records seem to wait.
+fn waiting(group: &Group, stands: &[Stand], ends: &Partitions) -> Vec<Position> {
+    let of_topic = |topic: &String| {
+        let places = places(group, topic, stands, ends);
+        places.filter(At::waits).map(|at| at.next).collect::<Vec<_>>()
+    };
+    group.topics.iter().chain(&group.retry_topics).flat_map(of_topic).collect()
+}
+
+fn lags(group: &Group, stands: &[Stand], ends: &Partitions, found: &Found) -> Vec<Lag> {
+    group
+        .topics
+        .iter()
+        .chain(&group.retry_topics)
+        .map(|topic| lag(group, topic, stands, ends, found))
+        .collect()
+}
+
+fn lag(group: &Group, topic: &str, stands: &[Stand], ends: &Partitions, found: &Found) -> Lag {
+    let mut lag = Lag { group: group.id.clone(), topic: topic.to_owned(), ..Lag::default() };
+    let (mut oldest, mut all_read, mut unpublished) = (None::<i64>, true, 0);
+    for at in places(group, topic, stands, ends) {
+        let (records, time) = at.left(found);
+        lag.records += records;
+        lag.withheld += at.ends.withheld;
+        lag.unfetchable.extend(at.unfetchable(found));
+        lag.gone.extend(at.gone().filter(|_| group.topics.iter().any(|source| source == topic)));
+        lag.unclaimed += i32::from(at.stand.is_none());
+        unpublished += at.stand.map_or(0, |stand| stand.applied - stand.published);
+        all_read &= time.is_none_or(|time| time.is_some());
+        oldest = oldest.into_iter().chain(time.flatten()).min();
+    }
+    lag.seconds = all_read.then(|| oldest.map_or(0.0, seconds_since));
+    lag.unpublished = group.publishes.then_some(unpublished);
+    lag
+}
+
+#[allow(clippy::cast_precision_loss, reason = "milliseconds of a lag are few")]
+fn seconds_since(millis: i64) -> f64 {
+    Utc::now().timestamp_millis().saturating_sub(millis).max(0) as f64 / 1_000.0
+}
+
+/// The first record from each of these positions on, as far as there is time to look.
+fn oldest(reader: &Reader<'_>, mut left: BTreeSet<Position>) -> Result<Found, Failure> {
+    let until = Instant::now() + LOOK_TIME_MAX;
+    let mut found = Found::new();
+    while let Some(Position { topic, .. }) = left.first().cloned()
+        && Instant::now() < until
+    {
+        // One position of each partition at a time: groups stand at different ones.
+        let mut round: BTreeMap<i32, i64> = BTreeMap::new();
+        for position in left.iter().filter(|position| position.topic == topic) {
+            round.entry(position.partition).or_insert(position.offset);
+        }
+        left.retain(|position| {
+            position.topic != topic || round.get(&position.partition) != Some(&position.offset)
+        });
+        let time = until.saturating_duration_since(Instant::now());
+        let from: Vec<(i32, i64)> = round.clone().into_iter().collect();
+        reader.visit(&topic, from, time, |seen| {
+            let (partition, oldest) = match seen {
+                Seen::End(partition) => (partition, Oldest::Nothing),
+                Seen::Unfetchable(partition, offsets, code) => {
+                    (partition, Oldest::Unfetchable(offsets.start, code))
+                }
+                Seen::Record(message) => {
+                    let time = message.timestamp().to_millis().and_then(timestamp::stamp);
+                    (
+                        message.partition(),
+                        Oldest::At(message.offset(), time.map(|time| time.timestamp_millis())),
+                    )
+                }
+            };
+            if let Some(offset) = round.remove(&partition) {
+                found.insert(Position { topic: topic.clone(), partition, offset }, oldest);
+            }
+            if round.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group() -> Group {
+        let topics = vec!["t".to_owned()];
+        Group {
+            role: "g",
+            id: "g".to_owned(),
+            side: Side::Read,
+            topics,
+            retry_topics: Vec::new(),
+            publishes: true,
+        }
+    }
+
+    fn stand(partition: i32, applied: i64, published: i64) -> Stand {
+        Stand { group: "g".to_owned(), topic: "t".to_owned(), partition, applied, published }
+    }
+
+    fn ends(of: &[(i64, i64)]) -> Partitions {
+        let ends = |(partition, (low, stable)): (i32, &(i64, i64))| {
+            (("t".to_owned(), partition), Ends { low: *low, stable: *stable, withheld: 0 })
+        };
+        (0..).zip(of).map(ends).collect()
+    }
+
+    #[test]
+    fn a_lag_sums_its_partitions() {
+        let (group, stands, ends) =
+            (group(), [stand(0, 10, 8), stand(1, 5, 5)], ends(&[(0, 12), (0, 5), (3, 4)]));
+        let waiting = waiting(&group, &stands, &ends);
+        let offsets: Vec<(i32, i64)> = waiting.iter().map(|p| (p.partition, p.offset)).collect();
+        assert_eq!(offsets, [(0, 10), (2, 3)]);
+        let now = Utc::now().timestamp_millis();
+        let found = waiting.iter().cloned().zip([now - 2_000, now - 5_000]);
+        let found = found.map(|(at, time)| (at.clone(), Oldest::At(at.offset, Some(time)))).collect();
+        let lag = lag(&group, "t", &stands, &ends, &found);
+        assert_eq!((lag.records, lag.unpublished, lag.unclaimed), (3, Some(2), 1));
+        assert!((5.0..6.0).contains(&lag.seconds.unwrap()), "{lag:?}");
+        let unknown = super::lag(&group, "t", &stands, &ends, &Found::new());
+        assert_eq!((unknown.records, unknown.seconds), (3, None));
+    }
+
+    #[test]
+    fn what_was_deleted_before_it_was_read_is_an_alarm_and_half_of_its_time_a_warning() {
+        let lag = lag(&group(), "t", &[stand(0, 10, 10)], &ends(&[(15, 15)]), &Found::new());
+        assert_eq!((lag.records, lag.gone().unwrap().contains("10 to 14 of partition 0")), (0, true));
+        let waiting =
+            |seconds| Lag { records: 1, seconds: Some(seconds), kept_seconds: Some(100.0), ..Lag::default() };
+        assert_eq!((waiting(49.0).expiring(), waiting(51.0).expiring().is_some()), (None, true));
+        assert_eq!(Lag { kept_seconds: None, ..waiting(51.0) }.expiring(), None);
+        assert_eq!(Lag { records: 0, ..waiting(51.0) }.expiring(), None);
+    }
+
+    #[test]
+    fn what_cannot_be_fetched_is_told_with_its_place() {
+        let (group, stands) = (group(), [stand(0, 10, 10)]);
+        let at = Position { topic: "t".to_owned(), partition: 0, offset: 10 };
+        let found = Found::from([(at, Oldest::Unfetchable(11, RDKafkaErrorCode::BadCompression))]);
+        let lag = lag(&group, "t", &stands, &ends(&[(0, 14)]), &found);
+        assert_eq!((lag.records, lag.seconds), (3, None));
+        assert!(lag.stuck().unwrap().contains("offset 11 of partition 0"), "{lag:?}");
+    }
+
+    #[test]
+    fn what_is_no_record_is_nothing_to_wait_for() {
+        let (group, stands) = (group(), [stand(0, 10, 10)]);
+        let lag = |oldest: Oldest| {
+            let at = Position { topic: "t".to_owned(), partition: 0, offset: 10 };
+            lag(&group, "t", &stands, &ends(&[(0, 14)]), &Found::from([(at, oldest)]))
+        };
+        assert_eq!((lag(Oldest::Nothing).records, lag(Oldest::Nothing).seconds), (0, Some(0.0)));
+        assert_eq!(lag(Oldest::At(12, Some(0))).records, 2, "the first two are markers");
+        assert_eq!(lag(Oldest::At(14, Some(0))).records, 0, "written since");
+    }
+}

@@ -1,0 +1,132 @@
+//! Waiting until every view is level: all that was decided is in Kafka, applied and published.
+
+use std::time::{Duration, Instant};
+
+use super::databases::{self, Blocked, Decided};
+use super::lag::{self, Kafka};
+use super::under_way;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::layout::Side;
+use crate::listener::Listener;
+use crate::postgres::Database;
+
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Looks until nothing is behind.
+///
+/// # Errors
+/// [`Failure::Refused`] when time is up, which says what is behind, or when records are gone, which waiting does not bring
+/// back; [`Failure::Unreachable`].
+pub async fn wait(config: &Config, timeout: Duration, listener: &dyn Listener) -> Result<(), Failure> {
+    let (write, read) = (Database::of(config, Side::Write)?, Database::of(config, Side::Read)?);
+    let until = Instant::now() + timeout;
+    let (mut shown, mut decided) = (String::new(), None);
+    loop {
+        let (behind, seen) = behind(config, (&write, &read), decided).await?;
+        decided = Some(seen);
+        if behind.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() > until {
+            return Err(Failure::refused(format!("not level after {} s: {behind}", timeout.as_secs())));
+        }
+        if behind != shown {
+            listener.say(&format!("behind: {behind}"));
+            shown = behind;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// What is behind, for people; empty when nothing is. What goes on by itself is asked for first, so that what ends
+/// while we look is in the outbox; then the outbox is counted, so that what is decided while we look does not count.
+async fn behind(
+    config: &Config,
+    (write, read): (&Database, &Database),
+    decided: Option<Decided>,
+) -> Result<(String, Decided), Failure> {
+    let before = under_way::look(config, write).await?;
+    let decided = databases::decided(write, decided).await?;
+    let (written, folded) = (databases::facts(write).await, databases::facts(read).await);
+    let kafka = tokio::task::block_in_place(|| lag::measure(config, &written, &folded))?;
+    if let gone @ [_, ..] = kafka.gone().as_slice() {
+        return Err(Failure::refused(gone.join("\n")));
+    }
+    let blocked: Vec<Blocked> = [written?, folded?].into_iter().flat_map(|facts| facts.blocked).collect();
+    // Or it has begun meanwhile, with what was not applied a moment ago.
+    let begun = if before.is_empty() { under_way::look(config, write).await? } else { before };
+    let begun = begun.iter().map(ToString::to_string).collect();
+    let mut left = uncarried(&decided, &kafka);
+    if !left.is_empty() && databases::is_carried(config, write, &decided).await? {
+        left.clear();
+    }
+    Ok(([left, missing(&kafka, &blocked), begun].concat().join(", "), decided))
+}
+
+/// Topics whose records are not exactly as many as were decided. Then only Debezium knows: what it has brought twice, the
+/// markers of its transactions, or a topic that was made anew say nothing about what is still in the outbox.
+fn uncarried(decided: &Decided, kafka: &Kafka) -> Vec<String> {
+    let topics = kafka.topics.iter().filter_map(|topic| {
+        let left = decided.rows.get(&topic.name)? - topic.written;
+        match left {
+            0 => None,
+            1.. => Some(format!("{}: {left} records still in the outbox", topic.name)),
+            _ => Some(format!("{}: Debezium has not confirmed the outbox yet", topic.name)),
+        }
+    });
+    topics.collect()
+}
+
+/// A key behind a dead letter waits for somebody, not for time: it is nothing to wait for. A transaction ends by itself,
+/// and what it withholds may be a record then.
+fn missing(kafka: &Kafka, blocked: &[Blocked]) -> Vec<String> {
+    let applied = kafka.lags.iter().filter_map(|lag| {
+        let (records, unpublished) = (lag.records, lag.unpublished.unwrap_or_default());
+        (records + unpublished > 0)
+            .then(|| format!("{}: {records} records to apply, {unpublished} to publish", lag.group))
+    });
+    let withheld = kafka.lags.iter().filter(|lag| lag.withheld > 0);
+    let withheld = withheld.map(|lag| {
+        format!("{}: {} records of {} behind an open transaction", lag.group, lag.withheld, lag.topic)
+    });
+    let retried = blocked.iter().filter(|blocked| blocked.status != "dead").map(|blocked| {
+        format!("{}: {} keys {}, {} records", blocked.group, blocked.keys, blocked.status, blocked.records)
+    });
+    applied.chain(withheld).chain(retried).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lag::{Lag, Topic};
+    use super::*;
+
+    fn kafka(written: i64, lag: Lag) -> Kafka {
+        Kafka {
+            topics: vec![Topic { name: "t".to_owned(), partitions: 1, records: written, written }],
+            lags: vec![lag],
+        }
+    }
+
+    #[test]
+    fn level_means_applied_published_and_not_withheld() {
+        let (lag, missing) = (Lag::default(), |lag| missing(&kafka(5, lag), &[]));
+        assert!(missing(lag.clone()).is_empty());
+        for behind in [
+            Lag { records: 1, ..lag.clone() },
+            Lag { unpublished: Some(1), ..lag.clone() },
+            Lag { withheld: 1, ..lag.clone() },
+        ] {
+            assert_eq!(missing(behind).len(), 1);
+        }
+    }
+
+    #[test]
+    fn only_as_many_records_as_were_decided_need_no_word_of_debezium() {
+        let decided = Decided::of([("t", 5)]);
+        assert!(uncarried(&decided, &kafka(5, Lag::default())).is_empty());
+        for other in [4, 6] {
+            assert_eq!(uncarried(&decided, &kafka(other, Lag::default())).len(), 1);
+        }
+    }
+}

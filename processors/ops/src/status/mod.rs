@@ -1,0 +1,85 @@
+//! How far everything is: topics, groups, databases, services, and what is wrong with any of it.
+
+mod databases;
+mod lag;
+mod level;
+mod members;
+mod report;
+mod resets;
+mod services;
+mod under_way;
+mod verdict;
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::layout::{self, Side};
+use crate::postgres::Database;
+
+pub use databases::{Blocked, DeadLetters, Facts, Slot, Stand, Unfit};
+pub use lag::{Gone, Kafka, Lag, Stuck, Topic};
+pub use level::wait;
+pub use report::{Report, bytes, missing_connector, missing_slot, shown_connector, shown_slot};
+pub use resets::Wish;
+pub use services::{Index, Process, Subjects};
+pub use under_way::UnderWay;
+
+/// Looks at everything. A part that cannot be reached says so in its place.
+///
+/// # Errors
+/// [`Failure::Usage`] when a client cannot be set up.
+pub async fn look(config: &Config) -> Result<Report, Failure> {
+    let (write, read) = (Database::of(config, Side::Write)?, Database::of(config, Side::Read)?);
+    let (
+        write,
+        read,
+        slot,
+        connector,
+        subjects,
+        indices,
+        process,
+        generations,
+        unfit,
+        resets,
+        under_way,
+        kept,
+    ) = tokio::join!(
+        databases::facts(&write),
+        databases::facts(&read),
+        databases::slot(config, &write),
+        services::connector(config, &write),
+        services::subjects(config),
+        services::indices(config),
+        services::process(config),
+        databases::generations(&read),
+        databases::unfit(config, &read),
+        resets::look(config, &write, &read),
+        under_way::look(config, &write),
+        lag::retentions(config),
+    );
+    let (resets, sound) = resets::split(resets);
+    let kafka = tokio::task::block_in_place(|| lag::measure(config, &write, &read));
+    let kafka = kafka.map(|kafka| kafka.keeping(&kept));
+    let members = match &kafka {
+        Ok(kafka) => tokio::task::block_in_place(|| members::members(config, kafka)),
+        // Said once, where Kafka is.
+        Err(_) => Ok(Default::default()),
+    };
+    Ok(Report {
+        groups: layout::groups(config).into_iter().map(|group| (group.side, group.role)).collect(),
+        members,
+        namespace: config.namespace.to_string(),
+        kafka,
+        write,
+        read,
+        slot,
+        connector,
+        subjects,
+        indices,
+        process,
+        generations,
+        unfit,
+        resets,
+        sound,
+        under_way,
+    })
+}

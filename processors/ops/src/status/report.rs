@@ -1,0 +1,169 @@
+//! What status found, as data and as JSON; the sentences that a verdict shares with what is shown.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::databases::{Facts, Slot, Unfit};
+use super::lag::Kafka;
+use super::resets::Wish;
+use super::services::{Index, Process, Subjects};
+use super::under_way::UnderWay;
+use crate::failure::Failure;
+use crate::layout::Side;
+use crate::replay::generations::Generation;
+use crate::setup::ConnectorState;
+
+/// Everything; each part may have failed.
+pub struct Report {
+    /// The instance.
+    pub namespace: String,
+    /// The groups that there should be.
+    pub groups: Vec<(Side, &'static str)>,
+    /// How many members the groups have that are behind.
+    pub members: Result<BTreeMap<String, usize>, Failure>,
+    /// Topics, and how far groups are behind.
+    pub kafka: Result<Kafka, Failure>,
+    /// What the write side says.
+    pub write: Result<Facts, Failure>,
+    /// What the read side says.
+    pub read: Result<Facts, Failure>,
+    /// The replication slot of the outbox; `None` when there is none.
+    pub slot: Result<Option<Slot>, Failure>,
+    /// The connector of the outbox; `None` when there is none.
+    pub connector: Result<Option<ConnectorState>, Failure>,
+    /// The schema registry.
+    pub subjects: Result<Subjects, Failure>,
+    /// The views' indices.
+    pub indices: Result<Vec<Index>, Failure>,
+    /// The process that answers where this configuration listens.
+    pub process: Option<Process>,
+    /// The generations of views that have more than one.
+    pub generations: Result<Vec<Generation>, Failure>,
+    /// The serving generations that are not as this build has them.
+    pub unfit: Result<Vec<Unfit>, Failure>,
+    /// What operators have asked for, and what follows from it at the next start.
+    pub resets: Result<Vec<Wish>, Failure>,
+    /// Whether the write side has all that it ever committed.
+    pub sound: Result<(), Failure>,
+    /// What goes on by itself.
+    pub under_way: Result<Vec<UnderWay>, Failure>,
+}
+
+impl Report {
+    /// For programs.
+    pub fn json(&self) -> Value {
+        let sides = || [("write", &self.write), ("read", &self.read)].into_iter();
+        let of_sides = |pick: &dyn Fn(&Facts) -> Value| -> Value {
+            sides()
+                .map(|(name, facts)| (name.to_owned(), part(facts.as_ref().map(pick))))
+                .collect::<serde_json::Map<_, _>>()
+                .into()
+        };
+        json!({
+            "namespace": self.namespace,
+            "verdict": {"ok": self.is_well(), "problems": self.problems(), "unknown": self.unknown()},
+            "kafka": part(self.kafka.as_ref()),
+            "slot": part(self.slot.as_ref()),
+            "connector": part(self.connector.as_ref()),
+            "members": part(self.members.as_ref()),
+            "subjects": part(self.subjects.as_ref().map(|subjects| subjects.count)),
+            "missing_schemas": part(self.subjects.as_ref().map(|subjects| &subjects.missing)),
+            "indices": part(self.indices.as_ref()),
+            "dead_letters": of_sides(&|facts| json!(facts.dead)),
+            "blocked": of_sides(&|facts| json!(facts.blocked)),
+            "generations": part(self.generations.as_ref()),
+            "unfit": part(self.unfit.as_ref()),
+            "resets": part(self.resets.as_ref()),
+            "sound": part(self.sound.as_ref()),
+            "under_way": part(self.under_way.as_ref()),
+            "process": self.process,
+        })
+    }
+}
+
+fn part<T: Serialize>(part: Result<T, &Failure>) -> Value {
+    match part {
+        Ok(found) => json!(found),
+        Err(failure) => json!({"error": failure.to_string()}),
+    }
+}
+
+/// What follows when there is no slot.
+pub fn missing_slot() -> String {
+    "there is no replication slot, so nothing gets from the outbox to Kafka: run `millrace setup`, then `millrace verify`\n"
+        .to_owned()
+}
+
+/// What follows from a slot whose WAL is gone, and the way on.
+const LOST_SLOT: &str =
+    ": nothing gets from the outbox to Kafka; run `millrace setup`, then `millrace verify`";
+
+/// A slot in a line.
+pub fn shown_slot(slot: &Slot) -> String {
+    let active = if slot.active { "active" } else { "INACTIVE: Postgres keeps WAL until its connector runs" };
+    let lost = if slot.is_lost() { LOST_SLOT } else { "" };
+    format!(
+        "slot {} is {active}, {} behind, {} of WAL kept ({}){lost}\n",
+        slot.name,
+        bytes(slot.lag_bytes),
+        bytes(slot.kept_bytes),
+        slot.wal_status
+    )
+}
+
+/// What follows when there is no connector.
+pub fn missing_connector() -> String {
+    "there is no connector, so nothing gets from the outbox to Kafka: run `millrace setup`\n".to_owned()
+}
+
+/// A connector in a line.
+pub fn shown_connector(state: &ConnectorState) -> String {
+    let task = state.task.as_deref().unwrap_or("not there");
+    let trace = state.trace.as_ref().map(|trace| format!(": {trace}")).unwrap_or_default();
+    let held = if state.held() { ", until it is resumed" } else { "" };
+    let ahead = match state.offsets_ahead {
+        0 => String::new(),
+        ahead => format!(
+            ": Connect's offsets are {} ahead of the server, as after a restore, and nothing is carried until then; run \
+             `millrace setup`, then `millrace verify`",
+            bytes(ahead)
+        ),
+    };
+    format!("{}{held}, its task {task}{trace}{ahead}\n", state.connector)
+}
+
+/// Bytes for people.
+#[allow(clippy::cast_precision_loss, reason = "for people")]
+pub fn bytes(count: i64) -> String {
+    match count {
+        ..1_024 => format!("{count} B"),
+        1_024..1_048_576 => format!("{:.1} KiB", count as f64 / 1_024.0),
+        1_048_576..1_073_741_824 => format!("{:.1} MiB", count as f64 / 1_048_576.0),
+        _ => format!("{:.1} GiB", count as f64 / 1_073_741_824.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::verdict::tests::report;
+    use super::*;
+
+    #[test]
+    fn programs_get_one_document() {
+        let json = report().json();
+        assert_eq!(json["kafka"]["lags"][0]["records"], 3);
+        assert!(json["dead_letters"]["read"]["error"].as_str().unwrap().contains("cannot be reached"));
+        assert_eq!(json["dead_letters"]["write"], json!([]));
+        assert_eq!((&json["subjects"], &json["verdict"]["ok"]), (&json!(3), &json!(false)));
+    }
+
+    #[test]
+    fn bytes_are_for_people() {
+        assert_eq!(
+            [bytes(5), bytes(2048), bytes(3 << 20), bytes(5 << 30)],
+            ["5 B", "2.0 KiB", "3.0 MiB", "5.0 GiB"]
+        );
+    }
+}

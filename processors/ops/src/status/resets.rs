@@ -1,0 +1,67 @@
+//! What operators have asked of groups by resetting their offsets, until the next start heeds it.
+
+use futures::future::try_join_all;
+use serde::Serialize;
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::layout::{self, Group, Side};
+use crate::postgres::Database;
+use crate::replay::generations::{self, State};
+use crate::replay::reset::{self, Reset, Told};
+
+/// What follows from a reset of a group, or that it has lost commits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Wish {
+    /// The consumer group.
+    pub group: String,
+    /// For people.
+    pub what: String,
+    /// Whether it is not done.
+    pub refused: bool,
+    #[serde(skip)]
+    lost: bool,
+}
+
+/// Looks at the committed offsets of every group of the write side, and of every serving generation.
+pub(super) async fn look(config: &Config, write: &Database, read: &Database) -> Result<Vec<Wish>, Failure> {
+    // What is away is told where it is asked for.
+    let live = generations::live(&read.pool).await.unwrap_or_default();
+    let serving = |view: &str| {
+        let serving = live.iter().find(|one| one.view == view && one.state == State::Serving);
+        serving.map(|one| one.generation)
+    };
+    let looks = layout::groups(config).into_iter().filter_map(|group| match group.side {
+        Side::Write => Some(of_group(config, write, group, 1)),
+        Side::Read => serving(group.role).map(|generation| of_group(config, read, group, generation)),
+    });
+    Ok(try_join_all(looks).await?.concat())
+}
+
+async fn of_group(
+    config: &Config,
+    database: &Database,
+    Group { id, topics, side, .. }: Group,
+    generation: i32,
+) -> Result<Vec<Wish>, Failure> {
+    let wish = |what, refused, lost| Wish { group: id.clone(), what, refused, lost };
+    Ok(match reset::look(config, database, (&id, generation), &topics).await? {
+        Reset::None => Vec::new(),
+        Reset::Asked(asked) => {
+            asked.told(side).into_iter().map(|Told { what, refused }| wish(what, refused, false)).collect()
+        }
+        Reset::Lost(what) if side == Side::Write => vec![wish(what, true, true)],
+        // Its rows are equally old: it goes on from there.
+        Reset::Lost(_) => Vec::new(),
+    })
+}
+
+/// The resets, and whether the write side has all that it ever committed.
+pub(super) fn split(found: Result<Vec<Wish>, Failure>) -> (Result<Vec<Wish>, Failure>, Result<(), Failure>) {
+    let (lost, wishes) = match found {
+        Ok(found) => found.into_iter().partition::<Vec<_>, _>(|wish| wish.lost),
+        Err(failure) => return (Ok(Vec::new()), Err(failure)),
+    };
+    let sound = lost.into_iter().next().map_or(Ok(()), |lost| Err(Failure::Refused(lost.what)));
+    (Ok(wishes), sound)
+}

@@ -1,0 +1,152 @@
+//! The connector, the registry, the indices, and the process on this machine.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use millrace_schemas::DEFINITIONS;
+use reqwest::{Method, StatusCode};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::http::{self, Http};
+use crate::layout;
+use crate::postgres::Database;
+use crate::setup::{ConnectorState, offsets_ahead};
+
+/// A process on this machine answers at once.
+const PROCESS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The connector of the outbox; `None` when there is none.
+pub(super) async fn connector(config: &Config, write: &Database) -> Result<Option<ConnectorState>, Failure> {
+    let (connect, name) = (Http::connect(&config.connect)?, config.namespace.outbox());
+    let Some(state) = ConnectorState::find(&connect, &name).await? else { return Ok(None) };
+    // A database that is away is told with its own facts.
+    let offsets_ahead = offsets_ahead(&connect, &name, write).await.unwrap_or_default();
+    Ok(Some(ConnectorState { offsets_ahead, ..state }))
+}
+
+/// What the schema registry has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subjects {
+    /// Of everybody who shares it.
+    pub count: usize,
+    /// Record types of the instance's contexts that it does not know.
+    pub missing: Vec<&'static str>,
+}
+
+/// Asks the schema registry for its subjects.
+pub(super) async fn subjects(config: &Config) -> Result<Subjects, Failure> {
+    let registry = Http::registry(&config.registry)?;
+    let path = ["subjects"];
+    let answer = registry.send(Method::GET, &path, None).await?;
+    let listed = registry.success(answer, &path)?;
+    let there: HashSet<&str> = listed.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let ours = DEFINITIONS.iter().filter(|known| known.context.is_empty() || config.has(known.context));
+    let missing = ours.map(|known| known.full_name).filter(|name| !there.contains(name)).collect();
+    Ok(Subjects { count: there.len(), missing })
+}
+
+/// An index behind its alias.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Index {
+    /// The name that searches use.
+    pub alias: String,
+    /// `None` when the alias is not there.
+    pub index: Option<String>,
+    /// As Elasticsearch says: `green`, `yellow`, `red`.
+    pub health: Option<String>,
+    /// How many it has.
+    pub documents: Option<u64>,
+}
+
+/// The indices of all published views.
+pub(super) async fn indices(config: &Config) -> Result<Vec<Index>, Failure> {
+    let elastic = Http::elasticsearch(&config.elasticsearch)?;
+    let mut found = Vec::new();
+    for model in layout::read_models(config).into_iter().filter(|model| model.mapping.is_some()) {
+        found.push(index(&elastic, config.namespace.index_alias(model.name)).await?);
+    }
+    Ok(found)
+}
+
+async fn index(elastic: &Http, alias: String) -> Result<Index, Failure> {
+    let path = ["_cat", "indices", &alias];
+    let answer = elastic.send_query(Method::GET, &path, &[("format", "json")], None).await?;
+    if answer.status == StatusCode::NOT_FOUND {
+        return Ok(Index { alias, index: None, health: None, documents: None });
+    }
+    let listed = elastic.success(answer, &path)?;
+    let text =
+        |field: &str| listed.pointer(&format!("/0/{field}")).and_then(Value::as_str).map(str::to_owned);
+    let (index, health) = (text("index"), text("health"));
+    // The list counts nested documents too.
+    let count = elastic.find(&[&alias, "_count"]).await?;
+    let documents = count.as_ref().and_then(|count| count.get("count")).and_then(Value::as_u64);
+    Ok(Index { alias, index, health, documents })
+}
+
+/// What a running process tells about itself.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Process {
+    /// Where it answers.
+    pub address: String,
+    /// Memory that it uses, in bytes.
+    pub resident_bytes: Option<f64>,
+    /// The cache of stream states: hits, misses, evictions, bytes, entries.
+    pub state_cache: BTreeMap<String, f64>,
+    /// Dependencies that workers wait for.
+    pub outages: Vec<String>,
+}
+
+/// Asks the process that listens where this one would; `None` when there is none.
+pub(super) async fn process(config: &Config) -> Option<Process> {
+    let address = config.http.listen.to_string();
+    let asked = http::client().ok()?.get(format!("http://{address}/metrics")).timeout(PROCESS_TIMEOUT);
+    let response = asked.send().await.ok()?;
+    let text = response.error_for_status().ok()?.text().await.ok()?;
+    // Another program, or another namespace, may listen there.
+    let ours = format!("group=\"{}.", config.namespace);
+    text.contains(&ours).then(|| read(address, &text))
+}
+
+fn read(address: String, metrics: &str) -> Process {
+    let samples = metrics.lines().filter(|line| !line.starts_with('#'));
+    let samples: Vec<(&str, f64)> = samples
+        .filter_map(|line| line.rsplit_once(' '))
+        .filter_map(|(name, n)| Some((name, n.parse().ok()?)))
+        .collect();
+    let labelled = |metric: &str, label: &str| {
+        let inner = |name: &str| {
+            let label =
+                name.strip_prefix(metric)?.strip_prefix('{')?.strip_prefix(label)?.strip_prefix("=\"")?;
+            label.strip_suffix("\"}").map(str::to_owned)
+        };
+        samples.iter().filter_map(|(name, value)| Some((inner(name)?, *value))).collect::<BTreeMap<_, _>>()
+    };
+    let outages = labelled("millrace_outage", "dependency").into_iter().filter(|(_, count)| *count > 0.0);
+    Process {
+        address,
+        resident_bytes: samples
+            .iter()
+            .find(|(name, _)| *name == "process_resident_memory_bytes")
+            .map(|(_, n)| *n),
+        state_cache: labelled("millrace_state_cache", "figure"),
+        outages: outages.map(|(name, _)| name).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_read() {
+        let metrics = "# HELP x\nmillrace_state_cache{figure=\"hits\"} 12\nmillrace_outage{dependency=\"kafka\"} 1\n\
+                       millrace_outage{dependency=\"postgres\"} 0\nprocess_resident_memory_bytes 5000000\n";
+        let process = read("a".to_owned(), metrics);
+        assert_eq!(process.state_cache, BTreeMap::from([("hits".to_owned(), 12.0)]));
+        assert_eq!((process.resident_bytes, process.outages), (Some(5e6), vec!["kafka".to_owned()]));
+    }
+}

@@ -1,0 +1,38 @@
+//! What goes on by itself: sagas, calls to the outside, and commands that they have sent.
+
+use chrono::{DateTime, Utc};
+use millrace_store::timestamp::Nearest;
+use millrace_store::write_side;
+use serde::Serialize;
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::postgres::Database;
+
+/// Some of what is under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UnderWay {
+    /// `saga fulfilment`, `effect payment`, `commands`.
+    pub what: String,
+    /// Where it stands.
+    pub standing: String,
+    /// How many.
+    pub count: i64,
+    /// Since when the oldest of it.
+    pub since: DateTime<Utc>,
+}
+
+/// Asks the write side.
+pub(super) async fn look(config: &Config, write: &Database) -> Result<Vec<UnderWay>, Failure> {
+    let (commands, source) = (format!("{}.cmd.", config.namespace), config.namespace.source());
+    let rows = write_side::under_way(&write.pool, &commands, &source).await;
+    let rows = rows.map_err(|error| write.failure(error))?;
+    let found = |(what, standing, count, Nearest(since))| UnderWay { what, standing, count, since };
+    Ok(rows.into_iter().map(found).collect())
+}
+
+impl std::fmt::Display for UnderWay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {} {}", self.what, self.count, self.standing)
+    }
+}

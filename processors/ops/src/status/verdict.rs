@@ -1,0 +1,286 @@
+//! What a report comes to: whether anything is away, lost or left lying.
+
+use std::collections::BTreeMap;
+
+use chrono::{TimeDelta, Utc};
+
+use super::databases::Blocked;
+use super::lag::Kafka;
+use super::report::{Report, missing_connector, missing_slot, shown_connector, shown_slot};
+use crate::failure::Failure;
+
+/// A gap is closed by an event that is on its way; one that is open for longer is not.
+const GAP_MAX: TimeDelta = TimeDelta::minutes(1);
+/// Groups that a line names.
+const NAMED_MAX: usize = 3;
+
+impl Report {
+    /// What the exit code says: what could not be asked comes first, then what waiting does not mend.
+    pub fn verdict(&self) -> Result<(), Failure> {
+        let problems = self.problems();
+        let problem = (!problems.is_empty()).then(|| Failure::refused(problems.join("\n")));
+        let failures = self.failures().into_iter();
+        let worst = failures.min_by_key(|failure| !matches!(failure, Failure::Unreachable { .. }));
+        worst.cloned().or(problem).map_or(Ok(()), Err)
+    }
+
+    /// The first line of what is shown.
+    pub fn headline(&self) -> String {
+        let told = [self.problems(), self.unknown()].concat();
+        let name = &self.namespace;
+        if told.is_empty() {
+            format!("{name}: well")
+        } else {
+            format!("{name}: NOT WELL: {}", told.join("; "))
+        }
+    }
+
+    /// Whether there is nothing to do for an operator, and everything was asked.
+    pub fn is_well(&self) -> bool {
+        self.problems().is_empty() && self.unknown().is_empty()
+    }
+
+    /// What could not be asked, and why.
+    pub fn unknown(&self) -> Vec<String> {
+        let mut told: Vec<String> = Vec::new();
+        for failure in self.failures().into_iter().map(ToString::to_string) {
+            if !told.contains(&failure) {
+                told.push(failure);
+            }
+        }
+        told
+    }
+
+    fn failures(&self) -> Vec<&Failure> {
+        let parts = [
+            self.sound.as_ref().err(),
+            self.kafka.as_ref().err(),
+            self.members.as_ref().err(),
+            self.write.as_ref().err(),
+            self.read.as_ref().err(),
+            self.slot.as_ref().err(),
+            self.connector.as_ref().err(),
+            self.subjects.as_ref().err(),
+            self.indices.as_ref().err(),
+            self.generations.as_ref().err(),
+            self.unfit.as_ref().err(),
+            self.under_way.as_ref().err(),
+        ];
+        parts.into_iter().flatten().collect()
+    }
+
+    /// What waiting does not mend.
+    pub fn problems(&self) -> Vec<String> {
+        let feed = self.feed().into_iter().collect();
+        let waits = [self.unfit(), self.refused(), self.idle(), self.blocked()].concat();
+        [self.missing(), feed, self.gone(), waits].concat()
+    }
+
+    /// What `millrace setup` makes, and is not there.
+    fn missing(&self) -> Vec<String> {
+        let topics = self.kafka.iter().flat_map(|kafka| &kafka.topics).filter(|topic| topic.partitions == 0);
+        let indices = self.indices.iter().flatten().filter(|index| index.index.is_none());
+        let schemas = self.subjects.as_ref().map_or(0, |subjects| subjects.missing.len());
+        let counts = [(topics.count(), "topics"), (indices.count(), "indices"), (schemas, "schemas")];
+        let told = counts.into_iter().filter(|(count, _)| *count > 0);
+        told.map(|(count, what)| format!("{count} {what} are missing: run `millrace setup`")).collect()
+    }
+
+    /// What keeps the outbox from Kafka.
+    fn feed(&self) -> Option<String> {
+        let slot = match &self.slot {
+            Ok(None) => Some(missing_slot()),
+            Ok(Some(slot)) if slot.is_lost() => Some(shown_slot(slot)),
+            _ => None,
+        };
+        let connector = match &self.connector {
+            Ok(None) => Some(missing_connector()),
+            Ok(Some(state)) if state.trace.is_some() || state.held() || state.offsets_ahead > 0 => {
+                Some(format!("connector: {}", shown_connector(state)))
+            }
+            _ => None,
+        };
+        slot.or(connector).map(|alarm| alarm.trim_end().to_owned())
+    }
+
+    /// Records that were deleted before they were read.
+    fn gone(&self) -> Vec<String> {
+        self.kafka.iter().flat_map(Kafka::gone).collect()
+    }
+
+    /// Resets that the next start does not heed.
+    fn refused(&self) -> Vec<String> {
+        let refused = self.resets.iter().flatten().filter(|wish| wish.refused);
+        refused.map(|wish| format!("{}: {}", wish.group, wish.what)).collect()
+    }
+
+    /// Views of another shape that this build neither builds nor has beside.
+    fn unfit(&self) -> Vec<String> {
+        let unfit = self.unfit.iter().flatten().filter(|unfit| unfit.other.is_none());
+        unfit.map(|unfit| format!("{}: {}", unfit.view, unfit.why)).collect()
+    }
+
+    /// Groups that are behind, and in which no process works.
+    fn idle(&self) -> Vec<String> {
+        let (Ok(kafka), Ok(members)) = (&self.kafka, &self.members) else { return Vec::new() };
+        let mut idle: BTreeMap<&str, i64> = BTreeMap::new();
+        for lag in kafka.lags.iter().filter(|lag| lag.records > 0 && members.get(&lag.group) == Some(&0)) {
+            *idle.entry(lag.group.as_str()).or_default() += lag.records;
+        }
+        if idle.is_empty() {
+            return Vec::new();
+        }
+        let named: Vec<&str> = idle.keys().copied().take(NAMED_MAX).collect();
+        let more = idle.len() - named.len();
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        let records: i64 = idle.values().sum();
+        vec![format!(
+            "no process works on {}{more}, where {records} records wait: is `millrace run` running?",
+            named.join(", ")
+        )]
+    }
+
+    /// Keys that only an operator can let go on.
+    fn blocked(&self) -> Vec<String> {
+        let facts = [&self.write, &self.read].into_iter().flatten();
+        let blocked = facts.flat_map(|facts| &facts.blocked);
+        let told = blocked.filter_map(|Blocked { group, status, keys, since, .. }| match status.as_str() {
+            "dead" => Some(format!("{keys} keys of {group} wait behind a dead letter: `millrace dlq list`")),
+            "gap" if Utc::now() - *since > GAP_MAX => {
+                Some(format!("{keys} keys of {group} wait for a version that is missing: `millrace verify`"))
+            }
+            _ => None,
+        });
+        told.collect()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::databases::{Facts, Slot};
+    use super::super::lag::{Lag, Topic};
+    use super::super::services::{Index, Subjects};
+    use super::*;
+    use crate::failure::Service;
+    use crate::layout::Side;
+    use crate::setup::ConnectorState;
+
+    fn running() -> ConnectorState {
+        ConnectorState { connector: "RUNNING".to_owned(), task: None, trace: None, offsets_ahead: 0 }
+    }
+
+    pub(in super::super) fn report() -> Report {
+        let unreachable = Failure::Unreachable {
+            service: Service::ReadDatabase,
+            address: "postgres://db".to_owned(),
+            reason: "refused".to_owned(),
+        };
+        let lag = Lag {
+            group: "m.commands".to_owned(),
+            topic: "m.cmd.orders.v1".to_owned(),
+            records: 3,
+            seconds: Some(1.25),
+            ..Lag::default()
+        };
+        Report {
+            namespace: "m".to_owned(),
+            groups: vec![(Side::Write, "commands"), (Side::Read, "orders")],
+            members: Ok(BTreeMap::from([("m.commands".to_owned(), 1)])),
+            kafka: Ok(Kafka { topics: Vec::new(), lags: vec![lag] }),
+            write: Ok(Facts::default()),
+            read: Err(unreachable),
+            slot: Ok(None),
+            connector: Ok(Some(running())),
+            subjects: Ok(Subjects { count: 3, missing: Vec::new() }),
+            indices: Ok(Vec::new()),
+            process: None,
+            generations: Ok(Vec::new()),
+            unfit: Ok(Vec::new()),
+            resets: Ok(Vec::new()),
+            sound: Ok(()),
+            under_way: Ok(Vec::new()),
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_asked_decides_the_exit_code_before_all_else() {
+        assert!(matches!(report().verdict(), Err(Failure::Unreachable { .. })));
+        let refused = Report { read: Err(Failure::refused("no")), ..report() };
+        assert!(matches!(refused.verdict(), Err(Failure::Refused(_))));
+    }
+
+    /// Nothing is wrong with it.
+    fn well() -> Report {
+        let slot = Slot {
+            name: "m_outbox".to_owned(),
+            active: true,
+            lag_bytes: 0,
+            kept_bytes: 0,
+            wal_status: "reserved".to_owned(),
+        };
+        Report { read: Ok(Facts::default()), slot: Ok(Some(slot)), ..report() }
+    }
+
+    #[test]
+    fn records_that_are_worked_on_are_no_problem_and_those_that_no_process_works_on_are() {
+        assert_eq!((well().headline().as_str(), well().is_well()), ("m: well", true));
+        assert!(well().verdict().is_ok());
+        let idle = Report { members: Ok(BTreeMap::from([("m.commands".to_owned(), 0)])), ..well() };
+        let told = "no process works on m.commands, where 3 records wait: is `millrace run` running?";
+        assert_eq!(idle.headline(), format!("m: NOT WELL: {told}"));
+        assert!(matches!(idle.verdict(), Err(Failure::Refused(message)) if message == told));
+    }
+
+    #[test]
+    fn what_setup_would_make_is_missed() {
+        let topic =
+            |name: &str, partitions| Topic { name: name.to_owned(), partitions, records: 0, written: 0 };
+        let kafka = Kafka { topics: vec![topic("a", 2), topic("b", 0)], lags: Vec::new() };
+        let index = Index { alias: "m-orders".to_owned(), index: None, health: None, documents: None };
+        let subjects = Subjects { count: 1, missing: vec!["millrace.orders.OrderPlaced"] };
+        let report = Report { kafka: Ok(kafka), indices: Ok(vec![index]), subjects: Ok(subjects), ..well() };
+        let told: Vec<String> = report.problems().iter().map(|told| told[..9].to_owned()).collect();
+        assert_eq!(told, ["1 topics ", "1 indices", "1 schemas"]);
+    }
+
+    #[test]
+    fn keys_that_wait_for_an_operator_are_a_problem_and_those_that_are_retried_are_none() {
+        let told = |status: &str, age: TimeDelta| {
+            let (group, status, since) = ("m.orders".to_owned(), status.to_owned(), Utc::now() - age);
+            let blocked = vec![Blocked { group, status, keys: 2, records: 5, since }];
+            Report { read: Ok(Facts { blocked, ..Facts::default() }), ..well() }.problems()
+        };
+        let long = TimeDelta::hours(1);
+        assert_eq!(told("retrying", long), Vec::<String>::new());
+        assert_eq!(told("gap", TimeDelta::zero()), Vec::<String>::new(), "the version is on its way");
+        assert!(told("gap", long)[0].starts_with("2 keys of m.orders wait for a version"));
+        assert!(
+            told("dead", TimeDelta::zero())[0].starts_with("2 keys of m.orders wait behind a dead letter")
+        );
+    }
+
+    #[test]
+    fn whatever_keeps_the_outbox_from_kafka_is_an_alarm() {
+        let slot = |wal_status: &str| Slot {
+            name: "m_outbox".to_owned(),
+            active: false,
+            lag_bytes: 0,
+            kept_bytes: 0,
+            wal_status: wal_status.to_owned(),
+        };
+        let alarm = |slot, connector| Report { slot: Ok(slot), connector: Ok(connector), ..report() }.feed();
+        assert_eq!(alarm(Some(slot("reserved")), Some(running())), None);
+        assert!(alarm(None, Some(running())).unwrap().contains("no replication slot"));
+        assert!(alarm(Some(slot("lost")), Some(running())).unwrap().contains("(lost): nothing gets from"));
+        assert!(alarm(Some(slot("reserved")), None).unwrap().contains("no connector"));
+        let failed = ConnectorState { trace: Some("no such slot".to_owned()), ..running() };
+        assert!(alarm(Some(slot("reserved")), Some(failed)).unwrap().contains("no such slot"));
+        let ahead = ConnectorState { offsets_ahead: 2_048, ..running() };
+        assert!(alarm(Some(slot("reserved")), Some(ahead)).unwrap().contains("offsets are 2.0 KiB ahead"));
+        let state = |name: &str| Some(ConnectorState { connector: name.to_owned(), ..running() });
+        for held in ["PAUSED", "STOPPED"] {
+            assert!(alarm(Some(slot("reserved")), state(held)).unwrap().contains("until it is resumed"));
+        }
+        assert_eq!(alarm(Some(slot("reserved")), state("UNASSIGNED")), None, "soon a worker takes it");
+    }
+}

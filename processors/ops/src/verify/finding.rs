@@ -1,0 +1,123 @@
+//! What the auditor finds: something that is stored, and what it should be.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::held::Strange;
+use super::what::What;
+use crate::replay::compare::{Difference, Twin, differences};
+
+/// Ranges of missing versions are told up to this many.
+const RANGES_SHOWN: usize = 20;
+
+/// Something that is wrong: what, of which view or context, and its key.
+pub type Sign = (What, String, String);
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Finding {
+    /// What is wrong.
+    pub what: What,
+    /// The view, or the context of an event, rejection or command.
+    pub name: String,
+    /// The row's key, the document's id, the event's stream, the rejection's or command's id.
+    pub key: String,
+    /// Versions as found and as expected.
+    pub versions: [Option<i64>; 2],
+    /// What differs.
+    pub fields: Vec<Field>,
+}
+
+/// A field of it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Field {
+    /// Its name; in brackets when it is the whole of it.
+    pub field: String,
+    /// As it is stored.
+    pub found: Value,
+    /// As it should be.
+    pub expected: Value,
+    /// Found less expected, of numbers.
+    pub difference: Option<i64>,
+}
+
+impl Finding {
+    /// What it is, without how it is.
+    pub fn sign(&self) -> Sign {
+        (self.what, self.name.clone(), self.key.clone())
+    }
+
+    /// A row or document (as `serving`) that is not what it should be (`building`).
+    pub fn of(what: What, name: &str, twin: Twin) -> Self {
+        let version = |row: &Option<Value>| row.as_ref()?.get("version")?.as_i64();
+        let versions = [version(&twin.serving), version(&twin.building)];
+        let key = twin.key.clone();
+        let fields = differences(twin).into_iter().map(Field::from).collect();
+        Self { what, name: name.to_owned(), key, versions, fields }
+    }
+
+    /// Versions of a stream that are not on its topic; `None` when there are none.
+    pub(crate) fn missing(context: &str, stream: &str, ranges: &[(i64, i64)]) -> Option<Self> {
+        let (held, last) = (ranges.first()?.0, ranges.last()?.1);
+        let told = |(above, upto): &(i64, i64)| match upto - above {
+            1 => upto.to_string(),
+            _ => format!("{}-{upto}", above + 1),
+        };
+        let told: Vec<String> = ranges.iter().take(RANGES_SHOWN).map(told).collect();
+        let field = Field {
+            field: "(event)".to_owned(),
+            found: json!("missing"),
+            expected: json!(told),
+            difference: None,
+        };
+        let (name, key) = (context.to_owned(), stream.to_owned());
+        Some(Self { what: What::Event, name, key, versions: [Some(held), Some(last)], fields: vec![field] })
+    }
+
+    /// A record on the topic that has a version of a stream, but not the id and the payload that the outbox has there.
+    pub(crate) fn strange(Strange { context, stream, version, id, .. }: &Strange, right: &str) -> Self {
+        let found = if id == right { json!("another payload") } else { json!(id) };
+        let field = Field { field: "(event)".to_owned(), found, expected: json!(right), difference: None };
+        let (name, key, versions) = (context.clone(), stream.clone(), [Some(*version); 2]);
+        Self { what: What::Event, name, key, versions, fields: vec![field] }
+    }
+
+    /// Events of a stream that are not folded into a view, and why.
+    pub(crate) fn unfolded(
+        view: &str,
+        (context, stream): (&str, &str),
+        why: &str,
+        versions: [Option<i64>; 2],
+    ) -> Self {
+        let [folded, last] = versions;
+        let field = Field {
+            field: "(events)".to_owned(),
+            found: json!(why),
+            expected: json!("every event folds"),
+            difference: folded.zip(last).map(|(folded, last)| folded - last),
+        };
+        let (name, key) = (view.to_owned(), format!("{context}/{stream}"));
+        Self { what: What::Row, name, key, versions, fields: vec![field] }
+    }
+
+    /// A rejection or a command that is not on its topic.
+    pub(crate) fn missing_unversioned(what: What, context: &str, stream: &str, id: Uuid) -> Self {
+        let field = Field {
+            field: format!("({})", what.as_str()),
+            found: json!("missing"),
+            expected: json!(stream),
+            difference: None,
+        };
+        let (name, key) = (context.to_owned(), id.to_string());
+        Self { what, name, key, versions: [None, None], fields: vec![field] }
+    }
+}
+
+impl From<Difference> for Field {
+    fn from(Difference { field, serving: found, building: expected, .. }: Difference) -> Self {
+        let difference =
+            found.as_i64().zip(expected.as_i64()).and_then(|(found, expected)| found.checked_sub(expected));
+        Self { field, found, expected, difference }
+    }
+}

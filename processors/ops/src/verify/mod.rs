@@ -1,0 +1,57 @@
+//! Does everything that is stored say what the outbox says?
+//!
+//! The outbox is the event store. From it follows what the event topics must hold, which rows the views must have, and
+//! which documents. Rows are checked twice: by folding the events again, which finds what went wrong on the way, and by
+//! SQL that was written without the fold, which finds a fold that is wrong.
+
+mod audited;
+pub mod auditor;
+mod documents;
+pub mod finding;
+mod folded;
+mod held;
+pub(crate) mod horizon;
+mod index;
+mod log;
+pub mod repair;
+pub mod report;
+mod rows;
+mod topics;
+pub mod what;
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::layout::{ReadModel, read_models};
+
+/// What to look at.
+pub struct Scope {
+    /// The views.
+    pub models: Vec<ReadModel>,
+    /// Whether the topics are looked at too.
+    pub topics: bool,
+    /// Only the row with this key.
+    pub key: Option<String>,
+}
+
+impl Scope {
+    /// Everything that there is to compare.
+    pub fn everything(config: &Config) -> Self {
+        Self { models: read_models(config), topics: true, key: None }
+    }
+
+    /// Some views, or only the row with this key; everything when no view is named.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] when there is no such view, or it has no rows.
+    pub fn of(config: &Config, views: &[String], key: Option<String>) -> Result<Self, Failure> {
+        if views.is_empty() {
+            return Ok(Self::everything(config));
+        }
+        let models =
+            views.iter().map(|view| ReadModel::named(config, view)).collect::<Result<Vec<_>, _>>()?;
+        match models.iter().find(|model| model.table.is_none() && key.is_some()) {
+            Some(log) => Err(Failure::usage(format!("--key: `{}` is a log and has no rows", log.name))),
+            None => Ok(Self { models, topics: false, key }),
+        }
+    }
+}

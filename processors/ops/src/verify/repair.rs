@@ -1,0 +1,134 @@
+//! Who may repair what, and the repair of rows: the serving generation gets the row as it folds again.
+
+use std::collections::HashSet;
+
+use millrace_store::Means;
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use super::finding::Sign;
+use super::index::Mended;
+use super::rows::Looked;
+use super::what::What;
+use crate::audit::Operator;
+use crate::postgres::Database;
+use crate::replay::compare::{Twin, key_of};
+
+/// Who repairs, what, and how much of it.
+pub struct Mandate {
+    pub(super) operator: Operator,
+    /// Nothing else; everything when `None`.
+    only: Option<HashSet<Sign>>,
+    left: usize,
+}
+
+impl Mandate {
+    /// Everything that is found.
+    pub fn whole(operator: Operator) -> Self {
+        Self { operator, only: None, left: usize::MAX }
+    }
+
+    /// What was found before too, up to `most`.
+    pub fn known(operator: Operator, known: HashSet<Sign>, most: usize) -> Self {
+        Self { operator, only: Some(known), left: most }
+    }
+
+    /// Whether this may be repaired; then it counts.
+    pub(super) fn takes(&mut self, what: What, name: &str, key: &str) -> bool {
+        let sign = (what, name.to_owned(), key.to_owned());
+        let takes = self.left > 0 && self.only.as_ref().is_none_or(|known| known.contains(&sign));
+        self.left -= usize::from(takes);
+        takes
+    }
+}
+
+/// Whether a row may be put as it was folded again. Where a stream could not be folded to its end, one that is made of
+/// fewer events then may be right as it is.
+pub(super) fn is_known(twin: &Twin, stuck: bool) -> bool {
+    let version = |row: &Option<Value>| row.as_ref()?.get("version")?.as_i64();
+    !stuck || version(&twin.building) >= version(&twin.serving)
+}
+
+/// Puts a row into the serving table as the audited one has it, when it still is as it was found: whoever folds an
+/// event into it meanwhile wins. A row that Postgres refuses stays as it is. Written down in the table `audit`.
+pub(super) async fn row(
+    read: &Database,
+    looked: &Looked<'_>,
+    audited: &str,
+    twin: &Twin,
+    operator: &Operator,
+) -> sqlx::Result<Mended> {
+    let mut transaction = read.pool.begin().await?;
+    match replace(&mut transaction, looked, audited, twin).await {
+        Ok(true) => {}
+        Ok(false) => return transaction.rollback().await.map(|()| Mended::NotNow),
+        Err(error) => return refused(error),
+    }
+    let subject = format!("{}/{}", looked.name, twin.key);
+    let details = json!({"found": twin.serving, "expected": twin.building});
+    operator.sign(&mut transaction, "repair", &subject, &details).await?;
+    transaction.commit().await?;
+    Ok(Mended::Now)
+}
+
+/// One row that cannot be stored does not keep others from it.
+fn refused(error: sqlx::Error) -> sqlx::Result<Mended> {
+    match Means::of(&error) {
+        Means::BadData => Ok(Mended::Refused(error.to_string())),
+        _ => Err(error),
+    }
+}
+
+/// A worker that folds an event into the row either comes first, then the row is not as it was found; or its own write
+/// finds that the row is another, and it folds again.
+async fn replace(
+    connection: &mut PgConnection,
+    Looked { table, serving: (_, rows), .. }: &Looked<'_>,
+    audited: &str,
+    twin: &Twin,
+) -> sqlx::Result<bool> {
+    let key = key_of(table);
+    // A row of version 0 is none.
+    let delete =
+        format!("DELETE FROM \"{rows}\" AS t WHERE {key} = $1 AND (version = 0 OR to_jsonb(t) = $2)");
+    let delete = sqlx::query(AssertSqlSafe(delete)).bind(&twin.key).bind(&twin.serving);
+    let deleted = delete.execute(&mut *connection).await?.rows_affected();
+    if twin.serving.is_some() && deleted == 0 {
+        return Ok(false);
+    }
+    let insert = format!(
+        "INSERT INTO \"{rows}\" SELECT * FROM \"{audited}\" AS t WHERE {key} = $1 ON CONFLICT DO NOTHING"
+    );
+    let inserted = sqlx::query(AssertSqlSafe(insert)).bind(&twin.key).execute(connection).await?;
+    Ok(twin.building.is_none() || inserted.rows_affected() == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_that_may_only_lack_events_is_left_as_it_is() {
+        let row = |version: i64| Some(json!({"version": version}));
+        let twin = |serving, building| Twin { key: "1".to_owned(), serving, building };
+        for (lacks, twin) in [
+            (false, twin(row(2), row(2))),
+            (false, twin(None, row(1))),
+            (false, twin(row(1), row(2))),
+            (true, twin(row(2), row(1))),
+            (true, twin(row(2), None)),
+        ] {
+            assert!(is_known(&twin, false));
+            assert_eq!(is_known(&twin, true), !lacks, "{twin:?}");
+        }
+    }
+
+    #[test]
+    fn a_mandate_is_for_what_was_found_before_and_for_so_much() {
+        let operator = Operator::new(Some("auditor"), "twice");
+        let sign = |key: &str| (What::Row, "orders".to_owned(), key.to_owned());
+        let mut mandate = Mandate::known(operator, [sign("1"), sign("2")].into(), 1);
+        assert!(!mandate.takes(What::Row, "orders", "3") && !mandate.takes(What::Document, "orders", "1"));
+        assert!(mandate.takes(What::Row, "orders", "1") && !mandate.takes(What::Row, "orders", "2"));
+    }
+}

@@ -1,0 +1,63 @@
+//! What the auditor has looked at and found.
+
+use serde::Serialize;
+
+use super::finding::Finding;
+use super::index::Mended;
+
+/// What was looked at, and what is wrong.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    /// How much was compared, of what.
+    pub compared: Vec<Compared>,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// How many more things are wrong than are listed.
+    pub more: i64,
+    /// How many of them were put right.
+    pub repaired: usize,
+    /// What could not be put right, and why: Postgres or Elasticsearch does not take it.
+    pub refused: Vec<String>,
+}
+
+/// How much was compared: of everything, or of one key.
+#[derive(Debug, Serialize)]
+pub struct Compared {
+    /// Of what: a view, or topics.
+    pub name: String,
+    /// Events, rejections and commands of the outbox that were looked for, or events that were folded.
+    pub events: u64,
+    /// Rows, of a view.
+    pub rows: Option<i64>,
+    /// Documents, of a view that is published.
+    pub documents: Option<i64>,
+}
+
+impl Report {
+    /// Something was to be put right.
+    pub(super) fn mended(&mut self, name: &str, key: &str, mended: &Mended) {
+        match mended {
+            Mended::Now => self.repaired += 1,
+            Mended::NotNow => {}
+            Mended::Refused(reason) => {
+                tracing::warn!(name, key, reason, "it cannot be repaired");
+                self.refused.push(format!("{name}/{key}: {reason}"));
+            }
+        }
+    }
+
+    /// How many things are wrong and were not put right.
+    pub fn left(&self) -> usize {
+        self.findings
+            .len()
+            .saturating_add(usize::try_from(self.more).unwrap_or_default())
+            .saturating_sub(self.repaired)
+    }
+
+    /// Whether there was anything to compare, of one key.
+    pub fn is_of_nothing(&self) -> bool {
+        let nothing =
+            |one: &Compared| (one.events, one.rows, one.documents.unwrap_or_default()) == (0, Some(0), 0);
+        self.findings.is_empty() && self.compared.iter().all(nothing)
+    }
+}

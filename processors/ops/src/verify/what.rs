@@ -1,0 +1,39 @@
+//! The kinds of what can be wrong.
+
+use serde::Serialize;
+
+/// What is wrong, and what says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum What {
+    /// An event of the outbox is not on its topic.
+    Event,
+    /// A rejection of the outbox is not on its topic.
+    Rejection,
+    /// A command that Millrace has sent is not on its topic, nor decided.
+    Command,
+    /// The events of the outbox fold to another row.
+    Row,
+    /// SQL over the events of the outbox tells another row. When the fold agrees with the row, the fold is wrong.
+    Fold,
+    /// A document is not as its row.
+    Document,
+}
+
+impl What {
+    /// The kinds, in the order in which they are looked for.
+    pub const ALL: [Self; 6] =
+        [Self::Event, Self::Rejection, Self::Command, Self::Row, Self::Fold, Self::Document];
+
+    /// As people and metrics name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            What::Event => "event",
+            What::Rejection => "rejection",
+            What::Command => "command",
+            What::Row => "row",
+            What::Fold => "fold",
+            What::Document => "document",
+        }
+    }
+}
