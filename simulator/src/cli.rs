@@ -9,7 +9,7 @@ use clap::{ArgGroup, Parser};
 
 use crate::{Behaviour, Settings, Webhooks};
 
-const ABOUT: &str = "Plays the outside world on loopback until SIGTERM: a payment provider, a mail server and a vendor of messages, with a ledger of their own.";
+const ABOUT: &str = "Plays external systems on loopback until SIGTERM: a payment provider, a mail server and a vendor of messages, with a ledger of their own.";
 
 const EXAMPLES: &str = "\
 Examples:

@@ -1,4 +1,4 @@
-//! The program `millrace-simulator`: the outside world on loopback, until SIGTERM.
+//! The program `millrace-simulator`: external systems on loopback, until SIGTERM.
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -35,7 +35,7 @@ impl Failure {
     }
 }
 
-/// Reads the command line, plays the outside world until SIGTERM or SIGINT, and returns the exit code.
+/// Reads the command line, plays external systems until SIGTERM or SIGINT, and returns the exit code.
 pub fn main() -> ExitCode {
     match begin(Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,

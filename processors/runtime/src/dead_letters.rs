@@ -11,7 +11,7 @@ use crate::envelope;
 use crate::error::{Fault, WorkError, bounded};
 use crate::metrics;
 use crate::producer::Delivery;
-use crate::record::Record;
+use crate::record::{Record, places};
 
 /// Writes the ledger row of a record whose copy lies on the dead letter topic, if Kafka took one, in the transaction that
 /// moves the offset past the record or ends its retries.
@@ -94,9 +94,7 @@ pub(crate) async fn ended(
     group: &Group,
     records: &[&Record],
 ) -> Result<HashSet<Place>, WorkError> {
-    let places: Vec<(&str, i32, i64)> =
-        records.iter().map(|record| (&*record.topic, record.partition, record.offset)).collect();
-    let rows = dead_letter::ended(connection, group, &places).await?;
+    let rows = dead_letter::ended(connection, group, &places(records)).await?;
     let ended: HashSet<Place> =
         rows.into_iter().map(|(topic, partition, offset)| Place { topic, partition, offset }).collect();
     for Place { topic, partition, offset } in &ended {

@@ -226,6 +226,11 @@ impl Record {
     }
 }
 
+/// Where records lie: topic, partition, offset.
+pub(crate) fn places<'r>(records: &[&'r Record]) -> Vec<(&'r str, i32, i64)> {
+    records.iter().map(|record| (&*record.topic, record.partition, record.offset)).collect()
+}
+
 fn digest(key: &[u8]) -> Vec<u8> {
     let hash = Sha256::digest(key);
     let digits: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -6,6 +6,7 @@ use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor};
 
 use crate::Group;
+use crate::place::columns;
 use crate::statements::statements;
 
 statements! {
@@ -201,12 +202,13 @@ pub async fn correct_waited(
     if places.is_empty() {
         return Ok(());
     }
+    let (topics, partitions, offsets) = columns(places.iter().copied());
     sqlx::query(CORRECT_WAITED)
         .bind(&group.id)
         .bind(group.generation)
-        .bind(places.iter().map(|(topic, ..)| *topic).collect::<Vec<_>>())
-        .bind(places.iter().map(|(_, partition, _)| *partition).collect::<Vec<_>>())
-        .bind(places.iter().map(|(.., offset)| *offset).collect::<Vec<_>>())
+        .bind(topics)
+        .bind(partitions)
+        .bind(offsets)
         .execute(connection)
         .await
         .map(|_| ())

@@ -128,7 +128,7 @@ pub async fn unfit_session(
     connection: &mut PgConnection,
     namespace: &Namespace,
 ) -> Result<Option<&'static str>, sqlx::Error> {
-    // Unnamed: where sessions are shared, somebody else's statement may have the name.
+    // Unnamed: where sessions are shared, another client's statement may have the name.
     let kept = sqlx::query_scalar(
         "SELECT current_setting('search_path') = $1 AND current_setting('transaction_timeout') <> '0'
                 AND coalesce(current_setting($2, true) = $3, false)",

@@ -5,6 +5,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgExecutor, Row as _};
 
 use crate::consumer_offset::Partition;
+use crate::place::columns;
 use crate::statements::statements;
 use crate::timestamp::Nearest;
 use crate::{Group, Place};
@@ -176,12 +177,14 @@ pub async fn settle(connection: &mut PgConnection, group: &Group, places: &[&Pla
     if places.is_empty() {
         return Ok(0);
     }
+    let places = places.iter().map(|place| (place.topic.as_str(), place.partition, place.offset));
+    let (topics, partitions, offsets) = columns(places);
     let settled = sqlx::query(SETTLE)
         .bind(&group.id)
         .bind(group.generation)
-        .bind(places.iter().map(|place| place.topic.as_str()).collect::<Vec<_>>())
-        .bind(places.iter().map(|place| place.partition).collect::<Vec<_>>())
-        .bind(places.iter().map(|place| place.offset).collect::<Vec<_>>())
+        .bind(topics)
+        .bind(partitions)
+        .bind(offsets)
         .bind(DOCUMENT_REFUSED)
         .execute(connection)
         .await?;
@@ -200,12 +203,13 @@ pub async fn ended(
     if places.is_empty() {
         return Ok(Vec::new());
     }
+    let (topics, partitions, offsets) = columns(places.iter().copied());
     sqlx::query_as(ENDED)
         .bind(&group.id)
         .bind(group.generation)
-        .bind(places.iter().map(|(topic, ..)| *topic).collect::<Vec<_>>())
-        .bind(places.iter().map(|(_, partition, _)| *partition).collect::<Vec<_>>())
-        .bind(places.iter().map(|(.., offset)| *offset).collect::<Vec<_>>())
+        .bind(topics)
+        .bind(partitions)
+        .bind(offsets)
         .bind(DOCUMENT_REFUSED)
         .fetch_all(connection)
         .await

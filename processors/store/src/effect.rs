@@ -1,4 +1,4 @@
-//! The table `effect`: calls to the outside world, each asked for by an event.
+//! The table `effect`: calls to external systems, each asked for by an event.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ statements! {
 /// A call that an event asks for.
 #[derive(Debug, Clone)]
 pub struct Asked {
-    /// What the outside knows the call by.
+    /// The key by which the external system knows the call.
     pub key: Uuid,
     /// The event.
     pub place: Place,
@@ -125,7 +125,7 @@ pub async fn withdraw(connection: &mut PgConnection, effect: &str, places: &[Pla
 /// A call that has its turn. Nothing else touches it before the lease ends.
 #[derive(Debug, Clone)]
 pub struct Leased {
-    /// What the outside knows the call by.
+    /// The key by which the external system knows the call.
     pub key: Uuid,
     /// What is asked, JSON.
     pub request: String,
@@ -158,7 +158,7 @@ fn duration(milliseconds: i64) -> Duration {
     Duration::from_millis(u64::try_from(milliseconds).unwrap_or_default())
 }
 
-/// Takes calls that are due. A lease that has ended is due too: whoever had it may have made the call.
+/// Takes calls that are due. A lease that has ended is due too: its holder may have made the call.
 ///
 /// # Errors
 /// The database's.
@@ -173,7 +173,7 @@ pub async fn lease(
     Ok(rows.into_iter().map(leased).collect())
 }
 
-/// Takes a call whose outcome is not known, from whoever has its lease.
+/// Takes a call whose outcome is not known, from the holder of its lease.
 ///
 /// # Errors
 /// The database's.

@@ -8,6 +8,7 @@ use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor, Row as _};
 
 use crate::consumer_offset::Partition;
+use crate::place::columns;
 use crate::statements::statements;
 use crate::timestamp::Nearest;
 use crate::{Group, Place};
@@ -218,12 +219,13 @@ pub async fn release(
     if drained.is_empty() {
         return Ok(());
     }
+    let (topics, partitions, offsets) = columns(drained.iter().copied());
     let mut query = sqlx::query(if by.is_some() { DRAIN } else { REMOVE })
         .bind(&group.id)
         .bind(group.generation)
-        .bind(drained.iter().map(|(topic, ..)| *topic).collect::<Vec<_>>())
-        .bind(drained.iter().map(|(_, partition, _)| *partition).collect::<Vec<_>>())
-        .bind(drained.iter().map(|(.., offset)| *offset).collect::<Vec<_>>());
+        .bind(topics)
+        .bind(partitions)
+        .bind(offsets);
     if let Some(place) = by {
         query = query.bind(&place.topic).bind(place.partition).bind(place.offset);
     }

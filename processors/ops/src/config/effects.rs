@@ -1,4 +1,4 @@
-//! Calls to the outside world.
+//! Calls to external systems.
 
 use std::time::Duration;
 

@@ -73,7 +73,7 @@ pub struct Config {
     pub retries: Retries,
     /// Sagas and their timers.
     pub sagas: Sagas,
-    /// Calls to the outside world.
+    /// Calls to external systems.
     pub effects: Effects,
     /// The payment provider.
     pub payment: Payment,

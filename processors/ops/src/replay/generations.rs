@@ -14,7 +14,7 @@ use crate::postgres::Database;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// It reads from the beginning; nobody sees it.
+    /// It reads from the beginning; readers do not see it.
     Building,
     /// Readers see it. Each view has exactly one such generation.
     Serving,

@@ -1,4 +1,4 @@
-//! What goes on by itself: sagas, calls to the outside, and commands that they have sent.
+//! What goes on by itself: sagas, calls to external systems, and commands that they have sent.
 
 use chrono::{DateTime, Utc};
 use millrace_store::timestamp::Nearest;

@@ -13,7 +13,7 @@ use crate::dead_letters::{self, storable};
 use crate::envelope;
 use crate::error::{Fault, WorkError};
 use crate::moments::{broken, mechanism};
-use crate::record::Record;
+use crate::record::{Record, places};
 use crate::role::Outcome;
 
 /// How a command ended.
@@ -194,7 +194,5 @@ pub(super) async fn correct_waited(
     group: &Group,
     records: &[&Record],
 ) -> Result<(), WorkError> {
-    let places: Vec<(&str, i32, i64)> =
-        records.iter().map(|record| (&*record.topic, record.partition, record.offset)).collect();
-    Ok(command::correct_waited(connection, group, &places).await?)
+    Ok(command::correct_waited(connection, group, &places(records)).await?)
 }

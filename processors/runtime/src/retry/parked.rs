@@ -10,7 +10,7 @@ use crate::commands::Identity;
 use crate::dead_letters::storable;
 use crate::envelope;
 use crate::error::WorkError;
-use crate::record::{Header, Record};
+use crate::record::{Header, Record, places};
 
 /// What one transaction drains at most, in records and in bytes.
 pub(super) const DRAIN_RECORDS_MAX: i64 = 1_000;
@@ -99,9 +99,7 @@ pub(super) async fn release(
     drained: &[&Record],
     by: Option<&Place>,
 ) -> Result<(), WorkError> {
-    let drained: Vec<(&str, i32, i64)> =
-        drained.iter().map(|record| (&*record.topic, record.partition, record.offset)).collect();
-    Ok(parked::release(connection, group, &drained, by).await?)
+    Ok(parked::release(connection, group, &places(drained), by).await?)
 }
 
 /// The records that were drained by this batch's transaction.

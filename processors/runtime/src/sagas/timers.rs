@@ -114,7 +114,7 @@ impl<S: Saga> SagaRole<S> {
         let mut instances = store::lock::<S>(&mut transaction, &names).await?;
         let due = due::<S>(&mut transaction, &names).await?;
         let mut on_their_way = self.on_their_way(&mut transaction, &instances).await?;
-        // Those whose commands Debezium has not carried yet: nobody could answer them.
+        // Those whose commands Debezium has not carried yet have no answer yet.
         let slot = self.shared.namespace.outbox();
         on_their_way.extend(saga::not_carried(&mut transaction, S::NAME, &names, &slot).await?);
         let fates = due.iter().map(|timer| fate(timer, &mut instances, &on_their_way, ids));
