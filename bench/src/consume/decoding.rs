@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use async_trait::async_trait;
-use millrace_runtime::database::{Pool, worker_pool};
-use millrace_runtime::supervision::Watch;
-use millrace_runtime::{
+use millrace_engine::database::{Pool, worker_pool};
+use millrace_engine::supervision::Watch;
+use millrace_engine::{
     Buffers, Elastic, Folded, GroupSettings, KafkaSettings, Member, Outcome, Producer, Record, Registry,
     Role, WorkError,
 };

@@ -34,7 +34,7 @@ pub fn begin(logging: &Logging, command: &Command) -> Result<(), Failure> {
 
 fn filter(text: &str) -> Result<EnvFilter, Failure> {
     EnvFilter::builder().parse(text).map_err(|error| {
-        let example = "such as millrace_runtime=debug,info";
+        let example = "such as millrace_engine=debug,info";
         Failure::usage(format!("logging.filter: `{text}` is not a filter ({error}); {example}"))
     })
 }

@@ -16,7 +16,7 @@ use millrace_ops::failure::Failure;
 use millrace_ops::layout::Side;
 use millrace_ops::postgres::Database;
 use millrace_ops::roles::Roles;
-use millrace_runtime::supervision::{self, Setbacks, restarted};
+use millrace_engine::supervision::{self, Setbacks, restarted};
 use millrace_store::database::unfit_session;
 use millrace_store::names::COMMANDS;
 use millrace_store::{Means, migrations};

@@ -1,4 +1,4 @@
-//! What an author of a context writes, and what the runtime gives in return.
+//! What an author of a context writes, and what the engine gives in return.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,7 +10,7 @@ use crate::{Refusal, Rejection};
 
 /// One part of the business with its own streams, commands and events.
 ///
-/// The runtime guarantees: commands of one Kafka key are decided in their order; [`decide`](Context::decide) sees the
+/// The engine guarantees: commands of one Kafka key are decided in their order; [`decide`](Context::decide) sees the
 /// newest state of every stream that [`streams`](Context::streams) named and no other writer changes them until its
 /// events are committed; all its events are written or none; and a command is decided once, however often it arrives.
 ///

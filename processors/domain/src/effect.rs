@@ -1,4 +1,4 @@
-//! What an author of an effect writes, and what the runtime gives in return.
+//! What an author of an effect writes, and what the engine gives in return.
 
 use millrace_schemas::Command;
 use serde::Serialize;
@@ -8,7 +8,7 @@ use crate::Recorded;
 
 /// Calls to the outside world that events ask for, and the commands that say what was answered.
 ///
-/// The runtime guarantees: a call is in the ledger before it is made, with a key that is the same at every try; a call
+/// The engine guarantees: a call is in the ledger before it is made, with a key that is the same at every try; a call
 /// whose outcome is unknown is asked for before it is made again; the answer's command, if it has one, is sent once. Where the outside
 /// knows no key and cannot be asked, a call is made at most once.
 ///

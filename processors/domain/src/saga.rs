@@ -1,4 +1,4 @@
-//! What an author of a saga writes, and what the runtime gives in return.
+//! What an author of a saga writes, and what the engine gives in return.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::Recorded;
 
 /// A process that spans contexts: it hears events, rejections and timers, and sends commands.
 ///
-/// The runtime guarantees: an instance is shown each event, rejection and timer at most once, and never two at a time;
+/// The engine guarantees: an instance is shown each event, rejection and timer at most once, and never two at a time;
 /// the events of one stream in their order; of the events and rejections that a command led to only the first, unless it
 /// was sent with [`tell`](Step::tell). State, commands, timers and the offset are committed together. A command's id
 /// depends only on the saga, the instance, its type and how many of that type were sent before. Between *different*

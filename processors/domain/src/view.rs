@@ -1,4 +1,4 @@
-//! What an author of a view writes, and what the runtime gives in return.
+//! What an author of a view writes, and what the engine gives in return.
 
 use chrono::{DateTime, Utc};
 use millrace_schemas::Event;
@@ -28,7 +28,7 @@ pub struct Recorded<E = Event> {
 
 /// A read model with a typed row for each key.
 ///
-/// The runtime guarantees: events of one stream arrive in order, each exactly once, whatever crashes; a row and the
+/// The engine guarantees: events of one stream arrive in order, each exactly once, whatever crashes; a row and the
 /// offset behind it are committed together. Events of *different* streams may arrive in any order, so
 /// [`evolve`](View::evolve) must give the same row for every interleaving of them.
 pub trait View: Send + Sync + 'static {

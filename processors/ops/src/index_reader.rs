@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use millrace_runtime::Document;
+use millrace_engine::Document;
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -5,7 +5,7 @@ use std::ops::{ControlFlow, Range};
 use std::time::{Duration, Instant};
 
 use millrace_kafka::{Unfetchable, is_unfetchable, next_offset, unfetchable};
-use millrace_runtime::{KafkaSettings, client};
+use millrace_engine::{KafkaSettings, client};
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResourceResult, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};

@@ -1,6 +1,6 @@
-//! What an error of the runtime means to an operator: which service could not be reached, and where.
+//! What an error of the engine means to an operator: which service could not be reached, and where.
 
-use millrace_runtime::{Dependency, WorkError};
+use millrace_engine::{Dependency, WorkError};
 
 use crate::config::Config;
 use crate::failure::{Failure, Service};

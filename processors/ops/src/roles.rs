@@ -8,14 +8,14 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use millrace_domain::registry::{Visitor, visit};
 use millrace_domain::{Context, Effect, Log, Saga, Tally, View};
-use millrace_runtime::client;
-use millrace_runtime::commands::{self, Commands, Refolders, StateCache};
-use millrace_runtime::database::Pool;
-use millrace_runtime::effects::{self, Caller, EffectRole};
-use millrace_runtime::retry::Retries;
-use millrace_runtime::sagas::{self, Process, SagaRole};
-use millrace_runtime::views::{self, LogRole, RowRole, TallyRole};
-use millrace_runtime::{
+use millrace_engine::client;
+use millrace_engine::commands::{self, Commands, Refolders, StateCache};
+use millrace_engine::database::Pool;
+use millrace_engine::effects::{self, Caller, EffectRole};
+use millrace_engine::retry::Retries;
+use millrace_engine::sagas::{self, Process, SagaRole};
+use millrace_engine::views::{self, LogRole, RowRole, TallyRole};
+use millrace_engine::{
     Buffers, Copier, Elastic, GroupSettings, KafkaSettings, Member, Producer, Registry, Role, database,
 };
 use millrace_schemas::Kind;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use millrace_runtime::database::Pool;
-use millrace_runtime::offsets::Claim;
-use millrace_runtime::retry::Retries;
-use millrace_runtime::{Fault, Folded, Header, Record, Refusal, Role, WorkError, dead_letters};
+use millrace_engine::database::Pool;
+use millrace_engine::offsets::Claim;
+use millrace_engine::retry::Retries;
+use millrace_engine::{Fault, Folded, Header, Record, Refusal, Role, WorkError, dead_letters};
 use millrace_store::{Group, Place, names};
 use sqlx::{PgConnection, PgPool};
 

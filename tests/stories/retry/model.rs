@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_runtime::database::Pool;
-use millrace_runtime::offsets::Claim;
-use millrace_runtime::retry::Retries;
-use millrace_runtime::{Record, Role as _, moments};
+use millrace_engine::database::Pool;
+use millrace_engine::offsets::Claim;
+use millrace_engine::retry::Retries;
+use millrace_engine::{Record, Role as _, moments};
 use millrace_store::migrations;
 use millrace_tests::instance::pool;
 use sqlx::{AssertSqlSafe, PgPool};

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
-use millrace_runtime::database::Pool;
-use millrace_runtime::{Copier, Delivery, Fault, Folded, Header, Outcome, Record, Role, WorkError};
+use millrace_engine::database::Pool;
+use millrace_engine::{Copier, Delivery, Fault, Folded, Header, Outcome, Record, Role, WorkError};
 use millrace_store::{Group, Place, names};
 use sqlx::PgConnection;
 

@@ -7,8 +7,8 @@ use millrace_ops::failure::Failure;
 use millrace_ops::layout::Side;
 use millrace_ops::outage;
 use millrace_ops::roles::{Roles, producer};
-use millrace_runtime::retry::Retries;
-use millrace_runtime::{Producer, Record, WorkError};
+use millrace_engine::retry::Retries;
+use millrace_engine::{Producer, Record, WorkError};
 use millrace_store::dead_letter::First;
 
 use super::cli::Which;
@@ -104,7 +104,7 @@ impl<'c> Desk<'c> {
         retries.ok_or_else(|| format!("nothing in this build reads {topic} as {group}"))
     }
 
-    /// What an error of the runtime means for a letter of this side.
+    /// What an error of the engine means for a letter of this side.
     pub(super) fn setback(&self, side: Side, error: WorkError) -> Setback {
         match error {
             WorkError::Contended(_)

@@ -2,7 +2,7 @@
 
 use millrace_ops::layout::Side;
 use millrace_ops::outbox;
-use millrace_runtime::{Document, Record, Role};
+use millrace_engine::{Document, Record, Role};
 use millrace_store::outbox::Span;
 use sqlx::PgConnection;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use millrace_ops::audit::Operator;
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
-use millrace_runtime::{Backoff, envelope};
+use millrace_engine::{Backoff, envelope};
 use millrace_store::dead_letter;
 use serde_json::{Value, json};
 use tokio::time::{Interval, MissedTickBehavior};

@@ -3,7 +3,7 @@
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
 use millrace_ops::schema::Decoder;
-use millrace_runtime::Header;
+use millrace_engine::Header;
 use serde_json::{Value, json};
 
 use super::copy::{Copies, Found};

@@ -15,7 +15,7 @@ use millrace_ops::verify::finding::Sign;
 use millrace_ops::verify::repair::Mandate;
 use millrace_ops::verify::report::Report;
 use millrace_ops::verify::what::What;
-use millrace_runtime::metrics;
+use millrace_engine::metrics;
 use tokio_util::sync::CancellationToken;
 
 /// How long Debezium and publishing may be behind before a look is given up.

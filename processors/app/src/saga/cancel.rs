@@ -7,7 +7,7 @@ use millrace_ops::layout::Side;
 use millrace_ops::outage;
 use millrace_ops::postgres::Database;
 use millrace_ops::roles::Roles;
-use millrace_runtime::sagas::Cancelled;
+use millrace_engine::sagas::Cancelled;
 use serde_json::json;
 
 use super::{Cancel, Id};

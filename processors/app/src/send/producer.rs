@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
 use millrace_ops::kafka;
-use millrace_runtime::client::{self, Property};
+use millrace_engine::client::{self, Property};
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// What is logged, and how.
 #[derive(Clone, Default, Deserialize, Serialize)]
 pub struct Logging {
-    /// What is logged: `info`, `millrace_runtime=debug,info`. `millrace run` logs `info` unless it is set, other commands
+    /// What is logged: `info`, `millrace_engine=debug,info`. `millrace run` logs `info` unless it is set, other commands
     /// warnings.
     pub filter: Option<String>,
     /// `text` or `json`.

@@ -1,7 +1,7 @@
 //! Batches, and what waits or is kept in memory.
 
 use bytesize::ByteSize;
-use millrace_runtime::Buffers;
+use millrace_engine::Buffers;
 use serde::{Deserialize, Serialize};
 use serde_with::serde_as;
 

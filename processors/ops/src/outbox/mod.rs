@@ -6,7 +6,7 @@ pub(crate) mod refold;
 pub mod skip;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use millrace_runtime::{Header, Record, envelope};
+use millrace_engine::{Header, Record, envelope};
 use millrace_store::names::Namespace;
 use millrace_store::outbox::{self, BYTES_MAX, Row, Span};
 use sqlx::PgExecutor;

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use millrace_runtime::{Fault, Outcome, Record, Role, WorkError};
+use millrace_engine::{Fault, Outcome, Record, Role, WorkError};
 use millrace_schemas::short_name;
 use millrace_store::Group;
 use millrace_store::dead_letter::{self, DOCUMENT_REFUSED};

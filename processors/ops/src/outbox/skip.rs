@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millrace_runtime::{Copier as _, Producer, Record, WorkError, envelope};
+use millrace_engine::{Copier as _, Producer, Record, WorkError, envelope};
 use millrace_store::outbox;
 use serde_json::{Value, json};
 use sqlx::Connection as _;

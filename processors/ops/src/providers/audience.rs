@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use millrace_domain::effects::audience::{Audience, Found, Wanted};
-use millrace_runtime::effects::{CallError, Provider};
+use millrace_engine::effects::{CallError, Provider};
 use uuid::Uuid;
 
 use crate::config::Config;

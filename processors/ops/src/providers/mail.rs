@@ -12,7 +12,7 @@ use lettre::transport::smtp::commands::{Data, Mail as From, Rcpt};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::transport::smtp::{Error, SMTP_PORT, SUBMISSION_PORT, SUBMISSIONS_PORT};
 use millrace_domain::effects::mail::{Mail, Message, Taken};
-use millrace_runtime::effects::{CallError, Provider};
+use millrace_engine::effects::{CallError, Provider};
 use percent_encoding::percent_decode_str;
 use tokio::time::timeout;
 use uuid::Uuid;

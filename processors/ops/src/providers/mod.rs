@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use millrace_domain::registry::{Visitor, visit};
 use millrace_domain::{Context, Effect, Log, Saga, Tally, View};
-use millrace_runtime::effects::Provider;
+use millrace_engine::effects::Provider;
 
 pub use payment::Word;
 

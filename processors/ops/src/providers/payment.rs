@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use millrace_domain::effects::payment::{Answer, Due, Payment, Request};
-use millrace_runtime::effects::{CallError, Provider};
+use millrace_engine::effects::{CallError, Provider};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;

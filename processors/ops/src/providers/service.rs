@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millrace_runtime::effects::CallError;
+use millrace_engine::effects::CallError;
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url, redirect};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use millrace_domain::effects::delivery::{Batch, Delivery, Outcome, Receipt, Receipts};
-use millrace_runtime::effects::{CallError, Provider};
+use millrace_engine::effects::{CallError, Provider};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;

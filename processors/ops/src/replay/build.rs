@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use millrace_runtime::views::ddl;
+use millrace_engine::views::ddl;
 use millrace_store::{blocked_key, consumer_offset, dead_letter, names, parked, progress, replay};
 use rdkafka::types::RDKafkaErrorCode;
 use sqlx::{AssertSqlSafe, PgConnection};

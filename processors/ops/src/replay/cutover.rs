@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use millrace_runtime::views::ddl;
+use millrace_engine::views::ddl;
 use millrace_store::consumer_offset::{self, Level};
 use millrace_store::{names, replay};
 use serde_json::json;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use millrace_runtime::{Elastic, Role, dead_letters};
+use millrace_engine::{Elastic, Role, dead_letters};
 use millrace_store::consumer_offset::{self, Stand};
 use millrace_store::names::table;
 use millrace_store::{Place, replay};

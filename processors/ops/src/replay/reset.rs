@@ -9,7 +9,7 @@ use std::collections::btree_map::Entry;
 use std::fmt;
 
 use futures::TryFutureExt as _;
-use millrace_runtime::offsets::Stamp;
+use millrace_engine::offsets::Stamp;
 use millrace_store::consumer_offset;
 use serde_json::json;
 use sqlx::PgConnection;

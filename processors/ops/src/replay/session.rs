@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millrace_runtime::moments::{broken, mechanism};
+use millrace_engine::moments::{broken, mechanism};
 use millrace_store::consumer_offset::{self, Level};
 use millrace_store::names::Namespace;
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millrace_runtime::views::ddl;
+use millrace_engine::views::ddl;
 use millrace_store::Means;
 use millrace_store::names::{self, Namespace};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};

@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use millrace_runtime::views::ddl;
+use millrace_engine::views::ddl;
 use millrace_store::database::unfit_session;
 use millrace_store::{heartbeat, migrations, outbox, replay, stream};
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
@@ -120,7 +120,7 @@ async fn execute(connection: &mut PgConnection, sql: String) -> sqlx::Result<()>
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.map(|_| ())
 }
 
-/// The runtime's own tables, brought to this build's version.
+/// The engine's own tables, brought to this build's version.
 async fn tables(connection: &mut PgConnection, side: Side) -> sqlx::Result<Vec<(Did, String)>> {
     let before = (migrations::applied(connection).await?, table_names(connection).await?);
     let migrations = side.migrations();

@@ -1,6 +1,6 @@
 //! The tables that the auditor folds a view into: a generation that nobody serves, and the events of its rows.
 
-use millrace_runtime::views::ddl;
+use millrace_engine::views::ddl;
 use millrace_store::names::table;
 use millrace_store::progress;
 use sqlx::{AssertSqlSafe, PgConnection};

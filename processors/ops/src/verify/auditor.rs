@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use millrace_runtime::Role;
+use millrace_engine::Role;
 use millrace_store::Group;
 use millrace_store::names::table;
 use serde_json::json;

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use millrace_runtime::{Document, WorkError};
+use millrace_engine::{Document, WorkError};
 use millrace_store::consumer_offset;
 use sqlx::{AssertSqlSafe, PgConnection};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use millrace_runtime::{Document, Role};
+use millrace_engine::{Document, Role};
 use millrace_store::consumer_offset::{Mark, Stand};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use millrace_runtime::{Document, Record};
+use millrace_engine::{Document, Record};
 
 use super::finding::Finding;
 use super::horizon;

@@ -13,7 +13,7 @@ use std::slice;
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
-use millrace_runtime::{Copier as _, Producer, Record, WorkError};
+use millrace_engine::{Copier as _, Producer, Record, WorkError};
 use millrace_schemas::Kind;
 use millrace_store::outbox::{self, Span, Unversioned};
 use millrace_store::write_side;

@@ -114,7 +114,7 @@ fn exists(account_id: &str) -> Rejection {
     refusals::ACCOUNT_EXISTS.because(format!("account_id {id} was already opened: take another id"))
 }
 
-/// The runtime brings every referenced face or keeps the command waiting, so this is the answer to a caller that
+/// The engine brings every referenced face or keeps the command waiting, so this is the answer to a caller that
 /// does not.
 fn customer_unknown(customer_id: &str) -> Rejection {
     let (id, way_out) = (rules::quoted(customer_id), "register it first, or correct the id");

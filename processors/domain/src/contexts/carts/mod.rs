@@ -235,7 +235,7 @@ fn unknown(cart_id: &str) -> Rejection {
         .because(format!("cart_id {id} was never created: send CreateCart, or correct the id"))
 }
 
-/// The runtime brings every referenced face or keeps the command waiting, so this is the answer to a caller that
+/// The engine brings every referenced face or keeps the command waiting, so this is the answer to a caller that
 /// does not.
 fn missing(refusal: Refusal, field: &str, id: &str) -> Rejection {
     let id = rules::quoted(id);

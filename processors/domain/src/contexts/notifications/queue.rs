@@ -67,7 +67,7 @@ fn check_free(stream: Option<&Stream>, notification_id: &str) -> Checked {
     }
 }
 
-/// The runtime brings every referenced face or keeps the command waiting, so this is the answer to a caller that
+/// The engine brings every referenced face or keeps the command waiting, so this is the answer to a caller that
 /// does not.
 fn unknown(customer_id: &str) -> Rejection {
     let id = rules::quoted(customer_id);

@@ -104,7 +104,7 @@ fn exists(order_id: &str) -> Rejection {
     refusals::ORDER_EXISTS.because(format!("order_id {id} was already placed: take another id"))
 }
 
-/// The runtime brings every referenced face or keeps the command waiting, so this is the answer to a caller that
+/// The engine brings every referenced face or keeps the command waiting, so this is the answer to a caller that
 /// does not.
 fn unknown(refusal: Refusal, field: &str, id: &str) -> Rejection {
     let id = rules::quoted(id);

@@ -71,7 +71,7 @@ pub(super) fn exists(order_id: &str) -> Rejection {
     refusals::PAYMENT_EXISTS.because(format!("order_id {id} has a payment already: {way_out}"))
 }
 
-/// The runtime brings every referenced face or keeps the command waiting, so this is the answer to a caller that
+/// The engine brings every referenced face or keeps the command waiting, so this is the answer to a caller that
 /// does not.
 fn order_unknown(order_id: &str) -> Rejection {
     let id = rules::quoted(order_id);

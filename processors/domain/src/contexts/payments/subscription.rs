@@ -73,7 +73,7 @@ fn check_period(command: &RequestSubscriptionPayment) -> Checked {
     Err(refusals::PAYMENT_ID_DIFFERS.because(message))
 }
 
-/// The runtime brings every referenced face or keeps the command waiting, so this is the answer to a caller that
+/// The engine brings every referenced face or keeps the command waiting, so this is the answer to a caller that
 /// does not.
 fn unknown(subscription_id: &str) -> Rejection {
     let id = rules::quoted(subscription_id);

@@ -69,7 +69,7 @@ fn exists(review_id: &str) -> Rejection {
         .because(format!("review_id {id} was already written: send EditReview, or WithdrawReview first"))
 }
 
-/// The runtime brings every referenced face or keeps the command waiting, so this is the answer to a caller that
+/// The engine brings every referenced face or keeps the command waiting, so this is the answer to a caller that
 /// does not.
 fn check_exists(faces: &Faces, reference: &Reference, refusal: Refusal, field: &str) -> Checked {
     if faces.contains(reference) {

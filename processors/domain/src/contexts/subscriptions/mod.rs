@@ -271,7 +271,7 @@ fn unknown(subscription_id: &str) -> Rejection {
     refusals::SUBSCRIPTION_UNKNOWN.because(message)
 }
 
-/// The runtime brings every referenced face or keeps the command waiting, so this is the answer to a caller that
+/// The engine brings every referenced face or keeps the command waiting, so this is the answer to a caller that
 /// does not.
 fn customer_unknown(customer_id: &str) -> Rejection {
     let id = rules::quoted(customer_id);

@@ -76,7 +76,7 @@ impl Deref for GroupConsumer {
 
 impl Drop for GroupConsumer {
     /// Closing waits for the group's coordinator and for the rebalance callback: on a thread of its own, since after a panic
-    /// this is the runtime's thread, and others work there.
+    /// this is a thread of tokio's, and others work there.
     fn drop(&mut self) {
         let (client, closed) = (self.client.take(), self.closed.clone());
         if let Some(client) = &client {

@@ -3,7 +3,7 @@
 
 use millrace_domain::registry::{Visitor, visit};
 use millrace_domain::{Context, Effect, Log, Saga, Tally, View};
-use millrace_runtime::views::shape::Shape;
+use millrace_engine::views::shape::Shape;
 
 const KNOWN: &str = include_str!("shapes.txt");
 

@@ -27,7 +27,7 @@ use crate::moments::{broken, mechanism};
 use crate::record::Record;
 use crate::role::{Folded, Role};
 
-/// A row and what the runtime knows about it.
+/// A row and what the engine knows about it.
 #[derive(Clone)]
 struct Versioned<R> {
     row: R,
