@@ -11,6 +11,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ConfigSource, Resou
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::message::Message as _;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Value, json};
 
@@ -109,6 +110,12 @@ pub async fn produce_as(topic: &str, partition: Option<i32>, records: &[Raw], pr
 /// Writes records in order that were stamped by a strange clock, in milliseconds since 1970.
 pub async fn produce_stamped(topic: &str, stamp: i64, records: &[Raw]) {
     send(&producer(&[]), (topic, None, Some(stamp)), records).await;
+}
+
+/// As [`produce_stamped`] of a record that the broker refuses; returns why.
+pub async fn refused_stamped(topic: &str, stamp: i64, record: &Raw) -> Option<RDKafkaErrorCode> {
+    let sent = producer(&[]).send(message((topic, None, Some(stamp)), record), TIMEOUT).await;
+    sent.err().and_then(|(error, _)| error.rdkafka_error_code())
 }
 
 fn producer(properties: &[(&str, &str)]) -> FutureProducer {

@@ -109,6 +109,8 @@ pub struct Topic {
     pub forever: bool,
     /// How long they are kept at least, in milliseconds, -1 for ever; `None` as long as the broker says.
     pub kept_ms: Option<i64>,
+    /// Whether its records are stamped by other systems' clocks.
+    pub stamped_by_others: bool,
     /// How large a batch of records it takes, in bytes as they are sent.
     pub bytes_max: u32,
 }
@@ -319,7 +321,8 @@ pub fn topics(config: &Config) -> Vec<Topic> {
                 Kind::Rejection => Some(kept_ms(config.topics.rejection_retention)),
                 Kind::Event => None,
             };
-            topics.push(Topic { name, single: false, forever: kind == Kind::Event, kept_ms, bytes_max });
+            let (forever, stamped_by_others) = (kind == Kind::Event, kind == Kind::Command);
+            topics.push(Topic { name, single: false, forever, kept_ms, stamped_by_others, bytes_max });
         }
     }
     for group in groups(config) {
@@ -328,8 +331,8 @@ pub fn topics(config: &Config) -> Vec<Topic> {
         topics.extend(group.topics.iter().map(|topic| Topic::of_copies(dead(topic), true)));
     }
     let heartbeat = debezium_heartbeat(namespace);
-    let (single, forever, kept_ms, bytes_max) = (true, false, None, COMMAND_BYTES_MAX);
-    topics.push(Topic { name: heartbeat, single, forever, kept_ms, bytes_max });
+    let bytes_max = COMMAND_BYTES_MAX;
+    topics.push(Topic { bytes_max, ..Topic::of_copies(heartbeat, false) });
     topics
 }
 
@@ -340,7 +343,14 @@ fn kept_ms(retention: Option<Duration>) -> i64 {
 
 impl Topic {
     fn of_copies(name: String, forever: bool) -> Self {
-        Self { name, single: true, forever, kept_ms: None, bytes_max: COPY_BYTES_MAX }
+        Self {
+            name,
+            single: true,
+            forever,
+            kept_ms: None,
+            stamped_by_others: false,
+            bytes_max: COPY_BYTES_MAX,
+        }
     }
 }
 

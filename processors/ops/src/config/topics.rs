@@ -21,7 +21,8 @@ pub struct Topics {
     /// Copies of each topic.
     pub replication_factor: i32,
     /// How long a topic of commands keeps a record at least, or `forever`: a command that is not read in this time is lost.
-    /// `millrace setup` raises what is lower.
+    /// `millrace setup` raises what is lower. A record whose timestamp is older than this is refused at its producer
+    /// (`message.timestamp.before.max.ms`): retention would remove it, read or not.
     #[serde_as(as = "Or<Forever>")]
     pub command_retention: Option<Duration>,
     /// The same of rejections; two days or more, because `millrace verify` expects those of the last day.

@@ -72,15 +72,16 @@ pub(super) async fn remake(
     databases::grant_to_readers(connection, config).await.map_err(fail)
 }
 
-/// A statement of a reader may lock the views in any order: whoever waits gives way before Postgres sees a deadlock and ends the
-/// reader's (`deadlock_timeout`, a second), and tries again.
+/// A statement of a reader locks its views in an order of its own. One that holds a lock which this waits for, and waits for one
+/// that this holds, would be ended by Postgres as a deadlock (`deadlock_timeout`, a second): so this gives way before, and locks in
+/// another order at the next try.
 async fn drop_all(connection: &mut PgConnection, standing: &[Was]) -> sqlx::Result<()> {
     run(connection, "SET LOCAL lock_timeout = '150ms'".to_owned()).await?;
-    for left in (0..TRIES).rev() {
+    for number in 0..TRIES {
         let mut savepoint = connection.begin().await?;
-        match dropped(&mut savepoint, standing).await {
+        match dropped(&mut savepoint, standing, number).await {
             Ok(()) => return savepoint.commit().await,
-            Err(error) if left == 0 || Means::of(&error) != Means::InTheWay => return Err(error),
+            Err(error) if number + 1 == TRIES || Means::of(&error) != Means::InTheWay => return Err(error),
             Err(_) => savepoint.rollback().await?,
         }
         tokio::time::sleep(GIVE_WAY).await;
@@ -88,11 +89,25 @@ async fn drop_all(connection: &mut PgConnection, standing: &[Was]) -> sqlx::Resu
     Ok(())
 }
 
-async fn dropped(connection: &mut PgConnection, standing: &[Was]) -> sqlx::Result<()> {
+async fn dropped(connection: &mut PgConnection, standing: &[Was], number: usize) -> sqlx::Result<()> {
+    for was in in_order(standing, number) {
+        // Locks the view alone: `LOCK TABLE` would lock the tables that it reads, too.
+        run(connection, format!("ALTER VIEW {} RESET (security_barrier)", was.full_name)).await?;
+    }
     for was in standing {
         run(connection, format!("DROP VIEW {}", was.full_name)).await?;
     }
     Ok(())
+}
+
+/// Each try begins with another one, and every other round goes backwards: of three, these are all orders that there are.
+fn in_order<T>(all: &[T], number: usize) -> Vec<&T> {
+    let count = all.len().max(1);
+    let mut ordered: Vec<&T> = all.iter().cycle().skip(number % count).take(all.len()).collect();
+    if (number / count) % 2 == 1 {
+        ordered.reverse();
+    }
+    ordered
 }
 
 async fn standing_on(connection: &mut PgConnection, table: &str, view: &str) -> sqlx::Result<Vec<Was>> {
@@ -130,4 +145,18 @@ async fn again(connection: &mut PgConnection, namespace: &Namespace, was: &Was) 
 
 async fn run(connection: &mut PgConnection, sql: String) -> sqlx::Result<()> {
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn three_views_are_locked_in_every_order_within_six_tries() {
+        let orders: BTreeSet<_> = (0..6).map(|number| in_order(&["a", "b", "c"], number)).collect();
+        assert_eq!(orders.len(), 6);
+        assert!(in_order::<()>(&[], 7).is_empty());
+    }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millrace_kafka::Setting;
 use millrace_engine::client;
+use millrace_kafka::Setting;
 use rdkafka::admin::{AdminClient, ConfigResource, OwnedResourceSpecifier, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::metadata::MetadataTopic;
@@ -15,6 +15,9 @@ use crate::layout::Topic;
 
 const RETENTION: &str = "retention.ms";
 const FOREVER: i64 = -1;
+
+/// How much older than the broker's clock a record's stamp may be (KIP-937).
+const STAMP_AGE_MAX: &str = "message.timestamp.before.max.ms";
 
 const BATCH_MAX: &str = "max.message.bytes";
 /// What an answer has beside one batch, at most.
@@ -34,11 +37,18 @@ enum Rule {
     Exactly,
     /// A larger one does no harm; a smaller one is raised.
     AtLeast,
+    /// A smaller one does no harm; a larger one is lowered.
+    AtMost,
 }
 
 /// The settings of a topic of so many replicas.
 pub(super) fn of(topic: &Topic, replicas: i32) -> Vec<Wanted> {
     let wanted = |name, value: String, rule| Wanted { name, value, rule };
+    // Retention goes by stamps: it removes a record with an older one within minutes, read or not. Its producer learns it instead.
+    let stamp = topic.kept_ms.filter(|_| topic.stamped_by_others).map(|kept| match kept {
+        FOREVER => wanted(STAMP_AGE_MAX, i64::MAX.to_string(), Rule::AtLeast),
+        kept => wanted(STAMP_AGE_MAX, kept.to_string(), Rule::AtMost),
+    });
     let forever = topic.forever.then(|| wanted(RETENTION, "-1".to_owned(), Rule::Exactly));
     let kept = topic.kept_ms.map(|kept| wanted(RETENTION, kept.to_string(), Rule::AtLeast));
     // A write that only one of several replicas has is lost with it. One replica may be away.
@@ -51,10 +61,10 @@ pub(super) fn of(topic: &Topic, replicas: i32) -> Vec<Wanted> {
         wanted("min.insync.replicas", in_sync.to_string(), Rule::AtLeast),
         wanted(BATCH_MAX, topic.bytes_max.to_string(), Rule::AtLeast),
     ];
-    forever.into_iter().chain(kept).chain(all).collect()
+    forever.into_iter().chain(kept).chain(stamp).chain(all).collect()
 }
 
-/// Looks at topics that are there: refuses them, raises their limits, or leaves them. Returns those that were raised.
+/// Looks at topics that are there: refuses them, changes their limits, or leaves them. Returns those that were changed.
 pub(super) async fn keep(
     config: &Config,
     admin: &AdminClient<DefaultClientContext>,
@@ -67,7 +77,7 @@ pub(super) async fn keep(
     let described = admin.describe_configs(&resources, &kafka::admin_options()).await;
     let described = described.map_err(|error| kafka::failure(&config.kafka, &error))?;
     let replicas = replicas(config, admin)?;
-    let mut low = Vec::new();
+    let mut unfit_settings = Vec::new();
     for found in described {
         let found = found.map_err(|code| {
             Failure::refused(format!("the settings of a topic of this instance cannot be read: {code}"))
@@ -75,10 +85,10 @@ pub(super) async fn keep(
         let is = |topic: &&&Topic| found.specifier == OwnedResourceSpecifier::Topic(topic.name.clone());
         let Some(topic) = topics.iter().find(is) else { continue };
         let replicas = replicas.get(&topic.name).copied().unwrap_or(1);
-        low.extend(too_low(topic, replicas, &found)?);
+        unfit_settings.extend(unfit(topic, replicas, &found)?);
         refuse_what_no_client_takes(config, &topic.name, &found)?;
     }
-    raise(config, admin, low).await
+    set(config, admin, unfit_settings).await
 }
 
 /// How many replicas each topic has.
@@ -95,20 +105,23 @@ fn replicas(
     Ok(metadata.topics().iter().map(|topic| (topic.name().to_owned(), replicas(topic))).collect())
 }
 
-/// What is to be raised.
-fn too_low(topic: &Topic, replicas: i32, found: &ConfigResource) -> Result<Vec<Setting>, Failure> {
-    let mut low = Vec::new();
+/// What is to be raised or lowered.
+fn unfit(topic: &Topic, replicas: i32, found: &ConfigResource) -> Result<Vec<Setting>, Failure> {
+    let mut wrong = Vec::new();
     for Wanted { name, value, rule } in of(topic, replicas) {
         let found = found.get(name).and_then(|entry| entry.value.as_deref()).unwrap_or_default();
-        match rule {
+        let (is, must) = (size(name, found), size(name, &value));
+        let fits = match rule {
             Rule::Exactly if found != value => return Err(refusal(&topic.name, name, found, &value)),
-            Rule::AtLeast if size(name, found) < size(name, &value) => {
-                low.push(Setting { topic: topic.name.clone(), name: name.to_owned(), value });
-            }
-            Rule::Exactly | Rule::AtLeast => {}
+            Rule::Exactly => true,
+            Rule::AtLeast => is >= must,
+            Rule::AtMost => is.is_some_and(|is| Some(is) <= must),
+        };
+        if !fits {
+            wrong.push(Setting { topic: topic.name.clone(), name: name.to_owned(), value });
         }
     }
-    Ok(low)
+    Ok(wrong)
 }
 
 /// A batch that is larger than an answer may be would stand in the way of all partitions of its broker.
@@ -142,16 +155,17 @@ fn refusal(topic: &str, name: &str, found: &str, value: &str) -> Failure {
     ))
 }
 
-async fn raise(
+async fn set(
     config: &Config,
     admin: &AdminClient<DefaultClientContext>,
-    low: Vec<Setting>,
+    settings: Vec<Setting>,
 ) -> Result<BTreeSet<String>, Failure> {
-    if !low.is_empty() {
-        let set = tokio::task::block_in_place(|| millrace_kafka::set(admin.inner(), &low, kafka::TIMEOUT));
+    if !settings.is_empty() {
+        let set =
+            tokio::task::block_in_place(|| millrace_kafka::set(admin.inner(), &settings, kafka::TIMEOUT));
         set.map_err(|error| kafka::failure(&config.kafka, &error))?;
     }
-    Ok(low.into_iter().map(|setting| setting.topic).collect())
+    Ok(settings.into_iter().map(|setting| setting.topic).collect())
 }
 
 #[cfg(test)]
@@ -161,6 +175,7 @@ mod tests {
     #[test]
     fn records_that_are_kept_for_ever_are_kept_longest() {
         assert!(size(RETENTION, "-1") > size(RETENTION, "604800000"));
+        assert!(size(STAMP_AGE_MAX, "9223372036854775807") > size(STAMP_AGE_MAX, "2592000000"));
         assert!(size("max.message.bytes", "-1") < size("max.message.bytes", "1"));
     }
 
