@@ -30,7 +30,7 @@ pub trait Context: Send + Sync + 'static {
     /// The events of this context.
     type Event: Message;
     /// What other contexts may see of a stream, such as a customer's name.
-    type Face: std::fmt::Debug;
+    type Public: std::fmt::Debug;
 
     /// Every stream of this context that the decision reads or writes, each once. One decision may span several:
     /// it is atomic.
@@ -48,7 +48,7 @@ pub trait Context: Send + Sync + 'static {
     /// [`Rejection`]: a final business answer.
     fn decide(
         streams: &Streams<Self::State>,
-        faces: &Faces,
+        references: &References,
         command: &Self::Command,
     ) -> Result<Vec<Emitted<Self::Event>>, Rejection>;
 
@@ -56,7 +56,7 @@ pub trait Context: Send + Sync + 'static {
     fn evolve(state: Option<Self::State>, event: &Self::Event) -> Option<Self::State>;
 
     /// What other contexts may see of a stream with this state.
-    fn face(state: &Self::State) -> Self::Face;
+    fn public(state: &Self::State) -> Self::Public;
 }
 
 /// A stream of another context.
@@ -101,16 +101,16 @@ impl<S> IntoIterator for Streams<S> {
     }
 }
 
-/// The faces of the streams that a command refers to. Build a rule on them only where they can never become false:
-/// another context may change its streams while this one decides.
+/// The public states of the streams of other contexts that a command refers to. Build a rule only on what can never become
+/// false: another context may change its streams while this one decides.
 #[derive(Debug, Default, Clone)]
-pub struct Faces(HashMap<Reference, String>);
+pub struct References(HashMap<Reference, String>);
 
-impl Faces {
-    /// The face of the stream `id` of the context `C`; `None` when the command did not refer to it.
-    pub fn get<C: Context>(&self, id: &str) -> Option<C::Face> {
+impl References {
+    /// The public state of the stream `id` of the context `C`; `None` when the command did not refer to it.
+    pub fn get<C: Context>(&self, id: &str) -> Option<C::Public> {
         let state = self.0.get(&Reference::to::<C>(id))?;
-        serde_json::from_str::<C::State>(state).ok().map(|state| C::face(&state))
+        serde_json::from_str::<C::State>(state).ok().map(|state| C::public(&state))
     }
 
     /// Whether the referenced stream exists.

@@ -21,7 +21,7 @@ pub mod testing;
 mod view;
 pub mod views;
 
-pub use context::{Context, Emitted, Faces, Reference, Streams, emit};
+pub use context::{Context, Emitted, Reference, References, Streams, emit};
 pub use effect::{Effect, GaveUp};
 pub use refusal::{Refusal, Rejection};
 pub use saga::{Awaited, Heard, Reaction, Saga, Sent, Standing, Step, Timer, raised};

@@ -9,7 +9,7 @@ use super::number::{account_number, check_id};
 use super::{Account, Decision, REASON, Status, check_amount, known, refusals};
 use crate::contexts::customers::{self, Customers};
 use crate::rules::{self, Checked};
-use crate::{Faces, Reference, Rejection, Streams, emit};
+use crate::{Reference, References, Rejection, Streams, emit};
 
 const KINDS: [&str; 2] = ["current", "savings"];
 /// The transaction that a first deposit is.
@@ -21,12 +21,12 @@ pub(super) fn references(command: &OpenAccount) -> Vec<Reference> {
 }
 
 /// Opens an account; a first deposit is its first entry.
-pub(super) fn open(streams: &Streams<Account>, faces: &Faces, command: &OpenAccount) -> Decision {
+pub(super) fn open(streams: &Streams<Account>, references: &References, command: &OpenAccount) -> Decision {
     check(command)?;
     if streams.get(&command.account_id).is_some() {
         return Err(exists(&command.account_id));
     }
-    if !faces.contains(&Reference::to::<Customers>(&command.customer_id)) {
+    if !references.contains(&Reference::to::<Customers>(&command.customer_id)) {
         return Err(customer_unknown(&command.customer_id));
     }
     let deposit = (command.initial_balance > 0).then(|| emit(first_deposit(command)));
@@ -114,7 +114,7 @@ fn exists(account_id: &str) -> Rejection {
     refusals::ACCOUNT_EXISTS.because(format!("account_id {id} was already opened: take another id"))
 }
 
-/// The engine brings every referenced face or keeps the command waiting, so this is the answer to a caller that
+/// The engine brings every referenced public or keeps the command waiting, so this is the answer to a caller that
 /// does not.
 fn customer_unknown(customer_id: &str) -> Rejection {
     let (id, way_out) = (rules::quoted(customer_id), "register it first, or correct the id");

@@ -14,7 +14,7 @@ use millrace_schemas::campaigns::{CampaignCreated, Command, Event};
 use serde::{Deserialize, Serialize};
 
 use crate::rules::{self, Checked};
-use crate::{Context, Emitted, Faces, Refusal, Rejection, Streams};
+use crate::{Context, Emitted, References, Refusal, Rejection, Streams};
 
 pub use audience::{CHUNK_BYTES_MAX, CHUNKS_MAX, RECIPIENTS_MAX, fitting};
 pub use chunk::{ATTEMPTS_MAX, Chunk, Job, JobStatus, chunk_id, job_id};
@@ -98,7 +98,7 @@ impl Context for Campaigns {
     type Command = Command;
     type Event = Event;
     // No other context refers to a campaign.
-    type Face = ();
+    type Public = ();
 
     fn streams(command: &Command) -> Vec<String> {
         match command {
@@ -113,7 +113,7 @@ impl Context for Campaigns {
         }
     }
 
-    fn decide(streams: &Streams<Stream>, _faces: &Faces, command: &Command) -> Decision {
+    fn decide(streams: &Streams<Stream>, _references: &References, command: &Command) -> Decision {
         let stream = streams.get(command.key());
         match command {
             Command::DefineSegment(command) => create::define(stream, command),
@@ -145,7 +145,7 @@ impl Context for Campaigns {
         }
     }
 
-    fn face(_state: &Stream) {}
+    fn public(_state: &Stream) {}
 }
 
 impl Stream {

@@ -248,7 +248,7 @@ fn on_hand_reserved_and_available_are_three_figures() {
     let events = [received("tea", 10), adjusted(-1), reserved("tea", 4)];
     assert_eq!(figures(&events), (9, 4, 5));
     let stock = events.iter().fold(None, Inventory::evolve).expect("a stock");
-    assert_eq!(Inventory::face(&stock), StockFace { available: 5 });
+    assert_eq!(Inventory::public(&stock), StockPublic { available: 5 });
 }
 
 #[test]

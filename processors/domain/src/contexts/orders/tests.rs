@@ -320,8 +320,8 @@ fn what_cannot_have_happened_changes_nothing() {
 #[test]
 fn others_see_who_ordered_and_for_how_much() {
     let order = Orders::evolve(None, &placed()).expect("an order");
-    let face = OrderFace { customer_id: "VINET".into(), currency: "USD".into(), total: 25_173 };
-    assert_eq!(Orders::face(&order), face);
+    let public = OrderPublic { customer_id: "VINET".into(), currency: "USD".into(), total: 25_173 };
+    assert_eq!(Orders::public(&order), public);
 }
 
 /// Mostly good values here and below, so that most sequences get somewhere.

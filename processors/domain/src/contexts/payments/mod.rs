@@ -19,7 +19,7 @@ use millrace_schemas::payments::{
 use serde::{Deserialize, Serialize};
 
 use crate::rules::{self, Checked, Text};
-use crate::{Context, Emitted, Faces, Reference, Refusal, Rejection, Streams, emit};
+use crate::{Context, Emitted, Reference, References, Refusal, Rejection, Streams, emit};
 
 pub use authorisations::Authorisation;
 pub use refunds::{Refund, RefundStatus};
@@ -87,7 +87,7 @@ impl Context for Payments {
     type Command = Command;
     type Event = Event;
     // No other context refers to a payment.
-    type Face = ();
+    type Public = ();
 
     fn streams(command: &Command) -> Vec<String> {
         rules::streams([command.key()])
@@ -108,12 +108,14 @@ impl Context for Payments {
         }
     }
 
-    fn decide(streams: &Streams<Payment>, faces: &Faces, command: &Command) -> Decision {
+    fn decide(streams: &Streams<Payment>, references: &References, command: &Command) -> Decision {
         let payment = streams.get(command.key());
         let known = || payment.ok_or_else(|| unknown(command.key()));
         match command {
-            Command::RequestPayment(command) => request::request(payment, faces, command),
-            Command::RequestSubscriptionPayment(command) => subscription::request(payment, faces, command),
+            Command::RequestPayment(command) => request::request(payment, references, command),
+            Command::RequestSubscriptionPayment(command) => {
+                subscription::request(payment, references, command)
+            }
             Command::AuthorisePayment(command) => authorisations::authorise(known()?, command),
             Command::RequestCapture(command) => authorisations::request_capture(known()?, command),
             Command::CapturePayment(command) => capture(known()?, command),
@@ -132,7 +134,7 @@ impl Context for Payments {
         }
     }
 
-    fn face(_state: &Payment) {}
+    fn public(_state: &Payment) {}
 }
 
 impl Payment {

@@ -6,7 +6,7 @@ use super::{Content, Decision, Review, content, refusals};
 use crate::contexts::catalog::{self, Catalog};
 use crate::contexts::customers::{self, Customers};
 use crate::rules::{self, Checked};
-use crate::{Faces, Reference, Refusal, Rejection, emit};
+use crate::{Reference, References, Refusal, Rejection, emit};
 
 /// The product and the customer. A malformed review refers to nothing: it is rejected for what it is.
 pub(super) fn references(command: &WriteReview) -> Vec<Reference> {
@@ -14,13 +14,13 @@ pub(super) fn references(command: &WriteReview) -> Vec<Reference> {
 }
 
 /// Writes a review that is not there yet, or no longer.
-pub(super) fn write(known: Option<&Review>, faces: &Faces, command: &WriteReview) -> Decision {
+pub(super) fn write(known: Option<&Review>, references: &References, command: &WriteReview) -> Decision {
     check(command)?;
     if known.is_some_and(|review| !review.withdrawn) {
         return Err(exists(&command.review_id));
     }
-    check_exists(faces, &product(command), catalog::refusals::PRODUCT_MISSING, "product_id")?;
-    check_exists(faces, &customer(command), customers::refusals::CUSTOMER_MISSING, "customer_id")?;
+    check_exists(references, &product(command), catalog::refusals::PRODUCT_MISSING, "product_id")?;
+    check_exists(references, &customer(command), customers::refusals::CUSTOMER_MISSING, "customer_id")?;
     let WriteReview { review_id, product_id, customer_id, rating, title, text, written_at } = command.clone();
     Ok(vec![emit(ReviewWritten { review_id, product_id, customer_id, rating, title, text, written_at })])
 }
@@ -69,10 +69,10 @@ fn exists(review_id: &str) -> Rejection {
         .because(format!("review_id {id} was already written: send EditReview, or WithdrawReview first"))
 }
 
-/// The engine brings every referenced face or keeps the command waiting, so this is the answer to a caller that
+/// The engine brings every referenced public or keeps the command waiting, so this is the answer to a caller that
 /// does not.
-fn check_exists(faces: &Faces, reference: &Reference, refusal: Refusal, field: &str) -> Checked {
-    if faces.contains(reference) {
+fn check_exists(references: &References, reference: &Reference, refusal: Refusal, field: &str) -> Checked {
+    if references.contains(reference) {
         return Ok(());
     }
     let id = rules::quoted(&reference.id);

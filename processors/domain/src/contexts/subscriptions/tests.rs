@@ -253,7 +253,7 @@ fn the_last_years_of_the_calendar_are_not_renewed() {
     let last = Subscription { next: 7_976, ..state };
     let renewal = |next: i64| {
         let streams = [("s1".to_owned(), Subscription { next, ..last.clone() })].into_iter().collect();
-        Subscriptions::decide(&streams, &Faces::default(), &renew(next).into())
+        Subscriptions::decide(&streams, &References::default(), &renew(next).into())
     };
     assert!(renewal(7_975).is_ok());
     assert_eq!(renewal(7_976).unwrap_err().code, "calendar-ends");
