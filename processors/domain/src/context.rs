@@ -6,6 +6,7 @@ use millrace_schemas::Message;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::rules::{self, Checked};
 use crate::{Refusal, Rejection};
 
 /// One part of the business with its own streams, commands and events.
@@ -113,6 +114,26 @@ impl References {
         serde_json::from_str::<C::State>(state).ok().map(|state| C::public(&state))
     }
 
+    /// The public state of the stream `id` of the context `C`, which the decision needs. `missing` and `field` say how a
+    /// command is refused that refers to none.
+    ///
+    /// # Errors
+    /// [`Rejection`]: the stream does not exist. The engine loads every referenced stream or parks the command, so only a
+    /// caller that does neither gets this answer.
+    pub(crate) fn required<C: Context>(
+        &self,
+        missing: Refusal,
+        field: &str,
+        id: &str,
+    ) -> Result<C::Public, Rejection> {
+        self.get::<C>(id).ok_or_else(|| not_found(missing, field, id))
+    }
+
+    /// As [`required`](References::required), where nothing of the public state is needed.
+    pub(crate) fn check<C: Context>(&self, missing: Refusal, field: &str, id: &str) -> Checked {
+        if self.contains(&Reference::to::<C>(id)) { Ok(()) } else { Err(not_found(missing, field, id)) }
+    }
+
     /// Whether the referenced stream exists.
     pub fn contains(&self, reference: &Reference) -> bool {
         self.0.contains_key(reference)
@@ -122,6 +143,11 @@ impl References {
     pub fn insert(&mut self, reference: Reference, state: String) {
         self.0.insert(reference, state);
     }
+}
+
+fn not_found(missing: Refusal, field: &str, id: &str) -> Rejection {
+    let id = rules::quoted(id);
+    missing.because(format!("{field} {id} does not exist: create it first, or correct the id"))
 }
 
 /// An event and the stream that it happens to.

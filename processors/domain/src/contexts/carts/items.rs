@@ -4,7 +4,7 @@ use millrace_schemas::carts::{
     AddToCart, CartItemAdded, CartItemRemoved, CartQuantityChanged, ChangeCartQuantity, RemoveFromCart,
 };
 
-use super::{Cart, Decision, Item, missing, refusals, total};
+use super::{Cart, Decision, Item, refusals, total};
 use crate::contexts::catalog::{self, Catalog, ProductPublic};
 use crate::rules::{self, Checked};
 use crate::{Reference, References, Rejection, emit};
@@ -19,9 +19,8 @@ pub(super) fn add(cart: &Cart, references: &References, command: &AddToCart) -> 
     check(command)?;
     let AddToCart { cart_id, product_id, quantity } = command.clone();
     check_room(cart, &product_id)?;
-    let product = references.get::<Catalog>(&product_id);
-    let product =
-        product.ok_or_else(|| missing(catalog::refusals::PRODUCT_MISSING, "product_id", &product_id))?;
+    let missing = catalog::refusals::PRODUCT_MISSING;
+    let product = references.required::<Catalog>(missing, "product_id", &product_id)?;
     check_offer(cart, &product, &product_id)?;
     let (product_name, unit_price) = (product.name, product.price);
     check_total(cart, &product_id, Item { quantity, unit_price })?;

@@ -172,9 +172,7 @@ fn create(known: Option<&Cart>, references: &References, command: &CreateCart) -
     if known.is_some() {
         return Err(exists(&cart_id));
     }
-    if !references.contains(&Reference::to::<Customers>(&customer_id)) {
-        return Err(missing(customers::refusals::CUSTOMER_MISSING, "customer_id", &customer_id));
-    }
+    references.check::<Customers>(customers::refusals::CUSTOMER_MISSING, "customer_id", &customer_id)?;
     Ok(vec![emit(CartCreated { cart_id, customer_id, currency })])
 }
 
@@ -233,11 +231,4 @@ fn unknown(cart_id: &str) -> Rejection {
     let id = rules::quoted(cart_id);
     refusals::CART_UNKNOWN
         .because(format!("cart_id {id} was never created: send CreateCart, or correct the id"))
-}
-
-/// The engine brings every referenced public or keeps the command waiting, so this is the answer to a caller that
-/// does not.
-fn missing(refusal: Refusal, field: &str, id: &str) -> Rejection {
-    let id = rules::quoted(id);
-    refusal.because(format!("{field} {id} does not exist: create it first, or correct the id"))
 }

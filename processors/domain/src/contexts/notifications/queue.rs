@@ -5,7 +5,7 @@ use millrace_schemas::notifications::{NotificationQueued, NotificationSuppressed
 use super::{Decision, Stream, refusals, taken};
 use crate::contexts::customers::{self, CustomerPublic, Customers};
 use crate::rules::{self, Checked, Text};
-use crate::{Reference, References, Rejection, Streams, emit};
+use crate::{Reference, References, Streams, emit};
 
 const SUBJECT: Text = Text::new("subject", rules::refusals::SUBJECT_INVALID, 1, 200);
 const BODY: Text = Text::new("body", refusals::BODY_INVALID, 1, 10_000).of_lines();
@@ -28,8 +28,8 @@ pub(super) fn queue(
         Some(Stream::Preferences(preferences)) => preferences.stopped,
         None => false,
     };
-    let customer = references.get::<Customers>(&command.customer_id);
-    let customer = customer.ok_or_else(|| unknown(&command.customer_id))?;
+    let missing = customers::refusals::CUSTOMER_MISSING;
+    let customer = references.required::<Customers>(missing, "customer_id", &command.customer_id)?;
     match customer.email.clone() {
         _ if wants_none => suppress(command, "the customer wants no notifications"),
         None => suppress(command, "the customer has no e-mail address"),
@@ -69,12 +69,4 @@ fn check_free(stream: Option<&Stream>, notification_id: &str) -> Checked {
             Err(refusals::NOTIFICATION_EXISTS.because(message))
         }
     }
-}
-
-/// The engine brings every referenced public or keeps the command waiting, so this is the answer to a caller that
-/// does not.
-fn unknown(customer_id: &str) -> Rejection {
-    let id = rules::quoted(customer_id);
-    customers::refusals::CUSTOMER_MISSING
-        .because(format!("customer_id {id} does not exist: register it first, or correct the id"))
 }

@@ -22,8 +22,8 @@ pub(super) fn request(
     if known.is_some() {
         return Err(exists(&command.order_id));
     }
-    let order =
-        references.get::<Orders>(&command.order_id).ok_or_else(|| order_unknown(&command.order_id))?;
+    let missing = orders::refusals::ORDER_MISSING;
+    let order = references.required::<Orders>(missing, "order_id", &command.order_id)?;
     let OrderPublic { customer_id, currency, total } = &order;
     let due = Due { what: "the order", customer_id, currency, amount: *total };
     due.check(&command.customer_id, &command.currency, command.amount)?;
@@ -74,12 +74,4 @@ pub(super) fn exists(order_id: &str) -> Rejection {
     let id = rules::quoted(order_id);
     let way_out = "an order or a period is paid once, do not ask again";
     refusals::PAYMENT_EXISTS.because(format!("order_id {id} has a payment already: {way_out}"))
-}
-
-/// The engine brings every referenced public or keeps the command waiting, so this is the answer to a caller that
-/// does not.
-fn order_unknown(order_id: &str) -> Rejection {
-    let id = rules::quoted(order_id);
-    orders::refusals::ORDER_MISSING
-        .because(format!("order_id {id} was never placed: send PlaceOrder, or correct the id"))
 }

@@ -218,9 +218,7 @@ fn start(known: Option<&Subscription>, references: &References, command: &StartS
     if known.is_some() {
         return Err(exists(&subscription_id));
     }
-    if !references.contains(&Reference::to::<Customers>(&customer_id)) {
-        return Err(customer_unknown(&customer_id));
-    }
+    references.check::<Customers>(customers::refusals::CUSTOMER_MISSING, "customer_id", &customer_id)?;
     let (status, calendar, next) = (Status::Active, Calendar::starting(cycle, started_at), 1);
     let begun = Subscription { status, customer_id, plan, amount, currency, calendar, next };
     let first = begun.next_period()?;
@@ -269,12 +267,4 @@ fn unknown(subscription_id: &str) -> Rejection {
     let message =
         format!("subscription_id {id} was never started: send StartSubscription, or correct the id");
     refusals::SUBSCRIPTION_UNKNOWN.because(message)
-}
-
-/// The engine brings every referenced public or keeps the command waiting, so this is the answer to a caller that
-/// does not.
-fn customer_unknown(customer_id: &str) -> Rejection {
-    let id = rules::quoted(customer_id);
-    let message = format!("customer_id {id} does not exist: create it first, or correct the id");
-    customers::refusals::CUSTOMER_MISSING.because(message)
 }
