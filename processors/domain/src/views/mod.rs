@@ -1,5 +1,5 @@
-//! The read models, each with its table (`.sql`) and, when it is published, its Elasticsearch mapping
-//! (`connectors/elasticsearch/`).
+//! The read models, each in its own folder: row and fold (`mod.rs`), table (`table.sql`), SQL views (`view.sql`), the
+//! auditor's check (`check.sql`) and, when it is published, its Elasticsearch mapping (`mapping.json`).
 
 pub mod account_analytics;
 pub mod account_balances;

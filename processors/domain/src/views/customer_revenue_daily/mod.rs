@@ -37,9 +37,9 @@ impl Tally for CustomerRevenueDaily {
     const CONTEXTS: &'static [&'static str] = &["orders"];
     const KEYS: &'static [&'static str] = &["customer_id", "day", "currency"];
     const AMOUNTS: &'static [&'static str] = &["orders", "revenue"];
-    const TABLE: &'static str = include_str!("customer_revenue_daily.sql");
-    const SQL_VIEW: &'static str = include_str!("customer_revenue_daily.view.sql");
-    const CHECK: &'static str = include_str!("customer_revenue_daily.check.sql");
+    const TABLE: &'static str = include_str!("table.sql");
+    const SQL_VIEW: &'static str = include_str!("view.sql");
+    const CHECK: &'static str = include_str!("check.sql");
     type Key = CustomerRevenueKey;
     type Amounts = CustomerRevenue;
 

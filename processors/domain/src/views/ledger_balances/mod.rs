@@ -39,9 +39,9 @@ impl Tally for LedgerBalances {
     const CONTEXTS: &'static [&'static str] = &["accounts"];
     const KEYS: &'static [&'static str] = &["ledger_account", "currency"];
     const AMOUNTS: &'static [&'static str] = &["debit", "credit"];
-    const TABLE: &'static str = include_str!("ledger_balances.sql");
-    const SQL_VIEW: &'static str = include_str!("ledger_balances.view.sql");
-    const CHECK: &'static str = include_str!("ledger_balances.check.sql");
+    const TABLE: &'static str = include_str!("table.sql");
+    const SQL_VIEW: &'static str = include_str!("view.sql");
+    const CHECK: &'static str = include_str!("check.sql");
     type Key = LedgerKey;
     type Amounts = Posted;
 

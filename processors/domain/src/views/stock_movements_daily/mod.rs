@@ -43,9 +43,9 @@ impl Tally for StockMovementsDaily {
     const KEYS: &'static [&'static str] = &["product_id", "day"];
     const AMOUNTS: &'static [&'static str] =
         &["received", "adjusted", "reserved", "released", "shipped", "returned"];
-    const TABLE: &'static str = include_str!("stock_movements_daily.sql");
-    const SQL_VIEW: &'static str = include_str!("stock_movements_daily.view.sql");
-    const CHECK: &'static str = include_str!("stock_movements_daily.check.sql");
+    const TABLE: &'static str = include_str!("table.sql");
+    const SQL_VIEW: &'static str = include_str!("view.sql");
+    const CHECK: &'static str = include_str!("check.sql");
     type Key = MovementsKey;
     type Amounts = Movements;
 

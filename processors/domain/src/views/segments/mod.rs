@@ -29,9 +29,9 @@ impl View for SegmentView {
     const CONTEXTS: &'static [&'static str] = &["campaigns"];
     const KEY: &'static str = "segment_id";
     const SHARED: bool = false;
-    const TABLE: &'static str = include_str!("segments.sql");
-    const SQL_VIEW: &'static str = include_str!("segments.view.sql");
-    const CHECK: &'static str = include_str!("segments.check.sql");
+    const TABLE: &'static str = include_str!("table.sql");
+    const SQL_VIEW: &'static str = include_str!("view.sql");
+    const CHECK: &'static str = include_str!("check.sql");
     const MAPPING: Option<&'static str> = None;
     type Row = SegmentRow;
 

@@ -65,9 +65,9 @@ impl View for SubscriptionView {
     const CONTEXTS: &'static [&'static str] = &["subscriptions"];
     const KEY: &'static str = "subscription_id";
     const SHARED: bool = false;
-    const TABLE: &'static str = include_str!("subscriptions.sql");
-    const SQL_VIEW: &'static str = include_str!("subscriptions.view.sql");
-    const CHECK: &'static str = include_str!("subscriptions.check.sql");
+    const TABLE: &'static str = include_str!("table.sql");
+    const SQL_VIEW: &'static str = include_str!("view.sql");
+    const CHECK: &'static str = include_str!("check.sql");
     const MAPPING: Option<&'static str> = None;
     type Row = SubscriptionRow;
 

@@ -50,11 +50,10 @@ impl View for DeliveryView {
     const CONTEXTS: &'static [&'static str] = &["campaigns"];
     const KEY: &'static str = "job_id";
     const SHARED: bool = false;
-    const TABLE: &'static str = include_str!("deliveries.sql");
-    const SQL_VIEW: &'static str = include_str!("deliveries.view.sql");
-    const CHECK: &'static str = include_str!("deliveries.check.sql");
-    const MAPPING: Option<&'static str> =
-        Some(include_str!("../../../../connectors/elasticsearch/deliveries.json"));
+    const TABLE: &'static str = include_str!("table.sql");
+    const SQL_VIEW: &'static str = include_str!("view.sql");
+    const CHECK: &'static str = include_str!("check.sql");
+    const MAPPING: Option<&'static str> = Some(include_str!("mapping.json"));
     type Row = DeliveryRow;
 
     fn keys(recorded: &Recorded) -> Vec<String> {

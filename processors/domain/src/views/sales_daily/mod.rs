@@ -26,9 +26,9 @@ impl Tally for SalesDaily {
     const CONTEXTS: &'static [&'static str] = &["orders"];
     const KEYS: &'static [&'static str] = &["day", "category", "currency"];
     const AMOUNTS: &'static [&'static str] = &["lines", "units", "revenue"];
-    const TABLE: &'static str = include_str!("sales_daily.sql");
-    const SQL_VIEW: &'static str = include_str!("sales_daily.view.sql");
-    const CHECK: &'static str = include_str!("sales_daily.check.sql");
+    const TABLE: &'static str = include_str!("table.sql");
+    const SQL_VIEW: &'static str = include_str!("view.sql");
+    const CHECK: &'static str = include_str!("check.sql");
     type Key = SalesKey;
     type Amounts = Sales;
 

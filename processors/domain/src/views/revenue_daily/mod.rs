@@ -30,9 +30,9 @@ impl Tally for RevenueDaily {
     const CONTEXTS: &'static [&'static str] = &["orders"];
     const KEYS: &'static [&'static str] = &["day", "country", "category", "product_id", "currency"];
     const AMOUNTS: &'static [&'static str] = &["lines", "units", "revenue"];
-    const TABLE: &'static str = include_str!("revenue_daily.sql");
-    const SQL_VIEW: &'static str = include_str!("revenue_daily.view.sql");
-    const CHECK: &'static str = include_str!("revenue_daily.check.sql");
+    const TABLE: &'static str = include_str!("table.sql");
+    const SQL_VIEW: &'static str = include_str!("view.sql");
+    const CHECK: &'static str = include_str!("check.sql");
     type Key = RevenueKey;
     type Amounts = Sales;
 

@@ -104,11 +104,10 @@ impl View for CustomerView {
         &["accounts", "customers", "notifications", "orders", "payments"];
     const KEY: &'static str = "customer_id";
     const SHARED: bool = true;
-    const TABLE: &'static str = include_str!("customers.sql");
-    const SQL_VIEW: &'static str = include_str!("customers.view.sql");
-    const CHECK: &'static str = include_str!("customers.check.sql");
-    const MAPPING: Option<&'static str> =
-        Some(include_str!("../../../../connectors/elasticsearch/customers.json"));
+    const TABLE: &'static str = include_str!("table.sql");
+    const SQL_VIEW: &'static str = include_str!("view.sql");
+    const CHECK: &'static str = include_str!("check.sql");
+    const MAPPING: Option<&'static str> = Some(include_str!("mapping.json"));
     type Row = CustomerRow;
 
     fn keys(recorded: &Recorded) -> Vec<String> {

@@ -62,11 +62,10 @@ impl View for AccountBalanceView {
     const CONTEXTS: &'static [&'static str] = &["accounts"];
     const KEY: &'static str = "account_id";
     const SHARED: bool = false;
-    const TABLE: &'static str = include_str!("account_balances.sql");
-    const SQL_VIEW: &'static str = include_str!("account_balances.view.sql");
-    const CHECK: &'static str = include_str!("account_balances.check.sql");
-    const MAPPING: Option<&'static str> =
-        Some(include_str!("../../../../connectors/elasticsearch/account_balances.json"));
+    const TABLE: &'static str = include_str!("table.sql");
+    const SQL_VIEW: &'static str = include_str!("view.sql");
+    const CHECK: &'static str = include_str!("check.sql");
+    const MAPPING: Option<&'static str> = Some(include_str!("mapping.json"));
     type Row = AccountBalanceRow;
 
     fn keys(recorded: &Recorded) -> Vec<String> {

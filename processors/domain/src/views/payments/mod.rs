@@ -101,11 +101,10 @@ impl View for PaymentView {
     const CONTEXTS: &'static [&'static str] = &["payments"];
     const KEY: &'static str = "order_id";
     const SHARED: bool = false;
-    const TABLE: &'static str = include_str!("payments.sql");
-    const SQL_VIEW: &'static str = include_str!("payments.view.sql");
-    const CHECK: &'static str = include_str!("payments.check.sql");
-    const MAPPING: Option<&'static str> =
-        Some(include_str!("../../../../connectors/elasticsearch/payments.json"));
+    const TABLE: &'static str = include_str!("table.sql");
+    const SQL_VIEW: &'static str = include_str!("view.sql");
+    const CHECK: &'static str = include_str!("check.sql");
+    const MAPPING: Option<&'static str> = Some(include_str!("mapping.json"));
     type Row = PaymentRow;
 
     fn keys(recorded: &Recorded) -> Vec<String> {

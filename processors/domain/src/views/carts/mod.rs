@@ -68,9 +68,9 @@ impl View for CartView {
     const CONTEXTS: &'static [&'static str] = &["carts"];
     const KEY: &'static str = "cart_id";
     const SHARED: bool = false;
-    const TABLE: &'static str = include_str!("carts.sql");
-    const SQL_VIEW: &'static str = include_str!("carts.view.sql");
-    const CHECK: &'static str = include_str!("carts.check.sql");
+    const TABLE: &'static str = include_str!("table.sql");
+    const SQL_VIEW: &'static str = include_str!("view.sql");
+    const CHECK: &'static str = include_str!("check.sql");
     const MAPPING: Option<&'static str> = None;
     type Row = CartRow;
 

@@ -37,7 +37,7 @@ pub struct EventDocument {
 impl Log for EventLog {
     const NAME: &'static str = "events";
     const CONTEXTS: &'static [&'static str] = millrace_schemas::CONTEXTS;
-    const MAPPING: &'static str = include_str!("../../../../connectors/elasticsearch/events.json");
+    const MAPPING: &'static str = include_str!("mapping.json");
     type Document = EventDocument;
 
     fn document(event: &Recorded) -> EventDocument {

@@ -106,11 +106,10 @@ impl View for OrderView {
     const CONTEXTS: &'static [&'static str] = &["orders", "payments"];
     const KEY: &'static str = "order_id";
     const SHARED: bool = true;
-    const TABLE: &'static str = include_str!("orders.sql");
-    const SQL_VIEW: &'static str = include_str!("orders.view.sql");
-    const CHECK: &'static str = include_str!("orders.check.sql");
-    const MAPPING: Option<&'static str> =
-        Some(include_str!("../../../../connectors/elasticsearch/orders.json"));
+    const TABLE: &'static str = include_str!("table.sql");
+    const SQL_VIEW: &'static str = include_str!("view.sql");
+    const CHECK: &'static str = include_str!("check.sql");
+    const MAPPING: Option<&'static str> = Some(include_str!("mapping.json"));
     type Row = OrderRow;
 
     fn keys(recorded: &Recorded) -> Vec<String> {

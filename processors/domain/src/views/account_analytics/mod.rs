@@ -43,9 +43,9 @@ impl Tally for AccountAnalytics {
     const CONTEXTS: &'static [&'static str] = &["accounts"];
     const KEYS: &'static [&'static str] = &["customer_id", "account_id", "currency", "day", "kind"];
     const AMOUNTS: &'static [&'static str] = &["entries", "amount_in", "amount_out"];
-    const TABLE: &'static str = include_str!("account_analytics.sql");
-    const SQL_VIEW: &'static str = include_str!("account_analytics.view.sql");
-    const CHECK: &'static str = include_str!("account_analytics.check.sql");
+    const TABLE: &'static str = include_str!("table.sql");
+    const SQL_VIEW: &'static str = include_str!("view.sql");
+    const CHECK: &'static str = include_str!("check.sql");
     type Key = AnalyticsKey;
     type Amounts = Flow;
 

@@ -55,9 +55,9 @@ impl View for CustomerHistory {
     const CONTEXTS: &'static [&'static str] = &["orders", "payments", "subscriptions"];
     const KEY: &'static str = "entry_id";
     const SHARED: bool = false;
-    const TABLE: &'static str = include_str!("customer_history.sql");
-    const SQL_VIEW: &'static str = include_str!("customer_history.view.sql");
-    const CHECK: &'static str = include_str!("customer_history.check.sql");
+    const TABLE: &'static str = include_str!("table.sql");
+    const SQL_VIEW: &'static str = include_str!("view.sql");
+    const CHECK: &'static str = include_str!("check.sql");
     const MAPPING: Option<&'static str> = None;
     type Row = HistoryRow;
 

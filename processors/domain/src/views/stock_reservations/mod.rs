@@ -65,9 +65,9 @@ impl View for StockReservationView {
     const CONTEXTS: &'static [&'static str] = &["inventory"];
     const KEY: &'static str = "reservation_id";
     const SHARED: bool = true;
-    const TABLE: &'static str = include_str!("stock_reservations.sql");
-    const SQL_VIEW: &'static str = include_str!("stock_reservations.view.sql");
-    const CHECK: &'static str = include_str!("stock_reservations.check.sql");
+    const TABLE: &'static str = include_str!("table.sql");
+    const SQL_VIEW: &'static str = include_str!("view.sql");
+    const CHECK: &'static str = include_str!("check.sql");
     const MAPPING: Option<&'static str> = None;
     type Row = StockReservationRow;
 

@@ -63,9 +63,9 @@ impl View for CampaignStatsView {
     const CONTEXTS: &'static [&'static str] = &["campaigns"];
     const KEY: &'static str = "campaign_id";
     const SHARED: bool = true;
-    const TABLE: &'static str = include_str!("campaign_stats.sql");
-    const SQL_VIEW: &'static str = include_str!("campaign_stats.view.sql");
-    const CHECK: &'static str = include_str!("campaign_stats.check.sql");
+    const TABLE: &'static str = include_str!("table.sql");
+    const SQL_VIEW: &'static str = include_str!("view.sql");
+    const CHECK: &'static str = include_str!("check.sql");
     const MAPPING: Option<&'static str> = None;
     type Row = CampaignStatsRow;
 

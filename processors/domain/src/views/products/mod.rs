@@ -54,11 +54,10 @@ impl View for ProductView {
     const CONTEXTS: &'static [&'static str] = &["catalog", "inventory", "reviews"];
     const KEY: &'static str = "product_id";
     const SHARED: bool = true;
-    const TABLE: &'static str = include_str!("products.sql");
-    const SQL_VIEW: &'static str = include_str!("products.view.sql");
-    const CHECK: &'static str = include_str!("products.check.sql");
-    const MAPPING: Option<&'static str> =
-        Some(include_str!("../../../../connectors/elasticsearch/products.json"));
+    const TABLE: &'static str = include_str!("table.sql");
+    const SQL_VIEW: &'static str = include_str!("view.sql");
+    const CHECK: &'static str = include_str!("check.sql");
+    const MAPPING: Option<&'static str> = Some(include_str!("mapping.json"));
     type Row = ProductRow;
 
     fn keys(recorded: &Recorded) -> Vec<String> {

@@ -47,11 +47,10 @@ impl View for AccountStatementView {
     const CONTEXTS: &'static [&'static str] = &["accounts"];
     const KEY: &'static str = "entry_id";
     const SHARED: bool = false;
-    const TABLE: &'static str = include_str!("account_statement.sql");
-    const SQL_VIEW: &'static str = include_str!("account_statement.view.sql");
-    const CHECK: &'static str = include_str!("account_statement.check.sql");
-    const MAPPING: Option<&'static str> =
-        Some(include_str!("../../../../connectors/elasticsearch/account_statement.json"));
+    const TABLE: &'static str = include_str!("table.sql");
+    const SQL_VIEW: &'static str = include_str!("view.sql");
+    const CHECK: &'static str = include_str!("check.sql");
+    const MAPPING: Option<&'static str> = Some(include_str!("mapping.json"));
     type Row = AccountStatementRow;
 
     fn keys(recorded: &Recorded) -> Vec<String> {
