@@ -12,10 +12,10 @@ use crate::Recorded;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EntryKind {
-    /// From outside.
+    /// Money that was paid in.
     #[default]
     Deposit,
-    /// To the outside.
+    /// Money that was paid out.
     Withdrawal,
     /// To another account.
     TransferSent,

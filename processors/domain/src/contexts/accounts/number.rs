@@ -1,5 +1,5 @@
 //! Account numbers: an account's id and two check digits, ISO 7064 MOD 97-10. IBANs (ISO 13616) and LEIs (ISO 17442) are
-//! checked in the same way: every wrong character and every swap of neighbours shows.
+//! checked in the same way: every wrong character and every swap of adjacent ones shows.
 
 use super::refusals;
 use crate::rules::{Checked, quoted};

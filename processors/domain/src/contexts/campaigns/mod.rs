@@ -140,7 +140,7 @@ impl Context for Campaigns {
             }
             Event::DeliveriesQueued(event) => state.map(|stream| stream.chunk(|chunk| chunk.queued(event))),
             Event::DeliveriesChanged(event) => state.map(|stream| stream.chunk(|chunk| chunk.changed(event))),
-            // What is retried was told by the change; what is unmatched is kept by its event alone.
+            // A retry is part of the change before it; what is unmatched is kept by its event alone.
             Event::DeliveriesRetried(_) | Event::ReceiptsUnmatched(_) => state,
         }
     }
@@ -177,7 +177,7 @@ impl Stream {
     }
 }
 
-/// The id of a segment or a campaign. Only ids of chunks have a slash, so that nobody takes one away from its campaign.
+/// The id of a segment or a campaign. Only ids of chunks have a slash, so neither has the id of a chunk.
 fn check_id(field: &str, value: &str) -> Checked {
     rules::id(field, value)?;
     let fits = value.chars().count() <= ID_CHARACTERS_MAX && value.len() <= ID_BYTES_MAX;

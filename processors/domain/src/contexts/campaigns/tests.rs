@@ -449,20 +449,20 @@ proptest! {
 
     #[test]
     fn what_a_vendor_says_of_one_attempt_comes_to_the_same_in_any_order(
-        (told, mixed) in prop::sample::subsequence(vec![0, 1, 2], 0..=3).prop_flat_map(|told| {
-            (Just(told.clone()), Just(told).prop_shuffle())
+        (reported, mixed) in prop::sample::subsequence(vec![0, 1, 2], 0..=3).prop_flat_map(|reported| {
+            (Just(reported.clone()), Just(reported).prop_shuffle())
         }),
         retryable in any::<bool>(),
     ) {
-        let receipts = |told: &[i32]| -> Vec<Command> {
+        let receipts = |reported: &[i32]| -> Vec<Command> {
             let one = |kind: &i32| match kind {
                 0 => receipt(1, 1, "sent"),
                 1 => RecordReceiptsReceipt { retryable, ..receipt(1, 1, "failed") },
                 _ => receipt(1, 1, "delivered"),
             };
-            told.iter().map(|kind| record(&[one(kind)]).into()).collect()
+            reported.iter().map(|kind| record(&[one(kind)]).into()).collect()
         };
-        let status = |told: &[i32]| jobs(&sending().after(receipts(told)))[0].status;
-        prop_assert_eq!(status(&told), status(&mixed));
+        let status = |reported: &[i32]| jobs(&sending().after(receipts(reported)))[0].status;
+        prop_assert_eq!(status(&reported), status(&mixed));
     }
 }

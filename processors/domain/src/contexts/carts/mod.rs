@@ -161,7 +161,7 @@ impl Cart {
     }
 }
 
-/// The customer. A malformed cart refers to nobody: it is rejected for what it is.
+/// The customer. A malformed cart refers to nothing: it is rejected for what it is.
 fn references(command: &CreateCart) -> Vec<Reference> {
     check(command).map_or_else(|_| Vec::new(), |()| vec![Reference::to::<Customers>(&command.customer_id)])
 }

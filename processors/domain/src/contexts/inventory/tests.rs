@@ -317,7 +317,7 @@ proptest! {
         given::<Inventory>([]).after(commands).states().values().for_each(assert_sound);
     }
 
-    /// The view adds up whatever it is told; the state ignores what cannot be. They agree only if nothing impossible
+    /// The view adds up whatever events it gets; the state ignores what cannot be. They agree only if nothing impossible
     /// was ever accepted.
     #[test]
     fn the_view_shows_the_figures_that_were_decided_on(commands in prop::collection::vec(any_command(), 0..40)) {

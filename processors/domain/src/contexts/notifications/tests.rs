@@ -80,7 +80,7 @@ fn allowed() -> Event {
 }
 
 fn refused(command: QueueNotification, code: &str) {
-    assert_eq!(Notifications::references(&command.clone().into()), [], "a malformed one refers to nobody");
+    assert_eq!(Notifications::references(&command.clone().into()), [], "a malformed one refers to nothing");
     past([]).when(command).then_rejected(code);
 }
 

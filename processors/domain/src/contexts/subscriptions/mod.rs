@@ -206,7 +206,7 @@ impl Subscription {
     }
 }
 
-/// The customer. A malformed start refers to nobody: it is rejected for what it is.
+/// The customer. A malformed start refers to nothing: it is rejected for what it is.
 fn references(command: &StartSubscription) -> Vec<Reference> {
     check(command).map_or_else(|_| Vec::new(), |_| vec![Reference::to::<Customers>(&command.customer_id)])
 }

@@ -23,7 +23,7 @@ pub struct Order {
     /// In minor units.
     total: i64,
     lines: Vec<Line>,
-    /// Whether somebody has confirmed it already.
+    /// Whether it is confirmed already.
     confirmed: bool,
 }
 

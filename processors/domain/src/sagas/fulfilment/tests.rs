@@ -235,7 +235,7 @@ fn cancel(reason: &str) -> Command {
     orders::Command::from(CancelOrder { order_id: text("7"), reason: text(reason) }).into()
 }
 
-fn tell(what: &str, body: &str) -> Command {
+fn notify(what: &str, body: &str) -> Command {
     notifications::Command::from(QueueNotification {
         notification_id: format!("7-{what}"),
         customer_id: text("ana"),
@@ -246,7 +246,7 @@ fn tell(what: &str, body: &str) -> Command {
 }
 
 fn tell_cancelled(reason: &str) -> Command {
-    tell("cancelled", &format!("Your order 7 was cancelled: {reason}"))
+    notify("cancelled", &format!("Your order 7 was cancelled: {reason}"))
 }
 
 fn reserving() -> Process<OrderFulfilment> {
@@ -270,8 +270,8 @@ fn committing() -> Process<OrderFulfilment> {
 }
 
 fn fulfilled() -> Process<OrderFulfilment> {
-    let told = tell("confirmed", "Your order 7 is confirmed and on its way.");
-    committing().hears(shipped()).then("fulfilled", [told])
+    let mail = notify("confirmed", "Your order 7 is confirmed and on its way.");
+    committing().hears(shipped()).then("fulfilled", [mail])
 }
 
 #[test]
@@ -584,9 +584,10 @@ fn states_of_every_version_still_load_and_finish() {
         [captured(), confirmed(), shipped(), cancelled("no"), released(), returned(), refunded()].into_iter()
     };
     let at_once = || [reserved(), requested()].into_iter().chain(rest());
-    let held = || [reserved(), requested(), authorised(), capture_requested()].into_iter().chain(rest());
+    let authorised_first =
+        || [reserved(), requested(), authorised(), capture_requested()].into_iter().chain(rest());
     for there in golden_states::<OrderFulfilment>(&golden, &names) {
-        held().fold(there, Process::hears).ended();
+        authorised_first().fold(there, Process::hears).ended();
     }
     for there in golden_states::<OrderFulfilment>(&golden, &names) {
         at_once().fold(there, Process::hears).ended();

@@ -89,7 +89,7 @@ impl World {
         self.commands.entry(place).or_default().push_back((ours, command));
     }
 
-    /// What may happen now. What only people and time do is kept apart, so that the world can come to rest.
+    /// What may happen now. What only people and time do is added when `restless`, so that the world can come to rest.
     fn possible(&self, restless: bool) -> Vec<Action> {
         let decide = self.commands.iter().filter(|(_, waiting)| !waiting.is_empty());
         let mut possible: Vec<Action> = decide.map(|(place, _)| Action::Decide(place.clone())).collect();

@@ -1,4 +1,4 @@
--- The analytics again, told by SQL from the events alone.
+-- The analytics again, by SQL from the events alone.
 SELECT data ->> 'customer_id' AS customer_id,
        stream AS account_id,
        data ->> 'currency' AS currency,

@@ -1,5 +1,5 @@
--- The accounts again, told by SQL from the events alone. The balance is what was credited to the account less what was
--- debited, never what an event tells.
+-- The accounts again, by SQL from the events alone. The balance is what was credited to the account less what was
+-- debited, never what an event states.
 WITH posted AS (
     SELECT stream, version, type, occurred_at, (data ->> 'amount')::bigint AS amount
     FROM {events}

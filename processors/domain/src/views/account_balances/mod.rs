@@ -108,7 +108,7 @@ impl AccountBalanceRow {
         Self { customer_id, number, kind, currency, overdraft, opened_at: time(opened_at), ..self }
     }
 
-    /// The sum of the amounts, not the balance that the event tells: the two are compared. The context bounds both;
+    /// The sum of the amounts, not the balance that the event states: the two are compared. The context bounds both;
     /// wrapping only keeps this total.
     fn moved(self, event: &Accounts) -> Self {
         let signed = of_account(event).map_or(0, |entry| entry.signed());

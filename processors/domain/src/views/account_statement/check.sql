@@ -1,4 +1,4 @@
--- The entries again, told by SQL from the events alone: numbers and balances from the amounts, not from what events tell.
+-- The entries again, by SQL from the events alone: numbers and balances from the amounts, not from what events state.
 WITH moved AS (
     SELECT stream, version, type, occurred_at, data,
            (data ->> 'amount')::bigint

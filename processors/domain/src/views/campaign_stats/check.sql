@@ -1,4 +1,4 @@
--- The campaigns again, told by SQL from the events alone.
+-- The campaigns again, by SQL from the events alone.
 WITH touching AS (
     SELECT data ->> 'campaign_id' AS campaign_id, version, type, occurred_at, data
     FROM {events}

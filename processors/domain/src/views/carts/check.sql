@@ -1,4 +1,4 @@
--- The carts again, told by SQL from the events alone.
+-- The carts again, by SQL from the events alone.
 WITH items AS (
     SELECT context, stream, version, data ->> 'product_id' AS product_id, data ->> 'product_name' AS product_name,
            (data ->> 'quantity')::bigint AS quantity, (data ->> 'unit_price')::bigint AS unit_price

@@ -1,4 +1,4 @@
--- The histories again, told by SQL from the events alone.
+-- The histories again, by SQL from the events alone.
 SELECT context || '/' || version || '/' || stream AS entry_id,
        data ->> 'customer_id' AS customer_id,
        coalesce((CASE type

@@ -40,10 +40,10 @@ pub struct HistoryRow {
     pub detail: Value,
 }
 
-/// What an event says.
-struct Said<'e> {
+/// The fields of an entry that differ from event to event.
+struct Fields<'e> {
     customer_id: &'e str,
-    /// In microseconds since 1970, when the event tells a time of the business.
+    /// In microseconds since 1970, when the event has a time of the business.
     at: Option<i64>,
     amount: Option<i64>,
     currency: Option<&'e str>,
@@ -74,7 +74,7 @@ impl View for CustomerHistory {
     }
 
     fn evolve(row: HistoryRow, key: &str, recorded: &Recorded) -> HistoryRow {
-        let said = match &recorded.event {
+        let fields = match &recorded.event {
             Event::Orders(event) => of_order(event),
             Event::Payments(event) => of_payment(event),
             Event::Subscriptions(event) => of_subscription(event),
@@ -82,13 +82,13 @@ impl View for CustomerHistory {
         };
         HistoryRow {
             entry_id: key.to_owned(),
-            customer_id: said.customer_id.to_owned(),
-            at: said.at.map_or(recorded.occurred_at, time),
+            customer_id: fields.customer_id.to_owned(),
+            at: fields.at.map_or(recorded.occurred_at, time),
             kind: snake_case(short_name(recorded.event.full_name())),
             reference_id: recorded.stream.clone(),
-            amount: said.amount,
-            currency: said.currency.map(str::to_owned),
-            detail: said.detail,
+            amount: fields.amount,
+            currency: fields.currency.map(str::to_owned),
+            detail: fields.detail,
         }
     }
 }
@@ -106,9 +106,9 @@ fn snake_case(name: &str) -> String {
 }
 
 /// Who pays for what: the fields that many events spell alike.
-macro_rules! said {
+macro_rules! fields {
     ($event:expr, $amount:ident, $at:expr, $detail:expr) => {
-        Said {
+        Fields {
             customer_id: &$event.customer_id,
             at: $at,
             amount: Some($event.$amount),
@@ -118,18 +118,18 @@ macro_rules! said {
     };
 }
 
-fn of_order(event: &Orders) -> Said<'_> {
+fn of_order(event: &Orders) -> Fields<'_> {
     match event {
         Orders::OrderPlaced(event) => {
-            said!(event, total, Some(event.placed_at), json!({"lines": event.lines}))
+            fields!(event, total, Some(event.placed_at), json!({"lines": event.lines}))
         }
-        // The first version of this event told no amount.
+        // The first version of this event has no amount.
         Orders::OrderConfirmed(event) if event.currency.is_empty() => {
-            Said { amount: None, currency: None, ..said!(event, total, None, json!({})) }
+            Fields { amount: None, currency: None, ..fields!(event, total, None, json!({})) }
         }
-        Orders::OrderConfirmed(event) => said!(event, total, None, json!({})),
-        Orders::OrderCancelled(event) => said!(event, total, None, json!({"reason": event.reason})),
-        Orders::OrderShipped(event) => Said {
+        Orders::OrderConfirmed(event) => fields!(event, total, None, json!({})),
+        Orders::OrderCancelled(event) => fields!(event, total, None, json!({"reason": event.reason})),
+        Orders::OrderShipped(event) => Fields {
             customer_id: &event.customer_id,
             at: Some(event.shipped_at),
             amount: None,
@@ -139,58 +139,58 @@ fn of_order(event: &Orders) -> Said<'_> {
     }
 }
 
-fn of_payment(event: &Payments) -> Said<'_> {
+fn of_payment(event: &Payments) -> Fields<'_> {
     match event {
-        Payments::PaymentRequested(event) => said!(event, amount, None, json!({})),
+        Payments::PaymentRequested(event) => fields!(event, amount, None, json!({})),
         Payments::PaymentAuthorised(event) => {
-            said!(event, amount, None, json!({"provider_reference": event.provider_reference}))
+            fields!(event, amount, None, json!({"provider_reference": event.provider_reference}))
         }
-        Payments::CaptureRequested(event) => said!(event, amount, None, json!({})),
+        Payments::CaptureRequested(event) => fields!(event, amount, None, json!({})),
         Payments::PaymentCaptured(event) => {
-            said!(event, amount, None, json!({"provider_reference": event.provider_reference}))
+            fields!(event, amount, None, json!({"provider_reference": event.provider_reference}))
         }
         Payments::PaymentDeclined(event) => {
-            said!(event, amount, None, json!({"code": event.code, "reason": event.reason}))
+            fields!(event, amount, None, json!({"code": event.code, "reason": event.reason}))
         }
-        Payments::PaymentVoided(event) => said!(event, amount, None, json!({"reason": event.reason})),
+        Payments::PaymentVoided(event) => fields!(event, amount, None, json!({"reason": event.reason})),
         Payments::RefundRequested(event) => {
-            said!(event, amount, None, json!({"refund_id": event.refund_id, "reason": event.reason}))
+            fields!(event, amount, None, json!({"refund_id": event.refund_id, "reason": event.reason}))
         }
         Payments::PaymentRefunded(event) => {
             let detail =
                 json!({"refund_id": event.refund_id, "provider_reference": event.provider_reference});
-            said!(event, amount, None, detail)
+            fields!(event, amount, None, detail)
         }
         Payments::RefundFailed(event) => {
-            said!(event, amount, None, json!({"refund_id": event.refund_id, "reason": event.reason}))
+            fields!(event, amount, None, json!({"refund_id": event.refund_id, "reason": event.reason}))
         }
     }
 }
 
-fn of_subscription(event: &Subscriptions) -> Said<'_> {
+fn of_subscription(event: &Subscriptions) -> Fields<'_> {
     match event {
         Subscriptions::SubscriptionStarted(event) => {
             let detail = period(&event.plan, event.period_number, event.period_from, event.period_until);
-            said!(event, amount, Some(event.started_at), detail)
+            fields!(event, amount, Some(event.started_at), detail)
         }
         Subscriptions::SubscriptionRenewed(event) => {
             let detail = period(&event.plan, event.period_number, event.period_from, event.period_until);
-            said!(event, amount, None, detail)
+            fields!(event, amount, None, detail)
         }
         Subscriptions::SubscriptionResumed(event) => {
             let detail = period(&event.plan, event.period_number, event.period_from, event.period_until);
-            said!(event, amount, Some(event.resumed_at), detail)
+            fields!(event, amount, Some(event.resumed_at), detail)
         }
         Subscriptions::SubscriptionLapsed(event) => {
             let mut detail = period(&event.plan, event.period_number, event.period_from, event.period_until);
             if let Some(fields) = detail.as_object_mut() {
                 fields.insert("reason".to_owned(), event.reason.clone().into());
             }
-            said!(event, amount, None, detail)
+            fields!(event, amount, None, detail)
         }
-        Subscriptions::SubscriptionPaused(event) => said!(event, amount, None, json!({"plan": event.plan})),
+        Subscriptions::SubscriptionPaused(event) => fields!(event, amount, None, json!({"plan": event.plan})),
         Subscriptions::SubscriptionCancelled(event) => {
-            said!(event, amount, None, json!({"plan": event.plan, "reason": event.reason}))
+            fields!(event, amount, None, json!({"plan": event.plan, "reason": event.reason}))
         }
     }
 }
@@ -227,14 +227,14 @@ mod tests {
     }
 
     #[test]
-    fn an_order_its_payment_and_its_shipment_are_told_in_the_order_of_time() {
+    fn an_order_its_payment_and_its_shipment_are_entries_in_the_order_of_time() {
         let order = vec![order_placed("1", 5), confirmed("1", 5), shipped("1", 6)];
         let rows = history(&[order, vec![payment_requested("1"), captured("1")]]);
-        let mut told = kinds(&rows);
-        told.sort_unstable();
+        let mut found = kinds(&rows);
+        found.sort_unstable();
         let expected =
             ["order_confirmed", "order_placed", "order_shipped", "payment_captured", "payment_requested"];
-        assert_eq!(told, expected);
+        assert_eq!(found, expected);
         let placed = rows.iter().find(|row| row.kind == "order_placed").unwrap();
         assert_eq!((placed.at, placed.amount), (time(JULY_4_1996 + 5), Some(1_500)));
         assert_eq!((placed.customer_id.as_str(), placed.reference_id.as_str()), ("VINET", "1"));
@@ -275,7 +275,7 @@ mod tests {
         assert_eq!(
             kinds(&rows),
             expected,
-            "what tells no time of its own happened when it was decided: in 1970"
+            "what has no time of its own happened when it was decided: in 1970"
         );
         assert_eq!((rows[4].at, rows[5].at), (day("2024-01-31"), day("2024-05-05")));
         let detail = json!({

@@ -1,4 +1,4 @@
--- What customers bring, told again by SQL from the events alone.
+-- What customers bring, again by SQL from the events alone.
 SELECT data ->> 'customer_id' AS customer_id,
        ((data ->> 'placed_at')::timestamptz AT TIME ZONE 'UTC')::date AS day,
        data ->> 'currency' AS currency,

@@ -1,4 +1,4 @@
--- The customers again, told by SQL from the events alone.
+-- The customers again, by SQL from the events alone.
 WITH touching AS (
     SELECT context, version, type, occurred_at, data,
            data ->> 'customer_id' AS customer_id, data ->> 'currency' AS currency

@@ -1,8 +1,8 @@
-//! Customer 360: who a customer is, what they prefer, how risky they are, what they have ordered, paid and hold, what
+//! Customer 360: who a customer is, what they prefer, how risky they are, what they have ordered, paid and have, what
 //! is on their accounts, and whether they want to be written to.
 
 mod accounts;
-mod held;
+mod products_held;
 mod profile;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::time;
 use crate::{Recorded, View};
 
-pub use held::Held;
+pub use products_held::ProductHeld;
 
 /// The view of customers.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ pub struct CustomerRow {
     /// The products of orders that were confirmed and not cancelled, by id. As many as the customer ever ordered: about
     /// 50 bytes each, so 10,000 products make a row of half a megabyte. Plain objects in Elasticsearch: it takes no more
     /// than 10,000 nested ones.
-    pub products_held: Vec<Held>,
+    pub products_held: Vec<ProductHeld>,
     /// Accounts that were opened and not closed.
     pub accounts: i64,
     /// What is on all their accounts, by currency.
@@ -169,9 +169,9 @@ impl CustomerRow {
 
     fn confirmed(self, event: &OrderConfirmed) -> Self {
         let lines = event.lines.iter().map(|line| (line.product_id.as_str(), line.quantity));
-        // The first version told no lines; what it confirmed is never taken back as confirmed.
+        // The first version has no lines; what it confirmed is never taken back as confirmed.
         let counted = i64::from(!event.lines.is_empty());
-        Self { orders_confirmed: self.orders_confirmed.wrapping_add(counted), ..self }.holding(lines)
+        Self { orders_confirmed: self.orders_confirmed.wrapping_add(counted), ..self }.with_products(lines)
     }
 
     fn cancelled(mut self, event: &OrderCancelled) -> Self {
@@ -180,7 +180,7 @@ impl CustomerRow {
         self.orders_confirmed = self.orders_confirmed.wrapping_sub(i64::from(event.confirmed));
         // An order that was not confirmed before was not counted.
         let counted = event.lines.iter().filter(|_| event.confirmed);
-        self.holding(counted.map(|line| (line.product_id.as_str(), line.quantity.wrapping_neg())))
+        self.with_products(counted.map(|line| (line.product_id.as_str(), line.quantity.wrapping_neg())))
     }
 
     fn count(&mut self, orders: i64, currency: &str, amount: i64) {

@@ -1,4 +1,4 @@
--- The deliveries again, told by SQL from the events alone.
+-- The deliveries again, by SQL from the events alone.
 WITH queued AS (
     SELECT stream || '/' || (recipient ->> 'number') AS job_id,
            data ->> 'campaign_id' AS campaign_id,
@@ -9,7 +9,7 @@ WITH queued AS (
     FROM {events}
     CROSS JOIN LATERAL jsonb_array_elements(data -> 'recipients') AS recipient
     WHERE type = 'DeliveriesQueued'
-), told AS (
+), changed AS (
     SELECT stream || '/' || (change ->> 'number') AS job_id,
            version, place, occurred_at,
            change ->> 'to' AS status,
@@ -28,7 +28,7 @@ WITH queued AS (
            max(occurred_at) FILTER (WHERE status IN ('failed', 'dead')) AS failed_at,
            count(DISTINCT version) AS changes,
            max(occurred_at) AS changed_at
-    FROM told GROUP BY 1
+    FROM changed GROUP BY 1
 )
 SELECT job_id, campaign_id, customer_id, channel, address,
        coalesce(status, 'queued') AS status,

@@ -1,4 +1,4 @@
--- The ledger again, told by SQL from the events alone.
+-- The ledger again, by SQL from the events alone.
 SELECT ledger_account,
        data ->> 'currency' AS currency,
        sum(debit) AS debit,

@@ -11,7 +11,7 @@ use crate::{Recorded, Tally};
 #[derive(Debug)]
 pub struct LedgerBalances;
 
-/// What came from outside less what went there. Ids of accounts have no small letters, so none is called so.
+/// What was paid in less what was paid out. Ids of accounts have no small letters, so none is called so.
 pub const CASH: &str = "cash";
 /// What was sent and not received: nothing, when both sides of every transfer are folded.
 pub const TRANSIT: &str = "transit";

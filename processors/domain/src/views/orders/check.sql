@@ -1,4 +1,4 @@
--- The orders again, told by SQL from the events alone.
+-- The orders again, by SQL from the events alone.
 WITH history AS (
     SELECT stream, count(*) AS version, max(occurred_at) AS updated_at FROM {events}
     WHERE data ->> 'subscription_id' IS NULL GROUP BY 1

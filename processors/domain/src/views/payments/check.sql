@@ -1,4 +1,4 @@
--- The payments again, told by SQL from the events alone.
+-- The payments again, by SQL from the events alone.
 WITH asked AS (
     SELECT asked.stream, asked.version, asked.data ->> 'refund_id' AS refund_id,
            (asked.data ->> 'amount')::bigint AS amount,

@@ -22,15 +22,15 @@ pub enum PaymentStatus {
     None,
     /// The provider has not answered yet.
     Requested,
-    /// The provider holds the money.
+    /// The provider has authorised the money.
     Authorised,
-    /// The provider is asked for the money that it holds.
+    /// The provider is asked to capture the money.
     Capturing,
     /// The provider has the money.
     Captured,
     /// The provider has refused.
     Declined,
-    /// Nobody waits for it any more.
+    /// It was given up before it was captured.
     Voided,
     /// Money is on its way back.
     Refunding,
@@ -225,12 +225,12 @@ mod tests {
     }
 
     #[test]
-    fn a_payment_shows_that_its_money_is_held_and_asked_for() {
+    fn a_payment_shows_that_its_money_is_authorised_and_asked_for() {
         let events = [payment_requested("1"), authorised("1"), capture_requested("1"), captured("1")];
         let statuses = [PaymentStatus::Authorised, PaymentStatus::Capturing, PaymentStatus::Captured];
         assert_eq!([2, 3, 4].map(|count| status_after(&events[..count])), statuses);
-        let held = row_after(&events[..3]);
-        assert_eq!((held.captured, held.captured_at, held.provider_reference), (0, None, None));
+        let row = row_after(&events[..3]);
+        assert_eq!((row.captured, row.captured_at, row.provider_reference), (0, None, None));
     }
 
     #[test]

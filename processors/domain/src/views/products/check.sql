@@ -1,4 +1,4 @@
--- The products again, told by SQL from the events alone.
+-- The products again, by SQL from the events alone.
 WITH moved AS (
     SELECT CASE context WHEN 'reviews' THEN data ->> 'product_id' ELSE stream END AS product_id,
            type, version, context, occurred_at, data,
@@ -6,7 +6,7 @@ WITH moved AS (
            (data ->> 'rating')::int AS given,
            (data ->> 'previous_rating')::int AS taken
     FROM {events}
-), told AS (
+), latest AS (
     SELECT product_id,
            (array_agg(data ->> 'name' ORDER BY version DESC) FILTER (WHERE data ? 'name'))[1] AS name,
            (array_agg(data ->> 'category' ORDER BY version DESC) FILTER (WHERE data ? 'category'))[1] AS category,
@@ -35,4 +35,4 @@ SELECT product_id, name, category, price, currency, discontinued, on_hand, reser
        reviews, one_star, two_stars, three_stars, four_stars, five_stars,
        round(100.0 * stars / nullif(reviews, 0))::bigint AS rating_hundredths,
        version, updated_at
-FROM told
+FROM latest

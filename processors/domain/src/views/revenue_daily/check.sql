@@ -1,4 +1,4 @@
--- The revenue again, told by SQL from the events alone.
+-- The revenue again, by SQL from the events alone.
 SELECT ((data ->> 'placed_at')::timestamptz AT TIME ZONE 'UTC')::date AS day,
        -- Records of the second version do not name it.
        coalesce(data ->> 'country', '') AS country,

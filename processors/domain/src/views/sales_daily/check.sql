@@ -1,4 +1,4 @@
--- The sales again, told by SQL from the events alone.
+-- The sales again, by SQL from the events alone.
 SELECT ((data ->> 'placed_at')::timestamptz AT TIME ZONE 'UTC')::date AS day,
        line ->> 'category' AS category,
        data ->> 'currency' AS currency,

@@ -1,4 +1,4 @@
--- The segments again, told by SQL from the events alone.
+-- The segments again, by SQL from the events alone.
 SELECT last.stream AS segment_id,
        last.data ->> 'name' AS name,
        last.data ->> 'rules' AS rules,

@@ -1,4 +1,4 @@
--- The movements again, told by SQL from the events alone.
+-- The movements again, by SQL from the events alone.
 SELECT data ->> 'product_id' AS product_id,
        (occurred_at AT TIME ZONE 'UTC')::date AS day,
        coalesce(sum((data ->> 'quantity')::bigint) FILTER (WHERE type = 'StockReceived'), 0) AS received,

@@ -1,4 +1,4 @@
--- The reservations again, told by SQL from the events alone.
+-- The reservations again, by SQL from the events alone.
 WITH moved AS (
     SELECT data ->> 'reservation_id' AS reservation_id, stream AS product_id, version, type, occurred_at,
            (data ->> 'quantity')::bigint AS units,

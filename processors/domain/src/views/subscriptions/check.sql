@@ -1,8 +1,8 @@
--- The subscriptions again, told by SQL from the events alone.
+-- The subscriptions again, by SQL from the events alone.
 WITH history AS (
     SELECT stream,
            (array_agg(type ORDER BY version DESC))[1] AS last,
-           (array_agg(data ORDER BY version DESC))[1] AS said,
+           (array_agg(data ORDER BY version DESC))[1] AS fields,
            (array_agg(data ORDER BY version DESC) FILTER (WHERE type = 'SubscriptionRenewed'))[1] AS paid,
            count(*) FILTER (WHERE type = 'SubscriptionRenewed') AS periods_paid,
            count(*) AS version,
@@ -21,15 +21,15 @@ SELECT stream AS subscription_id,
            WHEN 'SubscriptionCancelled' THEN 'cancelled'
            ELSE 'active'
        END AS status,
-       CASE WHEN last IN ('SubscriptionLapsed', 'SubscriptionCancelled') THEN said ->> 'reason' END AS reason,
+       CASE WHEN last IN ('SubscriptionLapsed', 'SubscriptionCancelled') THEN fields ->> 'reason' END AS reason,
        (started.data ->> 'started_at')::timestamptz AS started_at,
        periods_paid,
        (paid ->> 'period_number')::bigint AS period_number,
        (paid ->> 'period_from')::timestamptz AS period_from,
        (paid ->> 'period_until')::timestamptz AS period_until,
        (CASE
-           WHEN last = 'SubscriptionRenewed' THEN said ->> 'period_until'
-           WHEN last IN ('SubscriptionStarted', 'SubscriptionResumed') THEN said ->> 'period_from'
+           WHEN last = 'SubscriptionRenewed' THEN fields ->> 'period_until'
+           WHEN last IN ('SubscriptionStarted', 'SubscriptionResumed') THEN fields ->> 'period_from'
        END)::timestamptz AS next_renewal_at,
        history.version,
        updated_at

@@ -1,12 +1,12 @@
-//! What a customer holds: the products of orders that were confirmed and not cancelled.
+//! What a customer has: the products of orders that were confirmed and not cancelled.
 
 use serde::{Deserialize, Serialize};
 
 use super::CustomerRow;
 
-/// A product that a customer holds.
+/// A product that a customer has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Held {
+pub struct ProductHeld {
     /// The product.
     pub product_id: String,
     /// Units, of all orders together.
@@ -15,7 +15,7 @@ pub struct Held {
 
 impl CustomerRow {
     /// Adds the lines of an order, or takes them back.
-    pub(super) fn holding<'l>(mut self, lines: impl IntoIterator<Item = (&'l str, i64)>) -> Self {
+    pub(super) fn with_products<'l>(mut self, lines: impl IntoIterator<Item = (&'l str, i64)>) -> Self {
         lines.into_iter().for_each(|(product_id, units)| add(&mut self.products_held, product_id, units));
         // A sum of 0 is the same as none, whatever came first.
         self.products_held.retain(|held| held.units != 0);
@@ -24,11 +24,11 @@ impl CustomerRow {
 }
 
 /// Wrapping, as the sums of money do: the same figure in every order.
-fn add(sums: &mut Vec<Held>, product_id: &str, units: i64) {
+fn add(sums: &mut Vec<ProductHeld>, product_id: &str, units: i64) {
     let found = sums.binary_search_by(|held| held.product_id.as_str().cmp(product_id));
     match found.map(|index| sums.get_mut(index)) {
         Ok(held) => held.into_iter().for_each(|h| h.units = h.units.wrapping_add(units)),
-        Err(index) => sums.insert(index, Held { product_id: product_id.to_owned(), units }),
+        Err(index) => sums.insert(index, ProductHeld { product_id: product_id.to_owned(), units }),
     }
 }
 

@@ -18,16 +18,16 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 /// A running simulator with a ledger of its own.
-struct Outside {
+struct Running {
     simulator: Simulator,
     stop: CancellationToken,
     ledger: PathBuf,
     client: Client,
 }
 
-impl Outside {
+impl Running {
     async fn start(name: &str, behaviour: Behaviour) -> Self {
-        let ledger = std::env::temp_dir().join(format!("millrace-outside-{}-{name}", std::process::id()));
+        let ledger = std::env::temp_dir().join(format!("millrace-simulator-{}-{name}", std::process::id()));
         let settings = Settings::on_loopback(ledger.clone(), behaviour);
         let stop = CancellationToken::new();
         let simulator = Simulator::start(settings, stop.clone()).await.unwrap();
@@ -78,8 +78,8 @@ fn charge(amount: i64) -> Value {
 struct Client25(BufReader<TcpStream>);
 
 impl Client25 {
-    async fn connect(outside: &Outside) -> Self {
-        let stream = TcpStream::connect(outside.simulator.mail.unwrap()).await.unwrap();
+    async fn connect(running: &Running) -> Self {
+        let stream = TcpStream::connect(running.simulator.mail.unwrap()).await.unwrap();
         let mut client = Self(BufReader::new(stream));
         assert_eq!(client.answer().await, Some(220));
         client
@@ -120,7 +120,7 @@ fn batch(ids: &[&str], attempt: u32) -> Value {
     json!({ "messages": ids.iter().map(message).collect::<Vec<_>>() })
 }
 
-impl Outside {
+impl Running {
     async fn deliver(&self, key: &str, body: &Value) -> (StatusCode, Value) {
         let url = format!("http://{}/deliveries", self.simulator.vendor.unwrap());
         let request = self.client.post(url).header("Idempotency-Key", key).json(body);
@@ -131,17 +131,17 @@ impl Outside {
 
 #[tokio::test]
 async fn a_batch_is_delivered_once_and_can_be_asked_for() {
-    let outside = Outside::start("batch", Behaviour::default()).await;
-    let (status, told) = outside.deliver("k", &batch(&["a", "b"], 1)).await;
-    assert_eq!((status, &told["messages"][1]["id"]), (StatusCode::CREATED, &json!("b")));
-    assert_eq!(outside.deliver("k", &batch(&["a", "b"], 1)).await, (StatusCode::OK, told.clone()));
-    let url = format!("http://{}/deliveries/k", outside.simulator.vendor.unwrap());
-    let asked: Value = outside.client.get(url).send().await.unwrap().json().await.unwrap();
-    assert_eq!(asked, told);
-    assert_eq!(outside.deliver("k", &batch(&["a"], 1)).await.0, StatusCode::UNPROCESSABLE_ENTITY);
-    assert_eq!(outside.deliver("l", &batch(&[], 1)).await.0, StatusCode::UNPROCESSABLE_ENTITY);
-    assert_eq!((outside.totals().await.messages, outside.entries().await.len()), (2, 1));
-    std::fs::remove_file(outside.end().await).unwrap();
+    let running = Running::start("batch", Behaviour::default()).await;
+    let (status, answer) = running.deliver("k", &batch(&["a", "b"], 1)).await;
+    assert_eq!((status, &answer["messages"][1]["id"]), (StatusCode::CREATED, &json!("b")));
+    assert_eq!(running.deliver("k", &batch(&["a", "b"], 1)).await, (StatusCode::OK, answer.clone()));
+    let url = format!("http://{}/deliveries/k", running.simulator.vendor.unwrap());
+    let asked: Value = running.client.get(url).send().await.unwrap().json().await.unwrap();
+    assert_eq!(asked, answer);
+    assert_eq!(running.deliver("k", &batch(&["a"], 1)).await.0, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(running.deliver("l", &batch(&[], 1)).await.0, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!((running.totals().await.messages, running.entries().await.len()), (2, 1));
+    std::fs::remove_file(running.end().await).unwrap();
 }
 
 #[tokio::test]
@@ -150,124 +150,124 @@ async fn messages_fail_for_good_or_for_now() {
         (Behaviour { decline: 100, ..Behaviour::default() }, false),
         (Behaviour { defer: 100, ..Behaviour::default() }, true),
     ] {
-        let outside = Outside::start(&format!("unsent-{retryable}"), behaviour).await;
-        let (_, told) = outside.deliver("k", &batch(&["a"], 1)).await;
+        let running = Running::start(&format!("unsent-{retryable}"), behaviour).await;
+        let (_, answer) = running.deliver("k", &batch(&["a"], 1)).await;
         assert_eq!(
-            (&told["messages"][0]["status"], &told["messages"][0]["retryable"]),
+            (&answer["messages"][0]["status"], &answer["messages"][0]["retryable"]),
             (&json!("failed"), &json!(retryable))
         );
-        assert_eq!(outside.totals().await.messages_failed, 1);
-        std::fs::remove_file(outside.end().await).unwrap();
+        assert_eq!(running.totals().await.messages_failed, 1);
+        std::fs::remove_file(running.end().await).unwrap();
     }
 }
 
 #[tokio::test]
 async fn a_key_is_charged_once_however_often_it_comes() {
-    let outside = Outside::start("once", Behaviour::default()).await;
-    let (status, first) = outside.charge("k", 70).await;
+    let running = Running::start("once", Behaviour::default()).await;
+    let (status, first) = running.charge("k", 70).await;
     assert_eq!((status, &first["status"]), (StatusCode::CREATED, &json!("captured")));
-    assert_eq!(outside.charge("k", 70).await, (StatusCode::OK, first.clone()));
-    assert_eq!(outside.charge("k", 71).await.1["code"], "key-reused");
-    let (status, found) = outside.get("/charges/k").await;
+    assert_eq!(running.charge("k", 70).await, (StatusCode::OK, first.clone()));
+    assert_eq!(running.charge("k", 71).await.1["code"], "key-reused");
+    let (status, found) = running.get("/charges/k").await;
     assert_eq!((status, &found["reference"]), (StatusCode::OK, &first["reference"]));
-    assert_eq!(outside.get("/charges/other").await.0, StatusCode::NOT_FOUND);
-    let totals = outside.totals().await;
+    assert_eq!(running.get("/charges/other").await.0, StatusCode::NOT_FOUND);
+    let totals = running.totals().await;
     assert_eq!((totals.captured["EUR"], totals.charges), (70, 1));
-    std::fs::remove_file(outside.end().await).unwrap();
+    std::fs::remove_file(running.end().await).unwrap();
 }
 
 #[tokio::test]
 async fn many_at_once_with_one_key_are_one_charge() {
-    let outside = Outside::start("at-once", Behaviour { latency_ms: 5..=20, ..Behaviour::default() }).await;
+    let running = Running::start("at-once", Behaviour { latency_ms: 5..=20, ..Behaviour::default() }).await;
     let body = charge(70);
-    let answers = futures::future::join_all((0..20).map(|_| outside.post("/charges", "k", &body))).await;
+    let answers = futures::future::join_all((0..20).map(|_| running.post("/charges", "k", &body))).await;
     let created = answers
         .into_iter()
         .filter(|answer| answer.as_ref().is_ok_and(|(status, _)| *status == StatusCode::CREATED));
     let created = created.count();
-    assert_eq!((created, outside.totals().await.charges), (1, 1));
-    std::fs::remove_file(outside.end().await).unwrap();
+    assert_eq!((created, running.totals().await.charges), (1, 1));
+    std::fs::remove_file(running.end().await).unwrap();
 }
 
 #[tokio::test]
 async fn a_charge_that_is_not_answered_is_made_and_can_be_asked_for() {
     let hold = Duration::from_millis(300);
     let behaviour = Behaviour { timeout_after_charge: 100, hold, ..Behaviour::default() };
-    let outside = Outside::start("silent", behaviour).await;
-    assert!(outside.post("/charges", "k", &charge(70)).await.is_err(), "the connection is dropped");
-    let (status, found) = outside.get("/charges/k").await;
+    let running = Running::start("silent", behaviour).await;
+    assert!(running.post("/charges", "k", &charge(70)).await.is_err(), "the connection is dropped");
+    let (status, found) = running.get("/charges/k").await;
     assert_eq!((status, &found["status"]), (StatusCode::OK, &json!("captured")));
-    assert_eq!(outside.charge("k", 70).await.0, StatusCode::OK, "a second call is answered");
-    assert_eq!(outside.totals().await.charges, 1);
-    std::fs::remove_file(outside.end().await).unwrap();
+    assert_eq!(running.charge("k", 70).await.0, StatusCode::OK, "a second call is answered");
+    assert_eq!(running.totals().await.charges, 1);
+    std::fs::remove_file(running.end().await).unwrap();
 }
 
 #[tokio::test]
 async fn a_key_in_work_conflicts_and_is_booked_although_its_caller_has_gone() {
     let (work, hold) = (Duration::from_millis(400), Duration::from_millis(10));
     let behaviour = Behaviour { slow: 100, work, hold, ..Behaviour::default() };
-    let outside = Outside::start("slow", behaviour).await;
+    let running = Running::start("slow", behaviour).await;
     let (body, impatient) = (charge(70), Duration::from_millis(100));
-    let first = outside.client.post(outside.url("/charges")).header("Idempotency-Key", "k").json(&body);
+    let first = running.client.post(running.url("/charges")).header("Idempotency-Key", "k").json(&body);
     assert!(first.timeout(impatient).send().await.is_err(), "it takes too long for its caller");
-    let (status, refused) = outside.charge("k", 70).await;
+    let (status, refused) = running.charge("k", 70).await;
     assert_eq!((status, &refused["code"]), (StatusCode::CONFLICT, &json!("key-in-work")));
-    assert_eq!(outside.get("/charges/k").await.0, StatusCode::NOT_FOUND, "nothing is booked yet");
-    while outside.totals().await.charges == 0 {
+    assert_eq!(running.get("/charges/k").await.0, StatusCode::NOT_FOUND, "nothing is booked yet");
+    while running.totals().await.charges == 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let (status, told) = outside.charge("k", 70).await;
-    assert_eq!((status, &told["amount"], &told["currency"]), (StatusCode::OK, &json!(70), &json!("EUR")));
-    assert_eq!(outside.totals().await.charges, 1);
-    std::fs::remove_file(outside.end().await).unwrap();
+    let (status, answer) = running.charge("k", 70).await;
+    assert_eq!((status, &answer["amount"], &answer["currency"]), (StatusCode::OK, &json!(70), &json!("EUR")));
+    assert_eq!(running.totals().await.charges, 1);
+    std::fs::remove_file(running.end().await).unwrap();
 }
 
 #[tokio::test]
 async fn a_declined_charge_stays_declined_and_moves_no_money() {
-    let outside = Outside::start("declined", Behaviour { decline: 100, ..Behaviour::default() }).await;
-    let (status, declined) = outside.charge("k", 70).await;
+    let running = Running::start("declined", Behaviour { decline: 100, ..Behaviour::default() }).await;
+    let (status, declined) = running.charge("k", 70).await;
     assert_eq!((status, &declined["status"]), (StatusCode::PAYMENT_REQUIRED, &json!("declined")));
     assert!(declined["code"].is_string() && declined["reason"].is_string());
-    assert_eq!(outside.charge("k", 70).await, (status, declined));
-    let totals = outside.totals().await;
+    assert_eq!(running.charge("k", 70).await, (status, declined));
+    let totals = running.totals().await;
     assert_eq!((totals.declined, totals.charges, totals.captured.len()), (1, 0, 0));
-    std::fs::remove_file(outside.end().await).unwrap();
+    std::fs::remove_file(running.end().await).unwrap();
 }
 
 #[tokio::test]
 async fn what_is_turned_away_was_not_done() {
-    let outside = Outside::start("busy", Behaviour { error: 100, ..Behaviour::default() }).await;
-    assert_eq!(outside.charge("k", 70).await.0, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(outside.get("/charges/k").await.0, StatusCode::NOT_FOUND);
-    assert_eq!(outside.totals().await, Totals::default());
-    std::fs::remove_file(outside.end().await).unwrap();
+    let running = Running::start("busy", Behaviour { error: 100, ..Behaviour::default() }).await;
+    assert_eq!(running.charge("k", 70).await.0, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(running.get("/charges/k").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(running.totals().await, Totals::default());
+    std::fs::remove_file(running.end().await).unwrap();
 }
 
 #[tokio::test]
 async fn refunds_come_once_for_each_key_and_are_never_more_than_the_charge() {
-    let outside = Outside::start("refunds", Behaviour::default()).await;
-    let reference = outside.charge("k", 70).await.1["reference"].clone();
+    let running = Running::start("refunds", Behaviour::default()).await;
+    let reference = running.charge("k", 70).await.1["reference"].clone();
     let refund = |charge: &Value, amount: i64| json!({ "charge": charge, "amount": amount });
-    let post = async |key: &str, body: Value| outside.post("/refunds", key, &body).await.unwrap();
+    let post = async |key: &str, body: Value| running.post("/refunds", key, &body).await.unwrap();
     let (status, first) = post("r1", refund(&reference, 50)).await;
     assert_eq!((status, &first["status"]), (StatusCode::CREATED, &json!("refunded")));
     assert_eq!(post("r1", refund(&reference, 50)).await, (StatusCode::OK, first.clone()));
     assert_eq!(post("r2", refund(&reference, 21)).await.1["code"], "refund-exceeds-charge");
     assert_eq!(post("r2", refund(&json!("nothing"), 1)).await.1["code"], "charge-unknown");
     assert_eq!(post("r2", refund(&reference, 20)).await.0, StatusCode::CREATED);
-    assert_eq!(outside.get("/refunds/r1").await, (StatusCode::OK, first));
-    assert_eq!(outside.get("/refunds/r3").await.0, StatusCode::NOT_FOUND);
-    assert_eq!(outside.totals().await.refunded["EUR"], 70);
-    std::fs::remove_file(outside.end().await).unwrap();
+    assert_eq!(running.get("/refunds/r1").await, (StatusCode::OK, first));
+    assert_eq!(running.get("/refunds/r3").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(running.totals().await.refunded["EUR"], 70);
+    std::fs::remove_file(running.end().await).unwrap();
 }
 
 #[tokio::test]
 async fn held_money_is_captured_or_released_once_whichever_comes_first() {
-    let outside = Outside::start("holds", Behaviour::default()).await;
-    let post = async |path: &str, key: &str, body: Value| outside.post(path, key, &body).await.unwrap();
+    let running = Running::start("holds", Behaviour::default()).await;
+    let post = async |path: &str, key: &str, body: Value| running.post(path, key, &body).await.unwrap();
     let hold = async |key: &str| post("/authorisations", key, charge(70)).await.1["reference"].clone();
     let (taken, freed) = (hold("a1").await, hold("a2").await);
-    assert_eq!(outside.totals().await.captured.len(), 0, "nothing has moved");
+    assert_eq!(running.totals().await.captured.len(), 0, "nothing has moved");
     let capture = |hold: &Value, amount: i64| json!({ "authorisation": hold, "amount": amount });
     assert_eq!(post("/captures", "c1", capture(&taken, 69)).await.1["code"], "amount-differs");
     let (status, first) = post("/captures", "c1", capture(&taken, 70)).await;
@@ -279,74 +279,74 @@ async fn held_money_is_captured_or_released_once_whichever_comes_first() {
     assert_eq!(post("/releases", "r2", release(&freed)).await.1["status"], "released");
     assert_eq!(post("/captures", "c3", capture(&freed, 70)).await.1["code"], "authorisation-released");
     assert_eq!(post("/releases", "r3", release(&json!("none"))).await.1["code"], "authorisation-unknown");
-    let totals = outside.totals().await;
+    let totals = running.totals().await;
     assert_eq!((totals.authorisations, totals.charges, totals.releases), (2, 1, 1));
     assert_eq!(totals.captured["EUR"], 70);
-    std::fs::remove_file(outside.end().await).unwrap();
+    std::fs::remove_file(running.end().await).unwrap();
 }
 
 #[tokio::test]
 async fn a_call_without_key_is_refused() {
-    let outside = Outside::start("no-key", Behaviour::default()).await;
-    let response = outside.client.post(outside.url("/charges")).json(&charge(1)).send().await.unwrap();
+    let running = Running::start("no-key", Behaviour::default()).await;
+    let response = running.client.post(running.url("/charges")).json(&charge(1)).send().await.unwrap();
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
-    assert_eq!(outside.charge("k", 0).await.1["code"], "amount-invalid");
-    std::fs::remove_file(outside.end().await).unwrap();
+    assert_eq!(running.charge("k", 0).await.1["code"], "amount-invalid");
+    std::fs::remove_file(running.end().await).unwrap();
 }
 
 #[tokio::test]
 async fn a_restart_remembers_charges_and_mails() {
-    let outside = Outside::start("restart", Behaviour::default()).await;
-    let (_, first) = outside.charge("k", 70).await;
-    assert_eq!(Client25::connect(&outside).await.send("a@b", "Subject: x\r\n\r\nhello").await, Some(250));
-    outside.end().await;
-    let outside = Outside::start("restart", Behaviour::default()).await;
-    assert_eq!(outside.charge("k", 70).await, (StatusCode::OK, first));
-    let totals = outside.totals().await;
+    let running = Running::start("restart", Behaviour::default()).await;
+    let (_, first) = running.charge("k", 70).await;
+    assert_eq!(Client25::connect(&running).await.send("a@b", "Subject: x\r\n\r\nhello").await, Some(250));
+    running.end().await;
+    let running = Running::start("restart", Behaviour::default()).await;
+    assert_eq!(running.charge("k", 70).await, (StatusCode::OK, first));
+    let totals = running.totals().await;
     assert_eq!((totals.charges, totals.mails), (1, 1));
-    std::fs::remove_file(outside.end().await).unwrap();
+    std::fs::remove_file(running.end().await).unwrap();
 }
 
 #[tokio::test]
 async fn a_mail_is_kept_as_it_was_written() {
-    let outside = Outside::start("mail", Behaviour::default()).await;
-    let mut client = Client25::connect(&outside).await;
+    let running = Running::start("mail", Behaviour::default()).await;
+    let mut client = Client25::connect(&running).await;
     let message = "Message-ID: <k@shop>\r\nSubject: x\r\n\r\nhello\r\n..\r\n..dots";
     assert_eq!(client.send("a@b", message).await, Some(250));
     assert_eq!(client.send("c@d", "Subject: second\r\n\r\n").await, Some(250), "on the same connection");
     assert_eq!(client.say("QUIT").await, Some(221));
-    let entries = outside.entries().await;
+    let entries = running.entries().await;
     let [Entry::Mail(mail), Entry::Mail(second)] = entries.as_slice() else { panic!("{entries:?}") };
     assert_eq!((mail.message_id.as_deref(), mail.from.as_str()), (Some("k@shop"), "m@shop"));
     assert!(mail.message.ends_with("\r\n\r\nhello\r\n.\r\n.dots\r\n"), "{:?}", mail.message);
     assert_eq!((&mail.to, &second.to), (&vec!["a@b".to_owned()], &vec!["c@d".to_owned()]));
-    std::fs::remove_file(outside.end().await).unwrap();
+    std::fs::remove_file(running.end().await).unwrap();
 }
 
 #[tokio::test]
 async fn a_mail_that_is_too_large_is_refused_and_the_conversation_goes_on() {
-    let outside = Outside::start("large", Behaviour::default()).await;
-    let mut client = Client25::connect(&outside).await;
+    let running = Running::start("large", Behaviour::default()).await;
+    let mut client = Client25::connect(&running).await;
     let line = "x".repeat(900);
     assert_eq!(client.send("a@b", &vec![line.as_str(); 400].join("\r\n")).await, Some(552));
     assert_eq!(client.send("a@b", "Subject: small\r\n\r\n").await, Some(250));
-    assert_eq!(outside.totals().await.mails, 1);
-    std::fs::remove_file(outside.end().await).unwrap();
+    assert_eq!(running.totals().await.mails, 1);
+    std::fs::remove_file(running.end().await).unwrap();
 }
 
 #[tokio::test]
 async fn a_mail_can_be_kept_without_an_answer() {
     let hold = Duration::from_millis(50);
     let behaviour = Behaviour { timeout_after_mail: 100, hold, ..Behaviour::default() };
-    let outside = Outside::start("silent-mail", behaviour).await;
-    assert_eq!(Client25::connect(&outside).await.send("a@b", "Subject: x\r\n\r\n").await, None);
-    assert_eq!(outside.totals().await.mails, 1);
-    std::fs::remove_file(outside.end().await).unwrap();
+    let running = Running::start("silent-mail", behaviour).await;
+    assert_eq!(Client25::connect(&running).await.send("a@b", "Subject: x\r\n\r\n").await, None);
+    assert_eq!(running.totals().await.mails, 1);
+    std::fs::remove_file(running.end().await).unwrap();
 }
 
 #[tokio::test]
 async fn others_cannot_reach_it_unless_asked_for() {
-    let ledger = std::env::temp_dir().join(format!("millrace-outside-{}-loopback", std::process::id()));
+    let ledger = std::env::temp_dir().join(format!("millrace-simulator-{}-loopback", std::process::id()));
     let payments = Some(([0, 0, 0, 0], 0).into());
     let settings = Settings {
         payments,
@@ -363,15 +363,15 @@ async fn others_cannot_reach_it_unless_asked_for() {
 
 #[tokio::test]
 async fn it_stops_while_calls_are_held() {
-    let outside =
-        Outside::start("stop", Behaviour { timeout_after_charge: 100, ..Behaviour::default() }).await;
-    let _idle = Client25::connect(&outside).await;
-    let (url, client) = (outside.url("/charges"), outside.client.clone());
-    let held = tokio::spawn(client.post(url).header("Idempotency-Key", "k").json(&charge(1)).send());
-    while outside.totals().await.charges == 0 {
+    let running =
+        Running::start("stop", Behaviour { timeout_after_charge: 100, ..Behaviour::default() }).await;
+    let _idle = Client25::connect(&running).await;
+    let (url, client) = (running.url("/charges"), running.client.clone());
+    let unanswered = tokio::spawn(client.post(url).header("Idempotency-Key", "k").json(&charge(1)).send());
+    while running.totals().await.charges == 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let ended = tokio::time::timeout(Duration::from_secs(10), outside.end()).await.unwrap();
-    assert!(held.await.unwrap().is_err());
+    let ended = tokio::time::timeout(Duration::from_secs(10), running.end()).await.unwrap();
+    assert!(unanswered.await.unwrap().is_err());
     std::fs::remove_file(ended).unwrap();
 }

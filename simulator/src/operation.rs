@@ -1,4 +1,4 @@
-//! What is done with money: once for each key, and told again.
+//! Operations on money: each is done once for its key, and answered in the same way again.
 
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ use crate::world::World;
 
 pub(crate) type Shared = State<Arc<World>>;
 
-/// Something that is done with money, once for each key.
-pub(crate) trait Deed: Sized + 'static {
+/// An operation on money, done once for each key.
+pub(crate) trait Operation: Sized + 'static {
     /// What was done for a key.
     fn of<'b>(books: &'b Books, key: &str) -> Option<&'b Self>;
     /// The line of the ledger that says so.
@@ -26,14 +26,14 @@ pub(crate) trait Deed: Sized + 'static {
     fn outcome(&self) -> Outcome;
     /// The money that it is about: an amount in minor units and, where the books know it, its currency.
     fn money(&self) -> Option<(i64, &str)>;
-    /// What the caller is told of it.
-    fn told(&self) -> Map<String, Value> {
-        let Value::Object(mut told) = json!(self.outcome()) else { return Map::new() };
+    /// The body of its answer.
+    fn body(&self) -> Map<String, Value> {
+        let Value::Object(mut body) = json!(self.outcome()) else { return Map::new() };
         if let Some((amount, currency)) = self.money() {
-            told.insert("amount".to_owned(), amount.into());
-            told.insert("currency".to_owned(), currency.into());
+            body.insert("amount".to_owned(), amount.into());
+            body.insert("currency".to_owned(), currency.into());
         }
-        told
+        body
     }
 }
 
@@ -42,25 +42,25 @@ struct Settled {
     declined: bool,
     /// Whether it was done just now.
     new: bool,
-    told: Map<String, Value>,
+    body: Map<String, Value>,
 }
 
 impl Settled {
-    fn of<D: Deed>(deed: &D, new: bool) -> Self {
-        let declined = matches!(deed.outcome(), Outcome::Declined { .. });
-        Self { declined, new, told: deed.told() }
+    fn of<D: Operation>(operation: &D, new: bool) -> Self {
+        let declined = matches!(operation.outcome(), Outcome::Declined { .. });
+        Self { declined, new, body: operation.body() }
     }
 }
 
 /// Does what a key asks for unless it was done before, and answers. The same key with something else is refused.
-pub(crate) async fn once<D: Deed>(
+pub(crate) async fn once<D: Operation>(
     world: &Arc<World>,
     key: &str,
     same: impl Fn(&D) -> bool + Send + 'static,
     decide: impl FnOnce(&World, &Books) -> Result<D, Refusal> + Send + 'static,
 ) -> Result<Response, Refusal> {
     prepare(world, key, |books| D::of(books, key).is_some()).await?;
-    let Settled { declined, new, told } = work(world, key, same, decide).await?;
+    let Settled { declined, new, body } = work(world, key, same, decide).await?;
     if new {
         silence(world.behaviour.is_silent_after_charge(key), world).await?;
     }
@@ -69,11 +69,11 @@ pub(crate) async fn once<D: Deed>(
         (_, true) => StatusCode::CREATED,
         (_, false) => StatusCode::OK,
     };
-    Ok((status, Json(told)).into_response())
+    Ok((status, Json(body)).into_response())
 }
 
 /// Settles what a key asks for: at once, or after work that goes on when the caller has gone.
-async fn work<D: Deed>(
+async fn work<D: Operation>(
     world: &Arc<World>,
     key: &str,
     same: impl Fn(&D) -> bool + Send + 'static,
@@ -82,7 +82,7 @@ async fn work<D: Deed>(
     if !world.behaviour.is_slow(key) || D::of(world.ledger().books(), key).is_some() {
         return settle(world, key, same, decide);
     }
-    let under_way = world.take_up(key).ok_or_else(in_work)?;
+    let under_way = world.claim(key).ok_or_else(in_work)?;
     let (world, key) = (world.clone(), key.to_owned());
     let worked = tokio::spawn(async move {
         tokio::time::sleep(world.behaviour.work).await;
@@ -94,7 +94,7 @@ async fn work<D: Deed>(
 }
 
 /// What became of what a key asks for.
-fn settle<D: Deed>(
+fn settle<D: Operation>(
     world: &World,
     key: &str,
     same: impl Fn(&D) -> bool,
@@ -104,19 +104,19 @@ fn settle<D: Deed>(
     if let Some(known) = D::of(ledger.books(), key) {
         return if same(known) { Ok(Settled::of(known, false)) } else { Err(reused()) };
     }
-    let deed = decide(world, ledger.books())?;
-    let settled = Settled::of(&deed, true);
-    ledger.append(deed.entry()).map_err(unwritten)?;
-    let mut word = settled.told.clone();
-    word.insert("key".to_owned(), key.into());
-    world.tell(key, Value::Object(word));
+    let operation = decide(world, ledger.books())?;
+    let settled = Settled::of(&operation, true);
+    ledger.append(operation.entry()).map_err(unwritten)?;
+    let mut webhook = settled.body.clone();
+    webhook.insert("key".to_owned(), key.into());
+    world.send_webhook(key, Value::Object(webhook));
     Ok(settled)
 }
 
-/// Tells what was done for a key.
-pub(crate) async fn done_for<D: Deed>(State(world): Shared, Path(key): Path<String>) -> Response {
+/// Answers what was done for a key.
+pub(crate) async fn done_for<D: Operation>(State(world): Shared, Path(key): Path<String>) -> Response {
     match D::of(world.ledger().books(), &key) {
-        Some(deed) => Json(deed.told()).into_response(),
+        Some(operation) => Json(operation.body()).into_response(),
         None => unknown("key-unknown"),
     }
 }
