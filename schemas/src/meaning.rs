@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn one_of_several_types_cannot_be_told_from_another() {
+    fn one_of_several_types_cannot_be_distinguished_from_another() {
         let several = |union: Value| {
             let field = json!([{"name": "at", "type": union}]);
             json!({"type": "record", "name": "Order", "fields": field}).to_string().parse().expect("a schema")

@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn a_union_at_the_top_tells_the_type_of_each_record() {
+    fn a_union_at_the_top_names_the_type_of_each_record() {
         let foreign = json!({"type": "record", "name": "Foreign", "namespace": "acme", "fields": []});
         let schema = parsed(&json!(["null", "acme.Foreign", plain()]), &[foreign]).unwrap();
         assert_eq!(order(&schema, &[&[4][..], &ABC].concat()).unwrap(), "abc");

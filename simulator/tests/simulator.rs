@@ -74,7 +74,7 @@ fn charge(amount: i64) -> Value {
     json!({ "amount": amount, "currency": "EUR", "customer": "c1", "order": "o1" })
 }
 
-/// A client of the mail server that tells the codes it gets.
+/// A client of the mail server that returns the codes it gets.
 struct Client25(BufReader<TcpStream>);
 
 impl Client25 {

@@ -178,6 +178,11 @@ fn in_versions<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<Recorded>
     events.into_iter().map(record).collect()
 }
 
+/// Texts of their own, for the fields of records.
+pub(crate) fn strings<const N: usize>(texts: [&str; N]) -> [String; N] {
+    texts.map(str::to_owned)
+}
+
 /// When the event with this version happened in a test: so many seconds after 1970, in every stream.
 pub fn happened(version: i64) -> DateTime<Utc> {
     DateTime::UNIX_EPOCH + TimeDelta::seconds(version)

@@ -193,14 +193,10 @@ mod tests {
     use millrace_schemas::payments::{CaptureRequested, PaymentDeclined, PaymentVoided, RefundRequested};
 
     use super::*;
-    use crate::testing::recorded;
-
-    fn texts<const N: usize>(texts: [&str; N]) -> [String; N] {
-        texts.map(str::to_owned)
-    }
+    use crate::testing::{recorded, strings};
 
     fn requested(subscription_id: Option<&str>) -> AnyEvent {
-        let [order_id, customer_id, currency] = texts(["o1", "c1", "EUR"]);
+        let [order_id, customer_id, currency] = strings(["o1", "c1", "EUR"]);
         let subscription_id = subscription_id.map(str::to_owned);
         AnyEvent::Payments(
             PaymentRequested { order_id, customer_id, amount: 70, currency, subscription_id }.into(),
@@ -208,14 +204,14 @@ mod tests {
     }
 
     fn capture_requested() -> AnyEvent {
-        let [order_id, customer_id, currency, provider_reference] = texts(["o1", "c1", "EUR", "au-1"]);
+        let [order_id, customer_id, currency, provider_reference] = strings(["o1", "c1", "EUR", "au-1"]);
         AnyEvent::Payments(
             CaptureRequested { order_id, customer_id, amount: 70, currency, provider_reference }.into(),
         )
     }
 
     fn voided(authorisation: Option<&str>) -> AnyEvent {
-        let [order_id, customer_id, currency, reason] = texts(["o1", "c1", "EUR", "late"]);
+        let [order_id, customer_id, currency, reason] = strings(["o1", "c1", "EUR", "late"]);
         let event = PaymentVoided {
             order_id,
             customer_id,
@@ -229,7 +225,8 @@ mod tests {
     }
 
     fn declined_event(authorisation: Option<&str>) -> AnyEvent {
-        let [order_id, customer_id, currency, code, reason] = texts(["o1", "c1", "EUR", "empty", "no money"]);
+        let [order_id, customer_id, currency, code, reason] =
+            strings(["o1", "c1", "EUR", "empty", "no money"]);
         let event = PaymentDeclined {
             order_id,
             customer_id,
@@ -244,8 +241,8 @@ mod tests {
     }
 
     fn refund_requested() -> AnyEvent {
-        let [order_id, customer_id, currency, reason] = texts(["o1", "c1", "EUR", "broken"]);
-        let [refund_id, provider_reference] = texts(["r1", "ch-1"]);
+        let [order_id, customer_id, currency, reason] = strings(["o1", "c1", "EUR", "broken"]);
+        let [refund_id, provider_reference] = strings(["r1", "ch-1"]);
         let event = RefundRequested {
             order_id,
             customer_id,
@@ -264,22 +261,22 @@ mod tests {
     }
 
     fn due() -> Due {
-        let [order_id, customer_id, currency] = texts(["o1", "c1", "EUR"]);
+        let [order_id, customer_id, currency] = strings(["o1", "c1", "EUR"]);
         Due { order_id, customer_id, amount: 70, currency }
     }
 
     fn capture() -> Request {
-        let [order_id, authorisation] = texts(["o1", "au-1"]);
+        let [order_id, authorisation] = strings(["o1", "au-1"]);
         Request::Capture { order_id, amount: 70, authorisation }
     }
 
     fn release() -> Request {
-        let [order_id, authorisation] = texts(["o1", "au-1"]);
+        let [order_id, authorisation] = strings(["o1", "au-1"]);
         Request::Release { order_id, authorisation }
     }
 
     fn refund() -> Request {
-        let [order_id, refund_id, charge] = texts(["o1", "r1", "ch-1"]);
+        let [order_id, refund_id, charge] = strings(["o1", "r1", "ch-1"]);
         Request::Refund { order_id, refund_id, amount: 30, charge }
     }
 
@@ -320,7 +317,7 @@ mod tests {
 
     #[test]
     fn money_is_authorised_captured_or_declined() {
-        let [order_id, provider_reference] = texts(["o1", "p-1"]);
+        let [order_id, provider_reference] = strings(["o1", "p-1"]);
         let authorised = AuthorisePayment { order_id, amount: 70, provider_reference };
         let authorised = Some(Command::Payments(authorised.into()));
         assert_eq!(Payment::answered(&Request::Authorise(due()), &done()), authorised);
@@ -344,7 +341,7 @@ mod tests {
 
     #[test]
     fn a_refund_is_completed_or_failed() {
-        let [order_id, refund_id, provider_reference] = texts(["o1", "r1", "p-1"]);
+        let [order_id, refund_id, provider_reference] = strings(["o1", "r1", "p-1"]);
         let completed = CompleteRefund { order_id, refund_id, provider_reference };
         assert_eq!(Payment::answered(&refund(), &done()), Some(Command::Payments(completed.into())));
         let failed = failed("o1".to_owned(), "r1".to_owned(), "empty: no money");

@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn spend_is_told_by_currency() {
+    fn spend_is_compared_by_currency() {
         assert!(takes(spend("EUR", ">=", 5_000), &ana()));
         assert!(!takes(spend("EUR", ">", 5_000), &ana()));
         assert!(!takes(spend("USD", ">=", 0), &ana()));

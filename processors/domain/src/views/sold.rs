@@ -23,11 +23,7 @@ pub struct Sales {
 impl Sales {
     /// The sum of two; `None` on overflow.
     pub(super) fn plus(&self, other: &Self) -> Option<Self> {
-        Some(Self {
-            lines: self.lines.checked_add(other.lines)?,
-            units: self.units.checked_add(other.units)?,
-            revenue: self.revenue.checked_add(other.revenue)?,
-        })
+        sum!(Self { lines, units, revenue }, self, other)
     }
 }
 

@@ -145,7 +145,7 @@ fn a_cart_is_created_only_once() {
 }
 
 #[test]
-fn a_malformed_cart_is_rejected_and_refers_to_nobody() {
+fn a_malformed_cart_is_rejected_and_refers_to_nothing() {
     let refused = |command: CreateCart, code| {
         assert_eq!(Carts::references(&command.clone().into()), []);
         past([]).when(command).then_rejected(code);

@@ -1,5 +1,5 @@
-//! Payments: what an order or a period of a subscription is to pay, what of it the provider authorised and captured, and what
-//! was paid back. The money of an order is authorised first and captured when it is asked for; a period is charged at once.
+//! Payments: what an order or a period of a subscription is to pay, what of it the provider authorised and captured, and
+//! what was paid back. The money of an order is authorised first and captured when it is asked for; a period is charged at once.
 
 mod authorisations;
 mod refunds;

@@ -356,7 +356,7 @@ fn what_is_held_is_asked_for_once_and_only_once_it_is_held() {
 }
 
 #[test]
-fn the_provider_may_capture_what_nobody_has_asked_for_yet_and_then_has_the_money() {
+fn the_provider_may_capture_what_was_not_asked_for_yet_and_then_has_the_money() {
     past([requested(), authorised()]).when(capture()).then([captured()]);
     past([requested()]).when(capture()).then([captured()]);
 }

@@ -166,7 +166,7 @@ fn a_subscription_is_started_once() {
 }
 
 #[test]
-fn a_malformed_start_is_rejected_and_refers_to_nobody() {
+fn a_malformed_start_is_rejected_and_refers_to_nothing() {
     let refused = |command: StartSubscription, code| {
         assert_eq!(Subscriptions::references(&command.clone().into()), []);
         past([]).when(command).then_rejected(code);

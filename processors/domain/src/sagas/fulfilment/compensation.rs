@@ -120,9 +120,9 @@ impl Compensation {
         if !settled {
             return Step::to(Fulfilment::Cancelling(Cancelling(self)));
         }
-        let tell = (!self.notified).then(|| self.order.tell_cancelled(&self.reason));
+        let mail = (!self.notified).then(|| self.order.notify_cancelled(&self.reason));
         self.notified = true;
-        tell.into_iter().fold(Step::to(Fulfilment::Cancelled(Cancelled(self))), Step::tell)
+        mail.into_iter().fold(Step::to(Fulfilment::Cancelled(Cancelled(self))), Step::tell)
     }
 
     pub(super) fn hear(self, happened: Happened<'_>) -> Reaction<Fulfilment> {

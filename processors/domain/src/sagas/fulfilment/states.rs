@@ -269,8 +269,8 @@ impl Committing {
         let payment = PaymentDebt::of_captured(&self.order);
         match happened {
             Happened::Shipped => {
-                let tell = self.order.tell_confirmed();
-                Step::to(Fulfilment::Fulfilled(self.into())).tell(tell).into()
+                let mail = self.order.notify_confirmed();
+                Step::to(Fulfilment::Fulfilled(self.into())).tell(mail).into()
             }
             // Another command has released the reservation.
             Happened::Refused(Asked::Ship, why) => {

@@ -54,11 +54,7 @@ impl Tally for AccountAnalytics {
     }
 
     fn add(left: &Flow, right: &Flow) -> Option<Flow> {
-        Some(Flow {
-            entries: left.entries.checked_add(right.entries)?,
-            amount_in: left.amount_in.checked_add(right.amount_in)?,
-            amount_out: left.amount_out.checked_add(right.amount_out)?,
-        })
+        sum!(Flow { entries, amount_in, amount_out }, left, right)
     }
 }
 

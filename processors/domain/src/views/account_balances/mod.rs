@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_is_open_frozen_or_closed_and_tells_when_it_was_closed() {
+    fn an_account_is_open_frozen_or_closed_and_shows_when_it_was_closed() {
         let events = [opened("A1"), frozen("A1"), unfrozen("A1"), closed("A1")];
         let status = |count: usize| row_after(&events[..count]).status;
         let expected =

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_tells_who_when_and_what_for() {
+    fn an_entry_shows_who_when_and_what_for() {
         let mut rows = fold_view::<AccountStatementView>(&[
             opened("A1"),
             deposited("A1", 500, (500, 1), 7),

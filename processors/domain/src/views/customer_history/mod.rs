@@ -246,15 +246,15 @@ mod tests {
     }
 
     #[test]
-    fn money_that_is_held_tells_what_the_provider_calls_it() {
+    fn authorised_money_has_the_providers_reference() {
         let rows = history(&[vec![authorised("1"), capture_requested("1")]]);
         assert_eq!(kinds(&rows), ["payment_authorised", "capture_requested"]);
-        assert_eq!(rows[0].detail, json!({"provider_reference": "hold-1"}));
+        assert_eq!(rows[0].detail, json!({"provider_reference": "authorisation-1"}));
         assert_eq!(rows[1].detail, json!({}));
     }
 
     #[test]
-    fn a_subscription_tells_its_periods() {
+    fn a_subscription_shows_its_periods() {
         let life = vec![
             started("s1"),
             renewed(1, "2024-01-31", "2024-02-29"),

@@ -65,10 +65,7 @@ impl Tally for CustomerRevenueDaily {
     }
 
     fn add(left: &CustomerRevenue, right: &CustomerRevenue) -> Option<CustomerRevenue> {
-        Some(CustomerRevenue {
-            orders: left.orders.checked_add(right.orders)?,
-            revenue: left.revenue.checked_add(right.revenue)?,
-        })
+        sum!(CustomerRevenue { orders, revenue }, left, right)
     }
 }
 

@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_confirmation_of_the_first_version_which_told_no_lines_is_not_counted() {
+    fn a_confirmation_of_the_first_version_which_has_no_lines_is_not_counted() {
         let mut first = confirmed("1", 1);
         if let Event::Orders(Orders::OrderConfirmed(event)) = &mut first {
             event.lines = Vec::new();

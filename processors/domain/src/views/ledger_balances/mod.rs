@@ -50,8 +50,7 @@ impl Tally for LedgerBalances {
     }
 
     fn add(left: &Posted, right: &Posted) -> Option<Posted> {
-        let debit = left.debit.checked_add(right.debit)?;
-        Some(Posted { debit, credit: left.credit.checked_add(right.credit)? })
+        sum!(Posted { debit, credit }, left, right)
     }
 }
 
@@ -117,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn money_from_outside_is_in_cash_and_money_on_its_way_in_transit() {
+    fn money_that_is_paid_in_is_in_cash_and_money_on_its_way_in_transit() {
         let events = [
             opened("A1"),
             deposited("A1", 500, (500, 1), 0),

@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn reviews_are_counted_by_their_stars_whoever_comes_first() {
+    fn reviews_are_counted_by_their_stars_in_any_order() {
         let row = only_row(&[
             offered(),
             vec![written("ana", 5)],

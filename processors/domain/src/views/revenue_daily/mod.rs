@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_of_before_the_country_was_told_counts_in_none_and_is_taken_back_there() {
+    fn an_order_whose_event_has_no_country_counts_in_none_and_is_taken_back_there() {
         let events = [in_country("", confirmed("1", 0)), in_country("", cancelled("1", 0))];
         let sums = revenue(&events);
         assert!(sums.iter().all(|(key, sum)| key.country.is_empty() && *sum == [0, 0, 0]), "{sums:?}");

@@ -57,14 +57,7 @@ impl Tally for StockMovementsDaily {
     }
 
     fn add(left: &Movements, right: &Movements) -> Option<Movements> {
-        Some(Movements {
-            received: left.received.checked_add(right.received)?,
-            adjusted: left.adjusted.checked_add(right.adjusted)?,
-            reserved: left.reserved.checked_add(right.reserved)?,
-            released: left.released.checked_add(right.released)?,
-            shipped: left.shipped.checked_add(right.shipped)?,
-            returned: left.returned.checked_add(right.returned)?,
-        })
+        sum!(Movements { received, adjusted, reserved, released, shipped, returned }, left, right)
     }
 }
 

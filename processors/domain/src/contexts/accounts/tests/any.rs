@@ -100,7 +100,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_comes_the_entries_of_an_account_are_numbered_and_tell_its_balance(
+    fn whatever_comes_the_entries_of_an_account_are_numbered_and_state_its_balance(
         commands in prop::collection::vec(any_command(), 0..50),
     ) {
         let past = past([]).after(OPEN.map(|id| open(id).into())).after(commands);
