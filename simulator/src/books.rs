@@ -195,7 +195,7 @@ pub enum MessageOutcome {
     },
 }
 
-/// What the ledger comes to.
+/// The totals of the ledger.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// Captured money by currency, in minor units.

@@ -18,7 +18,7 @@ use crate::books::Books;
 use crate::world::World;
 
 const KEY_LENGTH_MAX: usize = 255;
-/// A client that does not say what it wants for this long is let go.
+/// A client that does not send a request for this long is disconnected.
 const HEADERS_WITHIN: Duration = Duration::from_secs(30);
 
 /// Marks an answer that is never given: the connection is dropped instead.
@@ -42,7 +42,7 @@ pub(crate) async fn connection(stream: TcpStream, router: Router) {
     let _ = http.serve_connection(TokioIo::new(stream), answered).await;
 }
 
-/// Why a call is not answered as it was hoped.
+/// Why a call is refused, or not answered.
 pub(crate) enum Refusal {
     /// What the caller did wrong, or what cannot be done now.
     Answered { status: StatusCode, code: &'static str, reason: String },

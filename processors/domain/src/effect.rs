@@ -9,8 +9,8 @@ use crate::Recorded;
 /// Calls to external systems that events ask for, and the commands that say what was answered.
 ///
 /// The engine guarantees: a call is stored before it is made, with a key that is the same at every try; a call
-/// whose outcome is unknown is asked for before it is made again; the answer's command, if it has one, is sent once. Where the external
-/// system knows no key and cannot be asked, a call is made at most once.
+/// whose outcome is unknown is asked for before it is made again; the answer's command, if it has one, is sent once.
+/// Where the external system knows no key and cannot be asked, a call is made at most once.
 ///
 /// In return every function is pure and total, and the commands are such that their context takes them: what an external
 /// system says is cut to the fields that it goes into.

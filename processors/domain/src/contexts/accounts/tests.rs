@@ -6,24 +6,16 @@ use millrace_schemas::accounts::{
     CloseAccount, DepositMoney, FreezeAccount, HoldMoney, MoneyDeposited, OpenAccount, ReleaseHold,
     UnfreezeAccount, WithdrawMoney,
 };
-use millrace_schemas::customers::{CustomerRegistered, Event as CustomerEvent};
+use millrace_schemas::customers::Event as CustomerEvent;
 
 use super::examples::{booked, closed, frozen, opened, unfrozen};
 use super::*;
 use crate::contexts::customers::Customers;
+use crate::contexts::customers::examples::registered;
 use crate::testing::{Given, given};
 
 fn customer() -> CustomerEvent {
-    CustomerRegistered {
-        customer_id: "ANA".into(),
-        name: "Ana Trujillo".into(),
-        contact_name: None,
-        email: None,
-        phone: None,
-        city: None,
-        country: None,
-    }
-    .into()
+    registered("ANA", "Ana Trujillo").into()
 }
 
 fn past(events: impl IntoIterator<Item = Event>) -> Given<Accounts> {

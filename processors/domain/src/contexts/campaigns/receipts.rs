@@ -72,7 +72,7 @@ fn take(chunk: &Chunk, receipts: &[RecordReceiptsReceipt]) -> Taken {
     taken
 }
 
-/// Changes a job when the receipt is news.
+/// Changes a job when the receipt says something new.
 fn change(
     job: &mut Job,
     reported: Reported,
@@ -86,7 +86,7 @@ fn change(
 }
 
 impl Job {
-    /// Where it stands after a receipt of an attempt; `None` when that is no news.
+    /// Where it stands after a receipt of an attempt; `None` when that is nothing new.
     fn after(&self, reported: Reported, attempt: i32) -> Option<(i32, JobStatus)> {
         use JobStatus::{Dead, Delivered, Failed, Queued, Sent};
         match (self.status, reported) {

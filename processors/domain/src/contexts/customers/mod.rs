@@ -1,6 +1,8 @@
 //! Customers: who buys, how to reach them, what they prefer, and how far to trust them.
 
 mod details;
+#[cfg(test)]
+pub(crate) mod examples;
 mod preferences;
 pub(crate) mod refusals;
 mod risk;

@@ -1,7 +1,7 @@
 //! Subscriptions: what is accepted and what is not.
 
 use chrono::{DateTime, Utc};
-use millrace_schemas::customers::{self, CustomerRegistered};
+use millrace_schemas::customers;
 use millrace_schemas::subscriptions::{
     CancelSubscription, LapseSubscription, PauseSubscription, RenewSubscription, ResumeSubscription,
     SubscriptionCancelled, SubscriptionLapsed, SubscriptionPaused, SubscriptionRenewed, SubscriptionResumed,
@@ -9,6 +9,7 @@ use millrace_schemas::subscriptions::{
 use proptest::prelude::*;
 
 use super::*;
+use crate::contexts::customers::examples::registered;
 use crate::rules::TOTAL_MAX;
 use crate::testing::{Given, given};
 
@@ -19,16 +20,7 @@ fn day(day: &str) -> i64 {
 }
 
 fn customer() -> customers::Event {
-    CustomerRegistered {
-        customer_id: "VINET".into(),
-        name: "Vins et alcools".into(),
-        contact_name: None,
-        email: None,
-        phone: Some("26.47.15.10".into()),
-        city: None,
-        country: None,
-    }
-    .into()
+    registered("VINET", "Vins et alcools").into()
 }
 
 fn past(events: impl IntoIterator<Item = Event>) -> Given<Subscriptions> {

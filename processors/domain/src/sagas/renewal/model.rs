@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use chrono::DateTime;
-use millrace_schemas::customers::CustomerRegistered;
 use millrace_schemas::payments::{
     self, CapturePayment, CompleteRefund, DeclinePayment, Event as PaymentEvent, FailRefund,
 };
@@ -18,6 +17,7 @@ use proptest::prelude::*;
 
 use super::{Owed, PERIOD, Renewal, SubscriptionRenewal};
 use crate::contexts::customers::Customers;
+use crate::contexts::customers::examples::registered;
 use crate::contexts::payments::{Payment, Payments};
 use crate::contexts::subscriptions::{Status, Subscription, Subscriptions};
 use crate::testing::{assert_survives_storage, given, recorded, rejected};
@@ -185,15 +185,7 @@ impl World {
 
     fn references(&self) -> References {
         let mut references = References::default();
-        let customer = CustomerRegistered {
-            customer_id: "ana".to_owned(),
-            name: "Ana".to_owned(),
-            contact_name: None,
-            email: None,
-            phone: None,
-            city: None,
-            country: None,
-        };
+        let customer = registered("ana", "Ana");
         let customer = serde_json::to_string(&given::<Customers>([customer.into()]).states()["ana"]).unwrap();
         references.insert(Reference::to::<Customers>("ana"), customer);
         for (id, subscription) in &self.subscriptions {

@@ -253,6 +253,7 @@ mod tests {
     use millrace_schemas::customers::{CustomerDetailsChanged, CustomerRegistered};
 
     use super::*;
+    use crate::contexts::customers::examples::registered;
     use crate::testing::{assert_same_rows_in_any_order, assert_survives_storage};
     use crate::views::subscriptions::tests::of_subscription;
     use crate::views::tests::{
@@ -263,13 +264,10 @@ mod tests {
 
     fn details() -> CustomerRegistered {
         CustomerRegistered {
-            customer_id: "VINET".into(),
-            name: "Vins et alcools".into(),
-            contact_name: None,
-            email: None,
             phone: Some("26.47.15.10".into()),
             city: Some("Reims".into()),
             country: Some("France".into()),
+            ..registered("VINET", "Vins et alcools")
         }
     }
 
