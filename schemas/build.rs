@@ -241,7 +241,7 @@ fn write_union(out: &mut String, kind: &str, doc: &str, contexts: &[String]) {
             pub fn full_name(&self) -> &'static str {{ match self {{ {full_name} }} }}
             /// The record's Kafka key.
             pub fn key(&self) -> &str {{ match self {{ {key} }} }}
-            /// Whether each time that the record tells, in microseconds since 1970, is in this range.
+            /// Whether each time of the record, in microseconds since 1970, is in this range.
             pub fn times_are_within(&self, years: &std::ops::RangeInclusive<i64>) -> bool {{ match self {{ {times} }} }}
             /// The context that the record belongs to.
             pub fn context(&self) -> &'static str {{ match self {{ {context} }} }}

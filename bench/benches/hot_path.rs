@@ -15,7 +15,7 @@ use millrace_domain::contexts::catalog::Catalog;
 use millrace_domain::contexts::customers::Customers;
 use millrace_domain::contexts::orders::Orders;
 use millrace_domain::views::orders::OrderView;
-use millrace_domain::{Context, Faces, Recorded, Reference, Streams, View};
+use millrace_domain::{Context, Recorded, Reference, References, Streams, View};
 use millrace_schemas::catalog::ProductAdded;
 use millrace_schemas::customers::CustomerRegistered;
 use millrace_schemas::orders::{Command, Event, PlaceOrder, PlaceOrderLine};
@@ -38,8 +38,8 @@ fn decode(bencher: divan::Bencher<'_, '_>) {
 
 #[divan::bench]
 fn decide(bencher: divan::Bencher<'_, '_>) {
-    let (faces, command) = (faces(), command().into());
-    bencher.bench_local(|| decide_once(black_box(&faces), black_box(&command)));
+    let (references, command) = (references(), command().into());
+    bencher.bench_local(|| decide_once(black_box(&references), black_box(&command)));
 }
 
 #[divan::bench]
@@ -62,8 +62,8 @@ fn decode_once(body: &[u8]) -> Command {
 }
 
 #[inline(never)]
-fn decide_once(faces: &Faces, command: &Command) -> Event {
-    let mut emitted = Orders::decide(&Streams::from_iter([]), faces, command).expect("an order");
+fn decide_once(references: &References, command: &Command) -> Event {
+    let mut emitted = Orders::decide(&Streams::from_iter([]), references, command).expect("an order");
     emitted.remove(0).event
 }
 
@@ -97,7 +97,7 @@ fn command() -> PlaceOrder {
 }
 
 fn event() -> Event {
-    decide_once(&faces(), &command().into())
+    decide_once(&references(), &command().into())
 }
 
 fn recorded() -> Recorded {
@@ -114,8 +114,8 @@ fn recorded() -> Recorded {
     }
 }
 
-fn faces() -> Faces {
-    let mut faces = Faces::default();
+fn references() -> References {
+    let mut references = References::default();
     let registered = CustomerRegistered {
         customer_id: CUSTOMER.to_owned(),
         name: "Vins et alcools Chevalier".to_owned(),
@@ -125,18 +125,18 @@ fn faces() -> Faces {
         city: None,
         country: Some("France".to_owned()),
     };
-    insert::<Customers>(&mut faces, CUSTOMER, &registered.into());
+    insert::<Customers>(&mut references, CUSTOMER, &registered.into());
     for product in PRODUCTS {
         let [product_id, name, category, currency] =
             [product, "Queso Cabrales", "Dairy Products", "EUR"].map(str::to_owned);
         let added = ProductAdded { product_id, name, category, price: 985, currency };
-        insert::<Catalog>(&mut faces, product, &added.into());
+        insert::<Catalog>(&mut references, product, &added.into());
     }
-    faces
+    references
 }
 
 /// What others see of a stream after its first event.
-fn insert<C: Context>(faces: &mut Faces, id: &str, event: &C::Event) {
+fn insert<C: Context>(references: &mut References, id: &str, event: &C::Event) {
     let state = C::evolve(None, event).expect("a state");
-    faces.insert(Reference::to::<C>(id), serde_json::to_string(&state).expect("JSON"));
+    references.insert(Reference::to::<C>(id), serde_json::to_string(&state).expect("JSON"));
 }

@@ -1,7 +1,7 @@
 """What the CSV files say: the figures that the read models must show.
 
-The files do not say whose payment was declined, nor whose mailbox takes mails: the outside does.
-A declined order is cancelled, every other one is confirmed, and each customer is told of each.
+The files do not say whose payment was declined, nor whose mailbox takes mails: the external systems do.
+A declined order is cancelled, every other one is confirmed, and each customer is notified of each.
 
 The arithmetic here is its own (exact fractions of dollars); it shares no code with
 commands.py, so a mistake there cannot hide itself. A figure is a dictionary from a

@@ -1,7 +1,7 @@
-"""The figures as the payment provider and the mail server tell them, from the ledger that they keep.
+"""The figures as the payment provider and the mail server report them, from the ledger that they keep.
 
 The ledger of `millrace-simulator` has a JSON object on each line: authorisations, charges, refunds and mails. It was
-written before anybody was answered, so it is the word of the outside, not ours.
+written before the caller was answered, so it is the word of the external systems, not ours.
 """
 
 import json

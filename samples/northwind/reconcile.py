@@ -11,7 +11,7 @@ charged, and what was mailed. Money is in cents, and every figure is compared as
 Ends with 0 when all are equal, with 1 when one is different, with 2 when something cannot be
 reached.
 
-Needs one package from outside, psycopg; `scripts/demo` installs it into a virtual environment.
+Needs one package, psycopg; `scripts/demo` installs it into a virtual environment.
 """
 
 import argparse
@@ -111,7 +111,7 @@ def print_summary(figure, compared):
 
 
 def compare(figure, stores):
-    """Prints one figure; tells whether it is equal everywhere."""
+    """Prints one figure; returns whether it is equal everywhere."""
     compared = rows(figure, stores)
     if figure.shown == "summary":
         print_summary(figure, compared)
@@ -128,7 +128,7 @@ def setting(name):
 
 
 def read(namespace, ledger):
-    """What each store says; the CSV files, once they know what the outside has declined."""
+    """What each store says; the CSV files, once they know what the provider and the mail server have declined."""
     entries = figures_provider.ledger(ledger)
     return {
         "CSV": csv_figures(figures_provider.declined(entries), set(figures_provider.mails(entries))),
@@ -139,7 +139,7 @@ def read(namespace, ledger):
 
 
 def reconcile(stores):
-    """Prints the table, and tells whether everything is equal."""
+    """Prints the table, and returns whether everything is equal."""
     print_line("figure (money in cents)", {store: store for store in STORES}, "")
     verdicts = [compare(figure, stores) for figure in FIGURES]
     different = verdicts.count(False)

@@ -96,12 +96,12 @@ class Files(unittest.TestCase):
         self.assertEqual({row["product_id"] for row in read_csv("order_lines")}, products)
 
 
-# What the outside does in these tests: it declines two orders, one of them not shipped, and one mailbox is not there.
+# The external systems in these tests: two orders are declined, one of them not shipped, and one mailbox does not exist.
 DECLINED, NO_MAILBOX = {"10248", "11077"}, "VINET"
 
 
 def entries_of_payment(order, amount):
-    """What a ledger tells of an order's payment: what was declined was never captured."""
+    """The entries of a ledger about an order's payment: what was declined was never captured."""
     due = {"order": order["order_id"], "amount": amount}
     if order["order_id"] in DECLINED:
         return [{"kind": "authorisation", "status": "declined", **due}]
@@ -112,7 +112,7 @@ def entries_of_payment(order, amount):
 
 
 def entry_of_mail(order):
-    """A mail as a ledger tells it."""
+    """A mail as a ledger states it."""
     address = f"{order['customer_id'].lower()}@example.com"
     return {"kind": "mail", "message_id": f"{order['order_id']}@shop", "to": [address]}
 
@@ -278,7 +278,7 @@ def ids_in(data):
 
 
 class Provider(unittest.TestCase):
-    """What the ledger of the outside says."""
+    """What the ledger of the external systems says."""
 
     def test_agrees_with_the_csv_files(self):
         figures = figures_provider.provider_figures(ledger_entries())

@@ -1,6 +1,6 @@
 //! What a writer's numbers mean. Avro's rules of compatibility look at the types below the logical ones, so a registry calls
-//! a schema compatible whose longs count milliseconds where the contract's count microseconds, or cents. Here they are told
-//! apart, once for each writer's schema: an instant in another unit is converted exactly, everything else is refused by
+//! a schema compatible whose longs count milliseconds where the contract's count microseconds, or cents. Here they are
+//! distinguished, once for each writer's schema: an instant in another unit is converted exactly, everything else is refused by
 //! name.
 
 use serde_avro_fast::schema::{RegularType, SchemaKey, SchemaMut, SchemaNode};
@@ -126,7 +126,7 @@ fn compare(ours: Place<'_>, theirs: Place<'_>, field: &str) -> Result<Plan, Stri
     let [ours] = ours.as_slice() else { return Ok(Plan::Keep) };
     match theirs.as_slice() {
         [theirs] => compare_one(*ours, *theirs, field),
-        // Which of several types a value had cannot be told any more once it is read.
+        // Which of several types a value had cannot be known any more once it is read.
         several => {
             match several.iter().find(|theirs| compare_one(*ours, **theirs, field) != Ok(Plan::Keep)) {
                 Some(other) => Err(differs(*ours, *other, field)),
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn one_of_several_types_cannot_be_told_from_another() {
+    fn one_of_several_types_cannot_be_distinguished_from_another() {
         let several = |union: Value| {
             let field = json!([{"name": "at", "type": union}]);
             json!({"type": "record", "name": "Order", "fields": field}).to_string().parse().expect("a schema")

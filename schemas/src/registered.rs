@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{CodecError, DEFINITIONS, Definition};
 
-/// More text than this is no schema that anybody has written.
+/// No schema of practice has more text than this.
 const TEXT_BYTES_MAX: usize = 1 << 20;
 /// Types inside types; bodies are not read any deeper.
 const DEPTH_MAX: usize = 32;
@@ -15,7 +15,7 @@ const DEPTH_MAX: usize = 32;
 const INDEX_BYTES_MAX: usize = 10;
 /// Values that take no bytes, inside one type.
 const NOTHINGS_MAX: usize = 1_000;
-/// Where types without a namespace stand: inside a type that has one they would be taken for its neighbours.
+/// Where types without a namespace stand: inside a type that has one they would be taken for types of its namespace.
 const NO_NAMESPACE: &str = "none";
 
 /// A schema of the registry: a record type, or a union of several. `S` is what each of them was parsed to.
@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn a_union_at_the_top_tells_the_type_of_each_record() {
+    fn a_union_at_the_top_names_the_type_of_each_record() {
         let foreign = json!({"type": "record", "name": "Foreign", "namespace": "acme", "fields": []});
         let schema = parsed(&json!(["null", "acme.Foreign", plain()]), &[foreign]).unwrap();
         assert_eq!(order(&schema, &[&[4][..], &ABC].concat()).unwrap(), "abc");

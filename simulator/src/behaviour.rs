@@ -1,20 +1,20 @@
-//! How moody the outside world is. The same seed and key always meet the same fate.
+//! Which faults the simulated systems have, and how often. The same seed and key always have the same outcome.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-/// What happens how often, in percent of the keys. Everything that happens is told by the seed and the key.
+/// What happens how often, in percent of the keys. The seed and the key decide everything that happens.
 #[derive(Debug, Clone)]
 pub struct Behaviour {
-    /// Another seed gives every key another fate.
+    /// Another seed gives every key another outcome.
     pub seed: u64,
     /// Authorisations and charges that are declined, and recipients that are refused for good.
     pub decline: u8,
-    /// Captures of held money that are declined.
+    /// Captures of authorised money that are declined.
     pub decline_captures: u8,
-    /// Tries that are turned away before anything is done: 503, or 451 for a recipient. Each try of a key has its own luck.
+    /// Tries that are turned away before anything is done: 503, or 451 for a recipient. Each try of a key has its own outcome.
     pub error: u8,
     /// Authorisations, charges, releases and refunds that are made and not answered.
     pub timeout_after_charge: u8,
@@ -24,17 +24,17 @@ pub struct Behaviour {
     pub slow: u8,
     /// Mails that are taken and not answered.
     pub timeout_after_mail: u8,
-    /// Messages that cannot be sent now. Each attempt has its own luck.
+    /// Messages that cannot be sent now. Each attempt has its own outcome.
     pub defer: u8,
     /// Batches of messages that are taken and not answered.
     pub timeout_after_delivery: u8,
-    /// Webhooks that are told twice.
+    /// Webhooks that are sent twice.
     pub duplicate_webhooks: u8,
     /// How long an answer takes, in milliseconds.
     pub latency_ms: RangeInclusive<u64>,
     /// How long the work on a slow call takes: longer than callers wait.
     pub work: Duration,
-    /// How long a connection is held that gets no answer: longer than callers wait.
+    /// How long a connection is kept open that gets no answer: longer than callers wait.
     pub hold: Duration,
 }
 
@@ -90,8 +90,8 @@ impl Behaviour {
         self.hits(self.timeout_after_delivery, "silence", key)
     }
 
-    /// How often a webhook is told.
-    pub(crate) fn tells(&self, key: &str) -> u32 {
+    /// How often a webhook is sent.
+    pub(crate) fn webhook_copies(&self, key: &str) -> u32 {
         if self.hits(self.duplicate_webhooks, "twice", key) { 2 } else { 1 }
     }
 
@@ -106,7 +106,7 @@ impl Behaviour {
         Duration::from_millis(least + self.number("latency", key) % spread)
     }
 
-    /// A name that the outside gives to what it did for a key.
+    /// What a simulated system calls what it did for a key.
     pub(crate) fn reference(&self, what: &str, key: &str) -> String {
         format!("{what}-{:016x}", self.number(what, key))
     }
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn each_try_of_a_key_has_its_own_luck() {
+    fn each_try_of_a_key_has_its_own_outcome() {
         let behaviour = Behaviour { error: 50, ..Behaviour::default() };
         let tries: Vec<bool> = (1..=20).map(|attempt| behaviour.fails("k", attempt)).collect();
         assert!(tries.contains(&true) && tries.contains(&false));

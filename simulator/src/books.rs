@@ -1,4 +1,4 @@
-//! What the outside world did, and what that comes to.
+//! What the simulated systems did, and what that comes to.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Entry {
-    /// Whether money is held was decided.
+    /// An authorisation was decided.
     Authorisation(Authorisation),
-    /// A charge was decided: at once, or of money that was held.
+    /// A charge was decided: at once, or of authorised money.
     Charge(Charge),
-    /// Whether money is not held any more was decided.
+    /// The release of an authorisation was decided.
     Release(Release),
     /// Money went back.
     Refund(Refund),
@@ -36,7 +36,7 @@ pub struct Due {
     pub currency: String,
 }
 
-/// Money that is held, or is not.
+/// Money that is authorised, or is not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Authorisation {
     /// The caller's key: there is one authorisation for each.
@@ -51,7 +51,7 @@ pub struct Authorisation {
     pub at: DateTime<Utc>,
 }
 
-/// Money that is not held any more, or was captured before.
+/// An authorisation that is released, or was captured before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Release {
     /// The caller's key: there is one release for each.
@@ -87,7 +87,7 @@ pub struct Charge {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum Outcome {
-    /// The money is held.
+    /// The money is authorised.
     Authorised {
         /// The provider's name for it.
         reference: String,
@@ -102,7 +102,7 @@ pub enum Outcome {
         /// The provider's name for it.
         reference: String,
     },
-    /// The money is not held any more.
+    /// The authorisation is released.
     Released {
         /// The provider's name for it.
         reference: String,
@@ -174,13 +174,13 @@ pub struct Message {
     pub text: String,
     /// What became of it.
     #[serde(flatten)]
-    pub fate: Fate,
+    pub outcome: MessageOutcome,
 }
 
 /// What became of a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
-pub enum Fate {
+pub enum MessageOutcome {
     /// It is on its way.
     Accepted {
         /// The vendor's name for it.
@@ -195,14 +195,14 @@ pub enum Fate {
     },
 }
 
-/// What the ledger comes to.
+/// The totals of the ledger.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// Captured money by currency, in minor units.
     pub captured: BTreeMap<String, i64>,
     /// Refunded money by currency, in minor units.
     pub refunded: BTreeMap<String, i64>,
-    /// Authorisations of money that is or was held.
+    /// Authorisations that were given.
     #[serde(default)]
     pub authorisations: u64,
     /// Captured charges.
@@ -235,7 +235,7 @@ pub(crate) struct Books {
     totals: Totals,
 }
 
-/// Money that was held, by the reference of its authorisation.
+/// Money that was authorised, by the reference of its authorisation.
 #[derive(Debug, Clone)]
 pub(crate) struct Hold {
     pub(crate) authorisation: Authorisation,
@@ -289,7 +289,7 @@ impl Books {
                 *self.totals.captured.entry(currency.clone()).or_default() += amount;
                 let captured = Captured { currency: currency.clone(), left: *amount };
                 self.captured.insert(reference.clone(), captured);
-                self.let_go(charge.authorisation.as_deref(), HoldState::Captured);
+                self.settle(charge.authorisation.as_deref(), HoldState::Captured);
             }
             _ => self.totals.declined += 1,
         }
@@ -299,12 +299,12 @@ impl Books {
     fn add_release(&mut self, release: Release) {
         if let Outcome::Released { .. } = &release.outcome {
             self.totals.releases += 1;
-            self.let_go(Some(&release.authorisation), HoldState::Released);
+            self.settle(Some(&release.authorisation), HoldState::Released);
         }
         self.releases.insert(release.key.clone(), release);
     }
 
-    fn let_go(&mut self, authorisation: Option<&str>, state: HoldState) {
+    fn settle(&mut self, authorisation: Option<&str>, state: HoldState) {
         if let Some(hold) = authorisation.and_then(|reference| self.holds.get_mut(reference)) {
             hold.state = state;
         }
@@ -322,9 +322,9 @@ impl Books {
     /// What the messages say is in the file; here it would only take room.
     fn add_batch(&mut self, mut batch: Batch) {
         for message in &mut batch.messages {
-            match &message.fate {
-                Fate::Accepted { .. } => self.totals.messages += 1,
-                Fate::Failed { .. } => self.totals.messages_failed += 1,
+            match &message.outcome {
+                MessageOutcome::Accepted { .. } => self.totals.messages += 1,
+                MessageOutcome::Failed { .. } => self.totals.messages_failed += 1,
             }
             (message.subject, message.text) = (String::new(), String::new());
         }
@@ -339,7 +339,7 @@ impl Books {
         self.authorisations.get(key)
     }
 
-    /// What was held under this reference.
+    /// What was authorised under this reference.
     pub(crate) fn hold(&self, reference: &str) -> Option<&Hold> {
         self.holds.get(reference)
     }

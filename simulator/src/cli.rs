@@ -13,9 +13,9 @@ const ABOUT: &str = "Plays external systems on loopback until SIGTERM: a payment
 
 const EXAMPLES: &str = "\
 Examples:
-  millrace-simulator --payments 127.0.0.1:8090 --mail 127.0.0.1:2525 --ledger outside.jsonl
-  millrace-simulator --payments 127.0.0.1:0 --ledger outside.jsonl --decline 10 --seed 7
-  millrace-simulator --vendor 127.0.0.1:8091 --ledger outside.jsonl --defer 20 --latency-ms 5..50
+  millrace-simulator --payments 127.0.0.1:8090 --mail 127.0.0.1:2525 --ledger simulator.jsonl
+  millrace-simulator --payments 127.0.0.1:0 --ledger simulator.jsonl --decline 10 --seed 7
+  millrace-simulator --vendor 127.0.0.1:8091 --ledger simulator.jsonl --defer 20 --latency-ms 5..50
 
 The seed and the key of a call decide what becomes of it: the same calls get the same answers in every run. When it
 listens, it prints each server's address; port 0 takes a free one.
@@ -41,19 +41,19 @@ pub(crate) struct Options {
     /// Where the vendor of messages listens
     #[arg(long, value_name = "IP:PORT")]
     vendor: Option<SocketAddr>,
-    /// Where the payment provider tells what it did, such as http://127.0.0.1:9465/webhooks/payments
+    /// Where the payment provider sends its webhooks, such as http://127.0.0.1:9465/webhooks/payments
     #[arg(long, value_name = "URL", requires = "webhook_secret_file")]
     webhooks: Option<String>,
     /// A file with what webhooks are signed with, in base64
     #[arg(long, value_name = "FILE")]
     webhook_secret_file: Option<PathBuf>,
-    /// Webhooks that are told twice
+    /// Webhooks that are sent twice
     #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = percent())]
     duplicate_webhooks: u8,
     /// The ledger: what was authorised, charged, released, refunded, mailed and delivered, one JSON object a line; read again at the start
     #[arg(long, value_name = "FILE")]
     ledger: PathBuf,
-    /// Another seed gives every call another fate
+    /// Another seed gives every call another outcome
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
     /// Authorisations and charges that are declined, and mailboxes that do not exist
@@ -78,7 +78,7 @@ pub(crate) struct Options {
     /// Mails that are taken and not answered
     #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = percent())]
     timeout_after_mail: u8,
-    /// Messages that cannot be sent now; each attempt has its own luck
+    /// Messages that cannot be sent now; each attempt has its own outcome
     #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = percent())]
     defer: u8,
     /// Batches of messages that are taken and not answered
@@ -87,7 +87,7 @@ pub(crate) struct Options {
     /// How long an answer takes, in milliseconds
     #[arg(long, default_value = "0..0", value_name = "A..B", value_parser = range)]
     latency_ms: RangeInclusive<u64>,
-    /// How long a connection is held that gets no answer, in milliseconds: longer than callers wait
+    /// How long a connection is kept open that gets no answer, in milliseconds: longer than callers wait
     #[arg(long, default_value_t = 60_000, value_name = "N")]
     hold_ms: u64,
     /// Listen on addresses that others can reach
@@ -160,7 +160,7 @@ mod tests {
     fn the_definition_is_sound_and_its_help_teaches() {
         Options::command().debug_assert();
         let help = Options::command().render_long_help().to_string();
-        for part in ["--ledger outside.jsonl", "Exit codes", "--decline"] {
+        for part in ["--ledger simulator.jsonl", "Exit codes", "--decline"] {
             assert!(help.contains(part), "{part}");
         }
     }
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn moods_are_percentages_and_latency_is_a_range() {
+    fn faults_are_percentages_and_latency_is_a_range() {
         let line = "--mail 127.0.0.1:0 --ledger x --seed 7 --decline 10 --latency-ms 5..50";
         let Behaviour { seed, decline, latency_ms, .. } = parse(line).unwrap().behaviour;
         assert_eq!((seed, decline, latency_ms), (7, 10, 5..=50));

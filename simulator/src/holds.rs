@@ -1,4 +1,4 @@
-//! Money that the provider holds for a while: authorised, then captured or released, whichever comes first.
+//! Money that the provider holds for a while: it is authorised, then captured or released, whichever comes first.
 
 use axum::Json;
 use axum::extract::State;
@@ -8,11 +8,11 @@ use chrono::Utc;
 use serde::Deserialize;
 
 use crate::books::{Authorisation, Books, Charge, Entry, Hold, HoldState, Outcome, Release};
-use crate::deed::{Deed, DueBody, Shared, declined, if_there, once};
 use crate::http::{Refusal, key_of, unprocessable};
+use crate::operation::{DueBody, Operation, Shared, declined, if_there, once};
 use crate::world::World;
 
-impl Deed for Authorisation {
+impl Operation for Authorisation {
     fn of<'b>(books: &'b Books, key: &str) -> Option<&'b Self> {
         books.authorisation(key)
     }
@@ -30,7 +30,7 @@ impl Deed for Authorisation {
     }
 }
 
-impl Deed for Release {
+impl Operation for Release {
     fn of<'b>(books: &'b Books, key: &str) -> Option<&'b Self> {
         books.release(key)
     }
@@ -72,7 +72,7 @@ pub(crate) struct CaptureBody {
     amount: i64,
 }
 
-/// Takes all of what is held.
+/// Captures all of what was authorised.
 pub(crate) async fn capture(
     State(world): Shared,
     headers: HeaderMap,
@@ -87,7 +87,7 @@ pub(crate) async fn capture(
     let decide = move |world: &World, books: &Books| {
         let Hold { authorisation, state } = hold(books, &reference)?;
         if amount != authorisation.due.amount {
-            let reason = format!("amount: {amount} is not {}, what is held", authorisation.due.amount);
+            let reason = format!("amount: {amount} is not {}, what is authorised", authorisation.due.amount);
             return Err(unprocessable("amount-differs", reason));
         }
         let outcome = match state {
@@ -96,7 +96,7 @@ pub(crate) async fn capture(
             }
             HoldState::Open => Outcome::Captured { reference: world.behaviour.reference("charge", &named) },
             HoldState::Captured => declined("authorisation-captured", "the money was taken before"),
-            HoldState::Released => declined("authorisation-released", "the money is not held any more"),
+            HoldState::Released => declined("authorisation-released", "the authorisation was released"),
         };
         let due = authorisation.due.clone();
         Ok(Charge { key: named, due, authorisation: Some(reference), outcome, at: Utc::now() })
@@ -133,6 +133,6 @@ pub(crate) async fn release(
 }
 
 fn hold<'b>(books: &'b Books, reference: &str) -> Result<&'b Hold, Refusal> {
-    let unknown = "authorisation: no money was held under this reference";
+    let unknown = "authorisation: no money was authorised under this reference";
     books.hold(reference).ok_or_else(|| unprocessable("authorisation-unknown", unknown))
 }

@@ -18,7 +18,7 @@ use crate::books::Books;
 use crate::world::World;
 
 const KEY_LENGTH_MAX: usize = 255;
-/// A client that does not say what it wants for this long is let go.
+/// A client that does not send a request for this long is disconnected.
 const HEADERS_WITHIN: Duration = Duration::from_secs(30);
 
 /// Marks an answer that is never given: the connection is dropped instead.
@@ -38,14 +38,14 @@ pub(crate) async fn connection(stream: TcpStream, router: Router) {
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);
-    // A client that goes away is no news.
+    // A client may go away.
     let _ = http.serve_connection(TokioIo::new(stream), answered).await;
 }
 
-/// Why a call is not answered as it was hoped.
+/// Why a call is refused, or not answered.
 pub(crate) enum Refusal {
     /// What the caller did wrong, or what cannot be done now.
-    Told { status: StatusCode, code: &'static str, reason: String },
+    Answered { status: StatusCode, code: &'static str, reason: String },
     /// The connection is dropped.
     Unanswered,
 }
@@ -53,7 +53,7 @@ pub(crate) enum Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         match self {
-            Refusal::Told { status, code, reason } => {
+            Refusal::Answered { status, code, reason } => {
                 (status, Json(json!({ "code": code, "reason": reason }))).into_response()
             }
             Refusal::Unanswered => {
@@ -66,7 +66,7 @@ impl IntoResponse for Refusal {
 }
 
 pub(crate) fn refused(status: StatusCode, code: &'static str, reason: impl Into<String>) -> Refusal {
-    Refusal::Told { status, code, reason: reason.into() }
+    Refusal::Answered { status, code, reason: reason.into() }
 }
 
 pub(crate) fn unprocessable(code: &'static str, reason: impl Into<String>) -> Refusal {
@@ -74,12 +74,14 @@ pub(crate) fn unprocessable(code: &'static str, reason: impl Into<String>) -> Re
 }
 
 /// The key of a call: in the header, in the body, or the same in both.
-pub(crate) fn key_of(headers: &HeaderMap, told: &str) -> Result<String, Refusal> {
-    let header = headers.get("idempotency-key").and_then(|value| value.to_str().ok()).unwrap_or(told);
+pub(crate) fn key_of(headers: &HeaderMap, in_body: &str) -> Result<String, Refusal> {
+    let header = headers.get("idempotency-key").and_then(|value| value.to_str().ok()).unwrap_or(in_body);
     let refuse = |code, reason: &str| Err(refused(StatusCode::BAD_REQUEST, code, reason));
     match header {
         "" => refuse("key-missing", "key: it is missing; send it in the body or as Idempotency-Key"),
-        key if !told.is_empty() && key != told => refuse("key-ambiguous", "key: Idempotency-Key is another"),
+        key if !in_body.is_empty() && key != in_body => {
+            refuse("key-ambiguous", "key: Idempotency-Key is another")
+        }
         key if key.len() > KEY_LENGTH_MAX => refuse("key-too-long", "key: at most 255 characters"),
         key => Ok(key.to_owned()),
     }

@@ -1,4 +1,4 @@
-//! The ledger: an append-only file with a JSON object on each line, written before anybody is answered.
+//! The ledger: an append-only file with a JSON object on each line, written before the caller is answered.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};

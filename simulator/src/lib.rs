@@ -1,17 +1,18 @@
-//! The outside world on loopback: a payment provider and a vendor of messages over HTTP, and a mail server, as moody as
-//! their settings say, with a ledger of their own.
+//! External systems on loopback: a payment provider and a vendor of messages over HTTP, and a mail server, with the faults
+//! that their settings name and a ledger of their own.
 //!
-//! What becomes of a call is told by a hash of the seed and the call's key, so that a run can be repeated. What was held,
-//! charged, refunded or received is in the ledger before anybody is answered; whether the callers have it right is seen there.
+//! A hash of the seed and the call's key decides what becomes of a call, so that a run can be repeated. What was authorised,
+//! charged, refunded or received is in the ledger before the caller is answered; whether the callers have it right is seen
+//! there.
 
 mod behaviour;
 mod books;
 mod cli;
-mod deed;
 mod holds;
 mod http;
 mod ledger;
 mod mail;
+mod operation;
 mod payments;
 mod program;
 mod serve;
@@ -29,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use behaviour::Behaviour;
 pub use books::{
-    Authorisation, Batch, Charge, Due, Entry, Fate, Mail, Message, Outcome, Refund, Release, Totals,
+    Authorisation, Batch, Charge, Due, Entry, Mail, Message, MessageOutcome, Outcome, Refund, Release, Totals,
 };
 pub use ledger::LedgerError;
 pub use program::main;
@@ -47,13 +48,13 @@ pub struct Settings {
     pub mail: Option<SocketAddr>,
     /// Where the vendor of messages listens; `None` for none.
     pub vendor: Option<SocketAddr>,
-    /// Where the payment provider tells what it did; `None` for nowhere.
+    /// Where the payment provider sends its webhooks; `None` for nowhere.
     pub webhooks: Option<Webhooks>,
     /// The file that holds the ledger; made when it is not there.
     pub ledger: PathBuf,
     /// Whether it may listen elsewhere than on loopback.
     pub beyond_loopback: bool,
-    /// How moody it is.
+    /// Its faults.
     pub behaviour: Behaviour,
 }
 
@@ -70,9 +71,7 @@ impl Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address that others could reach.
-    #[error(
-        "{0} is not on loopback, and whoever reaches it could do as he likes: use 127.0.0.1, or --beyond-loopback"
-    )]
+    #[error("{0} is not on loopback, and all who reach it can call it: use 127.0.0.1, or --beyond-loopback")]
     BeyondLoopback(SocketAddr),
     /// The address cannot be listened on.
     #[error("{0} cannot be listened on: {1}; choose another port, 0 for any")]
@@ -106,10 +105,10 @@ impl Simulator {
         let payments = listen(settings.payments, settings.beyond_loopback).await?;
         let mail = listen(settings.mail, settings.beyond_loopback).await?;
         let vendor = listen(settings.vendor, settings.beyond_loopback).await?;
-        let speaker =
-            settings.webhooks.map(|webhooks| webhooks::speaker(&webhooks, stop.clone())).transpose()?;
-        let (speaker, telling) = speaker.unzip();
-        let world = Arc::new(World::new(Ledger::open(&settings.ledger)?, settings.behaviour, speaker));
+        let webhooks =
+            settings.webhooks.map(|webhooks| webhooks::sender(&webhooks, stop.clone())).transpose()?;
+        let (webhooks, sending) = webhooks.unzip();
+        let world = Arc::new(World::new(Ledger::open(&settings.ledger)?, settings.behaviour, webhooks));
         let address =
             |listener: &Option<TcpListener>| listener.as_ref().and_then(|one| one.local_addr().ok());
         let mut simulator = Self {
@@ -118,8 +117,8 @@ impl Simulator {
             vendor: address(&vendor),
             servers: JoinSet::new(),
         };
-        if let Some(telling) = telling {
-            simulator.servers.spawn(telling);
+        if let Some(sending) = sending {
+            simulator.servers.spawn(sending);
         }
         if let Some(listener) = payments {
             simulator.servers.spawn(payments::serve(listener, world.clone(), stop.clone()));

@@ -16,9 +16,9 @@ use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::books::{Authorisation, Books, Charge, Entry, Outcome, Refund, Release, Totals};
-use crate::deed::{Deed, DueBody, Shared, done_for, if_there, once};
 use crate::holds::{authorise, capture, release};
 use crate::http::{Refusal, connection, key_of, unprocessable, unwritten};
+use crate::operation::{DueBody, Operation, Shared, done_for, if_there, once};
 use crate::serve::accept;
 use crate::world::World;
 
@@ -44,7 +44,7 @@ pub(crate) async fn serve(listener: TcpListener, world: Arc<World>, stop: Cancel
     accept(listener, stop, |stream| connection(stream, router.clone())).await;
 }
 
-impl Deed for Charge {
+impl Operation for Charge {
     fn of<'b>(books: &'b Books, key: &str) -> Option<&'b Self> {
         books.charge(key)
     }
@@ -62,7 +62,7 @@ impl Deed for Charge {
     }
 }
 
-impl Deed for Refund {
+impl Operation for Refund {
     fn of<'b>(books: &'b Books, key: &str) -> Option<&'b Self> {
         books.refund(key)
     }

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::behaviour::Behaviour;
-use crate::books::{Batch, Entry, Fate, Message};
+use crate::books::{Batch, Entry, Message, MessageOutcome};
 use crate::http::{Refusal, connection, key_of, prepare, reused, silence, unknown, unprocessable, unwritten};
 use crate::serve::accept;
 use crate::world::World;
@@ -71,8 +71,8 @@ async fn deliver(
 fn delivered(world: &World, key: String, body: BatchBody) -> Result<(Batch, bool), Refusal> {
     let mut ledger = world.ledger();
     if let Some(known) = ledger.books().batch(&key) {
-        let told = body.messages.iter().map(|message| (&message.id, message.attempt));
-        let same = known.messages.iter().map(|message| (&message.id, message.attempt)).eq(told);
+        let wanted = body.messages.iter().map(|message| (&message.id, message.attempt));
+        let same = known.messages.iter().map(|message| (&message.id, message.attempt)).eq(wanted);
         return if same { Ok((known.clone(), false)) } else { Err(reused()) };
     }
     let messages = body.messages.into_iter().map(|message| decided(&world.behaviour, message)).collect();
@@ -81,31 +81,31 @@ fn delivered(world: &World, key: String, body: BatchBody) -> Result<(Batch, bool
     Ok((batch, true))
 }
 
-/// A recipient that is refused is refused at every attempt; each attempt to reach another one has its own luck.
+/// A recipient that is refused is refused at every attempt; each attempt to reach another one has its own outcome.
 fn decided(behaviour: &Behaviour, message: MessageBody) -> Message {
     let MessageBody { id, attempt, to, subject, text } = message;
-    let failed = |retryable, reason: &str| Fate::Failed { retryable, reason: reason.to_owned() };
-    let fate = if behaviour.declines(&id) {
-        failed(false, "nobody lives there")
+    let failed = |retryable, reason: &str| MessageOutcome::Failed { retryable, reason: reason.to_owned() };
+    let outcome = if behaviour.declines(&id) {
+        failed(false, "there is no such recipient")
     } else if behaviour.defers(&id, attempt) {
-        failed(true, "nobody is at home")
+        failed(true, "the recipient is away")
     } else {
-        Fate::Accepted { reference: behaviour.reference("message", &id) }
+        MessageOutcome::Accepted { reference: behaviour.reference("message", &id) }
     };
-    Message { id, attempt, to, subject, text, fate }
+    Message { id, attempt, to, subject, text, outcome }
 }
 
-/// What a caller hears of a message.
+/// The answer about a message.
 #[derive(Serialize)]
-struct Told {
+struct Receipt {
     id: String,
     #[serde(flatten)]
-    fate: Fate,
+    outcome: MessageOutcome,
 }
 
 fn answer(batch: &Batch, status: StatusCode) -> Response {
-    let told = |message: &Message| Told { id: message.id.clone(), fate: message.fate.clone() };
-    let messages: Vec<Told> = batch.messages.iter().map(told).collect();
+    let receipt = |message: &Message| Receipt { id: message.id.clone(), outcome: message.outcome.clone() };
+    let messages: Vec<Receipt> = batch.messages.iter().map(receipt).collect();
     (status, Json(json!({ "messages": messages }))).into_response()
 }
 

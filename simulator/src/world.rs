@@ -1,4 +1,4 @@
-//! What both servers share: the ledger, the mood, how often each key was tried, and which keys are in work.
+//! What all servers share: the ledger, the behaviour, how often each key was tried, and which keys are in work.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::behaviour::Behaviour;
 use crate::ledger::Ledger;
-use crate::webhooks::Word;
+use crate::webhooks::WebhookMessage;
 
 /// Keys whose tries are counted; beyond that counting begins anew.
 const COUNTED_MAX: usize = 100_000;
@@ -19,26 +19,30 @@ pub(crate) struct World {
     ledger: Mutex<Ledger>,
     tries: Mutex<HashMap<String, u32>>,
     in_work: Mutex<HashSet<String>>,
-    speaker: Option<UnboundedSender<Word>>,
+    webhooks: Option<UnboundedSender<WebhookMessage>>,
 }
 
 impl World {
-    pub(crate) fn new(ledger: Ledger, behaviour: Behaviour, speaker: Option<UnboundedSender<Word>>) -> Self {
+    pub(crate) fn new(
+        ledger: Ledger,
+        behaviour: Behaviour,
+        webhooks: Option<UnboundedSender<WebhookMessage>>,
+    ) -> Self {
         Self {
             behaviour,
             ledger: Mutex::new(ledger),
             tries: Mutex::default(),
             in_work: Mutex::default(),
-            speaker,
+            webhooks,
         }
     }
 
-    /// Tells by webhook what was done for a key, when there is somebody to tell.
-    pub(crate) fn tell(&self, key: &str, body: Value) {
-        let Some(speaker) = &self.speaker else { return };
-        let word = Word { id: format!("told-{key}"), body, times: self.behaviour.tells(key) };
-        // Nobody listens any more when everything ends.
-        let _ = speaker.send(word);
+    /// Sends a webhook about what was done for a key, when there is an address for it.
+    pub(crate) fn send_webhook(&self, key: &str, body: Value) {
+        let Some(webhooks) = &self.webhooks else { return };
+        let copies = self.behaviour.webhook_copies(key);
+        // When the simulator ends, the receiver is closed.
+        let _ = webhooks.send(WebhookMessage { id: format!("webhook-{key}"), body, copies });
     }
 
     /// The ledger, for as long as it takes to look and to write. A panic leaves it whole: an entry is added at once.
@@ -50,13 +54,13 @@ impl World {
         self.in_work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a key into work, until what it returns is dropped; `None` when it is in work already.
-    pub(crate) fn take_up(self: &Arc<Self>, key: &str) -> Option<Work> {
+    /// Claims a key for work, until what it returns is dropped; `None` when it is in work already.
+    pub(crate) fn claim(self: &Arc<Self>, key: &str) -> Option<Work> {
         let new = self.in_work().insert(key.to_owned());
         new.then(|| Work { world: self.clone(), key: key.to_owned() })
     }
 
-    /// Counts a try of a key and tells whether it is turned away.
+    /// Counts a try of a key, and says whether it is turned away.
     pub(crate) fn turns_away(&self, key: &str) -> bool {
         let mut tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
         if tries.len() >= COUNTED_MAX {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use anyhow::{Context as _, Result};
 use chrono::{DateTime, Utc};
 use millrace_domain::contexts::customers::{Customer, Customers};
-use millrace_domain::{Context as _, Emitted, Faces, Rejection, Streams};
+use millrace_domain::{Context as _, Emitted, References, Rejection, Streams};
 use millrace_schemas::customers::Event;
 use millrace_schemas::{AvroRecord as _, CommandRejected, Message as _, encode_record, frame};
 use millrace_testkit::Stack;
@@ -86,7 +86,7 @@ impl Lane {
 
 fn decide(shared: &Shared, order: &Order, version: i64, state: Option<Customer>) -> Result<Decided> {
     let streams: Streams<Customer> = state.map(|state| (order.key.clone(), state)).into_iter().collect();
-    let outcome = Customers::decide(&streams, &Faces::default(), &order.command);
+    let outcome = Customers::decide(&streams, &References::default(), &order.command);
     let state = streams.get(&order.key).cloned();
     match outcome {
         Ok(events) => happened(shared, version, state, &events),

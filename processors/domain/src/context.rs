@@ -6,6 +6,7 @@ use millrace_schemas::Message;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::rules::{self, Checked};
 use crate::{Refusal, Rejection};
 
 /// One part of the business with its own streams, commands and events.
@@ -30,7 +31,7 @@ pub trait Context: Send + Sync + 'static {
     /// The events of this context.
     type Event: Message;
     /// What other contexts may see of a stream, such as a customer's name.
-    type Face: std::fmt::Debug;
+    type Public: std::fmt::Debug;
 
     /// Every stream of this context that the decision reads or writes, each once. One decision may span several:
     /// it is atomic.
@@ -48,7 +49,7 @@ pub trait Context: Send + Sync + 'static {
     /// [`Rejection`]: a final business answer.
     fn decide(
         streams: &Streams<Self::State>,
-        faces: &Faces,
+        references: &References,
         command: &Self::Command,
     ) -> Result<Vec<Emitted<Self::Event>>, Rejection>;
 
@@ -56,7 +57,7 @@ pub trait Context: Send + Sync + 'static {
     fn evolve(state: Option<Self::State>, event: &Self::Event) -> Option<Self::State>;
 
     /// What other contexts may see of a stream with this state.
-    fn face(state: &Self::State) -> Self::Face;
+    fn public(state: &Self::State) -> Self::Public;
 }
 
 /// A stream of another context.
@@ -101,16 +102,36 @@ impl<S> IntoIterator for Streams<S> {
     }
 }
 
-/// The faces of the streams that a command refers to. Build a rule on them only where they can never become false:
-/// another context may change its streams while this one decides.
+/// The public states of the streams of other contexts that a command refers to. Build a rule only on what can never become
+/// false: another context may change its streams while this one decides.
 #[derive(Debug, Default, Clone)]
-pub struct Faces(HashMap<Reference, String>);
+pub struct References(HashMap<Reference, String>);
 
-impl Faces {
-    /// The face of the stream `id` of the context `C`; `None` when the command did not refer to it.
-    pub fn get<C: Context>(&self, id: &str) -> Option<C::Face> {
+impl References {
+    /// The public state of the stream `id` of the context `C`; `None` when the command did not refer to it.
+    pub fn get<C: Context>(&self, id: &str) -> Option<C::Public> {
         let state = self.0.get(&Reference::to::<C>(id))?;
-        serde_json::from_str::<C::State>(state).ok().map(|state| C::face(&state))
+        serde_json::from_str::<C::State>(state).ok().map(|state| C::public(&state))
+    }
+
+    /// The public state of the stream `id` of the context `C`, which the decision needs. `missing` and `field` say how a
+    /// command is refused that refers to none.
+    ///
+    /// # Errors
+    /// [`Rejection`]: the stream does not exist. The engine loads every referenced stream or parks the command, so only a
+    /// caller that does neither gets this answer.
+    pub(crate) fn required<C: Context>(
+        &self,
+        missing: Refusal,
+        field: &str,
+        id: &str,
+    ) -> Result<C::Public, Rejection> {
+        self.get::<C>(id).ok_or_else(|| not_found(missing, field, id))
+    }
+
+    /// As [`required`](References::required), where nothing of the public state is needed.
+    pub(crate) fn check<C: Context>(&self, missing: Refusal, field: &str, id: &str) -> Checked {
+        if self.contains(&Reference::to::<C>(id)) { Ok(()) } else { Err(not_found(missing, field, id)) }
     }
 
     /// Whether the referenced stream exists.
@@ -122,6 +143,11 @@ impl Faces {
     pub fn insert(&mut self, reference: Reference, state: String) {
         self.0.insert(reference, state);
     }
+}
+
+fn not_found(missing: Refusal, field: &str, id: &str) -> Rejection {
+    let id = rules::quoted(id);
+    missing.because(format!("{field} {id} does not exist: create it first, or correct the id"))
 }
 
 /// An event and the stream that it happens to.

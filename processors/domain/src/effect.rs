@@ -6,22 +6,22 @@ use serde::de::DeserializeOwned;
 
 use crate::Recorded;
 
-/// Calls to the outside world that events ask for, and the commands that say what was answered.
+/// Calls to external systems that events ask for, and the commands that say what was answered.
 ///
-/// The engine guarantees: a call is in the ledger before it is made, with a key that is the same at every try; a call
-/// whose outcome is unknown is asked for before it is made again; the answer's command, if it has one, is sent once. Where the outside
-/// knows no key and cannot be asked, a call is made at most once.
+/// The engine guarantees: a call is stored before it is made, with a key that is the same at every try; a call
+/// whose outcome is unknown is asked for before it is made again; the answer's command, if it has one, is sent once.
+/// Where the external system knows no key and cannot be asked, a call is made at most once.
 ///
-/// In return every function is pure and total, and the commands are such that their context takes them: what the outside
-/// says is cut to the fields that it goes into.
+/// In return every function is pure and total, and the commands are such that their context takes them: what an external
+/// system says is cut to the fields that it goes into.
 pub trait Effect: Send + Sync + 'static {
     /// Name of the consumer group, such as `payment`.
     const NAME: &'static str;
     /// The contexts whose events it hears, and to which its commands go.
     const CONTEXTS: &'static [&'static str];
-    /// What is asked of the outside; kept in the ledger.
+    /// What is asked of the external system, as it is stored before the call.
     type Request: Clone + Send + Sync + Serialize + DeserializeOwned + PartialEq + std::fmt::Debug + 'static;
-    /// What the outside answers, for good.
+    /// What the external system answers, for good.
     type Answer: Clone + Send + Sync + Serialize + DeserializeOwned + PartialEq + std::fmt::Debug + 'static;
 
     /// The call that an event asks for.
@@ -33,10 +33,10 @@ pub trait Effect: Send + Sync + 'static {
         false
     }
 
-    /// The command that says what was answered; `None` when nobody needs to know.
+    /// The command that says what was answered; `None` when nothing depends on it.
     fn answered(request: &Self::Request, answer: &Self::Answer) -> Option<Command>;
 
-    /// The command that says that there will be no answer; `None` when none would be true, and somebody must look.
+    /// The command that says that there will be no answer; `None` when none would be true: an operator must look.
     fn gave_up(request: &Self::Request, why: &GaveUp) -> Option<Command>;
 }
 

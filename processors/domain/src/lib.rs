@@ -2,7 +2,7 @@
 //!
 //! A **context** ([`Context`]) decides commands over its streams and emits events. A **view** folds events into rows
 //! ([`View`]), sums ([`Tally`]) or documents ([`Log`]). A **saga** ([`Saga`]) reacts to events with commands, an
-//! **effect** ([`Effect`]) with calls to the outside world. Nothing here reads a clock, draws a random number or waits:
+//! **effect** ([`Effect`]) with calls to external systems. Nothing here reads a clock, draws a random number or waits:
 //! time and ids come in with the record. [`mod@registry`] lists every context and view once. Rules of [`segments`] are judged
 //! here, and compiled to SQL that others run.
 
@@ -21,7 +21,7 @@ pub mod testing;
 mod view;
 pub mod views;
 
-pub use context::{Context, Emitted, Faces, Reference, Streams, emit};
+pub use context::{Context, Emitted, Reference, References, Streams, emit};
 pub use effect::{Effect, GaveUp};
 pub use refusal::{Refusal, Rejection};
 pub use saga::{Awaited, Heard, Reaction, Saga, Sent, Standing, Step, Timer, raised};

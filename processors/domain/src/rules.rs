@@ -127,7 +127,7 @@ pub(crate) fn is_like_a_currency(value: &str) -> bool {
     value.len() == 3 && value.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
-/// The shape of an e-mail address; whether someone reads it only an e-mail can tell.
+/// The shape of an e-mail address; whether it is read only an e-mail can show.
 ///
 /// # Errors
 /// `email-invalid`.

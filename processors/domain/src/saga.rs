@@ -42,7 +42,7 @@ pub trait Saga: Send + Sync + 'static {
     /// What follows; `state` is `None` before the instance's first step.
     fn react(state: Option<Self::State>, heard: &Heard<'_>) -> Reaction<Self::State>;
 
-    /// What of the world the instance waits for: a timer that is due while its answer is on its way is put off.
+    /// What the instance waits for: a timer that is due while its answer is on its way is put off.
     fn awaits(state: &Self::State) -> Vec<Awaited>;
 
     /// Where the instance stands, for people, and whether it has come to its end.
@@ -105,7 +105,7 @@ pub enum Reaction<S> {
     Ignore,
     /// A step.
     Step(Step<S>),
-    /// It cannot have happened to an instance that stands where this one does: a fault that says why, until somebody has
+    /// It cannot have happened to an instance that stands where this one does: a fault that says why, until an operator has
     /// looked at it.
     Impossible(String),
 }
@@ -178,7 +178,7 @@ impl<S> Step<S> {
         self
     }
 
-    /// Sets a timer that is due at a time of the calendar. Nobody waits for it: until then the instance is at rest.
+    /// Sets a timer that is due at a time of the calendar: until then the instance is at rest.
     #[must_use]
     pub fn set_at(mut self, timer: &'static str, due: DateTime<Utc>) -> Self {
         self.timers.push(Timer::SetAt(timer, due));

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use millrace_schemas::{Command, CommandRejected, Event, Message};
 
-use crate::{Context, Emitted, Faces, Recorded, Reference, Rejection, Streams, Tally, View, emit};
+use crate::{Context, Emitted, Recorded, Reference, References, Rejection, Streams, Tally, View, emit};
 
 pub use process::{Process, golden_states, process};
 
@@ -16,7 +16,7 @@ pub use process::{Process, golden_states, process};
 #[derive(Debug)]
 pub struct Given<C: Context> {
     states: BTreeMap<String, C::State>,
-    faces: Faces,
+    references: References,
     accepted: Vec<C::Event>,
 }
 
@@ -26,7 +26,7 @@ pub fn given<C: Context>(events: impl IntoIterator<Item = C::Event>) -> Given<C>
     for event in events {
         fold::<C>(&mut states, emit::<C::Event>(event));
     }
-    Given { states, faces: Faces::default(), accepted: Vec::new() }
+    Given { states, references: References::default(), accepted: Vec::new() }
 }
 
 fn fold<C: Context>(states: &mut BTreeMap<String, C::State>, Emitted { stream, event }: Emitted<C::Event>) {
@@ -39,7 +39,7 @@ impl<C: Context> Given<C> {
     pub fn and<O: Context>(mut self, events: impl IntoIterator<Item = O::Event>) -> Self {
         for (id, state) in given::<O>(events).states {
             let state = serde_json::to_string(&state).expect("states serialise");
-            self.faces.insert(Reference::to::<O>(id), state);
+            self.references.insert(Reference::to::<O>(id), state);
         }
         self
     }
@@ -54,7 +54,7 @@ impl<C: Context> Given<C> {
             .filter(|(id, _)| named.contains(id))
             .map(|(id, s)| (id.clone(), s.clone()))
             .collect();
-        let outcome = C::decide(&streams, &self.faces, &command);
+        let outcome = C::decide(&streams, &self.references, &command);
         if let Err(rejection) = &outcome {
             assert_declared::<C>(rejection);
         }
@@ -72,8 +72,8 @@ impl<C: Context> Given<C> {
     }
 
     fn after_one(mut self, command: C::Command) -> Self {
-        let (states, faces) = (self.states.clone(), self.faces.clone());
-        let decided = Self { states, faces, accepted: Vec::new() }.when(command);
+        let (states, references) = (self.states.clone(), self.references.clone());
+        let decided = Self { states, references, accepted: Vec::new() }.when(command);
         for emitted in decided.outcome.into_iter().flatten() {
             let stream = emitted.stream.clone();
             self.accepted.push(emitted.event.clone());
@@ -176,6 +176,11 @@ fn in_versions<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<Recorded>
         recorded(event, *version)
     };
     events.into_iter().map(record).collect()
+}
+
+/// Texts of their own, for the fields of records.
+pub(crate) fn strings<const N: usize>(texts: [&str; N]) -> [String; N] {
+    texts.map(str::to_owned)
 }
 
 /// When the event with this version happened in a test: so many seconds after 1970, in every stream.

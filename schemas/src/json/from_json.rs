@@ -137,7 +137,7 @@ fn entries(names: &Names<'_>, schema: &Schema, json: &Value) -> Result<Avro, Jso
     entries.iter().map(entry).collect::<Result<_, _>>().map(Avro::Map)
 }
 
-/// The first branch that takes the value; of two branches where one is null, the other's problem is told.
+/// The first branch that takes the value; of two branches where one is null, the other's problem is reported.
 fn branch(names: &Names<'_>, union: &UnionSchema, json: &Value) -> Result<Avro, JsonError> {
     let mut problem = None;
     for (index, schema) in (0_u32..).zip(union.variants()) {

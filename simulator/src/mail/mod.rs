@@ -17,7 +17,7 @@ use session::{Envelope, MESSAGE_BYTES_MAX, Reply, Session, Step};
 
 /// RFC 5321 allows 512 bytes for a command and 1000 for a line of text; some clients write longer ones.
 const LINE_BYTES_MAX: usize = 4 << 10;
-/// A client that is silent for this long is let go.
+/// A client that is silent for this long is disconnected.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// Serves until `stop`.

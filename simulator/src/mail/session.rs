@@ -1,4 +1,4 @@
-//! What a client says line by line, and what is answered: RFC 5321 without extensions that nobody needs here.
+//! What a client says line by line, and what is answered: RFC 5321 without extensions that are not needed here.
 
 use crate::world::World;
 

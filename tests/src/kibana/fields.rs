@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{SavedObject, connectors, kql, list, text};
+use super::{SavedObject, kql, list, repository, text};
 
 /// The records of a data view themselves, as Lens names them.
 pub(crate) const RECORDS: &str = "___records___";
@@ -16,7 +16,7 @@ pub struct Fields(BTreeMap<String, String>);
 impl Fields {
     /// The fields of a view's strict mapping. What is within a `nested` field is left out: Lens cannot see it.
     pub fn of(view: &str) -> Self {
-        let file = connectors().join(format!("elasticsearch/{view}.json"));
+        let file = repository().join(format!("processors/domain/src/views/{view}/mapping.json"));
         let text =
             std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         let mut fields = BTreeMap::new();

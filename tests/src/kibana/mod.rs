@@ -29,15 +29,15 @@ pub struct Link {
 
 /// All objects that are shipped, for a namespace: what the documented `sed` makes of them.
 pub fn shipped(namespace: &str) -> Vec<SavedObject> {
-    let file = connectors().join("kibana/shop.ndjson");
+    let file = repository().join("connectors/kibana/shop.ndjson");
     let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     let text = text.replace("millrace", namespace);
     text.lines().map(|line| SavedObject(serde_json::from_str(line).expect("a line is JSON"))).collect()
 }
 
-/// Where connectors, mappings and saved objects are.
-pub(crate) fn connectors() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository").join("connectors")
+/// Where the mappings and the saved objects are.
+pub(crate) fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository").to_path_buf()
 }
 
 /// The object of this type and id.

@@ -1,4 +1,4 @@
-//! The contexts of the business, each in its own folder: state, decisions, events, face, tests.
+//! The contexts of the business, each in its own folder: state, decisions, events, public state, tests.
 
 pub mod accounts;
 pub mod campaigns;

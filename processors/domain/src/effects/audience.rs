@@ -14,7 +14,7 @@ use crate::{Context, Effect, GaveUp, Recorded};
 
 const REASON_MAX: usize = 500;
 
-/// The effect that finds audiences. Finding has no effect outside, so it may be done again.
+/// The effect that finds audiences. Finding changes nothing, so it may be done again.
 #[derive(Debug)]
 pub struct Audience;
 
@@ -58,7 +58,7 @@ pub struct Customer {
 }
 
 impl Wanted {
-    /// What asks the read side for one customer more than fit a chunk: that one tells whether there are others.
+    /// What asks the read side for one customer more than fit a chunk: that one shows whether there are others.
     ///
     /// # Errors
     /// When the rules cannot be read.

@@ -93,8 +93,8 @@ impl Batch {
         }
     }
 
-    fn receipts(&self, told: impl Fn(&Message) -> Option<Outcome>) -> Command {
-        let receipts = self.messages.iter().filter_map(|message| Some(receipt(message, told(message)?)));
+    fn receipts(&self, outcome: impl Fn(&Message) -> Option<Outcome>) -> Command {
+        let receipts = self.messages.iter().filter_map(|message| Some(receipt(message, outcome(message)?)));
         let (chunk_id, receipts) = (self.chunk_id.clone(), receipts.collect());
         Command::Campaigns(RecordReceipts { chunk_id, receipts }.into())
     }
@@ -143,7 +143,7 @@ impl Effect for Delivery {
         Some(request.receipts(|message| outcomes.get(&message.number).copied().cloned()))
     }
 
-    /// Nobody is told that messages failed that may have been sent.
+    /// No receipts where messages may have been sent: that they failed may be wrong.
     fn gave_up(request: &Batch, why: &GaveUp) -> Option<Command> {
         let failed = |_: &Message| Some(Outcome::Failed { retryable: false, reason: why.reason.clone() });
         (!why.unknown).then(|| request.receipts(failed))
@@ -206,7 +206,7 @@ mod tests {
     }
 
     /// Number, attempt, status, whether it may be retried, and why, of each receipt.
-    fn told(command: Command) -> Vec<(i32, i32, String, bool, Option<String>)> {
+    fn fields(command: Command) -> Vec<(i32, i32, String, bool, Option<String>)> {
         let Command::Campaigns(millrace_schemas::campaigns::Command::RecordReceipts(command)) = command
         else {
             panic!("{command:?}")
@@ -248,7 +248,7 @@ mod tests {
             (4, 2, "sent".to_owned(), false, None),
             (7, 2, "failed".to_owned(), true, Some("mailbox full".to_owned())),
         ];
-        assert_eq!(told(Delivery::answered(&batch(), &answer).expect("receipts")), expected);
+        assert_eq!(fields(Delivery::answered(&batch(), &answer).expect("receipts")), expected);
         assert_survives_storage(&batch());
         assert_survives_storage(&answer);
     }
@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn messages_that_were_given_up_have_failed_unless_they_may_have_been_sent() {
         let why = |unknown| GaveUp { reason: "x".repeat(1_000), unknown };
-        let failed = told(Delivery::gave_up(&batch(), &why(false)).expect("receipts"));
+        let failed = fields(Delivery::gave_up(&batch(), &why(false)).expect("receipts"));
         assert!(failed.iter().all(|(_, _, status, retryable, _)| status == "failed" && !retryable));
         assert_eq!(
             failed.iter().filter_map(|one| one.4.as_deref()).map(str::len).collect::<Vec<_>>(),

@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mail_was_sent_or_it_is_said_why_not() {
+    fn a_mail_was_sent_or_the_command_says_why_not() {
         let notification_id = "n1".to_owned();
         let sent =
             Command::Notifications(MarkNotificationSent { notification_id: notification_id.clone() }.into());
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_and_answers_survive_the_ledger() {
+    fn messages_and_answers_survive_storage() {
         let stored = serde_json::to_string(&message()).unwrap();
         assert_eq!(serde_json::from_str::<Message>(&stored).unwrap(), message());
         let stored = serde_json::to_string(&Taken).unwrap();

@@ -1,5 +1,5 @@
-//! Money at the payment provider: an order's is held first and captured when that is asked for, or released; a period of a
-//! subscription is charged at once; what was captured may go back.
+//! Money at the payment provider: an order's is authorised first and captured when that is asked for, or released; a
+//! period of a subscription is charged at once; what was captured may go back.
 
 use millrace_schemas::payments::{
     AuthorisePayment, CapturePayment, CompleteRefund, DeclinePayment, Event, FailRefund, PaymentRequested,
@@ -24,11 +24,11 @@ pub struct Payment;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
-    /// Money of a customer, to be held.
+    /// Money of a customer, to be authorised.
     Authorise(Due),
     /// Money of a customer, at once.
     Charge(Due),
-    /// The money that is held.
+    /// The authorised money.
     Capture {
         /// The order that is paid.
         order_id: String,
@@ -37,7 +37,7 @@ pub enum Request {
         /// What the provider calls the authorisation.
         authorisation: String,
     },
-    /// That money is not held any more.
+    /// An authorisation that is not needed any more.
     Release {
         /// The order that is not paid.
         order_id: String,
@@ -127,7 +127,7 @@ impl Effect for Payment {
         matches!(&event.event, AnyEvent::Payments(Event::PaymentVoided(_)))
     }
 
-    /// What came of a release nobody needs to know: when it was too late, the capture says so.
+    /// The outcome of a release changes nothing: when it was too late, the capture says so.
     fn answered(request: &Request, answer: &Answer) -> Option<Command> {
         match answer.clone() {
             Answer::Done { reference } => done(request.clone(), reference),
@@ -135,7 +135,7 @@ impl Effect for Payment {
         }
     }
 
-    /// Nobody is told of money that may have moved: neither that it did nor that it did not would be true.
+    /// No command where money may have moved: neither that it did nor that it did not would be true.
     fn gave_up(request: &Request, why: &GaveUp) -> Option<Command> {
         if why.unknown { None } else { not_done(request.clone(), REFUSED, &why.reason) }
     }
@@ -193,14 +193,10 @@ mod tests {
     use millrace_schemas::payments::{CaptureRequested, PaymentDeclined, PaymentVoided, RefundRequested};
 
     use super::*;
-    use crate::testing::recorded;
-
-    fn texts<const N: usize>(texts: [&str; N]) -> [String; N] {
-        texts.map(str::to_owned)
-    }
+    use crate::testing::{recorded, strings};
 
     fn requested(subscription_id: Option<&str>) -> AnyEvent {
-        let [order_id, customer_id, currency] = texts(["o1", "c1", "EUR"]);
+        let [order_id, customer_id, currency] = strings(["o1", "c1", "EUR"]);
         let subscription_id = subscription_id.map(str::to_owned);
         AnyEvent::Payments(
             PaymentRequested { order_id, customer_id, amount: 70, currency, subscription_id }.into(),
@@ -208,14 +204,14 @@ mod tests {
     }
 
     fn capture_requested() -> AnyEvent {
-        let [order_id, customer_id, currency, provider_reference] = texts(["o1", "c1", "EUR", "au-1"]);
+        let [order_id, customer_id, currency, provider_reference] = strings(["o1", "c1", "EUR", "au-1"]);
         AnyEvent::Payments(
             CaptureRequested { order_id, customer_id, amount: 70, currency, provider_reference }.into(),
         )
     }
 
-    fn voided(held: Option<&str>) -> AnyEvent {
-        let [order_id, customer_id, currency, reason] = texts(["o1", "c1", "EUR", "late"]);
+    fn voided(authorisation: Option<&str>) -> AnyEvent {
+        let [order_id, customer_id, currency, reason] = strings(["o1", "c1", "EUR", "late"]);
         let event = PaymentVoided {
             order_id,
             customer_id,
@@ -223,13 +219,14 @@ mod tests {
             currency,
             reason,
             subscription_id: None,
-            provider_reference: held.map(str::to_owned),
+            provider_reference: authorisation.map(str::to_owned),
         };
         AnyEvent::Payments(event.into())
     }
 
-    fn declined_event(held: Option<&str>) -> AnyEvent {
-        let [order_id, customer_id, currency, code, reason] = texts(["o1", "c1", "EUR", "empty", "no money"]);
+    fn declined_event(authorisation: Option<&str>) -> AnyEvent {
+        let [order_id, customer_id, currency, code, reason] =
+            strings(["o1", "c1", "EUR", "empty", "no money"]);
         let event = PaymentDeclined {
             order_id,
             customer_id,
@@ -238,14 +235,14 @@ mod tests {
             code,
             reason,
             subscription_id: None,
-            provider_reference: held.map(str::to_owned),
+            provider_reference: authorisation.map(str::to_owned),
         };
         AnyEvent::Payments(event.into())
     }
 
     fn refund_requested() -> AnyEvent {
-        let [order_id, customer_id, currency, reason] = texts(["o1", "c1", "EUR", "broken"]);
-        let [refund_id, provider_reference] = texts(["r1", "ch-1"]);
+        let [order_id, customer_id, currency, reason] = strings(["o1", "c1", "EUR", "broken"]);
+        let [refund_id, provider_reference] = strings(["r1", "ch-1"]);
         let event = RefundRequested {
             order_id,
             customer_id,
@@ -264,22 +261,22 @@ mod tests {
     }
 
     fn due() -> Due {
-        let [order_id, customer_id, currency] = texts(["o1", "c1", "EUR"]);
+        let [order_id, customer_id, currency] = strings(["o1", "c1", "EUR"]);
         Due { order_id, customer_id, amount: 70, currency }
     }
 
     fn capture() -> Request {
-        let [order_id, authorisation] = texts(["o1", "au-1"]);
+        let [order_id, authorisation] = strings(["o1", "au-1"]);
         Request::Capture { order_id, amount: 70, authorisation }
     }
 
     fn release() -> Request {
-        let [order_id, authorisation] = texts(["o1", "au-1"]);
+        let [order_id, authorisation] = strings(["o1", "au-1"]);
         Request::Release { order_id, authorisation }
     }
 
     fn refund() -> Request {
-        let [order_id, refund_id, charge] = texts(["o1", "r1", "ch-1"]);
+        let [order_id, refund_id, charge] = strings(["o1", "r1", "ch-1"]);
         Request::Refund { order_id, refund_id, amount: 30, charge }
     }
 
@@ -306,17 +303,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_is_captured_or_released_and_what_was_captured_goes_back() {
+    fn what_is_authorised_is_captured_or_released_and_what_was_captured_goes_back() {
         assert_eq!(asked(&capture_requested()), Some(capture()));
         assert_eq!(asked(&voided(Some("au-1"))), Some(release()));
         assert_eq!(asked(&declined_event(Some("au-1"))), Some(release()));
-        assert_eq!([asked(&voided(None)), asked(&declined_event(None))], [None, None], "nothing is held");
+        assert_eq!(
+            [asked(&voided(None)), asked(&declined_event(None))],
+            [None, None],
+            "nothing is authorised"
+        );
         assert_eq!(asked(&refund_requested()), Some(refund()));
     }
 
     #[test]
     fn money_is_authorised_captured_or_declined() {
-        let [order_id, provider_reference] = texts(["o1", "p-1"]);
+        let [order_id, provider_reference] = strings(["o1", "p-1"]);
         let authorised = AuthorisePayment { order_id, amount: 70, provider_reference };
         let authorised = Some(Command::Payments(authorised.into()));
         assert_eq!(Payment::answered(&Request::Authorise(due()), &done()), authorised);
@@ -331,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_needs_to_know_what_came_of_a_release() {
+    fn the_outcome_of_a_release_sends_no_command() {
         for answer in [done(), no()] {
             assert_eq!(Payment::answered(&release(), &answer), None);
         }
@@ -340,7 +341,7 @@ mod tests {
 
     #[test]
     fn a_refund_is_completed_or_failed() {
-        let [order_id, refund_id, provider_reference] = texts(["o1", "r1", "p-1"]);
+        let [order_id, refund_id, provider_reference] = strings(["o1", "r1", "p-1"]);
         let completed = CompleteRefund { order_id, refund_id, provider_reference };
         assert_eq!(Payment::answered(&refund(), &done()), Some(Command::Payments(completed.into())));
         let failed = failed("o1".to_owned(), "r1".to_owned(), "empty: no money");
@@ -348,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_given_up_is_said_only_when_no_money_can_have_moved() {
+    fn a_call_that_was_given_up_sends_a_command_only_when_no_money_can_have_moved() {
         let reason = "x".repeat(REASON_MAX);
         for request in [Request::Authorise(due()), Request::Charge(due()), capture()] {
             let declined = declined("o1".to_owned(), REFUSED, &reason);
@@ -372,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_and_answers_survive_the_ledger() {
+    fn requests_and_answers_survive_storage() {
         for request in all() {
             let stored = serde_json::to_string(&request).unwrap();
             assert_eq!(serde_json::from_str::<Request>(&stored).unwrap(), request);

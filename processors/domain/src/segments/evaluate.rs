@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn spend_is_told_by_currency() {
+    fn spend_is_compared_by_currency() {
         assert!(takes(spend("EUR", ">=", 5_000), &ana()));
         assert!(!takes(spend("EUR", ">", 5_000), &ana()));
         assert!(!takes(spend("USD", ">=", 0), &ana()));
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_comparison_with_a_missing_fact_is_false_and_its_negation_true() {
-        let nobody = Facts::default();
+        let unknown = Facts::default();
         let missing = [
             spend("EUR", "!=", 1),
             fact("days_since_last_order", ">=", 0),
@@ -141,10 +141,10 @@ mod tests {
             fact("tags", "has", "vip"),
         ];
         for rule in missing {
-            assert!(!takes(rule.clone(), &nobody), "{rule}");
-            assert!(takes(json!({"not": rule}), &nobody), "{rule}");
+            assert!(!takes(rule.clone(), &unknown), "{rule}");
+            assert!(takes(json!({"not": rule}), &unknown), "{rule}");
         }
-        assert!(takes(fact("orders", "=", 0), &nobody), "no orders are a number of orders");
+        assert!(takes(fact("orders", "=", 0), &unknown), "no orders are a number of orders");
     }
 
     #[test]

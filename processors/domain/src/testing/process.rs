@@ -144,14 +144,14 @@ impl<S: Saga> Process<S> {
                     self.sent.push(sent.command);
                 }
                 for timer in timers {
-                    self.turn(timer);
+                    self.apply(timer);
                 }
             }
         }
         self
     }
 
-    fn turn(&mut self, timer: Timer) {
+    fn apply(&mut self, timer: Timer) {
         match timer {
             Timer::Cancel(name) => {
                 self.timers.remove(name);

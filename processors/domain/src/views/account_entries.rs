@@ -1,9 +1,7 @@
 //! Entries of accounts: money that came or went, as the views of accounts read them.
 
 use millrace_schemas::Event;
-use millrace_schemas::accounts::{
-    Event as Accounts, MoneyDeposited, MoneyWithdrawn, TransferReceived, TransferSent,
-};
+use millrace_schemas::accounts::Event as Accounts;
 use serde::{Deserialize, Serialize};
 
 use crate::Recorded;
@@ -12,10 +10,10 @@ use crate::Recorded;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EntryKind {
-    /// From outside.
+    /// Money that was paid in.
     #[default]
     Deposit,
-    /// To the outside.
+    /// Money that was paid out.
     Withdrawal,
     /// To another account.
     TransferSent,
@@ -55,6 +53,25 @@ impl Entry<'_> {
     }
 }
 
+/// The entry of an event: its four events spell most fields alike.
+macro_rules! entry {
+    ($event:ident, $kind:ident, $counterparty:expr, $reference:ident) => {
+        Entry {
+            account_id: &$event.account_id,
+            customer_id: &$event.customer_id,
+            number: $event.entry,
+            kind: EntryKind::$kind,
+            amount: $event.amount,
+            currency: &$event.currency,
+            balance: $event.balance,
+            counterparty: $counterparty,
+            reference: &$event.$reference,
+            text: &$event.text,
+            booked_at: $event.booked_at,
+        }
+    };
+}
+
 /// The entry that an event is, when money came or went.
 pub(super) fn entry(recorded: &Recorded) -> Option<Entry<'_>> {
     match &recorded.event {
@@ -65,79 +82,19 @@ pub(super) fn entry(recorded: &Recorded) -> Option<Entry<'_>> {
 
 pub(super) fn of_account(event: &Accounts) -> Option<Entry<'_>> {
     match event {
-        Accounts::MoneyDeposited(event) => Some(deposit(event)),
-        Accounts::MoneyWithdrawn(event) => Some(withdrawal(event)),
-        Accounts::TransferSent(event) => Some(sent(event)),
-        Accounts::TransferReceived(event) => Some(received(event)),
+        Accounts::MoneyDeposited(event) => Some(entry!(event, Deposit, None, transaction_id)),
+        Accounts::MoneyWithdrawn(event) => Some(entry!(event, Withdrawal, None, transaction_id)),
+        Accounts::TransferSent(event) => {
+            Some(entry!(event, TransferSent, Some(event.counterparty.as_str()), transfer_id))
+        }
+        Accounts::TransferReceived(event) => {
+            Some(entry!(event, TransferReceived, Some(event.counterparty.as_str()), transfer_id))
+        }
         Accounts::AccountClosed(_)
         | Accounts::AccountFrozen(_)
         | Accounts::AccountOpened(_)
         | Accounts::AccountUnfrozen(_)
         | Accounts::HoldReleased(_)
         | Accounts::MoneyHeld(_) => None,
-    }
-}
-
-fn deposit(event: &MoneyDeposited) -> Entry<'_> {
-    Entry {
-        account_id: &event.account_id,
-        customer_id: &event.customer_id,
-        number: event.entry,
-        kind: EntryKind::Deposit,
-        amount: event.amount,
-        currency: &event.currency,
-        balance: event.balance,
-        counterparty: None,
-        reference: &event.transaction_id,
-        text: &event.text,
-        booked_at: event.booked_at,
-    }
-}
-
-fn withdrawal(event: &MoneyWithdrawn) -> Entry<'_> {
-    Entry {
-        account_id: &event.account_id,
-        customer_id: &event.customer_id,
-        number: event.entry,
-        kind: EntryKind::Withdrawal,
-        amount: event.amount,
-        currency: &event.currency,
-        balance: event.balance,
-        counterparty: None,
-        reference: &event.transaction_id,
-        text: &event.text,
-        booked_at: event.booked_at,
-    }
-}
-
-fn sent(event: &TransferSent) -> Entry<'_> {
-    Entry {
-        account_id: &event.account_id,
-        customer_id: &event.customer_id,
-        number: event.entry,
-        kind: EntryKind::TransferSent,
-        amount: event.amount,
-        currency: &event.currency,
-        balance: event.balance,
-        counterparty: Some(&event.counterparty),
-        reference: &event.transfer_id,
-        text: &event.text,
-        booked_at: event.booked_at,
-    }
-}
-
-fn received(event: &TransferReceived) -> Entry<'_> {
-    Entry {
-        account_id: &event.account_id,
-        customer_id: &event.customer_id,
-        number: event.entry,
-        kind: EntryKind::TransferReceived,
-        amount: event.amount,
-        currency: &event.currency,
-        balance: event.balance,
-        counterparty: Some(&event.counterparty),
-        reference: &event.transfer_id,
-        text: &event.text,
-        booked_at: event.booked_at,
     }
 }

@@ -1,5 +1,12 @@
-//! The read models, each with its table (`.sql`) and, when it is published, its Elasticsearch mapping
-//! (`connectors/elasticsearch/`).
+//! The read models, each in its own folder: row and fold (`mod.rs`), table (`table.sql`), SQL views (`view.sql`), the
+//! auditor's check (`check.sql`) and, when it is published, its Elasticsearch mapping (`mapping.json`).
+
+/// The sum of two amounts of a tally, field by field; `None` on overflow.
+macro_rules! sum {
+    ($amounts:ident { $($field:ident),* }, $left:expr, $right:expr) => {
+        Some($amounts { $($field: $left.$field.checked_add($right.$field)?),* })
+    };
+}
 
 pub mod account_analytics;
 pub mod account_balances;

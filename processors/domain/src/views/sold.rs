@@ -3,7 +3,7 @@
 
 use chrono::NaiveDate;
 use millrace_schemas::Event;
-use millrace_schemas::orders::{Event as Orders, OrderCancelled, OrderConfirmed};
+use millrace_schemas::orders::Event as Orders;
 use serde::Serialize;
 
 use super::time;
@@ -23,11 +23,7 @@ pub struct Sales {
 impl Sales {
     /// The sum of two; `None` on overflow.
     pub(super) fn plus(&self, other: &Self) -> Option<Self> {
-        Some(Self {
-            lines: self.lines.checked_add(other.lines)?,
-            units: self.units.checked_add(other.units)?,
-            revenue: self.revenue.checked_add(other.revenue)?,
-        })
+        sum!(Self { lines, units, revenue }, self, other)
     }
 }
 
@@ -45,41 +41,35 @@ pub(super) struct SoldLine<'e> {
     pub(super) sales: Sales,
 }
 
+/// The lines of an event, each counted so often: both events spell them alike.
+macro_rules! lines {
+    ($event:ident, $count:literal) => {{
+        let day = time($event.placed_at).date_naive();
+        let lines = $event.lines.iter().map(|line| SoldLine {
+            day,
+            country: &$event.country,
+            category: &line.category,
+            product_id: &line.product_id,
+            currency: &$event.currency,
+            sales: Sales {
+                lines: $count,
+                units: line.quantity.wrapping_mul($count),
+                revenue: line.amount.wrapping_mul($count),
+            },
+        });
+        lines.collect()
+    }};
+}
+
 /// The lines that an event sells or takes back.
 pub(super) fn lines(recorded: &Recorded) -> Vec<SoldLine<'_>> {
     match &recorded.event {
-        Event::Orders(Orders::OrderConfirmed(event)) => sold(event),
+        Event::Orders(Orders::OrderConfirmed(event)) => lines!(event, 1),
         // An order that was never confirmed was never counted.
-        Event::Orders(Orders::OrderCancelled(event)) if event.confirmed => taken_back(event),
+        Event::Orders(Orders::OrderCancelled(event)) if event.confirmed => lines!(event, -1),
         Event::Orders(Orders::OrderPlaced(_) | Orders::OrderCancelled(_) | Orders::OrderShipped(_)) => {
             Vec::new()
         }
         _ => Vec::new(),
     }
-}
-
-fn sold(event: &OrderConfirmed) -> Vec<SoldLine<'_>> {
-    let day = time(event.placed_at).date_naive();
-    let lines = event.lines.iter().map(|line| SoldLine {
-        day,
-        country: &event.country,
-        category: &line.category,
-        product_id: &line.product_id,
-        currency: &event.currency,
-        sales: Sales { lines: 1, units: line.quantity, revenue: line.amount },
-    });
-    lines.collect()
-}
-
-fn taken_back(event: &OrderCancelled) -> Vec<SoldLine<'_>> {
-    let day = time(event.placed_at).date_naive();
-    let lines = event.lines.iter().map(|line| SoldLine {
-        day,
-        country: &event.country,
-        category: &line.category,
-        product_id: &line.product_id,
-        currency: &event.currency,
-        sales: Sales { lines: -1, units: line.quantity.wrapping_neg(), revenue: line.amount.wrapping_neg() },
-    });
-    lines.collect()
 }

@@ -147,7 +147,7 @@ pub(super) fn payment_requested(order_id: &str) -> Event {
 }
 
 pub(super) fn authorised(order_id: &str) -> Event {
-    let provider_reference = format!("hold-{order_id}");
+    let provider_reference = format!("authorisation-{order_id}");
     let [order_id, customer_id, currency] = [order_id, "VINET", "USD"].map(str::to_owned);
     Event::Payments(
         PaymentAuthorised { order_id, customer_id, amount: 1_500, currency, provider_reference }.into(),
@@ -155,7 +155,7 @@ pub(super) fn authorised(order_id: &str) -> Event {
 }
 
 pub(super) fn capture_requested(order_id: &str) -> Event {
-    let provider_reference = format!("hold-{order_id}");
+    let provider_reference = format!("authorisation-{order_id}");
     let [order_id, customer_id, currency] = [order_id, "VINET", "USD"].map(str::to_owned);
     Event::Payments(
         CaptureRequested { order_id, customer_id, amount: 1_500, currency, provider_reference }.into(),

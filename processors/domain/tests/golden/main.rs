@@ -1,6 +1,6 @@
 //! What was written once is understood for ever: golden records of every released version of every event.
 //!
-//! `<context>.json` beside this file tells a few streams' records in their order: a record's bytes (`avro`), what they mean
+//! `<context>.json` beside this file has a few streams' records in their order: a record's bytes (`avro`), what they mean
 //! to today's code (`event`), and the stream's state behind it (`state`). A record is added by its type, version and event;
 //! `MILLRACE_WRITE_GOLDEN=1 cargo test -p millrace-domain --test golden` writes what is missing and changes nothing. Bytes
 //! stay as they are for ever. A meaning that changes fails a test; where it was meant to, remove it and have it written again.

@@ -58,7 +58,7 @@ fn there_is_no_page_of_a_context_that_is_gone() {
 }
 
 #[test]
-fn a_page_tells_fields_within_lists_their_types_and_defaults() {
+fn a_page_shows_fields_within_lists_their_types_and_defaults() {
     let page = page("orders");
     let line =
         "| `lines[].discount_bp` | int | `0` | Discount in basis points (1/100 of a percent), 0 to 10000. |";
@@ -71,14 +71,14 @@ fn a_page_tells_fields_within_lists_their_types_and_defaults() {
 }
 
 #[test]
-fn a_page_tells_when_commands_are_refused() {
+fn a_page_says_when_commands_are_refused() {
     let page = page("orders");
     assert!(page.contains("| `order-empty` | the order has no lines |"), "{page}");
     assert!(page.contains("| `id-invalid` |") && !page.contains("| `cart-empty` |"), "{page}");
 }
 
 #[test]
-fn a_page_tells_the_columns_of_views_and_what_else_can_be_queried() {
+fn a_page_shows_the_columns_of_views_and_what_else_can_be_queried() {
     let page = page("orders");
     assert!(page.contains("| `revenue` | bigint | |"), "{page}");
     assert!(page.contains("- `revenue_by_month`: A share is the part of the month's revenue"), "{page}");

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use millrace_domain::{Context, Emitted, Faces, Rejection, Streams};
+use millrace_domain::{Context, Emitted, References, Rejection, Streams};
 use millrace_schemas::{CommandRejected, Kind, Message as _, encode_record};
 
 use super::arrived::Arrived;
@@ -24,7 +24,7 @@ pub(super) struct Decided {
 pub(super) fn all<C: Context>(
     commands: &[Arrived<'_, C>],
     locks: &mut Locks<C::State>,
-    faces: &Faces,
+    references: &References,
     ids: &SchemaIds,
     outcomes: &mut [Outcome],
 ) -> Decided {
@@ -36,7 +36,7 @@ pub(super) fn all<C: Context>(
             *outcome = Outcome::Waits;
             continue;
         }
-        match one(arrived, locks, faces, ids) {
+        match one(arrived, locks, references, ids) {
             Ok(answer) => decided.add(arrived, answer),
             Err(fault) => {
                 if !fault.hopeless {
@@ -61,12 +61,13 @@ impl Decided {
 fn one<C: Context>(
     arrived: &Arrived<'_, C>,
     locks: &mut Locks<C::State>,
-    faces: &Faces,
+    references: &References,
     ids: &SchemaIds,
 ) -> Result<(Receipt, Vec<OutboxRow>), Fault> {
-    check_references::<C>(&arrived.command, faces)?;
+    check_references::<C>(&arrived.command, references)?;
     let named = C::streams(&arrived.command);
-    let outcome = on_states::<C, _>(locks, &named, |streams| C::decide(streams, faces, &arrived.command));
+    let outcome =
+        on_states::<C, _>(locks, &named, |streams| C::decide(streams, references, &arrived.command));
     match outcome {
         Ok(events) => completed(arrived, locks, events, ids),
         Err(rejection) => rejected(arrived, &rejection, ids),
@@ -74,8 +75,8 @@ fn one<C: Context>(
 }
 
 /// A reference that is not there may be on its way on another topic: not a rejection.
-fn check_references<C: Context>(command: &C::Command, faces: &Faces) -> Result<(), Fault> {
-    match C::references(command).into_iter().find(|reference| !faces.contains(reference)) {
+fn check_references<C: Context>(command: &C::Command, references: &References) -> Result<(), Fault> {
+    match C::references(command).into_iter().find(|reference| !references.contains(reference)) {
         Some(missing) => Err(Fault::new(
             "reference-not-found",
             format!("the command refers to `{}` of {}, which does not exist", missing.id, missing.context),
@@ -253,7 +254,7 @@ mod tests {
         all::<Catalog>(
             commands,
             &mut locks,
-            &Faces::default(),
+            &References::default(),
             &ids,
             &mut vec![Outcome::Applied; commands.len()],
         )

@@ -1,8 +1,8 @@
 //! Deciding commands: once each, in the order of their key, over the newest state of every stream they touch.
 //!
 //! A batch costs a fixed handful of statements whatever its size: fence, ledger look-up, missing streams, locks,
-//! states, faces; then streams, outbox and ledger are written and all of it is committed at once. One with commands in our
-//! own name looks at the outbox too.
+//! states, references; then streams, outbox and ledger are written and all of it is committed at once. One with commands
+//! in our own name looks at the outbox too.
 
 mod arrived;
 mod cache;
@@ -97,8 +97,8 @@ impl<C: Context> Role for Commands<C> {
         let arrived = own::vouched(connection, &self.shared.namespace, arrived, &mut outcomes).await?;
         let (fresh, died) = ledger::fresh(connection, &self.shared.group, arrived, &mut outcomes).await?;
         let mut streams = streams::lock_and_load::<C>(connection, &self.shared, &fresh).await?;
-        let faces = streams::faces::<C>(connection, &self.shared, &fresh).await?;
-        let decided = decide::all::<C>(&fresh, &mut streams, &faces, ids, &mut outcomes);
+        let references = streams::references::<C>(connection, &self.shared, &fresh).await?;
+        let decided = decide::all::<C>(&fresh, &mut streams, &references, ids, &mut outcomes);
         let stored = streams::store::<C>(connection, streams).await?;
         outbox::insert(connection, &self.shared.namespace, &decided.outbox).await?;
         ledger::insert(connection, C::NAME, received_at, &decided.receipts).await?;

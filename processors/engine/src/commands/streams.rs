@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use millrace_domain::{Context, Faces, Reference};
+use millrace_domain::{Context, Reference, References};
 use millrace_schemas::Message as _;
 use millrace_store::{outbox, stream};
 use sqlx::PgConnection;
@@ -104,24 +104,24 @@ async fn complete(
     Ok(states)
 }
 
-/// The faces of the streams of other contexts that the commands refer to and that exist.
-pub(super) async fn faces<C: Context>(
+/// The public states of the streams of other contexts that the commands refer to and that exist.
+pub(super) async fn references<C: Context>(
     connection: &mut PgConnection,
     shared: &Shared,
     commands: &[Arrived<'_, C>],
-) -> Result<Faces, WorkError> {
-    let references: BTreeSet<Reference> = commands.iter().flat_map(|c| C::references(&c.command)).collect();
+) -> Result<References, WorkError> {
+    let named: BTreeSet<Reference> = commands.iter().flat_map(|c| C::references(&c.command)).collect();
     let mut by_context: HashMap<&'static str, Vec<String>> = HashMap::new();
-    for Reference { context, id } in references {
+    for Reference { context, id } in named {
         by_context.entry(context).or_default().push(id);
     }
-    let mut faces = Faces::default();
+    let mut references = References::default();
     for (context, ids) in by_context {
         for (id, state) in referenced(connection, shared, context, ids).await? {
-            faces.insert(Reference { context, id }, state);
+            references.insert(Reference { context, id }, state);
         }
     }
-    Ok(faces)
+    Ok(references)
 }
 
 /// Reads referenced states without locking: only those that the cache does not have at their newest version.

@@ -8,7 +8,7 @@ use millrace_domain::contexts::inventory::{Inventory, Stock};
 use millrace_domain::contexts::orders::{Order, Orders, Status};
 use millrace_domain::contexts::payments::{Payment, Payments};
 use millrace_domain::sagas::fulfilment::{Fulfilment, OrderFulfilment};
-use millrace_domain::{Context, Faces, Recorded, Reference, Saga as _, Streams, Timer};
+use millrace_domain::{Context, Recorded, Reference, References, Saga as _, Streams, Timer};
 use millrace_schemas::inventory::StockReceived;
 use millrace_schemas::orders::{CancelOrder, OrderPlaced, OrderPlacedLine};
 use millrace_schemas::payments::{
@@ -276,16 +276,16 @@ impl World {
         Event: From<C::Event>,
         Command: From<C::Command>,
     {
-        let mut faces = Faces::default();
+        let mut references = References::default();
         for reference in C::references(command) {
             let state = serde_json::to_string(&self.orders[&reference.id]).unwrap();
-            faces.insert(Reference::to::<Orders>(&reference.id), state);
+            references.insert(Reference::to::<Orders>(&reference.id), state);
         }
         let named = C::streams(command);
         let states = self.states::<C>();
         let streams: Streams<C::State> =
             named.iter().filter_map(|id| Some((id.clone(), states.get(id)?.clone()))).collect();
-        match C::decide(&streams, &faces, command) {
+        match C::decide(&streams, &references, command) {
             Ok(events) => {
                 for emitted in events {
                     self.happen::<C>(&emitted.stream, emitted.event, Some(id));

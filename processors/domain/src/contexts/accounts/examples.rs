@@ -6,13 +6,10 @@ use millrace_schemas::accounts::{
 };
 
 use super::account_number;
+use crate::testing::strings;
 
 const JULY_4_2024: i64 = 1_720_051_200_000_000;
 const CUSTOMER: &str = "ANA";
-
-fn strings<const N: usize>(texts: [&str; N]) -> [String; N] {
-    texts.map(str::to_owned)
-}
 
 /// An account of ANA in euros, with an overdraft of 1.00, opened at the beginning of 4 July 2024.
 pub(crate) fn opened<E: From<Event>>(account_id: &str) -> E {
@@ -23,79 +20,41 @@ pub(crate) fn opened<E: From<Event>>(account_id: &str) -> E {
     Event::from(opened).into()
 }
 
+/// An entry of an account of ANA in euros: its four events spell most fields alike.
+macro_rules! entry {
+    ($record:ident { $($own:ident: $value:expr),* }, $account_id:expr, $amount:expr, $after:expr, $days:expr, $text:literal) => {{
+        let [account_id, customer_id, currency, text] = strings([$account_id, CUSTOMER, "EUR", $text]);
+        let ((balance, entry), booked_at, amount) = ($after, booked($days), $amount);
+        let entry = $record {
+            account_id,
+            customer_id,
+            amount,
+            currency,
+            balance,
+            entry,
+            text,
+            booked_at,
+            $($own: $value.to_owned(),)*
+        };
+        Event::from(entry).into()
+    }};
+}
+
 /// `after` is the balance and the number of the entry, here and below; each is booked so many days after 4 July.
 pub(crate) fn deposited<E: From<Event>>(account_id: &str, amount: i64, after: (i64, i64), days: i64) -> E {
-    let [account_id, customer_id, transaction_id, currency, text] =
-        strings([account_id, CUSTOMER, "t1", "EUR", "salary"]);
-    let ((balance, entry), booked_at) = (after, booked(days));
-    let deposited = MoneyDeposited {
-        account_id,
-        customer_id,
-        transaction_id,
-        amount,
-        currency,
-        balance,
-        entry,
-        text,
-        booked_at,
-    };
-    Event::from(deposited).into()
+    entry!(MoneyDeposited { transaction_id: "t1" }, account_id, amount, after, days, "salary")
 }
 
 pub(crate) fn withdrawn<E: From<Event>>(account_id: &str, amount: i64, after: (i64, i64), days: i64) -> E {
-    let [account_id, customer_id, transaction_id, currency, text] =
-        strings([account_id, CUSTOMER, "t2", "EUR", "rent"]);
-    let ((balance, entry), booked_at) = (after, booked(days));
-    let withdrawn = MoneyWithdrawn {
-        account_id,
-        customer_id,
-        transaction_id,
-        amount,
-        currency,
-        balance,
-        entry,
-        text,
-        booked_at,
-    };
-    Event::from(withdrawn).into()
+    entry!(MoneyWithdrawn { transaction_id: "t2" }, account_id, amount, after, days, "rent")
 }
 
 pub(crate) fn sent<E: From<Event>>(from: &str, to: &str, amount: i64, after: (i64, i64)) -> E {
-    let [account_id, counterparty, customer_id, transfer_id, currency, text] =
-        strings([from, to, CUSTOMER, "x1", "EUR", "lunch"]);
-    let ((balance, entry), booked_at) = (after, booked(0));
-    let sent = TransferSent {
-        account_id,
-        customer_id,
-        transfer_id,
-        counterparty,
-        amount,
-        currency,
-        balance,
-        entry,
-        text,
-        booked_at,
-    };
-    Event::from(sent).into()
+    entry!(TransferSent { transfer_id: "x1", counterparty: to }, from, amount, after, 0, "lunch")
 }
 
 pub(crate) fn received<E: From<Event>>(to: &str, from: &str, amount: i64, after: (i64, i64)) -> E {
-    let [account_id, counterparty, customer_id, transfer_id, currency, text] =
-        strings([to, from, CUSTOMER, "x1", "EUR", "lunch"]);
-    let ((balance, entry), booked_at) = (after, booked(0));
-    let received = TransferReceived {
-        account_id,
-        customer_id,
-        transfer_id,
-        counterparty,
-        amount,
-        currency,
-        balance,
-        entry,
-        text,
-        booked_at,
-    };
-    Event::from(received).into()
+    entry!(TransferReceived { transfer_id: "x1", counterparty: from }, to, amount, after, 0, "lunch")
 }
 
 pub(crate) fn held<E: From<Event>>(account_id: &str, hold_id: &str, amount: i64) -> E {

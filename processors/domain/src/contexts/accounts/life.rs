@@ -9,26 +9,28 @@ use super::number::{account_number, check_id};
 use super::{Account, Decision, REASON, Status, check_amount, known, refusals};
 use crate::contexts::customers::{self, Customers};
 use crate::rules::{self, Checked};
-use crate::{Faces, Reference, Rejection, Streams, emit};
+use crate::{Reference, References, Rejection, Streams, emit};
 
 const KINDS: [&str; 2] = ["current", "savings"];
 /// The transaction that a first deposit is.
 const OPENING: &str = "opening";
 
-/// The customer. A malformed command refers to nobody: it is rejected for what it is.
+/// The customer. A malformed command refers to nothing: it is rejected for what it is.
 pub(super) fn references(command: &OpenAccount) -> Vec<Reference> {
     check(command).map_or_else(|_| Vec::new(), |()| vec![Reference::to::<Customers>(&command.customer_id)])
 }
 
 /// Opens an account; a first deposit is its first entry.
-pub(super) fn open(streams: &Streams<Account>, faces: &Faces, command: &OpenAccount) -> Decision {
+pub(super) fn open(streams: &Streams<Account>, references: &References, command: &OpenAccount) -> Decision {
     check(command)?;
     if streams.get(&command.account_id).is_some() {
         return Err(exists(&command.account_id));
     }
-    if !faces.contains(&Reference::to::<Customers>(&command.customer_id)) {
-        return Err(customer_unknown(&command.customer_id));
-    }
+    references.check::<Customers>(
+        customers::refusals::CUSTOMER_MISSING,
+        "customer_id",
+        &command.customer_id,
+    )?;
     let deposit = (command.initial_balance > 0).then(|| emit(first_deposit(command)));
     let OpenAccount { account_id, customer_id, kind, currency, overdraft, opened_at, .. } = command.clone();
     let number = account_number(&account_id);
@@ -112,11 +114,4 @@ pub(super) fn close(account: &Account, command: &CloseAccount) -> Decision {
 fn exists(account_id: &str) -> Rejection {
     let id = rules::quoted(account_id);
     refusals::ACCOUNT_EXISTS.because(format!("account_id {id} was already opened: take another id"))
-}
-
-/// The engine brings every referenced face or keeps the command waiting, so this is the answer to a caller that
-/// does not.
-fn customer_unknown(customer_id: &str) -> Rejection {
-    let (id, way_out) = (rules::quoted(customer_id), "register it first, or correct the id");
-    customers::refusals::CUSTOMER_MISSING.because(format!("customer_id {id} does not exist: {way_out}"))
 }

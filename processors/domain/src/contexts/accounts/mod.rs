@@ -20,7 +20,7 @@ use millrace_schemas::accounts::{AccountOpened, Command, Event, TransferMoney};
 use serde::{Deserialize, Serialize};
 
 use crate::rules::{self, Checked, Text};
-use crate::{Context, Emitted, Faces, Reference, Refusal, Rejection, Streams};
+use crate::{Context, Emitted, Reference, References, Refusal, Rejection, Streams};
 
 pub use holds::HOLDS_MAX;
 pub use number::account_number;
@@ -78,7 +78,7 @@ impl Context for Accounts {
     type Command = Command;
     type Event = Event;
     // No other context refers to an account.
-    type Face = ();
+    type Public = ();
 
     fn streams(command: &Command) -> Vec<String> {
         match command {
@@ -110,10 +110,10 @@ impl Context for Accounts {
         }
     }
 
-    fn decide(streams: &Streams<Account>, faces: &Faces, command: &Command) -> Decision {
+    fn decide(streams: &Streams<Account>, references: &References, command: &Command) -> Decision {
         let open = || open(streams, "account_id", command.key());
         match command {
-            Command::OpenAccount(command) => life::open(streams, faces, command),
+            Command::OpenAccount(command) => life::open(streams, references, command),
             Command::DepositMoney(command) => money::deposit(open()?, command),
             Command::WithdrawMoney(command) => money::withdraw(open()?, command),
             Command::TransferMoney(command) => money::transfer(streams, command),
@@ -132,7 +132,7 @@ impl Context for Accounts {
         }
     }
 
-    fn face(_state: &Account) {}
+    fn public(_state: &Account) {}
 }
 
 impl Status {

@@ -1,5 +1,5 @@
 //! Account numbers: an account's id and two check digits, ISO 7064 MOD 97-10. IBANs (ISO 13616) and LEIs (ISO 17442) are
-//! checked in the same way: every wrong character and every swap of neighbours shows.
+//! checked in the same way: every wrong character and every swap of adjacent ones shows.
 
 use super::refusals;
 use crate::rules::{Checked, quoted};
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_character_or_a_swap_of_neighbours_shows_in_the_check_digits() {
+    fn a_wrong_character_or_a_swap_of_adjacent_ones_shows_in_the_check_digits() {
         let check = |id: &str| account_number(id).split_off(id.len());
         for id in ["A12346", "B12345", "A12354", "1A2345", "A21345"] {
             assert_ne!(check(id), check("A12345"), "{id}");

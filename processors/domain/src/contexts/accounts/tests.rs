@@ -6,24 +6,16 @@ use millrace_schemas::accounts::{
     CloseAccount, DepositMoney, FreezeAccount, HoldMoney, MoneyDeposited, OpenAccount, ReleaseHold,
     UnfreezeAccount, WithdrawMoney,
 };
-use millrace_schemas::customers::{CustomerRegistered, Event as CustomerEvent};
+use millrace_schemas::customers::Event as CustomerEvent;
 
 use super::examples::{booked, closed, frozen, opened, unfrozen};
 use super::*;
 use crate::contexts::customers::Customers;
+use crate::contexts::customers::examples::registered;
 use crate::testing::{Given, given};
 
 fn customer() -> CustomerEvent {
-    CustomerRegistered {
-        customer_id: "ANA".into(),
-        name: "Ana Trujillo".into(),
-        contact_name: None,
-        email: None,
-        phone: None,
-        city: None,
-        country: None,
-    }
-    .into()
+    registered("ANA", "Ana Trujillo").into()
 }
 
 fn past(events: impl IntoIterator<Item = Event>) -> Given<Accounts> {
@@ -168,7 +160,7 @@ fn an_account_is_never_opened_without_its_customer() {
 }
 
 #[test]
-fn a_malformed_account_is_rejected_and_refers_to_nobody() {
+fn a_malformed_account_is_rejected_and_refers_to_nothing() {
     let refused = |command: OpenAccount, code: &str| {
         assert_eq!(Accounts::references(&command.clone().into()), []);
         past([]).when(command).then_rejected(code);
@@ -185,7 +177,7 @@ fn a_malformed_account_is_rejected_and_refers_to_nobody() {
 }
 
 #[test]
-fn money_is_put_in_and_taken_out_and_each_entry_tells_the_balance_after_it() {
+fn money_is_put_in_and_taken_out_and_each_entry_states_the_balance_after_it() {
     past([opened("A1")]).when(deposit("A1", 500)).then([deposited("A1", 500, (500, 1))]);
     past([opened("A1"), deposited("A1", 500, (500, 1))]).when(withdraw("A1", 200)).then([withdrawn(
         "A1",
@@ -336,7 +328,7 @@ fn a_closed_account_takes_nothing_any_more() {
 }
 
 #[test]
-fn nobody_pays_into_a_frozen_or_closed_account() {
+fn no_money_is_paid_into_a_frozen_or_closed_account() {
     let rich = || vec![opened("A1"), deposited("A1", 500, (500, 1)), opened("B2")];
     past([rich(), vec![frozen("B2")]].concat()).when(transfer(1)).then_rejected("account-frozen");
     past([rich(), vec![closed("B2")]].concat()).when(transfer(1)).then_rejected("account-closed");

@@ -114,7 +114,7 @@ pub fn chunk_id(campaign_id: &str, number: i32) -> String {
     format!("{campaign_id}/{number}")
 }
 
-/// What a message is called outside: its chunk and its number there.
+/// What the vendor calls a message: its chunk and its number there.
 pub fn job_id(chunk_id: &str, number: i32) -> String {
     format!("{chunk_id}/{number}")
 }

@@ -95,8 +95,8 @@ mod tests {
     fn placeholders_are_replaced_once_and_doubled_braces_are_braces() {
         let template = "Dear {contact_name} of {name},\n{{{customer_id}}} }}{{";
         assert_eq!(personal(template, &ANA), "Dear Ana {name} of Emparedados,\n{ANATR} }{");
-        let nobody = Recipient { contact_name: None, ..ANA };
-        assert_eq!(personal("{contact_name}", &nobody), "Emparedados");
+        let without = Recipient { contact_name: None, ..ANA };
+        assert_eq!(personal("{contact_name}", &without), "Emparedados");
     }
 
     #[test]

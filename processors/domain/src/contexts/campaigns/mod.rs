@@ -14,7 +14,7 @@ use millrace_schemas::campaigns::{CampaignCreated, Command, Event};
 use serde::{Deserialize, Serialize};
 
 use crate::rules::{self, Checked};
-use crate::{Context, Emitted, Faces, Refusal, Rejection, Streams};
+use crate::{Context, Emitted, References, Refusal, Rejection, Streams};
 
 pub use audience::{CHUNK_BYTES_MAX, CHUNKS_MAX, RECIPIENTS_MAX, fitting};
 pub use chunk::{ATTEMPTS_MAX, Chunk, Job, JobStatus, chunk_id, job_id};
@@ -98,7 +98,7 @@ impl Context for Campaigns {
     type Command = Command;
     type Event = Event;
     // No other context refers to a campaign.
-    type Face = ();
+    type Public = ();
 
     fn streams(command: &Command) -> Vec<String> {
         match command {
@@ -113,7 +113,7 @@ impl Context for Campaigns {
         }
     }
 
-    fn decide(streams: &Streams<Stream>, _faces: &Faces, command: &Command) -> Decision {
+    fn decide(streams: &Streams<Stream>, _references: &References, command: &Command) -> Decision {
         let stream = streams.get(command.key());
         match command {
             Command::DefineSegment(command) => create::define(stream, command),
@@ -140,12 +140,12 @@ impl Context for Campaigns {
             }
             Event::DeliveriesQueued(event) => state.map(|stream| stream.chunk(|chunk| chunk.queued(event))),
             Event::DeliveriesChanged(event) => state.map(|stream| stream.chunk(|chunk| chunk.changed(event))),
-            // What is retried was told by the change; what is unmatched is kept by its event alone.
+            // A retry is part of the change before it; what is unmatched is kept by its event alone.
             Event::DeliveriesRetried(_) | Event::ReceiptsUnmatched(_) => state,
         }
     }
 
-    fn face(_state: &Stream) {}
+    fn public(_state: &Stream) {}
 }
 
 impl Stream {
@@ -177,7 +177,7 @@ impl Stream {
     }
 }
 
-/// The id of a segment or a campaign. Only ids of chunks have a slash, so that nobody takes one away from its campaign.
+/// The id of a segment or a campaign. Only ids of chunks have a slash, so neither has the id of a chunk.
 fn check_id(field: &str, value: &str) -> Checked {
     rules::id(field, value)?;
     let fits = value.chars().count() <= ID_CHARACTERS_MAX && value.len() <= ID_BYTES_MAX;

@@ -1,4 +1,4 @@
-//! What the vendor tells of messages, twice, late and in any order: a message only goes forward.
+//! What the vendor reports of messages, twice, late and in any order: a message only goes forward.
 //!
 //! In one attempt queued comes before sent and sent before failed; after a failure that may be overcome the next attempt
 //! is queued, and of an older attempt only the arrival counts. What has arrived stays so.
@@ -15,15 +15,15 @@ use crate::{Emitted, emit};
 
 const REASON: Text = Text::new("reason", rules::refusals::REASON_INVALID, 1, 100);
 
-/// What a receipt tells.
+/// What a receipt reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
+enum Reported {
     Sent,
     Delivered,
     Failed { retryable: bool },
 }
 
-impl Told {
+impl Reported {
     fn of(receipt: &RecordReceiptsReceipt) -> Option<Self> {
         match receipt.status.as_str() {
             "sent" => Some(Self::Sent),
@@ -34,7 +34,7 @@ impl Told {
     }
 }
 
-/// Takes what is new, retries what may be retried, and keeps what nobody knows of.
+/// Takes what is new, retries what may be retried, and keeps what is unknown.
 pub(super) fn record(stream: Option<&Stream>, command: &RecordReceipts) -> Decision {
     check(command)?;
     let RecordReceipts { chunk_id, receipts } = command;
@@ -64,37 +64,41 @@ fn take(chunk: &Chunk, receipts: &[RecordReceiptsReceipt]) -> Taken {
     let mut taken = Taken { jobs: chunk.jobs.clone(), changes: Vec::new(), unknown: Vec::new() };
     for receipt in receipts {
         let job = place(receipt.number).and_then(|place| taken.jobs.get_mut(place));
-        match (job.filter(|job| (1..=job.attempt).contains(&receipt.attempt)), Told::of(receipt)) {
-            (Some(job), Some(told)) => taken.changes.extend(change(job, told, receipt)),
+        match (job.filter(|job| (1..=job.attempt).contains(&receipt.attempt)), Reported::of(receipt)) {
+            (Some(job), Some(reported)) => taken.changes.extend(change(job, reported, receipt)),
             _ => taken.unknown.push(receipt.clone()),
         }
     }
     taken
 }
 
-/// Changes a job when the receipt is news.
-fn change(job: &mut Job, told: Told, receipt: &RecordReceiptsReceipt) -> Option<DeliveriesChangedChange> {
-    let (attempt, status) = job.after(told, receipt.attempt)?;
+/// Changes a job when the receipt says something new.
+fn change(
+    job: &mut Job,
+    reported: Reported,
+    receipt: &RecordReceiptsReceipt,
+) -> Option<DeliveriesChangedChange> {
+    let (attempt, status) = job.after(reported, receipt.attempt)?;
     let (from, to) = (job.status.name().to_owned(), status.name().to_owned());
     (job.attempt, job.status) = (attempt, status);
-    let reason = receipt.reason.clone().filter(|_| matches!(told, Told::Failed { .. }));
+    let reason = receipt.reason.clone().filter(|_| matches!(reported, Reported::Failed { .. }));
     Some(DeliveriesChangedChange { number: receipt.number, attempt, from, to, reason })
 }
 
 impl Job {
-    /// Where it stands after a receipt of an attempt; `None` when that is no news.
-    fn after(&self, told: Told, attempt: i32) -> Option<(i32, JobStatus)> {
+    /// Where it stands after a receipt of an attempt; `None` when that is nothing new.
+    fn after(&self, reported: Reported, attempt: i32) -> Option<(i32, JobStatus)> {
         use JobStatus::{Dead, Delivered, Failed, Queued, Sent};
-        match (self.status, told) {
+        match (self.status, reported) {
             (Delivered, _) => None,
-            (_, Told::Delivered) => Some((self.attempt, Delivered)),
+            (_, Reported::Delivered) => Some((self.attempt, Delivered)),
             _ if attempt < self.attempt => None,
-            (Queued, Told::Sent) => Some((attempt, Sent)),
-            (Queued | Sent, Told::Failed { retryable: true }) if attempt < ATTEMPTS_MAX => {
+            (Queued, Reported::Sent) => Some((attempt, Sent)),
+            (Queued | Sent, Reported::Failed { retryable: true }) if attempt < ATTEMPTS_MAX => {
                 Some((attempt.saturating_add(1), Queued))
             }
-            (Queued | Sent, Told::Failed { retryable: true }) => Some((attempt, Dead)),
-            (Queued | Sent, Told::Failed { retryable: false }) => Some((attempt, Failed)),
+            (Queued | Sent, Reported::Failed { retryable: true }) => Some((attempt, Dead)),
+            (Queued | Sent, Reported::Failed { retryable: false }) => Some((attempt, Failed)),
             (Sent | Failed | Dead, _) => None,
         }
     }
@@ -139,7 +143,7 @@ fn check(command: &RecordReceipts) -> Checked {
 }
 
 fn check_receipt(index: usize, receipt: &RecordReceiptsReceipt) -> Checked {
-    if Told::of(receipt).is_none() {
+    if Reported::of(receipt).is_none() {
         let status = rules::quoted(&receipt.status);
         let message = format!("receipts[{index}].status is {status}: send sent, delivered or failed");
         return Err(refusals::RECEIPT_STATUS_UNKNOWN.because(message));

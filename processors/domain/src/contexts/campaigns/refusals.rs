@@ -24,7 +24,7 @@ refusals! {
     RECEIPT_STATUS_UNKNOWN = "receipt-status-unknown" when "the status of a receipt is not known";
     RECEIPTS_COUNT_INVALID = "receipts-count-invalid" when "there are no receipts, or too many";
     RECIPIENT_REPEATED = "recipient-repeated" when "a chunk names the same customer twice";
-    RECIPIENTS_EMPTY = "recipients-empty" when "a chunk names nobody and is not the last one";
+    RECIPIENTS_EMPTY = "recipients-empty" when "a chunk names no customer and is not the last one";
     RECIPIENTS_TOO_MANY = "recipients-too-many" when "the recipients do not fit a chunk";
     RULES_INVALID = "rules-invalid" when "the rules are no tree of rules that are known";
     SEGMENT_UNKNOWN = "segment-unknown" when "there is no segment with this id";

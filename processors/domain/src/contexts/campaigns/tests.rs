@@ -168,7 +168,7 @@ fn a_campaign_keeps_the_rules_that_its_segment_had() {
 }
 
 #[test]
-fn a_message_that_nobody_can_write_is_refused() {
+fn a_message_that_cannot_be_written_is_refused() {
     let refused = |campaign: CreateCampaign, code| {
         given::<Campaigns>([defined(RULES)]).when(campaign).then_rejected(code);
     };
@@ -342,7 +342,7 @@ fn given_copy(past: &Given<Campaigns>) -> Given<Campaigns> {
 }
 
 #[test]
-fn a_receipt_that_nobody_knows_a_message_for_is_kept() {
+fn a_receipt_of_an_unknown_message_is_kept() {
     let kept = |chunk_id: &str, one: RecordReceiptsReceipt| -> Event {
         let RecordReceiptsReceipt { number, attempt, status, retryable, reason } = one;
         let receipt = millrace_schemas::campaigns::ReceiptsUnmatchedReceipt {
@@ -369,7 +369,7 @@ fn a_receipt_that_nobody_knows_a_message_for_is_kept() {
 }
 
 #[test]
-fn what_is_kept_for_nobody_does_not_stand_in_the_way_of_the_chunk() {
+fn an_unmatched_receipt_does_not_stand_in_the_way_of_the_chunk() {
     let past = given::<Campaigns>([defined(RULES)]).after([
         record(&[receipt(1, 1, "sent")]).into(),
         create().into(),
@@ -449,20 +449,20 @@ proptest! {
 
     #[test]
     fn what_a_vendor_says_of_one_attempt_comes_to_the_same_in_any_order(
-        (told, mixed) in prop::sample::subsequence(vec![0, 1, 2], 0..=3).prop_flat_map(|told| {
-            (Just(told.clone()), Just(told).prop_shuffle())
+        (reported, mixed) in prop::sample::subsequence(vec![0, 1, 2], 0..=3).prop_flat_map(|reported| {
+            (Just(reported.clone()), Just(reported).prop_shuffle())
         }),
         retryable in any::<bool>(),
     ) {
-        let receipts = |told: &[i32]| -> Vec<Command> {
+        let receipts = |reported: &[i32]| -> Vec<Command> {
             let one = |kind: &i32| match kind {
                 0 => receipt(1, 1, "sent"),
                 1 => RecordReceiptsReceipt { retryable, ..receipt(1, 1, "failed") },
                 _ => receipt(1, 1, "delivered"),
             };
-            told.iter().map(|kind| record(&[one(kind)]).into()).collect()
+            reported.iter().map(|kind| record(&[one(kind)]).into()).collect()
         };
-        let status = |told: &[i32]| jobs(&sending().after(receipts(told)))[0].status;
-        prop_assert_eq!(status(&told), status(&mixed));
+        let status = |reported: &[i32]| jobs(&sending().after(receipts(reported)))[0].status;
+        prop_assert_eq!(status(&reported), status(&mixed));
     }
 }

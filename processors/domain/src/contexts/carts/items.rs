@@ -4,10 +4,10 @@ use millrace_schemas::carts::{
     AddToCart, CartItemAdded, CartItemRemoved, CartQuantityChanged, ChangeCartQuantity, RemoveFromCart,
 };
 
-use super::{Cart, Decision, Item, missing, refusals, total};
-use crate::contexts::catalog::{self, Catalog, ProductFace};
+use super::{Cart, Decision, Item, refusals, total};
+use crate::contexts::catalog::{self, Catalog, ProductPublic};
 use crate::rules::{self, Checked};
-use crate::{Faces, Reference, Rejection, emit};
+use crate::{Reference, References, Rejection, emit};
 
 /// The product. A malformed command refers to nothing: it is rejected for what it is.
 pub(super) fn references(command: &AddToCart) -> Vec<Reference> {
@@ -15,13 +15,12 @@ pub(super) fn references(command: &AddToCart) -> Vec<Reference> {
 }
 
 /// Puts a product that is on sale into the cart, at its list price.
-pub(super) fn add(cart: &Cart, faces: &Faces, command: &AddToCart) -> Decision {
+pub(super) fn add(cart: &Cart, references: &References, command: &AddToCart) -> Decision {
     check(command)?;
     let AddToCart { cart_id, product_id, quantity } = command.clone();
     check_room(cart, &product_id)?;
-    let product = faces.get::<Catalog>(&product_id);
-    let product =
-        product.ok_or_else(|| missing(catalog::refusals::PRODUCT_MISSING, "product_id", &product_id))?;
+    let missing = catalog::refusals::PRODUCT_MISSING;
+    let product = references.required::<Catalog>(missing, "product_id", &product_id)?;
     check_offer(cart, &product, &product_id)?;
     let (product_name, unit_price) = (product.name, product.price);
     check_total(cart, &product_id, Item { quantity, unit_price })?;
@@ -68,7 +67,7 @@ fn check_room(cart: &Cart, product_id: &str) -> Checked {
 }
 
 /// A product never comes back on sale and never changes its currency.
-fn check_offer(cart: &Cart, product: &ProductFace, product_id: &str) -> Checked {
+fn check_offer(cart: &Cart, product: &ProductPublic, product_id: &str) -> Checked {
     let (id, wanted, offered) = (rules::quoted(product_id), &cart.currency, &product.currency);
     if product.discontinued {
         let message = format!("product_id {id} was discontinued: choose another product");

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::contexts::customers::{self, Customers};
 use crate::rules::{self, Checked, Text};
-use crate::{Context, Emitted, Faces, Reference, Refusal, Rejection, Streams, emit};
+use crate::{Context, Emitted, Reference, References, Refusal, Rejection, Streams, emit};
 
 const REASON: Text = Text::new("reason", rules::refusals::REASON_INVALID, 1, 500);
 
@@ -69,7 +69,7 @@ impl Context for Carts {
     type Command = Command;
     type Event = Event;
     // No other context refers to a cart.
-    type Face = ();
+    type Public = ();
 
     fn streams(command: &Command) -> Vec<String> {
         rules::streams([command.key()])
@@ -87,12 +87,12 @@ impl Context for Carts {
         }
     }
 
-    fn decide(streams: &Streams<Cart>, faces: &Faces, command: &Command) -> Decision {
+    fn decide(streams: &Streams<Cart>, references: &References, command: &Command) -> Decision {
         let cart = streams.get(command.key());
         let open = || open(cart, command.key());
         match command {
-            Command::CreateCart(command) => create(cart, faces, command),
-            Command::AddToCart(command) => items::add(open()?, faces, command),
+            Command::CreateCart(command) => create(cart, references, command),
+            Command::AddToCart(command) => items::add(open()?, references, command),
             Command::RemoveFromCart(command) => items::remove(open()?, command),
             Command::ChangeCartQuantity(command) => items::change_quantity(open()?, command),
             Command::AbandonCart(command) => abandon(open()?, command),
@@ -115,7 +115,7 @@ impl Context for Carts {
         }
     }
 
-    fn face(_state: &Cart) {}
+    fn public(_state: &Cart) {}
 }
 
 impl Status {
@@ -161,20 +161,18 @@ impl Cart {
     }
 }
 
-/// The customer. A malformed cart refers to nobody: it is rejected for what it is.
+/// The customer. A malformed cart refers to nothing: it is rejected for what it is.
 fn references(command: &CreateCart) -> Vec<Reference> {
     check(command).map_or_else(|_| Vec::new(), |()| vec![Reference::to::<Customers>(&command.customer_id)])
 }
 
-fn create(known: Option<&Cart>, faces: &Faces, command: &CreateCart) -> Decision {
+fn create(known: Option<&Cart>, references: &References, command: &CreateCart) -> Decision {
     check(command)?;
     let CreateCart { cart_id, customer_id, currency } = command.clone();
     if known.is_some() {
         return Err(exists(&cart_id));
     }
-    if !faces.contains(&Reference::to::<Customers>(&customer_id)) {
-        return Err(missing(customers::refusals::CUSTOMER_MISSING, "customer_id", &customer_id));
-    }
+    references.check::<Customers>(customers::refusals::CUSTOMER_MISSING, "customer_id", &customer_id)?;
     Ok(vec![emit(CartCreated { cart_id, customer_id, currency })])
 }
 
@@ -233,11 +231,4 @@ fn unknown(cart_id: &str) -> Rejection {
     let id = rules::quoted(cart_id);
     refusals::CART_UNKNOWN
         .because(format!("cart_id {id} was never created: send CreateCart, or correct the id"))
-}
-
-/// The engine brings every referenced face or keeps the command waiting, so this is the answer to a caller that
-/// does not.
-fn missing(refusal: Refusal, field: &str, id: &str) -> Rejection {
-    let id = rules::quoted(id);
-    refusal.because(format!("{field} {id} does not exist: create it first, or correct the id"))
 }

@@ -4,27 +4,19 @@ use millrace_schemas::carts::{
     AddToCart, CartCheckedOut, CartCheckedOutLine, ChangeCartQuantity, CheckOutCart, RemoveFromCart,
 };
 use millrace_schemas::catalog::{self, ProductAdded, ProductDiscontinued};
-use millrace_schemas::customers::{self, CustomerRegistered};
+use millrace_schemas::customers;
 use proptest::prelude::*;
 
 use super::*;
 use crate::contexts::catalog::Catalog;
+use crate::contexts::customers::examples::registered;
 use crate::rules::{LINES_MAX, QUANTITY_MAX, TOTAL_MAX};
 use crate::testing::{Given, given};
 
 const JULY_4_1996: i64 = 836_438_400_000_000;
 
 fn customer() -> customers::Event {
-    CustomerRegistered {
-        customer_id: "VINET".into(),
-        name: "Vins et alcools".into(),
-        contact_name: None,
-        email: None,
-        phone: Some("26.47.15.10".into()),
-        city: None,
-        country: None,
-    }
-    .into()
+    registered("VINET", "Vins et alcools").into()
 }
 
 fn product(product_id: &str, price: i64, currency: &str) -> catalog::Event {
@@ -145,7 +137,7 @@ fn a_cart_is_created_only_once() {
 }
 
 #[test]
-fn a_malformed_cart_is_rejected_and_refers_to_nobody() {
+fn a_malformed_cart_is_rejected_and_refers_to_nothing() {
     let refused = |command: CreateCart, code| {
         assert_eq!(Carts::references(&command.clone().into()), []);
         past([]).when(command).then_rejected(code);

@@ -8,7 +8,7 @@ use millrace_schemas::catalog::{
 use serde::{Deserialize, Serialize};
 
 use crate::rules::{self, Text};
-use crate::{Context, Emitted, Faces, Refusal, Rejection, Streams, emit};
+use crate::{Context, Emitted, References, Refusal, Rejection, Streams, emit};
 
 pub(crate) mod refusals;
 #[cfg(test)]
@@ -38,7 +38,7 @@ pub struct Product {
 
 /// What other contexts may see of a product.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProductFace {
+pub struct ProductPublic {
     /// Product name.
     pub name: String,
     /// Category name.
@@ -60,13 +60,13 @@ impl Context for Catalog {
     type State = Product;
     type Command = Command;
     type Event = Event;
-    type Face = ProductFace;
+    type Public = ProductPublic;
 
     fn streams(command: &Command) -> Vec<String> {
         rules::streams([command.key()])
     }
 
-    fn decide(streams: &Streams<Product>, _faces: &Faces, command: &Command) -> Decision {
+    fn decide(streams: &Streams<Product>, _references: &References, command: &Command) -> Decision {
         let product = streams.get(command.key());
         match command {
             Command::AddProduct(command) => add(product, command),
@@ -93,9 +93,9 @@ impl Context for Catalog {
         }
     }
 
-    fn face(state: &Product) -> ProductFace {
+    fn public(state: &Product) -> ProductPublic {
         let Product { name, category, price, currency, discontinued } = state.clone();
-        ProductFace { name, category, price, currency, discontinued }
+        ProductPublic { name, category, price, currency, discontinued }
     }
 }
 

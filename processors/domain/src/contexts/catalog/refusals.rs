@@ -20,5 +20,5 @@ refusals! {
 
 /// In the contexts that refer to products.
 pub(crate) const PRODUCT_MISSING: Refusal = PRODUCT_UNKNOWN.meaning(
-    "a product is not in the catalog; Millrace waits for that first, so only other callers hear this",
+    "a product is not in the catalog; Millrace waits for that first, so only other callers get this",
 );

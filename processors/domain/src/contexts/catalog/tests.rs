@@ -148,8 +148,8 @@ fn others_see_the_newest_details_even_of_a_discontinued_product() {
     ];
     let state = events.iter().fold(None, Catalog::evolve).expect("a product");
     let [name, category, currency] = ["Chai tea", "Teas", "USD"].map(str::to_owned);
-    let face = ProductFace { name, category, price: 5, currency, discontinued: true };
-    assert_eq!(Catalog::face(&state), face);
+    let public = ProductPublic { name, category, price: 5, currency, discontinued: true };
+    assert_eq!(Catalog::public(&state), public);
 }
 
 prop_compose! {

@@ -1,6 +1,8 @@
 //! Customers: who buys, how to reach them, what they prefer, and how far to trust them.
 
 mod details;
+#[cfg(test)]
+pub(crate) mod examples;
 mod preferences;
 pub(crate) mod refusals;
 mod risk;
@@ -13,7 +15,7 @@ use millrace_schemas::customers::{Command, Event};
 use serde::{Deserialize, Serialize};
 
 use crate::rules;
-use crate::{Context, Emitted, Faces, Refusal, Rejection, Streams};
+use crate::{Context, Emitted, References, Refusal, Rejection, Streams};
 
 pub use details::Details;
 pub use risk::Risk;
@@ -37,7 +39,7 @@ pub struct Customer {
 
 /// What other contexts may see of a customer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CustomerFace {
+pub struct CustomerPublic {
     /// Company or person.
     pub name: String,
     /// E-mail address.
@@ -55,13 +57,13 @@ impl Context for Customers {
     type State = Customer;
     type Command = Command;
     type Event = Event;
-    type Face = CustomerFace;
+    type Public = CustomerPublic;
 
     fn streams(command: &Command) -> Vec<String> {
         rules::streams([command.key()])
     }
 
-    fn decide(streams: &Streams<Customer>, _faces: &Faces, command: &Command) -> Decision {
+    fn decide(streams: &Streams<Customer>, _references: &References, command: &Command) -> Decision {
         let customer = streams.get(command.key());
         let registered = || customer.ok_or_else(|| unknown(command.key()));
         match command {
@@ -91,9 +93,9 @@ impl Context for Customers {
         }
     }
 
-    fn face(state: &Customer) -> CustomerFace {
+    fn public(state: &Customer) -> CustomerPublic {
         let Details { name, email, country, .. } = state.details.clone();
-        CustomerFace { name, email, country }
+        CustomerPublic { name, email, country }
     }
 }
 

@@ -29,6 +29,5 @@ refusals! {
 }
 
 /// In the contexts that refer to customers.
-pub(crate) const CUSTOMER_MISSING: Refusal = CUSTOMER_UNKNOWN.meaning(
-    "the customer is not registered; Millrace waits for that first, so only other callers hear this",
-);
+pub(crate) const CUSTOMER_MISSING: Refusal = CUSTOMER_UNKNOWN
+    .meaning("the customer is not registered; Millrace waits for that first, so only other callers get this");

@@ -46,8 +46,8 @@ fn check_score(score: i32) -> Checked {
 }
 
 fn outdated(assessed_at: i64, newest: Risk) -> Rejection {
-    let told = |micros| DateTime::from_timestamp_micros(micros).unwrap_or_default();
-    let (given, known) = (told(assessed_at), told(newest.assessed_at));
+    let time = |micros| DateTime::from_timestamp_micros(micros).unwrap_or_default();
+    let (given, known) = (time(assessed_at), time(newest.assessed_at));
     refusals::RISK_ASSESSMENT_OUTDATED.because(format!(
         "assessed_at is {given}, but the newest assessment is of {known}: assess the customer again"
     ))

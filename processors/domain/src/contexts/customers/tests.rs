@@ -141,8 +141,8 @@ fn others_see_the_name_the_email_address_and_the_country() {
     let events = [registered(), changed(&command)];
     let state = events.iter().fold(None, Customers::evolve).expect("a customer");
     let (name, email) = ("Alfreds Futterkiste".to_owned(), Some("maria@example.de".to_owned()));
-    let face = CustomerFace { name, email, country: Some("Germany".into()) };
-    assert_eq!(Customers::face(&state), face);
+    let public = CustomerPublic { name, email, country: Some("Germany".into()) };
+    assert_eq!(Customers::public(&state), public);
 }
 
 #[test]

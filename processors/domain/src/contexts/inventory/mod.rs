@@ -12,7 +12,7 @@ use millrace_schemas::inventory::{AdjustStock, Command, Event, ReceiveStock, Sto
 use serde::{Deserialize, Serialize};
 
 use crate::rules::{self, Text};
-use crate::{Context, Emitted, Faces, Refusal, Rejection, Streams, emit};
+use crate::{Context, Emitted, References, Refusal, Rejection, Streams, emit};
 pub use promised::Reservations;
 
 const REASON: Text = Text::new("reason", rules::refusals::REASON_INVALID, 1, 500);
@@ -32,7 +32,7 @@ pub struct Stock {
 
 /// What other contexts may see of a product's stock. Advice only: it is out of date at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StockFace {
+pub struct StockPublic {
     /// Units that can still be reserved.
     pub available: i64,
 }
@@ -46,7 +46,7 @@ impl Context for Inventory {
     type State = Stock;
     type Command = Command;
     type Event = Event;
-    type Face = StockFace;
+    type Public = StockPublic;
 
     fn streams(command: &Command) -> Vec<String> {
         match command {
@@ -62,7 +62,7 @@ impl Context for Inventory {
         }
     }
 
-    fn decide(streams: &Streams<Stock>, _faces: &Faces, command: &Command) -> Decision {
+    fn decide(streams: &Streams<Stock>, _references: &References, command: &Command) -> Decision {
         match command {
             Command::AdjustStock(command) => adjust(streams, command),
             Command::ReceiveStock(command) => receive(streams, command),
@@ -80,8 +80,8 @@ impl Context for Inventory {
         (known || happened).then_some(stock)
     }
 
-    fn face(state: &Stock) -> StockFace {
-        StockFace { available: state.available() }
+    fn public(state: &Stock) -> StockPublic {
+        StockPublic { available: state.available() }
     }
 }
 

@@ -248,7 +248,7 @@ fn on_hand_reserved_and_available_are_three_figures() {
     let events = [received("tea", 10), adjusted(-1), reserved("tea", 4)];
     assert_eq!(figures(&events), (9, 4, 5));
     let stock = events.iter().fold(None, Inventory::evolve).expect("a stock");
-    assert_eq!(Inventory::face(&stock), StockFace { available: 5 });
+    assert_eq!(Inventory::public(&stock), StockPublic { available: 5 });
 }
 
 #[test]
@@ -317,7 +317,7 @@ proptest! {
         given::<Inventory>([]).after(commands).states().values().for_each(assert_sound);
     }
 
-    /// The view adds up whatever it is told; the state ignores what cannot be. They agree only if nothing impossible
+    /// The view adds up whatever events it gets; the state ignores what cannot be. They agree only if nothing impossible
     /// was ever accepted.
     #[test]
     fn the_view_shows_the_figures_that_were_decided_on(commands in prop::collection::vec(any_command(), 0..40)) {

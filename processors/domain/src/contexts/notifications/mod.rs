@@ -13,7 +13,7 @@ use millrace_schemas::notifications::{
 use serde::{Deserialize, Serialize};
 
 use crate::rules::{self, Text};
-use crate::{Context, Emitted, Faces, Reference, Refusal, Rejection, Streams, emit};
+use crate::{Context, Emitted, Reference, References, Refusal, Rejection, Streams, emit};
 
 const REASON: Text = Text::new("reason", rules::refusals::REASON_INVALID, 1, 500);
 
@@ -71,7 +71,7 @@ impl Context for Notifications {
     type Command = Command;
     type Event = Event;
     // No other context refers to a notification.
-    type Face = ();
+    type Public = ();
 
     fn streams(command: &Command) -> Vec<String> {
         match command {
@@ -95,10 +95,10 @@ impl Context for Notifications {
         }
     }
 
-    fn decide(streams: &Streams<Stream>, faces: &Faces, command: &Command) -> Decision {
+    fn decide(streams: &Streams<Stream>, references: &References, command: &Command) -> Decision {
         let stream = streams.get(command.key());
         match command {
-            Command::QueueNotification(command) => queue::queue(streams, faces, command),
+            Command::QueueNotification(command) => queue::queue(streams, references, command),
             Command::MarkNotificationSent(command) => sent(stream, command),
             Command::MarkNotificationFailed(command) => failed(stream, command),
             Command::StopNotifications(command) => preferences::stop(stream, command),
@@ -119,7 +119,7 @@ impl Context for Notifications {
         }
     }
 
-    fn face(_state: &Stream) {}
+    fn public(_state: &Stream) {}
 }
 
 impl Stream {

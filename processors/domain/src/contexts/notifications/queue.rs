@@ -3,20 +3,24 @@
 use millrace_schemas::notifications::{NotificationQueued, NotificationSuppressed, QueueNotification};
 
 use super::{Decision, Stream, refusals, taken};
-use crate::contexts::customers::{self, CustomerFace, Customers};
+use crate::contexts::customers::{self, CustomerPublic, Customers};
 use crate::rules::{self, Checked, Text};
-use crate::{Faces, Reference, Rejection, Streams, emit};
+use crate::{Reference, References, Streams, emit};
 
 const SUBJECT: Text = Text::new("subject", rules::refusals::SUBJECT_INVALID, 1, 200);
 const BODY: Text = Text::new("body", refusals::BODY_INVALID, 1, 10_000).of_lines();
 
-/// The customer. A malformed notification refers to nobody: it is rejected for what it is.
+/// The customer. A malformed notification refers to nothing: it is rejected for what it is.
 pub(super) fn references(command: &QueueNotification) -> Vec<Reference> {
     check(command).map_or_else(|_| Vec::new(), |()| vec![Reference::to::<Customers>(&command.customer_id)])
 }
 
 /// Queues a notification for a customer who wants it and can get it.
-pub(super) fn queue(streams: &Streams<Stream>, faces: &Faces, command: &QueueNotification) -> Decision {
+pub(super) fn queue(
+    streams: &Streams<Stream>,
+    references: &References,
+    command: &QueueNotification,
+) -> Decision {
     check(command)?;
     check_free(streams.get(&command.notification_id), &command.notification_id)?;
     let wants_none = match streams.get(&command.customer_id) {
@@ -24,8 +28,8 @@ pub(super) fn queue(streams: &Streams<Stream>, faces: &Faces, command: &QueueNot
         Some(Stream::Preferences(preferences)) => preferences.stopped,
         None => false,
     };
-    let customer = faces.get::<Customers>(&command.customer_id);
-    let customer = customer.ok_or_else(|| unknown(&command.customer_id))?;
+    let missing = customers::refusals::CUSTOMER_MISSING;
+    let customer = references.required::<Customers>(missing, "customer_id", &command.customer_id)?;
     match customer.email.clone() {
         _ if wants_none => suppress(command, "the customer wants no notifications"),
         None => suppress(command, "the customer has no e-mail address"),
@@ -33,7 +37,7 @@ pub(super) fn queue(streams: &Streams<Stream>, faces: &Faces, command: &QueueNot
     }
 }
 
-fn send(command: &QueueNotification, customer: CustomerFace, address: String) -> Decision {
+fn send(command: &QueueNotification, customer: CustomerPublic, address: String) -> Decision {
     let QueueNotification { notification_id, customer_id, subject, body } = command.clone();
     let recipient = customer.name;
     Ok(vec![emit(NotificationQueued { notification_id, customer_id, recipient, address, subject, body })])
@@ -65,12 +69,4 @@ fn check_free(stream: Option<&Stream>, notification_id: &str) -> Checked {
             Err(refusals::NOTIFICATION_EXISTS.because(message))
         }
     }
-}
-
-/// The engine brings every referenced face or keeps the command waiting, so this is the answer to a caller that
-/// does not.
-fn unknown(customer_id: &str) -> Rejection {
-    let id = rules::quoted(customer_id);
-    customers::refusals::CUSTOMER_MISSING
-        .because(format!("customer_id {id} does not exist: register it first, or correct the id"))
 }

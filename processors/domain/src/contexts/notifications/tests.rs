@@ -9,19 +9,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::contexts::customers::Customers;
+use crate::contexts::customers::examples::registered;
 use crate::testing::{Given, given};
 
 fn customer(customer_id: &str, email: Option<&str>) -> customers::Event {
-    CustomerRegistered {
-        customer_id: customer_id.into(),
-        name: "Ana Trujillo".into(),
-        contact_name: None,
-        email: email.map(str::to_owned),
-        phone: Some("555-4729".into()),
-        city: None,
-        country: None,
-    }
-    .into()
+    let email = email.map(str::to_owned);
+    CustomerRegistered { email, ..registered(customer_id, "Ana Trujillo") }.into()
 }
 
 fn past(events: impl IntoIterator<Item = Event>) -> Given<Notifications> {
@@ -80,7 +73,7 @@ fn allowed() -> Event {
 }
 
 fn refused(command: QueueNotification, code: &str) {
-    assert_eq!(Notifications::references(&command.clone().into()), [], "a malformed one refers to nobody");
+    assert_eq!(Notifications::references(&command.clone().into()), [], "a malformed one refers to nothing");
     past([]).when(command).then_rejected(code);
 }
 

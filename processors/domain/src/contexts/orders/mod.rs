@@ -15,7 +15,7 @@ use millrace_schemas::orders::{
 use serde::{Deserialize, Serialize};
 
 use crate::rules::{self, Text};
-use crate::{Context, Emitted, Faces, Reference, Refusal, Rejection, Streams, emit};
+use crate::{Context, Emitted, Reference, References, Refusal, Rejection, Streams, emit};
 
 const REASON: Text = Text::new("reason", rules::refusals::REASON_INVALID, 1, 500);
 
@@ -60,7 +60,7 @@ pub struct Order {
 
 /// What other contexts may see of an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OrderFace {
+pub struct OrderPublic {
     /// Who ordered.
     pub customer_id: String,
     /// ISO 4217 code.
@@ -78,7 +78,7 @@ impl Context for Orders {
     type State = Order;
     type Command = Command;
     type Event = Event;
-    type Face = OrderFace;
+    type Public = OrderPublic;
 
     fn streams(command: &Command) -> Vec<String> {
         rules::streams([command.key()])
@@ -91,10 +91,10 @@ impl Context for Orders {
         }
     }
 
-    fn decide(streams: &Streams<Order>, faces: &Faces, command: &Command) -> Decision {
+    fn decide(streams: &Streams<Order>, references: &References, command: &Command) -> Decision {
         let order = streams.get(command.key());
         match command {
-            Command::PlaceOrder(command) => place::place(order, faces, command),
+            Command::PlaceOrder(command) => place::place(order, references, command),
             Command::ConfirmOrder(command) => confirm(order, command),
             Command::CancelOrder(command) => cancel(order, command),
             Command::ShipOrder(command) => ship(order, command),
@@ -110,9 +110,9 @@ impl Context for Orders {
         }
     }
 
-    fn face(state: &Order) -> OrderFace {
+    fn public(state: &Order) -> OrderPublic {
         let Order { customer_id, currency, total, .. } = state.clone();
-        OrderFace { customer_id, currency, total }
+        OrderPublic { customer_id, currency, total }
     }
 }
 

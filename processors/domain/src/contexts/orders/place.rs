@@ -6,7 +6,7 @@ use super::{Decision, Order, refusals};
 use crate::contexts::catalog::{self, Catalog};
 use crate::contexts::customers::{self, Customers};
 use crate::rules::{self, Checked};
-use crate::{Faces, Reference, Refusal, Rejection, emit};
+use crate::{Reference, References, Rejection, emit};
 
 /// The customer and every product. A malformed order refers to nothing: it is rejected for what it is, not kept
 /// waiting for what it names.
@@ -20,15 +20,14 @@ pub(super) fn references(command: &PlaceOrder) -> Vec<Reference> {
 }
 
 /// Places an order that is not there yet.
-pub(super) fn place(known: Option<&Order>, faces: &Faces, command: &PlaceOrder) -> Decision {
+pub(super) fn place(known: Option<&Order>, references: &References, command: &PlaceOrder) -> Decision {
     let amounts = amounts(command)?;
     if known.is_some() {
         return Err(exists(&command.order_id));
     }
-    let unknown_customer =
-        || unknown(customers::refusals::CUSTOMER_MISSING, "customer_id", &command.customer_id);
-    let customer = faces.get::<Customers>(&command.customer_id).ok_or_else(unknown_customer)?;
-    let lines = command.lines.iter().zip(amounts).map(|(line, amount)| placed_line(faces, line, amount));
+    let missing = customers::refusals::CUSTOMER_MISSING;
+    let customer = references.required::<Customers>(missing, "customer_id", &command.customer_id)?;
+    let lines = command.lines.iter().zip(amounts).map(|(line, amount)| placed_line(references, line, amount));
     let lines = lines.collect::<Result<Vec<_>, _>>()?;
     let PlaceOrder { order_id, customer_id, currency, placed_at, lines: _, total } = command.clone();
     Ok(vec![emit(OrderPlaced {
@@ -43,10 +42,14 @@ pub(super) fn place(known: Option<&Order>, faces: &Faces, command: &PlaceOrder) 
     })])
 }
 
-fn placed_line(faces: &Faces, line: &PlaceOrderLine, amount: i64) -> Result<OrderPlacedLine, Rejection> {
+fn placed_line(
+    references: &References,
+    line: &PlaceOrderLine,
+    amount: i64,
+) -> Result<OrderPlacedLine, Rejection> {
     let PlaceOrderLine { product_id, quantity, unit_price, discount_bp } = line.clone();
-    let unknown_product = || unknown(catalog::refusals::PRODUCT_MISSING, "product_id", &product_id);
-    let product = faces.get::<Catalog>(&product_id).ok_or_else(unknown_product)?;
+    let missing = catalog::refusals::PRODUCT_MISSING;
+    let product = references.required::<Catalog>(missing, "product_id", &product_id)?;
     let (product_name, category) = (product.name, product.category);
     Ok(OrderPlacedLine { product_id, product_name, category, quantity, unit_price, discount_bp, amount })
 }
@@ -102,11 +105,4 @@ fn check_total(total: i64, sum: i64) -> Checked {
 fn exists(order_id: &str) -> Rejection {
     let id = rules::quoted(order_id);
     refusals::ORDER_EXISTS.because(format!("order_id {id} was already placed: take another id"))
-}
-
-/// The engine brings every referenced face or keeps the command waiting, so this is the answer to a caller that
-/// does not.
-fn unknown(refusal: Refusal, field: &str, id: &str) -> Rejection {
-    let id = rules::quoted(id);
-    refusal.because(format!("{field} {id} does not exist: create it first, or correct the id"))
 }

@@ -32,4 +32,4 @@ refusals! {
 
 /// In the contexts that refer to orders.
 pub(crate) const ORDER_MISSING: Refusal = ORDER_UNKNOWN
-    .meaning("the order was never placed; Millrace waits for that first, so only other callers hear this");
+    .meaning("the order was never placed; Millrace waits for that first, so only other callers get this");

@@ -6,6 +6,7 @@ use millrace_schemas::orders::{PlaceOrder, PlaceOrderLine};
 use proptest::prelude::*;
 
 use super::*;
+use crate::contexts::customers::examples::registered;
 use crate::contexts::{catalog::Catalog, customers::Customers};
 use crate::rules::{QUANTITY_MAX, TOTAL_MAX};
 use crate::testing::{Given, given};
@@ -13,16 +14,8 @@ use crate::testing::{Given, given};
 const JULY_4_1996: i64 = 836_438_400_000_000;
 
 fn customer() -> customers::Event {
-    CustomerRegistered {
-        customer_id: "VINET".into(),
-        name: "Vins et alcools Chevalier".into(),
-        contact_name: None,
-        email: None,
-        phone: Some("26.47.15.10".into()),
-        city: None,
-        country: Some("France".into()),
-    }
-    .into()
+    let country = Some("France".to_owned());
+    CustomerRegistered { country, ..registered("VINET", "Vins et alcools Chevalier") }.into()
 }
 
 fn product(product_id: &str, name: &str, category: &str) -> catalog::Event {
@@ -320,8 +313,8 @@ fn what_cannot_have_happened_changes_nothing() {
 #[test]
 fn others_see_who_ordered_and_for_how_much() {
     let order = Orders::evolve(None, &placed()).expect("an order");
-    let face = OrderFace { customer_id: "VINET".into(), currency: "USD".into(), total: 25_173 };
-    assert_eq!(Orders::face(&order), face);
+    let public = OrderPublic { customer_id: "VINET".into(), currency: "USD".into(), total: 25_173 };
+    assert_eq!(Orders::public(&order), public);
 }
 
 /// Mostly good values here and below, so that most sequences get somewhere.

@@ -1,4 +1,4 @@
-//! Decisions about money that the provider holds until it is captured: that of an order, never that of a period of a
+//! Decisions about money that is authorised before it is captured: that of an order, never that of a period of a
 //! subscription, which is charged at once.
 
 use millrace_schemas::payments::{AuthorisePayment, CaptureRequested, PaymentAuthorised, RequestCapture};
@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::{Decision, PROVIDER_REFERENCE, Payment, Status, refusals};
 use crate::{Rejection, emit, rules};
 
-/// Why an authorisation is released that nobody waits for any more.
-const LATE: &str = "nobody waited for it any more when it was authorised";
+/// Why an authorisation is released that came too late.
+const LATE: &str = "it was authorised too late";
 
-/// Money that the provider holds: the whole amount of the payment.
+/// An authorisation of the provider: the whole amount of the payment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Authorisation {
     /// What the provider calls it.
@@ -37,7 +37,7 @@ pub(super) fn authorise(payment: &Payment, command: &AuthorisePayment) -> Decisi
     Ok([emit(authorised)].into_iter().chain(release).collect())
 }
 
-/// Asks for the money that is held, once.
+/// Asks for the authorised money, once.
 pub(super) fn request_capture(payment: &Payment, command: &RequestCapture) -> Decision {
     let order_id = command.order_id.clone();
     let Authorisation { provider_reference } = match &payment.status {

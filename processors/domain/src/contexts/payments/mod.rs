@@ -1,5 +1,5 @@
-//! Payments: what an order or a period of a subscription is to pay, what the provider holds and captured of it, and what
-//! was paid back. The money of an order is authorised first and captured when it is asked for; a period is charged at once.
+//! Payments: what an order or a period of a subscription is to pay, what of it the provider authorised and captured, and
+//! what was paid back. The money of an order is authorised first and captured when it is asked for; a period is charged at once.
 
 mod authorisations;
 mod refunds;
@@ -19,7 +19,7 @@ use millrace_schemas::payments::{
 use serde::{Deserialize, Serialize};
 
 use crate::rules::{self, Checked, Text};
-use crate::{Context, Emitted, Faces, Reference, Refusal, Rejection, Streams, emit};
+use crate::{Context, Emitted, Reference, References, Refusal, Rejection, Streams, emit};
 
 pub use authorisations::Authorisation;
 pub use refunds::{Refund, RefundStatus};
@@ -56,15 +56,15 @@ pub struct Payment {
 pub enum Status {
     /// The provider has not answered yet.
     Requested,
-    /// The provider holds the money.
+    /// The provider has authorised the money.
     Authorised(Authorisation),
-    /// The provider is asked for the money that it holds.
+    /// The provider is asked to capture the money.
     Capturing(Authorisation),
     /// The provider has the money.
     Captured(Capture),
     /// The provider has refused.
     Declined,
-    /// Nobody waits for it any more, but the provider may still capture it.
+    /// It was given up, but the provider may still capture it.
     Voided,
 }
 
@@ -87,7 +87,7 @@ impl Context for Payments {
     type Command = Command;
     type Event = Event;
     // No other context refers to a payment.
-    type Face = ();
+    type Public = ();
 
     fn streams(command: &Command) -> Vec<String> {
         rules::streams([command.key()])
@@ -108,12 +108,14 @@ impl Context for Payments {
         }
     }
 
-    fn decide(streams: &Streams<Payment>, faces: &Faces, command: &Command) -> Decision {
+    fn decide(streams: &Streams<Payment>, references: &References, command: &Command) -> Decision {
         let payment = streams.get(command.key());
         let known = || payment.ok_or_else(|| unknown(command.key()));
         match command {
-            Command::RequestPayment(command) => request::request(payment, faces, command),
-            Command::RequestSubscriptionPayment(command) => subscription::request(payment, faces, command),
+            Command::RequestPayment(command) => request::request(payment, references, command),
+            Command::RequestSubscriptionPayment(command) => {
+                subscription::request(payment, references, command)
+            }
             Command::AuthorisePayment(command) => authorisations::authorise(known()?, command),
             Command::RequestCapture(command) => authorisations::request_capture(known()?, command),
             Command::CapturePayment(command) => capture(known()?, command),
@@ -132,7 +134,7 @@ impl Context for Payments {
         }
     }
 
-    fn face(_state: &Payment) {}
+    fn public(_state: &Payment) {}
 }
 
 impl Payment {
@@ -141,7 +143,7 @@ impl Payment {
         Self { status: Status::Requested, customer_id, amount, currency, subscription_id }
     }
 
-    /// What the provider holds or has taken is what was requested.
+    /// What the provider has authorised or captured is what was requested.
     fn check_amount(&self, amount: i64) -> Checked {
         if amount == self.amount {
             return Ok(());
@@ -150,8 +152,8 @@ impl Payment {
         Err(refusals::AMOUNT_DIFFERS.because(message))
     }
 
-    /// What the provider calls the money that it holds.
-    fn held(&self) -> Option<String> {
+    /// What the provider calls the authorisation that it has given.
+    fn authorisation(&self) -> Option<String> {
         match &self.status {
             Status::Authorised(authorisation) | Status::Capturing(authorisation) => {
                 Some(authorisation.provider_reference.clone())
@@ -165,7 +167,7 @@ impl Payment {
         if self.status.is_open() { Ok(self.clone()) } else { Err(self.status.refusal(order_id)) }
     }
 
-    /// It is given up, and what the provider holds of it is to be released.
+    /// It is given up, and its authorisation, if there is one, is to be released.
     fn voided(&self, order_id: String, reason: String, provider_reference: Option<String>) -> Emitted<Event> {
         let Self { status: _, customer_id, amount, currency, subscription_id } = self.clone();
         emit(PaymentVoided {
@@ -181,7 +183,7 @@ impl Payment {
 }
 
 impl Status {
-    /// Whether the provider may still capture it, and somebody waits for that.
+    /// Whether it is neither captured nor given up.
     fn is_open(&self) -> bool {
         matches!(self, Self::Requested | Self::Authorised(_) | Self::Capturing(_))
     }
@@ -274,7 +276,7 @@ fn decline(payment: &Payment, command: &DeclinePayment) -> Decision {
         code,
         reason,
         subscription_id,
-        provider_reference: payment.held(),
+        provider_reference: payment.authorisation(),
     })])
 }
 
@@ -282,7 +284,7 @@ fn void(payment: &Payment, command: &VoidPayment) -> Decision {
     let VoidPayment { order_id, reason } = command.clone();
     let payment = payment.open(&order_id)?;
     REASON.check(&reason)?;
-    Ok(vec![payment.voided(order_id, reason, payment.held())])
+    Ok(vec![payment.voided(order_id, reason, payment.authorisation())])
 }
 
 fn unknown(order_id: &str) -> Rejection {

@@ -14,7 +14,7 @@ refusals! {
         subscriptions::refusals::SUBSCRIPTION_MISSING,
     ];
     AMOUNT_DIFFERS = "amount-differs" when "the amount is not what is due, or not what was requested";
-    CAPTURE_REQUESTED = "capture-requested" when "the money that the provider holds was already asked for";
+    CAPTURE_REQUESTED = "capture-requested" when "the authorised money was already asked for";
     CODE_INVALID = "code-invalid" when "the provider's code is empty or too long, or has control characters";
     CURRENCY_DIFFERS = "currency-differs" when "the currency is not that of the order or the subscription";
     CUSTOMER_DIFFERS = "customer-differs" when "the customer is not that of the order or the subscription";

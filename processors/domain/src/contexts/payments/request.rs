@@ -3,9 +3,9 @@
 use millrace_schemas::payments::{PaymentRequested, RequestPayment};
 
 use super::{Decision, Payment, refusals};
-use crate::contexts::orders::{self, OrderFace, Orders};
+use crate::contexts::orders::{self, OrderPublic, Orders};
 use crate::rules::{self, Checked};
-use crate::{Faces, Reference, Refusal, Rejection, emit};
+use crate::{Reference, References, Refusal, Rejection, emit};
 
 /// The order. A malformed request refers to nothing: it is rejected for what it is.
 pub(super) fn references(command: &RequestPayment) -> Vec<Reference> {
@@ -13,13 +13,18 @@ pub(super) fn references(command: &RequestPayment) -> Vec<Reference> {
 }
 
 /// Asks for what the order costs, once.
-pub(super) fn request(known: Option<&Payment>, faces: &Faces, command: &RequestPayment) -> Decision {
+pub(super) fn request(
+    known: Option<&Payment>,
+    references: &References,
+    command: &RequestPayment,
+) -> Decision {
     check(command)?;
     if known.is_some() {
         return Err(exists(&command.order_id));
     }
-    let order = faces.get::<Orders>(&command.order_id).ok_or_else(|| order_unknown(&command.order_id))?;
-    let OrderFace { customer_id, currency, total } = &order;
+    let missing = orders::refusals::ORDER_MISSING;
+    let order = references.required::<Orders>(missing, "order_id", &command.order_id)?;
+    let OrderPublic { customer_id, currency, total } = &order;
     let due = Due { what: "the order", customer_id, currency, amount: *total };
     due.check(&command.customer_id, &command.currency, command.amount)?;
     let RequestPayment { order_id, customer_id, amount, currency } = command.clone();
@@ -69,12 +74,4 @@ pub(super) fn exists(order_id: &str) -> Rejection {
     let id = rules::quoted(order_id);
     let way_out = "an order or a period is paid once, do not ask again";
     refusals::PAYMENT_EXISTS.because(format!("order_id {id} has a payment already: {way_out}"))
-}
-
-/// The engine brings every referenced face or keeps the command waiting, so this is the answer to a caller that
-/// does not.
-fn order_unknown(order_id: &str) -> Rejection {
-    let id = rules::quoted(order_id);
-    orders::refusals::ORDER_MISSING
-        .because(format!("order_id {id} was never placed: send PlaceOrder, or correct the id"))
 }

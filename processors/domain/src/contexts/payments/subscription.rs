@@ -4,9 +4,9 @@ use millrace_schemas::payments::{Event, PaymentRequested, RequestSubscriptionPay
 
 use super::request::{Due, exists};
 use super::{Decision, Payment, refusals};
-use crate::contexts::subscriptions::{self, SubscriptionFace, Subscriptions, payment_id};
+use crate::contexts::subscriptions::{self, SubscriptionPublic, Subscriptions, payment_id};
 use crate::rules::{self, Checked};
-use crate::{Faces, Reference, Rejection, emit};
+use crate::{Reference, References, emit};
 
 /// The subscription that a payment is for; `None` when it is for an order, as all are that are authorised first.
 pub fn subscription_of(event: &Event) -> Option<&str> {
@@ -32,7 +32,7 @@ pub(super) fn references(command: &RequestSubscriptionPayment) -> Vec<Reference>
 /// Asks for what a period costs, once.
 pub(super) fn request(
     known: Option<&Payment>,
-    faces: &Faces,
+    references: &References,
     command: &RequestSubscriptionPayment,
 ) -> Decision {
     check(command)?;
@@ -41,8 +41,9 @@ pub(super) fn request(
     if known.is_some() {
         return Err(exists(&order_id));
     }
-    let face = faces.get::<Subscriptions>(&subscription_id).ok_or_else(|| unknown(&subscription_id))?;
-    let SubscriptionFace { customer_id: by, amount: of, currency: in_currency } = &face;
+    let missing = subscriptions::refusals::SUBSCRIPTION_MISSING;
+    let subscription = references.required::<Subscriptions>(missing, "subscription_id", &subscription_id)?;
+    let SubscriptionPublic { customer_id: by, amount: of, currency: in_currency } = &subscription;
     let due = Due { what: "the subscription", customer_id: by, currency: in_currency, amount: *of };
     due.check(&customer_id, &currency, amount)?;
     let subscription_id = Some(subscription_id);
@@ -71,13 +72,4 @@ fn check_period(command: &RequestSubscriptionPayment) -> Checked {
     let (id, expected) = (rules::quoted(order_id), rules::quoted(&expected));
     let message = format!("order_id is {id}, but the payment of that period is {expected}: send that");
     Err(refusals::PAYMENT_ID_DIFFERS.because(message))
-}
-
-/// The engine brings every referenced face or keeps the command waiting, so this is the answer to a caller that
-/// does not.
-fn unknown(subscription_id: &str) -> Rejection {
-    let id = rules::quoted(subscription_id);
-    let message =
-        format!("subscription_id {id} was never started: send StartSubscription, or correct the id");
-    subscriptions::refusals::SUBSCRIPTION_MISSING.because(message)
 }

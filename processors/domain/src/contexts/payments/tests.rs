@@ -152,7 +152,7 @@ fn voided() -> Event {
     given_up("too late", None)
 }
 
-/// Voided, and what the provider holds is to be released.
+/// Voided, and the authorisation is to be released.
 fn released(reason: &str) -> Event {
     given_up(reason, Some(authorise().provider_reference))
 }
@@ -356,7 +356,7 @@ fn what_is_held_is_asked_for_once_and_only_once_it_is_held() {
 }
 
 #[test]
-fn the_provider_may_capture_what_nobody_has_asked_for_yet_and_then_has_the_money() {
+fn the_provider_may_capture_what_was_not_asked_for_yet_and_then_has_the_money() {
     past([requested(), authorised()]).when(capture()).then([captured()]);
     past([requested()]).when(capture()).then([captured()]);
 }
@@ -369,7 +369,7 @@ fn what_is_held_is_released_when_the_payment_is_voided() {
 
 #[test]
 fn what_is_held_too_late_is_released_at_once() {
-    let late = "nobody waited for it any more when it was authorised";
+    let late = "it was authorised too late";
     for ended in [voided(), declined()] {
         past([requested(), ended]).when(authorise()).then([authorised(), released(late)]);
     }

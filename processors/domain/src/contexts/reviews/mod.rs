@@ -12,7 +12,7 @@ use millrace_schemas::reviews::{
 use serde::{Deserialize, Serialize};
 
 use crate::rules::{self, Checked, Text};
-use crate::{Context, Emitted, Faces, Reference, Refusal, Rejection, Streams, emit};
+use crate::{Context, Emitted, Reference, References, Refusal, Rejection, Streams, emit};
 
 const RATING_MAX: i32 = 5;
 const TITLE: Text = Text::new("title", refusals::TITLE_INVALID, 1, 200);
@@ -65,7 +65,7 @@ impl Context for Reviews {
     type Command = Command;
     type Event = Event;
     // No other context refers to a review.
-    type Face = ();
+    type Public = ();
 
     fn streams(command: &Command) -> Vec<String> {
         rules::streams([command.key()])
@@ -78,10 +78,10 @@ impl Context for Reviews {
         }
     }
 
-    fn decide(streams: &Streams<Review>, faces: &Faces, command: &Command) -> Decision {
+    fn decide(streams: &Streams<Review>, references: &References, command: &Command) -> Decision {
         let review = streams.get(command.key());
         match command {
-            Command::WriteReview(command) => write::write(review, faces, command),
+            Command::WriteReview(command) => write::write(review, references, command),
             Command::EditReview(command) => edit(standing(review, &command.review_id)?, command),
             Command::WithdrawReview(command) => withdraw(standing(review, &command.review_id)?, command),
         }
@@ -97,7 +97,7 @@ impl Context for Reviews {
         }
     }
 
-    fn face(_state: &Review) {}
+    fn public(_state: &Review) {}
 }
 
 impl Review {

@@ -1,11 +1,12 @@
 //! Reviews: what is accepted and what is not.
 
 use millrace_schemas::catalog::{self, ProductAdded};
-use millrace_schemas::customers::{self, CustomerRegistered};
+use millrace_schemas::customers;
 use millrace_schemas::reviews::WriteReview;
 use proptest::prelude::*;
 
 use super::*;
+use crate::contexts::customers::examples::registered;
 use crate::contexts::{catalog::Catalog, customers::Customers};
 use crate::testing::{Given, given};
 
@@ -17,16 +18,7 @@ fn product() -> catalog::Event {
 }
 
 fn customer() -> customers::Event {
-    CustomerRegistered {
-        customer_id: "VINET".into(),
-        name: "Vins et alcools Chevalier".into(),
-        contact_name: None,
-        email: None,
-        phone: Some("26.47.15.10".into()),
-        city: None,
-        country: None,
-    }
-    .into()
+    registered("VINET", "Vins et alcools Chevalier").into()
 }
 
 fn past(events: impl IntoIterator<Item = Event>) -> Given<Reviews> {

@@ -6,31 +6,31 @@ use super::{Content, Decision, Review, content, refusals};
 use crate::contexts::catalog::{self, Catalog};
 use crate::contexts::customers::{self, Customers};
 use crate::rules::{self, Checked};
-use crate::{Faces, Reference, Refusal, Rejection, emit};
+use crate::{Reference, References, Rejection, emit};
 
 /// The product and the customer. A malformed review refers to nothing: it is rejected for what it is.
 pub(super) fn references(command: &WriteReview) -> Vec<Reference> {
-    check(command).map_or_else(|_| Vec::new(), |()| vec![product(command), customer(command)])
+    check(command).map_or_else(
+        |_| Vec::new(),
+        |()| {
+            vec![
+                Reference::to::<Catalog>(&command.product_id),
+                Reference::to::<Customers>(&command.customer_id),
+            ]
+        },
+    )
 }
 
 /// Writes a review that is not there yet, or no longer.
-pub(super) fn write(known: Option<&Review>, faces: &Faces, command: &WriteReview) -> Decision {
+pub(super) fn write(known: Option<&Review>, references: &References, command: &WriteReview) -> Decision {
     check(command)?;
     if known.is_some_and(|review| !review.withdrawn) {
         return Err(exists(&command.review_id));
     }
-    check_exists(faces, &product(command), catalog::refusals::PRODUCT_MISSING, "product_id")?;
-    check_exists(faces, &customer(command), customers::refusals::CUSTOMER_MISSING, "customer_id")?;
     let WriteReview { review_id, product_id, customer_id, rating, title, text, written_at } = command.clone();
+    references.check::<Catalog>(catalog::refusals::PRODUCT_MISSING, "product_id", &product_id)?;
+    references.check::<Customers>(customers::refusals::CUSTOMER_MISSING, "customer_id", &customer_id)?;
     Ok(vec![emit(ReviewWritten { review_id, product_id, customer_id, rating, title, text, written_at })])
-}
-
-fn product(command: &WriteReview) -> Reference {
-    Reference::to::<Catalog>(&command.product_id)
-}
-
-fn customer(command: &WriteReview) -> Reference {
-    Reference::to::<Customers>(&command.customer_id)
 }
 
 fn check(command: &WriteReview) -> Checked {
@@ -67,16 +67,6 @@ fn exists(review_id: &str) -> Rejection {
     let id = rules::quoted(review_id);
     refusals::REVIEW_EXISTS
         .because(format!("review_id {id} was already written: send EditReview, or WithdrawReview first"))
-}
-
-/// The engine brings every referenced face or keeps the command waiting, so this is the answer to a caller that
-/// does not.
-fn check_exists(faces: &Faces, reference: &Reference, refusal: Refusal, field: &str) -> Checked {
-    if faces.contains(reference) {
-        return Ok(());
-    }
-    let id = rules::quoted(&reference.id);
-    Err(refusal.because(format!("{field} {id} does not exist: create it first, or correct the id")))
 }
 
 #[cfg(test)]

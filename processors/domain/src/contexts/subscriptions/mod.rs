@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::customers::{self, Customers};
 use crate::rules::{self, Checked, Text};
-use crate::{Context, Emitted, Faces, Reference, Refusal, Rejection, Streams, emit};
+use crate::{Context, Emitted, Reference, References, Refusal, Rejection, Streams, emit};
 
 pub use calendar::{Calendar, Cycle, Period};
 pub use payment_ids::{payment_id, period_of};
@@ -64,7 +64,7 @@ pub struct Subscription {
 
 /// What other contexts may see of a subscription: what never changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SubscriptionFace {
+pub struct SubscriptionPublic {
     /// Who subscribes.
     pub customer_id: String,
     /// What one period costs in minor units.
@@ -82,7 +82,7 @@ impl Context for Subscriptions {
     type State = Subscription;
     type Command = Command;
     type Event = Event;
-    type Face = SubscriptionFace;
+    type Public = SubscriptionPublic;
 
     fn streams(command: &Command) -> Vec<String> {
         rules::streams([command.key()])
@@ -99,11 +99,11 @@ impl Context for Subscriptions {
         }
     }
 
-    fn decide(streams: &Streams<Subscription>, faces: &Faces, command: &Command) -> Decision {
+    fn decide(streams: &Streams<Subscription>, references: &References, command: &Command) -> Decision {
         let subscription = streams.get(command.key());
         let known = || subscription.ok_or_else(|| unknown(command.key()));
         match command {
-            Command::StartSubscription(command) => start(subscription, faces, command),
+            Command::StartSubscription(command) => start(subscription, references, command),
             Command::PauseSubscription(command) => changes::pause(known()?, command),
             Command::ResumeSubscription(command) => changes::resume(known()?, command),
             Command::CancelSubscription(command) => changes::cancel(known()?, command),
@@ -119,9 +119,9 @@ impl Context for Subscriptions {
         }
     }
 
-    fn face(state: &Subscription) -> SubscriptionFace {
+    fn public(state: &Subscription) -> SubscriptionPublic {
         let Subscription { customer_id, amount, currency, .. } = state.clone();
-        SubscriptionFace { customer_id, amount, currency }
+        SubscriptionPublic { customer_id, amount, currency }
     }
 }
 
@@ -206,21 +206,19 @@ impl Subscription {
     }
 }
 
-/// The customer. A malformed start refers to nobody: it is rejected for what it is.
+/// The customer. A malformed start refers to nothing: it is rejected for what it is.
 fn references(command: &StartSubscription) -> Vec<Reference> {
     check(command).map_or_else(|_| Vec::new(), |_| vec![Reference::to::<Customers>(&command.customer_id)])
 }
 
-fn start(known: Option<&Subscription>, faces: &Faces, command: &StartSubscription) -> Decision {
+fn start(known: Option<&Subscription>, references: &References, command: &StartSubscription) -> Decision {
     let cycle = check(command)?;
     let StartSubscription { subscription_id, customer_id, plan, amount, currency, period, started_at } =
         command.clone();
     if known.is_some() {
         return Err(exists(&subscription_id));
     }
-    if !faces.contains(&Reference::to::<Customers>(&customer_id)) {
-        return Err(customer_unknown(&customer_id));
-    }
+    references.check::<Customers>(customers::refusals::CUSTOMER_MISSING, "customer_id", &customer_id)?;
     let (status, calendar, next) = (Status::Active, Calendar::starting(cycle, started_at), 1);
     let begun = Subscription { status, customer_id, plan, amount, currency, calendar, next };
     let first = begun.next_period()?;
@@ -269,12 +267,4 @@ fn unknown(subscription_id: &str) -> Rejection {
     let message =
         format!("subscription_id {id} was never started: send StartSubscription, or correct the id");
     refusals::SUBSCRIPTION_UNKNOWN.because(message)
-}
-
-/// The engine brings every referenced face or keeps the command waiting, so this is the answer to a caller that
-/// does not.
-fn customer_unknown(customer_id: &str) -> Rejection {
-    let id = rules::quoted(customer_id);
-    let message = format!("customer_id {id} does not exist: create it first, or correct the id");
-    customers::refusals::CUSTOMER_MISSING.because(message)
 }

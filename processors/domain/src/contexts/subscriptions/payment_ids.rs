@@ -16,7 +16,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_id_of_a_payment_tells_its_subscription_and_period() {
+    fn the_id_of_a_payment_names_its_subscription_and_period() {
         for (subscription_id, number) in [("s1", 1), ("s.1", 12), ("", i64::MAX)] {
             assert_eq!(period_of(&payment_id(subscription_id, number)), Some((subscription_id, number)));
         }

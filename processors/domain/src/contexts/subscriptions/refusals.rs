@@ -28,5 +28,5 @@ refusals! {
 
 /// In the contexts that refer to subscriptions.
 pub(crate) const SUBSCRIPTION_MISSING: Refusal = SUBSCRIPTION_UNKNOWN.meaning(
-    "the subscription was never started; Millrace waits for that first, so only other callers hear this",
+    "the subscription was never started; Millrace waits for that first, so only other callers get this",
 );

@@ -1,7 +1,7 @@
 //! Subscriptions: what is accepted and what is not.
 
 use chrono::{DateTime, Utc};
-use millrace_schemas::customers::{self, CustomerRegistered};
+use millrace_schemas::customers;
 use millrace_schemas::subscriptions::{
     CancelSubscription, LapseSubscription, PauseSubscription, RenewSubscription, ResumeSubscription,
     SubscriptionCancelled, SubscriptionLapsed, SubscriptionPaused, SubscriptionRenewed, SubscriptionResumed,
@@ -9,6 +9,7 @@ use millrace_schemas::subscriptions::{
 use proptest::prelude::*;
 
 use super::*;
+use crate::contexts::customers::examples::registered;
 use crate::rules::TOTAL_MAX;
 use crate::testing::{Given, given};
 
@@ -19,16 +20,7 @@ fn day(day: &str) -> i64 {
 }
 
 fn customer() -> customers::Event {
-    CustomerRegistered {
-        customer_id: "VINET".into(),
-        name: "Vins et alcools".into(),
-        contact_name: None,
-        email: None,
-        phone: Some("26.47.15.10".into()),
-        city: None,
-        country: None,
-    }
-    .into()
+    registered("VINET", "Vins et alcools").into()
 }
 
 fn past(events: impl IntoIterator<Item = Event>) -> Given<Subscriptions> {
@@ -166,7 +158,7 @@ fn a_subscription_is_started_once() {
 }
 
 #[test]
-fn a_malformed_start_is_rejected_and_refers_to_nobody() {
+fn a_malformed_start_is_rejected_and_refers_to_nothing() {
     let refused = |command: StartSubscription, code| {
         assert_eq!(Subscriptions::references(&command.clone().into()), []);
         past([]).when(command).then_rejected(code);
@@ -253,7 +245,7 @@ fn the_last_years_of_the_calendar_are_not_renewed() {
     let last = Subscription { next: 7_976, ..state };
     let renewal = |next: i64| {
         let streams = [("s1".to_owned(), Subscription { next, ..last.clone() })].into_iter().collect();
-        Subscriptions::decide(&streams, &Faces::default(), &renew(next).into())
+        Subscriptions::decide(&streams, &References::default(), &renew(next).into())
     };
     assert!(renewal(7_975).is_ok());
     assert_eq!(renewal(7_976).unwrap_err().code, "calendar-ends");

@@ -31,8 +31,9 @@ pub struct Compensation {
     payment: PaymentDebt,
     /// Refunds that were asked for.
     refunds: u32,
-    /// Whether the customer was told.
-    told: bool,
+    /// Whether the customer was notified.
+    #[serde(rename = "told")]
+    notified: bool,
 }
 
 /// What is left to undo of the stock.
@@ -55,7 +56,7 @@ pub enum StockDebt {
 pub enum PaymentDebt {
     /// Nothing.
     None,
-    /// It is being voided, and what is held released.
+    /// It is being voided, and its authorisation released.
     Void,
     /// What was captured is being paid back.
     Refund,
@@ -74,7 +75,7 @@ impl Compensation {
     /// What is to be undone of an order, and why.
     pub(super) fn of(order: Order, reason: &str, stock: StockDebt, payment: PaymentDebt) -> Self {
         let reason = short(reason);
-        Self { order, reason, order_cancelled: false, stock, payment, refunds: 0, told: false }
+        Self { order, reason, order_cancelled: false, stock, payment, refunds: 0, notified: false }
     }
 
     /// Begins to undo, and asks that the order is cancelled.
@@ -85,7 +86,7 @@ impl Compensation {
         step
     }
 
-    /// Begins to undo: the order was cancelled by somebody.
+    /// Begins to undo: another command has cancelled the order.
     pub(super) fn follow(self) -> Step<Fulfilment> {
         Self { order_cancelled: true, ..self }.begin()
     }
@@ -112,16 +113,16 @@ impl Compensation {
         self.order.refund(self.refunds, &self.reason)
     }
 
-    /// Once nothing is left the customer is told.
+    /// Once nothing is left the customer is notified.
     fn go_on(mut self) -> Step<Fulfilment> {
         let settled =
             self.order_cancelled && self.stock == StockDebt::None && self.payment == PaymentDebt::None;
         if !settled {
             return Step::to(Fulfilment::Cancelling(Cancelling(self)));
         }
-        let tell = (!self.told).then(|| self.order.tell_cancelled(&self.reason));
-        self.told = true;
-        tell.into_iter().fold(Step::to(Fulfilment::Cancelled(Cancelled(self))), Step::tell)
+        let mail = (!self.notified).then(|| self.order.notify_cancelled(&self.reason));
+        self.notified = true;
+        mail.into_iter().fold(Step::to(Fulfilment::Cancelled(Cancelled(self))), Step::tell)
     }
 
     pub(super) fn hear(self, happened: Happened<'_>) -> Reaction<Fulfilment> {

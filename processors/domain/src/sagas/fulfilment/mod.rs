@@ -1,8 +1,8 @@
 //! Fulfilment: from an order to reserved stock, captured money and a confirmed order; or back again.
 //!
-//! Stock is reserved first, all lines or none; then money is authorised, and captured once it is held; then the order is
+//! Stock is reserved first, all lines or none; then money is authorised and captured; then the order is
 //! confirmed, which its own stream decides against a cancellation that comes at the same moment; then the stock leaves.
-//! Whatever ends it earlier, what was done is undone and nothing else: what is only held is released.
+//! Whatever ends it earlier, what was done is undone and nothing else: what is only authorised is released.
 
 mod compensation;
 mod happened;
@@ -41,9 +41,9 @@ pub struct OrderFulfilment;
 pub enum Fulfilment {
     /// Stock is asked for.
     Reserving(Reserving),
-    /// Stock is reserved, the provider is to hold money.
+    /// Stock is reserved, the provider is to authorise money.
     Paying(Paying),
-    /// Money is held, and asked for.
+    /// Money is authorised, and its capture asked for.
     Capturing(Capturing),
     /// Money is captured, the order is to be confirmed.
     Confirming(Confirming),

@@ -23,7 +23,7 @@ pub struct Order {
     /// In minor units.
     total: i64,
     lines: Vec<Line>,
-    /// Whether somebody has confirmed it already.
+    /// Whether it is confirmed already.
     confirmed: bool,
 }
 
@@ -156,12 +156,12 @@ impl Order {
         CancelOrder { order_id: self.order_id.clone(), reason: short(reason) }.into()
     }
 
-    pub(super) fn tell_confirmed(&self) -> Notifications {
+    pub(super) fn notify_confirmed(&self) -> Notifications {
         let body = format!("Your order {} is confirmed and on its way.", self.order_id);
         self.notification("confirmed", body)
     }
 
-    pub(super) fn tell_cancelled(&self, reason: &str) -> Notifications {
+    pub(super) fn notify_cancelled(&self, reason: &str) -> Notifications {
         let body = format!("Your order {} was cancelled: {reason}", self.order_id);
         self.notification("cancelled", body)
     }

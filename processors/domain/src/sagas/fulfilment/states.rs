@@ -7,7 +7,7 @@
 //! use millrace_domain::sagas::fulfilment::{Capturing, Confirming, Paying, Reserving};
 //! fn in_order(reserving: Reserving) -> Confirming {
 //!     let paying = Paying::from(reserving);
-//!     Confirming::from(Capturing::held(paying, 1))
+//!     Confirming::from(Capturing::authorised(paying, 1))
 //! }
 //! ```
 //! ```compile_fail,E0277
@@ -45,7 +45,7 @@ pub struct Reserving {
     order: Order,
 }
 
-/// Stock is reserved, the provider is to hold money.
+/// Stock is reserved, the provider is to authorise money.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Paying {
     order: Order,
@@ -53,7 +53,7 @@ pub struct Paying {
     payment: Option<i64>,
 }
 
-/// Money is held, and asked for.
+/// Money is authorised, and its capture asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capturing {
     order: Order,
@@ -168,10 +168,10 @@ impl Paying {
             Happened::PaymentRequested(version) => {
                 Step::to(Fulfilment::Paying(Self { payment: Some(version), ..self })).into()
             }
-            Happened::Authorised(version) => Capturing::held(self, version).begin().into(),
+            Happened::Authorised(version) => Capturing::authorised(self, version).begin().into(),
             // As it was asked for before orders were authorised.
             Happened::Captured => Confirming::from(self).begin().into(),
-            // Somebody else has asked for it: what comes of that is undone too.
+            // Another command has asked for it: what comes of that is undone too.
             Happened::Refused(Asked::Payment, why) if why.code == PAYMENT_EXISTS.code => {
                 Compensation::of(self.order, &why.message, StockDebt::Release, PaymentDebt::Void).ask().into()
             }
@@ -187,8 +187,8 @@ impl Paying {
 }
 
 impl Capturing {
-    /// What an order costs is held, as the payment says at this version.
-    pub fn held(Paying { order, .. }: Paying, payment: i64) -> Self {
+    /// What an order costs is authorised, as the payment says at this version.
+    pub fn authorised(Paying { order, .. }: Paying, payment: i64) -> Self {
         Self { order, payment }
     }
 
@@ -242,7 +242,7 @@ impl Confirming {
     pub(super) fn hear(self, happened: Happened<'_>) -> Reaction<Fulfilment> {
         match happened {
             Happened::Confirmed => Committing::from(self).begin().into(),
-            // Somebody was faster; the order's own event says who.
+            // Another command was faster; the order's own event says which.
             Happened::Refused(Asked::Capture | Asked::Confirm | Asked::Cancel, _) => {
                 Step::to(Fulfilment::Confirming(self)).into()
             }
@@ -269,10 +269,10 @@ impl Committing {
         let payment = PaymentDebt::of_captured(&self.order);
         match happened {
             Happened::Shipped => {
-                let tell = self.order.tell_confirmed();
-                Step::to(Fulfilment::Fulfilled(self.into())).tell(tell).into()
+                let mail = self.order.notify_confirmed();
+                Step::to(Fulfilment::Fulfilled(self.into())).tell(mail).into()
             }
-            // Somebody has taken the reservation away.
+            // Another command has released the reservation.
             Happened::Refused(Asked::Ship, why) => {
                 Compensation::of(self.order, &why.message, StockDebt::None, payment).ask().into()
             }

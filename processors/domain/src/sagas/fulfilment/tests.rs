@@ -235,7 +235,7 @@ fn cancel(reason: &str) -> Command {
     orders::Command::from(CancelOrder { order_id: text("7"), reason: text(reason) }).into()
 }
 
-fn tell(what: &str, body: &str) -> Command {
+fn notify(what: &str, body: &str) -> Command {
     notifications::Command::from(QueueNotification {
         notification_id: format!("7-{what}"),
         customer_id: text("ana"),
@@ -245,8 +245,8 @@ fn tell(what: &str, body: &str) -> Command {
     .into()
 }
 
-fn tell_cancelled(reason: &str) -> Command {
-    tell("cancelled", &format!("Your order 7 was cancelled: {reason}"))
+fn notify_cancelled(reason: &str) -> Command {
+    notify("cancelled", &format!("Your order 7 was cancelled: {reason}"))
 }
 
 fn reserving() -> Process<OrderFulfilment> {
@@ -270,8 +270,8 @@ fn committing() -> Process<OrderFulfilment> {
 }
 
 fn fulfilled() -> Process<OrderFulfilment> {
-    let told = tell("confirmed", "Your order 7 is confirmed and on its way.");
-    committing().hears(shipped()).then("fulfilled", [told])
+    let mail = notify("confirmed", "Your order 7 is confirmed and on its way.");
+    committing().hears(shipped()).then("fulfilled", [mail])
 }
 
 #[test]
@@ -289,7 +289,7 @@ fn an_order_that_costs_nothing_is_not_paid() {
         .hears(cancelled("no"))
         .then("cancelling", [release()])
         .hears(released())
-        .then("cancelled", [tell_cancelled("no")])
+        .then("cancelled", [notify_cancelled("no")])
         .ended();
 }
 
@@ -299,7 +299,7 @@ fn an_order_whose_stock_is_refused_is_cancelled_and_nothing_else_is_undone() {
         .refused(reserve(), "stock-insufficient")
         .then("cancelling", [cancel("stock-insufficient")])
         .hears(cancelled("stock-insufficient"))
-        .then("cancelled", [tell_cancelled("stock-insufficient")])
+        .then("cancelled", [notify_cancelled("stock-insufficient")])
         .ended();
 }
 
@@ -312,7 +312,7 @@ fn an_order_whose_payment_is_declined_is_cancelled_and_its_stock_released() {
             .hears(released())
             .then_nothing("cancelling")
             .hears(cancelled("no funds"))
-            .then("cancelled", [tell_cancelled("no funds")])
+            .then("cancelled", [notify_cancelled("no funds")])
             .ended();
     }
 }
@@ -320,11 +320,11 @@ fn an_order_whose_payment_is_declined_is_cancelled_and_its_stock_released() {
 #[test]
 fn an_order_cancelled_while_stock_is_asked_for_releases_it_whenever_it_comes() {
     let cancelling = || reserving().hears(cancelled("no")).then("cancelling", [release()]);
-    cancelling().hears(reserved()).hears(released()).then("cancelled", [tell_cancelled("no")]).ended();
+    cancelling().hears(reserved()).hears(released()).then("cancelled", [notify_cancelled("no")]).ended();
     cancelling()
         .refused(reserve(), "stock-insufficient")
         .refused(release(), "reservation-unknown")
-        .then("cancelled", [tell_cancelled("no")])
+        .then("cancelled", [notify_cancelled("no")])
         .hears(reserved())
         .then("cancelling", [release()])
         .hears(released())
@@ -340,7 +340,7 @@ fn an_order_cancelled_while_it_is_paid_is_voided() {
             .then("cancelling", [release(), void("no")])
             .hears(voided())
             .hears(released())
-            .then("cancelled", [tell_cancelled("no")])
+            .then("cancelled", [notify_cancelled("no")])
             .ended();
     }
 }
@@ -352,7 +352,7 @@ fn what_is_held_after_the_cancellation_is_voided_unless_the_payment_itself_was_f
             .hears(cancelled("no"))
             .hears(released())
             .hears(voided())
-            .then("cancelled", [release(), void("no"), tell_cancelled("no")])
+            .then("cancelled", [release(), void("no"), notify_cancelled("no")])
             .hears(authorised())
             .then("cancelling", [void("no")])
     };
@@ -361,7 +361,7 @@ fn what_is_held_after_the_cancellation_is_voided_unless_the_payment_itself_was_f
 }
 
 #[test]
-fn a_payment_that_somebody_else_has_asked_for_is_voided_with_the_order() {
+fn a_payment_that_was_asked_for_elsewhere_is_voided_with_the_order() {
     reserving()
         .hears(requested())
         .hears(reserved())
@@ -371,12 +371,12 @@ fn a_payment_that_somebody_else_has_asked_for_is_voided_with_the_order() {
         .hears(cancelled("payment-exists"))
         .hears(released())
         .hears(voided())
-        .then("cancelled", [tell_cancelled("payment-exists")])
+        .then("cancelled", [notify_cancelled("payment-exists")])
         .ended();
 }
 
 #[test]
-fn a_capture_that_nobody_has_asked_for_yet_makes_the_request_superfluous() {
+fn a_capture_that_was_not_asked_for_yet_makes_the_request_superfluous() {
     let _ = paying()
         .hears(authorised())
         .hears(captured())
@@ -396,7 +396,7 @@ fn what_was_held_or_asked_for_before_the_cancellation_was_heard_is_voided_all_th
         .hears(released())
         .then("cancelling", [release(), void("no")])
         .hears(voided())
-        .then("cancelled", [tell_cancelled("no")])
+        .then("cancelled", [notify_cancelled("no")])
         .ended();
 }
 
@@ -421,11 +421,11 @@ fn a_payment_that_succeeds_after_the_cancellation_is_refunded() {
         .hears(captured())
         .then("cancelling", [refund(1, "no")])
         .hears(refunded())
-        .then("cancelled", [tell_cancelled("no")])
+        .then("cancelled", [notify_cancelled("no")])
         .ended();
     cancelling()
         .hears(voided())
-        .then("cancelled", [tell_cancelled("no")])
+        .then("cancelled", [notify_cancelled("no")])
         .hears(captured())
         .then("cancelling", [refund(1, "no")])
         .hears(refunded())
@@ -441,7 +441,7 @@ fn an_order_cancelled_before_it_is_confirmed_is_released_and_refunded() {
         .then("cancelling", [release(), refund(1, "no")])
         .hears(released())
         .hears(refunded())
-        .then("cancelled", [tell_cancelled("no")])
+        .then("cancelled", [notify_cancelled("no")])
         .ended();
 }
 
@@ -454,7 +454,7 @@ fn an_order_cancelled_while_its_stock_leaves_gets_it_back_once_it_has_left() {
         .then("cancelling", [bring_back()])
         .hears(refunded())
         .hears(returned())
-        .then("cancelled", [tell_cancelled("no")])
+        .then("cancelled", [notify_cancelled("no")])
         .ended();
 }
 
@@ -465,7 +465,7 @@ fn a_fulfilled_order_that_is_cancelled_is_returned_and_refunded() {
         .then("cancelling", [bring_back(), refund(1, "no")])
         .hears(returned())
         .hears(refunded())
-        .then("cancelled", [tell_cancelled("no")])
+        .then("cancelled", [notify_cancelled("no")])
         .ended();
 }
 
@@ -484,7 +484,7 @@ fn without_an_answer_for_five_minutes_an_order_is_cancelled() {
             .hears(cancelled(late))
             .hears(released())
             .hears(voided())
-            .then("cancelled", [tell_cancelled(late)])
+            .then("cancelled", [notify_cancelled(late)])
             .ended();
     }
 }
@@ -501,7 +501,7 @@ fn a_capture_at_minute_five_has_one_outcome_whichever_comes_first() {
         .hears(released())
         .hears(cancelled(late))
         .hears(refunded())
-        .then("cancelled", [tell_cancelled(late)])
+        .then("cancelled", [notify_cancelled(late)])
         .ended();
 }
 
@@ -516,7 +516,7 @@ fn a_refund_that_fails_waits_for_an_operator_who_tries_again() {
         .cancelled("the account is open again")
         .then("cancelling", [refund(2, "no")])
         .hears(refunded())
-        .then("cancelled", [tell_cancelled("no")])
+        .then("cancelled", [notify_cancelled("no")])
         .ended();
 }
 
@@ -537,7 +537,7 @@ fn an_operator_cancels_an_order_wherever_it_stands() {
 }
 
 #[test]
-fn an_order_that_somebody_has_confirmed_already_is_not_confirmed_again() {
+fn an_order_that_is_confirmed_already_is_not_confirmed_again() {
     for there in [paying(), capturing()] {
         let _ = there.hears(confirmed()).hears(captured()).then("committing", [ship()]);
     }
@@ -584,9 +584,10 @@ fn states_of_every_version_still_load_and_finish() {
         [captured(), confirmed(), shipped(), cancelled("no"), released(), returned(), refunded()].into_iter()
     };
     let at_once = || [reserved(), requested()].into_iter().chain(rest());
-    let held = || [reserved(), requested(), authorised(), capture_requested()].into_iter().chain(rest());
+    let authorised_first =
+        || [reserved(), requested(), authorised(), capture_requested()].into_iter().chain(rest());
     for there in golden_states::<OrderFulfilment>(&golden, &names) {
-        held().fold(there, Process::hears).ended();
+        authorised_first().fold(there, Process::hears).ended();
     }
     for there in golden_states::<OrderFulfilment>(&golden, &names) {
         at_once().fold(there, Process::hears).ended();

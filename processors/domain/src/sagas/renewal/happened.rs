@@ -129,7 +129,7 @@ impl Change {
 }
 
 impl<'h> Money<'h> {
-    /// A period is charged at once: nothing is held before.
+    /// A period is charged at once: nothing is authorised before.
     fn of(event: &'h Payments) -> Option<Self> {
         Some(match event {
             Payments::CaptureRequested(_) | Payments::PaymentAuthorised(_) => return None,

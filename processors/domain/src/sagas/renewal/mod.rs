@@ -98,7 +98,7 @@ impl Saga for SubscriptionRenewal {
         }
     }
 
-    /// What stands still until somebody wants something has come to an end for now.
+    /// What stands still until a command comes has come to an end for now.
     fn standing(state: &Renewal) -> Standing {
         let (name, ended) = match state {
             Renewal::Waiting(_) => ("waiting", false),

@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use chrono::DateTime;
-use millrace_schemas::customers::CustomerRegistered;
 use millrace_schemas::payments::{
     self, CapturePayment, CompleteRefund, DeclinePayment, Event as PaymentEvent, FailRefund,
 };
@@ -18,10 +17,11 @@ use proptest::prelude::*;
 
 use super::{Owed, PERIOD, Renewal, SubscriptionRenewal};
 use crate::contexts::customers::Customers;
+use crate::contexts::customers::examples::registered;
 use crate::contexts::payments::{Payment, Payments};
 use crate::contexts::subscriptions::{Status, Subscription, Subscriptions};
 use crate::testing::{assert_survives_storage, given, recorded, rejected};
-use crate::{Context, Faces, Heard, Reaction, Recorded, Reference, Saga as _, Streams, Timer};
+use crate::{Context, Heard, Reaction, Recorded, Reference, References, Saga as _, Streams, Timer};
 
 const MONTH: i64 = 30 * 86_400_000_000;
 
@@ -89,7 +89,7 @@ impl World {
         self.commands.entry(place).or_default().push_back((ours, command));
     }
 
-    /// What may happen now. What only people and time do is kept apart, so that the world can come to rest.
+    /// What may happen now. What only people and time do is added when `restless`, so that the world can come to rest.
     fn possible(&self, restless: bool) -> Vec<Action> {
         let decide = self.commands.iter().filter(|(_, waiting)| !waiting.is_empty());
         let mut possible: Vec<Action> = decide.map(|(place, _)| Action::Decide(place.clone())).collect();
@@ -165,12 +165,12 @@ impl World {
 
     fn decide_next(&mut self, place: &Place) {
         let (ours, command) = self.commands.get_mut(place).unwrap().pop_front().unwrap();
-        let faces = self.faces();
+        let references = self.references();
         let outcome = match &command {
             Command::Subscriptions(command) => {
-                decide::<Subscriptions>(&mut self.subscriptions, &faces, command)
+                decide::<Subscriptions>(&mut self.subscriptions, &references, command)
             }
-            Command::Payments(command) => decide::<Payments>(&mut self.payments, &faces, command),
+            Command::Payments(command) => decide::<Payments>(&mut self.payments, &references, command),
             other => panic!("{other:?}"),
         };
         match outcome {
@@ -183,23 +183,16 @@ impl World {
         }
     }
 
-    fn faces(&self) -> Faces {
-        let mut faces = Faces::default();
-        let customer = CustomerRegistered {
-            customer_id: "ana".to_owned(),
-            name: "Ana".to_owned(),
-            contact_name: None,
-            email: None,
-            phone: None,
-            city: None,
-            country: None,
-        };
+    fn references(&self) -> References {
+        let mut references = References::default();
+        let customer = registered("ana", "Ana");
         let customer = serde_json::to_string(&given::<Customers>([customer.into()]).states()["ana"]).unwrap();
-        faces.insert(Reference::to::<Customers>("ana"), customer);
+        references.insert(Reference::to::<Customers>("ana"), customer);
         for (id, subscription) in &self.subscriptions {
-            faces.insert(Reference::to::<Subscriptions>(id), serde_json::to_string(subscription).unwrap());
+            references
+                .insert(Reference::to::<Subscriptions>(id), serde_json::to_string(subscription).unwrap());
         }
-        faces
+        references
     }
 
     fn happen(&mut self, event: Event) {
@@ -283,14 +276,14 @@ impl World {
 
 fn decide<C: Context>(
     states: &mut BTreeMap<String, C::State>,
-    faces: &Faces,
+    references: &References,
     command: &C::Command,
 ) -> Result<Vec<Event>, crate::Rejection>
 where
     Event: From<C::Event>,
 {
     let streams: Streams<C::State> = states.clone().into_iter().collect();
-    let events = C::decide(&streams, faces, command)?;
+    let events = C::decide(&streams, references, command)?;
     for emitted in &events {
         let state = C::evolve(states.remove(&emitted.stream), &emitted.event);
         states.extend(state.map(|state| (emitted.stream.clone(), state)));

@@ -167,7 +167,7 @@ impl Renewal {
             (state @ Self::Held(_), Happened::Changed(Change::Stops)) => Step::to(state).into(),
             (state, Happened::Changed(change)) => change.follow(state.account().clone()).into(),
             (Self::Lapsing(Lapsing { account }), Happened::NotLapsed) => Change::Stops.follow(account).into(),
-            // Somebody was faster: the subscription's own events say who, and what became of the period.
+            // Another command was faster: the subscription's own events say which, and what became of the period.
             (state, Happened::NotRenewed | Happened::NotLapsed | Happened::NotCancelled) => {
                 Step::to(state).into()
             }

@@ -370,7 +370,7 @@ fn an_operator_cancels_a_subscription_wherever_it_stands() {
 }
 
 #[test]
-fn a_payment_that_only_somebody_else_has_asked_for_is_undone() {
+fn a_payment_that_was_asked_for_only_elsewhere_is_undone() {
     let _ = process::<SubscriptionRenewal>().hears(requested(1)).then("stopped", [void(1)]);
     let _ = paid()
         .hears(requested(2))
@@ -380,7 +380,7 @@ fn a_payment_that_only_somebody_else_has_asked_for_is_undone() {
 }
 
 #[test]
-fn a_period_that_somebody_else_has_renewed_is_not_charged() {
+fn a_period_that_was_renewed_elsewhere_is_not_charged() {
     let _ = charging().hears(renewed(1, "2024-02-29")).then("waiting", [void(1)]);
     let _ = renewing()
         .hears(renewed(1, "2024-02-29"))

@@ -13,7 +13,7 @@ const OPEN: [&str; 2] = ["A1", "B2"];
 
 /// Mostly good ones, so that most sequences get somewhere.
 fn any_command() -> impl Strategy<Value = Command> {
-    let account = prop::sample::select(vec!["A1", "A1", "B2", "B2", "C3", "C3", "nobody"]);
+    let account = prop::sample::select(vec!["A1", "A1", "B2", "B2", "C3", "C3", "unknown"]);
     let amount = prop_oneof![20 => 1..300_i64, 1 => any::<i64>(), 1 => Just(AMOUNT_MAX)];
     (0..24, account.clone(), account, amount, "h[1-3]").prop_map(|(kind, from, to, amount, id)| {
         let account_id = from.to_owned();
@@ -32,8 +32,8 @@ fn any_command() -> impl Strategy<Value = Command> {
     })
 }
 
-/// What came from outside, less what went there.
-fn from_outside(events: &[Event]) -> i64 {
+/// What was paid in, less what was paid out.
+fn paid_in(events: &[Event]) -> i64 {
     let amount = |event: &Event| match event {
         Event::MoneyDeposited(event) => event.amount,
         Event::MoneyWithdrawn(event) => -event.amount,
@@ -49,8 +49,8 @@ fn from_outside(events: &[Event]) -> i64 {
     events.iter().map(amount).sum()
 }
 
-/// Account, balance and entry, as an event tells them.
-fn told(event: &Event) -> Option<(&str, i64, i64)> {
+/// Account, balance and entry, as an event states them.
+fn stated(event: &Event) -> Option<(&str, i64, i64)> {
     match event {
         Event::MoneyDeposited(event) => Some((&event.account_id, event.balance, event.entry)),
         Event::MoneyWithdrawn(event) => Some((&event.account_id, event.balance, event.entry)),
@@ -95,17 +95,17 @@ proptest! {
                 before.get(id).inspect(|before| assert_nothing_happened_while_it_was_not_open(before, account));
             }
             let balances: i64 = past.states().values().map(|account| account.balance).sum();
-            prop_assert_eq!(balances, from_outside(past.accepted()));
+            prop_assert_eq!(balances, paid_in(past.accepted()));
         }
     }
 
     #[test]
-    fn whatever_comes_the_entries_of_an_account_are_numbered_and_tell_its_balance(
+    fn whatever_comes_the_entries_of_an_account_are_numbered_and_state_its_balance(
         commands in prop::collection::vec(any_command(), 0..50),
     ) {
         let past = past([]).after(OPEN.map(|id| open(id).into())).after(commands);
         for (id, account) in past.states() {
-            let entries: Vec<(i64, i64)> = past.accepted().iter().filter_map(told)
+            let entries: Vec<(i64, i64)> = past.accepted().iter().filter_map(stated)
                 .filter(|(of, ..)| of == id).map(|(_, balance, entry)| (balance, entry)).collect();
             let numbers: Vec<i64> = entries.iter().map(|(_, entry)| *entry).collect();
             prop_assert_eq!(numbers, (1..=account.entries).collect::<Vec<_>>());
@@ -130,6 +130,6 @@ proptest! {
         prop_assert_eq!(ledger.values().sum::<i64>(), 0);
         prop_assert_eq!(ledger.get(TRANSIT).copied().unwrap_or_default(), 0);
         let entries = fold_view::<AccountStatementView>(&events).into_values().map(|row| row.amount);
-        prop_assert_eq!(entries.sum::<i64>(), from_outside(past.accepted()));
+        prop_assert_eq!(entries.sum::<i64>(), paid_in(past.accepted()));
     }
 }
