@@ -32,7 +32,7 @@ statements! {
                  WHERE grp = $1 AND generation = $2 AND status = 'retrying' AND due_at < now() - $3 * interval '1 ms'
                  ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED))
              RETURNING topic, partition, \"offset\", attempts, message";
-    SET_APART = "UPDATE blocked_key SET \"offset\" = \"offset\" + $5
+    SHIFT_OFFSETS = "UPDATE blocked_key SET \"offset\" = \"offset\" + $5
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND \"offset\" >= 0";
     BEHIND_A_FAILURE = "SELECT topic, key FROM blocked_key WHERE grp = $1 AND generation = $2 AND status IN ('retrying', 'dead')";
     COUNTS = "SELECT grp, status, count(*), sum(waiting.records)::bigint, min(since)
@@ -78,7 +78,7 @@ pub struct Row<'r> {
     /// `retrying`, `dead` or `gap`.
     pub status: &'r str,
     /// Partition and offset of its head; none while a version is missing.
-    pub head: Option<(i32, i64)>,
+    pub blocking: Option<(i32, i64)>,
     /// How often the head was tried.
     pub attempts: i32,
     /// How long until its next try.
@@ -109,8 +109,8 @@ pub async fn put(
         .bind(topic)
         .bind(rows.iter().map(|row| row.key).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.status).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.head.map(|(partition, _)| partition)).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.head.map(|(_, offset)| offset)).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.blocking.map(|(partition, _)| partition)).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.blocking.map(|(_, offset)| offset)).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.attempts).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| milliseconds(row.due_in)).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.code).collect::<Vec<_>>())
@@ -131,7 +131,7 @@ pub async fn free(connection: &mut PgConnection, group: &Group, topic: &str, key
 }
 
 /// Topic, partition and offset of a head, how often it was tried, why it failed.
-pub type Head = (String, i32, i64, i32, Option<String>);
+pub type BlockingRecord = (String, i32, i64, i32, Option<String>);
 
 /// Takes heads whose next try is late by `grace`, and lets them be due now.
 ///
@@ -142,7 +142,7 @@ pub async fn overdue(
     group: &Group,
     grace: Duration,
     most: i64,
-) -> sqlx::Result<Vec<Head>> {
+) -> sqlx::Result<Vec<BlockingRecord>> {
     let overdue = sqlx::query_as(OVERDUE).bind(&group.id).bind(group.generation);
     overdue.bind(milliseconds(grace)).bind(most).fetch_all(connection).await
 }
@@ -151,8 +151,8 @@ pub async fn overdue(
 ///
 /// # Errors
 /// The database's.
-pub async fn set_apart(connection: &mut PgConnection, at: Partition<'_>, by: i64) -> sqlx::Result<()> {
-    at.bound(SET_APART).bind(by).execute(connection).await.map(|_| ())
+pub async fn shift_offsets(connection: &mut PgConnection, at: Partition<'_>, by: i64) -> sqlx::Result<()> {
+    at.bound(SHIFT_OFFSETS).bind(by).execute(connection).await.map(|_| ())
 }
 
 /// Topics and keys behind a record that failed.

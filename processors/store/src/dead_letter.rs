@@ -50,7 +50,7 @@ statements! {
          WHERE l.grp = $1 AND l.generation = $2 AND l.code <> $6
          GROUP BY l.topic, l.partition, l.\"offset\"
          HAVING (array_agg(l.status ORDER BY l.id DESC))[1] IN ('dead', 'discarded')";
-    SET_APART = "UPDATE dead_letter SET \"offset\" = \"offset\" + $5
+    SHIFT_OFFSETS = "UPDATE dead_letter SET \"offset\" = \"offset\" + $5
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND \"offset\" >= 0
                AND status IN ('dead', 'discarded')";
     NEWEST_FITTING = fitting!("failed_at DESC, id DESC");
@@ -219,8 +219,8 @@ pub async fn ended(
 ///
 /// # Errors
 /// The database's.
-pub async fn set_apart(connection: &mut PgConnection, at: Partition<'_>, by: i64) -> sqlx::Result<()> {
-    at.bound(SET_APART).bind(by).execute(connection).await.map(|_| ())
+pub async fn shift_offsets(connection: &mut PgConnection, at: Partition<'_>, by: i64) -> sqlx::Result<()> {
+    at.bound(SHIFT_OFFSETS).bind(by).execute(connection).await.map(|_| ())
 }
 
 /// A row of the table.

@@ -21,12 +21,12 @@ statements! {
                                       $8::bytea[], $9::bytea[], $10::bytea[], $11::jsonb[], $12::bool[],
                                       $13::text[], $14::text[], $15::text[])
          ON CONFLICT DO NOTHING";
-    IN_TURN = "SELECT topic, partition, \"offset\", timestamp, key, record_key, keyless, value, headers FROM (
-             SELECT *, sum(octet_length(value)) OVER turn AS bytes, row_number() OVER turn AS place
+    OF_KEY = "SELECT topic, partition, \"offset\", timestamp, key, record_key, keyless, value, headers FROM (
+             SELECT *, sum(octet_length(value)) OVER ordered AS bytes, row_number() OVER ordered AS place
              FROM parked
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND key = $4 AND drained_offset IS NULL
                AND ($7::int IS NULL OR partition = $7)
-             WINDOW turn AS (ORDER BY version, \"offset\" ROWS UNBOUNDED PRECEDING)
+             WINDOW ordered AS (ORDER BY version, \"offset\" ROWS UNBOUNDED PRECEDING)
          ) AS waiting
          WHERE place = 1 OR bytes <= $5
          ORDER BY place LIMIT $6";
@@ -49,17 +49,17 @@ statements! {
            AND drained_topic = $3 AND drained_partition = $4 AND drained_offset BETWEEN $5 AND $6";
     FORGET_DRAINED = "DELETE FROM parked
              WHERE grp = $1 AND generation = $2 AND drained_topic = $3 AND drained_partition = $4";
-    SET_APART = "UPDATE parked SET \"offset\" = \"offset\" + $5
+    SHIFT_OFFSETS = "UPDATE parked SET \"offset\" = \"offset\" + $5
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND \"offset\" >= 0";
     WAITING = "SELECT p.record_id, p.record_source, p.record_type, p.topic, p.partition, p.\"offset\", p.key, p.timestamp,
-                p.parked_at, b.attempts, b.due_at, b.code, b.message, head.record_id AS head_id,
-                b.status = 'retrying' AND b.partition = p.partition AND b.\"offset\" = p.\"offset\" AS is_head
+                p.parked_at, b.attempts, b.due_at, b.code, b.message, blocking.record_id AS blocking_id,
+                b.status = 'retrying' AND b.partition = p.partition AND b.\"offset\" = p.\"offset\" AS is_blocking
          FROM parked AS p
          JOIN blocked_key AS b
               ON b.grp = p.grp AND b.generation = p.generation AND b.topic = p.topic AND b.key = p.key
-         LEFT JOIN parked AS head
-              ON head.grp = b.grp AND head.generation = b.generation AND head.topic = b.topic
-              AND head.partition = b.partition AND head.\"offset\" = b.\"offset\"
+         LEFT JOIN parked AS blocking
+              ON blocking.grp = b.grp AND blocking.generation = b.generation AND blocking.topic = b.topic
+              AND blocking.partition = b.partition AND blocking.\"offset\" = b.\"offset\"
          WHERE p.grp = $1 AND p.generation = $2 AND p.drained_offset IS NULL
            AND ($3::text[] IS NULL OR p.record_id = ANY($3)) AND ($4::text IS NULL OR p.topic = $4)
            AND ($5::bytea IS NULL OR p.key = $5) AND ($6::timestamptz IS NULL OR p.parked_at >= $6)
@@ -172,14 +172,14 @@ pub struct Most {
 ///
 /// # Errors
 /// The database's.
-pub async fn in_turn<H: DeserializeOwned + Send + Unpin + 'static>(
+pub async fn of_key<H: DeserializeOwned + Send + Unpin + 'static>(
     connection: &mut PgConnection,
     group: &Group,
     (topic, key): (&str, &[u8]),
     partition: Option<i32>,
     most: Most,
 ) -> sqlx::Result<Vec<Parked<H>>> {
-    let rows: Vec<Row<H>> = sqlx::query_as(IN_TURN)
+    let rows: Vec<Row<H>> = sqlx::query_as(OF_KEY)
         .bind(&group.id)
         .bind(group.generation)
         .bind(topic)
@@ -267,8 +267,8 @@ pub async fn forget_drained(connection: &mut PgConnection, at: Partition<'_>) ->
 ///
 /// # Errors
 /// The database's.
-pub async fn set_apart(connection: &mut PgConnection, at: Partition<'_>, by: i64) -> sqlx::Result<()> {
-    at.bound(SET_APART).bind(by).execute(connection).await.map(|_| ())
+pub async fn shift_offsets(connection: &mut PgConnection, at: Partition<'_>, by: i64) -> sqlx::Result<()> {
+    at.bound(SHIFT_OFFSETS).bind(by).execute(connection).await.map(|_| ())
 }
 
 /// Removes the rows of a generation.
@@ -297,12 +297,12 @@ pub struct Waiting {
     /// When it was tried or put behind another for the first time.
     pub received_at: DateTime<Utc>,
     /// What it waits for.
-    pub turn: Turn,
+    pub waits_for: WaitsFor,
 }
 
 /// What a record waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Turn {
+pub enum WaitsFor {
     /// Its next try.
     Retrying {
         /// Tries so far.
@@ -357,15 +357,15 @@ pub async fn waiting(
 }
 
 fn found(row: &PgRow) -> sqlx::Result<Waiting> {
-    let turn = if row.try_get::<Option<bool>, _>("is_head")? == Some(true) {
+    let waits_for = if row.try_get::<Option<bool>, _>("is_blocking")? == Some(true) {
         let reason: (Option<String>, Option<String>) = (row.try_get("code")?, row.try_get("message")?);
-        Turn::Retrying {
+        WaitsFor::Retrying {
             attempts: row.try_get("attempts")?,
             due_at: row.try_get::<Nearest, _>("due_at")?.0,
             reason: reason.0.map(|code| (code, reason.1.unwrap_or_default())),
         }
     } else {
-        Turn::Behind { id: row.try_get("head_id")? }
+        WaitsFor::Behind { id: row.try_get("blocking_id")? }
     };
     Ok(Waiting {
         id: row.try_get::<Option<String>, _>("record_id")?.unwrap_or_default(),
@@ -379,6 +379,6 @@ fn found(row: &PgRow) -> sqlx::Result<Waiting> {
         key: row.try_get("key")?,
         timestamp_ms: row.try_get("timestamp")?,
         received_at: row.try_get::<Nearest, _>("parked_at")?.0,
-        turn,
+        waits_for,
     })
 }

@@ -40,7 +40,7 @@ statements! {
              WHERE saga = $1 AND instance = ANY($2) AND awaiting::text <> '{}' AND (sent_at IS NULL OR sent_at > coalesce(
                  (SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = $3), '0/0'))";
     STATE = "SELECT state FROM saga WHERE saga = $1 AND instance = $2";
-    /// A timer may be held by hand, due at `infinity`: no calendar of ours has that.
+    /// An operator may hold a timer back with a due time of `infinity`, which no calendar here has.
     FIND = "
     SELECT * FROM (
         SELECT s.saga, s.instance, s.standing, s.ended, s.version, s.started_at, s.updated_at, s.awaiting,

@@ -40,13 +40,13 @@ pub struct Awaited<'a> {
     pub context: &'a str,
     /// The stream.
     pub stream: &'a str,
-    /// The version of it that the instance has heard of.
+    /// The version of it that the instance has received.
     pub version: i64,
     /// The topic of commands to it.
     pub topic: String,
 }
 
-/// The instances of which a stream has a later version than they have heard, or is about to: a command to it of this source
+/// The instances of which a stream has a later version than they have received, or is about to: a command to it of this source
 /// is not decided.
 ///
 /// # Errors

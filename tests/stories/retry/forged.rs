@@ -101,7 +101,12 @@ impl Role for Stumbles {
         panic!("at whatever it is shown")
     }
 
-    async fn bury(&self, connection: &mut PgConnection, record: &Record, _: &Fault) -> Result<(), WorkError> {
+    async fn dead_lettered(
+        &self,
+        connection: &mut PgConnection,
+        record: &Record,
+        _: &Fault,
+    ) -> Result<(), WorkError> {
         let trace = record.key_text().unwrap_or_default();
         assert_ne!(trace, "panics");
         let refused = sqlx::query_scalar::<_, String>("SELECT $1::text").bind(trace);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use millrace_engine::database::Pool;
 use millrace_engine::offsets::Claim;
 use millrace_engine::retry::Retries;
-use millrace_engine::{Record, Role as _, moments};
+use millrace_engine::{Record, Role as _, failpoints};
 use millrace_store::migrations;
 use millrace_tests::instance::pool;
 use sqlx::{AssertSqlSafe, PgPool};
@@ -31,7 +31,7 @@ struct Model {
 }
 
 pub(super) async fn holds_for_all_seeds(order: Order, seeds: u64) {
-    let _armed = moments::arm();
+    let _armed = failpoints::arm();
     let all = async |pool: &PgPool| {
         for seed in 0..seeds {
             run(pool, "TRUNCATE written, consumer_offset, blocked_key, parked, dead_letter".to_owned()).await;

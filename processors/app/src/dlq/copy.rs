@@ -3,11 +3,11 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use millrace_engine::offsets::own_offset;
+use millrace_engine::{Header, Record, retry};
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
 use millrace_ops::kafka::{Position, Reader, Seen};
-use millrace_engine::offsets::own_offset;
-use millrace_engine::{Header, Record, retry};
 use millrace_store::names::dead_letter_topic;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::Message as _;
@@ -82,8 +82,8 @@ impl<'c> Copies<'c> {
             format!("its bytes are gone: Kafka took no copy of them, and {place} is no more")
         };
         Ok(found.and_then(|found| found.filter(same).ok_or_else(gone)).inspect(|found| {
-            if let Some(turn) = known.as_ref().and_then(Record::told_turn) {
-                found.keep_turn_of(turn.to_vec());
+            if let Some(turn) = known.as_ref().and_then(Record::shown_ordering_key) {
+                found.set_ordering_key(turn.to_vec());
             }
         }))
     }

@@ -15,7 +15,7 @@ use crate::registry::Registry;
 
 /// A locked stream and its state while a batch is decided.
 pub(super) struct Locked<S> {
-    /// Where the row lies: nobody moves it while it is locked.
+    /// Where the row lies, which does not change while it is locked.
     pub(super) ctid: String,
     pub(super) version: i64,
     pub(super) state: Option<S>,

@@ -23,7 +23,7 @@ use super::intake::{self, Intake, Placed};
 use crate::database::Pool;
 use crate::elastic::Document;
 use crate::error::WorkError;
-use crate::moments::{broken, mechanism};
+use crate::failpoints::{broken, mechanism};
 use crate::record::Record;
 use crate::role::{Folded, Role};
 

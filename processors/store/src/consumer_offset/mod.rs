@@ -8,7 +8,7 @@ use sqlx::{PgConnection, PgExecutor, Postgres};
 use uuid::Uuid;
 
 pub(crate) use pair::STATEMENTS as STATEMENTS_OF_PAIRS;
-pub use pair::{Level, Pair, release, stand_as};
+pub use pair::{Pair, Position, resume, stand_as};
 
 use crate::Group;
 use crate::statements::statements;
@@ -29,13 +29,13 @@ macro_rules! not_yet {
 statements! {
     /// A generation that begins beside an earlier one is held where that one stands, until whoever tends the build says how far
     /// it may go.
-    CLAIM = "INSERT INTO consumer_offset AS held
-                 (grp, generation, topic, partition, epoch, applied, published, held_at, held_until)
+    CLAIM = "INSERT INTO consumer_offset AS claimed
+                 (grp, generation, topic, partition, epoch, applied, published, pause_at, paused_until)
              SELECT $1::text, $2::int, $3::text, $4::int, 1, $5::bigint, $5::bigint, min(earlier.applied),
                     clock_timestamp() + interval '10 s'
              FROM consumer_offset AS earlier
              WHERE earlier.grp = $1 AND earlier.generation < $2 AND earlier.topic = $3 AND earlier.partition = $4
-             ON CONFLICT (grp, generation, topic, partition) DO UPDATE SET epoch = held.epoch + 1
+             ON CONFLICT (grp, generation, topic, partition) DO UPDATE SET epoch = claimed.epoch + 1
              RETURNING epoch, applied, published, topic_id";
     BEGIN_AGAIN = "UPDATE consumer_offset SET applied = $6, published = $6, topic_id = $7
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5";
@@ -46,10 +46,10 @@ statements! {
     ADVANCE = "UPDATE consumer_offset
              SET applied = $7, published = CASE WHEN $8::bigint IS NULL THEN $7 ELSE least($7, greatest(published, $8)) END
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5 AND applied = $6
-               AND (held_at IS NULL OR held_at >= $7 OR held_until < now())";
-    HELD = "SELECT held_at FROM consumer_offset
+               AND (pause_at IS NULL OR pause_at >= $7 OR paused_until < now())";
+    PAUSE_POINT = "SELECT pause_at FROM consumer_offset
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5 AND applied = $6
-               AND held_at IS NOT NULL AND held_until >= now()";
+               AND pause_at IS NOT NULL AND paused_until >= now()";
     PUBLISH = "UPDATE consumer_offset SET published = greatest(published, $6)
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5";
     APPLIED = "SELECT applied FROM consumer_offset
@@ -175,15 +175,15 @@ pub async fn advance(
 ///
 /// # Errors
 /// The database's.
-pub async fn held(
+pub async fn pause_point(
     connection: &mut PgConnection,
     at: Partition<'_>,
     epoch: i64,
     applied: i64,
 ) -> sqlx::Result<Option<i64>> {
-    let held = sqlx::query_scalar(HELD).bind(&at.group.id).bind(at.group.generation);
-    let held = held.bind(at.topic).bind(at.partition).bind(epoch).bind(applied);
-    held.fetch_optional(connection).await
+    let paused = sqlx::query_scalar(PAUSE_POINT).bind(&at.group.id).bind(at.group.generation);
+    let paused = paused.bind(at.topic).bind(at.partition).bind(epoch).bind(applied);
+    paused.fetch_optional(connection).await
 }
 
 /// Moves the published offset forward; false when the partition has another epoch.

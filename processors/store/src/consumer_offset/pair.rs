@@ -25,7 +25,7 @@ statements! {
                    AND waiting.partition = o.partition AND waiting.drained_offset IS NULL AND waiting.\"offset\" >= 0
              ) AS stand
              WHERE o.grp = $1 AND o.generation = $2 AND o.topic = ANY($4)";
-    LEVEL = "WITH stand AS (
+    POSITION = "WITH stand AS (
                  SELECT topic, partition, generation, applied, published FROM consumer_offset
                  WHERE grp = $1 AND generation IN ($2, $3) AND topic = ANY($4)),
              s AS (SELECT * FROM stand WHERE generation = $2), b AS (SELECT * FROM stand WHERE generation = $3)
@@ -38,19 +38,19 @@ statements! {
              FROM s FULL JOIN b USING (topic, partition)";
     LOCK = "SELECT FROM consumer_offset WHERE grp = $1 AND generation IN ($2, $3) AND topic = ANY($4)
                     ORDER BY topic, partition, generation FOR UPDATE";
-    HOLD = "UPDATE consumer_offset AS o
-             SET held_at = furthest.applied, held_until = clock_timestamp() + $5 * interval '1 ms'
+    PAUSE = "UPDATE consumer_offset AS o
+             SET pause_at = furthest.applied, paused_until = clock_timestamp() + $5 * interval '1 ms'
              FROM (SELECT topic, partition, max(applied) AS applied FROM consumer_offset
                    WHERE grp = $1 AND generation IN ($2, $3) AND topic = ANY($4) GROUP BY 1, 2) AS furthest
              WHERE grp = $1 AND generation IN ($2, $3)
                AND o.topic = furthest.topic AND o.partition = furthest.partition";
-    RELEASE = "UPDATE consumer_offset SET held_at = NULL, held_until = NULL
-                       WHERE grp = $1 AND generation = $2 AND topic = ANY($3) AND held_at IS NOT NULL";
-    LEASH = "UPDATE consumer_offset AS o SET held_at = other.reached, held_until = clock_timestamp() + interval '1 min'
+    RESUME = "UPDATE consumer_offset SET pause_at = NULL, paused_until = NULL
+                       WHERE grp = $1 AND generation = $2 AND topic = ANY($3) AND pause_at IS NOT NULL";
+    PAUSE_AT_SERVING = "UPDATE consumer_offset AS o SET pause_at = other.reached, paused_until = clock_timestamp() + interval '1 min'
              FROM (SELECT b.topic, b.partition, s.applied AS reached FROM consumer_offset AS b
                    JOIN consumer_offset AS s USING (grp, topic, partition)
                    WHERE b.grp = $1 AND s.generation = $2 AND b.generation = $3 AND b.topic = ANY($4)
-                     AND (b.held_at IS DISTINCT FROM s.applied OR b.held_until < clock_timestamp() + interval '30 s')
+                     AND (b.pause_at IS DISTINCT FROM s.applied OR b.paused_until < clock_timestamp() + interval '30 s')
                    FOR UPDATE OF b SKIP LOCKED) AS other
              WHERE o.grp = $1 AND o.generation = $3 AND o.topic = other.topic AND o.partition = other.partition";
 }
@@ -94,7 +94,7 @@ pub struct Pair<'p> {
 
 /// How far the built one of two generations has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Level {
+pub struct Position {
     /// Offsets that the serving generation has applied, summed.
     pub goal: i64,
     /// Those of the built one.
@@ -102,17 +102,17 @@ pub struct Level {
     /// Records that the serving one has applied and the built one has not.
     pub behind: i64,
     /// Partitions in which the two stand at different offsets.
-    pub apart: i64,
+    pub differing: i64,
     /// Applied records of either whose documents may be missing and are compared, or needed for the swap.
     pub unpublished: i64,
     /// Keys of either whose record is to be tried again.
     pub retrying: i64,
 }
 
-impl Level {
+impl Position {
     /// Whether both have had the same records, and nothing of them is still to come.
-    pub fn same(&self) -> bool {
-        self.apart == 0 && self.unpublished == 0 && self.retrying == 0
+    pub fn is_caught_up(&self) -> bool {
+        self.differing == 0 && self.unpublished == 0 && self.retrying == 0
     }
 }
 
@@ -121,28 +121,28 @@ impl Pair<'_> {
     ///
     /// # Errors
     /// The database's.
-    pub async fn level(&self, connection: &mut PgConnection, documents: bool) -> sqlx::Result<Level> {
-        let level = sqlx::query_as(LEVEL).bind(self.group).bind(self.serving).bind(self.building);
-        let (goal, applied, behind, apart, unpublished, retrying) =
-            level.bind(self.topics).bind(documents).fetch_one(connection).await?;
-        Ok(Level { goal, applied, behind, apart, unpublished, retrying })
+    pub async fn position(&self, connection: &mut PgConnection, documents: bool) -> sqlx::Result<Position> {
+        let position = sqlx::query_as(POSITION).bind(self.group).bind(self.serving).bind(self.building);
+        let (goal, applied, behind, differing, unpublished, retrying) =
+            position.bind(self.topics).bind(documents).fetch_one(connection).await?;
+        Ok(Position { goal, applied, behind, differing, unpublished, retrying })
     }
 
     /// Lets neither go beyond where the further one is, for at most so long. Locks first, then looks: inside a transaction.
     ///
     /// # Errors
     /// The database's.
-    pub async fn hold(&self, connection: &mut PgConnection, at_most: Duration) -> sqlx::Result<()> {
+    pub async fn pause(&self, connection: &mut PgConnection, at_most: Duration) -> sqlx::Result<()> {
         self.bound(LOCK).execute(&mut *connection).await?;
-        self.bound(HOLD).bind(milliseconds(at_most)).execute(connection).await.map(|_| ())
+        self.bound(PAUSE).bind(milliseconds(at_most)).execute(connection).await.map(|_| ())
     }
 
     /// Lets the serving one go on; the other is kept where it may go.
     ///
     /// # Errors
     /// The database's.
-    pub async fn release(&self, executor: impl PgExecutor<'_>) -> sqlx::Result<()> {
-        release(executor, self.group, self.serving, self.topics).await
+    pub async fn resume(&self, executor: impl PgExecutor<'_>) -> sqlx::Result<()> {
+        resume(executor, self.group, self.serving, self.topics).await
     }
 
     /// Lets the building one come as far as the serving one is now, and no further: one that has passed it could not be compared
@@ -150,8 +150,8 @@ impl Pair<'_> {
     ///
     /// # Errors
     /// The database's.
-    pub async fn leash(&self, executor: impl PgExecutor<'_>) -> sqlx::Result<()> {
-        self.bound(LEASH).execute(executor).await.map(|_| ())
+    pub async fn pause_at_serving(&self, executor: impl PgExecutor<'_>) -> sqlx::Result<()> {
+        self.bound(PAUSE_AT_SERVING).execute(executor).await.map(|_| ())
     }
 
     fn bound(&self, sql: &'static str) -> Query<'static, Postgres, PgArguments> {
@@ -163,11 +163,11 @@ impl Pair<'_> {
 ///
 /// # Errors
 /// The database's.
-pub async fn release(
+pub async fn resume(
     executor: impl PgExecutor<'_>,
     group: &str,
     generation: i32,
     topics: &[String],
 ) -> sqlx::Result<()> {
-    sqlx::query(RELEASE).bind(group).bind(generation).bind(topics).execute(executor).await.map(|_| ())
+    sqlx::query(RESUME).bind(group).bind(generation).bind(topics).execute(executor).await.map(|_| ())
 }
