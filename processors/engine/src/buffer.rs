@@ -1,9 +1,9 @@
 //! How much a process buffers in memory at once, however many groups wait for a dependency that is away.
 //!
-//! A [`Buffer`] has bytes that are common to all who share it, and each sharer has [`SHARE`] beside them that no other
-//! can take. So what is buffered at once is bounded by the common bytes and a share for each sharer: nothing is buffered without
-//! a permit, and each permit is one of these. And a sharer always goes on: what others have taken is only common, so one that
-//! has taken nothing finds its whole share. Sharers come and go with their shares; nothing is divided anew.
+//! A [`Buffer`] has bytes that are common to all who share it, and each sharer has [`SHARE`] beside them that no other can
+//! take. So what is buffered at once is bounded by the common bytes and a share for each sharer: nothing is buffered without
+//! a permit, and each permit is one of these. And a sharer always goes on: what others have taken is only common, so one
+//! that has taken nothing finds its whole share. Sharers come and go with their shares; nothing is divided again.
 //!
 //! What is larger than a share counts as a whole one when it takes a share: it must pass too. So a sharer may exceed the
 //! bound by one such piece. What waits for room is not counted: a record for each group, and for each partition of an index
@@ -205,12 +205,12 @@ mod tests {
 
     #[test]
     fn what_is_buffered_is_in_the_metrics() {
-        let room = Buffer::new("test-told", COMMON).room();
-        let told = || metrics::BUFFERED.with_label_values(&["test-told"]).get();
+        let room = Buffer::new("test-metrics", COMMON).room();
+        let buffered = || metrics::BUFFERED.with_label_values(&["test-metrics"]).get();
         let permits = [room.try_take(1_000), room.try_take(COMMON)];
-        assert_eq!(told(), (1_000 + SHARE) as i64);
+        assert_eq!(buffered(), (1_000 + SHARE) as i64);
         drop(permits);
-        assert_eq!(told(), 0);
+        assert_eq!(buffered(), 0);
     }
 
     proptest! {

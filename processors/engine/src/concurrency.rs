@@ -11,8 +11,8 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// One piece of work for each processor, and one that waits for a disk. More at once would only cut the same work smaller,
-/// each piece with its own round trips and its own sync of a log. A worker takes its batch only once it has a permit, with all that
-/// has arrived meanwhile: the busier the dependency, the larger the batches, and no batch waits to be filled.
+/// each piece with its own round trips and its own sync of a log. A worker takes its batch only once it has a permit, with
+/// all that has arrived meanwhile: the busier the dependency, the larger the batches, and no batch waits to be filled.
 #[derive(Debug, Clone)]
 pub(crate) struct ConcurrencyLimit(Arc<Semaphore>);
 

@@ -103,8 +103,8 @@ pub fn version(record: &Record) -> Option<i64> {
     record.header(SEQUENCE).and_then(|version| version.parse().ok()).filter(|version| *version > 0)
 }
 
-/// The times that an event can contain, in microseconds since 1970: the years 1 to 9999, which RFC 3339 can write, and Postgres
-/// and Elasticsearch can hold. No context records others; an event that does would be shown with another time.
+/// The times that an event can contain, in microseconds since 1970: the years 1 to 9999, which RFC 3339 can write, and
+/// Postgres and Elasticsearch can hold. No context records others; an event that does would be shown with another time.
 const TIMES: std::ops::RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;
 
 /// The event of a record, in its envelope. It must be of the context whose events its topic carries: streams of two

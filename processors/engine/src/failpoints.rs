@@ -1,5 +1,5 @@
-//! Failpoints: named points at which a story can kill the process, between the steps whose order matters, and mechanisms that
-//! it can switch off.
+//! Failpoints: named points at which a story can kill the process, between the steps whose order matters, and mechanisms
+//! that it can switch off.
 //!
 //! Without the feature `failpoints` nothing of this is compiled in. With it the environment variable `FAILPOINTS`
 //! says what happens, such as `after-commit=20*off->return` (the 21st batch kills the process).

@@ -1,8 +1,8 @@
-//! How records move. Knows no business: what to decide and fold comes in as types of `millrace-domain`.
+//! How records move. Knows no business: what to decide and fold are types of `millrace-domain`.
 //!
 //! Every worker is the same loop (`worker`): take a batch of one partition, fold it ([`Role`]), and store states,
-//! outputs and the offset in one Postgres transaction. The offset is fenced by an epoch ([`offsets`]), so a batch has
-//! its effect exactly once, whoever crashes, wherever.
+//! outputs and the offset in one Postgres transaction. The offset is fenced by an epoch ([`offsets`]), so a batch is
+//! applied exactly once, whichever process crashes, and wherever.
 
 mod backoff;
 mod buffer;

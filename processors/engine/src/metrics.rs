@@ -245,18 +245,18 @@ mod tests {
 
     #[test]
     fn a_removed_generation_has_no_series_and_the_others_keep_theirs() {
-        let [old, new] = [1, 2].map(|generation| Group { id: "m.gone".to_owned(), generation });
+        let [old, new] = [1, 2].map(|generation| Group { id: "m.removed".to_owned(), generation });
         for group in [&old, &new] {
             of_group(&RECORDS, group).inc();
             BATCHES_ABORTED.with_label_values(&[&group.id, &group.generation.to_string(), "fenced"]).inc();
         }
-        for index in ["m-gone-g1", "m-gone-g2"] {
+        for index in ["m-removed-g1", "m-removed-g2"] {
             DOCUMENTS.with_label_values(&[index]).inc();
         }
-        forget(&old, Some("m-gone-g1"));
+        forget(&old, Some("m-removed-g1"));
         let text = prometheus::TextEncoder::new().encode_to_string(&prometheus::gather()).unwrap();
         let left: Vec<&str> =
-            text.lines().filter(|line| line.contains("m.gone") || line.contains("m-gone")).collect();
+            text.lines().filter(|line| line.contains("m.removed") || line.contains("m-removed")).collect();
         assert!(
             left.len() == 3 && !left.iter().any(|line| line.contains("\"1\"") || line.contains("g1")),
             "{left:?}"

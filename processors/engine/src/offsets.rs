@@ -15,7 +15,8 @@ use crate::failpoints::{broken, mechanism};
 const OFFSETS: i64 = 1 << 40;
 
 /// What Kafka's copy of an offset is stamped with, in the metadata beside it: `millrace g=1 e=17 o=42`, and the topic's id
-/// where it is known (` t=…`). No other tool writes that; an offset that was set by another tool and kept the metadata is recognised by the offset in it.
+/// where it is known (` t=…`). No other tool writes that; an offset that was set by another tool and kept the metadata is
+/// recognised by the offset in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     /// The generation whose offset it is.
@@ -201,12 +202,12 @@ impl Claim {
         Ok(Self { applied, published, ..self })
     }
 
-    /// Whether Postgres has lost what this claim did: a later claim has a greater epoch, and never stands before it.
+    /// Whether Postgres has lost what this claim did: a later claim has a greater epoch, and never a lower offset.
     pub(crate) fn is_lost_to(&self, later: &Self) -> bool {
         !self.is_of_another(later.topic_id) && (later.epoch <= self.epoch || later.applied < self.applied)
     }
 
-    /// Moves the applied offset from where this claim stands to `to`, and the published one to `published`; a group
+    /// Moves the applied offset from this claim's to `to`, and the published one to `published`; a group
     /// that publishes nothing has `None`. First statement of every batch: it locks the row, so that a later claim
     /// waits for this transaction to end.
     ///
@@ -254,7 +255,7 @@ fn shift(epoch: i64) -> i64 {
     (epoch % (1 << 21) - (1 << 21)) * OFFSETS
 }
 
-/// The offset that a record had in its topic, whether that is the topic of today or one that was made anew since.
+/// The offset that a record had in its topic, whether that topic still exists or was created again since.
 pub fn own_offset(offset: i64) -> i64 {
     offset.rem_euclid(OFFSETS)
 }

@@ -11,7 +11,8 @@ use crate::error::WorkError;
 use crate::record::{Header, Record};
 
 /// What was unpacked from a batch may be larger than the batch was. librdkafka gives us nothing larger (its
-/// `receive.message.max.bytes`), and a request must fit into the broker's `socket.request.max.bytes`, both 100 MB by default.
+/// `receive.message.max.bytes`), and a request must fit into the broker's `socket.request.max.bytes`, both 100 MB by
+/// default.
 const MESSAGE_BYTES_MAX: &str = "100000000";
 
 /// What is on its way to Kafka at once, in bytes: the client buffers each copy beside its record.

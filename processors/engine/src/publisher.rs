@@ -116,7 +116,7 @@ impl PublisherHandle {
         self.marks.acknowledged.load(Ordering::Relaxed)
     }
 
-    /// `published` stands here now.
+    /// The `published` offset in Postgres is `to` now.
     pub(crate) fn recorded(&self, to: i64) {
         self.marks.recorded.fetch_max(to, Ordering::Relaxed);
     }
@@ -224,8 +224,8 @@ impl Publisher {
         Ok(refusals)
     }
 
-    /// Records what was acknowledged however many tries it takes, unless another worker has claimed the partition; false when it
-    /// is to stop.
+    /// Records what was acknowledged however many tries it takes, unless another worker has claimed the partition; false
+    /// when it is to stop.
     async fn record(&mut self) -> bool {
         let mut backoff = Backoff::new();
         loop {

@@ -98,7 +98,8 @@ impl Unread {
 
 /// What a record takes in memory beside its bytes, roughly.
 const OVERHEAD_BYTES: usize = 512;
-/// An entry of an index in Postgres has about 2,700 bytes, shared with group and topic; a longer ordering key is replaced by its digest.
+/// An entry of an index in Postgres has about 2,700 bytes, shared with group and topic; a longer ordering key is replaced by
+/// its digest.
 const ORDERING_KEY_BYTES_MAX: usize = 1_024;
 /// What a header takes beside its bytes: two vectors, and the allocator's rounding.
 const HEADER_OVERHEAD_BYTES: usize = 80;
@@ -220,7 +221,7 @@ impl Record {
         self.key.as_deref().and_then(|key| std::str::from_utf8(key).ok())
     }
 
-    /// When the record was stamped; `None` when that is no time that everything can hold.
+    /// The record's timestamp; `None` when it is outside of the years that every store can represent.
     pub fn stamped_at(&self) -> Option<DateTime<Utc>> {
         self.timestamp_ms.and_then(timestamp::stamp)
     }
@@ -251,8 +252,11 @@ mod tests {
         assert_eq!(ordering_key(None), (b"offset:3-42".to_vec(), None));
         let long = [vec![b'k'; 100_000], vec![b'l'; 100_000]].map(|key| ordering_key(Some(key)).0);
         assert!(long[0].len() < 100 && long[0] != long[1] && long[0].starts_with(b"sha256:"), "{long:?}");
-        let told = Record::at("cmd", 3, 42, None, None, Vec::new());
-        told.set_ordering_key(b"10248".to_vec());
-        assert_eq!((told.ordering_key(), told.shown_ordering_key()), (&b"10248"[..], Some(&b"10248"[..])));
+        let keyless = Record::at("cmd", 3, 42, None, None, Vec::new());
+        keyless.set_ordering_key(b"10248".to_vec());
+        assert_eq!(
+            (keyless.ordering_key(), keyless.shown_ordering_key()),
+            (&b"10248"[..], Some(&b"10248"[..]))
+        );
     }
 }

@@ -138,7 +138,7 @@ impl Worker {
 
     /// The publisher was fenced while there was nothing to apply: claims again, so that it can go on.
     async fn recover(&mut self) -> bool {
-        self.aborted("fenced", "another epoch holds the partition");
+        self.aborted("fenced", "another epoch has claimed the partition");
         self.retries.role.forget();
         let (lost, mut backoff) = (self.claim.epoch, Backoff::new());
         while self.claim.epoch == lost {
@@ -221,7 +221,7 @@ impl Worker {
                 match self.after_attempt(outcome, &mut delays).await {
                     Next::Done => delays = Delays::new(),
                     Next::GiveBack => return false,
-                    // A commit whose answer was lost shows only now, by where the new claim stands.
+                    // A commit whose answer was lost shows only now, by the offset of the new claim.
                     Next::Again if !self.republish(before(pending, self.claim.applied)).await => {
                         return false;
                     }
@@ -250,7 +250,7 @@ impl Worker {
             WorkError::Overran(reason) => self.after_contention("overran", &reason, delays).await,
             WorkError::Outdated(reason) => self.after_contention("outdated", &reason, delays).await,
             WorkError::Fenced => {
-                self.aborted("fenced", "another epoch holds the partition");
+                self.aborted("fenced", "another epoch has claimed the partition");
                 self.claim_again(&mut delays.outage).await
             }
             WorkError::Paused(at) if at > self.claim.applied => {
@@ -275,7 +275,8 @@ impl Worker {
         }
     }
 
-    /// Tries again after a short delay, never at once: two batches that meet again and again would take all of the processor.
+    /// Tries again after a short delay, never at once: two batches that meet again and again would take all of the
+    /// processor.
     async fn after_contention(&self, why: &str, reason: &str, delays: &mut Delays) -> Next {
         self.aborted(why, reason);
         if delays.contention.wait_unless(&self.stop).await { Next::Again } else { Next::GiveBack }

@@ -1,4 +1,4 @@
-//! The table `saga`: one row for each instance, where it stands.
+//! The table `saga`: one row for each instance, with its state.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -147,7 +147,7 @@ pub struct Moved<'i> {
     pub sends: bool,
 }
 
-/// Writes instances that have a row, and tells how many there were.
+/// Writes instances that have a row; how many had one.
 ///
 /// # Errors
 /// The database's.
@@ -159,7 +159,7 @@ pub async fn update(
     write(connection, UPDATE, saga, rows).await
 }
 
-/// Writes instances that have no row, and tells how many had none.
+/// Writes instances that have no row; how many had none.
 ///
 /// # Errors
 /// The database's.

@@ -1,4 +1,4 @@
-//! What several tables of the write side answer together.
+//! Queries over several tables of the write side.
 
 use sqlx::{PgConnection, PgExecutor};
 
@@ -46,8 +46,8 @@ pub struct Awaited<'a> {
     pub topic: String,
 }
 
-/// The instances of which a stream has a later version than they have received, or is about to: a command to it of this source
-/// is not decided.
+/// The instances of which a stream has a later version than they have received, or is about to: a command to it of this
+/// source is not decided.
 ///
 /// # Errors
 /// The database's, as of every function here.
@@ -67,7 +67,7 @@ pub async fn moved_on(
         .await
 }
 
-/// What goes on by itself: what it is, where it stands, how much of it there is, and since when the oldest. Commands are those
+/// What is under way: what it is, its status, how much of it there is, and since when the oldest. Commands are those
 /// of a source to topics that begin with `commands`.
 ///
 /// # Errors

@@ -198,7 +198,7 @@ impl Model {
         !crashes
     }
 
-    /// Time passes: heads whose copy was lost are overdue.
+    /// Time passes: blocking records whose wake-up copy was lost are overdue.
     async fn long_after(&mut self) {
         run(&self.writer.pool, "UPDATE blocked_key SET due_at = now() - interval '1 hour'".to_owned()).await;
         self.retries.sweep().await.expect("a sweep");
@@ -230,7 +230,7 @@ impl Model {
             let missing = if self.writer.waits_behind_dead() { PER_KEY - expected.len() as i64 } else { 0 };
             assert_eq!(
                 waiting, missing,
-                "seed {seed}: what is behind a dead head of {key} is kept, all else is gone"
+                "seed {seed}: what is behind a dead letter of {key} is kept, all else is removed"
             );
         }
         if !self.writer.waits_behind_dead() {

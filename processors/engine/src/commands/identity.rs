@@ -12,14 +12,14 @@ use crate::record::Record;
 
 /// The root of all derived ids.
 const DERIVED: Uuid = Uuid::from_u128(0x6d69_6c6c_7261_6365_8000_0000_0000_0001);
-/// The ledger's index cannot hold much longer texts.
+/// The ledger's index has no room for much longer texts.
 const BYTES_MAX: usize = 512;
 /// So long is a UUID that was not written as text.
 const RAW_UUID_BYTES: usize = 16;
 /// No command of ours leads to more events than this.
 const EVENTS_MAX: usize = 10_000;
 
-/// What the source of a command without identity begins with; behind it stands its topic.
+/// What the source of a command without identity begins with; followed by its topic.
 pub(super) const OF_TOPIC: &str = "kafka:";
 
 /// What makes two records the same command.
@@ -32,9 +32,10 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// `ce_source` and `ce_id`, as [CloudEvents' binding to Kafka](https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md)
-    /// has them; a record with neither is identified by its place and timestamp. Text in the quotes of JSON, as some
-    /// header converters write it, counts as the text inside.
+    /// `ce_source` and `ce_id`, as [CloudEvents' binding to
+    /// Kafka](https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md) has them; a
+    /// record with neither is identified by its place and timestamp. Text in the quotes of JSON, as some header converters
+    /// write it, counts as the text inside.
     ///
     /// # Errors
     /// `identity-invalid` when one is there and cannot be read or kept, when one is there without the other, or when there

@@ -87,7 +87,7 @@ fn forgery<C: Context>(
         ));
     };
     match sent.get(&id) {
-        // What is committed may reach Kafka a moment before it can be seen: worth another try.
+        // What is committed may reach Kafka shortly before it can be seen: worth another try.
         None => {
             Some(Fault::new(FORGED, "its ce_source is this instance's, whose outbox has no such command"))
         }

@@ -62,8 +62,8 @@ impl Known {
         Next::Call
     }
 
-    /// What follows from the answer to a question; `None` is a call, which is made again only while the external system would
-    /// know its key.
+    /// What follows from the answer to a question; `None` is a call, which is made again only while the external system
+    /// would know its key.
     pub(super) fn asked<A>(
         &self,
         answer: Result<Option<A>, CallError>,

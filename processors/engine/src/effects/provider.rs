@@ -9,12 +9,13 @@ use uuid::Uuid;
 /// Makes the calls of the effect `E`.
 #[async_trait]
 pub trait Provider<E: Effect>: Send + Sync + 'static {
-    /// How long the external system knows a call by its idempotency key: for so long a second call with the key has no second
-    /// effect. `None` when it knows no keys and cannot be asked; then a call whose outcome is unknown is not made again.
+    /// How long the external system knows a call by its idempotency key: for so long a second call with the key has no
+    /// second effect. `None` when it knows no keys and cannot be asked; then a call whose outcome is unknown is not made
+    /// again.
     fn key_window(&self) -> Option<Duration>;
 
-    /// Waits until the call may be made, where the external system takes only so many a second; false when it may not in time.
-    /// This is no part of the call, and nothing has happened yet.
+    /// Waits until the call may be made, where the external system takes only so many a second; false when it may not in
+    /// time. This is no part of the call, and nothing has happened yet.
     async fn admit(&self, _request: &E::Request, _within: Duration) -> bool {
         true
     }

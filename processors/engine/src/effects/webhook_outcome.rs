@@ -28,9 +28,9 @@ pub enum WebhookOutcome {
 
 impl<E: Effect> Caller<E> {
     /// Takes the answer to the call with this key, as if the call had returned it: once, however often it is reported, and
-    /// also while the call is being made. A call that was given up with an unknown outcome has its outcome now, and so has one
-    /// that was withdrawn because it seemed not to have been made. `read` makes the answer of the webhook, given the request,
-    /// or returns why it is none.
+    /// also while the call is being made. A call that was given up with an unknown outcome has its outcome now, and so has
+    /// one that was withdrawn because it seemed not to have been made. `read` makes the answer of the webhook, given the
+    /// request, or returns why it is none.
     ///
     /// # Errors
     /// [`WorkError`]; nothing is written then, and the webhook may be sent again.

@@ -52,7 +52,7 @@ impl Claimant {
         Some(claims)
     }
 
-    /// Claims those that are not claimed yet. Their topics are asked for anew at every try.
+    /// Claims those that are not claimed yet. The ids of their topics are asked for at every try.
     async fn claim_more(&self, partitions: &[Partition], claims: &mut Vec<Claim>) -> Result<(), WorkError> {
         let rest = partitions.get(claims.len()..).unwrap_or_default();
         let topics: BTreeSet<String> = rest.iter().map(|(topic, _)| topic.clone()).collect();
@@ -119,8 +119,8 @@ async fn watermarks(
 }
 
 /// Handles records that were lost to retention before they were read. Copies on retry topics are only wake-ups: the sweep
-/// copies their blocking records again. Documents that are behind their rows are found by the auditor. Anything else is lost,
-/// and passing over it is an operator's decision.
+/// copies their blocking records again. Documents that are behind their rows are found by the auditor. Anything else is
+/// lost, and passing over it is an operator's decision.
 async fn handle_lost(lane: Lane, role: &Arc<dyn Role>, claim: Claim, first: i64) -> Result<Claim, WorkError> {
     let Claim { topic, partition, applied, published, epoch, .. } = &claim;
     if epoch == &1 && first > 0 && lane == Lane::Source {

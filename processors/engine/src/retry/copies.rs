@@ -16,7 +16,7 @@ const ATTEMPTS: &str = "x-attempts";
 const SOURCE_TOPIC: &str = "x-source-topic";
 const SOURCE_PARTITION: &str = "x-source-partition";
 const SOURCE_OFFSET: &str = "x-source-offset";
-/// In milliseconds, when the record had one: a copy is stamped anew.
+/// In milliseconds, when the record had one: a copy has a timestamp of its own.
 const SOURCE_TIMESTAMP: &str = "x-source-timestamp";
 /// The ordering key, when that is not the record's own key.
 const ORDERING_KEY: &str = "x-turn";
@@ -27,8 +27,8 @@ const ROUNDS: &str = "x-rounds";
 const DUE_AT: &str = "x-due-at";
 
 /// So often a wake-up copy is sent again while its source is not applied: many times longer than the transaction may take
-/// that parks the blocking record. A copy whose source never comes would be sent for ever; without its copy a blocking record
-/// is swept.
+/// that parks the blocking record. A copy whose source never comes would be sent for ever; without its copy a blocking
+/// record is swept.
 const ROUNDS_MAX: u32 = 100;
 
 /// The headers of a copy, behind the record's own; a wake-up copy has the delay after which it is due.

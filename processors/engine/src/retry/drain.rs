@@ -149,8 +149,8 @@ impl Retries {
         }
     }
 
-    /// The partition whose records of a key go first, that of its blocking record: offsets of two partitions do not show which
-    /// came first. Versions do.
+    /// The partition whose records of a key go first, that of its blocking record: offsets of two partitions do not show
+    /// which came first. Versions do.
     fn partition_of_blocking(&self, before: Option<&Blocked>, at: &Place) -> Option<i32> {
         let blocking = before.and_then(|before| before.blocking).map(|(partition, _)| partition);
         (!self.role.versioned()).then(|| blocking.unwrap_or(at.partition))

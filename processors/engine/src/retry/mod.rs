@@ -125,7 +125,7 @@ impl Retries {
         .await
     }
 
-    /// A refused record whose ordering key cannot be told, either, keeps the order of its own key.
+    /// A refused record whose ordering key cannot be found, either, keeps the order of its own key.
     async fn assign_ordering_keys(&self, batch: &[&Record], refused: bool) -> Result<(), WorkError> {
         match unless_it_panics("ordering_keys", self.role.assign_ordering_keys(&read(batch))).await {
             Err(WorkError::Faulty(_)) if refused => Ok(()),
@@ -149,8 +149,8 @@ impl Retries {
         blocked::lock(connection, group, &at.topic, batch).await
     }
 
-    /// Without versions only the offset gives the order: what arrives behind a blocked key is not folded. Those that are, and
-    /// those that wait.
+    /// Without versions only the offset gives the order: what arrives behind a blocked key is not folded. Those that are,
+    /// and those that wait.
     fn separate_waiting<'b>(
         &self,
         batch: &[&'b Record],

@@ -63,8 +63,8 @@ struct World {
     events: BTreeMap<Place, (Vec<Recorded>, usize)>,
     rejections: Vec<CommandRejected>,
     calls: Vec<Call>,
-    /// The orders whose money the provider holds.
-    held: HashSet<String>,
+    /// The orders whose money is authorised at the provider.
+    authorised: HashSet<String>,
     /// Everything that has happened, in the order in which it was decided.
     history: Vec<Event>,
     ids: SchemaIds,
@@ -313,16 +313,16 @@ impl World {
             |order_id| DeclinePayment { order_id, code: text("no-funds"), reason: text("no funds") };
         let command: Payments = match call {
             Call::Authorise { order_id, amount } if well => {
-                self.held.insert(order_id.clone());
+                self.authorised.insert(order_id.clone());
                 AuthorisePayment { order_id, amount, provider_reference: text("a") }.into()
             }
-            Call::Capture { order_id, amount } if well && self.held.remove(&order_id) => {
+            Call::Capture { order_id, amount } if well && self.authorised.remove(&order_id) => {
                 CapturePayment { order_id, amount, provider_reference: text("c") }.into()
             }
-            // What is not captured stays held.
+            // What is not captured stays authorised.
             Call::Authorise { order_id, .. } | Call::Capture { order_id, .. } => declined(order_id).into(),
             Call::Release { order_id } => {
-                self.held.remove(&order_id);
+                self.authorised.remove(&order_id);
                 return None;
             }
             Call::Refund { order_id, refund_id } if well => {
@@ -337,7 +337,7 @@ impl World {
 
     fn check(&self) {
         self.check_history();
-        assert_eq!(self.held, HashSet::new(), "no money is held for nothing");
+        assert_eq!(self.authorised, HashSet::new(), "no authorisation is left over");
         let mut left = HashMap::from(PRODUCTS.map(|product| (product, STOCK)));
         for (id, saga) in &self.sagas {
             let state = saga.state.clone().unwrap().unwrap();
@@ -397,7 +397,7 @@ impl World {
                     authorised.insert(event.order_id.clone());
                 }
                 Event::Payments(PaymentEvent::CaptureRequested(event)) => {
-                    assert!(authorised.contains(&event.order_id), "asked for what was never held");
+                    assert!(authorised.contains(&event.order_id), "asked for what was never authorised");
                 }
                 Event::Payments(PaymentEvent::PaymentCaptured(event)) => {
                     assert!(captured.insert(event.order_id.clone()), "captured twice");

@@ -159,7 +159,7 @@ fn awaited<'a>(
     Awaited { instance, context, stream, version: *version, topic }
 }
 
-/// Looked at again behind the instances' locks: a step may have cancelled a timer, or set it anew.
+/// Looked at again behind the instances' locks: a step may have cancelled a timer, or set it again.
 async fn due<S: Saga>(connection: &mut PgConnection, names: &[&str]) -> Result<Vec<Due>, WorkError> {
     let due = saga_timer::due(connection, S::NAME, names, TRIES_MAX).await?.into_iter();
     Ok(due.map(|(instance, name, id, attempts, now)| Due { instance, name, id, attempts, now }).collect())
@@ -185,7 +185,7 @@ fn fate<S: Saga>(
     }
 }
 
-/// Removes the timers that have fired, and puts the others off. A timer that a step has set anew has another id.
+/// Removes the timers that have fired, and puts the others off. A timer that a step has set again has another id.
 async fn settle<S: Saga>(
     connection: &mut PgConnection,
     due: &[Due],

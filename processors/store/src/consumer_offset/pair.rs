@@ -1,4 +1,4 @@
-//! Two generations of a group: how level they are, and one that begins where the other stands.
+//! Two generations of a group: whether one has caught up with the other, and one that begins at the offsets of the other.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::database::milliseconds;
 use crate::statements::statements;
 
 statements! {
-    /// A record of a former topic, whose offset is set apart below zero, is not in Kafka any more: what of it is missing
+    /// A record of a former topic, whose offset is shifted below zero, is not in Kafka any more: what of it is missing
     /// `millrace verify --repair` emits again, behind all others.
     STAND_AS = "INSERT INTO consumer_offset (grp, generation, topic, partition, epoch, applied, published, topic_id)
              SELECT o.grp, $3, o.topic, o.partition, 0, stand.applied, least(stand.applied, coalesce(p.applied, 0)),
@@ -55,8 +55,8 @@ statements! {
              WHERE o.grp = $1 AND o.generation = $3 AND o.topic = other.topic AND o.partition = other.partition";
 }
 
-/// Lets a generation of a group stand where `group` stands in some topics, or earlier, where a record waits; documents were
-/// published up to `published`.
+/// Gives a generation of a group the offsets of the serving one in some topics, or earlier ones where a record waits;
+/// documents were published up to `published`.
 ///
 /// # Errors
 /// The database's.
@@ -101,7 +101,7 @@ pub struct Position {
     pub applied: i64,
     /// Records that the serving one has applied and the built one has not.
     pub behind: i64,
-    /// Partitions in which the two stand at different offsets.
+    /// Partitions in which the two have different offsets.
     pub differing: i64,
     /// Applied records of either whose documents may be missing and are compared, or needed for the swap.
     pub unpublished: i64,
@@ -117,7 +117,7 @@ impl Position {
 }
 
 impl Pair<'_> {
-    /// How level the two are; whether the serving one's `documents` are compared, too.
+    /// How far the building one has come; `documents`: whether the serving one's documents are compared, too.
     ///
     /// # Errors
     /// The database's.
@@ -128,7 +128,7 @@ impl Pair<'_> {
         Ok(Position { goal, applied, behind, differing, unpublished, retrying })
     }
 
-    /// Lets neither go beyond where the further one is, for at most so long. Locks first, then looks: inside a transaction.
+    /// Pauses both at the offsets of the further one, for at most so long. Locks first, then reads: inside a transaction.
     ///
     /// # Errors
     /// The database's.
@@ -137,7 +137,7 @@ impl Pair<'_> {
         self.bound(PAUSE).bind(milliseconds(at_most)).execute(connection).await.map(|_| ())
     }
 
-    /// Lets the serving one go on; the other is kept where it may go.
+    /// Removes the pause points of the serving one; the other keeps its own.
     ///
     /// # Errors
     /// The database's.
@@ -145,8 +145,8 @@ impl Pair<'_> {
         resume(executor, self.group, self.serving, self.topics).await
     }
 
-    /// Lets the building one come as far as the serving one is now, and no further: one that has passed it could not be compared
-    /// with it when the serving one stands still.
+    /// Moves the pause points of the building one to the offsets of the serving one: if it were further, it could not be
+    /// compared while the serving one makes no progress.
     ///
     /// # Errors
     /// The database's.
@@ -159,7 +159,7 @@ impl Pair<'_> {
     }
 }
 
-/// Lets a generation go on wherever it is held.
+/// Removes the pause points of a generation.
 ///
 /// # Errors
 /// The database's.
