@@ -36,7 +36,7 @@ impl Pool {
         self.concurrency.permit().await
     }
 
-    /// Does a piece of work, or finds that it takes longer than any may: a link that swallows what is sent never says so.
+    /// Does a piece of work within the answer timeout: a connection that drops all packets gives no error.
     /// When a prepared statement is out of date, no connection that may have it is used again.
     ///
     /// # Errors

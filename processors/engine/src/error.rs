@@ -70,7 +70,7 @@ impl Fault {
         Self::hopeless(Self::UNKNOWN_TYPE, format!("`{full_name}` does not belong on the topic {topic}"))
     }
 
-    /// Postgres refuses what comes of the record.
+    /// Postgres refuses the result of the record.
     pub fn refused(reason: impl Into<String>) -> Self {
         Self::new("refused-by-database", reason)
     }

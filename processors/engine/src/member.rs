@@ -330,7 +330,7 @@ impl Member {
         self.group().map(|group| group.own_name().into_owned()).unwrap_or_default()
     }
 
-    /// Starts fetching what is claimed, from where Postgres says; false when the client refuses.
+    /// Starts fetching the claimed partitions from the offsets in Postgres; false when the client refuses.
     fn fetch(&mut self, claims: Vec<Claim>, watch: &Watch) -> bool {
         let mut list = TopicPartitionList::new();
         for claim @ Claim { topic, partition, epoch, applied, .. } in &claims {

@@ -2,7 +2,7 @@
 //! has or gets: its statements change nothing that is there.
 //!
 //! What is applied is written down by sqlx in `_sqlx_migrations`, in the namespace's own schema, with a hash of the
-//! statements: one that was released never changes, whatever is wrong with it the next one mends.
+//! statements: one that was released never changes; the next one corrects it.
 
 use std::borrow::Cow;
 

@@ -75,7 +75,7 @@ impl Namespace {
         format!("{self}.{role}.g{generation}")
     }
 
-    /// Who writes what comes from the outbox, as its `ce_source` says: `/millrace`.
+    /// The `ce_source` of records from the outbox: `/millrace`.
     pub fn source(&self) -> String {
         format!("/{self}")
     }

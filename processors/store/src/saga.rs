@@ -251,7 +251,7 @@ pub struct Filter<'f> {
     pub instance: Option<&'f str>,
     /// That stand here.
     pub standing: Option<&'f str>,
-    /// Also those that have come to their end.
+    /// Also those that have ended.
     pub ended: bool,
     /// Only those that need an operator.
     pub stuck: bool,

@@ -58,8 +58,8 @@ enum Fault {
     Document,
     /// The index or the cluster: all of it again.
     Index,
-    /// The request is bad, and the type does not say what of it: `illegal_argument_exception` is said of documents and
-    /// of an alias without write index, and later releases may say what none says now. An index that takes one document
+    /// The request is bad, and the type does not show why: `illegal_argument_exception` is an error of documents and of an
+    /// alias without write index, and later releases may have other types. An index that takes one document
     /// of a request could take the others. One that takes none has nothing taken from it meanwhile.
     Unclear,
 }

@@ -48,7 +48,7 @@ struct Due {
     now: DateTime<Utc>,
 }
 
-/// What becomes of a timer.
+/// The outcome of a timer that was due.
 enum Fate {
     /// Its instance has reacted to it.
     Fired,

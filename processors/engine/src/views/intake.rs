@@ -22,7 +22,7 @@ use crate::role::{Outcome, Stuck};
 /// A decoded event and its place in the batch.
 pub(crate) type Placed = (usize, Recorded);
 
-/// The events of a batch that are to be folded, and what becomes of each of its records.
+/// The events of a batch that are to be folded, and the outcome of each of its records.
 pub(super) struct Intake {
     pub(super) events: Vec<Placed>,
     pub(super) outcomes: Vec<Outcome>,

@@ -150,7 +150,7 @@ impl<V: View> RowRole<V> {
         stored.all()
     }
 
-    /// Folds an event into a row that is not written yet, when Postgres would take what comes of it.
+    /// Folds an event into a row that is not written yet, when Postgres would accept the result.
     async fn try_one(
         &self,
         connection: &mut PgConnection,

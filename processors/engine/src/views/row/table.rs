@@ -90,7 +90,7 @@ impl Table {
         rows.err_into().and_then(async |row| self.found::<V>(&row)).try_collect().await
     }
 
-    /// A row of other types than the table had says nothing about its data.
+    /// A row with other column types than before is outdated, and not refused data.
     fn found<V: View>(&self, row: &PgRow) -> Result<Found<V::Row>, WorkError> {
         match self.versioned::<V>(row) {
             Err(WorkError::Refused(_)) if !self.columns.fit(row) => {
