@@ -44,7 +44,7 @@ async fn work_off(pool: &Pool, retries: &Retries, topics: &Topics, topic: &str) 
         let batch = topics.read(topic, from, 8);
         let records: Vec<&Record> = batch.iter().collect();
         let mut transaction = pool.begin().await.expect("a transaction");
-        let settled = retries.settle_copies(&mut transaction, &end(&batch), &records).await;
+        let settled = retries.settle_wake_ups(&mut transaction, &end(&batch), &records).await;
         drop(settled.expect("whatever a copy says, the batch is settled"));
         transaction.commit().await.expect("a commit");
         from += batch.len() as i64;

@@ -33,7 +33,7 @@ async fn keys_in_offset_order_stay_in_order_through_faults_crashes_and_duplicate
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_instances_of_sagas_hear_stays_in_order_through_faults_crashes_and_duplicates() {
+async fn what_instances_of_sagas_receive_stays_in_order_through_faults_crashes_and_duplicates() {
     let _turn = beside_others().await;
     model::holds_for_all_seeds(Order::Instance, seeds()).await;
 }

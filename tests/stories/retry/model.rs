@@ -187,7 +187,7 @@ impl Model {
         let settled = if claim.topic == SOURCE {
             self.retries.settle(&mut transaction, &at, &records, None).await
         } else {
-            self.retries.settle_copies(&mut transaction, &at, &records).await
+            self.retries.settle_wake_ups(&mut transaction, &at, &records).await
         };
         drop(settled.expect("a batch that can be settled"));
         if crashes {
