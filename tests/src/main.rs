@@ -1,4 +1,4 @@
-//! `millrace` as the stories run it: with the feature `failpoints`, so that it can be killed at named moments.
+//! `millrace` as the stories run it: with the feature `failpoints`, so that it can be killed at failpoints.
 
 use std::process::ExitCode;
 

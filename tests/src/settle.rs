@@ -148,7 +148,7 @@ impl Instance {
         topics.map(|topic| (topic.clone(), self.kafka.ends(&topic))).collect()
     }
 
-    /// The version is the ticket: each view has folded each of its streams exactly as far as it was written.
+    /// The sequence check: each view has folded each of its streams exactly as far as it was written.
     async fn folded_to_the_end(&self) -> Result<(), String> {
         let written =
             versions(&self.write, "SELECT context, id, version FROM stream WHERE version > 0", "").await?;

@@ -92,15 +92,15 @@ async fn receipt(instance: &Instance, id: &str) -> Value {
 }
 
 async fn the_receipts_say_what_they_wait_for(instance: &Instance) {
-    let head = receipt(instance, "PlaceOrder-1").await;
+    let blocking = receipt(instance, "PlaceOrder-1").await;
     assert_eq!(
-        (&head["status"], &head["code"]),
+        (&blocking["status"], &blocking["code"]),
         (&json!("retrying"), &json!("reference-not-found")),
-        "{head}"
+        "{blocking}"
     );
-    assert_eq!((&head["attempts"], &head["attempts_max"]), (&json!(1), &json!(2)), "{head}");
-    assert!(head["next_try_at"].is_string() && head["received_at"].is_string(), "{head}");
-    assert_eq!(head["stream"], json!(order(1)));
+    assert_eq!((&blocking["attempts"], &blocking["attempts_max"]), (&json!(1), &json!(2)), "{blocking}");
+    assert!(blocking["next_try_at"].is_string() && blocking["received_at"].is_string(), "{blocking}");
+    assert_eq!(blocking["stream"], json!(order(1)));
     let behind = receipt(instance, "ConfirmOrder-1").await;
     assert_eq!(
         (&behind["status"], &behind["behind"]),

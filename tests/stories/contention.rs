@@ -119,7 +119,7 @@ async fn a_new_row_that_another_worker_writes_first_is_folded_into() {
     becomes(&instance.read, "SELECT sum(version)::bigint FROM products", 3).await;
     let group = instance.group("products");
     let metrics = products.metrics().await.expect("metrics");
-    let again = metrics.sum("millrace_setbacks_total", &[("group", &group), ("why", "contended")]);
+    let again = metrics.sum("millrace_batches_aborted_total", &[("group", &group), ("why", "contended")]);
     assert!(again < 1.0, "nothing has to be done again");
 }
 
@@ -140,7 +140,7 @@ async fn a_batch_that_takes_longer_than_a_transaction_may_last_is_worked_off_in_
     sqlx::raw_sql(SLOW).execute(&instance.read).await.expect("a slow table");
     let process = instance.start_with(&["view", "customers"], &[]);
     let group = instance.group("customers");
-    process.reports("millrace_setbacks_total", &[("group", &group), ("why", "overran")], 1.0).await;
+    process.reports("millrace_batches_aborted_total", &[("group", &group), ("why", "overran")], 1.0).await;
     becomes(&instance.read, "SELECT count(*) FROM customers", i64::try_from(MANY).expect("a few")).await;
 }
 
@@ -181,7 +181,7 @@ async fn waits_for(instance: &Instance, foreign: &mut PgConnection) {
 
 async fn set_back(instance: &Instance, process: &Process, why: &str) {
     let group = instance.group("commands");
-    process.reports("millrace_setbacks_total", &[("group", &group), ("why", why)], 1.0).await;
+    process.reports("millrace_batches_aborted_total", &[("group", &group), ("why", why)], 1.0).await;
 }
 
 async fn both_are_reserved(instance: &Instance, times: usize) {

@@ -342,7 +342,7 @@ async fn a_row_that_is_refused_at_its_third_event_keeps_what_the_first_two_made_
     everything_is_right(&instance).await;
     let group = instance.group("orders");
     let figures = process.metrics().await.expect("figures");
-    let refused = figures.sum("millrace_setbacks_total", &[("group", &group), ("why", "refused")]);
+    let refused = figures.sum("millrace_batches_aborted_total", &[("group", &group), ("why", "refused")]);
     assert!(refused.abs() < 0.5, "no batch was given up, but {refused}");
 }
 

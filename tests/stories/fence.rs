@@ -59,7 +59,8 @@ async fn in_the_middle_of_a_batch(instance: &Instance) {
 async fn is_refused(process: &Process) {
     eventually("a batch was refused", async || {
         let metrics = process.metrics().await?;
-        let refused = ["fenced", "outage"].map(|why| metrics.sum("millrace_setbacks_total", &[("why", why)]));
+        let refused =
+            ["fenced", "outage"].map(|why| metrics.sum("millrace_batches_aborted_total", &[("why", why)]));
         if refused.iter().sum::<f64>() > 0.0 { Ok(()) } else { Err("none".to_owned()) }
     })
     .await;
@@ -104,7 +105,7 @@ async fn a_partition_that_another_has_claimed_is_written_only_after_it_was_claim
     instance.send(&slices[3]).await;
     instance.settle().await;
     instance.snapshot().await.assert_same(expected);
-    process.reports("millrace_setbacks_total", &[("why", "fenced")], 3.0).await;
+    process.reports("millrace_batches_aborted_total", &[("why", "fenced")], 3.0).await;
 }
 
 /// As a process does that takes itself for the owner: the epoch goes up and whoever held it is shut out.

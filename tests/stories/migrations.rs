@@ -1,10 +1,11 @@
-//! Tables have versions: what has none gets one and stays as it is, and what a later build has set up is left alone.
+//! Tables have versions: what has none gets one and keeps its rows, what a later build has set up is left alone, and no
+//! column is renamed under a process that uses it.
 
 use millrace_store::migrations::{READ, WRITE, applied};
 use millrace_store::{statements_of_the_read_side, statements_of_the_write_side};
 use millrace_tests::Instance;
 use millrace_tests::instance::pool;
-use sqlx::{AssertSqlSafe, Executor as _, PgPool, SqlSafeStr as _};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgPool, SqlSafeStr as _};
 
 /// What builds without versions have set up.
 const UNVERSIONED: [&str; 3] = [
@@ -17,6 +18,22 @@ async fn run(pool: &PgPool, sql: impl Into<String>) {
     sqlx::raw_sql(AssertSqlSafe(sql.into())).execute(pool).await.expect("SQL of the story");
 }
 
+/// Columns that later versions have under other names.
+const RENAMED: [(&str, &str); 4] = [
+    ("consumer_offset held_at ", "consumer_offset pause_at "),
+    ("consumer_offset held_until ", "consumer_offset paused_until "),
+    ("saga_step input ", "saga_step input_id "),
+    ("saga_step heard ", "saga_step input "),
+];
+
+/// A line of a shape as it is after the last migration.
+fn renamed(line: &str) -> String {
+    let renamed = RENAMED.iter().find(|(old, _)| line.starts_with(old));
+    let line = renamed.map_or(line.to_owned(), |(old, new)| line.replacen(old, new, 1));
+    // Of the primary key.
+    line.replace("(saga, instance, input)", "(saga, instance, input_id)")
+}
+
 /// Every table, column and index, and how many rows there are in one of them.
 async fn shape(pool: &PgPool) -> Vec<String> {
     let shape = "SELECT concat_ws(' ', table_name, column_name, data_type, column_default) FROM information_schema.columns
@@ -27,7 +44,7 @@ async fn shape(pool: &PgPool) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tables_without_a_version_get_one_stay_as_they_are_and_fit_every_statement() {
+async fn tables_without_a_version_get_one_keep_their_rows_and_fit_every_statement() {
     let schema = format!("m_{}", uuid::Uuid::now_v7().simple());
     let pool = pool("WRITE_DATABASE_URL", &schema);
     let write: Vec<&str> = statements_of_the_write_side().collect();
@@ -40,7 +57,7 @@ async fn tables_without_a_version_get_one_stay_as_they_are_and_fit_every_stateme
         }
         run(&pool, "INSERT INTO consumer_offset VALUES ('g', 1, 't', 0, 1, 7, 7)").await;
         assert_eq!(applied(&mut connection).await.expect("a version"), 0);
-        let before = shape(&pool).await;
+        let before: Vec<String> = shape(&pool).await.iter().map(|line| renamed(line)).collect();
         for _ in 0..2 {
             migrations.apply(&mut connection).await.expect("migrations");
             assert_eq!(applied(&mut connection).await.expect("a version"), migrations.newest());
@@ -81,4 +98,23 @@ pub(crate) async fn tables_of_a_later_build_are_left_alone(instance: &Instance) 
     run(&instance.read, "DELETE FROM _sqlx_migrations WHERE version = 1000").await;
     let again = instance.millrace(&["setup"]).await;
     again.expect_success().expect_told("there    read side        migration 1 (tables)");
+    columns_are_not_renamed_while_a_process_is_connected(instance).await;
+}
+
+/// As an instance of the version before the last, one of whose processes runs.
+async fn columns_are_not_renamed_while_a_process_is_connected(instance: &Instance) {
+    for (new, old) in [("pause_at", "held_at"), ("paused_until", "held_until")] {
+        run(&instance.read, format!("ALTER TABLE consumer_offset RENAME COLUMN {new} TO {old}")).await;
+    }
+    run(&instance.read, "DELETE FROM _sqlx_migrations WHERE version = 3").await;
+    let before = shape(&instance.read).await;
+    let mut process = instance.read.acquire().await.expect("a session").detach();
+    let name = format!("SET application_name = '{}'", instance.session_name());
+    process.execute(AssertSqlSafe(name)).await.expect("a name");
+    let refused = instance.millrace(&["setup"]).await;
+    refused.expect_code(1).expect_told("(sessions: 1)").expect_told("stop every `millrace` process");
+    assert_eq!(shape(&instance.read).await, before);
+    process.close().await.expect("the process ends");
+    let again = instance.millrace(&["setup"]).await;
+    again.expect_success().expect_told("created  read side        migration 3 (pause points)");
 }

@@ -95,7 +95,7 @@ async fn records_that_were_deleted_before_they_were_read_are_told_and_passed_on_
     status.expect_code(1).expect_told("deleted before they were read").expect_told("--to-earliest");
     let mut process = instance.start();
     says(&process, "deleted before they were read").await;
-    process.reports("millrace_records_gone", &[("group", &instance.group("commands"))], 10.0).await;
+    process.reports("millrace_records_lost", &[("group", &instance.group("commands"))], 10.0).await;
     assert_eq!(instance.count(DECIDED).await, Ok(4), "nothing is passed over by itself");
     process.stops().await;
     a_reset_that_would_skip_is_refused(&instance).await;
@@ -127,7 +127,7 @@ async fn a_reset_that_would_skip_is_refused(instance: &Instance) {
     instance.millrace(&["status"]).await.expect_code(1).expect_told("would skip");
     let mut process = instance.start();
     says(&process, "would skip").await;
-    process.reports("millrace_records_gone", &[("group", &group)], 10.0).await;
+    process.reports("millrace_records_lost", &[("group", &group)], 10.0).await;
     process.stops().await;
     assert_eq!(instance.count(DECIDED).await, Ok(4));
 }

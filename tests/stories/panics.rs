@@ -61,7 +61,7 @@ async fn the_neighbours_are_decided_and_it_is_a_dead_letter(
     assert_eq!((&letter.key, &letter.value), (&poisoned.key, &poisoned.value));
     assert_eq!(letter.headers[..poisoned.headers.len()], poisoned.headers);
     assert!(
-        letter.text("x-error").is_some_and(|why| why.contains("moments.rs")),
+        letter.text("x-error").is_some_and(|why| why.contains("failpoints.rs")),
         "it says where: {letter:?}"
     );
     // With its neighbours, in halves, alone, and when it was tried again.
@@ -85,7 +85,7 @@ async fn a_torn_event_is_a_dead_letter_that_keeps_its_place(instance: &Instance)
         let letters = instance.kafka.all(&format!("{topic}.{}.dlq", instance.group(view.name)));
         let letter = letters.iter().find(|letter| letter.raw.text("x-not-copied").is_some());
         let letter = &letter.expect("its letter").raw;
-        assert!(letter.text("x-not-copied").is_some_and(|why| why.contains("moments.rs")), "{letter:?}");
+        assert!(letter.text("x-not-copied").is_some_and(|why| why.contains("failpoints.rs")), "{letter:?}");
         assert_eq!((&letter.key, &letter.value), (&None, &None));
     }
 }
@@ -98,7 +98,7 @@ async fn views_whose_members_panic_are_shown_and_begin_again(instance: &Instance
     let (status, told) = process.asked("readyz").await.expect("an answer");
     assert_eq!(status, 503, "{told}");
     for view in instance.views() {
-        assert!(told.contains(&instance.group(view.name)) && told.contains("moments.rs"), "{told}");
+        assert!(told.contains(&instance.group(view.name)) && told.contains("failpoints.rs"), "{told}");
     }
     assert_eq!(process.asked("healthz").await, Ok((200, "ok\n".to_owned())));
 }

@@ -258,7 +258,7 @@ async fn a_paused_subscription_is_not_charged_until_it_is_resumed() {
     let _turn = beside_others().await;
     let club = club("paused", 1, &[], &[]).await;
     let pause = command("PauseSubscription", 0, json!({"subscription_id": subscription(0)}));
-    // The saga hears of the pause only after it has heard of a period that is long due.
+    // The saga receives the pause only after a period that is long due.
     club.decide(&[start(0, Utc::now() - TimeDelta::days(100)), pause]).await;
     let _process = club.instance.start();
     club.rest().await;

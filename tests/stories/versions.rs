@@ -1,4 +1,4 @@
-//! Versions: an event's is its ticket, a row's counts its events wherever they come from.
+//! Versions: an event's is its place in the sequence, a row's counts its events wherever they come from.
 
 use millrace_tests::load::{add_product, customer, place, product, register};
 use millrace_tests::locks::Foreign;

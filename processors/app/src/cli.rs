@@ -30,7 +30,7 @@ Examples:
   millrace saga list --stuck                     what is under way and needs an operator
   millrace segment preview best-customers        how many it takes now, and some of them
   millrace dlq list --group orders               what could not be processed, and why
-  millrace dlq redrive w12 --why mended          give a dead letter its turn again
+  millrace dlq redrive w12 --why mended          let a dead letter be tried again
   millrace outbox skip 0197b2a4-… --dry-run      a row that the connector cannot carry
   millrace config show --changed                 what is configured, and where
 

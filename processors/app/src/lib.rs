@@ -53,7 +53,7 @@ pub fn main() -> ExitCode {
 
 fn begin(cli: Cli) -> Result<(), Failure> {
     #[cfg(feature = "failpoints")]
-    let _armed = millrace_engine::moments::arm();
+    let _armed = millrace_engine::failpoints::arm();
     let loaded = Loaded::read(&cli.global)?;
     logging::begin(&loaded.config.logging, &cli.command)?;
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use millrace_domain::Effect as _;
 use millrace_domain::effects::payment::Payment;
-use millrace_engine::supervision::{self, Setbacks, restarted};
+use millrace_engine::supervision::{self, Restarts, restarted};
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
 use millrace_ops::layout::Side;
@@ -85,22 +85,22 @@ pub fn check(config: &Config) -> Result<(), Failure> {
 pub async fn run(config: &Config, selection: Selection) -> Result<(), Failure> {
     supervision::log_panics();
     let roles = Roles::new(config)?;
-    let (stop, setbacks) = (CancellationToken::new(), Setbacks::default());
+    let (stop, restarts) = (CancellationToken::new(), Restarts::default());
     let (idle, told) = watch::channel(Vec::new());
-    let (databases, setbacks_told) = (roles.databases(), setbacks.clone());
-    let probed = Probed { databases, setbacks: setbacks_told, idle: told, stop: stop.clone() };
+    let (databases, restarts_shown) = (roles.databases(), restarts.clone());
+    let probed = Probed { databases, restarts: restarts_shown, idle: told, stop: stop.clone() };
     let asked = http::serve(config, probed).await?;
     if selection.writer(Payment::NAME) {
         webhooks::serve(config, roles.caller(), stop.clone()).await?;
     }
     if selection.commands() {
-        let (config, setbacks, stop) = (Arc::new(config.clone()), setbacks.clone(), stop.clone());
+        let (config, restarts, stop) = (Arc::new(config.clone()), restarts.clone(), stop.clone());
         tokio::spawn(async move {
             let audit = || auditor::audit(config.clone(), stop.clone());
-            restarted("auditor", &setbacks, &stop, audit).await;
+            restarted("auditor", &restarts, &stop, audit).await;
         });
     }
-    let mut members = Members::new(config, selection, roles, (stop.clone(), setbacks, idle))?;
+    let mut members = Members::new(config, selection, roles, (stop.clone(), restarts, idle))?;
     tokio::select! {
         () = members.follow() => {}
         unfit = unfit_sessions(config) => unfit?,

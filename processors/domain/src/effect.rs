@@ -17,7 +17,7 @@ use crate::Recorded;
 pub trait Effect: Send + Sync + 'static {
     /// Name of the consumer group, such as `payment`.
     const NAME: &'static str;
-    /// The contexts whose events it hears, and to which its commands go.
+    /// The contexts whose events it reacts to, and to which its commands go.
     const CONTEXTS: &'static [&'static str];
     /// What is asked of the external system, as it is stored before the call.
     type Request: Clone + Send + Sync + Serialize + DeserializeOwned + PartialEq + std::fmt::Debug + 'static;

@@ -24,5 +24,5 @@ pub mod views;
 pub use context::{Context, Emitted, Reference, References, Streams, emit};
 pub use effect::{Effect, GaveUp};
 pub use refusal::{Refusal, Rejection};
-pub use saga::{Awaited, Heard, Reaction, Saga, Sent, Standing, Step, Timer, raised};
+pub use saga::{Awaited, Input, Reaction, Saga, Sent, Standing, Step, Timer, raised};
 pub use view::{Log, Recorded, Tally, View};

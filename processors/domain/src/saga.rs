@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::Recorded;
 
-/// A process that spans contexts: it hears events, rejections and timers, and sends commands.
+/// A process that spans contexts: it reacts to events, rejections and timers, and sends commands.
 ///
 /// The engine guarantees: an instance is shown each event, rejection and timer at most once, and never two at a time;
 /// the events of one stream in their order; of the events and rejections that a command led to only the first, unless it
@@ -21,7 +21,7 @@ use crate::Recorded;
 pub trait Saga: Send + Sync + 'static {
     /// Name of the consumer group, such as `fulfilment`.
     const NAME: &'static str;
-    /// The contexts whose events and rejections it hears.
+    /// The contexts whose events and rejections it reacts to.
     const CONTEXTS: &'static [&'static str];
     /// The contexts that its commands go to. An instance that lacks one of these or of the others does not run the saga.
     const SENDS_TO: &'static [&'static str];
@@ -37,10 +37,10 @@ pub trait Saga: Send + Sync + 'static {
     type State: Clone + Send + Sync + Serialize + DeserializeOwned + PartialEq + std::fmt::Debug + 'static;
 
     /// The instance that an event or a rejection is about; `None` when it is not this saga's business.
-    fn instance(heard: &Heard<'_>) -> Option<String>;
+    fn instance(input: &Input<'_>) -> Option<String>;
 
     /// What follows; `state` is `None` before the instance's first step.
-    fn react(state: Option<Self::State>, heard: &Heard<'_>) -> Reaction<Self::State>;
+    fn react(state: Option<Self::State>, input: &Input<'_>) -> Reaction<Self::State>;
 
     /// What the instance waits for: a timer that is due while its answer is on its way is put off.
     fn awaits(state: &Self::State) -> Vec<Awaited>;
@@ -65,17 +65,17 @@ pub fn raised<S: Saga>(version: i32, stored: serde_json::Value) -> Result<serde_
     (version..S::STATE_VERSION).try_fold(stored, |stored, version| S::upcast(version, stored))
 }
 
-/// What a saga hears.
+/// What a saga reacts to.
 #[derive(Debug, Clone, Copy)]
-pub enum Heard<'h> {
+pub enum Input<'i> {
     /// Something happened.
-    Event(&'h Recorded<Event>),
+    Event(&'i Recorded<Event>),
     /// A command was refused.
-    Rejection(&'h CommandRejected),
-    /// A timer is due, and the time of the database's clock at which it is heard.
-    Timer(&'h str, DateTime<Utc>),
+    Rejection(&'i CommandRejected),
+    /// A timer is due, and the time of the database's clock at which it fires.
+    Timer(&'i str, DateTime<Utc>),
     /// An operator wants the instance to come to its end, and says why.
-    Cancel(&'h str),
+    Cancel(&'i str),
 }
 
 /// Something that an instance waits for and that Postgres knows of before Kafka brings it.
@@ -85,7 +85,7 @@ pub struct Awaited {
     pub context: &'static str,
     /// The stream's id.
     pub stream: String,
-    /// The version that the instance has heard; a later one is on its way.
+    /// The last version that the instance has received; a later one is on its way.
     pub version: i64,
 }
 
@@ -94,11 +94,11 @@ pub struct Awaited {
 pub struct Standing {
     /// Such as `paying`.
     pub name: &'static str,
-    /// Whether nothing more is awaited. An instance that has come to its end still hears what happens later.
+    /// Whether nothing more is awaited. An instance that has come to its end still receives what happens later.
     pub ended: bool,
 }
 
-/// What follows from something that was heard.
+/// What follows from an input.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reaction<S> {
     /// Nothing: it does not matter here.

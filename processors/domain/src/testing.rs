@@ -202,7 +202,7 @@ pub(crate) fn recorded(event: &Event, version: i64) -> Recorded {
     }
 }
 
-/// What the sender of a command hears when it is refused.
+/// What the sender of a command receives when it is refused.
 pub(crate) fn rejected(command: &Command, code: &str, message: &str) -> CommandRejected {
     CommandRejected {
         stream: command.key().to_owned(),

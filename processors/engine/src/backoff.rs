@@ -19,7 +19,7 @@ impl Backoff {
         Self::growing_from(Duration::from_millis(100))
     }
 
-    /// For a transaction that was in another's way, which is over in a moment as a rule: from five milliseconds to five
+    /// For a conflict of two transactions, which is over soon as a rule: from five milliseconds to five
     /// seconds, with jitter, so that the two do not meet again.
     pub fn after_contention() -> Self {
         Self::growing_from(Duration::from_millis(5))

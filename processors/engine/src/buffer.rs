@@ -1,9 +1,9 @@
-//! How much a process holds in memory at once of what passes through it, however many groups wait for whatever is away.
+//! How much a process buffers in memory at once, however many groups wait for a dependency that is away.
 //!
-//! A [`Buffer`] has bytes that are common to all who share it, and each sharer has [`SHARE`] beside them that no other
-//! can take. So what is held at once is bounded by the common bytes and a share for each sharer: nothing is held without a
-//! permit, and each permit is one of these. And a sharer always goes on: what others hold is only common, so one that
-//! holds nothing finds its whole share. Sharers come and go with their shares; nothing is divided anew.
+//! A [`Buffer`] has bytes that are common to all who share it, and each sharer has [`SHARE`] beside them that no other can
+//! take. So what is buffered at once is bounded by the common bytes and a share for each sharer: nothing is buffered without
+//! a permit, and each permit is one of these. And a sharer always goes on: what others have taken is only common, so one
+//! that has taken nothing finds its whole share. Sharers come and go with their shares; nothing is divided again.
 //!
 //! What is larger than a share counts as a whole one when it takes a share: it must pass too. So a sharer may exceed the
 //! bound by one such piece. What waits for room is not counted: a record for each group, and for each partition of an index
@@ -48,15 +48,15 @@ impl Buffers {
 pub(crate) struct Buffer {
     common: Arc<Semaphore>,
     common_bytes: usize,
-    held: IntGauge,
+    taken_bytes: IntGauge,
 }
 
 impl Buffer {
-    /// With so many bytes in common; `what` is held is its name among the figures.
+    /// With so many bytes in common; `what` is buffered is its label in the metrics.
     pub(crate) fn new(what: &str, common_bytes: usize) -> Self {
         let common_bytes = common_bytes.min(Semaphore::MAX_PERMITS);
-        let held = metrics::BUFFERED.with_label_values(&[what]);
-        Self { common: Arc::new(Semaphore::new(common_bytes)), common_bytes, held }
+        let taken_bytes = metrics::BUFFERED.with_label_values(&[what]);
+        Self { common: Arc::new(Semaphore::new(common_bytes)), common_bytes, taken_bytes }
     }
 
     /// The room of a further sharer.
@@ -93,8 +93,8 @@ impl Room {
     }
 
     fn permit(&self, taken: OwnedSemaphorePermit) -> Permit {
-        let permit = Permit { taken, held: self.buffer.held.clone() };
-        permit.held.add(permit.bytes());
+        let permit = Permit { taken, taken_bytes: self.buffer.taken_bytes.clone() };
+        permit.taken_bytes.add(permit.bytes());
         permit
     }
 }
@@ -116,7 +116,7 @@ async fn acquired(semaphore: &Arc<Semaphore>, bytes: usize) -> OwnedSemaphorePer
 #[derive(Debug)]
 pub(crate) struct Permit {
     taken: OwnedSemaphorePermit,
-    held: IntGauge,
+    taken_bytes: IntGauge,
 }
 
 impl Permit {
@@ -127,7 +127,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.held.sub(self.bytes());
+        self.taken_bytes.sub(self.bytes());
     }
 }
 
@@ -145,27 +145,27 @@ mod tests {
         std::iter::from_fn(|| room.try_take(bytes)).collect()
     }
 
-    fn held(permits: &[Permit]) -> usize {
+    fn taken(permits: &[Permit]) -> usize {
         permits.iter().map(|permit| permit.taken.num_permits()).sum()
     }
 
     #[test]
     fn one_sharer_alone_has_all_that_is_common_and_its_share() {
         let room = Buffer::new("test-alone", COMMON).room();
-        assert_eq!(held(&fill(&room, SHARE / 4)), COMMON + SHARE);
+        assert_eq!(taken(&fill(&room, SHARE / 4)), COMMON + SHARE);
     }
 
     #[test]
-    fn a_sharer_has_its_share_while_another_holds_all_that_it_can_get() {
+    fn a_sharer_has_its_share_while_another_has_taken_all_that_it_can_get() {
         let buffer = Buffer::new("test-beside", COMMON);
         let (stuck, busy) = (buffer.room(), buffer.room());
         let _outage = fill(&stuck, 700);
-        assert_eq!(held(&fill(&busy, 1 << 10)), SHARE);
+        assert_eq!(taken(&fill(&busy, 1 << 10)), SHARE);
         assert!(busy.try_take(1 << 10).is_some(), "it was given back");
     }
 
     #[tokio::test]
-    async fn what_is_larger_than_a_share_passes_once_its_sharer_holds_nothing_of_it() {
+    async fn what_is_larger_than_a_share_passes_once_its_sharer_has_taken_nothing_of_it() {
         let buffer = Buffer::new("test-large", COMMON);
         let (stuck, busy) = (buffer.room(), buffer.room());
         let _outage = fill(&stuck, SHARE);
@@ -173,68 +173,68 @@ mod tests {
         assert!(small.is_some() && busy.try_take(3 * SHARE).is_none());
         assert!(busy.take(3 * SHARE).now_or_never().is_none());
         drop(small);
-        assert_eq!(held(&[busy.take(3 * SHARE).await]), SHARE);
-        assert_eq!(held(&[busy.take(usize::MAX).await]), SHARE);
+        assert_eq!(taken(&[busy.take(3 * SHARE).await]), SHARE);
+        assert_eq!(taken(&[busy.take(usize::MAX).await]), SHARE);
     }
 
     #[tokio::test]
-    async fn what_is_larger_than_all_that_is_common_keeps_nobody_from_it() {
+    async fn what_is_larger_than_all_that_is_common_keeps_no_other_from_it() {
         let buffer = Buffer::new("test-larger", COMMON);
         let (huge, other) = (buffer.room(), buffer.room());
         let own = huge.take(COMMON + 1).await;
         let mut waits = Box::pin(huge.take(COMMON + 1));
         assert!(waits.as_mut().now_or_never().is_none());
-        assert_eq!(held(&fill(&other, SHARE)), COMMON + SHARE);
+        assert_eq!(taken(&fill(&other, SHARE)), COMMON + SHARE);
         drop(own);
-        assert_eq!(held(&[waits.await]), SHARE);
+        assert_eq!(taken(&[waits.await]), SHARE);
     }
 
     #[tokio::test]
-    async fn who_waits_goes_on_as_soon_as_anything_is_given_back() {
+    async fn a_sharer_that_waits_goes_on_as_soon_as_anything_is_given_back() {
         let buffer = Buffer::new("test-waits", COMMON);
         let (one, other) = (buffer.room(), buffer.room());
         let (mut all_of_one, all_of_the_other) = (fill(&one, SHARE), fill(&other, SHARE));
         let mut waits = Box::pin(other.take(SHARE));
         assert!(waits.as_mut().now_or_never().is_none());
         all_of_one.remove(0);
-        assert_eq!(held(&[waits.await]), SHARE, "of what is common");
+        assert_eq!(taken(&[waits.await]), SHARE, "of what is common");
         let mut waits = Box::pin(one.take(SHARE));
         drop(all_of_the_other);
         assert!(waits.as_mut().now_or_never().is_some());
     }
 
     #[test]
-    fn what_is_held_is_told() {
-        let room = Buffer::new("test-told", COMMON).room();
-        let told = || metrics::BUFFERED.with_label_values(&["test-told"]).get();
+    fn what_is_buffered_is_in_the_metrics() {
+        let room = Buffer::new("test-metrics", COMMON).room();
+        let buffered = || metrics::BUFFERED.with_label_values(&["test-metrics"]).get();
         let permits = [room.try_take(1_000), room.try_take(COMMON)];
-        assert_eq!(told(), (1_000 + SHARE) as i64);
+        assert_eq!(buffered(), (1_000 + SHARE) as i64);
         drop(permits);
-        assert_eq!(told(), 0);
+        assert_eq!(buffered(), 0);
     }
 
     proptest! {
         #[test]
-        fn however_sharers_take_and_give_back_the_bound_holds_and_everybody_goes_on(
+        fn however_sharers_take_and_give_back_the_bound_is_kept_and_all_go_on(
             steps in prop::collection::vec((0..5_usize, 1..2 * SHARE, any::<bool>()), 1..200),
         ) {
             let buffer = Buffer::new("test-bound", COMMON);
             let rooms: Vec<Room> = (0..5).map(|_| buffer.room()).collect();
-            let mut holds: Vec<Vec<Permit>> = rooms.iter().map(|_| Vec::new()).collect();
+            let mut permits: Vec<Vec<Permit>> = rooms.iter().map(|_| Vec::new()).collect();
             for (sharer, bytes, takes) in steps {
-                let held_before = held(&holds[sharer]);
+                let taken_before = taken(&permits[sharer]);
                 match rooms[sharer].try_take(bytes) {
-                    Some(permit) if takes => holds[sharer].push(permit),
-                    None => prop_assert!(held_before > 0, "who holds nothing gets something"),
+                    Some(permit) if takes => permits[sharer].push(permit),
+                    None => prop_assert!(taken_before > 0, "a sharer that has taken nothing gets something"),
                     Some(_) => {}
                 }
                 if !takes {
-                    holds[sharer].pop();
+                    permits[sharer].pop();
                 }
-                let all: usize = holds.iter().map(|permits| held(permits)).sum();
+                let all: usize = permits.iter().map(|permits| taken(permits)).sum();
                 prop_assert!(all <= COMMON + rooms.len() * SHARE);
             }
-            drop(holds);
+            drop(permits);
             prop_assert_eq!(buffer.common.available_permits(), COMMON);
             prop_assert!(rooms.iter().all(|room| room.own.available_permits() == SHARE));
         }

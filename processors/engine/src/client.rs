@@ -13,9 +13,9 @@ use rdkafka::types::RDKafkaConfRes;
 pub struct KafkaSettings {
     /// `host:port`, comma separated.
     pub brokers: String,
-    /// A member that is silent for this long loses its partitions.
+    /// A member that sends no heartbeat for this long loses its partitions.
     pub session_timeout: Duration,
-    /// A member says this often that it lives.
+    /// How often a member sends a heartbeat.
     pub heartbeat_interval: Duration,
     /// Further librdkafka properties, such as those for TLS, in which [`problem`] finds no problem.
     pub properties: HashMap<String, String>,
@@ -30,10 +30,10 @@ impl KafkaSettings {
     }
 }
 
-/// A property under all of its names, and its value or what is to be said of it.
+/// A property under all of its names, and its value or the reason why it is refused.
 pub type Property = (&'static [&'static str], &'static str);
 
-/// Properties that nobody may set, and why not.
+/// Properties that cannot be configured, and why.
 const REFUSED: &[Property] = &[
     (&["bootstrap.servers", "metadata.broker.list"], "`kafka.brokers` names the brokers"),
     (&["group.id"], "groups are called after the namespace and their role"),
@@ -57,7 +57,7 @@ const REFUSED: &[Property] = &[
     ),
     (&["isolation.level"], "records of an aborted transaction must not have an effect"),
     (&["enable.partition.eof"], "the end of a partition is no record"),
-    (&["topic.blacklist"], "topics would not be read, and nothing would say so"),
+    (&["topic.blacklist"], "topics would not be read, and nothing would report it"),
     (&["allow.auto.create.topics"], "`millrace setup` creates topics, with their sizes"),
     (
         &["enable.idempotence", "acks", "request.required.acks"],
@@ -72,7 +72,7 @@ const REFUSED: &[Property] = &[
         &["message.timeout.ms", "delivery.timeout.ms"],
         "a transaction in Postgres waits for the acknowledgement: `postgres.transaction_timeout` bounds it",
     ),
-    (&["delivery.report.only.error"], "what is acknowledged must be told"),
+    (&["delivery.report.only.error"], "acknowledgements must be reported"),
     (&["message.max.bytes"], "whatever a topic has taken must find room as a dead letter"),
 ];
 
@@ -96,7 +96,7 @@ const CONSUMER: &[Property] = &[
     (&["check.crcs"], "true"),
 ];
 
-/// Properties of who writes copies that have these values unless they are configured.
+/// Properties of the producer of copies that have these values unless they are configured.
 pub(crate) const COPIES: &[Property] =
     &[(&["linger.ms", "queue.buffering.max.ms"], "0"), (&["compression.type", "compression.codec"], "lz4")];
 
@@ -115,7 +115,7 @@ pub fn problem(properties: &HashMap<String, String>) -> Option<String> {
     refused.or_else(|| names.into_iter().find_map(|name| unknown(name, properties.get(name)?)))
 }
 
-/// What librdkafka has against a property.
+/// Why librdkafka refuses a property.
 fn unknown(name: &str, value: &str) -> Option<String> {
     match ClientConfig::new().set(name, value).create_native_config() {
         Err(KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)) => {
@@ -132,7 +132,7 @@ fn unknown(name: &str, value: &str) -> Option<String> {
 /// Whether a member of a group can be made of these settings: some properties only contradict each other.
 ///
 /// # Errors
-/// What librdkafka has against them; never with a value.
+/// Why librdkafka refuses them; never with a value.
 pub fn check(kafka: &KafkaSettings) -> Result<(), String> {
     match consumer(kafka, "millrace").create::<BaseConsumer>() {
         Ok(_) => Ok(()),
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_a_guarantee_rests_on_is_refused_by_name_with_the_reason() {
+    fn a_property_on_which_a_guarantee_rests_is_refused_by_name_with_the_reason() {
         for (name, why) in REFUSED.iter().flat_map(|(names, why)| names.iter().map(move |name| (name, why))) {
             assert_eq!(problem(name, "x"), Some(format!("`{name}` cannot be set: {why}")));
         }
@@ -261,16 +261,16 @@ mod tests {
             problem("no.such.property", "hunter2"),
             Some("librdkafka knows no property `no.such.property`".to_owned())
         );
-        let told = problem("security.protocol", "hunter2").unwrap();
-        assert!(told.contains("security.protocol") && !told.contains("hunter2"), "{told}");
+        let reason = problem("security.protocol", "hunter2").unwrap();
+        assert!(reason.contains("security.protocol") && !reason.contains("hunter2"), "{reason}");
         assert_eq!(problem("ssl.key.password", "hunter2"), None);
     }
 
     #[test]
     fn properties_that_contradict_each_other_are_refused() {
         assert_eq!(check(&settings(&[])), Ok(()));
-        let told = check(&settings(&[("max.poll.interval.ms", "1000")])).unwrap_err();
-        assert!(told.contains("max.poll.interval.ms"), "{told}");
+        let reason = check(&settings(&[("max.poll.interval.ms", "1000")])).unwrap_err();
+        assert!(reason.contains("max.poll.interval.ms"), "{reason}");
     }
 
     #[test]

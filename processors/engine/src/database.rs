@@ -7,8 +7,8 @@ use millrace_store::database::{self, Outdated};
 use millrace_store::names::Namespace;
 use sqlx::PgPool;
 
+use crate::concurrency::{ConcurrencyLimit, Permit};
 use crate::error::{Dependency, WorkError};
-use crate::slots::{Slot, Slots};
 
 /// The workers' connections to a database, how many batches may be under way on them, and how long a piece of work may take.
 #[derive(Debug, Clone)]
@@ -16,14 +16,14 @@ pub struct Pool {
     connections: PgPool,
     outdated: Outdated,
     answer_timeout: Duration,
-    slots: Slots,
+    concurrency: ConcurrencyLimit,
 }
 
 impl Pool {
     /// These connections; see [`in_time`](Self::in_time) for the timeout.
     pub fn new(connections: PgPool, answer_timeout: Duration) -> Self {
-        let slots = Slots::new(connections.options().get_max_connections() as usize);
-        Self { connections, outdated: Outdated::default(), answer_timeout, slots }
+        let concurrency = ConcurrencyLimit::new(connections.options().get_max_connections() as usize);
+        Self { connections, outdated: Outdated::default(), answer_timeout, concurrency }
     }
 
     /// What takes longer has no answer; see [`in_time`](Self::in_time).
@@ -31,12 +31,12 @@ impl Pool {
         self.answer_timeout
     }
 
-    /// See [`Slots::take`].
-    pub(crate) async fn slot(&self) -> Option<Slot> {
-        self.slots.take().await
+    /// See [`ConcurrencyLimit::permit`].
+    pub(crate) async fn permit(&self) -> Option<Permit> {
+        self.concurrency.permit().await
     }
 
-    /// Does a piece of work, or finds that it takes longer than any may: a link that swallows what is sent never says so.
+    /// Does a piece of work within the answer timeout: a connection that drops all packets gives no error.
     /// When a prepared statement is out of date, no connection that may have it is used again.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! The ledger of records that ended: why, and where their bytes lie.
+//! The ledger of dead letters: why, and where their bytes lie.
 
 use std::collections::HashSet;
 
@@ -40,7 +40,7 @@ pub(crate) async fn write(
         topic: &record.topic,
         partition: record.partition,
         offset: record.offset,
-        key: record.told_turn(),
+        key: record.shown_ordering_key(),
         record_type: record_type.as_deref(),
         code: fault.code,
         message: &storable(&fault.message),
@@ -51,7 +51,7 @@ pub(crate) async fn write(
     Ok(dead_letter::insert(connection, group, &letter).await?)
 }
 
-/// The records of these places have had their effect without a redrive: their letters are settled.
+/// Settles the letters of records that were applied without a redrive.
 pub(crate) async fn settle(
     connection: &mut PgConnection,
     group: &Group,
@@ -59,7 +59,7 @@ pub(crate) async fn settle(
 ) -> Result<(), WorkError> {
     let letters = dead_letter::settle(connection, group, places).await?;
     if letters > 0 {
-        tracing::info!(group = group.id, letters, "dead letters that came back had their effect");
+        tracing::info!(group = group.id, letters, "dead letters were sent again and are applied");
     }
     Ok(())
 }
@@ -87,8 +87,8 @@ pub async fn refused(
     Ok(dead_letter::insert_document(connection, group, at, &document).await?)
 }
 
-/// Which of these records came to their end before: the last letter of each is dead or discarded. Only a reset of the
-/// group, or an operator's redrive, shows such a record again, and a redrive has changed its letter first.
+/// Which of these records are dead letters already: the last letter of each is dead or discarded. Such a record is read
+/// again only after a reset of the group; an operator's redrive has changed its letter first.
 pub(crate) async fn ended(
     connection: &mut PgConnection,
     group: &Group,

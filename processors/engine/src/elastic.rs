@@ -10,8 +10,8 @@ use elasticsearch::{BulkParts, Elasticsearch};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
+use crate::concurrency::ConcurrencyLimit;
 use crate::error::{Dependency, WorkError};
-use crate::slots::Slots;
 use verdict::Answer;
 
 /// A `_bulk` request stays below this many bytes, well under Elasticsearch's limit of 100 MB.
@@ -26,7 +26,7 @@ pub struct Document {
     pub id: String,
     /// Greater than that of every earlier copy.
     pub version: i64,
-    /// The stream of the event that a log's document is made of: there it is found again. A row has none.
+    /// The stream of the event that a log's document is made of: there it can be found. A row has none.
     pub stream: Option<String>,
     /// The JSON.
     pub body: String,
@@ -36,7 +36,7 @@ pub struct Document {
 #[derive(Clone)]
 pub struct Elastic {
     client: Elasticsearch,
-    pub(crate) slots: Slots,
+    pub(crate) concurrency: ConcurrencyLimit,
 }
 
 /// A document that Elasticsearch refuses for good.
@@ -59,10 +59,10 @@ impl Refusal {
     }
 }
 
-/// What became of a request.
+/// The outcome of a request.
 enum Exchanged {
     Answered(Answer),
-    /// For the sake of some of its documents.
+    /// For some of its documents.
     Refused(String),
 }
 
@@ -76,7 +76,7 @@ impl Elastic {
         let url = Url::parse(url).map_err(|error| refuse(error.to_string()))?;
         let transport = TransportBuilder::new(SingleNodeConnectionPool::new(url)).timeout(timeout).build();
         let transport = transport.map_err(|error| refuse(error.to_string()))?;
-        Ok(Self { client: Elasticsearch::new(transport), slots: Slots::new(usize::MAX) })
+        Ok(Self { client: Elasticsearch::new(transport), concurrency: ConcurrencyLimit::new(usize::MAX) })
     }
 
     /// Sends documents, reads every verdict, and returns those that are refused for good. 409 means that the same or
@@ -129,7 +129,7 @@ impl Elastic {
     }
 }
 
-/// Sorts out what would spoil the whole request.
+/// Separates documents for which Elasticsearch would refuse the whole request.
 fn sendable(documents: &[Document]) -> (Vec<&Document>, Vec<Refusal>) {
     let fits = |document: &&Document| (1..=ID_BYTES_MAX).contains(&document.id.len());
     let (sendable, others): (Vec<_>, Vec<_>) = documents.iter().partition(fits);
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_would_spoil_the_request_is_refused_by_itself() {
+    fn an_id_for_which_the_request_would_be_refused_is_refused_by_itself() {
         let documents = [document(&"x".repeat(ID_BYTES_MAX + 1), 1), document("b", 1), document("", 1)];
         let (sendable, refusals) = sendable(&documents);
         assert_eq!((sendable, refusals.len()), (vec![&documents[1]], 2));

@@ -1,4 +1,4 @@
-//! CloudEvents binary mode: what a record says about itself in its headers.
+//! CloudEvents binary mode: the metadata of a record in its headers.
 
 use chrono::{DateTime, Utc};
 use millrace_domain::Recorded;
@@ -38,10 +38,11 @@ const CONVERSATION_BYTES_MAX: usize = 512;
 /// When it cannot be carried on as it is.
 pub(crate) fn conversation(record: &Record) -> Result<Option<&str>, Fault> {
     let header = record.headers.iter().find(|header| header.is(CORRELATION_ID));
-    let Some(told) = header.and_then(|header| header.value.as_deref()).filter(|told| !told.is_empty()) else {
+    let Some(value) = header.and_then(|header| header.value.as_deref()).filter(|value| !value.is_empty())
+    else {
         return Ok(None);
     };
-    let text = std::str::from_utf8(told).ok().filter(|text| can_be_carried(text));
+    let text = std::str::from_utf8(value).ok().filter(|text| can_be_carried(text));
     let invalid = || {
         let most = CONVERSATION_BYTES_MAX;
         let message =
@@ -64,9 +65,9 @@ pub(crate) fn trace(traceparent: &str) -> Option<String> {
     let hex = |part: &str, length: usize| {
         part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
     };
-    let told = |part: &str, length: usize| hex(part, length) && part.bytes().any(|byte| byte != b'0');
+    let given = |part: &str, length: usize| hex(part, length) && part.bytes().any(|byte| byte != b'0');
     let known = hex(version, 2) && *version != "ff" && (*version != "00" || rest.is_empty());
-    (known && told(trace, 32) && told(parent, 16) && hex(flags, 2))
+    (known && given(trace, 32) && given(parent, 16) && hex(flags, 2))
         .then(|| format!("00-{trace}-{parent}-{flags}"))
 }
 
@@ -75,17 +76,17 @@ fn stamped(record: &Record) -> DateTime<Utc> {
     record.stamped_at().unwrap_or(DateTime::UNIX_EPOCH)
 }
 
-/// When a record says that it happened: its `ce_time`, else its timestamp in Kafka, else 1970. Never the time of
+/// When a record happened: its `ce_time`, else its timestamp in Kafka, else 1970. Never the time of
 /// reading, so that reading twice gives the same answer.
 ///
 /// # Errors
 /// When there is a `ce_time` that cannot be read: CloudEvents wants RFC 3339, which has a zone. Another time in its place
 /// would be an invention.
 pub(crate) fn occurred_at(record: &Record) -> Result<DateTime<Utc>, Fault> {
-    let Some(told) = record.headers.iter().find(|header| header.is(TIME)) else {
+    let Some(header) = record.headers.iter().find(|header| header.is(TIME)) else {
         return Ok(stamped(record));
     };
-    let text = String::from_utf8_lossy(told.value.as_deref().unwrap_or_default());
+    let text = String::from_utf8_lossy(header.value.as_deref().unwrap_or_default());
     let time = DateTime::parse_from_rfc3339(&text).ok().map(|time| time.to_utc()).filter(believable);
     time.ok_or_else(|| {
         let (shown, years) = (text.chars().take(SHOWN_MAX).collect::<String>(), YEARS);
@@ -97,13 +98,13 @@ pub(crate) fn occurred_at(record: &Record) -> Result<DateTime<Utc>, Fault> {
     })
 }
 
-/// An event's version in its stream, when the record tells one that can be.
+/// An event's version in its stream, when the record has a valid one.
 pub fn version(record: &Record) -> Option<i64> {
     record.header(SEQUENCE).and_then(|version| version.parse().ok()).filter(|version| *version > 0)
 }
 
-/// The times that an event can tell, in microseconds since 1970: the years 1 to 9999, which RFC 3339 can write, and Postgres
-/// and Elasticsearch can hold. No context records others; an event that does would be shown with another time.
+/// The times that an event can contain, in microseconds since 1970: the years 1 to 9999, which RFC 3339 can write, and
+/// Postgres and Elasticsearch can hold. No context records others; an event that does would be shown with another time.
 const TIMES: std::ops::RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;
 
 /// The event of a record, in its envelope. It must be of the context whose events its topic carries: streams of two
@@ -125,7 +126,7 @@ fn recorded(record: &Record, event: Event) -> Result<Recorded, Fault> {
     if !event.times_are_within(&TIMES) {
         return Err(Fault::hopeless(
             "time-invalid",
-            "the event tells a time that is not in the years 1 to 9999",
+            "the event contains a time that is not in the years 1 to 9999",
         ));
     }
     let missing = |name: &str| {
@@ -139,7 +140,7 @@ fn recorded(record: &Record, event: Event) -> Result<Recorded, Fault> {
             .ok_or_else(|| Fault::hopeless("key-missing", "the event has no key"))?
             .to_owned(),
         version: version(record).ok_or_else(|| missing(SEQUENCE))?,
-        // A fact stays one: an earlier build has recorded events with stamps beyond these years.
+        // Earlier builds have recorded events with stamps beyond these years.
         occurred_at: occurred_at(record).unwrap_or_else(|_| stamped(record)),
         correlation_id: header(CORRELATION_ID),
         causation_id: header(CAUSATION_ID),
@@ -160,11 +161,11 @@ mod tests {
 
     #[test]
     fn a_conversation_is_text_that_fits_into_every_header_that_follows() {
-        let told = |value| conversation(&in_conversation(value)).map(|told| told.map(str::to_owned));
-        assert_eq!(told(Some(b"talk")), Ok(Some("talk".to_owned())));
-        assert_eq!((told(None), told(Some(b""))), (Ok(None), Ok(None)));
+        let read = |value| conversation(&in_conversation(value)).map(|text| text.map(str::to_owned));
+        assert_eq!(read(Some(b"talk")), Ok(Some("talk".to_owned())));
+        assert_eq!((read(None), read(Some(b""))), (Ok(None), Ok(None)));
         for bad in [&[b'a'; 513][..], b"nul\0", &[0xff]] {
-            assert_eq!(told(Some(bad)).map_err(|fault| fault.code), Err("correlation-invalid"));
+            assert_eq!(read(Some(bad)).map_err(|fault| fault.code), Err("correlation-invalid"));
         }
     }
 
@@ -173,7 +174,7 @@ mod tests {
         let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         assert_eq!(trace(good).as_deref(), Some(good));
         let later = good.replacen("00", "cc", 1) + "-what-the-future-brings";
-        assert_eq!(trace(&later).as_deref(), Some(good), "a later version is told in ours");
+        assert_eq!(trace(&later).as_deref(), Some(good), "a later version is carried on in ours");
         let more = format!("{good}-more");
         let (ff, upper) = (good.replacen("00", "ff", 1), good.to_uppercase());
         let none = format!("00-{:032}-b7ad6b7169203331-01", 0);
@@ -182,15 +183,15 @@ mod tests {
         }
     }
 
-    fn record(stamp: Option<i64>, told: Option<Option<&[u8]>>) -> Record {
+    fn record(stamp: Option<i64>, time: Option<Option<&[u8]>>) -> Record {
         let header = |value: Option<&[u8]>| Header { name: TIME.into(), value: value.map(<[u8]>::to_vec) };
-        let headers = told.map(header).into_iter().collect();
+        let headers = time.map(header).into_iter().collect();
         Record { timestamp_ms: stamp, ..Record::at("t", 0, 0, None, None, headers) }
     }
 
-    fn happened(stamp: Option<i64>, told: Option<&str>) -> Option<String> {
-        let told = told.map(|time| Some(time.as_bytes()));
-        occurred_at(&record(stamp, told)).ok().map(|time| time.to_rfc3339())
+    fn happened(stamp: Option<i64>, time: Option<&str>) -> Option<String> {
+        let time = time.map(|time| Some(time.as_bytes()));
+        occurred_at(&record(stamp, time)).ok().map(|time| time.to_rfc3339())
     }
 
     #[test]
@@ -214,8 +215,8 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_is_told_and_cannot_be_read_is_no_other_time() {
-        for told in [
+    fn a_time_that_is_given_and_cannot_be_read_is_no_other_time() {
+        for time in [
             &b""[..],
             b"yesterday",
             b"1704067200000",
@@ -225,7 +226,7 @@ mod tests {
             b"+12345-01-01T00:00:00Z",
             &[0xff],
         ] {
-            let fault = occurred_at(&record(Some(0), Some(Some(told)))).unwrap_err();
+            let fault = occurred_at(&record(Some(0), Some(Some(time)))).unwrap_err();
             assert!(fault.hopeless && fault.code == "time-invalid", "{fault:?}");
             assert!(fault.message.contains("RFC 3339"), "{fault:?}");
         }

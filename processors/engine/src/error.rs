@@ -1,4 +1,4 @@
-//! What can go wrong, and the one place that says what follows from it.
+//! What can go wrong, and the one place that decides what follows.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 /// A message goes into headers and tables; what it quotes may be as long as a record.
 const MESSAGE_BYTES_MAX: usize = 1_000;
 
-/// Something outside that the process needs.
+/// A system that the process depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dependency {
     /// Either database.
@@ -32,7 +32,7 @@ impl fmt::Display for Dependency {
     }
 }
 
-/// What is wrong with one record. It is tried again later, then ends as a dead letter; its neighbours go on.
+/// What is wrong with one record. It is tried again later, then ends as a dead letter; the other records of its batch go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// Stable, for programs: `undecodable`.
@@ -70,7 +70,7 @@ impl Fault {
         Self::hopeless(Self::UNKNOWN_TYPE, format!("`{full_name}` does not belong on the topic {topic}"))
     }
 
-    /// Postgres refuses what comes of the record.
+    /// Postgres refuses the result of the record.
     pub fn refused(reason: impl Into<String>) -> Self {
         Self::new("refused-by-database", reason)
     }
@@ -80,7 +80,7 @@ impl Fault {
         Self::new("panicked", panic.to_string())
     }
 
-    /// A fault of the record's own bytes, which stay as they are.
+    /// A fault of the record's own bytes, which no later try changes.
     pub fn hopeless(code: &'static str, message: impl Into<String>) -> Self {
         Self { code, message: bounded(message.into()), hopeless: true }
     }
@@ -110,12 +110,12 @@ impl From<millrace_schemas::CodecError> for Fault {
 /// Why a batch was not committed. The worker's match on it decides what follows; nothing else does.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkError {
-    /// Somebody else has claimed the partition, or a commit's answer was lost: claim again or let go.
+    /// Another worker has claimed the partition, or a commit's answer was lost: claim again or give the partition back.
     #[error("the partition was claimed by another worker")]
     Fenced,
-    /// Nothing from this offset on may be applied now: the generation is being compared with another.
-    #[error("the partition is held at offset {0}")]
-    Held(i64),
+    /// The pause point of the generation, which is compared with another: nothing from this offset on may be applied now.
+    #[error("the partition is paused at offset {0}")]
+    Paused(i64),
     /// Two transactions were in each other's way: the same batch again, after a short delay that grows.
     #[error("the transaction was in another's way: {0}")]
     Contended(String),
@@ -151,18 +151,18 @@ impl WorkError {
         Self::Outage { dependency, reason: reason.to_string() }
     }
 
-    /// The database is not as this build needs it: an outage that a person ends, and no fault of a record.
+    /// The database is not as this build needs it: an outage that an operator ends, and no fault of a record.
     pub(crate) fn other_shape(reason: impl fmt::Display) -> Self {
-        Self::outage(Dependency::Postgres, told(reason, Means::OtherShape))
+        Self::outage(Dependency::Postgres, with_way_on(reason, Means::OtherShape))
     }
 
-    /// The fault of a record that is somewhere in the batch: halves find it.
+    /// The fault of a record of the batch, which bisecting finds.
     pub fn fault(&self) -> Option<Fault> {
         match self {
             Self::Refused(reason) => Some(Fault::refused(reason.as_str())),
             Self::Faulty(fault) => Some(fault.clone()),
             Self::Fenced
-            | Self::Held(_)
+            | Self::Paused(_)
             | Self::Contended(_)
             | Self::Overran(_)
             | Self::Outdated(_)
@@ -182,13 +182,13 @@ impl WorkError {
             | Self::Refused(_)
             | Self::NotTaken(_)
             | Self::Faulty(_)
-            | Self::Held(_) => None,
+            | Self::Paused(_) => None,
         }
     }
 }
 
-/// The reason, and what a person can do about it.
-fn told(reason: impl fmt::Display, means: Means) -> String {
+/// The reason, and what an operator can do about it.
+fn with_way_on(reason: impl fmt::Display, means: Means) -> String {
     means.way_on().map_or_else(|| reason.to_string(), |way_on| format!("{reason}: {way_on}"))
 }
 
@@ -201,14 +201,14 @@ impl From<sqlx::Error> for WorkError {
             Means::TooMuch => Self::Overran(error.to_string()),
             Means::Outdated => Self::Outdated(error.to_string()),
             Means::OtherShape | Means::SharedSession | Means::NotNow => {
-                Self::outage(Dependency::Postgres, told(error, means))
+                Self::outage(Dependency::Postgres, with_way_on(error, means))
             }
         }
     }
 }
 
 impl From<KafkaError> for WorkError {
-    /// What is wrong with the record that was to be written is no outage; all else is.
+    /// A problem of the record that was to be written is no outage; any other error is.
     fn from(error: KafkaError) -> Self {
         match &error {
             KafkaError::MessageProduction(code) if is_about_the_record(*code) => {

@@ -1,22 +1,23 @@
-//! How records move. Knows no business: what to decide and fold comes in as types of `millrace-domain`.
+//! How records move. Knows no business: what to decide and fold are types of `millrace-domain`.
 //!
 //! Every worker is the same loop (`worker`): take a batch of one partition, fold it ([`Role`]), and store states,
-//! outputs and the offset in one Postgres transaction. The offset is fenced by an epoch ([`offsets`]), so a batch has
-//! its effect exactly once, whoever crashes, wherever.
+//! outputs and the offset in one Postgres transaction. The offset is fenced by an epoch ([`offsets`]), so a batch is
+//! applied exactly once, whichever process crashes, and wherever.
 
 mod backoff;
 mod buffer;
 pub mod client;
 pub mod commands;
+mod concurrency;
 pub mod database;
 pub mod dead_letters;
 pub mod effects;
 mod elastic;
 pub mod envelope;
 mod error;
+pub mod failpoints;
 mod member;
 pub mod metrics;
-pub mod moments;
 pub mod offsets;
 mod outbox;
 mod producer;
@@ -26,7 +27,6 @@ mod registry;
 pub mod retry;
 mod role;
 pub mod sagas;
-mod slots;
 pub mod supervision;
 pub mod views;
 mod worker;

@@ -34,7 +34,7 @@ use crate::retry::{Lane, Retries};
 use crate::role::Role;
 use crate::supervision::{self, Watch};
 use crate::worker::Worker;
-use crate::{metrics, moments};
+use crate::{failpoints, metrics};
 use claims::Claimant;
 use consumer::GroupConsumer;
 
@@ -42,7 +42,7 @@ use consumer::GroupConsumer;
 const FULL_BEFORE_PAUSE: Duration = Duration::from_secs(1);
 /// How often Kafka's copy of the offsets is brought up to date.
 const MIRROR_EVERY: Duration = Duration::from_secs(1);
-/// How often overdue heads are looked for.
+/// How often overdue blocking records are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(20);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -53,7 +53,7 @@ pub struct GroupSettings {
     pub batch_max: usize,
     /// How long a failed record waits before each further try; as many retries as there are delays.
     pub retry_delays: Arc<[Duration]>,
-    /// What the process holds in memory, of all of its groups.
+    /// The buffers of the process, shared by all of its groups.
     pub buffers: Buffers,
 }
 
@@ -69,7 +69,7 @@ struct Assigned {
     read_to: watch::Sender<i64>,
     position: watch::Receiver<Claim>,
     mirrored: i64,
-    /// Where the client was told to fetch from.
+    /// The offset from which the client was last told to fetch.
     sought: i64,
     stop: CancellationToken,
     task: JoinHandle<()>,
@@ -94,10 +94,10 @@ pub struct Member {
     waiting: VecDeque<(Record, usize)>,
     full_since: Option<Instant>,
     paused: bool,
-    /// Whether it is being found out what cannot be fetched: until then the client must not go on.
+    /// Whether unfetchable records are being looked for: until they are found the client stays paused.
     looking: bool,
     /// Whether an error was logged since the last message.
-    complained: bool,
+    error_logged: bool,
 }
 
 impl Member {
@@ -135,7 +135,7 @@ impl Member {
             full_since: None,
             paused: false,
             looking: false,
-            complained: false,
+            error_logged: false,
         })
     }
 
@@ -150,7 +150,7 @@ impl Member {
         let sweeper = tokio::spawn(async move { over.over("sweep", sweeping).await });
         let consumer = self.consumer.clone();
         let mut ids = Box::pin(self.ids_later());
-        let (mut gone, mut claiming) = (OptionFuture::from(None), OptionFuture::from(None));
+        let (mut lost, mut claiming) = (OptionFuture::from(None), OptionFuture::from(None));
         let (mut claims_wait, mut unfetchable) = (false, OptionFuture::from(None));
         loop {
             let pause_at = self.full_since.unwrap_or_else(Instant::now) + FULL_BEFORE_PAUSE;
@@ -163,22 +163,22 @@ impl Member {
                         claiming = OptionFuture::from(Some(claimant.claim(partitions).boxed()));
                         claims_wait = true;
                     }
-                    Rebalance::Revoked(partitions) => if !self.revoke(partitions).await { break self.join_anew(&stop) },
+                    Rebalance::Revoked(partitions) => if !self.revoke(partitions).await { break self.join_again(&stop) },
                 },
                 // Postgres may be away for long: a client that is not polled meanwhile would leave its group.
                 Some(claims) = &mut claiming => {
                     (claiming, claims_wait) = (OptionFuture::from(None), false);
                     if !self.fetch(claims.unwrap_or_default(), &watch) {
-                        break self.join_anew(&stop);
+                        break self.join_again(&stop);
                     }
                 }
                 _ = mirror.tick() => {
-                    self.tell_read();
+                    self.report_read();
                     self.mirror(CommitMode::Async);
                 }
                 now = &mut ids => {
                     if self.reads_another(&now) {
-                        break self.join_anew(&stop);
+                        break self.join_again(&stop);
                     }
                     ids = Box::pin(self.ids_later());
                 }
@@ -187,14 +187,14 @@ impl Member {
                 message = consumer.recv(), if self.waiting.is_empty() || self.paused => {
                     match &message {
                         Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset)) => {
-                            gone = OptionFuture::from(Some(self.gone().boxed()));
+                            lost = OptionFuture::from(Some(self.lost().boxed()));
                         }
                         Err(KafkaError::MessageConsumption(code)) if millrace_kafka::is_unfetchable(*code) => {
                             unfetchable = OptionFuture::from(Some(self.find_unfetchable().boxed()));
                         }
                         Err(error @ KafkaError::MessageConsumptionFatal(_)) => {
                             tracing::error!(group = self.name(), %error, "the client can do nothing more");
-                            break self.join_anew(&stop);
+                            break self.join_again(&stop);
                         }
                         _ => {}
                     }
@@ -204,21 +204,21 @@ impl Member {
                     unfetchable = OptionFuture::from(None);
                     self.go_on_behind(found);
                 }
-                Some(join_again) = &mut gone => {
-                    gone = OptionFuture::from(None);
+                Some(join_again) = &mut lost => {
+                    lost = OptionFuture::from(None);
                     if join_again {
-                        break self.join_anew(&stop);
+                        break self.join_again(&stop);
                     }
                 }
             }
         }
-        drop((consumer, ids, gone, claiming, unfetchable));
+        drop((consumer, ids, lost, claiming, unfetchable));
         self.leave().await;
         sweeper.abort();
     }
 
-    /// Lets the group leave; who looks after it joins again, with a new client.
-    fn join_anew(&self, stop: &CancellationToken) {
+    /// Lets the group leave; `run` joins it again, with a new client.
+    fn join_again(&self, stop: &CancellationToken) {
         tracing::warn!(group = self.name(), "the group joins again");
         stop.cancel();
     }
@@ -227,17 +227,17 @@ impl Member {
         claims::ids_later(self.consumer.clone(), self.lanes.keys().cloned().collect())
     }
 
-    /// Looks which of our offsets are not there any more.
-    fn gone(&self) -> impl Future<Output = bool> + use<> {
+    /// Looks which of the next offsets were lost to retention.
+    fn lost(&self) -> impl Future<Output = bool> + use<> {
         let lane = |topic: &String| self.lanes.get(topic).map(|(lane, _)| *lane);
         let claims = self
             .workers
             .iter()
             .filter_map(|((topic, _), worker)| Some((lane(topic)?, worker.position.borrow().clone())));
-        claims::gone(self.consumer.clone(), claims.collect())
+        claims::lost(self.consumer.clone(), claims.collect())
     }
 
-    /// Whether a topic is no longer the one that was claimed: who joins again finds out where to begin.
+    /// Whether a topic is no longer the one that was claimed: joining again finds out where to begin.
     fn reads_another(&self, now: &claims::Ids) -> bool {
         let claimed = |((topic, _), worker): (&Partition, &Assigned)| {
             let another = worker.position.borrow().is_of_another(now.get(topic).copied().flatten());
@@ -245,7 +245,7 @@ impl Member {
         };
         let another = self.workers.iter().find_map(claimed);
         if let Some(topic) = &another {
-            tracing::error!(topic, "the topic was made anew");
+            tracing::error!(topic, "the topic was created again");
         }
         another.is_some()
     }
@@ -253,11 +253,11 @@ impl Member {
     fn receive(&mut self, message: KafkaResult<BorrowedMessage<'_>>) {
         match message {
             Ok(message) => {
-                self.complained = false;
+                self.error_logged = false;
                 self.arrived(&message);
             }
-            Err(error) if !self.complained => {
-                self.complained = true;
+            Err(error) if !self.error_logged => {
+                self.error_logged = true;
                 tracing::warn!(group = self.name(), %error, "the consumer reports an error");
             }
             Err(error) => tracing::debug!(%error, "the consumer reports an error"),
@@ -267,7 +267,7 @@ impl Member {
     fn arrived(&mut self, message: &BorrowedMessage<'_>) {
         let Some(topic) = self.topics.get(message.topic()).cloned() else { return };
         let record = detached(message, topic);
-        moments::poison(moments::POISON_MEMBER, &record);
+        failpoints::poison(failpoints::POISON_MEMBER, &record);
         self.route(record);
     }
 
@@ -296,7 +296,7 @@ impl Member {
 
     fn deliver(&self, record: Record) {
         if let Some(worker) = self.workers.get(&(record.topic.to_string(), record.partition)) {
-            // A worker that has let go reads no more; the partition's next owner will.
+            // A worker that has ended reads no more; the partition's next owner will.
             let _ = worker.records.send(record);
         }
     }
@@ -316,7 +316,7 @@ impl Member {
         outcome.inspect_err(|error| tracing::warn!(%error, "fetching not paused or resumed")).is_ok()
     }
 
-    fn tell_partitions(&self) {
+    fn report_partitions(&self) {
         if let Some(group) = self.group() {
             metrics::of_group(&metrics::PARTITIONS, group).set(self.workers.len() as i64);
         }
@@ -330,7 +330,7 @@ impl Member {
         self.group().map(|group| group.own_name().into_owned()).unwrap_or_default()
     }
 
-    /// Starts fetching what is claimed, from where Postgres says; false when the client refuses.
+    /// Starts fetching the claimed partitions from the offsets in Postgres; false when the client refuses.
     fn fetch(&mut self, claims: Vec<Claim>, watch: &Watch) -> bool {
         let mut list = TopicPartitionList::new();
         for claim @ Claim { topic, partition, epoch, applied, .. } in &claims {
@@ -349,7 +349,7 @@ impl Member {
         if self.paused {
             self.pause();
         }
-        self.tell_partitions();
+        self.report_partitions();
         assigned.is_ok()
     }
 
@@ -379,7 +379,7 @@ impl Member {
             stop: stop.clone(),
             leave,
             reach: i64::MAX,
-            slot: None,
+            permit: None,
         };
         let watch = watch.clone();
         let task = tokio::spawn(async move { watch.over("worker", worker.run()).await });
@@ -387,7 +387,7 @@ impl Member {
         self.workers.insert(partition, assigned);
     }
 
-    /// Asks the group's coordinator: it accepts a commit only from a member of the current generation.
+    /// Asks the group's coordinator, which accepts a commit only from a member of the current generation.
     fn consumer_check(&self) -> crate::worker::StillOurs {
         let consumer = Arc::downgrade(&self.consumer);
         Arc::new(move |claim| {
@@ -413,7 +413,7 @@ impl Member {
                 tracing::error!(topic, partition, %error, "a worker ended badly");
             }
             list.add_partition(&topic, partition);
-            claims::forget_gone(&worker.position.borrow());
+            claims::forget_lost(&worker.position.borrow());
             tracing::info!(
                 topic,
                 partition,
@@ -425,13 +425,13 @@ impl Member {
         if let Err(error) = &given_back {
             tracing::warn!(%error, "partitions not given back");
         }
-        self.tell_partitions();
+        self.report_partitions();
         given_back.is_ok()
     }
 
-    /// Tells workers how far their partitions were read: the client passes over markers of transactions and records of
-    /// aborted ones, and gives nobody anything that would move an offset beyond them.
-    fn tell_read(&self) {
+    /// Sends workers the next offsets of the client, which passes over markers of transactions and records of aborted ones
+    /// without a record that would move the applied offset beyond them.
+    fn report_read(&self) {
         // What waits for room was read and is not sent.
         let Some(positions) = self.consumer.position().ok().filter(|_| self.waiting.is_empty()) else {
             return;
@@ -446,7 +446,7 @@ impl Member {
         }
     }
 
-    /// Copies the applied offsets to Kafka, for its tools; Postgres is what counts.
+    /// Commits the applied offsets to Kafka, for its tools; those in Postgres count.
     fn mirror(&mut self, mode: CommitMode) {
         let mut moved = Vec::new();
         for worker in self.workers.values_mut() {
@@ -471,7 +471,7 @@ impl Member {
             if let Err(error) = (&mut worker.task).await {
                 tracing::error!(%error, "a worker ended badly");
             }
-            claims::forget_gone(&worker.position.borrow());
+            claims::forget_lost(&worker.position.borrow());
         }
         self.mirror(CommitMode::Sync);
         if let Some(group) = self.group() {
@@ -482,19 +482,19 @@ impl Member {
         self.rebalances.close();
         let closed = self.consumer.closed();
         drop(self.consumer);
-        // It must not hold up the others for ever.
+        // It must not delay the others for ever.
         if tokio::time::timeout(CLOSE_TIMEOUT, closed.cancelled()).await.is_err() {
             tracing::warn!("the consumer did not close in time");
         }
     }
 }
 
-/// Copies a message out of the client's buffer. One that this program panics at ends as a dead letter that keeps its place:
-/// the group would meet it again and again.
+/// Copies a message out of the client's buffer. One at which this program panics becomes a dead letter with its place alone:
+/// the group would read it again and again.
 fn detached(message: &BorrowedMessage<'_>, topic: Arc<str>) -> Record {
     let detached = supervision::caught_at_once("detach", || {
         let record = Record::detach(message, topic.clone());
-        moments::poison(moments::POISON_DETACH, &record);
+        failpoints::poison(failpoints::POISON_DETACH, &record);
         record
     });
     detached.unwrap_or_else(|panic| {
@@ -504,7 +504,7 @@ fn detached(message: &BorrowedMessage<'_>, topic: Arc<str>) -> Record {
     })
 }
 
-/// What each topic holds, the retry topics included.
+/// What each topic contains, the retry topics included.
 fn lanes(
     roles: HashMap<String, Arc<dyn Role>>,
     settings: &GroupSettings,
@@ -523,7 +523,7 @@ fn lanes(
     lanes
 }
 
-/// Copies overdue heads of the group again, now and then.
+/// Copies overdue blocking records of the group again, now and then.
 async fn sweep(retries: Option<Retries>, stop: CancellationToken) {
     let Some(retries) = retries else { return };
     loop {
@@ -532,7 +532,7 @@ async fn sweep(retries: Option<Retries>, stop: CancellationToken) {
             () = tokio::time::sleep(SWEEP_EVERY) => {}
         }
         if let Err(error) = retries.role.database().in_time(retries.sweep()).await {
-            tracing::warn!(%error, "overdue heads not looked for");
+            tracing::warn!(%error, "overdue blocking records not looked for");
         }
     }
 }

@@ -48,28 +48,28 @@ metric!(
         register_int_counter_vec("millrace_saga_timers_total", "Timers of sagas that were due", &["saga", "outcome"])
 );
 metric!(
-    /// Calls to the outside and questions after them, by outcome: answered, refused, unavailable, unknown. And what was
-    /// told by itself: taken, known, unheard.
+    /// Calls to external systems (`call`) and queries for their outcome (`ask`), by outcome: answered, refused, unavailable,
+    /// unknown. And webhooks (`webhook`): taken, known, contradicts, unknown-call, other.
     EFFECT_CALLS: IntCounterVec = register_int_counter_vec(
-        "millrace_effect_calls_total", "Calls to the outside", &["effect", "kind", "outcome"]
+        "millrace_effect_calls_total", "Calls to external systems, and webhooks", &["effect", "kind", "outcome"]
     )
 );
 metric!(
-    /// Seconds until the outside answered.
+    /// Seconds until an external system answered.
     EFFECT_CALL_SECONDS: HistogramVec = register_histogram_vec(
-        "millrace_effect_call_seconds", "Duration of a call to the outside", &["effect"],
+        "millrace_effect_call_seconds", "Duration of a call to an external system", &["effect"],
         vec![0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0]
     )
 );
 metric!(
-    /// Calls that have not come to their end.
+    /// Calls that are not done.
     EFFECT_WAITING: IntGaugeVec =
-        register_int_gauge_vec("millrace_effect_waiting", "Calls that have not come to their end", &["effect"])
+        register_int_gauge_vec("millrace_effect_waiting", "Calls that are not done", &["effect"])
 );
 metric!(
-    /// 1 while a provider is left alone because it fails for everybody.
+    /// 1 while a provider is not called because many different calls have failed.
     EFFECT_BREAKER: IntGaugeVec =
-        register_int_gauge_vec("millrace_effect_breaker_open", "Providers that are left alone", &["effect"])
+        register_int_gauge_vec("millrace_effect_breaker_open", "Providers whose circuit breaker is open", &["effect"])
 );
 metric!(
     /// Records that ended as dead letters.
@@ -77,23 +77,23 @@ metric!(
         register_int_counter_vec("millrace_dead_letters_total", "Dead letters", &["group", "code"])
 );
 metric!(
-    /// Heads that were put on a retry topic.
+    /// Blocking records with a wake-up copy on a retry topic.
     RETRIES: IntCounterVec =
-        register_int_counter_vec("millrace_retries_total", "Records put on a retry topic", GROUP)
+        register_int_counter_vec("millrace_retries_total", "Wake-up copies written to retry topics", GROUP)
 );
 metric!(
     /// Records that wait behind another of their key: one that is retried, dead or missing.
     PARKED: IntCounterVec = register_int_counter_vec("millrace_parked_total", "Records parked", GROUP)
 );
 metric!(
-    /// Heads whose copy never came, copied again. More than none wants an explanation.
+    /// Blocking records whose wake-up copy never came, copied again. More than none wants an explanation.
     SWEPT: IntCounterVec =
-        register_int_counter_vec("millrace_retries_swept_total", "Overdue heads copied again", GROUP)
+        register_int_counter_vec("millrace_retries_swept_total", "Overdue blocking records copied again", GROUP)
 );
 metric!(
-    /// Batches that were not committed, by why.
-    SETBACKS: IntCounterVec =
-        register_int_counter_vec("millrace_setbacks_total", "Batches not committed", &["group", "generation", "why"])
+    /// Batches that were aborted, by why: contended, overran, outdated, fenced, refused, outage, republish.
+    BATCHES_ABORTED: IntCounterVec =
+        register_int_counter_vec("millrace_batches_aborted_total", "Batches aborted", &["group", "generation", "why"])
 );
 metric!(
     /// Seconds from the first statement of a batch to its commit.
@@ -115,19 +115,20 @@ metric!(
         register_int_counter_vec("millrace_documents_published_total", "Documents acknowledged", &["index"])
 );
 metric!(
-    /// Records of a partition that were deleted before the group had read them: it stands until its offset is reset.
-    RECORDS_GONE: IntGaugeVec = register_int_gauge_vec(
-        "millrace_records_gone", "Records deleted before they were read", &["group", "generation", "topic", "partition"]
+    /// Records of a partition that were lost to retention before the group had read them: it makes no progress until its
+    /// offset is reset.
+    RECORDS_LOST: IntGaugeVec = register_int_gauge_vec(
+        "millrace_records_lost", "Records deleted before they were read", &["group", "generation", "topic", "partition"]
     )
 );
 metric!(
-    /// Panics, by what panicked: fold, member, worker, publisher, timer, call, …
+    /// Panics, by task: fold, member, worker, publisher, timer, call, …
     PANICS: IntCounterVec = register_int_counter_vec("millrace_panics_total", "Panics that were caught", &["task"])
 );
 metric!(
     /// Partitions that this process works on.
     PARTITIONS: IntGaugeVec =
-        register_int_gauge_vec("millrace_partitions_assigned", "Partitions held by this process", GROUP)
+        register_int_gauge_vec("millrace_partitions_assigned", "Partitions claimed by this process", GROUP)
 );
 metric!(
     /// 1 while a dependency does not answer one of the workers.
@@ -139,30 +140,30 @@ metric!(
 );
 
 metric!(
-    /// Bytes that this process holds: records that wait for their batch or are in it, copies and documents that are not
+    /// Bytes that this process buffers: records that wait for their batch or are in it, copies and documents that are not
     /// acknowledged.
-    BUFFERED: IntGaugeVec = register_int_gauge_vec("millrace_buffer_bytes", "Bytes held in memory", &["what"])
+    BUFFERED: IntGaugeVec = register_int_gauge_vec("millrace_buffer_bytes", "Bytes buffered in memory", &["what"])
 );
 
 metric!(
-    /// What the last look of the auditor found to be wrong.
+    /// Findings of the last run of the auditor.
     AUDIT_FINDINGS: IntGaugeVec =
-        register_int_gauge_vec("millrace_audit_findings", "Things that are not as the outbox has them", &["what"])
+        register_int_gauge_vec("millrace_audit_findings", "Findings of the last run of the auditor", &["what"])
 );
 metric!(
-    /// What the auditor of this process has put right.
+    /// Repairs by the auditor of this process.
     AUDIT_REPAIRS: IntCounterVec =
-        register_int_counter_vec("millrace_audit_repairs_total", "Things that the auditor put right", &["namespace"])
+        register_int_counter_vec("millrace_audit_repairs_total", "Repairs by the auditor", &["namespace"])
 );
 metric!(
-    /// Looks of the auditor that did not come to an end.
+    /// Runs of the auditor that failed.
     AUDIT_FAILURES: IntCounterVec =
-        register_int_counter_vec("millrace_audit_failures_total", "Looks of the auditor that failed", &["namespace"])
+        register_int_counter_vec("millrace_audit_failures_total", "Runs of the auditor that failed", &["namespace"])
 );
 metric!(
-    /// When the auditor last came to an end, seconds since 1970.
+    /// When the auditor last finished, seconds since 1970.
     AUDIT_ENDED: IntGaugeVec =
-        register_int_gauge_vec("millrace_audit_ended_seconds", "When the auditor last came to an end", &["namespace"])
+        register_int_gauge_vec("millrace_audit_ended_seconds", "When the auditor last finished", &["namespace"])
 );
 
 /// The series of a group.
@@ -170,17 +171,17 @@ pub(crate) fn of_group<B: MetricVecBuilder>(metric: &MetricVec<B>, group: &Group
     metric.with_label_values(&[group.id.as_str(), &group.generation.to_string()])
 }
 
-/// Forgets the figures of a generation that is gone, and of its index.
+/// Removes the series of a removed generation, and of its index.
 pub fn forget(group: &Group, index: Option<&str>) {
     let generation = group.generation.to_string();
     let labels = [("group", group.id.as_str()), ("generation", &generation)];
-    for counter in [&RECORDS, &DUPLICATES, &RETRIES, &PARKED, &SWEPT, &SETBACKS] {
+    for counter in [&RECORDS, &DUPLICATES, &RETRIES, &PARKED, &SWEPT, &BATCHES_ABORTED] {
         drop_series(counter, &labels);
     }
     for histogram in [&BATCH_SECONDS, &BATCH_RECORDS] {
         drop_series(histogram, &labels);
     }
-    for gauge in [&PARTITIONS, &RECORDS_GONE] {
+    for gauge in [&PARTITIONS, &RECORDS_LOST] {
         drop_series(gauge, &labels);
     }
     if let Some(index) = index {
@@ -194,7 +195,7 @@ pub(crate) fn drop_series<B: MetricVecBuilder>(metric: &MetricVec<B>, labels: &[
         let all: HashMap<&str, &str> =
             series.get_label().iter().map(|pair| (pair.name(), pair.value())).collect();
         if labels.iter().all(|(name, value)| all.get(name) == Some(value)) {
-            // Gone already when another has dropped it too.
+            // Removed already when another task has dropped it, too.
             let _ = metric.remove(&all);
         }
     }
@@ -213,7 +214,7 @@ mod tests {
         for counter in [&DECISIONS, &DEAD_LETTERS, &SAGA_STEPS, &SAGA_TIMERS] {
             counter.with_label_values(&["g", "x"]).inc();
         }
-        SETBACKS.with_label_values(&["g", "1", "x"]).inc();
+        BATCHES_ABORTED.with_label_values(&["g", "1", "x"]).inc();
         for histogram in [&BATCH_SECONDS, &BATCH_RECORDS] {
             of_group(histogram, &group).observe(1.0);
         }
@@ -235,7 +236,7 @@ mod tests {
         }
         DOCUMENTS.with_label_values(&["i"]).inc();
         EFFECT_CALLS.with_label_values(&["e", "call", "answered"]).inc();
-        RECORDS_GONE.with_label_values(&["g", "1", "t", "0"]).set(1);
+        RECORDS_LOST.with_label_values(&["g", "1", "t", "0"]).set(1);
         assert_eq!(
             prometheus::gather().iter().filter(|family| family.name().starts_with("millrace_")).count(),
             27
@@ -243,19 +244,19 @@ mod tests {
     }
 
     #[test]
-    fn a_generation_that_is_gone_has_no_figures_and_the_others_keep_theirs() {
-        let [old, new] = [1, 2].map(|generation| Group { id: "m.gone".to_owned(), generation });
+    fn a_removed_generation_has_no_series_and_the_others_keep_theirs() {
+        let [old, new] = [1, 2].map(|generation| Group { id: "m.removed".to_owned(), generation });
         for group in [&old, &new] {
             of_group(&RECORDS, group).inc();
-            SETBACKS.with_label_values(&[&group.id, &group.generation.to_string(), "fenced"]).inc();
+            BATCHES_ABORTED.with_label_values(&[&group.id, &group.generation.to_string(), "fenced"]).inc();
         }
-        for index in ["m-gone-g1", "m-gone-g2"] {
+        for index in ["m-removed-g1", "m-removed-g2"] {
             DOCUMENTS.with_label_values(&[index]).inc();
         }
-        forget(&old, Some("m-gone-g1"));
+        forget(&old, Some("m-removed-g1"));
         let text = prometheus::TextEncoder::new().encode_to_string(&prometheus::gather()).unwrap();
         let left: Vec<&str> =
-            text.lines().filter(|line| line.contains("m.gone") || line.contains("m-gone")).collect();
+            text.lines().filter(|line| line.contains("m.removed") || line.contains("m-removed")).collect();
         assert!(
             left.len() == 3 && !left.iter().any(|line| line.contains("\"1\"") || line.contains("g1")),
             "{left:?}"

@@ -1,4 +1,4 @@
-//! Where a group stands, fenced: the offset lives in the database whose rows it guards.
+//! The fenced offsets of a group: an offset is in the database whose rows it guards.
 
 use std::fmt;
 
@@ -9,13 +9,14 @@ use uuid::Uuid;
 
 use crate::database::Pool;
 use crate::error::WorkError;
-use crate::moments::{broken, mechanism};
+use crate::failpoints::{broken, mechanism};
 
 /// No topic has so many records in a partition.
 const OFFSETS: i64 = 1 << 40;
 
 /// What Kafka's copy of an offset is stamped with, in the metadata beside it: `millrace g=1 e=17 o=42`, and the topic's id
-/// where it is known (` t=…`). Nobody else writes that; who sets an offset and keeps the metadata is known by the offset in it.
+/// where it is known (` t=…`). No other tool writes that; an offset that was set by another tool and kept the metadata is
+/// recognised by the offset in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     /// The generation whose offset it is.
@@ -64,8 +65,8 @@ impl fmt::Display for Stamp {
     }
 }
 
-/// A partition as one worker holds it. Whoever claims later has the greater epoch; the earlier one's next
-/// [`advance`](Claim::advance) finds no row.
+/// The claim of a worker on a partition. A later claim has a greater epoch; the next [`advance`](Claim::advance) of the
+/// earlier one finds no row.
 #[derive(Debug, Clone)]
 pub struct Claim {
     /// The group.
@@ -99,7 +100,7 @@ impl Claim {
         self.applied.min(self.published)
     }
 
-    /// Claims a partition: waits for a commit in flight, then shuts its author out. A partition that was never
+    /// Claims a partition: waits for a commit in flight, then fences off its author. A partition that was never
     /// claimed starts at `first`, its first offset.
     ///
     /// # Errors
@@ -140,11 +141,11 @@ impl Claim {
         self.stamp().is_of_another(topic_id)
     }
 
-    /// Goes back to the first record. Nothing has its effect twice: the ledger answers for commands, the version of an
-    /// event is its ticket.
+    /// Goes back to the first record. Nothing is applied twice: commands are in the ledger, and events are compared with
+    /// `progress` (sequence check).
     ///
     /// # Errors
-    /// [`WorkError::Fenced`] when somebody else holds the partition, [`WorkError::Outage`].
+    /// [`WorkError::Fenced`] when another worker has claimed the partition, [`WorkError::Outage`].
     pub(crate) async fn begin_again(
         self,
         pool: &Pool,
@@ -158,20 +159,20 @@ impl Claim {
                 consumer_offset::begin_again(&mut *transaction, claim.at(), claim.epoch, first, topic_id)
                     .await?;
             unless_fenced(begun)?;
-            claim.set_former_apart(&mut transaction).await?;
+            claim.shift_former(&mut transaction).await?;
             Ok(transaction.commit().await?)
         })
         .await?;
         Ok(Self { applied: first, published: first, topic_id, ..self })
     }
 
-    /// What waits of a former topic keeps its order before all records of the new one, and none of its offsets.
-    async fn set_former_apart(&self, connection: &mut PgConnection) -> Result<(), WorkError> {
-        let by = apart(self.epoch);
+    /// Shifts the offsets of what waits of a former topic below zero: it keeps its order before all records of the new one.
+    async fn shift_former(&self, connection: &mut PgConnection) -> Result<(), WorkError> {
+        let by = shift(self.epoch);
         parked::forget_drained(connection, self.at()).await?;
-        parked::set_apart(connection, self.at(), by).await?;
-        blocked_key::set_apart(connection, self.at(), by).await?;
-        dead_letter::set_apart(connection, self.at(), by).await?;
+        parked::shift_offsets(connection, self.at(), by).await?;
+        blocked_key::shift_offsets(connection, self.at(), by).await?;
+        dead_letter::shift_offsets(connection, self.at(), by).await?;
         Ok(())
     }
 
@@ -201,18 +202,18 @@ impl Claim {
         Ok(Self { applied, published, ..self })
     }
 
-    /// Whether Postgres has lost what this claim did: a later claim has a greater epoch, and never stands before it.
+    /// Whether Postgres has lost what this claim did: a later claim has a greater epoch, and never a lower offset.
     pub(crate) fn is_lost_to(&self, later: &Self) -> bool {
         !self.is_of_another(later.topic_id) && (later.epoch <= self.epoch || later.applied < self.applied)
     }
 
-    /// Moves the applied offset from where this claim stands to `to`, and the published one to `published`; a group
+    /// Moves the applied offset from this claim's to `to`, and the published one to `published`; a group
     /// that publishes nothing has `None`. First statement of every batch: it locks the row, so that a later claim
     /// waits for this transaction to end.
     ///
     /// # Errors
-    /// [`WorkError::Fenced`] when somebody else holds the partition or the offset is not where we left it,
-    /// [`WorkError::Held`] when it is held below `to` for a comparison.
+    /// [`WorkError::Fenced`] when another worker has claimed the partition or the offset is not where we left it,
+    /// [`WorkError::Paused`] when its pause point is below `to`.
     pub async fn advance(
         &self,
         connection: &mut PgConnection,
@@ -224,14 +225,14 @@ impl Claim {
         if moved || broken(mechanism::FENCE) {
             return Ok(());
         }
-        let held = consumer_offset::held(connection, at, self.epoch, self.applied).await?;
-        Err(held.map_or(WorkError::Fenced, WorkError::Held))
+        let paused = consumer_offset::pause_point(connection, at, self.epoch, self.applied).await?;
+        Err(paused.map_or(WorkError::Fenced, WorkError::Paused))
     }
 
     /// Moves the published offset forward. Nothing is lost with it: it only saves work after a crash.
     ///
     /// # Errors
-    /// [`WorkError::Fenced`] when somebody else holds the partition, [`WorkError::Outage`].
+    /// [`WorkError::Fenced`] when another worker has claimed the partition, [`WorkError::Outage`].
     pub async fn publish(&self, connection: &mut PgConnection, to: i64) -> Result<(), WorkError> {
         unless_fenced(consumer_offset::publish(connection, self.at(), self.epoch, to).await?)
     }
@@ -250,11 +251,11 @@ fn unless_fenced(was_there: bool) -> Result<(), WorkError> {
 
 /// What is added to the offsets of what waits of a topic when one of the same name is found by the claim of an epoch:
 /// later ones follow earlier ones, all come before 0, and no two meet.
-fn apart(epoch: i64) -> i64 {
+fn shift(epoch: i64) -> i64 {
     (epoch % (1 << 21) - (1 << 21)) * OFFSETS
 }
 
-/// The offset that a record had in its topic, whether that is the topic of today or one that was made anew since.
+/// The offset that a record had in its topic, whether that topic still exists or was created again since.
 pub fn own_offset(offset: i64) -> i64 {
     offset.rem_euclid(OFFSETS)
 }
@@ -264,8 +265,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_set_apart_keeps_its_order_and_still_tells_its_own_offset() {
-        let (earlier, later) = (42 + apart(7), 41 + apart(8));
+    fn shifted_offsets_keep_their_order_and_can_be_shifted_back() {
+        let (earlier, later) = (42 + shift(7), 41 + shift(8));
         assert_eq!([earlier, later, 42].map(own_offset), [42, 41, 42]);
         assert!(earlier < later && later < 0, "{earlier} {later}");
     }

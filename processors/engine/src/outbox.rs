@@ -58,7 +58,7 @@ impl OutboxRow {
     }
 }
 
-/// Why a record is written: it is told in its headers.
+/// Why a record is written, as its headers say.
 #[derive(Debug, Clone)]
 pub(crate) struct Cause {
     /// The id of the command, event or timer that led to it.
@@ -75,7 +75,8 @@ impl Cause {
         self.id.len() + optional.into_iter().flatten().map(String::len).sum::<usize>()
     }
 
-    /// Without what cannot be carried on: an event may come from anywhere, and what it leads to must not fail for that.
+    /// Without values that cannot be carried on: an event may come from any producer, and what it leads to must not fail for
+    /// that.
     fn carried(self) -> Self {
         let correlation_id = self.correlation_id.filter(|id| envelope::can_be_carried(id));
         let traceparent = self.traceparent.as_deref().and_then(envelope::trace);

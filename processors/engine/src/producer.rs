@@ -10,11 +10,12 @@ use crate::client::{self, KafkaSettings};
 use crate::error::WorkError;
 use crate::record::{Header, Record};
 
-/// What was unpacked from a batch may be larger than the batch was. librdkafka hands nothing larger to us (its
-/// `receive.message.max.bytes`), and a request must fit into the broker's `socket.request.max.bytes`, both 100 MB by default.
+/// What was unpacked from a batch may be larger than the batch was. librdkafka gives us nothing larger (its
+/// `receive.message.max.bytes`), and a request must fit into the broker's `socket.request.max.bytes`, both 100 MB by
+/// default.
 const MESSAGE_BYTES_MAX: &str = "100000000";
 
-/// What is on its way to Kafka at once, in bytes: the client holds each copy beside the record that it is made of.
+/// What is on its way to Kafka at once, in bytes: the client buffers each copy beside its record.
 const COPIES_BYTES: usize = 16 << 20;
 
 /// An idempotent producer that partitions as Java's clients and Connect do.
@@ -54,8 +55,8 @@ pub struct Delivery {
 /// Copies records to other topics.
 #[async_trait]
 pub trait Copier: Send + Sync + 'static {
-    /// Sends a record's key, bytes and headers untouched to another topic, with more headers behind them. What it
-    /// returns from is acknowledged by Kafka.
+    /// Sends a record's key, bytes and headers untouched to another topic, with more headers behind them. It returns
+    /// once Kafka has acknowledged it.
     ///
     /// # Errors
     /// [`WorkError::NotTaken`] when Kafka takes no such record there; [`WorkError::Outage`], when the copy may be there

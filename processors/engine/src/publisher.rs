@@ -17,7 +17,7 @@ use crate::elastic::{Document, Elastic, Refusal, parts};
 use crate::error::{Dependency, WorkError};
 use crate::offsets::Claim;
 use crate::supervision::Watch;
-use crate::{metrics, moments};
+use crate::{failpoints, metrics};
 
 /// What a document or an empty bulk takes in memory beside its texts.
 const OVERHEAD_BYTES: usize = 100;
@@ -76,13 +76,13 @@ impl PublisherHandle {
         (watch, stop): (Watch, CancellationToken),
     ) -> Self {
         let (bulks, waiting) = mpsc::unbounded_channel();
-        let (claim, held) = watch::channel(claim);
+        let (claim, claims) = watch::channel(claim);
         let (marks, fenced) = (Arc::<Marks>::default(), Arc::new(Notify::new()));
         let publisher = Publisher {
             elastic,
             index,
             pool,
-            claim: held,
+            claim: claims,
             waiting,
             acknowledged: Acknowledged::default(),
             marks: marks.clone(),
@@ -103,7 +103,7 @@ impl PublisherHandle {
         tokio::select! {
             biased;
             room = self.room.take(room_needed(&documents)) => {
-                // A publisher that is gone publishes nothing any more, and `published` stays where it is.
+                // A publisher that has ended publishes nothing any more, and `published` stays where it is.
                 let _ = self.bulks.send(Bulk { to, documents, room: vec![room] });
             }
             () = self.stop.cancelled() => self.dropped.store(true, Ordering::Relaxed),
@@ -116,18 +116,18 @@ impl PublisherHandle {
         self.marks.acknowledged.load(Ordering::Relaxed)
     }
 
-    /// `published` stands here now.
+    /// The `published` offset in Postgres is `to` now.
     pub(crate) fn recorded(&self, to: i64) {
         self.marks.recorded.fetch_max(to, Ordering::Relaxed);
     }
 
-    /// Waits until the publisher finds that somebody else holds the partition.
+    /// Waits until the publisher finds that another worker has claimed the partition.
     pub(crate) async fn fenced(&self) {
         self.fenced.notified().await;
     }
 
     /// The partition was claimed again.
-    pub(crate) fn hold(&self, claim: Claim) {
+    pub(crate) fn set_claim(&self, claim: Claim) {
         self.claim.send_replace(claim);
     }
 
@@ -146,7 +146,7 @@ struct Acknowledged {
     to: i64,
     /// Not in the ledger yet.
     refusals: Vec<Refusal>,
-    /// Somebody else held the partition when this was to be recorded.
+    /// Another worker had claimed the partition when this was to be recorded.
     fenced: bool,
 }
 
@@ -193,19 +193,19 @@ impl Publisher {
     async fn publish(&mut self, mut bulk: Bulk) -> bool {
         let mut backoff = Backoff::new();
         let refusals = loop {
-            let slot = self.elastic.slots.take().await;
+            let permit = self.elastic.concurrency.permit().await;
             while let Ok(later) = self.waiting.try_recv() {
                 bulk.append(later);
             }
             let sent = self.send(&bulk.documents).await;
-            drop(slot);
+            drop(permit);
             match sent {
                 Ok(refusals) => break refusals,
                 Err(error) if !self.waits_after(&error, &mut backoff).await => return false,
                 Err(_) => {}
             }
         };
-        moments::pass(moments::AFTER_BULK);
+        failpoints::pass(failpoints::AFTER_BULK);
         self.acknowledged.to = bulk.to;
         self.acknowledged.refusals.extend(refusals);
         if !self.acknowledged.refusals.is_empty() {
@@ -224,8 +224,8 @@ impl Publisher {
         Ok(refusals)
     }
 
-    /// Records what was acknowledged however many tries it takes, unless somebody else holds the partition; false when it
-    /// is to stop.
+    /// Records what was acknowledged however many tries it takes, unless another worker has claimed the partition; false
+    /// when it is to stop.
     async fn record(&mut self) -> bool {
         let mut backoff = Backoff::new();
         loop {

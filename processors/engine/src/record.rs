@@ -70,15 +70,15 @@ pub struct Record {
     pub value: Option<Vec<u8>>,
     /// The headers in order.
     pub headers: Vec<Header>,
-    /// What of it is not here, and why.
+    /// What of it could not be read, and why.
     pub(crate) unread: Option<Unread>,
-    /// The key whose order the record keeps, where that is not its own.
-    pub(crate) turn: OnceLock<Vec<u8>>,
+    /// The ordering key, where that is not the record's own key.
+    pub(crate) ordering_key: OnceLock<Vec<u8>>,
     /// Room in the process's buffer, given back when the record is dropped.
     pub(crate) room: Option<Permit>,
 }
 
-/// What of a record is not here, with the fault that it has for that.
+/// What of a record could not be read, with its fault for that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Unread {
     /// The client cannot read its headers.
@@ -98,8 +98,9 @@ impl Unread {
 
 /// What a record takes in memory beside its bytes, roughly.
 const OVERHEAD_BYTES: usize = 512;
-/// An entry of an index in Postgres has about 2,700 bytes, shared with group and topic; a longer turn is its digest.
-const TURN_BYTES_MAX: usize = 1_024;
+/// An entry of an index in Postgres has about 2,700 bytes, shared with group and topic; a longer ordering key is replaced by
+/// its digest.
+const ORDERING_KEY_BYTES_MAX: usize = 1_024;
 /// What a header takes beside its bytes: two vectors, and the allocator's rounding.
 const HEADER_OVERHEAD_BYTES: usize = 80;
 
@@ -122,7 +123,7 @@ impl Record {
             value,
             headers,
             unread: None,
-            turn: OnceLock::new(),
+            ordering_key: OnceLock::new(),
             room: None,
         }
     }
@@ -153,7 +154,7 @@ impl Record {
             value: message.payload().map(<[u8]>::to_vec),
             headers,
             unread,
-            turn: OnceLock::new(),
+            ordering_key: OnceLock::new(),
             room: None,
         }
     }
@@ -179,29 +180,29 @@ impl Record {
         Place { topic: self.topic.to_string(), partition: self.partition, offset: self.offset }
     }
 
-    /// Lets the record keep the order of another key than its own; the first to say so is heeded.
-    pub fn keep_turn_of(&self, key: Vec<u8>) {
-        let _ = self.turn.set(if key.len() > TURN_BYTES_MAX { digest(&key) } else { key });
+    /// Sets the ordering key where it is not the record's own key; only the first call counts.
+    pub fn set_ordering_key(&self, key: Vec<u8>) {
+        let _ = self.ordering_key.set(if key.len() > ORDERING_KEY_BYTES_MAX { digest(&key) } else { key });
     }
 
-    /// The key whose order the record keeps: the one that it was told, else its own. A record without either has a turn of
-    /// its own, so that it too can wait and be tried again.
-    pub fn turn(&self) -> &[u8] {
-        match (self.turn.get(), &self.key) {
-            (None, Some(key)) if key.len() <= TURN_BYTES_MAX => key,
-            (None, Some(key)) => self.turn.get_or_init(|| digest(key)),
-            (_, _) => self.turn.get_or_init(|| self.own_turn()),
+    /// The key whose order the record keeps: the one that was set, else its own. A record without either has its place as
+    /// ordering key, so that it can wait and be tried again, too.
+    pub fn ordering_key(&self) -> &[u8] {
+        match (self.ordering_key.get(), &self.key) {
+            (None, Some(key)) if key.len() <= ORDERING_KEY_BYTES_MAX => key,
+            (None, Some(key)) => self.ordering_key.get_or_init(|| digest(key)),
+            (_, _) => self.ordering_key.get_or_init(|| self.place_as_key()),
         }
     }
 
-    fn own_turn(&self) -> Vec<u8> {
+    fn place_as_key(&self) -> Vec<u8> {
         format!("offset:{}-{}", self.partition, self.offset).into_bytes()
     }
 
-    /// The turn as operators know it: none where the record has only its own.
-    pub fn told_turn(&self) -> Option<&[u8]> {
-        let turn = self.turn();
-        (self.key.is_some() || turn != self.own_turn()).then_some(turn)
+    /// The ordering key as it is shown to operators: none where that is only the record's place.
+    pub fn shown_ordering_key(&self) -> Option<&[u8]> {
+        let ordering_key = self.ordering_key();
+        (self.key.is_some() || ordering_key != self.place_as_key()).then_some(ordering_key)
     }
 
     /// The first header of this name, as text; `None` when absent, null or not UTF-8.
@@ -220,7 +221,7 @@ impl Record {
         self.key.as_deref().and_then(|key| std::str::from_utf8(key).ok())
     }
 
-    /// When the record was stamped; `None` when that is no time that everything can hold.
+    /// The record's timestamp; `None` when it is outside of the years that every store can represent.
     pub fn stamped_at(&self) -> Option<DateTime<Utc>> {
         self.timestamp_ms.and_then(timestamp::stamp)
     }
@@ -242,17 +243,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_record_has_a_turn_that_an_index_can_hold() {
-        let turn = |key: Option<Vec<u8>>| {
+    fn every_record_has_an_ordering_key_that_an_index_can_store() {
+        let ordering_key = |key: Option<Vec<u8>>| {
             let record = Record::at("cmd", 3, 42, key, None, Vec::new());
-            (record.turn().to_vec(), record.told_turn().map(<[u8]>::to_vec))
+            (record.ordering_key().to_vec(), record.shown_ordering_key().map(<[u8]>::to_vec))
         };
-        assert_eq!(turn(Some(b"10248".to_vec())), (b"10248".to_vec(), Some(b"10248".to_vec())));
-        assert_eq!(turn(None), (b"offset:3-42".to_vec(), None));
-        let long = [vec![b'k'; 100_000], vec![b'l'; 100_000]].map(|key| turn(Some(key)).0);
+        assert_eq!(ordering_key(Some(b"10248".to_vec())), (b"10248".to_vec(), Some(b"10248".to_vec())));
+        assert_eq!(ordering_key(None), (b"offset:3-42".to_vec(), None));
+        let long = [vec![b'k'; 100_000], vec![b'l'; 100_000]].map(|key| ordering_key(Some(key)).0);
         assert!(long[0].len() < 100 && long[0] != long[1] && long[0].starts_with(b"sha256:"), "{long:?}");
-        let told = Record::at("cmd", 3, 42, None, None, Vec::new());
-        told.keep_turn_of(b"10248".to_vec());
-        assert_eq!((told.turn(), told.told_turn()), (&b"10248"[..], Some(&b"10248"[..])));
+        let keyless = Record::at("cmd", 3, 42, None, None, Vec::new());
+        keyless.set_ordering_key(b"10248".to_vec());
+        assert_eq!(
+            (keyless.ordering_key(), keyless.shown_ordering_key()),
+            (&b"10248"[..], Some(&b"10248"[..]))
+        );
     }
 }

@@ -101,7 +101,7 @@ impl Registry {
         }
     }
 
-    /// Whoever asks for the same id at the same time waits for the one answer.
+    /// Concurrent requests for the same id wait for one answer.
     async fn asked(&self, id: u32) -> Result<Answer, RegistryError> {
         self.answers.remove_if(&id, |answer| !answer.is_of_use());
         self.answers.get_or_insert_async(&id, self.ask(id)).await

@@ -1,4 +1,4 @@
-//! What differs between workers.
+//! Roles: what differs between workers.
 
 use std::collections::HashSet;
 
@@ -11,7 +11,7 @@ use crate::elastic::Document;
 use crate::error::{Fault, WorkError};
 use crate::record::Record;
 
-/// What became of one record of a batch.
+/// The outcome of one record of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// It had its effect; a rejection is one.
@@ -25,35 +25,35 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whether nothing is left to do.
+    /// Whether the record is done.
     pub(crate) fn is_done(&self) -> bool {
         matches!(self, Self::Applied | Self::Duplicate)
     }
 }
 
-/// The keys of a batch of which a record has failed that may succeed later: the others of them wait for it.
+/// The ordering keys of a batch of which a record has failed that may succeed later: the later records of them wait.
 #[derive(Default)]
 pub(crate) struct Stuck<'r>(HashSet<&'r [u8]>);
 
 impl<'r> Stuck<'r> {
     /// Whether a record is behind one that has failed.
-    pub(crate) fn holds(&self, record: &Record) -> bool {
-        !self.0.is_empty() && self.0.contains(record.turn())
+    pub(crate) fn contains(&self, record: &Record) -> bool {
+        !self.0.is_empty() && self.0.contains(record.ordering_key())
     }
 
-    /// What becomes of a record that fails: one that no later try can help need not wait for others.
+    /// The outcome of a record that fails: one that no later try can help need not wait for others.
     pub(crate) fn failed(&mut self, record: &'r Record, fault: Fault) -> Outcome {
         if fault.hopeless {
             return Outcome::Failed(fault);
         }
-        match self.0.insert(record.turn()) {
+        match self.0.insert(record.ordering_key()) {
             true => Outcome::Failed(fault),
             false => Outcome::Waits,
         }
     }
 }
 
-/// What came of a batch, before it is committed.
+/// The result of a batch, before it is committed.
 #[derive(Default)]
 pub struct Folded {
     /// One for each record, in the order of the batch.
@@ -66,7 +66,7 @@ pub struct Folded {
 
 /// Folds batches of one group's records.
 ///
-/// The worker guarantees: records of a key are shown in their order, each inside a transaction that also moves the
+/// The worker guarantees: records of a key are folded in their order, each inside a transaction that also moves the
 /// offset behind it, and none that waits behind another; if anything fails, nothing of the transaction stays and
 /// [`forget`](Role::forget) is called before the next try. In return a role writes only through the given connection,
 /// changes its memory only in [`Folded::remember`], and applies no record of a key behind one that it fails.
@@ -83,8 +83,8 @@ pub trait Role: Send + Sync + 'static {
         None
     }
 
-    /// Whether a record says itself which place in its key it has (an event's version). Then the role tells what is
-    /// next, missing or a duplicate; else the offset is the order, and the role is shown nothing that is not next.
+    /// Whether a record carries its place in the order of its key (an event's version). Then the role finds what is next,
+    /// missing or a duplicate; else the offset is the order, and the role gets only what is next.
     fn versioned(&self) -> bool {
         false
     }
@@ -94,12 +94,12 @@ pub trait Role: Send + Sync + 'static {
         self.versioned()
     }
 
-    /// Tells records the key whose order they keep, where that is not their own. Asked for only while a key of their topic is
-    /// blocked, or when one of them did not simply apply: [`fold`](Role::fold) may have told it by then.
+    /// Sets the ordering keys of records, where those are not their own keys. Called only while a key of their topic is
+    /// blocked, or when one of them was not simply applied: [`fold`](Role::fold) may have set it by then.
     ///
     /// # Errors
     /// [`WorkError`].
-    async fn assign_turns(&self, _: &[&Record]) -> Result<(), WorkError> {
+    async fn assign_ordering_keys(&self, _: &[&Record]) -> Result<(), WorkError> {
         Ok(())
     }
 
@@ -109,16 +109,16 @@ pub trait Role: Send + Sync + 'static {
     /// [`WorkError`] rolls the whole batch back; a single bad record is an [`Outcome::Failed`] instead.
     async fn fold(&self, connection: &mut PgConnection, batch: &[&Record]) -> Result<Folded, WorkError>;
 
-    /// Leaves a trace of a dead record beside the ledger, such as a receipt.
+    /// Writes what a dead letter needs beside its row, such as a receipt.
     ///
     /// # Errors
     /// [`WorkError`] rolls the whole batch back.
-    async fn bury(&self, _: &mut PgConnection, _: &Record, _: &Fault) -> Result<(), WorkError> {
+    async fn dead_lettered(&self, _: &mut PgConnection, _: &Record, _: &Fault) -> Result<(), WorkError> {
         Ok(())
     }
 
-    /// Corrects the traces that records left which have waited since they arrived: when that was, and how often they were
-    /// tried. Called before they are forgotten.
+    /// Corrects the receipts of records that were parked: when they arrived, and how often they were tried. Called before
+    /// their parked rows are removed.
     ///
     /// # Errors
     /// [`WorkError`].
@@ -126,7 +126,7 @@ pub trait Role: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Goes on as if a record had had its effect: an operator gives it up.
+    /// Goes on as if a record had been applied: an operator has discarded it.
     ///
     /// # Errors
     /// [`WorkError`].
@@ -143,7 +143,7 @@ pub trait Role: Send + Sync + 'static {
         Ok(Vec::new())
     }
 
-    /// The documents of the rows with these keys, as they are now; only looks. Keys without a row are left out.
+    /// The documents of the rows with these keys, as they are now; reads only. Keys without a row are left out.
     ///
     /// # Errors
     /// [`WorkError`].

@@ -1,8 +1,8 @@
-//! Panics: each is logged with its place, counted, shown by `/readyz`, and what panicked begins again, later each time.
+//! Panics: each is logged with its place, counted and shown by `/readyz`, and the task is restarted, later each time.
 //!
-//! A panic is a mistake of this program. It may cost what it happened in, and nothing beside it: a record whose fold
-//! panics is isolated like one that Postgres refuses; anything else in a member of a group lets that member leave and join
-//! again.
+//! A panic is a bug of this program. It may cost the task in which it happened, and nothing else: a record whose fold
+//! panics is isolated like one that Postgres refuses; after any other panic in a member of a group that member leaves and
+//! joins again.
 
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -18,11 +18,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics;
 
-/// How long what has panicked rests before it begins again; twice as long after each further panic.
-const REST_MIN: Duration = Duration::from_secs(1);
-const REST_MAX: Duration = Duration::from_secs(60);
-/// What has gone well for so long since it began again is sound.
-const SOUND_AFTER: Duration = Duration::from_secs(30);
+/// The delay before a task that has panicked is restarted; twice as long after each further panic.
+const DELAY_MIN: Duration = Duration::from_secs(1);
+const DELAY_MAX: Duration = Duration::from_secs(60);
+/// A task that has not panicked for so long since its restart is healthy.
+const HEALTHY_AFTER: Duration = Duration::from_secs(30);
 
 thread_local! {
     /// Where this thread panicked last: a caught panic does not say.
@@ -76,7 +76,7 @@ pub async fn caught<T>(task: &str, work: impl Future<Output = T>) -> Result<T, P
     AssertUnwindSafe(work).catch_unwind().await.map_err(|payload| panic_of(task, &*payload))
 }
 
-/// As [`caught`], of what waits for nothing.
+/// As [`caught`], for a function that is not async.
 ///
 /// # Errors
 /// [`Panic`].
@@ -84,7 +84,7 @@ pub fn caught_at_once<T>(task: &str, work: impl FnOnce() -> T) -> Result<T, Pani
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| panic_of(task, &*payload))
 }
 
-/// Over all that works for one group in this process: when one of it panics, all of it leaves.
+/// Over all tasks of one group in this process: when one panics, all of them leave.
 #[derive(Debug, Clone)]
 pub struct Watch {
     leave: CancellationToken,
@@ -92,22 +92,22 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// What it is over leaves at the latest with `stop`.
+    /// Its tasks leave at the latest with `stop`.
     pub fn new(stop: &CancellationToken) -> Self {
         Self { leave: stop.child_token(), panicked: Arc::default() }
     }
 
-    /// Tells all of it to leave.
+    /// Cancelled when all tasks are to leave.
     pub fn leave(&self) -> &CancellationToken {
         &self.leave
     }
 
-    /// The first panic; what made it leave.
+    /// The first panic, for which they left.
     pub fn panicked(&self) -> Option<&Panic> {
         self.panicked.get()
     }
 
-    /// Runs a part of it.
+    /// Runs one of its tasks.
     pub async fn over(&self, task: &str, work: impl Future<Output = ()>) {
         if let Err(panic) = caught(task, work).await {
             let _ = self.panicked.set(panic);
@@ -116,75 +116,75 @@ impl Watch {
     }
 }
 
-/// What has panicked, how often in a row, and when it may begin again.
+/// Tasks that have panicked, how often in a row, and when each may be restarted.
 #[derive(Debug, Clone, Default)]
-pub struct Setbacks(Arc<Mutex<BTreeMap<String, Setback>>>);
+pub struct Restarts(Arc<Mutex<BTreeMap<String, Restart>>>);
 
 #[derive(Debug)]
-struct Setback {
+struct Restart {
     panic: Panic,
     times: u32,
-    rests_until: Instant,
+    not_before: Instant,
 }
 
-impl Setback {
-    fn is_over(&self, now: Instant) -> bool {
-        now > self.rests_until + SOUND_AFTER
+impl Restart {
+    fn is_healthy(&self, now: Instant) -> bool {
+        now > self.not_before + HEALTHY_AFTER
     }
 }
 
-impl Setbacks {
-    fn all(&self) -> MutexGuard<'_, BTreeMap<String, Setback>> {
+impl Restarts {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<String, Restart>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a panic; for how long to rest.
+    /// Notes a panic; the delay before the restart.
     pub fn note(&self, what: &str, panic: &Panic) -> Duration {
         self.note_at(Instant::now(), what, panic)
     }
 
     fn note_at(&self, now: Instant, what: &str, panic: &Panic) -> Duration {
         let mut all = self.all();
-        let times = all.get(what).filter(|last| !last.is_over(now)).map_or(0, |last| last.times) + 1;
-        let rest = REST_MIN.saturating_mul(1 << (times - 1).min(16)).min(REST_MAX);
-        tracing::error!(what, %panic, times, rest_ms = rest.as_millis(), "it panicked, and begins again after a rest");
-        let setback = Setback { panic: panic.clone(), times, rests_until: now + rest };
-        all.insert(what.to_owned(), setback);
-        rest
+        let times = all.get(what).filter(|last| !last.is_healthy(now)).map_or(0, |last| last.times) + 1;
+        let delay = DELAY_MIN.saturating_mul(1 << (times - 1).min(16)).min(DELAY_MAX);
+        tracing::error!(what, %panic, times, delay_ms = delay.as_millis(), "it panicked and is restarted after a delay");
+        let restart = Restart { panic: panic.clone(), times, not_before: now + delay };
+        all.insert(what.to_owned(), restart);
+        delay
     }
 
-    /// Whether it has rested enough, or never panicked.
-    pub fn may_begin(&self, what: &str) -> bool {
-        self.all().get(what).is_none_or(|setback| setback.rests_until <= Instant::now())
+    /// Whether a task may be started: it never panicked, or its delay is over.
+    pub fn may_start(&self, what: &str) -> bool {
+        self.all().get(what).is_none_or(|restart| restart.not_before <= Instant::now())
     }
 
-    /// For people, what is not known to be sound again.
-    pub fn told(&self) -> Vec<String> {
-        self.told_at(Instant::now())
+    /// For people, the panics of tasks that are not known to be healthy again.
+    pub fn recent_panics(&self) -> Vec<String> {
+        self.recent_panics_at(Instant::now())
     }
 
-    fn told_at(&self, now: Instant) -> Vec<String> {
+    fn recent_panics_at(&self, now: Instant) -> Vec<String> {
         let mut all = self.all();
-        all.retain(|_, setback| !setback.is_over(now));
-        let line = |(what, Setback { panic, times, .. }): (&String, &Setback)| {
+        all.retain(|_, restart| !restart.is_healthy(now));
+        let line = |(what, Restart { panic, times, .. }): (&String, &Restart)| {
             format!("{what}: {panic} (in a row: {times})")
         };
         all.iter().map(line).collect()
     }
 }
 
-/// Runs something to its end, again after each panic, unless `stop` comes first.
+/// Runs a task to its end, again after each panic, unless `stop` comes first.
 pub async fn restarted<F: Future<Output = ()>>(
     what: &str,
-    setbacks: &Setbacks,
+    restarts: &Restarts,
     stop: &CancellationToken,
     mut begin: impl FnMut() -> F,
 ) {
     while let Err(panic) = caught(what, begin()).await {
-        let rest = setbacks.note(what, &panic);
+        let delay = restarts.note(what, &panic);
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(rest) => {}
+            () = tokio::time::sleep(delay) => {}
         }
     }
 }
@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_panic_of_one_part_lets_all_of_it_leave() {
+    async fn after_a_panic_of_one_task_all_of_the_group_leave() {
         let watch = Watch::new(&CancellationToken::new());
         watch.over("worker", async {}).await;
         assert!(watch.panicked().is_none() && !watch.leave().is_cancelled());
@@ -204,24 +204,24 @@ mod tests {
     }
 
     #[test]
-    fn what_panics_again_rests_longer_and_is_sound_after_a_while() {
-        let (setbacks, panic) =
-            (Setbacks::default(), caught_at_once("timer", || panic!("again")).unwrap_err());
+    fn a_task_that_panics_again_waits_longer_and_is_healthy_after_a_while() {
+        let (restarts, panic) =
+            (Restarts::default(), caught_at_once("timer", || panic!("again")).unwrap_err());
         let now = Instant::now();
-        let rests: Vec<u64> = (0..8).map(|_| setbacks.note_at(now, "orders", &panic).as_secs()).collect();
-        assert_eq!(rests, [1, 2, 4, 8, 16, 32, 60, 60]);
-        assert!(!setbacks.may_begin("orders") && setbacks.may_begin("customers"));
-        let told = setbacks.told_at(now + REST_MAX + SOUND_AFTER);
-        assert!(told.iter().any(|line| line.contains("orders") && line.contains("again")), "{told:?}");
-        let later = now + REST_MAX + SOUND_AFTER + REST_MIN;
-        assert_eq!(setbacks.told_at(later), Vec::<String>::new());
-        assert_eq!(setbacks.note_at(later, "orders", &panic), REST_MIN);
+        let delays: Vec<u64> = (0..8).map(|_| restarts.note_at(now, "orders", &panic).as_secs()).collect();
+        assert_eq!(delays, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert!(!restarts.may_start("orders") && restarts.may_start("customers"));
+        let shown = restarts.recent_panics_at(now + DELAY_MAX + HEALTHY_AFTER);
+        assert!(shown.iter().any(|line| line.contains("orders") && line.contains("again")), "{shown:?}");
+        let later = now + DELAY_MAX + HEALTHY_AFTER + DELAY_MIN;
+        assert_eq!(restarts.recent_panics_at(later), Vec::<String>::new());
+        assert_eq!(restarts.note_at(later, "orders", &panic), DELAY_MIN);
     }
 
     #[tokio::test]
-    async fn what_panics_begins_again() {
-        let (mut times, setbacks) = (0, Setbacks::default());
-        restarted("auditor", &setbacks, &CancellationToken::new(), || {
+    async fn a_task_that_panics_is_restarted() {
+        let (mut times, restarts) = (0, Restarts::default());
+        restarted("auditor", &restarts, &CancellationToken::new(), || {
             times += 1;
             let times = times;
             async move { assert!(times > 1, "not yet") }

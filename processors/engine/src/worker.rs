@@ -10,20 +10,20 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
+use crate::concurrency::Permit;
 use crate::elastic::Document;
 use crate::error::{Fault, WorkError};
-use crate::moments;
+use crate::failpoints;
 use crate::offsets::Claim;
 use crate::publisher::PublisherHandle;
 use crate::record::Record;
 use crate::retry::{Lane, Retries, Settled};
-use crate::slots::Slot;
 use crate::{envelope, metrics};
 
-/// How often a worker looks whether it is still held.
-const LOOK_AGAIN_WHEN_HELD: Duration = Duration::from_millis(50);
+/// How often a worker looks whether it is still paused.
+const LOOK_AGAIN_WHEN_PAUSED: Duration = Duration::from_millis(50);
 
-/// Whether Kafka still counts this process to the group. Asked before a partition is claimed again.
+/// Whether this process is still a member of the Kafka group. Asked before a partition is claimed again.
 pub(crate) type StillOurs = Arc<dyn Fn(Claim) -> BoxFuture<'static, bool> + Send + Sync>;
 
 /// Works on one partition until it is stopped or loses the claim.
@@ -37,15 +37,15 @@ pub(crate) struct Worker {
     pub(crate) batch_max: usize,
     pub(crate) publisher: Option<PublisherHandle>,
     pub(crate) still_ours: StillOurs,
-    /// Tells the member how far this worker has come, for Kafka's copy of the offset.
+    /// The last applied offset of this worker, for Kafka's copy of the offset.
     pub(crate) position: watch::Sender<Claim>,
     pub(crate) stop: CancellationToken,
-    /// Lets all of this group in this process leave; whoever started it looks before it joins again.
+    /// Lets all of this group in this process leave; `run` checks the databases before it joins again.
     pub(crate) leave: CancellationToken,
     /// The next try stays below this offset.
     pub(crate) reach: i64,
     /// Taken with a batch, for its first try.
-    pub(crate) slot: Option<Slot>,
+    pub(crate) permit: Option<Permit>,
 }
 
 /// Why a worker goes on.
@@ -61,7 +61,7 @@ enum Wake {
 enum Next {
     Done,
     Again,
-    LetGo,
+    GiveBack,
 }
 
 /// What a worker waits before it tries a batch again.
@@ -112,22 +112,22 @@ impl Worker {
             },
             Ok(()) = self.read_to.changed() => {
                 let offset = *self.read_to.borrow_and_update();
-                // A record that was sent meanwhile comes first; then we are told again.
+                // A record that was sent meanwhile comes first; the offset is sent again then.
                 Wake::ReadTo(if self.records.is_empty() { offset } else { self.claim.applied })
             }
         }
     }
 
-    /// Waits for a slot, and takes what has arrived meanwhile. Copies wait until each is due instead.
+    /// Waits for a permit, and takes what has arrived meanwhile. Wake-up copies wait until each is due instead.
     async fn fill(&mut self, batch: &mut Vec<Record>) {
-        self.slot = self.retries.role.database().slot().await;
+        self.permit = self.retries.role.database().permit().await;
         while self.lane == Lane::Source && batch.len() < self.batch_max {
             let Ok(record) = self.records.try_recv() else { return };
             batch.push(record);
         }
     }
 
-    /// Waits until every copy of a batch is due. All copies of a topic wait equally long, so they are due in order.
+    /// Waits until every wake-up copy of a batch is due. All copies of a topic wait equally long, so they are due in order.
     async fn when_due(&self, copies: &[Record]) -> Wake {
         let due = copies.iter().map(|copy| self.retries.due(copy)).max().unwrap_or_default();
         tokio::select! {
@@ -138,21 +138,21 @@ impl Worker {
 
     /// The publisher was fenced while there was nothing to apply: claims again, so that it can go on.
     async fn recover(&mut self) -> bool {
-        self.setback("fenced", "another epoch holds the partition");
+        self.aborted("fenced", "another epoch has claimed the partition");
         self.retries.role.forget();
         let (lost, mut backoff) = (self.claim.epoch, Backoff::new());
         while self.claim.epoch == lost {
-            if let Next::LetGo = self.claim_again(&mut backoff).await {
+            if let Next::GiveBack = self.claim_again(&mut backoff).await {
                 return false;
             }
         }
         true
     }
 
-    /// Moves beyond markers of transactions, records of aborted ones, and gaps: they are no records, and whoever looks at
-    /// offsets would wait for them for ever. What fails is told again within a second.
+    /// Moves beyond markers of transactions, records of aborted ones, and gaps: they are no records, and tools that compare
+    /// offsets would wait for them for ever. When it fails, the next call is within a second.
     async fn pass_over(&mut self, to: i64) -> bool {
-        if to <= self.claim.applied || moments::broken(moments::mechanism::NO_RECORD) {
+        if to <= self.claim.applied || failpoints::broken(failpoints::mechanism::NO_RECORD) {
             return true;
         }
         let (database, published) = (self.retries.role.database(), self.acknowledged());
@@ -185,18 +185,18 @@ impl Worker {
         self.position.send_replace(self.claim.clone());
     }
 
-    /// Gives a batch its effect; false when the partition is to be let go.
+    /// Applies a batch; false when the partition is to be given back.
     async fn work(&mut self, mut batch: Vec<Record>) -> bool {
         let applied_before: Vec<Record> = extract_below(&mut batch, self.claim.applied);
         if !applied_before.is_empty() {
-            // Elasticsearch may be slow; nobody else waits for that.
-            self.slot = None;
+            // Elasticsearch may be slow: other workers need not wait for that.
+            self.permit = None;
         }
         self.republish(&applied_before).await && self.apply(&batch, None).await
     }
 
-    /// Applies a batch however many tries it takes; with a fault, buries its only record instead, or leaves
-    /// it where it is when it is a copy.
+    /// Applies a batch however many tries it takes; with a fault, makes its only record a dead letter instead, or leaves it
+    /// where it is when it is a wake-up copy.
     fn apply<'w>(&'w mut self, batch: &'w [Record], fault: Option<Fault>) -> BoxFuture<'w, bool> {
         Box::pin(async move {
             let (mut delays, mut most) = (Delays::new(), batch.len());
@@ -212,7 +212,7 @@ impl Worker {
                     most = pending.len().div_ceil(2);
                 }
                 if let (Some(found), None) = (outcome.as_ref().err().and_then(WorkError::fault), &fault) {
-                    self.setback("refused", &found.message);
+                    self.aborted("refused", &found.message);
                     if self.isolate(pending, found).await {
                         continue;
                     }
@@ -220,8 +220,8 @@ impl Worker {
                 }
                 match self.after_attempt(outcome, &mut delays).await {
                     Next::Done => delays = Delays::new(),
-                    Next::LetGo => return false,
-                    // A commit whose answer was lost shows only now, by where the new claim stands.
+                    Next::GiveBack => return false,
+                    // A commit whose answer was lost shows only now, by the offset of the new claim.
                     Next::Again if !self.republish(before(pending, self.claim.applied)).await => {
                         return false;
                     }
@@ -231,7 +231,7 @@ impl Worker {
         })
     }
 
-    /// At least one record has this fault: halves find it.
+    /// Bisects a batch of which at least one record has this fault.
     async fn isolate(&mut self, batch: &[Record], fault: Fault) -> bool {
         self.retries.role.forget();
         let (left, right) = batch.split_at(batch.len() / 2);
@@ -241,63 +241,64 @@ impl Worker {
         self.apply(left, None).await && self.apply(right, None).await
     }
 
-    /// The one match on what went wrong.
+    /// The one match on why a batch was not committed.
     async fn after_attempt(&mut self, outcome: Result<(), WorkError>, delays: &mut Delays) -> Next {
         let Err(error) = outcome else { return Next::Done };
         self.retries.role.forget();
         match error {
-            WorkError::Contended(reason) => self.soon("contended", &reason, delays).await,
-            WorkError::Overran(reason) => self.soon("overran", &reason, delays).await,
-            WorkError::Outdated(reason) => self.soon("outdated", &reason, delays).await,
+            WorkError::Contended(reason) => self.after_contention("contended", &reason, delays).await,
+            WorkError::Overran(reason) => self.after_contention("overran", &reason, delays).await,
+            WorkError::Outdated(reason) => self.after_contention("outdated", &reason, delays).await,
             WorkError::Fenced => {
-                self.setback("fenced", "another epoch holds the partition");
+                self.aborted("fenced", "another epoch has claimed the partition");
                 self.claim_again(&mut delays.outage).await
             }
-            WorkError::Held(at) if at > self.claim.applied => {
+            WorkError::Paused(at) if at > self.claim.applied => {
                 self.reach = at;
                 Next::Again
             }
-            WorkError::Held(_) => self.while_held().await,
+            WorkError::Paused(_) => self.while_paused().await,
             WorkError::Outage { dependency, reason } => {
-                self.setback("outage", &format!("{dependency}: {reason}"));
+                self.aborted("outage", &format!("{dependency}: {reason}"));
                 let label = dependency.to_string();
                 self.wait(&mut delays.outage, &label).await
             }
             WorkError::NotTaken(reason) => {
-                self.setback("refused", &reason);
+                self.aborted("refused", &reason);
                 self.wait(&mut delays.outage, "kafka").await
             }
             // A record that is refused even as a dead letter: the ledger itself refuses it. Waiting beats losing it.
             WorkError::Refused(reason) | WorkError::Faulty(Fault { message: reason, .. }) => {
-                self.setback("refused", &reason);
+                self.aborted("refused", &reason);
                 self.wait(&mut delays.outage, "postgres").await
             }
         }
     }
 
-    /// Never at once: two batches that meet again and again would leave the processor to nothing else.
-    async fn soon(&self, why: &str, reason: &str, delays: &mut Delays) -> Next {
-        self.setback(why, reason);
-        if delays.contention.wait_unless(&self.stop).await { Next::Again } else { Next::LetGo }
+    /// Tries again after a short delay, never at once: two batches that meet again and again would take all of the
+    /// processor.
+    async fn after_contention(&self, why: &str, reason: &str, delays: &mut Delays) -> Next {
+        self.aborted(why, reason);
+        if delays.contention.wait_unless(&self.stop).await { Next::Again } else { Next::GiveBack }
     }
 
-    /// Somebody else's short look at what is applied so far; Postgres ends it in any case.
-    async fn while_held(&self) -> Next {
+    /// Two generations are being compared; the pause in Postgres has an end in any case.
+    async fn while_paused(&self) -> Next {
         tokio::select! {
-            () = self.stop.cancelled() => Next::LetGo,
-            () = tokio::time::sleep(LOOK_AGAIN_WHEN_HELD) => Next::Again,
+            () = self.stop.cancelled() => Next::GiveBack,
+            () = tokio::time::sleep(LOOK_AGAIN_WHEN_PAUSED) => Next::Again,
         }
     }
 
     async fn wait(&self, backoff: &mut Backoff, dependency: &str) -> Next {
-        if backoff.wait_for(dependency, &self.stop).await { Next::Again } else { Next::LetGo }
+        if backoff.wait_for(dependency, &self.stop).await { Next::Again } else { Next::GiveBack }
     }
 
     /// After a fence: claims again once Kafka confirms that we are still in the group. A process that was away waits
-    /// here until it is told that its partitions went elsewhere; the fence keeps it from writing meanwhile.
+    /// here until its partitions are revoked; the fence keeps it from writing meanwhile.
     async fn claim_again(&mut self, backoff: &mut Backoff) -> Next {
         if self.stop.is_cancelled() {
-            return Next::LetGo;
+            return Next::GiveBack;
         }
         if !(self.still_ours)(self.claim.clone()).await {
             return self.wait(backoff, "kafka").await;
@@ -313,7 +314,7 @@ impl Worker {
                     "Postgres has lost commits"
                 );
                 self.leave.cancel();
-                Next::LetGo
+                Next::GiveBack
             }
             Ok(claim) => {
                 tracing::info!(
@@ -322,43 +323,46 @@ impl Worker {
                     epoch = claim.epoch,
                     "claimed again"
                 );
-                self.hold(claim);
+                self.set_claim(claim);
                 Next::Again
             }
             Err(error) => {
-                self.setback("outage", &error.to_string());
+                self.aborted("outage", &error.to_string());
                 self.wait(backoff, "postgres").await
             }
         }
     }
 
-    fn hold(&mut self, claim: Claim) {
+    fn set_claim(&mut self, claim: Claim) {
         if let Some(publisher) = &self.publisher {
-            publisher.hold(claim.clone());
+            publisher.set_claim(claim.clone());
         }
         self.claim = claim;
     }
 
-    fn setback(&self, why: &str, reason: &str) {
+    /// Counts and logs a batch that was not committed.
+    fn aborted(&self, why: &str, reason: &str) {
         let Claim { group, topic, partition, .. } = &self.claim;
-        metrics::SETBACKS.with_label_values(&[group.id.as_str(), &group.generation.to_string(), why]).inc();
-        tracing::warn!(group = %group.own_name(), topic, partition, why, reason, "batch not committed");
+        metrics::BATCHES_ABORTED
+            .with_label_values(&[group.id.as_str(), &group.generation.to_string(), why])
+            .inc();
+        tracing::warn!(group = %group.own_name(), topic, partition, why, reason, "batch aborted");
     }
 
     /// One try: everything in one transaction that begins with the fence.
     async fn attempt(&mut self, batch: &[Record], refused: Option<&Fault>) -> Result<(), WorkError> {
         let started = Instant::now();
         let Some(last) = batch.last() else { return Ok(()) };
-        let slot = match self.slot.take() {
-            Some(slot) => Some(slot),
-            None => self.retries.role.database().slot().await,
+        let permit = match self.permit.take() {
+            Some(permit) => Some(permit),
+            None => self.retries.role.database().permit().await,
         };
         let (at, to) = (last.place(), last.offset + 1);
         let published = self.acknowledged();
         let settled =
             self.retries.role.database().in_time(self.commit(batch, &at, (to, published), refused)).await?;
-        drop(slot);
-        moments::pass(moments::AFTER_COMMIT);
+        drop(permit);
+        failpoints::pass(failpoints::AFTER_COMMIT);
         self.committed(batch, (to, published), settled, started).await;
         Ok(())
     }
@@ -373,17 +377,17 @@ impl Worker {
         let records: Vec<&Record> = batch.iter().collect();
         let mut transaction = self.retries.role.database().begin().await?;
         self.claim.advance(&mut transaction, to, published).await?;
-        if moments::broken(moments::mechanism::ONE_TRANSACTION) {
+        if failpoints::broken(failpoints::mechanism::ONE_TRANSACTION) {
             transaction.commit().await?;
             transaction = self.retries.role.database().begin().await?;
         }
         let settled = match self.lane {
             Lane::Source => self.retries.settle(&mut transaction, at, &records, refused).await?,
-            // The sweep wakes its head again, which the other heads need not wait for.
+            // The sweep wakes its blocking record again, and the others need not wait for that.
             Lane::Retry if refused.is_some() => Settled::default(),
-            Lane::Retry => self.retries.settle_copies(&mut transaction, at, &records).await?,
+            Lane::Retry => self.retries.settle_wake_ups(&mut transaction, at, &records).await?,
         };
-        moments::pass(moments::BEFORE_COMMIT);
+        failpoints::pass(failpoints::BEFORE_COMMIT);
         transaction.commit().await?;
         Ok(settled)
     }
@@ -408,7 +412,7 @@ impl Worker {
         self.moved(to, published, settled.documents).await;
     }
 
-    /// Sends documents again whose batch was committed by somebody who may have died before publishing them.
+    /// Sends documents again whose batch was committed by a process that may have died before it published them.
     async fn republish(&mut self, batch: &[Record]) -> bool {
         let (Some(last), Some(publisher)) = (batch.last(), &self.publisher) else { return true };
         let mut backoff = Backoff::new();
@@ -418,9 +422,9 @@ impl Worker {
                     publisher.send(last.offset + 1, documents).await;
                     return true;
                 }
-                Err(error) => self.setback("republish", &error.to_string()),
+                Err(error) => self.aborted("republish", &error.to_string()),
             }
-            if let Next::LetGo = self.wait(&mut backoff, "postgres").await {
+            if let Next::GiveBack = self.wait(&mut backoff, "postgres").await {
                 return false;
             }
         }
@@ -475,7 +479,7 @@ mod tests {
             value: None,
             headers: Vec::new(),
             unread: None,
-            turn: Default::default(),
+            ordering_key: Default::default(),
             room: None,
         };
         offsets.iter().map(record).collect()
@@ -486,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn records_that_were_applied_before_are_told_from_those_that_were_not() {
+    fn records_that_were_applied_before_are_separated_from_those_that_were_not() {
         let mut records = batch(&[3, 4, 7, 8]);
         let before = extract_below(&mut records, 7);
         assert_eq!((offsets(&before), offsets(&records)), (vec![3, 4], vec![7, 8]));

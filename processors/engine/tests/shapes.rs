@@ -1,5 +1,5 @@
-//! The shape of every view of this build. Where one changes, its table, SQL views, mapping or fold have changed: each instance
-//! that has the view builds its next generation when this build begins to run.
+//! The shape of every view of this build. Where one changes, its table, SQL views, mapping or fold have changed: each
+//! instance that has the view builds its next generation when this build begins to run.
 
 use millrace_domain::registry::{Visitor, visit};
 use millrace_domain::{Context, Effect, Log, Saga, Tally, View};

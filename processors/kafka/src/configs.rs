@@ -88,11 +88,11 @@ mod tests {
 
     #[test]
     fn a_broker_that_does_not_answer_is_an_error_in_time() {
-        let nobody: BaseConsumer =
+        let unconnected: BaseConsumer =
             ClientConfig::new().set("bootstrap.servers", "127.0.0.1:1").create().unwrap();
         let (name, value) = ("max.message.bytes".to_owned(), "1".to_owned());
         let setting = Setting { topic: "orders".to_owned(), name, value };
-        let answer = set(nobody.client(), &[setting], Duration::from_millis(100));
+        let answer = set(unconnected.client(), &[setting], Duration::from_millis(100));
         assert!(matches!(answer, Err(KafkaError::AdminOp(_))), "{answer:?}");
     }
 }

@@ -23,7 +23,8 @@ pub struct Header<'m> {
 /// The headers of a message, in order.
 ///
 /// # Errors
-/// [`KafkaError::MessageConsumption`] when librdkafka cannot read them: it refuses more than 100,000, and bytes that are none.
+/// [`KafkaError::MessageConsumption`] when librdkafka cannot read them: it refuses more than 100,000, and bytes that are
+/// none.
 pub fn headers<'m>(message: &'m BorrowedMessage<'_>) -> KafkaResult<Headers<'m>> {
     let mut native = ptr::null_mut();
     // SAFETY: the message lives for `'m`, and owns the headers that it hands out.
@@ -84,8 +85,8 @@ impl<'m> Iterator for Headers<'m> {
     fn next(&mut self) -> Option<Header<'m>> {
         let native = self.native?.as_ptr();
         let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
-        // SAFETY: the headers live for `'m` and do not change; librdkafka checks the index. Where there is a header, its name
-        // is not null, and its value is null or has `size` bytes.
+        // SAFETY: the headers live for `'m` and do not change; librdkafka checks the index. Where there is a header, its
+        // name is not null, and its value is null or has `size` bytes.
         unsafe {
             let get = sys::rd_kafka_header_get_all;
             let code = get(native, self.next, &raw mut name, &raw mut value, &raw mut size);
@@ -109,7 +110,8 @@ struct BeforeName {
 // The layout is librdkafka's own: another version must be looked at. The test below compares it, too.
 const _: () = assert!(sys::RD_KAFKA_VERSION == 0x020c_01ff, "rd_kafka_header_s of another librdkafka");
 
-/// How long a name is. librdkafka knows it and hands out only a pointer, which does not tell where a name with zeros ends.
+/// How long a name is. librdkafka knows it and hands out only a pointer, from which the end of a name with zeros cannot be
+/// found.
 ///
 /// # Safety
 /// The name must be one that [`sys::rd_kafka_header_get_all`] has handed out, of headers that live.

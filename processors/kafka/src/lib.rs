@@ -35,7 +35,7 @@ pub fn topic_ids<C: ClientContext>(
     within: Duration,
 ) -> KafkaResult<BTreeMap<String, Option<Uuid>>> {
     let event = describe(client, topics, within)?;
-    // SAFETY: the event lives until the end of this function, and so does all that it holds.
+    // SAFETY: the event lives until the end of this function, and so does all that it contains.
     unsafe {
         accepted(sys::rd_kafka_event_error(event.pointer()))?;
         let result = sys::rd_kafka_event_DescribeTopics_result(event.pointer());
@@ -45,7 +45,7 @@ pub fn topic_ids<C: ClientContext>(
         let mut count = 0;
         let first = sys::rd_kafka_DescribeTopics_result_topics(result, &mut count);
         let described = if first.is_null() { &[] } else { slice::from_raw_parts(first, count) };
-        // A broker that tells of fewer topics leaves holes.
+        // A broker that describes fewer topics leaves holes.
         let described = described.iter().filter(|topic| !topic.is_null());
         described.filter_map(|topic| id(*topic).transpose()).collect()
     }
@@ -62,7 +62,7 @@ fn describe<C: ClientContext>(
     let client = client.native_ptr();
     // SAFETY: the client outlives the call; the names are copied; every other pointer was just made by librdkafka, is
     // checked, and is freed by its owner after the answer or the end of waiting: the answer to a question whose queue is
-    // gone is dropped.
+    // destroyed is dropped.
     unsafe {
         let names = sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
         let names = Owned::of(names, sys::rd_kafka_TopicCollection_destroy)?;
@@ -149,7 +149,7 @@ struct Owned<T> {
 
 impl<T> Owned<T> {
     /// # Safety
-    /// `free` must be how `pointer` is freed, and nobody else may free it.
+    /// `free` must be how `pointer` is freed, and nothing else may free it.
     unsafe fn of(pointer: *mut T, free: unsafe extern "C" fn(*mut T)) -> KafkaResult<Self> {
         let made = NonNull::new(pointer);
         let pointer =
@@ -176,19 +176,19 @@ mod tests {
 
     use super::*;
 
-    fn nobody() -> BaseConsumer {
+    fn unconnected() -> BaseConsumer {
         ClientConfig::new().set("bootstrap.servers", "127.0.0.1:1").create().unwrap()
     }
 
     #[test]
     fn a_broker_that_does_not_answer_is_an_error_in_time() {
-        let answer = topic_ids(nobody().client(), &["orders".to_owned()], Duration::from_millis(100));
+        let answer = topic_ids(unconnected().client(), &["orders".to_owned()], Duration::from_millis(100));
         assert!(matches!(answer, Err(KafkaError::AdminOp(_))), "{answer:?}");
     }
 
     #[test]
     fn a_name_that_no_topic_can_have_is_an_error() {
-        let answer = topic_ids(nobody().client(), &["or\0ders".to_owned()], Duration::from_millis(100));
+        let answer = topic_ids(unconnected().client(), &["or\0ders".to_owned()], Duration::from_millis(100));
         assert!(matches!(answer, Err(KafkaError::Nul(_))), "{answer:?}");
     }
 }

@@ -1,8 +1,8 @@
 //! Records that lie on a partition and cannot be fetched: which offsets are theirs.
 //!
 //! A batch that the client cannot unpack, or whose checksum is wrong, stops its partition: the client fetches it again and
-//! again, and raises an error that does not say where. Which batch it is shows by fetching one partition at a time; where
-//! the batch ends shows by fetching from offsets inside and behind it, since the error tells the batch's first offset.
+//! again, and raises an error that does not say where. Fetching one partition at a time finds the batch; fetching from
+//! offsets inside and behind it finds its end, since the error contains the batch's first offset.
 
 use std::ffi::CStr;
 use std::ops::Range;
@@ -16,8 +16,8 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use crate::{Owned, awaited};
 
-/// Offsets that are told at a time, at most: a batch may hold millions of records.
-const TOLD_MAX: i64 = 1_000;
+/// Offsets that are returned at a time, at most: a batch may contain millions of records.
+const OFFSETS_MAX: i64 = 1_000;
 
 /// Offsets of a partition whose records cannot be fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct Unfetchable {
     pub topic: String,
     /// The partition's number.
     pub partition: i32,
-    /// Where the reader stood: there is no record from there to the first of `offsets`.
+    /// The reader's next offset: there is no record from there to the first of `offsets`.
     pub next: i64,
     /// The offsets, a thousand at most. The batch may go on behind them.
     pub offsets: Range<i64>,
@@ -40,7 +40,7 @@ pub fn is_unfetchable(code: Code) -> bool {
     matches!(code, Code::BadCompression | Code::NotImplemented | Code::BadMessage)
 }
 
-/// The next offset that a reader of a partition fetches: where it stands, or where it was told to go when nothing came yet
+/// The next offset that a reader of a partition fetches: its position, or the one that was `sought` when nothing came yet
 /// from there.
 pub fn next_offset(positions: &TopicPartitionList, topic: &str, partition: i32, sought: i64) -> i64 {
     match positions.find_partition(topic, partition).map(|element| element.offset()) {
@@ -49,8 +49,8 @@ pub fn next_offset(positions: &TopicPartitionList, topic: &str, partition: i32, 
     }
 }
 
-/// What cannot be fetched where readers stand: each topic, partition and next offset. Fetches with a client of its own, as
-/// `config` says. Blocks, for about `within` at most.
+/// The unfetchable records at the next offsets of readers: topic, partition and next offset of each. Fetches with a client
+/// of its own, as `config` says. Blocks, for about `within` at most.
 ///
 /// # Errors
 /// [`KafkaError`] when Kafka does not answer in time.
@@ -122,7 +122,7 @@ struct Batch {
 impl Partition<'_> {
     /// The unfetchable batches from an offset on, up to the first record that can be fetched.
     fn from(&self, mut next: i64) -> KafkaResult<Vec<Unfetchable>> {
-        let (mut found, mut left) = (Vec::new(), TOLD_MAX);
+        let (mut found, mut left) = (Vec::new(), OFFSETS_MAX);
         while next < self.end && left > 0 {
             let Some(batch) = self.batch_at(next)? else { break };
             let first = batch.first.max(next);
@@ -144,11 +144,11 @@ impl Partition<'_> {
         self.probe.consumer.assign(&list)?;
         loop {
             let event = awaited(&self.probe.queue, self.probe.left()?)?;
-            // SAFETY: the event lives until the end of this turn.
-            match unsafe { self.told(&event) } {
-                Some(Told::Batch(batch)) => return Ok(Some(batch)),
-                Some(Told::Readable) => return Ok(None),
-                Some(Told::Refused(code)) => return Err(KafkaError::MessageConsumption(code)),
+            // SAFETY: the event lives until the end of this iteration.
+            match unsafe { self.fetched(&event) } {
+                Some(Fetched::Batch(batch)) => return Ok(Some(batch)),
+                Some(Fetched::Readable) => return Ok(None),
+                Some(Fetched::Refused(code)) => return Err(KafkaError::MessageConsumption(code)),
                 None => {}
             }
         }
@@ -158,18 +158,18 @@ impl Partition<'_> {
     ///
     /// # Safety
     /// The event must be one of librdkafka's that still lives.
-    unsafe fn told(&self, event: &Owned<sys::rd_kafka_event_t>) -> Option<Told> {
+    unsafe fn fetched(&self, event: &Owned<sys::rd_kafka_event_t>) -> Option<Fetched> {
         // SAFETY: as the caller promises; a partition is checked, and freed by its owner.
         unsafe {
             match sys::rd_kafka_event_type(event.pointer()) {
-                sys::RD_KAFKA_EVENT_FETCH => Some(Told::Readable),
+                sys::RD_KAFKA_EVENT_FETCH => Some(Fetched::Readable),
                 sys::RD_KAFKA_EVENT_ERROR => {
                     let place = sys::rd_kafka_event_topic_partition(event.pointer());
                     let place = Owned::of(place, sys::rd_kafka_topic_partition_destroy).ok()?;
                     let sys::rd_kafka_topic_partition_s { topic, partition, offset, .. } = *place.pointer();
                     let ours = CStr::from_ptr(topic).to_bytes() == self.topic.as_bytes();
                     let code = Code::from(sys::rd_kafka_event_error(event.pointer()));
-                    (ours && partition == self.partition).then(|| Told::of(code, offset))
+                    (ours && partition == self.partition).then(|| Fetched::of(code, offset))
                 }
                 _ => None,
             }
@@ -178,7 +178,7 @@ impl Partition<'_> {
 }
 
 /// What a fetch meets.
-enum Told {
+enum Fetched {
     Batch(Batch),
     /// A record, or the end of the partition.
     Readable,
@@ -186,7 +186,7 @@ enum Told {
     Refused(Code),
 }
 
-impl Told {
+impl Fetched {
     fn of(code: Code, first: i64) -> Self {
         match code {
             Code::PartitionEOF => Self::Readable,
@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn a_broker_that_does_not_answer_is_an_error_in_time() {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", "127.0.0.1:1").set("group.id", "nobody");
+        config.set("bootstrap.servers", "127.0.0.1:1").set("group.id", "probe");
         let nexts = [("orders".to_owned(), 0, 0)];
         assert!(unfetchable(&config, &nexts, Duration::from_millis(100)).is_err());
     }

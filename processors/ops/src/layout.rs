@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use millrace_domain::registry::{self, Visitor};
 use millrace_domain::{Context, Effect, Log, Saga, Tally, View};
-use millrace_engine::moments::other_shape;
+use millrace_engine::failpoints::other_shape;
 use millrace_engine::views::shape::{Column, RELEASE, Shape as Like};
 use millrace_schemas::Kind;
 use millrace_store::migrations::{self, Migrations};

@@ -72,6 +72,22 @@ impl Database {
         )))
     }
 
+    /// Refuses a migration while so many other sessions of the instance are connected.
+    ///
+    /// # Errors
+    /// [`Failure::Refused`].
+    pub fn refuse_connected(&self, sessions: i64) -> Result<(), Failure> {
+        if sessions == 0 {
+            return Ok(());
+        }
+        let service = self.service();
+        Err(Failure::refused(format!(
+            "{service} at {}: other Millrace processes of this instance are connected (sessions: {sessions}), and the migration renames \
+             columns that they use: stop every `millrace` process of the instance, then run `millrace setup` again",
+            self.address
+        )))
+    }
+
     /// A session in which nothing may be done.
     pub fn unfit(&self, reason: &str) -> Failure {
         let service = self.service();

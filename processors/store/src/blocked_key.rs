@@ -1,5 +1,5 @@
-//! The table `blocked_key`: keys whose records wait, one row each, which main and retry workers lock before they touch the
-//! key.
+//! The table `blocked_key`: one row for each ordering key whose records wait, locked by workers of the source and retry
+//! topics before they touch the key.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ statements! {
                  WHERE grp = $1 AND generation = $2 AND status = 'retrying' AND due_at < now() - $3 * interval '1 ms'
                  ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED))
              RETURNING topic, partition, \"offset\", attempts, message";
-    SET_APART = "UPDATE blocked_key SET \"offset\" = \"offset\" + $5
+    SHIFT_OFFSETS = "UPDATE blocked_key SET \"offset\" = \"offset\" + $5
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND \"offset\" >= 0";
     BEHIND_A_FAILURE = "SELECT topic, key FROM blocked_key WHERE grp = $1 AND generation = $2 AND status IN ('retrying', 'dead')";
     COUNTS = "SELECT grp, status, count(*), sum(waiting.records)::bigint, min(since)
@@ -53,7 +53,7 @@ pub async fn any(connection: &mut PgConnection, group: &Group, topic: &str) -> s
     sqlx::query_scalar(ANY).bind(&group.id).bind(group.generation).bind(topic).fetch_one(connection).await
 }
 
-/// Key, status, partition and offset of the head, attempts.
+/// Key, status, partition and offset of the blocking record, attempts.
 pub type Locked = (Vec<u8>, String, Option<i32>, Option<i64>, i32);
 
 /// Locks the blocked ones among some keys of a topic, in their order.
@@ -77,15 +77,15 @@ pub struct Row<'r> {
     pub key: &'r [u8],
     /// `retrying`, `dead` or `gap`.
     pub status: &'r str,
-    /// Partition and offset of its head; none while a version is missing.
-    pub head: Option<(i32, i64)>,
-    /// How often the head was tried.
+    /// Partition and offset of its blocking record; none while a version is missing.
+    pub blocking: Option<(i32, i64)>,
+    /// How often the blocking record was tried.
     pub attempts: i32,
     /// How long until its next try.
     pub due_in: Duration,
-    /// Why the head failed, for programs.
+    /// Why the blocking record failed, for programs.
     pub code: Option<&'r str>,
-    /// Why the head failed, for people.
+    /// Why the blocking record failed, for people.
     pub message: Option<&'r str>,
 }
 
@@ -109,8 +109,8 @@ pub async fn put(
         .bind(topic)
         .bind(rows.iter().map(|row| row.key).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.status).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.head.map(|(partition, _)| partition)).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.head.map(|(_, offset)| offset)).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.blocking.map(|(partition, _)| partition)).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.blocking.map(|(_, offset)| offset)).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.attempts).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| milliseconds(row.due_in)).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.code).collect::<Vec<_>>())
@@ -121,7 +121,7 @@ pub async fn put(
         .map(|_| ())
 }
 
-/// Nothing of the key waits any more.
+/// Removes the row of a key of which nothing waits any more.
 ///
 /// # Errors
 /// The database's.
@@ -130,10 +130,10 @@ pub async fn free(connection: &mut PgConnection, group: &Group, topic: &str, key
     free.execute(connection).await.map(|_| ())
 }
 
-/// Topic, partition and offset of a head, how often it was tried, why it failed.
-pub type Head = (String, i32, i64, i32, Option<String>);
+/// Topic, partition and offset of a blocking record, how often it was tried, why it failed.
+pub type BlockingRecord = (String, i32, i64, i32, Option<String>);
 
-/// Takes heads whose next try is late by `grace`, and lets them be due now.
+/// Blocking records whose next try is overdue by `grace`; they are due now.
 ///
 /// # Errors
 /// The database's.
@@ -142,20 +142,20 @@ pub async fn overdue(
     group: &Group,
     grace: Duration,
     most: i64,
-) -> sqlx::Result<Vec<Head>> {
+) -> sqlx::Result<Vec<BlockingRecord>> {
     let overdue = sqlx::query_as(OVERDUE).bind(&group.id).bind(group.generation);
     overdue.bind(milliseconds(grace)).bind(most).fetch_all(connection).await
 }
 
-/// Adds to the offsets of heads, below zero those of a former topic.
+/// Adds `by` to the offsets of blocking records: those of a former topic are below zero.
 ///
 /// # Errors
 /// The database's.
-pub async fn set_apart(connection: &mut PgConnection, at: Partition<'_>, by: i64) -> sqlx::Result<()> {
-    at.bound(SET_APART).bind(by).execute(connection).await.map(|_| ())
+pub async fn shift_offsets(connection: &mut PgConnection, at: Partition<'_>, by: i64) -> sqlx::Result<()> {
+    at.bound(SHIFT_OFFSETS).bind(by).execute(connection).await.map(|_| ())
 }
 
-/// Topics and keys behind a record that failed.
+/// Topic and key of each blocked key whose blocking record has failed.
 ///
 /// # Errors
 /// The database's.
@@ -166,7 +166,7 @@ pub async fn behind_a_failure(
     sqlx::query_as(BEHIND_A_FAILURE).bind(&group.id).bind(group.generation).fetch_all(executor).await
 }
 
-/// How many keys of each group wait, by what for, how many records with them, and since when.
+/// Blocked keys of each group by status: how many, how many records wait with them, and since when.
 ///
 /// # Errors
 /// The database's.

@@ -61,7 +61,7 @@ statements! {
            AND ($3::text IS NULL OR status = $3) AND ($4::timestamptz IS NULL OR decided_at >= $4)
          ORDER BY decided_at DESC, id LIMIT $5";
     OUTCOMES = "SELECT id, status, code FROM command WHERE source = $1 AND id = ANY($2)";
-    /// The table is named so that a missing `setup` is told.
+    /// The table is named so that a missing `setup` is an error.
     CLOCK = "SELECT clock_timestamp() WHERE NOT EXISTS (SELECT FROM command LIMIT 0)";
     ENDED_SINCE = "SELECT c.source, c.id, c.status FROM unnest($1::text[], $2::text[]) AS asked (id, source)
          JOIN command AS c USING (id, source)
@@ -84,9 +84,9 @@ pub async fn known(connection: &mut PgConnection, ids: Vec<&str>) -> sqlx::Resul
 pub struct New<'c> {
     /// Its id.
     pub id: &'c str,
-    /// Who gave it that.
+    /// Its sender.
     pub source: &'c str,
-    /// What tells it from another under the same identity.
+    /// Distinguishes it from another command under the same identity.
     pub fingerprint: &'c [u8],
     /// The full name of its type.
     pub record_type: &'c str,
@@ -110,7 +110,7 @@ pub struct New<'c> {
     pub produced_at: Option<DateTime<Utc>>,
 }
 
-/// Writes decided commands of a context, in place of earlier deaths; tells how many. Those that are decided already stay.
+/// Writes decided commands of a context, in place of earlier deaths; how many. Those that are decided already stay.
 ///
 /// # Errors
 /// The database's.
@@ -146,13 +146,13 @@ pub async fn insert(
 pub struct Dead<'c> {
     /// Its id.
     pub id: &'c str,
-    /// Who gave it that.
+    /// Its sender.
     pub source: &'c str,
-    /// The type that it tells.
+    /// The type in its header.
     pub record_type: &'c str,
     /// The context whose topic it lies on.
     pub context: &'c str,
-    /// The key whose order it keeps.
+    /// Its ordering key.
     pub stream: &'c str,
     /// Where it lies.
     pub topic: &'c str,
@@ -190,7 +190,7 @@ pub async fn insert_dead(connection: &mut PgConnection, dead: &Dead<'_>) -> sqlx
         .map(|_| ())
 }
 
-/// Lets the rows of parked records (topic, partition, offset) say when those arrived, and how often they were tried.
+/// Writes into the receipts of parked records (topic, partition, offset) when those arrived, and how often they were tried.
 ///
 /// # Errors
 /// The database's.

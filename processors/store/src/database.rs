@@ -19,18 +19,19 @@ const BY_INDEX: [(&str, &str); 5] = [
     ("enable_material", "off"),
     ("plan_cache_mode", "force_generic_plan"),
 ];
-/// What others ask of a table is planned for what it holds now.
+/// Queries of the operator's commands are planned for what a table contains now.
 const AS_IT_IS: [(&str, &str); 1] = [("plan_cache_mode", "force_custom_plan")];
 
-/// Told by the session itself, where no role's or database's own settings can stand in for what it was opened with.
+/// A setting of the session's own, which no role or database can set instead.
 const OPENED: (&str, &str) = ("millrace.opened", "as_asked");
 
 /// How long a connection may take to be made, and to answer when it is given back.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
-/// A connection that was idle for longer is asked whether it still lives before it is used; asking each time costs a round trip.
+/// A connection that was idle for longer is asked whether it still lives before it is used; asking each time costs a round
+/// trip.
 const IDLE_UNASKED: Duration = Duration::from_secs(1);
 
-/// Which connections are not used again: those that were made before some moment.
+/// Which connections are not used again: those that were made before a point in time.
 #[derive(Debug, Clone, Default)]
 pub struct Outdated(Arc<Mutex<Option<Instant>>>);
 
@@ -106,7 +107,7 @@ fn options(
     transaction_timeout: Duration,
 ) -> Result<PgConnectOptions, sqlx::Error> {
     // `transaction_timeout` says how long anything may take: what the role is set to beside it would end work that is
-    // within it, the same work again and again. Who looks at `pg_stat_activity` sees which instance it is.
+    // within it, the same work again and again. `pg_stat_activity` shows the instance by this name; migrations look for it.
     let name = format!("millrace {namespace}");
     Ok(PgConnectOptions::from_str(url)?.application_name(&name).options([
         ("search_path", namespace.database_schema().to_owned()),

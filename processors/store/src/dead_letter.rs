@@ -1,4 +1,4 @@
-//! The table `dead_letter`: records that ended, why, and where their bytes lie.
+//! The table `dead_letter`: records that were given up, why, and where their bytes lie.
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
@@ -10,7 +10,7 @@ use crate::statements::statements;
 use crate::timestamp::Nearest;
 use crate::{Group, Place};
 
-/// The code of a letter that is no record's: Elasticsearch refused the document of a row.
+/// The code of a letter that is not a record's: Elasticsearch refused the document of a row.
 pub const DOCUMENT_REFUSED: &str = "document-refused";
 
 macro_rules! fitting {
@@ -50,7 +50,7 @@ statements! {
          WHERE l.grp = $1 AND l.generation = $2 AND l.code <> $6
          GROUP BY l.topic, l.partition, l.\"offset\"
          HAVING (array_agg(l.status ORDER BY l.id DESC))[1] IN ('dead', 'discarded')";
-    SET_APART = "UPDATE dead_letter SET \"offset\" = \"offset\" + $5
+    SHIFT_OFFSETS = "UPDATE dead_letter SET \"offset\" = \"offset\" + $5
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND \"offset\" >= 0
                AND status IN ('dead', 'discarded')";
     NEWEST_FITTING = fitting!("failed_at DESC, id DESC");
@@ -78,7 +78,7 @@ statements! {
     COUNTS = "SELECT grp, code, count(*), max(failed_at) FROM dead_letter WHERE status = 'dead' GROUP BY 1, 2 ORDER BY 1, 2";
 }
 
-/// A record that ended.
+/// A record that was given up.
 #[derive(Debug, Clone, Copy)]
 pub struct New<'l> {
     /// Where it lies.
@@ -87,9 +87,9 @@ pub struct New<'l> {
     pub partition: i32,
     /// Its offset.
     pub offset: i64,
-    /// The key whose order it keeps, if it has one.
+    /// Its ordering key, if it has one.
     pub key: Option<&'l [u8]>,
-    /// The type that it tells.
+    /// The type in its header.
     pub record_type: Option<&'l str>,
     /// Why, for programs.
     pub code: &'l str,
@@ -169,7 +169,7 @@ pub async fn insert_document(
         .map(|_| ())
 }
 
-/// Settles the letters of records at these places, and tells how many there were.
+/// Settles the letters of records at these places; how many there were.
 ///
 /// # Errors
 /// The database's.
@@ -215,12 +215,12 @@ pub async fn ended(
         .await
 }
 
-/// Adds to the offsets of letters that count, below zero those of a former topic.
+/// Adds `by` to the offsets of dead and discarded letters: those of a former topic are below zero.
 ///
 /// # Errors
 /// The database's.
-pub async fn set_apart(connection: &mut PgConnection, at: Partition<'_>, by: i64) -> sqlx::Result<()> {
-    at.bound(SET_APART).bind(by).execute(connection).await.map(|_| ())
+pub async fn shift_offsets(connection: &mut PgConnection, at: Partition<'_>, by: i64) -> sqlx::Result<()> {
+    at.bound(SHIFT_OFFSETS).bind(by).execute(connection).await.map(|_| ())
 }
 
 /// A row of the table.
@@ -240,9 +240,9 @@ pub struct Letter {
     pub partition: i32,
     /// Its offset.
     pub offset: i64,
-    /// The key whose order it keeps.
+    /// Its ordering key.
     pub key: Option<Vec<u8>>,
-    /// The type that it tells.
+    /// The type in its header.
     pub record_type: Option<String>,
     /// Why, for programs.
     pub code: String,
@@ -345,7 +345,7 @@ pub async fn one(executor: impl PgExecutor<'_>, id: i64) -> sqlx::Result<Option<
     row.map(|row| letter(&row)).transpose()
 }
 
-/// Says that a letter is dealt with, and with it any other of the same record; false when it was before.
+/// Sets the status of a dead letter, and of any other of the same record; false when it was not dead.
 ///
 /// # Errors
 /// The database's.
@@ -354,7 +354,7 @@ pub async fn mark(connection: &mut PgConnection, id: i64, status: &str) -> sqlx:
     Ok(marked.rows_affected() > 0)
 }
 
-/// What letters can be told by.
+/// The columns by which letters can be filtered.
 #[derive(Debug, Clone, Copy)]
 pub enum Column {
     /// The group.

@@ -46,7 +46,7 @@ statements! {
     CALL = "SELECT request::text, answer::text FROM effect WHERE effect = $1 AND key = $2";
     SETTLE = "UPDATE effect SET status = $4, unknown = $5, answer = $6::json, last_error = coalesce($7, last_error),
                 due_at = now() + $8 * (0.5 + random() / 2) * interval '1 ms',
-                -- Nothing was done outside: how long a key is known there counts from the next try.
+                -- The external system did nothing: how long it knows the key counts from the next try.
                 first_called_at = CASE WHEN $4 = 'waiting' AND NOT $5 THEN NULL ELSE first_called_at END,
                 ended_at = CASE WHEN $4 = 'waiting' THEN NULL ELSE now() END
          WHERE effect = $1 AND key = $2 AND status = 'calling' AND attempts = $3";
@@ -122,14 +122,14 @@ pub async fn withdraw(connection: &mut PgConnection, effect: &str, places: &[Pla
         .map(|_| ())
 }
 
-/// A call that has its turn. Nothing else touches it before the lease ends.
+/// A leased call. No other process touches it before the lease ends.
 #[derive(Debug, Clone)]
 pub struct Leased {
     /// The key by which the external system knows the call.
     pub key: Uuid,
     /// What is asked, JSON.
     pub request: String,
-    /// This try's number: who has an older one has lost the lease.
+    /// This try's number: an older one means a lost lease.
     pub attempt: i32,
     /// Whether it was made before and its outcome is not known.
     pub unknown: bool,
@@ -194,7 +194,7 @@ pub async fn call(
     sqlx::query_as(CALL).bind(effect).bind(key).fetch_optional(connection).await
 }
 
-/// How a turn ended.
+/// How a try ended.
 #[derive(Debug, Clone, Copy)]
 pub struct Settled<'s> {
     /// `done`, `gave_up` or `waiting`.
@@ -205,11 +205,11 @@ pub struct Settled<'s> {
     pub answer: Option<&'s str>,
     /// Why there is none, for people.
     pub error: Option<&'s str>,
-    /// How long until its next turn, at most.
+    /// How long until its next try, at most.
     pub delay: Duration,
 }
 
-/// Writes how a turn of a try ended; false when the lease was lost to another.
+/// Writes how a try ended; false when the lease was lost to another process.
 ///
 /// # Errors
 /// The database's.
@@ -233,7 +233,7 @@ pub async fn settle(
     Ok(written.rows_affected() == 1)
 }
 
-/// How many calls have not come to their end.
+/// How many calls are not done.
 ///
 /// # Errors
 /// The database's.

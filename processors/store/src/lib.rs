@@ -1,4 +1,4 @@
-//! What Postgres holds for the engine: one module for each table, with all SQL on it, and the migrations that make the
+//! What Postgres stores for the engine: one module for each table, with all SQL on it, and the migrations that make the
 //! tables. Knows neither Kafka nor what records mean: ids, places and bytes come in and go out.
 //!
 //! A statement that joins tables lives with the one whose rows it returns or changes; what several answer together is in

@@ -2,33 +2,64 @@
 //! has or gets: its statements change nothing that is there.
 //!
 //! What is applied is written down by sqlx in `_sqlx_migrations`, in the namespace's own schema, with a hash of the
-//! statements: one that was released never changes, whatever is wrong with it the next one mends.
+//! statements: one that was released never changes; the next one corrects it.
 
 use std::borrow::Cow;
 
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{PgConnection, SqlSafeStr as _};
 
-/// The migrations of a side, the oldest first: what each does, and its statements. Their places are their versions.
+/// The migrations of a side, the oldest first. Their places are their versions, counted from 1.
 #[derive(Debug, Clone, Copy)]
-pub struct Migrations(&'static [(&'static str, &'static str)]);
+pub struct Migrations(&'static [Step]);
+
+/// One migration.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    /// What it does.
+    name: &'static str,
+    statements: &'static str,
+    /// Whether earlier builds cannot work on the tables afterwards: no process of the instance may be connected.
+    exclusive: bool,
+}
+
+impl Step {
+    /// A migration that earlier builds can go on beside.
+    const fn new(name: &'static str, statements: &'static str) -> Self {
+        Self { name, statements, exclusive: false }
+    }
+
+    /// A migration that renames or removes what earlier builds use.
+    const fn exclusive(name: &'static str, statements: &'static str) -> Self {
+        Self { name, statements, exclusive: true }
+    }
+}
 
 /// Those of the write side.
-pub const WRITE: Migrations = Migrations(&[(
-    "tables",
-    concat!(include_str!("../migrations/0001_both.sql"), include_str!("../migrations/0001_write.sql")),
-)]);
+pub const WRITE: Migrations = Migrations(&[
+    Step::new(
+        "tables",
+        concat!(include_str!("../migrations/0001_both.sql"), include_str!("../migrations/0001_write.sql")),
+    ),
+    Step::exclusive("pause points, inputs of sagas", include_str!("../migrations/0002_write.sql")),
+]);
 /// Those of the read side, without the views' own tables, which each have their generation.
 pub const READ: Migrations = Migrations(&[
-    (
+    Step::new(
         "tables",
         concat!(include_str!("../migrations/0001_both.sql"), include_str!("../migrations/0001_read.sql")),
     ),
-    ("shapes of generations", include_str!("../migrations/0002_read.sql")),
+    Step::new("shapes of generations", include_str!("../migrations/0002_read.sql")),
+    Step::exclusive("pause points", include_str!("../migrations/0003_read.sql")),
 ]);
 
 const IS_COUNTED: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
 const APPLIED: &str = "SELECT coalesce(max(version), 0) FROM _sqlx_migrations";
+/// Sessions of an instance are known by the name that [`database`](crate::database) gives them. A schema without tables has
+/// no process to stop.
+const OTHER_SESSIONS: &str = "SELECT count(*) FROM pg_stat_activity
+     WHERE to_regclass('consumer_offset') IS NOT NULL AND datname = current_database() AND pid <> pg_backend_pid()
+       AND application_name = current_setting('application_name')";
 
 /// The version of the tables in the schema of this session; 0 when there are none, or none that was counted.
 ///
@@ -44,12 +75,26 @@ pub async fn applied(connection: &mut PgConnection) -> sqlx::Result<i64> {
 impl Migrations {
     /// Version and name of each.
     pub fn all(&self) -> impl Iterator<Item = (i64, &'static str)> + use<> {
-        (1..).zip(self.0.iter().map(|(name, _)| *name))
+        (1..).zip(self.0.iter().map(|step| step.name))
     }
 
     /// The version that this build works on.
     pub fn newest(&self) -> i64 {
         self.all().last().map_or(0, |(version, _)| version)
+    }
+
+    /// How many other sessions of the instance are connected to the database while a migration is due that allows none; 0
+    /// when no such migration is due.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn sessions_in_the_way(&self, connection: &mut PgConnection) -> sqlx::Result<i64> {
+        let applied = applied(connection).await?;
+        let mut due = (1..).zip(self.0).filter(|(version, _)| *version > applied);
+        match due.any(|(_, step)| step.exclusive) {
+            true => sqlx::query_scalar(OTHER_SESSIONS).fetch_one(connection).await,
+            false => Ok(0),
+        }
     }
 
     /// Applies what is not applied yet, inside the transaction of `connection`. Nothing else may migrate the schema
@@ -67,7 +112,7 @@ impl Migrations {
     }
 
     fn migrator(&self) -> Migrator {
-        let migration = |(version, (name, statements)): (i64, &(&'static str, &'static str))| {
+        let migration = |(version, Step { name, statements, .. }): (i64, &Step)| {
             let (name, statements) = (Cow::Borrowed(*name), (*statements).into_sql_str());
             Migration::new(version, name, MigrationType::Simple, statements, false)
         };
@@ -89,7 +134,7 @@ mod tests {
             };
             migrator.iter().map(hash).collect::<Vec<_>>()
         };
-        assert_eq!(hashes(WRITE), [0x9ac9_006a]);
-        assert_eq!(hashes(READ), [0xc556_bd9f, 0x16ed_12c7]);
+        assert_eq!(hashes(WRITE), [0x9ac9_006a, 0x7684_3f43]);
+        assert_eq!(hashes(READ), [0xc556_bd9f, 0x16ed_12c7, 0x6d39_c467]);
     }
 }

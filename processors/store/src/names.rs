@@ -75,7 +75,7 @@ impl Namespace {
         format!("{self}.{role}.g{generation}")
     }
 
-    /// Who writes what comes from the outbox, as its `ce_source` says: `/millrace`.
+    /// The `ce_source` of records from the outbox: `/millrace`.
     pub fn source(&self) -> String {
         format!("/{self}")
     }
@@ -112,7 +112,8 @@ pub fn dead_letter_topic(topic: &str, group: &str) -> String {
     format!("{topic}.{group}.dlq")
 }
 
-/// Where heads of a topic and group wait for their `level`-th retry: `millrace.cmd.orders.v1.millrace.commands.retry.1`.
+/// The topic of the wake-up copies for the `level`-th retry of records of a topic and group:
+/// `millrace.cmd.orders.v1.millrace.commands.retry.1`.
 pub fn retry_topic(topic: &str, group: &str, level: usize) -> String {
     format!("{topic}.{group}.retry.{level}")
 }

@@ -1,4 +1,4 @@
-//! The table `parked`: records that wait for their turn, bytes and headers.
+//! The table `parked`: records that wait behind or for a further try, bytes and headers.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -21,45 +21,45 @@ statements! {
                                       $8::bytea[], $9::bytea[], $10::bytea[], $11::jsonb[], $12::bool[],
                                       $13::text[], $14::text[], $15::text[])
          ON CONFLICT DO NOTHING";
-    IN_TURN = "SELECT topic, partition, \"offset\", timestamp, key, record_key, keyless, value, headers FROM (
-             SELECT *, sum(octet_length(value)) OVER turn AS bytes, row_number() OVER turn AS place
+    OF_KEY = "SELECT topic, partition, \"offset\", timestamp, key, record_key, keyless, value, headers FROM (
+             SELECT *, sum(octet_length(value)) OVER ordered AS bytes, row_number() OVER ordered AS place
              FROM parked
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND key = $4 AND drained_offset IS NULL
                AND ($7::int IS NULL OR partition = $7)
-             WINDOW turn AS (ORDER BY version, \"offset\" ROWS UNBOUNDED PRECEDING)
+             WINDOW ordered AS (ORDER BY version, \"offset\" ROWS UNBOUNDED PRECEDING)
          ) AS waiting
          WHERE place = 1 OR bytes <= $5
          ORDER BY place LIMIT $6";
     AT = "SELECT topic, partition, \"offset\", timestamp, key, record_key, keyless, value, headers FROM parked
          WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND \"offset\" = $5
            AND drained_offset IS NULL";
-    REMOVE = "DELETE FROM parked USING UNNEST($3::text[], $4::int[], $5::bigint[]) AS gone(topic, partition, \"offset\")
-             WHERE parked.grp = $1 AND parked.generation = $2 AND parked.topic = gone.topic
-               AND parked.partition = gone.partition AND parked.\"offset\" = gone.\"offset\"";
+    REMOVE = "DELETE FROM parked USING UNNEST($3::text[], $4::int[], $5::bigint[]) AS done(topic, partition, \"offset\")
+             WHERE parked.grp = $1 AND parked.generation = $2 AND parked.topic = done.topic
+               AND parked.partition = done.partition AND parked.\"offset\" = done.\"offset\"";
     DRAIN = "UPDATE parked SET drained_topic = $6, drained_partition = $7, drained_offset = $8
-             FROM UNNEST($3::text[], $4::int[], $5::bigint[]) AS gone(topic, partition, \"offset\")
-             WHERE parked.grp = $1 AND parked.generation = $2 AND parked.topic = gone.topic
-               AND parked.partition = gone.partition AND parked.\"offset\" = gone.\"offset\"";
-    FORGET_PUBLISHED = "DELETE FROM parked USING consumer_offset AS held
+             FROM UNNEST($3::text[], $4::int[], $5::bigint[]) AS done(topic, partition, \"offset\")
+             WHERE parked.grp = $1 AND parked.generation = $2 AND parked.topic = done.topic
+               AND parked.partition = done.partition AND parked.\"offset\" = done.\"offset\"";
+    FORGET_PUBLISHED = "DELETE FROM parked USING consumer_offset AS reached
          WHERE parked.grp = $1 AND parked.generation = $2 AND parked.drained_offset IS NOT NULL
-           AND held.grp = parked.grp AND held.generation = parked.generation AND held.topic = parked.drained_topic
-           AND held.partition = parked.drained_partition AND held.published > parked.drained_offset";
+           AND reached.grp = parked.grp AND reached.generation = parked.generation AND reached.topic = parked.drained_topic
+           AND reached.partition = parked.drained_partition AND reached.published > parked.drained_offset";
     DRAINED = "SELECT topic, partition, \"offset\", timestamp, key, record_key, keyless, value, headers FROM parked
          WHERE grp = $1 AND generation = $2
            AND drained_topic = $3 AND drained_partition = $4 AND drained_offset BETWEEN $5 AND $6";
     FORGET_DRAINED = "DELETE FROM parked
              WHERE grp = $1 AND generation = $2 AND drained_topic = $3 AND drained_partition = $4";
-    SET_APART = "UPDATE parked SET \"offset\" = \"offset\" + $5
+    SHIFT_OFFSETS = "UPDATE parked SET \"offset\" = \"offset\" + $5
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND \"offset\" >= 0";
     WAITING = "SELECT p.record_id, p.record_source, p.record_type, p.topic, p.partition, p.\"offset\", p.key, p.timestamp,
-                p.parked_at, b.attempts, b.due_at, b.code, b.message, head.record_id AS head_id,
-                b.status = 'retrying' AND b.partition = p.partition AND b.\"offset\" = p.\"offset\" AS is_head
+                p.parked_at, b.attempts, b.due_at, b.code, b.message, blocking.record_id AS blocking_id,
+                b.status = 'retrying' AND b.partition = p.partition AND b.\"offset\" = p.\"offset\" AS is_blocking
          FROM parked AS p
          JOIN blocked_key AS b
               ON b.grp = p.grp AND b.generation = p.generation AND b.topic = p.topic AND b.key = p.key
-         LEFT JOIN parked AS head
-              ON head.grp = b.grp AND head.generation = b.generation AND head.topic = b.topic
-              AND head.partition = b.partition AND head.\"offset\" = b.\"offset\"
+         LEFT JOIN parked AS blocking
+              ON blocking.grp = b.grp AND blocking.generation = b.generation AND blocking.topic = b.topic
+              AND blocking.partition = b.partition AND blocking.\"offset\" = b.\"offset\"
          WHERE p.grp = $1 AND p.generation = $2 AND p.drained_offset IS NULL
            AND ($3::text[] IS NULL OR p.record_id = ANY($3)) AND ($4::text IS NULL OR p.topic = $4)
            AND ($5::bytea IS NULL OR p.key = $5) AND ($6::timestamptz IS NULL OR p.parked_at >= $6)
@@ -76,13 +76,13 @@ pub struct New<'r, H> {
     pub partition: i32,
     /// Its offset.
     pub offset: i64,
-    /// Its place in its key, where it tells one.
+    /// Its place in the order of its key, where it carries one.
     pub version: Option<i64>,
     /// Milliseconds since 1970, as it was stamped.
     pub timestamp_ms: Option<i64>,
-    /// The key whose order it keeps.
+    /// Its ordering key.
     pub key: &'r [u8],
-    /// Its own key, where that is another.
+    /// Its own key, where that is not the ordering key.
     pub record_key: Option<&'r [u8]>,
     /// Whether it has no key of its own.
     pub keyless: bool,
@@ -94,7 +94,7 @@ pub struct New<'r, H> {
     pub id: String,
     /// Its sender.
     pub source: String,
-    /// The type that it tells.
+    /// The type in its header.
     pub record_type: Option<String>,
 }
 
@@ -138,9 +138,9 @@ pub struct Parked<H> {
     pub place: Place,
     /// Milliseconds since 1970, as it was stamped.
     pub timestamp_ms: Option<i64>,
-    /// The key whose order it keeps.
+    /// Its ordering key.
     pub key: Vec<u8>,
-    /// Its own key, where that is another.
+    /// Its own key, where that is not the ordering key.
     pub record_key: Option<Vec<u8>>,
     /// Whether it has no key of its own.
     pub keyless: bool,
@@ -159,7 +159,7 @@ fn parked<H>(
     Parked { place, timestamp_ms, key, record_key, keyless, value, headers: headers.0 }
 }
 
-/// How much of a key's records is asked for: at most so many, and so many bytes of values, but always one.
+/// How many of a key's records are read: at most so many, and so many bytes of values, but always one.
 #[derive(Debug, Clone, Copy)]
 pub struct Most {
     /// Records.
@@ -168,18 +168,18 @@ pub struct Most {
     pub bytes: i64,
 }
 
-/// What waits of a key, or what of it came from one partition, in its order.
+/// The waiting records of an ordering key, or those of one partition, in order: by version, else by offset.
 ///
 /// # Errors
 /// The database's.
-pub async fn in_turn<H: DeserializeOwned + Send + Unpin + 'static>(
+pub async fn of_key<H: DeserializeOwned + Send + Unpin + 'static>(
     connection: &mut PgConnection,
     group: &Group,
     (topic, key): (&str, &[u8]),
     partition: Option<i32>,
     most: Most,
 ) -> sqlx::Result<Vec<Parked<H>>> {
-    let rows: Vec<Row<H>> = sqlx::query_as(IN_TURN)
+    let rows: Vec<Row<H>> = sqlx::query_as(OF_KEY)
         .bind(&group.id)
         .bind(group.generation)
         .bind(topic)
@@ -206,7 +206,8 @@ pub async fn at<H: DeserializeOwned + Send + Unpin + 'static>(
     Ok(row.map(parked))
 }
 
-/// Records (topic, partition, offset) that wait no more: removed, or marked with the place that drained them.
+/// Releases records (topic, partition, offset) that wait no more: removes them, or marks them with the place that drained
+/// them.
 ///
 /// # Errors
 /// The database's.
@@ -232,7 +233,7 @@ pub async fn release(
     query.execute(connection).await.map(|_| ())
 }
 
-/// Forgets drained records whose documents are published.
+/// Removes drained records whose documents are published.
 ///
 /// # Errors
 /// The database's.
@@ -255,7 +256,7 @@ pub async fn drained<H: DeserializeOwned + Send + Unpin + 'static>(
     Ok(rows.into_iter().map(parked).collect())
 }
 
-/// Forgets what records of a partition drained.
+/// Removes the records that were drained by records of a partition.
 ///
 /// # Errors
 /// The database's.
@@ -263,12 +264,12 @@ pub async fn forget_drained(connection: &mut PgConnection, at: Partition<'_>) ->
     at.bound(FORGET_DRAINED).execute(connection).await.map(|_| ())
 }
 
-/// Adds to the offsets of what waits, below zero that of a former topic.
+/// Adds `by` to the offsets of parked records: those of a former topic are below zero.
 ///
 /// # Errors
 /// The database's.
-pub async fn set_apart(connection: &mut PgConnection, at: Partition<'_>, by: i64) -> sqlx::Result<()> {
-    at.bound(SET_APART).bind(by).execute(connection).await.map(|_| ())
+pub async fn shift_offsets(connection: &mut PgConnection, at: Partition<'_>, by: i64) -> sqlx::Result<()> {
+    at.bound(SHIFT_OFFSETS).bind(by).execute(connection).await.map(|_| ())
 }
 
 /// Removes the rows of a generation.
@@ -279,30 +280,30 @@ pub async fn remove(connection: &mut PgConnection, group: &str, generation: i32)
     sqlx::query(REMOVE_ALL).bind(group).bind(generation).execute(connection).await.map(|_| ())
 }
 
-/// A record that has not had its effect yet.
+/// A record that is not applied yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
     /// `ce_id`, else where it lies.
     pub id: String,
     /// `ce_source`, else its topic.
     pub source: String,
-    /// `ce_type`, when it tells one.
+    /// `ce_type`, when it has one.
     pub record_type: Option<String>,
     /// Where it lies.
     pub place: Place,
-    /// The key whose order it keeps.
+    /// Its ordering key.
     pub key: Vec<u8>,
     /// Milliseconds since 1970, as it was stamped.
     pub timestamp_ms: Option<i64>,
-    /// When it was tried or put behind another for the first time.
+    /// When it was tried or parked for the first time.
     pub received_at: DateTime<Utc>,
     /// What it waits for.
-    pub turn: Turn,
+    pub waits_for: WaitsFor,
 }
 
 /// What a record waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Turn {
+pub enum WaitsFor {
     /// Its next try.
     Retrying {
         /// Tries so far.
@@ -314,7 +315,7 @@ pub enum Turn {
     },
     /// Another record of its key, which is tried again or is dead.
     Behind {
-        /// That record's id; none when a version is missing, which nothing here can name.
+        /// That record's id; none when a version is missing, whose id is not known.
         id: Option<String>,
     },
 }
@@ -326,7 +327,7 @@ pub struct Which<'w> {
     pub ids: Option<&'w [&'w str]>,
     /// Only of this topic.
     pub topic: Option<&'w str>,
-    /// Only with this key.
+    /// Only with this ordering key.
     pub key: Option<&'w [u8]>,
     /// Only those that arrived since.
     pub since: Option<DateTime<Utc>>,
@@ -334,7 +335,7 @@ pub struct Which<'w> {
     pub limit: Option<i64>,
 }
 
-/// What waits of a group, the newest first.
+/// The waiting records of a group, the newest first.
 ///
 /// # Errors
 /// The database's.
@@ -357,15 +358,15 @@ pub async fn waiting(
 }
 
 fn found(row: &PgRow) -> sqlx::Result<Waiting> {
-    let turn = if row.try_get::<Option<bool>, _>("is_head")? == Some(true) {
+    let waits_for = if row.try_get::<Option<bool>, _>("is_blocking")? == Some(true) {
         let reason: (Option<String>, Option<String>) = (row.try_get("code")?, row.try_get("message")?);
-        Turn::Retrying {
+        WaitsFor::Retrying {
             attempts: row.try_get("attempts")?,
             due_at: row.try_get::<Nearest, _>("due_at")?.0,
             reason: reason.0.map(|code| (code, reason.1.unwrap_or_default())),
         }
     } else {
-        Turn::Behind { id: row.try_get("head_id")? }
+        WaitsFor::Behind { id: row.try_get("blocking_id")? }
     };
     Ok(Waiting {
         id: row.try_get::<Option<String>, _>("record_id")?.unwrap_or_default(),
@@ -379,6 +380,6 @@ fn found(row: &PgRow) -> sqlx::Result<Waiting> {
         key: row.try_get("key")?,
         timestamp_ms: row.try_get("timestamp")?,
         received_at: row.try_get::<Nearest, _>("parked_at")?.0,
-        turn,
+        waits_for,
     })
 }

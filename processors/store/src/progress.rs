@@ -1,4 +1,4 @@
-//! The table `progress`: how far each stream was folded into a view. The version is the ticket.
+//! The table `progress`: how far each stream was folded into a view (sequence check of an idempotent consumer).
 
 use sqlx::{PgConnection, PgExecutor};
 
@@ -40,7 +40,7 @@ statements! {
 pub struct Row {
     /// Where it lay.
     pub ctid: String,
-    /// Who had written it.
+    /// The transaction that had written it.
     pub xmin: String,
 }
 
@@ -59,7 +59,7 @@ pub async fn load(
     Ok(rows.into_iter().map(|(stream, version, ctid, xmin)| (stream, version, Row { ctid, xmin })).collect())
 }
 
-/// Moves rows to versions, and tells how many of them were as they had been read.
+/// Moves rows to versions; how many of them were as they had been read.
 ///
 /// # Errors
 /// The database's.
@@ -79,7 +79,7 @@ pub async fn move_on(connection: &mut PgConnection, rows: &[(Row, i64)]) -> sqlx
 /// Context, stream and version.
 pub type At<'s> = (&'s str, &'s str, i64);
 
-/// Writes rows of streams that had none, and tells how many had none.
+/// Writes rows of streams that had none; how many had none.
 ///
 /// # Errors
 /// The database's.

@@ -208,7 +208,7 @@ pub async fn compared<C: Serialize + Sync>(
     compared.execute(executor).await.map(|_| ())
 }
 
-/// Makes a generation the serving one and lets the other follow; false when it is not there to take the place.
+/// Makes a generation the serving one and lets the other follow; false when it is neither building nor following.
 ///
 /// # Errors
 /// The database's.

@@ -1,4 +1,4 @@
-//! The table `saga`: one row for each instance, where it stands.
+//! The table `saga`: one row for each instance, with its state.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -40,7 +40,7 @@ statements! {
              WHERE saga = $1 AND instance = ANY($2) AND awaiting::text <> '{}' AND (sent_at IS NULL OR sent_at > coalesce(
                  (SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = $3), '0/0'))";
     STATE = "SELECT state FROM saga WHERE saga = $1 AND instance = $2";
-    /// A timer may be held by hand, due at `infinity`: no calendar of ours has that.
+    /// An operator may hold a timer back with a due time of `infinity`, which no calendar here has.
     FIND = "
     SELECT * FROM (
         SELECT s.saga, s.instance, s.standing, s.ended, s.version, s.started_at, s.updated_at, s.awaiting,
@@ -147,7 +147,7 @@ pub struct Moved<'i> {
     pub sends: bool,
 }
 
-/// Writes instances that have a row, and tells how many there were.
+/// Writes instances that have a row; how many had one.
 ///
 /// # Errors
 /// The database's.
@@ -159,7 +159,7 @@ pub async fn update(
     write(connection, UPDATE, saga, rows).await
 }
 
-/// Writes instances that have no row, and tells how many had none.
+/// Writes instances that have no row; how many had none.
 ///
 /// # Errors
 /// The database's.
@@ -251,7 +251,7 @@ pub struct Filter<'f> {
     pub instance: Option<&'f str>,
     /// That stand here.
     pub standing: Option<&'f str>,
-    /// Also those that have come to their end.
+    /// Also those that have ended.
     pub ended: bool,
     /// Only those that need an operator.
     pub stuck: bool,

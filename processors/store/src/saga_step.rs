@@ -1,4 +1,4 @@
-//! The table `saga_step`: what each instance has heard, in order, and the commands that followed.
+//! The table `saga_step`: the inputs of each instance, in order, and the commands that followed.
 
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor};
@@ -8,14 +8,14 @@ use crate::statements::statements;
 use crate::timestamp::Nearest;
 
 statements! {
-    KNOWN = "SELECT instance, input FROM saga_step
-         WHERE saga = $1 AND (instance, input) IN (SELECT * FROM UNNEST($2::text[], $3::text[]))";
-    INSERT = "INSERT INTO saga_step (saga, instance, input, number, heard, standing, sent)
+    KNOWN = "SELECT instance, input_id FROM saga_step
+         WHERE saga = $1 AND (instance, input_id) IN (SELECT * FROM UNNEST($2::text[], $3::text[]))";
+    INSERT = "INSERT INTO saga_step (saga, instance, input_id, number, input, standing, sent)
          SELECT $1, * FROM UNNEST($2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::json[])";
-    OF_INSTANCE = "SELECT number, at, heard, standing, sent FROM saga_step WHERE saga = $1 AND instance = $2 ORDER BY number";
+    OF_INSTANCE = "SELECT number, at, input, standing, sent FROM saga_step WHERE saga = $1 AND instance = $2 ORDER BY number";
 }
 
-/// Those of some inputs (instance, id) that were heard.
+/// Those of some inputs (instance, id) that were received before.
 ///
 /// # Errors
 /// The database's, as of every function here.
@@ -40,12 +40,12 @@ pub async fn known(
 pub struct New<'s> {
     /// Whose.
     pub instance: &'s str,
-    /// The id of what was heard.
-    pub input: &'s str,
+    /// The id of its input.
+    pub input_id: &'s str,
     /// Counts the instance's steps.
     pub number: i64,
-    /// What was heard, for people.
-    pub heard: &'s str,
+    /// Its input, for people.
+    pub input: &'s str,
     /// Where the instance stands after it.
     pub standing: &'s str,
     /// The commands that it sent: id and full name.
@@ -60,9 +60,9 @@ pub async fn insert(connection: &mut PgConnection, saga: &str, steps: &[New<'_>]
     sqlx::query(INSERT)
         .bind(saga)
         .bind(steps.iter().map(|step| step.instance).collect::<Vec<_>>())
-        .bind(steps.iter().map(|step| step.input).collect::<Vec<_>>())
+        .bind(steps.iter().map(|step| step.input_id).collect::<Vec<_>>())
         .bind(steps.iter().map(|step| step.number).collect::<Vec<_>>())
-        .bind(steps.iter().map(|step| step.heard).collect::<Vec<_>>())
+        .bind(steps.iter().map(|step| step.input).collect::<Vec<_>>())
         .bind(steps.iter().map(|step| step.standing).collect::<Vec<_>>())
         .bind(steps.iter().map(|step| Json(step.sent)).collect::<Vec<_>>())
         .execute(connection)
@@ -70,7 +70,7 @@ pub async fn insert(connection: &mut PgConnection, saga: &str, steps: &[New<'_>]
         .map(|_| ())
 }
 
-/// A step: number, time, what was heard, where it led, the commands that followed (id and type).
+/// A step: number, time, input, where it led, the commands that followed (id and type).
 pub type Step = (i64, Nearest, String, String, Json<Vec<(String, String)>>);
 
 /// The steps of an instance.

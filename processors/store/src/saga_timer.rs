@@ -126,7 +126,7 @@ pub async fn due(
     sqlx::query_as(DUE).bind(saga).bind(instances).bind(attempts_max).fetch_all(connection).await
 }
 
-/// Removes timers, by id: one that was set anew stays.
+/// Removes timers, by id: one that was set again stays.
 ///
 /// # Errors
 /// The database's.

@@ -3,12 +3,12 @@
 use sqlx::error::DatabaseError;
 use sqlx::postgres::PgDatabaseError;
 
-/// What follows from what Postgres refuses.
+/// What an error of Postgres means for the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Means {
-    /// The data of some record: it is found, and the others commit.
+    /// The data of some record is refused: it is found, and the others commit.
     BadData,
-    /// Two transactions were in each other's way.
+    /// Two transactions were in conflict.
     InTheWay,
     /// It took longer, or more memory, than one piece of work may: with fewer records.
     TooMuch,
@@ -26,8 +26,8 @@ pub enum Means {
 
 use Means::{BadData, InTheWay, NotNow, OtherShape, Outdated, SharedSession, TooMuch};
 
-/// What tells a prepared statement whose columns have changed from all else that is not supported: the place in Postgres
-/// that refuses it. Its JDBC driver goes by the same.
+/// Distinguishes a prepared statement whose columns have changed from all else that is not supported: the routine in
+/// Postgres that refuses it. The JDBC driver goes by the same.
 const OUTDATED: (&str, &str) = ("0A000", "RevalidateCachedQuery");
 
 /// Codes that mean something else than their class.
@@ -41,7 +41,7 @@ const CODES: [(&str, Means); 10] = [
     ("54011", OtherShape),    // too_many_columns
     ("55P03", InTheWay),      // lock_not_available
     ("57014", TooMuch),       // query_canceled, by statement_timeout or by a person
-    ("P0001", BadData),       // raise_exception: a trigger that somebody has added refuses a row
+    ("P0001", BadData),       // raise_exception: a trigger that an operator has added refuses a row
 ];
 
 /// Every class of the manual.
@@ -110,7 +110,7 @@ impl Means {
         }
     }
 
-    /// What a person can do about what waiting does not mend.
+    /// What an operator can do about an error that does not pass by waiting.
     pub fn way_on(self) -> Option<&'static str> {
         match self {
             OtherShape => Some(
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_class_is_told_once() {
+    fn every_class_is_listed_once() {
         let classes: BTreeSet<&str> = CLASSES.iter().map(|(class, _)| *class).collect();
         assert_eq!(classes.len(), CLASSES.len());
         assert!(CODES.iter().all(|(code, means)| classes.contains(&code[..2]) && *means != class_of(code)));

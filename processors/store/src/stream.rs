@@ -16,8 +16,8 @@ statements! {
              SELECT id, version, version = known.version,
                     CASE WHEN version <> known.version AND state_version = $4 THEN state::text END
              FROM stream WHERE context = $1 AND id = known.id AND version > 0 OFFSET 0) AS s";
-    /// By where the locked rows lie: a join over the ids would be planned by what is known of a table that may just have been
-    /// filled.
+    /// By where the locked rows lie: a join over the ids would be planned by what is known of a table that may just have
+    /// been filled.
     UPDATE = "UPDATE stream SET version = new.version, state_version = $1, state = new.state::json
          FROM UNNEST($2::text[]::tid[], $3::bigint[], $4::text[]) AS new(at, version, state)
          WHERE stream.ctid = new.at";
@@ -89,7 +89,7 @@ pub async fn referenced(
 /// A locked stream as it is to be: where its row lies, version, state as JSON.
 #[derive(Debug, Clone, Copy)]
 pub struct Changed<'s> {
-    /// As [`lock`] told.
+    /// As [`lock`] returned it.
     pub ctid: &'s str,
     /// The new version.
     pub version: i64,

@@ -1,4 +1,4 @@
-//! Times that others tell: Kafka's stamps, and those of Postgres, which has them from 4713 BC to 294276 AD and both
+//! Times from other systems: Kafka's timestamps, and those of Postgres, which has them from 4713 BC to 294276 AD and both
 //! infinities.
 
 use chrono::{DateTime, Datelike as _, TimeDelta, Utc};
@@ -12,11 +12,11 @@ const EPOCH: DateTime<Utc> = match DateTime::from_timestamp(946_684_800, 0) {
     None => DateTime::UNIX_EPOCH,
 };
 
-/// Years that a clock can be believed to mean. Postgres, Elasticsearch and every client can hold them, so what must always
-/// be written, such as the receipt of a dead letter, can be.
+/// Years that a clock can be believed to mean. Postgres, Elasticsearch and every client can represent them, so what must
+/// always be written, such as the receipt of a dead letter, can be.
 pub const YEARS: std::ops::RangeInclusive<i32> = 1900..=2200;
 
-/// A stamp of Kafka's, in milliseconds since 1970; `None` where no clock can have meant it.
+/// A timestamp of Kafka's, in milliseconds since 1970; `None` where no clock can have meant it.
 pub fn stamp(millis: i64) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp_millis(millis).filter(believable)
 }

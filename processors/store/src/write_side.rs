@@ -1,4 +1,4 @@
-//! What several tables of the write side answer together.
+//! Queries over several tables of the write side.
 
 use sqlx::{PgConnection, PgExecutor};
 
@@ -40,14 +40,14 @@ pub struct Awaited<'a> {
     pub context: &'a str,
     /// The stream.
     pub stream: &'a str,
-    /// The version of it that the instance has heard of.
+    /// The version of it that the instance has received.
     pub version: i64,
     /// The topic of commands to it.
     pub topic: String,
 }
 
-/// The instances of which a stream has a later version than they have heard, or is about to: a command to it of this source
-/// is not decided.
+/// The instances of which a stream has a later version than they have received, or is about to: a command to it of this
+/// source is not decided.
 ///
 /// # Errors
 /// The database's, as of every function here.
@@ -67,7 +67,7 @@ pub async fn moved_on(
         .await
 }
 
-/// What goes on by itself: what it is, where it stands, how much of it there is, and since when the oldest. Commands are those
+/// What is under way: what it is, its status, how much of it there is, and since when the oldest. Commands are those
 /// of a source to topics that begin with `commands`.
 ///
 /// # Errors

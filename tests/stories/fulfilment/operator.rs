@@ -17,7 +17,7 @@ async fn an_instance_is_listed_shown_with_its_history_and_cancelled() {
     let mut process = shop.instance.start_with(&["commands"], &[]);
     let mut sagas = shop.instance.start_with(&["saga", "fulfilment"], &[]);
     shop.instance.send(&[place(1, 1, &[(0, 2)])]).await;
-    becomes(&shop.instance.write, "SELECT count(*) FROM saga_step WHERE heard = 'PaymentRequested'", 1).await;
+    becomes(&shop.instance.write, "SELECT count(*) FROM saga_step WHERE input = 'PaymentRequested'", 1).await;
     let listed = shop.instance.millrace(&["saga", "list", "--format", "json"]).await;
     let one = &listed.expect_success().json()[0];
     assert_eq!((&one["standing"], &one["stuck"]), (&"paying".into(), &serde_json::Value::Null));
@@ -58,7 +58,7 @@ async fn an_impossible_stored_state_is_a_dead_letter_that_holds_up_only_its_own_
     let mut commands = shop.instance.start_with(&["commands"], &[]);
     let mut sagas = shop.instance.start_with(&["saga", "fulfilment"], &[]);
     shop.instance.send(&(0..4).map(|i| place(i, 1, &[(0, 1)])).collect::<Vec<_>>()).await;
-    becomes(&shop.instance.write, "SELECT count(*) FROM saga_step WHERE heard = 'PaymentRequested'", 4).await;
+    becomes(&shop.instance.write, "SELECT count(*) FROM saga_step WHERE input = 'PaymentRequested'", 4).await;
     let break_one =
         "UPDATE saga SET state = replace(state::text, '\"quantity\": 1', '\"quantity\": -1')::json
                      WHERE instance = 'order-000001'";

@@ -97,7 +97,7 @@ async fn an_outage_of_debezium_that_is_longer_than_the_deadline_cancels_nothing(
     let mut commands = shop.instance.start_with(&["commands"], &[]);
     let mut sagas = shop.instance.start_with(&["saga", "fulfilment"], &[]);
     shop.instance.send(&(0..5).map(|i| place(i, 1, &[(0, 1)])).collect::<Vec<_>>()).await;
-    becomes(&shop.instance.write, "SELECT count(*) FROM saga_step WHERE heard = 'PaymentRequested'", 5).await;
+    becomes(&shop.instance.write, "SELECT count(*) FROM saga_step WHERE input = 'PaymentRequested'", 5).await;
     let connector = format!("connectors/{}_outbox", shop.instance.name);
     connect(reqwest::Method::PUT, &format!("{connector}/pause")).await;
     eventually("the connector is paused", async || {
@@ -109,7 +109,11 @@ async fn an_outage_of_debezium_that_is_longer_than_the_deadline_cancels_nothing(
     let mut effects = shop.instance.start_with(&["effect", "payment"], &[]);
     sagas.reports("millrace_saga_timers_total", &[("outcome", "put-off")], 1.0).await;
     let held = "SELECT count(*) FROM outbox WHERE type = 'millrace.payments.AuthorisePayment'";
-    assert_eq!(shop.instance.count(held).await, Ok(5), "the money is held, and nobody has heard of it");
+    assert_eq!(
+        shop.instance.count(held).await,
+        Ok(5),
+        "the money is authorised, and no saga has received that"
+    );
     connect(reqwest::Method::PUT, &format!("{connector}/resume")).await;
     becomes(&shop.instance.write, "SELECT count(*) FROM saga WHERE standing = 'fulfilled'", 5).await;
     for process in [&mut commands, &mut sagas, &mut effects] {

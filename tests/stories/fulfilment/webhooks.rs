@@ -32,7 +32,7 @@ async fn what_the_provider_tells_by_itself_counts_once_and_its_answer_is_not_wai
     let process = shop.open();
     shop.instance.send(&(0..ORDERS).map(|i| place(i, 1, &[(0, 1)])).collect::<Vec<_>>()).await;
     shop.rest().await;
-    let told = |outcome| [("effect", "payment"), ("kind", "told"), ("outcome", outcome)];
+    let told = |outcome| [("effect", "payment"), ("kind", "webhook"), ("outcome", outcome)];
     let done = shop.outside.entries();
     let done = done.iter().filter(|entry| entry["kind"] == "authorisation" || entry["kind"] == "charge");
     let done = done.count() as f64;
@@ -53,12 +53,12 @@ async fn what_the_provider_tells_by_itself_counts_once_and_its_answer_is_not_wai
 
 async fn only_the_provider_is_believed(shop: &Shop, door: &Door) {
     let charge = shop.charge();
-    let unheard = json!({"key": uuid::Uuid::nil(), "status": "captured", "reference": "ch-1"});
+    let unknown_call = json!({"key": uuid::Uuid::nil(), "status": "captured", "reference": "ch-1"});
     for (secret, body, expected) in [
         (SECRET, &charge, StatusCode::OK),
         (NEXT_SECRET, &charge, StatusCode::OK),
         (OTHER_SECRET, &charge, StatusCode::UNAUTHORIZED),
-        (SECRET, &unheard, StatusCode::NOT_FOUND),
+        (SECRET, &unknown_call, StatusCode::NOT_FOUND),
         (SECRET, &json!({"key": charge["key"], "status": "pending"}), StatusCode::BAD_REQUEST),
         (SECRET, &json!("x".repeat(70_000)), StatusCode::PAYLOAD_TOO_LARGE),
     ] {
@@ -118,7 +118,7 @@ impl Shop {
     }
 }
 
-/// Where webhooks are heard.
+/// Where webhooks are received.
 pub(super) struct Door {
     address: String,
     /// What the provider signs with.
@@ -140,7 +140,7 @@ impl Door {
         Self { address: format!("127.0.0.1:{port}"), secret_file, secrets_file }
     }
 
-    /// The variable that lets a process hear them there.
+    /// The variable that lets a process receive them there.
     pub(super) fn listens(&self) -> (&str, &str) {
         ("MILLRACE_HTTP__WEBHOOK_LISTEN", &self.address)
     }

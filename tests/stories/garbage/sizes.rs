@@ -1,4 +1,4 @@
-//! Records as large as a broker takes: with our headers they are larger still, and are buried all the same.
+//! Records as large as a broker takes: with our headers they are larger still, and are dead-lettered all the same.
 
 use std::slice;
 
@@ -40,9 +40,9 @@ async fn fill(topic: &str) -> Vec<Raw> {
     plain.into_iter().chain(packed).collect()
 }
 
-fn are_buried(instance: &Instance, topic: &str, role: &str, all: &[Raw]) {
+fn are_dead_lettered(instance: &Instance, topic: &str, role: &str, all: &[Raw]) {
     let letters = instance.kafka.all(&format!("{topic}.{}.dlq", instance.group(role)));
-    assert_eq!(letters.len(), all.len(), "each of {topic} is buried once by {role}");
+    assert_eq!(letters.len(), all.len(), "each of {topic} is dead-lettered once by {role}");
     for (letter, raw) in letters.iter().zip(all) {
         let length = raw.value.as_ref().map(Vec::len);
         assert!(
@@ -64,12 +64,12 @@ async fn dlq(instance: &Instance, arguments: &[&str]) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_size_kafka_takes_is_buried_and_its_neighbours_go_on() {
+async fn a_record_of_any_size_that_kafka_takes_is_dead_lettered_and_the_others_go_on() {
     let _turn = beside_others().await;
     let instance = instance_with("sizes", &[("contexts", CONTEXTS)]).await;
     let mut process = instance.start();
     let (commands, events) = (instance.topic("cmd", "carts"), instance.topic("evt", "carts"));
-    let buried = fill(&commands).await;
+    let filled = fill(&commands).await;
     fill(&events).await;
     // A command that fails for a while, as large as its topic takes: it waits on retry topics.
     kafka::produce_as(&commands, Some(0), &[cart_of("large", &customer(1), 1_040_000).await], &[ROOMY]).await;
@@ -77,9 +77,9 @@ async fn whatever_size_kafka_takes_is_buried_and_its_neighbours_go_on() {
     becomes(&instance.write, DEAD, 6).await;
     becomes(&instance.read, "SELECT count(*) FROM dead_letter WHERE grp LIKE '%.carts'", 5).await;
     instance.settle().await;
-    are_buried(&instance, &events, "carts", &buried);
+    are_dead_lettered(&instance, &events, "carts", &filled);
     let large = cart_of("large", &customer(1), 1_040_000).await;
-    are_buried(&instance, &commands, "commands", &[buried, vec![large]].concat());
+    are_dead_lettered(&instance, &commands, "commands", &[filled, vec![large]].concat());
     becomes(
         &instance.write,
         "SELECT count(*) FROM command WHERE id = 'CreateCart-2' AND status = 'completed'",
@@ -165,7 +165,7 @@ async fn they_are_told_before_they_are_read(instance: &Instance) {
     assert_eq!(receipt.expect_success().json()[0]["status"], "pending");
 }
 
-/// On a retry topic, too, the records behind it are read. What has no bytes is nothing that could wake a head.
+/// On a retry topic, too, the records behind it are read. A record without bytes wakes no blocking record.
 async fn a_copy_is_read_behind_one_that_cannot_be(instance: &Instance, commands: &str, bomb: &Raw) {
     let copies = format!("{commands}.{}.retry.1", instance.group("commands"));
     kafka::produce_packed(&copies, 0, slice::from_ref(bomb)).await;

@@ -44,7 +44,7 @@ async fn work_off(pool: &Pool, retries: &Retries, topics: &Topics, topic: &str) 
         let batch = topics.read(topic, from, 8);
         let records: Vec<&Record> = batch.iter().collect();
         let mut transaction = pool.begin().await.expect("a transaction");
-        let settled = retries.settle_copies(&mut transaction, &end(&batch), &records).await;
+        let settled = retries.settle_wake_ups(&mut transaction, &end(&batch), &records).await;
         drop(settled.expect("whatever a copy says, the batch is settled"));
         transaction.commit().await.expect("a commit");
         from += batch.len() as i64;
@@ -101,7 +101,12 @@ impl Role for Stumbles {
         panic!("at whatever it is shown")
     }
 
-    async fn bury(&self, connection: &mut PgConnection, record: &Record, _: &Fault) -> Result<(), WorkError> {
+    async fn dead_lettered(
+        &self,
+        connection: &mut PgConnection,
+        record: &Record,
+        _: &Fault,
+    ) -> Result<(), WorkError> {
         let trace = record.key_text().unwrap_or_default();
         assert_ne!(trace, "panics");
         let refused = sqlx::query_scalar::<_, String>("SELECT $1::text").bind(trace);

@@ -33,7 +33,7 @@ async fn keys_in_offset_order_stay_in_order_through_faults_crashes_and_duplicate
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_instances_of_sagas_hear_stays_in_order_through_faults_crashes_and_duplicates() {
+async fn what_instances_of_sagas_receive_stays_in_order_through_faults_crashes_and_duplicates() {
     let _turn = beside_others().await;
     model::holds_for_all_seeds(Order::Instance, seeds()).await;
 }
@@ -54,7 +54,7 @@ async fn an_order_before_its_customer_is_placed_once_the_customer_is_there_and_w
     let tried_twice = "SELECT count(*) FROM blocked_key WHERE status = 'retrying' AND attempts >= 2";
     becomes(&instance.write, tried_twice, 1).await;
     let waiting = instance.count("SELECT count(*) FROM parked").await;
-    assert_eq!(waiting, Ok(2), "the head and what is behind it");
+    assert_eq!(waiting, Ok(2), "the blocking record and what is behind it");
     instance.send(&[register(1), place(2, &customer(1), &product(1))]).await;
     instance.settle().await;
     let statuses: Vec<String> =

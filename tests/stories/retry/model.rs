@@ -8,7 +8,7 @@ use std::time::Duration;
 use millrace_engine::database::Pool;
 use millrace_engine::offsets::Claim;
 use millrace_engine::retry::Retries;
-use millrace_engine::{Record, Role as _, moments};
+use millrace_engine::{Record, Role as _, failpoints};
 use millrace_store::migrations;
 use millrace_tests::instance::pool;
 use sqlx::{AssertSqlSafe, PgPool};
@@ -31,7 +31,7 @@ struct Model {
 }
 
 pub(super) async fn holds_for_all_seeds(order: Order, seeds: u64) {
-    let _armed = moments::arm();
+    let _armed = failpoints::arm();
     let all = async |pool: &PgPool| {
         for seed in 0..seeds {
             run(pool, "TRUNCATE written, consumer_offset, blocked_key, parked, dead_letter".to_owned()).await;
@@ -187,7 +187,7 @@ impl Model {
         let settled = if claim.topic == SOURCE {
             self.retries.settle(&mut transaction, &at, &records, None).await
         } else {
-            self.retries.settle_copies(&mut transaction, &at, &records).await
+            self.retries.settle_wake_ups(&mut transaction, &at, &records).await
         };
         drop(settled.expect("a batch that can be settled"));
         if crashes {
@@ -198,7 +198,7 @@ impl Model {
         !crashes
     }
 
-    /// Time passes: heads whose copy was lost are overdue.
+    /// Time passes: blocking records whose wake-up copy was lost are overdue.
     async fn long_after(&mut self) {
         run(&self.writer.pool, "UPDATE blocked_key SET due_at = now() - interval '1 hour'".to_owned()).await;
         self.retries.sweep().await.expect("a sweep");
@@ -230,7 +230,7 @@ impl Model {
             let missing = if self.writer.waits_behind_dead() { PER_KEY - expected.len() as i64 } else { 0 };
             assert_eq!(
                 waiting, missing,
-                "seed {seed}: what is behind a dead head of {key} is kept, all else is gone"
+                "seed {seed}: what is behind a dead letter of {key} is kept, all else is removed"
             );
         }
         if !self.writer.waits_behind_dead() {

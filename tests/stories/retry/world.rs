@@ -176,9 +176,9 @@ impl Role for Writer {
         self.order != Order::Offset
     }
 
-    async fn assign_turns(&self, batch: &[&Record]) -> Result<(), WorkError> {
+    async fn assign_ordering_keys(&self, batch: &[&Record]) -> Result<(), WorkError> {
         for record in batch.iter().filter(|_| self.order == Order::Instance) {
-            record.keep_turn_of(owner(record).as_bytes().to_vec());
+            record.set_ordering_key(owner(record).as_bytes().to_vec());
         }
         Ok(())
     }

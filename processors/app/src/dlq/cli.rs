@@ -30,7 +30,7 @@ pub enum Action {
         /// The letter's id, such as w12 or r7
         id: Id,
     },
-    /// Give dead letters their turn again, with all their tries
+    /// Let dead letters be tried again, with all their tries
     Redrive(Redrive),
     /// Give dead letters up: what waits behind them goes on without them
     Discard(Discard),
@@ -83,7 +83,7 @@ pub enum Status {
     /// Nothing yet.
     #[default]
     Dead,
-    /// It got its turn again.
+    /// It is tried again.
     Redriven,
     /// It was given up.
     Discarded,

@@ -82,8 +82,8 @@ impl<'c> Copies<'c> {
             format!("its bytes are gone: Kafka took no copy of them, and {place} is no more")
         };
         Ok(found.and_then(|found| found.filter(same).ok_or_else(gone)).inspect(|found| {
-            if let Some(turn) = known.as_ref().and_then(Record::told_turn) {
-                found.keep_turn_of(turn.to_vec());
+            if let Some(key) = known.as_ref().and_then(Record::shown_ordering_key) {
+                found.set_ordering_key(key.to_vec());
             }
         }))
     }

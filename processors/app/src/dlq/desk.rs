@@ -111,7 +111,7 @@ impl<'c> Desk<'c> {
             | WorkError::Overran(_)
             | WorkError::Outdated(_)
             | WorkError::Fenced
-            | WorkError::Held(_) => Setback::Contended,
+            | WorkError::Paused(_) => Setback::Contended,
             WorkError::Refused(reason) | WorkError::NotTaken(reason) => Setback::Refused(reason),
             WorkError::Faulty(fault) => Setback::Refused(fault.message),
             outage @ WorkError::Outage { .. } => Setback::Failed(outage::failure(self.config, side, outage)),

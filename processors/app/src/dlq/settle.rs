@@ -157,7 +157,7 @@ impl Settling<'_> {
         if !dead_letter::mark(&mut transaction, letter.id.row, self.verb.done()).await.map_err(fail)? {
             return Ok(Did::Before);
         }
-        let head = match work {
+        let blocks = match work {
             Some(work) => self.effect(letter, work, &mut transaction).await?,
             None if self.verb == Verb::Redrive => self.desk.publish(letter).await.map(|()| false)?,
             None => false,
@@ -168,13 +168,13 @@ impl Settling<'_> {
         signed.map_err(fail)?;
         transaction.commit().await.map_err(fail)?;
         tracing::info!(letter = subject, %details, "{}", self.verb.done());
-        if let Some(Work { retries, record }) = work.filter(|_| head) {
+        if let Some(Work { retries, record }) = work.filter(|_| blocks) {
             retries.wake(record).await.map_err(|error| self.desk.setback(letter.id.side, error))?;
         }
         Ok(Did::Now)
     }
 
-    /// True when the record is the head of its key, to be woken.
+    /// True when the record blocks its key and is to be woken.
     async fn effect(
         &self,
         letter: &Letter,

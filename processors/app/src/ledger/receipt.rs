@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use millrace_ops::moment;
 use millrace_schemas::short_name;
-use millrace_store::parked::{Turn, Waiting};
+use millrace_store::parked::{Waiting, WaitsFor};
 use millrace_store::timestamp;
 use rdkafka::message::{BorrowedMessage, Message as _};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -92,7 +92,7 @@ impl Receipt {
 
     /// Of a record that waits for its next try, or behind one that does.
     pub(super) fn waiting(waiting: Waiting, attempts_max: i32) -> Self {
-        let Waiting { id, source, record_type, place, key, timestamp_ms, received_at, turn } = waiting;
+        let Waiting { id, source, record_type, place, key, timestamp_ms, received_at, waits_for } = waiting;
         let type_ = record_type.unwrap_or_default();
         let known = Self {
             id,
@@ -107,14 +107,14 @@ impl Receipt {
             received_at: Some(received_at),
             ..Self::default()
         };
-        match turn {
-            Turn::Retrying { attempts, due_at, reason } => {
+        match waits_for {
+            WaitsFor::Retrying { attempts, due_at, reason } => {
                 let (code, message) = reason.unzip();
                 let (attempts, attempts_max) = (Some(attempts), Some(attempts_max));
                 let status = "retrying".to_owned();
                 Self { status, code, message, attempts, attempts_max, next_try_at: Some(due_at), ..known }
             }
-            Turn::Behind { id } => Self { status: "waiting".to_owned(), behind: id, ..known },
+            WaitsFor::Behind { id } => Self { status: "waiting".to_owned(), behind: id, ..known },
         }
     }
 
@@ -158,12 +158,12 @@ fn context(type_: &str) -> String {
 }
 
 /// What a command waits for, in a few words.
-pub(crate) fn waits_for(turn: &Turn) -> String {
-    match turn {
-        Turn::Retrying { reason: Some((code, message)), .. } => format!("retrying: {code}: {message}"),
-        Turn::Retrying { reason: None, .. } => "retrying".to_owned(),
-        Turn::Behind { id: Some(id) } => format!("waiting behind {id}"),
-        Turn::Behind { id: None } => "waiting".to_owned(),
+pub(crate) fn waits_for(waits_for: &WaitsFor) -> String {
+    match waits_for {
+        WaitsFor::Retrying { reason: Some((code, message)), .. } => format!("retrying: {code}: {message}"),
+        WaitsFor::Retrying { reason: None, .. } => "retrying".to_owned(),
+        WaitsFor::Behind { id: Some(id) } => format!("waiting behind {id}"),
+        WaitsFor::Behind { id: None } => "waiting".to_owned(),
     }
 }
 
@@ -251,7 +251,7 @@ mod tests {
         }
     }
 
-    fn waiting(turn: Turn) -> Receipt {
+    fn waiting(waits_for: WaitsFor) -> Receipt {
         let waiting = Waiting {
             id: "2".to_owned(),
             source: "shop".to_owned(),
@@ -260,7 +260,7 @@ mod tests {
             key: b"10248".to_vec(),
             timestamp_ms: Some(1_000),
             received_at: DateTime::UNIX_EPOCH,
-            turn,
+            waits_for,
         };
         Receipt::waiting(waiting, 4)
     }
@@ -284,7 +284,7 @@ mod tests {
     #[test]
     fn a_receipt_of_a_command_that_waits_says_what_for() {
         let reason = Some(("reference-not-found".to_owned(), "no customer `ann`".to_owned()));
-        let text = shown(&waiting(Turn::Retrying { attempts: 3, due_at: DateTime::UNIX_EPOCH, reason }));
+        let text = shown(&waiting(WaitsFor::Retrying { attempts: 3, due_at: DateTime::UNIX_EPOCH, reason }));
         for line in [
             "stream    orders/10248",
             "status    retrying",
@@ -293,7 +293,7 @@ mod tests {
         ] {
             assert!(text.contains(line), "{text}");
         }
-        let behind = waiting(Turn::Behind { id: Some("1".to_owned()) });
+        let behind = waiting(WaitsFor::Behind { id: Some("1".to_owned()) });
         assert!(shown(&behind).contains("status    waiting\nbehind    1\n"), "{}", shown(&behind));
         assert!(list_waiting(&[behind]).contains("ConfirmOrder  orders/10248  2                  behind 1"));
     }

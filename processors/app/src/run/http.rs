@@ -13,7 +13,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use millrace_engine::database::Pool;
-use millrace_engine::supervision::{Setbacks, restarted};
+use millrace_engine::supervision::{Restarts, restarted};
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
 use prometheus::TextEncoder;
@@ -33,7 +33,7 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub(super) struct Probed {
     pub(super) databases: [Pool; 2],
-    pub(super) setbacks: Setbacks,
+    pub(super) restarts: Restarts,
     /// Views of which this build can fold into no generation.
     pub(super) idle: watch::Receiver<Vec<String>>,
     pub(super) stop: CancellationToken,
@@ -101,7 +101,7 @@ async fn answer(listener: &std::net::TcpListener, probes: &Probes) {
             tracing::error!(%error, "the listener ended");
         }
     };
-    restarted("probes", &probes.probed.setbacks, &CancellationToken::new(), served).await;
+    restarted("probes", &probes.probed.restarts, &CancellationToken::new(), served).await;
 }
 
 /// Listens at the address that a setting names.
@@ -139,8 +139,8 @@ async fn healthy(State(probes): State<Probes>) -> Answer {
 }
 
 async fn ready(State(probes): State<Probes>) -> Answer {
-    let Probed { databases, setbacks, idle, stop } = &probes.probed;
-    let told = [setbacks.told(), idle.borrow().clone()].concat();
+    let Probed { databases, restarts, idle, stop } = &probes.probed;
+    let told = [restarts.recent_panics(), idle.borrow().clone()].concat();
     if stop.is_cancelled() {
         return unavailable("stopping");
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::future::OptionFuture;
 use futures::{FutureExt as _, TryFutureExt as _};
 use millrace_engine::metrics;
-use millrace_engine::supervision::{Setbacks, Watch, caught};
+use millrace_engine::supervision::{Restarts, Watch, caught};
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
 use millrace_ops::layout::{self, Group, ReadModel, Side};
@@ -63,7 +63,7 @@ pub(super) struct Members {
     /// The views that this build folds into no generation of, and why.
     idle: watch::Sender<Vec<String>>,
     stop: CancellationToken,
-    setbacks: Setbacks,
+    restarts: Restarts,
 }
 
 impl Members {
@@ -72,7 +72,7 @@ impl Members {
         config: &Config,
         selection: Selection,
         roles: Roles,
-        (stop, setbacks, idle): (CancellationToken, Setbacks, watch::Sender<Vec<String>>),
+        (stop, restarts, idle): (CancellationToken, Restarts, watch::Sender<Vec<String>>),
     ) -> Result<Self, Failure> {
         let models = layout::read_models(config).into_iter().map(|model| (model.name, model)).collect();
         let writers = layout::groups(config).into_iter().filter(|group| group.side == Side::Write);
@@ -97,7 +97,7 @@ impl Members {
             complained: false,
             idle,
             stop,
-            setbacks,
+            restarts,
         })
     }
 
@@ -108,7 +108,7 @@ impl Members {
         loop {
             tick.tick().await;
             match caught("follower", self.step()).await {
-                Err(panic) => tokio::time::sleep(self.setbacks.note("follower", &panic)).await,
+                Err(panic) => tokio::time::sleep(self.restarts.note("follower", &panic)).await,
                 Ok(Ok(())) => self.complained = false,
                 Ok(Err(error)) if self.complained => {
                     tracing::debug!(%error, "not all groups are as they should be")
@@ -190,7 +190,7 @@ impl Members {
             self.running.extract_if(.., |_, running| running.task.is_finished())
         {
             if let Some(panic) = watch.panicked() {
-                self.setbacks.note(&place.group, panic);
+                self.restarts.note(&place.group, panic);
             }
         }
     }
@@ -238,7 +238,7 @@ impl Members {
         for group in self.writers.clone() {
             let Group { role, id, topics, .. } = group;
             let place = Place { name: role.to_owned(), generation: 1, group: id, serving: true };
-            if !self.running.contains_key(&place) && self.setbacks.may_begin(&place.group) {
+            if !self.running.contains_key(&place) && self.restarts.may_start(&place.group) {
                 joined = joined.and(self.join_writer(place, &topics).await);
             }
         }
@@ -265,7 +265,7 @@ impl Members {
     }
 
     async fn join_view(&mut self, place: Place) -> Result<(), Failure> {
-        if self.running.contains_key(&place) || !self.setbacks.may_begin(&place.group) {
+        if self.running.contains_key(&place) || !self.restarts.may_start(&place.group) {
             return Ok(());
         }
         if let Some(model) = self.models.get(place.name.as_str()).filter(|_| place.serving) {
@@ -319,7 +319,7 @@ impl Members {
         let Some(model) = self.models.get(serving.view.as_str()).cloned() else { return };
         let tending = format!("tending {}", model.name);
         if self.tended.get(model.name).is_some_and(|task| !task.is_finished())
-            || !self.setbacks.may_begin(&tending)
+            || !self.restarts.may_start(&tending)
         {
             return;
         }
@@ -333,7 +333,7 @@ impl Members {
         let builds = live.iter().any(|one| is_build(one) && one.is_of(&model.shape));
         if follows || builds {
             let (config, read, number) = (self.config.clone(), self.read.clone(), serving.generation);
-            let setbacks = self.setbacks.clone();
+            let restarts = self.restarts.clone();
             let work = async move {
                 let aliased =
                     if follows { indices::point_alias(&config, &model, number).await } else { Ok(()) };
@@ -346,7 +346,7 @@ impl Members {
                 aliased.ok().map(|()| number)
             };
             let noted = async move {
-                let noted = |panic| setbacks.note(&tending, &panic);
+                let noted = |panic| restarts.note(&tending, &panic);
                 caught("tending", work).await.map_err(noted).ok().flatten()
             };
             self.tended.insert(serving.view.clone(), tokio::spawn(noted));

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use millrace_domain::effects::payment::Payment;
 use millrace_engine::WorkError;
-use millrace_engine::effects::{Caller, Told};
+use millrace_engine::effects::{Caller, WebhookOutcome};
 use millrace_engine::supervision::caught;
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
@@ -124,13 +124,13 @@ async fn hear(door: &Door, headers: &HeaderMap, body: Body) -> Result<Answer, An
         whole.map_err(|_| told(StatusCode::PAYLOAD_TOO_LARGE, "the body cannot be read, or is too large"))?;
     door.verify(&body, headers)?;
     let word = Word::read(&body).map_err(|reason| (StatusCode::BAD_REQUEST, reason))?;
-    match door.payments.told(word.key, |request| word.answers(request)).await {
-        Ok(Told::Taken) => Ok(told(StatusCode::OK, "taken")),
-        Ok(Told::Known) => Ok(told(StatusCode::OK, "known")),
+    match door.payments.webhook(word.key, |request| word.answers(request)).await {
+        Ok(WebhookOutcome::Taken) => Ok(told(StatusCode::OK, "taken")),
+        Ok(WebhookOutcome::Known) => Ok(told(StatusCode::OK, "known")),
         // Telling it again would change nothing; the log says it to our people.
-        Ok(Told::Contradicts) => Ok(told(StatusCode::OK, "known, and not as it is told")),
-        Ok(Told::Unheard) => Err(told(StatusCode::NOT_FOUND, "key: no call has it")),
-        Ok(Told::Other(reason)) => Err((StatusCode::UNPROCESSABLE_ENTITY, reason)),
+        Ok(WebhookOutcome::Contradicts) => Ok(told(StatusCode::OK, "known, and not as it is told")),
+        Ok(WebhookOutcome::UnknownCall) => Err(told(StatusCode::NOT_FOUND, "key: no call has it")),
+        Ok(WebhookOutcome::Other(reason)) => Err((StatusCode::UNPROCESSABLE_ENTITY, reason)),
         Err(WorkError::Refused(reason)) => Err((StatusCode::UNPROCESSABLE_ENTITY, reason)),
         // Whoever tells it tells it again.
         Err(error) => {

@@ -18,7 +18,7 @@ pub const HELP: &str = "\
 Examples:
   millrace saga list                             what is under way, the oldest first
   millrace saga list --stuck                     only what needs an operator
-  millrace saga show fulfilment/10248            each step: what was heard, and the commands that followed
+  millrace saga show fulfilment/10248            each step: its input, and the commands that followed
   millrace saga cancel fulfilment/10248 --why fraud
                                                  undoes what was done so far, as the saga knows how
 

@@ -67,14 +67,14 @@ impl Shown {
             text.push_str(&format!("STUCK: {stuck}\n"));
         }
         text.push('\n');
-        let mut steps = Table::new(&["step", "at", "heard", "standing", "sent"]);
-        for (number, at, heard, standing, sent) in &self.steps {
+        let mut steps = Table::new(&["step", "at", "input", "standing", "sent"]);
+        for (number, at, input, standing, sent) in &self.steps {
             let sent: Vec<String> = sent
                 .iter()
                 .map(|(id, type_)| format!("{} {id} ({})", short_name(type_), self.became(id)))
                 .collect();
             let (number, at) = (number.to_string(), output::time(at.0));
-            steps.row([number, at, heard.clone(), standing.clone(), sent.join(", ")]);
+            steps.row([number, at, input.clone(), standing.clone(), sent.join(", ")]);
         }
         text.push_str(&steps.render());
         if !self.timers.is_empty() {
@@ -98,7 +98,7 @@ impl Shown {
     /// What became of a command.
     fn became(&self, id: &str) -> String {
         if let Some(waiting) = self.waiting.iter().find(|one| one.id == id) {
-            return ledger::waits_for(&waiting.turn);
+            return ledger::waits_for(&waiting.waits_for);
         }
         match self.receipts.iter().find(|(known, ..)| known == id) {
             None => "not decided yet".to_owned(),
@@ -109,12 +109,12 @@ impl Shown {
 
     fn json(&self) -> Value {
         let mut json = self.found.json();
-        let steps = self.steps.iter().map(|(number, at, heard, standing, sent)| {
+        let steps = self.steps.iter().map(|(number, at, input, standing, sent)| {
             let sent: Vec<Value> = sent
                 .iter()
                 .map(|(id, type_)| json!({"id": id, "type": type_, "became": self.became(id)}))
                 .collect();
-            json!({"step": number, "at": output::time(at.0), "heard": heard, "standing": standing, "sent": sent})
+            json!({"step": number, "at": output::time(at.0), "input": input, "standing": standing, "sent": sent})
         });
         let steps: Vec<Value> = steps.collect();
         let timers = self.timers.iter().map(|(name, set_at, due_at, attempts, error)| {

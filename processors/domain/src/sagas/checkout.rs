@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{REASON_MAX, readable};
 use crate::contexts::orders::Orders as OrdersContext;
-use crate::{Awaited, Context, Heard, Reaction, Saga, Standing, Step};
+use crate::{Awaited, Context, Input, Reaction, Saga, Standing, Step};
 
 /// The saga of carts that are checked out; an instance is an order and has its id.
 #[derive(Debug)]
@@ -39,29 +39,29 @@ impl Saga for CartCheckout {
     const STANDINGS: &'static [&'static str] = &["placing", "placed", "refused"];
     type State = Checkout;
 
-    fn instance(heard: &Heard<'_>) -> Option<String> {
-        match heard {
-            Heard::Event(recorded) => match &recorded.event {
+    fn instance(input: &Input<'_>) -> Option<String> {
+        match input {
+            Input::Event(recorded) => match &recorded.event {
                 Event::Carts(CartEvent::CartCheckedOut(event)) => Some(event.order_id.clone()),
                 Event::Orders(OrderEvent::OrderPlaced(event)) => Some(event.order_id.clone()),
                 _ => None,
             },
-            Heard::Rejection(rejection) => {
+            Input::Rejection(rejection) => {
                 (rejection.command_type == PlaceOrder::FULL_NAME).then(|| rejection.stream.clone())
             }
-            Heard::Timer(..) | Heard::Cancel(_) => None,
+            Input::Timer(..) | Input::Cancel(_) => None,
         }
     }
 
-    fn react(state: Option<Checkout>, heard: &Heard<'_>) -> Reaction<Checkout> {
-        match heard {
-            Heard::Event(recorded) => match &recorded.event {
+    fn react(state: Option<Checkout>, input: &Input<'_>) -> Reaction<Checkout> {
+        match input {
+            Input::Event(recorded) => match &recorded.event {
                 Event::Carts(CartEvent::CartCheckedOut(cart)) => checked_out(state, cart),
                 Event::Orders(OrderEvent::OrderPlaced(_)) => placed(state),
                 _ => Reaction::Ignore,
             },
-            Heard::Rejection(rejection) => refused(state, rejection),
-            Heard::Timer(..) | Heard::Cancel(_) => Reaction::Ignore,
+            Input::Rejection(rejection) => refused(state, rejection),
+            Input::Timer(..) | Input::Cancel(_) => Reaction::Ignore,
         }
     }
 
@@ -173,7 +173,7 @@ mod tests {
     }
 
     fn placing() -> Process<CartCheckout> {
-        process::<CartCheckout>().hears(checked_out("c1")).then("placing", [order()])
+        process::<CartCheckout>().receives(checked_out("c1")).then("placing", [order()])
     }
 
     fn placed() -> Process<CartCheckout> {
@@ -187,7 +187,7 @@ mod tests {
             lines: Vec::new(),
             total: 600,
         };
-        placing().hears(orders::Event::from(placed)).then_nothing("placed")
+        placing().receives(orders::Event::from(placed)).then_nothing("placed")
     }
 
     #[test]
@@ -200,14 +200,14 @@ mod tests {
         placing()
             .refused(order(), "product-discontinued")
             .then("refused", [reopened("c1", "product-discontinued")])
-            .hears(checked_out("c1"))
+            .receives(checked_out("c1"))
             .then("placing", [order()]);
     }
 
     #[test]
     fn a_second_cart_cannot_become_the_same_order() {
         let reason = "another cart was checked out as the order 7";
-        placing().hears(checked_out("c2")).then("placing", [reopened("c2", reason)]);
-        placed().hears(checked_out("c2")).then("placed", [reopened("c2", reason)]).ended();
+        placing().receives(checked_out("c2")).then("placing", [reopened("c2", reason)]);
+        placed().receives(checked_out("c2")).then("placed", [reopened("c2", reason)]).ended();
     }
 }

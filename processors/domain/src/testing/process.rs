@@ -8,7 +8,7 @@ use millrace_schemas::{Command, Event};
 use serde_json::{Value, json};
 
 use super::{assert_survives_storage, recorded, rejected};
-use crate::{Heard, Reaction, Saga, Step, Timer, raised};
+use crate::{Input, Reaction, Saga, Step, Timer, raised};
 
 /// An instance of a saga, with a clock of its own that begins in 1970.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub struct Process<S: Saga> {
     sent: Vec<Command>,
 }
 
-/// Starts a test with an instance that has heard nothing yet.
+/// Starts a test with an instance that has received nothing yet.
 pub fn process<S: Saga>() -> Process<S> {
     Process { state: None, timers: BTreeMap::new(), now: Duration::ZERO, sent: Vec::new() }
 }
@@ -52,37 +52,37 @@ impl<S: Saga> Process<S> {
 
     /// Something happens.
     #[must_use]
-    pub fn hears(self, event: impl Into<Event>) -> Self {
+    pub fn receives(self, event: impl Into<Event>) -> Self {
         let recorded = recorded(&event.into(), 1);
-        self.react(&Heard::Event(&recorded))
+        self.react(&Input::Event(&recorded))
     }
 
     /// A command that it has sent is refused.
     #[must_use]
     pub fn refused(self, command: impl Into<Command>, code: &str) -> Self {
         let rejection = rejected(&command.into(), code, code);
-        self.react(&Heard::Rejection(&rejection))
+        self.react(&Input::Rejection(&rejection))
     }
 
     /// An operator cancels it.
     #[must_use]
     pub fn cancelled(self, why: &str) -> Self {
-        self.react(&Heard::Cancel(why))
+        self.react(&Input::Cancel(why))
     }
 
-    /// Time passes: timers that are due then are heard.
+    /// Time passes: timers that are due then fire.
     #[must_use]
     pub fn waits(mut self, time: Duration) -> Self {
         self.now += time;
         while let Some(name) = self.timers.iter().find(|(_, due)| **due <= self.now).map(|(name, _)| *name) {
             self.timers.remove(name);
             let now = DateTime::UNIX_EPOCH + self.now;
-            self = self.react(&Heard::Timer(name, now));
+            self = self.react(&Input::Timer(name, now));
         }
         self
     }
 
-    /// It is that time: timers that are due until then are heard.
+    /// It is that time: timers that are due until then fire.
     ///
     /// # Panics
     /// When it is later already.
@@ -120,7 +120,7 @@ impl<S: Saga> Process<S> {
     #[track_caller]
     pub fn finds_impossible(self, event: impl Into<Event>) {
         let recorded = recorded(&event.into(), 1);
-        let reaction = S::react(self.state, &Heard::Event(&recorded));
+        let reaction = S::react(self.state, &Input::Event(&recorded));
         assert!(matches!(reaction, Reaction::Impossible(_)), "{reaction:?}");
     }
 
@@ -129,8 +129,8 @@ impl<S: Saga> Process<S> {
         serde_json::to_string(&self.state).expect("states serialise")
     }
 
-    fn react(mut self, heard: &Heard<'_>) -> Self {
-        match S::react(self.state.clone(), heard) {
+    fn react(mut self, input: &Input<'_>) -> Self {
+        match S::react(self.state.clone(), input) {
             Reaction::Ignore => {}
             Reaction::Impossible(why) => assert_eq!(why, "", "possible"),
             Reaction::Step(Step { state, sends, timers }) => {

@@ -1,4 +1,4 @@
-//! A command as it arrived: what it asks, who it is, where it lies.
+//! A command as it arrived: its content, its identity, its place.
 
 use chrono::{DateTime, Utc};
 use millrace_domain::Context;
@@ -22,7 +22,7 @@ pub(super) struct Arrived<'b, C: Context> {
     pub(super) occurred_at: DateTime<Utc>,
 }
 
-/// Decodes a batch. Records that are no commands of this context have failed, those of a key behind one that may be read
+/// Decodes a batch. Records that are not commands of this context have failed, those of a key behind one that may be read
 /// later wait, the others count as applied.
 pub(super) async fn decode<'b, C: Context>(
     registry: &Registry,
@@ -33,7 +33,7 @@ pub(super) async fn decode<'b, C: Context>(
     for (place, record) in batch.iter().copied().enumerate() {
         let opened = registry.open(record.value.as_deref()).await?;
         outcomes.push(match opened.and_then(|(writer, body)| one(place, record, &writer, body)) {
-            Ok(_) if stuck.holds(record) => Outcome::Waits,
+            Ok(_) if stuck.contains(record) => Outcome::Waits,
             Ok(command) => {
                 arrived.push(command);
                 Outcome::Applied
@@ -51,7 +51,7 @@ fn one<'b, C: Context>(
     body: &[u8],
 ) -> Result<Arrived<'b, C>, Fault> {
     let command = C::Command::decode(writer, body)?;
-    keep_own_turn(record, command.key());
+    set_own_ordering_key(record, command.key());
     envelope::conversation(record)?;
     let identity = Identity::of(record)?;
     let canonical = command.encode()?;
@@ -62,22 +62,22 @@ fn one<'b, C: Context>(
 
 /// A command keeps the order of its own key field, under whatever Kafka key it came: producers may have none, another, or
 /// another partitioner than ours.
-fn keep_own_turn(record: &Record, key: &str) {
+fn set_own_ordering_key(record: &Record, key: &str) {
     if record.key.as_deref() != Some(key.as_bytes()) {
-        record.keep_turn_of(key.as_bytes().to_vec());
+        record.set_ordering_key(key.as_bytes().to_vec());
     }
 }
 
-/// Tells records whose turn they keep, without deciding anything.
-pub(super) async fn assign_turns<C: Context>(
+/// Sets the ordering keys of records, without deciding anything.
+pub(super) async fn assign_ordering_keys<C: Context>(
     registry: &Registry,
     batch: &[&Record],
 ) -> Result<(), WorkError> {
-    for record in batch.iter().filter(|record| record.turn.get().is_none()) {
+    for record in batch.iter().filter(|record| record.ordering_key.get().is_none()) {
         let opened = registry.open(record.value.as_deref()).await?;
         let command = opened.and_then(|(writer, body)| Ok(C::Command::decode(&writer, body)?));
         if let Ok(command) = command {
-            keep_own_turn(record, command.key());
+            set_own_ordering_key(record, command.key());
         }
     }
     Ok(())

@@ -31,7 +31,7 @@ pub(super) fn all<C: Context>(
     let (mut decided, mut stuck) = (Decided::default(), HashSet::new());
     for arrived in commands {
         let Some(outcome) = outcomes.get_mut(arrived.place) else { continue };
-        let key = arrived.record.turn();
+        let key = arrived.record.ordering_key();
         if stuck.contains(key) {
             *outcome = Outcome::Waits;
             continue;
@@ -220,7 +220,7 @@ mod tests {
             value: None,
             headers: Vec::new(),
             unread: None,
-            turn: Default::default(),
+            ordering_key: Default::default(),
             room: None,
         }
     }

@@ -1,4 +1,4 @@
-//! What makes two records the same command: who says that it is theirs, and what it asks.
+//! What makes two records the same command: its sender's identity, and its content.
 
 use std::borrow::Cow;
 
@@ -7,19 +7,19 @@ use uuid::Uuid;
 
 use crate::envelope;
 use crate::error::Fault;
-use crate::moments::{broken, mechanism};
+use crate::failpoints::{broken, mechanism};
 use crate::record::Record;
 
 /// The root of all derived ids.
 const DERIVED: Uuid = Uuid::from_u128(0x6d69_6c6c_7261_6365_8000_0000_0000_0001);
-/// The ledger's index cannot hold much longer texts.
+/// The ledger's index has no room for much longer texts.
 const BYTES_MAX: usize = 512;
 /// So long is a UUID that was not written as text.
 const RAW_UUID_BYTES: usize = 16;
 /// No command of ours leads to more events than this.
 const EVENTS_MAX: usize = 10_000;
 
-/// What the source of a command without identity begins with; behind it stands its topic.
+/// What the source of a command without identity begins with; followed by its topic.
 pub(super) const OF_TOPIC: &str = "kafka:";
 
 /// What makes two records the same command.
@@ -32,35 +32,36 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// `ce_source` and `ce_id`, as [CloudEvents' binding to Kafka](https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md)
-    /// has them; a record with neither is told by where it lies and when it was stamped. Text in the quotes of JSON, as some
-    /// header converters write it, counts as the text inside.
+    /// `ce_source` and `ce_id`, as [CloudEvents' binding to
+    /// Kafka](https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md) has them; a
+    /// record with neither is identified by its place and timestamp. Text in the quotes of JSON, as some header converters
+    /// write it, counts as the text inside.
     ///
     /// # Errors
     /// `identity-invalid` when one is there and cannot be read or kept, when one is there without the other, or when there
     /// are several that differ: a command that is taken for another than it is may have its effect twice.
     pub fn of(record: &Record) -> Result<Self, Fault> {
-        let told = attribute(record, envelope::SOURCE).and_then(|source| {
-            let told = (source, attribute(record, envelope::ID)?);
-            match told {
+        let given = attribute(record, envelope::SOURCE).and_then(|source| {
+            let given = (source, attribute(record, envelope::ID)?);
+            match given {
                 (Some(source), Some(id)) => Ok(Self { source: source.into_owned(), id: id.into_owned() }),
                 (None, None) => Ok(Self::of_place(record)),
                 (Some(_), None) => Err(invalid(envelope::ID, "is missing beside ce_source")),
                 (None, Some(_)) => Err(invalid(envelope::SOURCE, "is missing beside ce_id")),
             }
         });
-        match told {
+        match given {
             Err(_) if broken(mechanism::IDENTITY) => Ok(Self::of_place(record)),
-            told => told,
+            given => given,
         }
     }
 
-    /// Under what a record is filed, whatever it says of itself.
+    /// The identity under which a record is stored, also when its own cannot be read.
     pub(crate) fn to_file(record: &Record) -> Self {
         Self::of(record).unwrap_or_else(|_| Self::of_place(record))
     }
 
-    /// Where a record lies and when it was stamped.
+    /// A record's place and timestamp.
     pub(super) fn of_place(record: &Record) -> Self {
         let Record { partition, offset, timestamp_ms, .. } = record;
         Self {
@@ -87,9 +88,9 @@ impl Identity {
 
 /// An attribute as text; `None` when no header has its name.
 fn attribute<'r>(record: &'r Record, name: &str) -> Result<Option<Cow<'r, str>>, Fault> {
-    let mut told = record.headers_named(name).map(|value| readable(name, value));
-    let Some(first) = told.next().transpose()? else { return Ok(None) };
-    for other in told {
+    let mut values = record.headers_named(name).map(|value| readable(name, value));
+    let Some(first) = values.next().transpose()? else { return Ok(None) };
+    for other in values {
         if other? != first {
             return Err(invalid(name, "is there more than once, with different values"));
         }
@@ -120,7 +121,7 @@ pub(super) fn unquoted(text: &str) -> Cow<'_, str> {
     inside.map_or(Cow::Borrowed(text), Cow::Owned)
 }
 
-/// What tells two commands apart under one identity: a hash of the bytes as they came, and a second one of those that this
+/// What distinguishes two commands under one identity: a hash of the bytes as they came, and a second one of those that this
 /// build writes for the same command, where they differ. So a command that was written again with an older schema, or with
 /// an array in other blocks, is the same one; and so is one that an earlier build has decided, which knew the first hash
 /// only.
@@ -169,9 +170,9 @@ mod tests {
     use super::*;
     use crate::record::Header;
 
-    type Told<'h> = &'h [(&'h str, Option<&'h [u8]>)];
+    type Given<'h> = &'h [(&'h str, Option<&'h [u8]>)];
 
-    fn record(headers: Told<'_>) -> Record {
+    fn record(headers: Given<'_>) -> Record {
         let header = |(name, value): &(&str, Option<&[u8]>)| Header {
             name: (*name).into(),
             value: value.map(<[u8]>::to_vec),
@@ -181,27 +182,27 @@ mod tests {
         record
     }
 
-    fn identity(headers: Told<'_>) -> Result<(String, String), String> {
+    fn identity(headers: Given<'_>) -> Result<(String, String), String> {
         let identity = Identity::of(&record(headers));
         identity.map(|Identity { source, id }| (source, id)).map_err(|fault| fault.message)
     }
 
     const SOURCE: (&str, Option<&[u8]>) = ("ce_source", Some(b"shop"));
 
-    fn told(source: &str, id: &str) -> Result<(String, String), String> {
+    fn given(source: &str, id: &str) -> Result<(String, String), String> {
         Ok((source.to_owned(), id.to_owned()))
     }
 
     #[test]
-    fn only_a_command_with_neither_id_nor_source_is_told_by_its_place() {
-        assert_eq!(identity(&[]), told("kafka:cmd", "1-7-5"));
-        assert_eq!(identity(&[SOURCE, ("ce_id", Some(b"x"))]), told("shop", "x"));
+    fn only_a_command_with_neither_id_nor_source_is_identified_by_its_place() {
+        assert_eq!(identity(&[]), given("kafka:cmd", "1-7-5"));
+        assert_eq!(identity(&[SOURCE, ("ce_id", Some(b"x"))]), given("shop", "x"));
         assert_eq!(identity(&[SOURCE]), Err("ce_id is missing beside ce_source".to_owned()));
         assert_eq!(identity(&[("ce_id", Some(b"x"))]), Err("ce_source is missing beside ce_id".to_owned()));
     }
 
     #[test]
-    fn an_identity_that_cannot_be_read_is_refused_by_what_is_wrong_with_it() {
+    fn an_identity_that_cannot_be_read_is_refused_with_the_reason() {
         let novel = [b'x'; 513];
         let cases: [(Option<&[u8]>, &str); 6] = [
             (None, "ce_id is null"),
@@ -220,8 +221,8 @@ mod tests {
     #[test]
     fn an_id_that_is_there_twice_must_be_the_same() {
         let twice = |other: &'static [u8]| identity(&[SOURCE, ("ce_id", Some(b"x")), ("ce_id", Some(other))]);
-        assert_eq!(twice(b"x"), told("shop", "x"));
-        assert_eq!(twice(b"\"x\""), told("shop", "x"));
+        assert_eq!(twice(b"x"), given("shop", "x"));
+        assert_eq!(twice(b"\"x\""), given("shop", "x"));
         let differs = "ce_id is there more than once, with different values";
         assert_eq!(twice(b"y"), Err(differs.to_owned()));
     }
@@ -229,16 +230,16 @@ mod tests {
     #[test]
     fn text_in_the_quotes_of_json_is_the_text_inside() {
         let quoted = [("ce_source", Some(&b"\"shop\""[..])), ("ce_id", Some(b"\"a\\u0062\""))];
-        assert_eq!(identity(&quoted), told("shop", "ab"));
-        assert_eq!(identity(&[SOURCE, ("ce_id", Some(b"\"x"))]), told("shop", "\"x"));
+        assert_eq!(identity(&quoted), given("shop", "ab"));
+        assert_eq!(identity(&[SOURCE, ("ce_id", Some(b"\"x"))]), given("shop", "\"x"));
     }
 
     #[test]
-    fn the_events_of_a_command_are_told_from_those_of_a_stranger_with_the_same_id() {
+    fn the_events_of_a_command_are_not_those_of_another_producers_with_the_same_id() {
         let of = |source: &str| Identity { source: source.to_owned(), id: "1".to_owned() };
         let event = of("/shop").derive("2").to_string();
         assert!(of("/shop").has_led_to(&event));
-        assert!(!of("stranger").has_led_to(&event));
+        assert!(!of("other-producer").has_led_to(&event));
     }
 
     #[test]

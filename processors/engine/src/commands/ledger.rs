@@ -12,7 +12,7 @@ use super::identity::{Fingerprint, Identity, unquoted};
 use crate::dead_letters::{self, storable};
 use crate::envelope;
 use crate::error::{Fault, WorkError};
-use crate::moments::{broken, mechanism};
+use crate::failpoints::{broken, mechanism};
 use crate::record::{Record, places};
 use crate::role::Outcome;
 
@@ -74,7 +74,7 @@ pub(super) type Died = HashMap<Identity, Place>;
 
 /// The commands that were not decided yet, each identity once. The same identity with another body is a fault.
 /// A dead command counts as not decided: it may be sent again. The record that died is read again only after a reset of
-/// the group: it stays what its letter says.
+/// the group: its letter stands.
 pub(super) async fn fresh<'b, C: Context>(
     connection: &mut PgConnection,
     group: &Group,
@@ -133,7 +133,7 @@ async fn known<C: Context>(
     Ok((decided, died))
 }
 
-/// A dead command that came again and is decided now needs its letter no more, whoever sent it.
+/// A dead command that was sent again and is decided now needs its letter no more, whichever producer sent it.
 pub(super) async fn settle_letters(
     connection: &mut PgConnection,
     group: &Group,
@@ -176,7 +176,7 @@ pub(super) async fn insert_dead(
         source: &identity.source,
         record_type: &storable(record.header(envelope::TYPE).unwrap_or_default()),
         context,
-        stream: &storable(&String::from_utf8_lossy(record.told_turn().unwrap_or_default())),
+        stream: &storable(&String::from_utf8_lossy(record.shown_ordering_key().unwrap_or_default())),
         topic: &record.topic,
         partition: record.partition,
         offset: record.offset,

@@ -86,8 +86,8 @@ impl<C: Context> Role for Commands<C> {
         &self.shared.pool
     }
 
-    async fn assign_turns(&self, batch: &[&Record]) -> Result<(), WorkError> {
-        arrived::assign_turns::<C>(&self.shared.registry, batch).await
+    async fn assign_ordering_keys(&self, batch: &[&Record]) -> Result<(), WorkError> {
+        arrived::assign_ordering_keys::<C>(&self.shared.registry, batch).await
     }
 
     async fn fold(&self, connection: &mut PgConnection, batch: &[&Record]) -> Result<Folded, WorkError> {
@@ -110,8 +110,8 @@ impl<C: Context> Role for Commands<C> {
         })
     }
 
-    /// A dead command has a receipt too, so that its sender learns of it.
-    async fn bury(
+    /// A dead command has a receipt, too, for its sender.
+    async fn dead_lettered(
         &self,
         connection: &mut PgConnection,
         record: &Record,

@@ -1,5 +1,5 @@
-//! Commands in this instance's own name. Their ids can be foreseen, and anybody who may write to a command topic can claim
-//! them: they count only when the outbox has sent that very record.
+//! Commands in this instance's own name. Their ids can be foreseen, and any producer that may write to a command topic can
+//! claim them: they count only when the outbox has sent that very record.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::arrived::Arrived;
 use super::identity::{Identity, OF_TOPIC};
 use crate::error::{Fault, WorkError};
-use crate::moments::{broken, mechanism};
+use crate::failpoints::{broken, mechanism};
 use crate::record::Record;
 use crate::role::{Outcome, Stuck};
 
@@ -38,7 +38,7 @@ pub(super) async fn vouched<'b, C: Context>(
     let mut stuck = Stuck::default();
     arrived.retain(|command| {
         let outcome = match forgery(namespace, &own, &sent, command) {
-            None if !stuck.holds(command.record) => return true,
+            None if !stuck.contains(command.record) => return true,
             None => Outcome::Waits,
             Some(fault) => stuck.failed(command.record, fault),
         };
@@ -50,8 +50,8 @@ pub(super) async fn vouched<'b, C: Context>(
     Ok(arrived)
 }
 
-/// Whose receipt a dead command has: one in our name that the outbox has not sent is told by its place, so that nobody
-/// takes it for the answer to ours.
+/// The identity of a dead command in its receipt: one in our name that the outbox has not sent has that of its place, so
+/// that it is not taken for the answer to ours.
 pub(super) async fn identity_of_dead(
     connection: &mut PgConnection,
     namespace: &Namespace,
@@ -87,7 +87,7 @@ fn forgery<C: Context>(
         ));
     };
     match sent.get(&id) {
-        // What is committed may reach Kafka a moment before it can be seen: worth another try.
+        // What is committed may reach Kafka shortly before it can be seen: worth another try.
         None => {
             Some(Fault::new(FORGED, "its ce_source is this instance's, whose outbox has no such command"))
         }

@@ -15,7 +15,7 @@ use crate::registry::Registry;
 
 /// A locked stream and its state while a batch is decided.
 pub(super) struct Locked<S> {
-    /// Where the row lies: nobody moves it while it is locked.
+    /// Where the row lies, which does not change while it is locked.
     pub(super) ctid: String,
     pub(super) version: i64,
     pub(super) state: Option<S>,
@@ -143,7 +143,7 @@ async fn referenced(
     }
     let versions: HashMap<String, i64> = read.iter().map(|(id, version, _)| (id.clone(), *version)).collect();
     for (id, state) in complete(connection, shared, context, read).await? {
-        // What was read was committed by others: it may be remembered whatever becomes of this batch.
+        // What was read was committed by others: it may be cached whether or not this batch commits.
         if let Some(version) = versions.get(&id) {
             shared.cache.put(context, id.clone(), *version, Arc::from(state.as_str()));
         }

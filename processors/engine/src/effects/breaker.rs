@@ -1,25 +1,25 @@
-//! A provider that fails for everybody is left alone for a while.
+//! A circuit breaker: a provider of which many different calls fail is not called for a while.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-const FIRST_REST: Duration = Duration::from_secs(1);
-const LONGEST_REST: Duration = Duration::from_secs(60);
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Opens when so many different calls in a row have failed; then lets one through after each rest, which grows.
+/// Opens when so many different calls in a row have failed; then lets one call through after each pause, which grows.
 #[derive(Debug)]
 pub(super) struct Breaker {
     opens_after: usize,
     failed: HashSet<Uuid>,
-    rest: Duration,
+    pause: Duration,
     open_until: Option<Instant>,
 }
 
 impl Breaker {
     pub(super) fn new(opens_after: usize) -> Self {
-        Self { opens_after, failed: HashSet::new(), rest: FIRST_REST, open_until: None }
+        Self { opens_after, failed: HashSet::new(), pause: FIRST_PAUSE, open_until: None }
     }
 
     /// How many of `wanted` calls may begin while others are under way.
@@ -31,23 +31,23 @@ impl Breaker {
         }
     }
 
-    /// The provider does its work.
+    /// A call was answered.
     pub(super) fn succeeded(&mut self) {
         *self = Self::new(self.opens_after);
     }
 
-    /// A call could not be made or was not answered. One that began before the breaker opened says nothing new.
+    /// A call could not be made or was not answered. One that began before the breaker opened counts no more.
     pub(super) fn failed(&mut self, key: Uuid, now: Instant) {
         match self.open_until {
             Some(until) if now < until => {}
             Some(_) => {
-                self.rest = (self.rest * 2).min(LONGEST_REST);
-                self.open_until = Some(now + self.rest);
+                self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+                self.open_until = Some(now + self.pause);
             }
             None => {
                 self.failed.insert(key);
                 if self.failed.len() >= self.opens_after {
-                    self.open_until = Some(now + self.rest);
+                    self.open_until = Some(now + self.pause);
                 }
             }
         }
@@ -83,33 +83,33 @@ mod tests {
     }
 
     #[test]
-    fn after_its_rest_it_lets_one_through() {
+    fn after_its_pause_it_lets_one_call_through() {
         let now = Instant::now();
-        let (breaker, rested) = (open(now), now + FIRST_REST);
-        assert_eq!([0, 1].map(|under_way| breaker.permits(8, under_way, rested)), [1, 0]);
+        let (breaker, after_pause) = (open(now), now + FIRST_PAUSE);
+        assert_eq!([0, 1].map(|under_way| breaker.permits(8, under_way, after_pause)), [1, 0]);
     }
 
     #[test]
-    fn a_trial_that_fails_doubles_the_rest_and_one_that_succeeds_closes() {
+    fn a_trial_that_fails_doubles_the_pause_and_one_that_succeeds_closes() {
         let now = Instant::now();
-        let (mut breaker, rested) = (open(now), now + FIRST_REST);
-        breaker.failed(Uuid::nil(), rested);
-        assert_eq!(breaker.permits(8, 0, rested + FIRST_REST), 0);
-        assert_eq!(breaker.permits(8, 0, rested + FIRST_REST * 2), 1);
+        let (mut breaker, after_pause) = (open(now), now + FIRST_PAUSE);
+        breaker.failed(Uuid::nil(), after_pause);
+        assert_eq!(breaker.permits(8, 0, after_pause + FIRST_PAUSE), 0);
+        assert_eq!(breaker.permits(8, 0, after_pause + FIRST_PAUSE * 2), 1);
         breaker.succeeded();
-        assert_eq!(breaker.permits(8, 0, rested), 8);
+        assert_eq!(breaker.permits(8, 0, after_pause), 8);
     }
 
     #[test]
-    fn stragglers_do_not_lengthen_the_rest_which_has_an_end() {
+    fn late_failures_do_not_lengthen_the_pause_which_has_a_limit() {
         let mut now = Instant::now();
         let mut breaker = open(now);
         (10..20).for_each(|key| breaker.failed(Uuid::from_u128(key), now));
-        assert_eq!(breaker.permits(8, 0, now + FIRST_REST), 1);
+        assert_eq!(breaker.permits(8, 0, now + FIRST_PAUSE), 1);
         for _ in 0..20 {
-            now += LONGEST_REST;
+            now += LONGEST_PAUSE;
             breaker.failed(Uuid::nil(), now);
         }
-        assert_eq!(breaker.permits(8, 0, now + LONGEST_REST), 1);
+        assert_eq!(breaker.permits(8, 0, now + LONGEST_PAUSE), 1);
     }
 }

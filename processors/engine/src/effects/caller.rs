@@ -13,17 +13,17 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::breaker::Breaker;
-use super::course::{self, Course, Limits, Turn};
 use super::ledger::{self, Entry, Leased};
+use super::policy::{self, CallOutcome, Limits, Next};
 use super::{CallError, Provider, Shared};
 use crate::backoff::Backoff;
 use crate::error::{Dependency, WorkError};
+use crate::failpoints::{self, broken, mechanism};
 use crate::metrics;
-use crate::moments::{self, broken, mechanism};
 use crate::outbox::{self, OutboxRow, SchemaIds};
 use crate::supervision::{Panic, caught};
 
-/// How often due calls are looked for when nobody tells of new ones.
+/// How often due calls are looked for when nothing wakes the caller.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often those that wait are counted.
 const COUNT_EVERY: Duration = Duration::from_secs(10);
@@ -37,10 +37,10 @@ pub struct Caller<E> {
     schema_ids: OnceCell<SchemaIds>,
 }
 
-/// What a turn says about the provider.
+/// What a try shows about the provider.
 enum Health {
-    /// It was not spoken to.
-    Untold,
+    /// It was not called.
+    Unknown,
     Good,
     /// The call with this key failed.
     Bad(Uuid),
@@ -86,74 +86,74 @@ impl<E: Effect> Caller<E> {
         Limits { key_window: self.provider.key_window(), age_max: self.shared.settings.age_max }
     }
 
-    /// One turn of a call, from lease to ledger.
-    async fn turn(&self, leased: Leased, until: Instant) -> Health {
-        let (course, health, request) = match serde_json::from_str(&leased.request) {
+    /// One try of a call, from lease to ledger.
+    async fn attempt(&self, leased: Leased, until: Instant) -> Health {
+        let (outcome, health, request) = match serde_json::from_str(&leased.request) {
             Ok(request) => {
-                let (course, health) = self.follow(&leased, &request, until).await;
-                (course, health, Some(request))
+                let (outcome, health) = self.follow(&leased, &request, until).await;
+                (outcome, health, Some(request))
             }
             Err(error) => {
                 let error = format!("this build cannot read the request: {error}");
-                (Course::Later { unknown: leased.known.unknown, error }, Health::Untold, None)
+                (CallOutcome::Later { unknown: leased.known.unknown, error }, Health::Unknown, None)
             }
         };
-        if let Course::GiveUp(GaveUp { reason, unknown }) = &course {
+        if let CallOutcome::GiveUp(GaveUp { reason, unknown }) = &outcome {
             tracing::warn!(effect = E::NAME, key = %leased.key, event = leased.cause.id, unknown, reason, "a call is given up");
         }
-        self.settle(&leased, request.as_ref(), &course).await;
+        self.settle(&leased, request.as_ref(), &outcome).await;
         health
     }
 
-    /// Asks and calls as the rules say.
+    /// Asks and calls by the policy.
     async fn follow(
         &self,
         leased: &Leased,
         request: &E::Request,
         until: Instant,
-    ) -> (Course<E::Answer>, Health) {
+    ) -> (CallOutcome<E::Answer>, Health) {
         let (key, known, limits) = (leased.key, leased.known, self.limits());
-        match known.turn(&limits) {
-            Turn::GiveUp(why) => return (Course::GiveUp(why), Health::Untold),
-            Turn::Ask => {
-                let told = self.within("ask", self.provider.ask(key, request)).await;
-                let health = health(key, &told);
-                if let Some(course) = known.asked(told, &limits) {
-                    return (course, health);
+        match known.next(&limits) {
+            Next::GiveUp(why) => return (CallOutcome::GiveUp(why), Health::Unknown),
+            Next::Ask => {
+                let answer = self.within("ask", self.provider.ask(key, request)).await;
+                let health = health(key, &answer);
+                if let Some(outcome) = known.asked(answer, &limits) {
+                    return (outcome, health);
                 }
             }
-            Turn::Call => {}
+            Next::Call => {}
         }
         let call_timeout = self.shared.settings.call_timeout;
         let within = until.saturating_duration_since(Instant::now()).saturating_sub(call_timeout);
         if !self.provider.admit(request, within).await {
             let (unknown, error) =
-                (known.unknown, "the outside takes no more calls at the moment".to_owned());
-            return (Course::Later { unknown, error }, Health::Untold);
+                (known.unknown, "the external system takes no more calls at the moment".to_owned());
+            return (CallOutcome::Later { unknown, error }, Health::Unknown);
         }
         // A process that was frozen may have lost the lease meanwhile.
         if Instant::now() + call_timeout > until {
             let (unknown, error) = (known.unknown, "the lease ended before the call".to_owned());
-            return (Course::Later { unknown, error }, Health::Untold);
+            return (CallOutcome::Later { unknown, error }, Health::Unknown);
         }
-        moments::pass(moments::BEFORE_CALL);
-        let told_key = if broken(mechanism::CALL_KEY) { Uuid::now_v7() } else { key };
-        let told = self.within("call", self.provider.call(told_key, request)).await;
-        moments::pass(moments::AFTER_CALL);
-        let health = health(key, &told);
-        (known.called(told, &limits), health)
+        failpoints::pass(failpoints::BEFORE_CALL);
+        let sent_key = if broken(mechanism::CALL_KEY) { Uuid::now_v7() } else { key };
+        let answer = self.within("call", self.provider.call(sent_key, request)).await;
+        failpoints::pass(failpoints::AFTER_CALL);
+        let health = health(key, &answer);
+        (known.called(answer, &limits), health)
     }
 
-    /// What the outside tells in time.
+    /// The provider's answer, if it comes in time.
     async fn within<A>(
         &self,
         kind: &str,
-        telling: impl Future<Output = Result<A, CallError>>,
+        answering: impl Future<Output = Result<A, CallError>>,
     ) -> Result<A, CallError> {
         let (began, timeout) = (Instant::now(), self.shared.settings.call_timeout);
         let silent = |_| CallError::Unknown(format!("silent for {} ms", timeout.as_millis()));
-        let told = tokio::time::timeout(timeout, telling).await.map_err(silent).flatten();
-        let outcome = match &told {
+        let answer = tokio::time::timeout(timeout, answering).await.map_err(silent).flatten();
+        let outcome = match &answer {
             Ok(_) => "answered",
             Err(CallError::Refused(_)) => "refused",
             Err(CallError::Unavailable(_)) => "unavailable",
@@ -161,17 +161,17 @@ impl<E: Effect> Caller<E> {
         };
         metrics::EFFECT_CALLS.with_label_values(&[E::NAME, kind, outcome]).inc();
         metrics::EFFECT_CALL_SECONDS.with_label_values(&[E::NAME]).observe(began.elapsed().as_secs_f64());
-        told
+        answer
     }
 
-    /// Writes how a turn ended, however many tries it takes: an answer that is lost here is an unknown outcome.
-    async fn settle(&self, leased: &Leased, request: Option<&E::Request>, course: &Course<E::Answer>) {
+    /// Writes how a try ended, however many tries it takes: an answer that is lost here is an unknown outcome.
+    async fn settle(&self, leased: &Leased, request: Option<&E::Request>, outcome: &CallOutcome<E::Answer>) {
         let (effect, key) = (E::NAME, leased.key);
         let mut backoff = Backoff::new();
         loop {
-            match self.shared.pool.in_time(self.write(leased, request, course)).await {
+            match self.shared.pool.in_time(self.write(leased, request, outcome)).await {
                 Ok(true) => return,
-                Ok(false) => return tracing::warn!(effect, %key, "the lease was lost: another goes on"),
+                Ok(false) => return tracing::warn!(effect, %key, "the lease was lost to another process"),
                 Err(WorkError::Refused(reason)) => {
                     return tracing::error!(effect, %key, reason, "how a call ended cannot be written");
                 }
@@ -181,32 +181,32 @@ impl<E: Effect> Caller<E> {
         }
     }
 
-    /// One transaction: how the turn ended, and the command that says so. False when another has the lease.
+    /// One transaction: how the try ended, and the command that follows. False when another process has the lease.
     async fn write(
         &self,
         leased: &Leased,
         request: Option<&E::Request>,
-        course: &Course<E::Answer>,
+        outcome: &CallOutcome<E::Answer>,
     ) -> Result<bool, WorkError> {
         let mut transaction = self.shared.pool.begin().await?;
-        if !self.enter(&mut transaction, leased, request, course).await? {
+        if !self.enter(&mut transaction, leased, request, outcome).await? {
             return Ok(false);
         }
-        moments::pass(moments::BEFORE_COMMIT);
+        failpoints::pass(failpoints::BEFORE_COMMIT);
         transaction.commit().await?;
         Ok(true)
     }
 
-    /// Writes into the ledger how a turn ended, and its command into the outbox; false when another has the lease.
+    /// Writes into the ledger how a try ended, and its command into the outbox; false when another process has the lease.
     pub(super) async fn enter(
         &self,
         connection: &mut PgConnection,
         leased: &Leased,
         request: Option<&E::Request>,
-        course: &Course<E::Answer>,
+        outcome: &CallOutcome<E::Answer>,
     ) -> Result<bool, WorkError> {
-        let entry = entry(leased, course)?;
-        let rows = match request.and_then(|request| command::<E>(request, course)) {
+        let entry = entry(leased, outcome)?;
+        let rows = match request.and_then(|request| command::<E>(request, outcome)) {
             Some(command) => vec![self.outbox_row(leased, &command).await?],
             None => Vec::new(),
         };
@@ -230,38 +230,38 @@ impl<E: Effect> Caller<E> {
     }
 }
 
-/// Whether the provider does its work; a refusal is work too.
-fn health<A>(key: Uuid, told: &Result<A, CallError>) -> Health {
-    match told {
+/// Whether the provider works; a refusal shows that it does.
+fn health<A>(key: Uuid, answer: &Result<A, CallError>) -> Health {
+    match answer {
         Ok(_) | Err(CallError::Refused(_)) => Health::Good,
         Err(CallError::Unavailable(_) | CallError::Unknown(_)) => Health::Bad(key),
     }
 }
 
-fn entry<A: serde::Serialize>(leased: &Leased, course: &Course<A>) -> Result<Entry, WorkError> {
-    Ok(match course {
-        Course::Answered(answer) => {
+fn entry<A: serde::Serialize>(leased: &Leased, outcome: &CallOutcome<A>) -> Result<Entry, WorkError> {
+    Ok(match outcome {
+        CallOutcome::Answered(answer) => {
             let written = serde_json::to_string(answer);
             Entry::Done(written.map_err(|error| WorkError::Refused(error.to_string()))?)
         }
-        Course::GiveUp(why) => Entry::GaveUp(why.clone()),
-        Course::Later { unknown, error } => {
-            let delay = course::delay(leased.attempt);
+        CallOutcome::GiveUp(why) => Entry::GaveUp(why.clone()),
+        CallOutcome::Later { unknown, error } => {
+            let delay = policy::delay(leased.attempt);
             Entry::Later { error: error.clone(), unknown: *unknown, delay }
         }
     })
 }
 
-/// The command that says how a turn ended, when it was the last.
-fn command<E: Effect>(request: &E::Request, course: &Course<E::Answer>) -> Option<Command> {
-    match course {
-        Course::Answered(answer) => E::answered(request, answer),
-        Course::GiveUp(why) => E::gave_up(request, why),
-        Course::Later { .. } => None,
+/// The command that follows from a try that was the last.
+fn command<E: Effect>(request: &E::Request, outcome: &CallOutcome<E::Answer>) -> Option<Command> {
+    match outcome {
+        CallOutcome::Answered(answer) => E::answered(request, answer),
+        CallOutcome::GiveUp(why) => E::gave_up(request, why),
+        CallOutcome::Later { .. } => None,
     }
 }
 
-/// The calls under way, and what they say about the provider.
+/// The calls under way, and what they show about the provider.
 struct Calls<E> {
     caller: Arc<Caller<E>>,
     under_way: JoinSet<Result<Health, Panic>>,
@@ -289,7 +289,7 @@ impl<E: Effect> Calls<E> {
         let database = &self.caller.shared.pool;
         for leased in database.in_time(ledger::lease::<E>(database, room, lease)).await? {
             let caller = self.caller.clone();
-            self.under_way.spawn(async move { caught("call", caller.turn(leased, now + lease)).await });
+            self.under_way.spawn(async move { caught("call", caller.attempt(leased, now + lease)).await });
         }
         Ok(())
     }
@@ -299,7 +299,7 @@ impl<E: Effect> Calls<E> {
         let Some(mut ended) = self.under_way.join_next().await else { return std::future::pending().await };
         loop {
             match ended {
-                Ok(Ok(Health::Untold)) => {}
+                Ok(Ok(Health::Unknown)) => {}
                 Ok(Ok(Health::Good)) => self.breaker.succeeded(),
                 Ok(Ok(Health::Bad(key))) => self.breaker.failed(key, Instant::now()),
                 // Its lease ends, and its outcome counts as unknown then.
@@ -344,25 +344,25 @@ mod tests {
     use super::*;
     use crate::database::Pool;
     use crate::effects::Settings;
-    use crate::effects::course::Known;
+    use crate::effects::policy::Known;
     use crate::outbox::Cause;
     use crate::registry::Registry;
     use millrace_store::names::Namespace;
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// A provider that answers as it was told to, and remembers what it was asked.
+    /// A provider with fixed answers, which remembers what it was asked.
     struct Scripted {
         ask: Result<Option<Taken>, CallError>,
         call: Result<Taken, CallError>,
         slow: bool,
         full: bool,
-        heard: Mutex<Vec<(&'static str, Uuid)>>,
+        received: Mutex<Vec<(&'static str, Uuid)>>,
     }
 
     impl Scripted {
         fn new(ask: Result<Option<Taken>, CallError>, call: Result<Taken, CallError>) -> Self {
-            Self { ask, call, slow: false, full: false, heard: Mutex::default() }
+            Self { ask, call, slow: false, full: false, received: Mutex::default() }
         }
     }
 
@@ -377,7 +377,7 @@ mod tests {
         }
 
         async fn call(&self, key: Uuid, _: &Message) -> Result<Taken, CallError> {
-            self.heard.lock().unwrap().push(("call", key));
+            self.received.lock().unwrap().push(("call", key));
             if self.slow {
                 std::future::pending().await
             }
@@ -385,7 +385,7 @@ mod tests {
         }
 
         async fn ask(&self, key: Uuid, _: &Message) -> Result<Option<Taken>, CallError> {
-            self.heard.lock().unwrap().push(("ask", key));
+            self.received.lock().unwrap().push(("ask", key));
             self.ask.clone()
         }
     }
@@ -414,72 +414,82 @@ mod tests {
         Message { notification_id, recipient, address, subject, body }
     }
 
-    /// How a turn ends, and what the provider heard in it.
-    async fn follow(provider: Scripted, unknown: bool, left: Duration) -> (Course<Taken>, Vec<&'static str>) {
+    /// How a try ends, and what the provider received in it.
+    async fn follow(
+        provider: Scripted,
+        unknown: bool,
+        left: Duration,
+    ) -> (CallOutcome<Taken>, Vec<&'static str>) {
         let provider = Arc::new(provider);
         let caller = caller(provider.clone());
-        let (course, _) = caller.follow(&leased(unknown), &message(), Instant::now() + left).await;
-        let heard = provider.heard.lock().unwrap();
-        assert!(heard.iter().all(|(_, key)| *key == Uuid::from_u128(7)), "the key is always the call's");
-        (course, heard.iter().map(|(what, _)| *what).collect())
+        let (outcome, _) = caller.follow(&leased(unknown), &message(), Instant::now() + left).await;
+        let received = provider.received.lock().unwrap();
+        assert!(received.iter().all(|(_, key)| *key == Uuid::from_u128(7)), "the key is always the call's");
+        (outcome, received.iter().map(|(what, _)| *what).collect())
     }
 
     #[tokio::test]
     async fn a_new_call_is_made_at_once() {
-        let (course, heard) = follow(Scripted::new(Ok(None), Ok(Taken)), false, SECOND * 60).await;
-        assert_eq!((course, heard), (Course::Answered(Taken), vec!["call"]));
+        let (outcome, received) = follow(Scripted::new(Ok(None), Ok(Taken)), false, SECOND * 60).await;
+        assert_eq!((outcome, received), (CallOutcome::Answered(Taken), vec!["call"]));
     }
 
     #[tokio::test]
-    async fn an_unknown_call_is_asked_for_and_made_again_only_when_the_outside_knows_nothing_of_it() {
+    async fn an_unknown_call_is_asked_for_and_made_again_only_when_the_provider_does_not_know_it() {
         let answered = Scripted::new(Ok(Some(Taken)), Ok(Taken));
-        assert_eq!(follow(answered, true, SECOND * 60).await, (Course::Answered(Taken), vec!["ask"]));
+        assert_eq!(follow(answered, true, SECOND * 60).await, (CallOutcome::Answered(Taken), vec!["ask"]));
         let absent = Scripted::new(Ok(None), Ok(Taken));
-        assert_eq!(follow(absent, true, SECOND * 60).await, (Course::Answered(Taken), vec!["ask", "call"]));
+        assert_eq!(
+            follow(absent, true, SECOND * 60).await,
+            (CallOutcome::Answered(Taken), vec!["ask", "call"])
+        );
         let away = Scripted::new(Err(CallError::Unavailable("x".to_owned())), Ok(Taken));
-        let (course, heard) = follow(away, true, SECOND * 60).await;
-        assert!(matches!(course, Course::Later { unknown: true, .. }), "{course:?}");
-        assert_eq!(heard, ["ask"]);
+        let (outcome, received) = follow(away, true, SECOND * 60).await;
+        assert!(matches!(outcome, CallOutcome::Later { unknown: true, .. }), "{outcome:?}");
+        assert_eq!(received, ["ask"]);
     }
 
     #[tokio::test]
     async fn nothing_is_called_when_the_lease_may_have_ended_by_then() {
-        let (course, heard) = follow(Scripted::new(Ok(None), Ok(Taken)), false, SECOND / 10).await;
-        assert!(matches!(course, Course::Later { unknown: false, .. }), "{course:?}");
-        assert!(heard.is_empty());
+        let (outcome, received) = follow(Scripted::new(Ok(None), Ok(Taken)), false, SECOND / 10).await;
+        assert!(matches!(outcome, CallOutcome::Later { unknown: false, .. }), "{outcome:?}");
+        assert!(received.is_empty());
     }
 
     #[tokio::test]
-    async fn a_call_whose_turn_does_not_come_in_time_is_made_later_and_says_nothing_of_the_outside() {
+    async fn a_call_that_is_not_admitted_in_time_is_made_later_and_says_nothing_about_the_provider() {
         for unknown in [false, true] {
             let full = Scripted { full: true, ..Scripted::new(Ok(None), Ok(Taken)) };
-            let (course, heard) = follow(full, unknown, SECOND * 60).await;
-            assert!(matches!(course, Course::Later { unknown: known, .. } if known == unknown), "{course:?}");
-            assert!(!heard.contains(&"call"));
+            let (outcome, received) = follow(full, unknown, SECOND * 60).await;
+            assert!(
+                matches!(outcome, CallOutcome::Later { unknown: known, .. } if known == unknown),
+                "{outcome:?}"
+            );
+            assert!(!received.contains(&"call"));
         }
     }
 
     #[tokio::test]
     async fn silence_is_an_unknown_outcome() {
         let silent = Scripted { slow: true, ..Scripted::new(Ok(None), Ok(Taken)) };
-        let (course, _) = follow(silent, false, SECOND * 60).await;
-        assert!(matches!(course, Course::Later { unknown: true, .. }), "{course:?}");
+        let (outcome, _) = follow(silent, false, SECOND * 60).await;
+        assert!(matches!(outcome, CallOutcome::Later { unknown: true, .. }), "{outcome:?}");
     }
 
     #[tokio::test]
     async fn an_answer_and_a_call_that_is_given_up_have_a_command_and_a_later_try_has_none() {
-        let answered = command::<Mail>(&message(), &Course::Answered(Taken));
+        let answered = command::<Mail>(&message(), &CallOutcome::Answered(Taken));
         assert_eq!(
             answered.map(|command| command.full_name()),
             Some("millrace.notifications.MarkNotificationSent")
         );
         let why = GaveUp { reason: "no".to_owned(), unknown: false };
-        let gave_up = command::<Mail>(&message(), &Course::GiveUp(why));
+        let gave_up = command::<Mail>(&message(), &CallOutcome::GiveUp(why));
         assert_eq!(
             gave_up.map(|command| command.full_name()),
             Some("millrace.notifications.MarkNotificationFailed")
         );
-        let later = Course::Later { unknown: true, error: String::new() };
+        let later = CallOutcome::Later { unknown: true, error: String::new() };
         assert_eq!(command::<Mail>(&message(), &later), None);
     }
 }

@@ -7,17 +7,17 @@ use millrace_store::effect::{self, Settled};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::course::Known;
+use super::policy::Known;
 use crate::dead_letters::storable;
 use crate::error::WorkError;
 use crate::outbox::Cause;
 
-/// A call that has its turn. Nobody else touches it before the lease ends.
+/// A leased call. No other process touches it before the lease ends.
 pub(super) struct Leased {
     pub(super) key: Uuid,
     /// JSON.
     pub(super) request: String,
-    /// This try's number: who has an older one has lost the lease.
+    /// This try's number: an older one means a lost lease.
     pub(super) attempt: i32,
     pub(super) known: Known,
     pub(super) cause: Cause,
@@ -33,7 +33,7 @@ impl From<effect::Leased> for Leased {
     }
 }
 
-/// What is written at the end of a turn.
+/// How a try ended, as it is written.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Entry {
     /// The answer as JSON.
@@ -46,7 +46,7 @@ pub(super) enum Entry {
     },
 }
 
-/// Takes calls that are due, and commits that before any of them is made. A lease that has ended is due too: whoever had it
+/// Takes calls that are due, and commits that before any of them is made. A lease that has ended is due, too: its holder
 /// may have made the call.
 pub(super) async fn lease<E: Effect>(
     pool: &PgPool,
@@ -57,7 +57,7 @@ pub(super) async fn lease<E: Effect>(
     Ok(leased.into_iter().map(Leased::from).collect())
 }
 
-/// Takes a call whose outcome is not known, from whoever has its lease, to write the answer in the same transaction.
+/// Takes a call whose outcome is not known, from the holder of its lease, to write the answer in the same transaction.
 pub(super) async fn take<E: Effect>(
     connection: &mut PgConnection,
     key: Uuid,
@@ -65,7 +65,7 @@ pub(super) async fn take<E: Effect>(
     Ok(effect::take(connection, E::NAME, key).await?.map(Leased::from))
 }
 
-/// Writes how a turn ended; false when the lease was lost to another, whose word counts then.
+/// Writes how a try ended; false when the lease was lost to another process, whose outcome counts then.
 pub(super) async fn settle<E: Effect>(
     connection: &mut PgConnection,
     leased: &Leased,

@@ -1,4 +1,4 @@
-//! Effects: calls to the outside world, each asked for by an event and answered by a command.
+//! Effects: calls to external systems, each asked for by an event and answered by a command.
 //!
 //! The role writes what is asked for into the ledger, in the transaction that moves the offset. The [`Caller`] takes due
 //! calls from there under a lease that is committed before the call, and writes the answer together with its command. The
@@ -6,10 +6,10 @@
 
 mod breaker;
 mod caller;
-mod course;
 mod ledger;
+mod policy;
 mod provider;
-mod told;
+mod webhook_outcome;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 pub use caller::Caller;
 pub use provider::{CallError, Provider};
-pub use told::Told;
+pub use webhook_outcome::WebhookOutcome;
 
 use crate::database::Pool;
 use crate::dead_letters;
@@ -49,7 +49,7 @@ pub struct Shared {
     pub namespace: Namespace,
     /// How calls are made.
     pub settings: Settings,
-    /// Tells callers of this process that something new is in the ledger.
+    /// Wakes the callers of this process when something new is in the ledger.
     pub wake: watch::Sender<()>,
 }
 

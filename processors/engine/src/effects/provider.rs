@@ -1,4 +1,4 @@
-//! The outside world, as an effect's calls meet it.
+//! Providers: the external systems that an effect calls.
 
 use std::time::Duration;
 
@@ -9,12 +9,13 @@ use uuid::Uuid;
 /// Makes the calls of the effect `E`.
 #[async_trait]
 pub trait Provider<E: Effect>: Send + Sync + 'static {
-    /// How long the outside knows a call by its key: so long a second call with the key has no second effect. `None` when
-    /// it knows no keys and cannot be asked; then a call whose outcome is unknown is not made again.
+    /// How long the external system knows a call by its idempotency key: for so long a second call with the key has no
+    /// second effect. `None` when it knows no keys and cannot be asked; then a call whose outcome is unknown is not made
+    /// again.
     fn key_window(&self) -> Option<Duration>;
 
-    /// Waits for the call's turn where the outside takes only so much a second; false when that does not come in time.
-    /// This is no part of the call, and nothing has happened yet.
+    /// Waits until the call may be made, where the external system takes only so many a second; false when it may not in
+    /// time. This is no part of the call, and nothing has happened yet.
     async fn admit(&self, _request: &E::Request, _within: Duration) -> bool {
         true
     }
@@ -22,10 +23,10 @@ pub trait Provider<E: Effect>: Send + Sync + 'static {
     /// Makes a call; `key` is the same at every try.
     ///
     /// # Errors
-    /// [`CallError`]: whoever cannot be sure that nothing has happened says [`CallError::Unknown`].
+    /// [`CallError`]; when it is not certain that nothing has happened, [`CallError::Unknown`].
     async fn call(&self, key: Uuid, request: &E::Request) -> Result<E::Answer, CallError>;
 
-    /// Asks what became of an earlier call; `None` when the outside knows nothing of it.
+    /// Asks for the outcome of an earlier call; `None` when the external system does not know the call.
     ///
     /// # Errors
     /// [`CallError`]; whatever it is, the call is asked for again.
@@ -35,7 +36,7 @@ pub trait Provider<E: Effect>: Send + Sync + 'static {
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// The outside will not do it, however often it is asked to.
+    /// The external system refuses the call, and will refuse it again.
     #[error("refused: {0}")]
     Refused(String),
     /// Nothing was done; a later call may succeed.

@@ -1,20 +1,20 @@
 //! What Elasticsearch's answer to a `_bulk` means for each of its documents.
 //!
 //! Only what is wrong with a document itself is refused for good; everything else that keeps an index from taking
-//! documents (blocked, closed, gone, forbidden, busy) passes, and they are sent again until then.
+//! documents (blocked, closed, deleted, forbidden, busy) passes, and they are sent again until then.
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Document, Refusal};
 use crate::error::{Dependency, WorkError};
-use crate::moments::{broken, mechanism};
+use crate::failpoints::{broken, mechanism};
 
-/// What Elasticsearch 8 and 9, those before 8.8 and OpenSearch say only of a document: it does not fit the mapping. An
-/// immense term, a number that is too large, too many nested objects are among their causes.
+/// Error types by which Elasticsearch 8 and 9, those before 8.8 and OpenSearch say that a document does not fit the
+/// mapping. An immense term, a number that is too large, too many nested objects are among their causes.
 const OF_THE_DOCUMENT: [&str; 3] =
     ["document_parsing_exception", "mapper_parsing_exception", "strict_dynamic_mapping_exception"];
-/// What it says of a whole request for the sake of some of its documents, such as one with an impossible version.
+/// The error type of a whole request that is refused for some of its documents, such as one with an impossible version.
 const OF_SOME_DOCUMENT: &str = "action_request_validation_exception";
 /// Reasons quote what they are about: names of fields may have thousands of characters.
 const REASON_CHARACTERS_MAX: usize = 1_000;
@@ -50,7 +50,7 @@ struct Verdict {
     error: Value,
 }
 
-/// Whose fault it is that a document is not in the index.
+/// Why a document is not in the index.
 #[derive(Debug, PartialEq, Eq)]
 enum Fault {
     /// It is in the index, or a newer copy is.
@@ -58,8 +58,8 @@ enum Fault {
     Document,
     /// The index or the cluster: all of it again.
     Index,
-    /// The request is bad, and the type does not say what of it: `illegal_argument_exception` is said of documents and
-    /// of an alias without write index, and later releases may say what none says now. An index that takes one document
+    /// The request is bad, and the type does not show why: `illegal_argument_exception` is an error of documents and of an
+    /// alias without write index, and later releases may have other types. An index that takes one document
     /// of a request could take the others. One that takes none has nothing taken from it meanwhile.
     Unclear,
 }
@@ -96,13 +96,13 @@ pub(super) fn refused(documents: &[&Document], answer: &Answer) -> Result<Vec<Re
             Fault::None => {}
             Fault::Unclear if takes_some => refusals.push(Refusal::of(document, reason(&index.error))),
             Fault::Document => refusals.push(Refusal::of(document, reason(&index.error))),
-            Fault::Index | Fault::Unclear => return Err(outage(told(index.status, &index.error))),
+            Fault::Index | Fault::Unclear => return Err(outage(takes_none(index.status, &index.error))),
         }
     }
     Ok(refusals)
 }
 
-/// Why a whole request is refused for the sake of some of its documents; `None` when it is for another reason.
+/// Why a whole request is refused for some of its documents; `None` when it is for another reason.
 pub(super) fn of_some_document(status: u16, body: &[u8]) -> Option<String> {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let error = body.get("error").unwrap_or(&Value::Null);
@@ -119,7 +119,7 @@ pub(super) fn no_answer(status: u16, body: &[u8]) -> WorkError {
     let json = serde_json::from_slice::<Value>(body).ok();
     let error = json.as_ref().and_then(|body| body.get("error")).filter(|error| error.is_object());
     match error {
-        Some(error) => outage(told(status, error)),
+        Some(error) => outage(takes_none(status, error)),
         None => {
             let text = String::from_utf8_lossy(body.get(..REASON_CHARACTERS_MAX).unwrap_or(body));
             let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -132,7 +132,7 @@ fn outage(reason: String) -> WorkError {
     WorkError::outage(Dependency::Elasticsearch, reason)
 }
 
-fn told(status: u16, error: &Value) -> String {
+fn takes_none(status: u16, error: &Value) -> String {
     format!("it takes no documents now ({status} {})", reason(error))
 }
 
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_told_as_it_came() {
+    fn what_is_no_answer_is_reported_as_it_came() {
         let page = no_answer(200, b"<html>\n  <title>Log in</title></html>").to_string();
         assert!(
             page.ends_with("200, and not as Elasticsearch does: <html> <title>Log in</title></html>"),

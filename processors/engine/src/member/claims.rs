@@ -24,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(20);
 
 /// Claims partitions for a member, however long Postgres or Kafka are away.
 ///
-/// Guarantee: what a claim has applied was applied from the topic that is there now. A topic that was deleted and made
+/// Guarantee: what a claim has applied was applied from the topic that exists now. A topic that was deleted and created
 /// again, or that has lost records, is read from its beginning.
 pub(super) struct Claimant {
     pub(super) consumer: Arc<GroupConsumer>,
@@ -52,7 +52,7 @@ impl Claimant {
         Some(claims)
     }
 
-    /// Claims those that are not claimed yet. Their topics are asked for anew at every try.
+    /// Claims those that are not claimed yet. The ids of their topics are asked for at every try.
     async fn claim_more(&self, partitions: &[Partition], claims: &mut Vec<Claim>) -> Result<(), WorkError> {
         let rest = partitions.get(claims.len()..).unwrap_or_default();
         let topics: BTreeSet<String> = rest.iter().map(|(topic, _)| topic.clone()).collect();
@@ -63,7 +63,7 @@ impl Claimant {
             let id = ids.get(topic).ok_or_else(unknown)?;
             let (lane, Retries { role, .. }) = self.lanes.get(topic).ok_or_else(unknown)?;
             let (claim, first) = self.claim_one(role, topic, *partition, *id).await?;
-            claims.push(look_for_gone(*lane, role, claim, first).await?);
+            claims.push(handle_lost(*lane, role, claim, first).await?);
         }
         Ok(())
     }
@@ -81,14 +81,14 @@ impl Claimant {
         let pool = role.database();
         let claim = Claim::take(pool, role.group(), topic, partition, first).await?;
         if claim.is_of_another(id) {
-            tracing::error!(topic, partition, "the topic was made anew and is read from its beginning");
+            tracing::error!(topic, partition, "the topic was created again and is read from its beginning");
             return Ok((claim.begin_again(pool, first, id).await?, first));
         }
         let claim = claim.of_topic(pool, id).await?;
         if claim.applied <= end {
             return Ok((claim, first));
         }
-        // Or somebody has gone on since we asked.
+        // Or another worker has gone on since we asked.
         let (first, end) = self.watermarks(topic, partition).await?;
         if claim.applied <= end {
             return Ok((claim, first));
@@ -118,15 +118,10 @@ async fn watermarks(
     asked(consumer, move |consumer| consumer.fetch_watermarks(&topic, partition, ANSWER_WITHIN)).await
 }
 
-/// What to do when records were deleted before they were read. Copies for retries are only wake-ups: the sweep copies
-/// their heads again. Of documents the auditor sees which are behind their rows. Anything else is lost, and passing over
-/// it is an operator's decision.
-async fn look_for_gone(
-    lane: Lane,
-    role: &Arc<dyn Role>,
-    claim: Claim,
-    first: i64,
-) -> Result<Claim, WorkError> {
+/// Handles records that were lost to retention before they were read. Copies on retry topics are only wake-ups: the sweep
+/// copies their blocking records again. Documents that are behind their rows are found by the auditor. Anything else is
+/// lost, and passing over it is an operator's decision.
+async fn handle_lost(lane: Lane, role: &Arc<dyn Role>, claim: Claim, first: i64) -> Result<Claim, WorkError> {
     let Claim { topic, partition, applied, published, epoch, .. } = &claim;
     if epoch == &1 && first > 0 && lane == Lane::Source {
         tracing::warn!(
@@ -144,7 +139,7 @@ async fn look_for_gone(
                 partition,
                 from = applied,
                 to = first,
-                "copies for retries were deleted before they were read: their heads are copied again"
+                "wake-up copies were deleted before they were read: their blocking records are copied again"
             );
             claim.go_on_at(role.database(), first).await
         }
@@ -159,21 +154,21 @@ async fn look_for_gone(
             claim.go_on_at(role.database(), first).await
         }
         Lane::Source => {
-            tell_gone(&claim, first);
+            report_lost(&claim, first);
             Ok(claim)
         }
         Lane::Retry => Ok(claim),
     }
 }
 
-/// An alarm, once: the partition stands.
-fn tell_gone(claim: &Claim, first: i64) {
+/// Logs an error, once, and sets the metric: the partition makes no progress.
+fn report_lost(claim: &Claim, first: i64) {
     let Claim { group, topic, partition, applied, .. } = claim;
     if first <= *applied {
         return;
     }
     let (generation, number) = (group.generation.to_string(), partition.to_string());
-    let gauge = metrics::RECORDS_GONE.with_label_values(&[&group.id, &generation, topic, &number]);
+    let gauge = metrics::RECORDS_LOST.with_label_values(&[&group.id, &generation, topic, &number]);
     if gauge.get() != first - applied {
         tracing::error!(
             group = %group.own_name(),
@@ -181,28 +176,29 @@ fn tell_gone(claim: &Claim, first: i64) {
             partition,
             from = applied,
             to = first,
-            "RECORDS ARE GONE: they were deleted before they were read, and the partition stands. To go on behind them stop \
+            "RECORDS ARE LOST: they were deleted before they were read, and the partition makes no progress. To go on behind them stop \
              `millrace run` and reset the group with kafka-consumer-groups --reset-offsets --to-earliest"
         );
     }
     gauge.set(first - applied);
 }
 
-/// The partition is another's matter now.
-pub(super) fn forget_gone(Claim { group, topic, partition, .. }: &Claim) {
+/// Removes the metric of a partition that was given back.
+pub(super) fn forget_lost(Claim { group, topic, partition, .. }: &Claim) {
     let (generation, number) = (group.generation.to_string(), partition.to_string());
     // Most have none.
-    let _ = metrics::RECORDS_GONE.remove_label_values(&[&group.id, &generation, topic, &number]);
+    let _ = metrics::RECORDS_LOST.remove_label_values(&[&group.id, &generation, topic, &number]);
 }
 
-/// Looks where the client says that an offset is not there, however long Kafka is away: tells of each source, and whether
-/// copies for retries are concerned, which the group passes over when it joins anew.
-pub(super) async fn gone(consumer: Arc<GroupConsumer>, claims: Vec<(Lane, Claim)>) -> bool {
+/// Checks the first offsets of partitions after the client has reported one out of range, however long Kafka is away.
+/// Reports each source topic that has lost records; true when retry topics have, which the group passes over when it joins
+/// again.
+pub(super) async fn lost(consumer: Arc<GroupConsumer>, claims: Vec<(Lane, Claim)>) -> bool {
     let mut backoff = Backoff::new();
     loop {
         match look_at_firsts(&consumer, &claims).await {
             Ok(join_again) => return join_again,
-            Err(error) => tracing::debug!(%error, "not known which records are gone"),
+            Err(error) => tracing::debug!(%error, "not known which records are lost"),
         }
         backoff.wait().await;
     }
@@ -213,7 +209,7 @@ async fn look_at_firsts(consumer: &Arc<GroupConsumer>, claims: &[(Lane, Claim)])
     for (lane, claim) in claims {
         let (first, _) = watermarks(consumer, claim.topic.clone(), claim.partition).await?;
         match lane {
-            Lane::Source => tell_gone(claim, first),
+            Lane::Source => report_lost(claim, first),
             Lane::Retry => join_again |= claim.applied < first,
         }
     }

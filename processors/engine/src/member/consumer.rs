@@ -21,7 +21,7 @@ pub(super) struct Context {
 }
 
 impl ClientContext for Context {
-    /// The loop receives the same errors and says each outage once.
+    /// The loop receives the same errors and logs each outage once.
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "the client reports an error");
     }
@@ -35,9 +35,9 @@ impl ConsumerContext for Context {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Rebalance::Assigned(partitions),
             _ => Rebalance::Revoked(partitions),
         };
-        let unheard = self.closing.load(Ordering::SeqCst) || self.rebalances.send(rebalance).is_err();
-        // The client must still be told, or closing it waits for ever.
-        if unheard && let Err(error) = consumer.incremental_unassign(list) {
+        let not_sent = self.closing.load(Ordering::SeqCst) || self.rebalances.send(rebalance).is_err();
+        // The client must still unassign them, or closing it waits for ever.
+        if not_sent && let Err(error) = consumer.incremental_unassign(list) {
             tracing::debug!(%error, "partitions not given back while closing");
         }
     }

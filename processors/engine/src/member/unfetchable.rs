@@ -1,7 +1,7 @@
 //! What a client cannot fetch: dead letters of their places, and the partition goes on behind them.
 //!
-//! The client says neither where it stands nor for how many records. It is paused, so that it passes over nothing by itself,
-//! until another client has found out. Then each place goes to its worker as a record without bytes.
+//! The client reports neither the offset nor how many records are affected. It is paused, so that it passes over nothing by
+//! itself, until another client has found the offsets. Then each place goes to its worker as a record without bytes.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,13 +18,13 @@ use crate::record::Record;
 
 /// How long all partitions of a member may take to be looked at.
 const FOUND_WITHIN: Duration = Duration::from_secs(30);
-/// What is not found out is asked again this much later.
+/// After Kafka did not answer, it is asked again this much later.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// The client's own thread moves it.
 const MOVED_WITHIN: Duration = Duration::from_secs(5);
 
-/// Looks at where partitions stand. Nothing is found when Kafka does not answer: the client will say again that it cannot
-/// fetch.
+/// Looks for unfetchable records at the next offsets of partitions. Nothing is found when Kafka does not answer: the client
+/// reports the error again.
 pub(super) async fn look(config: ClientConfig, nexts: Vec<(String, i32, i64)>) -> Vec<Unfetchable> {
     let look = move || millrace_kafka::unfetchable(&config, &nexts, FOUND_WITHIN);
     match tokio::task::spawn_blocking(look).await {
@@ -37,7 +37,7 @@ pub(super) async fn look(config: ClientConfig, nexts: Vec<(String, i32, i64)>) -
 }
 
 impl Member {
-    /// Looks where the client stands, which waits meanwhile.
+    /// Pauses the client and looks for unfetchable records at its next offsets.
     pub(super) fn find_unfetchable(&mut self) -> impl Future<Output = Vec<Unfetchable>> + use<> {
         self.looking = true;
         self.pause();
@@ -64,7 +64,7 @@ impl Member {
                 continue;
             }
             match self.seek(&partition, unfetchable.offsets.end) {
-                Ok(()) => self.bury_places(&unfetchable),
+                Ok(()) => self.dead_letter_places(&unfetchable),
                 Err(error) => tracing::warn!(?partition, %error, "not gone on behind what cannot be fetched"),
             }
         }
@@ -81,7 +81,7 @@ impl Member {
         Ok(())
     }
 
-    fn bury_places(&mut self, Unfetchable { topic, partition, offsets, code, .. }: &Unfetchable) {
+    fn dead_letter_places(&mut self, Unfetchable { topic, partition, offsets, code, .. }: &Unfetchable) {
         let Some(topic) = self.topics.get(topic).cloned() else { return };
         tracing::warn!(topic = &*topic, partition, ?offsets, %code, "records cannot be fetched");
         for offset in offsets.clone() {

@@ -14,11 +14,11 @@ use crate::record::Record;
 /// What a key waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Status {
-    /// Its head's next try.
+    /// The next try of its blocking record.
     Retrying,
-    /// Somebody who redrives or discards its head, a dead letter.
+    /// An operator who redrives or discards its blocking record, a dead letter.
     Dead,
-    /// A version that is not here.
+    /// A version that is missing.
     Gap,
 }
 
@@ -44,9 +44,9 @@ impl Status {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Blocked {
     pub(super) status: Status,
-    /// Partition and offset of the head; none while a version is missing.
-    pub(super) head: Option<(i32, i64)>,
-    /// How often the head was tried.
+    /// Partition and offset of the blocking record; none while a version is missing.
+    pub(super) blocking: Option<(i32, i64)>,
+    /// How often the blocking record was tried.
     pub(super) attempts: usize,
     due_in: Duration,
     code: Option<&'static str>,
@@ -56,13 +56,13 @@ pub(super) struct Blocked {
 impl Blocked {
     pub(super) fn gap() -> Self {
         let due_in = Duration::ZERO;
-        Self { status: Status::Gap, head: None, attempts: 0, due_in, code: None, message: None }
+        Self { status: Status::Gap, blocking: None, attempts: 0, due_in, code: None, message: None }
     }
 
-    pub(super) fn at(status: Status, head: &Record, attempts: usize, fault: Option<&Fault>) -> Self {
+    pub(super) fn at(status: Status, blocking: &Record, attempts: usize, fault: Option<&Fault>) -> Self {
         Self {
             status,
-            head: Some((head.partition, head.offset)),
+            blocking: Some((blocking.partition, blocking.offset)),
             attempts,
             code: fault.map(|fault| fault.code),
             message: fault.map(|fault| storable(&fault.message)),
@@ -75,10 +75,10 @@ impl Blocked {
     }
 
     fn row<'r>(&'r self, key: &'r [u8]) -> Row<'r> {
-        let Self { status, head, attempts, due_in, code, message } = self;
+        let Self { status, blocking, attempts, due_in, code, message } = self;
         let (status, attempts) = (status.as_str(), i32::try_from(*attempts).unwrap_or(i32::MAX));
         let message = message.as_deref();
-        Row { key, status, head: *head, attempts, due_in: *due_in, code: *code, message }
+        Row { key, status, blocking: *blocking, attempts, due_in: *due_in, code: *code, message }
     }
 }
 
@@ -89,16 +89,16 @@ pub(super) async fn lock(
     topic: &str,
     records: &[&Record],
 ) -> Result<BTreeMap<Vec<u8>, Blocked>, WorkError> {
-    let keys: BTreeSet<&[u8]> = records.iter().map(|record| record.turn()).collect();
+    let keys: BTreeSet<&[u8]> = records.iter().map(|record| record.ordering_key()).collect();
     let rows = blocked_key::lock(connection, group, topic, keys.into_iter().collect()).await?;
     let blocked = rows.into_iter().map(|(key, status, partition, offset, attempts)| {
         let (status, attempts) = (Status::of(&status), usize::try_from(attempts).unwrap_or_default());
-        (key, Blocked { status, head: partition.zip(offset), attempts, ..Blocked::gap() })
+        (key, Blocked { status, blocking: partition.zip(offset), attempts, ..Blocked::gap() })
     });
     Ok(blocked.collect())
 }
 
-/// Blocks keys of a topic, or changes why they are.
+/// Blocks keys of a topic, or changes what they wait for.
 pub(super) async fn put(
     connection: &mut PgConnection,
     group: &Group,

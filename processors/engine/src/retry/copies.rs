@@ -1,4 +1,5 @@
-//! What Millrace writes on a copy of a record: why, when, how often, and where the original lies.
+//! The headers of copies of records on retry topics (wake-up copies) and dead letter topics: why, when, how often, and where
+//! the original lies.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -15,21 +16,22 @@ const ATTEMPTS: &str = "x-attempts";
 const SOURCE_TOPIC: &str = "x-source-topic";
 const SOURCE_PARTITION: &str = "x-source-partition";
 const SOURCE_OFFSET: &str = "x-source-offset";
-/// In milliseconds, when the record had one: a copy is stamped anew.
+/// In milliseconds, when the record had one: a copy has a timestamp of its own.
 const SOURCE_TIMESTAMP: &str = "x-source-timestamp";
-/// The key that it waits under, when that is not its own.
-const TURN: &str = "x-turn";
-/// Why Kafka took no copy of its bytes.
+/// The ordering key, when that is not the record's own key.
+const ORDERING_KEY: &str = "x-turn";
+/// Why Kafka took no copy of the bytes.
 const NOT_COPIED: &str = "x-not-copied";
-/// How often a copy went round, where it did.
+/// How often a wake-up copy was sent again.
 const ROUNDS: &str = "x-rounds";
 const DUE_AT: &str = "x-due-at";
 
-/// So often a copy goes round while its source is not applied: many times longer than the transaction may take that parks
-/// its head. One that names a place that never comes would go round for ever; a head whose copy is gone is swept.
+/// So often a wake-up copy is sent again while its source is not applied: many times longer than the transaction may take
+/// that parks the blocking record. A copy whose source never comes would be sent for ever; without its copy a blocking
+/// record is swept.
 const ROUNDS_MAX: u32 = 100;
 
-/// The headers of a copy, behind the record's own; with a delay it is one that is due then.
+/// The headers of a copy, behind the record's own; a wake-up copy has the delay after which it is due.
 pub(super) fn headers(
     record: &Record,
     fault: &Fault,
@@ -56,8 +58,9 @@ fn headers_at(
         Header::new(SOURCE_OFFSET, record.offset.to_string()),
     ];
     headers.extend(record.timestamp_ms.map(|stamp| Header::new(SOURCE_TIMESTAMP, stamp.to_string())));
-    let turn = Some(record.turn()).filter(|turn| record.key.as_deref() != Some(turn));
-    headers.extend(turn.map(|turn| Header::new(TURN, turn)));
+    let ordering_key =
+        Some(record.ordering_key()).filter(|ordering_key| record.key.as_deref() != Some(ordering_key));
+    headers.extend(ordering_key.map(|ordering_key| Header::new(ORDERING_KEY, ordering_key)));
     headers.extend(delay.map(|delay| Header::new(DUE_AT, time(now + delay))));
     headers
 }
@@ -66,25 +69,25 @@ fn time(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }
 
-/// Which head a copy is to wake.
+/// The blocking record that a copy is to wake, and after how many tries.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Alarm {
+pub(super) struct WakeUp {
     pub(super) source: Place,
     pub(super) attempts: usize,
 }
 
-/// Reads a copy; `None` when it is none of ours.
-pub(super) fn read(copy: &Record) -> Option<Alarm> {
+/// Reads a copy; `None` when it is not one of Millrace's.
+pub(super) fn read(copy: &Record) -> Option<WakeUp> {
     let (_, ours) = own_and_ours(&copy.headers);
-    if let Some(turn) = turn(ours) {
-        copy.keep_turn_of(turn);
+    if let Some(key) = ordering_key(ours) {
+        copy.set_ordering_key(key);
     }
     let source = Place {
         topic: last(ours, SOURCE_TOPIC)?.to_owned(),
         partition: last(ours, SOURCE_PARTITION)?.parse().ok()?,
         offset: last(ours, SOURCE_OFFSET)?.parse().ok()?,
     };
-    Some(Alarm { source, attempts: last(ours, ATTEMPTS)?.parse().ok()? })
+    Some(WakeUp { source, attempts: last(ours, ATTEMPTS)?.parse().ok()? })
 }
 
 /// The headers that a copied record came with, and those that Millrace wrote behind them.
@@ -93,17 +96,18 @@ pub fn own_and_ours(headers: &[Header]) -> (&[Header], &[Header]) {
     headers.split_at(ours.unwrap_or(headers.len()))
 }
 
-/// The record that a copy was made of, as it was at its source; `None` when it is no copy of ours.
+/// The record that a copy was made of, as it was at its source; `None` when it is not a copy of Millrace's.
 pub fn original(copy: &Record) -> Option<Record> {
     let Place { topic, partition, offset } = read(copy)?.source;
     let (own, ours) = own_and_ours(&copy.headers);
     let timestamp_ms = last(ours, SOURCE_TIMESTAMP).and_then(|stamp| stamp.parse().ok());
     let record = Record::at(&topic, partition, offset, copy.key.clone(), copy.value.clone(), own.to_vec());
-    let turn = turn(ours).map(OnceLock::from).unwrap_or_default();
-    Some(Record { timestamp_ms, turn, ..record })
+    let ordering_key = ordering_key(ours).map(OnceLock::from).unwrap_or_default();
+    Some(Record { timestamp_ms, ordering_key, ..record })
 }
 
-/// A record that is a dead letter copied back, as it was before; `None` for any other. Else each death would add headers.
+/// A record that is a dead letter copied back, as it was before; `None` for any other. Else each dead letter would add
+/// headers.
 pub(super) fn without_earlier(record: &Record) -> Option<Record> {
     let mut own = record.headers.as_slice();
     while is_complete(own_and_ours(own).1) {
@@ -115,7 +119,7 @@ pub(super) fn without_earlier(record: &Record) -> Option<Record> {
         value: record.value.clone(),
         headers: own.to_vec(),
         unread: None,
-        turn: record.turn.clone(),
+        ordering_key: record.ordering_key.clone(),
         room: None,
         ..*record
     })
@@ -128,27 +132,27 @@ fn is_complete(ours: &[Header]) -> bool {
         && ours.iter().all(|header| header.name.starts_with(b"x-"))
 }
 
-/// A copy that says where a record lies instead of what it says, and its headers.
+/// A copy with the place of a record instead of its bytes, and its headers.
 pub(super) fn of_place(record: &Record, mut ours: Vec<Header>, reason: &str) -> (Record, Vec<Header>) {
-    if !ours.iter().any(|header| header.is(TURN)) {
-        ours.insert(1, Header::new(TURN, record.turn()));
+    if !ours.iter().any(|header| header.is(ORDERING_KEY)) {
+        ours.insert(1, Header::new(ORDERING_KEY, record.ordering_key()));
     }
     ours.insert(1, Header::new(NOT_COPIED, reason));
-    let key = record.key.clone().filter(|key| key == record.turn());
+    let key = record.key.clone().filter(|key| key == record.ordering_key());
     (Record::at(&record.topic, record.partition, record.offset, key, None, Vec::new()), ours)
 }
 
-/// Whether the bytes of a copy are only at its source: Kafka took no copy of them.
+/// Whether the bytes are only at the source, because Kafka took no copy of them.
 pub fn left_at_source(copy: &Record) -> bool {
     own_and_ours(&copy.headers).1.iter().any(|header| header.is(NOT_COPIED))
 }
 
-fn turn(ours: &[Header]) -> Option<Vec<u8>> {
-    ours.iter().rfind(|header| header.is(TURN))?.value.clone()
+fn ordering_key(ours: &[Header]) -> Option<Vec<u8>> {
+    ours.iter().rfind(|header| header.is(ORDERING_KEY))?.value.clone()
 }
 
-/// A copy that takes another round, due after `delay`; `None` when it has gone round too often.
-pub(super) fn round(copy: &Record, delay: Duration) -> Option<Record> {
+/// A wake-up copy as it is sent again, due after `delay`; `None` when it was sent too often.
+pub(super) fn again(copy: &Record, delay: Duration) -> Option<Record> {
     let (_, ours) = own_and_ours(&copy.headers);
     let rounds: u32 = last(ours, ROUNDS).and_then(|rounds| rounds.parse().ok()).unwrap_or(0);
     let next = rounds.checked_add(1).filter(|next| *next <= ROUNDS_MAX)?;
@@ -160,13 +164,13 @@ pub(super) fn round(copy: &Record, delay: Duration) -> Option<Record> {
     Some(Record::at(&copy.topic, copy.partition, copy.offset, copy.key.clone(), copy.value.clone(), headers))
 }
 
-/// How long a copy still has to wait, by what it says itself.
+/// How long a wake-up copy still has to wait, by its own header.
 pub(super) fn due(copy: &Record) -> Duration {
     let at = last(&copy.headers, DUE_AT).and_then(|at| DateTime::parse_from_rfc3339(at).ok());
     at.and_then(|at| (at.to_utc() - Utc::now()).to_std().ok()).unwrap_or_default()
 }
 
-/// Our headers stand behind the record's own, which may have the same names.
+/// The last header of this name: ours stand behind the record's own, which may have the same names.
 fn last<'h>(headers: &'h [Header], name: &str) -> Option<&'h str> {
     headers.iter().rfind(|header| header.is(name))?.text()
 }
@@ -186,7 +190,7 @@ mod tests {
             value: None,
             headers: vec![own],
             unread: None,
-            turn: Default::default(),
+            ordering_key: Default::default(),
             room: None,
         }
     }
@@ -221,7 +225,7 @@ mod tests {
         let original = record();
         let mut copy = record();
         copy.headers.extend(copied(None));
-        assert_eq!(read(&copy), Some(Alarm { source: original.place(), attempts: 2 }));
+        assert_eq!(read(&copy), Some(WakeUp { source: original.place(), attempts: 2 }));
         assert_eq!(read(&original), None);
     }
 
@@ -247,22 +251,22 @@ mod tests {
             assert_eq!(back.headers, source.headers);
             assert_eq!(own_and_ours(&copy.headers), (source.headers.as_slice(), ours.as_slice()));
         }
-        assert!(original(&record()).is_none() && original(&source).is_none(), "none of ours");
+        assert!(original(&record()).is_none() && original(&source).is_none(), "not one of Millrace's");
     }
 
     #[test]
-    fn a_letter_that_is_copied_back_and_dies_again_has_our_headers_once() {
+    fn a_dead_letter_that_is_copied_back_and_fails_again_has_our_headers_once() {
         let mut back = record();
         assert!(without_earlier(&back).is_none());
         back.headers.extend(copied(None));
         back.headers.extend(copied(None));
         assert_eq!(without_earlier(&back).unwrap().headers, record().headers);
         back.headers.push(Header { name: b"mine".to_vec(), value: None });
-        assert!(without_earlier(&back).is_none(), "somebody has gone on with it");
+        assert!(without_earlier(&back).is_none(), "another producer has added to it");
     }
 
     #[test]
-    fn a_copy_of_a_place_names_it_and_its_turn_without_bytes() {
+    fn a_copy_of_a_place_names_it_and_its_ordering_key_without_bytes() {
         let mut original = record();
         original.key = Some(vec![b'k'; 100_000]);
         let ours =
@@ -271,28 +275,28 @@ mod tests {
         assert_eq!((&copy.key, &copy.value, copy.headers.len()), (&None, &None, 0));
         copy.headers = ours;
         assert!(left_at_source(&copy) && copy.headers.last().is_some_and(|header| header.is(DUE_AT)));
-        assert_eq!(read(&copy), Some(Alarm { source: original.place(), attempts: 2 }));
-        assert_eq!(copy.turn(), original.turn());
+        assert_eq!(read(&copy), Some(WakeUp { source: original.place(), attempts: 2 }));
+        assert_eq!(copy.ordering_key(), original.ordering_key());
     }
 
     #[test]
-    fn a_copy_that_goes_round_has_a_new_time_and_counts_its_rounds() {
+    fn a_copy_that_is_sent_again_has_a_new_time_and_counts_its_rounds() {
         let mut copy = record();
         copy.headers.extend(copied(Some(Duration::ZERO)));
         let hour = Duration::from_secs(3_600);
-        let again = round(&round(&copy, hour).unwrap(), hour).unwrap();
-        assert_eq!((again.headers.len(), last(&again.headers, ROUNDS)), (copy.headers.len() + 1, Some("2")));
-        assert_eq!(read(&again), read(&copy));
-        assert!(due(&copy).is_zero() && due(&again) > Duration::from_secs(3_000));
+        let twice = again(&again(&copy, hour).unwrap(), hour).unwrap();
+        assert_eq!((twice.headers.len(), last(&twice.headers, ROUNDS)), (copy.headers.len() + 1, Some("2")));
+        assert_eq!(read(&twice), read(&copy));
+        assert!(due(&copy).is_zero() && due(&twice) > Duration::from_secs(3_000));
     }
 
     #[test]
-    fn a_copy_goes_round_so_often_and_no_more_whatever_it_claims() {
+    fn a_copy_is_sent_again_so_often_and_no_more_whatever_it_claims() {
         for claimed in ["", "-7", "many", "99", "4294967295"] {
             let mut copy = record();
             copy.headers.extend(copied(Some(Duration::ZERO)));
             copy.headers.push(Header::new(ROUNDS, claimed));
-            let rounds = std::iter::successors(Some(copy), |copy| round(copy, Duration::ZERO)).count();
+            let rounds = std::iter::successors(Some(copy), |copy| again(copy, Duration::ZERO)).count();
             assert!(rounds <= ROUNDS_MAX as usize + 1, "{claimed}: {rounds}");
         }
     }

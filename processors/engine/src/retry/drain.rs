@@ -1,4 +1,4 @@
-//! A key's turn: its head is tried, and with it goes all that waits behind.
+//! Draining a key: its blocking record is tried again, and all that waits behind it follows.
 
 use std::collections::BTreeMap;
 
@@ -11,27 +11,27 @@ use super::blocked::{self, Blocked, Status};
 use super::{Failure, Retries, Settled, copies, parked};
 use crate::dead_letters;
 use crate::error::{Fault, WorkError};
-use crate::moments::{broken, mechanism};
+use crate::failpoints::{broken, mechanism};
 use crate::record::Record;
 use crate::role::Outcome;
 
-/// How far a key came.
+/// How far the waiting records of a key were applied.
 enum Came {
-    /// All that was shown had its effect.
+    /// All of them.
     Through,
-    /// The next version is not here.
+    /// Up to a version that is missing.
     ToAGap,
     /// This record failed.
     Failed(usize, Fault),
 }
 
 impl Retries {
-    /// Tries the heads that a batch of copies wakes. A copy that no longer fits its key is dropped, one whose source is
-    /// not applied yet goes round.
+    /// Tries the blocking records that a batch of wake-up copies names. A copy that no longer fits its key is dropped, one
+    /// whose source is not applied yet is sent again.
     ///
     /// # Errors
     /// [`WorkError`] rolls the whole batch back.
-    pub async fn settle_copies(
+    pub async fn settle_wake_ups(
         &self,
         connection: &mut PgConnection,
         at: &Place,
@@ -41,51 +41,61 @@ impl Retries {
         for copy in batch {
             if let Some(fault) = copy.place_only_because() {
                 let reason = &fault.message;
-                tracing::warn!(?at, offset = copy.offset, reason, "a copy is passed over: its head is swept");
+                tracing::warn!(
+                    ?at,
+                    offset = copy.offset,
+                    reason,
+                    "a wake-up copy is passed over: its blocking record is swept"
+                );
                 continue;
             }
-            let Some(alarm) = copies::read(copy).filter(|alarm| self.is_woken_by(&alarm.source, copy)) else {
+            let wake_up = copies::read(copy).filter(|wake_up| self.is_woken_by(&wake_up.source, copy));
+            let Some(wake_up) = wake_up else {
                 tracing::error!(
                     ?at,
                     offset = copy.offset,
-                    "not a copy of Millrace's: left on the retry topic"
+                    "not a wake-up copy of Millrace's: left on the retry topic"
                 );
                 continue;
             };
-            let key = copy.turn().to_vec();
-            let blocked = blocked::lock(connection, self.role.group(), &alarm.source.topic, &[copy]).await?;
-            let head = (alarm.source.partition, alarm.source.offset);
+            let key = copy.ordering_key().to_vec();
+            let blocked =
+                blocked::lock(connection, self.role.group(), &wake_up.source.topic, &[copy]).await?;
+            let blocking = (wake_up.source.partition, wake_up.source.offset);
             let fits = |blocked: &Blocked| {
-                let expected = (Status::Retrying, Some(head), alarm.attempts);
-                (blocked.status, blocked.head, blocked.attempts) == expected || broken(mechanism::STALE_COPY)
+                let expected = (Status::Retrying, Some(blocking), wake_up.attempts);
+                (blocked.status, blocked.blocking, blocked.attempts) == expected
+                    || broken(mechanism::STALE_COPY)
             };
             match blocked.into_values().find(fits) {
                 Some(blocked) => {
-                    self.turn(connection, &alarm.source.topic, at, &key, Some(blocked), &mut settled).await?;
+                    self.drain_key(connection, &wake_up.source.topic, at, &key, Some(blocked), &mut settled)
+                        .await?;
                 }
-                None if self.is_ahead(connection, &alarm.source).await? => self.send_round(copy).await?,
+                None if self.is_ahead(connection, &wake_up.source).await? => self.send_again(copy).await?,
                 None => {}
             }
         }
         Ok(settled)
     }
 
-    /// Whether a copy on this topic may wake a head of this source: anybody may write what a copy says.
+    /// Whether a copy on this topic may wake a blocking record of this source: other producers may write there, too.
     fn is_woken_by(&self, source: &Place, copy: &Record) -> bool {
         let level = retry_level(&copy.topic).unwrap_or_default();
         *copy.topic == *retry_topic(&source.topic, &self.role.group().own_name(), level)
     }
 
-    /// Lets a copy come again. One that is not taken back, or came too often, stays where it is: the sweep wakes its head.
-    async fn send_round(&self, copy: &Record) -> Result<(), WorkError> {
+    /// Sends a wake-up copy again. One that Kafka does not take, or that came too often, is dropped: the sweep wakes its
+    /// blocking record.
+    async fn send_again(&self, copy: &Record) -> Result<(), WorkError> {
         let Record { topic, partition, offset, .. } = copy;
-        let Some(round) = copies::round(copy, self.delay(1)) else {
-            tracing::error!(%topic, partition, offset, "a copy of a record that does not come: left here");
+        let Some(again) = copies::again(copy, self.delay(1)) else {
+            tracing::error!(%topic, partition, offset, "a wake-up copy of a record that does not come: left here");
             return Ok(());
         };
-        match self.copier.copy(&round, topic, &[]).await {
+        match self.copier.copy(&again, topic, &[]).await {
             Err(WorkError::NotTaken(reason)) => {
-                tracing::error!(%topic, partition, offset, reason, "a copy is not taken back");
+                tracing::error!(%topic, partition, offset, reason, "Kafka does not take a wake-up copy again");
                 Ok(())
             }
             taken => taken.map(drop),
@@ -99,8 +109,8 @@ impl Retries {
         Ok(applied.is_some_and(|applied| source.offset >= applied))
     }
 
-    /// Applies what waits of a key as far as it goes; then says in the key's row what it waits for now.
-    pub(super) async fn turn(
+    /// Applies the waiting records of a key as far as possible; then writes in the key's row what it waits for now.
+    pub(super) async fn drain_key(
         &self,
         connection: &mut PgConnection,
         topic: &str,
@@ -109,10 +119,10 @@ impl Retries {
         before: Option<Blocked>,
         settled: &mut Settled,
     ) -> Result<(), WorkError> {
-        let mut partition = self.partition_of_head(before.as_ref(), at);
+        let mut partition = self.partition_of_blocking(before.as_ref(), at);
         loop {
             let (group, most) = (self.role.group(), parked::DRAIN_RECORDS_MAX);
-            let waiting = parked::in_turn(connection, group, (topic, key), partition, most).await?;
+            let waiting = parked::of_key(connection, group, (topic, key), partition, most).await?;
             if waiting.is_empty() && partition.take().is_some() {
                 continue;
             }
@@ -123,8 +133,8 @@ impl Retries {
             self.release(connection, &done, at).await?;
             self.settle_letter(connection, before.as_ref(), &done).await?;
             match came(outcomes) {
-                Came::Failed(head, fault) => {
-                    let Some(record) = waiting.get(head).copied() else { return Ok(()) };
+                Came::Failed(blocking, fault) => {
+                    let Some(record) = waiting.get(blocking).copied() else { return Ok(()) };
                     if !self.failed_again(connection, record, fault, before.as_ref()).await? {
                         return Ok(());
                     }
@@ -139,11 +149,11 @@ impl Retries {
         }
     }
 
-    /// The partition whose records of a key go first, that of its head: offsets of two partitions say nothing of which came
-    /// first. Versions do.
-    fn partition_of_head(&self, before: Option<&Blocked>, at: &Place) -> Option<i32> {
-        let head = before.and_then(|before| before.head).map(|(partition, _)| partition);
-        (!self.role.versioned()).then(|| head.unwrap_or(at.partition))
+    /// The partition whose records of a key go first, that of its blocking record: offsets of two partitions do not show
+    /// which came first. Versions do.
+    fn partition_of_blocking(&self, before: Option<&Blocked>, at: &Place) -> Option<i32> {
+        let blocking = before.and_then(|before| before.blocking).map(|(partition, _)| partition);
+        (!self.role.versioned()).then(|| blocking.unwrap_or(at.partition))
     }
 
     /// Folds as many of the waiting records as Postgres takes: fewer and fewer, until the one that it refuses is alone.
@@ -185,20 +195,20 @@ impl Retries {
         parked::release(connection, self.role.group(), done, publishes.then_some(at)).await
     }
 
-    /// A dead record had its effect without its redrive: it came once more.
+    /// A dead record had its effect without a redrive: it was sent once more.
     async fn settle_letter(
         &self,
         connection: &mut PgConnection,
         before: Option<&Blocked>,
         done: &[&Record],
     ) -> Result<(), WorkError> {
-        let dead = before.filter(|before| before.status == Status::Dead).and_then(|before| before.head);
+        let dead = before.filter(|before| before.status == Status::Dead).and_then(|before| before.blocking);
         let letter = done.iter().find(|record| Some((record.partition, record.offset)) == dead);
         let place = letter.map(|record| record.place());
         dead_letters::settle(connection, self.role.group(), place.as_ref().as_slice()).await
     }
 
-    /// A head failed: its next try, or its end. True when what is behind it need not wait.
+    /// A record failed that waited: its next try, or its dead letter. True when what is behind it need not wait.
     async fn failed_again(
         &self,
         connection: &mut PgConnection,
@@ -206,14 +216,14 @@ impl Retries {
         fault: Fault,
         before: Option<&Blocked>,
     ) -> Result<bool, WorkError> {
-        let tried = before.filter(|before| before.head == Some((record.partition, record.offset)));
+        let tried = before.filter(|before| before.blocking == Some((record.partition, record.offset)));
         let attempts = tried.map_or(0, |before| before.attempts) + 1;
-        let freed = self.lay_down(connection, vec![Failure { record, fault, attempts }]).await?;
+        let freed = self.retry_or_dead_letter(connection, vec![Failure { record, fault, attempts }]).await?;
         Ok(!freed.is_empty())
     }
 
-    /// What was shown is through. What still waits was more than one transaction takes: the next record becomes the
-    /// head, due at once.
+    /// The drained records are applied. What still waits was more than one transaction takes: the next record becomes the
+    /// blocking one, due at once.
     pub(super) async fn hand_on(
         &self,
         connection: &mut PgConnection,
@@ -221,13 +231,13 @@ impl Retries {
         key: &[u8],
     ) -> Result<(), WorkError> {
         let group = self.role.group();
-        let waiting = parked::in_turn(connection, group, (topic, key), None, 1).await?;
-        let Some(head) = waiting.first() else {
+        let waiting = parked::of_key(connection, group, (topic, key), None, 1).await?;
+        let Some(blocking) = waiting.first() else {
             return Ok(blocked_key::free(connection, group, topic, key).await?);
         };
-        let reason = Fault::new("next-in-turn", "the records before it had their effect");
-        self.wake_later(head, &reason, 0).await?;
-        let retrying = Blocked::at(Status::Retrying, head, 0, None);
+        let reason = Fault::new("next-in-order", "the records before it had their effect");
+        self.wake_later(blocking, &reason, 0).await?;
+        let retrying = Blocked::at(Status::Retrying, blocking, 0, None);
         blocked::put(connection, group, topic, &BTreeMap::from([(key.to_vec(), retrying)])).await
     }
 }

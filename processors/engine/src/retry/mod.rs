@@ -1,17 +1,17 @@
 //! Records that fail, and those behind them: tried again later, in the order of their key.
 //!
-//! A record that fails becomes the *head* of its key. The head and all that arrives behind it wait in `parked`, bytes
-//! and headers; the key's row in `blocked_key` says who the head is and how often it was tried. Only the head has a
-//! copy on a retry topic, acknowledged before the commit that parks it: the copy is an alarm clock, never the truth. A
-//! copy that wakes up tries the head that Postgres knows; one that no longer fits is dropped. After the last try the
-//! head is a dead letter. Where records carry a version the key then waits until the letter is redriven or discarded;
-//! where the offset is the order, what waits behind it goes on.
+//! A record that fails becomes the *blocking record* of its ordering key. It and all that arrives behind it wait in
+//! `parked`, bytes and headers; the key's row in `blocked_key` names the blocking record and how often it was tried. Only
+//! the blocking record has a copy on a retry topic, acknowledged before the commit that parks the record. The copy is a
+//! wake-up: when it is due, the blocking record that Postgres names is tried; a copy that no longer fits is dropped. After
+//! the last try the record is a dead letter. Where records carry a version the key then waits until the letter is redriven
+//! or discarded; where the offset is the order, what waits behind it goes on.
 //!
-//! The key is that of [`Record::turn`]: a command's own, an instance's of a saga, else the Kafka key. Partitions may share
-//! one: their records wait for the same head. Its partition's go first; those of each are in their order.
+//! The key is that of [`Record::ordering_key`]: a command's own, an instance's of a saga, else the Kafka key. Partitions may
+//! share one: their records wait for the same blocking record. Its partition's go first; those of each are in their order.
 //!
 //! Guarantees: per key strictly in order; nothing lost, nothing applied twice; no key blocked for ever without a dead
-//! letter or a missing version that says why. Other keys never wait.
+//! letter or a missing version as the reason. Other keys never wait.
 
 mod blocked;
 mod copies;
@@ -35,8 +35,8 @@ pub use copies::{left_at_source, original, own_and_ours};
 use crate::dead_letters;
 use crate::elastic::Document;
 use crate::error::{Fault, WorkError};
+use crate::failpoints::{self, broken, mechanism};
 use crate::metrics;
-use crate::moments::{self, broken, mechanism};
 use crate::producer::{Copier, Delivery};
 use crate::record::{Header, Record};
 use crate::role::{Folded, Outcome, Role};
@@ -44,12 +44,12 @@ use crate::supervision::{self, Panic};
 use blocked::{Blocked, Status};
 use triage::{Triage, triage};
 
-/// Settles batches of one group: what applies is applied, what fails is tried again later, what is behind waits.
+/// Settles batches of one group: what can be applied is, what fails is tried again later, what is behind it waits.
 #[derive(Clone)]
 pub struct Retries {
     /// What folds.
     pub role: Arc<dyn Role>,
-    /// Where copies go.
+    /// Writes copies to retry and dead letter topics.
     pub copier: Arc<dyn Copier>,
     /// How long a failed record waits before each further try; its length is the number of retries.
     pub delays: Arc<[Duration]>,
@@ -72,7 +72,7 @@ pub(super) struct Failure<'r> {
 }
 
 impl Retries {
-    /// Gives a batch of a topic its effect inside the transaction of `connection`: `at` is its last record. With
+    /// Applies a batch of a topic inside the transaction of `connection`: `at` is its last record. With
     /// `refused` the batch is one record that Postgres refuses, and nothing is folded.
     ///
     /// # Errors
@@ -85,7 +85,7 @@ impl Retries {
         refused: Option<&Fault>,
     ) -> Result<Settled, WorkError> {
         let blocked = self.blocked(connection, at, batch, refused.is_some()).await?;
-        let (shown, behind) = self.next_in_turn(batch, &blocked);
+        let (shown, behind) = self.separate_waiting(batch, &blocked);
         let folded = match refused {
             Some(fault) => Folded { outcomes: vec![Outcome::Failed(fault.clone())], ..Folded::default() },
             None => self.fold(connection, &shown).await?,
@@ -93,18 +93,18 @@ impl Retries {
         let mut settled = Settled::default();
         let outcomes = settled.take(folded);
         if !outcomes.iter().all(Outcome::is_done) {
-            self.assign_turns(&shown, refused.is_some()).await?;
+            self.assign_ordering_keys(&shown, refused.is_some()).await?;
         }
         let duplicates = outcomes.iter().filter(|outcome| **outcome == Outcome::Duplicate).count();
         metrics::of_group(&metrics::DUPLICATES, self.role.group()).inc_by(duplicates as u64);
         let triage = triage(&shown, outcomes, behind, &blocked);
         if !triage.is_plain() {
-            self.put_aside(connection, at, triage, blocked, &mut settled).await?;
+            self.settle_failures(connection, at, triage, blocked, &mut settled).await?;
         }
         Ok(settled)
     }
 
-    /// Folds a batch. What was not read fails, and the role is not shown it.
+    /// Folds a batch. A record that was not read fails without its role.
     ///
     /// # Errors
     /// As [`Role::fold`], and [`WorkError::Faulty`] when the fold panics.
@@ -119,51 +119,52 @@ impl Retries {
 
     async fn fold_read(&self, connection: &mut PgConnection, batch: &[&Record]) -> Result<Folded, WorkError> {
         unless_it_panics("fold", async {
-            batch.iter().for_each(|record| moments::poison(moments::POISON_FOLD, record));
+            batch.iter().for_each(|record| failpoints::poison(failpoints::POISON_FOLD, record));
             self.role.fold(connection, batch).await
         })
         .await
     }
 
-    /// One that is buried and cannot even be asked for its turn keeps the order of its own key.
-    async fn assign_turns(&self, batch: &[&Record], buried: bool) -> Result<(), WorkError> {
-        match unless_it_panics("turns", self.role.assign_turns(&read(batch))).await {
-            Err(WorkError::Faulty(_)) if buried => Ok(()),
+    /// A refused record whose ordering key cannot be found, either, keeps the order of its own key.
+    async fn assign_ordering_keys(&self, batch: &[&Record], refused: bool) -> Result<(), WorkError> {
+        match unless_it_panics("ordering_keys", self.role.assign_ordering_keys(&read(batch))).await {
+            Err(WorkError::Faulty(_)) if refused => Ok(()),
             assigned => assigned,
         }
     }
 
-    /// The blocked keys of a batch, locked. Whose turn a record keeps may be costly to tell: not asked for nothing.
+    /// The blocked keys of a batch, locked. An ordering key may be costly to find: only when a key of the topic is blocked.
     async fn blocked(
         &self,
         connection: &mut PgConnection,
         at: &Place,
         batch: &[&Record],
-        buried: bool,
+        refused: bool,
     ) -> Result<BTreeMap<Vec<u8>, Blocked>, WorkError> {
         let group = self.role.group();
         if !blocked_key::any(connection, group, &at.topic).await? {
             return Ok(BTreeMap::new());
         }
-        self.assign_turns(batch, buried).await?;
+        self.assign_ordering_keys(batch, refused).await?;
         blocked::lock(connection, group, &at.topic, batch).await
     }
 
-    /// Without versions only the offset tells the order: what arrives behind a blocked key is not even shown.
-    fn next_in_turn<'b>(
+    /// Without versions only the offset gives the order: what arrives behind a blocked key is not folded. Those that are,
+    /// and those that wait.
+    fn separate_waiting<'b>(
         &self,
         batch: &[&'b Record],
         blocked: &BTreeMap<Vec<u8>, Blocked>,
     ) -> (Vec<&'b Record>, Vec<&'b Record>) {
-        // Only then have the records been told whose turn they keep.
+        // Only then do the records have their ordering keys.
         let hides = !blocked.is_empty() && !self.role.versioned() && !broken(mechanism::KEY_ORDER);
-        let waits = |record: &&Record| hides && blocked.contains_key(record.turn());
+        let waits = |record: &&Record| hides && blocked.contains_key(record.ordering_key());
         let (behind, shown) = batch.iter().copied().partition(waits);
         (shown, behind)
     }
 
-    /// What did not simply apply: heads, dead letters, records behind them, and keys that can go on.
-    async fn put_aside(
+    /// What was not simply applied: blocking records, dead letters, records behind them, and keys that can go on.
+    async fn settle_failures(
         &self,
         connection: &mut PgConnection,
         at: &Place,
@@ -178,61 +179,64 @@ impl Retries {
             let key = String::from_utf8_lossy(key);
             tracing::error!(group = group.id, topic = at.topic, %key, "parked: an earlier version of the stream is missing");
         }
-        let freed = self.lay_down(connection, triage.failures).await?;
+        let freed = self.retry_or_dead_letter(connection, triage.failures).await?;
         let gaps = triage.gaps.into_iter().map(|key| (key, Blocked::gap())).collect();
         blocked::put_new(connection, group, &at.topic, &gaps).await?;
-        let waiting: BTreeSet<&[u8]> = triage.waiting.iter().map(|record| record.turn()).collect();
+        let waiting: BTreeSet<&[u8]> = triage.waiting.iter().map(|record| record.ordering_key()).collect();
         let freed = freed.into_iter().filter(|key| waiting.contains(key.as_slice()));
         for key in triage.again.into_iter().chain(freed) {
             let before = blocked.remove(&key);
-            self.turn(connection, &at.topic, at, &key, before, settled).await?;
+            self.drain_key(connection, &at.topic, at, &key, before, settled).await?;
         }
         Ok(())
     }
 
-    /// Failed records go where their attempts send them: heads to the next retry topic, the others to the dead
-    /// letters. Returns the keys of those that nothing waits for.
-    async fn lay_down(
+    /// Failed records with a try left go to the next retry topic, the others become dead letters. Returns the keys of
+    /// those that nothing waits for.
+    async fn retry_or_dead_letter(
         &self,
         connection: &mut PgConnection,
         failures: Vec<Failure<'_>>,
     ) -> Result<Vec<Vec<u8>>, WorkError> {
-        let (heads, mut dead): (Vec<_>, Vec<_>) =
+        let (blocking, mut dead): (Vec<_>, Vec<_>) =
             failures.into_iter().partition(|failure| self.has_a_try_left(failure));
-        dead.extend(self.park_heads(connection, heads).await?);
-        self.bury(connection, dead).await
+        dead.extend(self.park_blocking(connection, blocking).await?);
+        self.dead_letter(connection, dead).await
     }
 
     fn has_a_try_left(&self, failure: &Failure<'_>) -> bool {
         !failure.fault.hopeless && failure.attempts <= self.delays.len()
     }
 
-    /// Returns the heads that nothing would wake, because Kafka takes no copy of them.
-    async fn park_heads<'r>(
+    /// Parks blocking records. Returns those that nothing would wake, because Kafka takes no copy of them.
+    async fn park_blocking<'r>(
         &self,
         connection: &mut PgConnection,
-        heads: Vec<Failure<'r>>,
+        blocking: Vec<Failure<'r>>,
     ) -> Result<Vec<Failure<'r>>, WorkError> {
-        let copies = heads.iter().map(|head| self.wake_later(head.record, &head.fault, head.attempts));
+        let copies =
+            blocking.iter().map(|failure| self.wake_later(failure.record, &failure.fault, failure.attempts));
         let copies = try_join_all(copies).await?;
-        let (heads, lost): (Vec<_>, Vec<_>) =
-            heads.into_iter().zip(copies).partition(|(_, copy)| copy.is_some());
-        let heads: Vec<Failure<'r>> = heads.into_iter().map(|(head, _)| head).collect();
+        let (blocking, lost): (Vec<_>, Vec<_>) =
+            blocking.into_iter().zip(copies).partition(|(_, copy)| copy.is_some());
+        let blocking: Vec<Failure<'r>> = blocking.into_iter().map(|(failure, _)| failure).collect();
         let group = self.role.group();
-        metrics::of_group(&metrics::RETRIES, group).inc_by(heads.len() as u64);
-        let records: Vec<&Record> = heads.iter().map(|head| head.record).collect();
+        metrics::of_group(&metrics::RETRIES, group).inc_by(blocking.len() as u64);
+        let records: Vec<&Record> = blocking.iter().map(|failure| failure.record).collect();
         parked::insert(connection, group, &records, self.role.versioned()).await?;
-        let retrying = |head: &Failure<'_>| {
-            let blocked = Blocked::at(Status::Retrying, head.record, head.attempts, Some(&head.fault));
-            (head.record.turn().to_vec(), blocked.due_in(self.delay(head.attempts)))
+        let retrying = |failure: &Failure<'_>| {
+            let blocked =
+                Blocked::at(Status::Retrying, failure.record, failure.attempts, Some(&failure.fault));
+            (failure.record.ordering_key().to_vec(), blocked.due_in(self.delay(failure.attempts)))
         };
         if let Some(first) = records.first() {
-            blocked::put(connection, group, &first.topic, &heads.iter().map(retrying).collect()).await?;
+            blocked::put(connection, group, &first.topic, &blocking.iter().map(retrying).collect()).await?;
         }
-        Ok(lost.into_iter().map(|(head, _)| head).collect())
+        Ok(lost.into_iter().map(|(failure, _)| failure).collect())
     }
 
-    /// The copy of a head: on the topic of its next try, with the time at which it is due. `None` when Kafka takes none.
+    /// Writes the wake-up copy of a blocking record to the topic of its next try, with the time at which it is due. `None`
+    /// when Kafka takes none.
     async fn wake_later(
         &self,
         record: &Record,
@@ -242,12 +246,12 @@ impl Retries {
         let level = attempts.clamp(1, self.delays.len().max(1));
         let topic = retry_topic(&record.topic, &self.role.group().own_name(), level);
         let headers = copies::headers(record, fault, attempts, Some(self.delay(attempts)));
-        self.leave(record, &topic, headers).await
+        self.write_copy(record, &topic, headers).await
     }
 
-    /// Leaves a copy of a record, `ours` behind its headers. Where its bytes are not here, or Kafka does not take
-    /// them, the copy says that they are at their source; `None` when Kafka takes not even that.
-    async fn leave(
+    /// Writes a copy of a record, `ours` behind its headers. Where its bytes are not here, or Kafka does not take them, the
+    /// copy has only their place; `None` when Kafka does not take that, either.
+    async fn write_copy(
         &self,
         record: &Record,
         topic: &str,
@@ -265,7 +269,7 @@ impl Retries {
                     partition,
                     offset,
                     reason,
-                    "a copy without its bytes: they are at the source"
+                    "a copy without the bytes, which are at the source"
                 );
                 reason
             }
@@ -280,8 +284,8 @@ impl Retries {
         }
     }
 
-    /// How long a copy still has to wait: at most twice as long as the copies of its topic do. One that claims more is
-    /// forged, or of a clock that was wrong, and all of its partition would wait with it.
+    /// How long a wake-up copy still has to wait: at most twice as long as the copies of its topic do. One that claims more
+    /// is forged, or of a clock that was wrong, and all of its partition would wait with it.
     pub(crate) fn due(&self, copy: &Record) -> Duration {
         let level = retry_level(&copy.topic).unwrap_or(1);
         copies::due(copy).min(self.delay(level) * 2)
@@ -294,9 +298,9 @@ impl Retries {
     }
 
     /// Copies to the dead letter topic, waits for the acknowledgements, then writes the ledger. A crash between the two
-    /// leaves a second copy, never none. What Kafka takes no copy of is in the ledger with its place. A record that nothing
-    /// waits behind and that has its letter already gets no other.
-    async fn bury(
+    /// leaves a second copy, never none. What Kafka takes no copy of is in the ledger with its place. A record that has its
+    /// letter already, and behind which nothing waits, gets no other. Returns the keys that are free.
+    async fn dead_letter(
         &self,
         connection: &mut PgConnection,
         dead: Vec<Failure<'_>>,
@@ -310,20 +314,21 @@ impl Retries {
         let (known, dead): (Vec<_>, Vec<_>) = dead.into_iter().partition(has_a_letter);
         let copies = dead.iter().map(|Failure { record, fault, attempts }| async move {
             let headers = copies::headers(record, fault, *attempts, None);
-            self.leave(record, &dead_letter_topic(&record.topic, &group.id), headers).await
+            self.write_copy(record, &dead_letter_topic(&record.topic, &group.id), headers).await
         });
         let deliveries = try_join_all(copies).await?;
-        let mut freed: Vec<Vec<u8>> = known.iter().map(|failure| failure.record.turn().to_vec()).collect();
+        let mut freed: Vec<Vec<u8>> =
+            known.iter().map(|failure| failure.record.ordering_key().to_vec()).collect();
         for (failure, delivery) in dead.into_iter().zip(deliveries) {
             if !self.write_letter(connection, &failure, delivery).await? {
-                freed.push(failure.record.turn().to_vec());
+                freed.push(failure.record.ordering_key().to_vec());
             }
         }
         Ok(freed)
     }
 
-    /// Writes a letter, whatever its record says: what Postgres refuses of that is left out, and only where the record lies
-    /// and why it died is written. True when what is behind it waits.
+    /// Writes a dead letter, whatever its record contains: what Postgres refuses of that is left out, and only the record's
+    /// place and the reason are written. True when what is behind it waits.
     async fn write_letter(
         &self,
         connection: &mut PgConnection,
@@ -331,7 +336,7 @@ impl Retries {
         copy: Option<Delivery>,
     ) -> Result<bool, WorkError> {
         let mut savepoint = connection.begin().await?;
-        let refused = match unless_it_panics("bury", self.letter(&mut savepoint, letter, copy)).await {
+        let refused = match unless_it_panics("dead_letter", self.letter(&mut savepoint, letter, copy)).await {
             Ok(waits) => {
                 savepoint.commit().await?;
                 return Ok(waits);
@@ -341,7 +346,13 @@ impl Retries {
         savepoint.rollback().await?;
         let Failure { record, fault, attempts } = letter;
         let Place { topic, partition, offset } = record.place();
-        tracing::error!(topic, partition, offset, reason = refused.message, "a letter with its place alone");
+        tracing::error!(
+            topic,
+            partition,
+            offset,
+            reason = refused.message,
+            "a dead letter with its place alone"
+        );
         let place = Record::at(&topic, partition, offset, None, None, Vec::new());
         let fault = Fault { hopeless: true, ..fault.clone() };
         self.letter(connection, &Failure { record: &place, fault, attempts: *attempts }, copy).await
@@ -355,11 +366,11 @@ impl Retries {
     ) -> Result<bool, WorkError> {
         let group = self.role.group();
         dead_letters::write(connection, group, record, fault, *attempts, copy).await?;
-        self.role.bury(connection, record, fault).await?;
+        self.role.dead_lettered(connection, record, fault).await?;
         let waits = self.waits_behind(fault);
         if waits {
             let dead = BTreeMap::from([(
-                record.turn().to_vec(),
+                record.ordering_key().to_vec(),
                 Blocked::at(Status::Dead, record, *attempts, Some(fault)),
             )]);
             parked::insert(connection, group, &[record], self.role.versioned()).await?;
@@ -368,7 +379,7 @@ impl Retries {
         Ok(waits)
     }
 
-    /// Whether what is behind a record that died of this waits until it is redriven or discarded.
+    /// Whether what is behind a dead letter with this fault waits until it is redriven or discarded.
     fn waits_behind(&self, fault: &Fault) -> bool {
         self.role.waits_behind_dead() && !fault.hopeless
     }
@@ -408,7 +419,7 @@ fn with_unread(batch: &[&Record], outcomes: Vec<Outcome>) -> Vec<Outcome> {
     batch.iter().filter_map(outcome).collect()
 }
 
-/// A panic is the fault of a record of the batch.
+/// Runs work to its end; a panic is a fault of a record of the batch.
 async fn unless_it_panics<T>(
     task: &str,
     work: impl Future<Output = Result<T, WorkError>>,
@@ -420,12 +431,12 @@ async fn unless_it_panics<T>(
     supervision::caught(task, work).await.map_err(panicked).flatten()
 }
 
-/// What a partition holds.
+/// What a partition contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lane {
     /// Records as they arrive.
     Source,
-    /// Copies of heads, each due at its time.
+    /// Wake-up copies of blocking records, each due at its time.
     Retry,
 }
 

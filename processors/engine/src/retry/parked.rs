@@ -1,4 +1,4 @@
-//! Records that wait for their turn, bytes and headers, in Postgres.
+//! Parked records, bytes and headers, in Postgres.
 
 use std::sync::OnceLock;
 
@@ -37,7 +37,7 @@ fn new(record: &Record, versioned: bool) -> parked::New<'_, Vec<Header>> {
         offset: record.offset,
         version: envelope::version(record).filter(|_| versioned),
         timestamp_ms: record.timestamp_ms,
-        key: record.turn(),
+        key: record.ordering_key(),
         record_key: own_key(record),
         keyless: record.key.is_none(),
         value: record.value.as_deref(),
@@ -48,29 +48,29 @@ fn new(record: &Record, versioned: bool) -> parked::New<'_, Vec<Header>> {
     }
 }
 
-/// The type that a record tells, when it can be one.
+/// The type in a record's header, when it can be one.
 fn record_type(record: &Record) -> Option<String> {
     record.header(envelope::TYPE).filter(|name| name.len() <= TYPE_BYTES_MAX).map(storable)
 }
 
 /// The record's own key, where it waits under another.
 fn own_key(record: &Record) -> Option<&[u8]> {
-    record.key.as_deref().filter(|key| *key != record.turn())
+    record.key.as_deref().filter(|key| *key != record.ordering_key())
 }
 
 fn record(parked: Parked<Vec<Header>>) -> Record {
-    let Parked { place, timestamp_ms, key: turn, record_key, keyless, value, headers } = parked;
-    let (key, turn) = match record_key {
-        None if !keyless => (Some(turn), OnceLock::new()),
-        own => (own, OnceLock::from(turn)),
+    let Parked { place, timestamp_ms, key: ordering_key, record_key, keyless, value, headers } = parked;
+    let (key, ordering_key) = match record_key {
+        None if !keyless => (Some(ordering_key), OnceLock::new()),
+        own => (own, OnceLock::from(ordering_key)),
     };
     let record = Record::at(&place.topic, place.partition, place.offset, key, value, headers);
-    Record { timestamp_ms, turn, ..record }
+    Record { timestamp_ms, ordering_key, ..record }
 }
 
-/// What waits of a key, or what of it came from one partition, in its order: as much as one transaction takes and at most
-/// `limit`, at least one record.
-pub(super) async fn in_turn(
+/// The waiting records of a key, or those of one partition, in order: as many as one transaction takes and at most `limit`,
+/// at least one.
+pub(super) async fn of_key(
     connection: &mut PgConnection,
     group: &Group,
     key: (&str, &[u8]),
@@ -78,7 +78,7 @@ pub(super) async fn in_turn(
     limit: i64,
 ) -> Result<Vec<Record>, WorkError> {
     let most = Most { records: limit, bytes: DRAIN_BYTES_MAX };
-    let waiting = parked::in_turn(connection, group, key, partition, most).await?;
+    let waiting = parked::of_key(connection, group, key, partition, most).await?;
     Ok(waiting.into_iter().map(record).collect())
 }
 
@@ -91,8 +91,8 @@ pub(super) async fn at(
     Ok(parked::at(connection, group, place).await?.map(record))
 }
 
-/// Records that wait no more. Where documents go out after the commit they stay, marked with the place that drained
-/// them, until that place is published: a crash in between must find again what they changed.
+/// Releases records that wait no more. Where documents go out after the commit they stay, marked with the place that
+/// drained them, until that place is published: after a crash in between the documents are sent again.
 pub(super) async fn release(
     connection: &mut PgConnection,
     group: &Group,

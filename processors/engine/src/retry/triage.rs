@@ -11,7 +11,7 @@ use crate::role::Outcome;
 pub(super) struct Triage<'b> {
     /// Failed for the first time, one for each key at most.
     pub(super) failures: Vec<Failure<'b>>,
-    /// Wait for their turn.
+    /// Wait behind another record of their key.
     pub(super) waiting: Vec<&'b Record>,
     /// Keys of which something applied while others of them wait.
     pub(super) again: BTreeSet<Vec<u8>>,
@@ -26,7 +26,7 @@ impl Triage<'_> {
     }
 }
 
-/// Sorts the outcomes of the records that were `shown` to the role; those `behind` a blocked key were not.
+/// Sorts the outcomes of the records that the role has folded (`shown`); those `behind` a blocked key it has not.
 pub(super) fn triage<'b>(
     shown: &[&'b Record],
     outcomes: Vec<Outcome>,
@@ -40,23 +40,23 @@ pub(super) fn triage<'b>(
     for (record, outcome) in shown.iter().copied().zip(outcomes) {
         match outcome {
             Outcome::Applied if troubled => {
-                applied.insert(record.turn());
+                applied.insert(record.ordering_key());
             }
             Outcome::Applied | Outcome::Duplicate => {}
             Outcome::Waits => waiting.push(record),
-            // Its key has a head already: another copy of that, or one that cannot be read yet.
-            Outcome::Failed(fault) if !fault.hopeless && has_a_head(record, blocked, &failed) => {
+            // Its key has a blocking record already: this is a second copy of it, or one that cannot be read yet.
+            Outcome::Failed(fault) if !fault.hopeless && has_blocking_record(record, blocked, &failed) => {
                 waiting.push(record);
             }
             Outcome::Failed(fault) => {
                 if !fault.hopeless {
-                    failed.insert(record.turn());
+                    failed.insert(record.ordering_key());
                 }
                 failures.push(Failure { record, fault, attempts: 1 });
             }
         }
     }
-    let parked: BTreeSet<&[u8]> = waiting.iter().map(|record| record.turn()).collect();
+    let parked: BTreeSet<&[u8]> = waiting.iter().map(|record| record.ordering_key()).collect();
     let again = applied.iter().filter(|key| !failed.contains(*key));
     let again: BTreeSet<Vec<u8>> = again
         .filter(|key| blocked.contains_key(**key) || parked.contains(*key))
@@ -67,9 +67,13 @@ pub(super) fn triage<'b>(
     Triage { failures, waiting, again, gaps }
 }
 
-fn has_a_head(record: &Record, blocked: &BTreeMap<Vec<u8>, Blocked>, failed: &BTreeSet<&[u8]>) -> bool {
-    let has_head = |key: &[u8]| blocked.get(key).is_some_and(|blocked| blocked.head.is_some());
-    has_head(record.turn()) || failed.contains(record.turn())
+fn has_blocking_record(
+    record: &Record,
+    blocked: &BTreeMap<Vec<u8>, Blocked>,
+    failed: &BTreeSet<&[u8]>,
+) -> bool {
+    let is_blocked = |key: &[u8]| blocked.get(key).is_some_and(|blocked| blocked.blocking.is_some());
+    is_blocked(record.ordering_key()) || failed.contains(record.ordering_key())
 }
 
 #[cfg(test)]
@@ -88,7 +92,7 @@ mod tests {
             value: None,
             headers: Vec::new(),
             unread: None,
-            turn: Default::default(),
+            ordering_key: Default::default(),
             room: None,
         };
         keys.iter().enumerate().map(record).collect()
@@ -106,9 +110,9 @@ mod tests {
     ) -> (Vec<i64>, Vec<i64>, Vec<String>, Vec<String>) {
         let records = records(keys);
         let shown: Vec<&Record> = records.iter().collect();
-        let head =
+        let blocking =
             |key: &&str| (key.as_bytes().to_vec(), Blocked::at(Status::Retrying, &records[0], 1, None));
-        let blocked = blocked.iter().map(head).collect();
+        let blocked = blocked.iter().map(blocking).collect();
         let triage = triage(&shown, outcomes, Vec::new(), &blocked);
         let names =
             |keys: BTreeSet<Vec<u8>>| keys.into_iter().map(|key| String::from_utf8(key).unwrap()).collect();
@@ -158,14 +162,14 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_behind_a_head_is_not_counted_and_waits() {
+    fn what_fails_behind_a_blocking_record_is_not_counted_and_waits() {
         assert_eq!(sorted(&["a"], vec![failed()], &["a"]), (vec![], vec![0], vec![], vec![]));
         let (failures, waiting, ..) = sorted(&["a", "a"], vec![failed(), failed()], &[]);
         assert_eq!((failures, waiting), (vec![0], vec![1]));
     }
 
     #[test]
-    fn the_missing_record_of_a_gap_that_fails_is_its_new_head() {
+    fn the_missing_record_of_a_gap_that_fails_is_its_new_blocking_record() {
         let records = records(&["a"]);
         let blocked = BTreeMap::from([(b"a".to_vec(), Blocked::gap())]);
         let triage = triage(&[&records[0]], vec![failed()], Vec::new(), &blocked);

@@ -1,4 +1,4 @@
-//! One instance and what it hears: pure.
+//! One instance and how it reacts to inputs: pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use millrace_domain::{Reaction, Saga, Sent, Step, Timer};
 use uuid::Uuid;
 
-use super::heard::Input;
+use super::input::Received;
 use crate::error::Fault;
 use crate::outbox::{self, Cause, OutboxRow, SchemaIds};
 
@@ -36,28 +36,28 @@ pub(super) struct Instance<S: Saga> {
 /// A step that was taken.
 pub(super) struct Taken {
     pub(super) number: i64,
-    /// The id of what was heard.
+    /// The id of its input.
+    pub(super) input_id: String,
+    /// Its input, for people.
     pub(super) input: String,
-    /// What was heard, for people.
-    pub(super) heard: String,
     /// Where the instance stands after it.
     pub(super) standing: &'static str,
     /// The commands that it sent: id and full name.
     pub(super) sent: Vec<(Uuid, &'static str)>,
 }
 
-/// What became of something that an instance heard.
+/// How an instance reacted to an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Heeded {
+pub(super) enum Reacted {
     Step,
-    /// It does not matter here.
+    /// The saga ignores it in this state.
     Ignored,
-    /// It was heard before, or something else was that the same command has led to.
+    /// It was received before, or another outcome of the same command was.
     Before,
 }
 
 impl<S: Saga> Instance<S> {
-    /// An instance that has heard nothing yet.
+    /// An instance that has received nothing yet.
     pub(super) fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -74,19 +74,19 @@ impl<S: Saga> Instance<S> {
         }
     }
 
-    /// Hears something, unless it was heard before.
-    pub(super) fn hear(&mut self, input: &Input, ids: &SchemaIds) -> Result<Heeded, Fault> {
-        let again = self.steps.iter().any(|step| step.input == input.id);
+    /// Reacts to an input, unless it was received before.
+    pub(super) fn react(&mut self, received: &Received, ids: &SchemaIds) -> Result<Reacted, Fault> {
+        let again = self.steps.iter().any(|step| step.input_id == received.id);
         let state = self.state.clone()?;
-        let command = input.command().filter(|id| self.has_sent(*id) && input.is_by_our_command(*id));
+        let command = received.command().filter(|id| self.has_sent(*id) && received.is_by_our_command(*id));
         let answers = command.is_some_and(|id| self.awaiting.contains_key(&id));
-        if again || (command.is_some() || input.must_be_an_answer()) && !answers {
-            return Ok(Heeded::Before);
+        if again || (command.is_some() || received.must_be_an_answer()) && !answers {
+            return Ok(Reacted::Before);
         }
-        match S::react(state, &input.heard()) {
-            Reaction::Ignore => Ok(Heeded::Ignored),
+        match S::react(state, &received.input()) {
+            Reaction::Ignore => Ok(Reacted::Ignored),
             Reaction::Impossible(why) => Err(Fault::new("impossible", why)),
-            Reaction::Step(step) => self.take(input, command, step, ids).map(|()| Heeded::Step),
+            Reaction::Step(step) => self.take(received, command, step, ids).map(|()| Reacted::Step),
         }
     }
 
@@ -104,7 +104,7 @@ impl<S: Saga> Instance<S> {
     /// Encodes every command first, so that a fault leaves the instance as it was.
     fn take(
         &mut self,
-        input: &Input,
+        received: &Received,
         answered: Option<Uuid>,
         step: Step<S::State>,
         ids: &SchemaIds,
@@ -117,16 +117,16 @@ impl<S: Saga> Instance<S> {
             let count = counts.entry(full_name.to_owned()).or_default();
             let id = self.command_id(full_name, *count);
             *count += 1;
-            rows.push(outbox::command(ids, id, command, self.cause(input))?);
+            rows.push(outbox::command(ids, id, command, self.cause(received))?);
             awaiting.extend(awaited.then(|| (id, full_name.to_owned())));
         }
-        self.correlation_id = self.correlation_id.take().or_else(|| input.correlation_id.clone());
-        self.traceparent = self.traceparent.take().or_else(|| input.traceparent.clone());
+        self.correlation_id = self.correlation_id.take().or_else(|| received.correlation_id.clone());
+        self.traceparent = self.traceparent.take().or_else(|| received.traceparent.clone());
         self.version += 1;
         self.steps.push(Taken {
             number: self.version,
-            input: input.id.clone(),
-            heard: input.told(),
+            input_id: received.id.clone(),
+            input: received.text(),
             standing: S::standing(&step.state).name,
             sent: rows.iter().map(|row| (row.id, row.record_type)).collect(),
         });
@@ -138,12 +138,12 @@ impl<S: Saga> Instance<S> {
     }
 
     /// What a timer leads to belongs to the conversation that the instance began with.
-    fn cause(&self, input: &Input) -> Cause {
-        let own = |told: &Option<String>, known: &Option<String>| told.clone().or_else(|| known.clone());
+    fn cause(&self, received: &Received) -> Cause {
+        let own = |given: &Option<String>, known: &Option<String>| given.clone().or_else(|| known.clone());
         Cause {
-            id: input.id.clone(),
-            correlation_id: own(&input.correlation_id, &self.correlation_id),
-            traceparent: own(&input.traceparent, &self.traceparent),
+            id: received.id.clone(),
+            correlation_id: own(&received.correlation_id, &self.correlation_id),
+            traceparent: own(&received.traceparent, &self.traceparent),
             occurred_at: None,
         }
     }

@@ -2,10 +2,10 @@
 //! committed together.
 //!
 //! An instance is a row of `saga`, locked while something is folded into it, whichever partition or timer brings it. Each
-//! step is a row of `saga_step` under the id of what was heard, so that a second copy is told from the first. The order
+//! step is a row of `saga_step` under the id of its input, so that a second copy is recognised. The order
 //! that records keep is their instance's, not their Kafka key's: a product's events belong to many orders.
 
-mod heard;
+mod input;
 mod instance;
 #[cfg(test)]
 mod model;
@@ -32,8 +32,8 @@ use crate::outbox::{self, OutboxRow, SchemaIds};
 use crate::record::Record;
 use crate::registry::Registry;
 use crate::role::{Folded, Outcome, Role, Stuck};
-use heard::Input;
-use instance::{Heeded, Instance};
+use input::Received;
+use instance::{Instance, Reacted};
 
 /// What all sagas share.
 #[derive(Clone)]
@@ -84,7 +84,7 @@ pub trait Process: Send + Sync {
     /// Fires timers until stopped.
     async fn keep_time(&self, stop: CancellationToken);
 
-    /// Cancels an instance as an operator wishes: what that leads to is the saga's to say. `None` when there is no such
+    /// Cancels an instance for an operator; the saga decides what that leads to. `None` when there is no such
     /// instance.
     ///
     /// # Errors
@@ -97,12 +97,12 @@ pub trait Process: Send + Sync {
     ) -> Result<Option<Cancelled>, WorkError>;
 }
 
-/// What became of an operator's wish to cancel an instance.
+/// The outcome of cancelling an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cancelled {
     /// A step was taken.
     Step,
-    /// It does not matter where the instance stands.
+    /// The instance ignores it where it stands.
     Nothing,
     /// The instance has come to this end before: nothing is left to be cancelled.
     Ended(&'static str),
@@ -128,10 +128,10 @@ impl<S: Saga> Process for SagaRole<S> {
         {
             return Ok(Some(Cancelled::Ended(name)));
         }
-        let heard = instance.hear(&Input::by_hand(name, why), ids);
-        let heeded = heard.map_err(|fault| WorkError::Refused(fault.message))?;
+        let reacted = instance.react(&Received::by_hand(name, why), ids);
+        let reacted = reacted.map_err(|fault| WorkError::Refused(fault.message))?;
         self.save(connection, instances).await?;
-        Ok(Some(if heeded == Heeded::Step { Cancelled::Step } else { Cancelled::Nothing }))
+        Ok(Some(if reacted == Reacted::Step { Cancelled::Step } else { Cancelled::Nothing }))
     }
 }
 
@@ -150,10 +150,10 @@ impl<S: Saga> Role for SagaRole<S> {
         true
     }
 
-    async fn assign_turns(&self, batch: &[&Record]) -> Result<(), WorkError> {
-        for record in batch.iter().filter(|record| record.turn.get().is_none()) {
-            // A fault is told when it is folded.
-            let _ = heard::decode::<S>(&self.shared, record).await?;
+    async fn assign_ordering_keys(&self, batch: &[&Record]) -> Result<(), WorkError> {
+        for record in batch.iter().filter(|record| record.ordering_key.get().is_none()) {
+            // A fault is reported when the record is folded.
+            let _ = input::decode::<S>(&self.shared, record).await?;
         }
         Ok(())
     }
@@ -162,9 +162,9 @@ impl<S: Saga> Role for SagaRole<S> {
         let ids = self.schema_ids().await?;
         let mut inputs = Vec::with_capacity(batch.len());
         for record in batch {
-            inputs.push(heard::decode::<S>(&self.shared, record).await?);
+            inputs.push(input::decode::<S>(&self.shared, record).await?);
         }
-        let ours: Vec<&Input> = inputs.iter().flatten().flatten().collect();
+        let ours: Vec<&Received> = inputs.iter().flatten().flatten().collect();
         let names: Vec<&str> = ours.iter().map(|input| input.instance.as_str()).collect();
         let mut instances = store::lock::<S>(connection, &names).await?;
         let known = store::known::<S>(connection, &ours).await?;
@@ -173,7 +173,7 @@ impl<S: Saga> Role for SagaRole<S> {
         let outcomes = batch.iter().zip(&inputs).map(|(record, input)| {
             let outcome = match input {
                 _ if ended.contains(&record.place()) => Ok(Outcome::Duplicate),
-                Ok(Some(_)) if stuck.holds(record) => Ok(Outcome::Waits),
+                Ok(Some(_)) if stuck.contains(record) => Ok(Outcome::Waits),
                 Ok(Some(input)) => step::<S>(input, &mut instances, &known, ids),
                 Ok(None) => Ok(Outcome::Applied),
                 Err(fault) => Err(fault.clone()),
@@ -195,9 +195,9 @@ impl<S: Saga> Role for SagaRole<S> {
     fn forget(&self) {}
 }
 
-/// Shows one record to its instance.
+/// Lets the instance of one record react to it.
 fn step<S: Saga>(
-    input: &Input,
+    input: &Received,
     instances: &mut Instances<S>,
     known: &HashSet<(String, String)>,
     ids: &SchemaIds,
@@ -207,8 +207,8 @@ fn step<S: Saga>(
         return Ok(Outcome::Duplicate);
     }
     let instance = instances.entry(name.to_owned()).or_insert_with(|| Instance::new(name));
-    Ok(match instance.hear(input, ids)? {
-        Heeded::Step | Heeded::Ignored => Outcome::Applied,
-        Heeded::Before => Outcome::Duplicate,
+    Ok(match instance.react(input, ids)? {
+        Reacted::Step | Reacted::Ignored => Outcome::Applied,
+        Reacted::Before => Outcome::Duplicate,
     })
 }

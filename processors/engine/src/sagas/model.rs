@@ -18,7 +18,7 @@ use millrace_schemas::{Command, CommandRejected, DEFINITIONS, Event};
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use super::heard::{Input, What};
+use super::input::{Received, What};
 use super::instance::Instance;
 use crate::outbox::SchemaIds;
 
@@ -34,9 +34,9 @@ type Saga = Instance<OrderFulfilment>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Action {
     Decide(Place),
-    Hear(Place),
-    HearAgain(Place),
-    HearRejection(usize),
+    Receive(Place),
+    ReceiveAgain(Place),
+    ReceiveRejection(usize),
     Answer(usize, bool),
     FireTimer(String),
     Cancel(String),
@@ -59,12 +59,12 @@ struct World {
     orders: BTreeMap<String, Order>,
     payments: BTreeMap<String, Payment>,
     commands: BTreeMap<Place, VecDeque<(Uuid, Command)>>,
-    /// All of each stream, and how many the sagas have heard.
+    /// All of each stream, and how many the sagas have received.
     events: BTreeMap<Place, (Vec<Recorded>, usize)>,
     rejections: Vec<CommandRejected>,
     calls: Vec<Call>,
-    /// The orders whose money the provider holds.
-    held: HashSet<String>,
+    /// The orders whose money is authorised at the provider.
+    authorised: HashSet<String>,
     /// Everything that has happened, in the order in which it was decided.
     history: Vec<Event>,
     ids: SchemaIds,
@@ -146,20 +146,20 @@ impl World {
         self.commands.entry(place).or_default().push_back((id, command));
     }
 
-    /// What may happen now. What only people and time do is kept apart, so that the world can come to rest.
+    /// What may happen now. What only people and time do is asked for by `restless`, so that the world can come to rest.
     fn possible(&self, restless: bool) -> Vec<Action> {
         let decide = self.commands.iter().filter(|(_, waiting)| !waiting.is_empty());
         let mut possible: Vec<Action> = decide.map(|(place, _)| Action::Decide(place.clone())).collect();
-        let unheard = self.events.iter().filter(|(_, (known, heard))| *heard < known.len());
-        possible.extend(unheard.map(|(place, _)| Action::Hear(place.clone())));
-        possible.extend((0..self.rejections.len()).map(Action::HearRejection));
+        let left = self.events.iter().filter(|(_, (known, received))| *received < known.len());
+        possible.extend(left.map(|(place, _)| Action::Receive(place.clone())));
+        possible.extend((0..self.rejections.len()).map(Action::ReceiveRejection));
         for call in 0..self.calls.len() {
             possible.push(Action::Answer(call, true));
             possible.extend(restless.then_some(Action::Answer(call, false)));
         }
         if restless {
-            let heard = self.events.iter().filter(|(_, (_, heard))| *heard > 0);
-            possible.extend(heard.map(|(place, _)| Action::HearAgain(place.clone())));
+            let received = self.events.iter().filter(|(_, (_, received))| *received > 0);
+            possible.extend(received.map(|(place, _)| Action::ReceiveAgain(place.clone())));
             possible.extend(self.timers.iter().cloned().map(Action::FireTimer));
             possible.extend(self.orders.keys().filter(|_| self.cancels < 3).cloned().map(Action::Cancel));
         }
@@ -170,20 +170,20 @@ impl World {
     fn act(&mut self, action: Action) {
         match action {
             Action::Decide(place) => self.decide_next(&place),
-            Action::Hear(place) => {
-                let (known, heard) = self.events.get_mut(&place).unwrap();
-                let event = known[*heard].clone();
-                *heard += 1;
-                self.hear(event.id.clone(), What::Event(Box::new(event)));
+            Action::Receive(place) => {
+                let (known, received) = self.events.get_mut(&place).unwrap();
+                let event = known[*received].clone();
+                *received += 1;
+                self.receive(event.id.clone(), What::Event(Box::new(event)));
             }
-            Action::HearAgain(place) => {
-                let (known, heard) = &self.events[&place];
-                let event = known[*heard - 1].clone();
-                self.hear(event.id.clone(), What::Event(Box::new(event)));
+            Action::ReceiveAgain(place) => {
+                let (known, received) = &self.events[&place];
+                let event = known[*received - 1].clone();
+                self.receive(event.id.clone(), What::Event(Box::new(event)));
             }
-            Action::HearRejection(number) => {
+            Action::ReceiveRejection(number) => {
                 let rejection = self.rejections.remove(number);
-                self.hear(Uuid::now_v7().to_string(), What::Rejection(rejection));
+                self.receive(Uuid::now_v7().to_string(), What::Rejection(rejection));
             }
             Action::Answer(number, well) => {
                 let call = self.calls.remove(number);
@@ -193,7 +193,7 @@ impl World {
             }
             Action::FireTimer(order) => {
                 self.timers.remove(&order);
-                let input = Input::timer(&order, "deadline", Uuid::now_v7(), chrono::Utc::now());
+                let input = Received::timer(&order, "deadline", Uuid::now_v7(), chrono::Utc::now());
                 self.step(&order, &input);
             }
             Action::Cancel(order_id) => {
@@ -205,18 +205,18 @@ impl World {
         }
     }
 
-    fn hear(&mut self, id: String, what: What) {
-        if let Some(input) = Input::to::<OrderFulfilment>(id, what) {
+    fn receive(&mut self, id: String, what: What) {
+        if let Some(input) = Received::to::<OrderFulfilment>(id, what) {
             self.step(&input.instance, &input);
         }
     }
 
     /// One batch of one record. The first try is lost in a crash; the second must do the same.
-    fn step(&mut self, order: &str, input: &Input) {
+    fn step(&mut self, order: &str, input: &Received) {
         let mut lost = self.load(order);
         let mut instance = self.load(order);
-        let first = lost.hear(input, &self.ids).expect("nothing is impossible here");
-        let second = instance.hear(input, &self.ids).expect("nothing is impossible here");
+        let first = lost.react(input, &self.ids).expect("nothing is impossible here");
+        let second = instance.react(input, &self.ids).expect("nothing is impossible here");
         assert_eq!(first, second);
         let sent = |instance: &Saga| instance.outbox.iter().map(|row| row.id).collect::<Vec<_>>();
         assert_eq!(sent(&lost), sent(&instance), "a second try sends the same commands");
@@ -245,8 +245,8 @@ impl World {
             serde_json::from_value::<Fulfilment>(json).unwrap()
         });
         let steps = known.steps.iter().map(|step| super::instance::Taken {
+            input_id: step.input_id.clone(),
             input: step.input.clone(),
-            heard: step.heard.clone(),
             sent: step.sent.clone(),
             ..*step
         });
@@ -265,7 +265,7 @@ impl World {
             Command::Inventory(command) => self.decide::<Inventory>(id, &command),
             Command::Orders(command) => self.decide::<Orders>(id, &command),
             Command::Payments(command) => self.decide::<Payments>(id, &command),
-            // Whether the customer hears of it changes nothing.
+            // Whether the customer is notified changes nothing.
             Command::Notifications(_) => {}
             other => panic!("{other:?}"),
         }
@@ -305,7 +305,7 @@ impl World {
         }
     }
 
-    /// What the provider does, and what the effect says of it. Who is first decides between a capture and a release.
+    /// What the provider does, and the command of the effect that follows. The first of a capture and a release decides.
     fn answer(&mut self, call: Call, well: bool) -> Option<Command> {
         use millrace_schemas::payments::Command as Payments;
         let text = |text: &str| text.to_owned();
@@ -313,16 +313,16 @@ impl World {
             |order_id| DeclinePayment { order_id, code: text("no-funds"), reason: text("no funds") };
         let command: Payments = match call {
             Call::Authorise { order_id, amount } if well => {
-                self.held.insert(order_id.clone());
+                self.authorised.insert(order_id.clone());
                 AuthorisePayment { order_id, amount, provider_reference: text("a") }.into()
             }
-            Call::Capture { order_id, amount } if well && self.held.remove(&order_id) => {
+            Call::Capture { order_id, amount } if well && self.authorised.remove(&order_id) => {
                 CapturePayment { order_id, amount, provider_reference: text("c") }.into()
             }
-            // What is not captured stays held.
+            // What is not captured stays authorised.
             Call::Authorise { order_id, .. } | Call::Capture { order_id, .. } => declined(order_id).into(),
             Call::Release { order_id } => {
-                self.held.remove(&order_id);
+                self.authorised.remove(&order_id);
                 return None;
             }
             Call::Refund { order_id, refund_id } if well => {
@@ -337,7 +337,7 @@ impl World {
 
     fn check(&self) {
         self.check_history();
-        assert_eq!(self.held, HashSet::new(), "no money is held for nothing");
+        assert_eq!(self.authorised, HashSet::new(), "no authorisation is left over");
         let mut left = HashMap::from(PRODUCTS.map(|product| (product, STOCK)));
         for (id, saga) in &self.sagas {
             let state = saga.state.clone().unwrap().unwrap();
@@ -397,7 +397,7 @@ impl World {
                     authorised.insert(event.order_id.clone());
                 }
                 Event::Payments(PaymentEvent::CaptureRequested(event)) => {
-                    assert!(authorised.contains(&event.order_id), "asked for what was never held");
+                    assert!(authorised.contains(&event.order_id), "asked for what was never authorised");
                 }
                 Event::Payments(PaymentEvent::PaymentCaptured(event)) => {
                     assert!(captured.insert(event.order_id.clone()), "captured twice");
@@ -443,7 +443,7 @@ fn come_to_rest(world: &mut World) {
         });
         let Some((order, _)) = stuck.map(|(order, saga)| (order.clone(), saga.version)) else { return };
         let before = world.history.len();
-        world.step(&order, &Input::by_hand(&order, "look again"));
+        world.step(&order, &Received::by_hand(&order, "look again"));
         while let Some(action) = world.possible(false).into_iter().next() {
             world.act(action);
         }

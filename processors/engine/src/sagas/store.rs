@@ -10,7 +10,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 
 use super::Instances;
-use super::heard::Input;
+use super::input::Received;
 use super::instance::{Instance, Taken};
 use crate::error::{Fault, WorkError};
 
@@ -69,10 +69,10 @@ fn unreadable(reason: &str) -> Fault {
     Fault::new("state-unreadable", format!("the instance's stored state cannot be read: {reason}"))
 }
 
-/// Which inputs their instances have heard before. Read behind the lock: nobody else takes a step meanwhile.
+/// Which inputs their instances have received before. Read behind the lock: no other step is taken meanwhile.
 pub(super) async fn known<S: Saga>(
     connection: &mut PgConnection,
-    inputs: &[&Input],
+    inputs: &[&Received],
 ) -> Result<HashSet<(String, String)>, WorkError> {
     let inputs: Vec<(&str, &str)> =
         inputs.iter().map(|input| (input.instance.as_str(), input.id.as_str())).collect();
@@ -103,7 +103,7 @@ pub(super) async fn save<S: Saga>(
     write_timers(connection, &moved, timers).await
 }
 
-/// When one was begun by another worker, it is heard again.
+/// When one was begun by another worker, the batch is tried again.
 fn all_of<S: Saga>(instances: usize, written: u64) -> Result<(), WorkError> {
     if written == instances as u64 {
         return Ok(());
@@ -152,11 +152,11 @@ async fn write_steps<S: Saga>(
 }
 
 fn steps_of<S: Saga>(one: &Instance<S>) -> impl Iterator<Item = saga_step::New<'_>> {
-    one.steps.iter().map(|Taken { number, input, heard, standing, sent }| saga_step::New {
+    one.steps.iter().map(|Taken { number, input_id, input, standing, sent }| saga_step::New {
         instance: &one.name,
-        input,
+        input_id,
         number: *number,
-        heard,
+        input,
         standing,
         sent,
     })
@@ -190,7 +190,7 @@ pub(super) fn after<S: Saga>(timer: &str, configured: &HashMap<String, Duration>
 
 #[cfg(test)]
 mod tests {
-    use millrace_domain::{Awaited, Heard, Reaction};
+    use millrace_domain::{Awaited, Input, Reaction};
     use serde::{Deserialize, Serialize};
     use serde_json::json;
 
@@ -214,11 +214,11 @@ mod tests {
         const STANDINGS: &'static [&'static str] = &["paying"];
         type State = Paying;
 
-        fn instance(_: &Heard<'_>) -> Option<String> {
+        fn instance(_: &Input<'_>) -> Option<String> {
             None
         }
 
-        fn react(_: Option<Paying>, _: &Heard<'_>) -> Reaction<Paying> {
+        fn react(_: Option<Paying>, _: &Input<'_>) -> Reaction<Paying> {
             Reaction::Ignore
         }
 

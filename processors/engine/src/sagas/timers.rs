@@ -14,12 +14,12 @@ use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::heard::Input;
+use super::input::Received;
 use super::{Instances, SagaRole, store};
 use crate::backoff::Backoff;
 use crate::error::{Fault, WorkError};
+use crate::failpoints;
 use crate::metrics;
-use crate::moments;
 use crate::supervision::caught_at_once;
 
 /// Timers that are taken at a time.
@@ -31,7 +31,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const SOON: Duration = Duration::from_secs(15);
 /// A timer that is put off is put off for so long at least, in milliseconds.
 const PUT_OFF_MIN_MS: i64 = 1_000;
-/// A timer that fails is tried again after these times; then it waits for somebody who looks at it.
+/// A timer that fails is tried again after these times; then it waits for an operator.
 const RETRY_AFTER: [Duration; 3] =
     [Duration::from_secs(10), Duration::from_secs(60), Duration::from_secs(600)];
 
@@ -48,9 +48,9 @@ struct Due {
     now: DateTime<Utc>,
 }
 
-/// What becomes of a timer.
+/// The outcome of a timer that was due.
 enum Fate {
-    /// Its instance has heard it.
+    /// Its instance has reacted to it.
     Fired,
     /// An answer is on its way: its time begins again.
     PutOff,
@@ -88,7 +88,7 @@ impl<S: Saga> SagaRole<S> {
         self.fire().await
     }
 
-    /// Looks up where the commands are in the WAL that instances wait for whose timers are due soon.
+    /// Notes where the commands lie in the WAL whose answers instances wait for whose timers are due soon.
     async fn mark_sent(&self) -> Result<(), WorkError> {
         let names = saga_timer::soon(&*self.shared.pool, S::NAME, SOON, AT_ONCE).await?;
         if names.is_empty() {
@@ -121,7 +121,7 @@ impl<S: Saga> SagaRole<S> {
         let fates: Vec<Fate> = fates.collect();
         settle::<S>(&mut transaction, &due, &fates, &self.shared.timers).await?;
         self.save(&mut transaction, instances).await?;
-        moments::pass(moments::BEFORE_COMMIT);
+        failpoints::pass(failpoints::BEFORE_COMMIT);
         transaction.commit().await?;
         Ok(due.len())
     }
@@ -159,7 +159,7 @@ fn awaited<'a>(
     Awaited { instance, context, stream, version: *version, topic }
 }
 
-/// Looked at again behind the instances' locks: a step may have cancelled a timer, or set it anew.
+/// Looked at again behind the instances' locks: a step may have cancelled a timer, or set it again.
 async fn due<S: Saga>(connection: &mut PgConnection, names: &[&str]) -> Result<Vec<Due>, WorkError> {
     let due = saga_timer::due(connection, S::NAME, names, TRIES_MAX).await?.into_iter();
     Ok(due.map(|(instance, name, id, attempts, now)| Due { instance, name, id, attempts, now }).collect())
@@ -174,18 +174,18 @@ fn fate<S: Saga>(
     if on_their_way.contains(&timer.instance) {
         return Fate::PutOff;
     }
-    // A timer without instance has nobody to hear it.
+    // A timer without instance is dropped.
     let Some(instance) = instances.get_mut(&timer.instance) else { return Fate::Fired };
     // Nothing of the instance has changed when a saga panics: it is asked first.
-    let input = Input::timer(&timer.instance, &timer.name, timer.id, timer.now);
-    match caught_at_once("timer", || instance.hear(&input, ids)) {
+    let input = Received::timer(&timer.instance, &timer.name, timer.id, timer.now);
+    match caught_at_once("timer", || instance.react(&input, ids)) {
         Ok(Ok(_)) => Fate::Fired,
         Ok(Err(fault)) => Fate::Failed(fault),
         Err(panic) => Fate::Failed(Fault::panicked(&panic)),
     }
 }
 
-/// Removes the timers that have fired, and puts the others off. A timer that a step has set anew has another id.
+/// Removes the timers that have fired, and puts the others off. A timer that a step has set again has another id.
 async fn settle<S: Saga>(
     connection: &mut PgConnection,
     due: &[Due],

@@ -132,9 +132,8 @@ const JSONB: &str = "jsonb";
 const TIMESTAMP: &str = "timestamp with time zone";
 
 /// As a row's own field of that type is given.
-fn moment(moment: Option<Timestamp>) -> sqlx::Result<Value> {
-    serde_json::to_value(moment.map(|Timestamp(time)| time))
-        .map_err(|error| sqlx::Error::Decode(error.into()))
+fn timestamp(time: Option<Timestamp>) -> sqlx::Result<Value> {
+    serde_json::to_value(time.map(|Timestamp(time)| time)).map_err(|error| sqlx::Error::Decode(error.into()))
 }
 
 impl Column {
@@ -165,7 +164,7 @@ impl Column {
             BIGINT => Value::from(row.try_get::<Option<i64>, _>(name)?),
             INTEGER => Value::from(row.try_get::<Option<i32>, _>(name)?),
             BOOLEAN => Value::from(row.try_get::<Option<bool>, _>(name)?),
-            TIMESTAMP => moment(row.try_get(name)?)?,
+            TIMESTAMP => timestamp(row.try_get(name)?)?,
             _ => row.try_get::<Option<Value>, _>(name)?.unwrap_or_default(),
         })
     }

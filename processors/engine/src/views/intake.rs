@@ -1,7 +1,7 @@
 //! From a batch of records to the events that are to be folded: decoded, each exactly once, per stream in order.
 //!
-//! The version is the ticket: at most the applied version is a duplicate, the next one applies whoever brings it, a
-//! later one waits until the gap before it is filled.
+//! The sequence check: a version up to the applied one is a duplicate, the next one applies whichever partition it comes
+//! from, a later one waits until the gap before it is filled.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use sqlx::PgConnection;
 use super::Shared;
 use crate::envelope;
 use crate::error::{Fault, WorkError};
-use crate::moments::{broken, mechanism};
+use crate::failpoints::{broken, mechanism};
 use crate::record::Record;
 use crate::registry::Registry;
 use crate::role::{Outcome, Stuck};
@@ -22,7 +22,7 @@ use crate::role::{Outcome, Stuck};
 /// A decoded event and its place in the batch.
 pub(crate) type Placed = (usize, Recorded);
 
-/// The events of a batch that are to be folded, and what becomes of each of its records.
+/// The events of a batch that are to be folded, and the outcome of each of its records.
 pub(super) struct Intake {
     pub(super) events: Vec<Placed>,
     pub(super) outcomes: Vec<Outcome>,
@@ -37,12 +37,12 @@ struct Progress {
     version: i64,
     /// `None` for a stream that has no row yet.
     row: Option<Row>,
-    /// Whether an event of the stream applies or waits.
+    /// Whether an event of the stream applies or waits in this batch.
     met: bool,
 }
 
-/// Decodes a batch. Records that are no events of their topic's context have failed, those of a key behind one that may be
-/// read later wait, the others count as applied.
+/// Decodes a batch. Records that are not events of their topic's context have failed, those of a key behind one that may
+/// be read later wait, the others count as applied.
 pub(crate) async fn decode(
     registry: &Registry,
     namespace: &Namespace,
@@ -52,7 +52,7 @@ pub(crate) async fn decode(
     let mut stuck = Stuck::default();
     for (place, record) in batch.iter().enumerate() {
         outcomes.push(match decode_one(registry, namespace, record).await? {
-            Ok(_) if stuck.holds(record) => Outcome::Waits,
+            Ok(_) if stuck.contains(record) => Outcome::Waits,
             Ok(event) => {
                 events.push((place, event));
                 Outcome::Applied
@@ -98,7 +98,7 @@ fn sort(
         let Progress { version: applied, met, .. } = progress.entry(stream_of(&event)).or_default();
         let outcome = match event.version - *applied {
             ..=0 if !broken(mechanism::PROGRESS) => Outcome::Duplicate,
-            2.. if !broken(mechanism::TICKET) => Outcome::Waits,
+            2.. if !broken(mechanism::SEQUENCE_CHECK) => Outcome::Waits,
             _ => {
                 *applied = event.version;
                 next.push((place, event));

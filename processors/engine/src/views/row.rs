@@ -23,7 +23,7 @@ use super::intake::{self, Intake, Placed};
 use crate::database::Pool;
 use crate::elastic::Document;
 use crate::error::WorkError;
-use crate::moments::{broken, mechanism};
+use crate::failpoints::{broken, mechanism};
 use crate::record::Record;
 use crate::role::{Folded, Role};
 
@@ -112,8 +112,8 @@ impl<V: View> RowRole<V> {
         Ok(table)
     }
 
-    /// Writes the rows that are not there, and takes their keys away. Rows that are there are locked only afterwards: who
-    /// waits for another's new row has locked none, so no two batches wait for each other.
+    /// Inserts the rows that do not exist, and removes their keys from `keys`. Existing rows are locked only afterwards: a
+    /// batch that waits for another's new row has locked none, so no two batches wait for each other.
     async fn create(
         &self,
         connection: &mut PgConnection,
@@ -207,7 +207,7 @@ impl<V: View> Role for RowRole<V> {
         let mut intake = intake::take(connection, &self.shared, &self.group, batch).await?;
         let mut keys = keys::<V>(intake.events.iter().map(|(_, event)| event));
         let mut documents = Vec::new();
-        // Of a single key nobody holds another: it is locked, or written when there is none.
+        // With a single key there is no order of locks to keep: its row is locked, or written when there is none.
         if V::SHARED && keys.len() > 1 {
             documents = self.create(connection, &mut intake, &mut keys).await?;
         }

@@ -1,14 +1,14 @@
-//! What a view is like in its stores: the columns of its table, its SQL views, its mapping, and which fold fills them.
+//! The shape of a view: the columns of its table, its SQL views, its mapping, and the version of its fold.
 
 use millrace_domain::{Log, Tally, View};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-/// The number of this build's release. A build of a higher one may change what one of a lower one has set up, and not the other
-/// way round. It grows by one with each release, here.
+/// The number of this build's release, incremented here with each release. A build may change what a build of a lower number
+/// has set up, and not the other way round.
 pub const RELEASE: i32 = 1;
 
-/// How many hexadecimal digits of the hash tell two shapes of a view apart.
+/// How many hexadecimal digits of the hash are kept: enough to distinguish the shapes of a view.
 const DIGITS: usize = 16;
 /// The words that begin a constraint where a column could stand.
 const CONSTRAINTS: [&str; 6] = ["constraint", "primary", "unique", "check", "foreign", "exclude"];
@@ -54,7 +54,7 @@ impl Shape {
         Self { mapping, fold: L::FOLD, changed: L::CHANGED.to_vec(), ..Self::default() }
     }
 
-    /// With one more column, and the fold of it: what a story takes for another build's.
+    /// With one more column, and the next fold: another build's shape in a story.
     #[must_use]
     pub fn with_a_column_more(self) -> Self {
         let column =
@@ -107,7 +107,7 @@ fn is_of_a_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// What stands between the first parenthesis and the one that closes it.
+/// The words between the first parenthesis and the one that closes it.
 fn within(words: &[String]) -> &[String] {
     let Some(open) = words.iter().position(|word| word == "(") else { return &[] };
     let inner = words.get(open + 1..).unwrap_or_default();
@@ -127,7 +127,7 @@ fn depth_of(word: &str) -> i32 {
     }
 }
 
-/// What commas outside of parentheses part.
+/// The elements between commas outside of parentheses.
 fn elements(words: &[String]) -> Vec<&[String]> {
     let mut depth = 0;
     words
@@ -216,7 +216,7 @@ mod tests {
             with(&|after| after.mapping = Some("{}".to_owned())),
             with(&|after| after.fold = 2),
         ];
-        let apart: std::collections::BTreeSet<&String> = all.iter().collect();
-        assert_eq!(apart.len(), all.len(), "{all:?}");
+        let distinct: std::collections::BTreeSet<&String> = all.iter().collect();
+        assert_eq!(distinct.len(), all.len(), "{all:?}");
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use millrace_engine::views::ddl;
-use millrace_store::consumer_offset::{self, Level};
+use millrace_store::consumer_offset::{self, Position};
 use millrace_store::{names, replay};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
@@ -44,7 +44,7 @@ pub async fn attempt(config: &Config, read: &Database, model: &ReadModel) -> Res
     let pair = Pair::new(&config.namespace, model, serving, building.generation);
     let pair = Pair { of_one_shape, ..pair };
     let level = pair.level_now(read).await?;
-    if level.behind + level.unpublished > NEAR || level.applied == 0 && !level.same() {
+    if level.behind + level.unpublished > NEAR || level.applied == 0 && !level.is_caught_up() {
         return Ok(());
     }
     let mut connection = session::open(read).await.map_err(fail)?;
@@ -131,9 +131,9 @@ async fn level_documents<'e>(
 async fn level_snapshot<'c>(
     pair: &Pair<'_>,
     connection: &'c mut PgConnection,
-) -> sqlx::Result<Option<(Transaction<'c, Postgres>, Level)>> {
+) -> sqlx::Result<Option<(Transaction<'c, Postgres>, Position)>> {
     let until = Instant::now() + REACHED_WITHIN;
-    while !pair.level(connection).await?.same() {
+    while !pair.level(connection).await?.is_caught_up() {
         if Instant::now() > until {
             return Ok(None);
         }
@@ -142,7 +142,7 @@ async fn level_snapshot<'c>(
     let mut snapshot = session::snapshot(connection).await?;
     // Neither can go beyond where it is held, nor back: but the hold may have ended meanwhile.
     let level = pair.level(&mut snapshot).await?;
-    Ok(level.same().then_some((snapshot, level)))
+    Ok(level.is_caught_up().then_some((snapshot, level)))
 }
 
 async fn decide(
@@ -207,7 +207,7 @@ pub async fn swap(
         return Err(Failure::refused(format!("generation {to} of {} is not there to serve", model.name)));
     }
     let (group, topics) = (config.namespace.group(model.name), model.topics(&config.namespace));
-    consumer_offset::release(&mut *transaction, &group, to, &topics).await.map_err(fail)?;
+    consumer_offset::resume(&mut *transaction, &group, to, &topics).await.map_err(fail)?;
     if let Some(table) = &model.table {
         let from = generations.serving()?;
         if generations.are_of_one_shape(from, to) {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use millrace_engine::moments::{broken, mechanism};
-use millrace_store::consumer_offset::{self, Level};
+use millrace_engine::failpoints::{broken, mechanism};
+use millrace_store::consumer_offset::{self, Position};
 use millrace_store::names::Namespace;
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 
@@ -33,15 +33,15 @@ impl<'m> Pair<'m> {
     }
 
     /// How level the two are, as `connection` sees it: in a snapshot, rows and offsets belong together.
-    pub(crate) async fn level(&self, connection: &mut PgConnection) -> sqlx::Result<Level> {
-        self.offsets().level(connection, self.model.table.is_none()).await
+    pub(crate) async fn level(&self, connection: &mut PgConnection) -> sqlx::Result<Position> {
+        self.offsets().position(connection, self.model.table.is_none()).await
     }
 
     /// How level the two are at this moment.
     ///
     /// # Errors
     /// [`Failure::Unreachable`].
-    pub async fn level_now(&self, read: &Database) -> Result<Level, Failure> {
+    pub async fn level_now(&self, read: &Database) -> Result<Position, Failure> {
         let fail = |error| read.failure(error);
         let mut connection = read.pool.acquire().await.map_err(fail)?;
         self.level(&mut connection).await.map_err(fail)
@@ -50,13 +50,13 @@ impl<'m> Pair<'m> {
     /// Lets neither generation go beyond where the further one is, for a few seconds. Locks first, then looks.
     pub(crate) async fn hold(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
         let mut transaction = connection.begin().await?;
-        self.offsets().hold(&mut transaction, HELD_AT_MOST).await?;
+        self.offsets().pause(&mut transaction, HELD_AT_MOST).await?;
         transaction.commit().await
     }
 
     /// Lets the serving one go on.
     pub(crate) async fn release(&self, read: &Database) -> Result<(), Failure> {
-        self.offsets().release(&read.pool).await.map_err(|error| read.failure(error))
+        self.offsets().resume(&read.pool).await.map_err(|error| read.failure(error))
     }
 
     /// Lets the building one come as far as the serving one is now, and no further.
@@ -64,7 +64,7 @@ impl<'m> Pair<'m> {
     /// # Errors
     /// [`Failure::Unreachable`].
     pub async fn leash(&self, read: &Database) -> Result<(), Failure> {
-        self.offsets().leash(&read.pool).await.map_err(|error| read.failure(error))
+        self.offsets().pause_at_serving(&read.pool).await.map_err(|error| read.failure(error))
     }
 
     fn offsets(&self) -> consumer_offset::Pair<'_> {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use millrace_store::consumer_offset::Level;
+use millrace_store::consumer_offset::Position;
 
 use super::generations::{Generation, Generations, State};
 use super::session::Pair;
@@ -65,7 +65,7 @@ struct Progress {
 
 impl Progress {
     /// A line when there is something new to say.
-    fn line(&mut self, level: Level) -> Option<String> {
+    fn line(&mut self, level: Position) -> Option<String> {
         let now = Instant::now();
         if self.seen.back().is_none_or(|(_, applied)| *applied != level.applied) {
             self.moved = Some(now);
@@ -95,8 +95,8 @@ impl Progress {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a time for people")]
-fn shown(level: Level, rate: f64) -> String {
-    let Level { goal, applied, behind, unpublished, .. } = level;
+fn shown(level: Position, rate: f64) -> String {
+    let Position { goal, applied, behind, unpublished, .. } = level;
     if behind == 0 && unpublished == 0 {
         return format!("{applied} records, level; comparing");
     }
@@ -112,10 +112,10 @@ mod tests {
 
     #[test]
     fn progress_has_a_rate_and_the_time_that_is_left() {
-        let level = Level { goal: 1_000, applied: 400, behind: 600, ..Level::default() };
+        let level = Position { goal: 1_000, applied: 400, behind: 600, ..Position::default() };
         assert_eq!(shown(level, 100.0), "400 of 1000 records, 100/s, 6.0 s left");
         assert_eq!(shown(level, 0.0), "400 of 1000 records, 0/s");
-        let level = Level { applied: 1_000, behind: 0, ..level };
+        let level = Position { applied: 1_000, behind: 0, ..level };
         assert_eq!(shown(level, 100.0), "1000 records, level; comparing");
     }
 }

@@ -16,13 +16,16 @@ use crate::postgres::Database;
 use crate::replay::generations::{self, Generation, Generations};
 use crate::replay::shapes;
 
-/// Refuses tables that a later build has set up: nothing of this one would fit them.
-pub(super) async fn refuse_newer(config: &Config) -> Result<(), Failure> {
+/// Refuses tables that a later build has set up: nothing of this one would fit them. And tables that are to be migrated
+/// while processes are connected that could not work on them afterwards.
+pub(super) async fn refuse_unfit(config: &Config) -> Result<(), Failure> {
     for side in [Side::Write, Side::Read] {
         let database = Database::of(config, side)?;
         let fail = |error| database.failure(error);
         let mut connection = database.pool.acquire().await.map_err(fail)?;
         database.refuse_newer(migrations::applied(&mut connection).await.map_err(fail)?)?;
+        let sessions = side.migrations().sessions_in_the_way(&mut connection).await.map_err(fail)?;
+        database.refuse_connected(sessions)?;
     }
     Ok(())
 }

@@ -23,13 +23,13 @@ use crate::replay::{due, shapes};
 use steps::Steps;
 
 /// Creates what is not there, in the order in which one thing needs another. What is refused without side effects
-/// (tables of a later build, an incompatible schema, a topic of another size) comes first. Each step is told when it is done.
+/// (tables of a later build, processes that are connected, an incompatible schema, a topic of another size) comes first. Each step is told when it is done.
 ///
 /// # Errors
 /// The first step that fails; running it again goes on from there.
 pub async fn setup(config: &Config, tell: Tell<'_>) -> Result<Vec<Step>, Failure> {
     let mut steps = Steps::new(tell);
-    databases::refuse_newer(config).await?;
+    databases::refuse_unfit(config).await?;
     schemas::register(config, &mut steps).await?;
     topics::create(config, &mut steps).await?;
     let live = databases::create(config, &mut steps).await?;

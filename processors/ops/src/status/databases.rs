@@ -50,7 +50,7 @@ pub struct Blocked {
     pub status: String,
     /// How many keys.
     pub keys: i64,
-    /// Records that wait, the heads included.
+    /// Records that wait, the blocking records included.
     pub records: i64,
     /// Since when the first of them.
     pub since: chrono::DateTime<chrono::Utc>,

@@ -241,7 +241,7 @@ impl At<'_> {
         self.next.offset < self.ends.stable
     }
 
-    /// What was deleted before it was read. Of copies for retries that is nothing: their heads are copied again.
+    /// What was deleted before it was read. Of wake-up copies that is nothing: their blocking records are copied again.
     fn gone(&self) -> Option<Gone> {
         let (from, to) = (self.stand?.applied, self.ends.low);
         (from < to).then_some(Gone { partition: self.next.partition, from, to })

@@ -1,4 +1,4 @@
-//! The table `consumer_offset`: where each group stands, in the database whose rows the offset guards.
+//! The table `consumer_offset`: the offsets of each group, in the database whose rows they guard.
 
 mod pair;
 
@@ -8,7 +8,7 @@ use sqlx::{PgConnection, PgExecutor, Postgres};
 use uuid::Uuid;
 
 pub(crate) use pair::STATEMENTS as STATEMENTS_OF_PAIRS;
-pub use pair::{Level, Pair, release, stand_as};
+pub use pair::{Pair, Position, resume, stand_as};
 
 use crate::Group;
 use crate::statements::statements;
@@ -27,15 +27,15 @@ macro_rules! not_yet {
 }
 
 statements! {
-    /// A generation that begins beside an earlier one is held where that one stands, until whoever tends the build says how far
-    /// it may go.
-    CLAIM = "INSERT INTO consumer_offset AS held
-                 (grp, generation, topic, partition, epoch, applied, published, held_at, held_until)
+    /// A generation that begins beside an earlier one has its pause point at that one's offset, until the process that tends
+    /// the build moves the point.
+    CLAIM = "INSERT INTO consumer_offset AS claimed
+                 (grp, generation, topic, partition, epoch, applied, published, pause_at, paused_until)
              SELECT $1::text, $2::int, $3::text, $4::int, 1, $5::bigint, $5::bigint, min(earlier.applied),
                     clock_timestamp() + interval '10 s'
              FROM consumer_offset AS earlier
              WHERE earlier.grp = $1 AND earlier.generation < $2 AND earlier.topic = $3 AND earlier.partition = $4
-             ON CONFLICT (grp, generation, topic, partition) DO UPDATE SET epoch = held.epoch + 1
+             ON CONFLICT (grp, generation, topic, partition) DO UPDATE SET epoch = claimed.epoch + 1
              RETURNING epoch, applied, published, topic_id";
     BEGIN_AGAIN = "UPDATE consumer_offset SET applied = $6, published = $6, topic_id = $7
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5";
@@ -46,10 +46,10 @@ statements! {
     ADVANCE = "UPDATE consumer_offset
              SET applied = $7, published = CASE WHEN $8::bigint IS NULL THEN $7 ELSE least($7, greatest(published, $8)) END
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5 AND applied = $6
-               AND (held_at IS NULL OR held_at >= $7 OR held_until < now())";
-    HELD = "SELECT held_at FROM consumer_offset
+               AND (pause_at IS NULL OR pause_at >= $7 OR paused_until < now())";
+    PAUSE_POINT = "SELECT pause_at FROM consumer_offset
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5 AND applied = $6
-               AND held_at IS NOT NULL AND held_until >= now()";
+               AND pause_at IS NOT NULL AND paused_until >= now()";
     PUBLISH = "UPDATE consumer_offset SET published = greatest(published, $6)
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5";
     APPLIED = "SELECT applied FROM consumer_offset
@@ -105,7 +105,8 @@ pub struct Claimed {
     pub topic_id: Option<Uuid>,
 }
 
-/// Claims a partition: waits for a commit in flight, then shuts its author out. One that was never claimed starts at `first`.
+/// Claims a partition: waits for a commit in flight, then fences off its author. One that was never claimed starts at
+/// `first`.
 ///
 /// # Errors
 /// The database's, as of every function here.
@@ -157,7 +158,7 @@ pub async fn go_on_at(
 }
 
 /// Moves the applied offset from `from` to `to`, and the published one to `published`; a group that publishes nothing has
-/// `None`. Locks the row. False when the partition has another epoch, stands elsewhere, or is held below `to`.
+/// `None`. Locks the row. False when the partition has another epoch or another offset, or its pause point is below `to`.
 ///
 /// # Errors
 /// The database's.
@@ -171,19 +172,19 @@ pub async fn advance(
     only_one(at.bound(ADVANCE).bind(epoch).bind(from).bind(to).bind(published).execute(connection).await)
 }
 
-/// Where a partition is held that has this epoch and stands at `applied`.
+/// The pause point of a partition that has this epoch and this applied offset, while it is paused.
 ///
 /// # Errors
 /// The database's.
-pub async fn held(
+pub async fn pause_point(
     connection: &mut PgConnection,
     at: Partition<'_>,
     epoch: i64,
     applied: i64,
 ) -> sqlx::Result<Option<i64>> {
-    let held = sqlx::query_scalar(HELD).bind(&at.group.id).bind(at.group.generation);
-    let held = held.bind(at.topic).bind(at.partition).bind(epoch).bind(applied);
-    held.fetch_optional(connection).await
+    let paused = sqlx::query_scalar(PAUSE_POINT).bind(&at.group.id).bind(at.group.generation);
+    let paused = paused.bind(at.topic).bind(at.partition).bind(epoch).bind(applied);
+    paused.fetch_optional(connection).await
 }
 
 /// Moves the published offset forward; false when the partition has another epoch.
@@ -212,10 +213,10 @@ pub async fn applied(connection: &mut PgConnection, at: Partition<'_>) -> sqlx::
     applied.bind(at.topic).bind(at.partition).fetch_optional(connection).await
 }
 
-/// Where a group stands: topic, partition, next offset to apply.
+/// The offset of a group: topic, partition, next offset to apply.
 pub type Stand = (String, i32, i64);
 
-/// Where a generation of a group stands.
+/// The offsets of a generation of a group.
 ///
 /// # Errors
 /// The database's.
@@ -223,7 +224,7 @@ pub async fn stands(executor: impl PgExecutor<'_>, group: &Group) -> sqlx::Resul
     sqlx::query_as(STANDS).bind(&group.id).bind(group.generation).fetch_all(executor).await
 }
 
-/// Where all generations of a group stand.
+/// The offsets of all generations of a group.
 ///
 /// # Errors
 /// The database's.
@@ -231,7 +232,7 @@ pub async fn stands_of_all(executor: impl PgExecutor<'_>, group: &str) -> sqlx::
     sqlx::query_as(STANDS_OF_ALL).bind(group).fetch_all(executor).await
 }
 
-/// Where a generation of a group stands in some topics.
+/// The offsets of a generation of a group in some topics.
 ///
 /// # Errors
 /// The database's.
@@ -258,7 +259,7 @@ pub async fn claims_in(
 /// Group, topic, partition, applied and published offset.
 pub type GroupStand = (String, String, i32, i64, i64);
 
-/// Where every group stands.
+/// The offsets of every group.
 ///
 /// # Errors
 /// The database's.
@@ -266,7 +267,7 @@ pub async fn everywhere(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<Group
     sqlx::query_as(EVERYWHERE).fetch_all(executor).await
 }
 
-/// Where the serving generation of every view stands.
+/// The offsets of the serving generation of every view.
 ///
 /// # Errors
 /// The database's.
@@ -274,7 +275,7 @@ pub async fn serving(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<GroupSta
     sqlx::query_as(SERVING).fetch_all(executor).await
 }
 
-/// Sets an offset that stands at `from`, and shuts out who has claimed it; false when it stands elsewhere.
+/// Moves an offset from `from`, and fences off the worker that has claimed it; false when it is another.
 ///
 /// # Errors
 /// The database's.
@@ -288,7 +289,7 @@ pub async fn set(
     only_one(set.execute(connection).await)
 }
 
-/// What a group has done with the records below an offset.
+/// Which of a group's two offsets.
 #[derive(Debug, Clone, Copy)]
 pub enum Mark {
     /// Folded them.
@@ -297,7 +298,7 @@ pub enum Mark {
     Published,
 }
 
-/// In how many partitions a group has not come as far as `stand`.
+/// In how many partitions a group is behind `stand`.
 ///
 /// # Errors
 /// The database's.

@@ -1,4 +1,4 @@
-//! Two generations of a group: how level they are, and one that begins where the other stands.
+//! Two generations of a group: whether one has caught up with the other, and one that begins at the offsets of the other.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::database::milliseconds;
 use crate::statements::statements;
 
 statements! {
-    /// A record of a former topic, whose offset is set apart below zero, is not in Kafka any more: what of it is missing
+    /// A record of a former topic, whose offset is shifted below zero, is not in Kafka any more: what of it is missing
     /// `millrace verify --repair` emits again, behind all others.
     STAND_AS = "INSERT INTO consumer_offset (grp, generation, topic, partition, epoch, applied, published, topic_id)
              SELECT o.grp, $3, o.topic, o.partition, 0, stand.applied, least(stand.applied, coalesce(p.applied, 0)),
@@ -25,7 +25,7 @@ statements! {
                    AND waiting.partition = o.partition AND waiting.drained_offset IS NULL AND waiting.\"offset\" >= 0
              ) AS stand
              WHERE o.grp = $1 AND o.generation = $2 AND o.topic = ANY($4)";
-    LEVEL = "WITH stand AS (
+    POSITION = "WITH stand AS (
                  SELECT topic, partition, generation, applied, published FROM consumer_offset
                  WHERE grp = $1 AND generation IN ($2, $3) AND topic = ANY($4)),
              s AS (SELECT * FROM stand WHERE generation = $2), b AS (SELECT * FROM stand WHERE generation = $3)
@@ -38,25 +38,25 @@ statements! {
              FROM s FULL JOIN b USING (topic, partition)";
     LOCK = "SELECT FROM consumer_offset WHERE grp = $1 AND generation IN ($2, $3) AND topic = ANY($4)
                     ORDER BY topic, partition, generation FOR UPDATE";
-    HOLD = "UPDATE consumer_offset AS o
-             SET held_at = furthest.applied, held_until = clock_timestamp() + $5 * interval '1 ms'
+    PAUSE = "UPDATE consumer_offset AS o
+             SET pause_at = furthest.applied, paused_until = clock_timestamp() + $5 * interval '1 ms'
              FROM (SELECT topic, partition, max(applied) AS applied FROM consumer_offset
                    WHERE grp = $1 AND generation IN ($2, $3) AND topic = ANY($4) GROUP BY 1, 2) AS furthest
              WHERE grp = $1 AND generation IN ($2, $3)
                AND o.topic = furthest.topic AND o.partition = furthest.partition";
-    RELEASE = "UPDATE consumer_offset SET held_at = NULL, held_until = NULL
-                       WHERE grp = $1 AND generation = $2 AND topic = ANY($3) AND held_at IS NOT NULL";
-    LEASH = "UPDATE consumer_offset AS o SET held_at = other.reached, held_until = clock_timestamp() + interval '1 min'
+    RESUME = "UPDATE consumer_offset SET pause_at = NULL, paused_until = NULL
+                       WHERE grp = $1 AND generation = $2 AND topic = ANY($3) AND pause_at IS NOT NULL";
+    PAUSE_AT_SERVING = "UPDATE consumer_offset AS o SET pause_at = other.reached, paused_until = clock_timestamp() + interval '1 min'
              FROM (SELECT b.topic, b.partition, s.applied AS reached FROM consumer_offset AS b
                    JOIN consumer_offset AS s USING (grp, topic, partition)
                    WHERE b.grp = $1 AND s.generation = $2 AND b.generation = $3 AND b.topic = ANY($4)
-                     AND (b.held_at IS DISTINCT FROM s.applied OR b.held_until < clock_timestamp() + interval '30 s')
+                     AND (b.pause_at IS DISTINCT FROM s.applied OR b.paused_until < clock_timestamp() + interval '30 s')
                    FOR UPDATE OF b SKIP LOCKED) AS other
              WHERE o.grp = $1 AND o.generation = $3 AND o.topic = other.topic AND o.partition = other.partition";
 }
 
-/// Lets a generation of a group stand where `group` stands in some topics, or earlier, where a record waits; documents were
-/// published up to `published`.
+/// Gives a generation of a group the offsets of the serving one in some topics, or earlier ones where a record waits;
+/// documents were published up to `published`.
 ///
 /// # Errors
 /// The database's.
@@ -94,64 +94,64 @@ pub struct Pair<'p> {
 
 /// How far the built one of two generations has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Level {
+pub struct Position {
     /// Offsets that the serving generation has applied, summed.
     pub goal: i64,
     /// Those of the built one.
     pub applied: i64,
     /// Records that the serving one has applied and the built one has not.
     pub behind: i64,
-    /// Partitions in which the two stand at different offsets.
-    pub apart: i64,
+    /// Partitions in which the two have different offsets.
+    pub differing: i64,
     /// Applied records of either whose documents may be missing and are compared, or needed for the swap.
     pub unpublished: i64,
     /// Keys of either whose record is to be tried again.
     pub retrying: i64,
 }
 
-impl Level {
+impl Position {
     /// Whether both have had the same records, and nothing of them is still to come.
-    pub fn same(&self) -> bool {
-        self.apart == 0 && self.unpublished == 0 && self.retrying == 0
+    pub fn is_caught_up(&self) -> bool {
+        self.differing == 0 && self.unpublished == 0 && self.retrying == 0
     }
 }
 
 impl Pair<'_> {
-    /// How level the two are; whether the serving one's `documents` are compared, too.
+    /// How far the building one has come; `documents`: whether the serving one's documents are compared, too.
     ///
     /// # Errors
     /// The database's.
-    pub async fn level(&self, connection: &mut PgConnection, documents: bool) -> sqlx::Result<Level> {
-        let level = sqlx::query_as(LEVEL).bind(self.group).bind(self.serving).bind(self.building);
-        let (goal, applied, behind, apart, unpublished, retrying) =
-            level.bind(self.topics).bind(documents).fetch_one(connection).await?;
-        Ok(Level { goal, applied, behind, apart, unpublished, retrying })
+    pub async fn position(&self, connection: &mut PgConnection, documents: bool) -> sqlx::Result<Position> {
+        let position = sqlx::query_as(POSITION).bind(self.group).bind(self.serving).bind(self.building);
+        let (goal, applied, behind, differing, unpublished, retrying) =
+            position.bind(self.topics).bind(documents).fetch_one(connection).await?;
+        Ok(Position { goal, applied, behind, differing, unpublished, retrying })
     }
 
-    /// Lets neither go beyond where the further one is, for at most so long. Locks first, then looks: inside a transaction.
+    /// Pauses both at the offsets of the further one, for at most so long. Locks first, then reads: inside a transaction.
     ///
     /// # Errors
     /// The database's.
-    pub async fn hold(&self, connection: &mut PgConnection, at_most: Duration) -> sqlx::Result<()> {
+    pub async fn pause(&self, connection: &mut PgConnection, at_most: Duration) -> sqlx::Result<()> {
         self.bound(LOCK).execute(&mut *connection).await?;
-        self.bound(HOLD).bind(milliseconds(at_most)).execute(connection).await.map(|_| ())
+        self.bound(PAUSE).bind(milliseconds(at_most)).execute(connection).await.map(|_| ())
     }
 
-    /// Lets the serving one go on; the other is kept where it may go.
+    /// Removes the pause points of the serving one; the other keeps its own.
     ///
     /// # Errors
     /// The database's.
-    pub async fn release(&self, executor: impl PgExecutor<'_>) -> sqlx::Result<()> {
-        release(executor, self.group, self.serving, self.topics).await
+    pub async fn resume(&self, executor: impl PgExecutor<'_>) -> sqlx::Result<()> {
+        resume(executor, self.group, self.serving, self.topics).await
     }
 
-    /// Lets the building one come as far as the serving one is now, and no further: one that has passed it could not be compared
-    /// with it when the serving one stands still.
+    /// Moves the pause points of the building one to the offsets of the serving one: if it were further, it could not be
+    /// compared while the serving one makes no progress.
     ///
     /// # Errors
     /// The database's.
-    pub async fn leash(&self, executor: impl PgExecutor<'_>) -> sqlx::Result<()> {
-        self.bound(LEASH).execute(executor).await.map(|_| ())
+    pub async fn pause_at_serving(&self, executor: impl PgExecutor<'_>) -> sqlx::Result<()> {
+        self.bound(PAUSE_AT_SERVING).execute(executor).await.map(|_| ())
     }
 
     fn bound(&self, sql: &'static str) -> Query<'static, Postgres, PgArguments> {
@@ -159,15 +159,15 @@ impl Pair<'_> {
     }
 }
 
-/// Lets a generation go on wherever it is held.
+/// Removes the pause points of a generation.
 ///
 /// # Errors
 /// The database's.
-pub async fn release(
+pub async fn resume(
     executor: impl PgExecutor<'_>,
     group: &str,
     generation: i32,
     topics: &[String],
 ) -> sqlx::Result<()> {
-    sqlx::query(RELEASE).bind(group).bind(generation).bind(topics).execute(executor).await.map(|_| ())
+    sqlx::query(RESUME).bind(group).bind(generation).bind(topics).execute(executor).await.map(|_| ())
 }

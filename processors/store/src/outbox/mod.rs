@@ -60,8 +60,8 @@ macro_rules! select_some {
     };
 }
 
-/// A number that tells an event by context, version, id, stream and payload: the first eight bytes of a hash. Texts of Postgres
-/// have no zero, so that nothing of one part can pass for a piece of another.
+/// A number that identifies an event by context, version, id, stream and payload: the first eight bytes of a hash. Texts of
+/// Postgres have no zero, so that nothing of one part can pass for a piece of another.
 macro_rules! print {
     () => {
         concat!(

@@ -125,7 +125,7 @@ impl Compensation {
         mail.into_iter().fold(Step::to(Fulfilment::Cancelled(Cancelled(self))), Step::tell)
     }
 
-    pub(super) fn hear(self, happened: Happened<'_>) -> Reaction<Fulfilment> {
+    pub(super) fn react(self, happened: Happened<'_>) -> Reaction<Fulfilment> {
         match happened {
             Happened::Cancelled(_) | Happened::Refused(Asked::Cancel, _) => {
                 Self { order_cancelled: true, ..self }.go_on().into()
@@ -138,7 +138,7 @@ impl Compensation {
             | Happened::Shipped
             | Happened::Returned
             | Happened::Refused(Asked::Release | Asked::Ship | Asked::Return, _) => {
-                self.hear_of_stock(happened)
+                self.react_to_stock(happened)
             }
             Happened::PaymentRequested(_)
             | Happened::Authorised(_)
@@ -148,12 +148,12 @@ impl Compensation {
             | Happened::Refunded
             | Happened::RefundFailed
             | Happened::Refused(Asked::Payment | Asked::Void | Asked::Refund, _)
-            | Happened::Unwanted(_) => self.hear_of_money(happened),
+            | Happened::Unwanted(_) => self.react_to_money(happened),
             Happened::Confirmed | Happened::DeadlinePassed => Reaction::Ignore,
         }
     }
 
-    fn hear_of_stock(self, happened: Happened<'_>) -> Reaction<Fulfilment> {
+    fn react_to_stock(self, happened: Happened<'_>) -> Reaction<Fulfilment> {
         let to = |stock| Self { stock, ..self.clone() }.go_on();
         match (self.stock, happened) {
             // Too late: it goes back at once.
@@ -171,7 +171,7 @@ impl Compensation {
         }
     }
 
-    fn hear_of_money(mut self, happened: Happened<'_>) -> Reaction<Fulfilment> {
+    fn react_to_money(mut self, happened: Happened<'_>) -> Reaction<Fulfilment> {
         match (self.payment, happened) {
             // Asked for before it was cancelled: the void is behind it.
             (

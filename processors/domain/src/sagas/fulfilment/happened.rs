@@ -9,7 +9,7 @@ use millrace_schemas::{AvroRecord as _, CommandRejected, Event};
 
 use super::DEADLINE;
 use crate::contexts::payments::subscription_of;
-use crate::{Heard, Recorded};
+use crate::{Input, Recorded};
 
 /// What has happened to an order, its stock or its money.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,13 +72,13 @@ pub(super) fn order_of(event: &Event) -> Option<String> {
 
 impl<'h> Happened<'h> {
     /// `None` for what does not matter to a fulfilment that has begun.
-    pub(super) fn of(heard: &Heard<'h>) -> Option<Self> {
-        match heard {
-            Heard::Event(recorded) => Self::event(recorded),
-            Heard::Rejection(rejection) => Some(Self::Refused(asked(rejection)?, rejection)),
-            Heard::Timer(DEADLINE, _) => Some(Self::DeadlinePassed),
-            Heard::Timer(..) => None,
-            Heard::Cancel(why) => Some(Self::Unwanted(why)),
+    pub(super) fn of(input: &Input<'h>) -> Option<Self> {
+        match input {
+            Input::Event(recorded) => Self::event(recorded),
+            Input::Rejection(rejection) => Some(Self::Refused(asked(rejection)?, rejection)),
+            Input::Timer(DEADLINE, _) => Some(Self::DeadlinePassed),
+            Input::Timer(..) => None,
+            Input::Cancel(why) => Some(Self::Unwanted(why)),
         }
     }
 

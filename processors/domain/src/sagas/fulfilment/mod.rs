@@ -22,7 +22,7 @@ pub use order::{Line, Order};
 pub use states::{Capturing, Committing, Confirming, Fulfilled, Paying, Reserving};
 
 use crate::contexts::{inventory::Inventory, orders::Orders as OrdersContext};
-use crate::{Awaited, Context, Heard, Reaction, Saga, Standing, Step};
+use crate::{Awaited, Context, Input, Reaction, Saga, Standing, Step};
 use happened::Happened;
 
 /// An order that has no answer for this long is cancelled.
@@ -76,26 +76,26 @@ impl Saga for OrderFulfilment {
     ];
     type State = Fulfilment;
 
-    fn instance(heard: &Heard<'_>) -> Option<String> {
-        match heard {
-            Heard::Event(recorded) => happened::order_of(&recorded.event),
-            Heard::Rejection(rejection) => Some(rejection.stream.clone()),
-            Heard::Timer(..) | Heard::Cancel(_) => None,
+    fn instance(input: &Input<'_>) -> Option<String> {
+        match input {
+            Input::Event(recorded) => happened::order_of(&recorded.event),
+            Input::Rejection(rejection) => Some(rejection.stream.clone()),
+            Input::Timer(..) | Input::Cancel(_) => None,
         }
     }
 
-    fn react(state: Option<Fulfilment>, heard: &Heard<'_>) -> Reaction<Fulfilment> {
-        let Some(state) = state else { return begin(heard) };
-        let Some(happened) = Happened::of(heard) else { return Reaction::Ignore };
+    fn react(state: Option<Fulfilment>, input: &Input<'_>) -> Reaction<Fulfilment> {
+        let Some(state) = state else { return begin(input) };
+        let Some(happened) = Happened::of(input) else { return Reaction::Ignore };
         match state {
-            Fulfilment::Reserving(state) => state.hear(happened),
-            Fulfilment::Paying(state) => state.hear(happened),
-            Fulfilment::Capturing(state) => state.hear(happened),
-            Fulfilment::Confirming(state) => state.hear(happened),
-            Fulfilment::Committing(state) => state.hear(happened),
-            Fulfilment::Fulfilled(state) => state.hear(happened),
+            Fulfilment::Reserving(state) => state.react(happened),
+            Fulfilment::Paying(state) => state.react(happened),
+            Fulfilment::Capturing(state) => state.react(happened),
+            Fulfilment::Confirming(state) => state.react(happened),
+            Fulfilment::Committing(state) => state.react(happened),
+            Fulfilment::Fulfilled(state) => state.react(happened),
             Fulfilment::Cancelling(Cancelling(open)) | Fulfilment::Cancelled(Cancelled(open)) => {
-                open.hear(happened)
+                open.react(happened)
             }
         }
     }
@@ -136,9 +136,9 @@ impl Saga for OrderFulfilment {
     }
 }
 
-fn begin(heard: &Heard<'_>) -> Reaction<Fulfilment> {
-    match heard {
-        Heard::Event(recorded) => match &recorded.event {
+fn begin(input: &Input<'_>) -> Reaction<Fulfilment> {
+    match input {
+        Input::Event(recorded) => match &recorded.event {
             Event::Orders(Orders::OrderPlaced(placed)) => {
                 let reserving = Reserving::from(Order::from(placed));
                 let ask = reserving.order().reserve();
@@ -146,6 +146,6 @@ fn begin(heard: &Heard<'_>) -> Reaction<Fulfilment> {
             }
             _ => Reaction::Ignore,
         },
-        Heard::Rejection(_) | Heard::Timer(..) | Heard::Cancel(_) => Reaction::Ignore,
+        Input::Rejection(_) | Input::Timer(..) | Input::Cancel(_) => Reaction::Ignore,
     }
 }

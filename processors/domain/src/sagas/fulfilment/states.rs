@@ -49,7 +49,7 @@ pub struct Reserving {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Paying {
     order: Order,
-    /// The payment's version when it was last heard of.
+    /// The payment's version in the last input about it.
     payment: Option<i64>,
 }
 
@@ -57,7 +57,7 @@ pub struct Paying {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capturing {
     order: Order,
-    /// The payment's version when it was last heard of.
+    /// The payment's version in the last input about it.
     payment: i64,
 }
 
@@ -126,7 +126,7 @@ impl Reserving {
         &self.order
     }
 
-    pub(super) fn hear(self, happened: Happened<'_>) -> Reaction<Fulfilment> {
+    pub(super) fn react(self, happened: Happened<'_>) -> Reaction<Fulfilment> {
         let released =
             |order, reason: &str| Compensation::of(order, reason, StockDebt::Release, PaymentDebt::None);
         match happened {
@@ -163,7 +163,7 @@ impl Paying {
         Some(Awaited { context: PAYMENTS, stream: self.order.id().to_owned(), version })
     }
 
-    pub(super) fn hear(self, happened: Happened<'_>) -> Reaction<Fulfilment> {
+    pub(super) fn react(self, happened: Happened<'_>) -> Reaction<Fulfilment> {
         match happened {
             Happened::PaymentRequested(version) => {
                 Step::to(Fulfilment::Paying(Self { payment: Some(version), ..self })).into()
@@ -201,7 +201,7 @@ impl Capturing {
         Awaited { context: PAYMENTS, stream: self.order.id().to_owned(), version: self.payment }
     }
 
-    pub(super) fn hear(self, happened: Happened<'_>) -> Reaction<Fulfilment> {
+    pub(super) fn react(self, happened: Happened<'_>) -> Reaction<Fulfilment> {
         match happened {
             Happened::CaptureRequested(version) => {
                 Step::to(Fulfilment::Capturing(Self { payment: version, ..self })).into()
@@ -239,7 +239,7 @@ impl Confirming {
         Step::to(Fulfilment::Confirming(self)).send(ask).cancel(DEADLINE)
     }
 
-    pub(super) fn hear(self, happened: Happened<'_>) -> Reaction<Fulfilment> {
+    pub(super) fn react(self, happened: Happened<'_>) -> Reaction<Fulfilment> {
         match happened {
             Happened::Confirmed => Committing::from(self).begin().into(),
             // Another command was faster; the order's own event says which.
@@ -265,7 +265,7 @@ impl Committing {
         Step::to(Fulfilment::Committing(self)).send(ask)
     }
 
-    pub(super) fn hear(self, happened: Happened<'_>) -> Reaction<Fulfilment> {
+    pub(super) fn react(self, happened: Happened<'_>) -> Reaction<Fulfilment> {
         let payment = PaymentDebt::of_captured(&self.order);
         match happened {
             Happened::Shipped => {
@@ -292,7 +292,7 @@ impl Committing {
 }
 
 impl Fulfilled {
-    pub(super) fn hear(self, happened: Happened<'_>) -> Reaction<Fulfilment> {
+    pub(super) fn react(self, happened: Happened<'_>) -> Reaction<Fulfilment> {
         let payment = PaymentDebt::of_captured(&self.order);
         match happened {
             Happened::Cancelled(reason) => {

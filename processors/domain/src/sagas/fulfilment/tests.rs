@@ -250,28 +250,28 @@ fn notify_cancelled(reason: &str) -> Command {
 }
 
 fn reserving() -> Process<OrderFulfilment> {
-    process::<OrderFulfilment>().hears(placed(900)).then("reserving", [reserve()])
+    process::<OrderFulfilment>().receives(placed(900)).then("reserving", [reserve()])
 }
 
 fn paying() -> Process<OrderFulfilment> {
-    reserving().hears(reserved()).then("paying", [request()]).hears(requested())
+    reserving().receives(reserved()).then("paying", [request()]).receives(requested())
 }
 
 fn capturing() -> Process<OrderFulfilment> {
-    paying().hears(authorised()).then("capturing", [request_capture()]).hears(capture_requested())
+    paying().receives(authorised()).then("capturing", [request_capture()]).receives(capture_requested())
 }
 
 fn confirming() -> Process<OrderFulfilment> {
-    capturing().hears(captured()).then("confirming", [confirm()])
+    capturing().receives(captured()).then("confirming", [confirm()])
 }
 
 fn committing() -> Process<OrderFulfilment> {
-    confirming().hears(confirmed()).then("committing", [ship()])
+    confirming().receives(confirmed()).then("committing", [ship()])
 }
 
 fn fulfilled() -> Process<OrderFulfilment> {
     let mail = notify("confirmed", "Your order 7 is confirmed and on its way.");
-    committing().hears(shipped()).then("fulfilled", [mail])
+    committing().receives(shipped()).then("fulfilled", [mail])
 }
 
 #[test]
@@ -282,13 +282,13 @@ fn an_order_is_reserved_paid_confirmed_and_committed() {
 #[test]
 fn an_order_that_costs_nothing_is_not_paid() {
     process::<OrderFulfilment>()
-        .hears(placed(0))
+        .receives(placed(0))
         .then("reserving", [reserve()])
-        .hears(reserved())
+        .receives(reserved())
         .then("confirming", [confirm()])
-        .hears(cancelled("no"))
+        .receives(cancelled("no"))
         .then("cancelling", [release()])
-        .hears(released())
+        .receives(released())
         .then("cancelled", [notify_cancelled("no")])
         .ended();
 }
@@ -298,7 +298,7 @@ fn an_order_whose_stock_is_refused_is_cancelled_and_nothing_else_is_undone() {
     reserving()
         .refused(reserve(), "stock-insufficient")
         .then("cancelling", [cancel("stock-insufficient")])
-        .hears(cancelled("stock-insufficient"))
+        .receives(cancelled("stock-insufficient"))
         .then("cancelled", [notify_cancelled("stock-insufficient")])
         .ended();
 }
@@ -307,11 +307,11 @@ fn an_order_whose_stock_is_refused_is_cancelled_and_nothing_else_is_undone() {
 fn an_order_whose_payment_is_declined_is_cancelled_and_its_stock_released() {
     for there in [paying(), capturing()] {
         there
-            .hears(declined())
+            .receives(declined())
             .then("cancelling", [cancel("no funds"), release()])
-            .hears(released())
+            .receives(released())
             .then_nothing("cancelling")
-            .hears(cancelled("no funds"))
+            .receives(cancelled("no funds"))
             .then("cancelled", [notify_cancelled("no funds")])
             .ended();
     }
@@ -319,15 +319,15 @@ fn an_order_whose_payment_is_declined_is_cancelled_and_its_stock_released() {
 
 #[test]
 fn an_order_cancelled_while_stock_is_asked_for_releases_it_whenever_it_comes() {
-    let cancelling = || reserving().hears(cancelled("no")).then("cancelling", [release()]);
-    cancelling().hears(reserved()).hears(released()).then("cancelled", [notify_cancelled("no")]).ended();
+    let cancelling = || reserving().receives(cancelled("no")).then("cancelling", [release()]);
+    cancelling().receives(reserved()).receives(released()).then("cancelled", [notify_cancelled("no")]).ended();
     cancelling()
         .refused(reserve(), "stock-insufficient")
         .refused(release(), "reservation-unknown")
         .then("cancelled", [notify_cancelled("no")])
-        .hears(reserved())
+        .receives(reserved())
         .then("cancelling", [release()])
-        .hears(released())
+        .receives(released())
         .then_nothing("cancelled")
         .ended();
 }
@@ -336,10 +336,10 @@ fn an_order_cancelled_while_stock_is_asked_for_releases_it_whenever_it_comes() {
 fn an_order_cancelled_while_it_is_paid_is_voided() {
     for there in [paying(), capturing()] {
         there
-            .hears(cancelled("no"))
+            .receives(cancelled("no"))
             .then("cancelling", [release(), void("no")])
-            .hears(voided())
-            .hears(released())
+            .receives(voided())
+            .receives(released())
             .then("cancelled", [notify_cancelled("no")])
             .ended();
     }
@@ -349,28 +349,28 @@ fn an_order_cancelled_while_it_is_paid_is_voided() {
 fn what_is_held_after_the_cancellation_is_voided_unless_the_payment_itself_was_faster() {
     let late = || {
         paying()
-            .hears(cancelled("no"))
-            .hears(released())
-            .hears(voided())
+            .receives(cancelled("no"))
+            .receives(released())
+            .receives(voided())
             .then("cancelled", [release(), void("no"), notify_cancelled("no")])
-            .hears(authorised())
+            .receives(authorised())
             .then("cancelling", [void("no")])
     };
-    late().hears(voided()).refused(void("no"), "payment-voided").then_nothing("cancelled").ended();
-    late().refused(void("no"), "payment-voided").hears(voided()).then_nothing("cancelled").ended();
+    late().receives(voided()).refused(void("no"), "payment-voided").then_nothing("cancelled").ended();
+    late().refused(void("no"), "payment-voided").receives(voided()).then_nothing("cancelled").ended();
 }
 
 #[test]
 fn a_payment_that_was_asked_for_elsewhere_is_voided_with_the_order() {
     reserving()
-        .hears(requested())
-        .hears(reserved())
+        .receives(requested())
+        .receives(reserved())
         .then("paying", [request()])
         .refused(request(), "payment-exists")
         .then("cancelling", [cancel("payment-exists"), release(), void("payment-exists")])
-        .hears(cancelled("payment-exists"))
-        .hears(released())
-        .hears(voided())
+        .receives(cancelled("payment-exists"))
+        .receives(released())
+        .receives(voided())
         .then("cancelled", [notify_cancelled("payment-exists")])
         .ended();
 }
@@ -378,24 +378,24 @@ fn a_payment_that_was_asked_for_elsewhere_is_voided_with_the_order() {
 #[test]
 fn a_capture_that_was_not_asked_for_yet_makes_the_request_superfluous() {
     let _ = paying()
-        .hears(authorised())
-        .hears(captured())
+        .receives(authorised())
+        .receives(captured())
         .then("confirming", [request_capture(), confirm()])
         .refused(request_capture(), "payment-captured")
-        .hears(confirmed())
+        .receives(confirmed())
         .then("committing", [ship()]);
 }
 
 #[test]
 fn what_was_held_or_asked_for_before_the_cancellation_was_heard_is_voided_all_the_same() {
     paying()
-        .hears(cancelled("no"))
-        .hears(authorised())
-        .hears(capture_requested())
+        .receives(cancelled("no"))
+        .receives(authorised())
+        .receives(capture_requested())
         .refused(request_capture(), "payment-voided")
-        .hears(released())
+        .receives(released())
         .then("cancelling", [release(), void("no")])
-        .hears(voided())
+        .receives(voided())
         .then("cancelled", [notify_cancelled("no")])
         .ended();
 }
@@ -403,32 +403,33 @@ fn what_was_held_or_asked_for_before_the_cancellation_was_heard_is_voided_all_th
 #[test]
 fn a_capture_that_is_refused_waits_for_what_the_payment_itself_says() {
     let refused = || capturing().refused(request_capture(), "payment-voided").then_nothing("capturing");
-    let _ = refused().hears(captured()).then("confirming", [confirm()]);
-    let _ = refused().hears(voided()).then("cancelling", [cancel("cancelled"), release()]);
+    let _ = refused().receives(captured()).then("confirming", [confirm()]);
+    let _ = refused().receives(voided()).then("cancelling", [cancel("cancelled"), release()]);
 }
 
 #[test]
 fn money_that_is_taken_at_once_is_taken() {
-    let _ = paying().hears(captured()).then("confirming", [confirm()]);
+    let _ = paying().receives(captured()).then("confirming", [confirm()]);
 }
 
 #[test]
 fn a_payment_that_succeeds_after_the_cancellation_is_refunded() {
-    let cancelling =
-        || capturing().hears(cancelled("no")).hears(released()).then("cancelling", [release(), void("no")]);
+    let cancelling = || {
+        capturing().receives(cancelled("no")).receives(released()).then("cancelling", [release(), void("no")])
+    };
     cancelling()
         .refused(void("no"), "payment-captured")
-        .hears(captured())
+        .receives(captured())
         .then("cancelling", [refund(1, "no")])
-        .hears(refunded())
+        .receives(refunded())
         .then("cancelled", [notify_cancelled("no")])
         .ended();
     cancelling()
-        .hears(voided())
+        .receives(voided())
         .then("cancelled", [notify_cancelled("no")])
-        .hears(captured())
+        .receives(captured())
         .then("cancelling", [refund(1, "no")])
-        .hears(refunded())
+        .receives(refunded())
         .then_nothing("cancelled")
         .ended();
 }
@@ -437,10 +438,10 @@ fn a_payment_that_succeeds_after_the_cancellation_is_refunded() {
 fn an_order_cancelled_before_it_is_confirmed_is_released_and_refunded() {
     confirming()
         .refused(confirm(), "order-not-placed")
-        .hears(cancelled("no"))
+        .receives(cancelled("no"))
         .then("cancelling", [release(), refund(1, "no")])
-        .hears(released())
-        .hears(refunded())
+        .receives(released())
+        .receives(refunded())
         .then("cancelled", [notify_cancelled("no")])
         .ended();
 }
@@ -448,12 +449,12 @@ fn an_order_cancelled_before_it_is_confirmed_is_released_and_refunded() {
 #[test]
 fn an_order_cancelled_while_its_stock_leaves_gets_it_back_once_it_has_left() {
     committing()
-        .hears(cancelled("no"))
+        .receives(cancelled("no"))
         .then("cancelling", [refund(1, "no")])
-        .hears(shipped())
+        .receives(shipped())
         .then("cancelling", [bring_back()])
-        .hears(refunded())
-        .hears(returned())
+        .receives(refunded())
+        .receives(returned())
         .then("cancelled", [notify_cancelled("no")])
         .ended();
 }
@@ -461,10 +462,10 @@ fn an_order_cancelled_while_its_stock_leaves_gets_it_back_once_it_has_left() {
 #[test]
 fn a_fulfilled_order_that_is_cancelled_is_returned_and_refunded() {
     fulfilled()
-        .hears(cancelled("no"))
+        .receives(cancelled("no"))
         .then("cancelling", [bring_back(), refund(1, "no")])
-        .hears(returned())
-        .hears(refunded())
+        .receives(returned())
+        .receives(refunded())
         .then("cancelled", [notify_cancelled("no")])
         .ended();
 }
@@ -481,9 +482,9 @@ fn without_an_answer_for_five_minutes_an_order_is_cancelled() {
         there
             .waits(5 * MINUTE)
             .then("cancelling", [cancel(late), release(), void(late)])
-            .hears(cancelled(late))
-            .hears(released())
-            .hears(voided())
+            .receives(cancelled(late))
+            .receives(released())
+            .receives(voided())
             .then("cancelled", [notify_cancelled(late)])
             .ended();
     }
@@ -495,12 +496,12 @@ fn a_capture_at_minute_five_has_one_outcome_whichever_comes_first() {
     let _ = confirming().waits(5 * MINUTE).then_nothing("confirming");
     capturing()
         .waits(5 * MINUTE)
-        .hears(captured())
+        .receives(captured())
         .then("cancelling", [cancel(late), release(), void(late), refund(1, late)])
         .refused(void(late), "payment-captured")
-        .hears(released())
-        .hears(cancelled(late))
-        .hears(refunded())
+        .receives(released())
+        .receives(cancelled(late))
+        .receives(refunded())
         .then("cancelled", [notify_cancelled(late)])
         .ended();
 }
@@ -508,14 +509,14 @@ fn a_capture_at_minute_five_has_one_outcome_whichever_comes_first() {
 #[test]
 fn a_refund_that_fails_waits_for_an_operator_who_tries_again() {
     confirming()
-        .hears(cancelled("no"))
-        .hears(released())
+        .receives(cancelled("no"))
+        .receives(released())
         .then("cancelling", [release(), refund(1, "no")])
-        .hears(refund_failed())
+        .receives(refund_failed())
         .then_nothing("cancelling")
         .cancelled("the account is open again")
         .then("cancelling", [refund(2, "no")])
-        .hears(refunded())
+        .receives(refunded())
         .then("cancelled", [notify_cancelled("no")])
         .ended();
 }
@@ -531,7 +532,7 @@ fn an_operator_cancels_an_order_wherever_it_stands() {
         let before = there.json();
         let asked = there.cancelled(why);
         assert_eq!(asked.json(), before, "the order's own stream decides");
-        let sent = asked.hears(cancelled(why)).hears(requested());
+        let sent = asked.receives(cancelled(why)).receives(requested());
         assert!(sent.json().contains("cancelling"));
     }
 }
@@ -539,7 +540,7 @@ fn an_operator_cancels_an_order_wherever_it_stands() {
 #[test]
 fn an_order_that_is_confirmed_already_is_not_confirmed_again() {
     for there in [paying(), capturing()] {
-        let _ = there.hears(confirmed()).hears(captured()).then("committing", [ship()]);
+        let _ = there.receives(confirmed()).receives(captured()).then("committing", [ship()]);
     }
 }
 
@@ -553,7 +554,7 @@ fn a_payment_of_a_subscription_is_no_orders() {
         subscription_id: Some(text("s1")),
     };
     let recorded = crate::testing::recorded(&money(period), 1);
-    assert_eq!(OrderFulfilment::instance(&Heard::Event(&recorded)), None);
+    assert_eq!(OrderFulfilment::instance(&Input::Event(&recorded)), None);
 }
 
 #[test]
@@ -563,7 +564,8 @@ fn money_before_stock_is_impossible() {
 
 #[test]
 fn what_is_about_no_known_order_does_not_matter() {
-    let unknown = process::<OrderFulfilment>().hears(reserved()).hears(captured()).hears(cancelled("no"));
+    let unknown =
+        process::<OrderFulfilment>().receives(reserved()).receives(captured()).receives(cancelled("no"));
     assert_eq!(unknown.json(), "null");
 }
 
@@ -587,10 +589,10 @@ fn states_of_every_version_still_load_and_finish() {
     let authorised_first =
         || [reserved(), requested(), authorised(), capture_requested()].into_iter().chain(rest());
     for there in golden_states::<OrderFulfilment>(&golden, &names) {
-        authorised_first().fold(there, Process::hears).ended();
+        authorised_first().fold(there, Process::receives).ended();
     }
     for there in golden_states::<OrderFulfilment>(&golden, &names) {
-        at_once().fold(there, Process::hears).ended();
+        at_once().fold(there, Process::receives).ended();
     }
 }
 

@@ -12,7 +12,7 @@ use millrace_schemas::subscriptions::{
 use serde::{Deserialize, Serialize};
 
 use super::happened::{Asked, Money};
-use crate::Heard;
+use crate::Input;
 use crate::contexts::payments::refusals::PAYMENT_CAPTURED;
 use crate::contexts::subscriptions::payment_id;
 use crate::sagas::{REASON_MAX, readable};
@@ -84,8 +84,8 @@ impl TryFrom<Stored> for Account {
 
 impl Account {
     /// The account of a subscription that begins with this.
-    pub(super) fn begun(heard: &Heard<'_>) -> Option<Self> {
-        let Heard::Event(recorded) = heard else { return None };
+    pub(super) fn begun(input: &Input<'_>) -> Option<Self> {
+        let Input::Event(recorded) = input else { return None };
         let (subscription_id, customer_id, currency, amount) = match recorded.event.clone() {
             Event::Subscriptions(SubscriptionEvent::SubscriptionStarted(event)) => {
                 (event.subscription_id, event.customer_id, event.currency, event.amount)
@@ -174,8 +174,8 @@ impl Account {
         self
     }
 
-    /// Hears of a payment that nobody waits for: what was not asked for is voided, what was captured is paid back.
-    pub(super) fn hear(self, number: i64, money: Money<'_>) -> (Self, Option<Payments>) {
+    /// Reacts to a payment that is not awaited: what was not asked for is voided, what was captured is paid back.
+    pub(super) fn react(self, number: i64, money: Money<'_>) -> (Self, Option<Payments>) {
         let sends = |(account, command)| (account, Some(command));
         let debt = self.debts.iter().find(|debt| debt.number == number).copied();
         // Others may refund some of it for reasons of their own.

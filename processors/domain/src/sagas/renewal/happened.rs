@@ -10,7 +10,7 @@ use millrace_schemas::{AvroRecord as _, CommandRejected, Event, Message as _};
 use super::PERIOD;
 use crate::contexts::payments;
 use crate::contexts::subscriptions::period_of;
-use crate::{Heard, Recorded};
+use crate::{Input, Recorded};
 
 /// What has happened to a subscription or to one of its payments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,33 +68,33 @@ pub(super) enum Asked {
 }
 
 /// The subscription that something is about.
-pub(super) fn subscription_of<'h>(heard: &Heard<'h>) -> Option<&'h str> {
-    match heard {
-        Heard::Event(recorded) => match &recorded.event {
+pub(super) fn subscription_of<'h>(input: &Input<'h>) -> Option<&'h str> {
+    match input {
+        Input::Event(recorded) => match &recorded.event {
             Event::Subscriptions(event) => Some(event.key()),
             Event::Payments(event) => payments::subscription_of(event),
             _ => None,
         },
-        Heard::Rejection(rejection) => match payment(rejection) {
+        Input::Rejection(rejection) => match payment(rejection) {
             Some(_) => period_of(&rejection.stream).map(|(subscription_id, _)| subscription_id),
             None => own(rejection).map(|_| rejection.stream.as_str()),
         },
-        Heard::Timer(..) | Heard::Cancel(_) => None,
+        Input::Timer(..) | Input::Cancel(_) => None,
     }
 }
 
 impl<'h> Happened<'h> {
     /// `None` for what does not matter to a renewal.
-    pub(super) fn of(heard: &Heard<'h>) -> Option<Self> {
-        match heard {
-            Heard::Event(recorded) => Self::event(recorded),
-            Heard::Rejection(rejection) => match payment(rejection) {
+    pub(super) fn of(input: &Input<'h>) -> Option<Self> {
+        match input {
+            Input::Event(recorded) => Self::event(recorded),
+            Input::Rejection(rejection) => match payment(rejection) {
                 Some(asked) => Self::money(&rejection.stream, Money::Refused(asked, rejection)),
                 None => own(rejection),
             },
-            Heard::Timer(PERIOD, now) => Some(Self::PeriodBegins(*now)),
-            Heard::Timer(..) => None,
-            Heard::Cancel(why) => Some(Self::Unwanted(why)),
+            Input::Timer(PERIOD, now) => Some(Self::PeriodBegins(*now)),
+            Input::Timer(..) => None,
+            Input::Cancel(why) => Some(Self::Unwanted(why)),
         }
     }
 

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 pub use account::{Account, Debt, Owed};
 pub use states::{Cancelled, Charging, Held, Lapsing, Renewing, Stopped, Waiting};
 
-use crate::{Awaited, Heard, Reaction, Saga, Standing};
+use crate::{Awaited, Input, Reaction, Saga, Standing};
 use happened::Happened;
 
 /// The next period begins.
@@ -35,7 +35,7 @@ pub const PERIOD: &str = "period";
 /// A period that began so many days ago is not charged unless a person wants it: with months that is a year's bill at once.
 pub const BEHIND_MAX_DAYS: i64 = 366;
 
-/// The names of the contexts that it hears.
+/// The names of the contexts whose events it reacts to.
 const SUBSCRIPTIONS: &str = millrace_schemas::subscriptions::Event::CONTEXT;
 const PAYMENTS: &str = millrace_schemas::payments::Event::CONTEXT;
 
@@ -73,15 +73,15 @@ impl Saga for SubscriptionRenewal {
         &["waiting", "charging", "renewing", "lapsing", "stopped", "held", "cancelled"];
     type State = Renewal;
 
-    fn instance(heard: &Heard<'_>) -> Option<String> {
-        happened::subscription_of(heard).map(str::to_owned)
+    fn instance(input: &Input<'_>) -> Option<String> {
+        happened::subscription_of(input).map(str::to_owned)
     }
 
-    fn react(state: Option<Renewal>, heard: &Heard<'_>) -> Reaction<Renewal> {
-        // A payment that somebody else has asked for may be heard before the subscription is.
-        let state = state.or_else(|| Some(Stopped::from(Account::begun(heard)?).into()));
-        match (state, Happened::of(heard)) {
-            (Some(state), Some(happened)) => state.hear(happened),
+    fn react(state: Option<Renewal>, input: &Input<'_>) -> Reaction<Renewal> {
+        // A payment that was asked for elsewhere may be received before the subscription is.
+        let state = state.or_else(|| Some(Stopped::from(Account::begun(input)?).into()));
+        match (state, Happened::of(input)) {
+            (Some(state), Some(happened)) => state.react(happened),
             (None, _) | (_, None) => Reaction::Ignore,
         }
     }

@@ -1,5 +1,5 @@
 //! A model: the renewal of one subscription, the real contexts that it sends commands to, a provider and a customer who
-//! changes their mind, in memory. Whatever is heard in whatever order, what was captured has renewed a period that was
+//! changes their mind, in memory. Whatever is received in whatever order, what was captured has renewed a period that was
 //! charged once, or it is paid back.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -32,8 +32,8 @@ type Place = (&'static str, String);
 #[derive(Debug, Clone)]
 enum Action {
     Decide(Place),
-    Hear(Place),
-    HearRejection(usize),
+    Receive(Place),
+    ReceiveRejection(usize),
     Answer(usize, bool),
     PeriodBegins,
     Pause,
@@ -56,7 +56,7 @@ struct World {
     payments: BTreeMap<String, Payment>,
     /// Whether the saga has sent each.
     commands: BTreeMap<Place, VecDeque<(bool, Command)>>,
-    /// All of each stream, and how many the saga has heard.
+    /// All of each stream, and how many the saga has received.
     events: BTreeMap<Place, (Vec<Recorded>, usize)>,
     rejections: Vec<CommandRejected>,
     calls: Vec<Call>,
@@ -93,9 +93,9 @@ impl World {
     fn possible(&self, restless: bool) -> Vec<Action> {
         let decide = self.commands.iter().filter(|(_, waiting)| !waiting.is_empty());
         let mut possible: Vec<Action> = decide.map(|(place, _)| Action::Decide(place.clone())).collect();
-        let unheard = self.events.iter().filter(|(_, (known, heard))| *heard < known.len());
-        possible.extend(unheard.map(|(place, _)| Action::Hear(place.clone())));
-        possible.extend((0..self.rejections.len()).map(Action::HearRejection));
+        let left = self.events.iter().filter(|(_, (known, received))| *received < known.len());
+        possible.extend(left.map(|(place, _)| Action::Receive(place.clone())));
+        possible.extend((0..self.rejections.len()).map(Action::ReceiveRejection));
         for call in 0..self.calls.len() {
             possible.push(Action::Answer(call, true));
             possible.extend(restless.then_some(Action::Answer(call, false)));
@@ -112,15 +112,15 @@ impl World {
         let subscription_id = "s1".to_owned();
         match action {
             Action::Decide(place) => self.decide_next(&place),
-            Action::Hear(place) => {
-                let (known, heard) = self.events.get_mut(&place).unwrap();
-                let event = known[*heard].clone();
-                *heard += 1;
-                self.hear(&Heard::Event(&event));
+            Action::Receive(place) => {
+                let (known, received) = self.events.get_mut(&place).unwrap();
+                let event = known[*received].clone();
+                *received += 1;
+                self.receive(&Input::Event(&event));
             }
-            Action::HearRejection(number) => {
+            Action::ReceiveRejection(number) => {
                 let rejection = self.rejections.remove(number);
-                self.hear(&Heard::Rejection(&rejection));
+                self.receive(&Input::Rejection(&rejection));
             }
             Action::Answer(number, well) => {
                 let command = answer(self.calls.remove(number), well);
@@ -128,7 +128,7 @@ impl World {
             }
             Action::PeriodBegins => {
                 self.timer = false;
-                self.react(&Heard::Timer(PERIOD, DateTime::UNIX_EPOCH));
+                self.react(&Input::Timer(PERIOD, DateTime::UNIX_EPOCH));
             }
             Action::Pause => self.ask(PauseSubscription { subscription_id }),
             Action::Resume => {
@@ -143,14 +143,14 @@ impl World {
         self.send(false, command.into().into());
     }
 
-    fn hear(&mut self, heard: &Heard<'_>) {
-        if SubscriptionRenewal::instance(heard).is_some() {
-            self.react(heard);
+    fn receive(&mut self, input: &Input<'_>) {
+        if SubscriptionRenewal::instance(input).is_some() {
+            self.react(input);
         }
     }
 
-    fn react(&mut self, heard: &Heard<'_>) {
-        let step = match SubscriptionRenewal::react(self.renewal.clone(), heard) {
+    fn react(&mut self, input: &Input<'_>) {
+        let step = match SubscriptionRenewal::react(self.renewal.clone(), input) {
             Reaction::Ignore => return,
             Reaction::Step(step) => step,
             Reaction::Impossible(why) => panic!("{why}"),
@@ -175,7 +175,7 @@ impl World {
         };
         match outcome {
             Ok(events) => events.into_iter().for_each(|event| self.happen(event)),
-            // Only who has sent a command hears that it was refused.
+            // Only the saga that has sent a command receives its rejection.
             Err(rejection) if ours => {
                 self.rejections.push(rejected(&command, rejection.code, &rejection.message));
             }
@@ -221,7 +221,7 @@ impl World {
             if !owed {
                 return;
             }
-            self.react(&Heard::Cancel("look again"));
+            self.react(&Input::Cancel("look again"));
         }
     }
 

@@ -38,7 +38,7 @@ pub struct Waiting {
     next: i64,
     /// When it begins, in microseconds since 1970.
     from: i64,
-    /// The subscription's version when it was last heard of.
+    /// The subscription's version in the last input about it.
     version: i64,
 }
 
@@ -148,7 +148,7 @@ impl Renewal {
         }
     }
 
-    pub(super) fn hear(self, happened: Happened<'_>) -> Reaction<Renewal> {
+    pub(super) fn react(self, happened: Happened<'_>) -> Reaction<Renewal> {
         match (self, happened) {
             (Self::Waiting(state), Happened::PeriodBegins(now)) if state.is_far_behind(now) => {
                 Held::from(state).begin().into()
@@ -156,12 +156,12 @@ impl Renewal {
             (Self::Waiting(state), Happened::PeriodBegins(_)) => Charging::from(state).begin().into(),
             (_, Happened::PeriodBegins(_)) => Reaction::Ignore,
             (Self::Charging(state), Happened::Money(number, money)) if number == state.number => {
-                state.hear(money).into()
+                state.react(money).into()
             }
-            (state, Happened::Money(number, money)) => state.hear_of_money(number, money).into(),
+            (state, Happened::Money(number, money)) => state.react_to_money(number, money).into(),
             (Self::Charging(state), Happened::Changed(change)) => state.follow(change).into(),
             (Self::Renewing(state), Happened::Changed(change)) => state.follow(change).into(),
-            // The end is the end, whatever is heard late.
+            // The end is the end, whatever is received late.
             (state @ Self::Cancelled(_), Happened::Changed(_)) => Step::to(state).into(),
             // What was asked for; or a pause, which a person has to end as well.
             (state @ Self::Held(_), Happened::Changed(Change::Stops)) => Step::to(state).into(),
@@ -175,8 +175,8 @@ impl Renewal {
         }
     }
 
-    fn hear_of_money(self, number: i64, money: Money<'_>) -> Step<Renewal> {
-        let (account, command) = self.account().clone().hear(number, money);
+    fn react_to_money(self, number: i64, money: Money<'_>) -> Step<Renewal> {
+        let (account, command) = self.account().clone().react(number, money);
         command.into_iter().fold(Step::to(self.with(account)), Step::send)
     }
 
@@ -235,7 +235,7 @@ impl Charging {
         Step::to(Renewal::Charging(self)).send(ask)
     }
 
-    fn hear(self, money: Money<'_>) -> Step<Renewal> {
+    fn react(self, money: Money<'_>) -> Step<Renewal> {
         match money {
             Money::Captured => {
                 let renew = self.account.renew(self.number);

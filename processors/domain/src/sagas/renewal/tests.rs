@@ -209,7 +209,7 @@ fn cancel(reason: &str) -> Command {
 }
 
 fn waiting() -> Process<SubscriptionRenewal> {
-    process::<SubscriptionRenewal>().hears(started()).then_nothing("waiting")
+    process::<SubscriptionRenewal>().receives(started()).then_nothing("waiting")
 }
 
 fn charging() -> Process<SubscriptionRenewal> {
@@ -217,11 +217,11 @@ fn charging() -> Process<SubscriptionRenewal> {
 }
 
 fn renewing() -> Process<SubscriptionRenewal> {
-    charging().hears(requested(1)).hears(captured(1)).then("renewing", [renew(1)])
+    charging().receives(requested(1)).receives(captured(1)).then("renewing", [renew(1)])
 }
 
 fn paid() -> Process<SubscriptionRenewal> {
-    renewing().hears(renewed(1, "2024-02-29")).then_nothing("waiting")
+    renewing().receives(renewed(1, "2024-02-29")).then_nothing("waiting")
 }
 
 #[test]
@@ -234,12 +234,13 @@ fn a_period_is_charged_when_it_begins_and_not_before() {
 #[test]
 fn after_a_downtime_each_missed_period_is_charged_once_and_in_order() {
     let late = paid().becomes(time("2024-04-15")).then("charging", [request(2)]);
-    let second = late.hears(captured(2)).then("renewing", [renew(2)]);
-    let third = second.hears(renewed(2, "2024-03-31")).waits(Duration::ZERO).then("charging", [request(3)]);
+    let second = late.receives(captured(2)).then("renewing", [renew(2)]);
+    let third =
+        second.receives(renewed(2, "2024-03-31")).waits(Duration::ZERO).then("charging", [request(3)]);
     let _ = third
-        .hears(captured(3))
+        .receives(captured(3))
         .then("renewing", [renew(3)])
-        .hears(renewed(3, "2024-04-30"))
+        .receives(renewed(3, "2024-04-30"))
         .waits(Duration::ZERO)
         .then_nothing("waiting")
         .becomes(time("2024-04-30"))
@@ -248,12 +249,12 @@ fn after_a_downtime_each_missed_period_is_charged_once_and_in_order() {
 
 #[test]
 fn a_declined_payment_lets_it_lapse_until_it_is_resumed() {
-    charging().hears(declined(1)).then("lapsing", [lapse(1, "no funds")]).hears(lapsed()).ended();
+    charging().receives(declined(1)).then("lapsing", [lapse(1, "no funds")]).receives(lapsed()).ended();
     let _ = charging()
-        .hears(declined(1))
-        .hears(lapsed())
+        .receives(declined(1))
+        .receives(lapsed())
         .then("stopped", [lapse(1, "no funds")])
-        .hears(resumed(2, "2024-02-10"))
+        .receives(resumed(2, "2024-02-10"))
         .then_nothing("waiting")
         .becomes(time("2024-02-10"))
         .then("charging", [request(2)]);
@@ -270,10 +271,10 @@ fn a_payment_that_cannot_be_asked_for_lets_it_lapse() {
 
 #[test]
 fn a_paused_subscription_is_not_charged_until_it_is_resumed() {
-    paid().hears(paused()).becomes(time("2025-01-01")).then_nothing("stopped").ended();
+    paid().receives(paused()).becomes(time("2025-01-01")).then_nothing("stopped").ended();
     let _ = paid()
-        .hears(paused())
-        .hears(resumed(3, "2024-05-05"))
+        .receives(paused())
+        .receives(resumed(3, "2024-05-05"))
         .becomes(time("2024-05-04"))
         .then_nothing("waiting")
         .becomes(time("2024-05-05"))
@@ -283,78 +284,78 @@ fn a_paused_subscription_is_not_charged_until_it_is_resumed() {
 #[test]
 fn a_payment_that_is_open_when_the_subscription_stops_is_voided() {
     for stop in [paused(), cancelled()] {
-        charging().hears(stop).hears(voided(1)).ended();
+        charging().receives(stop).receives(voided(1)).ended();
     }
-    let _ = charging().hears(paused()).then("stopped", [void(1)]);
-    let _ = charging().hears(cancelled()).then("cancelled", [void(1)]);
+    let _ = charging().receives(paused()).then("stopped", [void(1)]);
+    let _ = charging().receives(cancelled()).then("cancelled", [void(1)]);
 }
 
 #[test]
 fn what_is_captured_after_all_is_refunded() {
     charging()
-        .hears(cancelled())
+        .receives(cancelled())
         .refused(void(1), "payment-captured")
-        .hears(captured(1))
+        .receives(captured(1))
         .then("cancelled", [void(1), refund(1, 1)])
-        .hears(refunded(1, 1))
+        .receives(refunded(1, 1))
         .ended();
     charging()
-        .hears(paused())
-        .hears(voided(1))
+        .receives(paused())
+        .receives(voided(1))
         .then("stopped", [void(1)])
-        .hears(captured(1))
+        .receives(captured(1))
         .then("stopped", [refund(1, 1)])
-        .hears(refunded(1, 1))
+        .receives(refunded(1, 1))
         .ended();
 }
 
 #[test]
 fn what_was_captured_and_has_renewed_nothing_is_refunded_whatever_is_heard_first() {
     renewing()
-        .hears(paused())
+        .receives(paused())
         .refused(renew(1), "subscription-paused")
         .then("stopped", [refund(1, 1)])
-        .hears(refunded(1, 1))
+        .receives(refunded(1, 1))
         .ended();
     renewing()
         .refused(renew(1), "subscription-cancelled")
-        .hears(cancelled())
+        .receives(cancelled())
         .then("cancelled", [refund(1, 1)])
-        .hears(refunded(1, 1))
+        .receives(refunded(1, 1))
         .ended();
 }
 
 #[test]
 fn a_cancelled_subscription_keeps_what_it_has_paid_and_is_charged_no_more() {
-    paid().hears(cancelled()).becomes(time("2025-01-01")).then_nothing("cancelled").ended();
+    paid().receives(cancelled()).becomes(time("2025-01-01")).then_nothing("cancelled").ended();
 }
 
 #[test]
 fn a_resumed_subscription_goes_on_while_older_money_is_on_its_way_back() {
     let _ = charging()
-        .hears(paused())
+        .receives(paused())
         .then("stopped", [void(1)])
-        .hears(resumed(2, "2024-02-10"))
+        .receives(resumed(2, "2024-02-10"))
         .becomes(time("2024-02-10"))
         .then("charging", [request(2)])
-        .hears(captured(1))
+        .receives(captured(1))
         .then("charging", [refund(1, 1)])
-        .hears(captured(2))
+        .receives(captured(2))
         .then("renewing", [renew(2)])
-        .hears(refunded(1, 1))
+        .receives(refunded(1, 1))
         .then_nothing("renewing");
 }
 
 #[test]
 fn a_refund_that_fails_waits_for_an_operator_who_tries_again() {
     charging()
-        .hears(cancelled())
-        .hears(captured(1))
-        .hears(refund_failed(1, 1))
+        .receives(cancelled())
+        .receives(captured(1))
+        .receives(refund_failed(1, 1))
         .then("cancelled", [void(1), refund(1, 1)])
         .cancelled("the account is open again")
         .then("cancelled", [refund(1, 2)])
-        .hears(refunded(1, 2))
+        .receives(refunded(1, 2))
         .ended();
 }
 
@@ -371,19 +372,19 @@ fn an_operator_cancels_a_subscription_wherever_it_stands() {
 
 #[test]
 fn a_payment_that_was_asked_for_only_elsewhere_is_undone() {
-    let _ = process::<SubscriptionRenewal>().hears(requested(1)).then("stopped", [void(1)]);
+    let _ = process::<SubscriptionRenewal>().receives(requested(1)).then("stopped", [void(1)]);
     let _ = paid()
-        .hears(requested(2))
+        .receives(requested(2))
         .then("waiting", [void(2)])
-        .hears(captured(2))
+        .receives(captured(2))
         .then("waiting", [refund(2, 1)]);
 }
 
 #[test]
 fn a_period_that_was_renewed_elsewhere_is_not_charged() {
-    let _ = charging().hears(renewed(1, "2024-02-29")).then("waiting", [void(1)]);
+    let _ = charging().receives(renewed(1, "2024-02-29")).then("waiting", [void(1)]);
     let _ = renewing()
-        .hears(renewed(1, "2024-02-29"))
+        .receives(renewed(1, "2024-02-29"))
         .refused(renew(1), "period-differs")
         .then_nothing("waiting");
 }
@@ -396,12 +397,12 @@ fn a_pause_that_is_on_its_way_comes_before_the_charge() {
     assert_eq!(awaited(&charging().json()), []);
 }
 
-/// Heard of more than a year after its first period began.
+/// Input of more than a year after its first period began.
 fn held() -> Process<SubscriptionRenewal> {
     let reason = "its period 1 began more than 366 days ago: resume it from when it is to be paid";
     process::<SubscriptionRenewal>()
         .becomes(time("2025-02-01"))
-        .hears(started())
+        .receives(started())
         .waits(Duration::ZERO)
         .then("held", [lapse(1, reason)])
 }
@@ -409,24 +410,29 @@ fn held() -> Process<SubscriptionRenewal> {
 #[test]
 fn a_period_that_began_years_ago_is_not_charged_until_a_person_resumes_the_subscription() {
     let _ = held()
-        .hears(lapsed())
+        .receives(lapsed())
         .then_nothing("held")
-        .hears(resumed(2, "2025-02-01"))
+        .receives(resumed(2, "2025-02-01"))
         .waits(Duration::ZERO)
         .then("charging", [request(2)]);
-    let _ = held().hears(lapsed()).hears(resumed(2, "2024-01-01")).waits(Duration::ZERO).then(
+    let _ = held().receives(lapsed()).receives(resumed(2, "2024-01-01")).waits(Duration::ZERO).then(
         "held",
         [lapse(2, "its period 2 began more than 366 days ago: resume it from when it is to be paid")],
     );
-    held().hears(lapsed()).cancelled("enough").then("held", [cancel("enough")]).hears(cancelled()).ended();
-    let _ = held().refused(lapse(1, "x"), "subscription-paused").hears(paused()).then_nothing("held");
+    held()
+        .receives(lapsed())
+        .cancelled("enough")
+        .then("held", [cancel("enough")])
+        .receives(cancelled())
+        .ended();
+    let _ = held().refused(lapse(1, "x"), "subscription-paused").receives(paused()).then_nothing("held");
 }
 
 #[test]
 fn a_period_that_began_some_months_ago_is_charged() {
     let _ = process::<SubscriptionRenewal>()
         .becomes(time("2025-01-31"))
-        .hears(started())
+        .receives(started())
         .waits(Duration::ZERO)
         .then("charging", [request(1)]);
 }
@@ -438,7 +444,7 @@ fn states_of_every_version_still_load_and_finish() {
     for there in golden_states::<SubscriptionRenewal>(&golden, &names) {
         let everything =
             [voided(3), captured(4), refunded(4, 1), refunded(5, 1), cancelled(), voided(6), refunded(6, 1)];
-        everything.into_iter().fold(there, Process::hears).ended();
+        everything.into_iter().fold(there, Process::receives).ended();
     }
 }
 

@@ -17,18 +17,18 @@ use crate::views::row::document;
 /// A row takes several kilobytes while it is on its way into a statement.
 const ROWS_IN_A_STATEMENT: usize = 200;
 
-/// What became of rows.
+/// The outcome of writing rows.
 #[derive(Default)]
 pub(super) struct Stored {
     pub(super) documents: Vec<Document>,
-    /// The keys of new rows that somebody else has written first.
+    /// The keys of new rows that another worker has written first.
     pub(super) taken: BTreeSet<String>,
     /// The keys of rows that Postgres refuses, and what it says.
     refused: BTreeMap<String, String>,
 }
 
 impl Stored {
-    /// The documents, when nobody else has written one of the rows.
+    /// The documents, when no other worker has written one of the rows.
     pub(super) fn all(self) -> Result<Vec<Document>, WorkError> {
         if self.taken.is_empty() { Ok(self.documents) } else { Err(contended()) }
     }
@@ -150,7 +150,7 @@ impl<V: View> RowRole<V> {
         stored.all()
     }
 
-    /// Folds an event into a row that is not written yet, when Postgres would take what comes of it.
+    /// Folds an event into a row that is not written yet, when Postgres would accept the result.
     async fn try_one(
         &self,
         connection: &mut PgConnection,

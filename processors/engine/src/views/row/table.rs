@@ -90,7 +90,7 @@ impl Table {
         rows.err_into().and_then(async |row| self.found::<V>(&row)).try_collect().await
     }
 
-    /// A row of other types than the table had says nothing about its data.
+    /// A row with other column types than before is outdated, and not refused data.
     fn found<V: View>(&self, row: &PgRow) -> Result<Found<V::Row>, WorkError> {
         match self.versioned::<V>(row) {
             Err(WorkError::Refused(_)) if !self.columns.fit(row) => {
@@ -103,7 +103,7 @@ impl Table {
     fn versioned<V: View>(&self, row: &PgRow) -> Result<Found<V::Row>, WorkError> {
         let key: String = row.try_get(V::KEY)?;
         let (version, ctid) = (row.try_get("version")?, Some(row.try_get("ctid")?));
-        // Nothing is read of a row of version 0, which stands for none.
+        // A row of version 0 counts as no row: nothing is read of it.
         if version == 0 {
             return Ok((key, Box::new(Versioned { ctid, ..Versioned::default() })));
         }
@@ -120,8 +120,8 @@ impl Table {
         Ok((key, Box::new(Versioned { row: own, ctid, stored, version, updated_at })))
     }
 
-    /// Writes those columns of rows that are there that any of them has changed. [`WorkError::Contended`] when somebody
-    /// else has written one of them.
+    /// Updates existing rows: the columns that any of them has changed. [`WorkError::Contended`] when another worker has
+    /// written one of them.
     pub(super) async fn update(
         &self,
         connection: &mut PgConnection,
@@ -143,7 +143,7 @@ impl Table {
     }
 
     /// By where the rows lie: a join over the keys would be planned by what is known of a table that may just have been
-    /// filled. The version guards against a row that somebody moved in between.
+    /// filled. The version guards against a row that was written in between.
     fn updates(&self, columns: &Columns) -> String {
         let Self { name, key, .. } = self;
         format!(
@@ -154,8 +154,8 @@ impl Table {
         )
     }
 
-    /// Writes new rows; returns the keys of those that somebody else has not written first. It waits for whoever is
-    /// about to.
+    /// Writes new rows; returns the keys of those that no other worker has written first. Waits for a worker that is about
+    /// to.
     pub(super) async fn insert(
         &self,
         connection: &mut PgConnection,

@@ -1,4 +1,4 @@
-//! What follows from what is known of a call: the rules that keep it from being made twice.
+//! The call policy: what a call does next by what is known of it, so that it is not made twice.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use super::CallError;
 const FIRST_DELAY: Duration = Duration::from_secs(1);
 const LONGEST_DELAY: Duration = Duration::from_secs(300);
 
-/// What the ledger knows of a call that has its turn.
+/// What the ledger knows of a leased call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Known {
-    /// It was made and nobody knows what came of it.
+    /// It was made, and its outcome is not known.
     pub(super) unknown: bool,
     /// Since its first try.
     pub(super) since_first: Duration,
@@ -21,74 +21,81 @@ pub(super) struct Known {
     pub(super) age: Duration,
 }
 
-/// For how long things are tried.
+/// For how long calls are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Limits {
     /// As [`Provider::key_window`](super::Provider::key_window).
     pub(super) key_window: Option<Duration>,
-    /// An older call is given up.
+    /// A call that was asked for longer ago is given up.
     pub(super) age_max: Duration,
 }
 
-/// What a call's turn begins with.
+/// What a call does next.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(super) enum Next {
     Call,
     Ask,
     GiveUp(GaveUp),
 }
 
-/// How a turn ends.
+/// How a try ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Course<A> {
+pub(super) enum CallOutcome<A> {
     Answered(A),
     GiveUp(GaveUp),
     Later { unknown: bool, error: String },
 }
 
 impl Known {
-    /// What comes first. What is unknown is never simply made again.
-    pub(super) fn turn(&self, limits: &Limits) -> Turn {
+    /// What comes first. A call with an unknown outcome is never simply made again.
+    pub(super) fn next(&self, limits: &Limits) -> Next {
         if self.unknown {
             return match limits.key_window {
-                Some(_) => Turn::Ask,
-                None => Turn::GiveUp(not_again("the process ended in the middle of it")),
+                Some(_) => Next::Ask,
+                None => Next::GiveUp(not_again("the process ended in the middle of it")),
             };
         }
         if self.age > limits.age_max {
             let reason = format!("it could not be made within {} s", limits.age_max.as_secs());
-            return Turn::GiveUp(GaveUp { reason, unknown: self.unknown });
+            return Next::GiveUp(GaveUp { reason, unknown: self.unknown });
         }
-        Turn::Call
+        Next::Call
     }
 
-    /// What follows from a question; `None` is a call, which is made again only while the outside would know its key.
-    pub(super) fn asked<A>(&self, told: Result<Option<A>, CallError>, limits: &Limits) -> Option<Course<A>> {
-        let error = match told {
-            Ok(Some(answer)) => return Some(Course::Answered(answer)),
+    /// What follows from the answer to a question; `None` is a call, which is made again only while the external system
+    /// would know its key.
+    pub(super) fn asked<A>(
+        &self,
+        answer: Result<Option<A>, CallError>,
+        limits: &Limits,
+    ) -> Option<CallOutcome<A>> {
+        let error = match answer {
+            Ok(Some(answer)) => return Some(CallOutcome::Answered(answer)),
             Ok(None) if self.may_be_made_again(limits) => return None,
-            Ok(None) => "the outside knows nothing of it, and may have forgotten it".to_owned(),
+            Ok(None) => "the external system does not know the call, and may have forgotten it".to_owned(),
             Err(error) => error.to_string(),
         };
         if self.age > limits.age_max {
             let reason = format!("its outcome is unknown: {error}");
-            return Some(Course::GiveUp(GaveUp { reason, unknown: true }));
+            return Some(CallOutcome::GiveUp(GaveUp { reason, unknown: true }));
         }
-        Some(Course::Later { unknown: true, error })
+        Some(CallOutcome::Later { unknown: true, error })
     }
 
-    /// What follows from a call. What was unknown before stays so until there is an answer.
-    pub(super) fn called<A>(&self, told: Result<A, CallError>, limits: &Limits) -> Course<A> {
-        match told {
-            Ok(answer) => Course::Answered(answer),
-            Err(CallError::Refused(reason)) => Course::GiveUp(GaveUp { reason, unknown: self.unknown }),
+    /// What follows from a call. An outcome that was unknown before stays so until there is an answer.
+    pub(super) fn called<A>(&self, answer: Result<A, CallError>, limits: &Limits) -> CallOutcome<A> {
+        match answer {
+            Ok(answer) => CallOutcome::Answered(answer),
+            Err(CallError::Refused(reason)) => CallOutcome::GiveUp(GaveUp { reason, unknown: self.unknown }),
             Err(error @ CallError::Unavailable(_)) => {
-                Course::Later { unknown: self.unknown, error: error.to_string() }
+                CallOutcome::Later { unknown: self.unknown, error: error.to_string() }
             }
             Err(CallError::Unknown(reason)) if limits.key_window.is_none() => {
-                Course::GiveUp(not_again(&reason))
+                CallOutcome::GiveUp(not_again(&reason))
             }
-            Err(error @ CallError::Unknown(_)) => Course::Later { unknown: true, error: error.to_string() },
+            Err(error @ CallError::Unknown(_)) => {
+                CallOutcome::Later { unknown: true, error: error.to_string() }
+            }
         }
     }
 
@@ -103,7 +110,7 @@ fn not_again(why: &str) -> GaveUp {
     GaveUp { reason, unknown: true }
 }
 
-/// The wait behind the `attempts`-th try.
+/// The delay after the `attempts`-th try.
 pub(super) fn delay(attempts: i32) -> Duration {
     let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or_default().min(16);
     (FIRST_DELAY * (1 << doublings)).min(LONGEST_DELAY)
@@ -121,50 +128,50 @@ mod tests {
         Known { unknown, since_first: HOUR * hours, age: HOUR * hours }
     }
 
-    fn later<A>(unknown: bool, error: &str) -> Course<A> {
-        Course::Later { unknown, error: error.to_owned() }
+    fn later<A>(unknown: bool, error: &str) -> CallOutcome<A> {
+        CallOutcome::Later { unknown, error: error.to_owned() }
     }
 
-    fn gave_up<A>(course: Course<A>) -> Option<bool> {
-        match course {
-            Course::GiveUp(why) => Some(why.unknown),
-            Course::Answered(_) | Course::Later { .. } => None,
+    fn gave_up<A>(outcome: CallOutcome<A>) -> Option<bool> {
+        match outcome {
+            CallOutcome::GiveUp(why) => Some(why.unknown),
+            CallOutcome::Answered(_) | CallOutcome::Later { .. } => None,
         }
     }
 
     #[test]
-    fn a_turn_begins_with_a_call_unless_one_is_unknown() {
-        assert_eq!(known(false, 0).turn(&KEYED), Turn::Call);
-        assert_eq!(known(false, 0).turn(&KEYLESS), Turn::Call);
-        assert_eq!(known(true, 0).turn(&KEYED), Turn::Ask);
-        assert_eq!(known(true, 99).turn(&KEYED), Turn::Ask, "asked for once more before it is given up");
+    fn a_try_begins_with_a_call_unless_its_outcome_is_unknown() {
+        assert_eq!(known(false, 0).next(&KEYED), Next::Call);
+        assert_eq!(known(false, 0).next(&KEYLESS), Next::Call);
+        assert_eq!(known(true, 0).next(&KEYED), Next::Ask);
+        assert_eq!(known(true, 99).next(&KEYED), Next::Ask, "asked for once more before it is given up");
     }
 
     #[test]
-    fn what_is_unknown_and_has_no_key_is_not_sent_again() {
-        let Turn::GiveUp(why) = known(true, 0).turn(&KEYLESS) else { panic!("it goes on") };
+    fn a_call_with_unknown_outcome_and_no_key_is_not_sent_again() {
+        let Next::GiveUp(why) = known(true, 0).next(&KEYLESS) else { panic!("it goes on") };
         assert!(why.unknown && why.reason.contains("not sent again"), "{why:?}");
-        let course = known(false, 0).called::<()>(Err(CallError::Unknown("lost".to_owned())), &KEYLESS);
-        assert_eq!(gave_up(course), Some(true));
+        let outcome = known(false, 0).called::<()>(Err(CallError::Unknown("lost".to_owned())), &KEYLESS);
+        assert_eq!(gave_up(outcome), Some(true));
     }
 
     #[test]
-    fn what_could_not_be_made_for_too_long_is_given_up_and_known_not_to_have_happened() {
-        let Turn::GiveUp(why) = known(false, 11).turn(&KEYED) else { panic!("it goes on") };
+    fn a_call_that_could_not_be_made_for_too_long_is_given_up_and_known_not_to_have_happened() {
+        let Next::GiveUp(why) = known(false, 11).next(&KEYED) else { panic!("it goes on") };
         assert!(!why.unknown, "{why:?}");
     }
 
     #[test]
     fn an_answer_ends_a_call_however_it_came() {
-        assert_eq!(known(true, 99).asked(Ok(Some(1)), &KEYED), Some(Course::Answered(1)));
-        assert_eq!(known(false, 0).called(Ok(1), &KEYLESS), Course::Answered(1));
+        assert_eq!(known(true, 99).asked(Ok(Some(1)), &KEYED), Some(CallOutcome::Answered(1)));
+        assert_eq!(known(false, 0).called(Ok(1), &KEYLESS), CallOutcome::Answered(1));
     }
 
     #[test]
-    fn what_the_outside_knows_nothing_of_is_made_while_it_would_know_the_key() {
+    fn a_call_that_the_provider_does_not_know_is_made_while_it_would_know_the_key() {
         assert_eq!(known(true, 0).asked::<()>(Ok(None), &KEYED), None);
         let forgotten = known(true, 1).asked::<()>(Ok(None), &KEYED);
-        assert!(matches!(forgotten, Some(Course::Later { unknown: true, .. })), "{forgotten:?}");
+        assert!(matches!(forgotten, Some(CallOutcome::Later { unknown: true, .. })), "{forgotten:?}");
         assert_eq!(known(true, 11).asked::<()>(Ok(None), &KEYED).and_then(gave_up), Some(true));
     }
 
@@ -175,8 +182,8 @@ mod tests {
             CallError::Unavailable("x".to_owned()),
             CallError::Unknown("x".to_owned()),
         ] {
-            let course = known(true, 0).asked::<()>(Err(error.clone()), &KEYED);
-            assert_eq!(course, Some(later(true, &error.to_string())));
+            let outcome = known(true, 0).asked::<()>(Err(error.clone()), &KEYED);
+            assert_eq!(outcome, Some(later(true, &error.to_string())));
             assert_eq!(known(true, 11).asked::<()>(Err(error), &KEYED).and_then(gave_up), Some(true));
         }
     }

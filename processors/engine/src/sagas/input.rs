@@ -1,7 +1,7 @@
-//! What an instance hears, and where it comes from.
+//! The inputs of an instance, and where they come from: records, timers, operators.
 
 use chrono::{DateTime, Utc};
-use millrace_domain::{Heard, Recorded, Saga};
+use millrace_domain::{Input, Recorded, Saga};
 use millrace_schemas::{AvroRecord as _, CommandRejected, Kind, WriterSchema, context_of, short_name};
 use millrace_store::names::Namespace;
 use uuid::Uuid;
@@ -12,10 +12,10 @@ use crate::envelope;
 use crate::error::{Fault, WorkError};
 use crate::record::Record;
 
-/// Something that is shown to an instance.
-pub(super) struct Input {
+/// An input that an instance has received.
+pub(super) struct Received {
     pub(super) instance: String,
-    /// Tells a second copy from the first.
+    /// Identifies a second copy.
     pub(super) id: String,
     what: What,
     /// This instance's name as a source, where the record came from Kafka.
@@ -24,7 +24,7 @@ pub(super) struct Input {
     pub(super) traceparent: Option<String>,
 }
 
-/// What it is.
+/// The kinds of inputs.
 pub(super) enum What {
     Event(Box<Recorded>),
     Rejection(CommandRejected),
@@ -32,12 +32,12 @@ pub(super) enum What {
     ByHand(String),
 }
 
-impl Input {
-    /// An event or a rejection with its id; `None` when it is not the saga's business.
+impl Received {
+    /// An event or a rejection with its id; `None` when the saga does not react to it.
     pub(super) fn to<S: Saga>(id: String, what: What) -> Option<Self> {
         let instance = match &what {
-            What::Event(event) => S::instance(&Heard::Event(event)),
-            What::Rejection(rejection) => S::instance(&Heard::Rejection(rejection)),
+            What::Event(event) => S::instance(&Input::Event(event)),
+            What::Rejection(rejection) => S::instance(&Input::Rejection(rejection)),
             What::Timer(..) | What::ByHand(_) => None,
         };
         let instance = instance?;
@@ -49,7 +49,7 @@ impl Input {
         Self::without_record(instance, id, What::Timer(name.to_owned(), now))
     }
 
-    /// An operator's wish.
+    /// An operator cancels the instance.
     pub(super) fn by_hand(instance: &str, why: &str) -> Self {
         Self::without_record(instance, Uuid::now_v7(), What::ByHand(why.to_owned()))
     }
@@ -59,13 +59,13 @@ impl Input {
         Self { instance, id, what, own_source: None, correlation_id: None, traceparent: None }
     }
 
-    /// As the saga is shown it.
-    pub(super) fn heard(&self) -> Heard<'_> {
+    /// As the saga reacts to it.
+    pub(super) fn input(&self) -> Input<'_> {
         match &self.what {
-            What::Event(event) => Heard::Event(event),
-            What::Rejection(rejection) => Heard::Rejection(rejection),
-            What::Timer(name, now) => Heard::Timer(name, *now),
-            What::ByHand(why) => Heard::Cancel(why),
+            What::Event(event) => Input::Event(event),
+            What::Rejection(rejection) => Input::Rejection(rejection),
+            What::Timer(name, now) => Input::Timer(name, *now),
+            What::ByHand(why) => Input::Cancel(why),
         }
     }
 
@@ -78,8 +78,8 @@ impl Input {
         }
     }
 
-    /// Whether the command that led to it is ours. A stranger's may have the same id, since ours can be foreseen; of an
-    /// event the id tells whose command it was, of a rejection that was looked at before.
+    /// Whether the command that led to it is ours. One of another producer may have the same id, since ours can
+    /// be foreseen. The id of an event shows whose command it was; a rejection was looked at before.
     pub(super) fn is_by_our_command(&self, id: Uuid) -> bool {
         match (&self.what, &self.own_source) {
             (What::Event(event), Some(source)) => {
@@ -96,7 +96,7 @@ impl Input {
     }
 
     /// What it is, for people: `OrderPlaced`, `ReserveStock rejected: stock-insufficient`, `timer deadline`.
-    pub(super) fn told(&self) -> String {
+    pub(super) fn text(&self) -> String {
         match &self.what {
             What::Event(event) => short_name(event.event.full_name()).to_owned(),
             What::Rejection(CommandRejected { command_type, code, .. }) => {
@@ -108,22 +108,27 @@ impl Input {
     }
 }
 
-/// What a record says, and to which instance, whose turn it keeps; `None` when it is not the saga's business.
+/// The input that a record carries, for the instance that is its ordering key; `None` when the saga does not react to it.
 pub(super) async fn decode<S: Saga>(
     shared: &Shared,
     record: &Record,
-) -> Result<Result<Option<Input>, Fault>, WorkError> {
+) -> Result<Result<Option<Received>, Fault>, WorkError> {
     let opened = shared.registry.open(record.value.as_deref()).await?;
-    let what = opened.and_then(|(writer, body)| said(&shared.namespace, record, &writer, body));
+    let what = opened.and_then(|(writer, body)| content(&shared.namespace, record, &writer, body));
     let input = what.and_then(|what| addressed::<S>(shared, record, what));
     if let Ok(Some(input)) = &input {
-        record.keep_turn_of(input.instance.as_bytes().to_vec());
+        record.set_ordering_key(input.instance.as_bytes().to_vec());
     }
     Ok(input)
 }
 
 /// An event or a rejection, of the context whose events or rejections the topic carries.
-fn said(namespace: &Namespace, record: &Record, writer: &WriterSchema, body: &[u8]) -> Result<What, Fault> {
+fn content(
+    namespace: &Namespace,
+    record: &Record,
+    writer: &WriterSchema,
+    body: &[u8],
+) -> Result<What, Fault> {
     if writer.full_name() != CommandRejected::FULL_NAME {
         return Ok(What::Event(Box::new(envelope::event(namespace, record, writer, body)?)));
     }
@@ -138,15 +143,15 @@ fn said(namespace: &Namespace, record: &Record, writer: &WriterSchema, body: &[u
     }
 }
 
-fn addressed<S: Saga>(shared: &Shared, record: &Record, what: What) -> Result<Option<Input>, Fault> {
+fn addressed<S: Saga>(shared: &Shared, record: &Record, what: What) -> Result<Option<Received>, Fault> {
     let header = |name: &str| record.header(name).map(str::to_owned);
     let missing =
         || Fault::hopeless("header-missing", format!("the record has no header `{}`", envelope::ID));
     let id = header(envelope::ID).ok_or_else(missing)?;
     let foreign =
         matches!(&what, What::Rejection(rejection) if rejection.command_source != shared.namespace.source());
-    let input = if foreign { None } else { Input::to::<S>(id, what) };
+    let input = if foreign { None } else { Received::to::<S>(id, what) };
     let (correlation_id, traceparent) = (header(envelope::CORRELATION_ID), header(envelope::TRACEPARENT));
     let own_source = Some(shared.namespace.source());
-    Ok(input.map(|input| Input { correlation_id, traceparent, own_source, ..input }))
+    Ok(input.map(|input| Received { correlation_id, traceparent, own_source, ..input }))
 }

@@ -1,5 +1,5 @@
-//! Named moments at which a story can stop the process, between the steps whose order matters, and mechanisms that it
-//! can break.
+//! Failpoints: named points at which a story can kill the process, between the steps whose order matters, and mechanisms
+//! that it can switch off.
 //!
 //! Without the feature `failpoints` nothing of this is compiled in. With it the environment variable `FAILPOINTS`
 //! says what happens, such as `after-commit=20*off->return` (the 21st batch kills the process).
@@ -17,18 +17,18 @@ pub const BEFORE_CALL: &str = "before-call";
 /// A call was made, and its answer is not written yet.
 pub const AFTER_CALL: &str = "after-call";
 
-/// Passes a moment; kills the process without any clean-up when `FAILPOINTS` says `return` for it.
+/// Passes a failpoint; kills the process without any clean-up when `FAILPOINTS` says `return` for it.
 #[cfg_attr(not(feature = "failpoints"), allow(unused_variables))]
-pub fn pass(moment: &'static str) {
-    fail::fail_point!(moment, |_| {
-        tracing::warn!(moment, "killed by a failpoint");
+pub fn pass(failpoint: &'static str) {
+    fail::fail_point!(failpoint, |_| {
+        tracing::warn!(failpoint, "killed by a failpoint");
         std::process::abort()
     });
 }
 
-/// Whatever folds a record that has the header that `FAILPOINTS` names panics: `poison-fold=return(poison)`.
+/// The fold of a record that has the header that `FAILPOINTS` names panics: `poison-fold=return(poison)`.
 pub(crate) const POISON_FOLD: &str = "poison-fold";
-/// Likewise whatever copies it out of the client's buffer.
+/// Likewise what copies it out of the client's buffer.
 pub(crate) const POISON_DETACH: &str = "poison-detach";
 /// Likewise the member of a group that receives it.
 pub(crate) const POISON_MEMBER: &str = "poison-member";
@@ -36,24 +36,24 @@ pub(crate) const POISON_MEMBER: &str = "poison-member";
 /// Panics at a poisoned record.
 #[cfg_attr(not(feature = "failpoints"), allow(unused_variables))]
 #[allow(clippy::panic, reason = "a story asks for it")]
-pub(crate) fn poison(moment: &'static str, record: &Record) {
-    fail::fail_point!(moment, |header| {
+pub(crate) fn poison(failpoint: &'static str, record: &Record) {
+    fail::fail_point!(failpoint, |header| {
         if header.is_some_and(|name: String| record.header(&name).is_some()) {
             panic!("poisoned by a failpoint");
         }
     });
 }
 
-/// Mechanisms that can be broken on purpose, to see that a story notices: `FAILPOINTS=fence=return`.
+/// Mechanisms that can be switched off, to see that a story notices: `FAILPOINTS=fence=return`.
 pub mod mechanism {
-    /// Whoever has claimed a partition since may not be written beside.
+    /// A worker whose partition was claimed again may not write.
     pub const FENCE: &str = "fence";
     /// The offset moves in the transaction of its batch.
     pub const ONE_TRANSACTION: &str = "one-transaction";
     /// An event that was folded is not folded again.
     pub const PROGRESS: &str = "progress";
     /// An event ahead of a gap waits for it.
-    pub const TICKET: &str = "ticket";
+    pub const SEQUENCE_CHECK: &str = "sequence-check";
     /// A document has its row's version.
     pub const ROW_VERSION: &str = "row-version";
     /// An event is folded into a row once.
@@ -66,21 +66,21 @@ pub mod mechanism {
     pub const OWN_SOURCE: &str = "own-source";
     /// What arrives behind a blocked key waits.
     pub const KEY_ORDER: &str = "key-order";
-    /// A copy that no longer fits its key is dropped.
+    /// A wake-up copy that no longer fits its key is dropped.
     pub const STALE_COPY: &str = "stale-copy";
     /// An offset moves beyond what is no record.
     pub const NO_RECORD: &str = "no-record";
-    /// A panic of a fold is its record's fault.
+    /// A panic of a fold is a fault of its record.
     pub const CATCH_PANIC: &str = "catch-panic";
     /// A call has the same key at every try.
     pub const CALL_KEY: &str = "call-key";
-    /// Of what Elasticsearch does not take only what is wrong with a document itself is given up.
+    /// Only a document that is itself wrong is given up when Elasticsearch does not take it.
     pub const ERROR_TYPE: &str = "error-type";
     /// Rows are compared with events as of one moment.
     pub const SNAPSHOT: &str = "snapshot";
 }
 
-/// Whether a mechanism is broken on purpose; never without the feature.
+/// Whether a mechanism is switched off; never without the feature.
 #[cfg_attr(not(feature = "failpoints"), allow(unused_variables))]
 pub fn broken(mechanism: &'static str) -> bool {
     fail::fail_point!(mechanism, |_| true);

@@ -1,0 +1,100 @@
+//! Webhooks: the outcome of a call that the external system reports by itself.
+
+use millrace_domain::Effect;
+use millrace_store::effect;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::policy::CallOutcome;
+use super::{Caller, ledger};
+use crate::error::WorkError;
+use crate::failpoints;
+use crate::metrics;
+
+/// What a webhook changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WebhookOutcome {
+    /// It is the call's answer, and its command is on its way.
+    Taken,
+    /// The call had this outcome before.
+    Known,
+    /// The call had another outcome before: an operator must look.
+    Contradicts,
+    /// There is no such call.
+    UnknownCall,
+    /// It is not an answer to the request: why. The call goes on.
+    Other(String),
+}
+
+impl<E: Effect> Caller<E> {
+    /// Takes the answer to the call with this key, as if the call had returned it: once, however often it is reported, and
+    /// also while the call is being made. A call that was given up with an unknown outcome has its outcome now, and so has
+    /// one that was withdrawn because it seemed not to have been made. `read` makes the answer of the webhook, given the
+    /// request, or returns why it is none.
+    ///
+    /// # Errors
+    /// [`WorkError`]; nothing is written then, and the webhook may be sent again.
+    pub async fn webhook(
+        &self,
+        key: Uuid,
+        read: impl Fn(&E::Request) -> Result<E::Answer, String> + Send + Sync,
+    ) -> Result<WebhookOutcome, WorkError> {
+        let taken = self.shared.pool.in_time(self.take(key, &read)).await?;
+        let outcome = match taken {
+            WebhookOutcome::Taken => "taken",
+            WebhookOutcome::Known => "known",
+            WebhookOutcome::Contradicts => "contradicts",
+            WebhookOutcome::UnknownCall => "unknown-call",
+            WebhookOutcome::Other(_) => "other",
+        };
+        metrics::EFFECT_CALLS.with_label_values(&[E::NAME, "webhook", outcome]).inc();
+        Ok(taken)
+    }
+
+    async fn take(
+        &self,
+        key: Uuid,
+        read: &(impl Fn(&E::Request) -> Result<E::Answer, String> + Sync),
+    ) -> Result<WebhookOutcome, WorkError> {
+        let mut transaction = self.shared.pool.begin().await?;
+        let Some(leased) = ledger::take::<E>(&mut transaction, key).await? else {
+            return ended::<E>(&mut transaction, key, read).await;
+        };
+        let request = request::<E>(key, &leased.request)?;
+        let answer = match read(&request) {
+            Ok(answer) => answer,
+            Err(reason) => return Ok(WebhookOutcome::Other(reason)),
+        };
+        self.enter(&mut transaction, &leased, Some(&request), &CallOutcome::Answered(answer)).await?;
+        failpoints::pass(failpoints::BEFORE_COMMIT);
+        transaction.commit().await?;
+        Ok(WebhookOutcome::Taken)
+    }
+}
+
+/// Compares a webhook with the outcome that a call has already.
+async fn ended<E: Effect>(
+    connection: &mut PgConnection,
+    key: Uuid,
+    read: &(impl Fn(&E::Request) -> Result<E::Answer, String> + Sync),
+) -> Result<WebhookOutcome, WorkError> {
+    let call = effect::call(connection, E::NAME, key).await?;
+    let Some((asked, answer)) = call else { return Ok(WebhookOutcome::UnknownCall) };
+    let reported = match read(&request::<E>(key, &asked)?) {
+        Ok(reported) => reported,
+        Err(reason) => return Ok(WebhookOutcome::Other(reason)),
+    };
+    // One that an earlier build has written, perhaps in another form, is not judged.
+    let known = answer.as_deref().map(serde_json::from_str::<E::Answer>);
+    if matches!(&known, Some(Ok(known)) if *known == reported) || matches!(known, Some(Err(_))) {
+        return Ok(WebhookOutcome::Known);
+    }
+    tracing::error!(effect = E::NAME, %key, ?reported, answer, "a webhook contradicts the outcome of its call");
+    Ok(WebhookOutcome::Contradicts)
+}
+
+fn request<E: Effect>(key: Uuid, stored: &str) -> Result<E::Request, WorkError> {
+    serde_json::from_str(stored).map_err(|error| {
+        WorkError::Refused(format!("this build cannot read the request of call {key}: {error}"))
+    })
+}
