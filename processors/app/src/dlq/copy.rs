@@ -3,11 +3,11 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use millrace_engine::offsets::own_offset;
+use millrace_engine::{Header, Record, retry};
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
 use millrace_ops::kafka::{Position, Reader, Seen};
-use millrace_engine::offsets::own_offset;
-use millrace_engine::{Header, Record, retry};
 use millrace_store::names::dead_letter_topic;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::Message as _;

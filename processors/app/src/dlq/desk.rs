@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use millrace_engine::retry::Retries;
+use millrace_engine::{Producer, Record, WorkError};
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
 use millrace_ops::layout::Side;
 use millrace_ops::outage;
 use millrace_ops::roles::{Roles, producer};
-use millrace_engine::retry::Retries;
-use millrace_engine::{Producer, Record, WorkError};
 use millrace_store::dead_letter::First;
 
 use super::cli::Which;

@@ -1,8 +1,8 @@
 //! Documents that Elasticsearch refused: sent again as they are now.
 
+use millrace_engine::{Document, Record, Role};
 use millrace_ops::layout::Side;
 use millrace_ops::outbox;
-use millrace_engine::{Document, Record, Role};
 use millrace_store::outbox::Span;
 use sqlx::PgConnection;
 

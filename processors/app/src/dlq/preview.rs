@@ -1,12 +1,12 @@
 //! `millrace dlq redrive --dry-run`: what would follow, tried in a transaction that is rolled back.
 
+use millrace_engine::commands::Identity;
+use millrace_engine::retry::Retries;
+use millrace_engine::{Fault, Outcome, Record, WorkError};
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
 use millrace_ops::layout::Side;
 use millrace_ops::schema::Decoder;
-use millrace_engine::commands::Identity;
-use millrace_engine::retry::Retries;
-use millrace_engine::{Fault, Outcome, Record, WorkError};
 use millrace_schemas::short_name;
 use millrace_store::outbox::{self, Written};
 use millrace_store::{command, dead_letter};

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use millrace_engine::{Backoff, envelope};
 use millrace_ops::audit::Operator;
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
-use millrace_engine::{Backoff, envelope};
 use millrace_store::dead_letter;
 use serde_json::{Value, json};
 use tokio::time::{Interval, MissedTickBehavior};

@@ -1,9 +1,9 @@
 //! `millrace dlq show`.
 
+use millrace_engine::Header;
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
 use millrace_ops::schema::Decoder;
-use millrace_engine::Header;
 use serde_json::{Value, json};
 
 use super::copy::{Copies, Found};

@@ -1,5 +1,6 @@
 //! `millrace saga cancel`.
 
+use millrace_engine::sagas::Cancelled;
 use millrace_ops::audit::Operator;
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
@@ -7,7 +8,6 @@ use millrace_ops::layout::Side;
 use millrace_ops::outage;
 use millrace_ops::postgres::Database;
 use millrace_ops::roles::Roles;
-use millrace_engine::sagas::Cancelled;
 use serde_json::json;
 
 use super::{Cancel, Id};

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use millrace_engine::client::{self, Property};
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
 use millrace_ops::kafka;
-use millrace_engine::client::{self, Property};
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
