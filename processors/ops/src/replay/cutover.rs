@@ -8,7 +8,7 @@ use millrace_store::{names, replay};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
 
-use super::compare::{Comparison, Tables, common, compare};
+use super::compare::{Comparison, Tables, common, compare, has_key};
 use super::documents::Documents;
 use super::generations::{Generation, Generations};
 use super::session::{self, Pair};
@@ -19,6 +19,7 @@ use crate::http::Http;
 use crate::layout::{ReadModel, Table};
 use crate::postgres::Database;
 use crate::setup::indices;
+use crate::verify::generation;
 
 /// Nobody is held before the built generation is as near as this, in records.
 const NEAR: i64 = 5_000;
@@ -42,7 +43,7 @@ pub async fn attempt(config: &Config, read: &Database, model: &ReadModel) -> Res
     let serving = generations.serving()?;
     let of_one_shape = generations.are_of_one_shape(serving, building.generation);
     let pair = Pair::new(&config.namespace, model, serving, building.generation);
-    let pair = Pair { of_one_shape, ..pair };
+    let pair = pair.to_compare(config, read, of_one_shape).await?;
     let level = pair.level_now(read).await?;
     if level.behind + level.unpublished > NEAR || level.applied == 0 && !level.same() {
         return Ok(());
@@ -52,7 +53,7 @@ pub async fn attempt(config: &Config, read: &Database, model: &ReadModel) -> Res
         return Ok(());
     }
     let compared = match &model.table {
-        Some(table) => compared_rows(read, &pair, table, &mut connection).await?,
+        Some(table) => compared_rows((config, read), &pair, table, &mut connection).await?,
         None => compared_documents(config, read, &pair, &mut connection).await?,
     };
     match compared {
@@ -66,7 +67,7 @@ pub async fn attempt(config: &Config, read: &Database, model: &ReadModel) -> Res
 
 /// Compares in a snapshot in which both generations have had the same records; `None` when there was none in time.
 async fn compared_rows(
-    read: &Database,
+    (config, read): (&Config, &Database),
     pair: &Pair<'_>,
     table: &Table,
     connection: &mut PgConnection,
@@ -79,9 +80,13 @@ async fn compared_rows(
     let Some((mut snapshot, _)) = level.map_err(fail)? else { return Ok(None) };
     let name = |generation| (generation, names::table(pair.model.name, generation));
     let (serving, building) = (name(pair.serving), name(pair.building));
-    let changed = if pair.of_one_shape { &[] } else { pair.model.changed.as_slice() };
-    let common = common(&mut snapshot, (&serving.1, &building.1), changed).await;
-    let tables = Tables { serving, building, table, columns: common.map_err(fail)? };
+    if !has_key(&mut snapshot, &serving.1, &table.key).await.map_err(fail)? {
+        snapshot.commit().await.map_err(fail)?;
+        return generation::check(config, read, pair.model, (serving.0, building.0)).await.map(Some);
+    }
+    let common = common(&mut snapshot, (&serving.1, &building.1), &pair.changed()).await;
+    let tables =
+        Tables { serving, building, table, columns: common.map_err(fail)?, one_sided: pair.one_sided };
     let comparison = compare(&mut snapshot, &tables).await.map_err(fail)?;
     snapshot.commit().await.map_err(fail)?;
     Ok(Some(comparison))

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
-use super::compare::{Compared, Comparison, Twin, differences};
+use super::compare::{Compared, Comparison, OneSided, Twin, differences};
 use super::session::Pair;
 use crate::config::Config;
 use crate::failure::Failure;
@@ -22,6 +22,7 @@ pub(super) struct Documents<'d> {
     serving: Side<'d>,
     building: Side<'d>,
     changed: Option<Vec<&'static str>>,
+    one_sided: OneSided,
 }
 
 struct Side<'s> {
@@ -35,6 +36,7 @@ struct Side<'s> {
 struct Found {
     /// Between two shapes: the fields that mean something else in the built one. Then only those count that both documents have.
     changed: Option<Vec<&'static str>>,
+    one_sided: OneSided,
     differing: i64,
     missing: i64,
     first: Vec<Twin>,
@@ -53,8 +55,8 @@ impl<'d> Documents<'d> {
             Ok(Side { generation, index, ids })
         };
         let (serving, building) = (side(pair.serving).await?, side(pair.building).await?);
-        let changed = (!pair.of_one_shape).then(|| pair.model.changed.clone());
-        Ok(Self { serving, building, changed })
+        let changed = (!pair.of_one_shape).then(|| pair.changed());
+        Ok(Self { serving, building, changed, one_sided: pair.one_sided })
     }
 
     /// Compares all fields of all documents, and their versions.
@@ -64,7 +66,8 @@ impl<'d> Documents<'d> {
     pub(super) async fn compare(mut self) -> Result<Comparison, Failure> {
         let documents = [self.serving.ids.count().await?, self.building.ids.count().await?];
         let [before, after] = documents;
-        let mut found = Found { changed: self.changed.clone(), ..Found::default() };
+        let (changed, one_sided) = (self.changed.clone(), self.one_sided);
+        let mut found = Found { changed, one_sided, ..Found::default() };
         while let Some(ids) = self.serving.ids.page().await? {
             // Else it is forgotten meanwhile.
             self.building.ids.count().await?;
@@ -75,7 +78,7 @@ impl<'d> Documents<'d> {
             }
         }
         // The built one has as many as it has of the other's: then it has no others.
-        if after != before - found.missing {
+        if after != before - found.missing && !self.one_sided.building {
             self.strangers(&mut found).await?;
         }
         let (serving, building) = (self.serving.generation, self.building.generation);
@@ -127,11 +130,11 @@ impl Found {
             if let (Some(changed), Some(before), Some(after)) = (&self.changed, &mut before, &mut after) {
                 keep_common(before, after, changed);
             }
-            if before == after {
+            self.missing += i64::from(after.is_none());
+            if before == after || self.one_sided.allows(before.is_some(), after.is_some()) {
                 continue;
             }
             self.differing += 1;
-            self.missing += i64::from(after.is_none());
             if self.first.len() < SHOWN_MAX {
                 let [serving, building] = [before, after].map(|held| held.map(Held::versioned));
                 self.first.push(Twin { key: id.clone(), serving, building });

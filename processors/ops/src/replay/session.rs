@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use millrace_engine::moments::{broken, mechanism};
-use millrace_store::consumer_offset::{self, Level};
+use millrace_store::Group;
+use millrace_store::consumer_offset::{self, Level, Stand};
 use millrace_store::names::Namespace;
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 
+use super::compare::OneSided;
+use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::ReadModel;
 use crate::postgres::Database;
+use crate::verify::horizon;
 
 /// Postgres lets go of a hold after this long, whatever becomes of who holds.
 const HELD_AT_MOST: Duration = Duration::from_secs(5);
@@ -23,13 +27,47 @@ pub struct Pair<'m> {
     pub(crate) model: &'m ReadModel,
     /// Whether the two mean the same by all that they have.
     pub(crate) of_one_shape: bool,
+    /// Where topics end that only the built one reads.
+    ends: Vec<Stand>,
+    /// Which of the two reads topics that the other does not.
+    pub(super) one_sided: OneSided,
 }
 
 impl<'m> Pair<'m> {
     /// The pair of a view's generations.
     pub fn new(namespace: &Namespace, model: &'m ReadModel, serving: i32, building: i32) -> Self {
         let (group, topics) = (namespace.group(model.name), model.topics(namespace));
-        Self { group, topics, serving, building, model, of_one_shape: true }
+        let (ends, one_sided) = (Vec::new(), OneSided::default());
+        Self { group, topics, serving, building, model, of_one_shape: true, ends, one_sided }
+    }
+
+    /// The pair as it is compared: topics that only the built one reads count up to where they end now.
+    pub(super) async fn to_compare(
+        self,
+        config: &Config,
+        read: &Database,
+        of_one_shape: bool,
+    ) -> Result<Self, Failure> {
+        let serving = Group { id: self.group.clone(), generation: self.serving };
+        let stands = consumer_offset::stands(&read.pool, &serving).await;
+        let stands = stands.map_err(|error| read.failure(error))?;
+        let is_read = |topic: &&String| stands.iter().any(|(other, ..)| other == *topic);
+        let own: Vec<String> = self.topics.iter().filter(|topic| !is_read(topic)).cloned().collect();
+        let is_left =
+            |topic: &String| config.namespace.event_context(topic).is_some() && !self.topics.contains(topic);
+        let serving = stands.iter().any(|(topic, ..)| is_left(topic));
+        let one_sided = OneSided { serving, building: !own.is_empty() };
+        let ends = tokio::task::block_in_place(|| horizon::ends(config, &own))?;
+        Ok(Self { of_one_shape, ends, one_sided, ..self })
+    }
+
+    /// The columns, or fields, that may differ: how many events a row has had is another number when other topics are read.
+    pub(super) fn changed(&self) -> Vec<&'static str> {
+        if self.of_one_shape {
+            return Vec::new();
+        }
+        let counts = if self.one_sided.any() { ["version", "updated_at"].as_slice() } else { &[] };
+        self.model.changed.iter().chain(counts).copied().collect()
     }
 
     /// How level the two are, as `connection` sees it: in a snapshot, rows and offsets belong together.
@@ -68,8 +106,8 @@ impl<'m> Pair<'m> {
     }
 
     fn offsets(&self) -> consumer_offset::Pair<'_> {
-        let Self { group, topics, serving, building, .. } = self;
-        consumer_offset::Pair { group, serving: *serving, building: *building, topics }
+        let Self { group, topics, serving, building, ends, .. } = self;
+        consumer_offset::Pair { group, serving: *serving, building: *building, topics, ends }
     }
 }
 

@@ -241,7 +241,7 @@ impl<'a> Auditor<'a> {
         report: &mut Report,
     ) -> Result<Option<i64>, Failure> {
         let (Some(_), Some(role), [column]) =
-            (model.mapping, self.roles.view(name, *generation), table.key.as_slice())
+            (&model.mapping, self.roles.view(name, *generation), table.key.as_slice())
         else {
             return Ok(None);
         };

@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::layout::Table;
 use crate::outbox::refold::Refold;
 use crate::postgres::Database;
-use crate::replay::compare::{ALL, Differing, Tables, Twin, differing, key_of};
+use crate::replay::compare::{ALL, Differing, OneSided, Tables, Twin, differing, key_of};
 use crate::replay::session;
 
 /// More rows that differ are counted, not shown.
@@ -54,7 +54,8 @@ pub(super) async fn check(
     refold.finish(&mut snapshot).await?;
     let building = (AUDITED, audited.rows.clone());
     let (serving, columns) = (looked.serving.clone(), ALL.to_owned());
-    let tables = Tables { serving, building, table: looked.table, columns };
+    let one_sided = OneSided::default();
+    let tables = Tables { serving, building, table: looked.table, columns, one_sided };
     let Differing { rows: [count, _], count: differing, first, .. } =
         differing(&mut snapshot, &tables, looked.key, SHOWN_MAX).await.map_err(fail)?;
     let (told, told_count) = told_by_sql(&mut snapshot, audited, looked).await.map_err(fail)?;
