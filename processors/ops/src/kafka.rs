@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 use std::time::{Duration, Instant};
 
-use millrace_kafka::{Unfetchable, is_unfetchable, next_offset, unfetchable};
 use millrace_engine::{KafkaSettings, client};
+use millrace_kafka::{Unfetchable, is_unfetchable, next_offset, unfetchable};
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResourceResult, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -239,6 +239,17 @@ impl<'c> Reader<'c> {
             self.consumer.fetch_metadata(None, TIMEOUT).map_err(|error| failure(self.config, &error))?;
         let count = |partitions: usize| i32::try_from(partitions).unwrap_or(i32::MAX);
         Ok(metadata.topics().iter().map(|t| (t.name().to_owned(), count(t.partitions().len()))).collect())
+    }
+
+    /// How many members a group has.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`].
+    pub fn members(&self, group: &str) -> Result<usize, Failure> {
+        let list = self.consumer.fetch_group_list(Some(group), TIMEOUT);
+        let list = list.map_err(|error| failure(self.config, &error))?;
+        let found = list.groups().iter().filter(|found| found.name() == group);
+        Ok(found.map(|group| group.members().len()).sum())
     }
 
     /// The first offset of a partition and its last stable one: nothing from there on can be read now.

@@ -6,19 +6,21 @@ use std::time::Duration;
 
 use futures::future::OptionFuture;
 use futures::{FutureExt as _, TryFutureExt as _};
+use millrace_engine::metrics;
+use millrace_engine::supervision::{Setbacks, Watch, caught};
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
 use millrace_ops::layout::{self, Group, ReadModel, Side};
 use millrace_ops::postgres::Database;
 use millrace_ops::replay::build::{self, Wish};
+use millrace_ops::replay::due::{self, Waiting};
 use millrace_ops::replay::generations::{self, Generation, State};
 use millrace_ops::replay::reset::{self, Asked, Reset, Told};
 use millrace_ops::replay::session::Pair;
-use millrace_ops::replay::{cutover, due, shapes};
+use millrace_ops::replay::{cutover, shapes};
 use millrace_ops::roles::Roles;
 use millrace_ops::setup::indices;
-use millrace_engine::metrics;
-use millrace_engine::supervision::{Setbacks, Watch, caught};
+use millrace_store::replay;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -60,6 +62,10 @@ pub(super) struct Members {
     /// The generation that each alias is known to point to.
     aliased: HashMap<String, i32>,
     complained: bool,
+    /// The generations of other builds that this build's wait for.
+    waiting: Waiting,
+    /// Removes what is left of retired generations.
+    removing: Option<JoinHandle<()>>,
     /// The views that this build folds into no generation of, and why.
     idle: watch::Sender<Vec<String>>,
     stop: CancellationToken,
@@ -95,6 +101,8 @@ impl Members {
             tended: HashMap::new(),
             aliased: HashMap::new(),
             complained: false,
+            waiting: Waiting::default(),
+            removing: None,
             idle,
             stop,
             setbacks,
@@ -146,9 +154,30 @@ impl Members {
         for serving in live.iter().filter(|one| one.state == State::Serving) {
             self.tend(serving, &live).await;
         }
+        self.remove_retired().await?;
         let chosen = self.models.values().filter(|model| self.selection.view(model.name));
-        let begun = due::begin(&self.config, &self.read, chosen, (&live, &unfit)).await;
+        let begun = due::begin(&self.config, &self.read, chosen, (&live, &unfit), &mut self.waiting).await;
         joined.and(begun.map(|_| ()))
+    }
+
+    /// What is left of retired generations goes, once their members have left.
+    async fn remove_retired(&mut self) -> Result<(), Failure> {
+        if self.removing.as_ref().is_some_and(|task| !task.is_finished()) {
+            return Ok(());
+        }
+        let retired = replay::to_remove(&self.read.pool).map_err(|error| self.read.failure(error));
+        let retired = self.read.in_time(retired).await?;
+        if retired.is_empty() {
+            return Ok(());
+        }
+        let (config, read) = (self.config.clone(), self.read.clone());
+        let models: Vec<ReadModel> = self.models.values().cloned().collect();
+        self.removing = Some(tokio::spawn(async move {
+            if let Err(error) = build::remove_retired(&config, &read, &models, &retired).await {
+                tracing::warn!(%error, "not all of a retired generation is removed yet");
+            }
+        }));
+        Ok(())
     }
 
     /// Tells the views of which there is no generation that this build can fold into.
