@@ -14,10 +14,13 @@ use sqlx::{PgConnection, SqlSafeStr as _};
 pub struct Migrations(&'static [(&'static str, &'static str)]);
 
 /// Those of the write side.
-pub const WRITE: Migrations = Migrations(&[(
-    "tables",
-    concat!(include_str!("../migrations/0001_both.sql"), include_str!("../migrations/0001_write.sql")),
-)]);
+pub const WRITE: Migrations = Migrations(&[
+    (
+        "tables",
+        concat!(include_str!("../migrations/0001_both.sql"), include_str!("../migrations/0001_write.sql")),
+    ),
+    DEPLOYED,
+]);
 /// Those of the read side, without the views' own tables, which each have their generation.
 pub const READ: Migrations = Migrations(&[
     (
@@ -25,7 +28,9 @@ pub const READ: Migrations = Migrations(&[
         concat!(include_str!("../migrations/0001_both.sql"), include_str!("../migrations/0001_read.sql")),
     ),
     ("shapes of generations", include_str!("../migrations/0002_read.sql")),
+    DEPLOYED,
 ]);
+const DEPLOYED: (&str, &str) = ("deployed releases", include_str!("../migrations/0003_both.sql"));
 
 const IS_COUNTED: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
 const APPLIED: &str = "SELECT coalesce(max(version), 0) FROM _sqlx_migrations";
@@ -89,7 +94,7 @@ mod tests {
             };
             migrator.iter().map(hash).collect::<Vec<_>>()
         };
-        assert_eq!(hashes(WRITE), [0x9ac9_006a]);
-        assert_eq!(hashes(READ), [0xc556_bd9f, 0x16ed_12c7]);
+        assert_eq!(hashes(WRITE), [0x9ac9_006a, 0xe3de_e5d6]);
+        assert_eq!(hashes(READ), [0xc556_bd9f, 0x16ed_12c7, 0xe3de_e5d6]);
     }
 }

@@ -57,13 +57,19 @@ pub async fn until_decided(
 
 /// What was seen of a build so far.
 #[derive(Default)]
-struct Progress {
+pub(crate) struct Progress {
     seen: VecDeque<(Instant, i64)>,
     shown: String,
     moved: Option<Instant>,
 }
 
 impl Progress {
+    /// How far it is.
+    pub(crate) fn now(&mut self, level: Level) -> String {
+        self.line(level);
+        self.shown.clone()
+    }
+
     /// A line when there is something new to say.
     fn line(&mut self, level: Level) -> Option<String> {
         let now = Instant::now();

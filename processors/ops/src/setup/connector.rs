@@ -32,6 +32,16 @@ pub(super) async fn create(config: &Config, steps: &mut Steps<'_>) -> Result<(),
     let path = ["connectors", &name, "config"];
     let found = connect.found(patiently(&connect, Method::GET, &path, None).await?, &path)?;
     let same = found.as_ref().is_some_and(|found| equal(found, &wanted));
+    if steps.dry {
+        let did = if found.is_none() {
+            Did::Created
+        } else if same {
+            Did::Nothing
+        } else {
+            Did::Updated
+        };
+        return steps.tell(did, "connector", &name);
+    }
     if !same {
         let wanted = Value::Object(wanted);
         connect.success(patiently(&connect, Method::PUT, &path, Some(&wanted)).await?, &path)?;

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millrace_kafka::Setting;
 use millrace_engine::client;
+use millrace_kafka::Setting;
 use rdkafka::admin::{AdminClient, ConfigResource, OwnedResourceSpecifier, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::metadata::MetadataTopic;
@@ -54,11 +54,12 @@ pub(super) fn of(topic: &Topic, replicas: i32) -> Vec<Wanted> {
     forever.into_iter().chain(kept).chain(all).collect()
 }
 
-/// Looks at topics that are there: refuses them, raises their limits, or leaves them. Returns those that were raised.
+/// Looks at topics that are there: refuses them, raises their limits unless `dry`, or leaves them. Returns those whose are raised.
 pub(super) async fn keep(
     config: &Config,
     admin: &AdminClient<DefaultClientContext>,
     topics: &[&Topic],
+    dry: bool,
 ) -> Result<BTreeSet<String>, Failure> {
     if topics.is_empty() {
         return Ok(BTreeSet::new());
@@ -78,7 +79,11 @@ pub(super) async fn keep(
         low.extend(too_low(topic, replicas, &found)?);
         refuse_what_no_client_takes(config, &topic.name, &found)?;
     }
-    raise(config, admin, low).await
+    let raised = low.iter().map(|setting: &Setting| setting.topic.clone()).collect();
+    if !dry {
+        raise(config, admin, low).await?;
+    }
+    Ok(raised)
 }
 
 /// How many replicas each topic has.
@@ -146,12 +151,12 @@ async fn raise(
     config: &Config,
     admin: &AdminClient<DefaultClientContext>,
     low: Vec<Setting>,
-) -> Result<BTreeSet<String>, Failure> {
+) -> Result<(), Failure> {
     if !low.is_empty() {
         let set = tokio::task::block_in_place(|| millrace_kafka::set(admin.inner(), &low, kafka::TIMEOUT));
         set.map_err(|error| kafka::failure(&config.kafka, &error))?;
     }
-    Ok(low.into_iter().map(|setting| setting.topic).collect())
+    Ok(())
 }
 
 #[cfg(test)]

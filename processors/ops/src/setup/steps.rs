@@ -17,6 +17,10 @@ pub enum Did {
     Removed,
     /// It was not there to be removed, or is not wanted.
     Absent,
+    /// It is not there and would be created.
+    WouldCreate,
+    /// It is there, differs and would be changed.
+    WouldUpdate,
 }
 
 impl Did {
@@ -28,6 +32,17 @@ impl Did {
             Did::Updated => "updated",
             Did::Removed => "removed",
             Did::Absent => "absent",
+            Did::WouldCreate => "create",
+            Did::WouldUpdate => "update",
+        }
+    }
+
+    /// What a dry run says of it.
+    fn foretold(self) -> Self {
+        match self {
+            Did::Created => Did::WouldCreate,
+            Did::Updated => Did::WouldUpdate,
+            other => other,
         }
     }
 
@@ -65,16 +80,19 @@ pub type Tell<'t> = &'t mut (dyn FnMut(&Step) -> Result<(), Failure> + Send);
 /// The steps so far.
 pub(super) struct Steps<'t> {
     tell: Tell<'t>,
+    /// Nothing is changed.
+    pub(super) dry: bool,
     pub(super) done: Vec<Step>,
 }
 
 impl<'t> Steps<'t> {
-    pub(super) fn new(tell: Tell<'t>) -> Self {
-        Self { tell, done: Vec::new() }
+    pub(super) fn new(tell: Tell<'t>, dry: bool) -> Self {
+        Self { tell, dry, done: Vec::new() }
     }
 
     /// Tells a step.
     pub(super) fn tell(&mut self, did: Did, what: &str, name: &str) -> Result<(), Failure> {
+        let did = if self.dry { did.foretold() } else { did };
         let step = Step { did, what: what.to_owned(), name: name.to_owned() };
         (self.tell)(&step)?;
         self.done.push(step);

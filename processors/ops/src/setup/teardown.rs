@@ -28,7 +28,7 @@ const SLOT_FREE_WITHIN: Duration = Duration::from_secs(30);
 /// # Errors
 /// The first step that fails. Running it again goes on from there.
 pub async fn teardown(config: &Config, tell: Tell<'_>) -> Result<Vec<Step>, Failure> {
-    let mut steps = Steps::new(tell);
+    let mut steps = Steps::new(tell, false);
     // First, because Kafka refuses it while somebody works.
     remove_groups(config, &mut steps).await?;
     remove_connector(config, &mut steps).await?;

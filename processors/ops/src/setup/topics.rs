@@ -53,8 +53,10 @@ pub(super) async fn create(config: &Config, steps: &mut Steps<'_>) -> Result<(),
     let admin = kafka::admin(&config.kafka)?;
     let (old, new): (Vec<&Topic>, Vec<&Topic>) =
         wanted.iter().partition(|topic| there.contains_key(&topic.name));
-    let raised = settings::keep(config, &admin, &old).await?;
-    create_missing(config, &admin, &new).await?;
+    let raised = settings::keep(config, &admin, &old, steps.dry).await?;
+    if !steps.dry {
+        create_missing(config, &admin, &new).await?;
+    }
     for topic in &wanted {
         let did = match there.contains_key(&topic.name) {
             true if raised.contains(&topic.name) => Did::Updated,
