@@ -43,16 +43,16 @@ pub async fn attempt(config: &Config, read: &Database, model: &ReadModel) -> Res
     let serving = generations.serving()?;
     let of_one_shape = generations.are_of_one_shape(serving, building.generation);
     let pair = Pair::new(&config.namespace, model, serving, building.generation);
-    let pair = pair.to_compare(config, read, of_one_shape).await?;
-    let level = pair.level_now(read).await?;
-    if level.behind + level.unpublished > NEAR || level.applied == 0 && !level.same() {
+    if is_far(pair.level_now(read).await?) {
         return Ok(());
     }
     let mut connection = session::open(read).await.map_err(fail)?;
     if !session::alone(&mut connection, "replay", &config.namespace, model.name).await.map_err(fail)? {
         return Ok(());
     }
+    let pair = pair.to_compare(config, read, of_one_shape).await?;
     let compared = match &model.table {
+        _ if is_far(pair.level_now(read).await?) => None,
         Some(table) => compared_rows((config, read), &pair, table, &mut connection).await?,
         None => compared_documents(config, read, &pair, &mut connection).await?,
     };
@@ -63,6 +63,10 @@ pub async fn attempt(config: &Config, read: &Database, model: &ReadModel) -> Res
             Ok(())
         }
     }
+}
+
+fn is_far(level: Level) -> bool {
+    level.behind + level.unpublished > NEAR || level.applied == 0 && !level.same()
 }
 
 /// Compares in a snapshot in which both generations have had the same records; `None` when there was none in time.
