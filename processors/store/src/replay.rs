@@ -57,7 +57,7 @@ pub struct Generation<C> {
     pub started_at: Nearest,
     /// When it began to serve.
     pub swapped_at: Option<Nearest>,
-    /// What it is like; `None`: as whatever set it up.
+    /// What it is like; `None`: not known.
     pub shape: Option<String>,
     /// The release of the build that began it.
     pub release: Option<i32>,

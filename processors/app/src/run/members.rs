@@ -15,7 +15,7 @@ use millrace_ops::postgres::Database;
 use millrace_ops::replay::build::{self, Wish};
 use millrace_ops::replay::due::{self, Waiting};
 use millrace_ops::replay::generations::{self, Generation, State};
-use millrace_ops::replay::reset::{self, Asked, Reset, Told};
+use millrace_ops::replay::reset::{self, Asked, Consequence, Reset};
 use millrace_ops::replay::session::Pair;
 use millrace_ops::replay::{cutover, shapes};
 use millrace_ops::roles::Roles;
@@ -147,7 +147,7 @@ impl Members {
         let places: Vec<Place> = live.iter().filter(is_fit).filter_map(|one| self.place(one)).collect();
         self.leave_all_but(&places).await;
         self.tell_idle(&live, &unfit);
-        self.leash(&live).await?;
+        self.pause_builds(&live).await?;
         for place in places {
             self.join_view(place).await?;
         }
@@ -199,15 +199,15 @@ impl Members {
         });
     }
 
-    /// What is being built goes as far as what serves has come.
-    async fn leash(&self, live: &[Generation]) -> Result<(), Failure> {
+    /// A generation that is being built is paused where the serving one is.
+    async fn pause_builds(&self, live: &[Generation]) -> Result<(), Failure> {
         for building in live.iter().filter(|one| one.state == State::Building) {
             let is_beside = |one: &&Generation| one.view == building.view && one.state == State::Serving;
             let serving = live.iter().find(is_beside);
             if let (Some(model), Some(serving)) = (self.models.get(building.view.as_str()), serving) {
                 let (namespace, number) = (&self.config.namespace, building.generation);
                 let pair = Pair::new(namespace, model, serving.generation, number);
-                self.read.in_time(pair.leash(&self.read)).await?;
+                self.read.in_time(pair.pause_at_serving(&self.read)).await?;
             }
         }
         Ok(())
@@ -287,7 +287,7 @@ impl Members {
             Reset::Asked(asked) => {
                 say(&place.group, &asked, Side::Write);
                 reset::rewind(&self.write, &place.group, &asked.back).await?;
-                reset::pass_gone(&self.write, (&place.group, 1), &asked.past_gone).await?;
+                reset::pass_deleted(&self.write, (&place.group, 1), &asked.past_deleted).await?;
             }
         }
         self.join(place)
@@ -313,7 +313,7 @@ impl Members {
             Reset::Lost(what) => tracing::warn!(group = place.group, "{what}; the view goes on from there"),
             Reset::Asked(asked) => {
                 say(&place.group, &asked, Side::Read);
-                reset::pass_gone(&self.read, stands, &asked.past_gone).await?;
+                reset::pass_deleted(&self.read, stands, &asked.past_deleted).await?;
                 if !asked.back.is_empty() {
                     let reason = format!("the group was reset: {}", reset::listed(&asked.back));
                     let wish = Wish { asked_by: "reset", reason: &reason, accept_differences: false };
@@ -343,7 +343,7 @@ impl Members {
         Ok(())
     }
 
-    /// Lets the alias follow, and compares a build once it is level. One view's trouble does not hold up the others.
+    /// Lets the alias follow, and compares a build once it has caught up. One view's trouble does not hold up the others.
     async fn tend(&mut self, serving: &Generation, live: &[Generation]) {
         let Some(model) = self.models.get(serving.view.as_str()).cloned() else { return };
         let tending = format!("tending {}", model.name);
@@ -385,7 +385,7 @@ impl Members {
 
 /// What follows from an operator's reset.
 fn say(group: &str, asked: &Asked, side: Side) {
-    for Told { what, refused } in asked.told(side) {
+    for Consequence { what, refused } in asked.consequences(side) {
         match refused {
             true => tracing::error!(group, "{what}"),
             false => tracing::warn!(group, "{what}"),

@@ -107,7 +107,7 @@ async fn given_up(
     Ok(())
 }
 
-/// Creates all that the next generation of a view needs, without recording it: nobody works on it yet.
+/// Creates all that the next generation of a view needs, without recording it: no process works on it yet.
 ///
 /// # Errors
 /// As [`begin`].
@@ -231,7 +231,7 @@ async fn remove_rows(
 ) -> sqlx::Result<()> {
     let mut transaction = read.pool.begin().await?;
     clear(config, &mut transaction, model, generation).await?;
-    // What a retired generation could not fold is of no use to anybody.
+    // What a retired generation could not fold is of no use any more.
     dead_letter::discard_all(&mut transaction, &config.namespace.group(model.name), generation).await?;
     replay::removed(&mut transaction, model.name, generation).await?;
     transaction.commit().await

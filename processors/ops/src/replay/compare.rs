@@ -162,7 +162,7 @@ pub(super) async fn has_key(connection: &mut PgConnection, table: &str, key: &[&
 
 /// A row by its key, as each of two tables has it.
 #[derive(Debug, Clone)]
-pub struct Twin {
+pub struct Counterparts {
     /// The key.
     pub key: String,
     /// In the table that serves; `None` when it is not there.
@@ -178,7 +178,7 @@ pub(crate) struct Differing {
     /// Rows that differ.
     pub(crate) count: i64,
     /// The first of them.
-    pub(crate) first: Vec<Twin>,
+    pub(crate) first: Vec<Counterparts>,
 }
 
 /// Compares these columns of all rows, as they are in the transaction of `connection`.
@@ -208,7 +208,7 @@ pub(crate) async fn differing(
         }
     };
     let count = found.first().map_or(0, |row| row.3);
-    let first = found.into_iter().map(|(key, serving, building, _)| Twin { key, serving, building });
+    let first = found.into_iter().map(|(key, serving, building, _)| Counterparts { key, serving, building });
     Ok(Differing { rows, count, first: first.collect() })
 }
 
@@ -278,7 +278,9 @@ pub(crate) fn key_of(table: &Table) -> String {
     }
 }
 
-pub(crate) fn differences(Twin { key, serving: before, building: after }: Twin) -> Vec<Difference> {
+pub(crate) fn differences(
+    Counterparts { key, serving: before, building: after }: Counterparts,
+) -> Vec<Difference> {
     let difference = |field: &str, serving: Value, building: Value| Difference {
         key: key.clone(),
         field: field.to_owned(),
@@ -302,7 +304,7 @@ mod tests {
     use super::*;
 
     fn named(before: Option<Value>, after: Option<Value>) -> Vec<String> {
-        differences(Twin { key: "1".to_owned(), serving: before, building: after })
+        differences(Counterparts { key: "1".to_owned(), serving: before, building: after })
             .into_iter()
             .map(|d| format!("{} {} {}", d.field, d.serving, d.building))
             .collect()

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
-use super::compare::{Compared, Comparison, OneSided, Twin, differences};
+use super::compare::{Compared, Comparison, Counterparts, OneSided, differences};
 use super::session::Pair;
 use crate::config::Config;
 use crate::failure::Failure;
@@ -39,7 +39,7 @@ struct Found {
     one_sided: OneSided,
     differing: i64,
     missing: i64,
-    first: Vec<Twin>,
+    first: Vec<Counterparts>,
 }
 
 impl<'d> Documents<'d> {
@@ -79,7 +79,7 @@ impl<'d> Documents<'d> {
         }
         // The built one has as many as it has of the other's: then it has no others.
         if after != before - found.missing && !self.one_sided.building {
-            self.strangers(&mut found).await?;
+            self.others(&mut found).await?;
         }
         let (serving, building) = (self.serving.generation, self.building.generation);
         self.close().await?;
@@ -103,14 +103,13 @@ impl<'d> Documents<'d> {
     }
 
     /// Documents that only the built generation has.
-    async fn strangers(&mut self, found: &mut Found) -> Result<(), Failure> {
+    async fn others(&mut self, found: &mut Found) -> Result<(), Failure> {
         while let Some(ids) = self.building.ids.page().await? {
             for ids in ids.chunks(LOOKED_UP) {
                 let known = self.serving.index.held(ids).await?;
-                let strange: Vec<String> =
-                    ids.iter().filter(|id| !known.contains_key(*id)).cloned().collect();
-                if !strange.is_empty() {
-                    found.take(&strange, HashMap::new(), self.building.index.held(&strange).await?);
+                let others: Vec<String> = ids.iter().filter(|id| !known.contains_key(*id)).cloned().collect();
+                if !others.is_empty() {
+                    found.take(&others, HashMap::new(), self.building.index.held(&others).await?);
                 }
             }
         }
@@ -137,7 +136,7 @@ impl Found {
             self.differing += 1;
             if self.first.len() < SHOWN_MAX {
                 let [serving, building] = [before, after].map(|held| held.map(Held::versioned));
-                self.first.push(Twin { key: id.clone(), serving, building });
+                self.first.push(Counterparts { key: id.clone(), serving, building });
             }
         }
     }

@@ -15,8 +15,8 @@ use crate::layout::ReadModel;
 use crate::postgres::Database;
 use crate::verify::horizon;
 
-/// Postgres lets go of a hold after this long, whatever becomes of who holds.
-const HELD_AT_MOST: Duration = Duration::from_secs(5);
+/// A pause ends by itself after this long, also when the process that began it is gone.
+const PAUSED_AT_MOST: Duration = Duration::from_secs(5);
 
 /// Two generations of a view.
 pub struct Pair<'m> {
@@ -70,38 +70,38 @@ impl<'m> Pair<'m> {
         self.model.changed.iter().chain(counts).copied().collect()
     }
 
-    /// How level the two are, as `connection` sees it: in a snapshot, rows and offsets belong together.
-    pub(crate) async fn level(&self, connection: &mut PgConnection) -> sqlx::Result<Level> {
+    /// Where the two stand, as `connection` sees it: in a snapshot, rows and offsets belong together.
+    pub(crate) async fn position(&self, connection: &mut PgConnection) -> sqlx::Result<Level> {
         self.offsets().level(connection, self.model.table.is_none()).await
     }
 
-    /// How level the two are at this moment.
+    /// Where the two stand now.
     ///
     /// # Errors
     /// [`Failure::Unreachable`].
-    pub async fn level_now(&self, read: &Database) -> Result<Level, Failure> {
+    pub async fn position_now(&self, read: &Database) -> Result<Level, Failure> {
         let fail = |error| read.failure(error);
         let mut connection = read.pool.acquire().await.map_err(fail)?;
-        self.level(&mut connection).await.map_err(fail)
+        self.position(&mut connection).await.map_err(fail)
     }
 
-    /// Lets neither generation go beyond where the further one is, for a few seconds. Locks first, then looks.
-    pub(crate) async fn hold(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
+    /// Pauses both generations where the further one is, for a few seconds. Locks first, then looks.
+    pub(crate) async fn pause(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
         let mut transaction = connection.begin().await?;
-        self.offsets().hold(&mut transaction, HELD_AT_MOST).await?;
+        self.offsets().hold(&mut transaction, PAUSED_AT_MOST).await?;
         transaction.commit().await
     }
 
-    /// Lets the serving one go on.
-    pub(crate) async fn release(&self, read: &Database) -> Result<(), Failure> {
+    /// Ends the pause of the serving one.
+    pub(crate) async fn resume(&self, read: &Database) -> Result<(), Failure> {
         self.offsets().release(&read.pool).await.map_err(|error| read.failure(error))
     }
 
-    /// Lets the building one come as far as the serving one is now, and no further.
+    /// Pauses the building one where the serving one is now.
     ///
     /// # Errors
     /// [`Failure::Unreachable`].
-    pub async fn leash(&self, read: &Database) -> Result<(), Failure> {
+    pub async fn pause_at_serving(&self, read: &Database) -> Result<(), Failure> {
         self.offsets().leash(&read.pool).await.map_err(|error| read.failure(error))
     }
 
@@ -118,7 +118,7 @@ pub(crate) async fn open(read: &Database) -> sqlx::Result<PgConnection> {
     Ok(connection)
 }
 
-/// One process at a time does this to a view, such as `replay`: false when another is at it. As long as the connection
+/// One process at a time does this to a view, such as `replay`: false when another does it. As long as the connection
 /// lives.
 pub(crate) async fn alone(
     connection: &mut PgConnection,

@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(due(&building(2), &ours("c", 3), true), Due::Begins(Some(2)));
         assert_eq!(due(&building(2), &ours("c", 2), true), Due::Waits(2));
         assert_eq!(due(&building(3), &ours("c", 2), true), Due::Waits(2));
-        assert_eq!(due(&building(3), &ours("b", 2), true), Due::Builds(2), "whoever has begun it");
+        assert_eq!(due(&building(3), &ours("b", 2), true), Due::Builds(2), "whichever build has begun it");
         assert_eq!(due(&building(2), &ours("a", 1), true), Due::Serves);
     }
 

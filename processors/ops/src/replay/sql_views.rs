@@ -82,7 +82,7 @@ pub(super) async fn remake(
     databases::grant_to_readers(connection, config).await.map_err(fail)
 }
 
-/// A statement of a reader may lock the views in any order: whoever waits gives way before Postgres sees a deadlock and ends the
+/// A statement of a reader may lock the views in any order: the swap gives way before Postgres sees a deadlock and ends the
 /// reader's (`deadlock_timeout`, a second), and tries again.
 async fn drop_all(connection: &mut PgConnection, standing: &[Was]) -> sqlx::Result<()> {
     run(connection, "SET LOCAL lock_timeout = '150ms'".to_owned()).await?;
@@ -110,10 +110,11 @@ async fn dropped(connection: &mut PgConnection, standing: &[Was]) -> sqlx::Resul
 async fn standing_on(connection: &mut PgConnection, table: &str, view: &str) -> sqlx::Result<Vec<Was>> {
     let rows: Vec<(String, String, bool, String, Vec<String>, Vec<String>)> =
         sqlx::query_as(STANDING_ON).bind(table).bind(view).fetch_all(connection).await?;
-    let was = |(full_name, name, ours, definition, columns, grants): (_, _, _, _, Vec<String>, Vec<String>)| {
-        let grants = columns.into_iter().zip(grants).collect();
-        Was { full_name, name, ours, definition, grants }
-    };
+    let was =
+        |(full_name, name, ours, definition, columns, grants): (_, _, _, _, Vec<String>, Vec<String>)| {
+            let grants = columns.into_iter().zip(grants).collect();
+            Was { full_name, name, ours, definition, grants }
+        };
     Ok(rows.into_iter().map(was).collect())
 }
 
@@ -137,7 +138,8 @@ async fn again(connection: &mut PgConnection, namespace: &Namespace, was: &Was) 
         let (schema, Was { name, definition, .. }) = (namespace.database_schema(), was);
         run(connection, format!("CREATE VIEW \"{schema}\".\"{name}\" AS {definition}")).await?;
     }
-    let columns: Vec<String> = sqlx::query_scalar(COLUMNS).bind(&was.name).fetch_all(&mut *connection).await?;
+    let columns: Vec<String> =
+        sqlx::query_scalar(COLUMNS).bind(&was.name).fetch_all(&mut *connection).await?;
     for (_, grant) in was.grants.iter().filter(|(on, _)| on.is_empty() || columns.contains(on)) {
         run(connection, grant.clone()).await?;
     }

@@ -40,7 +40,7 @@ pub(super) async fn create(config: &Config, steps: &mut Steps<'_>) -> Result<(),
         } else {
             Did::Updated
         };
-        return steps.tell(did, "connector", &name);
+        return steps.report(did, "connector", &name);
     }
     if !same {
         let wanted = Value::Object(wanted);
@@ -53,7 +53,7 @@ pub(super) async fn create(config: &Config, steps: &mut Steps<'_>) -> Result<(),
         Some(_) => Did::Updated,
         None => Did::Created,
     };
-    steps.tell(did, "connector", &name)
+    steps.report(did, "connector", &name)
 }
 
 /// Asks again while Connect's workers agree on who does what.
@@ -68,7 +68,7 @@ async fn patiently(
 
 /// Connect may remember a place that Debezium cannot go on from: one before the beginning of a slot that was made anew,
 /// or one that the server has not reached, when rows were restored into another. Debezium would refuse the first, and
-/// wait in silence for the second. It goes on from the slot's beginning instead; `millrace verify` finds what nobody has
+/// wait in silence for the second. It goes on from the slot's beginning instead; `millrace verify` finds what was not
 /// carried.
 async fn forget_what_the_server_has_not(
     config: &Config,
@@ -275,7 +275,7 @@ impl State {
         Ok(status.as_ref().map(Self::read))
     }
 
-    /// Created a moment ago: no worker has told its state yet.
+    /// Created a moment ago: no worker has reported its state yet.
     fn unassigned() -> Self {
         Self::read(&Value::Null)
     }
@@ -291,7 +291,7 @@ impl State {
         }
     }
 
-    /// Whether somebody has paused or stopped it.
+    /// Whether it was paused or stopped.
     pub fn held(&self) -> bool {
         matches!(self.connector.as_str(), "PAUSED" | "STOPPED")
     }

@@ -78,7 +78,7 @@ async fn live(read: &Database, dry: bool) -> sqlx::Result<Vec<Generation>> {
     generations::live(&read.pool).await
 }
 
-/// What was decided once belongs to the instance: nobody would carry, fold or audit it any more.
+/// What was decided once belongs to the instance: without the context it would be neither carried, folded nor audited.
 async fn refuse_contexts_left_out(
     config: &Config,
     write: &Database,
@@ -133,7 +133,7 @@ async fn create_side(
         false => transaction.commit().await.map_err(fail)?,
     }
     for (did, name) in done {
-        steps.tell(did, side, &name)?;
+        steps.report(did, side, &name)?;
     }
     Ok(())
 }
@@ -157,7 +157,7 @@ pub(crate) async fn begin(
     Ok(transaction)
 }
 
-/// How often it is told who is waited for.
+/// How often the log says which sessions are waited for.
 const WAITING_TOLD_EVERY: Duration = Duration::from_secs(2);
 
 const SCHEMA_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)";
@@ -261,16 +261,16 @@ async fn create_outbox_feed(config: &Config, write: &Database, steps: &mut Steps
     let mut transaction = begin(config, write).await?;
     let new = !exists(&mut transaction, PUBLICATION_EXISTS, &name).await.map_err(fail)?;
     if steps.dry {
-        steps.tell(Did::created_if(new), "publication", &name)?;
+        steps.report(Did::created_if(new), "publication", &name)?;
         let new = !exists(&mut transaction, SLOT_EXISTS, &name).await.map_err(fail)?;
-        return steps.tell(Did::created_if(new), "replication slot", &name);
+        return steps.report(Did::created_if(new), "replication slot", &name);
     }
     heartbeat::insert(&mut transaction).await.map_err(fail)?;
     if new {
         execute(&mut transaction, publication(config)).await.map_err(fail)?;
     }
     transaction.commit().await.map_err(fail)?;
-    steps.tell(Did::created_if(new), "publication", &name)?;
+    steps.report(Did::created_if(new), "publication", &name)?;
     create_slot(&name, write, steps).await
 }
 
@@ -306,7 +306,7 @@ async fn create_slot(name: &str, write: &Database, steps: &mut Steps<'_>) -> Res
         }
     }
     let did = if lost { Did::Updated } else { Did::created_if(new) };
-    steps.tell(did, "replication slot", name)
+    steps.report(did, "replication slot", name)
 }
 
 async fn slot_exists(name: &str, write: &Database) -> sqlx::Result<bool> {
@@ -314,7 +314,7 @@ async fn slot_exists(name: &str, write: &Database) -> sqlx::Result<bool> {
 }
 
 /// Postgres makes a slot when all transactions have ended that were writing when it began, of any of its databases: who
-/// is waited for is told.
+/// is waited for is logged.
 async fn slot_created(name: &str, write: &Database, connection: &mut PgConnection) -> sqlx::Result<()> {
     let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut *connection).await?;
     let create = sqlx::query("SELECT pg_create_logical_replication_slot($1, 'pgoutput')").bind(name);
@@ -322,13 +322,13 @@ async fn slot_created(name: &str, write: &Database, connection: &mut PgConnectio
     loop {
         match tokio::time::timeout(WAITING_TOLD_EVERY, &mut created).await {
             Ok(done) => return done.map(|_| ()),
-            Err(_elapsed) => tell_holders(pid, write).await?,
+            Err(_elapsed) => log_holders(pid, write).await?,
         }
     }
 }
 
 /// Says whose locks a session waits for.
-async fn tell_holders(pid: i32, write: &Database) -> sqlx::Result<()> {
+async fn log_holders(pid: i32, write: &Database) -> sqlx::Result<()> {
     let holders: Vec<String> = sqlx::query_scalar(HOLDERS).bind(pid).fetch_all(&write.pool).await?;
     tracing::warn!(?holders, "the replication slot waits until these sessions end their transactions");
     Ok(())

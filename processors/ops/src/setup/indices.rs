@@ -21,7 +21,7 @@ pub(super) async fn create(
     let models = layout::read_models(config);
     let dry = steps.dry;
     let done = try_join_all(models.iter().map(|model| create_of(config, model, live, dry))).await?;
-    done.iter().flatten().try_for_each(|(did, what, name)| steps.tell(*did, what, name))
+    done.iter().flatten().try_for_each(|(did, what, name)| steps.report(*did, what, name))
 }
 
 /// What was done for one read model.

@@ -12,7 +12,7 @@ pub mod wait;
 
 pub use connector::State as ConnectorState;
 pub(crate) use connector::{leniently, offsets_ahead};
-pub use steps::{Did, Step, Tell};
+pub use steps::{Did, Report, Step};
 pub use teardown::teardown;
 
 use std::collections::BTreeMap;
@@ -36,12 +36,12 @@ pub struct Options {
 }
 
 /// Creates what is not there, in the order in which one thing needs another. What is refused without side effects
-/// (tables of a later build, an incompatible schema, a topic of another size) comes first. Each step is told when it is done.
+/// (tables of a later build, an incompatible schema, a topic of another size) comes first. Each step is reported when it is done.
 ///
 /// # Errors
 /// The first step that fails; running it again goes on from there.
-pub async fn setup(config: &Config, options: Options, tell: Tell<'_>) -> Result<Vec<Step>, Failure> {
-    let mut steps = Steps::new(tell, options.dry_run);
+pub async fn setup(config: &Config, options: Options, report: Report<'_>) -> Result<Vec<Step>, Failure> {
+    let mut steps = Steps::new(report, options.dry_run);
     databases::refuse_newer(config, options.downgrade).await?;
     schemas::register(config, &mut steps).await?;
     topics::create(config, &mut steps).await?;
@@ -60,18 +60,18 @@ async fn begin_builds(config: &Config, live: &[Generation], steps: &mut Steps<'_
     let (read, models) = (Database::of(config, Side::Read)?, layout::read_models(config));
     let unfit = shapes::unfit(&read, models.iter(), live).await?;
     if steps.dry {
-        return tell_builds(&read, &models, &unfit, steps).await;
+        return report_builds(&read, &models, &unfit, steps).await;
     }
     let (models, mut waiting) = (models.iter(), Waiting::default());
     let begun = due::begin(config, &read, models, (live, &unfit), &mut waiting).await?;
     begun.iter().try_for_each(|(view, number)| {
         let what = format!("{number} of {view}, which `millrace run` builds");
-        steps.tell(Did::Created, "generation", &what)
+        steps.report(Did::Created, "generation", &what)
     })
 }
 
 /// The generations that would be begun.
-async fn tell_builds(
+async fn report_builds(
     read: &Database,
     models: &[ReadModel],
     unfit: &BTreeMap<Place, String>,
@@ -80,7 +80,7 @@ async fn tell_builds(
     for model in models.iter().filter(|model| unfit.keys().any(|(view, _)| view == model.name)) {
         if let Due::Begins(_) = due::due_of(read, model).await? {
             let what = format!("the next of {}, which `millrace run` builds", model.name);
-            steps.tell(Did::Created, "generation", &what)?;
+            steps.report(Did::Created, "generation", &what)?;
         }
     }
     Ok(())

@@ -30,7 +30,7 @@ pub(super) async fn register(config: &Config, steps: &mut Steps<'_>) -> Result<(
     let mut settled = stream::iter(settled).buffered(AT_ONCE);
     for definition in &definitions {
         let Some(did) = settled.try_next().await? else { break };
-        steps.tell(did, "schema", definition.full_name)?;
+        steps.report(did, "schema", definition.full_name)?;
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ pub enum Did {
     Nothing,
     /// It was there and differed.
     Updated,
-    /// It was there and is gone.
+    /// It was there and was removed.
     Removed,
     /// It was not there to be removed, or is not wanted.
     Absent,
@@ -24,7 +24,7 @@ pub enum Did {
 }
 
 impl Did {
-    /// As it is told.
+    /// As it is shown.
     pub fn as_str(self) -> &'static str {
         match self {
             Did::Created => "created",
@@ -74,27 +74,27 @@ pub struct Step {
     pub name: String,
 }
 
-/// Hears of each step at once. When it fails, so does what goes on.
-pub type Tell<'t> = &'t mut (dyn FnMut(&Step) -> Result<(), Failure> + Send);
+/// Gets each step at once. When it fails, so does what goes on.
+pub type Report<'t> = &'t mut (dyn FnMut(&Step) -> Result<(), Failure> + Send);
 
 /// The steps so far.
 pub(super) struct Steps<'t> {
-    tell: Tell<'t>,
+    report: Report<'t>,
     /// Nothing is changed.
     pub(super) dry: bool,
     pub(super) done: Vec<Step>,
 }
 
 impl<'t> Steps<'t> {
-    pub(super) fn new(tell: Tell<'t>, dry: bool) -> Self {
-        Self { tell, dry, done: Vec::new() }
+    pub(super) fn new(report: Report<'t>, dry: bool) -> Self {
+        Self { report, dry, done: Vec::new() }
     }
 
-    /// Tells a step.
-    pub(super) fn tell(&mut self, did: Did, what: &str, name: &str) -> Result<(), Failure> {
+    /// Reports a step.
+    pub(super) fn report(&mut self, did: Did, what: &str, name: &str) -> Result<(), Failure> {
         let did = if self.dry { did.foretold() } else { did };
         let step = Step { did, what: what.to_owned(), name: name.to_owned() };
-        (self.tell)(&step)?;
+        (self.report)(&step)?;
         self.done.push(step);
         Ok(())
     }

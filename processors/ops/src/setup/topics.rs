@@ -62,7 +62,7 @@ pub(super) async fn create(config: &Config, steps: &mut Steps<'_>) -> Result<(),
             true if raised.contains(&topic.name) => Did::Updated,
             there => Did::created_if(!there),
         };
-        steps.tell(did, "topic", &topic.name)?;
+        steps.report(did, "topic", &topic.name)?;
     }
     Ok(())
 }
@@ -104,7 +104,7 @@ async fn create_missing(
     let answers = admin.create_topics(&topics, &kafka::admin_options()).await;
     for answer in answers.map_err(|error| kafka::failure(&config.kafka, &error))? {
         match answer {
-            // Somebody else was faster.
+            // Another setup was faster.
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => (),
             Err((topic, code)) => {
                 return Err(Failure::refused(format!("the topic `{topic}` cannot be created: {code}")));

@@ -95,7 +95,7 @@ async fn built(
         return Ok(Some((format!("generation {number} differs and is not swapped: `{how}`"), true)));
     }
     let pair = Pair::new(&config.namespace, model, serving.generation, number);
-    let shown = progress.now(pair.level_now(read).await?);
+    let shown = progress.now(pair.position_now(read).await?);
     Ok(Some((format!("generation {number}: {shown}"), false)))
 }
 
