@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use millrace_engine::views::ddl;
-use millrace_store::{blocked_key, consumer_offset, dead_letter, names, parked, progress, replay};
+use millrace_store::{blocked_key, consumer_offset, dead_letter, names, own_name, parked, progress, replay};
 use rdkafka::types::RDKafkaErrorCode;
 use sqlx::{AssertSqlSafe, PgConnection};
 
@@ -11,7 +11,7 @@ use super::generations;
 use super::shapes::{self, Due, RELEASE_ASKS};
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::kafka;
+use crate::kafka::{self, Reader};
 use crate::layout::ReadModel;
 use crate::listener::Listener;
 use crate::postgres::Database;
@@ -185,9 +185,17 @@ async fn remove(config: &Config, read: &Database, model: &ReadModel, generation:
     // Kafka deletes a group only once its last member has left.
     remove_group(config, &config.namespace.generation_group(model.name, generation)).await?;
     indices::remove(config, model, generation).await?;
-    topics::remove(config, &model.retry_topics(config, generation)).await?;
+    remove_retry_topics(config, &own_name(&config.namespace.group(model.name), generation)).await?;
     let removed = remove_rows(config, read, model, generation).await;
     removed.map_err(|error| read.failure(error))
+}
+
+/// All that there are: another build's generation may have read other topics.
+async fn remove_retry_topics(config: &Config, name: &str) -> Result<(), Failure> {
+    let there = tokio::task::block_in_place(|| Reader::new(&config.kafka)?.topics())?;
+    let part = format!(".{name}.retry.");
+    let names: Vec<&str> = there.keys().map(String::as_str).filter(|topic| topic.contains(&part)).collect();
+    topics::remove(config, &names).await
 }
 
 async fn remove_group(config: &Config, group: &str) -> Result<(), Failure> {

@@ -12,7 +12,7 @@ use sqlx::AssertSqlSafe;
 
 use super::connector::stop_and_forget;
 use super::steps::{Did, Report, Step, Steps};
-use super::topics::remove_named;
+use super::topics::remove;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::http::Http;
@@ -111,7 +111,7 @@ async fn remove_topics(config: &Config, steps: &mut Steps<'_>) -> Result<(), Fai
     let there = tokio::task::block_in_place(|| Reader::new(&config.kafka)?.topics())?;
     let ours: Vec<&str> =
         there.keys().map(String::as_str).filter(|name| belongs(name, &config.namespace)).collect();
-    remove_named(config, &ours).await?;
+    remove(config, &ours).await?;
     ours.into_iter().try_for_each(|name| steps.report(Did::Removed, "topic", name))
 }
 

@@ -21,13 +21,7 @@ pub(crate) async fn ensure(config: &Config, wanted: &[Topic]) -> Result<(), Fail
 }
 
 /// Removes those of these topics that are there.
-pub(crate) async fn remove(config: &Config, topics: &[Topic]) -> Result<(), Failure> {
-    let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
-    remove_named(config, &names).await
-}
-
-/// As [`remove`], by name.
-pub(super) async fn remove_named(config: &Config, names: &[&str]) -> Result<(), Failure> {
+pub(crate) async fn remove(config: &Config, names: &[&str]) -> Result<(), Failure> {
     if names.is_empty() {
         return Ok(());
     }
