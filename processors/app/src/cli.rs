@@ -16,6 +16,7 @@ const ABOUT: &str = "Commands in Kafka become rows in Postgres and documents in 
 const EXAMPLES: &str = "\
 Examples:
   millrace setup                                 create everything that an instance needs; run it as often as you like
+  millrace setup --wait 10m                      a deploy: ends when every view serves in the shape of this build
   millrace run                                   every role in one process, until SIGTERM
   millrace run commands                          only the command processor
   millrace run view orders customers             only two views

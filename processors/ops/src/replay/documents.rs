@@ -160,6 +160,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn documents_that_only_the_generation_with_more_topics_has_are_no_difference() {
+        let held = |id: &str| HashMap::from([(id.to_owned(), Held { version: 1, source: json!({}) })]);
+        let take = |one_sided| {
+            let mut found = Found { one_sided, ..Found::default() };
+            found.take(&["new".to_owned()], HashMap::new(), held("new"));
+            found.take(&["old".to_owned()], held("old"), HashMap::new());
+            (found.differing, found.missing)
+        };
+        assert_eq!(take(OneSided::default()), (2, 1));
+        assert_eq!(take(OneSided { building: true, serving: false }), (1, 1));
+        assert_eq!(take(OneSided { building: true, serving: true }), (0, 1));
+    }
+
+    #[test]
     fn between_two_shapes_fields_count_that_both_have_and_mean_the_same_by() {
         let held = |source| Held { version: 1, source };
         let mut before = held(json!({"id": 1, "gone": 2, "renamed": 3, "city": "Athens"}));

@@ -345,3 +345,19 @@ async fn warn_of_missed_rows(connection: &mut PgConnection, slot: &str) -> sqlx:
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_earlier_release_changes_nothing_unasked() {
+        for deployed in [None, Some(release() - 1), Some(release())] {
+            assert!(refuse_later_release(deployed, false).is_ok(), "{deployed:?}");
+        }
+        let later = Some(release() + 1);
+        let refused = refuse_later_release(later, false).unwrap_err().to_string();
+        assert!(refused.contains("`millrace setup --downgrade`"), "{refused}");
+        assert!(refuse_later_release(later, true).is_ok());
+    }
+}
