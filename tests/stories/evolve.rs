@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use millrace_tests::instance::pool;
 use millrace_tests::load::{place, register};
+use millrace_tests::snapshot::elastic_with;
 use millrace_tests::{Instance, Load, Process, becomes, eventually};
 use sqlx::{AssertSqlSafe, PgPool};
 
@@ -112,6 +113,9 @@ async fn readers_keep_the_last_state_while_releases_replace_all_processes_at_onc
     becomes(&instance.read, OF_RELEASE_2, 4).await;
     becomes(&instance.read, "SELECT count(*) FROM orders WHERE channel = 'web'", 100).await;
     becomes(&instance.read, MAY_READ, 3).await;
+    let mapping = format!("{}-events/_mapping", instance.name);
+    let mapping = elastic_with(reqwest::Method::GET, &mapping, None).await.to_string();
+    assert!(mapping.contains(r#""version":{"type":"double"}"#), "{mapping}");
     let refused = instance.millrace(&["setup"]).await;
     refused.expect_code(1).expect_told("millrace setup --downgrade");
     new.stops().await;
@@ -126,6 +130,8 @@ async fn readers_keep_the_last_state_while_releases_replace_all_processes_at_onc
     assert!(answers > 20 && wrong.is_empty(), "{answers} answers, and {wrong:?}");
     becomes(&instance.read, DEAD, 0).await;
     becomes(&instance.write, DEAD, 0).await;
+    let downgraded = instance.millrace(&["setup", "--downgrade"]).await;
+    downgraded.expect_success().expect_told("updated  read side        release 1");
 }
 
 /// A dry run changes nothing; `setup` begins, and waits in vain while no process builds.

@@ -12,7 +12,7 @@ use crate::moments::other_release;
 /// way round. It grows by one with each release, here.
 const RELEASE: i32 = 1;
 
-/// [`RELEASE`], or what a story takes for another build's.
+/// The number of this build's release, or what a story takes for another build's.
 pub fn release() -> i32 {
     other_release().unwrap_or(RELEASE)
 }

@@ -50,7 +50,7 @@ pub async fn attempt(config: &Config, read: &Database, model: &ReadModel) -> Res
     if !session::alone(&mut connection, "replay", &config.namespace, model.name).await.map_err(fail)? {
         return Ok(());
     }
-    let pair = pair.to_compare(config, read, of_one_shape).await?;
+    let pair = pair.compared(config, read, of_one_shape).await?;
     let compared = match &model.table {
         _ if is_far(pair.position_now(read).await?) => None,
         Some(table) => compared_rows((config, read), &pair, table, &mut connection).await?,

@@ -42,7 +42,7 @@ impl<'m> Pair<'m> {
     }
 
     /// The pair as it is compared: topics that only the built one reads count up to where they end now.
-    pub(super) async fn to_compare(
+    pub(super) async fn compared(
         self,
         config: &Config,
         read: &Database,

@@ -60,6 +60,9 @@ struct Was {
     grants: Vec<(String, String)>,
 }
 
+/// As [`STANDING_ON`] returns it: columns and grants belong together.
+type Row = (String, String, bool, String, Vec<String>, Vec<String>);
+
 /// Lets the SQL views of a view read another generation, of another shape, with all that stands on them and what was granted.
 ///
 /// # Errors
@@ -108,13 +111,11 @@ async fn dropped(connection: &mut PgConnection, standing: &[Was]) -> sqlx::Resul
 }
 
 async fn standing_on(connection: &mut PgConnection, table: &str, view: &str) -> sqlx::Result<Vec<Was>> {
-    let rows: Vec<(String, String, bool, String, Vec<String>, Vec<String>)> =
-        sqlx::query_as(STANDING_ON).bind(table).bind(view).fetch_all(connection).await?;
-    let was =
-        |(full_name, name, ours, definition, columns, grants): (_, _, _, _, Vec<String>, Vec<String>)| {
-            let grants = columns.into_iter().zip(grants).collect();
-            Was { full_name, name, ours, definition, grants }
-        };
+    let rows: Vec<Row> = sqlx::query_as(STANDING_ON).bind(table).bind(view).fetch_all(connection).await?;
+    let was = |(full_name, name, ours, definition, columns, grants): Row| {
+        let grants = columns.into_iter().zip(grants).collect();
+        Was { full_name, name, ours, definition, grants }
+    };
     Ok(rows.into_iter().map(was).collect())
 }
 
