@@ -16,6 +16,7 @@ const ABOUT: &str = "Commands in Kafka become rows in Postgres and documents in 
 const EXAMPLES: &str = "\
 Examples:
   millrace setup                                 create everything that an instance needs; run it as often as you like
+  millrace setup --wait 10m                      a deploy: ends when every view serves in the shape of this build
   millrace run                                   every role in one process, until SIGTERM
   millrace run commands                          only the command processor
   millrace run view orders customers             only two views
@@ -111,7 +112,17 @@ fn long_help() -> String {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Create schemas, topics, tables, publication, slot, connector and indices; changes nothing that is there
-    Setup,
+    Setup {
+        /// Then wait until every view serves in the shape that this build has, at most this long, such as 90s or 10m
+        #[arg(long, value_parser = moment::span, value_name = "TIME", num_args = 0..=1, default_missing_value = "10m")]
+        wait: Option<Span>,
+        /// Only say what would be created or changed
+        #[arg(long, conflicts_with = "wait")]
+        dry_run: bool,
+        /// Set the instance up although a later release has
+        #[arg(long)]
+        downgrade: bool,
+    },
     /// Remove everything that the namespace owns: its data is gone afterwards
     Teardown {
         /// Yes, delete the data

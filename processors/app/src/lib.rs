@@ -68,7 +68,10 @@ fn begin(cli: Cli) -> Result<(), Failure> {
 async fn dispatch(cli: Cli, loaded: &Loaded) -> Result<(), Failure> {
     let (config, format) = (&loaded.config, cli.global.format);
     match cli.command {
-        Command::Setup => setup::setup(config, format).await,
+        Command::Setup { wait, dry_run, downgrade } => {
+            let options = millrace_ops::setup::Options { downgrade, dry_run };
+            setup::setup(config, format, options, wait.map(|span| span.0)).await
+        }
         Command::Teardown { yes } => setup::teardown(config, format, yes).await,
         Command::Run { only } => run::run(config, selection(config, only)?).await,
         Command::Replay(options) => replay::replay(config, format, &options).await,

@@ -1,18 +1,36 @@
 //! `millrace setup` and `millrace teardown`: one line a step.
 
+use std::time::Duration;
+
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
-use millrace_ops::setup::{self, Step};
+use millrace_ops::setup::{self, Did, Options, Step, wait};
 use serde_json::json;
 
 use crate::output::{self, Format};
+use crate::progress::Terminal;
 
-/// Creates what an instance needs and is not there.
+/// Creates what an instance needs and is not there, and then waits until its views serve, when asked to.
 ///
 /// # Errors
-/// As [`setup::setup`].
-pub(crate) async fn setup(config: &Config, format: Format) -> Result<(), Failure> {
-    end(format, &setup::setup(config, &mut |step| tell(format, step)).await?)
+/// As [`setup::setup`], and as [`wait::until_served`].
+pub(crate) async fn setup(
+    config: &Config,
+    format: Format,
+    options: Options,
+    timeout: Option<Duration>,
+) -> Result<(), Failure> {
+    let told = |step: &Step| !options.dry_run || [Did::WouldCreate, Did::WouldUpdate].contains(&step.did);
+    let tell = &mut |step: &Step| if told(step) { tell(format, step) } else { Ok(()) };
+    let steps: Vec<Step> = setup::setup(config, options, tell).await?.into_iter().filter(told).collect();
+    if options.dry_run && steps.is_empty() {
+        output::say("nothing would change");
+    }
+    end(format, &steps)?;
+    match timeout {
+        Some(timeout) => wait::until_served(config, timeout, &Terminal::default()).await,
+        None => Ok(()),
+    }
 }
 
 /// Removes what the namespace owns.

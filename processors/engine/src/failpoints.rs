@@ -87,9 +87,20 @@ pub fn broken(mechanism: &'static str) -> bool {
     false
 }
 
-/// The view of which this process has another shape than its build: `FAILPOINTS=shape=return(orders)`.
-pub fn other_shape() -> Option<String> {
-    fail::fail_point!("shape", |view| view);
+/// How this process has a view otherwise than its build: `FAILPOINTS=shape=return(orders+column products+mapping)`.
+#[cfg_attr(not(feature = "failpoints"), allow(unused_variables))]
+pub fn other_shape(view: &str) -> Option<String> {
+    fail::fail_point!("shape", |changes: Option<String>| {
+        let changes = changes.unwrap_or_default();
+        let mut of_view = changes.split_whitespace().filter_map(|change| change.split_once('+'));
+        of_view.find(|(name, _)| *name == view).map(|(_, change)| change.to_owned())
+    });
+    None
+}
+
+/// The release of which this process is instead of its build's: `FAILPOINTS=release=return(2)`.
+pub fn other_release() -> Option<i32> {
+    fail::fail_point!("release", |number: Option<String>| number?.parse().ok());
     None
 }
 

@@ -241,6 +241,17 @@ impl<'c> Reader<'c> {
         Ok(metadata.topics().iter().map(|t| (t.name().to_owned(), count(t.partitions().len()))).collect())
     }
 
+    /// How many members a group has.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`].
+    pub fn members(&self, group: &str) -> Result<usize, Failure> {
+        let list = self.consumer.fetch_group_list(Some(group), TIMEOUT);
+        let list = list.map_err(|error| failure(self.config, &error))?;
+        let found = list.groups().iter().filter(|found| found.name() == group);
+        Ok(found.map(|group| group.members().len()).sum())
+    }
+
     /// The first offset of a partition and its last stable one: nothing from there on can be read now.
     ///
     /// # Errors

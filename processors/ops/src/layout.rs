@@ -6,7 +6,7 @@ use std::time::Duration;
 use millrace_domain::registry::{self, Visitor};
 use millrace_domain::{Context, Effect, Log, Saga, Tally, View};
 use millrace_engine::failpoints::other_shape;
-use millrace_engine::views::shape::{Column, RELEASE, Shape as Like};
+use millrace_engine::views::shape::{self, Column, Shape as Like};
 use millrace_schemas::Kind;
 use millrace_store::migrations::{self, Migrations};
 use millrace_store::names::{COMMANDS, Namespace, dead_letter_topic, retry_topic};
@@ -46,7 +46,7 @@ pub struct ReadModel {
     /// Its table and SQL view, when it is in Postgres.
     pub table: Option<Table>,
     /// Its mapping, when it is in Elasticsearch.
-    pub mapping: Option<&'static str>,
+    pub mapping: Option<String>,
     /// What this build makes of it.
     pub shape: Shape,
     /// Columns, or fields, that mean something else than in the shape before.
@@ -133,19 +133,17 @@ struct Collector {
 
 impl Collector {
     /// A read model in Postgres has a key and a check.
-    fn add(
-        &mut self,
-        (name, contexts): (&'static str, &[&'static str]),
-        like: Like,
-        told: Option<(Vec<&'static str>, &'static str)>,
-        mapping: Option<&'static str>,
-    ) {
-        let like = if other_shape().as_deref() == Some(name) { like.with_a_column_more() } else { like };
-        let shape = Shape { fingerprint: like.fingerprint(), release: RELEASE };
-        let (columns, changed) = (like.columns(), like.changed);
-        let table = told.zip(like.table).zip(like.views);
+    fn add(&mut self, name: &'static str, like: Like, of_rows: Option<(Vec<&'static str>, &'static str)>) {
+        let like = match other_shape(name) {
+            Some(change) => like.changed_by(&change),
+            None => like,
+        };
+        let shape = Shape { fingerprint: like.fingerprint(), release: shape::release() };
+        let columns = like.columns();
+        let Like { contexts, mapping, changed, .. } = like;
+        let table = of_rows.zip(like.table).zip(like.views);
         let table = table.map(|(((key, check), table), view)| Table { table, view, columns, key, check });
-        self.models.push(ReadModel { name, contexts: contexts.to_vec(), table, mapping, shape, changed });
+        self.models.push(ReadModel { name, contexts, table, mapping, shape, changed });
     }
 }
 
@@ -155,17 +153,15 @@ impl Visitor for Collector {
     }
 
     fn view<V: View>(&mut self) {
-        let told = (vec![V::KEY], V::CHECK);
-        self.add((V::NAME, V::CONTEXTS), Like::of_view::<V>(), Some(told), V::MAPPING);
+        self.add(V::NAME, Like::of_view::<V>(), Some((vec![V::KEY], V::CHECK)));
     }
 
     fn tally<T: Tally>(&mut self) {
-        let told = (T::KEYS.to_vec(), T::CHECK);
-        self.add((T::NAME, T::CONTEXTS), Like::of_tally::<T>(), Some(told), None);
+        self.add(T::NAME, Like::of_tally::<T>(), Some((T::KEYS.to_vec(), T::CHECK)));
     }
 
     fn log<L: Log>(&mut self) {
-        self.add((L::NAME, L::CONTEXTS), Like::of_log::<L>(), None, Some(L::MAPPING));
+        self.add(L::NAME, Like::of_log::<L>(), None);
     }
 
     fn saga<S: Saga>(&mut self) {

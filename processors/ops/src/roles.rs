@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{self, Config, Postgres, Processing};
 use crate::failure::Failure;
 use crate::kafka;
-use crate::layout::Reactor;
+use crate::layout::{Reactor, read_models};
 use crate::providers::Providers;
 
 /// The roles of one group, by topic.
@@ -41,6 +41,8 @@ const COMMANDS_AHEAD_KB: &str = "4096";
 /// What every role is made of: connections, caches and settings of this process.
 pub struct Roles {
     config: Config,
+    /// The contexts that each view reads.
+    contexts: HashMap<&'static str, Vec<&'static str>>,
     buffers: Buffers,
     commands: commands::Shared,
     sagas: sagas::Shared,
@@ -126,8 +128,21 @@ impl Roles {
         let elastic = Elastic::new(config.elasticsearch.url.reveal(), config.elasticsearch.timeout);
         let elastic = elastic.map_err(|error| refuse("elasticsearch.url", error.to_string()))?;
         let (buffers, providers) = (Buffers::new(config.processing.buffer_bytes()), Providers::new(config)?);
+        let contexts = read_models(config).into_iter().map(|model| (model.name, model.contexts)).collect();
         let config = config.clone();
-        Ok(Self { config, buffers, commands, sagas, effects, providers, views, kafka, producer, elastic })
+        Ok(Self {
+            config,
+            contexts,
+            buffers,
+            commands,
+            sagas,
+            effects,
+            providers,
+            views,
+            kafka,
+            producer,
+            elastic,
+        })
     }
 
     /// Both databases.
@@ -254,17 +269,12 @@ fn refolders() -> Refolders {
 
 impl Builder<'_> {
     /// One role for all topics of a view: their rows are the same.
-    fn add_view(
-        &mut self,
-        name: &str,
-        contexts: &[&str],
-        role: impl FnOnce(views::Shared, i32) -> Arc<dyn Role>,
-    ) {
+    fn add_view(&mut self, name: &str, role: impl FnOnce(views::Shared, i32) -> Arc<dyn Role>) {
         if name != self.name {
             return;
         }
         let shared = self.roles.views.clone();
-        let contexts = contexts.iter().filter(|context| self.roles.config.has(context));
+        let contexts = self.roles.contexts.get(name).into_iter().flatten();
         let topics: Vec<String> =
             contexts.map(|context| shared.namespace.topic(Kind::Event, context)).collect();
         let role = role(shared, self.generation);
@@ -288,21 +298,15 @@ impl Visitor for Builder<'_> {
     }
 
     fn view<V: View>(&mut self) {
-        self.add_view(V::NAME, V::CONTEXTS, |shared, generation| {
-            Arc::new(RowRole::<V>::new(shared, generation))
-        });
+        self.add_view(V::NAME, |shared, generation| Arc::new(RowRole::<V>::new(shared, generation)));
     }
 
     fn tally<T: Tally>(&mut self) {
-        self.add_view(T::NAME, T::CONTEXTS, |shared, generation| {
-            Arc::new(TallyRole::<T>::new(shared, generation))
-        });
+        self.add_view(T::NAME, |shared, generation| Arc::new(TallyRole::<T>::new(shared, generation)));
     }
 
     fn log<L: Log>(&mut self) {
-        self.add_view(L::NAME, L::CONTEXTS, |shared, generation| {
-            Arc::new(LogRole::<L>::new(shared, generation))
-        });
+        self.add_view(L::NAME, |shared, generation| Arc::new(LogRole::<L>::new(shared, generation)));
     }
 
     fn saga<S: Saga>(&mut self) {

@@ -10,6 +10,7 @@ pub mod command;
 pub mod consumer_offset;
 pub mod database;
 pub mod dead_letter;
+pub mod deployed;
 pub mod effect;
 mod group;
 pub mod heartbeat;
@@ -55,13 +56,14 @@ pub fn statements_of_the_read_side() -> impl Iterator<Item = &'static str> {
     own.into_iter().chain(of_both_sides()).flatten().copied()
 }
 
-fn of_both_sides() -> [&'static [&'static str]; 6] {
+fn of_both_sides() -> [&'static [&'static str]; 7] {
     [
         audit::STATEMENTS,
         blocked_key::STATEMENTS,
         consumer_offset::STATEMENTS,
         consumer_offset::STATEMENTS_OF_PAIRS,
         dead_letter::STATEMENTS,
+        deployed::STATEMENTS,
         parked::STATEMENTS,
     ]
 }

@@ -25,6 +25,10 @@ statements! {
     SERVE = "UPDATE replay SET state = 'serving', swapped_at = now()
                  WHERE view = $1 AND generation = $2 AND state IN ('building', 'following')";
     RETIRE = "UPDATE replay SET state = 'retired' WHERE view = $1 AND state IN ('building', 'following')";
+    /// Its shape is forgotten: what an operator has not seen may come again by itself.
+    GIVE_UP = "UPDATE replay SET state = 'retired', shape = NULL, reason = reason || '; ' || $3
+                 WHERE view = $1 AND generation = $2 AND state = 'building'";
+    TO_REMOVE = "SELECT view, generation FROM replay WHERE state = 'retired' AND removed_at IS NULL ORDER BY 1, 2";
     NOT_REMOVED = "SELECT generation FROM replay WHERE view = $1 AND state = 'retired' AND removed_at IS NULL ORDER BY 1";
     REMOVED = "UPDATE replay SET removed_at = now() WHERE view = $1 AND generation = $2";
     IS_THERE = "SELECT to_regclass('replay') IS NOT NULL";
@@ -53,7 +57,7 @@ pub struct Generation<C> {
     pub started_at: Nearest,
     /// When it began to serve.
     pub swapped_at: Option<Nearest>,
-    /// What it is like; `None`: as whatever set it up.
+    /// What it is like; `None`: not known.
     pub shape: Option<String>,
     /// The release of the build that began it.
     pub release: Option<i32>,
@@ -225,6 +229,27 @@ pub async fn swap(connection: &mut PgConnection, view: &str, to: i32) -> sqlx::R
 pub async fn retire(connection: &mut PgConnection, view: &str) -> sqlx::Result<Vec<i32>> {
     sqlx::query(RETIRE).bind(view).execute(&mut *connection).await?;
     sqlx::query_scalar(NOT_REMOVED).bind(view).fetch_all(connection).await
+}
+
+/// Marks a generation as retired that is being built, and why; false when it is not being built any more.
+///
+/// # Errors
+/// The database's.
+pub async fn give_up(
+    connection: &mut PgConnection,
+    (view, generation): (&str, i32),
+    why: &str,
+) -> sqlx::Result<bool> {
+    let given_up = sqlx::query(GIVE_UP).bind(view).bind(generation).bind(why).execute(connection).await?;
+    Ok(given_up.rows_affected() == 1)
+}
+
+/// View and number of every retired generation whose things are not removed yet.
+///
+/// # Errors
+/// The database's.
+pub async fn to_remove(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<(String, i32)>> {
+    sqlx::query_as(TO_REMOVE).fetch_all(executor).await
 }
 
 /// The things of a generation are removed.

@@ -9,7 +9,7 @@ use millrace_ops::layout::{ReadModel, Side};
 use millrace_ops::postgres::Database;
 use millrace_ops::replay::build::{self, Wish};
 use millrace_ops::replay::generations::{Generation, Generations, State};
-use millrace_ops::replay::reset::{self, Reset, Told};
+use millrace_ops::replay::reset::{self, Consequence, Reset};
 use millrace_ops::replay::session::Pair;
 use millrace_ops::replay::{cutover, fill, watch};
 use serde_json::json;
@@ -136,7 +136,7 @@ async fn preview(config: &Config, format: Format, read: &Database, model: &ReadM
     let generations = Generations::of(read, model.name).await?;
     let serving = generations.serving()?;
     let building = generations.building().map(|building| building.generation);
-    let records = Pair::new(&config.namespace, model, serving, serving).level_now(read).await?.goal;
+    let records = Pair::new(&config.namespace, model, serving, serving).position_now(read).await?.goal;
     let text = match building {
         Some(building) => {
             format!("{}: generation {building} is being built; --execute waits for it\n", model.name)
@@ -199,7 +199,7 @@ async fn roll_back(
     let serving = generations.serving()?;
     let nothing = || Failure::refused(format!("there is no generation of {} to roll back to", model.name));
     let to = generations.previous().ok_or_else(nothing)?.generation;
-    let behind = Pair::new(&config.namespace, model, serving, to).level_now(read).await?.behind;
+    let behind = Pair::new(&config.namespace, model, serving, to).position_now(read).await?.behind;
     cutover::swap(config, read, model, to, None).await?;
     let text = format!(
         "{}: generation {to} serves again, {behind} records behind generation {serving}, which follows\n",
@@ -219,14 +219,14 @@ async fn show(config: &Config, format: Format, read: &Database, model: &ReadMode
     let mut comparisons = String::new();
     for generation in &generations.0 {
         let pair = Pair::new(&config.namespace, model, serving, generation.generation);
-        let behind = pair.level_now(read).await?.behind;
+        let behind = pair.position_now(read).await?.behind;
         row(&mut table, generation, behind);
         let found = generation.comparison.as_ref().map(comparison::text).unwrap_or_default();
         comparisons.push_str(&found);
     }
     let (group, topics) = (config.namespace.group(model.name), model.topics(&config.namespace));
     if let Reset::Asked(asked) = reset::look(config, read, (&group, serving), &topics).await? {
-        for Told { what, .. } in asked.told(Side::Read) {
+        for Consequence { what, .. } in asked.consequences(Side::Read) {
             output::say(&format!("{group}: {what}"));
         }
     }

@@ -13,12 +13,14 @@ use millrace_ops::failure::Failure;
 use millrace_ops::layout::{self, Group, ReadModel, Side};
 use millrace_ops::postgres::Database;
 use millrace_ops::replay::build::{self, Wish};
+use millrace_ops::replay::due::{self, Waiting};
 use millrace_ops::replay::generations::{self, Generation, State};
-use millrace_ops::replay::reset::{self, Asked, Reset, Told};
+use millrace_ops::replay::reset::{self, Asked, Consequence, Reset};
 use millrace_ops::replay::session::Pair;
-use millrace_ops::replay::{cutover, due, shapes};
+use millrace_ops::replay::{cutover, shapes};
 use millrace_ops::roles::Roles;
 use millrace_ops::setup::indices;
+use millrace_store::replay;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -60,6 +62,10 @@ pub(super) struct Members {
     /// The generation that each alias is known to point to.
     aliased: HashMap<String, i32>,
     complained: bool,
+    /// The generations of other builds that this build's wait for.
+    waiting: Waiting,
+    /// Removes what is left of retired generations.
+    removing: Option<JoinHandle<()>>,
     /// The views that this build folds into no generation of, and why.
     idle: watch::Sender<Vec<String>>,
     stop: CancellationToken,
@@ -95,6 +101,8 @@ impl Members {
             tended: HashMap::new(),
             aliased: HashMap::new(),
             complained: false,
+            waiting: Waiting::default(),
+            removing: None,
             idle,
             stop,
             restarts,
@@ -139,16 +147,37 @@ impl Members {
         let places: Vec<Place> = live.iter().filter(is_fit).filter_map(|one| self.place(one)).collect();
         self.leave_all_but(&places).await;
         self.tell_idle(&live, &unfit);
-        self.leash(&live).await?;
+        self.pause_builds(&live).await?;
         for place in places {
             self.join_view(place).await?;
         }
         for serving in live.iter().filter(|one| one.state == State::Serving) {
             self.tend(serving, &live).await;
         }
+        self.remove_retired().await?;
         let chosen = self.models.values().filter(|model| self.selection.view(model.name));
-        let begun = due::begin(&self.config, &self.read, chosen, (&live, &unfit)).await;
+        let begun = due::begin(&self.config, &self.read, chosen, (&live, &unfit), &mut self.waiting).await;
         joined.and(begun.map(|_| ()))
+    }
+
+    /// What is left of retired generations goes, once their members have left.
+    async fn remove_retired(&mut self) -> Result<(), Failure> {
+        if self.removing.as_ref().is_some_and(|task| !task.is_finished()) {
+            return Ok(());
+        }
+        let retired = replay::to_remove(&self.read.pool).map_err(|error| self.read.failure(error));
+        let retired = self.read.in_time(retired).await?;
+        if retired.is_empty() {
+            return Ok(());
+        }
+        let (config, read) = (self.config.clone(), self.read.clone());
+        let models: Vec<ReadModel> = self.models.values().cloned().collect();
+        self.removing = Some(tokio::spawn(async move {
+            if let Err(error) = build::remove_retired(&config, &read, &models, &retired).await {
+                tracing::warn!(%error, "not all of a retired generation is removed yet");
+            }
+        }));
+        Ok(())
     }
 
     /// Tells the views of which there is no generation that this build can fold into.
@@ -170,15 +199,15 @@ impl Members {
         });
     }
 
-    /// What is being built goes as far as what serves has come.
-    async fn leash(&self, live: &[Generation]) -> Result<(), Failure> {
+    /// A generation that is being built is paused where the serving one is.
+    async fn pause_builds(&self, live: &[Generation]) -> Result<(), Failure> {
         for building in live.iter().filter(|one| one.state == State::Building) {
             let is_beside = |one: &&Generation| one.view == building.view && one.state == State::Serving;
             let serving = live.iter().find(is_beside);
             if let (Some(model), Some(serving)) = (self.models.get(building.view.as_str()), serving) {
                 let (namespace, number) = (&self.config.namespace, building.generation);
                 let pair = Pair::new(namespace, model, serving.generation, number);
-                self.read.in_time(pair.leash(&self.read)).await?;
+                self.read.in_time(pair.pause_at_serving(&self.read)).await?;
             }
         }
         Ok(())
@@ -258,7 +287,7 @@ impl Members {
             Reset::Asked(asked) => {
                 say(&place.group, &asked, Side::Write);
                 reset::rewind(&self.write, &place.group, &asked.back).await?;
-                reset::pass_gone(&self.write, (&place.group, 1), &asked.past_gone).await?;
+                reset::pass_deleted(&self.write, (&place.group, 1), &asked.past_deleted).await?;
             }
         }
         self.join(place)
@@ -284,7 +313,7 @@ impl Members {
             Reset::Lost(what) => tracing::warn!(group = place.group, "{what}; the view goes on from there"),
             Reset::Asked(asked) => {
                 say(&place.group, &asked, Side::Read);
-                reset::pass_gone(&self.read, stands, &asked.past_gone).await?;
+                reset::pass_deleted(&self.read, stands, &asked.past_deleted).await?;
                 if !asked.back.is_empty() {
                     let reason = format!("the group was reset: {}", reset::listed(&asked.back));
                     let wish = Wish { asked_by: "reset", reason: &reason, accept_differences: false };
@@ -314,7 +343,7 @@ impl Members {
         Ok(())
     }
 
-    /// Lets the alias follow, and compares a build once it is level. One view's trouble does not hold up the others.
+    /// Lets the alias follow, and compares a build once it has caught up. One view's trouble does not hold up the others.
     async fn tend(&mut self, serving: &Generation, live: &[Generation]) {
         let Some(model) = self.models.get(serving.view.as_str()).cloned() else { return };
         let tending = format!("tending {}", model.name);
@@ -356,7 +385,7 @@ impl Members {
 
 /// What follows from an operator's reset.
 fn say(group: &str, asked: &Asked, side: Side) {
-    for Told { what, refused } in asked.told(side) {
+    for Consequence { what, refused } in asked.consequences(side) {
         match refused {
             true => tracing::error!(group, "{what}"),
             false => tracing::warn!(group, "{what}"),

@@ -19,7 +19,8 @@ Exit codes:
   0  nothing is away, lost or left lying; what is behind is being worked on, what failed is tried again
   1  what waiting does not mend: topics, indices or schemas are missing; records wait in a group where no process works;
      the slot or the connector is lost, failed or held; the write side has lost commits; records were deleted before they
-     were read; a reset that the next start refuses; keys wait behind a dead letter, or for longer than a minute for a
+     were read; a reset that the next start refuses; a view is of another shape, and its next generation is not built or
+     differs; keys wait behind a dead letter, or for longer than a minute for a
      version that is missing. Dead letters that nothing waits behind are only listed.
      With --wait: not everything was level in time
   3  something could not be asked

@@ -1,5 +1,7 @@
 //! What `millrace status` found, for people.
 
+use std::time::Duration;
+
 use millrace_ops::failure::Failure;
 use millrace_ops::layout::Side;
 use millrace_ops::moment;
@@ -39,7 +41,7 @@ pub(super) fn text(report: &Report) -> String {
         section(&mut text, "generations", &report.generations, |generations| shown_generations(generations));
     }
     if report.unfit.as_ref().is_ok_and(|unfit| !unfit.is_empty()) {
-        section(&mut text, "of another shape", &report.unfit, |unfit| shown_unfit(unfit));
+        section(&mut text, "of another shape", &report.unfit, |unfit| shown_unfit(report, unfit));
     }
     text.push_str(&format!("DEAD LETTERS AND BLOCKED KEYS\n{}\n", troubles(report)));
     text.push_str(&format!("PROCESS\n{}", report.process.as_ref().map_or_else(no_process, shown_process)));
@@ -122,7 +124,7 @@ fn groups(lags: &[Lag]) -> String {
             || "unknown".to_owned(),
             |seconds| match lag.records {
                 0 => "-".to_owned(),
-                _ => moment::shown(std::time::Duration::from_secs_f64(seconds)),
+                _ => moment::shown(Duration::from_secs_f64(seconds)),
             },
         );
         let notes = [
@@ -185,10 +187,12 @@ fn shown_generations(generations: &[Generation]) -> String {
     table.render()
 }
 
-fn shown_unfit(unfit: &[Unfit]) -> String {
-    let shown = |one: &Unfit| match one.other {
-        Some(other) => format!("{}: {}; this build works on generation {other}\n", one.view, one.why),
-        None => format!("{}: {}\n", one.view, one.why),
+fn shown_unfit(report: &Report, unfit: &[Unfit]) -> String {
+    let shown = |one: &Unfit| {
+        let other = one.other.map(|other| format!("; this build works on generation {other}"));
+        let age = report.age_of(&one.view).filter(|age| *age > 0.0).map(Duration::from_secs_f64);
+        let age = age.map(|age| format!("; readers see the state of {} ago", moment::shown(age)));
+        format!("{}: {}{}{}\n", one.view, one.why, other.unwrap_or_default(), age.unwrap_or_default())
     };
     unfit.iter().map(shown).collect()
 }

@@ -61,7 +61,7 @@ fn shown(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use millrace_ops::replay::compare::Twin;
+    use millrace_ops::replay::compare::Counterparts;
     use millrace_ops::verify::what::What;
     use serde_json::json;
 
@@ -71,8 +71,8 @@ mod tests {
     fn a_finding_tells_both_values_the_difference_and_both_versions() {
         let row =
             |total: i64, version: i64| Some(json!({"order_id": "1", "total": total, "version": version}));
-        let twin = Twin { key: "1".to_owned(), serving: row(150, 3), building: row(100, 3) };
-        let finding = Finding::of(What::Row, "orders", twin);
+        let pair = Counterparts { key: "1".to_owned(), serving: row(150, 3), building: row(100, 3) };
+        let finding = Finding::of(What::Row, "orders", pair);
         assert_eq!(finding.versions, [Some(3), Some(3)]);
         let text = table(&[finding]);
         let line: Vec<&str> = text.lines().nth(1).unwrap().split_whitespace().collect();

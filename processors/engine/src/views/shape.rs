@@ -1,12 +1,21 @@
-//! The shape of a view: the columns of its table, its SQL views, its mapping, and the version of its fold.
+//! What a build makes of a view: the columns of its table, its SQL views, its mapping, which fold fills it, and the contexts whose
+//! events that fold reads.
 
 use millrace_domain::{Log, Tally, View};
+use millrace_schemas::CONTEXTS;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-/// The number of this build's release, incremented here with each release. A build may change what a build of a lower number
-/// has set up, and not the other way round.
-pub const RELEASE: i32 = 1;
+use crate::failpoints::other_release;
+
+/// The number of this build's release. A build of a higher one may change what one of a lower one has set up, and not the other
+/// way round. It grows by one with each release, here.
+const RELEASE: i32 = 1;
+
+/// The number of this build's release, or what a story takes for another build's.
+pub fn release() -> i32 {
+    other_release().unwrap_or(RELEASE)
+}
 
 /// How many hexadecimal digits of the hash are kept: enough to distinguish the shapes of a view.
 const DIGITS: usize = 16;
@@ -27,6 +36,9 @@ pub struct Shape {
     pub mapping: Option<String>,
     /// Which fold fills it, counted from 1.
     pub fold: u32,
+    /// The contexts whose events it reads, whether the instance has them or not: the fold of other events is another fold. One that the
+    /// instance gets later has no events before, so that no generation has missed any.
+    pub contexts: Vec<&'static str>,
     /// The columns, or fields, that mean something else than in the shape before.
     pub changed: Vec<&'static str>,
 }
@@ -39,36 +51,59 @@ impl Shape {
     pub fn of_view<V: View>() -> Self {
         let (table, views) = (Some(V::TABLE.to_owned()), Some(V::SQL_VIEW.to_owned()));
         let mapping = V::MAPPING.map(str::to_owned);
-        Self { table, views, mapping, fold: V::FOLD, changed: V::CHANGED.to_vec() }
+        let (contexts, changed) = (V::CONTEXTS.to_vec(), V::CHANGED.to_vec());
+        Self { table, views, mapping, fold: V::FOLD, contexts, changed }
     }
 
     /// That of a tally.
     pub fn of_tally<T: Tally>() -> Self {
         let (table, views) = (Some(T::TABLE.to_owned()), Some(T::SQL_VIEW.to_owned()));
-        Self { table, views, mapping: None, fold: T::FOLD, changed: T::CHANGED.to_vec() }
+        let (contexts, changed) = (T::CONTEXTS.to_vec(), T::CHANGED.to_vec());
+        Self { table, views, mapping: None, fold: T::FOLD, contexts, changed }
     }
 
     /// That of a log.
     pub fn of_log<L: Log>() -> Self {
         let mapping = Some(L::MAPPING.to_owned());
-        Self { mapping, fold: L::FOLD, changed: L::CHANGED.to_vec(), ..Self::default() }
+        let (contexts, changed) = (L::CONTEXTS.to_vec(), L::CHANGED.to_vec());
+        Self { mapping, fold: L::FOLD, contexts, changed, ..Self::default() }
     }
 
-    /// With one more column, and the next fold: another build's shape in a story.
+    /// Another build's, of a story: with one more `column` and the fold of it, a column `retyped`, another `mapping`, one more
+    /// `context:…`, or `without:…` one. As it is after any other word.
     #[must_use]
-    pub fn with_a_column_more(self) -> Self {
-        let column =
-            |sql: String| sql.replacen("version ", "channel text NOT NULL DEFAULT 'web', version ", 1);
-        let read = |sql: String| sql.replacen("version, updated_at", "channel, version, updated_at", 1);
-        Self { table: self.table.map(column), views: self.views.map(read), fold: self.fold + 1, ..self }
+    pub fn changed_by(self, change: &str) -> Self {
+        let replaced =
+            |text: Option<String>, from: &str, to: &str| text.map(|text| text.replacen(from, to, 1));
+        match change.split_once(':').unwrap_or((change, "")) {
+            ("column", _) => {
+                let column = "channel text NOT NULL DEFAULT 'web', version ";
+                let table = replaced(self.table, "version ", column);
+                let views = replaced(self.views, "version, updated_at", "channel, version, updated_at");
+                Self { table, views, fold: self.fold + 1, ..self }
+            }
+            ("retyped", _) => Self { table: replaced(self.table, " bigint ", " numeric "), ..self },
+            ("mapping", _) => Self { mapping: replaced(self.mapping, "\"long\"", "\"double\""), ..self },
+            ("context", name) => {
+                let more = CONTEXTS.iter().copied().filter(|context| *context == name);
+                Self { contexts: self.contexts.into_iter().chain(more).collect(), ..self }
+            }
+            ("without", name) => {
+                let contexts = self.contexts.into_iter().filter(|context| *context != name).collect();
+                Self { contexts, ..self }
+            }
+            _ => self,
+        }
     }
 
-    /// The same for the same columns, constraints, SQL views, mapping and fold, however they are written.
+    /// The same for the same columns, constraints, SQL views, mapping, fold and contexts, however they are written.
     pub fn fingerprint(&self) -> String {
         let columns = self.table.as_deref().map(|table| within(&words(table)).join(" "));
         let views = self.views.as_deref().map(|views| words(views).join(" "));
         let mapping = self.mapping.as_deref().map(in_order);
-        let parts = [columns, views, mapping, Some(self.fold.to_string())];
+        let mut contexts = self.contexts.clone();
+        contexts.sort_unstable();
+        let parts = [columns, views, mapping, Some(self.fold.to_string()), Some(contexts.join(" "))];
         let text = parts.map(Option::unwrap_or_default).join("\n");
         let mut digits = hex::encode(Sha256::digest(text.as_bytes()));
         digits.truncate(DIGITS);
@@ -199,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_constraints_views_mapping_and_fold_are_parts_of_a_shape() {
+    fn columns_constraints_views_mapping_fold_and_contexts_are_parts_of_a_shape() {
         let before = shape(TABLE);
         let with = |change: &dyn Fn(&mut Shape)| {
             let mut after = before.clone();
@@ -215,8 +250,14 @@ mod tests {
             with(&|after| after.views = Some("CREATE VIEW {view}".to_owned())),
             with(&|after| after.mapping = Some("{}".to_owned())),
             with(&|after| after.fold = 2),
+            with(&|after| after.contexts = vec!["orders"]),
+            with(&|after| after.contexts = vec!["orders", "payments"]),
         ];
-        let distinct: std::collections::BTreeSet<&String> = all.iter().collect();
-        assert_eq!(distinct.len(), all.len(), "{all:?}");
+        assert_eq!(
+            with(&|after| after.contexts = vec!["payments", "orders"]),
+            with(&|after| after.contexts = vec!["orders", "payments"])
+        );
+        let different: std::collections::BTreeSet<&String> = all.iter().collect();
+        assert_eq!(different.len(), all.len(), "{all:?}");
     }
 }

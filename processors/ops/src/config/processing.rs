@@ -1,11 +1,13 @@
 //! Batches, and what waits or is kept in memory.
 
+use std::time::Duration;
+
 use bytesize::ByteSize;
 use millrace_engine::Buffers;
 use serde::{Deserialize, Serialize};
 use serde_with::serde_as;
 
-use super::check::positive;
+use super::check::{at_least, positive};
 use super::units::{Human, written_size};
 
 /// How much is taken at once.
@@ -23,6 +25,10 @@ pub struct Processing {
     /// them that no other takes.
     #[serde_as(as = "Human")]
     pub buffer: ByteSize,
+    /// The next generation of a view that another build builds gives way to this build's when no process has worked on it for so
+    /// long.
+    #[serde_as(as = "Human")]
+    pub abandoned_after: Duration,
 }
 
 impl Default for Processing {
@@ -32,6 +38,7 @@ impl Default for Processing {
             events_batch_max: 5_000,
             state_cache: ByteSize::mib(16),
             buffer: ByteSize::mib(40),
+            abandoned_after: Duration::from_secs(60),
         }
     }
 }
@@ -52,6 +59,7 @@ impl Processing {
         let problems = [
             positive("processing.commands_batch_max", self.commands_batch_max),
             positive("processing.events_batch_max", self.events_batch_max),
+            at_least("processing.abandoned_after", self.abandoned_after, Duration::from_secs(1)),
             (self.buffer < least).then(|| {
                 let [least, buffer] = [least, self.buffer].map(written_size);
                 format!("processing.buffer must be {least} or more, not {buffer}")

@@ -3,15 +3,15 @@
 use std::time::{Duration, Instant};
 
 use millrace_engine::views::ddl;
-use millrace_store::{blocked_key, consumer_offset, dead_letter, names, parked, progress, replay};
+use millrace_store::{blocked_key, consumer_offset, dead_letter, names, own_name, parked, progress, replay};
 use rdkafka::types::RDKafkaErrorCode;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::generations;
-use super::shapes::{self, RELEASE_ASKS};
+use super::shapes::{self, Due, RELEASE_ASKS};
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::kafka;
+use crate::kafka::{self, Reader};
 use crate::layout::ReadModel;
 use crate::listener::Listener;
 use crate::postgres::Database;
@@ -48,17 +48,24 @@ pub async fn begin(
     let live = generations::live(&mut *transaction).await.map_err(fail)?;
     let live = generations::Generations(live.into_iter().filter(|one| one.view == model.name).collect());
     live.serving()?;
-    if let Some(building) = live.building() {
+    // Another process may have been faster, and its generation serve already.
+    if wish.asked_by == RELEASE_ASKS {
+        match shapes::due_of(&mut transaction, model).await.map_err(fail)? {
+            Due::Begins(None) => {}
+            Due::Begins(Some(lower)) => {
+                let why = format!("release {} builds another instead", model.shape.release);
+                given_up(&mut transaction, (model.name, lower), &why).await.map_err(fail)?;
+            }
+            Due::Builds(building) => return Ok(building),
+            _ => return live.serving(),
+        }
+    } else if let Some(building) = live.building() {
         if wish.asked_by == "operator" {
             let again = replay::compare_again(&mut *transaction, model.name, wish.accept_differences);
             again.await.map_err(fail)?;
             transaction.commit().await.map_err(fail)?;
         }
         return Ok(building.generation);
-    }
-    // Another process may have been faster, and its generation serve already.
-    if wish.asked_by == RELEASE_ASKS && !shapes::is_due(&mut transaction, model).await.map_err(fail)? {
-        return live.serving();
     }
     let Wish { asked_by, reason, accept_differences } = wish;
     let next = replay::next(&mut transaction, model.name).await.map_err(fail)?;
@@ -73,7 +80,34 @@ pub async fn begin(
     Ok(next)
 }
 
-/// Creates all that the next generation of a view needs, without recording it: nobody works on it yet.
+/// Gives up a generation that is being built; `millrace run` removes what is left of it.
+///
+/// # Errors
+/// [`Failure::Unreachable`].
+pub(super) async fn give_up(
+    config: &Config,
+    read: &Database,
+    place: (&str, i32),
+    why: &str,
+) -> Result<(), Failure> {
+    let fail = |error| read.failure(error);
+    let mut transaction = databases::begin(config, read).await?;
+    given_up(&mut transaction, place, why).await.map_err(fail)?;
+    transaction.commit().await.map_err(fail)
+}
+
+async fn given_up(
+    connection: &mut PgConnection,
+    (view, generation): (&str, i32),
+    why: &str,
+) -> sqlx::Result<()> {
+    if replay::give_up(connection, (view, generation), why).await? {
+        tracing::warn!(view, generation, why, "the rebuild is given up");
+    }
+    Ok(())
+}
+
+/// Creates all that the next generation of a view needs, without recording it: no process works on it yet.
 ///
 /// # Errors
 /// As [`begin`].
@@ -123,13 +157,45 @@ pub async fn retire(
     for generation in &retired {
         listener
             .say(&format!("generation {generation} of {}: waiting until no process works on it", model.name));
-        // Kafka deletes a group only once its last member has left.
-        remove_group(config, &config.namespace.generation_group(model.name, *generation)).await?;
-        indices::remove(config, model, *generation).await?;
-        topics::remove(config, &model.retry_topics(config, *generation)).await?;
-        remove_rows(config, read, model, *generation).await.map_err(fail)?;
+        remove(config, read, model, *generation).await?;
     }
     Ok(retired)
+}
+
+/// Removes what is left of generations that were retired, of these views.
+///
+/// # Errors
+/// As [`retire`].
+pub async fn remove_retired(
+    config: &Config,
+    read: &Database,
+    models: &[ReadModel],
+    retired: &[(String, i32)],
+) -> Result<(), Failure> {
+    for (view, generation) in retired {
+        if let Some(model) = models.iter().find(|model| model.name == view) {
+            remove(config, read, model, *generation).await?;
+            tracing::info!(view, generation, "what was left of a retired generation is removed");
+        }
+    }
+    Ok(())
+}
+
+async fn remove(config: &Config, read: &Database, model: &ReadModel, generation: i32) -> Result<(), Failure> {
+    // Kafka deletes a group only once its last member has left.
+    remove_group(config, &config.namespace.generation_group(model.name, generation)).await?;
+    indices::remove(config, model, generation).await?;
+    remove_retry_topics(config, &own_name(&config.namespace.group(model.name), generation)).await?;
+    let removed = remove_rows(config, read, model, generation).await;
+    removed.map_err(|error| read.failure(error))
+}
+
+/// All that there are: another build's generation may have read other topics.
+async fn remove_retry_topics(config: &Config, name: &str) -> Result<(), Failure> {
+    let there = tokio::task::block_in_place(|| Reader::new(&config.kafka)?.topics())?;
+    let part = format!(".{name}.retry.");
+    let names: Vec<&str> = there.keys().map(String::as_str).filter(|topic| topic.contains(&part)).collect();
+    topics::remove(config, &names).await
 }
 
 async fn remove_group(config: &Config, group: &str) -> Result<(), Failure> {
@@ -173,7 +239,7 @@ async fn remove_rows(
 ) -> sqlx::Result<()> {
     let mut transaction = read.pool.begin().await?;
     clear(config, &mut transaction, model, generation).await?;
-    // What a retired generation could not fold is of no use to anybody.
+    // What a retired generation could not fold is of no use any more.
     dead_letter::discard_all(&mut transaction, &config.namespace.group(model.name), generation).await?;
     replay::removed(&mut transaction, model.name, generation).await?;
     transaction.commit().await

@@ -38,12 +38,14 @@ pub enum Compared {
     Rows,
     /// The documents of a log, which has no table.
     Documents,
+    /// The rows of the built generation with its events, since those of the other have another key.
+    Events,
 }
 
 impl Compared {
     fn noun(self) -> &'static str {
         match self {
-            Self::Rows => "rows",
+            Self::Rows | Self::Events => "rows",
             Self::Documents => "documents",
         }
     }
@@ -73,6 +75,13 @@ impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { serving, building, differing, rows: [before, after], .. } = self;
         let what = self.what.noun();
+        if self.what == Compared::Events {
+            let are = if self.equal() { "equal" } else { "different" };
+            return write!(
+                f,
+                "{are}: {differing} of {after} rows in generation {building} are not as their events say"
+            );
+        }
         if self.equal() {
             return write!(f, "equal: {after} {what} in generations {serving} and {building}");
         }
@@ -90,6 +99,27 @@ pub(crate) struct Tables<'t> {
     pub(crate) table: &'t Table,
     /// What is compared of a row, in SQL.
     pub(crate) columns: String,
+    /// Which of the two may have rows that the other has not.
+    pub(crate) one_sided: OneSided,
+}
+
+/// Which of two generations reads topics that the other does not: rows and documents that only it has are no difference.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct OneSided {
+    pub(super) serving: bool,
+    pub(super) building: bool,
+}
+
+impl OneSided {
+    /// Whether the two read other topics.
+    pub(super) fn any(self) -> bool {
+        self.serving || self.building
+    }
+
+    /// Whether it is no difference that one of the two has not what the other has.
+    pub(super) fn allows(self, serving: bool, building: bool) -> bool {
+        self.serving && serving && !building || self.building && building && !serving
+    }
 }
 
 /// Every column of a row.
@@ -119,9 +149,20 @@ pub(super) async fn common(
     Ok(columns.iter().map(column).collect::<Vec<_>>().join(", "))
 }
 
+const KEY: &str = "
+    SELECT coalesce(array_agg(a.attname::text), '{}') FROM pg_index AS i
+    JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey)
+    WHERE i.indisprimary AND i.indrelid = to_regclass(quote_ident($1))";
+
+/// Whether the rows of a table have the key that this build's have.
+pub(super) async fn has_key(connection: &mut PgConnection, table: &str, key: &[&str]) -> sqlx::Result<bool> {
+    let found: Vec<String> = sqlx::query_scalar(KEY).bind(table).fetch_one(connection).await?;
+    Ok(found.len() == key.len() && key.iter().all(|column| found.iter().any(|found| found == column)))
+}
+
 /// A row by its key, as each of two tables has it.
 #[derive(Debug, Clone)]
-pub struct Twin {
+pub struct Counterparts {
     /// The key.
     pub key: String,
     /// In the table that serves; `None` when it is not there.
@@ -137,7 +178,7 @@ pub(crate) struct Differing {
     /// Rows that differ.
     pub(crate) count: i64,
     /// The first of them.
-    pub(crate) first: Vec<Twin>,
+    pub(crate) first: Vec<Counterparts>,
 }
 
 /// Compares these columns of all rows, as they are in the transaction of `connection`.
@@ -167,7 +208,7 @@ pub(crate) async fn differing(
         }
     };
     let count = found.first().map_or(0, |row| row.3);
-    let first = found.into_iter().map(|(key, serving, building, _)| Twin { key, serving, building });
+    let first = found.into_iter().map(|(key, serving, building, _)| Counterparts { key, serving, building });
     Ok(Differing { rows, count, first: first.collect() })
 }
 
@@ -194,6 +235,7 @@ impl Tables<'_> {
 
     /// The first rows of some buckets that differ, and how many there are in all.
     fn rows(&self) -> String {
+        let OneSided { serving, building } = self.one_sided;
         let side = |table: &str| {
             format!(
                 "(SELECT {} AS key, to_jsonb(t) AS fields FROM {} AS t WHERE {} = ANY($1))",
@@ -204,7 +246,8 @@ impl Tables<'_> {
         };
         format!(
             "SELECT key, s.fields, b.fields, count(*) OVER () FROM {} AS s FULL JOIN {} AS b USING (key)
-             WHERE s.fields IS DISTINCT FROM b.fields AND ($2::text IS NULL OR key = $2) ORDER BY key LIMIT $3",
+             WHERE s.fields IS DISTINCT FROM b.fields AND ($2::text IS NULL OR key = $2)
+                   AND NOT ({serving} AND b.fields IS NULL) AND NOT ({building} AND s.fields IS NULL) ORDER BY key LIMIT $3",
             side(&self.serving.1),
             side(&self.building.1)
         )
@@ -235,7 +278,9 @@ pub(crate) fn key_of(table: &Table) -> String {
     }
 }
 
-pub(crate) fn differences(Twin { key, serving: before, building: after }: Twin) -> Vec<Difference> {
+pub(crate) fn differences(
+    Counterparts { key, serving: before, building: after }: Counterparts,
+) -> Vec<Difference> {
     let difference = |field: &str, serving: Value, building: Value| Difference {
         key: key.clone(),
         field: field.to_owned(),
@@ -259,7 +304,7 @@ mod tests {
     use super::*;
 
     fn named(before: Option<Value>, after: Option<Value>) -> Vec<String> {
-        differences(Twin { key: "1".to_owned(), serving: before, building: after })
+        differences(Counterparts { key: "1".to_owned(), serving: before, building: after })
             .into_iter()
             .map(|d| format!("{} {} {}", d.field, d.serving, d.building))
             .collect()

@@ -1,4 +1,4 @@
-//! Cut-over: both generations held at the same offsets, seen at that moment, compared, swapped.
+//! Cut-over: both generations paused at the same offsets, seen at that moment, compared, swapped.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use millrace_store::{names, replay};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
 
-use super::compare::{Comparison, Tables, common, compare};
+use super::compare::{Comparison, Tables, common, compare, has_key};
 use super::documents::Documents;
 use super::generations::{Generation, Generations};
 use super::session::{self, Pair};
@@ -19,21 +19,22 @@ use crate::http::Http;
 use crate::layout::{ReadModel, Table};
 use crate::postgres::Database;
 use crate::setup::indices;
+use crate::verify::generation;
 
-/// Nobody is held before the built generation is as near as this, in records.
+/// Neither is paused before the built generation is as near as this, in records.
 const NEAR: i64 = 5_000;
 /// Within this the built generation reaches the other, or both go on and it is tried again.
 const REACHED_WITHIN: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(25);
-/// What a hold in vain is followed by.
+/// How long both go on after a pause in which the built one did not catch up.
 const REST: Duration = Duration::from_secs(4);
 
-/// Compares a build with the serving generation when it is level, and swaps when they are equal, or different as
+/// Compares a build with the serving generation when it has caught up, and swaps when they are equal, or different as
 /// accepted. Otherwise writes down what differs and leaves the build as it is. Does nothing while it is far behind or
-/// another process is at it.
+/// another process compares it.
 ///
 /// # Errors
-/// [`Failure`]; nothing is swapped then, and a hold ends by itself.
+/// [`Failure`]; nothing is swapped then, and a pause ends by itself.
 pub async fn attempt(config: &Config, read: &Database, model: &ReadModel) -> Result<(), Failure> {
     let fail = |error| read.failure(error);
     let generations = Generations::of(read, model.name).await?;
@@ -42,17 +43,17 @@ pub async fn attempt(config: &Config, read: &Database, model: &ReadModel) -> Res
     let serving = generations.serving()?;
     let of_one_shape = generations.are_of_one_shape(serving, building.generation);
     let pair = Pair::new(&config.namespace, model, serving, building.generation);
-    let pair = Pair { of_one_shape, ..pair };
-    let level = pair.level_now(read).await?;
-    if level.behind + level.unpublished > NEAR || level.applied == 0 && !level.is_caught_up() {
+    if is_far(pair.position_now(read).await?) {
         return Ok(());
     }
     let mut connection = session::open(read).await.map_err(fail)?;
     if !session::alone(&mut connection, "replay", &config.namespace, model.name).await.map_err(fail)? {
         return Ok(());
     }
+    let pair = pair.compared(config, read, of_one_shape).await?;
     let compared = match &model.table {
-        Some(table) => compared_rows(read, &pair, table, &mut connection).await?,
+        _ if is_far(pair.position_now(read).await?) => None,
+        Some(table) => compared_rows((config, read), &pair, table, &mut connection).await?,
         None => compared_documents(config, read, &pair, &mut connection).await?,
     };
     match compared {
@@ -64,24 +65,32 @@ pub async fn attempt(config: &Config, read: &Database, model: &ReadModel) -> Res
     }
 }
 
+fn is_far(position: Position) -> bool {
+    position.behind + position.unpublished > NEAR || position.applied == 0 && !position.is_caught_up()
+}
+
 /// Compares in a snapshot in which both generations have had the same records; `None` when there was none in time.
 async fn compared_rows(
-    read: &Database,
+    (config, read): (&Config, &Database),
     pair: &Pair<'_>,
     table: &Table,
     connection: &mut PgConnection,
 ) -> Result<Option<Comparison>, Failure> {
     let fail = |error| read.failure(error);
-    pair.hold(connection).await.map_err(fail)?;
-    let level = level_snapshot(pair, connection).await;
+    pair.pause(connection).await.map_err(fail)?;
+    let position = caught_up_snapshot(pair, connection).await;
     // The snapshot stays as it is while both go on.
-    pair.release(read).await?;
-    let Some((mut snapshot, _)) = level.map_err(fail)? else { return Ok(None) };
+    pair.resume(read).await?;
+    let Some((mut snapshot, _)) = position.map_err(fail)? else { return Ok(None) };
     let name = |generation| (generation, names::table(pair.model.name, generation));
     let (serving, building) = (name(pair.serving), name(pair.building));
-    let changed = if pair.of_one_shape { &[] } else { pair.model.changed.as_slice() };
-    let common = common(&mut snapshot, (&serving.1, &building.1), changed).await;
-    let tables = Tables { serving, building, table, columns: common.map_err(fail)? };
+    if !has_key(&mut snapshot, &serving.1, &table.key).await.map_err(fail)? {
+        snapshot.commit().await.map_err(fail)?;
+        return generation::check(config, read, pair.model, (serving.0, building.0)).await.map(Some);
+    }
+    let common = common(&mut snapshot, (&serving.1, &building.1), &pair.changed()).await;
+    let tables =
+        Tables { serving, building, table, columns: common.map_err(fail)?, one_sided: pair.one_sided };
     let comparison = compare(&mut snapshot, &tables).await.map_err(fail)?;
     snapshot.commit().await.map_err(fail)?;
     Ok(Some(comparison))
@@ -96,10 +105,10 @@ async fn compared_documents(
     connection: &mut PgConnection,
 ) -> Result<Option<Comparison>, Failure> {
     let elastic = Http::elasticsearch(&config.elasticsearch)?;
-    pair.hold(connection).await.map_err(|error| read.failure(error))?;
-    let documents = level_documents(config, read, &elastic, pair, connection).await;
+    pair.pause(connection).await.map_err(|error| read.failure(error))?;
+    let documents = documents_caught_up(config, read, &elastic, pair, connection).await;
     // What was there stays as it is while both go on.
-    pair.release(read).await?;
+    pair.resume(read).await?;
     match documents? {
         Some(documents) => documents.compare().await.map(Some),
         None => Ok(None),
@@ -107,7 +116,7 @@ async fn compared_documents(
 }
 
 /// Nothing is published between two looks that find both generations where they were, with nothing left to publish.
-async fn level_documents<'e>(
+async fn documents_caught_up<'e>(
     config: &Config,
     read: &Database,
     elastic: &'e Http,
@@ -115,34 +124,34 @@ async fn level_documents<'e>(
     connection: &mut PgConnection,
 ) -> Result<Option<Documents<'e>>, Failure> {
     let fail = |error| read.failure(error);
-    let Some((snapshot, before)) = level_snapshot(pair, connection).await.map_err(fail)? else {
+    let Some((snapshot, before)) = caught_up_snapshot(pair, connection).await.map_err(fail)? else {
         return Ok(None);
     };
     snapshot.commit().await.map_err(fail)?;
     let documents = Documents::now(config, elastic, pair).await?;
-    if pair.level_now(read).await? == before {
+    if pair.position_now(read).await? == before {
         return Ok(Some(documents));
     }
     documents.close().await?;
     Ok(None)
 }
 
-/// Opens a snapshot in which both are level, and says where; `None` when time is up.
-async fn level_snapshot<'c>(
+/// Opens a snapshot in which the built one has caught up, and says where both are; `None` when time is up.
+async fn caught_up_snapshot<'c>(
     pair: &Pair<'_>,
     connection: &'c mut PgConnection,
 ) -> sqlx::Result<Option<(Transaction<'c, Postgres>, Position)>> {
     let until = Instant::now() + REACHED_WITHIN;
-    while !pair.level(connection).await?.is_caught_up() {
+    while !pair.position(connection).await?.is_caught_up() {
         if Instant::now() > until {
             return Ok(None);
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
     let mut snapshot = session::snapshot(connection).await?;
-    // Neither can go beyond where it is held, nor back: but the hold may have ended meanwhile.
-    let level = pair.level(&mut snapshot).await?;
-    Ok(level.is_caught_up().then_some((snapshot, level)))
+    // Neither can go beyond where it is paused, nor back: but the pause may have ended meanwhile.
+    let position = pair.position(&mut snapshot).await?;
+    Ok(position.is_caught_up().then_some((snapshot, position)))
 }
 
 async fn decide(

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
-use super::compare::{Compared, Comparison, Twin, differences};
+use super::compare::{Compared, Comparison, Counterparts, OneSided, differences};
 use super::session::Pair;
 use crate::config::Config;
 use crate::failure::Failure;
@@ -22,6 +22,7 @@ pub(super) struct Documents<'d> {
     serving: Side<'d>,
     building: Side<'d>,
     changed: Option<Vec<&'static str>>,
+    one_sided: OneSided,
 }
 
 struct Side<'s> {
@@ -35,9 +36,10 @@ struct Side<'s> {
 struct Found {
     /// Between two shapes: the fields that mean something else in the built one. Then only those count that both documents have.
     changed: Option<Vec<&'static str>>,
+    one_sided: OneSided,
     differing: i64,
     missing: i64,
-    first: Vec<Twin>,
+    first: Vec<Counterparts>,
 }
 
 impl<'d> Documents<'d> {
@@ -53,8 +55,8 @@ impl<'d> Documents<'d> {
             Ok(Side { generation, index, ids })
         };
         let (serving, building) = (side(pair.serving).await?, side(pair.building).await?);
-        let changed = (!pair.of_one_shape).then(|| pair.model.changed.clone());
-        Ok(Self { serving, building, changed })
+        let changed = (!pair.of_one_shape).then(|| pair.changed());
+        Ok(Self { serving, building, changed, one_sided: pair.one_sided })
     }
 
     /// Compares all fields of all documents, and their versions.
@@ -64,7 +66,8 @@ impl<'d> Documents<'d> {
     pub(super) async fn compare(mut self) -> Result<Comparison, Failure> {
         let documents = [self.serving.ids.count().await?, self.building.ids.count().await?];
         let [before, after] = documents;
-        let mut found = Found { changed: self.changed.clone(), ..Found::default() };
+        let (changed, one_sided) = (self.changed.clone(), self.one_sided);
+        let mut found = Found { changed, one_sided, ..Found::default() };
         while let Some(ids) = self.serving.ids.page().await? {
             // Else it is forgotten meanwhile.
             self.building.ids.count().await?;
@@ -75,8 +78,8 @@ impl<'d> Documents<'d> {
             }
         }
         // The built one has as many as it has of the other's: then it has no others.
-        if after != before - found.missing {
-            self.strangers(&mut found).await?;
+        if after != before - found.missing && !self.one_sided.building {
+            self.others(&mut found).await?;
         }
         let (serving, building) = (self.serving.generation, self.building.generation);
         self.close().await?;
@@ -100,14 +103,13 @@ impl<'d> Documents<'d> {
     }
 
     /// Documents that only the built generation has.
-    async fn strangers(&mut self, found: &mut Found) -> Result<(), Failure> {
+    async fn others(&mut self, found: &mut Found) -> Result<(), Failure> {
         while let Some(ids) = self.building.ids.page().await? {
             for ids in ids.chunks(LOOKED_UP) {
                 let known = self.serving.index.held(ids).await?;
-                let strange: Vec<String> =
-                    ids.iter().filter(|id| !known.contains_key(*id)).cloned().collect();
-                if !strange.is_empty() {
-                    found.take(&strange, HashMap::new(), self.building.index.held(&strange).await?);
+                let others: Vec<String> = ids.iter().filter(|id| !known.contains_key(*id)).cloned().collect();
+                if !others.is_empty() {
+                    found.take(&others, HashMap::new(), self.building.index.held(&others).await?);
                 }
             }
         }
@@ -127,14 +129,14 @@ impl Found {
             if let (Some(changed), Some(before), Some(after)) = (&self.changed, &mut before, &mut after) {
                 keep_common(before, after, changed);
             }
-            if before == after {
+            self.missing += i64::from(after.is_none());
+            if before == after || self.one_sided.allows(before.is_some(), after.is_some()) {
                 continue;
             }
             self.differing += 1;
-            self.missing += i64::from(after.is_none());
             if self.first.len() < SHOWN_MAX {
                 let [serving, building] = [before, after].map(|held| held.map(Held::versioned));
-                self.first.push(Twin { key: id.clone(), serving, building });
+                self.first.push(Counterparts { key: id.clone(), serving, building });
             }
         }
     }
@@ -156,6 +158,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn documents_that_only_the_generation_with_more_topics_has_are_no_difference() {
+        let held = |id: &str| HashMap::from([(id.to_owned(), Held { version: 1, source: json!({}) })]);
+        let take = |one_sided| {
+            let mut found = Found { one_sided, ..Found::default() };
+            found.take(&["new".to_owned()], HashMap::new(), held("new"));
+            found.take(&["old".to_owned()], held("old"), HashMap::new());
+            (found.differing, found.missing)
+        };
+        assert_eq!(take(OneSided::default()), (2, 1));
+        assert_eq!(take(OneSided { building: true, serving: false }), (1, 1));
+        assert_eq!(take(OneSided { building: true, serving: true }), (0, 1));
+    }
 
     #[test]
     fn between_two_shapes_fields_count_that_both_have_and_mean_the_same_by() {

@@ -134,7 +134,7 @@ impl Fill<'_> {
     }
 
     /// The generation goes on where the serving one is in this snapshot; or earlier, where a record waits that the
-    /// serving one has not folded. One of a former topic, whose offset is set apart below zero, is not in Kafka any more:
+    /// serving one has not folded. One of a former topic, whose offset is kept below zero, is not in Kafka any more:
     /// what of it is missing `millrace verify --repair` emits again, behind all others.
     async fn stand_as(&self, connection: &mut PgConnection, published: &[Stand]) -> sqlx::Result<()> {
         let (group, topics) = (self.role.group().id.as_str(), self.model.topics(&self.config.namespace));

@@ -20,7 +20,7 @@ pub enum State {
     Serving,
     /// It served before and goes on, so that a rollback is a swap back.
     Following,
-    /// It is going away, or gone.
+    /// It is being removed, or was.
     Retired,
 }
 
@@ -66,7 +66,7 @@ pub struct Generation {
     pub started_at: DateTime<Utc>,
     /// When it began to serve, the last time.
     pub swapped_at: Option<DateTime<Utc>>,
-    /// What it is like, as the build that began it says; `None`: as whatever set it up.
+    /// What it is like, as the build that began it says; `None`: not known, as of one that a build before shapes has set up.
     pub shape: Option<String>,
     /// The release of that build.
     pub release: Option<i32>,

@@ -1,4 +1,4 @@
-//! Whether an operator has reset a group's offsets with Kafka's own tool while nobody was in it.
+//! Whether an operator has reset a group's offsets with Kafka's own tool while it had no members.
 //!
 //! Every offset that Millrace commits is stamped, with the offset in the stamp; `kafka-consumer-groups --reset-offsets`
 //! leaves no stamp, and other tools keep one that names another offset. So a committed offset without a stamp of its own
@@ -29,11 +29,11 @@ type Stand = (i64, i64, Option<Uuid>);
 /// What the committed offsets of a group say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reset {
-    /// Nobody touched them: go on from Postgres.
+    /// They are as we committed them: go on from Postgres.
     None,
     /// An operator has set some.
     Asked(Asked),
-    /// Nobody touched them, and what we ourselves have committed is not in Postgres: for people.
+    /// They are as we committed them, and Postgres has not come as far: for people.
     Lost(String),
 }
 
@@ -44,7 +44,7 @@ pub struct Asked {
     pub back: Vec<Move>,
     /// Partitions whose next record was deleted: they go on at the first one that is there. Nothing is skipped that could
     /// be read.
-    pub past_gone: Vec<Move>,
+    pub past_deleted: Vec<Move>,
     /// Partitions whose records would be skipped: refused.
     pub skipping: Vec<Move>,
 }
@@ -75,7 +75,7 @@ impl Asked {
         for (wish, first) in moves {
             let reached = Move { to: wish.to.max(first), ..wish.clone() };
             match wish {
-                Move { from, to, .. } if from < first && to <= first => asked.past_gone.push(reached),
+                Move { from, to, .. } if from < first && to <= first => asked.past_deleted.push(reached),
                 Move { from, to, .. } if to > from => asked.skipping.push(wish),
                 Move { from, .. } if reached.to < from => asked.back.push(reached),
                 // Back to what was deleted, and nothing before it is there.
@@ -86,11 +86,11 @@ impl Asked {
     }
 
     fn is_nothing(&self) -> bool {
-        self.back.is_empty() && self.past_gone.is_empty() && self.skipping.is_empty()
+        self.back.is_empty() && self.past_deleted.is_empty() && self.skipping.is_empty()
     }
 
     /// What is done when the group's next member starts, for people; and whether that is what was asked for.
-    pub fn told(&self, side: Side) -> Vec<Told> {
+    pub fn consequences(&self, side: Side) -> Vec<Consequence> {
         let again = match side {
             Side::Write => "the records are read again, and the ledgers answer for each",
             Side::Read => "the view is rebuilt from its first event, whichever offsets are named",
@@ -98,26 +98,27 @@ impl Asked {
         let lines = [
             (&self.back, again),
             (
-                &self.past_gone,
+                &self.past_deleted,
                 "that passes over records that were deleted before they were read, and is accepted at the next start. \
                  What a view or a saga misses then `millrace verify --repair` emits again",
             ),
             (
                 &self.skipping,
                 "that would skip records that can be read, so it is refused: the group goes on where Postgres stands. \
-                 Where records are gone, --to-earliest goes on behind them",
+                 Where records were deleted, --to-earliest goes on behind them",
             ),
         ];
-        let told = lines.iter().filter(|(moves, _)| !moves.is_empty()).map(|(moves, what)| Told {
-            what: format!("the group was reset, {}: {what}", listed(moves)),
-            refused: **moves == self.skipping,
-        });
-        told.collect()
+        let consequences =
+            lines.iter().filter(|(moves, _)| !moves.is_empty()).map(|(moves, what)| Consequence {
+                what: format!("the group was reset, {}: {what}", listed(moves)),
+                refused: **moves == self.skipping,
+            });
+        consequences.collect()
     }
 }
 
 /// What follows from a part of a reset.
-pub struct Told {
+pub struct Consequence {
     /// For people.
     pub what: String,
     /// Whether it is not done.
@@ -210,7 +211,7 @@ fn lost(generation: i32, stands: &BTreeMap<Partition, Stand>, committed: &[Commi
         let (applied, epoch, id) = *stand;
         // What was committed of a topic that was made anew since says nothing.
         let lost = !stamp.is_of_another(id) && (one.offset > applied || stamp.epoch > epoch);
-        lost.then(|| told_lost(one, *stand))
+        lost.then(|| lost_commits(one, *stand))
     })
 }
 
@@ -224,7 +225,7 @@ fn moves(stands: &BTreeMap<Partition, Stand>, committed: &[Committed]) -> Vec<Mo
     moved.collect()
 }
 
-fn told_lost(
+fn lost_commits(
     Committed { topic, partition, offset, metadata }: &Committed,
     (applied, epoch, _): Stand,
 ) -> String {
@@ -250,19 +251,19 @@ pub async fn rewind(database: &Database, group: &str, back: &[Move]) -> Result<(
     set.await.map_err(|error| database.failure(error))
 }
 
-/// Lets a group go on behind records that are gone, and writes down which.
+/// Lets a group go on behind records that were deleted, and writes down which.
 ///
 /// # Errors
 /// [`Failure::Unreachable`].
-pub async fn pass_gone(
+pub async fn pass_deleted(
     database: &Database,
     (group, generation): (&str, i32),
-    past_gone: &[Move],
+    past_deleted: &[Move],
 ) -> Result<(), Failure> {
     let operator = Operator::new(Some("reset"), "the group was reset to the first offset that is there");
     let set = async {
         let mut transaction = database.pool.begin().await?;
-        for one in past_gone {
+        for one in past_deleted {
             if set(&mut transaction, (group, generation), one).await? {
                 let subject = format!("{group}/{}-{}", one.topic, one.partition);
                 let details = json!({"generation": generation, "from": one.from, "to": one.to});
@@ -346,15 +347,15 @@ mod tests {
     fn what_follows_depends_on_what_is_still_there() {
         let asked = |from, to, first| {
             let wish = Move { topic: "t".to_owned(), partition: 0, from, to };
-            let Asked { back, past_gone, skipping } = Asked::of(vec![(wish, first)]);
+            let Asked { back, past_deleted, skipping } = Asked::of(vec![(wish, first)]);
             let to = |moves: Vec<Move>| moves.first().map(|one| one.to);
-            (to(back), to(past_gone), to(skipping))
+            (to(back), to(past_deleted), to(skipping))
         };
         assert_eq!(asked(10, 0, 0), (Some(0), None, None));
         assert_eq!(asked(10, 2, 5), (Some(5), None, None), "as far back as there are records");
         assert_eq!(asked(10, 15, 0), (None, None, Some(15)));
-        assert_eq!(asked(10, 15, 15), (None, Some(15), None), "its next record is gone");
-        assert_eq!(asked(10, 15, 17), (None, Some(17), None), "and more has gone since");
+        assert_eq!(asked(10, 15, 15), (None, Some(15), None), "its next record was deleted");
+        assert_eq!(asked(10, 15, 17), (None, Some(17), None), "and more since");
         assert_eq!(asked(10, 20, 15), (None, None, Some(20)), "what is there would be skipped");
         assert_eq!(asked(10, 2, 10), (None, None, None), "there is nothing to go back to");
     }

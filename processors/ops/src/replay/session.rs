@@ -3,16 +3,20 @@
 use std::time::Duration;
 
 use millrace_engine::failpoints::{broken, mechanism};
-use millrace_store::consumer_offset::{self, Position};
+use millrace_store::Group;
+use millrace_store::consumer_offset::{self, Position, Stand};
 use millrace_store::names::Namespace;
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 
+use super::compare::OneSided;
+use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::ReadModel;
 use crate::postgres::Database;
+use crate::verify::horizon;
 
-/// Postgres lets go of a hold after this long, whatever becomes of who holds.
-const HELD_AT_MOST: Duration = Duration::from_secs(5);
+/// A pause ends by itself after this long, also when the process that began it is gone.
+const PAUSED_AT_MOST: Duration = Duration::from_secs(5);
 
 /// Two generations of a view.
 pub struct Pair<'m> {
@@ -23,53 +27,87 @@ pub struct Pair<'m> {
     pub(crate) model: &'m ReadModel,
     /// Whether the two mean the same by all that they have.
     pub(crate) of_one_shape: bool,
+    /// Where topics end that only the built one reads.
+    ends: Vec<Stand>,
+    /// Which of the two reads topics that the other does not.
+    pub(super) one_sided: OneSided,
 }
 
 impl<'m> Pair<'m> {
     /// The pair of a view's generations.
     pub fn new(namespace: &Namespace, model: &'m ReadModel, serving: i32, building: i32) -> Self {
         let (group, topics) = (namespace.group(model.name), model.topics(namespace));
-        Self { group, topics, serving, building, model, of_one_shape: true }
+        let (ends, one_sided) = (Vec::new(), OneSided::default());
+        Self { group, topics, serving, building, model, of_one_shape: true, ends, one_sided }
     }
 
-    /// How level the two are, as `connection` sees it: in a snapshot, rows and offsets belong together.
-    pub(crate) async fn level(&self, connection: &mut PgConnection) -> sqlx::Result<Position> {
+    /// The pair as it is compared: topics that only the built one reads count up to where they end now.
+    pub(super) async fn compared(
+        self,
+        config: &Config,
+        read: &Database,
+        of_one_shape: bool,
+    ) -> Result<Self, Failure> {
+        let serving = Group { id: self.group.clone(), generation: self.serving };
+        let stands = consumer_offset::stands(&read.pool, &serving).await;
+        let stands = stands.map_err(|error| read.failure(error))?;
+        let is_read = |topic: &&String| stands.iter().any(|(other, ..)| other == *topic);
+        let own: Vec<String> = self.topics.iter().filter(|topic| !is_read(topic)).cloned().collect();
+        let is_left =
+            |topic: &String| config.namespace.event_context(topic).is_some() && !self.topics.contains(topic);
+        let serving = stands.iter().any(|(topic, ..)| is_left(topic));
+        let one_sided = OneSided { serving, building: !own.is_empty() };
+        let ends = tokio::task::block_in_place(|| horizon::ends(config, &own))?;
+        Ok(Self { of_one_shape, ends, one_sided, ..self })
+    }
+
+    /// The columns, or fields, that may differ: how many events a row has had is another number when other topics are read.
+    pub(super) fn changed(&self) -> Vec<&'static str> {
+        if self.of_one_shape {
+            return Vec::new();
+        }
+        let counts = if self.one_sided.any() { ["version", "updated_at"].as_slice() } else { &[] };
+        self.model.changed.iter().chain(counts).copied().collect()
+    }
+
+    /// Where the two stand, as `connection` sees it: in a snapshot, rows and offsets belong together.
+    pub(crate) async fn position(&self, connection: &mut PgConnection) -> sqlx::Result<Position> {
         self.offsets().position(connection, self.model.table.is_none()).await
     }
 
-    /// How level the two are at this moment.
+    /// Where the two stand now.
     ///
     /// # Errors
     /// [`Failure::Unreachable`].
-    pub async fn level_now(&self, read: &Database) -> Result<Position, Failure> {
+    pub async fn position_now(&self, read: &Database) -> Result<Position, Failure> {
         let fail = |error| read.failure(error);
         let mut connection = read.pool.acquire().await.map_err(fail)?;
-        self.level(&mut connection).await.map_err(fail)
+        self.position(&mut connection).await.map_err(fail)
     }
 
-    /// Lets neither generation go beyond where the further one is, for a few seconds. Locks first, then looks.
-    pub(crate) async fn hold(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
+    /// Pauses both generations where the further one is, for a few seconds. Locks first, then looks.
+    pub(crate) async fn pause(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
         let mut transaction = connection.begin().await?;
-        self.offsets().pause(&mut transaction, HELD_AT_MOST).await?;
+        self.offsets().pause(&mut transaction, PAUSED_AT_MOST).await?;
         transaction.commit().await
     }
 
-    /// Lets the serving one go on.
-    pub(crate) async fn release(&self, read: &Database) -> Result<(), Failure> {
+    /// Ends the pause of the serving one.
+    pub(crate) async fn resume(&self, read: &Database) -> Result<(), Failure> {
         self.offsets().resume(&read.pool).await.map_err(|error| read.failure(error))
     }
 
-    /// Lets the building one come as far as the serving one is now, and no further.
+    /// Pauses the building one where the serving one is now.
     ///
     /// # Errors
     /// [`Failure::Unreachable`].
-    pub async fn leash(&self, read: &Database) -> Result<(), Failure> {
+    pub async fn pause_at_serving(&self, read: &Database) -> Result<(), Failure> {
         self.offsets().pause_at_serving(&read.pool).await.map_err(|error| read.failure(error))
     }
 
     fn offsets(&self) -> consumer_offset::Pair<'_> {
-        let Self { group, topics, serving, building, .. } = self;
-        consumer_offset::Pair { group, serving: *serving, building: *building, topics }
+        let Self { group, topics, serving, building, ends, .. } = self;
+        consumer_offset::Pair { group, serving: *serving, building: *building, topics, ends }
     }
 }
 
@@ -80,7 +118,7 @@ pub(crate) async fn open(read: &Database) -> sqlx::Result<PgConnection> {
     Ok(connection)
 }
 
-/// One process at a time does this to a view, such as `replay`: false when another is at it. As long as the connection
+/// One process at a time does this to a view, such as `replay`: false when another does it. As long as the connection
 /// lives.
 pub(crate) async fn alone(
     connection: &mut PgConnection,

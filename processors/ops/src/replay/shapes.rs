@@ -14,6 +14,23 @@ use crate::failure::Failure;
 use crate::layout::ReadModel;
 use crate::postgres::Database;
 
+/// What a build does about a view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Nothing: a generation of its shape serves.
+    Serves,
+    /// It begins the next generation, instead of this one, which a lower release builds.
+    Begins(Option<i32>),
+    /// This generation is of its shape and is being built.
+    Builds(i32),
+    /// This generation of another build, whose release is not lower, is being built.
+    Waits(i32),
+    /// The serving generation is of this release, a higher one.
+    IsTooOld(i32),
+    /// This generation was of its shape, and of its release or a later one: it was rolled back, refused or retired.
+    HadIt(i32),
+}
+
 /// Who asks for a generation of another shape.
 pub(super) const RELEASE_ASKS: &str = "release";
 
@@ -100,13 +117,13 @@ pub async fn unfit(
     }
     let lacking = lacking(&read.pool, &ours).await.map_err(|error| read.failure(error))?;
     for lacks in lacking {
-        let told = format!("another-shape: {lacks}");
-        unfit.entry(lacks.place).or_insert(told);
+        let reason = format!("another-shape: {lacks}");
+        unfit.entry(lacks.place).or_insert(reason);
     }
     Ok(unfit)
 }
 
-/// What is told of a generation that another build has begun.
+/// Why this build folds nothing into a generation that another one has begun.
 fn foreign(one: &Generation, ours: &Shape) -> String {
     let (generation, release) = (one.generation, one.release.unwrap_or_default());
     match &one.shape {
@@ -122,8 +139,8 @@ fn foreign(one: &Generation, ours: &Shape) -> String {
     }
 }
 
-/// Whether this build begins the next generation of a view by itself, inside the transaction of `connection`.
-pub(super) async fn is_due(connection: &mut PgConnection, model: &ReadModel) -> sqlx::Result<bool> {
+/// What this build does about a view, inside the transaction of `connection`.
+pub(crate) async fn due_of(connection: &mut PgConnection, model: &ReadModel) -> sqlx::Result<Due> {
     let known = replay::every(&mut *connection, model.name).await?;
     let serving = known.iter().find(|one| one.state == State::Serving.as_str());
     let serving = serving.map(|one| one.generation).unwrap_or_default();
@@ -132,19 +149,22 @@ pub(super) async fn is_due(connection: &mut PgConnection, model: &ReadModel) -> 
 }
 
 /// A build of a lower release than the serving generation's begins none: two builds would take turns for ever. Nor is a shape
-/// begun by itself that this release, or a later one, has had: it was rolled back, refused or replaced, and an operator says when
-/// it comes again. A table that is not `whole` any more is built anew by whoever has its shape.
-fn due(known: &[Known], ours: &Shape, whole: bool) -> bool {
+/// begun by itself that this release, or a later one, has had: it was rolled back, refused or retired, and an operator says when
+/// it comes again. A table that is not `whole` any more is built anew by a build of its shape. Of two that are built at the same
+/// time the one of the higher release goes on.
+fn due(known: &[Known], ours: &Shape, whole: bool) -> Due {
     let in_state = |state: State| known.iter().find(|one| one.state == state.as_str());
-    let (Some(serving), None) = (in_state(State::Serving), in_state(State::Building)) else { return false };
-    let is_ours = |one: &Known| one.shape.as_ref() == Some(&ours.fingerprint);
+    let is_ours = |one: &&Known| one.shape.as_ref() == Some(&ours.fingerprint);
     let release = |one: &Known| one.release.unwrap_or_default();
-    match is_ours(serving) {
-        true => !whole,
-        false => {
-            release(serving) <= ours.release
-                && !known.iter().any(|one| is_ours(one) && release(one) >= ours.release)
-        }
+    let Some(serving) = in_state(State::Serving) else { return Due::Serves };
+    let had = known.iter().find(|one| is_ours(one) && release(one) >= ours.release);
+    match (is_ours(&serving), in_state(State::Building), had) {
+        (true, _, _) if whole => Due::Serves,
+        (_, Some(building), _) if is_ours(&building) => Due::Builds(building.generation),
+        (false, _, _) if release(serving) > ours.release => Due::IsTooOld(release(serving)),
+        (false, _, Some(had)) => Due::HadIt(had.generation),
+        (_, Some(other), _) if release(other) >= ours.release => Due::Waits(other.generation),
+        (_, lower, _) => Due::Begins(lower.map(|lower| lower.generation)),
     }
 }
 
@@ -165,29 +185,45 @@ mod tests {
     #[test]
     fn a_new_shape_is_begun_by_its_own_or_a_later_release() {
         for serving in [known(1, State::Serving, "a", 1), known(1, State::Serving, "", 0)] {
-            assert!(due(std::slice::from_ref(&serving), &ours("b", 1), true), "{serving:?}");
-            assert!(due(&[serving], &ours("b", 2), true));
+            assert_eq!(due(std::slice::from_ref(&serving), &ours("b", 1), true), Due::Begins(None));
+            assert_eq!(due(&[serving], &ours("b", 2), true), Due::Begins(None));
         }
-        assert!(!due(&[known(1, State::Serving, "a", 2)], &ours("b", 1), true), "a lower release");
-        assert!(!due(&[known(1, State::Serving, "a", 1)], &ours("a", 2), true), "the same shape");
+        let serving = [known(1, State::Serving, "a", 2)];
+        assert_eq!(due(&serving, &ours("b", 1), true), Due::IsTooOld(2));
+        assert_eq!(due(&serving, &ours("a", 3), true), Due::Serves);
     }
 
     #[test]
     fn two_builds_do_not_take_turns() {
         let swapped = [known(1, State::Following, "a", 1), known(2, State::Serving, "b", 1)];
-        assert!(!due(&swapped, &ours("a", 1), true), "the old one");
+        assert_eq!(due(&swapped, &ours("a", 1), true), Due::HadIt(1), "the old one");
         let back = [known(1, State::Serving, "a", 1), known(2, State::Following, "b", 2)];
-        assert!(!due(&back, &ours("b", 2), true), "what was rolled back");
+        assert_eq!(due(&back, &ours("b", 2), true), Due::HadIt(2), "what was rolled back");
         let retired = [known(1, State::Serving, "a", 1), known(2, State::Retired, "b", 2)];
-        assert!(!due(&retired, &ours("b", 2), true), "or retired");
-        assert!(due(&retired, &ours("b", 3), true), "but for a later release");
-        assert!(due(&swapped, &ours("a", 2), true), "which may have a former shape, too");
+        assert_eq!(due(&retired, &ours("b", 2), true), Due::HadIt(2), "or retired");
+        assert_eq!(due(&retired, &ours("b", 3), true), Due::Begins(None), "but for a later release");
+        assert_eq!(
+            due(&swapped, &ours("a", 2), true),
+            Due::Begins(None),
+            "which may have a former shape, too"
+        );
+    }
+
+    #[test]
+    fn of_two_new_builds_the_higher_release_goes_on_and_an_equal_one_waits() {
+        let building = |release| [known(1, State::Serving, "a", 1), known(2, State::Building, "b", release)];
+        assert_eq!(due(&building(2), &ours("c", 3), true), Due::Begins(Some(2)));
+        assert_eq!(due(&building(2), &ours("c", 2), true), Due::Waits(2));
+        assert_eq!(due(&building(3), &ours("c", 2), true), Due::Waits(2));
+        assert_eq!(due(&building(3), &ours("b", 2), true), Due::Builds(2), "whichever build has begun it");
+        assert_eq!(due(&building(2), &ours("a", 1), true), Due::Serves);
     }
 
     #[test]
     fn a_table_that_lost_a_column_is_built_anew_once() {
         let serving = known(1, State::Serving, "a", 1);
-        assert!(due(std::slice::from_ref(&serving), &ours("a", 1), false));
-        assert!(!due(&[serving, known(2, State::Building, "a", 1)], &ours("a", 1), false));
+        assert_eq!(due(std::slice::from_ref(&serving), &ours("a", 1), false), Due::Begins(None));
+        let building = known(2, State::Building, "a", 1);
+        assert_eq!(due(&[serving, building], &ours("a", 1), false), Due::Builds(2));
     }
 }

@@ -26,13 +26,22 @@ const STANDING_ON: &str = "
         JOIN pg_rewrite AS r ON r.oid = d.objid AND r.ev_class <> standing.oid
     )
     SELECT c.oid::regclass::text, c.relname::text, n.nspname = current_schema() AND c.relkind = 'v',
-           pg_get_viewdef(c.oid), ARRAY(
-               SELECT format('GRANT %s ON %I.%I TO %s', given.privilege_type, n.nspname, c.relname,
-                             CASE given.grantee WHEN 0 THEN 'PUBLIC' ELSE given.grantee::regrole::text END)
-               FROM aclexplode(c.relacl) AS given WHERE given.grantee <> c.relowner)
+           pg_get_viewdef(c.oid), given.columns, given.grants
     FROM (SELECT oid, max(depth) AS depth FROM standing GROUP BY oid) AS furthest
     JOIN pg_class AS c USING (oid) JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    CROSS JOIN LATERAL (
+        SELECT coalesce(array_agg(coalesce(granted.attname, '')), '{}') AS columns, coalesce(array_agg(
+                   format('GRANT %s%s ON %I.%I TO %s%s', one.privilege_type, ' (' || quote_ident(granted.attname) || ')',
+                          n.nspname, c.relname,
+                          CASE one.grantee WHEN 0 THEN 'PUBLIC' ELSE one.grantee::regrole::text END,
+                          CASE WHEN one.is_grantable THEN ' WITH GRANT OPTION' END)), '{}') AS grants
+        FROM (SELECT NULL::text AS attname, c.relacl AS acl
+              UNION ALL SELECT attname::text, attacl FROM pg_attribute WHERE attrelid = c.oid AND attacl IS NOT NULL) AS granted
+        CROSS JOIN LATERAL aclexplode(granted.acl) AS one WHERE one.grantee <> c.relowner
+    ) AS given
     WHERE c.relkind IN ('v', 'm') ORDER BY furthest.depth DESC, 1";
+const COLUMNS: &str = "SELECT attname::text FROM pg_attribute
+    WHERE attrelid = to_regclass(quote_ident($1)) AND attnum > 0 AND NOT attisdropped";
 const IS_THERE: &str = "SELECT to_regclass(quote_ident($1)) IS NOT NULL";
 
 /// How often it is tried before the swap is put off.
@@ -47,8 +56,12 @@ struct Was {
     name: String,
     ours: bool,
     definition: String,
-    grants: Vec<String>,
+    /// Each with the column that it is on; the empty name: on all.
+    grants: Vec<(String, String)>,
 }
+
+/// As [`STANDING_ON`] returns it: columns and grants belong together.
+type Row = (String, String, bool, String, Vec<String>, Vec<String>);
 
 /// Lets the SQL views of a view read another generation, of another shape, with all that stands on them and what was granted.
 ///
@@ -111,9 +124,11 @@ fn in_order<T>(all: &[T], number: usize) -> Vec<&T> {
 }
 
 async fn standing_on(connection: &mut PgConnection, table: &str, view: &str) -> sqlx::Result<Vec<Was>> {
-    let rows: Vec<(String, String, bool, String, Vec<String>)> =
-        sqlx::query_as(STANDING_ON).bind(table).bind(view).fetch_all(connection).await?;
-    let was = |(full_name, name, ours, definition, grants)| Was { full_name, name, ours, definition, grants };
+    let rows: Vec<Row> = sqlx::query_as(STANDING_ON).bind(table).bind(view).fetch_all(connection).await?;
+    let was = |(full_name, name, ours, definition, columns, grants): Row| {
+        let grants = columns.into_iter().zip(grants).collect();
+        Was { full_name, name, ours, definition, grants }
+    };
     Ok(rows.into_iter().map(was).collect())
 }
 
@@ -130,14 +145,16 @@ fn refuse_foreign(model: &ReadModel, standing: &[Was]) -> Result<(), Failure> {
     )))
 }
 
-/// What is not the view's own is made as it was; both get their grants back.
+/// What is not the view's own is made as it was; both get their grants back, but for those on columns that are no more.
 async fn again(connection: &mut PgConnection, namespace: &Namespace, was: &Was) -> sqlx::Result<()> {
     let there: bool = sqlx::query_scalar(IS_THERE).bind(&was.name).fetch_one(&mut *connection).await?;
     if !there {
         let (schema, Was { name, definition, .. }) = (namespace.database_schema(), was);
         run(connection, format!("CREATE VIEW \"{schema}\".\"{name}\" AS {definition}")).await?;
     }
-    for grant in &was.grants {
+    let columns: Vec<String> =
+        sqlx::query_scalar(COLUMNS).bind(&was.name).fetch_all(&mut *connection).await?;
+    for (_, grant) in was.grants.iter().filter(|(on, _)| on.is_empty() || columns.contains(on)) {
         run(connection, grant.clone()).await?;
     }
     Ok(())

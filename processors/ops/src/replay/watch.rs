@@ -21,7 +21,7 @@ const LOOKS_REMEMBERED: usize = 20;
 /// A build that stands still for this long is said to.
 const STILL_AFTER: Duration = Duration::from_secs(10);
 
-/// Waits until a generation serves, searches too, or was refused, telling how far it is.
+/// Waits until a generation serves, searches too, or was refused, and says how far it is.
 ///
 /// # Errors
 /// [`Failure::Refused`] when it was retired meanwhile; [`Failure::Unreachable`].
@@ -37,18 +37,18 @@ pub async fn until_decided(
         let generations = Generations::of(read, model.name).await?;
         let serving = generations.serving()?;
         let found = generations.0.into_iter().find(|generation| generation.generation == number);
-        let gone = || Failure::refused(format!("generation {number} of {} was retired", model.name));
-        let generation = found.ok_or_else(gone)?;
+        let retired = || Failure::refused(format!("generation {number} of {} was retired", model.name));
+        let generation = found.ok_or_else(retired)?;
         if generation.state == State::Serving {
-            // Whoever has swapped does the same a moment after its commit; who is told of the swap sees it everywhere.
+            // The process that swapped does the same a moment after its commit; once this returns all readers see the swap.
             indices::point_alias(config, model, number).await?;
         }
         if generation.state != State::Building || generation.comparison.is_some() {
             return Ok(generation);
         }
         let pair = Pair::new(&config.namespace, model, serving, number);
-        let level = pair.level_now(read).await?;
-        if let Some(line) = progress.line(level) {
+        let position = pair.position_now(read).await?;
+        if let Some(line) = progress.line(position) {
             listener.say(&format!("{} generation {number}: {line}", model.name));
         }
         tokio::time::sleep(LOOK_EVERY).await;
@@ -57,28 +57,34 @@ pub async fn until_decided(
 
 /// What was seen of a build so far.
 #[derive(Default)]
-struct Progress {
+pub(crate) struct Progress {
     seen: VecDeque<(Instant, i64)>,
     shown: String,
     moved: Option<Instant>,
 }
 
 impl Progress {
+    /// How far it is.
+    pub(crate) fn now(&mut self, position: Position) -> String {
+        self.line(position);
+        self.shown.clone()
+    }
+
     /// A line when there is something new to say.
-    fn line(&mut self, level: Position) -> Option<String> {
+    fn line(&mut self, position: Position) -> Option<String> {
         let now = Instant::now();
-        if self.seen.back().is_none_or(|(_, applied)| *applied != level.applied) {
+        if self.seen.back().is_none_or(|(_, applied)| *applied != position.applied) {
             self.moved = Some(now);
         }
-        self.seen.push_back((now, level.applied));
+        self.seen.push_back((now, position.applied));
         if self.seen.len() > LOOKS_REMEMBERED {
             self.seen.pop_front();
         }
         let still = self.moved.is_some_and(|moved| moved.elapsed() > STILL_AFTER);
-        let line = if still && level.behind > 0 {
-            format!("{}; it stands still: does `millrace run` run?", shown(level, 0.0))
+        let line = if still && position.behind > 0 {
+            format!("{}; it stands still: does `millrace run` run?", shown(position, 0.0))
         } else {
-            shown(level, self.rate())
+            shown(position, self.rate())
         };
         (line != self.shown).then(|| self.shown.clone_from(&line)).map(|()| line)
     }
@@ -95,10 +101,10 @@ impl Progress {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a time for people")]
-fn shown(level: Position, rate: f64) -> String {
-    let Position { goal, applied, behind, unpublished, .. } = level;
+fn shown(position: Position, rate: f64) -> String {
+    let Position { goal, applied, behind, unpublished, .. } = position;
     if behind == 0 && unpublished == 0 {
-        return format!("{applied} records, level; comparing");
+        return format!("{applied} records, caught up; comparing");
     }
     let left = (behind > 0 && rate >= 1.0).then(|| Duration::from_secs_f64(behind as f64 / rate));
     let left = left.map_or_else(String::new, |left| format!(", {} left", moment::shown(left)));
@@ -112,10 +118,10 @@ mod tests {
 
     #[test]
     fn progress_has_a_rate_and_the_time_that_is_left() {
-        let level = Position { goal: 1_000, applied: 400, behind: 600, ..Position::default() };
-        assert_eq!(shown(level, 100.0), "400 of 1000 records, 100/s, 6.0 s left");
-        assert_eq!(shown(level, 0.0), "400 of 1000 records, 0/s");
-        let level = Position { applied: 1_000, behind: 0, ..level };
-        assert_eq!(shown(level, 100.0), "1000 records, level; comparing");
+        let position = Position { goal: 1_000, applied: 400, behind: 600, ..Position::default() };
+        assert_eq!(shown(position, 100.0), "400 of 1000 records, 100/s, 6.0 s left");
+        assert_eq!(shown(position, 0.0), "400 of 1000 records, 0/s");
+        let position = Position { applied: 1_000, behind: 0, ..position };
+        assert_eq!(shown(position, 100.0), "1000 records, caught up; comparing");
     }
 }

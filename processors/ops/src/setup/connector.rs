@@ -32,6 +32,16 @@ pub(super) async fn create(config: &Config, steps: &mut Steps<'_>) -> Result<(),
     let path = ["connectors", &name, "config"];
     let found = connect.found(patiently(&connect, Method::GET, &path, None).await?, &path)?;
     let same = found.as_ref().is_some_and(|found| equal(found, &wanted));
+    if steps.dry {
+        let did = if found.is_none() {
+            Did::Created
+        } else if same {
+            Did::Nothing
+        } else {
+            Did::Updated
+        };
+        return steps.report(did, "connector", &name);
+    }
     if !same {
         let wanted = Value::Object(wanted);
         connect.success(patiently(&connect, Method::PUT, &path, Some(&wanted)).await?, &path)?;
@@ -43,7 +53,7 @@ pub(super) async fn create(config: &Config, steps: &mut Steps<'_>) -> Result<(),
         Some(_) => Did::Updated,
         None => Did::Created,
     };
-    steps.tell(did, "connector", &name)
+    steps.report(did, "connector", &name)
 }
 
 /// Asks again while Connect's workers agree on who does what.
@@ -58,7 +68,7 @@ async fn patiently(
 
 /// Connect may remember a place that Debezium cannot go on from: one before the beginning of a slot that was made anew,
 /// or one that the server has not reached, when rows were restored into another. Debezium would refuse the first, and
-/// wait in silence for the second. It goes on from the slot's beginning instead; `millrace verify` finds what nobody has
+/// wait in silence for the second. It goes on from the slot's beginning instead; `millrace verify` finds what was not
 /// carried.
 async fn forget_what_the_server_has_not(
     config: &Config,
@@ -265,7 +275,7 @@ impl State {
         Ok(status.as_ref().map(Self::read))
     }
 
-    /// Created a moment ago: no worker has told its state yet.
+    /// Created a moment ago: no worker has reported its state yet.
     fn unassigned() -> Self {
         Self::read(&Value::Null)
     }
@@ -281,7 +291,7 @@ impl State {
         }
     }
 
-    /// Whether somebody has paused or stopped it.
+    /// Whether it was paused or stopped.
     pub fn held(&self) -> bool {
         matches!(self.connector.as_str(), "PAUSED" | "STOPPED")
     }

@@ -4,8 +4,9 @@ use std::pin::pin;
 use std::time::Duration;
 
 use millrace_engine::views::ddl;
+use millrace_engine::views::shape::release;
 use millrace_store::database::unfit_session;
-use millrace_store::{heartbeat, migrations, outbox, replay, stream};
+use millrace_store::{deployed, heartbeat, migrations, outbox, replay, stream};
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
 
 use super::steps::{Did, Steps};
@@ -16,36 +17,79 @@ use crate::postgres::Database;
 use crate::replay::generations::{self, Generation, Generations};
 use crate::replay::shapes;
 
-/// Refuses tables that a later build has set up: nothing of this one would fit them. And tables that are to be migrated
-/// while processes are connected that could not work on them afterwards.
-pub(super) async fn refuse_unfit(config: &Config) -> Result<(), Failure> {
+/// Refuses tables that a later build has set up: nothing of this one would fit them. What a later release has set up on tables that
+/// fit is refused, too, unless it is to be a downgrade. And tables that are to be migrated while processes are connected that could not
+/// work on them afterwards.
+pub(super) async fn refuse_unfit(config: &Config, downgrade: bool) -> Result<(), Failure> {
     for side in [Side::Write, Side::Read] {
         let database = Database::of(config, side)?;
         let fail = |error| database.failure(error);
         let mut connection = database.pool.acquire().await.map_err(fail)?;
         database.refuse_newer(migrations::applied(&mut connection).await.map_err(fail)?)?;
+        refuse_later_release(deployed::release(&mut connection).await.map_err(fail)?, downgrade)?;
         let sessions = side.migrations().sessions_in_the_way(&mut connection).await.map_err(fail)?;
         database.refuse_connected(sessions)?;
     }
     Ok(())
 }
 
-/// Creates both sides and what Debezium reads from; returns the generations of the views that there are.
-pub(super) async fn create(config: &Config, steps: &mut Steps<'_>) -> Result<Vec<Generation>, Failure> {
-    let write = Database::of(config, Side::Write)?;
-    let read = Database::of(config, Side::Read)?;
-    create_side(config, &write, steps).await?;
-    refuse_contexts_left_out(config, &write).await?;
-    create_side(config, &read, steps).await?;
-    create_outbox_feed(config, &write, steps).await?;
-    generations::live(&read.pool).await.map_err(|error| read.failure(error))
+fn refuse_later_release(deployed: Option<i32>, downgrade: bool) -> Result<(), Failure> {
+    match deployed {
+        Some(deployed) if deployed > release() && !downgrade => Err(Failure::refused(format!(
+            "release {deployed} is deployed, and this build is of release {ours}: it would set SQL views, index templates, \
+             topics and the connector back to what it knows. Nothing is changed: run `millrace setup` of release {deployed}; or, \
+             to go back for good, `millrace setup --downgrade` of this one",
+            ours = release()
+        ))),
+        _ => Ok(()),
+    }
 }
 
-/// What was decided once belongs to the instance: nobody would carry, fold or audit it any more.
-async fn refuse_contexts_left_out(config: &Config, write: &Database) -> Result<(), Failure> {
+/// Writes down that this build's release sets the side up.
+async fn deploy(connection: &mut PgConnection) -> sqlx::Result<(Did, String)> {
+    let (before, ours) = (deployed::release(&mut *connection).await?, release());
+    let did = match before {
+        None => Did::Created,
+        Some(same) if same == ours => Did::Nothing,
+        Some(_) => Did::Updated,
+    };
+    if did != Did::Nothing {
+        deployed::insert(connection, ours).await?;
+    }
+    Ok((did, format!("release {ours}")))
+}
+
+/// Creates both sides and what Debezium reads from; returns the generations of the views that there are.
+pub(super) async fn create(
+    config: &Config,
+    downgrade: bool,
+    steps: &mut Steps<'_>,
+) -> Result<Vec<Generation>, Failure> {
+    let write = Database::of(config, Side::Write)?;
+    let read = Database::of(config, Side::Read)?;
+    create_side(config, &write, downgrade, steps).await?;
+    create_side(config, &read, downgrade, steps).await?;
+    create_outbox_feed(config, &write, steps).await?;
+    live(&read, steps.dry).await.map_err(|error| read.failure(error))
+}
+
+/// The generations that there are; a dry run may find no tables.
+async fn live(read: &Database, dry: bool) -> sqlx::Result<Vec<Generation>> {
+    if dry && !replay::is_there(&read.pool).await? {
+        return Ok(Vec::new());
+    }
+    generations::live(&read.pool).await
+}
+
+/// What was decided once belongs to the instance: without the context it would be neither carried, folded nor audited.
+async fn refuse_contexts_left_out(
+    config: &Config,
+    write: &Database,
+    connection: &mut PgConnection,
+) -> Result<(), Failure> {
     let left_out: Vec<&str> =
         millrace_schemas::CONTEXTS.iter().copied().filter(|context| !config.has(context)).collect();
-    let used = stream::used(&write.pool, &left_out).await.map_err(|error| write.failure(error))?;
+    let used = stream::used(connection, &left_out).await.map_err(|error| write.failure(error))?;
     match used {
         None => Ok(()),
         Some(context) => Err(Failure::refused(format!(
@@ -61,24 +105,38 @@ pub(super) fn side_name(side: Side) -> &'static str {
     }
 }
 
-async fn create_side(config: &Config, database: &Database, steps: &mut Steps<'_>) -> Result<(), Failure> {
+/// In one transaction, which a dry run rolls back.
+async fn create_side(
+    config: &Config,
+    database: &Database,
+    downgrade: bool,
+    steps: &mut Steps<'_>,
+) -> Result<(), Failure> {
     let fail = |error| database.failure(error);
     let side = side_name(database.side);
     let mut transaction = begin(config, database).await?;
     let schema = config.namespace.database_schema();
     let new = !exists(&mut transaction, SCHEMA_EXISTS, schema).await.map_err(fail)?;
     execute(&mut transaction, format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\"")).await.map_err(fail)?;
-    let mut told = vec![(Did::created_if(new), "schema".to_owned())];
-    told.extend(tables(&mut transaction, database.side).await.map_err(fail)?);
-    if database.side == Side::Read {
+    let mut done = vec![(Did::created_if(new), "schema".to_owned())];
+    done.extend(tables(&mut transaction, database.side).await.map_err(fail)?);
+    // A setup of a later release may have been faster.
+    refuse_later_release(deployed::release(&mut transaction).await.map_err(fail)?, downgrade)?;
+    done.push(deploy(&mut transaction).await.map_err(fail)?);
+    if database.side == Side::Write {
+        refuse_contexts_left_out(config, database, &mut transaction).await?;
+    } else {
         for model in layout::read_models(config) {
-            told.extend(model_table(&mut transaction, config, database, &model).await?);
+            done.extend(model_table(&mut transaction, config, database, &model).await?);
         }
-        told.push(grant(&mut transaction, config).await.map_err(fail)?);
+        done.push(grant(&mut transaction, config).await.map_err(fail)?);
     }
-    transaction.commit().await.map_err(fail)?;
-    for (did, name) in told {
-        steps.tell(did, side, &name)?;
+    match steps.dry {
+        true => transaction.rollback().await.map_err(fail)?,
+        false => transaction.commit().await.map_err(fail)?,
+    }
+    for (did, name) in done {
+        steps.report(did, side, &name)?;
     }
     Ok(())
 }
@@ -102,7 +160,7 @@ pub(crate) async fn begin(
     Ok(transaction)
 }
 
-/// How often it is told who is waited for.
+/// How often the log says which sessions are waited for.
 const WAITING_TOLD_EVERY: Duration = Duration::from_secs(2);
 
 const SCHEMA_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)";
@@ -204,13 +262,18 @@ async fn create_outbox_feed(config: &Config, write: &Database, steps: &mut Steps
     let fail = |error| write.failure(error);
     let name = config.namespace.outbox();
     let mut transaction = begin(config, write).await?;
-    heartbeat::insert(&mut transaction).await.map_err(fail)?;
     let new = !exists(&mut transaction, PUBLICATION_EXISTS, &name).await.map_err(fail)?;
+    if steps.dry {
+        steps.report(Did::created_if(new), "publication", &name)?;
+        let new = !exists(&mut transaction, SLOT_EXISTS, &name).await.map_err(fail)?;
+        return steps.report(Did::created_if(new), "replication slot", &name);
+    }
+    heartbeat::insert(&mut transaction).await.map_err(fail)?;
     if new {
         execute(&mut transaction, publication(config)).await.map_err(fail)?;
     }
     transaction.commit().await.map_err(fail)?;
-    steps.tell(Did::created_if(new), "publication", &name)?;
+    steps.report(Did::created_if(new), "publication", &name)?;
     create_slot(&name, write, steps).await
 }
 
@@ -246,7 +309,7 @@ async fn create_slot(name: &str, write: &Database, steps: &mut Steps<'_>) -> Res
         }
     }
     let did = if lost { Did::Updated } else { Did::created_if(new) };
-    steps.tell(did, "replication slot", name)
+    steps.report(did, "replication slot", name)
 }
 
 async fn slot_exists(name: &str, write: &Database) -> sqlx::Result<bool> {
@@ -254,7 +317,7 @@ async fn slot_exists(name: &str, write: &Database) -> sqlx::Result<bool> {
 }
 
 /// Postgres makes a slot when all transactions have ended that were writing when it began, of any of its databases: who
-/// is waited for is told.
+/// is waited for is logged.
 async fn slot_created(name: &str, write: &Database, connection: &mut PgConnection) -> sqlx::Result<()> {
     let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut *connection).await?;
     let create = sqlx::query("SELECT pg_create_logical_replication_slot($1, 'pgoutput')").bind(name);
@@ -262,13 +325,13 @@ async fn slot_created(name: &str, write: &Database, connection: &mut PgConnectio
     loop {
         match tokio::time::timeout(WAITING_TOLD_EVERY, &mut created).await {
             Ok(done) => return done.map(|_| ()),
-            Err(_elapsed) => tell_holders(pid, write).await?,
+            Err(_elapsed) => log_holders(pid, write).await?,
         }
     }
 }
 
 /// Says whose locks a session waits for.
-async fn tell_holders(pid: i32, write: &Database) -> sqlx::Result<()> {
+async fn log_holders(pid: i32, write: &Database) -> sqlx::Result<()> {
     let holders: Vec<String> = sqlx::query_scalar(HOLDERS).bind(pid).fetch_all(&write.pool).await?;
     tracing::warn!(?holders, "the replication slot waits until these sessions end their transactions");
     Ok(())
@@ -284,4 +347,20 @@ async fn warn_of_missed_rows(connection: &mut PgConnection, slot: &str) -> sqlx:
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_earlier_release_changes_nothing_unasked() {
+        for deployed in [None, Some(release() - 1), Some(release())] {
+            assert!(refuse_later_release(deployed, false).is_ok(), "{deployed:?}");
+        }
+        let later = Some(release() + 1);
+        let refused = refuse_later_release(later, false).unwrap_err().to_string();
+        assert!(refused.contains("`millrace setup --downgrade`"), "{refused}");
+        assert!(refuse_later_release(later, true).is_ok());
+    }
 }

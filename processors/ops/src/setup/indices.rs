@@ -19,8 +19,9 @@ pub(super) async fn create(
     steps: &mut Steps<'_>,
 ) -> Result<(), Failure> {
     let models = layout::read_models(config);
-    let told = try_join_all(models.iter().map(|model| create_of(config, model, live))).await?;
-    told.iter().flatten().try_for_each(|(did, what, name)| steps.tell(*did, what, name))
+    let dry = steps.dry;
+    let done = try_join_all(models.iter().map(|model| create_of(config, model, live, dry))).await?;
+    done.iter().flatten().try_for_each(|(did, what, name)| steps.report(*did, what, name))
 }
 
 /// What was done for one read model.
@@ -28,41 +29,42 @@ async fn create_of(
     config: &Config,
     model: &ReadModel,
     live: &[Generation],
+    dry: bool,
 ) -> Result<Vec<(Did, &'static str, String)>, Failure> {
-    let Some(mapped) = Mapped::of(config, model)? else { return Ok(Vec::new()) };
+    let Some(mapped) = Mapped::of(config, model, dry)? else { return Ok(Vec::new()) };
     // Those of another shape are another build's.
     let ours = live.iter().filter(|one| one.view == model.name && one.is_of(&model.shape));
     let ours: Vec<&Generation> = ours.collect();
     if ours.is_empty() {
         return Ok(Vec::new());
     }
-    let mut told = vec![(mapped.template(config).await?, "index template", mapped.alias.clone())];
+    let mut done = vec![(mapped.template(config).await?, "index template", mapped.alias.clone())];
     for generation in ours {
         let index = config.namespace.index(model.name, generation.generation);
-        told.push((mapped.index(&index).await?, "index", index.clone()));
+        done.push((mapped.index(&index).await?, "index", index.clone()));
         if generation.state == State::Serving {
-            told.push((mapped.point_alias(&index).await?, "alias", mapped.alias.clone()));
+            done.push((mapped.point_alias(&index).await?, "alias", mapped.alias.clone()));
         }
     }
-    Ok(told)
+    Ok(done)
 }
 
 /// Creates the index of a view's generation when it is not there, with the mapping of this build.
 pub async fn ensure(config: &Config, model: &ReadModel, generation: i32) -> Result<(), Failure> {
-    let Some(mapped) = Mapped::of(config, model)? else { return Ok(()) };
+    let Some(mapped) = Mapped::of(config, model, false)? else { return Ok(()) };
     mapped.template(config).await?;
     mapped.index(&config.namespace.index(model.name, generation)).await.map(|_| ())
 }
 
 /// Lets readers of the alias see this generation.
 pub async fn point_alias(config: &Config, model: &ReadModel, generation: i32) -> Result<(), Failure> {
-    let Some(mapped) = Mapped::of(config, model)? else { return Ok(()) };
+    let Some(mapped) = Mapped::of(config, model, false)? else { return Ok(()) };
     mapped.point_alias(&config.namespace.index(model.name, generation)).await.map(|_| ())
 }
 
 /// Removes the index of a generation when it is there.
 pub async fn remove(config: &Config, model: &ReadModel, generation: i32) -> Result<(), Failure> {
-    let Some(mapped) = Mapped::of(config, model)? else { return Ok(()) };
+    let Some(mapped) = Mapped::of(config, model, false)? else { return Ok(()) };
     let index = config.namespace.index(model.name, generation);
     let answer = mapped.elastic.send(Method::DELETE, &[&index], None).await?;
     if answer.status == StatusCode::NOT_FOUND {
@@ -76,22 +78,24 @@ struct Mapped {
     elastic: Http,
     alias: String,
     mappings: Value,
+    /// Nothing is changed.
+    dry: bool,
 }
 
 impl Mapped {
-    fn of(config: &Config, model: &ReadModel) -> Result<Option<Self>, Failure> {
-        let Some(properties) = model.mapping else { return Ok(None) };
+    fn of(config: &Config, model: &ReadModel, dry: bool) -> Result<Option<Self>, Failure> {
+        let Some(properties) = &model.mapping else { return Ok(None) };
         let alias = config.namespace.index_alias(model.name);
         let mappings = mappings(&alias, properties)?;
-        Ok(Some(Self { elastic: Http::elasticsearch(&config.elasticsearch)?, alias, mappings }))
+        Ok(Some(Self { elastic: Http::elasticsearch(&config.elasticsearch)?, alias, mappings, dry }))
     }
 
     async fn template(&self, config: &Config) -> Result<Did, Failure> {
-        template(&self.elastic, config, &self.alias, &self.mappings).await
+        template(self, config).await
     }
 
     async fn index(&self, index: &str) -> Result<Did, Failure> {
-        index_of(&self.elastic, index, &self.mappings).await
+        index_of(self, index).await
     }
 
     /// The alias points to one index; the change from another is atomic.
@@ -102,13 +106,16 @@ impl Mapped {
         if before == [index] {
             return Ok(Did::Nothing);
         }
+        let did = if before.is_empty() { Did::Created } else { Did::Updated };
+        if self.dry {
+            return Ok(did);
+        }
         let action = |what: &str, index: &str| json!({what: {"index": index, "alias": self.alias}});
         let old = before.iter().filter(|name| **name != index).map(|name| action("remove", name));
         let actions: Vec<Value> = old.chain([action("add", index)]).collect();
         let answer =
             self.elastic.send(Method::POST, &["_aliases"], Some(&json!({"actions": actions}))).await?;
-        self.elastic.success(answer, &["_aliases"])?;
-        Ok(if before.is_empty() { Did::Created } else { Did::Updated })
+        self.elastic.success(answer, &["_aliases"]).map(|_| did)
     }
 }
 
@@ -124,7 +131,8 @@ fn fingerprint(value: &Value) -> String {
     Uuid::new_v5(&Uuid::NAMESPACE_OID, value.to_string().as_bytes()).to_string()
 }
 
-async fn template(elastic: &Http, config: &Config, alias: &str, mappings: &Value) -> Result<Did, Failure> {
+async fn template(mapped: &Mapped, config: &Config) -> Result<Did, Failure> {
+    let Mapped { elastic, alias, mappings, dry } = mapped;
     let path = ["_index_template", alias];
     let template = json!({
         "settings": {
@@ -143,18 +151,25 @@ async fn template(elastic: &Http, config: &Config, alias: &str, mappings: &Value
     if before == Some(&Value::from(fingerprint.as_str())) {
         return Ok(Did::Nothing);
     }
+    let did = if found.is_some() { Did::Updated } else { Did::Created };
+    if *dry {
+        return Ok(did);
+    }
     let body = json!({
         "index_patterns": [format!("{alias}-g*")], "priority": 500, "version": 1,
         "_meta": {"millrace": fingerprint}, "template": template,
     });
     let answer = elastic.send(Method::PUT, &path, Some(&body)).await?;
-    elastic.success(answer, &path)?;
-    Ok(if found.is_some() { Did::Updated } else { Did::Created })
+    elastic.success(answer, &path).map(|_| did)
 }
 
 /// An index of the template; one with other mappings gets the new ones when Elasticsearch can add them.
-async fn index_of(elastic: &Http, index: &str, mappings: &Value) -> Result<Did, Failure> {
+async fn index_of(mapped: &Mapped, index: &str) -> Result<Did, Failure> {
+    let Mapped { elastic, mappings, dry, .. } = mapped;
     let Some(found) = elastic.find(&[index, "_mapping"]).await? else {
+        if *dry {
+            return Ok(Did::Created);
+        }
         // The template of an older build may be there by now.
         let body = json!({"mappings": mappings});
         let answer = elastic.send(Method::PUT, &[index], Some(&body)).await?;
@@ -167,6 +182,9 @@ async fn index_of(elastic: &Http, index: &str, mappings: &Value) -> Result<Did, 
     let meta = |mappings: &Value| mappings.pointer("/_meta/millrace").cloned();
     if found.get(index).and_then(|index| index.get("mappings")).and_then(meta) == meta(mappings) {
         return Ok(Did::Nothing);
+    }
+    if *dry {
+        return Ok(Did::Updated);
     }
     let path = [index, "_mapping"];
     let answer = elastic.send(Method::PUT, &path, Some(mappings)).await?;
@@ -194,7 +212,7 @@ mod tests {
     #[test]
     fn no_text_is_too_long_for_an_index() {
         for model in layout::read_models(&Config::default()) {
-            let Some(mapping) = model.mapping else { continue };
+            let Some(mapping) = &model.mapping else { continue };
             check(model.name, &serde_json::from_str(mapping).unwrap());
         }
     }

@@ -8,32 +8,48 @@ mod settings;
 mod steps;
 mod teardown;
 pub(crate) mod topics;
+pub mod wait;
 
 pub use connector::State as ConnectorState;
 pub(crate) use connector::{leniently, offsets_ahead};
-pub use steps::{Did, Step, Tell};
+pub use steps::{Did, Report, Step};
 pub use teardown::teardown;
+
+use std::collections::BTreeMap;
 
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::layout::{self, Side, Topic};
+use crate::layout::{self, ReadModel, Side, Topic};
 use crate::postgres::Database;
+use crate::replay::due::{self, Waiting};
 use crate::replay::generations::Generation;
-use crate::replay::{due, shapes};
+use crate::replay::shapes::{self, Due, Place};
 use steps::Steps;
 
+/// How an instance is set up.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// Also when a later release has set it up.
+    pub downgrade: bool,
+    /// Nothing is changed: each step says what it would do.
+    pub dry_run: bool,
+}
+
 /// Creates what is not there, in the order in which one thing needs another. What is refused without side effects
-/// (tables of a later build, processes that are connected, an incompatible schema, a topic of another size) comes first. Each step is told when it is done.
+/// (tables of a later build, processes that are connected, an incompatible schema, a topic of another size) comes first. Each step is
+/// reported when it is done.
 ///
 /// # Errors
 /// The first step that fails; running it again goes on from there.
-pub async fn setup(config: &Config, tell: Tell<'_>) -> Result<Vec<Step>, Failure> {
-    let mut steps = Steps::new(tell);
-    databases::refuse_unfit(config).await?;
+pub async fn setup(config: &Config, options: Options, report: Report<'_>) -> Result<Vec<Step>, Failure> {
+    let mut steps = Steps::new(report, options.dry_run);
+    databases::refuse_unfit(config, options.downgrade).await?;
     schemas::register(config, &mut steps).await?;
     topics::create(config, &mut steps).await?;
-    let live = databases::create(config, &mut steps).await?;
-    topics::ensure(config, &replayed_topics(config, &live)).await?;
+    let live = databases::create(config, options.downgrade, &mut steps).await?;
+    if !steps.dry {
+        topics::ensure(config, &replayed_topics(config, &live)).await?;
+    }
     connector::create(config, &mut steps).await?;
     indices::create(config, &live, &mut steps).await?;
     begin_builds(config, &live, &mut steps).await?;
@@ -44,11 +60,31 @@ pub async fn setup(config: &Config, tell: Tell<'_>) -> Result<Vec<Step>, Failure
 async fn begin_builds(config: &Config, live: &[Generation], steps: &mut Steps<'_>) -> Result<(), Failure> {
     let (read, models) = (Database::of(config, Side::Read)?, layout::read_models(config));
     let unfit = shapes::unfit(&read, models.iter(), live).await?;
-    let begun = due::begin(config, &read, models.iter(), (live, &unfit)).await?;
+    if steps.dry {
+        return report_builds(&read, &models, &unfit, steps).await;
+    }
+    let (models, mut waiting) = (models.iter(), Waiting::default());
+    let begun = due::begin(config, &read, models, (live, &unfit), &mut waiting).await?;
     begun.iter().try_for_each(|(view, number)| {
         let what = format!("{number} of {view}, which `millrace run` builds");
-        steps.tell(Did::Created, "generation", &what)
+        steps.report(Did::Created, "generation", &what)
     })
+}
+
+/// The generations that would be begun.
+async fn report_builds(
+    read: &Database,
+    models: &[ReadModel],
+    unfit: &BTreeMap<Place, String>,
+    steps: &mut Steps<'_>,
+) -> Result<(), Failure> {
+    for model in models.iter().filter(|model| unfit.keys().any(|(view, _)| view == model.name)) {
+        if let Due::Begins(_) = due::due_of(read, model).await? {
+            let what = format!("the next of {}, which `millrace run` builds", model.name);
+            steps.report(Did::Created, "generation", &what)?;
+        }
+    }
+    Ok(())
 }
 
 /// The retry topics of generations that are not the first.

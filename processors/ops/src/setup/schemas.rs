@@ -22,22 +22,23 @@ pub(super) async fn register(config: &Config, steps: &mut Steps<'_>) -> Result<(
     let registry = Http::registry(&config.registry)?;
     let ours = |definition: &&Definition| definition.context.is_empty() || config.has(definition.context);
     let definitions: Vec<&Definition> = DEFINITIONS.iter().filter(ours).collect();
-    let checks = definitions.iter().map(|definition| checked(&registry, definition));
+    let dry = steps.dry;
+    let checks = definitions.iter().map(|definition| checked(&registry, definition, dry));
     let found: Vec<Subject> = stream::iter(checks).buffered(AT_ONCE).try_collect().await?;
     let settled =
-        definitions.iter().zip(&found).map(|(definition, state)| settle(&registry, definition, state));
+        definitions.iter().zip(&found).map(|(definition, state)| settle(&registry, definition, state, dry));
     let mut settled = stream::iter(settled).buffered(AT_ONCE);
     for definition in &definitions {
         let Some(did) = settled.try_next().await? else { break };
-        steps.tell(did, "schema", definition.full_name)?;
+        steps.report(did, "schema", definition.full_name)?;
     }
     Ok(())
 }
 
 /// What the registry has of a record type; refused when this build's schema does not go with it.
-async fn checked(registry: &Http, definition: &Definition) -> Result<Subject, Failure> {
+async fn checked(registry: &Http, definition: &Definition, dry: bool) -> Result<Subject, Failure> {
     let state = Subject::find(registry, definition).await?;
-    if state == Subject::Older {
+    if state == Subject::Older && !dry {
         protect(registry, definition).await?;
         refuse_incompatible(registry, definition).await?;
     }
@@ -74,11 +75,19 @@ fn schema(definition: &Definition) -> Value {
     json!({"schemaType": "AVRO", "schema": definition.avsc})
 }
 
-async fn settle(registry: &Http, definition: &Definition, state: &Subject) -> Result<Did, Failure> {
-    if *state != Subject::Same {
+async fn settle(
+    registry: &Http,
+    definition: &Definition,
+    state: &Subject,
+    dry: bool,
+) -> Result<Did, Failure> {
+    if *state != Subject::Same && !dry {
         add_version(registry, definition).await?;
     }
-    let protected = protect(registry, definition).await?;
+    let protected = match dry {
+        true => !protected(registry, definition).await?,
+        false => protect(registry, definition).await?,
+    };
     Ok(match state {
         Subject::New => Did::Created,
         Subject::Older => Did::Updated,

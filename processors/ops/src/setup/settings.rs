@@ -64,11 +64,12 @@ pub(super) fn of(topic: &Topic, replicas: i32) -> Vec<Wanted> {
     forever.into_iter().chain(kept).chain(stamp).chain(all).collect()
 }
 
-/// Looks at topics that are there: refuses them, changes their limits, or leaves them. Returns those that were changed.
+/// Looks at topics that are there: refuses them, changes their limits unless `dry`, or leaves them. Returns those whose are changed.
 pub(super) async fn keep(
     config: &Config,
     admin: &AdminClient<DefaultClientContext>,
     topics: &[&Topic],
+    dry: bool,
 ) -> Result<BTreeSet<String>, Failure> {
     if topics.is_empty() {
         return Ok(BTreeSet::new());
@@ -88,7 +89,11 @@ pub(super) async fn keep(
         unfit_settings.extend(unfit(topic, replicas, &found)?);
         refuse_what_no_client_takes(config, &topic.name, &found)?;
     }
-    set(config, admin, unfit_settings).await
+    let changed = unfit_settings.iter().map(|setting: &Setting| setting.topic.clone()).collect();
+    if !dry {
+        set(config, admin, unfit_settings).await?;
+    }
+    Ok(changed)
 }
 
 /// How many replicas each topic has.
@@ -159,13 +164,13 @@ async fn set(
     config: &Config,
     admin: &AdminClient<DefaultClientContext>,
     settings: Vec<Setting>,
-) -> Result<BTreeSet<String>, Failure> {
+) -> Result<(), Failure> {
     if !settings.is_empty() {
         let set =
             tokio::task::block_in_place(|| millrace_kafka::set(admin.inner(), &settings, kafka::TIMEOUT));
         set.map_err(|error| kafka::failure(&config.kafka, &error))?;
     }
-    Ok(settings.into_iter().map(|setting| setting.topic).collect())
+    Ok(())
 }
 
 #[cfg(test)]

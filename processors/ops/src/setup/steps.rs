@@ -13,14 +13,18 @@ pub enum Did {
     Nothing,
     /// It was there and differed.
     Updated,
-    /// It was there and is gone.
+    /// It was there and was removed.
     Removed,
     /// It was not there to be removed, or is not wanted.
     Absent,
+    /// It is not there and would be created.
+    WouldCreate,
+    /// It is there, differs and would be changed.
+    WouldUpdate,
 }
 
 impl Did {
-    /// As it is told.
+    /// As it is shown.
     pub fn as_str(self) -> &'static str {
         match self {
             Did::Created => "created",
@@ -28,6 +32,17 @@ impl Did {
             Did::Updated => "updated",
             Did::Removed => "removed",
             Did::Absent => "absent",
+            Did::WouldCreate => "create",
+            Did::WouldUpdate => "update",
+        }
+    }
+
+    /// What a dry run says of it.
+    fn foretold(self) -> Self {
+        match self {
+            Did::Created => Did::WouldCreate,
+            Did::Updated => Did::WouldUpdate,
+            other => other,
         }
     }
 
@@ -59,24 +74,27 @@ pub struct Step {
     pub name: String,
 }
 
-/// Hears of each step at once. When it fails, so does what goes on.
-pub type Tell<'t> = &'t mut (dyn FnMut(&Step) -> Result<(), Failure> + Send);
+/// Gets each step at once. When it fails, so does what goes on.
+pub type Report<'t> = &'t mut (dyn FnMut(&Step) -> Result<(), Failure> + Send);
 
 /// The steps so far.
 pub(super) struct Steps<'t> {
-    tell: Tell<'t>,
+    report: Report<'t>,
+    /// Nothing is changed.
+    pub(super) dry: bool,
     pub(super) done: Vec<Step>,
 }
 
 impl<'t> Steps<'t> {
-    pub(super) fn new(tell: Tell<'t>) -> Self {
-        Self { tell, done: Vec::new() }
+    pub(super) fn new(report: Report<'t>, dry: bool) -> Self {
+        Self { report, dry, done: Vec::new() }
     }
 
-    /// Tells a step.
-    pub(super) fn tell(&mut self, did: Did, what: &str, name: &str) -> Result<(), Failure> {
+    /// Reports a step.
+    pub(super) fn report(&mut self, did: Did, what: &str, name: &str) -> Result<(), Failure> {
+        let did = if self.dry { did.foretold() } else { did };
         let step = Step { did, what: what.to_owned(), name: name.to_owned() };
-        (self.tell)(&step)?;
+        (self.report)(&step)?;
         self.done.push(step);
         Ok(())
     }

@@ -11,8 +11,8 @@ use serde_json::Value;
 use sqlx::AssertSqlSafe;
 
 use super::connector::stop_and_forget;
-use super::steps::{Did, Step, Steps, Tell};
-use super::topics::remove_named;
+use super::steps::{Did, Report, Step, Steps};
+use super::topics::remove;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::http::Http;
@@ -20,16 +20,16 @@ use crate::kafka::{self, Reader};
 use crate::layout::{self, Side};
 use crate::postgres::Database;
 
-/// How long a walsender may hold the slot after its connector is gone.
+/// How long a walsender may hold the slot after its connector was removed.
 const SLOT_FREE_WITHIN: Duration = Duration::from_secs(30);
 
 /// Removes what the namespace owns: connector, slot, publication, tables, topics, groups, indices.
 ///
 /// # Errors
 /// The first step that fails. Running it again goes on from there.
-pub async fn teardown(config: &Config, tell: Tell<'_>) -> Result<Vec<Step>, Failure> {
-    let mut steps = Steps::new(tell);
-    // First, because Kafka refuses it while somebody works.
+pub async fn teardown(config: &Config, report: Report<'_>) -> Result<Vec<Step>, Failure> {
+    let mut steps = Steps::new(report, false);
+    // First, because Kafka refuses it while a process works.
     remove_groups(config, &mut steps).await?;
     remove_connector(config, &mut steps).await?;
     let write = Database::of(config, Side::Write)?;
@@ -53,7 +53,7 @@ async fn remove_connector(config: &Config, steps: &mut Steps<'_>) -> Result<(), 
         let path = ["connectors", &name];
         connect.success(connect.send(Method::DELETE, &path, None).await?, &path)?;
     }
-    steps.tell(Did::removed_if(there), "connector", &name)
+    steps.report(Did::removed_if(there), "connector", &name)
 }
 
 async fn remove_slot(config: &Config, write: &Database, steps: &mut Steps<'_>) -> Result<(), Failure> {
@@ -63,7 +63,7 @@ async fn remove_slot(config: &Config, write: &Database, steps: &mut Steps<'_>) -
     loop {
         let dropped = sqlx::query(drop).bind(&name).fetch_all(&write.pool).await;
         match dropped {
-            Ok(rows) => return steps.tell(Did::removed_if(!rows.is_empty()), "replication slot", &name),
+            Ok(rows) => return steps.report(Did::removed_if(!rows.is_empty()), "replication slot", &name),
             Err(error) if in_use(&error) && Instant::now() < until => {
                 tokio::time::sleep(Duration::from_millis(250)).await;
             }
@@ -85,7 +85,7 @@ async fn remove_publication(config: &Config, write: &Database, steps: &mut Steps
         .await
         .map_err(|error| write.failure(error))?;
     execute(write, format!("DROP PUBLICATION IF EXISTS \"{name}\"")).await?;
-    steps.tell(Did::removed_if(there), "publication", &name)
+    steps.report(Did::removed_if(there), "publication", &name)
 }
 
 async fn remove_schema(config: &Config, database: &Database, steps: &mut Steps<'_>) -> Result<(), Failure> {
@@ -97,7 +97,7 @@ async fn remove_schema(config: &Config, database: &Database, steps: &mut Steps<'
         .map_err(|error| database.failure(error))?;
     execute(database, format!("DROP SCHEMA IF EXISTS \"{name}\" CASCADE")).await?;
     let side = super::databases::side_name(database.side);
-    steps.tell(Did::removed_if(there), side, "schema")
+    steps.report(Did::removed_if(there), side, "schema")
 }
 
 async fn execute(database: &Database, sql: String) -> Result<(), Failure> {
@@ -111,8 +111,8 @@ async fn remove_topics(config: &Config, steps: &mut Steps<'_>) -> Result<(), Fai
     let there = tokio::task::block_in_place(|| Reader::new(&config.kafka)?.topics())?;
     let ours: Vec<&str> =
         there.keys().map(String::as_str).filter(|name| belongs(name, &config.namespace)).collect();
-    remove_named(config, &ours).await?;
-    ours.into_iter().try_for_each(|name| steps.tell(Did::Removed, "topic", name))
+    remove(config, &ours).await?;
+    ours.into_iter().try_for_each(|name| steps.report(Did::Removed, "topic", name))
 }
 
 /// Whether a topic or group carries the namespace: dots cannot be part of one.
@@ -127,8 +127,8 @@ async fn remove_groups(config: &Config, steps: &mut Steps<'_>) -> Result<(), Fai
     let answers = kafka::admin(&config.kafka)?.delete_groups(&names, &kafka::admin_options()).await;
     for answer in answers.map_err(|error| kafka::failure(&config.kafka, &error))? {
         match answer {
-            Ok(name) => steps.tell(Did::Removed, "group", &name)?,
-            Err((name, RDKafkaErrorCode::GroupIdNotFound)) => steps.tell(Did::Absent, "group", &name)?,
+            Ok(name) => steps.report(Did::Removed, "group", &name)?,
+            Err((name, RDKafkaErrorCode::GroupIdNotFound)) => steps.report(Did::Absent, "group", &name)?,
             Err((name, code)) => {
                 return Err(Failure::refused(format!(
                     "the group `{name}` cannot be deleted (stop `millrace run` first): {code}"
@@ -161,7 +161,7 @@ async fn remove_indices(config: &Config, steps: &mut Steps<'_>) -> Result<(), Fa
         for index in found.as_object().into_iter().flat_map(|found| found.keys()) {
             let answer = elastic.send(Method::DELETE, &[index], None).await?;
             elastic.success(answer, &[index])?;
-            steps.tell(Did::Removed, "index", index)?;
+            steps.report(Did::Removed, "index", index)?;
         }
         let path = ["_index_template", &alias];
         let answer = elastic.send(Method::DELETE, &path, None).await?;
@@ -169,7 +169,7 @@ async fn remove_indices(config: &Config, steps: &mut Steps<'_>) -> Result<(), Fa
         if gone {
             elastic.success(answer, &path).map(|_: Value| ())?;
         }
-        steps.tell(Did::removed_if(gone), "index template", &alias)?;
+        steps.report(Did::removed_if(gone), "index template", &alias)?;
     }
     Ok(())
 }

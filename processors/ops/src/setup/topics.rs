@@ -21,13 +21,7 @@ pub(crate) async fn ensure(config: &Config, wanted: &[Topic]) -> Result<(), Fail
 }
 
 /// Removes those of these topics that are there.
-pub(crate) async fn remove(config: &Config, topics: &[Topic]) -> Result<(), Failure> {
-    let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
-    remove_named(config, &names).await
-}
-
-/// As [`remove`], by name.
-pub(super) async fn remove_named(config: &Config, names: &[&str]) -> Result<(), Failure> {
+pub(crate) async fn remove(config: &Config, names: &[&str]) -> Result<(), Failure> {
     if names.is_empty() {
         return Ok(());
     }
@@ -53,14 +47,16 @@ pub(super) async fn create(config: &Config, steps: &mut Steps<'_>) -> Result<(),
     let admin = kafka::admin(&config.kafka)?;
     let (old, new): (Vec<&Topic>, Vec<&Topic>) =
         wanted.iter().partition(|topic| there.contains_key(&topic.name));
-    let raised = settings::keep(config, &admin, &old).await?;
-    create_missing(config, &admin, &new).await?;
+    let raised = settings::keep(config, &admin, &old, steps.dry).await?;
+    if !steps.dry {
+        create_missing(config, &admin, &new).await?;
+    }
     for topic in &wanted {
         let did = match there.contains_key(&topic.name) {
             true if raised.contains(&topic.name) => Did::Updated,
             there => Did::created_if(!there),
         };
-        steps.tell(did, "topic", &topic.name)?;
+        steps.report(did, "topic", &topic.name)?;
     }
     Ok(())
 }
@@ -102,7 +98,7 @@ async fn create_missing(
     let answers = admin.create_topics(&topics, &kafka::admin_options()).await;
     for answer in answers.map_err(|error| kafka::failure(&config.kafka, &error))? {
         match answer {
-            // Somebody else was faster.
+            // Another setup was faster.
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => (),
             Err((topic, code)) => {
                 return Err(Failure::refused(format!("the topic `{topic}` cannot be created: {code}")));

@@ -95,6 +95,8 @@ pub struct Unfit {
     pub why: String,
     /// The generation that takes its place, or that this build goes on with beside it.
     pub other: Option<i32>,
+    /// Whether that one was compared, differs, and does not take its place by itself.
+    pub differs: bool,
 }
 
 /// Looks for serving generations that are not as this build has them.
@@ -105,8 +107,9 @@ pub(super) async fn unfit(config: &Config, read: &Database) -> Result<Vec<Unfit>
     let of = |serving: &Generation| {
         let beside = live.iter().filter(|one| one.view == serving.view);
         let other = beside.rev().find(|one| one.state == State::Building || why(one).is_none());
+        let differs = other.is_some_and(|one| one.state == State::Building && one.comparison.is_some());
         let (view, other) = (serving.view.clone(), other.map(|one| one.generation));
-        why(serving).map(|why| Unfit { view, why: why.clone(), other })
+        why(serving).map(|why| Unfit { view, why: why.clone(), other, differs })
     };
     Ok(live.iter().filter(|one| one.state == State::Serving).filter_map(of).collect())
 }

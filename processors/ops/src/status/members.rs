@@ -2,23 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-
 use super::lag::Kafka;
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::kafka::{self, TIMEOUT};
+use crate::kafka::Reader;
 
 /// How many members the groups have that are behind, by name. Of the others nobody needs to know. It blocks.
 pub(super) fn members(config: &Config, kafka: &Kafka) -> Result<BTreeMap<String, usize>, Failure> {
-    let fail = |error| kafka::failure(&config.kafka, &error);
-    let client: BaseConsumer = kafka::groupless_config(&config.kafka).create().map_err(fail)?;
-    let mut members = BTreeMap::new();
+    let (reader, mut members) = (Reader::new(&config.kafka)?, BTreeMap::new());
     for lag in kafka.lags.iter().filter(|lag| lag.records > 0) {
         if !members.contains_key(&lag.group) {
-            let list = client.fetch_group_list(Some(&lag.group), TIMEOUT).map_err(fail)?;
-            let count = list.groups().iter().filter(|group| group.name() == lag.group);
-            members.insert(lag.group.clone(), count.map(|group| group.members().len()).sum());
+            members.insert(lag.group.clone(), reader.members(&lag.group)?);
         }
     }
     Ok(members)

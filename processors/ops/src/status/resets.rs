@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::layout::{self, Group, Side};
 use crate::postgres::Database;
 use crate::replay::generations::{self, State};
-use crate::replay::reset::{self, Reset, Told};
+use crate::replay::reset::{self, Consequence, Reset};
 
 /// What follows from a reset of a group, or that it has lost commits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -47,9 +47,11 @@ async fn of_group(
     let wish = |what, refused, lost| Wish { group: id.clone(), what, refused, lost };
     Ok(match reset::look(config, database, (&id, generation), &topics).await? {
         Reset::None => Vec::new(),
-        Reset::Asked(asked) => {
-            asked.told(side).into_iter().map(|Told { what, refused }| wish(what, refused, false)).collect()
-        }
+        Reset::Asked(asked) => asked
+            .consequences(side)
+            .into_iter()
+            .map(|Consequence { what, refused }| wish(what, refused, false))
+            .collect(),
         Reset::Lost(what) if side == Side::Write => vec![wish(what, true, true)],
         // Its rows are equally old: it goes on from there.
         Reset::Lost(_) => Vec::new(),

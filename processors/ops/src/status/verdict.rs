@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use chrono::{TimeDelta, Utc};
 
-use super::databases::Blocked;
-use super::lag::Kafka;
+use super::databases::{Blocked, Unfit};
+use super::lag::{Kafka, Lag};
 use super::report::{Report, missing_connector, missing_slot, shown_connector, shown_slot};
 use crate::failure::Failure;
 
@@ -114,17 +114,39 @@ impl Report {
         refused.map(|wish| format!("{}: {}", wish.group, wish.what)).collect()
     }
 
-    /// Views of another shape that this build neither builds nor has beside.
+    /// Views of another shape that this build neither builds nor has beside, or whose next generation waits for an operator.
     fn unfit(&self) -> Vec<String> {
-        let unfit = self.unfit.iter().flatten().filter(|unfit| unfit.other.is_none());
-        unfit.map(|unfit| format!("{}: {}", unfit.view, unfit.why)).collect()
+        let problem = |Unfit { view, why, other, differs }: &Unfit| match other {
+            None => Some(format!("{view}: {why}")),
+            Some(other) => differs.then(|| {
+                format!(
+                    "{view}: generation {other} differs and is not swapped: `millrace replay {view} --status`"
+                )
+            }),
+        };
+        self.unfit.iter().flatten().filter_map(problem).collect()
+    }
+
+    /// How old what readers see of a view is, in seconds, which its serving generation has not gone beyond; 0 when it has had all
+    /// records, `None` when that is not known.
+    pub fn age_of(&self, view: &str) -> Option<f64> {
+        let group = format!("{}.{view}", self.namespace);
+        let lags = self.kafka.as_ref().ok()?.lags.iter().filter(|lag| lag.group == group && lag.records > 0);
+        lags.map(|lag| lag.seconds).try_fold(0.0, |oldest: f64, seconds| seconds.map(|age| oldest.max(age)))
+    }
+
+    /// Whether the next generation of a group's view is being built, or beside: then no process of this build works in the group.
+    fn is_replaced(&self, group: &str) -> bool {
+        let unfit = self.unfit.iter().flatten().filter(|unfit| unfit.other.is_some());
+        unfit.into_iter().any(|unfit| group == format!("{}.{}", self.namespace, unfit.view))
     }
 
     /// Groups that are behind, and in which no process works.
     fn idle(&self) -> Vec<String> {
         let (Ok(kafka), Ok(members)) = (&self.kafka, &self.members) else { return Vec::new() };
         let mut idle: BTreeMap<&str, i64> = BTreeMap::new();
-        for lag in kafka.lags.iter().filter(|lag| lag.records > 0 && members.get(&lag.group) == Some(&0)) {
+        let is_idle = |lag: &&Lag| lag.records > 0 && members.get(&lag.group) == Some(&0);
+        for lag in kafka.lags.iter().filter(is_idle).filter(|lag| !self.is_replaced(&lag.group)) {
             *idle.entry(lag.group.as_str()).or_default() += lag.records;
         }
         if idle.is_empty() {
@@ -158,7 +180,7 @@ impl Report {
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::databases::{Facts, Slot};
-    use super::super::lag::{Lag, Topic};
+    use super::super::lag::Topic;
     use super::super::services::{Index, Subjects};
     use super::*;
     use crate::failure::Service;
@@ -229,6 +251,25 @@ pub(super) mod tests {
         let told = "no process works on m.commands, where 3 records wait: is `millrace run` running?";
         assert_eq!(idle.headline(), format!("m: NOT WELL: {told}"));
         assert!(matches!(idle.verdict(), Err(Failure::Refused(message)) if message == told));
+    }
+
+    #[test]
+    fn a_view_whose_next_generation_is_built_is_no_problem_unless_it_differs() {
+        let unfit = |other, differs| Unfit {
+            view: "commands".to_owned(),
+            why: "another-shape".to_owned(),
+            other,
+            differs,
+        };
+        let with = |unfit| Report {
+            members: Ok(BTreeMap::from([("m.commands".to_owned(), 0)])),
+            unfit: Ok(vec![unfit]),
+            ..well()
+        };
+        assert_eq!(with(unfit(Some(2), false)).problems(), Vec::<String>::new());
+        assert_eq!(with(unfit(Some(2), false)).age_of("commands"), Some(1.25));
+        assert!(with(unfit(Some(2), true)).problems()[0].contains("generation 2 differs and is not swapped"));
+        assert_eq!(with(unfit(None, false)).problems().len(), 2, "and no process works on it");
     }
 
     #[test]

@@ -222,12 +222,12 @@ impl<'a> Auditor<'a> {
         mandate: &mut Mandate,
         report: &mut Report,
     ) -> Result<(), Failure> {
-        for twin in &rows.drifted {
-            if !repair::is_known(twin, rows.stuck) || !mandate.takes(What::Row, looked.name, &twin.key) {
+        for pair in &rows.drifted {
+            if !repair::is_known(pair, rows.stuck) || !mandate.takes(What::Row, looked.name, &pair.key) {
                 continue;
             }
-            let row = repair::row(&self.read, looked, audited, twin, &mandate.operator).await;
-            report.mended(looked.name, &twin.key, &row.map_err(|error| self.read.failure(error))?);
+            let row = repair::row(&self.read, looked, audited, pair, &mandate.operator).await;
+            report.mended(looked.name, &pair.key, &row.map_err(|error| self.read.failure(error))?);
         }
         Ok(())
     }
@@ -241,7 +241,7 @@ impl<'a> Auditor<'a> {
         report: &mut Report,
     ) -> Result<Option<i64>, Failure> {
         let (Some(_), Some(role), [column]) =
-            (model.mapping, self.roles.view(name, *generation), table.key.as_slice())
+            (&model.mapping, self.roles.view(name, *generation), table.key.as_slice())
         else {
             return Ok(None);
         };

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::held::Strange;
 use super::what::What;
-use crate::replay::compare::{Difference, Twin, differences};
+use crate::replay::compare::{Counterparts, Difference, differences};
 
 /// Ranges of missing versions are told up to this many.
 const RANGES_SHOWN: usize = 20;
@@ -49,11 +49,11 @@ impl Finding {
     }
 
     /// A row or document (as `serving`) that is not what it should be (`building`).
-    pub fn of(what: What, name: &str, twin: Twin) -> Self {
+    pub fn of(what: What, name: &str, pair: Counterparts) -> Self {
         let version = |row: &Option<Value>| row.as_ref()?.get("version")?.as_i64();
-        let versions = [version(&twin.serving), version(&twin.building)];
-        let key = twin.key.clone();
-        let fields = differences(twin).into_iter().map(Field::from).collect();
+        let versions = [version(&pair.serving), version(&pair.building)];
+        let key = pair.key.clone();
+        let fields = differences(pair).into_iter().map(Field::from).collect();
         Self { what, name: name.to_owned(), key, versions, fields }
     }
 

@@ -39,7 +39,7 @@ pub(crate) async fn carried(config: &Config, write: &Database, patience: Duratio
 }
 
 /// Where topics end now. It blocks.
-pub(super) fn ends(config: &Config, topics: &[String]) -> Result<Vec<Stand>, Failure> {
+pub(crate) fn ends(config: &Config, topics: &[String]) -> Result<Vec<Stand>, Failure> {
     let reader = Reader::new(&config.kafka)?;
     let there = reader.topics()?;
     let mut ends = Vec::new();

@@ -16,7 +16,7 @@ use super::what::What;
 use crate::failure::Failure;
 use crate::index_reader::{Held, IndexReader, body};
 use crate::postgres::Database;
-use crate::replay::compare::Twin;
+use crate::replay::compare::Counterparts;
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Elasticsearch remembers the version of what was deleted until a refresh after its clock's next tick.
@@ -85,7 +85,7 @@ impl Index<'_> {
         let version = held.as_ref().map(|held| held.version);
         let expected = row.as_ref().map(|row| row.version);
         let (serving, building) = (held.map(|held| held.source), row.as_ref().map(body));
-        let finding = Finding::of(What::Document, self.view, Twin { key, serving, building });
+        let finding = Finding::of(What::Document, self.view, Counterparts { key, serving, building });
         // Of a document its own version counts, not the field.
         Finding { versions: [version, expected], ..finding }
     }

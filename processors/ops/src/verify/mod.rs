@@ -9,6 +9,7 @@ pub mod auditor;
 mod documents;
 pub mod finding;
 mod folded;
+pub(crate) mod generation;
 mod held;
 pub(crate) mod horizon;
 mod index;

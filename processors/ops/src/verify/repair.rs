@@ -12,7 +12,7 @@ use super::rows::Looked;
 use super::what::What;
 use crate::audit::Operator;
 use crate::postgres::Database;
-use crate::replay::compare::{Twin, key_of};
+use crate::replay::compare::{Counterparts, key_of};
 
 /// Who repairs, what, and how much of it.
 pub struct Mandate {
@@ -44,9 +44,9 @@ impl Mandate {
 
 /// Whether a row may be put as it was folded again. Where a stream could not be folded to its end, one that is made of
 /// fewer events then may be right as it is.
-pub(super) fn is_known(twin: &Twin, stuck: bool) -> bool {
+pub(super) fn is_known(pair: &Counterparts, stuck: bool) -> bool {
     let version = |row: &Option<Value>| row.as_ref()?.get("version")?.as_i64();
-    !stuck || version(&twin.building) >= version(&twin.serving)
+    !stuck || version(&pair.building) >= version(&pair.serving)
 }
 
 /// Puts a row into the serving table as the audited one has it, when it still is as it was found: whoever folds an
@@ -55,17 +55,17 @@ pub(super) async fn row(
     read: &Database,
     looked: &Looked<'_>,
     audited: &str,
-    twin: &Twin,
+    pair: &Counterparts,
     operator: &Operator,
 ) -> sqlx::Result<Mended> {
     let mut transaction = read.pool.begin().await?;
-    match replace(&mut transaction, looked, audited, twin).await {
+    match replace(&mut transaction, looked, audited, pair).await {
         Ok(true) => {}
         Ok(false) => return transaction.rollback().await.map(|()| Mended::NotNow),
         Err(error) => return refused(error),
     }
-    let subject = format!("{}/{}", looked.name, twin.key);
-    let details = json!({"found": twin.serving, "expected": twin.building});
+    let subject = format!("{}/{}", looked.name, pair.key);
+    let details = json!({"found": pair.serving, "expected": pair.building});
     operator.sign(&mut transaction, "repair", &subject, &details).await?;
     transaction.commit().await?;
     Ok(Mended::Now)
@@ -85,22 +85,22 @@ async fn replace(
     connection: &mut PgConnection,
     Looked { table, serving: (_, rows), .. }: &Looked<'_>,
     audited: &str,
-    twin: &Twin,
+    pair: &Counterparts,
 ) -> sqlx::Result<bool> {
     let key = key_of(table);
     // A row of version 0 is none.
     let delete =
         format!("DELETE FROM \"{rows}\" AS t WHERE {key} = $1 AND (version = 0 OR to_jsonb(t) = $2)");
-    let delete = sqlx::query(AssertSqlSafe(delete)).bind(&twin.key).bind(&twin.serving);
+    let delete = sqlx::query(AssertSqlSafe(delete)).bind(&pair.key).bind(&pair.serving);
     let deleted = delete.execute(&mut *connection).await?.rows_affected();
-    if twin.serving.is_some() && deleted == 0 {
+    if pair.serving.is_some() && deleted == 0 {
         return Ok(false);
     }
     let insert = format!(
         "INSERT INTO \"{rows}\" SELECT * FROM \"{audited}\" AS t WHERE {key} = $1 ON CONFLICT DO NOTHING"
     );
-    let inserted = sqlx::query(AssertSqlSafe(insert)).bind(&twin.key).execute(connection).await?;
-    Ok(twin.building.is_none() || inserted.rows_affected() == 1)
+    let inserted = sqlx::query(AssertSqlSafe(insert)).bind(&pair.key).execute(connection).await?;
+    Ok(pair.building.is_none() || inserted.rows_affected() == 1)
 }
 
 #[cfg(test)]
@@ -110,16 +110,16 @@ mod tests {
     #[test]
     fn a_row_that_may_only_lack_events_is_left_as_it_is() {
         let row = |version: i64| Some(json!({"version": version}));
-        let twin = |serving, building| Twin { key: "1".to_owned(), serving, building };
-        for (lacks, twin) in [
-            (false, twin(row(2), row(2))),
-            (false, twin(None, row(1))),
-            (false, twin(row(1), row(2))),
-            (true, twin(row(2), row(1))),
-            (true, twin(row(2), None)),
+        let pair = |serving, building| Counterparts { key: "1".to_owned(), serving, building };
+        for (lacks, pair) in [
+            (false, pair(row(2), row(2))),
+            (false, pair(None, row(1))),
+            (false, pair(row(1), row(2))),
+            (true, pair(row(2), row(1))),
+            (true, pair(row(2), None)),
         ] {
-            assert!(is_known(&twin, false));
-            assert_eq!(is_known(&twin, true), !lacks, "{twin:?}");
+            assert!(is_known(&pair, false));
+            assert_eq!(is_known(&pair, true), !lacks, "{pair:?}");
         }
     }
 

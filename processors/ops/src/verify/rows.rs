@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::layout::Table;
 use crate::outbox::refold::Refold;
 use crate::postgres::Database;
-use crate::replay::compare::{ALL, Differing, Tables, Twin, differing, key_of};
+use crate::replay::compare::{ALL, Counterparts, Differing, OneSided, Tables, differing, key_of};
 use crate::replay::session;
 
 /// More rows that differ are counted, not shown.
@@ -24,7 +24,7 @@ pub(super) struct Rows {
     /// Whether a stream could not be folded to its end: then rows may lack what their events are missing.
     pub(super) stuck: bool,
     /// Those that do not fold again, as found and as expected: up to [`SHOWN_MAX`].
-    pub(super) drifted: Vec<Twin>,
+    pub(super) drifted: Vec<Counterparts>,
     /// Rows that are wrong, more than are in `findings`.
     pub(super) more: i64,
     pub(super) findings: Vec<Finding>,
@@ -54,7 +54,8 @@ pub(super) async fn check(
     refold.finish(&mut snapshot).await?;
     let building = (AUDITED, audited.rows.clone());
     let (serving, columns) = (looked.serving.clone(), ALL.to_owned());
-    let tables = Tables { serving, building, table: looked.table, columns };
+    let one_sided = OneSided::default();
+    let tables = Tables { serving, building, table: looked.table, columns, one_sided };
     let Differing { rows: [count, _], count: differing, first, .. } =
         differing(&mut snapshot, &tables, looked.key, SHOWN_MAX).await.map_err(fail)?;
     let (told, told_count) = told_by_sql(&mut snapshot, audited, looked).await.map_err(fail)?;
@@ -63,12 +64,12 @@ pub(super) async fn check(
         Some(key) => only(&mut snapshot, audited, looked, key).await.map_err(fail)?,
     };
     snapshot.commit().await.map_err(fail)?;
-    let finding = |what| move |twin: Twin| Finding::of(what, looked.name, twin);
+    let finding = |what| move |pair: Counterparts| Finding::of(what, looked.name, pair);
     let mut findings: Vec<Finding> = first.iter().cloned().map(finding(What::Row)).collect();
     // A row that does not even fold again is told once.
-    let known = |twin: &Twin| first.iter().any(|row| row.key == twin.key);
+    let known = |pair: &Counterparts| first.iter().any(|row| row.key == pair.key);
     let shown = i64::try_from(first.len() + told.len()).unwrap_or(i64::MAX);
-    findings.extend(told.into_iter().filter(|twin| !known(twin)).map(finding(What::Fold)));
+    findings.extend(told.into_iter().filter(|pair| !known(pair)).map(finding(What::Fold)));
     findings.extend(refold.stuck.iter().map(|((context, stream), why)| {
         Finding::unfolded(looked.name, (context, stream), why, [None, None])
     }));
@@ -99,14 +100,14 @@ async fn told_by_sql(
     connection: &mut PgConnection,
     audited: &Audited,
     Looked { table, serving, key, .. }: &Looked<'_>,
-) -> sqlx::Result<(Vec<Twin>, i64)> {
+) -> sqlx::Result<(Vec<Counterparts>, i64)> {
     let check = table.check.replace("{events}", &format!("\"{}\"", audited.events));
     let sql = comparison(&key_of(table), &serving.1, &check);
     let rows: Vec<(String, Option<Value>, Option<Value>, i64)> =
         sqlx::query_as(AssertSqlSafe(sql)).bind(key).bind(SHOWN_MAX).fetch_all(connection).await?;
     let count = rows.first().map_or(0, |row| row.3);
-    let twin = |(key, serving, building, _)| Twin { key, serving, building };
-    Ok((rows.into_iter().map(twin).collect(), count))
+    let pair = |(key, serving, building, _)| Counterparts { key, serving, building };
+    Ok((rows.into_iter().map(pair).collect(), count))
 }
 
 /// Of a row only the columns count that the SQL tells. Where an event is missing it may tell a row without a key.

@@ -25,14 +25,24 @@ statements! {
                    AND waiting.partition = o.partition AND waiting.drained_offset IS NULL AND waiting.\"offset\" >= 0
              ) AS stand
              WHERE o.grp = $1 AND o.generation = $2 AND o.topic = ANY($4)";
+    /// Topics count that the serving one reads, and those whose ends are given, which it does not read: there the built one has to come
+    /// to the end, and may go on.
     POSITION = "WITH stand AS (
                  SELECT topic, partition, generation, applied, published FROM consumer_offset
                  WHERE grp = $1 AND generation IN ($2, $3) AND topic = ANY($4)),
-             s AS (SELECT * FROM stand WHERE generation = $2), b AS (SELECT * FROM stand WHERE generation = $3)
-             SELECT coalesce(sum(s.applied), 0)::bigint, coalesce(sum(b.applied), 0)::bigint,
+             s AS (
+                 SELECT topic, partition, applied, published, NULL::bigint AS ends_at FROM stand WHERE generation = $2
+                 UNION ALL
+                 SELECT topic, partition, ends_at, ends_at, ends_at
+                 FROM UNNEST($6::text[], $7::int[], $8::bigint[]) AS of_the_built_one(topic, partition, ends_at)
+                 WHERE topic NOT IN (SELECT topic FROM stand WHERE generation = $2)),
+             b AS (SELECT * FROM stand WHERE generation = $3 AND topic IN (SELECT topic FROM s))
+             SELECT coalesce(sum(s.applied), 0)::bigint, coalesce(sum(least(b.applied, s.ends_at)), 0)::bigint,
                     coalesce(sum(greatest(coalesce(s.applied, 0) - coalesce(b.applied, 0), 0)), 0)::bigint,
-                    count(*) FILTER (WHERE s.applied IS DISTINCT FROM b.applied),
-                    coalesce(sum(s.applied - s.published) FILTER (WHERE $5), 0)::bigint + coalesce(sum(b.applied - b.published), 0)::bigint,
+                    count(*) FILTER (WHERE CASE WHEN s.ends_at IS NULL THEN s.applied IS DISTINCT FROM b.applied
+                                                ELSE coalesce(b.applied, 0) < s.ends_at END),
+                    coalesce(sum(s.applied - s.published) FILTER (WHERE $5), 0)::bigint
+                        + coalesce(sum(greatest(least(b.applied, s.ends_at) - b.published, 0)), 0)::bigint,
                     (SELECT count(*) FROM blocked_key
                      WHERE grp = $1 AND generation IN ($2, $3) AND status = 'retrying')
              FROM s FULL JOIN b USING (topic, partition)";
@@ -41,7 +51,8 @@ statements! {
     PAUSE = "UPDATE consumer_offset AS o
              SET pause_at = furthest.applied, paused_until = clock_timestamp() + $5 * interval '1 ms'
              FROM (SELECT topic, partition, max(applied) AS applied FROM consumer_offset
-                   WHERE grp = $1 AND generation IN ($2, $3) AND topic = ANY($4) GROUP BY 1, 2) AS furthest
+                   WHERE grp = $1 AND generation IN ($2, $3) AND topic = ANY($4)
+                   GROUP BY 1, 2 HAVING bool_or(generation = $2)) AS furthest
              WHERE grp = $1 AND generation IN ($2, $3)
                AND o.topic = furthest.topic AND o.partition = furthest.partition";
     RESUME = "UPDATE consumer_offset SET pause_at = NULL, paused_until = NULL
@@ -88,8 +99,10 @@ pub struct Pair<'p> {
     pub serving: i32,
     /// The other one.
     pub building: i32,
-    /// The topics.
+    /// The topics that the built one reads.
     pub topics: &'p [String],
+    /// Where those of them end that the serving one does not read. One that neither it reads nor is here does not count.
+    pub ends: &'p [Stand],
 }
 
 /// How far the built one of two generations has come.
@@ -122,13 +135,23 @@ impl Pair<'_> {
     /// # Errors
     /// The database's.
     pub async fn position(&self, connection: &mut PgConnection, documents: bool) -> sqlx::Result<Position> {
+        let topics: Vec<&str> = self.ends.iter().map(|end| end.0.as_str()).collect();
+        let partitions: Vec<i32> = self.ends.iter().map(|end| end.1).collect();
+        let ends: Vec<i64> = self.ends.iter().map(|end| end.2).collect();
         let position = sqlx::query_as(POSITION).bind(self.group).bind(self.serving).bind(self.building);
-        let (goal, applied, behind, differing, unpublished, retrying) =
-            position.bind(self.topics).bind(documents).fetch_one(connection).await?;
+        let (goal, applied, behind, differing, unpublished, retrying) = position
+            .bind(self.topics)
+            .bind(documents)
+            .bind(topics)
+            .bind(partitions)
+            .bind(ends)
+            .fetch_one(connection)
+            .await?;
         Ok(Position { goal, applied, behind, differing, unpublished, retrying })
     }
 
-    /// Pauses both at the offsets of the further one, for at most so long. Locks first, then reads: inside a transaction.
+    /// Pauses both at the offsets of the further one, for at most so long, in the topics that both read. Locks first, then reads: inside
+    /// a transaction.
     ///
     /// # Errors
     /// The database's.
