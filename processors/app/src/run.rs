@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use millrace_domain::Effect as _;
 use millrace_domain::effects::payment::Payment;
+use millrace_engine::supervision::{self, Setbacks, restarted};
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
 use millrace_ops::layout::Side;
 use millrace_ops::postgres::Database;
 use millrace_ops::roles::Roles;
-use millrace_engine::supervision::{self, Setbacks, restarted};
 use millrace_store::database::unfit_session;
 use millrace_store::names::COMMANDS;
 use millrace_store::{Means, migrations};

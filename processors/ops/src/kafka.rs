@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 use std::time::{Duration, Instant};
 
-use millrace_kafka::{Unfetchable, is_unfetchable, next_offset, unfetchable};
 use millrace_engine::{KafkaSettings, client};
+use millrace_kafka::{Unfetchable, is_unfetchable, next_offset, unfetchable};
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResourceResult, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};

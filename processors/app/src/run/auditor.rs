@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
+use millrace_engine::metrics;
 use millrace_ops::audit::Operator;
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
@@ -15,7 +16,6 @@ use millrace_ops::verify::finding::Sign;
 use millrace_ops::verify::repair::Mandate;
 use millrace_ops::verify::report::Report;
 use millrace_ops::verify::what::What;
-use millrace_engine::metrics;
 use tokio_util::sync::CancellationToken;
 
 /// How long Debezium and publishing may be behind before a look is given up.

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use futures::future::OptionFuture;
 use futures::{FutureExt as _, TryFutureExt as _};
+use millrace_engine::metrics;
+use millrace_engine::supervision::{Setbacks, Watch, caught};
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
 use millrace_ops::layout::{self, Group, ReadModel, Side};
@@ -17,8 +19,6 @@ use millrace_ops::replay::session::Pair;
 use millrace_ops::replay::{cutover, due, shapes};
 use millrace_ops::roles::Roles;
 use millrace_ops::setup::indices;
-use millrace_engine::metrics;
-use millrace_engine::supervision::{Setbacks, Watch, caught};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;

@@ -6,8 +6,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use millrace_kafka::header_text;
 use millrace_engine::envelope;
+use millrace_kafka::header_text;
 use millrace_schemas::Kind;
 use rdkafka::message::{BorrowedMessage, Message as _};
 use sha2::{Digest as _, Sha256};
