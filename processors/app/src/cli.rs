@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use chrono::{DateTime, Utc};
 use clap::{Arg, ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use millrace_ops::moment::{self, Span};
+use millrace_ops::receipts;
 
 use crate::config::{self, Global};
 use crate::dlq::cli::Action;
@@ -265,20 +266,19 @@ pub enum Status {
     Retrying,
     /// Its events are written.
     Completed,
-    /// The business said no.
+    /// The business refused it.
     Rejected,
     /// It could not be decided.
     Dead,
 }
 
-impl Status {
-    /// As the ledger writes it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Status::Retrying => "retrying",
-            Status::Completed => "completed",
-            Status::Rejected => "rejected",
-            Status::Dead => "dead",
+impl From<Status> for receipts::Status {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Retrying => Self::Retrying,
+            Status::Completed => Self::Completed,
+            Status::Rejected => Self::Rejected,
+            Status::Dead => Self::Dead,
         }
     }
 }
@@ -291,7 +291,7 @@ pub enum StreamAction {
 }
 
 /// Options of `stream show`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct StreamShow {
     /// `context/id`, such as orders/10248; or an id, with --context when several contexts have it
     pub id: String,

@@ -4,11 +4,11 @@ pub mod cli;
 pub mod config;
 pub mod dlq;
 mod exit;
-pub mod ledger;
 pub mod logging;
 pub mod outbox;
 pub mod output;
 pub mod progress;
+pub mod receipts;
 pub mod replay;
 pub mod run;
 pub mod saga;
@@ -73,8 +73,8 @@ async fn dispatch(cli: Cli, loaded: &Loaded) -> Result<(), Failure> {
         Command::Run { only } => run::run(config, selection(config, only)?).await,
         Command::Replay(options) => replay::replay(config, format, &options).await,
         Command::Send(options) => send::send(config, format, &options).await,
-        Command::Receipt { id, source } => ledger::receipt(config, format, &id, source.as_deref()).await,
-        Command::Commands(options) => ledger::commands(config, format, &options).await,
+        Command::Receipt { id, source } => receipts::receipt(config, format, &id, source.as_deref()).await,
+        Command::Commands(options) => receipts::commands(config, format, &options).await,
         Command::Stream { action: StreamAction::Show(options) } => {
             stream::show(config, format, &options).await
         }

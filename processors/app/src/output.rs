@@ -2,9 +2,9 @@
 
 use std::io::{self, Write as _};
 
-use chrono::{DateTime, SecondsFormat, Utc};
 use clap::ValueEnum;
 use millrace_ops::failure::Failure;
+use millrace_ops::page::Page;
 use serde_json::Value;
 
 /// A longer cell makes its row longer, not all rows.
@@ -86,28 +86,17 @@ pub fn write(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// The first `limit` of what was found; says so when there is more.
-pub fn first<T>(mut found: Vec<T>, limit: i64) -> Vec<T> {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    if found.len() > limit {
+/// The rows of a page; says on standard error when there are more.
+pub fn first<T>(Page { rows, limit, more }: Page<T>) -> Vec<T> {
+    if more {
         say(&format!("there are more than these {limit}: --limit shows more"));
-        found.truncate(limit);
     }
-    found
+    rows
 }
 
 /// Says something on standard error; when nobody can hear it any more, that is no reason to stop.
 pub fn say(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
-}
-
-/// A moment as data shows it; the ends of the calendar stand for all beyond them.
-pub fn time(moment: DateTime<Utc>) -> String {
-    match [DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC].map(|end| moment == end) {
-        [true, _] => "-infinity".to_owned(),
-        [_, true] => "infinity".to_owned(),
-        _ => moment.to_rfc3339_opts(SecondsFormat::Millis, true),
-    }
 }
 
 #[cfg(test)]

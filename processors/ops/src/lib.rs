@@ -4,6 +4,9 @@
 pub mod address;
 pub mod audit;
 pub mod config;
+pub mod dead_letters;
+#[cfg(any(test, feature = "examples"))]
+pub mod examples;
 pub mod failure;
 pub mod http;
 mod index_reader;
@@ -15,12 +18,18 @@ pub mod listener;
 pub mod moment;
 pub mod outage;
 pub mod outbox;
+pub mod page;
 pub mod postgres;
 pub mod providers;
 pub mod read_side;
+pub mod receipts;
 pub mod replay;
 pub mod roles;
+pub mod sagas;
 pub mod schema;
+pub mod segments;
+pub mod send;
 pub mod setup;
 pub mod status;
+pub mod streams;
 pub mod verify;

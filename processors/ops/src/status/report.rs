@@ -147,8 +147,8 @@ pub fn bytes(count: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::verdict::tests::report;
     use super::*;
+    use crate::examples::report_in_part as report;
 
     #[test]
     fn programs_get_one_document() {

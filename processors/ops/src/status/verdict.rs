@@ -156,69 +156,19 @@ impl Report {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::super::databases::{Facts, Slot};
-    use super::super::lag::{Lag, Topic};
+    use super::super::lag::Topic;
     use super::super::services::{Index, Subjects};
     use super::*;
-    use crate::failure::Service;
-    use crate::layout::Side;
+    use crate::examples::{connector as running, report_in_part as report, report_that_is_well as well};
     use crate::setup::ConnectorState;
-
-    fn running() -> ConnectorState {
-        ConnectorState { connector: "RUNNING".to_owned(), task: None, trace: None, offsets_ahead: 0 }
-    }
-
-    pub(in super::super) fn report() -> Report {
-        let unreachable = Failure::Unreachable {
-            service: Service::ReadDatabase,
-            address: "postgres://db".to_owned(),
-            reason: "refused".to_owned(),
-        };
-        let lag = Lag {
-            group: "m.commands".to_owned(),
-            topic: "m.cmd.orders.v1".to_owned(),
-            records: 3,
-            seconds: Some(1.25),
-            ..Lag::default()
-        };
-        Report {
-            namespace: "m".to_owned(),
-            groups: vec![(Side::Write, "commands"), (Side::Read, "orders")],
-            members: Ok(BTreeMap::from([("m.commands".to_owned(), 1)])),
-            kafka: Ok(Kafka { topics: Vec::new(), lags: vec![lag] }),
-            write: Ok(Facts::default()),
-            read: Err(unreachable),
-            slot: Ok(None),
-            connector: Ok(Some(running())),
-            subjects: Ok(Subjects { count: 3, missing: Vec::new() }),
-            indices: Ok(Vec::new()),
-            process: None,
-            generations: Ok(Vec::new()),
-            unfit: Ok(Vec::new()),
-            resets: Ok(Vec::new()),
-            sound: Ok(()),
-            under_way: Ok(Vec::new()),
-        }
-    }
 
     #[test]
     fn what_could_not_be_asked_decides_the_exit_code_before_all_else() {
         assert!(matches!(report().verdict(), Err(Failure::Unreachable { .. })));
         let refused = Report { read: Err(Failure::refused("no")), ..report() };
         assert!(matches!(refused.verdict(), Err(Failure::Refused(_))));
-    }
-
-    /// Nothing is wrong with it.
-    fn well() -> Report {
-        let slot = Slot {
-            name: "m_outbox".to_owned(),
-            active: true,
-            lag_bytes: 0,
-            kept_bytes: 0,
-            wal_status: "reserved".to_owned(),
-        };
-        Report { read: Ok(Facts::default()), slot: Ok(Some(slot)), ..report() }
     }
 
     #[test]

@@ -3,9 +3,6 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use millrace_ops::config::Config;
-use millrace_ops::failure::Failure;
-use millrace_ops::kafka::{Position, Reader, Seen};
 use millrace_engine::offsets::own_offset;
 use millrace_engine::{Header, Record, retry};
 use millrace_store::names::dead_letter_topic;
@@ -13,6 +10,9 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::Message as _;
 
 use super::letter::Letter;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::kafka::{Position, Reader, Seen};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -134,7 +134,7 @@ fn is_of(letter: &Letter, copy: &Record) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dlq::letter::example;
+    use crate::examples;
 
     fn copy(offset: &str) -> Record {
         let headers = [
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_copy_is_of_the_letter_whose_place_it_names() {
-        assert!(is_of(&example(), &copy("42")));
-        assert!(!is_of(&example(), &copy("43")));
+        assert!(is_of(&examples::letter(), &copy("42")));
+        assert!(!is_of(&examples::letter(), &copy("43")));
     }
 }
