@@ -31,7 +31,7 @@ Examples:
   millrace saga list --stuck                     what is under way and needs an operator
   millrace segment preview best-customers        how many it takes now, and some of them
   millrace dlq list --group orders               what could not be processed, and why
-  millrace dlq redrive w12 --why mended          give a dead letter its turn again
+  millrace dlq redrive w12 --why fixed           give the record of a dead letter to its group again
   millrace outbox skip 0197b2a4-… --dry-run      a row that the connector cannot carry
   millrace config show --changed                 what is configured, and where
 
@@ -113,7 +113,7 @@ fn long_help() -> String {
 pub enum Command {
     /// Create schemas, topics, tables, publication, slot, connector and indices; changes nothing that is there
     Setup,
-    /// Remove everything that the namespace owns: its data is gone afterwards
+    /// Remove everything that the namespace owns, with its data
     Teardown {
         /// Yes, delete the data
         #[arg(long)]
@@ -131,7 +131,7 @@ pub enum Command {
     Verify(crate::verify::Options),
     /// Send commands from JSON, an object each
     Send(Send),
-    /// Show lag, slot, connector, indices and dead letters at a glance; fails when something is away, lost or left lying
+    /// Show lag, slot, connector, indices and dead letters at a glance; fails when something is missing, lost or waits for an operator
     #[command(after_help = crate::status::HELP)]
     Status {
         /// First wait until every view has all that was decided, at most this long, such as 90s or 10m

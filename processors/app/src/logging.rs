@@ -8,9 +8,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cli::Command;
 
-/// What `millrace run` logs unless it is told.
+/// What `millrace run` logs unless `logging.filter` says otherwise.
 const OF_RUN: &str = "info";
-/// What the operator's commands log unless they are told: their failures say what librdkafka would say many times.
+/// What the operator's commands log unless it says otherwise: their failures say what librdkafka would say many times.
 const OF_OPERATOR: &str = "warn,librdkafka=off,rdkafka=off";
 
 /// Begins to log as configured. Called once.

@@ -65,7 +65,7 @@ impl Table {
 /// Prints the text or the JSON, as asked for.
 ///
 /// # Errors
-/// When standard output cannot be written; not when its reader has gone.
+/// When standard output cannot be written; not when its reader has closed it.
 pub fn print(format: Format, text: &str, json: &Value) -> Result<(), Failure> {
     match format {
         Format::Text => write(text),
@@ -94,7 +94,7 @@ pub fn first<T>(Page { rows, limit, more }: Page<T>) -> Vec<T> {
     rows
 }
 
-/// Says something on standard error; when nobody can hear it any more, that is no reason to stop.
+/// Says something on standard error; that it is closed is no reason to stop.
 pub fn say(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }

@@ -12,7 +12,7 @@ use crate::output::{self, Format};
 /// # Errors
 /// As [`setup::setup`].
 pub(crate) async fn setup(config: &Config, format: Format) -> Result<(), Failure> {
-    end(format, &setup::setup(config, &mut |step| tell(format, step)).await?)
+    end(format, &setup::setup(config, &mut |step| print(format, step)).await?)
 }
 
 /// Removes what the namespace owns.
@@ -26,11 +26,11 @@ pub(crate) async fn teardown(config: &Config, format: Format, yes: bool) -> Resu
             config.namespace
         )));
     }
-    end(format, &setup::teardown(config, &mut |step| tell(format, step)).await?)
+    end(format, &setup::teardown(config, &mut |step| print(format, step)).await?)
 }
 
 /// A step at once as text; JSON is one document.
-fn tell(format: Format, Step { did, what, name }: &Step) -> Result<(), Failure> {
+fn print(format: Format, Step { did, what, name }: &Step) -> Result<(), Failure> {
     match format {
         Format::Text => output::write(&format!("{:<8} {what:<16} {name}\n", did.as_str())),
         Format::Json => Ok(()),

@@ -32,7 +32,7 @@ pub enum Failure {
     Drift(String),
 }
 
-/// Something outside that the operator's commands talk to.
+/// A component that the operator's commands talk to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Service {
     /// The database of the write side.

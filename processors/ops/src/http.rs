@@ -221,8 +221,8 @@ impl Http {
 /// The reason in a service's answer: each has its own place for it.
 pub fn reason(body: &Value) -> String {
     let places = ["/message", "/error/reason", "/error/root_cause/0/reason", "/error"];
-    let told = places.iter().find_map(|place| body.pointer(place)).and_then(Value::as_str);
-    let text = told.map_or_else(|| body.to_string(), str::to_owned);
+    let given = places.iter().find_map(|place| body.pointer(place)).and_then(Value::as_str);
+    let text = given.map_or_else(|| body.to_string(), str::to_owned);
     let causes = body.pointer("/error/caused_by/reason").and_then(Value::as_str);
     let text = causes.map_or(text.clone(), |cause| format!("{text}: {cause}"));
     text.chars().take(REASON_MAX).collect()

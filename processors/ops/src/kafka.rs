@@ -251,7 +251,7 @@ impl<'c> Reader<'c> {
     }
 
     /// Shows what a topic holds from these offsets of its partitions on, partitions mixed, until the visitor has had enough
-    /// or time is up. What cannot be fetched is told and passed over.
+    /// or time is up. What cannot be fetched is logged and passed over.
     ///
     /// # Errors
     /// [`Failure::Unreachable`].
@@ -305,7 +305,7 @@ impl<'c> Reader<'c> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// The next offset of each partition of a topic that is read, given where the client was told to go.
+    /// The next offset of each partition of a topic that is read, given where the client was set to.
     fn nexts(&self, topic: &str, sought: &BTreeMap<i32, i64>) -> KafkaResult<Vec<(String, i32, i64)>> {
         let positions = self.consumer.position()?;
         let next = |(partition, sought): (&i32, &i64)| {

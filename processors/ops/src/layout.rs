@@ -64,7 +64,7 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// The columns of its key.
     pub key: Vec<&'static str>,
-    /// Its rows again, told by SQL from the events.
+    /// SQL that computes its rows from the events, written without the fold.
     pub check: &'static str,
 }
 
@@ -135,13 +135,13 @@ impl Collector {
         &mut self,
         (name, contexts): (&'static str, &[&'static str]),
         like: Like,
-        told: Option<(Vec<&'static str>, &'static str)>,
+        key_and_check: Option<(Vec<&'static str>, &'static str)>,
         mapping: Option<&'static str>,
     ) {
         let like = if other_shape().as_deref() == Some(name) { like.with_a_column_more() } else { like };
         let shape = Shape { fingerprint: like.fingerprint(), release: RELEASE };
         let (columns, changed) = (like.columns(), like.changed);
-        let table = told.zip(like.table).zip(like.views);
+        let table = key_and_check.zip(like.table).zip(like.views);
         let table = table.map(|(((key, check), table), view)| Table { table, view, columns, key, check });
         self.models.push(ReadModel { name, contexts: contexts.to_vec(), table, mapping, shape, changed });
     }
@@ -153,13 +153,13 @@ impl Visitor for Collector {
     }
 
     fn view<V: View>(&mut self) {
-        let told = (vec![V::KEY], V::CHECK);
-        self.add((V::NAME, V::CONTEXTS), Like::of_view::<V>(), Some(told), V::MAPPING);
+        let key_and_check = (vec![V::KEY], V::CHECK);
+        self.add((V::NAME, V::CONTEXTS), Like::of_view::<V>(), Some(key_and_check), V::MAPPING);
     }
 
     fn tally<T: Tally>(&mut self) {
-        let told = (T::KEYS.to_vec(), T::CHECK);
-        self.add((T::NAME, T::CONTEXTS), Like::of_tally::<T>(), Some(told), None);
+        let key_and_check = (T::KEYS.to_vec(), T::CHECK);
+        self.add((T::NAME, T::CONTEXTS), Like::of_tally::<T>(), Some(key_and_check), None);
     }
 
     fn log<L: Log>(&mut self) {

@@ -96,7 +96,7 @@ impl Database {
                     self.address,
                     database.message()
                 )),
-                // Waiting mends no pooler.
+                // Waiting does not change a pooler.
                 Some(_) if Means::of(&error) == Means::SharedSession => {
                     let way_on = Means::SharedSession.way_on().unwrap_or_default();
                     self.unfit(&format!("{}: {way_on}", database.message()))

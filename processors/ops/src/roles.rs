@@ -150,12 +150,12 @@ impl Roles {
         member.map_err(|error| Failure::usage(format!("kafka.properties: {error}")))
     }
 
-    /// The effects that cannot work here: nobody is configured to make their calls.
+    /// The effects that cannot work here: no provider is configured for their calls.
     pub fn unable(&self) -> Vec<&'static str> {
         self.providers.unable()
     }
 
-    /// What makes the calls of an effect; `None` when nobody is configured to.
+    /// What makes the calls of an effect; `None` when no provider is configured.
     pub fn caller<E: Effect>(&self) -> Option<Caller<E>> {
         let provider = self.providers.of::<E>()?;
         Some(Caller::new(self.effects.clone(), provider))

@@ -12,7 +12,7 @@ A record that fails is tried again a few times, then it is a dead letter: a row 
 the topic <topic>.<group>.dlq. Its id says the side and the row: w12 is a command (write side), r7 an event that a view
 could not fold (read side). Behind a view's dead letter its stream waits until the letter is redriven or discarded.
 
-The usual way: find the letters, look at one, mend the cause, try it, redrive.
+The usual way: find the letters, look at one, remove the cause, try it, redrive.
   millrace dlq list --since 1d
   millrace dlq show w12
   millrace dlq redrive w12 --dry-run
@@ -30,7 +30,7 @@ pub enum Action {
         /// The letter's id, such as w12 or r7
         id: Id,
     },
-    /// Give dead letters their turn again, with all their tries
+    /// Give the records of dead letters to their groups again, with all their tries
     Redrive(Redrive),
     /// Give dead letters up: what waits behind them goes on without them
     Discard(Discard),
@@ -83,7 +83,7 @@ pub enum Status {
     /// Nothing yet.
     #[default]
     Dead,
-    /// It got its turn again.
+    /// Its record was given to its group again.
     Redriven,
     /// It was given up.
     Discarded,
@@ -250,6 +250,6 @@ mod tests {
         };
         let expected = (Some(dead_letters::Status::Dead), 50, Filters::default());
         assert_eq!((list.status.of_letters(), list.limit, list.filters), expected);
-        assert!(taken("list --status all") && !taken("list --status gone") && !taken("list --limit 0"));
+        assert!(taken("list --status all") && !taken("list --status lost") && !taken("list --limit 0"));
     }
 }

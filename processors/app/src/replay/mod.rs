@@ -188,8 +188,8 @@ async fn rebuild(
     }
 }
 
-/// At once, without a comparison: whoever rolls back has seen enough. The generation has followed all the time; how far
-/// it is behind is told.
+/// At once, without a comparison: the operator has seen enough. The generation has followed all the time; how far it is
+/// behind is printed.
 async fn roll_back(
     config: &Config,
     format: Format,

@@ -1,5 +1,5 @@
-//! `/metrics`, `/healthz` and `/readyz`, and the signals that end the process: on a thread of their own, so that whatever
-//! becomes of the threads that do the work is told, and cannot keep the process.
+//! `/metrics`, `/healthz` and `/readyz`, and the signals that end the process: on a thread of their own, so that they work
+//! when the threads that do the work hang or panic.
 //!
 //! `/healthz`: whether the threads that do the work take any. When they do not, only a restart helps. No outage, and no panic,
 //! makes it fail. `/readyz`: whether both databases answer, and all that this process was asked to do is at work: nothing of it
@@ -50,7 +50,7 @@ struct Probes {
 /// An answer to a probe, for people too.
 type Answer = (StatusCode, String);
 
-/// Serves until the process ends; tells when it was asked to end.
+/// Serves until the process ends; what is returned receives when it was asked to end.
 pub(super) async fn serve(
     config: &Config,
     probed: Probed,
@@ -62,7 +62,7 @@ pub(super) async fn serve(
     let cannot = |error: std::io::Error| Failure::refused(format!("probes cannot be answered: {error}"));
     let listener = listener.into_std().map_err(cannot)?;
     let runtime = Builder::new_current_thread().enable_all().build().map_err(cannot)?;
-    let (asked, told) = oneshot::channel();
+    let (asked, end) = oneshot::channel();
     let probes = Probes { work: Handle::current(), probed };
     let attend = move || {
         runtime.block_on(async {
@@ -70,14 +70,14 @@ pub(super) async fn serve(
         });
     };
     std::thread::Builder::new().name("probes".to_owned()).spawn(attend).map_err(cannot)?;
-    Ok(told)
+    Ok(end)
 }
 
 /// Ends the process when it does not end by itself.
 async fn end_when_asked(asked: oneshot::Sender<Result<(), Failure>>) {
-    let heard = stopped().await;
-    let unheard = heard.is_err();
-    if asked.send(heard).is_err() || unheard {
+    let signal = stopped().await;
+    let failed = signal.is_err();
+    if asked.send(signal).is_err() || failed {
         return;
     }
     tokio::time::sleep(STOP_TIMEOUT + STOP_GRACE).await;
@@ -140,12 +140,12 @@ async fn healthy(State(probes): State<Probes>) -> Answer {
 
 async fn ready(State(probes): State<Probes>) -> Answer {
     let Probed { databases, setbacks, idle, stop } = &probes.probed;
-    let told = [setbacks.told(), idle.borrow().clone()].concat();
+    let wrong = [setbacks.told(), idle.borrow().clone()].concat();
     if stop.is_cancelled() {
         return unavailable("stopping");
     }
-    if !told.is_empty() {
-        return unavailable(&told.join("\n"));
+    if !wrong.is_empty() {
+        return unavailable(&wrong.join("\n"));
     }
     let [write, read] = databases.clone();
     for (pool, side) in [(write, "write"), (read, "read")] {

@@ -67,8 +67,8 @@ fn troubles(report: &Report) -> String {
         table.row([blocked.group.clone(), why.to_owned(), count, moment::written(blocked.since)]);
     }
     let unknown = unknown_sides(report).map(|(_, name, failure)| format!("{name}: {}\n", unknown(failure)));
-    let told = table.render() + &unknown.collect::<String>();
-    if table.is_empty() && unknown_sides(report).next().is_none() { "none\n".to_owned() } else { told }
+    let shown = table.render() + &unknown.collect::<String>();
+    if table.is_empty() && unknown_sides(report).next().is_none() { "none\n".to_owned() } else { shown }
 }
 
 /// The sides that could not be asked.
@@ -134,7 +134,7 @@ fn groups(lags: &[Lag]) -> String {
             (lag.unclaimed > 0).then(|| format!("{} partitions never claimed", lag.unclaimed)),
             (lag.withheld > 0).then(|| format!("{} behind an open transaction", lag.withheld)),
             lag.expiring(),
-            lag.gone(),
+            lag.lost(),
             lag.stuck(),
         ];
         let notes = notes.into_iter().flatten().collect::<Vec<_>>().join(", ");

@@ -60,12 +60,12 @@ impl<'c> Copies<'c> {
         };
         let topic = dead_letter_topic(&letter.topic, &letter.group);
         let at = Position { topic, partition: copy.partition, offset: copy.offset };
-        let gone = || {
+        let missing = || {
             let Position { topic, partition, offset } = &at;
             format!("its record is not on {topic} any more, partition {partition} offset {offset}")
         };
         let found = tokio::task::block_in_place(|| self.read(&at))?;
-        Ok(found.and_then(|found| found.filter(|copy| is_of(letter, copy)).map(Some).ok_or_else(gone)))
+        Ok(found.and_then(|found| found.filter(|copy| is_of(letter, copy)).map(Some).ok_or_else(missing)))
     }
 
     /// The record where it came from, if it is still there.
@@ -77,11 +77,11 @@ impl<'c> Copies<'c> {
         // A topic that was made anew has another record there.
         let same =
             |found: &Record| known.as_ref().is_none_or(|known| known.timestamp_ms == found.timestamp_ms);
-        let gone = || {
+        let deleted = || {
             let place = format!("{topic} partition {partition} offset {offset}");
-            format!("its bytes are gone: Kafka took no copy of them, and {place} is no more")
+            format!("its bytes are lost: Kafka took no copy of them, and {place} was deleted")
         };
-        Ok(found.and_then(|found| found.filter(same).ok_or_else(gone)).inspect(|found| {
+        Ok(found.and_then(|found| found.filter(same).ok_or_else(deleted)).inspect(|found| {
             if let Some(turn) = known.as_ref().and_then(Record::told_turn) {
                 found.keep_turn_of(turn.to_vec());
             }

@@ -40,11 +40,11 @@ impl DeadLetters<'_> {
         let read = self.tables.side(Side::Read);
         let connection = read.pool.acquire().await.map_err(|error| LetterError::Failed(read.failure(error)));
         let document = self.as_now(letter, &*role, &mut *connection?).await?;
-        let gone = || {
+        let missing = || {
             let way_on = "discard the letter; `millrace verify --repair` sends documents that are missing";
             LetterError::Refused(format!("its row or event is not there: {way_on}"))
         };
-        document.map(|document| (index, document)).ok_or_else(gone)
+        document.map(|document| (index, document)).ok_or_else(missing)
     }
 
     /// What the row says now; of a log, what the event in the outbox says.

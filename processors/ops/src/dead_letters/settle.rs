@@ -182,7 +182,7 @@ impl Settling<'_> {
         {
             return Ok(Did::Before);
         }
-        let head = match work {
+        let blocks = match work {
             Some(work) => self.effect(letter, work, &mut transaction).await?,
             None if self.verb == Verb::Redrive => self.all.publish(letter).await.map(|()| false)?,
             None => false,
@@ -193,13 +193,13 @@ impl Settling<'_> {
         signed.map_err(fail)?;
         transaction.commit().await.map_err(fail)?;
         tracing::info!(letter = subject, %details, "{}", self.verb.done().as_str());
-        if let Some(Work { retries, record }) = work.filter(|_| head) {
+        if let Some(Work { retries, record }) = work.filter(|_| blocks) {
             retries.wake(record).await.map_err(|error| self.all.letter_error(letter.id.side, error))?;
         }
         Ok(Did::Now)
     }
 
-    /// True when the record is the head of its key, to be woken.
+    /// True when the record blocks its key, so that it is to be woken.
     async fn effect(
         &self,
         letter: &Letter,

@@ -282,7 +282,7 @@ impl State {
     }
 
     /// Whether somebody has paused or stopped it.
-    pub fn held(&self) -> bool {
+    pub fn is_paused(&self) -> bool {
         matches!(self.connector.as_str(), "PAUSED" | "STOPPED")
     }
 

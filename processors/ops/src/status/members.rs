@@ -1,4 +1,4 @@
-//! Whether anybody works in a group.
+//! Whether any process works in a group.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::kafka::{self, TIMEOUT};
 
-/// How many members the groups have that are behind, by name. Of the others nobody needs to know. It blocks.
+/// How many members the groups have that are behind, by name. The others are not asked for. It blocks.
 pub(super) fn members(config: &Config, kafka: &Kafka) -> Result<BTreeMap<String, usize>, Failure> {
     let fail = |error| kafka::failure(&config.kafka, &error);
     let client: BaseConsumer = kafka::groupless_config(&config.kafka).create().map_err(fail)?;

@@ -25,7 +25,7 @@ pub struct Wish {
 
 /// Looks at the committed offsets of every group of the write side, and of every serving generation.
 pub(super) async fn look(config: &Config, write: &Database, read: &Database) -> Result<Vec<Wish>, Failure> {
-    // What is away is told where it is asked for.
+    // A component that does not answer is named by what asks it.
     let live = generations::live(&read.pool).await.unwrap_or_default();
     let serving = |view: &str| {
         let serving = live.iter().find(|one| one.view == view && one.state == State::Serving);

@@ -7,9 +7,9 @@
 mod audited;
 pub mod auditor;
 mod documents;
+mod expected;
 pub mod finding;
 mod folded;
-mod held;
 pub(crate) mod horizon;
 mod index;
 mod log;
