@@ -58,7 +58,7 @@ fn begin(cli: Cli) -> Result<(), Failure> {
     logging::begin(&loaded.config.logging, &cli.command)?;
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::refused(format!("the runtime cannot start: {error}")))?;
+    let runtime = runtime.map_err(|error| Failure::refused("the runtime cannot start").caused_by(error))?;
     let outcome = runtime.block_on(dispatch(cli, &loaded));
     // A client that does not close must not keep the process.
     runtime.shutdown_timeout(CLOSING_TIME_MAX);

@@ -29,12 +29,14 @@ pub fn begin(logging: &Logging, command: &Command) -> Result<(), Failure> {
         LogFormat::Text => lines.with_target(false).try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),
     };
-    begun.map_err(|error| Failure::refused(format!("the log cannot begin: {error}")))
+    begun.map_err(|error| Failure::refused("the log cannot begin").caused_by(error))
 }
 
 fn filter(text: &str) -> Result<EnvFilter, Failure> {
     EnvFilter::builder().parse(text).map_err(|error| {
         let example = "such as millrace_engine=debug,info";
-        Failure::usage(format!("logging.filter: `{text}` is not a filter ({error}); {example}"))
+        let refused =
+            Failure::usage(format!("logging.filter: `{text}` is not a filter ({error}); {example}"));
+        refused.with_source(error)
     })
 }

@@ -80,7 +80,7 @@ pub fn print(format: Format, text: &str, json: &Value) -> Result<(), Failure> {
 pub fn write(text: &str) -> Result<(), Failure> {
     match io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::refused(format!("standard output: {error}")))
+            Err(Failure::refused("standard output").caused_by(error))
         }
         _ => Ok(()),
     }

@@ -156,7 +156,7 @@ fn tell_older(database: &Database, applied: i64) {
 
 /// Waits for SIGTERM or SIGINT.
 pub(crate) async fn stopped() -> Result<(), Failure> {
-    let cannot = |error: std::io::Error| Failure::refused(format!("signals cannot be received: {error}"));
+    let cannot = |error: std::io::Error| Failure::refused("signals cannot be received").caused_by(error);
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
     tokio::select! {

@@ -89,7 +89,7 @@ async fn preview(config: &Config, format: Format, options: &Preview) -> Result<(
 
 fn from_file(file: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(file)
-        .map_err(|error| Failure::usage(format!("--rules {}: {error}", file.display())))
+        .map_err(|error| Failure::usage(format!("--rules {}", file.display())).caused_by(error))
 }
 
 fn text(Audience { count, customers }: &Audience) -> String {

@@ -32,7 +32,8 @@ fn open(file: &Path) -> Result<Box<dyn BufRead + Send>, Failure> {
     if file == Path::new("-") {
         return Ok(Box::new(BufReader::new(io::stdin())));
     }
-    let opened = File::open(file).map_err(|error| Failure::usage(format!("{}: {error}", file.display())))?;
+    let opened =
+        File::open(file).map_err(|error| Failure::usage(file.display().to_string()).caused_by(error))?;
     Ok(Box::new(BufReader::with_capacity(1 << 18, opened)))
 }
 

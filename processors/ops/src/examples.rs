@@ -60,7 +60,6 @@ pub fn report_of_nothing() -> Report {
 
 /// A status of which all but the read side could be asked; there is no replication slot, and a group is behind.
 pub fn report_in_part() -> Report {
-    let (service, address) = (Service::ReadDatabase, "postgres://db".to_owned());
     let lag = Lag {
         group: "m.commands".to_owned(),
         topic: "m.cmd.orders.v1".to_owned(),
@@ -72,7 +71,7 @@ pub fn report_in_part() -> Report {
         members: Ok(BTreeMap::from([("m.commands".to_owned(), 1)])),
         kafka: Ok(Kafka { topics: Vec::new(), lags: vec![lag] }),
         write: Ok(Facts::default()),
-        read: Err(Failure::Unreachable { service, address, reason: "refused".to_owned() }),
+        read: Err(Failure::unreachable(Service::ReadDatabase, "postgres://db", "refused")),
         slot: Ok(None),
         connector: Ok(Some(connector())),
         subjects: Ok(Subjects { count: 3, missing: Vec::new() }),

@@ -44,7 +44,7 @@ pub fn client() -> Result<Client, Failure> {
     static CLIENT: LazyLock<reqwest::Result<Client>> =
         LazyLock::new(|| Client::builder().timeout(TIMEOUT).connect_timeout(CONNECT_TIMEOUT).build());
     let client = CLIENT.as_ref().map(Client::clone);
-    client.map_err(|error| Failure::refused(format!("HTTP cannot be set up: {error}")))
+    client.map_err(|error| Failure::refused("HTTP cannot be set up").caused_by(error))
 }
 
 impl Http {
@@ -210,11 +210,12 @@ impl Http {
         while let Some(inner) = cause.source() {
             cause = inner;
         }
-        self.failed(cause.to_string())
+        let reason = cause.to_string();
+        self.failed(reason).with_source(error)
     }
 
     fn failed(&self, reason: String) -> Failure {
-        Failure::Unreachable { service: self.service, address: self.address.to_string(), reason }
+        Failure::unreachable(self.service, &self.address, reason)
     }
 }
 

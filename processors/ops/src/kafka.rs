@@ -64,10 +64,10 @@ pub fn admin_options() -> AdminOptions {
 /// What an error of Kafka's client means.
 pub fn failure(config: &Kafka, error: &KafkaError) -> Failure {
     if let KafkaError::ClientConfig(_, reason, name, _) = error {
-        return Failure::usage(format!("kafka.properties: `{name}` is refused: {reason}"));
+        let refused = Failure::usage(format!("kafka.properties: `{name}` is refused: {reason}"));
+        return refused.with_source(error.clone());
     }
-    let address = config.brokers.clone();
-    Failure::Unreachable { service: Service::Kafka, address, reason: error.to_string() }
+    Failure::unreachable(Service::Kafka, &config.brokers, error.to_string()).with_source(error.clone())
 }
 
 /// A place in Kafka.

@@ -55,7 +55,8 @@ pub async fn preview(config: &Config, request: &Request) -> Result<Audience, Fai
         Rules::Json(rules) => rules.clone(),
         Rules::Segment(segment_id) => defined(&read, segment_id).await?,
     };
-    let rule = segments::parse(&rules).map_err(|error| Failure::usage(error.to_string()))?;
+    let rule =
+        segments::parse(&rules).map_err(|error| Failure::usage(error.to_string()).with_source(error))?;
     audience(&read, &rule, request).await.map_err(|error| read.failure(error))
 }
 

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use millrace_domain::Context;
 use millrace_domain::registry::{self, Visitor};
 use millrace_schemas::json::JsonReader;
-use millrace_schemas::{Message as _, WriterSchema, unframe};
+use millrace_schemas::{CodecError, Message as _, WriterSchema, unframe};
 use millrace_store::timestamp::Nearest;
 use millrace_store::{outbox, stream};
 use serde::Serialize;
@@ -161,10 +161,11 @@ impl Schemas {
         let registry = Http::registry(&config.registry)?;
         let mut known = HashMap::new();
         for event in events {
-            let (id, _) = unframe(&event.payload).map_err(|error| spoiled(event, &error))?;
+            let (id, _) = unframe(&event.payload).map_err(|error| spoiled(event, error))?;
             if let std::collections::hash_map::Entry::Vacant(vacant) = known.entry(id) {
                 let avsc = text_of(&registry, id).await?;
-                let refuse = |error| Failure::refused(format!("the schema {id} of the registry: {error}"));
+                let refuse =
+                    |error| Failure::refused(format!("the schema {id} of the registry")).caused_by(error);
                 let parsed =
                     (WriterSchema::parse(&avsc).map_err(refuse)?, JsonReader::parse(&avsc).map_err(refuse)?);
                 vacant.insert(parsed);
@@ -174,14 +175,14 @@ impl Schemas {
     }
 
     fn of<'p>(&self, event: &'p Stored) -> Result<(&WriterSchema, &JsonReader, &'p [u8]), Failure> {
-        let (id, body) = unframe(&event.payload).map_err(|error| spoiled(event, &error))?;
+        let (id, body) = unframe(&event.payload).map_err(|error| spoiled(event, error))?;
         let missing = || Failure::refused(format!("the schema {id} is not known"));
         self.0.get(&id).map(|(writer, reader)| (writer, reader, body)).ok_or_else(missing)
     }
 
     fn event(&self, stored: Stored) -> Result<Event, Failure> {
         let (_, reader, body) = self.of(&stored)?;
-        let data = reader.read(body).map_err(|error| spoiled(&stored, &error))?;
+        let data = reader.read(body).map_err(|error| spoiled(&stored, error))?;
         let Stored { id, type_, version, causation_id, occurred_at, .. } = stored;
         Ok(Event { version, type_, id, occurred_at, causation_id, data })
     }
@@ -193,8 +194,9 @@ async fn text_of(registry: &Http, id: u32) -> Result<String, Failure> {
     })
 }
 
-fn spoiled(event: &Stored, error: &millrace_schemas::CodecError) -> Failure {
-    Failure::refused(format!("the event {} (version {}) cannot be read: {error}", event.id, event.version))
+fn spoiled(event: &Stored, error: CodecError) -> Failure {
+    let Stored { id, version, .. } = event;
+    Failure::refused(format!("the event {id} (version {version}) cannot be read")).caused_by(error)
 }
 
 /// The state, folded with the code of today.
@@ -216,11 +218,11 @@ impl Folding<'_> {
         let mut state: Option<C::State> = None;
         for event in self.events {
             let (writer, _, body) = self.schemas.of(event)?;
-            let decoded = C::Event::decode(writer, body).map_err(|error| spoiled(event, &error))?;
+            let decoded = C::Event::decode(writer, body).map_err(|error| spoiled(event, error))?;
             state = C::evolve(state, &decoded);
         }
         serde_json::to_value(state)
-            .map_err(|error| Failure::refused(format!("the state is not JSON: {error}")))
+            .map_err(|error| Failure::refused("the state is not JSON").caused_by(error))
     }
 }
 

@@ -59,7 +59,7 @@ pub(super) async fn serve(
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "serving /metrics, /healthz and /readyz");
     }
-    let cannot = |error: std::io::Error| Failure::refused(format!("probes cannot be answered: {error}"));
+    let cannot = |error: std::io::Error| Failure::refused("probes cannot be answered").caused_by(error);
     let listener = listener.into_std().map_err(cannot)?;
     let runtime = Builder::new_current_thread().enable_all().build().map_err(cannot)?;
     let (asked, end) = oneshot::channel();
@@ -107,9 +107,10 @@ async fn answer(listener: &std::net::TcpListener, probes: &Probes) {
 /// Listens at the address that a setting names.
 pub(super) async fn listen(setting: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).await.map_err(|error| {
-        Failure::usage(format!(
-            "{setting}: {address} cannot be listened on: {error}; choose another port with --set {setting}=host:port"
-        ))
+        let way_on = format!("choose another port with --set {setting}=host:port");
+        let refused =
+            Failure::usage(format!("{setting}: {address} cannot be listened on: {error}; {way_on}"));
+        refused.with_source(error)
     })
 }
 

@@ -35,7 +35,7 @@ impl Service {
         // While there is no connection nothing can have happened, so that is found out first.
         let connecting = call_timeout / 2;
         let client = Client::builder().connect_timeout(connecting).redirect(redirect::Policy::none()).build();
-        let client = client.map_err(|error| Failure::refused(format!("HTTP cannot be set up: {error}")))?;
+        let client = client.map_err(|error| Failure::refused("HTTP cannot be set up").caused_by(error))?;
         Ok(Self { client, setting, address, token })
     }
 

@@ -93,7 +93,7 @@ impl<'r> Sending<'r> {
     }
 
     fn all(&mut self, input: impl BufRead) -> Result<(), Failure> {
-        let unreadable = |error: io::Error| Failure::refused(format!("the input cannot be read: {error}"));
+        let unreadable = |error: io::Error| Failure::refused("the input cannot be read").caused_by(error);
         let mut values = Values::new(input);
         while let Some(found) = values.next().map_err(unreadable)? {
             self.one(found);

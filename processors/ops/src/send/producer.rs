@@ -103,7 +103,7 @@ impl Sender {
     /// Waits until Kafka has acknowledged or refused everything.
     pub(super) fn flush(&self) -> Result<(), Failure> {
         let flushed = self.producer.flush(DELIVERY_TIMEOUT * 2);
-        flushed.map_err(|error| Failure::refused(format!("Kafka has not taken everything: {error}")))
+        flushed.map_err(|error| Failure::refused("Kafka has not taken everything").caused_by(error))
     }
 
     /// Delivered and failed.

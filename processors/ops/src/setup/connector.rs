@@ -154,7 +154,7 @@ fn equal(found: &Value, wanted: &Map<String, Value>) -> bool {
 /// `connect.database_password` names a place that a config provider of the worker reads.
 fn configuration(config: &Config) -> Result<Map<String, Value>, Failure> {
     let template: Map<String, Value> = serde_json::from_str(TEMPLATE)
-        .map_err(|error| Failure::refused(format!("connectors/outbox.json is not a JSON object: {error}")))?;
+        .map_err(|error| Failure::refused("connectors/outbox.json is not a JSON object").caused_by(error))?;
     let values = placeholders(config)?;
     let fill =
         |text: &str| values.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value));

@@ -62,6 +62,6 @@ pub(super) fn split(found: Result<Vec<Wish>, Failure>) -> (Result<Vec<Wish>, Fai
         Ok(found) => found.into_iter().partition::<Vec<_>, _>(|wish| wish.lost),
         Err(failure) => return (Ok(Vec::new()), Err(failure)),
     };
-    let sound = lost.into_iter().next().map_or(Ok(()), |lost| Err(Failure::Refused(lost.what)));
+    let sound = lost.into_iter().next().map_or(Ok(()), |lost| Err(Failure::refused(lost.what)));
     (Ok(wishes), sound)
 }

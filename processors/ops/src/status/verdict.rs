@@ -181,7 +181,7 @@ mod tests {
         let idle = Report { members: Ok(BTreeMap::from([("m.commands".to_owned(), 0)])), ..well() };
         let problem = "no process works on m.commands, where 3 records wait: is `millrace run` running?";
         assert_eq!(idle.headline(), format!("m: NOT WELL: {problem}"));
-        assert!(matches!(idle.verdict(), Err(Failure::Refused(message)) if message == problem));
+        assert!(matches!(idle.verdict(), Err(Failure::Refused(reason)) if reason.to_string() == problem));
     }
 
     #[test]

@@ -94,7 +94,7 @@ async fn only(
     Ok((rows, u64::try_from(events).unwrap_or_default()))
 }
 
-/// Rows that are not as the view's SQL tells them, and how many there are.
+/// Rows that are not as the view's SQL computes them, and how many there are.
 async fn computed_by_sql(
     connection: &mut PgConnection,
     audited: &Audited,
@@ -109,7 +109,7 @@ async fn computed_by_sql(
     Ok((rows.into_iter().map(twin).collect(), count))
 }
 
-/// Of a row only the columns count that the SQL tells. Where an event is missing it may tell a row without a key.
+/// Of a row only the columns count that the SQL computes. Where an event is missing it may compute a row without a key.
 fn comparison(key: &str, rows: &str, check: &str) -> String {
     format!(
         "SELECT key, computed.fields, expected.fields, count(*) OVER ()
