@@ -1,5 +1,7 @@
 //! What an instance of Millrace is, and all that is done with it beside moving records: its settings, what it consists of,
-//! setup, status, rebuilds, verification. Returns data and prints nothing, so that a command line and a server can share it.
+//! setup, status, commands sent and their receipts, streams, sagas, segments, dead letters, rebuilds, verification.
+//!
+//! Takes typed requests, returns data and prints nothing, so that a command line, an HTTP API and a console can share it.
 
 pub mod address;
 pub mod audit;
