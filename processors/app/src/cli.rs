@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use chrono::{DateTime, Utc};
 use clap::{Arg, ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use millrace_ops::moment::{self, Span};
+use millrace_ops::receipts;
 
 use crate::config::{self, Global};
 use crate::dlq::cli::Action;
@@ -31,7 +32,7 @@ Examples:
   millrace saga list --stuck                     what is under way and needs an operator
   millrace segment preview best-customers        how many it takes now, and some of them
   millrace dlq list --group orders               what could not be processed, and why
-  millrace dlq redrive w12 --why mended          let a dead letter be tried again
+  millrace dlq redrive w12 --why fixed           give the record of a dead letter to its group again
   millrace outbox skip 0197b2a4-… --dry-run      a row that the connector cannot carry
   millrace config show --changed                 what is configured, and where
 
@@ -123,7 +124,7 @@ pub enum Command {
         #[arg(long)]
         downgrade: bool,
     },
-    /// Remove everything that the namespace owns: its data is gone afterwards
+    /// Remove everything that the namespace owns, with its data
     Teardown {
         /// Yes, delete the data
         #[arg(long)]
@@ -141,7 +142,7 @@ pub enum Command {
     Verify(crate::verify::Options),
     /// Send commands from JSON, an object each
     Send(Send),
-    /// Show lag, slot, connector, indices and dead letters at a glance; fails when something is away, lost or left lying
+    /// Show lag, slot, connector, indices and dead letters at a glance; fails when something is missing, lost or waits for an operator
     #[command(after_help = crate::status::HELP)]
     Status {
         /// First wait until every view has all that was decided, at most this long, such as 90s or 10m
@@ -276,20 +277,19 @@ pub enum Status {
     Retrying,
     /// Its events are written.
     Completed,
-    /// The business said no.
+    /// The business refused it.
     Rejected,
     /// It could not be decided.
     Dead,
 }
 
-impl Status {
-    /// As the ledger writes it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Status::Retrying => "retrying",
-            Status::Completed => "completed",
-            Status::Rejected => "rejected",
-            Status::Dead => "dead",
+impl From<Status> for receipts::Status {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Retrying => Self::Retrying,
+            Status::Completed => Self::Completed,
+            Status::Rejected => Self::Rejected,
+            Status::Dead => Self::Dead,
         }
     }
 }
@@ -302,7 +302,7 @@ pub enum StreamAction {
 }
 
 /// Options of `stream show`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct StreamShow {
     /// `context/id`, such as orders/10248; or an id, with --context when several contexts have it
     pub id: String,

@@ -4,11 +4,11 @@ pub mod cli;
 pub mod config;
 pub mod dlq;
 mod exit;
-pub mod ledger;
 pub mod logging;
 pub mod outbox;
 pub mod output;
 pub mod progress;
+pub mod receipts;
 pub mod replay;
 pub mod run;
 pub mod saga;
@@ -58,7 +58,7 @@ fn begin(cli: Cli) -> Result<(), Failure> {
     logging::begin(&loaded.config.logging, &cli.command)?;
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::refused(format!("the runtime cannot start: {error}")))?;
+    let runtime = runtime.map_err(|error| Failure::refused("the runtime cannot start").caused_by(error))?;
     let outcome = runtime.block_on(dispatch(cli, &loaded));
     // A client that does not close must not keep the process.
     runtime.shutdown_timeout(CLOSING_TIME_MAX);
@@ -76,8 +76,8 @@ async fn dispatch(cli: Cli, loaded: &Loaded) -> Result<(), Failure> {
         Command::Run { only } => run::run(config, selection(config, only)?).await,
         Command::Replay(options) => replay::replay(config, format, &options).await,
         Command::Send(options) => send::send(config, format, &options).await,
-        Command::Receipt { id, source } => ledger::receipt(config, format, &id, source.as_deref()).await,
-        Command::Commands(options) => ledger::commands(config, format, &options).await,
+        Command::Receipt { id, source } => receipts::receipt(config, format, &id, source.as_deref()).await,
+        Command::Commands(options) => receipts::commands(config, format, &options).await,
         Command::Stream { action: StreamAction::Show(options) } => {
             stream::show(config, format, &options).await
         }

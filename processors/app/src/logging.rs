@@ -8,9 +8,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cli::Command;
 
-/// What `millrace run` logs unless it is told.
+/// What `millrace run` logs unless `logging.filter` says otherwise.
 const OF_RUN: &str = "info";
-/// What the operator's commands log unless they are told: their failures say what librdkafka would say many times.
+/// What the operator's commands log unless it says otherwise: their failures say what librdkafka would say many times.
 const OF_OPERATOR: &str = "warn,librdkafka=off,rdkafka=off";
 
 /// Begins to log as configured. Called once.
@@ -29,12 +29,14 @@ pub fn begin(logging: &Logging, command: &Command) -> Result<(), Failure> {
         LogFormat::Text => lines.with_target(false).try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),
     };
-    begun.map_err(|error| Failure::refused(format!("the log cannot begin: {error}")))
+    begun.map_err(|error| Failure::refused("the log cannot begin").caused_by(error))
 }
 
 fn filter(text: &str) -> Result<EnvFilter, Failure> {
     EnvFilter::builder().parse(text).map_err(|error| {
         let example = "such as millrace_engine=debug,info";
-        Failure::usage(format!("logging.filter: `{text}` is not a filter ({error}); {example}"))
+        let refused =
+            Failure::usage(format!("logging.filter: `{text}` is not a filter ({error}); {example}"));
+        refused.with_source(error)
     })
 }

@@ -2,9 +2,9 @@
 
 use std::io::{self, Write as _};
 
-use chrono::{DateTime, SecondsFormat, Utc};
 use clap::ValueEnum;
 use millrace_ops::failure::Failure;
+use millrace_ops::page::Page;
 use serde_json::Value;
 
 /// A longer cell makes its row longer, not all rows.
@@ -65,7 +65,7 @@ impl Table {
 /// Prints the text or the JSON, as asked for.
 ///
 /// # Errors
-/// When standard output cannot be written; not when its reader has gone.
+/// When standard output cannot be written; not when its reader has closed it.
 pub fn print(format: Format, text: &str, json: &Value) -> Result<(), Failure> {
     match format {
         Format::Text => write(text),
@@ -80,34 +80,23 @@ pub fn print(format: Format, text: &str, json: &Value) -> Result<(), Failure> {
 pub fn write(text: &str) -> Result<(), Failure> {
     match io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::refused(format!("standard output: {error}")))
+            Err(Failure::refused("standard output").caused_by(error))
         }
         _ => Ok(()),
     }
 }
 
-/// The first `limit` of what was found; says so when there is more.
-pub fn first<T>(mut found: Vec<T>, limit: i64) -> Vec<T> {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    if found.len() > limit {
+/// The rows of a page; says on standard error when there are more.
+pub fn first<T>(Page { rows, limit, more }: Page<T>) -> Vec<T> {
+    if more {
         say(&format!("there are more than these {limit}: --limit shows more"));
-        found.truncate(limit);
     }
-    found
+    rows
 }
 
-/// Says something on standard error; when nobody can hear it any more, that is no reason to stop.
+/// Says something on standard error; that it is closed is no reason to stop.
 pub fn say(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
-}
-
-/// A moment as data shows it; the ends of the calendar stand for all beyond them.
-pub fn time(moment: DateTime<Utc>) -> String {
-    match [DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC].map(|end| moment == end) {
-        [true, _] => "-infinity".to_owned(),
-        [_, true] => "infinity".to_owned(),
-        _ => moment.to_rfc3339_opts(SecondsFormat::Millis, true),
-    }
 }
 
 #[cfg(test)]

@@ -9,14 +9,14 @@ use millrace_ops::listener::Listener;
 
 use crate::output;
 
-/// How often progress is told where there is no terminal.
-const TOLD_EVERY: Duration = Duration::from_secs(5);
+/// How often progress is reported where there is no terminal.
+const REPORTED_EVERY: Duration = Duration::from_secs(5);
 
 /// A bar on a terminal, a line now and then elsewhere.
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     what: &'static str,
-    told: Instant,
+    reported: Instant,
     begun: Instant,
 }
 
@@ -29,15 +29,15 @@ impl Progress {
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
             bar
         });
-        Self { bar, what, told: Instant::now(), begun: Instant::now() }
+        Self { bar, what, reported: Instant::now(), begun: Instant::now() }
     }
 
     /// This many are done.
     pub(crate) fn at(&mut self, count: u64) {
         match &self.bar {
             Some(bar) => bar.set_position(count),
-            None if self.told.elapsed() > TOLD_EVERY => {
-                self.told = Instant::now();
+            None if self.reported.elapsed() > REPORTED_EVERY => {
+                self.reported = Instant::now();
                 output::say(&format!("{count} {} after {} s", self.what, self.begun.elapsed().as_secs()));
             }
             None => (),

@@ -86,9 +86,9 @@ pub async fn run(config: &Config, selection: Selection) -> Result<(), Failure> {
     supervision::log_panics();
     let roles = Roles::new(config)?;
     let (stop, restarts) = (CancellationToken::new(), Restarts::default());
-    let (idle, told) = watch::channel(Vec::new());
-    let (databases, restarts_shown) = (roles.databases(), restarts.clone());
-    let probed = Probed { databases, restarts: restarts_shown, idle: told, stop: stop.clone() };
+    let (idle, probed_idle) = watch::channel(Vec::new());
+    let databases = roles.databases();
+    let probed = Probed { databases, restarts: restarts.clone(), idle: probed_idle, stop: stop.clone() };
     let asked = http::serve(config, probed).await?;
     if selection.writer(Payment::NAME) {
         webhooks::serve(config, roles.caller(), stop.clone()).await?;
@@ -115,7 +115,7 @@ pub async fn run(config: &Config, selection: Selection) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Ends only when sessions of a database are of no use, or its tables are of a later build, which waiting would not mend.
+/// Ends only when sessions of a database are of no use, or its tables are of a later build, which waiting does not resolve.
 async fn unfit_sessions(config: &Config) -> Result<(), Failure> {
     for side in [Side::Write, Side::Read] {
         let database = Database::of(config, side)?;
@@ -156,7 +156,7 @@ fn tell_older(database: &Database, applied: i64) {
 
 /// Waits for SIGTERM or SIGINT.
 pub(crate) async fn stopped() -> Result<(), Failure> {
-    let cannot = |error: std::io::Error| Failure::refused(format!("signals cannot be heard: {error}"));
+    let cannot = |error: std::io::Error| Failure::refused("signals cannot be received").caused_by(error);
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
     tokio::select! {

@@ -5,12 +5,10 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand, ValueEnum};
 use millrace_domain::effects::audience::Customer;
-use millrace_domain::segments::{self, Query, Rule};
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
-use millrace_ops::layout::Side;
-use millrace_ops::postgres::Database;
-use millrace_ops::{moment, read_side};
+use millrace_ops::moment;
+use millrace_ops::segments::{self, Audience, Request, Rules};
 use serde_json::json;
 
 use crate::output::{self, Format, Table};
@@ -26,7 +24,7 @@ campaign that is launched now is sent to. Events that the view of customers has 
 /// What to do with segments.
 #[derive(Debug, Subcommand)]
 pub enum Action {
-    /// Tell how many customers a segment takes, and show some
+    /// Show how many customers a segment takes, and some of them
     Preview(Preview),
 }
 
@@ -80,60 +78,27 @@ pub async fn segment(config: &Config, format: Format, action: &Action) -> Result
 }
 
 async fn preview(config: &Config, format: Format, options: &Preview) -> Result<(), Failure> {
-    let read = Database::of(config, Side::Read)?;
     let rules = match (&options.rules, &options.segment_id) {
-        (Some(file), _) => from_file(file)?,
-        (None, segment_id) => defined(&read, segment_id.as_deref().unwrap_or_default()).await?,
+        (Some(file), _) => Rules::Json(from_file(file)?),
+        (None, segment_id) => Rules::Segment(segment_id.clone().unwrap_or_default()),
     };
-    let rule = segments::parse(&rules).map_err(|error| Failure::usage(error.to_string()))?;
-    let audience = audience(&read, &rule, options).await.map_err(|error| read.failure(error))?;
-    let shown: Vec<_> = audience.some.iter().map(|customer| json!(customer)).collect();
-    output::print(format, &audience.text(), &json!({ "audience": audience.count, "customers": shown }))
+    let (channel, as_of, limit) = (options.channel.into(), options.as_of, options.limit);
+    let audience = segments::preview(config, &Request { rules, channel, as_of, limit }).await?;
+    output::print(format, &text(&audience), &json!(audience))
 }
 
 fn from_file(file: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(file)
-        .map_err(|error| Failure::usage(format!("--rules {}: {error}", file.display())))
+        .map_err(|error| Failure::usage(format!("--rules {}", file.display())).caused_by(error))
 }
 
-async fn defined(read: &Database, segment_id: &str) -> Result<String, Failure> {
-    let rules = sqlx::query_scalar("SELECT rules FROM segments WHERE segment_id = $1").bind(segment_id);
-    let rules: Option<String> =
-        rules.fetch_optional(&read.pool).await.map_err(|error| read.failure(error))?;
-    rules.ok_or_else(|| {
-        Failure::NotFound(format!(
-            "there is no segment `{segment_id}`; one that was just defined is there once the view has it"
-        ))
-    })
-}
-
-/// Whom rules take.
-struct Audience {
-    count: i64,
-    some: Vec<Customer>,
-}
-
-/// Both of the same snapshot, so that they agree.
-async fn audience(read: &Database, rule: &Rule, options: &Preview) -> Result<Audience, sqlx::Error> {
-    let (channel, as_of) = (options.channel.into(), options.as_of.unwrap_or_else(Utc::now));
-    let next = Query::Next { after: "", most: options.limit };
-    let mut snapshot = read.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    let count = read_side::value(segments::audience(rule, channel, as_of, Query::Count))?;
-    let count = count.fetch_one(&mut *snapshot).await?;
-    let some = read_side::customers(segments::audience(rule, channel, as_of, next))?;
-    let some = some.fetch_all(&mut *snapshot).await?;
-    Ok(Audience { count, some: some.into_iter().map(read_side::customer).collect() })
-}
-
-impl Audience {
-    fn text(&self) -> String {
-        let mut table = Table::new(&["customer", "name", "address"]);
-        for Customer { customer_id, name, address, .. } in &self.some {
-            table.row([customer_id, name, address].map(String::as_str));
-        }
-        let shown = if table.is_empty() { String::new() } else { format!("\n{}", table.render()) };
-        format!("{} customers\n{shown}", self.count)
+fn text(Audience { count, customers }: &Audience) -> String {
+    let mut table = Table::new(&["customer", "name", "address"]);
+    for Customer { customer_id, name, address, .. } in customers {
+        table.row([customer_id, name, address].map(String::as_str));
     }
+    let shown = if table.is_empty() { String::new() } else { format!("\n{}", table.render()) };
+    format!("{count} customers\n{shown}")
 }
 
 #[cfg(test)]
@@ -141,11 +106,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_preview_tells_the_size_and_shows_some() {
+    fn a_preview_shows_the_size_and_some_customers() {
         let [customer_id, name, address] = ["ANATR", "Ana", "ana@example.com"].map(str::to_owned);
-        let some = vec![Customer { customer_id, name, contact_name: None, address }];
-        let text = Audience { count: 7, some }.text();
-        assert_eq!(text, "7 customers\n\nCUSTOMER  NAME  ADDRESS\nANATR     Ana   ana@example.com\n");
-        assert_eq!(Audience { count: 0, some: Vec::new() }.text(), "0 customers\n");
+        let customers = vec![Customer { customer_id, name, contact_name: None, address }];
+        let audience = Audience { count: 7, customers };
+        assert_eq!(
+            text(&audience),
+            "7 customers\n\nCUSTOMER  NAME  ADDRESS\nANATR     Ana   ana@example.com\n"
+        );
+        assert_eq!(json!(audience)["audience"], 7);
+        assert_eq!(text(&Audience { count: 0, customers: Vec::new() }), "0 customers\n");
     }
 }

@@ -20,9 +20,9 @@ pub(crate) async fn setup(
     options: Options,
     timeout: Option<Duration>,
 ) -> Result<(), Failure> {
-    let told = |step: &Step| !options.dry_run || [Did::WouldCreate, Did::WouldUpdate].contains(&step.did);
-    let tell = &mut |step: &Step| if told(step) { tell(format, step) } else { Ok(()) };
-    let steps: Vec<Step> = setup::setup(config, options, tell).await?.into_iter().filter(told).collect();
+    let shown = |step: &Step| !options.dry_run || [Did::WouldCreate, Did::WouldUpdate].contains(&step.did);
+    let report = &mut |step: &Step| if shown(step) { print(format, step) } else { Ok(()) };
+    let steps: Vec<Step> = setup::setup(config, options, report).await?.into_iter().filter(shown).collect();
     if options.dry_run && steps.is_empty() {
         output::say("nothing would change");
     }
@@ -44,11 +44,11 @@ pub(crate) async fn teardown(config: &Config, format: Format, yes: bool) -> Resu
             config.namespace
         )));
     }
-    end(format, &setup::teardown(config, &mut |step| tell(format, step)).await?)
+    end(format, &setup::teardown(config, &mut |step| print(format, step)).await?)
 }
 
 /// A step at once as text; JSON is one document.
-fn tell(format: Format, Step { did, what, name }: &Step) -> Result<(), Failure> {
+fn print(format: Format, Step { did, what, name }: &Step) -> Result<(), Failure> {
     match format {
         Format::Text => output::write(&format!("{:<8} {what:<16} {name}\n", did.as_str())),
         Format::Json => Ok(()),

@@ -4,7 +4,7 @@ use millrace_store::audit::{self, Action};
 use serde_json::Value;
 use sqlx::PgConnection;
 
-/// Somebody who changes something, and the reason.
+/// An operator who changes something by hand, with the reason.
 #[derive(Debug, Clone)]
 pub struct Operator {
     /// Who it is.
@@ -14,7 +14,7 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Who was told, else the user's name in the environment.
+    /// The given name, else the user's name in the environment.
     pub fn new(who: Option<&str>, why: &str) -> Self {
         let named = |name: &str| std::env::var(name).ok().filter(|who| !who.is_empty());
         let who = who.map(str::to_owned).or_else(|| named("USER")).or_else(|| named("LOGNAME"));

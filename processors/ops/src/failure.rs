@@ -1,19 +1,24 @@
 //! How what an operator asks for fails.
 
+use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 
-/// Why something was not done as it was asked for.
+/// An error that a failure follows from.
+pub type Cause = Arc<dyn Error + Send + Sync>;
+
+/// Why something was not done as it was asked for. Its text has what its source says, so that the chain is printed once.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Failure {
     /// Something was refused, rejected or failed as asked.
-    #[error("{0}")]
-    Refused(String),
+    #[error(transparent)]
+    Refused(Reason),
     /// Another process is at the same thing.
     #[error("{0}")]
     Busy(String),
     /// The command line or the configuration is wrong.
-    #[error("{0}")]
-    Usage(String),
+    #[error(transparent)]
+    Usage(Reason),
     /// A dependency does not answer.
     #[error("{service} at {address} cannot be reached: {reason}")]
     Unreachable {
@@ -23,6 +28,9 @@ pub enum Failure {
         address: String,
         /// What its client says.
         reason: String,
+        /// The client's error, when there is one.
+        #[source]
+        cause: Option<Cause>,
     },
     /// There is no such thing.
     #[error("{0}")]
@@ -32,7 +40,22 @@ pub enum Failure {
     Drift(String),
 }
 
-/// Something outside that the operator's commands talk to.
+/// What a failure says, and what it follows from.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{text}")]
+pub struct Reason {
+    text: String,
+    #[source]
+    cause: Option<Cause>,
+}
+
+impl Reason {
+    fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), cause: None }
+    }
+}
+
+/// A component that the operator's commands talk to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Service {
     /// The database of the write side.
@@ -65,11 +88,68 @@ impl fmt::Display for Service {
 impl Failure {
     /// Something was refused.
     pub fn refused(message: impl Into<String>) -> Self {
-        Self::Refused(message.into())
+        Self::Refused(Reason::new(message))
     }
 
     /// The command line or the configuration is wrong.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self::Usage(message.into())
+        Self::Usage(Reason::new(message))
+    }
+
+    /// Says behind a colon what the error says that it follows from, and has that as its source.
+    #[must_use]
+    pub fn caused_by(mut self, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        let error = error.into();
+        match &mut self {
+            Self::Refused(Reason { text, .. })
+            | Self::Usage(Reason { text, .. })
+            | Self::Unreachable { reason: text, .. }
+            | Self::Busy(text)
+            | Self::NotFound(text)
+            | Self::Drift(text) => text.push_str(&format!(": {error}")),
+        }
+        self.with_source(error)
+    }
+
+    /// Has an error as its source of which its text says already what there is to say.
+    #[must_use]
+    pub fn with_source(mut self, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        match &mut self {
+            Self::Refused(Reason { cause, .. })
+            | Self::Usage(Reason { cause, .. })
+            | Self::Unreachable { cause, .. } => *cause = Some(Arc::from(error.into())),
+            // These follow from no error.
+            Self::Busy(_) | Self::NotFound(_) | Self::Drift(_) => {}
+        }
+        self
+    }
+
+    /// A component does not answer, as its client says.
+    pub fn unreachable(service: Service, address: impl fmt::Display, reason: impl Into<String>) -> Self {
+        Self::Unreachable { service, address: address.to_string(), reason: reason.into(), cause: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_failure_says_its_cause_once_and_has_it_as_its_source() {
+        let failure = Failure::usage("rules.json").caused_by(io::Error::from(io::ErrorKind::NotFound));
+        assert_eq!(failure.to_string(), "rules.json: entity not found");
+        let source = failure.source().and_then(|source| source.downcast_ref::<Cause>());
+        let io = source.and_then(|cause| cause.downcast_ref::<io::Error>());
+        assert_eq!(io.map(io::Error::kind), Some(io::ErrorKind::NotFound));
+    }
+
+    #[test]
+    fn what_a_client_says_is_said_once() {
+        let failure = Failure::unreachable(Service::Kafka, "kafka:9092", "refused");
+        let failure = failure.with_source(io::Error::from(io::ErrorKind::ConnectionRefused));
+        assert_eq!(failure.to_string(), "Kafka at kafka:9092 cannot be reached: refused");
+        assert!(failure.source().is_some());
     }
 }

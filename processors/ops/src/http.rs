@@ -44,7 +44,7 @@ pub fn client() -> Result<Client, Failure> {
     static CLIENT: LazyLock<reqwest::Result<Client>> =
         LazyLock::new(|| Client::builder().timeout(TIMEOUT).connect_timeout(CONNECT_TIMEOUT).build());
     let client = CLIENT.as_ref().map(Client::clone);
-    client.map_err(|error| Failure::refused(format!("HTTP cannot be set up: {error}")))
+    client.map_err(|error| Failure::refused("HTTP cannot be set up").caused_by(error))
 }
 
 impl Http {
@@ -210,19 +210,20 @@ impl Http {
         while let Some(inner) = cause.source() {
             cause = inner;
         }
-        self.failed(cause.to_string())
+        let reason = cause.to_string();
+        self.failed(reason).with_source(error)
     }
 
     fn failed(&self, reason: String) -> Failure {
-        Failure::Unreachable { service: self.service, address: self.address.to_string(), reason }
+        Failure::unreachable(self.service, &self.address, reason)
     }
 }
 
 /// The reason in a service's answer: each has its own place for it.
 pub fn reason(body: &Value) -> String {
     let places = ["/message", "/error/reason", "/error/root_cause/0/reason", "/error"];
-    let told = places.iter().find_map(|place| body.pointer(place)).and_then(Value::as_str);
-    let text = told.map_or_else(|| body.to_string(), str::to_owned);
+    let given = places.iter().find_map(|place| body.pointer(place)).and_then(Value::as_str);
+    let text = given.map_or_else(|| body.to_string(), str::to_owned);
     let causes = body.pointer("/error/caused_by/reason").and_then(Value::as_str);
     let text = causes.map_or(text.clone(), |cause| format!("{text}: {cause}"));
     text.chars().take(REASON_MAX).collect()

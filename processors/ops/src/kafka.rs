@@ -64,10 +64,10 @@ pub fn admin_options() -> AdminOptions {
 /// What an error of Kafka's client means.
 pub fn failure(config: &Kafka, error: &KafkaError) -> Failure {
     if let KafkaError::ClientConfig(_, reason, name, _) = error {
-        return Failure::usage(format!("kafka.properties: `{name}` is refused: {reason}"));
+        let refused = Failure::usage(format!("kafka.properties: `{name}` is refused: {reason}"));
+        return refused.with_source(error.clone());
     }
-    let address = config.brokers.clone();
-    Failure::Unreachable { service: Service::Kafka, address, reason: error.to_string() }
+    Failure::unreachable(Service::Kafka, &config.brokers, error.to_string()).with_source(error.clone())
 }
 
 /// A place in Kafka.
@@ -262,7 +262,7 @@ impl<'c> Reader<'c> {
     }
 
     /// Shows what a topic holds from these offsets of its partitions on, partitions mixed, until the visitor has had enough
-    /// or time is up. What cannot be fetched is told and passed over.
+    /// or time is up. What cannot be fetched is logged and passed over.
     ///
     /// # Errors
     /// [`Failure::Unreachable`].
@@ -316,7 +316,7 @@ impl<'c> Reader<'c> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// The next offset of each partition of a topic that is read, given where the client was told to go.
+    /// The next offset of each partition of a topic that is read, given where the client was set to.
     fn nexts(&self, topic: &str, sought: &BTreeMap<i32, i64>) -> KafkaResult<Vec<(String, i32, i64)>> {
         let positions = self.consumer.position()?;
         let next = |(partition, sought): (&i32, &i64)| {

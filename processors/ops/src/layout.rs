@@ -64,7 +64,7 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// The columns of its key.
     pub key: Vec<&'static str>,
-    /// Its rows again, told by SQL from the events.
+    /// SQL that computes its rows from the events, written without the fold.
     pub check: &'static str,
 }
 

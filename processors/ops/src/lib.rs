@@ -1,9 +1,14 @@
 //! What an instance of Millrace is, and all that is done with it beside moving records: its settings, what it consists of,
-//! setup, status, rebuilds, verification. Returns data and prints nothing, so that a command line and a server can share it.
+//! setup, status, commands sent and their receipts, streams, sagas, segments, dead letters, rebuilds, verification.
+//!
+//! Takes typed requests, returns data and prints nothing, so that a command line, an HTTP API and a console can share it.
 
 pub mod address;
 pub mod audit;
 pub mod config;
+pub mod dead_letters;
+#[cfg(any(test, feature = "examples"))]
+pub mod examples;
 pub mod failure;
 pub mod http;
 mod index_reader;
@@ -15,12 +20,18 @@ pub mod listener;
 pub mod moment;
 pub mod outage;
 pub mod outbox;
+pub mod page;
 pub mod postgres;
 pub mod providers;
 pub mod read_side;
+pub mod receipts;
 pub mod replay;
 pub mod roles;
+pub mod sagas;
 pub mod schema;
+pub mod segments;
+pub mod send;
 pub mod setup;
 pub mod status;
+pub mod streams;
 pub mod verify;

@@ -1,6 +1,6 @@
-//! What takes long tells how far it is.
+//! How far something is that takes long.
 
-/// Hears how far something is that takes long: a command line shows it, a server may keep it.
+/// Receives how far something is that takes long: a command line shows it, a server may keep it.
 pub trait Listener: Send + Sync {
     /// A line for people.
     fn say(&self, line: &str);

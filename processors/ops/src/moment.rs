@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serializer;
+use serde_with::SerializeAs;
 
 /// A length of time, such as `90s`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +59,24 @@ pub fn shown(span: Duration) -> String {
         60..3_600 => format!("{}m {}s", seconds / 60, seconds % 60),
         3_600..86_400 => format!("{}h {}m", seconds / 3_600, seconds % 3_600 / 60),
         _ => format!("{}d {}h", seconds / 86_400, seconds % 86_400 / 3_600),
+    }
+}
+
+/// A moment as data has it, to the millisecond; the ends of the calendar stand for all beyond them.
+pub fn written(moment: DateTime<Utc>) -> String {
+    match [DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC].map(|end| moment == end) {
+        [true, _] => "-infinity".to_owned(),
+        [_, true] => "infinity".to_owned(),
+        _ => moment.to_rfc3339_opts(SecondsFormat::Millis, true),
+    }
+}
+
+/// Serializes a moment as [`written`] has it.
+pub(crate) struct Written;
+
+impl SerializeAs<DateTime<Utc>> for Written {
+    fn serialize_as<S: Serializer>(moment: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&written(*moment))
     }
 }
 

@@ -8,13 +8,14 @@ use crate::layout::Side;
 
 /// An error in work on one of the two databases.
 pub fn failure(config: &Config, side: Side, error: WorkError) -> Failure {
-    match error {
-        WorkError::Outage { dependency, reason } => unreachable_at(config, side, dependency, reason),
+    let failure = match &error {
+        WorkError::Outage { dependency, reason } => unreachable_at(config, side, *dependency, reason),
         other => Failure::refused(other.to_string()),
-    }
+    };
+    failure.with_source(error)
 }
 
-fn unreachable_at(config: &Config, side: Side, dependency: Dependency, reason: String) -> Failure {
+fn unreachable_at(config: &Config, side: Side, dependency: Dependency, reason: &str) -> Failure {
     let (service, address) = match (dependency, side) {
         (Dependency::Postgres, Side::Write) => {
             (Service::WriteDatabase, config.postgres.write.url.to_string())
@@ -24,5 +25,5 @@ fn unreachable_at(config: &Config, side: Side, dependency: Dependency, reason: S
         (Dependency::Registry, _) => (Service::Registry, config.registry.url.to_string()),
         (Dependency::Elasticsearch, _) => (Service::Elasticsearch, config.elasticsearch.url.to_string()),
     };
-    Failure::Unreachable { service, address, reason }
+    Failure::unreachable(service, address, reason)
 }

@@ -103,8 +103,12 @@ impl Database {
 
     /// What an error of this database means.
     pub fn failure(&self, error: sqlx::Error) -> Failure {
+        self.meaning(&error).with_source(error)
+    }
+
+    fn meaning(&self, error: &sqlx::Error) -> Failure {
         let service = self.service();
-        match &error {
+        match error {
             sqlx::Error::Database(database) => match database.code().as_deref() {
                 // Undefined table, schema or column.
                 Some("42P01" | "3F000" | "42703") => Failure::refused(format!(
@@ -112,14 +116,14 @@ impl Database {
                     self.address,
                     database.message()
                 )),
-                // Waiting mends no pooler.
-                Some(_) if Means::of(&error) == Means::SharedSession => {
+                // Waiting does not change a pooler.
+                Some(_) if Means::of(error) == Means::SharedSession => {
                     let way_on = Means::SharedSession.way_on().unwrap_or_default();
                     self.unfit(&format!("{}: {way_on}", database.message()))
                 }
                 // The server shuts down or starts up, or has no room for a connection.
                 Some(code) if code.starts_with("57P") || code.starts_with("08") || code == "53300" => {
-                    self.unreachable(service, &error)
+                    self.unreachable(service, error)
                 }
                 // Password, missing database, missing privilege.
                 Some(code) if code.starts_with("28") || code == "3D000" || code == "42501" => {
@@ -127,14 +131,14 @@ impl Database {
                 }
                 _ => {
                     let way_on =
-                        Means::of(&error).way_on().map_or(String::new(), |way_on| format!(": {way_on}"));
+                        Means::of(error).way_on().map_or(String::new(), |way_on| format!(": {way_on}"));
                     Failure::refused(format!("{service} at {}: {}{way_on}", self.address, database.message()))
                 }
             },
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
             | sqlx::Error::PoolTimedOut
-            | sqlx::Error::PoolClosed => self.unreachable(service, &error),
+            | sqlx::Error::PoolClosed => self.unreachable(service, error),
             _ => Failure::refused(format!("{service} at {}: {error}", self.address)),
         }
     }
@@ -144,6 +148,6 @@ impl Database {
             sqlx::Error::PoolTimedOut => "there was no answer in time".to_owned(),
             other => other.to_string(),
         };
-        Failure::Unreachable { service, address: self.address.to_string(), reason }
+        Failure::unreachable(service, &self.address, reason)
     }
 }

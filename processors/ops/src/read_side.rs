@@ -6,10 +6,10 @@ use sqlx::postgres::{PgArguments, Postgres};
 use sqlx::query::{QueryAs, QueryScalar};
 use sqlx::{Arguments as _, AssertSqlSafe};
 
-/// A customer as the audience's statement tells it.
+/// A customer as the audience's statement returns it.
 pub type CustomerRow = (String, String, Option<String>, String);
 
-/// The statement that tells customers.
+/// The statement that returns customers.
 ///
 /// # Errors
 /// When a parameter cannot be encoded.
@@ -18,7 +18,7 @@ pub fn customers(sql: Sql) -> Result<QueryAs<'static, Postgres, CustomerRow, PgA
     Ok(sqlx::query_as_with(AssertSqlSafe(sql.text), arguments))
 }
 
-/// The statement that tells one value, such as a count.
+/// The statement that returns one value, such as a count.
 ///
 /// # Errors
 /// As [`customers`].

@@ -95,12 +95,11 @@ struct Builder<'r> {
 impl Roles {
     /// Makes clients. Nothing connects yet.
     pub fn new(config: &Config) -> Result<Self, Failure> {
-        let refuse = |what: &str, error: String| Failure::usage(format!("{what}: {error}"));
         let namespace = config.namespace.clone();
         let write = pool(&config.postgres.write, "postgres.write.url", config)?;
         let read = pool(&config.postgres.read, "postgres.read.url", config)?;
         let registry = Registry::new(config.registry.url.reveal(), config.awaited_timeout());
-        let registry = Arc::new(registry.map_err(|error| refuse("registry.url", error.to_string()))?);
+        let registry = Arc::new(registry.map_err(|error| Failure::usage("registry.url").caused_by(error))?);
         let commands = commands::Shared {
             group: Group { id: namespace.group(COMMANDS), generation: 1 },
             pool: write.clone(),
@@ -124,9 +123,9 @@ impl Roles {
         };
         let views = views::Shared { pool: read, registry, namespace, publish: config.elasticsearch.publish };
         let (kafka, producer) = (kafka::settings(&config.kafka), producer(config)?);
-        client::check(&kafka).map_err(|error| refuse("kafka.properties", error))?;
+        client::check(&kafka).map_err(|error| Failure::usage(format!("kafka.properties: {error}")))?;
         let elastic = Elastic::new(config.elasticsearch.url.reveal(), config.elasticsearch.timeout);
-        let elastic = elastic.map_err(|error| refuse("elasticsearch.url", error.to_string()))?;
+        let elastic = elastic.map_err(|error| Failure::usage("elasticsearch.url").caused_by(error))?;
         let (buffers, providers) = (Buffers::new(config.processing.buffer_bytes()), Providers::new(config)?);
         let contexts = read_models(config).into_iter().map(|model| (model.name, model.contexts)).collect();
         let config = config.clone();
@@ -162,15 +161,15 @@ impl Roles {
         let kafka = if name == COMMANDS { kafka.or(FETCHED_AHEAD, COMMANDS_AHEAD_KB) } else { kafka };
         let member =
             Member::join(&kafka, settings, group, roles, self.producer.clone(), self.elastic.clone());
-        member.map_err(|error| Failure::usage(format!("kafka.properties: {error}")))
+        member.map_err(|error| Failure::usage("kafka.properties").caused_by(error))
     }
 
-    /// The effects that cannot work here: nobody is configured to make their calls.
+    /// The effects that cannot work here: no provider is configured for their calls.
     pub fn unable(&self) -> Vec<&'static str> {
         self.providers.unable()
     }
 
-    /// What makes the calls of an effect; `None` when nobody is configured to.
+    /// What makes the calls of an effect; `None` when no provider is configured.
     pub fn caller<E: Effect>(&self) -> Option<Caller<E>> {
         let provider = self.providers.of::<E>()?;
         Some(Caller::new(self.effects.clone(), provider))
@@ -239,7 +238,7 @@ fn effect_settings(effects: &config::Effects) -> effects::Settings {
 /// What writes copies of records. Connects when first used.
 pub fn producer(config: &Config) -> Result<Producer, Failure> {
     let producer = Producer::new(&kafka::settings(&config.kafka), config.awaited_timeout());
-    producer.map_err(|error| Failure::usage(format!("kafka.brokers: {error}")))
+    producer.map_err(|error| Failure::usage("kafka.brokers").caused_by(error))
 }
 
 fn pool(of: &config::Database, setting: &str, config: &Config) -> Result<Pool, Failure> {

@@ -123,7 +123,7 @@ async fn what_no_topic_of_ours_takes_is_found_at_its_source(instance: &Instance,
         .await;
     kafka::delete_records(commands, &[0], None).await;
     let shown = dlq(instance, &["show", garbage]).await;
-    assert!(shown["no_record"].as_str().is_some_and(|reason| reason.contains("gone")), "{shown}");
+    assert!(shown["no_record"].as_str().is_some_and(|reason| reason.contains("lost")), "{shown}");
 }
 
 /// Batches that are small as Kafka has them, and unpack to more than our clients take.

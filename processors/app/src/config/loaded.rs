@@ -78,7 +78,8 @@ fn from_file(named: Option<&Path>) -> Result<Vec<Given>, Failure> {
         },
     };
     let path = found.display().to_string();
-    let text = std::fs::read_to_string(&found).map_err(|error| Failure::usage(format!("{path}: {error}")))?;
+    let text =
+        std::fs::read_to_string(&found).map_err(|error| Failure::usage(path.as_str()).caused_by(error))?;
     file::given(&path, &text).map_err(Failure::usage)
 }
 

@@ -77,7 +77,7 @@ pub fn show(loaded: &Loaded, format: Format, options: &Options) -> Result<(), Fa
 
 fn rows(loaded: &Loaded) -> Result<Vec<Row>, Failure> {
     let values = serde_json::to_value(&loaded.config);
-    let values = values.map_err(|error| Failure::refused(format!("the configuration: {error}")))?;
+    let values = values.map_err(|error| Failure::refused("the configuration").caused_by(error))?;
     let mut rows = Vec::new();
     collect(loaded, "", values, &mut rows);
     Ok(rows)

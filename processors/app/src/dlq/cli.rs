@@ -2,9 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+use millrace_ops::audit::Operator;
+use millrace_ops::dead_letters::{self, Choice, Id, Order, Verb};
 use millrace_ops::moment;
-
-use super::id::Id;
 
 /// What dead letters are.
 pub const HELP: &str = "\
@@ -12,7 +12,7 @@ A record that fails is tried again a few times, then it is a dead letter: a row 
 the topic <topic>.<group>.dlq. Its id says the side and the row: w12 is a command (write side), r7 an event that a view
 could not fold (read side). Behind a view's dead letter its stream waits until the letter is redriven or discarded.
 
-The usual way: find the letters, look at one, mend the cause, try it, redrive.
+The usual way: find the letters, look at one, remove the cause, try it, redrive.
   millrace dlq list --since 1d
   millrace dlq show w12
   millrace dlq redrive w12 --dry-run
@@ -30,7 +30,7 @@ pub enum Action {
         /// The letter's id, such as w12 or r7
         id: Id,
     },
-    /// Let dead letters be tried again, with all their tries
+    /// Give the records of dead letters to their groups again, with all their tries
     Redrive(Redrive),
     /// Give dead letters up: what waits behind them goes on without them
     Discard(Discard),
@@ -83,7 +83,7 @@ pub enum Status {
     /// Nothing yet.
     #[default]
     Dead,
-    /// It is tried again.
+    /// Its record was given to its group again.
     Redriven,
     /// It was given up.
     Discarded,
@@ -92,14 +92,21 @@ pub enum Status {
 }
 
 impl Status {
-    /// As the ledger writes it; `None` for all.
-    pub fn as_str(self) -> Option<&'static str> {
+    /// As letters have it; `None` for all.
+    pub fn of_letters(self) -> Option<dead_letters::Status> {
         match self {
-            Status::Dead => Some("dead"),
-            Status::Redriven => Some("redriven"),
-            Status::Discarded => Some("discarded"),
+            Status::Dead => Some(dead_letters::Status::Dead),
+            Status::Redriven => Some(dead_letters::Status::Redriven),
+            Status::Discarded => Some(dead_letters::Status::Discarded),
             Status::All => None,
         }
+    }
+}
+
+impl From<&Filters> for dead_letters::Filters {
+    fn from(filters: &Filters) -> Self {
+        let Filters { group, topic, key, code, since } = filters.clone();
+        Self { group, topic, key, code, since }
     }
 }
 
@@ -121,6 +128,17 @@ pub struct Which {
     pub who: Option<String>,
 }
 
+impl Which {
+    /// The chosen letters.
+    pub fn choice(&self) -> Choice {
+        Choice { ids: self.ids.clone(), filters: (&self.filters).into(), max: self.max }
+    }
+
+    fn order(&self, verb: Verb, why: &str, rate: Option<u32>) -> Order {
+        Order { verb, choice: self.choice(), operator: Operator::new(self.who.as_deref(), why), rate }
+    }
+}
+
 const FILTERS: [&str; 5] = ["group", "topic", "key", "code", "since"];
 const WHICH: [&str; 6] = ["ids", "group", "topic", "key", "code", "since"];
 
@@ -140,6 +158,13 @@ pub struct Redrive {
     /// At most this many a second [default: as fast as it goes]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub rate: Option<u32>,
+}
+
+impl Redrive {
+    /// What is to be done.
+    pub fn order(&self) -> Order {
+        self.which.order(Verb::Redrive, self.why.as_deref().unwrap_or_default(), self.rate)
+    }
 }
 
 const REDRIVE_HELP: &str = "\
@@ -171,6 +196,13 @@ pub struct Discard {
     /// Why, for the audit
     #[arg(long, value_name = "TEXT")]
     pub why: String,
+}
+
+impl Discard {
+    /// What is to be done.
+    pub fn order(&self) -> Order {
+        self.which.order(Verb::Discard, &self.why, None)
+    }
 }
 
 const DISCARD_HELP: &str = "\
@@ -216,7 +248,8 @@ mod tests {
         let Ok(Line { action: Action::List(list) }) = Line::try_parse_from(["dlq", "list"]) else {
             panic!("a list")
         };
-        assert_eq!((list.status.as_str(), list.limit, list.filters), (Some("dead"), 50, Filters::default()));
-        assert!(taken("list --status all") && !taken("list --status gone") && !taken("list --limit 0"));
+        let expected = (Some(dead_letters::Status::Dead), 50, Filters::default());
+        assert_eq!((list.status.of_letters(), list.limit, list.filters), expected);
+        assert!(taken("list --status all") && !taken("list --status lost") && !taken("list --limit 0"));
     }
 }

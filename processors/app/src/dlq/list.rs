@@ -1,29 +1,13 @@
-//! `millrace dlq list`.
+//! What `millrace dlq list` prints.
 
-use millrace_ops::config::Config;
-use millrace_ops::failure::Failure;
+use millrace_ops::dead_letters::Letter;
+use millrace_ops::moment;
 use millrace_schemas::short_name;
-use millrace_store::dead_letter::First;
-use serde_json::json;
 
-use super::cli::List;
-use super::filter;
-use super::letter::{Ledgers, Letter};
-use crate::output::{self, Format, Table};
+use crate::output::Table;
 
-/// Lists letters, the newest first.
-pub(super) async fn list(config: &Config, format: Format, options: &List) -> Result<(), Failure> {
-    let ledgers = Ledgers::of(config)?;
-    let status = options.status.as_str();
-    filter::check(config, &ledgers, &options.filters).await?;
-    // One more, to know whether there are more.
-    let most = options.limit.saturating_add(1);
-    let found = ledgers.fitting(&options.filters, status, First::Newest, most).await?;
-    let found = output::first(found, options.limit);
-    output::print(format, &table(&found), &json!(found))
-}
-
-fn table(letters: &[Letter]) -> String {
+/// A line for each letter.
+pub(super) fn table(letters: &[Letter]) -> String {
     let head = [
         "id",
         "status",
@@ -42,7 +26,7 @@ fn table(letters: &[Letter]) -> String {
         table.row([
             letter.id.to_string(),
             letter.status.clone(),
-            output::time(letter.failed_at),
+            moment::written(letter.failed_at),
             letter.group.clone(),
             place(letter),
             letter.key.clone().unwrap_or_default(),
@@ -61,12 +45,14 @@ fn place(letter: &Letter) -> String {
 
 #[cfg(test)]
 mod tests {
+    use millrace_ops::examples;
+    use serde_json::json;
+
     use super::*;
-    use crate::dlq::letter::example;
 
     #[test]
     fn letters_are_listed_a_line_each() {
-        let text = table(&[example()]);
+        let text = table(&[examples::letter()]);
         let (head, line) = text.split_once('\n').unwrap();
         assert!(head.starts_with("ID   STATUS  FAILED AT") && head.ends_with("ATTEMPTS  MESSAGE"), "{head}");
         assert_eq!(
@@ -78,7 +64,7 @@ mod tests {
 
     #[test]
     fn programs_get_every_field() {
-        let json = json!([example()]);
+        let json = json!([examples::letter()]);
         assert_eq!(json[0]["id"], "w12");
         assert_eq!(json[0]["type"], "millrace.orders.PlaceOrder");
         assert_eq!(json[0]["copy"], json!({"partition": 0, "offset": 3}));

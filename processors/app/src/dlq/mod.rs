@@ -1,23 +1,19 @@
 //! `millrace dlq`: dead letters, seen, redriven and discarded.
 
 pub mod cli;
-mod copy;
-mod desk;
-mod document;
-mod filter;
-pub mod id;
-mod letter;
 mod list;
 mod preview;
 mod settle;
 mod show;
 
 use millrace_ops::config::Config;
+use millrace_ops::dead_letters::{self, Counts, Order};
 use millrace_ops::failure::Failure;
+use serde_json::json;
 
-use crate::output::Format;
+use crate::output::{self, Format};
+use crate::progress::Terminal;
 use cli::Action;
-use settle::{Order, Verb};
 
 /// Does what was asked for.
 ///
@@ -26,15 +22,31 @@ use settle::{Order, Verb};
 /// the others were.
 pub async fn dlq(config: &Config, format: Format, action: &Action) -> Result<(), Failure> {
     match action {
-        Action::List(options) => list::list(config, format, options).await,
-        Action::Show { id } => show::show(config, format, *id).await,
-        Action::Redrive(options) if options.dry_run => preview::preview(config, format, &options.which).await,
-        Action::Redrive(cli::Redrive { which, why, rate, .. }) => {
-            let why = why.as_deref().unwrap_or_default();
-            settle::settle(config, format, &Order { verb: Verb::Redrive, which, why, rate: *rate }).await
+        Action::List(cli::List { filters, status, limit }) => {
+            let page = dead_letters::list(config, &filters.into(), status.of_letters(), *limit).await?;
+            let letters = output::first(page);
+            output::print(format, &list::table(&letters), &json!(letters))
         }
-        Action::Discard(cli::Discard { which, why }) => {
-            settle::settle(config, format, &Order { verb: Verb::Discard, which, why, rate: None }).await
+        Action::Show { id } => {
+            let shown = dead_letters::show(config, *id).await?;
+            output::print(format, &show::text(&shown), &json!(shown))
         }
+        Action::Redrive(options) if options.dry_run => {
+            let terminal = Terminal::default();
+            let previews = dead_letters::preview(config, &options.which.choice(), &terminal).await?;
+            output::print(format, &preview::text(&previews), &json!(previews))?;
+            preview::verdict(&previews)
+        }
+        Action::Redrive(options) => settle(config, format, options.order()).await,
+        Action::Discard(options) => settle(config, format, options.order()).await,
     }
+}
+
+/// What was done is printed, whatever ended it.
+async fn settle(config: &Config, format: Format, order: Order) -> Result<(), Failure> {
+    let (verb, mut counts, terminal) = (order.verb, Counts::default(), Terminal::default());
+    let settled = dead_letters::settle(config, order, &terminal, &mut counts).await;
+    output::print(format, &settle::text(&counts, verb), &settle::json(&counts, verb))?;
+    settled?;
+    settle::verdict(&counts, verb)
 }

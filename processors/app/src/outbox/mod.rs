@@ -25,27 +25,27 @@ pub async fn outbox(config: &Config, format: Format, action: &cli::Action) -> Re
 
 async fn look(config: &Config, format: Format, options: &cli::Skip) -> Result<(), Failure> {
     let (row, reason) = skip::look(config, options.id).await?;
-    tell(format, &row, "in its way may be", &format!("the connector: {reason}"))
+    report(format, &row, "in its way may be", &format!("the connector: {reason}"))
 }
 
 async fn skip(config: &Config, format: Format, options: &cli::Skip) -> Result<(), Failure> {
     let operator = Operator::new(options.who.as_deref(), options.why.as_deref().unwrap_or_default());
     let (id, patience, terminal) = (options.id, options.patience.0, Terminal::default());
     match skip::skip(config, id, &operator, patience, &terminal).await? {
-        (row, Did::Emitted) => tell(format, &row, "emitted", ""),
+        (row, Did::Emitted) => report(format, &row, "emitted", ""),
         (row, Did::Skipped) => {
-            tell(format, &row, "skipped", "`millrace dlq list` has it once its readers have met it")
+            report(format, &row, "skipped", "`millrace dlq list` has it once its readers have met it")
         }
     }
 }
 
-fn tell(format: Format, row: &Row, did: &str, more: &str) -> Result<(), Failure> {
+fn report(format: Format, row: &Row, did: &str, more: &str) -> Result<(), Failure> {
     let json = row.json();
     let text = |field: &str| json.get(field).filter(|value| !value.is_null()).map(Value::to_string);
-    let told: Vec<String> = ["topic", "key", "version", "bytes"]
+    let shown: Vec<String> = ["topic", "key", "version", "bytes"]
         .iter()
         .filter_map(|field| Some(format!("{field} {}", text(field)?)))
         .collect();
-    let text = format!("{did}: {} ({})\n{more}", row.id, told.join(", "));
+    let text = format!("{did}: {} ({})\n{more}", row.id, shown.join(", "));
     output::print(format, &format!("{}\n", text.trim_end()), &json!({"did": did, "row": json}))
 }

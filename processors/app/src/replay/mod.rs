@@ -6,6 +6,7 @@ use clap::Args;
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
 use millrace_ops::layout::{ReadModel, Side};
+use millrace_ops::moment;
 use millrace_ops::postgres::Database;
 use millrace_ops::replay::build::{self, Wish};
 use millrace_ops::replay::generations::{Generation, Generations, State};
@@ -187,8 +188,8 @@ async fn rebuild(
     }
 }
 
-/// At once, without a comparison: whoever rolls back has seen enough. The generation has followed all the time; how far
-/// it is behind is told.
+/// At once, without a comparison: the operator has seen enough. The generation has followed all the time; how far it is
+/// behind is printed.
 async fn roll_back(
     config: &Config,
     format: Format,
@@ -240,6 +241,6 @@ fn row(table: &mut Table, generation: &Generation, behind: i64) {
         behind.to_string(),
         generation.asked_by.clone(),
         generation.reason.clone(),
-        output::time(generation.swapped_at.unwrap_or(generation.started_at)),
+        moment::written(generation.swapped_at.unwrap_or(generation.started_at)),
     ]);
 }

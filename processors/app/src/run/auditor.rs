@@ -1,5 +1,5 @@
 //! The auditor of a running process: compares everything with the outbox again and again, at a bounded rate. What is
-//! wrong twice it repairs; once might be a mistake of the look.
+//! wrong twice it repairs; once may be a mistake of the comparison.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use millrace_ops::failure::Failure;
 use millrace_ops::verify::Scope;
 use millrace_ops::verify::auditor::Auditor;
 use millrace_ops::verify::finding::Sign;
-use millrace_ops::verify::repair::Mandate;
+use millrace_ops::verify::repair::RepairScope;
 use millrace_ops::verify::report::Report;
 use millrace_ops::verify::what::What;
 use tokio_util::sync::CancellationToken;
@@ -41,7 +41,7 @@ pub(super) async fn audit(config: Arc<Config>, stop: CancellationToken) {
             Ok(report) => {
                 known = report.findings.iter().map(|finding| finding.sign()).collect();
                 rest = if report.left() > 0 { every.min(AGAIN_AFTER) } else { every };
-                tell(&config, &report);
+                record(&config, &report);
             }
             // The next time will do.
             Err(error @ Failure::Busy(_)) => tracing::info!(%error, "another process compares"),
@@ -56,13 +56,13 @@ pub(super) async fn audit(config: Arc<Config>, stop: CancellationToken) {
 async fn look(config: &Config, known: HashSet<Sign>) -> Result<Report, Failure> {
     let auditor = Auditor::new(config, PATIENCE)?.in_the_background(config.audit.events_per_second);
     let operator = Operator::new(Some("auditor"), "wrong in two looks");
-    let mut mandate = Mandate::known(operator, known, config.audit.repairs_max);
+    let mut repairs = RepairScope::known(operator, known, config.audit.repairs_max);
     let mut report = Report::default();
-    auditor.look(&Scope::everything(config), Some(&mut mandate), &mut report).await?;
+    auditor.look(&Scope::everything(config), Some(&mut repairs), &mut report).await?;
     Ok(report)
 }
 
-fn tell(config: &Config, report: &Report) {
+fn record(config: &Config, report: &Report) {
     for what in What::ALL {
         let found = report.findings.iter().filter(|finding| finding.what == what).count();
         let found = i64::try_from(found).unwrap_or(i64::MAX);

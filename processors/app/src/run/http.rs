@@ -1,5 +1,5 @@
-//! `/metrics`, `/healthz` and `/readyz`, and the signals that end the process: on a thread of their own, so that whatever
-//! becomes of the threads that do the work is told, and cannot keep the process.
+//! `/metrics`, `/healthz` and `/readyz`, and the signals that end the process: on a thread of their own, so that they work
+//! when the threads that do the work hang or panic.
 //!
 //! `/healthz`: whether the threads that do the work take any. When they do not, only a restart helps. No outage, and no panic,
 //! makes it fail. `/readyz`: whether both databases answer, and all that this process was asked to do is at work: nothing of it
@@ -50,7 +50,7 @@ struct Probes {
 /// An answer to a probe, for people too.
 type Answer = (StatusCode, String);
 
-/// Serves until the process ends; tells when it was asked to end.
+/// Serves until the process ends; what is returned receives when it was asked to end.
 pub(super) async fn serve(
     config: &Config,
     probed: Probed,
@@ -59,10 +59,10 @@ pub(super) async fn serve(
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "serving /metrics, /healthz and /readyz");
     }
-    let cannot = |error: std::io::Error| Failure::refused(format!("probes cannot be answered: {error}"));
+    let cannot = |error: std::io::Error| Failure::refused("probes cannot be answered").caused_by(error);
     let listener = listener.into_std().map_err(cannot)?;
     let runtime = Builder::new_current_thread().enable_all().build().map_err(cannot)?;
-    let (asked, told) = oneshot::channel();
+    let (asked, end) = oneshot::channel();
     let probes = Probes { work: Handle::current(), probed };
     let attend = move || {
         runtime.block_on(async {
@@ -70,14 +70,14 @@ pub(super) async fn serve(
         });
     };
     std::thread::Builder::new().name("probes".to_owned()).spawn(attend).map_err(cannot)?;
-    Ok(told)
+    Ok(end)
 }
 
 /// Ends the process when it does not end by itself.
 async fn end_when_asked(asked: oneshot::Sender<Result<(), Failure>>) {
-    let heard = stopped().await;
-    let unheard = heard.is_err();
-    if asked.send(heard).is_err() || unheard {
+    let signal = stopped().await;
+    let failed = signal.is_err();
+    if asked.send(signal).is_err() || failed {
         return;
     }
     tokio::time::sleep(STOP_TIMEOUT + STOP_GRACE).await;
@@ -107,9 +107,10 @@ async fn answer(listener: &std::net::TcpListener, probes: &Probes) {
 /// Listens at the address that a setting names.
 pub(super) async fn listen(setting: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).await.map_err(|error| {
-        Failure::usage(format!(
-            "{setting}: {address} cannot be listened on: {error}; choose another port with --set {setting}=host:port"
-        ))
+        let way_on = format!("choose another port with --set {setting}=host:port");
+        let refused =
+            Failure::usage(format!("{setting}: {address} cannot be listened on: {error}; {way_on}"));
+        refused.with_source(error)
     })
 }
 
@@ -140,12 +141,12 @@ async fn healthy(State(probes): State<Probes>) -> Answer {
 
 async fn ready(State(probes): State<Probes>) -> Answer {
     let Probed { databases, restarts, idle, stop } = &probes.probed;
-    let told = [restarts.recent_panics(), idle.borrow().clone()].concat();
+    let wrong = [restarts.recent_panics(), idle.borrow().clone()].concat();
     if stop.is_cancelled() {
         return unavailable("stopping");
     }
-    if !told.is_empty() {
-        return unavailable(&told.join("\n"));
+    if !wrong.is_empty() {
+        return unavailable(&wrong.join("\n"));
     }
     let [write, read] = databases.clone();
     for (pool, side) in [(write, "write"), (read, "read")] {

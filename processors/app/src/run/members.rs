@@ -73,7 +73,7 @@ pub(super) struct Members {
 }
 
 impl Members {
-    /// Nobody has joined yet.
+    /// No group is joined yet.
     pub(super) fn new(
         config: &Config,
         selection: Selection,
@@ -180,7 +180,7 @@ impl Members {
         Ok(())
     }
 
-    /// Tells the views of which there is no generation that this build can fold into.
+    /// Reports the views of which there is no generation that this build can fold into.
     fn tell_idle(&self, live: &[Generation], unfit: &BTreeMap<(String, i32), String>) {
         let reason = |one: &Generation| unfit.get(&(one.view.clone(), one.generation));
         let idle = live.iter().filter(|one| one.state == State::Serving).filter_map(|serving| {
@@ -189,11 +189,11 @@ impl Members {
             reason(serving).filter(|_| none).map(|reason| format!("{}: {reason}", serving.view))
         });
         let idle: Vec<String> = idle.collect();
-        self.idle.send_if_modified(|told| {
-            let other = *told != idle;
+        self.idle.send_if_modified(|reported| {
+            let other = *reported != idle;
             if other {
                 idle.iter().for_each(|idle| tracing::error!("outage: {idle}"));
-                *told = idle;
+                *reported = idle;
             }
             other
         });
@@ -238,8 +238,9 @@ impl Members {
 
     /// Ends members whose generation is retired or works in another group now.
     async fn leave_all_but(&mut self, places: &[Place]) {
-        let gone = |place: &Place| self.models.contains_key(place.name.as_str()) && !places.contains(place);
-        let leaving: Vec<Place> = self.running.keys().filter(|place| gone(place)).cloned().collect();
+        let has_ended =
+            |place: &Place| self.models.contains_key(place.name.as_str()) && !places.contains(place);
+        let leaving: Vec<Place> = self.running.keys().filter(|place| has_ended(place)).cloned().collect();
         for running in leaving.iter().filter_map(|place| self.running.get(place)) {
             running.watch.leave().cancel();
         }
@@ -247,8 +248,9 @@ impl Members {
             if let Some(running) = self.running.remove(&place) {
                 end(&place, running).await;
             }
-            let is_gone = |other: &Place| (&other.name, other.generation) != (&place.name, place.generation);
-            if places.iter().all(is_gone) {
+            let is_another =
+                |other: &Place| (&other.name, other.generation) != (&place.name, place.generation);
+            if places.iter().all(is_another) {
                 self.forget(&place);
             }
         }
@@ -303,7 +305,7 @@ impl Members {
         self.join(place)
     }
 
-    /// An operator's reset of a view is recorded once, before anybody stamps the group's offsets.
+    /// An operator's reset of a view is recorded once, before a process stamps the group's offsets.
     async fn heed_reset(&self, model: &ReadModel, place: &Place) -> Result<(), Failure> {
         let topics = model.topics(&self.config.namespace);
         let stands = (place.group.as_str(), place.generation);
@@ -343,7 +345,7 @@ impl Members {
         Ok(())
     }
 
-    /// Lets the alias follow, and compares a build once it has caught up. One view's trouble does not hold up the others.
+    /// Lets the alias follow, and compares a build once it has caught up. One view's trouble does not delay the others.
     async fn tend(&mut self, serving: &Generation, live: &[Generation]) {
         let Some(model) = self.models.get(serving.view.as_str()).cloned() else { return };
         let tending = format!("tending {}", model.name);

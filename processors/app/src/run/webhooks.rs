@@ -1,4 +1,4 @@
-//! Webhooks: what the payment provider tells of its own accord, signed as <https://www.standardwebhooks.com> has it.
+//! Webhooks: what the payment provider reports of its own accord, signed as <https://www.standardwebhooks.com> has it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,8 +30,8 @@ const BODY_WITHIN: Duration = Duration::from_secs(10);
 /// What a webhook is answered, for the sender's people.
 type Answer = (StatusCode, String);
 
-/// Who may come in, and who takes what they tell.
-struct Door {
+/// What verifies webhooks, and what takes their outcomes.
+struct Receiver {
     /// One for each secret: while the provider changes it there are two.
     webhooks: Vec<Webhook>,
     payments: Caller<Payment>,
@@ -45,7 +45,7 @@ pub(super) async fn serve(
 ) -> Result<(), Failure> {
     let (Some((address, webhooks)), Some(payments)) = (configured(config)?, payments) else { return Ok(()) };
     let listener = listen("http.webhook_listen", address).await?;
-    tokio::spawn(accept(listener, Door { webhooks, payments }, stop));
+    tokio::spawn(accept(listener, Receiver { webhooks, payments }, stop));
     Ok(())
 }
 
@@ -63,7 +63,7 @@ pub(super) fn configured(config: &Config) -> Result<Option<(SocketAddr, Vec<Webh
     Ok(Some((address, webhooks)))
 }
 
-impl Door {
+impl Receiver {
     /// Whether one of the secrets has signed it.
     fn verify(&self, body: &[u8], headers: &HeaderMap) -> Result<(), Answer> {
         let mut refusal = (StatusCode::UNAUTHORIZED, "there is no secret".to_owned());
@@ -77,7 +77,7 @@ impl Door {
     }
 }
 
-/// A secret that can be guessed keeps nobody out.
+/// A shorter secret could be guessed.
 const SECRET_BYTES_MIN: usize = 24;
 
 /// Each secret's, where several are separated by spaces or ends of lines.
@@ -96,18 +96,18 @@ fn webhooks(secrets: Option<&str>) -> Result<Vec<Webhook>, String> {
     webhooks.ok_or_else(|| format!("payment.webhook_secret must be {way_out}"))
 }
 
-async fn accept(listener: TcpListener, door: Door, stop: CancellationToken) {
-    let router = Router::new().route("/webhooks/payments", post(payment)).with_state(Arc::new(door));
+async fn accept(listener: TcpListener, receiver: Receiver, stop: CancellationToken) {
+    let router = Router::new().route("/webhooks/payments", post(payment)).with_state(Arc::new(receiver));
     if let Ok(address) = listener.local_addr() {
-        tracing::info!(%address, "hearing /webhooks/payments");
+        tracing::info!(%address, "serving /webhooks/payments");
     }
     connections::accept(listener, router, stop).await;
 }
 
-async fn payment(State(door): State<Arc<Door>>, headers: HeaderMap, body: Body) -> Answer {
-    let answer = caught("webhook", hear(&door, &headers, body)).await.unwrap_or_else(|_| {
-        // Who tells it tells it again.
-        Err((StatusCode::INTERNAL_SERVER_ERROR, "a mistake of ours".to_owned()))
+async fn payment(State(receiver): State<Arc<Receiver>>, headers: HeaderMap, body: Body) -> Answer {
+    let answer = caught("webhook", receive(&receiver, &headers, body)).await.unwrap_or_else(|_| {
+        // The sender sends it again.
+        Err((StatusCode::INTERNAL_SERVER_ERROR, "an error of this process".to_owned()))
     });
     let (status, reason) = answer.unwrap_or_else(|refusal| refusal);
     if !status.is_success() {
@@ -116,26 +116,26 @@ async fn payment(State(door): State<Arc<Door>>, headers: HeaderMap, body: Body) 
     (status, reason + "\n")
 }
 
-async fn hear(door: &Door, headers: &HeaderMap, body: Body) -> Result<Answer, Answer> {
-    let told = |status, reason: &str| (status, reason.to_owned());
+async fn receive(receiver: &Receiver, headers: &HeaderMap, body: Body) -> Result<Answer, Answer> {
+    let answer = |status, reason: &str| (status, reason.to_owned());
     let whole = tokio::time::timeout(BODY_WITHIN, body::to_bytes(body, BODY_BYTES_MAX)).await;
-    let whole = whole.map_err(|_| told(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"))?;
-    let body =
-        whole.map_err(|_| told(StatusCode::PAYLOAD_TOO_LARGE, "the body cannot be read, or is too large"))?;
-    door.verify(&body, headers)?;
+    let whole = whole.map_err(|_| answer(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"))?;
+    let body = whole
+        .map_err(|_| answer(StatusCode::PAYLOAD_TOO_LARGE, "the body cannot be read, or is too large"))?;
+    receiver.verify(&body, headers)?;
     let word = Word::read(&body).map_err(|reason| (StatusCode::BAD_REQUEST, reason))?;
-    match door.payments.webhook(word.key, |request| word.answers(request)).await {
-        Ok(WebhookOutcome::Taken) => Ok(told(StatusCode::OK, "taken")),
-        Ok(WebhookOutcome::Known) => Ok(told(StatusCode::OK, "known")),
-        // Telling it again would change nothing; the log says it to our people.
-        Ok(WebhookOutcome::Contradicts) => Ok(told(StatusCode::OK, "known, and not as it is told")),
-        Ok(WebhookOutcome::UnknownCall) => Err(told(StatusCode::NOT_FOUND, "key: no call has it")),
+    match receiver.payments.webhook(word.key, |request| word.answers(request)).await {
+        Ok(WebhookOutcome::Taken) => Ok(answer(StatusCode::OK, "taken")),
+        Ok(WebhookOutcome::Known) => Ok(answer(StatusCode::OK, "known")),
+        // Sent again it would change nothing; the log says it to operators.
+        Ok(WebhookOutcome::Contradicts) => Ok(answer(StatusCode::OK, "known, with another outcome")),
+        Ok(WebhookOutcome::UnknownCall) => Err(answer(StatusCode::NOT_FOUND, "key: no call has it")),
         Ok(WebhookOutcome::Other(reason)) => Err((StatusCode::UNPROCESSABLE_ENTITY, reason)),
         Err(WorkError::Refused(reason)) => Err((StatusCode::UNPROCESSABLE_ENTITY, reason)),
-        // Whoever tells it tells it again.
+        // The sender sends it again.
         Err(error) => {
             tracing::warn!(%error, "a webhook waits");
-            Err(told(StatusCode::SERVICE_UNAVAILABLE, "not now; tell it again"))
+            Err(answer(StatusCode::SERVICE_UNAVAILABLE, "not now; send it again"))
         }
     }
 }

@@ -1,42 +1,12 @@
-//! `millrace saga list`.
+//! What `millrace saga list` prints.
 
 use chrono::{DateTime, Utc};
-use millrace_ops::config::Config;
-use millrace_ops::failure::Failure;
-use millrace_ops::known;
-use millrace_ops::layout::{self, Side};
-use millrace_ops::postgres::Database;
-use millrace_store::saga::Filter;
-use serde_json::{Value, json};
+use millrace_ops::sagas::Instance;
 
-use super::List;
-use super::found::{Found, find};
-use crate::output::{self, Format, Table};
+use crate::output::Table;
 
-/// Lists instances, the oldest first.
-pub(super) async fn list(config: &Config, format: Format, options: &List) -> Result<(), Failure> {
-    let saga = options.saga.as_deref();
-    if let Some(standing) = &options.standing {
-        known::among("standing", standing, &layout::known_standings(saga))?;
-    }
-    let write = Database::of(config, Side::Write)?;
-    let filter = Filter {
-        saga,
-        standing: options.standing.as_deref(),
-        ended: options.all,
-        stuck: options.stuck,
-        stuck_after: options.stuck_after.0,
-        // One more, to know whether there are more.
-        limit: options.limit.saturating_add(1),
-        ..Filter::default()
-    };
-    let found = find(config, &write.pool, &filter).await.map_err(|error| write.failure(error))?;
-    let found = output::first(found, options.limit);
-    let json: Vec<Value> = found.iter().map(Found::json).collect();
-    output::print(format, &table(&found, Utc::now()), &json!(json))
-}
-
-fn table(found: &[Found], now: DateTime<Utc>) -> String {
+/// A line for each instance.
+pub(super) fn table(found: &[Instance], now: DateTime<Utc>) -> String {
     let mut table = Table::new(&[
         "saga/instance",
         "standing",
@@ -73,7 +43,7 @@ mod tests {
     #[test]
     fn what_is_stuck_stands_out() {
         let at = |second| DateTime::from_timestamp(second, 0).unwrap();
-        let one = Found {
+        let one = Instance {
             saga: "fulfilment".to_owned(),
             instance: "7".to_owned(),
             standing: "paying".to_owned(),

@@ -1,17 +1,19 @@
 //! `millrace saga`: where each instance stands, how it came there, and how it is cancelled.
 
-mod cancel;
-mod found;
 mod list;
 mod show;
 
+use chrono::Utc;
 use clap::{Args, Subcommand};
+use millrace_ops::audit::Operator;
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
 use millrace_ops::moment::{self, Span};
+use millrace_ops::sagas::{self, Filters, Id};
 use millrace_ops::{known, layout};
+use serde_json::json;
 
-use crate::output::Format;
+use crate::output::{self, Format};
 
 /// What `--help` says behind the actions.
 pub const HELP: &str = "\
@@ -67,7 +69,7 @@ pub struct List {
 pub struct Cancel {
     /// `saga/instance`, such as fulfilment/10248
     pub id: Id,
-    /// Why; kept in the table `audit`, and told to who asks
+    /// Why; kept in the table `audit` and in the instance's history
     #[arg(long)]
     pub why: String,
     /// Who [default: the user]
@@ -80,31 +82,15 @@ fn saga_name(name: &str) -> Result<String, String> {
     Ok(name.to_owned())
 }
 
-/// Which instance of which saga.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Id {
-    /// The saga's name.
-    pub saga: String,
-    /// The instance.
-    pub instance: String,
-}
-
-impl std::str::FromStr for Id {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (saga, instance) = text.split_once('/').unwrap_or_default();
-        let known = layout::known_sagas();
-        if known.contains(&saga) && !instance.is_empty() {
-            return Ok(Self { saga: saga.to_owned(), instance: instance.to_owned() });
+impl List {
+    fn filters(&self) -> Filters {
+        Filters {
+            saga: self.saga.clone(),
+            standing: self.standing.clone(),
+            ended: self.all,
+            stuck: self.stuck,
+            stuck_after: self.stuck_after.0,
         }
-        Err(format!("write saga/instance, such as fulfilment/10248; there are {}", known.join(", ")))
-    }
-}
-
-impl std::fmt::Display for Id {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.saga, self.instance)
     }
 }
 
@@ -114,22 +100,18 @@ impl std::fmt::Display for Id {
 /// [`Failure::NotFound`] when there is no such instance, [`Failure::Refused`] when it cannot be cancelled.
 pub async fn saga(config: &Config, format: Format, action: &Action) -> Result<(), Failure> {
     match action {
-        Action::List(options) => list::list(config, format, options).await,
-        Action::Show { id } => show::show(config, format, id).await,
-        Action::Cancel(options) => cancel::cancel(config, format, options).await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_instance_is_told_by_its_saga_and_its_name() {
-        let id: Id = "fulfilment/a/b".parse().unwrap();
-        assert_eq!((id.saga.as_str(), id.instance.as_str()), ("fulfilment", "a/b"));
-        for wrong in ["10248", "sleeping/1", "fulfilment/"] {
-            assert!(wrong.parse::<Id>().unwrap_err().contains("there are checkout, fulfilment"), "{wrong}");
+        Action::List(options) => {
+            let found = output::first(sagas::list(config, &options.filters(), options.limit).await?);
+            output::print(format, &list::table(&found, Utc::now()), &json!(found))
+        }
+        Action::Show { id } => {
+            let shown = sagas::show(config, id).await?;
+            output::print(format, &show::text(&shown), &json!(shown))
+        }
+        Action::Cancel(Cancel { id, why, who }) => {
+            sagas::cancel(config, id, &Operator::new(who.as_deref(), why)).await?;
+            let text = format!("{id} is being cancelled; `millrace saga show {id}` shows how far it is\n");
+            output::print(format, &text, &json!({"cancelled": id.to_string()}))
         }
     }
 }

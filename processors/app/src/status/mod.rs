@@ -16,20 +16,21 @@ pub const HELP: &str = "\
 The first line is the verdict. What could not be asked is `unknown` in its place, never none.
 
 Exit codes:
-  0  nothing is away, lost or left lying; what is behind is being worked on, what failed is tried again
-  1  what waiting does not mend: topics, indices or schemas are missing; records wait in a group where no process works;
-     the slot or the connector is lost, failed or held; the write side has lost commits; records were deleted before they
+  0  nothing is missing or lost; what is behind is being worked on, what failed is tried again
+  1  what waiting does not resolve: topics, indices or schemas are missing; records wait in a group where no process works;
+     the slot or the connector is lost, failed or paused; the write side has lost commits; records were deleted before they
      were read; a reset that the next start refuses; a view is of another shape, and its next generation is not built or
      differs; keys wait behind a dead letter, or for longer than a minute for a
      version that is missing. Dead letters that nothing waits behind are only listed.
-     With --wait: not everything was level in time
+     With --wait: not everything was caught up in time
   3  something could not be asked
 What can be reached is shown in every case.";
 
 /// Shows what can be reached; the rest says why not.
 ///
 /// # Errors
-/// What is away, lost or has failed, after everything else was shown; with `wait`, when not everything is level in that time.
+/// What is missing, lost or has failed, after everything else was shown; with `wait`, when not everything has caught up in
+/// that time.
 pub async fn status(config: &Config, format: Format, wait: Option<Duration>) -> Result<(), Failure> {
     if let Some(timeout) = wait {
         status::wait(config, timeout, &Terminal::default()).await?;

@@ -11,7 +11,7 @@ use millrace_ops::status::{
     shown_connector, shown_slot,
 };
 
-use crate::output::{self, Table};
+use crate::output::Table;
 
 /// For people.
 pub(super) fn text(report: &Report) -> String {
@@ -52,7 +52,12 @@ fn troubles(report: &Report) -> String {
     let facts = || [&report.write, &report.read].into_iter().filter_map(|facts| facts.as_ref().ok());
     let mut table = Table::new(&["group", "what", "count", "last or since"]);
     for dead in facts().flat_map(|facts| &facts.dead) {
-        table.row([dead.group.clone(), dead.code.clone(), dead.count.to_string(), output::time(dead.last)]);
+        table.row([
+            dead.group.clone(),
+            dead.code.clone(),
+            dead.count.to_string(),
+            moment::written(dead.last),
+        ]);
     }
     for blocked in facts().flat_map(|facts| &facts.blocked) {
         let why = match blocked.status.as_str() {
@@ -61,11 +66,11 @@ fn troubles(report: &Report) -> String {
             _ => "keys with a missing version",
         };
         let count = format!("{} ({} records)", blocked.keys, blocked.records);
-        table.row([blocked.group.clone(), why.to_owned(), count, output::time(blocked.since)]);
+        table.row([blocked.group.clone(), why.to_owned(), count, moment::written(blocked.since)]);
     }
     let unknown = unknown_sides(report).map(|(_, name, failure)| format!("{name}: {}\n", unknown(failure)));
-    let told = table.render() + &unknown.collect::<String>();
-    if table.is_empty() && unknown_sides(report).next().is_none() { "none\n".to_owned() } else { told }
+    let shown = table.render() + &unknown.collect::<String>();
+    if table.is_empty() && unknown_sides(report).next().is_none() { "none\n".to_owned() } else { shown }
 }
 
 /// The sides that could not be asked.
@@ -131,7 +136,7 @@ fn groups(lags: &[Lag]) -> String {
             (lag.unclaimed > 0).then(|| format!("{} partitions never claimed", lag.unclaimed)),
             (lag.withheld > 0).then(|| format!("{} behind an open transaction", lag.withheld)),
             lag.expiring(),
-            lag.gone(),
+            lag.lost(),
             lag.stuck(),
         ];
         let notes = notes.into_iter().flatten().collect::<Vec<_>>().join(", ");
@@ -155,7 +160,7 @@ fn shown_resets(resets: &[Wish]) -> String {
 fn shown_under_way(under_way: &[UnderWay]) -> String {
     let mut table = Table::new(&["what", "standing", "count", "since"]);
     for UnderWay { what, standing, count, since } in under_way {
-        table.row([what.clone(), standing.clone(), count.to_string(), output::time(*since)]);
+        table.row([what.clone(), standing.clone(), count.to_string(), moment::written(*since)]);
     }
     if table.is_empty() { "nothing\n".to_owned() } else { table.render() }
 }
@@ -180,7 +185,7 @@ fn shown_generations(generations: &[Generation]) -> String {
             one.view.clone(),
             one.generation.to_string(),
             one.state.as_str().to_owned(),
-            output::time(one.swapped_at.unwrap_or(one.started_at)),
+            moment::written(one.swapped_at.unwrap_or(one.started_at)),
             if refused { look } else { String::new() },
         ]);
     }
@@ -218,72 +223,13 @@ fn shown_process(process: &Process) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use millrace_ops::failure::Service;
-    use millrace_ops::setup::ConnectorState;
-    use millrace_ops::status::Facts;
+    use millrace_ops::examples::{report_in_part, report_of_nothing};
 
     use super::*;
 
-    fn away<T>() -> Result<T, Failure> {
-        Err(Failure::refused("away"))
-    }
-
-    /// All that could not be asked.
-    fn unknown_report() -> Report {
-        Report {
-            namespace: "m".to_owned(),
-            groups: vec![(Side::Write, "commands"), (Side::Read, "orders")],
-            members: Ok(BTreeMap::new()),
-            kafka: away(),
-            write: away(),
-            read: away(),
-            slot: away(),
-            connector: away(),
-            subjects: away(),
-            indices: away(),
-            process: None,
-            generations: away(),
-            unfit: away(),
-            resets: Ok(Vec::new()),
-            sound: Ok(()),
-            under_way: away(),
-        }
-    }
-
-    /// Of which some could be asked.
-    fn report() -> Report {
-        let (service, address) = (Service::ReadDatabase, "postgres://db".to_owned());
-        let connector = "RUNNING".to_owned();
-        let lag = Lag {
-            group: "m.commands".to_owned(),
-            topic: "m.cmd.orders.v1".to_owned(),
-            records: 3,
-            seconds: Some(1.25),
-            ..Lag::default()
-        };
-        Report {
-            kafka: Ok(Kafka { topics: Vec::new(), lags: vec![lag] }),
-            write: Ok(Facts::default()),
-            read: Err(Failure::Unreachable { service, address, reason: "refused".to_owned() }),
-            slot: Ok(None),
-            connector: Ok(Some(ConnectorState { connector, task: None, trace: None, offsets_ahead: 0 })),
-            generations: Ok(Vec::new()),
-            unfit: Ok(Vec::new()),
-            under_way: Ok(vec![UnderWay {
-                what: "commands".to_owned(),
-                standing: "sent".to_owned(),
-                count: 1,
-                since: chrono::DateTime::UNIX_EPOCH,
-            }]),
-            ..unknown_report()
-        }
-    }
-
     #[test]
     fn what_cannot_be_reached_says_so_and_the_rest_is_shown() {
-        let text = text(&report());
+        let text = text(&report_in_part());
         for line in [
             "m.commands  m.cmd.orders.v1  3    1.2 s   -",
             "read side (orders): unknown (the read database at postgres://db cannot be reached: refused)",
@@ -299,7 +245,7 @@ mod tests {
 
     #[test]
     fn what_could_not_be_asked_is_unknown_in_its_place() {
-        let text = text(&unknown_report());
+        let text = text(&report_of_nothing());
         for section in text.split("\n\n").filter(|section| section.contains('\n')) {
             assert!(section.contains("unknown (") || section.starts_with("PROCESS"), "{section}");
         }

@@ -9,7 +9,7 @@ use millrace_ops::failure::Failure;
 use millrace_ops::moment::{self, Span};
 use millrace_ops::verify::Scope;
 use millrace_ops::verify::auditor::Auditor;
-use millrace_ops::verify::repair::Mandate;
+use millrace_ops::verify::repair::RepairScope;
 use millrace_ops::verify::report::Report;
 use serde_json::json;
 
@@ -22,15 +22,16 @@ Compares, and changes nothing unless --repair is given:
              place, every rejection of the last day, and every command that a saga or an effect has sent and that is not
              decided
   rows       the events, folded again, give the rows of the view
-  fold       SQL over the events, written without the fold, tells the same rows
+  fold       SQL over the events, written without the fold, computes the same rows
   documents  Elasticsearch has every row, as it is, and nothing else
 
 Everything may go on meanwhile: rows are compared in one snapshot, with the events up to where the view is. The events of
 a view are folded into tables of their own, which are removed afterwards.
 
 --repair emits missing events, rejections and commands again with their own ids, puts rows as they fold, and sends documents again.
-A row that SQL tells differently is not repaired: either the fold or the SQL is wrong, and `millrace replay` rebuilds the
-view once that is mended. Of a log (`events`) the documents are compared with the events, and strangers are not looked for.
+A row that SQL computes differently is not repaired: either the fold or the SQL is wrong, and `millrace replay` rebuilds the
+view once that is fixed. Of a log (`events`) the documents are compared with the events; documents without an event are not
+looked for.
 
 Examples:
   millrace verify                                     everything
@@ -85,12 +86,12 @@ impl Options {
 pub async fn verify(config: &Config, format: Format, options: &Options) -> Result<(), Failure> {
     let scope = options.scope(config)?;
     let operator = options.why.as_deref().map(|why| Operator::new(options.who.as_deref(), why));
-    let mut mandate = operator.map(Mandate::whole);
+    let mut repairs = operator.map(RepairScope::everything);
     let terminal = Terminal::default();
-    let auditor = Auditor::new(config, options.patience.0)?.telling(&terminal);
+    let auditor = Auditor::new(config, options.patience.0)?.with_listener(&terminal);
     let mut report = Report::default();
-    let looked = auditor.look(&scope, mandate.as_mut(), &mut report).await;
-    // What was found before the look ended is told.
+    let looked = auditor.look(&scope, repairs.as_mut(), &mut report).await;
+    // What was found before the comparison failed is printed.
     if looked.is_err() && report.findings.is_empty() {
         return looked;
     }

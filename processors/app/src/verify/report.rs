@@ -25,9 +25,9 @@ pub(super) fn text(report: &Report) -> String {
 
 fn counts(compared: &[Compared]) -> String {
     let mut table = Table::new(&["compared", "events", "rows", "documents"]);
-    let told = |number: Option<i64>| number.map_or(String::new(), |number| number.to_string());
+    let shown = |number: Option<i64>| number.map_or(String::new(), |number| number.to_string());
     for Compared { name, events, rows, documents } in compared {
-        table.row([name.clone(), events.to_string(), told(*rows), told(*documents)]);
+        table.row([name.clone(), events.to_string(), shown(*rows), shown(*documents)]);
     }
     table.render()
 }
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_finding_tells_both_values_the_difference_and_both_versions() {
+    fn a_finding_shows_both_values_the_difference_and_both_versions() {
         let row =
             |total: i64, version: i64| Some(json!({"order_id": "1", "total": total, "version": version}));
         let pair = Counterparts { key: "1".to_owned(), serving: row(150, 3), building: row(100, 3) };

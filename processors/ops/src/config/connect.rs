@@ -11,7 +11,7 @@ use super::secret::Hidden;
 use super::units::Human;
 use crate::address::Address;
 
-/// How Connect is reached, and what `millrace setup` tells its connector.
+/// How Connect is reached, and what `millrace setup` configures its connector with.
 #[serde_as]
 #[derive(Clone, Deserialize, Serialize)]
 pub struct Connect {

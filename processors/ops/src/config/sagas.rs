@@ -12,7 +12,7 @@ use super::units::Human;
 #[serde_as]
 #[derive(Clone, Deserialize, Serialize)]
 pub struct Sagas {
-    /// Whether sagas and effects run. Without them nothing follows from an order until its commands are sent from outside.
+    /// Whether sagas and effects run. Without them nothing follows from an order until another producer sends its commands.
     pub enabled: bool,
     /// How long timers of sagas take: `{"fulfilment.deadline" = "5m"}`; others take their own time.
     #[serde_as(as = "HashMap<_, Human>")]

@@ -35,7 +35,7 @@ impl Stored {
     }
 }
 
-/// The next events of some streams, by context, stream and version; [`reached`] tells how far they go.
+/// The next events of some streams, by context, stream and version; [`reached`] says how far they go.
 pub async fn events(
     executor: impl PgExecutor<'_>,
     namespace: &Namespace,

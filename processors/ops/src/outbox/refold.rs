@@ -36,7 +36,7 @@ const FEW: usize = 500;
 /// A stream of a context.
 pub(crate) type Stream = (String, String);
 
-/// Folds one view into a generation that nobody else works on.
+/// Folds one view into a generation that no other process works on.
 pub(crate) struct Refold<'r> {
     config: &'r Config,
     write: &'r Database,
@@ -91,8 +91,8 @@ impl<'r> Refold<'r> {
         Self { pace, ..self }
     }
 
-    /// Tells how far it is.
-    pub(crate) fn telling(self, listener: &'r dyn Listener) -> Self {
+    /// Reports how far it is.
+    pub(crate) fn with_listener(self, listener: &'r dyn Listener) -> Self {
         Self { listener: Some(listener), ..self }
     }
 
@@ -105,7 +105,7 @@ impl<'r> Refold<'r> {
         Ok(Self { log: Some(Log { table, decoder }), ..self })
     }
 
-    /// Folds until nearly level with the serving generation.
+    /// Folds until it has nearly caught up with the serving generation.
     pub(crate) async fn follow(&mut self, connection: &mut PgConnection) -> Result<(), Failure> {
         for _ in 0..ROUNDS_MAX {
             if self.round(connection).await? < FEW {

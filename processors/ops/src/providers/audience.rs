@@ -36,7 +36,7 @@ impl Provider<Audience> for Audiences {
         Ok(Found::of(rows.map_err(unavailable)?.into_iter().map(read_side::customer).collect()))
     }
 
-    /// Nobody remembers what was found.
+    /// What was found is kept nowhere.
     async fn ask(&self, _: Uuid, _: &Wanted) -> Result<Option<Found>, CallError> {
         Ok(None)
     }

@@ -1,4 +1,4 @@
-//! The outside world as it is configured: who makes the calls of each effect.
+//! The external systems as they are configured: which provider makes the calls of each effect.
 
 mod audience;
 mod mail;
@@ -53,20 +53,20 @@ impl Providers {
         self.0.insert(TypeId::of::<E>(), Box::new(provider));
     }
 
-    /// The effects whose calls nobody is configured to make.
+    /// The effects for whose calls no provider is configured.
     pub fn unable(&self) -> Vec<&'static str> {
         let mut unable = Unable { providers: self, found: Vec::new() };
         visit(&mut unable);
         unable.found
     }
 
-    /// Who makes the calls of an effect; `None` when nobody is configured.
+    /// The provider that makes the calls of an effect; `None` when none is configured.
     pub fn of<E: Effect>(&self) -> Option<Arc<dyn Provider<E>>> {
         self.0.get(&TypeId::of::<E>())?.downcast_ref::<Arc<dyn Provider<E>>>().cloned()
     }
 }
 
-/// Finds the effects whose calls nobody is configured to make.
+/// Finds the effects for whose calls no provider is configured.
 struct Unable<'p> {
     providers: &'p Providers,
     found: Vec<&'static str>,
@@ -86,7 +86,7 @@ impl Visitor for Unable<'_> {
     }
 }
 
-/// Whether nobody else can listen on the way.
+/// Whether what is sent there stays on this machine.
 fn is_loopback(address: &Address) -> bool {
     match address.url().host_str().map(|host| host.trim_matches(['[', ']'])) {
         Some("localhost") => true,
@@ -140,7 +140,7 @@ mod tests {
         assert!(error.contains("mail.from") && !error.contains("s3cret"), "{error}");
         let error = configured(&["mail.url=http://u:s3cret@127.0.0.1", "mail.from=a@b.c"]).unwrap_err();
         assert!(error.contains("mail.url") && !error.contains("s3cret"), "{error}");
-        let error = configured(&["mail.url=smtp://127.0.0.1", "mail.from=nobody"]).unwrap_err();
+        let error = configured(&["mail.url=smtp://127.0.0.1", "mail.from=no-address"]).unwrap_err();
         assert!(error.contains("mail.from"), "{error}");
         let error = configured(&["payment.url=ftp://pay.example.com"]).unwrap_err();
         assert!(error.contains("payment.url"), "{error}");

@@ -59,7 +59,7 @@ impl Provider<Payment> for PaymentProvider {
     }
 }
 
-/// What a webhook tells of a call.
+/// What a webhook says about a call.
 pub struct Word {
     /// The idempotency key of the call that it is about.
     pub key: Uuid,
@@ -160,16 +160,16 @@ fn answer(request: &Request, status: StatusCode, body: &Value) -> Result<Answer,
     }
 }
 
-/// Other money than was asked for, as an answer tells of it; one that does not tell of any is taken at its word.
+/// Other money than was asked for, when an answer states it; an answer that states none is believed.
 fn other_money(request: &Request, body: &Value) -> Option<String> {
     let (amount, currency) = money(request)?;
-    let told = |name: &str| body.get(name).filter(|told| !told.is_null());
-    if let Some(told) = told("amount").filter(|told| told.as_i64() != Some(amount)) {
-        return Some(format!("{told} minor units where {amount} were asked for"));
+    let stated = |name: &str| body.get(name).filter(|value| !value.is_null());
+    if let Some(stated) = stated("amount").filter(|stated| stated.as_i64() != Some(amount)) {
+        return Some(format!("{stated} minor units where {amount} were asked for"));
     }
     let asked = currency?;
-    let differs = |told: &&Value| !told.as_str().is_some_and(|told| told.eq_ignore_ascii_case(asked));
-    told("currency").filter(differs).map(|told| format!("{told} where {asked} was asked for"))
+    let differs = |stated: &&Value| !stated.as_str().is_some_and(|stated| stated.eq_ignore_ascii_case(asked));
+    stated("currency").filter(differs).map(|stated| format!("{stated} where {asked} was asked for"))
 }
 
 /// What the provider calls what it did, when that can be kept.
@@ -247,8 +247,9 @@ mod tests {
         let simulated = Simulated::start("payment-held", Behaviour::default()).await;
         let provider = provider(&simulated);
         let call = async |key: u128, request: Request| provider.call(Uuid::from_u128(key), &request).await;
-        let hold = async |key| reference(&call(key, Request::Authorise(due())).await.unwrap()).to_owned();
-        let (taken, freed) = (hold(1).await, hold(2).await);
+        let authorize =
+            async |key| reference(&call(key, Request::Authorise(due())).await.unwrap()).to_owned();
+        let (taken, freed) = (authorize(1).await, authorize(2).await);
         assert_eq!(
             provider.ask(KEY, &Request::Authorise(due())).await,
             call(1, Request::Authorise(due())).await.map(Some)
@@ -388,8 +389,8 @@ mod tests {
         assert_eq!(read(body("captured")), Ok((KEY, Ok(done))));
         for status in ["authorised", "released", "refunded"] {
             let other = format!("200 OK says {status} where captured was asked for");
-            let told = read(body(status)).unwrap().1.unwrap_err();
-            assert!(told.contains(&other), "{told}");
+            let refusal = read(body(status)).unwrap().1.unwrap_err();
+            assert!(refusal.contains(&other), "{refusal}");
         }
         let declined = Answer::Declined { code: "empty".to_owned(), reason: "no money".to_owned() };
         let no = json!({ "key": KEY, "status": "declined", "code": "empty", "reason": "no money" });

@@ -1,4 +1,4 @@
-//! A service of the outside world that is spoken to over HTTP with keys.
+//! An external system that is called over HTTP with idempotency keys.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ impl Service {
         // While there is no connection nothing can have happened, so that is found out first.
         let connecting = call_timeout / 2;
         let client = Client::builder().connect_timeout(connecting).redirect(redirect::Policy::none()).build();
-        let client = client.map_err(|error| Failure::refused(format!("HTTP cannot be set up: {error}")))?;
+        let client = client.map_err(|error| Failure::refused("HTTP cannot be set up").caused_by(error))?;
         Ok(Self { client, setting, address, token })
     }
 
@@ -73,17 +73,17 @@ fn check(setting: &str, address: &Address, has_token: bool) -> Result<(), String
     }
 }
 
-/// What a status that is no success means. One that tells of our configuration or of the service's state is no word on
+/// What a status that is no success means. One that is about our configuration or the service's state says nothing about
 /// the request. One of a key that is in use is none either: its first call may still be worked on, and succeed
 /// (draft-ietf-httpapi-idempotency-key-header: 409 for that, 422 for a key that came with something else). Nor does a
-/// redirect tell what was done before it.
+/// redirect say what was done before it.
 pub(super) fn error(status: StatusCode, body: &Value) -> CallError {
-    let told = format!("{status}: {}", http::reason(body));
+    let reason = format!("{status}: {}", http::reason(body));
     match status.as_u16() {
-        300..=399 | 408 | 409 | 425 | 500 | 502 | 504..=599 => CallError::Unknown(told),
-        422 if field(body, "code") == Some(KEY_REUSED) => CallError::Unknown(told),
-        400 | 410 | 413 | 415 | 422 => CallError::Refused(told),
-        _ => CallError::Unavailable(told),
+        300..=399 | 408 | 409 | 425 | 500 | 502 | 504..=599 => CallError::Unknown(reason),
+        422 if field(body, "code") == Some(KEY_REUSED) => CallError::Unknown(reason),
+        400 | 410 | 413 | 415 | 422 => CallError::Refused(reason),
+        _ => CallError::Unavailable(reason),
     }
 }
 
@@ -91,7 +91,7 @@ pub(super) fn field<'b>(body: &'b Value, name: &str) -> Option<&'b str> {
     body.get(name).and_then(Value::as_str)
 }
 
-/// Without a connection nothing was done; afterwards nobody knows. The URL may hold a password.
+/// Without a connection nothing was done; afterwards it is unknown. The URL may hold a password.
 fn lost(error: reqwest::Error) -> CallError {
     let error = error.without_url();
     match error.is_connect() || error.is_builder() {

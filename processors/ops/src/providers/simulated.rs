@@ -1,4 +1,4 @@
-//! A simulated outside world of a test's own.
+//! Simulated external systems of a test's own.
 
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ impl Simulated {
         Self { simulator, stop, ledger }
     }
 
-    /// A configuration that names it as the outside world.
+    /// A configuration that names them as the providers.
     pub(super) fn config(&self) -> Config {
         let set = [
             format!("payment.url=http://{}", self.simulator.payments.unwrap()),

@@ -66,28 +66,32 @@ impl Provider<Delivery> for Vendor {
     }
 }
 
-/// What the vendor says of every message. An answer that leaves one out is none: nobody would ask for that one again.
+/// What the vendor says of every message. An answer that leaves one out is none: that one would never be asked for again.
 fn answer(status: StatusCode, body: &Value, request: &Batch) -> Result<Receipts, CallError> {
     if !status.is_success() {
         return Err(service::error(status, body));
     }
-    let told = body.get("messages").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let told: HashMap<&str, &Value> = told.iter().filter_map(|one| Some((field(one, "id")?, one))).collect();
+    let listed = body.get("messages").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let listed: HashMap<&str, &Value> =
+        listed.iter().filter_map(|one| Some((field(one, "id")?, one))).collect();
     let receipts = request.messages.iter().map(|message| {
-        let outcome = told.get(request.written(message).id.as_str()).and_then(|one| outcome(one));
+        let outcome = listed.get(request.written(message).id.as_str()).and_then(|one| outcome(one));
         Some(Receipt { number: message.number, outcome: outcome? })
     });
     let receipts: Option<Vec<Receipt>> = receipts.collect();
-    let missing = || CallError::Unknown(format!("{status} that does not tell of every message"));
+    let missing = || CallError::Unknown(format!("{status} that does not list every message"));
     receipts.map(Receipts).ok_or_else(missing)
 }
 
-fn outcome(told: &Value) -> Option<Outcome> {
-    match field(told, "status")? {
+fn outcome(message: &Value) -> Option<Outcome> {
+    match field(message, "status")? {
         "accepted" => Some(Outcome::Sent),
         "failed" => {
-            let retryable = told.get("retryable").and_then(Value::as_bool).unwrap_or(false);
-            Some(Outcome::Failed { retryable, reason: field(told, "reason").unwrap_or_default().to_owned() })
+            let retryable = message.get("retryable").and_then(Value::as_bool).unwrap_or(false);
+            Some(Outcome::Failed {
+                retryable,
+                reason: field(message, "reason").unwrap_or_default().to_owned(),
+            })
         }
         _ => None,
     }
@@ -147,9 +151,9 @@ mod tests {
             (Behaviour { defer: 100, ..Behaviour::default() }, true),
         ] {
             let simulated = Simulated::start(&format!("vendor-{expected}"), behaviour).await;
-            let told = vendor(&simulated).call(KEY, &batch()).await.unwrap();
+            let answer = vendor(&simulated).call(KEY, &batch()).await.unwrap();
             let failed = |one: &Receipt| matches!(one.outcome, Outcome::Failed { retryable, .. } if retryable == expected);
-            assert!(told.0.iter().all(failed), "{told:?}");
+            assert!(answer.0.iter().all(failed), "{answer:?}");
             simulated.end().await;
         }
     }
@@ -179,12 +183,12 @@ mod tests {
     #[test]
     fn an_answer_that_leaves_a_message_out_is_none() {
         let accepted = |id: &str| json!({ "id": id, "status": "accepted" });
-        let told = |messages: &[Value]| answer(StatusCode::OK, &json!({ "messages": messages }), &batch());
-        assert!(told(&[accepted("spring/1/1"), accepted("spring/1/2")]).is_ok());
+        let read = |messages: &[Value]| answer(StatusCode::OK, &json!({ "messages": messages }), &batch());
+        assert!(read(&[accepted("spring/1/1"), accepted("spring/1/2")]).is_ok());
         for messages in
             [vec![], vec![accepted("spring/1/1")], vec![accepted("spring/1/1"), json!({"id": "spring/1/2"})]]
         {
-            assert!(matches!(told(&messages), Err(CallError::Unknown(_))), "{messages:?}");
+            assert!(matches!(read(&messages), Err(CallError::Unknown(_))), "{messages:?}");
         }
     }
 }

@@ -82,7 +82,7 @@ impl Fill<'_> {
         let fail = |error| self.read.failure(error);
         let write = Database::of(self.config, Side::Write)?;
         let refold = Refold::new(self.config, [&write, self.read], self.role.clone(), self.serving);
-        let mut refold = refold.telling(self.listener);
+        let mut refold = refold.with_listener(self.listener);
         refold.follow(connection).await?;
         // What changes from here on, the members find out from Kafka and publish again.
         let published = self.stand(connection).await.map_err(fail)?;

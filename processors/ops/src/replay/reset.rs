@@ -145,7 +145,8 @@ pub async fn look(
         let (config, group, topics) = (config.clone(), group.to_owned(), topics.to_owned());
         tokio::task::spawn_blocking(move || ask(&config, &group, generation, &topics, stands)).await
     };
-    let (reset, committed) = asked.map_err(|error| Failure::refused(error.to_string()))??;
+    let (reset, committed) = asked
+        .map_err(|error| Failure::refused("the group was not asked for its offsets").caused_by(error))??;
     match reset {
         // Or others have worked on since we asked Postgres.
         Reset::Lost(_) => {

@@ -164,7 +164,7 @@ fn equal(found: &Value, wanted: &Map<String, Value>) -> bool {
 /// `connect.database_password` names a place that a config provider of the worker reads.
 fn configuration(config: &Config) -> Result<Map<String, Value>, Failure> {
     let template: Map<String, Value> = serde_json::from_str(TEMPLATE)
-        .map_err(|error| Failure::refused(format!("connectors/outbox.json is not a JSON object: {error}")))?;
+        .map_err(|error| Failure::refused("connectors/outbox.json is not a JSON object").caused_by(error))?;
     let values = placeholders(config)?;
     let fill =
         |text: &str| values.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value));
@@ -292,7 +292,7 @@ impl State {
     }
 
     /// Whether it was paused or stopped.
-    pub fn held(&self) -> bool {
+    pub fn is_paused(&self) -> bool {
         matches!(self.connector.as_str(), "PAUSED" | "STOPPED")
     }
 

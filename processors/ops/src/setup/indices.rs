@@ -121,8 +121,9 @@ impl Mapped {
 
 /// Strict mappings that carry a fingerprint of themselves, so that a change is noticed.
 fn mappings(alias: &str, properties: &str) -> Result<Value, Failure> {
-    let properties: Value = serde_json::from_str(properties)
-        .map_err(|error| Failure::refused(format!("the mapping of `{alias}` is not JSON: {error}")))?;
+    let properties: Value = serde_json::from_str(properties).map_err(|error| {
+        Failure::refused(format!("the mapping of `{alias}` is not JSON")).caused_by(error)
+    })?;
     let fingerprint = fingerprint(&properties);
     Ok(json!({"dynamic": "strict", "_meta": {"millrace": fingerprint}, "properties": properties}))
 }

@@ -62,7 +62,7 @@ pub struct Lag {
     /// Partitions that no worker ever claimed.
     pub unclaimed: i32,
     /// Partitions whose next records were deleted before they were read: they stand until the group is reset.
-    pub gone: Vec<Gone>,
+    pub deleted: Vec<Deleted>,
     /// Partitions that stand at a record that cannot be fetched, until it is a dead letter.
     pub unfetchable: Vec<Stuck>,
     /// How long the topic keeps its records, in seconds; `None` for ever, or unknown.
@@ -71,7 +71,7 @@ pub struct Lag {
 
 /// Records that were deleted before a group had read them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Gone {
+pub struct Deleted {
     /// The partition's number.
     pub partition: i32,
     /// The first of them.
@@ -101,12 +101,14 @@ impl Lag {
         (!stuck.is_empty()).then_some(stuck)
     }
 
-    /// What is lost, for people.
-    pub fn gone(&self) -> Option<String> {
-        let gone =
-            |Gone { partition, from, to }: &Gone| format!("{from} to {} of partition {partition}", to - 1);
-        let gone = self.gone.iter().map(gone).collect::<Vec<_>>().join(", ");
-        (!gone.is_empty()).then(|| format!("GONE: the offsets {gone} were deleted before they were read"))
+    /// What was lost to retention, for people.
+    pub fn lost(&self) -> Option<String> {
+        let range = |Deleted { partition, from, to }: &Deleted| {
+            format!("{from} to {} of partition {partition}", to - 1)
+        };
+        let ranges = self.deleted.iter().map(range).collect::<Vec<_>>().join(", ");
+        (!ranges.is_empty())
+            .then(|| format!("LOST TO RETENTION: the offsets {ranges} were deleted before they were read"))
     }
 
     /// A warning before records are lost: the oldest has waited for half of the time that its topic keeps it.
@@ -127,16 +129,16 @@ impl Kafka {
         self
     }
 
-    /// An alarm for each group whose records are gone, and the way on.
-    pub fn gone(&self) -> Vec<String> {
-        let gone = self.lags.iter().filter_map(|lag| Some((lag, lag.gone()?)));
-        let told = gone.map(|(Lag { group, topic, .. }, gone)| {
+    /// An alarm for each group whose records were deleted before it read them, and the way on.
+    pub fn deleted(&self) -> Vec<String> {
+        let lost = self.lags.iter().filter_map(|lag| Some((lag, lag.lost()?)));
+        let alarms = lost.map(|(Lag { group, topic, .. }, lost)| {
             format!(
-                "{group}: {topic}: {gone}, and the partition stands. To go on behind them stop `millrace run` and reset the \
+                "{group}: {topic}: {lost}, and the partition stands. To go on behind them stop `millrace run` and reset the \
                  group: kafka-consumer-groups --group {group} --reset-offsets --to-earliest --topic {topic} --execute"
             )
         });
-        told.collect()
+        alarms.collect()
     }
 }
 
@@ -144,7 +146,7 @@ impl Kafka {
 pub(super) async fn retentions(config: &Config) -> BTreeMap<String, f64> {
     let topics = layout::topics(config).into_iter().filter(|topic| !topic.forever && !topic.single);
     let topics: Vec<String> = topics.map(|topic| topic.name).collect();
-    // A warning that cannot be given is no failure: what is away is told where it is asked for.
+    // A warning that cannot be given is no failure: a component that does not answer is named by what asks it.
     kafka::retentions(&config.kafka, &topics).await.unwrap_or_default()
 }
 
@@ -241,10 +243,10 @@ impl At<'_> {
         self.next.offset < self.ends.stable
     }
 
-    /// What was deleted before it was read. Of wake-up copies that is nothing: their blocking records are copied again.
-    fn gone(&self) -> Option<Gone> {
+    /// What was deleted before it was read. Of copies for retries that is nothing: their records are copied again.
+    fn deleted(&self) -> Option<Deleted> {
         let (from, to) = (self.stand?.applied, self.ends.low);
-        (from < to).then_some(Gone { partition: self.next.partition, from, to })
+        (from < to).then_some(Deleted { partition: self.next.partition, from, to })
     }
 
     /// Its next record, when that cannot be fetched.
@@ -313,7 +315,7 @@ fn lag(group: &Group, topic: &str, stands: &[Stand], ends: &Partitions, found: &
         lag.records += records;
         lag.withheld += at.ends.withheld;
         lag.unfetchable.extend(at.unfetchable(found));
-        lag.gone.extend(at.gone().filter(|_| group.topics.iter().any(|source| source == topic)));
+        lag.deleted.extend(at.deleted().filter(|_| group.topics.iter().any(|source| source == topic)));
         lag.unclaimed += i32::from(at.stand.is_none());
         unpublished += at.stand.map_or(0, |stand| stand.applied - stand.published);
         all_read &= time.is_none_or(|time| time.is_some());
@@ -416,7 +418,7 @@ mod tests {
     #[test]
     fn what_was_deleted_before_it_was_read_is_an_alarm_and_half_of_its_time_a_warning() {
         let lag = lag(&group(), "t", &[stand(0, 10, 10)], &ends(&[(15, 15)]), &Found::new());
-        assert_eq!((lag.records, lag.gone().unwrap().contains("10 to 14 of partition 0")), (0, true));
+        assert_eq!((lag.records, lag.lost().unwrap().contains("10 to 14 of partition 0")), (0, true));
         let waiting =
             |seconds| Lag { records: 1, seconds: Some(seconds), kept_seconds: Some(100.0), ..Lag::default() };
         assert_eq!((waiting(49.0).expiring(), waiting(51.0).expiring().is_some()), (None, true));
@@ -425,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_fetched_is_told_with_its_place() {
+    fn what_cannot_be_fetched_is_named_with_its_place() {
         let (group, stands) = (group(), [stand(0, 10, 10)]);
         let at = Position { topic: "t".to_owned(), partition: 0, offset: 10 };
         let found = Found::from([(at, Oldest::Unfetchable(11, RDKafkaErrorCode::BadCompression))]);

@@ -1,8 +1,8 @@
 //! How far everything is: topics, groups, databases, services, and what is wrong with any of it.
 
+mod caught_up;
 mod databases;
 mod lag;
-mod level;
 mod members;
 mod report;
 mod resets;
@@ -15,9 +15,9 @@ use crate::failure::Failure;
 use crate::layout::{self, Side};
 use crate::postgres::Database;
 
+pub use caught_up::wait;
 pub use databases::{Blocked, DeadLetters, Facts, Slot, Stand, Unfit};
-pub use lag::{Gone, Kafka, Lag, Stuck, Topic};
-pub use level::wait;
+pub use lag::{Deleted, Kafka, Lag, Stuck, Topic};
 pub use report::{Report, bytes, missing_connector, missing_slot, shown_connector, shown_slot};
 pub use resets::Wish;
 pub use services::{Index, Process, Subjects};

@@ -96,7 +96,7 @@ pub fn missing_slot() -> String {
         .to_owned()
 }
 
-/// What follows from a slot whose WAL is gone, and the way on.
+/// What follows from a slot whose WAL was removed, and the way on.
 const LOST_SLOT: &str =
     ": nothing gets from the outbox to Kafka; run `millrace setup`, then `millrace verify`";
 
@@ -122,7 +122,7 @@ pub fn missing_connector() -> String {
 pub fn shown_connector(state: &ConnectorState) -> String {
     let task = state.task.as_deref().unwrap_or("not there");
     let trace = state.trace.as_ref().map(|trace| format!(": {trace}")).unwrap_or_default();
-    let held = if state.held() { ", until it is resumed" } else { "" };
+    let paused = if state.is_paused() { ", until it is resumed" } else { "" };
     let ahead = match state.offsets_ahead {
         0 => String::new(),
         ahead => format!(
@@ -131,7 +131,7 @@ pub fn shown_connector(state: &ConnectorState) -> String {
             bytes(ahead)
         ),
     };
-    format!("{}{held}, its task {task}{trace}{ahead}\n", state.connector)
+    format!("{}{paused}, its task {task}{trace}{ahead}\n", state.connector)
 }
 
 /// Bytes for people.
@@ -147,8 +147,8 @@ pub fn bytes(count: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::verdict::tests::report;
     use super::*;
+    use crate::examples::report_in_part as report;
 
     #[test]
     fn programs_get_one_document() {

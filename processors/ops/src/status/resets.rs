@@ -25,7 +25,7 @@ pub struct Wish {
 
 /// Looks at the committed offsets of every group of the write side, and of every serving generation.
 pub(super) async fn look(config: &Config, write: &Database, read: &Database) -> Result<Vec<Wish>, Failure> {
-    // What is away is told where it is asked for.
+    // A component that does not answer is named by what asks it.
     let live = generations::live(&read.pool).await.unwrap_or_default();
     let serving = |view: &str| {
         let serving = live.iter().find(|one| one.view == view && one.state == State::Serving);
@@ -64,6 +64,6 @@ pub(super) fn split(found: Result<Vec<Wish>, Failure>) -> (Result<Vec<Wish>, Fai
         Ok(found) => found.into_iter().partition::<Vec<_>, _>(|wish| wish.lost),
         Err(failure) => return (Ok(Vec::new()), Err(failure)),
     };
-    let sound = lost.into_iter().next().map_or(Ok(()), |lost| Err(Failure::Refused(lost.what)));
+    let sound = lost.into_iter().next().map_or(Ok(()), |lost| Err(Failure::refused(lost.what)));
     (Ok(wishes), sound)
 }

@@ -22,7 +22,7 @@ const PROCESS_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) async fn connector(config: &Config, write: &Database) -> Result<Option<ConnectorState>, Failure> {
     let (connect, name) = (Http::connect(&config.connect)?, config.namespace.outbox());
     let Some(state) = ConnectorState::find(&connect, &name).await? else { return Ok(None) };
-    // A database that is away is told with its own facts.
+    // A database that does not answer is named with its own facts.
     let offsets_ahead = offsets_ahead(&connect, &name, write).await.unwrap_or_default();
     Ok(Some(ConnectorState { offsets_ahead, ..state }))
 }
@@ -87,7 +87,7 @@ async fn index(elastic: &Http, alias: String) -> Result<Index, Failure> {
     Ok(Index { alias, index, health, documents })
 }
 
-/// What a running process tells about itself.
+/// What a running process reports about itself.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Process {
     /// Where it answers.

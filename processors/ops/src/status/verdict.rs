@@ -1,4 +1,4 @@
-//! What a report comes to: whether anything is away, lost or left lying.
+//! What a report comes to: whether anything is missing, lost or waits for an operator.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ const GAP_MAX: TimeDelta = TimeDelta::minutes(1);
 const NAMED_MAX: usize = 3;
 
 impl Report {
-    /// What the exit code says: what could not be asked comes first, then what waiting does not mend.
+    /// What the exit code says: what could not be asked comes first, then what waiting does not resolve.
     pub fn verdict(&self) -> Result<(), Failure> {
         let problems = self.problems();
         let problem = (!problems.is_empty()).then(|| Failure::refused(problems.join("\n")));
@@ -26,12 +26,12 @@ impl Report {
 
     /// The first line of what is shown.
     pub fn headline(&self) -> String {
-        let told = [self.problems(), self.unknown()].concat();
+        let wrong = [self.problems(), self.unknown()].concat();
         let name = &self.namespace;
-        if told.is_empty() {
+        if wrong.is_empty() {
             format!("{name}: well")
         } else {
-            format!("{name}: NOT WELL: {}", told.join("; "))
+            format!("{name}: NOT WELL: {}", wrong.join("; "))
         }
     }
 
@@ -42,13 +42,13 @@ impl Report {
 
     /// What could not be asked, and why.
     pub fn unknown(&self) -> Vec<String> {
-        let mut told: Vec<String> = Vec::new();
+        let mut unknown: Vec<String> = Vec::new();
         for failure in self.failures().into_iter().map(ToString::to_string) {
-            if !told.contains(&failure) {
-                told.push(failure);
+            if !unknown.contains(&failure) {
+                unknown.push(failure);
             }
         }
-        told
+        unknown
     }
 
     fn failures(&self) -> Vec<&Failure> {
@@ -69,11 +69,11 @@ impl Report {
         parts.into_iter().flatten().collect()
     }
 
-    /// What waiting does not mend.
+    /// What waiting does not resolve.
     pub fn problems(&self) -> Vec<String> {
         let feed = self.feed().into_iter().collect();
         let waits = [self.unfit(), self.refused(), self.idle(), self.blocked()].concat();
-        [self.missing(), feed, self.gone(), waits].concat()
+        [self.missing(), feed, self.deleted(), waits].concat()
     }
 
     /// What `millrace setup` makes, and is not there.
@@ -82,8 +82,8 @@ impl Report {
         let indices = self.indices.iter().flatten().filter(|index| index.index.is_none());
         let schemas = self.subjects.as_ref().map_or(0, |subjects| subjects.missing.len());
         let counts = [(topics.count(), "topics"), (indices.count(), "indices"), (schemas, "schemas")];
-        let told = counts.into_iter().filter(|(count, _)| *count > 0);
-        told.map(|(count, what)| format!("{count} {what} are missing: run `millrace setup`")).collect()
+        let missing = counts.into_iter().filter(|(count, _)| *count > 0);
+        missing.map(|(count, what)| format!("{count} {what} are missing: run `millrace setup`")).collect()
     }
 
     /// What keeps the outbox from Kafka.
@@ -95,7 +95,7 @@ impl Report {
         };
         let connector = match &self.connector {
             Ok(None) => Some(missing_connector()),
-            Ok(Some(state)) if state.trace.is_some() || state.held() || state.offsets_ahead > 0 => {
+            Ok(Some(state)) if state.trace.is_some() || state.is_paused() || state.offsets_ahead > 0 => {
                 Some(format!("connector: {}", shown_connector(state)))
             }
             _ => None,
@@ -104,11 +104,11 @@ impl Report {
     }
 
     /// Records that were deleted before they were read.
-    fn gone(&self) -> Vec<String> {
-        self.kafka.iter().flat_map(Kafka::gone).collect()
+    fn deleted(&self) -> Vec<String> {
+        self.kafka.iter().flat_map(Kafka::deleted).collect()
     }
 
-    /// Resets that the next start does not heed.
+    /// Resets that the next start refuses.
     fn refused(&self) -> Vec<String> {
         let refused = self.resets.iter().flatten().filter(|wish| wish.refused);
         refused.map(|wish| format!("{}: {}", wish.group, wish.what)).collect()
@@ -166,63 +166,28 @@ impl Report {
     fn blocked(&self) -> Vec<String> {
         let facts = [&self.write, &self.read].into_iter().flatten();
         let blocked = facts.flat_map(|facts| &facts.blocked);
-        let told = blocked.filter_map(|Blocked { group, status, keys, since, .. }| match status.as_str() {
-            "dead" => Some(format!("{keys} keys of {group} wait behind a dead letter: `millrace dlq list`")),
-            "gap" if Utc::now() - *since > GAP_MAX => {
-                Some(format!("{keys} keys of {group} wait for a version that is missing: `millrace verify`"))
-            }
-            _ => None,
-        });
-        told.collect()
+        let problems =
+            blocked.filter_map(|Blocked { group, status, keys, since, .. }| match status.as_str() {
+                "dead" => {
+                    Some(format!("{keys} keys of {group} wait behind a dead letter: `millrace dlq list`"))
+                }
+                "gap" if Utc::now() - *since > GAP_MAX => Some(format!(
+                    "{keys} keys of {group} wait for a version that is missing: `millrace verify`"
+                )),
+                _ => None,
+            });
+        problems.collect()
     }
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::super::databases::{Facts, Slot};
     use super::super::lag::Topic;
     use super::super::services::{Index, Subjects};
     use super::*;
-    use crate::failure::Service;
-    use crate::layout::Side;
+    use crate::examples::{connector as running, report_in_part as report, report_that_is_well as well};
     use crate::setup::ConnectorState;
-
-    fn running() -> ConnectorState {
-        ConnectorState { connector: "RUNNING".to_owned(), task: None, trace: None, offsets_ahead: 0 }
-    }
-
-    pub(in super::super) fn report() -> Report {
-        let unreachable = Failure::Unreachable {
-            service: Service::ReadDatabase,
-            address: "postgres://db".to_owned(),
-            reason: "refused".to_owned(),
-        };
-        let lag = Lag {
-            group: "m.commands".to_owned(),
-            topic: "m.cmd.orders.v1".to_owned(),
-            records: 3,
-            seconds: Some(1.25),
-            ..Lag::default()
-        };
-        Report {
-            namespace: "m".to_owned(),
-            groups: vec![(Side::Write, "commands"), (Side::Read, "orders")],
-            members: Ok(BTreeMap::from([("m.commands".to_owned(), 1)])),
-            kafka: Ok(Kafka { topics: Vec::new(), lags: vec![lag] }),
-            write: Ok(Facts::default()),
-            read: Err(unreachable),
-            slot: Ok(None),
-            connector: Ok(Some(running())),
-            subjects: Ok(Subjects { count: 3, missing: Vec::new() }),
-            indices: Ok(Vec::new()),
-            process: None,
-            generations: Ok(Vec::new()),
-            unfit: Ok(Vec::new()),
-            resets: Ok(Vec::new()),
-            sound: Ok(()),
-            under_way: Ok(Vec::new()),
-        }
-    }
 
     #[test]
     fn what_could_not_be_asked_decides_the_exit_code_before_all_else() {
@@ -231,26 +196,14 @@ pub(super) mod tests {
         assert!(matches!(refused.verdict(), Err(Failure::Refused(_))));
     }
 
-    /// Nothing is wrong with it.
-    fn well() -> Report {
-        let slot = Slot {
-            name: "m_outbox".to_owned(),
-            active: true,
-            lag_bytes: 0,
-            kept_bytes: 0,
-            wal_status: "reserved".to_owned(),
-        };
-        Report { read: Ok(Facts::default()), slot: Ok(Some(slot)), ..report() }
-    }
-
     #[test]
     fn records_that_are_worked_on_are_no_problem_and_those_that_no_process_works_on_are() {
         assert_eq!((well().headline().as_str(), well().is_well()), ("m: well", true));
         assert!(well().verdict().is_ok());
         let idle = Report { members: Ok(BTreeMap::from([("m.commands".to_owned(), 0)])), ..well() };
-        let told = "no process works on m.commands, where 3 records wait: is `millrace run` running?";
-        assert_eq!(idle.headline(), format!("m: NOT WELL: {told}"));
-        assert!(matches!(idle.verdict(), Err(Failure::Refused(message)) if message == told));
+        let problem = "no process works on m.commands, where 3 records wait: is `millrace run` running?";
+        assert_eq!(idle.headline(), format!("m: NOT WELL: {problem}"));
+        assert!(matches!(idle.verdict(), Err(Failure::Refused(reason)) if reason.to_string() == problem));
     }
 
     #[test]
@@ -280,23 +233,24 @@ pub(super) mod tests {
         let index = Index { alias: "m-orders".to_owned(), index: None, health: None, documents: None };
         let subjects = Subjects { count: 1, missing: vec!["millrace.orders.OrderPlaced"] };
         let report = Report { kafka: Ok(kafka), indices: Ok(vec![index]), subjects: Ok(subjects), ..well() };
-        let told: Vec<String> = report.problems().iter().map(|told| told[..9].to_owned()).collect();
-        assert_eq!(told, ["1 topics ", "1 indices", "1 schemas"]);
+        let problems: Vec<String> = report.problems().iter().map(|problem| problem[..9].to_owned()).collect();
+        assert_eq!(problems, ["1 topics ", "1 indices", "1 schemas"]);
     }
 
     #[test]
     fn keys_that_wait_for_an_operator_are_a_problem_and_those_that_are_retried_are_none() {
-        let told = |status: &str, age: TimeDelta| {
+        let problems = |status: &str, age: TimeDelta| {
             let (group, status, since) = ("m.orders".to_owned(), status.to_owned(), Utc::now() - age);
             let blocked = vec![Blocked { group, status, keys: 2, records: 5, since }];
             Report { read: Ok(Facts { blocked, ..Facts::default() }), ..well() }.problems()
         };
         let long = TimeDelta::hours(1);
-        assert_eq!(told("retrying", long), Vec::<String>::new());
-        assert_eq!(told("gap", TimeDelta::zero()), Vec::<String>::new(), "the version is on its way");
-        assert!(told("gap", long)[0].starts_with("2 keys of m.orders wait for a version"));
+        assert_eq!(problems("retrying", long), Vec::<String>::new());
+        assert_eq!(problems("gap", TimeDelta::zero()), Vec::<String>::new(), "the version is on its way");
+        assert!(problems("gap", long)[0].starts_with("2 keys of m.orders wait for a version"));
         assert!(
-            told("dead", TimeDelta::zero())[0].starts_with("2 keys of m.orders wait behind a dead letter")
+            problems("dead", TimeDelta::zero())[0]
+                .starts_with("2 keys of m.orders wait behind a dead letter")
         );
     }
 
@@ -319,8 +273,8 @@ pub(super) mod tests {
         let ahead = ConnectorState { offsets_ahead: 2_048, ..running() };
         assert!(alarm(Some(slot("reserved")), Some(ahead)).unwrap().contains("offsets are 2.0 KiB ahead"));
         let state = |name: &str| Some(ConnectorState { connector: name.to_owned(), ..running() });
-        for held in ["PAUSED", "STOPPED"] {
-            assert!(alarm(Some(slot("reserved")), state(held)).unwrap().contains("until it is resumed"));
+        for paused in ["PAUSED", "STOPPED"] {
+            assert!(alarm(Some(slot("reserved")), state(paused)).unwrap().contains("until it is resumed"));
         }
         assert_eq!(alarm(Some(slot("reserved")), state("UNASSIGNED")), None, "soon a worker takes it");
     }

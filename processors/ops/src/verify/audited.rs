@@ -1,4 +1,4 @@
-//! The tables that the auditor folds a view into: a generation that nobody serves, and the events of its rows.
+//! The tables that the auditor folds a view into: a generation that never serves, and the events of its rows.
 
 use millrace_engine::views::ddl;
 use millrace_store::names::table;

@@ -14,9 +14,9 @@ use super::audited::{AUDITED, Audited};
 use super::documents::Documents;
 use super::finding::Finding;
 use super::folded;
-use super::index::{Index, Mended, Source};
+use super::index::{Index, Repaired, Source};
 use super::log::LogDocuments;
-use super::repair::{self, Mandate};
+use super::repair::{self, RepairScope};
 use super::report::{Compared, Report};
 use super::rows::{self, Looked, Rows};
 use super::topics::{self, Lack, Missing};
@@ -53,7 +53,7 @@ pub struct Auditor<'a> {
 }
 
 impl<'a> Auditor<'a> {
-    /// Debezium and publishing get `patience` to come level.
+    /// Debezium and publishing get `patience` to catch up.
     ///
     /// # Errors
     /// When a client cannot be set up.
@@ -68,8 +68,8 @@ impl<'a> Auditor<'a> {
         Self { per_second: Some(per_second), ..self }
     }
 
-    /// Tells how far it is.
-    pub fn telling(self, listener: &'a dyn Listener) -> Self {
+    /// Reports how far it is.
+    pub fn with_listener(self, listener: &'a dyn Listener) -> Self {
         Self { listener: Some(listener), ..self }
     }
 
@@ -81,7 +81,7 @@ impl<'a> Auditor<'a> {
     fn refold(&self, role: Arc<dyn Role>, serving: i32) -> Refold<'_> {
         let refold = Refold::new(self.config, [&self.write, &self.read], role, serving).at(self.pace());
         match self.listener {
-            Some(listener) => refold.telling(listener),
+            Some(listener) => refold.with_listener(listener),
             None => refold,
         }
     }
@@ -90,48 +90,48 @@ impl<'a> Auditor<'a> {
     pub async fn look(
         &self,
         scope: &Scope,
-        mut mandate: Option<&mut Mandate>,
+        mut repairs: Option<&mut RepairScope>,
         report: &mut Report,
     ) -> Result<(), Failure> {
         if scope.topics {
-            self.topics(mandate.as_deref_mut(), report).await?;
+            self.topics(repairs.as_deref_mut(), report).await?;
         }
         for model in &scope.models {
             match &model.table {
-                None => self.log(model, mandate.as_deref_mut(), report).await?,
-                Some(_) => self.view(model, scope.key.as_deref(), mandate.as_deref_mut(), report).await?,
+                None => self.log(model, repairs.as_deref_mut(), report).await?,
+                Some(_) => self.view(model, scope.key.as_deref(), repairs.as_deref_mut(), report).await?,
             }
         }
         Ok(())
     }
 
-    async fn topics(&self, mandate: Option<&mut Mandate>, report: &mut Report) -> Result<(), Failure> {
+    async fn topics(&self, repairs: Option<&mut RepairScope>, report: &mut Report) -> Result<(), Failure> {
         let found = topics::check(self.config, &self.write, self.patience, self.pace()).await?;
         let events = u64::try_from(found.events).unwrap_or_default();
         report.compared.push(Compared { name: "topics".to_owned(), events, rows: None, documents: None });
-        if let Some(mandate) = mandate {
-            report.repaired += self.emit(&found.lack, mandate).await?;
+        if let Some(repairs) = repairs {
+            report.repaired += self.emit(&found.lack, repairs).await?;
         }
         report.more += found.lack.more;
-        report.findings.extend(found.lack.told.into_iter().map(|missing| missing.finding));
+        report.findings.extend(found.lack.listed.into_iter().map(|missing| missing.finding));
         Ok(())
     }
 
-    async fn emit(&self, lack: &Lack, mandate: &mut Mandate) -> Result<usize, Failure> {
-        if lack.told.is_empty() {
+    async fn emit(&self, lack: &Lack, repairs: &mut RepairScope) -> Result<usize, Failure> {
+        if lack.listed.is_empty() {
             return Ok(0);
         }
         let (mut emitted, producer) = (0, producer(self.config)?);
-        for Missing { finding, rows } in &lack.told {
+        for Missing { finding, rows } in &lack.listed {
             let Some(rows) = rows else { continue };
-            if !mandate.takes(finding.what, &finding.name, &finding.key) {
+            if !repairs.admits(finding.what, &finding.name, &finding.key) {
                 continue;
             }
             if !topics::emit(self.config, &self.write, &producer, rows).await? {
                 continue;
             }
             let subject = format!("{}/{}", finding.name, finding.key);
-            self.sign(&self.write, &mandate.operator, "emit again", &subject, &json!(finding)).await?;
+            self.sign(&self.write, &repairs.operator, "emit again", &subject, &json!(finding)).await?;
             emitted += 1;
         }
         Ok(emitted)
@@ -154,7 +154,7 @@ impl<'a> Auditor<'a> {
         &self,
         model: &ReadModel,
         key: Option<&str>,
-        mut mandate: Option<&mut Mandate>,
+        mut repairs: Option<&mut RepairScope>,
         report: &mut Report,
     ) -> Result<(), Failure> {
         let fail = |error| self.read.failure(error);
@@ -162,14 +162,14 @@ impl<'a> Auditor<'a> {
             return Ok(());
         };
         let Some(serving) = self.serving(model).await? else { return Ok(()) };
-        let mut connection = self.turn(model.name).await?;
+        let mut connection = self.alone(model.name).await?;
         let audited = Audited::of(self.config, model, definition);
         let mut refold = self.refold(role, serving).logging(audited.events.clone())?;
         let serving_table = (serving, table(model.name, serving));
         let looked = Looked { name: model.name, table: definition, serving: serving_table, key };
         let rows = rows::check(&self.read, &mut refold, &mut connection, (&looked, &audited)).await?;
-        if let Some(mandate) = mandate.as_deref_mut() {
-            self.mend_rows(&looked, &rows, &audited.rows, mandate, report).await?;
+        if let Some(repairs) = repairs.as_deref_mut() {
+            self.repair_rows(&looked, &rows, &audited.rows, repairs, report).await?;
         }
         audited.remove(&mut connection).await.map_err(fail)?;
         if key.is_none() {
@@ -178,7 +178,7 @@ impl<'a> Auditor<'a> {
             let unfolded = folded::check(self.config, databases, model, &group, self.patience).await?;
             report.findings.extend(unfolded);
         }
-        let documents = self.documents(model, &looked, mandate, report).await?;
+        let documents = self.documents(model, &looked, repairs, report).await?;
         let (name, events) = (model.name.to_owned(), rows.events);
         report.compared.push(Compared { name, events, rows: Some(rows.count), documents });
         report.more += rows.more;
@@ -201,7 +201,7 @@ impl<'a> Auditor<'a> {
     }
 
     /// A connection that is the only one which looks at a view. Another has as long as Debezium has.
-    async fn turn(&self, view: &str) -> Result<PgConnection, Failure> {
+    async fn alone(&self, view: &str) -> Result<PgConnection, Failure> {
         let fail = |error| self.read.failure(error);
         let mut connection = session::open(&self.read).await.map_err(fail)?;
         let until = Instant::now() + self.patience;
@@ -214,20 +214,20 @@ impl<'a> Auditor<'a> {
         Ok(connection)
     }
 
-    async fn mend_rows(
+    async fn repair_rows(
         &self,
         looked: &Looked<'_>,
         rows: &Rows,
         audited: &str,
-        mandate: &mut Mandate,
+        repairs: &mut RepairScope,
         report: &mut Report,
     ) -> Result<(), Failure> {
         for pair in &rows.drifted {
-            if !repair::is_known(pair, rows.stuck) || !mandate.takes(What::Row, looked.name, &pair.key) {
+            if !repair::is_known(pair, rows.stuck) || !repairs.admits(What::Row, looked.name, &pair.key) {
                 continue;
             }
-            let row = repair::row(&self.read, looked, audited, pair, &mandate.operator).await;
-            report.mended(looked.name, &pair.key, &row.map_err(|error| self.read.failure(error))?);
+            let row = repair::row(&self.read, looked, audited, pair, &repairs.operator).await;
+            report.count_repair(looked.name, &pair.key, &row.map_err(|error| self.read.failure(error))?);
         }
         Ok(())
     }
@@ -237,7 +237,7 @@ impl<'a> Auditor<'a> {
         &self,
         model: &ReadModel,
         Looked { name, table, serving: (generation, rows), key }: &Looked<'_>,
-        mandate: Option<&mut Mandate>,
+        repairs: Option<&mut RepairScope>,
         report: &mut Report,
     ) -> Result<Option<i64>, Failure> {
         let (Some(_), Some(role), [column]) =
@@ -254,31 +254,31 @@ impl<'a> Auditor<'a> {
             key: *key,
         };
         let checked = documents.check().await?;
-        if let Some(mandate) = mandate {
-            self.mend_documents(&documents.index, &documents, &checked.findings, mandate, report).await?;
+        if let Some(repairs) = repairs {
+            self.repair_documents(&documents.index, &documents, &checked.findings, repairs, report).await?;
         }
         report.findings.extend(checked.findings);
         Ok(Some(checked.count))
     }
 
-    async fn mend_documents(
+    async fn repair_documents(
         &self,
         index: &Index<'_>,
         source: &dyn Source,
         findings: &[Finding],
-        mandate: &mut Mandate,
+        repairs: &mut RepairScope,
         report: &mut Report,
     ) -> Result<(), Failure> {
         for finding in findings {
-            if !mandate.takes(finding.what, &finding.name, &finding.key) {
+            if !repairs.admits(finding.what, &finding.name, &finding.key) {
                 continue;
             }
-            let mended = index.mend(&finding.key, source).await?;
-            if mended == Mended::Now {
+            let repaired = index.repair(&finding.key, source).await?;
+            if repaired == Repaired::Now {
                 let subject = format!("{}/{}", index.reader.name, finding.key);
-                self.sign(&self.read, &mandate.operator, "publish again", &subject, &json!(finding)).await?;
+                self.sign(&self.read, &repairs.operator, "publish again", &subject, &json!(finding)).await?;
             }
-            report.mended(&index.reader.name, &finding.key, &mended);
+            report.count_repair(&index.reader.name, &finding.key, &repaired);
         }
         Ok(())
     }
@@ -292,7 +292,7 @@ impl<'a> Auditor<'a> {
     async fn log(
         &self,
         model: &ReadModel,
-        mandate: Option<&mut Mandate>,
+        repairs: Option<&mut RepairScope>,
         report: &mut Report,
     ) -> Result<(), Failure> {
         let Some(serving) = self.serving(model).await? else { return Ok(()) };
@@ -300,8 +300,8 @@ impl<'a> Auditor<'a> {
         let index = self.index(model.name, serving, role);
         let log = LogDocuments { config: self.config, databases: [&self.write, &self.read], model, index };
         let (checked, expected) = log.check(self.pace()).await?;
-        if let Some(mandate) = mandate {
-            self.mend_documents(&log.index, &expected, &checked.findings, mandate, report).await?;
+        if let Some(repairs) = repairs {
+            self.repair_documents(&log.index, &expected, &checked.findings, repairs, report).await?;
         }
         let (name, events) = (model.name.to_owned(), u64::try_from(checked.count).unwrap_or_default());
         report.compared.push(Compared { name, events, rows: None, documents: Some(checked.count) });

@@ -46,8 +46,8 @@ impl Documents<'_> {
             findings = self.judge(&suspects).await?;
         }
         findings.extend(match self.key {
-            None => self.strangers().await?,
-            Some(key) => self.strange(&[key.to_owned()]).await?,
+            None => self.without_rows().await?,
+            Some(key) => self.unexpected(&[key.to_owned()]).await?,
         });
         Ok(Checked { count, findings })
     }
@@ -114,22 +114,22 @@ impl Documents<'_> {
     }
 
     /// Documents that have no row.
-    async fn strangers(&self) -> Result<Vec<Finding>, Failure> {
+    async fn without_rows(&self) -> Result<Vec<Finding>, Failure> {
         let (mut all, mut findings) = (self.index.reader.ids().await?, Vec::new());
         while let Some(ids) = all.page().await? {
-            findings.extend(self.strange(&ids).await?);
+            findings.extend(self.unexpected(&ids).await?);
         }
         all.close().await?;
         Ok(findings)
     }
 
     /// Those of some documents that have no row.
-    async fn strange(&self, ids: &[String]) -> Result<Vec<Finding>, Failure> {
-        let strangers = self.without_row(ids).await.map_err(|error| self.read.failure(error))?;
-        if strangers.is_empty() {
+    async fn unexpected(&self, ids: &[String]) -> Result<Vec<Finding>, Failure> {
+        let unexpected = self.without_row(ids).await.map_err(|error| self.read.failure(error))?;
+        if unexpected.is_empty() {
             return Ok(Vec::new());
         }
-        let held = self.index.reader.held(&strangers).await?.into_iter();
+        let held = self.index.reader.held(&unexpected).await?.into_iter();
         Ok(held.map(|(id, held)| self.index.finding(id, Some(held), None)).collect())
     }
 

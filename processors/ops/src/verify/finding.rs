@@ -4,11 +4,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::held::Strange;
+use super::expected::Unexpected;
 use super::what::What;
 use crate::replay::compare::{Counterparts, Difference, differences};
 
-/// Ranges of missing versions are told up to this many.
+/// Ranges of missing versions are listed up to this many.
 const RANGES_SHOWN: usize = 20;
 
 /// Something that is wrong: what, of which view or context, and its key.
@@ -59,24 +59,27 @@ impl Finding {
 
     /// Versions of a stream that are not on its topic; `None` when there are none.
     pub(crate) fn missing(context: &str, stream: &str, ranges: &[(i64, i64)]) -> Option<Self> {
-        let (held, last) = (ranges.first()?.0, ranges.last()?.1);
-        let told = |(above, upto): &(i64, i64)| match upto - above {
+        let (before, last) = (ranges.first()?.0, ranges.last()?.1);
+        let written = |(above, upto): &(i64, i64)| match upto - above {
             1 => upto.to_string(),
             _ => format!("{}-{upto}", above + 1),
         };
-        let told: Vec<String> = ranges.iter().take(RANGES_SHOWN).map(told).collect();
+        let missing: Vec<String> = ranges.iter().take(RANGES_SHOWN).map(written).collect();
         let field = Field {
             field: "(event)".to_owned(),
             found: json!("missing"),
-            expected: json!(told),
+            expected: json!(missing),
             difference: None,
         };
         let (name, key) = (context.to_owned(), stream.to_owned());
-        Some(Self { what: What::Event, name, key, versions: [Some(held), Some(last)], fields: vec![field] })
+        Some(Self { what: What::Event, name, key, versions: [Some(before), Some(last)], fields: vec![field] })
     }
 
     /// A record on the topic that has a version of a stream, but not the id and the payload that the outbox has there.
-    pub(crate) fn strange(Strange { context, stream, version, id, .. }: &Strange, right: &str) -> Self {
+    pub(crate) fn unexpected(
+        Unexpected { context, stream, version, id, .. }: &Unexpected,
+        right: &str,
+    ) -> Self {
         let found = if id == right { json!("another payload") } else { json!(id) };
         let field = Field { field: "(event)".to_owned(), found, expected: json!(right), difference: None };
         let (name, key, versions) = (context.clone(), stream.clone(), [Some(*version); 2]);

@@ -17,7 +17,7 @@ use crate::replay::session;
 
 /// Streams that are looked up at a time.
 const PAGE: usize = 1_000;
-/// Streams that are told.
+/// Streams that are listed.
 const FOUND_MAX: usize = 1_000;
 
 /// What has just been decided is folded within this, unless something is behind.

@@ -21,15 +21,15 @@ use crate::replay::compare::Counterparts;
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Elasticsearch remembers the version of what was deleted until a refresh after its clock's next tick.
 const FORGOTTEN_WITHIN: Duration = Duration::from_secs(3);
-/// What Elasticsearch answers to every document alike, when an index is blocked, gone, forbidden or busy.
+/// What Elasticsearch answers to every document alike, when an index is blocked, missing, forbidden or busy.
 const NOT_OF_THE_DOCUMENT: [StatusCode; 4] =
     [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::NOT_FOUND, StatusCode::TOO_MANY_REQUESTS];
 
 /// What became of something that was to be put right.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Mended {
+pub(super) enum Repaired {
     Now,
-    /// It has changed meanwhile: the next look will tell.
+    /// It has changed meanwhile: the next look will show it.
     NotNow,
     /// It cannot be: this is why.
     Refused(String),
@@ -90,22 +90,22 @@ impl Index<'_> {
         Finding { versions: [version, expected], ..finding }
     }
 
-    /// Makes a document what it should be. [`Mended::NotNow`] when a later one stays in the way.
+    /// Makes a document what it should be. [`Repaired::NotNow`] when a later one stays in the way.
     ///
     /// It is looked at before what it should be is asked for. So a document that is ahead of that is wrong, and may be
     /// deleted as it was seen: one that was written since is another, and stays.
-    pub(super) async fn mend(&self, id: &str, source: &dyn Source) -> Result<Mended, Failure> {
+    pub(super) async fn repair(&self, id: &str, source: &dyn Source) -> Result<Repaired, Failure> {
         let until = Instant::now() + FORGOTTEN_WITHIN;
         loop {
             let seen = self.seen(id).await?;
             let expected = source.expected(id).await?;
-            let mended = match (&expected, &seen) {
+            let repaired = match (&expected, &seen) {
                 (Some(document), _) => self.send(id, document).await?,
                 (None, Some(seen)) => self.delete(id, seen).await?,
-                (None, None) => Mended::Now,
+                (None, None) => Repaired::Now,
             };
-            if mended != Mended::NotNow || Instant::now() > until {
-                return Ok(mended);
+            if repaired != Repaired::NotNow || Instant::now() > until {
+                return Ok(repaired);
             }
             if let (Some(document), Some(seen)) = (&expected, &seen)
                 && seen.version > document.version
@@ -119,20 +119,20 @@ impl Index<'_> {
     }
 
     /// Sends a document over one of the same or an older version; not now when a later version is or was there.
-    async fn send(&self, id: &str, document: &Document) -> Result<Mended, Failure> {
+    async fn send(&self, id: &str, document: &Document) -> Result<Repaired, Failure> {
         let IndexReader { elastic, name } = &self.reader;
         let path = [name.as_str(), "_doc", id];
         let version = document.version.to_string();
         let query = [("version", version.as_str()), ("version_type", "external_gte")];
         let answer = elastic.send_query(Method::PUT, &path, &query, Some(&body(document))).await?;
         if answer.status == StatusCode::CONFLICT {
-            return Ok(Mended::NotNow);
+            return Ok(Repaired::NotNow);
         }
         let of_the_document =
             answer.status.is_client_error() && !NOT_OF_THE_DOCUMENT.contains(&answer.status);
         match elastic.success(answer, &path) {
-            Err(refusal) if of_the_document => Ok(Mended::Refused(refusal.to_string())),
-            answer => answer.map(|_| Mended::Now),
+            Err(refusal) if of_the_document => Ok(Repaired::Refused(refusal.to_string())),
+            answer => answer.map(|_| Repaired::Now),
         }
     }
 
@@ -149,16 +149,16 @@ impl Index<'_> {
     }
 
     /// Deletes a document exactly as it was seen; not now when it was written since.
-    async fn delete(&self, id: &str, seen: &Seen) -> Result<Mended, Failure> {
+    async fn delete(&self, id: &str, seen: &Seen) -> Result<Repaired, Failure> {
         let IndexReader { elastic, name } = &self.reader;
         let path = [name.as_str(), "_doc", id];
         let (seq_no, term) = (seen.seq_no.to_string(), seen.term.to_string());
         let query = [("if_seq_no", seq_no.as_str()), ("if_primary_term", term.as_str())];
         let answer = elastic.send_query(Method::DELETE, &path, &query, None).await?;
         match answer.status {
-            StatusCode::NOT_FOUND => Ok(Mended::Now),
-            StatusCode::CONFLICT => Ok(Mended::NotNow),
-            _ => elastic.success(answer, &path).map(|_| Mended::Now),
+            StatusCode::NOT_FOUND => Ok(Repaired::Now),
+            StatusCode::CONFLICT => Ok(Repaired::NotNow),
+            _ => elastic.success(answer, &path).map(|_| Repaired::Now),
         }
     }
 }

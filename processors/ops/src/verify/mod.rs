@@ -7,10 +7,10 @@
 mod audited;
 pub mod auditor;
 mod documents;
+mod expected;
 pub mod finding;
 mod folded;
 pub(crate) mod generation;
-mod held;
 pub(crate) mod horizon;
 mod index;
 mod log;

@@ -1,4 +1,4 @@
-//! Who may repair what, and the repair of rows: the serving generation gets the row as it folds again.
+//! What may be repaired, and the repair of rows: the serving generation gets the row as it folds again.
 
 use std::collections::HashSet;
 
@@ -7,24 +7,24 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::finding::Sign;
-use super::index::Mended;
+use super::index::Repaired;
 use super::rows::Looked;
 use super::what::What;
 use crate::audit::Operator;
 use crate::postgres::Database;
 use crate::replay::compare::{Counterparts, key_of};
 
-/// Who repairs, what, and how much of it.
-pub struct Mandate {
+/// What may be repaired, how much of it, and by which operator.
+pub struct RepairScope {
     pub(super) operator: Operator,
     /// Nothing else; everything when `None`.
     only: Option<HashSet<Sign>>,
     left: usize,
 }
 
-impl Mandate {
+impl RepairScope {
     /// Everything that is found.
-    pub fn whole(operator: Operator) -> Self {
+    pub fn everything(operator: Operator) -> Self {
         Self { operator, only: None, left: usize::MAX }
     }
 
@@ -34,11 +34,11 @@ impl Mandate {
     }
 
     /// Whether this may be repaired; then it counts.
-    pub(super) fn takes(&mut self, what: What, name: &str, key: &str) -> bool {
+    pub(super) fn admits(&mut self, what: What, name: &str, key: &str) -> bool {
         let sign = (what, name.to_owned(), key.to_owned());
-        let takes = self.left > 0 && self.only.as_ref().is_none_or(|known| known.contains(&sign));
-        self.left -= usize::from(takes);
-        takes
+        let admits = self.left > 0 && self.only.as_ref().is_none_or(|known| known.contains(&sign));
+        self.left -= usize::from(admits);
+        admits
     }
 }
 
@@ -49,32 +49,32 @@ pub(super) fn is_known(pair: &Counterparts, stuck: bool) -> bool {
     !stuck || version(&pair.building) >= version(&pair.serving)
 }
 
-/// Puts a row into the serving table as the audited one has it, when it still is as it was found: whoever folds an
-/// event into it meanwhile wins. A row that Postgres refuses stays as it is. Written down in the table `audit`.
+/// Puts a row into the serving table as the audited one has it, when it still is as it was found: a worker that folds
+/// an event into it meanwhile wins. A row that Postgres refuses stays as it is. Written down in the table `audit`.
 pub(super) async fn row(
     read: &Database,
     looked: &Looked<'_>,
     audited: &str,
     pair: &Counterparts,
     operator: &Operator,
-) -> sqlx::Result<Mended> {
+) -> sqlx::Result<Repaired> {
     let mut transaction = read.pool.begin().await?;
     match replace(&mut transaction, looked, audited, pair).await {
         Ok(true) => {}
-        Ok(false) => return transaction.rollback().await.map(|()| Mended::NotNow),
+        Ok(false) => return transaction.rollback().await.map(|()| Repaired::NotNow),
         Err(error) => return refused(error),
     }
     let subject = format!("{}/{}", looked.name, pair.key);
     let details = json!({"found": pair.serving, "expected": pair.building});
     operator.sign(&mut transaction, "repair", &subject, &details).await?;
     transaction.commit().await?;
-    Ok(Mended::Now)
+    Ok(Repaired::Now)
 }
 
 /// One row that cannot be stored does not keep others from it.
-fn refused(error: sqlx::Error) -> sqlx::Result<Mended> {
+fn refused(error: sqlx::Error) -> sqlx::Result<Repaired> {
     match Means::of(&error) {
-        Means::BadData => Ok(Mended::Refused(error.to_string())),
+        Means::BadData => Ok(Repaired::Refused(error.to_string())),
         _ => Err(error),
     }
 }
@@ -124,11 +124,11 @@ mod tests {
     }
 
     #[test]
-    fn a_mandate_is_for_what_was_found_before_and_for_so_much() {
+    fn only_what_was_found_before_is_repaired_and_no_more_than_allowed() {
         let operator = Operator::new(Some("auditor"), "twice");
         let sign = |key: &str| (What::Row, "orders".to_owned(), key.to_owned());
-        let mut mandate = Mandate::known(operator, [sign("1"), sign("2")].into(), 1);
-        assert!(!mandate.takes(What::Row, "orders", "3") && !mandate.takes(What::Document, "orders", "1"));
-        assert!(mandate.takes(What::Row, "orders", "1") && !mandate.takes(What::Row, "orders", "2"));
+        let mut scope = RepairScope::known(operator, [sign("1"), sign("2")].into(), 1);
+        assert!(!scope.admits(What::Row, "orders", "3") && !scope.admits(What::Document, "orders", "1"));
+        assert!(scope.admits(What::Row, "orders", "1") && !scope.admits(What::Row, "orders", "2"));
     }
 }

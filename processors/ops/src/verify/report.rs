@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::finding::Finding;
-use super::index::Mended;
+use super::index::Repaired;
 
 /// What was looked at, and what is wrong.
 #[derive(Debug, Default, Serialize)]
@@ -34,12 +34,12 @@ pub struct Compared {
 }
 
 impl Report {
-    /// Something was to be put right.
-    pub(super) fn mended(&mut self, name: &str, key: &str, mended: &Mended) {
-        match mended {
-            Mended::Now => self.repaired += 1,
-            Mended::NotNow => {}
-            Mended::Refused(reason) => {
+    /// Counts the outcome of a repair.
+    pub(super) fn count_repair(&mut self, name: &str, key: &str, repaired: &Repaired) {
+        match repaired {
+            Repaired::Now => self.repaired += 1,
+            Repaired::NotNow => {}
+            Repaired::Refused(reason) => {
                 tracing::warn!(name, key, reason, "it cannot be repaired");
                 self.refused.push(format!("{name}/{key}: {reason}"));
             }

@@ -1,4 +1,4 @@
-//! The rows of a view against its events: folded again, and told by the view's own SQL.
+//! The rows of a view against its events: folded again, and computed by the view's own SQL.
 
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgConnection};
@@ -58,7 +58,7 @@ pub(super) async fn check(
     let tables = Tables { serving, building, table: looked.table, columns, one_sided };
     let Differing { rows: [count, _], count: differing, first, .. } =
         differing(&mut snapshot, &tables, looked.key, SHOWN_MAX).await.map_err(fail)?;
-    let (told, told_count) = told_by_sql(&mut snapshot, audited, looked).await.map_err(fail)?;
+    let (computed, computed_count) = computed_by_sql(&mut snapshot, audited, looked).await.map_err(fail)?;
     let (count, events) = match looked.key {
         None => (count, refold.events),
         Some(key) => only(&mut snapshot, audited, looked, key).await.map_err(fail)?,
@@ -66,14 +66,14 @@ pub(super) async fn check(
     snapshot.commit().await.map_err(fail)?;
     let finding = |what| move |pair: Counterparts| Finding::of(what, looked.name, pair);
     let mut findings: Vec<Finding> = first.iter().cloned().map(finding(What::Row)).collect();
-    // A row that does not even fold again is told once.
+    // A row that does not even fold again is listed once.
     let known = |pair: &Counterparts| first.iter().any(|row| row.key == pair.key);
-    let shown = i64::try_from(first.len() + told.len()).unwrap_or(i64::MAX);
-    findings.extend(told.into_iter().filter(|pair| !known(pair)).map(finding(What::Fold)));
+    let shown = i64::try_from(first.len() + computed.len()).unwrap_or(i64::MAX);
+    findings.extend(computed.into_iter().filter(|pair| !known(pair)).map(finding(What::Fold)));
     findings.extend(refold.stuck.iter().map(|((context, stream), why)| {
         Finding::unfolded(looked.name, (context, stream), why, [None, None])
     }));
-    let (more, stuck) = (differing + told_count - shown, !refold.stuck.is_empty());
+    let (more, stuck) = (differing + computed_count - shown, !refold.stuck.is_empty());
     Ok(Rows { count, events, stuck, drifted: first, more, findings })
 }
 
@@ -95,8 +95,8 @@ async fn only(
     Ok((rows, u64::try_from(events).unwrap_or_default()))
 }
 
-/// Rows that are not as the view's SQL tells them, and how many there are.
-async fn told_by_sql(
+/// Rows that are not as the view's SQL computes them, and how many there are.
+async fn computed_by_sql(
     connection: &mut PgConnection,
     audited: &Audited,
     Looked { table, serving, key, .. }: &Looked<'_>,
@@ -110,18 +110,18 @@ async fn told_by_sql(
     Ok((rows.into_iter().map(pair).collect(), count))
 }
 
-/// Of a row only the columns count that the SQL tells. Where an event is missing it may tell a row without a key.
+/// Of a row only the columns count that the SQL computes. Where an event is missing it may compute a row without a key.
 fn comparison(key: &str, rows: &str, check: &str) -> String {
     format!(
-        "SELECT key, told.fields, expected.fields, count(*) OVER ()
+        "SELECT key, computed.fields, expected.fields, count(*) OVER ()
          FROM (SELECT {key} AS key, to_jsonb(e) AS fields FROM ({check}) AS e) AS expected
          FULL JOIN (SELECT {key} AS key, to_jsonb(t) AS fields FROM \"{rows}\" AS t WHERE version > 0) AS found USING (key)
          CROSS JOIN LATERAL (
              SELECT CASE WHEN expected.fields IS NULL OR found.fields IS NULL THEN found.fields ELSE
                  (SELECT jsonb_object_agg(name, found.fields -> name) FROM jsonb_object_keys(expected.fields) AS name)
              END AS fields
-         ) AS told
-         WHERE told.fields IS DISTINCT FROM expected.fields AND key IS NOT NULL AND ($1::text IS NULL OR key = $1)
+         ) AS computed
+         WHERE computed.fields IS DISTINCT FROM expected.fields AND key IS NOT NULL AND ($1::text IS NULL OR key = $1)
          ORDER BY key LIMIT $2"
     )
 }

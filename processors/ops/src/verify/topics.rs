@@ -21,8 +21,9 @@ use rdkafka::message::{BorrowedMessage, Message as _};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::expected::{Expected, Slice, Unexpected};
 use super::finding::Finding;
-use super::held::{Held, Slice, Strange};
+
 use super::horizon;
 use super::what::What;
 use crate::config::Config;
@@ -41,12 +42,12 @@ use crate::schema::Decoder;
 const REMEMBERED_MAX: i64 = 8_000_000;
 /// A partition that brings nothing for so long has nothing.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
-/// Streams whose missing events are told, and rejections and commands that are missing.
+/// Streams whose missing events are listed, and rejections and commands that are missing.
 const FOUND_MAX: usize = 1_000;
 /// Events that are read and emitted at a time.
 const EMITTED_AT_ONCE: i64 = 500;
 /// Records in the place of an event that are looked at closer at a time.
-const STRANGE_AT_ONCE: usize = 500;
+const UNEXPECTED_AT_ONCE: usize = 500;
 
 /// What the topics are like.
 pub(super) struct Topics {
@@ -58,21 +59,21 @@ pub(super) struct Topics {
 /// What is missing: up to [`FOUND_MAX`] of it, and how much more.
 #[derive(Default)]
 pub(super) struct Lack {
-    pub(super) told: Vec<Missing>,
+    pub(super) listed: Vec<Missing>,
     pub(super) more: i64,
 }
 
 impl Lack {
     fn add(&mut self, missing: Missing) {
-        if self.told.len() < FOUND_MAX {
-            self.told.push(missing);
+        if self.listed.len() < FOUND_MAX {
+            self.listed.push(missing);
         } else {
             self.more += 1;
         }
     }
 
     fn append(&mut self, other: Self) {
-        other.told.into_iter().for_each(|missing| self.add(missing));
+        other.listed.into_iter().for_each(|missing| self.add(missing));
         self.more += other.more;
     }
 }
@@ -80,7 +81,7 @@ impl Lack {
 /// Something that is not on its topic.
 pub(super) struct Missing {
     pub(super) finding: Finding,
-    /// What would mend it; `None` where nothing does that is written behind.
+    /// What would repair it; `None` where nothing does that is written behind it.
     pub(super) rows: Option<Lost>,
 }
 
@@ -103,20 +104,20 @@ pub(super) async fn check(
     let of = total / REMEMBERED_MAX + 1;
     let mut topics = Topics { events: total, lack: Lack::default() };
     for number in 0..of {
-        let mut held = expected(write, Slice { number, of }).await.map_err(|error| write.failure(error))?;
-        tokio::task::block_in_place(|| read(config, &mut held, &mut pace))?;
-        if !held.is_whole() {
+        let mut expected = expect(write, Slice { number, of }).await.map_err(|error| write.failure(error))?;
+        tokio::task::block_in_place(|| read(config, &mut expected, &mut pace))?;
+        if !expected.is_whole() {
             // Or not there yet.
             horizon::carried(config, write, patience).await?;
-            tokio::task::block_in_place(|| read(config, &mut held, &mut pace))?;
+            tokio::task::block_in_place(|| read(config, &mut expected, &mut pace))?;
         }
-        topics.lack.append(lack(write, &held).await.map_err(|error| write.failure(error))?);
+        topics.lack.append(lack(write, &expected).await.map_err(|error| write.failure(error))?);
     }
     Ok(topics)
 }
 
 /// What the topics must hold, as the outbox is now.
-async fn expected(write: &Database, slice: Slice) -> sqlx::Result<Held> {
+async fn expect(write: &Database, slice: Slice) -> sqlx::Result<Expected> {
     let mut connection = session::open(write).await?;
     let since = "SELECT (extract(epoch FROM now()) * 1000)::bigint";
     let since = sqlx::query_scalar(since).fetch_one(&mut connection).await?;
@@ -124,7 +125,7 @@ async fn expected(write: &Database, slice: Slice) -> sqlx::Result<Held> {
     let rows = rejections_and_commands(&mut connection).await?.into_iter();
     let unversioned =
         rows.map(|(what, (_, _, id))| (id, what)).filter(|(id, _)| slice.takes_unversioned(*id));
-    Ok(Held::new(slice, since, prints, unversioned.collect()))
+    Ok(Expected::new(slice, since, prints, unversioned.collect()))
 }
 
 /// Rejections and commands that must be there: context, stream, id.
@@ -137,7 +138,7 @@ async fn rejections_and_commands(connection: &mut PgConnection) -> sqlx::Result<
 }
 
 /// Reads the topics from their beginning to where they end now.
-fn read(config: &Config, held: &mut Held, pace: &mut Pace) -> Result<(), Failure> {
+fn read(config: &Config, expected: &mut Expected, pace: &mut Pace) -> Result<(), Failure> {
     let reader = Reader::new(&config.kafka)?;
     let there = reader.topics()?;
     let kinds = [Kind::Event, Kind::Rejection, Kind::Command];
@@ -157,7 +158,7 @@ fn read(config: &Config, held: &mut Held, pace: &mut Pace) -> Result<(), Failure
             let before = left.clone();
             step(&reader, &topic, &mut left, |message| {
                 pace.took_blocking(1);
-                held.see(kind, context, message);
+                expected.see(kind, context, message);
             })?;
             if left == before {
                 return Err(Failure::refused(format!("{topic} cannot be read to its end: {left:?}")));
@@ -199,28 +200,32 @@ fn step(
 }
 
 /// What was not seen, by the names that the outbox has for it, and what lies in the place of events.
-async fn lack(write: &Database, held: &Held) -> sqlx::Result<Lack> {
+async fn lack(write: &Database, expected: &Expected) -> sqlx::Result<Lack> {
     let (mut connection, mut lack) = (session::open(write).await?, Lack::default());
-    if !held.is_whole() {
-        missing_events(&mut connection, held, &mut lack).await?;
+    if !expected.is_whole() {
+        missing_events(&mut connection, expected, &mut lack).await?;
         for (what, (context, stream, id)) in rejections_and_commands(&mut connection).await? {
-            if held.unversioned.contains_key(&id) {
+            if expected.unversioned.contains_key(&id) {
                 lack.add(Missing::unversioned(what, &context, &stream, id));
             }
         }
     }
-    for (strange, id) in in_the_place_of_events(&mut connection, held).await? {
-        lack.add(Missing { finding: Finding::strange(&strange, &id), rows: None });
+    for (unexpected, id) in in_the_place_of_events(&mut connection, expected).await? {
+        lack.add(Missing { finding: Finding::unexpected(&unexpected, &id), rows: None });
     }
     Ok(lack)
 }
 
 /// Versions that were not seen, stream by stream.
-async fn missing_events(connection: &mut PgConnection, held: &Held, lack: &mut Lack) -> sqlx::Result<()> {
+async fn missing_events(
+    connection: &mut PgConnection,
+    expected: &Expected,
+    lack: &mut Lack,
+) -> sqlx::Result<()> {
     let mut events = outbox::prints(connection);
     let (mut of, mut ranges) = ((String::new(), String::new()), Vec::new());
     while let Some((context, stream, version, print)) = events.try_next().await? {
-        if !held.lacks(print) {
+        if !expected.lacks(print) {
             continue;
         }
         if of != (context.clone(), stream.clone()) {
@@ -244,17 +249,19 @@ fn longer(ranges: &mut Vec<(i64, i64)>, version: i64) {
 /// Records that have a version of the outbox, and not its id and payload; with the id that the outbox has there.
 async fn in_the_place_of_events(
     connection: &mut PgConnection,
-    held: &Held,
-) -> sqlx::Result<Vec<(Strange, String)>> {
-    let strange: Vec<&Strange> = held.strange.iter().collect();
+    expected: &Expected,
+) -> sqlx::Result<Vec<(Unexpected, String)>> {
+    let unexpected: Vec<&Unexpected> = expected.unexpected.iter().collect();
     let mut found = Vec::new();
-    for some in strange.chunks(STRANGE_AT_ONCE) {
-        let wanted: Vec<(&str, String, i64)> = some.iter().map(|strange| wanted(strange)).collect();
+    for some in unexpected.chunks(UNEXPECTED_AT_ONCE) {
+        let wanted: Vec<(&str, String, i64)> = some.iter().map(|unexpected| wanted(unexpected)).collect();
         for (number, id, print) in outbox::prints_at(connection, &wanted).await? {
-            let strange = usize::try_from(number - 1).ok().and_then(|place| some.get(place));
+            let unexpected = usize::try_from(number - 1).ok().and_then(|place| some.get(place));
             // Else the outbox did not have it yet when we began.
             found.extend(
-                strange.filter(|strange| strange.print != print).map(|strange| ((*strange).clone(), id)),
+                unexpected
+                    .filter(|unexpected| unexpected.print != print)
+                    .map(|unexpected| ((*unexpected).clone(), id)),
             );
         }
     }
@@ -265,8 +272,8 @@ async fn in_the_place_of_events(
 }
 
 /// Texts of Postgres have no zero.
-fn wanted(strange: &Strange) -> (&str, String, i64) {
-    (&strange.context, strange.stream.replace('\0', ""), strange.version)
+fn wanted(unexpected: &Unexpected) -> (&str, String, i64) {
+    (&unexpected.context, unexpected.stream.replace('\0', ""), unexpected.version)
 }
 
 impl Missing {

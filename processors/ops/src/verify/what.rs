@@ -14,7 +14,7 @@ pub enum What {
     Command,
     /// The events of the outbox fold to another row.
     Row,
-    /// SQL over the events of the outbox tells another row. When the fold agrees with the row, the fold is wrong.
+    /// SQL over the events of the outbox computes another row. When the fold agrees with the row, the fold is wrong.
     Fold,
     /// A document is not as its row.
     Document,

@@ -320,7 +320,11 @@ fn an_order_whose_payment_is_declined_is_cancelled_and_its_stock_released() {
 #[test]
 fn an_order_cancelled_while_stock_is_asked_for_releases_it_whenever_it_comes() {
     let cancelling = || reserving().receives(cancelled("no")).then("cancelling", [release()]);
-    cancelling().receives(reserved()).receives(released()).then("cancelled", [notify_cancelled("no")]).ended();
+    cancelling()
+        .receives(reserved())
+        .receives(released())
+        .then("cancelled", [notify_cancelled("no")])
+        .ended();
     cancelling()
         .refused(reserve(), "stock-insufficient")
         .refused(release(), "reservation-unknown")

@@ -21,7 +21,7 @@ use crate::contexts::customers::examples::registered;
 use crate::contexts::payments::{Payment, Payments};
 use crate::contexts::subscriptions::{Status, Subscription, Subscriptions};
 use crate::testing::{assert_survives_storage, given, recorded, rejected};
-use crate::{Context, Heard, Reaction, Recorded, Reference, References, Saga as _, Streams, Timer};
+use crate::{Context, Input, Reaction, Recorded, Reference, References, Saga as _, Streams, Timer};
 
 const MONTH: i64 = 30 * 86_400_000_000;
 

@@ -1,36 +1,36 @@
 //! Filters that name something must name what there is: a typo must not look like "no dead letters".
 
-use millrace_ops::config::Config;
-use millrace_ops::failure::Failure;
-use millrace_ops::known;
-use millrace_ops::layout::{self, Side};
 use millrace_store::dead_letter::{self, Column};
 
-use super::cli::Filters;
-use super::letter::{Ledgers, text};
+use super::letter::text;
+use super::tables::{Filters, Tables};
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::known;
+use crate::layout::{self, Side};
 
 /// Refuses filters that nothing could ever fit.
 ///
 /// # Errors
 /// [`Failure::Usage`] for a group or a topic, [`Failure::NotFound`] for a code or a key that no letter ever had.
-pub(super) async fn check(config: &Config, ledgers: &Ledgers<'_>, filters: &Filters) -> Result<(), Failure> {
+pub(super) async fn check(config: &Config, tables: &Tables<'_>, filters: &Filters) -> Result<(), Failure> {
     let groups = layout::groups(config);
     if let Some(group) = &filters.group {
         let names = groups.iter().flat_map(|group| [group.role.to_owned(), group.id.clone()]);
         // An earlier build may have had groups that this one does not know.
-        let names = names.chain(distinct(ledgers, Column::Group).await?);
+        let names = names.chain(distinct(tables, Column::Group).await?);
         known::among("group", group, &names.collect::<Vec<_>>())?;
     }
     if let Some(topic) = &filters.topic {
         let names = groups.iter().flat_map(|group| group.topics.iter().cloned());
-        let names = names.chain(distinct(ledgers, Column::Topic).await?);
+        let names = names.chain(distinct(tables, Column::Topic).await?);
         known::among("topic", topic, &names.collect::<Vec<_>>())?;
     }
     if let Some(code) = &filters.code {
-        had("code", code, &distinct(ledgers, Column::Code).await?)?;
+        had("code", code, &distinct(tables, Column::Code).await?)?;
     }
     match &filters.key {
-        Some(key) => had("key", key, &distinct(ledgers, Column::Key).await?),
+        Some(key) => had("key", key, &distinct(tables, Column::Key).await?),
         None => Ok(()),
     }
 }
@@ -42,11 +42,11 @@ fn had(what: &str, value: &str, known: &[String]) -> Result<(), Failure> {
     Err(Failure::NotFound(format!("no dead letter has the {what} `{value}`{}", known::instead(value, known))))
 }
 
-/// Every value of a column in both ledgers, whatever was done about the letters.
-async fn distinct(ledgers: &Ledgers<'_>, column: Column) -> Result<Vec<String>, Failure> {
+/// Every value of a column in both tables, of letters of every status.
+async fn distinct(tables: &Tables<'_>, column: Column) -> Result<Vec<String>, Failure> {
     let mut found = Vec::new();
     for side in [Side::Write, Side::Read] {
-        let database = ledgers.side(side);
+        let database = tables.side(side);
         let values = dead_letter::distinct(&database.pool, column).await;
         let values = values.map_err(|error| database.failure(error))?;
         found.extend(values.iter().map(|value| text(value)));

@@ -1,4 +1,4 @@
-//! Waiting until every view is level: all that was decided is in Kafka, applied and published.
+//! Waiting until every view has caught up: all that was decided is in Kafka, applied and published.
 
 use std::time::{Duration, Instant};
 
@@ -16,8 +16,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Looks until nothing is behind.
 ///
 /// # Errors
-/// [`Failure::Refused`] when time is up, which says what is behind, or when records are gone, which waiting does not bring
-/// back; [`Failure::Unreachable`].
+/// [`Failure::Refused`] when time is up, which says what is behind, or when records were deleted before they were read, which
+/// waiting does not bring back; [`Failure::Unreachable`].
 pub async fn wait(config: &Config, timeout: Duration, listener: &dyn Listener) -> Result<(), Failure> {
     let (write, read) = (Database::of(config, Side::Write)?, Database::of(config, Side::Read)?);
     let until = Instant::now() + timeout;
@@ -29,7 +29,7 @@ pub async fn wait(config: &Config, timeout: Duration, listener: &dyn Listener) -
             return Ok(());
         }
         if Instant::now() > until {
-            return Err(Failure::refused(format!("not level after {} s: {behind}", timeout.as_secs())));
+            return Err(Failure::refused(format!("not caught up after {} s: {behind}", timeout.as_secs())));
         }
         if behind != shown {
             listener.say(&format!("behind: {behind}"));
@@ -50,8 +50,8 @@ async fn behind(
     let decided = databases::decided(write, decided).await?;
     let (written, folded) = (databases::facts(write).await, databases::facts(read).await);
     let kafka = tokio::task::block_in_place(|| lag::measure(config, &written, &folded))?;
-    if let gone @ [_, ..] = kafka.gone().as_slice() {
-        return Err(Failure::refused(gone.join("\n")));
+    if let deleted @ [_, ..] = kafka.deleted().as_slice() {
+        return Err(Failure::refused(deleted.join("\n")));
     }
     let blocked: Vec<Blocked> = [written?, folded?].into_iter().flat_map(|facts| facts.blocked).collect();
     // Or it has begun meanwhile, with what was not applied a moment ago.
@@ -78,7 +78,7 @@ fn uncarried(decided: &Decided, kafka: &Kafka) -> Vec<String> {
     topics.collect()
 }
 
-/// A key behind a dead letter waits for somebody, not for time: it is nothing to wait for. A transaction ends by itself,
+/// A key behind a dead letter waits for an operator: it is nothing to wait for. A transaction ends by itself,
 /// and what it withholds may be a record then.
 fn missing(kafka: &Kafka, blocked: &[Blocked]) -> Vec<String> {
     let applied = kafka.lags.iter().filter_map(|lag| {
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn level_means_applied_published_and_not_withheld() {
+    fn caught_up_means_applied_published_and_not_withheld() {
         let (lag, missing) = (Lag::default(), |lag| missing(&kafka(5, lag), &[]));
         assert!(missing(lag.clone()).is_empty());
         for behind in [
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn only_as_many_records_as_were_decided_need_no_word_of_debezium() {
+    fn only_as_many_records_as_were_decided_need_no_confirmation_by_debezium() {
         let decided = Decided::of([("t", 5)]);
         assert!(uncarried(&decided, &kafka(5, Lag::default())).is_empty());
         for other in [4, 6] {

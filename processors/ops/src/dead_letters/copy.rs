@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use millrace_engine::offsets::own_offset;
 use millrace_engine::{Header, Record, retry};
-use millrace_ops::config::Config;
-use millrace_ops::failure::Failure;
-use millrace_ops::kafka::{Position, Reader, Seen};
 use millrace_store::names::dead_letter_topic;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::Message as _;
 
 use super::letter::Letter;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::kafka::{Position, Reader, Seen};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -60,12 +60,12 @@ impl<'c> Copies<'c> {
         };
         let topic = dead_letter_topic(&letter.topic, &letter.group);
         let at = Position { topic, partition: copy.partition, offset: copy.offset };
-        let gone = || {
+        let missing = || {
             let Position { topic, partition, offset } = &at;
             format!("its record is not on {topic} any more, partition {partition} offset {offset}")
         };
         let found = tokio::task::block_in_place(|| self.read(&at))?;
-        Ok(found.and_then(|found| found.filter(|copy| is_of(letter, copy)).map(Some).ok_or_else(gone)))
+        Ok(found.and_then(|found| found.filter(|copy| is_of(letter, copy)).map(Some).ok_or_else(missing)))
     }
 
     /// The record where it came from, if it is still there.
@@ -77,11 +77,11 @@ impl<'c> Copies<'c> {
         // A topic that was made anew has another record there.
         let same =
             |found: &Record| known.as_ref().is_none_or(|known| known.timestamp_ms == found.timestamp_ms);
-        let gone = || {
+        let deleted = || {
             let place = format!("{topic} partition {partition} offset {offset}");
-            format!("its bytes are gone: Kafka took no copy of them, and {place} is no more")
+            format!("its bytes are lost: Kafka took no copy of them, and {place} was deleted")
         };
-        Ok(found.and_then(|found| found.filter(same).ok_or_else(gone)).inspect(|found| {
+        Ok(found.and_then(|found| found.filter(same).ok_or_else(deleted)).inspect(|found| {
             if let Some(key) = known.as_ref().and_then(Record::shown_ordering_key) {
                 found.set_ordering_key(key.to_vec());
             }
@@ -134,7 +134,7 @@ fn is_of(letter: &Letter, copy: &Record) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dlq::letter::example;
+    use crate::examples;
 
     fn copy(offset: &str) -> Record {
         let headers = [
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_copy_is_of_the_letter_whose_place_it_names() {
-        assert!(is_of(&example(), &copy("42")));
-        assert!(!is_of(&example(), &copy("43")));
+        assert!(is_of(&examples::letter(), &copy("42")));
+        assert!(!is_of(&examples::letter(), &copy("43")));
     }
 }

@@ -1,20 +1,20 @@
-//! Commands that nobody has read yet, in Kafka.
+//! Commands in Kafka that no process has read yet.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use millrace_ops::config::Config;
-use millrace_ops::failure::Failure;
-use millrace_ops::kafka::{Position, Reader, Seen};
-use millrace_ops::layout;
-use millrace_ops::postgres::Database;
 use millrace_schemas::Kind;
 use millrace_store::consumer_offset;
 use millrace_store::names::COMMANDS;
 use rdkafka::message::{BorrowedMessage, Message as _};
 
 use super::receipt::Receipt;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::kafka::{Position, Reader, Seen};
+use crate::layout;
+use crate::postgres::Database;
 
 /// A command that is not decided is looked for among this many records, and no longer than that.
 const BACKLOG_RECORDS_MAX: usize = 200_000;
@@ -86,7 +86,7 @@ pub(super) fn pending(
     Ok(found)
 }
 
-/// What is told of a command that waits, when it is the one that is looked for.
+/// The receipt of a command that waits, when it is the one that is looked for.
 fn receipt_of(message: &BorrowedMessage<'_>, id: &str, source: Option<&str>) -> Option<Receipt> {
     let header = |name: &str| millrace_kafka::header_text(message, name).map(str::to_owned);
     let ours = header("ce_id").as_deref() == Some(id)

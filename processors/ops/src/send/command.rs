@@ -4,9 +4,6 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use millrace_ops::config::Config;
-use millrace_ops::failure::Failure;
-use millrace_ops::http::Http;
 use millrace_schemas::json::{encode_json, key_of};
 use millrace_schemas::{DEFINITIONS, Definition, Kind, definition, frame};
 use reqwest::{Method, StatusCode};
@@ -14,6 +11,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use uuid::Uuid;
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::http::Http;
 
 /// How many ids the registry is asked for at a time.
 const AT_ONCE: usize = 8;

@@ -4,19 +4,21 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use millrace_ops::config::Config;
-use millrace_ops::failure::Failure;
-use millrace_ops::layout::Side;
-use millrace_ops::postgres::Database;
 use millrace_store::command;
+use serde::Serialize;
 
-use crate::progress::Progress;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::layout::Side;
+use crate::listener::Listener;
+use crate::postgres::Database;
+use crate::receipts;
 
 /// Identities in one question to the ledger.
 const ASKED_AT_ONCE: usize = 5_000;
 const ASK_EVERY: Duration = Duration::from_millis(200);
 
-/// Who a command is, for deduplication.
+/// The identity of a command, for deduplication.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Identity {
     pub(super) source: Box<str>,
@@ -24,14 +26,18 @@ pub(super) struct Identity {
 }
 
 /// How many commands ended how.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Outcomes {
-    pub(super) completed: u64,
-    pub(super) rejected: u64,
-    pub(super) dead: u64,
-    pub(super) waiting: u64,
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Outcomes {
+    /// Their events are written.
+    pub completed: u64,
+    /// The business refused them.
+    pub rejected: u64,
+    /// They are dead letters.
+    pub dead: u64,
+    /// They have no outcome yet.
+    pub waiting: u64,
     /// Of those that wait: tried again, or behind one that is.
-    pub(super) retrying: u64,
+    pub retrying: u64,
 }
 
 impl Outcomes {
@@ -58,7 +64,7 @@ impl Ledger {
     /// Looks at the ledger's clock.
     pub(super) async fn open(config: &Config) -> Result<Self, Failure> {
         let database = Database::of(config, Side::Write)?;
-        // The table is named so that a missing `setup` is told before anything is sent.
+        // The table is named so that a missing `setup` fails before anything is sent.
         let begun = command::clock(&database.pool).await.map_err(|error| database.failure(error))?;
         Ok(Self { database, begun })
     }
@@ -70,11 +76,11 @@ pub(super) async fn all(
     ledger: &Ledger,
     sent: &[Identity],
     timeout: Duration,
+    listener: &dyn Listener,
 ) -> Result<Outcomes, Failure> {
     let mut seen = HashSet::new();
     let mut waiting: Vec<&Identity> = sent.iter().filter(|identity| seen.insert(*identity)).collect();
-    let (mut outcomes, mut progress) = (Outcomes::default(), Progress::new("decided"));
-    let until = Instant::now() + timeout;
+    let (mut outcomes, until) = (Outcomes::default(), Instant::now() + timeout);
     while !waiting.is_empty() {
         // Only the first are asked for: the next ones once these are decided.
         let later = waiting.split_off(waiting.len().min(ASKED_AT_ONCE));
@@ -83,7 +89,7 @@ pub(super) async fn all(
         decided.values().for_each(|status| outcomes.count(status));
         let all_decided = waiting.is_empty();
         waiting.extend(later);
-        progress.at(outcomes.ended());
+        listener.count("decided", outcomes.ended());
         if Instant::now() > until {
             break;
         }
@@ -91,7 +97,7 @@ pub(super) async fn all(
             tokio::time::sleep(ASK_EVERY).await;
         }
     }
-    progress.done();
+    listener.counted();
     outcomes.waiting = waiting.len() as u64;
     outcomes.retrying = retrying(config, ledger, &waiting).await?;
     Ok(outcomes)
@@ -102,7 +108,7 @@ async fn retrying(config: &Config, ledger: &Ledger, waiting: &[&Identity]) -> Re
     let mut count = 0;
     for asked in waiting.chunks(ASKED_AT_ONCE) {
         let ids: Vec<&str> = asked.iter().map(|identity| &*identity.id).collect();
-        let found = crate::ledger::waiting(config, &ledger.database.pool, &ids).await;
+        let found = receipts::waiting(config, &ledger.database.pool, &ids).await;
         let found: HashSet<Identity> = found
             .map_err(|error| ledger.database.failure(error))?
             .into_iter()

@@ -1,45 +1,50 @@
 //! Documents that Elasticsearch refused: sent again as they are now.
 
 use millrace_engine::{Document, Record, Role};
-use millrace_ops::layout::Side;
-use millrace_ops::outbox;
 use millrace_store::outbox::Span;
 use sqlx::PgConnection;
 
-use super::desk::{Desk, Setback};
 use super::letter::Letter;
+use super::work::{DeadLetters, LetterError};
+use crate::layout::Side;
+use crate::outbox;
 
-impl Desk<'_> {
+impl DeadLetters<'_> {
     /// Sends the document of a letter. A newer copy that is there already stays.
-    pub(super) async fn publish(&self, letter: &Letter) -> Result<(), Setback> {
+    pub(super) async fn publish(&self, letter: &Letter) -> Result<(), LetterError> {
         let (index, document) = self.found(letter).await?;
         let sent = self.roles.elastic().bulk(&index, &[document]).await;
-        match sent.map_err(|error| self.setback(Side::Read, error))?.pop() {
+        match sent.map_err(|error| self.letter_error(Side::Read, error))?.pop() {
             None => Ok(()),
-            Some(again) => Err(Setback::Refused(format!("Elasticsearch refuses it again: {}", again.reason))),
+            Some(again) => {
+                Err(LetterError::Refused(format!("Elasticsearch refuses it again: {}", again.reason)))
+            }
         }
     }
 
     /// The document of a letter as it is now.
-    pub(super) async fn document(&self, letter: &Letter) -> Result<Document, Setback> {
+    pub(super) async fn document(&self, letter: &Letter) -> Result<Document, LetterError> {
         self.found(letter).await.map(|(_, document)| document)
     }
 
     /// Its index, and itself.
-    async fn found(&self, letter: &Letter) -> Result<(String, Document), Setback> {
-        let role = self.retries(letter).map_err(Setback::Refused)?.role;
+    async fn found(&self, letter: &Letter) -> Result<(String, Document), LetterError> {
+        let role = self.retries(letter).map_err(LetterError::Refused)?.role;
         let index = role.index().map(str::to_owned);
         let index = index.ok_or_else(|| {
-            Setback::Refused(format!("{} is not published (`elasticsearch.publish` is false)", letter.group))
+            LetterError::Refused(format!(
+                "{} is not published (`elasticsearch.publish` is false)",
+                letter.group
+            ))
         })?;
-        let read = self.ledgers.side(Side::Read);
-        let connection = read.pool.acquire().await.map_err(|error| Setback::Failed(read.failure(error)));
+        let read = self.tables.side(Side::Read);
+        let connection = read.pool.acquire().await.map_err(|error| LetterError::Failed(read.failure(error)));
         let document = self.as_now(letter, &*role, &mut *connection?).await?;
-        let gone = || {
+        let missing = || {
             let way_on = "discard the letter; `millrace verify --repair` sends documents that are missing";
-            Setback::Refused(format!("its row or event is not there: {way_on}"))
+            LetterError::Refused(format!("its row or event is not there: {way_on}"))
         };
-        document.map(|document| (index, document)).ok_or_else(gone)
+        document.map(|document| (index, document)).ok_or_else(missing)
     }
 
     /// What the row says now; of a log, what the event in the outbox says.
@@ -48,8 +53,8 @@ impl Desk<'_> {
         letter: &Letter,
         role: &dyn Role,
         connection: &mut PgConnection,
-    ) -> Result<Option<Document>, Setback> {
-        let fail = |error| self.setback(Side::Read, error);
+    ) -> Result<Option<Document>, LetterError> {
+        let fail = |error| self.letter_error(Side::Read, error);
         let id = letter.key.as_deref().unwrap_or_default();
         let documents = match self.event(letter).await? {
             Some(event) => role.documents(connection, &[&event]).await.map_err(fail)?,
@@ -58,15 +63,15 @@ impl Desk<'_> {
         Ok(documents.into_iter().find(|document| document.id == id))
     }
 
-    async fn event(&self, letter: &Letter) -> Result<Option<Record>, Setback> {
+    async fn event(&self, letter: &Letter) -> Result<Option<Record>, LetterError> {
         let (Some(stream), Some(version)) = (&letter.stream, letter.version) else { return Ok(None) };
         let namespace = &self.config.namespace;
         let Some(context) = namespace.event_context(&letter.topic) else { return Ok(None) };
         let span =
             Span { context: context.to_owned(), stream: stream.clone(), above: version - 1, upto: version };
-        let write = self.ledgers.side(Side::Write);
+        let write = self.tables.side(Side::Write);
         let events = outbox::events(&write.pool, namespace, &[span]).await;
-        let events = events.map_err(|error| Setback::Failed(write.failure(error)))?;
+        let events = events.map_err(|error| LetterError::Failed(write.failure(error)))?;
         Ok(events.into_iter().next().map(|event| event.record))
     }
 }

@@ -1,15 +1,16 @@
-//! How a dead letter is called on the command line.
+//! How a dead letter is named: by its side and its row.
 
 use std::fmt;
 use std::str::FromStr;
 
-use millrace_ops::layout::Side;
 use serde::{Serialize, Serializer};
 
-/// A side and a row of its ledger: `w12`, `r7`.
+use crate::layout::Side;
+
+/// A side and a row of its table `dead_letter`: `w12`, `r7`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Id {
-    /// The database whose ledger it is in.
+    /// The database that holds it.
     pub side: Side,
     /// The row.
     pub row: i64,
@@ -61,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_told_what_an_id_is() {
+    fn anything_else_is_refused_with_an_example_of_an_id() {
         for bad in ["", "w", "12", "x1", "w-1", "w+1", "w1a", "é1", "w99999999999999999999"] {
             assert!(bad.parse::<Id>().unwrap_err().contains("write w12"), "{bad}");
         }

@@ -4,23 +4,36 @@ use std::sync::Arc;
 
 use millrace_engine::retry::Retries;
 use millrace_engine::{Producer, Record, WorkError};
-use millrace_ops::config::Config;
-use millrace_ops::failure::Failure;
-use millrace_ops::layout::Side;
-use millrace_ops::outage;
-use millrace_ops::roles::{Roles, producer};
 use millrace_store::dead_letter::First;
 
-use super::cli::Which;
 use super::copy::Copies;
 use super::filter;
-use super::letter::{Ledgers, Letter};
-use crate::output;
+use super::id::Id;
+use super::letter::{Letter, Status};
+use super::tables::{Filters, Tables};
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::layout::Side;
+use crate::listener::Listener;
+use crate::outage;
+use crate::page::{Page, one_more};
+use crate::roles::{Roles, producer};
 
-/// Everything connects when it is first used.
-pub(super) struct Desk<'c> {
+/// Which letters to work on: some by their ids, or all dead ones that fit the filters.
+#[derive(Debug, Clone, Default)]
+pub struct Choice {
+    /// These; none when the filters choose.
+    pub ids: Vec<Id>,
+    /// All dead ones that fit, when no ids are given.
+    pub filters: Filters,
+    /// At most this many, the oldest first.
+    pub max: i64,
+}
+
+/// The dead letters of both sides, with what each needs to have its effect. Everything connects when it is first used.
+pub(super) struct DeadLetters<'c> {
     pub(super) config: &'c Config,
-    pub(super) ledgers: Ledgers<'c>,
+    pub(super) tables: Tables<'c>,
     copies: Copies<'c>,
     pub(super) roles: Roles,
     producer: Producer,
@@ -33,7 +46,7 @@ pub(super) struct Work {
 }
 
 /// Why a letter could not be worked on.
-pub(super) enum Setback {
+pub(super) enum LetterError {
     /// Another transaction was in the way: once more.
     Contended,
     /// This letter cannot be; the others can.
@@ -42,17 +55,17 @@ pub(super) enum Setback {
     Failed(Failure),
 }
 
-impl From<Failure> for Setback {
+impl From<Failure> for LetterError {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)
     }
 }
 
-impl<'c> Desk<'c> {
+impl<'c> DeadLetters<'c> {
     pub(super) fn new(config: &'c Config) -> Result<Self, Failure> {
         Ok(Self {
             config,
-            ledgers: Ledgers::of(config)?,
+            tables: Tables::of(config)?,
             copies: Copies::new(config)?,
             roles: Roles::new(config)?,
             producer: producer(config)?,
@@ -60,23 +73,24 @@ impl<'c> Desk<'c> {
     }
 
     /// The chosen letters. Those of one key are in the order of their records, so that each finds the ones before it.
-    pub(super) async fn chosen(&self, which: &Which) -> Result<Vec<Letter>, Failure> {
+    pub(super) async fn chosen(
+        &self,
+        Choice { ids, filters, max }: &Choice,
+        listener: &dyn Listener,
+    ) -> Result<Vec<Letter>, Failure> {
         let mut letters = Vec::new();
-        for id in &which.ids {
-            letters.push(self.ledgers.one(*id).await?);
+        for id in ids {
+            letters.push(self.tables.one(*id).await?);
         }
-        if which.ids.is_empty() {
-            filter::check(self.config, &self.ledgers, &which.filters).await?;
-            // One more, to know whether there are more.
-            let most = which.max.saturating_add(1);
-            letters = self.ledgers.fitting(&which.filters, Some("dead"), First::Oldest, most).await?;
+        if ids.is_empty() {
+            filter::check(self.config, &self.tables, filters).await?;
+            letters = self.tables.fitting(filters, Some(Status::Dead), First::Oldest, one_more(*max)).await?;
         }
-        let max = usize::try_from(which.max).unwrap_or(usize::MAX);
-        if letters.len() > max {
-            output::say(&format!(
+        let Page { rows: mut letters, more, .. } = Page::of(letters, *max);
+        if more {
+            listener.say(&format!(
                 "more than {max} letters fit: these are the first; run it again for the others"
             ));
-            letters.truncate(max);
         }
         letters.sort_by(|a, b| {
             let place = |letter: &Letter| (letter.partition, letter.offset, letter.id.row);
@@ -86,9 +100,9 @@ impl<'c> Desk<'c> {
     }
 
     /// A letter's record and role.
-    pub(super) fn work(&self, letter: &Letter) -> Result<Work, Setback> {
-        let retries = self.retries(letter).map_err(Setback::Refused)?;
-        let record = self.copies.of(letter)?.map_err(Setback::Refused)?.original;
+    pub(super) fn work(&self, letter: &Letter) -> Result<Work, LetterError> {
+        let retries = self.retries(letter).map_err(LetterError::Refused)?;
+        let record = self.copies.of(letter)?.map_err(LetterError::Refused)?.original;
         Ok(Work { retries, record })
     }
 
@@ -105,16 +119,18 @@ impl<'c> Desk<'c> {
     }
 
     /// What an error of the engine means for a letter of this side.
-    pub(super) fn setback(&self, side: Side, error: WorkError) -> Setback {
+    pub(super) fn letter_error(&self, side: Side, error: WorkError) -> LetterError {
         match error {
             WorkError::Contended(_)
             | WorkError::Overran(_)
             | WorkError::Outdated(_)
             | WorkError::Fenced
-            | WorkError::Paused(_) => Setback::Contended,
-            WorkError::Refused(reason) | WorkError::NotTaken(reason) => Setback::Refused(reason),
-            WorkError::Faulty(fault) => Setback::Refused(fault.message),
-            outage @ WorkError::Outage { .. } => Setback::Failed(outage::failure(self.config, side, outage)),
+            | WorkError::Paused(_) => LetterError::Contended,
+            WorkError::Refused(reason) | WorkError::NotTaken(reason) => LetterError::Refused(reason),
+            WorkError::Faulty(fault) => LetterError::Refused(fault.message),
+            outage @ WorkError::Outage { .. } => {
+                LetterError::Failed(outage::failure(self.config, side, outage))
+            }
         }
     }
 }

@@ -5,16 +5,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use millrace_engine::client::{self, Property};
-use millrace_ops::config::Config;
-use millrace_ops::failure::Failure;
-use millrace_ops::kafka;
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
 
 use super::command::Outgoing;
-use crate::output;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::kafka;
+use crate::listener::Listener;
 
 /// Commands in memory that Kafka has not acknowledged: at most this many kilobytes.
 const IN_FLIGHT_KB: &str = "32768";
@@ -27,12 +27,21 @@ const CHOSEN: &[Property] = &[
     (&["queue.buffering.max.kbytes"], IN_FLIGHT_KB),
 ];
 /// Beyond this many, failed deliveries are only counted.
-const TOLD_MAX: u64 = 20;
+const REPORTED_MAX: u64 = 20;
 
-/// Counts deliveries; tells failures with their line.
+/// Counts deliveries; reports failures with their line.
 struct Deliveries {
     delivered: AtomicU64,
     failed: AtomicU64,
+    listener: Arc<dyn Listener>,
+}
+
+impl Deliveries {
+    fn fail(&self, line: u64, error: &KafkaError) {
+        if self.failed.fetch_add(1, Ordering::Relaxed) < REPORTED_MAX {
+            self.listener.say(&format!("line {line}: was not delivered: {error}"));
+        }
+    }
 }
 
 /// Shared with librdkafka's thread.
@@ -45,12 +54,9 @@ impl ProducerContext for Context {
     type DeliveryOpaque = Box<u64>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, line: Box<u64>) {
-        let Err((error, _)) = result else {
-            self.0.delivered.fetch_add(1, Ordering::Relaxed);
-            return;
-        };
-        if self.0.failed.fetch_add(1, Ordering::Relaxed) < TOLD_MAX {
-            output::say(&format!("line {line}: was not delivered: {error}"));
+        match result {
+            Ok(_) => drop(self.0.delivered.fetch_add(1, Ordering::Relaxed)),
+            Err((error, _)) => self.0.fail(*line, error),
         }
     }
 }
@@ -62,15 +68,16 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    pub(super) fn new(config: &Config) -> Result<Self, Failure> {
-        let deliveries = Arc::new(Deliveries { delivered: AtomicU64::new(0), failed: AtomicU64::new(0) });
+    pub(super) fn new(config: &Config, listener: Arc<dyn Listener>) -> Result<Self, Failure> {
+        let (delivered, failed) = (AtomicU64::new(0), AtomicU64::new(0));
+        let deliveries = Arc::new(Deliveries { delivered, failed, listener });
         let client = client::producer(&kafka::settings(&config.kafka), CHOSEN, DELIVERY_TIMEOUT);
         let producer = client.create_with_context(Context(deliveries.clone()));
         Ok(Self { producer: producer.map_err(|error| kafka::failure(&config.kafka, &error))?, deliveries })
     }
 
     /// Hands a command over; waits while memory is full.
-    pub(super) fn send(&self, line: u64, outgoing: &Outgoing) -> Result<(), Failure> {
+    pub(super) fn send(&self, line: u64, outgoing: &Outgoing) {
         let headers = outgoing.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
             headers.insert(Header { key, value: Some(value) })
         });
@@ -86,19 +93,17 @@ impl Sender {
                     record = back;
                 }
                 error => {
-                    self.deliveries.failed.fetch_add(1, Ordering::Relaxed);
-                    output::say(&format!("line {line}: was not delivered: {error}"));
-                    return Ok(());
+                    self.deliveries.fail(line, &error);
+                    return;
                 }
             }
         }
-        Ok(())
     }
 
     /// Waits until Kafka has acknowledged or refused everything.
     pub(super) fn flush(&self) -> Result<(), Failure> {
         let flushed = self.producer.flush(DELIVERY_TIMEOUT * 2);
-        flushed.map_err(|error| Failure::refused(format!("Kafka has not taken everything: {error}")))
+        flushed.map_err(|error| Failure::refused("Kafka has not taken everything").caused_by(error))
     }
 
     /// Delivered and failed.

@@ -16,12 +16,12 @@ use uuid::Uuid;
 use super::what::What;
 
 /// Records in the place of an event that are kept for a closer look; of more the next look finds some.
-const STRANGE_MAX: usize = 10_000;
+const UNEXPECTED_MAX: usize = 10_000;
 /// No stream of the outbox has a longer id: its index would refuse it.
 const STREAM_MAX: usize = 3_000;
 
-/// What a part of the topics must hold.
-pub(super) struct Held {
+/// What a part of the topics must hold, and what of it was seen.
+pub(super) struct Expected {
     slice: Slice,
     /// When the outbox was looked at, in milliseconds since 1970: what was written since is not judged.
     since: i64,
@@ -32,12 +32,12 @@ pub(super) struct Held {
     /// Rejections and commands that were not seen yet.
     pub(super) unversioned: HashMap<Uuid, What>,
     /// Records that are no event of the outbox, by the look of them.
-    pub(super) strange: HashSet<Strange>,
+    pub(super) unexpected: HashSet<Unexpected>,
 }
 
 /// A record on an event topic that is not what the outbox has, unless the outbox did not have it yet.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Strange {
+pub(crate) struct Unexpected {
     pub(crate) context: String,
     pub(crate) stream: String,
     pub(crate) version: i64,
@@ -45,7 +45,7 @@ pub(crate) struct Strange {
     pub(crate) print: i64,
 }
 
-impl Held {
+impl Expected {
     /// Nothing was seen yet of these events, rejections and commands.
     pub(super) fn new(
         slice: Slice,
@@ -55,7 +55,7 @@ impl Held {
     ) -> Self {
         prints.sort_unstable();
         let seen = vec![false; prints.len()];
-        Self { slice, since, prints, seen, unversioned, strange: HashSet::new() }
+        Self { slice, since, prints, seen, unversioned, unexpected: HashSet::new() }
     }
 
     /// Whether everything was seen.
@@ -68,7 +68,7 @@ impl Held {
         self.prints.binary_search(&print).is_ok_and(|place| self.seen.get(place) == Some(&false))
     }
 
-    /// Remembers what a message holds, when it belongs to the part.
+    /// Remembers what a message is, when it belongs to the part.
     pub(super) fn see(&mut self, kind: Kind, context: &str, message: &BorrowedMessage<'_>) {
         if kind != Kind::Event {
             if let Some(id) = id(message) {
@@ -83,12 +83,12 @@ impl Held {
         self.meet(event, since);
     }
 
-    fn meet(&mut self, event: Strange, since: bool) {
+    fn meet(&mut self, event: Unexpected, since: bool) {
         match self.prints.binary_search(&event.print) {
             Ok(place) => self.seen.iter_mut().skip(place).take(1).for_each(|seen| *seen = true),
-            Err(_) if since || self.strange.len() >= STRANGE_MAX => {}
+            Err(_) if since || self.unexpected.len() >= UNEXPECTED_MAX => {}
             Err(_) => {
-                self.strange.insert(event);
+                self.unexpected.insert(event);
             }
         }
     }
@@ -115,14 +115,14 @@ impl Slice {
 }
 
 /// A record that says of which stream it is and which version.
-fn event(context: &str, message: &BorrowedMessage<'_>) -> Option<Strange> {
+fn event(context: &str, message: &BorrowedMessage<'_>) -> Option<Unexpected> {
     let stream = std::str::from_utf8(message.key()?).ok()?;
     let version = header_text(message, envelope::SEQUENCE)?;
     let id = header_text(message, envelope::ID).unwrap_or_default();
     let print = print([context, version, id, stream], message.payload().unwrap_or_default());
     let version = version.parse().ok()?;
     let kept = stream.len() <= STREAM_MAX && id.len() <= STREAM_MAX;
-    kept.then(|| Strange {
+    kept.then(|| Unexpected {
         context: context.to_owned(),
         stream: stream.to_owned(),
         version,
@@ -147,38 +147,44 @@ fn id(message: &BorrowedMessage<'_>) -> Option<Uuid> {
 mod tests {
     use super::*;
 
-    fn event(stream: &str, version: i64, id: &str, payload: &[u8]) -> Strange {
+    fn event(stream: &str, version: i64, id: &str, payload: &[u8]) -> Unexpected {
         let print = print(["orders", &version.to_string(), id, stream], payload);
-        Strange { context: "orders".to_owned(), stream: stream.to_owned(), version, id: id.to_owned(), print }
+        Unexpected {
+            context: "orders".to_owned(),
+            stream: stream.to_owned(),
+            version,
+            id: id.to_owned(),
+            print,
+        }
     }
 
-    fn held(events: &[&Strange]) -> Held {
+    fn expected(events: &[&Unexpected]) -> Expected {
         let prints = events.iter().map(|event| event.print).collect();
-        Held::new(Slice { number: 0, of: 1 }, 0, prints, HashMap::new())
+        Expected::new(Slice { number: 0, of: 1 }, 0, prints, HashMap::new())
     }
 
     #[test]
     fn an_event_is_there_once_however_often_it_lies_there_and_what_is_not_seen_is_lacking() {
         let [first, second] = [event("1", 1, "a", b"x"), event("1", 2, "b", b"y")];
-        let mut held = held(&[&first, &second]);
-        held.meet(first.clone(), false);
-        held.meet(first.clone(), false);
-        assert_eq!([held.lacks(first.print), held.lacks(second.print)], [false, true]);
-        assert!(!held.is_whole() && held.strange.is_empty());
-        held.meet(second, false);
-        assert!(held.is_whole());
+        let mut expected = expected(&[&first, &second]);
+        expected.meet(first.clone(), false);
+        expected.meet(first.clone(), false);
+        assert_eq!([expected.lacks(first.print), expected.lacks(second.print)], [false, true]);
+        assert!(!expected.is_whole() && expected.unexpected.is_empty());
+        expected.meet(second, false);
+        assert!(expected.is_whole());
     }
 
     #[test]
-    fn another_id_or_payload_in_the_place_of_an_event_is_strange_and_what_came_since_is_not() {
+    fn another_id_or_payload_in_the_place_of_an_event_is_unexpected_and_what_came_since_is_not() {
         let right = event("1", 1, "a", b"x");
-        let mut held = held(&[&right]);
-        held.meet(right, false);
-        for strange in [event("1", 1, "b", b"x"), event("1", 1, "a", b"y"), event("1", 1, "a", b"")] {
-            held.meet(strange, false);
+        let mut expected = expected(&[&right]);
+        expected.meet(right, false);
+        for unexpected in [event("1", 1, "b", b"x"), event("1", 1, "a", b"y"), event("1", 1, "a", b"")] {
+            expected.meet(unexpected, false);
         }
-        held.meet(event("1", 2, "c", b"later"), true);
-        assert_eq!(held.strange.len(), 3);
+        expected.meet(event("1", 2, "c", b"later"), true);
+        assert_eq!(expected.unexpected.len(), 3);
     }
 
     #[test]

@@ -1,0 +1,36 @@
+//! `millrace receipt` and `millrace commands`: what became of commands.
+
+mod text;
+
+use millrace_ops::config::Config;
+use millrace_ops::failure::Failure;
+use millrace_ops::receipts::{self, Filters, Status};
+use serde_json::json;
+
+use crate::cli::Commands;
+use crate::output::{self, Format};
+
+/// Shows what became of a command.
+///
+/// # Errors
+/// [`Failure::NotFound`] when it is neither in the ledger nor among the records that wait to be decided.
+pub async fn receipt(config: &Config, format: Format, id: &str, source: Option<&str>) -> Result<(), Failure> {
+    let found = receipts::find(config, id, source).await?;
+    let text: Vec<String> = found.iter().map(text::receipt).collect();
+    output::print(format, &text.join("\n"), &json!(found))
+}
+
+/// Lists decided commands, or those that wait for another try, the newest first.
+///
+/// # Errors
+/// [`Failure::Usage`] or [`Failure::NotFound`] when there is no such stream; when the ledger cannot be read.
+pub async fn commands(config: &Config, format: Format, options: &Commands) -> Result<(), Failure> {
+    let Commands { stream, status, since, limit } = options;
+    let filters = Filters { stream: stream.clone(), status: status.map(Status::from), since: *since };
+    let found = output::first(receipts::list(config, &filters, *limit).await?);
+    let text = match filters.status {
+        Some(Status::Retrying) => text::list_waiting(&found),
+        _ => text::list(&found),
+    };
+    output::print(format, &text, &json!(found))
+}

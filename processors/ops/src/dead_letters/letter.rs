@@ -1,0 +1,129 @@
+//! A dead letter.
+
+use chrono::{DateTime, Utc};
+use millrace_store::dead_letter::{self, DOCUMENT_REFUSED};
+use serde::Serialize;
+
+use super::id::Id;
+use crate::layout::Side;
+
+/// What was done about a letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Nothing yet.
+    Dead,
+    /// Its record was given to its group again.
+    Redriven,
+    /// It was given up.
+    Discarded,
+}
+
+impl Status {
+    /// As the table `dead_letter` has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Dead => "dead",
+            Self::Redriven => "redriven",
+            Self::Discarded => "discarded",
+        }
+    }
+}
+
+/// A row of the table `dead_letter`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Letter {
+    /// Its side and row.
+    pub id: Id,
+    /// When its last try failed.
+    pub failed_at: DateTime<Utc>,
+    /// The consumer group that gave it up.
+    pub group: String,
+    /// The generation of the view whose group it is; 1 on the write side.
+    pub generation: i32,
+    /// The topic of its record.
+    pub topic: String,
+    /// The partition of its record.
+    pub partition: i32,
+    /// The offset of its record.
+    pub offset: i64,
+    /// The record's Kafka key; of a refused document its id.
+    pub key: Option<String>,
+    /// The full name of the record's type, when that could be read.
+    #[serde(rename = "type")]
+    pub type_: Option<String>,
+    /// Why it failed, for programs.
+    pub code: String,
+    /// Why it failed, for people.
+    pub message: String,
+    /// How often it was tried.
+    pub attempts: i32,
+    /// `dead`, `redriven` or `discarded`.
+    pub status: String,
+    /// An event's place in its stream; the version of a refused document.
+    pub version: Option<i64>,
+    /// The stream of the event that a refused document of a log is made of.
+    pub stream: Option<String>,
+    /// Where its bytes lie on the dead letter topic; a refused document has none.
+    pub copy: Option<CopyAt>,
+}
+
+/// A place on a dead letter topic.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct CopyAt {
+    /// The partition.
+    pub partition: i32,
+    /// The offset.
+    pub offset: i64,
+}
+
+impl Letter {
+    /// Whether Elasticsearch refused a document, and no record failed.
+    pub(super) fn is_of_a_document(&self) -> bool {
+        self.code == DOCUMENT_REFUSED
+    }
+
+    pub(super) fn of(side: Side, row: dead_letter::Letter) -> Self {
+        Self {
+            id: Id { side, row: row.id },
+            failed_at: row.failed_at,
+            group: row.group,
+            generation: row.generation,
+            topic: row.topic,
+            partition: row.partition,
+            offset: row.offset,
+            key: row.key.as_deref().map(text),
+            type_: row.record_type,
+            code: row.code,
+            message: row.message,
+            attempts: row.attempts,
+            status: row.status,
+            version: row.version,
+            stream: row.stream,
+            copy: row.copy.map(|(partition, offset)| CopyAt { partition, offset }),
+        }
+    }
+}
+
+/// Bytes as people read them: text, or hexadecimal when they are not.
+pub(super) fn text(bytes: &[u8]) -> String {
+    std::str::from_utf8(bytes).map_or_else(|_| hex(bytes, usize::MAX), str::to_owned)
+}
+
+/// Bytes in hexadecimal, at most this many.
+pub(super) fn hex(bytes: &[u8], most: usize) -> String {
+    let digits: String = bytes.iter().take(most).map(|byte| format!("{byte:02x}")).collect();
+    let rest = bytes.len().saturating_sub(most);
+    if rest == 0 { format!("0x{digits}") } else { format!("0x{digits}… and {rest} bytes more") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_are_no_text_are_shown_in_hexadecimal() {
+        assert_eq!(text("ä".as_bytes()), "ä");
+        assert_eq!(text(&[0xff, 0x00]), "0xff00");
+        assert_eq!(hex(&[1, 2, 3], 2), "0x0102… and 1 bytes more");
+    }
+}

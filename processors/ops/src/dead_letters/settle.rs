@@ -1,0 +1,243 @@
+//! Letters redriven or discarded, each in a transaction of its own.
+
+use std::time::Duration;
+
+use millrace_engine::{Backoff, envelope};
+use millrace_store::dead_letter;
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::time::{Interval, MissedTickBehavior};
+use uuid::Uuid;
+
+use super::id::Id;
+use super::letter::{Letter, Status};
+use super::work::{Choice, DeadLetters, LetterError, Work};
+use crate::audit::Operator;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::listener::Listener;
+
+/// A letter whose key is in use is tried this often.
+const TRIES_MAX: usize = 10;
+
+/// What to do with letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Give their records to their groups again, with all their tries.
+    Redrive,
+    /// Give them up.
+    Discard,
+}
+
+impl Verb {
+    fn name(self) -> &'static str {
+        match self {
+            Verb::Redrive => "redrive",
+            Verb::Discard => "discard",
+        }
+    }
+
+    /// What a letter is afterwards.
+    pub fn done(self) -> Status {
+        match self {
+            Verb::Redrive => Status::Redriven,
+            Verb::Discard => Status::Discarded,
+        }
+    }
+}
+
+/// What is done, to which letters, and by whom.
+#[derive(Debug)]
+pub struct Order {
+    /// What is done.
+    pub verb: Verb,
+    /// To which letters.
+    pub choice: Choice,
+    /// Who does it, and why.
+    pub operator: Operator,
+    /// Letters a second, at most; `None` as fast as it goes.
+    pub rate: Option<u32>,
+}
+
+/// What became of the letters.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Done now.
+    pub now: u64,
+    /// Redriven or discarded earlier, or by another operator meanwhile.
+    pub before: u64,
+    /// Those that could not be.
+    pub refused: Vec<Refusal>,
+}
+
+/// A letter that could not be redriven or discarded.
+#[derive(Debug, Serialize)]
+pub struct Refusal {
+    /// Its id.
+    pub id: Id,
+    /// Why.
+    pub reason: String,
+}
+
+/// Redrives or discards the chosen letters; `counts` has what was done, also when it fails on the way.
+///
+/// # Errors
+/// [`Failure::NotFound`] when there is no such letter; when a component does not answer. A letter that cannot be done is no
+/// error: the others are.
+pub async fn settle(
+    config: &Config,
+    Order { verb, choice, operator, rate }: Order,
+    listener: &dyn Listener,
+    counts: &mut Counts,
+) -> Result<(), Failure> {
+    let all = DeadLetters::new(config)?;
+    let letters = all.chosen(&choice, listener).await?;
+    Settling { all, verb, operator, listener, counts }.all(&letters, rate).await
+}
+
+/// What became of a letter.
+enum Did {
+    Now,
+    /// By another operator, or earlier.
+    Before,
+}
+
+struct Settling<'s> {
+    all: DeadLetters<'s>,
+    verb: Verb,
+    operator: Operator,
+    listener: &'s dyn Listener,
+    counts: &'s mut Counts,
+}
+
+impl Settling<'_> {
+    async fn all(&mut self, letters: &[Letter], rate: Option<u32>) -> Result<(), Failure> {
+        let mut pace = rate.map(pace);
+        for (count, letter) in (1..).zip(letters) {
+            if let Some(pace) = &mut pace {
+                pace.tick().await;
+            }
+            match self.one(letter).await {
+                Ok(Did::Now) => self.counts.now += 1,
+                Ok(Did::Before) => self.counts.before += 1,
+                Err(LetterError::Failed(failure)) => return Err(failure),
+                Err(LetterError::Contended) => {
+                    self.refuse(letter, "its key is in use: try again".to_owned());
+                }
+                Err(LetterError::Refused(reason)) => self.refuse(letter, reason),
+            }
+            self.listener.count(self.verb.done().as_str(), count);
+        }
+        self.listener.counted();
+        Ok(())
+    }
+
+    fn refuse(&mut self, letter: &Letter, reason: String) {
+        self.listener.say(&format!("{}: {reason}", letter.id));
+        self.counts.refused.push(Refusal { id: letter.id, reason });
+    }
+
+    async fn one(&self, letter: &Letter) -> Result<Did, LetterError> {
+        if letter.status != "dead" {
+            return Ok(Did::Before);
+        }
+        let work = self.work(letter)?;
+        let mut contention = Backoff::after_contention();
+        for _ in 1..TRIES_MAX {
+            match self.attempt(letter, work.as_ref()).await {
+                Err(LetterError::Contended) => contention.wait().await,
+                other => return other,
+            }
+        }
+        self.attempt(letter, work.as_ref()).await
+    }
+
+    /// Nothing waits for a letter without record.
+    fn work(&self, letter: &Letter) -> Result<Option<Work>, LetterError> {
+        if letter.is_of_a_document() {
+            return Ok(None);
+        }
+        let work = match self.all.work(letter) {
+            // Without its record only what waits behind it could not go on.
+            Err(LetterError::Refused(_)) if self.verb == Verb::Discard && self.all.passes_over(letter) => {
+                return Ok(None);
+            }
+            work => work?,
+        };
+        if work.retries.delays.is_empty() && self.verb == Verb::Redrive {
+            let reason =
+                format!("{} has no retry topic to redrive over: configure retry delays", letter.group);
+            return Err(LetterError::Refused(reason));
+        }
+        Ok(Some(work))
+    }
+
+    async fn attempt(&self, letter: &Letter, work: Option<&Work>) -> Result<Did, LetterError> {
+        let database = self.all.tables.side(letter.id.side);
+        let fail = |error| LetterError::Failed(database.failure(error));
+        let mut transaction = database.pool.begin().await.map_err(fail)?;
+        if !dead_letter::mark(&mut transaction, letter.id.row, self.verb.done().as_str())
+            .await
+            .map_err(fail)?
+        {
+            return Ok(Did::Before);
+        }
+        let blocks = match work {
+            Some(work) => self.effect(letter, work, &mut transaction).await?,
+            None if self.verb == Verb::Redrive => self.all.publish(letter).await.map(|()| false)?,
+            None => false,
+        };
+        let details = details(letter, work);
+        let subject = letter.id.to_string();
+        let signed = self.operator.sign(&mut transaction, self.verb.name(), &subject, &details).await;
+        signed.map_err(fail)?;
+        transaction.commit().await.map_err(fail)?;
+        tracing::info!(letter = subject, %details, "{}", self.verb.done().as_str());
+        if let Some(Work { retries, record }) = work.filter(|_| blocks) {
+            retries.wake(record).await.map_err(|error| self.all.letter_error(letter.id.side, error))?;
+        }
+        Ok(Did::Now)
+    }
+
+    /// True when the record blocks its key, so that it is to be woken.
+    async fn effect(
+        &self,
+        letter: &Letter,
+        Work { retries, record }: &Work,
+        connection: &mut sqlx::PgConnection,
+    ) -> Result<bool, LetterError> {
+        let effect = match self.verb {
+            Verb::Redrive => retries.redrive(connection, record).await,
+            Verb::Discard => retries.discard(connection, record).await.map(|()| false),
+        };
+        effect.map_err(|error| self.all.letter_error(letter.id.side, error))
+    }
+}
+
+fn pace(rate: u32) -> Interval {
+    let mut pace = tokio::time::interval(Duration::from_secs(1) / rate.max(1));
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    pace
+}
+
+/// A trace of its own for what the operator does; the record keeps the one that it came with.
+fn details(letter: &Letter, work: Option<&Work>) -> Value {
+    let linked = work.and_then(|work| work.record.header(envelope::TRACEPARENT));
+    json!({
+        "group": letter.group, "topic": letter.topic, "partition": letter.partition, "offset": letter.offset,
+        "key": letter.key, "code": letter.code, "trace": Uuid::now_v7().simple().to_string(), "linked_trace": linked,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::examples;
+
+    #[test]
+    fn the_audit_says_which_record_it_was() {
+        let details = details(&examples::letter(), None);
+        assert_eq!((&details["offset"], &details["key"]), (&json!(42), &json!("10248")));
+        assert_eq!(details["trace"].as_str().map(str::len), Some(32));
+    }
+}

@@ -1,0 +1,138 @@
+//! Decided commands, or those that wait for another try.
+
+use chrono::{DateTime, Utc};
+use millrace_schemas::Kind;
+use millrace_store::command::{self, Filter};
+use millrace_store::names::COMMANDS;
+use millrace_store::parked::{self, Which};
+use millrace_store::write_side;
+
+use super::receipt::Receipt;
+use super::{attempts_max, group};
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::known;
+use crate::layout::{self, Side};
+use crate::page::{Page, one_more};
+use crate::postgres::Database;
+
+/// How a command ended, or that it has not yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// It is tried again, or waits behind one of its key that is.
+    Retrying,
+    /// Its events are written.
+    Completed,
+    /// The business refused it.
+    Rejected,
+    /// It could not be decided.
+    Dead,
+}
+
+impl Status {
+    /// As the ledger has it.
+    fn as_str(self) -> &'static str {
+        match self {
+            Status::Retrying => "retrying",
+            Status::Completed => "completed",
+            Status::Rejected => "rejected",
+            Status::Dead => "dead",
+        }
+    }
+}
+
+/// Which commands: those that fit all that is given.
+#[derive(Debug, Clone, Default)]
+pub struct Filters {
+    /// Only of this stream: `context/id`, or the id.
+    pub stream: Option<String>,
+    /// Only with this status; decided ones of every status without.
+    pub status: Option<Status>,
+    /// Only decided, or received, at this time or later.
+    pub since: Option<DateTime<Utc>>,
+}
+
+/// Decided commands, or with [`Status::Retrying`] those that wait for another try; the newest first.
+///
+/// # Errors
+/// [`Failure::Usage`] or [`Failure::NotFound`] when there is no such stream; when the database does not answer.
+pub async fn list(config: &Config, filters: &Filters, limit: i64) -> Result<Page<Receipt>, Failure> {
+    let ledger = Database::of(config, Side::Write)?;
+    let stream = filters.stream.as_deref().map(|stream| Stream::of(config, stream));
+    let found = match filters.status {
+        Some(Status::Retrying) => retrying(config, &ledger, stream, filters, one_more(limit)).await?,
+        _ => decided(&ledger, stream, filters, one_more(limit)).await?,
+    };
+    if let Some(stream) = stream.filter(|_| found.is_empty()) {
+        stream.refuse_unknown(config, &ledger).await?;
+    }
+    Ok(Page::of(found, limit))
+}
+
+async fn decided(
+    ledger: &Database,
+    stream: Option<Stream<'_>>,
+    filters: &Filters,
+    limit: i64,
+) -> Result<Vec<Receipt>, Failure> {
+    let filter = Filter {
+        context: stream.and_then(|stream| stream.context),
+        stream: stream.map(|stream| stream.id),
+        status: filters.status.map(Status::as_str),
+        since: filters.since,
+    };
+    let found = command::newest(&ledger.pool, &filter, limit).await;
+    found.map_err(|error| ledger.failure(error))
+}
+
+async fn retrying(
+    config: &Config,
+    ledger: &Database,
+    stream: Option<Stream<'_>>,
+    filters: &Filters,
+    limit: i64,
+) -> Result<Vec<Receipt>, Failure> {
+    let topic = stream.and_then(|stream| stream.context);
+    let topic = topic.map(|context| config.namespace.topic(Kind::Command, context));
+    let which = Which {
+        topic: topic.as_deref(),
+        key: stream.map(|stream| stream.id.as_bytes()),
+        since: filters.since,
+        limit: Some(limit),
+        ..Which::default()
+    };
+    let found = parked::waiting(&ledger.pool, &group(config), &which).await;
+    let found = found.map_err(|error| ledger.failure(error))?;
+    Ok(found.into_iter().map(|one| Receipt::waiting(one, attempts_max(config))).collect())
+}
+
+/// A stream as it is named: with its context or without.
+#[derive(Debug, Clone, Copy)]
+struct Stream<'s> {
+    context: Option<&'s str>,
+    id: &'s str,
+    named: &'s str,
+}
+
+impl<'s> Stream<'s> {
+    fn of(config: &Config, named: &'s str) -> Self {
+        let split = named.split_once('/').filter(|(context, _)| layout::contexts(config).contains(context));
+        match split {
+            Some((context, id)) => Self { context: Some(context), id, named },
+            None => Self { context: None, id: named, named },
+        }
+    }
+
+    /// Refuses one that does not exist, and that no command is for.
+    async fn refuse_unknown(self, config: &Config, ledger: &Database) -> Result<(), Failure> {
+        let group = config.namespace.group(COMMANDS);
+        let known = write_side::knows_stream(&ledger.pool, (self.context, self.id), &group).await;
+        let known = known.map_err(|error| ledger.failure(error))?;
+        let contexts = layout::contexts(config);
+        match self.named.split_once('/') {
+            _ if known => Ok(()),
+            Some((context, _)) if self.context.is_none() => known::among("context", context, &contexts),
+            _ => Err(Failure::NotFound(format!("there is no stream `{}`, and no command of it", self.named))),
+        }
+    }
+}

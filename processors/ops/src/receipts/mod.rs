@@ -1,0 +1,113 @@
+//! What became of commands: one by its id, or a list.
+
+mod backlog;
+mod list;
+mod receipt;
+
+use millrace_store::names::COMMANDS;
+use millrace_store::parked::{self, Waiting, Which};
+use millrace_store::{command, dead_letter};
+use sqlx::PgPool;
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::layout::Side;
+use crate::postgres::Database;
+pub use list::{Filters, Status, list};
+pub(crate) use receipt::waits_for;
+pub use receipt::{Letter, Receipt};
+
+/// What became of the command with this id; of each source that uses the id, unless one is given.
+///
+/// # Errors
+/// [`Failure::NotFound`] when it is neither in the ledger nor among the records that wait to be decided; when a database or
+/// Kafka does not answer.
+pub async fn find(config: &Config, id: &str, source: Option<&str>) -> Result<Vec<Receipt>, Failure> {
+    let ledger = Database::of(config, Side::Write)?;
+    let mut found = recorded(config, &ledger, id, source).await?;
+    if found.is_empty() {
+        let waiting = backlog::backlog(config, &ledger).await?;
+        found = tokio::task::block_in_place(|| backlog::pending(config, &waiting, id, source))?;
+    }
+    if found.is_empty() {
+        // It may have been read while we looked where it was not any more.
+        found = recorded(config, &ledger, id, source).await?;
+    }
+    if found.is_empty() {
+        return Err(missing(config, &ledger, id, source).await?);
+    }
+    for dead in found.iter_mut().filter(|receipt| receipt.is_dead()) {
+        dead.letter = letter(config, &ledger, dead).await?;
+    }
+    Ok(found)
+}
+
+async fn missing(
+    config: &Config,
+    ledger: &Database,
+    id: &str,
+    source: Option<&str>,
+) -> Result<Failure, Failure> {
+    let Some(source) = source else {
+        let namespace = &config.namespace;
+        return Ok(Failure::NotFound(format!(
+            "no command `{id}` is in the ledger of `{namespace}` or waits to be decided"
+        )));
+    };
+    let others = recorded(config, ledger, id, None).await?;
+    let others: Vec<String> = others.into_iter().map(|receipt| format!("`{}`", receipt.source)).collect();
+    let others =
+        if others.is_empty() { String::new() } else { format!("; it is known of {}", others.join(", ")) };
+    Ok(Failure::NotFound(format!(
+        "no command `{id}` of the source `{source}` is in the ledger of `{}` or waits to be decided{others}",
+        config.namespace
+    )))
+}
+
+/// What Postgres knows: how it was decided; else what it waits for; else that it is dead. What waits is asked for first, so
+/// that what is decided while we look is in the ledger.
+async fn recorded(
+    config: &Config,
+    ledger: &Database,
+    id: &str,
+    source: Option<&str>,
+) -> Result<Vec<Receipt>, Failure> {
+    let fail = |error| ledger.failure(error);
+    let waiting = waiting(config, &ledger.pool, &[id]).await.map_err(fail)?;
+    let mut found = receipts(ledger, id, source).await?;
+    for one in waiting.into_iter().filter(|one| source.is_none_or(|source| one.source == source)) {
+        if found.iter().any(|receipt| receipt.source == one.source && !receipt.is_dead()) {
+            continue;
+        }
+        found.retain(|receipt| receipt.source != one.source);
+        found.push(Receipt::waiting(one, attempts_max(config)));
+    }
+    Ok(found)
+}
+
+/// Commands with these ids that are tried again, or wait behind one that is.
+pub(crate) async fn waiting(config: &Config, write: &PgPool, ids: &[&str]) -> sqlx::Result<Vec<Waiting>> {
+    parked::waiting(write, &group(config), &Which { ids: Some(ids), ..Which::default() }).await
+}
+
+fn group(config: &Config) -> millrace_store::Group {
+    millrace_store::Group { id: config.namespace.group(COMMANDS), generation: 1 }
+}
+
+/// The first try, and as many as there are delays.
+fn attempts_max(config: &Config) -> i32 {
+    i32::try_from(config.retries.of(COMMANDS).len()).unwrap_or(i32::MAX).saturating_add(1)
+}
+
+async fn receipts(ledger: &Database, id: &str, source: Option<&str>) -> Result<Vec<Receipt>, Failure> {
+    command::receipts(&ledger.pool, id, source).await.map_err(|error| ledger.failure(error))
+}
+
+/// The last letter of a dead command, with the operator who redrove or discarded it.
+async fn letter(config: &Config, ledger: &Database, dead: &Receipt) -> Result<Option<Letter>, Failure> {
+    let place = (dead.topic.as_deref(), dead.partition, dead.offset);
+    let letters = dead_letter::letters_of(&ledger.pool, &config.namespace.group(COMMANDS), place).await;
+    let letters = letters.map_err(|error| ledger.failure(error))?;
+    let letter = |(id, status, who, why)| Letter { id, status, who, why };
+    Ok(letters.into_iter().next_back().map(letter))
+}

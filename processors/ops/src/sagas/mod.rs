@@ -1,0 +1,11 @@
+//! Instances of sagas: where each stands, how it came there, and how it is cancelled.
+
+mod cancel;
+mod id;
+mod instance;
+mod show;
+
+pub use cancel::cancel;
+pub use id::Id;
+pub use instance::{Filters, Instance, list};
+pub use show::{Sent, Shown, Step, Timer, show};

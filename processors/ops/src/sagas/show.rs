@@ -1,0 +1,161 @@
+//! An instance of a saga with its history and its timers.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use millrace_store::command;
+use millrace_store::parked::Waiting;
+use millrace_store::saga::{self, Filter};
+use millrace_store::saga_step;
+use millrace_store::saga_timer;
+use serde::Serialize;
+use serde_json::Value;
+use serde_with::serde_as;
+
+use super::id::Id;
+use super::instance::{Instance, find};
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::layout::Side;
+use crate::moment::Written;
+use crate::postgres::Database;
+use crate::receipts;
+
+/// One that has taken no step for so long is shown as stuck.
+const STUCK_AFTER: Duration = Duration::from_secs(15 * 60);
+
+/// All that is known of an instance.
+#[derive(Debug, Serialize)]
+pub struct Shown {
+    /// The instance.
+    #[serde(flatten)]
+    pub instance: Instance,
+    /// Its steps, in order.
+    pub history: Vec<Step>,
+    /// Its timers.
+    pub timers: Vec<Timer>,
+    /// Its state as JSON.
+    pub state: Value,
+}
+
+/// A step of an instance.
+#[serde_as]
+#[derive(Debug, Serialize)]
+pub struct Step {
+    /// Its number, from 1.
+    #[serde(rename = "step")]
+    pub number: i64,
+    /// When it was taken.
+    #[serde_as(as = "Written")]
+    pub at: DateTime<Utc>,
+    /// The event, rejection or timer that the instance reacted to.
+    pub input: String,
+    /// Where the instance stood after it.
+    pub standing: String,
+    /// The commands that it sent.
+    pub sent: Vec<Sent>,
+}
+
+/// A command of an instance.
+#[derive(Debug, Serialize)]
+pub struct Sent {
+    /// Its `ce_id`.
+    pub id: String,
+    /// The full name of its type.
+    #[serde(rename = "type")]
+    pub type_: String,
+    /// What became of it, for people.
+    pub became: String,
+}
+
+/// A timer of an instance.
+#[serde_as]
+#[derive(Debug, Serialize)]
+pub struct Timer {
+    /// Its name.
+    #[serde(rename = "timer")]
+    pub name: String,
+    /// When it was set.
+    #[serde_as(as = "Written")]
+    pub set_at: DateTime<Utc>,
+    /// When it is due.
+    #[serde_as(as = "Written")]
+    pub due_at: DateTime<Utc>,
+    /// How often it failed.
+    pub failed_tries: i32,
+    /// Why it failed last.
+    pub error: Option<String>,
+}
+
+/// An instance with its history.
+///
+/// # Errors
+/// [`Failure::NotFound`] when there is no such instance; when the database does not answer.
+pub async fn show(config: &Config, id: &Id) -> Result<Shown, Failure> {
+    let write = Database::of(config, Side::Write)?;
+    let shown = look(config, &write, id).await.map_err(|error| write.failure(error))?;
+    shown.ok_or_else(|| Failure::NotFound(format!("there is no instance {id}")))
+}
+
+async fn look(config: &Config, write: &Database, id: &Id) -> sqlx::Result<Option<Shown>> {
+    let (saga, instance) = (id.saga.as_str(), id.instance.as_str());
+    let filter = Filter {
+        saga: Some(saga),
+        instance: Some(instance),
+        ended: true,
+        stuck_after: STUCK_AFTER,
+        limit: 1,
+        ..Filter::default()
+    };
+    let Some(found) = find(config, &write.pool, &filter).await?.into_iter().next() else { return Ok(None) };
+    let state = saga::state(&write.pool, saga, instance).await?;
+    let steps = saga_step::of_instance(&write.pool, saga, instance).await?;
+    let timers = saga_timer::of_instance(&write.pool, saga, instance).await?;
+    let outcomes = Outcomes::of(config, write, &steps).await?;
+    let history = steps.into_iter().map(|step| outcomes.step(step)).collect();
+    let timers = timers.into_iter().map(Timer::from).collect();
+    Ok(Some(Shown { instance: found, history, timers, state }))
+}
+
+/// What is known of an instance's commands.
+struct Outcomes {
+    /// What became of those that are decided: id, status, code.
+    decided: Vec<(String, String, Option<String>)>,
+    /// Those that are tried again, or wait behind one that is.
+    waiting: Vec<Waiting>,
+}
+
+impl Outcomes {
+    async fn of(config: &Config, write: &Database, steps: &[saga_step::Step]) -> sqlx::Result<Self> {
+        let sent: Vec<&str> =
+            steps.iter().flat_map(|step| step.4.iter().map(|(id, _)| id.as_str())).collect();
+        let source = config.namespace.source();
+        let decided = command::outcomes(&write.pool, &source, &sent).await?;
+        let mut waiting = receipts::waiting(config, &write.pool, &sent).await?;
+        waiting.retain(|one| one.source == source);
+        Ok(Self { decided, waiting })
+    }
+
+    fn step(&self, (number, at, input, standing, sent): saga_step::Step) -> Step {
+        let sent = sent.0.into_iter().map(|(id, type_)| Sent { became: self.became(&id), id, type_ });
+        Step { number, at: at.0, input, standing, sent: sent.collect() }
+    }
+
+    /// What became of a command.
+    fn became(&self, id: &str) -> String {
+        if let Some(waiting) = self.waiting.iter().find(|one| one.id == id) {
+            return receipts::waits_for(&waiting.waits_for);
+        }
+        match self.decided.iter().find(|(known, ..)| known == id) {
+            None => "not decided yet".to_owned(),
+            Some((_, status, None)) => status.clone(),
+            Some((_, status, Some(code))) => format!("{status}: {code}"),
+        }
+    }
+}
+
+impl From<saga_timer::Timer> for Timer {
+    fn from((name, set_at, due_at, failed_tries, error): saga_timer::Timer) -> Self {
+        Self { name, set_at: set_at.0, due_at: due_at.0, failed_tries, error }
+    }
+}

@@ -1,0 +1,84 @@
+//! How many customers a segment takes now, and some of them.
+
+use chrono::{DateTime, Utc};
+use millrace_domain::effects::audience::Customer;
+pub use millrace_domain::segments::Channel;
+use millrace_domain::segments::{self, Query, Rule};
+use serde::Serialize;
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::layout::Side;
+use crate::postgres::Database;
+use crate::read_side;
+
+/// Which customers.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// What they must be like.
+    pub rules: Rules,
+    /// How they are to be written to: those without an address of it are left out.
+    pub channel: Channel,
+    /// The moment from which days are counted back; now when it is not given.
+    pub as_of: Option<DateTime<Utc>>,
+    /// Return at most this many.
+    pub limit: i64,
+}
+
+/// The rules of a segment.
+#[derive(Debug, Clone)]
+pub enum Rules {
+    /// Those of a segment that is defined, by its id.
+    Segment(String),
+    /// These, as JSON.
+    Json(String),
+}
+
+/// The customers whom rules take.
+#[derive(Debug, Serialize)]
+pub struct Audience {
+    /// How many there are.
+    #[serde(rename = "audience")]
+    pub count: i64,
+    /// The first of them.
+    pub customers: Vec<Customer>,
+}
+
+/// The customers whom a campaign that is launched now would be sent to.
+///
+/// # Errors
+/// [`Failure::NotFound`] when there is no such segment, [`Failure::Usage`] when the rules cannot be read; when the database
+/// does not answer.
+pub async fn preview(config: &Config, request: &Request) -> Result<Audience, Failure> {
+    let read = Database::of(config, Side::Read)?;
+    let rules = match &request.rules {
+        Rules::Json(rules) => rules.clone(),
+        Rules::Segment(segment_id) => defined(&read, segment_id).await?,
+    };
+    let rule =
+        segments::parse(&rules).map_err(|error| Failure::usage(error.to_string()).with_source(error))?;
+    audience(&read, &rule, request).await.map_err(|error| read.failure(error))
+}
+
+async fn defined(read: &Database, segment_id: &str) -> Result<String, Failure> {
+    let rules = sqlx::query_scalar("SELECT rules FROM segments WHERE segment_id = $1").bind(segment_id);
+    let rules: Option<String> =
+        rules.fetch_optional(&read.pool).await.map_err(|error| read.failure(error))?;
+    rules.ok_or_else(|| {
+        Failure::NotFound(format!(
+            "there is no segment `{segment_id}`; one that was just defined is there once the view has it"
+        ))
+    })
+}
+
+/// Both of the same snapshot, so that they agree.
+async fn audience(read: &Database, rule: &Rule, request: &Request) -> Result<Audience, sqlx::Error> {
+    let (channel, as_of) = (request.channel, request.as_of.unwrap_or_else(Utc::now));
+    let next = Query::Next { after: "", most: request.limit };
+    let mut snapshot = read.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let count = read_side::value(segments::audience(rule, channel, as_of, Query::Count))?;
+    let count = count.fetch_one(&mut *snapshot).await?;
+    let some = read_side::customers(segments::audience(rule, channel, as_of, next))?;
+    let some = some.fetch_all(&mut *snapshot).await?;
+    Ok(Audience { count, customers: some.into_iter().map(read_side::customer).collect() })
+}
