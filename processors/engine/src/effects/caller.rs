@@ -5,28 +5,19 @@ use std::time::{Duration, Instant};
 
 use millrace_domain::{Effect, GaveUp};
 use millrace_schemas::Command;
-use millrace_store::effect;
 use sqlx::PgConnection;
 use tokio::sync::OnceCell;
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::breaker::Breaker;
 use super::ledger::{self, Entry, Leased};
 use super::policy::{self, CallOutcome, Limits, Next};
 use super::{CallError, Provider, Shared};
 use crate::backoff::Backoff;
-use crate::error::{Dependency, WorkError};
+use crate::error::WorkError;
 use crate::failpoints::{self, broken, mechanism};
 use crate::metrics;
 use crate::outbox::{self, OutboxRow, SchemaIds};
-use crate::supervision::{Panic, caught};
 
-/// How often due calls are looked for when nothing wakes the caller.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often those that wait are counted.
-const COUNT_EVERY: Duration = Duration::from_secs(10);
 /// What a lease has beyond the time of its calls: for writing the answer.
 const LEASE_MARGIN: Duration = Duration::from_secs(30);
 
@@ -38,7 +29,7 @@ pub struct Caller<E> {
 }
 
 /// What a try shows about the provider.
-enum Health {
+pub(super) enum Health {
     /// It was not called.
     Unknown,
     Good,
@@ -52,33 +43,8 @@ impl<E: Effect> Caller<E> {
         Self { shared, provider, schema_ids: OnceCell::new() }
     }
 
-    /// Makes calls until stopped; those under way are finished.
-    pub async fn run(self, stop: CancellationToken) {
-        let caller = Arc::new(self);
-        let mut calls = Calls::new(caller.clone());
-        let (mut wake, mut backoff) = (caller.shared.wake.subscribe(), Backoff::new());
-        while !stop.is_cancelled() {
-            // Seen before the look, so that what comes during it is not missed.
-            wake.mark_unchanged();
-            if let Err(error) = calls.begin_due().await {
-                tracing::warn!(effect = E::NAME, %error, "calls wait");
-                let dependency = error.dependency().unwrap_or(Dependency::Postgres).to_string();
-                backoff.wait_for(&dependency, &stop).await;
-                continue;
-            }
-            backoff = Backoff::new();
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = calls.one_ended() => {}
-                _ = wake.changed() => {}
-                () = tokio::time::sleep(LOOK_EVERY) => {}
-            }
-        }
-        calls.all_ended().await;
-    }
-
     /// Room for a question, a call and their answer.
-    fn lease(&self) -> Duration {
+    pub(super) fn lease(&self) -> Duration {
         self.shared.settings.call_timeout * 2 + LEASE_MARGIN
     }
 
@@ -87,7 +53,7 @@ impl<E: Effect> Caller<E> {
     }
 
     /// One try of a call, from lease to ledger.
-    async fn attempt(&self, leased: Leased, until: Instant) -> Health {
+    pub(super) async fn attempt(&self, leased: Leased, until: Instant) -> Health {
         let (outcome, health, request) = match serde_json::from_str(&leased.request) {
             Ok(request) => {
                 let (outcome, health) = self.follow(&leased, &request, until).await;
@@ -225,7 +191,7 @@ impl<E: Effect> Caller<E> {
     }
 
     /// The registry's ids of the commands that may be sent, asked for once.
-    async fn schema_ids(&self) -> Result<&SchemaIds, WorkError> {
+    pub(super) async fn schema_ids(&self) -> Result<&SchemaIds, WorkError> {
         self.schema_ids.get_or_try_init(|| self.shared.registry.command_ids(E::CONTEXTS)).await
     }
 }
@@ -258,78 +224,6 @@ fn command<E: Effect>(request: &E::Request, outcome: &CallOutcome<E::Answer>) ->
         CallOutcome::Answered(answer) => E::answered(request, answer),
         CallOutcome::GiveUp(why) => E::gave_up(request, why),
         CallOutcome::Later { .. } => None,
-    }
-}
-
-/// The calls under way, and what they show about the provider.
-struct Calls<E> {
-    caller: Arc<Caller<E>>,
-    under_way: JoinSet<Result<Health, Panic>>,
-    breaker: Breaker,
-    counted_at: Option<Instant>,
-}
-
-impl<E: Effect> Calls<E> {
-    fn new(caller: Arc<Caller<E>>) -> Self {
-        let breaker = Breaker::new(caller.shared.settings.breaker_failures);
-        Self { caller, under_way: JoinSet::new(), breaker, counted_at: None }
-    }
-
-    /// Begins the calls that are due, as many as there is room for. Not before their answers can be written.
-    async fn begin_due(&mut self) -> Result<(), WorkError> {
-        self.caller.schema_ids().await?;
-        self.count().await?;
-        let (now, under_way) = (Instant::now(), self.under_way.len());
-        let wanted = self.caller.shared.settings.calls_max.saturating_sub(under_way);
-        let room = self.breaker.permits(wanted, under_way, now);
-        if room == 0 {
-            return Ok(());
-        }
-        let lease = self.caller.lease();
-        let database = &self.caller.shared.pool;
-        for leased in database.in_time(ledger::lease::<E>(database, room, lease)).await? {
-            let caller = self.caller.clone();
-            self.under_way.spawn(async move { caught("call", caller.attempt(leased, now + lease)).await });
-        }
-        Ok(())
-    }
-
-    /// Waits for a call to end; for ever when none is under way.
-    async fn one_ended(&mut self) {
-        let Some(mut ended) = self.under_way.join_next().await else { return std::future::pending().await };
-        loop {
-            match ended {
-                Ok(Ok(Health::Unknown)) => {}
-                Ok(Ok(Health::Good)) => self.breaker.succeeded(),
-                Ok(Ok(Health::Bad(key))) => self.breaker.failed(key, Instant::now()),
-                // Its lease ends, and its outcome counts as unknown then.
-                Ok(Err(panic)) => tracing::error!(effect = E::NAME, %panic, "a call ended badly"),
-                Err(error) => tracing::error!(effect = E::NAME, %error, "a call ended badly"),
-            }
-            match self.under_way.try_join_next() {
-                Some(next) => ended = next,
-                None => break,
-            }
-        }
-        let open = i64::from(self.breaker.is_open());
-        metrics::EFFECT_BREAKER.with_label_values(&[E::NAME]).set(open);
-    }
-
-    async fn all_ended(&mut self) {
-        while !self.under_way.is_empty() {
-            self.one_ended().await;
-        }
-    }
-
-    async fn count(&mut self) -> Result<(), WorkError> {
-        if self.counted_at.is_none_or(|at| at.elapsed() >= COUNT_EVERY) {
-            let database = &self.caller.shared.pool;
-            let waiting =
-                database.in_time(async { Ok(effect::waiting(&**database, E::NAME).await?) }).await?;
-            metrics::EFFECT_WAITING.with_label_values(&[E::NAME]).set(waiting);
-            self.counted_at = Some(Instant::now());
-        }
-        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod breaker;
 mod caller;
+mod calls;
 mod ledger;
 mod policy;
 mod provider;

@@ -15,6 +15,7 @@
 
 mod blocked;
 mod copies;
+mod dead_letter;
 mod drain;
 mod parked;
 mod redrive;
@@ -26,13 +27,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::try_join_all;
-use millrace_store::names::{dead_letter_topic, retry_level, retry_topic};
+use millrace_store::names::{retry_level, retry_topic};
 use millrace_store::{Place, blocked_key};
-use sqlx::{Acquire as _, PgConnection};
+use sqlx::PgConnection;
 
 pub use copies::{left_at_source, original, own_and_ours};
 
-use crate::dead_letters;
 use crate::elastic::Document;
 use crate::error::{Fault, WorkError};
 use crate::failpoints::{self, broken, mechanism};
@@ -295,93 +295,6 @@ impl Retries {
     fn delay(&self, attempts: usize) -> Duration {
         let retry = attempts.checked_sub(1).and_then(|place| self.delays.get(place).or(self.delays.last()));
         retry.copied().unwrap_or_default()
-    }
-
-    /// Copies to the dead letter topic, waits for the acknowledgements, then writes the ledger. A crash between the two
-    /// leaves a second copy, never none. What Kafka takes no copy of is in the ledger with its place. A record that has its
-    /// letter already, and behind which nothing waits, gets no other. Returns the keys that are free.
-    async fn dead_letter(
-        &self,
-        connection: &mut PgConnection,
-        dead: Vec<Failure<'_>>,
-    ) -> Result<Vec<Vec<u8>>, WorkError> {
-        let group = self.role.group();
-        let records: Vec<&Record> = dead.iter().map(|failure| failure.record).collect();
-        let ended = dead_letters::ended(connection, group, &records).await?;
-        let has_a_letter = |failure: &Failure<'_>| {
-            !self.waits_behind(&failure.fault) && ended.contains(&failure.record.place())
-        };
-        let (known, dead): (Vec<_>, Vec<_>) = dead.into_iter().partition(has_a_letter);
-        let copies = dead.iter().map(|Failure { record, fault, attempts }| async move {
-            let headers = copies::headers(record, fault, *attempts, None);
-            self.write_copy(record, &dead_letter_topic(&record.topic, &group.id), headers).await
-        });
-        let deliveries = try_join_all(copies).await?;
-        let mut freed: Vec<Vec<u8>> =
-            known.iter().map(|failure| failure.record.ordering_key().to_vec()).collect();
-        for (failure, delivery) in dead.into_iter().zip(deliveries) {
-            if !self.write_letter(connection, &failure, delivery).await? {
-                freed.push(failure.record.ordering_key().to_vec());
-            }
-        }
-        Ok(freed)
-    }
-
-    /// Writes a dead letter, whatever its record contains: what Postgres refuses of that is left out, and only the record's
-    /// place and the reason are written. True when what is behind it waits.
-    async fn write_letter(
-        &self,
-        connection: &mut PgConnection,
-        letter: &Failure<'_>,
-        copy: Option<Delivery>,
-    ) -> Result<bool, WorkError> {
-        let mut savepoint = connection.begin().await?;
-        let refused = match unless_it_panics("dead_letter", self.letter(&mut savepoint, letter, copy)).await {
-            Ok(waits) => {
-                savepoint.commit().await?;
-                return Ok(waits);
-            }
-            Err(error) => error.fault().ok_or(error)?,
-        };
-        savepoint.rollback().await?;
-        let Failure { record, fault, attempts } = letter;
-        let Place { topic, partition, offset } = record.place();
-        tracing::error!(
-            topic,
-            partition,
-            offset,
-            reason = refused.message,
-            "a dead letter with its place alone"
-        );
-        let place = Record::at(&topic, partition, offset, None, None, Vec::new());
-        let fault = Fault { hopeless: true, ..fault.clone() };
-        self.letter(connection, &Failure { record: &place, fault, attempts: *attempts }, copy).await
-    }
-
-    async fn letter(
-        &self,
-        connection: &mut PgConnection,
-        Failure { record, fault, attempts }: &Failure<'_>,
-        copy: Option<Delivery>,
-    ) -> Result<bool, WorkError> {
-        let group = self.role.group();
-        dead_letters::write(connection, group, record, fault, *attempts, copy).await?;
-        self.role.dead_lettered(connection, record, fault).await?;
-        let waits = self.waits_behind(fault);
-        if waits {
-            let dead = BTreeMap::from([(
-                record.ordering_key().to_vec(),
-                Blocked::at(Status::Dead, record, *attempts, Some(fault)),
-            )]);
-            parked::insert(connection, group, &[record], self.role.versioned()).await?;
-            blocked::put(connection, group, &record.topic, &dead).await?;
-        }
-        Ok(waits)
-    }
-
-    /// Whether what is behind a dead letter with this fault waits until it is redriven or discarded.
-    fn waits_behind(&self, fault: &Fault) -> bool {
-        self.role.waits_behind_dead() && !fault.hopeless
     }
 
     /// The documents that a batch changed, as they are now: what may be missing in Elasticsearch after a crash between

@@ -1,0 +1,121 @@
+//! The loop over calls that are due: how many may begin, and what their ends show about the provider.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use millrace_domain::Effect;
+use millrace_store::effect;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::breaker::Breaker;
+use super::caller::{Caller, Health};
+use super::ledger;
+use crate::backoff::Backoff;
+use crate::error::{Dependency, WorkError};
+use crate::metrics;
+use crate::supervision::{Panic, caught};
+
+/// How often due calls are looked for when nothing wakes the caller.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often calls that are not done are counted.
+const COUNT_EVERY: Duration = Duration::from_secs(10);
+
+impl<E: Effect> Caller<E> {
+    /// Makes calls until stopped; those under way are finished.
+    pub async fn run(self, stop: CancellationToken) {
+        let caller = Arc::new(self);
+        let mut calls = Calls::new(caller.clone());
+        let (mut wake, mut backoff) = (caller.shared.wake.subscribe(), Backoff::new());
+        while !stop.is_cancelled() {
+            // Seen before the look, so that what comes during it is not missed.
+            wake.mark_unchanged();
+            if let Err(error) = calls.begin_due().await {
+                tracing::warn!(effect = E::NAME, %error, "calls wait");
+                let dependency = error.dependency().unwrap_or(Dependency::Postgres).to_string();
+                backoff.wait_for(&dependency, &stop).await;
+                continue;
+            }
+            backoff = Backoff::new();
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = calls.one_ended() => {}
+                _ = wake.changed() => {}
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+        }
+        calls.all_ended().await;
+    }
+}
+
+/// The calls under way, and what they show about the provider.
+struct Calls<E> {
+    caller: Arc<Caller<E>>,
+    under_way: JoinSet<Result<Health, Panic>>,
+    breaker: Breaker,
+    counted_at: Option<Instant>,
+}
+
+impl<E: Effect> Calls<E> {
+    fn new(caller: Arc<Caller<E>>) -> Self {
+        let breaker = Breaker::new(caller.shared.settings.breaker_failures);
+        Self { caller, under_way: JoinSet::new(), breaker, counted_at: None }
+    }
+
+    /// Begins the calls that are due, as many as there is room for. Not before their answers can be written.
+    async fn begin_due(&mut self) -> Result<(), WorkError> {
+        self.caller.schema_ids().await?;
+        self.count().await?;
+        let (now, under_way) = (Instant::now(), self.under_way.len());
+        let wanted = self.caller.shared.settings.calls_max.saturating_sub(under_way);
+        let room = self.breaker.permits(wanted, under_way, now);
+        if room == 0 {
+            return Ok(());
+        }
+        let lease = self.caller.lease();
+        let database = &self.caller.shared.pool;
+        for leased in database.in_time(ledger::lease::<E>(database, room, lease)).await? {
+            let caller = self.caller.clone();
+            self.under_way.spawn(async move { caught("call", caller.attempt(leased, now + lease)).await });
+        }
+        Ok(())
+    }
+
+    /// Waits for a call to end; for ever when none is under way.
+    async fn one_ended(&mut self) {
+        let Some(mut ended) = self.under_way.join_next().await else { return std::future::pending().await };
+        loop {
+            match ended {
+                Ok(Ok(Health::Unknown)) => {}
+                Ok(Ok(Health::Good)) => self.breaker.succeeded(),
+                Ok(Ok(Health::Bad(key))) => self.breaker.failed(key, Instant::now()),
+                // Its lease ends, and its outcome counts as unknown then.
+                Ok(Err(panic)) => tracing::error!(effect = E::NAME, %panic, "a call ended badly"),
+                Err(error) => tracing::error!(effect = E::NAME, %error, "a call ended badly"),
+            }
+            match self.under_way.try_join_next() {
+                Some(next) => ended = next,
+                None => break,
+            }
+        }
+        let open = i64::from(self.breaker.is_open());
+        metrics::EFFECT_BREAKER.with_label_values(&[E::NAME]).set(open);
+    }
+
+    async fn all_ended(&mut self) {
+        while !self.under_way.is_empty() {
+            self.one_ended().await;
+        }
+    }
+
+    async fn count(&mut self) -> Result<(), WorkError> {
+        if self.counted_at.is_none_or(|at| at.elapsed() >= COUNT_EVERY) {
+            let database = &self.caller.shared.pool;
+            let waiting =
+                database.in_time(async { Ok(effect::waiting(&**database, E::NAME).await?) }).await?;
+            metrics::EFFECT_WAITING.with_label_values(&[E::NAME]).set(waiting);
+            self.counted_at = Some(Instant::now());
+        }
+        Ok(())
+    }
+}
