@@ -17,4 +17,4 @@ pub use patience::{Patience, as_long_as_it_moves, eventually};
 pub use process::Process;
 pub use registry::schema_id;
 pub use running::{Running, free_port};
-pub use stack::{Stack, script};
+pub use stack::{Stack, script, script_with};

@@ -165,7 +165,16 @@ fn printed(lines: &str) -> HashMap<String, String> {
 /// # Errors
 /// When it fails.
 pub fn script(arguments: &[&str]) -> Result<String> {
-    let output = Command::new(repository().join("scripts/stack")).args(arguments).output();
+    script_with(arguments, &[])
+}
+
+/// As [`script`], with variables of its environment.
+///
+/// # Errors
+/// When it fails.
+pub fn script_with(arguments: &[&str], variables: &[(&str, &str)]) -> Result<String> {
+    let mut command = Command::new(repository().join("scripts/stack"));
+    let output = command.args(arguments).envs(variables.iter().copied()).output();
     let output = output.context("scripts/stack")?;
     let talk = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "scripts/stack {arguments:?}: {talk}");

@@ -40,15 +40,20 @@ impl Outage {
 
     /// Kills components, one right after the other.
     pub async fn of_all<const N: usize>(components: [&'static str; N]) -> Self {
-        script("kill", components.to_vec()).await;
+        script("kill", &components, &[]).await;
         Self { components: components.to_vec(), began: Instant::now() }
     }
 
     /// Starts the components, not before the outage has lasted as long as `STORY_OUTAGE` says (in seconds), and waits
     /// until they are healthy.
     pub async fn ends(self) {
+        self.ends_with(&[]).await;
+    }
+
+    /// As [`Outage::ends`], with variables of the script's: they count until the components start again.
+    pub async fn ends_with(self, variables: &[(&'static str, &'static str)]) {
         tokio::time::sleep(wanted().saturating_sub(self.began.elapsed())).await;
-        script("up", self.components.clone()).await;
+        script("up", &self.components, variables).await;
     }
 }
 
@@ -66,8 +71,13 @@ fn wanted() -> Duration {
     Duration::from_secs(seconds)
 }
 
-async fn script(action: &'static str, components: Vec<&'static str>) {
-    let script = move || run(&[&[action], components.as_slice()].concat());
+async fn script(
+    action: &'static str,
+    components: &[&'static str],
+    variables: &[(&'static str, &'static str)],
+) {
+    let (arguments, variables) = ([&[action], components].concat(), variables.to_vec());
+    let script = move || millrace_testkit::script_with(&arguments, &variables).expect("scripts/stack");
     tokio::task::spawn_blocking(script).await.expect("scripts/stack");
 }
 

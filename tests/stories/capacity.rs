@@ -1,7 +1,9 @@
 //! Many commands in flight.
 
 use millrace_tests::link::{Link, State};
-use millrace_tests::{Instance, Load, Raw, becomes, eventually, kafka};
+use millrace_tests::load::customer;
+use millrace_tests::{Instance, Load, Process, Raw, becomes, eventually, kafka};
+use serde_json::json;
 
 use crate::{beside_others, instance_with};
 
@@ -37,6 +39,8 @@ async fn ten_thousand_commands_in_flight_all_have_an_outcome_in_bounded_memory()
 /// In bytes: Kafka takes no record of more than a mebibyte.
 const LARGE_RECORD: usize = 900_000;
 const LARGE_RECORDS: usize = 60;
+/// Of documents that Elasticsearch has not acknowledged, at the least while it is away: the bound is 24 MiB.
+const DOCUMENTS: usize = 20 << 20;
 /// What all groups hold together at the most, beside a share for each.
 const COMMON: usize = 40 << 20;
 
@@ -44,8 +48,8 @@ const COMMON: usize = 40 << 20;
 async fn large_records_wait_for_postgres_and_pass_through_every_group_in_bounded_memory() {
     let _turn = beside_others().await;
     let instance = instance_with("large", &[]).await;
-    let link = Link::to("READ_DATABASE_URL").await;
-    let process = instance.start_with(&[], &[link.variable()]);
+    let [link, elasticsearch] = [Link::to("READ_DATABASE_URL").await, Link::to("ELASTICSEARCH_URL").await];
+    let process = instance.start_with(&[], &[link.variable(), elasticsearch.variable()]);
     process.reports("millrace_partitions_assigned", &[], partitions(&instance)).await;
     link.becomes(State::Cut);
     kafka::produce(&instance.topic("evt", "orders"), None, &large()).await;
@@ -58,6 +62,7 @@ async fn large_records_wait_for_postgres_and_pass_through_every_group_in_bounded
     becomes(&instance.read, "SELECT count(*) FROM dead_letter", (views * LARGE_RECORDS) as i64).await;
     let all = views * LARGE_RECORDS * LARGE_RECORD;
     assert!(all > MEMORY_MAX_MB as usize * 1_000_000, "{all} bytes are more than fits");
+    large_documents_wait_for_elasticsearch(&instance, &process, &elasticsearch).await;
     let peak = process.memory_peak_mb();
     assert!(peak < MEMORY_MAX_MB, "{peak} MB resident at the most");
     eventually("nothing is held any more", async || {
@@ -67,6 +72,24 @@ async fn large_records_wait_for_postgres_and_pass_through_every_group_in_bounded
         }
     })
     .await;
+}
+
+/// Rows are committed as far as their documents have room.
+async fn large_documents_wait_for_elasticsearch(instance: &Instance, process: &Process, link: &Link) {
+    link.becomes(State::Cut);
+    let topic = instance.topic("evt", "customers");
+    for i in 0..LARGE_RECORDS {
+        let (id, name) = (customer(i), "n".repeat(LARGE_RECORD));
+        let event = Raw::of("CustomerRegistered", &json!({"customer_id": id, "name": name})).await;
+        kafka::produce(&topic, None, &[event.header("ce_id", id).header("ce_sequence", "1")]).await;
+    }
+    process.reports("millrace_buffer_bytes", &[("what", "documents")], DOCUMENTS as f64).await;
+    link.becomes(State::Well);
+    becomes(&instance.read, "SELECT count(*) FROM customers", LARGE_RECORDS as i64).await;
+    instance.settle().await;
+    for index in ["customers", "events"] {
+        assert_eq!(instance.documents(index).await.len(), LARGE_RECORDS, "{index}");
+    }
 }
 
 /// No Avro: each is a dead letter of every group that reads it, with the same bytes. They are large in their values, or in

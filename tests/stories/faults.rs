@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use millrace_tests::load::{add_product, command, customer, order, place, product, register};
 use millrace_tests::settle::Backlog;
-use millrace_tests::stack::{connect, http, kafka_tool, stack};
+use millrace_tests::stack::{Outage, connect, http, kafka_tool, stack};
 use millrace_tests::{Instance, Load, Process, Raw, Snapshot, becomes, eventually, kafka};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::undisturbed::undisturbed;
-use crate::{beside_others, instance, instance_with};
+use crate::{alone, beside_others, instance, instance_with};
 
 /// A running instance that has worked off the basics of the standard load.
 async fn with_basics(story: &str) -> (Instance, Process) {
@@ -102,6 +102,55 @@ async fn drop_the_slot(instance: &Instance) {
     .await;
 }
 
+/// Every slot of the server that is behind loses its WAL, so the stack is this story's alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_whose_wal_is_gone_is_made_anew_by_setup_and_what_it_never_carried_is_emitted() {
+    let _turn = alone().await;
+    let instance = instance_with("slot_invalid", &[("contexts", r#"["customers"]"#)]).await;
+    let _process = instance.start();
+    instance.send(&[register(0)]).await;
+    instance.settle().await;
+    stops(&connector(&instance)).await;
+    send_and_decide(&instance, &[register(1)]).await;
+    postgres_keeps_little_wal(&instance).await;
+    let status = instance.millrace(&["status"]).await;
+    status.expect_code(1).expect_told("(lost)");
+    connect(Method::PUT, &format!("{}/resume", connector(&instance))).await;
+    send_and_decide(&instance, &[register(2)]).await;
+    instance.millrace(&["setup"]).await.expect_success();
+    send_and_decide(&instance, &[register(3)]).await;
+    instance.millrace(&["verify", "--repair", "--why", "the slot was lost"]).await.expect_success();
+    instance.settle().await;
+    becomes(&instance.read, "SELECT count(*) FROM customers", 4).await;
+    instance.millrace(&["verify"]).await.expect_success();
+    instance.millrace(&["status"]).await.expect_success();
+}
+
+/// What a slot needs of the WAL is lost at a checkpoint, and there is one before Postgres is up after a crash.
+async fn postgres_keeps_little_wal(instance: &Instance) {
+    sqlx::raw_sql(
+        "CREATE TABLE ballast AS SELECT repeat(i::text, 300) AS text FROM generate_series(1, 60000) AS i",
+    )
+    .execute(&instance.write)
+    .await
+    .expect("more WAL than is kept");
+    let little = ("MILLRACE_STACK_POSTGRES_OPTIONS", "-c max_slot_wal_keep_size=16MB");
+    Outage::of("postgres").await.ends_with(&[little]).await;
+    Outage::of("postgres").await.ends().await;
+    let lost = "SELECT count(*) FROM pg_replication_slots
+                WHERE wal_status = 'lost' AND slot_name = current_schema() || '_outbox'";
+    becomes(&instance.write, lost, 1).await;
+}
+
+async fn stops(connector: &str) {
+    connect(Method::PUT, &format!("{connector}/stop")).await;
+    eventually("the connector has stopped", async || {
+        let status = connect(Method::GET, &format!("{connector}/status")).await;
+        if status["tasks"] == json!([]) { Ok(()) } else { Err(status.to_string()) }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn connect_forgets_where_it_was_and_nothing_is_lost() {
     let _turn = beside_others().await;
@@ -145,12 +194,7 @@ async fn offsets_that_are_ahead_of_the_server_are_told_and_forgotten_by_setup() 
         if offsets["offsets"][0]["offset"]["lsn"].is_i64() { Ok(()) } else { Err(offsets.to_string()) }
     })
     .await;
-    connect(Method::PUT, &format!("{connector}/stop")).await;
-    eventually("the connector has stopped", async || {
-        let status = connect(Method::GET, &format!("{connector}/status")).await;
-        if status["tasks"] == json!([]) { Ok(()) } else { Err(status.to_string()) }
-    })
-    .await;
+    stops(&connector).await;
     move_offsets_ahead(&connector).await;
     connect(Method::PUT, &format!("{connector}/resume")).await;
     eventually("status tells that the offsets are ahead", async || {

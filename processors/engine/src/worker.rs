@@ -20,6 +20,9 @@ use crate::record::Record;
 use crate::retry::{Lane, Retries, Settled};
 use crate::{envelope, metrics};
 
+/// The most bytes of records in one transaction, unless one record alone is larger: what is made of a record on its way into
+/// Postgres and Elasticsearch takes its size in memory several times.
+const BATCH_BYTES_MAX: usize = 4 << 20;
 /// How often a worker looks whether it is still paused.
 const LOOK_AGAIN_WHEN_PAUSED: Duration = Duration::from_millis(50);
 
@@ -206,7 +209,7 @@ impl Worker {
                     return true;
                 }
                 let pending = before(left, std::mem::replace(&mut self.reach, i64::MAX));
-                let pending = pending.get(..most).unwrap_or(pending);
+                let pending = within(pending.get(..most).unwrap_or(pending), BATCH_BYTES_MAX);
                 let outcome = self.attempt(pending, fault.as_ref()).await;
                 if let Err(WorkError::Overran(_)) = outcome {
                     most = pending.len().div_ceil(2);
@@ -465,6 +468,16 @@ fn after(batch: &[Record], offset: i64) -> &[Record] {
     batch.get(batch.partition_point(|record| record.offset < offset)..).unwrap_or_default()
 }
 
+/// The first records of a batch that take no more than so many bytes; at least one.
+fn within(batch: &[Record], bytes_max: usize) -> &[Record] {
+    let sums = batch.iter().scan(0, |sum, record| {
+        *sum += record.room_needed();
+        Some(*sum)
+    });
+    let count = sums.take_while(|sum| *sum <= bytes_max).count().max(1);
+    batch.get(..count).unwrap_or(batch)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -503,5 +516,15 @@ mod tests {
         assert_eq!(offsets(after(&records, 5)), [7]);
         assert_eq!(offsets(after(&records, 8)), [0; 0]);
         assert_eq!(offsets(before(&records, 5)), [3, 4]);
+    }
+
+    #[test]
+    fn a_batch_ends_before_it_is_too_large_and_has_one_record_at_least() {
+        let records = batch(&[3, 4, 7]);
+        let each = records[0].room_needed();
+        assert_eq!(offsets(within(&records, 2 * each)), [3, 4]);
+        assert_eq!(offsets(within(&records, 3 * each)), [3, 4, 7]);
+        assert_eq!(offsets(within(&records, each - 1)), [3]);
+        assert_eq!(offsets(within(&[], each)), [0; 0]);
     }
 }
