@@ -30,7 +30,7 @@ pub(super) async fn connector(config: &Config, write: &Database) -> Result<Optio
 /// What the schema registry has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subjects {
-    /// Of everybody who shares it.
+    /// Of all instances that share it.
     pub count: usize,
     /// Record types of the instance's contexts that it does not know.
     pub missing: Vec<&'static str>,
