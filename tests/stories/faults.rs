@@ -250,6 +250,24 @@ async fn a_row_that_kafka_does_not_take_is_taken_out_of_the_way(instance: &Insta
     );
     let again = instance.millrace(&["outbox", "skip", &first_row(instance).await, "--why", "x"]).await;
     again.expect_code(1).expect_told("has not failed");
+    a_connector_that_was_left_to_drop_rows_is_named_and_set_right_by_setup(instance).await;
+}
+
+/// As when `outbox skip` is killed while the connector passes the row.
+async fn a_connector_that_was_left_to_drop_rows_is_named_and_set_right_by_setup(instance: &Instance) {
+    let path = format!("{}/config", connector(instance));
+    let mut config = connect(Method::GET, &path).await;
+    config["errors.tolerance"] = json!("all");
+    let url = format!("{}/{path}", stack().connect_url());
+    let altered = http().put(url).json(&config).send().await.expect("Connect");
+    assert!(altered.status().is_success(), "{}", altered.text().await.unwrap_or_default());
+    eventually("status names it", async || match instance.millrace(&["status"]).await {
+        status if status.stdout.contains("drops rows") => Ok(status.expect_code(1).code),
+        status => Err(status.stdout),
+    })
+    .await;
+    instance.millrace(&["setup"]).await.expect_success();
+    instance.millrace(&["status"]).await.expect_success();
 }
 
 const NO_ROW: &str = "00000000-0000-0000-0000-000000000000";

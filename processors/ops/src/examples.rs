@@ -92,5 +92,11 @@ pub fn report_that_is_well() -> Report {
 
 /// A connector that runs, and whose task is not there yet.
 pub fn connector() -> ConnectorState {
-    ConnectorState { connector: "RUNNING".to_owned(), task: None, trace: None, offsets_ahead: 0 }
+    ConnectorState {
+        connector: "RUNNING".to_owned(),
+        task: None,
+        trace: None,
+        offsets_ahead: 0,
+        drops_rows: false,
+    }
 }

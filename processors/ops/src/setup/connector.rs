@@ -123,6 +123,12 @@ pub(super) async fn stop_and_forget(connect: &Http, name: &str) -> Result<(), Fa
     connect.success(forgotten, &path).map(|_| ())
 }
 
+/// Whether a connector is as [`leniently`] has it meanwhile.
+pub(crate) async fn drops_rows(connect: &Http, name: &str) -> Result<bool, Failure> {
+    let found = connect.find(&["connectors", name, "config"]).await?;
+    Ok(found.is_some_and(|found| found[TOLERANCE] == "all"))
+}
+
 /// What Connect does with a record that Kafka does not take.
 const TOLERANCE: &str = "errors.tolerance";
 
@@ -266,6 +272,8 @@ pub struct State {
     pub trace: Option<String>,
     /// How many bytes of WAL Connect is ahead of the server; 0 when it is not.
     pub offsets_ahead: i64,
+    /// Whether it drops a row that Kafka does not take, as while `millrace outbox skip` works, or after that was killed.
+    pub drops_rows: bool,
 }
 
 impl State {
@@ -288,12 +296,18 @@ impl State {
             task: text("/tasks/0/state"),
             trace: trace.as_deref().map(root_cause),
             offsets_ahead: 0,
+            drops_rows: false,
         }
     }
 
     /// Whether it was paused or stopped.
     pub fn is_paused(&self) -> bool {
         matches!(self.connector.as_str(), "PAUSED" | "STOPPED")
+    }
+
+    /// Whether an operator should look at it.
+    pub fn is_wrong(&self) -> bool {
+        self.trace.is_some() || self.is_paused() || self.offsets_ahead > 0 || self.drops_rows
     }
 
     /// Whether it does not run again by itself.

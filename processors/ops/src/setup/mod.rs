@@ -11,7 +11,7 @@ pub(crate) mod topics;
 pub mod wait;
 
 pub use connector::State as ConnectorState;
-pub(crate) use connector::{leniently, offsets_ahead};
+pub(crate) use connector::{drops_rows, leniently, offsets_ahead};
 pub use steps::{Did, Report, Step};
 pub use teardown::teardown;
 

@@ -118,6 +118,10 @@ pub fn missing_connector() -> String {
     "there is no connector, so nothing gets from the outbox to Kafka: run `millrace setup`\n".to_owned()
 }
 
+/// What follows while rows that Kafka does not take are dropped.
+const DROPS_ROWS: &str = ": it drops rows that Kafka does not take (errors.tolerance=all), as while `millrace outbox skip` works; if none \
+     does, run `millrace setup`, then `millrace verify`";
+
 /// A connector in a line.
 pub fn shown_connector(state: &ConnectorState) -> String {
     let task = state.task.as_deref().unwrap_or("not there");
@@ -131,7 +135,8 @@ pub fn shown_connector(state: &ConnectorState) -> String {
             bytes(ahead)
         ),
     };
-    format!("{}{paused}, its task {task}{trace}{ahead}\n", state.connector)
+    let drops = if state.drops_rows { DROPS_ROWS } else { "" };
+    format!("{}{paused}, its task {task}{trace}{ahead}{drops}\n", state.connector)
 }
 
 /// Bytes for people.

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::http::{self, Http};
 use crate::layout;
 use crate::postgres::Database;
-use crate::setup::{ConnectorState, offsets_ahead};
+use crate::setup::{ConnectorState, drops_rows, offsets_ahead};
 
 /// A process on this machine answers at once.
 const PROCESS_TIMEOUT: Duration = Duration::from_secs(2);
@@ -24,7 +24,8 @@ pub(super) async fn connector(config: &Config, write: &Database) -> Result<Optio
     let Some(state) = ConnectorState::find(&connect, &name).await? else { return Ok(None) };
     // A database that does not answer is named with its own facts.
     let offsets_ahead = offsets_ahead(&connect, &name, write).await.unwrap_or_default();
-    Ok(Some(ConnectorState { offsets_ahead, ..state }))
+    let drops_rows = drops_rows(&connect, &name).await?;
+    Ok(Some(ConnectorState { offsets_ahead, drops_rows, ..state }))
 }
 
 /// What the schema registry has.

@@ -95,9 +95,7 @@ impl Report {
         };
         let connector = match &self.connector {
             Ok(None) => Some(missing_connector()),
-            Ok(Some(state)) if state.trace.is_some() || state.is_paused() || state.offsets_ahead > 0 => {
-                Some(format!("connector: {}", shown_connector(state)))
-            }
+            Ok(Some(state)) if state.is_wrong() => Some(format!("connector: {}", shown_connector(state))),
             _ => None,
         };
         slot.or(connector).map(|alarm| alarm.trim_end().to_owned())
@@ -272,6 +270,8 @@ mod tests {
         assert!(alarm(Some(slot("reserved")), Some(failed)).unwrap().contains("no such slot"));
         let ahead = ConnectorState { offsets_ahead: 2_048, ..running() };
         assert!(alarm(Some(slot("reserved")), Some(ahead)).unwrap().contains("offsets are 2.0 KiB ahead"));
+        let drops = ConnectorState { drops_rows: true, ..running() };
+        assert!(alarm(Some(slot("reserved")), Some(drops)).unwrap().contains("drops rows"));
         let state = |name: &str| Some(ConnectorState { connector: name.to_owned(), ..running() });
         for paused in ["PAUSED", "STOPPED"] {
             assert!(alarm(Some(slot("reserved")), state(paused)).unwrap().contains("until it is resumed"));
