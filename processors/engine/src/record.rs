@@ -169,10 +169,14 @@ impl Record {
 
     /// How much of the buffer the record takes, in bytes.
     pub(crate) fn room_needed(&self) -> usize {
+        self.bytes() + self.headers.len() * HEADER_OVERHEAD_BYTES + OVERHEAD_BYTES
+    }
+
+    /// How many bytes its key, value and headers have.
+    pub(crate) fn bytes(&self) -> usize {
         let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
-        let header = |header: &Header| header.name.len() + length(&header.value) + HEADER_OVERHEAD_BYTES;
-        let headers: usize = self.headers.iter().map(header).sum();
-        length(&self.key) + length(&self.value) + headers + OVERHEAD_BYTES
+        let header = |header: &Header| header.name.len() + length(&header.value);
+        length(&self.key) + length(&self.value) + self.headers.iter().map(header).sum::<usize>()
     }
 
     /// Where it lies.

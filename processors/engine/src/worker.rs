@@ -22,7 +22,7 @@ use crate::{envelope, metrics};
 
 /// The most bytes of records in one transaction, unless one record alone is larger: what is made of a record on its way into
 /// Postgres and Elasticsearch takes its size in memory several times.
-const BATCH_BYTES_MAX: usize = 4 << 20;
+const BATCH_BYTES_MAX: usize = 2 << 20;
 /// How often a worker looks whether it is still paused.
 const LOOK_AGAIN_WHEN_PAUSED: Duration = Duration::from_millis(50);
 
@@ -471,7 +471,7 @@ fn after(batch: &[Record], offset: i64) -> &[Record] {
 /// The first records of a batch that take no more than so many bytes; at least one.
 fn within(batch: &[Record], bytes_max: usize) -> &[Record] {
     let sums = batch.iter().scan(0, |sum, record| {
-        *sum += record.room_needed();
+        *sum += record.bytes();
         Some(*sum)
     });
     let count = sums.take_while(|sum| *sum <= bytes_max).count().max(1);
@@ -520,11 +520,11 @@ mod tests {
 
     #[test]
     fn a_batch_ends_before_it_is_too_large_and_has_one_record_at_least() {
-        let records = batch(&[3, 4, 7]);
-        let each = records[0].room_needed();
-        assert_eq!(offsets(within(&records, 2 * each)), [3, 4]);
-        assert_eq!(offsets(within(&records, 3 * each)), [3, 4, 7]);
-        assert_eq!(offsets(within(&records, each - 1)), [3]);
-        assert_eq!(offsets(within(&[], each)), [0; 0]);
+        let record = |offset: i64| Record { value: Some(vec![0; 100]), ..batch(&[offset]).remove(0) };
+        let records: Vec<Record> = [3, 4, 7].map(record).into();
+        assert_eq!(offsets(within(&records, 200)), [3, 4]);
+        assert_eq!(offsets(within(&records, 300)), [3, 4, 7]);
+        assert_eq!(offsets(within(&records, 99)), [3]);
+        assert_eq!(offsets(within(&[], 100)), [0; 0]);
     }
 }
