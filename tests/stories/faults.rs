@@ -113,6 +113,11 @@ async fn a_slot_whose_wal_is_gone_is_made_anew_by_setup_and_what_it_never_carrie
     stops(&connector(&instance)).await;
     send_and_decide(&instance, &[register(1)]).await;
     postgres_keeps_little_wal(&instance).await;
+    eventually("the registry has new connections", async || {
+        let setup = instance.millrace(&["setup", "--dry-run"]).await;
+        if setup.code == Some(0) { Ok(()) } else { Err(setup.stderr) }
+    })
+    .await;
     let status = instance.millrace(&["status"]).await;
     status.expect_code(1).expect_told("(lost)");
     connect(Method::PUT, &format!("{}/resume", connector(&instance))).await;
