@@ -126,7 +126,7 @@ pub(super) async fn stop_and_forget(connect: &Http, name: &str) -> Result<(), Fa
 /// Whether a connector is as [`leniently`] has it meanwhile.
 pub(crate) async fn drops_rows(connect: &Http, name: &str) -> Result<bool, Failure> {
     let found = connect.find(&["connectors", name, "config"]).await?;
-    Ok(found.is_some_and(|found| found[TOLERANCE] == "all"))
+    Ok(found.is_some_and(|found| found.get(TOLERANCE).is_some_and(|tolerance| tolerance == "all")))
 }
 
 /// What Connect does with a record that Kafka does not take.
