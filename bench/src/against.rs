@@ -200,8 +200,8 @@ impl Contest<'_> {
         Ok(())
     }
 
-    /// Millrace's rows must be those of the backlog, and everybody else's equal to them. Where nobody writes rows, what
-    /// everybody tells must be what was sent.
+    /// Millrace's rows must be those of the backlog, and those of the others equal to them. Where none writes rows, what
+    /// each reports must be what was sent.
     async fn result(&self, who: Contestant, told: &str) -> Result<Vec<String>> {
         match (self.stage, who) {
             (Stage::Consume, _) => return self.found(who, told),
@@ -248,7 +248,7 @@ async fn moment(drainer: &mut Drainer, records: u64, components: &Components) ->
     Ok(Moment { at, records, cpu: components.used()? })
 }
 
-/// Whoever is that fast needs a longer backlog.
+/// A peer that is this fast needs a longer backlog.
 fn clocked(who: Contestant, from: &Moment, to: &Moment) -> Result<()> {
     ensure!(to.records > from.records, "{} was done before the clock began: more --records", who.name());
     Ok(())

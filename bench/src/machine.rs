@@ -18,7 +18,7 @@ const IDLE_MIN: f64 = 0.85;
 const POSTGRES: &str = "SELECT json_object_agg(name, setting)::text FROM pg_settings WHERE name IN
     ('server_version', 'fsync', 'synchronous_commit', 'wal_level', 'shared_buffers', 'max_wal_size', 'full_page_writes')";
 
-/// Tells when somebody else is at work on this machine.
+/// Says when other programs are at work on this machine.
 pub(crate) async fn warn_when_busy() -> Result<()> {
     let before = cpu::machine_stat()?;
     tokio::time::sleep(LOOK).await;

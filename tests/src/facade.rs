@@ -1,4 +1,4 @@
-//! Elasticsearch behind somebody who answers `_bulk` badly: the documents go to the real one, or not.
+//! Elasticsearch behind a proxy that answers `_bulk` badly: the documents go to the real one, or not.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -66,7 +66,7 @@ impl Desk {
     }
 }
 
-/// Somebody at an address of his own who passes requests on to Elasticsearch.
+/// A proxy with an address of its own that passes requests on to Elasticsearch.
 pub struct Facade {
     url: String,
     desk: Arc<Desk>,

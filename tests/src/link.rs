@@ -23,13 +23,13 @@ pub enum State {
     /// Every connection is closed, new ones too.
     Cut,
     /// Connections stay open and whatever is sent is swallowed. One that has met this stays so when the link is well
-    /// again: whoever waits at its end waits for ever.
+    /// again: what waits at its end waits for ever.
     Silent,
     /// So long for at most 8 KB in each direction.
     Slow(Duration),
 }
 
-/// A link to a component: whoever uses its variables reaches the component through it.
+/// A link to a component: a process that uses its variables reaches the component through it.
 pub struct Link {
     variable: &'static str,
     address: String,
@@ -97,7 +97,7 @@ async fn listen(listener: TcpListener, component: String, state: watch::Receiver
 
 /// One connection from its beginning to its end; an error is an end like any other.
 async fn connection(mut client: TcpStream, component: String, state: watch::Receiver<State>) {
-    // Open until the client gives up, so that the component hears of nothing either.
+    // Open until the client gives up, so that the component learns of nothing either.
     let mut server = None;
     if *state.borrow() != State::Silent {
         let Ok(connected) = TcpStream::connect(component).await else { return };
@@ -113,7 +113,7 @@ async fn connection(mut client: TcpStream, component: String, state: watch::Rece
 }
 
 async fn reaches(mut state: watch::Receiver<State>, goal: State) {
-    // Whoever does not look after the link any more has cut it.
+    // A link whose owner is gone is cut.
     let _ = state.wait_for(|state| *state == goal).await;
 }
 

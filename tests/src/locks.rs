@@ -31,7 +31,7 @@ impl Foreign {
     }
 
     /// How many sessions of an instance wait for a lock that this one holds, or for one of a session that does. Those of
-    /// other instances do not count: whoever makes a replication slot waits for everybody.
+    /// other instances do not count: creating a replication slot waits for all sessions.
     ///
     /// # Panics
     /// When Postgres does not answer.

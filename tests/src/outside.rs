@@ -1,4 +1,4 @@
-//! The outside world: a payment provider, a mail server and a vendor of messages with a ledger of their own.
+//! External systems: a payment provider, a mail server and a vendor of messages with a ledger of their own.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! A campaign: whom the preview promised gets one message, whatever the vendor does and whoever dies meanwhile.
+//! A campaign: whom the preview promised gets one message, whatever the vendor does and whichever process dies meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,7 +30,7 @@ async fn everybody_in_the_audience_gets_one_message_and_every_count_agrees() {
     assert_eq!(preview.expect_success().json()["audience"], json!(audience));
     process.stops().await;
 
-    // Of this audience it finds two chunks; it dies when the vendor has taken the first of them and nobody has written
+    // Of this audience it finds two chunks; it dies when the vendor has taken the first of them and no process has written
     // down the answer.
     let mut doomed = instance.start_doomed("after-call=2*off->return");
     instance.send(&[create(), launch()]).await;

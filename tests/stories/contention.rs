@@ -1,4 +1,4 @@
-//! Somebody else holds locks in the same tables.
+//! Another session holds locks in the same tables.
 
 use millrace_tests::instance::pool;
 use millrace_tests::load::{add_product, command, product, receive, register};
@@ -24,7 +24,7 @@ fn reserve_both(n: usize) -> String {
     command("ReserveStock", n, json!({"reservation_id": format!("both-{n}"), "lines": lines}))
 }
 
-/// Deadlocks that we lose at most: Postgres ends whoever finds that it has waited for a second.
+/// Deadlocks that we lose at most: Postgres ends the session that finds that it has waited for a second.
 const LOST_MAX: usize = 10;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -28,7 +28,7 @@ async fn send_and_decide(instance: &Instance, commands: &[String]) {
     instance.decided(before + i64::try_from(commands.len()).unwrap()).await;
 }
 
-/// Sends the standard load and lets it be decided, while nobody folds what comes of it.
+/// Sends the standard load and lets it be decided, while no process folds what comes of it.
 async fn decide_the_standard_load(instance: &Instance) {
     let mut deciding = instance.start_with(&["commands"], &[]);
     for commands in [Load::STANDARD.basics(), Load::STANDARD.slices(1).concat()] {
@@ -314,7 +314,7 @@ async fn keys_that_move_to_new_partitions_keep_their_order() {
     process.stops().await;
     let events = instance.topic("evt", "customers");
     kafka_tool(&["kafka-topics", "--alter", "--topic", &events, "--partitions", "3"]).await;
-    // A running producer hears of new partitions only after minutes.
+    // A running producer learns of new partitions only after minutes.
     connect(Method::POST, &format!("{}/restart?includeTasks=true", connector(&instance))).await;
     let _process = instance.start();
     instance.send(&slices[1]).await;

@@ -108,7 +108,7 @@ async fn a_partition_that_another_has_claimed_is_written_only_after_it_was_claim
     process.reports("millrace_batches_aborted_total", &[("why", "fenced")], 3.0).await;
 }
 
-/// As a process does that takes itself for the owner: the epoch goes up and whoever held it is shut out.
+/// As a process does that takes itself for the owner: the epoch goes up and the one that held it is shut out.
 async fn claim_everything(pool: &PgPool) -> Vec<Standing> {
     let claim =
         "UPDATE consumer_offset SET epoch = epoch + 1 RETURNING grp, topic, partition, epoch, applied";

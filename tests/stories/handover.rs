@@ -58,7 +58,7 @@ async fn a_storm_of_processes_that_come_stop_and_die_loses_nothing_and_doubles_n
     instance.settle().await;
     let (mut leaving, mut in_mid_load) = (Vec::new(), 0);
     for (round, slice) in Load::STANDARD.slices(COMINGS_AND_GOINGS).into_iter().enumerate() {
-        // Nobody waits until the group has agreed on anything.
+        // None waits until the group has agreed on anything.
         working.push_back(instance.start_with(&[], &SLOWER));
         instance.send(&slice).await;
         let Backlog { commands, events, .. } = instance.backlog().await;

@@ -1,4 +1,4 @@
-//! The links between a process and what it needs fail in mid-load in every way. Nobody restarts Millrace.
+//! The links between a process and what it needs fail in mid-load in every way. Millrace is not restarted.
 
 use std::time::{Duration, Instant};
 
@@ -135,7 +135,7 @@ impl Trial {
         link.becomes(state);
         match self.dependency {
             _ if state == A_SLOW_LINK => {}
-            // A consumer that hears nothing has no batch that could fail.
+            // A consumer that gets nothing has no batch that could fail.
             "kafka" => complains(process, complaints + 1).await,
             dependency => process.reports("millrace_outage", &[("dependency", dependency)], 1.0).await,
         }

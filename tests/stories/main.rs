@@ -62,7 +62,7 @@ const WORKSHOP: Workshop = Workshop {
     folder: env!("CARGO_TARGET_TMPDIR"),
 };
 
-/// Stories share the stack, except those that take a component away from everybody.
+/// Stories share the stack, except those that take a component away from all of them.
 static STACK: RwLock<()> = RwLock::const_new(());
 
 /// A turn at the stack beside other stories. Declared first in a story, so that it ends last.

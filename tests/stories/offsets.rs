@@ -67,7 +67,7 @@ async fn markers_of_transactions_aborted_records_and_deleted_ones_are_nothing_to
     becomes(&instance.write, DECIDED, 4).await;
 }
 
-/// Nobody can read it or what is behind it, and it may still come to nothing.
+/// It and what is behind it cannot be read, and it may still come to nothing.
 async fn what_is_open_is_told(instance: &Instance, commands: &str) {
     let open = Transaction::begin(commands, 0, &[registering(3).await]).await;
     instance.millrace(&["status"]).await.expect_success().expect_told("1 behind an open transaction");

@@ -1,4 +1,4 @@
-//! Components go away in mid-load and come back. Nobody restarts Millrace.
+//! Components go away in mid-load and come back. Millrace is not restarted.
 
 use std::time::Instant;
 

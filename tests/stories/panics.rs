@@ -64,7 +64,7 @@ async fn the_neighbours_are_decided_and_it_is_a_dead_letter(
         letter.text("x-error").is_some_and(|why| why.contains("failpoints.rs")),
         "it says where: {letter:?}"
     );
-    // With its neighbours, in halves, alone, and when it was tried again.
+    // With its whole batch, in halves, alone, and when it was tried again.
     process.reports("millrace_panics_total", &[("task", "fold")], 3.0).await;
 }
 

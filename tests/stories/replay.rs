@@ -352,7 +352,7 @@ async fn count(instance: &Instance, sql: &'static str) -> i64 {
     sqlx::query_scalar(sql).fetch_one(&instance.read).await.expect("a count")
 }
 
-/// Somebody who asks all the time how many orders there are.
+/// A reader that asks all the time how many orders there are.
 struct Readers {
     stop: Arc<AtomicBool>,
     answers: JoinHandle<Vec<i64>>,

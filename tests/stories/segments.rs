@@ -1,4 +1,4 @@
-//! A rule has one meaning: what is judged in memory is what Postgres says, whatever the rule and whoever the customer.
+//! A rule has one meaning: what is judged in memory is what Postgres says, whatever the rule and the customer.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -55,7 +55,7 @@ async fn agreed(pool: &PgPool, customers: &[Customer], rule: &Rule, text: &str) 
     held.len()
 }
 
-/// Page by page everybody of the audience comes once, and the count says how many.
+/// Page by page each customer of the audience comes once, and the count says how many.
 async fn pages_are_the_audience(pool: &PgPool, customers: &[Customer], rule: &Rule, text: &str) {
     let (mut found, mut after) = (Vec::new(), String::new());
     loop {

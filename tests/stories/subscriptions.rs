@@ -20,7 +20,7 @@ const AMOUNT: i64 = 700;
 /// Long enough for an answer that takes its time.
 const PATIENT: (&str, &str) = ("effects.call_timeout", "20s");
 
-/// An instance with the outside world beside it.
+/// An instance with external systems beside it.
 struct Club {
     instance: Instance,
     outside: Outside,

@@ -1,7 +1,7 @@
 //! The whole way, from a command's intended time until its row can be read: Millrace in turns with a program on the JVM,
-//! with settings for speed and with everybody's defaults.
+//! with settings for speed and with the defaults of all components.
 //!
-//! Each run drains a backlog through all stages, which warms up whoever needs it and says how much it can carry; then
+//! Each run drains a backlog through all stages, which warms up what needs it and says how much it can carry; then
 //! commands arrive in open loops, at shares of what the slowest can carry.
 
 mod carrier;

@@ -13,7 +13,7 @@ use crate::drain::index::{check, quiet};
 use crate::instance::Instance;
 use crate::load::customers::VERSIONS;
 
-/// What everybody writes of a customer; Millrace's documents have more fields.
+/// What all of them write of a customer; Millrace's documents have more fields.
 const FIELDS: [&str; 9] =
     ["customer_id", "name", "contact_name", "email", "phone", "city", "country", "version", "updated_at"];
 

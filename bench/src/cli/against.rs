@@ -180,7 +180,7 @@ pub(crate) struct Turns {
     /// Records that count, rounded down to whole streams
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(100..))]
     pub(crate) records: u64,
-    /// Records before them that do not count, so that nobody is measured while starting: a JVM compiles itself for so long
+    /// Records before them that do not count, so that none is measured while it starts: a JVM compiles itself for so long
     #[arg(long, default_value_t = 50_000, value_name = "RECORDS")]
     warm_up: u64,
     /// Partitions of each topic

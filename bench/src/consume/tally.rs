@@ -34,7 +34,7 @@ impl Tally {
         Ok(sent)
     }
 
-    /// As somebody counts who decodes nothing.
+    /// Counted without decoding anything.
     pub(crate) fn undecoded(self) -> Self {
         Self { checksum: 0, ..self }
     }

@@ -1,4 +1,4 @@
-//! Orders of a sale, all on one day: three lines each of a thousand products, or one of them of what everybody wants.
+//! Orders of a sale, all on one day: three lines each of a thousand products, or one of them of one popular product.
 
 use std::collections::HashMap;
 
@@ -28,7 +28,7 @@ const CATEGORIES: u64 = 8;
 /// What the customers want.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Demand {
-    /// Each order has other products than its neighbours.
+    /// Each order has other products than the orders around it.
     Spread,
     /// Each order has one line of the same product.
     Hot,

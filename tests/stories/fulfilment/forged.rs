@@ -24,7 +24,7 @@ async fn what_strangers_send_in_our_name_is_a_dead_letter_and_every_order_is_ful
         in_our_name(instance, coming(0), "ReserveStock", &reservation(0, 9)).await,
         in_our_name(instance, coming(1), "ReserveStock", &reservation(1, 1)).await,
         garbage,
-        // A stranger's own, whose id is that of a command of ours to come.
+        // Another producer's own, whose id is that of a command of ours to come.
         Raw::command(&coming(3), "ReceiveStock", &json!({"product_id": product(0), "quantity": 1})).await,
     ];
     kafka::produce(&stock, None, &before).await;

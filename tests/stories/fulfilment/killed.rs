@@ -93,7 +93,7 @@ fn placed(orders: usize, random: &mut fastrand::Rng) -> Vec<String> {
     lines
 }
 
-/// A process of a role that will die at some moment by itself, if nobody kills it before.
+/// A process of a role that will die at some moment by itself, if it is not killed before.
 fn live(shop: &Shop, door: &Door, role: usize, random: &mut fastrand::Rng) -> Process {
     let (arguments, moments) = ROLES[role];
     let moment = moments[random.usize(..moments.len())];

@@ -1,4 +1,4 @@
-//! From order to doorstep: sagas, their timers, and calls to the outside world that happen once.
+//! From order to doorstep: sagas, their timers, and calls to external systems that happen once.
 
 mod forged;
 mod history;
@@ -19,7 +19,7 @@ use crate::{WORKSHOP, instance_with};
 /// What one unit of any product costs here, in minor units.
 const PRICE: i64 = 250;
 
-/// An instance with the outside world beside it.
+/// An instance with external systems beside it.
 struct Shop {
     instance: Instance,
     outside: Outside,

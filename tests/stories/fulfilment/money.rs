@@ -133,7 +133,7 @@ async fn a_cart_becomes_an_order_or_is_open_again() {
     };
     shop.instance.send_and_wait(&filled(1, 1)).await.expect_success();
     shop.rest().await;
-    // The first order was another cart's, the second one nobody's cart.
+    // The first order was another cart's, the second one of no cart.
     shop.instance.send_and_wait(&filled(2, 1)).await.expect_success();
     shop.instance.send_and_wait(&[place(2, 1, &[(0, 1)])]).await.expect_success();
     shop.instance.send_and_wait(&filled(3, 2)).await.expect_success();

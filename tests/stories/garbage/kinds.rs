@@ -5,7 +5,7 @@ use millrace_tests::Raw;
 use millrace_tests::kafka::register_schema;
 use serde_json::{Value, json};
 
-/// A record that nobody can use, and how it is to be refused.
+/// A record that cannot be used, and how it is to be refused.
 pub(crate) struct Garbage {
     /// What is wrong with it.
     pub(crate) what: &'static str,

@@ -1,4 +1,4 @@
-//! Records that nobody can use: dead letters with their bytes untouched, while their good neighbours go on.
+//! Records that cannot be used: dead letters with their bytes untouched, while the good records around them go on.
 
 mod kinds;
 mod refused;
@@ -10,7 +10,7 @@ use crate::undisturbed::undisturbed;
 use crate::{beside_others, instance};
 use kinds::Garbage;
 
-/// What good neighbours must have led to. Receipts differ: garbage has some too.
+/// What the good records must have led to. Receipts differ: garbage has some too.
 const COMPARED: [&str; 6] = [
     "written outbox",
     "written stream",
@@ -29,7 +29,7 @@ async fn garbage_among_commands_becomes_dead_letters_and_the_neighbours_commit()
     instance.send(&Load::STANDARD.basics()).await;
     instance.settle().await;
     drop(process);
-    // All of it lies there before anything is read, so that garbage and neighbours share batches.
+    // All of it lies there before anything is read, so that garbage and good records share batches.
     let slices = Load::STANDARD.slices(2);
     instance.send(&slices[0]).await;
     for context in &instance.contexts {

@@ -101,7 +101,7 @@ fn of_customer(i: usize) -> String {
     command("CreateCart", i, cart)
 }
 
-/// Somebody lets the topics of copies take less than their source does.
+/// An operator lets the topics of copies take less than their source does.
 async fn what_no_topic_of_ours_takes_is_found_at_its_source(instance: &Instance, commands: &str) {
     for copies in ["retry.1", "retry.2", "dlq"] {
         let copies = format!("{commands}.{}.{copies}", instance.group("commands"));

@@ -23,7 +23,7 @@ pub(super) enum Order {
     Version,
     /// Their offsets, as those of commands; a dead one is passed over.
     Offset,
-    /// Their offsets among those of an instance, whatever their own keys, as of what a saga hears; what is behind a
+    /// Their offsets among those of an instance, whatever their own keys, as of what a saga receives; what is behind a
     /// dead one waits.
     Instance,
 }
