@@ -114,8 +114,12 @@ async fn readers_keep_the_last_state_while_releases_replace_all_processes_at_onc
     becomes(&instance.read, "SELECT count(*) FROM orders WHERE channel = 'web'", 100).await;
     becomes(&instance.read, MAY_READ, 3).await;
     let mapping = format!("{}-events/_mapping", instance.name);
-    let mapping = elastic_with(reqwest::Method::GET, &mapping, None).await.to_string();
-    assert!(mapping.contains(r#""version":{"type":"double"}"#), "{mapping}");
+    // The alias follows the swap in Postgres.
+    eventually("the alias points to the index with the new mapping", async || {
+        let found = elastic_with(reqwest::Method::GET, &mapping, None).await.to_string();
+        if found.contains(r#""version":{"type":"double"}"#) { Ok(()) } else { Err(found) }
+    })
+    .await;
     let refused = instance.millrace(&["setup"]).await;
     refused.expect_code(1).expect_told("millrace setup --downgrade");
     new.stops().await;
