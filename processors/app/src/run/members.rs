@@ -146,7 +146,7 @@ impl Members {
         let is_fit = |one: &&Generation| !unfit.contains_key(&(one.view.clone(), one.generation));
         let places: Vec<Place> = live.iter().filter(is_fit).filter_map(|one| self.place(one)).collect();
         self.leave_all_but(&places).await;
-        self.tell_idle(&live, &unfit);
+        self.report_idle(&live, &unfit);
         self.pause_builds(&live).await?;
         for place in places {
             self.join_view(place).await?;
@@ -181,7 +181,7 @@ impl Members {
     }
 
     /// Reports the views of which there is no generation that this build can fold into.
-    fn tell_idle(&self, live: &[Generation], unfit: &BTreeMap<(String, i32), String>) {
+    fn report_idle(&self, live: &[Generation], unfit: &BTreeMap<(String, i32), String>) {
         let reason = |one: &Generation| unfit.get(&(one.view.clone(), one.generation));
         let idle = live.iter().filter(|one| one.state == State::Serving).filter_map(|serving| {
             let others = live.iter().filter(|one| one.view == serving.view);

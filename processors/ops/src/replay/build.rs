@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use millrace_engine::views::ddl;
 use millrace_store::{blocked_key, consumer_offset, dead_letter, names, own_name, parked, progress, replay};
 use rdkafka::types::RDKafkaErrorCode;
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::PgConnection;
 
 use super::generations;
 use super::shapes::{self, Due, RELEASE_ASKS};
@@ -130,7 +130,7 @@ async fn create(
     if let Some(table) = &model.table {
         let fail = |error| read.failure(error);
         let create = ddl(&table.table, &config.namespace, model.name, generation);
-        sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut *connection).await.map_err(fail)?;
+        databases::execute(connection, create).await.map_err(fail)?;
         // Else it would be built again and again.
         if let Some(lacks) = shapes::lacking(connection, &[(model, generation)]).await.map_err(fail)?.pop() {
             return Err(Failure::refused(format!("a new table is not as this build has made it: {lacks}")));
@@ -223,7 +223,7 @@ async fn clear(
 ) -> sqlx::Result<()> {
     let table = names::table(model.name, generation);
     let drop = format!("SET LOCAL client_min_messages = warning; DROP TABLE IF EXISTS \"{table}\"");
-    sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut *connection).await?;
+    databases::execute(connection, drop).await?;
     let group = config.namespace.group(model.name);
     consumer_offset::remove(connection, &group, generation).await?;
     progress::remove(connection, &group, generation).await?;

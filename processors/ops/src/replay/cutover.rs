@@ -6,7 +6,7 @@ use millrace_engine::views::ddl;
 use millrace_store::consumer_offset::{self, Position};
 use millrace_store::{names, replay};
 use serde_json::json;
-use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
+use sqlx::{PgConnection, Postgres, Transaction};
 
 use super::compare::{Comparison, Tables, common, compare, has_key};
 use super::documents::Documents;
@@ -18,7 +18,7 @@ use crate::failure::Failure;
 use crate::http::Http;
 use crate::layout::{ReadModel, Table};
 use crate::postgres::Database;
-use crate::setup::indices;
+use crate::setup::{databases, indices};
 use crate::verify::generation;
 
 /// Neither is paused before the built generation is as near as this, in records.
@@ -221,7 +221,7 @@ pub async fn swap(
         let from = generations.serving()?;
         if generations.are_of_one_shape(from, to) {
             let view = ddl(&table.view, &config.namespace, model.name, to);
-            sqlx::raw_sql(AssertSqlSafe(view)).execute(&mut *transaction).await.map_err(fail)?;
+            databases::execute(&mut transaction, view).await.map_err(fail)?;
         } else {
             sql_views::remake(&mut transaction, (config, read), (model, table), (from, to)).await?;
         }

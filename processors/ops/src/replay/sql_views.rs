@@ -5,7 +5,7 @@ use std::time::Duration;
 use millrace_engine::views::ddl;
 use millrace_store::Means;
 use millrace_store::names::{self, Namespace};
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use sqlx::{Connection as _, PgConnection};
 
 use crate::config::Config;
 use crate::failure::Failure;
@@ -78,7 +78,9 @@ pub(super) async fn remake(
         standing_on(connection, &names::table(model.name, from), model.name).await.map_err(fail)?;
     refuse_foreign(model, &standing)?;
     drop_all(connection, &standing).await.map_err(fail)?;
-    run(connection, ddl(&table.view, &config.namespace, model.name, to)).await.map_err(fail)?;
+    databases::execute(connection, ddl(&table.view, &config.namespace, model.name, to))
+        .await
+        .map_err(fail)?;
     for was in standing.iter().rev() {
         again(connection, &config.namespace, was).await.map_err(fail)?;
     }
@@ -89,7 +91,7 @@ pub(super) async fn remake(
 /// that this holds, would be ended by Postgres as a deadlock (`deadlock_timeout`, a second): so this gives way before, and locks in
 /// another order at the next try.
 async fn drop_all(connection: &mut PgConnection, standing: &[Was]) -> sqlx::Result<()> {
-    run(connection, "SET LOCAL lock_timeout = '150ms'".to_owned()).await?;
+    databases::execute(connection, "SET LOCAL lock_timeout = '150ms'".to_owned()).await?;
     for number in 0..TRIES {
         let mut savepoint = connection.begin().await?;
         match dropped(&mut savepoint, standing, number).await {
@@ -105,10 +107,11 @@ async fn drop_all(connection: &mut PgConnection, standing: &[Was]) -> sqlx::Resu
 async fn dropped(connection: &mut PgConnection, standing: &[Was], number: usize) -> sqlx::Result<()> {
     for was in in_order(standing, number) {
         // Locks the view alone: `LOCK TABLE` would lock the tables that it reads, too.
-        run(connection, format!("ALTER VIEW {} RESET (security_barrier)", was.full_name)).await?;
+        databases::execute(connection, format!("ALTER VIEW {} RESET (security_barrier)", was.full_name))
+            .await?;
     }
     for was in standing {
-        run(connection, format!("DROP VIEW {}", was.full_name)).await?;
+        databases::execute(connection, format!("DROP VIEW {}", was.full_name)).await?;
     }
     Ok(())
 }
@@ -150,18 +153,15 @@ async fn again(connection: &mut PgConnection, namespace: &Namespace, was: &Was) 
     let there: bool = sqlx::query_scalar(IS_THERE).bind(&was.name).fetch_one(&mut *connection).await?;
     if !there {
         let (schema, Was { name, definition, .. }) = (namespace.database_schema(), was);
-        run(connection, format!("CREATE VIEW \"{schema}\".\"{name}\" AS {definition}")).await?;
+        databases::execute(connection, format!("CREATE VIEW \"{schema}\".\"{name}\" AS {definition}"))
+            .await?;
     }
     let columns: Vec<String> =
         sqlx::query_scalar(COLUMNS).bind(&was.name).fetch_all(&mut *connection).await?;
     for (_, grant) in was.grants.iter().filter(|(on, _)| on.is_empty() || columns.contains(on)) {
-        run(connection, grant.clone()).await?;
+        databases::execute(connection, grant.clone()).await?;
     }
     Ok(())
-}
-
-async fn run(connection: &mut PgConnection, sql: String) -> sqlx::Result<()> {
-    sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.map(|_| ())
 }
 
 #[cfg(test)]

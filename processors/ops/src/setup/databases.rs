@@ -161,7 +161,7 @@ pub(crate) async fn begin(
 }
 
 /// How often the log says which sessions are waited for.
-const WAITING_TOLD_EVERY: Duration = Duration::from_secs(2);
+const WAITING_LOGGED_EVERY: Duration = Duration::from_secs(2);
 
 const SCHEMA_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)";
 const PUBLICATION_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = $1)";
@@ -177,7 +177,8 @@ async fn exists(connection: &mut PgConnection, question: &'static str, name: &st
     sqlx::query_scalar(question).bind(name).fetch_one(connection).await
 }
 
-async fn execute(connection: &mut PgConnection, sql: String) -> sqlx::Result<()> {
+/// Executes statements that this build has made.
+pub(crate) async fn execute(connection: &mut PgConnection, sql: String) -> sqlx::Result<()> {
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.map(|_| ())
 }
 
@@ -323,7 +324,7 @@ async fn slot_created(name: &str, write: &Database, connection: &mut PgConnectio
     let create = sqlx::query("SELECT pg_create_logical_replication_slot($1, 'pgoutput')").bind(name);
     let mut created = pin!(create.execute(connection));
     loop {
-        match tokio::time::timeout(WAITING_TOLD_EVERY, &mut created).await {
+        match tokio::time::timeout(WAITING_LOGGED_EVERY, &mut created).await {
             Ok(done) => return done.map(|_| ()),
             Err(_elapsed) => log_holders(pid, write).await?,
         }
