@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use millrace_engine::database::{Pool, worker_pool};
 use millrace_engine::supervision::Watch;
 use millrace_engine::{
-    Buffers, Elastic, Folded, GroupSettings, KafkaSettings, Member, Outcome, Producer, Record, Registry,
-    Role, WorkError,
+    Buffers, Elastic, Folded, GroupSettings, KafkaSettings, Member, Outcome, Producer, Reason, Record,
+    Registry, Role, WorkError,
 };
 use millrace_schemas::{Event, Kind};
 use millrace_store::Group;
@@ -85,8 +85,8 @@ fn join(stack: &Stack, group: &str, roles: HashMap<String, Arc<dyn Role>>) -> Re
 impl Decoding {
     async fn decode(&self, value: &[u8]) -> Result<Event, WorkError> {
         let opened = self.registry.open(Some(value)).await?;
-        let (writer, body) = opened.map_err(|fault| WorkError::Refused(fault.message))?;
-        Event::decode(&writer, body).map_err(|error| WorkError::Refused(error.to_string()))
+        let (writer, body) = opened.map_err(|fault| WorkError::Refused(fault.message.into()))?;
+        Event::decode(&writer, body).map_err(|error| WorkError::Refused(Reason::of(error)))
     }
 }
 

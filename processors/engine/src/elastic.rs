@@ -12,6 +12,7 @@ use futures::future::BoxFuture;
 
 use crate::concurrency::ConcurrencyLimit;
 use crate::error::{Dependency, WorkError};
+use crate::reason::Reason;
 use verdict::Answer;
 
 /// A `_bulk` request stays below this many bytes, well under Elasticsearch's limit of 100 MB.
@@ -72,10 +73,10 @@ impl Elastic {
     /// # Errors
     /// When the URL is not usable.
     pub fn new(url: &str, timeout: Duration) -> Result<Self, WorkError> {
-        let refuse = |reason: String| WorkError::outage(Dependency::Elasticsearch, reason);
-        let url = Url::parse(url).map_err(|error| refuse(error.to_string()))?;
+        let refuse = |reason| WorkError::outage(Dependency::Elasticsearch, reason);
+        let url = Url::parse(url).map_err(|error| refuse(Reason::of(error)))?;
         let transport = TransportBuilder::new(SingleNodeConnectionPool::new(url)).timeout(timeout).build();
-        let transport = transport.map_err(|error| refuse(error.to_string()))?;
+        let transport = transport.map_err(|error| refuse(Reason::of(error)))?;
         Ok(Self { client: Elasticsearch::new(transport), concurrency: ConcurrencyLimit::new(usize::MAX) })
     }
 
@@ -115,7 +116,8 @@ impl Elastic {
     }
 
     async fn exchange(&self, index: &str, documents: &[&Document]) -> Result<Exchanged, WorkError> {
-        let lost = |error: elasticsearch::Error| WorkError::outage(Dependency::Elasticsearch, error);
+        let lost =
+            |error: elasticsearch::Error| WorkError::outage(Dependency::Elasticsearch, Reason::of(error));
         let request = self.client.bulk(BulkParts::Index(index)).filter_path(&verdict::FIELDS);
         let response = request.body(vec![encode(documents)]).send().await.map_err(lost)?;
         let status = response.status_code();

@@ -5,6 +5,8 @@ use std::fmt;
 use millrace_store::Means;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
+use crate::reason::Reason;
+
 /// A message goes into headers and tables; what it quotes may be as long as a record.
 const MESSAGE_BYTES_MAX: usize = 1_000;
 
@@ -118,20 +120,20 @@ pub enum WorkError {
     Paused(i64),
     /// Two transactions were in each other's way: the same batch again, after a short delay that grows.
     #[error("the transaction was in another's way: {0}")]
-    Contended(String),
+    Contended(#[source] Reason),
     /// The transaction took longer, or more memory, than one may: again after a short delay, with fewer records.
     #[error("the transaction took more than it may: {0}")]
-    Overran(String),
+    Overran(#[source] Reason),
     /// A statement was prepared for columns that have other types since: again soon, on new connections.
     #[error("a prepared statement is out of date: {0}")]
-    Outdated(String),
+    Outdated(#[source] Reason),
     /// Postgres refuses the data of at least one record: find it, the others commit.
     #[error("Postgres refuses the data: {0}")]
-    Refused(String),
+    Refused(#[source] Reason),
     /// Kafka answers, and takes no such record: it is too large for the topic, say, or we may not write there. Asking again
     /// changes nothing.
     #[error("Kafka does not take the record: {0}")]
-    NotTaken(String),
+    NotTaken(#[source] Reason),
     /// A record of the batch has this fault, which shows only in the whole batch: find it, the others commit.
     #[error("a record of the batch: {}", .0.message)]
     Faulty(Fault),
@@ -141,25 +143,26 @@ pub enum WorkError {
         /// Which one.
         dependency: Dependency,
         /// What its client says, for people.
-        reason: String,
+        #[source]
+        reason: Reason,
     },
 }
 
 impl WorkError {
     /// An outage of a dependency.
-    pub fn outage(dependency: Dependency, reason: impl fmt::Display) -> Self {
-        Self::Outage { dependency, reason: reason.to_string() }
+    pub fn outage(dependency: Dependency, reason: impl Into<Reason>) -> Self {
+        Self::Outage { dependency, reason: reason.into() }
     }
 
     /// The database is not as this build needs it: an outage that an operator ends, and no fault of a record.
-    pub(crate) fn other_shape(reason: impl fmt::Display) -> Self {
-        Self::outage(Dependency::Postgres, with_way_on(reason, Means::OtherShape))
+    pub(crate) fn other_shape(reason: impl Into<Reason>) -> Self {
+        Self::outage(Dependency::Postgres, with_way_on(reason.into(), Means::OtherShape))
     }
 
     /// The fault of a record of the batch, which bisecting finds.
     pub fn fault(&self) -> Option<Fault> {
         match self {
-            Self::Refused(reason) => Some(Fault::refused(reason.as_str())),
+            Self::Refused(reason) => Some(Fault::refused(reason.text())),
             Self::Faulty(fault) => Some(fault.clone()),
             Self::Fenced
             | Self::Paused(_)
@@ -188,20 +191,24 @@ impl WorkError {
 }
 
 /// The reason, and what an operator can do about it.
-fn with_way_on(reason: impl fmt::Display, means: Means) -> String {
-    means.way_on().map_or_else(|| reason.to_string(), |way_on| format!("{reason}: {way_on}"))
+fn with_way_on(reason: Reason, means: Means) -> Reason {
+    match means.way_on() {
+        Some(way_on) => reason.with_text(|said| format!("{said}: {way_on}")),
+        None => reason,
+    }
 }
 
 impl From<sqlx::Error> for WorkError {
     fn from(error: sqlx::Error) -> Self {
         let means = Means::of(&error);
+        let reason = Reason::of(error);
         match means {
-            Means::BadData => Self::Refused(error.to_string()),
-            Means::InTheWay => Self::Contended(error.to_string()),
-            Means::TooMuch => Self::Overran(error.to_string()),
-            Means::Outdated => Self::Outdated(error.to_string()),
+            Means::BadData => Self::Refused(reason),
+            Means::InTheWay => Self::Contended(reason),
+            Means::TooMuch => Self::Overran(reason),
+            Means::Outdated => Self::Outdated(reason),
             Means::OtherShape | Means::SharedSession | Means::NotNow => {
-                Self::outage(Dependency::Postgres, with_way_on(error, means))
+                Self::outage(Dependency::Postgres, with_way_on(reason, means))
             }
         }
     }
@@ -212,9 +219,9 @@ impl From<KafkaError> for WorkError {
     fn from(error: KafkaError) -> Self {
         match &error {
             KafkaError::MessageProduction(code) if is_about_the_record(*code) => {
-                Self::NotTaken(error.to_string())
+                Self::NotTaken(Reason::of(error))
             }
-            _ => Self::outage(Dependency::Kafka, error),
+            _ => Self::outage(Dependency::Kafka, Reason::of(error)),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::backoff::Backoff;
 use crate::buffer::{Permit, Room};
@@ -197,7 +198,9 @@ impl Publisher {
             while let Ok(later) = self.waiting.try_recv() {
                 bulk.append(later);
             }
-            let sent = self.send(&bulk.documents).await;
+            let (index, documents) = (self.index.as_str(), bulk.documents.len());
+            let span = tracing::debug_span!("bulk", index, to = bulk.to, documents);
+            let sent = self.send(&bulk.documents).instrument(span).await;
             drop(permit);
             match sent {
                 Ok(refusals) => break refusals,

@@ -18,6 +18,7 @@ use tokio::sync::RwLock;
 
 use crate::error::{Dependency, Fault, WorkError};
 use crate::outbox::SchemaIds;
+use crate::reason::Reason;
 
 /// So many answers are remembered: hostile ids must not fill the memory.
 const SCHEMAS_MAX: usize = 10_000;
@@ -40,7 +41,7 @@ pub enum RegistryError {
     Incompatible(String, String),
     /// The registry does not answer, or with something else than was asked for.
     #[error("{0}")]
-    Outage(String),
+    Outage(#[source] Reason),
 }
 
 /// A schema of the registry.
@@ -80,7 +81,7 @@ impl Registry {
         let settings = SrSettings::new_builder(url.trim_end_matches('/').to_owned())
             .set_timeout(timeout)
             .build()
-            .map_err(|error| outage(&error))?;
+            .map_err(outage)?;
         Ok(Self { settings, answers: Cache::new(SCHEMAS_MAX), ids: RwLock::default() })
     }
 
@@ -111,7 +112,7 @@ impl Registry {
         let found = match get_schema_by_id(id, &self.settings).await {
             Ok(found) => found,
             Err(error) if is_unknown(&error) => return Ok(unknown(format!("the schema id {id}"))),
-            Err(error) => return Err(outage(&error)),
+            Err(error) => return Err(outage(error)),
         };
         if found.schema_type != SchemaType::Avro {
             return Ok(Answer::NotAvro(format!("its type is {:?}", found.schema_type).into()));
@@ -150,7 +151,7 @@ impl Registry {
                         "version {version} of `{subject}`, to which a schema refers,"
                     ))));
                 }
-                Err(error) => return Err(outage(&error)),
+                Err(error) => return Err(outage(error)),
             };
             let inner = Box::pin(self.collect(schema.references, found, met)).await?;
             if inner.is_some() {
@@ -176,7 +177,7 @@ impl Registry {
             Some(code) if code == 409 || code / 100 == 409 || code == 422 || code / 100 == 422 => {
                 RegistryError::Incompatible(definition.full_name.to_owned(), error.to_string())
             }
-            _ => outage(&error),
+            _ => outage(error),
         })?;
         self.ids.write().await.insert(definition.full_name, id);
         Ok(id)
@@ -187,7 +188,7 @@ impl Registry {
         let mut ids = SchemaIds::new();
         for definition in DEFINITIONS.iter().filter(|definition| wanted(definition)) {
             let id = self.id_of(definition).await;
-            let id = id.map_err(|error| WorkError::outage(Dependency::Registry, error))?;
+            let id = id.map_err(|error| WorkError::outage(Dependency::Registry, Reason::of(error)))?;
             ids.insert(definition.full_name, id);
         }
         Ok(ids)
@@ -244,7 +245,8 @@ fn api_error(error: &SRCError) -> Option<u32> {
 }
 
 /// With the status that the registry answers, such as 401, where it answers.
-fn outage(error: &SRCError) -> RegistryError {
+fn outage(error: SRCError) -> RegistryError {
     let cause = error.cause.as_deref().map(|cause| format!(": {cause}")).unwrap_or_default();
-    RegistryError::Outage(format!("{}{cause}", error.error))
+    let text = format!("{}{cause}", error.error);
+    RegistryError::Outage(Reason::from(text).with_source(error))
 }

@@ -8,6 +8,7 @@ use millrace_store::Place;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
 
 use crate::backoff::Backoff;
 use crate::concurrency::Permit;
@@ -210,7 +211,8 @@ impl Worker {
                 }
                 let pending = before(left, std::mem::replace(&mut self.reach, i64::MAX));
                 let pending = within(pending.get(..most).unwrap_or(pending), BATCH_BYTES_MAX);
-                let outcome = self.attempt(pending, fault.as_ref()).await;
+                let span = self.span(pending);
+                let outcome = self.attempt(pending, fault.as_ref()).instrument(span).await;
                 if let Err(WorkError::Overran(_)) = outcome {
                     most = pending.len().div_ceil(2);
                 }
@@ -249,9 +251,9 @@ impl Worker {
         let Err(error) = outcome else { return Next::Done };
         self.retries.role.forget();
         match error {
-            WorkError::Contended(reason) => self.after_contention("contended", &reason, delays).await,
-            WorkError::Overran(reason) => self.after_contention("overran", &reason, delays).await,
-            WorkError::Outdated(reason) => self.after_contention("outdated", &reason, delays).await,
+            WorkError::Contended(reason) => self.after_contention("contended", reason.text(), delays).await,
+            WorkError::Overran(reason) => self.after_contention("overran", reason.text(), delays).await,
+            WorkError::Outdated(reason) => self.after_contention("outdated", reason.text(), delays).await,
             WorkError::Fenced => {
                 self.aborted("fenced", "another epoch has claimed the partition");
                 self.claim_again(&mut delays.outage).await
@@ -267,12 +269,12 @@ impl Worker {
                 self.wait(&mut delays.outage, &label).await
             }
             WorkError::NotTaken(reason) => {
-                self.aborted("refused", &reason);
+                self.aborted("refused", reason.text());
                 self.wait(&mut delays.outage, "kafka").await
             }
             // A record that is refused even as a dead letter: the ledger itself refuses it. Waiting beats losing it.
-            WorkError::Refused(reason) | WorkError::Faulty(Fault { message: reason, .. }) => {
-                self.aborted("refused", &reason);
+            refused @ (WorkError::Refused(_) | WorkError::Faulty(_)) => {
+                self.aborted("refused", &refused.to_string());
                 self.wait(&mut delays.outage, "postgres").await
             }
         }
@@ -350,6 +352,13 @@ impl Worker {
             .with_label_values(&[group.id.as_str(), &group.generation.to_string(), why])
             .inc();
         tracing::warn!(group = %group.own_name(), topic, partition, why, reason, "batch aborted");
+    }
+
+    /// Of one try at a batch.
+    fn span(&self, batch: &[Record]) -> Span {
+        let Claim { group, topic, partition, applied, .. } = &self.claim;
+        let to = batch.last().map(|record| record.offset + 1);
+        tracing::debug_span!("batch", group = %group.own_name(), topic, partition, from = applied, to, records = batch.len())
     }
 
     /// One try: everything in one transaction that begins with the fence.

@@ -2,10 +2,8 @@
 
 use std::error::Error;
 use std::fmt;
-use std::sync::Arc;
 
-/// An error that a failure follows from.
-pub type Cause = Arc<dyn Error + Send + Sync>;
+use millrace_engine::Reason;
 
 /// Why something was not done as it was asked for. Its text has what its source says, so that the chain is printed once.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -27,10 +25,8 @@ pub enum Failure {
         /// Where it was looked for; never with a password.
         address: String,
         /// What its client says.
-        reason: String,
-        /// The client's error, when there is one.
         #[source]
-        cause: Option<Cause>,
+        reason: Reason,
     },
     /// There is no such thing.
     #[error("{0}")]
@@ -38,21 +34,6 @@ pub enum Failure {
     /// What is stored is not what it should be.
     #[error("{0}")]
     Drift(String),
-}
-
-/// What a failure says, and what it follows from.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{text}")]
-pub struct Reason {
-    text: String,
-    #[source]
-    cause: Option<Cause>,
-}
-
-impl Reason {
-    fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), cause: None }
-    }
 }
 
 /// A component that the operator's commands talk to.
@@ -87,37 +68,37 @@ impl fmt::Display for Service {
 
 impl Failure {
     /// Something was refused.
-    pub fn refused(message: impl Into<String>) -> Self {
-        Self::Refused(Reason::new(message))
+    pub fn refused(message: impl Into<Reason>) -> Self {
+        Self::Refused(message.into())
     }
 
     /// The command line or the configuration is wrong.
-    pub fn usage(message: impl Into<String>) -> Self {
-        Self::Usage(Reason::new(message))
+    pub fn usage(message: impl Into<Reason>) -> Self {
+        Self::Usage(message.into())
     }
 
     /// Says behind a colon what the error says that it follows from, and has that as its source.
     #[must_use]
     pub fn caused_by(mut self, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        let error = error.into();
+        let error = Reason::of(error);
         match &mut self {
-            Self::Refused(Reason { text, .. })
-            | Self::Usage(Reason { text, .. })
-            | Self::Unreachable { reason: text, .. }
-            | Self::Busy(text)
-            | Self::NotFound(text)
-            | Self::Drift(text) => text.push_str(&format!(": {error}")),
+            Self::Refused(reason) | Self::Usage(reason) | Self::Unreachable { reason, .. } => {
+                *reason = error.with_text(|said| format!("{reason}: {said}"));
+            }
+            Self::Busy(text) | Self::NotFound(text) | Self::Drift(text) => {
+                text.push_str(&format!(": {error}"))
+            }
         }
-        self.with_source(error)
+        self
     }
 
     /// Has an error as its source of which its text says already what there is to say.
     #[must_use]
     pub fn with_source(mut self, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         match &mut self {
-            Self::Refused(Reason { cause, .. })
-            | Self::Usage(Reason { cause, .. })
-            | Self::Unreachable { cause, .. } => *cause = Some(Arc::from(error.into())),
+            Self::Refused(reason) | Self::Usage(reason) | Self::Unreachable { reason, .. } => {
+                *reason = reason.clone().with_source(error);
+            }
             // These follow from no error.
             Self::Busy(_) | Self::NotFound(_) | Self::Drift(_) => {}
         }
@@ -125,8 +106,8 @@ impl Failure {
     }
 
     /// A component does not answer, as its client says.
-    pub fn unreachable(service: Service, address: impl fmt::Display, reason: impl Into<String>) -> Self {
-        Self::Unreachable { service, address: address.to_string(), reason: reason.into(), cause: None }
+    pub fn unreachable(service: Service, address: impl fmt::Display, reason: impl Into<Reason>) -> Self {
+        Self::Unreachable { service, address: address.to_string(), reason: reason.into() }
     }
 }
 
@@ -140,8 +121,7 @@ mod tests {
     fn a_failure_says_its_cause_once_and_has_it_as_its_source() {
         let failure = Failure::usage("rules.json").caused_by(io::Error::from(io::ErrorKind::NotFound));
         assert_eq!(failure.to_string(), "rules.json: entity not found");
-        let source = failure.source().and_then(|source| source.downcast_ref::<Cause>());
-        let io = source.and_then(|cause| cause.downcast_ref::<io::Error>());
+        let io = failure.source().and_then(|source| source.downcast_ref::<io::Error>());
         assert_eq!(io.map(io::Error::kind), Some(io::ErrorKind::NotFound));
     }
 

@@ -1,6 +1,6 @@
 //! What an error of the engine means to an operator: which service could not be reached, and where.
 
-use millrace_engine::{Dependency, WorkError};
+use millrace_engine::{Dependency, Reason, WorkError};
 
 use crate::config::Config;
 use crate::failure::{Failure, Service};
@@ -15,7 +15,7 @@ pub fn failure(config: &Config, side: Side, error: WorkError) -> Failure {
     failure.with_source(error)
 }
 
-fn unreachable_at(config: &Config, side: Side, dependency: Dependency, reason: &str) -> Failure {
+fn unreachable_at(config: &Config, side: Side, dependency: Dependency, reason: &Reason) -> Failure {
     let (service, address) = match (dependency, side) {
         (Dependency::Postgres, Side::Write) => {
             (Service::WriteDatabase, config.postgres.write.url.to_string())
@@ -25,5 +25,5 @@ fn unreachable_at(config: &Config, side: Side, dependency: Dependency, reason: &
         (Dependency::Registry, _) => (Service::Registry, config.registry.url.to_string()),
         (Dependency::Elasticsearch, _) => (Service::Elasticsearch, config.elasticsearch.url.to_string()),
     };
-    Failure::unreachable(service, address, reason)
+    Failure::unreachable(service, address, reason.clone())
 }

@@ -131,7 +131,7 @@ async fn receive(receiver: &Receiver, headers: &HeaderMap, body: Body) -> Result
         Ok(WebhookOutcome::Contradicts) => Ok(answer(StatusCode::OK, "known, with another outcome")),
         Ok(WebhookOutcome::UnknownCall) => Err(answer(StatusCode::NOT_FOUND, "key: no call has it")),
         Ok(WebhookOutcome::Other(reason)) => Err((StatusCode::UNPROCESSABLE_ENTITY, reason)),
-        Err(WorkError::Refused(reason)) => Err((StatusCode::UNPROCESSABLE_ENTITY, reason)),
+        Err(WorkError::Refused(reason)) => Err(answer(StatusCode::UNPROCESSABLE_ENTITY, reason.text())),
         // The sender sends it again.
         Err(error) => {
             tracing::warn!(%error, "a webhook waits");

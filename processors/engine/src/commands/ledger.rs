@@ -160,7 +160,7 @@ pub(super) async fn insert(
     if written == receipts.len() as u64 || broken(mechanism::LEDGER) {
         return Ok(());
     }
-    Err(WorkError::Contended("a command of this batch was decided in another partition".to_owned()))
+    Err(WorkError::Contended("a command of this batch was decided in another partition".into()))
 }
 
 /// Writes the receipt of a dead command, in place of an earlier death; a decision under the same identity stays.

@@ -11,6 +11,7 @@ use sqlx::PgConnection;
 use super::Shared;
 use super::arrived::Arrived;
 use crate::error::WorkError;
+use crate::reason::Reason;
 use crate::registry::Registry;
 
 /// A locked stream and its state while a batch is decided.
@@ -65,7 +66,7 @@ fn parse<C: Context>(
 ) -> Result<Locked<C::State>, WorkError> {
     let state = state.map(|json| serde_json::from_str::<Option<C::State>>(&json)).transpose();
     let state =
-        state.map_err(|error| WorkError::Refused(format!("a stored state cannot be read: {error}")))?;
+        state.map_err(|error| WorkError::Refused(Reason::because("a stored state cannot be read", error)))?;
     Ok(Locked { ctid, version, state: state.flatten(), changed: false })
 }
 
@@ -161,7 +162,8 @@ pub(super) async fn store<C: Context>(
     for (id, Locked { ctid, version, state, .. }) in streams.into_iter().filter(|(_, stream)| stream.changed)
     {
         let json = serde_json::to_string(&state);
-        let json = json.map_err(|error| WorkError::Refused(format!("a state cannot be written: {error}")))?;
+        let json =
+            json.map_err(|error| WorkError::Refused(Reason::because("a state cannot be written", error)))?;
         stored.push(Stored { id, version, state: Arc::from(json) });
         ctids.push(ctid);
     }
@@ -178,7 +180,7 @@ fn changed<'s>((stored, ctid): (&'s Stored, &'s String)) -> stream::Changed<'s> 
 }
 
 type Events = Vec<(Arc<millrace_schemas::WriterSchema>, Vec<u8>)>;
-type RefoldFn = fn(&Events) -> Result<Option<String>, String>;
+type RefoldFn = fn(&Events) -> Result<Option<String>, Reason>;
 
 /// How to fold a stream of any context again from its events.
 #[derive(Default)]
@@ -202,25 +204,26 @@ impl Refolders {
         ids: Vec<String>,
     ) -> Result<HashMap<String, String>, WorkError> {
         let Some((_, fold)) = self.0.get(context) else {
-            return Err(WorkError::Refused(format!("no context `{context}` is registered")));
+            return Err(WorkError::Refused(format!("no context `{context}` is registered").into()));
         };
         let mut states = HashMap::new();
         for (id, events) in refold_events(connection, registry, context, ids).await? {
-            let state =
-                fold(&events).map_err(|e| WorkError::Refused(format!("stream {context}/{id}: {e}")))?;
+            let state = fold(&events).map_err(|why| {
+                WorkError::Refused(why.with_text(|said| format!("stream {context}/{id}: {said}")))
+            })?;
             states.extend(state.map(|state| (id, state)));
         }
         Ok(states)
     }
 }
 
-fn fold_events<C: Context>(events: &Events) -> Result<Option<String>, String> {
+fn fold_events<C: Context>(events: &Events) -> Result<Option<String>, Reason> {
     let mut state = None;
     for (writer, body) in events {
-        let event = C::Event::decode(writer, body).map_err(|error| error.to_string())?;
+        let event = C::Event::decode(writer, body).map_err(Reason::of)?;
         state = C::evolve(state, &event);
     }
-    state.map(|state| serde_json::to_string(&state).map_err(|error| error.to_string())).transpose()
+    state.map(|state| serde_json::to_string(&state).map_err(Reason::of)).transpose()
 }
 
 /// The events of streams from the outbox, in order, each with its writer's schema and its body.
@@ -237,7 +240,7 @@ pub async fn refold_events(
     let mut streams: HashMap<String, Events> = HashMap::new();
     for (id, payload) in rows {
         let opened = registry.open(Some(&payload)).await?;
-        let (writer, body) = opened.map_err(|fault| WorkError::Refused(fault.message))?;
+        let (writer, body) = opened.map_err(|fault| WorkError::Refused(fault.message.into()))?;
         streams.entry(id).or_default().push((writer, body.to_vec()));
     }
     Ok(streams)

@@ -17,6 +17,7 @@ use crate::error::WorkError;
 use crate::failpoints::{self, broken, mechanism};
 use crate::metrics;
 use crate::outbox::{self, OutboxRow, SchemaIds};
+use crate::reason::Reason;
 
 /// What a lease has beyond the time of its calls: for writing the answer.
 const LEASE_MARGIN: Duration = Duration::from_secs(30);
@@ -53,6 +54,7 @@ impl<E: Effect> Caller<E> {
     }
 
     /// One try of a call, from lease to ledger.
+    #[tracing::instrument(level = "debug", name = "call", skip_all, fields(effect = E::NAME, key = %leased.key, event = leased.cause.id))]
     pub(super) async fn attempt(&self, leased: Leased, until: Instant) -> Health {
         let (outcome, health, request) = match serde_json::from_str(&leased.request) {
             Ok(request) => {
@@ -117,7 +119,7 @@ impl<E: Effect> Caller<E> {
         answering: impl Future<Output = Result<A, CallError>>,
     ) -> Result<A, CallError> {
         let (began, timeout) = (Instant::now(), self.shared.settings.call_timeout);
-        let silent = |_| CallError::Unknown(format!("silent for {} ms", timeout.as_millis()));
+        let silent = |_| CallError::Unknown(format!("silent for {} ms", timeout.as_millis()).into());
         let answer = tokio::time::timeout(timeout, answering).await.map_err(silent).flatten();
         let outcome = match &answer {
             Ok(_) => "answered",
@@ -139,7 +141,7 @@ impl<E: Effect> Caller<E> {
                 Ok(true) => return,
                 Ok(false) => return tracing::warn!(effect, %key, "the lease was lost to another process"),
                 Err(WorkError::Refused(reason)) => {
-                    return tracing::error!(effect, %key, reason, "how a call ended cannot be written");
+                    return tracing::error!(effect, %key, %reason, "how a call ended cannot be written");
                 }
                 Err(error) => tracing::warn!(effect, %key, %error, "how a call ended is not written yet"),
             }
@@ -187,7 +189,7 @@ impl<E: Effect> Caller<E> {
     async fn outbox_row(&self, leased: &Leased, command: &Command) -> Result<OutboxRow, WorkError> {
         let id = Uuid::new_v5(&leased.key, b"command");
         let row = outbox::command(self.schema_ids().await?, id, command, leased.cause.clone());
-        row.map_err(|fault| WorkError::Refused(fault.message))
+        row.map_err(|fault| WorkError::Refused(fault.message.into()))
     }
 
     /// The registry's ids of the commands that may be sent, asked for once.
@@ -208,7 +210,7 @@ fn entry<A: serde::Serialize>(leased: &Leased, outcome: &CallOutcome<A>) -> Resu
     Ok(match outcome {
         CallOutcome::Answered(answer) => {
             let written = serde_json::to_string(answer);
-            Entry::Done(written.map_err(|error| WorkError::Refused(error.to_string()))?)
+            Entry::Done(written.map_err(|error| WorkError::Refused(Reason::of(error)))?)
         }
         CallOutcome::GiveUp(why) => Entry::GaveUp(why.clone()),
         CallOutcome::Later { unknown, error } => {
@@ -337,7 +339,7 @@ mod tests {
             follow(absent, true, SECOND * 60).await,
             (CallOutcome::Answered(Taken), vec!["ask", "call"])
         );
-        let away = Scripted::new(Err(CallError::Unavailable("x".to_owned())), Ok(Taken));
+        let away = Scripted::new(Err(CallError::Unavailable("x".into())), Ok(Taken));
         let (outcome, received) = follow(away, true, SECOND * 60).await;
         assert!(matches!(outcome, CallOutcome::Later { unknown: true, .. }), "{outcome:?}");
         assert_eq!(received, ["ask"]);

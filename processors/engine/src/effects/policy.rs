@@ -86,12 +86,14 @@ impl Known {
     pub(super) fn called<A>(&self, answer: Result<A, CallError>, limits: &Limits) -> CallOutcome<A> {
         match answer {
             Ok(answer) => CallOutcome::Answered(answer),
-            Err(CallError::Refused(reason)) => CallOutcome::GiveUp(GaveUp { reason, unknown: self.unknown }),
+            Err(CallError::Refused(reason)) => {
+                CallOutcome::GiveUp(GaveUp { reason: reason.to_string(), unknown: self.unknown })
+            }
             Err(error @ CallError::Unavailable(_)) => {
                 CallOutcome::Later { unknown: self.unknown, error: error.to_string() }
             }
             Err(CallError::Unknown(reason)) if limits.key_window.is_none() => {
-                CallOutcome::GiveUp(not_again(&reason))
+                CallOutcome::GiveUp(not_again(reason.text()))
             }
             Err(error @ CallError::Unknown(_)) => {
                 CallOutcome::Later { unknown: true, error: error.to_string() }
@@ -151,7 +153,7 @@ mod tests {
     fn a_call_with_unknown_outcome_and_no_key_is_not_sent_again() {
         let Next::GiveUp(why) = known(true, 0).next(&KEYLESS) else { panic!("it goes on") };
         assert!(why.unknown && why.reason.contains("not sent again"), "{why:?}");
-        let outcome = known(false, 0).called::<()>(Err(CallError::Unknown("lost".to_owned())), &KEYLESS);
+        let outcome = known(false, 0).called::<()>(Err(CallError::Unknown("lost".into())), &KEYLESS);
         assert_eq!(gave_up(outcome), Some(true));
     }
 
@@ -178,9 +180,9 @@ mod tests {
     #[test]
     fn a_question_without_answer_is_asked_again_until_it_is_too_old() {
         for error in [
-            CallError::Refused("x".to_owned()),
-            CallError::Unavailable("x".to_owned()),
-            CallError::Unknown("x".to_owned()),
+            CallError::Refused("x".into()),
+            CallError::Unavailable("x".into()),
+            CallError::Unknown("x".into()),
         ] {
             let outcome = known(true, 0).asked::<()>(Err(error.clone()), &KEYED);
             assert_eq!(outcome, Some(later(true, &error.to_string())));
@@ -190,13 +192,13 @@ mod tests {
 
     #[test]
     fn a_refusal_ends_a_call_and_an_outage_does_not() {
-        let refused = || Err(CallError::Refused("no".to_owned()));
+        let refused = || Err(CallError::Refused("no".into()));
         assert_eq!(gave_up(known(false, 0).called::<()>(refused(), &KEYED)), Some(false));
         assert_eq!(gave_up(known(true, 0).called::<()>(refused(), &KEYED)), Some(true));
-        let away = CallError::Unavailable("away".to_owned());
+        let away = CallError::Unavailable("away".into());
         assert_eq!(known(false, 0).called::<()>(Err(away.clone()), &KEYED), later(false, &away.to_string()));
         assert_eq!(known(true, 0).called::<()>(Err(away.clone()), &KEYED), later(true, &away.to_string()));
-        let lost = CallError::Unknown("lost".to_owned());
+        let lost = CallError::Unknown("lost".into());
         assert_eq!(known(false, 0).called::<()>(Err(lost.clone()), &KEYED), later(true, &lost.to_string()));
     }
 

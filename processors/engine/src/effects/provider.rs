@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::reason::Reason;
 use async_trait::async_trait;
 use millrace_domain::Effect;
 use uuid::Uuid;
@@ -38,11 +39,11 @@ pub trait Provider<E: Effect>: Send + Sync + 'static {
 pub enum CallError {
     /// The external system refuses the call, and will refuse it again.
     #[error("refused: {0}")]
-    Refused(String),
+    Refused(#[source] Reason),
     /// Nothing was done; a later call may succeed.
     #[error("not available: {0}")]
-    Unavailable(String),
+    Unavailable(#[source] Reason),
     /// It may have been done or not.
     #[error("no answer: {0}")]
-    Unknown(String),
+    Unknown(#[source] Reason),
 }

@@ -10,6 +10,7 @@ use super::{Caller, ledger};
 use crate::error::WorkError;
 use crate::failpoints;
 use crate::metrics;
+use crate::reason::Reason;
 
 /// What a webhook changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +96,9 @@ async fn ended<E: Effect>(
 
 fn request<E: Effect>(key: Uuid, stored: &str) -> Result<E::Request, WorkError> {
     serde_json::from_str(stored).map_err(|error| {
-        WorkError::Refused(format!("this build cannot read the request of call {key}: {error}"))
+        WorkError::Refused(Reason::because(
+            format_args!("this build cannot read the request of call {key}"),
+            error,
+        ))
     })
 }

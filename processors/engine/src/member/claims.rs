@@ -15,6 +15,7 @@ use crate::backoff::Backoff;
 use crate::error::{Dependency, WorkError};
 use crate::metrics;
 use crate::offsets::Claim;
+use crate::reason::Reason;
 use crate::retry::{Lane, Retries};
 use crate::role::Role;
 
@@ -241,5 +242,5 @@ async fn asked<T: Send + 'static>(
 ) -> Result<T, WorkError> {
     let consumer = consumer.clone();
     let asked = tokio::task::spawn_blocking(move || ask(&consumer)).await;
-    Ok(asked.map_err(|error| WorkError::outage(Dependency::Kafka, error))??)
+    Ok(asked.map_err(|error| WorkError::outage(Dependency::Kafka, Reason::of(error)))??)
 }

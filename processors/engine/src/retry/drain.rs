@@ -95,7 +95,7 @@ impl Retries {
         };
         match self.copier.copy(&again, topic, &[]).await {
             Err(WorkError::NotTaken(reason)) => {
-                tracing::error!(%topic, partition, offset, reason, "Kafka does not take a wake-up copy again");
+                tracing::error!(%topic, partition, offset, %reason, "Kafka does not take a wake-up copy again");
                 Ok(())
             }
             taken => taken.map(drop),

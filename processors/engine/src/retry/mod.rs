@@ -259,7 +259,7 @@ impl Retries {
     ) -> Result<Option<Delivery>, WorkError> {
         let Record { partition, offset, .. } = record;
         let reason = match record.place_only_because() {
-            Some(fault) => fault.message.clone(),
+            Some(fault) => fault.message.clone().into(),
             None => {
                 let once = copies::without_earlier(record);
                 let copied = self.copier.copy(once.as_ref().unwrap_or(record), topic, &ours).await;
@@ -268,16 +268,16 @@ impl Retries {
                     topic,
                     partition,
                     offset,
-                    reason,
+                    %reason,
                     "a copy without the bytes, which are at the source"
                 );
                 reason
             }
         };
-        let (place, ours) = copies::of_place(record, ours, &reason);
+        let (place, ours) = copies::of_place(record, ours, reason.text());
         match self.copier.copy(&place, topic, &ours).await {
             Err(WorkError::NotTaken(reason)) => {
-                tracing::error!(topic, partition, offset, reason, "Kafka takes no copy");
+                tracing::error!(topic, partition, offset, %reason, "Kafka takes no copy");
                 Ok(None)
             }
             taken => taken.map(Some),

@@ -58,7 +58,7 @@ impl Retries {
         if behind && self.role.waits_behind_dead() {
             // Its place is not reached yet: nothing can go on from there.
             let reason = "an earlier record of its key waits: redrive or discard that one first";
-            return Err(WorkError::Refused(reason.to_owned()));
+            return Err(WorkError::Refused(reason.into()));
         }
         self.role.skip(connection, record).await?;
         parked::release(connection, group, &[record], None).await?;

@@ -129,7 +129,7 @@ impl<S: Saga> Process for SagaRole<S> {
             return Ok(Some(Cancelled::Ended(name)));
         }
         let reacted = instance.react(&Received::by_hand(name, why), ids);
-        let reacted = reacted.map_err(|fault| WorkError::Refused(fault.message))?;
+        let reacted = reacted.map_err(|fault| WorkError::Refused(fault.message.into()))?;
         self.save(connection, instances).await?;
         Ok(Some(if reacted == Reacted::Step { Cancelled::Step } else { Cancelled::Nothing }))
     }

@@ -13,6 +13,7 @@ use super::Instances;
 use super::input::Received;
 use super::instance::{Instance, Taken};
 use crate::error::{Fault, WorkError};
+use crate::reason::Reason;
 
 /// Locks and loads the instances of these names that there are.
 pub(super) async fn lock<S: Saga>(
@@ -108,7 +109,7 @@ fn all_of<S: Saga>(instances: usize, written: u64) -> Result<(), WorkError> {
     if written == instances as u64 {
         return Ok(());
     }
-    Err(WorkError::Contended(format!("an instance of {} was begun by another worker", S::NAME)))
+    Err(WorkError::Contended(format!("an instance of {} was begun by another worker", S::NAME).into()))
 }
 
 fn rows<'i, S: Saga>(instances: &[&'i Instance<S>]) -> Result<Vec<saga::Moved<'i>>, WorkError> {
@@ -132,13 +133,15 @@ fn row<S: Saga>(one: &Instance<S>) -> Result<saga::Moved<'_>, WorkError> {
 }
 
 fn stored<S: Saga>(instance: &Instance<S>) -> Result<(Value, Standing), WorkError> {
-    let unwritable = |why: String| WorkError::Refused(format!("the instance `{}`: {why}", instance.name));
+    let named = |why: &str| format!("the instance `{}`: {why}", instance.name);
+    let unwritable = |why: &str| WorkError::Refused(named(why).into());
     let state = match &instance.state {
         Ok(Some(state)) => state,
-        Ok(None) => return Err(unwritable("it took a step to no state".to_owned())),
-        Err(fault) => return Err(unwritable(fault.message.clone())),
+        Ok(None) => return Err(unwritable("it took a step to no state")),
+        Err(fault) => return Err(unwritable(&fault.message)),
     };
-    let json = serde_json::to_value(state).map_err(|error| unwritable(error.to_string()))?;
+    let json = serde_json::to_value(state);
+    let json = json.map_err(|error| WorkError::Refused(Reason::of(error).with_text(named)))?;
     Ok((json, S::standing(state)))
 }
 

@@ -103,6 +103,7 @@ impl<S: Saga> SagaRole<S> {
     ///
     /// # Errors
     /// [`WorkError`]; nothing has happened then.
+    #[tracing::instrument(level = "debug", name = "timers", skip_all, fields(saga = S::NAME))]
     pub async fn fire(&self) -> Result<usize, WorkError> {
         let ids = self.schema_ids().await?;
         let mut transaction = self.shared.pool.begin().await?;

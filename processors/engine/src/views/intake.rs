@@ -186,7 +186,7 @@ async fn save(
     if moved + progress::begin(connection, group, &new).await? == streams {
         return Ok(());
     }
-    Err(WorkError::Contended("another batch has met one of its streams".to_owned()))
+    Err(WorkError::Contended("another batch has met one of its streams".into()))
 }
 
 #[cfg(test)]

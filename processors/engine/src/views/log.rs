@@ -10,6 +10,7 @@ use super::{Shared, intake};
 use crate::database::Pool;
 use crate::elastic::Document;
 use crate::error::WorkError;
+use crate::reason::Reason;
 use crate::record::Record;
 use crate::role::{Folded, Outcome, Role};
 
@@ -36,8 +37,9 @@ impl<L: Log> LogRole<L> {
 
 fn document<L: Log>(event: &Recorded) -> Result<Document, WorkError> {
     let body = serde_json::to_string(&L::document(event));
-    let body =
-        body.map_err(|error| WorkError::Refused(format!("event {} cannot be written: {error}", event.id)))?;
+    let body = body.map_err(|error| {
+        WorkError::Refused(Reason::because(format_args!("event {} cannot be written", event.id), error))
+    })?;
     Ok(Document { id: event.id.clone(), version: event.version, stream: Some(event.stream.clone()), body })
 }
 

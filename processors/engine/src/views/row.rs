@@ -4,7 +4,7 @@ mod store;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
+use std::error::Error;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
@@ -24,6 +24,7 @@ use crate::database::Pool;
 use crate::elastic::Document;
 use crate::error::WorkError;
 use crate::failpoints::{broken, mechanism};
+use crate::reason::Reason;
 use crate::record::Record;
 use crate::role::{Folded, Role};
 
@@ -164,10 +165,9 @@ fn texts(keys: &BTreeSet<String>) -> Vec<&str> {
 /// A row with its version and time: what Postgres stores and Elasticsearch gets.
 fn fields<R: Serialize>(key: &str, versioned: &Versioned<R>) -> Result<Fields, WorkError> {
     let Versioned { row, version, updated_at, .. } = versioned;
-    let refuse = |why: &dyn Display| WorkError::Refused(format!("the row `{key}` cannot be written: {why}"));
-    let value = |value: Result<Value, serde_json::Error>| value.map_err(|error| refuse(&error));
+    let value = |value: Result<Value, serde_json::Error>| value.map_err(|error| unwritable(key, error));
     let Value::Object(mut fields) = value(serde_json::to_value(row))? else {
-        return Err(refuse(&"it has no fields"));
+        return Err(unwritable(key, "it has no fields"));
     };
     fields.insert("version".to_owned(), Value::from(*version));
     fields.insert("updated_at".to_owned(), value(serde_json::to_value(updated_at))?);
@@ -176,9 +176,12 @@ fn fields<R: Serialize>(key: &str, versioned: &Versioned<R>) -> Result<Fields, W
 
 fn document(key: &str, version: i64, fields: &Fields) -> Result<Document, WorkError> {
     let body = serde_json::to_string(fields);
-    let body =
-        body.map_err(|error| WorkError::Refused(format!("the row `{key}` cannot be written: {error}")))?;
+    let body = body.map_err(|error| unwritable(key, error))?;
     Ok(Document { id: key.to_owned(), version, stream: None, body })
+}
+
+fn unwritable(key: &str, why: impl Into<Box<dyn Error + Send + Sync>>) -> WorkError {
+    WorkError::Refused(Reason::because(format_args!("the row `{key}` cannot be written"), why))
 }
 
 fn keys<'e, V: View>(events: impl Iterator<Item = &'e Recorded>) -> BTreeSet<String> {

@@ -14,6 +14,7 @@ use super::intake::Placed;
 use super::{Shared, intake};
 use crate::database::Pool;
 use crate::error::WorkError;
+use crate::reason::Reason;
 use crate::record::Record;
 use crate::role::{Folded, Role};
 
@@ -76,7 +77,7 @@ fn sums<T: Tally>(events: &[Placed]) -> Result<BTreeMap<T::Key, Sum<T::Amounts>>
             let sum = sums.entry(key.clone()).or_insert_with(empty);
             let added = T::add(&sum.amounts, &amounts);
             sum.amounts =
-                added.ok_or_else(|| WorkError::Refused(format!("a sum of {} overflows", T::NAME)))?;
+                added.ok_or_else(|| WorkError::Refused(format!("a sum of {} overflows", T::NAME).into()))?;
             sum.version += i64::from(touched.insert(key));
             sum.updated_at = sum.updated_at.max(at);
         }
@@ -104,7 +105,7 @@ impl<T: Tally> Role for TallyRole<T> {
         let rows: Vec<Row<'_, T::Key, T::Amounts>> = sums.iter().map(|(key, sum)| Row { key, sum }).collect();
         let json = serde_json::to_string(&rows);
         let json = json.map_err(|error| {
-            WorkError::Refused(format!("a sum of {} cannot be written: {error}", T::NAME))
+            WorkError::Refused(Reason::because(format_args!("a sum of {} cannot be written", T::NAME), error))
         })?;
         sqlx::query(AssertSqlSafe(self.store.as_str())).bind(json).execute(connection).await?;
         Ok(Folded { outcomes: intake.outcomes, ..Folded::default() })

@@ -126,7 +126,9 @@ impl<'c> DeadLetters<'c> {
             | WorkError::Outdated(_)
             | WorkError::Fenced
             | WorkError::Paused(_) => LetterError::Contended,
-            WorkError::Refused(reason) | WorkError::NotTaken(reason) => LetterError::Refused(reason),
+            WorkError::Refused(reason) | WorkError::NotTaken(reason) => {
+                LetterError::Refused(reason.to_string())
+            }
             WorkError::Faulty(fault) => LetterError::Refused(fault.message),
             outage @ WorkError::Outage { .. } => {
                 LetterError::Failed(outage::failure(self.config, side, outage))

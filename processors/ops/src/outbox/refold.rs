@@ -261,7 +261,7 @@ impl<'r> Refold<'r> {
             };
             savepoint.rollback().await?;
             if run.len() < 2 {
-                return Ok(vec![Outcome::Failed(Fault::refused(reason))]);
+                return Ok(vec![Outcome::Failed(Fault::refused(reason.text()))]);
             }
             let (left, right) = run.split_at(run.len() / 2);
             let mut outcomes = self.fold_or_halve(connection, left).await?;

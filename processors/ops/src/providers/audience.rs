@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use millrace_domain::effects::audience::{Audience, Found, Wanted};
+use millrace_engine::Reason;
 use millrace_engine::effects::{CallError, Provider};
 use uuid::Uuid;
 
@@ -31,7 +32,7 @@ impl Provider<Audience> for Audiences {
     }
 
     async fn call(&self, _: Uuid, request: &Wanted) -> Result<Found, CallError> {
-        let sql = request.sql().map_err(|error| CallError::Refused(error.to_string()))?;
+        let sql = request.sql().map_err(|error| CallError::Refused(Reason::of(error)))?;
         let rows = read_side::customers(sql).map_err(unavailable)?.fetch_all(&self.0.pool).await;
         Ok(Found::of(rows.map_err(unavailable)?.into_iter().map(read_side::customer).collect()))
     }
@@ -43,5 +44,5 @@ impl Provider<Audience> for Audiences {
 }
 
 fn unavailable(error: sqlx::Error) -> CallError {
-    CallError::Unavailable(error.to_string())
+    CallError::Unavailable(Reason::of(error))
 }

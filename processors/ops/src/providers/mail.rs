@@ -12,6 +12,7 @@ use lettre::transport::smtp::commands::{Data, Mail as From, Rcpt};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::transport::smtp::{Error, SMTP_PORT, SUBMISSION_PORT, SUBMISSIONS_PORT};
 use millrace_domain::effects::mail::{Mail, Message, Taken};
+use millrace_engine::Reason;
 use millrace_engine::effects::{CallError, Provider};
 use percent_encoding::percent_decode_str;
 use tokio::time::timeout;
@@ -85,12 +86,12 @@ impl MailServer {
 
     /// Everything before the message itself.
     async fn prepare(&self, to: &Mailbox) -> Result<AsyncSmtpConnection, CallError> {
-        let away = |error: Error| CallError::Unavailable(error.to_string());
+        let away = |error: Error| CallError::Unavailable(Reason::of(error));
         let mut connection = self.connect().await.map_err(away)?;
         let from = From::new(Some(self.from.email.clone()), Vec::new());
         connection.command(from).await.map_err(away)?;
-        connection.command(Rcpt::new(to.email.clone(), Vec::new())).await.map_err(|error| unsent(&error))?;
-        connection.command(Data).await.map_err(|error| unsent(&error))?;
+        connection.command(Rcpt::new(to.email.clone(), Vec::new())).await.map_err(unsent)?;
+        connection.command(Data).await.map_err(unsent)?;
         Ok(connection)
     }
 
@@ -103,7 +104,7 @@ impl MailServer {
             .message_id(Some(id))
             .header(ContentType::TEXT_PLAIN)
             .body(message.body.clone());
-        written.map(|message| message.formatted()).map_err(|error| CallError::Refused(error.to_string()))
+        written.map(|message| message.formatted()).map_err(|error| CallError::Refused(Reason::of(error)))
     }
 }
 
@@ -117,11 +118,11 @@ impl Provider<Mail> for MailServer {
         let to = recipient(request)?;
         let written = self.written(key, &to, request)?;
         let prepared = timeout(self.preparing, self.prepare(&to)).await;
-        let silent = |_| CallError::Unavailable("the mail server is silent".to_owned());
+        let silent = |_| CallError::Unavailable("the mail server is silent".into());
         let mut connection = prepared.map_err(silent)??;
         connection.message(&written).await.map_err(|error| match error.status() {
-            Some(_) => unsent(&error),
-            None => CallError::Unknown(error.to_string()),
+            Some(_) => unsent(error),
+            None => CallError::Unknown(Reason::of(error)),
         })?;
         connection.abort().await;
         Ok(Taken)
@@ -129,7 +130,7 @@ impl Provider<Mail> for MailServer {
 
     /// Never asked: it knows no keys.
     async fn ask(&self, _: Uuid, _: &Message) -> Result<Option<Taken>, CallError> {
-        Err(CallError::Unavailable("a mail server cannot be asked what became of a mail".to_owned()))
+        Err(CallError::Unavailable("a mail server cannot be asked what became of a mail".into()))
     }
 }
 
@@ -162,17 +163,17 @@ fn credentials(address: &Address) -> Result<Option<Credentials>, Failure> {
 
 fn recipient(message: &Message) -> Result<Mailbox, CallError> {
     let address = message.address.parse::<lettre::Address>();
-    let refused = || CallError::Refused("the address is none that a mail can be sent to".to_owned());
+    let refused = || CallError::Refused("the address is none that a mail can be sent to".into());
     let address =
         address.ok().filter(|address| AsRef::<str>::as_ref(address).is_ascii()).ok_or_else(refused)?;
     Ok(Mailbox::new(Some(message.recipient.clone()), address))
 }
 
 /// A server that says no, now or for good: the mail was not sent.
-fn unsent(error: &Error) -> CallError {
+fn unsent(error: Error) -> CallError {
     match error.is_permanent() {
-        true => CallError::Refused(error.to_string()),
-        false => CallError::Unavailable(error.to_string()),
+        true => CallError::Refused(Reason::of(error)),
+        false => CallError::Unavailable(Reason::of(error)),
     }
 }
 

@@ -148,7 +148,7 @@ fn answer(request: &Request, status: StatusCode, body: &Value) -> Result<Answer,
         return Err(service::error(status, body));
     }
     if let Some(difference) = other_money(request, body) {
-        return Err(CallError::Unknown(format!("{status} is about {difference}")));
+        return Err(CallError::Unknown(format!("{status} is about {difference}").into()));
     }
     if declined {
         let text = |name| field(body, name).unwrap_or_default().to_owned();
@@ -156,7 +156,9 @@ fn answer(request: &Request, status: StatusCode, body: &Value) -> Result<Answer,
     }
     match reference(body) {
         Some(reference) if said == done(request) => Ok(Answer::Done { reference }),
-        _ => Err(CallError::Unknown(format!("{status} says {said} where {} was asked for", done(request)))),
+        _ => Err(CallError::Unknown(
+            format!("{status} says {said} where {} was asked for", done(request)).into(),
+        )),
     }
 }
 

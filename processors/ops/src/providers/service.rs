@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use millrace_engine::Reason;
 use millrace_engine::effects::CallError;
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url, redirect};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -51,7 +52,7 @@ impl Service {
     }
 
     fn unusable(&self) -> CallError {
-        CallError::Unavailable(format!("{}: {} cannot have a path", self.setting, self.address))
+        CallError::Unavailable(format!("{}: {} cannot have a path", self.setting, self.address).into())
     }
 
     /// The status and the body of an answer.
@@ -78,7 +79,7 @@ fn check(setting: &str, address: &Address, has_token: bool) -> Result<(), String
 /// (draft-ietf-httpapi-idempotency-key-header: 409 for that, 422 for a key that came with something else). Nor does a
 /// redirect say what was done before it.
 pub(super) fn error(status: StatusCode, body: &Value) -> CallError {
-    let reason = format!("{status}: {}", http::reason(body));
+    let reason = Reason::from(format!("{status}: {}", http::reason(body)));
     match status.as_u16() {
         300..=399 | 408 | 409 | 425 | 500 | 502 | 504..=599 => CallError::Unknown(reason),
         422 if field(body, "code") == Some(KEY_REUSED) => CallError::Unknown(reason),
@@ -95,7 +96,7 @@ pub(super) fn field<'b>(body: &'b Value, name: &str) -> Option<&'b str> {
 fn lost(error: reqwest::Error) -> CallError {
     let error = error.without_url();
     match error.is_connect() || error.is_builder() {
-        true => CallError::Unavailable(error.to_string()),
-        false => CallError::Unknown(error.to_string()),
+        true => CallError::Unavailable(Reason::of(error)),
+        false => CallError::Unknown(Reason::of(error)),
     }
 }

@@ -79,7 +79,7 @@ fn answer(status: StatusCode, body: &Value, request: &Batch) -> Result<Receipts,
         Some(Receipt { number: message.number, outcome: outcome? })
     });
     let receipts: Option<Vec<Receipt>> = receipts.collect();
-    let missing = || CallError::Unknown(format!("{status} that does not list every message"));
+    let missing = || CallError::Unknown(format!("{status} that does not list every message").into());
     receipts.map(Receipts).ok_or_else(missing)
 }
 

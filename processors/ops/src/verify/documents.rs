@@ -85,7 +85,7 @@ impl Documents<'_> {
                     let (left, right) = part.split_at(part.len() / 2);
                     parts.extend([left, right]);
                 }
-                Err(WorkError::Refused(why)) => tracing::debug!(why, "a row has no document"),
+                Err(WorkError::Refused(why)) => tracing::debug!(%why, "a row has no document"),
                 Err(error) => return Err(outage::failure(self.config, Side::Read, error)),
             }
         }

@@ -355,7 +355,7 @@ async fn send_one(
     }
     match producer.copy(record, &record.topic, &[]).await {
         Ok(_) => Ok(Ok(())),
-        Err(WorkError::NotTaken(reason)) => Ok(Err(reason)),
+        Err(WorkError::NotTaken(reason)) => Ok(Err(reason.to_string())),
         Err(error) => Err(outage::failure(config, layout::Side::Write, error)),
     }
 }

@@ -10,6 +10,7 @@ use super::table::{Table, contended};
 use super::{Ready, RowRole, Rows, Versioned};
 use crate::elastic::Document;
 use crate::error::{Fault, WorkError};
+use crate::reason::Reason;
 use crate::role::Outcome;
 use crate::views::intake::{self, Intake, Placed, Stream, stream_of};
 use crate::views::row::document;
@@ -24,7 +25,7 @@ pub(super) struct Stored {
     /// The keys of new rows that another worker has written first.
     pub(super) taken: BTreeSet<String>,
     /// The keys of rows that Postgres refuses, and what it says.
-    refused: BTreeMap<String, String>,
+    refused: BTreeMap<String, Reason>,
 }
 
 impl Stored {
@@ -114,7 +115,7 @@ impl<V: View> RowRole<V> {
         connection: &mut PgConnection,
         intake: &mut Intake,
         key: &str,
-        reason: String,
+        reason: Reason,
     ) -> Result<Vec<Document>, WorkError> {
         let table = self.table(connection).await?;
         let Intake { events, outcomes } = intake;
@@ -164,7 +165,7 @@ impl<V: View> RowRole<V> {
         let mut next = row.clone();
         next.fold::<V>(key, recorded);
         Ok(match self.refusal(connection, table, (key, &next)).await? {
-            Some(reason) => Outcome::Failed(Fault::refused(reason)),
+            Some(reason) => Outcome::Failed(Fault::refused(reason.text())),
             None => {
                 *row = next;
                 Outcome::Applied
@@ -178,7 +179,7 @@ impl<V: View> RowRole<V> {
         connection: &mut PgConnection,
         table: &Table,
         (key, row): (&str, &Versioned<V::Row>),
-    ) -> Result<Option<String>, WorkError> {
+    ) -> Result<Option<Reason>, WorkError> {
         let mut savepoint = connection.begin().await?;
         let (some, mut stored) = ([row.ready(key)?], Stored::default());
         let refusal = match self.store_some(&mut savepoint, table, &some, &mut stored).await {

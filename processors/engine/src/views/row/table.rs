@@ -12,6 +12,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Postgres, Row as _};
 
 use super::{Ready, Rows, Versioned, fields};
 use crate::error::WorkError;
+use crate::reason::Reason;
 use crate::views::columns::{Columns, Fields};
 
 /// A row that is there, and its key.
@@ -93,9 +94,9 @@ impl Table {
     /// A row with other column types than before is outdated, and not refused data.
     fn found<V: View>(&self, row: &PgRow) -> Result<Found<V::Row>, WorkError> {
         match self.versioned::<V>(row) {
-            Err(WorkError::Refused(_)) if !self.columns.fit(row) => {
-                Err(WorkError::Outdated(format!("columns of {} have other types than before", self.name)))
-            }
+            Err(WorkError::Refused(_)) if !self.columns.fit(row) => Err(WorkError::Outdated(
+                format!("columns of {} have other types than before", self.name).into(),
+            )),
             versioned => versioned,
         }
     }
@@ -107,15 +108,16 @@ impl Table {
         if version == 0 {
             return Ok((key, Box::new(Versioned { ctid, ..Versioned::default() })));
         }
-        let unreadable = |reason: String| {
-            WorkError::Refused(format!("the row `{key}` of {} cannot be read: {reason}", V::NAME))
+        let unreadable = |reason: Reason| {
+            let text = |said: &str| format!("the row `{key}` of {} cannot be read: {said}", V::NAME);
+            WorkError::Refused(reason.with_text(text))
         };
         let of_the_row = |error: sqlx::Error| match WorkError::from(error) {
             WorkError::Refused(reason) => unreadable(reason),
             other => other,
         };
         let stored = self.columns.read(row).map_err(of_the_row)?;
-        let own = self.columns.row(&stored).map_err(|error| unreadable(error.to_string()))?;
+        let own = self.columns.row(&stored).map_err(|error| unreadable(Reason::of(error)))?;
         let Timestamp(updated_at) = row.try_get("updated_at").map_err(of_the_row)?;
         Ok((key, Box::new(Versioned { row: own, ctid, stored, version, updated_at })))
     }
@@ -173,5 +175,5 @@ impl Table {
 
 /// Another worker has written a row of the view.
 pub(super) fn contended() -> WorkError {
-    WorkError::Contended("a row of the view was written by another worker".to_owned())
+    WorkError::Contended("a row of the view was written by another worker".into())
 }

@@ -1,0 +1,113 @@
+//! Why something did not happen: a text for people, and the error that it follows from.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
+/// What people read, and the error behind it. The text has what the error says, so that it is complete wherever it is
+/// printed alone; [`source`](Error::source) is for programs. Two are equal when their texts are.
+#[derive(Debug, Clone)]
+pub struct Reason {
+    text: String,
+    cause: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+impl Reason {
+    /// What an error says, with what it says of its own sources.
+    pub fn of(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        let error = error.into();
+        Self { text: chain(&*error), cause: Some(Arc::from(error)) }
+    }
+
+    /// What did not happen, and behind a colon what the error says that it follows from.
+    pub fn because(what: impl fmt::Display, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::of(error).with_text(|said| format!("{what}: {said}"))
+    }
+
+    /// The same with another text.
+    #[must_use]
+    pub fn with_text(self, text: impl FnOnce(&str) -> String) -> Self {
+        Self { text: text(&self.text), ..self }
+    }
+
+    /// The same with an error behind it of which the text says already what there is to say.
+    #[must_use]
+    pub fn with_source(self, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { cause: Some(Arc::from(error.into())), ..self }
+    }
+
+    /// For people.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+/// What an error says, and each of its sources that it has not said itself.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        source = error.source();
+    }
+    text
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Error for Reason {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.cause.as_deref().map(|cause| -> &(dyn Error + 'static) { cause })
+    }
+}
+
+impl PartialEq for Reason {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Reason {}
+
+impl From<String> for Reason {
+    fn from(text: String) -> Self {
+        Self { text, cause: None }
+    }
+}
+
+impl From<&str> for Reason {
+    fn from(text: &str) -> Self {
+        Self::from(text.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("not read")]
+    struct NotRead(#[source] io::Error);
+
+    #[test]
+    fn a_reason_says_each_error_once_and_keeps_the_first_as_its_source() {
+        let error = NotRead(io::Error::from(io::ErrorKind::NotFound));
+        let reason = Reason::because("rules.json", error);
+        assert_eq!(reason.to_string(), "rules.json: not read: entity not found");
+        assert!(reason.source().is_some_and(|source| source.is::<NotRead>()));
+    }
+
+    #[test]
+    fn a_text_alone_has_no_source() {
+        assert!(Reason::from("no").source().is_none());
+    }
+}
