@@ -39,6 +39,8 @@ async fn ten_thousand_commands_in_flight_all_have_an_outcome_in_bounded_memory()
 /// In bytes: Kafka takes no record of more than a mebibyte.
 const LARGE_RECORD: usize = 900_000;
 const LARGE_RECORDS: usize = 60;
+/// Of each topic of events, so that every view has some at once.
+const LARGE_EVENTS: usize = 12;
 /// Of documents that Elasticsearch has not acknowledged, at the least while it is away: the bound is 24 MiB.
 const DOCUMENTS: usize = 20 << 20;
 /// What all groups hold together at the most, beside a share for each.
@@ -52,15 +54,17 @@ async fn large_records_wait_for_postgres_and_pass_through_every_group_in_bounded
     let process = instance.start_with(&[], &[link.variable(), elasticsearch.variable()]);
     process.reports("millrace_partitions_assigned", &[], partitions(&instance)).await;
     link.becomes(State::Cut);
-    kafka::produce(&instance.topic("evt", "orders"), None, &large()).await;
+    for context in &instance.contexts {
+        kafka::produce(&instance.topic("evt", context), None, &large(LARGE_EVENTS)).await;
+    }
     process.reports("millrace_buffer_bytes", &[("what", "records")], (COMMON - LARGE_RECORD) as f64).await;
-    kafka::produce(&instance.topic("cmd", "orders"), None, &large()).await;
+    kafka::produce(&instance.topic("cmd", "orders"), None, &large(LARGE_RECORDS)).await;
     // While the views hold all that they can get.
     becomes(&instance.write, "SELECT count(*) FROM dead_letter", LARGE_RECORDS as i64).await;
     link.becomes(State::Well);
-    let views = instance.views().iter().filter(|view| view.contexts.contains(&"orders")).count();
-    becomes(&instance.read, "SELECT count(*) FROM dead_letter", (views * LARGE_RECORDS) as i64).await;
-    let all = views * LARGE_RECORDS * LARGE_RECORD;
+    let topics: usize = instance.views().iter().map(|view| view.contexts.len()).sum();
+    becomes(&instance.read, "SELECT count(*) FROM dead_letter", (topics * LARGE_EVENTS) as i64).await;
+    let all = topics * LARGE_EVENTS * LARGE_RECORD;
     assert!(all > MEMORY_MAX_MB as usize * 1_000_000, "{all} bytes are more than fits");
     large_documents_wait_for_elasticsearch(&instance, &process, &elasticsearch).await;
     let peak = process.memory_peak_mb();
@@ -94,13 +98,13 @@ async fn large_documents_wait_for_elasticsearch(instance: &Instance, process: &P
 
 /// No Avro: each is a dead letter of every group that reads it, with the same bytes. They are large in their values, or in
 /// their headers.
-fn large() -> Vec<Raw> {
+fn large(records: usize) -> Vec<Raw> {
     let header = || (b"h".to_vec(), Some(vec![b'x'; 1_000]));
     let of = |i: usize| match i % 2 {
         0 => Raw::value(vec![i as u8 | 1; LARGE_RECORD]),
         _ => Raw { headers: vec![header(); LARGE_RECORD / 1_000], ..Raw::value("x") },
     };
-    (0..LARGE_RECORDS).map(of).collect()
+    (0..records).map(of).collect()
 }
 
 /// Two of every topic that a group reads, and one of each of its two retry topics.

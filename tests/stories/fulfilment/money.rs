@@ -42,7 +42,9 @@ fn mails(entries: &[serde_json::Value]) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_charge_whose_answer_is_lost_is_asked_for_and_never_made_twice() {
     let _turn = beside_others().await;
-    let shop = shop("lost_answers", &[], &["--timeout-after-charge", "100", "--hold-ms", "2000"]).await;
+    // Ends when calls are made again and again, as a planted bug makes them.
+    let bounded = [("effects.age_max", "60s")];
+    let shop = shop("lost_answers", &bounded, &["--timeout-after-charge", "100", "--hold-ms", "2000"]).await;
     shop.stocked(1, &[100]).await;
     let process = shop.open();
     shop.instance.send(&(0..6).map(|i| place(i, 1, &[(0, 1)])).collect::<Vec<_>>()).await;
