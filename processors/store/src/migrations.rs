@@ -43,6 +43,10 @@ pub const WRITE: Migrations = Migrations(&[
     ),
     Step::exclusive("pause points, inputs of sagas", include_str!("../migrations/0002_write.sql")),
     DEPLOYED,
+    Step::new(
+        "retention",
+        concat!(include_str!("../migrations/0005_both.sql"), include_str!("../migrations/0005_write.sql")),
+    ),
 ]);
 /// Those of the read side, without the views' own tables, which each have their generation.
 pub const READ: Migrations = Migrations(&[
@@ -53,6 +57,7 @@ pub const READ: Migrations = Migrations(&[
     Step::new("shapes of generations", include_str!("../migrations/0002_read.sql")),
     Step::exclusive("pause points", include_str!("../migrations/0003_read.sql")),
     DEPLOYED,
+    Step::new("retention", include_str!("../migrations/0005_both.sql")),
 ]);
 const DEPLOYED: Step = Step::new("deployed releases", include_str!("../migrations/0004_both.sql"));
 
