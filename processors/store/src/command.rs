@@ -6,9 +6,9 @@ use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor};
 
 use crate::place::columns;
-use crate::prune::{Aged, Batch};
+use crate::prune::{Aged, Batch, reached};
 use crate::statements::statements;
-use crate::timestamp::Timestamp;
+use crate::timestamp::Nearest;
 use crate::{Group, Place};
 
 /// Receipts that are old enough and that nothing needs: Kafka cannot give their records any more, their letter is discarded
@@ -364,9 +364,9 @@ pub async fn prune(
     let (topics, partitions, offsets) =
         columns(firsts.iter().map(|(topic, partition, first)| (topic.as_str(), *partition, *first)));
     let gone = sqlx::query_as(PRUNE).bind(topics).bind(partitions).bind(offsets);
-    let gone: Vec<(String, i32, i64, Timestamp)> =
+    let gone: Vec<(String, i32, i64, Nearest)> =
         gone.bind(before).bind(from).bind(most).fetch_all(connection).await?;
-    let last = gone.iter().map(|(.., at)| at.0).max();
+    let last = reached(gone.iter().map(|(.., at)| *at));
     let place = |(topic, partition, offset, _)| Place { topic, partition, offset };
     Ok((gone.into_iter().map(place).collect(), last))
 }

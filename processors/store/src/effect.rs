@@ -7,9 +7,9 @@ use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use crate::database::milliseconds;
-use crate::prune::{Aged, Batch};
+use crate::prune::{Aged, Batch, reached};
 use crate::statements::statements;
-use crate::timestamp::Timestamp;
+use crate::timestamp::Nearest;
 
 /// What a [`Leased`] is made of.
 macro_rules! leased {
@@ -275,6 +275,6 @@ pub async fn prune(
     Batch { before, from, most }: Batch,
 ) -> sqlx::Result<(usize, Option<DateTime<Utc>>)> {
     let gone = sqlx::query_scalar(PRUNE).bind(before).bind(from).bind(most).fetch_all(connection);
-    let gone: Vec<Timestamp> = gone.await?;
-    Ok((gone.len(), gone.into_iter().map(|Timestamp(at)| at).max()))
+    let gone: Vec<Nearest> = gone.await?;
+    Ok((gone.len(), reached(gone.into_iter())))
 }

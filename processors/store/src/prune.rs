@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::timestamp::Nearest;
+use crate::timestamp::{Nearest, believable};
 
 /// Rows that are removed at a time.
 #[derive(Debug, Clone, Copy)]
@@ -28,4 +28,9 @@ impl Aged {
     pub(crate) fn of((rows, oldest): (i64, Option<Nearest>)) -> Self {
         Self { rows, oldest: oldest.map(|Nearest(oldest)| oldest) }
     }
+}
+
+/// How far a batch came. A time that no clock has is none to go on from.
+pub(crate) fn reached(times: impl Iterator<Item = Nearest>) -> Option<DateTime<Utc>> {
+    times.map(|Nearest(time)| time).filter(believable).max()
 }

@@ -11,10 +11,10 @@ use sqlx::{PgConnection, PgExecutor, Row as _};
 use uuid::Uuid;
 
 use crate::database::milliseconds;
-use crate::prune::Batch;
+use crate::prune::{Batch, reached};
 use crate::saga_step::Gone;
 use crate::statements::statements;
-use crate::timestamp::{Nearest, Timestamp};
+use crate::timestamp::Nearest;
 
 statements! {
     LOCK_UNMARKED = "SELECT FROM saga WHERE saga = $1 AND instance = ANY($2) AND sent_at IS NULL ORDER BY instance FOR UPDATE";
@@ -320,8 +320,8 @@ pub async fn lock_ended(
     Batch { before, from, most }: Batch,
 ) -> sqlx::Result<(Vec<(String, String)>, Option<DateTime<Utc>>)> {
     let ended = sqlx::query_as(LOCK_ENDED).bind(before).bind(from).bind(most).fetch_all(connection);
-    let ended: Vec<(String, String, Timestamp)> = ended.await?;
-    let last = ended.iter().map(|(.., at)| at.0).max();
+    let ended: Vec<(String, String, Nearest)> = ended.await?;
+    let last = reached(ended.iter().map(|(.., at)| *at));
     Ok((ended.into_iter().map(|(saga, instance, _)| (saga, instance)).collect(), last))
 }
 

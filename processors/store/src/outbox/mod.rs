@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 pub use span::Span;
 
-use crate::prune::{Aged, Batch};
+use crate::prune::{Aged, Batch, reached};
 use crate::statements::statements;
 use crate::timestamp::{Nearest, Timestamp};
 
@@ -463,10 +463,10 @@ pub async fn prune(
     Batch { before, from, most }: Batch,
 ) -> sqlx::Result<(usize, Option<DateTime<Utc>>)> {
     let gone = sqlx::query_as(PRUNE).bind(before).bind(from).bind(most).fetch_all(&mut *connection);
-    let gone: Vec<(Uuid, String, Timestamp)> = gone.await?;
+    let gone: Vec<(Uuid, String, Nearest)> = gone.await?;
     let ids: Vec<Uuid> = gone.iter().map(|(id, ..)| *id).collect();
     sqlx::query(PRUNE_SKIPPED).bind(ids).execute(&mut *connection).await?;
     let topics: Vec<&str> = gone.iter().map(|(_, topic, _)| topic.as_str()).collect();
     sqlx::query(COUNT_PRUNED).bind(topics).execute(connection).await?;
-    Ok((gone.len(), gone.iter().map(|(.., at)| at.0).max()))
+    Ok((gone.len(), reached(gone.iter().map(|(.., at)| *at))))
 }
