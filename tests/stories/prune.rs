@@ -54,7 +54,9 @@ async fn what_was_removed_is_never_done_twice_whatever_is_read_again() {
     let mut process = read_again(&shop, &["commands"]).await;
     assert_eq!(Done::of(&shop).await, done, "what has no receipt any more was answered");
     let commands = shop.instance.group("commands");
-    process.reports("millrace_answered_long_ago_total", &[("group", &commands)], received().len() as f64).await;
+    process
+        .reports("millrace_answered_long_ago_total", &[("group", &commands)], received().len() as f64)
+        .await;
     a_letter_is_discarded(&shop.instance).await;
     process.stops().await;
     what_is_left_goes_although_the_first_try_dies(&shop.instance).await;
@@ -108,7 +110,9 @@ async fn prune(instance: &Instance, arguments: &[&str]) -> Vec<(String, String, 
     let told = instance.millrace(&arguments).await.expect_success().json();
     let rows = told.get("would_remove").or(told.get("removed")).and_then(Value::as_array).expect("rows");
     let text = |row: &Value, field: &str| row[field].as_str().expect(field).to_owned();
-    rows.iter().map(|row| (text(row, "kind"), text(row, "side"), row["rows"].as_u64().expect("rows"))).collect()
+    rows.iter()
+        .map(|row| (text(row, "kind"), text(row, "side"), row["rows"].as_u64().expect("rows")))
+        .collect()
 }
 
 /// A dry run, which tells what then goes; of each kind there is something.
@@ -137,7 +141,8 @@ async fn bodies_and_rows_of_the_outbox_go(instance: &Instance) {
         assert_eq!(instance.count(gone).await, Ok(0), "{gone}");
     }
     assert_eq!(instance.count("SELECT count(*) FROM outbox").await, events, "events stay");
-    instance.millrace(&["saga", "show", "fulfilment/order-000001"]).await.expect_success();
+    let shown = instance.millrace(&["saga", "show", "fulfilment/order-000001"]).await;
+    shown.expect_success().expect_told("steps are gone");
     instance.millrace(&["verify"]).await.expect_success();
 }
 
@@ -167,7 +172,8 @@ async fn read_again(shop: &Shop, roles: &[&str]) -> Process {
 /// As Kafka's own tool does with `--to-earliest`, and quicker.
 async fn set_back(instance: &Instance, role: &str) {
     let group = instance.group(role);
-    let partitions = "SELECT topic, partition FROM consumer_offset WHERE grp = $1 AND topic NOT LIKE '%.retry.%'";
+    let partitions =
+        "SELECT topic, partition FROM consumer_offset WHERE grp = $1 AND topic NOT LIKE '%.retry.%'";
     let partitions: Vec<(String, i32)> =
         sqlx::query_as(partitions).bind(&group).fetch_all(&instance.write).await.expect("offsets");
     for (topic, partition) in partitions {

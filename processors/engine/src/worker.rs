@@ -204,7 +204,9 @@ impl Worker {
     /// Below this offset records are read again that were answered, though the ledger may have no row of them any more.
     fn answered_below(&self) -> i64 {
         match self.lane {
-            Lane::Source if !failpoints::broken(failpoints::mechanism::PRUNED_MARK) => self.claim.answered_below,
+            Lane::Source if !failpoints::broken(failpoints::mechanism::PRUNED_MARK) => {
+                self.claim.answered_below
+            }
             _ => 0,
         }
     }
@@ -215,7 +217,14 @@ impl Worker {
         let (Claim { group, topic, partition, .. }, records) = (&self.claim, answered.len());
         metrics::of_group(&metrics::ANSWERED, group).inc_by(records as u64);
         let to = last.offset + 1;
-        tracing::info!(group = group.id, topic, partition, to, records, "read again: answered long ago, passed over");
+        tracing::info!(
+            group = group.id,
+            topic,
+            partition,
+            to,
+            records,
+            "read again: answered long ago, passed over"
+        );
         self.pass_over(to).await
     }
 

@@ -52,10 +52,6 @@ pub async fn prunable(executor: impl PgExecutor<'_>, before: DateTime<Utc>) -> s
 ///
 /// # Errors
 /// The database's.
-pub async fn prune(
-    connection: &mut PgConnection,
-    before: DateTime<Utc>,
-    most: i64,
-) -> sqlx::Result<u64> {
+pub async fn prune(connection: &mut PgConnection, before: DateTime<Utc>, most: i64) -> sqlx::Result<u64> {
     Ok(sqlx::query(PRUNE).bind(before).bind(most).execute(connection).await?.rows_affected())
 }

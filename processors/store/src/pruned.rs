@@ -18,14 +18,14 @@ statements! {
          GROUP BY 1, 2, 3, 4
          ON CONFLICT (grp, topic, partition) DO UPDATE
          SET at = now(), topic_id = excluded.topic_id,
-             below = greatest(excluded.below, CASE WHEN known.topic_id IS NOT DISTINCT FROM excluded.topic_id THEN known.below END)";
+             below = greatest(excluded.below, CASE WHEN coalesce(known.topic_id = excluded.topic_id, true) THEN known.below END)";
     MARKS = "SELECT p.topic, p.partition, p.below FROM pruned AS p
          JOIN consumer_offset AS o ON o.grp = p.grp AND o.generation = 1 AND o.topic = p.topic AND o.partition = p.partition
-                                  AND o.topic_id IS NOT DISTINCT FROM p.topic_id
+                                  AND coalesce(o.topic_id = p.topic_id, true)
          WHERE p.grp = $1";
 }
 
-/// Waits for whoever removes rows or sets a group back, and keeps others from both until the transaction ends.
+/// Waits until no other transaction removes rows or sets a group back, and keeps others from both until this one ends.
 ///
 /// # Errors
 /// The database's, as of every function here.

@@ -12,7 +12,11 @@ use crate::timestamp::Nearest;
 /// A number that stands for an input when its step is gone: the first eight bytes of a hash of its id.
 macro_rules! print {
     ($input_id:literal) => {
-        concat!("('x' || left(encode(sha256(convert_to(", $input_id, ", 'UTF8')), 'hex'), 16))::bit(64)::bigint")
+        concat!(
+            "('x' || left(encode(sha256(convert_to(",
+            $input_id,
+            ", 'UTF8')), 'hex'), 16))::bit(64)::bigint"
+        )
     };
 }
 
@@ -118,10 +122,7 @@ pub type Gone = (String, String, i64);
 ///
 /// # Errors
 /// The database's.
-pub async fn prune(
-    connection: &mut PgConnection,
-    instances: &[(String, String)],
-) -> sqlx::Result<Vec<Gone>> {
+pub async fn prune(connection: &mut PgConnection, instances: &[(String, String)]) -> sqlx::Result<Vec<Gone>> {
     sqlx::query_as(PRUNE)
         .bind(instances.iter().map(|(saga, _)| saga.as_str()).collect::<Vec<_>>())
         .bind(instances.iter().map(|(_, instance)| instance.as_str()).collect::<Vec<_>>())

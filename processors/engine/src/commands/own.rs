@@ -64,8 +64,12 @@ async fn decided_long_ago<C: Context>(
     let is_gone = |identity: &&Identity| {
         identity.source == own && sent_id(identity).is_some_and(|id| !sent.contains_key(&id))
     };
-    let gone: Vec<&String> =
-        arrived.iter().map(|command| &command.identity).filter(is_gone).map(|identity| &identity.id).collect();
+    let gone: Vec<&String> = arrived
+        .iter()
+        .map(|command| &command.identity)
+        .filter(is_gone)
+        .map(|identity| &identity.id)
+        .collect();
     if gone.is_empty() {
         return Ok(HashSet::new());
     }

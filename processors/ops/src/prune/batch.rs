@@ -6,7 +6,9 @@ use chrono::{DateTime, Utc};
 use millrace_engine::failpoints;
 use millrace_store::names::COMMANDS;
 use millrace_store::prune::Batch;
-use millrace_store::{Place, audit, command, consumer_offset, dead_letter, effect, outbox, pruned, saga, saga_step};
+use millrace_store::{
+    Place, audit, command, consumer_offset, dead_letter, effect, outbox, pruned, saga, saga_step,
+};
 use sqlx::{Connection as _, PgConnection};
 
 use super::kind::Kind;
@@ -76,7 +78,10 @@ impl<'b> Batches<'b> {
         }
         pruned::lock(connection).await?;
         if consumer_offset::reads_again(connection, &self.commands).await? {
-            tracing::warn!(group = self.commands, "commands are read again after a reset: receipts stay until then");
+            tracing::warn!(
+                group = self.commands,
+                "commands are read again after a reset: receipts stay until then"
+            );
             return Ok((0, None));
         }
         let (gone, last) = command::prune(connection, &self.horizon.firsts, batch).await?;

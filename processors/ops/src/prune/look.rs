@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use millrace_schemas::Kind as RecordKind;
 use millrace_store::command::First;
 use millrace_store::prune::Aged;
 use millrace_store::{audit, command, dead_letter, effect, outbox, saga_step};
 use sqlx::PgPool;
-use chrono::{DateTime, Utc};
 
 use super::kind::Kind;
 use crate::config::Config;
@@ -43,7 +43,10 @@ fn firsts(config: &Config) -> Result<Vec<First>, Failure> {
     let reader = Reader::new(&config.kafka)?;
     let there = reader.topics()?;
     let mut firsts = Vec::new();
-    for topic in layout::contexts(config).into_iter().map(|context| config.namespace.topic(RecordKind::Command, context)) {
+    for topic in layout::contexts(config)
+        .into_iter()
+        .map(|context| config.namespace.topic(RecordKind::Command, context))
+    {
         for partition in 0..there.get(&topic).copied().unwrap_or_default() {
             let (first, _) = reader.ends(&topic, partition)?;
             firsts.extend((first > 0).then(|| (topic.clone(), partition, first)));

@@ -6,8 +6,8 @@ mod kind;
 mod look;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use millrace_store::prune::Aged;
 use millrace_store::command;
+use millrace_store::prune::Aged;
 use serde::Serialize;
 use serde_with::serde_as;
 use sqlx::PgConnection;
@@ -98,7 +98,9 @@ impl<'a> Pruner<'a> {
         let fail = |error| self.write.failure(error);
         let mut alone = self.write.pool.acquire().await.map_err(fail)?.detach();
         if !session::alone(&mut alone, "prune", &self.config.namespace, "all").await.map_err(fail)? {
-            return Err(Failure::Busy("another process removes what is old enough: try again later".to_owned()));
+            return Err(Failure::Busy(
+                "another process removes what is old enough: try again later".to_owned(),
+            ));
         }
         let mut failed = Ok(());
         for (kind, side, before) in self.due(kinds).await? {
@@ -168,7 +170,11 @@ mod tests {
         let now = DateTime::<Utc>::UNIX_EPOCH + TimeDelta::days(10_000);
         assert_eq!(before(now, Kind::Audit, &config), None);
         let since = now - before(now, Kind::Outbox, &config).unwrap();
-        assert_eq!(since.to_std().unwrap(), config.postgres.transaction_timeout, "or it may not be committed");
+        assert_eq!(
+            since.to_std().unwrap(),
+            config.postgres.transaction_timeout,
+            "or it may not be committed"
+        );
         let receipts = now - before(now, Kind::Receipts, &config).unwrap();
         assert_eq!(Some(receipts.to_std().unwrap()), config.retention.receipts);
     }

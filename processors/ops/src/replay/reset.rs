@@ -232,7 +232,12 @@ async fn marks(database: &Database, group: &str) -> Result<Marks, Failure> {
         return Ok(Marks::new());
     }
     let rows = pruned::marks(&database.pool, group).map_err(|error| database.failure(error));
-    Ok(database.in_time(rows).await?.into_iter().map(|(topic, number, below)| ((topic, number), below)).collect())
+    Ok(database
+        .in_time(rows)
+        .await?
+        .into_iter()
+        .map(|(topic, number, below)| ((topic, number), below))
+        .collect())
 }
 
 fn is_foreign(committed: &Committed) -> bool {
@@ -281,7 +286,8 @@ pub async fn rewind(config: &Config, database: &Database, group: &str, back: &[M
     if back.is_empty() {
         return Ok(());
     }
-    let (whole, group) = (group == config.namespace.group(COMMANDS), Group { id: group.to_owned(), generation: 1 });
+    let (whole, group) =
+        (group == config.namespace.group(COMMANDS), Group { id: group.to_owned(), generation: 1 });
     let set = async {
         let mut transaction = database.pool.begin().await?;
         pruned::lock(&mut transaction).await?;

@@ -37,7 +37,7 @@ statements! {
              WHERE earlier.grp = $1 AND earlier.generation < $2 AND earlier.topic = $3 AND earlier.partition = $4
              ON CONFLICT (grp, generation, topic, partition) DO UPDATE SET epoch = claimed.epoch + 1
              RETURNING epoch, applied, published, topic_id,
-                       CASE WHEN is_answered AND reached_topic IS NOT DISTINCT FROM topic_id THEN reached END";
+                       CASE WHEN is_answered AND coalesce(reached_topic = topic_id, true) THEN reached END";
     BEGIN_AGAIN = "UPDATE consumer_offset SET applied = $6, published = $6, topic_id = $7, reached = NULL, is_answered = false
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5";
     REMEMBER = "UPDATE consumer_offset SET topic_id = $6
@@ -65,7 +65,7 @@ statements! {
     SET = "UPDATE consumer_offset SET applied = $6, published = $6, epoch = epoch + 1
          WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND applied = $5";
     READS_AGAIN = "SELECT EXISTS (SELECT FROM consumer_offset
-             WHERE grp = $1 AND reached > applied AND reached_topic IS NOT DISTINCT FROM topic_id AND NOT is_answered)";
+             WHERE grp = $1 AND reached > applied AND coalesce(reached_topic = topic_id, true) AND NOT is_answered)";
     NOT_APPLIED = not_yet!("applied");
     NOT_PUBLISHED = not_yet!("published");
     REMOVE = "DELETE FROM consumer_offset WHERE grp = $1 AND generation = $2";
@@ -80,11 +80,11 @@ pub(crate) const SERVING: &str = "SELECT grp, topic, partition, applied, publish
 /// read is passed over once rows of the group are gone. Never behind these.
 pub(crate) const SET_BACK: &str = "UPDATE consumer_offset AS o
          SET applied = $6, published = $6, epoch = epoch + 1, reached_topic = topic_id,
-             reached = greatest(applied, CASE WHEN reached_topic IS NOT DISTINCT FROM topic_id THEN reached END),
+             reached = greatest(applied, CASE WHEN coalesce(reached_topic = topic_id, true) THEN reached END),
              is_answered = $7 AND EXISTS (SELECT FROM pruned WHERE pruned.grp = o.grp)
          WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND applied = $5
            AND NOT EXISTS (SELECT FROM pruned AS p WHERE p.grp = o.grp AND p.topic = o.topic AND p.partition = o.partition
-                                                     AND p.topic_id IS NOT DISTINCT FROM o.topic_id AND p.below > $6)";
+                                                     AND coalesce(p.topic_id = o.topic_id, true) AND p.below > $6)";
 
 /// A partition of a group.
 #[derive(Debug, Clone, Copy)]
