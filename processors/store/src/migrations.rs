@@ -142,7 +142,7 @@ mod tests {
             };
             migrator.iter().map(hash).collect::<Vec<_>>()
         };
-        assert_eq!(hashes(WRITE), [0x9ac9_006a, 0x7684_3f43, 0xe3de_e5d6]);
-        assert_eq!(hashes(READ), [0xc556_bd9f, 0x16ed_12c7, 0x6d39_c467, 0xe3de_e5d6]);
+        assert_eq!(hashes(WRITE), [0x9ac9_006a, 0x7684_3f43, 0xe3de_e5d6, 0x4842_b4e0]);
+        assert_eq!(hashes(READ), [0xc556_bd9f, 0x16ed_12c7, 0x6d39_c467, 0xe3de_e5d6, 0x1eb1_6439]);
     }
 }
