@@ -26,16 +26,27 @@ pub(super) struct Horizon {
     pub(super) firsts: Vec<First>,
 }
 
-/// Looks it up; waits for Debezium where that is needed.
-pub(super) async fn horizon(config: &Config, database: &Database, kind: Kind) -> Result<Horizon, Failure> {
+/// Looks up what Kafka has.
+pub(super) fn horizon(config: &Config, kind: Kind) -> Result<Horizon, Failure> {
     let firsts = match kind {
         Kind::Receipts => tokio::task::block_in_place(|| firsts(config))?,
         _ => Vec::new(),
     };
-    if kind == Kind::Outbox {
-        horizon::carried(config, database, PATIENCE).await?;
-    }
     Ok(Horizon { firsts })
+}
+
+/// Waits until Debezium has carried what is to go and may not be in Kafka yet.
+pub(super) async fn carried(
+    config: &Config,
+    write: &Database,
+    kind: Kind,
+    before: DateTime<Utc>,
+) -> Result<(), Failure> {
+    let asked = kind == Kind::Outbox
+        && outbox::has_prunable_rejections(&write.pool, before)
+            .await
+            .map_err(|error| write.failure(error))?;
+    if asked { horizon::carried(config, write, PATIENCE).await } else { Ok(()) }
 }
 
 /// Where the partitions begin that have lost records.

@@ -23,7 +23,7 @@ use crate::replay::session;
 
 use batch::Batches;
 pub use kind::Kind;
-use look::{Horizon, horizon};
+use look::{carried, horizon};
 
 /// A batch waits at most this long for what another session has locked.
 const LOCK_TIMEOUT: &str = "SET lock_timeout = '2s'";
@@ -73,16 +73,15 @@ impl<'a> Pruner<'a> {
         Self { listener: Some(listener), ..self }
     }
 
-    /// What would be removed now, of these kinds. Changes nothing.
+    /// What would be removed now, of these kinds, once Debezium has carried it. Changes nothing.
     ///
     /// # Errors
-    /// When a database or Kafka does not answer, or Debezium is behind.
+    /// When a database or Kafka does not answer.
     pub async fn count(&self, kinds: &[Kind]) -> Result<Vec<Rows>, Failure> {
         let mut all = Vec::new();
         for (kind, side, before) in self.due(kinds).await? {
             let database = self.database(side);
-            let horizon = horizon(self.config, database, kind).await?;
-            let aged = horizon.count(&database.pool, (kind, side), before).await;
+            let aged = horizon(self.config, kind)?.count(&database.pool, (kind, side), before).await;
             let Aged { rows, oldest } = aged.map_err(|error| database.failure(error))?;
             all.push(Rows { kind, side, rows: u64::try_from(rows).unwrap_or_default(), oldest });
         }
@@ -93,7 +92,7 @@ impl<'a> Pruner<'a> {
     /// failure is returned when all was tried.
     ///
     /// # Errors
-    /// [`Failure::Busy`] when another process removes; as of [`count`](Self::count).
+    /// [`Failure::Busy`] when another process removes, [`Failure::Refused`] when Debezium is behind; as of [`count`](Self::count).
     pub async fn prune(&mut self, kinds: &[Kind], removed: &mut Vec<Rows>) -> Result<(), Failure> {
         let fail = |error| self.write.failure(error);
         let mut alone = self.write.pool.acquire().await.map_err(fail)?.detach();
@@ -132,7 +131,8 @@ impl<'a> Pruner<'a> {
     async fn prune_one(&mut self, rows: &mut Rows, before: DateTime<Utc>) -> Result<(), Failure> {
         let Rows { kind, side, .. } = *rows;
         let database = self.database(side).clone();
-        let horizon: Horizon = horizon(self.config, &database, kind).await?;
+        carried(self.config, &database, kind, before).await?;
+        let horizon = horizon(self.config, kind)?;
         let mut connection = session(&database).await?;
         let mut batches = Batches::new(self.config, (kind, side), &horizon, before);
         while let Some(gone) = batches.next(&mut connection).await.map_err(|error| database.failure(error))? {

@@ -149,6 +149,8 @@ statements! {
              SELECT topic, count(*) AS rows FROM outbox GROUP BY topic UNION ALL SELECT topic, rows FROM outbox_pruned
          ) AS written WHERE NOT starts_with(topic, current_schema() || '.cmd.') GROUP BY topic";
     PRUNABLE = concat!("SELECT count(*), min(o.occurred_at) ", prunable!());
+    HAS_PRUNABLE_REJECTIONS = concat!("SELECT EXISTS (SELECT ", prunable!(), "
+             AND NOT starts_with(o.topic, current_schema() || '.cmd.'))");
     PRUNE = concat!("DELETE FROM outbox WHERE ctid = ANY (ARRAY(
              SELECT o.ctid ", prunable!(), " AND o.occurred_at >= coalesce($2::timestamptz, '-infinity')
              ORDER BY o.occurred_at LIMIT $3 FOR UPDATE OF o SKIP LOCKED))
@@ -453,8 +455,20 @@ pub async fn prunable(executor: impl PgExecutor<'_>, before: DateTime<Utc>) -> s
     sqlx::query_as(PRUNABLE).bind(before).fetch_one(executor).await.map(Aged::of)
 }
 
-/// Removes some of them, the oldest first; how many, and how far it came. Debezium must have confirmed all that was committed
-/// before [`before`](Batch::before).
+/// Whether there are rejections among them, of which only Debezium knows whether they are in Kafka: a command is decided once it
+/// was read there.
+///
+/// # Errors
+/// The database's.
+pub async fn has_prunable_rejections(
+    executor: impl PgExecutor<'_>,
+    before: DateTime<Utc>,
+) -> sqlx::Result<bool> {
+    sqlx::query_scalar(HAS_PRUNABLE_REJECTIONS).bind(before).fetch_one(executor).await
+}
+
+/// Removes some of them, the oldest first; how many, and how far it came. Where there are rejections, Debezium must have confirmed
+/// all that was committed before [`before`](Batch::before).
 ///
 /// # Errors
 /// The database's.
