@@ -37,6 +37,7 @@ mod one_command;
 mod outages;
 mod overload;
 mod panics;
+mod prune;
 mod references;
 mod refold;
 mod replay;

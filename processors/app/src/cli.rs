@@ -34,6 +34,7 @@ Examples:
   millrace dlq list --group orders               what could not be processed, and why
   millrace dlq redrive w12 --why fixed           give the record of a dead letter to its group again
   millrace outbox skip 0197b2a4-… --dry-run      a row that the connector cannot carry
+  millrace prune --dry-run                       what is older than its retention, and would be removed
   millrace config show --changed                 what is configured, and where
 
 Exit codes:
@@ -140,6 +141,8 @@ pub enum Command {
     Replay(crate::replay::Options),
     /// Compare topics, rows and documents with the outbox, and repair what differs
     Verify(crate::verify::Options),
+    /// Remove what is older than its retention, as `millrace run` does by itself; never events
+    Prune(crate::prune::Options),
     /// Send commands from JSON, an object each
     Send(Send),
     /// Show lag, slot, connector, indices and dead letters at a glance; fails when something is missing, lost or waits for an operator

@@ -8,6 +8,7 @@ pub mod logging;
 pub mod outbox;
 pub mod output;
 pub mod progress;
+pub mod prune;
 pub mod receipts;
 pub mod replay;
 pub mod run;
@@ -75,6 +76,7 @@ async fn dispatch(cli: Cli, loaded: &Loaded) -> Result<(), Failure> {
         Command::Teardown { yes } => setup::teardown(config, format, yes).await,
         Command::Run { only } => run::run(config, selection(config, only)?).await,
         Command::Replay(options) => replay::replay(config, format, &options).await,
+        Command::Prune(options) => prune::prune(config, format, &options).await,
         Command::Send(options) => send::send(config, format, &options).await,
         Command::Receipt { id, source } => receipts::receipt(config, format, &id, source.as_deref()).await,
         Command::Commands(options) => receipts::commands(config, format, &options).await,

@@ -4,6 +4,7 @@ mod auditor;
 mod connections;
 mod http;
 mod members;
+mod pruner;
 mod webhooks;
 
 use std::sync::Arc;
@@ -94,10 +95,16 @@ pub async fn run(config: &Config, selection: Selection) -> Result<(), Failure> {
         webhooks::serve(config, roles.caller(), stop.clone()).await?;
     }
     if selection.commands() {
-        let (config, restarts, stop) = (Arc::new(config.clone()), restarts.clone(), stop.clone());
+        let work = || (Arc::new(config.clone()), restarts.clone(), stop.clone());
+        let (config, restarts, stop) = work();
         tokio::spawn(async move {
             let audit = || auditor::audit(config.clone(), stop.clone());
             restarted("auditor", &restarts, &stop, audit).await;
+        });
+        let (config, restarts, stop) = work();
+        tokio::spawn(async move {
+            let prune = || pruner::prune(config.clone(), stop.clone());
+            restarted("pruner", &restarts, &stop, prune).await;
         });
     }
     let mut members = Members::new(config, selection, roles, (stop.clone(), restarts, idle))?;

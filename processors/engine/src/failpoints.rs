@@ -58,6 +58,8 @@ pub mod mechanism {
     pub const ROW_VERSION: &str = "row-version";
     /// An event is folded into a row once.
     pub const FOLD: &str = "fold";
+    /// What was answered before a group was set back is passed over where ledger rows are gone.
+    pub const PRUNED_MARK: &str = "pruned-mark";
     /// A command that was decided is not decided again.
     pub const LEDGER: &str = "ledger";
     /// A command whose identity is there and cannot be read is refused.

@@ -33,6 +33,14 @@ metric!(
         register_int_counter_vec("millrace_duplicates_total", "Records that had been applied before", GROUP)
 );
 metric!(
+    /// Records that were read again and passed over: answered so long ago that ledger rows are gone.
+    ANSWERED: IntCounterVec = register_int_counter_vec(
+        "millrace_answered_long_ago_total",
+        "Records passed over because they were answered long ago",
+        GROUP
+    )
+);
+metric!(
     /// Commands by how they were decided.
     DECISIONS: IntCounterVec =
         register_int_counter_vec("millrace_decisions_total", "Decided commands", &["context", "status"])
@@ -166,6 +174,20 @@ metric!(
         register_int_gauge_vec("millrace_audit_ended_seconds", "When the auditor last finished", &["namespace"])
 );
 
+metric!(
+    /// Rows that retention has removed or emptied, by their kind.
+    PRUNED: IntCounterVec =
+        register_int_counter_vec("millrace_pruned_rows_total", "Rows removed by retention", &["namespace", "kind"])
+);
+metric!(
+    /// Runs of retention that failed.
+    PRUNE_FAILURES: IntCounterVec = register_int_counter_vec(
+        "millrace_prune_failures_total",
+        "Runs of retention that did not remove everything",
+        &["namespace"]
+    )
+);
+
 /// The series of a group.
 pub(crate) fn of_group<B: MetricVecBuilder>(metric: &MetricVec<B>, group: &Group) -> B::M {
     metric.with_label_values(&[group.id.as_str(), &group.generation.to_string()])
@@ -208,10 +230,10 @@ mod tests {
     #[test]
     fn every_metric_registers() {
         let group = Group { id: "g".to_owned(), generation: 1 };
-        for counter in [&RECORDS, &DUPLICATES, &PARKED, &RETRIES, &SWEPT] {
+        for counter in [&RECORDS, &DUPLICATES, &ANSWERED, &PARKED, &RETRIES, &SWEPT] {
             of_group(counter, &group).inc();
         }
-        for counter in [&DECISIONS, &DEAD_LETTERS, &SAGA_STEPS, &SAGA_TIMERS] {
+        for counter in [&DECISIONS, &DEAD_LETTERS, &PRUNED, &SAGA_STEPS, &SAGA_TIMERS] {
             counter.with_label_values(&["g", "x"]).inc();
         }
         BATCHES_ABORTED.with_label_values(&["g", "1", "x"]).inc();
@@ -221,6 +243,7 @@ mod tests {
         EFFECT_CALL_SECONDS.with_label_values(&["g"]).observe(1.0);
         AUDIT_REPAIRS.with_label_values(&["g"]).inc();
         AUDIT_FAILURES.with_label_values(&["g"]).inc();
+        PRUNE_FAILURES.with_label_values(&["g"]).inc();
         PANICS.with_label_values(&["t"]).inc();
         of_group(&PARTITIONS, &group).set(1);
         for gauge in [

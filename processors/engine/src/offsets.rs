@@ -83,6 +83,8 @@ pub struct Claim {
     pub published: i64,
     /// The id of the topic from which that was applied (KIP-516); `None` while it is not known.
     pub topic_id: Option<Uuid>,
+    /// What is below was answered before an operator set the group back, and ledger rows of it are gone; 0 where there is none.
+    pub answered_below: i64,
 }
 
 impl Claim {
@@ -116,7 +118,7 @@ impl Claim {
             let at = Partition { group, topic, partition };
             Ok(consumer_offset::claim(&**pool, at, first).await?)
         };
-        let Claimed { epoch, applied, published, topic_id } = pool.in_time(claim).await?;
+        let Claimed { epoch, applied, published, topic_id, answered_below } = pool.in_time(claim).await?;
         Ok(Self {
             group: group.clone(),
             topic: topic.to_owned(),
@@ -125,6 +127,7 @@ impl Claim {
             applied,
             published,
             topic_id,
+            answered_below: answered_below.unwrap_or_default(),
         })
     }
 
@@ -163,7 +166,7 @@ impl Claim {
             Ok(transaction.commit().await?)
         })
         .await?;
-        Ok(Self { applied: first, published: first, topic_id, ..self })
+        Ok(Self { applied: first, published: first, topic_id, answered_below: 0, ..self })
     }
 
     /// Shifts the offsets of what waits of a former topic below zero: it keeps its order before all records of the new one.

@@ -303,6 +303,7 @@ mod tests {
             applied: 0,
             published: 0,
             topic_id: None,
+            answered_below: 0,
         };
         let ((bulks, waiting), (claim, _)) = (mpsc::unbounded_channel(), watch::channel(claim));
         let handle = PublisherHandle {

@@ -196,7 +196,37 @@ impl Worker {
             // Elasticsearch may be slow: other workers need not wait for that.
             self.permit = None;
         }
-        self.republish(&applied_before).await && self.apply(&batch, None).await
+        let answered = extract_below(&mut batch, self.answered_below());
+        self.republish(&applied_before).await
+            && self.pass_answered(&answered).await
+            && self.apply(&batch, None).await
+    }
+
+    /// Below this offset records are read again that were answered, though the ledger may have no row of them any more.
+    fn answered_below(&self) -> i64 {
+        match self.lane {
+            Lane::Source if !failpoints::broken(failpoints::mechanism::PRUNED_MARK) => {
+                self.claim.answered_below
+            }
+            _ => 0,
+        }
+    }
+
+    /// Moves beyond records that were answered long ago.
+    async fn pass_answered(&mut self, answered: &[Record]) -> bool {
+        let Some(last) = answered.last() else { return true };
+        let (Claim { group, topic, partition, .. }, records) = (&self.claim, answered.len());
+        metrics::of_group(&metrics::ANSWERED, group).inc_by(records as u64);
+        let to = last.offset + 1;
+        tracing::info!(
+            group = group.id,
+            topic,
+            partition,
+            to,
+            records,
+            "read again: answered long ago, passed over"
+        );
+        self.pass_over(to).await
     }
 
     /// Applies a batch however many tries it takes; with a fault, makes its only record a dead letter instead, or leaves it

@@ -12,13 +12,15 @@ use millrace_store::migrations::{self, Migrations};
 use millrace_store::names::{COMMANDS, Namespace, dead_letter_topic, retry_topic};
 use millrace_store::own_name;
 use millrace_store::replay::Shape;
+use serde::Serialize;
 
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::known;
 
 /// The database that holds a group's offsets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Side {
     /// Commands, sagas, effects.
     Write,

@@ -23,6 +23,7 @@ pub mod outbox;
 pub mod page;
 pub mod postgres;
 pub mod providers;
+pub mod prune;
 pub mod read_side;
 pub mod receipts;
 pub mod replay;

@@ -1,13 +1,18 @@
 //! The table `audit`: what operators changed by hand, and why.
 
+use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sqlx::PgConnection;
 use sqlx::types::Json;
+use sqlx::{PgConnection, PgExecutor};
 
+use crate::prune::Aged;
 use crate::statements::statements;
 
 statements! {
     INSERT = "INSERT INTO audit (who, action, subject, why, details) VALUES ($1, $2, $3, $4, $5)";
+    PRUNABLE = "SELECT count(*), min(at) FROM audit WHERE at < $1";
+    PRUNE = "DELETE FROM audit WHERE id IN (
+             SELECT id FROM audit WHERE at < $1 ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED)";
 }
 
 /// An action, to be written in the transaction that does it.
@@ -33,4 +38,20 @@ pub async fn insert(connection: &mut PgConnection, action: &Action<'_>) -> sqlx:
     let Action { who, action, subject, why, details } = action;
     let insert = sqlx::query(INSERT).bind(who).bind(action).bind(subject).bind(why).bind(Json(details));
     insert.execute(connection).await.map(|_| ())
+}
+
+/// How many actions there are that retention removes.
+///
+/// # Errors
+/// The database's.
+pub async fn prunable(executor: impl PgExecutor<'_>, before: DateTime<Utc>) -> sqlx::Result<Aged> {
+    sqlx::query_as(PRUNABLE).bind(before).fetch_one(executor).await.map(Aged::of)
+}
+
+/// Removes some of them, the oldest first; how many.
+///
+/// # Errors
+/// The database's.
+pub async fn prune(connection: &mut PgConnection, before: DateTime<Utc>, most: i64) -> sqlx::Result<u64> {
+    Ok(sqlx::query(PRUNE).bind(before).bind(most).execute(connection).await?.rows_affected())
 }

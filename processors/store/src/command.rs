@@ -5,9 +5,28 @@ use serde::de::DeserializeOwned;
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor};
 
-use crate::Group;
 use crate::place::columns;
+use crate::prune::{Aged, Batch, reached};
 use crate::statements::statements;
+use crate::timestamp::Nearest;
+use crate::{Group, Place};
+
+/// Receipts that are old enough and that nothing needs: Kafka cannot give their records any more, their letter is discarded
+/// or was never written, and the outbox does not have the command to send it again.
+macro_rules! prunable {
+    () => {
+        "FROM command AS c
+         JOIN UNNEST($1::text[], $2::int[], $3::bigint[]) AS log(topic, partition, first)
+             ON c.topic = log.topic AND c.partition = log.partition AND c.\"offset\" < log.first
+         WHERE c.decided_at < $4
+           AND (c.status <> 'dead' OR NOT EXISTS (
+               SELECT FROM dead_letter AS l WHERE l.topic = c.topic AND l.partition = c.partition
+                                              AND l.\"offset\" = c.\"offset\" AND l.status <> 'discarded'))
+           AND (c.source <> '/' || current_schema() OR NOT EXISTS (
+               SELECT FROM outbox AS o WHERE o.version IS NULL
+               AND o.id = CASE WHEN c.id ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN c.id::uuid END))"
+    };
+}
 
 statements! {
     KNOWN = "SELECT id, source, fingerprint, status, topic, partition, \"offset\" FROM command WHERE id = ANY($1)";
@@ -63,6 +82,11 @@ statements! {
     OUTCOMES = "SELECT id, status, code FROM command WHERE source = $1 AND id = ANY($2)";
     /// The table is named so that a missing `setup` is an error.
     CLOCK = "SELECT clock_timestamp() WHERE NOT EXISTS (SELECT FROM command LIMIT 0)";
+    PRUNABLE = concat!("SELECT count(*), min(c.decided_at) ", prunable!());
+    PRUNE = concat!("DELETE FROM command WHERE ctid = ANY (ARRAY(
+             SELECT c.ctid ", prunable!(), " AND c.decided_at >= coalesce($5::timestamptz, '-infinity')
+             ORDER BY c.decided_at LIMIT $6 FOR UPDATE OF c SKIP LOCKED))
+         RETURNING topic, partition, \"offset\", decided_at");
     ENDED_SINCE = "SELECT c.source, c.id, c.status FROM unnest($1::text[], $2::text[]) AS asked (id, source)
          JOIN command AS c USING (id, source)
          WHERE c.status <> 'dead' OR c.decided_at >= $3";
@@ -308,4 +332,41 @@ pub async fn ended_since(
     since: DateTime<Utc>,
 ) -> sqlx::Result<Vec<(String, String, String)>> {
     sqlx::query_as(ENDED_SINCE).bind(ids).bind(sources).bind(since).fetch_all(executor).await
+}
+
+/// The first offset that a topic's partition still has: topic, partition, offset.
+pub type First = (String, i32, i64);
+
+/// How many receipts there are that retention removes.
+///
+/// # Errors
+/// The database's.
+pub async fn prunable(
+    executor: impl PgExecutor<'_>,
+    firsts: &[First],
+    before: DateTime<Utc>,
+) -> sqlx::Result<Aged> {
+    let (topics, partitions, offsets) =
+        columns(firsts.iter().map(|(topic, partition, first)| (topic.as_str(), *partition, *first)));
+    let aged = sqlx::query_as(PRUNABLE).bind(topics).bind(partitions).bind(offsets).bind(before);
+    aged.fetch_one(executor).await.map(Aged::of)
+}
+
+/// Removes some of them, the oldest first; where their records lay, and how far it came.
+///
+/// # Errors
+/// The database's.
+pub async fn prune(
+    connection: &mut PgConnection,
+    firsts: &[First],
+    Batch { before, from, most }: Batch,
+) -> sqlx::Result<(Vec<Place>, Option<DateTime<Utc>>)> {
+    let (topics, partitions, offsets) =
+        columns(firsts.iter().map(|(topic, partition, first)| (topic.as_str(), *partition, *first)));
+    let gone = sqlx::query_as(PRUNE).bind(topics).bind(partitions).bind(offsets);
+    let gone: Vec<(String, i32, i64, Nearest)> =
+        gone.bind(before).bind(from).bind(most).fetch_all(connection).await?;
+    let last = reached(gone.iter().map(|(.., at)| *at));
+    let place = |(topic, partition, offset, _)| Place { topic, partition, offset };
+    Ok((gone.into_iter().map(place).collect(), last))
 }

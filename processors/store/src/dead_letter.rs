@@ -6,6 +6,7 @@ use sqlx::{PgConnection, PgExecutor, Row as _};
 
 use crate::consumer_offset::Partition;
 use crate::place::columns;
+use crate::prune::Aged;
 use crate::statements::statements;
 use crate::timestamp::Nearest;
 use crate::{Group, Place};
@@ -26,6 +27,21 @@ macro_rules! fitting {
     };
 }
 
+/// Letters that were settled long ago. A discarded one says what becomes of its record: on the write side (`$2`) until the group
+/// is past it and its mark says the same, on the read side as long as its generation has a place in a stream that no one folds.
+macro_rules! prunable {
+    () => {
+        "FROM dead_letter AS l
+         WHERE l.status <> 'dead' AND coalesce(l.settled_at, l.failed_at) < $1
+           AND (l.status = 'redriven' OR CASE WHEN $2
+                THEN EXISTS (SELECT FROM consumer_offset AS o
+                             WHERE o.grp = l.grp AND o.generation = l.generation AND o.topic = l.topic
+                               AND o.partition = l.partition AND o.applied > l.\"offset\")
+                ELSE l.version IS NULL OR l.key IS NULL OR NOT EXISTS (
+                    SELECT FROM consumer_offset AS o WHERE o.grp = l.grp AND o.generation = l.generation) END)"
+    };
+}
+
 macro_rules! distinct {
     ($column:literal) => {
         concat!("SELECT DISTINCT ", $column, " FROM dead_letter WHERE ", $column, " IS NOT NULL")
@@ -40,7 +56,7 @@ statements! {
     INSERT_DOCUMENT = "INSERT INTO dead_letter (grp, generation, topic, partition, \"offset\", key, record_type, code, message,
                                   attempts, version, stream)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, $10, $11)";
-    SETTLE = "UPDATE dead_letter AS letter SET status = 'redriven'
+    SETTLE = "UPDATE dead_letter AS letter SET status = 'redriven', settled_at = now()
          FROM UNNEST($3::text[], $4::int[], $5::bigint[]) AS done(topic, partition, \"offset\")
          WHERE letter.topic = done.topic AND letter.partition = done.partition AND letter.\"offset\" = done.\"offset\"
            AND letter.grp = $1 AND letter.generation = $2 AND letter.status = 'dead' AND letter.code <> $6";
@@ -56,7 +72,7 @@ statements! {
     NEWEST_FITTING = fitting!("failed_at DESC, id DESC");
     OLDEST_FITTING = fitting!("failed_at, id");
     ONE = "SELECT * FROM dead_letter WHERE id = $1";
-    MARK = "UPDATE dead_letter AS l SET status = $2 FROM dead_letter AS asked
+    MARK = "UPDATE dead_letter AS l SET status = $2, settled_at = now() FROM dead_letter AS asked
          WHERE asked.id = $1 AND asked.status = 'dead' AND l.status = 'dead'
            AND (l.id = asked.id OR l.grp = asked.grp AND l.generation = asked.generation AND l.topic = asked.topic
                 AND l.partition = asked.partition AND l.\"offset\" = asked.\"offset\"
@@ -71,10 +87,14 @@ statements! {
              WHERE subject = 'w' || l.id AND action IN ('redrive', 'discard') ORDER BY id DESC LIMIT 1
          ) AS a ON l.status <> 'dead'
          WHERE l.grp = $1 AND l.topic = $2 AND l.partition = $3 AND l.\"offset\" = $4 ORDER BY l.id";
-    DISCARD_ALL = "UPDATE dead_letter SET status = 'discarded' WHERE grp = $1 AND generation = $2 AND status = 'dead'";
+    DISCARD_ALL = "UPDATE dead_letter SET status = 'discarded', settled_at = now() WHERE grp = $1 AND generation = $2 AND status = 'dead'";
     DISCARDED_EVENTS = "SELECT topic, key, version FROM dead_letter
              WHERE grp = $1 AND generation = $2 AND status = 'discarded' AND version IS NOT NULL AND key IS NOT NULL
                AND code <> ALL ($3)";
+    PRUNABLE = concat!("SELECT count(*), min(l.failed_at) ", prunable!());
+    PRUNE = concat!("DELETE FROM dead_letter WHERE id IN (
+             SELECT l.id ", prunable!(), " ORDER BY coalesce(l.settled_at, l.failed_at) LIMIT $3 FOR UPDATE OF l SKIP LOCKED)
+         RETURNING grp, topic, partition, \"offset\", status");
     COUNTS = "SELECT grp, code, count(*), max(failed_at) FROM dead_letter WHERE status = 'dead' GROUP BY 1, 2 ORDER BY 1, 2";
 }
 
@@ -420,4 +440,47 @@ pub async fn discarded_events(
 /// The database's.
 pub async fn counts(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<(String, String, i64, Nearest)>> {
     sqlx::query_as(COUNTS).fetch_all(executor).await
+}
+
+/// How many letters there are that retention removes. On the write side, `ledger`, a discarded letter answers for its record.
+///
+/// # Errors
+/// The database's.
+pub async fn prunable(
+    executor: impl PgExecutor<'_>,
+    before: DateTime<Utc>,
+    ledger: bool,
+) -> sqlx::Result<Aged> {
+    sqlx::query_as(PRUNABLE).bind(before).bind(ledger).fetch_one(executor).await.map(Aged::of)
+}
+
+/// A letter that is gone: its group, where its record lay, and whether it was discarded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gone {
+    /// The group.
+    pub group: String,
+    /// The record.
+    pub place: Place,
+    /// It answered for its record.
+    pub discarded: bool,
+}
+
+/// Removes some of them, those first that were settled first.
+///
+/// # Errors
+/// The database's.
+pub async fn prune(
+    connection: &mut PgConnection,
+    before: DateTime<Utc>,
+    ledger: bool,
+    most: i64,
+) -> sqlx::Result<Vec<Gone>> {
+    let gone = sqlx::query_as(PRUNE).bind(before).bind(ledger).bind(most).fetch_all(connection);
+    let gone: Vec<(String, String, i32, i64, String)> = gone.await?;
+    let letter = |(group, topic, partition, offset, status)| Gone {
+        group,
+        place: Place { topic, partition, offset },
+        discarded: status == "discarded",
+    };
+    Ok(gone.into_iter().map(letter).collect())
 }

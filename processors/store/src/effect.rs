@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use crate::database::milliseconds;
+use crate::prune::{Aged, Batch, reached};
 use crate::statements::statements;
+use crate::timestamp::Nearest;
 
 /// What a [`Leased`] is made of.
 macro_rules! leased {
@@ -19,6 +22,13 @@ macro_rules! leased {
               greatest(least(extract(epoch FROM now() - created_at) * 1000, 1e15), -1e15)::bigint,
               event_id, correlation_id, traceparent"
         )
+    };
+}
+
+/// Calls that ended long ago and whose bodies are still there. One whose outcome is not known keeps them: it may still be told.
+macro_rules! prunable {
+    () => {
+        "FROM effect WHERE has_bodies AND ended_at < $1 AND NOT unknown AND status IN ('done', 'withdrawn', 'gave_up')"
     };
 }
 
@@ -41,15 +51,21 @@ statements! {
          ");
     TAKE = leased!("UPDATE effect SET status = 'calling', attempts = attempts + 1,
                 first_called_at = coalesce(first_called_at, now())
-         WHERE effect = $1 AND key = $2 AND (status IN ('waiting', 'calling', 'withdrawn') OR status = 'gave_up' AND unknown)
+         WHERE effect = $1 AND key = $2 AND has_bodies
+           AND (status IN ('waiting', 'calling', 'withdrawn') OR status = 'gave_up' AND unknown)
          ");
-    CALL = "SELECT request::text, answer::text FROM effect WHERE effect = $1 AND key = $2";
+    CALL = "SELECT CASE WHEN has_bodies THEN request::text END, answer::text FROM effect WHERE effect = $1 AND key = $2";
     SETTLE = "UPDATE effect SET status = $4, unknown = $5, answer = $6::json, last_error = coalesce($7, last_error),
                 due_at = now() + $8 * (0.5 + random() / 2) * interval '1 ms',
                 -- The external system did nothing: how long it knows the key counts from the next try.
                 first_called_at = CASE WHEN $4 = 'waiting' AND NOT $5 THEN NULL ELSE first_called_at END,
                 ended_at = CASE WHEN $4 = 'waiting' THEN NULL ELSE now() END
          WHERE effect = $1 AND key = $2 AND status = 'calling' AND attempts = $3";
+    PRUNABLE = concat!("SELECT count(*), min(ended_at) ", prunable!());
+    PRUNE = concat!("UPDATE effect SET has_bodies = false, request = 'null', answer = NULL, last_error = NULL
+         WHERE ctid = ANY (ARRAY(SELECT ctid ", prunable!(), " AND ended_at >= coalesce($2::timestamptz, '-infinity')
+             ORDER BY ended_at LIMIT $3 FOR UPDATE SKIP LOCKED))
+         RETURNING ended_at");
     WAITING = "SELECT count(*) FROM effect WHERE effect = $1 AND status IN ('waiting', 'calling')";
 }
 
@@ -182,7 +198,8 @@ pub async fn take(connection: &mut PgConnection, effect: &str, key: Uuid) -> sql
     Ok(row.map(leased))
 }
 
-/// What was asked for, and the answer if there was one, both as JSON.
+/// What was asked for, unless retention has removed it, and the answer if there is one, both as JSON; `None` when there is no
+/// such call.
 ///
 /// # Errors
 /// The database's.
@@ -190,7 +207,7 @@ pub async fn call(
     connection: &mut PgConnection,
     effect: &str,
     key: Uuid,
-) -> sqlx::Result<Option<(String, Option<String>)>> {
+) -> sqlx::Result<Option<(Option<String>, Option<String>)>> {
     sqlx::query_as(CALL).bind(effect).bind(key).fetch_optional(connection).await
 }
 
@@ -239,4 +256,25 @@ pub async fn settle(
 /// The database's.
 pub async fn waiting(executor: impl PgExecutor<'_>, effect: &str) -> sqlx::Result<i64> {
     sqlx::query_scalar(WAITING).bind(effect).fetch_one(executor).await
+}
+
+/// How many calls there are whose bodies retention removes.
+///
+/// # Errors
+/// The database's.
+pub async fn prunable(executor: impl PgExecutor<'_>, before: DateTime<Utc>) -> sqlx::Result<Aged> {
+    sqlx::query_as(PRUNABLE).bind(before).fetch_one(executor).await.map(Aged::of)
+}
+
+/// Removes the bodies of some of them, those first that ended first; of how many, and how far it came. Key and outcome stay.
+///
+/// # Errors
+/// The database's.
+pub async fn prune(
+    connection: &mut PgConnection,
+    Batch { before, from, most }: Batch,
+) -> sqlx::Result<(usize, Option<DateTime<Utc>>)> {
+    let gone = sqlx::query_scalar(PRUNE).bind(before).bind(from).bind(most).fetch_all(connection);
+    let gone: Vec<Nearest> = gone.await?;
+    Ok((gone.len(), reached(gone.into_iter())))
 }

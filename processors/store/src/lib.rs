@@ -20,6 +20,8 @@ pub mod outbox;
 pub mod parked;
 mod place;
 pub mod progress;
+pub mod prune;
+pub mod pruned;
 pub mod replay;
 pub mod saga;
 pub mod saga_step;
@@ -41,11 +43,13 @@ pub fn statements_of_the_write_side() -> impl Iterator<Item = &'static str> {
         effect::STATEMENTS,
         heartbeat::STATEMENTS,
         outbox::STATEMENTS,
+        pruned::STATEMENTS,
         saga::STATEMENTS,
         saga_step::STATEMENTS,
         saga_timer::STATEMENTS,
         stream::STATEMENTS,
         write_side::STATEMENTS,
+        &[consumer_offset::SET_BACK],
     ];
     own.into_iter().chain(of_both_sides()).flatten().copied()
 }

@@ -11,6 +11,8 @@ use sqlx::{PgConnection, PgExecutor, Row as _};
 use uuid::Uuid;
 
 use crate::database::milliseconds;
+use crate::prune::{Batch, reached};
+use crate::saga_step::Gone;
 use crate::statements::statements;
 use crate::timestamp::Nearest;
 
@@ -22,7 +24,7 @@ statements! {
          FROM saga WHERE saga = $1 AND instance = ANY($2) ORDER BY instance FOR UPDATE";
     UPDATE = "
     UPDATE saga SET version = r.version, state_version = $2, state = r.state, standing = r.standing, ended = r.ended,
-                    awaiting = r.awaiting, sent = r.sent, updated_at = now(),
+                    awaiting = r.awaiting, sent = r.sent, updated_at = now(), has_steps = true,
                     sent_at = CASE WHEN r.sends THEN NULL ELSE saga.sent_at END
     FROM UNNEST($3::text[], $4::bigint[], $5::json[], $6::text[], $7::bool[], $8::json[], $9::json[], $10::text[],
                 $11::text[], $12::bool[])
@@ -39,6 +41,15 @@ statements! {
     NOT_CARRIED = "SELECT instance FROM saga
              WHERE saga = $1 AND instance = ANY($2) AND awaiting::text <> '{}' AND (sent_at IS NULL OR sent_at > coalesce(
                  (SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = $3), '0/0'))";
+    LOCK_ENDED = "SELECT saga, instance, started_at FROM saga
+         WHERE ended AND has_steps AND started_at < $1 AND updated_at < $1 AND started_at >= coalesce($2::timestamptz, '-infinity')
+         ORDER BY started_at LIMIT $3 FOR UPDATE SKIP LOCKED";
+    STEPS_GONE = "UPDATE saga AS s SET has_steps = false, answered = coalesce(s.answered, '{}') || coalesce(gone.inputs, '{}')
+         FROM (SELECT r.saga, r.instance, array_agg(step.input) FILTER (WHERE step.input IS NOT NULL) AS inputs
+               FROM UNNEST($1::text[], $2::text[]) AS r(saga, instance)
+               LEFT JOIN UNNEST($3::text[], $4::text[], $5::bigint[]) AS step(saga, instance, input) USING (saga, instance)
+               GROUP BY 1, 2) AS gone
+         WHERE s.saga = gone.saga AND s.instance = gone.instance";
     STATE = "SELECT state FROM saga WHERE saga = $1 AND instance = $2";
     /// An operator may hold a timer back with a due time of `infinity`, which no calendar here has.
     FIND = "
@@ -298,4 +309,38 @@ fn found(row: &PgRow) -> sqlx::Result<Found> {
         awaiting,
         stuck: row.try_get("stuck")?,
     })
+}
+
+/// Locks instances that ended long ago and still have steps, the oldest first: saga and instance; and how far it came.
+///
+/// # Errors
+/// The database's.
+pub async fn lock_ended(
+    connection: &mut PgConnection,
+    Batch { before, from, most }: Batch,
+) -> sqlx::Result<(Vec<(String, String)>, Option<DateTime<Utc>>)> {
+    let ended = sqlx::query_as(LOCK_ENDED).bind(before).bind(from).bind(most).fetch_all(connection);
+    let ended: Vec<(String, String, Nearest)> = ended.await?;
+    let last = reached(ended.iter().map(|(.., at)| *at));
+    Ok((ended.into_iter().map(|(saga, instance, _)| (saga, instance)).collect(), last))
+}
+
+/// Writes into instances what stands for the steps that are gone.
+///
+/// # Errors
+/// The database's.
+pub async fn steps_gone(
+    connection: &mut PgConnection,
+    instances: &[(String, String)],
+    gone: &[Gone],
+) -> sqlx::Result<()> {
+    sqlx::query(STEPS_GONE)
+        .bind(instances.iter().map(|(saga, _)| saga.as_str()).collect::<Vec<_>>())
+        .bind(instances.iter().map(|(_, instance)| instance.as_str()).collect::<Vec<_>>())
+        .bind(gone.iter().map(|(saga, ..)| saga.as_str()).collect::<Vec<_>>())
+        .bind(gone.iter().map(|(_, instance, _)| instance.as_str()).collect::<Vec<_>>())
+        .bind(gone.iter().map(|(.., input)| *input).collect::<Vec<_>>())
+        .execute(connection)
+        .await
+        .map(|_| ())
 }

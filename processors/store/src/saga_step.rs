@@ -1,21 +1,43 @@
 //! The table `saga_step`: the inputs of each instance, in order, and the commands that followed.
 
+use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
+use crate::prune::Aged;
 use crate::statements::statements;
 use crate::timestamp::Nearest;
 
+/// A number that stands for an input when its step is gone: the first eight bytes of a hash of its id.
+macro_rules! print {
+    ($input_id:literal) => {
+        concat!(
+            "('x' || left(encode(sha256(convert_to(",
+            $input_id,
+            ", 'UTF8')), 'hex'), 16))::bit(64)::bigint"
+        )
+    };
+}
+
 statements! {
-    KNOWN = "SELECT instance, input_id FROM saga_step
-         WHERE saga = $1 AND (instance, input_id) IN (SELECT * FROM UNNEST($2::text[], $3::text[]))";
+    KNOWN = concat!("SELECT instance, input_id FROM saga_step
+         WHERE saga = $1 AND (instance, input_id) IN (SELECT * FROM UNNEST($2::text[], $3::text[]))
+         UNION ALL
+         SELECT r.instance, r.input_id FROM UNNEST($2::text[], $3::text[]) AS r(instance, input_id)
+         JOIN saga AS s ON s.saga = $1 AND s.instance = r.instance
+         WHERE s.answered IS NOT NULL AND ", print!("r.input_id"), " = ANY (s.answered)");
+    PRUNABLE = "SELECT count(*), min(t.at) FROM saga AS s JOIN saga_step AS t USING (saga, instance)
+         WHERE s.ended AND s.has_steps AND s.started_at < $1 AND s.updated_at < $1";
+    PRUNE = concat!("DELETE FROM saga_step AS t USING UNNEST($1::text[], $2::text[]) AS r(saga, instance)
+         WHERE t.saga = r.saga AND t.instance = r.instance
+         RETURNING t.saga, t.instance, ", print!("t.input_id"));
     INSERT = "INSERT INTO saga_step (saga, instance, input_id, number, input, standing, sent)
          SELECT $1, * FROM UNNEST($2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::json[])";
     OF_INSTANCE = "SELECT number, at, input, standing, sent FROM saga_step WHERE saga = $1 AND instance = $2 ORDER BY number";
 }
 
-/// Those of some inputs (instance, id) that were received before.
+/// Those of some inputs (instance, id) that were received before, also where their steps are gone.
 ///
 /// # Errors
 /// The database's, as of every function here.
@@ -83,4 +105,27 @@ pub async fn of_instance(
     instance: &str,
 ) -> sqlx::Result<Vec<Step>> {
     sqlx::query_as(OF_INSTANCE).bind(saga).bind(instance).fetch_all(executor).await
+}
+
+/// How many steps there are that retention removes: of instances that have ended, and not moved since.
+///
+/// # Errors
+/// The database's.
+pub async fn prunable(executor: impl PgExecutor<'_>, before: DateTime<Utc>) -> sqlx::Result<Aged> {
+    sqlx::query_as(PRUNABLE).bind(before).fetch_one(executor).await.map(Aged::of)
+}
+
+/// A step that is gone: saga, instance, and the number that stands for its input.
+pub type Gone = (String, String, i64);
+
+/// Removes the steps of instances, which are [locked](crate::saga::lock_ended).
+///
+/// # Errors
+/// The database's.
+pub async fn prune(connection: &mut PgConnection, instances: &[(String, String)]) -> sqlx::Result<Vec<Gone>> {
+    sqlx::query_as(PRUNE)
+        .bind(instances.iter().map(|(saga, _)| saga.as_str()).collect::<Vec<_>>())
+        .bind(instances.iter().map(|(_, instance)| instance.as_str()).collect::<Vec<_>>())
+        .fetch_all(connection)
+        .await
 }

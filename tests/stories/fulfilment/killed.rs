@@ -52,6 +52,9 @@ async fn however_roles_die_and_the_provider_fails_every_order_has_one_outcome() 
         ("postgres.transaction_timeout", "2s"),
         ("processing.commands_batch_max", "20"),
         ("processing.events_batch_max", "20"),
+        // Steps of what has ended go while it goes on, and the process that removes them dies, too.
+        ("retention.interval", "300ms"),
+        ("retention.saga_steps", "1s"),
     ];
     let shop = shop("killed", &settings, &outside).await;
     let times = orders.div_ceil(ORDERS);

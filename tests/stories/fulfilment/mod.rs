@@ -20,9 +20,9 @@ use crate::{WORKSHOP, instance_with};
 const PRICE: i64 = 250;
 
 /// An instance with external systems beside it.
-struct Shop {
-    instance: Instance,
-    outside: Outside,
+pub(crate) struct Shop {
+    pub(crate) instance: Instance,
+    pub(crate) outside: Outside,
 }
 
 /// What an order touches on its way.
@@ -30,7 +30,7 @@ const CONTEXTS: &str =
     r#"["carts", "catalog", "customers", "inventory", "notifications", "orders", "payments"]"#;
 
 /// A shop with customers, and with products that have so many units each.
-async fn shop(story: &str, settings: &[(&str, &str)], outside: &[&str]) -> Shop {
+pub(crate) async fn shop(story: &str, settings: &[(&str, &str)], outside: &[&str]) -> Shop {
     let outside = Outside::start(WORKSHOP, story, outside).await;
     let own = outside.settings();
     let own = own.iter().map(|(field, value)| (*field, value.as_str()));
@@ -40,7 +40,7 @@ async fn shop(story: &str, settings: &[(&str, &str)], outside: &[&str]) -> Shop 
 
 impl Shop {
     /// Customers, and products with so many units each, known before anything is ordered.
-    async fn stocked(&self, customers: usize, units: &[i64]) {
+    pub(crate) async fn stocked(&self, customers: usize, units: &[i64]) {
         let mut process = self.instance.start_with(&["commands"], &[]);
         let mut lines: Vec<String> = (0..customers).map(register).collect();
         for (i, units) in units.iter().enumerate() {
@@ -52,12 +52,12 @@ impl Shop {
     }
 
     /// Starts every role.
-    fn open(&self) -> Process {
+    pub(crate) fn open(&self) -> Process {
         self.instance.start()
     }
 
     /// Waits until nothing goes on by itself any more and every view is level.
-    async fn rest(&self) {
+    pub(crate) async fn rest(&self) {
         self.instance.millrace(&["status", "--wait", "20m"]).await.expect_success();
     }
 
@@ -69,7 +69,7 @@ impl Shop {
     }
 
     /// Waits until the order's fulfilment stands there.
-    async fn stands(&self, i: usize, expected: &str) {
+    pub(crate) async fn stands(&self, i: usize, expected: &str) {
         millrace_tests::eventually(&format!("order {i} is {expected}"), async || {
             let standing = "SELECT standing FROM saga WHERE saga = 'fulfilment' AND instance = $1";
             let found: Option<String> = sqlx::query_scalar(standing)
@@ -84,7 +84,7 @@ impl Shop {
 }
 
 /// Orders so many units of each of these products.
-fn place(i: usize, customers: usize, lines: &[(usize, i64)]) -> String {
+pub(crate) fn place(i: usize, customers: usize, lines: &[(usize, i64)]) -> String {
     let ordered: Vec<_> = lines
         .iter()
         .map(|(i, quantity)| json!({"product_id": product(*i), "quantity": quantity, "unit_price": PRICE, "discount_bp": 0}))
@@ -97,6 +97,6 @@ fn place(i: usize, customers: usize, lines: &[(usize, i64)]) -> String {
     command("PlaceOrder", i, data)
 }
 
-fn cancel(i: usize) -> String {
+pub(crate) fn cancel(i: usize) -> String {
     command("CancelOrder", i, json!({"order_id": order(i), "reason": "changed my mind"}))
 }

@@ -288,7 +288,7 @@ impl Members {
             }
             Reset::Asked(asked) => {
                 say(&place.group, &asked, Side::Write);
-                reset::rewind(&self.write, &place.group, &asked.back).await?;
+                reset::rewind(&self.config, &self.write, &place.group, &asked.back).await?;
                 reset::pass_deleted(&self.write, (&place.group, 1), &asked.past_deleted).await?;
             }
         }

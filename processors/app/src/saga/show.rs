@@ -14,6 +14,10 @@ pub(super) fn text(Shown { instance, history, timers, state }: &Shown) -> String
     if let Some(stuck) = &instance.stuck {
         text.push_str(&format!("STUCK: {stuck}\n"));
     }
+    let kept = i64::try_from(history.len()).unwrap_or(i64::MAX);
+    if instance.steps > kept {
+        text.push_str(&format!("{} steps are gone (retention.saga_steps)\n", instance.steps - kept));
+    }
     text.push_str(&format!("\n{}", steps(history)));
     if !timers.is_empty() {
         text.push_str(&format!("\n{}", timers_table(timers)));

@@ -1,12 +1,12 @@
 //! Commands in this instance's own name. Their ids can be foreseen, and any producer that may write to a command topic can
 //! claim them: they count only when the outbox has sent that very record.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use millrace_domain::Context;
 use millrace_schemas::Kind;
 use millrace_store::names::Namespace;
-use millrace_store::outbox;
+use millrace_store::{command, outbox};
 use sha2::{Digest as _, Sha256};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -35,8 +35,12 @@ pub(super) async fn vouched<'b, C: Context>(
     let claimed = arrived.iter().map(|command| &command.identity);
     let ids: Vec<Uuid> = claimed.filter(|identity| identity.source == own).filter_map(sent_id).collect();
     let sent = look_up(connection, namespace, C::NAME, ids).await?;
+    let decided = decided_long_ago(connection, &own, &sent, &arrived).await?;
     let mut stuck = Stuck::default();
     arrived.retain(|command| {
+        if decided.contains(&command.identity.id) && command.identity.source == own {
+            return true;
+        }
         let outcome = match forgery(namespace, &own, &sent, command) {
             None if !stuck.contains(command.record) => return true,
             None => Outcome::Waits,
@@ -48,6 +52,28 @@ pub(super) async fn vouched<'b, C: Context>(
         false
     });
     Ok(arrived)
+}
+
+/// Commands in our name that were decided, and whose rows in the outbox are gone since: the ledger answers, for their bytes too.
+async fn decided_long_ago<C: Context>(
+    connection: &mut PgConnection,
+    own: &str,
+    sent: &Sent,
+    arrived: &[Arrived<'_, C>],
+) -> Result<HashSet<String>, WorkError> {
+    let is_gone = |identity: &&Identity| {
+        identity.source == own && sent_id(identity).is_some_and(|id| !sent.contains_key(&id))
+    };
+    let gone: Vec<&String> = arrived
+        .iter()
+        .map(|command| &command.identity)
+        .filter(is_gone)
+        .map(|identity| &identity.id)
+        .collect();
+    if gone.is_empty() {
+        return Ok(HashSet::new());
+    }
+    Ok(command::decided(connection, own, gone).await?.into_iter().collect())
 }
 
 /// The identity of a dead command in its receipt: one in our name that the outbox has not sent has that of its place, so

@@ -81,6 +81,10 @@ async fn ended<E: Effect>(
 ) -> Result<WebhookOutcome, WorkError> {
     let call = effect::call(connection, E::NAME, key).await?;
     let Some((asked, answer)) = call else { return Ok(WebhookOutcome::UnknownCall) };
+    let Some(asked) = asked else {
+        tracing::info!(effect = E::NAME, %key, "a webhook of a call that ended long ago is not compared");
+        return Ok(WebhookOutcome::Known);
+    };
     let reported = match read(&request::<E>(key, &asked)?) {
         Ok(reported) => reported,
         Err(reason) => return Ok(WebhookOutcome::Other(reason)),

@@ -13,6 +13,7 @@ mod payment;
 mod postgres;
 mod processing;
 mod registry;
+mod retention;
 mod retries;
 mod sagas;
 mod secret;
@@ -40,6 +41,7 @@ pub use payment::Payment;
 pub use postgres::{Database, Postgres};
 pub use processing::Processing;
 pub use registry::Registry;
+pub use retention::Retention;
 pub use retries::Retries;
 pub use sagas::Sagas;
 pub use topics::Topics;
@@ -83,6 +85,8 @@ pub struct Config {
     pub mail: Mail,
     /// The auditor of `millrace run`.
     pub audit: Audit,
+    /// What is kept how long.
+    pub retention: Retention,
     /// Where a process listens.
     pub http: Http,
     /// Log lines.
@@ -108,6 +112,7 @@ impl Default for Config {
             vendor: Vendor::default(),
             mail: Mail::default(),
             audit: Audit::default(),
+            retention: Retention::default(),
             http: Http::default(),
             logging: Logging::default(),
         }
@@ -166,6 +171,7 @@ impl Config {
             self.effects.problems(),
             self.vendor.problems(),
             self.audit.problems(),
+            self.retention.problems(self.topics.command_retention),
         ];
         match problems.concat() {
             none if none.is_empty() => Ok(self),

@@ -10,7 +10,8 @@ use std::fmt;
 
 use futures::TryFutureExt as _;
 use millrace_engine::offsets::Stamp;
-use millrace_store::consumer_offset;
+use millrace_store::names::COMMANDS;
+use millrace_store::{Group, consumer_offset, pruned};
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -25,6 +26,8 @@ use crate::postgres::Database;
 type Partition = (String, i32);
 /// Where a group stands in a partition: next offset, epoch of the last claim, the topic's id.
 type Stand = (i64, i64, Option<Uuid>);
+/// Below which offsets ledger rows of a group are gone.
+type Marks = BTreeMap<Partition, i64>;
 
 /// What the committed offsets of a group say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +50,9 @@ pub struct Asked {
     pub past_deleted: Vec<Move>,
     /// Partitions whose records would be skipped: refused.
     pub skipping: Vec<Move>,
+    /// Partitions that would be read again from before what retention has removed, and the first offset from which they can be:
+    /// refused.
+    pub behind_pruned: Vec<(Move, i64)>,
 }
 
 /// A partition's offset that is to be another one.
@@ -70,13 +76,17 @@ impl fmt::Display for Move {
 
 impl Asked {
     /// Sorts the wishes by what follows from each, given the first offset that each partition has.
-    fn of(moves: Vec<(Move, i64)>) -> Self {
+    fn of(moves: Vec<(Move, i64)>, marks: &Marks) -> Self {
         let mut asked = Self::default();
         for (wish, first) in moves {
             let reached = Move { to: wish.to.max(first), ..wish.clone() };
+            let mark = marks.get(&(wish.topic.clone(), wish.partition)).copied().unwrap_or_default();
             match wish {
                 Move { from, to, .. } if from < first && to <= first => asked.past_deleted.push(reached),
                 Move { from, to, .. } if to > from => asked.skipping.push(wish),
+                Move { from, .. } if reached.to < from && reached.to < mark => {
+                    asked.behind_pruned.push((reached, mark));
+                }
                 Move { from, .. } if reached.to < from => asked.back.push(reached),
                 // Back to what was deleted, and nothing before it is there.
                 _ => {}
@@ -86,7 +96,8 @@ impl Asked {
     }
 
     fn is_nothing(&self) -> bool {
-        self.back.is_empty() && self.past_deleted.is_empty() && self.skipping.is_empty()
+        let none = self.back.is_empty() && self.past_deleted.is_empty() && self.skipping.is_empty();
+        none && self.behind_pruned.is_empty()
     }
 
     /// What is done when the group's next member starts, for people; and whether that is what was asked for.
@@ -113,7 +124,21 @@ impl Asked {
                 what: format!("the group was reset, {}: {what}", listed(moves)),
                 refused: **moves == self.skipping,
             });
-        consequences.collect()
+        consequences.chain(self.behind_pruned()).collect()
+    }
+
+    fn behind_pruned(&self) -> Option<Consequence> {
+        let place = |(one, mark): &(Move, i64)| format!("{one} (rows are there from {mark} on)");
+        let places: Vec<String> = self.behind_pruned.iter().map(place).collect();
+        (!places.is_empty()).then(|| Consequence {
+            what: format!(
+                "the group was reset, {}: behind what retention has removed from its ledger, where a record that was answered \
+                 cannot be told from a new one, so it is refused: the group goes on where Postgres stands. Nothing has to be read \
+                 again from there; to read later records again, reset it to that offset (--to-offset) or a later one",
+                places.join(", ")
+            ),
+            refused: true,
+        })
     }
 }
 
@@ -141,9 +166,10 @@ pub async fn look(
     topics: &[String],
 ) -> Result<Reset, Failure> {
     let stands = stands(database, (group, generation), topics).await?;
+    let marks = marks(database, group).await?;
     let asked = {
         let (config, group, topics) = (config.clone(), group.to_owned(), topics.to_owned());
-        tokio::task::spawn_blocking(move || ask(&config, &group, generation, &topics, stands)).await
+        tokio::task::spawn_blocking(move || ask(&config, &group, generation, &topics, (stands, marks))).await
     };
     let (reset, committed) = asked
         .map_err(|error| Failure::refused("the group was not asked for its offsets").caused_by(error))??;
@@ -163,7 +189,7 @@ fn ask(
     group: &str,
     generation: i32,
     topics: &[String],
-    mut stands: BTreeMap<Partition, Stand>,
+    (mut stands, marks): (BTreeMap<Partition, Stand>, Marks),
 ) -> Result<(Reset, Vec<Committed>), Failure> {
     let commits = Commits::of(&config.kafka, group)?;
     let partitions = commits.partitions(topics)?;
@@ -182,7 +208,7 @@ fn ask(
         let first = commits.first(&(wish.topic.clone(), wish.partition))?;
         Ok((wish, first))
     });
-    let asked = Asked::of(moves.collect::<Result<_, Failure>>()?);
+    let asked = Asked::of(moves.collect::<Result<_, Failure>>()?, &marks);
     Ok((if asked.is_nothing() { Reset::None } else { Reset::Asked(asked) }, committed))
 }
 
@@ -197,6 +223,20 @@ async fn stands(
     Ok(rows
         .into_iter()
         .map(|(topic, partition, applied, epoch, id)| ((topic, partition), (applied, epoch, id)))
+        .collect())
+}
+
+/// The read side has no ledger whose rows are removed.
+async fn marks(database: &Database, group: &str) -> Result<Marks, Failure> {
+    if database.side == Side::Read {
+        return Ok(Marks::new());
+    }
+    let rows = pruned::marks(&database.pool, group).map_err(|error| database.failure(error));
+    Ok(database
+        .in_time(rows)
+        .await?
+        .into_iter()
+        .map(|(topic, number, below)| ((topic, number), below))
         .collect())
 }
 
@@ -237,15 +277,23 @@ fn lost_commits(
     )
 }
 
-/// Lets a group without a read model read places again: the offsets are Postgres's, so they are moved there.
+/// Lets a group without a read model read places again: the offsets are Postgres's, so they are moved there. Commands all have a
+/// row in the ledger: once some of these are gone, what the group has read is passed over.
 ///
 /// # Errors
 /// [`Failure::Unreachable`].
-pub async fn rewind(database: &Database, group: &str, back: &[Move]) -> Result<(), Failure> {
+pub async fn rewind(config: &Config, database: &Database, group: &str, back: &[Move]) -> Result<(), Failure> {
+    if back.is_empty() {
+        return Ok(());
+    }
+    let (whole, group) =
+        (group == config.namespace.group(COMMANDS), Group { id: group.to_owned(), generation: 1 });
     let set = async {
         let mut transaction = database.pool.begin().await?;
-        for one in back {
-            set(&mut transaction, (group, 1), one).await?;
+        pruned::lock(&mut transaction).await?;
+        for Move { topic, partition, from, to } in back {
+            let at = consumer_offset::Partition { group: &group, topic, partition: *partition };
+            consumer_offset::set_back(&mut transaction, at, (*from, *to), whole).await?;
         }
         transaction.commit().await
     };
@@ -348,7 +396,7 @@ mod tests {
     fn what_follows_depends_on_what_is_still_there() {
         let asked = |from, to, first| {
             let wish = Move { topic: "t".to_owned(), partition: 0, from, to };
-            let Asked { back, past_deleted, skipping } = Asked::of(vec![(wish, first)]);
+            let Asked { back, past_deleted, skipping, .. } = Asked::of(vec![(wish, first)], &Marks::new());
             let to = |moves: Vec<Move>| moves.first().map(|one| one.to);
             (to(back), to(past_deleted), to(skipping))
         };
@@ -359,5 +407,21 @@ mod tests {
         assert_eq!(asked(10, 15, 17), (None, Some(17), None), "and more since");
         assert_eq!(asked(10, 20, 15), (None, None, Some(20)), "what is there would be skipped");
         assert_eq!(asked(10, 2, 10), (None, None, None), "there is nothing to go back to");
+    }
+
+    #[test]
+    fn what_lies_behind_rows_that_are_gone_is_refused_and_the_first_offset_is_named() {
+        let asked = |to, first| {
+            let wish = Move { topic: "t".to_owned(), partition: 0, from: 10, to };
+            Asked::of(vec![(wish, first)], &BTreeMap::from([(("t".to_owned(), 0), 7)]))
+        };
+        let told = |asked: Asked| {
+            let told = asked.consequences(Side::Write);
+            told.into_iter().map(|one| (one.refused, one.what)).collect::<Vec<_>>()
+        };
+        let [(refused, what)] = told(asked(3, 0)).try_into().unwrap();
+        assert!(refused && what.contains("t-0 from 10 to 3 (rows are there from 7 on)"), "{what}");
+        assert!(!told(asked(7, 0))[0].0);
+        assert_eq!(asked(3, 8).back[0].to, 8, "Kafka has nothing that is behind them");
     }
 }

@@ -36,8 +36,9 @@ statements! {
              FROM consumer_offset AS earlier
              WHERE earlier.grp = $1 AND earlier.generation < $2 AND earlier.topic = $3 AND earlier.partition = $4
              ON CONFLICT (grp, generation, topic, partition) DO UPDATE SET epoch = claimed.epoch + 1
-             RETURNING epoch, applied, published, topic_id";
-    BEGIN_AGAIN = "UPDATE consumer_offset SET applied = $6, published = $6, topic_id = $7
+             RETURNING epoch, applied, published, topic_id,
+                       CASE WHEN is_answered AND coalesce(reached_topic = topic_id, true) THEN reached END";
+    BEGIN_AGAIN = "UPDATE consumer_offset SET applied = $6, published = $6, topic_id = $7, reached = NULL, is_answered = false
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5";
     REMEMBER = "UPDATE consumer_offset SET topic_id = $6
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5";
@@ -63,6 +64,8 @@ statements! {
     EVERYWHERE = "SELECT grp, topic, partition, applied, published FROM consumer_offset ORDER BY 1, 2, 3";
     SET = "UPDATE consumer_offset SET applied = $6, published = $6, epoch = epoch + 1
          WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND applied = $5";
+    READS_AGAIN = "SELECT EXISTS (SELECT FROM consumer_offset
+             WHERE grp = $1 AND reached > applied AND coalesce(reached_topic = topic_id, true) AND NOT is_answered)";
     NOT_APPLIED = not_yet!("applied");
     NOT_PUBLISHED = not_yet!("published");
     REMOVE = "DELETE FROM consumer_offset WHERE grp = $1 AND generation = $2";
@@ -72,6 +75,16 @@ statements! {
 pub(crate) const SERVING: &str = "SELECT grp, topic, partition, applied, published FROM consumer_offset AS o
              JOIN replay AS r ON o.grp = current_schema() || '.' || r.view AND o.generation = r.generation
              WHERE r.state = 'serving' ORDER BY 1, 2, 3";
+
+/// Of the write side only, whose ledgers answer for what is read again. `$7`: the ledger has a row for every record, so what was
+/// read is passed over once rows of the group are gone. Never behind these.
+pub(crate) const SET_BACK: &str = "UPDATE consumer_offset AS o
+         SET applied = $6, published = $6, epoch = epoch + 1, reached_topic = topic_id,
+             reached = greatest(applied, CASE WHEN coalesce(reached_topic = topic_id, true) THEN reached END),
+             is_answered = $7 AND EXISTS (SELECT FROM pruned WHERE pruned.grp = o.grp)
+         WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND applied = $5
+           AND NOT EXISTS (SELECT FROM pruned AS p WHERE p.grp = o.grp AND p.topic = o.topic AND p.partition = o.partition
+                                                     AND coalesce(p.topic_id = o.topic_id, true) AND p.below > $6)";
 
 /// A partition of a group.
 #[derive(Debug, Clone, Copy)]
@@ -103,6 +116,8 @@ pub struct Claimed {
     pub published: i64,
     /// The id of the topic from which that was applied; `None` while it is not known.
     pub topic_id: Option<Uuid>,
+    /// What is below this offset was answered before the group was set back, and is passed over.
+    pub answered_below: Option<i64>,
 }
 
 /// Claims a partition: waits for a commit in flight, then fences off its author. One that was never claimed starts at
@@ -113,8 +128,8 @@ pub struct Claimed {
 pub async fn claim(executor: impl PgExecutor<'_>, at: Partition<'_>, first: i64) -> sqlx::Result<Claimed> {
     let claim = sqlx::query_as(CLAIM).bind(&at.group.id).bind(at.group.generation);
     let claim = claim.bind(at.topic).bind(at.partition).bind(first);
-    let (epoch, applied, published, topic_id) = claim.fetch_one(executor).await?;
-    Ok(Claimed { epoch, applied, published, topic_id })
+    let (epoch, applied, published, topic_id, answered_below) = claim.fetch_one(executor).await?;
+    Ok(Claimed { epoch, applied, published, topic_id, answered_below })
 }
 
 /// Sets both offsets and the topic's id; false when the partition has another epoch.
@@ -287,6 +302,29 @@ pub async fn set(
 ) -> sqlx::Result<bool> {
     let set = sqlx::query(SET).bind(group).bind(generation).bind(topic).bind(partition).bind(from).bind(to);
     only_one(set.execute(connection).await)
+}
+
+/// Sets an offset of the write side back from `from`, and fences off the worker that has claimed it; false when it is another, or
+/// ledger rows behind it are gone. `whole`: the ledger has a row for every record of the group. After
+/// [`pruned::lock`](crate::pruned::lock), in its transaction.
+///
+/// # Errors
+/// The database's.
+pub async fn set_back(
+    connection: &mut PgConnection,
+    at: Partition<'_>,
+    (from, to): (i64, i64),
+    whole: bool,
+) -> sqlx::Result<bool> {
+    only_one(at.bound(SET_BACK).bind(from).bind(to).bind(whole).execute(connection).await)
+}
+
+/// Whether a group of the write side that was set back reads records again for which the ledger answers.
+///
+/// # Errors
+/// The database's.
+pub async fn reads_again(connection: &mut PgConnection, group: &str) -> sqlx::Result<bool> {
+    sqlx::query_scalar(READS_AGAIN).bind(group).fetch_one(connection).await
 }
 
 /// Which of a group's two offsets.

@@ -1,5 +1,5 @@
 //! The table `outbox`: events, rejections and commands on their way to Kafka, and the event store. And `outbox_skipped`, its
-//! rows that the connector could not carry.
+//! rows that the connector could not carry; and `outbox_pruned`, how many rows retention has removed.
 
 mod span;
 
@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 pub use span::Span;
 
+use crate::prune::{Aged, Batch, reached};
 use crate::statements::statements;
 use crate::timestamp::{Nearest, Timestamp};
 
@@ -75,6 +76,23 @@ macro_rules! print {
     };
 }
 
+/// Rows that are no events, are old enough, and are needed no more: commands that are decided or whose letter is discarded, and
+/// rejections of commands that were decided long ago. Their own time is that of a producer's command.
+macro_rules! prunable {
+    () => {
+        "FROM outbox AS o
+         WHERE o.version IS NULL AND o.occurred_at < $1 AND CASE WHEN starts_with(o.topic, current_schema() || '.cmd.')
+             THEN EXISTS (
+                 SELECT FROM command AS c WHERE c.id = o.id::text AND c.source = '/' || current_schema()
+                 AND (c.status <> 'dead' OR NOT EXISTS (
+                     SELECT FROM dead_letter AS l WHERE l.topic = c.topic AND l.partition = c.partition
+                                                    AND l.\"offset\" = c.\"offset\" AND l.status <> 'discarded')))
+             ELSE NOT EXISTS (
+                 SELECT FROM command AS c WHERE c.id = o.command_id AND c.context = o.aggregatetype AND c.decided_at >= $1)
+             END"
+    };
+}
+
 statements! {
     INSERT = "INSERT INTO outbox (aggregatetype, topic, id, aggregateid, type, payload, version,
                              traceparent, correlation_id, causation_id, command_id, occurred_at)
@@ -127,7 +145,20 @@ statements! {
       AND NOT EXISTS (SELECT FROM command WHERE command.id = outbox.id::text AND source = '/' || current_schema())
     ORDER BY id";
     COUNT = "SELECT count(*) FROM outbox";
-    DECIDED_BY_TOPIC = "SELECT topic, count(*) FROM outbox WHERE NOT starts_with(topic, current_schema() || '.cmd.') GROUP BY topic";
+    DECIDED_BY_TOPIC = "SELECT topic, sum(rows)::bigint FROM (
+             SELECT topic, count(*) AS rows FROM outbox GROUP BY topic UNION ALL SELECT topic, rows FROM outbox_pruned
+         ) AS written WHERE NOT starts_with(topic, current_schema() || '.cmd.') GROUP BY topic";
+    PRUNABLE = concat!("SELECT count(*), min(o.occurred_at) ", prunable!());
+    HAS_PRUNABLE_REJECTIONS = concat!("SELECT EXISTS (SELECT ", prunable!(), "
+             AND NOT starts_with(o.topic, current_schema() || '.cmd.'))");
+    PRUNE = concat!("DELETE FROM outbox WHERE ctid = ANY (ARRAY(
+             SELECT o.ctid ", prunable!(), " AND o.occurred_at >= coalesce($2::timestamptz, '-infinity')
+             ORDER BY o.occurred_at LIMIT $3 FOR UPDATE OF o SKIP LOCKED))
+         RETURNING id, topic, occurred_at");
+    PRUNE_SKIPPED = "DELETE FROM outbox_skipped WHERE id = ANY($1)";
+    COUNT_PRUNED = "INSERT INTO outbox_pruned AS known (topic, rows)
+         SELECT topic, count(*) FROM UNNEST($1::text[]) AS gone(topic) GROUP BY topic ORDER BY topic
+         ON CONFLICT (topic) DO UPDATE SET rows = known.rows + excluded.rows";
 }
 
 /// A record to be written; only an event has a version.
@@ -414,4 +445,42 @@ pub async fn count(connection: &mut PgConnection) -> sqlx::Result<i64> {
 /// The database's.
 pub async fn decided_by_topic(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<(String, i64)>> {
     sqlx::query_as(DECIDED_BY_TOPIC).fetch_all(executor).await
+}
+
+/// How many rows there are that retention removes.
+///
+/// # Errors
+/// The database's.
+pub async fn prunable(executor: impl PgExecutor<'_>, before: DateTime<Utc>) -> sqlx::Result<Aged> {
+    sqlx::query_as(PRUNABLE).bind(before).fetch_one(executor).await.map(Aged::of)
+}
+
+/// Whether there are rejections among them, of which only Debezium knows whether they are in Kafka: a command is decided once it
+/// was read there.
+///
+/// # Errors
+/// The database's.
+pub async fn has_prunable_rejections(
+    executor: impl PgExecutor<'_>,
+    before: DateTime<Utc>,
+) -> sqlx::Result<bool> {
+    sqlx::query_scalar(HAS_PRUNABLE_REJECTIONS).bind(before).fetch_one(executor).await
+}
+
+/// Removes some of them, the oldest first; how many, and how far it came. Where there are rejections, Debezium must have confirmed
+/// all that was committed before [`before`](Batch::before).
+///
+/// # Errors
+/// The database's.
+pub async fn prune(
+    connection: &mut PgConnection,
+    Batch { before, from, most }: Batch,
+) -> sqlx::Result<(usize, Option<DateTime<Utc>>)> {
+    let gone = sqlx::query_as(PRUNE).bind(before).bind(from).bind(most).fetch_all(&mut *connection);
+    let gone: Vec<(Uuid, String, Nearest)> = gone.await?;
+    let ids: Vec<Uuid> = gone.iter().map(|(id, ..)| *id).collect();
+    sqlx::query(PRUNE_SKIPPED).bind(ids).execute(&mut *connection).await?;
+    let topics: Vec<&str> = gone.iter().map(|(_, topic, _)| topic.as_str()).collect();
+    sqlx::query(COUNT_PRUNED).bind(topics).execute(connection).await?;
+    Ok((gone.len(), reached(gone.iter().map(|(.., at)| *at))))
 }

@@ -1,0 +1,138 @@
+//! `millrace prune`: removes now what `millrace run` removes by itself.
+
+use clap::{Args, ValueEnum};
+use millrace_ops::config::Config;
+use millrace_ops::failure::Failure;
+use millrace_ops::layout::Side;
+use millrace_ops::moment;
+use millrace_ops::prune::{self, Pruner, Rows};
+use serde_json::json;
+
+use crate::output::{self, Format, Table};
+use crate::progress::Terminal;
+
+const HELP: &str = "\
+Removes rows of the two databases that are older than their retention and that nothing needs any more. `millrace run` does the
+same by itself, at a bounded rate (retention.interval, retention.rows_per_second).
+
+  receipts       receipts of commands (retention.receipts), once Kafka has their records no more
+  outbox         commands of sagas and effects that are decided, and rejections (retention.outbox), once Debezium has carried them
+  saga-steps     steps of sagas that have ended (retention.saga_steps); where each has ended stays
+  effect-bodies  requests and answers of calls that have ended (retention.effect_bodies); key and outcome stay
+  dead-letters   dead letters that were redriven or discarded (retention.dead_letters)
+  audit          what operators have changed (retention.audit)
+
+Events are never removed. What was removed is never done twice: whatever is read again, no command is decided, no step taken and no
+call made anew. A group of the write side cannot be reset to before what was removed of its dead letters; `millrace status` says
+so when it was tried.
+
+Batches are small, so everything may go on meanwhile, and it may be stopped at any time. Space becomes free for new rows; VACUUM
+FULL gives it back to the machine.
+
+Examples:
+  millrace prune --dry-run                          what would be removed now, and how old it is
+  millrace prune                                    everything that is old enough
+  millrace prune --only effect-bodies --only audit
+  millrace prune --dry-run --set retention.audit=1y
+
+Exit code 1 when another process removes, or Debezium has not carried the outbox for a minute: what does not depend on it is
+removed all the same.";
+
+/// Options of `prune`.
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub struct Options {
+    /// Only count what would be removed
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Only rows of this kind; may be given several times
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub only: Vec<Kind>,
+}
+
+/// A kind of rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// Receipts of commands.
+    Receipts,
+    /// Rows of the outbox that are no events.
+    Outbox,
+    /// Steps of sagas that have ended.
+    SagaSteps,
+    /// Requests and answers of calls that have ended.
+    EffectBodies,
+    /// Dead letters that were redriven or discarded.
+    DeadLetters,
+    /// What operators have changed.
+    Audit,
+}
+
+impl From<Kind> for prune::Kind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Receipts => Self::Receipts,
+            Kind::Outbox => Self::Outbox,
+            Kind::SagaSteps => Self::SagaSteps,
+            Kind::EffectBodies => Self::EffectBodies,
+            Kind::DeadLetters => Self::DeadLetters,
+            Kind::Audit => Self::Audit,
+        }
+    }
+}
+
+/// Removes what is old enough, or counts it.
+///
+/// # Errors
+/// [`Failure::Busy`] when another process removes; [`Failure::Refused`] when Debezium is too far behind;
+/// [`Failure::Unreachable`]. What could be removed is removed and printed.
+pub async fn prune(config: &Config, format: Format, options: &Options) -> Result<(), Failure> {
+    let only: Vec<prune::Kind> = options.only.iter().map(|kind| (*kind).into()).collect();
+    let kinds = if only.is_empty() { prune::Kind::ALL.as_slice() } else { only.as_slice() };
+    let terminal = Terminal::default();
+    let mut pruner = Pruner::new(config)?.with_listener(&terminal);
+    if options.dry_run {
+        return print(format, "would_remove", &pruner.count(kinds).await?);
+    }
+    let mut removed = Vec::new();
+    let pruned = pruner.prune(kinds, &mut removed).await;
+    // A kind that failed has removed what it has until then.
+    if pruned.is_ok() || !removed.is_empty() {
+        print(format, "removed", &removed)?;
+    }
+    pruned
+}
+
+fn print(format: Format, did: &str, rows: &[Rows]) -> Result<(), Failure> {
+    output::print(format, &text(did, rows), &json!({ did: rows }))
+}
+
+fn text(did: &str, all: &[Rows]) -> String {
+    let mut table = Table::new(&["kind", "database", &did.replace('_', " "), "oldest"]);
+    for Rows { kind, side, rows, oldest } in all {
+        let side = match side {
+            Side::Write => "write side",
+            Side::Read => "read side",
+        };
+        let oldest = oldest.map(moment::written).unwrap_or_default();
+        table.row([kind.as_str().to_owned(), side.to_owned(), rows.to_string(), oldest]);
+    }
+    table.render()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_be_removed_is_shown_with_the_age_of_the_oldest() {
+        let oldest = Some(chrono::DateTime::UNIX_EPOCH);
+        let rows = |kind, rows, oldest| Rows { kind, side: Side::Write, rows, oldest };
+        let all = [rows(prune::Kind::SagaSteps, 12, oldest), rows(prune::Kind::Audit, 0, None)];
+        let shown = "\
+KIND        DATABASE    WOULD REMOVE  OLDEST
+saga-steps  write side  12            1970-01-01T00:00:00.000Z
+audit       write side  0
+";
+        assert_eq!(text("would_remove", &all), shown);
+    }
+}

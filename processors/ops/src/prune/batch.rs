@@ -1,0 +1,119 @@
+//! Rows that go together, in one transaction with the marks that say so.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use millrace_engine::failpoints;
+use millrace_store::names::COMMANDS;
+use millrace_store::prune::Batch;
+use millrace_store::{
+    Place, audit, command, consumer_offset, dead_letter, effect, outbox, pruned, saga, saga_step,
+};
+use sqlx::{Connection as _, PgConnection};
+
+use super::kind::Kind;
+use super::look::Horizon;
+use crate::config::Config;
+use crate::layout::Side;
+
+/// Rows that go at a time; of sagas, instances.
+const AT_ONCE: i64 = 500;
+
+/// One batch after the other, until nothing is left that is old enough.
+pub(super) struct Batches<'b> {
+    kind: Kind,
+    side: Side,
+    horizon: &'b Horizon,
+    /// The consumer group of the commands.
+    commands: String,
+    before: DateTime<Utc>,
+    from: Option<DateTime<Utc>>,
+}
+
+/// How many rows went, and how far it came.
+type Went = (usize, Option<DateTime<Utc>>);
+
+impl<'b> Batches<'b> {
+    pub(super) fn new(
+        config: &Config,
+        (kind, side): (Kind, Side),
+        horizon: &'b Horizon,
+        before: DateTime<Utc>,
+    ) -> Self {
+        let commands = config.namespace.group(COMMANDS);
+        Self { kind, side, horizon, commands, before, from: None }
+    }
+
+    /// Removes some rows; how many. `None` when there were none left.
+    pub(super) async fn next(&mut self, connection: &mut PgConnection) -> sqlx::Result<Option<u32>> {
+        let mut transaction = connection.begin().await?;
+        let gone = self.remove(&mut transaction).await?;
+        failpoints::pass(failpoints::BEFORE_COMMIT);
+        transaction.commit().await?;
+        let Some((rows, last)) = gone else { return Ok(None) };
+        self.from = last.or(self.from);
+        Ok(Some(u32::try_from(rows).unwrap_or(u32::MAX)))
+    }
+
+    async fn remove(&self, connection: &mut PgConnection) -> sqlx::Result<Option<Went>> {
+        let batch = Batch { before: self.before, from: self.from, most: AT_ONCE };
+        let went = match self.kind {
+            Kind::Receipts => self.receipts(connection, batch).await?,
+            Kind::Outbox => outbox::prune(connection, batch).await?,
+            Kind::SagaSteps => return steps(connection, batch).await,
+            Kind::EffectBodies => effect::prune(connection, batch).await?,
+            Kind::DeadLetters => (self.letters(connection).await?, None),
+            Kind::Audit => {
+                let gone = audit::prune(connection, self.before, AT_ONCE).await?;
+                (usize::try_from(gone).unwrap_or_default(), None)
+            }
+        };
+        Ok((went.0 > 0).then_some(went))
+    }
+
+    /// Not while the ledger answers for commands that are read again: one that was sent twice would be new the second time.
+    async fn receipts(&self, connection: &mut PgConnection, batch: Batch) -> sqlx::Result<Went> {
+        if self.horizon.firsts.is_empty() {
+            return Ok((0, None));
+        }
+        pruned::lock(connection).await?;
+        if consumer_offset::reads_again(connection, &self.commands).await? {
+            tracing::warn!(
+                group = self.commands,
+                "commands are read again after a reset: receipts stay until then"
+            );
+            return Ok((0, None));
+        }
+        let (gone, last) = command::prune(connection, &self.horizon.firsts, batch).await?;
+        pruned::mark(connection, &self.commands, &gone).await?;
+        Ok((gone.len(), last))
+    }
+
+    /// A discarded letter of the write side answers for its record; its mark does so afterwards.
+    async fn letters(&self, connection: &mut PgConnection) -> sqlx::Result<usize> {
+        let ledger = self.side == Side::Write;
+        if ledger {
+            pruned::lock(connection).await?;
+        }
+        let gone = dead_letter::prune(connection, self.before, ledger, AT_ONCE).await?;
+        let (rows, mut discarded) = (gone.len(), BTreeMap::<String, Vec<Place>>::new());
+        for letter in gone.into_iter().filter(|letter| ledger && letter.discarded) {
+            discarded.entry(letter.group).or_default().push(letter.place);
+        }
+        for (group, places) in discarded {
+            pruned::mark(connection, &group, &places).await?;
+        }
+        Ok(rows)
+    }
+}
+
+/// What stands for their inputs stays with the instances, which are locked.
+async fn steps(connection: &mut PgConnection, batch: Batch) -> sqlx::Result<Option<Went>> {
+    let (instances, last) = saga::lock_ended(connection, batch).await?;
+    if instances.is_empty() {
+        return Ok(None);
+    }
+    let gone = saga_step::prune(connection, &instances).await?;
+    saga::steps_gone(connection, &instances, &gone).await?;
+    Ok(Some((gone.len(), last)))
+}

@@ -1,0 +1,87 @@
+//! What must be known before rows of a kind go: what Kafka still has, and what Debezium has carried.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use millrace_schemas::Kind as RecordKind;
+use millrace_store::command::First;
+use millrace_store::prune::Aged;
+use millrace_store::{audit, command, dead_letter, effect, outbox, saga_step};
+use sqlx::PgPool;
+
+use super::kind::Kind;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::kafka::Reader;
+use crate::layout::{self, Side};
+use crate::postgres::Database;
+use crate::verify::horizon;
+
+/// How long Debezium may be behind before the rows of the outbox wait for the next time.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Up to where rows of a kind may go.
+pub(super) struct Horizon {
+    /// The first offsets that Kafka has of each partition of the topics of commands; of other kinds than receipts empty.
+    pub(super) firsts: Vec<First>,
+}
+
+/// Looks up what Kafka has.
+pub(super) fn horizon(config: &Config, kind: Kind) -> Result<Horizon, Failure> {
+    let firsts = match kind {
+        Kind::Receipts => tokio::task::block_in_place(|| firsts(config))?,
+        _ => Vec::new(),
+    };
+    Ok(Horizon { firsts })
+}
+
+/// Waits until Debezium has carried what is to go and may not be in Kafka yet.
+pub(super) async fn carried(
+    config: &Config,
+    write: &Database,
+    kind: Kind,
+    before: DateTime<Utc>,
+) -> Result<(), Failure> {
+    let asked = kind == Kind::Outbox
+        && outbox::has_prunable_rejections(&write.pool, before)
+            .await
+            .map_err(|error| write.failure(error))?;
+    if asked { horizon::carried(config, write, PATIENCE).await } else { Ok(()) }
+}
+
+/// Where the partitions begin that have lost records.
+fn firsts(config: &Config) -> Result<Vec<First>, Failure> {
+    let reader = Reader::new(&config.kafka)?;
+    let there = reader.topics()?;
+    let mut firsts = Vec::new();
+    for topic in layout::contexts(config)
+        .into_iter()
+        .map(|context| config.namespace.topic(RecordKind::Command, context))
+    {
+        for partition in 0..there.get(&topic).copied().unwrap_or_default() {
+            let (first, _) = reader.ends(&topic, partition)?;
+            firsts.extend((first > 0).then(|| (topic.clone(), partition, first)));
+        }
+    }
+    Ok(firsts)
+}
+
+impl Horizon {
+    /// How many rows of a kind would go.
+    pub(super) async fn count(
+        &self,
+        pool: &PgPool,
+        (kind, side): (Kind, Side),
+        before: DateTime<Utc>,
+    ) -> sqlx::Result<Aged> {
+        match kind {
+            Kind::Receipts if self.firsts.is_empty() => Ok(Aged::default()),
+            Kind::Receipts => command::prunable(pool, &self.firsts, before).await,
+            Kind::Outbox => outbox::prunable(pool, before).await,
+            Kind::SagaSteps => saga_step::prunable(pool, before).await,
+            Kind::EffectBodies => effect::prunable(pool, before).await,
+            Kind::DeadLetters => dead_letter::prunable(pool, before, side == Side::Write).await,
+            Kind::Audit => audit::prunable(pool, before).await,
+        }
+    }
+}

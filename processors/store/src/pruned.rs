@@ -1,0 +1,56 @@
+//! The table `pruned`: below which offsets ledger rows of the write side's groups are gone.
+//!
+//! A mark is written in the transaction that removes the rows, after [`lock`]; a group is set back in one that takes the same
+//! lock. So neither happens without knowing of the other.
+
+use sqlx::{PgConnection, PgExecutor};
+
+use crate::Place;
+use crate::place::columns;
+use crate::statements::statements;
+
+statements! {
+    LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('millrace pruned ' || current_schema(), 0))";
+    MARK = "INSERT INTO pruned AS known (grp, topic, partition, topic_id, below)
+         SELECT $1, gone.topic, gone.partition, o.topic_id, max(gone.\"offset\") + 1
+         FROM UNNEST($2::text[], $3::int[], $4::bigint[]) AS gone(topic, partition, \"offset\")
+         LEFT JOIN consumer_offset AS o ON o.grp = $1 AND o.generation = 1 AND o.topic = gone.topic AND o.partition = gone.partition
+         GROUP BY 1, 2, 3, 4
+         ON CONFLICT (grp, topic, partition) DO UPDATE
+         SET at = now(), topic_id = excluded.topic_id,
+             below = greatest(excluded.below, CASE WHEN coalesce(known.topic_id = excluded.topic_id, true) THEN known.below END)";
+    MARKS = "SELECT p.topic, p.partition, p.below FROM pruned AS p
+         JOIN consumer_offset AS o ON o.grp = p.grp AND o.generation = 1 AND o.topic = p.topic AND o.partition = p.partition
+                                  AND coalesce(o.topic_id = p.topic_id, true)
+         WHERE p.grp = $1";
+}
+
+/// Waits until no other transaction removes rows or sets a group back, and keeps others from both until this one ends.
+///
+/// # Errors
+/// The database's, as of every function here.
+pub async fn lock(connection: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query(LOCK).execute(connection).await.map(|_| ())
+}
+
+/// Writes down that a group's ledger rows of these records are gone.
+///
+/// # Errors
+/// The database's.
+pub async fn mark(connection: &mut PgConnection, group: &str, gone: &[Place]) -> sqlx::Result<()> {
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let (topics, partitions, offsets) =
+        columns(gone.iter().map(|place| (place.topic.as_str(), place.partition, place.offset)));
+    let mark = sqlx::query(MARK).bind(group).bind(topics).bind(partitions).bind(offsets);
+    mark.execute(connection).await.map(|_| ())
+}
+
+/// Topic, partition, and the offset below which ledger rows of a group are gone.
+///
+/// # Errors
+/// The database's.
+pub async fn marks(executor: impl PgExecutor<'_>, group: &str) -> sqlx::Result<Vec<(String, i32, i64)>> {
+    sqlx::query_as(MARKS).bind(group).fetch_all(executor).await
+}
