@@ -83,6 +83,8 @@ pub struct Claim {
     pub published: i64,
     /// The id of the topic from which that was applied (KIP-516); `None` while it is not known.
     pub topic_id: Option<Uuid>,
+    /// Whether it was added to its topic and is held: nothing of it is applied yet.
+    pub(crate) held: bool,
 }
 
 impl Claim {
@@ -116,7 +118,7 @@ impl Claim {
             let at = Partition { group, topic, partition };
             Ok(consumer_offset::claim(&**pool, at, first).await?)
         };
-        let Claimed { epoch, applied, published, topic_id } = pool.in_time(claim).await?;
+        let Claimed { epoch, applied, published, topic_id, held } = pool.in_time(claim).await?;
         Ok(Self {
             group: group.clone(),
             topic: topic.to_owned(),
@@ -125,6 +127,7 @@ impl Claim {
             applied,
             published,
             topic_id,
+            held,
         })
     }
 

@@ -300,6 +300,7 @@ mod tests {
             applied: 0,
             published: 0,
             topic_id: None,
+            held: false,
         };
         let ((bulks, waiting), (claim, _)) = (mpsc::unbounded_channel(), watch::channel(claim));
         let handle = PublisherHandle {
