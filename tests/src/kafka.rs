@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use millrace_kafka::Header;
 use millrace_schemas::json::{encode_json, key_of};
-use millrace_schemas::{definition, frame};
+use millrace_schemas::{Definition, definition, frame};
 use millrace_testkit::schema_id;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ConfigSource, ResourceSpecifier};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
@@ -67,16 +67,39 @@ impl Raw {
 
     /// Fields of the contract, encoded and framed as an upstream system would.
     pub async fn of(name: &str, data: &Value) -> Self {
-        let known = definition(name).unwrap_or_else(|| panic!("{name} is not in the contract"));
-        let body = encode_json(known, data).expect("fields that fit");
-        let id = schema_id(stack(), known).await.expect("a registered schema");
-        Self::value(frame(id, &body)).key(key_of(known, data).expect("a key"))
+        let known = contract(name);
+        encoded(known, registered(known).await, data)
+    }
+
+    /// Commands of one type, each with its identity.
+    pub async fn commands(name: &str, of: impl IntoIterator<Item = (String, Value)>) -> Vec<Self> {
+        let known = contract(name);
+        let schema = registered(known).await;
+        let of = of.into_iter().map(|(id, data)| encoded(known, schema, &data).identified(&id));
+        of.collect()
     }
 
     /// A command with an identity.
     pub async fn command(id: &str, name: &str, data: &Value) -> Self {
-        Self::of(name, data).await.header("ce_id", id).header("ce_source", "stories")
+        Self::of(name, data).await.identified(id)
     }
+
+    fn identified(self, id: &str) -> Self {
+        self.header("ce_id", id).header("ce_source", "stories")
+    }
+}
+
+fn contract(name: &str) -> &'static Definition {
+    definition(name).unwrap_or_else(|| panic!("{name} is not in the contract"))
+}
+
+async fn registered(known: &Definition) -> u32 {
+    schema_id(stack(), known).await.expect("a registered schema")
+}
+
+fn encoded(known: &Definition, schema: u32, data: &Value) -> Raw {
+    let body = encode_json(known, data).expect("fields that fit");
+    Raw::value(frame(schema, &body)).key(key_of(known, data).expect("a key"))
 }
 
 /// Registers a schema that is not part of the contract.
@@ -116,6 +139,31 @@ pub async fn produce_stamped(topic: &str, stamp: i64, records: &[Raw]) {
 pub async fn refused_stamped(topic: &str, stamp: i64, record: &Raw) -> Option<RDKafkaErrorCode> {
     let sent = producer(&[]).send(message((topic, None, Some(stamp)), record), TIMEOUT).await;
     sent.err().and_then(|(error, _)| error.rdkafka_error_code())
+}
+
+/// A producer that lives on: what it knows of a topic it learns by itself.
+pub struct Sender(FutureProducer);
+
+impl Sender {
+    /// With further properties.
+    pub fn new(properties: &[(&str, &str)]) -> Self {
+        Self(producer(properties))
+    }
+
+    /// Writes records in order without waiting for each; to the partition of their key unless one is named. Where they are.
+    pub async fn send(&self, topic: &str, partition: Option<i32>, records: &[Raw]) -> Vec<i32> {
+        let place = (topic, partition, None);
+        let sent: Vec<_> = records
+            .iter()
+            .map(|raw| self.0.send_result(message(place, raw)).expect("room in the queue"))
+            .collect();
+        let mut partitions = Vec::new();
+        for sent in sent {
+            let delivery = sent.await.expect("a producer that lives").expect("an acknowledged record");
+            partitions.push(delivery.partition);
+        }
+        partitions
+    }
 }
 
 fn producer(properties: &[(&str, &str)]) -> FutureProducer {

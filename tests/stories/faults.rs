@@ -304,25 +304,6 @@ async fn write_too_large_a_row(instance: &Instance) -> String {
     row.expect("a row of the outbox")
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn keys_that_move_to_new_partitions_keep_their_order() {
-    let _turn = beside_others().await;
-    undisturbed().await;
-    let slices = Load::STANDARD.slices(2);
-    let (instance, mut process) = with_basics("more_partitions").await;
-    send_and_decide(&instance, &slices[0]).await;
-    process.stops().await;
-    let events = instance.topic("evt", "customers");
-    kafka_tool(&["kafka-topics", "--alter", "--topic", &events, "--partitions", "3"]).await;
-    // A running producer learns of new partitions only after minutes.
-    connect(Method::POST, &format!("{}/restart?includeTasks=true", connector(&instance))).await;
-    let _process = instance.start();
-    instance.send(&slices[1]).await;
-    everything_is_right(&instance).await;
-    assert!(instance.kafka.ends(&events)[&2] > 0, "some keys have moved");
-    instance.millrace(&["setup"]).await.expect_code(1).expect_told("3 partitions, and 2 are configured");
-}
-
 const LETTERS: usize = 20;
 
 #[tokio::test(flavor = "multi_thread")]

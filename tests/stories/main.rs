@@ -27,6 +27,7 @@ mod faults;
 mod fence;
 mod fulfilment;
 mod garbage;
+mod growth;
 mod handover;
 mod keys;
 mod kibana;

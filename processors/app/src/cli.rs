@@ -18,6 +18,7 @@ const EXAMPLES: &str = "\
 Examples:
   millrace setup                                 create everything that an instance needs; run it as often as you like
   millrace setup --wait 10m                      a deploy: ends when every view serves in the shape of this build
+  millrace setup --partitions 16                 enlarge topics, while everything runs
   millrace run                                   every role in one process, until SIGTERM
   millrace run commands                          only the command processor
   millrace run view orders customers             only two views
@@ -124,6 +125,9 @@ pub enum Command {
         /// Set the instance up although a later release has
         #[arg(long)]
         downgrade: bool,
+        /// Enlarge the topics of commands, events and rejections that have fewer partitions, while the instance runs
+        #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(i32).range(1..))]
+        partitions: Option<i32>,
     },
     /// Remove everything that the namespace owns, with its data
     Teardown {

@@ -69,8 +69,8 @@ fn begin(cli: Cli) -> Result<(), Failure> {
 async fn dispatch(cli: Cli, loaded: &Loaded) -> Result<(), Failure> {
     let (config, format) = (&loaded.config, cli.global.format);
     match cli.command {
-        Command::Setup { wait, dry_run, downgrade } => {
-            let options = millrace_ops::setup::Options { downgrade, dry_run };
+        Command::Setup { wait, dry_run, downgrade, partitions } => {
+            let options = millrace_ops::setup::Options { downgrade, dry_run, partitions };
             setup::setup(config, format, options, wait.map(|span| span.0)).await
         }
         Command::Teardown { yes } => setup::teardown(config, format, yes).await,

@@ -70,6 +70,8 @@ pub mod mechanism {
     pub const KEY_ORDER: &str = "key-order";
     /// A wake-up copy that no longer fits its key is dropped.
     pub const STALE_COPY: &str = "stale-copy";
+    /// Partitions that are added to a topic are held.
+    pub const GROWTH_HOLD: &str = "growth-hold";
     /// An offset moves beyond what is no record.
     pub const NO_RECORD: &str = "no-record";
     /// A panic of a fold is a fault of its record.

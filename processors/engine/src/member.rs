@@ -2,9 +2,10 @@
 
 mod claims;
 mod consumer;
+mod held;
 mod unfetchable;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -94,6 +95,8 @@ pub struct Member {
     waiting: VecDeque<(Record, usize)>,
     full_since: Option<Instant>,
     paused: bool,
+    /// Partitions that are not fetched, because they are held.
+    held: BTreeSet<Partition>,
     /// Whether unfetchable records are being looked for: until they are found the client stays paused.
     looking: bool,
     /// Whether an error was logged since the last message.
@@ -134,6 +137,7 @@ impl Member {
             waiting: VecDeque::new(),
             full_since: None,
             paused: false,
+            held: BTreeSet::new(),
             looking: false,
             error_logged: false,
         })
@@ -152,6 +156,8 @@ impl Member {
         let mut ids = Box::pin(self.ids_later());
         let (mut lost, mut claiming) = (OptionFuture::from(None), OptionFuture::from(None));
         let (mut claims_wait, mut unfetchable) = (false, OptionFuture::from(None));
+        let (mut looks, mut held) = (false, OptionFuture::from(None));
+        let mut ends = held::Ends::new();
         loop {
             let pause_at = self.full_since.unwrap_or_else(Instant::now) + FULL_BEFORE_PAUSE;
             tokio::select! {
@@ -175,6 +181,13 @@ impl Member {
                 _ = mirror.tick() => {
                     self.report_read();
                     self.mirror(CommitMode::Async);
+                    if !looks && let Some(look) = self.look_at_held(&mut ends) {
+                        (held, looks) = (OptionFuture::from(Some(look.boxed())), true);
+                    }
+                }
+                Some((seen, still)) = &mut held => {
+                    (held, looks, ends) = (OptionFuture::from(None), false, seen);
+                    self.fetch_released(still.as_deref());
                 }
                 now = &mut ids => {
                     if self.reads_another(&now) {
@@ -212,7 +225,7 @@ impl Member {
                 }
             }
         }
-        drop((consumer, ids, lost, claiming, unfetchable));
+        drop((consumer, ids, lost, claiming, unfetchable, held));
         self.leave().await;
         sweeper.abort();
     }
@@ -312,7 +325,8 @@ impl Member {
     }
 
     fn fetching(&self, change: impl Fn(&GroupConsumer, &TopicPartitionList) -> KafkaResult<()>) -> bool {
-        let outcome = self.consumer.assignment().and_then(|list| change(&self.consumer, &list));
+        let not_held = self.consumer.assignment().map(|all| held::without(&all, &self.held));
+        let outcome = not_held.and_then(|list| change(&self.consumer, &list));
         outcome.inspect_err(|error| tracing::warn!(%error, "fetching not paused or resumed")).is_ok()
     }
 
@@ -339,6 +353,7 @@ impl Member {
             }
             tracing::info!(topic, partition, epoch, applied, "partition claimed");
         }
+        let held: Vec<Partition> = claims.iter().filter(|claim| claim.held).map(held::place).collect();
         for claim in claims {
             self.start(claim, watch);
         }
@@ -346,6 +361,7 @@ impl Member {
         if let Err(error) = &assigned {
             tracing::error!(%error, "partitions not assigned");
         }
+        self.hold(held);
         if self.paused {
             self.pause();
         }
@@ -413,6 +429,7 @@ impl Member {
                 tracing::error!(topic, partition, %error, "a worker ended badly");
             }
             list.add_partition(&topic, partition);
+            self.held.remove(&(topic.clone(), partition));
             claims::forget_lost(&worker.position.borrow());
             tracing::info!(
                 topic,

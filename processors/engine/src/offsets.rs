@@ -85,6 +85,8 @@ pub struct Claim {
     pub topic_id: Option<Uuid>,
     /// What is below was answered before an operator set the group back, and ledger rows of it are gone; 0 where there is none.
     pub answered_below: i64,
+    /// Whether it was added to its topic and is held: nothing of it is applied yet.
+    pub(crate) held: bool,
 }
 
 impl Claim {
@@ -118,7 +120,7 @@ impl Claim {
             let at = Partition { group, topic, partition };
             Ok(consumer_offset::claim(&**pool, at, first).await?)
         };
-        let Claimed { epoch, applied, published, topic_id, answered_below } = pool.in_time(claim).await?;
+        let Claimed { epoch, applied, published, topic_id, answered_below, held } = pool.in_time(claim).await?;
         Ok(Self {
             group: group.clone(),
             topic: topic.to_owned(),
@@ -128,6 +130,7 @@ impl Claim {
             published,
             topic_id,
             answered_below: answered_below.unwrap_or_default(),
+            held,
         })
     }
 

@@ -304,6 +304,7 @@ mod tests {
             published: 0,
             topic_id: None,
             answered_below: 0,
+            held: false,
         };
         let ((bulks, waiting), (claim, _)) = (mpsc::unbounded_channel(), watch::channel(claim));
         let handle = PublisherHandle {

@@ -340,6 +340,11 @@ fn kept_ms(retention: Option<Duration>) -> i64 {
 }
 
 impl Topic {
+    /// How many partitions it gets when it is made.
+    pub fn size(&self, config: &Config) -> i32 {
+        if self.single { 1 } else { config.topics.partitions }
+    }
+
     fn of_copies(name: String, forever: bool) -> Self {
         Self {
             name,

@@ -13,6 +13,7 @@ pub mod dead_letter;
 pub mod deployed;
 pub mod effect;
 mod group;
+pub mod growth;
 pub mod heartbeat;
 pub mod migrations;
 pub mod names;
@@ -60,14 +61,16 @@ pub fn statements_of_the_read_side() -> impl Iterator<Item = &'static str> {
     own.into_iter().chain(of_both_sides()).flatten().copied()
 }
 
-fn of_both_sides() -> [&'static [&'static str]; 7] {
+fn of_both_sides() -> [&'static [&'static str]; 9] {
     [
         audit::STATEMENTS,
         blocked_key::STATEMENTS,
         consumer_offset::STATEMENTS,
+        consumer_offset::STATEMENTS_OF_HELD,
         consumer_offset::STATEMENTS_OF_PAIRS,
         dead_letter::STATEMENTS,
         deployed::STATEMENTS,
+        growth::STATEMENTS,
         parked::STATEMENTS,
     ]
 }

@@ -47,6 +47,7 @@ pub const WRITE: Migrations = Migrations(&[
         "retention",
         concat!(include_str!("../migrations/0005_both.sql"), include_str!("../migrations/0005_write.sql")),
     ),
+    GROWTH,
 ]);
 /// Those of the read side, without the views' own tables, which each have their generation.
 pub const READ: Migrations = Migrations(&[
@@ -58,8 +59,10 @@ pub const READ: Migrations = Migrations(&[
     Step::exclusive("pause points", include_str!("../migrations/0003_read.sql")),
     DEPLOYED,
     Step::new("retention", include_str!("../migrations/0005_both.sql")),
+    GROWTH,
 ]);
 const DEPLOYED: Step = Step::new("deployed releases", include_str!("../migrations/0004_both.sql"));
+const GROWTH: Step = Step::new("partitions of larger topics", include_str!("../migrations/0008_both.sql"));
 
 const IS_COUNTED: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
 const APPLIED: &str = "SELECT coalesce(max(version), 0) FROM _sqlx_migrations";
@@ -142,7 +145,10 @@ mod tests {
             };
             migrator.iter().map(hash).collect::<Vec<_>>()
         };
-        assert_eq!(hashes(WRITE), [0x9ac9_006a, 0x7684_3f43, 0xe3de_e5d6, 0x4842_b4e0]);
-        assert_eq!(hashes(READ), [0xc556_bd9f, 0x16ed_12c7, 0x6d39_c467, 0xe3de_e5d6, 0x1eb1_6439]);
+        assert_eq!(hashes(WRITE), [0x9ac9_006a, 0x7684_3f43, 0xe3de_e5d6, 0x4842_b4e0, 0x2811_2a10]);
+        assert_eq!(
+            hashes(READ),
+            [0xc556_bd9f, 0x16ed_12c7, 0x6d39_c467, 0xe3de_e5d6, 0x1eb1_6439, 0x2811_2a10]
+        );
     }
 }

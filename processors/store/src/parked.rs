@@ -26,7 +26,7 @@ statements! {
              FROM parked
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND key = $4 AND drained_offset IS NULL
                AND ($7::int IS NULL OR partition = $7)
-             WINDOW ordered AS (ORDER BY version, \"offset\" ROWS UNBOUNDED PRECEDING)
+             WINDOW ordered AS (ORDER BY version, \"offset\" >= 0, partition, \"offset\" ROWS UNBOUNDED PRECEDING)
          ) AS waiting
          WHERE place = 1 OR bytes <= $5
          ORDER BY place LIMIT $6";
@@ -168,7 +168,8 @@ pub struct Most {
     pub bytes: i64,
 }
 
-/// The waiting records of an ordering key, or those of one partition, in order: by version, else by offset.
+/// The waiting records of an ordering key, or those of one partition, in order: by version, else those of a former topic
+/// first, then by partition and offset. A key moves to a higher partition only, when its topic is enlarged.
 ///
 /// # Errors
 /// The database's.

@@ -7,7 +7,7 @@ use millrace_ops::layout::Side;
 use millrace_ops::moment;
 use millrace_ops::replay::generations::{Generation, State};
 use millrace_ops::status::{
-    Index, Kafka, Lag, Process, Report, UnderWay, Unfit, Wish, bytes, missing_connector, missing_slot,
+    Held, Index, Kafka, Lag, Process, Report, UnderWay, Unfit, Wish, bytes, missing_connector, missing_slot,
     shown_connector, shown_slot,
 };
 
@@ -21,6 +21,10 @@ pub(super) fn text(report: &Report) -> String {
     }
     section(&mut text, "topics", &report.kafka, topics);
     section(&mut text, "groups", &report.kafka, |kafka| groups(&kafka.lags) + &unknown_groups(report));
+    let held: String = report.write.iter().flat_map(|facts| &facts.held).map(shown_held).collect();
+    if !held.is_empty() {
+        text.push_str(&format!("HELD PARTITIONS\n{held}\n"));
+    }
     if report.resets.as_ref().is_ok_and(|resets| !resets.is_empty()) {
         section(&mut text, "resets", &report.resets, |resets| shown_resets(resets));
     }
@@ -153,6 +157,13 @@ fn groups(lags: &[Lag]) -> String {
     table.render()
 }
 
+fn shown_held(Held { group, topic, first, last, until }: &Held) -> String {
+    let until = until.map_or("the topic is enlarged".to_owned(), moment::written);
+    format!(
+        "{group}: {topic}: {first} to {last} until {until}, and until what is in the lower ones is applied\n"
+    )
+}
+
 fn shown_resets(resets: &[Wish]) -> String {
     resets.iter().map(|Wish { group, what, .. }| format!("{group}: {what}\n")).collect()
 }
@@ -224,6 +235,7 @@ fn shown_process(process: &Process) -> String {
 #[cfg(test)]
 mod tests {
     use millrace_ops::examples::{report_in_part, report_of_nothing};
+    use millrace_ops::status::Facts;
 
     use super::*;
 
@@ -241,6 +253,21 @@ mod tests {
         }
         assert!(text.starts_with("m: NOT WELL: there is no replication slot"), "{text}");
         assert!(!text.contains("none\n"), "unknown is never none: {text}");
+    }
+
+    #[test]
+    fn partitions_that_are_held_say_until_when() {
+        let held = Held {
+            group: "m.commands".to_owned(),
+            topic: "m.cmd.orders.v1".to_owned(),
+            first: 4,
+            last: 7,
+            until: Some(chrono::DateTime::UNIX_EPOCH),
+        };
+        let facts = Facts { held: vec![held], ..Facts::default() };
+        let text = text(&Report { write: Ok(facts), ..report_in_part() });
+        let line = "m.commands: m.cmd.orders.v1: 4 to 7 until 1970-01-01T00:00:00.000Z, and until";
+        assert!(text.contains(line), "{text}");
     }
 
     #[test]

@@ -111,7 +111,7 @@ impl Claimant {
 }
 
 /// The first offset of a partition and the one after its last record.
-async fn watermarks(
+pub(super) async fn watermarks(
     consumer: &Arc<GroupConsumer>,
     topic: String,
     partition: i32,

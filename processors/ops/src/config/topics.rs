@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_with::serde_as;
 
 use super::check::{at_least, positive};
-use super::units::{Forever, Or};
+use super::units::{Forever, Human, Or};
 
 const A_DAY: Duration = Duration::from_secs(24 * 3_600);
 /// Longer than an outage that is noticed.
@@ -16,7 +16,8 @@ const A_MONTH: Duration = Duration::from_secs(30 * 24 * 3_600);
 #[serde_as]
 #[derive(Clone, Deserialize, Serialize)]
 pub struct Topics {
-    /// Partitions of each topic of commands, events and rejections.
+    /// Partitions of each new topic of commands, events and rejections. `millrace setup --partitions` enlarges those that
+    /// are there; one that has more is left as it is.
     pub partitions: i32,
     /// Copies of each topic.
     pub replication_factor: i32,
@@ -28,6 +29,11 @@ pub struct Topics {
     /// The same of rejections; two days or more, because `millrace verify` expects those of the last day.
     #[serde_as(as = "Or<Forever>")]
     pub rejection_retention: Option<Duration>,
+    /// How long a producer may go on with the number of partitions that it knew when a topic is enlarged: its
+    /// `metadata.max.age.ms` and its `delivery.timeout.ms` together. So long nothing in the new partitions is decided. By
+    /// default as long as either of Kafka's clients takes with the defaults of its own.
+    #[serde_as(as = "Human")]
+    pub growth_hold: Duration,
 }
 
 impl Default for Topics {
@@ -37,6 +43,7 @@ impl Default for Topics {
             replication_factor: 1,
             command_retention: Some(A_MONTH),
             rejection_retention: Some(A_MONTH),
+            growth_hold: Duration::from_secs(11 * 60),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod connector;
 pub(crate) mod databases;
+mod growth;
 pub mod indices;
 mod schemas;
 mod settings;
@@ -33,10 +34,12 @@ pub struct Options {
     pub downgrade: bool,
     /// Nothing is changed: each step says what it would do.
     pub dry_run: bool,
+    /// Topics of commands, events and rejections that have fewer partitions get so many, while the instance runs.
+    pub partitions: Option<i32>,
 }
 
 /// Creates what is not there, in the order in which one thing needs another. What is refused without side effects
-/// (tables of a later build, processes that are connected, an incompatible schema, a topic of another size) comes first. Each step is
+/// (tables of a later build, processes that are connected, an incompatible schema, a topic that is too small) comes first. Each step is
 /// reported when it is done.
 ///
 /// # Errors
@@ -45,8 +48,9 @@ pub async fn setup(config: &Config, options: Options, report: Report<'_>) -> Res
     let mut steps = Steps::new(report, options.dry_run);
     databases::refuse_unfit(config, options.downgrade).await?;
     schemas::register(config, &mut steps).await?;
-    topics::create(config, &mut steps).await?;
+    let smaller = topics::create(config, options.partitions, &mut steps).await?;
     let live = databases::create(config, options.downgrade, &mut steps).await?;
+    growth::enlarge(config, &smaller, &mut steps).await?;
     if !steps.dry {
         topics::ensure(config, &replayed_topics(config, &live)).await?;
     }

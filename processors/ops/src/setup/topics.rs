@@ -1,11 +1,10 @@
 //! Topics, of the configured size and with the settings that nothing may be lost under.
 
-use std::collections::BTreeMap;
-
 use rdkafka::admin::{AdminClient, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::types::RDKafkaErrorCode;
 
+use super::growth::{self, Growth};
 use super::settings::{self, Wanted};
 use super::steps::{Did, Steps};
 use crate::config::Config;
@@ -37,13 +36,17 @@ pub(crate) async fn remove(config: &Config, names: &[&str]) -> Result<(), Failur
     Ok(())
 }
 
-/// Creates the topics that are not there; refuses those of another size before creating any.
-pub(super) async fn create(config: &Config, steps: &mut Steps<'_>) -> Result<(), Failure> {
+/// Creates the topics that are not there; refuses what cannot be as it is to be before creating any. With `asked` partitions
+/// to be had, those that have fewer are returned.
+pub(super) async fn create(
+    config: &Config,
+    asked: Option<i32>,
+    steps: &mut Steps<'_>,
+) -> Result<Vec<Growth>, Failure> {
+    let config = &sized(config, asked);
     let wanted = layout::topics(config);
     let there = tokio::task::block_in_place(|| Reader::new(&config.kafka)?.topics())?;
-    for topic in &wanted {
-        refuse_other_size(config, topic, &there)?;
-    }
+    let smaller = growth::wanted(config, asked.is_some(), &wanted, &there)?;
     let admin = kafka::admin(&config.kafka)?;
     let (old, new): (Vec<&Topic>, Vec<&Topic>) =
         wanted.iter().partition(|topic| there.contains_key(&topic.name));
@@ -58,28 +61,19 @@ pub(super) async fn create(config: &Config, steps: &mut Steps<'_>) -> Result<(),
         };
         steps.report(did, "topic", &topic.name)?;
     }
-    Ok(())
+    Ok(smaller)
 }
 
-fn size(config: &Config, topic: &Topic) -> i32 {
-    if topic.single { 1 } else { config.topics.partitions }
-}
-
-fn refuse_other_size(config: &Config, topic: &Topic, there: &BTreeMap<String, i32>) -> Result<(), Failure> {
-    let wanted = size(config, topic);
-    match there.get(&topic.name) {
-        Some(partitions) if *partitions != wanted => Err(Failure::refused(format!(
-            "the topic `{}` has {partitions} partitions, and {wanted} are configured (topics.partitions). Keys would move between \
-             partitions and lose their order: configure {partitions}, or choose a new namespace.",
-            topic.name
-        ))),
-        _ => Ok(()),
-    }
+/// A configuration with so many partitions.
+fn sized(config: &Config, asked: Option<i32>) -> Config {
+    let mut config = config.clone();
+    config.topics.partitions = asked.unwrap_or(config.topics.partitions);
+    config
 }
 
 fn new_topic<'t>(config: &Config, topic: &'t Topic, wanted: &'t [Wanted]) -> NewTopic<'t> {
     let replication = TopicReplication::Fixed(config.topics.replication_factor);
-    let new = NewTopic::new(&topic.name, size(config, topic), replication);
+    let new = NewTopic::new(&topic.name, topic.size(config), replication);
     wanted.iter().fold(new, |new, setting| new.set(setting.name, &setting.value))
 }
 

@@ -56,6 +56,21 @@ pub struct Blocked {
     pub since: chrono::DateTime<chrono::Utc>,
 }
 
+/// Partitions that were added to a topic, and of which a group applies nothing yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Held {
+    /// The consumer group.
+    pub group: String,
+    /// The topic.
+    pub topic: String,
+    /// The first of them.
+    pub first: i32,
+    /// The last of them.
+    pub last: i32,
+    /// Until when at the least: then what is in the lower partitions comes first. `None` while the topic is not enlarged.
+    pub until: Option<chrono::DateTime<chrono::Utc>>,
+}
+
 /// What one database knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
@@ -65,6 +80,8 @@ pub struct Facts {
     pub dead: Vec<DeadLetters>,
     /// Keys that wait, by group and why.
     pub blocked: Vec<Blocked>,
+    /// Partitions of larger topics that wait.
+    pub held: Vec<Held>,
 }
 
 /// Asks a database.
@@ -74,6 +91,7 @@ pub(super) async fn facts(database: &Database) -> Result<Facts, Failure> {
             stands: stands(database).await?,
             dead: dead(database).await?,
             blocked: blocked(database).await?,
+            held: held(database).await?,
         })
     };
     asked.await.map_err(|error| database.failure(error))
@@ -177,6 +195,18 @@ async fn blocked(database: &Database) -> sqlx::Result<Vec<Blocked>> {
     let blocked =
         |(group, status, keys, records, Nearest(since))| Blocked { group, status, keys, records, since };
     Ok(rows.into_iter().map(blocked).collect())
+}
+
+async fn held(database: &Database) -> sqlx::Result<Vec<Held>> {
+    let held = consumer_offset::held(&database.pool, None).await?.into_iter();
+    let held = held.map(|consumer_offset::Held { group, topic, first, last, until, .. }| Held {
+        group,
+        topic,
+        first,
+        last,
+        until,
+    });
+    Ok(held.collect())
 }
 
 /// The replication slot of the outbox.

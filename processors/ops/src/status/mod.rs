@@ -16,7 +16,7 @@ use crate::layout::{self, Side};
 use crate::postgres::Database;
 
 pub use caught_up::wait;
-pub use databases::{Blocked, DeadLetters, Facts, Slot, Stand, Unfit};
+pub use databases::{Blocked, DeadLetters, Facts, Held, Slot, Stand, Unfit};
 pub use lag::{Deleted, Kafka, Lag, Stuck, Topic};
 pub use report::{Report, bytes, missing_connector, missing_slot, shown_connector, shown_slot};
 pub use resets::Wish;

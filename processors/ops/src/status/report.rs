@@ -73,6 +73,7 @@ impl Report {
             "indices": part(self.indices.as_ref()),
             "dead_letters": of_sides(&|facts| json!(facts.dead)),
             "blocked": of_sides(&|facts| json!(facts.blocked)),
+            "held": of_sides(&|facts| json!(facts.held)),
             "generations": part(self.generations.as_ref()),
             "unfit": part(self.unfit.as_ref()),
             "resets": part(self.resets.as_ref()),

@@ -1,5 +1,6 @@
 //! The table `consumer_offset`: the offsets of each group, in the database whose rows they guard.
 
+mod held;
 mod pair;
 
 use sqlx::postgres::{PgArguments, PgQueryResult};
@@ -7,6 +8,8 @@ use sqlx::query::Query;
 use sqlx::{PgConnection, PgExecutor, Postgres};
 use uuid::Uuid;
 
+pub(crate) use held::STATEMENTS as STATEMENTS_OF_HELD;
+pub use held::{Held, held, let_go};
 pub(crate) use pair::STATEMENTS as STATEMENTS_OF_PAIRS;
 pub use pair::{Pair, Position, resume, stand_as};
 
@@ -28,16 +31,19 @@ macro_rules! not_yet {
 
 statements! {
     /// A generation that begins beside an earlier one has its pause point at that one's offset, until the process that tends
-    /// the build moves the point.
+    /// the build moves the point. A partition that was added to its topic is held.
     CLAIM = "INSERT INTO consumer_offset AS claimed
-                 (grp, generation, topic, partition, epoch, applied, published, pause_at, paused_until)
-             SELECT $1::text, $2::int, $3::text, $4::int, 1, $5::bigint, $5::bigint, min(earlier.applied),
-                    clock_timestamp() + interval '10 s'
-             FROM consumer_offset AS earlier
-             WHERE earlier.grp = $1 AND earlier.generation < $2 AND earlier.topic = $3 AND earlier.partition = $4
+                 (grp, generation, topic, partition, epoch, applied, published, held_below, pause_at, paused_until)
+             SELECT $1::text, $2::int, $3::text, $4::int, 1, $5::bigint, $5::bigint, below,
+                    CASE WHEN below IS NULL THEN earlier ELSE $5::bigint END,
+                    CASE WHEN below IS NULL THEN clock_timestamp() + interval '10 s' ELSE 'infinity' END
+             FROM (SELECT min(applied) AS earlier FROM consumer_offset
+                   WHERE grp = $1 AND generation < $2 AND topic = $3 AND partition = $4) AS build,
+                  (SELECT max(first) AS below FROM growth WHERE topic = $3 AND first <= $4) AS added
              ON CONFLICT (grp, generation, topic, partition) DO UPDATE SET epoch = claimed.epoch + 1
              RETURNING epoch, applied, published, topic_id,
-                       CASE WHEN is_answered AND coalesce(reached_topic = topic_id, true) THEN reached END";
+                       CASE WHEN is_answered AND coalesce(reached_topic = topic_id, true) THEN reached END,
+                       held_below IS NOT NULL";
     BEGIN_AGAIN = "UPDATE consumer_offset SET applied = $6, published = $6, topic_id = $7, reached = NULL, is_answered = false
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5";
     REMEMBER = "UPDATE consumer_offset SET topic_id = $6
@@ -118,6 +124,8 @@ pub struct Claimed {
     pub topic_id: Option<Uuid>,
     /// What is below this offset was answered before the group was set back, and is passed over.
     pub answered_below: Option<i64>,
+    /// Whether it is [held](Held).
+    pub held: bool,
 }
 
 /// Claims a partition: waits for a commit in flight, then fences off its author. One that was never claimed starts at
@@ -128,8 +136,8 @@ pub struct Claimed {
 pub async fn claim(executor: impl PgExecutor<'_>, at: Partition<'_>, first: i64) -> sqlx::Result<Claimed> {
     let claim = sqlx::query_as(CLAIM).bind(&at.group.id).bind(at.group.generation);
     let claim = claim.bind(at.topic).bind(at.partition).bind(first);
-    let (epoch, applied, published, topic_id, answered_below) = claim.fetch_one(executor).await?;
-    Ok(Claimed { epoch, applied, published, topic_id, answered_below })
+    let (epoch, applied, published, topic_id, answered_below, held) = claim.fetch_one(executor).await?;
+    Ok(Claimed { epoch, applied, published, topic_id, answered_below, held })
 }
 
 /// Sets both offsets and the topic's id; false when the partition has another epoch.

@@ -1,0 +1,141 @@
+//! Partitions that were added to a topic while the group was reading it. A key that moves to one of them has records in the
+//! partition that it had before: nothing of the new ones is fetched until those are applied.
+//!
+//! Guarantee: what a sender has sent to the lower partition is applied, or waits in the order of its key, before what it sends
+//! to the new one, if its client learns of that and gives up what it could not deliver while the partitions are held.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use millrace_store::Group;
+use millrace_store::consumer_offset::{self, Held, Mark, Stand};
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::KafkaResult;
+
+use super::{GroupConsumer, Member, Partition, claims};
+use crate::database::Pool;
+use crate::error::WorkError;
+use crate::offsets::Claim;
+use crate::retry::Retries;
+use crate::role::Role;
+
+/// Where the partitions of a topic below a number ended when no sender took them any more for what belongs to higher ones.
+pub(super) type Ends = BTreeMap<(String, i32), Vec<Stand>>;
+
+pub(super) fn place(claim: &Claim) -> Partition {
+    (claim.topic.clone(), claim.partition)
+}
+
+/// A list without the partitions that are held.
+pub(super) fn without(list: &TopicPartitionList, held: &BTreeSet<Partition>) -> TopicPartitionList {
+    let of = |element: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
+        (element.topic().to_owned(), element.partition())
+    };
+    listed(list.elements().into_iter().map(of).filter(|partition| !held.contains(partition)))
+}
+
+fn listed(partitions: impl IntoIterator<Item = Partition>) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for (topic, partition) in partitions {
+        list.add_partition(&topic, partition);
+    }
+    list
+}
+
+/// Lets go what may be, whichever member sees it first. The ends that are known now, and what is still held; `None` when a
+/// database or Kafka does not answer.
+pub(super) async fn look(
+    consumer: Arc<GroupConsumer>,
+    role: Arc<dyn Role>,
+    mut ends: Ends,
+) -> (Ends, Option<Vec<Held>>) {
+    let still = still_held(&consumer, role.database(), &role.group().id, &mut ends).await;
+    let still = still.inspect_err(|error| tracing::debug!(%error, "not known what is still held"));
+    (ends, still.ok())
+}
+
+async fn still_held(
+    consumer: &Arc<GroupConsumer>,
+    pool: &Pool,
+    group: &str,
+    ends: &mut Ends,
+) -> Result<Vec<Held>, WorkError> {
+    let held = pool.in_time(async { Ok(consumer_offset::held(&**pool, Some(group)).await?) }).await?;
+    let mut still = Vec::new();
+    for one in held {
+        if one.is_over && is_applied(consumer, pool, ends, &one).await? {
+            pool.in_time(async { Ok(consumer_offset::let_go(&**pool, &one).await?) }).await?;
+            ends.remove(&(one.topic.clone(), one.below));
+            let Held { topic, first, last, .. } = one;
+            tracing::info!(group, topic, first, last, "partitions are held no longer");
+        } else {
+            still.push(one);
+        }
+    }
+    Ok(still)
+}
+
+/// Whether the group has applied what was in the lower partitions when they were first looked at.
+async fn is_applied(
+    consumer: &Arc<GroupConsumer>,
+    pool: &Pool,
+    ends: &mut Ends,
+    Held { group, topic, below, .. }: &Held,
+) -> Result<bool, WorkError> {
+    let key = (topic.clone(), *below);
+    if !ends.contains_key(&key) {
+        let mut stands = Vec::new();
+        for partition in 0..*below {
+            let (_, end) = claims::watermarks(consumer, topic.clone(), partition).await?;
+            stands.push((topic.clone(), partition, end));
+        }
+        ends.insert(key.clone(), stands);
+    }
+    let stands = ends.get(&key).map(Vec::as_slice).unwrap_or_default();
+    let group = Group { id: group.clone(), generation: 1 };
+    let behind = async { Ok(consumer_offset::behind(&**pool, &group, Mark::Applied, stands).await?) };
+    Ok(pool.in_time(behind).await? == 0)
+}
+
+impl Member {
+    /// Fetches nothing of these.
+    pub(super) fn hold(&mut self, partitions: Vec<Partition>) {
+        if partitions.is_empty() {
+            return;
+        }
+        tracing::info!(group = self.name(), ?partitions, "partitions are held");
+        self.report(self.consumer.pause(&listed(partitions.iter().cloned())));
+        self.held.extend(partitions);
+    }
+
+    /// Looks what is still held, when anything is.
+    pub(super) fn look_at_held(
+        &self,
+        ends: &mut Ends,
+    ) -> Option<impl Future<Output = (Ends, Option<Vec<Held>>)> + use<>> {
+        let (_, Retries { role, .. }) = self.lanes.values().next().filter(|_| !self.held.is_empty())?;
+        Some(look(self.consumer.clone(), role.clone(), std::mem::take(ends)))
+    }
+
+    /// Fetches those of the held partitions that are held no longer; nothing is changed when that is not known.
+    pub(super) fn fetch_released(&mut self, still: Option<&[Held]>) {
+        let Some(still) = still else { return };
+        let is_held = |(topic, partition): &Partition| {
+            still.iter().any(|one| one.topic == *topic && (one.first..=one.last).contains(partition))
+        };
+        let (held, released): (BTreeSet<_>, BTreeSet<_>) =
+            std::mem::take(&mut self.held).into_iter().partition(is_held);
+        self.held = held;
+        // What is paused for want of room goes on with all others.
+        if !self.paused && !released.is_empty() {
+            self.report(self.consumer.resume(&listed(released)));
+        }
+    }
+
+    fn report(&self, changed: KafkaResult<()>) {
+        if let Err(error) = changed {
+            tracing::warn!(group = self.name(), %error, "held partitions not paused or resumed");
+        }
+    }
+}
