@@ -244,7 +244,8 @@ fn old_names_lead_to_every_setting_once() {
     let mut renamed: Vec<&str> = RENAMED.iter().map(|renamed| renamed.new).collect();
     renamed.extend(["namespace", "contexts", "processing.abandoned_after"]);
     renamed.sort_unstable();
-    assert_eq!(renamed, names().collect::<Vec<_>>(), "a new setting has no old name: leave it out here");
+    let names = names().filter(|name| !name.starts_with("retention."));
+    assert_eq!(renamed, names.collect::<Vec<_>>(), "a new setting has no old name: leave it out here");
 }
 
 #[test]

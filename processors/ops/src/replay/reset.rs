@@ -103,7 +103,9 @@ impl Asked {
     /// What is done when the group's next member starts, for people; and whether that is what was asked for.
     pub fn consequences(&self, side: Side) -> Vec<Consequence> {
         let again = match side {
-            Side::Write => "the records are read again, and the ledgers answer for each",
+            Side::Write => {
+                "the records are read again, and the ledgers answer for each; commands are passed over once receipts are gone"
+            }
             Side::Read => "the view is rebuilt from its first event, whichever offsets are named",
         };
         let lines = [
