@@ -24,6 +24,7 @@ mod producer;
 mod publisher;
 mod record;
 mod registry;
+pub mod release;
 pub mod retry;
 mod role;
 pub mod sagas;
