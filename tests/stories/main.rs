@@ -39,6 +39,7 @@ mod overload;
 mod panics;
 mod references;
 mod refold;
+mod releases;
 mod replay;
 mod restored;
 mod retry;
