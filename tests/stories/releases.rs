@@ -7,8 +7,8 @@ use sqlx::AssertSqlSafe;
 
 use crate::{beside_others, instance_with};
 
-/// A build of the next release.
-const LATER: [(&str, &str); 1] = [("FAILPOINTS", "release=return(2)")];
+/// A build of a later release than this one ever is.
+const LATER: [(&str, &str); 1] = [("FAILPOINTS", "release=return(1002)")];
 /// This release, as if the next one had a command and an event that it does not know.
 const EARLIER: [(&str, &str); 1] = [(
     "FAILPOINTS",
@@ -28,11 +28,11 @@ async fn what_a_later_release_has_written_waits_for_it_and_is_no_dead_letter() {
     becomes(&instance.write, DECIDED, 2).await;
     becomes(&instance.write, DEAD, 1).await;
 
-    instance.millrace_with(&["setup"], &LATER).await.expect_success().expect_told("release 2");
+    instance.millrace_with(&["setup"], &LATER).await.expect_success().expect_told("release 1002");
     instance.send(&[register(2), tag(1), register(3)]).await;
     waits(&old, &instance.group("commands")).await;
     becomes(&instance.write, DECIDED, 3).await;
-    instance.millrace(&["verify"]).await.expect_told("build-too-old: release 2 is deployed");
+    instance.millrace(&["verify"]).await.expect_told("build-too-old: release 1002 is deployed");
 
     let mut new = instance.start_with(&[], &LATER);
     becomes(&instance.write, DECIDED, 5).await;
@@ -42,7 +42,7 @@ async fn what_a_later_release_has_written_waits_for_it_and_is_no_dead_letter() {
     becomes(&instance.write, DEAD, 1).await;
     becomes(&instance.read, DEAD, 0).await;
     instance
-        .millrace_with(&["dlq", "redrive", "w1", "--why", "release 2 knows it"], &LATER)
+        .millrace_with(&["dlq", "redrive", "w1", "--why", "the later release knows it"], &LATER)
         .await
         .expect_success();
     becomes(&instance.read, TAGGED, 2).await;
@@ -71,11 +71,11 @@ async fn a_state_of_a_later_version_is_left_as_it_is(instance: &Instance, old: &
 async fn waits(process: &Process, group: &str) {
     process.reports("millrace_build_too_old", &[("group", group)], 1.0).await;
     process.reports("millrace_outage", &[("dependency", "build-too-old")], 1.0).await;
-    ready_tells(process, &format!("{group} at "), "release 2 is deployed").await;
+    ready_tells(process, &format!("{group} at "), "release 1002 is deployed").await;
 }
 
 async fn is_left(process: &Process, group: &str) {
-    ready_tells(process, &format!("{group}: build-too-old"), "left to release 2").await;
+    ready_tells(process, &format!("{group}: build-too-old"), "left to release 1002").await;
 }
 
 /// A line of `/readyz` begins and goes on so.

@@ -18,7 +18,7 @@ use crate::offsets::Claim;
 
 /// The number of this build's release. A build of a higher one may change what one of a lower one has set up, and not the other
 /// way round. It grows by one with each release, here.
-const RELEASE: i32 = 1;
+const RELEASE: i32 = 2;
 
 /// What stands between the name of a client and its release.
 const BEFORE_NUMBER: &str = "-r";
