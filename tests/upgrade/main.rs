@@ -59,7 +59,7 @@ async fn two_releases_replace_each_other_under_load_and_everything_has_its_effec
     a_letter_of_the_release_before(&instance).await;
     let (readers, slices) = (Readers::of(&instance), LOAD.slices(5));
     instance.send(&slices[0]).await;
-    new.millrace(&["setup"]).await.expect_success().expect_told("the next of products");
+    new.millrace(&["setup"]).await.expect_success().expect_told("2 of products");
     old.millrace(&["setup"]).await.expect_code(1).expect_told("millrace setup --downgrade");
     old.millrace(&["verify"]).await.expect_told("build-too-old");
 
