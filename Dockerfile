@@ -30,9 +30,10 @@ COPY bench/Cargo.toml bench/
 RUN for crate in schemas processors/* simulator testkit tests bench; do \
       mkdir -p "$crate/src" && touch "$crate/src/lib.rs" && echo 'fn main() {}' > "$crate/src/main.rs"; \
     done \
- && mkdir -p tests/stories bench/benches \
+ && mkdir -p tests/stories tests/upgrade bench/benches \
  && cp simulator/src/main.rs tests/src/simulator.rs \
  && cp simulator/src/main.rs tests/stories/main.rs \
+ && cp simulator/src/main.rs tests/upgrade/main.rs \
  && cp simulator/src/main.rs bench/benches/hot_path.rs
 RUN cargo build --release --locked --package millrace --package millrace-simulator \
  && rm -rf target/release/.fingerprint/millrace* schemas processors simulator

@@ -97,9 +97,22 @@ impl WriterSchema {
     /// another unit than the contract's are converted.
     ///
     /// # Errors
-    /// [`CodecError::Body`] when the bytes do not fit, are too deep, too long, go on after the record, or mean something
-    /// else than the contract's.
+    /// [`CodecError::Body`] when the bytes do not fit, are too deep, too long or go on after the record;
+    /// [`CodecError::Another`] when they fit this schema, and it says something else than the contract's.
     pub fn decode<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, CodecError> {
+        self.decode_as_ours(body).map_err(|error| self.judged(error, body))
+    }
+
+    /// Whether the bytes are to blame, or only that the schema is not ours.
+    fn judged(&self, error: CodecError, body: &[u8]) -> CodecError {
+        let CodecError::Body { schema, reason } = error else { return error };
+        match self.read(body, |deserializer| raw(deserializer)) {
+            Ok(_) => CodecError::Another { schema, reason },
+            Err(_) => CodecError::Body { schema, reason },
+        }
+    }
+
+    fn decode_as_ours<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, CodecError> {
         match &self.meaning {
             Meaning::Same => self.read(body, |deserializer| T::deserialize(deserializer)),
             Meaning::Converted(plan) => {

@@ -11,12 +11,20 @@ pub enum CodecError {
     /// The schema names a type that this build does not know.
     #[error("the record type `{0}` is not part of the contract of this topic")]
     UnknownType(String),
-    /// The bytes do not fit the writer's schema, or its fields do not fit ours.
+    /// The bytes do not fit the writer's schema.
     #[error("the body does not fit the schema `{schema}`: {reason}")]
     Body {
         /// Full name of the writer's schema.
         schema: String,
         /// What does not fit.
+        reason: String,
+    },
+    /// The bytes fit the writer's schema, which is not what this build has: another build may read them.
+    #[error("the record was written with another schema `{schema}` than this build knows: {reason}")]
+    Another {
+        /// Full name of the writer's schema.
+        schema: String,
+        /// What does not fit ours.
         reason: String,
     },
     /// The text is not an Avro schema of a record.

@@ -53,6 +53,12 @@ impl Instance {
         Self { settings, ..self.clone() }
     }
 
+    /// The same, worked on by another program.
+    #[must_use]
+    pub fn of_program(&self, program: &Path) -> Self {
+        Self { program: program.to_owned(), ..self.clone() }
+    }
+
     /// How it is configured apart from the defaults.
     pub fn settings(&self) -> &[String] {
         &self.settings

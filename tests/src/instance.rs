@@ -60,6 +60,22 @@ pub struct Instance {
     pub contexts: Vec<&'static str>,
 }
 
+/// Another build of Millrace, which works on an instance.
+#[derive(Debug, Clone)]
+pub struct Build(millrace_testkit::Instance);
+
+impl Build {
+    /// Starts every role in one process.
+    pub fn start(&self) -> Process {
+        Process(self.0.start(&["run"], &[]).expect("the binary of another build"))
+    }
+
+    /// Runs a command of the operator to its end.
+    pub async fn millrace(&self, arguments: &[&str]) -> Outcome {
+        Outcome::new(arguments, self.0.run(arguments, &[]).await.expect("the binary of another build"))
+    }
+}
+
 impl Deref for Instance {
     type Target = millrace_testkit::Instance;
 
@@ -88,6 +104,11 @@ impl Instance {
         };
         instance.millrace(&["setup"]).await.expect_success();
         instance
+    }
+
+    /// Another build, by its binary.
+    pub fn build(&self, binary: &Path) -> Build {
+        Build(self.kit.of_program(binary))
     }
 
     /// Starts every role in one process.

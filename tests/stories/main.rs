@@ -41,6 +41,7 @@ mod panics;
 mod prune;
 mod references;
 mod refold;
+mod releases;
 mod replay;
 mod restored;
 mod retry;

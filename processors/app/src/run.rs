@@ -7,6 +7,7 @@ mod members;
 mod pruner;
 mod webhooks;
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -134,30 +135,38 @@ async fn unfit_sessions(config: &Config) -> Result<(), Failure> {
     std::future::pending().await
 }
 
-/// Whether a session is fit, and its tables are not of a later build, once there is one.
+/// Whether a session is fit, and this build may work on its tables, once there is one.
 async fn session_of(config: &Config, database: &Database) -> Result<sqlx::Result<()>, Failure> {
     let looked = async {
         let mut connection = database.pool.acquire().await?;
-        let unfit = unfit_session(&mut connection, &config.namespace).await?;
-        Ok((unfit, migrations::applied(&mut connection).await?))
+        if let Some(reason) = unfit_session(&mut connection, &config.namespace).await? {
+            return Ok(Err(database.unfit(reason)));
+        }
+        let newer = database.refuse_newer(&mut connection).await?;
+        tell_other(database, migrations::applied(&mut connection).await?);
+        Ok(newer)
     };
     match looked.await {
-        Ok((Some(reason), _)) => Err(database.unfit(reason)),
-        Ok((None, applied)) => {
-            database.refuse_newer(applied)?;
-            tell_older(database, applied);
-            Ok(Ok(()))
-        }
+        Ok(fit) => fit.map(Ok),
         Err(error) if Means::of(&error) == Means::SharedSession => Err(database.failure(error)),
         Err(error) => Ok(Err(error)),
     }
 }
 
 /// Groups wait for what they miss in tables of an earlier version.
-fn tell_older(database: &Database, applied: i64) {
-    let needed = database.side.migrations().newest();
-    if applied < needed {
-        tracing::warn!(side = ?database.side, applied, needed, "tables of an earlier version: run `millrace setup`");
+fn tell_other(database: &Database, applied: i64) {
+    let (side, known) = (database.side, database.side.migrations().newest());
+    match applied.cmp(&known) {
+        Ordering::Less => {
+            tracing::warn!(
+                ?side,
+                applied,
+                needed = known,
+                "tables of an earlier version: run `millrace setup`"
+            );
+        }
+        Ordering::Greater => tracing::info!(?side, applied, known, "tables of a later release"),
+        Ordering::Equal => {}
     }
 }
 

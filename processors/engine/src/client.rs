@@ -8,6 +8,8 @@ use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
 
+use crate::release;
+
 /// How to reach Kafka.
 #[derive(Debug, Clone)]
 pub struct KafkaSettings {
@@ -75,6 +77,9 @@ const REFUSED: &[Property] = &[
     (&["delivery.report.only.error"], "acknowledgements must be reported"),
     (&["message.max.bytes"], "whatever a topic has taken must find room as a dead letter"),
 ];
+
+/// The name of clients, unless it is configured. That of a group's member has the release behind it.
+const CLIENT: &str = "millrace";
 
 /// No answer may be larger, nor what a batch of zstd unpacks to. For that room is tried in steps of three times, so that a
 /// third of it is surely enough.
@@ -144,8 +149,10 @@ pub fn check(kafka: &KafkaSettings) -> Result<(), String> {
 /// The configuration of a member of a group.
 pub fn consumer(kafka: &KafkaSettings, group: &str) -> ClientConfig {
     let mut config = configured(kafka, CONSUMER);
+    let client = release::client_id(config.get("client.id").unwrap_or(CLIENT));
     config
         .set("group.id", group)
+        .set("client.id", client)
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "error")
@@ -181,7 +188,7 @@ pub fn producer(kafka: &KafkaSettings, chosen: &[Property], delivery_timeout: Du
 /// What is configured, and for the rest what we choose.
 fn configured(kafka: &KafkaSettings, chosen: &[Property]) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", &kafka.brokers).set("client.id", "millrace");
+    config.set("bootstrap.servers", &kafka.brokers).set("client.id", CLIENT);
     for (names, value) in chosen {
         if let [name, ..] = names
             && !names.iter().any(|name| kafka.properties.contains_key(*name))
@@ -252,7 +259,10 @@ mod tests {
             |kafka| producer(&kafka, COPIES, Duration::from_secs(1)).get("linger.ms").map(str::to_owned);
         assert_eq!(linger(settings(&[])), Some("0".to_owned()));
         assert_eq!(linger(settings(&[("queue.buffering.max.ms", "7")])), None);
-        assert_eq!(consumer(&settings(&[("client.id", "x")]), "g").get("client.id"), Some("x"));
+        assert_eq!(
+            consumer(&settings(&[("client.id", "x")]), "g").get("client.id"),
+            Some(&*release::client_id("x"))
+        );
     }
 
     #[test]

@@ -43,12 +43,14 @@ pub struct Fault {
     pub message: String,
     /// No later try can end better: a dead letter at once.
     pub hopeless: bool,
+    /// It is of a kind that this build does not know: a build of a later release may.
+    pub unknown_here: bool,
 }
 
 impl Fault {
     /// A fault with a code for programs and a message for people; a later try may succeed.
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: bounded(message.into()), hopeless: false }
+        Self { code, message: bounded(message.into()), hopeless: false, unknown_here: false }
     }
 
     /// The code of a record whose type does not belong on its topic.
@@ -84,7 +86,7 @@ impl Fault {
 
     /// A fault of the record's own bytes, which no later try changes.
     pub fn hopeless(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: bounded(message.into()), hopeless: true }
+        Self { hopeless: true, ..Self::new(code, message) }
     }
 }
 
@@ -99,13 +101,14 @@ pub(crate) fn bounded(mut message: String) -> String {
 
 impl From<millrace_schemas::CodecError> for Fault {
     fn from(error: millrace_schemas::CodecError) -> Self {
-        use millrace_schemas::CodecError::{Body, NotFramed, Schema, UnknownType};
+        use millrace_schemas::CodecError::{Another, Body, NotFramed, Schema, UnknownType};
         let code = match &error {
-            NotFramed(_) | Body { .. } => "undecodable",
+            NotFramed(_) | Body { .. } | Another { .. } => "undecodable",
             UnknownType(_) => Self::UNKNOWN_TYPE,
             Schema(_) => "unknown-schema",
         };
-        Self::hopeless(code, error.to_string())
+        let unknown_here = matches!(error, Another { .. } | UnknownType(_));
+        Self { unknown_here, ..Self::hopeless(code, error.to_string()) }
     }
 }
 
@@ -137,6 +140,10 @@ pub enum WorkError {
     /// A record of the batch has this fault, which shows only in the whole batch: find it, the others commit.
     #[error("a record of the batch: {}", .0.message)]
     Faulty(Fault),
+    /// A later release is deployed, and a record, or what is stored for it, is of a kind that this build does not know: wait,
+    /// count no attempt, and leave the partition to a later build.
+    #[error("build-too-old: {0}")]
+    BuildTooOld(String),
     /// A dependency does not answer: wait, count no attempt, try the same batch again.
     #[error("{dependency} is out of reach: {reason}")]
     Outage {
@@ -170,6 +177,7 @@ impl WorkError {
             | Self::Overran(_)
             | Self::Outdated(_)
             | Self::NotTaken(_)
+            | Self::BuildTooOld(_)
             | Self::Outage { .. } => None,
         }
     }
@@ -185,6 +193,7 @@ impl WorkError {
             | Self::Refused(_)
             | Self::NotTaken(_)
             | Self::Faulty(_)
+            | Self::BuildTooOld(_)
             | Self::Paused(_) => None,
         }
     }
@@ -255,6 +264,16 @@ mod tests {
         for code in [Code::MessageTimedOut, Code::NotEnoughReplicas, Code::BrokerTransportFailure] {
             assert_eq!(of(code).dependency(), Some(Dependency::Kafka), "{code:?}");
         }
+    }
+
+    #[test]
+    fn only_what_another_build_may_read_is_unknown_here() {
+        use millrace_schemas::CodecError::{Another, Body, NotFramed, UnknownType};
+        let (schema, reason) = ("s".to_owned(), "r".to_owned());
+        let unknown = |error| Fault::from(error).unknown_here;
+        assert!(unknown(UnknownType("t".to_owned())));
+        assert!(unknown(Another { schema: schema.clone(), reason: reason.clone() }));
+        assert!(!unknown(NotFramed(3)) && !unknown(Body { schema, reason }));
     }
 
     #[test]

@@ -102,6 +102,15 @@ pub fn other_shape(view: &str) -> Option<String> {
     None
 }
 
+/// Whether this process does not know a record type, as an earlier build: `FAILPOINTS=unknown-types=return(millrace.a.B …)`.
+#[cfg_attr(not(feature = "failpoints"), allow(unused_variables))]
+pub(crate) fn is_unknown(full_name: &str) -> bool {
+    fail::fail_point!("unknown-types", |names: Option<String>| {
+        names.unwrap_or_default().split_whitespace().any(|name| name == full_name)
+    });
+    false
+}
+
 /// The release of which this process is instead of its build's: `FAILPOINTS=release=return(2)`.
 pub fn other_release() -> Option<i32> {
     fail::fail_point!("release", |number: Option<String>| number?.parse().ok());

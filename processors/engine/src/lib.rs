@@ -25,6 +25,7 @@ mod publisher;
 mod reason;
 mod record;
 mod registry;
+pub mod release;
 pub mod retry;
 mod role;
 pub mod sagas;

@@ -35,7 +35,7 @@ use crate::retry::{Lane, Retries};
 use crate::role::Role;
 use crate::supervision::{self, Watch};
 use crate::worker::Worker;
-use crate::{failpoints, metrics};
+use crate::{failpoints, metrics, release};
 use claims::Claimant;
 use consumer::GroupConsumer;
 
@@ -46,6 +46,8 @@ const MIRROR_EVERY: Duration = Duration::from_secs(1);
 /// How often overdue blocking records are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(20);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the group's coordinator has to say who is in the group.
+const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How much a group takes at once.
 #[derive(Debug, Clone)]
@@ -375,7 +377,7 @@ impl Member {
         let (records, inbox) = mpsc::unbounded_channel();
         let (position, watched) = watch::channel(claim.clone());
         let (read_to, reading) = watch::channel(claim.applied);
-        let (leave, stop) = (watch.leave().clone(), watch.leave().child_token());
+        let stop = watch.leave().child_token();
         let publisher = retries.role.index().map(|index| {
             let pool = retries.role.database().clone();
             let tokens = (watch.clone(), stop.clone());
@@ -391,9 +393,10 @@ impl Member {
             batch_max: self.settings.batch_max,
             publisher,
             still_ours: self.consumer_check(),
+            later_member: self.later_member(),
             position,
             stop: stop.clone(),
-            leave,
+            watch: watch.clone(),
             reach: i64::MAX,
             permit: None,
         };
@@ -412,6 +415,23 @@ impl Member {
                 let Some(consumer) = consumer else { return false };
                 let commit = move || consumer.commit(&mirror_list([&claim]), CommitMode::Sync).is_ok();
                 tokio::task::spawn_blocking(commit).await.unwrap_or(false)
+            })
+        })
+    }
+
+    /// Asks the group's coordinator who is in the group. One that does not answer is asked again after the next delay.
+    fn later_member(&self) -> crate::worker::LaterMember {
+        let (consumer, group) =
+            (Arc::downgrade(&self.consumer), self.config.get("group.id").map(str::to_owned));
+        Arc::new(move || {
+            let (consumer, group) = (consumer.upgrade(), group.clone());
+            Box::pin(async move {
+                let (consumer, group) = (consumer?, group?);
+                let ask = move || {
+                    let list = consumer.client().fetch_group_list(Some(&group), ASK_TIMEOUT);
+                    list.ok().as_ref().and_then(release::later_member)
+                };
+                tokio::task::spawn_blocking(ask).await.ok().flatten()
             })
         })
     }

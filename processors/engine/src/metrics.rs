@@ -99,7 +99,8 @@ metric!(
         register_int_counter_vec("millrace_retries_swept_total", "Overdue blocking records copied again", GROUP)
 );
 metric!(
-    /// Batches that were aborted, by why: contended, overran, outdated, fenced, refused, outage, republish.
+    /// Batches that were aborted, by why: contended, overran, outdated, fenced, refused, outage, build-too-old,
+    /// republish.
     BATCHES_ABORTED: IntCounterVec =
         register_int_counter_vec("millrace_batches_aborted_total", "Batches aborted", &["group", "generation", "why"])
 );
@@ -127,6 +128,12 @@ metric!(
     /// offset is reset.
     RECORDS_LOST: IntGaugeVec = register_int_gauge_vec(
         "millrace_records_lost", "Records deleted before they were read", &["group", "generation", "topic", "partition"]
+    )
+);
+metric!(
+    /// 1 while a partition waits for a process of a later release.
+    BUILD_TOO_OLD: IntGaugeVec = register_int_gauge_vec(
+        "millrace_build_too_old", "Partitions that wait for a later build", &["group", "generation", "topic", "partition"]
     )
 );
 metric!(
@@ -203,7 +210,7 @@ pub fn forget(group: &Group, index: Option<&str>) {
     for histogram in [&BATCH_SECONDS, &BATCH_RECORDS] {
         drop_series(histogram, &labels);
     }
-    for gauge in [&PARTITIONS, &RECORDS_LOST] {
+    for gauge in [&PARTITIONS, &RECORDS_LOST, &BUILD_TOO_OLD] {
         drop_series(gauge, &labels);
     }
     if let Some(index) = index {
@@ -259,10 +266,12 @@ mod tests {
         }
         DOCUMENTS.with_label_values(&["i"]).inc();
         EFFECT_CALLS.with_label_values(&["e", "call", "answered"]).inc();
-        RECORDS_LOST.with_label_values(&["g", "1", "t", "0"]).set(1);
+        for gauge in [&RECORDS_LOST, &BUILD_TOO_OLD] {
+            gauge.with_label_values(&["g", "1", "t", "0"]).set(1);
+        }
         assert_eq!(
             prometheus::gather().iter().filter(|family| family.name().starts_with("millrace_")).count(),
-            27
+            28
         );
     }
 

@@ -120,7 +120,8 @@ impl Claim {
             let at = Partition { group, topic, partition };
             Ok(consumer_offset::claim(&**pool, at, first).await?)
         };
-        let Claimed { epoch, applied, published, topic_id, answered_below, held } = pool.in_time(claim).await?;
+        let Claimed { epoch, applied, published, topic_id, answered_below, held } =
+            pool.in_time(claim).await?;
         Ok(Self {
             group: group.clone(),
             topic: topic.to_owned(),

@@ -5,7 +5,7 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use millrace_schemas::{DEFINITIONS, Definition, Kind, Registered, WriterSchema, unframe};
+use millrace_schemas::{CodecError, DEFINITIONS, Definition, Kind, Registered, WriterSchema, unframe};
 use quick_cache::sync::Cache;
 use schema_registry_converter::async_impl::schema_registry::{
     SrSettings, get_referenced_schema, get_schema_by_id, post_schema,
@@ -17,6 +17,7 @@ use schema_registry_converter::schema_registry_common::{
 use tokio::sync::RwLock;
 
 use crate::error::{Dependency, Fault, WorkError};
+use crate::failpoints;
 use crate::outbox::SchemaIds;
 use crate::reason::Reason;
 
@@ -218,7 +219,9 @@ impl Registry {
         };
         match self.writers(id).await {
             Ok(writers) => {
-                Ok(writers.open(body).map(|(writer, body)| (writer.clone(), body)).map_err(Fault::from))
+                let opened =
+                    writers.open(body).and_then(|(writer, body)| known(writer).map(|writer| (writer, body)));
+                Ok(opened.map_err(Fault::from))
             }
             Err(RegistryError::Outage(reason)) => Err(WorkError::outage(Dependency::Registry, reason)),
             Err(error @ RegistryError::Unknown(_)) => {
@@ -226,6 +229,14 @@ impl Registry {
             }
             Err(error) => Ok(Err(Fault::hopeless("unknown-schema", error.to_string()))),
         }
+    }
+}
+
+/// The schema, unless a story says that its type is of a later build.
+fn known(writer: &Arc<WriterSchema>) -> Result<Arc<WriterSchema>, CodecError> {
+    match failpoints::is_unknown(writer.full_name()) {
+        true => Err(CodecError::UnknownType(writer.full_name().to_owned())),
+        false => Ok(writer.clone()),
     }
 }
 

@@ -29,6 +29,14 @@ impl Outcome {
     pub(crate) fn is_done(&self) -> bool {
         matches!(self, Self::Applied | Self::Duplicate)
     }
+
+    /// Why it failed, if it has.
+    pub(crate) fn fault(&self) -> Option<&Fault> {
+        match self {
+            Self::Failed(fault) => Some(fault),
+            Self::Applied | Self::Duplicate | Self::Waits => None,
+        }
+    }
 }
 
 /// The ordering keys of a batch of which a record has failed that may succeed later: the later records of them wait.

@@ -89,12 +89,13 @@ pub fn caught_at_once<T>(task: &str, work: impl FnOnce() -> T) -> Result<T, Pani
 pub struct Watch {
     leave: CancellationToken,
     panicked: Arc<OnceLock<Panic>>,
+    gives_way: Arc<OnceLock<String>>,
 }
 
 impl Watch {
     /// Its tasks leave at the latest with `stop`.
     pub fn new(stop: &CancellationToken) -> Self {
-        Self { leave: stop.child_token(), panicked: Arc::default() }
+        Self { leave: stop.child_token(), panicked: Arc::default(), gives_way: Arc::default() }
     }
 
     /// Cancelled when all tasks are to leave.
@@ -105,6 +106,17 @@ impl Watch {
     /// The first panic, for which they left.
     pub fn panicked(&self) -> Option<&Panic> {
         self.panicked.get()
+    }
+
+    /// Lets all tasks leave, since a build of a later release is in the group and this one cannot go on.
+    pub(crate) fn give_way(&self, why: &str) {
+        let _ = self.gives_way.set(why.to_owned());
+        self.leave.cancel();
+    }
+
+    /// Why they left to a later build, if they did.
+    pub fn gave_way(&self) -> Option<&str> {
+        self.gives_way.get().map(String::as_str)
     }
 
     /// Runs one of its tasks.

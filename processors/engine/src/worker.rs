@@ -19,7 +19,8 @@ use crate::offsets::Claim;
 use crate::publisher::PublisherHandle;
 use crate::record::Record;
 use crate::retry::{Lane, Retries, Settled};
-use crate::{envelope, metrics};
+use crate::supervision::Watch;
+use crate::{envelope, metrics, release};
 
 /// The most bytes of records in one transaction, unless one record alone is larger: what is made of a record on its way into
 /// Postgres and Elasticsearch takes its size in memory several times.
@@ -27,8 +28,15 @@ const BATCH_BYTES_MAX: usize = 2 << 20;
 /// How often a worker looks whether it is still paused.
 const LOOK_AGAIN_WHEN_PAUSED: Duration = Duration::from_millis(50);
 
+/// What waiting for a later build is called in metrics and logs.
+const TOO_OLD: &str = "build-too-old";
+
 /// Whether this process is still a member of the Kafka group. Asked before a partition is claimed again.
 pub(crate) type StillOurs = Arc<dyn Fn(Claim) -> BoxFuture<'static, bool> + Send + Sync>;
+
+/// The highest release of the members of the Kafka group, if that is a later one than this build's. Asked while a partition waits
+/// for such a build.
+pub(crate) type LaterMember = Arc<dyn Fn() -> BoxFuture<'static, Option<i32>> + Send + Sync>;
 
 /// Works on one partition until it is stopped or loses the claim.
 pub(crate) struct Worker {
@@ -41,11 +49,12 @@ pub(crate) struct Worker {
     pub(crate) batch_max: usize,
     pub(crate) publisher: Option<PublisherHandle>,
     pub(crate) still_ours: StillOurs,
+    pub(crate) later_member: LaterMember,
     /// The last applied offset of this worker, for Kafka's copy of the offset.
     pub(crate) position: watch::Sender<Claim>,
     pub(crate) stop: CancellationToken,
-    /// Lets all of this group in this process leave; `run` checks the databases before it joins again.
-    pub(crate) leave: CancellationToken,
+    /// Lets all of this group in this process leave; `run` looks before it joins again.
+    pub(crate) watch: Watch,
     /// The next try stays below this offset.
     pub(crate) reach: i64,
     /// Taken with a batch, for its first try.
@@ -72,11 +81,13 @@ enum Next {
 struct Delays {
     outage: Backoff,
     contention: Backoff,
+    /// While the next record is for a later build.
+    too_old: Option<release::Waits>,
 }
 
 impl Delays {
     fn new() -> Self {
-        Self { outage: Backoff::new(), contention: Backoff::after_contention() }
+        Self { outage: Backoff::new(), contention: Backoff::after_contention(), too_old: None }
     }
 }
 
@@ -243,8 +254,13 @@ impl Worker {
                 let pending = within(pending.get(..most).unwrap_or(pending), BATCH_BYTES_MAX);
                 let span = self.span(pending);
                 let outcome = self.attempt(pending, fault.as_ref()).instrument(span).await;
-                if let Err(WorkError::Overran(_)) = outcome {
+                if let Err(WorkError::Overran(_) | WorkError::BuildTooOld(_)) = outcome {
                     most = pending.len().div_ceil(2);
+                }
+                if let (Err(WorkError::BuildTooOld(_)), 2..) = (&outcome, pending.len()) {
+                    // What comes before it can still be applied.
+                    self.retries.role.forget();
+                    continue;
                 }
                 if let (Some(found), None) = (outcome.as_ref().err().and_then(WorkError::fault), &fault) {
                     self.aborted("refused", &found.message);
@@ -298,6 +314,7 @@ impl Worker {
                 let label = dependency.to_string();
                 self.wait(&mut delays.outage, &label).await
             }
+            WorkError::BuildTooOld(reason) => self.while_too_old(&reason, delays).await,
             WorkError::NotTaken(reason) => {
                 self.aborted("refused", reason.text());
                 self.wait(&mut delays.outage, "kafka").await
@@ -325,6 +342,18 @@ impl Worker {
         }
     }
 
+    /// The next record is for a later build: this one waits, and leaves the group to such a build as soon as one is in it. A
+    /// member that stayed would keep the partition; one that left before would keep it from the other records, too.
+    async fn while_too_old(&self, reason: &str, delays: &mut Delays) -> Next {
+        self.aborted(TOO_OLD, reason);
+        delays.too_old.get_or_insert_with(|| release::Waits::at(&self.claim, reason));
+        if let Some(later) = (self.later_member)().await {
+            self.watch.give_way(&format!("{reason}; the group is left to release {later}"));
+            return Next::GiveBack;
+        }
+        self.wait(&mut delays.outage, TOO_OLD).await
+    }
+
     async fn wait(&self, backoff: &mut Backoff, dependency: &str) -> Next {
         if backoff.wait_for(dependency, &self.stop).await { Next::Again } else { Next::GiveBack }
     }
@@ -348,7 +377,7 @@ impl Worker {
                     has = claim.applied,
                     "Postgres has lost commits"
                 );
-                self.leave.cancel();
+                self.watch.leave().cancel();
                 Next::GiveBack
             }
             Ok(claim) => {
@@ -457,17 +486,24 @@ impl Worker {
     /// Sends documents again whose batch was committed by a process that may have died before it published them.
     async fn republish(&mut self, batch: &[Record]) -> bool {
         let (Some(last), Some(publisher)) = (batch.last(), &self.publisher) else { return true };
-        let mut backoff = Backoff::new();
+        let mut delays = Delays::new();
         loop {
             match self.changed(batch).await {
                 Ok(documents) => {
                     publisher.send(last.offset + 1, documents).await;
                     return true;
                 }
-                Err(error) => self.aborted("republish", &error.to_string()),
-            }
-            if let Next::GiveBack = self.wait(&mut backoff, "postgres").await {
-                return false;
+                Err(WorkError::BuildTooOld(reason)) => {
+                    if let Next::GiveBack = self.while_too_old(&reason, &mut delays).await {
+                        return false;
+                    }
+                }
+                Err(error) => {
+                    self.aborted("republish", &error.to_string());
+                    if let Next::GiveBack = self.wait(&mut delays.outage, "postgres").await {
+                        return false;
+                    }
+                }
             }
         }
     }

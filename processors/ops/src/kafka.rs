@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 use std::time::{Duration, Instant};
 
-use millrace_engine::{KafkaSettings, client};
+use millrace_engine::{KafkaSettings, client, release};
 use millrace_kafka::{Unfetchable, is_unfetchable, next_offset, unfetchable};
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResourceResult, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
@@ -250,6 +250,16 @@ impl<'c> Reader<'c> {
         let list = list.map_err(|error| failure(self.config, &error))?;
         let found = list.groups().iter().filter(|found| found.name() == group);
         Ok(found.map(|group| group.members().len()).sum())
+    }
+
+    /// The highest release of a group's members, if that is a later one than this build's.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`].
+    pub fn later_member(&self, group: &str) -> Result<Option<i32>, Failure> {
+        let list = self.consumer.fetch_group_list(Some(group), TIMEOUT);
+        let list = list.map_err(|error| failure(self.config, &error))?;
+        Ok(release::later_member(&list))
     }
 
     /// The first offset of a partition and its last stable one: nothing from there on can be read now.

@@ -6,7 +6,8 @@ use std::time::Duration;
 use millrace_domain::registry::{self, Visitor};
 use millrace_domain::{Context, Effect, Log, Saga, Tally, View};
 use millrace_engine::failpoints::other_shape;
-use millrace_engine::views::shape::{self, Column, Shape as Like};
+use millrace_engine::release::release;
+use millrace_engine::views::shape::{Column, Shape as Like};
 use millrace_schemas::Kind;
 use millrace_store::migrations::{self, Migrations};
 use millrace_store::names::{COMMANDS, Namespace, dead_letter_topic, retry_topic};
@@ -140,7 +141,7 @@ impl Collector {
             Some(change) => like.changed_by(&change),
             None => like,
         };
-        let shape = Shape { fingerprint: like.fingerprint(), release: shape::release() };
+        let shape = Shape { fingerprint: like.fingerprint(), release: release() };
         let columns = like.columns();
         let Like { contexts, mapping, changed, .. } = like;
         let table = of_rows.zip(like.table).zip(like.views);

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use millrace_store::Means;
-use sqlx::PgPool;
+use millrace_engine::release::{later, release};
+use millrace_store::deployed::{self, Support};
+use millrace_store::{Means, migrations};
+use sqlx::{PgConnection, PgPool};
 
 use crate::address::Address;
 use crate::config::Config;
@@ -56,20 +58,45 @@ impl Database {
         tokio::time::timeout(self.answer_timeout, asked).await.map_err(silent).flatten()
     }
 
-    /// Refuses tables of a later version than this build knows: it would not understand what is in them.
+    /// Refuses tables of a later version than this build knows, unless the release that has set them up says that this one may
+    /// work on them, too.
     ///
     /// # Errors
-    /// [`Failure::Refused`].
-    pub fn refuse_newer(&self, applied: i64) -> Result<(), Failure> {
-        let (service, known) = (self.service(), self.side.migrations().newest());
+    /// [`Failure::Refused`]; [`Failure::Unreachable`].
+    pub async fn refuse_newer(&self, connection: &mut PgConnection) -> sqlx::Result<Result<(), Failure>> {
+        let (applied, known) = (migrations::applied(connection).await?, self.side.migrations().newest());
         if applied <= known {
-            return Ok(());
+            return Ok(Ok(()));
         }
-        Err(Failure::refused(format!(
-            "{service} at {} has tables of version {applied}, and this build knows version {known}: this build is too old; \
-             run the release that has set them up, or a later one",
+        let support = deployed::support(connection).await?;
+        if may_work(applied, support, release()) {
+            return Ok(Ok(()));
+        }
+        let (service, ours) = (self.service(), release());
+        let oldest = match support {
+            Support { tables, oldest } if tables >= applied => format!(", for releases from {oldest} on"),
+            _ => String::new(),
+        };
+        Ok(Err(Failure::refused(format!(
+            "{service} at {} has tables of version {applied}{oldest}, and this build, of release {ours}, knows version {known}: this \
+             build is too old; run the release that has set them up, or a later one",
             self.address
-        )))
+        ))))
+    }
+
+    /// Refuses what a later release that is deployed would do better.
+    ///
+    /// # Errors
+    /// [`Failure::Busy`]; [`Failure::Unreachable`].
+    pub(crate) async fn leave_to_later(&self, what: &str) -> Result<(), Failure> {
+        let later = async { later(&mut *self.pool.acquire().await?).await };
+        match later.await.map_err(|error| self.failure(error))? {
+            None => Ok(()),
+            Some(later) => Err(Failure::Busy(format!(
+                "build-too-old: release {later} is deployed, and this build is of release {}: run `millrace {what}` of release {later}",
+                release()
+            ))),
+        }
     }
 
     /// Refuses a migration while so many other sessions of the instance are connected.
@@ -149,5 +176,24 @@ impl Database {
             other => other.to_string(),
         };
         Failure::unreachable(service, &self.address, reason)
+    }
+}
+
+/// Whether a build of this release may work on tables of a version that it does not know.
+fn may_work(applied: i64, support: Support, ours: i32) -> bool {
+    support.tables >= applied && support.oldest <= ours
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_of_a_later_release_are_worked_on_when_it_says_so() {
+        let support = Support { tables: 9, oldest: 2 };
+        assert!(may_work(9, support, 2) && may_work(8, support, 3));
+        assert!(!may_work(9, support, 1), "it is older than the oldest that may");
+        assert!(!may_work(10, support, 2), "of these tables no release says anything");
+        assert!(!may_work(9, Support::default(), 2));
     }
 }

@@ -7,7 +7,8 @@ use crate::statements::statements;
 statements! {
     IS_THERE = "SELECT to_regclass('deployed') IS NOT NULL";
     RELEASE = "SELECT release FROM deployed ORDER BY id DESC LIMIT 1";
-    INSERT = "INSERT INTO deployed (release) VALUES ($1)";
+    INSERT = "INSERT INTO deployed (release, tables, oldest) VALUES ($1, $2, $3)";
+    SUPPORT = "SELECT max(tables), max(oldest) FROM deployed";
 }
 
 /// The release that has set the instance up last; `None` before one with a number did.
@@ -21,10 +22,29 @@ pub async fn release(connection: &mut PgConnection) -> sqlx::Result<Option<i32>>
     }
 }
 
+/// Which releases may work on the tables that there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Support {
+    /// The version of the tables for which that is known.
+    pub tables: i64,
+    /// The lowest release that may.
+    pub oldest: i32,
+}
+
+/// What releases have written down of the tables.
+///
+/// # Errors
+/// The database's, also before the tables have the columns for it.
+pub async fn support(connection: &mut PgConnection) -> sqlx::Result<Support> {
+    let (tables, oldest): (Option<i64>, Option<i32>) = sqlx::query_as(SUPPORT).fetch_one(connection).await?;
+    Ok(Support { tables: tables.unwrap_or_default(), oldest: oldest.unwrap_or_default() })
+}
+
 /// Writes down that a release sets the instance up.
 ///
 /// # Errors
 /// The database's.
-pub async fn insert(connection: &mut PgConnection, release: i32) -> sqlx::Result<()> {
-    sqlx::query(INSERT).bind(release).execute(connection).await.map(|_| ())
+pub async fn insert(connection: &mut PgConnection, release: i32, support: Support) -> sqlx::Result<()> {
+    let Support { tables, oldest } = support;
+    sqlx::query(INSERT).bind(release).bind(tables).bind(oldest).execute(connection).await.map(|_| ())
 }

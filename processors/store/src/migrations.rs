@@ -19,19 +19,20 @@ struct Step {
     /// What it does.
     name: &'static str,
     statements: &'static str,
-    /// Whether earlier builds cannot work on the tables afterwards: no process of the instance may be connected.
-    exclusive: bool,
+    /// The release with which it came, when earlier ones cannot work on the tables afterwards: no process of the instance may be
+    /// connected.
+    exclusive: Option<i32>,
 }
 
 impl Step {
     /// A migration that earlier builds can go on beside.
     const fn new(name: &'static str, statements: &'static str) -> Self {
-        Self { name, statements, exclusive: false }
+        Self { name, statements, exclusive: None }
     }
 
-    /// A migration that renames or removes what earlier builds use.
-    const fn exclusive(name: &'static str, statements: &'static str) -> Self {
-        Self { name, statements, exclusive: true }
+    /// A migration of a release, which renames or removes what earlier ones use.
+    const fn exclusive(release: i32, name: &'static str, statements: &'static str) -> Self {
+        Self { name, statements, exclusive: Some(release) }
     }
 }
 
@@ -41,11 +42,12 @@ pub const WRITE: Migrations = Migrations(&[
         "tables",
         concat!(include_str!("../migrations/0001_both.sql"), include_str!("../migrations/0001_write.sql")),
     ),
-    Step::exclusive("pause points, inputs of sagas", include_str!("../migrations/0002_write.sql")),
+    Step::exclusive(1, "pause points, inputs of sagas", include_str!("../migrations/0002_write.sql")),
     DEPLOYED,
+    SUPPORTED,
     Step::new(
         "retention",
-        concat!(include_str!("../migrations/0005_both.sql"), include_str!("../migrations/0005_write.sql")),
+        concat!(include_str!("../migrations/0006_both.sql"), include_str!("../migrations/0006_write.sql")),
     ),
     GROWTH,
 ]);
@@ -56,11 +58,13 @@ pub const READ: Migrations = Migrations(&[
         concat!(include_str!("../migrations/0001_both.sql"), include_str!("../migrations/0001_read.sql")),
     ),
     Step::new("shapes of generations", include_str!("../migrations/0002_read.sql")),
-    Step::exclusive("pause points", include_str!("../migrations/0003_read.sql")),
+    Step::exclusive(1, "pause points", include_str!("../migrations/0003_read.sql")),
     DEPLOYED,
-    Step::new("retention", include_str!("../migrations/0005_both.sql")),
+    SUPPORTED,
+    Step::new("retention", include_str!("../migrations/0006_both.sql")),
     GROWTH,
 ]);
+const SUPPORTED: Step = Step::new("supported releases", include_str!("../migrations/0005_both.sql"));
 const DEPLOYED: Step = Step::new("deployed releases", include_str!("../migrations/0004_both.sql"));
 const GROWTH: Step = Step::new("partitions of larger topics", include_str!("../migrations/0008_both.sql"));
 
@@ -94,6 +98,12 @@ impl Migrations {
         self.all().last().map_or(0, |(version, _)| version)
     }
 
+    /// The lowest release that may work on these tables beside `release`, whose they are: the one before it, unless a migration
+    /// came since that it cannot work with.
+    pub fn oldest(&self, release: i32) -> i32 {
+        self.0.iter().filter_map(|step| step.exclusive).fold(release - 1, i32::max)
+    }
+
     /// How many other sessions of the instance are connected to the database while a migration is due that allows none; 0
     /// when no such migration is due.
     ///
@@ -102,7 +112,7 @@ impl Migrations {
     pub async fn sessions_in_the_way(&self, connection: &mut PgConnection) -> sqlx::Result<i64> {
         let applied = applied(connection).await?;
         let mut due = (1..).zip(self.0).filter(|(version, _)| *version > applied);
-        match due.any(|(_, step)| step.exclusive) {
+        match due.any(|(_, step)| step.exclusive.is_some()) {
             true => sqlx::query_scalar(OTHER_SESSIONS).fetch_one(connection).await,
             false => Ok(0),
         }
@@ -112,10 +122,11 @@ impl Migrations {
     /// beside it: the lock that sqlx would take is one for all schemas of the database.
     ///
     /// # Errors
-    /// The database's; when a migration that was applied is unknown, or was another.
+    /// The database's; when a migration that was applied was another. Those of later releases are left as they are: who may work
+    /// on them is asked before.
     pub async fn apply(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
         let mut migrator = self.migrator();
-        migrator.set_locking(false);
+        migrator.set_locking(false).set_ignore_missing(true);
         migrator.run(connection).await.map_err(|error| match error {
             MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error,
             other => other.into(),
@@ -145,10 +156,14 @@ mod tests {
             };
             migrator.iter().map(hash).collect::<Vec<_>>()
         };
-        assert_eq!(hashes(WRITE), [0x9ac9_006a, 0x7684_3f43, 0xe3de_e5d6, 0x4842_b4e0, 0x2811_2a10]);
+        assert_eq!([WRITE.oldest(1), WRITE.oldest(2), READ.oldest(7)], [1, 1, 6]);
+        assert_eq!(
+            hashes(WRITE),
+            [0x9ac9_006a, 0x7684_3f43, 0xe3de_e5d6, 0xb805_2342, 0x4842_b4e0, 0x2811_2a10]
+        );
         assert_eq!(
             hashes(READ),
-            [0xc556_bd9f, 0x16ed_12c7, 0x6d39_c467, 0xe3de_e5d6, 0x1eb1_6439, 0x2811_2a10]
+            [0xc556_bd9f, 0x16ed_12c7, 0x6d39_c467, 0xe3de_e5d6, 0xb805_2342, 0x1eb1_6439, 0x2811_2a10]
         );
     }
 }

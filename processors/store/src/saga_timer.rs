@@ -23,7 +23,10 @@ statements! {
                  SELECT FROM saga AS s WHERE s.saga = t.saga AND s.instance = t.instance AND sent_at IS NULL
                                          AND awaiting::text <> '{}')
              ORDER BY due_at LIMIT $3";
-    INSTANCES_DUE = "SELECT instance FROM saga_timer WHERE saga = $1 AND due_at <= now() AND attempts <= $2
+    /// Not those whose state was written by a later release that is deployed: its processes fire them.
+    INSTANCES_DUE = "SELECT instance FROM saga_timer AS t WHERE saga = $1 AND due_at <= now() AND attempts <= $2 AND NOT EXISTS (
+                 SELECT FROM saga AS s WHERE s.saga = t.saga AND s.instance = t.instance AND s.state_version > $4
+                     AND (SELECT release FROM deployed ORDER BY id DESC LIMIT 1) > $5)
              ORDER BY due_at LIMIT $3";
     DUE = "SELECT instance, name, id, attempts, now() FROM saga_timer
          WHERE saga = $1 AND instance = ANY($2) AND due_at <= now() AND attempts <= $3 ORDER BY due_at";
@@ -97,17 +100,20 @@ pub async fn soon(
     sqlx::query_scalar(SOON).bind(saga).bind(milliseconds(soon)).bind(most).fetch_all(executor).await
 }
 
-/// The instances of timers that are due, and have not failed more than `attempts_max` times.
+/// The instances of timers that are due, and have not failed more than `attempts_max` times. `(state_version, release)` are the
+/// asking build's: an instance whose state is of a later version is left to later releases, if one is deployed.
 ///
 /// # Errors
 /// The database's.
 pub async fn instances_due(
     connection: &mut PgConnection,
     saga: &str,
+    (state_version, release): (i32, i32),
     attempts_max: i64,
     most: i64,
 ) -> sqlx::Result<Vec<String>> {
-    sqlx::query_scalar(INSTANCES_DUE).bind(saga).bind(attempts_max).bind(most).fetch_all(connection).await
+    let due = sqlx::query_scalar(INSTANCES_DUE).bind(saga).bind(attempts_max).bind(most);
+    due.bind(state_version).bind(release).fetch_all(connection).await
 }
 
 /// Instance, name, id, tries that failed, and the database's clock.

@@ -8,13 +8,14 @@ statements! {
     INSERT_MISSING = "INSERT INTO stream (context, id, version, state_version)
          SELECT $1, id, 0, $2 FROM UNNEST($3::text[]) AS missing(id) ORDER BY id COLLATE \"C\"
          ON CONFLICT DO NOTHING";
-    LOCK = "SELECT id, version, ctid::text FROM stream WHERE context = $1 AND id = ANY($2) ORDER BY id COLLATE \"C\" FOR UPDATE";
-    STATES = "SELECT id, version, CASE WHEN state_version = $3 THEN state::text END FROM stream
+    LOCK = "SELECT id, version, ctid::text, version > 0 AND state_version > $3 FROM stream
+         WHERE context = $1 AND id = ANY($2) ORDER BY id COLLATE \"C\" FOR UPDATE";
+    STATES = "SELECT id, version, CASE WHEN state_version = $3 THEN state::text END, state_version > $3 FROM stream
          WHERE context = $1 AND id = ANY($2)";
     /// Each by its key (OFFSET 0 says so): a join would be planned by what is known of a growing table.
     REFERENCED = "SELECT s.* FROM UNNEST($2::text[], $3::bigint[]) AS known(id, version) CROSS JOIN LATERAL (
              SELECT id, version, version = known.version,
-                    CASE WHEN version <> known.version AND state_version = $4 THEN state::text END
+                    CASE WHEN version <> known.version AND state_version = $4 THEN state::text END, state_version > $4
              FROM stream WHERE context = $1 AND id = known.id AND version > 0 OFFSET 0) AS s";
     /// By where the locked rows lie: a join over the ids would be planned by what is known of a table that may just have
     /// been filled.
@@ -43,20 +44,26 @@ pub async fn insert_missing(
     insert.execute(connection).await.map(|_| ())
 }
 
-/// Locks streams in one order: id, version, and where the row lies, which nothing moves while it is locked.
+/// A locked stream: id, version, where the row lies, which nothing moves while it is locked, and whether its state was written by
+/// code of a later version.
+pub type Locked = (String, i64, String, bool);
+
+/// Locks streams in one order.
 ///
 /// # Errors
 /// The database's.
 pub async fn lock(
     connection: &mut PgConnection,
     context: &str,
+    state_version: i32,
     ids: Vec<&String>,
-) -> sqlx::Result<Vec<(String, i64, String)>> {
-    sqlx::query_as(LOCK).bind(context).bind(ids).fetch_all(connection).await
+) -> sqlx::Result<Vec<Locked>> {
+    sqlx::query_as(LOCK).bind(context).bind(ids).bind(state_version).fetch_all(connection).await
 }
 
-/// Id, version, and the state as JSON; `None` when it is missing or was written by code of another version.
-pub type State = (String, i64, Option<String>);
+/// Id, version, and the state as JSON; `None` when it is missing or was written by code of another version; and whether that is a
+/// later one.
+pub type State = (String, i64, Option<String>, bool);
 
 /// The states of streams.
 ///
@@ -71,8 +78,10 @@ pub async fn states(
     sqlx::query_as(STATES).bind(context).bind(ids).bind(state_version).fetch_all(connection).await
 }
 
-/// Streams that there are, by id and a version that is known: id, version, whether it is the known one, and else the state,
-/// as of [`states`].
+/// A stream, as by [`State`], with whether its version is the known one: then without its state.
+pub type Referenced = (String, i64, bool, Option<String>, bool);
+
+/// Streams that there are, by id and a version that is known.
 ///
 /// # Errors
 /// The database's.
@@ -81,7 +90,7 @@ pub async fn referenced(
     context: &str,
     state_version: i32,
     (ids, known): (Vec<String>, Vec<i64>),
-) -> sqlx::Result<Vec<(String, i64, bool, Option<String>)>> {
+) -> sqlx::Result<Vec<Referenced>> {
     let referenced = sqlx::query_as(REFERENCED).bind(context).bind(ids).bind(known).bind(state_version);
     referenced.fetch_all(connection).await
 }

@@ -65,7 +65,14 @@ async fn an_impossible_stored_state_is_a_dead_letter_that_holds_up_only_its_own_
     sqlx::query(break_one).execute(&shop.instance.write).await.expect("the broken state");
     commands.stops().await;
     sagas.stops().await;
+    for sql in [
+        "INSERT INTO deployed (release) VALUES (1000)",
+        "UPDATE saga SET state_version = state_version + 1000 WHERE instance = 'order-000002'",
+    ] {
+        sqlx::query(sql).execute(&shop.instance.write).await.expect(sql);
+    }
     let process = shop.open();
+    what_a_later_release_has_stored_waits_for_it(&shop, &process).await;
     becomes(&shop.instance.write, "SELECT count(*) FROM saga WHERE standing = 'fulfilled'", 3).await;
     becomes(
         &shop.instance.write,
@@ -90,6 +97,20 @@ async fn an_impossible_stored_state_is_a_dead_letter_that_holds_up_only_its_own_
     becomes(&shop.instance.write, "SELECT count(*) FROM audit WHERE action = 'saga cancel'", 0).await;
     History::read(&shop.instance.write).await.assert_sound(&shop.outside);
     what_was_discarded_is_not_tried_again_after_a_reset(&shop, process).await;
+}
+
+/// Until it is as this release has it.
+async fn what_a_later_release_has_stored_waits_for_it(shop: &Shop, process: &Process) {
+    let group = shop.instance.group("fulfilment");
+    process.reports("millrace_build_too_old", &[("group", &group)], 1.0).await;
+    let dead = "SELECT count(*) FROM dead_letter WHERE message LIKE '%newer build%'";
+    assert_eq!(shop.instance.count(dead).await, Ok(0));
+    for sql in [
+        "UPDATE saga SET state_version = state_version - 1000 WHERE state_version > 1000",
+        "DELETE FROM deployed WHERE release = 1000",
+    ] {
+        sqlx::query(sql).execute(&shop.instance.write).await.expect(sql);
+    }
 }
 
 /// The beginning of an instance, and the mails of another: Postgres refuses them for a while, and they are given up.

@@ -3,7 +3,8 @@
 //!
 //! `/healthz`: whether the threads that do the work take any. When they do not, only a restart helps. No outage, and no panic,
 //! makes it fail. `/readyz`: whether both databases answer, and all that this process was asked to do is at work: nothing of it
-//! has panicked lately, each view has a generation that this build can fold into, and it is not stopping. What is not is named.
+//! has panicked lately, each view has a generation that this build can fold into, nothing waits for a later build or was left to one,
+//! and it is not stopping. What is not is named.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use millrace_engine::database::Pool;
+use millrace_engine::release;
 use millrace_engine::supervision::{Restarts, restarted};
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
@@ -34,7 +36,7 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 pub(super) struct Probed {
     pub(super) databases: [Pool; 2],
     pub(super) restarts: Restarts,
-    /// Views of which this build can fold into no generation.
+    /// Views of which this build can fold into no generation, and groups that it has left to later builds.
     pub(super) idle: watch::Receiver<Vec<String>>,
     pub(super) stop: CancellationToken,
 }
@@ -141,7 +143,7 @@ async fn healthy(State(probes): State<Probes>) -> Answer {
 
 async fn ready(State(probes): State<Probes>) -> Answer {
     let Probed { databases, restarts, idle, stop } = &probes.probed;
-    let wrong = [restarts.recent_panics(), idle.borrow().clone()].concat();
+    let wrong = [restarts.recent_panics(), idle.borrow().clone(), release::too_old_for()].concat();
     if stop.is_cancelled() {
         return unavailable("stopping");
     }

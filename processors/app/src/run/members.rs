@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::OptionFuture;
 use futures::{FutureExt as _, TryFutureExt as _};
@@ -10,6 +10,7 @@ use millrace_engine::metrics;
 use millrace_engine::supervision::{Restarts, Watch, caught};
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
+use millrace_ops::kafka::Reader;
 use millrace_ops::layout::{self, Group, ReadModel, Side};
 use millrace_ops::postgres::Database;
 use millrace_ops::replay::build::{self, Wish};
@@ -29,6 +30,8 @@ use super::Selection;
 
 /// How often the table of generations is looked at.
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
+/// How long a group is left to later builds before it is looked whether one is still in it.
+const LEFT_FOR: Duration = Duration::from_secs(5);
 
 /// Who works in a Kafka group: a name (the commands, a saga, an effect or a view) and its generation. A swap changes the group of both
 /// generations, since the serving one has the view's own.
@@ -64,9 +67,11 @@ pub(super) struct Members {
     complained: bool,
     /// The generations of other builds that this build's wait for.
     waiting: Waiting,
+    /// The groups that were left to later builds: why, and when it was last looked whether one is still in it.
+    left: BTreeMap<Place, (String, Instant)>,
     /// Removes what is left of retired generations.
     removing: Option<JoinHandle<()>>,
-    /// The views that this build folds into no generation of, and why.
+    /// The views that this build folds into no generation of, the groups that it has left to later builds, and why.
     idle: watch::Sender<Vec<String>>,
     stop: CancellationToken,
     restarts: Restarts,
@@ -102,6 +107,7 @@ impl Members {
             aliased: HashMap::new(),
             complained: false,
             waiting: Waiting::default(),
+            left: BTreeMap::new(),
             removing: None,
             idle,
             stop,
@@ -146,6 +152,7 @@ impl Members {
         let is_fit = |one: &&Generation| !unfit.contains_key(&(one.view.clone(), one.generation));
         let places: Vec<Place> = live.iter().filter(is_fit).filter_map(|one| self.place(one)).collect();
         self.leave_all_but(&places).await;
+        self.look_after_left(&places)?;
         self.report_idle(&live, &unfit);
         self.pause_builds(&live).await?;
         for place in places {
@@ -188,7 +195,8 @@ impl Members {
             let none = others.into_iter().all(|one| reason(one).is_some());
             reason(serving).filter(|_| none).map(|reason| format!("{}: {reason}", serving.view))
         });
-        let idle: Vec<String> = idle.collect();
+        let left = self.left.iter().map(|(place, (why, _))| format!("{}: build-too-old: {why}", place.group));
+        let idle: Vec<String> = idle.chain(left).collect();
         self.idle.send_if_modified(|reported| {
             let other = *reported != idle;
             if other {
@@ -221,7 +229,33 @@ impl Members {
             if let Some(panic) = watch.panicked() {
                 self.restarts.note(&place.group, panic);
             }
+            if let Some(why) = watch.gave_way() {
+                self.left.insert(place, (why.to_owned(), Instant::now()));
+            }
         }
+    }
+
+    /// A group that was left to a later build is joined again when no such build is in it any more.
+    fn look_after_left(&mut self, places: &[Place]) -> Result<(), Failure> {
+        let is_view = |place: &Place| self.models.contains_key(place.name.as_str());
+        self.left.retain(|place, _| !is_view(place) || places.contains(place));
+        let due = |(_, (_, looked)): &(&Place, &mut (String, Instant))| looked.elapsed() > LEFT_FOR;
+        let mut free = Vec::new();
+        for (place, (_, looked)) in self.left.iter_mut().filter(due) {
+            *looked = Instant::now();
+            let asked = || Reader::new(&self.config.kafka)?.later_member(&place.group);
+            if tokio::task::block_in_place(asked)?.is_none() {
+                free.push(place.clone());
+            }
+        }
+        free.iter().for_each(|place| drop(self.left.remove(place)));
+        Ok(())
+    }
+
+    /// Whether a group is to be joined now.
+    fn may_join(&self, place: &Place) -> bool {
+        let is_free = !self.running.contains_key(place) && !self.left.contains_key(place);
+        is_free && self.restarts.may_start(&place.group)
     }
 
     /// Where a generation works; `None` for a view that this build does not know.
@@ -269,7 +303,7 @@ impl Members {
         for group in self.writers.clone() {
             let Group { role, id, topics, .. } = group;
             let place = Place { name: role.to_owned(), generation: 1, group: id, serving: true };
-            if !self.running.contains_key(&place) && self.restarts.may_start(&place.group) {
+            if self.may_join(&place) {
                 joined = joined.and(self.join_writer(place, &topics).await);
             }
         }
@@ -296,7 +330,7 @@ impl Members {
     }
 
     async fn join_view(&mut self, place: Place) -> Result<(), Failure> {
-        if self.running.contains_key(&place) || !self.restarts.may_start(&place.group) {
+        if !self.may_join(&place) {
             return Ok(());
         }
         if let Some(model) = self.models.get(place.name.as_str()).filter(|_| place.serving) {

@@ -138,7 +138,7 @@ mod tests {
     use millrace_schemas::{Command, carts, orders};
 
     use super::*;
-    use crate::testing::{Process, process};
+    use crate::testing::{Process, golden_states, process};
 
     fn checked_out(cart_id: &str) -> Event {
         let line = CartCheckedOutLine { product_id: "tea".to_owned(), quantity: 2, unit_price: 300 };
@@ -177,6 +177,10 @@ mod tests {
     }
 
     fn placed() -> Process<CartCheckout> {
+        placing().receives(order_placed()).then_nothing("placed")
+    }
+
+    fn order_placed() -> Event {
         let placed = OrderPlaced {
             order_id: "7".to_owned(),
             customer_id: "ana".to_owned(),
@@ -187,7 +191,15 @@ mod tests {
             lines: Vec::new(),
             total: 600,
         };
-        placing().receives(orders::Event::from(placed)).then_nothing("placed")
+        orders::Event::from(placed).into()
+    }
+
+    #[test]
+    fn states_of_every_version_still_load_and_finish() {
+        let golden = [include_str!("checkout/golden/v1.json")];
+        let all = golden_states::<CartCheckout>(&golden, &["placing", "placed", "refused"]);
+        let standings = all.into_iter().map(|there| there.receives(order_placed()).standing());
+        assert_eq!(standings.collect::<Vec<_>>(), ["placed", "placed", "refused"]);
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub fn process<S: Saga>() -> Process<S> {
 }
 
 /// An instance in each state of each version that was ever stored; the files are in the order of their versions, and hold
-/// an object with every state under its name.
+/// an object with every state under its name, null for one that has only that.
 ///
 /// # Panics
 /// When a version has no file, or the last one lacks a state.
@@ -38,7 +38,10 @@ pub fn golden_states<S: Saga>(files: &[&str], names: &[&str]) -> Vec<Process<S>>
     assert_eq!(versions.len(), files.len(), "every version has a file");
     let all = versions.into_iter().zip(files);
     all.flat_map(|(version, states)| {
-        states.into_iter().map(move |(name, state)| process().stored(version, json!({ name: state })))
+        states.into_iter().map(move |(name, state)| {
+            let stored = if state.is_null() { Value::from(name) } else { json!({ name: state }) };
+            process().stored(version, stored)
+        })
     })
     .collect()
 }
@@ -122,6 +125,11 @@ impl<S: Saga> Process<S> {
         let recorded = recorded(&event.into(), 1);
         let reaction = S::react(self.state, &Input::Event(&recorded));
         assert!(matches!(reaction, Reaction::Impossible(_)), "{reaction:?}");
+    }
+
+    /// Where it stands.
+    pub fn standing(&self) -> &'static str {
+        self.state.as_ref().map_or("", |state| S::standing(state).name)
     }
 
     /// Its state as it is stored.

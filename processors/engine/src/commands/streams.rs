@@ -10,9 +10,10 @@ use sqlx::PgConnection;
 
 use super::Shared;
 use super::arrived::Arrived;
-use crate::error::WorkError;
+use crate::error::{Fault, WorkError};
 use crate::reason::Reason;
 use crate::registry::Registry;
+use crate::release;
 
 /// A locked stream and its state while a batch is decided.
 pub(super) struct Locked<S> {
@@ -43,9 +44,10 @@ pub(super) async fn lock_and_load<C: Context>(
     let ids: BTreeSet<String> = commands.iter().flat_map(|arrived| C::streams(&arrived.command)).collect();
     let missing: Vec<&String> = ids.iter().filter(|id| shared.cache.version(C::NAME, id).is_none()).collect();
     stream::insert_missing(connection, C::NAME, C::STATE_VERSION, &missing).await?;
-    let locked = stream::lock(connection, C::NAME, ids.iter().collect()).await?;
+    let locked = stream::lock(connection, C::NAME, C::STATE_VERSION, ids.iter().collect()).await?;
+    refuse_newer(connection, C::NAME, locked.iter().map(|(id, _, _, newer)| (id, *newer))).await?;
     let (mut states, mut load) = (HashMap::new(), Vec::new());
-    for (id, version, _) in &locked {
+    for (id, version, ..) in &locked {
         match shared.cache.get(C::NAME, id, *version) {
             Some(state) => drop(states.insert(id.clone(), state.to_string())),
             None if *version > 0 => load.push(id.clone()),
@@ -55,8 +57,24 @@ pub(super) async fn lock_and_load<C: Context>(
     states.extend(read(connection, shared, C::NAME, C::STATE_VERSION, load).await?);
     locked
         .into_iter()
-        .map(|(id, version, ctid)| Ok((id.clone(), parse::<C>(ctid, version, states.remove(&id))?)))
+        .map(|(id, version, ctid, _)| Ok((id.clone(), parse::<C>(ctid, version, states.remove(&id))?)))
         .collect()
+}
+
+/// A state of a later version is left to the builds that have it: this one would fold the whole stream again, they once more, and
+/// so on. When no later release is deployed, it was written by one that has gone, and is folded again.
+async fn refuse_newer<'s>(
+    connection: &mut PgConnection,
+    context: &str,
+    mut streams: impl Iterator<Item = (&'s String, bool)>,
+) -> Result<(), WorkError> {
+    match streams.find(|(_, newer)| *newer) {
+        Some((id, _)) => {
+            let what = format!("the state of the stream {context}/{id} is of a later version");
+            release::refuse_if_later(connection, &what).await
+        }
+        None => Ok(()),
+    }
 }
 
 fn parse<C: Context>(
@@ -91,8 +109,9 @@ async fn complete(
     context: &str,
     rows: Vec<stream::State>,
 ) -> Result<HashMap<String, String>, WorkError> {
+    refuse_newer(connection, context, rows.iter().map(|(id, _, _, newer)| (id, *newer))).await?;
     let (mut states, mut stale) = (HashMap::new(), Vec::new());
-    for (id, _, state) in rows {
+    for (id, _, state, _) in rows {
         match state {
             Some(state) => drop(states.insert(id, state)),
             None => stale.push(id),
@@ -136,13 +155,14 @@ async fn referenced(
     let version = shared.refolders.state_version(context);
     let rows = stream::referenced(connection, context, version, (ids, known)).await?;
     let (mut states, mut read) = (Vec::new(), Vec::new());
-    for (id, version, cached, state) in rows {
+    for (id, version, cached, state, newer) in rows {
         match shared.cache.get(context, &id, version).filter(|_| cached) {
             Some(state) => states.push((id, state.to_string())),
-            None => read.push((id, version, state)),
+            None => read.push((id, version, state, newer)),
         }
     }
-    let versions: HashMap<String, i64> = read.iter().map(|(id, version, _)| (id.clone(), *version)).collect();
+    let versions: HashMap<String, i64> =
+        read.iter().map(|(id, version, ..)| (id.clone(), *version)).collect();
     for (id, state) in complete(connection, shared, context, read).await? {
         // What was read was committed by others: it may be cached whether or not this batch commits.
         if let Some(version) = versions.get(&id) {
@@ -180,7 +200,7 @@ fn changed<'s>((stored, ctid): (&'s Stored, &'s String)) -> stream::Changed<'s> 
 }
 
 type Events = Vec<(Arc<millrace_schemas::WriterSchema>, Vec<u8>)>;
-type RefoldFn = fn(&Events) -> Result<Option<String>, Reason>;
+type RefoldFn = fn(&Events) -> Result<Option<String>, Fault>;
 
 /// How to fold a stream of any context again from its events.
 #[derive(Default)]
@@ -208,22 +228,26 @@ impl Refolders {
         };
         let mut states = HashMap::new();
         for (id, events) in refold_events(connection, registry, context, ids).await? {
-            let state = fold(&events).map_err(|why| {
-                WorkError::Refused(why.with_text(|said| format!("stream {context}/{id}: {said}")))
-            })?;
-            states.extend(state.map(|state| (id, state)));
+            match fold(&events) {
+                Ok(state) => states.extend(state.map(|state| (id, state))),
+                Err(fault) => {
+                    let message = format!("stream {context}/{id}: {}", fault.message);
+                    return Err(release::of_stored(connection, &Fault { message, ..fault }).await);
+                }
+            }
         }
         Ok(states)
     }
 }
 
-fn fold_events<C: Context>(events: &Events) -> Result<Option<String>, Reason> {
+fn fold_events<C: Context>(events: &Events) -> Result<Option<String>, Fault> {
     let mut state = None;
     for (writer, body) in events {
-        let event = C::Event::decode(writer, body).map_err(Reason::of)?;
+        let event = C::Event::decode(writer, body)?;
         state = C::evolve(state, &event);
     }
-    state.map(|state| serde_json::to_string(&state).map_err(Reason::of)).transpose()
+    let unwritable = |error: serde_json::Error| Fault::refused(error.to_string());
+    state.map(|state| serde_json::to_string(&state).map_err(unwritable)).transpose()
 }
 
 /// The events of streams from the outbox, in order, each with its writer's schema and its body.

@@ -39,6 +39,7 @@ use crate::failpoints::{self, broken, mechanism};
 use crate::metrics;
 use crate::producer::{Copier, Delivery};
 use crate::record::{Header, Record};
+use crate::release;
 use crate::role::{Folded, Outcome, Role};
 use crate::supervision::{self, Panic};
 use blocked::{Blocked, Status};
@@ -107,13 +108,15 @@ impl Retries {
     /// Folds a batch. A record that was not read fails without its role.
     ///
     /// # Errors
-    /// As [`Role::fold`], and [`WorkError::Faulty`] when the fold panics.
+    /// As [`Role::fold`]; [`WorkError::Faulty`] when the fold panics; [`WorkError::BuildTooOld`] when a record may be of a later
+    /// release, and one is deployed.
     pub async fn fold(&self, connection: &mut PgConnection, batch: &[&Record]) -> Result<Folded, WorkError> {
         let read = read(batch);
         let folded = match read.as_slice() {
             [] => Folded::default(),
             read => self.fold_read(connection, read).await?,
         };
+        release::refuse_unknown(connection, folded.outcomes.iter().filter_map(Outcome::fault)).await?;
         Ok(Folded { outcomes: with_unread(batch, folded.outcomes), ..folded })
     }
 

@@ -53,9 +53,9 @@ fn instance<S: Saga>(row: saga::Locked) -> Instance<S> {
 fn read<S: Saga>(version: i32, stored: Value) -> Result<S::State, Fault> {
     if version > S::STATE_VERSION {
         let ours = S::STATE_VERSION;
-        return Err(unreadable(&format!(
-            "version {version} was written by a newer build, this one knows {ours}"
-        )));
+        let newer =
+            unreadable(&format!("version {version} was written by a newer build, this one knows {ours}"));
+        return Err(Fault { unknown_here: true, ..newer });
     }
     field(raised::<S>(version, stored).map_err(|reason| unreadable(&reason))?, "state")
 }
@@ -261,6 +261,8 @@ mod tests {
         assert!(message(3, json!({"amount": "five", "currency": "EUR"})).contains("state.amount"));
         assert!(message(0, json!({})).contains("no version 0"));
         assert!(message(4, json!({})).contains("written by a newer build"));
+        let unknown = |version| read::<Toy>(version, json!({})).unwrap_err().unknown_here;
+        assert!(unknown(4) && !unknown(3) && !unknown(0));
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::backoff::Backoff;
 use crate::error::{Fault, WorkError};
 use crate::failpoints;
 use crate::metrics;
+use crate::release::release;
 use crate::supervision::caught_at_once;
 
 /// Timers that are taken at a time.
@@ -107,7 +108,8 @@ impl<S: Saga> SagaRole<S> {
     pub async fn fire(&self) -> Result<usize, WorkError> {
         let ids = self.schema_ids().await?;
         let mut transaction = self.shared.pool.begin().await?;
-        let names = saga_timer::instances_due(&mut transaction, S::NAME, TRIES_MAX, AT_ONCE).await?;
+        let ours = (S::STATE_VERSION, release());
+        let names = saga_timer::instances_due(&mut transaction, S::NAME, ours, TRIES_MAX, AT_ONCE).await?;
         if names.is_empty() {
             return Ok(0);
         }

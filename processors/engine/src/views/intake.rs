@@ -17,6 +17,7 @@ use crate::error::{Fault, WorkError};
 use crate::failpoints::{broken, mechanism};
 use crate::record::Record;
 use crate::registry::Registry;
+use crate::release;
 use crate::role::{Outcome, Stuck};
 
 /// A decoded event and its place in the batch.
@@ -61,6 +62,18 @@ pub(crate) async fn decode(
         });
     }
     Ok((events, outcomes))
+}
+
+/// The events of a batch that was applied. What this build cannot read of it was no event, unless a later one may have applied
+/// it.
+pub(super) async fn decode_all(
+    connection: &mut PgConnection,
+    Shared { registry, namespace, .. }: &Shared,
+    batch: &[&Record],
+) -> Result<Vec<Placed>, WorkError> {
+    let (decoded, outcomes) = decode(registry, namespace, batch).await?;
+    release::refuse_unknown(connection, outcomes.iter().filter_map(Outcome::fault)).await?;
+    Ok(decoded)
 }
 
 async fn decode_one(

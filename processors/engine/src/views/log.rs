@@ -5,14 +5,13 @@ use millrace_domain::{Log, Recorded};
 use millrace_store::Group;
 use sqlx::PgConnection;
 
-use super::intake::Placed;
 use super::{Shared, intake};
 use crate::database::Pool;
 use crate::elastic::Document;
 use crate::error::WorkError;
 use crate::reason::Reason;
 use crate::record::Record;
-use crate::role::{Folded, Outcome, Role};
+use crate::role::{Folded, Role};
 
 /// Publishes the documents of one generation of the log `L`.
 pub struct LogRole<L> {
@@ -28,10 +27,6 @@ impl<L: Log> LogRole<L> {
         let group = shared.group(L::NAME, generation);
         let index = shared.namespace.index(L::NAME, generation);
         Self { shared, group, index, log: std::marker::PhantomData }
-    }
-
-    async fn decode(&self, batch: &[&Record]) -> Result<(Vec<Placed>, Vec<Outcome>), WorkError> {
-        intake::decode(&self.shared.registry, &self.shared.namespace, batch).await
     }
 }
 
@@ -58,13 +53,18 @@ impl<L: Log> Role for LogRole<L> {
     }
 
     async fn fold(&self, _: &mut PgConnection, batch: &[&Record]) -> Result<Folded, WorkError> {
-        let (decoded, outcomes) = self.decode(batch).await?;
+        let Shared { registry, namespace, .. } = &self.shared;
+        let (decoded, outcomes) = intake::decode(registry, namespace, batch).await?;
         let documents = decoded.iter().map(|(_, event)| document::<L>(event)).collect::<Result<_, _>>()?;
         Ok(Folded { outcomes, documents, remember: None })
     }
 
-    async fn documents(&self, _: &mut PgConnection, batch: &[&Record]) -> Result<Vec<Document>, WorkError> {
-        let (decoded, _) = self.decode(batch).await?;
+    async fn documents(
+        &self,
+        connection: &mut PgConnection,
+        batch: &[&Record],
+    ) -> Result<Vec<Document>, WorkError> {
+        let decoded = intake::decode_all(connection, &self.shared, batch).await?;
         decoded.iter().map(|(_, event)| document::<L>(event)).collect()
     }
 

@@ -227,7 +227,7 @@ impl<V: View> Role for RowRole<V> {
         connection: &mut PgConnection,
         batch: &[&Record],
     ) -> Result<Vec<Document>, WorkError> {
-        let (decoded, _) = intake::decode(&self.shared.registry, &self.shared.namespace, batch).await?;
+        let decoded = intake::decode_all(connection, &self.shared, batch).await?;
         let keys = keys::<V>(decoded.iter().map(|(_, event)| event));
         self.documents_of(connection, &texts(&keys)).await
     }

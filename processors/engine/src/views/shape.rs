@@ -6,17 +6,6 @@ use millrace_schemas::CONTEXTS;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use crate::failpoints::other_release;
-
-/// The number of this build's release. A build of a higher one may change what one of a lower one has set up, and not the other
-/// way round. It grows by one with each release, here.
-const RELEASE: i32 = 1;
-
-/// The number of this build's release, or what a story takes for another build's.
-pub fn release() -> i32 {
-    other_release().unwrap_or(RELEASE)
-}
-
 /// How many hexadecimal digits of the hash are kept: enough to distinguish the shapes of a view.
 const DIGITS: usize = 16;
 /// The words that begin a constraint where a column could stand.

@@ -129,6 +129,7 @@ impl<'c> DeadLetters<'c> {
             WorkError::Refused(reason) | WorkError::NotTaken(reason) => {
                 LetterError::Refused(reason.to_string())
             }
+            too_old @ WorkError::BuildTooOld(_) => LetterError::Refused(too_old.to_string()),
             WorkError::Faulty(fault) => LetterError::Refused(fault.message),
             outage @ WorkError::Outage { .. } => {
                 LetterError::Failed(outage::failure(self.config, side, outage))

@@ -3,10 +3,11 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use millrace_engine::release::release;
 use millrace_engine::views::ddl;
-use millrace_engine::views::shape::release;
 use millrace_store::database::unfit_session;
-use millrace_store::{deployed, heartbeat, migrations, outbox, replay, stream};
+use millrace_store::deployed::{self, Support};
+use millrace_store::{heartbeat, migrations, outbox, replay, stream};
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
 
 use super::steps::{Did, Steps};
@@ -25,7 +26,7 @@ pub(super) async fn refuse_unfit(config: &Config, downgrade: bool) -> Result<(),
         let database = Database::of(config, side)?;
         let fail = |error| database.failure(error);
         let mut connection = database.pool.acquire().await.map_err(fail)?;
-        database.refuse_newer(migrations::applied(&mut connection).await.map_err(fail)?)?;
+        database.refuse_newer(&mut connection).await.map_err(fail)??;
         refuse_later_release(deployed::release(&mut connection).await.map_err(fail)?, downgrade)?;
         let sessions = side.migrations().sessions_in_the_way(&mut connection).await.map_err(fail)?;
         database.refuse_connected(sessions)?;
@@ -45,16 +46,18 @@ fn refuse_later_release(deployed: Option<i32>, downgrade: bool) -> Result<(), Fa
     }
 }
 
-/// Writes down that this build's release sets the side up.
-async fn deploy(connection: &mut PgConnection) -> sqlx::Result<(Did, String)> {
+/// Writes down that this build's release sets the side up, and which others may work on its tables.
+async fn deploy(connection: &mut PgConnection, side: Side) -> sqlx::Result<(Did, String)> {
     let (before, ours) = (deployed::release(&mut *connection).await?, release());
+    let (known, migrations) = (deployed::support(&mut *connection).await?, side.migrations());
     let did = match before {
         None => Did::Created,
-        Some(same) if same == ours => Did::Nothing,
+        Some(same) if same == ours && known.tables >= migrations.newest() => Did::Nothing,
         Some(_) => Did::Updated,
     };
     if did != Did::Nothing {
-        deployed::insert(connection, ours).await?;
+        let support = Support { tables: migrations.newest(), oldest: migrations.oldest(ours) };
+        deployed::insert(connection, ours, support).await?;
     }
     Ok((did, format!("release {ours}")))
 }
@@ -122,7 +125,7 @@ async fn create_side(
     done.extend(tables(&mut transaction, database.side).await.map_err(fail)?);
     // A setup of a later release may have been faster.
     refuse_later_release(deployed::release(&mut transaction).await.map_err(fail)?, downgrade)?;
-    done.push(deploy(&mut transaction).await.map_err(fail)?);
+    done.push(deploy(&mut transaction, database.side).await.map_err(fail)?);
     if database.side == Side::Write {
         refuse_contexts_left_out(config, database, &mut transaction).await?;
     } else {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use millrace_engine::views::shape::release;
+use millrace_engine::release::release;
 
 use crate::config::Config;
 use crate::failure::Failure;

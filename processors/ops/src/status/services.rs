@@ -99,6 +99,8 @@ pub struct Process {
     pub state_cache: BTreeMap<String, f64>,
     /// Dependencies that workers wait for.
     pub outages: Vec<String>,
+    /// Partitions that wait for a process of a later release.
+    pub too_old: Vec<String>,
 }
 
 /// Asks the process that listens where this one would; `None` when there is none.
@@ -135,7 +137,18 @@ fn read(address: String, metrics: &str) -> Process {
             .map(|(_, n)| *n),
         state_cache: labelled("millrace_state_cache", "figure"),
         outages: outages.map(|(name, _)| name).collect(),
+        too_old: samples.iter().filter_map(|(name, _)| too_old(name)).collect(),
     }
+}
+
+/// The partition that waits for a later build, as a group's series of that says.
+fn too_old(series: &str) -> Option<String> {
+    let labels = series.strip_prefix("millrace_build_too_old{")?.strip_suffix('}')?;
+    let value = |name: &str| {
+        let mut labels = labels.split(',').filter_map(|label| label.split_once('='));
+        labels.find(|(label, _)| *label == name).map(|(_, value)| value.trim_matches('"'))
+    };
+    Some(format!("{} at {}[{}]", value("group")?, value("topic")?, value("partition")?))
 }
 
 #[cfg(test)]
@@ -145,9 +158,11 @@ mod tests {
     #[test]
     fn metrics_are_read() {
         let metrics = "# HELP x\nmillrace_state_cache{figure=\"hits\"} 12\nmillrace_outage{dependency=\"kafka\"} 1\n\
-                       millrace_outage{dependency=\"postgres\"} 0\nprocess_resident_memory_bytes 5000000\n";
+                       millrace_outage{dependency=\"postgres\"} 0\n\
+                       millrace_build_too_old{generation=\"1\",group=\"m.orders\",partition=\"3\",topic=\"m.evt.orders.v1\"} 1\nprocess_resident_memory_bytes 5000000\n";
         let process = read("a".to_owned(), metrics);
         assert_eq!(process.state_cache, BTreeMap::from([("hits".to_owned(), 12.0)]));
         assert_eq!((process.resident_bytes, process.outages), (Some(5e6), vec!["kafka".to_owned()]));
+        assert_eq!(process.too_old, ["m.orders at m.evt.orders.v1[3]"]);
     }
 }

@@ -72,7 +72,7 @@ impl Report {
     /// What waiting does not resolve.
     pub fn problems(&self) -> Vec<String> {
         let feed = self.feed().into_iter().collect();
-        let waits = [self.unfit(), self.refused(), self.idle(), self.blocked()].concat();
+        let waits = [self.unfit(), self.too_old(), self.refused(), self.idle(), self.blocked()].concat();
         [self.missing(), feed, self.deleted(), waits].concat()
     }
 
@@ -123,6 +123,15 @@ impl Report {
             }),
         };
         self.unfit.iter().flatten().filter_map(problem).collect()
+    }
+
+    /// Partitions of the process here that wait for a later build.
+    fn too_old(&self) -> Vec<String> {
+        let waiting = self.process.iter().flat_map(|process| &process.too_old);
+        let problem = |place: &String| {
+            format!("{place}: build-too-old: its next record is of a later release: start processes of that")
+        };
+        waiting.map(problem).collect()
     }
 
     /// How old what readers see of a view is, in seconds, which its serving generation has not gone beyond; 0 when it has had all

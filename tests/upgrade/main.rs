@@ -1,0 +1,184 @@
+//! Two builds of Millrace work on one instance, in turns and at once: that of the release before (`previous`), and today's with
+//! the changes of `next.patch`, as a next release could have them. `scripts/test upgrade` builds both.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a story that cannot go on ends; what it expected is the message"
+)]
+
+mod readers;
+
+use std::path::PathBuf;
+
+use millrace_tests::instance::{Build, Workshop};
+use millrace_tests::load::{command, place, register};
+use millrace_tests::{Instance, Load, Process, Snapshot, becomes, eventually};
+use serde_json::json;
+
+use readers::Readers;
+
+const LOAD: Load = Load { customers: 40, products: 30, orders: 200 };
+/// A short session, so that the others soon get the partitions of one that was killed.
+const SETTINGS: [(&str, &str); 5] = [
+    ("processing.commands_batch_max", "10"),
+    ("processing.events_batch_max", "20"),
+    ("kafka.session_timeout", "3s"),
+    ("kafka.heartbeat_interval", "500ms"),
+    ("postgres.transaction_timeout", "2s"),
+];
+const DEAD: &str = "SELECT count(*) FROM dead_letter WHERE status = 'dead'";
+const SERVING: &str = "SELECT generation::bigint FROM replay WHERE view = 'products' AND state = 'serving'";
+
+fn binary(variable: &str) -> PathBuf {
+    std::env::var_os(variable)
+        .unwrap_or_else(|| panic!("{variable} names no binary: run `scripts/test upgrade`"))
+        .into()
+}
+
+/// An instance that the release before has set up, and both builds.
+async fn set_up(story: &str) -> (Instance, Build, Build) {
+    let (previous, next) = (binary("MILLRACE_PREVIOUS"), binary("MILLRACE_NEXT"));
+    let binary = previous.to_str().expect("a path that is text").to_owned().leak();
+    let simulator = env!("CARGO_BIN_EXE_simulator-under-test");
+    let workshop = Workshop { binary, simulator, folder: env!("CARGO_TARGET_TMPDIR") };
+    let instance = Instance::with(workshop, story, &SETTINGS).await;
+    let builds = (instance.build(&previous), instance.build(&next));
+    (instance, builds.0, builds.1)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_releases_replace_each_other_under_load_and_everything_has_its_effect_once() {
+    let expected = of_the_release_before().await;
+    let (instance, old, new) = set_up("upgrade").await;
+    let mut a = old.start();
+    instance.send(&LOAD.basics()).await;
+    instance.settle().await;
+    a_letter_of_the_release_before(&instance).await;
+    let (readers, slices) = (Readers::of(&instance), LOAD.slices(5));
+    instance.send(&slices[0]).await;
+    new.millrace(&["setup"]).await.expect_success().expect_told("2 of products");
+    old.millrace(&["setup"]).await.expect_code(1).expect_told("millrace setup --downgrade");
+    old.millrace(&["verify"]).await.expect_told("build-too-old");
+
+    let mut b = new.start();
+    killed_in_mid_load(&instance, &slices[1], &mut a).await;
+    let mut a = old.start();
+    killed_in_mid_load(&instance, &slices[2], &mut b).await;
+    let mut b = new.start();
+    killed_in_mid_load(&instance, &slices[3], &mut a).await;
+    let a = old.start();
+    instance.send(&slices[4]).await;
+    becomes(&instance.read, SERVING, 2).await;
+    instance.settle().await;
+    assert_same_but_for_products(&instance.snapshot().await, &expected);
+    instance.assert_topics_carry_the_outbox(false).await;
+
+    letters_and_receipts_of_both(&instance, [&old, &new]).await;
+    what_only_the_next_release_knows(&instance, &new, &a).await;
+    drop(a);
+    new.millrace(&["replay", "products", "--retire"]).await.expect_success();
+    instance.settle().await;
+    readers.found_nothing_wrong().await;
+    new.millrace(&["verify"]).await.expect_success();
+    b.stops().await;
+    there_and_back(&instance, &old, &new).await;
+}
+
+/// What comes of the same load when only the release before works on it.
+async fn of_the_release_before() -> Snapshot {
+    let (instance, old, _) = set_up("before").await;
+    let _process = old.start();
+    instance.send(&LOAD.basics()).await;
+    instance.settle().await;
+    instance.send(&LOAD.slices(1).concat()).await;
+    instance.settle().await;
+    instance.snapshot().await
+}
+
+/// While commands arrive, and some of them are decided.
+async fn killed_in_mid_load(instance: &Instance, slice: &[String], process: &mut Process) {
+    let before = instance.count("SELECT count(*) FROM command").await.expect("receipts");
+    let killed = async {
+        instance.decided(before + 20).await;
+        process.kill();
+    };
+    tokio::join!(instance.send(slice), killed);
+}
+
+/// Products have another shape, and their generation another number, and a command is dead; everything else is as it was.
+fn assert_same_but_for_products(found: &Snapshot, expected: &Snapshot) {
+    let comparable = |snapshot: &Snapshot| {
+        let mut parts = snapshot.0.clone();
+        parts.retain(|part, _| !part.ends_with(" products"));
+        let is_apart = |line: &str| line.contains("\"view\":\"products\"") || line.contains("PromoteProduct");
+        parts.values_mut().for_each(|lines| lines.retain(|line| !is_apart(line)));
+        Snapshot(parts)
+    };
+    comparable(found).assert_same(&comparable(expected));
+}
+
+/// The command is of the next release, and none is deployed yet: a dead letter.
+async fn a_letter_of_the_release_before(instance: &Instance) {
+    let new = instance.build(&binary("MILLRACE_NEXT"));
+    new.millrace(&["send", &instance.written(&[promote(1)])]).await.expect_success();
+    becomes(&instance.write, DEAD, 1).await;
+}
+
+/// Each release redrives what the other has given up, and tells what the other has decided.
+async fn letters_and_receipts_of_both(instance: &Instance, [old, new]: [&Build; 2]) {
+    for build in [old, new] {
+        build.millrace(&["receipt", "PlaceOrder-0"]).await.expect_success().expect_told("completed");
+        build.millrace(&["receipt", "ConfirmOrder-1000017"]).await.expect_success().expect_told("rejected");
+    }
+    instance.send(&[place(900, "customer-0900", "product-0001")]).await;
+    becomes(&instance.write, DEAD, 2).await;
+    instance.send(&[register(900)]).await;
+    let redrive = ["dlq", "redrive", "--code", "reference-not-found", "--why", "registered now"];
+    eventually("the order has its customer", async || {
+        old.millrace(&redrive).await;
+        let dead = instance.count(DEAD).await?;
+        if dead == 1 { Ok(()) } else { Err(dead.to_string()) }
+    })
+    .await;
+    new.millrace(&["dlq", "redrive", "w1", "--why", "release 2 knows it"]).await.expect_success();
+    becomes(&instance.read, "SELECT count(*) FROM products WHERE slogan = 'drink it'", 1).await;
+    becomes(&instance.write, DEAD, 0).await;
+}
+
+/// A new command, event, field and column.
+async fn what_only_the_next_release_knows(instance: &Instance, new: &Build, old: &Process) {
+    let tea = json!({"product_id": "tea", "name": "Tea", "category": "Drinks", "price": 300, "currency": "EUR", "brand": "Millrace"});
+    let commands =
+        [command("AddProduct", 901, tea), promote(2), promote(3), place(901, "customer-0900", "tea")];
+    new.millrace(&["send", &instance.written(&commands)]).await.expect_success();
+    becomes(&instance.read, "SELECT count(*) FROM products WHERE slogan = 'drink it'", 3).await;
+    becomes(&instance.read, "SELECT count(*) FROM products WHERE brand = 'Millrace' AND price = 300", 1)
+        .await;
+    becomes(&instance.read, "SELECT count(*) FROM orders WHERE order_id = 'order-000901'", 1).await;
+    becomes(&instance.read, DEAD, 0).await;
+    becomes(&instance.write, DEAD, 0).await;
+    eventually("the earlier process has met what it does not know", async || {
+        let (_, text) = old.asked("readyz").await?;
+        if text.contains("build-too-old") { Ok(()) } else { Err(text) }
+    })
+    .await;
+}
+
+/// A release that is taken back, and comes again.
+async fn there_and_back(instance: &Instance, old: &Build, new: &Build) {
+    old.millrace(&["setup", "--downgrade"]).await.expect_success();
+    new.millrace(&["setup"]).await.expect_success();
+    let _new = new.start();
+    instance.send(&[register(902)]).await;
+    becomes(&instance.read, "SELECT count(*) FROM customers WHERE customer_id = 'customer-0902'", 1).await;
+    // By the next release alone; the one before has only written `why`.
+    let renamed = "SELECT count(*) FROM audit WHERE reason = why";
+    becomes(&instance.write, renamed, 1).await;
+}
+
+fn promote(i: usize) -> String {
+    command("PromoteProduct", i, json!({"product_id": format!("product-{i:04}"), "slogan": "drink it"}))
+}
