@@ -1,7 +1,10 @@
 //! The one loop: take a batch of a partition, fold it, commit states, outputs and the offset together.
 
+mod aborted;
+mod parts;
+
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::future::BoxFuture;
 use millrace_store::Place;
@@ -21,15 +24,11 @@ use crate::record::Record;
 use crate::retry::{Lane, Retries, Settled};
 use crate::supervision::Watch;
 use crate::{envelope, metrics, release};
+use parts::{after, before, extract_below, within};
 
 /// The most bytes of records in one transaction, unless one record alone is larger: what is made of a record on its way into
 /// Postgres and Elasticsearch takes its size in memory several times.
 const BATCH_BYTES_MAX: usize = 2 << 20;
-/// How often a worker looks whether it is still paused.
-const LOOK_AGAIN_WHEN_PAUSED: Duration = Duration::from_millis(50);
-
-/// What waiting for a later build is called in metrics and logs.
-const TOO_OLD: &str = "build-too-old";
 
 /// Whether this process is still a member of the Kafka group. Asked before a partition is claimed again.
 pub(crate) type StillOurs = Arc<dyn Fn(Claim) -> BoxFuture<'static, bool> + Send + Sync>;
@@ -292,127 +291,6 @@ impl Worker {
         self.apply(left, None).await && self.apply(right, None).await
     }
 
-    /// The one match on why a batch was not committed.
-    async fn after_attempt(&mut self, outcome: Result<(), WorkError>, delays: &mut Delays) -> Next {
-        let Err(error) = outcome else { return Next::Done };
-        self.retries.role.forget();
-        match error {
-            WorkError::Contended(reason) => self.after_contention("contended", reason.text(), delays).await,
-            WorkError::Overran(reason) => self.after_contention("overran", reason.text(), delays).await,
-            WorkError::Outdated(reason) => self.after_contention("outdated", reason.text(), delays).await,
-            WorkError::Fenced => {
-                self.aborted("fenced", "another epoch has claimed the partition");
-                self.claim_again(&mut delays.outage).await
-            }
-            WorkError::Paused(at) if at > self.claim.applied => {
-                self.reach = at;
-                Next::Again
-            }
-            WorkError::Paused(_) => self.while_paused().await,
-            WorkError::Outage { dependency, reason } => {
-                self.aborted("outage", &format!("{dependency}: {reason}"));
-                let label = dependency.to_string();
-                self.wait(&mut delays.outage, &label).await
-            }
-            WorkError::BuildTooOld(reason) => self.while_too_old(&reason, delays).await,
-            WorkError::NotTaken(reason) => {
-                self.aborted("refused", reason.text());
-                self.wait(&mut delays.outage, "kafka").await
-            }
-            // A record that is refused even as a dead letter: the ledger itself refuses it. Waiting beats losing it.
-            refused @ (WorkError::Refused(_) | WorkError::Faulty(_)) => {
-                self.aborted("refused", &refused.to_string());
-                self.wait(&mut delays.outage, "postgres").await
-            }
-        }
-    }
-
-    /// Tries again after a short delay, never at once: two batches that meet again and again would take all of the
-    /// processor.
-    async fn after_contention(&self, why: &str, reason: &str, delays: &mut Delays) -> Next {
-        self.aborted(why, reason);
-        if delays.contention.wait_unless(&self.stop).await { Next::Again } else { Next::GiveBack }
-    }
-
-    /// Two generations are being compared; the pause in Postgres has an end in any case.
-    async fn while_paused(&self) -> Next {
-        tokio::select! {
-            () = self.stop.cancelled() => Next::GiveBack,
-            () = tokio::time::sleep(LOOK_AGAIN_WHEN_PAUSED) => Next::Again,
-        }
-    }
-
-    /// The next record is for a later build: this one waits, and leaves the group to such a build as soon as one is in it. A
-    /// member that stayed would keep the partition; one that left before would keep it from the other records, too.
-    async fn while_too_old(&self, reason: &str, delays: &mut Delays) -> Next {
-        self.aborted(TOO_OLD, reason);
-        delays.too_old.get_or_insert_with(|| release::Waits::at(&self.claim, reason));
-        if let Some(later) = (self.later_member)().await {
-            self.watch.give_way(&format!("{reason}; the group is left to release {later}"));
-            return Next::GiveBack;
-        }
-        self.wait(&mut delays.outage, TOO_OLD).await
-    }
-
-    async fn wait(&self, backoff: &mut Backoff, dependency: &str) -> Next {
-        if backoff.wait_for(dependency, &self.stop).await { Next::Again } else { Next::GiveBack }
-    }
-
-    /// After a fence: claims again once Kafka confirms that we are still in the group. A process that was away waits
-    /// here until its partitions are revoked; the fence keeps it from writing meanwhile.
-    async fn claim_again(&mut self, backoff: &mut Backoff) -> Next {
-        if self.stop.is_cancelled() {
-            return Next::GiveBack;
-        }
-        if !(self.still_ours)(self.claim.clone()).await {
-            return self.wait(backoff, "kafka").await;
-        }
-        match self.claim.take_again(self.retries.role.database()).await {
-            Ok(claim) if self.claim.is_lost_to(&claim) => {
-                tracing::error!(
-                    group = self.claim.group.id,
-                    topic = claim.topic,
-                    partition = claim.partition,
-                    had = self.claim.applied,
-                    has = claim.applied,
-                    "Postgres has lost commits"
-                );
-                self.watch.leave().cancel();
-                Next::GiveBack
-            }
-            Ok(claim) => {
-                tracing::info!(
-                    topic = claim.topic,
-                    partition = claim.partition,
-                    epoch = claim.epoch,
-                    "claimed again"
-                );
-                self.set_claim(claim);
-                Next::Again
-            }
-            Err(error) => {
-                self.aborted("outage", &error.to_string());
-                self.wait(backoff, "postgres").await
-            }
-        }
-    }
-
-    fn set_claim(&mut self, claim: Claim) {
-        if let Some(publisher) = &self.publisher {
-            publisher.set_claim(claim.clone());
-        }
-        self.claim = claim;
-    }
-
-    /// Counts and logs a batch that was not committed.
-    fn aborted(&self, why: &str, reason: &str) {
-        let Claim { group, topic, partition, .. } = &self.claim;
-        metrics::BATCHES_ABORTED
-            .with_label_values(&[group.id.as_str(), &group.generation.to_string(), why])
-            .inc();
-        tracing::warn!(group = %group.own_name(), topic, partition, why, reason, "batch aborted");
-    }
-
     /// Of one try at a batch.
     fn span(&self, batch: &[Record]) -> Span {
         let Claim { group, topic, partition, applied, .. } = &self.claim;
@@ -524,82 +402,5 @@ async fn fenced(publisher: Option<&PublisherHandle>) {
     match publisher {
         Some(publisher) => publisher.fenced().await,
         None => std::future::pending().await,
-    }
-}
-
-/// Takes the records below `offset` out of a batch that is in order.
-fn extract_below(batch: &mut Vec<Record>, offset: i64) -> Vec<Record> {
-    let rest = batch.split_off(batch.partition_point(|record| record.offset < offset));
-    std::mem::replace(batch, rest)
-}
-
-/// The records of a batch below `offset`.
-fn before(batch: &[Record], offset: i64) -> &[Record] {
-    batch.get(..batch.partition_point(|record| record.offset < offset)).unwrap_or_default()
-}
-
-/// The records of a batch from `offset` on.
-fn after(batch: &[Record], offset: i64) -> &[Record] {
-    batch.get(batch.partition_point(|record| record.offset < offset)..).unwrap_or_default()
-}
-
-/// The first records of a batch that take no more than so many bytes; at least one.
-fn within(batch: &[Record], bytes_max: usize) -> &[Record] {
-    let sums = batch.iter().scan(0, |sum, record| {
-        *sum += record.bytes();
-        Some(*sum)
-    });
-    let count = sums.take_while(|sum| *sum <= bytes_max).count().max(1);
-    batch.get(..count).unwrap_or(batch)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn batch(offsets: &[i64]) -> Vec<Record> {
-        let record = |offset: &i64| Record {
-            topic: "t".into(),
-            partition: 0,
-            offset: *offset,
-            timestamp_ms: None,
-            key: None,
-            value: None,
-            headers: Vec::new(),
-            unread: None,
-            ordering_key: Default::default(),
-            room: None,
-        };
-        offsets.iter().map(record).collect()
-    }
-
-    fn offsets(batch: &[Record]) -> Vec<i64> {
-        batch.iter().map(|record| record.offset).collect()
-    }
-
-    #[test]
-    fn records_that_were_applied_before_are_separated_from_those_that_were_not() {
-        let mut records = batch(&[3, 4, 7, 8]);
-        let before = extract_below(&mut records, 7);
-        assert_eq!((offsets(&before), offsets(&records)), (vec![3, 4], vec![7, 8]));
-    }
-
-    #[test]
-    fn a_batch_goes_on_after_the_offset_that_postgres_knows() {
-        let records = batch(&[3, 4, 7]);
-        assert_eq!(offsets(after(&records, 0)), [3, 4, 7]);
-        assert_eq!(offsets(after(&records, 5)), [7]);
-        assert_eq!(offsets(after(&records, 8)), [0; 0]);
-        assert_eq!(offsets(before(&records, 5)), [3, 4]);
-    }
-
-    #[test]
-    fn a_batch_ends_before_it_is_too_large_and_has_one_record_at_least() {
-        let record = |offset: i64| Record { value: Some(vec![0; 100]), ..batch(&[offset]).remove(0) };
-        let records: Vec<Record> = [3, 4, 7].map(record).into();
-        assert_eq!(offsets(within(&records, 200)), [3, 4]);
-        assert_eq!(offsets(within(&records, 300)), [3, 4, 7]);
-        assert_eq!(offsets(within(&records, 99)), [3]);
-        assert_eq!(offsets(within(&[], 100)), [0; 0]);
     }
 }

@@ -1,0 +1,143 @@
+//! What follows when a batch was not committed.
+
+use std::time::Duration;
+
+use crate::backoff::Backoff;
+use crate::error::WorkError;
+use crate::offsets::Claim;
+use crate::{metrics, release};
+
+use super::{Delays, Next, Worker};
+
+/// How often a worker looks whether it is still paused.
+const LOOK_AGAIN_WHEN_PAUSED: Duration = Duration::from_millis(50);
+
+/// What waiting for a later build is called in metrics and logs.
+const TOO_OLD: &str = "build-too-old";
+
+impl Worker {
+    /// The one match on why a batch was not committed.
+    pub(super) async fn after_attempt(
+        &mut self,
+        outcome: Result<(), WorkError>,
+        delays: &mut Delays,
+    ) -> Next {
+        let Err(error) = outcome else { return Next::Done };
+        self.retries.role.forget();
+        match error {
+            WorkError::Contended(reason) => self.after_contention("contended", reason.text(), delays).await,
+            WorkError::Overran(reason) => self.after_contention("overran", reason.text(), delays).await,
+            WorkError::Outdated(reason) => self.after_contention("outdated", reason.text(), delays).await,
+            WorkError::Fenced => {
+                self.aborted("fenced", "another epoch has claimed the partition");
+                self.claim_again(&mut delays.outage).await
+            }
+            WorkError::Paused(at) if at > self.claim.applied => {
+                self.reach = at;
+                Next::Again
+            }
+            WorkError::Paused(_) => self.while_paused().await,
+            WorkError::Outage { dependency, reason } => {
+                self.aborted("outage", &format!("{dependency}: {reason}"));
+                let label = dependency.to_string();
+                self.wait(&mut delays.outage, &label).await
+            }
+            WorkError::BuildTooOld(reason) => self.while_too_old(&reason, delays).await,
+            WorkError::NotTaken(reason) => {
+                self.aborted("refused", reason.text());
+                self.wait(&mut delays.outage, "kafka").await
+            }
+            // A record that is refused even as a dead letter: the ledger itself refuses it. Waiting beats losing it.
+            refused @ (WorkError::Refused(_) | WorkError::Faulty(_)) => {
+                self.aborted("refused", &refused.to_string());
+                self.wait(&mut delays.outage, "postgres").await
+            }
+        }
+    }
+
+    /// Tries again after a short delay, never at once: two batches that meet again and again would take all of the
+    /// processor.
+    async fn after_contention(&self, why: &str, reason: &str, delays: &mut Delays) -> Next {
+        self.aborted(why, reason);
+        if delays.contention.wait_unless(&self.stop).await { Next::Again } else { Next::GiveBack }
+    }
+
+    /// Two generations are being compared; the pause in Postgres has an end in any case.
+    async fn while_paused(&self) -> Next {
+        tokio::select! {
+            () = self.stop.cancelled() => Next::GiveBack,
+            () = tokio::time::sleep(LOOK_AGAIN_WHEN_PAUSED) => Next::Again,
+        }
+    }
+
+    /// The next record is for a later build: this one waits, and leaves the group to such a build as soon as one is in it. A
+    /// member that stayed would keep the partition; one that left before would keep it from the other records, too.
+    pub(super) async fn while_too_old(&self, reason: &str, delays: &mut Delays) -> Next {
+        self.aborted(TOO_OLD, reason);
+        delays.too_old.get_or_insert_with(|| release::Waits::at(&self.claim, reason));
+        if let Some(later) = (self.later_member)().await {
+            self.watch.give_way(&format!("{reason}; the group is left to release {later}"));
+            return Next::GiveBack;
+        }
+        self.wait(&mut delays.outage, TOO_OLD).await
+    }
+
+    pub(super) async fn wait(&self, backoff: &mut Backoff, dependency: &str) -> Next {
+        if backoff.wait_for(dependency, &self.stop).await { Next::Again } else { Next::GiveBack }
+    }
+
+    /// After a fence: claims again once Kafka confirms that we are still in the group. A process that was away waits
+    /// here until its partitions are revoked; the fence keeps it from writing meanwhile.
+    pub(super) async fn claim_again(&mut self, backoff: &mut Backoff) -> Next {
+        if self.stop.is_cancelled() {
+            return Next::GiveBack;
+        }
+        if !(self.still_ours)(self.claim.clone()).await {
+            return self.wait(backoff, "kafka").await;
+        }
+        match self.claim.take_again(self.retries.role.database()).await {
+            Ok(claim) if self.claim.is_lost_to(&claim) => {
+                tracing::error!(
+                    group = self.claim.group.id,
+                    topic = claim.topic,
+                    partition = claim.partition,
+                    had = self.claim.applied,
+                    has = claim.applied,
+                    "Postgres has lost commits"
+                );
+                self.watch.leave().cancel();
+                Next::GiveBack
+            }
+            Ok(claim) => {
+                tracing::info!(
+                    topic = claim.topic,
+                    partition = claim.partition,
+                    epoch = claim.epoch,
+                    "claimed again"
+                );
+                self.set_claim(claim);
+                Next::Again
+            }
+            Err(error) => {
+                self.aborted("outage", &error.to_string());
+                self.wait(backoff, "postgres").await
+            }
+        }
+    }
+
+    fn set_claim(&mut self, claim: Claim) {
+        if let Some(publisher) = &self.publisher {
+            publisher.set_claim(claim.clone());
+        }
+        self.claim = claim;
+    }
+
+    /// Counts and logs a batch that was not committed.
+    pub(super) fn aborted(&self, why: &str, reason: &str) {
+        let Claim { group, topic, partition, .. } = &self.claim;
+        metrics::BATCHES_ABORTED
+            .with_label_values(&[group.id.as_str(), &group.generation.to_string(), why])
+            .inc();
+        tracing::warn!(group = %group.own_name(), topic, partition, why, reason, "batch aborted");
+    }
+}
