@@ -36,6 +36,8 @@ async fn ten_thousand_commands_in_flight_all_have_an_outcome_in_bounded_memory()
     assert!(peak < MEMORY_MAX_MB, "{peak} MB resident at the most");
 }
 
+/// All that there are, and with them every view.
+const CONTEXTS: &str = r#"["accounts", "campaigns", "carts", "catalog", "customers", "inventory", "notifications", "orders", "payments", "reviews", "subscriptions"]"#;
 /// In bytes: Kafka takes no record of more than a mebibyte.
 const LARGE_RECORD: usize = 900_000;
 const LARGE_RECORDS: usize = 60;
@@ -49,7 +51,7 @@ const COMMON: usize = 40 << 20;
 #[tokio::test(flavor = "multi_thread")]
 async fn large_records_wait_for_postgres_and_pass_through_every_group_in_bounded_memory() {
     let _turn = beside_others().await;
-    let instance = instance_with("large", &[]).await;
+    let instance = instance_with("large", &[("contexts", CONTEXTS)]).await;
     let [link, elasticsearch] = [Link::to("READ_DATABASE_URL").await, Link::to("ELASTICSEARCH_URL").await];
     let process = instance.start_with(&[], &[link.variable(), elasticsearch.variable()]);
     process.reports("millrace_partitions_assigned", &[], partitions(&instance)).await;
