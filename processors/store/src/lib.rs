@@ -14,12 +14,14 @@ pub mod deployed;
 pub mod effect;
 mod group;
 pub mod heartbeat;
+pub mod indexes;
 pub mod migrations;
 pub mod names;
 pub mod outbox;
 pub mod parked;
 mod place;
 pub mod progress;
+pub mod refolded;
 pub mod replay;
 pub mod saga;
 pub mod saga_step;
@@ -28,6 +30,7 @@ mod sqlstate;
 mod statements;
 pub mod stream;
 pub mod timestamp;
+pub mod verified;
 pub mod write_side;
 
 pub use group::{Group, own_name};
@@ -41,6 +44,7 @@ pub fn statements_of_the_write_side() -> impl Iterator<Item = &'static str> {
         effect::STATEMENTS,
         heartbeat::STATEMENTS,
         outbox::STATEMENTS,
+        refolded::STATEMENTS,
         saga::STATEMENTS,
         saga_step::STATEMENTS,
         saga_timer::STATEMENTS,
@@ -56,7 +60,7 @@ pub fn statements_of_the_read_side() -> impl Iterator<Item = &'static str> {
     own.into_iter().chain(of_both_sides()).flatten().copied()
 }
 
-fn of_both_sides() -> [&'static [&'static str]; 7] {
+fn of_both_sides() -> [&'static [&'static str]; 8] {
     [
         audit::STATEMENTS,
         blocked_key::STATEMENTS,
@@ -65,5 +69,6 @@ fn of_both_sides() -> [&'static [&'static str]; 7] {
         dead_letter::STATEMENTS,
         deployed::STATEMENTS,
         parked::STATEMENTS,
+        verified::STATEMENTS,
     ]
 }

@@ -43,6 +43,10 @@ pub const WRITE: Migrations = Migrations(&[
     ),
     Step::exclusive("pause points, inputs of sagas", include_str!("../migrations/0002_write.sql")),
     DEPLOYED,
+    Step::new(
+        "what is verified, when rows were written",
+        concat!(include_str!("../migrations/0006_both.sql"), include_str!("../migrations/0006_write.sql")),
+    ),
 ]);
 /// Those of the read side, without the views' own tables, which each have their generation.
 pub const READ: Migrations = Migrations(&[
@@ -53,6 +57,7 @@ pub const READ: Migrations = Migrations(&[
     Step::new("shapes of generations", include_str!("../migrations/0002_read.sql")),
     Step::exclusive("pause points", include_str!("../migrations/0003_read.sql")),
     DEPLOYED,
+    Step::new("what is verified", include_str!("../migrations/0006_both.sql")),
 ]);
 const DEPLOYED: Step = Step::new("deployed releases", include_str!("../migrations/0004_both.sql"));
 
@@ -137,7 +142,7 @@ mod tests {
             };
             migrator.iter().map(hash).collect::<Vec<_>>()
         };
-        assert_eq!(hashes(WRITE), [0x9ac9_006a, 0x7684_3f43, 0xe3de_e5d6]);
-        assert_eq!(hashes(READ), [0xc556_bd9f, 0x16ed_12c7, 0x6d39_c467, 0xe3de_e5d6]);
+        assert_eq!(hashes(WRITE), [0x9ac9_006a, 0x7684_3f43, 0xe3de_e5d6, 0xc52c_ef2d]);
+        assert_eq!(hashes(READ), [0xc556_bd9f, 0x16ed_12c7, 0x6d39_c467, 0xe3de_e5d6, 0xace2_8caa]);
     }
 }
