@@ -200,7 +200,7 @@ impl<'a> Auditor<'a> {
         &self,
         model: &ReadModel,
         key: Option<&str>,
-        mut repairs: Option<&mut RepairScope>,
+        repairs: Option<&mut RepairScope>,
         report: &mut Report,
     ) -> Result<(), Failure> {
         let (Some(definition), Some(role)) = (&model.table, self.roles.view(model.name, AUDITED)) else {
@@ -220,8 +220,7 @@ impl<'a> Auditor<'a> {
         match mark {
             Some(mark) => self.new_of_view(&mut view, &mut connection, (mark, now), repairs, report).await,
             None => {
-                let left =
-                    self.whole_view(&mut view, &mut connection, repairs.as_deref_mut(), report).await?;
+                let left = self.whole_view(&mut view, &mut connection, repairs, report).await?;
                 self.keep(&view, &mut connection, now.filter(|_| left == 0 && key.is_none())).await
             }
         }

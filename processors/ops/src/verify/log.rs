@@ -84,7 +84,7 @@ impl LogDocuments<'_> {
     pub(super) async fn check(&self, mut pace: Pace, mark: Option<&Mark>) -> Result<Logged, Failure> {
         let mut seen = Suspects::default();
         let behind = match mark {
-            Some(mark) if self.new(mark.since, &mut pace, &mut seen).await? => {
+            Some(mark) if self.recent(mark.since, &mut pace, &mut seen).await? => {
                 let about = store::about(&self.databases[0].pool).await;
                 let about = about.map_err(|error| self.databases[0].failure(error))?;
                 let part = (about / LOOKS + 1).max(sample::LEAST);
@@ -128,7 +128,12 @@ impl LogDocuments<'_> {
     }
 
     /// What was written since a time; false when that are too many streams.
-    async fn new(&self, since: DateTime<Utc>, pace: &mut Pace, seen: &mut Suspects) -> Result<bool, Failure> {
+    async fn recent(
+        &self,
+        since: DateTime<Utc>,
+        pace: &mut Pace,
+        seen: &mut Suspects,
+    ) -> Result<bool, Failure> {
         let fail = |error| self.databases[0].failure(error);
         let pool = &self.databases[0].pool;
         let spans = store::new(pool, &self.model.contexts, since, STREAMS_MAX).await.map_err(fail)?;
