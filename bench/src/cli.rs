@@ -25,6 +25,7 @@ Examples:
   scripts/bench drain poison                         what one refused customer in a thousand costs the others
   scripts/bench drain hot inventory                  what it costs that every order has the same product
   scripts/bench replay                               a million events, rebuilt beside what serves
+  scripts/bench history --events 10000000            what a long history costs
   scripts/bench growth streams --most 100000         with a thousand and with a hundred thousand customers
   scripts/bench drain view --order together --set processing.events_batch_max=10000
   scripts/bench against commands one-by-one          in turns with one transaction for each command
@@ -84,6 +85,8 @@ pub(crate) enum Measurement {
     Reading(Reading),
     /// How fast each stage is and how soon a row can be read, by partitions, by streams and by backlog
     Growth(Growth),
+    /// What operators and the auditor ask, and how fast commands are decided, without and with very many events
+    History(History),
     /// A view of Postgres and Elasticsearch built from its events, then rebuilt beside itself, compared and swapped
     Replay(Replay),
     /// A stage in turns with what people would use instead, on the same backlog, until the same rows are there
@@ -164,6 +167,20 @@ pub(crate) enum Growing {
     Backlog,
 }
 
+/// Options of `history`.
+#[derive(Debug, Args)]
+pub(crate) struct History {
+    /// Events of customers, rounded down to whole streams
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..=10_000_000))]
+    pub(crate) events: u64,
+    /// Commands that are decided after them
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1_000..))]
+    pub(crate) commands: u64,
+    /// Partitions of each topic
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) partitions: i32,
+}
+
 /// Options of `replay`.
 #[derive(Debug, Args)]
 pub(crate) struct Replay {
@@ -187,6 +204,7 @@ impl Measurement {
             Measurement::Drain { stage: Stage::Hot(_) } => "drain_hot",
             Measurement::Reading(_) => "reading",
             Measurement::Growth(_) => "growth",
+            Measurement::History(_) => "history",
             Measurement::Replay(_) => "replay",
             Measurement::Against { stage: Against::Commands { .. } } => "against_commands",
             Measurement::Against { stage: Against::View { .. } } => "against_view",
@@ -210,6 +228,7 @@ impl Measurement {
             Measurement::Reading(options) => options.partitions,
             // Each point has its own.
             Measurement::Growth(_) => 1,
+            Measurement::History(options) => options.partitions,
             Measurement::Replay(options) => options.partitions,
             Measurement::Drain { stage: Stage::View(views) } => views.backlog.partitions,
             Measurement::Drain { stage: Stage::Hot(hot) } => hot.backlog.partitions,

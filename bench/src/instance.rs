@@ -42,6 +42,11 @@ impl Instance {
         Self { kit: self.kit.with(format!("topics.partitions={partitions}")), partitions }
     }
 
+    /// The same with a further setting.
+    pub(crate) fn with(&self, setting: &str) -> Self {
+        Self { kit: self.kit.with(setting.to_owned()), partitions: self.partitions }
+    }
+
     /// Removes what an earlier run has left and sets up anew.
     pub(crate) async fn recreate(&self) -> Result<()> {
         self.remove().await?;

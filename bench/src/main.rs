@@ -6,6 +6,7 @@ mod consume;
 mod cpu;
 mod drain;
 mod growth;
+mod history;
 mod instance;
 mod latency;
 mod load;
@@ -77,6 +78,7 @@ async fn measure(measurement: &Measurement, instance: &Instance) -> Result<Repor
         Measurement::Drain { stage: Stage::Hot(options) } => drain::hot(instance, options).await,
         Measurement::Reading(options) => reading::measure(instance, options).await,
         Measurement::Growth(options) => growth::measure(instance, options).await,
+        Measurement::History(options) => history::measure(instance, options).await,
         Measurement::Replay(options) => replay::measure(instance, options).await,
         Measurement::Against { stage: Against::Commands { peers, turns } } => {
             against::commands(instance, turns, peers).await

@@ -153,7 +153,7 @@ impl Instance {
         let written =
             versions(&self.write, "SELECT context, id, version FROM stream WHERE version > 0", "").await?;
         for view in self.views().iter().filter(|view| view.table) {
-            let sql = "SELECT context, stream, min(version) FROM progress WHERE grp = $1 GROUP BY 1, 2";
+            let sql = "SELECT context, stream, min(version) FROM progress WHERE grp = $1 AND generation > 0 GROUP BY 1, 2";
             let folded = versions(&self.read, sql, &self.group(view.name)).await?;
             let of_view =
                 written.iter().filter(|((context, _), _)| view.contexts.contains(&context.as_str()));

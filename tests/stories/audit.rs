@@ -114,6 +114,35 @@ async fn what_was_corrupted_is_found_and_repaired_and_nothing_else_is() {
         "SELECT count(*) FROM audit WHERE who = 'bo' AND action = 'repair' AND why = 'edited by hand'";
     assert_eq!(sqlx::query_scalar::<_, i64>(repaired).fetch_one(&instance.read).await.expect("a count"), 9);
     of_one_key_only_that_is_told(&instance).await;
+    what_is_new_and_a_part_of_the_rest_is_compared(&instance).await;
+}
+
+/// The look before has found everything right: what is new since is compared with a copy, and old rows in turn, here all of them.
+async fn what_is_new_and_a_part_of_the_rest_is_compared(instance: &Instance) {
+    verify(instance, &[]).await.expect_success();
+    instance.send(&UNDER_LOAD.slices(48)[12]).await;
+    instance.settle().await;
+    let told = verify(instance, &["--incremental"]).await;
+    let report = told.expect_success().json();
+    assert_eq!(found(&told), Vec::<String>::new());
+    let folded = |name: &str| {
+        let compared = report["compared"].as_array().expect("what was compared");
+        compared.iter().find(|one| one["name"] == name).expect("a view")["events"].as_u64().expect("a number")
+    };
+    assert!(folded("orders") < 60, "only what is new is folded: {report}");
+    execute(instance, &format!("UPDATE orders_g1 SET total = total + 50 WHERE order_id = '{}'", order(5)))
+        .await;
+    execute(instance, &format!("DELETE FROM customers_g1 WHERE customer_id = '{}'", customer(7))).await;
+    let wrong = [format!("row customers {}", customer(7)), format!("row orders {}", order(5))];
+    for look in ["against the copy", "folded anew"] {
+        let told = verify(instance, &["--incremental"]).await;
+        let mut found = found(told.expect_code(5));
+        found.retain(|sign| sign.starts_with("row "));
+        assert_eq!(found, wrong, "{look}");
+    }
+    verify(instance, &["--repair", "--why", "edited by hand"]).await.expect_success();
+    instance.settle().await;
+    verify(instance, &["--incremental"]).await.expect_success();
 }
 
 async fn of_one_key_only_that_is_told(instance: &Instance) {
@@ -235,7 +264,15 @@ async fn an_event_that_is_not_on_its_topic_is_emitted_again_as_it_was() {
     instance.settle().await;
     let topic = instance.topic("evt", "customers");
     let before = instance.kafka.all(&topic);
+    verify(&instance, &[]).await.expect_success();
+    verify(&instance, &["--incremental"]).await.expect_success();
     delete_records(&topic, &[before[0].partition], Some(1)).await;
+    let told = verify(&instance, &["--incremental"]).await;
+    assert_eq!(
+        found(told.expect_code(5)),
+        [format!("event customers {}", customer(1))],
+        "it is not as it was"
+    );
     let told = verify(&instance, &[]).await;
     assert_eq!(found(told.expect_code(5)), [format!("event customers {}", customer(1))]);
     assert_eq!(told.json()["findings"][0]["fields"][0]["expected"], json!(["1"]), "{}", told.stdout);

@@ -1,9 +1,14 @@
 //! A stored state is a shortcut too: what is missing or older than the code is folded again from the events.
 
-use millrace_tests::{Instance, Load};
+use millrace_tests::load::{command, customer};
+use millrace_tests::{Instance, Load, Process};
+use serde_json::json;
 
 use crate::undisturbed::undisturbed;
 use crate::{beside_others, instance};
+
+/// A little more than two pages.
+const CHANGES: usize = 10_100;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn deleted_and_aged_states_are_folded_again_to_the_same_bytes() {
@@ -28,6 +33,32 @@ async fn deleted_and_aged_states_are_folded_again_to_the_same_bytes() {
         .await
         .only(&["written outbox", "written command", "postgres", "elasticsearch"])
         .assert_same(&expected.only(&["written outbox", "written command", "postgres", "elasticsearch"]));
+    a_long_stream_is_folded_again_in_pages(&instance, process).await;
+}
+
+/// More events than are folded inside a batch: its next command waits until they are folded in pages, and is decided.
+async fn a_long_stream_is_folded_again_in_pages(instance: &Instance, mut process: Process) {
+    let change = |n: usize| {
+        let data =
+            json!({"customer_id": customer(1), "name": format!("Plato {n}"), "email": "plato@example.com"});
+        command("ChangeCustomerDetails", 10_000 + n, data)
+    };
+    instance.send(&(0..CHANGES).map(change).collect::<Vec<_>>()).await;
+    instance.settle().await;
+    process.stops().await;
+    let stream = "SELECT version, state::text FROM stream WHERE context = 'customers' AND id = $1";
+    let stream = async || -> (i64, Option<String>) {
+        sqlx::query_as(stream).bind(customer(1)).fetch_one(&instance.write).await.expect("a stream")
+    };
+    let (version, _) = stream().await;
+    spoil_every_state(instance).await;
+    let process = instance.start();
+    instance.send(&[change(CHANGES)]).await;
+    instance.settle().await;
+    let (after, state) = stream().await;
+    assert_eq!(after, version + 1);
+    assert!(state.expect("a state").contains(&format!("Plato {CHANGES}")));
+    assert!(process.log().contains("folded again from its events, in pages"), "{}", process.log());
 }
 
 /// Half of the states go missing; the others are nonsense of an older version, which must not be believed.

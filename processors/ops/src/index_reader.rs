@@ -64,7 +64,28 @@ impl<'i> IndexReader<'i> {
         let path = [self.name.as_str(), "_pit"];
         let opened = self.elastic.send_query(Method::POST, &path, &[("keep_alive", KEPT_FOR)], None).await?;
         let pit = self.elastic.success(opened, &path)?.get("id").cloned().unwrap_or_default();
-        Ok(Ids { elastic: self.elastic, pit, after: Value::Null })
+        Ok(Ids { elastic: self.elastic, pit, after: Value::Null, between: None })
+    }
+
+    /// The ids of documents that were written from an operation on, by the number that Elasticsearch gives each (`_seq_no`), up to before
+    /// another: one that is not written keeps its number.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) async fn ids_between(&self, from: i64, to: i64) -> Result<Ids<'i>, Failure> {
+        Ok(Ids { between: Some((from, to)), ..self.ids().await? })
+    }
+
+    /// The number of the last operation that left a document.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) async fn last_operation(&self) -> Result<i64, Failure> {
+        let path = [self.name.as_str(), "_search"];
+        let search = json!({"size": 0, "aggs": {"last": {"max": {"field": "_seq_no"}}}});
+        let found = self.elastic.send(Method::POST, &path, Some(&search)).await?;
+        let last = self.elastic.success(found, &path)?.pointer("/aggregations/last/value").cloned();
+        Ok(last.as_ref().and_then(Value::as_f64).map_or(0, |last| last as i64))
     }
 }
 
@@ -73,6 +94,7 @@ pub(crate) struct Ids<'i> {
     elastic: &'i Http,
     pit: Value,
     after: Value,
+    between: Option<(i64, i64)>,
 }
 
 impl Ids<'_> {
@@ -116,6 +138,9 @@ impl Ids<'_> {
         });
         if let Some(search) = search.as_object_mut().filter(|_| !self.after.is_null()) {
             search.insert("search_after".to_owned(), self.after.clone());
+        }
+        if let (Some(search), Some((from, to))) = (search.as_object_mut(), self.between) {
+            search.insert("query".to_owned(), json!({"range": {"_seq_no": {"gte": from, "lt": to}}}));
         }
         self.search(&search).await
     }

@@ -5,6 +5,18 @@ use sqlx::{AssertSqlSafe, PgConnection};
 /// Keys in a page.
 pub(crate) const PAGE: i64 = 500;
 
+/// The first keys after one of those that a table notes, some of them more than once.
+pub(crate) async fn noted_after(
+    connection: &mut PgConnection,
+    (table, column): (&str, &str),
+    after: &str,
+) -> sqlx::Result<Vec<String>> {
+    let keys = format!(
+        "SELECT DISTINCT \"{column}\" FROM \"{table}\" WHERE \"{column}\" > $1 ORDER BY \"{column}\" LIMIT $2"
+    );
+    sqlx::query_scalar(AssertSqlSafe(keys)).bind(after).bind(PAGE).fetch_all(connection).await
+}
+
 /// The first keys after one, in order; of all rows, or only one.
 pub(crate) async fn after(
     connection: &mut PgConnection,

@@ -9,6 +9,7 @@ use millrace_engine::failpoints::other_shape;
 use millrace_engine::release::release;
 use millrace_engine::views::shape::{Column, Shape as Like};
 use millrace_schemas::Kind;
+use millrace_store::indexes::{self, Index};
 use millrace_store::migrations::{self, Migrations};
 use millrace_store::names::{COMMANDS, Namespace, dead_letter_topic, retry_topic};
 use millrace_store::own_name;
@@ -35,6 +36,14 @@ impl Side {
         match self {
             Self::Write => migrations::WRITE,
             Self::Read => migrations::READ,
+        }
+    }
+
+    /// What finds rows in its tables that grow for ever.
+    pub fn indexes(self) -> &'static [Index] {
+        match self {
+            Self::Write => indexes::WRITE,
+            Self::Read => indexes::READ,
         }
     }
 }

@@ -121,7 +121,7 @@ async fn identified(
     {
         return Ok((context.to_owned(), id.to_owned()));
     }
-    let found = stream::contexts_of(&write.pool, &request.id).await;
+    let found = stream::contexts_of(&write.pool, &contexts, &request.id).await;
     let found = found.map_err(|error| write.failure(error))?;
     match found.as_slice() {
         [context] => Ok((context.clone(), request.id.clone())),

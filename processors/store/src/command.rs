@@ -75,10 +75,13 @@ statements! {
     RECEIPT = "SELECT to_jsonb(command) - 'fingerprint' FROM command WHERE id = $1 AND source = $2";
     RECEIPTS = "SELECT to_jsonb(command) FROM command
          WHERE id = $1 AND ($2::text IS NULL OR source = $2) ORDER BY source";
-    NEWEST = "SELECT to_jsonb(command) FROM command
-         WHERE ($1::text IS NULL OR context = $1) AND ($2::text IS NULL OR stream = $2)
-           AND ($3::text IS NULL OR status = $3) AND ($4::timestamptz IS NULL OR decided_at >= $4)
-         ORDER BY decided_at DESC, id LIMIT $5";
+    /// Only what is shown is made JSON.
+    NEWEST = "SELECT to_jsonb(c) FROM (
+             SELECT * FROM command
+             WHERE ($1::text IS NULL OR context = $1) AND ($2::text IS NULL OR stream = $2)
+               AND ($3::text IS NULL OR status = $3) AND ($4::timestamptz IS NULL OR decided_at >= $4)
+             ORDER BY decided_at DESC, id LIMIT $5) AS c
+         ORDER BY c.decided_at DESC, c.id";
     OUTCOMES = "SELECT id, status, code FROM command WHERE source = $1 AND id = ANY($2)";
     /// The table is named so that a missing `setup` is an error.
     CLOCK = "SELECT clock_timestamp() WHERE NOT EXISTS (SELECT FROM command LIMIT 0)";

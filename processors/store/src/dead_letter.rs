@@ -1,5 +1,7 @@
 //! The table `dead_letter`: records that were given up, why, and where their bytes lie.
 
+use std::collections::{BTreeMap, HashSet};
+
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgExecutor, Row as _};
@@ -60,10 +62,14 @@ statements! {
          FROM UNNEST($3::text[], $4::int[], $5::bigint[]) AS done(topic, partition, \"offset\")
          WHERE letter.topic = done.topic AND letter.partition = done.partition AND letter.\"offset\" = done.\"offset\"
            AND letter.grp = $1 AND letter.generation = $2 AND letter.status = 'dead' AND letter.code <> $6";
+    /// By the letters that lie between the first and the last record of a partition, most often none: not by each record. By their index
+    /// (OFFSET 0 says so): a join would be planned by how many a group has.
     ENDED = "SELECT l.topic, l.partition, l.\"offset\"
-         FROM UNNEST($3::text[], $4::int[], $5::bigint[]) AS r(topic, partition, \"offset\")
-         JOIN dead_letter AS l ON l.topic = r.topic AND l.partition = r.partition AND l.\"offset\" = r.\"offset\"
-         WHERE l.grp = $1 AND l.generation = $2 AND l.code <> $6
+         FROM UNNEST($3::text[], $4::int[], $5::bigint[], $6::bigint[]) AS r(topic, partition, first, last)
+         CROSS JOIN LATERAL (
+             SELECT * FROM dead_letter
+             WHERE grp = $1 AND generation = $2 AND topic = r.topic AND partition = r.partition
+               AND \"offset\" BETWEEN r.first AND r.last AND code <> $7 OFFSET 0) AS l
          GROUP BY l.topic, l.partition, l.\"offset\"
          HAVING (array_agg(l.status ORDER BY l.id DESC))[1] IN ('dead', 'discarded')";
     SHIFT_OFFSETS = "UPDATE dead_letter SET \"offset\" = \"offset\" + $5
@@ -223,16 +229,32 @@ pub async fn ended(
     if places.is_empty() {
         return Ok(Vec::new());
     }
-    let (topics, partitions, offsets) = columns(places.iter().copied());
-    sqlx::query_as(ENDED)
+    let ranges = ranges(places);
+    let mut ended: Vec<(String, i32, i64)> = sqlx::query_as(ENDED)
         .bind(&group.id)
         .bind(group.generation)
-        .bind(topics)
-        .bind(partitions)
-        .bind(offsets)
+        .bind(ranges.keys().map(|(topic, _)| *topic).collect::<Vec<_>>())
+        .bind(ranges.keys().map(|(_, partition)| *partition).collect::<Vec<_>>())
+        .bind(ranges.values().map(|(first, _)| *first).collect::<Vec<_>>())
+        .bind(ranges.values().map(|(_, last)| *last).collect::<Vec<_>>())
         .bind(DOCUMENT_REFUSED)
         .fetch_all(connection)
-        .await
+        .await?;
+    if !ended.is_empty() {
+        let asked: HashSet<&(&str, i32, i64)> = places.iter().collect();
+        ended.retain(|(topic, partition, offset)| asked.contains(&(topic.as_str(), *partition, *offset)));
+    }
+    Ok(ended)
+}
+
+/// The first and the last offset of each partition.
+fn ranges<'p>(places: &[(&'p str, i32, i64)]) -> BTreeMap<(&'p str, i32), (i64, i64)> {
+    let mut ranges = BTreeMap::new();
+    for (topic, partition, offset) in places {
+        let (first, last) = ranges.entry((*topic, *partition)).or_insert((*offset, *offset));
+        (*first, *last) = ((*first).min(*offset), (*last).max(*offset));
+    }
+    ranges
 }
 
 /// Adds `by` to the offsets of dead and discarded letters: those of a former topic are below zero.
@@ -483,4 +505,16 @@ pub async fn prune(
         discarded: status == "discarded",
     };
     Ok(gone.into_iter().map(letter).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_are_looked_for_between_the_first_and_the_last_record_of_each_partition() {
+        let places = [("a", 0, 7), ("a", 0, 5), ("a", 1, 2), ("b", 0, 1), ("a", 0, 6)];
+        let ranges: Vec<_> = ranges(&places).into_iter().collect();
+        assert_eq!(ranges, [(("a", 0), (5, 7)), (("a", 1), (2, 2)), (("b", 0), (1, 1))]);
+    }
 }

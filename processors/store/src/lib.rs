@@ -15,6 +15,7 @@ pub mod effect;
 mod group;
 pub mod growth;
 pub mod heartbeat;
+pub mod indexes;
 pub mod migrations;
 pub mod names;
 pub mod outbox;
@@ -23,6 +24,7 @@ mod place;
 pub mod progress;
 pub mod prune;
 pub mod pruned;
+pub mod refolded;
 pub mod replay;
 pub mod saga;
 pub mod saga_step;
@@ -31,6 +33,7 @@ mod sqlstate;
 mod statements;
 pub mod stream;
 pub mod timestamp;
+pub mod verified;
 pub mod write_side;
 
 pub use group::{Group, own_name};
@@ -45,6 +48,7 @@ pub fn statements_of_the_write_side() -> impl Iterator<Item = &'static str> {
         heartbeat::STATEMENTS,
         outbox::STATEMENTS,
         pruned::STATEMENTS,
+        refolded::STATEMENTS,
         saga::STATEMENTS,
         saga_step::STATEMENTS,
         saga_timer::STATEMENTS,
@@ -61,7 +65,7 @@ pub fn statements_of_the_read_side() -> impl Iterator<Item = &'static str> {
     own.into_iter().chain(of_both_sides()).flatten().copied()
 }
 
-fn of_both_sides() -> [&'static [&'static str]; 9] {
+fn of_both_sides() -> [&'static [&'static str]; 10] {
     [
         audit::STATEMENTS,
         blocked_key::STATEMENTS,
@@ -72,5 +76,6 @@ fn of_both_sides() -> [&'static [&'static str]; 9] {
         deployed::STATEMENTS,
         growth::STATEMENTS,
         parked::STATEMENTS,
+        verified::STATEMENTS,
     ]
 }

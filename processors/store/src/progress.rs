@@ -27,6 +27,13 @@ statements! {
              WHERE s.grp = $1 AND s.generation = $2 AND (s.context, s.stream) > ($4, $5)
                AND s.version > coalesce(a.version, 0)
              ORDER BY s.context, s.stream LIMIT $6";
+    AHEAD_OF = "SELECT s.context, s.stream, coalesce(a.version, 0), s.version
+             FROM UNNEST($4::text[], $5::text[]) AS asked(context, stream)
+             JOIN progress AS s ON s.grp = $1 AND s.generation = $2 AND s.context = asked.context AND s.stream = asked.stream
+             LEFT JOIN progress AS a
+                 ON a.grp = s.grp AND a.generation = $3 AND a.context = s.context AND a.stream = s.stream
+             WHERE s.version > coalesce(a.version, 0)
+             ORDER BY s.context, s.stream";
     UNFOLDED = "SELECT s.context, s.stream, s.version, coalesce(p.version, 0)
          FROM UNNEST($3::text[], $4::text[], $5::bigint[]) AS s(context, stream, version)
          LEFT JOIN progress AS p
@@ -148,6 +155,23 @@ pub async fn ahead(
 ) -> sqlx::Result<Vec<(String, String, i64, i64)>> {
     let ahead = sqlx::query_as(AHEAD).bind(group).bind(serving).bind(generation);
     ahead.bind(context).bind(stream).bind(most).fetch_all(connection).await
+}
+
+/// Those of some streams that one generation has folded further than the other, as [`ahead`] has them.
+///
+/// # Errors
+/// The database's.
+pub async fn ahead_of(
+    connection: &mut PgConnection,
+    (group, serving, generation): (&str, i32, i32),
+    streams: &[(String, String)],
+) -> sqlx::Result<Vec<(String, String, i64, i64)>> {
+    let ahead = sqlx::query_as(AHEAD_OF).bind(group).bind(serving).bind(generation);
+    ahead
+        .bind(streams.iter().map(|(context, _)| context.as_str()).collect::<Vec<_>>())
+        .bind(streams.iter().map(|(_, stream)| stream.as_str()).collect::<Vec<_>>())
+        .fetch_all(connection)
+        .await
 }
 
 /// Those of some streams (context, stream, version) that are not folded to that version, and how far each is.

@@ -24,7 +24,11 @@ statements! {
          WHERE stream.ctid = new.at";
     USED = "SELECT wanted FROM UNNEST($1::text[]) AS wanted
          WHERE EXISTS (SELECT FROM stream WHERE context = wanted AND version > 0) LIMIT 1";
-    CONTEXTS_OF = "SELECT DISTINCT context FROM stream WHERE id = $1 AND version > 0 ORDER BY 1";
+    /// Each by its key: no index begins with the id.
+    CONTEXTS_OF = "SELECT context FROM stream WHERE context = ANY($1) AND id = $2 AND version > 0 ORDER BY 1";
+    /// About the last of a part of them.
+    BEHIND = "SELECT context, id FROM stream WHERE (context, id) > ($1, $2) ORDER BY context, id OFFSET $3 LIMIT 1";
+    ABOUT = "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'stream'::regclass";
 }
 
 /// Inserts streams that are not there, in one order, at version 0.
@@ -133,10 +137,34 @@ pub async fn used(executor: impl PgExecutor<'_>, contexts: &[&str]) -> sqlx::Res
     sqlx::query_scalar(USED).bind(contexts).fetch_optional(executor).await
 }
 
-/// The contexts that have a stream of this id.
+/// Those of some contexts that have a stream of this id.
 ///
 /// # Errors
 /// The database's.
-pub async fn contexts_of(executor: impl PgExecutor<'_>, id: &str) -> sqlx::Result<Vec<String>> {
-    sqlx::query_scalar(CONTEXTS_OF).bind(id).fetch_all(executor).await
+pub async fn contexts_of(
+    executor: impl PgExecutor<'_>,
+    contexts: &[&str],
+    id: &str,
+) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar(CONTEXTS_OF).bind(contexts).bind(id).fetch_all(executor).await
+}
+
+/// The stream that is so many behind one; `None` when there are fewer.
+///
+/// # Errors
+/// The database's.
+pub async fn behind(
+    executor: impl PgExecutor<'_>,
+    (context, id): &(String, String),
+    many: i64,
+) -> sqlx::Result<Option<(String, String)>> {
+    sqlx::query_as(BEHIND).bind(context).bind(id).bind(many - 1).fetch_optional(executor).await
+}
+
+/// About how many there are, as Postgres believes.
+///
+/// # Errors
+/// The database's.
+pub async fn about(executor: impl PgExecutor<'_>) -> sqlx::Result<i64> {
+    sqlx::query_scalar(ABOUT).fetch_one(executor).await
 }

@@ -1,5 +1,6 @@
 //! Queries over several tables of the write side.
 
+use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 
 use crate::statements::statements;
@@ -20,12 +21,12 @@ statements! {
          WHERE status IN ('waiting', 'calling') GROUP BY 1, 2
          UNION ALL
          SELECT 'commands', 'sent and not decided', count(*), min(occurred_at) FROM outbox
-         WHERE version IS NULL AND starts_with(topic, $1)
+         WHERE version IS NULL AND starts_with(topic, $1) AND ($3::timestamptz IS NULL OR written_at >= $3)
            AND NOT EXISTS (SELECT FROM command WHERE command.id = outbox.id::text AND source = $2)
          HAVING count(*) > 0
          ORDER BY 1, 2";
-    KNOWS_STREAM = "SELECT EXISTS (SELECT FROM stream WHERE ($1::text IS NULL OR context = $1) AND id = $2)
-                 OR EXISTS (SELECT FROM command WHERE ($1::text IS NULL OR context = $1) AND stream = $2)
+    KNOWS_STREAM = "SELECT EXISTS (SELECT FROM stream WHERE context = ANY($1) AND id = $2)
+                 OR EXISTS (SELECT FROM command WHERE context = ANY($1) AND stream = $2)
                  OR EXISTS (SELECT FROM parked WHERE grp = $3 AND key = convert_to($2, 'UTF8'))";
     EVENTS_AND_REJECTIONS = "SELECT (SELECT coalesce(sum(version), 0)::bigint FROM stream)
                       + (SELECT count(*) FROM command WHERE status = 'rejected' AND decided_at > now() - interval '1 day')";
@@ -68,28 +69,28 @@ pub async fn moved_on(
 }
 
 /// What is under way: what it is, its status, how much of it there is, and since when the oldest. Commands are those
-/// of a source to topics that begin with `commands`.
+/// of a source to topics that begin with `commands`, written at a time or later: all before are decided.
 ///
 /// # Errors
 /// The database's.
 pub async fn under_way(
     executor: impl PgExecutor<'_>,
-    commands: &str,
-    source: &str,
+    (commands, source): (&str, &str),
+    since: Option<DateTime<Utc>>,
 ) -> sqlx::Result<Vec<(String, String, i64, Nearest)>> {
-    sqlx::query_as(UNDER_WAY).bind(commands).bind(source).fetch_all(executor).await
+    sqlx::query_as(UNDER_WAY).bind(commands).bind(source).bind(since).fetch_all(executor).await
 }
 
-/// Whether there is such a stream, of a context or of any, or a command of it, decided or waiting in a group.
+/// Whether one of some contexts has such a stream, or a command of it, decided or waiting in a group.
 ///
 /// # Errors
 /// The database's.
 pub async fn knows_stream(
     executor: impl PgExecutor<'_>,
-    (context, id): (Option<&str>, &str),
+    (contexts, id): (&[&str], &str),
     group: &str,
 ) -> sqlx::Result<bool> {
-    sqlx::query_scalar(KNOWS_STREAM).bind(context).bind(id).bind(group).fetch_one(executor).await
+    sqlx::query_scalar(KNOWS_STREAM).bind(contexts).bind(id).bind(group).fetch_one(executor).await
 }
 
 /// How many events there are, and rejections of the last day.

@@ -11,7 +11,7 @@ use millrace_ops::audit::Operator;
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
 use millrace_ops::verify::Scope;
-use millrace_ops::verify::auditor::Auditor;
+use millrace_ops::verify::auditor::{Auditor, Depth};
 use millrace_ops::verify::finding::Sign;
 use millrace_ops::verify::repair::RepairScope;
 use millrace_ops::verify::report::Report;
@@ -55,6 +55,7 @@ pub(super) async fn audit(config: Arc<Config>, stop: CancellationToken) {
 
 async fn look(config: &Config, known: HashSet<Sign>) -> Result<Report, Failure> {
     let auditor = Auditor::new(config, PATIENCE)?.in_the_background(config.audit.events_per_second);
+    let auditor = auditor.at_depth(Depth::New(config.audit.whole_interval));
     let operator = Operator::new(Some("auditor"), "wrong in two looks");
     let mut repairs = RepairScope::known(operator, known, config.audit.repairs_max);
     let mut report = Report::default();

@@ -8,7 +8,7 @@ use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
 use millrace_ops::moment::{self, Span};
 use millrace_ops::verify::Scope;
-use millrace_ops::verify::auditor::Auditor;
+use millrace_ops::verify::auditor::{Auditor, Depth};
 use millrace_ops::verify::repair::RepairScope;
 use millrace_ops::verify::report::Report;
 use serde_json::json;
@@ -33,8 +33,13 @@ A row that SQL computes differently is not repaired: either the fold or the SQL 
 view once that is fixed. Of a log (`events`) the documents are compared with the events; documents without an event are not
 looked for.
 
+--incremental goes on from where the last look has found everything right. It compares what is new, and the next part of the rest:
+all rows and topics within 96 looks, documents of the log within 672. Without a last look, or after one that has found rows wrong, it
+looks at everything.
+
 Examples:
   millrace verify                                     everything
+  millrace verify --incremental                       what is new, and a part of the rest
   millrace verify orders customers                    two views
   millrace verify --customer ALFKI                    the row of a customer
   millrace verify orders --key 10248 --repair --why \"edited by hand\"
@@ -54,6 +59,9 @@ pub struct Options {
     /// Only this customer's row: `customers --key ID`
     #[arg(long, value_name = "ID", conflicts_with = "key")]
     pub customer: Option<String>,
+    /// Only what is new since the last look, and a part of the rest, as `millrace run` does it
+    #[arg(long, conflicts_with_all = ["key", "customer", "repair"])]
+    pub incremental: bool,
     /// Put right what is wrong
     #[arg(long, requires = "why")]
     pub repair: bool,
@@ -88,7 +96,8 @@ pub async fn verify(config: &Config, format: Format, options: &Options) -> Resul
     let operator = options.why.as_deref().map(|why| Operator::new(options.who.as_deref(), why));
     let mut repairs = operator.map(RepairScope::everything);
     let terminal = Terminal::default();
-    let auditor = Auditor::new(config, options.patience.0)?.with_listener(&terminal);
+    let depth = if options.incremental { Depth::New(config.audit.whole_interval) } else { Depth::Whole };
+    let auditor = Auditor::new(config, options.patience.0)?.with_listener(&terminal).at_depth(depth);
     let mut report = Report::default();
     let looked = auditor.look(&scope, repairs.as_mut(), &mut report).await;
     // What was found before the comparison failed is printed.

@@ -9,7 +9,9 @@ mod cache;
 mod decide;
 mod identity;
 mod ledger;
+mod long;
 mod own;
+mod refold;
 mod streams;
 
 use std::sync::Arc;
@@ -25,7 +27,7 @@ use tokio::sync::OnceCell;
 
 pub use cache::{CacheFigures, StateCache};
 pub use identity::Identity;
-pub use streams::{Refolders, refold_events};
+pub use refold::{Refolders, refold_events};
 
 use crate::database::Pool;
 use crate::error::{Fault, WorkError};

@@ -4,15 +4,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use millrace_domain::{Context, Reference, References};
-use millrace_schemas::Message as _;
-use millrace_store::{outbox, stream};
+use millrace_store::stream;
 use sqlx::PgConnection;
 
 use super::Shared;
 use super::arrived::Arrived;
-use crate::error::{Fault, WorkError};
+use super::long;
+use crate::error::WorkError;
 use crate::reason::Reason;
-use crate::registry::Registry;
 use crate::release;
 
 /// A locked stream and its state while a batch is decided.
@@ -92,7 +91,7 @@ fn parse<C: Context>(
 async fn read(
     connection: &mut PgConnection,
     shared: &Shared,
-    context: &str,
+    context: &'static str,
     state_version: i32,
     ids: Vec<String>,
 ) -> Result<HashMap<String, String>, WorkError> {
@@ -106,20 +105,27 @@ async fn read(
 async fn complete(
     connection: &mut PgConnection,
     shared: &Shared,
-    context: &str,
+    context: &'static str,
     rows: Vec<stream::State>,
 ) -> Result<HashMap<String, String>, WorkError> {
     refuse_newer(connection, context, rows.iter().map(|(id, _, _, newer)| (id, *newer))).await?;
     let (mut states, mut stale) = (HashMap::new(), Vec::new());
-    for (id, _, state, _) in rows {
+    for (id, version, state, _) in rows {
         match state {
             Some(state) => drop(states.insert(id, state)),
-            None => stale.push(id),
+            None => stale.push((id, version)),
         }
     }
-    if !stale.is_empty() {
-        tracing::info!(context, streams = stale.len(), "states folded again from their events");
-        states.extend(shared.refolders.refold(connection, &shared.registry, context, stale).await?);
+    if stale.is_empty() {
+        return Ok(states);
+    }
+    tracing::info!(context, streams = stale.len(), "states folded again from their events");
+    let (short, long): (Vec<_>, Vec<_>) =
+        stale.into_iter().partition(|(_, version)| *version <= long::IN_BATCH_MAX);
+    let short = short.into_iter().map(|(id, _)| id).collect();
+    states.extend(shared.refolders.refold(connection, &shared.registry, context, short).await?);
+    for (id, version) in long {
+        states.extend(long::state(connection, shared, (context, id, version)).await?);
     }
     Ok(states)
 }
@@ -197,75 +203,4 @@ pub(super) async fn store<C: Context>(
 
 fn changed<'s>((stored, ctid): (&'s Stored, &'s String)) -> stream::Changed<'s> {
     stream::Changed { ctid, version: stored.version, state: &stored.state }
-}
-
-type Events = Vec<(Arc<millrace_schemas::WriterSchema>, Vec<u8>)>;
-type RefoldFn = fn(&Events) -> Result<Option<String>, Fault>;
-
-/// How to fold a stream of any context again from its events.
-#[derive(Default)]
-pub struct Refolders(HashMap<&'static str, (i32, RefoldFn)>);
-
-impl Refolders {
-    /// Adds a context.
-    pub fn add<C: Context>(&mut self) {
-        self.0.insert(C::NAME, (C::STATE_VERSION, fold_events::<C>));
-    }
-
-    fn state_version(&self, context: &str) -> i32 {
-        self.0.get(context).map_or(0, |(version, _)| *version)
-    }
-
-    async fn refold(
-        &self,
-        connection: &mut PgConnection,
-        registry: &Registry,
-        context: &str,
-        ids: Vec<String>,
-    ) -> Result<HashMap<String, String>, WorkError> {
-        let Some((_, fold)) = self.0.get(context) else {
-            return Err(WorkError::Refused(format!("no context `{context}` is registered").into()));
-        };
-        let mut states = HashMap::new();
-        for (id, events) in refold_events(connection, registry, context, ids).await? {
-            match fold(&events) {
-                Ok(state) => states.extend(state.map(|state| (id, state))),
-                Err(fault) => {
-                    let message = format!("stream {context}/{id}: {}", fault.message);
-                    return Err(release::of_stored(connection, &Fault { message, ..fault }).await);
-                }
-            }
-        }
-        Ok(states)
-    }
-}
-
-fn fold_events<C: Context>(events: &Events) -> Result<Option<String>, Fault> {
-    let mut state = None;
-    for (writer, body) in events {
-        let event = C::Event::decode(writer, body)?;
-        state = C::evolve(state, &event);
-    }
-    let unwritable = |error: serde_json::Error| Fault::refused(error.to_string());
-    state.map(|state| serde_json::to_string(&state).map_err(unwritable)).transpose()
-}
-
-/// The events of streams from the outbox, in order, each with its writer's schema and its body.
-///
-/// # Errors
-/// [`WorkError`]; an event that cannot be read is refused data.
-pub async fn refold_events(
-    connection: &mut PgConnection,
-    registry: &Registry,
-    context: &str,
-    ids: Vec<String>,
-) -> Result<HashMap<String, Events>, WorkError> {
-    let rows = outbox::payloads(connection, context, ids).await?;
-    let mut streams: HashMap<String, Events> = HashMap::new();
-    for (id, payload) in rows {
-        let opened = registry.open(Some(&payload)).await?;
-        let (writer, body) = opened.map_err(|fault| WorkError::Refused(fault.message.into()))?;
-        streams.entry(id).or_default().push((writer, body.to_vec()));
-    }
-    Ok(streams)
 }

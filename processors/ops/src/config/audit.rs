@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_with::serde_as;
 
 use super::check::{at_least, positive};
-use super::units::{Never, Or};
+use super::units::{Human, Never, Or};
 
 /// How often and how fast everything is compared with the outbox.
 #[serde_as]
@@ -15,6 +15,9 @@ pub struct Audit {
     /// `millrace run` compares everything that is stored with the outbox this often, or `never`.
     #[serde_as(as = "Or<Never>")]
     pub interval: Option<Duration>,
+    /// A look costs what is new and a part of the rest; after so long all of a view or of the topics is read and folded anew.
+    #[serde_as(as = "Human")]
+    pub whole_interval: Duration,
     /// The auditor reads and folds at most so many events a second.
     pub events_per_second: u32,
     /// The auditor repairs at most so many things each time.
@@ -23,7 +26,12 @@ pub struct Audit {
 
 impl Default for Audit {
     fn default() -> Self {
-        Self { interval: Some(Duration::from_secs(15 * 60)), events_per_second: 2_000, repairs_max: 100 }
+        Self {
+            interval: Some(Duration::from_secs(15 * 60)),
+            whole_interval: Duration::from_secs(30 * 24 * 60 * 60),
+            events_per_second: 2_000,
+            repairs_max: 100,
+        }
     }
 }
 

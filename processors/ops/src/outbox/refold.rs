@@ -100,9 +100,34 @@ impl<'r> Refold<'r> {
     ///
     /// # Errors
     /// When the registry's client cannot be set up.
-    pub(crate) fn logging(self, table: String) -> Result<Self, Failure> {
+    pub(crate) fn log(&mut self, table: String) -> Result<(), Failure> {
         let decoder = Decoder::new(self.config)?;
-        Ok(Self { log: Some(Log { table, decoder }), ..self })
+        self.log = Some(Log { table, decoder });
+        Ok(())
+    }
+
+    /// Folds what the serving generation is ahead of in some streams.
+    pub(crate) async fn follow_in(
+        &mut self,
+        connection: &mut PgConnection,
+        streams: &[Stream],
+    ) -> Result<(), Failure> {
+        for _ in 0..ROUNDS_MAX {
+            if self.round_in(connection, streams).await? < FEW {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Folds what is left of them, inside a snapshot.
+    pub(crate) async fn finish_in(
+        &mut self,
+        snapshot: &mut PgConnection,
+        streams: &[Stream],
+    ) -> Result<(), Failure> {
+        while self.round_in(snapshot, streams).await? > 0 {}
+        Ok(())
     }
 
     /// Folds until it has nearly caught up with the serving generation.
@@ -139,23 +164,63 @@ impl<'r> Refold<'r> {
     async fn round(&mut self, connection: &mut PgConnection) -> Result<usize, Failure> {
         let (mut folded, mut after) = (0, Stream::default());
         loop {
-            let mut ahead = self.ahead(connection, &after).await?;
+            let ahead = self.ahead(connection, &after).await?;
             let Some(last) = ahead.last().map(Span::stream) else { return Ok(folded) };
-            self.give_up(connection).await?;
-            ahead.retain(|span| !self.is_stuck(&span.stream()));
-            let wanted = cut(&ahead);
-            let events = events(&self.write.pool, &self.config.namespace, &wanted).await;
-            let events = events.map_err(|error| self.write.failure(error))?;
-            let spans = reached(&wanted, &events);
-            folded += self.page(connection, &spans, events).await?;
+            let (events, reached) = self.some(connection, ahead).await?;
+            folded += events;
             // A stream that did not fit goes on with the next page.
-            let whole = ahead.iter().zip(&spans).take_while(|(all, read)| all == read).count();
-            after = match ahead.get(..whole).and_then(<[Span]>::last) {
-                _ if whole == ahead.len() => last,
-                Some(span) => span.stream(),
-                None => after,
+            after = match reached {
+                Reached::All => last,
+                Reached::Upto(stream) => stream,
+                Reached::Nothing => after,
             };
         }
+    }
+
+    /// The same of some streams.
+    async fn round_in(
+        &mut self,
+        connection: &mut PgConnection,
+        streams: &[Stream],
+    ) -> Result<usize, Failure> {
+        let mut folded = 0;
+        for streams in streams.chunks(usize::try_from(STREAMS_MAX).unwrap_or(1)) {
+            loop {
+                let Group { id: group, generation } = self.role.group();
+                let ahead = progress::ahead_of(connection, (group, self.serving, *generation), streams).await;
+                let ahead = spans(ahead.map_err(|error| self.read.failure(error))?);
+                let (events, reached) = self.some(connection, ahead).await?;
+                folded += events;
+                if matches!(reached, Reached::All) {
+                    break;
+                }
+            }
+        }
+        Ok(folded)
+    }
+
+    /// Folds the first of what is ahead: how many events, and how far that is.
+    async fn some(
+        &mut self,
+        connection: &mut PgConnection,
+        mut ahead: Vec<Span>,
+    ) -> Result<(usize, Reached), Failure> {
+        if ahead.is_empty() {
+            return Ok((0, Reached::All));
+        }
+        self.give_up(connection).await?;
+        ahead.retain(|span| !self.is_stuck(&span.stream()));
+        let wanted = cut(&ahead);
+        let events = events(&self.write.pool, &self.config.namespace, &wanted).await;
+        let events = events.map_err(|error| self.write.failure(error))?;
+        let spans = reached(&wanted, &events);
+        let folded = self.page(connection, &spans, events).await?;
+        let whole = ahead.iter().zip(&spans).take_while(|(all, read)| all == read).count();
+        Ok(match ahead.get(..whole).and_then(<[Span]>::last) {
+            _ if whole == ahead.len() => (folded, Reached::All),
+            Some(span) => (folded, Reached::Upto(span.stream())),
+            None => (folded, Reached::Nothing),
+        })
     }
 
     /// The next streams whose progress in the serving generation is ahead of that in ours.
@@ -168,9 +233,7 @@ impl<'r> Refold<'r> {
         let behind =
             Behind { group, serving: self.serving, generation: *generation, after: (context, stream) };
         let rows = progress::ahead(connection, behind, STREAMS_MAX).await;
-        let rows = rows.map_err(|error| self.read.failure(error))?;
-        let span = |(context, stream, above, upto)| Span { context, stream, above, upto };
-        Ok(rows.into_iter().map(span).collect())
+        Ok(spans(rows.map_err(|error| self.read.failure(error))?))
     }
 
     /// Folds some events in a transaction; in one that is open already, behind a savepoint.
@@ -298,6 +361,20 @@ impl Log {
             "type": short_name(type_), "data": data.ok(),
         }))
     }
+}
+
+/// How far a page of events goes in what is ahead.
+enum Reached {
+    All,
+    /// Up to this stream, the next one perhaps in part.
+    Upto(Stream),
+    /// Its first stream, in part.
+    Nothing,
+}
+
+fn spans(rows: Vec<(String, String, i64, i64)>) -> Vec<Span> {
+    let span = |(context, stream, above, upto)| Span { context, stream, above, upto };
+    rows.into_iter().map(span).collect()
 }
 
 /// As many events as one transaction takes: the first streams, the last of them perhaps in part.

@@ -1,6 +1,6 @@
 //! Decided commands, or those that wait for another try.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use millrace_schemas::Kind;
 use millrace_store::command::{self, Filter};
 use millrace_store::names::COMMANDS;
@@ -81,8 +81,25 @@ async fn decided(
         status: filters.status.map(Status::as_str),
         since: filters.since,
     };
-    let found = command::newest(&ledger.pool, &filter, limit).await;
-    found.map_err(|error| ledger.failure(error))
+    for since in spans(&filter, Utc::now()) {
+        let found: Vec<Receipt> = command::newest(&ledger.pool, &Filter { since, ..filter }, limit)
+            .await
+            .map_err(|error| ledger.failure(error))?;
+        if since == filter.since || i64::try_from(found.len()).is_ok_and(|count| count >= limit) {
+            return Ok(found);
+        }
+    }
+    Ok(Vec::new())
+}
+
+/// Since when to look for the newest: an index finds a span of time, those of a stream, and those that were not completed. What is none
+/// of these is looked for in longer and longer spans, so that the newest of very many do not cost a look at all of them.
+fn spans(filter: &Filter<'_>, now: DateTime<Utc>) -> Vec<Option<DateTime<Utc>>> {
+    let indexed = filter.stream.is_some() || filter.status.is_some_and(|status| status != "completed");
+    let spans = [TimeDelta::minutes(10), TimeDelta::days(1), TimeDelta::days(30)];
+    let later = |since: &DateTime<Utc>| !indexed && filter.since.is_none_or(|asked| *since > asked);
+    let spans = spans.into_iter().map(|span| now - span).filter(later).map(Some);
+    spans.chain([filter.since]).collect()
 }
 
 async fn retrying(
@@ -126,13 +143,33 @@ impl<'s> Stream<'s> {
     /// Refuses one that does not exist, and that no command is for.
     async fn refuse_unknown(self, config: &Config, ledger: &Database) -> Result<(), Failure> {
         let group = config.namespace.group(COMMANDS);
-        let known = write_side::knows_stream(&ledger.pool, (self.context, self.id), &group).await;
-        let known = known.map_err(|error| ledger.failure(error))?;
         let contexts = layout::contexts(config);
+        let asked = self.context.map_or_else(|| contexts.clone(), |context| vec![context]);
+        let known = write_side::knows_stream(&ledger.pool, (&asked, self.id), &group).await;
+        let known = known.map_err(|error| ledger.failure(error))?;
         match self.named.split_once('/') {
             _ if known => Ok(()),
             Some((context, _)) if self.context.is_none() => known::among("context", context, &contexts),
             _ => Err(Failure::NotFound(format!("there is no stream `{}`, and no command of it", self.named))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_are_looked_for_in_longer_and_longer_spans_unless_an_index_has_them() {
+        let now = Utc::now();
+        let minutes = |filter: &Filter<'_>| -> Vec<Option<i64>> {
+            let age = |since: DateTime<Utc>| (now - since).num_minutes();
+            spans(filter, now).into_iter().map(|since| since.map(age)).collect()
+        };
+        let all = Filter::default();
+        assert_eq!(minutes(&all), [Some(10), Some(1_440), Some(43_200), None]);
+        assert_eq!(minutes(&Filter { since: Some(now - TimeDelta::hours(1)), ..all }), [Some(10), Some(60)]);
+        assert_eq!(minutes(&Filter { stream: Some("ann"), ..all }), [None]);
+        assert_eq!(minutes(&Filter { status: Some("rejected"), ..all }), [None]);
     }
 }

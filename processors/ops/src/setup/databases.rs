@@ -7,8 +7,9 @@ use millrace_engine::release::release;
 use millrace_engine::views::ddl;
 use millrace_store::database::unfit_session;
 use millrace_store::deployed::{self, Support};
-use millrace_store::{heartbeat, migrations, outbox, replay, stream};
-use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
+use millrace_store::indexes::Index;
+use millrace_store::{heartbeat, indexes, migrations, outbox, replay, stream};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Postgres, Transaction};
 
 use super::steps::{Did, Steps};
 use crate::config::Config;
@@ -16,7 +17,7 @@ use crate::failure::Failure;
 use crate::layout::{self, ReadModel, Side, Table};
 use crate::postgres::Database;
 use crate::replay::generations::{self, Generation, Generations};
-use crate::replay::shapes;
+use crate::replay::{session, shapes};
 
 /// Refuses tables that a later build has set up: nothing of this one would fit them. What a later release has set up on tables that
 /// fit is refused, too, unless it is to be a downgrade. And tables that are to be migrated while processes are connected that could not
@@ -123,6 +124,7 @@ async fn create_side(
     execute(&mut transaction, format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\"")).await.map_err(fail)?;
     let mut done = vec![(Did::created_if(new), "schema".to_owned())];
     done.extend(tables(&mut transaction, database.side).await.map_err(fail)?);
+    let made = indexes::create_small(&mut transaction, database.side.indexes()).await.map_err(fail)?;
     // A setup of a later release may have been faster.
     refuse_later_release(deployed::release(&mut transaction).await.map_err(fail)?, downgrade)?;
     done.push(deploy(&mut transaction, database.side).await.map_err(fail)?);
@@ -134,6 +136,12 @@ async fn create_side(
         }
         done.push(grant(&mut transaction, config).await.map_err(fail)?);
     }
+    let left = indexes::missing(&mut transaction, database.side.indexes()).await.map_err(fail)?;
+    let index = |index: &Index| {
+        let new = made.contains(&index.name) || left.iter().any(|left| left.name == index.name);
+        (Did::created_if(new), format!("index {}", index.name))
+    };
+    let indexes: Vec<(Did, String)> = database.side.indexes().iter().map(index).collect();
     match steps.dry {
         true => transaction.rollback().await.map_err(fail)?,
         false => transaction.commit().await.map_err(fail)?,
@@ -141,7 +149,28 @@ async fn create_side(
     for (did, name) in done {
         steps.report(did, side, &name)?;
     }
-    Ok(())
+    if !steps.dry {
+        index_large(database, &left).await.map_err(fail)?;
+    }
+    indexes.into_iter().try_for_each(|(did, name)| steps.report(did, side, &name))
+}
+
+/// Indexes large tables, while everything goes on. Where another setup does so at the same time, one of the two waits or fails.
+async fn index_large(database: &Database, left: &[Index]) -> sqlx::Result<()> {
+    if left.is_empty() {
+        return Ok(());
+    }
+    let mut connection = session::open(database).await?;
+    // Transactions that may see the table are waited for.
+    session::set(&mut connection, "SET lock_timeout = 0").await?;
+    for index in left {
+        tracing::info!(
+            index = index.name,
+            "a large table is indexed: it may take minutes, and nothing waits for it"
+        );
+        index.create_beside_writers(&mut connection).await?;
+    }
+    connection.close().await
 }
 
 /// A transaction that no other setup of this namespace runs beside.

@@ -1,7 +1,9 @@
 //! What the two databases know: offsets, dead letters, blocked keys, the replication slot.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use millrace_store::timestamp::Nearest;
 use millrace_store::{blocked_key, consumer_offset, dead_letter, outbox};
 use serde::Serialize;
@@ -12,6 +14,7 @@ use crate::layout::{self, Side};
 use crate::postgres::Database;
 use crate::replay::generations::{self, Generation, State};
 use crate::replay::shapes;
+use crate::verify::horizon;
 
 /// Where a group stands in a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,12 +141,15 @@ pub(super) struct Decided {
     pub(super) rows: HashMap<String, i64>,
     /// Once Debezium is past this place in the WAL, it has carried all of them.
     upto: String,
+    /// Those that were written before a time, so that they need not be counted again.
+    counted: Option<(DateTime<Utc>, HashMap<String, i64>)>,
 }
 
 #[cfg(test)]
 impl Decided {
     pub(super) fn of<const N: usize>(rows: [(&str, i64); N]) -> Self {
-        Self { rows: rows.map(|(topic, count)| (topic.to_owned(), count)).into(), upto: "0/0".to_owned() }
+        let rows = rows.map(|(topic, count)| (topic.to_owned(), count)).into();
+        Self { rows, upto: "0/0".to_owned(), counted: None }
     }
 }
 
@@ -151,13 +157,28 @@ impl Decided {
 /// the WAL grows for other reasons too.
 pub(super) async fn decided(write: &Database, before: Option<Decided>) -> Result<Decided, Failure> {
     let fail = |error| write.failure(error);
-    let rows = outbox::decided_by_topic(&write.pool).await.map_err(fail)?.into_iter().collect();
+    let known = before.as_ref().and_then(|before| before.counted.clone());
+    let counted = match known {
+        Some(counted) => Some(counted),
+        None => count(write).await?,
+    };
+    let since = counted.as_ref().map(|(since, _)| *since);
+    let new = outbox::decided_by_topic(&write.pool, [since, None]).await.map_err(fail)?;
+    let mut rows = counted.as_ref().map(|(_, rows)| rows.clone()).unwrap_or_default();
+    new.into_iter().for_each(|(topic, count)| *rows.entry(topic).or_default() += count);
     if let Some(same) = before.filter(|before| before.rows == rows) {
-        return Ok(same);
+        return Ok(Decided { counted, ..same });
     }
     let upto = "SELECT pg_current_wal_lsn()::text";
     let upto = sqlx::query_scalar(upto).fetch_one(&write.pool).await.map_err(fail)?;
-    Ok(Decided { rows, upto })
+    Ok(Decided { rows, upto, counted })
+}
+
+/// Counts what was written before now; `None` while a transaction that was open then may still write such rows.
+async fn count(write: &Database) -> Result<Option<(DateTime<Utc>, HashMap<String, i64>)>, Failure> {
+    let Some(now) = horizon::settled(write, Duration::ZERO).await? else { return Ok(None) };
+    let rows = outbox::decided_by_topic(&write.pool, [None, Some(now)]).await;
+    Ok(Some((now, rows.map_err(|error| write.failure(error))?.into_iter().collect())))
 }
 
 /// Whether Debezium has confirmed that it is past what was decided.

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::postgres::Database;
+use crate::verify::commands;
 
 /// Some of what is under way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -25,7 +26,8 @@ pub struct UnderWay {
 /// Asks the write side.
 pub(super) async fn look(config: &Config, write: &Database) -> Result<Vec<UnderWay>, Failure> {
     let (commands, source) = (format!("{}.cmd.", config.namespace), config.namespace.source());
-    let rows = write_side::under_way(&write.pool, &commands, &source).await;
+    let since = commands::decided_before(write).await?;
+    let rows = write_side::under_way(&write.pool, (&commands, &source), since).await;
     let rows = rows.map_err(|error| write.failure(error))?;
     let found = |(what, standing, count, Nearest(since))| UnderWay { what, standing, count, since };
     Ok(rows.into_iter().map(found).collect())

@@ -1,8 +1,10 @@
 //! The tables that the auditor folds a view into: a generation that never serves, and the events of its rows.
+//!
+//! Where nothing is wrong it stays, as the copy that the next look goes on from. Which of its rows that changes is noted by triggers.
 
 use millrace_engine::views::ddl;
 use millrace_store::names::table;
-use millrace_store::progress;
+use millrace_store::{progress, verified};
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::config::Config;
@@ -17,6 +19,11 @@ pub(super) struct Audited {
     pub(super) rows: String,
     /// With the events.
     pub(super) events: String,
+    /// With the keys of rows that are to be compared.
+    pub(super) touched: String,
+    view: &'static str,
+    /// The columns of the key, in SQL.
+    pub(super) columns: String,
     group: String,
     create: String,
 }
@@ -25,14 +32,16 @@ impl Audited {
     /// Nothing is created yet.
     pub(super) fn of(config: &Config, model: &ReadModel, definition: &Table) -> Self {
         let rows = table(model.name, AUDITED);
-        let (events, group) = (format!("{rows}_events"), config.namespace.group(model.name));
+        let (events, touched) = (format!("{rows}_events"), format!("{rows}_touched"));
+        let group = config.namespace.group(model.name);
         let create = format!(
             "{};
              CREATE TABLE \"{events}\" (context text, stream text, version bigint, type text, occurred_at timestamptz,
                                         data jsonb, PRIMARY KEY (context, stream, version))",
             ddl(&definition.table, &config.namespace, model.name, AUDITED)
         );
-        Self { rows, events, group, create }
+        let quoted: Vec<String> = definition.key.iter().map(|column| format!("\"{column}\"")).collect();
+        Self { rows, events, touched, view: model.name, columns: quoted.join(", "), group, create }
     }
 
     /// Creates them, empty.
@@ -47,11 +56,40 @@ impl Audited {
         sqlx::raw_sql(AssertSqlSafe(analyse)).execute(connection).await.map(|_| ())
     }
 
-    /// Removes them.
+    /// Removes the events; from now on the keys of rows that change are noted.
+    pub(super) async fn keep(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
+        let Self { rows, events, touched, columns, .. } = self;
+        let keep = format!(
+            "DROP TABLE \"{events}\";
+             CREATE TABLE \"{touched}\" AS SELECT {columns} FROM \"{rows}\" LIMIT 0;
+             CREATE INDEX ON \"{touched}\" ({columns});
+             CREATE OR REPLACE FUNCTION \"{touched}\"() RETURNS trigger LANGUAGE plpgsql AS
+                 $$ BEGIN INSERT INTO \"{touched}\" SELECT {columns} FROM changed; RETURN NULL; END $$;
+             CREATE TRIGGER inserted AFTER INSERT ON \"{rows}\" REFERENCING NEW TABLE AS changed
+                 FOR EACH STATEMENT EXECUTE FUNCTION \"{touched}\"();
+             CREATE TRIGGER updated AFTER UPDATE ON \"{rows}\" REFERENCING NEW TABLE AS changed
+                 FOR EACH STATEMENT EXECUTE FUNCTION \"{touched}\"();
+             CREATE TRIGGER deleted AFTER DELETE ON \"{rows}\" REFERENCING OLD TABLE AS changed
+                 FOR EACH STATEMENT EXECUTE FUNCTION \"{touched}\"()"
+        );
+        sqlx::raw_sql(AssertSqlSafe(keep)).execute(connection).await.map(|_| ())
+    }
+
+    /// What was noted is compared.
+    pub(super) async fn forget_touched(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
+        let truncate = format!("TRUNCATE \"{}\"", self.touched);
+        sqlx::raw_sql(AssertSqlSafe(truncate)).execute(connection).await.map(|_| ())
+    }
+
+    /// Removes all of it.
     pub(super) async fn remove(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
-        let Self { rows, events, group, .. } = self;
-        let drop =
-            format!("SET client_min_messages = warning; DROP TABLE IF EXISTS \"{rows}\", \"{events}\"");
+        let Self { rows, events, touched, group, view, .. } = self;
+        verified::forget(&mut *connection, view).await?;
+        let drop = format!(
+            "SET client_min_messages = warning;
+             DROP TABLE IF EXISTS \"{rows}\", \"{events}\", \"{touched}\";
+             DROP FUNCTION IF EXISTS \"{touched}\""
+        );
         sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut *connection).await?;
         progress::remove(connection, group, AUDITED).await
     }

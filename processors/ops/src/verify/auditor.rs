@@ -3,24 +3,25 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, TimeDelta, Utc};
 use millrace_engine::Role;
-use millrace_store::Group;
 use millrace_store::names::table;
+use millrace_store::{Group, verified};
 use serde_json::json;
 use sqlx::PgConnection;
 
 use super::Scope;
 use super::audited::{AUDITED, Audited};
-use super::documents::Documents;
+use super::documents::{Documents, Which};
 use super::finding::Finding;
-use super::folded;
 use super::index::{Index, Repaired, Source};
-use super::log::LogDocuments;
+use super::log::{self, LogDocuments, Logged};
 use super::repair::{self, RepairScope};
 use super::report::{Compared, Report};
 use super::rows::{self, Looked, Rows};
 use super::topics::{self, Lack, Missing};
 use super::what::What;
+use super::{commands, copy, emit, folded, horizon, sample};
 use crate::audit::Operator;
 use crate::config::Config;
 use crate::failure::Failure;
@@ -39,6 +40,16 @@ use crate::roles::{Roles, producer};
 /// How often it is tried to be the only one that looks at a view.
 const TRY_EVERY: Duration = Duration::from_millis(250);
 
+/// How much is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// All of it.
+    Whole,
+    /// What is new since the last look, and a part of the rest in turn; all of what was not looked at as a whole for so long, and of what
+    /// was found wrong by the last look.
+    New(Duration),
+}
+
 /// Compares what is stored with the outbox.
 pub struct Auditor<'a> {
     config: &'a Config,
@@ -50,6 +61,7 @@ pub struct Auditor<'a> {
     /// Events folded in a second at most.
     per_second: Option<u32>,
     listener: Option<&'a dyn Listener>,
+    depth: Depth,
 }
 
 impl<'a> Auditor<'a> {
@@ -60,7 +72,17 @@ impl<'a> Auditor<'a> {
     pub fn new(config: &'a Config, patience: Duration) -> Result<Self, Failure> {
         let (write, read) = (Database::of(config, Side::Write)?, Database::of(config, Side::Read)?);
         let (elastic, roles) = (Http::elasticsearch(&config.elasticsearch)?, Roles::new(config)?);
-        Ok(Self { config, write, read, elastic, roles, patience, per_second: None, listener: None })
+        Ok(Self {
+            config,
+            write,
+            read,
+            elastic,
+            roles,
+            patience,
+            per_second: None,
+            listener: None,
+            depth: Depth::Whole,
+        })
     }
 
     /// Folds so many events a second at most.
@@ -68,9 +90,24 @@ impl<'a> Auditor<'a> {
         Self { per_second: Some(per_second), ..self }
     }
 
+    /// Looks at so much.
+    pub fn at_depth(self, depth: Depth) -> Self {
+        Self { depth, ..self }
+    }
+
     /// Reports how far it is.
     pub fn with_listener(self, listener: &'a dyn Listener) -> Self {
         Self { listener: Some(listener), ..self }
+    }
+
+    /// What was looked at as a whole since then is not looked at so again; `None`: everything is.
+    fn whole_since(&self) -> Option<DateTime<Utc>> {
+        match self.depth {
+            Depth::Whole => None,
+            Depth::New(every) => {
+                Some(Utc::now().checked_sub_signed(TimeDelta::from_std(every).ok()?).unwrap_or_default())
+            }
+        }
     }
 
     fn pace(&self) -> Pace {
@@ -86,8 +123,11 @@ impl<'a> Auditor<'a> {
         }
     }
 
-    /// Looks at everything in scope, and repairs for an operator. Not beside a later release: what that has written would be
-    /// judged, and repaired, by a fold that does not know it.
+    /// Looks at everything in scope, and repairs for an operator. One process at a time looks at a view, and at everything. Not beside
+    /// a later release: what that has written would be judged, and repaired, by a fold that does not know it.
+    ///
+    /// # Errors
+    /// [`Failure::Busy`] when another does so for longer than Debezium may be behind; [`Failure`].
     pub async fn look(
         &self,
         scope: &Scope,
@@ -95,7 +135,10 @@ impl<'a> Auditor<'a> {
         report: &mut Report,
     ) -> Result<(), Failure> {
         self.write.leave_to_later("verify").await?;
+        let mut alone = None;
         if scope.topics {
+            alone = Some(self.alone("everything").await?);
+            commands::advance(&self.write, horizon::OPEN_AT_MOST).await?;
             self.topics(repairs.as_deref_mut(), report).await?;
         }
         for model in &scope.models {
@@ -104,11 +147,14 @@ impl<'a> Auditor<'a> {
                 Some(_) => self.view(model, scope.key.as_deref(), repairs.as_deref_mut(), report).await?,
             }
         }
+        drop(alone);
         Ok(())
     }
 
     async fn topics(&self, repairs: Option<&mut RepairScope>, report: &mut Report) -> Result<(), Failure> {
-        let found = topics::check(self.config, &self.write, self.patience, self.pace()).await?;
+        let since = self.whole_since();
+        let found = topics::check(self.config, &self.write, self.patience, self.pace(), since).await?;
+        found.remember(&self.write).await?;
         let events = u64::try_from(found.events).unwrap_or_default();
         report.compared.push(Compared { name: "topics".to_owned(), events, rows: None, documents: None });
         if let Some(repairs) = repairs {
@@ -129,7 +175,7 @@ impl<'a> Auditor<'a> {
             if !repairs.admits(finding.what, &finding.name, &finding.key) {
                 continue;
             }
-            if !topics::emit(self.config, &self.write, &producer, rows).await? {
+            if !emit::emit(self.config, &self.write, &producer, rows).await? {
                 continue;
             }
             let subject = format!("{}/{}", finding.name, finding.key);
@@ -156,35 +202,132 @@ impl<'a> Auditor<'a> {
         &self,
         model: &ReadModel,
         key: Option<&str>,
-        mut repairs: Option<&mut RepairScope>,
+        repairs: Option<&mut RepairScope>,
         report: &mut Report,
     ) -> Result<(), Failure> {
-        let fail = |error| self.read.failure(error);
         let (Some(definition), Some(role)) = (&model.table, self.roles.view(model.name, AUDITED)) else {
             return Ok(());
         };
         let Some(serving) = self.serving(model).await? else { return Ok(()) };
         let mut connection = self.alone(model.name).await?;
         let audited = Audited::of(self.config, model, definition);
-        let mut refold = self.refold(role, serving).logging(audited.events.clone())?;
         let serving_table = (serving, table(model.name, serving));
         let looked = Looked { name: model.name, table: definition, serving: serving_table, key };
-        let rows = rows::check(&self.read, &mut refold, &mut connection, (&looked, &audited)).await?;
+        let mark = match self.whole_since() {
+            Some(since) => copy::Mark::of(&self.read, model, serving, since).await?,
+            None => None,
+        };
+        let mut view = View { model, looked: &looked, audited: &audited, refold: self.refold(role, serving) };
+        let now = horizon::settled(&self.write, horizon::OPEN_AT_MOST).await?;
+        match mark {
+            Some(mark) => self.new_of_view(&mut view, &mut connection, (mark, now), repairs, report).await,
+            None => {
+                let left = self.whole_view(&mut view, &mut connection, repairs, report).await?;
+                self.keep(&view, &mut connection, now.filter(|_| left == 0 && key.is_none())).await
+            }
+        }
+    }
+
+    /// Folds all of a view anew and compares; how much is wrong that was not repaired.
+    async fn whole_view(
+        &self,
+        view: &mut View<'_>,
+        connection: &mut PgConnection,
+        mut repairs: Option<&mut RepairScope>,
+        report: &mut Report,
+    ) -> Result<usize, Failure> {
+        let View { model, looked, audited, ref mut refold } = *view;
+        let before = report.left();
+        if looked.key.is_none() {
+            self.unfolded(model, looked, None, report).await?;
+        }
+        refold.log(audited.events.clone())?;
+        let rows = rows::check(&self.read, refold, connection, (looked, audited)).await?;
         if let Some(repairs) = repairs.as_deref_mut() {
-            self.repair_rows(&looked, &rows, &audited.rows, repairs, report).await?;
+            self.repair_rows(looked, &rows, &audited.rows, repairs, report).await?;
         }
-        audited.remove(&mut connection).await.map_err(fail)?;
-        if key.is_none() {
-            let databases = [&self.write, &self.read];
-            let group = Group { id: self.config.namespace.group(model.name), generation: serving };
-            let unfolded = folded::check(self.config, databases, model, &group, self.patience).await?;
-            report.findings.extend(unfolded);
+        let which = looked.key.map_or(Which::All, Which::Of);
+        let documents = self.documents(model, looked, which, repairs, report).await?;
+        report.add(model.name, rows, documents);
+        Ok(report.left().saturating_sub(before))
+    }
+
+    /// Compares what has changed of a view since a mark, and a part of the rest.
+    async fn new_of_view(
+        &self,
+        view: &mut View<'_>,
+        connection: &mut PgConnection,
+        (mut mark, now): (copy::Mark, Option<DateTime<Utc>>),
+        repairs: Option<&mut RepairScope>,
+        report: &mut Report,
+    ) -> Result<(), Failure> {
+        let View { model, looked, audited, ref mut refold } = *view;
+        let fail = |error| self.read.failure(error);
+        let (before, since) = (report.left(), mark.since);
+        let databases = [&self.write, &self.read];
+        // Once the view has what was written before `now`, the next look need not look for it.
+        self.unfolded(model, looked, Some(since), report).await?;
+        let rows = copy::check(databases, model, refold, connection, (looked, audited, &mut mark)).await?;
+        let operations = self.operations(model, looked, mark.operation).await?;
+        let which = Which::Noted(&audited.touched, operations);
+        let documents = self.documents(model, looked, which, repairs, report).await?;
+        let rows_are_right = rows.findings.is_empty();
+        report.add(model.name, rows, documents);
+        match now {
+            // All of it is judged by a look at the whole view.
+            _ if !rows_are_right => verified::forget(&mut *connection, model.name).await.map_err(fail),
+            Some(now) if report.left() == before => {
+                audited.forget_touched(connection).await.map_err(fail)?;
+                let mark = copy::Mark { since: now, operation: operations.1, ..mark };
+                verified::set(connection, model.name, &mark).await.map_err(fail)
+            }
+            // The same once more.
+            _ => Ok(()),
         }
-        let documents = self.documents(model, &looked, repairs, report).await?;
-        let (name, events) = (model.name.to_owned(), rows.events);
-        report.compared.push(Compared { name, events, rows: Some(rows.count), documents });
-        report.more += rows.more;
-        report.findings.extend(rows.findings);
+    }
+
+    /// The part of a view's documents that is looked through next: from an operation on, from the first one behind the last.
+    async fn operations(
+        &self,
+        model: &ReadModel,
+        looked: &Looked<'_>,
+        from: i64,
+    ) -> Result<(i64, i64), Failure> {
+        let Some(role) = self.roles.view(model.name, looked.serving.0).filter(|_| model.mapping.is_some())
+        else {
+            return Ok((0, 0));
+        };
+        let last = self.index(model.name, looked.serving.0, role).reader.last_operation().await?;
+        let from = if from > last { 0 } else { from };
+        Ok((from, from + sample::part(last)))
+    }
+
+    /// Keeps the copy of a view that was found equal at a time, or removes it.
+    async fn keep(
+        &self,
+        &View { model, looked, audited, .. }: &View<'_>,
+        connection: &mut PgConnection,
+        equal_at: Option<DateTime<Utc>>,
+    ) -> Result<(), Failure> {
+        let kept = async {
+            let Some(now) = equal_at else { return audited.remove(connection).await };
+            audited.keep(connection).await?;
+            verified::set(connection, model.name, &copy::Mark::whole(model, looked.serving.0, now)).await
+        };
+        kept.await.map_err(|error| self.read.failure(error))
+    }
+
+    async fn unfolded(
+        &self,
+        model: &ReadModel,
+        looked: &Looked<'_>,
+        since: Option<DateTime<Utc>>,
+        report: &mut Report,
+    ) -> Result<(), Failure> {
+        let databases = [&self.write, &self.read];
+        let group = Group { id: self.config.namespace.group(model.name), generation: looked.serving.0 };
+        let unfolded = folded::check(self.config, databases, model, &group, (since, self.patience)).await?;
+        report.findings.extend(unfolded);
         Ok(())
     }
 
@@ -238,7 +381,8 @@ impl<'a> Auditor<'a> {
     async fn documents(
         &self,
         model: &ReadModel,
-        Looked { name, table, serving: (generation, rows), key }: &Looked<'_>,
+        Looked { name, table, serving: (generation, rows), .. }: &Looked<'_>,
+        which: Which<'_>,
         repairs: Option<&mut RepairScope>,
         report: &mut Report,
     ) -> Result<Option<i64>, Failure> {
@@ -253,7 +397,7 @@ impl<'a> Auditor<'a> {
             index: self.index(name, *generation, role),
             table: rows.clone(),
             column,
-            key: *key,
+            which,
         };
         let checked = documents.check().await?;
         if let Some(repairs) = repairs {
@@ -300,14 +444,33 @@ impl<'a> Auditor<'a> {
         let Some(serving) = self.serving(model).await? else { return Ok(()) };
         let Some(role) = self.roles.view(model.name, serving) else { return Ok(()) };
         let index = self.index(model.name, serving, role);
-        let log = LogDocuments { config: self.config, databases: [&self.write, &self.read], model, index };
-        let (checked, expected) = log.check(self.pace()).await?;
+        let databases = [&self.write, &self.read];
+        let log = LogDocuments { config: self.config, databases, model, index };
+        let mark = match self.whole_since() {
+            Some(since) => log::Mark::of(&self.read, model, serving, since).await?,
+            None => None,
+        };
+        let now = horizon::settled(&self.write, horizon::OPEN_AT_MOST).await?;
+        let Logged { checked, expected, behind } = log.check(self.pace(), mark.as_ref()).await?;
         if let Some(repairs) = repairs {
             self.repair_documents(&log.index, &expected, &checked.findings, repairs, report).await?;
+        }
+        if let Some(now) = now.filter(|_| checked.findings.is_empty()) {
+            let mark = log::Mark::next(mark, (model, serving), now, behind);
+            let set = verified::set(&self.read.pool, model.name, &mark).await;
+            set.map_err(|error| self.read.failure(error))?;
         }
         let (name, events) = (model.name.to_owned(), u64::try_from(checked.count).unwrap_or_default());
         report.compared.push(Compared { name, events, rows: None, documents: Some(checked.count) });
         report.findings.extend(checked.findings);
         Ok(())
     }
+}
+
+/// A view that is looked at.
+struct View<'v> {
+    model: &'v ReadModel,
+    looked: &'v Looked<'v>,
+    audited: &'v Audited,
+    refold: Refold<'v>,
 }

@@ -13,6 +13,7 @@ use super::finding::Finding;
 use super::index::{Checked, Index, Source};
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::index_reader::Ids;
 use crate::keys;
 use crate::layout::Side;
 use crate::outage;
@@ -29,8 +30,17 @@ pub(super) struct Documents<'d> {
     /// The view's table, and the column of its key.
     pub(super) table: String,
     pub(super) column: &'d str,
-    /// Only the row with this key.
-    pub(super) key: Option<&'d str>,
+    pub(super) which: Which<'d>,
+}
+
+/// Which documents are looked at.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Which<'d> {
+    All,
+    /// That of the row with this key.
+    Of(&'d str),
+    /// Those of the keys that a table notes, and for some without a row those that were written by operations from one on, up to before another.
+    Noted(&'d str, (i64, i64)),
 }
 
 impl Documents<'_> {
@@ -45,9 +55,12 @@ impl Documents<'_> {
             self.index.published(&stand).await?;
             findings = self.judge(&suspects).await?;
         }
-        findings.extend(match self.key {
-            None => self.without_rows().await?,
-            Some(key) => self.unexpected(&[key.to_owned()]).await?,
+        findings.extend(match self.which {
+            Which::All => self.without_rows(self.index.reader.ids().await?).await?,
+            Which::Of(key) => self.unexpected(&[key.to_owned()]).await?,
+            Which::Noted(_, (from, to)) => {
+                self.without_rows(self.index.reader.ids_between(from, to).await?).await?
+            }
         });
         Ok(Checked { count, findings })
     }
@@ -58,8 +71,7 @@ impl Documents<'_> {
         loop {
             // A page after the other: no snapshot is held while Elasticsearch answers.
             let mut connection = self.read.pool.acquire().await.map_err(|error| self.read.failure(error))?;
-            let keys = keys::after(&mut connection, (&self.table, self.column), &after, self.key).await;
-            let keys = keys.map_err(|error| self.read.failure(error))?;
+            let keys = self.keys(&mut connection, &after).await.map_err(|error| self.read.failure(error))?;
             let Some(last) = keys.last() else { return Ok((count, suspects)) };
             after.clone_from(last);
             let rows = self.rows(&mut connection, &keys).await?;
@@ -70,6 +82,15 @@ impl Documents<'_> {
             if suspects.len() > SUSPECTS_MAX {
                 return Ok((count, suspects));
             }
+        }
+    }
+
+    async fn keys(&self, connection: &mut PgConnection, after: &str) -> sqlx::Result<Vec<String>> {
+        let rows = (self.table.as_str(), self.column);
+        match self.which {
+            Which::All => keys::after(connection, rows, after, None).await,
+            Which::Of(key) => keys::after(connection, rows, after, Some(key)).await,
+            Which::Noted(table, _) => keys::noted_after(connection, (table, self.column), after).await,
         }
     }
 
@@ -114,8 +135,8 @@ impl Documents<'_> {
     }
 
     /// Documents that have no row.
-    async fn without_rows(&self) -> Result<Vec<Finding>, Failure> {
-        let (mut all, mut findings) = (self.index.reader.ids().await?, Vec::new());
+    async fn without_rows(&self, mut all: Ids<'_>) -> Result<Vec<Finding>, Failure> {
+        let mut findings = Vec::new();
         while let Some(ids) = all.page().await? {
             findings.extend(self.unexpected(&ids).await?);
         }

@@ -115,7 +115,7 @@ impl Slice {
 }
 
 /// A record that says of which stream it is and which version.
-fn event(context: &str, message: &BorrowedMessage<'_>) -> Option<Unexpected> {
+pub(super) fn event(context: &str, message: &BorrowedMessage<'_>) -> Option<Unexpected> {
     let stream = std::str::from_utf8(message.key()?).ok()?;
     let version = header_text(message, envelope::SEQUENCE)?;
     let id = header_text(message, envelope::ID).unwrap_or_default();
@@ -136,6 +136,13 @@ fn print(parts: [&str; 4], payload: &[u8]) -> i64 {
     let digest =
         Sha256::new().chain_update(parts.join(" ")).chain_update([0]).chain_update(payload).finalize();
     digest.first_chunk::<8>().map_or(0, |first| i64::from_be_bytes(*first))
+}
+
+/// A number that identifies a record, whatever it says.
+pub(super) fn whole_print(message: &BorrowedMessage<'_>) -> i64 {
+    let id = header_text(message, envelope::ID).unwrap_or_default();
+    let key = message.key().map(String::from_utf8_lossy).unwrap_or_default();
+    print(["", "", id, &key], message.payload().unwrap_or_default())
 }
 
 /// The id of a record, when it is one that Millrace gives.

@@ -104,6 +104,18 @@ impl Finding {
         Self { what: What::Row, name, key, versions, fields: vec![field] }
     }
 
+    /// A stream whose events are not as many as its version says.
+    pub(crate) fn miscounted((context, stream): (&str, &str), version: i64, events: i64) -> Self {
+        let field = Field {
+            field: "(events)".to_owned(),
+            found: json!(events),
+            expected: json!(version),
+            difference: Some(events - version),
+        };
+        let (name, key, versions) = (context.to_owned(), stream.to_owned(), [Some(events), Some(version)]);
+        Self { what: What::Event, name, key, versions, fields: vec![field] }
+    }
+
     /// A rejection or a command that is not on its topic.
     pub(crate) fn missing_unversioned(what: What, context: &str, stream: &str, id: Uuid) -> Self {
         let field = Field {

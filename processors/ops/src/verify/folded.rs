@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures::TryStreamExt as _;
+use chrono::{DateTime, Utc};
 use millrace_store::consumer_offset::Mark;
 use millrace_store::names::Namespace;
 use millrace_store::{Group, blocked_key, outbox, progress};
@@ -13,10 +13,9 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::ReadModel;
 use crate::postgres::Database;
-use crate::replay::session;
 
 /// Streams that are looked up at a time.
-const PAGE: usize = 1_000;
+const PAGE: i64 = 5_000;
 /// Streams that are listed.
 const FOUND_MAX: usize = 1_000;
 
@@ -28,15 +27,15 @@ const BETWEEN_GLANCES: Duration = Duration::from_millis(250);
 type Stream = (String, String, i64);
 
 /// Finds streams of the outbox whose last events the view has not folded, although it has read all of its topics. Keys
-/// that wait behind a record that failed are known, and left out.
+/// that wait behind a record that failed are known, and left out. Of all streams, or of those that have events since a time.
 pub(super) async fn check(
     config: &Config,
     [write, read]: [&Database; 2],
     model: &ReadModel,
     group: &Group,
-    patience: Duration,
+    (since, patience): (Option<DateTime<Utc>>, Duration),
 ) -> Result<Vec<Finding>, Failure> {
-    let mut suspects = suspects([write, read], model, group).await?;
+    let mut suspects = suspects([write, read], model, group, since).await?;
     for _ in 0..GLANCES {
         if suspects.is_empty() {
             return Ok(Vec::new());
@@ -67,21 +66,20 @@ pub(super) async fn check(
     Ok(found.map(finding).collect())
 }
 
+/// A page after the other: no snapshot is held while the read side answers.
 async fn suspects(
     [write, read]: [&Database; 2],
     model: &ReadModel,
     group: &Group,
+    since: Option<DateTime<Utc>>,
 ) -> Result<Vec<Stream>, Failure> {
-    let fail = |error| write.failure(error);
-    let mut connection = session::open(write).await.map_err(fail)?;
-    let streams = outbox::last_versions(&mut connection, model.contexts.as_slice());
-    let mut pages = streams.try_chunks(PAGE);
-    let mut suspects = Vec::new();
-    while let Some(page) = pages.try_next().await.map_err(|error| fail(error.1))? {
+    let (mut after, mut suspects) = ((String::new(), String::new()), Vec::new());
+    while suspects.len() < FOUND_MAX {
+        let page = outbox::last_versions(&write.pool, &model.contexts, (since, &after), PAGE).await;
+        let page = page.map_err(|error| write.failure(error))?;
+        let Some((context, stream, _)) = page.last() else { break };
+        after = (context.clone(), stream.clone());
         suspects.extend(unfolded(read, group, &page).await?.into_iter().map(|(stream, _)| stream));
-        if suspects.len() >= FOUND_MAX {
-            break;
-        }
     }
     Ok(suspects)
 }

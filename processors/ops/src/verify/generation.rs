@@ -36,7 +36,8 @@ pub(crate) async fn check(
         return Err(Failure::Busy(format!("{} is being verified by another process", model.name)));
     }
     let audited = Audited::of(config, model, definition);
-    let mut refold = Refold::new(config, [&write, read], role, building).logging(audited.events.clone())?;
+    let mut refold = Refold::new(config, [&write, read], role, building);
+    refold.log(audited.events.clone())?;
     let rows = (building, table(model.name, building));
     let looked = Looked { name: model.name, table: definition, serving: rows, key: None };
     let rows = rows::check(read, &mut refold, &mut connection, (&looked, &audited)).await?;

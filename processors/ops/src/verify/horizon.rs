@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use millrace_store::Group;
+use chrono::{DateTime, Utc};
 use millrace_store::consumer_offset::{self, Mark, Stand};
+use millrace_store::{Group, verified};
 
 use crate::config::Config;
 use crate::failure::Failure;
@@ -11,6 +12,27 @@ use crate::kafka::Reader;
 use crate::postgres::Database;
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// How long the auditor waits for a transaction that may write to the outbox.
+pub(super) const OPEN_AT_MOST: Duration = Duration::from_secs(30);
+const LOOK_SOON: Duration = Duration::from_millis(20);
+
+/// A time on the write side's clock: every row of the outbox that was written before can be seen by now, since all transactions
+/// that were open then have ended. `None` when one of them does not end within `patience`.
+pub(crate) async fn settled(write: &Database, patience: Duration) -> Result<Option<DateTime<Utc>>, Failure> {
+    let fail = |error| write.failure(error);
+    let (until, now) = (Instant::now() + patience, verified::now(&write.pool).await.map_err(fail)?);
+    loop {
+        // A session says a moment later that it has begun one.
+        tokio::time::sleep(LOOK_SOON).await;
+        let mut connection = write.pool.acquire().await.map_err(fail)?;
+        match verified::is_open_since(&mut connection, now).await.map_err(fail)? {
+            false => return Ok(Some(now)),
+            true if Instant::now() > until => return Ok(None),
+            true => {}
+        }
+    }
+}
 
 /// Waits until Debezium has confirmed all that is committed now.
 pub(crate) async fn carried(config: &Config, write: &Database, patience: Duration) -> Result<(), Failure> {

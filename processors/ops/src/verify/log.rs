@@ -2,11 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use millrace_engine::{Document, Record};
+use millrace_store::outbox::{self as store, Span};
+use millrace_store::verified;
+use serde::{Deserialize, Serialize};
 
 use super::finding::Finding;
 use super::horizon;
 use super::index::{Checked, Index};
+use super::sample;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::{ReadModel, Side};
@@ -20,6 +25,51 @@ const PAGE: i64 = 500;
 /// Events whose documents are looked at again, at most.
 const SUSPECTS_MAX: usize = 10_000;
 
+/// A look takes a part of the old documents: all are compared again within so many looks, a week at the default interval.
+const LOOKS: i64 = 672;
+/// With more streams than this all documents are compared.
+const STREAMS_MAX: i64 = 100_000;
+
+/// Up to where the documents of a log were found right.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Mark {
+    serving: i32,
+    shape: String,
+    /// The documents of what was written before are compared.
+    since: DateTime<Utc>,
+    /// When all of them were.
+    whole_at: DateTime<Utc>,
+    /// The sample goes on behind this event: context, stream, version.
+    behind: (String, String, i64),
+}
+
+impl Mark {
+    /// The mark of a log; `None` when nothing is known of this generation, or all of it was last looked at before `since`.
+    pub(super) async fn of(
+        read: &Database,
+        model: &ReadModel,
+        serving: i32,
+        since: DateTime<Utc>,
+    ) -> Result<Option<Self>, Failure> {
+        let mark: Option<Self> =
+            verified::mark(&read.pool, model.name).await.map_err(|error| read.failure(error))?;
+        Ok(mark.filter(|mark| {
+            (mark.serving, &mark.shape) == (serving, &model.shape.fingerprint) && mark.whole_at >= since
+        }))
+    }
+
+    /// After a look that has found nothing, with where the next sample begins.
+    pub(super) fn next(
+        before: Option<Self>,
+        (model, serving): (&ReadModel, i32),
+        now: DateTime<Utc>,
+        behind: (String, String, i64),
+    ) -> Self {
+        let whole_at = before.map_or(now, |before| before.whole_at);
+        Self { serving, shape: model.shape.fingerprint.clone(), since: now, whole_at, behind }
+    }
+}
+
 /// The documents of a log.
 pub(super) struct LogDocuments<'d> {
     pub(super) config: &'d Config,
@@ -29,44 +79,89 @@ pub(super) struct LogDocuments<'d> {
 }
 
 impl LogDocuments<'_> {
-    /// Compares the document of every event, and returns those that are wrong as they should be.
-    pub(super) async fn check(
-        &self,
-        mut pace: Pace,
-    ) -> Result<(Checked, BTreeMap<String, Document>), Failure> {
-        let (count, suspects) = self.suspects(&mut pace).await?;
-        if suspects.is_empty() {
-            return Ok((Checked { count, findings: Vec::new() }, suspects));
+    /// Compares the document of every event, or of what is new since a mark and of some of the old ones. Returns those that are wrong as
+    /// they should be, and behind which event the next sample begins.
+    pub(super) async fn check(&self, mut pace: Pace, mark: Option<&Mark>) -> Result<Logged, Failure> {
+        let mut seen = Suspects::default();
+        let behind = match mark {
+            Some(mark) if self.recent(mark.since, &mut pace, &mut seen).await? => {
+                let about = store::about(&self.databases[0].pool).await;
+                let about = about.map_err(|error| self.databases[0].failure(error))?;
+                let part = (about / LOOKS + 1).max(sample::LEAST);
+                self.old(mark.behind.clone(), part, &mut pace, &mut seen).await?
+            }
+            _ => self.old(Default::default(), i64::MAX, &mut pace, &mut seen).await?,
+        };
+        let Suspects { count, wrong } = seen;
+        if wrong.is_empty() {
+            return Ok(Logged { checked: Checked { count, findings: Vec::new() }, expected: wrong, behind });
         }
         // Or they are on their way.
         horizon::carried(self.config, self.databases[0], self.index.patience).await?;
         let topics = self.model.topics(&self.config.namespace);
         let ends = tokio::task::block_in_place(|| horizon::ends(self.config, &topics))?;
         self.index.published(&ends).await?;
-        let findings = self.judge(&suspects).await?;
-        Ok((Checked { count, findings }, suspects))
+        let findings = self.judge(&wrong).await?;
+        Ok(Logged { checked: Checked { count, findings }, expected: wrong, behind })
     }
 
     /// Events are read a page after the other: none changes, so no snapshot is held while Elasticsearch answers.
-    async fn suspects(&self, pace: &mut Pace) -> Result<(i64, BTreeMap<String, Document>), Failure> {
-        let [write, read] = self.databases;
-        let fail = |error| write.failure(error);
-        let mut connection = read.pool.acquire().await.map_err(|error| read.failure(error))?;
-        let (mut count, mut suspects, mut after) = (0, BTreeMap::new(), (String::new(), String::new(), 0));
-        while suspects.len() < SUSPECTS_MAX {
+    async fn old(
+        &self,
+        mut after: (String, String, i64),
+        most: i64,
+        pace: &mut Pace,
+        seen: &mut Suspects,
+    ) -> Result<(String, String, i64), Failure> {
+        let (write, end) = (self.databases[0], seen.count.saturating_add(most));
+        while seen.wrong.len() < SUSPECTS_MAX && seen.count < end {
             let contexts = self.model.contexts.as_slice();
             let events = outbox::after(&write.pool, &self.config.namespace, contexts, &after, PAGE).await;
-            let events: Vec<Stored> = events.map_err(fail)?;
-            let Some(Stored { context, stream, version, .. }) = events.last() else { break };
+            let events: Vec<Stored> = events.map_err(|error| write.failure(error))?;
+            let Some(Stored { context, stream, version, .. }) = events.last() else {
+                return Ok(Default::default());
+            };
             after = (context.clone(), stream.clone(), *version);
-            pace.took(u32::try_from(events.len()).unwrap_or(u32::MAX)).await;
-            count += i64::try_from(events.len()).unwrap_or(i64::MAX);
-            let records: Vec<&Record> = events.iter().map(|event| &event.record).collect();
-            let documents = self.index.role.documents(&mut connection, &records).await;
-            let documents = documents.map_err(|error| outage::failure(self.config, Side::Read, error))?;
-            suspects.extend(self.wrong(documents).await?);
+            self.look_at(&events, pace, seen).await?;
         }
-        Ok((count, suspects))
+        Ok(after)
+    }
+
+    /// What was written since a time; false when that are too many streams.
+    async fn recent(
+        &self,
+        since: DateTime<Utc>,
+        pace: &mut Pace,
+        seen: &mut Suspects,
+    ) -> Result<bool, Failure> {
+        let fail = |error| self.databases[0].failure(error);
+        let pool = &self.databases[0].pool;
+        let spans = store::new(pool, &self.model.contexts, since, STREAMS_MAX).await.map_err(fail)?;
+        if i64::try_from(spans.len()).is_ok_and(|streams| streams == STREAMS_MAX) {
+            return Ok(false);
+        }
+        for piece in pieces(spans) {
+            let mut left = piece;
+            while !left.is_empty() && seen.wrong.len() < SUSPECTS_MAX {
+                let events = outbox::events(pool, &self.config.namespace, &left).await.map_err(fail)?;
+                let read = outbox::reached(&left, &events);
+                left = behind(&left, &read);
+                self.look_at(&events, pace, seen).await?;
+            }
+        }
+        Ok(true)
+    }
+
+    async fn look_at(&self, events: &[Stored], pace: &mut Pace, seen: &mut Suspects) -> Result<(), Failure> {
+        let read = self.databases[1];
+        pace.took(u32::try_from(events.len()).unwrap_or(u32::MAX)).await;
+        seen.count += i64::try_from(events.len()).unwrap_or(i64::MAX);
+        let records: Vec<&Record> = events.iter().map(|event| &event.record).collect();
+        let mut connection = read.pool.acquire().await.map_err(|error| read.failure(error))?;
+        let documents = self.index.role.documents(&mut connection, &records).await;
+        let documents = documents.map_err(|error| outage::failure(self.config, Side::Read, error))?;
+        seen.wrong.extend(self.wrong(documents).await?);
+        Ok(())
     }
 
     /// Those that are not stored as they should be.
@@ -91,5 +186,73 @@ impl LogDocuments<'_> {
             }
         }
         Ok(findings)
+    }
+}
+
+/// Documents that are not as they should be, by their ids as they should be, and how many were looked at.
+#[derive(Default)]
+struct Suspects {
+    count: i64,
+    wrong: BTreeMap<String, Document>,
+}
+
+/// What the documents of a log are like.
+pub(super) struct Logged {
+    pub(super) checked: Checked,
+    /// Those that are wrong as they should be.
+    pub(super) expected: BTreeMap<String, Document>,
+    /// The event behind which the next sample begins.
+    pub(super) behind: (String, String, i64),
+}
+
+/// Spans in groups of about a page of events.
+fn pieces(spans: Vec<Span>) -> Vec<Vec<Span>> {
+    let (mut groups, mut room): (Vec<Vec<Span>>, i64) = (Vec::new(), 0);
+    for piece in spans.iter().flat_map(|span| span.pieces(PAGE)) {
+        let size = piece.upto - piece.above;
+        match groups.last_mut() {
+            Some(group) if size <= room => group.push(piece),
+            _ => {
+                groups.push(vec![piece]);
+                room = PAGE;
+            }
+        }
+        room -= size;
+    }
+    groups
+}
+
+/// What is left of spans when a part of them was read.
+fn behind(spans: &[Span], read: &[Span]) -> Vec<Span> {
+    let whole = spans.iter().zip(read).take_while(|(span, read)| span == read).count();
+    let mut left = spans.get(whole..).unwrap_or_default().to_vec();
+    if let (Some(first), Some(part)) = (left.first_mut(), read.get(whole)) {
+        first.above = part.upto;
+    }
+    left
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn span(stream: &str, above: i64, upto: i64) -> Span {
+        Span { context: "orders".to_owned(), stream: stream.to_owned(), above, upto }
+    }
+
+    #[test]
+    fn new_events_are_read_in_groups_of_about_a_page() {
+        let groups = pieces(vec![span("a", 0, 300), span("b", 2, 202), span("c", 0, 501)]);
+        assert_eq!(
+            groups,
+            [vec![span("a", 0, 300), span("b", 2, 202)], vec![span("c", 0, 500)], vec![span("c", 500, 501)]]
+        );
+    }
+
+    #[test]
+    fn what_did_not_fit_is_read_next() {
+        let spans = [span("a", 0, 2), span("b", 0, 5)];
+        assert!(behind(&spans, &spans).is_empty());
+        assert_eq!(behind(&spans, &[span("a", 0, 2), span("b", 0, 3)]), [span("b", 3, 5)]);
     }
 }

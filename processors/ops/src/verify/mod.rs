@@ -6,7 +6,10 @@
 
 mod audited;
 pub mod auditor;
+pub(crate) mod commands;
+mod copy;
 mod documents;
+mod emit;
 mod expected;
 pub mod finding;
 mod folded;
@@ -14,10 +17,13 @@ pub(crate) mod generation;
 pub(crate) mod horizon;
 mod index;
 mod log;
+mod places;
 pub mod repair;
 pub mod report;
 mod rows;
+mod sample;
 mod topics;
+mod unexpected;
 pub mod what;
 
 use crate::config::Config;

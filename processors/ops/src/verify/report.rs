@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::finding::Finding;
 use super::index::Repaired;
+use super::rows::Rows;
 
 /// What was looked at, and what is wrong.
 #[derive(Debug, Default, Serialize)]
@@ -34,6 +35,14 @@ pub struct Compared {
 }
 
 impl Report {
+    /// Adds what was found in a view.
+    pub(super) fn add(&mut self, name: &str, rows: Rows, documents: Option<i64>) {
+        let Rows { count, events, more, findings, .. } = rows;
+        self.compared.push(Compared { name: name.to_owned(), events, rows: Some(count), documents });
+        self.more += more;
+        self.findings.extend(findings);
+    }
+
     /// Counts the outcome of a repair.
     pub(super) fn count_repair(&mut self, name: &str, key: &str, repaired: &Repaired) {
         match repaired {

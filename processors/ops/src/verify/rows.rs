@@ -14,7 +14,7 @@ use crate::replay::compare::{ALL, Counterparts, Differing, OneSided, Tables, dif
 use crate::replay::session;
 
 /// More rows that differ are counted, not shown.
-const SHOWN_MAX: i64 = 1_000;
+pub(super) const SHOWN_MAX: i64 = 1_000;
 
 /// What a view's rows are like.
 pub(super) struct Rows {

@@ -9,33 +9,30 @@
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::slice;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use futures::TryStreamExt as _;
-use millrace_engine::{Copier as _, Producer, Record, WorkError};
-use millrace_schemas::Kind;
-use millrace_store::outbox::{self, Span, Unversioned};
-use millrace_store::write_side;
+use millrace_store::outbox::{self, Span};
+use millrace_store::{verified, write_side};
 use rdkafka::message::{BorrowedMessage, Message as _};
+use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::expected::{Expected, Slice, Unexpected};
 use super::finding::Finding;
-
 use super::horizon;
+use super::places::{self, Place};
+use super::sample;
+use super::unexpected::in_the_place_of_events;
 use super::what::What;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::kafka::{Reader, Seen};
-use crate::layout;
-use crate::outage;
 use crate::outbox::pace::Pace;
-use crate::outbox::{events, unversioned};
 use crate::postgres::Database;
 use crate::replay::session;
-use crate::schema::Decoder;
 
 /// Events, rejections and commands that are remembered in one reading of the topics, in nine bytes each; of more each
 /// reading takes a part.
@@ -44,16 +41,31 @@ const REMEMBERED_MAX: i64 = 8_000_000;
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Streams whose missing events are listed, and rejections and commands that are missing.
 const FOUND_MAX: usize = 1_000;
-/// Events that are read and emitted at a time.
-const EMITTED_AT_ONCE: i64 = 500;
-/// Records in the place of an event that are looked at closer at a time.
-const UNEXPECTED_AT_ONCE: usize = 500;
 
 /// What the topics are like.
 pub(super) struct Topics {
-    /// Events, rejections and commands of the outbox.
+    /// Events, rejections and commands of the outbox that were looked for.
     pub(super) events: i64,
     pub(super) lack: Lack,
+    /// Whether all of them were.
+    whole: bool,
+    /// Where the next look may begin if nothing is wrong.
+    next: Option<Mark>,
+}
+
+const WHAT: &str = "topics";
+
+/// Up to where topics have what the outbox has.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Mark {
+    /// What was written before is compared.
+    since: DateTime<Utc>,
+    /// What was written since is at these places or behind.
+    places: Vec<Place>,
+    /// The sample of streams goes on behind this one.
+    stream: (String, String),
+    /// When all of it was compared.
+    whole_at: DateTime<Utc>,
 }
 
 /// What is missing: up to [`FOUND_MAX`] of it, and how much more.
@@ -64,6 +76,10 @@ pub(super) struct Lack {
 }
 
 impl Lack {
+    fn is_empty(&self) -> bool {
+        self.listed.is_empty()
+    }
+
     fn add(&mut self, missing: Missing) {
         if self.listed.len() < FOUND_MAX {
             self.listed.push(missing);
@@ -93,79 +109,155 @@ pub(super) enum Lost {
     Unversioned(String, String, Uuid),
 }
 
-/// Compares every stream, every rejection and every command that is not decided. Debezium gets `patience` to carry what is in the outbox now.
+/// Compares every stream, every rejection and every command that is not decided; or, where `since` is given, what is new since the last
+/// look and a sample of the rest, unless all of it was last compared before then. Debezium gets `patience` to carry what is in the
+/// outbox now.
 pub(super) async fn check(
     config: &Config,
     write: &Database,
     patience: Duration,
     mut pace: Pace,
+    since: Option<DateTime<Utc>>,
 ) -> Result<Topics, Failure> {
-    let total = write_side::events_and_rejections(&write.pool).await.map_err(|error| write.failure(error))?;
+    let before = match since {
+        Some(since) => known(config, write).await?.filter(|mark| mark.whole_at >= since),
+        None => None,
+    };
+    let mut reached = tokio::task::block_in_place(|| places::now(config))?;
+    let now = horizon::settled(write, horizon::OPEN_AT_MOST).await?;
+    let from = before.as_ref().map(|mark| mark.since);
+    let total = total(write, from).await.map_err(|error| write.failure(error))?;
     let of = total / REMEMBERED_MAX + 1;
-    let mut topics = Topics { events: total, lack: Lack::default() };
+    let mut lack = Lack::default();
     for number in 0..of {
-        let mut expected = expect(write, Slice { number, of }).await.map_err(|error| write.failure(error))?;
-        tokio::task::block_in_place(|| read(config, &mut expected, &mut pace))?;
+        let slice = Slice { number, of };
+        let mut expected = expect(write, slice, from).await.map_err(|error| write.failure(error))?;
+        let mut look = Reading { config, before: before.as_ref(), reached: &mut reached, pace: &mut pace };
+        tokio::task::block_in_place(|| look.read(&mut expected))?;
         if !expected.is_whole() {
             // Or not there yet.
             horizon::carried(config, write, patience).await?;
-            tokio::task::block_in_place(|| read(config, &mut expected, &mut pace))?;
+            tokio::task::block_in_place(|| look.read(&mut expected))?;
         }
-        topics.lack.append(lack(write, &expected).await.map_err(|error| write.failure(error))?);
+        lack.append(lacking(write, &expected, from).await.map_err(|error| write.failure(error))?);
     }
-    Ok(topics)
+    tokio::task::block_in_place(|| places::finish(config, &mut reached))?;
+    let whole_at = before.as_ref().map(|mark| mark.whole_at).or(now);
+    let mut stream = (String::new(), String::new());
+    if let Some(mark) = &before {
+        let wrong =
+            sample::records(config, write, (mark.places.as_slice(), reached.as_mut_slice()), &mut pace)
+                .await?;
+        wrong.into_iter().for_each(|(unexpected, id)| lack.add(Missing::unexpected(&unexpected, &id)));
+        let (wrong, behind) =
+            sample::streams(write, &mark.stream).await.map_err(|error| write.failure(error))?;
+        wrong.into_iter().for_each(|finding| lack.add(Missing { finding, rows: None }));
+        stream = behind;
+    }
+    let next = now.zip(whole_at).map(|(since, whole_at)| Mark { since, places: reached, stream, whole_at });
+    Ok(Topics { events: total, lack, whole: before.is_none(), next })
+}
+
+impl Topics {
+    /// Writes down where the next look begins. Where something is wrong it looks at the same again.
+    pub(super) async fn remember(&self, write: &Database) -> Result<(), Failure> {
+        let fail = |error| write.failure(error);
+        match &self.next {
+            Some(next) if self.lack.is_empty() => verified::set(&write.pool, WHAT, next).await.map_err(fail),
+            _ if self.whole => verified::forget(&write.pool, WHAT).await.map_err(fail),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Up to where topics are compared; `None` when they do not hold any more what they held then.
+async fn known(config: &Config, write: &Database) -> Result<Option<Mark>, Failure> {
+    let mark: Option<Mark> = verified::mark(&write.pool, WHAT).await.map_err(|error| write.failure(error))?;
+    let Some(mark) = mark else { return Ok(None) };
+    let same = tokio::task::block_in_place(|| places::are_as_they_were(config, &mark.places))?;
+    if !same {
+        tracing::warn!("topics of events are not as they were: all of them are compared again");
+    }
+    Ok(same.then_some(mark))
+}
+
+/// How many events, rejections and commands there are to look for.
+async fn total(write: &Database, since: Option<DateTime<Utc>>) -> sqlx::Result<i64> {
+    let (commands, _) = outbox::undecided(&write.pool, since).await?;
+    Ok(commands
+        + match since {
+            Some(since) => outbox::events_since(&write.pool, since).await?,
+            None => write_side::events_and_rejections(&write.pool).await?,
+        })
 }
 
 /// What the topics must hold, as the outbox is now.
-async fn expect(write: &Database, slice: Slice) -> sqlx::Result<Expected> {
+async fn expect(write: &Database, slice: Slice, since: Option<DateTime<Utc>>) -> sqlx::Result<Expected> {
     let mut connection = session::open(write).await?;
-    let since = "SELECT (extract(epoch FROM now()) * 1000)::bigint";
-    let since = sqlx::query_scalar(since).fetch_one(&mut connection).await?;
-    let prints = outbox::prints_of_slice(&mut connection, slice.number, slice.of).try_collect().await?;
-    let rows = rejections_and_commands(&mut connection).await?.into_iter();
-    let unversioned =
-        rows.map(|(what, (_, _, id))| (id, what)).filter(|(id, _)| slice.takes_unversioned(*id));
-    Ok(Expected::new(slice, since, prints, unversioned.collect()))
-}
-
-/// Rejections and commands that must be there: context, stream, id.
-async fn rejections_and_commands(connection: &mut PgConnection) -> sqlx::Result<Vec<(What, Unversioned)>> {
-    let rejections = outbox::recent_rejections(connection).await?.into_iter();
-    let commands = outbox::undecided_commands(connection).await?.into_iter();
-    let mut all: Vec<_> = rejections.map(|row| (What::Rejection, row)).collect();
-    all.extend(commands.map(|row| (What::Command, row)));
-    Ok(all)
-}
-
-/// Reads the topics from their beginning to where they end now.
-fn read(config: &Config, expected: &mut Expected, pace: &mut Pace) -> Result<(), Failure> {
-    let reader = Reader::new(&config.kafka)?;
-    let there = reader.topics()?;
-    let kinds = [Kind::Event, Kind::Rejection, Kind::Command];
-    for (context, kind) in
-        layout::contexts(config).into_iter().flat_map(|context| kinds.map(|kind| (context, kind)))
-    {
-        let topic = config.namespace.topic(kind, context);
-        let partitions = there.get(&topic).copied().unwrap_or_default();
-        let mut left: HashMap<i32, (i64, i64)> = HashMap::new();
-        for partition in 0..partitions {
-            let (low, high) = reader.ends(&topic, partition)?;
-            if low < high {
-                left.insert(partition, (low, high));
-            }
-        }
-        while !left.is_empty() {
-            let before = left.clone();
-            step(&reader, &topic, &mut left, |message| {
-                pace.took_blocking(1);
-                expected.see(kind, context, message);
-            })?;
-            if left == before {
-                return Err(Failure::refused(format!("{topic} cannot be read to its end: {left:?}")));
-            }
+    let now = "SELECT (extract(epoch FROM now()) * 1000)::bigint";
+    let now = sqlx::query_scalar(now).fetch_one(&mut connection).await?;
+    let prints = outbox::prints_of_slice(&mut connection, (slice.number, slice.of), since);
+    let prints = prints.try_collect().await?;
+    let mut unversioned = HashMap::new();
+    let mut rejections = outbox::recent_rejections(&mut connection, since);
+    while let Some((_, _, id)) = rejections.try_next().await? {
+        if slice.takes_unversioned(id) {
+            unversioned.insert(id, What::Rejection);
         }
     }
-    Ok(())
+    drop(rejections);
+    let mut commands = outbox::undecided_commands(&mut connection, since);
+    while let Some((_, _, id)) = commands.try_next().await? {
+        if slice.takes_unversioned(id) {
+            unversioned.insert(id, What::Command);
+        }
+    }
+    drop(commands);
+    Ok(Expected::new(slice, now, prints, unversioned))
+}
+
+/// One reading of the topics.
+struct Reading<'r> {
+    config: &'r Config,
+    /// From there on; all of them without it.
+    before: Option<&'r Mark>,
+    /// Where the topics ended before the outbox was looked at.
+    reached: &'r mut [Place],
+    pace: &'r mut Pace,
+}
+
+impl Reading<'_> {
+    /// Reads to where the topics end now.
+    fn read(&mut self, expected: &mut Expected) -> Result<(), Failure> {
+        let reader = Reader::new(&self.config.kafka)?;
+        let there = reader.topics()?;
+        for (kind, context) in places::kinds(self.config) {
+            let topic = self.config.namespace.topic(kind, context);
+            let mut left: HashMap<i32, (i64, i64)> = HashMap::new();
+            for partition in 0..there.get(&topic).copied().unwrap_or_default() {
+                let (low, high) = reader.ends(&topic, partition)?;
+                let known = self.before.and_then(|mark| places::find(&mark.places, &topic, partition));
+                // A topic that ends before was made anew.
+                let from =
+                    known.map_or(low, |place| if place.next > high { low } else { place.next.max(low) });
+                if from < high {
+                    left.insert(partition, (from, high));
+                }
+            }
+            while !left.is_empty() {
+                let before = left.clone();
+                step(&reader, &topic, &mut left, |message| {
+                    self.pace.took_blocking(1);
+                    places::pass(self.reached, &topic, message);
+                    expected.see(kind, context, message);
+                })?;
+                if left == before {
+                    return Err(Failure::refused(format!("{topic} cannot be read to its end: {left:?}")));
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Reads on for a while: each partition from its next offset to its end.
@@ -200,29 +292,46 @@ fn step(
 }
 
 /// What was not seen, by the names that the outbox has for it, and what lies in the place of events.
-async fn lack(write: &Database, expected: &Expected) -> sqlx::Result<Lack> {
+async fn lacking(write: &Database, expected: &Expected, since: Option<DateTime<Utc>>) -> sqlx::Result<Lack> {
     let (mut connection, mut lack) = (session::open(write).await?, Lack::default());
     if !expected.is_whole() {
-        missing_events(&mut connection, expected, &mut lack).await?;
-        for (what, (context, stream, id)) in rejections_and_commands(&mut connection).await? {
+        missing_events(&mut connection, (expected, since), &mut lack).await?;
+        missing_unversioned(&mut connection, (expected, since), &mut lack).await?;
+    }
+    let unexpected: Vec<&Unexpected> = expected.unexpected.iter().collect();
+    for (unexpected, id) in in_the_place_of_events(&mut connection, &unexpected).await? {
+        lack.add(Missing::unexpected(&unexpected, &id));
+    }
+    Ok(lack)
+}
+
+/// Rejections and commands that were not seen.
+async fn missing_unversioned(
+    connection: &mut PgConnection,
+    (expected, since): (&Expected, Option<DateTime<Utc>>),
+    lack: &mut Lack,
+) -> sqlx::Result<()> {
+    for what in [What::Rejection, What::Command] {
+        let mut rows = match what {
+            What::Rejection => outbox::recent_rejections(connection, since),
+            _ => outbox::undecided_commands(connection, since),
+        };
+        while let Some((context, stream, id)) = rows.try_next().await? {
             if expected.unversioned.contains_key(&id) {
                 lack.add(Missing::unversioned(what, &context, &stream, id));
             }
         }
     }
-    for (unexpected, id) in in_the_place_of_events(&mut connection, expected).await? {
-        lack.add(Missing { finding: Finding::unexpected(&unexpected, &id), rows: None });
-    }
-    Ok(lack)
+    Ok(())
 }
 
 /// Versions that were not seen, stream by stream.
 async fn missing_events(
     connection: &mut PgConnection,
-    expected: &Expected,
+    (expected, since): (&Expected, Option<DateTime<Utc>>),
     lack: &mut Lack,
 ) -> sqlx::Result<()> {
-    let mut events = outbox::prints(connection);
+    let mut events = outbox::prints(connection, since);
     let (mut of, mut ranges) = ((String::new(), String::new()), Vec::new());
     while let Some((context, stream, version, print)) = events.try_next().await? {
         if !expected.lacks(print) {
@@ -246,36 +355,6 @@ fn longer(ranges: &mut Vec<(i64, i64)>, version: i64) {
     }
 }
 
-/// Records that have a version of the outbox, and not its id and payload; with the id that the outbox has there.
-async fn in_the_place_of_events(
-    connection: &mut PgConnection,
-    expected: &Expected,
-) -> sqlx::Result<Vec<(Unexpected, String)>> {
-    let unexpected: Vec<&Unexpected> = expected.unexpected.iter().collect();
-    let mut found = Vec::new();
-    for some in unexpected.chunks(UNEXPECTED_AT_ONCE) {
-        let wanted: Vec<(&str, String, i64)> = some.iter().map(|unexpected| wanted(unexpected)).collect();
-        for (number, id, print) in outbox::prints_at(connection, &wanted).await? {
-            let unexpected = usize::try_from(number - 1).ok().and_then(|place| some.get(place));
-            // Else the outbox did not have it yet when we began.
-            found.extend(
-                unexpected
-                    .filter(|unexpected| unexpected.print != print)
-                    .map(|unexpected| ((*unexpected).clone(), id)),
-            );
-        }
-    }
-    found.sort_by(|(a, _), (b, _)| {
-        (&a.context, &a.stream, a.version).cmp(&(&b.context, &b.stream, b.version))
-    });
-    Ok(found)
-}
-
-/// Texts of Postgres have no zero.
-fn wanted(unexpected: &Unexpected) -> (&str, String, i64) {
-    (&unexpected.context, unexpected.stream.replace('\0', ""), unexpected.version)
-}
-
 impl Missing {
     fn of(context: String, stream: String, ranges: &[(i64, i64)]) -> Option<Self> {
         let finding = Finding::missing(&context, &stream, ranges)?;
@@ -288,75 +367,13 @@ impl Missing {
         Some(Self { finding, rows: Some(Lost::Events(ranges.iter().map(span).collect())) })
     }
 
+    fn unexpected(unexpected: &Unexpected, id: &str) -> Self {
+        Self { finding: Finding::unexpected(unexpected, id), rows: None }
+    }
+
     fn unversioned(what: What, context: &str, stream: &str, id: Uuid) -> Self {
         let rows = Some(Lost::Unversioned(context.to_owned(), stream.to_owned(), id));
         Self { finding: Finding::missing_unversioned(what, context, stream, id), rows }
-    }
-}
-
-/// Emits rows again, each with its own id and bytes, those of a stream in their order. What cannot be read is kept back,
-/// or every group would have it as a dead letter; false when there was such, or one that Kafka does not take.
-pub(super) async fn emit(
-    config: &Config,
-    write: &Database,
-    producer: &Producer,
-    lost: &Lost,
-) -> Result<bool, Failure> {
-    let (mut decoder, fail) = (Decoder::new(config)?, |error| write.failure(error));
-    match lost {
-        Lost::Unversioned(context, stream, id) => {
-            let place = (context.as_str(), stream.as_str());
-            let record = unversioned(&write.pool, &config.namespace, place, *id).await.map_err(fail)?;
-            send(config, producer, &mut decoder, record.as_slice()).await
-        }
-        Lost::Events(spans) => {
-            let mut whole = true;
-            for mut left in spans.iter().flat_map(|span| span.pieces(EMITTED_AT_ONCE)) {
-                while left.above < left.upto {
-                    let events = events(&write.pool, &config.namespace, slice::from_ref(&left)).await;
-                    let events = events.map_err(fail)?;
-                    left.above = events.last().map_or(left.upto, |event| event.version);
-                    let records: Vec<Record> = events.into_iter().map(|event| event.record).collect();
-                    whole &= send(config, producer, &mut decoder, &records).await?;
-                }
-            }
-            Ok(whole)
-        }
-    }
-}
-
-async fn send(
-    config: &Config,
-    producer: &Producer,
-    decoder: &mut Decoder,
-    records: &[Record],
-) -> Result<bool, Failure> {
-    let mut whole = true;
-    for record in records {
-        if let Err(why) = send_one(config, producer, decoder, record).await? {
-            tracing::warn!(topic = %record.topic, why, "a row of the outbox is not emitted");
-            whole = false;
-        }
-    }
-    Ok(whole)
-}
-
-/// Why a record cannot be emitted. One that was skipped has no value to be read.
-async fn send_one(
-    config: &Config,
-    producer: &Producer,
-    decoder: &mut Decoder,
-    record: &Record,
-) -> Result<Result<(), String>, Failure> {
-    if let Some(value) = &record.value
-        && let Err(why) = decoder.json(value).await?
-    {
-        return Ok(Err(why));
-    }
-    match producer.copy(record, &record.topic, &[]).await {
-        Ok(_) => Ok(Ok(())),
-        Err(WorkError::NotTaken(reason)) => Ok(Err(reason.to_string())),
-        Err(error) => Err(outage::failure(config, layout::Side::Write, error)),
     }
 }
 

@@ -106,6 +106,12 @@ statements! {
     SENT = "SELECT id, sha256(payload) FROM outbox WHERE id = ANY($1) AND version IS NULL AND topic = $2";
     PAYLOADS = "SELECT aggregateid, payload FROM outbox
          WHERE aggregatetype = $1 AND aggregateid = ANY($2) AND version IS NOT NULL ORDER BY aggregateid, version";
+    PAGE = concat!("SELECT version, payload FROM (
+             SELECT version, payload, sum(octet_length(payload)) OVER (ORDER BY version) - octet_length(payload) AS before
+             FROM (SELECT version, payload FROM outbox
+                   WHERE aggregatetype = $1 AND aggregateid = $2 AND version > $3 AND version <= $4
+                   ORDER BY version LIMIT $5) AS next) AS counted
+         WHERE before < ", bytes_max!(), " ORDER BY version");
     WRITTEN_NOW = "SELECT aggregatetype, aggregateid, version, type, payload FROM outbox
          WHERE aggregatetype = $1 AND aggregateid = ANY($2) AND command_id = $3
            AND xmin = pg_current_xact_id()::xid
@@ -122,11 +128,22 @@ statements! {
          WHERE aggregatetype = $1 AND aggregateid = $2 AND version IS NOT NULL
            AND ($3::bigint IS NULL OR version <= $3) AND ($4::timestamptz IS NULL OR occurred_at <= $4)
          ORDER BY version";
+    /// The index of the streams is gone through in its order, a page at a time; what is new is found by its own.
     LAST_VERSIONS = "SELECT aggregatetype, aggregateid, max(version) FROM outbox
-                   WHERE aggregatetype = ANY($1) AND version IS NOT NULL GROUP BY 1, 2";
-    PRINTS_OF_SLICE = concat!("SELECT print FROM (SELECT ", print!(), " AS print FROM outbox WHERE version IS NOT NULL) AS event
+         WHERE aggregatetype = ANY($1) AND version IS NOT NULL AND (aggregatetype, aggregateid) > ($2, $3)
+         GROUP BY 1, 2 ORDER BY 1, 2 LIMIT $4";
+    LAST_VERSIONS_SINCE = "SELECT aggregatetype, aggregateid, max(version) FROM outbox
+         WHERE aggregatetype = ANY($1) AND version IS NOT NULL AND (aggregatetype, aggregateid) > ($2, $3)
+           AND written_at >= $5
+         GROUP BY 1, 2 ORDER BY 1, 2 LIMIT $4";
+    NEW = "SELECT aggregatetype, aggregateid, min(version) - 1, max(version) FROM outbox
+         WHERE version IS NOT NULL AND aggregatetype = ANY($1) AND written_at >= $2
+         GROUP BY 1, 2 ORDER BY 1, 2 LIMIT $3";
+    PRINTS_OF_SLICE = concat!("SELECT print FROM (SELECT ", print!(), " AS print FROM outbox
+             WHERE version IS NOT NULL AND ($3::timestamptz IS NULL OR written_at >= $3)) AS event
          WHERE mod(mod(print, $1) + $1, $1) = $2");
-    PRINTS = concat!("SELECT aggregatetype, aggregateid, version, ", print!(), " FROM outbox WHERE version IS NOT NULL
+    PRINTS = concat!("SELECT aggregatetype, aggregateid, version, ", print!(), " FROM outbox
+         WHERE version IS NOT NULL AND ($1::timestamptz IS NULL OR written_at >= $1)
          ORDER BY aggregatetype, aggregateid, version");
     PRINTS_AT = concat!("SELECT wanted.number, outbox.id::text, ", print!(), "
          FROM UNNEST($1::text[], $2::text[], $3::bigint[]) WITH ORDINALITY AS wanted(context, stream, at, number)
@@ -136,18 +153,38 @@ statements! {
     SELECT o.aggregatetype, o.aggregateid, o.id
     FROM command AS c
     JOIN outbox AS o ON o.aggregatetype = c.context AND o.aggregateid = c.stream AND o.version IS NULL
-                    AND o.command_id = c.id
-    WHERE c.status = 'rejected' AND c.decided_at > now() - interval '1 day' ORDER BY o.id";
+                    AND o.command_id = c.id AND ($1::timestamptz IS NULL OR o.written_at >= $1)
+    WHERE c.status = 'rejected' AND c.decided_at > greatest(now() - interval '1 day', $1)";
     /// Commands that sagas and effects have sent. The ledger answers for those that are decided.
     UNDECIDED_COMMANDS = "
     SELECT aggregatetype, aggregateid, id FROM outbox
     WHERE version IS NULL AND starts_with(topic, current_schema() || '.cmd.')
-      AND NOT EXISTS (SELECT FROM command WHERE command.id = outbox.id::text AND source = '/' || current_schema())
-    ORDER BY id";
+      AND ($1::timestamptz IS NULL OR written_at >= $1)
+      AND NOT EXISTS (SELECT FROM command WHERE command.id = outbox.id::text AND source = '/' || current_schema())";
+    /// Of one that was written before there was such a time none is known.
+    UNDECIDED = "
+    SELECT count(*), min(coalesce(written_at, '-infinity')) FROM outbox
+    WHERE version IS NULL AND starts_with(topic, current_schema() || '.cmd.')
+      AND ($1::timestamptz IS NULL OR written_at >= $1)
+      AND NOT EXISTS (SELECT FROM command WHERE command.id = outbox.id::text AND source = '/' || current_schema())";
+    EVENTS_SINCE = "SELECT count(*) FROM outbox WHERE version IS NOT NULL AND written_at >= $1";
+    /// Streams whose events are not as many as their version says.
+    MISCOUNTED = "
+    SELECT s.context, s.id, s.version, found.events FROM (
+        SELECT context, id, version FROM stream WHERE (context, id) > ($1, $2) ORDER BY context, id LIMIT $3) AS s
+    CROSS JOIN LATERAL (SELECT count(*) AS events FROM outbox
+                        WHERE aggregatetype = s.context AND aggregateid = s.id AND version IS NOT NULL) AS found
+    WHERE found.events <> s.version";
+    /// As Postgres believes.
+    ABOUT = "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'outbox'::regclass";
     COUNT = "SELECT count(*) FROM outbox";
     DECIDED_BY_TOPIC = "SELECT topic, sum(rows)::bigint FROM (
-             SELECT topic, count(*) AS rows FROM outbox GROUP BY topic UNION ALL SELECT topic, rows FROM outbox_pruned
-         ) AS written WHERE NOT starts_with(topic, current_schema() || '.cmd.') GROUP BY topic";
+             SELECT topic, count(*) AS rows FROM outbox WHERE NOT starts_with(topic, current_schema() || '.cmd.')
+               AND ($1::timestamptz IS NULL OR written_at >= $1)
+               AND ($2::timestamptz IS NULL OR written_at IS NULL OR written_at < $2) GROUP BY topic
+             UNION ALL SELECT topic, rows FROM outbox_pruned
+             WHERE $1 IS NULL AND NOT starts_with(topic, current_schema() || '.cmd.')
+         ) AS written GROUP BY topic";
     PRUNABLE = concat!("SELECT count(*), min(o.occurred_at) ", prunable!());
     HAS_PRUNABLE_REJECTIONS = concat!("SELECT EXISTS (SELECT ", prunable!(), "
              AND NOT starts_with(o.topic, current_schema() || '.cmd.'))");
@@ -235,6 +272,20 @@ pub async fn payloads(
     streams: Vec<String>,
 ) -> sqlx::Result<Vec<(String, Vec<u8>)>> {
     sqlx::query_as(PAYLOADS).bind(context).bind(streams).fetch_all(connection).await
+}
+
+/// The next events of a stream behind a version, up to another, no more than so many: version and payload, up to [`BYTES_MAX`].
+///
+/// # Errors
+/// The database's.
+pub async fn page(
+    connection: &mut PgConnection,
+    (context, stream): (&str, &str),
+    (above, upto): (i64, i64),
+    most: i64,
+) -> sqlx::Result<Vec<(i64, Vec<u8>)>> {
+    let page = sqlx::query_as(PAGE).bind(context).bind(stream).bind(above).bind(upto).bind(most);
+    page.fetch_all(connection).await
 }
 
 /// Context, stream, version, type and payload.
@@ -373,26 +424,54 @@ pub async fn of_stream(
     events.fetch_all(executor).await
 }
 
-/// Every stream of some contexts with its last version.
-pub fn last_versions<'c>(
-    connection: &'c mut PgConnection,
-    contexts: &'c [&'c str],
-) -> BoxStream<'c, sqlx::Result<(String, String, i64)>> {
-    sqlx::query_as(LAST_VERSIONS).bind(contexts).fetch(connection)
+/// The next streams of some contexts behind one, each with its last version: all, or those that have events since a time.
+///
+/// # Errors
+/// The database's.
+pub async fn last_versions(
+    executor: impl PgExecutor<'_>,
+    contexts: &[&str],
+    (since, (context, stream)): (Option<DateTime<Utc>>, &(String, String)),
+    most: i64,
+) -> sqlx::Result<Vec<(String, String, i64)>> {
+    let sql = if since.is_some() { LAST_VERSIONS_SINCE } else { LAST_VERSIONS };
+    let rows = sqlx::query_as(sql).bind(contexts).bind(context).bind(stream).bind(most);
+    match since {
+        Some(since) => rows.bind(since).fetch_all(executor).await,
+        None => rows.fetch_all(executor).await,
+    }
 }
 
-/// The prints of the events of one of so many slices.
+/// The events of some contexts that were written since a time, of up to so many streams.
+///
+/// # Errors
+/// The database's.
+pub async fn new(
+    executor: impl PgExecutor<'_>,
+    contexts: &[&str],
+    since: DateTime<Utc>,
+    most: i64,
+) -> sqlx::Result<Vec<Span>> {
+    let rows = sqlx::query_as(NEW).bind(contexts).bind(since).bind(most).fetch_all(executor).await?;
+    let span = |(context, stream, above, upto)| Span { context, stream, above, upto };
+    Ok(rows.into_iter().map(span).collect())
+}
+
+/// The prints of the events of one of so many slices: of all, or of those written since a time.
 pub fn prints_of_slice(
     connection: &mut PgConnection,
-    number: i64,
-    of: i64,
+    (number, of): (i64, i64),
+    since: Option<DateTime<Utc>>,
 ) -> BoxStream<'_, sqlx::Result<i64>> {
-    sqlx::query_scalar(PRINTS_OF_SLICE).bind(of).bind(number).fetch(connection)
+    sqlx::query_scalar(PRINTS_OF_SLICE).bind(of).bind(number).bind(since).fetch(connection)
 }
 
-/// Every event in the order of the streams: context, stream, version, print.
-pub fn prints(connection: &mut PgConnection) -> BoxStream<'_, sqlx::Result<(String, String, i64, i64)>> {
-    sqlx::query_as(PRINTS).fetch(connection)
+/// Every event in the order of the streams, of all or of those written since a time: context, stream, version, print.
+pub fn prints(
+    connection: &mut PgConnection,
+    since: Option<DateTime<Utc>>,
+) -> BoxStream<'_, sqlx::Result<(String, String, i64, i64)>> {
+    sqlx::query_as(PRINTS).bind(since).fetch(connection)
 }
 
 /// What there is at some versions of streams (context, stream, version): the place in the question, counted from 1, id and
@@ -415,20 +494,62 @@ pub async fn prints_at(
 /// Context, stream and id of a rejection or a command.
 pub type Unversioned = (String, String, Uuid);
 
-/// The rejections of the last day.
-///
-/// # Errors
-/// The database's.
-pub async fn recent_rejections(connection: &mut PgConnection) -> sqlx::Result<Vec<Unversioned>> {
-    sqlx::query_as(RECENT_REJECTIONS).fetch_all(connection).await
+/// The rejections of the last day, or of those the ones written since a time.
+pub fn recent_rejections(
+    connection: &mut PgConnection,
+    since: Option<DateTime<Utc>>,
+) -> BoxStream<'_, sqlx::Result<Unversioned>> {
+    sqlx::query_as(RECENT_REJECTIONS).bind(since).fetch(connection)
 }
 
-/// The commands that were sent and are not decided.
+/// The commands that were sent, at a time or later, and are not decided.
+pub fn undecided_commands(
+    connection: &mut PgConnection,
+    since: Option<DateTime<Utc>>,
+) -> BoxStream<'_, sqlx::Result<Unversioned>> {
+    sqlx::query_as(UNDECIDED_COMMANDS).bind(since).fetch(connection)
+}
+
+/// How many commands that were sent, at a time or later, are not decided, and when the first of them was written.
 ///
 /// # Errors
 /// The database's.
-pub async fn undecided_commands(connection: &mut PgConnection) -> sqlx::Result<Vec<Unversioned>> {
-    sqlx::query_as(UNDECIDED_COMMANDS).fetch_all(connection).await
+pub async fn undecided(
+    executor: impl PgExecutor<'_>,
+    since: Option<DateTime<Utc>>,
+) -> sqlx::Result<(i64, Option<DateTime<Utc>>)> {
+    let (count, oldest): (i64, Option<Nearest>) =
+        sqlx::query_as(UNDECIDED).bind(since).fetch_one(executor).await?;
+    Ok((count, oldest.map(|Nearest(time)| time)))
+}
+
+/// How many events were written since a time.
+///
+/// # Errors
+/// The database's.
+pub async fn events_since(executor: impl PgExecutor<'_>, since: DateTime<Utc>) -> sqlx::Result<i64> {
+    sqlx::query_scalar(EVENTS_SINCE).bind(since).fetch_one(executor).await
+}
+
+/// Those of the next `most` streams behind one whose events are not as many as their version says: context, stream, version, number of
+/// events.
+///
+/// # Errors
+/// The database's.
+pub async fn miscounted(
+    executor: impl PgExecutor<'_>,
+    (context, stream): &(String, String),
+    most: i64,
+) -> sqlx::Result<Vec<(String, String, i64, i64)>> {
+    sqlx::query_as(MISCOUNTED).bind(context).bind(stream).bind(most).fetch_all(executor).await
+}
+
+/// About how many rows there are.
+///
+/// # Errors
+/// The database's.
+pub async fn about(executor: impl PgExecutor<'_>) -> sqlx::Result<i64> {
+    sqlx::query_scalar(ABOUT).fetch_one(executor).await
 }
 
 /// How many rows there are.
@@ -439,12 +560,15 @@ pub async fn count(connection: &mut PgConnection) -> sqlx::Result<i64> {
     sqlx::query_scalar(COUNT).fetch_one(connection).await
 }
 
-/// How many events and rejections each topic has.
+/// How many events and rejections each topic has: all, or those written since the first of two times and before the second.
 ///
 /// # Errors
 /// The database's.
-pub async fn decided_by_topic(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<(String, i64)>> {
-    sqlx::query_as(DECIDED_BY_TOPIC).fetch_all(executor).await
+pub async fn decided_by_topic(
+    executor: impl PgExecutor<'_>,
+    [since, before]: [Option<DateTime<Utc>>; 2],
+) -> sqlx::Result<Vec<(String, i64)>> {
+    sqlx::query_as(DECIDED_BY_TOPIC).bind(since).bind(before).fetch_all(executor).await
 }
 
 /// How many rows there are that retention removes.

@@ -1,0 +1,117 @@
+//! Streams that are too long to be folded again inside a batch: a task folds them a page of events at a time, each page in a transaction of
+//! its own, and writes down how far it is. Until it has caught up the batch waits, as in an outage.
+
+use std::time::{Duration, Instant};
+
+use millrace_store::outbox;
+use millrace_store::refolded::{self, Of};
+use sqlx::PgConnection;
+
+use super::Shared;
+use super::refold::{Events, Stream};
+use crate::error::{Dependency, WorkError};
+use crate::registry::Registry;
+
+/// So many events are folded again inside a batch, and in a page.
+pub(super) const IN_BATCH_MAX: i64 = 5_000;
+/// What could not be folded is tried again after this long.
+const TRIED_AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// How often the log tells how far it is, in events.
+const LOGGED_EVERY: i64 = 100_000;
+
+/// The state of a long stream at a version.
+///
+/// # Errors
+/// [`WorkError::Outage`] while it is still being folded.
+pub(super) async fn state(
+    connection: &mut PgConnection,
+    shared: &Shared,
+    (context, id, version): (&'static str, String, i64),
+) -> Result<Option<(String, String)>, WorkError> {
+    let of = Of { context, id: &id, state_version: shared.refolders.state_version(context) };
+    let (mut at, mut state) = refolded::load(connection, of, version).await?.unwrap_or_default();
+    if version - at > IN_BATCH_MAX {
+        return Err(begin(shared, (context, id), (at, version)));
+    }
+    while at < version {
+        let (last, events) = events(connection, &shared.registry, of, (at, version)).await?;
+        state = shared.refolders.fold(connection, (context, &id), state, &events).await?;
+        // What the outbox lacks cannot be waited for.
+        at = if last == at { version } else { last };
+    }
+    Ok(state.map(|state| (id, state)))
+}
+
+/// Begins to fold a stream again, unless that was begun; says how far it is.
+fn begin(shared: &Shared, stream: Stream, (at, version): (i64, i64)) -> WorkError {
+    let (context, id) = &stream;
+    let progress = format!("the state of {context}/{id} is folded again from its events: {at} of {version}");
+    let mut streams = shared.refolders.refolding.streams();
+    match streams.get(&stream) {
+        Some(Some((since, why))) if since.elapsed() < TRIED_AGAIN_AFTER => {
+            return WorkError::Refused(why.as_str().into());
+        }
+        Some(None) => {}
+        _ => {
+            streams.insert(stream.clone(), None);
+            tokio::spawn(refold(shared.clone(), stream, version));
+        }
+    }
+    WorkError::outage(Dependency::Postgres, progress)
+}
+
+/// Folds a stream up to a version.
+async fn refold(shared: Shared, stream: Stream, version: i64) {
+    let (context, id) = &stream;
+    tracing::info!(context, id, version, "a long stream is folded again from its events, in pages");
+    let ended = pages(&shared, (*context, id.as_str()), version).await;
+    let mut streams = shared.refolders.refolding.streams();
+    match ended {
+        // The next batch that needs it goes on from there.
+        Ok(()) | Err(WorkError::Outage { .. } | WorkError::Contended(_) | WorkError::Overran(_)) => {
+            streams.remove(&stream);
+        }
+        Err(error) => {
+            tracing::warn!(context, id, %error, "a long stream cannot be folded again");
+            streams.insert(stream, Some((Instant::now(), error.to_string())));
+        }
+    }
+}
+
+async fn pages(shared: &Shared, (context, id): (&'static str, &str), version: i64) -> Result<(), WorkError> {
+    let of = Of { context, id, state_version: shared.refolders.state_version(context) };
+    let mut connection = shared.pool.acquire().await?;
+    let (mut at, mut state) = refolded::load(&mut connection, of, version).await?.unwrap_or_default();
+    while at < version {
+        let (last, events) = events(&mut connection, &shared.registry, of, (at, version)).await?;
+        if events.is_empty() {
+            let missing = format!("stream {context}/{id}: the outbox has no event behind version {at}");
+            return Err(WorkError::Refused(missing.into()));
+        }
+        state = shared.refolders.fold(&mut connection, (context, id), state, &events).await?;
+        refolded::put(&mut connection, of, last, state.as_deref()).await?;
+        if last / LOGGED_EVERY > at / LOGGED_EVERY {
+            tracing::info!(context, id, at = last, version, "folded again");
+        }
+        at = last;
+    }
+    Ok(())
+}
+
+/// The next events of a stream up to a version, each with its writer's schema and its body, and the version of the last one.
+async fn events(
+    connection: &mut PgConnection,
+    registry: &Registry,
+    Of { context, id, .. }: Of<'_>,
+    (at, version): (i64, i64),
+) -> Result<(i64, Events), WorkError> {
+    let page = outbox::page(connection, (context, id), (at, version), IN_BATCH_MAX).await?;
+    let (mut last, mut events) = (at, Events::with_capacity(page.len()));
+    for (version, payload) in page {
+        let opened = registry.open(Some(&payload)).await?;
+        let (writer, body) = opened.map_err(|fault| WorkError::Refused(fault.message.into()))?;
+        events.push((writer, body.to_vec()));
+        last = version;
+    }
+    Ok((last, events))
+}

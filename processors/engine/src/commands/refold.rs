@@ -1,0 +1,118 @@
+//! How the state of a stream is folded again from its events.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use millrace_domain::Context;
+use millrace_schemas::Message as _;
+use millrace_store::outbox;
+use sqlx::PgConnection;
+
+use crate::error::{Fault, WorkError};
+use crate::registry::Registry;
+use crate::release;
+
+/// Context and id.
+pub(super) type Stream = (&'static str, String);
+
+/// The streams that are being folded again; those that could not be, since when and why.
+#[derive(Default)]
+pub(super) struct Refolding(Mutex<HashMap<Stream, Option<(Instant, String)>>>);
+
+impl Refolding {
+    pub(super) fn streams(&self) -> MutexGuard<'_, HashMap<Stream, Option<(Instant, String)>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Events, each with its writer's schema and its body.
+pub(super) type Events = Vec<(Arc<millrace_schemas::WriterSchema>, Vec<u8>)>;
+type RefoldFn = fn(Option<String>, &Events) -> Result<Option<String>, Fault>;
+
+/// How to fold a stream of any context again from its events.
+#[derive(Default)]
+pub struct Refolders {
+    contexts: HashMap<&'static str, (i32, RefoldFn)>,
+    pub(super) refolding: Refolding,
+}
+
+impl Refolders {
+    /// Adds a context.
+    pub fn add<C: Context>(&mut self) {
+        self.contexts.insert(C::NAME, (C::STATE_VERSION, fold_events::<C>));
+    }
+
+    pub(super) fn state_version(&self, context: &str) -> i32 {
+        self.contexts.get(context).map_or(0, |(version, _)| *version)
+    }
+
+    /// The state of a stream after further events.
+    pub(super) async fn fold(
+        &self,
+        connection: &mut PgConnection,
+        (context, id): (&str, &str),
+        state: Option<String>,
+        events: &Events,
+    ) -> Result<Option<String>, WorkError> {
+        let Some((_, fold)) = self.contexts.get(context) else {
+            return Err(WorkError::Refused(format!("no context `{context}` is registered").into()));
+        };
+        match fold(state, events) {
+            Ok(state) => Ok(state),
+            Err(fault) => {
+                let message = format!("stream {context}/{id}: {}", fault.message);
+                Err(release::of_stored(connection, &Fault { message, ..fault }).await)
+            }
+        }
+    }
+
+    pub(super) async fn refold(
+        &self,
+        connection: &mut PgConnection,
+        registry: &Registry,
+        context: &str,
+        ids: Vec<String>,
+    ) -> Result<HashMap<String, String>, WorkError> {
+        let mut states = HashMap::new();
+        if ids.is_empty() {
+            return Ok(states);
+        }
+        for (id, events) in refold_events(connection, registry, context, ids).await? {
+            let state = self.fold(connection, (context, &id), None, &events).await?;
+            states.extend(state.map(|state| (id, state)));
+        }
+        Ok(states)
+    }
+}
+
+fn fold_events<C: Context>(state: Option<String>, events: &Events) -> Result<Option<String>, Fault> {
+    let state = state.map(|json| serde_json::from_str::<C::State>(&json)).transpose();
+    let refused = |error: serde_json::Error| Fault::refused(error.to_string());
+    let mut state = state.map_err(refused)?;
+    for (writer, body) in events {
+        let event = C::Event::decode(writer, body)?;
+        state = C::evolve(state, &event);
+    }
+    state.map(|state| serde_json::to_string(&state).map_err(refused)).transpose()
+}
+
+/// The events of streams from the outbox, in order, each with its writer's schema and its body.
+///
+/// # Errors
+/// [`WorkError`]; an event that cannot be read is refused data.
+pub async fn refold_events(
+    connection: &mut PgConnection,
+    registry: &Registry,
+    context: &str,
+    ids: Vec<String>,
+) -> Result<HashMap<String, Events>, WorkError> {
+    let rows = outbox::payloads(connection, context, ids).await?;
+    let mut streams: HashMap<String, Events> = HashMap::new();
+    for (id, payload) in rows {
+        let opened = registry.open(Some(&payload)).await?;
+        let (writer, body) = opened.map_err(|fault| WorkError::Refused(fault.message.into()))?;
+        streams.entry(id).or_default().push((writer, body.to_vec()));
+    }
+    Ok(streams)
+}

@@ -1,0 +1,114 @@
+//! Indexes of tables that grow for ever. They are no part of a migration: on a large table an index is made CONCURRENTLY, outside of a
+//! transaction, while everything goes on. On a small one, as of a new instance, it is made at once.
+
+use sqlx::{AssertSqlSafe, PgConnection, PgExecutor};
+
+/// Tables up to this size, in bytes, are indexed in passing.
+const SMALL: i64 = 16 << 20;
+
+/// An index of a table of the schema.
+#[derive(Debug, Clone, Copy)]
+pub struct Index {
+    /// Its name.
+    pub name: &'static str,
+    table: &'static str,
+    /// What is behind the table's name.
+    on: &'static str,
+}
+
+/// Those of the write side.
+pub const WRITE: &[Index] = &[
+    // A range of time in a table that is written in its order: almost free to keep.
+    Index {
+        name: "outbox_written",
+        table: "outbox",
+        on: "USING brin (written_at) WITH (pages_per_range = 32, autosummarize = on)",
+    },
+    // Which ranges of pages have a stream: a hundredth of what a tree would take, and nothing to write for each command.
+    Index {
+        name: "command_stream",
+        table: "command",
+        on: "USING brin (stream text_bloom_ops (n_distinct_per_range = 1000)) WITH (pages_per_range = 32, autosummarize = on)",
+    },
+    // The fewest are.
+    Index {
+        name: "command_not_completed",
+        table: "command",
+        on: "(status, decided_at) WHERE status <> 'completed'",
+    },
+    LETTERS_OF_GROUP,
+    DEAD_LETTERS,
+    LETTERS_IN_TIME,
+    AUDIT_SUBJECT,
+];
+
+/// Those of the read side, without the views' own.
+pub const READ: &[Index] = &[LETTERS_OF_GROUP, DEAD_LETTERS, LETTERS_IN_TIME, AUDIT_SUBJECT];
+
+const LETTERS_OF_GROUP: Index = Index {
+    name: "dead_letter_place",
+    table: "dead_letter",
+    on: "(grp, generation, topic, partition, \"offset\")",
+};
+const DEAD_LETTERS: Index = Index {
+    name: "dead_letter_dead",
+    table: "dead_letter",
+    on: "(grp, code, failed_at) WHERE status = 'dead'",
+};
+const LETTERS_IN_TIME: Index =
+    Index { name: "dead_letter_failed", table: "dead_letter", on: "(failed_at, id)" };
+const AUDIT_SUBJECT: Index = Index { name: "audit_subject", table: "audit", on: "(subject)" };
+
+/// One that a broken-off CONCURRENTLY has left is not valid, and is made anew.
+const VALID: &str = "SELECT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass($1) AND indisvalid)";
+const SIZE: &str = "SELECT pg_relation_size(to_regclass($1))";
+
+/// Makes those that are missing on small tables, in the transaction of `connection`; returns the names of those that it made.
+///
+/// # Errors
+/// The database's, as of every function here.
+pub async fn create_small(
+    connection: &mut PgConnection,
+    indexes: &[Index],
+) -> sqlx::Result<Vec<&'static str>> {
+    let mut made = Vec::new();
+    for index in missing(connection, indexes).await? {
+        let size: i64 = sqlx::query_scalar(SIZE).bind(index.table).fetch_one(&mut *connection).await?;
+        if size <= SMALL {
+            index.create(&mut *connection, "").await?;
+            made.push(index.name);
+        }
+    }
+    Ok(made)
+}
+
+/// Those that are not there, or not valid.
+///
+/// # Errors
+/// The database's.
+pub async fn missing(connection: &mut PgConnection, indexes: &[Index]) -> sqlx::Result<Vec<Index>> {
+    let mut missing = Vec::new();
+    for index in indexes {
+        let valid: bool = sqlx::query_scalar(VALID).bind(index.name).fetch_one(&mut *connection).await?;
+        missing.extend((!valid).then_some(*index));
+    }
+    Ok(missing)
+}
+
+impl Index {
+    /// Makes it while the table is written to; not inside a transaction, and it may take long.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn create_beside_writers(self, connection: &mut PgConnection) -> sqlx::Result<()> {
+        let drop = format!("DROP INDEX CONCURRENTLY IF EXISTS \"{}\"", self.name);
+        sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut *connection).await?;
+        self.create(connection, "CONCURRENTLY").await
+    }
+
+    async fn create(self, executor: impl PgExecutor<'_>, how: &str) -> sqlx::Result<()> {
+        let Self { name, table, on } = self;
+        let create = format!("CREATE INDEX {how} IF NOT EXISTS \"{name}\" ON \"{table}\" {on}");
+        sqlx::raw_sql(AssertSqlSafe(create)).execute(executor).await.map(|_| ())
+    }
+}
