@@ -107,7 +107,7 @@ async fn drain(instance: &Instance, first: u64, commands: u64) -> Result<f64> {
 
 /// Puts events into the outbox, the ledger and the streams as if they had been decided, and onto their topic as if they had been carried.
 async fn fill(instance: &Instance, streams: u64) -> Result<()> {
-    instance.stop_debezium().await?;
+    instance.remove_debezium().await?;
     let mut write = database(instance.stack.write_database_url()).await?;
     let schema = &instance.name;
     drop_slot(&mut write, &format!("{schema}_outbox")).await?;
@@ -124,8 +124,7 @@ async fn fill(instance: &Instance, streams: u64) -> Result<()> {
     execute(&mut write, streams_of.to_owned()).await?;
     execute(&mut write, "VACUUM ANALYZE outbox, command, stream".to_owned()).await?;
     preload::customer_events(instance, 0..streams, Order::Together).await?;
-    instance.millrace(&["setup"]).await?;
-    instance.resume_debezium().await
+    instance.millrace(&["setup"]).await
 }
 
 /// Once the connector has let go of it.

@@ -92,6 +92,12 @@ impl Instance {
         self.ask_connector("resume").await
     }
 
+    /// Removes it, until the next `setup`.
+    pub(crate) async fn remove_debezium(&self) -> Result<()> {
+        let path = format!("connectors/{}_outbox", self.name);
+        self.stack.connect(Method::DELETE, &path, None).await.map(|_| ())
+    }
+
     async fn ask_connector(&self, action: &str) -> Result<()> {
         let path = format!("connectors/{}_outbox/{action}", self.name);
         self.stack.connect(Method::PUT, &path, None).await.map(|_| ())
