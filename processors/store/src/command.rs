@@ -12,19 +12,20 @@ use crate::timestamp::Nearest;
 use crate::{Group, Place};
 
 /// Receipts that are old enough and that nothing needs: Kafka cannot give their records any more, their letter is discarded
-/// or was never written, and the outbox does not have the command to send it again.
+/// or was never written, and the outbox does not have the command to send it again. Each question is one for its row, by an index:
+/// of `EXISTS` the planner would make a hash of the whole table for each batch.
 macro_rules! prunable {
     () => {
         "FROM command AS c
          JOIN UNNEST($1::text[], $2::int[], $3::bigint[]) AS log(topic, partition, first)
              ON c.topic = log.topic AND c.partition = log.partition AND c.\"offset\" < log.first
          WHERE c.decided_at < $4
-           AND (c.status <> 'dead' OR NOT EXISTS (
-               SELECT FROM dead_letter AS l WHERE l.topic = c.topic AND l.partition = c.partition
-                                              AND l.\"offset\" = c.\"offset\" AND l.status <> 'discarded'))
-           AND (c.source <> '/' || current_schema() OR NOT EXISTS (
-               SELECT FROM outbox AS o WHERE o.version IS NULL
-               AND o.id = CASE WHEN c.id ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN c.id::uuid END))"
+           AND (c.status <> 'dead' OR (
+               SELECT l.id FROM dead_letter AS l WHERE l.topic = c.topic AND l.partition = c.partition
+               AND l.\"offset\" = c.\"offset\" AND l.status <> 'discarded' LIMIT 1) IS NULL)
+           AND (c.source <> '/' || current_schema() OR (
+               SELECT o.id FROM outbox AS o WHERE o.version IS NULL
+               AND o.id = CASE WHEN c.id ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN c.id::uuid END LIMIT 1) IS NULL)"
     };
 }
 

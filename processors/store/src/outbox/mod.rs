@@ -77,18 +77,18 @@ macro_rules! print {
 }
 
 /// Rows that are no events, are old enough, and are needed no more: commands that are decided or whose letter is discarded, and
-/// rejections of commands that were decided long ago. Their own time is that of a producer's command.
+/// rejections of commands that were decided long ago. Their own time is that of a producer's command. Each question is one for its
+/// row, by an index: of `EXISTS` the planner would make a hash of the whole ledger for each batch.
 macro_rules! prunable {
     () => {
         "FROM outbox AS o
          WHERE o.version IS NULL AND o.occurred_at < $1 AND CASE WHEN starts_with(o.topic, current_schema() || '.cmd.')
-             THEN EXISTS (
-                 SELECT FROM command AS c WHERE c.id = o.id::text AND c.source = '/' || current_schema()
-                 AND (c.status <> 'dead' OR NOT EXISTS (
-                     SELECT FROM dead_letter AS l WHERE l.topic = c.topic AND l.partition = c.partition
-                                                    AND l.\"offset\" = c.\"offset\" AND l.status <> 'discarded')))
-             ELSE NOT EXISTS (
-                 SELECT FROM command AS c WHERE c.id = o.command_id AND c.context = o.aggregatetype AND c.decided_at >= $1)
+             THEN (SELECT c.id FROM command AS c WHERE c.id = o.id::text AND c.source = '/' || current_schema()
+                   AND (c.status <> 'dead' OR (
+                       SELECT l.id FROM dead_letter AS l WHERE l.topic = c.topic AND l.partition = c.partition
+                       AND l.\"offset\" = c.\"offset\" AND l.status <> 'discarded' LIMIT 1) IS NULL) LIMIT 1) IS NOT NULL
+             ELSE (SELECT c.id FROM command AS c WHERE c.id = o.command_id AND c.context = o.aggregatetype
+                   AND c.decided_at >= $1 LIMIT 1) IS NULL
              END"
     };
 }
