@@ -191,10 +191,27 @@ impl Report {
 mod tests {
     use super::super::databases::{Facts, Slot};
     use super::super::lag::Topic;
-    use super::super::services::{Index, Subjects};
+    use super::super::services::{Index, Process, Subjects};
     use super::*;
     use crate::examples::{connector as running, report_in_part as report, report_that_is_well as well};
     use crate::setup::ConnectorState;
+
+    #[test]
+    fn a_partition_that_waits_for_a_later_build_is_a_problem() {
+        let process = Process {
+            address: "127.0.0.1:9464".to_owned(),
+            resident_bytes: None,
+            state_cache: BTreeMap::new(),
+            outages: Vec::new(),
+            too_old: vec!["m.orders at m.evt.orders.v1[3]".to_owned()],
+        };
+        let problems = Report { process: Some(process), ..well() }.problems();
+        assert!(
+            problems
+                .iter()
+                .any(|problem| problem.starts_with("m.orders at m.evt.orders.v1[3]: build-too-old"))
+        );
+    }
 
     #[test]
     fn what_could_not_be_asked_decides_the_exit_code_before_all_else() {
