@@ -187,9 +187,9 @@ impl Member {
                         (held, looks) = (OptionFuture::from(Some(look.boxed())), true);
                     }
                 }
-                Some((seen, still)) = &mut held => {
+                Some((seen, released)) = &mut held => {
                     (held, looks, ends) = (OptionFuture::from(None), false, seen);
-                    self.fetch_released(still.as_deref());
+                    self.fetch_released(released);
                 }
                 now = &mut ids => {
                     if self.reads_another(&now) {

@@ -43,16 +43,28 @@ fn listed(partitions: impl IntoIterator<Item = Partition>) -> TopicPartitionList
     list
 }
 
-/// Lets go what may be, whichever member sees it first. The ends that are known now, and what is still held; `None` when a
-/// database or Kafka does not answer.
+/// Lets go what may be, whichever member sees it first. The ends that are known now, and which of these partitions are held no
+/// longer: none when a database or Kafka does not answer.
 pub(super) async fn look(
     consumer: Arc<GroupConsumer>,
     role: Arc<dyn Role>,
     mut ends: Ends,
-) -> (Ends, Option<Vec<Held>>) {
-    let still = still_held(&consumer, role.database(), &role.group().id, &mut ends).await;
-    let still = still.inspect_err(|error| tracing::debug!(%error, "not known what is still held"));
-    (ends, still.ok())
+    held: BTreeSet<Partition>,
+) -> (Ends, BTreeSet<Partition>) {
+    let released = match still_held(&consumer, role.database(), &role.group().id, &mut ends).await {
+        Ok(still) => {
+            held.into_iter().filter(|partition| !still.iter().any(|one| has(one, partition))).collect()
+        }
+        Err(error) => {
+            tracing::debug!(%error, "not known what is still held");
+            BTreeSet::new()
+        }
+    };
+    (ends, released)
+}
+
+fn has(held: &Held, (topic, partition): &Partition) -> bool {
+    held.topic == *topic && (held.first..=held.last).contains(partition)
 }
 
 async fn still_held(
@@ -113,19 +125,15 @@ impl Member {
     pub(super) fn look_at_held(
         &self,
         ends: &mut Ends,
-    ) -> Option<impl Future<Output = (Ends, Option<Vec<Held>>)> + use<>> {
+    ) -> Option<impl Future<Output = (Ends, BTreeSet<Partition>)> + use<>> {
         let (_, Retries { role, .. }) = self.lanes.values().next().filter(|_| !self.held.is_empty())?;
-        Some(look(self.consumer.clone(), role.clone(), std::mem::take(ends)))
+        Some(look(self.consumer.clone(), role.clone(), std::mem::take(ends), self.held.clone()))
     }
 
-    /// Fetches those of the held partitions that are held no longer; nothing is changed when that is not known.
-    pub(super) fn fetch_released(&mut self, still: Option<&[Held]>) {
-        let Some(still) = still else { return };
-        let is_held = |(topic, partition): &Partition| {
-            still.iter().any(|one| one.topic == *topic && (one.first..=one.last).contains(partition))
-        };
-        let (held, released): (BTreeSet<_>, BTreeSet<_>) =
-            std::mem::take(&mut self.held).into_iter().partition(is_held);
+    /// Fetches partitions that are held no longer, those that were not given back meanwhile.
+    pub(super) fn fetch_released(&mut self, released: BTreeSet<Partition>) {
+        let (released, held): (BTreeSet<_>, BTreeSet<_>) =
+            std::mem::take(&mut self.held).into_iter().partition(|partition| released.contains(partition));
         self.held = held;
         // What is paused for want of room goes on with all others.
         if !self.paused && !released.is_empty() {
