@@ -90,8 +90,9 @@ const CONSUMER: &[Property] = &[
     // Of every group of the process: what waits for its batch has its bound elsewhere.
     (&["queued.max.messages.kbytes"], "1024"),
     (&["queued.min.messages"], "5000"),
+    // Of each partition: an answer with a mebibyte of one, unpacked, takes most of the buffer, and the other partitions would wait.
     // The first batch of an answer comes whole, however large it is (KIP-74).
-    (&["fetch.message.max.bytes", "max.partition.fetch.bytes"], "1048576"),
+    (&["fetch.message.max.bytes", "max.partition.fetch.bytes"], "262144"),
     // The default of a second would show in every latency after a full queue.
     (&["fetch.queue.backoff.ms"], "2"),
     (&["fetch.wait.max.ms"], "100"),
