@@ -242,7 +242,13 @@ fn every_old_name_still_works_in_every_source_and_says_the_new_one() {
 #[test]
 fn old_names_lead_to_every_setting_once() {
     let mut renamed: Vec<&str> = RENAMED.iter().map(|renamed| renamed.new).collect();
-    renamed.extend(["namespace", "contexts", "processing.abandoned_after", "topics.growth_hold"]);
+    renamed.extend([
+        "namespace",
+        "contexts",
+        "processing.abandoned_after",
+        "topics.growth_hold",
+        "audit.whole_interval",
+    ]);
     renamed.sort_unstable();
     let names = names().filter(|name| !name.starts_with("retention."));
     assert_eq!(renamed, names.collect::<Vec<_>>(), "a new setting has no old name: leave it out here");
