@@ -101,7 +101,7 @@ const READS_ALL: [&str; 6] = [
     "FROM outbox WHERE id = $1",
     "SELECT DISTINCT ",
     "sum(version)",
-    "SELECT topic, count(*) FROM outbox",
+    "SELECT topic, count(*) AS rows FROM outbox",
 ];
 
 /// With indexes alone Postgres has nothing else for a statement that no index fits.

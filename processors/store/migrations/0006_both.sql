@@ -7,4 +7,3 @@ ALTER TABLE consumer_offset
 
 -- When it was redriven or discarded: retention counts from then. Earlier builds do not write it down.
 ALTER TABLE dead_letter ADD COLUMN IF NOT EXISTS settled_at timestamptz;
-CREATE INDEX IF NOT EXISTS dead_letter_settled ON dead_letter (coalesce(settled_at, failed_at)) WHERE status <> 'dead';

@@ -22,9 +22,3 @@ ALTER TABLE saga
     ADD COLUMN IF NOT EXISTS has_steps boolean NOT NULL DEFAULT true;
 -- Whether request, answer and error are still there.
 ALTER TABLE effect ADD COLUMN IF NOT EXISTS has_bodies boolean NOT NULL DEFAULT true;
-
--- What is old enough. Where a table is large, make them before `millrace setup`, CONCURRENTLY: it leaves what is there.
-CREATE INDEX IF NOT EXISTS command_decided_at ON command (decided_at);
-CREATE INDEX IF NOT EXISTS outbox_sent ON outbox (occurred_at) WHERE version IS NULL;
-CREATE INDEX IF NOT EXISTS saga_ended ON saga (started_at) WHERE ended AND has_steps;
-CREATE INDEX IF NOT EXISTS effect_ended ON effect (ended_at) WHERE has_bodies AND ended_at IS NOT NULL AND NOT unknown;

@@ -36,14 +36,26 @@ pub const WRITE: &[Index] = &[
         table: "command",
         on: "(status, decided_at) WHERE status <> 'completed'",
     },
+    // What is old enough for retention.
+    Index { name: "command_decided_at", table: "command", on: "(decided_at)" },
+    Index { name: "outbox_sent", table: "outbox", on: "(occurred_at) WHERE version IS NULL" },
+    Index { name: "saga_ended", table: "saga", on: "(started_at) WHERE ended AND has_steps" },
+    Index {
+        name: "effect_ended",
+        table: "effect",
+        on: "(ended_at) WHERE has_bodies AND ended_at IS NOT NULL AND NOT unknown",
+    },
     LETTERS_OF_GROUP,
     DEAD_LETTERS,
     LETTERS_IN_TIME,
+    LETTERS_SETTLED,
     AUDIT_SUBJECT,
+    AUDIT_IN_TIME,
 ];
 
 /// Those of the read side, without the views' own.
-pub const READ: &[Index] = &[LETTERS_OF_GROUP, DEAD_LETTERS, LETTERS_IN_TIME, AUDIT_SUBJECT];
+pub const READ: &[Index] =
+    &[LETTERS_OF_GROUP, DEAD_LETTERS, LETTERS_IN_TIME, LETTERS_SETTLED, AUDIT_SUBJECT, AUDIT_IN_TIME];
 
 const LETTERS_OF_GROUP: Index = Index {
     name: "dead_letter_place",
@@ -57,7 +69,13 @@ const DEAD_LETTERS: Index = Index {
 };
 const LETTERS_IN_TIME: Index =
     Index { name: "dead_letter_failed", table: "dead_letter", on: "(failed_at, id)" };
+const LETTERS_SETTLED: Index = Index {
+    name: "dead_letter_settled",
+    table: "dead_letter",
+    on: "(coalesce(settled_at, failed_at)) WHERE status <> 'dead'",
+};
 const AUDIT_SUBJECT: Index = Index { name: "audit_subject", table: "audit", on: "(subject)" };
+const AUDIT_IN_TIME: Index = Index { name: "audit_at", table: "audit", on: "(at)" };
 
 /// One that a broken-off CONCURRENTLY has left is not valid, and is made anew.
 const VALID: &str = "SELECT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass($1) AND indisvalid)";

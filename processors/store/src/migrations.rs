@@ -163,14 +163,14 @@ mod tests {
         };
         assert_eq!([WRITE.oldest(1), WRITE.oldest(2), READ.oldest(7)], [1, 1, 6]);
         let write =
-            [0x9ac9_006a, 0x7684_3f43, 0xe3de_e5d6, 0xb805_2342, 0x4842_b4e0, 0xc52c_ef2d, 0x2811_2a10];
+            [0x9ac9_006a, 0x7684_3f43, 0xe3de_e5d6, 0xb805_2342, 0xf5ce_a133, 0xc52c_ef2d, 0x2811_2a10];
         let read = [
             0xc556_bd9f,
             0x16ed_12c7,
             0x6d39_c467,
             0xe3de_e5d6,
             0xb805_2342,
-            0x1eb1_6439,
+            0x3334_b627,
             0xace2_8caa,
             0x2811_2a10,
         ];
