@@ -36,13 +36,11 @@ async fn ten_thousand_commands_in_flight_all_have_an_outcome_in_bounded_memory()
     assert!(peak < MEMORY_MAX_MB, "{peak} MB resident at the most");
 }
 
-/// All that there are, and with them every view.
-const CONTEXTS: &str = r#"["accounts", "campaigns", "carts", "catalog", "customers", "inventory", "notifications", "orders", "payments", "reviews", "subscriptions"]"#;
 /// In bytes: Kafka takes no record of more than a mebibyte.
 const LARGE_RECORD: usize = 900_000;
 const LARGE_RECORDS: usize = 60;
 /// Of each topic of events, so that every view has some at once.
-const LARGE_EVENTS: usize = 12;
+const LARGE_EVENTS: usize = 25;
 /// Of documents that Elasticsearch has not acknowledged, at the least while it is away: the bound is 24 MiB.
 const DOCUMENTS: usize = 20 << 20;
 /// What all groups hold together at the most, beside a share for each.
@@ -51,7 +49,7 @@ const COMMON: usize = 40 << 20;
 #[tokio::test(flavor = "multi_thread")]
 async fn large_records_wait_for_postgres_and_pass_through_every_group_in_bounded_memory() {
     let _turn = beside_others().await;
-    let instance = instance_with("large", &[("contexts", CONTEXTS)]).await;
+    let instance = instance_with("large", &[]).await;
     let [link, elasticsearch] = [Link::to("READ_DATABASE_URL").await, Link::to("ELASTICSEARCH_URL").await];
     let process = instance.start_with(&[], &[link.variable(), elasticsearch.variable()]);
     process.reports("millrace_partitions_assigned", &[], partitions(&instance)).await;

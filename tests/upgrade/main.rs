@@ -14,9 +14,10 @@ mod readers;
 use std::path::PathBuf;
 
 use millrace_tests::instance::{Build, Workshop};
+use millrace_tests::kafka::register_schema;
 use millrace_tests::load::{command, place, register};
 use millrace_tests::{Instance, Load, Process, Snapshot, becomes, eventually};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use readers::Readers;
 
@@ -123,6 +124,8 @@ fn assert_same_but_for_products(found: &Snapshot, expected: &Snapshot) {
 /// The command is of the next release, and none is deployed yet: a dead letter.
 async fn a_letter_of_the_release_before(instance: &Instance) {
     let new = instance.build(&binary("MILLRACE_NEXT"));
+    // As a producer would that is early.
+    register_schema("millrace.catalog.PromoteProduct", &promotion()).await;
     new.millrace(&["send", &instance.written(&[promote(1)])]).await.expect_success();
     becomes(&instance.write, DEAD, 1).await;
 }
@@ -177,6 +180,21 @@ async fn there_and_back(instance: &Instance, old: &Build, new: &Build) {
     // By the next release alone; the one before has only written `why`.
     let renamed = "SELECT count(*) FROM audit WHERE reason = why";
     becomes(&instance.write, renamed, 1).await;
+}
+
+/// The schema of a command that `next.patch` adds.
+fn promotion() -> Value {
+    json!({
+        "type": "record",
+        "name": "PromoteProduct",
+        "namespace": "millrace.catalog",
+        "doc": "Promotes a product.",
+        "key": "product_id",
+        "fields": [
+            {"name": "product_id", "type": "string", "doc": "The product; also the stream id and the Kafka key."},
+            {"name": "slogan", "type": "string", "doc": "What it is promoted with."},
+        ],
+    })
 }
 
 fn promote(i: usize) -> String {
