@@ -8,7 +8,7 @@ use millrace_store::refolded::{self, Of};
 use sqlx::PgConnection;
 
 use super::Shared;
-use super::refold::{Events, Stream};
+use super::refold::{Events, Stream, opened};
 use crate::error::{Dependency, WorkError};
 use crate::registry::Registry;
 
@@ -67,14 +67,12 @@ async fn refold(shared: Shared, stream: Stream, version: i64) {
     let ended = pages(&shared, (*context, id.as_str()), version).await;
     let mut streams = shared.refolders.refolding.streams();
     match ended {
-        // The next batch that needs it goes on from there.
-        Ok(()) | Err(WorkError::Outage { .. } | WorkError::Contended(_) | WorkError::Overran(_)) => {
-            streams.remove(&stream);
-        }
-        Err(error) => {
+        Err(error) if error.fault().is_some() => {
             tracing::warn!(context, id, %error, "a long stream cannot be folded again");
             streams.insert(stream, Some((Instant::now(), error.to_string())));
         }
+        // The next batch that needs it goes on from there: an outage, or a later build's event, is no fault of the stream.
+        Ok(()) | Err(_) => drop(streams.remove(&stream)),
     }
 }
 
@@ -108,9 +106,7 @@ async fn events(
     let page = outbox::page(connection, (context, id), (at, version), IN_BATCH_MAX).await?;
     let (mut last, mut events) = (at, Events::with_capacity(page.len()));
     for (version, payload) in page {
-        let opened = registry.open(Some(&payload)).await?;
-        let (writer, body) = opened.map_err(|fault| WorkError::Refused(fault.message.into()))?;
-        events.push((writer, body.to_vec()));
+        events.push(opened(registry, &payload).await?);
         last = version;
     }
     Ok((last, events))

@@ -26,8 +26,10 @@ impl Refolding {
     }
 }
 
-/// Events, each with its writer's schema and its body.
-pub(super) type Events = Vec<(Arc<millrace_schemas::WriterSchema>, Vec<u8>)>;
+/// An event's writer's schema and its body.
+type StoredEvent = (Arc<millrace_schemas::WriterSchema>, Vec<u8>);
+/// Events, in the order of their versions.
+pub(super) type Events = Vec<StoredEvent>;
 type RefoldFn = fn(Option<String>, &Events) -> Result<Option<String>, Fault>;
 
 /// How to fold a stream of any context again from its events.
@@ -110,9 +112,14 @@ pub async fn refold_events(
     let rows = outbox::payloads(connection, context, ids).await?;
     let mut streams: HashMap<String, Events> = HashMap::new();
     for (id, payload) in rows {
-        let opened = registry.open(Some(&payload)).await?;
-        let (writer, body) = opened.map_err(|fault| WorkError::Refused(fault.message.into()))?;
-        streams.entry(id).or_default().push((writer, body.to_vec()));
+        streams.entry(id).or_default().push(opened(registry, &payload).await?);
     }
     Ok(streams)
+}
+
+/// The writer's schema and the body of an event of the outbox; one that cannot be read is refused data.
+pub(super) async fn opened(registry: &Registry, payload: &[u8]) -> Result<StoredEvent, WorkError> {
+    let opened = registry.open(Some(payload)).await?;
+    let (writer, body) = opened.map_err(|fault| WorkError::Refused(fault.message.into()))?;
+    Ok((writer, body.to_vec()))
 }
