@@ -50,6 +50,8 @@ const FULL_BEFORE_PAUSE: Duration = Duration::from_secs(1);
 const MIRROR_EVERY: Duration = Duration::from_secs(1);
 /// How often overdue blocking records are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(20);
+/// How many records are taken before the member looks at anything else.
+const RECEIVED_AT_ONCE: usize = 500;
 
 /// How much a group takes at once.
 #[derive(Debug, Clone)]
@@ -68,6 +70,27 @@ type Partition = (Arc<str>, i32);
 enum Rebalance {
     Assigned(Vec<Partition>),
     Revoked(Vec<Partition>),
+}
+
+/// An error of the client after which the member has to do something.
+enum Trouble {
+    /// The next offset of a partition is not there.
+    OutOfRange,
+    Unfetchable,
+    Fatal,
+}
+
+impl Trouble {
+    fn of(error: &KafkaError) -> Option<Self> {
+        match error {
+            KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset) => Some(Self::OutOfRange),
+            KafkaError::MessageConsumption(code) if millrace_kafka::is_unfetchable(*code) => {
+                Some(Self::Unfetchable)
+            }
+            KafkaError::MessageConsumptionFatal(_) => Some(Self::Fatal),
+            _ => None,
+        }
+    }
 }
 
 struct Assigned {
@@ -225,22 +248,12 @@ impl Member {
                 }
                 room = room_for(&self.room, self.waiting.front().map(|(_, bytes)| *bytes)) => self.release(room),
                 () = tokio::time::sleep_until(pause_at), if self.full_since.is_some() && !self.paused => self.pause(),
-                message = consumer.recv(), if self.waiting.is_empty() || self.paused => {
-                    match &message {
-                        Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset)) => {
-                            lost = OptionFuture::from(Some(self.lost().boxed()));
-                        }
-                        Err(KafkaError::MessageConsumption(code)) if millrace_kafka::is_unfetchable(*code) => {
-                            unfetchable = OptionFuture::from(Some(self.find_unfetchable().boxed()));
-                        }
-                        Err(error @ KafkaError::MessageConsumptionFatal(_)) => {
-                            tracing::error!(group = self.name(), %error, "the client can do nothing more");
-                            break self.join_again(&stop);
-                        }
-                        _ => {}
-                    }
-                    self.receive(message);
-                }
+                message = consumer.recv(), if self.waiting.is_empty() || self.paused => match self.receive_all(&consumer, message) {
+                    None => {}
+                    Some(Trouble::OutOfRange) => lost = OptionFuture::from(Some(self.lost().boxed())),
+                    Some(Trouble::Unfetchable) => unfetchable = OptionFuture::from(Some(self.find_unfetchable().boxed())),
+                    Some(Trouble::Fatal) => break self.join_again(&stop),
+                },
                 Some(found) = &mut unfetchable => {
                     unfetchable = OptionFuture::from(None);
                     self.go_on_behind(found);
@@ -290,18 +303,42 @@ impl Member {
         another.is_some()
     }
 
-    fn receive(&mut self, message: KafkaResult<BorrowedMessage<'_>>) {
-        match message {
+    /// Takes what the client has fetched, up to an error that asks for more than a line in the log: the next batch has all of
+    /// it.
+    fn receive_all(
+        &mut self,
+        consumer: &GroupConsumer,
+        first: KafkaResult<BorrowedMessage<'_>>,
+    ) -> Option<Trouble> {
+        let mut next = Some(first);
+        for _ in 0..RECEIVED_AT_ONCE {
+            if let Some(trouble) = self.receive(next?) {
+                return Some(trouble);
+            }
+            next = if self.waiting.is_empty() { consumer.recv().now_or_never() } else { None };
+        }
+        next.and_then(|last| self.receive(last))
+    }
+
+    fn receive(&mut self, message: KafkaResult<BorrowedMessage<'_>>) -> Option<Trouble> {
+        let error = match message {
             Ok(message) => {
                 self.error_logged = false;
                 self.arrived(&message);
+                return None;
             }
-            Err(error) if !self.error_logged => {
-                self.error_logged = true;
-                tracing::warn!(group = self.name(), %error, "the consumer reports an error");
-            }
-            Err(error) => tracing::debug!(%error, "the consumer reports an error"),
+            Err(error) => error,
+        };
+        let trouble = Trouble::of(&error);
+        if let Some(Trouble::Fatal) = trouble {
+            tracing::error!(group = self.name(), %error, "the client can do nothing more");
+        } else if self.error_logged {
+            tracing::debug!(%error, "the consumer reports an error");
+        } else {
+            self.error_logged = true;
+            tracing::warn!(group = self.name(), %error, "the consumer reports an error");
         }
+        trouble
     }
 
     fn arrived(&mut self, message: &BorrowedMessage<'_>) {

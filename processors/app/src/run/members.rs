@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::future::OptionFuture;
 use futures::TryFutureExt as _;
+use futures::future::OptionFuture;
 use millrace_engine::metrics;
 use millrace_engine::supervision::{Restarts, Watch, caught};
 use millrace_ops::config::Config;

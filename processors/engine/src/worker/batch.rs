@@ -56,6 +56,8 @@ pub(crate) async fn alone(Share { mut worker, records }: Share, permit: Option<P
 /// takes.
 pub(crate) async fn together(shares: Vec<Share>, permit: Option<Permit>) -> Vec<Ended> {
     let (mut shares, apart): (Vec<Share>, Vec<Share>) = shares.into_iter().partition(Share::is_new);
+    // What locks several rows of `consumer_offset` does it in this order, and roles meet their topics in it.
+    shares.sort_by_key(|Share { worker: Worker { claim, .. }, .. }| (claim.topic.clone(), claim.partition));
     let mut ended: Vec<Ended> = apart.into_iter().map(Ended::Apart).collect();
     match shares.len() {
         0 => {}
@@ -151,10 +153,7 @@ struct OfTopic<'b> {
     records: Vec<&'b Record>,
 }
 
-/// By topic, in the order of their names, so that batches of several members lock in the same order.
 fn by_topic(shares: &[Share]) -> Vec<OfTopic<'_>> {
-    let mut shares: Vec<&Share> = shares.iter().collect();
-    shares.sort_by_key(|share| (&share.worker.claim.topic, share.worker.claim.partition));
     let mut topics: Vec<OfTopic<'_>> = Vec::new();
     for Share { worker, records } in shares {
         match topics.last_mut().filter(|last| last.topic == worker.claim.topic) {
