@@ -27,7 +27,7 @@ use tokio::sync::OnceCell;
 
 pub use cache::{CacheFigures, StateCache};
 pub use identity::Identity;
-pub use refold::{Refolders, refold_events};
+pub use refold::Refolders;
 
 use crate::database::Pool;
 use crate::error::{Fault, WorkError};

@@ -2,6 +2,7 @@
 
 mod connector;
 pub(crate) mod databases;
+pub(crate) mod grants;
 mod growth;
 pub mod indices;
 mod schemas;
@@ -9,6 +10,7 @@ mod settings;
 mod steps;
 mod teardown;
 pub(crate) mod topics;
+mod views;
 pub mod wait;
 
 pub use connector::State as ConnectorState;
