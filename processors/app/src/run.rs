@@ -4,6 +4,9 @@ mod auditor;
 mod connections;
 mod http;
 mod members;
+#[cfg(test)]
+mod metrics_page;
+mod observer;
 mod pruner;
 mod webhooks;
 
@@ -13,6 +16,8 @@ use std::time::Duration;
 
 use millrace_domain::Effect as _;
 use millrace_domain::effects::payment::Payment;
+use millrace_engine::metrics;
+use millrace_engine::release::release;
 use millrace_engine::supervision::{self, Restarts, restarted};
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
@@ -108,6 +113,8 @@ pub async fn run(config: &Config, selection: Selection) -> Result<(), Failure> {
             restarted("pruner", &restarts, &stop, prune).await;
         });
     }
+    observer::observe(Arc::new(config.clone()), restarts.clone(), stop.clone())?;
+    metrics::BUILD.with_label_values(&[env!("CARGO_PKG_VERSION"), &release().to_string()]).set(1);
     let mut members = Members::new(config, selection, roles, (stop.clone(), restarts, idle))?;
     tokio::select! {
         () = members.follow() => {}

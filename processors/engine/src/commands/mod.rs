@@ -19,7 +19,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::Utc;
 use millrace_domain::Context;
-use millrace_schemas::{Definition, Kind};
+use millrace_schemas::{Definition, Kind, short_name};
 use millrace_store::Group;
 use millrace_store::names::Namespace;
 use sqlx::PgConnection;
@@ -145,8 +145,15 @@ impl<C: Context> Commands<C> {
                 cache.put(C::NAME, stream.id, stream.version, stream.state);
             }
             cache.export();
+            let now = Utc::now();
             for receipt in receipts {
-                metrics::DECISIONS.with_label_values(&[C::NAME, receipt.status.as_str()]).inc();
+                let outcome = receipt.status.as_str();
+                metrics::DECISIONS.with_label_values(&[C::NAME, outcome]).inc();
+                if let Some(produced_at) = receipt.produced_at {
+                    let took = (now - produced_at).as_seconds_f64().max(0.0);
+                    let labels = [short_name(receipt.record_type), outcome];
+                    metrics::COMMAND_SECONDS.with_label_values(&labels).observe(took);
+                }
             }
         })
     }

@@ -19,7 +19,7 @@ use crate::setup::{ConnectorState, drops_rows, offsets_ahead};
 const PROCESS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The connector of the outbox; `None` when there is none.
-pub(super) async fn connector(config: &Config, write: &Database) -> Result<Option<ConnectorState>, Failure> {
+pub(crate) async fn connector(config: &Config, write: &Database) -> Result<Option<ConnectorState>, Failure> {
     let (connect, name) = (Http::connect(&config.connect)?, config.namespace.outbox());
     let Some(state) = ConnectorState::find(&connect, &name).await? else { return Ok(None) };
     // A database that does not answer is named with its own facts.
