@@ -1,5 +1,8 @@
 //! `millrace run`: every role that was asked for, in one process, until SIGTERM.
 
+mod about;
+#[cfg(test)]
+mod alerts;
 mod auditor;
 mod connections;
 mod http;
@@ -16,8 +19,6 @@ use std::time::Duration;
 
 use millrace_domain::Effect as _;
 use millrace_domain::effects::payment::Payment;
-use millrace_engine::metrics;
-use millrace_engine::release::release;
 use millrace_engine::supervision::{self, Restarts, restarted};
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
@@ -114,7 +115,7 @@ pub async fn run(config: &Config, selection: Selection) -> Result<(), Failure> {
         });
     }
     observer::observe(Arc::new(config.clone()), restarts.clone(), stop.clone())?;
-    metrics::BUILD.with_label_values(&[env!("CARGO_PKG_VERSION"), &release().to_string()]).set(1);
+    about::tell();
     let mut members = Members::new(config, selection, roles, (stop.clone(), restarts, idle))?;
     tokio::select! {
         () = members.follow() => {}

@@ -228,6 +228,13 @@ metric!(
 );
 
 metric!(
+    /// How much memory the process may have: the limit of its control group. Absent where there is none.
+    ///
+    /// High: nothing. `process_resident_memory_bytes` must stay below it.
+    MEMORY_LIMIT: IntGaugeVec =
+        register_int_gauge_vec("millrace_memory_limit_bytes", "The limit of the control group", &["source"])
+);
+metric!(
     /// 1, with the version and the release of the build.
     ///
     /// High: nothing. Different releases at once are an upgrade that is under way.
@@ -354,7 +361,7 @@ mod tests {
         }
         assert_eq!(
             prometheus::gather().iter().filter(|family| family.name().starts_with("millrace_")).count(),
-            33
+            34
         );
     }
 

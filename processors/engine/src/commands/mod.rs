@@ -37,6 +37,9 @@ use crate::record::Record;
 use crate::registry::Registry;
 use crate::role::{Folded, Role};
 
+/// The outcome of a command that could not be decided.
+const DEAD: &str = "dead";
+
 /// What the deciders of all contexts share.
 #[derive(Clone)]
 pub struct Shared {
@@ -64,6 +67,8 @@ pub struct Commands<C> {
 impl<C: Context> Commands<C> {
     /// A decider of the context `C`.
     pub fn new(shared: Shared) -> Self {
+        // From 0 on: Prometheus sees no increase in a series that begins with 1.
+        metrics::DECISIONS.with_label_values(&[C::NAME, DEAD]);
         Self { shared, schema_ids: OnceCell::new(), context: std::marker::PhantomData }
     }
 
@@ -119,7 +124,7 @@ impl<C: Context> Role for Commands<C> {
         record: &Record,
         fault: &Fault,
     ) -> Result<(), WorkError> {
-        metrics::DECISIONS.with_label_values(&[C::NAME, "dead"]).inc();
+        metrics::DECISIONS.with_label_values(&[C::NAME, DEAD]).inc();
         let identity = own::identity_of_dead(connection, &self.shared.namespace, C::NAME, record).await?;
         ledger::insert_dead(connection, C::NAME, &identity, record, fault).await
     }

@@ -14,7 +14,7 @@ use rdkafka::message::{BorrowedMessage, Headers as _};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::figures::seconds_since;
+use super::family::seconds_since;
 use crate::config::Config;
 use crate::failure::{Failure, Service};
 use crate::kafka::{Partition, Reader};

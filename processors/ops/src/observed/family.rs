@@ -1,5 +1,7 @@
 //! The figures of a namespace: what each is called, what it means, and what to do when it is high.
 
+use chrono::{DateTime, Utc};
+
 /// A gauge that one process of a namespace exports. All have the label `namespace`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Family {
@@ -29,6 +31,16 @@ impl Family {
     pub(super) fn is<const N: usize>(&'static self, labels: [&str; N], value: f64) -> Figure {
         Figure { family: self, labels: labels.map(str::to_owned).into(), value }
     }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "Prometheus has no other numbers")]
+pub(super) fn number(count: i64) -> f64 {
+    count as f64
+}
+
+/// How long ago something was, in seconds; never below 0.
+pub(super) fn seconds_since(time: DateTime<Utc>, now: DateTime<Utc>) -> f64 {
+    (now - time).as_seconds_f64().max(0.0)
 }
 
 macro_rules! families {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 use super::carried::Uncarried;
-use super::family::{self, Figure};
+use super::family::{self, Figure, number, seconds_since};
 use crate::setup::ConnectorState;
 use crate::status::{Facts, Lag, Slot, UnderWay};
 
@@ -13,16 +13,6 @@ use crate::status::{Facts, Lag, Slot, UnderWay};
 const WAL_STATUSES: [&str; 5] = ["reserved", "extended", "unreserved", "lost", MISSING];
 const CONNECTOR_STATES: [&str; 5] = ["running", "paused", "failed", "unassigned", MISSING];
 const MISSING: &str = "missing";
-
-#[allow(clippy::cast_precision_loss, reason = "Prometheus has no other numbers")]
-pub(super) fn number(count: i64) -> f64 {
-    count as f64
-}
-
-/// How long ago something was, in seconds; never below 0.
-pub(super) fn seconds_since(time: DateTime<Utc>, now: DateTime<Utc>) -> f64 {
-    (now - time).as_seconds_f64().max(0.0)
-}
 
 /// What one of the databases knows.
 pub(super) fn of_facts(facts: &Facts, now: DateTime<Utc>) -> Vec<Figure> {

@@ -22,7 +22,7 @@ use crate::status::databases;
 use crate::status::{lag, services};
 
 use carried::{Outbox, Uncarried};
-use figures::{number, seconds_since};
+use family::{number, seconds_since};
 use slow::Slow;
 
 pub use family::{ALL, Family, Figure};

@@ -7,8 +7,8 @@ use futures::future::OptionFuture;
 use millrace_store::timestamp::Nearest;
 use millrace_store::{saga_timer, verified};
 
-use super::family::{self, Figure};
-use super::figures::{self, number, seconds_since};
+use super::family::{self, Figure, number, seconds_since};
+use super::figures;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout;
