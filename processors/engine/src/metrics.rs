@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 use millrace_store::Group;
 use prometheus::core::{Collector as _, MetricVec, MetricVecBuilder};
 use prometheus::{
-    HistogramVec, IntCounterVec, IntGaugeVec, register_histogram_vec, register_int_counter_vec,
-    register_int_gauge_vec,
+    HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, register_histogram_vec, register_int_counter_vec,
+    register_int_gauge, register_int_gauge_vec,
 };
 
 /// A group by the name that Kafka has for its serving generation, and which generation it is: a swap changes neither, so
@@ -15,11 +15,11 @@ use prometheus::{
 const GROUP: &[&str] = &["group", "generation"];
 
 macro_rules! metric {
-    ($(#[$doc:meta])* $name:ident: $kind:ty = $register:ident($text:literal, $help:literal, $labels:expr $(, $more:expr)?)) => {
+    ($(#[$doc:meta])* $name:ident: $kind:ty = $register:ident($text:literal, $help:literal $(, $more:expr)*)) => {
         $(#[$doc])*
         #[allow(clippy::expect_used, reason = "names are literals; a test registers all of them")]
         pub static $name: LazyLock<$kind> =
-            LazyLock::new(|| $register!($text, $help, $labels $(, $more)?).expect("the metric registers"));
+            LazyLock::new(|| $register!($text, $help $(, $more)*).expect("the metric registers"));
     };
 }
 
@@ -213,10 +213,25 @@ metric!(
     OUTAGE: IntGaugeVec = register_int_gauge_vec("millrace_outage", "Workers waiting for a dependency", &["dependency"])
 );
 metric!(
-    /// The state cache: hits, misses, evictions, bytes, entries.
+    /// The cache of stream states: hits, misses, evictions.
     ///
-    /// High: Many misses and evictions beside hits: a larger `processing.state_cache`.
-    STATE_CACHE: IntGaugeVec = register_int_gauge_vec("millrace_state_cache", "The stream state cache", &["figure"])
+    /// High: many misses and evictions beside hits: a larger `processing.state_cache`.
+    STATE_CACHE: IntCounterVec = register_int_counter_vec(
+        "millrace_state_cache_events_total", "Look-ups and evictions of the stream state cache", &["event"]
+    )
+);
+metric!(
+    /// What the cached states take.
+    ///
+    /// High: nothing: `processing.state_cache` bounds it.
+    STATE_CACHE_BYTES: IntGauge = register_int_gauge("millrace_state_cache_bytes", "Bytes in the stream state cache")
+);
+metric!(
+    /// How many states are cached.
+    ///
+    /// High: nothing, as of `millrace_state_cache_bytes`.
+    STATE_CACHE_ENTRIES: IntGauge =
+        register_int_gauge("millrace_state_cache_entries", "Entries of the stream state cache")
 );
 
 metric!(
@@ -341,6 +356,10 @@ mod tests {
         for histogram in [&BATCH_SECONDS, &BATCH_RECORDS] {
             of_group(histogram, &group).observe(1.0);
         }
+        STATE_CACHE.with_label_values(&["hits"]).inc();
+        for gauge in [&STATE_CACHE_BYTES, &STATE_CACHE_ENTRIES] {
+            gauge.set(1);
+        }
         for histogram in [&EFFECT_CALL_SECONDS, &BULK_SECONDS] {
             histogram.with_label_values(&["g"]).observe(1.0);
         }
@@ -351,7 +370,7 @@ mod tests {
         PRUNE_FAILURES.with_label_values(&["g"]).inc();
         PANICS.with_label_values(&["t"]).inc();
         of_group(&PARTITIONS, &group).set(1);
-        for gauge in [&OUTAGE, &STATE_CACHE, &BUFFERED, &AUDIT_FINDINGS, &AUDIT_ENDED, &EFFECT_BREAKER] {
+        for gauge in [&OUTAGE, &MEMORY_LIMIT, &BUFFERED, &AUDIT_FINDINGS, &AUDIT_ENDED, &EFFECT_BREAKER] {
             gauge.with_label_values(&["g"]).set(1);
         }
         DOCUMENTS.with_label_values(&["i"]).inc();
@@ -361,7 +380,7 @@ mod tests {
         }
         assert_eq!(
             prometheus::gather().iter().filter(|family| family.name().starts_with("millrace_")).count(),
-            34
+            36
         );
     }
 

@@ -67,7 +67,8 @@ fn metric(block: &str) -> Metric {
     let name = code.split('"').nth(1).unwrap().to_owned();
     let labels = match code.split_once("&[") {
         Some((_, labels)) => labels.split_once(']').unwrap().0.replace('"', ""),
-        None => "group, generation".to_owned(),
+        None if code.contains("GROUP") => "group, generation".to_owned(),
+        None => String::new(),
     };
     Metric { name, kind, labels, meaning, high }
 }
