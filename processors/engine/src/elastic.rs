@@ -2,6 +2,7 @@
 
 mod verdict;
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use elasticsearch::http::Url;
@@ -158,6 +159,21 @@ fn encode(documents: &[&Document]) -> Vec<u8> {
     }
     body.pop();
     body
+}
+
+/// Of each document the newest copy, at the place of the first.
+pub(crate) fn newest(documents: Vec<Document>) -> Vec<Document> {
+    let mut newest: Vec<Document> = Vec::with_capacity(documents.len());
+    let mut places: HashMap<String, usize> = HashMap::with_capacity(documents.len());
+    for document in documents {
+        let place = *places.entry(document.id.clone()).or_insert(newest.len());
+        match newest.get_mut(place) {
+            Some(earlier) if earlier.version < document.version => *earlier = document,
+            Some(_) => {}
+            None => newest.push(document),
+        }
+    }
+    newest
 }
 
 /// Cuts documents into requests of bounded size.
