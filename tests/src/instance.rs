@@ -21,7 +21,7 @@ const WARNINGS: [&str; 2] =
 
 /// How stories configure their instances unless they say otherwise: small, quick to notice the dead, with the contexts
 /// that [`Load`](crate::Load) uses, and without sagas, so that nothing happens but what the story sends.
-const DEFAULTS: [(&str, &str); 11] = [
+const DEFAULTS: [(&str, &str); 12] = [
     ("contexts", r#"["carts", "catalog", "customers", "inventory", "orders"]"#),
     ("topics.partitions", "2"),
     // Several connectors share the processors with all else.
@@ -33,6 +33,8 @@ const DEFAULTS: [(&str, &str); 11] = [
     ("processing.events_batch_max", "200"),
     ("retries.delays", "[400ms, 1s]"),
     ("sagas.enabled", "false"),
+    // One story is about it.
+    ("metrics.interval", "never"),
     ("logging.filter", "info"),
 ];
 

@@ -3,7 +3,7 @@
 mod verdict;
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use elasticsearch::http::Url;
 use elasticsearch::http::transport::{SingleNodeConnectionPool, TransportBuilder};
@@ -13,6 +13,7 @@ use futures::future::BoxFuture;
 
 use crate::concurrency::ConcurrencyLimit;
 use crate::error::{Dependency, WorkError};
+use crate::metrics;
 use crate::reason::Reason;
 use verdict::Answer;
 
@@ -120,9 +121,11 @@ impl Elastic {
         let lost =
             |error: elasticsearch::Error| WorkError::outage(Dependency::Elasticsearch, Reason::of(error));
         let request = self.client.bulk(BulkParts::Index(index)).filter_path(&verdict::FIELDS);
+        let began = Instant::now();
         let response = request.body(vec![encode(documents)]).send().await.map_err(lost)?;
         let status = response.status_code();
         let body = response.bytes().await.map_err(lost)?;
+        metrics::BULK_SECONDS.with_label_values(&[index]).observe(began.elapsed().as_secs_f64());
         if !status.is_success() {
             let refused = verdict::of_some_document(status.as_u16(), &body).map(Exchanged::Refused);
             return refused.ok_or_else(|| verdict::no_answer(status.as_u16(), &body));
