@@ -24,6 +24,7 @@ Examples:
   millrace run view orders customers             only two views
   millrace run saga fulfilment                   only one saga
   millrace send orders.jsonl --wait              send commands, wait until each has its outcome
+  millrace schema show PlaceOrder                a command's topic, key and fields, with an example
   millrace status                                lag, slot, connector, indices and dead letters at a glance
   millrace receipt 0197b2a4-…                    what became of a command
   millrace commands --status rejected --since 1h
@@ -149,6 +150,13 @@ pub enum Command {
     Prune(crate::prune::Options),
     /// Send commands from JSON, an object each
     Send(Send),
+    /// The contract with producers: commands, their fields, an example of each; checks commands before they are sent
+    #[command(after_help = crate::schema::HELP)]
+    Schema {
+        /// What to do with the contract.
+        #[command(subcommand)]
+        action: crate::schema::Action,
+    },
     /// Show lag, slot, connector, indices and dead letters at a glance; fails when something is missing, lost or waits for an operator
     #[command(after_help = crate::status::HELP)]
     Status {
@@ -257,8 +265,14 @@ const SEND_HELP: &str = r#"Each command is a CloudEvent, on a line of its own or
 may be missing. Times are RFC 3339, money is in minor units (cents).
 
 A command that is refused is reported with its line and reason; the others are sent. Behind what is not JSON, reading goes on
-at the next line that begins with `{`. Exit code 1 when a command was refused, when a record could not be delivered or, with
---wait, when not every command was completed."#;
+at the next line that begins with `{`. Ids that are made up are printed, ten of them; with --wait so are the first ten commands
+that were not completed, each with its line and reason. A command that is given an id is sent again without harm.
+
+`millrace schema check FILE` says the same of every line and sends nothing; `millrace schema show ConfirmOrder` has the fields.
+
+Exit codes:
+  1  a command was refused, a record could not be delivered or, with --wait, not every command was completed
+  3  Kafka, the registry or, with --wait, the write database does not answer; nothing was sent"#;
 
 /// Options of `commands`.
 #[derive(Debug, Args)]

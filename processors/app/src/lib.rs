@@ -13,6 +13,7 @@ pub mod receipts;
 pub mod replay;
 pub mod run;
 pub mod saga;
+pub mod schema;
 pub mod segment;
 pub mod send;
 mod setup;
@@ -77,6 +78,7 @@ async fn dispatch(cli: Cli, loaded: &Loaded) -> Result<(), Failure> {
         Command::Run { only } => run::run(config, selection(config, only)?).await,
         Command::Replay(options) => replay::replay(config, format, &options).await,
         Command::Prune(options) => prune::prune(config, format, &options).await,
+        Command::Schema { action } => schema::schema(config, format, &action),
         Command::Send(options) => send::send(config, format, &options).await,
         Command::Receipt { id, source } => receipts::receipt(config, format, &id, source.as_deref()).await,
         Command::Commands(options) => receipts::commands(config, format, &options).await,

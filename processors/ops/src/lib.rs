@@ -6,6 +6,7 @@
 pub mod address;
 pub mod audit;
 pub mod config;
+pub mod contract;
 pub mod dead_letters;
 #[cfg(any(test, feature = "examples"))]
 pub mod examples;
