@@ -37,6 +37,7 @@ mod offsets;
 mod one_command;
 mod outages;
 mod overload;
+mod pages;
 mod panics;
 mod prune;
 mod references;

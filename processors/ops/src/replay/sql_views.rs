@@ -84,7 +84,7 @@ pub(super) async fn remake(
     for was in standing.iter().rev() {
         again(connection, &config.namespace, was).await.map_err(fail)?;
     }
-    databases::grant_to_readers(connection, config).await.map_err(fail)
+    databases::show_to_readers(connection, config).await.map_err(fail)
 }
 
 /// A statement of a reader locks its views in an order of its own. One that holds a lock which this waits for, and waits for one

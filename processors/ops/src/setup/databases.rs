@@ -11,6 +11,7 @@ use millrace_store::indexes::Index;
 use millrace_store::{heartbeat, indexes, migrations, outbox, replay, stream};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Postgres, Transaction};
 
+use super::comments;
 use super::steps::{Did, Steps};
 use crate::config::Config;
 use crate::failure::Failure;
@@ -135,6 +136,9 @@ async fn create_side(
             done.extend(model_table(&mut transaction, config, database, &model).await?);
         }
         done.push(grant(&mut transaction, config).await.map_err(fail)?);
+        let changed = comments::write(&mut transaction, config).await.map_err(fail)?;
+        let did = if changed { Did::Updated } else { Did::Nothing };
+        done.push((did, "comments on SQL views".to_owned()));
     }
     let left = indexes::missing(&mut transaction, database.side.indexes()).await.map_err(fail)?;
     let index = |index: &Index| {
@@ -264,9 +268,10 @@ async fn is_as_made(connection: &mut PgConnection, model: &ReadModel, generation
     Ok(known.iter().any(|one| one.generation == generation && one.shape.as_ref() == ours))
 }
 
-/// Lets the readers' role read the SQL views that there are now.
-pub(crate) async fn grant_to_readers(connection: &mut PgConnection, config: &Config) -> sqlx::Result<()> {
-    grant(connection, config).await.map(|_| ())
+/// Lets the readers' role read the SQL views that there are now, and says what these mean.
+pub(crate) async fn show_to_readers(connection: &mut PgConnection, config: &Config) -> sqlx::Result<()> {
+    grant(connection, config).await?;
+    comments::write(connection, config).await.map(|_| ())
 }
 
 /// Lets the readers' role read the SQL views, and nothing else.
