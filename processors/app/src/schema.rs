@@ -11,9 +11,9 @@ use millrace_ops::send::{self, Checked};
 use millrace_schemas::{Definition, Field, Kind, described, example};
 use serde_json::{Value, json};
 
+use crate::input::open;
 use crate::output::{self, Format, Table};
 use crate::progress::Terminal;
-use crate::send::open;
 
 /// What `--help` says behind the actions.
 pub const HELP: &str = "\

@@ -1,8 +1,5 @@
 //! `millrace send`: commands from a file or from standard input.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
-use std::path::Path;
 use std::sync::Arc;
 
 use millrace_ops::config::Config;
@@ -11,6 +8,7 @@ use millrace_ops::send::{self, Failed, MadeUp, Outcomes, Request, Sent};
 use serde_json::{Value, json};
 
 use crate::cli;
+use crate::input::open;
 use crate::output::{self, Format};
 use crate::progress::Terminal;
 
@@ -29,16 +27,6 @@ pub async fn send(config: &Config, format: Format, options: &cli::Send) -> Resul
     let json = json!(sent);
     output::print(format, &text(&json), &json)?;
     verdict(&sent)
-}
-
-/// A file, or standard input.
-pub(crate) fn open(file: &Path) -> Result<Box<dyn BufRead + Send>, Failure> {
-    if file == Path::new("-") {
-        return Ok(Box::new(BufReader::new(io::stdin())));
-    }
-    let opened =
-        File::open(file).map_err(|error| Failure::usage(file.display().to_string()).caused_by(error))?;
-    Ok(Box::new(BufReader::with_capacity(1 << 18, opened)))
 }
 
 /// The ids that were made up, and what was not completed: the first of them.

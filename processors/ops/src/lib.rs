@@ -28,6 +28,7 @@ pub mod prune;
 pub mod read_side;
 pub mod receipts;
 pub mod replay;
+pub mod retries;
 pub mod roles;
 pub mod sagas;
 pub mod schema;
