@@ -6,12 +6,16 @@
 
 mod codec;
 mod error;
+mod examples;
+mod fields;
 pub mod json;
 mod meaning;
 mod registered;
 
 pub use codec::{AvroRecord, Message, WriterSchema, encode_record, frame, unframe};
 pub use error::CodecError;
+pub use examples::{example, examples};
+pub use fields::{Field, described};
 pub use registered::Registered;
 
 /// Whether a record asks for something or says that something happened.

@@ -23,6 +23,7 @@ async fn what_waits_is_missing_or_cannot_be_asked_is_told_and_never_taken_for_no
     becomes(&instance.write, "SELECT count(*) FROM parked", 2).await;
     the_receipts_say_what_they_wait_for(&instance).await;
     the_list_of_commands_has_them(&instance).await;
+    the_list_of_retries_says_why_and_when(&instance).await;
     who_waits_for_an_outcome_hears_of_it(&instance).await;
     filters_that_name_nothing_are_refused(&instance).await;
     instance.millrace(&["status"]).await.expect_success().expect_told("keys whose record is tried again");
@@ -46,7 +47,9 @@ async fn whatever_time_a_hand_has_written_is_shown(instance: &Instance) {
         sqlx::query(sql).execute(&instance.write).await.expect(sql);
     }
     let stream = format!("catalog/{}", product(1));
-    let reading: [&[&str]; 8] = [
+    let reading: [&[&str]; 10] = [
+        &["retries", "list"],
+        &["audit", "list"],
         &["receipt", "AddProduct-1"],
         &["receipt", "PlaceOrder-1"],
         &["commands"],
@@ -124,17 +127,35 @@ async fn the_list_of_commands_has_them(instance: &Instance) {
     assert_eq!(instance.millrace(&of_stream).await.json().as_array().map(Vec::len), Some(1));
 }
 
+async fn the_list_of_retries_says_why_and_when(instance: &Instance) {
+    let listed = instance.millrace(&["retries", "list", "--format", "json"]).await.expect_success().json();
+    let [one] = listed.as_array().expect("a list").as_slice() else { panic!("one key: {listed}") };
+    assert_eq!(
+        (&one["key"], &one["status"], &one["records"]),
+        (&json!(order(1)), &json!("retrying"), &json!(2))
+    );
+    assert_eq!((&one["code"], &one["attempts"]), (&json!("reference-not-found"), &json!(1)), "{one}");
+    assert!(one["next_try_at"].is_string() && one["id"] == "PlaceOrder-1", "{one}");
+    let text = instance.millrace(&["retries", "list", "--group", "commands"]).await;
+    text.expect_success().expect_told("reference-not-found: ").expect_told(" in ");
+    let dead = instance.millrace(&["retries", "list", "--status", "dead", "--format", "json"]).await;
+    assert_eq!(dead.expect_success().json(), json!([]));
+}
+
 /// The command waits behind the others, so it has no outcome.
 async fn who_waits_for_an_outcome_hears_of_it(instance: &Instance) {
     let file = instance.written(&[confirm(1, "2")]);
     let sent = instance.millrace(&["send", &file, "--wait", "--timeout", "2s"]).await;
-    sent.expect_code(1).expect_told("1 commands are being retried");
+    sent.expect_code(1).expect_told("1 command is being retried");
     assert!(!sent.stderr.contains("is `millrace run` running"), "{}", sent.stderr);
 }
 
 async fn filters_that_name_nothing_are_refused(instance: &Instance) {
     let misspelt_stream = format!("order/{}", order(1));
-    let cases: [(&[&str], i32, &str); 14] = [
+    let cases: [(&[&str], i32, &str); 17] = [
+        (&["retries", "list", "--group", "comands"], 2, "did you mean `commands`"),
+        (&["audit", "list", "--action", "redrve"], 4, "no action `redrve` was ever done"),
+        (&["status", "--set", "logging.filter=warnn"], 2, "did you mean `warn`"),
         (&["dlq", "list", "--group", "comands"], 2, "did you mean `commands`"),
         (&["dlq", "list", "--topic", "nosuch"], 2, "there is no topic `nosuch`"),
         (&["dlq", "list", "--code", "nosuch"], 4, "no dead letter has the code `nosuch`"),

@@ -152,6 +152,8 @@ async fn behind_a_dead_event_its_key_waits_until_the_event_is_discarded() {
     let _process = a_refused_customer(&instance).await;
     let tried = trial_that_fails(&instance, "r1").await;
     assert_eq!((&tried["outcome"], &tried["code"]), (&json!("fails"), &json!("refused-by-database")));
+    let chosen = dlq(&instance, &["discard", "--group", "customers", "--dry-run"]).await;
+    assert_eq!((&chosen[0]["id"], &chosen[0]["status"]), (&json!("r1"), &json!("dead")), "{chosen}");
     let discarded =
         dlq(&instance, &["discard", "--group", "customers", "--why", "it sank", "--who", "bo"]).await;
     assert_eq!(discarded, json!({"discarded": 1, "already": 0, "refused": []}));
@@ -159,6 +161,9 @@ async fn behind_a_dead_event_its_key_waits_until_the_event_is_discarded() {
     assert_eq!(texts(&instance.read, PLATO).await, ["Athens 1"], "the change went on without the beginning");
     assert_eq!(instance.documents("customers").await.len(), 2);
     assert_eq!(texts(&instance.read, AUDIT).await, [format!("bo discard r1 it sank {}", customer(1))]);
+    let audit = instance.millrace(&["audit", "list", "--subject", "r1", "--format", "json"]).await;
+    let audit = audit.expect_success().json();
+    assert_eq!((&audit[0]["who"], &audit[0]["why"]), (&json!("bo"), &json!("it sank")), "{audit}");
     assert_eq!(number(&instance.read, "SELECT count(*) FROM blocked_key").await, 0);
     assert_eq!(dlq(&instance, &["list", "--status", "discarded"]).await[0]["id"], "r1");
 }

@@ -38,6 +38,7 @@ mod offsets;
 mod one_command;
 mod outages;
 mod overload;
+mod pages;
 mod panics;
 mod prune;
 mod references;

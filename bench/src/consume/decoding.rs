@@ -68,12 +68,7 @@ pub(super) async fn run(
     Ok(())
 }
 
-fn join(
-    stack: &Stack,
-    group: &str,
-    roles: HashMap<String, Arc<dyn Role>>,
-    watch: Watch,
-) -> Result<Member> {
+fn join(stack: &Stack, group: &str, roles: HashMap<String, Arc<dyn Role>>, watch: Watch) -> Result<Member> {
     let kafka = KafkaSettings {
         brokers: stack.kafka_brokers().to_owned(),
         session_timeout: SESSION_TIMEOUT,

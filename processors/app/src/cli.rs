@@ -24,6 +24,7 @@ Examples:
   millrace run view orders customers             only two views
   millrace run saga fulfilment                   only one saga
   millrace send orders.jsonl --wait              send commands, wait until each has its outcome
+  millrace schema show PlaceOrder                a command's topic, key and fields, with an example
   millrace status                                lag, slot, connector, indices and dead letters at a glance
   millrace receipt 0197b2a4-…                    what became of a command
   millrace commands --status rejected --since 1h
@@ -32,8 +33,10 @@ Examples:
   millrace stream show orders/10248 --as-of 2026-01-31T12:00:00Z
   millrace saga list --stuck                     what is under way and needs an operator
   millrace segment preview best-customers        how many it takes now, and some of them
+  millrace retries list                          what is being retried, and why
   millrace dlq list --group orders               what could not be processed, and why
   millrace dlq redrive w12 --why fixed           give the record of a dead letter to its group again
+  millrace audit list --since 1d                 who changed what by hand, and why
   millrace outbox skip 0197b2a4-… --dry-run      a row that the connector cannot carry
   millrace prune --dry-run                       what is older than its retention, and would be removed
   millrace config show --changed                 what is configured, and where
@@ -92,7 +95,13 @@ impl Cli {
 }
 
 fn with_set(command: clap::Command) -> clap::Command {
-    let set = || Arg::new(SET_BEHIND).long("set").value_name("SETTING=VALUE").action(ArgAction::Append);
+    let set = || {
+        Arg::new(SET_BEHIND)
+            .long("set")
+            .value_name("SETTING=VALUE")
+            .action(ArgAction::Append)
+            .help_heading(config::GLOBAL)
+    };
     let help = "Sets something, such as kafka.session_timeout=30s; `millrace config show` lists all settings";
     command.mut_subcommands(|inner| with_set(inner.arg(set().help(help))))
 }
@@ -149,9 +158,19 @@ pub enum Command {
     Prune(crate::prune::Options),
     /// Send commands from JSON, an object each
     Send(Send),
+    /// The contract with producers: commands, their fields, an example of each; checks commands before they are sent
+    #[command(after_help = crate::schema::HELP)]
+    Schema {
+        /// What to do with the contract.
+        #[command(subcommand)]
+        action: crate::schema::Action,
+    },
     /// Show lag, slot, connector, indices and dead letters at a glance; fails when something is missing, lost or waits for an operator
     #[command(after_help = crate::status::HELP)]
     Status {
+        /// Also show what is as it should be
+        #[arg(long)]
+        all: bool,
         /// First wait until every view has all that was decided, at most this long, such as 90s or 10m
         #[arg(long, value_parser = moment::span, value_name = "TIME", num_args = 0..=1, default_missing_value = "10m")]
         wait: Option<Span>,
@@ -192,6 +211,20 @@ pub enum Command {
         /// What to do with dead letters.
         #[command(subcommand)]
         action: Action,
+    },
+    /// What waits for another try, behind a dead letter or for a missing version, and why
+    #[command(after_help = crate::retries::HELP)]
+    Retries {
+        /// What to do with what waits.
+        #[command(subcommand)]
+        action: crate::retries::Action,
+    },
+    /// The audit: who changed what by hand, and why
+    #[command(after_help = crate::audit::HELP)]
+    Audit {
+        /// What to do with the audit.
+        #[command(subcommand)]
+        action: crate::audit::Action,
     },
     /// The outbox: take a row that cannot be carried out of the connector's way
     Outbox {
@@ -257,8 +290,14 @@ const SEND_HELP: &str = r#"Each command is a CloudEvent, on a line of its own or
 may be missing. Times are RFC 3339, money is in minor units (cents).
 
 A command that is refused is reported with its line and reason; the others are sent. Behind what is not JSON, reading goes on
-at the next line that begins with `{`. Exit code 1 when a command was refused, when a record could not be delivered or, with
---wait, when not every command was completed."#;
+at the next line that begins with `{`. Ids that are made up are printed, ten of them; with --wait so are the first ten commands
+that were not completed, each with its line and reason. A command that is given an id is sent again without harm.
+
+`millrace schema check FILE` says the same of every line and sends nothing; `millrace schema show ConfirmOrder` has the fields.
+
+Exit codes:
+  1  a command was refused, a record could not be delivered or, with --wait, not every command was completed
+  3  Kafka, the registry or, with --wait, the write database does not answer; nothing was sent"#;
 
 /// Options of `commands`.
 #[derive(Debug, Args)]

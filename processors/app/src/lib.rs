@@ -1,9 +1,11 @@
 //! The program `millrace`: its command line, where settings come from, every role in one process, and what the operator sees.
 
+pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod dlq;
 mod exit;
+mod input;
 pub mod logging;
 pub mod outbox;
 pub mod output;
@@ -11,8 +13,10 @@ pub mod progress;
 pub mod prune;
 pub mod receipts;
 pub mod replay;
+pub mod retries;
 pub mod run;
 pub mod saga;
+pub mod schema;
 pub mod segment;
 pub mod send;
 mod setup;
@@ -77,6 +81,7 @@ async fn dispatch(cli: Cli, loaded: &Loaded) -> Result<(), Failure> {
         Command::Run { only } => run::run(config, selection(config, only)?).await,
         Command::Replay(options) => replay::replay(config, format, &options).await,
         Command::Prune(options) => prune::prune(config, format, &options).await,
+        Command::Schema { action } => schema::schema(config, format, &action),
         Command::Send(options) => send::send(config, format, &options).await,
         Command::Receipt { id, source } => receipts::receipt(config, format, &id, source.as_deref()).await,
         Command::Commands(options) => receipts::commands(config, format, &options).await,
@@ -87,10 +92,12 @@ async fn dispatch(cli: Cli, loaded: &Loaded) -> Result<(), Failure> {
         Command::Saga { action } => saga::saga(config, format, &action).await,
         Command::Segment { action } => segment::segment(config, format, &action).await,
         Command::Dlq { action } => dlq::dlq(config, format, &action).await,
+        Command::Retries { action } => retries::retries(config, format, &action).await,
+        Command::Audit { action } => audit::audit(config, format, &action).await,
         Command::Outbox { action } => outbox::outbox(config, format, &action).await,
         Command::Config { action: show::Action::Show(options) } => show::show(loaded, format, &options),
         Command::Config { action: show::Action::Check } => checked(config, format),
-        Command::Status { wait } => status::status(config, format, wait.map(|span| span.0)).await,
+        Command::Status { all, wait } => status::status(config, format, all, wait.map(|span| span.0)).await,
     }
 }
 

@@ -4,6 +4,7 @@ use std::io::{IsTerminal as _, stderr};
 
 use millrace_ops::config::{LogFormat, Logging};
 use millrace_ops::failure::Failure;
+use millrace_ops::known;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::Command;
@@ -32,11 +33,38 @@ pub fn begin(logging: &Logging, command: &Command) -> Result<(), Failure> {
     begun.map_err(|error| Failure::refused("the log cannot begin").caused_by(error))
 }
 
+/// The words that may stand alone in a filter; another one would be taken for the name of a module, and silence all others.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
 fn filter(text: &str) -> Result<EnvFilter, Failure> {
+    let alone =
+        text.split(',').map(str::trim).filter(|part| !part.is_empty() && !part.contains(['=', ':', '[']));
+    for word in alone {
+        known::among("level", &word.to_lowercase(), &LEVELS)
+            .map_err(|refused| Failure::usage(format!("logging.filter: {refused}")))?;
+    }
     EnvFilter::builder().parse(text).map_err(|error| {
         let example = "such as millrace_engine=debug,info";
         let refused =
             Failure::usage(format!("logging.filter: `{text}` is not a filter ({error}); {example}"));
         refused.with_source(error)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_level_does_not_silence_everything() {
+        for good in [OF_RUN, OF_OPERATOR, "millrace_engine=debug,INFO", "millrace_engine::retry=trace"] {
+            assert!(filter(good).is_ok(), "{good}");
+        }
+        let refused = filter("warnn").unwrap_err().to_string();
+        assert!(
+            refused.starts_with("logging.filter: there is no level `warnn`: did you mean `warn`?"),
+            "{refused}"
+        );
+        assert!(filter("loud").is_err());
+    }
 }

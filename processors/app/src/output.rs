@@ -45,6 +45,11 @@ impl Table {
         self.rows.is_empty()
     }
 
+    /// The text; empty when it has no rows.
+    pub fn render_rows(&self) -> String {
+        if self.is_empty() { String::new() } else { self.render() }
+    }
+
     /// The text, with a line break after each row.
     pub fn render(&self) -> String {
         let lines: Vec<&Vec<String>> =

@@ -1,16 +1,14 @@
 //! `millrace send`: commands from a file or from standard input.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
-use std::path::Path;
 use std::sync::Arc;
 
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
-use millrace_ops::send::{self, Outcomes, Request, Sent};
+use millrace_ops::send::{self, Failed, MadeUp, Outcomes, Request, Sent};
 use serde_json::{Value, json};
 
 use crate::cli;
+use crate::input::open;
 use crate::output::{self, Format};
 use crate::progress::Terminal;
 
@@ -23,38 +21,50 @@ pub async fn send(config: &Config, format: Format, options: &cli::Send) -> Resul
     let wait = options.wait.then_some(options.timeout.0);
     let request = Request { source: options.source.clone(), wait };
     let sent = send::send(config, &request, open(&options.file)?, Arc::new(Terminal::default())).await?;
+    if format == Format::Text {
+        named(&sent).iter().for_each(|line| output::say(line));
+    }
     let json = json!(sent);
     output::print(format, &text(&json), &json)?;
     verdict(&sent)
 }
 
-fn open(file: &Path) -> Result<Box<dyn BufRead + Send>, Failure> {
-    if file == Path::new("-") {
-        return Ok(Box::new(BufReader::new(io::stdin())));
-    }
-    let opened =
-        File::open(file).map_err(|error| Failure::usage(file.display().to_string()).caused_by(error))?;
-    Ok(Box::new(BufReader::with_capacity(1 << 18, opened)))
+/// The ids that were made up, and what was not completed: the first of them.
+fn named(sent: &Sent) -> Vec<String> {
+    let id = |MadeUp { line, name, id }: &MadeUp| format!("line {line}: {name} has the id {id}");
+    let more = sent.without_id.saturating_sub(sent.made_up.len() as u64);
+    let more = (more > 0).then(|| format!("… and {more} more that came without an id"));
+    let ids = sent.made_up.iter().map(id).chain(more);
+    ids.chain(sent.failed.iter().map(failed)).collect()
+}
+
+fn failed(Failed { line, id, status, code, message, .. }: &Failed) -> String {
+    let reason = [code, message].map(|part| part.as_deref().unwrap_or_default()).join(": ");
+    format!("line {line}: {id} {status}: {reason}")
 }
 
 /// Each count with its name.
 fn text(sent: &Value) -> String {
-    let counts = sent.as_object().into_iter().flatten().map(|(name, count)| format!("{name} {count}"));
+    let counts = sent.as_object().into_iter().flatten().filter(|(_, value)| value.is_number());
+    let counts = counts.map(|(name, count)| format!("{name} {count}"));
     format!("{}\n", counts.collect::<Vec<_>>().join(", "))
 }
 
 fn verdict(sent: &Sent) -> Result<(), Failure> {
     let Outcomes { rejected, dead, waiting, retrying, .. } = sent.outcomes.unwrap_or_default();
     let problems = [
-        (sent.refused, "commands were refused"),
-        (sent.undelivered, "commands could not be delivered"),
-        (rejected, "commands were rejected: `millrace commands --status rejected` says why"),
-        (dead, "commands are dead letters: `millrace commands --status dead` says why"),
-        (retrying, "commands are being retried: `millrace commands --status retrying` says why"),
-        (waiting - retrying, "commands have no outcome yet: is `millrace run` running?"),
+        (sent.refused, "refused", ""),
+        (sent.undelivered, "not delivered", ""),
+        (rejected, "rejected", ": `millrace commands --status rejected` says why"),
+        (dead, "a dead letter", ": `millrace commands --status dead` says why"),
+        (retrying, "being retried", ": `millrace commands --status retrying` says why"),
+        (waiting - retrying, "without outcome yet", ": is `millrace run` running?"),
     ];
-    let problems: Vec<String> =
-        problems.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+    let problem = |(count, what, way_on): &(u64, &str, &str)| match count {
+        1 => format!("1 command is {what}{way_on}"),
+        _ => format!("{count} commands are {}{way_on}", what.replace("a dead letter", "dead letters")),
+    };
+    let problems: Vec<String> = problems.iter().filter(|(count, ..)| *count > 0).map(problem).collect();
     if problems.is_empty() { Ok(()) } else { Err(Failure::refused(problems.join("\n"))) }
 }
 
@@ -68,7 +78,44 @@ mod tests {
         assert!(verdict(&Sent { refused: 1, ..Sent::default() }).is_err());
         let outcomes = Some(Outcomes { completed: 3, rejected: 2, ..Outcomes::default() });
         let message = verdict(&Sent { outcomes, ..Sent::default() }).unwrap_err().to_string();
-        assert!(message.starts_with("2 commands were rejected"), "{message}");
+        assert!(message.starts_with("2 commands are rejected: "), "{message}");
+        let outcomes = Some(Outcomes { dead: 1, waiting: 3, retrying: 1, ..Outcomes::default() });
+        let message = verdict(&Sent { outcomes, ..Sent::default() }).unwrap_err().to_string();
+        let starts: Vec<&str> = message.lines().filter_map(|line| line.split(": ").next()).collect();
+        assert_eq!(
+            starts,
+            [
+                "1 command is a dead letter",
+                "1 command is being retried",
+                "2 commands are without outcome yet"
+            ]
+        );
+    }
+
+    #[test]
+    fn who_failed_and_which_ids_were_made_up_is_named() {
+        let failed = Failed {
+            line: 19,
+            id: "u16".to_owned(),
+            source: "shop".to_owned(),
+            status: "rejected".to_owned(),
+            code: Some("name-invalid".to_owned()),
+            message: Some("name is empty".to_owned()),
+        };
+        let made_up = vec![MadeUp { line: 1, name: "ConfirmOrder", id: "0197".to_owned() }];
+        let sent = Sent { failed: vec![failed], made_up, without_id: 3, ..Sent::default() };
+        let expected = [
+            "line 1: ConfirmOrder has the id 0197",
+            "… and 2 more that came without an id",
+            "line 19: u16 rejected: name-invalid: name is empty",
+        ];
+        assert_eq!(named(&sent), expected);
+        let json = json!(sent);
+        assert_eq!(
+            (&json["failed"][0]["code"], &json["made_up"][0]["id"]),
+            (&json!("name-invalid"), &json!("0197"))
+        );
+        assert_eq!(text(&json), "sent 0, refused 0, undelivered 0\n");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `millrace setup` and `millrace teardown`: one line a step.
+//! `millrace setup` and `millrace teardown`: a line for each step that does something.
 
 use std::time::Duration;
 
@@ -20,13 +20,9 @@ pub(crate) async fn setup(
     options: Options,
     timeout: Option<Duration>,
 ) -> Result<(), Failure> {
-    let shown = |step: &Step| !options.dry_run || [Did::WouldCreate, Did::WouldUpdate].contains(&step.did);
-    let report = &mut |step: &Step| if shown(step) { print(format, step) } else { Ok(()) };
-    let steps: Vec<Step> = setup::setup(config, options, report).await?.into_iter().filter(shown).collect();
-    if options.dry_run && steps.is_empty() {
-        output::say("nothing would change");
-    }
-    end(format, &steps)?;
+    let steps = setup::setup(config, options, &mut |step| print(format, step)).await?;
+    let done = if options.dry_run { "would change" } else { "changed" };
+    end(format, &steps, (done, "as they should be"))?;
     match timeout {
         Some(timeout) => wait::until_served(config, timeout, &Terminal::default()).await,
         None => Ok(()),
@@ -44,20 +40,55 @@ pub(crate) async fn teardown(config: &Config, format: Format, yes: bool) -> Resu
             config.namespace
         )));
     }
-    end(format, &setup::teardown(config, &mut |step| print(format, step)).await?)
+    let steps = setup::teardown(config, &mut |step| print(format, step)).await?;
+    end(format, &steps, ("removed", "not there"))
 }
 
-/// A step at once as text; JSON is one document.
-fn print(format: Format, Step { did, what, name }: &Step) -> Result<(), Failure> {
+/// Whether a step found all as it is to be.
+fn is_nothing(step: &Step) -> bool {
+    [Did::Nothing, Did::Absent].contains(&step.did)
+}
+
+/// A step that did something at once as text; JSON is one document.
+fn print(format: Format, step: &Step) -> Result<(), Failure> {
     match format {
-        Format::Text => output::write(&format!("{:<8} {what:<16} {name}\n", did.as_str())),
-        Format::Json => Ok(()),
+        Format::Text if !is_nothing(step) => output::write(&line(step)),
+        Format::Text | Format::Json => Ok(()),
     }
 }
 
-fn end(format: Format, steps: &[Step]) -> Result<(), Failure> {
+fn line(Step { did, what, name }: &Step) -> String {
+    format!("{:<8} {what:<16} {name}\n", did.as_str())
+}
+
+/// All steps as JSON; as text how many there were, and how many found nothing to do.
+fn end(format: Format, steps: &[Step], words: (&str, &str)) -> Result<(), Failure> {
     match format {
-        Format::Text => Ok(()),
-        Format::Json => output::print(format, "", &json!(steps)),
+        Format::Text => output::say(&sum(steps, words)),
+        Format::Json => output::print(format, "", &json!(steps))?,
+    }
+    Ok(())
+}
+
+fn sum(steps: &[Step], (done, nothing): (&str, &str)) -> String {
+    let none = steps.iter().filter(|step| is_nothing(step)).count();
+    match steps.len() - none {
+        0 => format!("nothing {done}: all {none} are {nothing}"),
+        some => format!("{some} {done}, {none} are {nothing}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_as_it_should_be_is_counted_and_what_changes_is_told() {
+        let step = |did, name: &str| Step { did, what: "topic".to_owned(), name: name.to_owned() };
+        let steps = [step(Did::Created, "a"), step(Did::Nothing, "b"), step(Did::Nothing, "c")];
+        assert_eq!(line(&steps[0]), "created  topic            a\n");
+        let words = ("changed", "as they should be");
+        assert_eq!(sum(&steps, words), "1 changed, 2 are as they should be");
+        assert_eq!(sum(&steps[1..], words), "nothing changed: all 2 are as they should be");
     }
 }

@@ -8,6 +8,7 @@
 
 mod context;
 pub mod contexts;
+pub mod dictionary;
 mod effect;
 pub mod effects;
 mod refusal;

@@ -16,7 +16,7 @@ use crate::views::{
     segments::SegmentView, stock_movements_daily::StockMovementsDaily,
     stock_reservations::StockReservationView, subscriptions::SubscriptionView,
 };
-use crate::{Context, Effect, Log, Saga, Tally, View};
+use crate::{Context, Effect, Log, Refusal, Saga, Tally, View};
 
 /// Visits all of them with their types, so that callers can build what they need around each.
 pub trait Visitor {
@@ -80,4 +80,35 @@ pub fn visit(visitor: &mut impl Visitor) {
     visitor.tally::<AccountAnalytics>();
     visitor.tally::<LedgerBalances>();
     visitor.log::<EventLog>();
+}
+
+/// Every way in which a context refuses commands, by code.
+pub fn refusals(context: &str) -> Vec<Refusal> {
+    let mut found = Refusals { context, refusals: Vec::new() };
+    visit(&mut found);
+    found.refusals.sort_by_key(|refusal| refusal.code);
+    found.refusals
+}
+
+struct Refusals<'c> {
+    context: &'c str,
+    refusals: Vec<Refusal>,
+}
+
+impl Visitor for Refusals<'_> {
+    fn context<C: Context>(&mut self) {
+        if C::NAME == self.context {
+            self.refusals.extend(C::REFUSALS);
+        }
+    }
+
+    fn view<V: View>(&mut self) {}
+
+    fn tally<T: Tally>(&mut self) {}
+
+    fn log<L: Log>(&mut self) {}
+
+    fn saga<S: Saga>(&mut self) {}
+
+    fn effect<E: Effect>(&mut self) {}
 }

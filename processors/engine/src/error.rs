@@ -2,7 +2,9 @@
 
 use std::fmt;
 
+use millrace_schemas::definition;
 use millrace_store::Means;
+use millrace_store::names::Namespace;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use crate::reason::Reason;
@@ -71,7 +73,10 @@ impl Fault {
 
     /// The record is of a type that its topic does not carry.
     pub(crate) fn unknown_type(full_name: &str, topic: &str) -> Self {
-        Self::hopeless(Self::UNKNOWN_TYPE, format!("`{full_name}` does not belong on the topic {topic}"))
+        let belongs = belongs(full_name, topic).map(|other| format!(": it belongs on {other}"));
+        let belongs = belongs.unwrap_or_default();
+        let message = format!("`{full_name}` does not belong on the topic {topic}{belongs}");
+        Self::hopeless(Self::UNKNOWN_TYPE, message)
     }
 
     /// Postgres refuses the result of the record.
@@ -251,6 +256,13 @@ fn is_about_the_record(code: Code) -> bool {
     )
 }
 
+/// The topic of the same instance that carries records of this type.
+fn belongs(full_name: &str, topic: &str) -> Option<String> {
+    let known = definition(full_name).filter(|known| !known.context.is_empty())?;
+    let namespace = Namespace::new(topic.split('.').next()?).ok()?;
+    Some(namespace.topic(known.kind, known.context)).filter(|other| other != topic)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -274,6 +286,16 @@ mod tests {
         assert!(unknown(UnknownType("t".to_owned())));
         assert!(unknown(Another { schema: schema.clone(), reason: reason.clone() }));
         assert!(!unknown(NotFramed(3)) && !unknown(Body { schema, reason }));
+    }
+
+    #[test]
+    fn a_type_on_the_wrong_topic_is_told_where_it_belongs() {
+        let message = |name| Fault::unknown_type(name, "shop.cmd.orders.v1").message;
+        assert_eq!(
+            message("millrace.customers.TagCustomer"),
+            "`millrace.customers.TagCustomer` does not belong on the topic shop.cmd.orders.v1: it belongs on shop.cmd.customers.v1"
+        );
+        assert!(message("other.Type").ends_with("the topic shop.cmd.orders.v1"));
     }
 
     #[test]

@@ -1,8 +1,77 @@
 //! Who changed what by hand, and why: the table `audit`.
 
+use std::os::unix::fs::MetadataExt as _;
+
+use chrono::{DateTime, Utc};
 use millrace_store::audit::{self, Action};
+use serde::Serialize;
 use serde_json::Value;
 use sqlx::PgConnection;
+use sqlx::types::Json;
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::known;
+use crate::layout::Side;
+use crate::page::{Page, one_more};
+use crate::postgres::Database;
+
+/// Which actions: those that fit all that is given.
+#[derive(Debug, Clone, Default)]
+pub struct Filters {
+    /// Of this kind.
+    pub action: Option<String>,
+    /// On this.
+    pub subject: Option<String>,
+    /// At this time or later.
+    pub since: Option<DateTime<Utc>>,
+}
+
+/// What was changed by hand.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Entry {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Of which side: `write` or `read`.
+    pub side: &'static str,
+    /// By whom.
+    pub who: String,
+    /// What was done.
+    pub action: String,
+    /// To what.
+    pub subject: String,
+    /// Why.
+    pub why: String,
+    /// What else is known of it.
+    pub details: Value,
+}
+
+/// What was changed by hand on both sides, the newest first.
+///
+/// # Errors
+/// [`Failure::NotFound`] when no action of that kind was ever done; when a database does not answer.
+pub async fn list(config: &Config, filters: &Filters, limit: i64) -> Result<Page<Entry>, Failure> {
+    let Filters { action, subject, since } = filters;
+    let (mut found, mut kinds) = (Vec::new(), Vec::new());
+    for (side, name) in [(Side::Write, "write"), (Side::Read, "read")] {
+        let database = Database::of(config, side)?;
+        let fail = |error| database.failure(error);
+        let which = (action.as_deref(), subject.as_deref());
+        let newest = audit::newest(&database.pool, which, *since, one_more(limit)).await.map_err(fail)?;
+        found.extend(newest.into_iter().map(|done| entry(name, done)));
+        kinds.extend(audit::actions(&database.pool).await.map_err(fail)?);
+    }
+    if let Some(action) = action.as_ref().filter(|action| !kinds.contains(action)) {
+        let instead = known::instead(action, &kinds);
+        return Err(Failure::NotFound(format!("no action `{action}` was ever done{instead}")));
+    }
+    found.sort_by_key(|entry: &Entry| std::cmp::Reverse(entry.at));
+    Ok(Page::of(found, limit))
+}
+
+fn entry(side: &'static str, (at, who, action, subject, why, Json(details)): audit::Done) -> Entry {
+    Entry { at: at.0, side, who, action, subject, why, details }
+}
 
 /// An operator who changes something by hand, with the reason.
 #[derive(Debug, Clone)]
@@ -14,11 +83,11 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// The given name, else the user's name in the environment.
+    /// The given name, else the user's name in the environment, else the user's number and the host: a container has no more.
     pub fn new(who: Option<&str>, why: &str) -> Self {
         let named = |name: &str| std::env::var(name).ok().filter(|who| !who.is_empty());
         let who = who.map(str::to_owned).or_else(|| named("USER")).or_else(|| named("LOGNAME"));
-        Self { who: who.unwrap_or_else(|| "unknown".to_owned()), why: why.to_owned() }
+        Self { who: who.unwrap_or_else(user_and_host), why: why.to_owned() }
     }
 
     /// Writes down an action in the transaction that does it.
@@ -31,5 +100,25 @@ impl Operator {
     ) -> sqlx::Result<()> {
         let Self { who, why } = self;
         audit::insert(connection, &Action { who, action, subject, why, details }).await
+    }
+}
+
+/// Who this process is, as the kernel says.
+fn user_and_host() -> String {
+    let user =
+        std::fs::metadata("/proc/self").map_or_else(|_| "unknown".to_owned(), |of| of.uid().to_string());
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{user}@{}", host.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_without_a_users_name_is_told_from_others() {
+        let (user, host) =
+            user_and_host().split_once('@').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+        assert!(user.parse::<u32>().is_ok() && !host.is_empty(), "{user}@{host}");
     }
 }

@@ -6,6 +6,7 @@
 pub mod address;
 pub mod audit;
 pub mod config;
+pub mod contract;
 pub mod dead_letters;
 #[cfg(any(test, feature = "examples"))]
 pub mod examples;
@@ -28,6 +29,7 @@ pub mod prune;
 pub mod read_side;
 pub mod receipts;
 pub mod replay;
+pub mod retries;
 pub mod roles;
 pub mod sagas;
 pub mod schema;

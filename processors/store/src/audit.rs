@@ -7,12 +7,17 @@ use sqlx::{PgConnection, PgExecutor};
 
 use crate::prune::Aged;
 use crate::statements::statements;
+use crate::timestamp::Nearest;
 
 statements! {
     INSERT = "INSERT INTO audit (who, action, subject, why, details) VALUES ($1, $2, $3, $4, $5)";
     PRUNABLE = "SELECT count(*), min(at) FROM audit WHERE at < $1";
     PRUNE = "DELETE FROM audit WHERE id IN (
              SELECT id FROM audit WHERE at < $1 ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED)";
+    NEWEST = "SELECT at, who, action, subject, why, details FROM audit
+         WHERE ($1::text IS NULL OR action = $1) AND ($2::text IS NULL OR subject = $2)
+           AND ($3::timestamptz IS NULL OR at >= $3) ORDER BY at DESC, id DESC LIMIT $4";
+    ACTIONS = "SELECT DISTINCT action FROM audit";
 }
 
 /// An action, to be written in the transaction that does it.
@@ -38,6 +43,31 @@ pub async fn insert(connection: &mut PgConnection, action: &Action<'_>) -> sqlx:
     let Action { who, action, subject, why, details } = action;
     let insert = sqlx::query(INSERT).bind(who).bind(action).bind(subject).bind(why).bind(Json(details));
     insert.execute(connection).await.map(|_| ())
+}
+
+/// When, who, what, to what, why, and details.
+pub type Done = (Nearest, String, String, String, String, Json<Value>);
+
+/// The newest actions: of a kind, on a subject, since a time, where these are given.
+///
+/// # Errors
+/// The database's.
+pub async fn newest(
+    executor: impl PgExecutor<'_>,
+    (action, subject): (Option<&str>, Option<&str>),
+    since: Option<DateTime<Utc>>,
+    limit: i64,
+) -> sqlx::Result<Vec<Done>> {
+    let newest = sqlx::query_as(NEWEST).bind(action).bind(subject).bind(since).bind(limit);
+    newest.fetch_all(executor).await
+}
+
+/// The kinds of actions that there are.
+///
+/// # Errors
+/// The database's.
+pub async fn actions(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar(ACTIONS).fetch_all(executor).await
 }
 
 /// How many actions there are that retention removes.

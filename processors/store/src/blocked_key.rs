@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 
 use crate::Group;
@@ -43,6 +44,18 @@ statements! {
                AND p.drained_offset IS NULL
          ) AS waiting
          GROUP BY 1, 2 ORDER BY 1, 2";
+    WAITING = "SELECT b.grp, b.generation, b.topic, b.key, b.status, b.attempts, b.due_at, b.since, b.code, b.message,
+                blocking.record_id, (
+                    SELECT count(*) FROM parked AS p
+                    WHERE p.grp = b.grp AND p.generation = b.generation AND p.topic = b.topic AND p.key = b.key
+                      AND p.drained_offset IS NULL
+                ) AS records
+         FROM blocked_key AS b
+         LEFT JOIN parked AS blocking
+              ON blocking.grp = b.grp AND blocking.generation = b.generation AND blocking.topic = b.topic
+              AND blocking.partition = b.partition AND blocking.\"offset\" = b.\"offset\"
+         WHERE ($1::text[] IS NULL OR b.grp = ANY($1)) AND ($2::text IS NULL OR b.status = $2)
+         ORDER BY b.since, b.grp, b.topic, b.key LIMIT $3";
     REMOVE = "DELETE FROM blocked_key WHERE grp = $1 AND generation = $2";
 }
 
@@ -177,6 +190,69 @@ pub async fn behind_a_failure(
 /// The database's.
 pub async fn counts(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<(String, String, i64, i64, Nearest)>> {
     sqlx::query_as(COUNTS).fetch_all(executor).await
+}
+
+/// A key whose records wait.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    /// The consumer group.
+    pub group: String,
+    /// The generation of the read model that it builds.
+    pub generation: i32,
+    /// The topic.
+    pub topic: String,
+    /// The ordering key.
+    pub key: Vec<u8>,
+    /// `retrying`, `dead` or `gap`.
+    pub status: String,
+    /// How often the blocking record was tried.
+    pub attempts: i32,
+    /// When its next try is due, while it is tried again.
+    pub due_at: DateTime<Utc>,
+    /// Since when they wait.
+    pub since: DateTime<Utc>,
+    /// Why the blocking record failed, for programs.
+    pub code: Option<String>,
+    /// Why the blocking record failed, for people.
+    pub message: Option<String>,
+    /// The blocking record's id.
+    pub id: Option<String>,
+    /// How many records wait, that one included.
+    pub records: i64,
+}
+
+type Found = (
+    String,
+    i32,
+    String,
+    Vec<u8>,
+    String,
+    i32,
+    Nearest,
+    Nearest,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    i64,
+);
+
+/// Keys of some groups, or all, whose records wait, for what the status says or anything; those that wait longest first.
+///
+/// # Errors
+/// The database's.
+pub async fn waiting(
+    executor: impl PgExecutor<'_>,
+    (groups, status): (Option<&[String]>, Option<&str>),
+    limit: i64,
+) -> sqlx::Result<Vec<Waiting>> {
+    let rows = sqlx::query_as(WAITING).bind(groups).bind(status).bind(limit).fetch_all(executor).await?;
+    Ok(rows.into_iter().map(found).collect())
+}
+
+fn found(row: Found) -> Waiting {
+    let (group, generation, topic, key, status, attempts, due_at, since, code, message, id, records) = row;
+    let (due_at, since) = (due_at.0, since.0);
+    Waiting { group, generation, topic, key, status, attempts, due_at, since, code, message, id, records }
 }
 
 /// Removes the rows of a generation.

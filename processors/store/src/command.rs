@@ -91,7 +91,7 @@ statements! {
              SELECT c.ctid ", prunable!(), " AND c.decided_at >= coalesce($5::timestamptz, '-infinity')
              ORDER BY c.decided_at LIMIT $6 FOR UPDATE OF c SKIP LOCKED))
          RETURNING topic, partition, \"offset\", decided_at");
-    ENDED_SINCE = "SELECT c.source, c.id, c.status FROM unnest($1::text[], $2::text[]) AS asked (id, source)
+    ENDED_SINCE = "SELECT c.source, c.id, c.status, c.code, c.message FROM unnest($1::text[], $2::text[]) AS asked (id, source)
          JOIN command AS c USING (id, source)
          WHERE c.status <> 'dead' OR c.decided_at >= $3";
 }
@@ -326,7 +326,10 @@ pub async fn clock(executor: impl PgExecutor<'_>) -> sqlx::Result<DateTime<Utc>>
     sqlx::query_scalar(CLOCK).fetch_one(executor).await
 }
 
-/// Source, id and status of those of some commands that are decided, or died since.
+/// Source, id, status, and code and message of what was not completed.
+pub type Ended = (String, String, String, Option<String>, Option<String>);
+
+/// Those of some commands that are decided, or died since.
 ///
 /// # Errors
 /// The database's.
@@ -334,7 +337,7 @@ pub async fn ended_since(
     executor: impl PgExecutor<'_>,
     (sources, ids): (Vec<&str>, Vec<&str>),
     since: DateTime<Utc>,
-) -> sqlx::Result<Vec<(String, String, String)>> {
+) -> sqlx::Result<Vec<Ended>> {
     sqlx::query_as(ENDED_SINCE).bind(ids).bind(sources).bind(since).fetch_all(executor).await
 }
 

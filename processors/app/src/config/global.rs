@@ -8,20 +8,23 @@ use super::given::Given;
 use super::origin::Origin;
 use crate::output::Format;
 
+/// Under what help shows them, behind a command's own options.
+pub const GLOBAL: &str = "Global options";
+
 /// Options of every command.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Global {
     /// A TOML file with configuration [default: millrace.toml, when it is there]
-    #[arg(long, global = true, value_name = "FILE", env = "MILLRACE_CONFIG")]
+    #[arg(long, global = true, value_name = "FILE", env = "MILLRACE_CONFIG", help_heading = GLOBAL)]
     pub config: Option<PathBuf>,
     /// Name of the instance; two share one stack [default: millrace]
-    #[arg(long, short, global = true, value_name = "NAME")]
+    #[arg(long, short, global = true, value_name = "NAME", help_heading = GLOBAL)]
     pub namespace: Option<String>,
     /// Sets something, such as kafka.session_timeout=30s; `millrace config show` lists all settings
-    #[arg(long = "set", value_name = "SETTING=VALUE")]
+    #[arg(long = "set", value_name = "SETTING=VALUE", help_heading = GLOBAL)]
     pub set: Vec<String>,
     /// How data is printed
-    #[arg(long, global = true, value_enum, default_value_t)]
+    #[arg(long, global = true, value_enum, default_value_t, help_heading = GLOBAL)]
     pub format: Format,
 }
 

@@ -66,6 +66,17 @@ impl Loaded {
     }
 }
 
+/// A type as people call it.
+fn in_words(kind: &str) -> String {
+    match kind {
+        "a sequence" => "a list, such as [\"customers\", \"orders\"]".to_owned(),
+        "i8" | "i16" | "i32" | "i64" | "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number".to_owned(),
+        "f32" | "f64" => "a number".to_owned(),
+        "bool" | "a boolean" => "true or false".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
 fn from_file(named: Option<&Path>) -> Result<Vec<Given>, Failure> {
     let found = match named {
         Some(file) if file.is_file() => file.to_owned(),
@@ -90,8 +101,10 @@ fn listed(errors: figment::Error) -> String {
         let place = error.metadata.as_ref().map(|from| format!(" ({})", Origin::of(from)));
         let problem = match error.kind {
             // It may be a secret.
-            Kind::InvalidType(Actual::Str(_), expected) => format!("text, and not {expected}"),
-            other => other.to_string(),
+            Kind::InvalidType(Actual::Str(_), expected) => {
+                format!("text, and not {}", in_words(&expected.to_string()))
+            }
+            other => other.to_string().replace("``", "`"),
         };
         format!("{name}{}: {problem}", place.unwrap_or_default())
     };

@@ -14,7 +14,7 @@ pub mod show;
 #[cfg(test)]
 mod tests;
 
-pub use global::Global;
+pub use global::{GLOBAL, Global};
 pub use loaded::Loaded;
 pub use names::names;
 pub use origin::{Origin, variable};

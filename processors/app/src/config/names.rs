@@ -100,11 +100,21 @@ pub(super) fn below(parent: &str, key: &str) -> String {
 pub(super) fn value(name: &str, text: &str) -> Value {
     match SETTINGS.get(name) {
         Some(Value::String(..) | Value::Empty(..)) => Value::from(text),
+        Some(Value::Array(..)) if is_plain_list(text) => Value::from(parts(text)),
         Some(_) => read(text),
         // An entry, which is a list or text.
         None if text.starts_with('[') => read(text),
         None => Value::from(text),
     }
+}
+
+/// Whether a list is written as in a shell, without brackets and quotes.
+fn is_plain_list(text: &str) -> bool {
+    !text.starts_with('[') && !text.contains('"')
+}
+
+fn parts(text: &str) -> Vec<Value> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(Value::from).collect()
 }
 
 /// A text as TOML would have it.

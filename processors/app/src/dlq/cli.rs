@@ -194,21 +194,25 @@ pub struct Discard {
     #[command(flatten)]
     pub which: Which,
     /// Why, for the audit
-    #[arg(long, value_name = "TEXT")]
-    pub why: String,
+    #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]
+    pub why: Option<String>,
+    /// Change nothing: list the letters that would be discarded
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 impl Discard {
     /// What is to be done.
     pub fn order(&self) -> Order {
-        self.which.order(Verb::Discard, &self.why, None)
+        self.which.order(Verb::Discard, self.why.as_deref().unwrap_or_default(), None)
     }
 }
 
 const DISCARD_HELP: &str = "\
 Examples:
+  millrace dlq discard --group orders --code undecodable --dry-run      which letters these are
   millrace dlq discard r7 --why \"a test order, it was never placed\"
-  millrace dlq discard --topic shop.cmd.orders.v1 --code undecodable --why \"sent by a broken client, sent again since\"
+  millrace dlq discard --topic millrace.cmd.orders.v1 --code undecodable --why \"sent by a broken client, sent again since\"
 
 The view goes on as if it had had the record: what it says about that stream may be wrong from then on. The letter stays
 in the ledger as discarded, its bytes stay on the dead letter topic.";
@@ -239,7 +243,8 @@ mod tests {
     #[test]
     fn a_change_needs_a_reason_and_a_dry_run_none() {
         assert!(!taken("discard w1") && !taken("redrive w1"));
-        assert!(taken("redrive w1 --dry-run") && taken("redrive w1 --rate 5 --why x"));
+        assert!(taken("redrive w1 --dry-run") && taken("discard --group orders --dry-run"));
+        assert!(taken("redrive w1 --rate 5 --why x"));
         assert!(!taken("redrive w1 --rate 0 --why x"));
     }
 

@@ -38,6 +38,10 @@ pub async fn dlq(config: &Config, format: Format, action: &Action) -> Result<(),
             preview::verdict(&previews)
         }
         Action::Redrive(options) => settle(config, format, options.order()).await,
+        Action::Discard(options) if options.dry_run => {
+            let chosen = dead_letters::chosen(config, &options.which.choice(), &Terminal::default()).await?;
+            output::print(format, &list::table(&chosen), &json!(chosen))
+        }
         Action::Discard(options) => settle(config, format, options.order()).await,
     }
 }

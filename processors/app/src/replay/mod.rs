@@ -2,6 +2,7 @@
 
 mod comparison;
 
+use chrono::{DateTime, NaiveDateTime};
 use clap::Args;
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
@@ -68,7 +69,7 @@ pub struct Action {
     #[arg(long)]
     pub to_earliest: bool,
     /// From a time on, such as 2026-01-31T12:00:00.000: rebuilds from the first event
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = datetime)]
     pub to_datetime: Option<String>,
     /// So much ago, such as P1DT2H: rebuilds from the first event
     #[arg(long, value_name = "DURATION")]
@@ -92,6 +93,14 @@ pub struct Action {
     /// Remove every generation that does not serve
     #[arg(long)]
     pub retire: bool,
+}
+
+/// A time as Kafka's own tool takes it; it is only written down.
+fn datetime(text: &str) -> Result<String, String> {
+    let with_zone = DateTime::parse_from_rfc3339(text).is_ok();
+    let without = NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f").is_ok();
+    let refused = || format!("`{text}` is not a time: write 2026-01-31T12:00:00.000");
+    if with_zone || without { Ok(text.to_owned()) } else { Err(refused()) }
 }
 
 impl Action {

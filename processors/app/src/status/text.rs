@@ -6,50 +6,86 @@ use millrace_ops::failure::Failure;
 use millrace_ops::layout::Side;
 use millrace_ops::moment;
 use millrace_ops::replay::generations::{Generation, State};
+use millrace_ops::setup::ConnectorState;
 use millrace_ops::status::{
-    Held, Index, Kafka, Lag, Process, Report, UnderWay, Unfit, Wish, bytes, missing_connector, missing_slot,
-    shown_connector, shown_slot,
+    Held, Index, Kafka, Lag, Process, Report, Slot, Subjects, Topic, UnderWay, Unfit, Wish, bytes,
+    missing_connector, missing_slot, shown_connector, shown_slot,
 };
 
 use crate::output::Table;
 
-/// For people.
-pub(super) fn text(report: &Report) -> String {
-    let mut text = format!("{}\n\n", report.headline());
+/// For people: what is not as it should be, or everything.
+pub(super) fn text(report: &Report, all: bool) -> String {
+    let mut text = Text { text: format!("{}\n", report.headline()), all };
     if let Err(Failure::Refused(what)) = &report.sound {
-        text.push_str(&format!("THE WRITE SIDE IS NOT SOUND\n{what}\n\n"));
+        text.add("the write side is not sound", &format!("{what}\n"));
     }
-    section(&mut text, "topics", &report.kafka, topics);
-    section(&mut text, "groups", &report.kafka, |kafka| groups(&kafka.lags) + &unknown_groups(report));
+    text.section("topics", &report.kafka, |kafka| topics(kafka, all));
+    text.section("groups", &report.kafka, |kafka| groups(&kafka.lags, all) + &unknown_groups(report));
     let held: String = report.write.iter().flat_map(|facts| &facts.held).map(shown_held).collect();
-    if !held.is_empty() {
-        text.push_str(&format!("HELD PARTITIONS\n{held}\n"));
+    text.add("held partitions", &held);
+    text.add("resets", &report.resets.as_deref().map(shown_resets).unwrap_or_default());
+    text.section("under way", &report.under_way, |under_way| shown_under_way(under_way));
+    text.section("outbox to Kafka", &report.slot, |slot| slot_line(slot.as_ref(), all));
+    text.section("connector", &report.connector, |connector| connector_line(connector.as_ref(), all));
+    text.section("schema registry", &report.subjects, |subjects| registry_line(subjects, all));
+    text.section("indices", &report.indices, |indices| shown_indices(indices, all));
+    text.section("generations", &report.generations, |generations| shown_generations(generations));
+    text.section("of another shape", &report.unfit, |unfit| shown_unfit(report, unfit));
+    text.add("dead letters and blocked keys", &troubles(report));
+    text.add("process", &report.process.as_ref().map_or_else(no_process, shown_process));
+    if !all {
+        text.text.push_str("\nEverything else is as it should be: --all shows it.\n");
     }
-    if report.resets.as_ref().is_ok_and(|resets| !resets.is_empty()) {
-        section(&mut text, "resets", &report.resets, |resets| shown_resets(resets));
+    text.text
+}
+
+/// The sections so far.
+struct Text {
+    text: String,
+    /// Whether what is empty is shown, too.
+    all: bool,
+}
+
+impl Text {
+    fn add(&mut self, name: &str, body: &str) {
+        if !body.is_empty() {
+            self.text.push_str(&format!("\n{}\n{body}", name.to_uppercase()));
+        } else if self.all && !SOMETIMES.contains(&name) {
+            self.text.push_str(&format!("\n{}\nnone\n", name.to_uppercase()));
+        }
     }
-    section(&mut text, "under way", &report.under_way, |under_way| shown_under_way(under_way));
-    section(&mut text, "outbox to Kafka", &report.slot, |slot| {
-        slot.as_ref().map_or_else(missing_slot, shown_slot)
-    });
-    section(&mut text, "connector", &report.connector, |connector| {
-        connector.as_ref().map_or_else(missing_connector, shown_connector)
-    });
-    section(&mut text, "schema registry", &report.subjects, |subjects| {
-        format!("answers: {} subjects{}\n", subjects.count, missing_schemas(&subjects.missing))
-    });
-    section(&mut text, "indices", &report.indices, |indices| shown_indices(indices));
-    if report.generations.as_ref().is_ok_and(Vec::is_empty) {
-        // One of each view.
-    } else {
-        section(&mut text, "generations", &report.generations, |generations| shown_generations(generations));
+
+    fn section<T>(&mut self, name: &str, part: &Result<T, Failure>, shown: impl Fn(&T) -> String) {
+        self.add(name, &part.as_ref().map_or_else(|failure| unknown(failure) + "\n", shown));
     }
-    if report.unfit.as_ref().is_ok_and(|unfit| !unfit.is_empty()) {
-        section(&mut text, "of another shape", &report.unfit, |unfit| shown_unfit(report, unfit));
+}
+
+/// Sections of what most instances never have.
+const SOMETIMES: [&str; 5] =
+    ["the write side is not sound", "held partitions", "resets", "generations", "of another shape"];
+
+fn slot_line(slot: Option<&Slot>, all: bool) -> String {
+    match slot {
+        None => missing_slot(),
+        Some(slot) if all || !slot.active || slot.is_lost() => shown_slot(slot),
+        Some(_) => String::new(),
     }
-    text.push_str(&format!("DEAD LETTERS AND BLOCKED KEYS\n{}\n", troubles(report)));
-    text.push_str(&format!("PROCESS\n{}", report.process.as_ref().map_or_else(no_process, shown_process)));
-    text
+}
+
+fn connector_line(connector: Option<&ConnectorState>, all: bool) -> String {
+    match connector {
+        None => missing_connector(),
+        Some(state) if all || state.is_wrong() || state.task.is_none() => shown_connector(state),
+        Some(_) => String::new(),
+    }
+}
+
+fn registry_line(subjects: &Subjects, all: bool) -> String {
+    if subjects.missing.is_empty() && !all {
+        return String::new();
+    }
+    format!("answers: {} subjects{}\n", subjects.count, missing_schemas(&subjects.missing))
 }
 
 fn troubles(report: &Report) -> String {
@@ -73,8 +109,7 @@ fn troubles(report: &Report) -> String {
         table.row([blocked.group.clone(), why.to_owned(), count, moment::written(blocked.since)]);
     }
     let unknown = unknown_sides(report).map(|(_, name, failure)| format!("{name}: {}\n", unknown(failure)));
-    let shown = table.render() + &unknown.collect::<String>();
-    if table.is_empty() && unknown_sides(report).next().is_none() { "none\n".to_owned() } else { shown }
+    table.render_rows() + &unknown.collect::<String>()
 }
 
 /// The sides that could not be asked.
@@ -104,57 +139,66 @@ fn missing_schemas(missing: &[&str]) -> String {
     format!("; missing: {}: run `millrace setup`", missing.join(", "))
 }
 
-fn section<T>(text: &mut String, name: &str, part: &Result<T, Failure>, shown: impl Fn(&T) -> String) {
-    let body = part.as_ref().map_or_else(|failure| unknown(failure) + "\n", shown);
-    text.push_str(&format!("{}\n{body}\n", name.to_uppercase()));
-}
+/// So many missing topics are named.
+const NAMED_MAX: usize = 5;
 
 /// Topics of retries and dead letters only when they hold something.
-fn topics(kafka: &Kafka) -> String {
+fn topics(kafka: &Kafka, all: bool) -> String {
     let mut table = Table::new(&["topic", "partitions", "records"]);
-    for topic in kafka.topics.iter().filter(|topic| !is_side_topic(&topic.name) || topic.records > 0) {
+    let is_shown = |topic: &&Topic| match all {
+        true => !is_side_topic(&topic.name) || topic.records > 0,
+        false => topic.partitions == 0,
+    };
+    let shown: Vec<&Topic> = kafka.topics.iter().filter(is_shown).collect();
+    let most = if all { shown.len() } else { NAMED_MAX };
+    for topic in shown.iter().take(most) {
         let partitions = match topic.partitions {
             0 => "missing: run `millrace setup`".to_owned(),
             number => number.to_string(),
         };
         table.row([topic.name.clone(), partitions, topic.records.to_string()]);
     }
-    table.render()
+    if shown.len() > most {
+        table.row([format!("… and {} more", shown.len() - most)]);
+    }
+    table.render_rows()
 }
 
 fn is_side_topic(name: &str) -> bool {
     name.ends_with(".dlq") || name.contains(".retry.")
 }
 
-fn groups(lags: &[Lag]) -> String {
+fn groups(lags: &[Lag], all: bool) -> String {
     let mut table = Table::new(&["group", "topic", "lag", "behind", "unpublished", ""]);
     for lag in lags.iter().filter(|lag| !is_side_topic(&lag.topic) || lag.records > 0) {
-        let behind = lag.seconds.map_or_else(
-            || "unknown".to_owned(),
-            |seconds| match lag.records {
-                0 => "-".to_owned(),
-                _ => moment::shown(Duration::from_secs_f64(seconds)),
-            },
-        );
-        let notes = [
-            (lag.unclaimed > 0).then(|| format!("{} partitions never claimed", lag.unclaimed)),
-            (lag.withheld > 0).then(|| format!("{} behind an open transaction", lag.withheld)),
-            lag.expiring(),
-            lag.lost(),
-            lag.stuck(),
-        ];
-        let notes = notes.into_iter().flatten().collect::<Vec<_>>().join(", ");
+        let notes = notes(lag);
+        if !all && notes.is_empty() && lag.records == 0 && lag.unpublished.unwrap_or_default() == 0 {
+            continue;
+        }
         let unpublished = lag.unpublished.map_or_else(|| "-".to_owned(), |count| count.to_string());
-        table.row([
-            lag.group.clone(),
-            lag.topic.clone(),
-            lag.records.to_string(),
-            behind,
-            unpublished,
-            notes,
-        ]);
+        let (group, topic) = (lag.group.clone(), lag.topic.clone());
+        table.row([group, topic, lag.records.to_string(), behind(lag), unpublished, notes]);
     }
-    table.render()
+    table.render_rows()
+}
+
+fn behind(lag: &Lag) -> String {
+    match (lag.seconds, lag.records) {
+        (None, _) => "unknown".to_owned(),
+        (Some(_), 0) => "-".to_owned(),
+        (Some(seconds), _) => moment::shown(Duration::from_secs_f64(seconds)),
+    }
+}
+
+fn notes(lag: &Lag) -> String {
+    let notes = [
+        (lag.unclaimed > 0).then(|| format!("{} partitions never claimed", lag.unclaimed)),
+        (lag.withheld > 0).then(|| format!("{} behind an open transaction", lag.withheld)),
+        lag.expiring(),
+        lag.lost(),
+        lag.stuck(),
+    ];
+    notes.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn shown_held(Held { group, topic, first, last, until }: &Held) -> String {
@@ -173,18 +217,18 @@ fn shown_under_way(under_way: &[UnderWay]) -> String {
     for UnderWay { what, standing, count, since } in under_way {
         table.row([what.clone(), standing.clone(), count.to_string(), moment::written(*since)]);
     }
-    if table.is_empty() { "nothing\n".to_owned() } else { table.render() }
+    table.render_rows()
 }
 
-fn shown_indices(indices: &[Index]) -> String {
+fn shown_indices(indices: &[Index], all: bool) -> String {
     let mut table = Table::new(&["alias", "index", "health", "documents"]);
-    for index in indices {
+    for index in indices.iter().filter(|index| all || index.health.as_deref() != Some("green")) {
         let missing = || "missing: run `millrace setup`".to_owned();
         let documents = index.documents.map(|count| count.to_string()).unwrap_or_default();
         let name = index.index.clone().unwrap_or_else(missing);
         table.row([index.alias.clone(), name, index.health.clone().unwrap_or_default(), documents]);
     }
-    table.render()
+    table.render_rows()
 }
 
 fn shown_generations(generations: &[Generation]) -> String {
@@ -200,7 +244,7 @@ fn shown_generations(generations: &[Generation]) -> String {
             if refused { look } else { String::new() },
         ]);
     }
-    table.render()
+    table.render_rows()
 }
 
 fn shown_unfit(report: &Report, unfit: &[Unfit]) -> String {
@@ -234,14 +278,14 @@ fn shown_process(process: &Process) -> String {
 
 #[cfg(test)]
 mod tests {
-    use millrace_ops::examples::{report_in_part, report_of_nothing};
+    use millrace_ops::examples::{report_in_part, report_of_nothing, report_that_is_well};
     use millrace_ops::status::Facts;
 
     use super::*;
 
     #[test]
     fn what_cannot_be_reached_says_so_and_the_rest_is_shown() {
-        let text = text(&report_in_part());
+        let text = text(&report_in_part(), true);
         for line in [
             "m.commands  m.cmd.orders.v1  3    1.2 s   -",
             "read side (orders): unknown (the read database at postgres://db cannot be reached: refused)",
@@ -252,7 +296,19 @@ mod tests {
             assert!(text.contains(line), "{text}");
         }
         assert!(text.starts_with("m: NOT WELL: there is no replication slot"), "{text}");
-        assert!(!text.contains("none\n"), "unknown is never none: {text}");
+        let letters = text.split("\nDEAD LETTERS AND BLOCKED KEYS\n").nth(1).expect("dead letters");
+        assert!(!letters.starts_with("none"), "unknown is never none: {text}");
+    }
+
+    #[test]
+    fn what_is_well_is_left_out_unless_it_is_asked_for() {
+        let [short, long] = [false, true].map(|all| text(&report_that_is_well(), all));
+        assert!(short.starts_with("m: well\n") && short.ends_with("--all shows it.\n"), "{short}");
+        for section in ["TOPICS", "OUTBOX TO KAFKA", "SCHEMA REGISTRY", "INDICES", "DEAD LETTERS"] {
+            assert!(!short.contains(section) && long.contains(section), "{section}: {short}{long}");
+        }
+        assert!(short.contains("m.commands  m.cmd.orders.v1  3"), "what is behind is shown: {short}");
+        assert!(short.lines().count() <= 15, "{short}");
     }
 
     #[test]
@@ -265,16 +321,18 @@ mod tests {
             until: Some(chrono::DateTime::UNIX_EPOCH),
         };
         let facts = Facts { held: vec![held], ..Facts::default() };
-        let text = text(&Report { write: Ok(facts), ..report_in_part() });
+        let text = text(&Report { write: Ok(facts), ..report_in_part() }, false);
         let line = "m.commands: m.cmd.orders.v1: 4 to 7 until 1970-01-01T00:00:00.000Z, and until";
         assert!(text.contains(line), "{text}");
     }
 
     #[test]
     fn what_could_not_be_asked_is_unknown_in_its_place() {
-        let text = text(&report_of_nothing());
-        for section in text.split("\n\n").filter(|section| section.contains('\n')) {
-            assert!(section.contains("unknown (") || section.starts_with("PROCESS"), "{section}");
+        let text = text(&report_of_nothing(), false);
+        let sections = text.split("\n\n").skip(1).filter(|section| section.contains('\n'));
+        for section in sections {
+            let is_known = section.starts_with("PROCESS") || section.starts_with("Everything else");
+            assert!(section.contains("unknown (") || is_known, "{section}");
         }
     }
 }

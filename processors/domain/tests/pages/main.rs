@@ -80,7 +80,7 @@ fn a_page_says_when_commands_are_refused() {
 #[test]
 fn a_page_shows_the_columns_of_views_and_what_else_can_be_queried() {
     let page = page("orders");
-    assert!(page.contains("| `revenue` | bigint | |"), "{page}");
+    assert!(page.contains("| `revenue` | bigint | What those lines cost, in minor units. |"), "{page}");
     assert!(page.contains("- `revenue_by_month`: A share is the part of the month's revenue"), "{page}");
     assert!(!page.contains("### `products`"), "{page}");
 }

@@ -1,6 +1,6 @@
 //! Commands and events with their fields.
 
-use millrace_schemas::{DEFINITIONS, Definition, Kind};
+use millrace_schemas::{DEFINITIONS, Definition, Field, Kind, described, example};
 use serde_json::Value;
 
 /// Every command or event of a context, or what becomes of commands that it refuses.
@@ -18,78 +18,22 @@ pub(super) fn section(context: &str, kind: Kind) -> String {
 }
 
 fn record(definition: &Definition) -> String {
-    let Definition { name, full_name, key, avsc, .. } = definition;
-    let schema: Value = serde_json::from_str(avsc).expect("a schema is JSON");
-    let doc = text(&schema["doc"]);
-    let fields: String = fields("", &schema).iter().map(row).collect();
+    let Definition { name, full_name, key, .. } = definition;
+    let (doc, fields) = described(definition);
+    let fields: String = fields.iter().map(row).collect();
+    let example = example(definition).map(shown).unwrap_or_default();
     format!(
-        "\n### `{name}`\n\n{doc} `{full_name}`, keyed by `{key}`.\n\n| field | type | default | |\n|---|---|---|---|\n{fields}"
+        "\n### `{name}`\n\n{doc} `{full_name}`, keyed by `{key}`.\n\n| field | type | default | |\n|---|---|---|---|\n{fields}{example}"
     )
-}
-
-/// A field, with the path to it.
-struct Field {
-    path: String,
-    kind: String,
-    default: Option<Value>,
-    doc: String,
 }
 
 fn row(Field { path, kind, default, doc }: &Field) -> String {
     let default = default.as_ref().map(|value| format!("`{value}` ")).unwrap_or_default();
-    format!("| `{path}` | {kind} | {default}| {doc} |\n")
+    format!("| `{path}` | {kind} | {default}| {} |\n", doc.replace('|', "\\|"))
 }
 
-/// The fields of a record, each followed by those within it.
-fn fields(prefix: &str, record: &Value) -> Vec<Field> {
-    let fields = record["fields"].as_array().expect("fields").iter();
-    let fields = fields.flat_map(|field| {
-        let path = format!("{prefix}{}", text(&field["name"]));
-        let within = within(&path, &field["type"]);
-        let (kind, default) = (kind(&field["type"]), field.get("default").cloned());
-        let doc = text(&field["doc"]).replace('|', "\\|");
-        std::iter::once(Field { path, kind, default, doc }).chain(within)
-    });
-    fields.collect()
-}
-
-fn within(path: &str, kind: &Value) -> Vec<Field> {
-    match (kind, kind["type"].as_str()) {
-        (Value::Array(branches), _) => branches.iter().flat_map(|branch| within(path, branch)).collect(),
-        (_, Some("record")) => fields(&format!("{path}."), kind),
-        (_, Some("array")) => within(&format!("{path}[]"), &kind["items"]),
-        (_, Some("map")) => within(&format!("{path}.*"), &kind["values"]),
-        _ => Vec::new(),
-    }
-}
-
-/// A type in words.
-fn kind(kind: &Value) -> String {
-    match kind {
-        Value::String(name) => name.clone(),
-        Value::Array(branches) => {
-            let (null, others): (Vec<&Value>, Vec<&Value>) = branches.iter().partition(|b| *b == "null");
-            others.into_iter().chain(null).map(self::kind).collect::<Vec<_>>().join(" or ")
-        }
-        _ => complex(kind),
-    }
-}
-
-fn complex(kind: &Value) -> String {
-    let name = || format!("`{}`", text(&kind["name"]));
-    match (kind["logicalType"].as_str(), text(&kind["type"])) {
-        (Some(logical), _) => logical.to_owned(),
-        (None, "array") => format!("list of {}", self::kind(&kind["items"])),
-        (None, "map") => format!("map of {}", self::kind(&kind["values"])),
-        (None, "record" | "fixed") => name(),
-        (None, "enum") => {
-            let symbols = kind["symbols"].as_array().expect("symbols").iter().map(text);
-            format!("{}: {}", name(), symbols.collect::<Vec<_>>().join(", "))
-        }
-        (None, simple) => simple.to_owned(),
-    }
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
+/// The data of an example.
+fn shown(example: &str) -> String {
+    let command: Value = serde_json::from_str(example).expect("an example is JSON");
+    format!("\n```json\n{:#}\n```\n", command["data"])
 }

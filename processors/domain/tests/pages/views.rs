@@ -1,5 +1,6 @@
 //! The views that read a context, with their columns and how to ask them.
 
+use millrace_domain::dictionary::{self, SqlView, meaning, sql_views};
 use millrace_domain::registry::{self, Visitor};
 use millrace_domain::{Context, Effect, Log, Saga, Tally, View};
 
@@ -30,9 +31,10 @@ impl Visitor for Views<'_> {
     fn view<V: View>(&mut self) {
         self.add(V::NAME, V::CONTEXTS, || {
             let place = V::MAPPING.map(|_| format!(" and in Elasticsearch as `millrace-{}`", V::NAME));
-            let query = format!("SELECT * FROM {} WHERE {} = '…';", V::NAME, V::KEY);
+            let (key, value) = one_of(V::NAME, V::KEY);
+            let query = format!("SELECT * FROM millrace.{} WHERE {key} = '{value}';", V::NAME);
             let place = format!("In Postgres, a row for each `{}`{}.", V::KEY, place.unwrap_or_default());
-            table(&place, V::TABLE, V::SQL_VIEW, &query)
+            table(&place, (V::NAME, V::TABLE), V::SQL_VIEW, &query)
         });
     }
 
@@ -40,7 +42,7 @@ impl Visitor for Views<'_> {
         self.add(T::NAME, T::CONTEXTS, || {
             let keys: Vec<String> = T::KEYS.iter().map(|key| format!("`{key}`")).collect();
             let place = format!("In Postgres, sums for each {}.", keys.join(", "));
-            table(&place, T::TABLE, T::SQL_VIEW, &sums::<T>())
+            table(&place, (T::NAME, T::TABLE), T::SQL_VIEW, &sums::<T>())
         });
     }
 
@@ -58,6 +60,24 @@ impl Visitor for Views<'_> {
     fn effect<E: Effect>(&mut self) {}
 }
 
+/// A column of a view and a value of it, those of the examples of commands.
+fn one_of(view: &str, key: &'static str) -> (&'static str, &'static str) {
+    let value = match key {
+        "account_id" => "DE01",
+        "campaign_id" => "spring",
+        "cart_id" => "cart-1",
+        "customer_id" => "ALFKI",
+        "job_id" => "spring/1/1",
+        "order_id" | "reservation_id" => "10248",
+        "product_id" => "11",
+        "segment_id" => "wholesale",
+        "subscription_id" => "sub-1",
+        "entry_id" => return ("customer_id", "ALFKI"),
+        _ => panic!("{view}: which {key} do the examples of commands have?"),
+    };
+    (key, value)
+}
+
 /// All amounts by the first key; amounts of different currencies stay apart.
 fn sums<T: Tally>() -> String {
     let by: Vec<&str> = T::KEYS
@@ -68,26 +88,29 @@ fn sums<T: Tally>() -> String {
         .collect();
     let sums: Vec<String> = T::AMOUNTS.iter().map(|amount| format!("sum({amount}) AS {amount}")).collect();
     let (by, sums) = (by.join(", "), sums.join(", "));
-    format!("SELECT {by}, {sums} FROM {} GROUP BY {by} ORDER BY {by};", T::NAME)
+    format!("SELECT {by}, {sums} FROM millrace.{} GROUP BY {by} ORDER BY {by};", T::NAME)
 }
 
-fn table(place: &str, table: &str, sql_view: &str, query: &str) -> String {
-    let columns = columns(table).concat();
+fn table(place: &str, (name, table): (&str, &str), sql_view: &str, query: &str) -> String {
+    let columns = columns(name, table).concat();
     let (own, further): (Vec<_>, Vec<_>) =
-        described(sql_view).into_iter().partition(|view| view.name == "{view}");
+        sql_views(sql_view).into_iter().partition(|view| view.name == "{view}");
     let own = own.into_iter().map(|view| view.query).find(|query| !query.is_empty());
     let query = own.unwrap_or_else(|| query.to_owned());
-    let further: String = further.iter().map(Described::item).collect();
+    let further: String = further.iter().map(item).collect();
     let further = if further.is_empty() {
         further
     } else {
-        format!("\nFurther SQL views:\n\n{}\n", further.trim_end())
+        format!(
+            "\nFurther SQL views, with the columns that are not those of `{name}`:\n\n{}\n",
+            further.trim_end()
+        )
     };
     format!("{place}\n\n| column | type | |\n|---|---|---|\n{columns}\n```sql\n{query}\n```\n{further}")
 }
 
-/// A line for each column: name, type, and whether it may be NULL.
-fn columns(table: &str) -> Vec<String> {
+/// A line for each column: name, type, and what it means.
+fn columns(view: &str, table: &str) -> Vec<String> {
     let body = table.split_once("CREATE TABLE IF NOT EXISTS {table} (\n").expect("a table").1;
     let body = body.split_once("\n)").expect("its end").0;
     let lines = body.lines().map(|line| line.trim().trim_end_matches(','));
@@ -96,45 +119,20 @@ fn columns(table: &str) -> Vec<String> {
         .filter(|(name, _)| name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'));
     let column = |(name, rest): (&str, &str)| {
         let kind = rest.split_whitespace().take_while(|word| !["NOT", "PRIMARY", "DEFAULT"].contains(word));
+        let kind = kind.collect::<Vec<_>>().join(" ");
+        let meaning = meaning(view, view, name).unwrap_or_else(|| panic!("columns.txt: {view}.{name}"));
         let required = rest.contains("NOT NULL") || rest.contains("PRIMARY KEY");
-        let null = if required { "" } else { "may be NULL " };
-        format!("| `{name}` | {} | {null}|\n", kind.collect::<Vec<_>>().join(" "))
+        let null = if required || meaning.contains("NULL") { "" } else { " May be NULL." };
+        format!("| `{name}` | {kind} | {meaning}{null} |\n")
     };
     columns.map(column).collect()
 }
 
-/// A SQL view and the comment above it: words, and a query that is indented there.
-struct Described {
-    name: String,
-    words: String,
-    query: String,
-}
-
-impl Described {
-    fn item(&self) -> String {
-        let Self { name, words, query } = self;
-        let words = if words.is_empty() { String::new() } else { format!(": {words}") };
-        let query: String = query.lines().map(|line| format!("  {line}\n")).collect();
-        let query = if query.is_empty() { query } else { format!("\n  ```sql\n{query}  ```\n\n") };
-        format!("- `{name}`{words}\n{query}")
-    }
-}
-
-fn described(sql_view: &str) -> Vec<Described> {
-    let (mut comment, mut views) = (Vec::new(), Vec::new());
-    for line in sql_view.lines() {
-        match (line.strip_prefix("-- "), line.strip_prefix("CREATE OR REPLACE VIEW ")) {
-            (Some(text), _) => comment.push(text),
-            (None, Some(name)) => {
-                let name = name.split_whitespace().next().unwrap_or_default();
-                let name = name.trim_start_matches("{schema}.").to_owned();
-                let (query, words): (Vec<&str>, Vec<&str>) =
-                    comment.drain(..).partition(|text| text.starts_with("    "));
-                let query: Vec<&str> = query.into_iter().map(str::trim_end).map(|line| &line[4..]).collect();
-                views.push(Described { name, words: words.join(" "), query: query.join("\n") });
-            }
-            (None, None) => comment.clear(),
-        }
-    }
-    views
+/// A further SQL view.
+fn item(SqlView { name, words, query }: &SqlView) -> String {
+    let words = if words.is_empty() { String::new() } else { format!(": {words}") };
+    let query: String = query.lines().map(|line| format!("  {line}\n")).collect();
+    let query = if query.is_empty() { query } else { format!("\n  ```sql\n{query}  ```\n") };
+    let columns = dictionary::columns(name).map(|(column, meaning)| format!("  - `{column}`: {meaning}\n"));
+    format!("- `{name}`{words}\n{}{query}", columns.collect::<String>())
 }

@@ -19,4 +19,4 @@ pub use preview::{Event, Outcome, Preview, preview};
 pub use settle::{Counts, Order, Refusal, Verb, settle};
 pub use show::{Contents, HeaderText, Record, Shown, Undecodable, show};
 pub use tables::Filters;
-pub use work::Choice;
+pub use work::{Choice, chosen};

@@ -30,6 +30,18 @@ pub struct Choice {
     pub max: i64,
 }
 
+/// The letters that a choice means, of which nothing is changed.
+///
+/// # Errors
+/// [`Failure::NotFound`] when there is no such letter; when a database does not answer.
+pub async fn chosen(
+    config: &Config,
+    choice: &Choice,
+    listener: &dyn Listener,
+) -> Result<Vec<Letter>, Failure> {
+    DeadLetters::new(config)?.chosen(choice, listener).await
+}
+
 /// The dead letters of both sides, with what each needs to have its effect. Everything connects when it is first used.
 pub(super) struct DeadLetters<'c> {
     pub(super) config: &'c Config,

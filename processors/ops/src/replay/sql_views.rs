@@ -95,7 +95,7 @@ pub(super) async fn remake(
     for was in standing.iter().rev() {
         again(connection, &config.namespace, was).await.map_err(fail)?;
     }
-    grants::grant_to_readers(connection, config).await.map_err(fail)
+    grants::show_to_readers(connection, config).await.map_err(fail)
 }
 
 /// Whether the SQL views of a view are there as this build makes them: Postgres says so without a lock that readers would wait for.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, SecondsFormat, Utc};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use millrace_schemas::json::{encode_json, key_of};
-use millrace_schemas::{DEFINITIONS, Definition, Kind, definition, frame};
+use millrace_schemas::{Definition, Kind, frame};
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::config::Config;
+use crate::contract;
 use crate::failure::Failure;
 use crate::http::Http;
 
@@ -30,17 +31,26 @@ impl SchemaIds {
     /// Asks the registry for the ids of all commands of the instance's contexts.
     pub(super) async fn load(config: &Config) -> Result<Self, Failure> {
         let registry = Http::registry(&config.registry)?;
-        let commands = DEFINITIONS.iter().filter(|definition| definition.kind == Kind::Command);
-        let commands = commands.filter(|definition| config.has(definition.context));
-        let ids = commands.map(|definition| id_of(&registry, definition));
+        let ids = contract::commands(config).map(|definition| id_of(&registry, definition));
         let mut ids = stream::iter(ids).buffer_unordered(AT_ONCE);
         let mut known = Self::default();
         while let Some((definition, id)) = ids.try_next().await? {
-            let topic = config.namespace.topic(Kind::Command, definition.context);
-            known.ids.insert(definition.full_name, id);
-            known.topics.insert(definition.full_name, topic);
+            known.add(config, definition, id);
         }
         Ok(known)
+    }
+
+    /// No ids: for commands that are only checked.
+    pub(super) fn none(config: &Config) -> Self {
+        let mut known = Self::default();
+        contract::commands(config).for_each(|definition| known.add(config, definition, 0));
+        known
+    }
+
+    fn add(&mut self, config: &Config, definition: &Definition, id: u32) {
+        let topic = config.namespace.topic(Kind::Command, definition.context);
+        self.ids.insert(definition.full_name, id);
+        self.topics.insert(definition.full_name, topic);
     }
 }
 
@@ -88,6 +98,10 @@ struct Event {
 /// A command, ready for Kafka.
 #[derive(Debug)]
 pub(super) struct Outgoing {
+    /// The short name of its type.
+    pub(super) name: &'static str,
+    /// Whether it came without an id.
+    pub(super) is_id_made_up: bool,
     pub(super) topic: String,
     pub(super) key: String,
     pub(super) value: Vec<u8>,
@@ -102,7 +116,7 @@ pub(super) struct Outgoing {
 /// What is wrong with it, for people.
 pub(super) fn read(text: &RawValue, source: &str, schemas: &SchemaIds) -> Result<Outgoing, String> {
     let event: Event = serde_json::from_str(text.get()).map_err(|error| explained(&error))?;
-    let definition = definition_of(&event.type_)?;
+    let definition = contract::command(&event.type_).map_err(|reason| format!("type: {reason}"))?;
     let body =
         encode_json(definition, &event.data).map_err(|error| format!("{}: data.{error}", definition.name))?;
     let key =
@@ -113,8 +127,9 @@ pub(super) fn read(text: &RawValue, source: &str, schemas: &SchemaIds) -> Result
         .zip(schemas.topics.get(definition.full_name))
         .ok_or_else(|| foreign(definition))?;
     let (key, value, topic) = (key.to_owned(), frame(*id, &body), topic.clone());
+    let (name, is_id_made_up) = (definition.name, event.id.is_none());
     let (id, source, headers) = attributes(event, definition, source)?;
-    Ok(Outgoing { topic, key, value, id, source, headers })
+    Ok(Outgoing { name, is_id_made_up, topic, key, value, id, source, headers })
 }
 
 fn foreign(Definition { name, context, .. }: &Definition) -> String {
@@ -125,18 +140,6 @@ fn explained(error: &serde_json::Error) -> String {
     // The error counts lines from where the command begins.
     let text = error.to_string();
     format!("is not a command: {}", text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason))
-}
-
-fn definition_of(name: &str) -> Result<&'static Definition, String> {
-    let commands = || DEFINITIONS.iter().filter(|definition| definition.kind == Kind::Command);
-    match definition(name) {
-        Some(found) if found.kind == Kind::Command => Ok(found),
-        Some(_) => Err(format!("type: `{name}` is not a command: it is what Millrace answers")),
-        None => {
-            let names: Vec<&str> = commands().map(|definition| definition.name).collect();
-            Err(format!("type: there is no command `{}`; there are {}", shortened(name), names.join(", ")))
-        }
-    }
 }
 
 fn shortened(text: &str) -> String {
@@ -205,6 +208,8 @@ fn traceparent(given: Option<String>) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use millrace_schemas::DEFINITIONS;
+
     use super::*;
 
     fn schemas() -> SchemaIds {
@@ -239,7 +244,7 @@ mod tests {
     fn what_is_missing_is_filled_in() {
         let line = r#"{"type": "millrace.orders.ConfirmOrder", "data": {"order_id": "1"}}"#;
         let (one, two) = (read_text(line).unwrap(), read_text(line).unwrap());
-        assert_eq!(one.source, "test");
+        assert_eq!((one.source.as_str(), one.name, one.is_id_made_up), ("test", "ConfirmOrder", true));
         assert_ne!(one.id, two.id);
     }
 
@@ -259,7 +264,7 @@ mod tests {
         assert!(refusal("[]").starts_with("is not a command: "));
         assert!(refusal(r#"{"type":"ConfirmOrder"}"#).contains("missing field `data`"));
         let unknown = refusal(r#"{"type":"Confirm","data":{}}"#);
-        assert!(unknown.contains("no command `Confirm`; there are ") && unknown.contains(" ConfirmOrder,"));
+        assert_eq!(unknown, "type: there is no command `Confirm`: did you mean `ConfirmOrder`?");
         assert!(refusal(r#"{"type":"OrderPlaced","data":{}}"#).contains("is not a command"));
         let message = refusal(r#"{"type":"ConfirmOrder","data":{"order_id":1}}"#);
         assert_eq!(message, "ConfirmOrder: data.order_id: must be text, not 1");

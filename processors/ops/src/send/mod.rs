@@ -17,9 +17,9 @@ use crate::listener::Listener;
 use command::{Outgoing, SchemaIds};
 use producer::Sender;
 use values::{Found, Values};
-use wait::{Identity, Ledger};
+use wait::{Handed, Identity, Ledger, NAMED_MAX};
 
-pub use wait::Outcomes;
+pub use wait::{Failed, Outcomes};
 
 /// How commands are sent.
 #[derive(Debug, Clone)]
@@ -43,6 +43,59 @@ pub struct Sent {
     /// How they ended; `None` when that was not waited for.
     #[serde(flatten)]
     pub outcomes: Option<Outcomes>,
+    /// Those that came without an id, the first of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub made_up: Vec<MadeUp>,
+    /// How many came without an id.
+    #[serde(skip)]
+    pub without_id: u64,
+    /// Those that were not completed, the first of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<Failed>,
+}
+
+/// A command that came without an id, and the one that was made up for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MadeUp {
+    /// Where it stands in the input.
+    pub line: u64,
+    /// The short name of its type.
+    #[serde(rename = "type")]
+    pub name: &'static str,
+    /// The id.
+    pub id: String,
+}
+
+/// What is wrong with commands that were not sent.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Checked {
+    /// They can be sent.
+    pub good: u64,
+    /// They are not commands that this instance takes.
+    pub refused: u64,
+}
+
+/// Reads commands as [`send`] does and sends none; the listener gets the line and the reason of every bad one. It needs
+/// neither Kafka nor the registry.
+///
+/// # Errors
+/// When the input cannot be read.
+pub fn check(config: &Config, input: impl BufRead, listener: &dyn Listener) -> Result<Checked, Failure> {
+    let (ids, mut values, mut checked) = (SchemaIds::none(config), Values::new(input), Checked::default());
+    while let Some(Found { line, value }) = values.next().map_err(unreadable)? {
+        match value.and_then(|value| command::read(&value, "", &ids)) {
+            Ok(_) => checked.good += 1,
+            Err(reason) => {
+                checked.refused += 1;
+                listener.say(&format!("line {line}: {reason}"));
+            }
+        }
+    }
+    Ok(checked)
+}
+
+fn unreadable(error: io::Error) -> Failure {
+    Failure::refused("the input cannot be read").caused_by(error)
 }
 
 /// Sends every good command of a stream of JSON objects; the listener gets the line and the reason of every bad one.
@@ -62,10 +115,11 @@ pub async fn send(
         None => None,
     };
     let mut sending = Sending::new(config, request, ids, listener.clone())?;
-    tokio::task::block_in_place(|| sending.all(input))?;
-    let (mut sent, identities) = sending.finish();
+    tokio::task::block_in_place(|| sending.all(config, input))?;
+    let (mut sent, handed) = sending.finish();
     if let Some((ledger, timeout)) = ledger {
-        sent.outcomes = Some(wait::all(config, &ledger, &identities, timeout, &*listener).await?);
+        let (outcomes, failed) = wait::all(config, &ledger, &handed, timeout, &*listener).await?;
+        (sent.outcomes, sent.failed) = (Some(outcomes), failed);
     }
     Ok(sent)
 }
@@ -76,9 +130,9 @@ struct Sending<'r> {
     sender: Sender,
     listener: Arc<dyn Listener>,
     read: u64,
-    refused: u64,
-    /// Of what was sent; only when it is waited for.
-    identities: Vec<Identity>,
+    sent: Sent,
+    /// What was sent; only when it is waited for.
+    handed: Vec<Handed>,
 }
 
 impl<'r> Sending<'r> {
@@ -89,11 +143,11 @@ impl<'r> Sending<'r> {
         listener: Arc<dyn Listener>,
     ) -> Result<Self, Failure> {
         let sender = Sender::new(config, listener.clone())?;
-        Ok(Self { request, ids, sender, listener, read: 0, refused: 0, identities: Vec::new() })
+        Ok(Self { request, ids, sender, listener, read: 0, sent: Sent::default(), handed: Vec::new() })
     }
 
-    fn all(&mut self, input: impl BufRead) -> Result<(), Failure> {
-        let unreadable = |error: io::Error| Failure::refused("the input cannot be read").caused_by(error);
+    fn all(&mut self, config: &Config, input: impl BufRead) -> Result<(), Failure> {
+        self.sender.ask(&config.kafka)?;
         let mut values = Values::new(input);
         while let Some(found) = values.next().map_err(unreadable)? {
             self.one(found);
@@ -107,7 +161,7 @@ impl<'r> Sending<'r> {
         match value.and_then(|value| command::read(&value, &self.request.source, &self.ids)) {
             Ok(outgoing) => self.hand_over(line, outgoing),
             Err(reason) => {
-                self.refused += 1;
+                self.sent.refused += 1;
                 self.listener.say(&format!("line {line}: {reason}"));
             }
         }
@@ -115,14 +169,21 @@ impl<'r> Sending<'r> {
 
     fn hand_over(&mut self, line: u64, outgoing: Outgoing) {
         self.sender.send(line, &outgoing);
+        let Outgoing { name, id, source, is_id_made_up, .. } = outgoing;
+        if is_id_made_up {
+            self.sent.without_id += 1;
+        }
+        if is_id_made_up && self.sent.made_up.len() < NAMED_MAX {
+            self.sent.made_up.push(MadeUp { line, name, id: id.clone() });
+        }
         if self.request.wait.is_some() {
-            self.identities.push(Identity { source: outgoing.source.into(), id: outgoing.id.into() });
+            self.handed.push(Handed { line, identity: Identity { source: source.into(), id: id.into() } });
         }
     }
 
-    fn finish(self) -> (Sent, Vec<Identity>) {
+    fn finish(self) -> (Sent, Vec<Handed>) {
         self.listener.counted();
         let (delivered, undelivered) = self.sender.counts();
-        (Sent { delivered, refused: self.refused, undelivered, outcomes: None }, self.identities)
+        (Sent { delivered, undelivered, ..self.sent }, self.handed)
     }
 }

@@ -11,13 +11,15 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
 
 use super::command::Outgoing;
-use crate::config::Config;
+use crate::config::{Config, Kafka};
 use crate::failure::Failure;
 use crate::kafka;
 use crate::listener::Listener;
 
 /// Commands in memory that Kafka has not acknowledged: at most this many kilobytes.
 const IN_FLIGHT_KB: &str = "32768";
+/// Kafka that does not answer for this long before the first command is away.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
 /// A command that Kafka does not take for this long is given up.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
 /// For throughput, unless it is configured.
@@ -74,6 +76,15 @@ impl Sender {
         let client = client::producer(&kafka::settings(&config.kafka), CHOSEN, DELIVERY_TIMEOUT);
         let producer = client.create_with_context(Context(deliveries.clone()));
         Ok(Self { producer: producer.map_err(|error| kafka::failure(&config.kafka, &error))?, deliveries })
+    }
+
+    /// Asks whether Kafka is there, so that not every command waits for it in vain. It blocks.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`].
+    pub(super) fn ask(&self, config: &Kafka) -> Result<(), Failure> {
+        let answer = self.producer.client().fetch_metadata(None, ANSWER_TIMEOUT);
+        answer.map(|_| ()).map_err(|error| kafka::failure(config, &error))
     }
 
     /// Hands a command over; waits while memory is full.

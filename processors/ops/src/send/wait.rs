@@ -17,12 +17,42 @@ use crate::receipts;
 /// Identities in one question to the ledger.
 const ASKED_AT_ONCE: usize = 5_000;
 const ASK_EVERY: Duration = Duration::from_millis(200);
+/// The status of a command whose events are written.
+const COMPLETED: &str = "completed";
+
+/// How many commands that were not completed are named; the others are counted.
+pub(super) const NAMED_MAX: usize = 10;
 
 /// The identity of a command, for deduplication.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Identity {
     pub(super) source: Box<str>,
     pub(super) id: Box<str>,
+}
+
+/// A command that was handed to Kafka.
+#[derive(Debug)]
+pub(super) struct Handed {
+    /// Where it stands in the input.
+    pub(super) line: u64,
+    pub(super) identity: Identity,
+}
+
+/// A command that was not completed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Failed {
+    /// Where it stands in the input.
+    pub line: u64,
+    /// Its id.
+    pub id: String,
+    /// Its source.
+    pub source: String,
+    /// `rejected` or `dead`.
+    pub status: String,
+    /// Why, for programs.
+    pub code: Option<String>,
+    /// Why, for people.
+    pub message: Option<String>,
 }
 
 /// How many commands ended how.
@@ -43,7 +73,7 @@ pub struct Outcomes {
 impl Outcomes {
     fn count(&mut self, status: &str) {
         match status {
-            "completed" => self.completed += 1,
+            COMPLETED => self.completed += 1,
             "rejected" => self.rejected += 1,
             _ => self.dead += 1,
         }
@@ -70,23 +100,27 @@ impl Ledger {
     }
 }
 
-/// Asks the ledger until every command is in it, or time is up. A command that was sent twice counts once.
+/// Asks the ledger until every command is in it, or time is up; names the first that were not completed. A command that was
+/// sent twice counts once.
 pub(super) async fn all(
     config: &Config,
     ledger: &Ledger,
-    sent: &[Identity],
+    sent: &[Handed],
     timeout: Duration,
     listener: &dyn Listener,
-) -> Result<Outcomes, Failure> {
+) -> Result<(Outcomes, Vec<Failed>), Failure> {
     let mut seen = HashSet::new();
-    let mut waiting: Vec<&Identity> = sent.iter().filter(|identity| seen.insert(*identity)).collect();
+    let mut waiting: Vec<&Handed> = sent.iter().filter(|handed| seen.insert(&handed.identity)).collect();
     let (mut outcomes, until) = (Outcomes::default(), Instant::now() + timeout);
+    let mut failed = Vec::new();
     while !waiting.is_empty() {
         // Only the first are asked for: the next ones once these are decided.
         let later = waiting.split_off(waiting.len().min(ASKED_AT_ONCE));
         let decided = decided(ledger, &waiting).await?;
-        waiting.retain(|identity| !decided.contains_key(*identity));
-        decided.values().for_each(|status| outcomes.count(status));
+        failed.extend(waiting.iter().filter_map(|handed| handed.failed(&decided)));
+        waiting.retain(|handed| !decided.contains_key(&handed.identity));
+        decided.values().for_each(|(status, ..)| outcomes.count(status));
+        failed.truncate(NAMED_MAX);
         let all_decided = waiting.is_empty();
         waiting.extend(later);
         listener.count("decided", outcomes.ended());
@@ -100,34 +134,47 @@ pub(super) async fn all(
     listener.counted();
     outcomes.waiting = waiting.len() as u64;
     outcomes.retrying = retrying(config, ledger, &waiting).await?;
-    Ok(outcomes)
+    failed.sort_by_key(|failed| failed.line);
+    Ok((outcomes, failed))
+}
+
+impl Handed {
+    fn failed(&self, decided: &Decided) -> Option<Failed> {
+        let (status, code, message) = decided.get(&self.identity)?.clone();
+        let Identity { source, id } = &self.identity;
+        let (line, id, source) = (self.line, id.to_string(), source.to_string());
+        (status != COMPLETED).then_some(Failed { line, id, source, status, code, message })
+    }
 }
 
 /// How many of the commands are tried again, or wait behind one that is.
-async fn retrying(config: &Config, ledger: &Ledger, waiting: &[&Identity]) -> Result<u64, Failure> {
+async fn retrying(config: &Config, ledger: &Ledger, waiting: &[&Handed]) -> Result<u64, Failure> {
     let mut count = 0;
     for asked in waiting.chunks(ASKED_AT_ONCE) {
-        let ids: Vec<&str> = asked.iter().map(|identity| &*identity.id).collect();
+        let ids: Vec<&str> = asked.iter().map(|handed| &*handed.identity.id).collect();
         let found = receipts::waiting(config, &ledger.database.pool, &ids).await;
         let found: HashSet<Identity> = found
             .map_err(|error| ledger.database.failure(error))?
             .into_iter()
             .map(|one| Identity { source: one.source.into(), id: one.id.into() })
             .collect();
-        count += asked.iter().filter(|identity| found.contains(**identity)).count() as u64;
+        count += asked.iter().filter(|handed| found.contains(&handed.identity)).count() as u64;
     }
     Ok(count)
 }
 
+/// Status, code and message of commands that have ended; the latter two only of those that were not completed.
+type Decided = HashMap<Identity, (String, Option<String>, Option<String>)>;
+
 /// What the ledger knows of these commands. A dead command may be sent again: what died before is no outcome.
-async fn decided(ledger: &Ledger, asked: &[&Identity]) -> Result<HashMap<Identity, String>, Failure> {
-    let ids: Vec<&str> = asked.iter().map(|identity| &*identity.id).collect();
-    let sources: Vec<&str> = asked.iter().map(|identity| &*identity.source).collect();
+async fn decided(ledger: &Ledger, asked: &[&Handed]) -> Result<Decided, Failure> {
+    let ids: Vec<&str> = asked.iter().map(|handed| &*handed.identity.id).collect();
+    let sources: Vec<&str> = asked.iter().map(|handed| &*handed.identity.source).collect();
     let database = &ledger.database;
     let rows = command::ended_since(&database.pool, (sources, ids), ledger.begun).await;
     let rows = rows.map_err(|error| database.failure(error))?;
-    let entry = |(source, id, status): (String, String, String)| {
-        (Identity { source: source.into(), id: id.into() }, status)
+    let entry = |(source, id, status, code, message): command::Ended| {
+        (Identity { source: source.into(), id: id.into() }, (status, code, message))
     };
     Ok(rows.into_iter().map(entry).collect())
 }

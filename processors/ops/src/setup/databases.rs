@@ -11,7 +11,7 @@ use millrace_store::{heartbeat, indexes, migrations, outbox, replay, stream};
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 
 use super::steps::{Did, Steps};
-use super::{grants, views};
+use super::{comments, grants, views};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::Side;
@@ -133,6 +133,9 @@ async fn create_side(
     } else {
         done.extend(views::create(&mut transaction, config, database).await?);
         done.push(grants::grant(&mut transaction, config).await.map_err(fail)?);
+        let changed = comments::write(&mut transaction, config).await.map_err(fail)?;
+        let did = if changed { Did::Updated } else { Did::Nothing };
+        done.push((did, "comments on SQL views".to_owned()));
     }
     let left = indexes::missing(&mut transaction, database.side.indexes()).await.map_err(fail)?;
     let index = |index: &Index| {

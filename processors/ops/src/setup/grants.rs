@@ -2,15 +2,17 @@
 
 use sqlx::PgConnection;
 
+use super::comments;
 use super::steps::Did;
 use crate::config::Config;
 use crate::postgres::{execute, exists};
 
 const ROLE_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)";
 
-/// Lets the readers' role read the SQL views that there are now.
-pub(crate) async fn grant_to_readers(connection: &mut PgConnection, config: &Config) -> sqlx::Result<()> {
-    grant(connection, config).await.map(|_| ())
+/// Lets the readers' role read the SQL views that there are now, and says what these mean.
+pub(crate) async fn show_to_readers(connection: &mut PgConnection, config: &Config) -> sqlx::Result<()> {
+    grant(connection, config).await?;
+    comments::write(connection, config).await.map(|_| ())
 }
 
 /// Lets the readers' role read the SQL views, and nothing else.

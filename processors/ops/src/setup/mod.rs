@@ -1,5 +1,6 @@
 //! Everything that an instance needs, created when it is not there, and removed.
 
+mod comments;
 mod connector;
 pub(crate) mod databases;
 pub(crate) mod grants;

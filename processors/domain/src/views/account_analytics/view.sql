@@ -18,8 +18,8 @@ FROM {view}
 GROUP BY 1, 2, 3, 4, 5;
 
 -- Each day with entries, and what came and went in the 30, 90 and 365 days that end with it. The same up to today:
---     SELECT account_id, kind, sum(amount_in), sum(amount_out) FROM account_analytics
---     WHERE customer_id = $1 AND day > (now() AT TIME ZONE 'UTC')::date - 30 GROUP BY 1, 2
+--     SELECT account_id, kind, sum(amount_in), sum(amount_out) FROM millrace.account_analytics
+--     WHERE customer_id = 'ALFKI' AND day > (now() AT TIME ZONE 'UTC')::date - 30 GROUP BY 1, 2
 CREATE OR REPLACE VIEW {schema}.account_analytics_rolling AS
 SELECT customer_id, account_id, currency, day, kind,
        sum(entries) OVER days_30 AS entries_30,

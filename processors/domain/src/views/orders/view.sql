@@ -5,6 +5,8 @@ SELECT order_id, customer_id, customer_name, customer_country, status, currency,
 FROM {table}
 WHERE version > 0;
 
+-- The lines of all orders:
+--     SELECT product_name, quantity, amount FROM millrace.order_lines WHERE order_id = '10248'
 CREATE OR REPLACE VIEW {schema}.order_lines AS
 SELECT o.order_id, o.customer_id, o.placed_at, o.status, o.currency,
        line.product_id, line.product_name, line.category, line.quantity, line.unit_price, line.discount_bp, line.amount

@@ -1,0 +1,131 @@
+//! `millrace retries`: what waits for another try, and why.
+
+use chrono::{DateTime, Utc};
+use clap::{Args, Subcommand, ValueEnum};
+use millrace_ops::config::Config;
+use millrace_ops::failure::Failure;
+use millrace_ops::moment;
+use millrace_ops::retries::{self, Filters, Waiting};
+use serde_json::json;
+
+use crate::output::{self, Format, Table};
+
+/// What `--help` says behind the actions.
+pub const HELP: &str = "\
+A record that fails is tried again, and what follows on its key waits behind it; other keys go on. Behind a view's dead
+letter its key waits until an operator decides (`millrace dlq`), and for a version that is missing until it is there.
+
+Examples:
+  millrace retries list                        keys of all groups, those that wait longest first
+  millrace retries list --group orders --status retrying
+  millrace commands --status retrying          the same of commands, one by one";
+
+/// What to do with what waits.
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// List the keys whose records wait: what for, how often it was tried, when it is tried next, and why it failed
+    List(List),
+}
+
+/// Options of `retries list`.
+#[derive(Debug, Args)]
+pub struct List {
+    /// Only of this group: a role such as commands or orders, or a group's full name
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
+    /// Only what waits for this
+    #[arg(long, value_enum)]
+    status: Option<Status>,
+    /// At most this many
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..))]
+    limit: i64,
+}
+
+/// What a key waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Status {
+    /// Its next try.
+    Retrying,
+    /// An operator who redrives or discards a dead letter.
+    Dead,
+    /// A version that is missing.
+    Gap,
+}
+
+impl From<Status> for retries::Status {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Retrying => Self::Retrying,
+            Status::Dead => Self::Dead,
+            Status::Gap => Self::Gap,
+        }
+    }
+}
+
+/// Does what was asked for.
+///
+/// # Errors
+/// As [`retries::list`].
+pub async fn retries(config: &Config, format: Format, action: &Action) -> Result<(), Failure> {
+    let Action::List(List { group, status, limit }) = action;
+    let filters = Filters { group: group.clone(), status: status.map(Into::into) };
+    let found = output::first(retries::list(config, &filters, *limit).await?);
+    output::print(format, &table(&found, Utc::now()), &json!(found))
+}
+
+fn table(found: &[Waiting], now: DateTime<Utc>) -> String {
+    let head = ["group", "topic", "key", "status", "for", "records", "attempts", "next try", "why"];
+    let mut table = Table::new(&head);
+    for one in found {
+        let reason = [&one.code, &one.message].map(|part| part.clone().unwrap_or_default());
+        table.row([
+            one.group.clone(),
+            one.topic.clone(),
+            one.key.clone(),
+            one.status.clone(),
+            span(one.since, now),
+            one.records.to_string(),
+            one.attempts.to_string(),
+            one.next_try_at.map(|at| format!("in {}", span(now, at))).unwrap_or_default(),
+            reason.join(": ").trim_matches([':', ' ']).to_owned(),
+        ]);
+    }
+    table.render()
+}
+
+/// From one moment to the other; nothing when that is past.
+fn span(from: DateTime<Utc>, to: DateTime<Utc>) -> String {
+    moment::shown((to - from).to_std().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_listed_with_its_reason_and_its_next_try() {
+        let at = |second| DateTime::from_timestamp(second, 0).unwrap();
+        let one = Waiting {
+            group: "shop.commands".to_owned(),
+            generation: 1,
+            topic: "shop.cmd.orders.v1".to_owned(),
+            key: "10248".to_owned(),
+            status: "retrying".to_owned(),
+            id: Some("1".to_owned()),
+            attempts: 2,
+            next_try_at: Some(at(110)),
+            since: at(0),
+            records: 3,
+            code: Some("reference-not-found".to_owned()),
+            message: Some("no customer `ann`".to_owned()),
+        };
+        let gap =
+            Waiting { status: "gap".to_owned(), next_try_at: None, code: None, message: None, ..one.clone() };
+        let text = table(&[one, gap], at(100));
+        let lines: Vec<String> =
+            text.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        let expected = "shop.commands shop.cmd.orders.v1 10248 retrying 1m 40s 3 2 in 10.0 s reference-not-found: no \
+                        customer `ann`";
+        assert_eq!(lines, [expected, "shop.commands shop.cmd.orders.v1 10248 gap 1m 40s 3 2"]);
+    }
+}

@@ -1,0 +1,119 @@
+//! Keys whose records wait: for another try, behind a dead letter, for a version that is missing.
+
+use chrono::{DateTime, Utc};
+use millrace_store::blocked_key;
+use serde::Serialize;
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::known;
+use crate::layout::{self, Side};
+use crate::page::{Page, one_more};
+use crate::postgres::Database;
+
+/// What a key waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// The next try of its first record.
+    Retrying,
+    /// An operator who redrives or discards a dead letter.
+    Dead,
+    /// A version that is missing.
+    Gap,
+}
+
+impl Status {
+    fn as_str(self) -> &'static str {
+        match self {
+            Status::Retrying => "retrying",
+            Status::Dead => "dead",
+            Status::Gap => "gap",
+        }
+    }
+}
+
+/// Which keys: those that fit all that is given.
+#[derive(Debug, Clone, Default)]
+pub struct Filters {
+    /// The group, by its role or its full name.
+    pub group: Option<String>,
+    /// What they wait for.
+    pub status: Option<Status>,
+}
+
+/// A key whose records wait.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Waiting {
+    /// The consumer group.
+    pub group: String,
+    /// The generation of the view that it builds.
+    pub generation: i32,
+    /// The topic.
+    pub topic: String,
+    /// The ordering key.
+    pub key: String,
+    /// `retrying`, `dead` or `gap`.
+    pub status: String,
+    /// The id of the record that all others wait for, where it has one.
+    pub id: Option<String>,
+    /// How often that record was tried.
+    pub attempts: i32,
+    /// When it is tried again, while it is.
+    pub next_try_at: Option<DateTime<Utc>>,
+    /// Since when they wait.
+    pub since: DateTime<Utc>,
+    /// How many records wait, that one included.
+    pub records: i64,
+    /// Why it failed, for programs.
+    pub code: Option<String>,
+    /// Why it failed, for people.
+    pub message: Option<String>,
+}
+
+/// The keys of both sides whose records wait, those that wait longest first.
+///
+/// # Errors
+/// [`Failure::Usage`] when there is no such group; when a database does not answer.
+pub async fn list(config: &Config, filters: &Filters, limit: i64) -> Result<Page<Waiting>, Failure> {
+    let groups = group_names(config, filters)?;
+    let status = filters.status.map(Status::as_str);
+    let mut found = Vec::new();
+    for side in [Side::Write, Side::Read] {
+        let database = Database::of(config, side)?;
+        let waiting =
+            blocked_key::waiting(&database.pool, (groups.as_deref(), status), one_more(limit)).await;
+        found.extend(waiting.map_err(|error| database.failure(error))?.into_iter().map(shown));
+    }
+    found.sort_by(|one: &Waiting, other| (one.since, &one.key).cmp(&(other.since, &other.key)));
+    Ok(Page::of(found, limit))
+}
+
+/// The full names that the filter may mean; `None` for all groups.
+fn group_names(config: &Config, filters: &Filters) -> Result<Option<Vec<String>>, Failure> {
+    let Some(name) = &filters.group else { return Ok(None) };
+    let groups = layout::groups(config);
+    let names: Vec<String> = groups.into_iter().flat_map(|group| [group.role.to_owned(), group.id]).collect();
+    known::among("group", name, &names)?;
+    Ok(Some(vec![name.clone(), config.namespace.group(name)]))
+}
+
+fn shown(row: blocked_key::Waiting) -> Waiting {
+    let blocked_key::Waiting { group, generation, topic, status, id, attempts, since, records, .. } = row;
+    let next_try_at = (status == Status::Retrying.as_str()).then_some(row.due_at);
+    let key = String::from_utf8_lossy(&row.key).into_owned();
+    let (code, message) = (row.code, row.message);
+    Waiting {
+        group,
+        generation,
+        topic,
+        key,
+        status,
+        id,
+        attempts,
+        next_try_at,
+        since,
+        records,
+        code,
+        message,
+    }
+}
