@@ -24,11 +24,8 @@ pub(super) struct Batches {
 impl Batches {
     /// The next that has ended; `None` when nothing is under way.
     pub(super) async fn next(&mut self) -> Option<Vec<Ended>> {
-        let (counts, ended) = match self.tasks.join_next().await? {
-            Ok(ended) => ended,
-            // Of a task that was aborted, as none is before all of them.
-            Err(_) => (false, None),
-        };
+        // An error is that of a task that was aborted, as none is before all of them.
+        let (counts, ended) = self.tasks.join_next().await?.unwrap_or_default();
         self.under_way -= usize::from(counts);
         Some(ended.unwrap_or_default())
     }
