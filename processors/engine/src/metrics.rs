@@ -215,7 +215,7 @@ metric!(
 metric!(
     /// The cache of stream states: hits, misses, evictions.
     ///
-    /// High: many misses and evictions beside hits: a larger `processing.state_cache`.
+    /// High: Many misses and evictions beside hits: a larger `processing.state_cache`.
     STATE_CACHE: IntCounterVec = register_int_counter_vec(
         "millrace_state_cache_events_total", "Look-ups and evictions of the stream state cache", &["event"]
     )
@@ -223,13 +223,13 @@ metric!(
 metric!(
     /// What the cached states take.
     ///
-    /// High: nothing: `processing.state_cache` bounds it.
+    /// High: Nothing: `processing.state_cache` bounds it.
     STATE_CACHE_BYTES: IntGauge = register_int_gauge("millrace_state_cache_bytes", "Bytes in the stream state cache")
 );
 metric!(
     /// How many states are cached.
     ///
-    /// High: nothing, as of `millrace_state_cache_bytes`.
+    /// High: Nothing, as of `millrace_state_cache_bytes`.
     STATE_CACHE_ENTRIES: IntGauge =
         register_int_gauge("millrace_state_cache_entries", "Entries of the stream state cache")
 );
@@ -245,14 +245,14 @@ metric!(
 metric!(
     /// How much memory the process may have: the limit of its control group. Absent where there is none.
     ///
-    /// High: nothing. `process_resident_memory_bytes` must stay below it.
+    /// High: Nothing. `process_resident_memory_bytes` must stay below it.
     MEMORY_LIMIT: IntGaugeVec =
         register_int_gauge_vec("millrace_memory_limit_bytes", "The limit of the control group", &["source"])
 );
 metric!(
     /// 1, with the version and the release of the build.
     ///
-    /// High: nothing. Different releases at once are an upgrade that is under way.
+    /// High: Nothing. Different releases at once are an upgrade that is under way.
     BUILD: IntGaugeVec = register_int_gauge_vec("millrace_build_info", "The build", &["version", "release"])
 );
 

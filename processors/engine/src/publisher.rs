@@ -155,7 +155,7 @@ impl Publisher {
 
     async fn flush(&mut self, done: oneshot::Sender<()>) -> bool {
         let recorded = self.record().await;
-        // Whoever asked may have waited long enough.
+        // A member may have waited long enough.
         let _ = done.send(());
         recorded
     }

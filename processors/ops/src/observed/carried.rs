@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use millrace_engine::envelope;
+use millrace_kafka::header_text;
 use millrace_store::outbox;
 use rdkafka::Message as _;
-use rdkafka::message::{BorrowedMessage, Headers as _};
+use rdkafka::message::BorrowedMessage;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -133,11 +134,7 @@ impl Last {
 
     /// What other producers have written is not in the outbox, and is not found there.
     fn add(&mut self, config: &Config, record: &BorrowedMessage<'_>) {
-        let header = |name: &str| {
-            let headers = record.headers()?;
-            let found = headers.iter().find(|header| header.key == name)?;
-            std::str::from_utf8(found.value?).ok().map(str::to_owned)
-        };
+        let header = |name: &str| header_text(record, name);
         let version = header(envelope::SEQUENCE).and_then(|text| text.parse().ok());
         let context = config.namespace.event_context(record.topic());
         let stream = record.key().and_then(|key| std::str::from_utf8(key).ok());
@@ -145,7 +142,7 @@ impl Last {
             (Some(context), Some(stream), Some(version)) => {
                 self.events.push((context.to_owned(), stream.to_owned(), version));
             }
-            _ => self.others.extend(header(envelope::ID).and_then(|id| Uuid::parse_str(&id).ok())),
+            _ => self.others.extend(header(envelope::ID).and_then(|id| Uuid::parse_str(id).ok())),
         }
     }
 }
