@@ -10,6 +10,7 @@ use serde_avro_fast::de::read::SliceRead;
 use serde_avro_fast::de::{DatumDeserializer, DeError, DeserializerConfig, DeserializerState};
 use serde_avro_fast::schema::SchemaMut;
 use serde_avro_fast::ser::SerializerConfig;
+use serde_json::Value;
 
 use crate::error::CodecError;
 use crate::json::raw;
@@ -103,6 +104,19 @@ impl WriterSchema {
         self.decode_as_ours(body).map_err(|error| self.judged(error, body))
     }
 
+    /// The fields of a body as they were written: this schema's and no others, so that every build makes the same of them. Instants in
+    /// another unit than the contract's are converted.
+    ///
+    /// # Errors
+    /// [`CodecError::Body`], as [`decode`](Self::decode).
+    pub fn fields(&self, body: &[u8]) -> Result<Value, CodecError> {
+        let mut record = self.read(body, |deserializer| raw(deserializer))?;
+        if let Meaning::Converted(plan) = &self.meaning {
+            plan.convert(&mut record, "").map_err(|reason| self.misfit(reason))?;
+        }
+        Ok(record)
+    }
+
     /// Whether the bytes are to blame, or only that the schema is not ours.
     fn judged(&self, error: CodecError, body: &[u8]) -> CodecError {
         let CodecError::Body { schema, reason } = error else { return error };
@@ -115,10 +129,8 @@ impl WriterSchema {
     fn decode_as_ours<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, CodecError> {
         match &self.meaning {
             Meaning::Same => self.read(body, |deserializer| T::deserialize(deserializer)),
-            Meaning::Converted(plan) => {
-                let mut record = self.read(body, |deserializer| raw(deserializer))?;
-                plan.convert(&mut record, "").map_err(|reason| self.misfit(reason))?;
-                T::deserialize(record).map_err(|error| self.misfit(error.to_string()))
+            Meaning::Converted(_) => {
+                T::deserialize(self.fields(body)?).map_err(|error| self.misfit(error.to_string()))
             }
             Meaning::Other(reason) => Err(self.misfit(reason.clone())),
         }

@@ -225,7 +225,9 @@ proptest! {
         let body = encode_json(definition, &json).unwrap();
         prop_assert_eq!(&decode_json(definition.avsc, &body).unwrap(), &json);
         let again: Result<Vec<u8>, JsonError> = encode_json(definition, &through_rust(definition, &body));
-        prop_assert_eq!(again.unwrap(), body);
+        prop_assert_eq!(again.unwrap(), body.clone());
+        let written = WriterSchema::parse(definition.avsc).unwrap().fields(&body).unwrap();
+        prop_assert_eq!(written, through_rust(definition, &body));
     }
 
     #[test]

@@ -55,6 +55,11 @@ impl Running {
         Ok(())
     }
 
+    /// Where it serves: `host:port`.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
     /// Its figures.
     ///
     /// # Errors
@@ -68,7 +73,7 @@ impl Running {
     /// # Errors
     /// When it does not answer.
     pub async fn asked(&self, path: &str) -> Result<(u16, String)> {
-        let url = format!("http://127.0.0.1:{}/{path}", self.port);
+        let url = format!("http://{}/{path}", self.address());
         let answer = self.client.get(url).timeout(ANSWERS_WITHIN).send().await?;
         Ok((answer.status().as_u16(), answer.text().await?))
     }

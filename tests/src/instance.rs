@@ -21,7 +21,7 @@ const WARNINGS: [&str; 2] =
 
 /// How stories configure their instances unless they say otherwise: small, quick to notice the dead, with the contexts
 /// that [`Load`](crate::Load) uses, and without sagas, so that nothing happens but what the story sends.
-const DEFAULTS: [(&str, &str); 11] = [
+const DEFAULTS: [(&str, &str); 12] = [
     ("contexts", r#"["carts", "catalog", "customers", "inventory", "orders"]"#),
     ("topics.partitions", "2"),
     // Several connectors share the processors with all else.
@@ -33,6 +33,8 @@ const DEFAULTS: [(&str, &str); 11] = [
     ("processing.events_batch_max", "200"),
     ("retries.delays", "[400ms, 1s]"),
     ("sagas.enabled", "false"),
+    // One story is about it.
+    ("metrics.interval", "never"),
     ("logging.filter", "info"),
 ];
 
@@ -62,17 +64,32 @@ pub struct Instance {
 
 /// Another build of Millrace, which works on an instance.
 #[derive(Debug, Clone)]
-pub struct Build(millrace_testkit::Instance);
+pub struct Build {
+    kit: millrace_testkit::Instance,
+    variables: Vec<(&'static str, &'static str)>,
+}
 
 impl Build {
+    /// The same with variables.
+    #[must_use]
+    pub fn with(&self, variables: &[(&'static str, &'static str)]) -> Self {
+        Self { variables: variables.to_vec(), ..self.clone() }
+    }
+
     /// Starts every role in one process.
     pub fn start(&self) -> Process {
-        Process(self.0.start(&["run"], &[]).expect("the binary of another build"))
+        Process(self.kit.start(&["run"], &self.variables).expect("the binary of another build"))
     }
 
     /// Runs a command of the operator to its end.
     pub async fn millrace(&self, arguments: &[&str]) -> Outcome {
-        Outcome::new(arguments, self.0.run(arguments, &[]).await.expect("the binary of another build"))
+        let output = self.kit.run(arguments, &self.variables).await;
+        Outcome::new(arguments, output.expect("the binary of another build"))
+    }
+
+    /// Sends commands, a line each, and expects that all are taken.
+    pub async fn send(&self, lines: &[String]) {
+        self.millrace(&["send", &written(&self.kit, lines)]).await.expect_success();
     }
 }
 
@@ -108,7 +125,7 @@ impl Instance {
 
     /// Another build, by its binary.
     pub fn build(&self, binary: &Path) -> Build {
-        Build(self.kit.of_program(binary))
+        Build { kit: self.kit.of_program(binary), variables: Vec::new() }
     }
 
     /// Starts every role in one process.
@@ -190,9 +207,7 @@ impl Instance {
     /// # Panics
     /// When it cannot be written.
     pub fn written(&self, lines: &[String]) -> String {
-        let file = self.file("commands.jsonl");
-        std::fs::write(&file, lines.join("\n")).expect("a file of commands");
-        file.to_str().expect("a path that is text").to_owned()
+        written(&self.kit, lines)
     }
 
     /// The logs of all its processes.
@@ -203,6 +218,12 @@ impl Instance {
             |path: PathBuf| String::from_utf8_lossy(&std::fs::read(&path).expect("a log")).into_owned();
         logs.map(|path| (path.display().to_string(), text(path))).collect()
     }
+}
+
+fn written(kit: &millrace_testkit::Instance, lines: &[String]) -> String {
+    let file = kit.file("commands.jsonl");
+    std::fs::write(&file, lines.join("\n")).expect("a file of commands");
+    file.to_str().expect("a path that is text").to_owned()
 }
 
 fn kit(workshop: Workshop, name: String, settings: &[(&str, &str)]) -> millrace_testkit::Instance {

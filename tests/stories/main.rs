@@ -33,6 +33,7 @@ mod keys;
 mod kibana;
 mod links;
 mod migrations;
+mod observed;
 mod offsets;
 mod one_command;
 mod outages;

@@ -7,7 +7,7 @@ use millrace_tests::{Instance, Load, Process, eventually};
 use tokio::sync::RwLockWriteGuard;
 
 use crate::undisturbed::undisturbed;
-use crate::{alone, instance_with};
+use crate::{alone, beside_others, instance_with};
 
 /// Of the whole standard load.
 const COMMANDS: i64 = 2_210;
@@ -29,13 +29,16 @@ impl MidLoad {
         Self::with(story, &Load::STANDARD.slices(1)[0]).await
     }
 
+    /// What comes before the load needs no turn alone: other stories go on meanwhile.
     async fn with(story: &str, load: &[String]) -> Self {
-        let turn = alone().await;
+        let beside = beside_others().await;
         undisturbed().await;
         let instance = instance_with(story, &SMALL_BATCHES).await;
         let process = instance.start_with(&[], &SLOW);
         instance.send(&Load::STANDARD.basics()).await;
         instance.settle().await;
+        drop(beside);
+        let turn = alone().await;
         let before = instance.count("SELECT count(*) FROM command").await.expect("receipts");
         instance.send(load).await;
         instance.decided(before + 20).await;

@@ -8,9 +8,9 @@ use sqlx::AssertSqlSafe;
 use crate::{beside_others, instance_with};
 
 /// A build of a later release than this one ever is.
-const LATER: [(&str, &str); 1] = [("FAILPOINTS", "release=return(1002)")];
+pub(crate) const LATER: [(&str, &str); 1] = [("FAILPOINTS", "release=return(1002)")];
 /// This release, as if the next one had a command and an event that it does not know.
-const EARLIER: [(&str, &str); 1] = [(
+pub(crate) const EARLIER: [(&str, &str); 1] = [(
     "FAILPOINTS",
     "unknown-types=return(millrace.customers.TagCustomer millrace.customers.CustomerTagged)",
 )];
@@ -68,7 +68,8 @@ async fn a_state_of_a_later_version_is_left_as_it_is(instance: &Instance, old: &
     becomes(&instance.write, DEAD, 0).await;
 }
 
-async fn waits(process: &Process, group: &str) {
+/// It waits for the later release, and says so.
+pub(crate) async fn waits(process: &Process, group: &str) {
     process.reports("millrace_build_too_old", &[("group", group)], 1.0).await;
     process.reports("millrace_outage", &[("dependency", "build-too-old")], 1.0).await;
     ready_tells(process, &format!("{group} at "), "release 1002 is deployed").await;

@@ -48,6 +48,7 @@ async fn a_time_that_no_calendar_has_is_the_fault_of_its_row_and_a_lost_column_i
     columns_change_their_types(&instance, &process).await;
     a_statement_is_cut_off(&instance).await;
     tells(&process, &["canceling statement"]).await;
+    an_sql_view_is_made_again_when_it_is_another(&instance).await;
     instance.settle().await;
     becomes(&instance.read, DEAD, 0).await;
     instance.assert_both_read_models_agree().await;
@@ -109,6 +110,22 @@ async fn tells(process: &Process, words: &[&str]) {
         if told { Ok(()) } else { Err(log.lines().rev().take(3).collect()) }
     })
     .await;
+}
+
+/// One that is as it should be is left alone: `setup` waits for no reader.
+async fn an_sql_view_is_made_again_when_it_is_another(instance: &Instance) {
+    let mut reading = instance.read.begin().await.expect("a transaction");
+    sqlx::query("SELECT FROM customers").execute(&mut *reading).await.expect("rows");
+    let setup = async || instance.millrace(&["setup"]).await;
+    assert!(!setup().await.expect_success().stdout.contains("updated"));
+    reading.commit().await.expect("read");
+    let replaced = "DO $$ BEGIN
+        EXECUTE 'CREATE OR REPLACE VIEW customers AS SELECT * FROM ('
+            || rtrim(pg_get_viewdef('customers'), ';') || ') AS was LIMIT 0';
+    END $$";
+    alter(instance, replaced).await;
+    setup().await.expect_success().expect_told("updated  read side        view customers");
+    assert!(!setup().await.expect_success().stdout.contains("updated"));
 }
 
 /// As by a `statement_timeout`, while it waits for a lock.

@@ -9,6 +9,7 @@
     reason = "a story that cannot go on ends; what it expected is the message"
 )]
 
+mod arriving;
 mod readers;
 
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use millrace_tests::load::{command, place, register};
 use millrace_tests::{Instance, Load, Process, Snapshot, becomes, eventually};
 use serde_json::{Value, json};
 
+use arriving::{Arriving, each_had_its_effect_once};
 use readers::Readers;
 
 const LOAD: Load = Load { customers: 40, products: 30, orders: 200 };
@@ -30,6 +32,8 @@ const SETTINGS: [(&str, &str); 5] = [
     ("kafka.heartbeat_interval", "500ms"),
     ("postgres.transaction_timeout", "2s"),
 ];
+/// The build of the next release plays the one after it.
+const THIRD: [(&str, &str); 1] = [("FAILPOINTS", "release=return(3)")];
 const DEAD: &str = "SELECT count(*) FROM dead_letter WHERE status = 'dead'";
 const SERVING: &str = "SELECT generation::bigint FROM replay WHERE view = 'products' AND state = 'serving'";
 
@@ -64,6 +68,7 @@ async fn two_releases_replace_each_other_under_load_and_everything_has_its_effec
     old.millrace(&["setup"]).await.expect_code(1).expect_told("millrace setup --downgrade");
     old.millrace(&["verify"]).await.expect_told("build-too-old");
 
+    let arriving = Arriving::of([&old, &new], 0);
     let mut b = new.start();
     killed_in_mid_load(&instance, &slices[1], &mut a).await;
     let mut a = old.start();
@@ -73,19 +78,26 @@ async fn two_releases_replace_each_other_under_load_and_everything_has_its_effec
     let a = old.start();
     instance.send(&slices[4]).await;
     becomes(&instance.read, SERVING, 2).await;
+    let sent = arriving.ended().await;
     instance.settle().await;
+    each_had_its_effect_once(&instance, sent).await;
     assert_same_but_for_products(&instance.snapshot().await, &expected);
     instance.assert_topics_carry_the_outbox(false).await;
 
+    let arriving = Arriving::of([&old, &new], sent);
     letters_and_receipts_of_both(&instance, [&old, &new]).await;
     what_only_the_next_release_knows(&instance, &new, &a).await;
     drop(a);
     new.millrace(&["replay", "products", "--retire"]).await.expect_success();
+    let sent = arriving.ended().await;
     instance.settle().await;
+    each_had_its_effect_once(&instance, sent).await;
+    instance.assert_topics_carry_the_outbox(false).await;
     readers.found_nothing_wrong().await;
     new.millrace(&["verify"]).await.expect_success();
     b.stops().await;
-    there_and_back(&instance, &old, &new).await;
+    let process = there_and_back(&instance, &old, &new).await;
+    a_column_is_renamed(&instance, [&old, &new], process).await;
 }
 
 /// What comes of the same load when only the release before works on it.
@@ -114,7 +126,8 @@ fn assert_same_but_for_products(found: &Snapshot, expected: &Snapshot) {
     let comparable = |snapshot: &Snapshot| {
         let mut parts = snapshot.0.clone();
         parts.retain(|part, _| !part.ends_with(" products"));
-        let is_apart = |line: &str| line.contains("\"view\":\"products\"") || line.contains("PromoteProduct");
+        let apart = ["\"view\":\"products\"", "PromoteProduct", arriving::MARK];
+        let is_apart = |line: &str| apart.iter().any(|mark| line.contains(mark));
         parts.values_mut().for_each(|lines| lines.retain(|line| !is_apart(line)));
         Snapshot(parts)
     };
@@ -126,7 +139,7 @@ async fn a_letter_of_the_release_before(instance: &Instance) {
     let new = instance.build(&binary("MILLRACE_NEXT"));
     // As a producer would that is early.
     register_schema("millrace.catalog.PromoteProduct", &promotion()).await;
-    new.millrace(&["send", &instance.written(&[promote(1)])]).await.expect_success();
+    new.send(&[promote(1)]).await;
     becomes(&instance.write, DEAD, 1).await;
 }
 
@@ -154,10 +167,10 @@ async fn letters_and_receipts_of_both(instance: &Instance, [old, new]: [&Build; 
 /// A new command, event, field and column.
 async fn what_only_the_next_release_knows(instance: &Instance, new: &Build, old: &Process) {
     let tea = json!({"product_id": "tea", "name": "Tea", "category": "Drinks", "price": 300, "currency": "EUR", "brand": "Millrace"});
-    let commands =
-        [command("AddProduct", 901, tea), promote(2), promote(3), place(901, "customer-0900", "tea")];
-    new.millrace(&["send", &instance.written(&commands)]).await.expect_success();
+    new.send(&[promote(2), promote(3)]).await;
     becomes(&instance.read, "SELECT count(*) FROM products WHERE slogan = 'drink it'", 3).await;
+    // In the same partition: release 1 waits before it, and would leave the new field out of the event's document.
+    new.send(&[command("AddProduct", 901, tea), place(901, "customer-0900", "tea")]).await;
     becomes(&instance.read, "SELECT count(*) FROM products WHERE brand = 'Millrace' AND price = 300", 1)
         .await;
     becomes(&instance.read, "SELECT count(*) FROM orders WHERE order_id = 'order-000901'", 1).await;
@@ -171,15 +184,36 @@ async fn what_only_the_next_release_knows(instance: &Instance, new: &Build, old:
 }
 
 /// A release that is taken back, and comes again.
-async fn there_and_back(instance: &Instance, old: &Build, new: &Build) {
+async fn there_and_back(instance: &Instance, old: &Build, new: &Build) -> Process {
     old.millrace(&["setup", "--downgrade"]).await.expect_success();
     new.millrace(&["setup"]).await.expect_success();
-    let _new = new.start();
+    let process = new.start();
     instance.send(&[register(902)]).await;
     becomes(&instance.read, "SELECT count(*) FROM customers WHERE customer_id = 'customer-0902'", 1).await;
     // By the next release alone; the one before has only written `why`.
     let renamed = "SELECT count(*) FROM audit WHERE reason = why";
     becomes(&instance.write, renamed, 1).await;
+    process
+}
+
+/// The release after the next one drops the former name: not while a process uses it, and no earlier build works on it afterwards.
+async fn a_column_is_renamed(instance: &Instance, [old, new]: [&Build; 2], mut process: Process) {
+    let third = new.with(&THIRD);
+    third.millrace(&["setup"]).await.expect_code(1).expect_told("processes of this instance are connected");
+    process.stops().await;
+    third.millrace(&["setup"]).await.expect_success().expect_told("reasons are renamed");
+    let reasons =
+        "SELECT count(DISTINCT reason) FROM audit WHERE reason IN ('registered now', 'release 2 knows it')";
+    becomes(&instance.write, reasons, 2).await;
+    for build in [old, new] {
+        for command in [&["run"][..], &["setup"], &["setup", "--downgrade"]] {
+            build.millrace(command).await.expect_code(1).expect_told("this build is too old");
+        }
+    }
+    let _process = third.start();
+    third.send(&[register(903)]).await;
+    becomes(&instance.read, "SELECT count(*) FROM customers WHERE customer_id = 'customer-0903'", 1).await;
+    third.millrace(&["verify"]).await.expect_success();
 }
 
 /// The schema of a command that `next.patch` adds.

@@ -64,11 +64,11 @@ pub(super) async fn run(
     let name = group.id.clone();
     let role: Arc<dyn Role> = Arc::new(Decoding { group, pool, registry, totals });
     let roles = HashMap::from([(namespace.topic(Kind::Event, "customers"), role)]);
-    join(stack, &name, roles)?.run(Watch::new(&stop)).await;
+    join(stack, &name, roles, Watch::new(&stop))?.run().await;
     Ok(())
 }
 
-fn join(stack: &Stack, group: &str, roles: HashMap<String, Arc<dyn Role>>) -> Result<Member> {
+fn join(stack: &Stack, group: &str, roles: HashMap<String, Arc<dyn Role>>, watch: Watch) -> Result<Member> {
     let kafka = KafkaSettings {
         brokers: stack.kafka_brokers().to_owned(),
         session_timeout: SESSION_TIMEOUT,
@@ -79,7 +79,7 @@ fn join(stack: &Stack, group: &str, roles: HashMap<String, Arc<dyn Role>>) -> Re
     let settings = GroupSettings { batch_max: BATCH_MAX, retry_delays: RETRY_DELAYS.into(), buffers };
     let producer = Producer::new(&kafka, AWAITED_TIMEOUT)?;
     let elastic = Elastic::new(stack.elasticsearch_url(), AWAITED_TIMEOUT)?;
-    Ok(Member::join(&kafka, settings, group, roles, producer, elastic)?)
+    Ok(Member::join(&kafka, settings, group, roles, producer, elastic, watch)?)
 }
 
 impl Decoding {

@@ -1,9 +1,15 @@
 //! `millrace run`: every role that was asked for, in one process, until SIGTERM.
 
+mod about;
+#[cfg(test)]
+mod alerts;
 mod auditor;
 mod connections;
 mod http;
 mod members;
+#[cfg(test)]
+mod metrics_page;
+mod observer;
 mod pruner;
 mod webhooks;
 
@@ -108,6 +114,8 @@ pub async fn run(config: &Config, selection: Selection) -> Result<(), Failure> {
             restarted("pruner", &restarts, &stop, prune).await;
         });
     }
+    observer::observe(Arc::new(config.clone()), restarts.clone(), stop.clone())?;
+    about::tell();
     let mut members = Members::new(config, selection, roles, (stop.clone(), restarts, idle))?;
     tokio::select! {
         () = members.follow() => {}

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use millrace_schemas::Event;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// An event as it was recorded: what happened, and when, where and why.
 #[derive(Debug, Clone)]
@@ -123,6 +124,7 @@ pub trait Log: Send + Sync + 'static {
     /// The document.
     type Document: Serialize;
 
-    /// The document of an event; its id is the event's id.
-    fn document(event: &Recorded) -> Self::Document;
+    /// The document of an event; its id is the event's id. Its `fields` are as they were written: those of its writer's schema, whichever
+    /// build reads it.
+    fn document(event: &Recorded, fields: Value) -> Self::Document;
 }

@@ -2,7 +2,8 @@
 
 mod verdict;
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use elasticsearch::http::Url;
 use elasticsearch::http::transport::{SingleNodeConnectionPool, TransportBuilder};
@@ -12,6 +13,7 @@ use futures::future::BoxFuture;
 
 use crate::concurrency::ConcurrencyLimit;
 use crate::error::{Dependency, WorkError};
+use crate::metrics;
 use crate::reason::Reason;
 use verdict::Answer;
 
@@ -119,9 +121,11 @@ impl Elastic {
         let lost =
             |error: elasticsearch::Error| WorkError::outage(Dependency::Elasticsearch, Reason::of(error));
         let request = self.client.bulk(BulkParts::Index(index)).filter_path(&verdict::FIELDS);
+        let began = Instant::now();
         let response = request.body(vec![encode(documents)]).send().await.map_err(lost)?;
         let status = response.status_code();
         let body = response.bytes().await.map_err(lost)?;
+        metrics::BULK_SECONDS.with_label_values(&[index]).observe(began.elapsed().as_secs_f64());
         if !status.is_success() {
             let refused = verdict::of_some_document(status.as_u16(), &body).map(Exchanged::Refused);
             return refused.ok_or_else(|| verdict::no_answer(status.as_u16(), &body));
@@ -155,6 +159,21 @@ fn encode(documents: &[&Document]) -> Vec<u8> {
     }
     body.pop();
     body
+}
+
+/// Of each document the newest copy, at the place of the first.
+pub(crate) fn newest(documents: Vec<Document>) -> Vec<Document> {
+    let mut newest: Vec<Document> = Vec::with_capacity(documents.len());
+    let mut places: HashMap<String, usize> = HashMap::with_capacity(documents.len());
+    for document in documents {
+        let place = *places.entry(document.id.clone()).or_insert(newest.len());
+        match newest.get_mut(place) {
+            Some(earlier) if earlier.version < document.version => *earlier = document,
+            Some(_) => {}
+            None => newest.push(document),
+        }
+    }
+    newest
 }
 
 /// Cuts documents into requests of bounded size.

@@ -1,8 +1,12 @@
 //! A member of a consumer group: gets partitions, starts a worker for each, gives them back.
 
+mod arrivals;
+mod assignment;
+mod batches;
 mod claims;
 mod consumer;
 mod held;
+mod mirror;
 mod unfetchable;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -13,13 +17,12 @@ use futures::FutureExt as _;
 use futures::future::OptionFuture;
 use millrace_store::Group;
 use millrace_store::names::retry_topic;
+use rdkafka::TopicPartitionList;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
-use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -27,15 +30,17 @@ use crate::buffer::{Buffers, Permit, Room};
 use crate::client::{self, KafkaSettings};
 use crate::elastic::Elastic;
 use crate::error::Fault;
+use crate::failpoints;
 use crate::offsets::Claim;
 use crate::producer::Producer;
-use crate::publisher::PublisherHandle;
+use crate::publisher::{Mark, PublisherHandle};
 use crate::record::Record;
 use crate::retry::{Lane, Retries};
 use crate::role::Role;
 use crate::supervision::{self, Watch};
 use crate::worker::Worker;
-use crate::{failpoints, metrics, release};
+use arrivals::Arrivals;
+use batches::Batches;
 use claims::Claimant;
 use consumer::GroupConsumer;
 
@@ -45,9 +50,8 @@ const FULL_BEFORE_PAUSE: Duration = Duration::from_secs(1);
 const MIRROR_EVERY: Duration = Duration::from_secs(1);
 /// How often overdue blocking records are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(20);
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the group's coordinator has to say who is in the group.
-const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many records are taken before the member looks at anything else.
+const RECEIVED_AT_ONCE: usize = 500;
 
 /// How much a group takes at once.
 #[derive(Debug, Clone)]
@@ -60,22 +64,45 @@ pub struct GroupSettings {
     pub buffers: Buffers,
 }
 
-type Partition = (String, i32);
+/// A topic and a partition's number.
+type Partition = (Arc<str>, i32);
 
 enum Rebalance {
     Assigned(Vec<Partition>),
     Revoked(Vec<Partition>),
 }
 
+/// An error of the client after which the member has to do something.
+enum Trouble {
+    /// The next offset of a partition is not there.
+    OutOfRange,
+    Unfetchable,
+    Fatal,
+}
+
+impl Trouble {
+    fn of(error: &KafkaError) -> Option<Self> {
+        match error {
+            KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset) => Some(Self::OutOfRange),
+            KafkaError::MessageConsumption(code) if millrace_kafka::is_unfetchable(*code) => {
+                Some(Self::Unfetchable)
+            }
+            KafkaError::MessageConsumptionFatal(_) => Some(Self::Fatal),
+            _ => None,
+        }
+    }
+}
+
 struct Assigned {
-    records: mpsc::UnboundedSender<Record>,
-    read_to: watch::Sender<i64>,
+    /// Not while a batch has it, nor once it has given the partition back.
+    worker: Option<Worker>,
+    /// How far its documents are published, where the group publishes.
+    mark: Option<Arc<Mark>>,
     position: watch::Receiver<Claim>,
     mirrored: i64,
     /// The offset from which the client was last told to fetch.
     sought: i64,
     stop: CancellationToken,
-    task: JoinHandle<()>,
 }
 
 /// One member of one group.
@@ -90,10 +117,17 @@ pub struct Member {
     lanes: Arc<HashMap<String, (Lane, Retries)>>,
     topics: HashMap<String, Arc<str>>,
     settings: GroupSettings,
-    elastic: Elastic,
-    workers: HashMap<Partition, Assigned>,
+    /// Over all tasks of the member.
+    watch: Watch,
+    /// Where the group publishes.
+    publisher: Option<Arc<PublisherHandle>>,
+    assigned: HashMap<Partition, Assigned>,
+    /// Records of source topics.
+    arrivals: Arrivals,
+    /// Copies on retry topics.
+    wake_ups: Arrivals,
+    batches: Batches,
     room: Room,
-    unpublished: Room,
     waiting: VecDeque<(Record, usize)>,
     full_since: Option<Instant>,
     paused: bool,
@@ -118,6 +152,7 @@ impl Member {
         roles: HashMap<String, Arc<dyn Role>>,
         producer: Producer,
         elastic: Elastic,
+        watch: Watch,
     ) -> Result<Self, KafkaError> {
         let (sender, rebalances) = mpsc::unbounded_channel();
         let config = client::consumer(kafka, group);
@@ -130,12 +165,15 @@ impl Member {
             config,
             rebalances,
             topics: topics.iter().map(|topic| ((*topic).to_owned(), Arc::from(*topic))).collect(),
+            publisher: start_publisher(&lanes, &settings.buffers, elastic, &watch),
             lanes: Arc::new(lanes),
             room: settings.buffers.records.room(),
-            unpublished: settings.buffers.documents.room(),
             settings,
-            elastic,
-            workers: HashMap::new(),
+            watch,
+            assigned: HashMap::new(),
+            arrivals: Arrivals::default(),
+            wake_ups: Arrivals::default(),
+            batches: Batches::default(),
             waiting: VecDeque::new(),
             full_since: None,
             paused: false,
@@ -147,13 +185,15 @@ impl Member {
 
     /// Works until it is to leave; then finishes the batches in flight and gives the partitions back. After a panic of a
     /// part, such as a worker, all of it leaves.
-    pub async fn run(mut self, watch: Watch) {
-        let stop = watch.leave().clone();
+    pub async fn run(mut self) {
+        let stop = self.watch.leave().clone();
         let mut mirror = tokio::time::interval(MIRROR_EVERY);
         mirror.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let retries = self.lanes.values().next().map(|(_, retries)| retries.clone());
-        let (sweeping, over) = (sweep(retries, stop.clone()), watch.clone());
+        let (sweeping, over) = (sweep(retries, stop.clone()), self.watch.clone());
         let sweeper = tokio::spawn(async move { over.over("sweep", sweeping).await });
+        let mut permit = OptionFuture::from(None);
+        let mut asks = false;
         let consumer = self.consumer.clone();
         let mut ids = Box::pin(self.ids_later());
         let (mut lost, mut claiming) = (OptionFuture::from(None), OptionFuture::from(None));
@@ -161,6 +201,9 @@ impl Member {
         let (mut looks, mut held) = (false, OptionFuture::from(None));
         let mut ends = held::Ends::new();
         loop {
+            if !asks && self.wants_batch() {
+                (permit, asks) = (OptionFuture::from(self.permit()), true);
+            }
             let pause_at = self.full_since.unwrap_or_else(Instant::now) + FULL_BEFORE_PAUSE;
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -176,12 +219,18 @@ impl Member {
                 // Postgres may be away for long: a client that is not polled meanwhile would leave its group.
                 Some(claims) = &mut claiming => {
                     (claiming, claims_wait) = (OptionFuture::from(None), false);
-                    if !self.fetch(claims.unwrap_or_default(), &watch) {
+                    if !self.fetch(claims.unwrap_or_default()) {
                         break self.join_again(&stop);
                     }
                 }
+                Some(permit_or_none) = &mut permit => {
+                    (permit, asks) = (OptionFuture::from(None), false);
+                    self.begin_batch(permit_or_none);
+                }
+                Some(ended) = self.batches.next() => self.batch_ended(ended),
                 _ = mirror.tick() => {
-                    self.report_read();
+                    self.pass_over_read();
+                    self.recover_fenced();
                     self.mirror(CommitMode::Async);
                     if !looks && let Some(look) = self.look_at_held(&mut ends) {
                         (held, looks) = (OptionFuture::from(Some(look.boxed())), true);
@@ -199,22 +248,12 @@ impl Member {
                 }
                 room = room_for(&self.room, self.waiting.front().map(|(_, bytes)| *bytes)) => self.release(room),
                 () = tokio::time::sleep_until(pause_at), if self.full_since.is_some() && !self.paused => self.pause(),
-                message = consumer.recv(), if self.waiting.is_empty() || self.paused => {
-                    match &message {
-                        Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset)) => {
-                            lost = OptionFuture::from(Some(self.lost().boxed()));
-                        }
-                        Err(KafkaError::MessageConsumption(code)) if millrace_kafka::is_unfetchable(*code) => {
-                            unfetchable = OptionFuture::from(Some(self.find_unfetchable().boxed()));
-                        }
-                        Err(error @ KafkaError::MessageConsumptionFatal(_)) => {
-                            tracing::error!(group = self.name(), %error, "the client can do nothing more");
-                            break self.join_again(&stop);
-                        }
-                        _ => {}
-                    }
-                    self.receive(message);
-                }
+                message = consumer.recv(), if self.waiting.is_empty() || self.paused => match self.receive_all(&consumer, message) {
+                    None => {}
+                    Some(Trouble::OutOfRange) => lost = OptionFuture::from(Some(self.lost().boxed())),
+                    Some(Trouble::Unfetchable) => unfetchable = OptionFuture::from(Some(self.find_unfetchable().boxed())),
+                    Some(Trouble::Fatal) => break self.join_again(&stop),
+                },
                 Some(found) = &mut unfetchable => {
                     unfetchable = OptionFuture::from(None);
                     self.go_on_behind(found);
@@ -227,7 +266,7 @@ impl Member {
                 }
             }
         }
-        drop((consumer, ids, lost, claiming, unfetchable, held));
+        drop((consumer, ids, lost, claiming, unfetchable, held, permit));
         self.leave().await;
         sweeper.abort();
     }
@@ -245,38 +284,61 @@ impl Member {
     /// Looks which of the next offsets were lost to retention.
     fn lost(&self) -> impl Future<Output = bool> + use<> {
         let lane = |topic: &String| self.lanes.get(topic).map(|(lane, _)| *lane);
-        let claims = self
-            .workers
-            .iter()
-            .filter_map(|((topic, _), worker)| Some((lane(topic)?, worker.position.borrow().clone())));
+        let claims = self.claims().filter_map(|claim| Some((lane(&claim.topic)?, claim)));
         claims::lost(self.consumer.clone(), claims.collect())
+    }
+
+    /// The claims on all partitions of this member, as they are now.
+    fn claims(&self) -> impl Iterator<Item = Claim> {
+        self.assigned.values().map(|assigned| assigned.position.borrow().clone())
     }
 
     /// Whether a topic is no longer the one that was claimed: joining again finds out where to begin.
     fn reads_another(&self, now: &claims::Ids) -> bool {
-        let claimed = |((topic, _), worker): (&Partition, &Assigned)| {
-            let another = worker.position.borrow().is_of_another(now.get(topic).copied().flatten());
-            another.then(|| topic.clone())
-        };
-        let another = self.workers.iter().find_map(claimed);
-        if let Some(topic) = &another {
+        let of_another = |claim: &Claim| claim.is_of_another(now.get(&claim.topic).copied().flatten());
+        let another = self.claims().find(of_another);
+        if let Some(Claim { topic, .. }) = &another {
             tracing::error!(topic, "the topic was created again");
         }
         another.is_some()
     }
 
-    fn receive(&mut self, message: KafkaResult<BorrowedMessage<'_>>) {
-        match message {
+    /// Takes what the client has fetched, up to an error that asks for more than a line in the log: the next batch has all of
+    /// it.
+    fn receive_all(
+        &mut self,
+        consumer: &GroupConsumer,
+        first: KafkaResult<BorrowedMessage<'_>>,
+    ) -> Option<Trouble> {
+        let mut next = Some(first);
+        for _ in 0..RECEIVED_AT_ONCE {
+            if let Some(trouble) = self.receive(next?) {
+                return Some(trouble);
+            }
+            next = if self.waiting.is_empty() { consumer.recv().now_or_never() } else { None };
+        }
+        next.and_then(|last| self.receive(last))
+    }
+
+    fn receive(&mut self, message: KafkaResult<BorrowedMessage<'_>>) -> Option<Trouble> {
+        let error = match message {
             Ok(message) => {
                 self.error_logged = false;
                 self.arrived(&message);
+                return None;
             }
-            Err(error) if !self.error_logged => {
-                self.error_logged = true;
-                tracing::warn!(group = self.name(), %error, "the consumer reports an error");
-            }
-            Err(error) => tracing::debug!(%error, "the consumer reports an error"),
+            Err(error) => error,
+        };
+        let trouble = Trouble::of(&error);
+        if let Some(Trouble::Fatal) = trouble {
+            tracing::error!(group = self.name(), %error, "the client can do nothing more");
+        } else if self.error_logged {
+            tracing::debug!(%error, "the consumer reports an error");
+        } else {
+            self.error_logged = true;
+            tracing::warn!(group = self.name(), %error, "the consumer reports an error");
         }
+        trouble
     }
 
     fn arrived(&mut self, message: &BorrowedMessage<'_>) {
@@ -309,13 +371,6 @@ impl Member {
         }
     }
 
-    fn deliver(&self, record: Record) {
-        if let Some(worker) = self.workers.get(&(record.topic.to_string(), record.partition)) {
-            // A worker that has ended reads no more; the partition's next owner will.
-            let _ = worker.records.send(record);
-        }
-    }
-
     fn pause(&mut self) {
         self.paused = self.fetching(|consumer, list| consumer.pause(list));
     }
@@ -332,197 +387,12 @@ impl Member {
         outcome.inspect_err(|error| tracing::warn!(%error, "fetching not paused or resumed")).is_ok()
     }
 
-    fn report_partitions(&self) {
-        if let Some(group) = self.group() {
-            metrics::of_group(&metrics::PARTITIONS, group).set(self.workers.len() as i64);
-        }
-    }
-
     fn group(&self) -> Option<&Group> {
         self.lanes.values().next().map(|(_, retries)| retries.role.group())
     }
 
     fn name(&self) -> String {
         self.group().map(|group| group.own_name().into_owned()).unwrap_or_default()
-    }
-
-    /// Starts fetching the claimed partitions from the offsets in Postgres; false when the client refuses.
-    fn fetch(&mut self, claims: Vec<Claim>, watch: &Watch) -> bool {
-        let mut list = TopicPartitionList::new();
-        for claim @ Claim { topic, partition, epoch, applied, .. } in &claims {
-            if let Err(error) = list.add_partition_offset(topic, *partition, Offset::Offset(claim.start())) {
-                tracing::error!(topic, partition, %error, "the partition cannot be fetched");
-            }
-            tracing::info!(topic, partition, epoch, applied, "partition claimed");
-        }
-        let held: Vec<Partition> = claims.iter().filter(|claim| claim.held).map(held::place).collect();
-        for claim in claims {
-            self.start(claim, watch);
-        }
-        let assigned = self.consumer.incremental_assign(&list);
-        if let Err(error) = &assigned {
-            tracing::error!(%error, "partitions not assigned");
-        }
-        self.hold(held);
-        if self.paused {
-            self.pause();
-        }
-        self.report_partitions();
-        assigned.is_ok()
-    }
-
-    fn start(&mut self, claim: Claim, watch: &Watch) {
-        let Some((lane, retries)) = self.lanes.get(&claim.topic).cloned() else { return };
-        let (partition, sought) = ((claim.topic.clone(), claim.partition), claim.start());
-        let (records, inbox) = mpsc::unbounded_channel();
-        let (position, watched) = watch::channel(claim.clone());
-        let (read_to, reading) = watch::channel(claim.applied);
-        let stop = watch.leave().child_token();
-        let publisher = retries.role.index().map(|index| {
-            let pool = retries.role.database().clone();
-            let tokens = (watch.clone(), stop.clone());
-            let (elastic, room) = (self.elastic.clone(), self.unpublished.clone());
-            PublisherHandle::start(elastic, index.to_owned(), room, pool, claim.clone(), tokens)
-        });
-        let worker = Worker {
-            retries,
-            lane,
-            claim,
-            records: inbox,
-            read_to: reading,
-            batch_max: self.settings.batch_max,
-            publisher,
-            still_ours: self.consumer_check(),
-            later_member: self.later_member(),
-            position,
-            stop: stop.clone(),
-            watch: watch.clone(),
-            reach: i64::MAX,
-            permit: None,
-        };
-        let watch = watch.clone();
-        let task = tokio::spawn(async move { watch.over("worker", worker.run()).await });
-        let assigned = Assigned { records, read_to, position: watched, mirrored: -1, sought, stop, task };
-        self.workers.insert(partition, assigned);
-    }
-
-    /// Asks the group's coordinator, which accepts a commit only from a member of the current generation.
-    fn consumer_check(&self) -> crate::worker::StillOurs {
-        let consumer = Arc::downgrade(&self.consumer);
-        Arc::new(move |claim| {
-            let consumer = consumer.upgrade();
-            Box::pin(async move {
-                let Some(consumer) = consumer else { return false };
-                let commit = move || consumer.commit(&mirror_list([&claim]), CommitMode::Sync).is_ok();
-                tokio::task::spawn_blocking(commit).await.unwrap_or(false)
-            })
-        })
-    }
-
-    /// Asks the group's coordinator who is in the group. One that does not answer is asked again after the next delay.
-    fn later_member(&self) -> crate::worker::LaterMember {
-        let (consumer, group) =
-            (Arc::downgrade(&self.consumer), self.config.get("group.id").map(str::to_owned));
-        Arc::new(move || {
-            let (consumer, group) = (consumer.upgrade(), group.clone());
-            Box::pin(async move {
-                let (consumer, group) = (consumer?, group?);
-                let ask = move || {
-                    let list = consumer.client().fetch_group_list(Some(&group), ASK_TIMEOUT);
-                    list.ok().as_ref().and_then(release::later_member)
-                };
-                tokio::task::spawn_blocking(ask).await.ok().flatten()
-            })
-        })
-    }
-
-    /// Ends the workers of partitions that go elsewhere, then gives them back; false when the client refuses.
-    async fn revoke(&mut self, partitions: Vec<Partition>) -> bool {
-        let mut list = TopicPartitionList::new();
-        let leaving: Vec<(Partition, Assigned)> =
-            partitions.into_iter().filter_map(|partition| self.workers.remove_entry(&partition)).collect();
-        for (_, worker) in &leaving {
-            worker.stop.cancel();
-        }
-        for ((topic, partition), worker) in leaving {
-            if let Err(error) = worker.task.await {
-                tracing::error!(topic, partition, %error, "a worker ended badly");
-            }
-            list.add_partition(&topic, partition);
-            self.held.remove(&(topic.clone(), partition));
-            claims::forget_lost(&worker.position.borrow());
-            tracing::info!(
-                topic,
-                partition,
-                applied = worker.position.borrow().applied,
-                "partition given back"
-            );
-        }
-        let given_back = self.consumer.incremental_unassign(&list);
-        if let Err(error) = &given_back {
-            tracing::warn!(%error, "partitions not given back");
-        }
-        self.report_partitions();
-        given_back.is_ok()
-    }
-
-    /// Sends workers the next offsets of the client, which passes over markers of transactions and records of aborted ones
-    /// without a record that would move the applied offset beyond them.
-    fn report_read(&self) {
-        // What waits for room was read and is not sent.
-        let Some(positions) = self.consumer.position().ok().filter(|_| self.waiting.is_empty()) else {
-            return;
-        };
-        for element in positions.elements() {
-            let worker = self.workers.get(&(element.topic().to_owned(), element.partition()));
-            if let (Offset::Offset(offset), Some(worker)) = (element.offset(), worker)
-                && offset > worker.position.borrow().applied
-            {
-                worker.read_to.send_replace(offset);
-            }
-        }
-    }
-
-    /// Commits the applied offsets to Kafka, for its tools; those in Postgres count.
-    fn mirror(&mut self, mode: CommitMode) {
-        let mut moved = Vec::new();
-        for worker in self.workers.values_mut() {
-            let claim = worker.position.borrow().clone();
-            if claim.applied != worker.mirrored {
-                worker.mirrored = claim.applied;
-                moved.push(claim);
-            }
-        }
-        if !moved.is_empty()
-            && let Err(error) = self.consumer.commit(&mirror_list(&moved), mode)
-        {
-            tracing::debug!(%error, "offsets not mirrored to Kafka");
-        }
-    }
-
-    async fn leave(mut self) {
-        for worker in self.workers.values() {
-            worker.stop.cancel();
-        }
-        for worker in self.workers.values_mut() {
-            if let Err(error) = (&mut worker.task).await {
-                tracing::error!(%error, "a worker ended badly");
-            }
-            claims::forget_lost(&worker.position.borrow());
-        }
-        self.mirror(CommitMode::Sync);
-        if let Some(group) = self.group() {
-            let generation = group.generation.to_string();
-            let labels = [("group", group.id.as_str()), ("generation", &generation)];
-            metrics::drop_series(&metrics::PARTITIONS, &labels);
-        }
-        self.rebalances.close();
-        let closed = self.consumer.closed();
-        drop(self.consumer);
-        // It must not delay the others for ever.
-        if tokio::time::timeout(CLOSE_TIMEOUT, closed.cancelled()).await.is_err() {
-            tracing::warn!("the consumer did not close in time");
-        }
     }
 }
 
@@ -539,6 +409,19 @@ fn detached(message: &BorrowedMessage<'_>, topic: Arc<str>) -> Record {
         let timestamp_ms = message.timestamp().to_millis();
         Record { timestamp_ms, ..Record::place_only(topic, message.partition(), message.offset(), fault) }
     })
+}
+
+/// Of a group whose role has an index. What it publishes has a room of its own.
+fn start_publisher(
+    lanes: &HashMap<String, (Lane, Retries)>,
+    buffers: &Buffers,
+    elastic: Elastic,
+    watch: &Watch,
+) -> Option<Arc<PublisherHandle>> {
+    let (_, Retries { role, .. }) = lanes.values().next()?;
+    let (index, pool) = (role.index()?.to_owned(), role.database().clone());
+    let publisher = PublisherHandle::start(elastic, index, buffers.documents.room(), pool, watch.clone());
+    Some(Arc::new(publisher))
 }
 
 /// What each topic contains, the retry topics included.
@@ -580,16 +463,4 @@ async fn room_for(room: &Room, bytes: Option<usize>) -> Permit {
         Some(bytes) => room.take(bytes).await,
         None => std::future::pending().await,
     }
-}
-
-fn mirror_list<'c>(claims: impl IntoIterator<Item = &'c Claim>) -> TopicPartitionList {
-    let mut list = TopicPartitionList::new();
-    for claim in claims {
-        let mut element = list.add_partition(&claim.topic, claim.partition);
-        element.set_metadata(claim.stamp().to_string());
-        if let Err(error) = element.set_offset(Offset::Offset(claim.applied)) {
-            tracing::debug!(%error, "offset not mirrored");
-        }
-    }
-    list
 }

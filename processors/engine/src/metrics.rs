@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 use millrace_store::Group;
 use prometheus::core::{Collector as _, MetricVec, MetricVecBuilder};
 use prometheus::{
-    HistogramVec, IntCounterVec, IntGaugeVec, register_histogram_vec, register_int_counter_vec,
-    register_int_gauge_vec,
+    HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, register_histogram_vec, register_int_counter_vec,
+    register_int_gauge, register_int_gauge_vec,
 };
 
 /// A group by the name that Kafka has for its serving generation, and which generation it is: a swap changes neither, so
@@ -15,25 +15,33 @@ use prometheus::{
 const GROUP: &[&str] = &["group", "generation"];
 
 macro_rules! metric {
-    ($(#[$doc:meta])* $name:ident: $kind:ty = $register:ident($text:literal, $help:literal, $labels:expr $(, $more:expr)?)) => {
+    ($(#[$doc:meta])* $name:ident: $kind:ty = $register:ident($text:literal, $help:literal $(, $more:expr)*)) => {
         $(#[$doc])*
         #[allow(clippy::expect_used, reason = "names are literals; a test registers all of them")]
         pub static $name: LazyLock<$kind> =
-            LazyLock::new(|| $register!($text, $help, $labels $(, $more)?).expect("the metric registers"));
+            LazyLock::new(|| $register!($text, $help $(, $more)*).expect("the metric registers"));
     };
 }
 
 metric!(
     /// Records whose effect is committed, duplicates included.
+    ///
+    /// High: Nothing: it is the work that is done. At 0 while `millrace_lag_records` is not, the group stands:
+    /// `millrace status`.
     RECORDS: IntCounterVec = register_int_counter_vec("millrace_records_applied_total", "Records applied", GROUP)
 );
 metric!(
     /// Records that had been applied before.
+    ///
+    /// High: After a crash or a reset of a group it rises for a while. If it rises all the time, a producer sends
+    /// everything twice.
     DUPLICATES: IntCounterVec =
         register_int_counter_vec("millrace_duplicates_total", "Records that had been applied before", GROUP)
 );
 metric!(
     /// Records that were read again and passed over: answered so long ago that ledger rows are gone.
+    ///
+    /// High: An operator has set the group back behind what retention has removed; nothing is decided twice.
     ANSWERED: IntCounterVec = register_int_counter_vec(
         "millrace_answered_long_ago_total",
         "Records passed over because they were answered long ago",
@@ -42,70 +50,102 @@ metric!(
 );
 metric!(
     /// Commands by how they were decided.
+    ///
+    /// High: `rejected`: `millrace commands --status rejected` says why. `dead`: as `millrace_open_dead_letters`.
     DECISIONS: IntCounterVec =
         register_int_counter_vec("millrace_decisions_total", "Decided commands", &["context", "status"])
 );
 metric!(
+    /// Seconds from when a command was produced until it was decided, by its type and outcome: completed, rejected. Retries are in it.
+    ///
+    /// High: `millrace_lag_seconds` of the group of the commands, then `millrace_batch_seconds`. Clocks of producers that go wrong
+    /// show here, too.
+    COMMAND_SECONDS: HistogramVec = register_histogram_vec(
+        "millrace_command_seconds", "Duration from produced to decided", &["type", "outcome"],
+        vec![0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 30.0, 300.0]
+    )
+);
+metric!(
     /// Steps of sagas, by where they led.
+    ///
+    /// High: Nothing: it is the work that is done.
     SAGA_STEPS: IntCounterVec =
         register_int_counter_vec("millrace_saga_steps_total", "Steps of sagas", &["saga", "standing"])
 );
 metric!(
     /// Timers that were due, by what became of them: fired, put-off, failed.
+    ///
+    /// High: `failed`: `millrace saga list --stuck` says why. `put-off`: Debezium has not carried the commands of the
+    /// instance yet.
     SAGA_TIMERS: IntCounterVec =
         register_int_counter_vec("millrace_saga_timers_total", "Timers of sagas that were due", &["saga", "outcome"])
 );
 metric!(
     /// Calls to external systems (`call`) and queries for their outcome (`ask`), by outcome: answered, refused, unavailable,
     /// unknown. And webhooks (`webhook`): taken, known, contradicts, unknown-call, other.
+    ///
+    /// High: `unavailable` and `unknown`: the external system fails; its log and the log of this process say why.
+    /// `contradicts`: compare its ledger with ours.
     EFFECT_CALLS: IntCounterVec = register_int_counter_vec(
         "millrace_effect_calls_total", "Calls to external systems, and webhooks", &["effect", "kind", "outcome"]
     )
 );
 metric!(
     /// Seconds until an external system answered.
+    ///
+    /// High: The external system is slow. `effects.calls_max` bounds how many calls wait for it.
     EFFECT_CALL_SECONDS: HistogramVec = register_histogram_vec(
         "millrace_effect_call_seconds", "Duration of a call to an external system", &["effect"],
         vec![0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0]
     )
 );
 metric!(
-    /// Calls that are not done.
-    EFFECT_WAITING: IntGaugeVec =
-        register_int_gauge_vec("millrace_effect_waiting", "Calls that are not done", &["effect"])
-);
-metric!(
     /// 1 while a provider is not called because many different calls have failed.
+    ///
+    /// High: The external system fails for many calls and is asked seldom until one succeeds.
     EFFECT_BREAKER: IntGaugeVec =
         register_int_gauge_vec("millrace_effect_breaker_open", "Providers whose circuit breaker is open", &["effect"])
 );
 metric!(
     /// Records that ended as dead letters.
+    ///
+    /// High: `millrace dlq list`; the runbook has a section for each code.
     DEAD_LETTERS: IntCounterVec =
         register_int_counter_vec("millrace_dead_letters_total", "Dead letters", &["group", "code"])
 );
 metric!(
     /// Blocking records with a wake-up copy on a retry topic.
+    ///
+    /// High: `millrace commands --status retrying` and `millrace_blocked_keys` say what is tried again.
     RETRIES: IntCounterVec =
         register_int_counter_vec("millrace_retries_total", "Wake-up copies written to retry topics", GROUP)
 );
 metric!(
     /// Records that wait behind another of their key: one that is retried, dead or missing.
+    ///
+    /// High: As `millrace_blocked_keys`.
     PARKED: IntCounterVec = register_int_counter_vec("millrace_parked_total", "Records parked", GROUP)
 );
 metric!(
     /// Blocking records whose wake-up copy never came, copied again. More than none wants an explanation.
+    ///
+    /// High: Wake-up copies are lost: is the retention of the retry topics shorter than their delays?
     SWEPT: IntCounterVec =
         register_int_counter_vec("millrace_retries_swept_total", "Overdue blocking records copied again", GROUP)
 );
 metric!(
     /// Batches that were aborted, by why: contended, overran, outdated, fenced, refused, outage, build-too-old,
     /// republish.
+    ///
+    /// High: `contended`: hot keys or a long transaction. `overran`: `postgres.transaction_timeout` is too short for
+    /// a batch. `outage`: `millrace_outage`. `build-too-old`: finish the upgrade. `fenced`: partitions move.
     BATCHES_ABORTED: IntCounterVec =
         register_int_counter_vec("millrace_batches_aborted_total", "Batches aborted", &["group", "generation", "why"])
 );
 metric!(
     /// Seconds from the first statement of a batch to its commit.
+    ///
+    /// High: Postgres is slow: its waits (`pg_stat_activity`), I/O, checkpoints, bloat.
     BATCH_SECONDS: HistogramVec = register_histogram_vec(
         "millrace_batch_seconds", "Duration of a batch's transaction", GROUP,
         vec![0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0]
@@ -113,6 +153,8 @@ metric!(
 );
 metric!(
     /// Records in a batch.
+    ///
+    /// High: Nothing: full batches are the fastest. When they are full and the lag grows, add processes.
     BATCH_RECORDS: HistogramVec = register_histogram_vec(
         "millrace_batch_records", "Records in a batch", GROUP,
         vec![1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0]
@@ -120,74 +162,140 @@ metric!(
 );
 metric!(
     /// Documents that Elasticsearch has acknowledged.
+    ///
+    /// High: Nothing: it is the work that is done.
     DOCUMENTS: IntCounterVec =
         register_int_counter_vec("millrace_documents_published_total", "Documents acknowledged", &["index"])
 );
 metric!(
+    /// Seconds until Elasticsearch has answered a `_bulk` request.
+    ///
+    /// High: Elasticsearch is slow: its thread pool `write`, merges, disk.
+    BULK_SECONDS: HistogramVec = register_histogram_vec(
+        "millrace_bulk_seconds", "Duration of a _bulk request", &["index"],
+        vec![0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0]
+    )
+);
+metric!(
     /// Records of a partition that were lost to retention before the group had read them: it makes no progress until its
     /// offset is reset.
+    ///
+    /// High: The partition stands. Reset the group as `millrace status` says, then `millrace verify`.
     RECORDS_LOST: IntGaugeVec = register_int_gauge_vec(
         "millrace_records_lost", "Records deleted before they were read", &["group", "generation", "topic", "partition"]
     )
 );
 metric!(
     /// 1 while a partition waits for a process of a later release.
+    ///
+    /// High: Finish the upgrade: start a process of the later release.
     BUILD_TOO_OLD: IntGaugeVec = register_int_gauge_vec(
         "millrace_build_too_old", "Partitions that wait for a later build", &["group", "generation", "topic", "partition"]
     )
 );
 metric!(
     /// Panics, by task: fold, member, worker, publisher, timer, call, …
+    ///
+    /// High: A bug of this build: the log has its place. `/readyz` shows what does not work meanwhile.
     PANICS: IntCounterVec = register_int_counter_vec("millrace_panics_total", "Panics that were caught", &["task"])
 );
 metric!(
     /// Partitions that this process works on.
+    ///
+    /// High: It is bad when it is low: the sum over all processes should be the number of partitions of the group.
     PARTITIONS: IntGaugeVec =
         register_int_gauge_vec("millrace_partitions_assigned", "Partitions claimed by this process", GROUP)
 );
 metric!(
     /// 1 while a dependency does not answer one of the workers.
+    ///
+    /// High: The dependency does not answer; the log says what it answers instead. Work goes on by itself.
     OUTAGE: IntGaugeVec = register_int_gauge_vec("millrace_outage", "Workers waiting for a dependency", &["dependency"])
 );
 metric!(
-    /// The state cache: hits, misses, evictions, bytes, entries.
-    STATE_CACHE: IntGaugeVec = register_int_gauge_vec("millrace_state_cache", "The stream state cache", &["figure"])
+    /// The cache of stream states: hits, misses, evictions.
+    ///
+    /// High: many misses and evictions beside hits: a larger `processing.state_cache`.
+    STATE_CACHE: IntCounterVec = register_int_counter_vec(
+        "millrace_state_cache_events_total", "Look-ups and evictions of the stream state cache", &["event"]
+    )
+);
+metric!(
+    /// What the cached states take.
+    ///
+    /// High: nothing: `processing.state_cache` bounds it.
+    STATE_CACHE_BYTES: IntGauge = register_int_gauge("millrace_state_cache_bytes", "Bytes in the stream state cache")
+);
+metric!(
+    /// How many states are cached.
+    ///
+    /// High: nothing, as of `millrace_state_cache_bytes`.
+    STATE_CACHE_ENTRIES: IntGauge =
+        register_int_gauge("millrace_state_cache_entries", "Entries of the stream state cache")
 );
 
 metric!(
     /// Bytes that this process buffers: records that wait for their batch or are in it, copies and documents that are not
     /// acknowledged.
+    ///
+    /// High: At `processing.buffer` fetching pauses: it is the bound, not a leak.
     BUFFERED: IntGaugeVec = register_int_gauge_vec("millrace_buffer_bytes", "Bytes buffered in memory", &["what"])
 );
 
 metric!(
+    /// How much memory the process may have: the limit of its control group. Absent where there is none.
+    ///
+    /// High: nothing. `process_resident_memory_bytes` must stay below it.
+    MEMORY_LIMIT: IntGaugeVec =
+        register_int_gauge_vec("millrace_memory_limit_bytes", "The limit of the control group", &["source"])
+);
+metric!(
+    /// 1, with the version and the release of the build.
+    ///
+    /// High: nothing. Different releases at once are an upgrade that is under way.
+    BUILD: IntGaugeVec = register_int_gauge_vec("millrace_build_info", "The build", &["version", "release"])
+);
+
+metric!(
     /// Findings of the last run of the auditor.
+    ///
+    /// High: `millrace verify` says what differs; the auditor repairs what it finds twice.
     AUDIT_FINDINGS: IntGaugeVec =
         register_int_gauge_vec("millrace_audit_findings", "Findings of the last run of the auditor", &["what"])
 );
 metric!(
     /// Repairs by the auditor of this process.
+    ///
+    /// High: Something writes rows, documents or topics beside Millrace: the table `audit` says what was repaired.
     AUDIT_REPAIRS: IntCounterVec =
         register_int_counter_vec("millrace_audit_repairs_total", "Repairs by the auditor", &["namespace"])
 );
 metric!(
     /// Runs of the auditor that failed.
+    ///
+    /// High: The log says why it could not compare.
     AUDIT_FAILURES: IntCounterVec =
         register_int_counter_vec("millrace_audit_failures_total", "Runs of the auditor that failed", &["namespace"])
 );
 metric!(
     /// When the auditor last finished, seconds since 1970.
+    ///
+    /// High: It is bad when it is low: the auditor does not come to an end; the log says why.
     AUDIT_ENDED: IntGaugeVec =
         register_int_gauge_vec("millrace_audit_ended_seconds", "When the auditor last finished", &["namespace"])
 );
 
 metric!(
     /// Rows that retention has removed or emptied, by their kind.
+    ///
+    /// High: Nothing: it is the work that is done.
     PRUNED: IntCounterVec =
         register_int_counter_vec("millrace_pruned_rows_total", "Rows removed by retention", &["namespace", "kind"])
 );
 metric!(
     /// Runs of retention that failed.
+    ///
+    /// High: The log says why; tables grow until it works.
     PRUNE_FAILURES: IntCounterVec = register_int_counter_vec(
         "millrace_prune_failures_total",
         "Runs of retention that did not remove everything",
@@ -215,6 +323,7 @@ pub fn forget(group: &Group, index: Option<&str>) {
     }
     if let Some(index) = index {
         drop_series(&DOCUMENTS, &[("index", index)]);
+        drop_series(&BULK_SECONDS, &[("index", index)]);
     }
 }
 
@@ -247,21 +356,21 @@ mod tests {
         for histogram in [&BATCH_SECONDS, &BATCH_RECORDS] {
             of_group(histogram, &group).observe(1.0);
         }
-        EFFECT_CALL_SECONDS.with_label_values(&["g"]).observe(1.0);
+        STATE_CACHE.with_label_values(&["hits"]).inc();
+        for gauge in [&STATE_CACHE_BYTES, &STATE_CACHE_ENTRIES] {
+            gauge.set(1);
+        }
+        for histogram in [&EFFECT_CALL_SECONDS, &BULK_SECONDS] {
+            histogram.with_label_values(&["g"]).observe(1.0);
+        }
+        COMMAND_SECONDS.with_label_values(&["t", "completed"]).observe(1.0);
+        BUILD.with_label_values(&["1", "1"]).set(1);
         AUDIT_REPAIRS.with_label_values(&["g"]).inc();
         AUDIT_FAILURES.with_label_values(&["g"]).inc();
         PRUNE_FAILURES.with_label_values(&["g"]).inc();
         PANICS.with_label_values(&["t"]).inc();
         of_group(&PARTITIONS, &group).set(1);
-        for gauge in [
-            &OUTAGE,
-            &STATE_CACHE,
-            &BUFFERED,
-            &AUDIT_FINDINGS,
-            &AUDIT_ENDED,
-            &EFFECT_WAITING,
-            &EFFECT_BREAKER,
-        ] {
+        for gauge in [&OUTAGE, &MEMORY_LIMIT, &BUFFERED, &AUDIT_FINDINGS, &AUDIT_ENDED, &EFFECT_BREAKER] {
             gauge.with_label_values(&["g"]).set(1);
         }
         DOCUMENTS.with_label_values(&["i"]).inc();
@@ -271,7 +380,7 @@ mod tests {
         }
         assert_eq!(
             prometheus::gather().iter().filter(|family| family.name().starts_with("millrace_")).count(),
-            31
+            36
         );
     }
 

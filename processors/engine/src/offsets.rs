@@ -214,40 +214,64 @@ impl Claim {
         !self.is_of_another(later.topic_id) && (later.epoch <= self.epoch || later.applied < self.applied)
     }
 
-    /// Moves the applied offset from this claim's to `to`, and the published one to `published`; a group
-    /// that publishes nothing has `None`. First statement of every batch: it locks the row, so that a later claim
-    /// waits for this transaction to end.
+    /// Moves the applied offset from this claim's to `to`; see [`advance`].
     ///
     /// # Errors
-    /// [`WorkError::Fenced`] when another worker has claimed the partition or the offset is not where we left it,
-    /// [`WorkError::Paused`] when its pause point is below `to`.
+    /// As [`advance`].
     pub async fn advance(
         &self,
         connection: &mut PgConnection,
         to: i64,
         published: Option<i64>,
     ) -> Result<(), WorkError> {
-        let (at, step) = (self.at(), (self.applied, to));
-        let moved = consumer_offset::advance(connection, at, self.epoch, step, published).await?;
-        if moved || broken(mechanism::FENCE) {
-            return Ok(());
-        }
-        let paused = consumer_offset::pause_point(connection, at, self.epoch, self.applied).await?;
-        Err(paused.map_or(WorkError::Fenced, WorkError::Paused))
-    }
-
-    /// Moves the published offset forward. Nothing is lost with it: it only saves work after a crash.
-    ///
-    /// # Errors
-    /// [`WorkError::Fenced`] when another worker has claimed the partition, [`WorkError::Outage`].
-    pub async fn publish(&self, connection: &mut PgConnection, to: i64) -> Result<(), WorkError> {
-        unless_fenced(consumer_offset::publish(connection, self.at(), self.epoch, to).await?)
+        advance(connection, &[Step { claim: self, to, published }]).await
     }
 
     /// What Kafka's copy of the offset is stamped with.
     pub fn stamp(&self) -> Stamp {
         let Self { group, epoch, applied, topic_id, .. } = self;
         Stamp { generation: group.generation, epoch: *epoch, offset: Some(*applied), topic_id: *topic_id }
+    }
+}
+
+/// How a batch moves the offsets of a claimed partition.
+#[derive(Debug, Clone, Copy)]
+pub struct Step<'c> {
+    /// The claim, at the applied offset that the batch begins with.
+    pub claim: &'c Claim,
+    /// The applied offset that it gets.
+    pub to: i64,
+    /// Every document below is in Elasticsearch; a group that publishes nothing has `None`.
+    pub published: Option<i64>,
+}
+
+impl<'c> Step<'c> {
+    fn row(&self) -> consumer_offset::Step<'c> {
+        let Self { claim: Claim { topic, partition, epoch, applied, .. }, to, published } = *self;
+        consumer_offset::Step { topic, partition: *partition, epoch: *epoch, from: *applied, to, published }
+    }
+}
+
+/// Moves the offsets of partitions of one group. First statement of every batch: it locks the rows, so that a later claim
+/// waits for this transaction to end.
+///
+/// # Errors
+/// [`WorkError::Fenced`] when another worker has claimed one of them or its offset is not where we left it,
+/// [`WorkError::Paused`] when the pause point of a single one is below its `to`.
+pub(crate) async fn advance(connection: &mut PgConnection, steps: &[Step<'_>]) -> Result<(), WorkError> {
+    let Some(Step { claim, .. }) = steps.first() else { return Ok(()) };
+    let rows: Vec<consumer_offset::Step<'_>> = steps.iter().map(Step::row).collect();
+    let moved = consumer_offset::advance(connection, &claim.group, &rows).await?;
+    if moved == steps.len() as u64 || broken(mechanism::FENCE) {
+        return Ok(());
+    }
+    match steps {
+        [_] => {
+            let at = claim.at();
+            let paused = consumer_offset::pause_point(connection, at, claim.epoch, claim.applied).await?;
+            Err(paused.map_or(WorkError::Fenced, WorkError::Paused))
+        }
+        _ => Err(WorkError::Fenced),
     }
 }
 

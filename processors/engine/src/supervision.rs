@@ -119,12 +119,13 @@ impl Watch {
         self.gives_way.get().map(String::as_str)
     }
 
-    /// Runs one of its tasks.
-    pub async fn over(&self, task: &str, work: impl Future<Output = ()>) {
-        if let Err(panic) = caught(task, work).await {
+    /// Runs one of its tasks; `None` when it panics.
+    pub async fn over<T>(&self, task: &str, work: impl Future<Output = T>) -> Option<T> {
+        let panicked = |panic| {
             let _ = self.panicked.set(panic);
             self.leave.cancel();
-        }
+        };
+        caught(task, work).await.map_err(panicked).ok()
     }
 }
 

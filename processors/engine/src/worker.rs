@@ -1,6 +1,7 @@
-//! The one loop: take a batch of a partition, fold it, commit states, outputs and the offset together.
+//! The one loop: take what has arrived, fold it, commit states, outputs and the offsets together.
 
 mod aborted;
+mod batch;
 mod parts;
 
 use std::sync::Arc;
@@ -8,7 +9,6 @@ use std::time::Instant;
 
 use futures::future::BoxFuture;
 use millrace_store::Place;
-use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
@@ -18,17 +18,18 @@ use crate::concurrency::Permit;
 use crate::elastic::Document;
 use crate::error::{Fault, WorkError};
 use crate::failpoints;
-use crate::offsets::Claim;
-use crate::publisher::PublisherHandle;
+use crate::offsets::{Claim, Step};
+use crate::publisher::{Mark, PublisherHandle};
 use crate::record::Record;
 use crate::retry::{Lane, Retries, Settled};
 use crate::supervision::Watch;
-use crate::{envelope, metrics, release};
+use crate::{metrics, release};
+pub(crate) use batch::{Ended, Share, alone, together};
 use parts::{after, before, extract_below, within};
 
 /// The most bytes of records in one transaction, unless one record alone is larger: what is made of a record on its way into
 /// Postgres and Elasticsearch takes its size in memory several times.
-const BATCH_BYTES_MAX: usize = 2 << 20;
+pub(crate) const BATCH_BYTES_MAX: usize = 2 << 20;
 
 /// Whether this process is still a member of the Kafka group. Asked before a partition is claimed again.
 pub(crate) type StillOurs = Arc<dyn Fn(Claim) -> BoxFuture<'static, bool> + Send + Sync>;
@@ -37,16 +38,18 @@ pub(crate) type StillOurs = Arc<dyn Fn(Claim) -> BoxFuture<'static, bool> + Send
 /// for such a build.
 pub(crate) type LaterMember = Arc<dyn Fn() -> BoxFuture<'static, Option<i32>> + Send + Sync>;
 
-/// Works on one partition until it is stopped or loses the claim.
+/// Where the documents of a partition go, and how far they are there.
+pub(crate) struct Publishing {
+    pub(crate) publisher: Arc<PublisherHandle>,
+    pub(crate) mark: Arc<Mark>,
+}
+
+/// What works on one partition, as long as its claim is not lost. It rests while no batch has records of the partition.
 pub(crate) struct Worker {
     pub(crate) retries: Retries,
     pub(crate) lane: Lane,
     pub(crate) claim: Claim,
-    pub(crate) records: UnboundedReceiver<Record>,
-    /// How far the partition was read: every record below it was sent before.
-    pub(crate) read_to: watch::Receiver<i64>,
-    pub(crate) batch_max: usize,
-    pub(crate) publisher: Option<PublisherHandle>,
+    pub(crate) publishing: Option<Publishing>,
     pub(crate) still_ours: StillOurs,
     pub(crate) later_member: LaterMember,
     /// The last applied offset of this worker, for Kafka's copy of the offset.
@@ -58,15 +61,6 @@ pub(crate) struct Worker {
     pub(crate) reach: i64,
     /// Taken with a batch, for its first try.
     pub(crate) permit: Option<Permit>,
-}
-
-/// Why a worker goes on.
-enum Wake {
-    Records,
-    /// There is no further record below this offset.
-    ReadTo(i64),
-    Fenced,
-    Stop,
 }
 
 /// What the worker does after a try at a batch.
@@ -91,67 +85,18 @@ impl Delays {
 }
 
 impl Worker {
-    /// Runs until stopped; a batch in flight is finished first.
-    pub(crate) async fn run(mut self) {
-        let mut batch = Vec::with_capacity(self.batch_max);
-        loop {
-            let going_on = match self.take(&mut batch).await {
-                Wake::Records => {
-                    self.fill(&mut batch).await;
-                    self.work(std::mem::take(&mut batch)).await
-                }
-                Wake::ReadTo(offset) => self.pass_over(offset).await,
-                Wake::Fenced => self.recover().await,
-                Wake::Stop => false,
-            };
-            if !going_on {
-                break;
-            }
-        }
-        if let Some(publisher) = self.publisher.take() {
-            publisher.finish().await;
-        }
-    }
-
-    /// Takes what has arrived, at least one record: a batch grows with the backlog and never waits for more.
-    async fn take(&mut self, batch: &mut Vec<Record>) -> Wake {
-        tokio::select! {
-            biased;
-            () = self.stop.cancelled() => Wake::Stop,
-            () = fenced(self.publisher.as_ref()) => Wake::Fenced,
-            taken = self.records.recv_many(batch, self.batch_max) => match (taken, self.lane) {
-                (0, _) => Wake::Stop,
-                (_, Lane::Source) => Wake::Records,
-                (_, Lane::Retry) => self.when_due(batch).await,
-            },
-            Ok(()) = self.read_to.changed() => {
-                let offset = *self.read_to.borrow_and_update();
-                // A record that was sent meanwhile comes first; the offset is sent again then.
-                Wake::ReadTo(if self.records.is_empty() { offset } else { self.claim.applied })
-            }
-        }
-    }
-
-    /// Waits for a permit, and takes what has arrived meanwhile. Wake-up copies wait until each is due instead.
-    async fn fill(&mut self, batch: &mut Vec<Record>) {
-        self.permit = self.retries.role.database().permit().await;
-        while self.lane == Lane::Source && batch.len() < self.batch_max {
-            let Ok(record) = self.records.try_recv() else { return };
-            batch.push(record);
-        }
-    }
-
-    /// Waits until every wake-up copy of a batch is due. All copies of a topic wait equally long, so they are due in order.
-    async fn when_due(&self, copies: &[Record]) -> Wake {
+    /// Waits until every wake-up copy of a batch is due; false when stopped. All copies of a topic wait equally long, so they
+    /// are due in order.
+    async fn when_due(&self, copies: &[Record]) -> bool {
         let due = copies.iter().map(|copy| self.retries.due(copy)).max().unwrap_or_default();
         tokio::select! {
-            () = self.stop.cancelled() => Wake::Stop,
-            () = tokio::time::sleep(due) => Wake::Records,
+            () = self.stop.cancelled() => false,
+            () = tokio::time::sleep(due) => true,
         }
     }
 
     /// The publisher was fenced while there was nothing to apply: claims again, so that it can go on.
-    async fn recover(&mut self) -> bool {
+    pub(crate) async fn recover(&mut self) -> bool {
         self.aborted("fenced", "another epoch has claimed the partition");
         self.retries.role.forget();
         let (lost, mut backoff) = (self.claim.epoch, Backoff::new());
@@ -165,7 +110,7 @@ impl Worker {
 
     /// Moves beyond markers of transactions, records of aborted ones, and gaps: they are no records, and tools that compare
     /// offsets would wait for them for ever. When it fails, the next call is within a second.
-    async fn pass_over(&mut self, to: i64) -> bool {
+    pub(crate) async fn pass_over(&mut self, to: i64) -> bool {
         if to <= self.claim.applied || failpoints::broken(failpoints::mechanism::NO_RECORD) {
             return true;
         }
@@ -184,19 +129,28 @@ impl Worker {
     }
 
     fn acknowledged(&self) -> Option<i64> {
-        self.publisher.as_ref().map(PublisherHandle::acknowledged)
+        self.publishing.as_ref().map(|publishing| publishing.mark.acknowledged())
     }
 
-    /// After a commit: everything below `to` is applied, and what it changed is to be published.
-    async fn moved(&mut self, to: i64, published: Option<i64>, documents: Vec<Document>) {
+    /// A batch has moved the offsets: everything below `to` is applied.
+    fn applied(&mut self, to: i64, published: Option<i64>) {
         self.claim.applied = to;
-        if let (Some(publisher), Some(published)) = (&self.publisher, published) {
-            publisher.recorded(published);
-        }
-        if let Some(publisher) = &self.publisher {
-            publisher.send(to, documents).await;
+        if let (Some(Publishing { mark, .. }), Some(published)) = (&self.publishing, published) {
+            mark.recorded(published);
         }
         self.position.send_replace(self.claim.clone());
+    }
+
+    /// After a commit: what the records below `to` changed is to be published.
+    async fn moved(&mut self, to: i64, published: Option<i64>, documents: Vec<Document>) {
+        self.applied(to, published);
+        self.publish(to, documents).await;
+    }
+
+    async fn publish(&self, to: i64, documents: Vec<Document>) {
+        if let Some(Publishing { publisher, mark }) = &self.publishing {
+            publisher.send(vec![(mark.clone(), to)], documents, self.stop.cancelled()).await;
+        }
     }
 
     /// Applies a batch; false when the partition is to be given back.
@@ -306,13 +260,14 @@ impl Worker {
             Some(permit) => Some(permit),
             None => self.retries.role.database().permit().await,
         };
-        let (at, to) = (last.place(), last.offset + 1);
-        let published = self.acknowledged();
-        let settled =
-            self.retries.role.database().in_time(self.commit(batch, &at, (to, published), refused)).await?;
+        let (at, to, published) = (last.place(), last.offset + 1, self.acknowledged());
+        let step = Step { claim: &self.claim, to, published };
+        let commit = self.commit(batch, &at, step, refused);
+        let settled = self.retries.role.database().in_time(commit).await?;
         drop(permit);
         failpoints::pass(failpoints::AFTER_COMMIT);
-        self.committed(batch, (to, published), settled, started).await;
+        let documents = batch::remember(&self.claim.group, &[batch], settled, started);
+        self.moved(to, published, documents).await;
         Ok(())
     }
 
@@ -320,55 +275,29 @@ impl Worker {
         &self,
         batch: &[Record],
         at: &Place,
-        (to, published): (i64, Option<i64>),
+        step: Step<'_>,
         refused: Option<&Fault>,
     ) -> Result<Settled, WorkError> {
         let records: Vec<&Record> = batch.iter().collect();
-        let mut transaction = self.retries.role.database().begin().await?;
-        self.claim.advance(&mut transaction, to, published).await?;
-        if failpoints::broken(failpoints::mechanism::ONE_TRANSACTION) {
-            transaction.commit().await?;
-            transaction = self.retries.role.database().begin().await?;
-        }
+        let mut transaction = batch::begin(self.retries.role.database(), &[step]).await?;
         let settled = match self.lane {
             Lane::Source => self.retries.settle(&mut transaction, at, &records, refused).await?,
             // The sweep wakes its blocking record again, and the others need not wait for that.
             Lane::Retry if refused.is_some() => Settled::default(),
             Lane::Retry => self.retries.settle_wake_ups(&mut transaction, at, &records).await?,
         };
-        failpoints::pass(failpoints::BEFORE_COMMIT);
-        transaction.commit().await?;
+        batch::end(transaction).await?;
         Ok(settled)
-    }
-
-    async fn committed(
-        &mut self,
-        batch: &[Record],
-        (to, published): (i64, Option<i64>),
-        settled: Settled,
-        started: Instant,
-    ) {
-        for remember in settled.remember {
-            remember();
-        }
-        let group = &self.claim.group;
-        metrics::of_group(&metrics::RECORDS, group).inc_by(batch.len() as u64);
-        metrics::of_group(&metrics::BATCH_RECORDS, group).observe(batch.len() as f64);
-        metrics::of_group(&metrics::BATCH_SECONDS, group).observe(started.elapsed().as_secs_f64());
-        let group = &*group.own_name();
-        let trace = batch.last().and_then(|record| record.header(envelope::TRACEPARENT));
-        tracing::debug!(group, topic = self.claim.topic, to, records = batch.len(), trace, "batch committed");
-        self.moved(to, published, settled.documents).await;
     }
 
     /// Sends documents again whose batch was committed by a process that may have died before it published them.
     async fn republish(&mut self, batch: &[Record]) -> bool {
-        let (Some(last), Some(publisher)) = (batch.last(), &self.publisher) else { return true };
+        let (Some(last), Some(_)) = (batch.last(), &self.publishing) else { return true };
         let mut delays = Delays::new();
         loop {
             match self.changed(batch).await {
                 Ok(documents) => {
-                    publisher.send(last.offset + 1, documents).await;
+                    self.publish(last.offset + 1, documents).await;
                     return true;
                 }
                 Err(WorkError::BuildTooOld(reason)) => {
@@ -394,13 +323,5 @@ impl Worker {
             self.retries.documents(&mut connection, self.lane, &records).await
         };
         database.in_time(read).await
-    }
-}
-
-/// Waits until the publisher is fenced; for ever without one.
-async fn fenced(publisher: Option<&PublisherHandle>) {
-    match publisher {
-        Some(publisher) => publisher.fenced().await,
-        None => std::future::pending().await,
     }
 }

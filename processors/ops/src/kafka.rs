@@ -177,25 +177,32 @@ pub async fn retentions(config: &Kafka, topics: &[String]) -> Result<BTreeMap<St
 ///
 /// # Errors
 /// [`Failure::Unreachable`].
-pub fn written_ends(
-    config: &Kafka,
-    partitions: &[(String, i32)],
-) -> Result<BTreeMap<(String, i32), i64>, Failure> {
+pub fn written_ends(config: &Kafka, partitions: &[Partition]) -> Result<Offsets, Failure> {
     let fail = |error: KafkaError| failure(config, &error);
     let mut client = groupless_config(config);
     client.set("isolation.level", "read_uncommitted");
     let consumer: BaseConsumer = client.create().map_err(fail)?;
+    offsets(&consumer, partitions, Offset::End).map_err(fail)
+}
+
+/// A topic and the number of a partition.
+pub type Partition = (String, i32);
+/// An offset of each partition.
+pub type Offsets = BTreeMap<Partition, i64>;
+
+/// The first or the end offsets of partitions, asked for at once.
+fn offsets(consumer: &BaseConsumer, partitions: &[Partition], which: Offset) -> KafkaResult<Offsets> {
     let mut list = TopicPartitionList::new();
     for (topic, partition) in partitions {
-        // In place of a time it asks for the end: ListOffsets of Kafka's protocol.
-        list.add_partition_offset(topic, *partition, Offset::End).map_err(fail)?;
+        // In place of a time it asks for the beginning or the end: ListOffsets of Kafka's protocol.
+        list.add_partition_offset(topic, *partition, which)?;
     }
-    let found = consumer.offsets_for_times(list, TIMEOUT).map_err(fail)?;
-    let end = |element: &TopicPartitionListElem<'_>| match element.offset() {
+    let found = consumer.offsets_for_times(list, TIMEOUT)?;
+    let offset = |element: &TopicPartitionListElem<'_>| match element.offset() {
         Offset::Offset(offset) => Some(((element.topic().to_owned(), element.partition()), offset)),
         _ => None,
     };
-    Ok(found.elements().iter().filter_map(end).collect())
+    Ok(found.elements().iter().filter_map(offset).collect())
 }
 
 /// What a [`Reader`] meets in a partition.
@@ -260,6 +267,56 @@ impl<'c> Reader<'c> {
         let list = self.consumer.fetch_group_list(Some(group), TIMEOUT);
         let list = list.map_err(|error| failure(self.config, &error))?;
         Ok(release::later_member(&list))
+    }
+
+    /// Of each of these partitions the first offset and the last stable one: nothing from there on can be read now. Those that do not
+    /// answer are left out.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`].
+    pub fn ends_of(&self, partitions: &[Partition]) -> Result<BTreeMap<Partition, (i64, i64)>, Failure> {
+        let fail = |error: KafkaError| failure(self.config, &error);
+        let firsts = offsets(&self.consumer, partitions, Offset::Beginning).map_err(fail)?;
+        let mut ends = offsets(&self.consumer, partitions, Offset::End).map_err(fail)?;
+        let both = firsts.into_iter().filter_map(|(place, first)| {
+            let end = ends.remove(&place)?;
+            Some((place, (first, end)))
+        });
+        Ok(both.collect())
+    }
+
+    /// Shows the last records of partitions, partitions mixed: of each a few, the last one last. False when not all were there in time.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`].
+    pub fn visit_last(
+        &self,
+        partitions: &[Partition],
+        time: Duration,
+        mut visitor: impl FnMut(&BorrowedMessage<'_>),
+    ) -> Result<bool, Failure> {
+        let fail = |error: KafkaError| failure(self.config, &error);
+        let mut list = TopicPartitionList::new();
+        let ends = self.ends_of(partitions)?;
+        let filled = ends.iter().filter(|(_, (first, end))| first < end);
+        for ((topic, partition), (first, end)) in filled {
+            // The last one may be the marker of a transaction.
+            let from = Offset::Offset((end - 2).max(*first));
+            list.add_partition_offset(topic, *partition, from).map_err(fail)?;
+        }
+        let (mut left, until) = (list.count(), Instant::now() + time);
+        self.consumer.assign(&list).map_err(fail)?;
+        while left > 0
+            && let Some(rest) = until.checked_duration_since(Instant::now())
+        {
+            match self.consumer.poll(rest.min(Duration::from_millis(200))) {
+                Some(Err(KafkaError::PartitionEOF(_))) => left -= 1,
+                Some(message) => visitor(&message.map_err(fail)?),
+                None => {}
+            }
+        }
+        self.consumer.unassign().map_err(fail)?;
+        Ok(left == 0 && ends.len() == partitions.len())
     }
 
     /// The first offset of a partition and its last stable one: nothing from there on can be read now.

@@ -19,6 +19,7 @@ pub mod known;
 pub mod layout;
 pub mod listener;
 pub mod moment;
+pub mod observed;
 pub mod outage;
 pub mod outbox;
 pub mod page;

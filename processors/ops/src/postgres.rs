@@ -5,7 +5,7 @@ use std::time::Duration;
 use millrace_engine::release::{later, release};
 use millrace_store::deployed::{self, Support};
 use millrace_store::{Means, migrations};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 
 use crate::address::Address;
 use crate::config::Config;
@@ -177,6 +177,20 @@ impl Database {
         };
         Failure::unreachable(service, &self.address, reason)
     }
+}
+
+/// The answer to a question about a name.
+pub(crate) async fn exists(
+    connection: &mut PgConnection,
+    question: &'static str,
+    name: &str,
+) -> sqlx::Result<bool> {
+    sqlx::query_scalar(question).bind(name).fetch_one(connection).await
+}
+
+/// Executes statements that this build has made.
+pub(crate) async fn execute(connection: &mut PgConnection, sql: String) -> sqlx::Result<()> {
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.map(|_| ())
 }
 
 /// Whether a build of this release may work on tables of a version that it does not know.

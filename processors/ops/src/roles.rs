@@ -14,6 +14,7 @@ use millrace_engine::database::Pool;
 use millrace_engine::effects::{self, Caller, EffectRole};
 use millrace_engine::retry::Retries;
 use millrace_engine::sagas::{self, Process, SagaRole};
+use millrace_engine::supervision::Watch;
 use millrace_engine::views::{self, LogRole, RowRole, TallyRole};
 use millrace_engine::{
     Buffers, Copier, Elastic, GroupSettings, KafkaSettings, Member, Producer, Registry, Role, database,
@@ -150,7 +151,7 @@ impl Roles {
     }
 
     /// Joins a Kafka group with the roles of a name (the commands, a saga, an effect or a view) and generation.
-    pub fn join(&self, name: &str, generation: i32, group: &str) -> Result<Member, Failure> {
+    pub fn join(&self, name: &str, generation: i32, group: &str, watch: Watch) -> Result<Member, Failure> {
         let config = &self.config;
         let Processing { commands_batch_max, events_batch_max, .. } = config.processing;
         let batch_max = if name == COMMANDS { commands_batch_max } else { events_batch_max };
@@ -160,7 +161,7 @@ impl Roles {
         let kafka = self.kafka.clone();
         let kafka = if name == COMMANDS { kafka.or(FETCHED_AHEAD, COMMANDS_AHEAD_KB) } else { kafka };
         let member =
-            Member::join(&kafka, settings, group, roles, self.producer.clone(), self.elastic.clone());
+            Member::join(&kafka, settings, group, roles, self.producer.clone(), self.elastic.clone(), watch);
         member.map_err(|error| Failure::usage("kafka.properties").caused_by(error))
     }
 

@@ -13,7 +13,8 @@ use crate::statements::statements;
 use crate::timestamp::Nearest;
 
 statements! {
-    ANY = "SELECT EXISTS (SELECT FROM blocked_key WHERE grp = $1 AND generation = $2 AND topic = $3)";
+    TOPICS = "SELECT topic FROM UNNEST($3::text[]) AS asked(topic)
+         WHERE EXISTS (SELECT FROM blocked_key AS b WHERE b.grp = $1 AND b.generation = $2 AND b.topic = asked.topic)";
     LOCK = "SELECT key, status, partition, \"offset\", attempts FROM blocked_key
          WHERE grp = $1 AND generation = $2 AND topic = $3 AND key = ANY($4)
          ORDER BY key FOR UPDATE";
@@ -58,12 +59,16 @@ statements! {
     REMOVE = "DELETE FROM blocked_key WHERE grp = $1 AND generation = $2";
 }
 
-/// Whether any key of a topic is blocked; most of the time none is.
+/// In which of these topics a key is blocked; most of the time in none.
 ///
 /// # Errors
 /// The database's, as of every function here.
-pub async fn any(connection: &mut PgConnection, group: &Group, topic: &str) -> sqlx::Result<bool> {
-    sqlx::query_scalar(ANY).bind(&group.id).bind(group.generation).bind(topic).fetch_one(connection).await
+pub async fn topics(
+    connection: &mut PgConnection,
+    group: &Group,
+    topics: &[&str],
+) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar(TOPICS).bind(&group.id).bind(group.generation).bind(topics).fetch_all(connection).await
 }
 
 /// Key, status, partition and offset of the blocking record, attempts.

@@ -66,7 +66,6 @@ statements! {
          WHERE ctid = ANY (ARRAY(SELECT ctid ", prunable!(), " AND ended_at >= coalesce($2::timestamptz, '-infinity')
              ORDER BY ended_at LIMIT $3 FOR UPDATE SKIP LOCKED))
          RETURNING ended_at");
-    WAITING = "SELECT count(*) FROM effect WHERE effect = $1 AND status IN ('waiting', 'calling')";
 }
 
 /// A call that an event asks for.
@@ -248,14 +247,6 @@ pub async fn settle(
         .execute(connection)
         .await?;
     Ok(written.rows_affected() == 1)
-}
-
-/// How many calls are not done.
-///
-/// # Errors
-/// The database's.
-pub async fn waiting(executor: impl PgExecutor<'_>, effect: &str) -> sqlx::Result<i64> {
-    sqlx::query_scalar(WAITING).bind(effect).fetch_one(executor).await
 }
 
 /// How many calls there are whose bodies retention removes.

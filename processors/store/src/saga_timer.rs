@@ -34,6 +34,8 @@ statements! {
     PUT_OFF = "UPDATE saga_timer SET due_at = now() + r.after * interval '1 ms', attempts = r.attempts, error = r.error
          FROM UNNEST($2::uuid[], $3::bigint[], $4::int[], $5::text[]) AS r(id, after, attempts, error)
          WHERE saga = $1 AND saga_timer.id = r.id";
+    OVERDUE = "SELECT saga, count(*), min(due_at) FROM saga_timer
+         WHERE saga = ANY($1) AND due_at <= now() GROUP BY saga ORDER BY saga";
     OF_INSTANCE = "SELECT name, set_at, least(due_at, '9999-12-31') AS due_at, attempts, error FROM saga_timer
          WHERE saga = $1 AND instance = $2 ORDER BY due_at";
 }
@@ -172,4 +174,15 @@ pub async fn of_instance(
     instance: &str,
 ) -> sqlx::Result<Vec<Timer>> {
     sqlx::query_as(OF_INSTANCE).bind(saga).bind(instance).fetch_all(executor).await
+}
+
+/// How many timers of each of these sagas are due, and since when the first of them.
+///
+/// # Errors
+/// The database's.
+pub async fn overdue(
+    executor: impl PgExecutor<'_>,
+    sagas: &[&str],
+) -> sqlx::Result<Vec<(String, i64, Nearest)>> {
+    sqlx::query_as(OVERDUE).bind(sagas).fetch_all(executor).await
 }

@@ -12,6 +12,7 @@ statements! {
     MARK = "SELECT mark FROM verified WHERE what = $1";
     SET = "INSERT INTO verified (what, mark) VALUES ($1, $2)
          ON CONFLICT (what) DO UPDATE SET mark = excluded.mark, verified_at = now()";
+    WHEN = "SELECT what, verified_at FROM verified ORDER BY what";
     FORGET = "DELETE FROM verified WHERE what = $1";
     NOW = "SELECT clock_timestamp()";
     /// Those of other programs write nothing of ours. A transaction that has ended can be seen before its session says so.
@@ -40,6 +41,14 @@ pub async fn set<M: Serialize + Sync>(
     mark: &M,
 ) -> sqlx::Result<()> {
     sqlx::query(SET).bind(what).bind(Json(mark)).execute(executor).await.map(|_| ())
+}
+
+/// What was found right, and when the last time.
+///
+/// # Errors
+/// The database's.
+pub async fn when(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<(String, DateTime<Utc>)>> {
+    sqlx::query_as(WHEN).fetch_all(executor).await
 }
 
 /// Nothing of it is verified any more.

@@ -248,6 +248,7 @@ fn old_names_lead_to_every_setting_once() {
         "processing.abandoned_after",
         "topics.growth_hold",
         "audit.whole_interval",
+        "metrics.interval",
     ]);
     renamed.sort_unstable();
     let names = names().filter(|name| !name.starts_with("retention."));

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::TryFutureExt as _;
 use futures::future::OptionFuture;
-use futures::{FutureExt as _, TryFutureExt as _};
 use millrace_engine::metrics;
 use millrace_engine::supervision::{Restarts, Watch, caught};
 use millrace_ops::config::Config;
@@ -362,17 +362,17 @@ impl Members {
     }
 
     fn join(&mut self, place: Place) -> Result<(), Failure> {
-        let member = self.roles.join(&place.name, place.generation, &place.group)?;
-        tracing::info!(group = place.group, generation = place.generation, "running");
         let watch = Watch::new(&self.stop);
+        let member = self.roles.join(&place.name, place.generation, &place.group, watch.clone())?;
+        tracing::info!(group = place.group, generation = place.generation, "running");
         let beside = self.roles.beside(&place.name, watch.leave().clone());
         let over = watch.clone();
         let task = tokio::spawn(async move {
             let member = async {
-                over.over("member", member.run(over.clone())).await;
+                over.over("member", member.run()).await;
                 over.leave().cancel();
             };
-            let beside = over.over("beside", OptionFuture::from(beside).map(|_| ()));
+            let beside = over.over("beside", OptionFuture::from(beside));
             futures::join!(member, beside);
         });
         self.running.insert(place, Running { watch, task });

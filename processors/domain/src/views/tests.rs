@@ -382,7 +382,7 @@ fn every_field_of_the_event_log_is_mapped() {
         occurred_at: chrono::DateTime::default(),
         correlation_id: None,
         causation_id: None,
-        data: order_placed("1", 0),
+        data: serde_json::to_value(order_placed("1", 0)).expect("JSON"),
     };
     assert_maps(&properties(EventLog::MAPPING), fields(&document));
 }

@@ -59,7 +59,10 @@ impl Visitor for Views {
 
     fn log<L: Log>(&mut self) {
         self.check(L::NAME, L::FOLD, L::CONTEXTS, |events| {
-            events.iter().map(|event| (event.id.clone(), json(&L::document(event)))).collect()
+            events
+                .iter()
+                .map(|event| (event.id.clone(), json(&L::document(event, json(&event.event)))))
+                .collect()
         });
     }
 

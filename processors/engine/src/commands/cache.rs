@@ -102,16 +102,12 @@ impl StateCache {
     /// Shows the figures to Prometheus.
     pub(super) fn export(&self) {
         let CacheFigures { hits, misses, evictions, bytes, entries } = self.figures();
-        let figures = [
-            ("hits", hits),
-            ("misses", misses),
-            ("evictions", evictions),
-            ("bytes", bytes),
-            ("entries", entries as u64),
-        ];
-        for (figure, value) in figures {
-            metrics::STATE_CACHE.with_label_values(&[figure]).set(i64::try_from(value).unwrap_or(i64::MAX));
+        for (event, count) in [("hits", hits), ("misses", misses), ("evictions", evictions)] {
+            let counter = metrics::STATE_CACHE.with_label_values(&[event]);
+            counter.inc_by(count.saturating_sub(counter.get()));
         }
+        metrics::STATE_CACHE_BYTES.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        metrics::STATE_CACHE_ENTRIES.set(i64::try_from(entries).unwrap_or(i64::MAX));
     }
 }
 

@@ -8,7 +8,7 @@ use millrace_store::refolded::{self, Of};
 use sqlx::PgConnection;
 
 use super::Shared;
-use super::refold::{Events, Stream, opened};
+use super::refold::{Events, Hindrance, Stream, opened};
 use crate::error::{Dependency, WorkError};
 use crate::registry::Registry;
 
@@ -22,7 +22,7 @@ const LOGGED_EVERY: i64 = 100_000;
 /// The state of a long stream at a version.
 ///
 /// # Errors
-/// [`WorkError::Outage`] while it is still being folded.
+/// [`WorkError::Outage`] while it is still being folded; what it could not be folded for, once that is known.
 pub(super) async fn state(
     connection: &mut PgConnection,
     shared: &Shared,
@@ -48,9 +48,7 @@ fn begin(shared: &Shared, stream: Stream, (at, version): (i64, i64)) -> WorkErro
     let progress = format!("the state of {context}/{id} is folded again from its events: {at} of {version}");
     let mut streams = shared.refolders.refolding.streams();
     match streams.get(&stream) {
-        Some(Some((since, why))) if since.elapsed() < TRIED_AGAIN_AFTER => {
-            return WorkError::Refused(why.as_str().into());
-        }
+        Some(Some((since, hindrance))) if since.elapsed() < TRIED_AGAIN_AFTER => return hindrance.error(),
         Some(None) => {}
         _ => {
             streams.insert(stream.clone(), None);
@@ -66,13 +64,13 @@ async fn refold(shared: Shared, stream: Stream, version: i64) {
     tracing::info!(context, id, version, "a long stream is folded again from its events, in pages");
     let ended = pages(&shared, (*context, id.as_str()), version).await;
     let mut streams = shared.refolders.refolding.streams();
-    match ended {
-        Err(error) if error.fault().is_some() => {
-            tracing::warn!(context, id, %error, "a long stream cannot be folded again");
-            streams.insert(stream, Some((Instant::now(), error.to_string())));
+    match ended.as_ref().err().and_then(Hindrance::of) {
+        Some(hindrance) => {
+            tracing::warn!(context, id, why = %hindrance.error(), "a long stream cannot be folded again");
+            streams.insert(stream, Some((Instant::now(), hindrance)));
         }
-        // The next batch that needs it goes on from there: an outage, or a later build's event, is no fault of the stream.
-        Ok(()) | Err(_) => drop(streams.remove(&stream)),
+        // The next batch that needs it goes on from there.
+        None => drop(streams.remove(&stream)),
     }
 }
 
@@ -106,7 +104,7 @@ async fn events(
     let page = outbox::page(connection, (context, id), (at, version), IN_BATCH_MAX).await?;
     let (mut last, mut events) = (at, Events::with_capacity(page.len()));
     for (version, payload) in page {
-        events.push(opened(registry, &payload).await?);
+        events.push(opened(connection, registry, &payload).await?);
         last = version;
     }
     Ok((last, events))

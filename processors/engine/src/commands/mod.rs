@@ -19,7 +19,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::Utc;
 use millrace_domain::Context;
-use millrace_schemas::{Definition, Kind};
+use millrace_schemas::{Definition, Kind, short_name};
 use millrace_store::Group;
 use millrace_store::names::Namespace;
 use sqlx::PgConnection;
@@ -27,7 +27,7 @@ use tokio::sync::OnceCell;
 
 pub use cache::{CacheFigures, StateCache};
 pub use identity::Identity;
-pub use refold::{Refolders, refold_events};
+pub use refold::Refolders;
 
 use crate::database::Pool;
 use crate::error::{Fault, WorkError};
@@ -36,6 +36,9 @@ use crate::outbox::{self, SchemaIds};
 use crate::record::Record;
 use crate::registry::Registry;
 use crate::role::{Folded, Role};
+
+/// The outcome of a command that could not be decided.
+const DEAD: &str = "dead";
 
 /// What the deciders of all contexts share.
 #[derive(Clone)]
@@ -64,6 +67,8 @@ pub struct Commands<C> {
 impl<C: Context> Commands<C> {
     /// A decider of the context `C`.
     pub fn new(shared: Shared) -> Self {
+        // From 0 on: Prometheus sees no increase in a series that begins with 1.
+        metrics::DECISIONS.with_label_values(&[C::NAME, DEAD]);
         Self { shared, schema_ids: OnceCell::new(), context: std::marker::PhantomData }
     }
 
@@ -119,7 +124,7 @@ impl<C: Context> Role for Commands<C> {
         record: &Record,
         fault: &Fault,
     ) -> Result<(), WorkError> {
-        metrics::DECISIONS.with_label_values(&[C::NAME, "dead"]).inc();
+        metrics::DECISIONS.with_label_values(&[C::NAME, DEAD]).inc();
         let identity = own::identity_of_dead(connection, &self.shared.namespace, C::NAME, record).await?;
         ledger::insert_dead(connection, C::NAME, &identity, record, fault).await
     }
@@ -145,8 +150,15 @@ impl<C: Context> Commands<C> {
                 cache.put(C::NAME, stream.id, stream.version, stream.state);
             }
             cache.export();
+            let now = Utc::now();
             for receipt in receipts {
-                metrics::DECISIONS.with_label_values(&[C::NAME, receipt.status.as_str()]).inc();
+                let outcome = receipt.status.as_str();
+                metrics::DECISIONS.with_label_values(&[C::NAME, outcome]).inc();
+                if let Some(produced_at) = receipt.produced_at {
+                    let took = (now - produced_at).as_seconds_f64().max(0.0);
+                    let labels = [short_name(receipt.record_type), outcome];
+                    metrics::COMMAND_SECONDS.with_label_values(&labels).observe(took);
+                }
             }
         })
     }

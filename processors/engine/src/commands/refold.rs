@@ -18,11 +18,38 @@ pub(super) type Stream = (&'static str, String);
 
 /// The streams that are being folded again; those that could not be, since when and why.
 #[derive(Default)]
-pub(super) struct Refolding(Mutex<HashMap<Stream, Option<(Instant, String)>>>);
+pub(super) struct Refolding(Mutex<HashMap<Stream, Option<(Instant, Hindrance)>>>);
 
 impl Refolding {
-    pub(super) fn streams(&self) -> MutexGuard<'_, HashMap<Stream, Option<(Instant, String)>>> {
+    pub(super) fn streams(&self) -> MutexGuard<'_, HashMap<Stream, Option<(Instant, Hindrance)>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why a stream cannot be folded again, for people, when another try at once would end the same.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Hindrance {
+    /// Its data are refused.
+    Refused(String),
+    /// An event may be of a later release.
+    TooOld(String),
+}
+
+impl Hindrance {
+    /// An outage is none: the next try goes on from where this one came to.
+    pub(super) fn of(error: &WorkError) -> Option<Self> {
+        match error {
+            WorkError::BuildTooOld(why) => Some(Self::TooOld(why.clone())),
+            other => other.fault().map(|fault| Self::Refused(fault.message)),
+        }
+    }
+
+    /// What a batch that needs the stream ends with.
+    pub(super) fn error(&self) -> WorkError {
+        match self {
+            Self::Refused(why) => WorkError::Refused(why.as_str().into()),
+            Self::TooOld(why) => WorkError::BuildTooOld(why.clone()),
+        }
     }
 }
 
@@ -102,8 +129,8 @@ fn fold_events<C: Context>(state: Option<String>, events: &Events) -> Result<Opt
 /// The events of streams from the outbox, in order, each with its writer's schema and its body.
 ///
 /// # Errors
-/// [`WorkError`]; an event that cannot be read is refused data.
-pub async fn refold_events(
+/// [`WorkError`]; an event that cannot be read is refused data, or of a later release.
+async fn refold_events(
     connection: &mut PgConnection,
     registry: &Registry,
     context: &str,
@@ -112,14 +139,35 @@ pub async fn refold_events(
     let rows = outbox::payloads(connection, context, ids).await?;
     let mut streams: HashMap<String, Events> = HashMap::new();
     for (id, payload) in rows {
-        streams.entry(id).or_default().push(opened(registry, &payload).await?);
+        streams.entry(id).or_default().push(opened(connection, registry, &payload).await?);
     }
     Ok(streams)
 }
 
-/// The writer's schema and the body of an event of the outbox; one that cannot be read is refused data.
-pub(super) async fn opened(registry: &Registry, payload: &[u8]) -> Result<StoredEvent, WorkError> {
-    let opened = registry.open(Some(payload)).await?;
-    let (writer, body) = opened.map_err(|fault| WorkError::Refused(fault.message.into()))?;
-    Ok((writer, body.to_vec()))
+/// The writer's schema and the body of an event of the outbox; one that cannot be read is refused data, or of a later release.
+pub(super) async fn opened(
+    connection: &mut PgConnection,
+    registry: &Registry,
+    payload: &[u8],
+) -> Result<StoredEvent, WorkError> {
+    match registry.open(Some(payload)).await? {
+        Ok((writer, body)) => Ok((writer, body.to_vec())),
+        Err(fault) => Err(release::of_stored(connection, &fault).await),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Dependency;
+
+    #[test]
+    fn a_stream_that_a_later_release_has_written_waits_for_it_as_anything_else_does() {
+        let again = |error| Hindrance::of(&error).map(|hindrance| hindrance.error());
+        let too_old = again(WorkError::BuildTooOld("release 3 is deployed".to_owned()));
+        assert!(matches!(too_old, Some(WorkError::BuildTooOld(why)) if why == "release 3 is deployed"));
+        let refused = again(WorkError::Refused("stream orders/1: no JSON".into()));
+        assert!(matches!(refused, Some(WorkError::Refused(why)) if why.text() == "stream orders/1: no JSON"));
+        assert!(again(WorkError::outage(Dependency::Postgres, "out of reach")).is_none());
+    }
 }

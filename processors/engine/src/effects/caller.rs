@@ -56,21 +56,30 @@ impl<E: Effect> Caller<E> {
     /// One try of a call, from lease to ledger.
     #[tracing::instrument(level = "debug", name = "call", skip_all, fields(effect = E::NAME, key = %leased.key, event = leased.cause.id))]
     pub(super) async fn attempt(&self, leased: Leased, until: Instant) -> Health {
-        let (outcome, health, request) = match serde_json::from_str(&leased.request) {
+        let (outcome, health, request) = self.tried(&leased, until).await;
+        if let CallOutcome::GiveUp(GaveUp { reason, unknown }) = &outcome {
+            tracing::warn!(effect = E::NAME, key = %leased.key, event = leased.cause.id, unknown, reason, "a call is given up");
+        }
+        self.settle(&leased, request.as_ref(), &outcome).await;
+        health
+    }
+
+    /// How a try ends. What this build cannot read is left to one that can, however long ago it was asked for.
+    async fn tried(
+        &self,
+        leased: &Leased,
+        until: Instant,
+    ) -> (CallOutcome<E::Answer>, Health, Option<E::Request>) {
+        match serde_json::from_str(&leased.request) {
             Ok(request) => {
-                let (outcome, health) = self.follow(&leased, &request, until).await;
+                let (outcome, health) = self.follow(leased, &request, until).await;
                 (outcome, health, Some(request))
             }
             Err(error) => {
                 let error = format!("this build cannot read the request: {error}");
                 (CallOutcome::Later { unknown: leased.known.unknown, error }, Health::Unknown, None)
             }
-        };
-        if let CallOutcome::GiveUp(GaveUp { reason, unknown }) = &outcome {
-            tracing::warn!(effect = E::NAME, key = %leased.key, event = leased.cause.id, unknown, reason, "a call is given up");
         }
-        self.settle(&leased, request.as_ref(), &outcome).await;
-        health
     }
 
     /// Asks and calls by the policy.
@@ -362,6 +371,22 @@ mod tests {
                 "{outcome:?}"
             );
             assert!(!received.contains(&"call"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_that_a_later_release_has_stored_is_neither_called_nor_given_up() {
+        for unknown in [false, true] {
+            let provider = Arc::new(Scripted::new(Ok(None), Ok(Taken)));
+            let request = r#"{"later": true}"#.to_owned();
+            let known = Known { age: SECOND * 3_600, ..leased(unknown).known };
+            let stored = Leased { request, known, ..leased(unknown) };
+            let (outcome, ..) = caller(provider.clone()).tried(&stored, Instant::now() + SECOND * 60).await;
+            assert!(
+                matches!(outcome, CallOutcome::Later { unknown: known, .. } if known == unknown),
+                "{outcome:?}"
+            );
+            assert!(provider.received.lock().unwrap().is_empty());
         }
     }
 

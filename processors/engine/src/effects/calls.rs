@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use millrace_domain::Effect;
-use millrace_store::effect;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -18,8 +17,6 @@ use crate::supervision::{Panic, caught};
 
 /// How often due calls are looked for when nothing wakes the caller.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often calls that are not done are counted.
-const COUNT_EVERY: Duration = Duration::from_secs(10);
 
 impl<E: Effect> Caller<E> {
     /// Makes calls until stopped; those under way are finished.
@@ -53,19 +50,17 @@ struct Calls<E> {
     caller: Arc<Caller<E>>,
     under_way: JoinSet<Result<Health, Panic>>,
     breaker: Breaker,
-    counted_at: Option<Instant>,
 }
 
 impl<E: Effect> Calls<E> {
     fn new(caller: Arc<Caller<E>>) -> Self {
         let breaker = Breaker::new(caller.shared.settings.breaker_failures);
-        Self { caller, under_way: JoinSet::new(), breaker, counted_at: None }
+        Self { caller, under_way: JoinSet::new(), breaker }
     }
 
     /// Begins the calls that are due, as many as there is room for. Not before their answers can be written.
     async fn begin_due(&mut self) -> Result<(), WorkError> {
         self.caller.schema_ids().await?;
-        self.count().await?;
         let (now, under_way) = (Instant::now(), self.under_way.len());
         let wanted = self.caller.shared.settings.calls_max.saturating_sub(under_way);
         let room = self.breaker.permits(wanted, under_way, now);
@@ -106,16 +101,5 @@ impl<E: Effect> Calls<E> {
         while !self.under_way.is_empty() {
             self.one_ended().await;
         }
-    }
-
-    async fn count(&mut self) -> Result<(), WorkError> {
-        if self.counted_at.is_none_or(|at| at.elapsed() >= COUNT_EVERY) {
-            let database = &self.caller.shared.pool;
-            let waiting =
-                database.in_time(async { Ok(effect::waiting(&**database, E::NAME).await?) }).await?;
-            metrics::EFFECT_WAITING.with_label_values(&[E::NAME]).set(waiting);
-            self.counted_at = Some(Instant::now());
-        }
-        Ok(())
     }
 }

@@ -43,7 +43,7 @@ impl Claimant {
                 tried = self.claim_more(&partitions, &mut claims) => tried,
             };
             if let Err(error) = tried {
-                tracing::warn!(topic, partition, %error, "partitions not claimed yet, this one and others");
+                tracing::warn!(%topic, partition, %error, "partitions not claimed yet, this one and others");
                 tokio::select! {
                     () = self.stop.cancelled() => return None,
                     () = backoff.wait() => {}
@@ -56,13 +56,13 @@ impl Claimant {
     /// Claims those that are not claimed yet. The ids of their topics are asked for at every try.
     async fn claim_more(&self, partitions: &[Partition], claims: &mut Vec<Claim>) -> Result<(), WorkError> {
         let rest = partitions.get(claims.len()..).unwrap_or_default();
-        let topics: BTreeSet<String> = rest.iter().map(|(topic, _)| topic.clone()).collect();
+        let topics: BTreeSet<String> = rest.iter().map(|(topic, _)| topic.to_string()).collect();
         let ids = ids(&self.consumer, topics.into_iter().collect()).await?;
         for (topic, partition) in rest {
             let unknown =
                 || WorkError::outage(Dependency::Kafka, format!("it does not know the topic {topic}"));
-            let id = ids.get(topic).ok_or_else(unknown)?;
-            let (lane, Retries { role, .. }) = self.lanes.get(topic).ok_or_else(unknown)?;
+            let id = ids.get(&**topic).ok_or_else(unknown)?;
+            let (lane, Retries { role, .. }) = self.lanes.get(&**topic).ok_or_else(unknown)?;
             let (claim, first) = self.claim_one(role, topic, *partition, *id).await?;
             claims.push(handle_lost(*lane, role, claim, first).await?);
         }

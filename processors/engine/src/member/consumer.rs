@@ -30,7 +30,7 @@ impl ClientContext for Context {
 impl ConsumerContext for Context {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let partitions: Vec<Partition> =
-            list.elements().iter().map(|e| (e.topic().to_owned(), e.partition())).collect();
+            list.elements().iter().map(|e| (e.topic().into(), e.partition())).collect();
         let rebalance = match error {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Rebalance::Assigned(partitions),
             _ => Rebalance::Revoked(partitions),

@@ -24,13 +24,13 @@ use crate::role::Role;
 pub(super) type Ends = BTreeMap<(String, i32), Vec<Stand>>;
 
 pub(super) fn place(claim: &Claim) -> Partition {
-    (claim.topic.clone(), claim.partition)
+    (claim.topic.as_str().into(), claim.partition)
 }
 
 /// A list without the partitions that are held.
 pub(super) fn without(list: &TopicPartitionList, held: &BTreeSet<Partition>) -> TopicPartitionList {
     let of = |element: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
-        (element.topic().to_owned(), element.partition())
+        (element.topic().into(), element.partition())
     };
     listed(list.elements().into_iter().map(of).filter(|partition| !held.contains(partition)))
 }
@@ -64,7 +64,7 @@ pub(super) async fn look(
 }
 
 fn has(held: &Held, (topic, partition): &Partition) -> bool {
-    held.topic == *topic && (held.first..=held.last).contains(partition)
+    *held.topic == **topic && (held.first..=held.last).contains(partition)
 }
 
 async fn still_held(

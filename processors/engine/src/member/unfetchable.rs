@@ -41,25 +41,26 @@ impl Member {
     pub(super) fn find_unfetchable(&mut self) -> impl Future<Output = Vec<Unfetchable>> + use<> {
         self.looking = true;
         self.pause();
-        let nexts = self.nexts().into_iter().map(|((topic, partition), next)| (topic, partition, next));
+        let nexts =
+            self.nexts().into_iter().map(|((topic, partition), next)| (topic.to_string(), partition, next));
         look(self.config.clone(), nexts.collect())
     }
 
     /// The next offset of each partition that is fetched.
     fn nexts(&self) -> HashMap<Partition, i64> {
         let positions = self.consumer.position().unwrap_or_default();
-        let next = |(partition, worker): (&Partition, &Assigned)| {
-            let next = millrace_kafka::next_offset(&positions, &partition.0, partition.1, worker.sought);
+        let next = |(partition, assigned): (&Partition, &Assigned)| {
+            let next = millrace_kafka::next_offset(&positions, &partition.0, partition.1, assigned.sought);
             (partition.clone(), next)
         };
-        self.workers.iter().map(next).collect()
+        self.assigned.iter().map(next).collect()
     }
 
     /// Goes on behind what cannot be fetched, unless its partition has moved since.
     pub(super) fn go_on_behind(&mut self, found: Vec<Unfetchable>) {
         self.looking = false;
         for unfetchable in found {
-            let partition = (unfetchable.topic.clone(), unfetchable.partition);
+            let partition = (unfetchable.topic.as_str().into(), unfetchable.partition);
             if self.nexts().get(&partition) != Some(&unfetchable.next) {
                 continue;
             }
@@ -75,8 +76,8 @@ impl Member {
 
     fn seek(&mut self, partition: &Partition, to: i64) -> KafkaResult<()> {
         self.consumer.seek(&partition.0, partition.1, Offset::Offset(to), MOVED_WITHIN)?;
-        if let Some(worker) = self.workers.get_mut(partition) {
-            worker.sought = to;
+        if let Some(assigned) = self.assigned.get_mut(partition) {
+            assigned.sought = to;
         }
         Ok(())
     }

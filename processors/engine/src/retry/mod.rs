@@ -96,13 +96,37 @@ impl Retries {
         if !outcomes.iter().all(Outcome::is_done) {
             self.assign_ordering_keys(&shown, refused.is_some()).await?;
         }
-        let duplicates = outcomes.iter().filter(|outcome| **outcome == Outcome::Duplicate).count();
-        metrics::of_group(&metrics::DUPLICATES, self.role.group()).inc_by(duplicates as u64);
+        self.count_duplicates(&outcomes);
         let triage = triage(&shown, outcomes, behind, &blocked);
         if !triage.is_plain() {
             self.settle_failures(connection, at, triage, blocked, &mut settled).await?;
         }
         Ok(settled)
+    }
+
+    /// Folds the records of topics of which no key is blocked, if all of them are simply applied; `None` when one is not, and
+    /// what was folded is to be rolled back.
+    ///
+    /// # Errors
+    /// As [`fold`](Self::fold).
+    pub(crate) async fn settle_plain(
+        &self,
+        connection: &mut PgConnection,
+        batch: &[&Record],
+    ) -> Result<Option<Settled>, WorkError> {
+        let folded = self.fold(connection, batch).await?;
+        let mut settled = Settled::default();
+        let outcomes = settled.take(folded);
+        if !outcomes.iter().all(Outcome::is_done) {
+            return Ok(None);
+        }
+        self.count_duplicates(&outcomes);
+        Ok(Some(settled))
+    }
+
+    fn count_duplicates(&self, outcomes: &[Outcome]) {
+        let duplicates = outcomes.iter().filter(|outcome| **outcome == Outcome::Duplicate).count();
+        metrics::of_group(&metrics::DUPLICATES, self.role.group()).inc_by(duplicates as u64);
     }
 
     /// Folds a batch. A record that was not read fails without its role.
@@ -145,7 +169,7 @@ impl Retries {
         refused: bool,
     ) -> Result<BTreeMap<Vec<u8>, Blocked>, WorkError> {
         let group = self.role.group();
-        if !blocked_key::any(connection, group, &at.topic).await? {
+        if blocked_key::topics(connection, group, &[&at.topic]).await?.is_empty() {
             return Ok(BTreeMap::new());
         }
         self.assign_ordering_keys(batch, refused).await?;
@@ -357,6 +381,12 @@ pub(crate) enum Lane {
 }
 
 impl Settled {
+    /// What follows from both.
+    pub(crate) fn and(&mut self, other: Self) {
+        self.documents.extend(other.documents);
+        self.remember.extend(other.remember);
+    }
+
     fn take(&mut self, folded: Folded) -> Vec<Outcome> {
         self.documents.extend(folded.documents);
         self.remember.extend(folded.remember);

@@ -163,18 +163,24 @@ pub(super) fn stream_of(event: &Recorded) -> Stream {
     (event.event.context(), event.stream.clone())
 }
 
+/// Each context by itself: a join over contexts and streams would be planned by what is known of a growing table.
 async fn load(
     connection: &mut PgConnection,
     group: &Group,
     decoded: &[Placed],
 ) -> Result<BTreeMap<Stream, Progress>, WorkError> {
-    let streams: BTreeSet<Stream> = decoded.iter().map(|(_, event)| stream_of(event)).collect();
-    let Some((context, _)) = streams.first().cloned() else { return Ok(BTreeMap::new()) };
-    let ids: Vec<&str> = streams.iter().map(|(_, id)| id.as_str()).collect();
-    let rows = progress::load(connection, group, context, ids).await?;
-    let progress =
-        |(stream, version, row)| ((context, stream), Progress { version, row: Some(row), met: false });
-    Ok(rows.into_iter().map(progress).collect())
+    let mut contexts: BTreeMap<&'static str, BTreeSet<&str>> = BTreeMap::new();
+    for (_, event) in decoded {
+        contexts.entry(event.event.context()).or_default().insert(&event.stream);
+    }
+    let mut progress = BTreeMap::new();
+    for (context, streams) in contexts {
+        let rows = progress::load(connection, group, context, streams.into_iter().collect()).await?;
+        let known =
+            |(stream, version, row)| ((context, stream), Progress { version, row: Some(row), met: false });
+        progress.extend(rows.into_iter().map(known));
+    }
+    Ok(progress)
 }
 
 /// Writes how far streams have come, also those that wait where they are: of two batches that meet the same stream at

@@ -3,14 +3,17 @@
 use async_trait::async_trait;
 use millrace_domain::{Log, Recorded};
 use millrace_store::Group;
+use serde_json::Value;
 use sqlx::PgConnection;
 
+use super::intake::Placed;
 use super::{Shared, intake};
 use crate::database::Pool;
 use crate::elastic::Document;
 use crate::error::WorkError;
 use crate::reason::Reason;
 use crate::record::Record;
+use crate::registry::Registry;
 use crate::role::{Folded, Role};
 
 /// Publishes the documents of one generation of the log `L`.
@@ -30,12 +33,27 @@ impl<L: Log> LogRole<L> {
     }
 }
 
-fn document<L: Log>(event: &Recorded) -> Result<Document, WorkError> {
-    let body = serde_json::to_string(&L::document(event));
+fn document<L: Log>(event: &Recorded, fields: Value) -> Result<Document, WorkError> {
+    let body = serde_json::to_string(&L::document(event, fields));
     let body = body.map_err(|error| {
         WorkError::Refused(Reason::because(format_args!("event {} cannot be written", event.id), error))
     })?;
     Ok(Document { id: event.id.clone(), version: event.version, stream: Some(event.stream.clone()), body })
+}
+
+/// The documents of events of a batch.
+async fn documents<L: Log>(
+    registry: &Registry,
+    batch: &[&Record],
+    events: &[Placed],
+) -> Result<Vec<Document>, WorkError> {
+    let mut documents = Vec::with_capacity(events.len());
+    for (at, event) in events {
+        let value = batch.get(*at).and_then(|record| record.value.as_deref());
+        let fields = registry.open(value).await?.and_then(|(writer, body)| Ok(writer.fields(body)?));
+        documents.push(document::<L>(event, fields.map_err(WorkError::Faulty)?)?);
+    }
+    Ok(documents)
 }
 
 #[async_trait]
@@ -55,7 +73,7 @@ impl<L: Log> Role for LogRole<L> {
     async fn fold(&self, _: &mut PgConnection, batch: &[&Record]) -> Result<Folded, WorkError> {
         let Shared { registry, namespace, .. } = &self.shared;
         let (decoded, outcomes) = intake::decode(registry, namespace, batch).await?;
-        let documents = decoded.iter().map(|(_, event)| document::<L>(event)).collect::<Result<_, _>>()?;
+        let documents = documents::<L>(registry, batch, &decoded).await?;
         Ok(Folded { outcomes, documents, remember: None })
     }
 
@@ -65,7 +83,7 @@ impl<L: Log> Role for LogRole<L> {
         batch: &[&Record],
     ) -> Result<Vec<Document>, WorkError> {
         let decoded = intake::decode_all(connection, &self.shared, batch).await?;
-        decoded.iter().map(|(_, event)| document::<L>(event)).collect()
+        documents::<L>(&self.shared.registry, batch, &decoded).await
     }
 
     fn forget(&self) {}

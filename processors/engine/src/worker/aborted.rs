@@ -7,7 +7,7 @@ use crate::error::WorkError;
 use crate::offsets::Claim;
 use crate::{metrics, release};
 
-use super::{Delays, Next, Worker};
+use super::{Delays, Next, Publishing, Worker};
 
 /// How often a worker looks whether it is still paused.
 const LOOK_AGAIN_WHEN_PAUSED: Duration = Duration::from_millis(50);
@@ -126,8 +126,9 @@ impl Worker {
     }
 
     fn set_claim(&mut self, claim: Claim) {
-        if let Some(publisher) = &self.publisher {
-            publisher.set_claim(claim.clone());
+        if let Some(Publishing { publisher, mark }) = &self.publishing {
+            mark.set_claim(claim.clone());
+            publisher.claimed_again();
         }
         self.claim = claim;
     }

@@ -9,6 +9,7 @@ mod http;
 mod kafka;
 mod logging;
 mod mail;
+mod metrics;
 mod payment;
 mod postgres;
 mod processing;
@@ -37,6 +38,7 @@ pub use http::Http;
 pub use kafka::Kafka;
 pub use logging::{LogFormat, Logging};
 pub use mail::Mail;
+pub use metrics::Metrics;
 pub use payment::Payment;
 pub use postgres::{Database, Postgres};
 pub use processing::Processing;
@@ -89,6 +91,8 @@ pub struct Config {
     pub retention: Retention,
     /// Where a process listens.
     pub http: Http,
+    /// What `/metrics` shows of the namespace.
+    pub metrics: Metrics,
     /// Log lines.
     pub logging: Logging,
 }
@@ -114,6 +118,7 @@ impl Default for Config {
             audit: Audit::default(),
             retention: Retention::default(),
             http: Http::default(),
+            metrics: Metrics::default(),
             logging: Logging::default(),
         }
     }
@@ -172,6 +177,7 @@ impl Config {
             self.vendor.problems(),
             self.audit.problems(),
             self.retention.problems(self.topics.command_retention),
+            self.metrics.problems(),
         ];
         match problems.concat() {
             none if none.is_empty() => Ok(self),

@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::kafka::{self, Reader};
 use crate::layout::ReadModel;
 use crate::listener::Listener;
-use crate::postgres::Database;
+use crate::postgres::{Database, execute};
 use crate::setup::{databases, indices, topics};
 
 /// The members of a retired generation leave within this, unless no process follows the table any more.
@@ -130,7 +130,7 @@ async fn create(
     if let Some(table) = &model.table {
         let fail = |error| read.failure(error);
         let create = ddl(&table.table, &config.namespace, model.name, generation);
-        databases::execute(connection, create).await.map_err(fail)?;
+        execute(connection, create).await.map_err(fail)?;
         // Else it would be built again and again.
         if let Some(lacks) = shapes::lacking(connection, &[(model, generation)]).await.map_err(fail)?.pop() {
             return Err(Failure::refused(format!("a new table is not as this build has made it: {lacks}")));
@@ -223,7 +223,7 @@ async fn clear(
 ) -> sqlx::Result<()> {
     let table = names::table(model.name, generation);
     let drop = format!("SET LOCAL client_min_messages = warning; DROP TABLE IF EXISTS \"{table}\"");
-    databases::execute(connection, drop).await?;
+    execute(connection, drop).await?;
     let group = config.namespace.group(model.name);
     consumer_offset::remove(connection, &group, generation).await?;
     progress::remove(connection, &group, generation).await?;

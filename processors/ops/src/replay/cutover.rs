@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use millrace_engine::views::ddl;
 use millrace_store::consumer_offset::{self, Position};
 use millrace_store::{names, replay};
 use serde_json::json;
@@ -18,7 +17,7 @@ use crate::failure::Failure;
 use crate::http::Http;
 use crate::layout::{ReadModel, Table};
 use crate::postgres::Database;
-use crate::setup::{databases, indices};
+use crate::setup::indices;
 use crate::verify::generation;
 
 /// Neither is paused before the built generation is as near as this, in records.
@@ -220,8 +219,8 @@ pub async fn swap(
     if let Some(table) = &model.table {
         let from = generations.serving()?;
         if generations.are_of_one_shape(from, to) {
-            let view = ddl(&table.view, &config.namespace, model.name, to);
-            databases::execute(&mut transaction, view).await.map_err(fail)?;
+            let view = (model.name, table, to);
+            sql_views::make(&mut transaction, &config.namespace, &[view]).await.map_err(fail)?;
         } else {
             sql_views::remake(&mut transaction, (config, read), (model, table), (from, to)).await?;
         }

@@ -13,5 +13,5 @@ pub mod generations;
 pub mod reset;
 pub mod session;
 pub mod shapes;
-mod sql_views;
+pub(crate) mod sql_views;
 pub mod watch;

@@ -1,5 +1,7 @@
-//! The SQL views over a view that changes its shape: `CREATE OR REPLACE VIEW` can neither drop, rename nor retype a column.
+//! How the SQL views over a view are made. Where its shape changes they are dropped: `CREATE OR REPLACE VIEW` can neither drop, rename
+//! nor retype a column.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use millrace_engine::views::ddl;
@@ -10,8 +12,8 @@ use sqlx::{Connection as _, PgConnection};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::{ReadModel, Table};
-use crate::postgres::Database;
-use crate::setup::databases;
+use crate::postgres::{Database, execute};
+use crate::setup::grants;
 
 /// Everything that reads a table or an SQL view, however many others are between, the furthest first: so that readers, who lock a
 /// view before what it reads, are waited for in their order.
@@ -40,12 +42,19 @@ const STANDING_ON: &str = "
         CROSS JOIN LATERAL aclexplode(granted.acl) AS one WHERE one.grantee <> c.relowner
     ) AS given
     WHERE c.relkind IN ('v', 'm') ORDER BY furthest.depth DESC, 1";
+/// With names of the current schema left out, so that definitions of two schemas can be compared.
+const DEFINITIONS: &str = "SELECT viewname::text, definition FROM pg_views WHERE schemaname = current_schema() AND viewname = ANY($1)";
+const NAMES: &str = "SELECT viewname::text FROM pg_views WHERE schemaname = current_schema()";
+/// Where SQL views are made that nothing reads, to see what Postgres makes of them; never committed.
+const SCRATCH: &str = "\"millrace scratch\"";
 const COLUMNS: &str = "SELECT attname::text FROM pg_attribute
     WHERE attrelid = to_regclass(quote_ident($1)) AND attnum > 0 AND NOT attisdropped";
 const IS_THERE: &str = "SELECT to_regclass(quote_ident($1)) IS NOT NULL";
 
-/// How often it is tried before the swap is put off.
+/// How often it is tried before the swap is put off, or `setup` ends.
 const TRIES: usize = 20;
+/// Long before `deadlock_timeout`.
+const GIVES_WAY_AFTER: &str = "150ms";
 /// Readers who wait get their answers within this.
 const GIVE_WAY: Duration = Duration::from_millis(50);
 
@@ -77,25 +86,87 @@ pub(super) async fn remake(
     let standing =
         standing_on(connection, &names::table(model.name, from), model.name).await.map_err(fail)?;
     refuse_foreign(model, &standing)?;
-    drop_all(connection, &standing).await.map_err(fail)?;
-    databases::execute(connection, ddl(&table.view, &config.namespace, model.name, to))
-        .await
-        .map_err(fail)?;
+    lock_all(connection, &standing).await.map_err(fail)?;
+    for was in &standing {
+        let drop = format!("DROP VIEW {}", was.full_name);
+        execute(connection, drop).await.map_err(fail)?;
+    }
+    execute(connection, ddl(&table.view, &config.namespace, model.name, to)).await.map_err(fail)?;
     for was in standing.iter().rev() {
         again(connection, &config.namespace, was).await.map_err(fail)?;
     }
-    databases::show_to_readers(connection, config).await.map_err(fail)
+    grants::show_to_readers(connection, config).await.map_err(fail)
+}
+
+/// Whether the SQL views of a view are there as this build makes them: Postgres says so without a lock that readers would wait for.
+pub(crate) async fn are_as_made(
+    connection: &mut PgConnection,
+    namespace: &Namespace,
+    (name, table): (&str, &Table),
+    generation: i32,
+) -> sqlx::Result<bool> {
+    let schema = namespace.database_schema();
+    let path = format!("CREATE SCHEMA {SCRATCH}; SET LOCAL search_path = {SCRATCH}, \"{schema}\"");
+    let mut savepoint = connection.begin().await?;
+    execute(&mut savepoint, path).await?;
+    // By the path, what it makes is in the one schema, and what it reads is where it is.
+    let here = ddl(&table.view, namespace, name, generation).replace(&format!("\"{schema}\"."), "");
+    match execute(&mut savepoint, here).await {
+        // What it reads is not there, or has other columns.
+        Err(error) if Means::of(&error) == Means::OtherShape => {
+            return savepoint.rollback().await.map(|()| false);
+        }
+        made => made?,
+    }
+    let names = sqlx::query_scalar(NAMES).fetch_all(&mut *savepoint).await?;
+    let made = definitions(&mut savepoint, &names).await?;
+    savepoint.rollback().await?;
+    Ok(definitions(connection, &names).await? == made)
+}
+
+async fn definitions(
+    connection: &mut PgConnection,
+    names: &[String],
+) -> sqlx::Result<BTreeMap<String, String>> {
+    let rows: Vec<(String, String)> = sqlx::query_as(DEFINITIONS).bind(names).fetch_all(connection).await?;
+    Ok(rows.into_iter().collect())
+}
+
+/// Makes the SQL views of views as they are over these generations, in this order. Their columns are those that they had.
+pub(crate) async fn make(
+    connection: &mut PgConnection,
+    namespace: &Namespace,
+    views: &[(&str, &Table, i32)],
+) -> sqlx::Result<()> {
+    let mut standing = BTreeMap::new();
+    for (name, _, generation) in views {
+        let found = standing_on(connection, &names::table(name, *generation), name).await?;
+        standing.extend(found.into_iter().filter(|was| was.ours).map(|was| (was.name.clone(), was)));
+    }
+    let standing: Vec<Was> = standing.into_values().collect();
+    lock_all(connection, &standing).await?;
+    for (name, table, generation) in views {
+        execute(connection, ddl(&table.view, namespace, name, *generation)).await?;
+    }
+    Ok(())
 }
 
 /// A statement of a reader locks its views in an order of its own. One that holds a lock which this waits for, and waits for one
 /// that this holds, would be ended by Postgres as a deadlock (`deadlock_timeout`, a second): so this gives way before, and locks in
 /// another order at the next try.
-async fn drop_all(connection: &mut PgConnection, standing: &[Was]) -> sqlx::Result<()> {
-    databases::execute(connection, "SET LOCAL lock_timeout = '150ms'".to_owned()).await?;
+async fn lock_all(connection: &mut PgConnection, standing: &[Was]) -> sqlx::Result<()> {
+    let before: String = sqlx::query_scalar("SHOW lock_timeout").fetch_one(&mut *connection).await?;
+    let timeout = async |connection: &mut PgConnection, value: &str| {
+        execute(connection, format!("SET LOCAL lock_timeout = '{value}'")).await
+    };
     for number in 0..TRIES {
         let mut savepoint = connection.begin().await?;
-        match dropped(&mut savepoint, standing, number).await {
-            Ok(()) => return savepoint.commit().await,
+        timeout(&mut savepoint, GIVES_WAY_AFTER).await?;
+        match locked(&mut savepoint, standing, number).await {
+            Ok(()) => {
+                savepoint.commit().await?;
+                return timeout(connection, &before).await;
+            }
             Err(error) if number + 1 == TRIES || Means::of(&error) != Means::InTheWay => return Err(error),
             Err(_) => savepoint.rollback().await?,
         }
@@ -104,14 +175,10 @@ async fn drop_all(connection: &mut PgConnection, standing: &[Was]) -> sqlx::Resu
     Ok(())
 }
 
-async fn dropped(connection: &mut PgConnection, standing: &[Was], number: usize) -> sqlx::Result<()> {
+async fn locked(connection: &mut PgConnection, standing: &[Was], number: usize) -> sqlx::Result<()> {
     for was in in_order(standing, number) {
         // Locks the view alone: `LOCK TABLE` would lock the tables that it reads, too.
-        databases::execute(connection, format!("ALTER VIEW {} RESET (security_barrier)", was.full_name))
-            .await?;
-    }
-    for was in standing {
-        databases::execute(connection, format!("DROP VIEW {}", was.full_name)).await?;
+        execute(connection, format!("ALTER VIEW {} RESET (security_barrier)", was.full_name)).await?;
     }
     Ok(())
 }
@@ -153,13 +220,12 @@ async fn again(connection: &mut PgConnection, namespace: &Namespace, was: &Was) 
     let there: bool = sqlx::query_scalar(IS_THERE).bind(&was.name).fetch_one(&mut *connection).await?;
     if !there {
         let (schema, Was { name, definition, .. }) = (namespace.database_schema(), was);
-        databases::execute(connection, format!("CREATE VIEW \"{schema}\".\"{name}\" AS {definition}"))
-            .await?;
+        execute(connection, format!("CREATE VIEW \"{schema}\".\"{name}\" AS {definition}")).await?;
     }
     let columns: Vec<String> =
         sqlx::query_scalar(COLUMNS).bind(&was.name).fetch_all(&mut *connection).await?;
     for (_, grant) in was.grants.iter().filter(|(on, _)| on.is_empty() || columns.contains(on)) {
-        databases::execute(connection, grant.clone()).await?;
+        execute(connection, grant.clone()).await?;
     }
     Ok(())
 }

@@ -1,24 +1,23 @@
-//! Tables, SQL views, the publication and the replication slot.
+//! Tables, the publication and the replication slot.
 
 use std::pin::pin;
 use std::time::Duration;
 
 use millrace_engine::release::release;
-use millrace_engine::views::ddl;
 use millrace_store::database::unfit_session;
 use millrace_store::deployed::{self, Support};
 use millrace_store::indexes::Index;
 use millrace_store::{heartbeat, indexes, migrations, outbox, replay, stream};
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Postgres, Transaction};
+use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 
-use super::comments;
 use super::steps::{Did, Steps};
+use super::{comments, grants, views};
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::layout::{self, ReadModel, Side, Table};
-use crate::postgres::Database;
-use crate::replay::generations::{self, Generation, Generations};
-use crate::replay::{session, shapes};
+use crate::layout::Side;
+use crate::postgres::{Database, execute, exists};
+use crate::replay::generations::{self, Generation};
+use crate::replay::session;
 
 /// Refuses tables that a later build has set up: nothing of this one would fit them. What a later release has set up on tables that
 /// fit is refused, too, unless it is to be a downgrade. And tables that are to be migrated while processes are connected that could not
@@ -132,10 +131,8 @@ async fn create_side(
     if database.side == Side::Write {
         refuse_contexts_left_out(config, database, &mut transaction).await?;
     } else {
-        for model in layout::read_models(config) {
-            done.extend(model_table(&mut transaction, config, database, &model).await?);
-        }
-        done.push(grant(&mut transaction, config).await.map_err(fail)?);
+        done.extend(views::create(&mut transaction, config, database).await?);
+        done.push(grants::grant(&mut transaction, config).await.map_err(fail)?);
         let changed = comments::write(&mut transaction, config).await.map_err(fail)?;
         let did = if changed { Did::Updated } else { Did::Nothing };
         done.push((did, "comments on SQL views".to_owned()));
@@ -207,16 +204,6 @@ const DROP_LOST_SLOT: &str = "SELECT pg_drop_replication_slot(slot_name) FROM pg
 const HOLDERS: &str = "
     SELECT concat_ws(' ', 'pid', pid, 'of', usename, 'in', datname, application_name, state, 'since', xact_start)
     FROM pg_stat_activity WHERE pid = ANY(pg_blocking_pids($1)) ORDER BY pid";
-const ROLE_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)";
-
-async fn exists(connection: &mut PgConnection, question: &'static str, name: &str) -> sqlx::Result<bool> {
-    sqlx::query_scalar(question).bind(name).fetch_one(connection).await
-}
-
-/// Executes statements that this build has made.
-pub(crate) async fn execute(connection: &mut PgConnection, sql: String) -> sqlx::Result<()> {
-    sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.map(|_| ())
-}
 
 /// The engine's own tables, brought to this build's version.
 async fn tables(connection: &mut PgConnection, side: Side) -> sqlx::Result<Vec<(Did, String)>> {
@@ -233,66 +220,6 @@ async fn tables(connection: &mut PgConnection, side: Side) -> sqlx::Result<Vec<(
 async fn table_names(connection: &mut PgConnection) -> sqlx::Result<Vec<String>> {
     let sql = "SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema() ORDER BY 1";
     sqlx::query_scalar(sql).fetch_all(connection).await
-}
-
-/// The table and SQL view of the generation that serves: the first one, unless there was a replay. One of another shape, or
-/// whose table is not as it was made, is left alone: this build does not know what readers need of it.
-async fn model_table(
-    connection: &mut PgConnection,
-    config: &Config,
-    read: &Database,
-    model: &ReadModel,
-) -> Result<Option<(Did, String)>, Failure> {
-    let (fail, name) = (|error| read.failure(error), model.name);
-    let new = replay::first(connection, name, &model.shape).await.map_err(fail)?;
-    let live = generations::live(&mut *connection).await.map_err(fail)?;
-    let serving = Generations(live.into_iter().filter(|one| one.view == name).collect()).serving()?;
-    if !new && !is_as_made(connection, model, serving).await.map_err(fail)? {
-        return Ok(Some((Did::Nothing, format!("view {name}, of another shape"))));
-    }
-    let Some(Table { table, view, .. }) = &model.table else { return Ok(None) };
-    for sql in [table, view] {
-        execute(connection, ddl(sql, &config.namespace, name, serving)).await.map_err(fail)?;
-    }
-    Ok(Some((Did::created_if(new), format!("view {name}"))))
-}
-
-/// Whether a generation is of this build's shape. One of which it is not known is, when its table is.
-async fn is_as_made(connection: &mut PgConnection, model: &ReadModel, generation: i32) -> sqlx::Result<bool> {
-    if !shapes::lacking(&mut *connection, &[(model, generation)]).await?.is_empty() {
-        return Ok(false);
-    }
-    replay::shaped(connection, (model.name, generation), &model.shape).await?;
-    let known = replay::every(connection, model.name).await?;
-    let ours = Some(&model.shape.fingerprint);
-    Ok(known.iter().any(|one| one.generation == generation && one.shape.as_ref() == ours))
-}
-
-/// Lets the readers' role read the SQL views that there are now, and says what these mean.
-pub(crate) async fn show_to_readers(connection: &mut PgConnection, config: &Config) -> sqlx::Result<()> {
-    grant(connection, config).await?;
-    comments::write(connection, config).await.map(|_| ())
-}
-
-/// Lets the readers' role read the SQL views, and nothing else.
-async fn grant(connection: &mut PgConnection, config: &Config) -> sqlx::Result<(Did, String)> {
-    let role = &config.postgres.reader_role;
-    if !exists(connection, ROLE_EXISTS, role).await? {
-        return Ok((Did::Absent, format!("role {role}")));
-    }
-    let schema = config.namespace.database_schema();
-    let views = "SELECT quote_ident(viewname) FROM pg_views WHERE schemaname = $1 ORDER BY 1";
-    let views: Vec<String> = sqlx::query_scalar(views).bind(schema).fetch_all(&mut *connection).await?;
-    let missing = "SELECT NOT has_schema_privilege($2, $1, 'USAGE') OR EXISTS (
-        SELECT FROM pg_views WHERE schemaname = $1
-        AND NOT has_table_privilege($2, format('%I.%I', schemaname, viewname), 'SELECT'))";
-    let new: bool = sqlx::query_scalar(missing).bind(schema).bind(role).fetch_one(&mut *connection).await?;
-    let role = role.replace('"', "\"\"");
-    execute(connection, format!("GRANT USAGE ON SCHEMA \"{schema}\" TO \"{role}\"")).await?;
-    for view in views {
-        execute(connection, format!("GRANT SELECT ON \"{schema}\".{view} TO \"{role}\"")).await?;
-    }
-    Ok((Did::created_if(new), format!("grants to {role}")))
 }
 
 /// What Debezium reads from: the heartbeat's row, the publication, the slot.

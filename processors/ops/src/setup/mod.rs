@@ -3,6 +3,7 @@
 mod comments;
 mod connector;
 pub(crate) mod databases;
+pub(crate) mod grants;
 mod growth;
 pub mod indices;
 mod schemas;
@@ -10,6 +11,7 @@ mod settings;
 mod steps;
 mod teardown;
 pub(crate) mod topics;
+mod views;
 pub mod wait;
 
 pub use connector::State as ConnectorState;

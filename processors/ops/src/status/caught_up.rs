@@ -46,16 +46,17 @@ async fn behind(
     (write, read): (&Database, &Database),
     decided: Option<Decided>,
 ) -> Result<(String, Decided), Failure> {
-    let before = under_way::look(config, write).await?;
+    let before = under_way::look(config, write, None).await?;
     let decided = databases::decided(write, decided).await?;
     let (written, folded) = (databases::facts(write).await, databases::facts(read).await);
-    let kafka = tokio::task::block_in_place(|| lag::measure(config, &written, &folded))?;
+    let kafka =
+        tokio::task::block_in_place(|| lag::measure(config, (&written, &folded), lag::LOOK_TIME_MAX))?;
     if let deleted @ [_, ..] = kafka.deleted().as_slice() {
         return Err(Failure::refused(deleted.join("\n")));
     }
     let blocked: Vec<Blocked> = [written?, folded?].into_iter().flat_map(|facts| facts.blocked).collect();
     // Or it has begun meanwhile, with what was not applied a moment ago.
-    let begun = if before.is_empty() { under_way::look(config, write).await? } else { before };
+    let begun = if before.is_empty() { under_way::look(config, write, None).await? } else { before };
     let begun = begun.iter().map(ToString::to_string).collect();
     let mut left = uncarried(&decided, &kafka);
     if !left.is_empty() && databases::is_carried(config, write, &decided).await? {

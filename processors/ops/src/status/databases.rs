@@ -88,7 +88,7 @@ pub struct Facts {
 }
 
 /// Asks a database.
-pub(super) async fn facts(database: &Database) -> Result<Facts, Failure> {
+pub(crate) async fn facts(database: &Database) -> Result<Facts, Failure> {
     let asked = async {
         Ok(Facts {
             stands: stands(database).await?,
@@ -253,7 +253,7 @@ impl Slot {
 }
 
 /// Asks for the slot; `None` when there is none.
-pub(super) async fn slot(config: &Config, write: &Database) -> Result<Option<Slot>, Failure> {
+pub(crate) async fn slot(config: &Config, write: &Database) -> Result<Option<Slot>, Failure> {
     let name = config.namespace.outbox();
     let row: Option<(bool, i64, i64, String)> = sqlx::query_as(
         "SELECT active, coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn), 0)::bigint,

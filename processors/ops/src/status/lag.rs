@@ -13,13 +13,13 @@ use serde::Serialize;
 use super::databases::{Facts, Stand};
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::kafka::{self, Position, Reader, Seen};
+use crate::kafka::{self, Partition, Position, Reader, Seen};
 use crate::layout::{self, Group, Side};
 use crate::moment;
 use crate::providers::Providers;
 
-/// Looking at the oldest waiting records takes no longer.
-const LOOK_TIME_MAX: Duration = Duration::from_secs(4);
+/// Looking at the oldest waiting records takes no longer for an operator.
+pub(super) const LOOK_TIME_MAX: Duration = Duration::from_secs(4);
 
 /// What Kafka knows, next to the groups' offsets.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -143,14 +143,12 @@ impl Kafka {
 }
 
 /// How long topics keep their records, in seconds, those that do not keep them for ever.
-pub(super) async fn retentions(config: &Config) -> BTreeMap<String, f64> {
+pub(crate) async fn retentions(config: &Config) -> BTreeMap<String, f64> {
     let topics = layout::topics(config).into_iter().filter(|topic| !topic.forever && !topic.single);
     let topics: Vec<String> = topics.map(|topic| topic.name).collect();
     // A warning that cannot be given is no failure: a component that does not answer is named by what asks it.
     kafka::retentions(&config.kafka, &topics).await.unwrap_or_default()
 }
-
-type Partition = (String, i32);
 
 /// Where a partition begins and ends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -178,11 +176,11 @@ enum Oldest {
 
 type Found = BTreeMap<Position, Oldest>;
 
-/// Asks Kafka. Groups whose database does not answer are left out.
-pub(super) fn measure(
+/// Asks Kafka. Groups whose database does not answer are left out. To look at the oldest waiting records takes `look` at the most.
+pub(crate) fn measure(
     config: &Config,
-    write: &Result<Facts, Failure>,
-    read: &Result<Facts, Failure>,
+    (write, read): (&Result<Facts, Failure>, &Result<Facts, Failure>),
+    look: Duration,
 ) -> Result<Kafka, Failure> {
     let reader = Reader::new(&config.kafka)?;
     let (topics, ends) = partitions(config, &reader)?;
@@ -194,7 +192,7 @@ pub(super) fn measure(
     let able = layout::groups(config).into_iter().filter(|group| !unable.contains(&group.role));
     let groups: Vec<(Group, &Vec<Stand>)> = able.filter_map(|g| stands(g.side).map(|s| (g, s))).collect();
     let waiting = groups.iter().flat_map(|(group, stands)| waiting(group, stands, &ends)).collect();
-    let found = oldest(&reader, waiting)?;
+    let found = oldest(&reader, waiting, look)?;
     Ok(Kafka {
         topics,
         lags: groups.iter().flat_map(|(group, stands)| lags(group, stands, &ends, &found)).collect(),
@@ -209,11 +207,17 @@ fn partitions(config: &Config, reader: &Reader<'_>) -> Result<(Vec<Topic>, Parti
     let shared = wanted.iter().filter(|topic| !topic.single).flat_map(|topic| places_of(topic, &there));
     // Before the stable ends: what is written meanwhile is withheld by nothing.
     let written = kafka::written_ends(&config.kafka, &shared.collect::<Vec<_>>())?;
+    let all: Vec<Partition> = wanted.iter().flat_map(|topic| places_of(topic, &there)).collect();
+    let found = reader.ends_of(&all)?;
     for topic in &wanted {
         let (mut records, mut all) = (0, 0);
         let places = places_of(topic, &there);
         for place in &places {
-            let (low, stable) = reader.ends(&place.0, place.1)?;
+            let (low, stable) = match found.get(place) {
+                Some(ends) => *ends,
+                // A partition that has no leader, for one: the question says why.
+                None => reader.ends(&place.0, place.1)?,
+            };
             let withheld = written.get(place).map_or(0, |written| (written - stable).max(0));
             records += stable - low;
             all += stable;
@@ -332,8 +336,8 @@ fn seconds_since(millis: i64) -> f64 {
 }
 
 /// The first record from each of these positions on, as far as there is time to look.
-fn oldest(reader: &Reader<'_>, mut left: BTreeSet<Position>) -> Result<Found, Failure> {
-    let until = Instant::now() + LOOK_TIME_MAX;
+fn oldest(reader: &Reader<'_>, mut left: BTreeSet<Position>, look: Duration) -> Result<Found, Failure> {
+    let until = Instant::now() + look;
     let mut found = Found::new();
     while let Some(Position { topic, .. }) = left.first().cloned()
         && Instant::now() < until

@@ -1,14 +1,14 @@
 //! How far everything is: topics, groups, databases, services, and what is wrong with any of it.
 
 mod caught_up;
-mod databases;
-mod lag;
+pub(crate) mod databases;
+pub(crate) mod lag;
 mod members;
 mod namespaces;
 mod report;
 mod resets;
-mod services;
-mod under_way;
+pub(crate) mod services;
+pub(crate) mod under_way;
 mod verdict;
 
 use crate::config::Config;
@@ -55,11 +55,11 @@ pub async fn look(config: &Config) -> Result<Report, Failure> {
         databases::generations(&read),
         databases::unfit(config, &read),
         resets::look(config, &write, &read),
-        under_way::look(config, &write),
+        under_way::look(config, &write, None),
         lag::retentions(config),
     );
     let (resets, sound) = resets::split(resets);
-    let kafka = tokio::task::block_in_place(|| lag::measure(config, &write, &read));
+    let kafka = tokio::task::block_in_place(|| lag::measure(config, (&write, &read), lag::LOOK_TIME_MAX));
     let kafka = kafka.map(|kafka| kafka.keeping(&kept));
     let members = match &kafka {
         Ok(kafka) => tokio::task::block_in_place(|| members::members(config, kafka)),

@@ -19,7 +19,7 @@ use crate::setup::{ConnectorState, drops_rows, offsets_ahead};
 const PROCESS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The connector of the outbox; `None` when there is none.
-pub(super) async fn connector(config: &Config, write: &Database) -> Result<Option<ConnectorState>, Failure> {
+pub(crate) async fn connector(config: &Config, write: &Database) -> Result<Option<ConnectorState>, Failure> {
     let (connect, name) = (Http::connect(&config.connect)?, config.namespace.outbox());
     let Some(state) = ConnectorState::find(&connect, &name).await? else { return Ok(None) };
     // A database that does not answer is named with its own facts.
@@ -128,14 +128,17 @@ fn read(address: String, metrics: &str) -> Process {
         };
         samples.iter().filter_map(|(name, value)| Some((inner(name)?, *value))).collect::<BTreeMap<_, _>>()
     };
+    let figure = |name: &str| samples.iter().find(|(found, _)| *found == name).map(|(_, value)| *value);
+    let mut state_cache = labelled("millrace_state_cache_events_total", "event");
+    for name in ["bytes", "entries"] {
+        let value = figure(&format!("millrace_state_cache_{name}"));
+        state_cache.extend(value.map(|value| (name.to_owned(), value)));
+    }
     let outages = labelled("millrace_outage", "dependency").into_iter().filter(|(_, count)| *count > 0.0);
     Process {
         address,
-        resident_bytes: samples
-            .iter()
-            .find(|(name, _)| *name == "process_resident_memory_bytes")
-            .map(|(_, n)| *n),
-        state_cache: labelled("millrace_state_cache", "figure"),
+        resident_bytes: figure("process_resident_memory_bytes"),
+        state_cache,
         outages: outages.map(|(name, _)| name).collect(),
         too_old: samples.iter().filter_map(|(name, _)| too_old(name)).collect(),
     }
@@ -157,11 +160,14 @@ mod tests {
 
     #[test]
     fn metrics_are_read() {
-        let metrics = "# HELP x\nmillrace_state_cache{figure=\"hits\"} 12\nmillrace_outage{dependency=\"kafka\"} 1\n\
+        let metrics = "# HELP x\nmillrace_state_cache_events_total{event=\"hits\"} 12\nmillrace_state_cache_bytes 7\nmillrace_outage{dependency=\"kafka\"} 1\n\
                        millrace_outage{dependency=\"postgres\"} 0\n\
                        millrace_build_too_old{generation=\"1\",group=\"m.orders\",partition=\"3\",topic=\"m.evt.orders.v1\"} 1\nprocess_resident_memory_bytes 5000000\n";
         let process = read("a".to_owned(), metrics);
-        assert_eq!(process.state_cache, BTreeMap::from([("hits".to_owned(), 12.0)]));
+        assert_eq!(
+            process.state_cache,
+            BTreeMap::from([("hits".to_owned(), 12.0), ("bytes".to_owned(), 7.0)])
+        );
         assert_eq!((process.resident_bytes, process.outages), (Some(5e6), vec!["kafka".to_owned()]));
         assert_eq!(process.too_old, ["m.orders at m.evt.orders.v1[3]"]);
     }

@@ -23,10 +23,15 @@ pub struct UnderWay {
     pub since: DateTime<Utc>,
 }
 
-/// Asks the write side.
-pub(super) async fn look(config: &Config, write: &Database) -> Result<Vec<UnderWay>, Failure> {
+/// Asks the write side. Commands that were sent before `not_before` are not looked for: without the auditor there may be very many
+/// to look at.
+pub(crate) async fn look(
+    config: &Config,
+    write: &Database,
+    not_before: Option<DateTime<Utc>>,
+) -> Result<Vec<UnderWay>, Failure> {
     let (commands, source) = (format!("{}.cmd.", config.namespace), config.namespace.source());
-    let since = commands::decided_before(write).await?;
+    let since = commands::decided_before(write).await?.max(not_before);
     let rows = write_side::under_way(&write.pool, (&commands, &source), since).await;
     let rows = rows.map_err(|error| write.failure(error))?;
     let found = |(what, standing, count, Nearest(since))| UnderWay { what, standing, count, since };

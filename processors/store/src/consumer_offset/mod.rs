@@ -50,15 +50,24 @@ statements! {
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5";
     GO_ON = "UPDATE consumer_offset SET applied = greatest(applied, $6), published = greatest(published, $6)
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5";
-    ADVANCE = "UPDATE consumer_offset
-             SET applied = $7, published = CASE WHEN $8::bigint IS NULL THEN $7 ELSE least($7, greatest(published, $8)) END
-             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5 AND applied = $6
-               AND (pause_at IS NULL OR pause_at >= $7 OR paused_until < now())";
+    /// Each partition for itself: one that another has claimed, or that is paused, stays where it is.
+    ADVANCE = "UPDATE consumer_offset AS o
+             SET applied = step.reached,
+                 published = CASE WHEN step.published IS NULL THEN step.reached
+                                  ELSE least(step.reached, greatest(o.published, step.published)) END
+             FROM UNNEST($3::text[], $4::int[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[])
+                  AS step(topic, partition, epoch, applied, reached, published)
+             WHERE o.grp = $1 AND o.generation = $2 AND o.topic = step.topic AND o.partition = step.partition
+               AND o.epoch = step.epoch AND o.applied = step.applied
+               AND (pause_at IS NULL OR pause_at >= step.reached OR paused_until < now())";
     PAUSE_POINT = "SELECT pause_at FROM consumer_offset
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5 AND applied = $6
                AND pause_at IS NOT NULL AND paused_until >= now()";
-    PUBLISH = "UPDATE consumer_offset SET published = greatest(published, $6)
-             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5";
+    PUBLISH = "UPDATE consumer_offset AS o SET published = greatest(o.published, step.published)
+             FROM UNNEST($3::text[], $4::int[], $5::bigint[], $6::bigint[]) AS step(topic, partition, epoch, published)
+             WHERE o.grp = $1 AND o.generation = $2 AND o.topic = step.topic AND o.partition = step.partition
+               AND o.epoch = step.epoch
+             RETURNING o.topic, o.partition";
     APPLIED = "SELECT applied FROM consumer_offset
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4";
     STANDS = "SELECT topic, partition, applied FROM consumer_offset WHERE grp = $1 AND generation = $2";
@@ -180,19 +189,38 @@ pub async fn go_on_at(
     only_one(at.bound(GO_ON).bind(epoch).bind(first).execute(executor).await)
 }
 
-/// Moves the applied offset from `from` to `to`, and the published one to `published`; a group that publishes nothing has
-/// `None`. Locks the row. False when the partition has another epoch or another offset, or its pause point is below `to`.
+/// How a batch moves the offsets of one of its partitions.
+#[derive(Debug, Clone, Copy)]
+pub struct Step<'s> {
+    /// The topic.
+    pub topic: &'s str,
+    /// The partition's number.
+    pub partition: i32,
+    /// The epoch of the claim.
+    pub epoch: i64,
+    /// The applied offset that it has.
+    pub from: i64,
+    /// The applied offset that it gets.
+    pub to: i64,
+    /// The published offset that it gets, unless it has a higher one; a group that publishes nothing has `None`.
+    pub published: Option<i64>,
+}
+
+/// Moves the offsets of some partitions of a group, and locks their rows; how many were moved. Those are not that have another
+/// epoch or another offset, or a pause point below `to`.
 ///
 /// # Errors
 /// The database's.
-pub async fn advance(
-    connection: &mut PgConnection,
-    at: Partition<'_>,
-    epoch: i64,
-    (from, to): (i64, i64),
-    published: Option<i64>,
-) -> sqlx::Result<bool> {
-    only_one(at.bound(ADVANCE).bind(epoch).bind(from).bind(to).bind(published).execute(connection).await)
+pub async fn advance(connection: &mut PgConnection, group: &Group, steps: &[Step<'_>]) -> sqlx::Result<u64> {
+    let advance = sqlx::query(ADVANCE).bind(&group.id).bind(group.generation);
+    let advance = advance
+        .bind(steps.iter().map(|step| step.topic).collect::<Vec<_>>())
+        .bind(steps.iter().map(|step| step.partition).collect::<Vec<_>>())
+        .bind(steps.iter().map(|step| step.epoch).collect::<Vec<_>>())
+        .bind(steps.iter().map(|step| step.from).collect::<Vec<_>>())
+        .bind(steps.iter().map(|step| step.to).collect::<Vec<_>>())
+        .bind(steps.iter().map(|step| step.published).collect::<Vec<_>>());
+    Ok(advance.execute(connection).await?.rows_affected())
 }
 
 /// The pause point of a partition that has this epoch and this applied offset, while it is paused.
@@ -210,17 +238,26 @@ pub async fn pause_point(
     paused.fetch_optional(connection).await
 }
 
-/// Moves the published offset forward; false when the partition has another epoch.
+/// How far the documents of a partition are published: topic, partition, epoch of the claim, published offset.
+pub type PublishStep<'s> = (&'s str, i32, i64, i64);
+
+/// Moves the published offsets of some partitions of a group forward; returns those that have the epoch.
 ///
 /// # Errors
 /// The database's.
 pub async fn publish(
     connection: &mut PgConnection,
-    at: Partition<'_>,
-    epoch: i64,
-    to: i64,
-) -> sqlx::Result<bool> {
-    only_one(at.bound(PUBLISH).bind(epoch).bind(to).execute(connection).await)
+    group: &Group,
+    steps: &[PublishStep<'_>],
+) -> sqlx::Result<Vec<(String, i32)>> {
+    let publish = sqlx::query_as(PUBLISH).bind(&group.id).bind(group.generation);
+    publish
+        .bind(steps.iter().map(|step| step.0).collect::<Vec<_>>())
+        .bind(steps.iter().map(|step| step.1).collect::<Vec<_>>())
+        .bind(steps.iter().map(|step| step.2).collect::<Vec<_>>())
+        .bind(steps.iter().map(|step| step.3).collect::<Vec<_>>())
+        .fetch_all(connection)
+        .await
 }
 
 fn only_one(changed: sqlx::Result<PgQueryResult>) -> sqlx::Result<bool> {

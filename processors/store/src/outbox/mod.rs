@@ -185,6 +185,14 @@ statements! {
              UNION ALL SELECT topic, rows FROM outbox_pruned
              WHERE $1 IS NULL AND NOT starts_with(topic, current_schema() || '.cmd.')
          ) AS written GROUP BY topic";
+    /// The first of them, as they lie on the disk, which is the order in which they were written.
+    WRITTEN_AFTER = "SELECT topic, count(*), min(written_at) FROM (
+             SELECT topic, written_at FROM outbox WHERE written_at > $1 LIMIT $2) AS first
+         GROUP BY topic ORDER BY topic";
+    LAST_WRITTEN = "SELECT max(written_at) FROM (
+             SELECT written_at FROM UNNEST($1::text[], $2::text[], $3::bigint[]) AS event(context, stream, at)
+             JOIN outbox ON aggregatetype = context AND aggregateid = stream AND version = at
+             UNION ALL SELECT written_at FROM outbox WHERE id = ANY($4) AND version IS NULL) AS carried";
     PRUNABLE = concat!("SELECT count(*), min(o.occurred_at) ", prunable!());
     HAS_PRUNABLE_REJECTIONS = concat!("SELECT EXISTS (SELECT ", prunable!(), "
              AND NOT starts_with(o.topic, current_schema() || '.cmd.'))");
@@ -196,6 +204,37 @@ statements! {
     COUNT_PRUNED = "INSERT INTO outbox_pruned AS known (topic, rows)
          SELECT topic, count(*) FROM UNNEST($1::text[]) AS gone(topic) GROUP BY topic ORDER BY topic
          ON CONFLICT (topic) DO UPDATE SET rows = known.rows + excluded.rows";
+}
+
+/// How many rows of each topic were written after a time, and when the first of them; `most` rows are counted.
+///
+/// # Errors
+/// The database's, as of every function here.
+pub async fn written_after(
+    executor: impl PgExecutor<'_>,
+    time: DateTime<Utc>,
+    most: i64,
+) -> sqlx::Result<Vec<(String, i64, DateTime<Utc>)>> {
+    sqlx::query_as(WRITTEN_AFTER).bind(time).bind(most).fetch_all(executor).await
+}
+
+/// When the last of some rows was written: events by context, stream and version, others by id. `None` when none is there, or does
+/// not bear a time.
+///
+/// # Errors
+/// The database's.
+pub async fn last_written(
+    executor: impl PgExecutor<'_>,
+    events: &[(String, String, i64)],
+    others: &[Uuid],
+) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar(LAST_WRITTEN)
+        .bind(events.iter().map(|(context, ..)| context.as_str()).collect::<Vec<_>>())
+        .bind(events.iter().map(|(_, stream, _)| stream.as_str()).collect::<Vec<_>>())
+        .bind(events.iter().map(|(.., version)| *version).collect::<Vec<_>>())
+        .bind(others)
+        .fetch_one(executor)
+        .await
 }
 
 /// A record to be written; only an event has a version.

@@ -1,0 +1,35 @@
+//! What a process tells Prometheus of itself once: its build, and how much memory it may have.
+
+use std::fs;
+
+use millrace_engine::metrics;
+use millrace_engine::release::release;
+
+/// Where a process in a control group of its own, such as a container, finds its limit: of version 2, of version 1.
+const LIMITS: [&str; 2] = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+/// Version 1 says so of a process without a limit, rounded to a page.
+const NO_LIMIT: i64 = i64::MAX >> 16;
+
+pub(super) fn tell() {
+    metrics::BUILD.with_label_values(&[env!("CARGO_PKG_VERSION"), &release().to_string()]).set(1);
+    let found = LIMITS.iter().find_map(|file| limit(&fs::read_to_string(file).ok()?));
+    if let Some(bytes) = found {
+        metrics::MEMORY_LIMIT.with_label_values(&["cgroup"]).set(bytes);
+    }
+}
+
+/// A limit in bytes; `None` for `max`.
+fn limit(text: &str) -> Option<i64> {
+    text.trim().parse().ok().filter(|bytes| *bytes < NO_LIMIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_limit_is_none() {
+        assert_eq!(limit("536870912\n"), Some(536_870_912));
+        assert_eq!((limit("max\n"), limit("9223372036854771712\n")), (None, None));
+    }
+}

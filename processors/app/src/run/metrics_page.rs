@@ -1,0 +1,125 @@
+//! `docs/operations/metrics.md` says what the code says; what the rules and dashboards of `connectors/observability/` name is there.
+//!
+//! `MILLRACE_WRITE_PAGES=1 cargo test -p millrace --lib run::metrics_page` makes it again.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use millrace_ops::observed;
+
+const AGAIN: &str = "MILLRACE_WRITE_PAGES=1 cargo test -p millrace --lib run::metrics_page";
+
+const HEAD: &str = "\
+`millrace run` serves them at `http.listen` (`127.0.0.1:9464/metrics`). What to do is in the last column; alerts on them are in
+`connectors/observability/`, and [runbook.md](runbook.md) has a section for each alert.
+
+- Names follow Prometheus: base units, `_total` for counters. A histogram has `_bucket`, `_sum` and `_count`.
+- Unknown is never zero: a figure that could not be asked for is absent, and `millrace_observed_success` says so.
+- `group` is the name that Kafka has for the serving generation, `generation` its number: a swap changes neither.
+- Prometheus' own: `process_resident_memory_bytes`, `process_cpu_seconds_total`, `process_open_fds` and the others of `process_`.
+";
+
+const OF_THE_NAMESPACE: &str = "\
+Exactly one process of a namespace exports them, whichever holds a lock of the write side; another one takes over when it dies. All
+are gauges with the label `namespace` beside those here, looked at every `metrics.interval`, and what changes slowly (sagas, timers,
+calls, the auditor) once a minute.
+";
+
+const OF_A_PROCESS: &str = "Every process exports what it does itself: sum them.\n";
+
+/// A family of the engine, as the source has it.
+#[derive(Debug, Default)]
+struct Metric {
+    name: String,
+    kind: &'static str,
+    labels: String,
+    meaning: String,
+    high: String,
+}
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// The families of `engine/src/metrics.rs`, in its order.
+fn of_the_engine() -> Vec<Metric> {
+    let source = std::fs::read_to_string(workspace().join("processors/engine/src/metrics.rs")).unwrap();
+    let blocks = source.split("\nmetric!(\n").skip(1);
+    blocks.map(|block| metric(block.split_once("\n);").unwrap().0)).collect()
+}
+
+fn metric(block: &str) -> Metric {
+    let lines = block.lines().map(str::trim);
+    let doc: Vec<&str> = lines.filter_map(|line| line.strip_prefix("///")).map(str::trim).collect();
+    let (meaning, high) = doc.split(|line| line.is_empty()).map(|part| part.join(" ")).fold(
+        (String::new(), String::new()),
+        |(meaning, high), part| match part.strip_prefix("High: ") {
+            Some(text) => (meaning, text.to_owned()),
+            None => (format!("{meaning} {part}").trim().to_owned(), high),
+        },
+    );
+    let code = block.lines().filter(|line| !line.trim().starts_with("///")).collect::<String>();
+    let kind = match () {
+        () if code.contains("HistogramVec") => "histogram",
+        () if code.contains("CounterVec") => "counter",
+        () => "gauge",
+    };
+    let name = code.split('"').nth(1).unwrap().to_owned();
+    let labels = match code.split_once("&[") {
+        Some((_, labels)) => labels.split_once(']').unwrap().0.replace('"', ""),
+        None if code.contains("GROUP") => "group, generation".to_owned(),
+        None => String::new(),
+    };
+    Metric { name, kind, labels, meaning, high }
+}
+
+fn of_the_namespace() -> Vec<Metric> {
+    let metric = |family: &&'static observed::Family| Metric {
+        name: family.name.to_owned(),
+        kind: "gauge",
+        labels: family.labels.join(", "),
+        meaning: family.meaning.to_owned(),
+        high: family.high.to_owned(),
+    };
+    observed::ALL.iter().map(metric).collect()
+}
+
+fn rows(metrics: &[Metric]) -> String {
+    let row = |Metric { name, kind, labels, meaning, high }: &Metric| {
+        format!("| `{name}` | {kind} | {labels} | {meaning} | {high} |\n")
+    };
+    let head = "| name | type | labels | meaning | when it is high |\n|---|---|---|---|---|\n";
+    head.to_owned() + &metrics.iter().map(row).collect::<String>()
+}
+
+fn page() -> String {
+    let note = format!(
+        "Made from `processors/ops/src/observed/family.rs` and `processors/engine/src/metrics.rs`; `{AGAIN}` makes it again."
+    );
+    format!(
+        "# Metrics\n\n{note}\n\n{HEAD}\n## Of the namespace\n\n{OF_THE_NAMESPACE}\n{}\n## Of a process\n\n{OF_A_PROCESS}\n{}",
+        rows(&of_the_namespace()),
+        rows(&of_the_engine()),
+    )
+}
+
+#[test]
+fn the_page_says_what_the_code_says() {
+    let (page, file) = (page(), workspace().join("docs/operations/metrics.md"));
+    if std::env::var_os("MILLRACE_WRITE_PAGES").is_some() {
+        std::fs::write(&file, &page).unwrap();
+    }
+    assert!(std::fs::read_to_string(file).is_ok_and(|found| found == page), "not up to date: {AGAIN}");
+}
+
+#[test]
+fn every_family_says_what_it_means_and_what_to_do() {
+    let all: Vec<Metric> = of_the_namespace().into_iter().chain(of_the_engine()).collect();
+    for metric in &all {
+        assert!(!metric.meaning.is_empty() && !metric.high.is_empty(), "{metric:?}");
+        assert!(metric.name.starts_with("millrace_"), "{metric:?}");
+        assert_eq!(metric.kind == "counter", metric.name.ends_with("_total"), "{metric:?}");
+    }
+    let names: BTreeSet<&str> = all.iter().map(|metric| metric.name.as_str()).collect();
+    assert_eq!(names.len(), all.len(), "each once");
+}

@@ -1,0 +1,133 @@
+//! The figures of the namespace on `/metrics`: looked at by one process, on a thread of its own, and handed to Prometheus as they
+//! were found last.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use millrace_engine::supervision::{Restarts, restarted};
+use millrace_ops::config::Config;
+use millrace_ops::failure::Failure;
+use millrace_ops::observed::{ALL, Family, Figure, Observer};
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{GaugeVec, Opts};
+use tokio::runtime::Builder;
+use tokio_util::sync::CancellationToken;
+
+/// What was found last.
+#[derive(Clone, Default)]
+struct Latest(Arc<RwLock<Vec<Figure>>>);
+
+impl Latest {
+    fn set(&self, figures: Vec<Figure>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = figures;
+    }
+}
+
+/// Looks for ever, until `stop`, unless the settings say never.
+///
+/// # Errors
+/// When there is no thread for it.
+pub(super) fn observe(
+    config: Arc<Config>,
+    restarts: Restarts,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
+    let Some(every) = config.metrics.interval else { return Ok(()) };
+    let cannot =
+        |error: std::io::Error| Failure::refused("the namespace cannot be observed").caused_by(error);
+    let latest = Latest::default();
+    let families = Families { namespace: config.namespace.to_string(), latest: latest.clone() };
+    if let Err(error) = prometheus::register(Box::new(families)) {
+        return Err(Failure::refused("the figures of the namespace cannot be exported").caused_by(error));
+    }
+    // Asking Kafka blocks: not on the threads that do the work.
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(cannot)?;
+    let attend = move || {
+        let looked = || again_and_again(&config, &latest, every);
+        runtime.block_on(async {
+            stop.run_until_cancelled(restarted("observer", &restarts, &stop, looked)).await;
+        });
+        runtime.shutdown_background();
+    };
+    std::thread::Builder::new().name("observer".to_owned()).spawn(attend).map_err(cannot)?;
+    Ok(())
+}
+
+async fn again_and_again(config: &Config, latest: &Latest, every: Duration) {
+    let mut observer = match Observer::new(config) {
+        Ok(observer) => observer,
+        Err(error) => return tracing::error!(%error, "the namespace is not observed"),
+    };
+    loop {
+        match observer.look().await {
+            Ok(figures) => latest.set(figures),
+            Err(error) => {
+                latest.set(Vec::new());
+                tracing::debug!(%error, "the figures of the namespace are left to another process");
+            }
+        }
+        tokio::time::sleep(every).await;
+    }
+}
+
+/// Shows what was found last; nothing in a process that does not look.
+struct Families {
+    namespace: String,
+    latest: Latest,
+}
+
+impl Families {
+    fn gauges(&self, family: &Family) -> prometheus::Result<GaugeVec> {
+        let named = Opts::new(family.name, family.meaning).const_label("namespace", &self.namespace);
+        GaugeVec::new(named, family.labels)
+    }
+
+    fn filled(&self, family: &'static Family, figures: &[Figure]) -> prometheus::Result<GaugeVec> {
+        let gauges = self.gauges(family)?;
+        for figure in figures.iter().filter(|figure| std::ptr::eq(figure.family, family)) {
+            let labels: Vec<&str> = figure.labels.iter().map(String::as_str).collect();
+            gauges.get_metric_with_label_values(&labels)?.set(figure.value);
+        }
+        Ok(gauges)
+    }
+}
+
+impl Collector for Families {
+    fn desc(&self) -> Vec<&Desc> {
+        Vec::new()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let figures = self.latest.0.read().unwrap_or_else(PoisonError::into_inner);
+        // Names and labels are literals, which a test exports.
+        let filled = ALL.iter().filter_map(|family| self.filled(family, &figures).ok());
+        filled.flat_map(|gauges| gauges.collect()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_family_is_exported_with_its_labels_and_the_namespace() {
+        let latest = Latest::default();
+        let families = Families { namespace: "shop".to_owned(), latest: latest.clone() };
+        assert!(families.collect().iter().all(|family| family.get_metric().is_empty()));
+        latest.set(ALL.iter().map(|family| one(family)).collect());
+        let exported = families.collect();
+        assert_eq!(exported.len(), ALL.len());
+        for (family, exported) in ALL.iter().zip(&exported) {
+            let [series] = exported.get_metric() else { panic!("{exported:?}") };
+            let named: Vec<&str> = series.get_label().iter().map(|label| label.name()).collect();
+            let mut labels = [family.labels, &["namespace"]].concat();
+            labels.sort_unstable();
+            assert_eq!((exported.name(), named), (family.name, labels));
+        }
+    }
+
+    fn one(family: &'static Family) -> Figure {
+        Figure { family, labels: vec!["x".to_owned(); family.labels.len()], value: 1.0 }
+    }
+}

@@ -1,0 +1,185 @@
+//! Which batches are begun, and when. One batch is under way at a time, so that the next takes all that has arrived
+//! meanwhile; only with a backlog for a full one beside it there are more, as many as there are permits.
+
+use tokio::task::JoinSet;
+
+use super::arrivals::Arrivals;
+use super::{Assigned, Member, Partition, held};
+use crate::concurrency::Permit;
+use crate::record::Record;
+use crate::retry::Lane;
+use crate::supervision::Watch;
+use crate::worker::{BATCH_BYTES_MAX, Ended, Share, Worker, alone, together};
+
+/// What ends with a task: `None` when it panicked, and the group leaves.
+type Outcome = Option<Vec<Ended>>;
+
+#[derive(Default)]
+pub(super) struct Batches {
+    /// All that is under way for partitions, and whether it is a batch that a further one waits for.
+    tasks: JoinSet<(bool, Outcome)>,
+    under_way: usize,
+}
+
+impl Batches {
+    /// The next that has ended; `None` when nothing is under way.
+    pub(super) async fn next(&mut self) -> Option<Vec<Ended>> {
+        let (counts, ended) = match self.tasks.join_next().await? {
+            Ok(ended) => ended,
+            // Of a task that was aborted, as none is before all of them.
+            Err(_) => (false, None),
+        };
+        self.under_way -= usize::from(counts);
+        Some(ended.unwrap_or_default())
+    }
+
+    fn spawn(
+        &mut self,
+        counts: bool,
+        watch: &Watch,
+        work: impl Future<Output = Vec<Ended>> + Send + 'static,
+    ) {
+        let watch = watch.clone();
+        self.under_way += usize::from(counts);
+        self.tasks.spawn(async move { (counts, watch.over("worker", work).await) });
+    }
+}
+
+impl Member {
+    /// Whether what has arrived is worth a batch now.
+    pub(super) fn wants_batch(&self) -> bool {
+        match self.batches.under_way {
+            0 => self.arrivals.ready() > 0,
+            _ => self.arrivals.ready() >= self.settings.batch_max,
+        }
+    }
+
+    /// Waits for a permit of the group's database.
+    pub(super) fn permit(&self) -> Option<impl Future<Output = Option<Permit>> + Send + use<>> {
+        let (_, retries) = self.lanes.values().next()?;
+        let pool = retries.role.database().clone();
+        Some(Box::pin(async move { pool.permit().await }))
+    }
+
+    /// Begins a batch of what has arrived.
+    pub(super) fn begin_batch(&mut self, permit: Option<Permit>) {
+        let taken = self.arrivals.take(self.settings.batch_max, BATCH_BYTES_MAX);
+        let shares: Vec<Share> =
+            taken.into_iter().filter_map(|(partition, records)| self.share(&partition, records)).collect();
+        if !shares.is_empty() {
+            self.batches.spawn(true, &self.watch, together(shares, permit));
+        }
+    }
+
+    fn share(&mut self, partition: &Partition, records: Vec<Record>) -> Option<Share> {
+        let worker = self.assigned.get_mut(partition)?.worker.take()?;
+        Some(Share { worker, records })
+    }
+
+    /// Gives a record to its partition. What arrives of one that was given back is left to its next owner.
+    pub(super) fn deliver(&mut self, record: Record) {
+        let partition = (record.topic.clone(), record.partition);
+        if self.assigned.contains_key(&partition) {
+            self.arrivals_on(&partition).add(&partition, record);
+            self.wake_up();
+        }
+    }
+
+    pub(super) fn arrivals_on(&mut self, (topic, _): &Partition) -> &mut Arrivals {
+        match self.lanes.get(&**topic) {
+            Some((Lane::Retry, _)) => &mut self.wake_ups,
+            _ => &mut self.arrivals,
+        }
+    }
+
+    /// Wake-up copies wait until each is due, and no other partition waits with them.
+    fn wake_up(&mut self) {
+        while let Some((partition, copies)) =
+            self.wake_ups.take_next(self.settings.batch_max, BATCH_BYTES_MAX)
+        {
+            if let Some(share) = self.share(&partition, copies) {
+                self.apart(share);
+            }
+        }
+    }
+
+    fn apart(&mut self, share: Share) {
+        self.batches.spawn(false, &self.watch, async move { vec![alone(share, None).await] });
+    }
+
+    /// What has ended is ready again; what is to be tried apart is.
+    pub(super) fn batch_ended(&mut self, ended: Vec<Ended>) {
+        for ended in ended {
+            match ended {
+                Ended::Apart(share) => self.apart(share),
+                Ended::Done(worker) => {
+                    let partition = held::place(&worker.claim);
+                    if let Some(assigned) = self.assigned.get_mut(&partition) {
+                        assigned.worker = Some(worker);
+                    }
+                    self.arrivals_on(&partition).end(&partition);
+                }
+                Ended::GivenBack(worker) => {
+                    let partition = held::place(&worker.claim);
+                    self.arrivals_on(&partition).forget(&partition);
+                }
+            }
+        }
+        self.wake_up();
+    }
+
+    /// Waits until nothing is under way for these.
+    pub(super) async fn rest(&mut self, partitions: &[Partition]) {
+        while partitions.iter().any(|partition| self.arrivals_on(partition).is_busy(partition))
+            && let Some(ended) = self.batches.next().await
+        {
+            self.batch_ended(ended);
+        }
+    }
+
+    /// Lets the workers of partitions without records move beyond what the client has passed over and is no record.
+    pub(super) fn pass_over_read(&mut self) {
+        for (partition, offset) in self.read_to() {
+            let is_behind = |assigned: &Assigned| offset > assigned.position.borrow().applied;
+            if self.assigned.get(&partition).is_some_and(is_behind) {
+                self.do_when_idle(&partition, |mut worker: Worker| async move {
+                    let going_on = worker.pass_over(offset).await;
+                    ended(worker, going_on)
+                });
+            }
+        }
+    }
+
+    /// Lets the workers claim again whose publisher has found that another worker has claimed the partition.
+    pub(super) fn recover_fenced(&mut self) {
+        let is_fenced = |assigned: &Assigned| assigned.mark.as_ref().is_some_and(|mark| mark.is_fenced());
+        let fenced = self.assigned.iter().filter(|(_, assigned)| is_fenced(assigned));
+        let fenced: Vec<Partition> = fenced.map(|(partition, _)| partition.clone()).collect();
+        for partition in fenced {
+            self.do_when_idle(&partition, |mut worker: Worker| async move {
+                let going_on = worker.recover().await;
+                ended(worker, going_on)
+            });
+        }
+    }
+
+    /// Does something for a partition that has no records; its next ones wait for that.
+    fn do_when_idle<F, W>(&mut self, partition: &Partition, work: F)
+    where
+        F: FnOnce(Worker) -> W,
+        W: Future<Output = Ended> + Send + 'static,
+    {
+        if !self.arrivals_on(partition).is_idle(partition) {
+            return;
+        }
+        if let Some(Share { worker, .. }) = self.share(partition, Vec::new()) {
+            self.arrivals_on(partition).begin(partition);
+            let work = work(worker);
+            self.batches.spawn(false, &self.watch, async move { vec![work.await] });
+        }
+    }
+}
+
+fn ended(worker: Worker, going_on: bool) -> Ended {
+    if going_on { Ended::Done(worker) } else { Ended::GivenBack(worker) }
+}

@@ -1,0 +1,53 @@
+//! Kafka's copy of the offsets, and what the client says of its own.
+
+use rdkafka::consumer::{CommitMode, Consumer as _};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::{Member, Partition};
+use crate::offsets::Claim;
+
+impl Member {
+    /// The next offsets of the client, which passes over markers of transactions and records of aborted ones without a record
+    /// that would move the applied offset beyond them.
+    pub(super) fn read_to(&self) -> Vec<(Partition, i64)> {
+        // What waits for room was read, and no worker has it.
+        let Some(positions) = self.consumer.position().ok().filter(|_| self.waiting.is_empty()) else {
+            return Vec::new();
+        };
+        let elements = positions.elements();
+        let read = elements.iter().filter_map(|element| match element.offset() {
+            Offset::Offset(offset) => Some(((element.topic().into(), element.partition()), offset)),
+            _ => None,
+        });
+        read.collect()
+    }
+
+    /// Commits the applied offsets to Kafka, for its tools; those in Postgres count.
+    pub(super) fn mirror(&mut self, mode: CommitMode) {
+        let mut moved = Vec::new();
+        for assigned in self.assigned.values_mut() {
+            let claim = assigned.position.borrow().clone();
+            if claim.applied != assigned.mirrored {
+                assigned.mirrored = claim.applied;
+                moved.push(claim);
+            }
+        }
+        if !moved.is_empty()
+            && let Err(error) = self.consumer.commit(&mirror_list(&moved), mode)
+        {
+            tracing::debug!(%error, "offsets not mirrored to Kafka");
+        }
+    }
+}
+
+pub(super) fn mirror_list<'c>(claims: impl IntoIterator<Item = &'c Claim>) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for claim in claims {
+        let mut element = list.add_partition(&claim.topic, claim.partition);
+        element.set_metadata(claim.stamp().to_string());
+        if let Err(error) = element.set_offset(Offset::Offset(claim.applied)) {
+            tracing::debug!(%error, "offset not mirrored");
+        }
+    }
+    list
+}

@@ -1,0 +1,114 @@
+//! What is asked once a minute only: it changes slowly, or takes longer the more goes on.
+
+use std::time::{Duration, Instant};
+
+use chrono::{TimeDelta, Utc};
+use futures::future::OptionFuture;
+use millrace_store::timestamp::Nearest;
+use millrace_store::{saga_timer, verified};
+
+use super::family::{self, Figure, number, seconds_since};
+use super::figures;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::layout;
+use crate::postgres::Database;
+use crate::sagas::{self, Filters};
+use crate::status::{lag, under_way};
+
+const ASKED_EVERY: Duration = Duration::from_secs(60);
+/// Commands that were sent earlier are not looked for.
+const COMMANDS_OF: TimeDelta = TimeDelta::days(1);
+/// As `millrace saga list --stuck` has it.
+const STUCK_AFTER: Duration = Duration::from_secs(15 * 60);
+/// So many instances are counted.
+const STUCK_MAX: i64 = 1_000;
+
+/// The last answer, and when it came.
+#[derive(Default)]
+pub(super) struct Slow(Option<(Instant, Vec<Figure>)>);
+
+impl Slow {
+    pub(super) async fn look(
+        &mut self,
+        config: &Config,
+        write: &Database,
+        read: &Database,
+    ) -> Result<Vec<Figure>, Failure> {
+        if let Some((asked, known)) = &self.0
+            && asked.elapsed() < ASKED_EVERY
+        {
+            return Ok(known.clone());
+        }
+        // What is old is not shown in place of what is unknown.
+        self.0 = None;
+        let found = ask(config, write, read).await?;
+        self.0 = Some((Instant::now(), found.clone()));
+        Ok(found)
+    }
+}
+
+async fn ask(config: &Config, write: &Database, read: &Database) -> Result<Vec<Figure>, Failure> {
+    let not_before = Some(Utc::now() - COMMANDS_OF);
+    let found = tokio::try_join!(
+        async {
+            let found = write.in_time(under_way::look(config, write, not_before)).await?;
+            Ok::<_, Failure>(figures::of_under_way(&found, Utc::now()))
+        },
+        write.in_time(stuck(config)),
+        write.in_time(overdue(config, write)),
+        verified_at(config, write, read),
+        async { Ok(figures::of_retentions(&lag::retentions(config).await)) },
+    )?;
+    let (under_way, stuck, overdue, verified, retentions) = found;
+    Ok([under_way, stuck, overdue, verified, retentions].concat())
+}
+
+/// How many instances of each saga need an operator.
+async fn stuck(config: &Config) -> Result<Vec<Figure>, Failure> {
+    let filters = Filters { saga: None, standing: None, ended: false, stuck: true, stuck_after: STUCK_AFTER };
+    let sagas = layout::sagas(config);
+    let found = OptionFuture::from((!sagas.is_empty()).then(|| sagas::list(config, &filters, STUCK_MAX)));
+    let found = found.await.transpose()?.map(|page| page.rows).unwrap_or_default();
+    let count = |saga: &str| found.iter().filter(|instance| instance.saga == saga).count();
+    let figure = |saga: &layout::Reactor| {
+        let stuck = i64::try_from(count(saga.name)).unwrap_or(i64::MAX);
+        family::SAGAS_STUCK.is([saga.name], number(stuck))
+    };
+    Ok(sagas.iter().map(figure).collect())
+}
+
+async fn overdue(config: &Config, write: &Database) -> Result<Vec<Figure>, Failure> {
+    let sagas: Vec<&str> = layout::sagas(config).iter().map(|saga| saga.name).collect();
+    let found = saga_timer::overdue(&write.pool, &sagas).await.map_err(|error| write.failure(error))?;
+    let now = Utc::now();
+    let figures = sagas.iter().flat_map(|saga| {
+        let found = found.iter().find(|(name, ..)| name == saga);
+        let (count, age) =
+            found.map_or((0, 0.0), |(_, count, Nearest(since))| (*count, seconds_since(*since, now)));
+        [family::TIMERS_OVERDUE.is([*saga], number(count)), family::TIMERS_OVERDUE_SECONDS.is([*saga], age)]
+    });
+    Ok(figures.collect())
+}
+
+/// When the auditor last found right what the instance has; nothing when there is no auditor.
+async fn verified_at(config: &Config, write: &Database, read: &Database) -> Result<Vec<Figure>, Failure> {
+    if config.audit.interval.is_none() {
+        return Ok(Vec::new());
+    }
+    let views: Vec<&str> = layout::read_models(config).iter().map(|model| model.name).collect();
+    let mut figures = Vec::new();
+    for database in [write, read] {
+        let asked = async { verified::when(&database.pool).await.map_err(|error| database.failure(error)) };
+        let found = database.in_time(asked).await?;
+        let ours = found.iter().filter(|(what, _)| {
+            ["topics", "commands"].contains(&what.as_str()) || views.contains(&what.as_str())
+        });
+        let figure = |(what, at): &(String, _)| {
+            let at: &chrono::DateTime<Utc> = at;
+            family::VERIFIED.is([what.as_str()], number(at.timestamp()))
+        };
+        figures.extend(ours.map(figure));
+    }
+    Ok(figures)
+}

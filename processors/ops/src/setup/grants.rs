@@ -1,0 +1,37 @@
+//! What the readers' role may read.
+
+use sqlx::PgConnection;
+
+use super::comments;
+use super::steps::Did;
+use crate::config::Config;
+use crate::postgres::{execute, exists};
+
+const ROLE_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)";
+
+/// Lets the readers' role read the SQL views that there are now, and says what these mean.
+pub(crate) async fn show_to_readers(connection: &mut PgConnection, config: &Config) -> sqlx::Result<()> {
+    grant(connection, config).await?;
+    comments::write(connection, config).await.map(|_| ())
+}
+
+/// Lets the readers' role read the SQL views, and nothing else.
+pub(super) async fn grant(connection: &mut PgConnection, config: &Config) -> sqlx::Result<(Did, String)> {
+    let role = &config.postgres.reader_role;
+    if !exists(connection, ROLE_EXISTS, role).await? {
+        return Ok((Did::Absent, format!("role {role}")));
+    }
+    let schema = config.namespace.database_schema();
+    let views = "SELECT quote_ident(viewname) FROM pg_views WHERE schemaname = $1 ORDER BY 1";
+    let views: Vec<String> = sqlx::query_scalar(views).bind(schema).fetch_all(&mut *connection).await?;
+    let missing = "SELECT NOT has_schema_privilege($2, $1, 'USAGE') OR EXISTS (
+        SELECT FROM pg_views WHERE schemaname = $1
+        AND NOT has_table_privilege($2, format('%I.%I', schemaname, viewname), 'SELECT'))";
+    let new: bool = sqlx::query_scalar(missing).bind(schema).bind(role).fetch_one(&mut *connection).await?;
+    let role = role.replace('"', "\"\"");
+    execute(connection, format!("GRANT USAGE ON SCHEMA \"{schema}\" TO \"{role}\"")).await?;
+    for view in views {
+        execute(connection, format!("GRANT SELECT ON \"{schema}\".{view} TO \"{role}\"")).await?;
+    }
+    Ok((Did::created_if(new), format!("grants to {role}")))
+}
