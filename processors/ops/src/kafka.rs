@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use millrace_engine::{KafkaSettings, client, release};
 use millrace_kafka::{Unfetchable, is_unfetchable, next_offset, unfetchable};
+use rdkafka::Message as _;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResourceResult, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -216,6 +217,47 @@ pub enum Seen<'s, 'm> {
     End(i32),
 }
 
+/// Partitions whose last records are read.
+struct Sought {
+    /// The last offset of each that is left.
+    last: BTreeMap<Partition, i64>,
+    /// How many of each number have an end to come: the client does not say of which topic.
+    ends: BTreeMap<i32, usize>,
+}
+
+impl Sought {
+    /// Those that hold anything.
+    fn of(ends: &BTreeMap<Partition, (i64, i64)>) -> Self {
+        let filled = ends.iter().filter(|(_, (first, end))| first < end);
+        let last: BTreeMap<Partition, i64> = filled.map(|(at, (_, end))| (at.clone(), end - 1)).collect();
+        let mut ends = BTreeMap::new();
+        last.keys().for_each(|(_, number)| *ends.entry(*number).or_default() += 1);
+        Self { last, ends }
+    }
+
+    /// Where to read from: the very last may be the marker of a transaction.
+    fn list(&self, ends: &BTreeMap<Partition, (i64, i64)>) -> KafkaResult<TopicPartitionList> {
+        let mut list = TopicPartitionList::new();
+        for (at, last) in &self.last {
+            let first = ends.get(at).map_or(*last, |(first, _)| *first);
+            list.add_partition_offset(&at.0, at.1, Offset::Offset((last - 1).max(first)))?;
+        }
+        Ok(list)
+    }
+
+    fn saw(&mut self, (topic, number, offset): (&str, i32, i64)) {
+        self.last.retain(|at, last| at.0 != topic || at.1 != number || offset < *last);
+    }
+
+    fn ended(&mut self, number: i32) {
+        let left = self.ends.entry(number).or_default();
+        *left = left.saturating_sub(1);
+        if *left == 0 {
+            self.last.retain(|at, _| at.1 != number);
+        }
+    }
+}
+
 /// Reads without belonging to a group: metadata, ends of partitions, single records. It blocks; call it from
 /// [`tokio::task::block_in_place`].
 pub struct Reader<'c> {
@@ -296,27 +338,25 @@ impl<'c> Reader<'c> {
         mut visitor: impl FnMut(&BorrowedMessage<'_>),
     ) -> Result<bool, Failure> {
         let fail = |error: KafkaError| failure(self.config, &error);
-        let mut list = TopicPartitionList::new();
         let ends = self.ends_of(partitions)?;
-        let filled = ends.iter().filter(|(_, (first, end))| first < end);
-        for ((topic, partition), (first, end)) in filled {
-            // The last one may be the marker of a transaction.
-            let from = Offset::Offset((end - 2).max(*first));
-            list.add_partition_offset(topic, *partition, from).map_err(fail)?;
-        }
-        let (mut left, until) = (list.count(), Instant::now() + time);
-        self.consumer.assign(&list).map_err(fail)?;
-        while left > 0
-            && let Some(rest) = until.checked_duration_since(Instant::now())
+        let mut sought = Sought::of(&ends);
+        self.consumer.assign(&sought.list(&ends).map_err(fail)?).map_err(fail)?;
+        let until = Instant::now() + time;
+        while !sought.last.is_empty()
+            && let Some(left) = until.checked_duration_since(Instant::now())
         {
-            match self.consumer.poll(rest.min(Duration::from_millis(200))) {
-                Some(Err(KafkaError::PartitionEOF(_))) => left -= 1,
-                Some(message) => visitor(&message.map_err(fail)?),
+            match self.consumer.poll(left.min(Duration::from_millis(200))) {
+                Some(Err(KafkaError::PartitionEOF(number))) => sought.ended(number),
+                Some(message) => {
+                    let message = message.map_err(fail)?;
+                    sought.saw((message.topic(), message.partition(), message.offset()));
+                    visitor(&message);
+                }
                 None => {}
             }
         }
         self.consumer.unassign().map_err(fail)?;
-        Ok(left == 0 && ends.len() == partitions.len())
+        Ok(sought.last.is_empty() && ends.len() == partitions.len())
     }
 
     /// The first offset of a partition and its last stable one: nothing from there on can be read now.
@@ -390,5 +430,31 @@ impl<'c> Reader<'c> {
             (topic.to_owned(), *partition, next_offset(&positions, topic, *partition, *sought))
         };
         Ok(sought.iter().map(next).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_is_done_with_its_last_record_or_when_all_of_its_number_have_ended() {
+        let place = |topic: &str, number| (topic.to_owned(), number);
+        let ends = [
+            (place("a", 0), (0, 5)),
+            (place("b", 0), (2, 3)),
+            (place("b", 1), (4, 4)),
+            (place("c", 1), (0, 9)),
+        ];
+        let mut sought = Sought::of(&ends.into());
+        assert_eq!(sought.last.len(), 3, "an empty one has no last record");
+        sought.saw(("a", 0, 3));
+        assert_eq!(sought.last.len(), 3, "one comes behind it");
+        sought.saw(("a", 0, 4));
+        sought.ended(0);
+        assert!(sought.last.contains_key(&place("b", 0)), "it may have been the end of the other topic");
+        sought.ended(0);
+        sought.ended(1);
+        assert!(sought.last.is_empty());
     }
 }
