@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 
 use millrace_domain::dictionary::{meaning, sql_views};
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::PgConnection;
 
 use crate::config::Config;
 use crate::layout::{self, ReadModel};
+use crate::postgres::execute;
 
 /// The columns of the SQL views that there are, with their comments; the first column is number 1, the view itself 0.
 const NOW: &str = "
@@ -32,7 +33,7 @@ pub(crate) async fn write(connection: &mut PgConnection, config: &Config) -> sql
         Some(statement(schema, (view, column), &text))
     });
     let statements: Vec<String> = other.collect();
-    sqlx::raw_sql(AssertSqlSafe(statements.join(";\n"))).execute(connection).await?;
+    execute(connection, statements.join(";\n")).await?;
     Ok(!statements.is_empty())
 }
 
