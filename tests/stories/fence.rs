@@ -1,7 +1,7 @@
 //! Who has lost a partition must not write any more, even when he does not know it.
 
 use millrace_tests::{Instance, Load, Process, eventually};
-use sqlx::PgPool;
+use sqlx::{AssertSqlSafe, PgPool};
 
 use crate::undisturbed::undisturbed;
 use crate::{beside_others, instance_with};
@@ -92,11 +92,11 @@ async fn a_partition_that_another_has_claimed_is_written_only_after_it_was_claim
     instance.send(&Load::STANDARD.basics()).await;
     instance.settle().await;
     let slices = Load::STANDARD.slices(4);
-    for slice in &slices[..3] {
+    for (slice, which) in slices.iter().zip([EVERY_ONE, EVERY_OTHER, EVERY_ONE]) {
         let before = instance.count("SELECT count(*) FROM command").await.expect("receipts");
         instance.send(slice).await;
         instance.decided(before + 10).await;
-        let claimed = [claim_everything(&instance.write).await, claim_everything(&instance.read).await];
+        let claimed = [claim(&instance.write, which).await, claim(&instance.read, which).await];
         instance.settle_commands().await;
         only_new_claims_wrote(&instance.write, &claimed[0]).await;
         only_new_claims_wrote(&instance.read, &claimed[1]).await;
@@ -108,21 +108,40 @@ async fn a_partition_that_another_has_claimed_is_written_only_after_it_was_claim
     process.reports("millrace_batches_aborted_total", &[("why", "fenced")], 3.0).await;
 }
 
-/// As a process does that takes itself for the owner: the epoch goes up and the one that held it is shut out.
-async fn claim_everything(pool: &PgPool) -> Vec<Standing> {
-    let claim =
-        "UPDATE consumer_offset SET epoch = epoch + 1 RETURNING grp, topic, partition, epoch, applied";
-    sqlx::query_as(claim).fetch_all(pool).await.expect("claims")
+const EVERY_ONE: &str = "true";
+const EVERY_OTHER: &str = "partition % 2 = 0";
+
+/// What another process has claimed, and what stays with this one.
+struct Claimed {
+    other: Vec<Standing>,
+    ours: Vec<Standing>,
 }
 
-async fn only_new_claims_wrote(pool: &PgPool, claimed: &[Standing]) {
+/// As a process does that takes itself for the owner: the epoch goes up and the one that held it is shut out.
+async fn claim(pool: &PgPool, which: &str) -> Claimed {
+    let standing = "grp, topic, partition, epoch, applied";
+    let ours = format!("SELECT {standing} FROM consumer_offset WHERE NOT ({which})");
+    let ours = sqlx::query_as(AssertSqlSafe(ours)).fetch_all(pool).await.expect("offsets");
+    let claim = format!("UPDATE consumer_offset SET epoch = epoch + 1 WHERE {which} RETURNING {standing}");
+    let other = sqlx::query_as(AssertSqlSafe(claim)).fetch_all(pool).await.expect("claims");
+    Claimed { other, ours }
+}
+
+/// A batch is of many partitions: those that were not claimed go on under the claims that they had.
+async fn only_new_claims_wrote(pool: &PgPool, claimed: &Claimed) {
     let now =
         sqlx::query_as::<_, Standing>("SELECT grp, topic, partition, epoch, applied FROM consumer_offset");
     let now = now.fetch_all(pool).await.expect("offsets");
-    let moved = now.iter().filter_map(|now| {
-        let then = claimed.iter().find(|then| (&then.0, &then.1, then.2) == (&now.0, &now.1, now.2))?;
-        (now.4 != then.4).then_some((now, then))
-    });
+    let since = |of: &[Standing]| -> Vec<(Standing, Standing)> {
+        let then = |now: &Standing| {
+            of.iter().find(|then| (&then.0, &then.1, then.2) == (&now.0, &now.1, now.2)).cloned()
+        };
+        now.iter().filter_map(|now| Some((now.clone(), then(now)?))).collect()
+    };
+    for (now, then) in since(&claimed.ours) {
+        assert_eq!(now.3, then.3, "it was never claimed by another: {now:?}, was {then:?}");
+    }
+    let moved = since(&claimed.other).into_iter().filter(|(now, then)| now.4 != then.4);
     let moved: Vec<_> = moved.collect();
     assert!(!moved.is_empty(), "something was written after the claim");
     for (now, then) in moved {
