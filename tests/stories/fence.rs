@@ -129,22 +129,27 @@ async fn claim(pool: &PgPool, which: &str) -> Claimed {
 
 /// A batch is of many partitions: those that were not claimed go on under the claims that they had.
 async fn only_new_claims_wrote(pool: &PgPool, claimed: &Claimed) {
+    eventually("something is written after the claim", async || {
+        for (now, then) in since(pool, &claimed.ours).await? {
+            assert_eq!(now.3, then.3, "it was never claimed by another: {now:?}, was {then:?}");
+        }
+        let moved = since(pool, &claimed.other).await?.into_iter().filter(|(now, then)| now.4 != then.4);
+        let moved: Vec<_> = moved.collect();
+        for (now, then) in &moved {
+            assert!(now.3 > then.3, "written by a claim that was over: {now:?}, claimed at {then:?}");
+        }
+        if moved.is_empty() { Err("nothing is".to_owned()) } else { Ok(()) }
+    })
+    .await;
+}
+
+/// Where these stand now, and where they stood.
+async fn since(pool: &PgPool, then: &[Standing]) -> Result<Vec<(Standing, Standing)>, String> {
     let now =
         sqlx::query_as::<_, Standing>("SELECT grp, topic, partition, epoch, applied FROM consumer_offset");
-    let now = now.fetch_all(pool).await.expect("offsets");
-    let since = |of: &[Standing]| -> Vec<(Standing, Standing)> {
-        let then = |now: &Standing| {
-            of.iter().find(|then| (&then.0, &then.1, then.2) == (&now.0, &now.1, now.2)).cloned()
-        };
-        now.iter().filter_map(|now| Some((now.clone(), then(now)?))).collect()
+    let now = now.fetch_all(pool).await.map_err(|error| error.to_string())?;
+    let was = |now: &Standing| {
+        then.iter().find(|then| (&then.0, &then.1, then.2) == (&now.0, &now.1, now.2)).cloned()
     };
-    for (now, then) in since(&claimed.ours) {
-        assert_eq!(now.3, then.3, "it was never claimed by another: {now:?}, was {then:?}");
-    }
-    let moved = since(&claimed.other).into_iter().filter(|(now, then)| now.4 != then.4);
-    let moved: Vec<_> = moved.collect();
-    assert!(!moved.is_empty(), "something was written after the claim");
-    for (now, then) in moved {
-        assert!(now.3 > then.3, "written by a claim that was over: {now:?}, claimed at {then:?}");
-    }
+    Ok(now.into_iter().filter_map(|now| Some((now.clone(), was(&now)?))).collect())
 }

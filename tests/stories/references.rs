@@ -11,9 +11,11 @@ use crate::{beside_others, instance};
 async fn a_missing_reference_is_a_dead_letter_and_its_sender_learns_of_it() {
     let _turn = beside_others().await;
     let instance = instance("references").await;
+    // One batch has all of these. It is rolled back, and what its orders have read of its customers with it.
+    let rolled_back = place(4, "nobody", &product(1));
+    instance.send(&[register(1), add_product(1), place(5, &customer(1), &product(1)), rolled_back]).await;
     let _process = instance.start();
-    instance.send(&[register(1), add_product(1)]).await;
-    instance.settle().await;
+    instance.settle_commands().await;
     let (good, nobody) = (place(1, &customer(1), &product(1)), place(2, "nobody", &product(1)));
     let nothing = place(3, &customer(1), "nothing");
     let outcome = instance.send_and_wait(&[good, nobody, nothing]).await;
@@ -21,15 +23,22 @@ async fn a_missing_reference_is_a_dead_letter_and_its_sender_learns_of_it() {
     instance.settle_commands().await;
     assert_eq!(
         receipts(&instance).await,
-        ["PlaceOrder-1 completed ", "PlaceOrder-2 dead nobody", "PlaceOrder-3 dead nothing"]
+        [
+            "PlaceOrder-1 completed ",
+            "PlaceOrder-2 dead nobody",
+            "PlaceOrder-3 dead nothing",
+            "PlaceOrder-4 dead nobody",
+            "PlaceOrder-5 completed ",
+        ]
     );
     let topic = format!("{}.{}.dlq", instance.topic("cmd", "orders"), instance.group("commands"));
     let letters = instance.kafka.all(&topic);
-    assert_eq!(letters.len(), 2);
+    assert_eq!(letters.len(), 3);
     assert!(letters.iter().all(|letter| letter.raw.text("x-error-code") == Some("reference-not-found")));
+    instance.settle().await;
     let orders: i64 =
         sqlx::query_scalar("SELECT count(*) FROM orders").fetch_one(&instance.read).await.unwrap();
-    assert_eq!(orders, 1, "the neighbour was placed");
+    assert_eq!(orders, 2, "the neighbours were placed");
 }
 
 /// Each order's receipt: id, status, and which name its reason mentions.

@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 /// After so long a worker goes ahead without a permit: the limit saves work, and one that hangs must not stop all others.
-const PATIENCE: Duration = Duration::from_millis(100);
+pub(crate) const PATIENCE: Duration = Duration::from_millis(100);
 
 /// One piece of work for each processor, and one that waits for a disk. More at once would only cut the same work smaller,
 /// each piece with its own round trips and its own sync of a log. A worker takes its batch only once it has a permit, with

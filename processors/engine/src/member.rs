@@ -204,6 +204,7 @@ impl Member {
             if !asks && self.wants_batch() {
                 (permit, asks) = (OptionFuture::from(self.permit()), true);
             }
+            let long_at = self.batches.takes_long_at();
             let pause_at = self.full_since.unwrap_or_else(Instant::now) + FULL_BEFORE_PAUSE;
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -228,6 +229,7 @@ impl Member {
                     self.begin_batch(permit_or_none);
                 }
                 Some(ended) = self.batches.next() => self.batch_ended(ended),
+                () = tokio::time::sleep_until(long_at.unwrap_or(pause_at)), if !asks && long_at.is_some() && self.arrivals.ready() > 0 => {}
                 _ = mirror.tick() => {
                     self.pass_over_read();
                     self.recover_fenced();

@@ -104,9 +104,10 @@ impl<C: Context> Role for Commands<C> {
         let arrived = own::vouched(connection, &self.shared.namespace, arrived, &mut outcomes).await?;
         let (fresh, died) = ledger::fresh(connection, &self.shared.group, arrived, &mut outcomes).await?;
         let mut streams = streams::lock_and_load::<C>(connection, &self.shared, &fresh).await?;
-        let references = streams::references::<C>(connection, &self.shared, &fresh).await?;
+        let (references, read) = streams::references::<C>(connection, &self.shared, &fresh).await?;
         let decided = decide::all::<C>(&fresh, &mut streams, &references, ids, &mut outcomes);
-        let stored = streams::store::<C>(connection, streams).await?;
+        let mut stored = streams::store::<C>(connection, streams).await?;
+        stored.extend(read);
         outbox::insert(connection, &self.shared.namespace, &decided.outbox).await?;
         ledger::insert(connection, C::NAME, received_at, &decided.receipts).await?;
         ledger::settle_letters(connection, &self.shared.group, &died, &decided.receipts).await?;
@@ -147,7 +148,7 @@ impl<C: Context> Commands<C> {
         let cache = self.shared.cache.clone();
         Box::new(move || {
             for stream in stored {
-                cache.put(C::NAME, stream.id, stream.version, stream.state);
+                cache.put(stream.context, stream.id, stream.version, stream.state);
             }
             cache.export();
             let now = Utc::now();

@@ -26,8 +26,9 @@ pub(super) struct Locked<S> {
 /// The locked streams of a batch, by id.
 pub(super) type Locks<S> = HashMap<String, Locked<S>>;
 
-/// A stream as it was written.
+/// A stream as it was written or read. Cached once the batch is committed: others of the batch may have written what was read.
 pub(super) struct Stored {
+    pub(super) context: &'static str,
     pub(super) id: String,
     pub(super) version: i64,
     pub(super) state: Arc<str>,
@@ -130,24 +131,24 @@ async fn complete(
     Ok(states)
 }
 
-/// The public states of the streams of other contexts that the commands refer to and that exist.
+/// The public states of the streams of other contexts that the commands refer to and that exist, and those that were read for it.
 pub(super) async fn references<C: Context>(
     connection: &mut PgConnection,
     shared: &Shared,
     commands: &[Arrived<'_, C>],
-) -> Result<References, WorkError> {
+) -> Result<(References, Vec<Stored>), WorkError> {
     let named: BTreeSet<Reference> = commands.iter().flat_map(|c| C::references(&c.command)).collect();
     let mut by_context: HashMap<&'static str, Vec<String>> = HashMap::new();
     for Reference { context, id } in named {
         by_context.entry(context).or_default().push(id);
     }
-    let mut references = References::default();
+    let (mut references, mut read) = (References::default(), Vec::new());
     for (context, ids) in by_context {
-        for (id, state) in referenced(connection, shared, context, ids).await? {
+        for (id, state) in referenced(connection, shared, context, ids, &mut read).await? {
             references.insert(Reference { context, id }, state);
         }
     }
-    Ok(references)
+    Ok((references, read))
 }
 
 /// Reads referenced states without locking: only those that the cache does not have at their newest version.
@@ -156,6 +157,7 @@ async fn referenced(
     shared: &Shared,
     context: &'static str,
     ids: Vec<String>,
+    stored: &mut Vec<Stored>,
 ) -> Result<Vec<(String, String)>, WorkError> {
     let known: Vec<i64> = ids.iter().map(|id| shared.cache.version(context, id).unwrap_or(-1)).collect();
     let version = shared.refolders.state_version(context);
@@ -170,9 +172,13 @@ async fn referenced(
     let versions: HashMap<String, i64> =
         read.iter().map(|(id, version, ..)| (id.clone(), *version)).collect();
     for (id, state) in complete(connection, shared, context, read).await? {
-        // What was read was committed by others: it may be cached whether or not this batch commits.
         if let Some(version) = versions.get(&id) {
-            shared.cache.put(context, id.clone(), *version, Arc::from(state.as_str()));
+            stored.push(Stored {
+                context,
+                id: id.clone(),
+                version: *version,
+                state: Arc::from(state.as_str()),
+            });
         }
         states.push((id, state));
     }
@@ -190,7 +196,7 @@ pub(super) async fn store<C: Context>(
         let json = serde_json::to_string(&state);
         let json =
             json.map_err(|error| WorkError::Refused(Reason::because("a state cannot be written", error)))?;
-        stored.push(Stored { id, version, state: Arc::from(json) });
+        stored.push(Stored { context: C::NAME, id, version, state: Arc::from(json) });
         ctids.push(ctid);
     }
     if stored.is_empty() {

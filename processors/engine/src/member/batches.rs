@@ -1,11 +1,13 @@
 //! Which batches are begun, and when. One batch is under way at a time, so that the next takes all that has arrived
-//! meanwhile; only with a backlog for a full one beside it there are more, as many as there are permits.
+//! meanwhile. There are more with a backlog for a full one beside it, and beside one that takes long: it holds up no other
+//! partition.
 
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::arrivals::Arrivals;
 use super::{Assigned, Member, Partition, held};
-use crate::concurrency::Permit;
+use crate::concurrency::{PATIENCE, Permit};
 use crate::record::Record;
 use crate::retry::Lane;
 use crate::supervision::Watch;
@@ -19,6 +21,8 @@ pub(super) struct Batches {
     /// All that is under way for partitions, and whether it is a batch that a further one waits for.
     tasks: JoinSet<(bool, Outcome)>,
     under_way: usize,
+    /// When the last one began.
+    began: Option<Instant>,
 }
 
 impl Batches {
@@ -28,6 +32,11 @@ impl Batches {
         let (counts, ended) = self.tasks.join_next().await?.unwrap_or_default();
         self.under_way -= usize::from(counts);
         Some(ended.unwrap_or_default())
+    }
+
+    /// When the last one that is under way will have taken long.
+    pub(super) fn takes_long_at(&self) -> Option<Instant> {
+        self.began.filter(|_| self.under_way > 0).map(|began| began + PATIENCE)
     }
 
     fn spawn(
@@ -45,9 +54,10 @@ impl Batches {
 impl Member {
     /// Whether what has arrived is worth a batch now.
     pub(super) fn wants_batch(&self) -> bool {
-        match self.batches.under_way {
-            0 => self.arrivals.ready() > 0,
-            _ => self.arrivals.ready() >= self.settings.batch_max,
+        match (self.arrivals.ready(), self.batches.takes_long_at()) {
+            (0, _) => false,
+            (_, None) => true,
+            (ready, Some(long_at)) => ready >= self.settings.batch_max || Instant::now() >= long_at,
         }
     }
 
@@ -64,6 +74,7 @@ impl Member {
         let shares: Vec<Share> =
             taken.into_iter().filter_map(|(partition, records)| self.share(&partition, records)).collect();
         if !shares.is_empty() {
+            self.batches.began = Some(Instant::now());
             self.batches.spawn(true, &self.watch, together(shares, permit));
         }
     }
