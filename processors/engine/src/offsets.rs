@@ -214,10 +214,12 @@ impl Claim {
         !self.is_of_another(later.topic_id) && (later.epoch <= self.epoch || later.applied < self.applied)
     }
 
-    /// Moves the applied offset from this claim's to `to`; see [`advance`].
+    /// Moves the applied offset from this claim's to `to`, and the published one to `published`; a group that publishes nothing
+    /// has `None`.
     ///
     /// # Errors
-    /// As [`advance`].
+    /// [`WorkError::Fenced`] when another worker has claimed the partition or the offset is not where we left it,
+    /// [`WorkError::Paused`] when its pause point is below `to`.
     pub async fn advance(
         &self,
         connection: &mut PgConnection,
