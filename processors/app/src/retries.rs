@@ -6,6 +6,7 @@ use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
 use millrace_ops::moment;
 use millrace_ops::retries::{self, Filters, Waiting};
+use millrace_store::blocked_key;
 use serde_json::json;
 
 use crate::output::{self, Format, Table};
@@ -52,7 +53,7 @@ enum Status {
     Gap,
 }
 
-impl From<Status> for retries::Status {
+impl From<Status> for blocked_key::Status {
     fn from(status: Status) -> Self {
         match status {
             Status::Retrying => Self::Retrying,

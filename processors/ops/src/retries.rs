@@ -1,7 +1,7 @@
 //! Keys whose records wait: for another try, behind a dead letter, for a version that is missing.
 
 use chrono::{DateTime, Utc};
-use millrace_store::blocked_key;
+use millrace_store::blocked_key::{self, Status};
 use serde::Serialize;
 
 use crate::config::Config;
@@ -10,27 +10,6 @@ use crate::known;
 use crate::layout::{self, Side};
 use crate::page::{Page, one_more};
 use crate::postgres::Database;
-
-/// What a key waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
-    /// The next try of its first record.
-    Retrying,
-    /// An operator who redrives or discards a dead letter.
-    Dead,
-    /// A version that is missing.
-    Gap,
-}
-
-impl Status {
-    fn as_str(self) -> &'static str {
-        match self {
-            Status::Retrying => "retrying",
-            Status::Dead => "dead",
-            Status::Gap => "gap",
-        }
-    }
-}
 
 /// Which keys: those that fit all that is given.
 #[derive(Debug, Clone, Default)]

@@ -71,6 +71,37 @@ pub async fn topics(
     sqlx::query_scalar(TOPICS).bind(&group.id).bind(group.generation).bind(topics).fetch_all(connection).await
 }
 
+/// What a key waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// The next try of its blocking record.
+    Retrying,
+    /// An operator who redrives or discards its blocking record, a dead letter.
+    Dead,
+    /// A version that is missing.
+    Gap,
+}
+
+impl Status {
+    /// As it is stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Retrying => "retrying",
+            Status::Dead => "dead",
+            Status::Gap => "gap",
+        }
+    }
+
+    /// The one that is stored as this text.
+    pub fn of(text: &str) -> Self {
+        match text {
+            "retrying" => Status::Retrying,
+            "dead" => Status::Dead,
+            _ => Status::Gap,
+        }
+    }
+}
+
 /// Key, status, partition and offset of the blocking record, attempts.
 pub type Locked = (Vec<u8>, String, Option<i32>, Option<i64>, i32);
 

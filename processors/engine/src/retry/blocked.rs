@@ -4,41 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use millrace_store::Group;
-use millrace_store::blocked_key::{self, Row};
+use millrace_store::blocked_key::{self, Row, Status};
 use sqlx::PgConnection;
 
 use crate::dead_letters::storable;
 use crate::error::{Fault, WorkError};
 use crate::record::Record;
-
-/// What a key waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Status {
-    /// The next try of its blocking record.
-    Retrying,
-    /// An operator who redrives or discards its blocking record, a dead letter.
-    Dead,
-    /// A version that is missing.
-    Gap,
-}
-
-impl Status {
-    fn as_str(self) -> &'static str {
-        match self {
-            Status::Retrying => "retrying",
-            Status::Dead => "dead",
-            Status::Gap => "gap",
-        }
-    }
-
-    fn of(text: &str) -> Self {
-        match text {
-            "retrying" => Status::Retrying,
-            "dead" => Status::Dead,
-            _ => Status::Gap,
-        }
-    }
-}
 
 /// The row of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use futures::future::try_join_all;
 use millrace_store::Place;
+use millrace_store::blocked_key::Status;
 use millrace_store::names::dead_letter_topic;
 use sqlx::{Acquire as _, PgConnection};
 
-use super::blocked::{self, Blocked, Status};
+use super::blocked::{self, Blocked};
 use super::{Failure, Retries, copies, parked, unless_it_panics};
 use crate::dead_letters;
 use crate::error::{Fault, WorkError};

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use millrace_store::Place;
+use millrace_store::blocked_key::{self, Status};
 use millrace_store::consumer_offset::{self, Partition};
 use millrace_store::names::{retry_level, retry_topic};
-use millrace_store::{Place, blocked_key};
 use sqlx::{Acquire as _, PgConnection};
 
-use super::blocked::{self, Blocked, Status};
+use super::blocked::{self, Blocked};
 use super::{Failure, Retries, Settled, copies, parked};
 use crate::dead_letters;
 use crate::error::{Fault, WorkError};

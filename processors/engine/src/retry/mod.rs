@@ -27,8 +27,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::try_join_all;
+use millrace_store::Place;
+use millrace_store::blocked_key::{self, Status};
 use millrace_store::names::{retry_level, retry_topic};
-use millrace_store::{Place, blocked_key};
 use sqlx::PgConnection;
 
 pub use copies::{left_at_source, original, own_and_ours};
@@ -42,7 +43,7 @@ use crate::record::{Header, Record};
 use crate::release;
 use crate::role::{Folded, Outcome, Role};
 use crate::supervision::{self, Panic};
-use blocked::{Blocked, Status};
+use blocked::Blocked;
 use triage::{Triage, triage};
 
 /// Settles batches of one group: what can be applied is, what fails is tried again later, what is behind it waits.

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use millrace_store::blocked_key::Status;
 use sqlx::PgConnection;
 
-use super::blocked::{self, Blocked, Status};
+use super::blocked::{self, Blocked};
 use super::{Retries, parked};
 use crate::error::{Fault, WorkError};
 use crate::record::Record;

@@ -80,7 +80,7 @@ fn has_blocking_record(
 mod tests {
     use super::*;
     use crate::error::Fault;
-    use crate::retry::blocked::Status;
+    use millrace_store::blocked_key::Status;
 
     fn records(keys: &[&str]) -> Vec<Record> {
         let record = |(offset, key): (usize, &&str)| Record {

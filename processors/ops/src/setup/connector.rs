@@ -16,6 +16,8 @@ use crate::postgres::Database;
 const TEMPLATE: &str = include_str!("../../../../connectors/outbox.json");
 const DEFAULT_PORT: u16 = 5432;
 const RUNNING_WITHIN: Duration = Duration::from_secs(60);
+/// What only asks waits no longer for Connect's workers to agree.
+const AGREED_WITHIN: Duration = Duration::from_secs(5);
 /// Connect refuses while its workers agree on who does what: with 409, or with 500 when that begins during a request.
 const REBALANCING: &[StatusCode] = &[StatusCode::CONFLICT, StatusCode::INTERNAL_SERVER_ERROR];
 /// It refuses to forget offsets while the task is still stopping, too.
@@ -125,7 +127,9 @@ pub(super) async fn stop_and_forget(connect: &Http, name: &str) -> Result<(), Fa
 
 /// Whether a connector is as [`leniently`] has it meanwhile.
 pub(crate) async fn drops_rows(connect: &Http, name: &str) -> Result<bool, Failure> {
-    let found = connect.find(&["connectors", name, "config"]).await?;
+    let path = ["connectors", name, "config"];
+    let answer = connect.patiently(Method::GET, &path, None, REBALANCING, AGREED_WITHIN).await?;
+    let found = connect.found(answer, &path)?;
     Ok(found.is_some_and(|found| found.get(TOLERANCE).is_some_and(|tolerance| tolerance == "all")))
 }
 
