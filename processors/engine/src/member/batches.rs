@@ -152,7 +152,7 @@ impl Member {
             if self.assigned.get(&partition).is_some_and(is_behind) {
                 self.do_when_idle(&partition, |mut worker: Worker| async move {
                     let going_on = worker.pass_over(offset).await;
-                    ended(worker, going_on)
+                    Ended::of(worker, going_on)
                 });
             }
         }
@@ -166,7 +166,7 @@ impl Member {
         for partition in fenced {
             self.do_when_idle(&partition, |mut worker: Worker| async move {
                 let going_on = worker.recover().await;
-                ended(worker, going_on)
+                Ended::of(worker, going_on)
             });
         }
     }
@@ -186,8 +186,4 @@ impl Member {
             self.batches.spawn(false, &self.watch, async move { vec![work.await] });
         }
     }
-}
-
-fn ended(worker: Worker, going_on: bool) -> Ended {
-    if going_on { Ended::Done(worker) } else { Ended::GivenBack(worker) }
 }

@@ -40,6 +40,13 @@ pub(crate) enum Ended {
     GivenBack(Worker),
 }
 
+impl Ended {
+    /// A worker has come to its end, and goes on or not.
+    pub(crate) fn of(worker: Worker, going_on: bool) -> Self {
+        if going_on { Self::Done(worker) } else { Self::GivenBack(worker) }
+    }
+}
+
 /// Applies records of one partition, however many tries it takes.
 pub(crate) async fn alone(Share { mut worker, records }: Share, permit: Option<Permit>) -> Ended {
     let going_on = match worker.lane {
@@ -49,7 +56,7 @@ pub(crate) async fn alone(Share { mut worker, records }: Share, permit: Option<P
     worker.permit = permit;
     let done = going_on && worker.work(records).await;
     worker.permit = None;
-    if done { Ended::Done(worker) } else { Ended::GivenBack(worker) }
+    Ended::of(worker, done)
 }
 
 /// Applies records of several source partitions of one group in one transaction; one alone is applied however many tries it
