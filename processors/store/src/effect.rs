@@ -38,10 +38,13 @@ statements! {
          FROM UNNEST($2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[])
               AS r(key, context, stream, version, request, event_id, correlation_id, traceparent)
          ON CONFLICT (effect, key) DO NOTHING";
-    WITHDRAW = "UPDATE effect SET status = 'withdrawn', ended_at = now()
+    /// One that is being made, or may have been, is marked only: how its try ends decides.
+    WITHDRAW = "UPDATE effect SET superfluous = true,
+                status = CASE WHEN status = 'waiting' AND NOT unknown THEN 'withdrawn' ELSE status END,
+                ended_at = CASE WHEN status = 'waiting' AND NOT unknown THEN now() END
          FROM UNNEST($2::text[], $3::text[], $4::bigint[]) AS w(context, stream, version)
          WHERE effect.effect = $1 AND effect.context = w.context AND effect.stream = w.stream
-           AND effect.version < w.version AND effect.status = 'waiting' AND NOT effect.unknown";
+           AND effect.version < w.version AND effect.status IN ('waiting', 'calling')";
     LEASE = leased!("UPDATE effect SET status = 'calling', attempts = attempts + 1, unknown = unknown OR status = 'calling',
                 first_called_at = coalesce(first_called_at, now()), due_at = now() + $3 * interval '1 ms'
          WHERE ctid = ANY (ARRAY(
@@ -55,11 +58,13 @@ statements! {
            AND (status IN ('waiting', 'calling', 'withdrawn') OR status = 'gave_up' AND unknown)
          ");
     CALL = "SELECT CASE WHEN has_bodies THEN request::text END, answer::text FROM effect WHERE effect = $1 AND key = $2";
-    SETTLE = "UPDATE effect SET status = $4, unknown = $5, answer = $6::json, last_error = coalesce($7, last_error),
+    /// What was not made and became superfluous meanwhile is not tried again.
+    SETTLE = "UPDATE effect SET status = CASE WHEN $4 = 'waiting' AND NOT $5 AND superfluous THEN 'withdrawn' ELSE $4 END,
+                unknown = $5, answer = $6::json, last_error = coalesce($7, last_error),
                 due_at = now() + $8 * (0.5 + random() / 2) * interval '1 ms',
                 -- The external system did nothing: how long it knows the key counts from the next try.
                 first_called_at = CASE WHEN $4 = 'waiting' AND NOT $5 THEN NULL ELSE first_called_at END,
-                ended_at = CASE WHEN $4 = 'waiting' THEN NULL ELSE now() END
+                ended_at = CASE WHEN $4 = 'waiting' AND ($5 OR NOT superfluous) THEN NULL ELSE now() END
          WHERE effect = $1 AND key = $2 AND status = 'calling' AND attempts = $3";
     PRUNABLE = concat!("SELECT count(*), min(ended_at) ", prunable!());
     PRUNE = concat!("UPDATE effect SET has_bodies = false, request = 'null', answer = NULL, last_error = NULL
@@ -119,7 +124,8 @@ pub async fn record(connection: &mut PgConnection, effect: &str, asked: &[Asked]
         .map(|_| ())
 }
 
-/// Withdraws the calls that earlier events of these streams asked for and that are known not to have been made.
+/// Withdraws the calls that earlier events of these streams asked for: at once those that are known not to have been made, the
+/// others when that is known of them.
 ///
 /// # Errors
 /// The database's.
@@ -213,7 +219,7 @@ pub async fn call(
 /// How a try ended.
 #[derive(Debug, Clone, Copy)]
 pub struct Settled<'s> {
-    /// `done`, `gave_up` or `waiting`.
+    /// `done`, `gave_up` or `waiting`, which is `withdrawn` when the call was not made and is superfluous.
     pub status: &'static str,
     /// Whether the call was made and its outcome is not known.
     pub unknown: bool,

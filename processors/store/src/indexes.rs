@@ -41,6 +41,11 @@ pub const WRITE: &[Index] = &[
     Index { name: "outbox_sent", table: "outbox", on: "(occurred_at) WHERE version IS NULL" },
     Index { name: "saga_ended", table: "saga", on: "(started_at) WHERE ended AND has_steps" },
     Index {
+        name: "effect_open",
+        table: "effect",
+        on: "(effect, context, stream) WHERE status IN ('waiting', 'calling')",
+    },
+    Index {
         name: "effect_ended",
         table: "effect",
         on: "(ended_at) WHERE has_bodies AND ended_at IS NOT NULL AND NOT unknown",

@@ -75,7 +75,7 @@ async fn a_call_that_the_provider_turns_away_is_withdrawn_when_its_order_is_canc
     let _turn = beside_others().await;
     let shop = shop("turned_away", &[DEADLINE], &["--error", "100"]).await;
     shop.stocked(1, &[5]).await;
-    let _process = shop.open();
+    let mut process = shop.open();
     // Nor does the mail server take anything.
     let stop = command("StopNotifications", 0, json!({"customer_id": customer(0)}));
     shop.instance.send_and_wait(&[stop]).await.expect_success();
@@ -84,6 +84,14 @@ async fn a_call_that_the_provider_turns_away_is_withdrawn_when_its_order_is_canc
     assert_eq!(shop.standing(1).await, "cancelled");
     let withdrawn = "SELECT count(*) FROM effect WHERE status = 'withdrawn' AND attempts > 0";
     assert_eq!(shop.instance.count(withdrawn).await, Ok(1), "it was tried, and is not tried again");
+    // The cancellation of another order comes while its call is being made.
+    process.stops().await;
+    let slow = [("FAILPOINTS", "after-call=sleep(8000)")];
+    let _process = shop.instance.start_with(&[], &slow);
+    shop.instance.send(&[place(2, 1, &[(0, 2)])]).await;
+    shop.rest().await;
+    assert_eq!(shop.standing(2).await, "cancelled");
+    assert_eq!(shop.instance.count(withdrawn).await, Ok(2), "it is not tried again either");
     History::read(&shop.instance.write).await.assert_sound(&shop.outside);
     assert_nothing_is_left(&shop.instance.write).await;
 }
