@@ -86,7 +86,49 @@ impl Retries {
         batch: &[&Record],
         refused: Option<&Fault>,
     ) -> Result<Settled, WorkError> {
-        let blocked = self.blocked(connection, at, batch, refused.is_some()).await?;
+        let group = self.role.group();
+        let blocked = match blocked_key::topics(connection, group, &[&at.topic]).await?.as_slice() {
+            [] => BTreeMap::new(),
+            _ => self.blocked(connection, at, batch, refused.is_some()).await?,
+        };
+        self.settle_among(connection, at, batch, blocked, refused).await
+    }
+
+    /// As [`settle`](Self::settle), of a topic of which no key is blocked.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) async fn settle_unblocked(
+        &self,
+        connection: &mut PgConnection,
+        at: &Place,
+        batch: &[&Record],
+    ) -> Result<Settled, WorkError> {
+        self.settle_among(connection, at, batch, BTreeMap::new(), None).await
+    }
+
+    /// As [`settle`](Self::settle), of a topic of which a key is blocked.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) async fn settle_blocked(
+        &self,
+        connection: &mut PgConnection,
+        at: &Place,
+        batch: &[&Record],
+    ) -> Result<Settled, WorkError> {
+        let blocked = self.blocked(connection, at, batch, false).await?;
+        self.settle_among(connection, at, batch, blocked, None).await
+    }
+
+    async fn settle_among(
+        &self,
+        connection: &mut PgConnection,
+        at: &Place,
+        batch: &[&Record],
+        blocked: BTreeMap<Vec<u8>, Blocked>,
+        refused: Option<&Fault>,
+    ) -> Result<Settled, WorkError> {
         let (shown, behind) = self.separate_waiting(batch, &blocked);
         let folded = match refused {
             Some(fault) => Folded { outcomes: vec![Outcome::Failed(fault.clone())], ..Folded::default() },
@@ -161,7 +203,7 @@ impl Retries {
         }
     }
 
-    /// The blocked keys of a batch, locked. An ordering key may be costly to find: only when a key of the topic is blocked.
+    /// The blocked keys of a batch, locked. An ordering key may be costly to find: asked only when a key of the topic is blocked.
     async fn blocked(
         &self,
         connection: &mut PgConnection,
@@ -169,12 +211,8 @@ impl Retries {
         batch: &[&Record],
         refused: bool,
     ) -> Result<BTreeMap<Vec<u8>, Blocked>, WorkError> {
-        let group = self.role.group();
-        if blocked_key::topics(connection, group, &[&at.topic]).await?.is_empty() {
-            return Ok(BTreeMap::new());
-        }
         self.assign_ordering_keys(batch, refused).await?;
-        blocked::lock(connection, group, &at.topic, batch).await
+        blocked::lock(connection, self.role.group(), &at.topic, batch).await
     }
 
     /// Without versions only the offset gives the order: what arrives behind a blocked key is not folded. Those that are,

@@ -59,27 +59,16 @@ pub(crate) async fn alone(Share { mut worker, records }: Share, permit: Option<P
     Ended::of(worker, done)
 }
 
-/// Applies records of several source partitions of one group in one transaction; one alone is applied however many tries it
-/// takes.
+/// Applies records of source partitions of one group in one transaction.
 pub(crate) async fn together(shares: Vec<Share>, permit: Option<Permit>) -> Vec<Ended> {
     let (mut shares, apart): (Vec<Share>, Vec<Share>) = shares.into_iter().partition(Share::is_new);
     // What locks several rows of `consumer_offset` does it in this order, and roles meet their topics in it.
     shares.sort_by_key(|Share { worker: Worker { claim, .. }, .. }| (claim.topic.clone(), claim.partition));
     let mut ended: Vec<Ended> = apart.into_iter().map(Ended::Apart).collect();
-    match shares.len() {
-        0 => {}
-        1 => {
-            if let Some(share) = shares.pop() {
-                ended.push(alone(share, permit).await);
-            }
-        }
-        _ => {
-            let span = tracing::debug_span!("batch", partitions = shares.len());
-            let committed = try_once(&mut shares, permit).instrument(span).await;
-            let end = |share: Share| if committed { Ended::Done(share.worker) } else { Ended::Apart(share) };
-            ended.extend(shares.into_iter().map(end));
-        }
-    }
+    let span = tracing::debug_span!("batch", partitions = shares.len());
+    let committed = try_once(&mut shares, permit).instrument(span).await;
+    let end = |share: Share| if committed { Ended::Done(share.worker) } else { Ended::Apart(share) };
+    ended.extend(shares.into_iter().map(end));
     ended
 }
 
@@ -175,7 +164,8 @@ fn by_topic(shares: &[Share]) -> Vec<OfTopic<'_>> {
     topics
 }
 
-/// Topics without a blocked key have one fold for each role; those with one are settled by themselves, behind them.
+/// Topics without a blocked key have one fold for each role, which is plain where it has several: what fails is settled topic by
+/// topic. Those with a blocked key are settled by themselves, behind them.
 async fn settle(
     connection: &mut PgConnection,
     group: &Group,
@@ -187,26 +177,48 @@ async fn settle(
     let (blocked, plain): (Vec<_>, Vec<_>) =
         topics.into_iter().partition(|topic| blocked.iter().any(|blocked| blocked == topic.topic));
     let mut settled = Settled::default();
-    for OfTopic { retries, records, .. } in by_role(plain) {
-        let Some(more) = retries.settle_plain(connection, &records).await? else { return Ok(None) };
+    for of_role in by_role(plain) {
+        let Some(more) = of_role.settle_unblocked(connection).await? else { return Ok(None) };
         settled.and(more);
     }
     for OfTopic { retries, records, .. } in blocked {
         if let Some(last) = records.last() {
-            settled.and(retries.settle(connection, &last.place(), &records, None).await?);
+            settled.and(retries.settle_blocked(connection, &last.place(), &records).await?);
         }
     }
     Ok(Some(settled))
 }
 
-/// Joins the topics that have one role.
-fn by_role(topics: Vec<OfTopic<'_>>) -> Vec<OfTopic<'_>> {
-    let mut roles: Vec<OfTopic<'_>> = Vec::new();
+/// The topics of one role.
+struct OfRole<'b> {
+    first: OfTopic<'b>,
+    /// Records of further topics are behind those of the first.
+    several: bool,
+}
+
+impl OfRole<'_> {
+    /// `None` when a record of several topics is not simply applied.
+    async fn settle_unblocked(self, connection: &mut PgConnection) -> Result<Option<Settled>, WorkError> {
+        let OfTopic { retries, records, .. } = self.first;
+        match records.last() {
+            Some(last) if !self.several => {
+                retries.settle_unblocked(connection, &last.place(), &records).await.map(Some)
+            }
+            _ => retries.settle_plain(connection, &records).await,
+        }
+    }
+}
+
+fn by_role(topics: Vec<OfTopic<'_>>) -> Vec<OfRole<'_>> {
+    let mut roles: Vec<OfRole<'_>> = Vec::new();
     for topic in topics {
-        let same = |known: &&mut OfTopic<'_>| Arc::ptr_eq(&known.retries.role, &topic.retries.role);
+        let same = |known: &&mut OfRole<'_>| Arc::ptr_eq(&known.first.retries.role, &topic.retries.role);
         match roles.iter_mut().find(same) {
-            Some(known) => known.records.extend(topic.records),
-            None => roles.push(topic),
+            Some(known) => {
+                known.first.records.extend(topic.records);
+                known.several = true;
+            }
+            None => roles.push(OfRole { first: topic, several: false }),
         }
     }
     roles
