@@ -40,27 +40,30 @@ async fn ten_thousand_commands_in_flight_all_have_an_outcome_in_bounded_memory()
 const LARGE_RECORD: usize = 900_000;
 const LARGE_RECORDS: usize = 60;
 /// Of each topic of events, so that every view has some at once.
-const LARGE_EVENTS: usize = 25;
-/// Of documents that Elasticsearch has not acknowledged, at the least while it is away: the bound is 24 MiB.
+const LARGE_EVENTS: usize = 10;
+/// Of documents that Elasticsearch has not acknowledged, at the least while it is away: the bound is 32 MiB.
 const DOCUMENTS: usize = 20 << 20;
-/// What all groups hold together at the most, beside a share for each.
-const COMMON: usize = 40 << 20;
+/// What all groups hold together, at the least while none goes on: a group's own part has room for one large record, and the bound is
+/// 40 MiB.
+const RECORDS: usize = 32 << 20;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn large_records_wait_for_postgres_and_pass_through_every_group_in_bounded_memory() {
     let _turn = beside_others().await;
-    let instance = instance_with("large", &[]).await;
+    let contexts = json!(millrace_schemas::CONTEXTS).to_string();
+    let instance = instance_with("large", &[("contexts", &contexts)]).await;
     let [link, elasticsearch] = [Link::to("READ_DATABASE_URL").await, Link::to("ELASTICSEARCH_URL").await];
     let process = instance.start_with(&[], &[link.variable(), elasticsearch.variable()]);
-    process.reports("millrace_partitions_assigned", &[], partitions(&instance)).await;
+    every_view_is_ready(&instance, &process).await;
     link.becomes(State::Cut);
     for context in &instance.contexts {
         kafka::produce(&instance.topic("evt", context), None, &large(LARGE_EVENTS)).await;
     }
-    process.reports("millrace_buffer_bytes", &[("what", "records")], (COMMON - LARGE_RECORD) as f64).await;
+    process.reports("millrace_buffer_bytes", &[("what", "records")], RECORDS as f64).await;
     kafka::produce(&instance.topic("cmd", "orders"), None, &large(LARGE_RECORDS)).await;
     // While the views hold all that they can get.
-    becomes(&instance.write, "SELECT count(*) FROM dead_letter", LARGE_RECORDS as i64).await;
+    let commands = "SELECT count(*) FROM dead_letter WHERE grp LIKE '%.commands'";
+    becomes(&instance.write, commands, LARGE_RECORDS as i64).await;
     link.becomes(State::Well);
     let topics: usize = instance.views().iter().map(|view| view.contexts.len()).sum();
     becomes(&instance.read, "SELECT count(*) FROM dead_letter", (topics * LARGE_EVENTS) as i64).await;
@@ -68,6 +71,7 @@ async fn large_records_wait_for_postgres_and_pass_through_every_group_in_bounded
     assert!(all > MEMORY_MAX_MB as usize * 1_000_000, "{all} bytes are more than fits");
     large_documents_wait_for_elasticsearch(&instance, &process, &elasticsearch).await;
     let peak = process.memory_peak_mb();
+    println!("{peak} MB resident at the most");
     assert!(peak < MEMORY_MAX_MB, "{peak} MB resident at the most");
     eventually("nothing is held any more", async || {
         match process.metrics().await?.sum("millrace_buffer_bytes", &[]) {
@@ -107,8 +111,11 @@ fn large(records: usize) -> Vec<Raw> {
     (0..records).map(of).collect()
 }
 
-/// Two of every topic that a group reads, and one of each of its two retry topics.
-fn partitions(instance: &Instance) -> f64 {
-    let topics: usize = instance.views().iter().map(|view| view.contexts.len()).sum();
-    ((topics + instance.contexts.len()) * (2 + 2)) as f64
+/// It has two partitions of every topic that it reads, and one of each of their two retry topics.
+async fn every_view_is_ready(instance: &Instance, process: &Process) {
+    for view in instance.views() {
+        let group = format!("{}.{}", instance.name, view.name);
+        let partitions = view.contexts.len() * (2 + 2);
+        process.reports("millrace_partitions_assigned", &[("group", &group)], partitions as f64).await;
+    }
 }

@@ -1,15 +1,17 @@
 //! How much a process buffers in memory at once, however many groups wait for a dependency that is away.
 //!
-//! A [`Buffer`] has bytes that are common to all who share it, and each sharer has [`SHARE`] beside them that no other can
-//! take. So what is buffered at once is bounded by the common bytes and a share for each sharer: nothing is buffered without
-//! a permit, and each permit is one of these. And a sharer always goes on: what others have taken is only common, so one
-//! that has taken nothing finds its whole share. Sharers come and go with their shares; nothing is divided again.
+//! A [`Buffer`] has bytes that are common to all who share it. Each sharer sets [`SHARE`] of them aside, which no other can
+//! take, and has as much beside them once they are used up. So what is buffered at once is bounded by the bytes of the
+//! buffer, or a share for each sharer where that is more: nothing is buffered without a permit, and each permit is one of
+//! these. And a sharer always goes on: what others have taken is only common, so one that has taken nothing finds its whole
+//! share, which it gives back when it goes.
 //!
 //! What is larger than a share counts as a whole one when it takes a share: it must pass too. So a sharer may exceed the
 //! bound by one such piece. What waits for room is not counted: a record for each group, and for each partition of an index
 //! the documents of one batch, whose records still have theirs.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use prometheus::IntGauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -18,8 +20,9 @@ use crate::metrics;
 
 /// What each sharer has of its own, in bytes: as much as the largest record that topics take by default.
 const SHARE: usize = 1 << 20;
-/// What all indices together have in common, in bytes: a few requests to Elasticsearch of the largest size.
-const DOCUMENTS_BYTES: usize = 24 << 20;
+/// What all indices have together, in bytes: beside a share for each of some twenty, a few requests to Elasticsearch of the largest
+/// size.
+const DOCUMENTS_BYTES: usize = 32 << 20;
 
 /// The buffers of a process: made once, for all of its groups.
 #[derive(Debug, Clone)]
@@ -31,10 +34,10 @@ pub struct Buffers {
 }
 
 impl Buffers {
-    /// The fewest bytes that can be common to all: as many as each group has beside them.
+    /// The fewest bytes: as many as one group has of its own.
     pub const LEAST: usize = SHARE;
 
-    /// Records have so many bytes in common.
+    /// Records have so many bytes, the groups' shares among them.
     pub fn new(record_bytes: usize) -> Self {
         Self {
             records: Buffer::new("records", record_bytes),
@@ -47,21 +50,25 @@ impl Buffers {
 #[derive(Debug, Clone)]
 pub(crate) struct Buffer {
     common: Arc<Semaphore>,
-    common_bytes: usize,
+    /// Those that no sharer has set aside, taken or not.
+    common_bytes: Arc<AtomicUsize>,
     taken_bytes: IntGauge,
 }
 
 impl Buffer {
-    /// With so many bytes in common; `what` is buffered is its label in the metrics.
+    /// With so many bytes; `what` is buffered is its label in the metrics.
     pub(crate) fn new(what: &str, common_bytes: usize) -> Self {
         let common_bytes = common_bytes.min(Semaphore::MAX_PERMITS);
         let taken_bytes = metrics::BUFFERED.with_label_values(&[what]);
-        Self { common: Arc::new(Semaphore::new(common_bytes)), common_bytes, taken_bytes }
+        let common = Arc::new(Semaphore::new(common_bytes));
+        Self { common, common_bytes: Arc::new(AtomicUsize::new(common_bytes)), taken_bytes }
     }
 
     /// The room of a further sharer.
     pub(crate) fn room(&self) -> Room {
-        Room { own: Arc::new(Semaphore::new(SHARE)), buffer: self.clone() }
+        let set_aside = self.common.clone().try_acquire_many_owned(permits(SHARE)).ok();
+        let set_aside = set_aside.map(|bytes| Arc::new(SetAside::new(bytes, self.common_bytes.clone())));
+        Room { own: Arc::new(Semaphore::new(SHARE)), _set_aside: set_aside, buffer: self.clone() }
     }
 }
 
@@ -69,7 +76,29 @@ impl Buffer {
 #[derive(Debug, Clone)]
 pub(crate) struct Room {
     own: Arc<Semaphore>,
+    /// Of the common bytes, for as long as the sharer is here; none when all of them were taken.
+    _set_aside: Option<Arc<SetAside>>,
     buffer: Buffer,
+}
+
+/// What a sharer has set aside; it is common again once this is dropped.
+#[derive(Debug)]
+struct SetAside {
+    bytes: OwnedSemaphorePermit,
+    common_bytes: Arc<AtomicUsize>,
+}
+
+impl SetAside {
+    fn new(bytes: OwnedSemaphorePermit, common_bytes: Arc<AtomicUsize>) -> Self {
+        common_bytes.fetch_sub(bytes.num_permits(), Ordering::Relaxed);
+        Self { bytes, common_bytes }
+    }
+}
+
+impl Drop for SetAside {
+    fn drop(&mut self) {
+        self.common_bytes.fetch_add(self.bytes.num_permits(), Ordering::Relaxed);
+    }
 }
 
 impl Room {
@@ -86,7 +115,7 @@ impl Room {
         let taken = tokio::select! {
             biased;
             // It would wait for ever, and all others behind it.
-            taken = acquired(&self.buffer.common, bytes), if bytes <= self.buffer.common_bytes => taken,
+            taken = acquired(&self.buffer.common, bytes), if bytes <= self.buffer.common_bytes.load(Ordering::Relaxed) => taken,
             taken = acquired(&self.own, bytes.min(SHARE)) => taken,
         };
         self.permit(taken)
@@ -138,7 +167,7 @@ mod tests {
 
     use super::*;
 
-    const COMMON: usize = 4 * SHARE;
+    const ALL: usize = 4 * SHARE;
 
     /// Everything that a sharer gets when it asks for pieces of a size until there is no room.
     fn fill(room: &Room, bytes: usize) -> Vec<Permit> {
@@ -150,14 +179,14 @@ mod tests {
     }
 
     #[test]
-    fn one_sharer_alone_has_all_that_is_common_and_its_share() {
-        let room = Buffer::new("test-alone", COMMON).room();
-        assert_eq!(taken(&fill(&room, SHARE / 4)), COMMON + SHARE);
+    fn one_sharer_alone_has_all_of_the_buffer() {
+        let room = Buffer::new("test-alone", ALL).room();
+        assert_eq!(taken(&fill(&room, SHARE / 4)), ALL);
     }
 
     #[test]
     fn a_sharer_has_its_share_while_another_has_taken_all_that_it_can_get() {
-        let buffer = Buffer::new("test-beside", COMMON);
+        let buffer = Buffer::new("test-beside", ALL);
         let (stuck, busy) = (buffer.room(), buffer.room());
         let _outage = fill(&stuck, 700);
         assert_eq!(taken(&fill(&busy, 1 << 10)), SHARE);
@@ -166,7 +195,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_larger_than_a_share_passes_once_its_sharer_has_taken_nothing_of_it() {
-        let buffer = Buffer::new("test-large", COMMON);
+        let buffer = Buffer::new("test-large", ALL);
         let (stuck, busy) = (buffer.room(), buffer.room());
         let _outage = fill(&stuck, SHARE);
         let small = busy.try_take(1);
@@ -179,19 +208,19 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_larger_than_all_that_is_common_keeps_no_other_from_it() {
-        let buffer = Buffer::new("test-larger", COMMON);
+        let buffer = Buffer::new("test-larger", ALL);
         let (huge, other) = (buffer.room(), buffer.room());
-        let own = huge.take(COMMON + 1).await;
-        let mut waits = Box::pin(huge.take(COMMON + 1));
+        let own = huge.take(2 * SHARE + 1).await;
+        let mut waits = Box::pin(huge.take(2 * SHARE + 1));
         assert!(waits.as_mut().now_or_never().is_none());
-        assert_eq!(taken(&fill(&other, SHARE)), COMMON + SHARE);
+        assert_eq!(taken(&fill(&other, SHARE)), 3 * SHARE, "what none has set aside, and its own");
         drop(own);
         assert_eq!(taken(&[waits.await]), SHARE);
     }
 
     #[tokio::test]
     async fn a_sharer_that_waits_goes_on_as_soon_as_anything_is_given_back() {
-        let buffer = Buffer::new("test-waits", COMMON);
+        let buffer = Buffer::new("test-waits", ALL);
         let (one, other) = (buffer.room(), buffer.room());
         let (mut all_of_one, all_of_the_other) = (fill(&one, SHARE), fill(&other, SHARE));
         let mut waits = Box::pin(other.take(SHARE));
@@ -205,9 +234,9 @@ mod tests {
 
     #[test]
     fn what_is_buffered_is_in_the_metrics() {
-        let room = Buffer::new("test-metrics", COMMON).room();
+        let room = Buffer::new("test-metrics", ALL).room();
         let buffered = || metrics::BUFFERED.with_label_values(&["test-metrics"]).get();
-        let permits = [room.try_take(1_000), room.try_take(COMMON)];
+        let permits = [room.try_take(1_000), room.try_take(ALL)];
         assert_eq!(buffered(), (1_000 + SHARE) as i64);
         drop(permits);
         assert_eq!(buffered(), 0);
@@ -216,12 +245,14 @@ mod tests {
     proptest! {
         #[test]
         fn however_sharers_take_and_give_back_the_bound_is_kept_and_all_go_on(
-            steps in prop::collection::vec((0..5_usize, 1..2 * SHARE, any::<bool>()), 1..200),
+            sharers in 1..7_usize,
+            steps in prop::collection::vec((any::<prop::sample::Index>(), 1..2 * SHARE, any::<bool>()), 1..200),
         ) {
-            let buffer = Buffer::new("test-bound", COMMON);
-            let rooms: Vec<Room> = (0..5).map(|_| buffer.room()).collect();
+            let buffer = Buffer::new("test-bound", ALL);
+            let rooms: Vec<Room> = (0..sharers).map(|_| buffer.room()).collect();
             let mut permits: Vec<Vec<Permit>> = rooms.iter().map(|_| Vec::new()).collect();
             for (sharer, bytes, takes) in steps {
+                let sharer = sharer.index(sharers);
                 let taken_before = taken(&permits[sharer]);
                 match rooms[sharer].try_take(bytes) {
                     Some(permit) if takes => permits[sharer].push(permit),
@@ -232,11 +263,13 @@ mod tests {
                     permits[sharer].pop();
                 }
                 let all: usize = permits.iter().map(|permits| taken(permits)).sum();
-                prop_assert!(all <= COMMON + rooms.len() * SHARE);
+                prop_assert!(all <= ALL.max(sharers * SHARE));
             }
             drop(permits);
-            prop_assert_eq!(buffer.common.available_permits(), COMMON);
             prop_assert!(rooms.iter().all(|room| room.own.available_permits() == SHARE));
+            drop(rooms);
+            prop_assert_eq!(buffer.common.available_permits(), ALL);
+            prop_assert_eq!(buffer.common_bytes.load(Ordering::Relaxed), ALL);
         }
     }
 }

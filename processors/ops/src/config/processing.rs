@@ -21,8 +21,8 @@ pub struct Processing {
     /// States of streams kept in memory.
     #[serde_as(as = "Human")]
     pub state_cache: ByteSize,
-    /// Records that wait in memory for their batch, of all groups of a process together; each group has a mebibyte beside
-    /// them that no other takes.
+    /// Records that wait in memory for their batch, of all groups of a process together. Each group has a mebibyte of it that
+    /// no other takes, also where that is more than all of it.
     #[serde_as(as = "Human")]
     pub buffer: ByteSize,
     /// The next generation of a view that another build builds gives way to this build's when no process has worked on it for so
