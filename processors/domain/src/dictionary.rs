@@ -65,10 +65,8 @@ mod tests {
     #[test]
     fn a_further_view_says_what_is_its_own_and_the_read_model_the_rest() {
         assert_eq!(meaning("order_lines", "orders", "quantity"), Some("Units."));
-        assert_eq!(meaning("order_lines", "orders", "customer_id"), Some("Who ordered."));
-        assert!(
-            meaning("orders", "orders", "version").is_some_and(|text| text.starts_with("How many events"))
-        );
+        assert_eq!(meaning("order_lines", "orders", "customer_id"), Some("The customer who ordered."));
+        assert!(meaning("orders", "orders", "version").is_some_and(|text| text.starts_with("The number of")));
         assert_eq!(meaning("orders", "orders", "rank"), None);
     }
 
