@@ -24,8 +24,8 @@ use super::what::What;
 use super::{commands, copy, emit, folded, horizon, sample};
 use crate::audit::Operator;
 use crate::config::Config;
+use crate::elastic::Client;
 use crate::failure::Failure;
-use crate::http::Http;
 use crate::index_reader::IndexReader;
 use crate::layout::{ReadModel, Side};
 use crate::listener::Listener;
@@ -55,7 +55,7 @@ pub struct Auditor<'a> {
     config: &'a Config,
     write: Database,
     read: Database,
-    elastic: Http,
+    elastic: Client,
     roles: Roles,
     patience: Duration,
     /// Events folded in a second at most.
@@ -71,7 +71,7 @@ impl<'a> Auditor<'a> {
     /// When a client cannot be set up.
     pub fn new(config: &'a Config, patience: Duration) -> Result<Self, Failure> {
         let (write, read) = (Database::of(config, Side::Write)?, Database::of(config, Side::Read)?);
-        let (elastic, roles) = (Http::elasticsearch(&config.elasticsearch)?, Roles::new(config)?);
+        let (elastic, roles) = (Client::new(&config.elasticsearch)?, Roles::new(config)?);
         Ok(Self {
             config,
             write,
