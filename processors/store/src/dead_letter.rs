@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgExecutor, Row as _};
 
+use crate::columns::bind_columns;
 use crate::consumer_offset::Partition;
-use crate::place::columns;
 use crate::prune::Aged;
 use crate::statements::statements;
 use crate::timestamp::Nearest;
@@ -203,18 +203,9 @@ pub async fn settle(connection: &mut PgConnection, group: &Group, places: &[&Pla
     if places.is_empty() {
         return Ok(0);
     }
-    let places = places.iter().map(|place| (place.topic.as_str(), place.partition, place.offset));
-    let (topics, partitions, offsets) = columns(places);
-    let settled = sqlx::query(SETTLE)
-        .bind(&group.id)
-        .bind(group.generation)
-        .bind(topics)
-        .bind(partitions)
-        .bind(offsets)
-        .bind(DOCUMENT_REFUSED)
-        .execute(connection)
-        .await?;
-    Ok(settled.rows_affected())
+    let settle = sqlx::query(SETTLE).bind(&group.id).bind(group.generation);
+    let settle = bind_columns!(settle, places, place => place.topic.as_str(), place.partition, place.offset);
+    Ok(settle.bind(DOCUMENT_REFUSED).execute(connection).await?.rows_affected())
 }
 
 /// Those of some places (topic, partition, offset) whose last letter is dead or discarded.
@@ -230,16 +221,11 @@ pub async fn ended(
         return Ok(Vec::new());
     }
     let ranges = ranges(places);
-    let mut ended: Vec<(String, i32, i64)> = sqlx::query_as(ENDED)
-        .bind(&group.id)
-        .bind(group.generation)
-        .bind(ranges.keys().map(|(topic, _)| *topic).collect::<Vec<_>>())
-        .bind(ranges.keys().map(|(_, partition)| *partition).collect::<Vec<_>>())
-        .bind(ranges.values().map(|(first, _)| *first).collect::<Vec<_>>())
-        .bind(ranges.values().map(|(_, last)| *last).collect::<Vec<_>>())
-        .bind(DOCUMENT_REFUSED)
-        .fetch_all(connection)
-        .await?;
+    let ended = sqlx::query_as(ENDED).bind(&group.id).bind(group.generation);
+    let ended = bind_columns!(ended, ranges, ((topic, partition), (first, last)) =>
+        *topic, *partition, *first, *last
+    );
+    let mut ended: Vec<(String, i32, i64)> = ended.bind(DOCUMENT_REFUSED).fetch_all(connection).await?;
     if !ended.is_empty() {
         let asked: HashSet<&(&str, i32, i64)> = places.iter().collect();
         ended.retain(|(topic, partition, offset)| asked.contains(&(topic.as_str(), *partition, *offset)));

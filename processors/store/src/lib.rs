@@ -6,6 +6,7 @@
 
 pub mod audit;
 pub mod blocked_key;
+mod columns;
 pub mod command;
 pub mod consumer_offset;
 pub mod database;

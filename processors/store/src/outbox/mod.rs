@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 pub use span::Span;
 
+use crate::columns::bind_columns;
 use crate::prune::{Aged, Batch, reached};
 use crate::statements::statements;
 use crate::timestamp::{Nearest, Timestamp};
@@ -228,13 +229,12 @@ pub async fn last_written(
     events: &[(String, String, i64)],
     others: &[Uuid],
 ) -> sqlx::Result<Option<DateTime<Utc>>> {
-    sqlx::query_scalar(LAST_WRITTEN)
-        .bind(events.iter().map(|(context, ..)| context.as_str()).collect::<Vec<_>>())
-        .bind(events.iter().map(|(_, stream, _)| stream.as_str()).collect::<Vec<_>>())
-        .bind(events.iter().map(|(.., version)| *version).collect::<Vec<_>>())
-        .bind(others)
-        .fetch_one(executor)
-        .await
+    bind_columns!(sqlx::query_scalar(LAST_WRITTEN), events, (context, stream, version) =>
+        context.as_str(), stream.as_str(), *version
+    )
+    .bind(others)
+    .fetch_one(executor)
+    .await
 }
 
 /// A record to be written; only an event has a version.
@@ -272,21 +272,13 @@ pub async fn insert(connection: &mut PgConnection, rows: &[New<'_>]) -> sqlx::Re
     if rows.is_empty() {
         return Ok(());
     }
-    sqlx::query(INSERT)
-        .bind(rows.iter().map(|row| row.context).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.topic.as_str()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.id).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.stream).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.record_type).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.payload).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.version).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.traceparent).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.correlation_id).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.cause).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.occurred_at).collect::<Vec<_>>())
-        .execute(connection)
-        .await
-        .map(|_| ())
+    bind_columns!(sqlx::query(INSERT), rows, row =>
+        row.context, row.topic.as_str(), row.id, row.stream, row.record_type, row.payload, row.version,
+        row.traceparent, row.correlation_id, row.cause, row.occurred_at
+    )
+    .execute(connection)
+    .await
+    .map(|_| ())
 }
 
 /// The SHA-256 of what was sent to a topic without version, by id.
@@ -393,13 +385,11 @@ fn row(row: &PgRow) -> sqlx::Result<Row> {
 /// # Errors
 /// The database's.
 pub async fn events(executor: impl PgExecutor<'_>, spans: &[Span]) -> sqlx::Result<Vec<Row>> {
-    let rows = sqlx::query(EVENTS)
-        .bind(spans.iter().map(|span| span.context.as_str()).collect::<Vec<_>>())
-        .bind(spans.iter().map(|span| span.stream.as_str()).collect::<Vec<_>>())
-        .bind(spans.iter().map(|span| span.above).collect::<Vec<_>>())
-        .bind(spans.iter().map(|span| span.upto).collect::<Vec<_>>())
-        .fetch_all(executor)
-        .await?;
+    let rows = bind_columns!(sqlx::query(EVENTS), spans, span =>
+        span.context.as_str(), span.stream.as_str(), span.above, span.upto
+    )
+    .fetch_all(executor)
+    .await?;
     rows.iter().map(row).collect()
 }
 
@@ -522,12 +512,11 @@ pub async fn prints_at(
     connection: &mut PgConnection,
     wanted: &[(&str, String, i64)],
 ) -> sqlx::Result<Vec<(i64, String, i64)>> {
-    sqlx::query_as(PRINTS_AT)
-        .bind(wanted.iter().map(|(context, ..)| *context).collect::<Vec<_>>())
-        .bind(wanted.iter().map(|(_, stream, _)| stream.as_str()).collect::<Vec<_>>())
-        .bind(wanted.iter().map(|(.., version)| *version).collect::<Vec<_>>())
-        .fetch_all(connection)
-        .await
+    bind_columns!(sqlx::query_as(PRINTS_AT), wanted, (context, stream, version) =>
+        *context, stream.as_str(), *version
+    )
+    .fetch_all(connection)
+    .await
 }
 
 /// Context, stream and id of a rejection or a command.
