@@ -2,12 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
 
-use chrono::{DateTime, Utc};
-use clap::{Arg, ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use clap::{Arg, ArgAction, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use millrace_ops::moment::{self, Span};
-use millrace_ops::receipts;
 
 use crate::config::{self, Global};
 use crate::dlq::cli::Action;
@@ -157,7 +154,7 @@ pub enum Command {
     /// Remove what is older than its retention, as `millrace run` does by itself; never events
     Prune(crate::prune::Options),
     /// Send commands from JSON, an object each
-    Send(Send),
+    Send(crate::send::Options),
     /// The contract with producers: commands, their fields, an example of each; checks commands before they are sent
     #[command(after_help = crate::schema::HELP)]
     Schema {
@@ -184,12 +181,12 @@ pub enum Command {
         source: Option<String>,
     },
     /// List decided commands, or those that are tried again, the newest first
-    Commands(Commands),
+    Commands(crate::receipts::Options),
     /// Show streams
     Stream {
         /// What to do with a stream.
         #[command(subcommand)]
-        action: StreamAction,
+        action: crate::stream::Action,
     },
     /// Sagas: what is under way, how it came there, and how it is cancelled
     #[command(after_help = crate::saga::HELP)]
@@ -264,103 +261,6 @@ pub enum Role {
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
-}
-
-/// Options of `send`.
-#[derive(Debug, Args)]
-#[command(after_help = SEND_HELP)]
-pub struct Send {
-    /// A file of commands, one JSON object after the other; `-` is standard input
-    #[arg(default_value = "-")]
-    pub file: PathBuf,
-    /// Wait until every command has its outcome and print the counts
-    #[arg(long)]
-    pub wait: bool,
-    /// Source of the commands that name none: with the id it is their identity for deduplication
-    #[arg(long, default_value = "millrace-send", value_name = "NAME")]
-    pub source: String,
-    /// Stop waiting after this long, such as 90s or 10m
-    #[arg(long, default_value = "10m", value_parser = moment::span)]
-    pub timeout: Span,
-}
-
-const SEND_HELP: &str = r#"Each command is a CloudEvent, on a line of its own or over several lines:
-  {"id": "42", "source": "shop", "type": "ConfirmOrder", "data": {"order_id": "10248"}}
-`type` is a command's short or full name, `data` its fields. `id`, `source`, `time`, `traceparent` and `correlationid`
-may be missing. Times are RFC 3339, money is in minor units (cents).
-
-A command that is refused is reported with its line and reason; the others are sent. Behind what is not JSON, reading goes on
-at the next line that begins with `{`. Ids that are made up are printed, ten of them; with --wait so are the first ten commands
-that were not completed, each with its line and reason. A command that is given an id is sent again without harm.
-
-`millrace schema check FILE` says the same of every line and sends nothing; `millrace schema show ConfirmOrder` has the fields.
-
-Exit codes:
-  1  a command was refused, a record could not be delivered or, with --wait, not every command was completed
-  3  Kafka, the registry or, with --wait, the write database does not answer; nothing was sent"#;
-
-/// Options of `commands`.
-#[derive(Debug, Args)]
-pub struct Commands {
-    /// Only of this stream, such as orders/10248 or 10248
-    #[arg(long, value_name = "ID")]
-    pub stream: Option<String>,
-    /// Only with this status
-    #[arg(long, value_enum)]
-    pub status: Option<Status>,
-    /// Only decided since: 15m, 1h, 2d ago, or an RFC 3339 time
-    #[arg(long, value_parser = moment::moment, value_name = "WHEN")]
-    pub since: Option<DateTime<Utc>>,
-    /// At most this many
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..))]
-    pub limit: i64,
-}
-
-/// How a command ended, or that it has not yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Status {
-    /// It is tried again, or waits behind one of its key that is.
-    Retrying,
-    /// Its events are written.
-    Completed,
-    /// The business refused it.
-    Rejected,
-    /// It could not be decided.
-    Dead,
-}
-
-impl From<Status> for receipts::Status {
-    fn from(status: Status) -> Self {
-        match status {
-            Status::Retrying => Self::Retrying,
-            Status::Completed => Self::Completed,
-            Status::Rejected => Self::Rejected,
-            Status::Dead => Self::Dead,
-        }
-    }
-}
-
-/// What to do with a stream.
-#[derive(Debug, Subcommand)]
-pub enum StreamAction {
-    /// Show a stream's events and the state that they fold to, now or back then
-    Show(StreamShow),
-}
-
-/// Options of `stream show`.
-#[derive(Debug, Clone, Args)]
-pub struct StreamShow {
-    /// `context/id`, such as orders/10248; or an id, with --context when several contexts have it
-    pub id: String,
-    /// The context, when the id does not say it
-    #[arg(long)]
-    pub context: Option<String>,
-    /// Only the first N events
-    #[arg(long, value_name = "N", conflicts_with = "as_of", value_parser = clap::value_parser!(i64).range(1..))]
-    pub at_version: Option<i64>,
-    /// Only events up to a moment: 15m, 1h, 2d ago, or an RFC 3339 time
-    #[arg(long, value_parser = moment::moment, value_name = "WHEN")]
-    pub as_of: Option<DateTime<Utc>>,
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor, Row as _};
 use uuid::Uuid;
 
+use crate::columns::bind_columns;
 use crate::database::milliseconds;
 use crate::prune::{Batch, reached};
 use crate::saga_step::Gone;
@@ -188,21 +189,12 @@ async fn write(
     (saga, state_version): (&str, i32),
     rows: &[Moved<'_>],
 ) -> sqlx::Result<u64> {
-    let written = sqlx::query(statement)
-        .bind(saga)
-        .bind(state_version)
-        .bind(rows.iter().map(|row| row.instance).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.version).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| Json(&row.state)).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.standing).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.ended).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| Json(row.awaiting)).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| Json(row.sent)).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.correlation_id).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.traceparent).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.sends).collect::<Vec<_>>())
-        .execute(connection)
-        .await?;
+    let written = bind_columns!(sqlx::query(statement).bind(saga).bind(state_version), rows, row =>
+        row.instance, row.version, Json(&row.state), row.standing, row.ended, Json(row.awaiting),
+        Json(row.sent), row.correlation_id, row.traceparent, row.sends
+    )
+    .execute(connection)
+    .await?;
     Ok(written.rows_affected())
 }
 
@@ -334,13 +326,9 @@ pub async fn steps_gone(
     instances: &[(String, String)],
     gone: &[Gone],
 ) -> sqlx::Result<()> {
-    sqlx::query(STEPS_GONE)
-        .bind(instances.iter().map(|(saga, _)| saga.as_str()).collect::<Vec<_>>())
-        .bind(instances.iter().map(|(_, instance)| instance.as_str()).collect::<Vec<_>>())
-        .bind(gone.iter().map(|(saga, ..)| saga.as_str()).collect::<Vec<_>>())
-        .bind(gone.iter().map(|(_, instance, _)| instance.as_str()).collect::<Vec<_>>())
-        .bind(gone.iter().map(|(.., input)| *input).collect::<Vec<_>>())
-        .execute(connection)
-        .await
-        .map(|_| ())
+    let steps = sqlx::query(STEPS_GONE);
+    let steps = bind_columns!(steps, instances, (saga, instance) => saga.as_str(), instance.as_str());
+    let steps =
+        bind_columns!(steps, gone, (saga, instance, input) => saga.as_str(), instance.as_str(), *input);
+    steps.execute(connection).await.map(|_| ())
 }

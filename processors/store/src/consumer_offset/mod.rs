@@ -14,6 +14,7 @@ pub(crate) use pair::STATEMENTS as STATEMENTS_OF_PAIRS;
 pub use pair::{Pair, Position, resume, stand_as};
 
 use crate::Group;
+use crate::columns::bind_columns;
 use crate::statements::statements;
 
 macro_rules! not_yet {
@@ -213,13 +214,9 @@ pub struct Step<'s> {
 /// The database's.
 pub async fn advance(connection: &mut PgConnection, group: &Group, steps: &[Step<'_>]) -> sqlx::Result<u64> {
     let advance = sqlx::query(ADVANCE).bind(&group.id).bind(group.generation);
-    let advance = advance
-        .bind(steps.iter().map(|step| step.topic).collect::<Vec<_>>())
-        .bind(steps.iter().map(|step| step.partition).collect::<Vec<_>>())
-        .bind(steps.iter().map(|step| step.epoch).collect::<Vec<_>>())
-        .bind(steps.iter().map(|step| step.from).collect::<Vec<_>>())
-        .bind(steps.iter().map(|step| step.to).collect::<Vec<_>>())
-        .bind(steps.iter().map(|step| step.published).collect::<Vec<_>>());
+    let advance = bind_columns!(advance, steps, step =>
+        step.topic, step.partition, step.epoch, step.from, step.to, step.published
+    );
     Ok(advance.execute(connection).await?.rows_affected())
 }
 
@@ -251,13 +248,7 @@ pub async fn publish(
     steps: &[PublishStep<'_>],
 ) -> sqlx::Result<Vec<(String, i32)>> {
     let publish = sqlx::query_as(PUBLISH).bind(&group.id).bind(group.generation);
-    publish
-        .bind(steps.iter().map(|step| step.0).collect::<Vec<_>>())
-        .bind(steps.iter().map(|step| step.1).collect::<Vec<_>>())
-        .bind(steps.iter().map(|step| step.2).collect::<Vec<_>>())
-        .bind(steps.iter().map(|step| step.3).collect::<Vec<_>>())
-        .fetch_all(connection)
-        .await
+    bind_columns!(publish, steps, step => step.0, step.1, step.2, step.3).fetch_all(connection).await
 }
 
 fn only_one(changed: sqlx::Result<PgQueryResult>) -> sqlx::Result<bool> {
@@ -395,14 +386,11 @@ pub async fn behind(
         Mark::Applied => NOT_APPLIED,
         Mark::Published => NOT_PUBLISHED,
     };
-    sqlx::query_scalar(behind)
-        .bind(&group.id)
-        .bind(group.generation)
-        .bind(stand.iter().map(|stand| stand.0.as_str()).collect::<Vec<_>>())
-        .bind(stand.iter().map(|stand| stand.1).collect::<Vec<_>>())
-        .bind(stand.iter().map(|stand| stand.2).collect::<Vec<_>>())
-        .fetch_one(executor)
-        .await
+    bind_columns!(sqlx::query_scalar(behind).bind(&group.id).bind(group.generation), stand, stand =>
+        stand.0.as_str(), stand.1, stand.2
+    )
+    .fetch_one(executor)
+    .await
 }
 
 /// Removes the rows of a generation.
