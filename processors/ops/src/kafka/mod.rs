@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use millrace_engine::{KafkaSettings, client};
+use millrace_kafka::offsets;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResourceResult, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::topic_partition_list::TopicPartitionListElem;
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::error::KafkaError;
+use rdkafka::{ClientConfig, Offset};
 
 pub use commits::{Commits, Committed};
 pub use reader::{Reader, Seen};
@@ -113,25 +113,10 @@ pub fn written_ends(config: &Kafka, partitions: &[Partition]) -> Result<Offsets,
     let mut client = groupless_config(config);
     client.set("isolation.level", "read_uncommitted");
     let consumer: BaseConsumer = client.create().map_err(fail)?;
-    offsets(&consumer, partitions, Offset::End).map_err(fail)
+    offsets(&consumer, partitions, Offset::End, TIMEOUT).map_err(fail)
 }
 
 /// A topic and the number of a partition.
 pub type Partition = (String, i32);
 /// An offset of each partition.
 pub type Offsets = BTreeMap<Partition, i64>;
-
-/// The first or the end offsets of partitions, asked for at once.
-fn offsets(consumer: &BaseConsumer, partitions: &[Partition], which: Offset) -> KafkaResult<Offsets> {
-    let mut list = TopicPartitionList::new();
-    for (topic, partition) in partitions {
-        // In place of a time it asks for the beginning or the end: ListOffsets of Kafka's protocol.
-        list.add_partition_offset(topic, *partition, which)?;
-    }
-    let found = consumer.offsets_for_times(list, TIMEOUT)?;
-    let offset = |element: &TopicPartitionListElem<'_>| match element.offset() {
-        Offset::Offset(offset) => Some(((element.topic().to_owned(), element.partition()), offset)),
-        _ => None,
-    };
-    Ok(found.elements().iter().filter_map(offset).collect())
-}

@@ -5,7 +5,7 @@ use std::ops::{ControlFlow, Range};
 use std::time::{Duration, Instant};
 
 use millrace_engine::release;
-use millrace_kafka::{Unfetchable, is_unfetchable, next_offset, unfetchable};
+use millrace_kafka::{Unfetchable, Watermarks, is_unfetchable, next_offset, unfetchable, watermarks};
 use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -13,7 +13,7 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::sought::Sought;
-use super::{Partition, TIMEOUT, failure, groupless_config, offsets};
+use super::{Partition, TIMEOUT, failure, groupless_config};
 use crate::config::Kafka;
 use crate::failure::Failure;
 
@@ -81,20 +81,37 @@ impl<'c> Reader<'c> {
         Ok(release::later_member(&list))
     }
 
-    /// Of each of these partitions the first offset and the last stable one: nothing from there on can be read now. Those that do not
-    /// answer are left out.
+    /// The first offset and the last stable one of each partition of those of these topics that exist.
     ///
     /// # Errors
     /// [`Failure::Unreachable`].
-    pub fn ends_of(&self, partitions: &[Partition]) -> Result<BTreeMap<Partition, (i64, i64)>, Failure> {
-        let fail = |error: KafkaError| failure(self.config, &error);
-        let firsts = offsets(&self.consumer, partitions, Offset::Beginning).map_err(fail)?;
-        let mut ends = offsets(&self.consumer, partitions, Offset::End).map_err(fail)?;
-        let both = firsts.into_iter().filter_map(|(place, first)| {
-            let end = ends.remove(&place)?;
-            Some((place, (first, end)))
-        });
-        Ok(both.collect())
+    pub fn ends_of_topics(&self, topics: impl IntoIterator<Item = String>) -> Result<Watermarks, Failure> {
+        let there = self.topics()?;
+        let partitions = |topic: String| {
+            let count = there.get(&topic).copied().unwrap_or_default();
+            (0..count).map(move |partition| (topic.clone(), partition))
+        };
+        self.ends_of(&topics.into_iter().flat_map(partitions).collect::<Vec<_>>())
+    }
+
+    /// The first offset and the last stable one of each of these partitions: nothing from there on can be read now.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`].
+    pub fn ends_of(&self, partitions: &[Partition]) -> Result<Watermarks, Failure> {
+        let mut ends = self.known_ends(partitions)?;
+        for place @ (topic, partition) in partitions {
+            // A partition that has no leader, for one: the question says why.
+            if !ends.contains_key(place) {
+                ends.insert(place.clone(), self.ends(topic, *partition)?);
+            }
+        }
+        Ok(ends)
+    }
+
+    fn known_ends(&self, partitions: &[Partition]) -> Result<Watermarks, Failure> {
+        let ends = watermarks(&self.consumer, partitions, TIMEOUT);
+        ends.map_err(|error| failure(self.config, &error))
     }
 
     /// Shows the last records of partitions, partitions mixed: of each a few, the last one last. False when not all were there in time.
@@ -108,7 +125,7 @@ impl<'c> Reader<'c> {
         mut visitor: impl FnMut(&BorrowedMessage<'_>),
     ) -> Result<bool, Failure> {
         let fail = |error: KafkaError| failure(self.config, &error);
-        let ends = self.ends_of(partitions)?;
+        let ends = self.known_ends(partitions)?;
         let mut sought = Sought::of(&ends);
         self.consumer.assign(&sought.list(&ends).map_err(fail)?).map_err(fail)?;
         let until = Instant::now() + time;
