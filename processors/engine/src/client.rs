@@ -95,7 +95,6 @@ const CONSUMER: &[Property] = &[
     (&["fetch.message.max.bytes", "max.partition.fetch.bytes"], "262144"),
     // The default of a second would show in every latency after a full queue.
     (&["fetch.queue.backoff.ms"], "2"),
-    (&["fetch.wait.max.ms"], "100"),
     // More than any topic of ours takes. Each group of a process unpacks by itself, and all have 256 MB.
     (&[RECEIVE_MAX], "33554432"),
     // A batch whose checksum is wrong is a dead letter, and no garbage that may look like a record.

@@ -32,22 +32,25 @@ macro_rules! not_yet {
 
 statements! {
     /// A generation that begins beside an earlier one has its pause point at that one's offset, until the process that tends
-    /// the build moves the point. A partition that was added to its topic is held.
+    /// the build moves the point. A partition that was added to its topic is held. Rows are locked in their order.
     CLAIM = "INSERT INTO consumer_offset AS claimed
-                 (grp, generation, topic, partition, epoch, applied, published, held_below, pause_at, paused_until)
-             SELECT $1::text, $2::int, $3::text, $4::int, 1, $5::bigint, $5::bigint, below,
-                    CASE WHEN below IS NULL THEN earlier ELSE $5::bigint END,
+                 (grp, generation, topic, partition, epoch, applied, published, topic_id, held_below, pause_at, paused_until)
+             SELECT $1::text, $2::int, own.topic, own.partition, 1, own.first, own.first, own.topic_id, below,
+                    CASE WHEN below IS NULL THEN earlier ELSE own.first END,
                     CASE WHEN below IS NULL THEN clock_timestamp() + interval '10 s' ELSE 'infinity' END
-             FROM (SELECT min(applied) AS earlier FROM consumer_offset
-                   WHERE grp = $1 AND generation < $2 AND topic = $3 AND partition = $4) AS build,
-                  (SELECT max(first) AS below FROM growth WHERE topic = $3 AND first <= $4) AS added
-             ON CONFLICT (grp, generation, topic, partition) DO UPDATE SET epoch = claimed.epoch + 1
-             RETURNING epoch, applied, published, topic_id,
+             FROM UNNEST($3::text[], $4::int[], $5::bigint[], $6::uuid[]) AS own(topic, partition, first, topic_id),
+                  LATERAL (SELECT min(applied) AS earlier FROM consumer_offset AS o
+                           WHERE grp = $1 AND generation < $2
+                             AND o.topic = own.topic AND o.partition = own.partition) AS build,
+                  LATERAL (SELECT max(growth.first) AS below FROM growth
+                           WHERE growth.topic = own.topic AND growth.first <= own.partition) AS added
+             ORDER BY own.topic COLLATE \"C\", own.partition
+             ON CONFLICT (grp, generation, topic, partition)
+                 DO UPDATE SET epoch = claimed.epoch + 1, topic_id = coalesce(claimed.topic_id, excluded.topic_id)
+             RETURNING topic, partition, epoch, applied, published, topic_id,
                        CASE WHEN is_answered AND coalesce(reached_topic = topic_id, true) THEN reached END,
                        held_below IS NOT NULL";
     BEGIN_AGAIN = "UPDATE consumer_offset SET applied = $6, published = $6, topic_id = $7, reached = NULL, is_answered = false
-             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5";
-    REMEMBER = "UPDATE consumer_offset SET topic_id = $6
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5";
     GO_ON = "UPDATE consumer_offset SET applied = greatest(applied, $6), published = greatest(published, $6)
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5";
@@ -121,9 +124,26 @@ impl Partition<'_> {
     }
 }
 
-/// A partition as a claim left it.
+/// A partition that is claimed.
 #[derive(Debug, Clone, Copy)]
+pub struct Claiming<'p> {
+    /// The topic.
+    pub topic: &'p str,
+    /// The partition's number.
+    pub partition: i32,
+    /// Where it starts if it was never claimed.
+    pub first: i64,
+    /// The topic's id, which is remembered if none is known.
+    pub topic_id: Option<Uuid>,
+}
+
+/// A partition as a claim left it.
+#[derive(Debug, Clone)]
 pub struct Claimed {
+    /// The topic.
+    pub topic: String,
+    /// The partition's number.
+    pub partition: i32,
     /// Counts claims of the partition.
     pub epoch: i64,
     /// The next offset to apply.
@@ -138,16 +158,29 @@ pub struct Claimed {
     pub held: bool,
 }
 
-/// Claims a partition: waits for a commit in flight, then fences off its author. One that was never claimed starts at
-/// `first`.
+/// Claims partitions of a group, in any order: waits for commits in flight, then fences off their authors.
 ///
 /// # Errors
 /// The database's, as of every function here.
-pub async fn claim(executor: impl PgExecutor<'_>, at: Partition<'_>, first: i64) -> sqlx::Result<Claimed> {
-    let claim = sqlx::query_as(CLAIM).bind(&at.group.id).bind(at.group.generation);
-    let claim = claim.bind(at.topic).bind(at.partition).bind(first);
-    let (epoch, applied, published, topic_id, answered_below, held) = claim.fetch_one(executor).await?;
-    Ok(Claimed { epoch, applied, published, topic_id, answered_below, held })
+pub async fn claim(
+    executor: impl PgExecutor<'_>,
+    group: &Group,
+    partitions: &[Claiming<'_>],
+) -> sqlx::Result<Vec<Claimed>> {
+    let claim = sqlx::query_as(CLAIM).bind(&group.id).bind(group.generation);
+    let claim = claim
+        .bind(partitions.iter().map(|one| one.topic).collect::<Vec<_>>())
+        .bind(partitions.iter().map(|one| one.partition).collect::<Vec<_>>())
+        .bind(partitions.iter().map(|one| one.first).collect::<Vec<_>>())
+        .bind(partitions.iter().map(|one| one.topic_id).collect::<Vec<_>>());
+    let claimed: Vec<Row> = claim.fetch_all(executor).await?;
+    Ok(claimed.into_iter().map(claimed_of).collect())
+}
+
+type Row = (String, i32, i64, i64, i64, Option<Uuid>, Option<i64>, bool);
+
+fn claimed_of((topic, partition, epoch, applied, published, topic_id, answered_below, held): Row) -> Claimed {
+    Claimed { topic, partition, epoch, applied, published, topic_id, answered_below, held }
 }
 
 /// Sets both offsets and the topic's id; false when the partition has another epoch.
@@ -162,19 +195,6 @@ pub async fn begin_again(
     topic_id: Option<Uuid>,
 ) -> sqlx::Result<bool> {
     only_one(at.bound(BEGIN_AGAIN).bind(epoch).bind(first).bind(topic_id).execute(executor).await)
-}
-
-/// Remembers the topic's id; false when the partition has another epoch.
-///
-/// # Errors
-/// The database's.
-pub async fn remember_topic(
-    executor: impl PgExecutor<'_>,
-    at: Partition<'_>,
-    epoch: i64,
-    topic_id: Option<Uuid>,
-) -> sqlx::Result<bool> {
-    only_one(at.bound(REMEMBER).bind(epoch).bind(topic_id).execute(executor).await)
 }
 
 /// Moves both offsets to `first`, unless they are beyond it; false when the partition has another epoch.
