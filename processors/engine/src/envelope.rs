@@ -29,8 +29,9 @@ pub const CORRELATION_ID: &str = "correlation-id";
 /// What caused a record.
 pub const CAUSATION_ID: &str = "causation-id";
 
-/// A conversation goes with everything that follows from a record: no header of it may grow beyond what topics take.
-const CONVERSATION_BYTES_MAX: usize = 512;
+/// Bytes of a `correlation-id`, at most. It is copied to everything that follows from a record, so it must fit into every topic's
+/// records.
+pub const CONVERSATION_BYTES_MAX: usize = 512;
 
 /// The conversation that a command belongs to; none when it names none.
 ///

@@ -12,9 +12,7 @@ use crate::record::Record;
 
 /// The root of all derived ids.
 const DERIVED: Uuid = Uuid::from_u128(0x6d69_6c6c_7261_6365_8000_0000_0000_0001);
-/// The ledger's index has no room for much longer texts.
-const BYTES_MAX: usize = 512;
-/// So long is a UUID that was not written as text.
+/// The length of a UUID that was written as bytes instead of text.
 const RAW_UUID_BYTES: usize = 16;
 /// No command of ours leads to more events than this.
 const EVENTS_MAX: usize = 10_000;
@@ -32,6 +30,9 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Bytes of a source and of an id, at most: an entry of the ledger's index has room for both.
+    pub const BYTES_MAX: usize = 512;
+
     /// `ce_source` and `ce_id`, as [CloudEvents' binding to
     /// Kafka](https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md) has them; a
     /// record with neither is identified by its place and timestamp. Text in the quotes of JSON, as some header converters
@@ -101,8 +102,11 @@ fn attribute<'r>(record: &'r Record, name: &str) -> Result<Option<Cow<'r, str>>,
 fn readable<'r>(name: &str, value: Option<&'r [u8]>) -> Result<Cow<'r, str>, Fault> {
     let Some(value) = value else { return Err(invalid(name, "is null")) };
     match std::str::from_utf8(value).map(unquoted) {
-        Ok(text) if (1..=BYTES_MAX).contains(&text.len()) && !text.contains('\0') => Ok(text),
-        Ok(_) => Err(invalid(name, &format!("must have 1 to {BYTES_MAX} bytes and no NUL character"))),
+        Ok(text) if (1..=Identity::BYTES_MAX).contains(&text.len()) && !text.contains('\0') => Ok(text),
+        Ok(_) => {
+            let most = Identity::BYTES_MAX;
+            Err(invalid(name, &format!("must have 1 to {most} bytes and no NUL character")))
+        }
         Err(_) if value.len() == RAW_UUID_BYTES => Err(invalid(
             name,
             "has 16 bytes that are not text: write a UUID as text, such as 6ba7b810-9dad-11d1-80b4-00c04fd430c8",
