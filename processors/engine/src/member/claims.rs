@@ -1,4 +1,4 @@
-//! Claiming in Postgres what the group has assigned, before the first record is fetched.
+//! Claims on assigned partitions in Postgres, before their first record is fetched.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -20,13 +20,13 @@ use crate::retry::{Lane, Retries};
 use crate::role::Role;
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// How often a member looks whether its topics are still the same.
+/// How often a member checks whether its topics were created again.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
 
-/// Claims partitions for a member, however long Postgres or Kafka are away.
+/// Claims partitions for a member; retries while Postgres or Kafka is away.
 ///
-/// Guarantee: what a claim has applied was applied from the topic that exists now. A topic that was deleted and created
-/// again, or that has lost records, is read from its beginning.
+/// Guarantee: the applied offset of a claim refers to the existing topic. A topic that was deleted and created again, or that has
+/// lost records, is read from its beginning.
 pub(super) struct Claimant {
     pub(super) consumer: Arc<GroupConsumer>,
     pub(super) lanes: Arc<HashMap<String, (Lane, Retries)>>,
@@ -43,7 +43,7 @@ impl Claimant {
                 tried = self.claim_more(&partitions, &mut claims) => tried,
             };
             if let Err(error) = tried {
-                tracing::warn!(%topic, partition, %error, "partitions not claimed yet, this one and others");
+                tracing::warn!(%topic, partition, %error, "partition not claimed yet, nor those after it");
                 tokio::select! {
                     () = self.stop.cancelled() => return None,
                     () = backoff.wait() => {}
@@ -53,7 +53,7 @@ impl Claimant {
         Some(claims)
     }
 
-    /// Claims those that are not claimed yet. The ids of their topics are asked for at every try.
+    /// Claims the partitions that are not claimed yet. Every attempt asks for the ids of their topics again.
     async fn claim_more(&self, partitions: &[Partition], claims: &mut Vec<Claim>) -> Result<(), WorkError> {
         let rest = partitions.get(claims.len()..).unwrap_or_default();
         let topics: BTreeSet<String> = rest.iter().map(|(topic, _)| topic.to_string()).collect();
@@ -69,7 +69,7 @@ impl Claimant {
         Ok(())
     }
 
-    /// The claim, and the first offset of its partition.
+    /// Claims a partition and returns the claim with the partition's first offset.
     async fn claim_one(
         &self,
         role: &Arc<dyn Role>,
@@ -89,7 +89,7 @@ impl Claimant {
         if claim.applied <= end {
             return Ok((claim, first));
         }
-        // Or another worker has gone on since we asked.
+        // Asked again: another worker may have applied records since the first answer.
         let (first, end) = self.watermarks(topic, partition).await?;
         if claim.applied <= end {
             return Ok((claim, first));
@@ -119,9 +119,9 @@ pub(super) async fn watermarks(
     asked(consumer, move |consumer| consumer.fetch_watermarks(&topic, partition, ANSWER_WITHIN)).await
 }
 
-/// Handles records that were lost to retention before they were read. Copies on retry topics are only wake-ups: the sweep
-/// copies their blocking records again. Documents that are behind their rows are found by the auditor. Anything else is
-/// lost, and passing over it is an operator's decision.
+/// Handles records that were lost to retention. Lost wake-up copies are replaced by the sweep. Lost records that were applied but
+/// not published are left to the auditor, which compares documents with rows. Any other lost record stops the partition: to skip
+/// it is an operator's decision.
 async fn handle_lost(lane: Lane, role: &Arc<dyn Role>, claim: Claim, first: i64) -> Result<Claim, WorkError> {
     let Claim { topic, partition, applied, published, epoch, .. } = &claim;
     if epoch == &1 && first > 0 && lane == Lane::Source {
@@ -129,7 +129,7 @@ async fn handle_lost(lane: Lane, role: &Arc<dyn Role>, claim: Claim, first: i64)
             topic,
             partition,
             first,
-            "the group begins here: earlier records were deleted before it did"
+            "the group begins at this offset: earlier records were deleted before its start"
         );
     }
     let (applied, published) = (*applied, *published);
@@ -162,7 +162,7 @@ async fn handle_lost(lane: Lane, role: &Arc<dyn Role>, claim: Claim, first: i64)
     }
 }
 
-/// Logs an error, once, and sets the metric: the partition makes no progress.
+/// Logs an error once, and sets the metric.
 fn report_lost(claim: &Claim, first: i64) {
     let Claim { group, topic, partition, applied, .. } = claim;
     if first <= *applied {
@@ -187,19 +187,19 @@ fn report_lost(claim: &Claim, first: i64) {
 /// Removes the metric of a partition that was given back.
 pub(super) fn forget_lost(Claim { group, topic, partition, .. }: &Claim) {
     let (generation, number) = (group.generation.to_string(), partition.to_string());
-    // Most have none.
+    // Fails when the partition has no such series, as is usual.
     let _ = metrics::RECORDS_LOST.remove_label_values(&[&group.id, &generation, topic, &number]);
 }
 
-/// Checks the first offsets of partitions after the client has reported one out of range, however long Kafka is away.
-/// Reports each source topic that has lost records; true when retry topics have, which the group passes over when it joins
-/// again.
+/// Checks the first offsets of partitions after the client has reported an offset out of range; retries while Kafka is away.
+/// Reports each source partition that has lost records. True when a retry topic has lost records, which the group skips when it
+/// joins again.
 pub(super) async fn lost(consumer: Arc<GroupConsumer>, claims: Vec<(Lane, Claim)>) -> bool {
     let mut backoff = Backoff::new();
     loop {
         match look_at_firsts(&consumer, &claims).await {
             Ok(join_again) => return join_again,
-            Err(error) => tracing::debug!(%error, "not known which records are lost"),
+            Err(error) => tracing::debug!(%error, "first offsets not read"),
         }
         backoff.wait().await;
     }
@@ -220,13 +220,13 @@ async fn look_at_firsts(consumer: &Arc<GroupConsumer>, claims: &[(Lane, Claim)])
 /// The ids of the topics that Kafka knows.
 pub(super) type Ids = BTreeMap<String, Option<Uuid>>;
 
-/// The ids of topics, as they are in a while.
+/// The ids of topics after [`LOOK_EVERY`].
 pub(super) async fn ids_later(consumer: Arc<GroupConsumer>, topics: Vec<String>) -> Ids {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         match ids(&consumer, topics.clone()).await {
             Ok(ids) => return ids,
-            Err(error) => tracing::debug!(%error, "topics not looked at"),
+            Err(error) => tracing::debug!(%error, "ids of topics not read"),
         }
     }
 }
@@ -235,7 +235,7 @@ async fn ids(consumer: &Arc<GroupConsumer>, topics: Vec<String>) -> Result<Ids, 
     asked(consumer, move |consumer| topic_ids(consumer.client(), &topics, ANSWER_WITHIN)).await
 }
 
-/// The client blocks while it waits for Kafka's answer.
+/// Runs a request of the client, which blocks, on another thread.
 async fn asked<T: Send + 'static>(
     consumer: &Arc<GroupConsumer>,
     ask: impl FnOnce(&GroupConsumer) -> KafkaResult<T> + Send + 'static,
