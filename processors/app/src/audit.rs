@@ -1,4 +1,4 @@
-//! `millrace audit`: who changed what by hand, and why.
+//! `millrace audit`: who changed what, and why.
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};

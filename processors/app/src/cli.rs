@@ -14,8 +14,8 @@ const ABOUT: &str = "Commands in Kafka become rows in Postgres and documents in 
 const EXAMPLES: &str = "\
 Examples:
   millrace setup                                 create everything that an instance needs; run it as often as you like
-  millrace setup --wait 10m                      a deploy: ends when every view serves in the shape of this build
-  millrace setup --partitions 16                 enlarge topics, while everything runs
+  millrace setup --wait 10m                      for a deployment: ends when every view serves in the shape of this build
+  millrace setup --partitions 16                 enlarge topics while everything runs
   millrace run                                   every role in one process, until SIGTERM
   millrace run commands                          only the command processor
   millrace run view orders customers             only two views
@@ -23,42 +23,42 @@ Examples:
   millrace send orders.jsonl --wait              send commands, wait until each has its outcome
   millrace schema show PlaceOrder                a command's topic, key and fields, with an example
   millrace status                                lag, slot, connector, indices and dead letters at a glance
-  millrace receipt 0197b2a4-…                    what became of a command
+  millrace receipt 0197b2a4-…                    the outcome of a command
   millrace commands --status rejected --since 1h
   millrace replay orders --to-earliest           what a rebuild of a view would read; --execute does it
-  millrace verify                                does everything say what the outbox says?
+  millrace verify                                compare topics, rows and documents with the outbox
   millrace stream show orders/10248 --as-of 2026-01-31T12:00:00Z
-  millrace saga list --stuck                     what is under way and needs an operator
-  millrace segment preview best-customers        how many it takes now, and some of them
+  millrace saga list --stuck                     sagas that need an operator
+  millrace segment preview best-customers        how many customers a segment has now, and some of them
   millrace retries list                          what is being retried, and why
-  millrace dlq list --group orders               what could not be processed, and why
+  millrace dlq list --group orders               records that could not be processed, and why
   millrace dlq redrive w12 --why fixed           give the record of a dead letter to its group again
   millrace audit list --since 1d                 who changed what by hand, and why
-  millrace outbox skip 0197b2a4-… --dry-run      a row that the connector cannot carry
-  millrace prune --dry-run                       what is older than its retention, and would be removed
-  millrace config show --changed                 what is configured, and where
+  millrace outbox skip 0197b2a4-… --dry-run      skip a row that the connector cannot carry
+  millrace prune --dry-run                       rows that are older than their retention and would be removed
+  millrace config show --changed                 settings that differ from the default, and where each comes from
 
 Exit codes:
   0  done
-  1  something was refused, rejected or failed as asked
+  1  something was refused, was rejected or failed
   2  the command line or the configuration is wrong
   3  a dependency cannot be reached
-  4  there is no such thing
-  5  what is stored is not what it should be
+  4  not found
+  5  stored data is wrong and was not repaired
 
-Data goes to standard output, talk to standard error.";
+Data goes to standard output, messages go to standard error.";
 
 const CONFIGURATION: &str = "\
-Configuration, the first that is set: --set kafka.brokers=…, MILLRACE_KAFKA__BROKERS in the
+Configuration, in order of precedence: --set kafka.brokers=…, MILLRACE_KAFKA__BROKERS in the
 environment, `brokers` in the table [kafka] of the TOML file, the default.
-`millrace config show --help` teaches it. Settings by component:
+`millrace config show --help` explains it. Settings by component:
 ";
 
 /// The whole command line.
 #[derive(Debug, Parser)]
 #[command(name = "millrace", version, about = ABOUT, after_help = EXAMPLES, after_long_help = long_help())]
 pub struct Cli {
-    /// What every command has.
+    /// Options of every command.
     #[command(flatten)]
     pub global: Global,
     /// What to do.
@@ -66,7 +66,7 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// Name of `--set` behind a command.
+/// Name of `--set` after a command.
 const SET_BEHIND: &str = "set_behind";
 
 impl Cli {
@@ -75,8 +75,8 @@ impl Cli {
         Self::from_words(std::env::args_os()).unwrap_or_else(|error| error.exit())
     }
 
-    /// `--set` may stand before and behind the command, and all of them count: clap's own global options would drop
-    /// the earlier ones.
+    /// `--set` may stand before and after the command, and all of them count. With clap's global options the ones after the
+    /// command would replace those before it.
     fn from_words<W: Into<OsString> + Clone>(
         words: impl IntoIterator<Item = W>,
     ) -> Result<Self, clap::Error> {
@@ -99,7 +99,7 @@ fn with_set(command: clap::Command) -> clap::Command {
             .action(ArgAction::Append)
             .help_heading(config::GLOBAL)
     };
-    let help = "Sets something, such as kafka.session_timeout=30s; `millrace config show` lists all settings";
+    let help = "Set a setting, such as kafka.session_timeout=30s; `millrace config show` lists all settings";
     command.mut_subcommands(|inner| with_set(inner.arg(set().help(help))))
 }
 
@@ -120,30 +120,30 @@ fn long_help() -> String {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Create schemas, topics, tables, publication, slot, connector and indices; changes nothing that is there
+    /// Create schemas, topics, tables, publication, slot, connector and indices, or bring them up to date; deletes no data
     Setup {
-        /// Then wait until every view serves in the shape that this build has, at most this long, such as 90s or 10m
+        /// Then wait until every view serves in the shape of this build, at most this long, such as 90s or 10m
         #[arg(long, value_parser = moment::span, value_name = "TIME", num_args = 0..=1, default_missing_value = "10m")]
         wait: Option<Span>,
-        /// Only say what would be created or changed
+        /// Only print what would be created or changed
         #[arg(long, conflicts_with = "wait")]
         dry_run: bool,
-        /// Set the instance up although a later release has
+        /// Set the instance up although a later release has set it up
         #[arg(long)]
         downgrade: bool,
-        /// Enlarge the topics of commands, events and rejections that have fewer partitions, while the instance runs
+        /// Enlarge topics of commands, events and rejections that have fewer partitions; the instance may run
         #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(i32).range(1..))]
         partitions: Option<i32>,
     },
     /// Remove everything that the namespace owns, with its data
     Teardown {
-        /// Yes, delete the data
+        /// Delete all data of the namespace
         #[arg(long)]
         yes: bool,
     },
-    /// Work: decide commands and fold events, until SIGTERM
+    /// Decide commands, fold views, run sagas and effects, until SIGTERM
     Run {
-        /// Nothing: every role in this process
+        /// The roles of this process [default: all]
         #[command(subcommand)]
         only: Option<Role>,
     },
@@ -151,28 +151,29 @@ pub enum Command {
     Replay(crate::replay::Options),
     /// Compare topics, rows and documents with the outbox, and repair what differs
     Verify(crate::verify::Options),
-    /// Remove what is older than its retention, as `millrace run` does by itself; never events
+    /// Remove rows that are older than their retention, as `millrace run` also does; never events
     Prune(crate::prune::Options),
-    /// Send commands from JSON, an object each
+    /// Send commands that are written as JSON
     Send(crate::send::Options),
-    /// The contract with producers: commands, their fields, an example of each; checks commands before they are sent
+    /// Show the contract with producers: commands, their fields, an example of each; check commands before they are sent
     #[command(after_help = crate::schema::HELP)]
     Schema {
         /// What to do with the contract.
         #[command(subcommand)]
         action: crate::schema::Action,
     },
-    /// Show lag, slot, connector, indices and dead letters at a glance; fails when something is missing, lost or waits for an operator
+    /// Show lag, slot, connector, indices and dead letters at a glance; fails when something is missing, is lost or needs an
+    /// operator
     #[command(after_help = crate::status::HELP)]
     Status {
-        /// Also show what is as it should be
+        /// Also show what is all right
         #[arg(long)]
         all: bool,
-        /// First wait until every view has all that was decided, at most this long, such as 90s or 10m
+        /// First wait until every view has applied the events of all decided commands, at most this long, such as 90s or 10m
         #[arg(long, value_parser = moment::span, value_name = "TIME", num_args = 0..=1, default_missing_value = "10m")]
         wait: Option<Span>,
     },
-    /// Show what became of a command
+    /// Show the outcome of a command
     Receipt {
         /// The command's id (`ce_id`)
         id: String,
@@ -180,7 +181,7 @@ pub enum Command {
         #[arg(long)]
         source: Option<String>,
     },
-    /// List decided commands, or those that are tried again, the newest first
+    /// List decided commands, or those being retried, the newest first
     Commands(crate::receipts::Options),
     /// Show streams
     Stream {
@@ -188,48 +189,48 @@ pub enum Command {
         #[command(subcommand)]
         action: crate::stream::Action,
     },
-    /// Sagas: what is under way, how it came there, and how it is cancelled
+    /// Sagas: list instances, show the history of one, cancel one
     #[command(after_help = crate::saga::HELP)]
     Saga {
         /// What to do with sagas.
         #[command(subcommand)]
         action: crate::saga::Action,
     },
-    /// Segments: whom each takes
+    /// Segments: preview their customers
     #[command(after_help = crate::segment::HELP)]
     Segment {
         /// What to do with segments.
         #[command(subcommand)]
         action: crate::segment::Action,
     },
-    /// Dead letters: records that could not be processed. See, redrive or discard them
+    /// Dead letters: records that could not be processed. List, show, redrive or discard them
     #[command(after_help = crate::dlq::cli::HELP)]
     Dlq {
         /// What to do with dead letters.
         #[command(subcommand)]
         action: Action,
     },
-    /// What waits for another try, behind a dead letter or for a missing version, and why
+    /// List keys whose records wait for a retry, for a dead letter or for a missing version, and why
     #[command(after_help = crate::retries::HELP)]
     Retries {
-        /// What to do with what waits.
+        /// What to do with waiting keys.
         #[command(subcommand)]
         action: crate::retries::Action,
     },
-    /// The audit: who changed what by hand, and why
+    /// The audit: who changed what, and why
     #[command(after_help = crate::audit::HELP)]
     Audit {
         /// What to do with the audit.
         #[command(subcommand)]
         action: crate::audit::Action,
     },
-    /// The outbox: take a row that cannot be carried out of the connector's way
+    /// The outbox: skip a row that the connector cannot carry
     Outbox {
         /// What to do with the outbox.
         #[command(subcommand)]
         action: crate::outbox::cli::Action,
     },
-    /// The configuration: what is in force and where it comes from; whether it can be used
+    /// The configuration: show the values in force and where each comes from; check them
     #[command(after_help = config::show::HELP)]
     Config {
         /// What to do with the configuration.
@@ -238,7 +239,7 @@ pub enum Command {
     },
 }
 
-/// The roles that a process takes when not all.
+/// The roles that a process takes when it does not take all.
 #[derive(Debug, Subcommand)]
 pub enum Role {
     /// Only decide commands

@@ -1,4 +1,4 @@
-//! `millrace retries`: what waits for another try, and why.
+//! `millrace retries`: keys whose records wait, and why.
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand, ValueEnum};
@@ -13,18 +13,18 @@ use crate::output::{self, Format, Table};
 
 /// What `--help` says behind the actions.
 pub const HELP: &str = "\
-A record that fails is tried again, and what follows on its key waits behind it; other keys go on. Behind a view's dead
-letter its key waits until an operator decides (`millrace dlq`), and for a version that is missing until it is there.
+A failed record is retried, and later records of its key wait; other keys are processed. After a dead letter of a view, its key
+waits until an operator redrives or discards the letter (`millrace dlq`). A key also waits for a missing version of its stream.
 
 Examples:
-  millrace retries list                        keys of all groups, those that wait longest first
+  millrace retries list                        keys of all groups, those that have waited longest first
   millrace retries list --group orders --status retrying
-  millrace commands --status retrying          the same of commands, one by one";
+  millrace commands --status retrying          each waiting command";
 
-/// What to do with what waits.
+/// What to do with waiting keys.
 #[derive(Debug, Subcommand)]
 pub enum Action {
-    /// List the keys whose records wait: what for, how often it was tried, when it is tried next, and why it failed
+    /// List keys whose records wait: for what, the number of attempts, the time of the next attempt, and the error
     List(List),
 }
 
@@ -34,7 +34,7 @@ pub struct List {
     /// Only of this group: a role such as commands or orders, or a group's full name
     #[arg(long, value_name = "NAME")]
     group: Option<String>,
-    /// Only what waits for this
+    /// Only keys that wait for this
     #[arg(long, value_enum)]
     status: Option<Status>,
     /// At most this many
@@ -45,11 +45,11 @@ pub struct List {
 /// What a key waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Status {
-    /// Its next try.
+    /// The next attempt at a record.
     Retrying,
     /// An operator who redrives or discards a dead letter.
     Dead,
-    /// A version that is missing.
+    /// A missing version of the stream.
     Gap,
 }
 

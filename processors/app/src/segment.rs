@@ -1,4 +1,4 @@
-//! `millrace segment preview`: how many customers a segment takes now, and some of them.
+//! `millrace segment preview`: how many customers a segment has now, and some of them.
 
 use std::path::{Path, PathBuf};
 
@@ -15,16 +15,16 @@ use crate::output::{self, Format, Table};
 
 /// What `--help` says behind the actions.
 pub const HELP: &str = r#"Examples:
-  millrace segment preview best-customers        a segment that is defined
-  millrace segment preview --rules rules.json    rules that are not: {"fact": "orders", "is": ">=", "value": 5}
+  millrace segment preview best-customers        a defined segment
+  millrace segment preview --rules rules.json    rules of no segment yet: {"fact": "orders", "is": ">=", "value": 5}
 
-Counted are customers whom the rules take, who want notifications, and who have an address of the channel: whom a
-campaign that is launched now is sent to. Events that the view of customers has not folded yet do not count."#;
+A customer counts who matches the rules, wants notifications, and has an address for the channel: the recipients of a
+campaign that is launched now. Events that the view `customers` has not folded yet are not included."#;
 
 /// What to do with segments.
 #[derive(Debug, Subcommand)]
 pub enum Action {
-    /// Show how many customers a segment takes, and some of them
+    /// Show how many customers a segment has, and some of them
     Preview(Preview),
 }
 
@@ -37,10 +37,10 @@ pub struct Preview {
     /// A file with rules as JSON, instead of a segment
     #[arg(long, value_name = "FILE")]
     rules: Option<PathBuf>,
-    /// How they would be written to
+    /// The channel of the campaign
     #[arg(long, value_enum, default_value_t)]
     channel: Channel,
-    /// The moment from which days are counted back: 15m, 1h, 2d ago, or an RFC 3339 time [default: now]
+    /// The time from which days are counted back: 15m, 1h, 2d ago, or an RFC 3339 time [default: now]
     #[arg(long, value_parser = moment::moment, value_name = "WHEN")]
     as_of: Option<DateTime<Utc>>,
     /// Show at most this many
@@ -48,7 +48,7 @@ pub struct Preview {
     limit: i64,
 }
 
-/// How customers are written to.
+/// The channel of a message.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum Channel {
     /// By e-mail.

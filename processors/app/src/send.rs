@@ -18,13 +18,13 @@ use crate::progress::Terminal;
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub struct Options {
-    /// A file of commands, one JSON object after the other; `-` is standard input
+    /// A file of commands, which are JSON objects; `-` is standard input
     #[arg(default_value = "-")]
     pub file: PathBuf,
     /// Wait until every command has its outcome and print the counts
     #[arg(long)]
     pub wait: bool,
-    /// Source of the commands that name none: with the id it is their identity for deduplication
+    /// The source of commands that have none; source and id are a command's identity for deduplication
     #[arg(long, default_value = "millrace-send", value_name = "NAME")]
     pub source: String,
     /// Stop waiting after this long, such as 90s or 10m
@@ -32,16 +32,16 @@ pub struct Options {
     pub timeout: Span,
 }
 
-const HELP: &str = r#"Each command is a CloudEvent, on a line of its own or over several lines:
+const HELP: &str = r#"Each command is a CloudEvent, on one line or over several lines:
   {"id": "42", "source": "shop", "type": "ConfirmOrder", "data": {"order_id": "10248"}}
-`type` is a command's short or full name, `data` its fields. `id`, `source`, `time`, `traceparent` and `correlationid`
-may be missing. Times are RFC 3339, money is in minor units (cents).
+`type` is the short or full name of a command, `data` has its fields. `id`, `source`, `time`, `traceparent` and
+`correlationid` are optional. Times are RFC 3339, money is in minor units (cents).
 
-A command that is refused is reported with its line and reason; the others are sent. Behind what is not JSON, reading goes on
-at the next line that begins with `{`. Ids that are made up are printed, ten of them; with --wait so are the first ten commands
-that were not completed, each with its line and reason. A command that is given an id is sent again without harm.
+A command that is refused is reported with its line and reason; the others are sent. After text that is not JSON, reading
+continues at the next line that begins with `{`. The first ten generated ids are printed; with --wait also the first ten
+commands that were not completed, each with its line and reason. A command with an id can be sent again: it is executed once.
 
-`millrace schema check FILE` says the same of every line and sends nothing; `millrace schema show ConfirmOrder` has the fields.
+`millrace schema check FILE` checks every line and sends nothing; `millrace schema show ConfirmOrder` prints the fields.
 
 Exit codes:
   1  a command was refused, a record could not be delivered or, with --wait, not every command was completed

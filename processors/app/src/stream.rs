@@ -1,4 +1,4 @@
-//! `millrace stream show`: a stream's events and the state that they fold to, now or back then.
+//! `millrace stream show`: a stream's events and the state that they fold to, now or at a past time.
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
@@ -14,7 +14,7 @@ use crate::output::{self, Format, Table};
 /// What to do with a stream.
 #[derive(Debug, Subcommand)]
 pub enum Action {
-    /// Show a stream's events and the state that they fold to, now or back then
+    /// Show a stream's events and the state that they fold to, now, at a version or at a past time
     Show(Show),
 }
 
@@ -23,13 +23,13 @@ pub enum Action {
 pub struct Show {
     /// `context/id`, such as orders/10248; or an id, with --context when several contexts have it
     pub id: String,
-    /// The context, when the id does not say it
+    /// The context, when the id does not include it
     #[arg(long)]
     pub context: Option<String>,
     /// Only the first N events
     #[arg(long, value_name = "N", conflicts_with = "as_of", value_parser = clap::value_parser!(i64).range(1..))]
     pub at_version: Option<i64>,
-    /// Only events up to a moment: 15m, 1h, 2d ago, or an RFC 3339 time
+    /// Only events up to this time: 15m, 1h, 2d ago, or an RFC 3339 time
     #[arg(long, value_parser = moment::moment, value_name = "WHEN")]
     pub as_of: Option<DateTime<Utc>>,
 }

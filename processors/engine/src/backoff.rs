@@ -1,4 +1,4 @@
-//! Waiting before another try: for a dependency to come back, or for another transaction to end.
+//! Delays before another attempt: until a dependency is back, or until another transaction has ended.
 
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ impl Backoff {
         Self::growing_from(Duration::from_millis(100))
     }
 
-    /// For a conflict of two transactions, which is over soon as a rule: from five milliseconds to five
-    /// seconds, with jitter, so that the two do not meet again.
+    /// For a conflict of two transactions, which is usually short: from five milliseconds to five seconds, with jitter, so that the
+    /// two do not conflict again.
     pub fn after_contention() -> Self {
         Self::growing_from(Duration::from_millis(5))
     }
@@ -34,7 +34,7 @@ impl Backoff {
         Self(delays.build())
     }
 
-    /// Waits for the next delay, seen in the metrics as an outage of `dependency`; false when stopped meanwhile.
+    /// Waits for the next delay, which the metrics show as an outage of `dependency`; false when stopped meanwhile.
     pub(crate) async fn wait_for(&mut self, dependency: &str, stop: &CancellationToken) -> bool {
         let gauge = metrics::OUTAGE.with_label_values(&[dependency]);
         gauge.inc();

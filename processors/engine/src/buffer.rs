@@ -1,14 +1,14 @@
-//! How much a process buffers in memory at once, however many groups wait for a dependency that is away.
+//! The limit on what a process buffers in memory, however many groups wait for a dependency that is away.
 //!
-//! A [`Buffer`] has bytes that are common to all who share it. Each sharer sets [`SHARE`] of them aside, which no other can
-//! take, and has as much beside them once they are used up. So what is buffered at once is bounded by the bytes of the
-//! buffer, or a share for each sharer where that is more: nothing is buffered without a permit, and each permit is one of
-//! these. And a sharer always goes on: what others have taken is only common, so one that has taken nothing finds its whole
-//! share, which it gives back when it goes.
+//! A [`Buffer`] has bytes that are common to its sharers: groups, or indices. Each sharer reserves [`SHARE`] of them for itself; a
+//! sharer that finds no common bytes left to reserve gets its share in addition. So the bytes buffered at once are bounded by
+//! the buffer's size or by a share for each sharer, whichever is more: nothing is buffered without a permit, and each permit is
+//! taken from one of the two. No sharer is starved: others can only take common bytes, so a sharer that has taken nothing finds
+//! its whole share free. It gives the share back when it leaves.
 //!
-//! What is larger than a share counts as a whole one when it takes a share: it must pass too. So a sharer may exceed the
-//! bound by one such piece. What waits for room is not counted: a record for each group, and for each partition of an index
-//! the documents of one batch, whose records still have theirs.
+//! A piece larger than a share takes the whole share, since it must pass too. So a sharer may exceed the bound by one such piece.
+//! What waits for room is not counted: one record for each group, and for each partition of an index the documents of one batch,
+//! whose records still hold their permits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,26 +18,26 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::metrics;
 
-/// What each sharer has of its own, in bytes: as much as the largest record that topics take by default.
+/// The share of each sharer, in bytes: the size of the largest record that topics accept by default.
 const SHARE: usize = 1 << 20;
-/// What all indices have together, in bytes: beside a share for each of some twenty, a few requests to Elasticsearch of the largest
+/// Bytes for the documents of all indices: a share for each of about twenty indices, and a few `_bulk` requests of the largest
 /// size.
 const DOCUMENTS_BYTES: usize = 32 << 20;
 
 /// The buffers of a process: made once, for all of its groups.
 #[derive(Debug, Clone)]
 pub struct Buffers {
-    /// Records that wait for their batch, or are in it. The members of groups share it.
+    /// For records that wait for their batch or are in it. Shared by the members of all groups.
     pub(crate) records: Buffer,
-    /// Documents that Elasticsearch has not acknowledged. The members of groups that publish share it.
+    /// For documents that Elasticsearch has not acknowledged. Shared by the members of groups that publish.
     pub(crate) documents: Buffer,
 }
 
 impl Buffers {
-    /// The fewest bytes: as many as one group has of its own.
+    /// The smallest allowed size in bytes: the share of one group.
     pub const LEAST: usize = SHARE;
 
-    /// Records have so many bytes, the groups' shares among them.
+    /// `record_bytes` is the size of the buffer of records, the groups' shares included.
     pub fn new(record_bytes: usize) -> Self {
         Self {
             records: Buffer::new("records", record_bytes),
@@ -46,17 +46,17 @@ impl Buffers {
     }
 }
 
-/// Bytes that several share.
+/// A number of bytes that several sharers divide.
 #[derive(Debug, Clone)]
 pub(crate) struct Buffer {
     common: Arc<Semaphore>,
-    /// Those that no sharer has set aside, taken or not.
+    /// Bytes that no sharer has reserved, taken or free.
     common_bytes: Arc<AtomicUsize>,
     taken_bytes: IntGauge,
 }
 
 impl Buffer {
-    /// With so many bytes; `what` is buffered is its label in the metrics.
+    /// A buffer of `common_bytes`; `what` is its label in the metrics.
     pub(crate) fn new(what: &str, common_bytes: usize) -> Self {
         let common_bytes = common_bytes.min(Semaphore::MAX_PERMITS);
         let taken_bytes = metrics::BUFFERED.with_label_values(&[what]);
@@ -64,7 +64,7 @@ impl Buffer {
         Self { common, common_bytes: Arc::new(AtomicUsize::new(common_bytes)), taken_bytes }
     }
 
-    /// The room of a further sharer.
+    /// Adds a sharer.
     pub(crate) fn room(&self) -> Room {
         let set_aside = self.common.clone().try_acquire_many_owned(permits(SHARE)).ok();
         let set_aside = set_aside.map(|bytes| Arc::new(SetAside::new(bytes, self.common_bytes.clone())));
@@ -72,16 +72,16 @@ impl Buffer {
     }
 }
 
-/// A sharer's end of a buffer.
+/// A sharer's part of a buffer.
 #[derive(Debug, Clone)]
 pub(crate) struct Room {
     own: Arc<Semaphore>,
-    /// Of the common bytes, for as long as the sharer is here; none when all of them were taken.
+    /// The common bytes that this sharer reserves; none when all of them were taken.
     _set_aside: Option<Arc<SetAside>>,
     buffer: Buffer,
 }
 
-/// What a sharer has set aside; it is common again once this is dropped.
+/// Bytes that a sharer has reserved; they are common again once this is dropped.
 #[derive(Debug)]
 struct SetAside {
     bytes: OwnedSemaphorePermit,
@@ -102,19 +102,19 @@ impl Drop for SetAside {
 }
 
 impl Room {
-    /// Room for so many bytes, if there is some now. Common room goes first: one's own stays for when others have all of
-    /// that.
+    /// Takes room for `bytes` if there is some now. Common bytes are taken first, so that the sharer's own share is free when others
+    /// have taken all common bytes.
     pub(crate) fn try_take(&self, bytes: usize) -> Option<Permit> {
         let common = self.buffer.common.clone().try_acquire_many_owned(permits(bytes));
         let taken = common.or_else(|_| self.own.clone().try_acquire_many_owned(permits(bytes.min(SHARE))));
         taken.ok().map(|taken| self.permit(taken))
     }
 
-    /// Waits for room for so many bytes, of either kind.
+    /// Waits for room for `bytes`, common or of the share.
     pub(crate) async fn take(&self, bytes: usize) -> Permit {
         let taken = tokio::select! {
             biased;
-            // It would wait for ever, and all others behind it.
+            // A larger piece would wait for ever, and all later ones behind it.
             taken = acquired(&self.buffer.common, bytes), if bytes <= self.buffer.common_bytes.load(Ordering::Relaxed) => taken,
             taken = acquired(&self.own, bytes.min(SHARE)) => taken,
         };
@@ -128,7 +128,7 @@ impl Room {
     }
 }
 
-/// No semaphore gives more at once; nothing that passes through here is as large.
+/// A semaphore's limit for one request; no piece is that large.
 fn permits(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
@@ -136,12 +136,12 @@ fn permits(bytes: usize) -> u32 {
 async fn acquired(semaphore: &Arc<Semaphore>, bytes: usize) -> OwnedSemaphorePermit {
     match semaphore.clone().acquire_many_owned(permits(bytes)).await {
         Ok(taken) => taken,
-        // Of one that is closed, which none of these ever is.
+        // Only a closed semaphore fails, and these are never closed.
         Err(_) => std::future::pending().await,
     }
 }
 
-/// Room that is taken, given back when dropped.
+/// Bytes that are taken; given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Permit {
     taken: OwnedSemaphorePermit,
@@ -169,7 +169,7 @@ mod tests {
 
     const ALL: usize = 4 * SHARE;
 
-    /// Everything that a sharer gets when it asks for pieces of a size until there is no room.
+    /// The permits that a sharer gets when it takes pieces of this size until there is no room.
     fn fill(room: &Room, bytes: usize) -> Vec<Permit> {
         std::iter::from_fn(|| room.try_take(bytes)).collect()
     }

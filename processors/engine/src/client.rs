@@ -1,4 +1,4 @@
-//! What Kafka's clients are configured with: what may be tuned, and what the guarantees rest on.
+//! The configuration of Kafka's clients: properties that can be tuned, and those that the guarantees depend on.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub struct KafkaSettings {
 }
 
 impl KafkaSettings {
-    /// With a property that is not configured.
+    /// Sets a property unless it is configured.
     #[must_use]
     pub fn or(mut self, name: &str, value: &str) -> Self {
         self.properties.entry(name.to_owned()).or_insert_with(|| value.to_owned());
@@ -32,7 +32,7 @@ impl KafkaSettings {
     }
 }
 
-/// A property under all of its names, and its value or the reason why it is refused.
+/// A property with all of its names, and its value or the reason why it is refused.
 pub type Property = (&'static [&'static str], &'static str);
 
 /// Properties that cannot be configured, and why.
@@ -41,7 +41,7 @@ const REFUSED: &[Property] = &[
     (&["group.id"], "groups are called after the namespace and their role"),
     (
         &["group.instance.id"],
-        "every role of every process is a member of its own, and static members of one id shut each other out",
+        "every role of every process is a separate member, and static members with one id fence each other",
     ),
     (
         &["session.timeout.ms"],
@@ -55,7 +55,7 @@ const REFUSED: &[Property] = &[
     ),
     (
         &["auto.offset.reset"],
-        "where an offset is not there any more an operator decides: nothing is skipped or read again in silence",
+        "when an offset no longer exists an operator decides: nothing is skipped or read again silently",
     ),
     (&["isolation.level"], "records of an aborted transaction must not have an effect"),
     (&["enable.partition.eof"], "the end of a partition is no record"),
@@ -67,7 +67,7 @@ const REFUSED: &[Property] = &[
     ),
     (
         &["transactional.id"],
-        "copies for retries are not written in Kafka's transactions: Postgres's are the ones that count",
+        "copies for retries are not written in Kafka's transactions: those of Postgres decide",
     ),
     (&["partitioner"], "a key must have the same partition as with the clients in Java and Connect"),
     (
@@ -75,33 +75,33 @@ const REFUSED: &[Property] = &[
         "a transaction in Postgres waits for the acknowledgement: `postgres.transaction_timeout` bounds it",
     ),
     (&["delivery.report.only.error"], "acknowledgements must be reported"),
-    (&["message.max.bytes"], "whatever a topic has taken must find room as a dead letter"),
+    (&["message.max.bytes"], "every record that a topic has accepted must fit as a dead letter"),
 ];
 
-/// The name of clients, unless it is configured. That of a group's member has the release behind it.
+/// The name of clients, unless it is configured. A member's client id also has the release.
 const CLIENT: &str = "millrace";
 
-/// No answer may be larger, nor what a batch of zstd unpacks to. For that room is tried in steps of three times, so that a
-/// third of it is surely enough.
+/// The limit of a fetch response, and of the decompressed size of a zstd batch. librdkafka tries buffers that grow by a factor of
+/// three, so up to a third of it always fits.
 const RECEIVE_MAX: &str = "receive.message.max.bytes";
 
-/// Properties of consumers that have these values unless they are configured.
+/// Properties of consumers, with their values unless they are configured.
 const CONSUMER: &[Property] = &[
-    // Of every group of the process: what waits for its batch has its bound elsewhere.
+    // For each group of the process. Records that wait for their batch are bounded by `processing.buffer`.
     (&["queued.max.messages.kbytes"], "1024"),
     (&["queued.min.messages"], "5000"),
-    // Of each partition: an answer with a mebibyte of one, unpacked, takes most of the buffer, and the other partitions would wait.
-    // The first batch of an answer comes whole, however large it is (KIP-74).
+    // For each partition: 1 MiB of one partition takes most of the buffer once it is decompressed, and the other partitions would
+    // wait. The first batch of a response is always returned, however large it is (KIP-74).
     (&["fetch.message.max.bytes", "max.partition.fetch.bytes"], "262144"),
-    // The default of a second would show in every latency after a full queue.
+    // The default of one second would add to the latency after each full queue.
     (&["fetch.queue.backoff.ms"], "2"),
-    // More than any topic of ours takes. Each group of a process unpacks by itself, and all have 256 MB.
+    // More than the record limit of Millrace's topics. Each group of a process decompresses separately, and all share 256 MB.
     (&[RECEIVE_MAX], "33554432"),
-    // A batch whose checksum is wrong is a dead letter, and no garbage that may look like a record.
+    // A batch with a wrong checksum becomes a dead letter instead of garbage that may decode as a record.
     (&["check.crcs"], "true"),
 ];
 
-/// Properties of the producer of copies that have these values unless they are configured.
+/// Properties of the producer of copies, with their values unless they are configured.
 pub(crate) const COPIES: &[Property] =
     &[(&["linger.ms", "queue.buffering.max.ms"], "0"), (&["compression.type", "compression.codec"], "lz4")];
 
@@ -134,7 +134,7 @@ fn unknown(name: &str, value: &str) -> Option<String> {
     }
 }
 
-/// Whether a member of a group can be made of these settings: some properties only contradict each other.
+/// Checks whether a consumer can be created with these settings: some properties contradict each other.
 ///
 /// # Errors
 /// Why librdkafka refuses them; never with a value.
@@ -167,25 +167,25 @@ pub fn consumer(kafka: &KafkaSettings, group: &str) -> ClientConfig {
     config
 }
 
-/// How large an answer of Kafka's may be to a member of a group, in bytes. So large is what a batch of zstd may unpack to.
+/// The largest fetch response of a member in bytes, which is also the largest decompressed zstd batch.
 pub fn answer_bytes_max(kafka: &KafkaSettings) -> i64 {
     let set = configured(kafka, CONSUMER).get(RECEIVE_MAX).and_then(|bytes| bytes.parse().ok());
     set.unwrap_or(i64::MAX)
 }
 
-/// The configuration of a producer, with the values that it chooses for what is not configured. What Kafka has not
+/// The configuration of a producer, with the values `chosen` for properties that are not configured. A record that is not
 /// acknowledged within `delivery_timeout` is given up.
 pub fn producer(kafka: &KafkaSettings, chosen: &[Property], delivery_timeout: Duration) -> ClientConfig {
     let mut config = configured(kafka, chosen);
     config
         .set("enable.idempotence", "true")
-        // The same partition for the same key as murmur2 in Java; librdkafka's own default differs.
+        // The partitioner of the Java client (murmur2); librdkafka's default differs.
         .set("partitioner", "murmur2_random")
         .set("message.timeout.ms", delivery_timeout.as_millis().to_string());
     config
 }
 
-/// What is configured, and for the rest what we choose.
+/// The configured properties, and `chosen` for the rest.
 fn configured(kafka: &KafkaSettings, chosen: &[Property]) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", &kafka.brokers).set("client.id", CLIENT);

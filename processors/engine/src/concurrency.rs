@@ -1,4 +1,4 @@
-//! A limit on what a process asks of a dependency at once.
+//! A limit on the concurrent work that a process gives a dependency.
 
 use std::num::NonZero;
 use std::sync::Arc;
@@ -7,26 +7,26 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-/// After so long a worker goes ahead without a permit: the limit saves work, and one that hangs must not stop all others.
+/// How long a worker waits for a permit before it works without one: a task that hangs must not stop all others.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(100);
 
-/// One piece of work for each processor, and one that waits for a disk. More at once would only cut the same work smaller,
-/// each piece with its own round trips and its own sync of a log. A worker takes its batch only once it has a permit, with
-/// all that has arrived meanwhile: the busier the dependency, the larger the batches, and no batch waits to be filled.
+/// One task for each processor, and one that waits for a disk. More concurrent tasks would only divide the same work into smaller
+/// transactions, each with its own round trips and WAL sync. A worker takes its batch only after it has a permit, with all
+/// records that have arrived meanwhile: the busier the dependency, the larger the batches, and no batch waits to be filled.
 #[derive(Debug, Clone)]
 pub(crate) struct ConcurrencyLimit(Arc<Semaphore>);
 
-/// Taken while a piece of work is under way, and given back when it is dropped.
+/// Held during a task; given back when dropped.
 pub(crate) type Permit = OwnedSemaphorePermit;
 
 impl ConcurrencyLimit {
-    /// For a dependency that in any case takes at most so much at once.
+    /// A limit of at most `most` concurrent tasks, for a dependency that takes no more.
     pub(crate) fn new(most: usize) -> Self {
         let processors = std::thread::available_parallelism().map_or(2, NonZero::get);
         Self(Arc::new(Semaphore::new(most.min(processors + 1))))
     }
 
-    /// Waits for a permit, first come, first served; `None` when none was free for long.
+    /// Waits for a permit, first come, first served; `None` after [`PATIENCE`].
     pub(crate) async fn permit(&self) -> Option<Permit> {
         timeout(PATIENCE, self.0.clone().acquire_owned()).await.ok()?.ok()
     }

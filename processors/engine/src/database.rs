@@ -1,4 +1,4 @@
-//! Connections of workers to the two databases.
+//! The workers' connections to the two databases.
 
 use std::ops::Deref;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use sqlx::PgPool;
 use crate::concurrency::{ConcurrencyLimit, Permit};
 use crate::error::{Dependency, WorkError};
 
-/// The workers' connections to a database, how many batches may be under way on them, and how long a piece of work may take.
+/// The workers' connections to a database, the limit on concurrent batches, and the timeout of each.
 #[derive(Debug, Clone)]
 pub struct Pool {
     connections: PgPool,
@@ -26,7 +26,7 @@ impl Pool {
         Self { connections, outdated: Outdated::default(), answer_timeout, concurrency }
     }
 
-    /// What takes longer has no answer; see [`in_time`](Self::in_time).
+    /// The timeout of [`in_time`](Self::in_time).
     pub fn answer_timeout(&self) -> Duration {
         self.answer_timeout
     }
@@ -36,11 +36,11 @@ impl Pool {
         self.concurrency.permit().await
     }
 
-    /// Does a piece of work within the answer timeout: a connection that drops all packets gives no error.
-    /// When a prepared statement is out of date, no connection that may have it is used again.
+    /// Runs `work` with the answer timeout, since a connection whose packets are dropped reports no error. When a prepared statement
+    /// is out of date, connections that may have it are not used again.
     ///
     /// # Errors
-    /// The work's own, and [`WorkError::Outage`] after the timeout. It may have been committed.
+    /// Those of `work`, and [`WorkError::Outage`] after the timeout; it may have been committed.
     pub async fn in_time<T>(&self, work: impl Future<Output = Result<T, WorkError>>) -> Result<T, WorkError> {
         let silence = format!("no answer within {} ms", self.answer_timeout.as_millis());
         let silent = |_| WorkError::outage(Dependency::Postgres, silence);
@@ -60,8 +60,7 @@ impl Deref for Pool {
     }
 }
 
-/// A pool of a worker's connections, as [`database::worker_pool`] makes them; what is asked on them is answered within
-/// `answer_timeout`.
+/// A pool of the connections of [`database::worker_pool`], with `answer_timeout` for [`Pool::in_time`].
 ///
 /// # Errors
 /// When the URL is not a Postgres URL.

@@ -1,4 +1,4 @@
-//! The ledger of dead letters: why, and where their bytes lie.
+//! The rows of `dead_letter`: the reason, and the place of the record.
 
 use std::collections::HashSet;
 
@@ -13,8 +13,8 @@ use crate::metrics;
 use crate::producer::Delivery;
 use crate::record::{Record, places};
 
-/// Writes the ledger row of a record whose copy lies on the dead letter topic, if Kafka took one, in the transaction that
-/// moves the offset past the record or ends its retries.
+/// Writes the row of a dead letter in the transaction that moves the offset beyond the record or ends its retries. Its copy is on
+/// the dead letter topic already, unless Kafka has refused it.
 pub(crate) async fn write(
     connection: &mut PgConnection,
     group: &Group,
@@ -51,7 +51,7 @@ pub(crate) async fn write(
     Ok(dead_letter::insert(connection, group, &letter).await?)
 }
 
-/// Settles the letters of records that were applied without a redrive.
+/// Settles the dead letters of records that were applied without a redrive.
 pub(crate) async fn settle(
     connection: &mut PgConnection,
     group: &Group,
@@ -59,12 +59,16 @@ pub(crate) async fn settle(
 ) -> Result<(), WorkError> {
     let letters = dead_letter::settle(connection, group, places).await?;
     if letters > 0 {
-        tracing::info!(group = group.id, letters, "dead letters were sent again and are applied");
+        tracing::info!(
+            group = group.id,
+            letters,
+            "dead letters are settled: their records were sent again and applied"
+        );
     }
     Ok(())
 }
 
-/// Writes the ledger row of a document that Elasticsearch refuses for good: one published with the records up to `at`.
+/// Writes the dead letter of a document that Elasticsearch refuses for good; it was published with the records up to `at`.
 ///
 /// # Errors
 /// [`WorkError`].
@@ -77,7 +81,7 @@ pub async fn refused(
 ) -> Result<(), WorkError> {
     let Refusal { id, version, stream, reason } = refusal;
     metrics::DEAD_LETTERS.with_label_values(&[group.id.as_str(), DOCUMENT_REFUSED]).inc();
-    // Elasticsearch quotes what it refuses.
+    // Elasticsearch quotes the refused value.
     let reason = storable(reason);
     tracing::warn!(index, id, reason, "document refused");
     // No stream of the outbox has such a name.
@@ -87,8 +91,8 @@ pub async fn refused(
     Ok(dead_letter::insert_document(connection, group, at, &document).await?)
 }
 
-/// Which of these records are dead letters already: the last letter of each is dead or discarded. Such a record is read
-/// again only after a reset of the group; an operator's redrive has changed its letter first.
+/// Which of these records are dead letters already: the last letter of each is open or discarded. Such a record is read again only
+/// after a reset of the group, since a redrive changes the letter first.
 pub(crate) async fn ended(
     connection: &mut PgConnection,
     group: &Group,
@@ -98,17 +102,23 @@ pub(crate) async fn ended(
     let ended: HashSet<Place> =
         rows.into_iter().map(|(topic, partition, offset)| Place { topic, partition, offset }).collect();
     for Place { topic, partition, offset } in &ended {
-        tracing::info!(group = group.id, topic, partition, offset, "read again: its dead letter stands");
+        tracing::info!(
+            group = group.id,
+            topic,
+            partition,
+            offset,
+            "skipped: read again, and a dead letter already"
+        );
     }
     Ok(ended)
 }
 
-/// Text as Postgres can store it, and as people can read it: what is long is cut.
+/// Text that Postgres can store, cut to a readable length.
 pub(crate) fn storable(text: &str) -> String {
     bounded(without_nul(text))
 }
 
-/// Postgres's text has no room for the NUL character.
+/// Postgres cannot store the NUL character in text.
 fn without_nul(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }

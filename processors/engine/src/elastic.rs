@@ -27,15 +27,15 @@ const ID_BYTES_MAX: usize = 512;
 pub struct Document {
     /// The document's id: the row's key or the event's id.
     pub id: String,
-    /// Greater than that of every earlier copy.
+    /// The external version: higher than that of every earlier copy.
     pub version: i64,
-    /// The stream of the event that a log's document is made of: there it can be found. A row has none.
+    /// For a document of a log: the stream of its event. `None` for a row.
     pub stream: Option<String>,
     /// The JSON.
     pub body: String,
 }
 
-/// The search cluster, and how many requests of this process may be under way.
+/// A client of the search cluster, with the limit on concurrent requests of this process.
 #[derive(Clone)]
 pub struct Elastic {
     client: Elasticsearch,
@@ -49,9 +49,9 @@ pub struct Refusal {
     pub id: String,
     /// Its version.
     pub version: i64,
-    /// As that of the [`Document`].
+    /// The stream of the [`Document`].
     pub stream: Option<String>,
-    /// What Elasticsearch says.
+    /// Elasticsearch's reason.
     pub reason: String,
 }
 
@@ -65,7 +65,7 @@ impl Refusal {
 /// The outcome of a request.
 enum Exchanged {
     Answered(Answer),
-    /// For some of its documents.
+    /// The whole request was refused because of some of its documents.
     Refused(String),
 }
 
@@ -89,11 +89,11 @@ impl Elastic {
         Ok(Self { client, concurrency: ConcurrencyLimit::new(usize::MAX) })
     }
 
-    /// Sends documents, reads every verdict, and returns those that are refused for good. 409 means that the same or
-    /// a newer copy is there.
+    /// Sends documents and returns those that are refused for good. A 409 means that the index has the same or a newer version, and
+    /// counts as success.
     ///
     /// # Errors
-    /// [`WorkError::Outage`]: all of them again, the versions make it harmless.
+    /// [`WorkError::Outage`]: send all of them again; external versions make that idempotent.
     pub async fn bulk(&self, index: &str, documents: &[Document]) -> Result<Vec<Refusal>, WorkError> {
         let (documents, mut refusals) = sendable(documents);
         if !documents.is_empty() {
@@ -102,7 +102,7 @@ impl Elastic {
         Ok(refusals)
     }
 
-    /// In one request, or in halves of it where Elasticsearch refuses all for some.
+    /// Sends documents in one request, or in halves when Elasticsearch refuses the whole request because of some of them.
     fn send<'a>(
         &'a self,
         index: &'a str,
@@ -142,7 +142,7 @@ impl Elastic {
     }
 }
 
-/// Separates documents for which Elasticsearch would refuse the whole request.
+/// Separates documents because of which Elasticsearch would refuse the whole request.
 fn sendable(documents: &[Document]) -> (Vec<&Document>, Vec<Refusal>) {
     let fits = |document: &&Document| (1..=ID_BYTES_MAX).contains(&document.id.len());
     let (sendable, others): (Vec<_>, Vec<_>) = documents.iter().partition(fits);
@@ -168,7 +168,7 @@ fn encode(documents: &[&Document]) -> Vec<u8> {
     body
 }
 
-/// Of each document the newest copy, at the place of the first.
+/// Keeps the newest copy of each document, in the position of the first.
 pub(crate) fn newest(documents: Vec<Document>) -> Vec<Document> {
     let mut newest: Vec<Document> = Vec::with_capacity(documents.len());
     let mut places: HashMap<String, usize> = HashMap::with_capacity(documents.len());

@@ -9,33 +9,34 @@ use millrace_store::timestamp::{YEARS, believable};
 use crate::error::Fault;
 use crate::record::Record;
 
-/// A value is repeated in a message up to this length.
+/// Characters of a value that a message quotes, at most.
 const SHOWN_MAX: usize = 60;
 
 /// The header with a record's id.
 pub const ID: &str = "ce_id";
 /// The header with the full name of a record's type.
 pub const TYPE: &str = "ce_type";
-/// The header with who wrote a record.
+/// The header with the producer of a record.
 pub const SOURCE: &str = "ce_source";
-/// The header with when it happened, RFC 3339.
+/// The header with the time at which it happened, RFC 3339.
 pub const TIME: &str = "ce_time";
 /// The header with an event's version in its stream.
 pub const SEQUENCE: &str = "ce_sequence";
 /// W3C trace context.
 pub const TRACEPARENT: &str = "traceparent";
-/// The conversation that a record belongs to.
+/// The header with the id of the conversation that a record belongs to.
 pub const CORRELATION_ID: &str = "correlation-id";
-/// What caused a record.
+/// The header with the id of what caused a record.
 pub const CAUSATION_ID: &str = "causation-id";
 
-/// A conversation goes with everything that follows from a record: no header of it may grow beyond what topics take.
-const CONVERSATION_BYTES_MAX: usize = 512;
+/// Bytes of a `correlation-id`, at most. It is copied to everything that follows from a record, so it must fit into every topic's
+/// records.
+pub const CONVERSATION_BYTES_MAX: usize = 512;
 
-/// The conversation that a command belongs to; none when it names none.
+/// The conversation that a command belongs to; `None` when it names none.
 ///
 /// # Errors
-/// When it cannot be carried on as it is.
+/// `correlation-invalid` when the value cannot be propagated unchanged.
 pub(crate) fn conversation(record: &Record) -> Result<Option<&str>, Fault> {
     let header = record.headers.iter().find(|header| header.is(CORRELATION_ID));
     let Some(value) = header.and_then(|header| header.value.as_deref()).filter(|value| !value.is_empty())
@@ -52,13 +53,13 @@ pub(crate) fn conversation(record: &Record) -> Result<Option<&str>, Fault> {
     text.map(Some).ok_or_else(invalid)
 }
 
-/// Whether a conversation's name may go into the headers of what follows.
+/// Whether a conversation's id can be propagated to the headers of later records.
 pub(crate) fn can_be_carried(conversation: &str) -> bool {
     conversation.len() <= CONVERSATION_BYTES_MAX && !conversation.contains('\0')
 }
 
-/// A trace as it is carried on, in the one version that is known; `None` for what is none, which is then ignored (W3C
-/// Trace Context, "Versioning of traceparent").
+/// A trace context as it is propagated, in version 00; `None` when it is invalid, and then it is ignored (W3C Trace Context,
+/// "Versioning of traceparent").
 pub(crate) fn trace(traceparent: &str) -> Option<String> {
     let parts: Vec<&str> = traceparent.splitn(5, '-').collect();
     let [version, trace, parent, flags, rest @ ..] = parts.as_slice() else { return None };
@@ -71,17 +72,16 @@ pub(crate) fn trace(traceparent: &str) -> Option<String> {
         .then(|| format!("00-{trace}-{parent}-{flags}"))
 }
 
-/// When a record was stamped, else 1970.
+/// The record's timestamp in Kafka, else 1970.
 fn stamped(record: &Record) -> DateTime<Utc> {
     record.stamped_at().unwrap_or(DateTime::UNIX_EPOCH)
 }
 
-/// When a record happened: its `ce_time`, else its timestamp in Kafka, else 1970. Never the time of
-/// reading, so that reading twice gives the same answer.
+/// The time of a record: its `ce_time`, else its timestamp in Kafka, else 1970. Never the time of reading, so that reading twice
+/// gives the same result.
 ///
 /// # Errors
-/// When there is a `ce_time` that cannot be read: CloudEvents wants RFC 3339, which has a zone. Another time in its place
-/// would be an invention.
+/// `time-invalid` when `ce_time` cannot be read: CloudEvents requires RFC 3339, which has a zone. No other time takes its place.
 pub(crate) fn occurred_at(record: &Record) -> Result<DateTime<Utc>, Fault> {
     let Some(header) = record.headers.iter().find(|header| header.is(TIME)) else {
         return Ok(stamped(record));
@@ -103,12 +103,12 @@ pub fn version(record: &Record) -> Option<i64> {
     record.header(SEQUENCE).and_then(|version| version.parse().ok()).filter(|version| *version > 0)
 }
 
-/// The times that an event can contain, in microseconds since 1970: the years 1 to 9999, which RFC 3339 can write, and
-/// Postgres and Elasticsearch can hold. No context records others; an event that does would be shown with another time.
+/// The times that an event can contain, in microseconds since 1970: the years 1 to 9999, which RFC 3339, Postgres and Elasticsearch
+/// can represent. No context records others.
 const TIMES: std::ops::RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;
 
-/// The event of a record, in its envelope. It must be of the context whose events its topic carries: streams of two
-/// contexts may have the same id.
+/// The event of a record with its metadata. It must be of the context whose events the topic carries, since streams of two contexts
+/// may have the same id.
 pub(crate) fn event(
     namespace: &Namespace,
     record: &Record,
@@ -140,7 +140,7 @@ fn recorded(record: &Record, event: Event) -> Result<Recorded, Fault> {
             .ok_or_else(|| Fault::hopeless("key-missing", "the event has no key"))?
             .to_owned(),
         version: version(record).ok_or_else(|| missing(SEQUENCE))?,
-        // Earlier builds have recorded events with stamps beyond these years.
+        // Earlier builds have recorded events with times outside these years.
         occurred_at: occurred_at(record).unwrap_or_else(|_| stamped(record)),
         correlation_id: header(CORRELATION_ID),
         causation_id: header(CAUSATION_ID),

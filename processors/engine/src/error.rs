@@ -1,4 +1,4 @@
-//! What can go wrong, and the one place that decides what follows.
+//! Faults of records, and errors because of which a batch is not committed.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use crate::reason::Reason;
 
-/// A message goes into headers and tables; what it quotes may be as long as a record.
+/// Bytes of a message, at most: it is stored in headers and tables, and may quote a whole record.
 const MESSAGE_BYTES_MAX: usize = 1_000;
 
 /// A system that the process depends on.
@@ -36,21 +36,21 @@ impl fmt::Display for Dependency {
     }
 }
 
-/// What is wrong with one record. It is tried again later, then ends as a dead letter; the other records of its batch go on.
+/// An error of one record. The record is retried, then becomes a dead letter; the other records of its batch are applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// Stable, for programs: `undecodable`.
+    /// A stable code for programs, such as `undecodable`.
     pub code: &'static str,
-    /// For people.
+    /// A text for people.
     pub message: String,
-    /// No later try can end better: a dead letter at once.
+    /// No retry can succeed: the record becomes a dead letter at once.
     pub hopeless: bool,
-    /// It is of a kind that this build does not know: a build of a later release may.
+    /// The record is of a kind that this build does not know; a build of a later release may know it.
     pub unknown_here: bool,
 }
 
 impl Fault {
-    /// A fault with a code for programs and a message for people; a later try may succeed.
+    /// A fault with a code for programs and a message for people; a retry may succeed.
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
         Self { code, message: bounded(message.into()), hopeless: false, unknown_here: false }
     }
@@ -58,15 +58,15 @@ impl Fault {
     /// The code of a record whose type does not belong on its topic.
     pub const UNKNOWN_TYPE: &str = "unknown-type";
 
-    /// The code of a record that the client cannot fetch: its bytes are only at its source.
+    /// The code of a record that the client cannot fetch: its bytes are only in its source topic.
     pub const UNFETCHABLE: &str = "unfetchable";
 
-    /// The client cannot fetch the record, nor could it fetch the same bytes later.
+    /// The client cannot fetch the record, now or later.
     pub(crate) fn unfetchable(reason: impl fmt::Display) -> Self {
         Self::hopeless(Self::UNFETCHABLE, format!("the client cannot fetch it: {reason}"))
     }
 
-    /// The client has the record, but for its headers.
+    /// The client can read the record except for its headers.
     pub(crate) fn headers_unreadable(reason: impl fmt::Display) -> Self {
         Self::hopeless("headers-unreadable", format!("the client cannot read its headers: {reason}"))
     }
@@ -84,18 +84,18 @@ impl Fault {
         Self::new("refused-by-database", reason)
     }
 
-    /// This program panicked at the record; a later build may not.
+    /// This program panicked at the record; a later build may succeed.
     pub fn panicked(panic: impl fmt::Display) -> Self {
         Self::new("panicked", panic.to_string())
     }
 
-    /// A fault of the record's own bytes, which no later try changes.
+    /// A fault of the record's bytes, which no retry can change.
     pub fn hopeless(code: &'static str, message: impl Into<String>) -> Self {
         Self { hopeless: true, ..Self::new(code, message) }
     }
 }
 
-/// A text that may quote anything, cut where it is long.
+/// A text that may quote anything, cut to [`MESSAGE_BYTES_MAX`].
 pub(crate) fn bounded(mut message: String) -> String {
     if message.len() > MESSAGE_BYTES_MAX {
         message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX - '…'.len_utf8()));
@@ -117,44 +117,44 @@ impl From<millrace_schemas::CodecError> for Fault {
     }
 }
 
-/// Why a batch was not committed. The worker's match on it decides what follows; nothing else does.
+/// Why a batch was not committed. Only the worker's `match` on it decides what follows.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkError {
     /// Another worker has claimed the partition, or a commit's answer was lost: claim again or give the partition back.
     #[error("the partition was claimed by another worker")]
     Fenced,
-    /// The pause point of the generation, which is compared with another: nothing from this offset on may be applied now.
+    /// The generation is being compared with another: nothing from this offset, the pause point, on may be applied now.
     #[error("the partition is paused at offset {0}")]
     Paused(i64),
-    /// Two transactions were in each other's way: the same batch again, after a short delay that grows.
-    #[error("the transaction was in another's way: {0}")]
+    /// Two transactions conflicted: try the same batch again after a short, growing delay.
+    #[error("the transaction conflicted with another: {0}")]
     Contended(#[source] Reason),
-    /// The transaction took longer, or more memory, than one may: again after a short delay, with fewer records.
-    #[error("the transaction took more than it may: {0}")]
+    /// The transaction exceeded a limit of time or memory: try again after a short delay, with fewer records.
+    #[error("the transaction exceeded a limit: {0}")]
     Overran(#[source] Reason),
-    /// A statement was prepared for columns that have other types since: again soon, on new connections.
+    /// The types of columns have changed since a statement was prepared: try again soon, on new connections.
     #[error("a prepared statement is out of date: {0}")]
     Outdated(#[source] Reason),
-    /// Postgres refuses the data of at least one record: find it, the others commit.
+    /// Postgres refuses the data of at least one record: bisect to find it, and commit the others.
     #[error("Postgres refuses the data: {0}")]
     Refused(#[source] Reason),
-    /// Kafka answers, and takes no such record: it is too large for the topic, say, or we may not write there. Asking again
-    /// changes nothing.
-    #[error("Kafka does not take the record: {0}")]
+    /// Kafka refuses the record, because it is too large for the topic, or the principal may not write there. A retry changes
+    /// nothing.
+    #[error("Kafka refuses the record: {0}")]
     NotTaken(#[source] Reason),
-    /// A record of the batch has this fault, which shows only in the whole batch: find it, the others commit.
+    /// A record of the batch has this fault, but it is not known which one: bisect to find it, and commit the others.
     #[error("a record of the batch: {}", .0.message)]
     Faulty(Fault),
-    /// A later release is deployed, and a record, or what is stored for it, is of a kind that this build does not know: wait,
-    /// count no attempt, and leave the partition to a later build.
+    /// A later release is deployed, and a record, or data stored for it, is of a kind that this build does not know: wait, count no
+    /// attempt, and leave the partition to a later build.
     #[error("build-too-old: {0}")]
     BuildTooOld(String),
     /// A dependency does not answer: wait, count no attempt, try the same batch again.
     #[error("{dependency} is out of reach: {reason}")]
     Outage {
-        /// Which one.
+        /// The dependency.
         dependency: Dependency,
-        /// What its client says, for people.
+        /// The client's error, for people.
         #[source]
         reason: Reason,
     },
@@ -166,12 +166,12 @@ impl WorkError {
         Self::Outage { dependency, reason: reason.into() }
     }
 
-    /// The database is not as this build needs it: an outage that an operator ends, and no fault of a record.
+    /// The database does not have the schema that this build needs: an outage that an operator must end.
     pub(crate) fn other_shape(reason: impl Into<Reason>) -> Self {
         Self::outage(Dependency::Postgres, with_way_on(reason.into(), Means::OtherShape))
     }
 
-    /// The fault of a record of the batch, which bisecting finds.
+    /// The fault of a record of the batch, if the error is one that bisecting finds.
     pub fn fault(&self) -> Option<Fault> {
         match self {
             Self::Refused(reason) => Some(Fault::refused(reason.text())),
@@ -187,7 +187,7 @@ impl WorkError {
         }
     }
 
-    /// Which dependency does not answer, when it is an outage.
+    /// The dependency that does not answer, if the error is an outage.
     pub(crate) fn dependency(&self) -> Option<Dependency> {
         match self {
             Self::Outage { dependency, .. } => Some(*dependency),
@@ -229,7 +229,7 @@ impl From<sqlx::Error> for WorkError {
 }
 
 impl From<KafkaError> for WorkError {
-    /// A problem of the record that was to be written is no outage; any other error is.
+    /// An error because of the record to be written is [`NotTaken`](WorkError::NotTaken); any other error is an outage.
     fn from(error: KafkaError) -> Self {
         match &error {
             KafkaError::MessageProduction(code) if is_about_the_record(*code) => {
@@ -240,7 +240,7 @@ impl From<KafkaError> for WorkError {
     }
 }
 
-/// By the error codes of Kafka's protocol: those that the same record meets again on the same topic.
+/// Whether a code of Kafka's protocol is about the record, so that the same record would fail again on the same topic.
 fn is_about_the_record(code: Code) -> bool {
     matches!(
         code,

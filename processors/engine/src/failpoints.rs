@@ -1,8 +1,8 @@
-//! Failpoints: named points at which a story can kill the process, between the steps whose order matters, and mechanisms
-//! that it can switch off.
+//! Failpoints: named points at which a story can kill the process, between steps whose order matters, and mechanisms that it can
+//! switch off.
 //!
-//! Without the feature `failpoints` nothing of this is compiled in. With it the environment variable `FAILPOINTS`
-//! says what happens, such as `after-commit=20*off->return` (the 21st batch kills the process).
+//! They are compiled in only with the feature `failpoints`. The environment variable `FAILPOINTS` activates them, such as
+//! `after-commit=20*off->return` (the 21st batch kills the process).
 
 use crate::record::Record;
 
@@ -12,12 +12,12 @@ pub const BEFORE_COMMIT: &str = "before-commit";
 pub const AFTER_COMMIT: &str = "after-commit";
 /// After Elasticsearch took the documents, before `published` moves.
 pub const AFTER_BULK: &str = "after-bulk";
-/// A call has its lease and was not made yet.
+/// After a call has its lease, before it is made.
 pub const BEFORE_CALL: &str = "before-call";
-/// A call was made, and its answer is not written yet.
+/// After a call was made, before its answer is written.
 pub const AFTER_CALL: &str = "after-call";
 
-/// Passes a failpoint; kills the process without any clean-up when `FAILPOINTS` says `return` for it.
+/// Passes a failpoint; kills the process without clean-up when `FAILPOINTS` has `return` for it.
 #[cfg_attr(not(feature = "failpoints"), allow(unused_variables))]
 pub fn pass(failpoint: &'static str) {
     fail::fail_point!(failpoint, |_| {
@@ -26,14 +26,14 @@ pub fn pass(failpoint: &'static str) {
     });
 }
 
-/// The fold of a record that has the header that `FAILPOINTS` names panics: `poison-fold=return(poison)`.
+/// Makes the fold of a record panic that has the header named in `FAILPOINTS`: `poison-fold=return(poison)`.
 pub(crate) const POISON_FOLD: &str = "poison-fold";
-/// Likewise what copies it out of the client's buffer.
+/// Makes the copying of such a record out of the client's buffer panic.
 pub(crate) const POISON_DETACH: &str = "poison-detach";
-/// Likewise the member of a group that receives it.
+/// Makes the member that receives such a record panic.
 pub(crate) const POISON_MEMBER: &str = "poison-member";
 
-/// Panics at a poisoned record.
+/// Panics if the record has the header.
 #[cfg_attr(not(feature = "failpoints"), allow(unused_variables))]
 #[allow(clippy::panic, reason = "a story asks for it")]
 pub(crate) fn poison(failpoint: &'static str, record: &Record) {
@@ -44,7 +44,7 @@ pub(crate) fn poison(failpoint: &'static str, record: &Record) {
     });
 }
 
-/// Mechanisms that can be switched off, to see that a story notices: `FAILPOINTS=fence=return`.
+/// Mechanisms that can be switched off, to check that a story fails without them: `FAILPOINTS=fence=return`.
 pub mod mechanism {
     /// A worker whose partition was claimed again may not write.
     pub const FENCE: &str = "fence";
@@ -58,29 +58,29 @@ pub mod mechanism {
     pub const ROW_VERSION: &str = "row-version";
     /// An event is folded into a row once.
     pub const FOLD: &str = "fold";
-    /// What was answered before a group was set back is passed over where ledger rows are gone.
+    /// A record that was answered before a reset is skipped when retention has removed its ledger row.
     pub const PRUNED_MARK: &str = "pruned-mark";
     /// A command that was decided is not decided again.
     pub const LEDGER: &str = "ledger";
-    /// A command whose identity is there and cannot be read is refused.
+    /// A command with an unreadable identity is refused.
     pub const IDENTITY: &str = "identity";
     /// A command in this instance's own name counts only when its outbox has it.
     pub const OWN_SOURCE: &str = "own-source";
-    /// What arrives behind a blocked key waits.
+    /// A record of a blocked key waits.
     pub const KEY_ORDER: &str = "key-order";
-    /// A wake-up copy that no longer fits its key is dropped.
+    /// A wake-up copy that does not match its key's row is dropped.
     pub const STALE_COPY: &str = "stale-copy";
     /// Partitions that are added to a topic are held.
     pub const GROWTH_HOLD: &str = "growth-hold";
-    /// An offset moves beyond what is no record.
+    /// The applied offset moves beyond offsets without a record.
     pub const NO_RECORD: &str = "no-record";
     /// A panic of a fold is a fault of its record.
     pub const CATCH_PANIC: &str = "catch-panic";
-    /// A call has the same key at every try.
+    /// A call has the same key at every attempt.
     pub const CALL_KEY: &str = "call-key";
-    /// Only a document that is itself wrong is given up when Elasticsearch does not take it.
+    /// A document is given up only for an error of the document itself.
     pub const ERROR_TYPE: &str = "error-type";
-    /// Rows are compared with events as of one moment.
+    /// Rows and events are compared in one snapshot.
     pub const SNAPSHOT: &str = "snapshot";
 }
 
@@ -91,7 +91,7 @@ pub fn broken(mechanism: &'static str) -> bool {
     false
 }
 
-/// How this process has a view otherwise than its build: `FAILPOINTS=shape=return(orders+column products+mapping)`.
+/// A change to this process's shape of a view: `FAILPOINTS=shape=return(orders+column products+mapping)`.
 #[cfg_attr(not(feature = "failpoints"), allow(unused_variables))]
 pub fn other_shape(view: &str) -> Option<String> {
     fail::fail_point!("shape", |changes: Option<String>| {
@@ -102,7 +102,7 @@ pub fn other_shape(view: &str) -> Option<String> {
     None
 }
 
-/// Whether this process does not know a record type, as an earlier build: `FAILPOINTS=unknown-types=return(millrace.a.B …)`.
+/// Whether this process must not know a record type, like an earlier build: `FAILPOINTS=unknown-types=return(millrace.a.B …)`.
 #[cfg_attr(not(feature = "failpoints"), allow(unused_variables))]
 pub(crate) fn is_unknown(full_name: &str) -> bool {
     fail::fail_point!("unknown-types", |names: Option<String>| {
@@ -111,13 +111,13 @@ pub(crate) fn is_unknown(full_name: &str) -> bool {
     false
 }
 
-/// The release of which this process is instead of its build's: `FAILPOINTS=release=return(2)`.
+/// The release of this process instead of its build's: `FAILPOINTS=release=return(2)`.
 pub fn other_release() -> Option<i32> {
     fail::fail_point!("release", |number: Option<String>| number?.parse().ok());
     None
 }
 
-/// Reads `FAILPOINTS`; keep the guard as long as the process runs.
+/// Reads `FAILPOINTS`; keep the guard for as long as the process runs.
 #[cfg(feature = "failpoints")]
 pub fn arm() -> impl Drop {
     fail::FailScenario::setup()

@@ -1,8 +1,8 @@
-//! How records move. Knows no business: what to decide and fold are types of `millrace-domain`.
+//! The processing of records. It is independent of the business: what is decided and folded are types of `millrace-domain`.
 //!
-//! Every worker is the same loop (`worker`): take a batch of one partition, fold it ([`Role`]), and store states,
-//! outputs and the offset in one Postgres transaction. The offset is fenced by an epoch ([`offsets`]), so a batch is
-//! applied exactly once, whichever process crashes, and wherever.
+//! Every group works in the same way (`worker`): it takes a batch of records, folds it ([`Role`]), and stores states, outputs and
+//! the offsets in one Postgres transaction. Offsets are fenced by an epoch ([`offsets`]), so a batch is applied exactly once,
+//! whichever process crashes, and at whatever point.
 
 mod backoff;
 mod buffer;

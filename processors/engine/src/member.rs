@@ -1,4 +1,4 @@
-//! A member of a consumer group: gets partitions, starts a worker for each, gives them back.
+//! A member of a consumer group: is assigned partitions, starts a worker for each, and gives them back.
 
 mod arrivals;
 mod assignment;
@@ -44,21 +44,21 @@ use batches::Batches;
 use claims::Claimant;
 use consumer::GroupConsumer;
 
-/// How long the buffer may be full before fetching is paused, so that membership is kept in an outage.
+/// How long the buffer may be full before fetching is paused. The paused client is still polled and stays a member in an outage.
 const FULL_BEFORE_PAUSE: Duration = Duration::from_secs(1);
-/// How often Kafka's copy of the offsets is brought up to date.
+/// How often the applied offsets are mirrored to Kafka.
 const MIRROR_EVERY: Duration = Duration::from_secs(1);
-/// How often overdue blocking records are looked for.
+/// How often the member searches for overdue blocking records.
 const SWEEP_EVERY: Duration = Duration::from_secs(20);
-/// How many records are taken before the member looks at anything else.
+/// How many records are received before the member handles other events.
 const RECEIVED_AT_ONCE: usize = 500;
 
-/// How much a group takes at once.
+/// Limits of a group's batches, retries and buffers.
 #[derive(Debug, Clone)]
 pub struct GroupSettings {
     /// Records in one transaction, at most.
     pub batch_max: usize,
-    /// How long a failed record waits before each further try; as many retries as there are delays.
+    /// The delay before each retry; the number of delays is the number of retries.
     pub retry_delays: Arc<[Duration]>,
     /// The buffers of the process, shared by all of its groups.
     pub buffers: Buffers,
@@ -72,9 +72,9 @@ enum Rebalance {
     Revoked(Vec<Partition>),
 }
 
-/// An error of the client after which the member has to do something.
+/// An error of the client that the member must handle.
 enum Trouble {
-    /// The next offset of a partition is not there.
+    /// The next offset of a partition does not exist.
     OutOfRange,
     Unfetchable,
     Fatal,
@@ -94,22 +94,21 @@ impl Trouble {
 }
 
 struct Assigned {
-    /// Not while a batch has it, nor once it has given the partition back.
+    /// `None` while a batch has it, and once it has given the partition back.
     worker: Option<Worker>,
-    /// How far its documents are published, where the group publishes.
+    /// The publisher's mark, if the group publishes.
     mark: Option<Arc<Mark>>,
     position: watch::Receiver<Claim>,
     mirrored: i64,
-    /// The offset from which the client was last told to fetch.
+    /// The offset of the client's last seek.
     sought: i64,
     stop: CancellationToken,
 }
 
 /// One member of one group.
 ///
-/// Guarantees to the group: a partition is claimed in Postgres before its first record is fetched, from the offset
-/// that Postgres knows; it is given back only after its worker has ended; records in memory are bounded, with those of
-/// all other members of the process.
+/// Guarantees: a partition is claimed in Postgres before its first record is fetched, and is fetched from the offset in Postgres;
+/// it is given back only after its worker has ended; the records in memory of all members of the process together are bounded.
 pub struct Member {
     consumer: Arc<GroupConsumer>,
     config: ClientConfig,
@@ -117,9 +116,9 @@ pub struct Member {
     lanes: Arc<HashMap<String, (Lane, Retries)>>,
     topics: HashMap<String, Arc<str>>,
     settings: GroupSettings,
-    /// Over all tasks of the member.
+    /// Supervises all tasks of the member.
     watch: Watch,
-    /// Where the group publishes.
+    /// The publisher, if the group publishes.
     publisher: Option<Arc<PublisherHandle>>,
     assigned: HashMap<Partition, Assigned>,
     /// Records of source topics.
@@ -131,9 +130,9 @@ pub struct Member {
     waiting: VecDeque<(Record, usize)>,
     full_since: Option<Instant>,
     paused: bool,
-    /// Partitions that are not fetched, because they are held.
+    /// Partitions that are not fetched because they are held.
     held: BTreeSet<Partition>,
-    /// Whether unfetchable records are being looked for: until they are found the client stays paused.
+    /// Whether a search for unfetchable records is running; the client stays paused until it ends.
     looking: bool,
     /// Whether an error was logged since the last message.
     error_logged: bool,
@@ -141,7 +140,7 @@ pub struct Member {
 
 impl Member {
     /// Joins the Kafka group `group` with these roles, one for each topic; all roles are of one generation of one group.
-    /// The retry topics of each come with it.
+    /// Subscribes also to the retry topics of each.
     ///
     /// # Errors
     /// When the client's configuration is refused.
@@ -183,8 +182,8 @@ impl Member {
         })
     }
 
-    /// Works until it is to leave; then finishes the batches in flight and gives the partitions back. After a panic of a
-    /// part, such as a worker, all of it leaves.
+    /// Works until it must leave; then finishes the batches in flight and gives the partitions back. After a panic of one of its
+    /// tasks, such as a worker, the whole member leaves.
     pub async fn run(mut self) {
         let stop = self.watch.leave().clone();
         let mut mirror = tokio::time::interval(MIRROR_EVERY);
@@ -217,7 +216,7 @@ impl Member {
                     }
                     Rebalance::Revoked(partitions) => if !self.revoke(partitions).await { break self.join_again(&stop) },
                 },
-                // Postgres may be away for long: a client that is not polled meanwhile would leave its group.
+                // Claiming may take long while Postgres is away; a client that is not polled meanwhile would leave its group.
                 Some(claims) = &mut claiming => {
                     (claiming, claims_wait) = (OptionFuture::from(None), false);
                     if !self.fetch(claims.unwrap_or_default()) {
@@ -273,9 +272,9 @@ impl Member {
         sweeper.abort();
     }
 
-    /// Lets the group leave; `run` joins it again, with a new client.
+    /// Leaves the group; `run` joins it again with a new client.
     fn join_again(&self, stop: &CancellationToken) {
-        tracing::warn!(group = self.name(), "the group joins again");
+        tracing::warn!(group = self.name(), "leaving the group to join it again");
         stop.cancel();
     }
 
@@ -283,19 +282,19 @@ impl Member {
         claims::ids_later(self.consumer.clone(), self.lanes.keys().cloned().collect())
     }
 
-    /// Looks which of the next offsets were lost to retention.
+    /// Checks which of the next offsets were lost to retention.
     fn lost(&self) -> impl Future<Output = bool> + use<> {
         let lane = |topic: &String| self.lanes.get(topic).map(|(lane, _)| *lane);
         let claims = self.claims().filter_map(|claim| Some((lane(&claim.topic)?, claim)));
         claims::lost(self.consumer.clone(), claims.collect())
     }
 
-    /// The claims on all partitions of this member, as they are now.
+    /// The current claims on all partitions of this member.
     fn claims(&self) -> impl Iterator<Item = Claim> {
         self.assigned.values().map(|assigned| assigned.position.borrow().clone())
     }
 
-    /// Whether a topic is no longer the one that was claimed: joining again finds out where to begin.
+    /// Whether a topic was deleted and created again since it was claimed; joining again determines the offsets to begin at.
     fn reads_another(&self, now: &claims::Ids) -> bool {
         let of_another = |claim: &Claim| claim.is_of_another(now.get(&claim.topic).copied().flatten());
         let another = self.claims().find(of_another);
@@ -305,8 +304,7 @@ impl Member {
         another.is_some()
     }
 
-    /// Takes what the client has fetched, up to an error that asks for more than a line in the log: the next batch has all of
-    /// it.
+    /// Receives the records that the client has fetched, up to an error that the member must handle.
     fn receive_all(
         &mut self,
         consumer: &GroupConsumer,
@@ -350,7 +348,7 @@ impl Member {
         self.route(record);
     }
 
-    /// Gives a record to its partition's worker, or lets it wait for room.
+    /// Delivers a record to its partition, or lets it wait for room in the buffer.
     fn route(&mut self, mut record: Record) {
         let bytes = record.room_needed();
         record.room = if self.waiting.is_empty() { self.room.try_take(bytes) } else { None };
@@ -398,8 +396,8 @@ impl Member {
     }
 }
 
-/// Copies a message out of the client's buffer. One at which this program panics becomes a dead letter with its place alone:
-/// the group would read it again and again.
+/// Copies a message out of the client's buffer. If that panics, the record becomes a dead letter that has only its place;
+/// otherwise the group would read it again and again.
 fn detached(message: &BorrowedMessage<'_>, topic: Arc<str>) -> Record {
     let detached = supervision::caught_at_once("detach", || {
         let record = Record::detach(message, topic.clone());
@@ -413,7 +411,7 @@ fn detached(message: &BorrowedMessage<'_>, topic: Arc<str>) -> Record {
     })
 }
 
-/// Of a group whose role has an index. What it publishes has a room of its own.
+/// Starts the publisher of a group whose role has an index, with its own share of the buffer of documents.
 fn start_publisher(
     lanes: &HashMap<String, (Lane, Retries)>,
     buffers: &Buffers,
@@ -426,7 +424,7 @@ fn start_publisher(
     Some(Arc::new(publisher))
 }
 
-/// What each topic contains, the retry topics included.
+/// The lane and the retries of each topic, the retry topics included.
 fn lanes(
     roles: HashMap<String, Arc<dyn Role>>,
     settings: &GroupSettings,
@@ -445,7 +443,7 @@ fn lanes(
     lanes
 }
 
-/// Copies overdue blocking records of the group again, now and then.
+/// Sweeps the overdue blocking records of the group at intervals.
 async fn sweep(retries: Option<Retries>, stop: CancellationToken) {
     let Some(retries) = retries else { return };
     loop {
@@ -454,12 +452,12 @@ async fn sweep(retries: Option<Retries>, stop: CancellationToken) {
             () = tokio::time::sleep(SWEEP_EVERY) => {}
         }
         if let Err(error) = retries.role.database().in_time(retries.sweep()).await {
-            tracing::warn!(%error, "overdue blocking records not looked for");
+            tracing::warn!(%error, "sweep of overdue blocking records failed");
         }
     }
 }
 
-/// Waits for room in the buffer; for ever when nothing waits for it.
+/// Waits for room in the buffer; for ever when no record needs it.
 async fn room_for(room: &Room, bytes: Option<usize>) -> Permit {
     match bytes {
         Some(bytes) => room.take(bytes).await,

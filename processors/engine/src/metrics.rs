@@ -10,8 +10,8 @@ use prometheus::{
     register_int_gauge, register_int_gauge_vec,
 };
 
-/// A group by the name that Kafka has for its serving generation, and which generation it is: a swap changes neither, so
-/// that an alert on a group still sees it after a rebuild.
+/// The group's name in Kafka for its serving generation, and the number of the generation. A swap changes neither, so that an
+/// alert on a group still matches after a rebuild.
 const GROUP: &[&str] = &["group", "generation"];
 
 macro_rules! metric {
@@ -26,22 +26,23 @@ macro_rules! metric {
 metric!(
     /// Records whose effect is committed, duplicates included.
     ///
-    /// High: Nothing: it is the work that is done. At 0 while `millrace_lag_records` is not, the group stands:
+    /// High: Nothing: it is throughput. If it is 0 while `millrace_lag_records` is not, the group makes no progress:
     /// `millrace status`.
     RECORDS: IntCounterVec = register_int_counter_vec("millrace_records_applied_total", "Records applied", GROUP)
 );
 metric!(
-    /// Records that had been applied before.
+    /// Records that had been applied before and were skipped.
     ///
-    /// High: After a crash or a reset of a group it rises for a while. If it rises all the time, a producer sends
+    /// High: It rises for a while after a crash or a reset of a group. If it rises all the time, a producer sends
     /// everything twice.
     DUPLICATES: IntCounterVec =
         register_int_counter_vec("millrace_duplicates_total", "Records that had been applied before", GROUP)
 );
 metric!(
-    /// Records that were read again and passed over: answered so long ago that ledger rows are gone.
+    /// Records that were read again after a reset and skipped: they were answered so long ago that retention has removed
+    /// their ledger rows.
     ///
-    /// High: An operator has set the group back behind what retention has removed; nothing is decided twice.
+    /// High: An operator has reset the group to before retention's mark; nothing is decided twice.
     ANSWERED: IntCounterVec = register_int_counter_vec(
         "millrace_answered_long_ago_total",
         "Records passed over because they were answered long ago",
@@ -49,31 +50,31 @@ metric!(
     )
 );
 metric!(
-    /// Commands by how they were decided.
+    /// Decided commands, by outcome: completed, rejected, dead.
     ///
     /// High: `rejected`: `millrace commands --status rejected` says why. `dead`: as `millrace_open_dead_letters`.
     DECISIONS: IntCounterVec =
         register_int_counter_vec("millrace_decisions_total", "Decided commands", &["context", "status"])
 );
 metric!(
-    /// Seconds from when a command was produced until it was decided, by its type and outcome: completed, rejected. Retries are in it.
+    /// Seconds from the production of a command to its decision, retries included, by type and outcome: completed, rejected.
     ///
-    /// High: `millrace_lag_seconds` of the group of the commands, then `millrace_batch_seconds`. Clocks of producers that go wrong
-    /// show here, too.
+    /// High: Check `millrace_lag_seconds` of the group of commands, then `millrace_batch_seconds`. Wrong clocks of producers
+    /// also show here.
     COMMAND_SECONDS: HistogramVec = register_histogram_vec(
         "millrace_command_seconds", "Duration from produced to decided", &["type", "outcome"],
         vec![0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 30.0, 300.0]
     )
 );
 metric!(
-    /// Steps of sagas, by where they led.
+    /// Steps of sagas, by the standing after the step.
     ///
-    /// High: Nothing: it is the work that is done.
+    /// High: Nothing: it is throughput.
     SAGA_STEPS: IntCounterVec =
         register_int_counter_vec("millrace_saga_steps_total", "Steps of sagas", &["saga", "standing"])
 );
 metric!(
-    /// Timers that were due, by what became of them: fired, put-off, failed.
+    /// Timers of sagas that were due, by outcome: fired, put-off, failed.
     ///
     /// High: `failed`: `millrace saga list --stuck` says why. `put-off`: Debezium has not carried the commands of the
     /// instance yet.
@@ -102,7 +103,7 @@ metric!(
 metric!(
     /// 1 while a provider is not called because many different calls have failed.
     ///
-    /// High: The external system fails for many calls and is asked seldom until one succeeds.
+    /// High: The external system fails for many calls and is called rarely until a call succeeds.
     EFFECT_BREAKER: IntGaugeVec =
         register_int_gauge_vec("millrace_effect_breaker_open", "Providers whose circuit breaker is open", &["effect"])
 );
@@ -116,36 +117,36 @@ metric!(
 metric!(
     /// Blocking records with a wake-up copy on a retry topic.
     ///
-    /// High: `millrace commands --status retrying` and `millrace_blocked_keys` say what is tried again.
+    /// High: `millrace retries list` shows which records are retried, and why.
     RETRIES: IntCounterVec =
         register_int_counter_vec("millrace_retries_total", "Wake-up copies written to retry topics", GROUP)
 );
 metric!(
-    /// Records that wait behind another of their key: one that is retried, dead or missing.
+    /// Records that were parked behind another record of their key, which is being retried, a dead letter or missing.
     ///
     /// High: As `millrace_blocked_keys`.
     PARKED: IntCounterVec = register_int_counter_vec("millrace_parked_total", "Records parked", GROUP)
 );
 metric!(
-    /// Blocking records whose wake-up copy never came, copied again. More than none wants an explanation.
+    /// Blocking records whose wake-up copy did not arrive and was written again.
     ///
-    /// High: Wake-up copies are lost: is the retention of the retry topics shorter than their delays?
+    /// High: Should be 0. Wake-up copies are lost: check that the retention of the retry topics is longer than their delays.
     SWEPT: IntCounterVec =
         register_int_counter_vec("millrace_retries_swept_total", "Overdue blocking records copied again", GROUP)
 );
 metric!(
-    /// Batches that were aborted, by why: contended, overran, outdated, fenced, refused, outage, build-too-old,
+    /// Batches that were aborted, by reason: contended, overran, outdated, fenced, refused, outage, build-too-old,
     /// republish.
     ///
     /// High: `contended`: hot keys or a long transaction. `overran`: `postgres.transaction_timeout` is too short for
-    /// a batch. `outage`: `millrace_outage`. `build-too-old`: finish the upgrade. `fenced`: partitions move.
+    /// a batch. `outage`: `millrace_outage`. `build-too-old`: finish the upgrade. `fenced`: partitions are reassigned.
     BATCHES_ABORTED: IntCounterVec =
         register_int_counter_vec("millrace_batches_aborted_total", "Batches aborted", &["group", "generation", "why"])
 );
 metric!(
     /// Seconds from the first statement of a batch to its commit.
     ///
-    /// High: Postgres is slow: its waits (`pg_stat_activity`), I/O, checkpoints, bloat.
+    /// High: Postgres is slow: check wait events (`pg_stat_activity`), I/O, checkpoints and bloat.
     BATCH_SECONDS: HistogramVec = register_histogram_vec(
         "millrace_batch_seconds", "Duration of a batch's transaction", GROUP,
         vec![0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0]
@@ -154,7 +155,7 @@ metric!(
 metric!(
     /// Records in a batch.
     ///
-    /// High: Nothing: full batches are the fastest. When they are full and the lag grows, add processes.
+    /// High: Nothing: full batches are the fastest. If batches are full and the lag grows, add processes.
     BATCH_RECORDS: HistogramVec = register_histogram_vec(
         "millrace_batch_records", "Records in a batch", GROUP,
         vec![1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0]
@@ -163,24 +164,24 @@ metric!(
 metric!(
     /// Documents that Elasticsearch has acknowledged.
     ///
-    /// High: Nothing: it is the work that is done.
+    /// High: Nothing: it is throughput.
     DOCUMENTS: IntCounterVec =
         register_int_counter_vec("millrace_documents_published_total", "Documents acknowledged", &["index"])
 );
 metric!(
     /// Seconds until Elasticsearch has answered a `_bulk` request.
     ///
-    /// High: Elasticsearch is slow: its thread pool `write`, merges, disk.
+    /// High: Elasticsearch is slow: check its thread pool `write`, merges and disk.
     BULK_SECONDS: HistogramVec = register_histogram_vec(
         "millrace_bulk_seconds", "Duration of a _bulk request", &["index"],
         vec![0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0]
     )
 );
 metric!(
-    /// Records of a partition that were lost to retention before the group had read them: it makes no progress until its
-    /// offset is reset.
+    /// Records of a partition that the topic's retention deleted before the group had read them. The partition makes no
+    /// progress until its offset is reset.
     ///
-    /// High: The partition stands. Reset the group as `millrace status` says, then `millrace verify`.
+    /// High: Should be 0. Reset the group as `millrace status` says, then run `millrace verify`.
     RECORDS_LOST: IntGaugeVec = register_int_gauge_vec(
         "millrace_records_lost", "Records deleted before they were read", &["group", "generation", "topic", "partition"]
     )
@@ -196,40 +197,40 @@ metric!(
 metric!(
     /// Panics, by task: fold, member, worker, publisher, timer, call, …
     ///
-    /// High: A bug of this build: the log has its place. `/readyz` shows what does not work meanwhile.
+    /// High: Should be 0. A panic is a bug: the log has its place in the code. `/readyz` shows which task does not work.
     PANICS: IntCounterVec = register_int_counter_vec("millrace_panics_total", "Panics that were caught", &["task"])
 );
 metric!(
     /// Partitions that this process works on.
     ///
-    /// High: It is bad when it is low: the sum over all processes should be the number of partitions of the group.
+    /// High: Nothing. The sum over all processes should be the number of partitions of the group.
     PARTITIONS: IntGaugeVec =
         register_int_gauge_vec("millrace_partitions_assigned", "Partitions claimed by this process", GROUP)
 );
 metric!(
-    /// 1 while a dependency does not answer one of the workers.
+    /// The number of workers that wait for a dependency which is not available.
     ///
-    /// High: The dependency does not answer; the log says what it answers instead. Work goes on by itself.
+    /// High: The dependency fails; the log has its error. Work resumes when it is available again.
     OUTAGE: IntGaugeVec = register_int_gauge_vec("millrace_outage", "Workers waiting for a dependency", &["dependency"])
 );
 metric!(
     /// The cache of stream states: hits, misses, evictions.
     ///
-    /// High: Many misses and evictions beside hits: a larger `processing.state_cache`.
+    /// High: If misses and evictions are many compared with hits, enlarge `processing.state_cache`.
     STATE_CACHE: IntCounterVec = register_int_counter_vec(
         "millrace_state_cache_events_total", "Look-ups and evictions of the stream state cache", &["event"]
     )
 );
 metric!(
-    /// What the cached states take.
+    /// Bytes of memory that the cached stream states take.
     ///
     /// High: Nothing: `processing.state_cache` bounds it.
     STATE_CACHE_BYTES: IntGauge = register_int_gauge("millrace_state_cache_bytes", "Bytes in the stream state cache")
 );
 metric!(
-    /// How many states are cached.
+    /// The number of stream states in the cache.
     ///
-    /// High: Nothing, as of `millrace_state_cache_bytes`.
+    /// High: Nothing: `processing.state_cache` bounds it.
     STATE_CACHE_ENTRIES: IntGauge =
         register_int_gauge("millrace_state_cache_entries", "Entries of the stream state cache")
 );
@@ -238,49 +239,49 @@ metric!(
     /// Bytes that this process buffers: records that wait for their batch or are in it, copies and documents that are not
     /// acknowledged.
     ///
-    /// High: At `processing.buffer` fetching pauses: it is the bound, not a leak.
+    /// High: Nothing: at `processing.buffer` fetching pauses.
     BUFFERED: IntGaugeVec = register_int_gauge_vec("millrace_buffer_bytes", "Bytes buffered in memory", &["what"])
 );
 
 metric!(
-    /// How much memory the process may have: the limit of its control group. Absent where there is none.
+    /// The memory limit of the process's control group, in bytes. Absent without a limit.
     ///
     /// High: Nothing. `process_resident_memory_bytes` must stay below it.
     MEMORY_LIMIT: IntGaugeVec =
         register_int_gauge_vec("millrace_memory_limit_bytes", "The limit of the control group", &["source"])
 );
 metric!(
-    /// 1, with the version and the release of the build.
+    /// Always 1; the labels are the version and the release of the build.
     ///
-    /// High: Nothing. Different releases at once are an upgrade that is under way.
+    /// High: Nothing. Different releases at the same time mean that an upgrade is under way.
     BUILD: IntGaugeVec = register_int_gauge_vec("millrace_build_info", "The build", &["version", "release"])
 );
 
 metric!(
     /// Findings of the last run of the auditor.
     ///
-    /// High: `millrace verify` says what differs; the auditor repairs what it finds twice.
+    /// High: `millrace verify` shows what differs. The auditor repairs a difference that it finds in two runs.
     AUDIT_FINDINGS: IntGaugeVec =
         register_int_gauge_vec("millrace_audit_findings", "Findings of the last run of the auditor", &["what"])
 );
 metric!(
     /// Repairs by the auditor of this process.
     ///
-    /// High: Something writes rows, documents or topics beside Millrace: the table `audit` says what was repaired.
+    /// High: Another program or a person changes rows, documents or topics: `millrace audit list` shows what was repaired.
     AUDIT_REPAIRS: IntCounterVec =
         register_int_counter_vec("millrace_audit_repairs_total", "Repairs by the auditor", &["namespace"])
 );
 metric!(
     /// Runs of the auditor that failed.
     ///
-    /// High: The log says why it could not compare.
+    /// High: The log says why the auditor could not compare.
     AUDIT_FAILURES: IntCounterVec =
         register_int_counter_vec("millrace_audit_failures_total", "Runs of the auditor that failed", &["namespace"])
 );
 metric!(
-    /// When the auditor last finished, seconds since 1970.
+    /// When the auditor last finished a run, in seconds since 1970.
     ///
-    /// High: It is bad when it is low: the auditor does not come to an end; the log says why.
+    /// High: Should be recent. If not, the auditor does not finish; the log says why.
     AUDIT_ENDED: IntGaugeVec =
         register_int_gauge_vec("millrace_audit_ended_seconds", "When the auditor last finished", &["namespace"])
 );
@@ -288,14 +289,14 @@ metric!(
 metric!(
     /// Rows that retention has removed or emptied, by their kind.
     ///
-    /// High: Nothing: it is the work that is done.
+    /// High: Nothing: it is throughput.
     PRUNED: IntCounterVec =
         register_int_counter_vec("millrace_pruned_rows_total", "Rows removed by retention", &["namespace", "kind"])
 );
 metric!(
     /// Runs of retention that failed.
     ///
-    /// High: The log says why; tables grow until it works.
+    /// High: The log says why; tables grow until a run succeeds.
     PRUNE_FAILURES: IntCounterVec = register_int_counter_vec(
         "millrace_prune_failures_total",
         "Runs of retention that did not remove everything",

@@ -1,4 +1,4 @@
-//! The fenced offsets of a group: an offset is in the database whose rows it guards.
+//! The fenced offsets of a group. They are in the database that the group writes, so that offsets and rows commit together.
 
 use std::fmt;
 
@@ -11,26 +11,26 @@ use crate::database::Pool;
 use crate::error::{Dependency, WorkError};
 use crate::failpoints::{broken, mechanism};
 
-/// No topic has so many records in a partition.
+/// More records than a partition ever has.
 const OFFSETS: i64 = 1 << 40;
 
-/// What Kafka's copy of an offset is stamped with, in the metadata beside it: `millrace g=1 e=17 o=42`, and the topic's id
-/// where it is known (` t=…`). No other tool writes that; an offset that was set by another tool and kept the metadata is
-/// recognised by the offset in it.
+/// The stamp of a mirrored offset, in the metadata of the committed offset in Kafka: `millrace g=1 e=17 o=42`, with the topic's id
+/// if it is known (` t=…`). No other tool writes it. An offset that another tool has set while keeping the metadata is recognised
+/// by the different offset in the stamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
-    /// The generation whose offset it is.
+    /// The generation of the group.
     pub generation: i32,
     /// The epoch of the claim.
     pub epoch: i64,
-    /// The offset beside which it was written; older versions wrote none.
+    /// The offset that was committed with it; older versions wrote none.
     pub offset: Option<i64>,
     /// The id of the topic that was claimed.
     pub topic_id: Option<Uuid>,
 }
 
 impl Stamp {
-    /// Whether the topic that was claimed was another one of the same name. One without an id is the same.
+    /// Whether the claimed topic was another one of the same name. Without an id it counts as the same.
     pub fn is_of_another(&self, topic_id: Option<Uuid>) -> bool {
         self.topic_id.zip(topic_id).is_some_and(|(known, now)| known != now)
     }
@@ -51,7 +51,7 @@ impl Stamp {
         Some(stamp)
     }
 
-    /// The stamp of a committed offset, when it was written with it.
+    /// The stamp of a committed offset; `None` when another tool has set the offset since.
     pub fn of(metadata: &str, offset: i64) -> Option<Self> {
         Self::read(metadata).filter(|stamp| stamp.offset.is_none_or(|stamped| stamped == offset))
     }
@@ -65,8 +65,8 @@ impl fmt::Display for Stamp {
     }
 }
 
-/// The claim of a worker on a partition. A later claim has a greater epoch; the next [`advance`](Claim::advance) of the
-/// earlier one finds no row.
+/// The claim of a worker on a partition. A later claim has a higher epoch; then the next [`advance`](Claim::advance) of the earlier
+/// claim matches no row.
 #[derive(Debug, Clone)]
 pub struct Claim {
     /// The group.
@@ -79,13 +79,13 @@ pub struct Claim {
     pub epoch: i64,
     /// The next offset to apply.
     pub applied: i64,
-    /// Every row changed below this offset is in Elasticsearch.
+    /// The offset below which Elasticsearch has acknowledged every document.
     pub published: i64,
-    /// The id of the topic from which that was applied (KIP-516); `None` while it is not known.
+    /// The id of the topic to which the offsets refer (KIP-516); `None` while it is not known.
     pub topic_id: Option<Uuid>,
-    /// What is below was answered before an operator set the group back, and ledger rows of it are gone; 0 where there is none.
+    /// After an operator's reset: the offset below which records were answered before and retention has removed ledger rows; else 0.
     pub answered_below: i64,
-    /// Whether it was added to its topic and is held: nothing of it is applied yet.
+    /// Whether the partition is held: it was added to its topic, and nothing of it is applied yet.
     pub(crate) held: bool,
 }
 
@@ -99,12 +99,12 @@ impl Claim {
         Place { topic: self.topic.clone(), partition: self.partition, offset }
     }
 
-    /// Where reading begins: what was applied and not published is read again.
+    /// The offset at which reading begins: records that were applied but not published are read again.
     pub(crate) fn start(&self) -> i64 {
         self.applied.min(self.published)
     }
 
-    /// Claims partitions of a group: waits for commits in flight, then fences off their authors.
+    /// Claims partitions of a group: waits for commits in flight, then fences the workers that made them.
     ///
     /// # Errors
     /// [`WorkError::Outage`]; none is claimed for sure then.
@@ -165,7 +165,8 @@ impl Claim {
         Ok(Self { applied: first, published: first, topic_id, answered_below: 0, ..self })
     }
 
-    /// Shifts the offsets of what waits of a former topic below zero: it keeps its order before all records of the new one.
+    /// Shifts the offsets of parked records of the former topic below zero, so that they keep their order and come before all
+    /// records of the new topic.
     async fn shift_former(&self, connection: &mut PgConnection) -> Result<(), WorkError> {
         let by = shift(self.epoch);
         parked::forget_drained(connection, self.at()).await?;
@@ -175,8 +176,7 @@ impl Claim {
         Ok(())
     }
 
-    /// Goes on at `first`, the first offset that is there, with everything or, when more was applied, with what was
-    /// published.
+    /// Moves the offsets to `first`, the first existing offset: both, or only `published` when more than that was applied.
     ///
     /// # Errors
     /// As [`begin_again`](Self::begin_again).
@@ -187,7 +187,7 @@ impl Claim {
         Ok(Self { applied, published, ..self })
     }
 
-    /// Whether Postgres has lost what this claim did: a later claim has a greater epoch, and never a lower offset.
+    /// Whether Postgres has lost commits of this claim: a later claim has a higher epoch and otherwise never a lower offset.
     pub(crate) fn is_lost_to(&self, later: &Self) -> bool {
         !self.is_of_another(later.topic_id) && (later.epoch <= self.epoch || later.applied < self.applied)
     }
@@ -196,8 +196,8 @@ impl Claim {
     /// has `None`.
     ///
     /// # Errors
-    /// [`WorkError::Fenced`] when another worker has claimed the partition or the offset is not where we left it,
-    /// [`WorkError::Paused`] when its pause point is below `to`.
+    /// [`WorkError::Fenced`] when another worker has claimed the partition or has moved the offset, [`WorkError::Paused`] when the
+    /// pause point is below `to`.
     pub async fn advance(
         &self,
         connection: &mut PgConnection,
@@ -207,7 +207,7 @@ impl Claim {
         advance(connection, &[Step { claim: self, to, published }]).await
     }
 
-    /// What Kafka's copy of the offset is stamped with.
+    /// The stamp of the mirrored offset.
     pub fn stamp(&self) -> Stamp {
         let Self { group, epoch, applied, topic_id, .. } = self;
         Stamp { generation: group.generation, epoch: *epoch, offset: Some(*applied), topic_id: *topic_id }
@@ -217,11 +217,11 @@ impl Claim {
 /// How a batch moves the offsets of a claimed partition.
 #[derive(Debug, Clone, Copy)]
 pub struct Step<'c> {
-    /// The claim, at the applied offset that the batch begins with.
+    /// The claim, with the applied offset before the batch.
     pub claim: &'c Claim,
-    /// The applied offset that it gets.
+    /// The applied offset after the batch.
     pub to: i64,
-    /// Every document below is in Elasticsearch; a group that publishes nothing has `None`.
+    /// The offset below which every document is in Elasticsearch; `None` for a group that publishes nothing.
     pub published: Option<i64>,
 }
 
@@ -232,12 +232,12 @@ impl<'c> Step<'c> {
     }
 }
 
-/// Moves the offsets of partitions of one group. First statement of every batch: it locks the rows, so that a later claim
-/// waits for this transaction to end.
+/// Moves the offsets of partitions of one group. This is the fence, the first statement of every batch: it locks the rows, so that a
+/// later claim waits until this transaction has ended.
 ///
 /// # Errors
-/// [`WorkError::Fenced`] when another worker has claimed one of them or its offset is not where we left it,
-/// [`WorkError::Paused`] when the pause point of a single one is below its `to`.
+/// [`WorkError::Fenced`] when another worker has claimed one of them or has moved its offset, [`WorkError::Paused`] when `steps` has
+/// one partition and its pause point is below `to`.
 pub(crate) async fn advance(connection: &mut PgConnection, steps: &[Step<'_>]) -> Result<(), WorkError> {
     let Some(Step { claim, .. }) = steps.first() else { return Ok(()) };
     let rows: Vec<consumer_offset::Step<'_>> = steps.iter().map(Step::row).collect();
@@ -255,18 +255,18 @@ pub(crate) async fn advance(connection: &mut PgConnection, steps: &[Step<'_>]) -
     }
 }
 
-/// Whether the claim's row was there, with its epoch.
+/// An error when no row has the claim's epoch.
 fn unless_fenced(was_there: bool) -> Result<(), WorkError> {
     if was_there { Ok(()) } else { Err(WorkError::Fenced) }
 }
 
-/// What is added to the offsets of what waits of a topic when one of the same name is found by the claim of an epoch:
-/// later ones follow earlier ones, all come before 0, and no two meet.
+/// The number that is added to the offsets of parked records when the claim of this epoch finds that the topic was created again.
+/// Shifted offsets are below 0, those of a later epoch come after those of an earlier one, and no two overlap.
 fn shift(epoch: i64) -> i64 {
     (epoch % (1 << 21) - (1 << 21)) * OFFSETS
 }
 
-/// The offset that a record had in its topic, whether that topic still exists or was created again since.
+/// The original offset of a record in its topic, whether or not it was shifted.
 pub fn own_offset(offset: i64) -> i64 {
     offset.rem_euclid(OFFSETS)
 }

@@ -1,4 +1,4 @@
-//! The outbox: events, rejections and commands on their way to Kafka, and the event store.
+//! The outbox: events, rejections and commands to be carried to Kafka; also the event store.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -13,18 +13,18 @@ use uuid::Uuid;
 use crate::envelope;
 use crate::error::{Fault, WorkError};
 
-/// What a record may have in all: payload, key and headers. A row that Kafka does not take stops the connector for good, and
-/// cannot be changed; so the limits of topics and of Connect's producer lie above this one.
+/// Bytes of a record's payload, key and headers together, at most. A row that Kafka refuses stops the connector for good and cannot
+/// be changed, so the limits of topics and of Connect's producer are above this one.
 const RECORD_BYTES_MAX: usize = 1_000_000;
-/// Names of headers, those whose length never changes, and what goes around them.
+/// Bytes of header names, of headers of constant length, and of the record's framing.
 const OVERHEAD_BYTES: usize = 1_000;
-/// The stream's id is in an index, whose entries have about 2,700 bytes.
+/// Bytes of a stream's id, at most: it is in an index, whose entries have about 2,700 bytes.
 const STREAM_BYTES_MAX: usize = 1_024;
 
 /// Schema ids by the full names of record types.
 pub(crate) type SchemaIds = HashMap<&'static str, u32>;
 
-/// One record on its way; only an event has a version.
+/// A row of the outbox; only an event has a version.
 #[derive(Debug)]
 pub(crate) struct OutboxRow {
     pub(crate) id: Uuid,
@@ -38,10 +38,10 @@ pub(crate) struct OutboxRow {
 }
 
 impl OutboxRow {
-    /// The row, if Kafka and the table take it.
+    /// The row, if it is within the limits of Kafka and of the table.
     ///
     /// # Errors
-    /// `key-too-long` and `too-large`: no later try makes it smaller.
+    /// `key-too-long` and `too-large`, which are hopeless.
     pub(crate) fn checked(self) -> Result<Self, Fault> {
         let (record_type, key) = (self.record_type, self.stream.len());
         if key > STREAM_BYTES_MAX {
@@ -58,14 +58,14 @@ impl OutboxRow {
     }
 }
 
-/// Why a record is written, as its headers say.
+/// The cause of a record, for its headers.
 #[derive(Debug, Clone)]
 pub(crate) struct Cause {
     /// The id of the command, event or timer that led to it.
     pub(crate) id: String,
     pub(crate) correlation_id: Option<String>,
     pub(crate) traceparent: Option<String>,
-    /// When; `None` is the time of the transaction.
+    /// The time of the record; `None` is the time of the transaction.
     pub(crate) occurred_at: Option<DateTime<Utc>>,
 }
 
@@ -75,8 +75,8 @@ impl Cause {
         self.id.len() + optional.into_iter().flatten().map(String::len).sum::<usize>()
     }
 
-    /// Without values that cannot be carried on: an event may come from any producer, and what it leads to must not fail for
-    /// that.
+    /// Without header values that cannot be propagated: an event may come from any producer, and its consequences must not fail
+    /// because of them.
     fn carried(self) -> Self {
         let correlation_id = self.correlation_id.filter(|id| envelope::can_be_carried(id));
         let traceparent = self.traceparent.as_deref().and_then(envelope::trace);
@@ -111,7 +111,7 @@ pub(crate) fn payload(
     Ok(frame(*ids.get(full_name).ok_or_else(unknown)?, &body))
 }
 
-/// Inserts in order: Debezium keeps the order of a transaction's rows.
+/// Inserts rows in order: Debezium keeps the order of rows within a transaction.
 pub(crate) async fn insert<R: Borrow<OutboxRow>>(
     connection: &mut PgConnection,
     namespace: &Namespace,

@@ -1,4 +1,4 @@
-//! Writing to Kafka, acknowledged.
+//! A producer that waits for acknowledgements.
 
 use std::time::Duration;
 
@@ -10,12 +10,11 @@ use crate::client::{self, KafkaSettings};
 use crate::error::WorkError;
 use crate::record::{Header, Record};
 
-/// What was unpacked from a batch may be larger than the batch was. librdkafka gives us nothing larger (its
-/// `receive.message.max.bytes`), and a request must fit into the broker's `socket.request.max.bytes`, both 100 MB by
-/// default.
+/// A decompressed record may be larger than its compressed batch was. librdkafka delivers nothing larger than this
+/// (`receive.message.max.bytes`), and a request must fit into the broker's `socket.request.max.bytes`; both are 100 MB by default.
 const MESSAGE_BYTES_MAX: &str = "100000000";
 
-/// What is on its way to Kafka at once, in bytes: the client buffers each copy beside its record.
+/// Bytes of copies that are not acknowledged, at most: the client buffers each copy in addition to its record.
 const COPIES_BYTES: usize = 16 << 20;
 
 /// An idempotent producer that partitions as Java's clients and Connect do.
@@ -27,7 +26,7 @@ pub struct Producer {
 }
 
 impl Producer {
-    /// Connects when first used. What Kafka has not acknowledged within `delivery_timeout` is given up as an outage.
+    /// A producer that connects when first used. A record that is not acknowledged within `delivery_timeout` is an outage.
     ///
     /// # Errors
     /// When the configuration is refused.
@@ -36,14 +35,14 @@ impl Producer {
         delivery_timeout: Duration,
     ) -> Result<Self, rdkafka::error::KafkaError> {
         let mut config = client::producer(kafka, client::COPIES, delivery_timeout);
-        // Counted before it is packed; the topic's own limit, `max.message.bytes`, counts what is packed.
+        // This limit is for the uncompressed record; the topic's limit, `max.message.bytes`, is for the compressed batch.
         config.set("message.max.bytes", MESSAGE_BYTES_MAX);
         let room = Buffer::new("copies", COPIES_BYTES).room();
         Ok(Self { client: config.create()?, room, delivery_timeout })
     }
 }
 
-/// Where a copy lies.
+/// The place of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Delivery {
     /// The partition.
@@ -55,11 +54,11 @@ pub struct Delivery {
 /// Copies records to other topics.
 #[async_trait]
 pub trait Copier: Send + Sync + 'static {
-    /// Sends a record's key, bytes and headers untouched to another topic, with more headers behind them. It returns
-    /// once Kafka has acknowledged it.
+    /// Sends a record's key, value and headers unchanged to another topic, with the headers `more` after them. Returns once Kafka
+    /// has acknowledged the copy.
     ///
     /// # Errors
-    /// [`WorkError::NotTaken`] when Kafka takes no such record there; [`WorkError::Outage`], when the copy may be there
+    /// [`WorkError::NotTaken`] when Kafka refuses such a record; [`WorkError::Outage`], when the copy may have been written
     /// nevertheless.
     async fn copy(&self, record: &Record, topic: &str, more: &[Header]) -> Result<Delivery, WorkError>;
 }

@@ -1,5 +1,5 @@
-//! Rows to Elasticsearch, after their commit: whole, with the row's version as external version, so that an older
-//! copy that arrives late changes nothing. A group has one publisher in each process, for all of its partitions there.
+//! Publishes rows to Elasticsearch after their commit: each as a whole document with the row's version as external version, so that
+//! an older copy that arrives late changes nothing. A group has one publisher in each process, for all its partitions there.
 
 mod acknowledged;
 mod mark;
@@ -21,23 +21,24 @@ use crate::{failpoints, metrics};
 use acknowledged::Acknowledged;
 pub(crate) use mark::Mark;
 
-/// What a document or an empty bulk takes in memory beside its texts.
+/// Memory of a document or an empty bulk beside its texts, in bytes.
 const OVERHEAD_BYTES: usize = 100;
-/// With nothing to publish for so long, nothing follows soon whose transaction would record what was acknowledged.
+/// When there is nothing to publish for this long, the publisher records the acknowledged offsets itself, instead of leaving it to
+/// the next batch's transaction.
 const IDLE: Duration = Duration::from_millis(50);
 
-/// A partition's mark and the offset that it reaches once a bulk is acknowledged.
+/// A partition's mark, and the offset that it reaches once a bulk is acknowledged.
 pub(crate) type Reach = (Arc<Mark>, i64);
 
 struct Bulk {
     reaches: Vec<Reach>,
     documents: Vec<Document>,
-    /// Given back once Elasticsearch has answered.
+    /// The room in the buffer, given back once Elasticsearch has answered.
     room: Vec<Permit>,
 }
 
 impl Bulk {
-    /// What waits goes in one request: the slower Elasticsearch answers, the fewer it is asked.
+    /// Adds a later bulk, so that all waiting documents go in one request: the slower Elasticsearch is, the fewer requests it gets.
     fn append(&mut self, later: Self) {
         self.reaches.extend(later.reaches);
         self.documents.extend(later.documents);
@@ -45,7 +46,7 @@ impl Bulk {
     }
 }
 
-/// The room that documents take until they are published.
+/// The bytes that documents take in the buffer until they are published.
 fn room_needed(documents: &[Document]) -> usize {
     let bytes = |document: &Document| document.id.len() + document.body.len() + OVERHEAD_BYTES;
     documents.iter().map(bytes).sum::<usize>() + OVERHEAD_BYTES
@@ -53,9 +54,9 @@ fn room_needed(documents: &[Document]) -> usize {
 
 enum Message {
     Bulk(Bulk),
-    /// A partition was claimed again: what was acknowledged of it can be recorded.
+    /// A partition was claimed again: its acknowledged offset can be recorded.
     ClaimedAgain,
-    /// Answered once all before is published and recorded.
+    /// Answered once all earlier bulks are published and recorded.
     Flush(oneshot::Sender<()>),
 }
 
@@ -67,7 +68,7 @@ pub(crate) struct PublisherHandle {
 }
 
 impl PublisherHandle {
-    /// Starts publishing to an index; `room` is for what is not acknowledged.
+    /// Starts publishing to an index; `room` is for documents that are not acknowledged.
     pub(crate) fn start(elastic: Elastic, index: String, room: Room, pool: Pool, watch: Watch) -> Self {
         let ((messages, waiting), (sticks, stuck)) = (mpsc::unbounded_channel(), watch::channel(false));
         let publisher = Publisher {
@@ -84,8 +85,8 @@ impl PublisherHandle {
         Self { messages, room, stuck }
     }
 
-    /// Hands over what a batch has changed, and how far that brings its partitions. Waits while too much is waiting, unless
-    /// its partitions are to be given back: it is handed over all the same then, or marks behind it would pass it.
+    /// Hands over the documents of a batch and the offsets that its partitions reach with them. Waits for room in the buffer unless
+    /// `stopped`; then the documents are handed over without room, since a later bulk must not move the marks beyond them.
     pub(crate) async fn send(
         &self,
         reaches: Vec<Reach>,
@@ -97,7 +98,7 @@ impl PublisherHandle {
             room = self.room.take(room_needed(&documents)) => Some(room),
             () = stopped => None,
         };
-        // A publisher that has ended publishes nothing any more, and `published` stays where it is.
+        // A publisher that has ended publishes nothing, and `published` does not move.
         let _ =
             self.messages.send(Message::Bulk(Bulk { reaches, documents, room: room.into_iter().collect() }));
     }
@@ -107,7 +108,7 @@ impl PublisherHandle {
         let _ = self.messages.send(Message::ClaimedAgain);
     }
 
-    /// Waits until all that was handed over is published and recorded, unless a dependency is away.
+    /// Waits until everything that was handed over is published and recorded, unless a dependency is away.
     pub(crate) async fn flush(&self) {
         let (done, flushed) = oneshot::channel();
         let mut stuck = self.stuck.clone();
@@ -125,7 +126,7 @@ struct Publisher {
     index: String,
     pool: Pool,
     waiting: mpsc::UnboundedReceiver<Message>,
-    /// What was taken behind bulks that went together.
+    /// The message after the last bulk that was appended.
     next: Option<Message>,
     acknowledged: Acknowledged,
     /// Whether a dependency is away.
@@ -155,13 +156,13 @@ impl Publisher {
 
     async fn flush(&mut self, done: oneshot::Sender<()>) -> bool {
         let recorded = self.record().await;
-        // A member may have waited long enough.
+        // The member may have stopped waiting.
         let _ = done.send(());
         recorded
     }
 
-    /// Publishes documents however many tries it takes; false when it is to stop. Refusals are recorded at once,
-    /// anything else with the next batch or when none follows.
+    /// Publishes documents, with as many attempts as it takes; false when stopped. Refusals are recorded at once, acknowledged
+    /// offsets with the next batch or after [`IDLE`].
     async fn publish(&mut self, mut bulk: Bulk) -> bool {
         let mut backoff = Backoff::new();
         let refusals = loop {
@@ -205,8 +206,8 @@ impl Publisher {
         Ok(refusals)
     }
 
-    /// Records what was acknowledged however many tries it takes, except of partitions that another worker has claimed; false
-    /// when it is to stop.
+    /// Records acknowledged offsets, with as many attempts as it takes, except of partitions that another worker has claimed; false
+    /// when stopped.
     async fn record(&mut self) -> bool {
         let mut backoff = Backoff::new();
         loop {
@@ -224,7 +225,7 @@ impl Publisher {
         }
     }
 
-    /// False when it is to stop.
+    /// Waits before the next attempt; false when stopped.
     async fn waits_after(&self, error: &WorkError, backoff: &mut Backoff) -> bool {
         tracing::warn!(index = self.index, %error, "documents not published");
         self.stuck.send_replace(true);
@@ -233,7 +234,7 @@ impl Publisher {
     }
 }
 
-/// What was taken before comes first.
+/// The next message; one that was taken before comes first.
 async fn receive(
     next: &mut Option<Message>,
     waiting: &mut mpsc::UnboundedReceiver<Message>,
@@ -251,14 +252,14 @@ mod tests {
     use super::*;
     use crate::buffer::Buffers;
 
-    /// In bytes: there is room for one such document and no second.
+    /// Bytes: a share has room for one such document and not for two.
     const LARGE: usize = 600_000;
 
     fn document(id: &str, version: i64, bytes: usize) -> Document {
         Document { id: id.to_owned(), version, stream: None, body: "x".repeat(bytes) }
     }
 
-    /// A handle with room for one document, whose publisher takes nothing by itself, and what was handed over.
+    /// A handle with room for one document and no running publisher, and the messages that it sends.
     fn handle() -> (PublisherHandle, mpsc::UnboundedReceiver<Message>) {
         let ((messages, waiting), (_, stuck)) = (mpsc::unbounded_channel(), watch::channel(false));
         let room = Buffers::new(0).records.room();

@@ -1,11 +1,11 @@
-//! Why something did not happen: a text for people, and the error that it follows from.
+//! A reason for a failure: a text for people, and the error that caused it.
 
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-/// What people read, and the error behind it. The text has what the error says, so that it is complete wherever it is
-/// printed alone; [`source`](Error::source) is for programs. Two are equal when their texts are.
+/// A text for people, and the error that caused it. The text includes the error's message, so that it is complete when printed
+/// alone; [`source`](Error::source) is for programs. Two reasons are equal when their texts are.
 #[derive(Debug, Clone)]
 pub struct Reason {
     text: String,
@@ -13,36 +13,36 @@ pub struct Reason {
 }
 
 impl Reason {
-    /// What an error says, with what it says of its own sources.
+    /// The message of an error with those of its sources.
     pub fn of(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         let error = error.into();
         Self { text: chain(&*error), cause: Some(Arc::from(error)) }
     }
 
-    /// What did not happen, and behind a colon what the error says that it follows from.
+    /// `what` did not happen; the error's message follows after a colon.
     pub fn because(what: impl fmt::Display, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::of(error).with_text(|said| format!("{what}: {said}"))
     }
 
-    /// The same with another text.
+    /// The same error with another text.
     #[must_use]
     pub fn with_text(self, text: impl FnOnce(&str) -> String) -> Self {
         Self { text: text(&self.text), ..self }
     }
 
-    /// The same with an error behind it of which the text says already what there is to say.
+    /// The same text with an error as its source, whose message the text already includes.
     #[must_use]
     pub fn with_source(self, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { cause: Some(Arc::from(error.into())), ..self }
     }
 
-    /// For people.
+    /// The text for people.
     pub fn text(&self) -> &str {
         &self.text
     }
 }
 
-/// What an error says, and each of its sources that it has not said itself.
+/// The message of an error, and of each of its sources that the message does not include.
 fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

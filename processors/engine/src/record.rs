@@ -16,7 +16,7 @@ use crate::error::Fault;
 /// A header's name and its bytes; a header may be null.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
-    /// Its name: bytes, since Kafka asks for text and does not see to it. Names may repeat.
+    /// Its name: bytes, since Kafka does not enforce UTF-8. Names may repeat.
     #[serde(with = "stored")]
     pub name: Vec<u8>,
     /// Its bytes.
@@ -62,7 +62,7 @@ pub struct Record {
     pub partition: i32,
     /// The record's offset.
     pub offset: i64,
-    /// Milliseconds since 1970, as the producer or broker stamped it.
+    /// The timestamp of the producer or the broker, in milliseconds since 1970.
     pub timestamp_ms: Option<i64>,
     /// The key's bytes.
     pub key: Option<Vec<u8>>,
@@ -70,15 +70,15 @@ pub struct Record {
     pub value: Option<Vec<u8>>,
     /// The headers in order.
     pub headers: Vec<Header>,
-    /// What of it could not be read, and why.
+    /// The part that could not be read, and why.
     pub(crate) unread: Option<Unread>,
-    /// The ordering key, where that is not the record's own key.
+    /// The ordering key, if it is not the record's Kafka key.
     pub(crate) ordering_key: OnceLock<Vec<u8>>,
     /// Room in the process's buffer, given back when the record is dropped.
     pub(crate) room: Option<Permit>,
 }
 
-/// What of a record could not be read, with its fault for that.
+/// The part of a record that could not be read, with the fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Unread {
     /// The client cannot read its headers.
@@ -88,7 +88,7 @@ pub(crate) enum Unread {
 }
 
 impl Unread {
-    /// Why.
+    /// The fault.
     pub(crate) fn fault(&self) -> &Fault {
         match self {
             Self::Headers(fault) | Self::AllOfIt(fault) => fault,
@@ -96,16 +96,16 @@ impl Unread {
     }
 }
 
-/// What a record takes in memory beside its bytes, roughly.
+/// Memory of a record beside its bytes, roughly, in bytes.
 const OVERHEAD_BYTES: usize = 512;
-/// An entry of an index in Postgres has about 2,700 bytes, shared with group and topic; a longer ordering key is replaced by
-/// its digest.
+/// Bytes of an ordering key, at most: an index entry in Postgres has room for about 2,700 bytes, group and topic included. A longer
+/// key is replaced by its digest.
 const ORDERING_KEY_BYTES_MAX: usize = 1_024;
-/// What a header takes beside its bytes: two vectors, and the allocator's rounding.
+/// Memory of a header beside its bytes: two vectors and the allocator's rounding.
 const HEADER_OVERHEAD_BYTES: usize = 80;
 
 impl Record {
-    /// A record that lies at an offset, from elsewhere than a consumer of this process.
+    /// A record at an offset that was not read by a member of this process.
     pub fn at(
         topic: &str,
         partition: i32,
@@ -128,7 +128,7 @@ impl Record {
         }
     }
 
-    /// The place of a record whose bytes cannot be had.
+    /// The place of a record whose bytes cannot be fetched.
     pub(crate) fn place_only(topic: Arc<str>, partition: i32, offset: i64, fault: Fault) -> Self {
         let record = Self::at("", partition, offset, None, None, Vec::new());
         Self { topic, unread: Some(Unread::AllOfIt(fault)), ..record }
@@ -159,7 +159,7 @@ impl Record {
         }
     }
 
-    /// Why none of its bytes are here, if so.
+    /// The fault because of which only the record's place is known, if so.
     pub(crate) fn place_only_because(&self) -> Option<&Fault> {
         match &self.unread {
             Some(Unread::AllOfIt(fault)) => Some(fault),
@@ -167,30 +167,30 @@ impl Record {
         }
     }
 
-    /// How much of the buffer the record takes, in bytes.
+    /// The bytes that the record takes in the buffer.
     pub(crate) fn room_needed(&self) -> usize {
         self.bytes() + self.headers.len() * HEADER_OVERHEAD_BYTES + OVERHEAD_BYTES
     }
 
-    /// How many bytes its key, value and headers have.
+    /// The number of bytes of key, value and headers.
     pub(crate) fn bytes(&self) -> usize {
         let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
         let header = |header: &Header| header.name.len() + length(&header.value);
         length(&self.key) + length(&self.value) + self.headers.iter().map(header).sum::<usize>()
     }
 
-    /// Where it lies.
+    /// Topic, partition and offset.
     pub fn place(&self) -> Place {
         Place { topic: self.topic.to_string(), partition: self.partition, offset: self.offset }
     }
 
-    /// Sets the ordering key where it is not the record's own key; only the first call counts.
+    /// Sets the ordering key if it is not the record's Kafka key; only the first call counts.
     pub fn set_ordering_key(&self, key: Vec<u8>) {
         let _ = self.ordering_key.set(if key.len() > ORDERING_KEY_BYTES_MAX { digest(&key) } else { key });
     }
 
-    /// The key whose order the record keeps: the one that was set, else its own. A record without either has its place as
-    /// ordering key, so that it can wait and be tried again, too.
+    /// The key whose order the record keeps: the one that was set, else the Kafka key. A record without either has its place as
+    /// ordering key, so that it can also be parked and retried.
     pub fn ordering_key(&self) -> &[u8] {
         match (self.ordering_key.get(), &self.key) {
             (None, Some(key)) if key.len() <= ORDERING_KEY_BYTES_MAX => key,
@@ -203,7 +203,7 @@ impl Record {
         format!("offset:{}-{}", self.partition, self.offset).into_bytes()
     }
 
-    /// The ordering key as it is shown to operators: none where that is only the record's place.
+    /// The ordering key as shown to operators; `None` if it is only the record's place.
     pub fn shown_ordering_key(&self) -> Option<&[u8]> {
         let ordering_key = self.ordering_key();
         (self.key.is_some() || ordering_key != self.place_as_key()).then_some(ordering_key)
@@ -225,13 +225,13 @@ impl Record {
         self.key.as_deref().and_then(|key| std::str::from_utf8(key).ok())
     }
 
-    /// The record's timestamp; `None` when it is outside of the years that every store can represent.
+    /// The record's timestamp; `None` when it is outside the years that all stores can represent.
     pub fn stamped_at(&self) -> Option<DateTime<Utc>> {
         self.timestamp_ms.and_then(timestamp::stamp)
     }
 }
 
-/// Where records lie: topic, partition, offset.
+/// Topic, partition and offset of records.
 pub(crate) fn places<'r>(records: &[&'r Record]) -> Vec<(&'r str, i32, i64)> {
     records.iter().map(|record| (&*record.topic, record.partition, record.offset)).collect()
 }

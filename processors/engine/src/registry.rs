@@ -1,4 +1,4 @@
-//! The schema registry, asked once for each schema.
+//! A client of the schema registry, which is asked once for each schema.
 
 use std::collections::{HashMap, HashSet};
 use std::error::Error as _;
@@ -21,26 +21,26 @@ use crate::failpoints;
 use crate::outbox::SchemaIds;
 use crate::reason::Reason;
 
-/// So many answers are remembered: hostile ids must not fill the memory.
+/// Cached answers, at most: records with made-up ids must not fill the memory.
 const SCHEMAS_MAX: usize = 10_000;
-/// A schema that refers to more others than this is not read.
+/// References of a schema, at most; one with more is not read.
 const REFERENCES_MAX: usize = 100;
-/// An id that the registry did not know is not asked for again before this: a replica that lags has it soon.
+/// How long an unknown id is not asked for again. A registry replica that lags has it soon.
 const UNKNOWN_FOR: Duration = Duration::from_secs(1);
 
 /// Why the registry gave no schema.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// The registry answered that it has no such schema: the record's fault, unless its replica lags.
+    /// The registry has no such schema: the record's fault, unless the registry's replica lags.
     #[error("{0} is not in the registry")]
     Unknown(Arc<str>),
-    /// The registry has it, and it cannot be read as Avro records.
+    /// The registry has the schema, but it cannot be read as Avro records.
     #[error("the schema {0} cannot be read as Avro records: {1}")]
     NotAvro(u32, Arc<str>),
-    /// The registry refuses a schema, mostly because it is not compatible with what is there.
+    /// The registry refuses a schema, usually because it is not compatible with the registered version.
     #[error("the registry refuses the schema of `{0}`: {1}")]
     Incompatible(String, String),
-    /// The registry does not answer, or with something else than was asked for.
+    /// The registry does not answer, or its answer is not valid.
     #[error("{0}")]
     Outage(#[source] Reason),
 }
@@ -48,7 +48,7 @@ pub enum RegistryError {
 /// A schema of the registry.
 type Writers = Registered<Arc<WriterSchema>>;
 
-/// What the registry has said of an id.
+/// The registry's answer about an id.
 #[derive(Debug, Clone)]
 enum Answer {
     Writers(Arc<Writers>),
@@ -129,7 +129,7 @@ impl Registry {
         })
     }
 
-    /// The schemas to which one refers, each before those that refer to it. An answer when not all of them can be had.
+    /// The schemas to which one refers, each before those that refer to it; an answer when one of them is missing.
     async fn collect(
         &self,
         references: Vec<RegisteredReference>,
@@ -163,7 +163,7 @@ impl Registry {
         Ok(None)
     }
 
-    /// The id of this build's schema of a record type; registers it when it is not there yet.
+    /// The id of this build's schema of a record type; registers it if it is not registered yet.
     ///
     /// # Errors
     /// [`RegistryError::Incompatible`] when the registry refuses it, [`RegistryError::Outage`].
@@ -201,8 +201,7 @@ impl Registry {
             .await
     }
 
-    /// The writer's schema and the body of a framed value, for each value that has them. An id that the registry does not
-    /// know yet is worth another try.
+    /// The writer's schema and the body of each framed value, or its fault. The fault of an unknown id is not hopeless.
     ///
     /// # Errors
     /// [`WorkError::Outage`].
@@ -232,7 +231,7 @@ impl Registry {
     }
 }
 
-/// The schema, unless a story says that its type is of a later build.
+/// The schema; an error when a failpoint makes its type unknown.
 fn known(writer: &Arc<WriterSchema>) -> Result<Arc<WriterSchema>, CodecError> {
     match failpoints::is_unknown(writer.full_name()) {
         true => Err(CodecError::UnknownType(writer.full_name().to_owned())),
@@ -244,18 +243,18 @@ fn unknown(what: String) -> Answer {
     Answer::Unknown(what.into(), Instant::now())
 }
 
-/// Whether the registry has answered that it has no such schema, subject or version (40403, 40401, 40402). Any other 404 is
-/// not its own: something else answers at its address.
+/// Whether the registry has answered that it has no such schema, subject or version (40403, 40401, 40402). Any other 404 is not the
+/// registry's: something else answers at its address.
 fn is_unknown(error: &SRCError) -> bool {
     api_error(error).is_some_and(|code| code / 100 == 404)
 }
 
-/// The registry's own error code (such as 40403), when it answered at all.
+/// The registry's error code (such as 40403), if it answered.
 fn api_error(error: &SRCError) -> Option<u32> {
     error.source().and_then(|source| source.downcast_ref::<RawError>()).map(|raw| raw.error_code)
 }
 
-/// With the status that the registry answers, such as 401, where it answers.
+/// An outage, with the status of the registry's answer, such as 401, if it answered.
 fn outage(error: SRCError) -> RegistryError {
     let cause = error.cause.as_deref().map(|cause| format!(": {cause}")).unwrap_or_default();
     let text = format!("{}{cause}", error.error);

@@ -1,8 +1,8 @@
-//! Releases: which one this build is of, and what it does when it meets something of a later one.
+//! Releases: the number of this build's release, and what this build does with records and data of a later one.
 //!
-//! Several releases work side by side while one replaces the other. What an earlier build cannot understand may be of a
-//! later one, and is then no fault of a record: the partition waits (`build-too-old`), and a member of an earlier build
-//! leaves its group to those of later ones that are in it.
+//! During an upgrade, processes of two releases work at the same time. What an earlier build does not know may be of the later
+//! one. Then it is not a fault of the record: the partition waits (`build-too-old`), and a member of the earlier build leaves its
+//! group once members of the later build are in it.
 
 use std::collections::BTreeMap;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
@@ -16,19 +16,19 @@ use crate::failpoints::other_release;
 use crate::metrics;
 use crate::offsets::Claim;
 
-/// The number of this build's release. A build of a higher one may change what one of a lower one has set up, and not the other
-/// way round. It grows by one with each release, here.
+/// The number of this build's release; each release increases it by one. A build of a higher release may change what a lower one has
+/// set up, and not the other way round.
 const RELEASE: i32 = 2;
 
-/// What stands between the name of a client and its release.
+/// The text between a client's name and its release in the client id.
 const BEFORE_NUMBER: &str = "-r";
 
-/// The number of this build's release, or what a story takes for another build's.
+/// The number of this build's release, or the one that a failpoint sets.
 pub fn release() -> i32 {
     other_release().unwrap_or(RELEASE)
 }
 
-/// The later release that has set up the side of `connection` last, if one has.
+/// The release that has set up the database of `connection` last, if it is a later one.
 ///
 /// # Errors
 /// The database's.
@@ -36,7 +36,7 @@ pub async fn later(connection: &mut PgConnection) -> sqlx::Result<Option<i32>> {
     Ok(deployed::release(connection).await?.filter(|deployed| *deployed > release()))
 }
 
-/// Why this build goes no further, when a later release is deployed.
+/// The error when a later release is deployed.
 fn too_old(later: i32, what: &str) -> WorkError {
     WorkError::BuildTooOld(format!(
         "release {later} is deployed, and this build is of release {}: {what}",
@@ -44,7 +44,7 @@ fn too_old(later: i32, what: &str) -> WorkError {
     ))
 }
 
-/// Refuses to go on if a later release is deployed. Asked only when this build has met what it does not understand.
+/// An error if a later release is deployed. Checked only when this build has found data that it does not know.
 ///
 /// # Errors
 /// [`WorkError::BuildTooOld`].
@@ -55,7 +55,7 @@ pub(crate) async fn refuse_if_later(connection: &mut PgConnection, what: &str) -
     }
 }
 
-/// As [`refuse_if_later`], when one of these faults is of what another build may understand.
+/// As [`refuse_if_later`], if one of these faults is about something that a later build may know.
 pub(crate) async fn refuse_unknown<'f>(
     connection: &mut PgConnection,
     mut faults: impl Iterator<Item = &'f Fault>,
@@ -66,23 +66,23 @@ pub(crate) async fn refuse_unknown<'f>(
     }
 }
 
-/// What follows from a fault of what is stored: data that this build refuses, or that a later one has written.
+/// The error for stored data that this build cannot read: `BuildTooOld` if a later build may have written it, else `Refused`.
 pub(crate) async fn of_stored(connection: &mut PgConnection, fault: &Fault) -> WorkError {
     let unknown = refuse_unknown(connection, std::iter::once(fault)).await;
     unknown.err().unwrap_or_else(|| WorkError::Refused(fault.message.clone().into()))
 }
 
-/// The id of a client, by which processes of other builds see what release it is of.
+/// A client id that includes the release, so that processes of other builds can see it.
 pub(crate) fn client_id(name: &str) -> String {
     format!("{name}{BEFORE_NUMBER}{}", release())
 }
 
-/// The release of a client, as its id says.
+/// The release in a client id.
 fn of_client(id: &str) -> Option<i32> {
     id.rsplit_once(BEFORE_NUMBER)?.1.parse().ok()
 }
 
-/// The highest release of members of groups, if that is a later one.
+/// The highest release among the members of groups, if it is later than this build's.
 pub fn later_member(groups: &GroupList) -> Option<i32> {
     let members = groups.groups().iter().flat_map(GroupInfo::members);
     later_of(members.map(GroupMemberInfo::client_id), release())
@@ -99,19 +99,19 @@ fn waiting() -> MutexGuard<'static, BTreeMap<String, String>> {
     WAITING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// For people, what of this process's waits for a later build, and why.
+/// Texts for people: the partitions of this process that wait for a later build, and why.
 pub fn too_old_for() -> Vec<String> {
     waiting().iter().map(|(place, why)| format!("{place}: build-too-old: {why}")).collect()
 }
 
-/// A partition that waits for a later build, until this is dropped.
+/// Marks a partition as waiting for a later build until this is dropped.
 pub(crate) struct Waits {
     place: String,
     labels: [String; 4],
 }
 
 impl Waits {
-    /// Shown by `/readyz`, `/metrics` and `millrace status`.
+    /// Marks a partition; `/readyz`, `/metrics` and `millrace status` show it.
     pub(crate) fn at(Claim { group, topic, partition, applied, .. }: &Claim, why: &str) -> Self {
         let place = format!("{} at {topic}[{partition}]", group.own_name());
         waiting().insert(place.clone(), format!("{why} (offset {applied})"));

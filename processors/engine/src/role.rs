@@ -14,23 +14,23 @@ use crate::record::Record;
 /// The outcome of one record of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// It had its effect; a rejection is one.
+    /// The record had its effect. A rejection is one, too.
     Applied,
-    /// It had its effect before.
+    /// The record had its effect before.
     Duplicate,
-    /// Another record of its key comes first: one that is missing, waits itself or has just failed.
+    /// An earlier record of its key is missing, waits, or has just failed.
     Waits,
-    /// It is wrong in itself, and had no effect.
+    /// The record has a fault, and had no effect.
     Failed(Fault),
 }
 
 impl Outcome {
-    /// Whether the record is done.
+    /// Whether the record had its effect, now or before.
     pub(crate) fn is_done(&self) -> bool {
         matches!(self, Self::Applied | Self::Duplicate)
     }
 
-    /// Why it failed, if it has.
+    /// The fault, if the record failed.
     pub(crate) fn fault(&self) -> Option<&Fault> {
         match self {
             Self::Failed(fault) => Some(fault),
@@ -39,17 +39,17 @@ impl Outcome {
     }
 }
 
-/// The ordering keys of a batch of which a record has failed that may succeed later: the later records of them wait.
+/// The ordering keys of a batch with a failed record that may still succeed: later records of these keys wait.
 #[derive(Default)]
 pub(crate) struct Stuck<'r>(HashSet<&'r [u8]>);
 
 impl<'r> Stuck<'r> {
-    /// Whether a record is behind one that has failed.
+    /// Whether an earlier record of this record's key has failed.
     pub(crate) fn contains(&self, record: &Record) -> bool {
         !self.0.is_empty() && self.0.contains(record.ordering_key())
     }
 
-    /// The outcome of a record that fails: one that no later try can help need not wait for others.
+    /// The outcome of a record that fails. A hopeless one does not wait for earlier records.
     pub(crate) fn failed(&mut self, record: &'r Record, fault: Fault) -> Outcome {
         if fault.hopeless {
             return Outcome::Failed(fault);
@@ -66,44 +66,44 @@ impl<'r> Stuck<'r> {
 pub struct Folded {
     /// One for each record, in the order of the batch.
     pub outcomes: Vec<Outcome>,
-    /// What goes to Elasticsearch after the commit.
+    /// Documents to publish after the commit.
     pub documents: Vec<Document>,
-    /// Fills caches; called only once the commit is confirmed.
+    /// Fills caches; called only after the commit is confirmed.
     pub remember: Option<Box<dyn FnOnce() + Send>>,
 }
 
 /// Folds batches of one group's records.
 ///
-/// The worker guarantees: records of a key are folded in their order, each inside a transaction that also moves the
-/// offset behind it, and none that waits behind another; if anything fails, nothing of the transaction stays and
-/// [`forget`](Role::forget) is called before the next try. In return a role writes only through the given connection,
-/// changes its memory only in [`Folded::remember`], and applies no record of a key behind one that it fails.
+/// The worker guarantees: records of a key are folded in order, in a transaction that also moves the offset, and a record that
+/// waits behind another is not folded. If anything fails, the transaction is rolled back and [`forget`](Role::forget) is called
+/// before the next attempt. In return a role writes only through the given connection, changes its memory only in
+/// [`Folded::remember`], and applies no record after a failed one of the same key.
 #[async_trait]
 pub trait Role: Send + Sync + 'static {
     /// The consumer group.
     fn group(&self) -> &Group;
 
-    /// The database whose rows the group's offsets guard.
+    /// The database that the role writes, which also has the group's offsets.
     fn database(&self) -> &Pool;
 
-    /// The index that documents go to, when the role publishes.
+    /// The index of the documents, if the role publishes.
     fn index(&self) -> Option<&str> {
         None
     }
 
-    /// Whether a record carries its place in the order of its key (an event's version). Then the role finds what is next,
-    /// missing or a duplicate; else the offset is the order, and the role gets only what is next.
+    /// Whether records have a version, which gives the order within their key. Then the role determines which record is next,
+    /// missing or a duplicate. Otherwise the offset is the order, and the role gets no record that must wait.
     fn versioned(&self) -> bool {
         false
     }
 
-    /// Whether what is behind a dead record waits until that is redriven or discarded.
+    /// Whether later records of a key wait until a dead letter is redriven or discarded.
     fn waits_behind_dead(&self) -> bool {
         self.versioned()
     }
 
-    /// Sets the ordering keys of records, where those are not their own keys. Called only while a key of their topic is
-    /// blocked, or when one of them was not simply applied: [`fold`](Role::fold) may have set it by then.
+    /// Sets the ordering keys of records for which it is not the Kafka key. Called only while a key of their topic is blocked, or
+    /// when one of them did not simply apply; [`fold`](Role::fold) may have set it by then.
     ///
     /// # Errors
     /// [`WorkError`].
@@ -125,8 +125,8 @@ pub trait Role: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Corrects the receipts of records that were parked: when they arrived, and how often they were tried. Called before
-    /// their parked rows are removed.
+    /// Corrects arrival time and number of attempts in the receipts of records that were parked. Called before their parked rows
+    /// are removed.
     ///
     /// # Errors
     /// [`WorkError`].
@@ -134,7 +134,7 @@ pub trait Role: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Goes on as if a record had been applied: an operator has discarded it.
+    /// Treats a discarded record as applied.
     ///
     /// # Errors
     /// [`WorkError`].
@@ -142,8 +142,8 @@ pub trait Role: Send + Sync + 'static {
         Ok(())
     }
 
-    /// The documents that an applied batch changed, as they are now: what may be missing in Elasticsearch after a
-    /// crash between commit and publishing.
+    /// The current documents of the rows that an applied batch changed. After a crash between commit and publishing, Elasticsearch
+    /// may not have them.
     ///
     /// # Errors
     /// [`WorkError`].
@@ -151,7 +151,7 @@ pub trait Role: Send + Sync + 'static {
         Ok(Vec::new())
     }
 
-    /// The documents of the rows with these keys, as they are now; reads only. Keys without a row are left out.
+    /// The current documents of the rows with these keys; reads only. Keys without a row are left out.
     ///
     /// # Errors
     /// [`WorkError`].

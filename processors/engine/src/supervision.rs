@@ -1,8 +1,8 @@
-//! Panics: each is logged with its place, counted and shown by `/readyz`, and the task is restarted, later each time.
+//! Panics: each is logged with its place in the code, counted and shown by `/readyz`, and the task is restarted after a growing
+//! delay.
 //!
-//! A panic is a bug of this program. It may cost the task in which it happened, and nothing else: a record whose fold
-//! panics is isolated like one that Postgres refuses; after any other panic in a member of a group that member leaves and
-//! joins again.
+//! A panic is a bug of this program. It must affect only its task: a record whose fold panics is isolated like one that Postgres
+//! refuses; after any other panic in a member, that member leaves its group and joins again.
 
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -18,21 +18,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics;
 
-/// The delay before a task that has panicked is restarted; twice as long after each further panic.
+/// The delay before a task is restarted after a panic; it doubles with each further panic.
 const DELAY_MIN: Duration = Duration::from_secs(1);
 const DELAY_MAX: Duration = Duration::from_secs(60);
-/// A task that has not panicked for so long since its restart is healthy.
+/// A task that has not panicked for this long since its restart is healthy.
 const HEALTHY_AFTER: Duration = Duration::from_secs(30);
 
 thread_local! {
-    /// Where this thread panicked last: a caught panic does not say.
+    /// The place of this thread's last panic, which a caught panic does not include.
     static PLACE: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
 /// A panic that was caught.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Panic {
-    /// What it says.
+    /// Its message.
     pub message: String,
     /// Source file and line.
     pub place: String,
@@ -44,12 +44,12 @@ impl std::fmt::Display for Panic {
     }
 }
 
-/// Logs every panic of the process with its place, as a line of the log like any other.
+/// Logs every panic of the process with its place, in the format of the log.
 pub fn log_panics() {
     set_hook(Box::new(|info| {
         let place = info.location().map(ToString::to_string).unwrap_or_default();
         let thread = std::thread::current();
-        // Only when `RUST_BACKTRACE` asks for it.
+        // Captures only with `RUST_BACKTRACE`.
         let backtrace = Backtrace::capture();
         let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
         let (thread, message) = (thread.name().unwrap_or_default(), text(info.payload()));
@@ -68,7 +68,7 @@ fn panic_of(task: &str, payload: &(dyn Any + Send)) -> Panic {
     Panic { message: text(payload), place: PLACE.with_borrow(Clone::clone) }
 }
 
-/// Runs to the end or to a panic, which is counted as one of `task`.
+/// Runs a future; a panic is caught and counted for `task`.
 ///
 /// # Errors
 /// [`Panic`].
@@ -84,7 +84,7 @@ pub fn caught_at_once<T>(task: &str, work: impl FnOnce() -> T) -> Result<T, Pani
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| panic_of(task, &*payload))
 }
 
-/// Over all tasks of one group in this process: when one panics, all of them leave.
+/// Supervises the tasks of one group in this process: when one panics, all of them end.
 #[derive(Debug, Clone)]
 pub struct Watch {
     leave: CancellationToken,
@@ -93,33 +93,33 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Its tasks leave at the latest with `stop`.
+    /// The tasks end at the latest when `stop` is cancelled.
     pub fn new(stop: &CancellationToken) -> Self {
         Self { leave: stop.child_token(), panicked: Arc::default(), gives_way: Arc::default() }
     }
 
-    /// Cancelled when all tasks are to leave.
+    /// A token that is cancelled when all tasks must end.
     pub fn leave(&self) -> &CancellationToken {
         &self.leave
     }
 
-    /// The first panic, for which they left.
+    /// The first panic, because of which the tasks ended.
     pub fn panicked(&self) -> Option<&Panic> {
         self.panicked.get()
     }
 
-    /// Lets all tasks leave, since a build of a later release is in the group and this one cannot go on.
+    /// Ends all tasks because a member of a later release is in the group and this build cannot process the next record.
     pub(crate) fn give_way(&self, why: &str) {
         let _ = self.gives_way.set(why.to_owned());
         self.leave.cancel();
     }
 
-    /// Why they left to a later build, if they did.
+    /// The reason for [`give_way`](Self::give_way), if it was called.
     pub fn gave_way(&self) -> Option<&str> {
         self.gives_way.get().map(String::as_str)
     }
 
-    /// Runs one of its tasks; `None` when it panics.
+    /// Runs a task of the group; `None` when it panics.
     pub async fn over<T>(&self, task: &str, work: impl Future<Output = T>) -> Option<T> {
         let panicked = |panic| {
             let _ = self.panicked.set(panic);
@@ -151,7 +151,7 @@ impl Restarts {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a panic; the delay before the restart.
+    /// Records a panic and returns the delay before the restart.
     pub fn note(&self, what: &str, panic: &Panic) -> Duration {
         self.note_at(Instant::now(), what, panic)
     }
@@ -160,7 +160,7 @@ impl Restarts {
         let mut all = self.all();
         let times = all.get(what).filter(|last| !last.is_healthy(now)).map_or(0, |last| last.times) + 1;
         let delay = DELAY_MIN.saturating_mul(1 << (times - 1).min(16)).min(DELAY_MAX);
-        tracing::error!(what, %panic, times, delay_ms = delay.as_millis(), "it panicked and is restarted after a delay");
+        tracing::error!(what, %panic, times, delay_ms = delay.as_millis(), "a task panicked and is restarted after a delay");
         let restart = Restart { panic: panic.clone(), times, not_before: now + delay };
         all.insert(what.to_owned(), restart);
         delay
@@ -171,7 +171,7 @@ impl Restarts {
         self.all().get(what).is_none_or(|restart| restart.not_before <= Instant::now())
     }
 
-    /// For people, the panics of tasks that are not known to be healthy again.
+    /// Texts for people: the panics of tasks that are not healthy again yet.
     pub fn recent_panics(&self) -> Vec<String> {
         self.recent_panics_at(Instant::now())
     }
@@ -186,7 +186,7 @@ impl Restarts {
     }
 }
 
-/// Runs a task to its end, again after each panic, unless `stop` comes first.
+/// Runs a task to its end and restarts it after each panic, unless `stop` is cancelled first.
 pub async fn restarted<F: Future<Output = ()>>(
     what: &str,
     restarts: &Restarts,

@@ -1,4 +1,4 @@
-//! The one loop: take what has arrived, fold it, commit states, outputs and the offsets together.
+//! The work on one partition: a batch of records is folded, and states, outputs and the offset are committed in one transaction.
 
 mod aborted;
 mod batch;
@@ -27,8 +27,8 @@ use crate::{metrics, release};
 pub(crate) use batch::{Ended, Share, alone, together};
 use parts::{after, before, extract_below, within};
 
-/// The most bytes of records in one transaction, unless one record alone is larger: what is made of a record on its way into
-/// Postgres and Elasticsearch takes its size in memory several times.
+/// Bytes of records in one transaction, at most, unless a single record is larger. A record takes several times its size in
+/// memory on its way into Postgres and Elasticsearch.
 pub(crate) const BATCH_BYTES_MAX: usize = 2 << 20;
 
 /// Whether this process is still a member of the Kafka group. Asked before a partition is claimed again.
@@ -38,13 +38,13 @@ pub(crate) type StillOurs = Arc<dyn Fn(Claim) -> BoxFuture<'static, bool> + Send
 /// for such a build.
 pub(crate) type LaterMember = Arc<dyn Fn() -> BoxFuture<'static, Option<i32>> + Send + Sync>;
 
-/// Where the documents of a partition go, and how far they are there.
+/// The publisher of a partition's documents, and the offset that it has reached.
 pub(crate) struct Publishing {
     pub(crate) publisher: Arc<PublisherHandle>,
     pub(crate) mark: Arc<Mark>,
 }
 
-/// What works on one partition, as long as its claim is not lost. It rests while no batch has records of the partition.
+/// Works on one partition until its claim is lost. Idle while no batch has records of the partition.
 pub(crate) struct Worker {
     pub(crate) retries: Retries,
     pub(crate) lane: Lane,
@@ -52,29 +52,29 @@ pub(crate) struct Worker {
     pub(crate) publishing: Option<Publishing>,
     pub(crate) still_ours: StillOurs,
     pub(crate) later_member: LaterMember,
-    /// The last applied offset of this worker, for Kafka's copy of the offset.
+    /// The claim with the applied offset, for the mirror in Kafka.
     pub(crate) position: watch::Sender<Claim>,
     pub(crate) stop: CancellationToken,
-    /// Lets all of this group in this process leave; `run` looks before it joins again.
+    /// Makes this process's member leave the group; `run` checks the reason before it joins again.
     pub(crate) watch: Watch,
-    /// The next try stays below this offset.
+    /// The next attempt takes records below this offset only.
     pub(crate) reach: i64,
-    /// Taken with a batch, for its first try.
+    /// The permit of a batch, held during its first attempt.
     pub(crate) permit: Option<Permit>,
 }
 
-/// What the worker does after a try at a batch.
+/// What the worker does after an attempt at a batch.
 enum Next {
     Done,
     Again,
     GiveBack,
 }
 
-/// What a worker waits before it tries a batch again.
+/// The delays of a worker before it tries a batch again.
 struct Delays {
     outage: Backoff,
     contention: Backoff,
-    /// While the next record is for a later build.
+    /// Set while the next record needs a later build.
     too_old: Option<release::Waits>,
 }
 
@@ -85,8 +85,8 @@ impl Delays {
 }
 
 impl Worker {
-    /// Waits until every wake-up copy of a batch is due; false when stopped. All copies of a topic wait equally long, so they
-    /// are due in order.
+    /// Waits until every wake-up copy of a batch is due; false when stopped. All copies of a topic have the same delay, so they
+    /// are due in the order of their offsets.
     async fn when_due(&self, copies: &[Record]) -> bool {
         let due = copies.iter().map(|copy| self.retries.due(copy)).max().unwrap_or_default();
         tokio::select! {
@@ -95,7 +95,7 @@ impl Worker {
         }
     }
 
-    /// The publisher was fenced while there was nothing to apply: claims again, so that it can go on.
+    /// Claims the partition again after its publisher was fenced while there were no records to apply.
     pub(crate) async fn recover(&mut self) -> bool {
         self.aborted("fenced", "another epoch has claimed the partition");
         self.retries.role.forget();
@@ -108,8 +108,9 @@ impl Worker {
         true
     }
 
-    /// Moves beyond markers of transactions, records of aborted ones, and gaps: they are no records, and tools that compare
-    /// offsets would wait for them for ever. When it fails, the next call is within a second.
+    /// Moves the applied offset beyond offsets without a readable record: transaction markers, records of aborted transactions,
+    /// and gaps. Tools that compare offsets would otherwise show a lag for ever. After a failure it is called again within a
+    /// second.
     pub(crate) async fn pass_over(&mut self, to: i64) -> bool {
         if to <= self.claim.applied || failpoints::broken(failpoints::mechanism::NO_RECORD) {
             return true;
@@ -123,7 +124,7 @@ impl Worker {
         match moved.await {
             Ok(()) => self.moved(to, published, Vec::new()).await,
             Err(WorkError::Fenced) => return self.recover().await,
-            Err(error) => tracing::debug!(%error, "not moved beyond what is no record"),
+            Err(error) => tracing::debug!(%error, "applied offset not moved beyond offsets without a record"),
         }
         true
     }
@@ -132,7 +133,7 @@ impl Worker {
         self.publishing.as_ref().map(|publishing| publishing.mark.acknowledged())
     }
 
-    /// A batch has moved the offsets: everything below `to` is applied.
+    /// Takes over the offsets of a committed batch: everything below `to` is applied.
     fn applied(&mut self, to: i64, published: Option<i64>) {
         self.claim.applied = to;
         if let (Some(Publishing { mark, .. }), Some(published)) = (&self.publishing, published) {
@@ -141,7 +142,7 @@ impl Worker {
         self.position.send_replace(self.claim.clone());
     }
 
-    /// After a commit: what the records below `to` changed is to be published.
+    /// After a commit: takes over the offsets and hands the batch's documents to the publisher.
     async fn moved(&mut self, to: i64, published: Option<i64>, documents: Vec<Document>) {
         self.applied(to, published);
         self.publish(to, documents).await;
@@ -153,11 +154,11 @@ impl Worker {
         }
     }
 
-    /// Applies a batch; false when the partition is to be given back.
+    /// Applies a batch; false when the partition must be given back.
     async fn work(&mut self, mut batch: Vec<Record>) -> bool {
         let applied_before: Vec<Record> = extract_below(&mut batch, self.claim.applied);
         if !applied_before.is_empty() {
-            // Elasticsearch may be slow: other workers need not wait for that.
+            // Publishing may wait for Elasticsearch; other workers need the permit meanwhile.
             self.permit = None;
         }
         let answered = extract_below(&mut batch, self.answered_below());
@@ -166,7 +167,7 @@ impl Worker {
             && self.apply(&batch, None).await
     }
 
-    /// Below this offset records are read again that were answered, though the ledger may have no row of them any more.
+    /// Records below this offset were answered before a reset, and retention may have removed their ledger rows.
     fn answered_below(&self) -> i64 {
         match self.lane {
             Lane::Source if !failpoints::broken(failpoints::mechanism::PRUNED_MARK) => {
@@ -176,7 +177,7 @@ impl Worker {
         }
     }
 
-    /// Moves beyond records that were answered long ago.
+    /// Skips records that were answered before retention's mark.
     async fn pass_answered(&mut self, answered: &[Record]) -> bool {
         let Some(last) = answered.last() else { return true };
         let (Claim { group, topic, partition, .. }, records) = (&self.claim, answered.len());
@@ -188,13 +189,13 @@ impl Worker {
             partition,
             to,
             records,
-            "read again: answered long ago, passed over"
+            "records were read again after a reset and skipped: they were answered long ago"
         );
         self.pass_over(to).await
     }
 
-    /// Applies a batch however many tries it takes; with a fault, makes its only record a dead letter instead, or leaves it
-    /// where it is when it is a wake-up copy.
+    /// Applies a batch, with as many attempts as it takes. With a `fault`, the batch is one record that Postgres refuses: it
+    /// becomes a dead letter, and a wake-up copy is skipped.
     fn apply<'w>(&'w mut self, batch: &'w [Record], fault: Option<Fault>) -> BoxFuture<'w, bool> {
         Box::pin(async move {
             let (mut delays, mut most) = (Delays::new(), batch.len());
@@ -211,7 +212,7 @@ impl Worker {
                     most = pending.len().div_ceil(2);
                 }
                 if let (Err(WorkError::BuildTooOld(_)), 2..) = (&outcome, pending.len()) {
-                    // What comes before it can still be applied.
+                    // The records before it can still be applied.
                     self.retries.role.forget();
                     continue;
                 }
@@ -225,7 +226,7 @@ impl Worker {
                 match self.after_attempt(outcome, &mut delays).await {
                     Next::Done => delays = Delays::new(),
                     Next::GiveBack => return false,
-                    // A commit whose answer was lost shows only now, by the offset of the new claim.
+                    // When the answer to a commit was lost, only the offset of the new claim shows that it was committed.
                     Next::Again if !self.republish(before(pending, self.claim.applied)).await => {
                         return false;
                     }
@@ -235,7 +236,7 @@ impl Worker {
         })
     }
 
-    /// Bisects a batch of which at least one record has this fault.
+    /// Bisects a batch in which at least one record has this fault.
     async fn isolate(&mut self, batch: &[Record], fault: Fault) -> bool {
         self.retries.role.forget();
         let (left, right) = batch.split_at(batch.len() / 2);
@@ -245,14 +246,14 @@ impl Worker {
         self.apply(left, None).await && self.apply(right, None).await
     }
 
-    /// Of one try at a batch.
+    /// The tracing span of one attempt at a batch.
     fn span(&self, batch: &[Record]) -> Span {
         let Claim { group, topic, partition, applied, .. } = &self.claim;
         let to = batch.last().map(|record| record.offset + 1);
         tracing::debug_span!("batch", group = %group.own_name(), topic, partition, from = applied, to, records = batch.len())
     }
 
-    /// One try: everything in one transaction that begins with the fence.
+    /// One attempt: a transaction that begins with the fence and has everything that follows from the batch.
     async fn attempt(&mut self, batch: &[Record], refused: Option<&Fault>) -> Result<(), WorkError> {
         let started = Instant::now();
         let Some(last) = batch.last() else { return Ok(()) };
@@ -282,7 +283,7 @@ impl Worker {
         let mut transaction = batch::begin(self.retries.role.database(), &[step]).await?;
         let settled = match self.lane {
             Lane::Source => self.retries.settle(&mut transaction, at, &records, refused).await?,
-            // The sweep wakes its blocking record again, and the others need not wait for that.
+            // The copy is skipped: the sweep wakes its blocking record again.
             Lane::Retry if refused.is_some() => Settled::default(),
             Lane::Retry => self.retries.settle_wake_ups(&mut transaction, at, &records).await?,
         };
@@ -290,7 +291,7 @@ impl Worker {
         Ok(settled)
     }
 
-    /// Sends documents again whose batch was committed by a process that may have died before it published them.
+    /// Publishes the documents of records that a process committed and may not have published before it died.
     async fn republish(&mut self, batch: &[Record]) -> bool {
         let (Some(last), Some(_)) = (batch.last(), &self.publishing) else { return true };
         let mut delays = Delays::new();

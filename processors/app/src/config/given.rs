@@ -72,10 +72,7 @@ impl Given {
             Origin::Environment(_) => format!("{} ({now})", variable(new)),
             _ => now,
         };
-        Some(format!(
-            "`{old}` ({}) is called {now} now; the old name goes with the next release",
-            self.origin
-        ))
+        Some(format!("`{old}` ({}) is called {now} now; a later release removes the old name", self.origin))
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the command line says of the configuration.
+//! Options of the command line that give settings.
 
 use std::path::PathBuf;
 
@@ -8,28 +8,28 @@ use super::given::Given;
 use super::origin::Origin;
 use crate::output::Format;
 
-/// Under what help shows them, behind a command's own options.
+/// The heading of these options in the help of each command.
 pub const GLOBAL: &str = "Global options";
 
 /// Options of every command.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Global {
-    /// A TOML file with configuration [default: millrace.toml, when it is there]
+    /// A TOML file with settings [default: millrace.toml, if it exists]
     #[arg(long, global = true, value_name = "FILE", env = "MILLRACE_CONFIG", help_heading = GLOBAL)]
     pub config: Option<PathBuf>,
-    /// Name of the instance; two share one stack [default: millrace]
+    /// Name of the instance; several can share one stack [default: millrace]
     #[arg(long, short, global = true, value_name = "NAME", help_heading = GLOBAL)]
     pub namespace: Option<String>,
-    /// Sets something, such as kafka.session_timeout=30s; `millrace config show` lists all settings
+    /// Set a setting, such as kafka.session_timeout=30s; `millrace config show` lists all settings
     #[arg(long = "set", value_name = "SETTING=VALUE", help_heading = GLOBAL)]
     pub set: Vec<String>,
-    /// How data is printed
+    /// The format of the output
     #[arg(long, global = true, value_enum, default_value_t, help_heading = GLOBAL)]
     pub format: Format,
 }
 
 impl Global {
-    /// The settings that the command line gives, the later ones stronger.
+    /// The settings that the command line gives; a later one overrides an earlier one.
     ///
     /// # Errors
     /// When `--set` is not `SETTING=VALUE` or names no setting.

@@ -21,7 +21,7 @@ const DEFAULT_FILE: &str = "millrace.toml";
 pub struct Loaded {
     /// What is in force.
     pub config: Config,
-    /// What the operator should change before the next release.
+    /// Warnings: former names that a later release removes.
     pub warnings: Vec<String>,
     sources: Figment,
 }

@@ -14,21 +14,21 @@ use super::{environment, variable};
 const AGAIN: &str = "MILLRACE_WRITE_PAGES=1 cargo test -p millrace --lib config::page";
 
 const HEAD: &str = "\
-What is not set has its default. `millrace config show` prints what is in force and where each value comes from,
-`millrace config check` whether it can be used.
+For operators: every setting with its default and its meaning. `millrace config show` prints the values in force and where
+each comes from; `millrace config check` checks whether `millrace run` could start with them.
 
-- **Sources**, the first that gives a setting: a flag (`--set kafka.brokers=k1:9092`), the environment
+- **Sources**, in order of precedence: a flag (`--set kafka.brokers=k1:9092`), the environment
   (`MILLRACE_KAFKA__BROKERS`, with `__` for each dot), the file (`--config FILE`, else `millrace.toml`), the default.
 - **Durations** have units: `500ms`, `20s`, `5m`, `12h`, `30d`; **sizes** too: `512KiB`, `40MiB`.
-- **Lists** are written `[\"1s\", \"10s\"]`, **entries** `{\"fulfilment.deadline\" = \"5m\"}`, or one by one:
-  `--set sagas.timers.fulfilment.deadline=5m`.
+- **Lists** are written `[\"1s\", \"10s\"]`; in a flag or a variable of the environment also `1s,10s`.
+- **Entries** are written `{\"fulfilment.deadline\" = \"5m\"}`, or one at a time: `--set sagas.timers.fulfilment.deadline=5m`.
 - **Secrets** are better in files than in variables; they are never printed.
 ";
 
 const BEFORE: &str = "\
-## Names that settings had
+## Former names of settings
 
-They work in this release, each with a warning, and not in the next. Numbers under them have the unit that the name says;
+They still work, each with a warning; a later release removes them. Numbers under them have the unit that the name says;
 `-1` of a retention is `forever`, `0` of `audit_every_s` is `never`.
 
 | before | now |
@@ -103,8 +103,8 @@ fn rows(structs: &BTreeMap<String, Fields>, parent: &str, of: &str, explained: &
 fn page() -> (String, Vec<String>) {
     const TABLE: &str = "| setting | default | |\n|---|---|---|\n";
     let (structs, mut explained) = (structs(), Vec::new());
-    let note = format!("Made from `processors/ops/src/config/`; `{AGAIN}` makes it again.");
-    let mut text = format!("# Configuration\n\n{note}\n\n{HEAD}\n## The instance\n\n{TABLE}");
+    let note = format!("Generated from `processors/ops/src/config/` by `{AGAIN}`.");
+    let mut text = format!("# Configuration\n\n{HEAD}\n{note}\n\n## The instance\n\n{TABLE}");
     text += &rows(&structs, "", "Config", &mut explained);
     for (component, kind, doc) in structs["Config"].iter().filter(|(name, ..)| is_component(name)) {
         text += &format!("\n## `{component}`\n\n{doc}\n\n{TABLE}");

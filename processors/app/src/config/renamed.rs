@@ -1,4 +1,4 @@
-//! The flat names that settings had, which still work in this release.
+//! The former, flat names of settings. They still work, with a warning.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `millrace config`: what is in force, and where it comes from.
+//! `millrace config`: the values in force, and where each comes from.
 
 use clap::{Args, Subcommand};
 use millrace_ops::failure::Failure;
@@ -8,25 +8,26 @@ use super::names::{below, is_component, names, unknown};
 use super::{Loaded, Origin};
 use crate::output::{self, Format, Table};
 
-/// What the help says of settings.
+/// The help's explanation of settings.
 pub const HELP: &str = "\
-A setting has the value of the first of these that gives it:
+The value of a setting is the first that is given by:
   1. a flag: --set kafka.brokers=k1:9092,k2:9092; --namespace
-  2. the environment: MILLRACE_KAFKA__BROKERS, with __ for each dot; then those without prefix:
+  2. the environment: MILLRACE_KAFKA__BROKERS, with __ for each dot; then the variables without prefix:
      KAFKA_BROKERS, WRITE_DATABASE_URL, READ_DATABASE_URL, WRITE_DATABASE_PASSWORD_FILE,
      READ_DATABASE_PASSWORD_FILE, ELASTICSEARCH_URL, SCHEMA_REGISTRY_URL, CONNECT_URL
   3. the file: --config FILE, else millrace.toml here: `brokers = \"k1:9092\"` in the table [kafka]
   4. its default
 
 Durations have units: 500ms, 20s, 5m, 12h, 30d; sizes too: 512KiB, 40MiB. Lists are written
-[\"1s\", \"10s\"], entries {\"fulfilment.deadline\" = \"5m\"}, or one by one:
---set sagas.timers.fulfilment.deadline=5m. docs/configuration.md explains every setting.
+[\"1s\", \"10s\"], in flags and the environment also 1s,10s. Entries are written
+{\"fulfilment.deadline\" = \"5m\"}, or one at a time: --set sagas.timers.fulfilment.deadline=5m.
+docs/configuration.md explains every setting.
 
 Examples:
   millrace config show                       every setting
   millrace config show kafka postgres.write  only these
-  millrace config show --changed             only what is not the default
-  millrace config check --config next.toml   whether `run` could start; exit code 2 and why, when not
+  millrace config show --changed             only settings that differ from the default
+  millrace config check --config next.toml   check whether `run` could start; exit code 2 and the reason if not
 
 Passwords, tokens and Kafka's properties are shown as ***.";
 
@@ -47,7 +48,7 @@ pub struct Options {
     /// Only these settings or components, such as kafka or postgres.write.url
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
-    /// Only what is not the default
+    /// Only settings that differ from the default
     #[arg(long)]
     pub changed: bool,
 }

@@ -8,31 +8,32 @@ use millrace_ops::moment;
 
 /// What dead letters are.
 pub const HELP: &str = "\
-A record that fails is tried again a few times, then it is a dead letter: a row in the ledger of its side, its bytes on
-the topic <topic>.<group>.dlq. Its id says the side and the row: w12 is a command (write side), r7 an event that a view
-could not fold (read side). Behind a view's dead letter its stream waits until the letter is redriven or discarded.
+A record that fails is retried a few times, then it becomes a dead letter: a row of the table `dead_letter` of its side and a
+record on the topic <topic>.<group>.dlq. Its id has the side and the row: w12 is on the write side (commands, sagas,
+effects), r7 is an event that a view could not fold (read side). A view applies no further event of the dead letter's stream
+until the letter is redriven or discarded.
 
-The usual way: find the letters, look at one, remove the cause, try it, redrive.
+Usual steps: find the letters, look at one, remove the cause, try it, redrive.
   millrace dlq list --since 1d
   millrace dlq show w12
   millrace dlq redrive w12 --dry-run
   millrace dlq redrive w12 --why \"the customer is registered now\"
 
-`millrace run` must be running for a redriven record to be processed. Every change is in the table audit of its side.";
+`millrace run` must run for a redriven record to be processed. `millrace audit list` shows every change.";
 
 /// What to do with dead letters.
 #[derive(Debug, Subcommand)]
 pub enum Action {
     /// List dead letters, the newest first
     List(List),
-    /// Show a dead letter: its ledger row, its headers and its value as JSON
+    /// Show a dead letter: its row, its headers and its value as JSON
     Show {
         /// The letter's id, such as w12 or r7
         id: Id,
     },
-    /// Give the records of dead letters to their groups again, with all their tries
+    /// Give the records of dead letters to their groups again, with all their attempts
     Redrive(Redrive),
-    /// Give dead letters up: what waits behind them goes on without them
+    /// Give dead letters up: the records that wait behind them are processed without them
     Discard(Discard),
 }
 
@@ -63,7 +64,7 @@ pub struct List {
     /// Which letters.
     #[command(flatten)]
     pub filters: Filters,
-    /// What was done about them
+    /// Only letters with this status
     #[arg(long, value_enum, default_value_t)]
     pub status: Status,
     /// At most this many
@@ -73,26 +74,26 @@ pub struct List {
 
 const LIST_HELP: &str = "\
 Examples:
-  millrace dlq list                                   everything that is dead, both sides
+  millrace dlq list                                   all open dead letters of both sides
   millrace dlq list --group commands --code reference-not-found --since 1h
   millrace dlq list --key 10248 --status all          the history of one key";
 
-/// What was done about a letter.
+/// The status of a letter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum Status {
-    /// Nothing yet.
+    /// Open: neither redriven nor discarded.
     #[default]
     Dead,
     /// Its record was given to its group again.
     Redriven,
     /// It was given up.
     Discarded,
-    /// Whatever was done.
+    /// Any status.
     All,
 }
 
 impl Status {
-    /// As letters have it; `None` for all.
+    /// The status in the table; `None` for all.
     pub fn of_letters(self) -> Option<dead_letters::Status> {
         match self {
             Status::Dead => Some(dead_letters::Status::Dead),
@@ -110,7 +111,7 @@ impl From<&Filters> for dead_letters::Filters {
     }
 }
 
-/// Which letters to change: some by their ids, or all dead ones that fit the filters.
+/// Which letters to change: those with these ids, or all open ones that match the filters.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("which").multiple(true).required(true).args(WHICH))]
 pub struct Which {
@@ -152,10 +153,10 @@ pub struct Redrive {
     /// Why, for the audit
     #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]
     pub why: Option<String>,
-    /// Change nothing: try each record by itself and show what would follow
+    /// Change nothing: try each record separately and show the result
     #[arg(long)]
     pub dry_run: bool,
-    /// At most this many a second [default: as fast as it goes]
+    /// At most this many per second [default: no limit]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub rate: Option<u32>,
 }
@@ -169,22 +170,22 @@ impl Redrive {
 
 const REDRIVE_HELP: &str = "\
 Examples:
-  millrace dlq redrive w12 --dry-run                  what would follow: events, rows, or the same failure again
+  millrace dlq redrive w12 --dry-run                  the result if it was redriven: events, rows, or the same failure
   millrace dlq redrive w12 w13 --why \"the customer is registered now\"
   millrace dlq redrive --group orders --code refused-by-database --rate 50 --why \"the column is wider now\"
 
-Each letter is redriven by itself, so that an interrupted redrive can simply be run again; one that was redriven or
-discarded before is left alone. A redriven record waits at its place in its key, before the key's later records. When it
-fails again after all its tries, it is a new dead letter.
+Each letter is redriven in its own transaction: run an interrupted redrive again, and letters that are already redriven or
+discarded are skipped. A redriven record is processed before later records of its key. When it fails again after all its
+attempts, it becomes a new dead letter.
 
-A record that was too large for its dead letter topic is read where it came from, for as long as it is there; `dlq show`
+A record that was too large for its dead letter topic is read from its source topic, as long as that keeps it; `dlq show`
 says so.
 
-A document that Elasticsearch refused (code document-refused) is sent again as its row is now, or as its event of the
-outbox says; when it is refused again, its letter stays.
+A document that Elasticsearch refused (code document-refused) is built again from its current row, or from its event in the
+outbox, and sent; when it is refused again, its letter stays open.
 
-Exit code 1 when a letter could not be redriven; the others are. With --dry-run when one of them would fail again, wait, or
-could not be tried.";
+Exit code 1 when a letter could not be redriven; the others are. With --dry-run when a record would fail again, would wait,
+or could not be tried.";
 
 /// Options of `dlq discard`.
 #[derive(Debug, Args)]
@@ -214,8 +215,8 @@ Examples:
   millrace dlq discard r7 --why \"a test order, it was never placed\"
   millrace dlq discard --topic millrace.cmd.orders.v1 --code undecodable --why \"sent by a broken client, sent again since\"
 
-The view goes on as if it had had the record: what it says about that stream may be wrong from then on. The letter stays
-in the ledger as discarded, its bytes stay on the dead letter topic.";
+The group continues as if it had applied the record; the view's rows of that stream may be wrong from then on. The letter
+stays in the table `dead_letter` as discarded, and its record stays on the dead letter topic.";
 
 #[cfg(test)]
 mod tests {

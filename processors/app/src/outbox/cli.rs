@@ -7,7 +7,7 @@ use uuid::Uuid;
 /// What to do with the outbox.
 #[derive(Debug, Subcommand)]
 pub enum Action {
-    /// Let the connector go on past a row that it cannot carry
+    /// Skip a row that the connector cannot carry
     Skip(Skip),
 }
 
@@ -17,33 +17,34 @@ pub enum Action {
 pub struct Skip {
     /// The row's id in the table `outbox`
     pub id: Uuid,
-    /// Why, for the table `audit`
+    /// Why, for the audit
     #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]
     pub why: Option<String>,
-    /// Who, for the table `audit` [default: the user]
+    /// Who does it, for the audit [default: the user's name]
     #[arg(long, value_name = "NAME")]
     pub who: Option<String>,
-    /// Change nothing: show the row and what the connector says
+    /// Change nothing: show the row and the connector's error
     #[arg(long)]
     pub dry_run: bool,
-    /// How long the connector may take to carry what is behind the row
+    /// How long the connector may take to carry the rows after the skipped one
     #[arg(long, value_parser = moment::span, value_name = "TIME", default_value = "5m")]
     pub patience: Span,
 }
 
 const SKIP_HELP: &str = "\
-For a connector that has failed and fails again after each restart, because Kafka does not take a row: `millrace status` says
-so, and nothing behind the row reaches Kafka. Raise the topic's limit first if the row is only a little too large
-(connectors/README.md, Sizes). Which rows are the largest:
+For a connector that fails again after each restart because Kafka refuses a row: `millrace status` shows the error, and no later
+row reaches Kafka. If the row is only a little too large, raise the topic's limit instead (connectors/README.md, Sizes). The
+largest rows:
   SELECT id, topic, aggregateid, version, octet_length(payload) FROM outbox ORDER BY 5 DESC LIMIT 5
 
-If the topic takes the row from Millrace itself, it is emitted, and nothing is lost. Else its topic has a record without value
-in its place, with the row's key and headers, from then on for `millrace verify` too. Whatever reads the topic has it as a dead letter:
-a view's stream waits there until the letter is discarded, and goes on without the event. The write side keeps the event.
+If Kafka accepts the row from Millrace's own producer, it is written to the topic and nothing is lost. Otherwise a record without
+value, with the row's key and headers, is written in its place, and `millrace verify` accepts it from then on. For every group
+that reads the topic the record is a dead letter: a view applies no further event of that stream until the letter is
+discarded, then continues without the event. The write side keeps the event.
 
-Meanwhile Connect leaves out every row that Kafka does not take (errors.tolerance=all); `millrace verify` names them. Does not
-work where Connect's workers have exactly.once.source.support. When this command is killed, `millrace setup` makes the connector
-strict again, and the same command goes on.
+While the command runs, Connect skips every row that Kafka refuses (errors.tolerance=all); `millrace verify` names them. The
+command does not work when Connect's workers have exactly.once.source.support. If it is killed, `millrace setup` sets
+errors.tolerance to none again, and the same command continues.
 
 Examples:
   millrace outbox skip 0197b2a4-0000-7000-8000-000000000000 --dry-run

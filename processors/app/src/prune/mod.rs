@@ -1,4 +1,4 @@
-//! `millrace prune`: removes now what `millrace run` removes by itself.
+//! `millrace prune`: removes old rows at once, which `millrace run` removes at intervals.
 
 use clap::{Args, ValueEnum};
 use millrace_ops::config::Config;
@@ -12,31 +12,31 @@ use crate::output::{self, Format, Table};
 use crate::progress::Terminal;
 
 const HELP: &str = "\
-Removes rows of the two databases that are older than their retention and that nothing needs any more. `millrace run` does the
-same by itself, at a bounded rate (retention.interval, retention.rows_per_second).
+Removes rows of the two databases that are older than their retention and no longer needed. `millrace run` does the same, at a
+bounded rate (retention.interval, retention.rows_per_second).
 
-  receipts       receipts of commands (retention.receipts), once Kafka has their records no more
-  outbox         commands of sagas and effects that are decided, and rejections (retention.outbox), once Debezium has carried them
-  saga-steps     steps of sagas that have ended (retention.saga_steps); where each has ended stays
-  effect-bodies  requests and answers of calls that have ended (retention.effect_bodies); key and outcome stay
+  receipts       receipts of commands (retention.receipts), once Kafka has deleted their records
+  outbox         rejections, and decided commands of sagas and effects (retention.outbox), once Debezium has carried them
+  saga-steps     steps of ended sagas (retention.saga_steps); the final standing is kept
+  effect-bodies  requests and answers of ended calls (retention.effect_bodies); key and outcome are kept
   dead-letters   dead letters that were redriven or discarded (retention.dead_letters)
-  audit          what operators have changed (retention.audit)
+  audit          the audit of operators' changes (retention.audit)
 
-Events are never removed. What was removed is never done twice: whatever is read again, no command is decided, no step taken and no
-call made anew. A group of the write side cannot be reset to before what was removed of its dead letters; `millrace status` says
-so when it was tried.
+Events are never removed. Nothing is done twice because its row was removed: when a record is read again, no command is decided
+again, no step taken again and no call made again. A group of the write side cannot be reset to before its removed dead
+letters; `millrace status` reports such a reset.
 
-Batches are small, so everything may go on meanwhile, and it may be stopped at any time. Space becomes free for new rows; VACUUM
-FULL gives it back to the machine.
+Batches are small, so that everything else can run, and the command can be stopped at any time. The space is reused for new
+rows; VACUUM FULL returns it to the operating system.
 
 Examples:
-  millrace prune --dry-run                          what would be removed now, and how old it is
-  millrace prune                                    everything that is old enough
+  millrace prune --dry-run                          the rows that would be removed now, and their age
+  millrace prune                                    all kinds
   millrace prune --only effect-bodies --only audit
   millrace prune --dry-run --set retention.audit=1y
 
-Exit code 1 when another process removes, or Debezium has not carried the outbox for a minute: what does not depend on it is
-removed all the same.";
+Exit code 1 when another process is removing rows, or when Debezium has not carried the outbox for a minute; rows that do not
+depend on Debezium are still removed.";
 
 /// Options of `prune`.
 #[derive(Debug, Args)]

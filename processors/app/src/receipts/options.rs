@@ -22,16 +22,16 @@ pub struct Options {
     pub limit: i64,
 }
 
-/// How a command ended, or that it has not yet.
+/// The status of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Status {
-    /// It is tried again, or waits behind one of its key that is.
+    /// Being retried, or waiting behind a command of its key that is.
     Retrying,
-    /// Its events are written.
+    /// Decided; its events are written.
     Completed,
-    /// The business refused it.
+    /// Refused by the business.
     Rejected,
-    /// It could not be decided.
+    /// A dead letter: it could not be decided.
     Dead,
 }
 

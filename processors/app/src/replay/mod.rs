@@ -20,20 +20,20 @@ use crate::output::{self, Format, Table};
 use crate::progress::Terminal;
 
 const HELP: &str = "\
-A view is rebuilt from the first event, whichever of the offsets is named: a row can only be folded from its beginning.
-The flags are those of Kafka's kafka-consumer-groups --reset-offsets, which does the same while `millrace run` is stopped:
-the next start finds the reset and rebuilds.
+A view is always rebuilt from the first event, whichever offset is named, because a row can only be folded from its first
+event. The flags are those of Kafka's kafka-consumer-groups --reset-offsets, which has the same effect while `millrace run` is
+stopped: the next start detects the reset and rebuilds.
 
-The next generation has its own table, index and group (`<namespace>.<view>.g2`, for Kafka's tools). The old one serves
-and follows meanwhile. When both have had the same records their rows are compared. Equal: the new one serves and the old
-one follows. Different: nothing is swapped, and the fields that differ are shown; --accept-differences swaps anyway, for
-a view whose code has changed.
+The next generation has its own table, index and group (`<namespace>.<view>.g2` in Kafka). The old one goes on serving and
+applying events. When both have applied the same records, their rows are compared. If they are equal, the new one serves and
+the old one follows. If they differ, nothing is swapped and the differing fields are shown; --accept-differences swaps
+anyway, for a view whose code has changed.
 
---from-outbox folds the events of the outbox instead, for when Kafka no longer holds all of them.
+--from-outbox folds the events of the outbox instead, when Kafka no longer has all of them.
 
 Examples:
-  millrace replay orders --to-earliest                   what it would do
-  millrace replay orders --to-earliest --execute         do it; after Ctrl-C or a crash the same line goes on
+  millrace replay orders --to-earliest                   print what would be done
+  millrace replay orders --to-earliest --execute         do it; after Ctrl-C or a crash the same command continues
   millrace replay orders --to-earliest --execute --accept-differences
   millrace replay orders --status                        the generations and the last comparison
   millrace replay orders --rollback                      the generation that served before serves again
@@ -50,7 +50,7 @@ pub struct Options {
     /// What to do.
     #[command(flatten)]
     pub action: Action,
-    /// Only say what would be done; the default
+    /// Only print what would be done; the default
     #[arg(long, conflicts_with = "execute")]
     pub dry_run: bool,
     /// Do it, and wait until it is done
@@ -68,20 +68,20 @@ pub struct Action {
     /// From the first event
     #[arg(long)]
     pub to_earliest: bool,
-    /// From a time on, such as 2026-01-31T12:00:00.000: rebuilds from the first event
+    /// From this time on, such as 2026-01-31T12:00:00.000: rebuilds from the first event
     #[arg(long, value_name = "TIME", value_parser = datetime)]
     pub to_datetime: Option<String>,
-    /// So much ago, such as P1DT2H: rebuilds from the first event
+    /// From this long ago, such as P1DT2H: rebuilds from the first event
     #[arg(long, value_name = "DURATION")]
     pub by_duration: Option<String>,
-    /// From an offset on: rebuilds from the first event
+    /// From this offset on: rebuilds from the first event
     #[arg(long, value_name = "OFFSET", value_parser = clap::value_parser!(i64).range(0..))]
     pub to_offset: Option<i64>,
-    /// So many records back, such as -1000: rebuilds from the first event
+    /// This many records back, such as -1000: rebuilds from the first event
     #[arg(long, value_name = "RECORDS", allow_negative_numbers = true,
           value_parser = clap::value_parser!(i64).range(..0))]
     pub shift_by: Option<i64>,
-    /// From the outbox: when Kafka no longer holds the events
+    /// From the outbox, when Kafka no longer has all events
     #[arg(long)]
     pub from_outbox: bool,
     /// Show the view's generations
@@ -95,7 +95,7 @@ pub struct Action {
     pub retire: bool,
 }
 
-/// A time as Kafka's own tool takes it; it is only written down.
+/// A time in the formats of Kafka's own tool; it is only recorded as the reason.
 fn datetime(text: &str) -> Result<String, String> {
     let with_zone = DateTime::parse_from_rfc3339(text).is_ok();
     let without = NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f").is_ok();
@@ -104,7 +104,7 @@ fn datetime(text: &str) -> Result<String, String> {
 }
 
 impl Action {
-    /// The reset as it was asked for.
+    /// The flag that asked for the rebuild, for the record.
     fn reason(&self) -> String {
         let Self { to_datetime, by_duration, to_offset, shift_by, from_outbox, .. } = self;
         let flags = [

@@ -1,6 +1,7 @@
-//! `docs/operations/metrics.md` says what the code says; what the rules and dashboards of `connectors/observability/` name is there.
+//! `docs/operations/metrics.md` is generated from the code, and has every metric that the rules and dashboards of
+//! `connectors/observability/` name.
 //!
-//! `MILLRACE_WRITE_PAGES=1 cargo test -p millrace --lib run::metrics_page` makes it again.
+//! `MILLRACE_WRITE_PAGES=1 cargo test -p millrace --lib run::metrics_page` writes it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -10,22 +11,22 @@ use millrace_ops::observed;
 const AGAIN: &str = "MILLRACE_WRITE_PAGES=1 cargo test -p millrace --lib run::metrics_page";
 
 const HEAD: &str = "\
-`millrace run` serves them at `http.listen` (`127.0.0.1:9464/metrics`). What to do is in the last column; alerts on them are in
-`connectors/observability/`, and [runbook.md](runbook.md) has a section for each alert.
+For operators: every metric, its meaning, and what to do when it is high. `millrace run` serves the metrics at `http.listen`
+(`127.0.0.1:9464/metrics`). Alert rules are in `connectors/observability/`; [runbook.md](runbook.md) has a section for each alert.
 
 - Names follow Prometheus: base units, `_total` for counters. A histogram has `_bucket`, `_sum` and `_count`.
-- Unknown is never zero: a figure that could not be asked for is absent, and `millrace_observed_success` says so.
-- `group` is the name that Kafka has for the serving generation, `generation` its number: a swap changes neither.
-- Prometheus' own: `process_resident_memory_bytes`, `process_cpu_seconds_total`, `process_open_fds` and the others of `process_`.
+- Unknown is never zero: when a component does not answer, its metrics are absent and `millrace_observed_success` is 0.
+- `group` is the name of the serving generation's group in Kafka, `generation` its number: a swap changes neither.
+- The client library adds `process_resident_memory_bytes`, `process_cpu_seconds_total`, `process_open_fds` and others of `process_`.
 ";
 
 const OF_THE_NAMESPACE: &str = "\
-Exactly one process of a namespace exports them, whichever holds a lock of the write side; another one takes over when it dies. All
-are gauges with the label `namespace` beside those here, looked at every `metrics.interval`, and what changes slowly (sagas, timers,
-calls, the auditor) once a minute.
+Exactly one process of a namespace exports them: the one that holds a lock on the write side. Another process takes over when it
+dies. All are gauges and also have the label `namespace`. They are queried every `metrics.interval`; those that change slowly (sagas,
+timers, calls, the auditor) once a minute.
 ";
 
-const OF_A_PROCESS: &str = "Every process exports what it does itself: sum them.\n";
+const OF_A_PROCESS: &str = "Every process exports these for its own work; sum them over all processes.\n";
 
 /// A family of the engine, as the source has it.
 #[derive(Debug, Default)]

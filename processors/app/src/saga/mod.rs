@@ -1,4 +1,4 @@
-//! `millrace saga`: where each instance stands, how it came there, and how it is cancelled.
+//! `millrace saga`: lists instances, shows the history of one, cancels one.
 
 mod list;
 mod show;
@@ -18,11 +18,11 @@ use crate::output::{self, Format};
 /// What `--help` says behind the actions.
 pub const HELP: &str = "\
 Examples:
-  millrace saga list                             what is under way, the oldest first
-  millrace saga list --stuck                     only what needs an operator
-  millrace saga show fulfilment/10248            each step: its input, and the commands that followed
+  millrace saga list                             instances that have not ended, the oldest first
+  millrace saga list --stuck                     only instances that need an operator
+  millrace saga show fulfilment/10248            each step: its input and the commands that it sent
   millrace saga cancel fulfilment/10248 --why fraud
-                                                 undoes what was done so far, as the saga knows how
+                                                 undo the steps so far with the saga's compensating commands
 
 An instance is stuck when its next record is a dead letter (millrace dlq list --group fulfilment), when its timer fails,
 or when it has taken no step for a while (--stuck-after).";
@@ -30,14 +30,14 @@ or when it has taken no step for a while (--stuck-after).";
 /// What to do with sagas.
 #[derive(Debug, Subcommand)]
 pub enum Action {
-    /// List instances that have not come to their end, the oldest first
+    /// List instances that have not ended, the oldest first
     List(List),
     /// Show an instance: its state, its history, its timers
     Show {
         /// `saga/instance`, such as fulfilment/10248
         id: Id,
     },
-    /// Cancel an instance: what was done is undone, as the saga knows how
+    /// Cancel an instance: its steps are undone with the saga's compensating commands
     Cancel(Cancel),
 }
 
@@ -47,16 +47,16 @@ pub struct List {
     /// Only of this saga
     #[arg(long, value_name = "NAME", value_parser = saga_name)]
     pub saga: Option<String>,
-    /// Only where they stand so, such as paying
+    /// Only instances with this standing, such as paying
     #[arg(long, value_name = "STATE")]
     pub standing: Option<String>,
-    /// Those that have come to their end too
+    /// Also instances that have ended
     #[arg(long)]
     pub all: bool,
-    /// Only those that are stuck
+    /// Only stuck instances
     #[arg(long)]
     pub stuck: bool,
-    /// One that has taken no step for so long is stuck
+    /// An instance that has taken no step for this long is stuck
     #[arg(long, default_value = "15m", value_parser = moment::span, value_name = "TIME")]
     pub stuck_after: Span,
     /// At most this many
@@ -69,10 +69,10 @@ pub struct List {
 pub struct Cancel {
     /// `saga/instance`, such as fulfilment/10248
     pub id: Id,
-    /// Why; kept in the table `audit` and in the instance's history
+    /// Why, for the audit and the instance's history
     #[arg(long)]
     pub why: String,
-    /// Who [default: the user]
+    /// Who does it, for the audit [default: the user's name]
     #[arg(long)]
     pub who: Option<String>,
 }
@@ -110,7 +110,7 @@ pub async fn saga(config: &Config, format: Format, action: &Action) -> Result<()
         }
         Action::Cancel(Cancel { id, why, who }) => {
             sagas::cancel(config, id, &Operator::new(who.as_deref(), why)).await?;
-            let text = format!("{id} is being cancelled; `millrace saga show {id}` shows how far it is\n");
+            let text = format!("{id} is being cancelled; `millrace saga show {id}` shows the progress\n");
             output::print(format, &text, &json!({"cancelled": id.to_string()}))
         }
     }

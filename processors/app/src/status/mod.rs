@@ -1,4 +1,4 @@
-//! `millrace status`: how far everything is, at a glance.
+//! `millrace status`: the state of the instance at a glance.
 
 mod text;
 
@@ -11,28 +11,28 @@ use millrace_ops::status;
 use crate::output::{self, Format};
 use crate::progress::Terminal;
 
-/// What the exit code says.
+/// The help's explanation of output and exit codes.
 pub const HELP: &str = "\
-The first line is the verdict and what to do; then comes only what is not as it should be, goes on or is behind. What could
-not be asked is `unknown` in its place. --all shows everything; JSON always has everything.
+The first line is the verdict and what to do. Then comes only what is wrong, in progress or behind. The state of a component
+that does not answer is `unknown`. --all shows everything; JSON always has everything.
 
 Exit codes:
-  0  nothing is missing or lost; what is behind is being worked on, what failed is tried again
-  1  what waiting does not resolve: topics, indices or schemas are missing; records wait in a group where no process works;
+  0  nothing is missing or lost; lag is being worked off, failed records are being retried
+  1  waiting does not resolve it: topics, indices or schemas are missing; records wait in a group that no process works on;
      the slot or the connector is lost, failed or paused; the write side has lost commits; records were deleted before they
-     were read; a reset that the next start refuses; a view is of another shape, and its next generation is not built or
-     differs; keys wait behind a dead letter, or for longer than a minute for a
-     version that is missing. Dead letters that nothing waits behind are only listed.
-     With --wait: not everything was caught up in time
-  3  something could not be asked
+     were read; a group was reset in a way that the next start refuses; a view has another shape than this build and is not
+     being rebuilt, or the rebuilt generation differs; keys wait behind a dead letter, or for longer than a minute for a
+     missing version. Dead letters behind which nothing waits are only listed.
+     With --wait: not everything has caught up in time
+  3  a component does not answer
   4  the namespace was never set up
-What can be reached is shown in every case.";
+The state of components that answer is shown in every case.";
 
-/// Shows what can be reached; the rest says why not.
+/// Prints the state of the instance; of a component that does not answer, the error.
 ///
 /// # Errors
-/// What is missing, lost or has failed, after everything else was shown; with `wait`, when not everything has caught up in
-/// that time.
+/// What is missing, lost or has failed, after everything was printed; with `wait`, when not everything has caught up in that
+/// time.
 pub async fn status(
     config: &Config,
     format: Format,

@@ -1,4 +1,4 @@
-//! `millrace verify`: what the auditor finds, and puts right when it is asked to.
+//! `millrace verify`: compares stored data with the outbox, and repairs it on request.
 
 mod report;
 
@@ -17,25 +17,24 @@ use crate::output::{self, Format};
 use crate::progress::Terminal;
 
 const HELP: &str = "\
-Compares, and changes nothing unless --repair is given:
-  events     every version of every stream of the outbox is on its topic, with its id and payload and nothing else in its
-             place, every rejection of the last day, and every command that a saga or an effect has sent and that is not
-             decided
-  rows       the events, folded again, give the rows of the view
-  fold       SQL over the events, written without the fold, computes the same rows
-  documents  Elasticsearch has every row, as it is, and nothing else
+Compares the following and changes nothing unless --repair is given:
+  events     the topics have every event of the outbox once, with its id and payload; every rejection of the last day; and
+             every undecided command that a saga or an effect has sent
+  rows       the view's rows equal the result of folding the events again
+  fold       the view's rows equal the result of SQL over the events, which is written independently of the fold
+  documents  Elasticsearch has a document for each row, equal to it, and no others
 
-Everything may go on meanwhile: rows are compared in one snapshot, with the events up to where the view is. The events of
-a view are folded into tables of their own, which are removed afterwards.
+Everything else may run: rows are compared in one snapshot, with the events that the view has applied. The events of a view
+are folded into temporary tables, which are removed afterwards.
 
---repair emits missing events, rejections and commands again with their own ids, puts rows as they fold, and sends documents again.
-A row that SQL computes differently is not repaired: either the fold or the SQL is wrong, and `millrace replay` rebuilds the
-view once that is fixed. Of a log (`events`) the documents are compared with the events; documents without an event are not
-looked for.
+--repair writes missing events, rejections and commands to their topics again with their original ids, replaces rows by the
+folded ones, and sends documents again. A row that SQL computes differently is not repaired: either the fold or the SQL is
+wrong; fix it, and `millrace replay` rebuilds the view. For a log (`events`) the documents are compared with the events;
+documents without an event are not searched for.
 
---incremental goes on from where the last look has found everything right. It compares what is new, and the next part of the rest:
-all rows and topics within 96 looks, documents of the log within 672. Without a last look, or after one that has found rows wrong, it
-looks at everything.
+--incremental compares what is new since the last comparison without findings, and the next part of the rest: all rows and
+topics within 96 comparisons, documents of the log within 672. Without an earlier comparison, or after one that found wrong
+rows, it compares everything.
 
 Examples:
   millrace verify                                     everything
@@ -44,13 +43,13 @@ Examples:
   millrace verify --customer ALFKI                    the row of a customer
   millrace verify orders --key 10248 --repair --why \"edited by hand\"
 
-Exit code 4 when there is nothing with the key, 5 when something is wrong and was not repaired.";
+Exit code 4 when nothing has the key, 5 when a difference was found and not repaired.";
 
 /// Options of `verify`.
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub struct Options {
-    /// The views; all, and the topics, when none is named
+    /// Views to compare [default: all views, and the topics]
     #[arg(value_name = "VIEW", conflicts_with = "customer")]
     pub views: Vec<String>,
     /// Only the row with this key
@@ -59,19 +58,19 @@ pub struct Options {
     /// Only this customer's row: `customers --key ID`
     #[arg(long, value_name = "ID", conflicts_with = "key")]
     pub customer: Option<String>,
-    /// Only what is new since the last look, and a part of the rest, as `millrace run` does it
+    /// Only what is new since the last comparison, and a part of the rest, as `millrace run` does
     #[arg(long, conflicts_with_all = ["key", "customer", "repair"])]
     pub incremental: bool,
-    /// Put right what is wrong
+    /// Repair differences
     #[arg(long, requires = "why")]
     pub repair: bool,
-    /// Why, for the table `audit`
+    /// Why, for the audit
     #[arg(long, requires = "repair")]
     pub why: Option<String>,
-    /// Who, for the table `audit` [default: the user]
+    /// Who does it, for the audit [default: the user's name]
     #[arg(long, requires = "repair")]
     pub who: Option<String>,
-    /// How long Debezium and the publishing of documents may be behind
+    /// How long to wait for Debezium and the publisher to catch up
     #[arg(long, value_parser = moment::span, value_name = "TIME", default_value = "60s")]
     pub patience: Span,
 }
@@ -85,12 +84,12 @@ impl Options {
     }
 }
 
-/// Compares, repairs when asked to, and says what is wrong.
+/// Compares, repairs on request, and prints the differences.
 ///
 /// # Errors
-/// [`Failure::Drift`] when something is wrong and was not repaired; [`Failure::NotFound`] when there is nothing with the
-/// key; [`Failure::Busy`] when another process looks at the same; [`Failure::Refused`] when Debezium or publishing
-/// is too far behind to judge; [`Failure::Unreachable`].
+/// [`Failure::Drift`] when a difference was found and not repaired; [`Failure::NotFound`] when nothing has the key;
+/// [`Failure::Busy`] when another process compares the same; [`Failure::Refused`] when Debezium or the publisher is too far
+/// behind; [`Failure::Unreachable`].
 pub async fn verify(config: &Config, format: Format, options: &Options) -> Result<(), Failure> {
     let scope = options.scope(config)?;
     let operator = options.why.as_deref().map(|why| Operator::new(options.who.as_deref(), why));
@@ -100,7 +99,7 @@ pub async fn verify(config: &Config, format: Format, options: &Options) -> Resul
     let auditor = Auditor::new(config, options.patience.0)?.with_listener(&terminal).at_depth(depth);
     let mut report = Report::default();
     let looked = auditor.look(&scope, repairs.as_mut(), &mut report).await;
-    // What was found before the comparison failed is printed.
+    // Findings from before a failure are printed.
     if looked.is_err() && report.findings.is_empty() {
         return looked;
     }

@@ -1,4 +1,4 @@
-//! A command as it arrived: its content, its identity, its place.
+//! A decoded command with its identity and its place.
 
 use chrono::{DateTime, Utc};
 use millrace_domain::Context;
@@ -22,8 +22,8 @@ pub(super) struct Arrived<'b, C: Context> {
     pub(super) occurred_at: DateTime<Utc>,
 }
 
-/// Decodes a batch. Records that are not commands of this context have failed, those of a key behind one that may be read
-/// later wait, the others count as applied.
+/// Decodes a batch. Records that are not commands of this context fail; later records of a key whose failed record may still be
+/// decoded wait; the others count as applied.
 pub(super) async fn decode<'b, C: Context>(
     registry: &Registry,
     batch: &[&'b Record],
@@ -60,8 +60,8 @@ fn one<'b, C: Context>(
     Ok(Arrived { place, record, identity, fingerprint, command, occurred_at })
 }
 
-/// A command keeps the order of its own key field, under whatever Kafka key it came: producers may have none, another, or
-/// another partitioner than ours.
+/// A command keeps the order of its key field, whatever its Kafka key: producers may send no key, another key, or use another
+/// partitioner.
 fn set_own_ordering_key(record: &Record, key: &str) {
     if record.key.as_deref() != Some(key.as_bytes()) {
         record.set_ordering_key(key.as_bytes().to_vec());

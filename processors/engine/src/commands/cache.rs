@@ -1,4 +1,4 @@
-//! States of streams in memory, bounded in bytes. Only a shortcut: a state counts only at the version that is locked.
+//! A cache of stream states, bounded in bytes. A cached state is used only if its version is the locked one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use crate::metrics;
 
 type Key = (&'static str, String);
 
-/// What an entry takes beside its texts, roughly.
+/// Memory of an entry beside its texts, roughly, in bytes.
 const OVERHEAD_BYTES: usize = 160;
 
 #[derive(Clone)]
@@ -44,18 +44,18 @@ pub struct StateCache {
     evictions: Evictions,
 }
 
-/// How the cache is doing.
+/// Figures of the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheFigures {
     /// Look-ups that found a state.
     pub hits: u64,
     /// Look-ups that did not.
     pub misses: u64,
-    /// Entries that made room for others.
+    /// Entries that were evicted.
     pub evictions: u64,
-    /// What the entries take, in bytes.
+    /// Memory of the entries, in bytes.
     pub bytes: u64,
-    /// How many entries there are.
+    /// The number of entries.
     pub entries: usize,
 }
 
@@ -88,7 +88,7 @@ impl StateCache {
         self.entries.clear();
     }
 
-    /// How the cache is doing.
+    /// Figures of the cache.
     pub fn figures(&self) -> CacheFigures {
         CacheFigures {
             hits: self.entries.hits(),
@@ -99,7 +99,7 @@ impl StateCache {
         }
     }
 
-    /// Shows the figures to Prometheus.
+    /// Exports the figures as metrics.
     pub(super) fn export(&self) {
         let CacheFigures { hits, misses, evictions, bytes, entries } = self.figures();
         for (event, count) in [("hits", hits), ("misses", misses), ("evictions", evictions)] {

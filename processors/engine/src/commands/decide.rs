@@ -1,4 +1,4 @@
-//! Deciding a batch in memory: pure, in order, each command on the states that the ones before it left.
+//! Deciding a batch in memory: pure and in order; each command is decided on the states after the commands before it.
 
 use std::collections::HashSet;
 
@@ -13,14 +13,14 @@ use crate::error::Fault;
 use crate::outbox::{Cause, OutboxRow, SchemaIds, payload};
 use crate::role::Outcome;
 
-/// What a batch of commands led to.
+/// The results of a batch of commands.
 #[derive(Default)]
 pub(super) struct Decided {
     pub(super) outbox: Vec<OutboxRow>,
     pub(super) receipts: Vec<Receipt>,
 }
 
-/// Decides every command of a batch, in order. Behind one that fails and may succeed later the others of its key wait.
+/// Decides every command of a batch, in order. After a failed command that may still succeed, later commands of its key wait.
 pub(super) fn all<C: Context>(
     commands: &[Arrived<'_, C>],
     locks: &mut Locks<C::State>,
@@ -74,7 +74,7 @@ fn one<C: Context>(
     }
 }
 
-/// A reference that is not there may be on its way on another topic: not a rejection.
+/// A missing reference is a fault, not a rejection: its record may still arrive on another topic.
 fn check_references<C: Context>(command: &C::Command, references: &References) -> Result<(), Fault> {
     match C::references(command).into_iter().find(|reference| !references.contains(reference)) {
         Some(missing) => Err(Fault::new(
@@ -85,7 +85,7 @@ fn check_references<C: Context>(command: &C::Command, references: &References) -
     }
 }
 
-/// Lends the states of the named streams to a decision, without copying them.
+/// Calls a decision with the states of the named streams, without copying them.
 fn on_states<C: Context, T>(
     locks: &mut Locks<C::State>,
     named: &[String],
@@ -102,7 +102,7 @@ fn on_states<C: Context, T>(
     outcome
 }
 
-/// Encodes everything first, so that a fault leaves every state as it was.
+/// Encodes everything first, so that a fault changes no state.
 fn completed<C: Context>(
     arrived: &Arrived<'_, C>,
     locks: &mut Locks<C::State>,

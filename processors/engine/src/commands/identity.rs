@@ -1,4 +1,4 @@
-//! What makes two records the same command: its sender's identity, and its content.
+//! What makes two records the same command: its identity and its content.
 
 use std::borrow::Cow;
 
@@ -10,36 +10,37 @@ use crate::error::Fault;
 use crate::failpoints::{broken, mechanism};
 use crate::record::Record;
 
-/// The root of all derived ids.
+/// The UUID namespace of all derived ids.
 const DERIVED: Uuid = Uuid::from_u128(0x6d69_6c6c_7261_6365_8000_0000_0000_0001);
-/// The ledger's index has no room for much longer texts.
-const BYTES_MAX: usize = 512;
-/// So long is a UUID that was not written as text.
+/// The length of a UUID that was written as bytes instead of text.
 const RAW_UUID_BYTES: usize = 16;
-/// No command of ours leads to more events than this.
+/// More events than any command leads to.
 const EVENTS_MAX: usize = 10_000;
 
-/// What the source of a command without identity begins with; followed by its topic.
+/// The prefix of the source of a command without identity; its topic follows.
 pub(super) const OF_TOPIC: &str = "kafka:";
 
-/// What makes two records the same command.
+/// The identity of a command.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Identity {
-    /// Who sent it: `ce_source`, else `kafka:` and the topic.
+    /// `ce_source`, else `kafka:` and the topic.
     pub source: String,
-    /// `ce_id`, else where and when it lies there.
+    /// `ce_id`, else partition, offset and timestamp.
     pub id: String,
 }
 
 impl Identity {
+    /// Bytes of a source and of an id, at most: an entry of the ledger's index has room for both.
+    pub const BYTES_MAX: usize = 512;
+
     /// `ce_source` and `ce_id`, as [CloudEvents' binding to
     /// Kafka](https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md) has them; a
     /// record with neither is identified by its place and timestamp. Text in the quotes of JSON, as some header converters
     /// write it, counts as the text inside.
     ///
     /// # Errors
-    /// `identity-invalid` when one is there and cannot be read or kept, when one is there without the other, or when there
-    /// are several that differ: a command that is taken for another than it is may have its effect twice.
+    /// `identity-invalid` when a header cannot be read or stored, when only one of the two is present, or when a header is repeated
+    /// with different values: a command under a wrong identity could have its effect twice.
     pub fn of(record: &Record) -> Result<Self, Fault> {
         let given = attribute(record, envelope::SOURCE).and_then(|source| {
             let given = (source, attribute(record, envelope::ID)?);
@@ -56,12 +57,12 @@ impl Identity {
         }
     }
 
-    /// The identity under which a record is stored, also when its own cannot be read.
+    /// The identity under which a record is stored: its own, or its place if that cannot be read.
     pub(crate) fn to_file(record: &Record) -> Self {
         Self::of(record).unwrap_or_else(|_| Self::of_place(record))
     }
 
-    /// A record's place and timestamp.
+    /// The identity made from a record's place and timestamp.
     pub(super) fn of_place(record: &Record) -> Self {
         let Record { partition, offset, timestamp_ms, .. } = record;
         Self {
@@ -70,12 +71,12 @@ impl Identity {
         }
     }
 
-    /// The id of what this command leads to, the same at every try.
+    /// The id of a record that this command leads to; the same at every attempt.
     pub(super) fn derive(&self, name: &str) -> Uuid {
         Uuid::new_v5(&self.root(), name.as_bytes())
     }
 
-    /// Whether an event's id is that of one to which this command has led.
+    /// Whether an event's id is one that this command derives.
     pub(crate) fn has_led_to(&self, event_id: &str) -> bool {
         let (root, id) = (self.root(), Uuid::parse_str(event_id).ok());
         (0..EVENTS_MAX).any(|ordinal| id == Some(Uuid::new_v5(&root, ordinal.to_string().as_bytes())))
@@ -101,8 +102,11 @@ fn attribute<'r>(record: &'r Record, name: &str) -> Result<Option<Cow<'r, str>>,
 fn readable<'r>(name: &str, value: Option<&'r [u8]>) -> Result<Cow<'r, str>, Fault> {
     let Some(value) = value else { return Err(invalid(name, "is null")) };
     match std::str::from_utf8(value).map(unquoted) {
-        Ok(text) if (1..=BYTES_MAX).contains(&text.len()) && !text.contains('\0') => Ok(text),
-        Ok(_) => Err(invalid(name, &format!("must have 1 to {BYTES_MAX} bytes and no NUL character"))),
+        Ok(text) if (1..=Identity::BYTES_MAX).contains(&text.len()) && !text.contains('\0') => Ok(text),
+        Ok(_) => {
+            let most = Identity::BYTES_MAX;
+            Err(invalid(name, &format!("must have 1 to {most} bytes and no NUL character")))
+        }
         Err(_) if value.len() == RAW_UUID_BYTES => Err(invalid(
             name,
             "has 16 bytes that are not text: write a UUID as text, such as 6ba7b810-9dad-11d1-80b4-00c04fd430c8",
@@ -121,18 +125,17 @@ pub(super) fn unquoted(text: &str) -> Cow<'_, str> {
     inside.map_or(Cow::Borrowed(text), Cow::Owned)
 }
 
-/// What distinguishes two commands under one identity: a hash of the bytes as they came, and a second one of those that this
-/// build writes for the same command, where they differ. So a command that was written again with an older schema, or with
-/// an array in other blocks, is the same one; and so is one that an earlier build has decided, which knew the first hash
-/// only.
+/// Distinguishes two commands under one identity: a hash of the received bytes and, if it differs, a hash of the bytes that this
+/// build would write for the command. So a command that is sent again with an older schema, or with an array in other blocks, is the
+/// same one; so is a command that an earlier build has decided, which stored only the first hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fingerprint(Vec<u8>);
 
-/// What of a hash is kept.
+/// Bytes of each hash that are stored.
 const HASH_BYTES: usize = 16;
 
 impl Fingerprint {
-    /// Of a body that was written as `written_as`, and of the body that this build would write as `full_name`.
+    /// The fingerprint of a body that was written as `written_as`, and of the body that this build would write as `full_name`.
     pub(super) fn of((written_as, body): (&str, &[u8]), (full_name, canonical): (&str, &[u8])) -> Self {
         let mut hashes = hash(written_as, body);
         if (written_as, body) != (full_name, canonical) {
@@ -141,7 +144,7 @@ impl Fingerprint {
         Self(hashes)
     }
 
-    /// As the ledger keeps it.
+    /// A fingerprint from the ledger.
     pub(super) fn stored(bytes: Vec<u8>) -> Self {
         Self(bytes)
     }

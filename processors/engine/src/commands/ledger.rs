@@ -1,4 +1,4 @@
-//! The ledger of commands: what was decided is not decided again, and every sender finds a receipt.
+//! The ledger of commands: a decided command is not decided again, and each has a receipt.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,7 +16,7 @@ use crate::failpoints::{broken, mechanism};
 use crate::record::{Record, places};
 use crate::role::Outcome;
 
-/// How a command ended.
+/// The outcome of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Status {
     Completed,
@@ -45,7 +45,7 @@ pub(super) struct Receipt {
     pub(super) status: Status,
     pub(super) code: Option<&'static str>,
     pub(super) message: Option<String>,
-    /// The last version written of each stream, as JSON.
+    /// The last version that was written in each stream, as JSON.
     pub(super) versions: Option<String>,
 }
 
@@ -69,12 +69,12 @@ impl Receipt {
     }
 }
 
-/// Where commands that died lay, by identity.
+/// The places of dead-lettered commands, by identity.
 pub(super) type Died = HashMap<Identity, Place>;
 
-/// The commands that were not decided yet, each identity once. The same identity with another body is a fault.
-/// A dead command counts as not decided: it may be sent again. The record that died is read again only after a reset of
-/// the group: its letter stands.
+/// The commands that were not decided yet, each identity once. The same identity with another body is a fault. A dead-lettered
+/// command counts as not decided, since it may be sent again; when the dead record itself is read again, after a reset of the
+/// group, it is skipped.
 pub(super) async fn fresh<'b, C: Context>(
     connection: &mut PgConnection,
     group: &Group,
@@ -112,8 +112,8 @@ fn reused(identity: &Identity) -> Fault {
     )
 }
 
-/// The fingerprints of those that are decided, and the places of those that died. Earlier builds took an id in the quotes
-/// of JSON as it is: looked for as well.
+/// The fingerprints of decided commands, and the places of dead-lettered ones. Earlier builds stored an id in JSON quotes with its
+/// quotes, so that spelling is looked up as well.
 async fn known<C: Context>(
     connection: &mut PgConnection,
     arrived: &[Arrived<'_, C>],
@@ -133,7 +133,7 @@ async fn known<C: Context>(
     Ok((decided, died))
 }
 
-/// A dead command that was sent again and is decided now needs its letter no more, whichever producer sent it.
+/// Settles the dead letters of commands that were sent again, by any producer, and are decided now.
 pub(super) async fn settle_letters(
     connection: &mut PgConnection,
     group: &Group,
@@ -147,8 +147,8 @@ pub(super) async fn settle_letters(
     dead_letters::settle(connection, group, &places).await
 }
 
-/// Writes the receipts. When another partition has decided one of these identities in the meantime, the batch is
-/// tried again and finds it.
+/// Writes the receipts. When a batch of another partition has decided one of these identities meanwhile, this batch is tried again
+/// and finds it.
 pub(super) async fn insert(
     connection: &mut PgConnection,
     context: &str,
@@ -163,7 +163,7 @@ pub(super) async fn insert(
     Err(WorkError::Contended("a command of this batch was decided in another partition".into()))
 }
 
-/// Writes the receipt of a dead command, in place of an earlier death; a decision under the same identity stays.
+/// Writes the receipt of a dead-lettered command. It replaces that of an earlier dead letter, and never that of a decision.
 pub(super) async fn insert_dead(
     connection: &mut PgConnection,
     context: &str,
@@ -187,8 +187,8 @@ pub(super) async fn insert_dead(
     Ok(command::insert_dead(connection, &dead).await?)
 }
 
-/// Receipts of commands that have waited say when those arrived, not when their last try began, and how often they were
-/// tried.
+/// Corrects the receipts of commands that have waited: their arrival, instead of the start of the last attempt, and the number of
+/// attempts.
 pub(super) async fn correct_waited(
     connection: &mut PgConnection,
     group: &Group,

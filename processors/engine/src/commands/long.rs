@@ -1,5 +1,5 @@
-//! Streams that are too long to be folded again inside a batch: a task folds them a page of events at a time, each page in a transaction of
-//! its own, and writes down how far it is. Until it has caught up the batch waits, as in an outage.
+//! Streams that are too long to be folded again inside a batch: a task folds them in pages of events, each in a separate transaction
+//! that stores the intermediate state. The batch waits until the task has finished, as in an outage.
 
 use std::time::{Duration, Instant};
 
@@ -12,17 +12,17 @@ use super::refold::{Events, Hindrance, Stream, opened};
 use crate::error::{Dependency, WorkError};
 use crate::registry::Registry;
 
-/// So many events are folded again inside a batch, and in a page.
+/// Events that are folded again inside a batch, and events of a page, at most.
 pub(super) const IN_BATCH_MAX: i64 = 5_000;
-/// What could not be folded is tried again after this long.
+/// The delay before a stream that could not be folded is tried again.
 const TRIED_AGAIN_AFTER: Duration = Duration::from_secs(60);
-/// How often the log tells how far it is, in events.
+/// Events between two log lines about the progress.
 const LOGGED_EVERY: i64 = 100_000;
 
 /// The state of a long stream at a version.
 ///
 /// # Errors
-/// [`WorkError::Outage`] while it is still being folded; what it could not be folded for, once that is known.
+/// [`WorkError::Outage`] while it is still being folded; then the error because of which it cannot be folded, if any.
 pub(super) async fn state(
     connection: &mut PgConnection,
     shared: &Shared,
@@ -36,13 +36,13 @@ pub(super) async fn state(
     while at < version {
         let (last, events) = events(connection, &shared.registry, of, (at, version)).await?;
         state = shared.refolders.fold(connection, (context, &id), state, &events).await?;
-        // What the outbox lacks cannot be waited for.
+        // Events that the outbox lacks will not arrive later.
         at = if last == at { version } else { last };
     }
     Ok(state.map(|state| (id, state)))
 }
 
-/// Begins to fold a stream again, unless that was begun; says how far it is.
+/// Begins to fold a stream again unless a task does already; the error has the progress.
 fn begin(shared: &Shared, stream: Stream, (at, version): (i64, i64)) -> WorkError {
     let (context, id) = &stream;
     let progress = format!("the state of {context}/{id} is folded again from its events: {at} of {version}");
@@ -69,7 +69,7 @@ async fn refold(shared: Shared, stream: Stream, version: i64) {
             tracing::warn!(context, id, why = %hindrance.error(), "a long stream cannot be folded again");
             streams.insert(stream, Some((Instant::now(), hindrance)));
         }
-        // The next batch that needs it goes on from there.
+        // The next batch that needs the stream continues from the stored state.
         None => drop(streams.remove(&stream)),
     }
 }

@@ -1,8 +1,8 @@
-//! Deciding commands: once each, in the order of their key, over the newest state of every stream they touch.
+//! Deciding commands: each once, in the order of its key, on the newest state of every stream that it touches.
 //!
-//! A batch costs a fixed handful of statements whatever its size: fence, ledger look-up, missing streams, locks,
-//! states, references; then streams, outbox and ledger are written and all of it is committed at once. One with commands
-//! in our own name looks at the outbox too.
+//! A batch has a fixed number of statements whatever its size: fence, ledger look-up, missing streams, locks, states, references;
+//! then streams, outbox and ledger are written, and everything is committed at once. A batch with commands of this instance's own
+//! source also reads the outbox.
 
 mod arrived;
 mod cache;
@@ -40,7 +40,7 @@ use crate::role::{Folded, Role};
 /// The outcome of a command that could not be decided.
 const DEAD: &str = "dead";
 
-/// What the deciders of all contexts share.
+/// Shared by the deciders of all contexts.
 #[derive(Clone)]
 pub struct Shared {
     /// The consumer group of the commands.
@@ -53,7 +53,7 @@ pub struct Shared {
     pub cache: Arc<StateCache>,
     /// How to fold a stream of any context again.
     pub refolders: Arc<Refolders>,
-    /// Whose topics.
+    /// The namespace of the topics.
     pub namespace: Namespace,
 }
 
@@ -67,12 +67,12 @@ pub struct Commands<C> {
 impl<C: Context> Commands<C> {
     /// A decider of the context `C`.
     pub fn new(shared: Shared) -> Self {
-        // From 0 on: Prometheus sees no increase in a series that begins with 1.
+        // Export the series with 0: Prometheus sees no increase in a series that begins with 1.
         metrics::DECISIONS.with_label_values(&[C::NAME, DEAD]);
         Self { shared, schema_ids: OnceCell::new(), context: std::marker::PhantomData }
     }
 
-    /// The registry's ids of what this context writes, asked for once.
+    /// The schema ids of the records that this context writes, requested once.
     async fn schema_ids(&self) -> Result<&SchemaIds, WorkError> {
         let writes = |definition: &Definition| match definition.kind {
             Kind::Command => false,
@@ -118,7 +118,7 @@ impl<C: Context> Role for Commands<C> {
         })
     }
 
-    /// A dead command has a receipt, too, for its sender.
+    /// Writes a receipt for a dead-lettered command, for its producer.
     async fn dead_lettered(
         &self,
         connection: &mut PgConnection,

@@ -1,5 +1,5 @@
-//! Commands in this instance's own name. Their ids can be foreseen, and any producer that may write to a command topic can
-//! claim them: they count only when the outbox has sent that very record.
+//! Commands whose `ce_source` is this instance. Their ids are predictable, and any producer that may write to a command topic could
+//! use them: such a command is accepted only if the outbox has sent exactly this record.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,10 +18,10 @@ use crate::failpoints::{broken, mechanism};
 use crate::record::Record;
 use crate::role::{Outcome, Stuck};
 
-/// What the outbox has sent: the SHA-256 of each command's bytes, by its id.
+/// The SHA-256 of the bytes of each command that the outbox has sent, by its id.
 type Sent = HashMap<Uuid, Vec<u8>>;
 
-/// Keeps the commands of others, and of those in our name the ones that the outbox has sent.
+/// Keeps the commands of other sources, and those of this instance that the outbox has sent.
 pub(super) async fn vouched<'b, C: Context>(
     connection: &mut PgConnection,
     namespace: &Namespace,
@@ -54,7 +54,7 @@ pub(super) async fn vouched<'b, C: Context>(
     Ok(arrived)
 }
 
-/// Commands in our name that were decided, and whose rows in the outbox are gone since: the ledger answers, for their bytes too.
+/// Commands of this instance that were decided and whose outbox rows retention has removed: the ledger has their fingerprints.
 async fn decided_long_ago<C: Context>(
     connection: &mut PgConnection,
     own: &str,
@@ -76,8 +76,8 @@ async fn decided_long_ago<C: Context>(
     Ok(command::decided(connection, own, gone).await?.into_iter().collect())
 }
 
-/// The identity of a dead command in its receipt: one in our name that the outbox has not sent has that of its place, so
-/// that it is not taken for the answer to ours.
+/// The identity in the receipt of a dead-lettered command. A forged command of this instance gets the identity of its place, so that
+/// its receipt is not taken for that of the real command.
 pub(super) async fn identity_of_dead(
     connection: &mut PgConnection,
     namespace: &Namespace,
@@ -113,7 +113,7 @@ fn forgery<C: Context>(
         ));
     };
     match sent.get(&id) {
-        // What is committed may reach Kafka shortly before it can be seen: worth another try.
+        // A committed row may reach Kafka shortly before other transactions see it: a retry may succeed.
         None => {
             Some(Fault::new(FORGED, "its ce_source is this instance's, whose outbox has no such command"))
         }
@@ -130,7 +130,7 @@ fn forged(why: &str) -> Fault {
     Fault::hopeless(FORGED, why)
 }
 
-/// The places of commands without identity can be foreseen too.
+/// Whether an identity is one that Millrace makes for a command without identity: those are predictable, too.
 fn is_of_a_place(namespace: &Namespace, identity: &Identity) -> bool {
     let topic = identity.source.strip_prefix(OF_TOPIC);
     topic.and_then(|topic| namespace.carried_by(topic)).is_some()
@@ -141,7 +141,7 @@ fn is_the_one_sent(hash: Option<&Vec<u8>>, record: &Record) -> bool {
     hash.is_some_and(|hash| hash.as_slice() == Sha256::digest(bytes).as_slice())
 }
 
-/// The id as the outbox writes it: the ledger would take another spelling of the same UUID for another command.
+/// The id in the outbox's spelling: the ledger would take another spelling of the same UUID for another command.
 fn sent_id(identity: &Identity) -> Option<Uuid> {
     let id = Uuid::parse_str(&identity.id).ok()?;
     (id.hyphenated().to_string() == identity.id).then_some(id)

@@ -1,4 +1,4 @@
-//! How the state of a stream is folded again from its events.
+//! Folding the state of a stream again from its events.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ use crate::release;
 /// Context and id.
 pub(super) type Stream = (&'static str, String);
 
-/// The streams that are being folded again; those that could not be, since when and why.
+/// The streams that are being folded again; for those that could not be, the time and the reason.
 #[derive(Default)]
 pub(super) struct Refolding(Mutex<HashMap<Stream, Option<(Instant, Hindrance)>>>);
 
@@ -26,17 +26,17 @@ impl Refolding {
     }
 }
 
-/// Why a stream cannot be folded again, for people, when another try at once would end the same.
+/// Why a stream cannot be folded again, if an immediate retry would fail in the same way.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Hindrance {
-    /// Its data are refused.
+    /// Its data is refused.
     Refused(String),
     /// An event may be of a later release.
     TooOld(String),
 }
 
 impl Hindrance {
-    /// An outage is none: the next try goes on from where this one came to.
+    /// `None` for an outage: the next attempt continues from the stored progress.
     pub(super) fn of(error: &WorkError) -> Option<Self> {
         match error {
             WorkError::BuildTooOld(why) => Some(Self::TooOld(why.clone())),
@@ -44,7 +44,7 @@ impl Hindrance {
         }
     }
 
-    /// What a batch that needs the stream ends with.
+    /// The error for a batch that needs the stream.
     pub(super) fn error(&self) -> WorkError {
         match self {
             Self::Refused(why) => WorkError::Refused(why.as_str().into()),
@@ -129,7 +129,7 @@ fn fold_events<C: Context>(state: Option<String>, events: &Events) -> Result<Opt
 /// The events of streams from the outbox, in order, each with its writer's schema and its body.
 ///
 /// # Errors
-/// [`WorkError`]; an event that cannot be read is refused data, or of a later release.
+/// [`WorkError`]; for an event that cannot be read `Refused`, or `BuildTooOld` if it may be of a later release.
 async fn refold_events(
     connection: &mut PgConnection,
     registry: &Registry,
@@ -144,7 +144,7 @@ async fn refold_events(
     Ok(streams)
 }
 
-/// The writer's schema and the body of an event of the outbox; one that cannot be read is refused data, or of a later release.
+/// The writer's schema and the body of an event of the outbox; errors as of the events of streams.
 pub(super) async fn opened(
     connection: &mut PgConnection,
     registry: &Registry,

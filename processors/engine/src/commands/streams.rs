@@ -1,4 +1,4 @@
-//! The rows of streams: locked in one order, loaded at the locked version, written back once.
+//! The rows of streams: locked in a fixed order, loaded at the locked version, written once.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::release;
 
 /// A locked stream and its state while a batch is decided.
 pub(super) struct Locked<S> {
-    /// Where the row lies, which does not change while it is locked.
+    /// The row's `ctid`, which does not change while the row is locked.
     pub(super) ctid: String,
     pub(super) version: i64,
     pub(super) state: Option<S>,
@@ -26,7 +26,8 @@ pub(super) struct Locked<S> {
 /// The locked streams of a batch, by id.
 pub(super) type Locks<S> = HashMap<String, Locked<S>>;
 
-/// A stream as it was written or read. Cached once the batch is committed: others of the batch may have written what was read.
+/// The state of a stream that was read or written. Cached after the commit: another command of the batch may still write a stream
+/// that was read.
 pub(super) struct Stored {
     pub(super) context: &'static str,
     pub(super) id: String,
@@ -34,8 +35,8 @@ pub(super) struct Stored {
     pub(super) state: Arc<str>,
 }
 
-/// Locks every stream that the commands name, then loads their states: two statements, because one that waits for a
-/// lock reads the rest of its rows as they were before.
+/// Locks every stream that the commands name, then loads their states in a second statement: a statement that waits for a lock reads
+/// its other rows in the snapshot from before the wait.
 pub(super) async fn lock_and_load<C: Context>(
     connection: &mut PgConnection,
     shared: &Shared,
@@ -61,8 +62,8 @@ pub(super) async fn lock_and_load<C: Context>(
         .collect()
 }
 
-/// A state of a later version is left to the builds that have it: this one would fold the whole stream again, they once more, and
-/// so on. When no later release is deployed, it was written by one that has gone, and is folded again.
+/// `BuildTooOld` for a state of a later version if a later release is deployed: otherwise this build and the later one would fold the
+/// whole stream again in turns. If none is deployed, the later release was rolled back, and the state is folded again.
 async fn refuse_newer<'s>(
     connection: &mut PgConnection,
     context: &str,
@@ -88,7 +89,7 @@ fn parse<C: Context>(
     Ok(Locked { ctid, version, state: state.flatten(), changed: false })
 }
 
-/// Reads states; those that are missing or older than the code are folded again from their events.
+/// Reads states; a state that is missing, or of an earlier version than this build's, is folded again from its events.
 async fn read(
     connection: &mut PgConnection,
     shared: &Shared,
@@ -131,7 +132,7 @@ async fn complete(
     Ok(states)
 }
 
-/// The public states of the streams of other contexts that the commands refer to and that exist, and those that were read for it.
+/// The public states of the referenced streams of other contexts that exist, and the states that were read to make them.
 pub(super) async fn references<C: Context>(
     connection: &mut PgConnection,
     shared: &Shared,
@@ -185,7 +186,7 @@ async fn referenced(
     Ok(states)
 }
 
-/// Writes the streams that events happened to.
+/// Writes the streams that have new events.
 pub(super) async fn store<C: Context>(
     connection: &mut PgConnection,
     streams: Locks<C::State>,

@@ -1,4 +1,4 @@
-//! A circuit breaker: a provider of which many different calls fail is not called for a while.
+//! A circuit breaker: a provider is not called for a while after many different calls have failed.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use uuid::Uuid;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Opens when so many different calls in a row have failed; then lets one call through after each pause, which grows.
+/// Opens when a number of different calls in a row have failed; then lets one call through after each pause; the pauses grow.
 #[derive(Debug)]
 pub(super) struct Breaker {
     opens_after: usize,
@@ -22,7 +22,7 @@ impl Breaker {
         Self { opens_after, failed: HashSet::new(), pause: FIRST_PAUSE, open_until: None }
     }
 
-    /// How many of `wanted` calls may begin while others are under way.
+    /// How many of `wanted` calls may begin while `under_way` calls are running.
     pub(super) fn permits(&self, wanted: usize, under_way: usize, now: Instant) -> usize {
         match self.open_until {
             None => wanted,
@@ -36,7 +36,7 @@ impl Breaker {
         *self = Self::new(self.opens_after);
     }
 
-    /// A call could not be made or was not answered. One that began before the breaker opened counts no more.
+    /// A call could not be made or was not answered. A call that began before the breaker opened no longer counts.
     pub(super) fn failed(&mut self, key: Uuid, now: Instant) {
         match self.open_until {
             Some(until) if now < until => {}

@@ -1,4 +1,4 @@
-//! Making the calls that are due: a bounded number at a time, each under a lease.
+//! Making due calls: a bounded number concurrently, each under a lease.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use crate::metrics;
 use crate::outbox::{self, OutboxRow, SchemaIds};
 use crate::reason::Reason;
 
-/// What a lease has beyond the time of its calls: for writing the answer.
+/// The time of a lease beyond the timeouts of its calls, for writing the answer.
 const LEASE_MARGIN: Duration = Duration::from_secs(30);
 
 /// Makes the calls of the effect `E`.
@@ -29,9 +29,9 @@ pub struct Caller<E> {
     schema_ids: OnceCell<SchemaIds>,
 }
 
-/// What a try shows about the provider.
+/// What an attempt shows about the provider.
 pub(super) enum Health {
-    /// It was not called.
+    /// The provider was not called.
     Unknown,
     Good,
     /// The call with this key failed.
@@ -44,7 +44,7 @@ impl<E: Effect> Caller<E> {
         Self { shared, provider, schema_ids: OnceCell::new() }
     }
 
-    /// Room for a question, a call and their answer.
+    /// The duration of a lease: enough for a query, a call, and writing the answer.
     pub(super) fn lease(&self) -> Duration {
         self.shared.settings.call_timeout * 2 + LEASE_MARGIN
     }
@@ -53,7 +53,7 @@ impl<E: Effect> Caller<E> {
         Limits { key_window: self.provider.key_window(), age_max: self.shared.settings.age_max }
     }
 
-    /// One try of a call, from lease to ledger.
+    /// One attempt at a call, from the lease to the ledger.
     #[tracing::instrument(level = "debug", name = "call", skip_all, fields(effect = E::NAME, key = %leased.key, event = leased.cause.id))]
     pub(super) async fn attempt(&self, leased: Leased, until: Instant) -> Health {
         let (outcome, health, request) = self.tried(&leased, until).await;
@@ -64,7 +64,7 @@ impl<E: Effect> Caller<E> {
         health
     }
 
-    /// How a try ends. What this build cannot read is left to one that can, however long ago it was asked for.
+    /// The result of an attempt. A request that this build cannot read is left to a later build, whatever its age.
     async fn tried(
         &self,
         leased: &Leased,
@@ -82,7 +82,7 @@ impl<E: Effect> Caller<E> {
         }
     }
 
-    /// Asks and calls by the policy.
+    /// Queries and calls as the policy decides.
     async fn follow(
         &self,
         leased: &Leased,
@@ -108,7 +108,7 @@ impl<E: Effect> Caller<E> {
                 (known.unknown, "the external system takes no more calls at the moment".to_owned());
             return (CallOutcome::Later { unknown, error }, Health::Unknown);
         }
-        // A process that was frozen may have lost the lease meanwhile.
+        // A process that was frozen may have lost the lease.
         if Instant::now() + call_timeout > until {
             let (unknown, error) = (known.unknown, "the lease ended before the call".to_owned());
             return (CallOutcome::Later { unknown, error }, Health::Unknown);
@@ -128,7 +128,7 @@ impl<E: Effect> Caller<E> {
         answering: impl Future<Output = Result<A, CallError>>,
     ) -> Result<A, CallError> {
         let (began, timeout) = (Instant::now(), self.shared.settings.call_timeout);
-        let silent = |_| CallError::Unknown(format!("silent for {} ms", timeout.as_millis()).into());
+        let silent = |_| CallError::Unknown(format!("no answer within {} ms", timeout.as_millis()).into());
         let answer = tokio::time::timeout(timeout, answering).await.map_err(silent).flatten();
         let outcome = match &answer {
             Ok(_) => "answered",
@@ -141,7 +141,7 @@ impl<E: Effect> Caller<E> {
         answer
     }
 
-    /// Writes how a try ended, however many tries it takes: an answer that is lost here is an unknown outcome.
+    /// Writes the result of an attempt, and retries until it is written: an answer that is lost here would be an unknown outcome.
     async fn settle(&self, leased: &Leased, request: Option<&E::Request>, outcome: &CallOutcome<E::Answer>) {
         let (effect, key) = (E::NAME, leased.key);
         let mut backoff = Backoff::new();
@@ -150,15 +150,17 @@ impl<E: Effect> Caller<E> {
                 Ok(true) => return,
                 Ok(false) => return tracing::warn!(effect, %key, "the lease was lost to another process"),
                 Err(WorkError::Refused(reason)) => {
-                    return tracing::error!(effect, %key, %reason, "how a call ended cannot be written");
+                    return tracing::error!(effect, %key, %reason, "the outcome of a call cannot be written");
                 }
-                Err(error) => tracing::warn!(effect, %key, %error, "how a call ended is not written yet"),
+                Err(error) => {
+                    tracing::warn!(effect, %key, %error, "the outcome of a call is not written yet")
+                }
             }
             backoff.wait().await;
         }
     }
 
-    /// One transaction: how the try ended, and the command that follows. False when another process has the lease.
+    /// Writes the result of an attempt and the resulting command in one transaction. False when another process has the lease.
     async fn write(
         &self,
         leased: &Leased,
@@ -174,7 +176,7 @@ impl<E: Effect> Caller<E> {
         Ok(true)
     }
 
-    /// Writes into the ledger how a try ended, and its command into the outbox; false when another process has the lease.
+    /// Writes the result of an attempt into the ledger, and its command into the outbox; false when another process has the lease.
     pub(super) async fn enter(
         &self,
         connection: &mut PgConnection,
@@ -194,20 +196,20 @@ impl<E: Effect> Caller<E> {
         Ok(true)
     }
 
-    /// The command's id depends on the call alone, so a call is answered once.
+    /// The outbox row of a command. Its id depends only on the call, so a call is answered once.
     async fn outbox_row(&self, leased: &Leased, command: &Command) -> Result<OutboxRow, WorkError> {
         let id = Uuid::new_v5(&leased.key, b"command");
         let row = outbox::command(self.schema_ids().await?, id, command, leased.cause.clone());
         row.map_err(|fault| WorkError::Refused(fault.message.into()))
     }
 
-    /// The registry's ids of the commands that may be sent, asked for once.
+    /// The schema ids of the commands that may be sent, requested once.
     pub(super) async fn schema_ids(&self) -> Result<&SchemaIds, WorkError> {
         self.schema_ids.get_or_try_init(|| self.shared.registry.command_ids(E::CONTEXTS)).await
     }
 }
 
-/// Whether the provider works; a refusal shows that it does.
+/// What an answer shows about the provider; a refusal shows that it works.
 fn health<A>(key: Uuid, answer: &Result<A, CallError>) -> Health {
     match answer {
         Ok(_) | Err(CallError::Refused(_)) => Health::Good,
@@ -229,7 +231,7 @@ fn entry<A: serde::Serialize>(leased: &Leased, outcome: &CallOutcome<A>) -> Resu
     })
 }
 
-/// The command that follows from a try that was the last.
+/// The command that follows from the last attempt.
 fn command<E: Effect>(request: &E::Request, outcome: &CallOutcome<E::Answer>) -> Option<Command> {
     match outcome {
         CallOutcome::Answered(answer) => E::answered(request, answer),
@@ -256,7 +258,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// A provider with fixed answers, which remembers what it was asked.
+    /// A provider with fixed answers, which records its requests.
     struct Scripted {
         ask: Result<Option<Taken>, CallError>,
         call: Result<Taken, CallError>,
@@ -319,7 +321,7 @@ mod tests {
         Message { notification_id, recipient, address, subject, body }
     }
 
-    /// How a try ends, and what the provider received in it.
+    /// The result of an attempt, and the requests that the provider received.
     async fn follow(
         provider: Scripted,
         unknown: bool,

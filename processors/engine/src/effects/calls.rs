@@ -1,4 +1,4 @@
-//! The loop over calls that are due: how many may begin, and what their ends show about the provider.
+//! The loop over due calls: how many begin, and what their results show about the provider.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,17 +15,17 @@ use crate::error::{Dependency, WorkError};
 use crate::metrics;
 use crate::supervision::{Panic, caught};
 
-/// How often due calls are looked for when nothing wakes the caller.
+/// How often the ledger is queried for due calls when nothing wakes the caller.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 impl<E: Effect> Caller<E> {
-    /// Makes calls until stopped; those under way are finished.
+    /// Makes calls until stopped; running calls are finished.
     pub async fn run(self, stop: CancellationToken) {
         let caller = Arc::new(self);
         let mut calls = Calls::new(caller.clone());
         let (mut wake, mut backoff) = (caller.shared.wake.subscribe(), Backoff::new());
         while !stop.is_cancelled() {
-            // Seen before the look, so that what comes during it is not missed.
+            // Marked before the query, so that a change during the query is not missed.
             wake.mark_unchanged();
             if let Err(error) = calls.begin_due().await {
                 tracing::warn!(effect = E::NAME, %error, "calls wait");
@@ -45,7 +45,7 @@ impl<E: Effect> Caller<E> {
     }
 }
 
-/// The calls under way, and what they show about the provider.
+/// The running calls, and what they show about the provider.
 struct Calls<E> {
     caller: Arc<Caller<E>>,
     under_way: JoinSet<Result<Health, Panic>>,
@@ -58,7 +58,7 @@ impl<E: Effect> Calls<E> {
         Self { caller, under_way: JoinSet::new(), breaker }
     }
 
-    /// Begins the calls that are due, as many as there is room for. Not before their answers can be written.
+    /// Begins due calls, up to the limit, once the schema ids for their answers are known.
     async fn begin_due(&mut self) -> Result<(), WorkError> {
         self.caller.schema_ids().await?;
         let (now, under_way) = (Instant::now(), self.under_way.len());
@@ -76,7 +76,7 @@ impl<E: Effect> Calls<E> {
         Ok(())
     }
 
-    /// Waits for a call to end; for ever when none is under way.
+    /// Waits for a call to end; for ever when none is running.
     async fn one_ended(&mut self) {
         let Some(mut ended) = self.under_way.join_next().await else { return std::future::pending().await };
         loop {
@@ -84,7 +84,7 @@ impl<E: Effect> Calls<E> {
                 Ok(Ok(Health::Unknown)) => {}
                 Ok(Ok(Health::Good)) => self.breaker.succeeded(),
                 Ok(Ok(Health::Bad(key))) => self.breaker.failed(key, Instant::now()),
-                // Its lease ends, and its outcome counts as unknown then.
+                // Its lease expires, and its outcome is then unknown.
                 Ok(Err(panic)) => tracing::error!(effect = E::NAME, %panic, "a call ended badly"),
                 Err(error) => tracing::error!(effect = E::NAME, %error, "a call ended badly"),
             }

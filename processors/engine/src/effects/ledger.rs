@@ -1,4 +1,4 @@
-//! The ledger of calls. What is written here before a call and after it keeps the call from being made twice.
+//! The ledger of calls: rows that are written before and after each call, so that it is not made twice.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use crate::dead_letters::storable;
 use crate::error::WorkError;
 use crate::outbox::Cause;
 
-/// A leased call. No other process touches it before the lease ends.
+/// A leased call. No other process makes it before the lease ends.
 pub(super) struct Leased {
     pub(super) key: Uuid,
-    /// JSON.
+    /// The request as JSON.
     pub(super) request: String,
-    /// This try's number: an older one means a lost lease.
+    /// The number of this attempt: a higher one in the row means that the lease was lost.
     pub(super) attempt: i32,
     pub(super) known: Known,
     pub(super) cause: Cause,
@@ -33,7 +33,7 @@ impl From<effect::Leased> for Leased {
     }
 }
 
-/// How a try ended, as it is written.
+/// The result of an attempt, to be written.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Entry {
     /// The answer as JSON.
@@ -46,8 +46,8 @@ pub(super) enum Entry {
     },
 }
 
-/// Takes calls that are due, and commits that before any of them is made. A lease that has ended is due, too: its holder
-/// may have made the call.
+/// Leases due calls, and commits the leases before any call is made. A call whose lease has expired is due, too, with an unknown
+/// outcome: its holder may have made it.
 pub(super) async fn lease<E: Effect>(
     pool: &PgPool,
     most: usize,
@@ -57,7 +57,7 @@ pub(super) async fn lease<E: Effect>(
     Ok(leased.into_iter().map(Leased::from).collect())
 }
 
-/// Takes a call whose outcome is not known, from the holder of its lease, to write the answer in the same transaction.
+/// Takes the lease of a call without outcome from its holder, to write the answer in the same transaction.
 pub(super) async fn take<E: Effect>(
     connection: &mut PgConnection,
     key: Uuid,
@@ -65,7 +65,7 @@ pub(super) async fn take<E: Effect>(
     Ok(effect::take(connection, E::NAME, key).await?.map(Leased::from))
 }
 
-/// Writes how a try ended; false when the lease was lost to another process, whose outcome counts then.
+/// Writes the result of an attempt; false when the lease was lost to another process, whose result counts then.
 pub(super) async fn settle<E: Effect>(
     connection: &mut PgConnection,
     leased: &Leased,

@@ -1,8 +1,8 @@
-//! Effects: calls to external systems, each asked for by an event and answered by a command.
+//! Effects: calls to external systems; each is requested by an event and answered by a command.
 //!
-//! The role writes what is asked for into the ledger, in the transaction that moves the offset. The [`Caller`] takes due
-//! calls from there under a lease that is committed before the call, and writes the answer together with its command. The
-//! ledger is not rewound: an event that is read again finds its call.
+//! The role writes requests into the ledger, in the transaction that moves the offset. The [`Caller`] takes due calls under a lease
+//! that is committed before the call, and writes the answer together with the resulting command. A reset does not change the
+//! ledger: an event that is read again finds its call.
 
 mod breaker;
 mod caller;
@@ -36,34 +36,34 @@ use crate::registry::Registry;
 use crate::role::{Folded, Outcome, Role};
 use crate::views::intake;
 
-/// The root of all keys of calls.
+/// The UUID namespace of all keys of calls.
 const DERIVED: Uuid = Uuid::from_u128(0x6d69_6c6c_7261_6365_8000_0000_0000_0003);
 
-/// What all effects of a process share.
+/// Shared by all effects of a process.
 #[derive(Clone)]
 pub struct Shared {
     /// The write side.
     pub pool: Pool,
     /// The schema registry.
     pub registry: Arc<Registry>,
-    /// Whose topics.
+    /// The namespace of the topics.
     pub namespace: Namespace,
-    /// How calls are made.
+    /// Limits of calls.
     pub settings: Settings,
-    /// Wakes the callers of this process when something new is in the ledger.
+    /// Wakes the callers of this process when the ledger has a new call.
     pub wake: watch::Sender<()>,
 }
 
-/// How calls are made.
+/// Limits of calls.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// Calls of one effect at the same time, in each process.
+    /// Concurrent calls of one effect in each process.
     pub calls_max: usize,
-    /// A call without an answer for so long counts as not answered.
+    /// The timeout of a call.
     pub call_timeout: Duration,
-    /// A call that was asked for longer ago is given up.
+    /// The age at which a call without outcome is given up.
     pub age_max: Duration,
-    /// So many different calls in a row must fail before the others wait.
+    /// The number of different failed calls in a row that opens the circuit breaker.
     pub breaker_failures: usize,
 }
 
@@ -97,7 +97,7 @@ impl<E: Effect> EffectRole<E> {
     }
 }
 
-/// The key of the call that an event asks for: the same at every try, and another in every instance of Millrace.
+/// The key of the call that an event requests: the same at every attempt, and different in every instance of Millrace.
 fn key(group: &Group, event_id: &str) -> Uuid {
     Uuid::new_v5(&DERIVED, format!("{}\0{event_id}", group.id).as_bytes())
 }

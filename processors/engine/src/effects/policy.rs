@@ -1,4 +1,4 @@
-//! The call policy: what a call does next by what is known of it, so that it is not made twice.
+//! The call policy: the next action for a call, given what is known of it, so that it is not made twice.
 
 use std::time::Duration;
 
@@ -6,31 +6,31 @@ use millrace_domain::GaveUp;
 
 use super::CallError;
 
-/// The wait before the second try; it doubles from there.
+/// The delay before the second attempt; it doubles from there.
 const FIRST_DELAY: Duration = Duration::from_secs(1);
 const LONGEST_DELAY: Duration = Duration::from_secs(300);
 
 /// What the ledger knows of a leased call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Known {
-    /// It was made, and its outcome is not known.
+    /// It may have been made, and its outcome is not known.
     pub(super) unknown: bool,
-    /// Since its first try.
+    /// Time since its first attempt.
     pub(super) since_first: Duration,
-    /// Since it was asked for.
+    /// Time since it was requested.
     pub(super) age: Duration,
 }
 
-/// For how long calls are tried.
+/// How long calls are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Limits {
     /// As [`Provider::key_window`](super::Provider::key_window).
     pub(super) key_window: Option<Duration>,
-    /// A call that was asked for longer ago is given up.
+    /// The age at which a call without outcome is given up.
     pub(super) age_max: Duration,
 }
 
-/// What a call does next.
+/// The next action for a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Next {
     Call,
@@ -38,7 +38,7 @@ pub(super) enum Next {
     GiveUp(GaveUp),
 }
 
-/// How a try ends.
+/// The result of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum CallOutcome<A> {
     Answered(A),
@@ -47,12 +47,12 @@ pub(super) enum CallOutcome<A> {
 }
 
 impl Known {
-    /// What comes first. A call with an unknown outcome is never simply made again.
+    /// The first action of an attempt. A call with an unknown outcome is never simply made again.
     pub(super) fn next(&self, limits: &Limits) -> Next {
         if self.unknown {
             return match limits.key_window {
                 Some(_) => Next::Ask,
-                None => Next::GiveUp(not_again("the process ended in the middle of it")),
+                None => Next::GiveUp(not_again("the process ended during the call")),
             };
         }
         if self.age > limits.age_max {
@@ -62,8 +62,8 @@ impl Known {
         Next::Call
     }
 
-    /// What follows from the answer to a question; `None` is a call, which is made again only while the external system
-    /// would know its key.
+    /// The result of a query; `None` means that the call is to be made again, which happens only while the external system would
+    /// remember its key.
     pub(super) fn asked<A>(
         &self,
         answer: Result<Option<A>, CallError>,
@@ -82,7 +82,7 @@ impl Known {
         Some(CallOutcome::Later { unknown: true, error })
     }
 
-    /// What follows from a call. An outcome that was unknown before stays so until there is an answer.
+    /// The result of a call. An unknown outcome stays unknown until there is an answer.
     pub(super) fn called<A>(&self, answer: Result<A, CallError>, limits: &Limits) -> CallOutcome<A> {
         match answer {
             Ok(answer) => CallOutcome::Answered(answer),
@@ -112,7 +112,7 @@ fn not_again(why: &str) -> GaveUp {
     GaveUp { reason, unknown: true }
 }
 
-/// The delay after the `attempts`-th try.
+/// The delay after the `attempts`-th attempt.
 pub(super) fn delay(attempts: i32) -> Duration {
     let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or_default().min(16);
     (FIRST_DELAY * (1 << doublings)).min(LONGEST_DELAY)

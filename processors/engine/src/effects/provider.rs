@@ -10,34 +10,32 @@ use uuid::Uuid;
 /// Makes the calls of the effect `E`.
 #[async_trait]
 pub trait Provider<E: Effect>: Send + Sync + 'static {
-    /// How long the external system knows a call by its idempotency key: for so long a second call with the key has no
-    /// second effect. `None` when it knows no keys and cannot be asked; then a call whose outcome is unknown is not made
-    /// again.
+    /// How long the external system remembers an idempotency key: within this time a second call with the key has no second
+    /// effect. `None` when it supports neither keys nor queries; then a call with an unknown outcome is not made again.
     fn key_window(&self) -> Option<Duration>;
 
-    /// Waits until the call may be made, where the external system takes only so many a second; false when it may not in
-    /// time. This is no part of the call, and nothing has happened yet.
+    /// Waits until the call is within the external system's rate limit; false when it is not in time. Nothing has been sent then.
     async fn admit(&self, _request: &E::Request, _within: Duration) -> bool {
         true
     }
 
-    /// Makes a call; `key` is the same at every try.
+    /// Makes a call; `key` is the same at every attempt.
     ///
     /// # Errors
     /// [`CallError`]; when it is not certain that nothing has happened, [`CallError::Unknown`].
     async fn call(&self, key: Uuid, request: &E::Request) -> Result<E::Answer, CallError>;
 
-    /// Asks for the outcome of an earlier call; `None` when the external system does not know the call.
+    /// Queries the outcome of an earlier call; `None` when the external system does not know the call.
     ///
     /// # Errors
-    /// [`CallError`]; whatever it is, the call is asked for again.
+    /// [`CallError`]; after any of them, the query is repeated.
     async fn ask(&self, key: Uuid, request: &E::Request) -> Result<Option<E::Answer>, CallError>;
 }
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// The external system refuses the call, and will refuse it again.
+    /// The external system refuses the call, and would refuse it again.
     #[error("refused: {0}")]
     Refused(#[source] Reason),
     /// Nothing was done; a later call may succeed.

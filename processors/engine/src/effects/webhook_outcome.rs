@@ -1,4 +1,4 @@
-//! Webhooks: the outcome of a call that the external system reports by itself.
+//! Webhooks: outcomes of calls that the external system reports.
 
 use millrace_domain::Effect;
 use millrace_store::effect;
@@ -12,10 +12,10 @@ use crate::failpoints;
 use crate::metrics;
 use crate::reason::Reason;
 
-/// What a webhook changes.
+/// The effect of a webhook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WebhookOutcome {
-    /// It is the call's answer, and its command is on its way.
+    /// It is the answer to the call; its command is in the outbox.
     Taken,
     /// The call had this outcome before.
     Known,
@@ -23,15 +23,14 @@ pub enum WebhookOutcome {
     Contradicts,
     /// There is no such call.
     UnknownCall,
-    /// It is not an answer to the request: why. The call goes on.
+    /// It is not an answer to the request, with the reason. The call goes on.
     Other(String),
 }
 
 impl<E: Effect> Caller<E> {
-    /// Takes the answer to the call with this key, as if the call had returned it: once, however often it is reported, and
-    /// also while the call is being made. A call that was given up with an unknown outcome has its outcome now, and so has
-    /// one that was withdrawn because it seemed not to have been made. `read` makes the answer of the webhook, given the
-    /// request, or returns why it is none.
+    /// Takes the answer to the call with this key, as if the call had returned it: once, however often it is reported, and also while
+    /// the call is being made. It also settles a call that was given up with an unknown outcome, or withdrawn because it seemed not
+    /// to have been made. `read` makes the answer from the webhook, given the request, or returns why it is not one.
     ///
     /// # Errors
     /// [`WorkError`]; nothing is written then, and the webhook may be sent again.
@@ -73,7 +72,7 @@ impl<E: Effect> Caller<E> {
     }
 }
 
-/// Compares a webhook with the outcome that a call has already.
+/// Compares a webhook with the existing outcome of its call.
 async fn ended<E: Effect>(
     connection: &mut PgConnection,
     key: Uuid,
@@ -89,7 +88,7 @@ async fn ended<E: Effect>(
         Ok(reported) => reported,
         Err(reason) => return Ok(WebhookOutcome::Other(reason)),
     };
-    // One that an earlier build has written, perhaps in another form, is not judged.
+    // An outcome that an earlier build has written in another format is not compared.
     let known = answer.as_deref().map(serde_json::from_str::<E::Answer>);
     if matches!(&known, Some(Ok(known)) if *known == reported) || matches!(known, Some(Err(_))) {
         return Ok(WebhookOutcome::Known);

@@ -1,7 +1,7 @@
-//! What Elasticsearch's answer to a `_bulk` means for each of its documents.
+//! The meaning of Elasticsearch's answer to a `_bulk` for each of its documents.
 //!
-//! Only what is wrong with a document itself is refused for good; everything else that keeps an index from taking
-//! documents (blocked, closed, deleted, forbidden, busy) passes, and they are sent again until then.
+//! Only an error of the document itself is a refusal for good. Any other error (the index is blocked, closed, deleted, forbidden or
+//! busy) is an outage: the documents are sent again until it is over.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -10,13 +10,13 @@ use super::{Document, Refusal};
 use crate::error::{Dependency, WorkError};
 use crate::failpoints::{broken, mechanism};
 
-/// Error types by which Elasticsearch 8 and 9, those before 8.8 and OpenSearch say that a document does not fit the
-/// mapping. An immense term, a number that is too large, too many nested objects are among their causes.
+/// The error types of Elasticsearch 8 and 9, of versions before 8.8 and of OpenSearch for a document that does not fit the mapping.
+/// Causes are, among others, an immense term, a number that is too large, and too many nested objects.
 const OF_THE_DOCUMENT: [&str; 3] =
     ["document_parsing_exception", "mapper_parsing_exception", "strict_dynamic_mapping_exception"];
-/// The error type of a whole request that is refused for some of its documents, such as one with an impossible version.
+/// The error type of a request that is refused because of some of its documents, such as one with an invalid version.
 const OF_SOME_DOCUMENT: &str = "action_request_validation_exception";
-/// Reasons quote what they are about: names of fields may have thousands of characters.
+/// Characters of a reason that are kept, at most: reasons quote names of fields, which may have thousands of characters.
 const REASON_CHARACTERS_MAX: usize = 1_000;
 
 /// The fields of an answer that are read.
@@ -30,7 +30,7 @@ pub(super) const FIELDS: [&str; 7] = [
     "items.*.error.caused_by.reason",
 ];
 
-/// The answer to a request that was taken.
+/// The answer to an accepted request.
 #[derive(Deserialize)]
 pub(super) struct Answer {
     errors: bool,
@@ -50,17 +50,17 @@ struct Verdict {
     error: Value,
 }
 
-/// Why a document is not in the index.
+/// The verdict on one document.
 #[derive(Debug, PartialEq, Eq)]
 enum Fault {
     /// It is in the index, or a newer copy is.
     None,
     Document,
-    /// The index or the cluster: all of it again.
+    /// An error of the index or the cluster: send all documents again.
     Index,
-    /// The request is bad, and the type does not show why: `illegal_argument_exception` is an error of documents and of an
-    /// alias without write index, and later releases may have other types. An index that takes one document
-    /// of a request could take the others. One that takes none has nothing taken from it meanwhile.
+    /// The error type does not show whether the document or the index is at fault: `illegal_argument_exception` is an error of
+    /// documents and of an alias without a write index, and later releases may have other types. If the index has accepted another
+    /// document of the request, the document is at fault; if it has accepted none, all are sent again.
     Unclear,
 }
 
@@ -80,7 +80,7 @@ impl Verdict {
 /// The documents that are refused for good.
 ///
 /// # Errors
-/// [`WorkError::Outage`] when one could not be stored for another reason, or the answer is not about all of them.
+/// [`WorkError::Outage`] when a document could not be stored for another reason, or when the answer does not cover all documents.
 pub(super) fn refused(documents: &[&Document], answer: &Answer) -> Result<Vec<Refusal>, WorkError> {
     let Answer { errors, items } = answer;
     if items.len() != documents.len() {
@@ -102,19 +102,19 @@ pub(super) fn refused(documents: &[&Document], answer: &Answer) -> Result<Vec<Re
     Ok(refusals)
 }
 
-/// Why a whole request is refused for some of its documents; `None` when it is for another reason.
+/// The reason when a whole request is refused because of some of its documents; `None` for any other answer.
 pub(super) fn of_some_document(status: u16, body: &[u8]) -> Option<String> {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let error = body.get("error").unwrap_or(&Value::Null);
     match status {
-        // By Elasticsearch, or by a proxy with a limit of its own.
+        // From Elasticsearch, or from a proxy with a lower limit.
         413 => Some("413: it is larger than Elasticsearch, or a proxy before it, takes at once".to_owned()),
         400 if text(error, "/type") == OF_SOME_DOCUMENT => Some(reason(error)),
         _ => None,
     }
 }
 
-/// Neither an answer about documents nor about the request: from something between us and Elasticsearch, perhaps.
+/// The error for an answer that is not Elasticsearch's, such as a proxy's.
 pub(super) fn no_answer(status: u16, body: &[u8]) -> WorkError {
     let json = serde_json::from_slice::<Value>(body).ok();
     let error = json.as_ref().and_then(|body| body.get("error")).filter(|error| error.is_object());
@@ -136,7 +136,7 @@ fn takes_none(status: u16, error: &Value) -> String {
     format!("it takes no documents now ({status} {})", reason(error))
 }
 
-/// The type, the reason, and the reason behind it.
+/// The type, the reason and its cause.
 fn reason(error: &Value) -> String {
     let parts = ["/type", "/reason", "/caused_by/reason"].map(|part| text(error, part));
     let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
@@ -165,14 +165,14 @@ mod tests {
         serde_json::from_value(json!({"errors": true, "items": items})).unwrap()
     }
 
-    /// The ids that are refused of an answer; `None` when everything is to be sent again.
+    /// The refused ids; `None` when everything must be sent again.
     fn judged(items: &[(u16, &str)]) -> Option<Vec<String>> {
         let documents: Vec<Document> = (0..items.len()).map(|place| document(&place.to_string())).collect();
         let refused = refused(&documents.iter().collect::<Vec<_>>(), &answer(items)).ok()?;
         Some(refused.into_iter().map(|refusal| refusal.id).collect())
     }
 
-    /// Each as Elasticsearch 8.19 answered, but for those of security, breakers and shards, which its pages name.
+    /// Answers of Elasticsearch 8.19; those about security, circuit breakers and shards are from its documentation.
     #[test]
     fn only_what_is_wrong_with_a_document_is_refused() {
         for type_ in OF_THE_DOCUMENT {

@@ -1,6 +1,6 @@
 //! Records that have arrived and wait for a batch.
 //!
-//! A partition is busy while a batch has records of it, and its next ones wait: so each is worked on in its order.
+//! A partition is busy while a batch has records of it. Its later records wait, so that each partition is processed in order.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -10,15 +10,15 @@ use crate::record::Record;
 #[derive(Default)]
 pub(super) struct Arrivals {
     waiting: HashMap<Partition, VecDeque<Record>>,
-    /// Partitions that are not busy and have records, the one that waits longest first.
+    /// Partitions that are not busy and have records, the one that has waited longest first.
     ready: VecDeque<Partition>,
     busy: HashSet<Partition>,
-    /// How many records those have that are ready.
+    /// The number of records of ready partitions.
     records: usize,
 }
 
 impl Arrivals {
-    /// A record of a partition has arrived.
+    /// Adds a record that has arrived on a partition.
     pub(super) fn add(&mut self, partition: &Partition, record: Record) {
         let busy = self.busy.contains(partition);
         if !self.waiting.contains_key(partition) {
@@ -32,12 +32,12 @@ impl Arrivals {
         self.records += usize::from(!busy);
     }
 
-    /// How many records could be in the next batch.
+    /// The number of records that the next batch could have.
     pub(super) fn ready(&self) -> usize {
         self.records
     }
 
-    /// The records of the next batch, at most so many and about so many bytes.
+    /// Takes the records of the next batch: at most `most`, and about `bytes_max` bytes.
     pub(super) fn take(&mut self, most: usize, bytes_max: usize) -> Vec<(Partition, Vec<Record>)> {
         let (mut taken, mut room, mut bytes) = (Vec::new(), most, 0);
         while room > 0
@@ -51,8 +51,8 @@ impl Arrivals {
         taken
     }
 
-    /// The first records of the partition that waits longest, which is busy then: at most so many, and so many bytes unless the
-    /// first alone has more.
+    /// Takes the first records of the partition that has waited longest, which is then busy: at most `most`, and `bytes_max` bytes
+    /// unless the first record alone is larger.
     pub(super) fn take_next(&mut self, most: usize, bytes_max: usize) -> Option<(Partition, Vec<Record>)> {
         let partition = self.ready.pop_front()?;
         let waiting = self.waiting.entry(partition.clone()).or_default();
@@ -63,17 +63,17 @@ impl Arrivals {
         Some((partition, records))
     }
 
-    /// Whether a partition has nothing under way and nothing that waits.
+    /// Whether a partition has neither a task nor waiting records.
     pub(super) fn is_idle(&self, partition: &Partition) -> bool {
         !self.busy.contains(partition) && self.waiting.get(partition).is_none_or(VecDeque::is_empty)
     }
 
-    /// Whether something is under way for a partition.
+    /// Whether a task is working on a partition.
     pub(super) fn is_busy(&self, partition: &Partition) -> bool {
         self.busy.contains(partition)
     }
 
-    /// Something else than a batch is done for a partition: its records wait for that.
+    /// A task other than a batch begins for a partition; its records wait for it.
     pub(super) fn begin(&mut self, partition: &Partition) {
         if self.busy.insert(partition.clone()) {
             self.not_ready(partition);
@@ -85,7 +85,7 @@ impl Arrivals {
         self.ready.retain(|ready| ready != partition);
     }
 
-    /// A partition's batch has ended.
+    /// A partition's batch or task has ended.
     pub(super) fn end(&mut self, partition: &Partition) {
         let waiting = self.waiting.get(partition).map_or(0, VecDeque::len);
         if self.busy.remove(partition) && waiting > 0 {
@@ -94,7 +94,7 @@ impl Arrivals {
         }
     }
 
-    /// A partition is given back: what waits of it is not worked on here.
+    /// Drops the waiting records of a partition that was given back.
     pub(super) fn forget(&mut self, partition: &Partition) {
         if !self.busy.remove(partition) {
             self.not_ready(partition);
@@ -103,7 +103,7 @@ impl Arrivals {
     }
 }
 
-/// How many of the first records are at most so many and take no more than so many bytes; at least one.
+/// How many of the first records to take: at most `most`, at most `bytes_max` bytes, at least one.
 fn fitting(records: &VecDeque<Record>, most: usize, bytes_max: usize) -> usize {
     let sums = records.iter().scan(0, |sum, record| {
         *sum += record.bytes();

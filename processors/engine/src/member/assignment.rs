@@ -1,4 +1,4 @@
-//! What the group assigns to a member, and what it takes away.
+//! Partitions that the group assigns to a member or revokes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::worker::{LaterMember, Publishing, StillOurs, Worker};
 use crate::{metrics, release};
 
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the group's coordinator has to say who is in the group.
+/// The timeout of a request to the group's coordinator for its members.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Member {
@@ -82,7 +82,7 @@ impl Member {
         })
     }
 
-    /// Asks the group's coordinator who is in the group. One that does not answer is asked again after the next delay.
+    /// Asks the group's coordinator for the members. If it does not answer, it is asked again after the next delay.
     fn later_member(&self) -> LaterMember {
         let (consumer, group) =
             (Arc::downgrade(&self.consumer), self.config.get("group.id").map(str::to_owned));
@@ -99,7 +99,7 @@ impl Member {
         })
     }
 
-    /// Ends what is under way for partitions that go elsewhere, then gives them back; false when the client refuses.
+    /// Ends the tasks of revoked partitions, then gives the partitions back; false when the client refuses.
     pub(super) async fn revoke(&mut self, mut partitions: Vec<Partition>) -> bool {
         partitions.retain(|partition| self.assigned.contains_key(partition));
         for assigned in partitions.iter().filter_map(|partition| self.assigned.get(partition)) {
@@ -119,7 +119,7 @@ impl Member {
         }
         let given_back = self.consumer.incremental_unassign(&list);
         if let Err(error) = &given_back {
-            tracing::warn!(%error, "partitions not given back");
+            tracing::warn!(%error, "partitions not unassigned");
         }
         self.report_partitions();
         given_back.is_ok()
@@ -141,9 +141,9 @@ impl Member {
         }
     }
 
-    /// Ends all that is under way and leaves the group.
+    /// Ends all tasks and leaves the group.
     pub(super) async fn leave(mut self) {
-        // A batch in flight is finished; a member that leaves after a panic has not cancelled anything else.
+        // A batch in flight is finished. After a panic the other tasks have not been cancelled yet.
         self.watch.leave().cancel();
         while let Some(ended) = self.batches.next().await {
             drop(ended);
@@ -161,7 +161,7 @@ impl Member {
         self.rebalances.close();
         let closed = self.consumer.closed();
         drop(self.consumer);
-        // It must not delay the others for ever.
+        // A client that does not close must not delay the process for ever.
         if tokio::time::timeout(CLOSE_TIMEOUT, closed.cancelled()).await.is_err() {
             tracing::warn!("the consumer did not close in time");
         }

@@ -1,5 +1,5 @@
-//! Which batches are begun, and when. One batch is under way at a time, so that the next takes all that has arrived
-//! meanwhile. There are more with a backlog for a full one beside it, and beside one that takes long: it holds up no other
+//! When batches begin. One batch runs at a time, so that the next takes all records that have arrived meanwhile. A further batch
+//! runs beside it when there are records for a full batch, or when the running one takes long, so that it delays no other
 //! partition.
 
 use tokio::task::JoinSet;
@@ -13,28 +13,28 @@ use crate::retry::Lane;
 use crate::supervision::Watch;
 use crate::worker::{BATCH_BYTES_MAX, Ended, Share, Worker, alone, together};
 
-/// What ends with a task: `None` when it panicked, and the group leaves.
+/// The result of a task: `None` when it panicked, and the member leaves the group.
 type Outcome = Option<Vec<Ended>>;
 
 #[derive(Default)]
 pub(super) struct Batches {
-    /// All that is under way for partitions, and whether it is a batch that a further one waits for.
+    /// The running tasks of partitions, and whether each is a batch that counts for [`Member::wants_batch`].
     tasks: JoinSet<(bool, Outcome)>,
     under_way: usize,
-    /// When the last one began.
+    /// When the last batch began.
     began: Option<Instant>,
 }
 
 impl Batches {
-    /// The next that has ended; `None` when nothing is under way.
+    /// The next task that has ended; `None` when none is running.
     pub(super) async fn next(&mut self) -> Option<Vec<Ended>> {
-        // An error is that of a task that was aborted, as none is before all of them.
+        // Only an aborted task has an error, and tasks are only aborted all together.
         let (counts, ended) = self.tasks.join_next().await?.unwrap_or_default();
         self.under_way -= usize::from(counts);
         Some(ended.unwrap_or_default())
     }
 
-    /// When the last one that is under way will have taken long.
+    /// When the last running batch will have taken long.
     pub(super) fn takes_long_at(&self) -> Option<Instant> {
         self.began.filter(|_| self.under_way > 0).map(|began| began + PATIENCE)
     }
@@ -52,7 +52,7 @@ impl Batches {
 }
 
 impl Member {
-    /// Whether what has arrived is worth a batch now.
+    /// Whether to begin a batch now.
     pub(super) fn wants_batch(&self) -> bool {
         match (self.arrivals.ready(), self.batches.takes_long_at()) {
             (0, _) => false,
@@ -68,7 +68,7 @@ impl Member {
         Some(Box::pin(async move { pool.permit().await }))
     }
 
-    /// Begins a batch of what has arrived.
+    /// Begins a batch with the records that have arrived.
     pub(super) fn begin_batch(&mut self, permit: Option<Permit>) {
         let taken = self.arrivals.take(self.settings.batch_max, BATCH_BYTES_MAX);
         let shares: Vec<Share> =
@@ -84,7 +84,7 @@ impl Member {
         Some(Share { worker, records })
     }
 
-    /// Gives a record to its partition. What arrives of one that was given back is left to its next owner.
+    /// Delivers a record to its partition. A record of a partition that was given back is dropped: the next owner reads it.
     pub(super) fn deliver(&mut self, record: Record) {
         let partition = (record.topic.clone(), record.partition);
         if self.assigned.contains_key(&partition) {
@@ -100,7 +100,7 @@ impl Member {
         }
     }
 
-    /// Wake-up copies wait until each is due, and no other partition waits with them.
+    /// Gives wake-up copies to their workers, each partition separately: a worker waits until its copies are due.
     fn wake_up(&mut self) {
         while let Some((partition, copies)) =
             self.wake_ups.take_next(self.settings.batch_max, BATCH_BYTES_MAX)
@@ -115,7 +115,7 @@ impl Member {
         self.batches.spawn(false, &self.watch, async move { vec![alone(share, None).await] });
     }
 
-    /// What has ended is ready again; what is to be tried apart is.
+    /// Takes the workers of an ended task back; begins a separate attempt for each partition that needs one.
     pub(super) fn batch_ended(&mut self, ended: Vec<Ended>) {
         for ended in ended {
             match ended {
@@ -136,7 +136,7 @@ impl Member {
         self.wake_up();
     }
 
-    /// Waits until nothing is under way for these.
+    /// Waits until no task is running for these partitions.
     pub(super) async fn rest(&mut self, partitions: &[Partition]) {
         while partitions.iter().any(|partition| self.arrivals_on(partition).is_busy(partition))
             && let Some(ended) = self.batches.next().await
@@ -145,7 +145,8 @@ impl Member {
         }
     }
 
-    /// Lets the workers of partitions without records move beyond what the client has passed over and is no record.
+    /// Lets the workers of partitions without records move their offsets beyond offsets without a record that the client has
+    /// skipped.
     pub(super) fn pass_over_read(&mut self) {
         for (partition, offset) in self.read_to() {
             let is_behind = |assigned: &Assigned| offset > assigned.position.borrow().applied;
@@ -158,7 +159,7 @@ impl Member {
         }
     }
 
-    /// Lets the workers claim again whose publisher has found that another worker has claimed the partition.
+    /// Lets workers claim again when their publisher was fenced.
     pub(super) fn recover_fenced(&mut self) {
         let is_fenced = |assigned: &Assigned| assigned.mark.as_ref().is_some_and(|mark| mark.is_fenced());
         let fenced = self.assigned.iter().filter(|(_, assigned)| is_fenced(assigned));
@@ -171,7 +172,7 @@ impl Member {
         }
     }
 
-    /// Does something for a partition that has no records; its next ones wait for that.
+    /// Begins a task for a partition that is idle; its next records wait for it.
     fn do_when_idle<F, W>(&mut self, partition: &Partition, work: F)
     where
         F: FnOnce(Worker) -> W,

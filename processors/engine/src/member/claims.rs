@@ -1,4 +1,4 @@
-//! Claiming in Postgres what the group has assigned, before the first record is fetched.
+//! Claims on assigned partitions in Postgres, before their first record is fetched.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -21,13 +21,13 @@ use crate::reason::Reason;
 use crate::retry::{Lane, Retries};
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// How often a member looks whether its topics are still the same.
+/// How often a member checks whether its topics were created again.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
 
-/// Claims partitions for a member, however long Postgres or Kafka are away.
+/// Claims partitions for a member; retries while Postgres or Kafka is away.
 ///
-/// Guarantee: what a claim has applied was applied from the topic that exists now. A topic that was deleted and created
-/// again, or that has lost records, is read from its beginning.
+/// Guarantee: the applied offset of a claim refers to the existing topic. A topic that was deleted and created again, or that has
+/// lost records, is read from its beginning.
 pub(super) struct Claimant {
     pub(super) consumer: Arc<GroupConsumer>,
     pub(super) lanes: Arc<HashMap<String, (Lane, Retries)>>,
@@ -93,7 +93,7 @@ impl Claimant {
             return claim.begin_again(pool, first, id).await;
         }
         if applied > end {
-            // Or another worker has applied more since the watermarks were asked for.
+            // Asked again: another worker may have applied records since the first answer.
             let place = (topic.as_str().into(), partition);
             let marks = watermarks(&self.consumer, &[place]).await?;
             let (first_now, end) = marked(&marks, &topic, partition)?;
@@ -131,9 +131,9 @@ pub(super) async fn watermarks(
     asked(consumer, move |consumer| millrace_kafka::watermarks(&**consumer, &partitions, ANSWER_WITHIN)).await
 }
 
-/// Handles records that were lost to retention before they were read. Copies on retry topics are only wake-ups: the sweep
-/// copies their blocking records again. Documents that are behind their rows are found by the auditor. Anything else is
-/// lost, and passing over it is an operator's decision.
+/// Handles records that were lost to retention. Lost wake-up copies are replaced by the sweep. Lost records that were applied but
+/// not published are left to the auditor, which compares documents with rows. Any other lost record stops the partition: to skip
+/// it is an operator's decision.
 async fn handle_lost(lane: Lane, pool: &Pool, claim: Claim, first: i64) -> Result<Claim, WorkError> {
     let Claim { topic, partition, applied, published, epoch, .. } = &claim;
     if epoch == &1 && first > 0 && lane == Lane::Source {
@@ -141,7 +141,7 @@ async fn handle_lost(lane: Lane, pool: &Pool, claim: Claim, first: i64) -> Resul
             topic,
             partition,
             first,
-            "the group begins here: earlier records were deleted before it did"
+            "the group begins at this offset: earlier records were deleted before its start"
         );
     }
     let (applied, published) = (*applied, *published);
@@ -174,7 +174,7 @@ async fn handle_lost(lane: Lane, pool: &Pool, claim: Claim, first: i64) -> Resul
     }
 }
 
-/// Logs an error, once, and sets the metric: the partition makes no progress.
+/// Logs an error once, and sets the metric.
 fn report_lost(claim: &Claim, first: i64) {
     let Claim { group, topic, partition, applied, .. } = claim;
     if first <= *applied {
@@ -199,19 +199,19 @@ fn report_lost(claim: &Claim, first: i64) {
 /// Removes the metric of a partition that was given back.
 pub(super) fn forget_lost(Claim { group, topic, partition, .. }: &Claim) {
     let (generation, number) = (group.generation.to_string(), partition.to_string());
-    // Most have none.
+    // Fails when the partition has no such series, as is usual.
     let _ = metrics::RECORDS_LOST.remove_label_values(&[&group.id, &generation, topic, &number]);
 }
 
-/// Checks the first offsets of partitions after the client has reported one out of range, however long Kafka is away.
-/// Reports each source topic that has lost records; true when retry topics have, which the group passes over when it joins
-/// again.
+/// Checks the first offsets of partitions after the client has reported an offset out of range; retries while Kafka is away.
+/// Reports each source partition that has lost records. True when a retry topic has lost records, which the group skips when it
+/// joins again.
 pub(super) async fn lost(consumer: Arc<GroupConsumer>, claims: Vec<(Lane, Claim)>) -> bool {
     let mut backoff = Backoff::new();
     loop {
         match look_at_firsts(&consumer, &claims).await {
             Ok(join_again) => return join_again,
-            Err(error) => tracing::debug!(%error, "not known which records are lost"),
+            Err(error) => tracing::debug!(%error, "first offsets not read"),
         }
         backoff.wait().await;
     }
@@ -235,13 +235,13 @@ async fn look_at_firsts(consumer: &Arc<GroupConsumer>, claims: &[(Lane, Claim)])
 /// The ids of the topics that Kafka knows.
 pub(super) type Ids = BTreeMap<String, Option<Uuid>>;
 
-/// The ids of topics, as they are in a while.
+/// The ids of topics after [`LOOK_EVERY`].
 pub(super) async fn ids_later(consumer: Arc<GroupConsumer>, topics: Vec<String>) -> Ids {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         match ids(&consumer, topics.clone()).await {
             Ok(ids) => return ids,
-            Err(error) => tracing::debug!(%error, "topics not looked at"),
+            Err(error) => tracing::debug!(%error, "ids of topics not read"),
         }
     }
 }
@@ -250,7 +250,7 @@ async fn ids(consumer: &Arc<GroupConsumer>, topics: Vec<String>) -> Result<Ids, 
     asked(consumer, move |consumer| topic_ids(consumer.client(), &topics, ANSWER_WITHIN)).await
 }
 
-/// The client blocks while it waits for Kafka's answer.
+/// Runs a request of the client, which blocks, on another thread.
 async fn asked<T: Send + 'static>(
     consumer: &Arc<GroupConsumer>,
     ask: impl FnOnce(&GroupConsumer) -> KafkaResult<T> + Send + 'static,

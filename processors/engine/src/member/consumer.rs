@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Partition, Rebalance};
 
-/// Hands rebalances to the member's loop: waiting inside the callback would block the client.
+/// Passes rebalances to the member's loop: waiting inside the callback would block the client.
 pub(super) struct Context {
     rebalances: mpsc::UnboundedSender<Rebalance>,
     closing: AtomicBool,
@@ -36,14 +36,14 @@ impl ConsumerContext for Context {
             _ => Rebalance::Revoked(partitions),
         };
         let not_sent = self.closing.load(Ordering::SeqCst) || self.rebalances.send(rebalance).is_err();
-        // The client must still unassign them, or closing it waits for ever.
+        // The partitions must be unassigned here, or closing the client would wait for ever.
         if not_sent && let Err(error) = consumer.incremental_unassign(list) {
             tracing::debug!(%error, "partitions not given back while closing");
         }
     }
 }
 
-/// Leaves its group when it is dropped, wherever that is.
+/// A client that leaves its group when it is dropped.
 pub(super) struct GroupConsumer {
     client: Option<StreamConsumer<Context>>,
     closed: CancellationToken,
@@ -59,7 +59,7 @@ impl GroupConsumer {
         Ok(Self { client: Some(client), closed: CancellationToken::new() })
     }
 
-    /// Cancelled once it has left the group.
+    /// A token that is cancelled once the client has left the group.
     pub(super) fn closed(&self) -> CancellationToken {
         self.closed.clone()
     }
@@ -75,8 +75,8 @@ impl Deref for GroupConsumer {
 }
 
 impl Drop for GroupConsumer {
-    /// Closing waits for the group's coordinator and for the rebalance callback: on a thread of its own, since after a panic
-    /// this is a thread of tokio's, and others work there.
+    /// Closes the client on a separate thread: closing waits for the group's coordinator and the rebalance callback, and would
+    /// block a thread of tokio.
     fn drop(&mut self) {
         let (client, closed) = (self.client.take(), self.closed.clone());
         if let Some(client) = &client {

@@ -1,8 +1,9 @@
-//! Partitions that were added to a topic while the group was reading it. A key that moves to one of them has records in the
-//! partition that it had before: nothing of the new ones is fetched until those are applied.
+//! Held partitions: those that were added to a topic while the group was reading it. A key that moves to a new partition has
+//! earlier records in its former one. The new partitions are not fetched until those are applied.
 //!
-//! Guarantee: what a sender has sent to the lower partition is applied, or waits in the order of its key, before what it sends
-//! to the new one, if its client learns of that and gives up what it could not deliver while the partitions are held.
+//! Guarantee: the records that a producer has sent to the former partition are applied, or parked in the order of their key,
+//! before those that it sends to the new one, if its client learns of the new partitions, and gives up undelivered records,
+//! while the partitions are held.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,7 +21,8 @@ use crate::offsets::Claim;
 use crate::retry::Retries;
 use crate::role::Role;
 
-/// Where the partitions of a topic below a number ended when no sender took them any more for what belongs to higher ones.
+/// By topic and first added partition: the end offsets of the lower partitions, read after the hold time (`topics.growth_hold`) was
+/// over, when producers no longer use the former number of partitions.
 pub(super) type Ends = BTreeMap<(String, i32), Vec<Stand>>;
 
 pub(super) fn place(claim: &Claim) -> Partition {
@@ -43,8 +45,8 @@ fn listed(partitions: impl IntoIterator<Item = Partition>) -> TopicPartitionList
     list
 }
 
-/// Lets go what may be, whichever member sees it first. The ends that are known now, and which of these partitions are held no
-/// longer: none when a database or Kafka does not answer.
+/// Releases held partitions whose condition is met; any member may do it. Returns the known end offsets and those of `held` that
+/// are held no longer: none when the database or Kafka does not answer.
 pub(super) async fn look(
     consumer: Arc<GroupConsumer>,
     role: Arc<dyn Role>,
@@ -56,7 +58,7 @@ pub(super) async fn look(
             held.into_iter().filter(|partition| !still.iter().any(|one| has(one, partition))).collect()
         }
         Err(error) => {
-            tracing::debug!(%error, "not known what is still held");
+            tracing::debug!(%error, "held partitions not checked");
             BTreeSet::new()
         }
     };
@@ -88,7 +90,7 @@ async fn still_held(
     Ok(still)
 }
 
-/// Whether the group has applied what was in the lower partitions when they were first looked at.
+/// Whether the group has applied the lower partitions up to their end offsets.
 async fn is_applied(
     consumer: &Arc<GroupConsumer>,
     pool: &Pool,
@@ -109,7 +111,7 @@ async fn is_applied(
 }
 
 impl Member {
-    /// Fetches nothing of these.
+    /// Pauses these partitions.
     pub(super) fn hold(&mut self, partitions: Vec<Partition>) {
         if partitions.is_empty() {
             return;
@@ -119,7 +121,7 @@ impl Member {
         self.held.extend(partitions);
     }
 
-    /// Looks what is still held, when anything is.
+    /// Checks which partitions are still held, if any.
     pub(super) fn look_at_held(
         &self,
         ends: &mut Ends,
@@ -128,12 +130,12 @@ impl Member {
         Some(look(self.consumer.clone(), role.clone(), std::mem::take(ends), self.held.clone()))
     }
 
-    /// Fetches partitions that are held no longer, those that were not given back meanwhile.
+    /// Fetches partitions that are held no longer and were not given back meanwhile.
     pub(super) fn fetch_released(&mut self, released: BTreeSet<Partition>) {
         let (released, held): (BTreeSet<_>, BTreeSet<_>) =
             std::mem::take(&mut self.held).into_iter().partition(|partition| released.contains(partition));
         self.held = held;
-        // What is paused for want of room goes on with all others.
+        // If all partitions are paused because the buffer is full, these are resumed with all others.
         if !self.paused && !released.is_empty() {
             self.report(self.consumer.resume(&listed(released)));
         }

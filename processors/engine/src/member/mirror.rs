@@ -1,4 +1,4 @@
-//! Kafka's copy of the offsets, and what the client says of its own.
+//! The mirror: the copy of the applied offsets in Kafka; and the client's positions.
 
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::{Offset, TopicPartitionList};
@@ -7,10 +7,10 @@ use super::{Member, Partition};
 use crate::offsets::Claim;
 
 impl Member {
-    /// The next offsets of the client, which passes over markers of transactions and records of aborted ones without a record
-    /// that would move the applied offset beyond them.
+    /// The next offsets of the client. It skips transaction markers and records of aborted transactions, beyond which no record
+    /// moves the applied offset.
     pub(super) fn read_to(&self) -> Vec<(Partition, i64)> {
-        // What waits for room was read, and no worker has it.
+        // Records that wait for room were read, but no worker has them.
         let Some(positions) = self.consumer.position().ok().filter(|_| self.waiting.is_empty()) else {
             return Vec::new();
         };
@@ -22,7 +22,7 @@ impl Member {
         read.collect()
     }
 
-    /// Commits the applied offsets to Kafka, for its tools; those in Postgres count.
+    /// Commits the applied offsets to Kafka, for its tools only: the offsets in Postgres are authoritative.
     pub(super) fn mirror(&mut self, mode: CommitMode) {
         let mut moved = Vec::new();
         for assigned in self.assigned.values_mut() {

@@ -1,7 +1,7 @@
-//! What a client cannot fetch: dead letters of their places, and the partition goes on behind them.
+//! Records that a client cannot fetch: they become dead letters with their place, and the partition continues after them.
 //!
-//! The client reports neither the offset nor how many records are affected. It is paused, so that it passes over nothing by
-//! itself, until another client has found the offsets. Then each place goes to its worker as a record without bytes.
+//! The client reports neither the offset nor the number of affected records. It is paused, so that it skips nothing, until another
+//! client has found the offsets. Then each place is given to its worker as a record without bytes.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,28 +16,28 @@ use super::{Assigned, Member, Partition};
 use crate::error::Fault;
 use crate::record::Record;
 
-/// How long all partitions of a member may take to be looked at.
+/// The timeout of the search in all partitions of a member.
 const FOUND_WITHIN: Duration = Duration::from_secs(30);
-/// After Kafka did not answer, it is asked again this much later.
+/// The delay before the next search when Kafka did not answer.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// The client's own thread moves it.
+/// The timeout of a seek, which the client's own thread performs.
 const MOVED_WITHIN: Duration = Duration::from_secs(5);
 
-/// Looks for unfetchable records at the next offsets of partitions. Nothing is found when Kafka does not answer: the client
+/// Searches for unfetchable records at the next offsets of partitions. Finds none when Kafka does not answer; then the client
 /// reports the error again.
 pub(super) async fn look(config: ClientConfig, nexts: Vec<(String, i32, i64)>) -> Vec<Unfetchable> {
     let look = move || millrace_kafka::unfetchable(&config, &nexts, FOUND_WITHIN);
     match tokio::task::spawn_blocking(look).await {
         Ok(Ok(found)) => return found,
-        Ok(Err(error)) => tracing::warn!(%error, "not known yet what cannot be fetched"),
-        Err(error) => tracing::error!(%error, "not known yet what cannot be fetched"),
+        Ok(Err(error)) => tracing::warn!(%error, "search for unfetchable records failed"),
+        Err(error) => tracing::error!(%error, "search for unfetchable records failed"),
     }
     tokio::time::sleep(AGAIN_AFTER).await;
     Vec::new()
 }
 
 impl Member {
-    /// Pauses the client and looks for unfetchable records at its next offsets.
+    /// Pauses the client and searches for unfetchable records at its next offsets.
     pub(super) fn find_unfetchable(&mut self) -> impl Future<Output = Vec<Unfetchable>> + use<> {
         self.looking = true;
         self.pause();
@@ -46,7 +46,7 @@ impl Member {
         look(self.config.clone(), nexts.collect())
     }
 
-    /// The next offset of each partition that is fetched.
+    /// The next offset of each fetched partition.
     fn nexts(&self) -> HashMap<Partition, i64> {
         let positions = self.consumer.position().unwrap_or_default();
         let next = |(partition, assigned): (&Partition, &Assigned)| {
@@ -56,7 +56,7 @@ impl Member {
         self.assigned.iter().map(next).collect()
     }
 
-    /// Goes on behind what cannot be fetched, unless its partition has moved since.
+    /// Seeks beyond the unfetchable records, unless their partition has moved since.
     pub(super) fn go_on_behind(&mut self, found: Vec<Unfetchable>) {
         self.looking = false;
         for unfetchable in found {
@@ -66,7 +66,7 @@ impl Member {
             }
             match self.seek(&partition, unfetchable.offsets.end) {
                 Ok(()) => self.dead_letter_places(&unfetchable),
-                Err(error) => tracing::warn!(?partition, %error, "not gone on behind what cannot be fetched"),
+                Err(error) => tracing::warn!(?partition, %error, "seek beyond unfetchable records failed"),
             }
         }
         if self.waiting.is_empty() {

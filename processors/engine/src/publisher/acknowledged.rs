@@ -1,4 +1,4 @@
-//! What Elasticsearch has answered, and Postgres does not know yet.
+//! Offsets and refusals that Elasticsearch has answered and that are not recorded in Postgres yet.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::offsets::Claim;
 /// A partition: topic and number.
 type Partition = (String, i32);
 
-/// What can be recorded now.
+/// An offset that can be recorded now.
 pub(super) struct Due {
     mark: Arc<Mark>,
     claim: Claim,
@@ -25,12 +25,12 @@ pub(super) struct Due {
 #[derive(Default)]
 pub(super) struct Acknowledged {
     reached: BTreeMap<Partition, Reach>,
-    /// Not in the ledger yet.
+    /// Refusals that are not dead letters yet.
     refusals: Vec<Refusal>,
 }
 
 impl Acknowledged {
-    /// A bulk was answered; true when that is to be recorded at once: no mark passes a refusal that is not in the ledger.
+    /// Adds the answer to a bulk; true when it must be recorded at once: no mark passes a refusal that is not a dead letter yet.
     pub(super) fn add(&mut self, reaches: Vec<Reach>, refusals: Vec<Refusal>) -> bool {
         self.refusals.extend(refusals);
         for (mark, to) in reaches {
@@ -52,7 +52,7 @@ impl Acknowledged {
         !mark.is_fenced() && (!self.refusals.is_empty() || !mark.is_recorded(to))
     }
 
-    /// What can be recorded; what batches have recorded meanwhile is forgotten.
+    /// The offsets that can be recorded; drops those that batches have recorded meanwhile.
     pub(super) fn due(&mut self) -> Vec<Due> {
         if self.refusals.is_empty() {
             self.reached.retain(|_, (mark, to)| !mark.is_recorded(*to));
@@ -61,7 +61,8 @@ impl Acknowledged {
         due.map(|(mark, to)| Due { mark: mark.clone(), claim: mark.claim(), to: *to }).collect()
     }
 
-    /// Moves `published` of these, fenced, and writes the refusals beside the first one that is ours; returns those that are.
+    /// Moves `published` of these partitions, fenced, and writes the refusals in the transaction of the first one that is still
+    /// claimed by this worker; returns the partitions that are.
     pub(super) async fn record(
         &self,
         pool: &Pool,
@@ -82,7 +83,7 @@ impl Acknowledged {
         Ok(moved)
     }
 
-    /// These were recorded; the others were claimed by another worker.
+    /// `moved` were recorded; the other partitions were claimed by another worker.
     pub(super) fn recorded(&mut self, due: &[Due], moved: &[Partition]) {
         for due in due {
             if due.is_among(moved) {

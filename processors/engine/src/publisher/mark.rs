@@ -1,11 +1,12 @@
-//! How far the documents of a partition are in Elasticsearch.
+//! The offset below which Elasticsearch has acknowledged the documents of a partition.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use crate::offsets::Claim;
 
-/// How far Elasticsearch has answered for a claimed partition, and how much of that Postgres knows: offsets, the next to come.
+/// The publisher's mark of a claimed partition: the offset below which Elasticsearch has acknowledged every document, and the part
+/// of it that is recorded in Postgres.
 pub(crate) struct Mark {
     claim: RwLock<Claim>,
     acknowledged: AtomicI64,
@@ -14,7 +15,7 @@ pub(crate) struct Mark {
 }
 
 impl Mark {
-    /// Of a partition that was claimed now.
+    /// The mark of a newly claimed partition.
     pub(crate) fn new(claim: Claim) -> Self {
         Self {
             claim: RwLock::new(claim),
@@ -24,7 +25,7 @@ impl Mark {
         }
     }
 
-    /// The claim under which it is recorded.
+    /// The claim under which the offset is recorded.
     pub(super) fn claim(&self) -> Claim {
         self.claim.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -45,7 +46,7 @@ impl Mark {
         self.fenced.store(true, Ordering::Relaxed);
     }
 
-    /// Every document below this offset is in Elasticsearch, or its refusal in the ledger. The next batch's transaction
+    /// The offset below which every document is in Elasticsearch or its refusal is a dead letter. The next batch's transaction
     /// records it; see [`recorded`](Self::recorded).
     pub(crate) fn acknowledged(&self) -> i64 {
         self.acknowledged.load(Ordering::Relaxed)
@@ -55,12 +56,12 @@ impl Mark {
         self.acknowledged.fetch_max(to, Ordering::Relaxed);
     }
 
-    /// The `published` offset in Postgres is `to` now.
+    /// The `published` offset in Postgres is now `to`.
     pub(crate) fn recorded(&self, to: i64) {
         self.recorded.fetch_max(to, Ordering::Relaxed);
     }
 
-    /// Whether Postgres knows of an offset.
+    /// Whether an offset is recorded in Postgres.
     pub(super) fn is_recorded(&self, to: i64) -> bool {
         to <= self.recorded.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! Bytes in JSON, as Postgres keeps them in parked headers: text where they are text, so that SQL can read them.
+//! Bytes in the JSON of parked headers: as text if they are UTF-8, so that SQL can read them.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -6,11 +6,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 #[serde(untagged)]
 enum Stored {
     Text(String),
-    /// What is no text, or has zeros, which `jsonb` refuses.
+    /// Bytes that are not UTF-8, or that contain NUL, which `jsonb` refuses.
     Hex {
         hex: String,
     },
-    /// As earlier versions wrote all values.
+    /// The format of earlier versions.
     Numbers(Vec<u8>),
 }
 
@@ -39,7 +39,7 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     Stored::deserialize(deserializer)?.bytes()
 }
 
-/// The same of bytes that may be null.
+/// The same for bytes that may be null.
 pub(super) mod optional {
     use super::{Deserialize as _, Deserializer, Serialize as _, Serializer, Stored};
 

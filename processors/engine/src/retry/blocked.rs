@@ -1,4 +1,4 @@
-//! Keys whose records wait: one row each, which main and retry workers lock before they touch the key.
+//! Blocked keys: one row each, which workers of source and retry topics lock before they process records of the key.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub(super) struct Blocked {
     pub(super) status: Status,
     /// Partition and offset of the blocking record; none while a version is missing.
     pub(super) blocking: Option<(i32, i64)>,
-    /// How often the blocking record was tried.
+    /// Failed attempts at the blocking record.
     pub(super) attempts: usize,
     due_in: Duration,
     code: Option<&'static str>,
@@ -53,7 +53,7 @@ impl Blocked {
     }
 }
 
-/// Locks the blocked ones among the keys of a topic's records.
+/// Locks the rows of those keys of a topic's records that are blocked.
 pub(super) async fn lock(
     connection: &mut PgConnection,
     group: &Group,
@@ -69,7 +69,7 @@ pub(super) async fn lock(
     Ok(blocked.collect())
 }
 
-/// Blocks keys of a topic, or changes what they wait for.
+/// Blocks keys of a topic, or updates what they wait for.
 pub(super) async fn put(
     connection: &mut PgConnection,
     group: &Group,
@@ -79,7 +79,7 @@ pub(super) async fn put(
     write(connection, group, topic, rows, true).await
 }
 
-/// Blocks keys of a topic that were not blocked; one that an operator's redrive has blocked since stays as it is.
+/// Blocks keys of a topic that are not blocked; the row of a key that an operator's redrive has blocked meanwhile stays as it is.
 pub(super) async fn put_new(
     connection: &mut PgConnection,
     group: &Group,

@@ -1,5 +1,5 @@
-//! The headers of copies of records on retry topics (wake-up copies) and dead letter topics: why, when, how often, and where
-//! the original lies.
+//! The headers of copies of records on retry topics (wake-up copies) and dead letter topics: error, time, number of attempts, and
+//! the place of the original.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -10,30 +10,30 @@ use millrace_store::Place;
 use crate::error::Fault;
 use crate::record::{Header, Record};
 
-/// The first of our headers.
+/// The first header that Millrace writes.
 const ERROR_CODE: &str = "x-error-code";
 const ATTEMPTS: &str = "x-attempts";
 const SOURCE_TOPIC: &str = "x-source-topic";
 const SOURCE_PARTITION: &str = "x-source-partition";
 const SOURCE_OFFSET: &str = "x-source-offset";
-/// In milliseconds, when the record had one: a copy has a timestamp of its own.
+/// The record's timestamp in milliseconds, if it had one: the copy has its own timestamp.
 const SOURCE_TIMESTAMP: &str = "x-source-timestamp";
-/// The ordering key, when that is not the record's own key.
+/// The ordering key, when it is not the record's Kafka key.
 const ORDERING_KEY: &str = "x-ordering-key";
-/// What release 1 calls it. Written, too, while that works beside this release; read as long as its dead letters are kept.
+/// The name of release 1, written as well while that release works beside this one, and read as long as its dead letters are kept.
 const ORDERING_KEY_IN_RELEASE_1: &str = "x-turn";
-/// Why Kafka took no copy of the bytes.
+/// Why Kafka refused a copy with the bytes.
 const NOT_COPIED: &str = "x-not-copied";
 /// How often a wake-up copy was sent again. Release 1 counts under another name: each counts its own, so the sum has a limit, too.
 const RESENDS: &str = "x-resends";
 const DUE_AT: &str = "x-due-at";
 
-/// So often a wake-up copy is sent again while its source is not applied: many times longer than the transaction may take
-/// that parks the blocking record. A copy whose source never comes would be sent for ever; without its copy a blocking
-/// record is swept.
+/// How often a wake-up copy is sent again while the batch that parks its record is not committed: many times longer than that
+/// transaction may take. A copy whose record is never parked would otherwise be sent for ever. A blocking record without a copy
+/// is swept.
 const RESENDS_MAX: u32 = 100;
 
-/// The headers of a copy, behind the record's own; a wake-up copy has the delay after which it is due.
+/// The headers of a copy, which follow the record's own; a wake-up copy has the delay after which it is due.
 pub(super) fn headers(
     record: &Record,
     fault: &Fault,
@@ -76,14 +76,14 @@ fn time(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }
 
-/// The blocking record that a copy is to wake, and after how many tries.
+/// The blocking record that a copy wakes, and the number of failed attempts.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct WakeUp {
     pub(super) source: Place,
     pub(super) attempts: usize,
 }
 
-/// Reads a copy; `None` when it is not one of Millrace's.
+/// Reads a wake-up copy; `None` when Millrace did not write it.
 pub(super) fn read(copy: &Record) -> Option<WakeUp> {
     let (_, ours) = own_and_ours(&copy.headers);
     if let Some(key) = ordering_key(ours) {
@@ -97,13 +97,13 @@ pub(super) fn read(copy: &Record) -> Option<WakeUp> {
     Some(WakeUp { source, attempts: last(ours, ATTEMPTS)?.parse().ok()? })
 }
 
-/// The headers that a copied record came with, and those that Millrace wrote behind them.
+/// The original headers of a copied record, and the headers that Millrace added after them.
 pub fn own_and_ours(headers: &[Header]) -> (&[Header], &[Header]) {
     let ours = headers.iter().rposition(|header| header.is(ERROR_CODE));
     headers.split_at(ours.unwrap_or(headers.len()))
 }
 
-/// The record that a copy was made of, as it was at its source; `None` when it is not a copy of Millrace's.
+/// The original record of a copy; `None` when Millrace did not write the copy.
 pub fn original(copy: &Record) -> Option<Record> {
     let Place { topic, partition, offset } = read(copy)?.source;
     let (own, ours) = own_and_ours(&copy.headers);
@@ -113,8 +113,8 @@ pub fn original(copy: &Record) -> Option<Record> {
     Some(Record { timestamp_ms, ordering_key, ..record })
 }
 
-/// A record that is a dead letter copied back, as it was before; `None` for any other. Else each dead letter would add
-/// headers.
+/// The original of a record that is a dead letter copied back to its topic; `None` for any other record. Without this each further
+/// dead letter would add headers.
 pub(super) fn without_earlier(record: &Record) -> Option<Record> {
     let mut own = record.headers.as_slice();
     while is_complete(own_and_ours(own).1) {
@@ -132,14 +132,14 @@ pub(super) fn without_earlier(record: &Record) -> Option<Record> {
     })
 }
 
-/// Whether these are the headers of a copy and nothing else.
+/// Whether these are exactly the headers of a copy.
 fn is_complete(ours: &[Header]) -> bool {
     let place = [ATTEMPTS, SOURCE_TOPIC, SOURCE_PARTITION, SOURCE_OFFSET];
     place.iter().all(|name| last(ours, name).is_some())
         && ours.iter().all(|header| header.name.starts_with(b"x-"))
 }
 
-/// A copy with the place of a record instead of its bytes, and its headers.
+/// A copy without the record's bytes, which names the record's place in its headers.
 pub(super) fn of_place(record: &Record, mut ours: Vec<Header>, reason: &str) -> (Record, Vec<Header>) {
     if !ours.iter().any(|header| header.is(ORDERING_KEY)) {
         ours.splice(1..1, ordering_key_headers(record.ordering_key()));
@@ -149,7 +149,7 @@ pub(super) fn of_place(record: &Record, mut ours: Vec<Header>, reason: &str) -> 
     (Record::at(&record.topic, record.partition, record.offset, key, None, Vec::new()), ours)
 }
 
-/// Whether the bytes are only at the source, because Kafka took no copy of them.
+/// Whether the record's bytes are only in its source topic, because Kafka refused a copy of them.
 pub fn left_at_source(copy: &Record) -> bool {
     own_and_ours(&copy.headers).1.iter().any(|header| header.is(NOT_COPIED))
 }
@@ -159,7 +159,7 @@ fn ordering_key(ours: &[Header]) -> Option<Vec<u8>> {
     named(ORDERING_KEY).or_else(|| named(ORDERING_KEY_IN_RELEASE_1))?.value.clone()
 }
 
-/// A wake-up copy as it is sent again, due after `delay`; `None` when it was sent too often.
+/// A wake-up copy to be sent again, due after `delay`; `None` when it was sent too often.
 pub(super) fn again(copy: &Record, delay: Duration) -> Option<Record> {
     let (_, ours) = own_and_ours(&copy.headers);
     let resends: u32 = last(ours, RESENDS).and_then(|resends| resends.parse().ok()).unwrap_or(0);
@@ -172,13 +172,13 @@ pub(super) fn again(copy: &Record, delay: Duration) -> Option<Record> {
     Some(Record::at(&copy.topic, copy.partition, copy.offset, copy.key.clone(), copy.value.clone(), headers))
 }
 
-/// How long a wake-up copy still has to wait, by its own header.
+/// How long a wake-up copy still has to wait, according to its header.
 pub(super) fn due(copy: &Record) -> Duration {
     let at = last(&copy.headers, DUE_AT).and_then(|at| DateTime::parse_from_rfc3339(at).ok());
     at.and_then(|at| (at.to_utc() - Utc::now()).to_std().ok()).unwrap_or_default()
 }
 
-/// The last header of this name: ours stand behind the record's own, which may have the same names.
+/// The last header of this name: Millrace's headers follow the record's own, which may have the same names.
 fn last<'h>(headers: &'h [Header], name: &str) -> Option<&'h str> {
     headers.iter().rfind(|header| header.is(name))?.text()
 }

@@ -1,4 +1,4 @@
-//! Dead letters: records after their last try, or with a fault that no later try can help.
+//! Dead letters: records after their last attempt, or with a hopeless fault.
 
 use std::collections::BTreeMap;
 
@@ -16,9 +16,9 @@ use crate::producer::Delivery;
 use crate::record::Record;
 
 impl Retries {
-    /// Copies to the dead letter topic, waits for the acknowledgements, then writes the ledger. A crash between the two
-    /// leaves a second copy, never none. What Kafka takes no copy of is in the ledger with its place. A record that has its
-    /// letter already, and behind which nothing waits, gets no other. Returns the keys that are free.
+    /// Copies records to the dead letter topic, waits for the acknowledgements, then writes rows of `dead_letter`. A crash between
+    /// the two leads to a second copy, never to none. When Kafka refuses a copy, the row names the record's place. A record that
+    /// already has a dead letter, and behind which nothing waits, gets no second one. Returns the keys for which nothing waits.
     pub(super) async fn dead_letter(
         &self,
         connection: &mut PgConnection,
@@ -46,8 +46,8 @@ impl Retries {
         Ok(freed)
     }
 
-    /// Writes a dead letter, whatever its record contains: what Postgres refuses of that is left out, and only the record's
-    /// place and the reason are written. True when what is behind it waits.
+    /// Writes the row of a dead letter. When Postgres refuses the record's content, only its place and the reason are written.
+    /// True when later records of its key wait.
     async fn write_letter(
         &self,
         connection: &mut PgConnection,
@@ -98,7 +98,7 @@ impl Retries {
         Ok(waits)
     }
 
-    /// Whether what is behind a dead letter with this fault waits until it is redriven or discarded.
+    /// Whether later records of the key wait until a dead letter with this fault is redriven or discarded.
     fn waits_behind(&self, fault: &Fault) -> bool {
         self.role.waits_behind_dead() && !fault.hopeless
     }

@@ -1,4 +1,4 @@
-//! Draining a key: its blocking record is tried again, and all that waits behind it follows.
+//! Draining a key: its blocking record is tried again, then the records that wait behind it are applied.
 
 use std::collections::BTreeMap;
 
@@ -16,19 +16,19 @@ use crate::failpoints::{broken, mechanism};
 use crate::record::Record;
 use crate::role::Outcome;
 
-/// How far the waiting records of a key were applied.
+/// The result of draining a key.
 enum Came {
-    /// All of them.
+    /// All waiting records were applied.
     Through,
-    /// Up to a version that is missing.
+    /// The records before a missing version were applied.
     ToAGap,
     /// This record failed.
     Failed(usize, Fault),
 }
 
 impl Retries {
-    /// Tries the blocking records that a batch of wake-up copies names. A copy that no longer fits its key is dropped, one
-    /// whose source is not applied yet is sent again.
+    /// Tries the blocking records that a batch of wake-up copies names. A copy that does not match the key's row is dropped. A copy
+    /// whose record's batch is not committed yet is sent again.
     ///
     /// # Errors
     /// [`WorkError`] rolls the whole batch back.
@@ -80,14 +80,14 @@ impl Retries {
         Ok(settled)
     }
 
-    /// Whether a copy on this topic may wake a blocking record of this source: other producers may write there, too.
+    /// Whether a copy on this topic may wake a blocking record of this source: other producers may also write to retry topics.
     fn is_woken_by(&self, source: &Place, copy: &Record) -> bool {
         let level = retry_level(&copy.topic).unwrap_or_default();
         *copy.topic == *retry_topic(&source.topic, &self.role.group().own_name(), level)
     }
 
-    /// Sends a wake-up copy again. One that Kafka does not take, or that came too often, is dropped: the sweep wakes its
-    /// blocking record.
+    /// Sends a wake-up copy again. A copy that Kafka refuses, or that was sent too often, is dropped: the sweep wakes its blocking
+    /// record.
     async fn send_again(&self, copy: &Record) -> Result<(), WorkError> {
         let Record { topic, partition, offset, .. } = copy;
         let Some(again) = copies::again(copy, self.delay(1)) else {
@@ -103,14 +103,14 @@ impl Retries {
         }
     }
 
-    /// Whether a record's own batch is not committed yet.
+    /// Whether the batch that parks the record is not committed yet.
     async fn is_ahead(&self, connection: &mut PgConnection, source: &Place) -> Result<bool, WorkError> {
         let at = Partition { group: self.role.group(), topic: &source.topic, partition: source.partition };
         let applied = consumer_offset::applied(connection, at).await?;
         Ok(applied.is_some_and(|applied| source.offset >= applied))
     }
 
-    /// Applies the waiting records of a key as far as possible; then writes in the key's row what it waits for now.
+    /// Applies the waiting records of a key as far as possible, then updates what the key waits for in its row.
     pub(super) async fn drain_key(
         &self,
         connection: &mut PgConnection,
@@ -150,14 +150,14 @@ impl Retries {
         }
     }
 
-    /// The partition whose records of a key go first, that of its blocking record: offsets of two partitions do not show
-    /// which came first. Versions do.
+    /// The partition whose records are drained first, that of the blocking record: offsets of two partitions do not show which
+    /// record is older. `None` for records with versions, which do.
     fn partition_of_blocking(&self, before: Option<&Blocked>, at: &Place) -> Option<i32> {
         let blocking = before.and_then(|before| before.blocking).map(|(partition, _)| partition);
         (!self.role.versioned()).then(|| blocking.unwrap_or(at.partition))
     }
 
-    /// Folds as many of the waiting records as Postgres takes: fewer and fewer, until the one that it refuses is alone.
+    /// Folds as many of the waiting records as Postgres accepts: fewer and fewer, until the refused one is alone.
     async fn fold_what_postgres_takes(
         &self,
         connection: &mut PgConnection,
@@ -196,7 +196,7 @@ impl Retries {
         parked::release(connection, self.role.group(), done, publishes.then_some(at)).await
     }
 
-    /// A dead record had its effect without a redrive: it was sent once more.
+    /// Settles the dead letter of a record that was applied without a redrive, because its producer sent it again.
     async fn settle_letter(
         &self,
         connection: &mut PgConnection,
@@ -209,7 +209,8 @@ impl Retries {
         dead_letters::settle(connection, self.role.group(), place.as_ref().as_slice()).await
     }
 
-    /// A record failed that waited: its next try, or its dead letter. True when what is behind it need not wait.
+    /// Schedules the next attempt at a waiting record that failed, or dead-letters it. True when later records of the key need not
+    /// wait.
     async fn failed_again(
         &self,
         connection: &mut PgConnection,
@@ -223,8 +224,7 @@ impl Retries {
         Ok(!freed.is_empty())
     }
 
-    /// The drained records are applied. What still waits was more than one transaction takes: the next record becomes the
-    /// blocking one, due at once.
+    /// After draining: when more records wait than one transaction takes, the next one becomes the blocking record, due at once.
     pub(super) async fn hand_on(
         &self,
         connection: &mut PgConnection,

@@ -1,17 +1,18 @@
-//! Records that fail, and those behind them: tried again later, in the order of their key.
+//! Retries of failed records, in the order of their key.
 //!
-//! A record that fails becomes the *blocking record* of its ordering key. It and all that arrives behind it wait in
-//! `parked`, bytes and headers; the key's row in `blocked_key` names the blocking record and how often it was tried. Only
-//! the blocking record has a copy on a retry topic, acknowledged before the commit that parks the record. The copy is a
-//! wake-up: when it is due, the blocking record that Postgres names is tried; a copy that no longer fits is dropped. After
-//! the last try the record is a dead letter. Where records carry a version the key then waits until the letter is redriven
-//! or discarded; where the offset is the order, what waits behind it goes on.
+//! A record that fails becomes the *blocking record* of its ordering key. It and all later records of the key wait in
+//! `parked`, with bytes and headers; the key's row in `blocked_key` names the blocking record and counts its attempts. Only
+//! the blocking record has a copy on a retry topic, acknowledged before the commit that parks the record. The copy only wakes:
+//! when it is due, the blocking record that Postgres names is tried; a copy that does not match the row is dropped. After the
+//! last attempt the record becomes a dead letter. If the records have versions, the key then waits until the letter is redriven
+//! or discarded; otherwise the later records are applied.
 //!
-//! The key is that of [`Record::ordering_key`]: a command's own, an instance's of a saga, else the Kafka key. Partitions may
-//! share one: their records wait for the same blocking record. Its partition's go first; those of each are in their order.
+//! The key is that of [`Record::ordering_key`]: the key field of a command, the instance of a saga, else the Kafka key. When
+//! records of one key are in several partitions, they wait for the same blocking record. Those of its partition are applied
+//! first; those of each partition are applied in offset order.
 //!
-//! Guarantees: per key strictly in order; nothing lost, nothing applied twice; no key blocked for ever without a dead
-//! letter or a missing version as the reason. Other keys never wait.
+//! Guarantees: records of a key are applied strictly in order; none is lost or applied twice; no key is blocked for ever unless
+//! a dead letter or a missing version is the reason. Other keys never wait.
 
 mod blocked;
 mod copies;
@@ -46,27 +47,27 @@ use crate::supervision::{self, Panic};
 use blocked::Blocked;
 use triage::{Triage, triage};
 
-/// Settles batches of one group: what can be applied is, what fails is tried again later, what is behind it waits.
+/// Settles batches of one group: applies records, schedules retries of those that fail, and parks later records of their keys.
 #[derive(Clone)]
 pub struct Retries {
-    /// What folds.
+    /// Folds the records.
     pub role: Arc<dyn Role>,
     /// Writes copies to retry and dead letter topics.
     pub copier: Arc<dyn Copier>,
-    /// How long a failed record waits before each further try; its length is the number of retries.
+    /// The delay before each retry; the number of delays is the number of retries.
     pub delays: Arc<[Duration]>,
 }
 
-/// What follows from a settled batch once its transaction is committed.
+/// What is done after the transaction of a settled batch is committed.
 #[derive(Default)]
 pub struct Settled {
-    /// What goes to Elasticsearch.
+    /// Documents to publish.
     pub documents: Vec<Document>,
-    /// Fill caches.
+    /// Functions that fill caches.
     pub remember: Vec<Box<dyn FnOnce() + Send>>,
 }
 
-/// A record that failed and how often it was tried.
+/// A record that failed, with the number of attempts.
 pub(super) struct Failure<'r> {
     record: &'r Record,
     fault: Fault,
@@ -94,7 +95,7 @@ impl Retries {
         self.settle_among(connection, at, batch, blocked, refused).await
     }
 
-    /// As [`settle`](Self::settle), of a topic of which no key is blocked.
+    /// As [`settle`](Self::settle), for a topic without a blocked key.
     ///
     /// # Errors
     /// As there.
@@ -107,7 +108,7 @@ impl Retries {
         self.settle_among(connection, at, batch, BTreeMap::new(), None).await
     }
 
-    /// As [`settle`](Self::settle), of a topic of which a key is blocked.
+    /// As [`settle`](Self::settle), for a topic with a blocked key.
     ///
     /// # Errors
     /// As there.
@@ -147,8 +148,8 @@ impl Retries {
         Ok(settled)
     }
 
-    /// Folds the records of topics of which no key is blocked, if all of them are simply applied; `None` when one is not, and
-    /// what was folded is to be rolled back.
+    /// Folds the records of topics without a blocked key if all of them simply apply; `None` when one does not, and the caller must
+    /// roll back.
     ///
     /// # Errors
     /// As [`fold`](Self::fold).
@@ -172,7 +173,7 @@ impl Retries {
         metrics::of_group(&metrics::DUPLICATES, self.role.group()).inc_by(duplicates as u64);
     }
 
-    /// Folds a batch. A record that was not read fails without its role.
+    /// Folds a batch. A record whose bytes could not be fetched fails without being given to the role.
     ///
     /// # Errors
     /// As [`Role::fold`]; [`WorkError::Faulty`] when the fold panics; [`WorkError::BuildTooOld`] when a record may be of a later
@@ -195,7 +196,7 @@ impl Retries {
         .await
     }
 
-    /// A refused record whose ordering key cannot be found, either, keeps the order of its own key.
+    /// Sets the ordering keys of records. A refused record whose ordering key cannot be determined keeps its Kafka key.
     async fn assign_ordering_keys(&self, batch: &[&Record], refused: bool) -> Result<(), WorkError> {
         match unless_it_panics("ordering_keys", self.role.assign_ordering_keys(&read(batch))).await {
             Err(WorkError::Faulty(_)) if refused => Ok(()),
@@ -203,7 +204,7 @@ impl Retries {
         }
     }
 
-    /// The blocked keys of a batch, locked. An ordering key may be costly to find: asked only when a key of the topic is blocked.
+    /// Locks the blocked keys of a batch. Ordering keys may be costly to determine, so only when the topic has a blocked key.
     async fn blocked(
         &self,
         connection: &mut PgConnection,
@@ -215,21 +216,21 @@ impl Retries {
         blocked::lock(connection, self.role.group(), &at.topic, batch).await
     }
 
-    /// Without versions only the offset gives the order: what arrives behind a blocked key is not folded. Those that are,
-    /// and those that wait.
+    /// Separates the records to fold from those that wait behind a blocked key. Without versions the offset is the only order, so
+    /// a record of a blocked key is not folded.
     fn separate_waiting<'b>(
         &self,
         batch: &[&'b Record],
         blocked: &BTreeMap<Vec<u8>, Blocked>,
     ) -> (Vec<&'b Record>, Vec<&'b Record>) {
-        // Only then do the records have their ordering keys.
+        // Ordering keys are set only when a key is blocked.
         let hides = !blocked.is_empty() && !self.role.versioned() && !broken(mechanism::KEY_ORDER);
         let waits = |record: &&Record| hides && blocked.contains_key(record.ordering_key());
         let (behind, shown) = batch.iter().copied().partition(waits);
         (shown, behind)
     }
 
-    /// What was not simply applied: blocking records, dead letters, records behind them, and keys that can go on.
+    /// Settles everything that did not simply apply: blocking records, dead letters, waiting records, and keys that can be drained.
     async fn settle_failures(
         &self,
         connection: &mut PgConnection,
@@ -257,8 +258,8 @@ impl Retries {
         Ok(())
     }
 
-    /// Failed records with a try left go to the next retry topic, the others become dead letters. Returns the keys of
-    /// those that nothing waits for.
+    /// Failed records with an attempt left are retried, the others become dead letters. Returns the keys of those for which
+    /// nothing waits.
     async fn retry_or_dead_letter(
         &self,
         connection: &mut PgConnection,
@@ -274,7 +275,7 @@ impl Retries {
         !failure.fault.hopeless && failure.attempts <= self.delays.len()
     }
 
-    /// Parks blocking records. Returns those that nothing would wake, because Kafka takes no copy of them.
+    /// Parks blocking records. Returns those that nothing would wake, because Kafka refuses their wake-up copy.
     async fn park_blocking<'r>(
         &self,
         connection: &mut PgConnection,
@@ -301,8 +302,8 @@ impl Retries {
         Ok(lost.into_iter().map(|(failure, _)| failure).collect())
     }
 
-    /// Writes the wake-up copy of a blocking record to the topic of its next try, with the time at which it is due. `None`
-    /// when Kafka takes none.
+    /// Writes the wake-up copy of a blocking record to the topic of its next retry, with the time at which it is due. `None` when
+    /// Kafka refuses it.
     async fn wake_later(
         &self,
         record: &Record,
@@ -315,8 +316,8 @@ impl Retries {
         self.write_copy(record, &topic, headers).await
     }
 
-    /// Writes a copy of a record, `ours` behind its headers. Where its bytes are not here, or Kafka does not take them, the
-    /// copy has only their place; `None` when Kafka does not take that, either.
+    /// Writes a copy of a record with the headers `ours` after its own. If its bytes could not be fetched, or Kafka refuses them, the
+    /// copy has only the record's place; `None` when Kafka refuses that, too.
     async fn write_copy(
         &self,
         record: &Record,
@@ -335,7 +336,7 @@ impl Retries {
                     partition,
                     offset,
                     %reason,
-                    "a copy without the bytes, which are at the source"
+                    "the copy is written without the record's bytes, which remain in the source topic"
                 );
                 reason
             }
@@ -343,28 +344,28 @@ impl Retries {
         let (place, ours) = copies::of_place(record, ours, reason.text());
         match self.copier.copy(&place, topic, &ours).await {
             Err(WorkError::NotTaken(reason)) => {
-                tracing::error!(topic, partition, offset, %reason, "Kafka takes no copy");
+                tracing::error!(topic, partition, offset, %reason, "Kafka refuses the copy");
                 Ok(None)
             }
             taken => taken.map(Some),
         }
     }
 
-    /// How long a wake-up copy still has to wait: at most twice as long as the copies of its topic do. One that claims more
-    /// is forged, or of a clock that was wrong, and all of its partition would wait with it.
+    /// How long a wake-up copy still has to wait: at most twice the delay of its topic. A header with a later time is forged or from
+    /// a wrong clock, and the rest of the partition would wait with it.
     pub(crate) fn due(&self, copy: &Record) -> Duration {
         let level = retry_level(&copy.topic).unwrap_or(1);
         copies::due(copy).min(self.delay(level) * 2)
     }
 
-    /// How long a record waits after so many tries; one that was never tried is due at once.
+    /// The delay after this number of attempts; a record without an attempt is due at once.
     fn delay(&self, attempts: usize) -> Duration {
         let retry = attempts.checked_sub(1).and_then(|place| self.delays.get(place).or(self.delays.last()));
         retry.copied().unwrap_or_default()
     }
 
-    /// The documents that a batch changed, as they are now: what may be missing in Elasticsearch after a crash between
-    /// commit and publishing. Those of records that were drained with the batch are among them.
+    /// The current documents of the rows that a batch changed, drained records included. After a crash between commit and
+    /// publishing, Elasticsearch may not have them.
     ///
     /// # Errors
     /// [`WorkError`].
@@ -383,12 +384,12 @@ impl Retries {
     }
 }
 
-/// Those that are all here.
+/// The records whose bytes were fetched.
 fn read<'r>(batch: &[&'r Record]) -> Vec<&'r Record> {
     batch.iter().copied().filter(|record| record.unread.is_none()).collect()
 }
 
-/// The outcomes of a batch, whose records that are all here have these.
+/// The outcomes of a batch, given the outcomes of the records whose bytes were fetched.
 fn with_unread(batch: &[&Record], outcomes: Vec<Outcome>) -> Vec<Outcome> {
     let mut outcomes = outcomes.into_iter();
     let outcome = |record: &&Record| match &record.unread {
@@ -398,7 +399,7 @@ fn with_unread(batch: &[&Record], outcomes: Vec<Outcome>) -> Vec<Outcome> {
     batch.iter().filter_map(outcome).collect()
 }
 
-/// Runs work to its end; a panic is a fault of a record of the batch.
+/// Runs a fold; a panic becomes a fault of a record of the batch.
 async fn unless_it_panics<T>(
     task: &str,
     work: impl Future<Output = Result<T, WorkError>>,
@@ -410,17 +411,17 @@ async fn unless_it_panics<T>(
     supervision::caught(task, work).await.map_err(panicked).flatten()
 }
 
-/// What a partition contains.
+/// The kind of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lane {
-    /// Records as they arrive.
+    /// Of a source topic.
     Source,
-    /// Wake-up copies of blocking records, each due at its time.
+    /// Of a retry topic: wake-up copies of blocking records, each with the time at which it is due.
     Retry,
 }
 
 impl Settled {
-    /// What follows from both.
+    /// Appends another batch's follow-up work.
     pub(crate) fn and(&mut self, other: Self) {
         self.documents.extend(other.documents);
         self.remember.extend(other.remember);

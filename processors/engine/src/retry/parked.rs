@@ -12,13 +12,13 @@ use crate::envelope;
 use crate::error::WorkError;
 use crate::record::{Header, Record, places};
 
-/// What one transaction drains at most, in records and in bytes.
+/// Records and bytes that one transaction drains, at most.
 pub(super) const DRAIN_RECORDS_MAX: i64 = 1_000;
 const DRAIN_BYTES_MAX: i64 = 4 << 20;
-/// No record type has so long a name.
+/// A longer text is not the name of a record type.
 const TYPE_BYTES_MAX: usize = 512;
 
-/// Parks records of keys; one that is parked already stays as it is.
+/// Parks records; the row of a record that is already parked stays as it is.
 pub(super) async fn insert(
     connection: &mut PgConnection,
     group: &Group,
@@ -48,12 +48,12 @@ fn new(record: &Record, versioned: bool) -> parked::New<'_, Vec<Header>> {
     }
 }
 
-/// The type in a record's header, when it can be one.
+/// The type in a record's header, if it can be the name of one.
 fn record_type(record: &Record) -> Option<String> {
     record.header(envelope::TYPE).filter(|name| name.len() <= TYPE_BYTES_MAX).map(storable)
 }
 
-/// The record's own key, where it waits under another.
+/// The record's Kafka key, if it waits under another ordering key.
 fn own_key(record: &Record) -> Option<&[u8]> {
     record.key.as_deref().filter(|key| *key != record.ordering_key())
 }
@@ -68,7 +68,7 @@ fn record(parked: Parked<Vec<Header>>) -> Record {
     Record { timestamp_ms, ordering_key, ..record }
 }
 
-/// The waiting records of a key, or those of one partition, in order: as many as one transaction takes and at most `limit`,
+/// The waiting records of a key, or only those of one partition, in order: as many as one transaction drains, at most `limit` and
 /// at least one.
 pub(super) async fn of_key(
     connection: &mut PgConnection,
@@ -91,8 +91,8 @@ pub(super) async fn at(
     Ok(parked::at(connection, group, place).await?.map(record))
 }
 
-/// Releases records that wait no more. Where documents go out after the commit they stay, marked with the place that
-/// drained them, until that place is published: after a crash in between the documents are sent again.
+/// Releases records that no longer wait. If the group publishes documents, the rows stay, marked with the place that drained them,
+/// until that place is published: after a crash in between, the documents are sent again.
 pub(super) async fn release(
     connection: &mut PgConnection,
     group: &Group,

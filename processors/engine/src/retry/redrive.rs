@@ -11,9 +11,9 @@ use crate::error::{Fault, WorkError};
 use crate::record::Record;
 
 impl Retries {
-    /// Lets a dead record be tried again, with all its tries, at its place in the order of its key. `record` is as it was
-    /// at its source. A second redrive beside this one changes nothing. True when the record blocks its key now and is to
-    /// be [woken](Self::wake) once this is committed.
+    /// Redrives the record of a dead letter: it has all its attempts again and is applied before later records of its key. `record`
+    /// is the original. A concurrent second redrive changes nothing. True when the record now blocks its key and must be
+    /// [woken](Self::wake) after the commit.
     ///
     /// # Errors
     /// As any batch.
@@ -23,7 +23,7 @@ impl Retries {
         let blocked = blocked::lock(connection, group, &record.topic, &[record]).await?;
         parked::insert(connection, group, &[record], self.role.versioned()).await?;
         if blocked.values().any(|blocked| blocked.status == Status::Retrying) {
-            // The key has a blocking record already; this one follows in its order.
+            // The key already has a blocking record; this one is drained in its order.
             return Ok(false);
         }
         let blocking = Blocked::at(Status::Retrying, record, 0, None);
@@ -37,8 +37,8 @@ impl Retries {
         Ok(true)
     }
 
-    /// Wakes a redriven record. Not before its redrive is committed: the wake-up copy would fit no key and be dropped. A
-    /// record that is never woken is overdue after a while, and swept.
+    /// Wakes a redriven record. Only after its redrive is committed: before, the wake-up copy would match no key and be dropped. A
+    /// record that is never woken becomes overdue and is swept.
     ///
     /// # Errors
     /// [`WorkError::Outage`].
@@ -46,7 +46,7 @@ impl Retries {
         self.wake_later(record, &Fault::new("redriven", "an operator redrives it"), 0).await.map(|_| ())
     }
 
-    /// Gives up a dead record: what waits behind it goes on without it.
+    /// Discards a dead letter: the records that wait behind it are applied without it.
     ///
     /// # Errors
     /// [`WorkError::Refused`] when an earlier record of its key waits to be redriven or discarded; else as any batch.
@@ -57,13 +57,13 @@ impl Retries {
         let own = (record.partition, record.offset);
         let behind = blocked.values().any(|blocked| blocked.blocking.is_some_and(|blocking| blocking != own));
         if behind && self.role.waits_behind_dead() {
-            // Its place is not reached yet: nothing can go on from there.
+            // An earlier record blocks the key, so nothing can be drained after this one.
             let reason = "an earlier record of its key waits: redrive or discard that one first";
             return Err(WorkError::Refused(reason.into()));
         }
         self.role.skip(connection, record).await?;
         parked::release(connection, group, &[record], None).await?;
-        // Where the offset is the order, nothing has waited for a dead record.
+        // Without versions, nothing has waited for a dead letter.
         if behind { Ok(()) } else { self.hand_on(connection, &record.topic, record.ordering_key()).await }
     }
 }

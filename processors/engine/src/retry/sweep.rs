@@ -1,5 +1,5 @@
-//! Blocking records whose wake-up copy never came are copied again, so that no key waits for ever. Drained records that are
-//! published are removed.
+//! Blocking records whose wake-up copy did not arrive are copied again, so that no key waits for ever. Drained records whose
+//! documents are published are removed.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use super::{Retries, parked};
 use crate::error::{Fault, WorkError};
 use crate::metrics;
 
-/// A blocking record is overdue when its try is this late; before that its wake-up copy may still be in a queue.
+/// A blocking record is overdue when its attempt is this late; before, its wake-up copy may still be on its way.
 const GRACE: Duration = Duration::from_secs(60);
 const RECORDS_MAX: i64 = 100;
 
 impl Retries {
-    /// Copies overdue blocking records again, and removes drained records that are published. Harmless beside a copy that is
-    /// still there: the second one no longer fits. How many were copied.
+    /// Writes new wake-up copies of overdue blocking records, and removes drained records whose documents are published. If an
+    /// earlier copy still arrives, the second one no longer matches and is dropped. Returns the number of copies.
     ///
     /// # Errors
     /// [`WorkError`]; nothing is swept then.

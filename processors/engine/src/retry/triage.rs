@@ -1,4 +1,4 @@
-//! From what became of each record to what follows for its key. Pure.
+//! From the outcome of each record to what follows for its key. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,26 +7,26 @@ use super::blocked::Blocked;
 use crate::record::Record;
 use crate::role::Outcome;
 
-/// What follows from a batch beside what applied.
+/// What follows from the records of a batch that did not simply apply.
 pub(super) struct Triage<'b> {
-    /// Failed for the first time, one for each key at most.
+    /// Records that failed for the first time, at most one for each key.
     pub(super) failures: Vec<Failure<'b>>,
-    /// Wait behind another record of their key.
+    /// Records that wait behind another record of their key.
     pub(super) waiting: Vec<&'b Record>,
-    /// Keys of which something applied while others of them wait.
+    /// Keys to drain: a record of theirs applied while others wait.
     pub(super) again: BTreeSet<Vec<u8>>,
-    /// Keys that wait for a record that is not here.
+    /// Keys that wait for a missing version.
     pub(super) gaps: BTreeSet<Vec<u8>>,
 }
 
 impl Triage<'_> {
-    /// Whether everything simply applied.
+    /// Whether every record simply applied.
     pub(super) fn is_plain(&self) -> bool {
         self.failures.is_empty() && self.waiting.is_empty() && self.again.is_empty()
     }
 }
 
-/// Sorts the outcomes of the records that the role has folded (`shown`); those `behind` a blocked key it has not.
+/// Sorts the outcomes of the records that the role has folded (`shown`); records `behind` a blocked key were not folded.
 pub(super) fn triage<'b>(
     shown: &[&'b Record],
     outcomes: Vec<Outcome>,
@@ -35,7 +35,7 @@ pub(super) fn triage<'b>(
 ) -> Triage<'b> {
     let (mut failures, mut waiting) = (Vec::new(), behind);
     let (mut applied, mut failed): (BTreeSet<&[u8]>, BTreeSet<&[u8]>) = Default::default();
-    // Only keys with trouble are of interest; most batches have none.
+    // Most batches have neither a blocked key nor a waiting record.
     let troubled = !blocked.is_empty() || outcomes.contains(&Outcome::Waits);
     for (record, outcome) in shown.iter().copied().zip(outcomes) {
         match outcome {
@@ -44,7 +44,7 @@ pub(super) fn triage<'b>(
             }
             Outcome::Applied | Outcome::Duplicate => {}
             Outcome::Waits => waiting.push(record),
-            // Its key has a blocking record already: this is a second copy of it, or one that cannot be read yet.
+            // The key already has a blocking record: this is a second copy of it, or a later record that cannot be decoded yet.
             Outcome::Failed(fault) if !fault.hopeless && has_blocking_record(record, blocked, &failed) => {
                 waiting.push(record);
             }
@@ -102,7 +102,7 @@ mod tests {
         Outcome::Failed(Fault::new("test", "fails"))
     }
 
-    /// Failed offsets, waiting offsets, keys to go on with, keys with a gap.
+    /// Failed offsets, waiting offsets, keys to drain, keys with a gap.
     fn sorted(
         keys: &[&str],
         outcomes: Vec<Outcome>,

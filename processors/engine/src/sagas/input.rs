@@ -1,4 +1,4 @@
-//! The inputs of an instance, and where they come from: records, timers, operators.
+//! The inputs of an instance, from records, timers and operators.
 
 use chrono::{DateTime, Utc};
 use millrace_domain::{Input, Recorded, Saga};
@@ -15,10 +15,10 @@ use crate::record::Record;
 /// An input that an instance has received.
 pub(super) struct Received {
     pub(super) instance: String,
-    /// Identifies a second copy.
+    /// The id by which a second copy is recognised.
     pub(super) id: String,
     what: What,
-    /// This instance's name as a source, where the record came from Kafka.
+    /// This Millrace instance's name as a source, if the input is a record.
     own_source: Option<String>,
     pub(super) correlation_id: Option<String>,
     pub(super) traceparent: Option<String>,
@@ -44,7 +44,7 @@ impl Received {
         Some(Self { instance, id, what, own_source: None, correlation_id: None, traceparent: None })
     }
 
-    /// A timer that is due, and the time by the database's clock; each setting of it has an id of its own.
+    /// A due timer, with the time by the database's clock; each time it is set it has another id.
     pub(super) fn timer(instance: &str, name: &str, id: Uuid, now: DateTime<Utc>) -> Self {
         Self::without_record(instance, id, What::Timer(name.to_owned(), now))
     }
@@ -59,7 +59,7 @@ impl Received {
         Self { instance, id, what, own_source: None, correlation_id: None, traceparent: None }
     }
 
-    /// As the saga reacts to it.
+    /// The input for the saga.
     pub(super) fn input(&self) -> Input<'_> {
         match &self.what {
             What::Event(event) => Input::Event(event),
@@ -69,7 +69,7 @@ impl Received {
         }
     }
 
-    /// The command that led to it.
+    /// The command that caused it.
     pub(super) fn command(&self) -> Option<Uuid> {
         match &self.what {
             What::Event(event) => event.causation_id.as_deref().and_then(|id| Uuid::parse_str(id).ok()),
@@ -78,8 +78,8 @@ impl Received {
         }
     }
 
-    /// Whether the command that led to it is ours. One of another producer may have the same id, since ours can
-    /// be foreseen. The id of an event shows whose command it was; a rejection was looked at before.
+    /// Whether it was caused by the command of this id that the instance has sent. Another producer may use the same id, since ids
+    /// are predictable. The id of an event shows which command caused it; rejections are checked earlier.
     pub(super) fn is_by_our_command(&self, id: Uuid) -> bool {
         match (&self.what, &self.own_source) {
             (What::Event(event), Some(source)) => {
@@ -90,12 +90,12 @@ impl Received {
         }
     }
 
-    /// A rejection is shown only to the instance that has sent the command.
+    /// Whether it must be the answer to a command of the instance: a rejection is given only to the instance that sent the command.
     pub(super) fn must_be_an_answer(&self) -> bool {
         matches!(self.what, What::Rejection(_))
     }
 
-    /// What it is, for people: `OrderPlaced`, `ReserveStock rejected: stock-insufficient`, `timer deadline`.
+    /// A text for people: `OrderPlaced`, `ReserveStock rejected: stock-insufficient`, `timer deadline`.
     pub(super) fn text(&self) -> String {
         match &self.what {
             What::Event(event) => short_name(event.event.full_name()).to_owned(),
@@ -108,7 +108,7 @@ impl Received {
     }
 }
 
-/// The input that a record carries, for the instance that is its ordering key; `None` when the saga does not react to it.
+/// Decodes a record to an input of the instance that is its ordering key; `None` when the saga does not react to it.
 pub(super) async fn decode<S: Saga>(
     shared: &Shared,
     record: &Record,

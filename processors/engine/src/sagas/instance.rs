@@ -1,4 +1,4 @@
-//! One instance and how it reacts to inputs: pure.
+//! One instance and its reaction to inputs: pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,21 +10,21 @@ use super::input::Received;
 use crate::error::Fault;
 use crate::outbox::{self, Cause, OutboxRow, SchemaIds};
 
-/// The root of the ids of all commands that sagas send.
+/// The UUID namespace of the ids of all commands that sagas send.
 const DERIVED: Uuid = Uuid::from_u128(0x6d69_6c6c_7261_6365_8000_0000_0000_0002);
 
-/// An instance as it is now, and what its new steps lead to.
+/// An instance with its current state, and its new steps.
 pub(super) struct Instance<S: Saga> {
     pub(super) name: String,
     /// Whether it has a row.
     pub(super) stored: bool,
     /// Steps taken.
     pub(super) version: i64,
-    /// Or why it cannot be read.
+    /// The state, or why it cannot be read.
     pub(super) state: Result<Option<S::State>, Fault>,
-    /// Commands whose outcome it waits for, and their types.
+    /// The commands whose outcome it waits for, with their types.
     pub(super) awaiting: BTreeMap<Uuid, String>,
-    /// How many commands of each type it has sent.
+    /// The number of commands that it has sent, by type.
     pub(super) sent: BTreeMap<String, u64>,
     pub(super) correlation_id: Option<String>,
     pub(super) traceparent: Option<String>,
@@ -38,26 +38,26 @@ pub(super) struct Taken {
     pub(super) number: i64,
     /// The id of its input.
     pub(super) input_id: String,
-    /// Its input, for people.
+    /// Its input, as a text for people.
     pub(super) input: String,
-    /// Where the instance stands after it.
+    /// The standing of the instance after it.
     pub(super) standing: &'static str,
     /// The commands that it sent: id and full name.
     pub(super) sent: Vec<(Uuid, &'static str)>,
 }
 
-/// How an instance reacted to an input.
+/// The reaction of an instance to an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reacted {
     Step,
     /// The saga ignores it in this state.
     Ignored,
-    /// It was received before, or another outcome of the same command was.
+    /// The input, or another outcome of the same command, was received before.
     Before,
 }
 
 impl<S: Saga> Instance<S> {
-    /// An instance that has received nothing yet.
+    /// An instance without an input.
     pub(super) fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -95,13 +95,14 @@ impl<S: Saga> Instance<S> {
         types.any(|(name, count)| (0..*count).any(|number| self.command_id(name, number) == id))
     }
 
-    /// The same at every try: the saga, the instance, the type, and how many of it were sent before.
+    /// The id of a command, which is the same at every attempt: made from saga, instance, type, and the number of earlier commands of
+    /// the type.
     fn command_id(&self, full_name: &str, number: u64) -> Uuid {
         let name = [S::NAME, &self.name, full_name, &number.to_string()].join("\0");
         Uuid::new_v5(&DERIVED, name.as_bytes())
     }
 
-    /// Encodes every command first, so that a fault leaves the instance as it was.
+    /// Takes a step. Encodes every command first, so that a fault does not change the instance.
     fn take(
         &mut self,
         received: &Received,
@@ -137,7 +138,7 @@ impl<S: Saga> Instance<S> {
         Ok(())
     }
 
-    /// What a timer leads to belongs to the conversation that the instance began with.
+    /// The cause of the commands of an input. Commands of a timer belong to the conversation of the instance's first input.
     fn cause(&self, received: &Received) -> Cause {
         let own = |given: &Option<String>, known: &Option<String>| given.clone().or_else(|| known.clone());
         Cause {
@@ -148,8 +149,8 @@ impl<S: Saga> Instance<S> {
         }
     }
 
-    /// The timers that the new steps set, with the time of the calendar at which one is due if it has one, and those that
-    /// they cancel.
+    /// The timers that the new steps set, with the absolute time at which they are due if they have one, and the timers that they
+    /// cancel.
     pub(super) fn timers(&self) -> (BTreeMap<&'static str, Option<DateTime<Utc>>>, BTreeSet<&'static str>) {
         let (mut set, mut cancelled) = (BTreeMap::new(), BTreeSet::new());
         for timer in self.timers.values() {

@@ -1,9 +1,9 @@
 //! Sagas: each event, rejection or timer is one step of its instance; state, commands, timers and the offset are
 //! committed together.
 //!
-//! An instance is a row of `saga`, locked while something is folded into it, whichever partition or timer brings it. Each
-//! step is a row of `saga_step` under the id of its input, so that a second copy is recognised. The order
-//! that records keep is their instance's, not their Kafka key's: a product's events belong to many orders.
+//! An instance is a row of `saga`, which is locked during a step, since its inputs come from several partitions and from timers.
+//! Each step is a row of `saga_step` under the id of its input, so that a second copy is recognised. The ordering key of a record is
+//! its instance, not its Kafka key: the events of a product belong to many orders.
 
 mod input;
 mod instance;
@@ -35,16 +35,16 @@ use crate::role::{Folded, Outcome, Role, Stuck};
 use input::Received;
 use instance::{Instance, Reacted};
 
-/// What all sagas share.
+/// Shared by all sagas.
 #[derive(Clone)]
 pub struct Shared {
     /// The write side.
     pub pool: Pool,
     /// The schema registry.
     pub registry: Arc<Registry>,
-    /// Whose topics.
+    /// The namespace of the topics.
     pub namespace: Namespace,
-    /// How long timers take that the configuration names, such as `fulfilment.deadline`; the others take their own time.
+    /// Configured durations of timers, such as `fulfilment.deadline`; other timers have the default of their saga.
     pub timers: Arc<HashMap<String, Duration>>,
 }
 
@@ -66,7 +66,7 @@ impl<S: Saga> SagaRole<S> {
         Self { shared, group, schema_ids: OnceCell::new(), saga: std::marker::PhantomData }
     }
 
-    /// The registry's ids of the commands that may be sent, asked for once.
+    /// The schema ids of the commands that may be sent, requested once.
     async fn schema_ids(&self) -> Result<&SchemaIds, WorkError> {
         self.schema_ids.get_or_try_init(|| self.shared.registry.command_ids(S::SENDS_TO)).await
     }
@@ -78,17 +78,16 @@ impl<S: Saga> SagaRole<S> {
     }
 }
 
-/// What a saga does that no record asks for.
+/// The tasks of a saga that no record triggers.
 #[async_trait]
 pub trait Process: Send + Sync {
     /// Fires timers until stopped.
     async fn keep_time(&self, stop: CancellationToken);
 
-    /// Cancels an instance for an operator; the saga decides what that leads to. `None` when there is no such
-    /// instance.
+    /// Cancels an instance for an operator; the saga decides what follows. `None` when there is no such instance.
     ///
     /// # Errors
-    /// [`WorkError`]; nothing has happened then. What the saga finds impossible is [`WorkError::Refused`].
+    /// [`WorkError`], and nothing is changed; [`WorkError::Refused`] when the saga does not allow it.
     async fn cancel(
         &self,
         connection: &mut PgConnection,
@@ -102,9 +101,9 @@ pub trait Process: Send + Sync {
 pub enum Cancelled {
     /// A step was taken.
     Step,
-    /// The instance ignores it where it stands.
+    /// The instance ignores it in its current standing.
     Nothing,
-    /// The instance has come to this end before: nothing is left to be cancelled.
+    /// The instance has already ended, with this standing.
     Ended(&'static str),
 }
 
@@ -145,14 +144,14 @@ impl<S: Saga> Role for SagaRole<S> {
         &self.shared.pool
     }
 
-    /// What is behind a dead event may build on it.
+    /// Later events may depend on a dead-lettered one.
     fn waits_behind_dead(&self) -> bool {
         true
     }
 
     async fn assign_ordering_keys(&self, batch: &[&Record]) -> Result<(), WorkError> {
         for record in batch.iter().filter(|record| record.ordering_key.get().is_none()) {
-            // A fault is reported when the record is folded.
+            // A fault is reported when the record is folded, not here.
             let _ = input::decode::<S>(&self.shared, record).await?;
         }
         Ok(())
@@ -195,7 +194,7 @@ impl<S: Saga> Role for SagaRole<S> {
     fn forget(&self) {}
 }
 
-/// Lets the instance of one record react to it.
+/// Gives a record to its instance.
 fn step<S: Saga>(
     input: &Received,
     instances: &mut Instances<S>,

@@ -1,5 +1,5 @@
-//! A model: the fulfilment saga, the real contexts that it sends commands to, and a provider, in memory. Whatever comes in
-//! whatever order, twice, or late, each order ends with one outcome, and stock and money agree with it.
+//! A model test: the fulfilment saga, the real contexts that it sends commands to, and a provider, in memory. In whatever order
+//! inputs arrive, twice or late, each order ends with one outcome, and stock and money agree with it.
 
 mod checks;
 
@@ -61,7 +61,7 @@ struct World {
     orders: BTreeMap<String, Order>,
     payments: BTreeMap<String, Payment>,
     commands: BTreeMap<Place, VecDeque<(Uuid, Command)>>,
-    /// All of each stream, and how many the sagas have received.
+    /// The events of each stream, and how many of them the sagas have received.
     events: BTreeMap<Place, (Vec<Recorded>, usize)>,
     rejections: Vec<CommandRejected>,
     calls: Vec<Call>,
@@ -148,7 +148,7 @@ impl World {
         self.commands.entry(place).or_default().push_back((id, command));
     }
 
-    /// What may happen now. What only people and time do is asked for by `restless`, so that the world can come to rest.
+    /// The actions that are possible now. Those of people and of time are included only if `restless`, so that the run can end.
     fn possible(&self, restless: bool) -> Vec<Action> {
         let decide = self.commands.iter().filter(|(_, waiting)| !waiting.is_empty());
         let mut possible: Vec<Action> = decide.map(|(place, _)| Action::Decide(place.clone())).collect();
@@ -213,7 +213,7 @@ impl World {
         }
     }
 
-    /// One batch of one record. The first try is lost in a crash; the second must do the same.
+    /// One batch of one record. The first attempt is lost in a crash; the second must do the same.
     fn step(&mut self, order: &str, input: &Received) {
         let mut lost = self.load(order);
         let mut instance = self.load(order);
@@ -239,7 +239,7 @@ impl World {
         self.sagas.insert(order.to_owned(), instance);
     }
 
-    /// As it would be read back from Postgres.
+    /// The instance as it would be read from Postgres.
     fn load(&self, order: &str) -> Saga {
         let Some(known) = self.sagas.get(order) else { return Instance::new(order) };
         let state = known.state.clone().unwrap().map(|state| {
@@ -307,7 +307,7 @@ impl World {
         }
     }
 
-    /// What the provider does, and the command of the effect that follows. The first of a capture and a release decides.
+    /// The provider's action, and the command of the effect that follows. Of a capture and a release the first one decides.
     fn answer(&mut self, call: Call, well: bool) -> Option<Command> {
         use millrace_schemas::payments::Command as Payments;
         let text = |text: &str| text.to_owned();
@@ -361,7 +361,7 @@ fn placed(order_id: &str, quantity: i64, products: &[&str]) -> millrace_schemas:
     .into()
 }
 
-/// Runs until nothing is left to do; then operators cancel again what the provider has not paid back.
+/// Runs until no action is left; then operators cancel again the orders that the provider has not refunded.
 fn come_to_rest(world: &mut World) {
     loop {
         while let Some(action) = world.possible(false).into_iter().next() {

@@ -15,7 +15,7 @@ use super::instance::{Instance, Taken};
 use crate::error::{Fault, WorkError};
 use crate::reason::Reason;
 
-/// Locks and loads the instances of these names that there are.
+/// Locks and loads the existing instances of these names.
 pub(super) async fn lock<S: Saga>(
     connection: &mut PgConnection,
     names: &[&str],
@@ -49,7 +49,7 @@ fn instance<S: Saga>(row: saga::Locked) -> Instance<S> {
     }
 }
 
-/// A stored state, brought up to this build's version.
+/// A stored state, converted to this build's version.
 fn read<S: Saga>(version: i32, stored: Value) -> Result<S::State, Fault> {
     if version > S::STATE_VERSION {
         let ours = S::STATE_VERSION;
@@ -60,7 +60,7 @@ fn read<S: Saga>(version: i32, stored: Value) -> Result<S::State, Fault> {
     field(raised::<S>(version, stored).map_err(|reason| unreadable(&reason))?, "state")
 }
 
-/// Reads JSON; the fault names the field that is wrong.
+/// Reads JSON; the fault names the invalid field.
 fn field<T: serde::de::DeserializeOwned>(json: Value, what: &str) -> Result<T, Fault> {
     serde_path_to_error::deserialize(json)
         .map_err(|error| unreadable(&format!("{what}.{}: {}", error.path(), error.inner())))
@@ -70,7 +70,7 @@ fn unreadable(reason: &str) -> Fault {
     Fault::new("state-unreadable", format!("the instance's stored state cannot be read: {reason}"))
 }
 
-/// Which inputs their instances have received before. Read behind the lock: no other step is taken meanwhile.
+/// The inputs that their instances have received before. Read after the lock is taken, so that no other step is taken meanwhile.
 pub(super) async fn known<S: Saga>(
     connection: &mut PgConnection,
     inputs: &[&Received],
@@ -104,7 +104,7 @@ pub(super) async fn save<S: Saga>(
     write_timers(connection, &moved, timers).await
 }
 
-/// When one was begun by another worker, the batch is tried again.
+/// An error when another worker has created one of the instances; the batch is tried again.
 fn all_of<S: Saga>(instances: usize, written: u64) -> Result<(), WorkError> {
     if written == instances as u64 {
         return Ok(());
@@ -184,7 +184,7 @@ async fn write_timers<S: Saga>(
     Ok(saga_timer::cancel(connection, S::NAME, &cancelled).await?)
 }
 
-/// How long a timer takes, in milliseconds; one that is due at a time of the calendar takes none.
+/// The duration of a timer in milliseconds; 0 for a timer with an absolute time.
 pub(super) fn after<S: Saga>(timer: &str, configured: &HashMap<String, Duration>) -> i64 {
     let own = || S::TIMERS.iter().find(|(name, _)| *name == timer).map(|(_, after)| *after);
     let after = configured.get(&format!("{}.{timer}", S::NAME)).copied().or_else(own).unwrap_or_default();
@@ -199,7 +199,7 @@ mod tests {
 
     use super::*;
 
-    /// Its first version had no currency, its second one called the amount a sum.
+    /// A saga whose state had no currency in version 1, and another name for the amount in version 2.
     struct Toy;
 
     #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

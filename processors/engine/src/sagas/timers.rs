@@ -1,4 +1,4 @@
-//! Timers that are due, by the database's clock. Several processes may look at once: the instance's lock decides.
+//! Due timers, by the database's clock. Several processes may fire concurrently: the lock on the instance decides.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -23,20 +23,20 @@ use crate::metrics;
 use crate::release::release;
 use crate::supervision::caught_at_once;
 
-/// Timers that are taken at a time.
+/// Timers of a transaction, at most.
 const AT_ONCE: i64 = 200;
-/// How often timers are looked for when none is due.
+/// How often the table is queried when no timer is due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// So long before a timer is due it is looked up where its instance's commands are in the WAL: longer than Connect takes
-/// to say how far it is (`offset.flush.interval.ms`), and shorter than most answers are waited for.
+/// How long before a timer is due the WAL position of its instance's commands is determined: longer than Connect takes to flush its
+/// offsets (`offset.flush.interval.ms`), and shorter than most timers.
 const SOON: Duration = Duration::from_secs(15);
-/// A timer that is put off is put off for so long at least, in milliseconds.
+/// The shortest time by which a timer is put off, in milliseconds.
 const PUT_OFF_MIN_MS: i64 = 1_000;
-/// A timer that fails is tried again after these times; then it waits for an operator.
+/// The delays before the retries of a failed timer; then it waits for an operator.
 const RETRY_AFTER: [Duration; 3] =
     [Duration::from_secs(10), Duration::from_secs(60), Duration::from_secs(600)];
 
-/// So often a timer is tried again.
+/// The number of retries of a timer.
 const TRIES_MAX: i64 = RETRY_AFTER.len() as i64;
 
 /// A timer that is due.
@@ -53,7 +53,7 @@ struct Due {
 enum Fate {
     /// Its instance has reacted to it.
     Fired,
-    /// An answer is on its way: its time begins again.
+    /// An answer is on its way: the timer is set again with its full duration.
     PutOff,
     Failed(Fault),
 }
@@ -89,7 +89,7 @@ impl<S: Saga> SagaRole<S> {
         self.fire().await
     }
 
-    /// Notes where the commands lie in the WAL whose answers instances wait for whose timers are due soon.
+    /// For instances whose timers are due soon: stores the WAL positions of the commands whose answers they wait for.
     async fn mark_sent(&self) -> Result<(), WorkError> {
         let names = saga_timer::soon(&*self.shared.pool, S::NAME, SOON, AT_ONCE).await?;
         if names.is_empty() {
@@ -100,10 +100,10 @@ impl<S: Saga> SagaRole<S> {
         Ok(transaction.commit().await?)
     }
 
-    /// Fires the timers that are due, some at a time; how many were looked at.
+    /// Fires due timers, at most [`AT_ONCE`]; returns how many were due.
     ///
     /// # Errors
-    /// [`WorkError`]; nothing has happened then.
+    /// [`WorkError`], and nothing is changed.
     #[tracing::instrument(level = "debug", name = "timers", skip_all, fields(saga = S::NAME))]
     pub async fn fire(&self) -> Result<usize, WorkError> {
         let ids = self.schema_ids().await?;
@@ -117,7 +117,7 @@ impl<S: Saga> SagaRole<S> {
         let mut instances = store::lock::<S>(&mut transaction, &names).await?;
         let due = due::<S>(&mut transaction, &names).await?;
         let mut on_their_way = self.on_their_way(&mut transaction, &instances).await?;
-        // Those whose commands Debezium has not carried yet have no answer yet.
+        // An instance whose commands Debezium has not carried yet cannot have an answer yet.
         let slot = self.shared.namespace.outbox();
         on_their_way.extend(saga::not_carried(&mut transaction, S::NAME, &names, &slot).await?);
         let fates = due.iter().map(|timer| fate(timer, &mut instances, &on_their_way, ids));
@@ -129,7 +129,7 @@ impl<S: Saga> SagaRole<S> {
         Ok(due.len())
     }
 
-    /// The instances whose answer Postgres has already: a decided command, or a later version of a stream.
+    /// The instances for which Postgres already has an answer: a decided command, or a later version of a stream.
     async fn on_their_way(
         &self,
         connection: &mut PgConnection,
@@ -141,8 +141,8 @@ impl<S: Saga> SagaRole<S> {
             let awaited = one.state.iter().flatten().flat_map(S::awaits);
             streams.extend(awaited.map(|awaited| (name, awaited)));
         }
-        // In this order, so that a command which is decided meanwhile shows in one of the two. To a dead one there is no
-        // answer on its way.
+        // In this order, so that a command that is decided meanwhile is found by one of the two queries. A dead-lettered command has
+        // no answer.
         let (namespace, source) = (&self.shared.namespace, self.shared.namespace.source());
         let awaited: Vec<Awaited<'_>> = streams.iter().map(|one| awaited(namespace, one)).collect();
         let moved_on = write_side::moved_on(&mut *connection, &awaited, &source).await?;
@@ -162,7 +162,7 @@ fn awaited<'a>(
     Awaited { instance, context, stream, version: *version, topic }
 }
 
-/// Looked at again behind the instances' locks: a step may have cancelled a timer, or set it again.
+/// Reads due timers again after their instances are locked: a step may have cancelled a timer or set it again.
 async fn due<S: Saga>(connection: &mut PgConnection, names: &[&str]) -> Result<Vec<Due>, WorkError> {
     let due = saga_timer::due(connection, S::NAME, names, TRIES_MAX).await?.into_iter();
     Ok(due.map(|(instance, name, id, attempts, now)| Due { instance, name, id, attempts, now }).collect())
@@ -177,9 +177,9 @@ fn fate<S: Saga>(
     if on_their_way.contains(&timer.instance) {
         return Fate::PutOff;
     }
-    // A timer without instance is dropped.
+    // A timer without an instance is dropped.
     let Some(instance) = instances.get_mut(&timer.instance) else { return Fate::Fired };
-    // Nothing of the instance has changed when a saga panics: it is asked first.
+    // The saga is called before the instance is changed, so that a panic changes nothing.
     let input = Received::timer(&timer.instance, &timer.name, timer.id, timer.now);
     match caught_at_once("timer", || instance.react(&input, ids)) {
         Ok(Ok(_)) => Fate::Fired,
@@ -188,7 +188,7 @@ fn fate<S: Saga>(
     }
 }
 
-/// Removes the timers that have fired, and puts the others off. A timer that a step has set again has another id.
+/// Removes fired timers, and puts the others off. A timer that a step has set again has another id.
 async fn settle<S: Saga>(
     connection: &mut PgConnection,
     due: &[Due],

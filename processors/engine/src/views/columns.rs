@@ -1,4 +1,4 @@
-//! How rows get into a table: one array of texts for each column, which Postgres reads in half the time of JSON.
+//! Writing rows to a table: as one array of texts for each column, which Postgres reads in half the time of JSON.
 
 use std::collections::HashMap;
 
@@ -15,18 +15,18 @@ use crate::error::WorkError;
 /// A row by the names of its columns.
 pub(super) type Fields = Map<String, Value>;
 
-/// Columns that rows are written to.
+/// The columns of a statement.
 pub(super) struct Columns(Vec<Column>);
 
 #[derive(Clone)]
 struct Column {
     name: String,
-    /// The type, as SQL spells it.
+    /// The type in SQL.
     kind: String,
 }
 
 impl Columns {
-    /// The columns of these names, with the types that the table gives them.
+    /// The columns of these names, with their types in the table.
     pub(super) async fn of(
         connection: &mut PgConnection,
         table: &str,
@@ -47,8 +47,8 @@ impl Columns {
         names.into_iter().map(column).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Those of these names, and those in which a row differs from how it was: what need not be written is not sent, and
-    /// Postgres need not read it. Where nothing was [`read`](Self::read) before, everything is changed.
+    /// The columns of these names, and those that a row has changed: the others are neither sent nor written. A row that was not
+    /// [`read`](Self::read) before has changed all of them.
     pub(super) fn changed(&self, always: &[&str], rows: &[(&[Value], &Fields)]) -> Self {
         let mut changed: Vec<bool> = self.0.iter().map(|c| always.contains(&c.name.as_str())).collect();
         for (before, now) in rows {
@@ -60,45 +60,46 @@ impl Columns {
         Self(kept.map(|(column, _)| column.clone()).collect())
     }
 
-    /// What a `SELECT` names so that [`read`](Self::read) understands it.
+    /// The expressions of a `SELECT` for [`read`](Self::read).
     pub(super) fn selected(&self) -> String {
         self.listed(Column::selected)
     }
 
-    /// The values of a row that was [`selected`](Self::selected), as the row itself would give them: Postgres sends those
-    /// of these types in half the time of a row as JSON.
+    /// The values of a row that was [`selected`](Self::selected), as JSON values of the row's fields: Postgres sends columns in half
+    /// the time of a row as JSON.
     pub(super) fn read(&self, row: &PgRow) -> sqlx::Result<Vec<Value>> {
         self.0.iter().map(|column| column.read(row)).collect()
     }
 
-    /// Whether a row that was [`selected`](Self::selected) has the types that the table had.
+    /// Whether a row that was [`selected`](Self::selected) still has the types of these columns.
     pub(super) fn fit(&self, row: &PgRow) -> bool {
         let is = |column: &Column| row.try_column(column.name.as_str()).map(|is| column.fits(is.type_info()));
         self.0.iter().all(|column| is(column).unwrap_or(true))
     }
 
-    /// The row that has these values.
+    /// The row with these values.
     pub(super) fn row<R: DeserializeOwned>(&self, values: &[Value]) -> serde_json::Result<R> {
         let names = self.0.iter().map(|column| column.name.as_str());
         R::deserialize(MapDeserializer::new(names.zip(values)))
     }
 
-    /// Their names, quoted.
+    /// The names of the columns, quoted.
     pub(super) fn names(&self) -> String {
         self.listed(|column| format!("\"{}\"", column.name))
     }
 
-    /// Their values in [`rows`](Self::rows), of their own types.
+    /// The values in [`rows`](Self::rows), cast to the types of the columns.
     pub(super) fn values(&self) -> String {
         self.listed(|column| format!("CAST(new.\"{}\" AS {})", column.name, column.kind))
     }
 
-    /// What an `UPDATE` sets.
+    /// The `SET` list of an `UPDATE`.
     pub(super) fn sets(&self) -> String {
         self.listed(|Column { name, kind }| format!("\"{name}\" = CAST(new.\"{name}\" AS {kind})"))
     }
 
-    /// What [`bind`](Self::bind) has bound first, as the rows `new`; with the places of rows (`at`) when they follow.
+    /// The first parameters, which [`bind`](Self::bind) binds, as the rows `new`; `with_places` also the `ctid`s (`at`), which are the
+    /// next parameter.
     pub(super) fn rows(&self, with_places: bool) -> String {
         let arrays = (1..=self.0.len()).map(|number| format!("${number}::text[]"));
         let places = format!("${}::text[]::tid[]", self.0.len() + 1);
@@ -107,7 +108,7 @@ impl Columns {
         format!("UNNEST({}) AS new({}{at})", arrays.join(", "), self.names())
     }
 
-    /// Binds rows, an array of texts for each column.
+    /// Binds rows as an array of texts for each column.
     pub(super) fn bind<'q>(
         &self,
         query: Query<'q, Postgres, PgArguments>,
@@ -131,7 +132,7 @@ const BOOLEAN: &str = "boolean";
 const JSONB: &str = "jsonb";
 const TIMESTAMP: &str = "timestamp with time zone";
 
-/// As a row's own field of that type is given.
+/// A timestamp as in the JSON of a row.
 fn timestamp(time: Option<Timestamp>) -> sqlx::Result<Value> {
     serde_json::to_value(time.map(|Timestamp(time)| time)).map_err(|error| sqlx::Error::Decode(error.into()))
 }
@@ -145,7 +146,7 @@ impl Column {
         }
     }
 
-    /// Whether [`read`](Self::read) understands values of this type.
+    /// Whether [`read`](Self::read) supports this type.
     fn fits(&self, type_: &PgTypeInfo) -> bool {
         match self.kind.as_str() {
             TEXT => <String as Type<Postgres>>::compatible(type_),

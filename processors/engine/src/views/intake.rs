@@ -1,7 +1,7 @@
-//! From a batch of records to the events that are to be folded: decoded, each exactly once, per stream in order.
+//! From a batch of records to the events to fold: decoded, each exactly once, in order within each stream.
 //!
-//! The sequence check: a version up to the applied one is a duplicate, the next one applies whichever partition it comes
-//! from, a later one waits until the gap before it is filled.
+//! The sequence check: a version up to the applied one is a duplicate; the next one applies, from whichever partition; a later one
+//! waits until the gap before it is filled.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +23,7 @@ use crate::role::{Outcome, Stuck};
 /// A decoded event and its place in the batch.
 pub(crate) type Placed = (usize, Recorded);
 
-/// The events of a batch that are to be folded, and the outcome of each of its records.
+/// The events of a batch to fold, and the outcome of each record.
 pub(super) struct Intake {
     pub(super) events: Vec<Placed>,
     pub(super) outcomes: Vec<Outcome>,
@@ -32,18 +32,18 @@ pub(super) struct Intake {
 /// A stream of a context.
 pub(super) type Stream = (&'static str, String);
 
-/// How far a stream was folded, and the row that says so.
+/// The applied version of a stream, and its row in `progress`.
 #[derive(Default)]
 struct Progress {
     version: i64,
     /// `None` for a stream that has no row yet.
     row: Option<Row>,
-    /// Whether an event of the stream applies or waits in this batch.
+    /// Whether an event of the stream applies, or waits, in this batch.
     met: bool,
 }
 
-/// Decodes a batch. Records that are not events of their topic's context have failed, those of a key behind one that may
-/// be read later wait, the others count as applied.
+/// Decodes a batch. Records that are not events of their topic's context fail; later records of a key whose failed record may still
+/// be decoded wait; the others count as applied.
 pub(crate) async fn decode(
     registry: &Registry,
     namespace: &Namespace,
@@ -64,8 +64,7 @@ pub(crate) async fn decode(
     Ok((events, outcomes))
 }
 
-/// The events of a batch that was applied. What this build cannot read of it was no event, unless a later one may have applied
-/// it.
+/// The events of an applied batch. A record that this build cannot decode was no event, unless a later build may have applied it.
 pub(super) async fn decode_all(
     connection: &mut PgConnection,
     Shared { registry, namespace, .. }: &Shared,
@@ -85,8 +84,8 @@ async fn decode_one(
     Ok(opened.and_then(|(writer, body)| envelope::event(namespace, record, &writer, body)))
 }
 
-/// Takes a batch in: what is next applies, what came before is a duplicate, what is ahead of a gap waits. Moves the
-/// streams' progress. [`WorkError::Contended`] when another batch has met one of the streams meanwhile.
+/// Applies the sequence check to a batch and moves the progress of its streams. [`WorkError::Contended`] when another batch has
+/// moved one of them meanwhile.
 pub(super) async fn take(
     connection: &mut PgConnection,
     shared: &Shared,
@@ -126,8 +125,8 @@ fn sort(
     next
 }
 
-/// Moves a stream's progress past a record that is given up, when it is the next. What is no event of the topic's context
-/// has no place in its streams.
+/// Moves a stream's progress beyond a discarded record, if it is the next version. A record that is not an event of the topic's
+/// context has no version.
 pub(super) async fn skip(
     connection: &mut PgConnection,
     Shared { registry, namespace, .. }: &Shared,
@@ -146,8 +145,8 @@ pub(super) async fn skip(
     Ok(progress::skip(connection, group, (context, stream, version)).await?)
 }
 
-/// Puts streams back to where they have come after all: few, and each by its key, since a join would be planned by what is
-/// known of a growing table.
+/// Sets the progress of streams back when events of theirs failed after all. There are few; each is updated by its key, since a join
+/// would be planned with the outdated statistics of a growing table.
 pub(super) async fn put_back(
     connection: &mut PgConnection,
     group: &Group,
@@ -163,7 +162,8 @@ pub(super) fn stream_of(event: &Recorded) -> Stream {
     (event.event.context(), event.stream.clone())
 }
 
-/// Each context by itself: a join over contexts and streams would be planned by what is known of a growing table.
+/// Loads the progress of streams, each context in a separate query: a join over contexts and streams would be planned with the
+/// outdated statistics of a growing table.
 async fn load(
     connection: &mut PgConnection,
     group: &Group,
@@ -183,9 +183,9 @@ async fn load(
     Ok(progress)
 }
 
-/// Writes how far streams have come, also those that wait where they are: of two batches that meet the same stream at
-/// once, which a key's move to another partition brings about, the second finds its row changed and begins again. So
-/// no event is folded twice, and none waits for another that was being folded at that moment.
+/// Writes the progress of streams, also of those whose events only wait. When two batches have events of the same stream, because its
+/// key has moved to another partition, the second one finds the row changed and is tried again. So no event is folded twice, and
+/// none is parked because of an event that was being folded at that moment.
 async fn save(
     connection: &mut PgConnection,
     group: &Group,
@@ -205,7 +205,7 @@ async fn save(
     if moved + progress::begin(connection, group, &new).await? == streams {
         return Ok(());
     }
-    Err(WorkError::Contended("another batch has met one of its streams".into()))
+    Err(WorkError::Contended("another batch has moved one of its streams".into()))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Logs: one document for each event. The event's id is the document's, so a second copy changes nothing.
+//! Logs: one document for each event. The document has the event's id, so a second copy changes nothing.
 
 use async_trait::async_trait;
 use millrace_domain::{Log, Recorded};
@@ -41,7 +41,7 @@ fn document<L: Log>(event: &Recorded, fields: Value) -> Result<Document, WorkErr
     Ok(Document { id: event.id.clone(), version: event.version, stream: Some(event.stream.clone()), body })
 }
 
-/// The documents of events of a batch.
+/// The documents of a batch's events.
 async fn documents<L: Log>(
     registry: &Registry,
     batch: &[&Record],

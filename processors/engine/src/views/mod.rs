@@ -19,16 +19,16 @@ use millrace_store::names::{Namespace, table};
 use crate::database::Pool;
 use crate::registry::Registry;
 
-/// What every view's role needs.
+/// Shared by the roles of all views.
 #[derive(Clone)]
 pub struct Shared {
     /// The read side.
     pub pool: Pool,
     /// The schema registry.
     pub registry: Arc<Registry>,
-    /// Whose topics, tables and indices.
+    /// The namespace of the topics, tables and indices.
     pub namespace: Namespace,
-    /// Whether rows also go to Elasticsearch. Rows that change while it is off are not sent later.
+    /// Whether rows are also published to Elasticsearch. Rows that change while this is off are not sent later.
     pub publish: bool,
 }
 

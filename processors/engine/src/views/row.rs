@@ -1,4 +1,4 @@
-//! Views of rows: load the rows that a batch touches, fold, write each once.
+//! Views of rows: loads the rows that a batch touches, folds the events, and writes each row once.
 
 mod store;
 mod table;
@@ -28,17 +28,17 @@ use crate::reason::Reason;
 use crate::record::Record;
 use crate::role::{Folded, Role};
 
-/// A row and what the engine knows about it.
+/// A row and its metadata.
 #[derive(Clone)]
 struct Versioned<R> {
     row: R,
-    /// Where it lies; `None` when there is none yet.
+    /// The `ctid`; `None` when the row does not exist yet.
     ctid: Option<String>,
-    /// What lies there, by its columns; empty when that is no row.
+    /// The stored values of the columns; empty when the row does not exist.
     stored: Vec<Value>,
-    /// Counts the events that were folded into the row, never how often it was written.
+    /// The number of events that were folded into the row; writes do not count.
     version: i64,
-    /// The newest of its events' times, so that it does not depend on when or in which order they were folded.
+    /// The latest time of its events, so that it does not depend on when, or in which order, they were folded.
     updated_at: DateTime<Utc>,
 }
 
@@ -54,7 +54,7 @@ impl<R: Default> Default for Versioned<R> {
     }
 }
 
-/// A row that is ready to be written.
+/// A row to be written.
 struct Ready<'r> {
     key: &'r str,
     ctid: Option<&'r str>,
@@ -82,7 +82,7 @@ impl<R: Default> Versioned<R> {
     }
 }
 
-/// By key. A row is large: boxed, it stays where it is while the map makes room for others.
+/// Rows by key; boxed, since a row is large and the map moves its entries.
 type Rows<R> = BTreeMap<String, Box<Versioned<R>>>;
 
 /// Folds events into the table of one generation of the view `V`.
@@ -113,8 +113,8 @@ impl<V: View> RowRole<V> {
         Ok(table)
     }
 
-    /// Inserts the rows that do not exist, and removes their keys from `keys`. Existing rows are locked only afterwards: a
-    /// batch that waits for another's new row has locked none, so no two batches wait for each other.
+    /// Inserts the rows that do not exist, and removes their keys from `keys`. Existing rows are locked only afterwards: a batch that
+    /// waits for another batch's new row holds no row lock, so there is no deadlock.
     async fn create(
         &self,
         connection: &mut PgConnection,
@@ -128,7 +128,7 @@ impl<V: View> RowRole<V> {
         Ok(stored.documents)
     }
 
-    /// Writes all other rows. Those that several streams touch are locked in the order of their keys.
+    /// Writes all other rows. Rows that several streams touch are locked in the order of their keys.
     async fn change(
         &self,
         connection: &mut PgConnection,
@@ -148,7 +148,7 @@ impl<V: View> RowRole<V> {
     }
 }
 
-/// The rows of these keys after the events that touch them.
+/// The rows of these keys after folding the events that touch them.
 fn folded<V: View>(mut rows: Rows<V::Row>, events: &[Placed], keys: &BTreeSet<String>) -> Rows<V::Row> {
     for (_, recorded) in events {
         for key in V::keys(recorded).into_iter().filter(|key| keys.contains(key)) {
@@ -210,7 +210,7 @@ impl<V: View> Role for RowRole<V> {
         let mut intake = intake::take(connection, &self.shared, &self.group, batch).await?;
         let mut keys = keys::<V>(intake.events.iter().map(|(_, event)| event));
         let mut documents = Vec::new();
-        // With a single key there is no order of locks to keep: its row is locked, or written when there is none.
+        // A single key needs no order of locks: its row is locked, or inserted if it does not exist.
         if V::SHARED && keys.len() > 1 {
             documents = self.create(connection, &mut intake, &mut keys).await?;
         }
@@ -246,7 +246,7 @@ impl<V: View> Role for RowRole<V> {
         intake::skip(connection, &self.shared, &self.group, record).await
     }
 
-    /// Its columns may have other types since.
+    /// Forgets the table's columns, whose types may have changed.
     fn forget(&self) {
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = None;
     }

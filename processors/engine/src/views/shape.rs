@@ -1,20 +1,20 @@
-//! What a build makes of a view: the columns of its table, its SQL views, its mapping, which fold fills it, and the contexts whose
-//! events that fold reads.
+//! The shape of a view: its definition in a build. It has the columns of the table, SQL views, mapping, number of the fold, and the
+//! contexts whose events the fold reads.
 
 use millrace_domain::{Log, Tally, View};
 use millrace_schemas::CONTEXTS;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-/// How many hexadecimal digits of the hash are kept: enough to distinguish the shapes of a view.
+/// Hexadecimal digits of the hash that are kept: enough to distinguish the shapes of a view.
 const DIGITS: usize = 16;
-/// The words that begin a constraint where a column could stand.
+/// Words that begin a constraint in a list of columns.
 const CONSTRAINTS: [&str; 6] = ["constraint", "primary", "unique", "check", "foreign", "exclude"];
-/// The words that end a column's type.
+/// Words that end a column's type.
 const AFTER_TYPE: [&str; 9] =
     ["not", "null", "primary", "unique", "default", "check", "references", "generated", "collate"];
 
-/// What a build makes of a view.
+/// The definition of a view in a build.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shape {
     /// The statement that creates its table, when it has one.
@@ -23,12 +23,12 @@ pub struct Shape {
     pub views: Option<String>,
     /// The properties of its mapping, when it is in Elasticsearch.
     pub mapping: Option<String>,
-    /// Which fold fills it, counted from 1.
+    /// The number of the fold, from 1.
     pub fold: u32,
-    /// The contexts whose events it reads, whether the instance has them or not: the fold of other events is another fold. One that the
-    /// instance gets later has no events before, so that no generation has missed any.
+    /// The contexts whose events it reads, whether the instance has them or not. A context that is added to the instance later has no
+    /// earlier events, so no generation has missed any.
     pub contexts: Vec<&'static str>,
-    /// The columns, or fields, that mean something else than in the shape before.
+    /// The columns, or fields, whose meaning has changed since the previous shape.
     pub changed: Vec<&'static str>,
 }
 
@@ -36,7 +36,7 @@ pub struct Shape {
 pub type Column = (String, String);
 
 impl Shape {
-    /// That of a view of rows.
+    /// The shape of a view of rows.
     pub fn of_view<V: View>() -> Self {
         let (table, views) = (Some(V::TABLE.to_owned()), Some(V::SQL_VIEW.to_owned()));
         let mapping = V::MAPPING.map(str::to_owned);
@@ -44,22 +44,22 @@ impl Shape {
         Self { table, views, mapping, fold: V::FOLD, contexts, changed }
     }
 
-    /// That of a tally.
+    /// The shape of a tally.
     pub fn of_tally<T: Tally>() -> Self {
         let (table, views) = (Some(T::TABLE.to_owned()), Some(T::SQL_VIEW.to_owned()));
         let (contexts, changed) = (T::CONTEXTS.to_vec(), T::CHANGED.to_vec());
         Self { table, views, mapping: None, fold: T::FOLD, contexts, changed }
     }
 
-    /// That of a log.
+    /// The shape of a log.
     pub fn of_log<L: Log>() -> Self {
         let mapping = Some(L::MAPPING.to_owned());
         let (contexts, changed) = (L::CONTEXTS.to_vec(), L::CHANGED.to_vec());
         Self { mapping, fold: L::FOLD, contexts, changed, ..Self::default() }
     }
 
-    /// Another build's, of a story: with one more `column` and the fold of it, a column `retyped`, another `mapping`, one more
-    /// `context:…`, or `without:…` one. As it is after any other word.
+    /// For stories, the shape of another build: with an additional `column` and its fold, a column `retyped`, another `mapping`, an
+    /// additional `context:…`, or `without:…` one. Unchanged for any other word.
     #[must_use]
     pub fn changed_by(self, change: &str) -> Self {
         let replaced =
@@ -85,7 +85,7 @@ impl Shape {
         }
     }
 
-    /// The same for the same columns, constraints, SQL views, mapping, fold and contexts, however they are written.
+    /// A hash of columns, constraints, SQL views, mapping, fold and contexts, which does not depend on formatting.
     pub fn fingerprint(&self) -> String {
         let columns = self.table.as_deref().map(|table| within(&words(table)).join(" "));
         let views = self.views.as_deref().map(|views| words(views).join(" "));
@@ -99,14 +99,14 @@ impl Shape {
         digits
     }
 
-    /// The columns of its table; none when it has no table.
+    /// The columns of the table; none without a table.
     pub fn columns(&self) -> Vec<Column> {
         let words = self.table.as_deref().map(words).unwrap_or_default();
         elements(within(&words)).iter().filter_map(|element| column(element)).collect()
     }
 }
 
-/// The words of SQL, without comments: names and keywords in lower case, texts as they are, each other sign by itself.
+/// The tokens of SQL, without comments: names and keywords in lower case, literals unchanged, each other character separately.
 fn words(sql: &str) -> Vec<String> {
     let (mut words, mut left) = (Vec::new(), sql.trim_start());
     while let Some(first) = left.chars().next() {
@@ -131,7 +131,7 @@ fn is_of_a_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// The words between the first parenthesis and the one that closes it.
+/// The tokens between the first parenthesis and the one that closes it.
 fn within(words: &[String]) -> &[String] {
     let Some(open) = words.iter().position(|word| word == "(") else { return &[] };
     let inner = words.get(open + 1..).unwrap_or_default();
@@ -169,7 +169,7 @@ fn column(element: &[String]) -> Option<Column> {
     (!CONSTRAINTS.contains(&name.as_str())).then(|| (name.trim_matches('"').to_owned(), kind.join(" ")))
 }
 
-/// JSON with the fields of each object in the order of their names; what is no JSON as it is.
+/// JSON with the fields of each object sorted by name; text that is not JSON is unchanged.
 fn in_order(json: &str) -> String {
     serde_json::from_str(json).map_or_else(|_| json.to_owned(), |value: Value| sorted(value).to_string())
 }

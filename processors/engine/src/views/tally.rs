@@ -1,4 +1,4 @@
-//! Tallies: what a batch adds to each key is summed in memory, then added in one statement.
+//! Tallies: the amounts of a batch are summed by key in memory, then added to the rows in one statement.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,12 +18,12 @@ use crate::reason::Reason;
 use crate::record::Record;
 use crate::role::{Folded, Role};
 
-/// What a batch adds to one key.
+/// The sum of a batch for one key.
 #[derive(Serialize)]
 struct Sum<A> {
     #[serde(flatten)]
     amounts: A,
-    /// How many events added something.
+    /// The number of events that added an amount.
     version: i64,
     updated_at: DateTime<Utc>,
 }
@@ -36,7 +36,7 @@ struct Row<'s, K, A> {
     sum: &'s Sum<A>,
 }
 
-/// Adds events up in the table of one generation of the tally `T`.
+/// Adds events to the table of one generation of the tally `T`.
 pub struct TallyRole<T> {
     shared: Shared,
     group: Group,
@@ -66,7 +66,7 @@ fn store_statement<T: Tally>(generation: i32) -> String {
     )
 }
 
-/// Sums by key, in key order, so that two workers lock rows in the same order.
+/// Sums by key, in the order of the keys, so that all workers lock rows in the same order.
 fn sums<T: Tally>(events: &[Placed]) -> Result<BTreeMap<T::Key, Sum<T::Amounts>>, WorkError> {
     let mut sums: BTreeMap<T::Key, Sum<T::Amounts>> = BTreeMap::new();
     for (_, recorded) in events {

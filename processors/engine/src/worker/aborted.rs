@@ -9,14 +9,14 @@ use crate::{metrics, release};
 
 use super::{Delays, Next, Publishing, Worker};
 
-/// How often a worker looks whether it is still paused.
+/// How often a worker checks whether its generation is still paused.
 const LOOK_AGAIN_WHEN_PAUSED: Duration = Duration::from_millis(50);
 
-/// What waiting for a later build is called in metrics and logs.
+/// The name in metrics and logs of waiting for a later build.
 const TOO_OLD: &str = "build-too-old";
 
 impl Worker {
-    /// The one match on why a batch was not committed.
+    /// Decides what follows from the result of an attempt: the only place that tells apart why a batch was not committed.
     pub(super) async fn after_attempt(
         &mut self,
         outcome: Result<(), WorkError>,
@@ -47,7 +47,7 @@ impl Worker {
                 self.aborted("refused", reason.text());
                 self.wait(&mut delays.outage, "kafka").await
             }
-            // A record that is refused even as a dead letter: the ledger itself refuses it. Waiting beats losing it.
+            // The database refuses even the dead letter of the record. Waiting is better than losing it.
             refused @ (WorkError::Refused(_) | WorkError::Faulty(_)) => {
                 self.aborted("refused", &refused.to_string());
                 self.wait(&mut delays.outage, "postgres").await
@@ -55,14 +55,13 @@ impl Worker {
         }
     }
 
-    /// Tries again after a short delay, never at once: two batches that meet again and again would take all of the
-    /// processor.
+    /// Tries again after a short delay, never at once: two batches that conflict repeatedly would use all of the processor.
     async fn after_contention(&self, why: &str, reason: &str, delays: &mut Delays) -> Next {
         self.aborted(why, reason);
         if delays.contention.wait_unless(&self.stop).await { Next::Again } else { Next::GiveBack }
     }
 
-    /// Two generations are being compared; the pause in Postgres has an end in any case.
+    /// Waits while two generations are compared. The pause ends at `paused_until` in any case.
     async fn while_paused(&self) -> Next {
         tokio::select! {
             () = self.stop.cancelled() => Next::GiveBack,
@@ -70,8 +69,8 @@ impl Worker {
         }
     }
 
-    /// The next record is for a later build: this one waits, and leaves the group to such a build as soon as one is in it. A
-    /// member that stayed would keep the partition; one that left before would keep it from the other records, too.
+    /// Waits because the next record needs a later build, and leaves the group once a process of such a build is a member. If it
+    /// stayed, it would keep the partition; if it left earlier, no process would work on the group's other partitions.
     pub(super) async fn while_too_old(&self, reason: &str, delays: &mut Delays) -> Next {
         self.aborted(TOO_OLD, reason);
         delays.too_old.get_or_insert_with(|| release::Waits::at(&self.claim, reason));
@@ -86,8 +85,8 @@ impl Worker {
         if backoff.wait_for(dependency, &self.stop).await { Next::Again } else { Next::GiveBack }
     }
 
-    /// After a fence: claims again once Kafka confirms that we are still in the group. A process that was away waits
-    /// here until its partitions are revoked; the fence keeps it from writing meanwhile.
+    /// After a fence: claims the partition again once Kafka confirms that this member is still in the group. A process that was
+    /// frozen waits here until its partitions are revoked; the fence prevents its writes.
     pub(super) async fn claim_again(&mut self, backoff: &mut Backoff) -> Next {
         if self.stop.is_cancelled() {
             return Next::GiveBack;

@@ -1,7 +1,7 @@
-//! Batches of several partitions: what has arrived on them since the last batch, in one transaction.
+//! Batches of several partitions: the records that have arrived since the last batch, in one transaction.
 //!
-//! Such a batch is tried once. Whatever keeps it from a plain commit (a record that fails, a partition that another worker has
-//! claimed or that is paused, a dependency that is away) is found and waited for by each partition apart from the others.
+//! Such a batch is tried once. When it is not committed (a record fails, a partition is fenced or paused, a dependency is away),
+//! each partition tries its own records separately, and finds and handles the cause itself.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,30 +24,30 @@ use crate::record::Record;
 use crate::retry::{Lane, Retries, Settled};
 use crate::{envelope, metrics};
 
-/// The records that a batch has of one partition, in their order.
+/// The records of one partition in a batch, in offset order.
 pub(crate) struct Share {
     pub(crate) worker: Worker,
     pub(crate) records: Vec<Record>,
 }
 
-/// How a worker comes out of a batch.
+/// The result of a batch for one worker.
 pub(crate) enum Ended {
-    /// All of its records are done.
+    /// All records of the partition are applied or settled.
     Done(Worker),
-    /// Nothing of them is: they are to be tried apart from those of other partitions.
+    /// None of them is: they must be tried separately from those of other partitions.
     Apart(Share),
-    /// The partition is to be given back.
+    /// The partition must be given back.
     GivenBack(Worker),
 }
 
 impl Ended {
-    /// A worker has come to its end, and goes on or not.
+    /// The result of a worker that has tried its records alone; `going_on` is false when the partition must be given back.
     pub(crate) fn of(worker: Worker, going_on: bool) -> Self {
         if going_on { Self::Done(worker) } else { Self::GivenBack(worker) }
     }
 }
 
-/// Applies records of one partition, however many tries it takes.
+/// Applies records of one partition, with as many attempts as it takes.
 pub(crate) async fn alone(Share { mut worker, records }: Share, permit: Option<Permit>) -> Ended {
     let going_on = match worker.lane {
         Lane::Retry => worker.when_due(&records).await,
@@ -62,7 +62,7 @@ pub(crate) async fn alone(Share { mut worker, records }: Share, permit: Option<P
 /// Applies records of source partitions of one group in one transaction.
 pub(crate) async fn together(shares: Vec<Share>, permit: Option<Permit>) -> Vec<Ended> {
     let (mut shares, apart): (Vec<Share>, Vec<Share>) = shares.into_iter().partition(Share::is_new);
-    // What locks several rows of `consumer_offset` does it in this order, and roles meet their topics in it.
+    // All code that locks several rows of `consumer_offset` uses this order, and roles fold their topics in it.
     shares.sort_by_key(|Share { worker: Worker { claim, .. }, .. }| (claim.topic.clone(), claim.partition));
     let mut ended: Vec<Ended> = apart.into_iter().map(Ended::Apart).collect();
     let span = tracing::debug_span!("batch", partitions = shares.len());
@@ -73,7 +73,7 @@ pub(crate) async fn together(shares: Vec<Share>, permit: Option<Permit>) -> Vec<
 }
 
 impl Share {
-    /// Whether none of its records is read again after it was applied or answered.
+    /// Whether all of its records are new: none was applied before or answered before a reset.
     fn is_new(&self) -> bool {
         let from = self.worker.claim.applied.max(self.worker.answered_below());
         self.records.first().is_some_and(|first| first.offset >= from)
@@ -99,7 +99,7 @@ async fn try_once(shares: &mut [Share], permit: Option<Permit>) -> bool {
         Ok(None) => return false,
         Err(error) => {
             role.forget();
-            tracing::debug!(group = %group.own_name(), %error, "not committed together: each partition is tried apart");
+            tracing::debug!(group = %group.own_name(), %error, "batch not committed: each partition is tried separately");
             return false;
         }
     };
@@ -114,7 +114,7 @@ async fn try_once(shares: &mut [Share], permit: Option<Permit>) -> bool {
     true
 }
 
-/// `None` when a record is not simply applied.
+/// Commits the batch if every record simply applies; `None` when one does not, and nothing is committed.
 async fn commit(shares: &[Share], steps: &[Step<'_>]) -> Result<Option<Settled>, WorkError> {
     let Some(Share { worker, .. }) = shares.first() else { return Ok(None) };
     let mut transaction = begin(worker.retries.role.database(), steps).await?;
@@ -142,7 +142,7 @@ pub(super) async fn end(transaction: Transaction<'static, Postgres>) -> Result<(
     Ok(transaction.commit().await?)
 }
 
-/// The records of a topic, those of each partition in their order.
+/// The records of a topic; those of each partition are in offset order.
 struct OfTopic<'b> {
     topic: &'b str,
     retries: &'b Retries,
@@ -164,8 +164,9 @@ fn by_topic(shares: &[Share]) -> Vec<OfTopic<'_>> {
     topics
 }
 
-/// Topics without a blocked key have one fold for each role, which is plain where it has several: what fails is settled topic by
-/// topic. Those with a blocked key are settled by themselves, behind them.
+/// Settles the records of all topics. The topics of a role that have no blocked key are folded together; topics with a blocked key
+/// are settled one by one afterwards. When a record of several topics fails, the caller rolls back and tries each partition
+/// separately.
 async fn settle(
     connection: &mut PgConnection,
     group: &Group,
@@ -192,12 +193,12 @@ async fn settle(
 /// The topics of one role.
 struct OfRole<'b> {
     first: OfTopic<'b>,
-    /// Records of further topics are behind those of the first.
+    /// Whether there are records of more than one topic.
     several: bool,
 }
 
 impl OfRole<'_> {
-    /// `None` when a record of several topics is not simply applied.
+    /// `None` when there are several topics and a record does not simply apply.
     async fn settle_unblocked(self, connection: &mut PgConnection) -> Result<Option<Settled>, WorkError> {
         let OfTopic { retries, records, .. } = self.first;
         match records.last() {
@@ -224,7 +225,7 @@ fn by_role(topics: Vec<OfTopic<'_>>) -> Vec<OfRole<'_>> {
     roles
 }
 
-/// After a commit: fills caches and counts; what is to be published is left.
+/// After a commit: fills caches and metrics, and returns the documents to publish.
 pub(super) fn remember(
     group: &Group,
     batches: &[&[Record]],

@@ -1,8 +1,8 @@
-//! Parts of a batch, whose records are in the order of their offsets.
+//! Parts of a batch, whose records are in offset order.
 
 use crate::record::Record;
 
-/// Takes the records below `offset` out of a batch that is in order.
+/// Removes the records below `offset` from a batch and returns them.
 pub(super) fn extract_below(batch: &mut Vec<Record>, offset: i64) -> Vec<Record> {
     let rest = batch.split_off(batch.partition_point(|record| record.offset < offset));
     std::mem::replace(batch, rest)
@@ -18,7 +18,7 @@ pub(super) fn after(batch: &[Record], offset: i64) -> &[Record] {
     batch.get(batch.partition_point(|record| record.offset < offset)..).unwrap_or_default()
 }
 
-/// The first records of a batch that take no more than so many bytes; at least one.
+/// The first records of a batch that take at most `bytes_max` bytes; at least one record.
 pub(super) fn within(batch: &[Record], bytes_max: usize) -> &[Record] {
     let sums = batch.iter().scan(0, |sum, record| {
         *sum += record.bytes();

@@ -8,19 +8,20 @@ use serde_with::serde_as;
 use super::check::{at_least, positive};
 use super::units::{Human, Never, Or};
 
-/// How often and how fast everything is compared with the outbox.
+/// How often and how fast stored data is compared with the outbox.
 #[serde_as]
 #[derive(Clone, Deserialize, Serialize)]
 pub struct Audit {
-    /// `millrace run` compares everything that is stored with the outbox this often, or `never`.
+    /// How often `millrace run` compares topics, rows and documents with the outbox, or `never`. Each time it compares what is
+    /// new and a part of the rest.
     #[serde_as(as = "Or<Never>")]
     pub interval: Option<Duration>,
-    /// A look costs what is new and a part of the rest; after so long all of a view or of the topics is read and folded anew.
+    /// How often `millrace run` compares everything instead: it reads all events of a view, or all topics, again.
     #[serde_as(as = "Human")]
     pub whole_interval: Duration,
-    /// The auditor reads and folds at most so many events a second.
+    /// Events that the auditor reads and folds per second, at most.
     pub events_per_second: u32,
-    /// The auditor repairs at most so many things each time.
+    /// Rows, documents and records that the auditor repairs each time, at most.
     pub repairs_max: usize,
 }
 

@@ -15,16 +15,16 @@ use crate::address::Address;
 #[serde_as]
 #[derive(Clone, Deserialize, Serialize)]
 pub struct Connect {
-    /// The URL of its REST API.
+    /// The URL of Connect's REST API.
     pub url: Address,
-    /// How often Debezium looks for new rows of the outbox: the time that a row waits, and what an idle connector costs of a
-    /// processor.
+    /// How often Debezium polls for new rows of the outbox (`poll.interval.ms`). A shorter interval lowers latency and raises
+    /// the processor time of an idle connector.
     #[serde_as(as = "Human")]
     pub outbox_poll_interval: Duration,
-    /// `host:port` at which Connect reaches the write side, when it differs from `postgres.write.url`.
+    /// `host:port` at which Connect reaches the write side, when it is not that of `postgres.write.url`.
     pub database: Option<String>,
-    /// The password of the write side for Connect, when it differs: such as `${file:/secrets/db:password}` of its
-    /// `FileConfigProvider`.
+    /// The password of the write side for Connect, when it is not that of `postgres.write`; such as
+    /// `${file:/secrets/db:password}` for Connect's `FileConfigProvider`.
     #[serde_as(as = "Option<Hidden>")]
     pub database_password: Option<SecretString>,
 }

@@ -8,19 +8,19 @@ use serde_with::serde_as;
 use super::check::{at_least, positive};
 use super::units::Human;
 
-/// How calls are made, whatever the effect.
+/// Limits of the calls of all effects.
 #[serde_as]
 #[derive(Clone, Deserialize, Serialize)]
 pub struct Effects {
-    /// Calls of one effect at the same time, in each process.
+    /// Concurrent calls of each effect in each process, at most.
     pub calls_max: usize,
-    /// A call that is not answered for so long has an unknown outcome.
+    /// A call that has no answer after this time has an unknown outcome.
     #[serde_as(as = "Human")]
     pub call_timeout: Duration,
-    /// A call that was asked for longer ago is given up.
+    /// A call that has no outcome this long after it was requested is given up.
     #[serde_as(as = "Human")]
     pub age_max: Duration,
-    /// So many different calls in a row must fail before the others wait for a while (circuit breaker).
+    /// The circuit breaker opens when this many different calls have failed in a row: the others wait for a while.
     pub breaker_failures: usize,
 }
 

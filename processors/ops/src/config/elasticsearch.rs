@@ -13,17 +13,17 @@ use crate::address::Address;
 #[serde_as]
 #[derive(Clone, Deserialize, Serialize)]
 pub struct Elasticsearch {
-    /// Its URL.
+    /// The URL of the cluster.
     pub url: Address,
-    /// A request that is not answered for so long is sent again.
+    /// A request that has no answer after this time is sent again.
     #[serde_as(as = "Human")]
     pub timeout: Duration,
-    /// Copies of each index.
+    /// Replicas of each new index (`number_of_replicas`).
     pub replicas: u32,
-    /// How soon a document can be searched, or `never`. An index that is there keeps its own.
+    /// How soon a document can be searched (`refresh_interval`), or `never`. An existing index keeps its own interval.
     #[serde_as(as = "Or<Never>")]
     pub refresh_interval: Option<Duration>,
-    /// Whether row views also go to Elasticsearch. Rows that change while it is off are not sent later.
+    /// Whether the rows of views are also sent to Elasticsearch. Rows that change while this is off are not sent later.
     pub publish: bool,
 }
 

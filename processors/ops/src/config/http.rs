@@ -1,4 +1,4 @@
-//! Where a process listens.
+//! Addresses that a process listens on.
 
 use std::net::SocketAddr;
 
@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 pub struct Http {
     /// Where `/metrics`, `/healthz` and `/readyz` are served: `host:port`.
     pub listen: SocketAddr,
-    /// Where the payment provider's webhooks are received, at `/webhooks/payments`; nowhere unless it is set. Meant to stand
-    /// behind a proxy that speaks TLS.
+    /// Where webhooks of the payment provider are received: `host:port`; the path is `/webhooks/payments`. Off by default. Put
+    /// it behind a proxy that terminates TLS.
     pub webhook_listen: Option<SocketAddr>,
 }
 

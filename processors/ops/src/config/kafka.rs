@@ -12,20 +12,20 @@ use super::check::at_least;
 use super::secret::Hidden;
 use super::units::{Human, written_duration};
 
-/// How Kafka is reached, and how members of its groups are missed.
+/// How Kafka is reached, and when members of its groups are considered dead.
 #[serde_as]
 #[derive(Clone, Deserialize, Serialize)]
 pub struct Kafka {
     /// The brokers: `host:port`, comma separated.
     pub brokers: String,
-    /// Further librdkafka properties, such as those for TLS. Those that a guarantee rests on are refused, with the reason.
-    /// Never printed.
+    /// Further librdkafka properties, such as those for TLS. A property that would break a guarantee is refused, with the
+    /// reason. Never printed.
     #[serde_as(as = "HashMap<_, Hidden>")]
     pub properties: HashMap<String, SecretString>,
-    /// A member of a group that is silent for this long loses its partitions.
+    /// A member of a group that sends no heartbeat for this long loses its partitions (`session.timeout.ms`).
     #[serde_as(as = "Human")]
     pub session_timeout: Duration,
-    /// A member sends a heartbeat this often: at most a third of the session timeout.
+    /// How often a member sends a heartbeat (`heartbeat.interval.ms`); at most a third of the session timeout.
     #[serde_as(as = "Human")]
     pub heartbeat_interval: Duration,
 }

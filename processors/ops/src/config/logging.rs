@@ -5,8 +5,7 @@ use serde::{Deserialize, Serialize};
 /// What is logged, and how.
 #[derive(Clone, Default, Deserialize, Serialize)]
 pub struct Logging {
-    /// What is logged: `info`, `millrace_engine=debug,info`. `millrace run` logs `info` unless it is set, other commands
-    /// warnings.
+    /// The filter: `info`, or `millrace_engine=debug,info`. By default `millrace run` logs `info`, and other commands log `warn`.
     pub filter: Option<String>,
     /// `text` or `json`.
     pub format: LogFormat,

@@ -10,12 +10,12 @@ use crate::failure::Failure;
 /// How mails are sent.
 #[derive(Clone, Default, Deserialize, Serialize)]
 pub struct Mail {
-    /// The server: `smtps://user@host`, `smtp://user@host?tls=required`, or `smtp://127.0.0.1:2525` on loopback; without one
-    /// no mails are sent.
+    /// The server: `smtps://user@host`, `smtp://user@host?tls=required`, or `smtp://127.0.0.1:2525` on loopback. Without it no
+    /// mails are sent.
     pub url: Option<Address>,
-    /// A file with the password of its user.
+    /// A file with the password of the user in `mail.url`.
     pub password_file: Option<PathBuf>,
-    /// The sender, such as `Shop <shop@example.com>`; needed with `mail.url`.
+    /// The sender, such as `Shop <shop@example.com>`; required with `mail.url`.
     pub from: Option<String>,
 }
 

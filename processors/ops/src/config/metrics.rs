@@ -1,4 +1,4 @@
-//! What `/metrics` shows of the namespace.
+//! Metrics of the namespace.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use serde_with::serde_as;
 use super::check::at_least;
 use super::units::{Never, Or};
 
-/// How often it is looked at what belongs to the namespace.
+/// How often the metrics of the namespace are queried.
 #[serde_as]
 #[derive(Clone, Deserialize, Serialize)]
 pub struct Metrics {
-    /// One process of the namespace looks this often at lag, outbox, slot, connector and what waits, and exports it beside its own
-    /// figures; or `never`.
+    /// How often one process of the namespace queries lag, outbox, slot, connector and waiting records, which it exports beside
+    /// its own metrics; or `never`.
     #[serde_as(as = "Or<Never>")]
     pub interval: Option<Duration>,
 }

@@ -1,4 +1,5 @@
-//! Settings: a struct for each component, with defaults and limits. Where they come from is not known here.
+//! Settings: a struct for each component, with defaults and limits. Reading them from flags, environment and file is the
+//! program's task.
 
 mod audit;
 mod check;
@@ -53,11 +54,11 @@ pub use vendor::Vendor;
 /// `MILLRACE_KAFKA__BROKERS` in the environment and `--set kafka.brokers=…` on the command line.
 #[derive(Clone, Deserialize, Serialize)]
 pub struct Config {
-    /// Name of the instance: prefix of its topics, groups, slot, database schemas and indices.
+    /// Name of the instance: the prefix of its topics, groups, slot, database schemas and indices.
     #[serde(deserialize_with = "namespace", serialize_with = "shown")]
     pub namespace: Namespace,
-    /// The contexts of the business that this instance has. Views read those of theirs that there are; a saga or an effect
-    /// that needs another one does not run.
+    /// The contexts that this instance has. A view reads those of its contexts that are listed; a saga or an effect that needs a
+    /// context that is not listed does not run.
     pub contexts: Vec<String>,
     /// The brokers and the membership of consumer groups.
     pub kafka: Kafka,
@@ -71,9 +72,9 @@ pub struct Config {
     pub registry: Registry,
     /// Kafka Connect with the connector that reads the outbox.
     pub connect: Connect,
-    /// Batches, and what waits or is kept in memory.
+    /// Sizes of batches, of the buffer and of the cache.
     pub processing: Processing,
-    /// What becomes of a record that failed and may still succeed.
+    /// Retries of records that failed and may still succeed.
     pub retries: Retries,
     /// Sagas and their timers.
     pub sagas: Sagas,
@@ -87,13 +88,13 @@ pub struct Config {
     pub mail: Mail,
     /// The auditor of `millrace run`.
     pub audit: Audit,
-    /// What is kept how long.
+    /// How long rows of the databases are kept.
     pub retention: Retention,
-    /// Where a process listens.
+    /// Addresses that a process listens on.
     pub http: Http,
-    /// What `/metrics` shows of the namespace.
+    /// Metrics of the namespace.
     pub metrics: Metrics,
-    /// Log lines.
+    /// Logging.
     pub logging: Logging,
 }
 
@@ -133,7 +134,7 @@ fn shown<S: serde::Serializer>(namespace: &Namespace, serializer: S) -> Result<S
 }
 
 impl Config {
-    /// The defaults, but for these: `kafka.brokers=…`.
+    /// The defaults, except for these settings: `kafka.brokers=…`.
     #[cfg(test)]
     pub(crate) fn with<S: AsRef<str>>(settings: &[S]) -> Result<Self, Failure> {
         let mut config = serde_json::to_value(Self::default()).unwrap();
@@ -144,10 +145,10 @@ impl Config {
         serde_json::from_value::<Self>(config).unwrap().usable()
     }
 
-    /// With the secrets that files hold, when all of it can work.
+    /// Reads the secrets from their files and checks all settings.
     ///
     /// # Errors
-    /// [`Failure::Usage`], which names the file that cannot be read, or every setting that cannot work.
+    /// [`Failure::Usage`], which names the file that cannot be read, or every invalid setting.
     pub fn usable(self) -> Result<Self, Failure> {
         self.with_secrets()?.checked()
     }
@@ -162,7 +163,7 @@ impl Config {
         })
     }
 
-    /// Refuses what cannot work, all of it at once.
+    /// Refuses invalid settings, all at once.
     fn checked(self) -> Result<Self, Failure> {
         let problems = [
             self.own_problems(),
@@ -185,7 +186,7 @@ impl Config {
         }
     }
 
-    /// What no component sees alone.
+    /// Problems of settings of different components together.
     fn own_problems(&self) -> Vec<String> {
         let (transaction, session) = (self.postgres.transaction_timeout, self.kafka.session_timeout);
         let too_long = (transaction >= session).then(|| {
@@ -208,8 +209,8 @@ impl Config {
         self.contexts.iter().any(|name| name == context)
     }
 
-    /// How long the registry or Kafka's acknowledgement may take. A transaction may wait for them: shorter, so that an
-    /// outage shows as theirs.
+    /// How long the registry or Kafka's acknowledgement may take. A transaction may wait for them; the limit is shorter than the
+    /// transaction's, so that the error names the component that is away.
     pub fn awaited_timeout(&self) -> Duration {
         self.postgres.transaction_timeout * 3 / 4
     }

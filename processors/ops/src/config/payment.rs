@@ -16,20 +16,21 @@ use crate::failure::Failure;
 #[serde_as]
 #[derive(Clone, Deserialize, Serialize)]
 pub struct Payment {
-    /// Its URL; without one no payments are asked for.
+    /// The provider's URL; without it no payments are requested.
     pub url: Option<Address>,
     /// The bearer token of calls.
     #[serde_as(as = "Option<Hidden>")]
     pub token: Option<SecretString>,
     /// A file with the token.
     pub token_file: Option<PathBuf>,
-    /// How long the provider knows a call by its idempotency key: later no call is made again.
+    /// How long the provider remembers an idempotency key. After this time a call whose outcome is unknown is not repeated,
+    /// only queried.
     #[serde_as(as = "Human")]
     pub key_window: Duration,
-    /// The secret of its webhooks' signatures, in base64; while the provider changes it both, separated by a space.
+    /// The secret that signs the provider's webhooks, in base64. During a rotation: both secrets, separated by a space.
     #[serde_as(as = "Option<Hidden>")]
     pub webhook_secret: Option<SecretString>,
-    /// A file with that secret, or with several, each on a line of its own; read at the start.
+    /// A file with that secret, or with several, one per line; read at the start of the process.
     pub webhook_secret_file: Option<PathBuf>,
 }
 

@@ -11,7 +11,7 @@ use super::units::{Human, written_duration};
 use crate::address::Address;
 use crate::failure::Failure;
 
-/// How the databases are reached, and how long they may take.
+/// How the databases are reached, and timeouts.
 #[serde_as]
 #[derive(Clone, Deserialize, Serialize)]
 pub struct Postgres {
@@ -19,15 +19,16 @@ pub struct Postgres {
     pub write: Database,
     /// The read side.
     pub read: Database,
-    /// The role that may read the views, when it exists.
+    /// The role that is granted SELECT on the views, when it exists.
     pub reader_role: String,
-    /// Connections to each database.
+    /// Connections of a process to each database, at most.
     pub connections_max: u32,
-    /// A transaction that lasts longer is ended; below `kafka.session_timeout`, so that a frozen host cannot hold a lock.
+    /// Postgres aborts a transaction that lasts longer (`transaction_timeout`). Must be below `kafka.session_timeout`, so that
+    /// the transaction of a frozen host holds no lock after its partitions were reassigned.
     #[serde_as(as = "Human")]
     pub transaction_timeout: Duration,
-    /// A database that has not answered after so long counts as an outage: a link that swallows what is sent never says
-    /// so. Longer than anything that a transaction waits for.
+    /// A database that has not answered after this time counts as an outage, since a broken connection may never report an
+    /// error. Must be above `postgres.transaction_timeout`.
     #[serde_as(as = "Human")]
     pub answer_timeout: Duration,
 }
@@ -35,7 +36,7 @@ pub struct Postgres {
 /// One of the two databases.
 #[derive(Clone, Deserialize, Serialize)]
 pub struct Database {
-    /// Its URL, such as `postgres://user@host:5432/database`; the password is better in a file.
+    /// The URL, such as `postgres://user@host:5432/database`; keep the password in a file.
     pub url: Address,
     /// A file with the password.
     pub password_file: Option<PathBuf>,

@@ -1,4 +1,4 @@
-//! Batches, and what waits or is kept in memory.
+//! Sizes of batches, of the buffer and of the cache.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde_with::serde_as;
 use super::check::{at_least, positive};
 use super::units::{Human, written_size};
 
-/// How much is taken at once.
+/// Sizes of batches, of the buffer and of the cache.
 #[serde_as]
 #[derive(Clone, Deserialize, Serialize)]
 pub struct Processing {
@@ -18,15 +18,14 @@ pub struct Processing {
     pub commands_batch_max: usize,
     /// Events in one transaction, at most.
     pub events_batch_max: usize,
-    /// States of streams kept in memory.
+    /// Memory for cached states of streams, for each process.
     #[serde_as(as = "Human")]
     pub state_cache: ByteSize,
-    /// Records that wait in memory for their batch, of all groups of a process together. Each group has a mebibyte of it that
-    /// no other takes, also where that is more than all of it.
+    /// Memory for records that wait for their batch, for all groups of a process together. Each group has 1 MiB of its own,
+    /// even when that exceeds this limit in total.
     #[serde_as(as = "Human")]
     pub buffer: ByteSize,
-    /// The next generation of a view that another build builds gives way to this build's when no process has worked on it for so
-    /// long.
+    /// A rebuild by another build is abandoned, and this build starts its own, when no process has worked on it for this long.
     #[serde_as(as = "Human")]
     pub abandoned_after: Duration,
 }

@@ -1,4 +1,4 @@
-//! What is kept how long in the databases. Events are kept for ever.
+//! How long rows of the databases are kept. Events are kept for ever.
 
 use std::time::Duration;
 
@@ -15,34 +15,35 @@ const A_YEAR: Duration = Duration::from_secs(31_557_600);
 /// Receipts outlast the topics of commands by this part of their retention.
 const MARGIN: u32 = 10;
 
-/// How long rows of the two databases are kept that nothing needs any more, and how fast they go. Events stay for ever.
+/// How long rows of the two databases are kept when they are no longer needed, and how fast they are removed. Events are kept
+/// for ever.
 #[serde_as]
 #[derive(Clone, Deserialize, Serialize)]
 pub struct Retention {
-    /// `millrace run` removes what is old enough this often, or `never`. `millrace prune` does it now.
+    /// How often `millrace run` removes old rows, or `never`. `millrace prune` removes them at once.
     #[serde_as(as = "Or<Never>")]
     pub interval: Option<Duration>,
-    /// At most so many rows a second are removed by `millrace run`.
+    /// Rows per second that `millrace run` removes, at most.
     pub rows_per_second: u32,
-    /// Receipts of commands, by which a command that is sent again is known, or `forever`: at least a tenth longer than
-    /// `topics.command_retention`. One whose record Kafka still has stays in any case.
+    /// How long receipts of commands are kept, or `forever`. A command that is sent again is recognised by its receipt. At least
+    /// a tenth longer than `topics.command_retention`. A receipt whose record is still in Kafka is never removed.
     #[serde_as(as = "Or<Forever>")]
     pub receipts: Option<Duration>,
-    /// Rows of the outbox that are no events, once Debezium has carried them: commands of sagas and effects that are decided, and
-    /// rejections; or `forever`.
+    /// How long rows of the outbox that are not events are kept after Debezium has carried them, or `forever`: rejections, and
+    /// decided commands of sagas and effects.
     #[serde_as(as = "Or<Forever>")]
     pub outbox: Option<Duration>,
-    /// Steps of sagas that have ended, after the last one, or `forever`. Where an instance has ended stays.
+    /// How long the steps of an ended saga instance are kept after the last step, or `forever`. Its final standing is kept.
     #[serde_as(as = "Or<Forever>")]
     pub saga_steps: Option<Duration>,
-    /// What was asked of an external system and what it answered, after the call has ended, or `forever`. It may have personal
-    /// data. Key and outcome stay.
+    /// How long request and answer of a call are kept after it has ended, or `forever`. They may contain personal data. Key and
+    /// outcome are kept.
     #[serde_as(as = "Or<Forever>")]
     pub effect_bodies: Option<Duration>,
-    /// Dead letters that were redriven or discarded, after that, or `forever`. Others stay until they are.
+    /// How long a dead letter is kept after it was redriven or discarded, or `forever`. Open dead letters are kept.
     #[serde_as(as = "Or<Forever>")]
     pub dead_letters: Option<Duration>,
-    /// What operators have changed, and why, or `forever`.
+    /// How long the audit of operators' changes is kept, or `forever`.
     #[serde_as(as = "Or<Forever>")]
     pub audit: Option<Duration>,
 }
@@ -63,7 +64,7 @@ impl Default for Retention {
 }
 
 impl Retention {
-    /// Given how long topics keep commands: for ever, and their receipts stay whatever is said here.
+    /// `commands` is `topics.command_retention`; when that is for ever, receipts are kept for ever.
     pub(super) fn problems(&self, commands: Option<Duration>) -> Vec<String> {
         let least = Duration::from_millis(1);
         let problems = [

@@ -1,4 +1,4 @@
-//! What becomes of a record that failed and may still succeed.
+//! Retries of records that failed and may still succeed.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,17 +8,17 @@ use serde_with::serde_as;
 
 use super::units::Human;
 
-/// Retries of one record; each has a topic of its own for every group and topic.
+/// Retries of one record, at most. Each retry has its own topic for every group and topic.
 const RETRIES_MAX: usize = 10;
 
-/// When a record is tried again.
+/// When a record is retried.
 #[serde_as]
 #[derive(Clone, Deserialize, Serialize)]
 pub struct Retries {
-    /// How long a record that failed waits before each further try; as many retries as there are delays, ten at most.
+    /// The delay before each retry of a failed record. The number of delays is the number of retries, at most ten.
     #[serde_as(as = "Vec<Human>")]
     pub delays: Vec<Duration>,
-    /// The same for single groups, by role: `{orders = ["500ms", "5s"]}`.
+    /// Delays of single groups, by role: `{orders = ["500ms", "5s"]}`.
     #[serde_as(as = "HashMap<_, Vec<Human>>")]
     pub groups: HashMap<String, Vec<Duration>>,
 }
@@ -30,7 +30,7 @@ impl Default for Retries {
 }
 
 impl Retries {
-    /// How long a record that a role failed on waits before each further try.
+    /// The delays before the retries of a role's records.
     pub fn of(&self, role: &str) -> &[Duration] {
         self.groups.get(role).unwrap_or(&self.delays)
     }
@@ -41,7 +41,9 @@ impl Retries {
         let too_many = all.filter(|(_, delays)| delays.len() > RETRIES_MAX);
         let problem = |(name, delays): (String, &Vec<Duration>)| {
             let count = delays.len();
-            format!("{name} has {count} delays, and each needs topics of its own: {RETRIES_MAX} at most")
+            format!(
+                "{name} has {count} delays: at most {RETRIES_MAX} are allowed, since each needs its own topics"
+            )
         };
         too_many.map(problem).collect()
     }

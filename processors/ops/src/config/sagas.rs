@@ -12,9 +12,9 @@ use super::units::Human;
 #[serde_as]
 #[derive(Clone, Deserialize, Serialize)]
 pub struct Sagas {
-    /// Whether sagas and effects run. Without them nothing follows from an order until another producer sends its commands.
+    /// Whether sagas and effects run. Without them an order is not fulfilled unless another producer sends the commands.
     pub enabled: bool,
-    /// How long timers of sagas take: `{"fulfilment.deadline" = "5m"}`; others take their own time.
+    /// Durations of saga timers: `{"fulfilment.deadline" = "5m"}`. A timer that is not listed has the default of its saga.
     #[serde_as(as = "HashMap<_, Human>")]
     pub timers: HashMap<String, Duration>,
 }

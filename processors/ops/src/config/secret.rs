@@ -12,7 +12,7 @@ use crate::failure::Failure;
 /// What stands in place of a secret.
 const SHOWN: &str = "***";
 
-/// A [`SecretString`] that may look like a number: a refusal would print the password `123`.
+/// A [`SecretString`] that may look like a number. Without this, the error for the password `123` would print it.
 pub(super) struct Hidden;
 
 impl SerializeAs<SecretString> for Hidden {
@@ -27,7 +27,7 @@ impl<'de> DeserializeAs<'de, SecretString> for Hidden {
     }
 }
 
-/// What a file holds that a setting or an option names, without the end of its line.
+/// The content of the file that a setting or an option names, without the final newline.
 ///
 /// # Errors
 /// [`Failure::Usage`], which names the file and never its content.
@@ -38,7 +38,7 @@ fn read_secret(name: &str, file: &Path) -> Result<String, Failure> {
     Ok(text.trim_end().to_owned())
 }
 
-/// What the file that a setting names holds; else what is configured itself.
+/// The content of the file when a setting names one, else the configured secret.
 pub(super) fn from_file(
     name: &str,
     file: Option<&Path>,

@@ -16,22 +16,23 @@ const A_MONTH: Duration = Duration::from_secs(30 * 24 * 3_600);
 #[serde_as]
 #[derive(Clone, Deserialize, Serialize)]
 pub struct Topics {
-    /// Partitions of each new topic of commands, events and rejections. `millrace setup --partitions` enlarges those that
-    /// are there; one that has more is left as it is.
+    /// Partitions of each new topic of commands, events and rejections. `millrace setup --partitions` enlarges existing topics;
+    /// a topic that has more partitions stays as it is.
     pub partitions: i32,
-    /// Copies of each topic.
+    /// Replication factor of each new topic.
     pub replication_factor: i32,
-    /// How long a topic of commands keeps a record at least, or `forever`: a command that is not read in this time is lost.
-    /// `millrace setup` raises what is lower. A record whose timestamp is older than this is refused at its producer
-    /// (`message.timestamp.before.max.ms`): retention would remove it, read or not.
+    /// How long topics of commands keep a record (`retention.ms`), or `forever`: a command that is not read in this time is
+    /// lost. `millrace setup` raises a lower value and never reduces a higher one. Kafka refuses a record with an older
+    /// timestamp at its producer (`message.timestamp.before.max.ms`), because retention would remove it before it is read.
     #[serde_as(as = "Or<Forever>")]
     pub command_retention: Option<Duration>,
-    /// The same of rejections; two days or more, because `millrace verify` expects those of the last day.
+    /// How long topics of rejections keep a record, or `forever`; at least two days, because `millrace verify` expects the
+    /// rejections of the last day.
     #[serde_as(as = "Or<Forever>")]
     pub rejection_retention: Option<Duration>,
-    /// How long a producer may go on with the number of partitions that it knew when a topic is enlarged: its
-    /// `metadata.max.age.ms` and its `delivery.timeout.ms` together. So long nothing in the new partitions is decided. By
-    /// default as long as either of Kafka's clients takes with the defaults of its own.
+    /// How long after a topic was enlarged a producer may still use the former number of partitions: its
+    /// `metadata.max.age.ms` plus its `delivery.timeout.ms`. For this long, nothing in the new partitions is decided. The
+    /// default covers the defaults of the Java client and of librdkafka.
     #[serde_as(as = "Human")]
     pub growth_hold: Duration,
 }

@@ -77,7 +77,7 @@ impl<'de, W: Word> DeserializeAs<'de, Option<Duration>> for Or<W> {
     }
 }
 
-/// Text, whatever it looks like: `20` is text without a unit.
+/// A value as text, also when it is a number: `20` is text without a unit.
 pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     Ok(match Value::deserialize(deserializer)? {
         Value::String(text) => text,

@@ -13,21 +13,22 @@ use super::units::Human;
 use crate::address::Address;
 use crate::failure::Failure;
 
-/// How the vendor is reached, and how fast it may be asked.
+/// How the vendor is reached, and at what rate.
 #[serde_as]
 #[derive(Clone, Deserialize, Serialize)]
 pub struct Vendor {
-    /// Its URL; without one no messages are sent.
+    /// The vendor's URL; without it no messages are sent.
     pub url: Option<Address>,
     /// The bearer token of calls.
     #[serde_as(as = "Option<Hidden>")]
     pub token: Option<SecretString>,
     /// A file with the token.
     pub token_file: Option<PathBuf>,
-    /// How long the vendor knows a call by its idempotency key: later no call is made again.
+    /// How long the vendor remembers an idempotency key. After this time a call whose outcome is unknown is not repeated, only
+    /// queried.
     #[serde_as(as = "Human")]
     pub key_window: Duration,
-    /// Messages that each process hands to the vendor in a second, at most.
+    /// Messages per second that each process sends to the vendor, at most.
     pub messages_per_second: u32,
 }
 

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 /// A gauge that one process of a namespace exports. All have the label `namespace`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Family {
-    /// As Prometheus knows it.
+    /// Its name in Prometheus.
     pub name: &'static str,
     /// Labels beside `namespace`.
     pub labels: &'static [&'static str],
@@ -18,7 +18,7 @@ pub struct Family {
 /// One value of a family.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figure {
-    /// Of which.
+    /// The family of the value.
     pub family: &'static Family,
     /// The values of its labels, in their order.
     pub labels: Vec<String>,
@@ -54,98 +54,98 @@ macro_rules! families {
 
 families! {
     LAG_RECORDS = "millrace_lag_records" ["group", "topic"]
-        "Records of a topic that can be read and the group has not applied; of a view its serving generation.",
-        "`millrace status` says whether a process works in the group and what it waits for. When all work: more processes, up to the number of partitions.";
+        "Records of a topic that a consumer can read and the group has not applied. For a view, the group is its serving generation.",
+        "`millrace status` says whether a process works in the group and what it waits for. If all processes work, start more, up to the number of partitions.";
     LAG_SECONDS = "millrace_lag_seconds" ["group", "topic"]
-        "Age of the oldest record of a topic that the group has not applied. It counts rows that are still in the outbox, so that it grows while Debezium stands. Absent while Kafka or the outbox cannot be asked, or the oldest record was not found in time.",
-        "First `millrace_outbox_waiting_seconds`: is it as high, Debezium is behind. Else as `millrace_lag_records`.";
+        "Age of the oldest record of a topic that the group has not applied. It counts rows that are still in the outbox, so that it grows while Debezium is stopped. Absent while Kafka or the outbox does not answer, or when the oldest record was not found in time.",
+        "If `millrace_outbox_waiting_seconds` is as high, Debezium is behind. Otherwise as `millrace_lag_records`.";
     UNPUBLISHED = "millrace_unpublished_records" ["group", "topic"]
-        "Records that a view has applied and whose documents Elasticsearch may not have yet.",
-        "Look at Elasticsearch: `millrace_outage`, its thread pool `write`, its disk watermarks.";
+        "Records that a view has applied and whose documents Elasticsearch has not acknowledged.",
+        "Check Elasticsearch: `millrace_outage`, its thread pool `write`, its disk watermarks.";
     RETENTION = "millrace_topic_retention_seconds" ["topic"]
-        "How long a topic keeps its records; absent for one that keeps them for ever.",
+        "Retention time of a topic; absent for a topic that keeps its records for ever.",
         "Nothing. `millrace_lag_seconds` must stay well below it, or records are deleted before they are read.";
     OUTBOX_ROWS = "millrace_outbox_waiting_rows" []
-        "Rows of the outbox that Debezium has not brought to Kafka, counted up to 10,000.",
-        "`millrace status` shows the connector and the slot; restart what failed. The WAL grows until it runs.";
+        "Rows of the outbox that Debezium has not carried to Kafka, counted up to 10,000.",
+        "`millrace status` shows the connector and the slot; restart what failed. The WAL grows until the connector runs.";
     OUTBOX_SECONDS = "millrace_outbox_waiting_seconds" []
         "Age of the oldest of those rows; 0 when there is none.",
         "As `millrace_outbox_waiting_rows`.";
     SLOT_ACTIVE = "millrace_slot_active" []
         "1 while a connector reads from the replication slot. Absent when there is no slot.",
-        "It is good when it is 1. At 0 Postgres keeps WAL until the connector runs.";
+        "Should be 1. At 0 Postgres keeps WAL until the connector runs.";
     SLOT_LAG = "millrace_slot_lag_bytes" []
         "Bytes of WAL that Debezium has not confirmed.",
-        "As `millrace_outbox_waiting_rows`. It also has what other schemas of the server write.";
+        "As `millrace_outbox_waiting_rows`. It includes the WAL of all other databases and schemas of the server.";
     SLOT_RETAINED = "millrace_slot_retained_bytes" []
         "Bytes of WAL that Postgres keeps for the slot.",
-        "Let the connector run before the disk is full or `max_slot_wal_keep_size` is reached, at which the slot is lost.";
+        "Start the connector before the disk is full or `max_slot_wal_keep_size` is reached; then the slot is lost.";
     SLOT_STATUS = "millrace_slot_wal_status" ["status"]
-        "1 for the state of the slot's WAL, 0 for the others: reserved, extended, unreserved, lost as Postgres says, and missing when there is no slot.",
-        "unreserved: let the connector run now. lost or missing: `millrace setup`, then `millrace verify`.";
+        "1 for the current state of the slot's WAL, 0 for the others: reserved, extended, unreserved or lost (`wal_status` of Postgres), and missing when there is no slot.",
+        "unreserved: start the connector now. lost or missing: `millrace setup`, then `millrace verify`.";
     CONNECTOR = "millrace_connector_state" ["state"]
-        "1 for the state of the connector of the outbox, 0 for the others: running, paused, failed, unassigned, missing.",
-        "paused: resume it. failed: `millrace status` says why; mend that and restart it. missing: `millrace setup`.";
+        "1 for the current state of the outbox's connector, 0 for the others: running, paused, failed, unassigned, missing.",
+        "paused: resume it. failed: `millrace status` says why; remove the cause and restart it. missing: `millrace setup`.";
     BLOCKED_KEYS = "millrace_blocked_keys" ["group", "status"]
-        "Keys whose records wait, by what for: retrying, dead, gap.",
-        "dead: see its dead letter (`millrace dlq list`). retrying: it goes on by itself when its cause is gone. gap: an event is missing; `millrace verify`.";
+        "Ordering keys whose records wait, by reason: retrying (a retry), dead (a dead letter), gap (a missing event).",
+        "dead: settle the dead letter (`millrace dlq list`). retrying: it succeeds when its cause is gone. gap: an event is missing; `millrace verify`.";
     PARKED_RECORDS = "millrace_parked_records" ["group", "status"]
-        "Records that wait for those keys, the blocking ones included.",
+        "Parked records of blocked keys, the blocking records included.",
         "As `millrace_blocked_keys`.";
     BLOCKED_SECONDS = "millrace_blocked_seconds" ["group", "status"]
-        "How long the first of those keys has been blocked.",
+        "How long the key that has been blocked longest has been blocked.",
         "As `millrace_blocked_keys`.";
     OPEN_DEAD_LETTERS = "millrace_open_dead_letters" ["group", "code"]
         "Dead letters that are neither redriven nor discarded.",
         "`millrace dlq list --code CODE`; the runbook has a section for each code.";
     SAGAS = "millrace_sagas" ["saga", "standing"]
-        "Instances that are to move on by themselves, by where they stand.",
-        "With `millrace_saga_age_seconds`: `millrace saga list --stuck`.";
+        "Instances that have not ended, by standing.",
+        "If `millrace_saga_age_seconds` is high too: `millrace saga list --stuck`.";
     SAGA_AGE = "millrace_saga_age_seconds" ["saga", "standing"]
-        "Since when the oldest of them runs.",
+        "Age of the oldest instance that has not ended.",
         "`millrace saga list`, the oldest first.";
     SAGAS_STUCK = "millrace_sagas_stuck" ["saga"]
-        "Instances that need an operator, counted up to 1,000: their next record is a dead letter or tried again, their timer fails, or they have taken no step for 15 minutes.",
-        "`millrace saga list --stuck` says why of each.";
+        "Instances that need an operator, counted up to 1,000: their next record is a dead letter or is being retried, their timer fails, or they have taken no step for 15 minutes.",
+        "`millrace saga list --stuck` names the reason of each.";
     TIMERS_OVERDUE = "millrace_saga_timers_overdue" ["saga"]
         "Timers that are due and have not fired.",
-        "Does a process run the saga? The timers of an instance wait until Debezium has carried its commands; one that fails is in `millrace saga list --stuck`.";
+        "Check that a process runs the saga. The timers of an instance wait until Debezium has carried its commands; a failing timer is in `millrace saga list --stuck`.";
     TIMERS_OVERDUE_SECONDS = "millrace_saga_timers_overdue_seconds" ["saga"]
-        "How long the first of them has been due.",
+        "How long the timer that is overdue longest has been due.",
         "As `millrace_saga_timers_overdue`.";
     CALLS_WAITING = "millrace_effect_calls_waiting" ["effect", "status"]
-        "Calls to external systems that are not done: waiting or calling.",
-        "Is `millrace_effect_breaker_open` 1, the external system fails. Else does a process run the effect?";
+        "Calls to external systems that have no outcome: waiting or calling.",
+        "If `millrace_effect_breaker_open` is 1, the external system fails. Otherwise check that a process runs the effect.";
     CALLS_AGE = "millrace_effect_calls_waiting_seconds" ["effect", "status"]
-        "Since when the first of them was asked for.",
+        "Age of the oldest call that has no outcome.",
         "As `millrace_effect_calls_waiting`.";
     COMMANDS_UNDECIDED = "millrace_sent_commands_undecided" []
-        "Commands that sagas and effects sent within the last day and that are not decided.",
-        "`millrace_outbox_waiting_seconds`, then `millrace_lag_seconds` of the group of the commands.";
+        "Commands that sagas and effects have sent within the last day and that are not decided.",
+        "Check `millrace_outbox_waiting_seconds`, then `millrace_lag_seconds` of the group of commands.";
     COMMANDS_UNDECIDED_SECONDS = "millrace_sent_commands_undecided_seconds" []
-        "Age of the first of them.",
+        "Age of the oldest of these commands.",
         "As `millrace_sent_commands_undecided`.";
     REBUILD_RECORDS = "millrace_rebuild_records" ["view", "generation"]
-        "Records that a generation that is being built has to apply until it is level with the serving one.",
+        "Records that a building generation has to apply in total until it has caught up with the serving one.",
         "Nothing: it is the size of the rebuild.";
     REBUILD_LEFT = "millrace_rebuild_records_left" ["view", "generation"]
-        "How many of them are left.",
-        "It must fall. When it stands, does `millrace run` run? At 0 the two are compared: `millrace replay` shows what was found.";
+        "Records that a building generation has still to apply.",
+        "It must fall. If it does not, check that `millrace run` runs. At 0 the generations are compared: `millrace replay VIEW --status` shows the result.";
     REBUILD_SECONDS = "millrace_rebuild_seconds" ["view", "generation"]
-        "How long it has been built.",
+        "How long the rebuild has been running.",
         "As `millrace_rebuild_records_left`.";
     VERIFIED = "millrace_audit_verified_timestamp_seconds" ["what"]
-        "When the auditor last found a view, `topics` or `commands` right, in seconds since 1970. Absent without an auditor.",
-        "It is bad when it is low: `millrace verify` says what differs, `millrace_audit_failures_total` and the log why the auditor cannot compare.";
+        "When the auditor last found no difference in a view, in `topics` or in `commands`, in seconds since 1970. Absent when `audit.interval` is `never`.",
+        "Should be recent. If not, `millrace verify` shows what differs; `millrace_audit_failures_total` and the log show why the auditor cannot compare.";
     SUCCESS = "millrace_observed_success" ["part"]
-        "1 when the last look at a part was answered. At 0 the figures of that part are absent: unknown, not zero.",
-        "It is good when it is 1. The log of the process that exports it says what does not answer.";
+        "1 when the last query for a part of these metrics succeeded. At 0 the metrics of that part are absent: unknown, not zero.",
+        "Should be 1. The log of the process that exports it names the component that does not answer.";
     TIMESTAMP = "millrace_observed_timestamp_seconds" ["part"]
-        "When a part was last answered, in seconds since 1970.",
-        "It is bad when it is low: as `millrace_observed_success`.";
+        "When the last query for a part of these metrics succeeded, in seconds since 1970.",
+        "Should be recent. If not, as `millrace_observed_success`.";
     ROUND_SECONDS = "millrace_observed_round_seconds" []
-        "How long the last look at everything took. Exactly one process of a namespace exports it, and all families of this table.",
-        "Something answers slowly: `millrace_observed_success`. Set `metrics.interval` higher when Postgres is to be spared.";
+        "Duration of the last round of queries for all metrics of this table. Exactly one process of a namespace exports them.",
+        "A component answers slowly: see `millrace_observed_success`. A higher `metrics.interval` reduces the load on Postgres.";
 }
 
 #[cfg(test)]

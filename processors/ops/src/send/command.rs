@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use millrace_engine::commands::Identity;
+use millrace_engine::envelope::CONVERSATION_BYTES_MAX;
 use millrace_schemas::json::{encode_json, key_of};
 use millrace_schemas::{Definition, Kind, frame};
 use reqwest::{Method, StatusCode};
@@ -150,13 +152,17 @@ type Attributes = (String, String, Vec<(&'static str, String)>);
 
 /// Identity and headers.
 fn attributes(event: Event, definition: &Definition, source: &str) -> Result<Attributes, String> {
-    let id = named("id", event.id)?.unwrap_or_else(|| Uuid::now_v7().to_string());
-    let source = named("source", event.source)?.unwrap_or_else(|| source.to_owned());
+    let id = event.id.unwrap_or_else(|| Uuid::now_v7().to_string());
+    let id = fitting("id", id, Identity::BYTES_MAX)?;
+    let source = event.source.unwrap_or_else(|| source.to_owned());
+    let source = fitting("source", source, Identity::BYTES_MAX)?;
     let time = match event.time {
         Some(time) => time_of(&time)?,
         None => Utc::now(),
     };
-    let correlation = named("correlationid", event.correlationid.or(event.correlation_id))?;
+    let correlation = event.correlationid.or(event.correlation_id);
+    let correlation =
+        correlation.map(|id| fitting("correlationid", id, CONVERSATION_BYTES_MAX)).transpose()?;
     let mut headers = vec![
         ("ce_id", id.clone()),
         ("ce_type", definition.full_name.to_owned()),
@@ -170,13 +176,12 @@ fn attributes(event: Event, definition: &Definition, source: &str) -> Result<Att
     Ok((id, source, headers))
 }
 
-/// An attribute that may be missing but not empty.
-fn named(attribute: &str, value: Option<String>) -> Result<Option<String>, String> {
-    match value {
-        Some(text) if text.is_empty() || text.len() > 255 => {
-            Err(format!("{attribute}: must have 1 to 255 bytes, and has {}", text.len()))
-        }
-        other => Ok(other),
+/// The text of an attribute, unless a record with it would be a dead letter.
+fn fitting(attribute: &str, text: String, most: usize) -> Result<String, String> {
+    match text.len() {
+        _ if text.contains('\0') => Err(format!("{attribute}: must not contain a NUL character")),
+        length if (1..=most).contains(&length) => Ok(text),
+        length => Err(format!("{attribute}: must have 1 to {most} bytes, and has {length}")),
     }
 }
 
@@ -249,6 +254,26 @@ mod tests {
     }
 
     #[test]
+    fn attributes_may_be_as_long_as_deciding_takes_them_and_no_longer() {
+        let of = |attribute: &str, bytes: usize| {
+            let text = "x".repeat(bytes);
+            read_text(&format!(
+                r#"{{"type":"ConfirmOrder","data":{{"order_id":"1"}},"{attribute}":"{text}"}}"#
+            ))
+        };
+        let limits = [
+            ("id", Identity::BYTES_MAX),
+            ("source", Identity::BYTES_MAX),
+            ("correlationid", CONVERSATION_BYTES_MAX),
+        ];
+        for (attribute, most) in limits {
+            assert!(of(attribute, most).is_ok(), "{attribute}");
+            let expected = format!("{attribute}: must have 1 to {most} bytes, and has {}", most + 1);
+            assert_eq!(of(attribute, most + 1).unwrap_err(), expected);
+        }
+    }
+
+    #[test]
     fn a_command_of_a_context_that_the_instance_lacks_is_refused() {
         let line = r#"{"type":"ConfirmOrder","data":{"order_id":"1"}}"#;
         let refusal = read(serde_json::from_str(line).unwrap(), "test", &SchemaIds::default()).unwrap_err();
@@ -275,6 +300,10 @@ mod tests {
         assert!(
             refusal(r#"{"type":"ConfirmOrder","data":{"order_id":"1"},"id":""}"#)
                 .starts_with("id: must have")
+        );
+        assert!(
+            refusal(r#"{"type":"ConfirmOrder","data":{"order_id":"1"},"id":"\u0000"}"#)
+                .starts_with("id: must not contain a NUL")
         );
         assert!(
             refusal(r#"{"type":"ConfirmOrder","data":{"order_id":"1"},"traceparent":"x"}"#).contains("W3C")

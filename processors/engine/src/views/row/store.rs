@@ -1,4 +1,4 @@
-//! Writing the rows of a batch, and finding those that Postgres refuses: the others are written all the same.
+//! Writing the rows of a batch, and finding those that Postgres refuses, so that the others are written.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,29 +15,29 @@ use crate::role::Outcome;
 use crate::views::intake::{self, Intake, Placed, Stream, stream_of};
 use crate::views::row::document;
 
-/// A row takes several kilobytes while it is on its way into a statement.
+/// Rows of a statement, at most: a row takes several kilobytes while it is bound.
 const ROWS_IN_A_STATEMENT: usize = 200;
 
 /// The outcome of writing rows.
 #[derive(Default)]
 pub(super) struct Stored {
     pub(super) documents: Vec<Document>,
-    /// The keys of new rows that another worker has written first.
+    /// The keys of new rows that another worker has inserted first.
     pub(super) taken: BTreeSet<String>,
-    /// The keys of rows that Postgres refuses, and what it says.
+    /// The keys of rows that Postgres refuses, with its errors.
     refused: BTreeMap<String, Reason>,
 }
 
 impl Stored {
-    /// The documents, when no other worker has written one of the rows.
+    /// The documents; an error when another worker has inserted one of the rows.
     pub(super) fn all(self) -> Result<Vec<Document>, WorkError> {
         if self.taken.is_empty() { Ok(self.documents) } else { Err(contended()) }
     }
 }
 
 impl<V: View> RowRole<V> {
-    /// Writes rows, so many at a time, and returns them as documents. Where Postgres refuses one, the events that it
-    /// refuses have failed, and what is behind them in their streams waits.
+    /// Writes rows in statements of bounded size, and returns them as documents. When Postgres refuses a row, the events that cause
+    /// it fail, and later events of their streams wait.
     pub(super) async fn store(
         &self,
         connection: &mut PgConnection,
@@ -50,7 +50,7 @@ impl<V: View> RowRole<V> {
             let some: Vec<Ready<'_>> =
                 some.iter().map(|(key, row)| row.ready(key)).collect::<Result<_, _>>()?;
             if intake.events.len() == 1 {
-                // Without a savepoint: there are no others to be written.
+                // Without a savepoint, since there are no other rows.
                 self.store_some(connection, &table, &some, &mut stored).await?;
             } else {
                 self.store_or_halve(connection, &table, &some, &mut stored).await?;
@@ -83,7 +83,7 @@ impl<V: View> RowRole<V> {
         Ok(())
     }
 
-    /// Halves find the rows that are refused.
+    /// Writes rows; finds the refused ones by bisection.
     fn store_or_halve<'s>(
         &'s self,
         connection: &'s mut PgConnection,
@@ -109,7 +109,7 @@ impl<V: View> RowRole<V> {
         })
     }
 
-    /// Folds the events of a row that Postgres refuses again, each by itself.
+    /// Folds the events of a refused row again, one at a time.
     async fn one_by_one(
         &self,
         connection: &mut PgConnection,
@@ -120,7 +120,7 @@ impl<V: View> RowRole<V> {
         let table = self.table(connection).await?;
         let Intake { events, outcomes } = intake;
         let Some(mut streams) = streams_of::<V>(events, key) else {
-            // Rows of theirs that are written already would have to be taken back: smaller batches find it.
+            // Other rows of these events are written already and would have to be rolled back: bisecting the batch finds the record.
             return Err(WorkError::Refused(reason));
         };
         let found = table.look::<V>(connection, &[key]).await?.remove(key);
@@ -151,7 +151,7 @@ impl<V: View> RowRole<V> {
         stored.all()
     }
 
-    /// Folds an event into a row that is not written yet, when Postgres would accept the result.
+    /// Folds an event into a row that is not written yet, if Postgres would accept the result.
     async fn try_one(
         &self,
         connection: &mut PgConnection,
@@ -173,7 +173,7 @@ impl<V: View> RowRole<V> {
         })
     }
 
-    /// Why Postgres would refuse a row; writes nothing.
+    /// Postgres's error for a row, if it would refuse it; writes nothing.
     async fn refusal(
         &self,
         connection: &mut PgConnection,
@@ -192,7 +192,8 @@ impl<V: View> RowRole<V> {
     }
 }
 
-/// The streams whose events touch a row, and where each was before; `None` when one of them touches other rows too.
+/// The streams whose events touch a row, with the applied version of each before the batch; `None` when one of them also touches
+/// other rows.
 fn streams_of<V: View>(events: &[Placed], key: &str) -> Option<BTreeMap<Stream, i64>> {
     let touching = events.iter().filter(|(_, recorded)| V::keys(recorded).iter().any(|k| k == key));
     let touching: BTreeSet<Stream> = touching.map(|(_, recorded)| stream_of(recorded)).collect();

@@ -1,4 +1,4 @@
-//! The table of a generation of a view: how its rows are read and written.
+//! The table of a generation of a view: reading and writing its rows.
 
 use std::collections::BTreeSet;
 
@@ -15,10 +15,10 @@ use crate::error::WorkError;
 use crate::reason::Reason;
 use crate::views::columns::{Columns, Fields};
 
-/// A row that is there, and its key.
+/// An existing row, and its key.
 type Found<R> = (String, Box<Versioned<R>>);
 
-/// The statements of a table; what they are depends on its types.
+/// The statements of a table, which depend on the types of its columns.
 pub(super) struct Table {
     name: String,
     key: &'static str,
@@ -52,7 +52,7 @@ impl Table {
         Ok(Self { name, key, columns, absent, look, lock, insert })
     }
 
-    /// Those of the keys that have no row.
+    /// The keys without a row.
     pub(super) async fn absent(
         &self,
         connection: &mut PgConnection,
@@ -63,7 +63,7 @@ impl Table {
         Ok(absent.fetch_all(connection).await?.into_iter().collect())
     }
 
-    /// The rows of these keys that are there.
+    /// The existing rows of these keys.
     pub(super) async fn look<V: View>(
         &self,
         connection: &mut PgConnection,
@@ -72,7 +72,7 @@ impl Table {
         self.read::<V>(connection, &self.look, keys).await
     }
 
-    /// The same, locked in the order of their keys until the transaction ends.
+    /// The existing rows of these keys, locked in the order of the keys until the transaction ends.
     pub(super) async fn lock<V: View>(
         &self,
         connection: &mut PgConnection,
@@ -91,7 +91,7 @@ impl Table {
         rows.err_into().and_then(async |row| self.found::<V>(&row)).try_collect().await
     }
 
-    /// A row with other column types than before is outdated, and not refused data.
+    /// Reads a row. When the types of columns have changed, the error is [`WorkError::Outdated`], not `Refused`.
     fn found<V: View>(&self, row: &PgRow) -> Result<Found<V::Row>, WorkError> {
         match self.versioned::<V>(row) {
             Err(WorkError::Refused(_)) if !self.columns.fit(row) => Err(WorkError::Outdated(
@@ -104,7 +104,7 @@ impl Table {
     fn versioned<V: View>(&self, row: &PgRow) -> Result<Found<V::Row>, WorkError> {
         let key: String = row.try_get(V::KEY)?;
         let (version, ctid) = (row.try_get("version")?, Some(row.try_get("ctid")?));
-        // A row of version 0 counts as no row: nothing is read of it.
+        // A row of version 0 counts as no row, and is not read.
         if version == 0 {
             return Ok((key, Box::new(Versioned { ctid, ..Versioned::default() })));
         }
@@ -122,8 +122,8 @@ impl Table {
         Ok((key, Box::new(Versioned { row: own, ctid, stored, version, updated_at })))
     }
 
-    /// Updates existing rows: the columns that any of them has changed. [`WorkError::Contended`] when another worker has
-    /// written one of them.
+    /// Updates existing rows in the columns that any of them has changed. [`WorkError::Contended`] when another worker has written one
+    /// of them.
     pub(super) async fn update(
         &self,
         connection: &mut PgConnection,
@@ -144,8 +144,8 @@ impl Table {
         Err(contended())
     }
 
-    /// By where the rows lie: a join over the keys would be planned by what is known of a table that may just have been
-    /// filled. The version guards against a row that was written in between.
+    /// The `UPDATE`, by `ctid`: a join over the keys would be planned with outdated statistics of a table that may just have been
+    /// filled. The condition on the version excludes rows that were written in between.
     fn updates(&self, columns: &Columns) -> String {
         let Self { name, key, .. } = self;
         format!(
@@ -156,8 +156,8 @@ impl Table {
         )
     }
 
-    /// Writes new rows; returns the keys of those that no other worker has written first. Waits for a worker that is about
-    /// to.
+    /// Inserts new rows; returns the keys of those that no other worker has inserted first. Waits for a worker whose insert is not
+    /// committed yet.
     pub(super) async fn insert(
         &self,
         connection: &mut PgConnection,
@@ -173,7 +173,7 @@ impl Table {
     }
 }
 
-/// Another worker has written a row of the view.
+/// The error when another worker has written a row of the view.
 pub(super) fn contended() -> WorkError {
     WorkError::Contended("a row of the view was written by another worker".into())
 }
