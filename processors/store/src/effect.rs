@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
+use crate::columns::bind_columns;
 use crate::database::milliseconds;
 use crate::prune::{Aged, Batch, reached};
 use crate::statements::statements;
@@ -109,19 +110,13 @@ pub async fn record(connection: &mut PgConnection, effect: &str, asked: &[Asked]
     if asked.is_empty() {
         return Ok(());
     }
-    sqlx::query(RECORD)
-        .bind(effect)
-        .bind(asked.iter().map(|one| one.key).collect::<Vec<_>>())
-        .bind(asked.iter().map(|one| one.place.context).collect::<Vec<_>>())
-        .bind(asked.iter().map(|one| one.place.stream.as_str()).collect::<Vec<_>>())
-        .bind(asked.iter().map(|one| one.place.version).collect::<Vec<_>>())
-        .bind(asked.iter().map(|one| one.request.as_str()).collect::<Vec<_>>())
-        .bind(asked.iter().map(|one| one.event_id.as_str()).collect::<Vec<_>>())
-        .bind(asked.iter().map(|one| one.correlation_id.as_deref()).collect::<Vec<_>>())
-        .bind(asked.iter().map(|one| one.traceparent.as_deref()).collect::<Vec<_>>())
-        .execute(connection)
-        .await
-        .map(|_| ())
+    bind_columns!(sqlx::query(RECORD).bind(effect), asked, one =>
+        one.key, one.place.context, one.place.stream.as_str(), one.place.version, one.request.as_str(),
+        one.event_id.as_str(), one.correlation_id.as_deref(), one.traceparent.as_deref()
+    )
+    .execute(connection)
+    .await
+    .map(|_| ())
 }
 
 /// Withdraws the calls that earlier events of these streams asked for: at once those that are known not to have been made, the
@@ -133,14 +128,12 @@ pub async fn withdraw(connection: &mut PgConnection, effect: &str, places: &[Pla
     if places.is_empty() {
         return Ok(());
     }
-    sqlx::query(WITHDRAW)
-        .bind(effect)
-        .bind(places.iter().map(|place| place.context).collect::<Vec<_>>())
-        .bind(places.iter().map(|place| place.stream.as_str()).collect::<Vec<_>>())
-        .bind(places.iter().map(|place| place.version).collect::<Vec<_>>())
-        .execute(connection)
-        .await
-        .map(|_| ())
+    bind_columns!(sqlx::query(WITHDRAW).bind(effect), places, place =>
+        place.context, place.stream.as_str(), place.version
+    )
+    .execute(connection)
+    .await
+    .map(|_| ())
 }
 
 /// A leased call. No other process touches it before the lease ends.

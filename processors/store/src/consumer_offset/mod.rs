@@ -168,11 +168,7 @@ pub async fn claim(
     partitions: &[Claiming<'_>],
 ) -> sqlx::Result<Vec<Claimed>> {
     let claim = sqlx::query_as(CLAIM).bind(&group.id).bind(group.generation);
-    let claim = claim
-        .bind(partitions.iter().map(|one| one.topic).collect::<Vec<_>>())
-        .bind(partitions.iter().map(|one| one.partition).collect::<Vec<_>>())
-        .bind(partitions.iter().map(|one| one.first).collect::<Vec<_>>())
-        .bind(partitions.iter().map(|one| one.topic_id).collect::<Vec<_>>());
+    let claim = bind_columns!(claim, partitions, one => one.topic, one.partition, one.first, one.topic_id);
     let claimed: Vec<Row> = claim.fetch_all(executor).await?;
     Ok(claimed.into_iter().map(claimed_of).collect())
 }
