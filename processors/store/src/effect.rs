@@ -58,6 +58,8 @@ statements! {
          WHERE effect = $1 AND key = $2 AND has_bodies
            AND (status IN ('waiting', 'calling', 'withdrawn') OR status = 'gave_up' AND unknown)
          ");
+    OPEN = "SELECT effect, key, status, attempts, unknown, due_at, last_error FROM effect
+         WHERE correlation_id = $1 AND status IN ('waiting', 'calling') ORDER BY created_at LIMIT $2";
     CALL = "SELECT CASE WHEN has_bodies THEN request::text END, answer::text FROM effect WHERE effect = $1 AND key = $2";
     /// What was not made and became superfluous meanwhile is not tried again.
     SETTLE = "UPDATE effect SET status = CASE WHEN $4 = 'waiting' AND NOT $5 AND superfluous THEN 'withdrawn' ELSE $4 END,
@@ -207,6 +209,40 @@ pub async fn call(
     key: Uuid,
 ) -> sqlx::Result<Option<(Option<String>, Option<String>)>> {
     sqlx::query_as(CALL).bind(effect).bind(key).fetch_optional(connection).await
+}
+
+/// A call that has not ended.
+#[derive(Debug, Clone)]
+pub struct Open {
+    /// The effect.
+    pub effect: String,
+    /// The key by which the external system knows the call.
+    pub key: Uuid,
+    /// Whether it waits for its next try or is being made.
+    pub status: String,
+    /// How often it was tried.
+    pub attempts: i32,
+    /// Whether it was made and its outcome is not known.
+    pub unknown: bool,
+    /// When it is tried next; while it is being made, when its lease ends.
+    pub due_at: DateTime<Utc>,
+    /// Why the last try failed.
+    pub last_error: Option<String>,
+}
+
+/// The first calls of a conversation that have not ended.
+///
+/// # Errors
+/// The database's.
+pub async fn open(executor: impl PgExecutor<'_>, correlation_id: &str, most: i64) -> sqlx::Result<Vec<Open>> {
+    let open: Vec<OpenRow> = sqlx::query_as(OPEN).bind(correlation_id).bind(most).fetch_all(executor).await?;
+    Ok(open.into_iter().map(open_of).collect())
+}
+
+type OpenRow = (String, Uuid, String, i32, bool, Nearest, Option<String>);
+
+fn open_of((effect, key, status, attempts, unknown, due_at, last_error): OpenRow) -> Open {
+    Open { effect, key, status, attempts, unknown, due_at: due_at.0, last_error }
 }
 
 /// How a try ended.

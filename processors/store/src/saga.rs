@@ -51,7 +51,7 @@ statements! {
                LEFT JOIN UNNEST($3::text[], $4::text[], $5::bigint[]) AS step(saga, instance, input) USING (saga, instance)
                GROUP BY 1, 2) AS gone
          WHERE s.saga = gone.saga AND s.instance = gone.instance";
-    STATE = "SELECT state FROM saga WHERE saga = $1 AND instance = $2";
+    STATE = "SELECT state, correlation_id FROM saga WHERE saga = $1 AND instance = $2";
     /// An operator may hold a timer back with a due time of `infinity`, which no calendar here has.
     FIND = "
     SELECT * FROM (
@@ -211,13 +211,18 @@ pub async fn not_carried(
     sqlx::query_scalar(NOT_CARRIED).bind(saga).bind(instances).bind(slot).fetch_all(connection).await
 }
 
-/// The state of an instance.
+/// The state of an instance, and the correlation id of its conversation.
 ///
 /// # Errors
 /// The database's, also when there is no such instance.
-pub async fn state(executor: impl PgExecutor<'_>, saga: &str, instance: &str) -> sqlx::Result<Value> {
-    let Json(state) = sqlx::query_scalar(STATE).bind(saga).bind(instance).fetch_one(executor).await?;
-    Ok(state)
+pub async fn state(
+    executor: impl PgExecutor<'_>,
+    saga: &str,
+    instance: &str,
+) -> sqlx::Result<(Value, Option<String>)> {
+    let (Json(state), correlation_id) =
+        sqlx::query_as(STATE).bind(saga).bind(instance).fetch_one(executor).await?;
+    Ok((state, correlation_id))
 }
 
 /// An instance, and what is wrong with it.
