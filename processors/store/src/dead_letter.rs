@@ -1,4 +1,4 @@
-//! The table `dead_letter`: records that were given up, why, and where their bytes lie.
+//! The table `dead_letter`: records that were given up, with the reason and the place of their bytes.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -13,7 +13,7 @@ use crate::statements::statements;
 use crate::timestamp::Nearest;
 use crate::{Group, Place};
 
-/// The code of a letter that is not a record's: Elasticsearch refused the document of a row.
+/// The code of a dead letter that is not about a record: Elasticsearch refused a document.
 pub const DOCUMENT_REFUSED: &str = "document-refused";
 
 macro_rules! fitting {
@@ -29,8 +29,9 @@ macro_rules! fitting {
     };
 }
 
-/// Letters that were settled long ago. A discarded one says what becomes of its record: on the write side (`$2`) until the group
-/// is past it and its mark says the same, on the read side as long as its generation has a place in a stream that no one folds.
+/// Dead letters that were settled longer ago than their retention. A discarded one is needed to skip its record: on the write
+/// side (`$2`) until the group is past it and the mark covers it, on the read side as long as its generation has a gap in a
+/// stream because of it.
 macro_rules! prunable {
     () => {
         "FROM dead_letter AS l
@@ -62,8 +63,8 @@ statements! {
          FROM UNNEST($3::text[], $4::int[], $5::bigint[]) AS done(topic, partition, \"offset\")
          WHERE letter.topic = done.topic AND letter.partition = done.partition AND letter.\"offset\" = done.\"offset\"
            AND letter.grp = $1 AND letter.generation = $2 AND letter.status = 'dead' AND letter.code <> $6";
-    /// By the letters that lie between the first and the last record of a partition, most often none: not by each record. By their index
-    /// (OFFSET 0 says so): a join would be planned by how many a group has.
+    /// Reads the letters between the first and the last record of each partition, usually none, instead of looking up each
+    /// record. Uses their index (enforced by OFFSET 0): a join would be planned with the number of letters of a group.
     ENDED = "SELECT l.topic, l.partition, l.\"offset\"
          FROM UNNEST($3::text[], $4::int[], $5::bigint[], $6::bigint[]) AS r(topic, partition, first, last)
          CROSS JOIN LATERAL (
@@ -107,7 +108,7 @@ statements! {
 /// A record that was given up.
 #[derive(Debug, Clone, Copy)]
 pub struct New<'l> {
-    /// Where it lies.
+    /// Its topic.
     pub topic: &'l str,
     /// Its partition.
     pub partition: i32,
@@ -117,11 +118,11 @@ pub struct New<'l> {
     pub key: Option<&'l [u8]>,
     /// The type in its header.
     pub record_type: Option<&'l str>,
-    /// Why, for programs.
+    /// The error code.
     pub code: &'l str,
-    /// Why, for people.
+    /// The error message.
     pub message: &'l str,
-    /// How often it was tried.
+    /// The number of attempts.
     pub attempts: i32,
     /// Partition and offset of its copy on the dead letter topic.
     pub copy: Option<(i32, i64)>,
@@ -129,10 +130,10 @@ pub struct New<'l> {
     pub version: Option<i64>,
 }
 
-/// Writes the letter of a record.
+/// Writes the dead letter of a record.
 ///
 /// # Errors
-/// The database's, as of every function here.
+/// Database errors, as of every function here.
 pub async fn insert(connection: &mut PgConnection, group: &Group, letter: &New<'_>) -> sqlx::Result<()> {
     sqlx::query(INSERT)
         .bind(&group.id)
@@ -164,14 +165,14 @@ pub struct NewDocument<'l> {
     pub version: i64,
     /// The stream of its event, if it is a log's.
     pub stream: Option<&'l str>,
-    /// Why, for people.
+    /// The error message.
     pub reason: &'l str,
 }
 
-/// Writes the letter of a document that was published with the records up to `at`.
+/// Writes the dead letter of a document that was published with the records up to `at`.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn insert_document(
     connection: &mut PgConnection,
     group: &Group,
@@ -195,10 +196,10 @@ pub async fn insert_document(
         .map(|_| ())
 }
 
-/// Settles the letters of records at these places; how many there were.
+/// Settles the dead letters of records at these places; returns how many.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn settle(connection: &mut PgConnection, group: &Group, places: &[&Place]) -> sqlx::Result<u64> {
     if places.is_empty() {
         return Ok(0);
@@ -217,10 +218,10 @@ pub async fn settle(connection: &mut PgConnection, group: &Group, places: &[&Pla
     Ok(settled.rows_affected())
 }
 
-/// Those of some places (topic, partition, offset) whose last letter is dead or discarded.
+/// Those of some places (topic, partition, offset) whose last dead letter is open or discarded.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn ended(
     connection: &mut PgConnection,
     group: &Group,
@@ -257,10 +258,10 @@ fn ranges<'p>(places: &[(&'p str, i32, i64)]) -> BTreeMap<(&'p str, i32), (i64, 
     ranges
 }
 
-/// Adds `by` to the offsets of dead and discarded letters: those of a former topic are below zero.
+/// Adds `by` to the offsets of open and discarded dead letters; for records of a deleted topic the result is below zero.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn shift_offsets(connection: &mut PgConnection, at: Partition<'_>, by: i64) -> sqlx::Result<()> {
     at.bound(SHIFT_OFFSETS).bind(by).execute(connection).await.map(|_| ())
 }
@@ -268,15 +269,15 @@ pub async fn shift_offsets(connection: &mut PgConnection, at: Partition<'_>, by:
 /// A row of the table.
 #[derive(Debug, Clone)]
 pub struct Letter {
-    /// Its number.
+    /// Its id.
     pub id: i64,
     /// When it was written.
     pub failed_at: DateTime<Utc>,
     /// The group that could not apply the record.
     pub group: String,
-    /// And its generation.
+    /// The generation of the group.
     pub generation: i32,
-    /// Where the record lies.
+    /// The record's topic.
     pub topic: String,
     /// Its partition.
     pub partition: i32,
@@ -286,11 +287,11 @@ pub struct Letter {
     pub key: Option<Vec<u8>>,
     /// The type in its header.
     pub record_type: Option<String>,
-    /// Why, for programs.
+    /// The error code.
     pub code: String,
-    /// Why, for people.
+    /// The error message.
     pub message: String,
-    /// How often it was tried.
+    /// The number of attempts.
     pub attempts: i32,
     /// `dead`, `redriven` or `discarded`.
     pub status: String,
@@ -324,10 +325,10 @@ fn letter(row: &PgRow) -> sqlx::Result<Letter> {
     })
 }
 
-/// Which letters; `None` fits all.
+/// A filter of dead letters; `None` matches all.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Filter<'f> {
-    /// Of a group, by either of two names.
+    /// Of a group, which may have either of two names.
     pub group: Option<[&'f str; 2]>,
     /// Of a topic.
     pub topic: Option<&'f str>,
@@ -337,23 +338,23 @@ pub struct Filter<'f> {
     pub code: Option<&'f str>,
     /// Written since.
     pub since: Option<DateTime<Utc>>,
-    /// In this state.
+    /// With this status.
     pub status: Option<&'f str>,
 }
 
-/// Which of the letters that fit come first.
+/// The order of dead letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum First {
-    /// Those that were written last.
+    /// The newest first.
     Newest,
-    /// Those that were written first.
+    /// The oldest first.
     Oldest,
 }
 
-/// The first letters that fit.
+/// The first dead letters that match the filter.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn fitting(
     executor: impl PgExecutor<'_>,
     filter: &Filter<'_>,
@@ -378,19 +379,19 @@ pub async fn fitting(
     rows.iter().map(letter).collect()
 }
 
-/// The letter with this number.
+/// The dead letter with this id.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn one(executor: impl PgExecutor<'_>, id: i64) -> sqlx::Result<Option<Letter>> {
     let row = sqlx::query(ONE).bind(id).fetch_optional(executor).await?;
     row.map(|row| letter(&row)).transpose()
 }
 
-/// Sets the status of a dead letter, and of any other of the same record; false when it was not dead.
+/// Sets the status of a dead letter, and of any other of the same record; false when it was not open.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn mark(connection: &mut PgConnection, id: i64, status: &str) -> sqlx::Result<bool> {
     let marked = sqlx::query(MARK).bind(id).bind(status).bind(DOCUMENT_REFUSED).execute(connection).await?;
     Ok(marked.rows_affected() > 0)
@@ -409,10 +410,10 @@ pub enum Column {
     Key,
 }
 
-/// Every value of a column, as bytes, whatever was done about the letters.
+/// All values of a column, as bytes, of dead letters of any status.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn distinct(executor: impl PgExecutor<'_>, column: Column) -> sqlx::Result<Vec<Vec<u8>>> {
     let distinct = match column {
         Column::Group => GROUPS,
@@ -423,10 +424,10 @@ pub async fn distinct(executor: impl PgExecutor<'_>, column: Column) -> sqlx::Re
     sqlx::query_scalar(distinct).fetch_all(executor).await
 }
 
-/// The letters of a record, the oldest first: its name on the write side, its state, who dealt with it and why.
+/// The dead letters of a record, the oldest first: id, status, and who settled it and why.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn letters_of(
     executor: impl PgExecutor<'_>,
     group: &str,
@@ -436,18 +437,18 @@ pub async fn letters_of(
     letters.fetch_all(executor).await
 }
 
-/// Discards all dead letters of a generation.
+/// Discards all open dead letters of a generation.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn discard_all(connection: &mut PgConnection, group: &str, generation: i32) -> sqlx::Result<()> {
     sqlx::query(DISCARD_ALL).bind(group).bind(generation).execute(connection).await.map(|_| ())
 }
 
-/// Topic, key and version of the events of a generation that were given up, but for letters with one of some codes.
+/// Topic, key and version of the events of a generation that were given up, except letters with one of some codes.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn discarded_events(
     connection: &mut PgConnection,
     (group, generation): (&str, i32),
@@ -456,18 +457,19 @@ pub async fn discarded_events(
     sqlx::query_as(DISCARDED_EVENTS).bind(group).bind(generation).bind(but_for).fetch_all(connection).await
 }
 
-/// How many dead letters each group has by their code, and when the last was written.
+/// Open dead letters by group and code: their number, and when the last was written.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn counts(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<(String, String, i64, Nearest)>> {
     sqlx::query_as(COUNTS).fetch_all(executor).await
 }
 
-/// How many letters there are that retention removes. On the write side, `ledger`, a discarded letter answers for its record.
+/// The number and age of the dead letters that retention would remove. `ledger`: on the write side, where a discarded letter is
+/// needed to skip its record.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn prunable(
     executor: impl PgExecutor<'_>,
     before: DateTime<Utc>,
@@ -476,21 +478,21 @@ pub async fn prunable(
     sqlx::query_as(PRUNABLE).bind(before).bind(ledger).fetch_one(executor).await.map(Aged::of)
 }
 
-/// A letter that is gone: its group, where its record lay, and whether it was discarded.
+/// A removed dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gone {
     /// The group.
     pub group: String,
     /// The record.
     pub place: Place,
-    /// It answered for its record.
+    /// Whether it was discarded.
     pub discarded: bool,
 }
 
-/// Removes some of them, those first that were settled first.
+/// Removes a batch of them, those that were settled first.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn prune(
     connection: &mut PgConnection,
     before: DateTime<Utc>,

@@ -1,6 +1,6 @@
-//! Where a record lies.
+//! The place of a record in Kafka.
 
-/// Where a record lies in Kafka.
+/// The place of a record: topic, partition and offset.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     /// The topic.
@@ -11,7 +11,7 @@ pub struct Place {
     pub offset: i64,
 }
 
-/// Places (topic, partition, offset) as the three arrays of which a statement's `UNNEST` makes rows.
+/// Places (topic, partition, offset) as three arrays for `UNNEST`.
 pub(crate) fn columns<'p>(
     places: impl IntoIterator<Item = (&'p str, i32, i64)>,
 ) -> (Vec<&'p str>, Vec<i32>, Vec<i64>) {

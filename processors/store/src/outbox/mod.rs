@@ -1,5 +1,6 @@
-//! The table `outbox`: events, rejections and commands on their way to Kafka, and the event store. And `outbox_skipped`, its
-//! rows that the connector could not carry; and `outbox_pruned`, how many rows retention has removed.
+//! The table `outbox`: events, rejections and commands to be carried to Kafka; also the event store. And the tables
+//! `outbox_skipped`, the rows that the connector could not carry, and `outbox_pruned`, the number of rows that retention has
+//! removed.
 
 mod span;
 
@@ -21,17 +22,17 @@ macro_rules! bytes_max {
     };
 }
 
-/// Payloads that are read at a time, in bytes: the event with which they are more is the last.
+/// Bytes of payloads that are read at a time; the event that exceeds them is the last.
 pub const BYTES_MAX: usize = bytes_max!();
 
-/// What a row's topic has of its payload: nothing of one that was skipped.
+/// The payload that a row's topic has: none for a skipped row.
 macro_rules! carried {
     () => {
         "CASE WHEN id = ANY(ARRAY(SELECT id FROM outbox_skipped)) THEN NULL ELSE payload END"
     };
 }
 
-/// A query of all that a record is made of.
+/// A query of all columns of a record.
 macro_rules! select {
     ($rest:literal) => {
         concat!(
@@ -61,8 +62,8 @@ macro_rules! select_some {
     };
 }
 
-/// A number that identifies an event by context, version, id, stream and payload: the first eight bytes of a hash. Texts of
-/// Postgres have no zero, so that nothing of one part can pass for a piece of another.
+/// A number that identifies an event by context, version, id, stream and payload: the first eight bytes of a hash. The parts are
+/// separated by zero bytes, which Postgres's texts do not contain, so that they cannot run into each other.
 macro_rules! print {
     () => {
         concat!(
@@ -76,9 +77,10 @@ macro_rules! print {
     };
 }
 
-/// Rows that are no events, are old enough, and are needed no more: commands that are decided or whose letter is discarded, and
-/// rejections of commands that were decided long ago. Their own time is that of a producer's command. Each question is one for its
-/// row, by an index: of `EXISTS` the planner would make a hash of the whole ledger for each batch.
+/// Rows that are not events, are older than their retention and no longer needed: commands that are decided or whose dead letter
+/// is discarded, and rejections of commands that were decided longer ago. `occurred_at` is not used, since it is that of the
+/// producer's command. Each condition is a scalar subquery per row, which uses an index: for `EXISTS` the planner would hash the
+/// whole ledger for each batch.
 macro_rules! prunable {
     () => {
         "FROM outbox AS o
@@ -128,7 +130,7 @@ statements! {
          WHERE aggregatetype = $1 AND aggregateid = $2 AND version IS NOT NULL
            AND ($3::bigint IS NULL OR version <= $3) AND ($4::timestamptz IS NULL OR occurred_at <= $4)
          ORDER BY version";
-    /// The index of the streams is gone through in its order, a page at a time; what is new is found by its own.
+    /// Reads the index of the streams in its order, a page at a time; new rows are found by their own index.
     LAST_VERSIONS = "SELECT aggregatetype, aggregateid, max(version) FROM outbox
          WHERE aggregatetype = ANY($1) AND version IS NOT NULL AND (aggregatetype, aggregateid) > ($2, $3)
          GROUP BY 1, 2 ORDER BY 1, 2 LIMIT $4";
@@ -148,34 +150,34 @@ statements! {
     PRINTS_AT = concat!("SELECT wanted.number, outbox.id::text, ", print!(), "
          FROM UNNEST($1::text[], $2::text[], $3::bigint[]) WITH ORDINALITY AS wanted(context, stream, at, number)
          JOIN outbox ON aggregatetype = context AND aggregateid = stream AND version = at");
-    /// Kafka keeps rejections for a while only: those of the last day must be there.
+    /// Kafka keeps rejections for a limited time: those of the last day must exist.
     RECENT_REJECTIONS = "
     SELECT o.aggregatetype, o.aggregateid, o.id
     FROM command AS c
     JOIN outbox AS o ON o.aggregatetype = c.context AND o.aggregateid = c.stream AND o.version IS NULL
                     AND o.command_id = c.id AND ($1::timestamptz IS NULL OR o.written_at >= $1)
     WHERE c.status = 'rejected' AND c.decided_at > greatest(now() - interval '1 day', $1)";
-    /// Commands that sagas and effects have sent. The ledger answers for those that are decided.
+    /// Commands that sagas and effects have sent and that have no receipt.
     UNDECIDED_COMMANDS = "
     SELECT aggregatetype, aggregateid, id FROM outbox
     WHERE version IS NULL AND starts_with(topic, current_schema() || '.cmd.')
       AND ($1::timestamptz IS NULL OR written_at >= $1)
       AND NOT EXISTS (SELECT FROM command WHERE command.id = outbox.id::text AND source = '/' || current_schema())";
-    /// Of one that was written before there was such a time none is known.
+    /// `written_at` is unknown for rows that were written before the column existed.
     UNDECIDED = "
     SELECT count(*), min(coalesce(written_at, '-infinity')) FROM outbox
     WHERE version IS NULL AND starts_with(topic, current_schema() || '.cmd.')
       AND ($1::timestamptz IS NULL OR written_at >= $1)
       AND NOT EXISTS (SELECT FROM command WHERE command.id = outbox.id::text AND source = '/' || current_schema())";
     EVENTS_SINCE = "SELECT count(*) FROM outbox WHERE version IS NOT NULL AND written_at >= $1";
-    /// Streams whose events are not as many as their version says.
+    /// Streams whose number of events differs from their version.
     MISCOUNTED = "
     SELECT s.context, s.id, s.version, found.events FROM (
         SELECT context, id, version FROM stream WHERE (context, id) > ($1, $2) ORDER BY context, id LIMIT $3) AS s
     CROSS JOIN LATERAL (SELECT count(*) AS events FROM outbox
                         WHERE aggregatetype = s.context AND aggregateid = s.id AND version IS NOT NULL) AS found
     WHERE found.events <> s.version";
-    /// As Postgres believes.
+    /// An estimate of Postgres.
     ABOUT = "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'outbox'::regclass";
     COUNT = "SELECT count(*) FROM outbox";
     DECIDED_BY_TOPIC = "SELECT topic, sum(rows)::bigint FROM (
@@ -185,7 +187,7 @@ statements! {
              UNION ALL SELECT topic, rows FROM outbox_pruned
              WHERE $1 IS NULL AND NOT starts_with(topic, current_schema() || '.cmd.')
          ) AS written GROUP BY topic";
-    /// The first of them, as they lie on the disk, which is the order in which they were written.
+    /// The first rows in physical order, which is the order in which they were written.
     WRITTEN_AFTER = "SELECT topic, count(*), min(written_at) FROM (
              SELECT topic, written_at FROM outbox WHERE written_at > $1 LIMIT $2) AS first
          GROUP BY topic ORDER BY topic";
@@ -206,10 +208,10 @@ statements! {
          ON CONFLICT (topic) DO UPDATE SET rows = known.rows + excluded.rows";
 }
 
-/// How many rows of each topic were written after a time, and when the first of them; `most` rows are counted.
+/// The number of rows of each topic that were written after a time, and when the first was; at most `most` rows are counted.
 ///
 /// # Errors
-/// The database's, as of every function here.
+/// Database errors, as of every function here.
 pub async fn written_after(
     executor: impl PgExecutor<'_>,
     time: DateTime<Utc>,
@@ -218,11 +220,11 @@ pub async fn written_after(
     sqlx::query_as(WRITTEN_AFTER).bind(time).bind(most).fetch_all(executor).await
 }
 
-/// When the last of some rows was written: events by context, stream and version, others by id. `None` when none is there, or does
-/// not bear a time.
+/// When the last of some rows was written: events by context, stream and version, others by id. `None` when none exists or has a
+/// time.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn last_written(
     executor: impl PgExecutor<'_>,
     events: &[(String, String, i64)],
@@ -246,7 +248,7 @@ pub struct New<'r> {
     pub context: &'r str,
     /// The topic that Debezium carries it to.
     pub topic: String,
-    /// The stream, its key there.
+    /// The stream, which is the Kafka key.
     pub stream: &'r str,
     /// The full name of its type.
     pub record_type: &'r str,
@@ -260,14 +262,14 @@ pub struct New<'r> {
     pub correlation_id: Option<&'r str>,
     /// The trace that it belongs to.
     pub traceparent: Option<&'r str>,
-    /// When; `None` is the time of the transaction.
+    /// The time of the record; `None` is the time of the transaction.
     pub occurred_at: Option<DateTime<Utc>>,
 }
 
-/// Inserts in order: Debezium keeps the order of a transaction's rows.
+/// Inserts rows in order: Debezium keeps the order of rows within a transaction.
 ///
 /// # Errors
-/// The database's, as of every function here.
+/// Database errors, as of every function here.
 pub async fn insert(connection: &mut PgConnection, rows: &[New<'_>]) -> sqlx::Result<()> {
     if rows.is_empty() {
         return Ok(());
@@ -289,10 +291,10 @@ pub async fn insert(connection: &mut PgConnection, rows: &[New<'_>]) -> sqlx::Re
         .map(|_| ())
 }
 
-/// The SHA-256 of what was sent to a topic without version, by id.
+/// The SHA-256 of the records without version that were sent to a topic, by id.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn sent(
     connection: &mut PgConnection,
     ids: Vec<Uuid>,
@@ -304,7 +306,7 @@ pub async fn sent(
 /// The payloads of the events of streams, in order, each with its stream.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn payloads(
     connection: &mut PgConnection,
     context: &str,
@@ -313,10 +315,11 @@ pub async fn payloads(
     sqlx::query_as(PAYLOADS).bind(context).bind(streams).fetch_all(connection).await
 }
 
-/// The next events of a stream behind a version, up to another, no more than so many: version and payload, up to [`BYTES_MAX`].
+/// The next events of a stream after a version and up to another: version and payload, up to a number of events and
+/// [`BYTES_MAX`].
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn page(
     connection: &mut PgConnection,
     (context, stream): (&str, &str),
@@ -330,10 +333,10 @@ pub async fn page(
 /// Context, stream, version, type and payload.
 pub type Written = (String, String, Option<i64>, String, Vec<u8>);
 
-/// What this transaction has written about streams of a context for a command.
+/// The rows that this transaction has written in a context for a command.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn written_now(
     connection: &mut PgConnection,
     (context, streams): (Option<&str>, Vec<&str>),
@@ -342,18 +345,18 @@ pub async fn written_now(
     sqlx::query_as(WRITTEN_NOW).bind(context).bind(streams).bind(command).fetch_all(connection).await
 }
 
-/// A row as its topic has it.
+/// A row as a record of its topic.
 #[derive(Debug, Clone)]
 pub struct Row {
     /// Its id.
     pub id: String,
     /// The context.
     pub context: String,
-    /// The stream, its key.
+    /// The stream, which is the Kafka key.
     pub stream: String,
     /// The full name of its type.
     pub record_type: String,
-    /// Its framed bytes; none of one that was skipped.
+    /// Its framed bytes; `None` for a skipped row.
     pub payload: Option<Vec<u8>>,
     /// The topic.
     pub topic: String,
@@ -365,7 +368,7 @@ pub struct Row {
     pub correlation_id: Option<String>,
     /// What caused it.
     pub causation_id: Option<String>,
-    /// When.
+    /// The time of the record.
     pub occurred_at: DateTime<Utc>,
     /// The version of CloudEvents.
     pub specversion: String,
@@ -391,7 +394,7 @@ fn row(row: &PgRow) -> sqlx::Result<Row> {
 /// The next events of some streams, by context, stream and version, up to [`BYTES_MAX`].
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn events(executor: impl PgExecutor<'_>, spans: &[Span]) -> sqlx::Result<Vec<Row>> {
     let rows = sqlx::query(EVENTS)
         .bind(spans.iter().map(|span| span.context.as_str()).collect::<Vec<_>>())
@@ -406,7 +409,7 @@ pub async fn events(executor: impl PgExecutor<'_>, spans: &[Span]) -> sqlx::Resu
 /// The next events of some contexts after one (context, stream, version), in order, up to [`BYTES_MAX`].
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn after(
     executor: impl PgExecutor<'_>,
     contexts: &[&str],
@@ -420,7 +423,7 @@ pub async fn after(
 /// A rejection of a stream, or a command to it.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn unversioned(
     executor: impl PgExecutor<'_>,
     (context, stream): (&str, &str),
@@ -430,29 +433,29 @@ pub async fn unversioned(
     found.as_ref().map(row).transpose()
 }
 
-/// The row with this id. No index has the ids of events: it may take a while.
+/// The row with this id. It may take long, since events have no index on the id.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn one(executor: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Row>> {
     sqlx::query(ONE).bind(id).fetch_optional(executor).await?.as_ref().map(row).transpose()
 }
 
-/// Writes down that the topic of a row has a record without value in its place.
+/// Records that the topic of a row has a record without value in its place.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn skip(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
     sqlx::query(SKIP).bind(id).execute(connection).await.map(|_| ())
 }
 
-/// Id, type, payload, version, what caused it, and when.
+/// Id, type, payload, version, causation id, and time.
 pub type Event = (Uuid, String, Vec<u8>, i64, Option<String>, Nearest);
 
 /// The events of a stream, up to a version or a time.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn of_stream(
     executor: impl PgExecutor<'_>,
     (context, stream): (&str, &str),
@@ -463,10 +466,10 @@ pub async fn of_stream(
     events.fetch_all(executor).await
 }
 
-/// The next streams of some contexts behind one, each with its last version: all, or those that have events since a time.
+/// The next streams of some contexts after a given one, each with its last version: all, or those with events since a time.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn last_versions(
     executor: impl PgExecutor<'_>,
     contexts: &[&str],
@@ -481,10 +484,10 @@ pub async fn last_versions(
     }
 }
 
-/// The events of some contexts that were written since a time, of up to so many streams.
+/// The events of some contexts that were written since a time, of a limited number of streams.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn new(
     executor: impl PgExecutor<'_>,
     contexts: &[&str],
@@ -496,7 +499,7 @@ pub async fn new(
     Ok(rows.into_iter().map(span).collect())
 }
 
-/// The prints of the events of one of so many slices: of all, or of those written since a time.
+/// The fingerprints of the events of one slice: of all events, or of those written since a time.
 pub fn prints_of_slice(
     connection: &mut PgConnection,
     (number, of): (i64, i64),
@@ -505,7 +508,7 @@ pub fn prints_of_slice(
     sqlx::query_scalar(PRINTS_OF_SLICE).bind(of).bind(number).bind(since).fetch(connection)
 }
 
-/// Every event in the order of the streams, of all or of those written since a time: context, stream, version, print.
+/// Events in the order of the streams, all or those written since a time: context, stream, version, fingerprint.
 pub fn prints(
     connection: &mut PgConnection,
     since: Option<DateTime<Utc>>,
@@ -513,11 +516,10 @@ pub fn prints(
     sqlx::query_as(PRINTS).bind(since).fetch(connection)
 }
 
-/// What there is at some versions of streams (context, stream, version): the place in the question, counted from 1, id and
-/// print.
+/// The events at some versions of streams (context, stream, version): position in the input, from 1, id and fingerprint.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn prints_at(
     connection: &mut PgConnection,
     wanted: &[(&str, String, i64)],
@@ -533,7 +535,7 @@ pub async fn prints_at(
 /// Context, stream and id of a rejection or a command.
 pub type Unversioned = (String, String, Uuid);
 
-/// The rejections of the last day, or of those the ones written since a time.
+/// The rejections of the last day, or only those written since a time.
 pub fn recent_rejections(
     connection: &mut PgConnection,
     since: Option<DateTime<Utc>>,
@@ -541,7 +543,7 @@ pub fn recent_rejections(
     sqlx::query_as(RECENT_REJECTIONS).bind(since).fetch(connection)
 }
 
-/// The commands that were sent, at a time or later, and are not decided.
+/// The commands that were sent since a time and are not decided.
 pub fn undecided_commands(
     connection: &mut PgConnection,
     since: Option<DateTime<Utc>>,
@@ -549,10 +551,10 @@ pub fn undecided_commands(
     sqlx::query_as(UNDECIDED_COMMANDS).bind(since).fetch(connection)
 }
 
-/// How many commands that were sent, at a time or later, are not decided, and when the first of them was written.
+/// The number of commands that were sent since a time and are not decided, and when the first of them was written.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn undecided(
     executor: impl PgExecutor<'_>,
     since: Option<DateTime<Utc>>,
@@ -562,19 +564,19 @@ pub async fn undecided(
     Ok((count, oldest.map(|Nearest(time)| time)))
 }
 
-/// How many events were written since a time.
+/// The number of events that were written since a time.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn events_since(executor: impl PgExecutor<'_>, since: DateTime<Utc>) -> sqlx::Result<i64> {
     sqlx::query_scalar(EVENTS_SINCE).bind(since).fetch_one(executor).await
 }
 
-/// Those of the next `most` streams behind one whose events are not as many as their version says: context, stream, version, number of
-/// events.
+/// Those of the next `most` streams after a given one whose number of events differs from their version: context, stream,
+/// version, number of events.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn miscounted(
     executor: impl PgExecutor<'_>,
     (context, stream): &(String, String),
@@ -583,26 +585,26 @@ pub async fn miscounted(
     sqlx::query_as(MISCOUNTED).bind(context).bind(stream).bind(most).fetch_all(executor).await
 }
 
-/// About how many rows there are.
+/// An estimate of the number of rows.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn about(executor: impl PgExecutor<'_>) -> sqlx::Result<i64> {
     sqlx::query_scalar(ABOUT).fetch_one(executor).await
 }
 
-/// How many rows there are.
+/// The number of rows.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn count(connection: &mut PgConnection) -> sqlx::Result<i64> {
     sqlx::query_scalar(COUNT).fetch_one(connection).await
 }
 
-/// How many events and rejections each topic has: all, or those written since the first of two times and before the second.
+/// The number of events and rejections of each topic: all, or those written since the first of two times and before the second.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn decided_by_topic(
     executor: impl PgExecutor<'_>,
     [since, before]: [Option<DateTime<Utc>>; 2],
@@ -610,19 +612,19 @@ pub async fn decided_by_topic(
     sqlx::query_as(DECIDED_BY_TOPIC).bind(since).bind(before).fetch_all(executor).await
 }
 
-/// How many rows there are that retention removes.
+/// The number and age of the rows that retention would remove.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn prunable(executor: impl PgExecutor<'_>, before: DateTime<Utc>) -> sqlx::Result<Aged> {
     sqlx::query_as(PRUNABLE).bind(before).fetch_one(executor).await.map(Aged::of)
 }
 
-/// Whether there are rejections among them, of which only Debezium knows whether they are in Kafka: a command is decided once it
-/// was read there.
+/// Whether rejections are among them: only Debezium's position shows whether those are in Kafka, while a decided command has been
+/// read from there.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn has_prunable_rejections(
     executor: impl PgExecutor<'_>,
     before: DateTime<Utc>,
@@ -630,11 +632,11 @@ pub async fn has_prunable_rejections(
     sqlx::query_scalar(HAS_PRUNABLE_REJECTIONS).bind(before).fetch_one(executor).await
 }
 
-/// Removes some of them, the oldest first; how many, and how far it came. Where there are rejections, Debezium must have confirmed
-/// all that was committed before [`before`](Batch::before).
+/// Removes a batch of them, the oldest first; returns how many, and the time that it has reached. If rejections are among them,
+/// Debezium must have confirmed everything that was committed before [`before`](Batch::before).
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn prune(
     connection: &mut PgConnection,
     Batch { before, from, most }: Batch,
