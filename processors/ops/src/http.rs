@@ -1,4 +1,4 @@
-//! The services that are spoken to over HTTP: schema registry, Connect, Elasticsearch.
+//! Clients of the HTTP services: schema registry, Connect, Elasticsearch.
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -10,13 +10,13 @@ use crate::address::Address;
 use crate::config;
 use crate::failure::{Failure, Service};
 
-/// All that is asked for may be asked twice: a service that hangs for once (a JVM on a busy machine) is asked again.
+/// Attempts at a request that has no answer in time, such as from a JVM that pauses. All requests are idempotent.
 const TRIES: usize = 3;
 const TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often a busy service is asked again.
+/// The delay between requests to a busy service.
 const ASKED_EVERY: Duration = Duration::from_millis(250);
-/// Reasons that services give are cut to this many characters.
+/// Characters of a service's reason that are kept, at most.
 const REASON_MAX: usize = 600;
 
 /// One service.
@@ -36,7 +36,7 @@ pub struct Answer {
     pub body: Value,
 }
 
-/// A client for anything. All share one, since loading the certificates that TLS trusts takes longer than most requests.
+/// The HTTP client. It is shared, since loading the trusted certificates takes longer than most requests.
 ///
 /// # Errors
 /// When TLS cannot be set up.
@@ -76,8 +76,8 @@ impl Http {
         Ok(Self { service, address: address.clone(), client: client()? })
     }
 
-    /// Sends a request to a path below the service's address; each segment is escaped. When there is no answer in time it
-    /// is sent again: what it asks for must be the same when asked for twice.
+    /// Sends a request to a path below the service's address; each segment is escaped. Without an answer in time it is sent
+    /// again, so it must be idempotent.
     ///
     /// # Errors
     /// [`Failure::Unreachable`] when there is no answer, or one that says that the service cannot answer now.
@@ -128,7 +128,7 @@ impl Http {
         Ok((response.status(), response.text().await?))
     }
 
-    /// Asks for the same again while the answer is one of `busy`, for as long as `within`.
+    /// Repeats a request while the answer is one of `busy`, for at most `within`.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -204,7 +204,7 @@ impl Http {
     }
 
     fn unreachable(&self, error: reqwest::Error) -> Failure {
-        // The innermost cause says most ("Connection refused"); the URL may hold a password.
+        // The innermost cause is the most specific ("Connection refused"); the URL may contain a password.
         let error = error.without_url();
         let mut cause: &dyn std::error::Error = &error;
         while let Some(inner) = cause.source() {
@@ -219,7 +219,7 @@ impl Http {
     }
 }
 
-/// The reason in a service's answer: each has its own place for it.
+/// The reason in a service's answer; each service has its own format.
 pub fn reason(body: &Value) -> String {
     let places = ["/message", "/error/reason", "/error/root_cause/0/reason", "/error"];
     let given = places.iter().find_map(|place| body.pointer(place)).and_then(Value::as_str);

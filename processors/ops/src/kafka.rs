@@ -20,7 +20,7 @@ use crate::failure::{Failure, Service};
 
 /// How long a request may take.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
-/// A group id is asked for and never used: nothing is subscribed or committed.
+/// librdkafka requires a group id; it is not used, since nothing is subscribed or committed.
 const NO_GROUP: &str = "millrace-operator";
 
 /// How to reach Kafka.
@@ -52,17 +52,17 @@ pub fn groupless_config(config: &Kafka) -> ClientConfig {
     consumer_config(config, NO_GROUP)
 }
 
-/// An administrator's connection.
+/// An admin client.
 pub fn admin(config: &Kafka) -> Result<AdminClient<DefaultClientContext>, Failure> {
     client_config(config).create().map_err(|error| failure(config, &error))
 }
 
-/// How long administrators wait.
+/// The timeouts of admin requests.
 pub fn admin_options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(TIMEOUT)).operation_timeout(Some(TIMEOUT))
 }
 
-/// What an error of Kafka's client means.
+/// Converts an error of Kafka's client.
 pub fn failure(config: &Kafka, error: &KafkaError) -> Failure {
     if let KafkaError::ClientConfig(_, reason, name, _) = error {
         let refused = Failure::usage(format!("kafka.properties: `{name}` is refused: {reason}"));
@@ -82,7 +82,7 @@ pub struct Position {
     pub offset: i64,
 }
 
-/// Where a group's committed offset stands.
+/// A committed offset of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Committed {
     /// The topic.
@@ -91,18 +91,18 @@ pub struct Committed {
     pub partition: i32,
     /// The next offset.
     pub offset: i64,
-    /// What its author wrote beside it.
+    /// The metadata that was committed with it.
     pub metadata: String,
 }
 
-/// What Kafka keeps of a group, asked for without joining it. It blocks.
+/// Reads a group's committed offsets without joining it. Blocks.
 pub struct Commits<'c> {
     consumer: BaseConsumer,
     config: &'c Kafka,
 }
 
 impl<'c> Commits<'c> {
-    /// Of a group; connects when first used.
+    /// For a group; connects when first used.
     ///
     /// # Errors
     /// [`Failure::Usage`] when a property is refused.
@@ -111,7 +111,7 @@ impl<'c> Commits<'c> {
         Ok(Self { consumer, config })
     }
 
-    /// The committed offsets of these partitions; those that have none are left out.
+    /// The committed offsets of these partitions; partitions without one are left out.
     ///
     /// # Errors
     /// [`Failure::Unreachable`].
@@ -132,7 +132,7 @@ impl<'c> Commits<'c> {
         Ok(committed.collect())
     }
 
-    /// The partitions of those of these topics that are there.
+    /// The partitions of those of these topics that exist.
     ///
     /// # Errors
     /// [`Failure::Unreachable`].
@@ -145,7 +145,7 @@ impl<'c> Commits<'c> {
             .collect())
     }
 
-    /// The first offset that is there.
+    /// The first existing offset.
     ///
     /// # Errors
     /// [`Failure::Unreachable`].
@@ -155,7 +155,7 @@ impl<'c> Commits<'c> {
     }
 }
 
-/// How long topics keep their records, in seconds; those that keep them for ever, or do not answer, are left out.
+/// The retention of topics in seconds; topics that keep records for ever, or whose configuration cannot be read, are left out.
 ///
 /// # Errors
 /// [`Failure::Unreachable`].
@@ -174,7 +174,7 @@ pub async fn retentions(config: &Kafka, topics: &[String]) -> Result<BTreeMap<St
     Ok(answers.filter_map(|(topic, answer)| Some((topic.clone(), kept(answer)?))).collect())
 }
 
-/// Where partitions end, what open transactions have written included. It blocks.
+/// The end offsets of partitions, records of open transactions included. Blocks.
 ///
 /// # Errors
 /// [`Failure::Unreachable`].
@@ -191,11 +191,11 @@ pub type Partition = (String, i32);
 /// An offset of each partition.
 pub type Offsets = BTreeMap<Partition, i64>;
 
-/// The first or the end offsets of partitions, asked for at once.
+/// The first or the end offsets of partitions, in one request.
 fn offsets(consumer: &BaseConsumer, partitions: &[Partition], which: Offset) -> KafkaResult<Offsets> {
     let mut list = TopicPartitionList::new();
     for (topic, partition) in partitions {
-        // In place of a time it asks for the beginning or the end: ListOffsets of Kafka's protocol.
+        // In ListOffsets of Kafka's protocol, special timestamps mean the beginning and the end.
         list.add_partition_offset(topic, *partition, which)?;
     }
     let found = consumer.offsets_for_times(list, TIMEOUT)?;
@@ -206,27 +206,27 @@ fn offsets(consumer: &BaseConsumer, partitions: &[Partition], which: Offset) -> 
     Ok(found.elements().iter().filter_map(offset).collect())
 }
 
-/// What a [`Reader`] meets in a partition.
+/// What a [`Reader`] finds in a partition.
 pub enum Seen<'s, 'm> {
     /// A record.
     Record(&'s BorrowedMessage<'m>),
-    /// Records of a partition that cannot be fetched, and why: those behind them come next.
+    /// Offsets that cannot be fetched, and why; the reader continues after them.
     Unfetchable(i32, Range<i64>, RDKafkaErrorCode),
-    /// There is no further record in this partition now: what lies before its end are markers of transactions, records of
-    /// aborted ones, and gaps that compaction left.
+    /// No further record exists in this partition now: up to its end there are only transaction markers, records of aborted
+    /// transactions, and gaps of compaction.
     End(i32),
 }
 
-/// Partitions whose last records are read.
+/// Partitions that are read up to their ends.
 struct Sought {
-    /// The last offset of each that is left.
+    /// The last offset of each remaining partition.
     last: BTreeMap<Partition, i64>,
-    /// How many of each number have an end to come: the client does not say of which topic.
+    /// By partition number, how many remaining partitions have it: the client's end-of-partition event does not name the topic.
     ends: BTreeMap<i32, usize>,
 }
 
 impl Sought {
-    /// Those that hold anything.
+    /// The partitions that are not empty.
     fn of(ends: &BTreeMap<Partition, (i64, i64)>) -> Self {
         let filled = ends.iter().filter(|(_, (first, end))| first < end);
         let last: BTreeMap<Partition, i64> = filled.map(|(at, (_, end))| (at.clone(), end - 1)).collect();
@@ -235,7 +235,7 @@ impl Sought {
         Self { last, ends }
     }
 
-    /// Where to read from: the very last may be the marker of a transaction.
+    /// The offsets to start at: some offsets before the end, since the last one may be a transaction marker.
     fn list(&self, ends: &BTreeMap<Partition, (i64, i64)>) -> KafkaResult<TopicPartitionList> {
         let mut list = TopicPartitionList::new();
         for (at, last) in &self.last {
@@ -258,7 +258,7 @@ impl Sought {
     }
 }
 
-/// Reads without belonging to a group: metadata, ends of partitions, single records. It blocks; call it from
+/// Reads without joining a group: metadata, ends of partitions, single records. Blocks; call it in
 /// [`tokio::task::block_in_place`].
 pub struct Reader<'c> {
     consumer: BaseConsumer,
@@ -273,7 +273,7 @@ impl<'c> Reader<'c> {
     pub fn new(config: &'c Kafka) -> Result<Self, Failure> {
         let mut client = groupless_config(config);
         client.set("auto.offset.reset", "earliest").set("fetch.queue.backoff.ms", "10");
-        // An end shows only once the broker has answered that there is nothing more.
+        // The end is only reported after the broker has answered a fetch without records.
         client.set("enable.partition.eof", "true").set("fetch.wait.max.ms", "20");
         let consumer = client.create().map_err(|error| failure(config, &error))?;
         Ok(Self { consumer, config })
@@ -290,7 +290,7 @@ impl<'c> Reader<'c> {
         Ok(metadata.topics().iter().map(|t| (t.name().to_owned(), count(t.partitions().len()))).collect())
     }
 
-    /// How many members a group has.
+    /// The number of members of a group.
     ///
     /// # Errors
     /// [`Failure::Unreachable`].
@@ -311,8 +311,8 @@ impl<'c> Reader<'c> {
         Ok(release::later_member(&list))
     }
 
-    /// Of each of these partitions the first offset and the last stable one: nothing from there on can be read now. Those that do not
-    /// answer are left out.
+    /// The first offset and the last stable offset of each of these partitions; nothing from the latter on can be read now.
+    /// Partitions without an answer are left out.
     ///
     /// # Errors
     /// [`Failure::Unreachable`].
@@ -327,7 +327,8 @@ impl<'c> Reader<'c> {
         Ok(both.collect())
     }
 
-    /// Shows the last records of partitions, partitions mixed: of each a few, the last one last. False when not all were there in time.
+    /// Passes the last few records of each partition to the visitor, partitions mixed, each in order. False when not all were
+    /// read in time.
     ///
     /// # Errors
     /// [`Failure::Unreachable`].
@@ -359,7 +360,7 @@ impl<'c> Reader<'c> {
         Ok(sought.last.is_empty() && ends.len() == partitions.len())
     }
 
-    /// The first offset of a partition and its last stable one: nothing from there on can be read now.
+    /// The first offset of a partition and its last stable offset; nothing from the latter on can be read now.
     ///
     /// # Errors
     /// [`Failure::Unreachable`].
@@ -368,8 +369,8 @@ impl<'c> Reader<'c> {
         ends.map_err(|error| failure(self.config, &error))
     }
 
-    /// Shows what a topic holds from these offsets of its partitions on, partitions mixed, until the visitor has had enough
-    /// or time is up. What cannot be fetched is logged and passed over.
+    /// Passes the records of a topic from these offsets on to the visitor, partitions mixed, until it stops or time is up.
+    /// Unfetchable records are logged and skipped.
     ///
     /// # Errors
     /// [`Failure::Unreachable`].
@@ -404,7 +405,7 @@ impl<'c> Reader<'c> {
         self.consumer.unassign().map_err(fail)
     }
 
-    /// Finds what cannot be fetched where the client stands, which it does not say; goes on behind it.
+    /// Finds the unfetchable records at the client's positions, which the client does not report, and seeks beyond them.
     fn go_on_behind(
         &self,
         topic: &str,
@@ -423,7 +424,7 @@ impl<'c> Reader<'c> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// The next offset of each partition of a topic that is read, given where the client was set to.
+    /// The next offset of each partition of a topic, given the offsets of the last seeks.
     fn nexts(&self, topic: &str, sought: &BTreeMap<i32, i64>) -> KafkaResult<Vec<(String, i32, i64)>> {
         let positions = self.consumer.position()?;
         let next = |(partition, sought): (&i32, &i64)| {

@@ -1,4 +1,4 @@
-//! Topics and how far the groups are behind them.
+//! Topics, and the lag of groups.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -18,15 +18,15 @@ use crate::layout::{self, Group, Side};
 use crate::moment;
 use crate::providers::Providers;
 
-/// Looking at the oldest waiting records takes no longer for an operator.
+/// The timeout for reading the oldest waiting records for an operator.
 pub(super) const LOOK_TIME_MAX: Duration = Duration::from_secs(4);
 
-/// What Kafka knows, next to the groups' offsets.
+/// The state of topics, and the lag of groups.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Kafka {
     /// Every topic of the instance.
     pub topics: Vec<Topic>,
-    /// How far each group is behind in each topic.
+    /// The lag of each group in each topic.
     pub lags: Vec<Lag>,
 }
 
@@ -35,37 +35,37 @@ pub struct Kafka {
 pub struct Topic {
     /// Its name.
     pub name: String,
-    /// 0 when it is not there.
+    /// The number of partitions; 0 when the topic does not exist.
     pub partitions: i32,
-    /// Records that it holds.
+    /// The number of its records.
     pub records: i64,
-    /// Records that were ever written to it, those that were deleted since and markers of transactions included.
+    /// The number of offsets that were ever written, deleted records and transaction markers included.
     #[serde(skip)]
     pub written: i64,
 }
 
-/// How far a group is behind a topic.
+/// The lag of a group in a topic.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Lag {
     /// The consumer group.
     pub group: String,
     /// The topic.
     pub topic: String,
-    /// Records that can be read and are not applied; markers of transactions between them count too.
+    /// Readable offsets that are not applied, transaction markers included.
     pub records: i64,
     /// Age of the oldest of them; `None` when it could not be read in time.
     pub seconds: Option<f64>,
-    /// Records that cannot be read yet, since a producer's transaction is still open.
+    /// Records behind an open transaction, which cannot be read yet.
     pub withheld: i64,
-    /// Applied records whose rows may not be in Elasticsearch yet.
+    /// Applied records whose documents are not acknowledged.
     pub unpublished: Option<i64>,
-    /// Partitions that no worker ever claimed.
+    /// Partitions that were never claimed.
     pub unclaimed: i32,
-    /// Partitions whose next records were deleted before they were read: they stand until the group is reset.
+    /// Partitions whose next records were deleted before they were read: they make no progress until the group is reset.
     pub deleted: Vec<Deleted>,
-    /// Partitions that stand at a record that cannot be fetched, until it is a dead letter.
+    /// Partitions whose next record cannot be fetched and is not a dead letter yet.
     pub unfetchable: Vec<Stuck>,
-    /// How long the topic keeps its records, in seconds; `None` for ever, or unknown.
+    /// The retention of the topic in seconds; `None` for ever, or unknown.
     pub kept_seconds: Option<f64>,
 }
 
@@ -76,23 +76,23 @@ pub struct Deleted {
     pub partition: i32,
     /// The first of them.
     pub from: i64,
-    /// The first that is there.
+    /// The first existing offset.
     pub to: i64,
 }
 
-/// A record that cannot be fetched, where a group stands.
+/// An unfetchable record that is a group's next one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Stuck {
     /// The partition's number.
     pub partition: i32,
     /// The offset.
     pub offset: i64,
-    /// As Kafka's client says.
+    /// The client's error.
     pub why: String,
 }
 
 impl Lag {
-    /// Where it stands at what cannot be fetched, for people.
+    /// A text for people about unfetchable records.
     pub fn stuck(&self) -> Option<String> {
         let stuck = |Stuck { partition, offset, why }: &Stuck| {
             format!("stands at offset {offset} of partition {partition}, which cannot be fetched: {why}")
@@ -101,7 +101,7 @@ impl Lag {
         (!stuck.is_empty()).then_some(stuck)
     }
 
-    /// What was lost to retention, for people.
+    /// A text for people about records that were lost to retention.
     pub fn lost(&self) -> Option<String> {
         let range = |Deleted { partition, from, to }: &Deleted| {
             format!("{from} to {} of partition {partition}", to - 1)
@@ -111,7 +111,7 @@ impl Lag {
             .then(|| format!("LOST TO RETENTION: the offsets {ranges} were deleted before they were read"))
     }
 
-    /// A warning before records are lost: the oldest has waited for half of the time that its topic keeps it.
+    /// A warning before records are lost: the oldest has waited for half of the topic's retention.
     pub fn expiring(&self) -> Option<String> {
         let (waited, kept) = (self.seconds?, self.kept_seconds?);
         let shown = |seconds| moment::shown(Duration::from_secs_f64(seconds));
@@ -121,7 +121,7 @@ impl Lag {
 }
 
 impl Kafka {
-    /// With how long topics keep their records.
+    /// Adds the retention of topics.
     pub fn keeping(mut self, kept: &BTreeMap<String, f64>) -> Self {
         for lag in &mut self.lags {
             lag.kept_seconds = kept.get(&lag.topic).copied();
@@ -129,7 +129,7 @@ impl Kafka {
         self
     }
 
-    /// An alarm for each group whose records were deleted before it read them, and the way on.
+    /// A text for each group whose records were deleted before it read them, with what to do.
     pub fn deleted(&self) -> Vec<String> {
         let lost = self.lags.iter().filter_map(|lag| Some((lag, lag.lost()?)));
         let alarms = lost.map(|(Lag { group, topic, .. }, lost)| {
@@ -142,22 +142,22 @@ impl Kafka {
     }
 }
 
-/// How long topics keep their records, in seconds, those that do not keep them for ever.
+/// The retention of topics in seconds; without topics that keep records for ever.
 pub(crate) async fn retentions(config: &Config) -> BTreeMap<String, f64> {
     let topics = layout::topics(config).into_iter().filter(|topic| !topic.forever && !topic.single);
     let topics: Vec<String> = topics.map(|topic| topic.name).collect();
-    // A warning that cannot be given is no failure: a component that does not answer is named by what asks it.
+    // An error is ignored here: other queries report a component that does not answer.
     kafka::retentions(&config.kafka, &topics).await.unwrap_or_default()
 }
 
-/// Where a partition begins and ends.
+/// The offsets of a partition.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Ends {
     /// Its first offset.
     low: i64,
-    /// Nothing from here on can be read now.
+    /// Its last stable offset.
     stable: i64,
-    /// Records from `stable` on, which a transaction withholds.
+    /// Records from `stable` on, behind an open transaction.
     withheld: i64,
 }
 
@@ -166,17 +166,18 @@ type Partitions = BTreeMap<Partition, Ends>;
 /// The first record that a group has not applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Oldest {
-    /// Its offset, and when it was written in milliseconds since 1970.
+    /// Its offset, and its timestamp in milliseconds since 1970.
     At(i64, Option<i64>),
-    /// Its offset; neither it nor when it was written can be read.
+    /// Its offset; the record cannot be fetched.
     Unfetchable(i64, RDKafkaErrorCode),
-    /// There is none, whatever the offsets say.
+    /// There is no record, despite the offsets.
     Nothing,
 }
 
 type Found = BTreeMap<Position, Oldest>;
 
-/// Asks Kafka. Groups whose database does not answer are left out. To look at the oldest waiting records takes `look` at the most.
+/// Queries Kafka. Groups whose database does not answer are left out. `look` is the timeout for reading the oldest waiting
+/// records.
 pub(crate) fn measure(
     config: &Config,
     (write, read): (&Result<Facts, Failure>, &Result<Facts, Failure>),
@@ -205,7 +206,7 @@ fn partitions(config: &Config, reader: &Reader<'_>) -> Result<(Vec<Topic>, Parti
     let (mut topics, mut ends) = (Vec::new(), Partitions::new());
     let wanted = layout::topics(config);
     let shared = wanted.iter().filter(|topic| !topic.single).flat_map(|topic| places_of(topic, &there));
-    // Before the stable ends: what is written meanwhile is withheld by nothing.
+    // Read before the stable ends, so that records that are written meanwhile do not count as behind a transaction.
     let written = kafka::written_ends(&config.kafka, &shared.collect::<Vec<_>>())?;
     let all: Vec<Partition> = wanted.iter().flat_map(|topic| places_of(topic, &there)).collect();
     let found = reader.ends_of(&all)?;
@@ -215,7 +216,7 @@ fn partitions(config: &Config, reader: &Reader<'_>) -> Result<(Vec<Topic>, Parti
         for place in &places {
             let (low, stable) = match found.get(place) {
                 Some(ends) => *ends,
-                // A partition that has no leader, for one: the question says why.
+                // Such as a partition without leader: a separate request shows the error.
                 None => reader.ends(&place.0, place.1)?,
             };
             let withheld = written.get(place).map_or(0, |written| (written - stable).max(0));
@@ -234,7 +235,7 @@ fn places_of(topic: &layout::Topic, there: &BTreeMap<String, i32>) -> Vec<Partit
     (0..count).map(|partition| (topic.name.clone(), partition)).collect()
 }
 
-/// Where a group stands in a partition.
+/// The offsets of a group in a partition.
 struct At<'a> {
     /// Its next record.
     next: Position,
@@ -247,13 +248,13 @@ impl At<'_> {
         self.next.offset < self.ends.stable
     }
 
-    /// What was deleted before it was read. Of copies for retries that is nothing: their records are copied again.
+    /// Records that were deleted before they were read; none for retry topics, whose records are copied again.
     fn deleted(&self) -> Option<Deleted> {
         let (from, to) = (self.stand?.applied, self.ends.low);
         (from < to).then_some(Deleted { partition: self.next.partition, from, to })
     }
 
-    /// Its next record, when that cannot be fetched.
+    /// Its next record, if that cannot be fetched.
     fn unfetchable(&self, found: &Found) -> Option<Stuck> {
         match found.get(&self.next).filter(|_| self.waits())? {
             Oldest::Unfetchable(offset, code) => {
@@ -263,7 +264,7 @@ impl At<'_> {
         }
     }
 
-    /// Records that it has not applied, and when the oldest of them was written, as far as that is known.
+    /// The number of records that it has not applied, and the timestamp of the oldest, if known.
     fn left(&self, found: &Found) -> (i64, Option<Option<i64>>) {
         match found.get(&self.next) {
             _ if !self.waits() => (0, None),
@@ -276,7 +277,7 @@ impl At<'_> {
     }
 }
 
-/// Each partition of a topic with where the group stands.
+/// Each partition of a topic with the group's offsets.
 fn places<'a>(
     group: &'a Group,
     topic: &'a str,
@@ -287,13 +288,13 @@ fn places<'a>(
         let stand = stands
             .iter()
             .find(|stand| stand.group == group.id && stand.topic == topic && stand.partition == *partition);
-        // What was deleted cannot be read.
+        // Deleted records cannot be read.
         let offset = stand.map_or(ends.low, |stand| stand.applied.max(ends.low));
         At { next: Position { topic: topic.to_owned(), partition: *partition, offset }, ends: *ends, stand }
     })
 }
 
-/// Where records seem to wait.
+/// The positions at which records seem to wait.
 fn waiting(group: &Group, stands: &[Stand], ends: &Partitions) -> Vec<Position> {
     let of_topic = |topic: &String| {
         let places = places(group, topic, stands, ends);
@@ -335,14 +336,14 @@ fn seconds_since(millis: i64) -> f64 {
     Utc::now().timestamp_millis().saturating_sub(millis).max(0) as f64 / 1_000.0
 }
 
-/// The first record from each of these positions on, as far as there is time to look.
+/// The first record from each of these positions on, within the timeout.
 fn oldest(reader: &Reader<'_>, mut left: BTreeSet<Position>, look: Duration) -> Result<Found, Failure> {
     let until = Instant::now() + look;
     let mut found = Found::new();
     while let Some(Position { topic, .. }) = left.first().cloned()
         && Instant::now() < until
     {
-        // One position of each partition at a time: groups stand at different ones.
+        // One position of each partition per round, since groups have different offsets.
         let mut round: BTreeMap<i32, i64> = BTreeMap::new();
         for position in left.iter().filter(|position| position.topic == topic) {
             round.entry(position.partition).or_insert(position.offset);

@@ -1,4 +1,4 @@
-//! Looking at everything in turn: topics, rows, documents; and repairing what may be repaired.
+//! Compares topics, rows and documents in turn, and repairs.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,16 +37,16 @@ use crate::replay::session;
 use crate::replay::shapes;
 use crate::roles::{Roles, producer};
 
-/// How often it is tried to be the only one that looks at a view.
+/// The delay between attempts to take the lock of a view.
 const TRY_EVERY: Duration = Duration::from_millis(250);
 
-/// How much is looked at.
+/// The depth of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
-    /// All of it.
+    /// Everything.
     Whole,
-    /// What is new since the last look, and a part of the rest in turn; all of what was not looked at as a whole for so long, and of what
-    /// was found wrong by the last look.
+    /// What is new since the last comparison, and a part of the rest in turn. Everything of a part that was not compared as a
+    /// whole for this long, or that had findings the last time.
     New(Duration),
 }
 
@@ -58,7 +58,7 @@ pub struct Auditor<'a> {
     elastic: Http,
     roles: Roles,
     patience: Duration,
-    /// Events folded in a second at most.
+    /// Events per second that are folded, at most.
     per_second: Option<u32>,
     listener: Option<&'a dyn Listener>,
     depth: Depth,
@@ -85,22 +85,22 @@ impl<'a> Auditor<'a> {
         })
     }
 
-    /// Folds so many events a second at most.
+    /// Limits the folded events per second.
     pub fn in_the_background(self, per_second: u32) -> Self {
         Self { per_second: Some(per_second), ..self }
     }
 
-    /// Looks at so much.
+    /// Sets the depth.
     pub fn at_depth(self, depth: Depth) -> Self {
         Self { depth, ..self }
     }
 
-    /// Reports how far it is.
+    /// Reports its progress.
     pub fn with_listener(self, listener: &'a dyn Listener) -> Self {
         Self { listener: Some(listener), ..self }
     }
 
-    /// What was looked at as a whole since then is not looked at so again; `None`: everything is.
+    /// Parts that were compared as a whole since this time are compared incrementally; `None`: everything is compared as a whole.
     fn whole_since(&self) -> Option<DateTime<Utc>> {
         match self.depth {
             Depth::Whole => None,
@@ -114,7 +114,7 @@ impl<'a> Auditor<'a> {
         self.per_second.map_or_else(Pace::unbounded, Pace::of)
     }
 
-    /// What folds a view again.
+    /// The refold of a view.
     fn refold(&self, role: Arc<dyn Role>, serving: i32) -> Refold<'_> {
         let refold = Refold::new(self.config, [&self.write, &self.read], role, serving).at(self.pace());
         match self.listener {
@@ -123,11 +123,11 @@ impl<'a> Auditor<'a> {
         }
     }
 
-    /// Looks at everything in scope, and repairs for an operator. One process at a time looks at a view, and at everything. Not beside
-    /// a later release: what that has written would be judged, and repaired, by a fold that does not know it.
+    /// Compares everything in scope, and repairs for an operator. One process at a time compares a view, or everything. Refused
+    /// while a later release is deployed: this build's fold would judge, and repair, what that has written.
     ///
     /// # Errors
-    /// [`Failure::Busy`] when another does so for longer than Debezium may be behind; [`Failure`].
+    /// [`Failure::Busy`] when another process does so for longer than `patience`; [`Failure`].
     pub async fn look(
         &self,
         scope: &Scope,
@@ -228,7 +228,7 @@ impl<'a> Auditor<'a> {
         }
     }
 
-    /// Folds all of a view anew and compares; how much is wrong that was not repaired.
+    /// Folds all of a view again and compares; returns the number of findings that were not repaired.
     async fn whole_view(
         &self,
         view: &mut View<'_>,
@@ -252,7 +252,7 @@ impl<'a> Auditor<'a> {
         Ok(report.left().saturating_sub(before))
     }
 
-    /// Compares what has changed of a view since a mark, and a part of the rest.
+    /// Compares the rows of a view that have changed since a mark, and a part of the rest.
     async fn new_of_view(
         &self,
         view: &mut View<'_>,
@@ -265,7 +265,7 @@ impl<'a> Auditor<'a> {
         let fail = |error| self.read.failure(error);
         let (before, since) = (report.left(), mark.since);
         let databases = [&self.write, &self.read];
-        // Once the view has what was written before `now`, the next look need not look for it.
+        // Once the view has everything that was written before `now`, the next comparison need not check it.
         self.unfolded(model, looked, Some(since), report).await?;
         let rows = copy::check(databases, model, refold, connection, (looked, audited, &mut mark)).await?;
         let operations = self.operations(model, looked, mark.operation).await?;
@@ -274,19 +274,19 @@ impl<'a> Auditor<'a> {
         let rows_are_right = rows.findings.is_empty();
         report.add(model.name, rows, documents);
         match now {
-            // All of it is judged by a look at the whole view.
+            // The whole view is compared the next time.
             _ if !rows_are_right => verified::forget(&mut *connection, model.name).await.map_err(fail),
             Some(now) if report.left() == before => {
                 audited.forget_touched(connection).await.map_err(fail)?;
                 let mark = copy::Mark { since: now, operation: operations.1, ..mark };
                 verified::set(connection, model.name, &mark).await.map_err(fail)
             }
-            // The same once more.
+            // The same again.
             _ => Ok(()),
         }
     }
 
-    /// The part of a view's documents that is looked through next: from an operation on, from the first one behind the last.
+    /// The range of operations whose documents are checked next for a row; it begins again after the last one.
     async fn operations(
         &self,
         model: &ReadModel,
@@ -302,7 +302,7 @@ impl<'a> Auditor<'a> {
         Ok((from, from + sample::part(last)))
     }
 
-    /// Keeps the copy of a view that was found equal at a time, or removes it.
+    /// Keeps the copy of a view that was equal at a time, or removes it.
     async fn keep(
         &self,
         &View { model, looked, audited, .. }: &View<'_>,
@@ -331,7 +331,7 @@ impl<'a> Auditor<'a> {
         Ok(())
     }
 
-    /// The generation that serves, when it is of this build's shape: of another this build does not know what is right.
+    /// The serving generation, if it has this build's shape; this build cannot judge another shape.
     async fn serving(&self, model: &ReadModel) -> Result<Option<i32>, Failure> {
         let live = Generations::of(&self.read, model.name).await?;
         let serving = live.serving()?;
@@ -345,7 +345,7 @@ impl<'a> Auditor<'a> {
         }
     }
 
-    /// A connection that is the only one which looks at a view. Another has as long as Debezium has.
+    /// A connection with the lock of a view; waits for another process for at most `patience`.
     async fn alone(&self, view: &str) -> Result<PgConnection, Failure> {
         let fail = |error| self.read.failure(error);
         let mut connection = session::open(&self.read).await.map_err(fail)?;
@@ -377,7 +377,7 @@ impl<'a> Auditor<'a> {
         Ok(())
     }
 
-    /// After rows were repaired, so that their documents are found to be wrong.
+    /// Compares documents after rows were repaired, so that their documents are found, too.
     async fn documents(
         &self,
         model: &ReadModel,
@@ -467,7 +467,7 @@ impl<'a> Auditor<'a> {
     }
 }
 
-/// A view that is looked at.
+/// A view that is compared.
 struct View<'v> {
     model: &'v ReadModel,
     looked: &'v Looked<'v>,
