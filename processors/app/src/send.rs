@@ -12,7 +12,7 @@ use crate::input::open;
 use crate::output::{self, Format};
 use crate::progress::Terminal;
 
-/// Sends every good command; reports every bad one with its line.
+/// Sends every valid command; reports every invalid one with its line.
 ///
 /// # Errors
 /// [`Failure::Refused`] when a command was refused, a record was not delivered or, with `--wait`, not every command was
@@ -29,7 +29,7 @@ pub async fn send(config: &Config, format: Format, options: &cli::Send) -> Resul
     verdict(&sent)
 }
 
-/// The ids that were made up, and what was not completed: the first of them.
+/// The first generated ids, and the first commands that were not completed.
 fn named(sent: &Sent) -> Vec<String> {
     let id = |MadeUp { line, name, id }: &MadeUp| format!("line {line}: {name} has the id {id}");
     let more = sent.without_id.saturating_sub(sent.made_up.len() as u64);

@@ -6,7 +6,7 @@ use millrace_schemas::short_name;
 
 use crate::output::Table;
 
-/// Where the instance stands, its steps, its timers, its state.
+/// Standing, steps, timers and state of an instance.
 pub(super) fn text(Shown { instance, history, timers, state }: &Shown) -> String {
     let (name, since) =
         (format!("{}/{}", instance.saga, instance.instance), moment::written(instance.started_at));

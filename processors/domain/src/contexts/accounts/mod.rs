@@ -40,7 +40,7 @@ pub struct Accounts;
 /// An account. Always balance − held ≥ −overdraft.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
-    /// Where it stands.
+    /// Its standing.
     pub status: Status,
     /// Whose it is.
     pub customer_id: String,

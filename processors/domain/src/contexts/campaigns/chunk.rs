@@ -31,11 +31,11 @@ pub struct Job {
     pub name: String,
     /// The person to talk to.
     pub contact_name: Option<String>,
-    /// Where it goes.
+    /// The address.
     pub address: String,
     /// The attempt that counts, from 1.
     pub attempt: i32,
-    /// Where it stands.
+    /// Its standing.
     pub status: JobStatus,
 }
 
@@ -45,7 +45,7 @@ pub struct Job {
 pub enum JobStatus {
     /// It is to be sent.
     Queued,
-    /// The vendor has taken it.
+    /// The vendor has accepted it.
     Sent,
     /// It has arrived.
     Delivered,

@@ -54,7 +54,7 @@ pub struct Campaign {
     pub template: Template,
     /// The rules that the segment had when the campaign was created.
     pub rules: String,
-    /// Where it stands.
+    /// Its standing.
     pub status: Status,
 }
 
@@ -77,7 +77,7 @@ pub enum Status {
     Draft,
     /// Its audience is being found; nothing is sent yet.
     Resolving {
-        /// The moment from which days are counted back, in microseconds.
+        /// The time from which days are counted back, in microseconds since 1970.
         as_of: i64,
         /// The chunk that is awaited.
         number: i32,

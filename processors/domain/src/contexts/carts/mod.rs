@@ -40,7 +40,7 @@ pub enum Status {
 /// A cart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cart {
-    /// Where it stands.
+    /// Its standing.
     pub status: Status,
     /// Whose it is.
     pub customer_id: String,

@@ -36,7 +36,7 @@ pub enum Stream {
 pub struct Notification {
     /// Whom it is for.
     pub customer_id: String,
-    /// Where it stands.
+    /// Its standing.
     pub status: Status,
 }
 

@@ -40,7 +40,7 @@ pub enum Status {
 /// An order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
-    /// Where it stands.
+    /// Its standing.
     pub status: Status,
     /// Who ordered.
     pub customer_id: String,

@@ -38,7 +38,7 @@ pub struct Payments;
 /// A payment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payment {
-    /// Where it stands.
+    /// Its standing.
     pub status: Status,
     /// Who pays.
     pub customer_id: String,
@@ -71,7 +71,7 @@ pub enum Status {
 /// Money that the provider has captured: the whole amount of the payment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capture {
-    /// What the provider calls it.
+    /// The provider's reference.
     pub provider_reference: String,
     /// What was to be paid back, by refund.
     pub refunds: BTreeMap<String, Refund>,

@@ -13,7 +13,7 @@ use crate::{Rejection, emit, rules};
 pub struct Refund {
     /// Minor units.
     pub amount: i64,
-    /// Where it stands.
+    /// Its standing.
     pub status: RefundStatus,
 }
 

@@ -46,7 +46,7 @@ pub enum Status {
 /// A subscription.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subscription {
-    /// Where it stands.
+    /// Its standing.
     pub status: Status,
     /// Who subscribes.
     pub customer_id: String,
