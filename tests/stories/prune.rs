@@ -1,4 +1,4 @@
-//! Retention: what is old enough goes, and nothing that it stood for is done twice.
+//! Retention: old rows are removed, and nothing is done twice because of that.
 
 use millrace_tests::kafka::{Raw, commit, delete_records, produce};
 use millrace_tests::load::{command, command_with_id, customer, product};

@@ -1,4 +1,4 @@
-//! Processes of two releases at once: what a later one has written waits for it where an earlier one cannot understand it.
+//! Processes of two releases at once: records and data that only the later one knows wait for it.
 
 use millrace_tests::load::{command, customer, register};
 use millrace_tests::{Instance, Process, becomes, eventually};
