@@ -47,7 +47,7 @@ pub struct AccountBalanceRow {
     pub available: i64,
     /// How far below 0 the available money may go.
     pub overdraft: i64,
-    /// Where it stands.
+    /// Its standing.
     pub status: AccountStatus,
     /// How often money came or went.
     pub entries: i64,

@@ -38,7 +38,7 @@ pub struct CampaignStatsRow {
     pub name: Option<String>,
     /// How it is sent.
     pub channel: Option<String>,
-    /// Where it stands.
+    /// Its standing.
     pub status: CampaignStatus,
     /// Why it has failed.
     pub failure: Option<String>,

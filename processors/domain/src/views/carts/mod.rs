@@ -34,7 +34,7 @@ pub struct CartRow {
     pub customer_id: String,
     /// ISO 4217 code.
     pub currency: String,
-    /// Where it stands.
+    /// Its standing.
     pub status: CartStatus,
     /// Sum of the line amounts in minor units.
     pub total: i64,

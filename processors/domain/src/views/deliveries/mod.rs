@@ -27,9 +27,9 @@ pub struct DeliveryRow {
     pub customer_id: String,
     /// How it is sent.
     pub channel: String,
-    /// Where it goes.
+    /// The address.
     pub address: String,
-    /// Where it stands.
+    /// Its standing.
     pub status: String,
     /// The attempt that counts, from 1.
     pub attempt: i32,

@@ -52,7 +52,7 @@ pub struct OrderRow {
     pub customer_name: Option<String>,
     /// The customer's country when the order was placed.
     pub customer_country: Option<String>,
-    /// Where it stands.
+    /// Its standing.
     pub status: Option<OrderStatus>,
     /// ISO 4217 code.
     pub currency: Option<String>,

@@ -53,7 +53,7 @@ pub struct PaymentRow {
     pub currency: String,
     /// What to pay in minor units.
     pub amount: i64,
-    /// Where it stands.
+    /// Its standing.
     pub status: PaymentStatus,
     /// What was captured, in minor units, refunded later or not.
     pub captured: i64,
@@ -80,7 +80,7 @@ pub struct RefundLine {
     pub refund_id: String,
     /// Minor units.
     pub amount: i64,
-    /// Where it stands.
+    /// Its standing.
     pub status: RefundStatus,
 }
 
