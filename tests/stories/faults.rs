@@ -267,7 +267,7 @@ async fn a_connector_that_was_left_to_drop_rows_is_named_and_set_right_by_setup(
     let altered = http().put(url).json(&config).send().await.expect("Connect");
     assert!(altered.status().is_success(), "{}", altered.text().await.unwrap_or_default());
     eventually("status names it", async || match instance.millrace(&["status"]).await {
-        status if status.stdout.contains("drops rows") => Ok(status.expect_code(1).code),
+        status if status.stdout.contains("skips rows") => Ok(status.expect_code(1).code),
         status => Err(status.stdout),
     })
     .await;

@@ -320,7 +320,7 @@ impl Members {
             Reset::Lost(what) => {
                 return Err(Failure::refused(format!(
                     "{what}. Nothing is decided or sent: restore a newer copy; or set the offsets of {} with \
-                     kafka-consumer-groups --reset-offsets to go on from there",
+                     kafka-consumer-groups --reset-offsets to continue from there",
                     place.group
                 )));
             }
@@ -350,7 +350,7 @@ impl Members {
         match reset::look(&self.config, &self.read, stands, &topics).await? {
             Reset::None => {}
             // Rows and offsets are equally old, so the events are applied again.
-            Reset::Lost(what) => tracing::warn!(group = place.group, "{what}; the view goes on from there"),
+            Reset::Lost(what) => tracing::warn!(group = place.group, "{what}; the view continues from there"),
             Reset::Asked(asked) => {
                 say(&place.group, &asked, Side::Read);
                 reset::pass_deleted(&self.read, stands, &asked.past_deleted).await?;

@@ -63,7 +63,7 @@ impl<'c> Copies<'c> {
         let at = Position { topic, partition: copy.partition, offset: copy.offset };
         let missing = || {
             let Position { topic, partition, offset } = &at;
-            format!("its record is not on {topic} any more, partition {partition} offset {offset}")
+            format!("its record is no longer on {topic}, partition {partition} offset {offset}")
         };
         let found = tokio::task::block_in_place(|| self.read(&at))?;
         Ok(found.and_then(|found| found.filter(|copy| is_of(letter, copy)).map(Some).ok_or_else(missing)))
@@ -80,7 +80,7 @@ impl<'c> Copies<'c> {
             |found: &Record| known.as_ref().is_none_or(|known| known.timestamp_ms == found.timestamp_ms);
         let deleted = || {
             let place = format!("{topic} partition {partition} offset {offset}");
-            format!("its bytes are lost: Kafka took no copy of them, and {place} was deleted")
+            format!("its bytes are lost: Kafka refused a copy of them, and {place} was deleted")
         };
         Ok(found.and_then(|found| found.filter(same).ok_or_else(deleted)).inspect(|found| {
             if let Some(key) = known.as_ref().and_then(Record::shown_ordering_key) {
@@ -120,7 +120,7 @@ fn unfetchable(Position { topic, partition, offset }: &Position, code: RDKafkaEr
 }
 
 fn no_record() -> String {
-    "Elasticsearch refused a document, no record failed: a redrive sends it as it is now, and so does the row's next version"
+    "it is about a document that Elasticsearch refused, not a record: a redrive sends its current version, as does the next change"
         .to_owned()
 }
 

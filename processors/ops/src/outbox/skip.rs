@@ -77,7 +77,7 @@ async fn why_it_stands(config: &Config, connect: &Http, row: &Row) -> Result<Str
     match ConnectorState::find(connect, &name).await? {
         Some(state) if state.failed() => Ok(state.trace.unwrap_or_default()),
         _ if row.is_skipped() => Ok("it has not failed".to_owned()),
-        _ => Err(Failure::refused(format!("the connector `{name}` has not failed: no row is in its way"))),
+        _ => Err(Failure::refused(format!("the connector `{name}` has not failed: there is no row to skip"))),
     }
 }
 

@@ -102,7 +102,7 @@ impl Asked {
     pub fn consequences(&self, side: Side) -> Vec<Consequence> {
         let again = match side {
             Side::Write => {
-                "the records are read again, and the ledgers answer for each; commands are passed over once receipts are gone"
+                "the records are read again, and the ledgers recognise each; commands whose receipts were removed are skipped"
             }
             Side::Read => "the view is rebuilt from its first event, whichever offsets are named",
         };
@@ -110,13 +110,13 @@ impl Asked {
             (&self.back, again),
             (
                 &self.past_deleted,
-                "that passes over records that were deleted before they were read, and is accepted at the next start. \
-                 What a view or a saga misses then `millrace verify --repair` emits again",
+                "that skips records that were deleted before they were read, and is accepted at the next start. \
+                 `millrace verify --repair` writes the events again that a view or a saga has missed",
             ),
             (
                 &self.skipping,
-                "that would skip records that can be read, so it is refused: the group goes on where Postgres stands. \
-                 Where records were deleted, --to-earliest goes on behind them",
+                "that would skip records that can be read, so it is refused: the group continues at the offset in Postgres. \
+                 If records were deleted, --to-earliest continues after them",
             ),
         ];
         let consequences =
@@ -128,13 +128,13 @@ impl Asked {
     }
 
     fn behind_pruned(&self) -> Option<Consequence> {
-        let place = |(one, mark): &(Move, i64)| format!("{one} (rows are there from {mark} on)");
+        let place = |(one, mark): &(Move, i64)| format!("{one} (rows are kept from {mark} on)");
         let places: Vec<String> = self.behind_pruned.iter().map(place).collect();
         (!places.is_empty()).then(|| Consequence {
             what: format!(
-                "the group was reset, {}: behind what retention has removed from its ledger, where a record that was answered \
-                 cannot be told from a new one, so it is refused: the group goes on where Postgres stands. Nothing has to be read \
-                 again from there; to read later records again, reset it to that offset (--to-offset) or a later one",
+                "the group was reset, {}: retention has removed ledger rows of these records, so an answered record cannot be \
+                 distinguished from a new one. The reset is refused: the group continues at the offset in Postgres. To read later \
+                 records again, reset it to the named offset (--to-offset) or a later one",
                 places.join(", ")
             ),
             refused: true,
@@ -271,9 +271,9 @@ fn lost_commits(
     (applied, epoch, _): Stand,
 ) -> String {
     format!(
-        "Postgres has lost commits: it stands at offset {applied} of {topic}-{partition} (epoch {epoch}), and has been at \
-         {offset} ({metadata}). It was restored from an older copy, or a replica took over that lacked the last commits. \
-         Events that have gone out may be missing in the outbox"
+        "Postgres has lost commits: its offset of {topic}-{partition} is {applied} (epoch {epoch}), and was {offset} \
+         ({metadata}). It was restored from an older copy, or a replica without the last commits took over. Events that are \
+         in Kafka may be missing in the outbox"
     )
 }
 
@@ -309,7 +309,7 @@ pub async fn pass_deleted(
     (group, generation): (&str, i32),
     past_deleted: &[Move],
 ) -> Result<(), Failure> {
-    let operator = Operator::new(Some("reset"), "the group was reset to the first offset that is there");
+    let operator = Operator::new(Some("reset"), "the group was reset to the first existing offset");
     let set = async {
         let mut transaction = database.pool.begin().await?;
         for one in past_deleted {
@@ -420,7 +420,7 @@ mod tests {
             told.into_iter().map(|one| (one.refused, one.what)).collect::<Vec<_>>()
         };
         let [(refused, what)] = told(asked(3, 0)).try_into().unwrap();
-        assert!(refused && what.contains("t-0 from 10 to 3 (rows are there from 7 on)"), "{what}");
+        assert!(refused && what.contains("t-0 from 10 to 3 (rows are kept from 7 on)"), "{what}");
         assert!(!told(asked(7, 0))[0].0);
         assert_eq!(asked(3, 8).back[0].to, 8, "Kafka has nothing that is behind them");
     }

@@ -63,8 +63,8 @@ impl Growth {
         let Self { topic, from, to } = &self;
         if to % from != 0 {
             return Err(Failure::refused(format!(
-                "the topic `{topic}` has {from} partitions. Of {to}, keys would move among those that are there and lose their \
-                 order: ask for a multiple of {from}"
+                "the topic `{topic}` has {from} partitions. With {to}, keys would move between existing partitions and lose \
+                 their order: choose a multiple of {from}"
             )));
         }
         if !asked {

@@ -93,13 +93,12 @@ fn part<T: Serialize>(part: Result<T, &Failure>) -> Value {
 
 /// The text for a missing slot.
 pub fn missing_slot() -> String {
-    "there is no replication slot, so nothing gets from the outbox to Kafka: run `millrace setup`, then `millrace verify`\n"
+    "there is no replication slot, so the outbox is not carried to Kafka: run `millrace setup`, then `millrace verify`\n"
         .to_owned()
 }
 
 /// The text for a slot whose WAL was removed, with what to do.
-const LOST_SLOT: &str =
-    ": nothing gets from the outbox to Kafka; run `millrace setup`, then `millrace verify`";
+const LOST_SLOT: &str = ": the outbox is not carried to Kafka; run `millrace setup`, then `millrace verify`";
 
 /// A slot in a line.
 pub fn shown_slot(slot: &Slot) -> String {
@@ -116,12 +115,12 @@ pub fn shown_slot(slot: &Slot) -> String {
 
 /// The text for a missing connector.
 pub fn missing_connector() -> String {
-    "there is no connector, so nothing gets from the outbox to Kafka: run `millrace setup`\n".to_owned()
+    "there is no connector, so the outbox is not carried to Kafka: run `millrace setup`\n".to_owned()
 }
 
 /// The text for a connector that skips rows.
-const DROPS_ROWS: &str = ": it drops rows that Kafka does not take (errors.tolerance=all), as while `millrace outbox skip` works; if none \
-     does, run `millrace setup`, then `millrace verify`";
+const DROPS_ROWS: &str = ": it skips rows that Kafka refuses (errors.tolerance=all), as during `millrace outbox skip`; if that does not run, \
+     run `millrace setup`, then `millrace verify`";
 
 /// A connector in a line.
 pub fn shown_connector(state: &ConnectorState) -> String {

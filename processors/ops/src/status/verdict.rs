@@ -298,7 +298,7 @@ mod tests {
         let ahead = ConnectorState { offsets_ahead: 2_048, ..running() };
         assert!(alarm(Some(slot("reserved")), Some(ahead)).unwrap().contains("offsets are 2.0 KiB ahead"));
         let drops = ConnectorState { drops_rows: true, ..running() };
-        assert!(alarm(Some(slot("reserved")), Some(drops)).unwrap().contains("drops rows"));
+        assert!(alarm(Some(slot("reserved")), Some(drops)).unwrap().contains("skips rows"));
         let state = |name: &str| Some(ConnectorState { connector: name.to_owned(), ..running() });
         for paused in ["PAUSED", "STOPPED"] {
             assert!(alarm(Some(slot("reserved")), state(paused)).unwrap().contains("until it is resumed"));

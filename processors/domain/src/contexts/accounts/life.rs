@@ -15,7 +15,7 @@ const KINDS: [&str; 2] = ["current", "savings"];
 /// The transaction that a first deposit is.
 const OPENING: &str = "opening";
 
-/// The customer. A malformed command refers to nothing: it is rejected for what it is.
+/// The customer. A malformed command refers to nothing, since it is rejected anyway.
 pub(super) fn references(command: &OpenAccount) -> Vec<Reference> {
     check(command).map_or_else(|_| Vec::new(), |()| vec![Reference::to::<Customers>(&command.customer_id)])
 }

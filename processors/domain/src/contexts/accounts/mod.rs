@@ -56,7 +56,7 @@ pub struct Account {
     pub entries: i64,
 }
 
-/// Where an account stands.
+/// The standing of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -159,7 +159,7 @@ impl Account {
         Self { status, customer_id, currency, overdraft, balance: 0, holds, entries: 0 }
     }
 
-    /// What cannot have happened changes nothing.
+    /// An event that is impossible in this state changes nothing.
     fn after(self, event: &Event) -> Self {
         match event {
             Event::AccountOpened(_) => self,

@@ -39,7 +39,7 @@ pub struct Job {
     pub status: JobStatus,
 }
 
-/// Where a message stands.
+/// The standing of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JobStatus {

@@ -69,7 +69,7 @@ pub struct Template {
     pub message: String,
 }
 
-/// Where a campaign stands.
+/// The standing of a campaign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {

@@ -1,4 +1,4 @@
-//! Campaigns: what is accepted and what is not.
+//! Campaigns: which commands are accepted and which are refused.
 
 use millrace_schemas::campaigns::{
     AddAudienceChunk, AddAudienceChunkRecipient, AudienceChunkResolved, AudienceChunkResolvedRecipient,

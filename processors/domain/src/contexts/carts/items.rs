@@ -9,7 +9,7 @@ use crate::contexts::catalog::{self, Catalog, ProductPublic};
 use crate::rules::{self, Checked};
 use crate::{Reference, References, Rejection, emit};
 
-/// The product. A malformed command refers to nothing: it is rejected for what it is.
+/// The product. A malformed command refers to nothing, since it is rejected anyway.
 pub(super) fn references(command: &AddToCart) -> Vec<Reference> {
     check(command).map_or_else(|_| Vec::new(), |()| vec![Reference::to::<Catalog>(&command.product_id)])
 }
@@ -40,7 +40,7 @@ pub(super) fn change_quantity(cart: &Cart, command: &ChangeCartQuantity) -> Deci
     let item = item(cart, &product_id)?;
     rules::quantity("quantity", quantity)?;
     check_total(cart, &product_id, Item { quantity, ..item })?;
-    // The same quantity again is fine, and nothing happens.
+    // The same quantity again is accepted without an event.
     if item.quantity == quantity {
         return Ok(Vec::new());
     }

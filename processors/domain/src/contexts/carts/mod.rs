@@ -25,7 +25,7 @@ const REASON: Text = Text::new("reason", rules::refusals::REASON_INVALID, 1, 500
 #[derive(Debug)]
 pub struct Carts;
 
-/// Where a cart stands.
+/// The standing of a cart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
@@ -161,7 +161,7 @@ impl Cart {
     }
 }
 
-/// The customer. A malformed cart refers to nothing: it is rejected for what it is.
+/// The customer. A malformed cart refers to nothing, since it is rejected anyway.
 fn references(command: &CreateCart) -> Vec<Reference> {
     check(command).map_or_else(|_| Vec::new(), |()| vec![Reference::to::<Customers>(&command.customer_id)])
 }

@@ -59,7 +59,7 @@ pub(super) fn register(known: Option<&Customer>, command: &RegisterCustomer) -> 
 pub(super) fn change(customer: &Customer, command: &ChangeCustomerDetails) -> Decision {
     let details = Details::from(command);
     details.check()?;
-    // The same details again are fine, and nothing happens.
+    // The same details again is accepted without an event.
     if customer.details == details {
         return Ok(Vec::new());
     }

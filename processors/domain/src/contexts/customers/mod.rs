@@ -37,7 +37,7 @@ pub struct Customer {
     pub risk: Option<Risk>,
 }
 
-/// What other contexts may see of a customer.
+/// The public state: what other contexts can read of a customer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CustomerPublic {
     /// Company or person.

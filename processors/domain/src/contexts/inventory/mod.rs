@@ -30,7 +30,7 @@ pub struct Stock {
     pub reservations: Reservations,
 }
 
-/// What other contexts may see of a product's stock. Advice only: it is out of date at once.
+/// The public state: what other contexts can read of a product's stock. Advice only: it is out of date at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StockPublic {
     /// Units that can still be reserved.

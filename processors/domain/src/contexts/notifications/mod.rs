@@ -40,7 +40,7 @@ pub struct Notification {
     pub status: Status,
 }
 
-/// Where a notification stands.
+/// The standing of a notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {

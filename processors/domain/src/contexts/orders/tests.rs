@@ -1,4 +1,4 @@
-//! Orders: what is accepted and what is not.
+//! Orders: which commands are accepted and which are refused.
 
 use millrace_schemas::catalog::{self, ProductAdded};
 use millrace_schemas::customers::{self, CustomerRegistered};
@@ -317,7 +317,7 @@ fn others_see_who_ordered_and_for_how_much() {
     assert_eq!(Orders::public(&order), public);
 }
 
-/// Mostly good values here and below, so that most sequences get somewhere.
+/// Mostly valid values here and below, so that most sequences make progress.
 fn any_number() -> impl Strategy<Value = i64> {
     prop_oneof![30 => 1..1_000_i64, 1 => any::<i64>()]
 }

@@ -50,7 +50,7 @@ pub struct Payment {
     pub subscription_id: Option<String>,
 }
 
-/// Where a payment stands.
+/// The standing of a payment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {

@@ -17,7 +17,7 @@ pub struct Refund {
     pub status: RefundStatus,
 }
 
-/// Where a refund stands.
+/// The standing of a refund.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RefundStatus {

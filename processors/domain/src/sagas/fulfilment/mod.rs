@@ -35,7 +35,7 @@ const PAYMENTS: &str = millrace_schemas::payments::Event::CONTEXT;
 #[derive(Debug)]
 pub struct OrderFulfilment;
 
-/// Where the fulfilment of an order stands.
+/// The standing of the fulfilment of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fulfilment {

@@ -70,7 +70,7 @@ pub struct OrderRow {
     pub shipped_at: Option<DateTime<Utc>>,
     /// Why it was cancelled.
     pub cancel_reason: Option<String>,
-    /// Where its payment stands.
+    /// The standing of its payment.
     pub payment_status: PaymentStatus,
     /// What was captured, in minor units, refunded later or not.
     pub captured: i64,
