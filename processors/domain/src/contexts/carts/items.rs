@@ -27,7 +27,7 @@ pub(super) fn add(cart: &Cart, references: &References, command: &AddToCart) -> 
     Ok(vec![emit(CartItemAdded { cart_id, product_id, product_name, quantity, unit_price })])
 }
 
-/// Takes a product out of the cart.
+/// Removes a product from the cart.
 pub(super) fn remove(cart: &Cart, command: &RemoveFromCart) -> Decision {
     let RemoveFromCart { cart_id, product_id } = command.clone();
     item(cart, &product_id)?;

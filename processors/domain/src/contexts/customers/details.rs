@@ -1,4 +1,4 @@
-//! Decisions about who a customer is and how to reach them.
+//! Decisions about a customer's details.
 
 use millrace_schemas::customers::{
     ChangeCustomerDetails, CustomerDetailsChanged, CustomerRegistered, RegisterCustomer,

@@ -1,4 +1,4 @@
-//! Decisions about what a customer is sorted by.
+//! Decisions about a customer's tags.
 
 use millrace_schemas::customers::{CustomerTagged, CustomerUntagged, TagCustomer, UntagCustomer};
 

@@ -1,4 +1,4 @@
-//! Inventory: how many units of a product are on hand, and how many of them are promised.
+//! Inventory: the units of a product on hand, and how many of them are reserved.
 
 mod promised;
 mod refusals;
@@ -26,7 +26,7 @@ pub struct Inventory;
 pub struct Stock {
     /// Units in the warehouse, reserved or not.
     pub on_hand: i64,
-    /// Units promised, by reservation.
+    /// Reserved units, by reservation.
     pub reservations: Reservations,
 }
 
@@ -86,7 +86,7 @@ impl Context for Inventory {
 }
 
 impl Stock {
-    /// Units promised.
+    /// Reserved units.
     pub fn reserved(&self) -> i64 {
         self.reservations.sum()
     }

@@ -29,7 +29,7 @@ const REASON: Text = Text::new("reason", rules::refusals::REASON_INVALID, 1, 500
 #[derive(Debug)]
 pub struct Subscriptions;
 
-/// The standing of a subscription.
+/// The status of a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -46,7 +46,7 @@ pub enum Status {
 /// A subscription.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subscription {
-    /// Its standing.
+    /// Its status.
     pub status: Status,
     /// Who subscribes.
     pub customer_id: String,

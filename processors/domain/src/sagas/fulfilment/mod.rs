@@ -51,9 +51,9 @@ pub enum Fulfilment {
     Committing(Committing),
     /// All is done.
     Fulfilled(Fulfilled),
-    /// It is being undone.
+    /// Steps are being undone.
     Cancelling(Cancelling),
-    /// All that was done is undone.
+    /// Everything that was done is undone.
     Cancelled(Cancelled),
 }
 

@@ -1,4 +1,4 @@
-//! Whatever commands come: no account below its overdraft, and no money made or lost.
+//! Property: for any commands, no account is below its overdraft, and money is neither created nor lost.
 
 use proptest::prelude::*;
 
