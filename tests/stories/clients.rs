@@ -70,7 +70,7 @@ async fn claims_may_wait(instance: &Instance) {
     holding.commit().await.expect("free rows");
     works_off(instance, 10).await;
     let log = process.log();
-    assert!(!log.contains("joins again"), "it is still the same member: {log}");
+    assert!(!log.contains("to join it again"), "it is still the same member: {log}");
     process.stops().await;
 }
 

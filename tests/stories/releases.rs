@@ -76,7 +76,7 @@ pub(crate) async fn waits(process: &Process, group: &str) {
 }
 
 async fn is_left(process: &Process, group: &str) {
-    ready_tells(process, &format!("{group}: build-too-old"), "left to release 1002").await;
+    ready_tells(process, &format!("{group}: build-too-old"), "leaves the group to release 1002").await;
 }
 
 /// A line of `/readyz` begins and goes on so.

@@ -291,7 +291,9 @@ mod tests {
         let alarm = |slot, connector| Report { slot: Ok(slot), connector: Ok(connector), ..report() }.feed();
         assert_eq!(alarm(Some(slot("reserved")), Some(running())), None);
         assert!(alarm(None, Some(running())).unwrap().contains("no replication slot"));
-        assert!(alarm(Some(slot("lost")), Some(running())).unwrap().contains("(lost): nothing gets from"));
+        assert!(
+            alarm(Some(slot("lost")), Some(running())).unwrap().contains("(lost): the outbox is not carried")
+        );
         assert!(alarm(Some(slot("reserved")), None).unwrap().contains("no connector"));
         let failed = ConnectorState { trace: Some("no such slot".to_owned()), ..running() };
         assert!(alarm(Some(slot("reserved")), Some(failed)).unwrap().contains("no such slot"));
