@@ -135,7 +135,7 @@ fn references() -> References {
     references
 }
 
-/// What others see of a stream after its first event.
+/// The public state of a stream after its first event.
 fn insert<C: Context>(references: &mut References, id: &str, event: &C::Event) {
     let state = C::evolve(None, event).expect("a state");
     references.insert(Reference::to::<C>(id), serde_json::to_string(&state).expect("JSON"));

@@ -1,6 +1,6 @@
-//! Millrace against what people would use instead: the same backlog, the same tables, in turns, with equal results.
+//! Millrace compared with alternatives: the same backlog and the same tables, in turns, with equal results.
 //!
-//! A round is Millrace, each peer, and Millrace again: the last of them against the first is the noise.
+//! A round is Millrace, each peer, and Millrace again: the difference between its two runs is the noise.
 
 mod cdc;
 mod chain;
@@ -46,7 +46,7 @@ const COLUMNS: [&str; 12] = [
     "peak MB",
 ];
 
-/// What is drained.
+/// The stage that is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     /// Customers' commands, decided.
@@ -60,7 +60,7 @@ enum Stage {
 }
 
 impl Stage {
-    /// As the program on the JVM calls it.
+    /// The name for the program on the JVM.
     fn name(self) -> &'static str {
         match self {
             Self::Commands => "commands",
@@ -79,7 +79,7 @@ impl Stage {
     }
 }
 
-/// What one of them took for the part of the backlog that counts.
+/// The time and resources of one contestant for the measured part of the backlog.
 #[derive(Debug, Clone, Serialize)]
 struct Run {
     who: Contestant,
@@ -88,12 +88,12 @@ struct Run {
     seconds: f64,
     per_second: f64,
     cpu: Seconds,
-    /// By the CPU time of all that count.
+    /// By the CPU time of all components.
     per_cpu_second: f64,
     /// By the CPU time of the writer alone.
     per_writer_second: f64,
     peak_mb: f64,
-    /// Checksums of the rows that it left.
+    /// Checksums of the resulting rows.
     digest: Vec<String>,
 }
 
@@ -220,12 +220,13 @@ impl Contest<'_> {
         }
     }
 
-    /// What was read must be what was sent; who does not decode tells its records and bytes alone.
+    /// The records that were read must be those that were sent; a contestant that does not decode reports only the number of
+    /// records and bytes.
     fn found(&self, who: Contestant, told: &str) -> Result<Vec<String>> {
         let sent = Tally::of(self.turns.all() / VERSIONS)?;
         let expected = if who == Contestant::Plain { sent.undecoded() } else { sent };
         ensure!(told == expected.to_string(), "{} found {told}, not {expected}", who.name());
-        // What all have in common.
+        // The parts that all have in common.
         Ok(vec![sent.undecoded().to_string()])
     }
 
@@ -248,7 +249,7 @@ async fn moment(drainer: &mut Drainer, records: u64, components: &Components) ->
     Ok(Moment { at, records, cpu: components.used()? })
 }
 
-/// A peer that is this fast needs a longer backlog.
+/// The shortest measured time; a faster peer needs a longer backlog.
 fn clocked(who: Contestant, from: &Moment, to: &Moment) -> Result<()> {
     ensure!(to.records > from.records, "{} was done before the clock began: more --records", who.name());
     Ok(())

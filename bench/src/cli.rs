@@ -61,10 +61,10 @@ pub(crate) struct Global {
         default_value = "target/release/millrace"
     )]
     pub(crate) millrace: PathBuf,
-    /// Where figures and logs go
+    /// The folder for figures and logs
     #[arg(long, global = true, value_name = "FOLDER", default_value = "target/bench")]
     pub(crate) out: PathBuf,
-    /// Leave the instance of the last run, for a look at its tables and topics
+    /// Keep the instance of the last run, to inspect its tables and topics
     #[arg(long, global = true)]
     pub(crate) keep: bool,
     /// Configures what is measured, as `millrace --set` does
@@ -77,18 +77,18 @@ pub(crate) struct Global {
 pub(crate) enum Measurement {
     /// From a command's intended time to the row in Postgres and the document in Elasticsearch, every role running
     Latency(Latency),
-    /// Records a second of one stage that has a backlog and the machine to itself
+    /// Records per second of one stage that drains a backlog, with the machine to itself
     Drain {
         #[command(subcommand)]
         stage: Stage,
     },
-    /// Questions to Postgres and Elasticsearch while commands arrive, and how soon a new customer can be read
+    /// Queries of Postgres and Elasticsearch while commands arrive, and how soon a new customer can be read
     Reading(Reading),
     /// How fast each stage is and how soon a row can be read, by partitions, by streams and by backlog
     Growth(Growth),
-    /// What operators and the auditor ask, and how fast commands are decided, without and with very many events
+    /// Queries of operators and the auditor, and throughput of decisions, without and with very many events
     History(History),
-    /// A view of Postgres and Elasticsearch built from its events, then rebuilt beside itself, compared and swapped
+    /// A view of Postgres and Elasticsearch is built from its events, then rebuilt, compared and swapped
     Replay(Replay),
     /// What a running instance costs while nothing arrives: processors, threads, memory, transactions
     Rest(Rest),
@@ -97,10 +97,10 @@ pub(crate) enum Measurement {
         #[command(subcommand)]
         stage: Against,
     },
-    /// A peer of `against commands`, as a process of its own
+    /// A peer of `against commands`, as a separate process
     #[command(hide = true)]
     OneByOne(OneByOne),
-    /// A contestant of `against consume`, as a process of its own
+    /// A contestant of `against consume`, as a separate process
     #[command(hide = true)]
     Consume(Consume),
 }
@@ -108,13 +108,13 @@ pub(crate) enum Measurement {
 /// Options of `latency`.
 #[derive(Debug, Args)]
 pub(crate) struct Latency {
-    /// Commands a second
+    /// Commands per second
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) rate: u32,
-    /// How long
+    /// Duration of the measurement
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) seconds: u32,
-    /// Seconds before that, at the same rate, that do not count
+    /// Warm-up at the same rate before that, in seconds
     #[arg(long, default_value_t = 10, value_name = "SECONDS")]
     pub(crate) warm_up: u32,
     /// Partitions of each topic
@@ -125,16 +125,16 @@ pub(crate) struct Latency {
 /// Options of `reading`.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Reading {
-    /// Commands a second
+    /// Commands per second
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) rate: u32,
-    /// Questions a second of each kind
+    /// Queries per second of each kind
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) questions: u32,
-    /// How long
+    /// Duration of the measurement
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) seconds: u32,
-    /// Seconds before that, at the same pace, that do not count
+    /// Warm-up at the same rate before that, in seconds
     #[arg(long, default_value_t = 10, value_name = "SECONDS")]
     pub(crate) warm_up: u32,
     /// Partitions of each topic
@@ -151,10 +151,10 @@ pub(crate) struct Growth {
     /// Points with more streams or a longer backlog are left out
     #[arg(long, default_value_t = 1_000_000, value_name = "RECORDS", value_parser = clap::value_parser!(u64).range(1_000..))]
     pub(crate) most: u64,
-    /// Commands a second while latency is measured
+    /// Commands per second while latency is measured
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) rate: u32,
-    /// How long
+    /// Duration of the measurement
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) seconds: u32,
 }
@@ -164,9 +164,9 @@ pub(crate) struct Growth {
 pub(crate) enum Growing {
     /// Partitions of each topic: 1, 2, 4, 8
     Partitions,
-    /// Streams that are there: 10³, 10⁵, 10⁶
+    /// Existing streams: 10³, 10⁵, 10⁶
     Streams,
-    /// Records that wait: 10⁴, 10⁵, 10⁶
+    /// Backlog in records: 10⁴, 10⁵, 10⁶
     Backlog,
 }
 
@@ -267,7 +267,7 @@ impl Measurement {
 }
 
 impl Growing {
-    /// As the table calls it.
+    /// The name in the table.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Partitions => "partitions",

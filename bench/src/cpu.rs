@@ -18,7 +18,7 @@ const LISTENING: &str = "0A";
 /// Seconds of CPU by component.
 pub(crate) type Seconds = BTreeMap<&'static str, f64>;
 
-/// What share of one processor each component has used over so many seconds, for people.
+/// The share of one processor that each component has used over a number of seconds, for people.
 pub(crate) fn told(used: &Seconds, over: f64) -> String {
     let share = |(name, seconds): (&&str, &f64)| format!("{name} {:.1} %", seconds / over * 100.0);
     used.iter().map(share).collect::<Vec<_>>().join(", ")
@@ -72,7 +72,7 @@ impl Components {
     }
 }
 
-/// What was used between two moments.
+/// The CPU time between two moments.
 pub(crate) fn between(before: &Seconds, after: &Seconds) -> Seconds {
     let used = |(name, after): (&&'static str, &f64)| Some((*name, after - before.get(name)?));
     after.iter().filter_map(used).collect()

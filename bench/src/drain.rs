@@ -1,4 +1,4 @@
-//! Throughput: one stage drains a backlog that is there before it starts, with the machine to itself.
+//! Throughput: one stage drains an existing backlog, with the machine to itself.
 
 pub(crate) mod corpus;
 mod hot;
@@ -53,7 +53,7 @@ struct Task<'t> {
     counted: &'t [&'t str],
 }
 
-/// What a drain took.
+/// The result of a drain.
 #[derive(Debug, Clone, Serialize)]
 struct Drained {
     case: String,

@@ -9,10 +9,10 @@ use reqwest::Method;
 
 use crate::cli::Global;
 
-/// How long nothing may move before a measurement is given up.
+/// How long there may be no progress before a measurement is given up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// An instance of Millrace with a namespace of its own.
+/// An instance of Millrace with a separate namespace.
 #[derive(Clone)]
 pub(crate) struct Instance {
     kit: millrace_testkit::Instance,

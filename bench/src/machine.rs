@@ -1,4 +1,4 @@
-//! What the figures were measured on.
+//! The machine of the measurement.
 
 use std::process::Command;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use crate::cpu;
 use crate::stack::database;
 
 const LOOK: Duration = Duration::from_secs(1);
-/// Below this share of idle time the figures are worth little.
+/// Below this share of idle time before the start, figures are not reliable.
 const IDLE_MIN: f64 = 0.85;
 
 /// Postgres's settings that a throughput rests on.
 const POSTGRES: &str = "SELECT json_object_agg(name, setting)::text FROM pg_settings WHERE name IN
     ('server_version', 'fsync', 'synchronous_commit', 'wal_level', 'shared_buffers', 'max_wal_size', 'full_page_writes')";
 
-/// Says when other programs are at work on this machine.
+/// Warns when other programs use this machine.
 pub(crate) async fn warn_when_busy() -> Result<()> {
     let before = cpu::machine_stat()?;
     tokio::time::sleep(LOOK).await;

@@ -31,7 +31,7 @@ struct Way {
     events: f64,
     seconds: f64,
     cpu: Seconds,
-    /// The most resident memory in MB that was seen meanwhile.
+    /// The peak resident memory in MB.
     peak_mb: f64,
     /// Resident memory in MB in each tenth of the time.
     course: Vec<f64>,
@@ -57,7 +57,7 @@ pub(crate) async fn measure(instance: &Instance, options: &Replay) -> Result<Rep
     Ok(report(instance, &[built, rebuilt]))
 }
 
-/// What is looked at from a moment on.
+/// What is observed from a moment on.
 struct Watched {
     began: Instant,
     components: Components,

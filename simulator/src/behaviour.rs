@@ -1,11 +1,11 @@
-//! Which faults the simulated systems have, and how often. The same seed and key always have the same outcome.
+//! The faults of the simulated systems, and their frequencies. The same seed and key always have the same outcome.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-/// What happens how often, in percent of the keys. The seed and the key decide everything that happens.
+/// Frequencies of faults, in percent of the keys. Seed and key determine everything.
 #[derive(Debug, Clone)]
 pub struct Behaviour {
     /// Another seed gives every key another outcome.
@@ -14,32 +14,31 @@ pub struct Behaviour {
     pub decline: u8,
     /// Captures of authorised money that are declined.
     pub decline_captures: u8,
-    /// Tries that are turned away before anything is done: 503, or 451 for a recipient. Each try of a key has its own outcome.
+    /// Attempts that are refused before anything is done: 503, or 451 for a recipient. Each attempt of a key has its own outcome.
     pub error: u8,
     /// Authorisations, charges, releases and refunds that are made and not answered.
     pub timeout_after_charge: u8,
-    /// Authorisations, charges, captures, releases and refunds that are worked on for [`work`](Self::work) before they are
-    /// booked, whether or not the caller waits. Meanwhile their key is answered 409, as
-    /// draft-ietf-httpapi-idempotency-key-header has it.
+    /// Authorisations, charges, captures, releases and refunds that take [`work`](Self::work) before they are booked, whether or
+    /// not the caller waits. Meanwhile requests with their key get 409 (draft-ietf-httpapi-idempotency-key-header).
     pub slow: u8,
-    /// Mails that are taken and not answered.
+    /// Mails that are accepted without an answer.
     pub timeout_after_mail: u8,
     /// Messages that cannot be sent now. Each attempt has its own outcome.
     pub defer: u8,
-    /// Batches of messages that are taken and not answered.
+    /// Batches of messages that are accepted without an answer.
     pub timeout_after_delivery: u8,
     /// Webhooks that are sent twice.
     pub duplicate_webhooks: u8,
-    /// How long an answer takes, in milliseconds.
+    /// The latency of an answer, in milliseconds.
     pub latency_ms: RangeInclusive<u64>,
-    /// How long the work on a slow call takes: longer than callers wait.
+    /// How long a slow call takes: longer than callers wait.
     pub work: Duration,
-    /// How long a connection is kept open that gets no answer: longer than callers wait.
+    /// How long a connection without an answer is kept open: longer than callers wait.
     pub hold: Duration,
 }
 
 impl Default for Behaviour {
-    /// Everything goes well, at once.
+    /// No faults, no latency.
     fn default() -> Self {
         Self {
             seed: 1,
@@ -68,7 +67,7 @@ impl Behaviour {
         self.hits(self.decline_captures, "decline capture", key)
     }
 
-    /// Whether the `attempt`-th try of a key is turned away.
+    /// Whether the `attempt`-th attempt of a key is refused.
     pub(crate) fn fails(&self, key: &str, attempt: u32) -> bool {
         self.hits(self.error, &format!("error {attempt}"), key)
     }
@@ -77,7 +76,7 @@ impl Behaviour {
         self.hits(self.timeout_after_charge, "silence", key)
     }
 
-    /// Whether the work on what a key asks for takes long.
+    /// Whether the request of a key is slow.
     pub(crate) fn is_slow(&self, key: &str) -> bool {
         self.hits(self.slow, "slow", key)
     }
@@ -95,7 +94,7 @@ impl Behaviour {
         if self.hits(self.duplicate_webhooks, "twice", key) { 2 } else { 1 }
     }
 
-    /// Whether an attempt to send a message comes at a bad time.
+    /// Whether an attempt to send a message is deferred.
     pub(crate) fn defers(&self, id: &str, attempt: u32) -> bool {
         self.hits(self.defer, &format!("defer {attempt}"), id)
     }
@@ -106,7 +105,7 @@ impl Behaviour {
         Duration::from_millis(least + self.number("latency", key) % spread)
     }
 
-    /// What a simulated system calls what it did for a key.
+    /// The reference that a simulated system gives for a key.
     pub(crate) fn reference(&self, what: &str, key: &str) -> String {
         format!("{what}-{:016x}", self.number(what, key))
     }

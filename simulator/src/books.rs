@@ -1,4 +1,4 @@
-//! What the simulated systems did, and what that comes to.
+//! The ledger of the simulated systems, and its sums.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,20 +15,20 @@ pub enum Entry {
     Charge(Charge),
     /// The release of an authorisation was decided.
     Release(Release),
-    /// Money went back.
+    /// Money was refunded.
     Refund(Refund),
     /// A mail was taken.
     Mail(Mail),
-    /// Messages were taken or not, together.
+    /// A batch of messages was accepted or not.
     Batch(Batch),
 }
 
-/// Money that a caller wants.
+/// Money that a caller requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Due {
-    /// Whose.
+    /// The customer.
     pub customer: String,
-    /// What for.
+    /// The order.
     pub order: String,
     /// In minor units.
     pub amount: i64,
@@ -41,10 +41,10 @@ pub struct Due {
 pub struct Authorisation {
     /// The caller's key: there is one authorisation for each.
     pub key: String,
-    /// What for.
+    /// The order.
     #[serde(flatten)]
     pub due: Due,
-    /// What became of it.
+    /// The outcome.
     #[serde(flatten)]
     pub outcome: Outcome,
     /// When.
@@ -58,7 +58,7 @@ pub struct Release {
     pub key: String,
     /// The reference of the authorisation.
     pub authorisation: String,
-    /// What became of it.
+    /// The outcome.
     #[serde(flatten)]
     pub outcome: Outcome,
     /// When.
@@ -70,70 +70,70 @@ pub struct Release {
 pub struct Charge {
     /// The caller's key: there is one charge for each.
     pub key: String,
-    /// What for.
+    /// The order.
     #[serde(flatten)]
     pub due: Due,
     /// The reference of the authorisation whose money it takes; none when it is taken at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorisation: Option<String>,
-    /// What became of it.
+    /// The outcome.
     #[serde(flatten)]
     pub outcome: Outcome,
     /// When.
     pub at: DateTime<Utc>,
 }
 
-/// What became of what was asked for.
+/// The outcome of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum Outcome {
     /// The money is authorised.
     Authorised {
-        /// The provider's name for it.
+        /// The provider's reference.
         reference: String,
     },
-    /// The money is there.
+    /// The money is captured.
     Captured {
-        /// The provider's name for it.
+        /// The provider's reference.
         reference: String,
     },
-    /// The money went back.
+    /// The money is refunded.
     Refunded {
-        /// The provider's name for it.
+        /// The provider's reference.
         reference: String,
     },
     /// The authorisation is released.
     Released {
-        /// The provider's name for it.
+        /// The provider's reference.
         reference: String,
     },
-    /// It is not done, and is not going to be.
+    /// It is declined.
     Declined {
-        /// Stable, for programs.
+        /// A stable code for programs.
         code: String,
         /// For people.
         reason: String,
     },
 }
 
-/// Money that went back.
+/// Refunded money.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refund {
     /// The caller's key: there is one refund for each.
     pub key: String,
-    /// The reference of the charge that it is of.
+    /// The reference of its charge.
     pub charge: String,
     /// In minor units.
     pub amount: i64,
     /// ISO 4217.
     pub currency: String,
-    /// The provider's name for it.
+    /// The provider's reference.
     pub reference: String,
     /// When.
     pub at: DateTime<Utc>,
 }
 
-/// A mail that was taken.
+/// An accepted mail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mail {
     /// Its `Message-ID`, without brackets.
@@ -172,7 +172,7 @@ pub struct Message {
     pub subject: String,
     /// The text.
     pub text: String,
-    /// What became of it.
+    /// The outcome.
     #[serde(flatten)]
     pub outcome: MessageOutcome,
 }

@@ -22,7 +22,7 @@ pub(crate) trait Operation: Sized + 'static {
     fn of<'b>(books: &'b Books, key: &str) -> Option<&'b Self>;
     /// The line of the ledger that says so.
     fn entry(self) -> Entry;
-    /// What became of it.
+    /// The outcome.
     fn outcome(&self) -> Outcome;
     /// The money that it is about: an amount in minor units and, where the books know it, its currency.
     fn money(&self) -> Option<(i64, &str)>;

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 const CONNECTIONS_MAX: usize = 1_000;
 /// Open connections get this long after the stop.
 const CLOSING_TIME: Duration = Duration::from_secs(1);
-/// Pause after a connection that could not be accepted, such as for want of file descriptors.
+/// The pause after a connection could not be accepted, such as when file descriptors are exhausted.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves each connection until it ends or everything stops.

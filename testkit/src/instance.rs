@@ -1,4 +1,4 @@
-//! An instance of Millrace in a namespace of its own.
+//! An instance of Millrace in a separate namespace.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -11,14 +11,14 @@ use anyhow::{Context as _, Result, ensure};
 use crate::running::Running;
 use crate::stack::Stack;
 
-/// A group that a crash left behind is empty only after its session's end.
+/// How long teardown is retried: the group of a killed process is empty only after its session timeout.
 const TEARDOWN_PATIENCE: Duration = Duration::from_secs(40);
 const BETWEEN_TRIES: Duration = Duration::from_millis(500);
 
-/// A namespace, the program that works in it, and how it is configured. Nothing is created or removed by the value itself.
+/// A namespace, its program and its settings. The value itself creates and removes nothing.
 #[derive(Debug, Clone)]
 pub struct Instance {
-    /// Where its components are.
+    /// The addresses of its components.
     pub stack: Stack,
     /// The namespace.
     pub name: String,
@@ -59,7 +59,7 @@ impl Instance {
         Self { program: program.to_owned(), ..self.clone() }
     }
 
-    /// How it is configured apart from the defaults.
+    /// Its settings besides the defaults.
     pub fn settings(&self) -> &[String] {
         &self.settings
     }
@@ -74,7 +74,7 @@ impl Instance {
         self.folder.join(format!("{:02}-{name}", self.files.fetch_add(1, Ordering::Relaxed)))
     }
 
-    /// The program with the instance's settings; what it is to do is yet to be added.
+    /// The program with the instance's settings; the caller adds the arguments.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command
@@ -82,7 +82,7 @@ impl Instance {
             .args(["--namespace", &self.name])
             .args(self.settings.iter().flat_map(|setting| ["--set", setting]))
             .envs(self.stack.variables())
-            // The stack is reached without TLS: reading a hundred certificates is a third of what a short command costs.
+            // The stack has no TLS; reading the certificates would be a third of the time of a short command.
             .env("SSL_CERT_FILE", "/dev/null")
             .env("SSL_CERT_DIR", "/dev/null");
         command
@@ -91,7 +91,7 @@ impl Instance {
     /// Starts a process with these arguments, such as `run`, and further variables.
     ///
     /// # Errors
-    /// When the program or the log is not to be had.
+    /// When the program or the log cannot be opened.
     pub fn start(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Result<Running> {
         let (name, log) = (arguments.join(" "), self.file("process.log"));
         let mut command = self.command();
@@ -99,7 +99,7 @@ impl Instance {
         Running::start(&format!("millrace {name}"), &mut command, &log, self.stack.http())
     }
 
-    /// Runs a command of the operator to its end, whatever that is.
+    /// Runs an operator's command to its end, successful or not.
     ///
     /// # Errors
     /// When the program cannot be started.
@@ -142,7 +142,7 @@ impl Instance {
         format!("{}-{view}", self.name)
     }
 
-    /// What its sessions in Postgres are called.
+    /// The `application_name` of its sessions in Postgres.
     pub fn session_name(&self) -> String {
         format!("millrace {}", self.name)
     }

@@ -1,5 +1,5 @@
-//! What stories and measurements share: where the stack is, an instance of Millrace in a namespace of its own, its
-//! processes and their figures, and waiting for a condition. It knows Millrace from outside only.
+//! Shared by stories and measurements: the stack, an instance of Millrace in a separate namespace, its processes and their
+//! metrics, and waiting for a condition. It uses Millrace only through its program and its data.
 
 mod instance;
 mod memory;

@@ -1,11 +1,11 @@
-//! A process's own figures.
+//! The metrics of a process.
 
-/// The figures at one moment, as Prometheus reads them.
+/// The metrics at one moment, in Prometheus's text format.
 #[derive(Debug)]
 pub struct Metrics(pub(crate) String);
 
 impl Metrics {
-    /// The series, a line each.
+    /// The series, one per line.
     pub fn lines(&self) -> impl Iterator<Item = &str> {
         self.0.lines()
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// For how long nothing has changed.
+/// Measures how long a value has not changed.
 #[derive(Debug)]
 pub struct Patience<T> {
     limit: Duration,
@@ -20,7 +20,7 @@ impl<T: PartialEq> Patience<T> {
         Self { limit, last: None, changed: Instant::now() }
     }
 
-    /// Whether what is seen now has stayed the same for longer than the limit.
+    /// Whether the value has not changed for longer than the limit.
     pub fn ends(&mut self, seen: T) -> bool {
         if self.last.as_ref() != Some(&seen) {
             (self.last, self.changed) = (Some(seen), Instant::now());
@@ -29,10 +29,10 @@ impl<T: PartialEq> Patience<T> {
     }
 }
 
-/// Looks again and again until `look` finds what it looks for. A look that does not says what it saw instead.
+/// Calls `look` until it succeeds. Its error describes what it has seen instead.
 ///
 /// # Panics
-/// When it takes longer than two minutes, with what was seen last.
+/// When it takes longer than two minutes, with the last error.
 pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
     let began = Instant::now();
     loop {
@@ -46,10 +46,10 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Result<T, 
     }
 }
 
-/// Looks again and again until `look` says that all is done, for as long as what it reports keeps changing.
+/// Calls `look` until it is done, for as long as its report keeps changing.
 ///
 /// # Panics
-/// When nothing has changed for two minutes, with what was seen last.
+/// When nothing has changed for two minutes, with the last report.
 pub async fn as_long_as_it_moves<T: PartialEq + Debug + Clone>(
     what: &str,
     mut look: impl AsyncFnMut() -> Result<(), T>,

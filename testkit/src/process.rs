@@ -1,4 +1,4 @@
-//! A child process: what it prints goes to a log; it can be stopped, killed and frozen, and ends with its value.
+//! A child process: its output goes to a log; it can be stopped, killed and frozen, and is ended when its value is dropped.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ const LOG_LINES_SHOWN: usize = 40;
 /// In characters.
 const LOG_LINE_SHOWN: usize = 400;
 
-/// A child of this process. Its value ends it by SIGTERM, so that it can leave its groups.
+/// A child process. Dropping it sends SIGTERM, so that it can leave its groups.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -28,7 +28,7 @@ impl Process {
     /// Starts a program whose output goes to a log.
     ///
     /// # Errors
-    /// When the program or the log is not to be had.
+    /// When the program or the log cannot be opened.
     pub fn start(name: &str, command: &mut Command, log: &Path) -> Result<Self> {
         let file = File::create(log)?;
         command.stdout(file.try_clone()?);
@@ -51,7 +51,7 @@ impl Process {
         Ok(Self { name: name.to_owned(), child, log: log.to_owned(), frozen: false })
     }
 
-    /// What it prints, once.
+    /// Its output; can be taken once.
     ///
     /// # Errors
     /// When its output goes to the log.
@@ -59,12 +59,12 @@ impl Process {
         self.child.stdout.take().context("its output is not read here")
     }
 
-    /// Its number.
+    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it has logged.
+    /// Its log.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
     }
@@ -81,7 +81,7 @@ impl Process {
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
 
-    /// How it has ended; `None` while it runs.
+    /// Its exit status; `None` while it runs.
     ///
     /// # Errors
     /// When the system does not say.
@@ -89,7 +89,7 @@ impl Process {
         Ok(self.child.try_wait()?)
     }
 
-    /// Fails with the end of its log when it has ended.
+    /// An error with the end of its log when it has ended.
     ///
     /// # Errors
     /// When it has.
@@ -100,7 +100,7 @@ impl Process {
         }
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until it has ended.
     ///
     /// # Panics
     /// When it takes longer than two minutes.
@@ -131,7 +131,7 @@ impl Process {
         self.signal("TERM")
     }
 
-    /// SIGSTOP: every thread stands still, whatever it was doing.
+    /// SIGSTOP: every thread is suspended.
     ///
     /// # Errors
     /// As [`kill`](Self::kill).
@@ -140,7 +140,7 @@ impl Process {
         self.signal("STOP")
     }
 
-    /// SIGCONT: goes on as if nothing had happened.
+    /// SIGCONT: resumes.
     ///
     /// # Errors
     /// As [`kill`](Self::kill).

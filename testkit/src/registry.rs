@@ -1,4 +1,4 @@
-//! What the schema registry knows of the contract.
+//! The contract in the schema registry.
 
 use anyhow::{Context as _, Result};
 use millrace_schemas::Definition;
@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use crate::Stack;
 
-/// The id that the registry has given to this build's schema of a record type; others may have registered later versions.
+/// The registry's id of this build's schema of a record type; other producers may have registered later versions.
 ///
 /// # Errors
-/// When it has given none: `millrace setup` has not run.
+/// When there is none, since `millrace setup` has not run.
 pub async fn schema_id(stack: &Stack, definition: &Definition) -> Result<u32> {
     let schema = json!({"schemaType": "AVRO", "schema": definition.avsc});
     let path = format!("subjects/{}", definition.full_name);

@@ -1,4 +1,4 @@
-//! A process of Millrace, which serves its figures and its health.
+//! A process of Millrace, which serves metrics and probes.
 
 use std::net::TcpListener;
 use std::ops::{Deref, DerefMut, Range};
@@ -15,7 +15,7 @@ const SERVES_WITHIN: Duration = Duration::from_secs(30);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
-/// A process of Millrace. Its value ends it by SIGTERM.
+/// A process of Millrace. Dropping it sends SIGTERM.
 #[derive(Debug)]
 pub struct Running {
     process: Process,
@@ -24,10 +24,10 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts one that serves on a free port; whether it does is not awaited.
+    /// Starts one on a free port, without waiting until it serves.
     ///
     /// # Errors
-    /// When the program or the log is not to be had.
+    /// When the program or the log cannot be opened.
     pub(crate) fn start(
         name: &str,
         command: &mut Command,
@@ -39,7 +39,7 @@ impl Running {
         Ok(Self { process: Process::start(name, command, log)?, port, client: client.clone() })
     }
 
-    /// Waits until it serves its figures.
+    /// Waits until it serves its metrics.
     ///
     /// # Errors
     /// When it ends, or does not serve for half a minute.
@@ -55,12 +55,12 @@ impl Running {
         Ok(())
     }
 
-    /// Where it serves: `host:port`.
+    /// Its address: `host:port`.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Its figures.
+    /// Its metrics.
     ///
     /// # Errors
     /// When it does not answer.

@@ -1,4 +1,4 @@
-//! Elasticsearch behind a proxy that answers `_bulk` badly: the documents go to the real one, or not.
+//! Elasticsearch behind a proxy that injects faults into the answers to `_bulk`; the documents are forwarded, or not.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -19,14 +19,14 @@ const ONE_IN: usize = 3;
 /// How `_bulk` is answered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Manner {
-    /// As Elasticsearch does.
+    /// Elasticsearch's answer.
     #[default]
     Well,
     /// 429 for the whole request; nothing is done.
     Busy,
-    /// Everything is done but some documents, which are answered with 429 and 503.
+    /// All documents are forwarded except some, which are answered with 429 and 503.
     InPart,
-    /// Everything is done, and the answer never comes.
+    /// All documents are forwarded, and the answer never comes.
     Mute,
 }
 
@@ -36,7 +36,7 @@ struct Requests {
     badly_answered: usize,
 }
 
-/// What every request finds: how to answer, and a client that keeps its connections.
+/// The proxy's state: the fault to inject, and a client that keeps its connections.
 #[derive(Default)]
 struct Desk {
     requests: Mutex<Requests>,
@@ -57,7 +57,7 @@ impl Desk {
         requests.manner
     }
 
-    /// What Elasticsearch says.
+    /// Elasticsearch's answer.
     async fn pass_on(&self, method: Method, uri: &Uri, body: impl Into<reqwest::Body>) -> reqwest::Response {
         let url = format!("{}{uri}", stack().elasticsearch_url());
         // One type fits requests of one document and of many.
@@ -66,7 +66,7 @@ impl Desk {
     }
 }
 
-/// A proxy with an address of its own that passes requests on to Elasticsearch.
+/// A proxy that forwards requests to Elasticsearch.
 pub struct Facade {
     url: String,
     desk: Arc<Desk>,
@@ -74,7 +74,7 @@ pub struct Facade {
 }
 
 impl Facade {
-    /// Answers well at first.
+    /// Begins without a fault.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("its address"));
@@ -85,17 +85,17 @@ impl Facade {
         Self { url, desk, serving }
     }
 
-    /// The variable that leads a process here.
+    /// The environment variable that lets a process use this address.
     pub fn variable(&self) -> (&'static str, &str) {
         ("ELASTICSEARCH_URL", &self.url)
     }
 
-    /// From now on it answers like this.
+    /// Sets the fault.
     pub fn answers(&self, manner: Manner) {
         *self.desk.requests() = Requests { manner, badly_answered: 0 };
     }
 
-    /// How many requests were answered badly since it was last told how to answer.
+    /// The number of faulty answers since the fault was last set.
     pub fn badly_answered(&self) -> usize {
         self.desk.requests().badly_answered
     }
@@ -130,7 +130,7 @@ async fn respond(answer: reqwest::Response) -> Response {
     response.body(Body::from(answer.bytes().await.expect("an answer"))).expect("a response")
 }
 
-/// Withholds some documents, and says of them what an overloaded cluster says.
+/// Withholds some documents, and answers for them like an overloaded cluster.
 async fn in_part(desk: &Desk, method: Method, uri: &Uri, body: &Bytes) -> Response {
     let text = std::str::from_utf8(body).expect("JSON lines");
     let lines: Vec<&str> = text.lines().collect();

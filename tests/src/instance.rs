@@ -1,4 +1,4 @@
-//! An instance of Millrace in a namespace of its own.
+//! An instance of Millrace in a separate namespace.
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -14,8 +14,8 @@ use crate::process::Process;
 use crate::stack::stack;
 use crate::views::{self, View};
 
-/// What Postgres warns of when a transaction is begun inside another (25001) or ended where there is none (25P01): then
-/// what was meant to be of one moment, or all or nothing, is neither. sqlx logs warnings without their codes.
+/// Postgres's warnings when a transaction is begun inside another (25001) or ended without one (25P01): then a snapshot or an
+/// atomic change is not one. sqlx logs warnings without their codes.
 const WARNINGS: [&str; 2] =
     ["there is already a transaction in progress", "there is no transaction in progress"];
 
@@ -24,7 +24,7 @@ const WARNINGS: [&str; 2] =
 const DEFAULTS: [(&str, &str); 12] = [
     ("contexts", r#"["carts", "catalog", "customers", "inventory", "orders"]"#),
     ("topics.partitions", "2"),
-    // Several connectors share the processors with all else.
+    // Several connectors share the processors with everything else.
     ("connect.outbox_poll_interval", "50ms"),
     ("kafka.session_timeout", "6s"),
     ("kafka.heartbeat_interval", "1s"),
@@ -33,12 +33,12 @@ const DEFAULTS: [(&str, &str); 12] = [
     ("processing.events_batch_max", "200"),
     ("retries.delays", "[400ms, 1s]"),
     ("sagas.enabled", "false"),
-    // One story is about it.
+    // One story tests it.
     ("metrics.interval", "never"),
     ("logging.filter", "info"),
 ];
 
-/// Where the programs are and where logs go; only a test target knows.
+/// The paths of the programs and of logs, which only a test target knows.
 #[derive(Debug, Clone, Copy)]
 pub struct Workshop {
     /// The binary under test.
@@ -49,7 +49,7 @@ pub struct Workshop {
     pub folder: &'static str,
 }
 
-/// A namespace with everything that `millrace setup` puts there. Torn down at the end, however the story ends.
+/// A namespace that `millrace setup` has set up. Torn down at the end, also when the story fails.
 pub struct Instance {
     kit: millrace_testkit::Instance,
     /// The write side, with the namespace's schema in the search path.
@@ -81,13 +81,13 @@ impl Build {
         Process(self.kit.start(&["run"], &self.variables).expect("the binary of another build"))
     }
 
-    /// Runs a command of the operator to its end.
+    /// Runs an operator's command to its end.
     pub async fn millrace(&self, arguments: &[&str]) -> Outcome {
         let output = self.kit.run(arguments, &self.variables).await;
         Outcome::new(arguments, output.expect("the binary of another build"))
     }
 
-    /// Sends commands, a line each, and expects that all are taken.
+    /// Sends commands, one per line, and expects that all are accepted.
     pub async fn send(&self, lines: &[String]) {
         self.millrace(&["send", &written(&self.kit, lines)]).await.expect_success();
     }
@@ -107,7 +107,7 @@ impl Instance {
         Self::with(workshop, story, &[]).await
     }
 
-    /// As [`new`](Self::new), with settings of its own.
+    /// As [`new`](Self::new), with further settings.
     pub async fn with(workshop: Workshop, story: &str, settings: &[(&str, &str)]) -> Self {
         let random = uuid::Uuid::now_v7().simple().to_string().split_off(26);
         let name = format!("s_{story}_{random}");
@@ -138,7 +138,7 @@ impl Instance {
         self.process(&[&["run"], arguments].concat(), variables)
     }
 
-    /// Starts a process that a failpoint kills; what is broken on purpose for the whole story stays broken.
+    /// Starts a process that a failpoint kills; mechanisms that are switched off for the whole story stay switched off.
     pub fn start_doomed(&self, failpoints: &str) -> Process {
         let broken = std::env::var("FAILPOINTS").unwrap_or_default();
         self.start_with(&[], &[("FAILPOINTS", &format!("{broken};{failpoints}"))])
@@ -153,7 +153,7 @@ impl Instance {
         Process(self.kit.start(arguments, variables).expect("the binary under test"))
     }
 
-    /// Runs a command of the operator to its end.
+    /// Runs an operator's command to its end.
     pub async fn millrace(&self, arguments: &[&str]) -> Outcome {
         self.millrace_with(arguments, &[]).await
     }
@@ -166,7 +166,7 @@ impl Instance {
         outcome
     }
 
-    /// Sends commands, a line each, and expects that all are taken.
+    /// Sends commands, one per line, and expects that all are accepted.
     pub async fn send(&self, lines: &[String]) {
         self.millrace(&["send", &self.written(lines)]).await.expect_success();
     }
@@ -177,15 +177,15 @@ impl Instance {
             .await
     }
 
-    /// Lets Postgres refuse rows of a table of the read side that do not fulfil a condition.
+    /// Lets Postgres refuse rows of a table of the read side that do not fulfil a condition (CHECK).
     ///
     /// # Panics
-    /// When a row that is there does not, or rows are refused already.
+    /// When an existing row does not fulfil it, or there is a condition already.
     pub async fn refuse_unless(&self, table: &str, condition: &str) {
         self.alter(format!("ALTER TABLE {table} ADD CONSTRAINT refused CHECK ({condition})")).await;
     }
 
-    /// Lets Postgres take every row again.
+    /// Removes the condition.
     ///
     /// # Panics
     /// When none was refused.
@@ -202,7 +202,7 @@ impl Instance {
         views::of(&self.contexts)
     }
 
-    /// Writes commands to a file of the instance, a line each; its path.
+    /// Writes commands to a file of the instance, one per line; returns its path.
     ///
     /// # Panics
     /// When it cannot be written.
@@ -233,14 +233,14 @@ fn kit(workshop: Workshop, name: String, settings: &[(&str, &str)]) -> millrace_
         .expect("a folder for logs")
 }
 
-/// The contexts that the last setting names.
+/// The contexts in the last setting.
 fn contexts(settings: &[(&str, &str)]) -> Vec<&'static str> {
     let setting = settings.iter().rfind(|(field, _)| *field == "contexts").map(|(_, value)| value);
     let names: Vec<String> = serde_json::from_str(setting.expect("contexts")).expect("a list of contexts");
     CONTEXTS.iter().copied().filter(|context| names.iter().any(|name| name == context)).collect()
 }
 
-/// Another connection pool, for a story that gets in the way.
+/// Another connection pool, for a story that holds locks.
 pub fn pool(variable: &str, schema: &str) -> PgPool {
     let options = PgConnectOptions::from_str(stack().address(variable)).expect("a Postgres URL");
     let options = options.application_name("stories").options([("search_path", schema)]);

@@ -1,4 +1,4 @@
-//! Records as they are: bytes and headers, written and read without Millrace.
+//! Raw records: bytes and headers, written and read without Millrace.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -31,7 +31,7 @@ pub struct Raw {
     pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
-/// A record in its place.
+/// A record with its partition and offset.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placed {
     /// The partition.
@@ -130,7 +130,7 @@ pub async fn produce_as(topic: &str, partition: Option<i32>, records: &[Raw], pr
     send(&producer(properties), (topic, partition, None), records).await;
 }
 
-/// Writes records in order that were stamped by a strange clock, in milliseconds since 1970.
+/// Writes records in order with given timestamps, in milliseconds since 1970.
 pub async fn produce_stamped(topic: &str, stamp: i64, records: &[Raw]) {
     send(&producer(&[]), (topic, None, Some(stamp)), records).await;
 }
@@ -141,7 +141,7 @@ pub async fn refused_stamped(topic: &str, stamp: i64, record: &Raw) -> Option<RD
     sent.err().and_then(|(error, _)| error.rdkafka_error_code())
 }
 
-/// A producer that lives on: what it knows of a topic it learns by itself.
+/// A long-lived producer, which refreshes its own metadata of topics.
 pub struct Sender(FutureProducer);
 
 impl Sender {
@@ -192,7 +192,7 @@ fn message<'r>((topic, partition, stamp): At<'r>, record: &'r Raw) -> FutureReco
     message
 }
 
-/// Writes records into one batch of zstd, however much they are unpacked.
+/// Writes records into one batch of zstd, however large they are decompressed.
 pub async fn produce_packed(topic: &str, partition: i32, records: &[Raw]) {
     let producer = producer(&[
         ("compression.type", "zstd"),
@@ -226,18 +226,18 @@ impl Transaction {
         Self(producer)
     }
 
-    /// Its records may be read.
+    /// Commits it.
     pub fn commit(self) {
         tokio::task::block_in_place(|| self.0.commit_transaction(TIMEOUT)).expect("a committed transaction");
     }
 
-    /// Its records are none.
+    /// Aborts it.
     pub fn abort(self) {
         tokio::task::block_in_place(|| self.0.abort_transaction(TIMEOUT)).expect("an aborted transaction");
     }
 }
 
-/// Offsets that a group has committed, with what is written beside them.
+/// The committed offsets of a group, with their metadata.
 pub fn committed(group: &str, topic: &str, partitions: &[i32]) -> BTreeMap<i32, (i64, String)> {
     let mut places = TopicPartitionList::new();
     for partition in partitions {
@@ -252,7 +252,7 @@ pub fn committed(group: &str, topic: &str, partitions: &[i32]) -> BTreeMap<i32, 
     found.elements().iter().filter_map(offset).collect()
 }
 
-/// Commits an offset for a group that has no members, with what is to be written beside it.
+/// Commits an offset for a group without members, with metadata.
 pub fn commit(group: &str, topic: &str, (partition, offset): (i32, i64), metadata: &str) {
     let mut places = TopicPartitionList::new();
     let mut place = places.add_partition(topic, partition);
@@ -279,7 +279,7 @@ pub async fn delete_records(topic: &str, partitions: &[i32], before: Option<i64>
     }
 }
 
-/// What a topic itself is set to, defaults left out.
+/// The settings of a topic, without defaults.
 pub async fn topic_settings(topic: &str) -> BTreeMap<String, String> {
     let admin: AdminClient<_> = stack().kafka().create().expect("an admin client");
     let described = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &AdminOptions::new()).await;
@@ -350,7 +350,7 @@ impl Reader {
     }
 
     fn next(&self, topic: &str) -> Placed {
-        // Errors tell of brokers that were away; the client connects again by itself.
+        // Errors are about brokers that were away; the client reconnects.
         let message = std::iter::from_fn(|| self.0.poll(TIMEOUT)).find_map(Result::ok);
         let message = message.unwrap_or_else(|| panic!("{topic} has fewer records than it says"));
         let headers = millrace_kafka::headers(&message).expect("headers that can be read");

@@ -1,5 +1,5 @@
-//! What stories are told with: an instance of Millrace in its own namespace on the real components, processes that
-//! can be killed or frozen, a load that is the same every time, and a look at everything that came of it.
+//! The framework of stories: an instance of Millrace in its own namespace on the real components, processes that can be killed or
+//! frozen, a deterministic load, and a snapshot of everything that it leads to.
 
 #![allow(
     clippy::unwrap_used,

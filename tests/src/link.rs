@@ -1,4 +1,4 @@
-//! A link between a process and a component that fails in all the ways in which networks fail.
+//! A proxy between a process and a component that injects network faults.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,21 +15,21 @@ const KAFKA: &str = "KAFKA_BROKERS";
 /// What is carried at once; a slow link waits before each.
 const CHUNK: usize = 8 << 10;
 
-/// How the link is at this moment.
+/// The state of the link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// It carries everything at once.
+    /// It forwards everything at once.
     Well,
     /// Every connection is closed, new ones too.
     Cut,
-    /// Connections stay open and whatever is sent is swallowed. One that has met this stays so when the link is well
-    /// again: what waits at its end waits for ever.
+    /// Connections stay open, and everything that is sent is dropped. Such a connection stays broken when the link works again:
+    /// its client waits for ever.
     Silent,
-    /// So long for at most 8 KB in each direction.
+    /// This delay for each 8 KB in each direction.
     Slow(Duration),
 }
 
-/// A link to a component: a process that uses its variables reaches the component through it.
+/// A link to a component: a process with its environment variable reaches the component through it.
 pub struct Link {
     variable: &'static str,
     address: String,
@@ -38,7 +38,7 @@ pub struct Link {
 }
 
 impl Link {
-    /// A link to the component that one of the stack's variables names, well at first.
+    /// A link to the component in one of the stack's variables; it works at first.
     pub async fn to(variable: &'static str) -> Self {
         if variable == KAFKA {
             return Self::to_kafka().await;
@@ -50,8 +50,8 @@ impl Link {
         Self::of(variable, address.replace(&component, &here.to_string()), component, listener)
     }
 
-    /// The broker tells clients where to connect: those that come over this link are sent to this link. So there is one
-    /// at a time.
+    /// The broker advertises an address to clients: that of this link for clients that come through it. So there is one at a
+    /// time.
     async fn to_kafka() -> Self {
         let [here, broker] = ["KAFKA_LINK", "KAFKA_BEHIND_LINK"].map(|name| stack().address(name));
         let listener = TcpListener::bind(here).await.expect("the port of Kafka's link");
@@ -63,12 +63,12 @@ impl Link {
         Self { variable, address, state, listening: tokio::spawn(listen(listener, component, watched)) }
     }
 
-    /// The variable that leads a process over this link.
+    /// The environment variable that lets a process use this link.
     pub fn variable(&self) -> (&'static str, &str) {
         (self.variable, &self.address)
     }
 
-    /// From now on the link is like this.
+    /// Sets the state of the link.
     pub fn becomes(&self, state: State) {
         self.state.send_replace(state);
     }
@@ -80,7 +80,7 @@ impl Drop for Link {
     }
 }
 
-/// What a URL, or a plain address, says about where to connect.
+/// The host and port in a URL or a plain address.
 fn host_and_port(address: &str) -> String {
     let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
     let authority = rest.split('/').next().unwrap_or(rest);
@@ -97,7 +97,7 @@ async fn listen(listener: TcpListener, component: String, state: watch::Receiver
 
 /// One connection from its beginning to its end; an error is an end like any other.
 async fn connection(mut client: TcpStream, component: String, state: watch::Receiver<State>) {
-    // Open until the client gives up, so that the component learns of nothing either.
+    // Kept open until the client gives up, so that the component does not notice either.
     let mut server = None;
     if *state.borrow() != State::Silent {
         let Ok(connected) = TcpStream::connect(component).await else { return };
@@ -113,7 +113,7 @@ async fn connection(mut client: TcpStream, component: String, state: watch::Rece
 }
 
 async fn reaches(mut state: watch::Receiver<State>, goal: State) {
-    // A link whose owner is gone is cut.
+    // Dropping the link closes its connections.
     let _ = state.wait_for(|state| *state == goal).await;
 }
 

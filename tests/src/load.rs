@@ -1,5 +1,5 @@
-//! A load that is the same every time: fixed ids, fixed times, so that two instances end in the same rows byte for
-//! byte. Orders go through every stage, stock is reserved across products, some commands are rejected.
+//! A deterministic load: fixed ids and times, so that two instances have byte for byte the same rows at the end. Orders go
+//! through every stage, stock is reserved across products, some commands are rejected.
 
 use chrono::{DateTime, TimeDelta};
 use serde_json::{Value, json};
@@ -20,10 +20,10 @@ const A_DAY: usize = 86_400;
 const CATEGORIES: [&str; 4] = ["Beverages", "Condiments", "Seafood", "Produce"];
 
 impl Load {
-    /// What most stories use: about 2,000 commands.
+    /// The size for most stories: about 2,000 commands.
     pub const STANDARD: Self = Self { customers: 40, products: 30, orders: 400 };
 
-    /// What orders refer to. Nothing else is decided before this is.
+    /// The customers and products to which orders refer, which must be decided first.
     pub fn basics(&self) -> Vec<String> {
         let customers = (0..self.customers).map(register);
         let products = (0..self.products).flat_map(|i| [add_product(i), receive(i)]);
@@ -90,7 +90,7 @@ impl Load {
         commands
     }
 
-    /// Changes that no order depends on, and commands that are rejected.
+    /// Changes on which no order depends, and commands that are rejected.
     fn beside(&self, i: usize) -> Vec<String> {
         let changes = [
             (7, "ChangePrice", json!({"product_id": self.product(i, 0), "price": 1_000 + i})),
@@ -140,12 +140,12 @@ impl Load {
     }
 }
 
-/// One line for `millrace send`. Its id says what it is; the time is fixed.
+/// A line for `millrace send`, with an id that describes it and a fixed time.
 pub fn command(name: &str, number: usize, data: Value) -> String {
     command_with_id(&format!("{name}-{number}"), name, number, data)
 }
 
-/// As [`command`], with an id of its own.
+/// As [`command`], with a given id.
 pub fn command_with_id(id: &str, name: &str, number: usize, data: Value) -> String {
     json!({
         "id": id, "source": "stories", "type": name, "time": time(number), "correlationid": format!("talk-{number}"),
@@ -168,7 +168,7 @@ pub fn add_product(i: usize) -> String {
     command("AddProduct", i, data)
 }
 
-/// Receives more stock of a product than any load takes.
+/// Receives more stock of a product than any load needs.
 pub fn receive(i: usize) -> String {
     command("ReceiveStock", i, json!({"product_id": product(i), "quantity": 1_000_000}))
 }

@@ -1,4 +1,4 @@
-//! Who waits for whom in Postgres.
+//! Lock waits in Postgres.
 
 use sqlx::{PgConnection, PgPool};
 
@@ -12,7 +12,7 @@ const WAITING: &str = "
         JOIN waiting ON waiting.pid = ANY(pg_blocking_pids(behind.pid)) AND application_name = $2)
     SELECT count(*) FROM waiting";
 
-/// A session of a story's own that gets in the way.
+/// A session of a story that holds locks.
 #[derive(Debug, Clone, Copy)]
 pub struct Foreign(i32);
 
@@ -25,7 +25,7 @@ impl Foreign {
         Self(sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(connection).await.expect("our pid"))
     }
 
-    /// Its number, as Postgres tells it.
+    /// Its backend's process id.
     pub fn pid(self) -> i32 {
         self.0
     }

@@ -1,4 +1,4 @@
-//! What a command of the operator printed and how it ended.
+//! The output and the exit code of an operator's command.
 
 use std::process::Output;
 
@@ -13,7 +13,7 @@ pub struct Outcome {
     pub code: Option<i32>,
     /// Data.
     pub stdout: String,
-    /// Talk.
+    /// Messages.
     pub stderr: String,
 }
 
@@ -36,13 +36,13 @@ impl Outcome {
 
     /// Expects an exit code.
     pub fn expect_code(&self, code: i32) -> &Self {
-        // Why it failed comes first: who reports this may cut what is long.
+        // The error comes first, since a test report may cut long text.
         let Self { arguments, stdout, stderr, .. } = self;
         assert_eq!(self.code, Some(code), "millrace {arguments}\n{stderr}\n{stdout}");
         self
     }
 
-    /// Expects that it told this, as data or as talk.
+    /// Expects this text, in data or messages.
     pub fn expect_told(&self, text: &str) -> &Self {
         let Self { arguments, stdout, stderr, .. } = self;
         assert!(

@@ -1,4 +1,4 @@
-//! External systems: a payment provider, a mail server and a vendor of messages with a ledger of their own.
+//! External systems: a payment provider, a mail server and a vendor of messages, with their ledger.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -43,7 +43,7 @@ impl Outside {
         outside
     }
 
-    /// The settings that let an instance speak to it.
+    /// The settings with which an instance uses it.
     pub fn settings(&self) -> Vec<(&'static str, String)> {
         vec![
             ("sagas.enabled", "true".to_owned()),
@@ -61,7 +61,7 @@ impl Outside {
         text.lines().map(|line| serde_json::from_str(line).expect("a line of the ledger")).collect()
     }
 
-    /// Money captured and paid back by order, in minor units.
+    /// Captured and refunded money by order, in minor units.
     pub fn money(&self) -> BTreeMap<String, (i64, i64)> {
         let (mut money, mut orders) = (BTreeMap::<String, (i64, i64)>::new(), BTreeMap::new());
         for entry in self.entries() {
@@ -82,7 +82,7 @@ impl Outside {
         money
     }
 
-    /// How much money of each order is held: neither captured nor released.
+    /// The authorised money of each order that is neither captured nor released.
     pub fn held(&self) -> BTreeMap<String, i64> {
         let mut held = BTreeMap::new();
         for entry in self.entries() {
@@ -102,7 +102,7 @@ impl Outside {
         named.collect()
     }
 
-    /// Every message that the vendor was handed, each attempt, in order.
+    /// Every message that the vendor received, each attempt, in order.
     pub fn messages(&self) -> Vec<Value> {
         let batches = self.entries().into_iter().filter(|entry| entry["kind"] == "batch");
         batches.flat_map(|batch| batch["messages"].as_array().cloned().unwrap_or_default()).collect()

@@ -4,10 +4,10 @@ use sqlx::PgPool;
 
 pub use millrace_testkit::{as_long_as_it_moves, eventually};
 
-/// Waits until a question to a database that is answered by one number has this answer.
+/// Waits until a query of one number has this result.
 ///
 /// # Panics
-/// When it takes too long, with the last answer.
+/// When it takes too long, with the last result.
 pub async fn becomes(pool: &PgPool, sql: &'static str, expected: i64) {
     eventually(&format!("{expected} of {sql}"), async || {
         let found: Result<i64, sqlx::Error> = sqlx::query_scalar(sql).fetch_one(pool).await;

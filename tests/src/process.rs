@@ -1,4 +1,4 @@
-//! A running `millrace run`, and what a story expects of it.
+//! A running `millrace run`, with assertions.
 
 use std::ops::{Deref, DerefMut};
 use std::os::unix::process::ExitStatusExt as _;
@@ -7,7 +7,7 @@ use millrace_testkit::{Metrics, Running};
 
 use crate::patience::eventually;
 
-/// One process. Ends with its story: by SIGTERM, so that its groups are empty afterwards.
+/// A process. It is ended by SIGTERM with its story, so that its groups are empty afterwards.
 pub struct Process(pub(crate) Running);
 
 impl Process {
@@ -21,12 +21,12 @@ impl Process {
         self.0.terminate().expect("a signal");
     }
 
-    /// SIGSTOP: every thread stands still, whatever it was doing.
+    /// SIGSTOP: every thread is suspended.
     pub fn freeze(&mut self) {
         self.0.freeze().expect("a signal");
     }
 
-    /// SIGCONT: goes on as if nothing had happened.
+    /// SIGCONT: resumes.
     pub fn thaw(&mut self) {
         self.0.thaw().expect("a signal");
     }
@@ -36,17 +36,17 @@ impl Process {
         self.status().expect("the state of the process").is_none()
     }
 
-    /// Its figures, when it answers.
+    /// Its metrics, if it answers.
     pub async fn metrics(&self) -> Result<Metrics, String> {
         self.0.metrics().await.map_err(|error| error.to_string())
     }
 
-    /// Status and text of `healthz` or `readyz`, when it answers.
+    /// Status and text of `healthz` or `readyz`, if it answers.
     pub async fn asked(&self, path: &str) -> Result<(u16, String), String> {
         self.0.asked(path).await.map_err(|error| error.to_string())
     }
 
-    /// The most memory that it has ever had resident, in MB.
+    /// Its peak resident memory, in MB.
     pub fn memory_peak_mb(&self) -> f64 {
         self.memory().expect("a process that runs").peak_mb
     }
@@ -68,7 +68,7 @@ impl Process {
         assert_eq!(status.code(), Some(0), "exit code after SIGTERM");
     }
 
-    /// Waits until a figure is at least this large.
+    /// Waits until a metric has at least this value.
     pub async fn reports(&self, name: &str, labels: &[(&str, &str)], at_least: f64) {
         eventually(&format!("{name} {labels:?} is {at_least} or more"), async || {
             let value = self.metrics().await?.sum(name, labels);
@@ -77,7 +77,7 @@ impl Process {
         .await;
     }
 
-    /// Asserts that it has counted no attempt and made no dead letter: an outage is no fault of a record.
+    /// Asserts that it has counted no attempt and made no dead letter: an outage is not a fault of a record.
     ///
     /// # Panics
     /// When it has, or does not answer.

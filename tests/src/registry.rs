@@ -1,4 +1,4 @@
-//! The schema registry behind a front that answers some requests itself, as one that lags or refuses would.
+//! The schema registry behind a proxy that answers some requests itself, like a registry that lags or refuses.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -16,15 +16,15 @@ use crate::stack::{http, stack};
 #[derive(Default)]
 struct Manner {
     refuses: Option<StatusCode>,
-    /// How often each of these ids is not there yet.
+    /// How often each of these ids is answered as unknown.
     absent: HashMap<u32, usize>,
-    /// How often each id was asked for.
+    /// How often each id was requested.
     asked: HashMap<u32, usize>,
 }
 
 type Shared = Arc<Mutex<Manner>>;
 
-/// A registry at an address of its own.
+/// The proxy.
 pub struct RegistryFront {
     url: String,
     manner: Shared,
@@ -32,7 +32,7 @@ pub struct RegistryFront {
 }
 
 impl RegistryFront {
-    /// Answers as the registry does at first.
+    /// Begins by forwarding all requests.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("its address"));
@@ -42,22 +42,22 @@ impl RegistryFront {
         Self { url, manner, serving }
     }
 
-    /// The variable that leads a process here.
+    /// The environment variable that lets a process use this address.
     pub fn variable(&self) -> (&'static str, &str) {
         ("SCHEMA_REGISTRY_URL", &self.url)
     }
 
-    /// From now on every request is answered with this status and a page for people, or as the registry does.
+    /// Answers every request with this status and an HTML page, or forwards it again.
     pub fn refuses(&self, status: Option<u16>) {
         locked(&self.manner).refuses = status.map(|code| StatusCode::from_u16(code).expect("a status"));
     }
 
-    /// The next `times` requests for an id are answered as if it was not there.
+    /// Answers the next `times` requests for an id as unknown.
     pub fn lacks(&self, id: u32, times: usize) {
         locked(&self.manner).absent.insert(id, times);
     }
 
-    /// How often an id was asked for.
+    /// How often an id was requested.
     pub fn asked_for(&self, id: u32) -> usize {
         locked(&self.manner).asked.get(&id).copied().unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! How far an instance has come, and waiting until it has come to the end.
+//! The backlog of an instance, and waiting until there is none.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use sqlx::PgPool;
 use crate::instance::Instance;
 use crate::patience::{as_long_as_it_moves, eventually};
 
-/// What is still to be done, in records.
+/// The backlog, in records.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Backlog {
     /// Commands that are not decided.
@@ -18,7 +18,7 @@ pub struct Backlog {
     pub events: i64,
     /// Events whose documents are not in Elasticsearch, summed over the groups.
     pub documents: i64,
-    /// Keys whose record is to be tried again, of both sides.
+    /// Keys of both sides whose record is being retried.
     pub retries: i64,
 }
 
@@ -30,7 +30,7 @@ type Ends = BTreeMap<String, BTreeMap<i32, i64>>;
 type Stream = (String, String);
 
 impl Instance {
-    /// What is still to be done at this moment.
+    /// The current backlog.
     pub async fn backlog(&self) -> Backlog {
         self.look(&self.all_ends())
             .await
@@ -44,7 +44,7 @@ impl Instance {
             .await;
     }
 
-    /// Waits until every command is decided and the outbox is in Kafka, whatever becomes of it there.
+    /// Waits until every command is decided and the outbox is in Kafka, whether or not it is folded.
     pub async fn settle_commands(&self) {
         as_long_as_it_moves("every command is decided", async || match self.look(&self.all_ends()).await? {
             Backlog { commands: 0, outbox: 0, retries: 0, .. } => Ok(()),
@@ -99,7 +99,7 @@ impl Instance {
             let keys = sqlx::query_scalar::<_, i64>(retrying).fetch_one(pool).await;
             backlog.retries += keys.map_err(|error| error.to_string())?;
         }
-        // Last: what is decided by now has its rows by now.
+        // Read last, so that decided commands have their rows.
         backlog.outbox = self.waiting_in_outbox(ends).await?;
         Ok(backlog)
     }
@@ -173,7 +173,7 @@ fn behind(offsets: &[OffsetRow], group: &str, topic: &str, ends: &Ends) -> (i64,
     let (mut applied, mut published) = (0, 0);
     for (partition, end) in &ends[topic] {
         let row = offsets.iter().find(|row| row.0 == group && row.1 == topic && row.2 == *partition);
-        // The topic may have grown since.
+        // The topic may have further records.
         applied += (end - row.map_or(0, |row| row.3)).max(0);
         published += (end - row.map_or(0, |row| row.4)).max(0);
     }

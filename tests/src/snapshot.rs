@@ -1,4 +1,4 @@
-//! Everything that came of a load, as text: rows, documents with their versions, events, receipts and states.
+//! A snapshot of the results of a load, as text: rows, documents with their versions, events, receipts and states.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -69,7 +69,7 @@ impl Snapshot {
             .then(|| format!("{part}: {} lines, expected {}\n{lines}", found.len(), expected.len()))
     }
 
-    /// Only the parts whose name begins so, such as `postgres`.
+    /// Only the parts whose name has this prefix, such as `postgres`.
     #[must_use]
     pub fn only(&self, beginnings: &[&str]) -> Self {
         let wanted = |part: &String| beginnings.iter().any(|beginning| part.starts_with(beginning));
@@ -84,7 +84,7 @@ impl Snapshot {
 }
 
 impl Instance {
-    /// Looks at everything. Meant for an instance that has [settled](Instance::settle).
+    /// Takes a snapshot of an instance that has [settled](Instance::settle).
     pub async fn snapshot(&self) -> Snapshot {
         let mut parts = BTreeMap::new();
         for (part, sql) in WRITTEN {
@@ -192,7 +192,7 @@ async fn lines(pool: &PgPool, sql: String) -> Vec<String> {
     lines
 }
 
-/// Asks Elasticsearch.
+/// Queries Elasticsearch.
 pub async fn elastic(path: &str, body: Option<Value>) -> Value {
     elastic_with(reqwest::Method::POST, path, body).await
 }

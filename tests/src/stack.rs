@@ -1,4 +1,4 @@
-//! The real components, and how they fail.
+//! The real components, and their outages.
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::patience::eventually;
 /// The stack of all stories. It keeps no connections, which would belong to the story that made them.
 ///
 /// # Panics
-/// When `scripts/stack env` does not say where it is.
+/// When `scripts/stack env` fails.
 pub fn stack() -> &'static Stack {
     static STACK: LazyLock<Stack> = LazyLock::new(|| Stack::find(0).expect("the stack"));
     &STACK
@@ -25,7 +25,7 @@ pub async fn kafka_tool(arguments: &[&str]) -> String {
     tokio::task::spawn_blocking(tool).await.expect("scripts/stack")
 }
 
-/// Components that were killed, as by a crash. They come back however the story ends.
+/// Components that were killed. They are started again, also when the story fails.
 #[must_use = "the components are away only as long as this is kept"]
 pub struct Outage {
     components: Vec<&'static str>,
@@ -65,7 +65,7 @@ impl Drop for Outage {
     }
 }
 
-/// How long an outage is to last at least; usually no longer than its story needs.
+/// How long an outage lasts at least; by default no longer than its story needs.
 fn wanted() -> Duration {
     let seconds = std::env::var("STORY_OUTAGE").map_or(0, |text| text.parse().expect("seconds"));
     Duration::from_secs(seconds)
@@ -86,7 +86,7 @@ pub fn http() -> &'static reqwest::Client {
     stack().http()
 }
 
-/// Asks Kafka Connect, again while its workers agree on who does what.
+/// Queries Kafka Connect; repeats the request during a rebalance of its workers.
 pub async fn connect(method: Method, path: &str) -> Value {
     eventually(&format!("Connect does {method} {path}"), async || {
         stack().connect(method.clone(), path, None).await.map_err(|error| error.to_string())

@@ -1,19 +1,19 @@
-//! The views that there are to be looked at.
+//! The views of an instance.
 
 use millrace_domain::registry::{self, Visitor};
 use millrace_domain::{Context, Effect, Log, Saga, Tally};
 
 /// A view, whether it is in Postgres and in Elasticsearch, and the contexts whose events it reads.
 pub struct View {
-    /// Its name; its group and table are called after it.
+    /// Its name, and that of its group and table.
     pub name: &'static str,
-    /// Where its events come from.
+    /// The contexts whose events it reads.
     pub contexts: Vec<&'static str>,
     /// Whether it has a table; one that has keeps `progress`.
     pub table: bool,
     /// Whether it has an index.
     pub index: bool,
-    /// Of a view of rows, the column that tells them apart; it is the documents' id too.
+    /// For a view of rows, the key column, which is also the documents' id.
     pub key: Option<&'static str>,
 }
 

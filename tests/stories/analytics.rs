@@ -1,4 +1,4 @@
-//! Analytics: sums of events agree with the orders and the stock that they are about.
+//! Analytics: sums of events agree with orders and stock.
 
 use millrace_tests::load::{Load, product};
 use millrace_tests::{Instance, becomes};

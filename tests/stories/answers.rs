@@ -1,4 +1,4 @@
-//! What the operator's commands answer while things wait, are missing or cannot be asked.
+//! The output of operators' commands while records wait, things are missing, or components do not answer.
 
 use millrace_tests::Instance;
 use millrace_tests::becomes;
@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, PgPool};
 
 use crate::{beside_others, instance_with};
 
-/// So late a second try that it never comes in a story.
+/// A delay so long that the retry does not come within a story.
 const SETTINGS: [(&str, &str); 2] =
     [("contexts", r#"["catalog", "customers", "orders"]"#), ("retries.delays", "[10m]")];
 

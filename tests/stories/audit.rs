@@ -1,4 +1,4 @@
-//! The auditor: what is stored against the outbox, and its repair.
+//! The auditor: comparison of stored data with the outbox, and repair.
 
 use millrace_tests::kafka::{Placed, delete_records, murmur2_partition, produce};
 use millrace_tests::load::{command, customer, order, register};
@@ -18,7 +18,7 @@ const UNDER_LOAD: Load = Load { orders: 240, ..LOAD };
 /// How much of it is sent during each look, one after the other.
 const SLICES_A_LOOK: usize = 12;
 
-/// A running instance that has worked off a load.
+/// A running instance that has processed a load.
 async fn worked_off(
     story: &str,
     settings: &[(&str, &str)],
@@ -37,7 +37,7 @@ async fn verify(instance: &Instance, arguments: &[&str]) -> Outcome {
     instance.millrace(&[&["verify", "--format", "json"], arguments].concat()).await
 }
 
-/// What was found: what, name, key.
+/// A finding: kind, name, key.
 fn found(outcome: &Outcome) -> Vec<String> {
     let report = outcome.json();
     let text = |finding: &Value, field: &str| finding[field].as_str().expect("text").to_owned();
@@ -161,7 +161,7 @@ async fn of_one_key_only_that_is_told(instance: &Instance) {
     verify(instance, &["--customer", "nosuch", "--repair", "--why", "a stranger"]).await.expect_success();
 }
 
-/// Rows that no fold understands: an unknown word, JSON of another shape, a number that is too large, no time at all.
+/// Rows that no fold can read: an unknown word, JSON of another structure, a number that is too large, a missing time.
 async fn make_rows_unreadable(instance: &Instance) {
     let changes = [
         (20, "status = 'weird'"),
@@ -231,7 +231,7 @@ async fn corrupt_documents(instance: &Instance) {
     .await;
 }
 
-/// The document of an event is lost.
+/// Deletes the document of an event.
 async fn lose_an_event(instance: &Instance) -> String {
     let index = format!("{}-events", instance.name);
     let hits = elastic(&format!("{index}/_search"), Some(json!({"size": 1, "_source": false}))).await;

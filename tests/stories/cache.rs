@@ -1,4 +1,4 @@
-//! The state cache is a shortcut and nothing else.
+//! The state cache is only an optimisation.
 
 use millrace_tests::Load;
 

@@ -1,4 +1,4 @@
-//! A campaign: whom the preview promised gets one message, whatever the vendor does and whichever process dies meanwhile.
+//! A campaign: each customer of the preview gets one message, whatever the vendor does and whichever process crashes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -93,7 +93,7 @@ fn launch() -> String {
     command("LaunchCampaign", 0, json!({"campaign_id": "spring", "as_of": "2024-01-01T00:00:00Z"}))
 }
 
-/// Waits until nothing goes on by itself any more and every view is level.
+/// Waits until no saga or call is in progress and every view has caught up.
 async fn rest(instance: &Instance) {
     instance.millrace(&["status", "--wait", "20m"]).await.expect_success();
     instance.settle().await;

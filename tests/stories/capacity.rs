@@ -82,7 +82,7 @@ async fn large_records_wait_for_postgres_and_pass_through_every_group_in_bounded
     .await;
 }
 
-/// Rows are committed as far as their documents have room.
+/// Rows are committed as far as their documents have room in the buffer.
 async fn large_documents_wait_for_elasticsearch(instance: &Instance, process: &Process, link: &Link) {
     link.becomes(State::Cut);
     let topic = instance.topic("evt", "customers");

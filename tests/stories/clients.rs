@@ -1,4 +1,4 @@
-//! Settings of Kafka's clients: what contradicts a guarantee is refused, everything else works.
+//! Settings of Kafka's clients: those that contradict a guarantee are refused, all others work.
 
 use millrace_tests::load::register;
 use millrace_tests::{Instance, Process, eventually};
@@ -42,7 +42,7 @@ async fn what_contradicts_a_guarantee_is_refused(instance: &Instance) {
     }
 }
 
-/// The program's own words: what is in force and why, an old name, and what cannot be.
+/// The program's output about settings: values in force and their origin, a former name, invalid settings.
 async fn settings_tell_where_they_come_from(instance: &Instance) {
     let shown = instance.millrace(&["config", "show", "--changed", "kafka", "--format", "json"]).await;
     shown.expect_success().expect_told("\"place\": \"--set kafka.session_timeout\"");
@@ -70,13 +70,13 @@ async fn claims_may_wait(instance: &Instance) {
     holding.commit().await.expect("free rows");
     works_off(instance, 10).await;
     let log = process.log();
-    assert!(!log.contains("joins again"), "it is still the same member: {log}");
+    assert!(!log.contains("to join it again"), "it is still the same member: {log}");
     process.stops().await;
 }
 
-/// Each try waits for a lock as long as a transaction may.
+/// Each attempt waits for a lock for as long as a transaction may last.
 async fn tried_in_vain(process: &Process, times: usize) {
-    eventually("claims wait", async || match process.log().matches("partitions not claimed yet").count() {
+    eventually("claims wait", async || match process.log().matches("partition not claimed yet").count() {
         tried if tried >= times => Ok(()),
         tried => Err(tried.to_string()),
     })

@@ -1,4 +1,4 @@
-//! Another session holds locks in the same tables.
+//! Contention: another session holds locks in the same tables.
 
 use millrace_tests::instance::pool;
 use millrace_tests::load::{add_product, command, product, receive, register};
@@ -24,7 +24,7 @@ fn reserve_both(n: usize) -> String {
     command("ReserveStock", n, json!({"reservation_id": format!("both-{n}"), "lines": lines}))
 }
 
-/// Deadlocks that we lose at most: Postgres ends the session that finds that it has waited for a second.
+/// Deadlocks in which the story's session is aborted, at most: Postgres aborts the session that detects the deadlock.
 const LOST_MAX: usize = 10;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -167,7 +167,7 @@ async fn lock(foreign: &mut Transaction<'_, Postgres>, i: usize) -> sqlx::Result
     sqlx::query_scalar(LOCK).bind(product(i)).fetch_one(&mut **foreign).await
 }
 
-/// Waits until a batch waits for a lock that the foreign session holds.
+/// Waits until a batch waits for a lock of the other session.
 async fn waits_for(instance: &Instance, foreign: &mut PgConnection) {
     let foreign = Foreign::of(foreign).await;
     eventually("a batch waits for our lock", async || {

@@ -1,4 +1,4 @@
-//! What other producers make of the contract: their own schemas, and a registry that does not answer as it should.
+//! Other producers with their own schemas, and a registry with wrong answers.
 
 use millrace_schemas::frame;
 use millrace_tests::kafka::{produce, register_referring, register_schema};
@@ -38,7 +38,7 @@ async fn commands_are_read_by_whatever_schema_their_producer_has_registered() {
     assert!(asked <= 8, "asked {asked} times for one id in three tries of {STRANGERS} records");
 }
 
-/// A product's addition by producers who wrote down the contract in their own way.
+/// `AddProduct` from producers that have written the schema themselves.
 async fn foreign_schemas() -> Vec<Raw> {
     let origin = json!({"type": "record", "name": "Origin", "namespace": "stories", "fields": [
         {"name": "country", "type": "string"}]});

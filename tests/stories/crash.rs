@@ -1,4 +1,4 @@
-//! `kill -9` in mid-load, at moments that matter and at any other.
+//! `kill -9` under load, at failpoints and at random points.
 
 use millrace_tests::settle::Backlog;
 use millrace_tests::{Instance, Load};
@@ -6,11 +6,11 @@ use millrace_tests::{Instance, Load};
 use crate::undisturbed::undisturbed;
 use crate::{beside_others, instance_with};
 
-/// How a process dies.
+/// How a process is killed.
 enum Death {
-    /// At a moment between two steps whose order matters, after it was passed a number of times.
+    /// By a failpoint, after it was passed a number of times.
     At(&'static str, u32),
-    /// When this many more commands are decided, wherever it then is.
+    /// When this many more commands are decided, at whatever point it is.
     After(i64),
 }
 
@@ -29,7 +29,8 @@ const DEATHS: [Death; 10] = [
     Death::At("after-commit", 60),
 ];
 
-/// Small batches, so that there are many moments; a short session, so that the next process soon gets the partitions.
+/// Small batches, so that failpoints are passed often; a short session timeout, so that the next process soon gets the
+/// partitions.
 const SETTINGS: [(&str, &str); 5] = [
     ("processing.commands_batch_max", "10"),
     ("processing.events_batch_max", "20"),

@@ -1,4 +1,4 @@
-//! Dead letters: seen, tried without effect, redriven and discarded, and what waits behind them.
+//! Dead letters: listed, tried in a dry run, redriven and discarded; and the records that wait behind them.
 
 use millrace_tests::load::{add_product, command, customer, order, place, product, register};
 use millrace_tests::{Instance, Process, becomes};
@@ -21,7 +21,7 @@ async fn dlq(instance: &Instance, arguments: &[&str]) -> Value {
     instance.millrace(&arguments).await.expect_success().json()
 }
 
-/// What a redrive without effect tells of a letter that would fail again; its exit code says so too.
+/// The dry run of a redrive that would fail again; its exit code shows it, too.
 async fn trial_that_fails(instance: &Instance, id: &str) -> Value {
     let tried = instance.millrace(&["dlq", "redrive", id, "--dry-run", "--format", "json"]).await;
     tried.expect_code(1).json()[0].clone()

@@ -1,4 +1,4 @@
-//! What Elasticsearch does not take: an index that takes nothing for a while, and documents that it refuses for good.
+//! Refusals by Elasticsearch: an index that refuses everything for a while, and documents that it refuses for good.
 
 use millrace_tests::load::{add_product, customer, order, place, product, register};
 use millrace_tests::snapshot::{elastic, elastic_with};
@@ -97,7 +97,7 @@ async fn a_refused_document_can_be_redriven_and_keeps_no_other_from_its_repair()
     assert_eq!(instance.documents("orders").await.len(), 2);
 }
 
-/// A document that is lost behind those that are refused.
+/// A document that is lost, besides those that are refused.
 async fn others_are_repaired(instance: &Instance) {
     let lost = format!("{}/_doc/{}?refresh=true", index(instance, "customers"), customer(1));
     elastic_with(Method::DELETE, &lost, None).await;

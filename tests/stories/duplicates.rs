@@ -1,4 +1,4 @@
-//! Kafka and its clients may bring anything twice. It counts once.
+//! Kafka and its clients may deliver any record twice. It is applied once.
 
 use millrace_schemas::{definition, frame, unframe};
 use millrace_tests::load::{command_with_id, register};
@@ -16,7 +16,7 @@ async fn a_command_that_arrives_again_changes_nothing() {
     let process = instance.start();
     instance.send(&SMALL.basics()).await;
     instance.settle().await;
-    // Twice before anything of it is decided: in the same batch.
+    // Twice in the same batch, before it is decided.
     let orders = SMALL.slices(1).concat();
     instance.send(&[orders.clone(), orders.clone()].concat()).await;
     instance.settle().await;

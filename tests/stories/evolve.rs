@@ -1,4 +1,4 @@
-//! Two builds that have a view in other shapes, side by side.
+//! Two builds with different shapes of a view, at the same time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -214,7 +214,7 @@ async fn lines(instance: &Instance) -> i64 {
     sqlx::query_scalar(lines).fetch_one(&instance.read).await.expect("lines")
 }
 
-/// Readers who ask all the time: how many answers they had, and what was wrong with others.
+/// Readers that query all the time: the number of answers, and the errors.
 fn readers(instance: &Instance) -> (Arc<AtomicBool>, tokio::task::JoinHandle<(usize, Vec<String>)>) {
     let stop = Arc::new(AtomicBool::new(false));
     (stop.clone(), tokio::spawn(asking(pool("READER_DATABASE_URL", &instance.name), stop)))

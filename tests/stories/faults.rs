@@ -1,4 +1,4 @@
-//! What people and accidents do to the feed between the outbox and Kafka, to letters, and to single keys.
+//! Operators' errors and accidents between the outbox and Kafka, with dead letters, and with single keys.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::undisturbed::undisturbed;
 use crate::{alone, beside_others, instance, instance_with};
 
-/// A running instance that has worked off the basics of the standard load.
+/// A running instance that has processed the basics of the standard load.
 async fn with_basics(story: &str) -> (Instance, Process) {
     let instance = instance(story).await;
     let process = instance.start();
@@ -74,7 +74,7 @@ async fn a_lost_replication_slot_is_told_and_what_it_never_carried_is_emitted() 
     let (instance, _process) = with_basics("slot_lost").await;
     send_and_decide(&instance, &slices[0]).await;
     connect(Method::DELETE, &connector(&instance)).await;
-    // Connect tells of it for a moment longer.
+    // Connect still reports it for a moment.
     eventually("status misses the connector", async || match instance.millrace(&["status"]).await {
         status if status.code == Some(0) => Err(status.stdout),
         status => Ok(status.expect_code(1).expect_told("there is no connector").code),
@@ -267,7 +267,7 @@ async fn a_connector_that_was_left_to_drop_rows_is_named_and_set_right_by_setup(
     let altered = http().put(url).json(&config).send().await.expect("Connect");
     assert!(altered.status().is_success(), "{}", altered.text().await.unwrap_or_default());
     eventually("status names it", async || match instance.millrace(&["status"]).await {
-        status if status.stdout.contains("drops rows") => Ok(status.expect_code(1).code),
+        status if status.stdout.contains("skips rows") => Ok(status.expect_code(1).code),
         status => Err(status.stdout),
     })
     .await;
@@ -282,7 +282,7 @@ async fn first_row(instance: &Instance) -> String {
     first.await.expect("a row")
 }
 
-/// What cannot be packed.
+/// Bytes that cannot be compressed.
 fn noise(letters: usize) -> String {
     let mut random = fastrand::Rng::with_seed(7);
     (0..letters).map(|_| random.alphanumeric()).collect()

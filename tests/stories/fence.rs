@@ -1,4 +1,4 @@
-//! Who has lost a partition must not write any more, even when he does not know it.
+//! A process that has lost a partition cannot write any more, even if it has not noticed.
 
 use millrace_tests::{Instance, Load, Process, eventually};
 use sqlx::{AssertSqlSafe, PgPool};
@@ -8,7 +8,7 @@ use crate::{beside_others, instance_with};
 
 const SMALL_BATCHES: [(&str, &str); 2] =
     [("processing.commands_batch_max", "5"), ("processing.events_batch_max", "10")];
-/// One batch stands still before its commit, so that the process can be frozen in the middle of it.
+/// One batch sleeps before its commit, so that the process can be frozen in it.
 const STANDS_STILL: [(&str, &str); 1] = [("FAILPOINTS", "before-commit=80*off->1*sleep(10000)")];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -31,7 +31,7 @@ async fn a_frozen_process_wakes_up_shut_out_and_writes_nothing() {
     instance.settle().await;
     instance.snapshot().await.assert_same(expected);
     frozen.thaw();
-    // It takes itself for the owner and goes on with its commit.
+    // It still considers itself the owner, and tries to commit.
     is_refused(&frozen).await;
     both_work_again(&instance, &frozen, &second).await;
     instance.snapshot().await.assert_same(expected);
@@ -71,7 +71,7 @@ async fn takes_over_everything(instance: &Instance, process: &Process) {
     process.reports("millrace_partitions_assigned", &[("group", &group)], 8.0).await;
 }
 
-/// Being shut out is not the end: it joins again and gets a share.
+/// After being fenced, it joins again and gets partitions.
 async fn both_work_again(instance: &Instance, first: &Process, second: &Process) {
     let group = instance.group("commands");
     for process in [first, second] {
@@ -80,7 +80,7 @@ async fn both_work_again(instance: &Instance, first: &Process, second: &Process)
     instance.settle().await;
 }
 
-/// Where a partition stands: group, topic, partition, epoch, applied.
+/// The offset of a partition: group, topic, partition, epoch, applied.
 type Standing = (String, String, i32, i64, i64);
 
 #[tokio::test(flavor = "multi_thread")]

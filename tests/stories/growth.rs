@@ -1,4 +1,4 @@
-//! Topics get more partitions while commands arrive: every key keeps the order in which it was sent.
+//! Topics are enlarged while commands arrive: every key keeps the order in which it was sent.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

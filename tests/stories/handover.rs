@@ -1,4 +1,4 @@
-//! Processes come and go in mid-load and share the partitions.
+//! Processes start and stop under load, and share the partitions.
 
 use std::collections::VecDeque;
 

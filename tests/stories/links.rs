@@ -1,4 +1,4 @@
-//! The links between a process and what it needs fail in mid-load in every way. Millrace is not restarted.
+//! The links between a process and its dependencies fail under load in every way. Millrace is not restarted.
 
 use std::time::{Duration, Instant};
 
@@ -19,12 +19,13 @@ const SETTINGS: [(&str, &str); 6] = [
 ];
 /// Batches sleep before their commit, so that the link fails before all is done.
 const SLOW: (&str, &str) = ("FAILPOINTS", "before-commit=sleep(60)");
-/// When a link is well again the process goes on within this time: silence is noticed, one connection after the other.
+/// How long the process may take to resume after a link works again: broken connections are detected by timeouts, one after the
+/// other.
 const RECOVERY: Duration = Duration::from_secs(60);
 const A_SLOW_LINK: State = State::Slow(Duration::from_millis(10));
 const FAILURES: [State; 3] = [State::Cut, State::Silent, A_SLOW_LINK];
 
-/// A link, and how it shows that the process gets something done over it.
+/// A link, and a check that the process makes progress over it.
 struct Trial {
     story: &'static str,
     variable: &'static str,
@@ -149,7 +150,7 @@ async fn postgres_goes_on(instance: &Instance) {
     assert!(backlog.documents > 0, "documents wait: {backlog:?}");
 }
 
-/// How often a consumer has said that something is wrong.
+/// The number of errors that a consumer has reported.
 fn complaints(process: &Process) -> usize {
     process.log().matches("the consumer reports an error").count()
 }
@@ -162,7 +163,7 @@ async fn complains(process: &Process, times: usize) {
     .await;
 }
 
-/// Something gets done, by itself and soon.
+/// Waits until the process makes progress.
 async fn goes_on(process: &Process, progress: &str, before: f64) {
     let began = Instant::now();
     process.reports(progress, &[], before + 1.0).await;

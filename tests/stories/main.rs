@@ -70,22 +70,22 @@ const WORKSHOP: Workshop = Workshop {
 /// Stories share the stack, except those that take a component away from all of them.
 static STACK: RwLock<()> = RwLock::const_new(());
 
-/// A turn at the stack beside other stories. Declared first in a story, so that it ends last.
+/// A shared lock on the stack, beside other stories. Declared first in a story, so that it is dropped last.
 async fn beside_others() -> RwLockReadGuard<'static, ()> {
     STACK.read().await
 }
 
-/// A turn at the stack alone.
+/// An exclusive lock on the stack.
 async fn alone() -> RwLockWriteGuard<'static, ()> {
     STACK.write().await
 }
 
-/// A new instance called after a story.
+/// A new instance with the name of a story.
 async fn instance(story: &str) -> Instance {
     Instance::new(WORKSHOP, story).await
 }
 
-/// A new instance with settings of its own.
+/// A new instance with further settings.
 async fn instance_with(story: &str, settings: &[(&str, &str)]) -> Instance {
     Instance::with(WORKSHOP, story, settings).await
 }

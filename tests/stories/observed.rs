@@ -1,5 +1,5 @@
-//! What is late or failed shows by itself: the figures of the namespace, and the alerts of `connectors/observability/` on them, which a
-//! real Prometheus fires where there is one (`prometheus` on the PATH, or the variable PROMETHEUS).
+//! Metrics and alerts: the metrics of the namespace show what is late or has failed, and a real Prometheus fires the alerts of
+//! `connectors/observability/`, if there is one (`prometheus` on the PATH, or the variable PROMETHEUS).
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,4 +1,4 @@
-//! What offsets mean: markers of transactions, records that were deleted before they were read, resets.
+//! Offsets: transaction markers, records that were deleted before they were read, resets.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ async fn is_level(instance: &Instance) {
     instance.millrace(&["status", "--wait", "30s"]).await.expect_success();
 }
 
-/// Kafka's own tools, and whatever exports lag, see the groups at the ends of a topic.
+/// Kafka's own tools, and exporters of lag, show the groups at the ends of a topic.
 async fn is_mirrored(instance: &Instance, role: &str, topic: &str) {
     eventually(&format!("{role} stands at the ends of {topic}"), async || {
         let stands = committed(&instance.group(role), topic, &PARTITIONS);

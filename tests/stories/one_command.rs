@@ -1,4 +1,4 @@
-//! One command, all the way; and one that is rejected.
+//! One command from producer to documents; and one that is rejected.
 
 use chrono::DateTime;
 use millrace_tests::kafka::{murmur2, murmur2_partition};

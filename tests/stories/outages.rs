@@ -1,4 +1,4 @@
-//! Components go away in mid-load and come back. Millrace is not restarted.
+//! Components fail under load and come back. Millrace is not restarted.
 
 use std::time::Instant;
 
@@ -89,7 +89,7 @@ async fn recovers(instance: &Instance) {
     );
 }
 
-/// `millrace status` names who is away, and fails.
+/// `millrace status` names the component that is away, and fails.
 async fn status_names(instance: &Instance, away: &[&str]) {
     let status = instance.millrace(&["status"]).await;
     for service in away {

@@ -1,4 +1,5 @@
-//! Elasticsearch answers `_bulk`, but badly: too busy, busy for some documents, done and never said so.
+//! Faulty answers of Elasticsearch to `_bulk`: 429 for the request, 429 for some documents, or no answer although it was
+//! executed.
 
 use millrace_tests::facade::{Facade, Manner};
 use millrace_tests::{Instance, Load, Process, eventually};

@@ -1,4 +1,4 @@
-//! What docs/ prints runs as it is printed: examples of commands, programs of producers, queries of readers.
+//! Everything in docs/ runs as printed: examples of commands, programs of producers, queries of readers.
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -1,4 +1,4 @@
-//! Panics: what they happened in ends as a dead letter or begins again, is shown, and nothing beside it is touched.
+//! Panics: the record becomes a dead letter or the task is restarted, the panic is shown, and nothing else is affected.
 
 use millrace_tests::load::register;
 use millrace_tests::{Instance, Process, Raw, becomes, eventually, kafka};

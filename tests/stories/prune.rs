@@ -1,4 +1,4 @@
-//! Retention: what is old enough goes, and nothing that it stood for is done twice.
+//! Retention: old rows are removed, and nothing is done twice because of that.
 
 use millrace_tests::kafka::{Raw, commit, delete_records, produce};
 use millrace_tests::load::{command, command_with_id, customer, product};
@@ -142,7 +142,7 @@ async fn bodies_and_rows_of_the_outbox_go(instance: &Instance) {
     }
     assert_eq!(instance.count("SELECT count(*) FROM outbox").await, events, "events stay");
     let shown = instance.millrace(&["saga", "show", "fulfilment/order-000001"]).await;
-    shown.expect_success().expect_told("steps are gone");
+    shown.expect_success().expect_told("steps were removed");
 }
 
 /// What Kafka can still give keeps its receipt.
@@ -224,9 +224,9 @@ async fn behind_it_is_no_way_back(shop: &Shop) {
     let done = Done::of(shop).await;
     set_back(&shop.instance, "fulfilment").await;
     let status = shop.instance.millrace(&["status"]).await;
-    status.expect_code(1).expect_told("behind what retention has removed").expect_told("--to-offset");
+    status.expect_code(1).expect_told("retention has removed ledger rows").expect_told("--to-offset");
     let process = read_again(shop, &["fulfilment"]).await;
-    assert!(process.log().contains("behind what retention has removed"));
+    assert!(process.log().contains("retention has removed ledger rows"));
     assert_eq!(Done::of(shop).await, done);
     shop.instance.send(&[place(9, 1, &[(0, 1)])]).await;
     shop.stands(9, "fulfilled").await;

@@ -1,4 +1,4 @@
-//! What a command refers to, and what readers may see.
+//! References of commands, and what readers may see.
 
 use millrace_tests::instance::pool;
 use millrace_tests::load::{add_product, customer, place, product, register};

@@ -1,4 +1,4 @@
-//! A stored state is a shortcut too: what is missing or older than the code is folded again from the events.
+//! Stored states are only an optimisation, too: a state that is missing or of an earlier version is folded again from the events.
 
 use millrace_tests::load::{command, customer};
 use millrace_tests::{Instance, Load, Process};

@@ -1,4 +1,4 @@
-//! Processes of two releases at once: what a later one has written waits for it where an earlier one cannot understand it.
+//! Processes of two releases at once: records and data that only the later one knows wait for it.
 
 use millrace_tests::load::{command, customer, register};
 use millrace_tests::{Instance, Process, becomes, eventually};
@@ -76,7 +76,7 @@ pub(crate) async fn waits(process: &Process, group: &str) {
 }
 
 async fn is_left(process: &Process, group: &str) {
-    ready_tells(process, &format!("{group}: build-too-old"), "left to release 1002").await;
+    ready_tells(process, &format!("{group}: build-too-old"), "leaves the group to release 1002").await;
 }
 
 /// A line of `/readyz` begins and goes on so.

@@ -1,4 +1,5 @@
-//! A view is rebuilt beside the one that serves, compared, swapped; an operator asks for it with Kafka's tool or ours.
+//! A view is rebuilt beside the serving generation, compared, and swapped; an operator requests it with Kafka's tool or with
+//! `millrace replay`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,7 +53,7 @@ async fn a_swap_is_no_reset(instance: &Instance) {
     assert_eq!(generations, 2);
 }
 
-/// What was retired has no figures any more, under whatever name.
+/// A retired generation has no metrics any more.
 async fn no_figures_of_a_generation_are_left(process: &Process, instance: &Instance, generation: i32) {
     let (group, index) = (instance.group("orders"), format!("{}-orders-g{generation}", instance.name));
     eventually("the retired generation has no figures", async || {

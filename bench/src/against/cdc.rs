@@ -1,4 +1,5 @@
-//! Our settings of the connector against Debezium's defaults: from the commit of an outbox row to its record.
+//! Millrace's settings of the connector compared with Debezium's defaults: latency from the commit of an outbox row to its
+//! record.
 
 mod topic;
 mod written;
@@ -39,17 +40,17 @@ const TUNED: [&str; 8] = [
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
 const ASK_AGAIN: Duration = Duration::from_millis(250);
 
-/// Whose settings.
+/// The settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Settings {
     Ours,
     Defaults,
-    /// Ours once more, for the noise.
+    /// Millrace's settings again, for the noise.
     Again,
 }
 
-/// What one of them did.
+/// The results of one contestant.
 #[derive(Debug, Serialize)]
 struct Run {
     settings: Settings,
@@ -79,7 +80,7 @@ pub(crate) async fn cdc(instance: &Instance, options: &Cdc) -> Result<Report> {
     Ok(report(instance, options, most, &runs))
 }
 
-/// How many rows of a backlog a second the slower of both carries.
+/// The throughput of the slower of both, in rows per second.
 async fn slower(instance: &Instance, options: &Cdc) -> Result<u64> {
     let mut slower = f64::INFINITY;
     for settings in [Settings::Ours, Settings::Defaults] {

@@ -31,10 +31,10 @@ use carrier::{Carrier, Who};
 const COLUMNS: [&str; 8] =
     ["who", "round", "backlog/s", "cpu: writer", "postgres", "connect", "records per cpu-s", "peak MB"];
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Whose CPU time counts.
+/// The processes whose CPU time counts.
 const COUNTED: [&str; 3] = ["writer", "postgres", "connect"];
 
-/// What one of them did.
+/// The results of one contestant.
 #[derive(Debug, Serialize)]
 struct Run {
     who: Who,
@@ -66,7 +66,7 @@ pub(crate) async fn chain(instance: &Instance, options: &Chain) -> Result<Report
     Ok(report(instance, options, most, &peers, &runs))
 }
 
-/// How many commands a second the slowest of them carries.
+/// The throughput of the slowest contestant, in commands per second.
 async fn slowest(instance: &Instance, options: &Chain, everybody: &[Who]) -> Result<u32> {
     let mut slowest = f64::INFINITY;
     for who in everybody {

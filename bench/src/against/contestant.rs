@@ -1,4 +1,4 @@
-//! Who drains a backlog: how it is started, and how far it is.
+//! The contestants that drain a backlog: starting them, and their progress.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -17,21 +17,21 @@ use crate::instance::PATIENCE;
 
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 const LOOK_RARELY: Duration = Duration::from_millis(100);
-/// Where scripts/bench has built it.
+/// The path where scripts/bench has built it.
 pub(super) const JVM: &str = "bench/jvm/run";
 
-/// Who drains a backlog.
+/// A contestant that drains a backlog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Contestant {
     Millrace,
-    /// Millrace once more, for the noise.
+    /// Millrace again, for the noise.
     Again,
     /// One transaction for each command.
     OneByOne,
     /// A program on the JVM that commits batches.
     Jvm,
-    /// Debezium's JDBC sink as it comes.
+    /// Debezium's JDBC sink with its defaults.
     Sink,
     SinkTuned,
     /// A consumer that decodes nothing.
@@ -75,7 +75,7 @@ impl From<Consumer> for Contestant {
 }
 
 impl Contestant {
-    /// As the table calls it.
+    /// The name in the table.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Millrace => "millrace",
@@ -94,7 +94,7 @@ impl Contestant {
     }
 }
 
-/// A contestant at work. Ends with this value.
+/// A running contestant. Dropping it ends it.
 pub(super) enum Drainer {
     Millrace { running: Running, offsets: Offsets },
     Peer(Peer),
@@ -102,7 +102,7 @@ pub(super) enum Drainer {
 }
 
 impl Drainer {
-    /// Starts it on a backlog that is there.
+    /// Starts it on an existing backlog.
     pub(super) async fn start(
         instance: &Instance,
         stage: Stage,
@@ -186,7 +186,7 @@ impl Drainer {
         if matches!(self, Self::Sink(_)) { LOOK_RARELY } else { LOOK_EVERY }
     }
 
-    /// What it has told last, when it is a program that tells what it does.
+    /// Its last output line, if it reports its progress.
     pub(super) fn told(&self) -> String {
         match self {
             Self::Peer(peer) => peer.told(),
@@ -194,7 +194,7 @@ impl Drainer {
         }
     }
 
-    /// What it says of itself.
+    /// Its last status.
     async fn state(&self) -> String {
         match self {
             Self::Millrace { running, .. } => running.log_tail(),

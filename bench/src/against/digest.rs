@@ -1,4 +1,4 @@
-//! Checksums over rows, whatever their order: what two runs must have in common.
+//! Order-independent checksums of rows, which must be equal in two runs.
 
 use anyhow::Result;
 use sqlx::AssertSqlSafe;

@@ -1,4 +1,4 @@
-//! What a contestant leaves in Elasticsearch.
+//! The resulting documents of a contestant.
 
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 

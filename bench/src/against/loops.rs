@@ -1,4 +1,4 @@
-//! Open loops at several rates, and what those of two contestants say of each other.
+//! Open loops at several rates, and comparisons of two contestants.
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -9,7 +9,7 @@ use crate::report::{median, spread, whole};
 /// What the cells of a loop are.
 pub(super) const COLUMNS: [&str; 4] = ["arriving/s", "p50 ms", "p99 ms", "p99.9 ms"];
 
-/// What arrived at a rate.
+/// The results of an open loop.
 #[derive(Debug, Serialize)]
 pub(super) struct Loop {
     rate: u32,

@@ -1,5 +1,5 @@
-//! A peer's process: it prints how many records it has committed, a line whenever that has changed. What follows the
-//! number, it has found in them.
+//! A peer's process: it prints a line with the number of committed records whenever that has changed, followed by what it has
+//! found in them.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Result;
 use millrace_testkit::Process;
 
-/// A peer that runs. Ends with this value.
+/// A running peer. Dropping it ends it.
 pub(super) struct Peer {
     process: Process,
     told: Arc<Mutex<String>>,
@@ -25,7 +25,7 @@ impl Peer {
         Ok(Self { process, told })
     }
 
-    /// What it has committed, as far as it has told. Fails when it has ended.
+    /// The number of committed records that it has reported. Fails when it has ended.
     pub(super) fn committed(&mut self) -> Result<u64> {
         self.process.check()?;
         Ok(committed(&self.told()).unwrap_or(0))

@@ -14,7 +14,7 @@ use crate::cpu;
 use crate::instance::Instance;
 use crate::stack::observer;
 
-/// Connect refuses while it makes up its mind about who does what.
+/// How long Connect may refuse requests during a rebalance.
 const ACCEPTS_WITHIN: Duration = Duration::from_secs(30);
 const ASK_AGAIN: Duration = Duration::from_millis(250);
 const CLASS: &str = "io.debezium.connector.jdbc.JdbcSinkConnector";
@@ -126,7 +126,7 @@ impl Sink {
         Ok(u64::try_from(committed)?)
     }
 
-    /// What Connect says of it, for when nothing moves.
+    /// Connect's status of it, for error messages.
     pub(super) async fn status(&self) -> String {
         self.ask(Method::GET, "/status", None).await.map_or_else(|error| error.to_string(), |v| v.to_string())
     }
@@ -146,7 +146,7 @@ impl Sink {
     }
 }
 
-/// What its manual offers for speed.
+/// The settings for speed from its manual.
 fn tuning(partitions: i32) -> [(String, Value); 5] {
     [
         ("tasks.max", partitions.to_string()),

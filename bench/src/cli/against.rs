@@ -49,7 +49,7 @@ pub(crate) enum Against {
     Chain(Chain),
 }
 
-/// What could decide commands instead of Millrace.
+/// Alternatives that decide commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Decider {
     /// One transaction for each command, at 16 connections
@@ -58,17 +58,17 @@ pub(crate) enum Decider {
     Jvm,
 }
 
-/// What could keep the index of a view instead of Millrace.
+/// Alternatives that maintain the index of a view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Indexer {
     /// A program on the JVM that sends upserts with Elasticsearch's client
     Jvm,
 }
 
-/// What could keep the table of a view instead of Millrace.
+/// Alternatives that maintain the table of a view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Folder {
-    /// Debezium's JDBC sink as it comes, on a topic of rows
+    /// Debezium's JDBC sink with its defaults, on a topic of rows
     Sink,
     /// The same, tuned
     SinkTuned,
@@ -76,7 +76,7 @@ pub(crate) enum Folder {
     Jvm,
 }
 
-/// What could carry commands to rows instead of Millrace.
+/// Alternatives that process commands up to rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Chained {
     /// A program on the JVM and Debezium, with the defaults of its clients and of Debezium
@@ -94,10 +94,10 @@ pub(crate) struct Chain {
     /// The rates of commands, in percent of what the slowest carries
     #[arg(long, value_name = "PERCENT", value_delimiter = ',', default_values = ["10", "50", "80"])]
     pub(crate) shares: Vec<u32>,
-    /// How long at each rate
+    /// Duration at each rate
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) seconds: u32,
-    /// Seconds before that, at the same rate, that do not count
+    /// Warm-up at the same rate before that, in seconds
     #[arg(long, default_value_t = 3, value_name = "SECONDS")]
     pub(crate) quiet: u32,
     /// Commands of the backlog that count, rounded down to whole streams
@@ -136,7 +136,7 @@ impl Chain {
     }
 }
 
-/// What could read events instead of Millrace.
+/// Alternatives that read events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Consumer {
     /// librdkafka's consumer, which decodes nothing
@@ -148,16 +148,16 @@ pub(crate) enum Consumer {
 /// Options of `against cdc`.
 #[derive(Debug, Args)]
 pub(crate) struct Cdc {
-    /// Commits a second while latency is measured
+    /// Commits per second while latency is measured
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) rate: u32,
     /// Rows a second in further measurements of latency, as shares of what the slower carries
     #[arg(long, value_name = "PERCENT", value_delimiter = ',', default_values = ["10", "50", "80"])]
     pub(crate) shares: Vec<u64>,
-    /// How long at each rate
+    /// Duration at each rate
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) seconds: u32,
-    /// Seconds before that, at the same rate, that do not count
+    /// Warm-up at the same rate before that, in seconds
     #[arg(long, default_value_t = 3, value_name = "SECONDS")]
     pub(crate) quiet: u32,
     /// Rows of the backlog that count
@@ -177,7 +177,7 @@ pub(crate) struct Cdc {
 /// The backlog of a comparison, and how often it is drained.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Turns {
-    /// Records that count, rounded down to whole streams
+    /// Measured records, rounded down to whole streams
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(100..))]
     pub(crate) records: u64,
     /// Records before them that do not count, so that none is measured while it starts: a JVM compiles itself for so long
@@ -223,7 +223,7 @@ pub(crate) struct OneByOne {
 /// Options of a contestant that only reads.
 #[derive(Debug, Args)]
 pub(crate) struct Consume {
-    /// Who reads
+    /// The reader
     #[arg(value_enum)]
     pub(crate) reader: Reader,
     /// The instance whose customers' events it reads
@@ -234,7 +234,7 @@ pub(crate) struct Consume {
     pub(crate) partitions: i32,
 }
 
-/// Who only reads.
+/// A reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Reader {
     /// Millrace's loop with a role that decodes

@@ -30,7 +30,7 @@ pub(crate) struct Backlog {
     /// How the records of different streams follow each other
     #[arg(long, value_enum, default_value_t = Order::Spread)]
     pub(crate) order: Order,
-    /// How often; the table shows each run and the median
+    /// Number of runs; the table shows each run and the median
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) runs: u32,
 }

@@ -1,6 +1,5 @@
-//! The loop of Millrace itself, with a role that decodes events and folds them into nothing: what every role does before
-//! its own work, and so the floor below all of them. It claims partitions and moves their offsets in Postgres with every
-//! batch, as all do. What a role reads in headers beside that (the envelope) is left out.
+//! Millrace's own loop with a role that decodes events and folds nothing: the common work of all roles, and so their lower bound.
+//! It claims partitions and moves their offsets in Postgres with every batch. Reading further headers is left out.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Tally, Totals};
 
-/// Whose place it takes: setup makes this role's retry topics, and teardown removes its group.
+/// The role whose group it uses: setup creates this role's retry topics, and teardown removes its group.
 const PLACE: &str = "events";
 
 // What `millrace run` does unless it is told otherwise.

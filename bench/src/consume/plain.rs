@@ -1,4 +1,4 @@
-//! A plain consumer that decodes nothing: the ceiling of all that read.
+//! A plain consumer that decodes nothing: the upper bound of all readers.
 
 use std::time::Duration;
 

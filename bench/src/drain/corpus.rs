@@ -1,4 +1,4 @@
-//! What an index holds.
+//! The documents of an index.
 
 use anyhow::{Context as _, Result, ensure};
 use reqwest::Method;

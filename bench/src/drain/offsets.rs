@@ -1,4 +1,4 @@
-//! How far a group is, as its own table of offsets says.
+//! The progress of a group, from its offsets in Postgres.
 
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,7 @@ pub(crate) struct Offsets {
     before: (i64, i64),
 }
 
-/// How far the group was at a moment.
+/// The progress of the group at a moment.
 pub(crate) struct Seen {
     pub(crate) at: Instant,
     claims: i64,
@@ -99,7 +99,7 @@ impl Offsets {
         }
     }
 
-    /// How far it is now.
+    /// Its current progress.
     pub(crate) async fn look(&mut self) -> Result<Seen> {
         let ((claims, records), before) = (self.sums().await?, self.before);
         Ok(Seen {

@@ -1,4 +1,4 @@
-//! The ceiling: a plain `_bulk` loop over documents that are encoded before the clock starts.
+//! The upper bound: a plain `_bulk` loop over documents that are encoded before the clock starts.
 
 use std::time::Instant;
 

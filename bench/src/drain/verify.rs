@@ -1,4 +1,4 @@
-//! A run counts only when its result is what was sent.
+//! Checks of results: a run counts only if its result is correct.
 
 use anyhow::{Result, ensure};
 use sqlx::{AssertSqlSafe, PgConnection};
@@ -50,7 +50,7 @@ const SOLD: &str =
 const WAITING: &str = "SELECT ARRAY[(SELECT count(*) FROM parked), (SELECT count(*) FROM blocked_key)]";
 const LEFT_OVER: &str = "SELECT ARRAY[(SELECT count(*) FROM parked), (SELECT count(*) FROM dead_letter)]";
 
-/// What a view must hold.
+/// The expected rows of a view.
 pub(crate) struct Expected {
     pub(crate) streams: u64,
     pub(crate) events: u64,

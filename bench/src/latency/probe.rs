@@ -1,4 +1,4 @@
-//! Looking again and again whether commands have arrived, over those that have not.
+//! Polling whether commands have arrived.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -20,7 +20,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 const BETWEEN_SEARCHES: Duration = Duration::from_millis(100);
 /// Elasticsearch gives no more hits at once.
 const MOST_FOUND: usize = 10_000;
-/// A look takes at most a quarter of the time: the longer it takes, the longer is the pause after it.
+/// A query takes at most a quarter of the time: the longer it takes, the longer the pause after it.
 const REST: u32 = 3;
 /// A row that is not there by then is given up.
 pub(crate) const LATEST: Duration = Duration::from_secs(30);
@@ -37,7 +37,7 @@ pub(crate) struct Sent {
     pub(crate) place: (i32, i64),
 }
 
-/// What a probe has seen.
+/// The results of a probe.
 pub(crate) struct Watched {
     /// In microseconds.
     pub(crate) latency: Histogram<u64>,
@@ -48,7 +48,7 @@ pub(crate) struct Watched {
     pub(crate) seen: HashMap<String, f64>,
 }
 
-/// A way to look.
+/// A query for arrived commands.
 pub(crate) trait Look: Send + 'static {
     /// For each command whether it has arrived.
     fn arrived(&mut self, sent: &[Sent]) -> impl Future<Output = Result<Vec<bool>>> + Send;
@@ -129,7 +129,7 @@ pub(crate) fn microseconds(duration: Duration) -> u64 {
 pub(crate) struct Rows(Questions);
 
 impl Rows {
-    /// On a connection of its own.
+    /// Opens a separate connection.
     pub(crate) async fn connect(instance: &Instance) -> Result<Self> {
         let sql =
             format!("SELECT customer_id FROM \"{}\".customers WHERE customer_id = ANY($1)", instance.name);
@@ -169,7 +169,7 @@ pub(crate) struct Marks {
 }
 
 impl Marks {
-    /// On a connection of its own.
+    /// Opens a separate connection.
     pub(crate) async fn connect(instance: &Instance, role: &str, mark: Mark) -> Result<Self> {
         let column = match mark {
             Mark::Applied => "applied",

@@ -1,4 +1,4 @@
-//! The open loop: a command leaves at its time, whatever became of the ones before it.
+//! The open loop: a command is sent at its time, independently of the ones before it.
 
 use std::time::Instant;
 

@@ -1,4 +1,5 @@
-//! Where the time goes, by the clocks in receipts and records: not as exact as the probes, and enough to see what binds.
+//! The time of each stage, by the timestamps in receipts and records: less exact than the probes, but enough to find the
+//! bottleneck.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

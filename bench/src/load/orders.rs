@@ -14,7 +14,7 @@ const DAYS: i64 = 365;
 const DAY_MICROSECONDS: i64 = 86_400_000_000;
 const PRICES: u64 = 5_000;
 
-/// What all orders add up to.
+/// The sums over all orders.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sums {
     pub(crate) lines: i64,
@@ -32,7 +32,7 @@ pub(crate) fn event(step: Step) -> Event {
     }
 }
 
-/// What the first `orders` orders add up to.
+/// The sums over the first `orders` orders.
 pub(crate) fn sums(orders: u64) -> Sums {
     let mut sums = Sums::default();
     for line in (0..orders).flat_map(lines) {

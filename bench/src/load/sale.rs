@@ -14,7 +14,7 @@ use super::{Step, id, time};
 pub(crate) const VERSIONS: u64 = 2;
 /// Lines of each order.
 pub(crate) const LINES: u64 = 3;
-/// Who orders.
+/// The number of customers.
 pub(crate) const CUSTOMERS: u64 = 1_000;
 /// Products, the hot one too, which is the last.
 pub(crate) const PRODUCTS: u64 = HOT + 1;
@@ -25,7 +25,7 @@ const HOT: u64 = 1_000;
 const PRICES: u64 = 5_000;
 const CATEGORIES: u64 = 8;
 
-/// What the customers want.
+/// The demand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Demand {
     /// Each order has other products than the orders around it.
@@ -41,7 +41,7 @@ pub(crate) struct Order {
     pub(crate) demand: Demand,
 }
 
-/// What all orders add up to.
+/// The sums over all orders.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sums {
     pub(crate) units: i64,
@@ -53,7 +53,7 @@ pub(crate) struct Sums {
 }
 
 impl Demand {
-    /// As the table calls it.
+    /// The name in the table.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Demand::Spread => "spread",
@@ -66,7 +66,7 @@ impl Demand {
         (0..orders).map(move |number| Order { number, demand: self })
     }
 
-    /// What the first orders add up to.
+    /// The sums over the first orders.
     pub(crate) fn sums(self, orders: u64) -> Sums {
         let (mut sums, mut products) = (Sums::default(), HashMap::<String, i64>::new());
         for line in self.orders(orders).flat_map(Order::lines) {

@@ -1,4 +1,4 @@
-//! What people ask.
+//! The queries of readers.
 
 use std::str::FromStr as _;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use crate::instance::Instance;
 use crate::latency::probe::microseconds;
 use crate::load::intended;
 
-/// As many people ask Postgres at the same time as have a connection.
+/// Concurrent queries of Postgres.
 const PEOPLE: u32 = 8;
 
-/// A kind of question.
+/// A kind of query.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Question {
     /// All about one customer, in SQL.
@@ -32,12 +32,12 @@ pub(super) enum Question {
     Statement,
 }
 
-/// The answers to a kind of question.
+/// The answers to a kind of query.
 pub(super) struct Answered {
     pub(super) question: Question,
     /// In microseconds; without those of the warm-up.
     pub(super) latency: Histogram<u64>,
-    /// How many of them had nothing in them.
+    /// The number of empty answers.
     pub(super) empty: u64,
 }
 
@@ -66,7 +66,7 @@ impl Question {
     }
 }
 
-/// Asks at the pace of the options, whatever has become of the questions before.
+/// Queries at the rate of the options, independently of earlier queries.
 pub(super) async fn ask(instance: Instance, question: Question, options: Reading) -> Result<Answered> {
     let instance = Arc::new(instance);
     let database = people(&instance)?;
@@ -93,14 +93,14 @@ pub(super) async fn ask(instance: Instance, question: Question, options: Reading
     Ok(answered)
 }
 
-/// Connections for people.
+/// Connections for readers.
 fn people(instance: &Instance) -> Result<PgPool> {
     let options = PgConnectOptions::from_str(instance.stack.read_database_url())?;
     let options = options.options([("search_path", &instance.name)]);
     Ok(PgPoolOptions::new().max_connections(PEOPLE).connect_lazy_with(options))
 }
 
-/// How much was found.
+/// The number of results.
 async fn answer(instance: &Instance, database: &PgPool, question: Question, number: u64) -> Result<u64> {
     let key = match question {
         Question::Customer => load::customer(number),

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::output::{self, Format, Table};
 
-/// What `--help` says behind the actions.
+/// The help's examples and notes.
 pub const HELP: &str = "\
 Redrives, discards, cancellations, skips, resets and repairs are in the table audit of the side that they changed, each
 written in the transaction that did it. They are kept for retention.audit.
@@ -23,7 +23,7 @@ Examples:
 /// What to do with the audit.
 #[derive(Debug, Subcommand)]
 pub enum Action {
-    /// List what was changed by hand, on both sides, the newest first
+    /// List the changes of operators and the auditor's repairs, on both sides, the newest first
     List(List),
 }
 
@@ -33,7 +33,7 @@ pub struct List {
     /// Only of this kind, such as redrive or repair
     #[arg(long, value_name = "NAME")]
     action: Option<String>,
-    /// Only of this, such as the letter w12
+    /// Only of this subject, such as the dead letter w12
     #[arg(long, value_name = "NAME")]
     subject: Option<String>,
     /// Only since: 15m, 1h, 2d ago, or an RFC 3339 time
@@ -44,7 +44,7 @@ pub struct List {
     limit: i64,
 }
 
-/// Does what was asked for.
+/// Runs the action.
 ///
 /// # Errors
 /// As [`audit::list`].

@@ -1,4 +1,4 @@
-//! What comes from a file or from standard input.
+//! Input from a file or from standard input.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};

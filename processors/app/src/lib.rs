@@ -1,4 +1,4 @@
-//! The program `millrace`: its command line, where settings come from, every role in one process, and what the operator sees.
+//! The program `millrace`: command line, sources of settings, running all roles in one process, and output for operators.
 
 pub mod audit;
 pub mod cli;
@@ -36,15 +36,15 @@ use config::{Loaded, show};
 use output::Format;
 use run::Selection;
 
-/// A third of a batch's time is allocation, and glibc's allocator keeps what a backlog once took. Here and not in
-/// `main.rs`, so that the tests' binary has it too.
+/// A third of a batch's time is allocation, and glibc's allocator does not return memory after a backlog. It is set here instead
+/// of in `main.rs`, so that the tests' binary has it, too.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Clients get this long to close when everything is done.
+/// How long clients may take to close at the end.
 const CLOSING_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// Reads the command line, does what it says, and returns the exit code that says how it went.
+/// Reads the command line, runs the command, and returns the exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::read();
     match begin(cli) {
@@ -65,7 +65,7 @@ fn begin(cli: Cli) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::refused("the runtime cannot start").caused_by(error))?;
     let outcome = runtime.block_on(dispatch(cli, &loaded));
-    // A client that does not close must not keep the process.
+    // A client that does not close must not keep the process alive.
     runtime.shutdown_timeout(CLOSING_TIME_MAX);
     outcome
 }

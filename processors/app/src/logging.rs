@@ -9,12 +9,12 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cli::Command;
 
-/// What `millrace run` logs unless `logging.filter` says otherwise.
+/// The default filter of `millrace run`.
 const OF_RUN: &str = "info";
-/// What the operator's commands log unless it says otherwise: their failures say what librdkafka would say many times.
+/// The default filter of other commands, without librdkafka, whose errors the failures already report.
 const OF_OPERATOR: &str = "warn,librdkafka=off,rdkafka=off";
 
-/// Begins to log as configured. Called once.
+/// Sets up logging. Called once.
 ///
 /// # Errors
 /// [`Failure::Usage`] when the filter cannot be read.
@@ -33,7 +33,7 @@ pub fn begin(logging: &Logging, command: &Command) -> Result<(), Failure> {
     begun.map_err(|error| Failure::refused("the log cannot begin").caused_by(error))
 }
 
-/// The words that may stand alone in a filter; another one would be taken for the name of a module, and silence all others.
+/// The levels that may stand alone in a filter. Any other word would be taken for the name of a module, and silence all others.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 fn filter(text: &str) -> Result<EnvFilter, Failure> {

@@ -1,4 +1,4 @@
-//! The program `millrace`; everything is in the library, so that tests reach it.
+//! The program `millrace`; the code is in the library, so that tests can use it.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! What goes to standard output: text for people, or one JSON document.
+//! Standard output: text for people, or one JSON document.
 
 use std::io::{self, Write as _};
 
@@ -7,10 +7,10 @@ use millrace_ops::failure::Failure;
 use millrace_ops::page::Page;
 use serde_json::Value;
 
-/// A longer cell makes its row longer, not all rows.
+/// The largest width of a column; a longer cell exceeds it only in its row.
 const WIDTH_MAX: usize = 120;
 
-/// How data is printed.
+/// The format of the output.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// For people.
@@ -35,7 +35,7 @@ impl Table {
 
     /// Adds a row.
     pub fn row<C: Into<String>>(&mut self, cells: impl IntoIterator<Item = C>) {
-        // A cell with a line break or an escape sequence would break the table, or worse.
+        // Control characters are replaced: line breaks would break the table, and escape sequences could control the terminal.
         let clean = |cell: C| cell.into().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         self.rows.push(cells.into_iter().map(clean).collect());
     }
@@ -67,10 +67,10 @@ impl Table {
     }
 }
 
-/// Prints the text or the JSON, as asked for.
+/// Prints the text or the JSON, depending on the format.
 ///
 /// # Errors
-/// When standard output cannot be written; not when its reader has closed it.
+/// When standard output cannot be written, except when its reader has closed it.
 pub fn print(format: Format, text: &str, json: &Value) -> Result<(), Failure> {
     match format {
         Format::Text => write(text),
@@ -78,7 +78,7 @@ pub fn print(format: Format, text: &str, json: &Value) -> Result<(), Failure> {
     }
 }
 
-/// Writes text to standard output as it is.
+/// Writes text to standard output unchanged.
 ///
 /// # Errors
 /// As [`print()`].
@@ -91,7 +91,7 @@ pub fn write(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// The rows of a page; says on standard error when there are more.
+/// The rows of a page; prints a note on standard error when there are more.
 pub fn first<T>(Page { rows, limit, more }: Page<T>) -> Vec<T> {
     if more {
         say(&format!("there are more than these {limit}: --limit shows more"));
@@ -99,7 +99,7 @@ pub fn first<T>(Page { rows, limit, more }: Page<T>) -> Vec<T> {
     rows
 }
 
-/// Says something on standard error; that it is closed is no reason to stop.
+/// Prints a line on standard error; ignores that it is closed.
 pub fn say(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }

@@ -1,4 +1,4 @@
-//! How far a long command has come, on standard error.
+//! The progress of a long command, on standard error.
 
 use std::io::{self, IsTerminal as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,10 +9,10 @@ use millrace_ops::listener::Listener;
 
 use crate::output;
 
-/// How often progress is reported where there is no terminal.
+/// How often progress is reported without a terminal.
 const REPORTED_EVERY: Duration = Duration::from_secs(5);
 
-/// A bar on a terminal, a line now and then elsewhere.
+/// A progress bar on a terminal, lines otherwise.
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     what: &'static str,
@@ -21,7 +21,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Nothing is done yet of `what`, such as `sent`.
+    /// Begins at 0 of `what`, such as `sent`.
     pub(crate) fn new(what: &'static str) -> Self {
         let bar = io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template("{spinner} {human_pos} {msg}, {per_sec}, {elapsed}");
@@ -32,7 +32,7 @@ impl Progress {
         Self { bar, what, reported: Instant::now(), begun: Instant::now() }
     }
 
-    /// This many are done.
+    /// Sets the number that are done.
     pub(crate) fn at(&mut self, count: u64) {
         match &self.bar {
             Some(bar) => bar.set_position(count),
@@ -44,7 +44,7 @@ impl Progress {
         }
     }
 
-    /// Says something beside the bar.
+    /// Prints a line above the bar.
     pub(crate) fn say(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| output::say(text)),
@@ -52,7 +52,7 @@ impl Progress {
         }
     }
 
-    /// All is done.
+    /// Ends the progress.
     pub(crate) fn done(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -60,7 +60,7 @@ impl Progress {
     }
 }
 
-/// Shows on standard error what takes long, with a bar while it is counted.
+/// Shows the progress of long operations on standard error.
 #[derive(Default)]
 pub(crate) struct Terminal(Mutex<Option<Progress>>);
 

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::output::{self, Format, Table};
 
-/// What `--help` says behind the actions.
+/// The help's examples and notes.
 pub const HELP: &str = "\
 A failed record is retried, and later records of its key wait; other keys are processed. After a dead letter of a view, its key
 waits until an operator redrives or discards the letter (`millrace dlq`). A key also waits for a missing version of its stream.
@@ -63,7 +63,7 @@ impl From<Status> for blocked_key::Status {
     }
 }
 
-/// Does what was asked for.
+/// Runs the action.
 ///
 /// # Errors
 /// As [`retries::list`].
@@ -94,7 +94,7 @@ fn table(found: &[Waiting], now: DateTime<Utc>) -> String {
     table.render()
 }
 
-/// From one moment to the other; nothing when that is past.
+/// The time from one moment to another; zero when that is past.
 fn span(from: DateTime<Utc>, to: DateTime<Utc>) -> String {
     moment::shown((to - from).to_std().unwrap_or_default())
 }

@@ -1,4 +1,4 @@
-//! `millrace run`: every role that was asked for, in one process, until SIGTERM.
+//! `millrace run`: the requested roles in one process, until SIGTERM.
 
 mod about;
 #[cfg(test)]
@@ -35,12 +35,12 @@ use tokio_util::sync::CancellationToken;
 use http::Probed;
 use members::Members;
 
-/// Batches in flight and closing consumers get this long after the signal.
+/// How long batches in flight and closing consumers may take after the signal.
 const STOP_TIMEOUT: Duration = Duration::from_secs(25);
-/// A database that does not answer at the start is asked again after this long.
+/// The delay before a database that does not answer at the start is tried again.
 const SESSION_TRIED_EVERY: Duration = Duration::from_secs(5);
 
-/// Which roles to run.
+/// The roles to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selection {
     /// Every role.
@@ -125,25 +125,27 @@ pub async fn run(config: &Config, selection: Selection) -> Result<(), Failure> {
     tracing::info!("stopping: batches in flight are finished");
     stop.cancel();
     if tokio::time::timeout(STOP_TIMEOUT, members.ended()).await.is_err() {
-        tracing::warn!("some groups did not stop in time; their batches are taken up again from Postgres");
+        tracing::warn!(
+            "some groups did not stop in time; their batches are applied again after the next start"
+        );
     }
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Ends only when sessions of a database are of no use, or its tables are of a later build, which waiting does not resolve.
+/// Ends only when sessions of a database are unusable, or its tables are of a later build, since waiting does not resolve that.
 async fn unfit_sessions(config: &Config) -> Result<(), Failure> {
     for side in [Side::Write, Side::Read] {
         let database = Database::of(config, side)?;
         while let Err(error) = session_of(config, &database).await? {
-            tracing::debug!(%error, "no session to look at yet");
+            tracing::debug!(%error, "no database session yet");
             tokio::time::sleep(SESSION_TRIED_EVERY).await;
         }
     }
     std::future::pending().await
 }
 
-/// Whether a session is fit, and this build may work on its tables, once there is one.
+/// Checks, once there is a session, that it is usable and that this build may work on its tables.
 async fn session_of(config: &Config, database: &Database) -> Result<sqlx::Result<()>, Failure> {
     let looked = async {
         let mut connection = database.pool.acquire().await?;
@@ -161,7 +163,7 @@ async fn session_of(config: &Config, database: &Database) -> Result<sqlx::Result
     }
 }
 
-/// Groups wait for what they miss in tables of an earlier version.
+/// Logs that tables have an earlier version; groups wait for missing parts.
 fn tell_other(database: &Database, applied: i64) {
     let (side, known) = (database.side, database.side.migrations().newest());
     match applied.cmp(&known) {

@@ -1,4 +1,4 @@
-//! `millrace schema`: the contract with producers, and whether commands keep it.
+//! `millrace schema`: shows the contract with producers, and checks commands against it.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ use crate::input::open;
 use crate::output::{self, Format, Table};
 use crate::progress::Terminal;
 
-/// What `--help` says behind the actions.
+/// The help's examples and notes.
 pub const HELP: &str = "\
 None of it needs Kafka, the registry or a database.
 
@@ -37,16 +37,16 @@ pub enum Action {
         #[arg(long)]
         context: Option<String>,
     },
-    /// Show a command, an event or the rejection: topic, key, fields, example, how it can be refused
+    /// Show a command, an event or the rejection: topic, key, fields, example, refusals
     Show(Show),
-    /// Print an example as `millrace send` takes it; without a name one of each command
+    /// Print an example for `millrace send`; without a name, one of each command
     Example {
         /// A command's short or full name
         name: Option<String>,
     },
-    /// Check commands as `millrace send` would, and send none
+    /// Check commands like `millrace send`, without sending them
     Check {
-        /// A file of commands, one JSON object after the other; `-` is standard input
+        /// A file of commands, which are JSON objects; `-` is standard input
         #[arg(default_value = "-")]
         file: PathBuf,
     },
@@ -57,12 +57,12 @@ pub enum Action {
 pub struct Show {
     /// A short or full name
     name: String,
-    /// Only the Avro schema, as the registry has it
+    /// Only the Avro schema, as in the registry
     #[arg(long)]
     avsc: bool,
 }
 
-/// Does what was asked for.
+/// Runs the action.
 ///
 /// # Errors
 /// [`Failure::NotFound`] when there is no such schema; [`Failure::Refused`] when a command of a file would not be sent.
@@ -113,7 +113,7 @@ fn show(config: &Config, format: Format, Show { name, avsc }: &Show) -> Result<(
     output::print(format, &text(config, definition), &of_json(config, definition))
 }
 
-/// The topic that a record lies on; that of a rejection is of the command's context.
+/// The topic of a record; a rejection is on that of the command's context.
 fn topic(config: &Config, definition: &Definition) -> String {
     let context = if definition.context.is_empty() { "<context>" } else { definition.context };
     config.namespace.topic(definition.kind, context)

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::output::{self, Format, Table};
 
-/// What `--help` says behind the actions.
+/// The help's examples and notes.
 pub const HELP: &str = r#"Examples:
   millrace segment preview best-customers        a defined segment
   millrace segment preview --rules rules.json    rules of no segment yet: {"fact": "orders", "is": ">=", "value": 5}
@@ -67,7 +67,7 @@ impl From<Channel> for segments::Channel {
     }
 }
 
-/// Does what was asked for.
+/// Runs the action.
 ///
 /// # Errors
 /// [`Failure::NotFound`] when there is no such segment, [`Failure::Usage`] when the rules cannot be read.

@@ -64,7 +64,7 @@ pub async fn send(config: &Config, format: Format, options: &Options) -> Result<
     verdict(&sent)
 }
 
-/// The ids that were made up, and what was not completed: the first of them.
+/// The first generated ids, and the first commands that were not completed.
 fn named(sent: &Sent) -> Vec<String> {
     let id = |MadeUp { line, name, id }: &MadeUp| format!("line {line}: {name} has the id {id}");
     let more = sent.without_id.saturating_sub(sent.made_up.len() as u64);

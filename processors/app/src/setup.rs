@@ -1,4 +1,4 @@
-//! `millrace setup` and `millrace teardown`: a line for each step that does something.
+//! `millrace setup` and `millrace teardown`: print a line for each step that changes something.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::output::{self, Format};
 use crate::progress::Terminal;
 
-/// Creates what an instance needs and is not there, and then waits until its views serve, when asked to.
+/// Creates everything that an instance lacks; with `wait` then waits until its views serve.
 ///
 /// # Errors
 /// As [`setup::setup`], and as [`wait::until_served`].
@@ -44,12 +44,12 @@ pub(crate) async fn teardown(config: &Config, format: Format, yes: bool) -> Resu
     end(format, &steps, ("removed", "not there"))
 }
 
-/// Whether a step found all as it is to be.
+/// Whether a step changed nothing.
 fn is_nothing(step: &Step) -> bool {
     [Did::Nothing, Did::Absent].contains(&step.did)
 }
 
-/// A step that did something at once as text; JSON is one document.
+/// Prints a step that changed something as text at once; JSON is printed at the end.
 fn print(format: Format, step: &Step) -> Result<(), Failure> {
     match format {
         Format::Text if !is_nothing(step) => output::write(&line(step)),
@@ -61,7 +61,7 @@ fn line(Step { did, what, name }: &Step) -> String {
     format!("{:<8} {what:<16} {name}\n", did.as_str())
 }
 
-/// All steps as JSON; as text how many there were, and how many found nothing to do.
+/// Prints all steps as JSON; as text only their number, and how many changed nothing.
 fn end(format: Format, steps: &[Step], words: (&str, &str)) -> Result<(), Failure> {
     match format {
         Format::Text => output::say(&sum(steps, words)),

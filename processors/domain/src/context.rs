@@ -1,4 +1,4 @@
-//! What an author of a context writes, and what the engine gives in return.
+//! The interface of a context: what its author implements, and what the engine guarantees.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -30,7 +30,7 @@ pub trait Context: Send + Sync + 'static {
     type Command: Message;
     /// The events of this context.
     type Event: Message;
-    /// What other contexts may see of a stream, such as a customer's name.
+    /// The public state: what other contexts can read of a stream, such as a customer's name.
     type Public: std::fmt::Debug;
 
     /// Every stream of this context that the decision reads or writes, each once. One decision may span several:
@@ -53,10 +53,10 @@ pub trait Context: Send + Sync + 'static {
         command: &Self::Command,
     ) -> Result<Vec<Emitted<Self::Event>>, Rejection>;
 
-    /// The state after an event; `None` is a stream without events. Never fails: what happened, happened.
+    /// The state after an event; `None` is a stream without events. It cannot fail, since events are facts.
     fn evolve(state: Option<Self::State>, event: &Self::Event) -> Option<Self::State>;
 
-    /// What other contexts may see of a stream with this state.
+    /// The public state of a stream.
     fn public(state: &Self::State) -> Self::Public;
 }
 

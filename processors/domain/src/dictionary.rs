@@ -1,11 +1,11 @@
-//! What SQL views and their columns mean: for readers' pages, and as comments in Postgres.
+//! Descriptions of SQL views and their columns: for the pages of analysts, and as comments in Postgres.
 
 /// A section for each read model and each further SQL view.
 const COLUMNS: &str = include_str!("views/columns.txt");
-/// The section of what every read model has.
+/// The section of the columns that every read model has.
 const EVERYWHERE: &str = "";
 
-/// What a column of an SQL view means; `of` is the read model that the view stands on.
+/// The description of a column of an SQL view; `of` is the read model on which the view is based.
 pub fn meaning(view: &str, of: &str, column: &str) -> Option<&'static str> {
     let sections = [view, of, EVERYWHERE];
     sections
@@ -22,18 +22,18 @@ pub fn columns(section: &str) -> impl Iterator<Item = (&'static str, &'static st
     lines.take_while(|line| !line.starts_with('[')).filter_map(|line| line.split_once(": "))
 }
 
-/// An SQL view, as the comment above it describes it: words, and a query that is indented there.
+/// An SQL view with the comment above it: a text, and an indented example query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SqlView {
     /// Its name; `{view}` for the read model's own.
     pub name: String,
-    /// What it is, when it is said.
+    /// The description, if there is one.
     pub words: String,
-    /// How it is asked, when it is said.
+    /// The example query, if there is one.
     pub query: String,
 }
 
-/// The SQL views of a read model, in the order in which they are made.
+/// The SQL views of a read model, in the order in which they are created.
 pub fn sql_views(sql: &str) -> Vec<SqlView> {
     let (mut comment, mut views) = (Vec::new(), Vec::new());
     for line in sql.lines() {
@@ -55,7 +55,7 @@ fn view(rest: &str, comment: Vec<&str>) -> SqlView {
     SqlView { name, words: words.join(" "), query: query.join("\n") }
 }
 
-/// What a line of a query begins with.
+/// The indentation of a query's lines.
 const INDENT: &str = "    ";
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What an author of an effect writes, and what the engine gives in return.
+//! The interface of an effect: what its author implements, and what the engine guarantees.
 
 use millrace_schemas::Command;
 use serde::Serialize;
@@ -6,41 +6,41 @@ use serde::de::DeserializeOwned;
 
 use crate::Recorded;
 
-/// Calls to external systems that events ask for, and the commands that say what was answered.
+/// Calls to external systems that events request, and commands with their answers.
 ///
 /// The engine guarantees: a call is stored before it is made, with a key that is the same at every try; a call
 /// whose outcome is unknown is asked for before it is made again; the answer's command, if it has one, is sent once.
 /// Where the external system knows no key and cannot be asked, a call is made at most once.
 ///
-/// In return every function is pure and total, and the commands are such that their context takes them: what an external
-/// system says is cut to the fields that it goes into.
+/// In return every function is pure and total, and its commands are valid for their context: texts of external systems are cut to
+/// the limits of the fields.
 pub trait Effect: Send + Sync + 'static {
     /// Name of the consumer group, such as `payment`.
     const NAME: &'static str;
     /// The contexts whose events it reacts to, and to which its commands go.
     const CONTEXTS: &'static [&'static str];
-    /// What is asked of the external system, as it is stored before the call.
+    /// The request to the external system, which is stored before the call.
     type Request: Clone + Send + Sync + Serialize + DeserializeOwned + PartialEq + std::fmt::Debug + 'static;
-    /// What the external system answers, for good.
+    /// The final answer of the external system.
     type Answer: Clone + Send + Sync + Serialize + DeserializeOwned + PartialEq + std::fmt::Debug + 'static;
 
-    /// The call that an event asks for.
+    /// The call that an event requests.
     fn request(event: &Recorded) -> Option<Self::Request>;
 
-    /// Whether an event makes the calls superfluous that earlier events of its stream asked for, those that are known not to
-    /// have been made. One that may have been made goes on to its answer.
+    /// Whether an event makes the calls superfluous that earlier events of its stream have requested. Calls that are known not to
+    /// have been made are withdrawn; a call that may have been made is completed.
     fn withdraws(_event: &Recorded) -> bool {
         false
     }
 
-    /// The command that says what was answered; `None` when nothing depends on it.
+    /// The command with the answer; `None` when nothing depends on it.
     fn answered(request: &Self::Request, answer: &Self::Answer) -> Option<Command>;
 
-    /// The command that says that there will be no answer; `None` when none would be true: an operator must look.
+    /// The command for a call that was given up; `None` when no command would be true, and an operator must decide.
     fn gave_up(request: &Self::Request, why: &GaveUp) -> Option<Command>;
 }
 
-/// Why there will be no answer.
+/// Why a call was given up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GaveUp {
     /// For people.

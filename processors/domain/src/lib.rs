@@ -1,4 +1,4 @@
-//! What the business decides, as data and pure functions.
+//! The business logic, as data and pure functions.
 //!
 //! A **context** ([`Context`]) decides commands over its streams and emits events. A **view** folds events into rows
 //! ([`View`]), sums ([`Tally`]) or documents ([`Log`]). A **saga** ([`Saga`]) reacts to events with commands, an

@@ -1,43 +1,43 @@
-//! How a context says no: what it refuses, declared once, and the answers that are made of that.
+//! Refusals of a context, declared once, and the rejections that are made from them.
 
 /// One way in which a context refuses commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refusal {
-    /// Stable, for programs: `order-empty`.
+    /// A stable code for programs, such as `order-empty`.
     pub code: &'static str,
-    /// For people, what follows after "refused when": `the order has no lines`.
+    /// For people: the text after "refused when", such as `the order has no lines`.
     pub when: &'static str,
 }
 
 impl Refusal {
-    /// A refusal with its code and with what follows after "refused when".
+    /// A refusal with its code and the text after "refused when".
     pub const fn new(code: &'static str, when: &'static str) -> Self {
         Self { code, when }
     }
 
-    /// The same code where it means something else.
+    /// The same code with another meaning.
     #[must_use]
     pub const fn meaning(self, when: &'static str) -> Self {
         Self { when, ..self }
     }
 
-    /// The answer to a command, with a message that names the field, its value's problem and the way out.
+    /// The rejection of a command, with a message that names the field, the problem of its value, and how to correct it.
     pub fn because(self, message: impl Into<String>) -> Rejection {
         Rejection { code: self.code, message: message.into() }
     }
 }
 
-/// A business answer to a well-formed command: no, and why. Final, never retried.
+/// The rejection of a well-formed command by the business, with the reason. It is final, and never retried.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
 pub struct Rejection {
-    /// That of a [`Refusal`] of the context.
+    /// The code of a [`Refusal`] of the context.
     pub code: &'static str,
-    /// For people: names the field, its value's problem and the way out.
+    /// For people: names the field, the problem of its value, and how to correct it.
     pub message: String,
 }
 
-/// Declares the refusals of a context and lists them behind those that it shares, so that none is declared and not listed.
+/// Declares the refusals of a context and lists them after the shared ones, so that every declared one is listed.
 macro_rules! refusals {
     (
         shared: [$($shared:path),* $(,)?];

@@ -1,4 +1,4 @@
-//! Every context, view, saga and effect, once. A new one is added here, one line.
+//! The registry of all contexts, views, sagas and effects. A new one is added here, in one line.
 
 use crate::contexts::{
     accounts::Accounts, campaigns::Campaigns, carts::Carts, catalog::Catalog, customers::Customers,
@@ -18,7 +18,7 @@ use crate::views::{
 };
 use crate::{Context, Effect, Log, Refusal, Saga, Tally, View};
 
-/// Visits all of them with their types, so that callers can build what they need around each.
+/// Visits all of them with their types, so that callers can build values for each.
 pub trait Visitor {
     /// Called for every context.
     fn context<C: Context>(&mut self);
@@ -34,7 +34,7 @@ pub trait Visitor {
     fn effect<E: Effect>(&mut self);
 }
 
-/// Shows everything that this build runs to a visitor.
+/// Passes all of this build's contexts, views, sagas and effects to a visitor.
 pub fn visit(visitor: &mut impl Visitor) {
     visitor.context::<Customers>();
     visitor.context::<Catalog>();

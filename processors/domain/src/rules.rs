@@ -12,15 +12,15 @@ pub(crate) mod refusals;
 #[cfg(test)]
 mod tests;
 
-/// An order or a reservation may have this many lines: one decision stays one short transaction.
+/// Lines of an order or a reservation, at most, so that a decision is a short transaction.
 pub const LINES_MAX: usize = 500;
-/// A line may have this many units: sums over millions of lines still fit 64 bits.
+/// Units of a line, at most, so that sums over millions of lines fit into 64 bits.
 pub const QUANTITY_MAX: i64 = 1_000_000_000;
-/// An order may cost this many minor units, for the same reason.
+/// The price of an order in minor units, at most, for the same reason.
 pub const TOTAL_MAX: i64 = 1_000_000_000_000_000;
 
 const ID_CHARACTERS_MAX: usize = 200;
-/// Elasticsearch refuses longer document ids.
+/// Bytes of an id, at most: Elasticsearch refuses longer document ids.
 const ID_BYTES_MAX: usize = 512;
 const EMAIL_CHARACTERS_MAX: usize = 254;
 const PHONE_CHARACTERS_MAX: usize = 40;
@@ -28,11 +28,11 @@ const PHONE_DIGITS_MIN: usize = 5;
 const QUOTED_MAX: usize = 60;
 const BASIS_POINTS: i64 = 10_000;
 
-/// The result of a check: nothing, or why not.
+/// The result of a check.
 pub type Checked = Result<(), Rejection>;
 
-/// A text field: how long it may be. Control characters (a NUL byte above all) are always refused, since neither
-/// Postgres nor people can read them; only the ends of lines and tabs are fine where there may be several lines.
+/// A text field with its limits. Control characters, such as NUL, are always refused, since Postgres cannot store them or people
+/// cannot read them; line breaks and tabs are allowed in fields of several lines.
 #[derive(Debug)]
 pub struct Text {
     field: &'static str,
@@ -72,7 +72,7 @@ impl Text {
         Ok(())
     }
 
-    /// Checks a value that may be left out.
+    /// Checks an optional value.
     ///
     /// # Errors
     /// With this field's code.
@@ -98,8 +98,8 @@ pub fn id(field: impl Display, value: &str) -> Checked {
     Err(refusals::ID_INVALID.because(message))
 }
 
-/// Streams to name for a decision: the well-formed ids, each once. A malformed id names no stream, because the
-/// command is going to be rejected and the database could not even look for it.
+/// The streams of a decision: the well-formed ids, each once. A malformed id is left out, since the command is going to be
+/// rejected and the database could not look it up.
 pub fn streams<'a>(ids: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let ids: BTreeSet<&str> = ids.into_iter().take(LINES_MAX).filter(|id| is_id(id)).collect();
     ids.into_iter().map(str::to_owned).collect()
@@ -110,7 +110,7 @@ fn is_id(value: &str) -> bool {
     fits && !value.trim().is_empty() && !value.contains(char::is_control)
 }
 
-/// A currency of ISO 4217. Only what is new is checked: what was stored before a currency ended goes on.
+/// A current currency of ISO 4217. Only new values are checked: stored ones may have a currency that has ended since.
 ///
 /// # Errors
 /// `currency-invalid`.
@@ -122,12 +122,12 @@ pub fn currency(value: &str) -> Checked {
     Err(refusals::CURRENCY_INVALID.because(format!("currency is {value}: send an ISO 4217 code such as USD")))
 }
 
-/// The shape of a currency's code, of today or of former times.
+/// Whether a text has the form of a currency's code, current or former.
 pub(crate) fn is_like_a_currency(value: &str) -> bool {
     value.len() == 3 && value.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
-/// The shape of an e-mail address; whether it is read only an e-mail can show.
+/// The form of an e-mail address; whether it exists is not checked.
 ///
 /// # Errors
 /// `email-invalid`.
@@ -151,7 +151,7 @@ fn is_email(value: &str) -> bool {
         && labels.into_iter().all(|label| !label.is_empty())
 }
 
-/// The shape of a phone number: at least five digits, and what people write between them.
+/// The form of a phone number: at least five digits, and usual separators.
 ///
 /// # Errors
 /// `phone-invalid`.
@@ -265,7 +265,7 @@ pub fn line_amount(quantity: i64, unit_price: i64, discount_bp: i32) -> Option<i
     i64::try_from(scaled.div_euclid(i128::from(BASIS_POINTS))).ok()
 }
 
-/// A value as a message may repeat it: short, and with control characters escaped.
+/// A value as quoted in a message: shortened, and with control characters escaped.
 pub fn quoted(value: &str) -> String {
     match value.char_indices().nth(QUOTED_MAX) {
         None => format!("{value:?}"),

@@ -1,4 +1,4 @@
-//! What an author of a saga writes, and what the engine gives in return.
+//! The interface of a saga: what its author implements, and what the engine guarantees.
 
 use std::time::Duration;
 
@@ -25,27 +25,25 @@ pub trait Saga: Send + Sync + 'static {
     const CONTEXTS: &'static [&'static str];
     /// The contexts that its commands go to. An instance that lacks one of these or of the others does not run the saga.
     const SENDS_TO: &'static [&'static str];
-    /// Raise it when the stored form of [`State`](Saga::State) changes, and say in [`upcast`](Saga::upcast) how an older
-    /// one is read.
+    /// Raise it when the stored form of [`State`](Saga::State) changes, and convert an older one in [`upcast`](Saga::upcast).
     const STATE_VERSION: i32;
-    /// The timers that it sets, and after how long each is due when the configuration says nothing else. One that is due at
-    /// a time of the calendar is not among them.
+    /// The timers that it sets, with the default duration of each. A timer that is set to an absolute time is not listed.
     const TIMERS: &'static [(&'static str, Duration)];
-    /// The names of all standings, in the order in which an instance comes to them.
+    /// The names of all standings, in the order in which an instance reaches them.
     const STANDINGS: &'static [&'static str];
-    /// Where an instance stands: an enum with a type for each state, so that only its own transitions can be written.
+    /// The state of an instance: an enum with a type for each state, so that only valid transitions can be written.
     type State: Clone + Send + Sync + Serialize + DeserializeOwned + PartialEq + std::fmt::Debug + 'static;
 
     /// The instance that an event or a rejection is about; `None` when it is not this saga's business.
     fn instance(input: &Input<'_>) -> Option<String>;
 
-    /// What follows; `state` is `None` before the instance's first step.
+    /// The reaction to an input; `state` is `None` before the instance's first step.
     fn react(state: Option<Self::State>, input: &Input<'_>) -> Reaction<Self::State>;
 
-    /// What the instance waits for: a timer that is due while its answer is on its way is put off.
+    /// What the instance waits for: a timer that is due while an answer is already on its way is put off.
     fn awaits(state: &Self::State) -> Vec<Awaited>;
 
-    /// Where the instance stands, for people, and whether it has come to its end.
+    /// The standing of an instance, and whether it has ended.
     fn standing(state: &Self::State) -> Standing;
 
     /// Makes the stored form of the next version from that of `version`, once for each version that is missing.
@@ -57,7 +55,7 @@ pub trait Saga: Send + Sync + 'static {
     }
 }
 
-/// A stored state of an older version in the form of this build's, through each version between them.
+/// Converts a stored state to this build's version, through each version in between.
 ///
 /// # Errors
 /// As [`Saga::upcast`].
@@ -74,11 +72,11 @@ pub enum Input<'i> {
     Rejection(&'i CommandRejected),
     /// A timer is due, and the time of the database's clock at which it fires.
     Timer(&'i str, DateTime<Utc>),
-    /// An operator wants the instance to come to its end, and says why.
+    /// An operator cancels the instance, with the reason.
     Cancel(&'i str),
 }
 
-/// Something that an instance waits for and that Postgres knows of before Kafka brings it.
+/// Something that an instance waits for, and that Postgres has before Kafka delivers it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Awaited {
     /// The context of a stream.
@@ -89,28 +87,27 @@ pub struct Awaited {
     pub version: i64,
 }
 
-/// Where an instance stands.
+/// The standing of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
-    /// Such as `paying`.
+    /// The name, such as `paying`.
     pub name: &'static str,
-    /// Whether nothing more is awaited. An instance that has come to its end still receives what happens later.
+    /// Whether the instance has ended. It still receives later inputs.
     pub ended: bool,
 }
 
-/// What follows from an input.
+/// The reaction to an input.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reaction<S> {
-    /// Nothing: it does not matter here.
+    /// None: the input is ignored.
     Ignore,
     /// A step.
     Step(Step<S>),
-    /// It cannot have happened to an instance that stands where this one does: a fault that says why, until an operator has
-    /// looked at it.
+    /// The input is impossible in this standing: a fault with this reason, for an operator.
     Impossible(String),
 }
 
-/// One step of an instance: its new state, and what goes out with it.
+/// One step of an instance: its new state, commands and timers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step<S> {
     /// The new state.
@@ -124,21 +121,21 @@ pub struct Step<S> {
 /// A command that a step sends.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sent {
-    /// What is asked for.
+    /// The command.
     pub command: Command,
-    /// Whether the instance waits for what comes of it.
+    /// Whether the instance waits for its outcome.
     pub awaited: bool,
 }
 
 /// What a step does to a timer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Timer {
-    /// It is due after its time, by the database's clock; one that is set already is set anew.
+    /// Set it with its duration, by the database's clock; if it is set already, it is replaced.
     Set(&'static str),
-    /// It is due at this time of the calendar, by the database's clock; at once, if that is past. One that is set already
-    /// is set anew.
+    /// Set it to this absolute time, by the database's clock; it is due at once if that is past. If it is set already, it is
+    /// replaced.
     SetAt(&'static str, DateTime<Utc>),
-    /// It is not needed any more.
+    /// Cancel it.
     Cancel(&'static str),
 }
 
@@ -157,14 +154,14 @@ impl<S> Step<S> {
         Self { state: state.into(), sends: Vec::new(), timers: Vec::new() }
     }
 
-    /// Sends a command and waits for what comes of it.
+    /// Sends a command and waits for its outcome.
     #[must_use]
     pub fn send(mut self, command: impl Into<Command>) -> Self {
         self.sends.push(Sent { command: command.into(), awaited: true });
         self
     }
 
-    /// Sends a command whatever comes of it.
+    /// Sends a command without waiting for its outcome.
     #[must_use]
     pub fn tell(mut self, command: impl Into<Command>) -> Self {
         self.sends.push(Sent { command: command.into(), awaited: false });
@@ -178,7 +175,7 @@ impl<S> Step<S> {
         self
     }
 
-    /// Sets a timer that is due at a time of the calendar: until then the instance is at rest.
+    /// Sets a timer to an absolute time; until then the instance counts as idle, not as stuck.
     #[must_use]
     pub fn set_at(mut self, timer: &'static str, due: DateTime<Utc>) -> Self {
         self.timers.push(Timer::SetAt(timer, due));

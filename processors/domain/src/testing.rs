@@ -1,4 +1,4 @@
-//! Given, when, then: how the tests of contexts and views are written.
+//! Given, when, then: helpers for tests of contexts and views.
 #![allow(clippy::expect_used, reason = "a test that cannot go on should say so and stop")]
 
 mod process;
@@ -94,13 +94,13 @@ impl<C: Context> Given<C> {
     }
 }
 
-/// A context gives no code that it does not list.
+/// Asserts that a rejection's code is among the context's refusals.
 fn assert_declared<C: Context>(rejection: &Rejection) {
     let declared = C::REFUSALS.iter().any(|refusal| refusal.code == rejection.code);
     assert!(declared, "`{}` is not among the refusals of {}", rejection.code, C::NAME);
 }
 
-/// A value comes back from JSON as it went in.
+/// Asserts that a value survives JSON.
 #[track_caller]
 pub fn assert_survives_storage<T>(value: &T)
 where
@@ -137,7 +137,7 @@ where
     }
 }
 
-/// Every way to merge sequences that keeps the order within each: what Kafka may deliver of several streams.
+/// All merges of sequences that keep the order within each: the orders in which Kafka may deliver several streams.
 pub fn interleavings<T: Clone>(sequences: &[Vec<T>]) -> Vec<Vec<T>> {
     if sequences.iter().all(Vec::is_empty) {
         return vec![Vec::new()];
@@ -167,7 +167,7 @@ pub fn fold_view<'a, V: View>(events: impl IntoIterator<Item = &'a Event>) -> BT
     rows
 }
 
-/// The events in their envelopes, each stream's as its versions 1, 2, 3, …
+/// The events with metadata; the events of each stream have the versions 1, 2, 3, …
 fn in_versions<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<Recorded> {
     let mut versions: BTreeMap<(&str, &str), i64> = BTreeMap::new();
     let record = |event: &'a Event| {
@@ -178,17 +178,17 @@ fn in_versions<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<Recorded>
     events.into_iter().map(record).collect()
 }
 
-/// Texts of their own, for the fields of records.
+/// Owned texts, for the fields of records.
 pub(crate) fn strings<const N: usize>(texts: [&str; N]) -> [String; N] {
     texts.map(str::to_owned)
 }
 
-/// When the event with this version happened in a test: so many seconds after 1970, in every stream.
+/// The time of the event with this version in a test: this many seconds after 1970.
 pub fn happened(version: i64) -> DateTime<Utc> {
     DateTime::UNIX_EPOCH + TimeDelta::seconds(version)
 }
 
-/// An event in an envelope, as if it had happened in a test.
+/// An event with metadata, for a test.
 pub(crate) fn recorded(event: &Event, version: i64) -> Recorded {
     Recorded {
         id: format!("{}-{}-{version}", event.context(), event.key()),
@@ -202,7 +202,7 @@ pub(crate) fn recorded(event: &Event, version: i64) -> Recorded {
     }
 }
 
-/// What the sender of a command receives when it is refused.
+/// The rejection that the producer of a command receives.
 pub(crate) fn rejected(command: &Command, code: &str, message: &str) -> CommandRejected {
     CommandRejected {
         stream: command.key().to_owned(),
@@ -224,7 +224,7 @@ pub fn fold_tally<'a, T: Tally>(events: impl IntoIterator<Item = &'a Event>) -> 
     sums
 }
 
-/// Whatever order the streams' events arrive in, the sums are the same.
+/// Asserts that the sums are the same in whatever order the events of several streams arrive.
 #[track_caller]
 pub fn assert_same_sums_in_any_order<T: Tally>(streams: &[Vec<Event>]) {
     let expected = fold_tally::<T>(streams.iter().flatten());
@@ -233,7 +233,7 @@ pub fn assert_same_sums_in_any_order<T: Tally>(streams: &[Vec<Event>]) {
     }
 }
 
-/// Whatever order the streams' events arrive in, the rows are these.
+/// Asserts that the rows are the same in whatever order the events of several streams arrive, and returns them.
 #[track_caller]
 pub fn assert_same_rows_in_any_order<V: View>(streams: &[Vec<Event>]) -> BTreeMap<String, V::Row> {
     let expected = fold_view::<V>(streams.iter().flatten());

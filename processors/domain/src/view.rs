@@ -1,4 +1,4 @@
-//! What an author of a view writes, and what the engine gives in return.
+//! The interface of views: what their authors implement, and what the engine guarantees.
 
 use chrono::{DateTime, Utc};
 use millrace_schemas::Event;
@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// An event as it was recorded: what happened, and when, where and why.
+/// A recorded event with its metadata.
 #[derive(Debug, Clone)]
 pub struct Recorded<E = Event> {
     /// Deterministic id of the event (`ce_id`).
@@ -46,16 +46,15 @@ pub trait View: Send + Sync + 'static {
     const TABLE: &'static str;
     /// `CREATE OR REPLACE VIEW {view}` over `{table}`: what readers see, whichever generation serves.
     const SQL_VIEW: &'static str;
-    /// The rows again: one `SELECT`, with columns named as the table's and the key among them, over `{events}`
-    /// (`context, stream, version, type, occurred_at, data`: the type's short name, the fields as JSON). It must not be
-    /// derived from [`evolve`](View::evolve): the auditor compares the two so that a mistake in either shows.
+    /// An independent computation of the rows: one `SELECT` with the key and columns of the table, over `{events}` (`context,
+    /// stream, version, type, occurred_at, data`: the type's short name, the fields as JSON). It must not be derived from
+    /// [`evolve`](View::evolve): the auditor compares the two, so that an error in either is found.
     const CHECK: &'static str;
     /// The Elasticsearch mapping's properties, when the view is published.
     const MAPPING: Option<&'static str>;
-    /// Which fold this is, counted from 1: a changed `evolve` has the next number, so that what was built with the one before is
-    /// built anew.
+    /// The number of the fold, from 1: increase it when `evolve` changes, so that the view is rebuilt.
     const FOLD: u32 = 1;
-    /// Columns that mean something else than in the shape before: where both have them they may differ.
+    /// Columns whose meaning has changed since the previous shape: they are not compared between the two generations.
     const CHANGED: &'static [&'static str] = &[];
     /// The row's own columns, the key first. The default is the row before any event.
     type Row: Clone
@@ -71,7 +70,7 @@ pub trait View: Send + Sync + 'static {
     /// The keys of the rows that an event touches; empty when the view does not subscribe to its type.
     fn keys(recorded: &Recorded) -> Vec<String>;
 
-    /// The row `key` after an event that touches it. A time in a row is the event's, never the time of folding.
+    /// The row `key` after an event that touches it. Times in a row are those of events, never the time of folding.
     fn evolve(row: Self::Row, key: &str, recorded: &Recorded) -> Self::Row;
 }
 
@@ -83,7 +82,7 @@ pub trait Tally: Send + Sync + 'static {
     const CONTEXTS: &'static [&'static str];
     /// The columns of [`Key`](Tally::Key), the table's primary key.
     const KEYS: &'static [&'static str];
-    /// The columns of [`Amounts`](Tally::Amounts), added up.
+    /// The columns of [`Amounts`](Tally::Amounts), which are summed.
     const AMOUNTS: &'static [&'static str];
     /// `CREATE TABLE IF NOT EXISTS {table}`, with `version` and `updated_at` as for [`View::TABLE`].
     const TABLE: &'static str;
@@ -91,17 +90,17 @@ pub trait Tally: Send + Sync + 'static {
     const SQL_VIEW: &'static str;
     /// As [`View::CHECK`].
     const CHECK: &'static str;
-    /// Which fold this is, counted from 1: a changed `delta` has the next number, so that what was built with the one before is
-    /// built anew.
+    /// The number of the fold, from 1: increase it when `delta` changes, so that the tally is rebuilt.
     const FOLD: u32 = 1;
-    /// Columns that mean something else than in the shape before: where both have them they may differ.
+    /// Columns whose meaning has changed since the previous shape: they are not compared between the two generations.
     const CHANGED: &'static [&'static str] = &[];
-    /// What a row is about; its fields are [`KEYS`](Tally::KEYS).
+    /// The key of a row; its fields are [`KEYS`](Tally::KEYS).
     type Key: Clone + Ord + Send + Sync + Serialize + std::fmt::Debug + 'static;
-    /// What is added; its fields are [`AMOUNTS`](Tally::AMOUNTS).
+    /// The amounts to add; its fields are [`AMOUNTS`](Tally::AMOUNTS).
     type Amounts: Clone + Default + Send + Sync + Serialize + PartialEq + std::fmt::Debug + 'static;
 
-    /// What an event adds, by key; a key may come several times. Empty when the tally does not subscribe to its type.
+    /// The amounts that an event adds, by key; a key may occur several times. Empty when the tally does not subscribe to its
+    /// type.
     fn delta(recorded: &Recorded) -> Vec<(Self::Key, Self::Amounts)>;
 
     /// The sum of two amounts; `None` on overflow.
@@ -116,15 +115,14 @@ pub trait Log: Send + Sync + 'static {
     const CONTEXTS: &'static [&'static str];
     /// The Elasticsearch mapping's properties.
     const MAPPING: &'static str;
-    /// Which fold this is, counted from 1: a changed `document` has the next number, so that what was built with the one before is
-    /// built anew.
+    /// The number of the fold, from 1: increase it when `document` changes, so that the log is rebuilt.
     const FOLD: u32 = 1;
-    /// Fields that mean something else than in the shape before: where both have them they may differ.
+    /// Fields whose meaning has changed since the previous shape: they are not compared between the two generations.
     const CHANGED: &'static [&'static str] = &[];
     /// The document.
     type Document: Serialize;
 
-    /// The document of an event; its id is the event's id. Its `fields` are as they were written: those of its writer's schema, whichever
-    /// build reads it.
+    /// The document of an event; its id is the event's id. `fields` are those of the writer's schema, so that they do not depend
+    /// on the build that reads the event.
     fn document(event: &Recorded, fields: Value) -> Self::Document;
 }

@@ -48,7 +48,10 @@ const REFUSED: &[Property] = &[
         "`kafka.session_timeout` configures it, so that `postgres.transaction_timeout` can be compared with it",
     ),
     (&["heartbeat.interval.ms"], "`kafka.heartbeat_interval` configures it"),
-    (&["partition.assignment.strategy"], "partitions move one by one, and those that stay go on meanwhile"),
+    (
+        &["partition.assignment.strategy"],
+        "partitions are reassigned incrementally, and the others are processed meanwhile",
+    ),
     (
         &["enable.auto.commit", "auto.commit.enable", "enable.auto.offset.store"],
         "an offset is committed in Postgres, together with the rows that it guards",

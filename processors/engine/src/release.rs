@@ -31,7 +31,7 @@ pub fn release() -> i32 {
 /// The release that has set up the database of `connection` last, if it is a later one.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn later(connection: &mut PgConnection) -> sqlx::Result<Option<i32>> {
     Ok(deployed::release(connection).await?.filter(|deployed| *deployed > release()))
 }

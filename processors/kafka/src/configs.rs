@@ -1,4 +1,4 @@
-//! Settings of topics, changed one by one (KIP-339): what is not named stays as it is.
+//! Incremental changes of topic settings (KIP-339): settings that are not named stay as they are.
 
 use std::ffi::CString;
 use std::slice;
@@ -17,11 +17,11 @@ pub struct Setting {
     pub topic: String,
     /// Such as `max.message.bytes`.
     pub name: String,
-    /// As Kafka writes it.
+    /// The value in Kafka's format.
     pub value: String,
 }
 
-/// Sets each of these; those of one topic stand together. Blocks, for about `within` at most.
+/// Sets these; those of one topic must be adjacent. Blocks for at most about `within`.
 ///
 /// # Errors
 /// [`KafkaError`] when Kafka does not answer in time, or refuses one of them; the others may be set.

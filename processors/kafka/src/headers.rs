@@ -1,5 +1,5 @@
-//! Headers as bytes. KIP-82 asks that names be UTF-8 and no broker checks it: librdkafka's Rust client panics at a name that
-//! is not, and cannot send one.
+//! Headers as bytes. KIP-82 requires UTF-8 names, but brokers do not check it; librdkafka's Rust client panics at another name,
+//! and cannot send one.
 
 use std::ffi::c_char;
 use std::marker::PhantomData;
@@ -11,7 +11,7 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, OwnedHeaders};
 use rdkafka::types::RDKafkaRespErr;
 
-/// A header as it lies in Kafka. Names may repeat, be empty, contain zeros, and be no text.
+/// A header in Kafka. Names may repeat, be empty, contain zeros, and not be UTF-8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header<'m> {
     /// Its name.
@@ -23,8 +23,7 @@ pub struct Header<'m> {
 /// The headers of a message, in order.
 ///
 /// # Errors
-/// [`KafkaError::MessageConsumption`] when librdkafka cannot read them: it refuses more than 100,000, and bytes that are
-/// none.
+/// [`KafkaError::MessageConsumption`] when librdkafka cannot read them: it refuses more than 100,000, and invalid bytes.
 pub fn headers<'m>(message: &'m BorrowedMessage<'_>) -> KafkaResult<Headers<'m>> {
     let mut native = ptr::null_mut();
     // SAFETY: the message lives for `'m`, and owns the headers that it hands out.

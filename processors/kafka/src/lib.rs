@@ -23,11 +23,11 @@ pub use headers::{Header, Headers, header_text, headers, owned_headers};
 pub use unfetchable::{Unfetchable, is_unfetchable, next_offset, unfetchable};
 pub use watermarks::{Watermarks, offsets, watermarks};
 
-/// librdkafka's own timeout ends a question; this much later we no longer wait for it to say so.
+/// librdkafka's own timeout ends a request; how much longer this code waits for its answer.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// The ids of topics (KIP-516): a topic that is deleted and made again has another one. Topics that Kafka does not know
-/// are left out; brokers before KIP-516 know no ids. Blocks, for about `within` at most.
+/// The ids of topics (KIP-516): a topic that is deleted and created again has another one. Unknown topics are left out; brokers
+/// before KIP-516 have no ids. Blocks for at most about `within`.
 ///
 /// # Errors
 /// [`KafkaError`] when Kafka does not answer in time, or refuses to describe a topic.
@@ -53,7 +53,7 @@ pub fn topic_ids<C: ClientContext>(
     }
 }
 
-/// Asks, and waits for the answer.
+/// Sends the request, and waits for the answer.
 fn describe<C: ClientContext>(
     client: &Client<C>,
     topics: &[String],
@@ -75,7 +75,7 @@ fn describe<C: ClientContext>(
     }
 }
 
-/// What librdkafka's admin client is asked with: how long it may take, and where the answer comes.
+/// The options of an admin request with its timeout, and the queue for its answer.
 ///
 /// # Safety
 /// The client must live as long as both.

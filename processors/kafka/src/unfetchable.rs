@@ -1,8 +1,8 @@
-//! Records that lie on a partition and cannot be fetched: which offsets are theirs.
+//! Finding the offsets of records of a partition that cannot be fetched.
 //!
-//! A batch that the client cannot unpack, or whose checksum is wrong, stops its partition: the client fetches it again and
-//! again, and raises an error that does not say where. Fetching one partition at a time finds the batch; fetching from
-//! offsets inside and behind it finds its end, since the error contains the batch's first offset.
+//! A batch that the client cannot decompress, or whose checksum is wrong, stops its partition: the client fetches it again and
+//! again, and raises an error without the offset. Fetching one partition at a time finds the batch; fetching from offsets inside
+//! and after it finds its end, since the error contains the batch's first offset.
 
 use std::ffi::CStr;
 use std::ops::Range;
@@ -28,20 +28,19 @@ pub struct Unfetchable {
     pub partition: i32,
     /// The reader's next offset: there is no record from there to the first of `offsets`.
     pub next: i64,
-    /// The offsets, a thousand at most. The batch may go on behind them.
+    /// The offsets, at most [`OFFSETS_MAX`]. The batch may have further ones.
     pub offsets: Range<i64>,
-    /// Why, as the client says.
+    /// The client's error.
     pub code: Code,
 }
 
-/// Whether a consumer's error says that records cannot be fetched, now or later: a batch that cannot be unpacked, perhaps
-/// since it unpacks to more than `receive.message.max.bytes`; one of an unknown codec; one with a wrong checksum.
+/// Whether a consumer's error means that records cannot be fetched, now or later: a batch that cannot be decompressed, possibly
+/// since it exceeds `receive.message.max.bytes`; one of an unknown codec; one with a wrong checksum.
 pub fn is_unfetchable(code: Code) -> bool {
     matches!(code, Code::BadCompression | Code::NotImplemented | Code::BadMessage)
 }
 
-/// The next offset that a reader of a partition fetches: its position, or the one that was `sought` when nothing came yet
-/// from there.
+/// The next offset that a reader of a partition fetches: its position, or the one that was `sought` if nothing was read since.
 pub fn next_offset(positions: &TopicPartitionList, topic: &str, partition: i32, sought: i64) -> i64 {
     match positions.find_partition(topic, partition).map(|element| element.offset()) {
         Some(Offset::Offset(position)) => position.max(sought),
@@ -49,8 +48,8 @@ pub fn next_offset(positions: &TopicPartitionList, topic: &str, partition: i32, 
     }
 }
 
-/// The unfetchable records at the next offsets of readers: topic, partition and next offset of each. Fetches with a client
-/// of its own, as `config` says. Blocks, for about `within` at most.
+/// The unfetchable records at the next offsets of readers (topic, partition and next offset of each). Fetches with a separate
+/// client, configured with `config`. Blocks for at most about `within`.
 ///
 /// # Errors
 /// [`KafkaError`] when Kafka does not answer in time.
@@ -83,7 +82,7 @@ impl Probe {
         let mut config = config.clone();
         config.remove("max.partition.fetch.bytes");
         config
-            // One batch at a time comes whole, however large it is (KIP-74).
+            // One batch at a time: the first batch of a response is always returned, however large it is (KIP-74).
             .set("fetch.message.max.bytes", "1")
             .set("queued.min.messages", "1")
             .set("fetch.wait.max.ms", "10")
@@ -103,7 +102,7 @@ impl Probe {
     }
 }
 
-/// A partition that is looked at.
+/// A partition to examine.
 struct Partition<'p> {
     probe: &'p Probe,
     topic: &'p str,
@@ -137,7 +136,7 @@ impl Partition<'_> {
         Ok(found)
     }
 
-    /// The batch that a fetch from an offset meets; `None` when it can be read, or nothing is there.
+    /// The unfetchable batch at an offset; `None` when the offset can be read, or nothing is there.
     fn batch_at(&self, offset: i64) -> KafkaResult<Option<Batch>> {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(self.topic, self.partition, Offset::Offset(offset))?;
@@ -154,7 +153,7 @@ impl Partition<'_> {
         }
     }
 
-    /// What an event says of this partition; `None` when nothing.
+    /// What an event means for this partition; `None` when it is about another one.
     ///
     /// # Safety
     /// The event must be one of librdkafka's that still lives.
@@ -177,7 +176,7 @@ impl Partition<'_> {
     }
 }
 
-/// What a fetch meets.
+/// The result of a fetch.
 enum Fetched {
     Batch(Batch),
     /// A record, or the end of the partition.
@@ -196,8 +195,8 @@ impl Fetched {
     }
 }
 
-/// The last offset from `inside` on that is inside too; all from `end` on are not. Most batches are short: goes on in steps
-/// that grow, and in halves at last.
+/// The last offset that is inside, given that `inside` is and all from `end` on are not. Most batches are short: searches in
+/// growing steps, then by bisection.
 fn last_inside(
     mut inside: i64,
     mut end: i64,

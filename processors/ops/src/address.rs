@@ -22,12 +22,12 @@ impl Address {
         self.0.as_str()
     }
 
-    /// The parts, for those who need them one by one.
+    /// The parsed URL.
     pub fn url(&self) -> &Url {
         &self.0
     }
 
-    /// The address with the password that a file holds (its last line break does not count).
+    /// The address with the password from a file, without the final newline.
     ///
     /// # Errors
     /// When the file cannot be read or the URL has no place for a password; names the file, never its content.
@@ -47,7 +47,7 @@ impl std::str::FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        // The text is not repeated: it may hold a password.
+        // The text is not quoted: it may contain a password.
         let url = Url::parse(text)
             .map_err(|error| format!("not a URL ({error}); such as http://127.0.0.1:8081"))?;
         Ok(Self(url))
@@ -58,7 +58,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = self.0.clone();
         let _ = shown.set_password(self.0.password().map(|_| "***"));
-        // A query may hold `password=`.
+        // A query may contain `password=`.
         shown.set_query(None);
         f.write_str(shown.as_str())
     }

@@ -1,4 +1,4 @@
-//! Who changed what by hand, and why: the table `audit`.
+//! The audit: who changed what, and why.
 
 use std::os::unix::fs::MetadataExt as _;
 
@@ -16,37 +16,37 @@ use crate::layout::Side;
 use crate::page::{Page, one_more};
 use crate::postgres::Database;
 
-/// Which actions: those that fit all that is given.
+/// A filter of actions: those that match every given field.
 #[derive(Debug, Clone, Default)]
 pub struct Filters {
     /// Of this kind.
     pub action: Option<String>,
-    /// On this.
+    /// On this subject.
     pub subject: Option<String>,
     /// At this time or later.
     pub since: Option<DateTime<Utc>>,
 }
 
-/// What was changed by hand.
+/// An entry of the audit.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Entry {
     /// When.
     pub at: DateTime<Utc>,
-    /// Of which side: `write` or `read`.
+    /// The side: `write` or `read`.
     pub side: &'static str,
-    /// By whom.
+    /// Who did it.
     pub who: String,
     /// What was done.
     pub action: String,
-    /// To what.
+    /// The thing that was changed.
     pub subject: String,
     /// Why.
     pub why: String,
-    /// What else is known of it.
+    /// Further details.
     pub details: Value,
 }
 
-/// What was changed by hand on both sides, the newest first.
+/// The entries of both sides, the newest first.
 ///
 /// # Errors
 /// [`Failure::NotFound`] when no action of that kind was ever done; when a database does not answer.
@@ -73,7 +73,7 @@ fn entry(side: &'static str, (at, who, action, subject, why, Json(details)): aud
     Entry { at: at.0, side, who, action, subject, why, details }
 }
 
-/// An operator who changes something by hand, with the reason.
+/// An operator who makes a change, with the reason.
 #[derive(Debug, Clone)]
 pub struct Operator {
     /// Who it is.
@@ -90,7 +90,7 @@ impl Operator {
         Self { who: who.unwrap_or_else(user_and_host), why: why.to_owned() }
     }
 
-    /// Writes down an action in the transaction that does it.
+    /// Records an action in the transaction that does it.
     pub async fn sign(
         &self,
         connection: &mut PgConnection,
@@ -103,7 +103,7 @@ impl Operator {
     }
 }
 
-/// Who this process is, as the kernel says.
+/// The user's number and the host, from the kernel.
 fn user_and_host() -> String {
     let user =
         std::fs::metadata("/proc/self").map_or_else(|_| "unknown".to_owned(), |of| of.uid().to_string());

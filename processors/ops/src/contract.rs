@@ -1,4 +1,4 @@
-//! The contract with producers: the commands that an instance takes, by their names.
+//! The contract with producers: the commands that an instance accepts, by name.
 
 use millrace_schemas::{DEFINITIONS, Definition, Kind, definition, short_name};
 
@@ -15,7 +15,7 @@ pub fn commands(config: &Config) -> impl Iterator<Item = &'static Definition> {
 /// A record type by its short or full name.
 ///
 /// # Errors
-/// [`Failure::NotFound`] with what was probably meant.
+/// [`Failure::NotFound`] with the closest name.
 pub fn named(name: &str) -> Result<&'static Definition, Failure> {
     let all = DEFINITIONS.iter().map(|definition| definition.name);
     definition(name).ok_or_else(|| Failure::NotFound(format!("there is no schema {}", unknown(name, all))))
@@ -24,7 +24,7 @@ pub fn named(name: &str) -> Result<&'static Definition, Failure> {
 /// A command by its short or full name.
 ///
 /// # Errors
-/// What is wrong with the name, for people, with what was probably meant.
+/// A text for people, with the closest name.
 pub fn command(name: &str) -> Result<&'static Definition, String> {
     match definition(name) {
         Some(found) if found.kind == Kind::Command => Ok(found),
@@ -36,7 +36,7 @@ pub fn command(name: &str) -> Result<&'static Definition, String> {
     }
 }
 
-/// A name that nothing has, with what was probably meant: never all names, for each line of a file may have one.
+/// An unknown name, with the closest one. Does not list all names, since each line of a file may have an unknown one.
 fn unknown(name: &str, known: impl Iterator<Item = &'static str>) -> String {
     let short: String = name.chars().take(NAME_SHOWN_MAX).collect();
     let known: Vec<&str> = known.collect();
@@ -48,7 +48,7 @@ fn unknown(name: &str, known: impl Iterator<Item = &'static str>) -> String {
     }
 }
 
-/// A longer name is cut off.
+/// Characters of a name in a message, at most.
 const NAME_SHOWN_MAX: usize = 80;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Examples of what the functions of this crate return, for the tests of this crate and of those that show them.
+//! Example values of this crate's types, for tests here and in the crates that display them.
 
 use std::collections::BTreeMap;
 
@@ -36,7 +36,7 @@ fn refused<T>() -> Result<T, Failure> {
     Err(Failure::refused("refused"))
 }
 
-/// A status of which nothing could be asked.
+/// A status in which no component has answered.
 pub fn report_of_nothing() -> Report {
     Report {
         namespace: "m".to_owned(),
@@ -58,7 +58,7 @@ pub fn report_of_nothing() -> Report {
     }
 }
 
-/// A status of which all but the read side could be asked; there is no replication slot, and a group is behind.
+/// A status in which only the read side has not answered; there is no replication slot, and a group is behind.
 pub fn report_in_part() -> Report {
     let lag = Lag {
         group: "m.commands".to_owned(),
@@ -83,14 +83,14 @@ pub fn report_in_part() -> Report {
     }
 }
 
-/// A status in which nothing is wrong.
+/// A status without problems.
 pub fn report_that_is_well() -> Report {
     let (name, wal_status) = ("m_outbox".to_owned(), "reserved".to_owned());
     let slot = Slot { name, active: true, lag_bytes: 0, kept_bytes: 0, wal_status };
     Report { read: Ok(Facts::default()), slot: Ok(Some(slot)), ..report_in_part() }
 }
 
-/// A connector that runs, and whose task is not there yet.
+/// A connector that runs without a task yet.
 pub fn connector() -> ConnectorState {
     ConnectorState {
         connector: "RUNNING".to_owned(),

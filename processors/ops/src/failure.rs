@@ -1,17 +1,17 @@
-//! How what an operator asks for fails.
+//! Failures of operators' requests.
 
 use std::error::Error;
 use std::fmt;
 
 use millrace_engine::Reason;
 
-/// Why something was not done as it was asked for. Its text has what its source says, so that the chain is printed once.
+/// Why a request was not carried out. The text includes the message of its source, so the chain of sources need not be printed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Failure {
-    /// Something was refused, rejected or failed as asked.
+    /// Something was refused, was rejected or failed.
     #[error(transparent)]
     Refused(Reason),
-    /// Another process is at the same thing.
+    /// Another process is doing the same.
     #[error("{0}")]
     Busy(String),
     /// The command line or the configuration is wrong.
@@ -20,23 +20,23 @@ pub enum Failure {
     /// A dependency does not answer.
     #[error("{service} at {address} cannot be reached: {reason}")]
     Unreachable {
-        /// Which one.
+        /// The service.
         service: Service,
-        /// Where it was looked for; never with a password.
+        /// Its address, without a password.
         address: String,
-        /// What its client says.
+        /// The client's error.
         #[source]
         reason: Reason,
     },
-    /// There is no such thing.
+    /// Not found.
     #[error("{0}")]
     NotFound(String),
-    /// What is stored is not what it should be.
+    /// Stored data is wrong.
     #[error("{0}")]
     Drift(String),
 }
 
-/// A component that the operator's commands talk to.
+/// A component that operators' commands use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Service {
     /// The database of the write side.
@@ -77,7 +77,7 @@ impl Failure {
         Self::Usage(message.into())
     }
 
-    /// Says behind a colon what the error says that it follows from, and has that as its source.
+    /// Appends the message of an error after a colon, and makes the error the source.
     #[must_use]
     pub fn caused_by(mut self, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         let error = Reason::of(error);
@@ -92,20 +92,20 @@ impl Failure {
         self
     }
 
-    /// Has an error as its source of which its text says already what there is to say.
+    /// Makes an error the source, whose message the text already includes.
     #[must_use]
     pub fn with_source(mut self, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         match &mut self {
             Self::Refused(reason) | Self::Usage(reason) | Self::Unreachable { reason, .. } => {
                 *reason = reason.clone().with_source(error);
             }
-            // These follow from no error.
+            // These have no source.
             Self::Busy(_) | Self::NotFound(_) | Self::Drift(_) => {}
         }
         self
     }
 
-    /// A component does not answer, as its client says.
+    /// A component does not answer, with the client's error.
     pub fn unreachable(service: Service, address: impl fmt::Display, reason: impl Into<Reason>) -> Self {
         Self::Unreachable { service, address: address.to_string(), reason: reason.into() }
     }

@@ -15,9 +15,9 @@ use crate::failure::{Failure, Service};
 pub(crate) const TRIES: usize = 3;
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often a busy service is asked again.
+/// The delay between requests to a busy service.
 const ASKED_EVERY: Duration = Duration::from_millis(250);
-/// Reasons that services give are cut to this many characters.
+/// Characters of a service's reason that are kept, at most.
 const REASON_MAX: usize = 600;
 
 /// One service.
@@ -40,7 +40,7 @@ pub struct Answer {
     pub body: Value,
 }
 
-/// A client for anything. All share one, since loading the certificates that TLS trusts takes longer than most requests.
+/// The HTTP client. It is shared, since loading the trusted certificates takes longer than most requests.
 ///
 /// # Errors
 /// When TLS cannot be set up.
@@ -72,8 +72,8 @@ impl Http {
         Ok(Self { service, address: address.clone(), client: client()? })
     }
 
-    /// Sends a request to a path below the service's address; each segment is escaped. When there is no answer in time it
-    /// is sent again: what it asks for must be the same when asked for twice.
+    /// Sends a request to a path below the service's address; each segment is escaped. Without an answer in time it is sent
+    /// again, so it must be idempotent.
     ///
     /// # Errors
     /// [`Failure::Unreachable`] when there is no answer, or one that says that the service cannot answer now.
@@ -116,7 +116,7 @@ impl Http {
         Ok((response.status(), response.text().await?))
     }
 
-    /// Asks for the same again while the answer is one of `busy`, for as long as `within`.
+    /// Repeats a request while the answer is one of `busy`, for at most `within`.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -224,7 +224,7 @@ impl Answer {
     }
 }
 
-/// The reason in a service's answer: each has its own place for it.
+/// The reason in a service's answer; each service has its own format.
 pub fn reason(body: &Value) -> String {
     let places = ["/message", "/error/reason", "/error/root_cause/0/reason", "/error"];
     let given = places.iter().find_map(|place| body.pointer(place)).and_then(Value::as_str);

@@ -1,4 +1,4 @@
-//! What an index of Elasticsearch holds: documents by id, and the ids of all of them as of one moment.
+//! Reads an Elasticsearch index: documents by id, and the ids of all documents in a point in time.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use crate::failure::Failure;
 
 /// Ids of documents in a page.
 const IDS_PAGE: usize = 5_000;
-/// How long a moment is kept after it was last asked for.
+/// How long a point in time is kept after its last use.
 const KEPT_FOR: &str = "10m";
 
 /// Reads one index.
@@ -30,7 +30,7 @@ pub(crate) struct Held {
 }
 
 impl<'i> IndexReader<'i> {
-    /// The documents with these ids, as they are now: refreshed or not.
+    /// The current documents with these ids, whether refreshed or not.
     ///
     /// # Errors
     /// [`Failure`], as of every request here.
@@ -42,14 +42,14 @@ impl<'i> IndexReader<'i> {
         let mut answer = answer.await?.success()?;
         let documents = answer.get_mut("docs").and_then(Value::as_array_mut).map(std::mem::take);
         let documents = documents.unwrap_or_default();
-        // A shard that is away does not mean that there is no document.
+        // An error of a shard does not mean that the document is missing.
         if let Some(error) = documents.iter().find_map(|document| document.get("error")) {
             return Err(Failure::refused(format!("Elasticsearch does not read from {}: {error}", self.name)));
         }
         Ok(documents.into_iter().filter_map(held).collect())
     }
 
-    /// Lets searches see what is written.
+    /// Refreshes the index, so that searches see all written documents.
     ///
     /// # Errors
     /// As above.
@@ -75,8 +75,7 @@ impl<'i> IndexReader<'i> {
         Ok(Ids { elastic: self.elastic, pit, after: Value::Null, between: None })
     }
 
-    /// The ids of documents that were written from an operation on, by the number that Elasticsearch gives each (`_seq_no`), up to before
-    /// another: one that is not written keeps its number.
+    /// The ids of documents whose last write has a `_seq_no` in this range, the end excluded.
     ///
     /// # Errors
     /// As above.
@@ -84,7 +83,7 @@ impl<'i> IndexReader<'i> {
         Ok(Ids { between: Some((from, to)), ..self.ids().await? })
     }
 
-    /// The number of the last operation that left a document.
+    /// The highest `_seq_no` of a document.
     ///
     /// # Errors
     /// As above.
@@ -99,7 +98,7 @@ impl<'i> IndexReader<'i> {
     }
 }
 
-/// The ids of all documents as of one moment, a page at a time.
+/// The ids of documents in a point in time, a page at a time.
 pub(crate) struct Ids<'i> {
     elastic: &'i Client,
     pit: Value,
@@ -108,7 +107,7 @@ pub(crate) struct Ids<'i> {
 }
 
 impl Ids<'_> {
-    /// How many there are.
+    /// Their number.
     ///
     /// # Errors
     /// As those of [`IndexReader`].
@@ -118,7 +117,7 @@ impl Ids<'_> {
         Ok(found.pointer("/hits/total/value").and_then(Value::as_i64).unwrap_or_default())
     }
 
-    /// The next page of ids; `None` behind the last.
+    /// The next page of ids; `None` after the last.
     ///
     /// # Errors
     /// As those of [`IndexReader`].
@@ -132,7 +131,7 @@ impl Ids<'_> {
         Ok(Some(ids.map(str::to_owned).collect()))
     }
 
-    /// Lets Elasticsearch forget the moment; it does so by itself some minutes after it was last asked for.
+    /// Closes the point in time. Elasticsearch does it itself some minutes after the last use.
     ///
     /// # Errors
     /// As those of [`IndexReader`].
@@ -171,12 +170,12 @@ impl Ids<'_> {
 }
 
 impl Held {
-    /// Whether this is the document.
+    /// Whether it equals the document.
     pub(crate) fn is(&self, document: &Document) -> bool {
         self.version == document.version && self.source == body(document)
     }
 
-    /// Its fields, with the version that Elasticsearch keeps.
+    /// Its fields, with the document's external version.
     pub(crate) fn versioned(mut self) -> Value {
         if let Some(fields) = self.source.as_object_mut() {
             fields.insert("_version".to_owned(), self.version.into());

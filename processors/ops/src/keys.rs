@@ -5,7 +5,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 /// Keys in a page.
 pub(crate) const PAGE: i64 = 500;
 
-/// The first keys after one of those that a table notes, some of them more than once.
+/// The first keys after a given one in a table that lists keys, possibly repeated.
 pub(crate) async fn noted_after(
     connection: &mut PgConnection,
     (table, column): (&str, &str),
@@ -17,7 +17,7 @@ pub(crate) async fn noted_after(
     sqlx::query_scalar(AssertSqlSafe(keys)).bind(after).bind(PAGE).fetch_all(connection).await
 }
 
-/// The first keys after one, in order; of all rows, or only one.
+/// The first keys after a given one, in order; of all rows, or only a single key.
 pub(crate) async fn after(
     connection: &mut PgConnection,
     (table, column): (&str, &str),

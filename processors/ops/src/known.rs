@@ -1,13 +1,13 @@
-//! What may be named: a name that nothing has is refused, with what was meant and what there is.
+//! Refusing unknown names, with the closest name and the known ones.
 
 use crate::failure::Failure;
 
-/// More names than this are not listed.
+/// Names that are listed, at most.
 const LISTED_MAX: usize = 30;
-/// A name that is at least so like another, from 0 to 1, was probably meant to be that one.
+/// The similarity, from 0 to 1, from which a name is suggested.
 const ALIKE: f64 = 0.75;
 
-/// Refuses a name that is not among those that there are.
+/// Refuses a name that is not among the known ones.
 ///
 /// # Errors
 /// [`Failure::Usage`].
@@ -18,7 +18,7 @@ pub fn among<N: AsRef<str>>(what: &str, name: &str, known: &[N]) -> Result<(), F
     Err(Failure::usage(format!("there is no {what} `{name}`{}", instead(name, known))))
 }
 
-/// What to say behind a name that nothing has.
+/// The text after an unknown name.
 pub fn instead<N: AsRef<str>>(name: &str, known: &[N]) -> String {
     let mut names: Vec<&str> = known.iter().map(AsRef::as_ref).collect();
     names.sort_unstable();
@@ -34,7 +34,7 @@ pub fn instead<N: AsRef<str>>(name: &str, known: &[N]) -> String {
     }
 }
 
-/// The name that was probably meant.
+/// The closest name.
 pub fn closest<'n>(name: &str, names: &[&'n str]) -> Option<&'n str> {
     let scored = names.iter().map(|known| (strsim::jaro_winkler(name, known), *known));
     let alike = scored.filter(|(score, _)| *score >= ALIKE);

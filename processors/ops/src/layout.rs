@@ -1,5 +1,5 @@
-//! What an instance consists of: contexts, views, groups and topics, read from the registry of the domain. Of that it has
-//! what belongs to its configured contexts.
+//! The parts of an instance: contexts, views, groups and topics, from the registry of the domain, limited to the configured
+//! contexts.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::known;
 
-/// The database that holds a group's offsets.
+/// The database with a group's offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Side {
@@ -31,7 +31,7 @@ pub enum Side {
 }
 
 impl Side {
-    /// How its tables came to be.
+    /// Its migrations.
     pub fn migrations(self) -> Migrations {
         match self {
             Self::Write => migrations::WRITE,
@@ -39,7 +39,7 @@ impl Side {
         }
     }
 
-    /// What finds rows in its tables that grow for ever.
+    /// The indexes of its tables that grow for ever.
     pub fn indexes(self) -> &'static [Index] {
         match self {
             Self::Write => indexes::WRITE,
@@ -53,19 +53,19 @@ impl Side {
 pub struct ReadModel {
     /// Its name.
     pub name: &'static str,
-    /// The contexts whose events it reads, those that the instance has.
+    /// The contexts of the instance whose events it reads.
     pub contexts: Vec<&'static str>,
     /// Its table and SQL view, when it is in Postgres.
     pub table: Option<Table>,
     /// Its mapping, when it is in Elasticsearch.
     pub mapping: Option<String>,
-    /// What this build makes of it.
+    /// Its shape in this build.
     pub shape: Shape,
-    /// Columns, or fields, that mean something else than in the shape before.
+    /// The columns, or fields, whose meaning has changed since the previous shape.
     pub changed: Vec<&'static str>,
 }
 
-/// How a read model is kept in Postgres.
+/// A read model in Postgres.
 #[derive(Debug, Clone)]
 pub struct Table {
     /// Creates the table of a generation.
@@ -76,7 +76,7 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// The columns of its key.
     pub key: Vec<&'static str>,
-    /// SQL that computes its rows from the events, written without the fold.
+    /// SQL that computes its rows from the events, written independently of the fold.
     pub check: &'static str,
 }
 
@@ -87,9 +87,9 @@ pub struct Reactor {
     pub name: &'static str,
     /// The contexts whose records it reads.
     pub contexts: &'static [&'static str],
-    /// Which of their records.
+    /// The kinds of records that it reads.
     pub kinds: &'static [Kind],
-    /// The contexts that its commands go to.
+    /// The contexts of the commands that it sends.
     pub sends_to: &'static [&'static str],
 }
 
@@ -100,17 +100,17 @@ pub struct Group {
     pub role: &'static str,
     /// Its name in Kafka.
     pub id: String,
-    /// Where its offsets are.
+    /// The side with its offsets.
     pub side: Side,
-    /// What it reads.
+    /// The topics that it reads.
     pub topics: Vec<String>,
-    /// Where its failed records wait for another try; it reads these too.
+    /// Its retry topics, which it also reads.
     pub retry_topics: Vec<String>,
     /// Whether it writes to Elasticsearch.
     pub publishes: bool,
 }
 
-/// A topic as it must be.
+/// The required properties of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topic {
     /// Its name.
@@ -119,19 +119,20 @@ pub struct Topic {
     pub single: bool,
     /// Whether its records are kept for ever.
     pub forever: bool,
-    /// How long they are kept at least, in milliseconds, -1 for ever; `None` as long as the broker says.
+    /// The least retention in milliseconds, -1 for ever; `None` for the broker's default.
     pub kept_ms: Option<i64>,
-    /// Whether its records are stamped by other systems' clocks.
+    /// Whether the timestamps of its records are from clocks of other systems.
     pub stamped_by_others: bool,
-    /// How large a batch of records it takes, in bytes as they are sent.
+    /// The largest batch of records that it accepts (`max.message.bytes`), compressed.
     pub bytes_max: u32,
 }
 
-/// What commands may have: Kafka's default, so that upstream producers need no setting of their own.
+/// The limit of topics of commands: Kafka's default, so that producers need no setting.
 const COMMAND_BYTES_MAX: u32 = 1_048_588;
-/// What comes from the outbox is smaller than a megabyte. A row of before that was so must pass too: it would stop all rows.
+/// The limit of topics of the outbox. New rows are smaller than 1 MB, but larger rows of earlier builds must pass, or they would
+/// stop the connector.
 const OUTBOX_BYTES_MAX: u32 = 2 * COMMAND_BYTES_MAX;
-/// A copy has our headers beside a record's own, and may be packed worse than the record was.
+/// The limit of topics of copies: a copy has further headers, and may be compressed less well than the record.
 const COPY_BYTES_MAX: u32 = 8 << 20;
 
 #[derive(Default)]
@@ -144,7 +145,7 @@ struct Collector {
 }
 
 impl Collector {
-    /// A read model in Postgres has a key and a check.
+    /// Adds a read model; one in Postgres has a key and a check.
     fn add(&mut self, name: &'static str, like: Like, of_rows: Option<(Vec<&'static str>, &'static str)>) {
         let like = match other_shape(name) {
             Some(change) => like.changed_by(&change),
@@ -186,14 +187,15 @@ impl Visitor for Collector {
     }
 }
 
-/// All that this build knows.
+/// Everything that this build knows.
 fn all() -> Collector {
     let mut collector = Collector::default();
     registry::visit(&mut collector);
     collector
 }
 
-/// What an instance has of it: a view reads the contexts that there are, a saga or an effect needs all of its own.
+/// The part that an instance has: a view reads those of its contexts that are configured; a saga or an effect needs all of its
+/// contexts.
 fn collected(config: &Config) -> Collector {
     let Collector { mut contexts, mut models, mut sagas, mut effects, standings } = all();
     contexts.retain(|context| config.has(context));
@@ -220,7 +222,7 @@ pub fn known_sagas() -> Vec<&'static str> {
     all().sagas.iter().map(|saga| saga.name).collect()
 }
 
-/// Where instances may stand: of one saga, or of any.
+/// The standings of a saga, or of all sagas.
 pub fn known_standings(saga: Option<&str>) -> Vec<&'static str> {
     let of = all().standings.into_iter().filter(|(name, _)| saga.is_none_or(|saga| saga == *name));
     of.flat_map(|(_, standings)| standings).copied().collect()
@@ -237,7 +239,7 @@ pub fn read_models(config: &Config) -> Vec<ReadModel> {
 }
 
 impl ReadModel {
-    /// The read model of this name; the refusal names those that there are.
+    /// The read model of this name; the error names the known ones.
     ///
     /// # Errors
     /// [`Failure::Usage`].
@@ -263,7 +265,7 @@ impl ReadModel {
 }
 
 impl Reactor {
-    /// A saga reads events and the answers to what it has sent.
+    /// A saga reads events and the answers to its commands.
     pub fn saga<S: Saga>() -> Self {
         let kinds = &[Kind::Event, Kind::Rejection];
         Self { name: S::NAME, contexts: S::CONTEXTS, kinds, sends_to: S::SENDS_TO }
@@ -274,7 +276,7 @@ impl Reactor {
         Self { name: E::NAME, contexts: E::CONTEXTS, kinds: &[Kind::Event], sends_to: E::CONTEXTS }
     }
 
-    /// The contexts without which it cannot work.
+    /// The contexts that it needs.
     fn needs(&self) -> impl Iterator<Item = &'static str> {
         self.contexts.iter().chain(self.sends_to).copied()
     }
@@ -316,7 +318,7 @@ pub fn groups(config: &Config) -> Vec<Group> {
     std::iter::once(commands).chain(reactors).chain(views).collect()
 }
 
-/// Every topic of the instance: commands, events, rejections, retries, dead letters, and Debezium's sign of life.
+/// All topics of the instance: commands, events, rejections, retries, dead letters, and Debezium's heartbeat.
 pub fn topics(config: &Config) -> Vec<Topic> {
     let namespace = &config.namespace;
     let mut topics = Vec::new();
@@ -344,13 +346,13 @@ pub fn topics(config: &Config) -> Vec<Topic> {
     topics
 }
 
-/// A retention as Kafka has it: -1 is forever.
+/// A retention in Kafka's format: -1 is for ever.
 fn kept_ms(retention: Option<Duration>) -> i64 {
     retention.map_or(-1, |kept| i64::try_from(kept.as_millis()).unwrap_or(i64::MAX))
 }
 
 impl Topic {
-    /// How many partitions it gets when it is made.
+    /// Its number of partitions when it is created.
     pub fn size(&self, config: &Config) -> i32 {
         if self.single { 1 } else { config.topics.partitions }
     }

@@ -1,7 +1,7 @@
-//! What an instance of Millrace is, and all that is done with it beside moving records: its settings, what it consists of,
-//! setup, status, commands sent and their receipts, streams, sagas, segments, dead letters, rebuilds, verification.
+//! Operating an instance of Millrace: settings, layout, setup, status, sending commands, receipts, streams, sagas, segments, dead
+//! letters, rebuilds, verification.
 //!
-//! Takes typed requests, returns data and prints nothing, so that a command line, an HTTP API and a console can share it.
+//! Takes typed requests, returns data and prints nothing, so that a command line, an HTTP API and a console can use it.
 
 pub mod address;
 pub mod audit;

@@ -1,11 +1,11 @@
-//! How far something is that takes long.
+//! The progress of long operations.
 
-/// Receives how far something is that takes long: a command line shows it, a server may keep it.
+/// Receives the progress of a long operation.
 pub trait Listener: Send + Sync {
     /// A line for people.
     fn say(&self, line: &str);
 
-    /// So many are done of `what`, such as `events folded`.
+    /// The number of `what` that are done, such as `events folded`.
     fn count(&self, what: &'static str, count: u64);
 
     /// Counting has ended.

@@ -1,4 +1,4 @@
-//! Spans and moments as people write them.
+//! Durations and times in the formats that people write.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use serde_with::SerializeAs;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(pub Duration);
 
-/// The longest duration, which adding to a clock does not overflow.
+/// The longest duration; adding it to a time does not overflow.
 const LONGEST: Duration = Duration::from_millis(i64::MAX.unsigned_abs());
 
 /// Reads a duration: numbers with units, such as `500ms` or `1m 30s`.
 ///
 /// # Errors
-/// Says what is expected.
+/// The expected format.
 pub fn duration(text: &str) -> Result<Duration, String> {
     const WRITE: &str = "write 500ms, 90s, 15m, 12h or 30d";
     if !text.contains(char::is_alphabetic) {
@@ -31,15 +31,15 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 /// Reads a length of time, as [`duration`] does.
 ///
 /// # Errors
-/// Says what is expected.
+/// The expected format.
 pub fn span(text: &str) -> Result<Span, String> {
     duration(text).map(Span)
 }
 
-/// Reads a moment: RFC 3339, or how long ago.
+/// Reads a time: RFC 3339, or how long ago.
 ///
 /// # Errors
-/// Says what is expected.
+/// The expected format.
 pub fn moment(text: &str) -> Result<DateTime<Utc>, String> {
     let refuse = || format!("`{text}` is not a moment: write 15m, 1h or 2d (ago), or 2026-01-31T12:00:00Z");
     if let Ok(moment) = DateTime::parse_from_rfc3339(text) {
@@ -50,7 +50,7 @@ pub fn moment(text: &str) -> Result<DateTime<Utc>, String> {
     Utc::now().checked_sub_signed(ago).ok_or_else(refuse)
 }
 
-/// A length of time for people: the two greatest units of `2d 3h`, `4m 5s`, `1.2 s`, `35 ms`.
+/// A duration for people, in its two largest units: `2d 3h`, `4m 5s`, `1.2 s`, `35 ms`.
 pub fn shown(span: Duration) -> String {
     let seconds = span.as_secs();
     match seconds {
@@ -62,7 +62,7 @@ pub fn shown(span: Duration) -> String {
     }
 }
 
-/// A moment as data has it, to the millisecond; the ends of the calendar stand for all beyond them.
+/// A time in JSON, in milliseconds; a time out of range becomes the nearest one in range.
 pub fn written(moment: DateTime<Utc>) -> String {
     match [DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC].map(|end| moment == end) {
         [true, _] => "-infinity".to_owned(),
@@ -71,7 +71,7 @@ pub fn written(moment: DateTime<Utc>) -> String {
     }
 }
 
-/// Serializes a moment as [`written`] has it.
+/// Serializes a time as [`written`] does.
 pub(crate) struct Written;
 
 impl SerializeAs<DateTime<Utc>> for Written {

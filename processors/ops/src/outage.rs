@@ -1,4 +1,4 @@
-//! What an error of the engine means to an operator: which service could not be reached, and where.
+//! Converts errors of the engine for operators: which service could not be reached, at which address.
 
 use millrace_engine::{Dependency, Reason, WorkError};
 

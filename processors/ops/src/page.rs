@@ -1,23 +1,23 @@
 //! The first rows of a list, and whether there are more.
 
-/// At most as many rows as were asked for.
+/// The first rows of a list.
 #[derive(Debug)]
 pub struct Page<T> {
     /// In the list's order.
     pub rows: Vec<T>,
-    /// How many were asked for at most.
+    /// The requested limit.
     pub limit: i64,
-    /// Whether the list goes on behind them.
+    /// Whether there are further rows.
     pub more: bool,
 }
 
-/// What to ask a database for, so that [`Page::of`] knows whether there are more than `limit`.
+/// The limit of the query, so that [`Page::of`] can tell whether there are more than `limit` rows.
 pub(crate) fn one_more(limit: i64) -> i64 {
     limit.saturating_add(1)
 }
 
 impl<T> Page<T> {
-    /// The first `limit` rows of what was found with [`one_more`].
+    /// The first `limit` of the rows that were queried with [`one_more`].
     pub(crate) fn of(mut rows: Vec<T>, limit: i64) -> Self {
         let most = usize::try_from(limit).unwrap_or(usize::MAX);
         let more = rows.len() > most;

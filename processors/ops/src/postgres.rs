@@ -19,9 +19,9 @@ const CONNECTIONS_MAX: u32 = 4;
 /// One of the two databases.
 #[derive(Debug, Clone)]
 pub struct Database {
-    /// Connections, made when first used, whose search path is the namespace's schema.
+    /// Connections whose search path is the namespace's schema; opened when first used.
     pub pool: PgPool,
-    /// Which of the two.
+    /// The side.
     pub side: Side,
     address: Address,
     answer_timeout: Duration,
@@ -49,17 +49,16 @@ impl Database {
         Ok(Self { pool, side, address: address.clone(), answer_timeout })
     }
 
-    /// What it answers in time: a link that swallows what is sent never says so.
+    /// Runs a query with a timeout, since a broken connection may never report an error.
     ///
     /// # Errors
-    /// The question's own, and [`Failure::Unreachable`] after the timeout.
+    /// Those of the query, and [`Failure::Unreachable`] after the timeout.
     pub async fn in_time<T>(&self, asked: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         let silent = |_| self.failure(sqlx::Error::PoolTimedOut);
         tokio::time::timeout(self.answer_timeout, asked).await.map_err(silent).flatten()
     }
 
-    /// Refuses tables of a later version than this build knows, unless the release that has set them up says that this one may
-    /// work on them, too.
+    /// Refuses tables of a later version than this build knows, unless the release that has set them up allows this one.
     ///
     /// # Errors
     /// [`Failure::Refused`]; [`Failure::Unreachable`].
@@ -84,7 +83,7 @@ impl Database {
         ))))
     }
 
-    /// Refuses what a later release that is deployed would do better.
+    /// Refuses an operation that must be run with the later release that is deployed.
     ///
     /// # Errors
     /// [`Failure::Busy`]; [`Failure::Unreachable`].
@@ -99,7 +98,7 @@ impl Database {
         }
     }
 
-    /// Refuses a migration while so many other sessions of the instance are connected.
+    /// Refuses a migration while other sessions of the instance are connected.
     ///
     /// # Errors
     /// [`Failure::Refused`].
@@ -115,7 +114,7 @@ impl Database {
         )))
     }
 
-    /// A session in which nothing may be done.
+    /// The failure for an unusable session.
     pub fn unfit(&self, reason: &str) -> Failure {
         let service = self.service();
         Failure::usage(format!("{service} at {}: {reason}", self.address))
@@ -128,7 +127,7 @@ impl Database {
         }
     }
 
-    /// What an error of this database means.
+    /// Converts an error of this database.
     pub fn failure(&self, error: sqlx::Error) -> Failure {
         self.meaning(&error).with_source(error)
     }
@@ -143,12 +142,12 @@ impl Database {
                     self.address,
                     database.message()
                 )),
-                // Waiting does not change a pooler.
+                // Waiting does not help: a pooler is in the way.
                 Some(_) if Means::of(error) == Means::SharedSession => {
                     let way_on = Means::SharedSession.way_on().unwrap_or_default();
                     self.unfit(&format!("{}: {way_on}", database.message()))
                 }
-                // The server shuts down or starts up, or has no room for a connection.
+                // The server shuts down or starts up, or has no free connection.
                 Some(code) if code.starts_with("57P") || code.starts_with("08") || code == "53300" => {
                     self.unreachable(service, error)
                 }
@@ -179,7 +178,7 @@ impl Database {
     }
 }
 
-/// The answer to a question about a name.
+/// Runs a query about a name that returns a boolean.
 pub(crate) async fn exists(
     connection: &mut PgConnection,
     question: &'static str,
@@ -188,12 +187,12 @@ pub(crate) async fn exists(
     sqlx::query_scalar(question).bind(name).fetch_one(connection).await
 }
 
-/// Executes statements that this build has made.
+/// Executes statements that this build generates.
 pub(crate) async fn execute(connection: &mut PgConnection, sql: String) -> sqlx::Result<()> {
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.map(|_| ())
 }
 
-/// Whether a build of this release may work on tables of a version that it does not know.
+/// Whether a build of this release may work on tables of a later version.
 fn may_work(applied: i64, support: Support, ours: i32) -> bool {
     support.tables >= applied && support.oldest <= ours
 }

@@ -1,4 +1,4 @@
-//! Statements over the views of the read side that the domain has compiled, with their parameters.
+//! Queries over views of the read side, which the domain has compiled to SQL with parameters.
 
 use millrace_domain::effects::audience::Customer;
 use millrace_domain::segments::{Parameter, Sql};
@@ -6,10 +6,10 @@ use sqlx::postgres::{PgArguments, Postgres};
 use sqlx::query::{QueryAs, QueryScalar};
 use sqlx::{Arguments as _, AssertSqlSafe};
 
-/// A customer as the audience's statement returns it.
+/// A row of the audience's query.
 pub type CustomerRow = (String, String, Option<String>, String);
 
-/// The statement that returns customers.
+/// The query of customers.
 ///
 /// # Errors
 /// When a parameter cannot be encoded.
@@ -18,7 +18,7 @@ pub fn customers(sql: Sql) -> Result<QueryAs<'static, Postgres, CustomerRow, PgA
     Ok(sqlx::query_as_with(AssertSqlSafe(sql.text), arguments))
 }
 
-/// The statement that returns one value, such as a count.
+/// A query of one value, such as a count.
 ///
 /// # Errors
 /// As [`customers`].

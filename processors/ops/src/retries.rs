@@ -1,4 +1,4 @@
-//! Keys whose records wait: for another try, behind a dead letter, for a version that is missing.
+//! Keys whose records wait for a retry, behind a dead letter, or for a missing version.
 
 use chrono::{DateTime, Utc};
 use millrace_store::blocked_key::{self, Status};
@@ -11,7 +11,7 @@ use crate::layout::{self, Side};
 use crate::page::{Page, one_more};
 use crate::postgres::Database;
 
-/// Which keys: those that fit all that is given.
+/// A filter of keys: those that match every given field.
 #[derive(Debug, Clone, Default)]
 pub struct Filters {
     /// The group, by its role or its full name.
@@ -33,23 +33,23 @@ pub struct Waiting {
     pub key: String,
     /// `retrying`, `dead` or `gap`.
     pub status: String,
-    /// The id of the record that all others wait for, where it has one.
+    /// The id of the blocking record, if it has one.
     pub id: Option<String>,
-    /// How often that record was tried.
+    /// The number of attempts at the blocking record.
     pub attempts: i32,
-    /// When it is tried again, while it is.
+    /// When its next attempt is due, while it is being retried.
     pub next_try_at: Option<DateTime<Utc>>,
-    /// Since when they wait.
+    /// Since when the key is blocked.
     pub since: DateTime<Utc>,
-    /// How many records wait, that one included.
+    /// The number of waiting records, the blocking one included.
     pub records: i64,
-    /// Why it failed, for programs.
+    /// The error code.
     pub code: Option<String>,
-    /// Why it failed, for people.
+    /// The error message.
     pub message: Option<String>,
 }
 
-/// The keys of both sides whose records wait, those that wait longest first.
+/// The blocked keys of both sides, those that have been blocked longest first.
 ///
 /// # Errors
 /// [`Failure::Usage`] when there is no such group; when a database does not answer.

@@ -34,12 +34,12 @@ use crate::providers::Providers;
 /// The roles of one group, by topic.
 type ByTopic = HashMap<String, Arc<dyn Role>>;
 
-/// How much Kafka's client fetches ahead of what is taken.
+/// The property for how much librdkafka prefetches.
 const FETCHED_AHEAD: &str = "queued.max.messages.kbytes";
-/// All contexts' commands pass through one client; those of views have a quarter of it each.
+/// The prefetch of the commands' client, which reads all contexts; the clients of views have a quarter of it.
 const COMMANDS_AHEAD_KB: &str = "4096";
 
-/// What every role is made of: connections, caches and settings of this process.
+/// The connections, caches and settings of this process, from which roles are made.
 pub struct Roles {
     config: Config,
     /// The contexts that each view reads.
@@ -94,7 +94,7 @@ struct Builder<'r> {
 }
 
 impl Roles {
-    /// Makes clients. Nothing connects yet.
+    /// Creates the clients, which connect when first used.
     pub fn new(config: &Config) -> Result<Self, Failure> {
         let namespace = config.namespace.clone();
         let write = pool(&config.postgres.write, "postgres.write.url", config)?;
@@ -165,18 +165,18 @@ impl Roles {
         member.map_err(|error| Failure::usage("kafka.properties").caused_by(error))
     }
 
-    /// The effects that cannot work here: no provider is configured for their calls.
+    /// The effects without a configured provider.
     pub fn unable(&self) -> Vec<&'static str> {
         self.providers.unable()
     }
 
-    /// What makes the calls of an effect; `None` when no provider is configured.
+    /// The caller of an effect; `None` when no provider is configured.
     pub fn caller<E: Effect>(&self) -> Option<Caller<E>> {
         let provider = self.providers.of::<E>()?;
         Some(Caller::new(self.effects.clone(), provider))
     }
 
-    /// What a role does beside its group's records, until stopped: a saga fires its timers, an effect makes its calls.
+    /// The task of a role that runs beside its group, until stopped: a saga fires its timers, an effect makes its calls.
     pub fn beside(&self, name: &str, stop: CancellationToken) -> Option<BoxFuture<'static, ()>> {
         let Named { saga, calling, .. } = self.named(name);
         match (saga, calling) {
@@ -200,8 +200,8 @@ impl Roles {
         SagaRole::new(self.sagas.clone())
     }
 
-    /// What settles the records of a topic for a group and generation, without joining it; `None` when this build's
-    /// group does not read it.
+    /// The retries of a topic for a group and generation, without joining the group; `None` when this build's group does not read
+    /// the topic.
     pub fn retries(
         &self,
         (group, generation): (&str, i32),
@@ -219,7 +219,7 @@ impl Roles {
         &self.elastic
     }
 
-    /// What folds a view's events into the tables of a generation; `None` when this build has no such view.
+    /// The role that folds a view's events into a generation; `None` when this build has no such view.
     pub fn view(&self, name: &str, generation: i32) -> Option<Arc<dyn Role>> {
         self.of(name, generation).into_values().next()
     }
@@ -236,7 +236,7 @@ fn effect_settings(effects: &config::Effects) -> effects::Settings {
     effects::Settings { calls_max, call_timeout, age_max, breaker_failures }
 }
 
-/// What writes copies of records. Connects when first used.
+/// The producer of copies of records. Connects when first used.
 pub fn producer(config: &Config) -> Result<Producer, Failure> {
     let producer = Producer::new(&kafka::settings(&config.kafka), config.awaited_timeout());
     producer.map_err(|error| Failure::usage("kafka.brokers").caused_by(error))
@@ -246,7 +246,7 @@ fn pool(of: &config::Database, setting: &str, config: &Config) -> Result<Pool, F
     let Postgres { transaction_timeout, answer_timeout, connections_max, .. } = config.postgres;
     let (url, namespace) = (of.url.reveal(), &config.namespace);
     let pool = database::worker_pool(url, namespace, transaction_timeout, answer_timeout, connections_max);
-    // The reason could repeat the URL and its password.
+    // The error could quote the URL with its password.
     pool.map_err(|_| Failure::usage(format!("{setting}: not a Postgres URL")))
 }
 

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::http::Http;
 
-/// More schemas to which one refers than this are not read.
+/// References of a schema, at most.
 const REFERENCES_MAX: usize = 100;
 
 /// The text of a schema; `None` when the registry does not have it.
@@ -75,7 +75,8 @@ async fn readers(registry: &Http, id: u32) -> Result<Result<Registered<JsonReade
     Ok(readers.map_err(|error| format!("the schema {id} of the registry: {error}")))
 }
 
-/// The schemas to which one refers, each before those that refer to it. One that is not there shows when it is missed.
+/// The schemas to which one refers, each before those that refer to it. A missing one leads to an error when the schema is
+/// parsed.
 async fn collect(
     registry: &Http,
     schema: &Value,

@@ -1,4 +1,4 @@
-//! How many customers a segment takes now, and some of them.
+//! How many customers a segment has now, and some of them.
 
 use chrono::{DateTime, Utc};
 use millrace_domain::effects::audience::Customer;
@@ -12,14 +12,14 @@ use crate::layout::Side;
 use crate::postgres::Database;
 use crate::read_side;
 
-/// Which customers.
+/// The requested preview.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// What they must be like.
+    /// The rules that customers must match.
     pub rules: Rules,
-    /// How they are to be written to: those without an address of it are left out.
+    /// The channel: customers without an address for it are left out.
     pub channel: Channel,
-    /// The moment from which days are counted back; now when it is not given.
+    /// The time from which days are counted back; `None` for now.
     pub as_of: Option<DateTime<Utc>>,
     /// Return at most this many.
     pub limit: i64,
@@ -28,23 +28,23 @@ pub struct Request {
 /// The rules of a segment.
 #[derive(Debug, Clone)]
 pub enum Rules {
-    /// Those of a segment that is defined, by its id.
+    /// Those of a defined segment, by its id.
     Segment(String),
-    /// These, as JSON.
+    /// Rules as JSON.
     Json(String),
 }
 
-/// The customers whom rules take.
+/// The customers who match the rules.
 #[derive(Debug, Serialize)]
 pub struct Audience {
-    /// How many there are.
+    /// Their number.
     #[serde(rename = "audience")]
     pub count: i64,
     /// The first of them.
     pub customers: Vec<Customer>,
 }
 
-/// The customers whom a campaign that is launched now would be sent to.
+/// The recipients of a campaign that would be launched now.
 ///
 /// # Errors
 /// [`Failure::NotFound`] when there is no such segment, [`Failure::Usage`] when the rules cannot be read; when the database
@@ -71,7 +71,7 @@ async fn defined(read: &Database, segment_id: &str) -> Result<String, Failure> {
     })
 }
 
-/// Both of the same snapshot, so that they agree.
+/// Number and customers in one snapshot, so that they agree.
 async fn audience(read: &Database, rule: &Rule, request: &Request) -> Result<Audience, sqlx::Error> {
     let (channel, as_of) = (request.channel, request.as_of.unwrap_or_else(Utc::now));
     let next = Query::Next { after: "", most: request.limit };

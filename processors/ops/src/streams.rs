@@ -1,4 +1,4 @@
-//! A stream's events and the state that they fold to, now or back then.
+//! A stream's events and the state that they fold to, now, at a version or at a past time.
 
 use std::collections::HashMap;
 
@@ -23,16 +23,16 @@ use crate::moment::{self, Written};
 use crate::postgres::Database;
 use crate::schema;
 
-/// Which stream, and how far.
+/// The requested stream, and up to where.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
-    /// `context/id`; or the id, which only one context may have unless `context` says which.
+    /// `context/id`; or the id, if only one context has it or `context` is given.
     pub id: String,
-    /// The context, when the id does not say it.
+    /// The context, if the id does not include it.
     pub context: Option<String>,
     /// Only the events up to this version.
     pub at_version: Option<i64>,
-    /// Only the events up to this moment.
+    /// Only the events up to this time.
     pub as_of: Option<DateTime<Utc>>,
 }
 
@@ -47,7 +47,7 @@ pub struct Shown {
     pub version: i64,
     /// In order.
     pub events: Vec<Event>,
-    /// What they fold to, with the code of today.
+    /// The state, folded by this build.
     pub state: Value,
 }
 
@@ -55,7 +55,7 @@ pub struct Shown {
 #[serde_as]
 #[derive(Debug, Serialize)]
 pub struct Event {
-    /// Its number in the stream, from 1.
+    /// Its version, from 1.
     pub version: i64,
     /// The full name of its type.
     #[serde(rename = "type")]
@@ -66,7 +66,7 @@ pub struct Event {
     #[serde_as(as = "Written")]
     #[serde(rename = "time")]
     pub occurred_at: DateTime<Utc>,
-    /// The `ce_id` of the command that it follows from.
+    /// The `ce_id` of the command that caused it.
     pub causation_id: Option<String>,
     /// Its fields.
     pub data: Value,
@@ -153,7 +153,7 @@ async fn stored(
     Ok(rows.into_iter().map(event).collect())
 }
 
-/// The schemas that events were written with, by the registry's id.
+/// The writer's schemas, by the registry's id.
 struct Schemas(HashMap<u32, (WriterSchema, JsonReader)>);
 
 impl Schemas {
@@ -199,7 +199,7 @@ fn spoiled(event: &Stored, error: CodecError) -> Failure {
     Failure::refused(format!("the event {id} (version {version}) cannot be read")).caused_by(error)
 }
 
-/// The state, folded with the code of today.
+/// The state, folded by this build.
 fn fold(context: &str, events: &[Stored], schemas: &Schemas) -> Result<Value, Failure> {
     let mut folding = Folding { context, events, schemas, state: Ok(Value::Null) };
     registry::visit(&mut folding);

@@ -1,4 +1,4 @@
-//! The table `audit`: what operators changed by hand, and why.
+//! The table `audit`: the changes of operators, and why they were made.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -27,18 +27,18 @@ pub struct Action<'a> {
     pub who: &'a str,
     /// What is done.
     pub action: &'a str,
-    /// To what.
+    /// The thing that is changed.
     pub subject: &'a str,
     /// Why.
     pub why: &'a str,
-    /// What else is worth knowing.
+    /// Further details.
     pub details: &'a Value,
 }
 
-/// Writes an action down.
+/// Records an action.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn insert(connection: &mut PgConnection, action: &Action<'_>) -> sqlx::Result<()> {
     let Action { who, action, subject, why, details } = action;
     let insert = sqlx::query(INSERT).bind(who).bind(action).bind(subject).bind(why).bind(Json(details));
@@ -48,10 +48,10 @@ pub async fn insert(connection: &mut PgConnection, action: &Action<'_>) -> sqlx:
 /// When, who, what, to what, why, and details.
 pub type Done = (Nearest, String, String, String, String, Json<Value>);
 
-/// The newest actions: of a kind, on a subject, since a time, where these are given.
+/// The newest actions, optionally only of a kind, on a subject, or since a time.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn newest(
     executor: impl PgExecutor<'_>,
     (action, subject): (Option<&str>, Option<&str>),
@@ -62,26 +62,26 @@ pub async fn newest(
     newest.fetch_all(executor).await
 }
 
-/// The kinds of actions that there are.
+/// All kinds of actions in the table.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn actions(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar(ACTIONS).fetch_all(executor).await
 }
 
-/// How many actions there are that retention removes.
+/// The number and age of the actions that retention would remove.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn prunable(executor: impl PgExecutor<'_>, before: DateTime<Utc>) -> sqlx::Result<Aged> {
     sqlx::query_as(PRUNABLE).bind(before).fetch_one(executor).await.map(Aged::of)
 }
 
-/// Removes some of them, the oldest first; how many.
+/// Removes up to `most` of them, the oldest first; returns how many.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn prune(connection: &mut PgConnection, before: DateTime<Utc>, most: i64) -> sqlx::Result<u64> {
     Ok(sqlx::query(PRUNE).bind(before).bind(most).execute(connection).await?.rows_affected())
 }

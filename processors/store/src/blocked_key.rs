@@ -1,5 +1,5 @@
-//! The table `blocked_key`: one row for each ordering key whose records wait, locked by workers of the source and retry
-//! topics before they touch the key.
+//! The table `blocked_key`: one row for each ordering key whose records wait. Workers of source and retry topics lock it before
+//! they process records of the key.
 
 use std::time::Duration;
 
@@ -60,10 +60,10 @@ statements! {
     REMOVE = "DELETE FROM blocked_key WHERE grp = $1 AND generation = $2";
 }
 
-/// In which of these topics a key is blocked; most of the time in none.
+/// Those of some topics that have a blocked key; usually none.
 ///
 /// # Errors
-/// The database's, as of every function here.
+/// Database errors, as of every function here.
 pub async fn topics(
     connection: &mut PgConnection,
     group: &Group,
@@ -75,16 +75,16 @@ pub async fn topics(
 /// What a key waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
-    /// The next try of its blocking record.
+    /// The next attempt at its blocking record.
     Retrying,
     /// An operator who redrives or discards its blocking record, a dead letter.
     Dead,
-    /// A version that is missing.
+    /// A missing version of the stream.
     Gap,
 }
 
 impl Status {
-    /// As it is stored.
+    /// The text in the table.
     pub fn as_str(self) -> &'static str {
         match self {
             Status::Retrying => "retrying",
@@ -93,7 +93,7 @@ impl Status {
         }
     }
 
-    /// The one that is stored as this text.
+    /// The status for a text of the table.
     pub fn of(text: &str) -> Self {
         match text {
             "retrying" => Status::Retrying,
@@ -106,10 +106,10 @@ impl Status {
 /// Key, status, partition and offset of the blocking record, attempts.
 pub type Locked = (Vec<u8>, String, Option<i32>, Option<i64>, i32);
 
-/// Locks the blocked ones among some keys of a topic, in their order.
+/// Locks the rows of those keys that are blocked, in the order of the keys.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn lock(
     connection: &mut PgConnection,
     group: &Group,
@@ -129,20 +129,20 @@ pub struct Row<'r> {
     pub status: &'r str,
     /// Partition and offset of its blocking record; none while a version is missing.
     pub blocking: Option<(i32, i64)>,
-    /// How often the blocking record was tried.
+    /// Failed attempts at the blocking record.
     pub attempts: i32,
-    /// How long until its next try.
+    /// The delay until its next attempt.
     pub due_in: Duration,
-    /// Why the blocking record failed, for programs.
+    /// The blocking record's error code.
     pub code: Option<&'r str>,
-    /// Why the blocking record failed, for people.
+    /// The blocking record's error message.
     pub message: Option<&'r str>,
 }
 
-/// Blocks keys of a topic; `over` changes those that are blocked already.
+/// Blocks keys of a topic; with `over` it also updates keys that are blocked already.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn put(
     connection: &mut PgConnection,
     group: &Group,
@@ -163,22 +163,22 @@ pub async fn put(
     .map(|_| ())
 }
 
-/// Removes the row of a key of which nothing waits any more.
+/// Removes the row of a key for which no record waits any more.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn free(connection: &mut PgConnection, group: &Group, topic: &str, key: &[u8]) -> sqlx::Result<()> {
     let free = sqlx::query(FREE).bind(&group.id).bind(group.generation).bind(topic).bind(key);
     free.execute(connection).await.map(|_| ())
 }
 
-/// Topic, partition and offset of a blocking record, how often it was tried, why it failed.
+/// A blocking record: topic, partition, offset, failed attempts, error code.
 pub type BlockingRecord = (String, i32, i64, i32, Option<String>);
 
-/// Blocking records whose next try is overdue by `grace`; they are due now.
+/// Blocking records whose next attempt is overdue by `grace`; sets them due now.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn overdue(
     connection: &mut PgConnection,
     group: &Group,
@@ -189,18 +189,18 @@ pub async fn overdue(
     overdue.bind(milliseconds(grace)).bind(most).fetch_all(connection).await
 }
 
-/// Adds `by` to the offsets of blocking records: those of a former topic are below zero.
+/// Adds `by` to the offsets of blocking records; for records of a deleted topic the result is below zero.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn shift_offsets(connection: &mut PgConnection, at: Partition<'_>, by: i64) -> sqlx::Result<()> {
     at.bound(SHIFT_OFFSETS).bind(by).execute(connection).await.map(|_| ())
 }
 
-/// Topic and key of each blocked key whose blocking record has failed.
+/// Topic and key of each blocked key that has a failed blocking record.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn behind_a_failure(
     executor: impl PgExecutor<'_>,
     group: &Group,
@@ -208,10 +208,10 @@ pub async fn behind_a_failure(
     sqlx::query_as(BEHIND_A_FAILURE).bind(&group.id).bind(group.generation).fetch_all(executor).await
 }
 
-/// Blocked keys of each group by status: how many, how many records wait with them, and since when.
+/// Blocked keys by group and status: number of keys, number of waiting records, and the time of the first.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn counts(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<(String, String, i64, i64, Nearest)>> {
     sqlx::query_as(COUNTS).fetch_all(executor).await
 }
@@ -229,19 +229,19 @@ pub struct Waiting {
     pub key: Vec<u8>,
     /// `retrying`, `dead` or `gap`.
     pub status: String,
-    /// How often the blocking record was tried.
+    /// Failed attempts at the blocking record.
     pub attempts: i32,
-    /// When its next try is due, while it is tried again.
+    /// When its next attempt is due, if it is being retried.
     pub due_at: DateTime<Utc>,
-    /// Since when they wait.
+    /// When the key was blocked.
     pub since: DateTime<Utc>,
-    /// Why the blocking record failed, for programs.
+    /// The blocking record's error code.
     pub code: Option<String>,
-    /// Why the blocking record failed, for people.
+    /// The blocking record's error message.
     pub message: Option<String>,
-    /// The blocking record's id.
+    /// The `ce_id` of the blocking record.
     pub id: Option<String>,
-    /// How many records wait, that one included.
+    /// The number of waiting records, the blocking one included.
     pub records: i64,
 }
 
@@ -260,10 +260,10 @@ type Found = (
     i64,
 );
 
-/// Keys of some groups, or all, whose records wait, for what the status says or anything; those that wait longest first.
+/// Blocked keys of some groups or of all, with a status or with any; those that have been blocked longest come first.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn waiting(
     executor: impl PgExecutor<'_>,
     (groups, status): (Option<&[String]>, Option<&str>),
@@ -282,7 +282,7 @@ fn found(row: Found) -> Waiting {
 /// Removes the rows of a generation.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn remove(connection: &mut PgConnection, group: &str, generation: i32) -> sqlx::Result<()> {
     sqlx::query(REMOVE).bind(group).bind(generation).execute(connection).await.map(|_| ())
 }

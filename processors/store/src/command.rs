@@ -1,4 +1,5 @@
-//! The table `command`: every command that was decided or died, once; the deduplication ledger and the receipts.
+//! The table `command`, the ledger: one row for each command that was decided or dead-lettered. It is used for deduplication and
+//! as receipts.
 
 use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
@@ -11,9 +12,9 @@ use crate::statements::statements;
 use crate::timestamp::Nearest;
 use crate::{Group, Place};
 
-/// Receipts that are old enough and that nothing needs: Kafka cannot give their records any more, their letter is discarded
-/// or was never written, and the outbox does not have the command to send it again. Each question is one for its row, by an index:
-/// of `EXISTS` the planner would make a hash of the whole table for each batch.
+/// Receipts that are older than their retention and no longer needed: Kafka no longer has their records, their dead letter is
+/// discarded or was never written, and the outbox does not have the command. Each condition is a scalar subquery per row, which
+/// uses an index: for `EXISTS` the planner would hash the whole table for each batch.
 macro_rules! prunable {
     () => {
         "FROM command AS c
@@ -76,7 +77,7 @@ statements! {
     RECEIPT = "SELECT to_jsonb(command) - 'fingerprint' FROM command WHERE id = $1 AND source = $2";
     RECEIPTS = "SELECT to_jsonb(command) FROM command
          WHERE id = $1 AND ($2::text IS NULL OR source = $2) ORDER BY source";
-    /// Only what is shown is made JSON.
+    /// Only the returned rows are converted to JSON.
     NEWEST = "SELECT to_jsonb(c) FROM (
              SELECT * FROM command
              WHERE ($1::text IS NULL OR context = $1) AND ($2::text IS NULL OR stream = $2)
@@ -84,7 +85,7 @@ statements! {
              ORDER BY decided_at DESC, id LIMIT $5) AS c
          ORDER BY c.decided_at DESC, c.id";
     OUTCOMES = "SELECT id, status, code FROM command WHERE source = $1 AND id = ANY($2)";
-    /// The table is named so that a missing `setup` is an error.
+    /// Names the table, so that a missing `setup` is an error.
     CLOCK = "SELECT clock_timestamp() WHERE NOT EXISTS (SELECT FROM command LIMIT 0)";
     PRUNABLE = concat!("SELECT count(*), min(c.decided_at) ", prunable!());
     PRUNE = concat!("DELETE FROM command WHERE ctid = ANY (ARRAY(
@@ -102,7 +103,7 @@ pub type Known = (String, String, Vec<u8>, String, String, i32, i64);
 /// The rows with these ids, whatever their source.
 ///
 /// # Errors
-/// The database's, as of every function here.
+/// Database errors, as of every function here.
 pub async fn known(connection: &mut PgConnection, ids: Vec<&str>) -> sqlx::Result<Vec<Known>> {
     sqlx::query_as(KNOWN).bind(ids).fetch_all(connection).await
 }
@@ -112,15 +113,15 @@ pub async fn known(connection: &mut PgConnection, ids: Vec<&str>) -> sqlx::Resul
 pub struct New<'c> {
     /// Its id.
     pub id: &'c str,
-    /// Its sender.
+    /// Its `ce_source`.
     pub source: &'c str,
-    /// Distinguishes it from another command under the same identity.
+    /// The fingerprint, which distinguishes it from another command with the same identity.
     pub fingerprint: &'c [u8],
     /// The full name of its type.
     pub record_type: &'c str,
-    /// The stream that it names first.
+    /// The first stream that it names.
     pub stream: &'c str,
-    /// Where it lies.
+    /// Its topic.
     pub topic: &'c str,
     /// Its partition.
     pub partition: i32,
@@ -128,20 +129,21 @@ pub struct New<'c> {
     pub offset: i64,
     /// `completed` or `rejected`.
     pub status: &'c str,
-    /// Why it was rejected, for programs.
+    /// The rejection's code.
     pub code: Option<&'c str>,
-    /// Why it was rejected, for people.
+    /// The rejection's message.
     pub message: Option<&'c str>,
-    /// The last version written of each stream, as JSON.
+    /// The last version that was written in each stream, as JSON.
     pub versions: Option<&'c str>,
-    /// When it was stamped.
+    /// Its timestamp in Kafka.
     pub produced_at: Option<DateTime<Utc>>,
 }
 
-/// Writes decided commands of a context, in place of earlier deaths; how many. Those that are decided already stay.
+/// Writes receipts of decided commands of a context and returns how many were written. A receipt replaces that of a dead letter;
+/// commands that are decided already are left out.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn insert(
     connection: &mut PgConnection,
     context: &str,
@@ -157,37 +159,37 @@ pub async fn insert(
     Ok(written.rows_affected())
 }
 
-/// A command that died.
+/// A dead-lettered command.
 #[derive(Debug, Clone, Copy)]
 pub struct Dead<'c> {
     /// Its id.
     pub id: &'c str,
-    /// Its sender.
+    /// Its `ce_source`.
     pub source: &'c str,
     /// The type in its header.
     pub record_type: &'c str,
-    /// The context whose topic it lies on.
+    /// The context of its topic.
     pub context: &'c str,
     /// Its ordering key.
     pub stream: &'c str,
-    /// Where it lies.
+    /// Its topic.
     pub topic: &'c str,
     /// Its partition.
     pub partition: i32,
     /// Its offset.
     pub offset: i64,
-    /// Why, for programs.
+    /// The error code.
     pub code: &'c str,
-    /// Why, for people.
+    /// The error message.
     pub message: &'c str,
-    /// When it was stamped.
+    /// Its timestamp in Kafka.
     pub produced_at: Option<DateTime<Utc>>,
 }
 
-/// Writes a command that died, in place of an earlier death; a decision under the same identity stays.
+/// Writes the receipt of a dead-lettered command. It replaces that of an earlier dead letter, never that of a decision.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn insert_dead(connection: &mut PgConnection, dead: &Dead<'_>) -> sqlx::Result<()> {
     sqlx::query(INSERT_DEAD)
         .bind(dead.id)
@@ -206,10 +208,10 @@ pub async fn insert_dead(connection: &mut PgConnection, dead: &Dead<'_>) -> sqlx
         .map(|_| ())
 }
 
-/// Writes into the receipts of parked records (topic, partition, offset) when those arrived, and how often they were tried.
+/// Sets arrival time and number of attempts in the receipts of parked records (topic, partition, offset).
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn correct_waited(
     connection: &mut PgConnection,
     group: &Group,
@@ -223,10 +225,10 @@ pub async fn correct_waited(
     correct.execute(connection).await.map(|_| ())
 }
 
-/// Those of some ids of a source that are decided.
+/// The ids of a source that are decided.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn decided(
     connection: &mut PgConnection,
     source: &str,
@@ -238,7 +240,7 @@ pub async fn decided(
 /// The receipt of a command, the row as JSON without its fingerprint.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn receipt<R: DeserializeOwned + Send + Unpin + 'static>(
     connection: &mut PgConnection,
     (source, id): (&str, &str),
@@ -250,7 +252,7 @@ pub async fn receipt<R: DeserializeOwned + Send + Unpin + 'static>(
 /// The receipts of commands with this id, of one source or of all.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn receipts<R: DeserializeOwned + Send + Unpin + 'static>(
     executor: impl PgExecutor<'_>,
     id: &str,
@@ -260,23 +262,23 @@ pub async fn receipts<R: DeserializeOwned + Send + Unpin + 'static>(
     Ok(found.into_iter().map(|Json(receipt)| receipt).collect())
 }
 
-/// Which commands; `None` fits all.
+/// A filter of commands; `None` matches all.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Filter<'f> {
     /// Of a context.
     pub context: Option<&'f str>,
     /// Of a stream.
     pub stream: Option<&'f str>,
-    /// That ended so.
+    /// With this status.
     pub status: Option<&'f str>,
-    /// That ended since.
+    /// Decided or dead-lettered since this time.
     pub since: Option<DateTime<Utc>>,
 }
 
-/// The receipts that ended last.
+/// The newest receipts.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn newest<R: DeserializeOwned + Send + Unpin + 'static>(
     executor: impl PgExecutor<'_>,
     filter: &Filter<'_>,
@@ -290,7 +292,7 @@ pub async fn newest<R: DeserializeOwned + Send + Unpin + 'static>(
 /// Id, status and code of commands of a source.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn outcomes(
     executor: impl PgExecutor<'_>,
     source: &str,
@@ -299,21 +301,21 @@ pub async fn outcomes(
     sqlx::query_as(OUTCOMES).bind(source).bind(ids).fetch_all(executor).await
 }
 
-/// The time on the ledger's clock.
+/// The current time of the write side's clock.
 ///
 /// # Errors
-/// The database's, also when there is no such table.
+/// Database errors, also when there is no such table.
 pub async fn clock(executor: impl PgExecutor<'_>) -> sqlx::Result<DateTime<Utc>> {
     sqlx::query_scalar(CLOCK).fetch_one(executor).await
 }
 
-/// Source, id, status, and code and message of what was not completed.
+/// Source, id, status; code and message of a command that was not completed.
 pub type Ended = (String, String, String, Option<String>, Option<String>);
 
-/// Those of some commands that are decided, or died since.
+/// Those of some commands that are decided, or were dead-lettered since a time.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn ended_since(
     executor: impl PgExecutor<'_>,
     (sources, ids): (Vec<&str>, Vec<&str>),
@@ -322,13 +324,13 @@ pub async fn ended_since(
     sqlx::query_as(ENDED_SINCE).bind(ids).bind(sources).bind(since).fetch_all(executor).await
 }
 
-/// The first offset that a topic's partition still has: topic, partition, offset.
+/// The first existing offset of a partition: topic, partition, offset.
 pub type First = (String, i32, i64);
 
-/// How many receipts there are that retention removes.
+/// The number and age of the receipts that retention would remove.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn prunable(
     executor: impl PgExecutor<'_>,
     firsts: &[First],
@@ -339,10 +341,10 @@ pub async fn prunable(
     aged.bind(before).fetch_one(executor).await.map(Aged::of)
 }
 
-/// Removes some of them, the oldest first; where their records lay, and how far it came.
+/// Removes a batch of them, the oldest first; returns the places of their records, and the time that it has reached.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn prune(
     connection: &mut PgConnection,
     firsts: &[First],

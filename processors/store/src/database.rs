@@ -9,9 +9,9 @@ use sqlx::{Connection as _, PgConnection, PgPool};
 
 use crate::names::Namespace;
 
-/// Every statement of the loop finds its rows by an index. A table that grows faster than it is analysed looks small to
-/// the planner, which would then read, hash or join all of it for every batch. Since its plans do not depend on what is
-/// bound, they are made once for each connection: to plan the statements of a small batch takes longer than to execute them.
+/// Settings for workers: every statement must use an index. A table that grows faster than it is analysed looks small to the
+/// planner, which would then read, hash or join all of it for every batch. The plans do not depend on parameters, so generic
+/// plans are made once for each connection: planning the statements of a small batch takes longer than executing them.
 const BY_INDEX: [(&str, &str); 5] = [
     ("enable_seqscan", "off"),
     ("enable_hashjoin", "off"),
@@ -19,24 +19,23 @@ const BY_INDEX: [(&str, &str); 5] = [
     ("enable_material", "off"),
     ("plan_cache_mode", "force_generic_plan"),
 ];
-/// Queries of the operator's commands are planned for what a table contains now.
+/// Settings for operators' commands: queries are planned with current statistics and parameters.
 const AS_IT_IS: [(&str, &str); 1] = [("plan_cache_mode", "force_custom_plan")];
 
-/// A setting of the session's own, which no role or database can set instead.
+/// A setting by which a session is recognised as opened with our options; no role or database sets it.
 const OPENED: (&str, &str) = ("millrace.opened", "as_asked");
 
-/// How long a connection may take to be made, and to answer when it is given back.
+/// The timeout for opening a connection, and for its answer when it is returned to the pool.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
-/// A connection that was idle for longer is asked whether it still lives before it is used; asking each time costs a round
-/// trip.
+/// A connection that was idle for longer is tested before it is used; testing it each time would cost a round trip.
 const IDLE_UNASKED: Duration = Duration::from_secs(1);
 
-/// Which connections are not used again: those that were made before a point in time.
+/// Marks connections that were opened before a point in time as outdated; they are not used again.
 #[derive(Debug, Clone, Default)]
 pub struct Outdated(Arc<Mutex<Option<Instant>>>);
 
 impl Outdated {
-    /// None that was made until now is used again.
+    /// Marks all connections that are open now.
     pub fn all_now(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
@@ -47,8 +46,8 @@ impl Outdated {
     }
 }
 
-/// A pool whose connections see the namespace's schema and end a transaction that outlives `transaction_timeout`, so
-/// that a frozen process cannot hold locks for longer than its place in the group. Connects when first used.
+/// A pool whose connections use the namespace's schema and abort a transaction that exceeds `transaction_timeout`, so that a
+/// frozen process cannot hold locks for longer than its membership in the group. Connects when first used.
 ///
 /// # Errors
 /// When the URL is not a Postgres URL.
@@ -61,7 +60,7 @@ pub fn pool(
     let options = options(url, namespace, transaction_timeout)?.options(AS_IT_IS);
     let pool = kept(connections_max).after_release(|connection, _| {
         Box::pin(async move {
-            // Planned anew each time, a statement gains little by staying prepared, and it may be out of date.
+            // With a custom plan for each execution, a statement gains little by staying prepared, and it may become outdated.
             let forgotten = async {
                 connection.ping().await?;
                 connection.clear_cached_statements().await
@@ -72,7 +71,7 @@ pub fn pool(
     Ok(pool.connect_lazy_with(options))
 }
 
-/// As [`pool`], for workers: their statements go by indexes, and connections that are said to be outdated are given up.
+/// As [`pool`], for workers: statements use indexes, and connections that are marked as outdated are closed.
 ///
 /// # Errors
 /// As [`pool`].
@@ -96,7 +95,7 @@ pub fn worker_pool(
     Ok((pool.connect_lazy_with(options), outdated))
 }
 
-/// A duration as statements take it; more than fits is for ever.
+/// A duration in milliseconds for statements; `i64::MAX` when it does not fit.
 pub fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
@@ -106,8 +105,8 @@ fn options(
     namespace: &Namespace,
     transaction_timeout: Duration,
 ) -> Result<PgConnectOptions, sqlx::Error> {
-    // `transaction_timeout` says how long anything may take: what the role is set to beside it would end work that is
-    // within it, the same work again and again. `pg_stat_activity` shows the instance by this name; migrations look for it.
+    // `transaction_timeout` is the only limit: a lower timeout of the role would abort work that is within it, again and again.
+    // `pg_stat_activity` shows the instance by this name, and migrations search for it.
     let name = format!("millrace {namespace}");
     Ok(PgConnectOptions::from_str(url)?.application_name(&name).options([
         ("search_path", namespace.database_schema().to_owned()),
@@ -120,8 +119,8 @@ fn options(
     ]))
 }
 
-/// Why a session cannot be worked in: it has not the settings that it was opened with. Some poolers drop them (PgBouncer's
-/// `ignore_startup_parameters`), and statements would then find their tables elsewhere, or none.
+/// Why a session cannot be used: it does not have the settings that it was opened with. Some poolers drop them (PgBouncer's
+/// `ignore_startup_parameters`), and statements would then find other tables, or none.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -129,7 +128,7 @@ pub async fn unfit_session(
     connection: &mut PgConnection,
     namespace: &Namespace,
 ) -> Result<Option<&'static str>, sqlx::Error> {
-    // Unnamed: where sessions are shared, another client's statement may have the name.
+    // Not a named statement: when sessions are shared, another client may use the name.
     let kept = sqlx::query_scalar(
         "SELECT current_setting('search_path') = $1 AND current_setting('transaction_timeout') <> '0'
                 AND coalesce(current_setting($2, true) = $3, false)",
@@ -155,8 +154,7 @@ async fn lives(connection: &mut PgConnection, idle_for: Duration) -> Result<bool
     Ok(true)
 }
 
-/// One that is given back in the middle of something is asked whether it lives, and the pool has no room for another until
-/// it answers.
+/// Tests a connection that is returned to the pool in the middle of something; the pool has no room for another until it answers.
 async fn answered(asked: impl Future<Output = Result<(), sqlx::Error>>) -> Result<bool, sqlx::Error> {
     let answered = tokio::time::timeout(CONNECTION_TIMEOUT, asked).await;
     answered.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map(|()| true)

@@ -1,4 +1,4 @@
-//! The table `deployed`: which releases have set an instance up, each side for itself.
+//! The table `deployed`: the releases that have set an instance up, separately for each side.
 
 use sqlx::PgConnection;
 
@@ -11,10 +11,10 @@ statements! {
     SUPPORT = "SELECT max(tables), max(oldest) FROM deployed";
 }
 
-/// The release that has set the instance up last; `None` before one with a number did.
+/// The release that has set the instance up last; `None` when only releases without a number have.
 ///
 /// # Errors
-/// The database's, as of every function here.
+/// Database errors, as of every function here.
 pub async fn release(connection: &mut PgConnection) -> sqlx::Result<Option<i32>> {
     match sqlx::query_scalar(IS_THERE).fetch_one(&mut *connection).await? {
         true => sqlx::query_scalar(RELEASE).fetch_optional(connection).await,
@@ -22,28 +22,28 @@ pub async fn release(connection: &mut PgConnection) -> sqlx::Result<Option<i32>>
     }
 }
 
-/// Which releases may work on the tables that there are.
+/// The releases that can work on the existing tables.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Support {
-    /// The version of the tables for which that is known.
+    /// The version of the tables to which this refers.
     pub tables: i64,
-    /// The lowest release that may.
+    /// The lowest release that can.
     pub oldest: i32,
 }
 
-/// What releases have written down of the tables.
+/// The stored [`Support`] of the tables.
 ///
 /// # Errors
-/// The database's, also before the tables have the columns for it.
+/// Database errors, also before the tables have the columns for it.
 pub async fn support(connection: &mut PgConnection) -> sqlx::Result<Support> {
     let (tables, oldest): (Option<i64>, Option<i32>) = sqlx::query_as(SUPPORT).fetch_one(connection).await?;
     Ok(Support { tables: tables.unwrap_or_default(), oldest: oldest.unwrap_or_default() })
 }
 
-/// Writes down that a release sets the instance up.
+/// Records that a release sets the instance up.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn insert(connection: &mut PgConnection, release: i32, support: Support) -> sqlx::Result<()> {
     let Support { tables, oldest } = support;
     sqlx::query(INSERT).bind(release).bind(tables).bind(oldest).execute(connection).await.map(|_| ())

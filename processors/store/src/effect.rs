@@ -1,4 +1,4 @@
-//! The table `effect`: calls to external systems, each asked for by an event.
+//! The table `effect`: calls to external systems, each requested by an event.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::prune::{Aged, Batch, reached};
 use crate::statements::statements;
 use crate::timestamp::Nearest;
 
-/// What a [`Leased`] is made of.
+/// The columns of a [`Leased`].
 macro_rules! leased {
     ($update:literal) => {
         concat!(
@@ -26,7 +26,8 @@ macro_rules! leased {
     };
 }
 
-/// Calls that ended long ago and whose bodies are still there. One whose outcome is not known keeps them: it may still be told.
+/// Calls that ended longer ago than their retention and still have their bodies. A call with an unknown outcome keeps them: a
+/// webhook may still report it.
 macro_rules! prunable {
     () => {
         "FROM effect WHERE has_bodies AND ended_at < $1 AND NOT unknown AND status IN ('done', 'withdrawn', 'gave_up')"
@@ -39,7 +40,7 @@ statements! {
          FROM UNNEST($2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[])
               AS r(key, context, stream, version, request, event_id, correlation_id, traceparent)
          ON CONFLICT (effect, key) DO NOTHING";
-    /// One that is being made, or may have been, is marked only: how its try ends decides.
+    /// A call that is being made, or may have been made, is only marked; the result of its attempt decides.
     WITHDRAW = "UPDATE effect SET superfluous = true,
                 status = CASE WHEN status = 'waiting' AND NOT unknown THEN 'withdrawn' ELSE status END,
                 ended_at = CASE WHEN status = 'waiting' AND NOT unknown THEN now() END
@@ -61,7 +62,7 @@ statements! {
     OPEN = "SELECT effect, key, status, attempts, unknown, due_at, last_error FROM effect
          WHERE correlation_id = $1 AND status IN ('waiting', 'calling') ORDER BY created_at LIMIT $2";
     CALL = "SELECT CASE WHEN has_bodies THEN request::text END, answer::text FROM effect WHERE effect = $1 AND key = $2";
-    /// What was not made and became superfluous meanwhile is not tried again.
+    /// A call that was not made and has become superfluous is not tried again.
     SETTLE = "UPDATE effect SET status = CASE WHEN $4 = 'waiting' AND NOT $5 AND superfluous THEN 'withdrawn' ELSE $4 END,
                 unknown = $5, answer = $6::json, last_error = coalesce($7, last_error),
                 due_at = now() + $8 * (0.5 + random() / 2) * interval '1 ms',
@@ -76,14 +77,14 @@ statements! {
          RETURNING ended_at");
 }
 
-/// A call that an event asks for.
+/// A call that an event requests.
 #[derive(Debug, Clone)]
 pub struct Asked {
     /// The key by which the external system knows the call.
     pub key: Uuid,
     /// The event.
     pub place: Place,
-    /// What is asked, JSON.
+    /// The request, as JSON.
     pub request: String,
     /// The event's id.
     pub event_id: String,
@@ -104,10 +105,10 @@ pub struct Place {
     pub version: i64,
 }
 
-/// Writes calls that are asked for, each once, whatever became of it since.
+/// Writes requested calls, each once; an existing row is not changed.
 ///
 /// # Errors
-/// The database's, as of every function here.
+/// Database errors, as of every function here.
 pub async fn record(connection: &mut PgConnection, effect: &str, asked: &[Asked]) -> sqlx::Result<()> {
     if asked.is_empty() {
         return Ok(());
@@ -121,11 +122,11 @@ pub async fn record(connection: &mut PgConnection, effect: &str, asked: &[Asked]
     .map(|_| ())
 }
 
-/// Withdraws the calls that earlier events of these streams asked for: at once those that are known not to have been made, the
-/// others when that is known of them.
+/// Withdraws the calls that earlier events of these streams requested: at once if a call is known not to have been made, else as
+/// soon as that is known.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn withdraw(connection: &mut PgConnection, effect: &str, places: &[Place]) -> sqlx::Result<()> {
     if places.is_empty() {
         return Ok(());
@@ -138,22 +139,22 @@ pub async fn withdraw(connection: &mut PgConnection, effect: &str, places: &[Pla
     .map(|_| ())
 }
 
-/// A leased call. No other process touches it before the lease ends.
+/// A leased call. No other process makes it before the lease ends.
 #[derive(Debug, Clone)]
 pub struct Leased {
     /// The key by which the external system knows the call.
     pub key: Uuid,
-    /// What is asked, JSON.
+    /// The request, as JSON.
     pub request: String,
-    /// This try's number: an older one means a lost lease.
+    /// The number of this attempt: a higher one in the row means that the lease was lost.
     pub attempt: i32,
-    /// Whether it was made before and its outcome is not known.
+    /// Whether it may have been made and its outcome is unknown.
     pub unknown: bool,
-    /// How long ago it was made first.
+    /// The time since its first attempt.
     pub since_first: Duration,
-    /// How long ago it was asked for.
+    /// The time since it was requested.
     pub age: Duration,
-    /// The id of the event that asked for it.
+    /// The id of the event that requested it.
     pub event_id: String,
     /// The conversation that it belongs to.
     pub correlation_id: Option<String>,
@@ -169,15 +170,15 @@ fn leased(row: Row) -> Leased {
     Leased { key, request, attempt, unknown, since_first, age, event_id, correlation_id, traceparent }
 }
 
-/// A clock that was set back gives no negative time.
+/// A duration that is never negative, even after the clock was set back.
 fn duration(milliseconds: i64) -> Duration {
     Duration::from_millis(u64::try_from(milliseconds).unwrap_or_default())
 }
 
-/// Takes calls that are due. A lease that has ended is due too: its holder may have made the call.
+/// Leases due calls. A call whose lease has expired is due too: its holder may have made it.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn lease(
     executor: impl PgExecutor<'_>,
     effect: &str,
@@ -189,20 +190,20 @@ pub async fn lease(
     Ok(rows.into_iter().map(leased).collect())
 }
 
-/// Takes a call whose outcome is not known, from the holder of its lease.
+/// Takes the lease of a call without outcome from its holder.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn take(connection: &mut PgConnection, effect: &str, key: Uuid) -> sqlx::Result<Option<Leased>> {
     let row: Option<Row> = sqlx::query_as(TAKE).bind(effect).bind(key).fetch_optional(connection).await?;
     Ok(row.map(leased))
 }
 
-/// What was asked for, unless retention has removed it, and the answer if there is one, both as JSON; `None` when there is no
-/// such call.
+/// The request, unless retention has removed it, and the answer, if there is one, both as JSON; `None` when there is no such
+/// call.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn call(
     connection: &mut PgConnection,
     effect: &str,
@@ -250,20 +251,20 @@ fn open_of((effect, key, status, attempts, unknown, due_at, last_error): OpenRow
 pub struct Settled<'s> {
     /// `done`, `gave_up` or `waiting`, which is `withdrawn` when the call was not made and is superfluous.
     pub status: &'static str,
-    /// Whether the call was made and its outcome is not known.
+    /// Whether the call may have been made and its outcome is unknown.
     pub unknown: bool,
-    /// The answer, JSON.
+    /// The answer, as JSON.
     pub answer: Option<&'s str>,
-    /// Why there is none, for people.
+    /// Why there is no answer, for people.
     pub error: Option<&'s str>,
-    /// How long until its next try, at most.
+    /// The delay until the next attempt, at most.
     pub delay: Duration,
 }
 
-/// Writes how a try ended; false when the lease was lost to another process.
+/// Writes the result of an attempt; false when the lease was lost to another process.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn settle(
     connection: &mut PgConnection,
     effect: &str,
@@ -284,18 +285,19 @@ pub async fn settle(
     Ok(written.rows_affected() == 1)
 }
 
-/// How many calls there are whose bodies retention removes.
+/// The number and age of the calls whose bodies retention would remove.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn prunable(executor: impl PgExecutor<'_>, before: DateTime<Utc>) -> sqlx::Result<Aged> {
     sqlx::query_as(PRUNABLE).bind(before).fetch_one(executor).await.map(Aged::of)
 }
 
-/// Removes the bodies of some of them, those first that ended first; of how many, and how far it came. Key and outcome stay.
+/// Removes the bodies of a batch of them, those that ended first; returns how many, and the time that it has reached. Key and
+/// outcome are kept.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn prune(
     connection: &mut PgConnection,
     Batch { before, from, most }: Batch,

@@ -14,27 +14,27 @@ statements! {
          WHERE topic = $1 AND first < $2 AND held_until IS NULL";
 }
 
-/// Writes down that a topic is going to have partitions from `first` on. Before they are there, so that none of them is
-/// claimed without being held.
+/// Records that a topic will have partitions from `first` on. Written before they exist, so that none of them is claimed without
+/// being held.
 ///
 /// # Errors
-/// The database's, as of every function here.
+/// Database errors, as of every function here.
 pub async fn insert(executor: impl PgExecutor<'_>, topic: &str, first: i32) -> sqlx::Result<()> {
     sqlx::query(INSERT).bind(topic).bind(first).execute(executor).await.map(|_| ())
 }
 
-/// The topics that are going to have more partitions, as far as is known.
+/// The topics that are recorded to get more partitions.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn not_enlarged(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar(NOT_ENLARGED).fetch_all(executor).await
 }
 
-/// Lets the time begin in which senders may not know it yet, now that a topic has so many partitions.
+/// Begins the hold time, now that the topic has its new partitions.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn enlarged(
     executor: impl PgExecutor<'_>,
     topic: &str,

@@ -1,4 +1,4 @@
-//! The table `heartbeat`: Debezium writes there now and then, so that an idle slot lets go of old WAL.
+//! The table `heartbeat`: Debezium updates it at intervals, so that an idle slot releases old WAL.
 
 use sqlx::PgConnection;
 
@@ -8,10 +8,10 @@ statements! {
     INSERT = "INSERT INTO heartbeat (id, beat_at) VALUES (1, now()) ON CONFLICT DO NOTHING";
 }
 
-/// Writes the row that Debezium updates, when there is none.
+/// Inserts the row that Debezium updates, if it does not exist.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn insert(connection: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::query(INSERT).execute(connection).await.map(|_| ())
 }

@@ -1,9 +1,9 @@
-//! Indexes of tables that grow for ever. They are no part of a migration: on a large table an index is made CONCURRENTLY, outside of a
-//! transaction, while everything goes on. On a small one, as of a new instance, it is made at once.
+//! Indexes of tables that grow for ever. They are not part of a migration: on a large table an index is created CONCURRENTLY,
+//! outside of a transaction, while everything runs. On a small table, as in a new instance, it is created at once.
 
 use sqlx::{AssertSqlSafe, PgConnection, PgExecutor};
 
-/// Tables up to this size, in bytes, are indexed in passing.
+/// Tables up to this size, in bytes, are indexed inside the transaction of `setup`.
 const SMALL: i64 = 16 << 20;
 
 /// An index of a table of the schema.
@@ -12,31 +12,31 @@ pub struct Index {
     /// Its name.
     pub name: &'static str,
     table: &'static str,
-    /// What is behind the table's name.
+    /// The statement after the table's name.
     on: &'static str,
 }
 
 /// Those of the write side.
 pub const WRITE: &[Index] = &[
-    // A range of time in a table that is written in its order: almost free to keep.
+    // A BRIN index on the time in a table that is written in this order: it costs almost nothing.
     Index {
         name: "outbox_written",
         table: "outbox",
         on: "USING brin (written_at) WITH (pages_per_range = 32, autosummarize = on)",
     },
-    // Which ranges of pages have a stream: a hundredth of what a tree would take, and nothing to write for each command.
+    // A BRIN bloom index on streams: a hundredth of the size of a B-tree, and nothing to write for each command.
     Index {
         name: "command_stream",
         table: "command",
         on: "USING brin (stream text_bloom_ops (n_distinct_per_range = 1000)) WITH (pages_per_range = 32, autosummarize = on)",
     },
-    // The fewest are.
+    // Partial, since few rows match.
     Index {
         name: "command_not_completed",
         table: "command",
         on: "(status, decided_at) WHERE status <> 'completed'",
     },
-    // What is old enough for retention.
+    // For retention.
     Index { name: "command_decided_at", table: "command", on: "(decided_at)" },
     Index { name: "outbox_sent", table: "outbox", on: "(occurred_at) WHERE version IS NULL" },
     Index { name: "saga_ended", table: "saga", on: "(started_at) WHERE ended AND has_steps" },
@@ -82,14 +82,14 @@ const LETTERS_SETTLED: Index = Index {
 const AUDIT_SUBJECT: Index = Index { name: "audit_subject", table: "audit", on: "(subject)" };
 const AUDIT_IN_TIME: Index = Index { name: "audit_at", table: "audit", on: "(at)" };
 
-/// One that a broken-off CONCURRENTLY has left is not valid, and is made anew.
+/// An index of an interrupted CONCURRENTLY is not valid, and is created again.
 const VALID: &str = "SELECT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass($1) AND indisvalid)";
 const SIZE: &str = "SELECT pg_relation_size(to_regclass($1))";
 
-/// Makes those that are missing on small tables, in the transaction of `connection`; returns the names of those that it made.
+/// Creates the missing indexes of small tables in the transaction of `connection`; returns their names.
 ///
 /// # Errors
-/// The database's, as of every function here.
+/// Database errors, as of every function here.
 pub async fn create_small(
     connection: &mut PgConnection,
     indexes: &[Index],
@@ -105,10 +105,10 @@ pub async fn create_small(
     Ok(made)
 }
 
-/// Those that are not there, or not valid.
+/// The indexes that are missing or not valid.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn missing(connection: &mut PgConnection, indexes: &[Index]) -> sqlx::Result<Vec<Index>> {
     let mut missing = Vec::new();
     for index in indexes {
@@ -119,10 +119,10 @@ pub async fn missing(connection: &mut PgConnection, indexes: &[Index]) -> sqlx::
 }
 
 impl Index {
-    /// Makes it while the table is written to; not inside a transaction, and it may take long.
+    /// Creates the index CONCURRENTLY. Not inside a transaction; it may take long.
     ///
     /// # Errors
-    /// The database's.
+    /// Database errors.
     pub async fn create_beside_writers(self, connection: &mut PgConnection) -> sqlx::Result<()> {
         let drop = format!("DROP INDEX CONCURRENTLY IF EXISTS \"{}\"", self.name);
         sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut *connection).await?;

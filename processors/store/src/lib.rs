@@ -1,8 +1,8 @@
-//! What Postgres stores for the engine: one module for each table, with all SQL on it, and the migrations that make the
-//! tables. Knows neither Kafka nor what records mean: ids, places and bytes come in and go out.
+//! The tables of the engine in Postgres: one module for each table, with all SQL on it, and the migrations that create the
+//! tables. Knows neither Kafka nor the meaning of records: only ids, places and bytes.
 //!
-//! A statement that joins tables lives with the one whose rows it returns or changes; what several answer together is in
-//! [`write_side`]. `scripts/tables` lists the joins and finds SQL that stands elsewhere.
+//! A statement that joins tables is in the module of the one whose rows it returns or changes; queries over several tables are in
+//! [`write_side`]. `scripts/tables` lists the joins and finds SQL elsewhere.
 
 pub mod audit;
 pub mod blocked_key;

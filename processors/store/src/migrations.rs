@@ -1,15 +1,15 @@
-//! Versioned migrations of both databases. Each side counts by itself, from 1 on, which is what an instance without a count
-//! has or gets: its statements change nothing that is there.
+//! Versioned migrations of both databases. Each side has its own versions, from 1. An instance without a recorded version gets
+//! all of them: the statements of the first one do not change existing tables.
 //!
-//! What is applied is written down by sqlx in `_sqlx_migrations`, in the namespace's own schema, with a hash of the
-//! statements: one that was released never changes; the next one corrects it.
+//! sqlx records applied migrations in `_sqlx_migrations`, in the namespace's schema, with a hash of the statements: a released
+//! migration never changes; a further one corrects it.
 
 use std::borrow::Cow;
 
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{PgConnection, SqlSafeStr as _};
 
-/// The migrations of a side, the oldest first. Their places are their versions, counted from 1.
+/// The migrations of a side, the oldest first. Their positions, from 1, are their versions.
 #[derive(Debug, Clone, Copy)]
 pub struct Migrations(&'static [Step]);
 
@@ -19,18 +19,18 @@ struct Step {
     /// What it does.
     name: &'static str,
     statements: &'static str,
-    /// The release with which it came, when earlier ones cannot work on the tables afterwards: no process of the instance may be
+    /// The release of the migration, if earlier releases cannot work on the tables afterwards: no process of the instance may be
     /// connected.
     exclusive: Option<i32>,
 }
 
 impl Step {
-    /// A migration that earlier builds can go on beside.
+    /// A migration beside which earlier builds can go on working.
     const fn new(name: &'static str, statements: &'static str) -> Self {
         Self { name, statements, exclusive: None }
     }
 
-    /// A migration of a release, which renames or removes what earlier ones use.
+    /// A migration of a release that renames or removes something that earlier releases use.
     const fn exclusive(release: i32, name: &'static str, statements: &'static str) -> Self {
         Self { name, statements, exclusive: Some(release) }
     }
@@ -56,7 +56,7 @@ pub const WRITE: Migrations = Migrations(&[
     GROWTH,
     Step::new("calls that are superfluous", include_str!("../migrations/0009_write.sql")),
 ]);
-/// Those of the read side, without the views' own tables, which each have their generation.
+/// Those of the read side. The tables of views are not among them: each belongs to a generation.
 pub const READ: Migrations = Migrations(&[
     Step::new(
         "tables",
@@ -76,16 +76,16 @@ const GROWTH: Step = Step::new("partitions of larger topics", include_str!("../m
 
 const IS_COUNTED: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
 const APPLIED: &str = "SELECT coalesce(max(version), 0) FROM _sqlx_migrations";
-/// Sessions of an instance are known by the name that [`database`](crate::database) gives them. A schema without tables has
+/// Counts sessions of the instance by their `application_name` (see [`database`](crate::database)). A schema without tables has
 /// no process to stop.
 const OTHER_SESSIONS: &str = "SELECT count(*) FROM pg_stat_activity
      WHERE to_regclass('consumer_offset') IS NOT NULL AND datname = current_database() AND pid <> pg_backend_pid()
        AND application_name = current_setting('application_name')";
 
-/// The version of the tables in the schema of this session; 0 when there are none, or none that was counted.
+/// The version of the tables in this session's schema; 0 without tables, or without a recorded version.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn applied(connection: &mut PgConnection) -> sqlx::Result<i64> {
     match sqlx::query_scalar(IS_COUNTED).fetch_one(&mut *connection).await? {
         true => sqlx::query_scalar(APPLIED).fetch_one(connection).await,
@@ -99,22 +99,21 @@ impl Migrations {
         (1..).zip(self.0.iter().map(|step| step.name))
     }
 
-    /// The version that this build works on.
+    /// The version of this build.
     pub fn newest(&self) -> i64 {
         self.all().last().map_or(0, |(version, _)| version)
     }
 
-    /// The lowest release that may work on these tables beside `release`, whose they are: the one before it, unless a migration
-    /// came since that it cannot work with.
+    /// The lowest release that can work on these tables beside `release`: the one before it, unless a later migration excludes
+    /// it.
     pub fn oldest(&self, release: i32) -> i32 {
         self.0.iter().filter_map(|step| step.exclusive).fold(release - 1, i32::max)
     }
 
-    /// How many other sessions of the instance are connected to the database while a migration is due that allows none; 0
-    /// when no such migration is due.
+    /// The number of other sessions of the instance, if a migration is due that allows none; 0 if no such migration is due.
     ///
     /// # Errors
-    /// The database's.
+    /// Database errors.
     pub async fn sessions_in_the_way(&self, connection: &mut PgConnection) -> sqlx::Result<i64> {
         let applied = applied(connection).await?;
         let mut due = (1..).zip(self.0).filter(|(version, _)| *version > applied);
@@ -124,12 +123,12 @@ impl Migrations {
         }
     }
 
-    /// Applies what is not applied yet, inside the transaction of `connection`. Nothing else may migrate the schema
-    /// beside it: the lock that sqlx would take is one for all schemas of the database.
+    /// Applies the migrations that are due, inside the transaction of `connection`. The caller must ensure that nothing else
+    /// migrates the schema: sqlx's own lock would be one for all schemas of the database.
     ///
     /// # Errors
-    /// The database's; when a migration that was applied was another. Those of later releases are left as they are: who may work
-    /// on them is asked before.
+    /// Database errors; an error when an applied migration has another hash. Migrations of later releases are ignored: whether
+    /// this build may work on them is checked before.
     pub async fn apply(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
         let mut migrator = self.migrator();
         migrator.set_locking(false).set_ignore_missing(true);
@@ -152,7 +151,7 @@ impl Migrations {
 mod tests {
     use super::*;
 
-    /// An instance that has applied one finds its hash again, or refuses to go on.
+    /// An instance that has applied a migration checks its hash, and refuses another one.
     #[test]
     fn a_migration_that_was_released_stays_as_it_is() {
         let hashes = |migrations: Migrations| {

@@ -1,4 +1,4 @@
-//! How things are called. Everything that an instance owns carries its namespace, so that two share one stack.
+//! Names. Everything that an instance owns has its namespace as prefix, so that several instances share one stack.
 
 use std::fmt;
 
@@ -46,7 +46,7 @@ impl Namespace {
         format!("{self}.{short}.{context}.v1")
     }
 
-    /// What a topic carries, and of which context; `None` for one that is not this instance's.
+    /// The kind and the context of the records of a topic; `None` for a topic that is not this instance's.
     pub fn carried_by(&self, topic: &str) -> Option<(Kind, &'static str)> {
         let (short, rest) = topic.strip_prefix(&*self.0)?.strip_prefix('.')?.split_once('.')?;
         let context = rest.strip_suffix(".v1")?;
@@ -69,8 +69,8 @@ impl Namespace {
         format!("{self}.{role}")
     }
 
-    /// The Kafka group of a generation that does not serve: `millrace.orders.g2`. The serving one has the role's own
-    /// name, so that operators and their tools need to know no other.
+    /// The Kafka group of a generation that does not serve: `millrace.orders.g2`. The serving generation has the role's group, so
+    /// that operators and their tools need no other name.
     pub fn generation_group(&self, role: &str, generation: i32) -> String {
         format!("{self}.{role}.g{generation}")
     }

@@ -1,4 +1,4 @@
-//! The table `parked`: records that wait behind or for a further try, bytes and headers.
+//! The table `parked`: records that wait for a retry or behind another record, with bytes and headers.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -70,38 +70,38 @@ statements! {
 /// A record to be parked; headers of any type that is JSON.
 #[derive(Debug, Clone)]
 pub struct New<'r, H> {
-    /// Where it lies.
+    /// Its topic.
     pub topic: &'r str,
     /// Its partition.
     pub partition: i32,
     /// Its offset.
     pub offset: i64,
-    /// Its place in the order of its key, where it carries one.
+    /// Its version, if it has one.
     pub version: Option<i64>,
-    /// Milliseconds since 1970, as it was stamped.
+    /// Its timestamp in Kafka, in milliseconds since 1970.
     pub timestamp_ms: Option<i64>,
     /// Its ordering key.
     pub key: &'r [u8],
-    /// Its own key, where that is not the ordering key.
+    /// Its Kafka key, if that is not the ordering key.
     pub record_key: Option<&'r [u8]>,
-    /// Whether it has no key of its own.
+    /// Whether it has no Kafka key.
     pub keyless: bool,
     /// Its value.
     pub value: Option<&'r [u8]>,
     /// Its headers.
     pub headers: &'r H,
-    /// Its sender's id of it.
+    /// Its `ce_id`, or the id made from its place.
     pub id: String,
-    /// Its sender.
+    /// Its `ce_source`.
     pub source: String,
     /// The type in its header.
     pub record_type: Option<String>,
 }
 
-/// Parks records; one that is parked already stays as it is.
+/// Parks records; the row of a record that is already parked stays as it is.
 ///
 /// # Errors
-/// The database's, as of every function here.
+/// Database errors, as of every function here.
 pub async fn insert<H: Serialize + Sync>(
     connection: &mut PgConnection,
     group: &Group,
@@ -123,15 +123,15 @@ pub async fn insert<H: Serialize + Sync>(
 /// A parked record.
 #[derive(Debug, Clone)]
 pub struct Parked<H> {
-    /// Where it lies.
+    /// Its place.
     pub place: Place,
-    /// Milliseconds since 1970, as it was stamped.
+    /// Its timestamp in Kafka, in milliseconds since 1970.
     pub timestamp_ms: Option<i64>,
     /// Its ordering key.
     pub key: Vec<u8>,
-    /// Its own key, where that is not the ordering key.
+    /// Its Kafka key, if that is not the ordering key.
     pub record_key: Option<Vec<u8>>,
-    /// Whether it has no key of its own.
+    /// Whether it has no Kafka key.
     pub keyless: bool,
     /// Its value.
     pub value: Option<Vec<u8>>,
@@ -148,7 +148,7 @@ fn parked<H>(
     Parked { place, timestamp_ms, key, record_key, keyless, value, headers: headers.0 }
 }
 
-/// How many of a key's records are read: at most so many, and so many bytes of values, but always one.
+/// The limit on the records of a key that are read at a time; one is always read.
 #[derive(Debug, Clone, Copy)]
 pub struct Most {
     /// Records.
@@ -157,11 +157,11 @@ pub struct Most {
     pub bytes: i64,
 }
 
-/// The waiting records of an ordering key, or those of one partition, in order: by version, else those of a former topic
-/// first, then by partition and offset. A key moves to a higher partition only, when its topic is enlarged.
+/// The waiting records of an ordering key, or only those of one partition, in order: by version, else those of a deleted topic
+/// first, then by partition and offset. When a topic is enlarged, a key can only move to a higher partition.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn of_key<H: DeserializeOwned + Send + Unpin + 'static>(
     connection: &mut PgConnection,
     group: &Group,
@@ -182,10 +182,10 @@ pub async fn of_key<H: DeserializeOwned + Send + Unpin + 'static>(
     Ok(rows.into_iter().map(parked).collect())
 }
 
-/// The record that lies at a place, if it waits.
+/// The parked record of a place, if there is one.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn at<H: DeserializeOwned + Send + Unpin + 'static>(
     connection: &mut PgConnection,
     group: &Group,
@@ -196,11 +196,10 @@ pub async fn at<H: DeserializeOwned + Send + Unpin + 'static>(
     Ok(row.map(parked))
 }
 
-/// Releases records (topic, partition, offset) that wait no more: removes them, or marks them with the place that drained
-/// them.
+/// Releases records (topic, partition, offset) that no longer wait: removes them, or marks them with the place that drained them.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn release(
     connection: &mut PgConnection,
     group: &Group,
@@ -223,7 +222,7 @@ pub async fn release(
 /// Removes drained records whose documents are published.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn forget_published(connection: &mut PgConnection, group: &Group) -> sqlx::Result<()> {
     sqlx::query(FORGET_PUBLISHED).bind(&group.id).bind(group.generation).execute(connection).await.map(|_| ())
 }
@@ -231,7 +230,7 @@ pub async fn forget_published(connection: &mut PgConnection, group: &Group) -> s
 /// The records that were drained by records of a partition from `first` to `last`.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn drained<H: DeserializeOwned + Send + Unpin + 'static>(
     connection: &mut PgConnection,
     group: &Group,
@@ -246,15 +245,15 @@ pub async fn drained<H: DeserializeOwned + Send + Unpin + 'static>(
 /// Removes the records that were drained by records of a partition.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn forget_drained(connection: &mut PgConnection, at: Partition<'_>) -> sqlx::Result<()> {
     at.bound(FORGET_DRAINED).execute(connection).await.map(|_| ())
 }
 
-/// Adds `by` to the offsets of parked records: those of a former topic are below zero.
+/// Adds `by` to the offsets of parked records; for records of a deleted topic the result is below zero.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn shift_offsets(connection: &mut PgConnection, at: Partition<'_>, by: i64) -> sqlx::Result<()> {
     at.bound(SHIFT_OFFSETS).bind(by).execute(connection).await.map(|_| ())
 }
@@ -262,7 +261,7 @@ pub async fn shift_offsets(connection: &mut PgConnection, at: Partition<'_>, by:
 /// Removes the rows of a generation.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn remove(connection: &mut PgConnection, group: &str, generation: i32) -> sqlx::Result<()> {
     sqlx::query(REMOVE_ALL).bind(group).bind(generation).execute(connection).await.map(|_| ())
 }
@@ -270,19 +269,19 @@ pub async fn remove(connection: &mut PgConnection, group: &str, generation: i32)
 /// A record that is not applied yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
-    /// `ce_id`, else where it lies.
+    /// `ce_id`, else its place.
     pub id: String,
     /// `ce_source`, else its topic.
     pub source: String,
     /// `ce_type`, when it has one.
     pub record_type: Option<String>,
-    /// Where it lies.
+    /// Its place.
     pub place: Place,
     /// Its ordering key.
     pub key: Vec<u8>,
-    /// Milliseconds since 1970, as it was stamped.
+    /// Its timestamp in Kafka, in milliseconds since 1970.
     pub timestamp_ms: Option<i64>,
-    /// When it was tried or parked for the first time.
+    /// When it was first tried or parked.
     pub received_at: DateTime<Utc>,
     /// What it waits for.
     pub waits_for: WaitsFor,
@@ -291,23 +290,23 @@ pub struct Waiting {
 /// What a record waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WaitsFor {
-    /// Its next try.
+    /// The next attempt.
     Retrying {
-        /// Tries so far.
+        /// Attempts so far.
         attempts: i32,
         /// When the next one is due.
         due_at: DateTime<Utc>,
-        /// Why the last one failed: code and message. None when it was not tried yet.
+        /// Code and message of the last error; `None` when it was not tried yet.
         reason: Option<(String, String)>,
     },
-    /// Another record of its key, which is tried again or is dead.
+    /// Another record of its key, which is being retried or is a dead letter.
     Behind {
-        /// That record's id; none when a version is missing, whose id is not known.
+        /// The id of that record; `None` when a version is missing.
         id: Option<String>,
     },
 }
 
-/// Which records.
+/// A filter of records.
 #[derive(Debug, Clone, Default)]
 pub struct Which<'w> {
     /// Only those with one of these ids.
@@ -316,16 +315,16 @@ pub struct Which<'w> {
     pub topic: Option<&'w str>,
     /// Only with this ordering key.
     pub key: Option<&'w [u8]>,
-    /// Only those that arrived since.
+    /// Only those that arrived since this time.
     pub since: Option<DateTime<Utc>>,
-    /// At most this many; none: all.
+    /// At most this many; `None` for all.
     pub limit: Option<i64>,
 }
 
 /// The waiting records of a group, the newest first.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn waiting(
     executor: impl PgExecutor<'_>,
     group: &Group,

@@ -1,6 +1,6 @@
-//! Where a record lies.
+//! The place of a record in Kafka.
 
-/// Where a record lies in Kafka.
+/// The place of a record: topic, partition and offset.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     /// The topic.

@@ -1,4 +1,4 @@
-//! The table `progress`: how far each stream was folded into a view (sequence check of an idempotent consumer).
+//! The table `progress`: the last version of each stream that was folded into a view (sequence check of an idempotent consumer).
 
 use sqlx::{PgConnection, PgExecutor};
 
@@ -9,7 +9,7 @@ use crate::statements::statements;
 statements! {
     LOAD = "SELECT stream, version, ctid::text, xmin::text FROM progress
          WHERE grp = $1 AND generation = $2 AND context = $3 AND stream = ANY($4)";
-    /// By where the rows lie: a join over their keys would be planned by what is known of a growing table.
+    /// By `ctid`: a join over the keys would be planned with the outdated statistics of a growing table.
     MOVE_ON = "UPDATE progress SET version = moved.version
          FROM UNNEST($1::text[]::tid[], $2::text[]::xid[], $3::bigint[]) AS moved(at, written, version)
          WHERE progress.ctid = moved.at AND progress.xmin = moved.written";
@@ -43,19 +43,19 @@ statements! {
     REMOVE = "DELETE FROM progress WHERE grp = $1 AND generation = $2";
 }
 
-/// Where a row lay when it was read, and which transaction had written it.
+/// The physical version of a row that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// Where it lay.
+    /// Its `ctid`.
     pub ctid: String,
-    /// The transaction that had written it.
+    /// Its `xmin`, the transaction that has written it.
     pub xmin: String,
 }
 
-/// How far streams of a context were folded: stream, version, row.
+/// The progress of streams of a context: stream, version, row.
 ///
 /// # Errors
-/// The database's, as of every function here.
+/// Database errors, as of every function here.
 pub async fn load(
     connection: &mut PgConnection,
     group: &Group,
@@ -67,10 +67,10 @@ pub async fn load(
     Ok(rows.into_iter().map(|(stream, version, ctid, xmin)| (stream, version, Row { ctid, xmin })).collect())
 }
 
-/// Moves rows to versions; how many of them were as they had been read.
+/// Sets the versions of rows that have not changed since they were read; returns how many.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn move_on(connection: &mut PgConnection, rows: &[(Row, i64)]) -> sqlx::Result<u64> {
     if rows.is_empty() {
         return Ok(0);
@@ -86,10 +86,10 @@ pub async fn move_on(connection: &mut PgConnection, rows: &[(Row, i64)]) -> sqlx
 /// Context, stream and version.
 pub type At<'s> = (&'s str, &'s str, i64);
 
-/// Writes rows of streams that had none; how many had none.
+/// Inserts rows of streams that have none; returns how many.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn begin(connection: &mut PgConnection, group: &Group, streams: &[At<'_>]) -> sqlx::Result<u64> {
     if streams.is_empty() {
         return Ok(0);
@@ -100,10 +100,10 @@ pub async fn begin(connection: &mut PgConnection, group: &Group, streams: &[At<'
     Ok(begun.rows_affected())
 }
 
-/// Moves a stream to a version, if that is its next.
+/// Sets the progress of a stream to a version if it is the next one.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn skip(
     connection: &mut PgConnection,
     group: &Group,
@@ -113,10 +113,10 @@ pub async fn skip(
     skip.bind(context).bind(stream).bind(version).execute(connection).await.map(|_| ())
 }
 
-/// Moves a stream to a version, whatever it is at.
+/// Sets the progress of a stream to a version.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn put_back(
     connection: &mut PgConnection,
     group: &Group,
@@ -126,7 +126,7 @@ pub async fn put_back(
     put_back.bind(context).bind(stream).bind(version).execute(connection).await.map(|_| ())
 }
 
-/// Two generations of a group, and the stream after which to look.
+/// Two generations of a group, and the stream after which the comparison begins.
 #[derive(Debug, Clone, Copy)]
 pub struct Behind<'b> {
     /// The group.
@@ -142,7 +142,7 @@ pub struct Behind<'b> {
 /// The next streams that one generation has folded further than the other: context, stream, both versions, the lower first.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn ahead(
     connection: &mut PgConnection,
     Behind { group, serving, generation, after: (context, stream) }: Behind<'_>,
@@ -152,10 +152,10 @@ pub async fn ahead(
     ahead.bind(context).bind(stream).bind(most).fetch_all(connection).await
 }
 
-/// Those of some streams that one generation has folded further than the other, as [`ahead`] has them.
+/// Those of some streams that one generation has folded further than the other; columns as of [`ahead`].
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn ahead_of(
     connection: &mut PgConnection,
     (group, serving, generation): (&str, i32, i32),
@@ -167,10 +167,10 @@ pub async fn ahead_of(
         .await
 }
 
-/// Those of some streams (context, stream, version) that are not folded to that version, and how far each is.
+/// Those of some streams (context, stream, version) that are not folded up to that version, with the progress of each.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn unfolded(
     executor: impl PgExecutor<'_>,
     group: &Group,
@@ -186,7 +186,7 @@ pub async fn unfolded(
 /// Removes the rows of a generation.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn remove(connection: &mut PgConnection, group: &str, generation: i32) -> sqlx::Result<()> {
     sqlx::query(REMOVE).bind(group).bind(generation).execute(connection).await.map(|_| ())
 }

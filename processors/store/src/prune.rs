@@ -1,26 +1,26 @@
-//! What retention removes, some rows at a time.
+//! Batches of rows that retention removes.
 
 use chrono::{DateTime, Utc};
 
 use crate::timestamp::{Nearest, believable};
 
-/// Rows that are removed at a time.
+/// A batch of rows to remove.
 #[derive(Debug, Clone, Copy)]
 pub struct Batch {
     /// Older than this.
     pub before: DateTime<Utc>,
-    /// Where the batch before ended: what it left behind is not looked at again.
+    /// The time that the previous batch has reached: rows before it are not examined again.
     pub from: Option<DateTime<Utc>>,
-    /// At most so many.
+    /// At most this many.
     pub most: i64,
 }
 
-/// How many rows are to be removed, and how old they are.
+/// The number and age of rows to remove.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Aged {
     /// The rows.
     pub rows: i64,
-    /// The age of the oldest begins here.
+    /// The time of the oldest.
     pub oldest: Option<DateTime<Utc>>,
 }
 
@@ -30,7 +30,7 @@ impl Aged {
     }
 }
 
-/// How far a batch came. A time that no clock has is none to go on from.
+/// The time that a batch has reached; `None` when it is out of range.
 pub(crate) fn reached(times: impl Iterator<Item = Nearest>) -> Option<DateTime<Utc>> {
     times.map(|Nearest(time)| time).filter(believable).max()
 }

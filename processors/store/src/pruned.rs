@@ -1,7 +1,7 @@
-//! The table `pruned`: below which offsets ledger rows of the write side's groups are gone.
+//! The table `pruned`: the offsets below which retention has removed ledger rows of the write side's groups.
 //!
-//! A mark is written in the transaction that removes the rows, after [`lock`]; a group is set back in one that takes the same
-//! lock. So neither happens without knowing of the other.
+//! A mark is written in the transaction that removes the rows, after [`lock`]; a reset takes the same lock. So each sees the
+//! effect of the other.
 
 use sqlx::{PgConnection, PgExecutor};
 
@@ -25,18 +25,18 @@ statements! {
          WHERE p.grp = $1";
 }
 
-/// Waits until no other transaction removes rows or sets a group back, and keeps others from both until this one ends.
+/// Waits until no other transaction removes rows or resets a group, and excludes both until this transaction ends.
 ///
 /// # Errors
-/// The database's, as of every function here.
+/// Database errors, as of every function here.
 pub async fn lock(connection: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::query(LOCK).execute(connection).await.map(|_| ())
 }
 
-/// Writes down that a group's ledger rows of these records are gone.
+/// Records that a group's ledger rows of these records are removed.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn mark(connection: &mut PgConnection, group: &str, gone: &[Place]) -> sqlx::Result<()> {
     if gone.is_empty() {
         return Ok(());
@@ -46,10 +46,10 @@ pub async fn mark(connection: &mut PgConnection, group: &str, gone: &[Place]) ->
     mark.execute(connection).await.map(|_| ())
 }
 
-/// Topic, partition, and the offset below which ledger rows of a group are gone.
+/// Topic, partition, and the offset below which ledger rows of a group were removed.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn marks(executor: impl PgExecutor<'_>, group: &str) -> sqlx::Result<Vec<(String, i32, i64)>> {
     sqlx::query_as(MARKS).bind(group).fetch_all(executor).await
 }

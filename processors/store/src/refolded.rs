@@ -1,4 +1,4 @@
-//! The table `refolded`: states of long streams that are folded again from their events, up to a version.
+//! The table `refolded`: intermediate states of long streams that are being folded again from their events.
 
 use sqlx::PgConnection;
 
@@ -23,10 +23,10 @@ pub struct Of<'s> {
     pub state_version: i32,
 }
 
-/// How far a stream is folded, no further than a version, and its state then.
+/// The latest stored state of a stream up to a version, with its version.
 ///
 /// # Errors
-/// The database's, as of every function here.
+/// Database errors, as of every function here.
 pub async fn load(
     connection: &mut PgConnection,
     of: Of<'_>,
@@ -36,10 +36,10 @@ pub async fn load(
     load.fetch_optional(connection).await
 }
 
-/// Writes a state, if none is there that was folded further.
+/// Writes a state unless a later one is stored.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn put(
     connection: &mut PgConnection,
     of: Of<'_>,

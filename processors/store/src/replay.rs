@@ -1,4 +1,4 @@
-//! The table `replay`: which generations of each view there are.
+//! The table `replay`: the generations of each view.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -25,7 +25,7 @@ statements! {
     SERVE = "UPDATE replay SET state = 'serving', swapped_at = now()
                  WHERE view = $1 AND generation = $2 AND state IN ('building', 'following')";
     RETIRE = "UPDATE replay SET state = 'retired' WHERE view = $1 AND state IN ('building', 'following')";
-    /// Its shape is forgotten: what an operator has not seen may come again by itself.
+    /// Forgets the shape, so that the rebuild is started again automatically.
     GIVE_UP = "UPDATE replay SET state = 'retired', shape = NULL, reason = reason || '; ' || $3
                  WHERE view = $1 AND generation = $2 AND state = 'building'";
     TO_REMOVE = "SELECT view, generation FROM replay WHERE state = 'retired' AND removed_at IS NULL ORDER BY 1, 2";
@@ -49,21 +49,21 @@ pub struct Generation<C> {
     pub asked_by: String,
     /// Why.
     pub reason: String,
-    /// Whether it takes its place even when the comparison finds differences.
+    /// Whether it is swapped even when the comparison finds differences.
     pub accept_differences: bool,
-    /// What the last comparison with the serving generation found.
+    /// The result of the last comparison with the serving generation.
     pub comparison: Option<C>,
     /// When it was begun.
     pub started_at: Nearest,
     /// When it began to serve.
     pub swapped_at: Option<Nearest>,
-    /// What it is like; `None`: not known.
+    /// The fingerprint of its shape; `None` when it is not known.
     pub shape: Option<String>,
-    /// The release of the build that began it.
+    /// The release of the build that started it.
     pub release: Option<i32>,
 }
 
-/// What a build makes of a view: the fingerprint, and the build's release.
+/// The shape of a view in a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shape {
     /// The fingerprint of table, SQL views, mapping and fold.
@@ -72,7 +72,7 @@ pub struct Shape {
     pub release: i32,
 }
 
-/// A generation of a view, retired or not, and what it is like.
+/// A generation of a view, retired or not, with its shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
     /// Its number.
@@ -121,7 +121,7 @@ fn generation<C>(row: Row<C>) -> Generation<C> {
 /// Every generation that is not retired, by view.
 ///
 /// # Errors
-/// The database's, as of every function here.
+/// Database errors, as of every function here.
 pub async fn live<C: DeserializeOwned + Send + Unpin + 'static>(
     executor: impl PgExecutor<'_>,
 ) -> sqlx::Result<Vec<Generation<C>>> {
@@ -129,19 +129,19 @@ pub async fn live<C: DeserializeOwned + Send + Unpin + 'static>(
     Ok(rows.into_iter().map(generation).collect())
 }
 
-/// Writes the first generation of a view, when there is none; false when there is one.
+/// Writes the first generation of a view if it has none; false otherwise.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn first(connection: &mut PgConnection, view: &str, shape: &Shape) -> sqlx::Result<bool> {
     let first = sqlx::query(FIRST).bind(view).bind(&shape.fingerprint).bind(shape.release);
     first.execute(connection).await.map(|done| done.rows_affected() == 1)
 }
 
-/// Writes what a generation is like of which it was not known.
+/// Sets the shape of a generation whose shape was not known.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn shaped(
     connection: &mut PgConnection,
     (view, generation): (&str, i32),
@@ -154,7 +154,7 @@ pub async fn shaped(
 /// Every generation of a view, retired ones too, the oldest first.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn every(executor: impl PgExecutor<'_>, view: &str) -> sqlx::Result<Vec<Known>> {
     let rows: Vec<(i32, String, Option<String>, Option<i32>)> =
         sqlx::query_as(EVERY).bind(view).fetch_all(executor).await?;
@@ -165,7 +165,7 @@ pub async fn every(executor: impl PgExecutor<'_>, view: &str) -> sqlx::Result<Ve
 /// The number of a view's next generation.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn next(connection: &mut PgConnection, view: &str) -> sqlx::Result<i32> {
     sqlx::query_scalar(NEXT).bind(view).fetch_one(connection).await
 }
@@ -173,7 +173,7 @@ pub async fn next(connection: &mut PgConnection, view: &str) -> sqlx::Result<i32
 /// Writes a generation of a view that is being built.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn insert(
     connection: &mut PgConnection,
     (view, generation): (&str, i32),
@@ -187,10 +187,10 @@ pub async fn insert(
     insert.execute(connection).await.map(|_| ())
 }
 
-/// Forgets the comparison of the generation that is being built.
+/// Removes the comparison of the building generation.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn compare_again(
     executor: impl PgExecutor<'_>,
     view: &str,
@@ -199,10 +199,10 @@ pub async fn compare_again(
     sqlx::query(COMPARE_AGAIN).bind(view).bind(accept_differences).execute(executor).await.map(|_| ())
 }
 
-/// Writes down what a comparison of the generation that is being built has found.
+/// Stores the result of a comparison of the building generation.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn compared<C: Serialize + Sync>(
     executor: impl PgExecutor<'_>,
     (view, generation): (&str, i32),
@@ -212,29 +212,29 @@ pub async fn compared<C: Serialize + Sync>(
     compared.execute(executor).await.map(|_| ())
 }
 
-/// Makes a generation the serving one and lets the other follow; false when it is neither building nor following.
+/// Makes a generation the serving one, and the former serving one following; false when it is neither building nor following.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn swap(connection: &mut PgConnection, view: &str, to: i32) -> sqlx::Result<bool> {
     sqlx::query(FOLLOW).bind(view).execute(&mut *connection).await?;
     let served = sqlx::query(SERVE).bind(view).bind(to).execute(connection).await?;
     Ok(served.rows_affected() == 1)
 }
 
-/// Marks every generation that does not serve as retired, and returns those whose things are not removed yet.
+/// Marks every generation that does not serve as retired, and returns those whose table, index and groups are not removed yet.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn retire(connection: &mut PgConnection, view: &str) -> sqlx::Result<Vec<i32>> {
     sqlx::query(RETIRE).bind(view).execute(&mut *connection).await?;
     sqlx::query_scalar(NOT_REMOVED).bind(view).fetch_all(connection).await
 }
 
-/// Marks a generation as retired that is being built, and why; false when it is not being built any more.
+/// Marks a building generation as retired, with the reason; false when it is no longer building.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn give_up(
     connection: &mut PgConnection,
     (view, generation): (&str, i32),
@@ -244,26 +244,26 @@ pub async fn give_up(
     Ok(given_up.rows_affected() == 1)
 }
 
-/// View and number of every retired generation whose things are not removed yet.
+/// View and number of every retired generation whose table, index and groups are not removed yet.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn to_remove(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<(String, i32)>> {
     sqlx::query_as(TO_REMOVE).fetch_all(executor).await
 }
 
-/// The things of a generation are removed.
+/// Records that table, index and groups of a generation are removed.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn removed(connection: &mut PgConnection, view: &str, generation: i32) -> sqlx::Result<()> {
     sqlx::query(REMOVED).bind(view).bind(generation).execute(connection).await.map(|_| ())
 }
 
-/// Whether there is such a table.
+/// Whether the table exists.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn is_there(executor: impl PgExecutor<'_>) -> sqlx::Result<bool> {
     sqlx::query_scalar(IS_THERE).fetch_one(executor).await
 }
@@ -271,7 +271,7 @@ pub async fn is_there(executor: impl PgExecutor<'_>) -> sqlx::Result<bool> {
 /// View and number of every generation of the views that have had more than one.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn of_replayed(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<(String, i32)>> {
     sqlx::query_as(OF_REPLAYED).fetch_all(executor).await
 }

@@ -79,11 +79,11 @@ statements! {
     ORDER BY started_at, saga, instance LIMIT $8";
 }
 
-/// Writes where the last commands of some instances are in the WAL: not behind where it ends now, since they can be seen.
-/// Inside a transaction.
+/// Stores an upper bound of the WAL position of the last commands of some instances: the current end, since the commands are
+/// visible. Needs a transaction.
 ///
 /// # Errors
-/// The database's, as of every function here.
+/// Database errors, as of every function here.
 pub async fn mark_sent(connection: &mut PgConnection, saga: &str, instances: &[String]) -> sqlx::Result<()> {
     for statement in [LOCK_UNMARKED, MARK_SENT] {
         sqlx::query(statement).bind(saga).bind(instances).execute(&mut *connection).await?;
@@ -96,15 +96,15 @@ pub async fn mark_sent(connection: &mut PgConnection, saga: &str, instances: &[S
 pub struct Locked {
     /// Its name.
     pub instance: String,
-    /// Steps taken.
+    /// The number of steps.
     pub version: i64,
     /// The version of the code that wrote the state.
     pub state_version: i32,
     /// Its state.
     pub state: Value,
-    /// Commands whose outcome it waits for, id and type.
+    /// The commands whose outcome it waits for, id and type.
     pub awaiting: Value,
-    /// How many commands of each type it has sent.
+    /// The number of commands that it has sent, by type.
     pub sent: Value,
     /// The conversation that it belongs to.
     pub correlation_id: Option<String>,
@@ -121,10 +121,10 @@ fn locked(
     Locked { instance, version, state_version, state, awaiting, sent, correlation_id, traceparent }
 }
 
-/// Locks and loads instances, in one order.
+/// Locks and loads instances, in a fixed order.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn lock(
     connection: &mut PgConnection,
     saga: &str,
@@ -139,17 +139,17 @@ pub async fn lock(
 pub struct Moved<'i> {
     /// Its name.
     pub instance: &'i str,
-    /// Steps taken.
+    /// The number of steps.
     pub version: i64,
     /// Its state.
     pub state: Value,
-    /// Where it stands.
+    /// Its standing.
     pub standing: &'i str,
-    /// Whether that is an end.
+    /// Whether it has ended.
     pub ended: bool,
-    /// Commands whose outcome it waits for, and their types.
+    /// The commands whose outcome it waits for, with their types.
     pub awaiting: &'i BTreeMap<Uuid, String>,
-    /// How many commands of each type it has sent.
+    /// The number of commands that it has sent, by type.
     pub sent: &'i BTreeMap<String, u64>,
     /// The conversation that it belongs to.
     pub correlation_id: Option<&'i str>,
@@ -159,10 +159,10 @@ pub struct Moved<'i> {
     pub sends: bool,
 }
 
-/// Writes instances that have a row; how many had one.
+/// Updates instances that have a row; returns how many.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn update(
     connection: &mut PgConnection,
     saga: (&str, i32),
@@ -171,10 +171,10 @@ pub async fn update(
     write(connection, UPDATE, saga, rows).await
 }
 
-/// Writes instances that have no row; how many had none.
+/// Inserts instances that have no row; returns how many.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn insert(
     connection: &mut PgConnection,
     saga: (&str, i32),
@@ -198,10 +198,10 @@ async fn write(
     Ok(written.rows_affected())
 }
 
-/// Those of some instances whose commands Debezium, at the slot of this name, has not carried yet.
+/// Those of some instances whose commands Debezium has not carried yet, according to the slot of this name.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn not_carried(
     connection: &mut PgConnection,
     saga: &str,
@@ -225,18 +225,18 @@ pub async fn state(
     Ok((state, correlation_id))
 }
 
-/// An instance, and what is wrong with it.
+/// An instance, and why it is stuck.
 #[derive(Debug, Clone)]
 pub struct Found {
     /// The saga.
     pub saga: String,
     /// The instance's name.
     pub instance: String,
-    /// Where it stands.
+    /// Its standing.
     pub standing: String,
-    /// Whether that is an end.
+    /// Whether it has ended.
     pub ended: bool,
-    /// Steps taken.
+    /// The number of steps.
     pub steps: i64,
     /// When the first was taken.
     pub started_at: DateTime<Utc>,
@@ -244,35 +244,35 @@ pub struct Found {
     pub updated_at: DateTime<Utc>,
     /// When its next timer is due.
     pub due_at: Option<DateTime<Utc>>,
-    /// Commands whose outcome it waits for, id and type.
+    /// The commands whose outcome it waits for, id and type.
     pub awaiting: Value,
     /// Why it needs an operator.
     pub stuck: Option<String>,
 }
 
-/// Which instances; `None` fits all.
+/// A filter of instances; `None` matches all.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Filter<'f> {
     /// Of this saga.
     pub saga: Option<&'f str>,
     /// Of this name.
     pub instance: Option<&'f str>,
-    /// That stand here.
+    /// With this standing.
     pub standing: Option<&'f str>,
     /// Also those that have ended.
     pub ended: bool,
     /// Only those that need an operator.
     pub stuck: bool,
-    /// One that should move and has taken no step for so long is stuck.
+    /// An instance that has not ended and has taken no step for this long is stuck.
     pub stuck_after: Duration,
-    /// At most so many.
+    /// At most this many.
     pub limit: i64,
 }
 
-/// Finds instances, the oldest first. Groups of sagas are called `group_prefix` and the saga's name.
+/// Finds instances, the oldest first. The group of a saga has the name `group_prefix` followed by the saga's name.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn find(
     executor: impl PgExecutor<'_>,
     group_prefix: &str,
@@ -308,10 +308,11 @@ fn found(row: &PgRow) -> sqlx::Result<Found> {
     })
 }
 
-/// Locks instances that ended long ago and still have steps, the oldest first: saga and instance; and how far it came.
+/// Locks instances that ended before a time and still have steps, the oldest first: saga and instance; and the time that it has
+/// reached.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn lock_ended(
     connection: &mut PgConnection,
     Batch { before, from, most }: Batch,
@@ -322,10 +323,10 @@ pub async fn lock_ended(
     Ok((ended.into_iter().map(|(saga, instance, _)| (saga, instance)).collect(), last))
 }
 
-/// Writes into instances what stands for the steps that are gone.
+/// Adds to instances the hashes of the inputs of removed steps.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn steps_gone(
     connection: &mut PgConnection,
     instances: &[(String, String)],

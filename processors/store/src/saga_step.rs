@@ -10,7 +10,7 @@ use crate::prune::Aged;
 use crate::statements::statements;
 use crate::timestamp::Nearest;
 
-/// A number that stands for an input when its step is gone: the first eight bytes of a hash of its id.
+/// A number that identifies an input after its step was removed: the first eight bytes of a hash of its id.
 macro_rules! print {
     ($input_id:literal) => {
         concat!(
@@ -38,10 +38,10 @@ statements! {
     OF_INSTANCE = "SELECT number, at, input, standing, sent FROM saga_step WHERE saga = $1 AND instance = $2 ORDER BY number";
 }
 
-/// Those of some inputs (instance, id) that were received before, also where their steps are gone.
+/// Those of some inputs (instance, id) that were received before, also if their steps were removed.
 ///
 /// # Errors
-/// The database's, as of every function here.
+/// Database errors, as of every function here.
 pub async fn known(
     connection: &mut PgConnection,
     saga: &str,
@@ -58,15 +58,15 @@ pub async fn known(
 /// A step that was taken.
 #[derive(Debug, Clone, Copy)]
 pub struct New<'s> {
-    /// Whose.
+    /// The instance.
     pub instance: &'s str,
     /// The id of its input.
     pub input_id: &'s str,
-    /// Counts the instance's steps.
+    /// The number of the step.
     pub number: i64,
     /// Its input, for people.
     pub input: &'s str,
-    /// Where the instance stands after it.
+    /// The standing of the instance after it.
     pub standing: &'s str,
     /// The commands that it sent: id and full name.
     pub sent: &'s [(Uuid, &'static str)],
@@ -75,7 +75,7 @@ pub struct New<'s> {
 /// Writes steps.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn insert(connection: &mut PgConnection, saga: &str, steps: &[New<'_>]) -> sqlx::Result<()> {
     bind_columns!(sqlx::query(INSERT).bind(saga), steps, step =>
         step.instance, step.input_id, step.number, step.input, step.standing, Json(step.sent)
@@ -85,13 +85,13 @@ pub async fn insert(connection: &mut PgConnection, saga: &str, steps: &[New<'_>]
     .map(|_| ())
 }
 
-/// A step: number, time, input, where it led, the commands that followed (id and type).
+/// A step: number, time, input, standing after it, the commands that it sent (id and type).
 pub type Step = (i64, Nearest, String, String, Json<Vec<(String, String)>>);
 
 /// The steps of an instance.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn of_instance(
     executor: impl PgExecutor<'_>,
     saga: &str,
@@ -100,21 +100,21 @@ pub async fn of_instance(
     sqlx::query_as(OF_INSTANCE).bind(saga).bind(instance).fetch_all(executor).await
 }
 
-/// How many steps there are that retention removes: of instances that have ended, and not moved since.
+/// The number and age of the steps that retention would remove, of ended instances.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn prunable(executor: impl PgExecutor<'_>, before: DateTime<Utc>) -> sqlx::Result<Aged> {
     sqlx::query_as(PRUNABLE).bind(before).fetch_one(executor).await.map(Aged::of)
 }
 
-/// A step that is gone: saga, instance, and the number that stands for its input.
+/// A removed step: saga, instance, and the number that identifies its input.
 pub type Gone = (String, String, i64);
 
 /// Removes the steps of instances, which are [locked](crate::saga::lock_ended).
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn prune(connection: &mut PgConnection, instances: &[(String, String)]) -> sqlx::Result<Vec<Gone>> {
     bind_columns!(sqlx::query_as(PRUNE), instances, (saga, instance) => saga.as_str(), instance.as_str())
         .fetch_all(connection)

@@ -1,4 +1,4 @@
-//! The table `saga_timer`: timers that are set. Each setting has an id of its own.
+//! The table `saga_timer`: timers that are set. Each time a timer is set it has a new id.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ statements! {
                  SELECT FROM saga AS s WHERE s.saga = t.saga AND s.instance = t.instance AND sent_at IS NULL
                                          AND awaiting::text <> '{}')
              ORDER BY due_at LIMIT $3";
-    /// Not those whose state was written by a later release that is deployed: its processes fire them.
+    /// Without instances whose state was written by a later release that is deployed: its processes fire their timers.
     INSTANCES_DUE = "SELECT instance FROM saga_timer AS t WHERE saga = $1 AND due_at <= now() AND attempts <= $2 AND NOT EXISTS (
                  SELECT FROM saga AS s WHERE s.saga = t.saga AND s.instance = t.instance AND s.state_version > $4
                      AND (SELECT release FROM deployed ORDER BY id DESC LIMIT 1) > $5)
@@ -44,20 +44,20 @@ statements! {
 /// A timer to be set.
 #[derive(Debug, Clone, Copy)]
 pub struct New<'t> {
-    /// Whose.
+    /// The instance.
     pub instance: &'t str,
     /// Its name.
     pub name: &'t str,
-    /// How long it takes, in milliseconds, unless it is due at a time.
+    /// Its duration in milliseconds, unless it has an absolute time.
     pub after: i64,
-    /// The time of the calendar at which it is due.
+    /// The absolute time at which it is due.
     pub due: Option<DateTime<Utc>>,
 }
 
-/// Sets timers, also those that are set already.
+/// Sets timers; a timer that is set already is replaced.
 ///
 /// # Errors
-/// The database's, as of every function here.
+/// Database errors, as of every function here.
 pub async fn set(connection: &mut PgConnection, saga: &str, timers: &[New<'_>]) -> sqlx::Result<()> {
     if timers.is_empty() {
         return Ok(());
@@ -73,7 +73,7 @@ pub async fn set(connection: &mut PgConnection, saga: &str, timers: &[New<'_>]) 
 /// Removes timers, by instance and name.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn cancel(connection: &mut PgConnection, saga: &str, timers: &[(&str, &str)]) -> sqlx::Result<()> {
     if timers.is_empty() {
         return Ok(());
@@ -84,10 +84,10 @@ pub async fn cancel(connection: &mut PgConnection, saga: &str, timers: &[(&str, 
         .map(|_| ())
 }
 
-/// The instances of timers that are due within `soon`, and of whose commands it is not known where they are in the WAL.
+/// The instances whose timers are due within `soon` and whose commands have no known WAL position.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn soon(
     executor: impl PgExecutor<'_>,
     saga: &str,
@@ -97,11 +97,11 @@ pub async fn soon(
     sqlx::query_scalar(SOON).bind(saga).bind(milliseconds(soon)).bind(most).fetch_all(executor).await
 }
 
-/// The instances of timers that are due, and have not failed more than `attempts_max` times. `(state_version, release)` are the
-/// asking build's: an instance whose state is of a later version is left to later releases, if one is deployed.
+/// The instances of timers that are due and have not failed more than `attempts_max` times. `(state_version, release)` are those
+/// of this build: an instance whose state has a later version is left to a later release, if one is deployed.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn instances_due(
     connection: &mut PgConnection,
     saga: &str,
@@ -113,13 +113,13 @@ pub async fn instances_due(
     due.bind(state_version).bind(release).fetch_all(connection).await
 }
 
-/// Instance, name, id, tries that failed, and the database's clock.
+/// Instance, name, id, failed attempts, and the time of the database's clock.
 pub type Due = (String, String, Uuid, i32, DateTime<Utc>);
 
 /// The timers of some instances that are due, and have not failed more than `attempts_max` times.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn due(
     connection: &mut PgConnection,
     saga: &str,
@@ -129,21 +129,21 @@ pub async fn due(
     sqlx::query_as(DUE).bind(saga).bind(instances).bind(attempts_max).fetch_all(connection).await
 }
 
-/// Removes timers, by id: one that was set again stays.
+/// Removes timers by id; a timer that was set again has another id and stays.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn remove(connection: &mut PgConnection, saga: &str, ids: &[Uuid]) -> sqlx::Result<()> {
     sqlx::query(REMOVE).bind(saga).bind(ids).execute(connection).await.map(|_| ())
 }
 
-/// A timer that is to be due later: after so many milliseconds, with so many tries that failed, and why the last did.
+/// A timer to put off: id, delay in milliseconds, failed attempts, and the last error.
 pub type Later<'t> = (Uuid, i64, i32, Option<&'t str>);
 
 /// Puts timers off, by id.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn put_off(connection: &mut PgConnection, saga: &str, later: &[Later<'_>]) -> sqlx::Result<()> {
     bind_columns!(sqlx::query(PUT_OFF).bind(saga), later, (id, after, attempts, error) =>
         *id, *after, *attempts, *error
@@ -153,13 +153,13 @@ pub async fn put_off(connection: &mut PgConnection, saga: &str, later: &[Later<'
     .map(|_| ())
 }
 
-/// A timer: name, when it was set, when it is due, tries that failed, why the last did.
+/// A timer: name, when it was set, when it is due, failed attempts, and the last error.
 pub type Timer = (String, Nearest, Nearest, i32, Option<String>);
 
 /// The timers of an instance.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn of_instance(
     executor: impl PgExecutor<'_>,
     saga: &str,
@@ -168,10 +168,10 @@ pub async fn of_instance(
     sqlx::query_as(OF_INSTANCE).bind(saga).bind(instance).fetch_all(executor).await
 }
 
-/// How many timers of each of these sagas are due, and since when the first of them.
+/// The number of due timers of each of these sagas, and when the first became due.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn overdue(
     executor: impl PgExecutor<'_>,
     sagas: &[&str],

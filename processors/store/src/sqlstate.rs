@@ -1,36 +1,36 @@
-//! What an SQLSTATE means for the work that met it: by its class (PostgreSQL's manual, appendix A), but for a few codes.
+//! The meaning of an SQLSTATE for the work in progress: by its class (PostgreSQL's manual, appendix A), except for a few codes.
 
 use sqlx::error::DatabaseError;
 use sqlx::postgres::PgDatabaseError;
 
-/// What an error of Postgres means for the work.
+/// The meaning of a Postgres error for the work in progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Means {
-    /// The data of some record is refused: it is found, and the others commit.
+    /// The data of a record is refused: the record is found by bisection, and the others commit.
     BadData,
     /// Two transactions were in conflict.
     InTheWay,
-    /// It took longer, or more memory, than one piece of work may: with fewer records.
+    /// It exceeded a limit of time or memory: try again with fewer records.
     TooMuch,
-    /// The database does not have what this build works on, or the role may not use it. No record is to blame.
+    /// The database does not have the schema that this build needs, or the role may not use it. It is not the fault of a record.
     OtherShape,
-    /// A prepared statement gives columns whose types have changed since: on a connection that has not prepared it.
+    /// The column types of a prepared statement have changed: try again on a connection that has not prepared it.
     Outdated,
-    /// Statements that were prepared are not known any more, or known already, or the session cannot be opened as it should
-    /// be: a pooler hands sessions to others.
+    /// A prepared statement is unknown, or exists already, or the session cannot be opened with its settings: a pooler shares
+    /// sessions between clients.
     SharedSession,
-    /// The server cannot now: full, read-only, starting, going, broken, or for a reason that no other line names. To
-    /// wait is the one thing that loses nothing.
+    /// The server cannot do it now: it is full, read-only, starting, stopping or broken; or the reason is unknown. Waiting loses
+    /// nothing.
     NotNow,
 }
 
 use Means::{BadData, InTheWay, NotNow, OtherShape, Outdated, SharedSession, TooMuch};
 
-/// Distinguishes a prepared statement whose columns have changed from all else that is not supported: the routine in
-/// Postgres that refuses it. The JDBC driver goes by the same.
+/// Distinguishes a prepared statement whose column types have changed from other unsupported features, by the routine in Postgres
+/// that reports it. The JDBC driver uses the same criterion.
 const OUTDATED: (&str, &str) = ("0A000", "RevalidateCachedQuery");
 
-/// Codes that mean something else than their class.
+/// Codes whose meaning differs from that of their class.
 const CODES: [(&str, Means); 10] = [
     ("08P01", SharedSession), // protocol_violation: PgBouncer takes no `options` when a session is opened
     ("25P03", TooMuch),       // idle_in_transaction_session_timeout
@@ -93,7 +93,7 @@ const CLASSES: [(&str, Means); 44] = [
 ];
 
 impl Means {
-    /// What an SQLSTATE means; one of no known class is waited for.
+    /// The meaning of an SQLSTATE; `NotNow` for an unknown class.
     fn of_code(code: &str) -> Self {
         let known = CODES.iter().find(|(known, _)| *known == code);
         let class = || CLASSES.iter().find(|(class, _)| code.starts_with(class));
@@ -110,7 +110,7 @@ impl Means {
         }
     }
 
-    /// What an operator can do about an error that does not pass by waiting.
+    /// What an operator can do about an error that waiting does not resolve.
     pub fn way_on(self) -> Option<&'static str> {
         match self {
             OtherShape => Some(
@@ -124,8 +124,8 @@ impl Means {
         }
     }
 
-    /// What an error of Postgres or of its client means. A value that cannot be read or written is the data's; a column
-    /// that is not there, another shape.
+    /// The meaning of an error of Postgres or of its client. A value that cannot be encoded or decoded is `BadData`; a missing
+    /// column is `OtherShape`.
     pub fn of(error: &sqlx::Error) -> Self {
         match error {
             sqlx::Error::Database(database) => Self::of_database(&**database),

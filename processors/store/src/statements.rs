@@ -1,4 +1,4 @@
-//! Statements are constants, so that a story can prepare each of them against the migrated tables.
+//! Statements are constants, so that a story can prepare each of them on the migrated tables.
 
 /// Statements by name, and the list of them.
 macro_rules! statements {

@@ -13,13 +13,13 @@ statements! {
          WHERE context = $1 AND id = ANY($2) ORDER BY id COLLATE \"C\" FOR UPDATE";
     STATES = "SELECT id, version, CASE WHEN state_version = $3 THEN state::text END, state_version > $3 FROM stream
          WHERE context = $1 AND id = ANY($2)";
-    /// Each by its key (OFFSET 0 says so): a join would be planned by what is known of a growing table.
+    /// Each by its key (enforced by OFFSET 0): a join would be planned with the outdated statistics of a growing table.
     REFERENCED = "SELECT s.* FROM UNNEST($2::text[], $3::bigint[]) AS known(id, version) CROSS JOIN LATERAL (
              SELECT id, version, version = known.version,
                     CASE WHEN version <> known.version AND state_version = $4 THEN state::text END, state_version > $4
              FROM stream WHERE context = $1 AND id = known.id AND version > 0 OFFSET 0) AS s";
-    /// By where the locked rows lie: a join over the ids would be planned by what is known of a table that may just have
-    /// been filled.
+    /// By `ctid` of the locked rows: a join over the ids would be planned with the outdated statistics of a table that may just
+    /// have been filled.
     UPDATE = "UPDATE stream SET version = new.version, state_version = $1, state = new.state::json
          FROM UNNEST($2::text[]::tid[], $3::bigint[], $4::text[]) AS new(at, version, state)
          WHERE stream.ctid = new.at";
@@ -27,15 +27,15 @@ statements! {
          WHERE EXISTS (SELECT FROM stream WHERE context = wanted AND version > 0) LIMIT 1";
     /// Each by its key: no index begins with the id.
     CONTEXTS_OF = "SELECT context FROM stream WHERE context = ANY($1) AND id = $2 AND version > 0 ORDER BY 1";
-    /// About the last of a part of them.
+    /// The stream that ends the next part, found by OFFSET.
     BEHIND = "SELECT context, id FROM stream WHERE (context, id) > ($1, $2) ORDER BY context, id OFFSET $3 LIMIT 1";
     ABOUT = "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'stream'::regclass";
 }
 
-/// Inserts streams that are not there, in one order, at version 0.
+/// Inserts missing streams at version 0, in a fixed order.
 ///
 /// # Errors
-/// The database's, as of every function here.
+/// Database errors, as of every function here.
 pub async fn insert_missing(
     connection: &mut PgConnection,
     context: &str,
@@ -49,14 +49,14 @@ pub async fn insert_missing(
     insert.execute(connection).await.map(|_| ())
 }
 
-/// A locked stream: id, version, where the row lies, which nothing moves while it is locked, and whether its state was written by
-/// code of a later version.
+/// A locked stream: id, version, `ctid`, which does not change while the row is locked, and whether its state was written by code
+/// of a later version.
 pub type Locked = (String, i64, String, bool);
 
-/// Locks streams in one order.
+/// Locks streams in a fixed order.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn lock(
     connection: &mut PgConnection,
     context: &str,
@@ -66,14 +66,14 @@ pub async fn lock(
     sqlx::query_as(LOCK).bind(context).bind(ids).bind(state_version).fetch_all(connection).await
 }
 
-/// Id, version, and the state as JSON; `None` when it is missing or was written by code of another version; and whether that is a
-/// later one.
+/// Id, version, the state as JSON (`None` when it is missing or was written by code of another version), and whether that version
+/// is a later one.
 pub type State = (String, i64, Option<String>, bool);
 
 /// The states of streams.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn states(
     connection: &mut PgConnection,
     context: &str,
@@ -83,13 +83,13 @@ pub async fn states(
     sqlx::query_as(STATES).bind(context).bind(ids).bind(state_version).fetch_all(connection).await
 }
 
-/// A stream, as by [`State`], with whether its version is the known one: then without its state.
+/// A stream as in [`State`], with whether its version is the known one; then without the state.
 pub type Referenced = (String, i64, bool, Option<String>, bool);
 
-/// Streams that there are, by id and a version that is known.
+/// Existing streams, by id and known version.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn referenced(
     connection: &mut PgConnection,
     context: &str,
@@ -100,10 +100,10 @@ pub async fn referenced(
     referenced.fetch_all(connection).await
 }
 
-/// A locked stream as it is to be: where its row lies, version, state as JSON.
+/// The new values of a locked stream.
 #[derive(Debug, Clone, Copy)]
 pub struct Changed<'s> {
-    /// As [`lock`] returned it.
+    /// The `ctid` from [`lock`].
     pub ctid: &'s str,
     /// The new version.
     pub version: i64,
@@ -114,7 +114,7 @@ pub struct Changed<'s> {
 /// Writes locked streams.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn update(
     connection: &mut PgConnection,
     state_version: i32,
@@ -128,10 +128,10 @@ pub async fn update(
     .map(|_| ())
 }
 
-/// One of some contexts that has streams, if any has.
+/// One of some contexts that has streams, if there is one.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn used(executor: impl PgExecutor<'_>, contexts: &[&str]) -> sqlx::Result<Option<String>> {
     sqlx::query_scalar(USED).bind(contexts).fetch_optional(executor).await
 }
@@ -139,7 +139,7 @@ pub async fn used(executor: impl PgExecutor<'_>, contexts: &[&str]) -> sqlx::Res
 /// Those of some contexts that have a stream of this id.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn contexts_of(
     executor: impl PgExecutor<'_>,
     contexts: &[&str],
@@ -148,10 +148,10 @@ pub async fn contexts_of(
     sqlx::query_scalar(CONTEXTS_OF).bind(contexts).bind(id).fetch_all(executor).await
 }
 
-/// The stream that is so many behind one; `None` when there are fewer.
+/// The stream that comes a number of streams after another; `None` when there are fewer.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn behind(
     executor: impl PgExecutor<'_>,
     (context, id): &(String, String),
@@ -160,10 +160,10 @@ pub async fn behind(
     sqlx::query_as(BEHIND).bind(context).bind(id).bind(many - 1).fetch_optional(executor).await
 }
 
-/// About how many there are, as Postgres believes.
+/// An estimate of the number of streams.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn about(executor: impl PgExecutor<'_>) -> sqlx::Result<i64> {
     sqlx::query_scalar(ABOUT).fetch_one(executor).await
 }

@@ -1,4 +1,4 @@
-//! Times from other systems: Kafka's timestamps, and those of Postgres, which has them from 4713 BC to 294276 AD and both
+//! Times from other systems: Kafka's timestamps, and those of Postgres, which range from 4713 BC to 294276 AD and include both
 //! infinities.
 
 use chrono::{DateTime, Datelike as _, TimeDelta, Utc};
@@ -12,21 +12,21 @@ const EPOCH: DateTime<Utc> = match DateTime::from_timestamp(946_684_800, 0) {
     None => DateTime::UNIX_EPOCH,
 };
 
-/// Years that a clock can be believed to mean. Postgres, Elasticsearch and every client can represent them, so what must
-/// always be written, such as the receipt of a dead letter, can be.
+/// Plausible years of a timestamp. Postgres, Elasticsearch and every client can represent them, so rows that must always be
+/// written, such as the receipt of a dead letter, can be.
 pub const YEARS: std::ops::RangeInclusive<i32> = 1900..=2200;
 
-/// A timestamp of Kafka's, in milliseconds since 1970; `None` where no clock can have meant it.
+/// A timestamp of Kafka, in milliseconds since 1970; `None` when its year is not plausible.
 pub fn stamp(millis: i64) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp_millis(millis).filter(believable)
 }
 
-/// Whether a clock can mean it.
+/// Whether the year of a time is plausible.
 pub fn believable(time: &DateTime<Utc>) -> bool {
     YEARS.contains(&time.year())
 }
 
-/// A `timestamptz`. One that is out of range is an error where sqlx's own decoding panics.
+/// A `timestamptz`. A value that is out of range is an error; sqlx's own decoding would panic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timestamp(pub DateTime<Utc>);
 
@@ -45,7 +45,7 @@ impl<'r> Decode<'r, Postgres> for Timestamp {
     }
 }
 
-/// A `timestamptz` to be shown: of one that is out of range, the end of the calendar that is nearest.
+/// A `timestamptz` for display: a value that is out of range becomes the nearest representable time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Nearest(pub DateTime<Utc>);
 

@@ -1,4 +1,4 @@
-//! The table `verified`: what was compared with the outbox and found right, so that a look costs what is new since.
+//! The table `verified`: the auditor's marks, up to which everything was compared with the outbox without findings.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -15,26 +15,27 @@ statements! {
     WHEN = "SELECT what, verified_at FROM verified ORDER BY what";
     FORGET = "DELETE FROM verified WHERE what = $1";
     NOW = "SELECT clock_timestamp()";
-    /// Those of other programs write nothing of ours. A transaction that has ended can be seen before its session says so.
+    /// Sessions of other programs write none of these rows. A session may show a transaction shortly after it has become visible
+    /// as ended.
     OPEN_SINCE = "SELECT EXISTS (SELECT FROM pg_stat_activity
          WHERE datname = current_database() AND application_name = current_setting('application_name')
            AND pid <> pg_backend_pid() AND xact_start <= $1)";
 }
 
-/// Up to where something is verified; `None` when it is not, or by a build whose marks are unlike this one's.
+/// The mark of a view or of the topics; `None` without a mark, or when a build with another format has written it.
 ///
 /// # Errors
-/// The database's, as of every function here.
+/// Database errors, as of every function here.
 pub async fn mark<M: DeserializeOwned>(executor: impl PgExecutor<'_>, what: &str) -> sqlx::Result<Option<M>> {
     let mark: Option<Json<serde_json::Value>> =
         sqlx::query_scalar(MARK).bind(what).fetch_optional(executor).await?;
     Ok(mark.and_then(|Json(mark)| serde_json::from_value(mark).ok()))
 }
 
-/// Writes down up to where something is verified.
+/// Stores a mark.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn set<M: Serialize + Sync>(
     executor: impl PgExecutor<'_>,
     what: &str,
@@ -43,18 +44,18 @@ pub async fn set<M: Serialize + Sync>(
     sqlx::query(SET).bind(what).bind(Json(mark)).execute(executor).await.map(|_| ())
 }
 
-/// What was found right, and when the last time.
+/// The names of all marks, and when each was last set.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn when(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<(String, DateTime<Utc>)>> {
     sqlx::query_as(WHEN).fetch_all(executor).await
 }
 
-/// Nothing of it is verified any more.
+/// Removes a mark.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn forget(executor: impl PgExecutor<'_>, what: &str) -> sqlx::Result<()> {
     sqlx::query(FORGET).bind(what).execute(executor).await.map(|_| ())
 }
@@ -62,15 +63,15 @@ pub async fn forget(executor: impl PgExecutor<'_>, what: &str) -> sqlx::Result<(
 /// The time on the database's clock.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn now(executor: impl PgExecutor<'_>) -> sqlx::Result<DateTime<Utc>> {
     sqlx::query_scalar(NOW).fetch_one(executor).await
 }
 
-/// Whether a transaction of the instance is open that began at this time or before: it may still write rows that bear that time.
+/// Whether the instance has an open transaction that began at this time or before: it may still write rows with that time.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn is_open_since(connection: &mut PgConnection, time: DateTime<Utc>) -> sqlx::Result<bool> {
     sqlx::query_scalar(OPEN_SINCE).bind(time).fetch_one(connection).await
 }

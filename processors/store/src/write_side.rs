@@ -48,11 +48,11 @@ pub struct Awaited<'a> {
     pub topic: String,
 }
 
-/// The instances of which a stream has a later version than they have received, or is about to: a command to it of this
-/// source is not decided.
+/// The instances for which a stream has a later version than they have received, or will have: a command of this source to it is
+/// not decided.
 ///
 /// # Errors
-/// The database's, as of every function here.
+/// Database errors, as of every function here.
 pub async fn moved_on(
     connection: &mut PgConnection,
     awaited: &[Awaited<'_>],
@@ -66,11 +66,11 @@ pub async fn moved_on(
     .await
 }
 
-/// What is under way: what it is, its status, how much of it there is, and since when the oldest. Commands are those
-/// of a source to topics that begin with `commands`, written at a time or later: all before are decided.
+/// Work in progress: kind, status, number, and the time of the oldest. Commands are those of a source to topics that begin with
+/// `commands`, written since a time: all earlier ones are decided.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn under_way(
     executor: impl PgExecutor<'_>,
     (commands, source): (&str, &str),
@@ -79,10 +79,10 @@ pub async fn under_way(
     sqlx::query_as(UNDER_WAY).bind(commands).bind(source).bind(since).fetch_all(executor).await
 }
 
-/// Whether one of some contexts has such a stream, or a command of it, decided or waiting in a group.
+/// Whether one of some contexts has this stream, or a command of it that is decided or waits in a group.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn knows_stream(
     executor: impl PgExecutor<'_>,
     (contexts, id): (&[&str], &str),
@@ -91,10 +91,10 @@ pub async fn knows_stream(
     sqlx::query_scalar(KNOWS_STREAM).bind(contexts).bind(id).bind(group).fetch_one(executor).await
 }
 
-/// How many events there are, and rejections of the last day.
+/// The number of events and of rejections of the last day.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn events_and_rejections(executor: impl PgExecutor<'_>) -> sqlx::Result<i64> {
     sqlx::query_scalar(EVENTS_AND_REJECTIONS).fetch_one(executor).await
 }

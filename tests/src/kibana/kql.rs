@@ -1,4 +1,4 @@
-//! As much of Kibana's query language as the shipped objects use.
+//! The part of Kibana's query language that the shipped objects use.
 
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ pub(crate) fn query(query: &Value) -> Value {
     json!({"bool": {"filter": conditions}})
 }
 
-/// The fields that it asks for.
+/// The fields that it uses.
 pub(crate) fn fields(query: &Value) -> Vec<String> {
     conditions(query).into_iter().map(|condition| condition.field).collect()
 }

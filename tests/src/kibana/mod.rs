@@ -1,5 +1,5 @@
-//! Kibana's saved objects as Kibana reads them: which there are, what they refer to, and what they ask Elasticsearch.
-//! What Kibana would do with a part that is not known here is not guessed: it ends the story.
+//! Kibana's saved objects as Kibana reads them: their references, and their queries to Elasticsearch. A part that is not known
+//! here fails the story.
 
 mod fields;
 mod kql;
@@ -23,7 +23,7 @@ pub struct Link {
     pub kind: String,
     /// The other object's id.
     pub id: String,
-    /// What the object itself calls it.
+    /// The name of the reference in the object.
     pub name: String,
 }
 
@@ -67,7 +67,7 @@ impl SavedObject {
         ["coreMigrationVersion", "typeMigrationVersion"].map(|version| text(&self.0[version]))
     }
 
-    /// What it says that it refers to.
+    /// Its references.
     pub fn links(&self) -> Vec<Link> {
         let link = |link: &Value| {
             let [kind, id, name] = ["type", "id", "name"].map(|field| text(&link[field]).to_owned());
@@ -111,12 +111,12 @@ impl SavedObject {
     }
 }
 
-/// What Lens calls the reference to the data view of a layer.
+/// Lens's name of the reference to the data view of a layer.
 pub(crate) fn layer_reference(layer: &str) -> String {
     format!("indexpattern-datasource-layer-{layer}")
 }
 
-/// What a dashboard calls the reference to the object of a panel.
+/// The dashboard's name of the reference to the object of a panel.
 pub fn reference_of_panel(panel: &Value) -> String {
     format!("{}:{}", text(&panel["panelIndex"]), text(&panel["panelRefName"]))
 }

@@ -1,14 +1,14 @@
-//! What a panel of a dashboard asks of Elasticsearch.
+//! The searches of a dashboard's panels.
 
 use serde_json::{Map, Value, json};
 
 use super::fields::RECORDS;
 use super::{SavedObject, find, kql, layer_reference, list, reference_of_panel, text};
 
-/// A search, and where to look for it.
+/// A search and its index.
 #[derive(Debug)]
 pub struct Panel {
-    /// Whose panel it is.
+    /// The panel.
     pub title: String,
     /// The index alias.
     pub index: String,
@@ -31,7 +31,7 @@ impl Panel {
         panels.collect()
     }
 
-    /// How many hits and buckets an answer has for it.
+    /// The number of hits and buckets in an answer.
     pub fn found(&self, answer: &Value) -> usize {
         let hits = answer["hits"]["hits"].as_array().map_or(0, Vec::len);
         let buckets = answer["aggregations"].as_object().into_iter().flatten();

@@ -1,4 +1,4 @@
-//! An independent reader of what happened to accounts: it knows the events and nothing of how they were decided or folded.
+//! An independent model of accounts: it reads the events, and does not use the code that decides or folds them.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -14,7 +14,7 @@ struct Happened {
     command: String,
 }
 
-/// What is known of an account.
+/// An account.
 #[derive(Debug, Default)]
 struct Account {
     balance: i64,
@@ -25,7 +25,7 @@ struct Account {
 /// Everything that has happened and was not read yet, and the accounts as far as it was read.
 pub(super) struct Books {
     unread: BTreeMap<String, VecDeque<Happened>>,
-    /// How many events each command has led to.
+    /// The number of events of each command.
     sizes: BTreeMap<String, usize>,
     accounts: BTreeMap<String, Account>,
     /// What came from outside, less what went there.
@@ -33,7 +33,7 @@ pub(super) struct Books {
     transfers: usize,
 }
 
-/// Where the books stand at their end.
+/// The final state of the books.
 pub(super) struct Closing {
     pub(super) balances: BTreeMap<String, i64>,
     pub(super) from_outside: i64,

@@ -1,4 +1,4 @@
-//! Money between accounts: a transfer changes both or none, whatever dies in between.
+//! Money between accounts: a transfer changes both or none, whatever crashes in between.
 
 mod books;
 mod readers;
@@ -17,14 +17,15 @@ const CUSTOMERS: usize = 10;
 const ACCOUNTS: usize = 50;
 /// How many transfers, unless the environment says `STORY_TRANSFERS`.
 const TRANSFERS: usize = 1_000;
-/// So little that some transfers are refused, in minor units.
+/// So little that some transfers are refused; in minor units.
 const INITIAL_BALANCE: i64 = 20_000;
 const AMOUNT_MAX: i64 = 15_000;
 const KILLS: usize = 8;
-/// Moments at which a process may die by itself, and how often it passes them at most before.
+/// Failpoints at which a process is killed, and how often it passes them before, at most.
 const MOMENTS: [(&str, u32); 3] = [("before-commit", 20), ("after-commit", 20), ("after-bulk", 6)];
 
-/// Small batches, so that there are many moments; a short session, so that the next process soon gets the partitions.
+/// Small batches, so that failpoints are passed often; a short session timeout, so that the next process soon gets the
+/// partitions.
 const SETTINGS: [(&str, &str); 7] = [
     ("contexts", r#"["accounts", "customers"]"#),
     ("topics.partitions", "4"),
@@ -101,7 +102,7 @@ fn transfer(i: usize, random: &mut fastrand::Rng) -> String {
     command("TransferMoney", i, data)
 }
 
-/// A process lives until it dies at some moment by itself, or is killed wherever it is after some more decisions.
+/// A process runs until a failpoint kills it, or until it is killed after some more decisions.
 async fn die(instance: &Instance, sent: usize, random: &mut fastrand::Rng) {
     if random.bool() {
         let (moment, times) = MOMENTS[random.usize(..MOMENTS.len())];
@@ -131,7 +132,7 @@ async fn assert_transfers_were_made_and_refused(instance: &Instance, closing: &C
     assert_eq!(closing.transfers + refused, sent);
 }
 
-/// Balances, ledger and statements tell what the events tell.
+/// Balances, ledger and statements agree with the events.
 async fn assert_readers_see(instance: &Instance, closing: &Closing) {
     let deposited = INITIAL_BALANCE * i64::try_from(ACCOUNTS).expect("a few");
     assert_eq!(closing.from_outside, deposited);

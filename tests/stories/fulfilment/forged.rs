@@ -1,4 +1,4 @@
-//! Records in Millrace's own name that Millrace has not sent.
+//! Records with Millrace's own source that Millrace has not sent.
 
 use millrace_tests::load::{order, product};
 use millrace_tests::{Instance, Raw, becomes, kafka};

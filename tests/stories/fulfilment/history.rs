@@ -1,4 +1,4 @@
-//! An independent reader: it knows the events and nothing of how they were decided or folded.
+//! An independent model: it reads the events, and does not use the code that decides or folds them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,18 +14,18 @@ pub(super) struct Happened {
     /// Its short name.
     pub(super) type_: String,
     pub(super) data: Value,
-    /// The command that led to it, and what led to that.
+    /// The command that caused it, and the cause of that.
     cause: Option<String>,
 }
 
 /// Everything that has happened, each stream in its order.
 pub(super) struct History {
     events: Vec<Happened>,
-    /// What led to each command that Millrace has sent.
+    /// The cause of each command that Millrace has sent.
     sent: BTreeMap<String, String>,
 }
 
-/// What has become of an order.
+/// The outcome of an order.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Order {
     /// In minor units.
@@ -69,7 +69,7 @@ impl History {
         Self { events: rows.into_iter().map(event).collect(), sent: sent.into_iter().collect() }
     }
 
-    /// What has become of every order.
+    /// The outcomes of all orders.
     pub(super) fn orders(&self) -> BTreeMap<String, Order> {
         let mut orders: BTreeMap<String, Order> = BTreeMap::new();
         for Happened { type_, data, .. } in &self.events {

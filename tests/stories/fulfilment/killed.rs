@@ -1,4 +1,4 @@
-//! Every role dies again and again while the provider does what providers do, and tells it, often twice.
+//! Every role is killed repeatedly, while the provider has faults and sends webhooks, often twice.
 
 use millrace_tests::Process;
 
@@ -13,7 +13,7 @@ const KILLS: usize = 12;
 /// Some products run out.
 const UNITS: [i64; 6] = [60, 400, 400, 90, 400, 400];
 const CUSTOMERS: usize = 10;
-/// What a process does in one life, and the moments at which it may die.
+/// The role of a process, and the failpoints that may kill it.
 const ROLES: [(&[&str], &[&str]); 3] = [
     (&["commands"], &["before-commit", "after-commit"]),
     (&["saga", "fulfilment"], &["before-commit", "after-commit"]),
@@ -96,7 +96,7 @@ fn placed(orders: usize, random: &mut fastrand::Rng) -> Vec<String> {
     lines
 }
 
-/// A process of a role that will die at some moment by itself, if it is not killed before.
+/// A process of a role that a failpoint will kill, if it is not killed before.
 fn live(shop: &Shop, door: &Door, role: usize, random: &mut fastrand::Rng) -> Process {
     let (arguments, moments) = ROLES[role];
     let moment = moments[random.usize(..moments.len())];
@@ -106,7 +106,7 @@ fn live(shop: &Shop, door: &Door, role: usize, random: &mut fastrand::Rng) -> Pr
     shop.instance.start_with(arguments, &variables)
 }
 
-/// It dies at its moment, or is killed wherever it is after a while.
+/// A failpoint kills it, or it is killed at a random point after a while.
 async fn die(process: &mut Process, random: &mut fastrand::Rng) {
     let patience = std::time::Duration::from_millis(random.u64(500..6_000));
     let _ = tokio::time::timeout(patience, process.ended()).await;

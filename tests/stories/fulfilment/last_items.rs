@@ -1,4 +1,4 @@
-//! More orders than units.
+//! More orders than units of stock.
 
 use super::history::{History, assert_nothing_is_left};
 use super::{place, shop};

@@ -1,4 +1,4 @@
-//! From order to doorstep: sagas, their timers, and calls to external systems that happen once.
+//! From order to delivery: sagas, their timers, and calls to external systems that happen once.
 
 mod forged;
 mod history;
@@ -56,19 +56,19 @@ impl Shop {
         self.instance.start()
     }
 
-    /// Waits until nothing goes on by itself any more and every view is level.
+    /// Waits until no saga or call is in progress and every view has caught up.
     pub(crate) async fn rest(&self) {
         self.instance.millrace(&["status", "--wait", "20m"]).await.expect_success();
     }
 
-    /// Where the order's fulfilment stands.
+    /// The standing of the order's fulfilment.
     async fn standing(&self, i: usize) -> String {
         let standing = "SELECT standing FROM saga WHERE saga = 'fulfilment' AND instance = $1";
         let standing = sqlx::query_scalar(standing).bind(order(i));
         standing.fetch_one(&self.instance.write).await.expect("an instance")
     }
 
-    /// Waits until the order's fulfilment stands there.
+    /// Waits until the order's fulfilment has this standing.
     pub(crate) async fn stands(&self, i: usize, expected: &str) {
         millrace_tests::eventually(&format!("order {i} is {expected}"), async || {
             let standing = "SELECT standing FROM saga WHERE saga = 'fulfilment' AND instance = $1";

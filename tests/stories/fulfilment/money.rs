@@ -1,4 +1,4 @@
-//! Money and mails: what the provider did is what we say it did.
+//! Money and mails: Millrace's records agree with the provider's ledger.
 
 use millrace_tests::load::{command, customer, order};
 use serde_json::json;

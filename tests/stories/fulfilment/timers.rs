@@ -1,4 +1,4 @@
-//! Timers: an answer that never comes, one that comes too late, and one that is only on its way.
+//! Timers: an answer that never comes, one that comes too late, and one that is still on its way.
 
 use millrace_tests::load::{command, customer, order};
 use millrace_tests::locks::Foreign;
@@ -76,7 +76,7 @@ async fn a_call_that_the_provider_turns_away_is_withdrawn_when_its_order_is_canc
     let shop = shop("turned_away", &[DEADLINE], &["--error", "100"]).await;
     shop.stocked(1, &[5]).await;
     let mut process = shop.open();
-    // Nor does the mail server take anything.
+    // Nor does the mail server accept anything.
     let stop = command("StopNotifications", 0, json!({"customer_id": customer(0)}));
     shop.instance.send_and_wait(&[stop]).await.expect_success();
     shop.instance.send(&[place(1, 1, &[(0, 2)])]).await;

@@ -1,4 +1,4 @@
-//! Webhooks: the provider tells what it did, more often than once, at a door where others knock too.
+//! Webhooks: the provider reports what it did, repeatedly, at an address that other callers can reach, too.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,7 +20,7 @@ const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const NEXT_SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 const OTHER_SECRET: &str = "whsec_6nLk0yZx1Pq8VfRtBwJmHsDgUcEaXoI3";
 const ORDERS: usize = 6;
-/// Longer than a connection may take to say what it wants.
+/// Longer than the timeout for a request's headers.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,7 +66,7 @@ async fn only_the_provider_is_believed(shop: &Shop, door: &Door) {
     }
 }
 
-/// More connections than are served at a time, none of which says what it wants.
+/// More connections than are served at a time, none of which sends a request.
 async fn slow_callers_keep_no_other_out(shop: &Shop, door: &Door) {
     let mut slow = Vec::new();
     for _ in 0..300 {
@@ -121,9 +121,9 @@ impl Shop {
 /// Where webhooks are received.
 pub(super) struct Door {
     address: String,
-    /// What the provider signs with.
+    /// The provider's secret.
     pub(super) secret_file: PathBuf,
-    /// What is accepted while secrets change: the provider's, and its next.
+    /// The accepted secrets during a rotation: the current and the next one.
     secrets_file: PathBuf,
 }
 
@@ -149,7 +149,7 @@ impl Door {
         format!("http://{}/webhooks/payments", self.address)
     }
 
-    /// A shop whose provider answers no call in time, and tells everything twice.
+    /// A shop whose provider answers no call in time, and sends every webhook twice.
     async fn shop(&self) -> Shop {
         let [file, secrets] =
             [&self.secret_file, &self.secrets_file].map(|file| file.to_str().expect("a path"));

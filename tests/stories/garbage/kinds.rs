@@ -1,11 +1,11 @@
-//! Every kind of garbage, made from a good record of a context.
+//! All kinds of invalid records, made from a valid record of a context.
 
 use millrace_schemas::frame;
 use millrace_tests::Raw;
 use millrace_tests::kafka::register_schema;
 use serde_json::{Value, json};
 
-/// A record that cannot be used, and how it is to be refused.
+/// An invalid record, and its expected dead letter.
 pub(crate) struct Garbage {
     /// What is wrong with it.
     pub(crate) what: &'static str,
@@ -38,7 +38,7 @@ pub(crate) async fn commands(context: &str, topic: &str) -> Vec<Garbage> {
         .collect()
 }
 
-/// Good commands whose headers no database takes.
+/// Valid commands whose headers no database can store.
 async fn bad_headers(context: &str, topic: &str) -> Vec<Garbage> {
     let (name, data, _) = good_command(context);
     let good = Raw::of(name, &data).await;

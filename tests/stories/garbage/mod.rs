@@ -1,4 +1,4 @@
-//! Records that cannot be used: dead letters with their bytes untouched, while the good records around them go on.
+//! Invalid records: they become dead letters with their bytes unchanged, while the valid records around them are applied.
 
 mod kinds;
 mod refused;

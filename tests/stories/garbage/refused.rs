@@ -1,4 +1,4 @@
-//! Events that can be read and yet not be stored everywhere.
+//! Events that can be decoded but not stored everywhere.
 
 use millrace_tests::load::register;
 use millrace_tests::{Raw, kafka};

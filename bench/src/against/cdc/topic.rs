@@ -15,7 +15,7 @@ use crate::instance::Instance;
 
 const ARRIVES_WITHIN: Duration = Duration::from_secs(60);
 
-/// A record that is here.
+/// A record that was read.
 pub(super) struct Arrival {
     pub(super) id: String,
     pub(super) at: Instant,

@@ -26,7 +26,7 @@ pub(super) struct Outbox<'i> {
 }
 
 impl<'i> Outbox<'i> {
-    /// On a connection of its own.
+    /// Opens a separate connection.
     pub(super) async fn open(instance: &'i Instance) -> Result<Self> {
         let encoder = Encoder::new(&instance.stack).learn("CustomerRegistered").await?;
         let mut connection = database(instance.stack.write_database_url()).await?;

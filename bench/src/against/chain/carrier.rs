@@ -1,4 +1,4 @@
-//! Who carries commands to rows: its processes.
+//! The contestants of `against chain`, with their processes.
 
 use std::process::Command;
 
@@ -11,12 +11,12 @@ use crate::against::peer::Peer;
 use crate::cli::Chained;
 use crate::instance::Instance;
 
-/// Who carries commands to rows.
+/// A contestant that processes commands up to rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Who {
     Millrace,
-    /// Millrace once more, for the noise.
+    /// Millrace again, for the noise.
     Again,
     /// A program on the JVM, with the same connector.
     Jvm,
@@ -34,7 +34,7 @@ impl From<Chained> for Who {
 }
 
 impl Who {
-    /// As the table calls it.
+    /// The name in the table.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Millrace => "millrace",
@@ -44,7 +44,7 @@ impl Who {
         }
     }
 
-    /// The group whose offsets in Postgres guard the rows.
+    /// The group whose offsets are in Postgres.
     pub(super) fn group(self) -> &'static str {
         match self {
             Self::Millrace | Self::Again => "customers",
@@ -53,7 +53,7 @@ impl Who {
     }
 }
 
-/// A carrier at work. Ends with this value.
+/// A running contestant. Dropping it ends it.
 pub(super) enum Carrier {
     /// A process that decides and one that folds.
     Millrace([Running; 2]),
@@ -91,7 +91,7 @@ impl Carrier {
         pids.into_iter()
     }
 
-    /// The most resident memory that its processes had, in MB.
+    /// The peak resident memory of its processes, in MB.
     pub(super) fn peak_mb(&self) -> Result<f64> {
         self.pids().map(|pid| Ok(Memory::of(pid)?.peak_mb)).sum()
     }

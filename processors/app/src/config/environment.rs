@@ -1,10 +1,10 @@
-//! Settings that variables of the environment give.
+//! Settings from environment variables.
 
 use super::given::Given;
 use super::names::meaning;
 use super::origin::{Origin, PREFIX, SEPARATOR};
 
-/// Variables that have no prefix, because every tool knows them by these names.
+/// Variables without prefix, whose names are common among tools.
 pub(super) const WELL_KNOWN: [(&str, &str); 8] = [
     ("KAFKA_BROKERS", "kafka.brokers"),
     ("WRITE_DATABASE_URL", "postgres.write.url"),
@@ -16,7 +16,7 @@ pub(super) const WELL_KNOWN: [(&str, &str); 8] = [
     ("CONNECT_URL", "connect.url"),
 ];
 
-/// The settings that well-known variables give.
+/// The settings of well-known variables.
 ///
 /// # Errors
 /// As [`Given::of_text`].
@@ -28,11 +28,11 @@ pub(super) fn well_known(environment: &[(String, String)]) -> Result<Vec<Given>,
     settings.collect()
 }
 
-/// The settings that variables with our prefix give; they win over the well-known ones.
+/// The settings of variables with the prefix; they override the well-known ones.
 ///
 /// # Errors
-/// When a variable with a component, such as `MILLRACE_KAFKA__BROKER`, names no setting. Other programs have variables
-/// with our prefix too (`scripts/stack`): without a component they are not ours.
+/// When a variable with a component, such as `MILLRACE_KAFKA__BROKER`, names no setting. Variables with the prefix and without a
+/// component are ignored: other programs use them, too (`scripts/stack`).
 pub(super) fn prefixed(environment: &[(String, String)]) -> Result<Vec<Given>, String> {
     let settings = environment.iter().filter_map(|(variable, text)| {
         let name = variable.strip_prefix(PREFIX)?;

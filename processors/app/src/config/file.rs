@@ -1,4 +1,4 @@
-//! Settings that a TOML file gives, with their lines.
+//! Settings from a TOML file, with their lines.
 
 use figment::providers::{Format as _, Toml};
 use figment::value::{Dict, Value};
@@ -7,7 +7,7 @@ use super::given::Given;
 use super::names::{below, is_component};
 use super::origin::Origin;
 
-/// The settings that a file gives.
+/// The settings of a file.
 ///
 /// # Errors
 /// Names the file, the line and the problem, and never a value.

@@ -1,4 +1,4 @@
-//! Settings as one source gives them.
+//! Settings from one source.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +9,12 @@ use super::names::{Meaning, flat, is_with_entries, meaning, read, unknown, value
 use super::origin::{Origin, variable};
 use super::renamed::Renamed;
 
-/// A setting as one source gives it; a provider of its own, so that refusals and `config show` name its place.
+/// A setting from one source. Each is a separate provider, so that errors and `config show` name its place.
 pub(super) struct Given {
     name: String,
     value: Value,
     origin: Origin,
-    /// Under an old name.
+    /// Set if the source uses the former name.
     old: Option<&'static Renamed>,
 }
 
@@ -22,7 +22,7 @@ impl Given {
     /// From a source that has only text.
     ///
     /// # Errors
-    /// When there is no such setting, or the old name's value is no number.
+    /// When there is no such setting, or the value of a former name is not a number.
     pub(super) fn of_text(written: &str, text: &str, origin: Origin) -> Result<Self, String> {
         Self::new(written, origin, |name, old| match old {
             Some(old) if !old.is_same() => read(text),
@@ -61,7 +61,7 @@ impl Given {
         }
     }
 
-    /// What to say of an old name.
+    /// The warning about a former name.
     pub(super) fn warning(&self) -> Option<String> {
         let Renamed { old, new, .. } = self.old?;
         let now = match &self.value {
@@ -96,7 +96,7 @@ impl Provider for Given {
     }
 }
 
-/// Refuses a setting that one source gives under its old and its new name.
+/// Refuses a setting that one source gives under both its former and its new name.
 ///
 /// # Errors
 /// Names both.

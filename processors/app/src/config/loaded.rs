@@ -14,12 +14,12 @@ use super::given::{self, Given};
 use super::origin::Origin;
 use super::{Global, environment, file};
 
-/// The file that is read when `--config` names no other and it is there.
+/// The file that is read without `--config`, if it exists.
 const DEFAULT_FILE: &str = "millrace.toml";
 
-/// The configuration of this process, and where it comes from.
+/// The configuration of this process, and the origin of each value.
 pub struct Loaded {
-    /// What is in force.
+    /// The values in force.
     pub config: Config,
     /// Warnings: former names that a later release removes.
     pub warnings: Vec<String>,
@@ -32,7 +32,7 @@ impl Loaded {
     /// # Errors
     /// [`Failure::Usage`], which names the setting, where it was set and the problem, and never a secret.
     pub fn read(flags: &Global) -> Result<Self, Failure> {
-        // What is not text is the value of no setting.
+        // A variable that is not UTF-8 is ignored.
         let text =
             |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
         Self::from(flags, &std::env::vars_os().filter_map(text).collect::<Vec<_>>())
@@ -66,7 +66,7 @@ impl Loaded {
     }
 }
 
-/// A type as people call it.
+/// The name of a type, for people.
 fn in_words(kind: &str) -> String {
     match kind {
         "a sequence" => "a list, such as [\"customers\", \"orders\"]".to_owned(),
@@ -94,7 +94,7 @@ fn from_file(named: Option<&Path>) -> Result<Vec<Given>, Failure> {
     file::given(&path, &text).map_err(Failure::usage)
 }
 
-/// Every problem that the sources have, a line each.
+/// All problems of the sources, one per line.
 fn listed(errors: figment::Error) -> String {
     let line = |error: figment::Error| {
         let name = if error.path.is_empty() { "configuration".to_owned() } else { error.path.join(".") };

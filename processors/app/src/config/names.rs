@@ -1,4 +1,4 @@
-//! The settings that there are.
+//! The names of all settings.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -9,7 +9,7 @@ use millrace_ops::known;
 
 use super::renamed::{Renamed, by_old_name};
 
-/// Every setting with its default. What is a dictionary here has entries that anyone may name.
+/// Every setting with its default. A dictionary is a setting with free entries.
 static SETTINGS: LazyLock<BTreeMap<String, Value>> = LazyLock::new(|| {
     let mut settings = BTreeMap::new();
     if let Ok(Value::Dict(_, defaults)) = Value::serialize(Config::default()) {
@@ -30,22 +30,22 @@ fn collect(parent: &str, dict: Dict, settings: &mut BTreeMap<String, Value>) {
     }
 }
 
-/// What a name that a source uses means.
+/// The meaning of a name in a source.
 pub(super) enum Meaning {
     /// A setting.
     Setting,
     /// An entry of a setting that has entries: the setting, and the entry.
     Entry(&'static str, String),
-    /// A setting by its old name.
+    /// A setting by its former name.
     Old(&'static Renamed),
 }
 
-/// The name of every setting, in order of the alphabet.
+/// The names of all settings, sorted.
 pub fn names() -> impl Iterator<Item = &'static str> {
     SETTINGS.keys().map(String::as_str)
 }
 
-/// What a name means; `None` when there is no such setting.
+/// The meaning of a name; `None` when there is no such setting.
 pub(super) fn meaning(name: &str) -> Option<Meaning> {
     if SETTINGS.contains_key(name) {
         return Some(Meaning::Setting);
@@ -61,7 +61,7 @@ pub(super) fn meaning(name: &str) -> Option<Meaning> {
     entries.next()
 }
 
-/// Whether a setting has entries, which anyone may name.
+/// Whether a setting has free entries.
 pub(super) fn is_with_entries(name: &str) -> bool {
     SETTINGS.get(name).is_some_and(has_entries)
 }
@@ -86,17 +86,17 @@ fn has_entries(default: &Value) -> bool {
     default.as_dict().is_some()
 }
 
-/// Whether settings stand below a name, as below `kafka`.
+/// Whether a name is a component, such as `kafka`.
 pub(super) fn is_component(name: &str) -> bool {
     names().any(|setting| setting.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
 }
 
-/// The name of what stands below another.
+/// The name of a setting in a component.
 pub(super) fn below(parent: &str, key: &str) -> String {
     if parent.is_empty() { key.to_owned() } else { format!("{parent}.{key}") }
 }
 
-/// The value that a text gives a setting: text stays as it is (a password `007` is not a number), all else is read.
+/// Converts a text to a setting's value: a text setting keeps it (the password `007` is not a number), any other is parsed.
 pub(super) fn value(name: &str, text: &str) -> Value {
     match SETTINGS.get(name) {
         Some(Value::String(..) | Value::Empty(..)) => Value::from(text),
@@ -117,7 +117,7 @@ fn parts(text: &str) -> Vec<Value> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(Value::from).collect()
 }
 
-/// A text as TOML would have it.
+/// Parses a text as a TOML value.
 pub(super) fn read(text: &str) -> Value {
     match text.parse() {
         Ok(value) => value,
@@ -125,7 +125,7 @@ pub(super) fn read(text: &str) -> Value {
     }
 }
 
-/// What to say of a name that no setting has.
+/// The error for an unknown name.
 pub(super) fn unknown(name: &str) -> String {
     let names: Vec<&str> = names().collect();
     let meant = known::closest(name, &names).map(|meant| format!(": did you mean `{meant}`?"));

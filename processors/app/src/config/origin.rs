@@ -36,7 +36,7 @@ impl Origin {
         }
     }
 
-    /// How a setting would be written there.
+    /// How a setting is written in this source.
     pub(super) fn writes(&self, name: &str) -> String {
         match self {
             Origin::Environment(_) => variable(name),
@@ -68,7 +68,7 @@ pub fn variable(name: &str) -> String {
     format!("{PREFIX}{}", name.to_uppercase().replace('.', SEPARATOR))
 }
 
-/// What variables of settings begin with.
+/// The prefix of variables.
 pub(super) const PREFIX: &str = "MILLRACE_";
-/// What stands for the dot in them.
+/// The separator in variables, in place of the dot.
 pub(super) const SEPARATOR: &str = "__";

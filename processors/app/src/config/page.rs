@@ -1,6 +1,6 @@
-//! `docs/configuration.md` says what the structs say.
+//! `docs/configuration.md` is generated from the structs.
 //!
-//! `MILLRACE_WRITE_PAGES=1 cargo test -p millrace --lib config::page` makes it again.
+//! `MILLRACE_WRITE_PAGES=1 cargo test -p millrace --lib config::page` writes it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

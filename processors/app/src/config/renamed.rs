@@ -6,14 +6,14 @@ use bytesize::ByteSize;
 use figment::value::Value;
 use millrace_ops::config::units::{written_duration, written_size};
 
-/// A name that a setting had.
+/// A former name of a setting.
 pub(super) struct Renamed {
     pub(super) old: &'static str,
     pub(super) new: &'static str,
     unit: Unit,
 }
 
-/// What a number under the old name counts.
+/// The unit of a number under the former name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Unit {
     /// The value is the same.
@@ -40,7 +40,7 @@ const fn counted(old: &'static str, new: &'static str, unit: Unit) -> Renamed {
     Renamed { old, new, unit }
 }
 
-/// Every old name.
+/// All former names.
 pub(super) const RENAMED: &[Renamed] = &[
     same("kafka_brokers", "kafka.brokers"),
     same("kafka_properties", "kafka.properties"),
@@ -103,21 +103,21 @@ pub(super) const RENAMED: &[Renamed] = &[
     same("log_format", "logging.format"),
 ];
 
-/// The setting that had a name.
+/// The setting with this former name.
 pub(super) fn by_old_name(name: &str) -> Option<&'static Renamed> {
     RENAMED.iter().find(|renamed| renamed.old == name)
 }
 
 impl Renamed {
-    /// Whether the value stands as text where the source has only text.
+    /// Whether a text is used unchanged.
     pub(super) fn is_same(&self) -> bool {
         matches!(self.unit, Unit::Same | Unit::TextOrNever)
     }
 
-    /// The value under the new name: numbers get the unit that the old name said.
+    /// The value for the new name: numbers get the unit of the former name.
     ///
     /// # Errors
-    /// When something else than a number stands where the old name says its unit.
+    /// When the value is not a number.
     pub(super) fn converted(&self, value: Value) -> Result<Value, String> {
         match (self.unit, value) {
             (Unit::Same, value) => Ok(value),
@@ -142,7 +142,7 @@ fn plain(value: Value) -> String {
 }
 
 impl Unit {
-    /// The number with its unit, as the new name has it.
+    /// The number with its unit, in the format of the new name.
     fn with(self, number: &str) -> Result<String, String> {
         let counted = |of: &str| number.parse().map_err(|_| format!("must be a number of {of}"));
         match (self, number) {

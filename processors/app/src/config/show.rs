@@ -60,10 +60,10 @@ struct Row {
     origin: Origin,
 }
 
-/// Prints the settings that are asked for.
+/// Prints the requested settings.
 ///
 /// # Errors
-/// [`Failure::Usage`] when a name is none.
+/// [`Failure::Usage`] for an unknown name.
 pub fn show(loaded: &Loaded, format: Format, options: &Options) -> Result<(), Failure> {
     for name in &options.names {
         if !is_component(name) && !names().any(|setting| setting == name) {
@@ -108,7 +108,7 @@ fn table(rows: &[Row]) -> String {
 }
 
 impl Row {
-    /// Whether it is the setting or of the component of this name.
+    /// Whether the row is this setting, or belongs to this component.
     fn is_of(&self, name: &str) -> bool {
         self.name.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }

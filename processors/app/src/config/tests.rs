@@ -1,4 +1,4 @@
-//! Sources, their order and their refusals.
+//! Tests of sources, their precedence and their errors.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::names::names;
 use super::renamed::RENAMED;
 use super::*;
 
-/// What the sources give for these variables, file and settings.
+/// The configuration from these variables, this file and these flags.
 fn loaded(environment: &[(&str, &str)], toml: &str, set: &[&str]) -> Result<Loaded, Failure> {
     let name = format!("millrace-{}-{:?}.toml", std::process::id(), std::thread::current().id());
     let file = std::env::temp_dir().join(name);
@@ -150,7 +150,7 @@ fn what_cannot_work_is_refused_all_at_once() {
     }
 }
 
-/// Every name that a setting had, a value of it in TOML, and the value in force as it is shown.
+/// Every former name, a value in TOML, and the resulting value as shown.
 const BEFORE: &[(&str, &str, &str)] = &[
     ("kafka_brokers", "'k:1'", r#""k:1""#),
     ("kafka_properties", "{'fetch.wait.max.ms' = 50}", r#"{"fetch.wait.max.ms":"***"}"#),
@@ -223,7 +223,7 @@ fn every_old_name_still_works_in_every_source_and_says_the_new_one() {
     let before: Vec<&str> = BEFORE.iter().map(|(old, ..)| *old).collect();
     assert_eq!(before, RENAMED.iter().map(|renamed| renamed.old).collect::<Vec<_>>());
     for ((old, toml, expected), renamed) in BEFORE.iter().zip(RENAMED) {
-        // As text it is TOML's but for its quotes.
+        // The text form is TOML's without its quotes.
         let text = if toml.starts_with('{') { toml.replace('\'', "\"") } else { toml.replace('\'', "") };
         let variable = format!("MILLRACE_{}", old.to_uppercase());
         for loaded in [

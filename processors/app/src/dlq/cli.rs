@@ -6,7 +6,7 @@ use millrace_ops::audit::Operator;
 use millrace_ops::dead_letters::{self, Choice, Id, Order, Verb};
 use millrace_ops::moment;
 
-/// What dead letters are.
+/// The help's explanation of dead letters.
 pub const HELP: &str = "\
 A record that fails is retried a few times, then it becomes a dead letter: a row of the table `dead_letter` of its side and a
 record on the topic <topic>.<group>.dlq. Its id has the side and the row: w12 is on the write side (commands, sagas,
@@ -37,7 +37,7 @@ pub enum Action {
     Discard(Discard),
 }
 
-/// Which letters.
+/// A filter of letters.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct Filters {
     /// Only of this group: a role such as commands or orders, or a group's full name
@@ -61,7 +61,7 @@ pub struct Filters {
 #[derive(Debug, Args)]
 #[command(after_help = LIST_HELP)]
 pub struct List {
-    /// Which letters.
+    /// A filter of letters.
     #[command(flatten)]
     pub filters: Filters,
     /// Only letters with this status
@@ -118,7 +118,7 @@ pub struct Which {
     /// Ids of letters, such as w12 r7
     #[arg(value_name = "ID", conflicts_with_all = FILTERS)]
     pub ids: Vec<Id>,
-    /// Or filters.
+    /// Or letters that match these filters.
     #[command(flatten)]
     pub filters: Filters,
     /// At most this many, the oldest first
@@ -147,7 +147,7 @@ const WHICH: [&str; 6] = ["ids", "group", "topic", "key", "code", "since"];
 #[derive(Debug, Args)]
 #[command(after_help = REDRIVE_HELP)]
 pub struct Redrive {
-    /// Which letters.
+    /// A filter of letters.
     #[command(flatten)]
     pub which: Which,
     /// Why, for the audit
@@ -162,7 +162,7 @@ pub struct Redrive {
 }
 
 impl Redrive {
-    /// What is to be done.
+    /// The requested operation.
     pub fn order(&self) -> Order {
         self.which.order(Verb::Redrive, self.why.as_deref().unwrap_or_default(), self.rate)
     }
@@ -191,7 +191,7 @@ or could not be tried.";
 #[derive(Debug, Args)]
 #[command(after_help = DISCARD_HELP)]
 pub struct Discard {
-    /// Which letters.
+    /// A filter of letters.
     #[command(flatten)]
     pub which: Which,
     /// Why, for the audit
@@ -203,7 +203,7 @@ pub struct Discard {
 }
 
 impl Discard {
-    /// What is to be done.
+    /// The requested operation.
     pub fn order(&self) -> Order {
         self.which.order(Verb::Discard, self.why.as_deref().unwrap_or_default(), None)
     }

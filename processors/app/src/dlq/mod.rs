@@ -1,4 +1,4 @@
-//! `millrace dlq`: dead letters, seen, redriven and discarded.
+//! `millrace dlq`: lists, shows, redrives and discards dead letters.
 
 pub mod cli;
 mod list;
@@ -15,7 +15,7 @@ use crate::output::{self, Format};
 use crate::progress::Terminal;
 use cli::Action;
 
-/// Does what was asked for.
+/// Runs the action.
 ///
 /// # Errors
 /// [`Failure::NotFound`] when there is no such letter, [`Failure::Refused`] when a letter could not be changed, after
@@ -46,7 +46,7 @@ pub async fn dlq(config: &Config, format: Format, action: &Action) -> Result<(),
     }
 }
 
-/// What was done is printed, whatever ended it.
+/// Prints the result, also after an error.
 async fn settle(config: &Config, format: Format, order: Order) -> Result<(), Failure> {
     let (verb, mut counts, terminal) = (order.verb, Counts::default(), Terminal::default());
     let settled = dead_letters::settle(config, order, &terminal, &mut counts).await;

@@ -1,4 +1,4 @@
-//! `millrace outbox`: the connector goes on past a row that Kafka does not take.
+//! `millrace outbox`: skips a row that Kafka refuses.
 
 pub mod cli;
 
@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 use crate::output::{self, Format};
 use crate::progress::Terminal;
 
-/// Does what was asked for.
+/// Runs the action.
 ///
 /// # Errors
-/// [`Failure::NotFound`] when there is no such row, [`Failure::Refused`] when the connector has not failed, or does not get
-/// past it.
+/// [`Failure::NotFound`] when there is no such row, [`Failure::Refused`] when the connector has not failed, or does not continue
+/// after it.
 pub async fn outbox(config: &Config, format: Format, action: &cli::Action) -> Result<(), Failure> {
     match action {
         cli::Action::Skip(options) if options.dry_run => look(config, format, options).await,

@@ -55,7 +55,7 @@ pub struct Options {
 pub enum Kind {
     /// Receipts of commands.
     Receipts,
-    /// Rows of the outbox that are no events.
+    /// Rows of the outbox that are not events.
     Outbox,
     /// Steps of sagas that have ended.
     SagaSteps,
@@ -63,7 +63,7 @@ pub enum Kind {
     EffectBodies,
     /// Dead letters that were redriven or discarded.
     DeadLetters,
-    /// What operators have changed.
+    /// The audit of operators' changes.
     Audit,
 }
 
@@ -80,11 +80,11 @@ impl From<Kind> for prune::Kind {
     }
 }
 
-/// Removes what is old enough, or counts it.
+/// Removes old rows, or counts them.
 ///
 /// # Errors
-/// [`Failure::Busy`] when another process removes; [`Failure::Refused`] when Debezium is too far behind;
-/// [`Failure::Unreachable`]. What could be removed is removed and printed.
+/// [`Failure::Busy`] when another process is removing rows; [`Failure::Refused`] when Debezium is too far behind;
+/// [`Failure::Unreachable`]. What could be removed was removed and printed.
 pub async fn prune(config: &Config, format: Format, options: &Options) -> Result<(), Failure> {
     let only: Vec<prune::Kind> = options.only.iter().map(|kind| (*kind).into()).collect();
     let kinds = if only.is_empty() { prune::Kind::ALL.as_slice() } else { only.as_slice() };
@@ -95,7 +95,7 @@ pub async fn prune(config: &Config, format: Format, options: &Options) -> Result
     }
     let mut removed = Vec::new();
     let pruned = pruner.prune(kinds, &mut removed).await;
-    // A kind that failed has removed what it has until then.
+    // A kind that failed may have removed rows before.
     if pruned.is_ok() || !removed.is_empty() {
         print(format, "removed", &removed)?;
     }

@@ -1,4 +1,4 @@
-//! `millrace receipt` and `millrace commands`: what became of commands.
+//! `millrace receipt` and `millrace commands`: outcomes of commands.
 
 mod options;
 mod text;
@@ -12,17 +12,17 @@ pub use options::Options;
 
 use crate::output::{self, Format};
 
-/// Shows what became of a command.
+/// Shows the outcome of a command.
 ///
 /// # Errors
-/// [`Failure::NotFound`] when it is neither in the ledger nor among the records that wait to be decided.
+/// [`Failure::NotFound`] when it is neither in the ledger nor among the undecided records.
 pub async fn receipt(config: &Config, format: Format, id: &str, source: Option<&str>) -> Result<(), Failure> {
     let found = receipts::find(config, id, source).await?;
     let text: Vec<String> = found.iter().map(text::receipt).collect();
     output::print(format, &text.join("\n"), &json!(found))
 }
 
-/// Lists decided commands, or those that wait for another try, the newest first.
+/// Lists decided commands, or those being retried, the newest first.
 ///
 /// # Errors
 /// [`Failure::Usage`] or [`Failure::NotFound`] when there is no such stream; when the ledger cannot be read.

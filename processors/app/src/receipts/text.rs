@@ -1,4 +1,4 @@
-//! What is known of commands, for people.
+//! Receipts as text for people.
 
 use chrono::{DateTime, Utc};
 use millrace_ops::moment;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::output::Table;
 
-/// A receipt for people: a line for each thing that it knows.
+/// A receipt, one line for each known field.
 pub(super) fn receipt(receipt: &Receipt) -> String {
     let mut table = Table::new(&[]);
     let mut line = |name: &str, value: Option<String>| {
@@ -43,7 +43,7 @@ pub(super) fn receipt(receipt: &Receipt) -> String {
     table.render()
 }
 
-/// Decided commands, a line each.
+/// Decided commands, one per line.
 pub(super) fn list(found: &[Receipt]) -> String {
     let mut table = Table::new(&["decided", "status", "type", "stream", "command", "reason"]);
     for receipt in found {
@@ -54,7 +54,7 @@ pub(super) fn list(found: &[Receipt]) -> String {
     table.render()
 }
 
-/// Commands that wait, a line each.
+/// Waiting commands, one per line.
 pub(super) fn list_waiting(found: &[Receipt]) -> String {
     let mut table = Table::new(&["received", "status", "type", "stream", "command", "attempts", "reason"]);
     for receipt in found {
@@ -66,7 +66,7 @@ pub(super) fn list_waiting(found: &[Receipt]) -> String {
     table.render()
 }
 
-/// What every list of commands shows behind a time.
+/// The cells of every list of commands, after the time.
 fn cells(receipt: &Receipt, time: String) -> [String; 5] {
     let stream = format!("{}/{}", receipt.context, receipt.stream);
     [time, receipt.status.clone(), short_name(&receipt.type_).to_owned(), stream, receipt.id.clone()]
@@ -77,7 +77,7 @@ fn reason(receipt: &Receipt) -> Option<String> {
     receipt.code.as_ref().map(|code| format!("{code}: {message}"))
 }
 
-/// How often it was tried, when that is of interest, and when it is tried again.
+/// The number of attempts, if there was more than one, and the time of the next.
 fn tries(receipt: &Receipt) -> Option<String> {
     let attempts = receipt.attempts?;
     match (receipt.attempts_max, receipt.next_try_at) {

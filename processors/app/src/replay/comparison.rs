@@ -1,4 +1,4 @@
-//! What the comparison of two generations found, for people.
+//! The result of a comparison of two generations, as text for people.
 
 use millrace_ops::replay::compare::{Comparison, Difference};
 

@@ -61,7 +61,7 @@ pub struct Options {
     pub accept_differences: bool,
 }
 
-/// One of these; those with `--to`, `--by` and `--shift` are Kafka's names for a backward reset.
+/// The action. `--to…`, `--by…` and `--shift…` are Kafka's names for a backward reset.
 #[derive(Debug, Args)]
 #[group(id = "action", required = true, multiple = false)]
 pub struct Action {
@@ -141,7 +141,7 @@ pub async fn replay(config: &Config, format: Format, options: &Options) -> Resul
     }
 }
 
-/// What a rebuild would do.
+/// Prints what a rebuild would do.
 async fn preview(config: &Config, format: Format, read: &Database, model: &ReadModel) -> Result<(), Failure> {
     let generations = Generations::of(read, model.name).await?;
     let serving = generations.serving()?;
@@ -197,8 +197,7 @@ async fn rebuild(
     }
 }
 
-/// At once, without a comparison: the operator has seen enough. The generation has followed all the time; how far it is
-/// behind is printed.
+/// Swaps back at once, without a comparison. The earlier generation has followed all the time; its lag is printed.
 async fn roll_back(
     config: &Config,
     format: Format,

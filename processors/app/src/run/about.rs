@@ -5,9 +5,9 @@ use std::fs;
 use millrace_engine::metrics;
 use millrace_engine::release::release;
 
-/// Where a process in a control group of its own, such as a container, finds its limit: of version 2, of version 1.
+/// The files with the memory limit of the process's control group, such as a container: version 2, version 1.
 const LIMITS: [&str; 2] = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
-/// Version 1 says so of a process without a limit, rounded to a page.
+/// Version 1's value for no limit, which is rounded to a page.
 const NO_LIMIT: i64 = i64::MAX >> 16;
 
 pub(super) fn tell() {

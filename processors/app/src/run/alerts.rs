@@ -1,4 +1,4 @@
-//! What `connectors/observability/` and `docs/operations/runbook.md` name is there: metrics, alerts, codes of dead letters.
+//! Tests that the metrics, alerts and codes that `connectors/observability/` and `docs/operations/runbook.md` name exist.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ const RUNBOOK: &str = "docs/operations/runbook.md";
 const RULES: &str = "connectors/observability/rules.yml";
 const DASHBOARD: &str = "connectors/observability/dashboard.json";
 
-/// Reasons of wake-up copies; no record ends with them.
+/// Codes of wake-up copies only; no dead letter has them.
 const OF_COPIES: [&str; 3] = ["next-in-order", "overdue", "redriven"];
 
 fn workspace() -> PathBuf {
@@ -19,13 +19,13 @@ fn read(file: &str) -> String {
     std::fs::read_to_string(workspace().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
-/// The words of a text that begin like a metric of ours.
+/// The words of a text that begin with the prefix of metrics.
 fn metrics_in(text: &str) -> BTreeSet<&str> {
     let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
     words.filter(|word| word.starts_with("millrace_")).collect()
 }
 
-/// What stands behind `mark` in lines that begin with it.
+/// The rest of the lines that begin with `mark`.
 fn behind<'t>(text: &'t str, mark: &str) -> BTreeSet<&'t str> {
     text.lines().filter_map(|line| line.trim().strip_prefix(mark)).map(str::trim).collect()
 }
@@ -117,9 +117,9 @@ fn constants(text: &str) -> Vec<(String, String)> {
     text.lines().filter_map(constant).collect()
 }
 
-/// The first argument of each fault that a source makes: a literal, or the name of a constant.
+/// The first argument of each fault in a source: a literal, or the name of a constant.
 fn given(text: &str, named: &BTreeMap<String, String>) -> Vec<String> {
-    // Of `error.rs`, whose functions are the fault's own.
+    // In `error.rs`, the constructors are called with `Self`.
     let own = text.contains("pub struct Fault");
     let makers = ["Fault::new(", "Fault::hopeless("].into_iter().chain(own.then_some("Self::new("));
     let makers = makers.chain(own.then_some("Self::hopeless("));
@@ -131,7 +131,7 @@ fn given(text: &str, named: &BTreeMap<String, String>) -> Vec<String> {
     arguments.filter_map(code).collect()
 }
 
-/// The codes of what the codec refuses, which are the arms of a match.
+/// The codes of the codec's errors, which are the arms of a `match`.
 fn of_the_codec(files: &[String]) -> Vec<String> {
     let conversion =
         files.iter().find_map(|text| text.split_once("impl From<millrace_schemas::CodecError> for Fault"));

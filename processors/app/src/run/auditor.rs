@@ -1,5 +1,5 @@
-//! The auditor of a running process: compares everything with the outbox again and again, at a bounded rate. What is
-//! wrong twice it repairs; once may be a mistake of the comparison.
+//! The auditor of a running process: compares stored data with the outbox at intervals, at a bounded rate. It repairs a
+//! difference that it finds twice; one that is found once may be an error of the comparison.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,12 +18,12 @@ use millrace_ops::verify::report::Report;
 use millrace_ops::verify::what::What;
 use tokio_util::sync::CancellationToken;
 
-/// How long Debezium and publishing may be behind before a look is given up.
+/// How long to wait for Debezium and the publisher before a comparison is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What is wrong is looked at again after this long, or sooner.
+/// The delay before a comparison with findings is repeated, at most.
 const AGAIN_AFTER: Duration = Duration::from_secs(30);
 
-/// Looks for ever, until `stop`.
+/// Compares at intervals until `stop`.
 pub(super) async fn audit(config: Arc<Config>, stop: CancellationToken) {
     let Some(every) = config.audit.interval else { return };
     let failures = metrics::AUDIT_FAILURES.with_label_values(&[&config.namespace.to_string()]);
@@ -43,7 +43,7 @@ pub(super) async fn audit(config: Arc<Config>, stop: CancellationToken) {
                 rest = if report.left() > 0 { every.min(AGAIN_AFTER) } else { every };
                 record(&config, &report);
             }
-            // The next time will do.
+            // Left to the next time.
             Err(error @ Failure::Busy(_)) => tracing::info!(%error, "another process compares"),
             Err(error) => {
                 failures.inc();
@@ -75,10 +75,6 @@ fn record(config: &Config, report: &Report) {
     metrics::AUDIT_ENDED.with_label_values(&[namespace.as_str()]).set(Utc::now().timestamp());
     if !report.findings.is_empty() {
         let left = report.left();
-        tracing::error!(
-            left,
-            repaired,
-            "not everything is as the outbox has it: `millrace verify` shows what"
-        );
+        tracing::error!(left, repaired, "stored data differs from the outbox: `millrace verify` shows what");
     }
 }

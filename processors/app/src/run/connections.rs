@@ -1,5 +1,5 @@
-//! HTTP for callers that are not known yet: how many are served at a time, and how long each may take, is bounded, so that
-//! slow ones (slowloris) and many of them keep no other out for long.
+//! HTTP for unauthenticated callers: the number of connections and the time of each are bounded, so that slow callers
+//! (slowloris), or many of them, do not block others for long.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,15 +14,15 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-/// Further connections wait in the listener's queue until one ends.
+/// Concurrent connections; further ones wait in the listener's queue.
 const CONNECTIONS_MAX: usize = 256;
-/// A caller says within this time what it wants.
+/// The timeout for the request's headers.
 const HEADERS_WITHIN: Duration = Duration::from_secs(5);
-/// And in so many bytes.
+/// Bytes of the request's headers, at most.
 const HEADERS_BYTES_MAX: usize = 16 << 10;
-/// A connection, which carries one request, ends within this time whatever happens on it.
+/// The timeout of a connection, which carries one request.
 const CONNECTION_WITHIN: Duration = Duration::from_secs(30);
-/// Pause after a connection that could not be accepted, such as for want of file descriptors.
+/// The pause after a connection could not be accepted, such as when file descriptors are exhausted.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until `stop`.
@@ -56,6 +56,6 @@ async fn serve(stream: TcpStream, router: Router) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN).max_buf_size(HEADERS_BYTES_MAX);
     http.keep_alive(false);
-    // A caller that goes away is no news.
+    // An error of a caller that disconnects is ignored.
     let _ = http.serve_connection(TokioIo::new(stream), answered).await;
 }

@@ -1,10 +1,10 @@
-//! `/metrics`, `/healthz` and `/readyz`, and the signals that end the process: on a thread of their own, so that they work
-//! when the threads that do the work hang or panic.
+//! `/metrics`, `/healthz` and `/readyz`, and the handling of signals: on a separate thread, so that they work when the worker
+//! threads hang or panic.
 //!
-//! `/healthz`: whether the threads that do the work take any. When they do not, only a restart helps. No outage, and no panic,
-//! makes it fail. `/readyz`: whether both databases answer, and all that this process was asked to do is at work: nothing of it
-//! has panicked lately, each view has a generation that this build can fold into, nothing waits for a later build or was left to one,
-//! and it is not stopping. What is not is named.
+//! `/healthz`: whether the worker threads run tasks. If they do not, only a restart helps. An outage or a panic does not make it
+//! fail. `/readyz`: whether both databases answer and all requested roles work: no task has panicked recently, each view has a
+//! generation into which this build can fold, nothing waits for a later build or was left to one, and the process is not
+//! stopping. It names what does not work.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -26,33 +26,33 @@ use tokio_util::sync::CancellationToken;
 
 use super::{STOP_TIMEOUT, stopped};
 
-/// How long the threads that do the work may take for a task that does nothing.
+/// How long the worker threads may take for an empty task.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-/// What has not stopped this long after it should have is ended.
+/// How long after the stop timeout the process is killed.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
-/// What probes are about.
+/// The state that probes report.
 #[derive(Clone)]
 pub(super) struct Probed {
     pub(super) databases: [Pool; 2],
     pub(super) restarts: Restarts,
-    /// Views of which this build can fold into no generation, and groups that it has left to later builds.
+    /// Views without a generation into which this build can fold, and groups that it has left to later builds.
     pub(super) idle: watch::Receiver<Vec<String>>,
     pub(super) stop: CancellationToken,
 }
 
-/// What an answer needs.
+/// The handlers' state.
 #[derive(Clone)]
 struct Probes {
-    /// The threads that do the work.
+    /// The runtime of the worker threads.
     work: Handle,
     probed: Probed,
 }
 
-/// An answer to a probe, for people too.
+/// An answer to a probe, with a text for people.
 type Answer = (StatusCode, String);
 
-/// Serves until the process ends; what is returned receives when it was asked to end.
+/// Serves until the process ends; the returned receiver gets the signal to end.
 pub(super) async fn serve(
     config: &Config,
     probed: Probed,
@@ -75,7 +75,7 @@ pub(super) async fn serve(
     Ok(end)
 }
 
-/// Ends the process when it does not end by itself.
+/// Kills the process when it does not end in time after the signal.
 async fn end_when_asked(asked: oneshot::Sender<Result<(), Failure>>) {
     let signal = stopped().await;
     let failed = signal.is_err();
@@ -83,7 +83,9 @@ async fn end_when_asked(asked: oneshot::Sender<Result<(), Failure>>) {
         return;
     }
     tokio::time::sleep(STOP_TIMEOUT + STOP_GRACE).await;
-    tracing::error!("it does not stop: ended; batches in flight are taken up again from Postgres");
+    tracing::error!(
+        "the process did not stop in time and is killed; batches in flight are applied again after the next start"
+    );
     std::process::exit(1);
 }
 
@@ -124,7 +126,7 @@ async fn metrics() -> Answer {
 }
 
 impl Probes {
-    /// Does something where the work is done; `None` when it is not taken up.
+    /// Runs a task on the worker threads; `None` when they do not run it in time.
     async fn at_work<T: Send + 'static>(
         &self,
         task: impl Future<Output = T> + Send + 'static,

@@ -28,13 +28,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::Selection;
 
-/// How often the table of generations is looked at.
+/// How often the table of generations is read.
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
-/// How long a group is left to later builds before it is looked whether one is still in it.
+/// How often it is checked whether a later build is still in a group that was left to it.
 const LEFT_FOR: Duration = Duration::from_secs(5);
 
-/// Who works in a Kafka group: a name (the commands, a saga, an effect or a view) and its generation. A swap changes the group of both
-/// generations, since the serving one has the view's own.
+/// A role (the commands, a saga, an effect or a view), its generation and its Kafka group. A swap changes the groups of both
+/// generations, since the serving one has the view's group.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     name: String,
@@ -48,8 +48,8 @@ struct Running {
     task: JoinHandle<()>,
 }
 
-/// Keeps the members of this process in step with the table of generations, looks for an operator's reset before it
-/// joins a group that serves, and tends every view: builds are compared and swapped, aliases follow.
+/// Keeps the members of this process in accordance with the table of generations, checks for an operator's reset before it joins
+/// a serving group, and manages every view: rebuilds are compared and swapped, and aliases updated.
 pub(super) struct Members {
     config: Arc<Config>,
     selection: Selection,
@@ -60,18 +60,19 @@ pub(super) struct Members {
     /// The groups of the write side in which this process works.
     writers: Vec<Group>,
     running: BTreeMap<Place, Running>,
-    /// Each ends with the generation that it saw the alias point to.
+    /// The running tasks by view; each returns the generation to which the alias points.
     tended: HashMap<String, JoinHandle<Option<i32>>>,
-    /// The generation that each alias is known to point to.
+    /// The generation to which each alias points, as far as known.
     aliased: HashMap<String, i32>,
     complained: bool,
-    /// The generations of other builds that this build's wait for.
+    /// The generations of other builds for which this build waits.
     waiting: Waiting,
-    /// The groups that were left to later builds: why, and when it was last looked whether one is still in it.
+    /// The groups that were left to later builds: the reason, and when it was last checked whether one is still in it.
     left: BTreeMap<Place, (String, Instant)>,
-    /// Removes what is left of retired generations.
+    /// The task that removes retired generations.
     removing: Option<JoinHandle<()>>,
-    /// The views that this build folds into no generation of, the groups that it has left to later builds, and why.
+    /// The views without a generation into which this build can fold, and the groups that it has left to later builds, with the
+    /// reasons.
     idle: watch::Sender<Vec<String>>,
     stop: CancellationToken,
     restarts: Restarts,
@@ -92,7 +93,10 @@ impl Members {
             .filter(|group| selection.writer(group.role))
             .partition::<Vec<_>, _>(|group| unable.contains(&group.role));
         for Group { role, .. } in unable_here {
-            tracing::warn!(effect = role, "it is not configured who makes its calls; its events wait");
+            tracing::warn!(
+                effect = role,
+                "no provider is configured for the effect's calls; its events wait"
+            );
         }
         Ok(Self {
             write: Database::of(config, Side::Write)?,
@@ -115,7 +119,7 @@ impl Members {
         })
     }
 
-    /// Follows the table for ever. What does not answer is asked again; meanwhile members go on as they are.
+    /// Follows the table for ever. If a component does not answer, it is tried again, and members stay as they are.
     pub(super) async fn follow(&mut self) {
         let mut tick = tokio::time::interval(FOLLOW_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -125,11 +129,11 @@ impl Members {
                 Err(panic) => tokio::time::sleep(self.restarts.note("follower", &panic)).await,
                 Ok(Ok(())) => self.complained = false,
                 Ok(Err(error)) if self.complained => {
-                    tracing::debug!(%error, "not all groups are as they should be")
+                    tracing::debug!(%error, "not all groups could be joined or left")
                 }
                 Ok(Err(error)) => {
                     self.complained = true;
-                    tracing::warn!(%error, "not all groups are as they should be; trying again");
+                    tracing::warn!(%error, "not all groups could be joined or left; trying again");
                 }
             }
         }
@@ -167,7 +171,7 @@ impl Members {
         joined.and(begun.map(|_| ()))
     }
 
-    /// What is left of retired generations goes, once their members have left.
+    /// Removes retired generations once their members have left.
     async fn remove_retired(&mut self) -> Result<(), Failure> {
         if self.removing.as_ref().is_some_and(|task| !task.is_finished()) {
             return Ok(());
@@ -187,7 +191,7 @@ impl Members {
         Ok(())
     }
 
-    /// Reports the views of which there is no generation that this build can fold into.
+    /// Reports the views without a generation into which this build can fold.
     fn report_idle(&self, live: &[Generation], unfit: &BTreeMap<(String, i32), String>) {
         let reason = |one: &Generation| unfit.get(&(one.view.clone(), one.generation));
         let idle = live.iter().filter(|one| one.state == State::Serving).filter_map(|serving| {
@@ -207,7 +211,7 @@ impl Members {
         });
     }
 
-    /// A generation that is being built is paused where the serving one is.
+    /// Pauses building generations at the offsets of the serving ones.
     async fn pause_builds(&self, live: &[Generation]) -> Result<(), Failure> {
         for building in live.iter().filter(|one| one.state == State::Building) {
             let is_beside = |one: &&Generation| one.view == building.view && one.state == State::Serving;
@@ -221,7 +225,7 @@ impl Members {
         Ok(())
     }
 
-    /// A member that left by itself joins again, when what it finds allows it; after a panic not before it has rested.
+    /// Notices members that have left on their own, so that they join again; after a panic not before a delay.
     fn notice_who_left(&mut self) {
         for (place, Running { watch, .. }) in
             self.running.extract_if(.., |_, running| running.task.is_finished())
@@ -235,7 +239,7 @@ impl Members {
         }
     }
 
-    /// A group that was left to a later build is joined again when no such build is in it any more.
+    /// Joins a group again that was left to a later build, when no such build is in it any more.
     fn look_after_left(&mut self, places: &[Place]) -> Result<(), Failure> {
         let is_view = |place: &Place| self.models.contains_key(place.name.as_str());
         self.left.retain(|place, _| !is_view(place) || places.contains(place));
@@ -252,13 +256,13 @@ impl Members {
         Ok(())
     }
 
-    /// Whether a group is to be joined now.
+    /// Whether to join a group now.
     fn may_join(&self, place: &Place) -> bool {
         let is_free = !self.running.contains_key(place) && !self.left.contains_key(place);
         is_free && self.restarts.may_start(&place.group)
     }
 
-    /// Where a generation works; `None` for a view that this build does not know.
+    /// The place of a generation; `None` for a view that this build does not know.
     fn place(&self, one: &Generation) -> Option<Place> {
         let serving = one.state == State::Serving;
         let namespace = &self.config.namespace;
@@ -270,7 +274,7 @@ impl Members {
         Some(Place { name: name.to_owned(), generation: one.generation, group, serving })
     }
 
-    /// Ends members whose generation is retired or works in another group now.
+    /// Ends members whose generation is retired or now has another group.
     async fn leave_all_but(&mut self, places: &[Place]) {
         let has_ended =
             |place: &Place| self.models.contains_key(place.name.as_str()) && !places.contains(place);
@@ -290,14 +294,14 @@ impl Members {
         }
     }
 
-    /// What is retired has no figures any more.
+    /// Removes the metrics of a retired generation.
     fn forget(&self, place: &Place) {
         let namespace = &self.config.namespace;
         let group = millrace_store::Group { id: namespace.group(&place.name), generation: place.generation };
         metrics::forget(&group, Some(&namespace.index(&place.name, place.generation)));
     }
 
-    /// One group's trouble does not keep the others away.
+    /// Joins the groups of the write side; an error of one group does not affect the others.
     async fn join_writers(&mut self) -> Result<(), Failure> {
         let mut joined = Ok(());
         for group in self.writers.clone() {
@@ -316,7 +320,7 @@ impl Members {
             Reset::Lost(what) => {
                 return Err(Failure::refused(format!(
                     "{what}. Nothing is decided or sent: restore a newer copy; or set the offsets of {} with \
-                     kafka-consumer-groups --reset-offsets to go on from there",
+                     kafka-consumer-groups --reset-offsets to continue from there",
                     place.group
                 )));
             }
@@ -339,14 +343,14 @@ impl Members {
         self.join(place)
     }
 
-    /// An operator's reset of a view is recorded once, before a process stamps the group's offsets.
+    /// Records an operator's reset of a view once, before a process stamps the group's offsets.
     async fn heed_reset(&self, model: &ReadModel, place: &Place) -> Result<(), Failure> {
         let topics = model.topics(&self.config.namespace);
         let stands = (place.group.as_str(), place.generation);
         match reset::look(&self.config, &self.read, stands, &topics).await? {
             Reset::None => {}
-            // Rows and offsets are equally old, so they are brought up again.
-            Reset::Lost(what) => tracing::warn!(group = place.group, "{what}; the view goes on from there"),
+            // Rows and offsets are equally old, so the events are applied again.
+            Reset::Lost(what) => tracing::warn!(group = place.group, "{what}; the view continues from there"),
             Reset::Asked(asked) => {
                 say(&place.group, &asked, Side::Read);
                 reset::pass_deleted(&self.read, stands, &asked.past_deleted).await?;
@@ -379,7 +383,7 @@ impl Members {
         Ok(())
     }
 
-    /// Lets the alias follow, and compares a build once it has caught up. One view's trouble does not delay the others.
+    /// Updates the alias, and compares a rebuild once it has caught up; an error of one view does not delay the others.
     async fn tend(&mut self, serving: &Generation, live: &[Generation]) {
         let Some(model) = self.models.get(serving.view.as_str()).cloned() else { return };
         let tending = format!("tending {}", model.name);
@@ -403,10 +407,10 @@ impl Members {
                 let aliased =
                     if follows { indices::point_alias(&config, &model, number).await } else { Ok(()) };
                 if let Err(error) = &aliased {
-                    tracing::warn!(view = model.name, %error, "the alias does not follow yet");
+                    tracing::warn!(view = model.name, %error, "the alias is not updated yet");
                 }
                 if builds && let Err(error) = cutover::attempt(&config, &read, &model).await {
-                    tracing::warn!(view = model.name, %error, "not compared yet");
+                    tracing::warn!(view = model.name, %error, "the rebuild is not compared yet");
                 }
                 aliased.ok().map(|()| number)
             };
@@ -419,7 +423,7 @@ impl Members {
     }
 }
 
-/// What follows from an operator's reset.
+/// Logs what follows from an operator's reset.
 fn say(group: &str, asked: &Asked, side: Side) {
     for Consequence { what, refused } in asked.consequences(side) {
         match refused {
@@ -432,6 +436,6 @@ fn say(group: &str, asked: &Asked, side: Side) {
 async fn end(place: &Place, running: Running) {
     running.watch.leave().cancel();
     if let Err(error) = running.task.await {
-        tracing::error!(group = place.group, %error, "a member ended badly");
+        tracing::error!(group = place.group, %error, "a member failed");
     }
 }

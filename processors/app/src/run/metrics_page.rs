@@ -28,7 +28,7 @@ timers, calls, the auditor) once a minute.
 
 const OF_A_PROCESS: &str = "Every process exports these for its own work; sum them over all processes.\n";
 
-/// A family of the engine, as the source has it.
+/// A family of the engine, from the source.
 #[derive(Debug, Default)]
 struct Metric {
     name: String,
@@ -95,10 +95,10 @@ fn rows(metrics: &[Metric]) -> String {
 
 fn page() -> String {
     let note = format!(
-        "Made from `processors/ops/src/observed/family.rs` and `processors/engine/src/metrics.rs`; `{AGAIN}` makes it again."
+        "Generated from `processors/ops/src/observed/family.rs` and `processors/engine/src/metrics.rs` by `{AGAIN}`."
     );
     format!(
-        "# Metrics\n\n{note}\n\n{HEAD}\n## Of the namespace\n\n{OF_THE_NAMESPACE}\n{}\n## Of a process\n\n{OF_A_PROCESS}\n{}",
+        "# Metrics\n\n{HEAD}\n{note}\n\n## Of the namespace\n\n{OF_THE_NAMESPACE}\n{}\n## Of a process\n\n{OF_A_PROCESS}\n{}",
         rows(&of_the_namespace()),
         rows(&of_the_engine()),
     )

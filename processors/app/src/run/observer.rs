@@ -1,5 +1,4 @@
-//! The figures of the namespace on `/metrics`: looked at by one process, on a thread of its own, and handed to Prometheus as they
-//! were found last.
+//! The metrics of the namespace on `/metrics`: queried by one process, on a separate thread; Prometheus gets the latest values.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -14,7 +13,7 @@ use prometheus::{GaugeVec, Opts};
 use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 
-/// What was found last.
+/// The latest values.
 #[derive(Clone, Default)]
 struct Latest(Arc<RwLock<Vec<Figure>>>);
 
@@ -24,10 +23,10 @@ impl Latest {
     }
 }
 
-/// Looks for ever, until `stop`, unless the settings say never.
+/// Queries at intervals until `stop`, unless the interval is `never`.
 ///
 /// # Errors
-/// When there is no thread for it.
+/// When no thread can be started.
 pub(super) fn observe(
     config: Arc<Config>,
     restarts: Restarts,
@@ -41,7 +40,7 @@ pub(super) fn observe(
     if let Err(error) = prometheus::register(Box::new(families)) {
         return Err(Failure::refused("the figures of the namespace cannot be exported").caused_by(error));
     }
-    // Asking Kafka blocks: not on the threads that do the work.
+    // Queries of Kafka block, so they do not run on the worker threads.
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(cannot)?;
     let attend = move || {
         let looked = || again_and_again(&config, &latest, every);
@@ -64,14 +63,14 @@ async fn again_and_again(config: &Config, latest: &Latest, every: Duration) {
             Ok(figures) => latest.set(figures),
             Err(error) => {
                 latest.set(Vec::new());
-                tracing::debug!(%error, "the figures of the namespace are left to another process");
+                tracing::debug!(%error, "another process exports the metrics of the namespace");
             }
         }
         tokio::time::sleep(every).await;
     }
 }
 
-/// Shows what was found last; nothing in a process that does not look.
+/// Exports the latest values; none in a process that does not query.
 struct Families {
     namespace: String,
     latest: Latest,
@@ -100,7 +99,7 @@ impl Collector for Families {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let figures = self.latest.0.read().unwrap_or_else(PoisonError::into_inner);
-        // Names and labels are literals, which a test exports.
+        // Names and labels are literals; a test exports all of them.
         let filled = ALL.iter().filter_map(|family| self.filled(family, &figures).ok());
         filled.flat_map(|gauges| gauges.collect()).collect()
     }

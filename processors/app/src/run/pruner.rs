@@ -1,4 +1,4 @@
-//! Retention in a running process: removes what is old enough again and again, at a bounded rate. Of several processes one does.
+//! Retention in a running process: removes old rows at intervals, at a bounded rate. One of several processes does it at a time.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use millrace_ops::failure::Failure;
 use millrace_ops::prune::{Kind, Pruner, Rows};
 use tokio_util::sync::CancellationToken;
 
-/// Removes for ever, until `stop`.
+/// Removes old rows at intervals until `stop`.
 pub(super) async fn prune(config: Arc<Config>, stop: CancellationToken) {
     let Some(every) = config.retention.interval else { return };
     let failures = metrics::PRUNE_FAILURES.with_label_values(&[&config.namespace.to_string()]);
@@ -19,7 +19,7 @@ pub(super) async fn prune(config: Arc<Config>, stop: CancellationToken) {
         }
         let mut removed = Vec::new();
         let pruned = tokio::select! {
-            // A batch that is under way is rolled back.
+            // A running batch is rolled back.
             () = stop.cancelled() => Ok(()),
             pruned = once(&config, &mut removed) => pruned,
         };

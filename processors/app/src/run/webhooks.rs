@@ -1,4 +1,4 @@
-//! Webhooks: what the payment provider reports of its own accord, signed as <https://www.standardwebhooks.com> has it.
+//! Webhooks of the payment provider, signed according to <https://www.standardwebhooks.com>.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,17 +27,17 @@ use super::http::listen;
 const BODY_BYTES_MAX: usize = 64 << 10;
 const BODY_WITHIN: Duration = Duration::from_secs(10);
 
-/// What a webhook is answered, for the sender's people.
+/// The answer to a webhook, with a text for people.
 type Answer = (StatusCode, String);
 
-/// What verifies webhooks, and what takes their outcomes.
+/// Verifies webhooks and passes their outcomes on.
 struct Receiver {
-    /// One for each secret: while the provider changes it there are two.
+    /// One for each secret; two during a rotation.
     webhooks: Vec<Webhook>,
     payments: Caller<Payment>,
 }
 
-/// Serves until `stop`, where the configuration says so.
+/// Serves until `stop`, if configured.
 pub(super) async fn serve(
     config: &Config,
     payments: Option<Caller<Payment>>,
@@ -49,7 +49,7 @@ pub(super) async fn serve(
     Ok(())
 }
 
-/// Where webhooks are received, and what verifies them; `None` when they are not.
+/// The address for webhooks, and their verifiers; `None` when it is not configured.
 ///
 /// # Errors
 /// [`Failure::Usage`], which names the setting.
@@ -77,10 +77,10 @@ impl Receiver {
     }
 }
 
-/// A shorter secret could be guessed.
+/// Bytes of a secret, at least; a shorter one could be guessed.
 const SECRET_BYTES_MIN: usize = 24;
 
-/// Each secret's, where several are separated by spaces or ends of lines.
+/// A verifier for each secret; several are separated by white space.
 fn webhooks(secrets: Option<&str>) -> Result<Vec<Webhook>, String> {
     let way_out = format!(
         "a secret in base64 of {SECRET_BYTES_MIN} bytes or more, as the provider gives it: whsec_…; in a file: \
@@ -127,7 +127,7 @@ async fn receive(receiver: &Receiver, headers: &HeaderMap, body: Body) -> Result
     match receiver.payments.webhook(word.key, |request| word.answers(request)).await {
         Ok(WebhookOutcome::Taken) => Ok(answer(StatusCode::OK, "taken")),
         Ok(WebhookOutcome::Known) => Ok(answer(StatusCode::OK, "known")),
-        // Sent again it would change nothing; the log says it to operators.
+        // Sending it again would change nothing; the log reports it to operators.
         Ok(WebhookOutcome::Contradicts) => Ok(answer(StatusCode::OK, "known, with another outcome")),
         Ok(WebhookOutcome::UnknownCall) => Err(answer(StatusCode::NOT_FOUND, "key: no call has it")),
         Ok(WebhookOutcome::Other(reason)) => Err((StatusCode::UNPROCESSABLE_ENTITY, reason)),

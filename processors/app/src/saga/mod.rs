@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::output::{self, Format};
 
-/// What `--help` says behind the actions.
+/// The help's examples and notes.
 pub const HELP: &str = "\
 Examples:
   millrace saga list                             instances that have not ended, the oldest first
@@ -94,7 +94,7 @@ impl List {
     }
 }
 
-/// Does what was asked for.
+/// Runs the action.
 ///
 /// # Errors
 /// [`Failure::NotFound`] when there is no such instance, [`Failure::Refused`] when it cannot be cancelled.

@@ -18,7 +18,7 @@ pub(super) fn text(Shown { instance, history, timers, calls, state }: &Shown) ->
     }
     let kept = i64::try_from(history.len()).unwrap_or(i64::MAX);
     if instance.steps > kept {
-        text.push_str(&format!("{} steps are gone (retention.saga_steps)\n", instance.steps - kept));
+        text.push_str(&format!("{} steps were removed (retention.saga_steps)\n", instance.steps - kept));
     }
     text.push_str(&format!("\n{}", steps(history)));
     if !timers.is_empty() {

@@ -1,4 +1,4 @@
-//! What `millrace status` found, for people.
+//! The output of `millrace status` for people.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use millrace_ops::status::{
 
 use crate::output::Table;
 
-/// For people: what is not as it should be, or everything.
+/// The text: problems only, or everything.
 pub(super) fn text(report: &Report, all: bool) -> String {
     let mut text = Text { text: format!("{}\n", report.headline()), all };
     if let Err(Failure::Refused(what)) = &report.sound {
@@ -43,7 +43,7 @@ pub(super) fn text(report: &Report, all: bool) -> String {
 /// The sections so far.
 struct Text {
     text: String,
-    /// Whether what is empty is shown, too.
+    /// Whether empty sections are shown, too.
     all: bool,
 }
 
@@ -61,7 +61,7 @@ impl Text {
     }
 }
 
-/// Sections of what most instances never have.
+/// Sections that are rarely needed.
 const SOMETIMES: [&str; 5] =
     ["the write side is not sound", "held partitions", "resets", "generations", "of another shape"];
 
@@ -112,13 +112,13 @@ fn troubles(report: &Report) -> String {
     table.render_rows() + &unknown.collect::<String>()
 }
 
-/// The sides that could not be asked.
+/// The sides that have not answered.
 fn unknown_sides(report: &Report) -> impl Iterator<Item = (Side, &'static str, &Failure)> {
     let sides = [(Side::Write, "write side", &report.write), (Side::Read, "read side", &report.read)];
     sides.into_iter().filter_map(|(side, name, facts)| Some((side, name, facts.as_ref().err()?)))
 }
 
-/// A line for the groups of each side that could not be asked.
+/// A line for the groups of each side that has not answered.
 fn unknown_groups(report: &Report) -> String {
     let line = |(side, name, failure): (Side, &str, &Failure)| {
         let of_side = report.groups.iter().filter(|(of, _)| *of == side).map(|(_, role)| *role);
@@ -127,7 +127,7 @@ fn unknown_groups(report: &Report) -> String {
     unknown_sides(report).map(line).collect()
 }
 
-/// What stands where something could not be asked.
+/// The text for a part that has not answered.
 fn unknown(failure: &Failure) -> String {
     format!("unknown ({failure})")
 }
@@ -139,7 +139,7 @@ fn missing_schemas(missing: &[&str]) -> String {
     format!("; missing: {}: run `millrace setup`", missing.join(", "))
 }
 
-/// So many missing topics are named.
+/// Missing topics that are named, at most.
 const NAMED_MAX: usize = 5;
 
 /// Topics of retries and dead letters only when they hold something.

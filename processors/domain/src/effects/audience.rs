@@ -1,4 +1,4 @@
-//! Who a campaign is sent to, found on the read side chunk by chunk.
+//! The audience of a campaign, queried on the read side in chunks.
 
 use chrono::{DateTime, Utc};
 use millrace_schemas::campaigns::{
@@ -14,24 +14,24 @@ use crate::{Context, Effect, GaveUp, Recorded};
 
 const REASON_MAX: usize = 500;
 
-/// The effect that finds audiences. Finding changes nothing, so it may be done again.
+/// The effect that finds audiences. The query changes nothing, so it can be repeated.
 #[derive(Debug)]
 pub struct Audience;
 
-/// Which customers are to be found.
+/// A request for customers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wanted {
-    /// For which campaign.
+    /// The campaign.
     pub campaign_id: String,
-    /// How they are written to.
+    /// The channel.
     pub channel: String,
     /// The rule tree as JSON text.
     pub rules: String,
-    /// The moment from which days are counted back, in microseconds.
+    /// The time from which days are counted back, in microseconds since 1970.
     pub as_of: i64,
-    /// The chunk that they go into.
+    /// The number of the chunk.
     pub number: i32,
-    /// The last customer that is known; empty before the first.
+    /// The last known customer; empty before the first.
     pub after: String,
 }
 
@@ -44,7 +44,7 @@ pub struct Found {
     pub last: bool,
 }
 
-/// A customer who can be written to.
+/// A customer with an address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Customer {
     /// The customer.
@@ -53,12 +53,12 @@ pub struct Customer {
     pub name: String,
     /// The person to talk to.
     pub contact_name: Option<String>,
-    /// Where messages go.
+    /// The address for messages.
     pub address: String,
 }
 
 impl Wanted {
-    /// What asks the read side for one customer more than fit a chunk: that one shows whether there are others.
+    /// The query of one customer more than a chunk has: that one shows whether there are others.
     ///
     /// # Errors
     /// When the rules cannot be read.
@@ -72,7 +72,7 @@ impl Wanted {
 }
 
 impl Found {
-    /// As many of the customers as fit a chunk; those that do not come next.
+    /// The customers of one chunk; the others are in the next.
     pub fn of(customers: Vec<Customer>) -> Self {
         let recipients: Vec<_> = customers.iter().cloned().map(recipient).collect();
         let fitting = fitting(&recipients);
@@ -100,7 +100,7 @@ impl Effect for Audience {
         Some(Command::Campaigns(chunk.into()))
     }
 
-    /// Nothing was sent, whatever became of the question.
+    /// Nothing was sent, whatever the outcome of the query.
     fn gave_up(request: &Wanted, why: &GaveUp) -> Option<Command> {
         let (campaign_id, reason) = (request.campaign_id.clone(), words(&why.reason, REASON_MAX));
         Some(Command::Campaigns(FailCampaign { campaign_id, reason }.into()))

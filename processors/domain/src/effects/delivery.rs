@@ -1,4 +1,4 @@
-//! A campaign's messages, handed to the vendor a chunk at a time.
+//! A campaign's messages, sent to the vendor in chunks.
 
 use std::collections::HashMap;
 
@@ -30,16 +30,16 @@ pub struct Batch {
     pub subject: String,
     /// The template of the text.
     pub message: String,
-    /// One to each.
+    /// The messages, one for each customer.
     pub messages: Vec<Message>,
 }
 
 /// A message to one customer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
-    /// Its place in the chunk.
+    /// Its position in the chunk.
     pub number: i32,
-    /// Which attempt it is.
+    /// The number of the attempt.
     pub attempt: i32,
     /// The customer.
     pub customer_id: String,
@@ -47,32 +47,32 @@ pub struct Message {
     pub name: String,
     /// The person to talk to.
     pub contact_name: Option<String>,
-    /// Where it goes.
+    /// The address.
     pub address: String,
 }
 
-/// What the vendor says of each message.
+/// The vendor's result for each message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipts(pub Vec<Receipt>);
 
-/// What the vendor says of one message.
+/// The vendor's result for a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     /// The message.
     pub number: i32,
-    /// What became of it.
+    /// The outcome.
     pub outcome: Outcome,
 }
 
-/// What became of a message.
+/// The outcome of a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// The vendor has taken it.
+    /// The vendor has accepted it.
     Sent,
     /// It was not sent.
     Failed {
-        /// Whether another attempt may do better.
+        /// Whether another attempt may succeed.
         retryable: bool,
         /// For people.
         reason: String,
@@ -80,7 +80,7 @@ pub enum Outcome {
 }
 
 impl Batch {
-    /// A message as the vendor gets it: its id, where it goes, its subject and its text.
+    /// The message for the vendor: id, address, subject and text.
     pub fn written<'b>(&self, message: &'b Message) -> Written<'b> {
         let Message { number, attempt, customer_id, name, contact_name, address } = message;
         let recipient = Recipient { customer_id, name, contact_name: contact_name.as_deref() };
@@ -103,11 +103,11 @@ impl Batch {
 /// A personal message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Written<'b> {
-    /// What the message is called, the same at every attempt.
+    /// The id of the message, the same at every attempt.
     pub id: String,
-    /// Which attempt it is.
+    /// The number of the attempt.
     pub attempt: i32,
-    /// Where it goes.
+    /// The address.
     pub to: &'b str,
     /// The subject.
     pub subject: String,
@@ -143,7 +143,7 @@ impl Effect for Delivery {
         Some(request.receipts(|message| outcomes.get(&message.number).copied().cloned()))
     }
 
-    /// No receipts where messages may have been sent: that they failed may be wrong.
+    /// No receipts when messages may have been sent: reporting a failure could be wrong.
     fn gave_up(request: &Batch, why: &GaveUp) -> Option<Command> {
         let failed = |_: &Message| Some(Outcome::Failed { retryable: false, reason: why.reason.clone() });
         (!why.unknown).then(|| request.receipts(failed))

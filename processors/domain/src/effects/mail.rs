@@ -10,7 +10,7 @@ use crate::{Context, Effect, GaveUp, Recorded};
 
 const REASON_MAX: usize = 500;
 
-/// The effect that sends mails. A mail server knows no keys and cannot be asked, so a mail is sent at most once.
+/// The effect that sends mails. A mail server supports neither idempotency keys nor queries, so a mail is sent at most once.
 #[derive(Debug)]
 pub struct Mail;
 
@@ -29,7 +29,7 @@ pub struct Message {
     pub body: String,
 }
 
-/// The mail server has taken it.
+/// The mail server has accepted it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Taken;
 
@@ -62,7 +62,7 @@ impl Effect for Mail {
         Some(Command::Notifications(MarkNotificationSent { notification_id }.into()))
     }
 
-    /// Whether or not it arrived: nothing more is done for it, and the reason says what is known.
+    /// Whether or not it was delivered, it is not sent again; the reason says what is known.
     fn gave_up(request: &Message, why: &GaveUp) -> Option<Command> {
         let (notification_id, reason) = (request.notification_id.clone(), words(&why.reason, REASON_MAX));
         Some(Command::Notifications(MarkNotificationFailed { notification_id, reason }.into()))

@@ -1,11 +1,11 @@
-//! The effects: what is asked of external systems, and what their answers mean here.
+//! The effects: requests to external systems, and the meaning of their answers.
 
 pub mod audience;
 pub mod delivery;
 pub mod mail;
 pub mod payment;
 
-/// A text of an external system, so that a field of `longest` characters takes it.
+/// A text of an external system, cut to `longest` characters.
 fn words(text: &str, longest: usize) -> String {
     let readable: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(longest).collect();
     match readable.trim() {

@@ -1,5 +1,5 @@
-//! Money at the payment provider: an order's is authorised first and captured when that is asked for, or released; a
-//! period of a subscription is charged at once; what was captured may go back.
+//! Payments at the provider: the money of an order is authorised first, then captured or released; a period of a subscription is
+//! charged at once; captured money can be refunded.
 
 use millrace_schemas::payments::{
     AuthorisePayment, CapturePayment, CompleteRefund, DeclinePayment, Event, FailRefund, PaymentRequested,
@@ -13,56 +13,56 @@ use crate::{Context, Effect, GaveUp, Recorded};
 
 const CODE_MAX: usize = 100;
 const REASON_MAX: usize = 500;
-/// The code of what could not even be decided.
+/// The code of a request that the provider refuses.
 const REFUSED: &str = "provider-refused";
 
 /// The effect that moves money.
 #[derive(Debug)]
 pub struct Payment;
 
-/// What is asked of the provider.
+/// A request to the provider.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
-    /// Money of a customer, to be authorised.
+    /// Authorise a customer's money.
     Authorise(Due),
-    /// Money of a customer, at once.
+    /// Charge a customer's money at once.
     Charge(Due),
-    /// The authorised money.
+    /// Capture authorised money.
     Capture {
         /// The order that is paid.
         order_id: String,
         /// In minor units.
         amount: i64,
-        /// What the provider calls the authorisation.
+        /// The provider's reference of the authorisation.
         authorisation: String,
     },
-    /// An authorisation that is not needed any more.
+    /// Release an authorisation.
     Release {
         /// The order that is not paid.
         order_id: String,
-        /// What the provider calls the authorisation.
+        /// The provider's reference of the authorisation.
         authorisation: String,
     },
-    /// Money back.
+    /// Refund captured money.
     Refund {
         /// The order that was paid.
         order_id: String,
-        /// Which of its refunds.
+        /// The id of the refund.
         refund_id: String,
         /// In minor units.
         amount: i64,
-        /// What the provider calls the charge.
+        /// The provider's reference of the charge.
         charge: String,
     },
 }
 
-/// What is to be paid.
+/// An amount to be paid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Due {
-    /// What for.
+    /// The order or the period.
     pub order_id: String,
-    /// By whom.
+    /// The customer.
     pub customer_id: String,
     /// In minor units.
     pub amount: i64,
@@ -70,16 +70,16 @@ pub struct Due {
     pub currency: String,
 }
 
-/// What the provider answers.
+/// The provider's answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
     /// It is done.
     Done {
-        /// What the provider calls it.
+        /// The provider's reference.
         reference: String,
     },
-    /// It is not going to be done.
+    /// It is declined.
     Declined {
         /// For programs.
         code: String,
@@ -122,12 +122,12 @@ impl Effect for Payment {
         }
     }
 
-    /// What comes before takes money: there is no refund of what was not captured.
+    /// A void withdraws the earlier calls of its stream, which take money: what was not captured is never refunded.
     fn withdraws(event: &Recorded) -> bool {
         matches!(&event.event, AnyEvent::Payments(Event::PaymentVoided(_)))
     }
 
-    /// The outcome of a release changes nothing: when it was too late, the capture says so.
+    /// The outcome of a release has no command: if it was too late, the capture's answer shows it.
     fn answered(request: &Request, answer: &Answer) -> Option<Command> {
         match answer.clone() {
             Answer::Done { reference } => done(request.clone(), reference),
@@ -135,13 +135,13 @@ impl Effect for Payment {
         }
     }
 
-    /// No command where money may have moved: neither that it did nor that it did not would be true.
+    /// No command when money may have moved, since neither outcome would be certain.
     fn gave_up(request: &Request, why: &GaveUp) -> Option<Command> {
         if why.unknown { None } else { not_done(request.clone(), REFUSED, &why.reason) }
     }
 }
 
-/// A period of a subscription has nothing to wait for.
+/// The request for a payment: a period of a subscription is charged at once, an order is authorised.
 fn requested(event: PaymentRequested) -> Request {
     let PaymentRequested { order_id, customer_id, amount, currency, subscription_id } = event;
     let due = Due { order_id, customer_id, amount, currency };

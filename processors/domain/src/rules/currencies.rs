@@ -1,8 +1,8 @@
 //! The currencies of ISO 4217.
 
-/// The alphabetic codes of ISO 4217, list one, in order, as its maintenance agency publishes it
-/// (<https://www.six-group.com/en/products-services/financial-information/data-standards.html>, as of January 2026). Without
-/// XTS and XXX, which stand for a test and for no currency at all.
+/// The alphabetic codes of ISO 4217, list one, sorted, as its maintenance agency publishes them
+/// (<https://www.six-group.com/en/products-services/financial-information/data-standards.html>, as of January 2026), without XTS
+/// (testing) and XXX (no currency).
 #[rustfmt::skip]
 const CODES: [&str; 176] = [
     "AED", "AFN", "ALL", "AMD", "AOA", "ARS", "AUD", "AWG", "AZN", "BAM", "BBD", "BDT", "BHD", "BIF", "BMD",
@@ -19,7 +19,7 @@ const CODES: [&str; 176] = [
     "XDR", "XOF", "XPD", "XPF", "XPT", "XSU", "XUA", "YER", "ZAR", "ZMW", "ZWG",
 ];
 
-/// Whether a code is one of a currency today.
+/// Whether a code is that of a current currency.
 pub(super) fn is_current(code: &str) -> bool {
     CODES.binary_search(&code).is_ok()
 }

@@ -1,4 +1,4 @@
-//! What the shared rules accept and refuse.
+//! Tests of the shared rules.
 
 use proptest::prelude::*;
 
@@ -142,7 +142,7 @@ fn a_long_value_is_repeated_in_part() {
 }
 
 proptest! {
-    /// The other way round: the price less the discount, the discount rounded half down.
+    /// The reverse calculation: the price less the discount, with the discount rounded half down.
     #[test]
     fn a_line_amount_is_the_price_less_the_discount(
         quantity in 1..=QUANTITY_MAX, unit_price in 0..=1_000_000_000_i64, discount_bp in 0..=10_000_i32,

@@ -15,16 +15,16 @@ use crate::{Awaited, Context, Input, Reaction, Saga, Standing, Step};
 #[derive(Debug)]
 pub struct CartCheckout;
 
-/// Where a checkout stands.
+/// The state of a checkout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Checkout {
-    /// The order is asked for.
+    /// The order was requested.
     Placing {
-        /// What was checked out.
+        /// The cart.
         cart_id: String,
     },
-    /// The order is there.
+    /// The order was placed.
     Placed,
     /// The order was refused, and the cart is open again.
     Refused,
@@ -79,7 +79,7 @@ impl Saga for CartCheckout {
     }
 }
 
-/// Its order is asked for, unless another cart has become that order or is about to.
+/// Requests the order, unless another cart has become that order or is about to.
 fn checked_out(state: Option<Checkout>, cart: &CartCheckedOut) -> Reaction<Checkout> {
     match state {
         None | Some(Checkout::Refused) => {

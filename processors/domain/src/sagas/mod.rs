@@ -4,10 +4,10 @@ pub mod checkout;
 pub mod fulfilment;
 pub mod renewal;
 
-/// Reasons of commands may have this many characters.
+/// Characters of a command's reason, at most.
 const REASON_MAX: usize = 500;
 
-/// What others wrote, as a field of `longest` characters takes it.
+/// A text of another context, cut to `longest` characters.
 fn readable(text: &str, longest: usize) -> String {
     text.chars().filter(|character| !character.is_control()).take(longest).collect()
 }

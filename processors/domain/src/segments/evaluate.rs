@@ -6,10 +6,10 @@ use chrono::{DateTime, Utc};
 
 use super::{Compare, Country, DAY, Fact, Rule};
 
-/// What is known of a customer.
+/// The facts about a customer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// What orders that were not cancelled are worth, by currency, in minor units.
+    /// The total of orders that were not cancelled, by currency, in minor units.
     pub spend: BTreeMap<String, i64>,
     /// Orders that were not cancelled.
     pub orders: i64,
@@ -21,7 +21,7 @@ pub struct Facts {
     pub tags: BTreeSet<String>,
 }
 
-/// Whether a rule takes a customer, with days counted back from `as_of`.
+/// Whether a customer matches a rule, with days counted back from `as_of`.
 pub fn holds(rule: &Rule, facts: &Facts, as_of: DateTime<Utc>) -> bool {
     match rule {
         Rule::All(rules) => rules.iter().all(|rule| holds(rule, facts, as_of)),
@@ -31,7 +31,7 @@ pub fn holds(rule: &Rule, facts: &Facts, as_of: DateTime<Utc>) -> bool {
     }
 }
 
-/// A fact that is missing is like nothing.
+/// Whether a fact holds; a missing one does not.
 fn is_so(fact: &Fact, facts: &Facts, as_of: DateTime<Utc>) -> bool {
     match fact {
         Fact::Spend { currency, is, value } => {

@@ -1,6 +1,7 @@
-//! Segments of customers: one rule tree with one meaning, judged in memory ([`holds`]) and compiled to SQL ([`audience`]).
+//! Segments of customers: a rule tree, which is evaluated in memory ([`holds`]) and compiled to SQL ([`audience`]) with the same
+//! meaning.
 //!
-//! A comparison with a fact that is missing is false, in both; `not` turns that into true, in both.
+//! In both, a comparison with a missing fact is false, and its negation is true.
 
 mod evaluate;
 mod parse;

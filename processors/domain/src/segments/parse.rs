@@ -1,4 +1,4 @@
-//! Rules from JSON text. What is not known is refused with its place, never passed over.
+//! Parses rules from JSON. Unknown fields and values are refused with their place, never ignored.
 
 use std::fmt;
 
@@ -7,18 +7,18 @@ use serde_json::{Map, Value};
 use super::{Compare, Country, Fact, Rule};
 use crate::rules::{self, quoted};
 
-/// The text of a rule tree may be this long.
+/// Bytes of a rule tree's text, at most.
 pub const RULES_BYTES_MAX: usize = 20_000;
-/// Rules in a tree.
+/// Rules in a tree, at most.
 const RULES_MAX: usize = 100;
-/// Rules inside rules.
+/// Levels of nested rules, at most.
 const DEPTH_MAX: usize = 8;
 const COUNTRIES_MAX: usize = 100;
 const TEXT_CHARACTERS_MAX: usize = 200;
-/// A century.
+/// Days of a comparison, at most: a century.
 const DAYS_MAX: i64 = 36_500;
 
-/// Why a text is no rule tree.
+/// Why a text is not a rule tree.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{place}{problem}")]
 pub struct RuleError {
@@ -31,7 +31,7 @@ type Parsed<T> = Result<T, RuleError>;
 /// Reads a rule tree.
 ///
 /// # Errors
-/// [`RuleError`]: the place, what is wrong there, and the way out.
+/// [`RuleError`]: the place, the problem, and how to correct it.
 pub fn parse(text: &str) -> Parsed<Rule> {
     let top = Place::top();
     if text.len() > RULES_BYTES_MAX {
@@ -42,7 +42,7 @@ pub fn parse(text: &str) -> Parsed<Rule> {
     Tree { left: RULES_MAX }.rule(&json, &top)
 }
 
-/// Where in the tree something is, such as `rules.all[2].is`.
+/// A place in the tree, such as `rules.all[2].is`.
 struct Place {
     path: String,
     depth: usize,
@@ -161,7 +161,7 @@ fn given<'o>(object: &'o Map<String, Value>, name: &str, place: &Place) -> Parse
     object.get(name).ok_or_else(|| place.field(name).error("is missing: send it"))
 }
 
-/// Also one of former times: what was spent in it still counts.
+/// A currency, also a former one: money that was spent in it still counts.
 fn currency(object: &Map<String, Value>, place: &Place) -> Parsed<String> {
     let found = given(object, "currency", place)?;
     let currency = found.as_str().filter(|currency| rules::is_like_a_currency(currency));

@@ -1,6 +1,6 @@
 //! The rule tree.
 
-/// Whom a segment takes.
+/// A rule of a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rule {
     /// Every one of these holds; there is at least one.
@@ -9,34 +9,34 @@ pub enum Rule {
     Any(Vec<Rule>),
     /// This does not hold.
     Not(Box<Rule>),
-    /// A fact of the customer is like this.
+    /// A comparison with a fact about the customer.
     Fact(Fact),
 }
 
-/// A fact of the customer, and what it is compared with.
+/// A fact about the customer, and its comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
-    /// What orders that were not cancelled are worth, in minor units of a currency; missing without an order in it.
+    /// The total of orders that were not cancelled, in minor units of a currency; missing without an order in it.
     Spend {
         /// ISO 4217 code.
         currency: String,
-        /// How it is compared.
+        /// The comparison.
         is: Compare,
-        /// With what.
+        /// The value.
         value: i64,
     },
     /// Orders that were not cancelled; never missing.
     Orders {
-        /// How they are compared.
+        /// The comparison.
         is: Compare,
-        /// With what.
+        /// The value.
         value: i64,
     },
     /// Whole days since the newest order, cancelled or not; missing without one.
     DaysSinceLastOrder {
-        /// How they are compared.
+        /// The comparison.
         is: Compare,
-        /// With what.
+        /// The value.
         value: i64,
     },
     /// The country, as the upstream system spells it; missing until it is known.
@@ -67,7 +67,7 @@ pub enum Compare {
 pub enum Country {
     /// `=`
     Is(String),
-    /// `!=`: another one. A country that is missing is not another one.
+    /// `!=`: another country. A missing country does not match.
     IsNot(String),
     /// `in`
     In(Vec<String>),

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::{Compare, Country, DAY, Fact, Rule};
 
-/// Text with `$1`, `$2`, … and what these stand for, in order.
+/// SQL with `$1`, `$2`, …, and their values in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sql {
     /// The text.
@@ -26,7 +26,7 @@ pub enum Parameter {
     Time(DateTime<Utc>),
 }
 
-/// How a campaign's messages are sent: it says which address a customer must have.
+/// The channel of a campaign's messages, which determines the address that a customer must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Channel {
     /// To the e-mail address.
@@ -35,16 +35,16 @@ pub enum Channel {
     Sms,
 }
 
-/// What is asked of an audience.
+/// A query of an audience.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Query<'q> {
     /// How many customers it has: one `bigint`.
     Count,
     /// The next customers: `customer_id`, `name`, `contact_name`, `address`, in the order of their ids.
     Next {
-        /// The last one that is known; empty before the first.
+        /// The last known customer; empty before the first.
         after: &'q str,
-        /// At most so many.
+        /// At most this many.
         most: i64,
     },
 }
@@ -68,7 +68,7 @@ impl Channel {
     }
 }
 
-/// The customers that a rule takes, that want to be written to, and that can be reached.
+/// The customers who match a rule, want notifications, and have an address for the channel.
 pub fn audience(rule: &Rule, channel: Channel, as_of: DateTime<Utc>, query: Query<'_>) -> Sql {
     let (mut sql, address) = (condition(rule, as_of), channel.column());
     let reached = format!("name IS NOT NULL AND {address} IS NOT NULL AND notifications_wanted");
@@ -100,7 +100,7 @@ impl Sql {
             Rule::All(rules) => self.joined(rules, " AND ", as_of),
             Rule::Any(rules) => self.joined(rules, " OR ", as_of),
             Rule::Not(rule) => format!("(NOT {})", self.rule(rule, as_of)),
-            // Null is what SQL makes of a missing fact.
+            // In SQL a missing fact is null.
             Rule::Fact(fact) => format!("coalesce({}, false)", self.fact(fact, as_of)),
         }
     }
@@ -144,7 +144,7 @@ impl Sql {
         format!("{found} {operator} {}", self.integer(value))
     }
 
-    /// Whole days as moments: at least n have passed when the order is not younger than the moment n days ago.
+    /// Whole days as times: at least n days have passed when the order is not later than the time n days ago.
     fn days(&mut self, is: Compare, days: i64, as_of: DateTime<Utc>) -> String {
         let last = "last_order_at";
         let mut ago = |days: i64| self.moment(as_of, days);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{assert_survives_storage, recorded, rejected};
 use crate::{Input, Reaction, Saga, Step, Timer, raised};
 
-/// An instance of a saga, with a clock of its own that begins in 1970.
+/// An instance of a saga, with a clock that begins in 1970.
 #[derive(Debug)]
 pub struct Process<S: Saga> {
     state: Option<S::State>,
@@ -47,7 +47,7 @@ pub fn golden_states<S: Saga>(files: &[&str], names: &[&str]) -> Vec<Process<S>>
 }
 
 impl<S: Saga> Process<S> {
-    /// Goes on from a state that was stored in this version.
+    /// Continues from a state that was stored in this version.
     fn stored(self, version: i32, state: Value) -> Self {
         let state = serde_json::from_value(raised::<S>(version, state).expect("a version that was written"));
         Self { state: Some(state.expect("the stored state is read")), ..self }
@@ -85,10 +85,10 @@ impl<S: Saga> Process<S> {
         self
     }
 
-    /// It is that time: timers that are due until then fire.
+    /// Sets the clock to a time: timers that are due until then fire.
     ///
     /// # Panics
-    /// When it is later already.
+    /// When the clock is later already.
     #[must_use]
     pub fn becomes(self, time: DateTime<Utc>) -> Self {
         let since = (time - DateTime::UNIX_EPOCH).to_std().expect("a time after 1970");
@@ -96,7 +96,7 @@ impl<S: Saga> Process<S> {
         self.waits(left)
     }
 
-    /// It stands there, and has sent exactly these commands since it was last asked.
+    /// Asserts its standing, and that it has sent exactly these commands since the last assertion.
     #[track_caller]
     pub fn then<C: Into<Command>>(mut self, standing: &str, sent: impl IntoIterator<Item = C>) -> Self {
         let state = self.state.as_ref().expect("it has begun");
@@ -106,20 +106,20 @@ impl<S: Saga> Process<S> {
         self
     }
 
-    /// It stands there, and has sent nothing since it was last asked.
+    /// Asserts its standing, and that it has sent nothing since the last assertion.
     #[track_caller]
     pub fn then_nothing(self, standing: &str) -> Self {
         self.then::<Command>(standing, [])
     }
 
-    /// It has come to its end, and no timer is set any more.
+    /// Asserts that it has ended, and that no timer is set.
     #[track_caller]
     pub fn ended(self) {
         assert!(self.state.as_ref().is_some_and(|state| S::standing(state).ended), "{:?}", self.state);
         assert!(self.timers.is_empty(), "{:?}", self.timers);
     }
 
-    /// The event cannot have happened to it.
+    /// Asserts that the event is impossible in its standing.
     #[track_caller]
     pub fn finds_impossible(self, event: impl Into<Event>) {
         let recorded = recorded(&event.into(), 1);
@@ -127,7 +127,7 @@ impl<S: Saga> Process<S> {
         assert!(matches!(reaction, Reaction::Impossible(_)), "{reaction:?}");
     }
 
-    /// Where it stands.
+    /// Its standing.
     pub fn standing(&self) -> &'static str {
         self.state.as_ref().map_or("", |state| S::standing(state).name)
     }

@@ -1,4 +1,4 @@
-//! Entries of accounts: money that came or went, as the views of accounts read them.
+//! Entries of accounts, as the views of accounts read them.
 
 use millrace_schemas::Event;
 use millrace_schemas::accounts::Event as Accounts;
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Recorded;
 
-/// How money came or went.
+/// The kind of an entry.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EntryKind {

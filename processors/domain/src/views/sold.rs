@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::time;
 use crate::Recorded;
 
-/// What is added up.
+/// The amounts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Sales {
     /// Order lines.

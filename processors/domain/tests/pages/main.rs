@@ -24,12 +24,19 @@ fn file_of(context: &str) -> PathBuf {
     folder().join(format!("{context}.md"))
 }
 
+/// What the page is for.
+fn purpose(context: &str) -> String {
+    format!(
+        "For producers and analysts: the commands of the context `{context}` and why they are refused, its events, and the \
+         views that read them. [The contract](../producing.md) explains topics, keys and headers.\n\n\
+         Generated from the schemas, the refusals and the views by `{AGAIN}`."
+    )
+}
+
 /// The page of a context.
 fn page(context: &str) -> String {
     let sections = [
-        format!(
-            "# {context}\n\nMade from the schemas, the refusals and the views; `{AGAIN}` makes it again.\n"
-        ),
+        format!("# {context}\n\n{}\n", purpose(context)),
         records::section(context, Kind::Command),
         records::section(context, Kind::Rejection),
         refusals::table(context),

@@ -104,8 +104,7 @@ impl<E: Effect> Caller<E> {
         let call_timeout = self.shared.settings.call_timeout;
         let within = until.saturating_duration_since(Instant::now()).saturating_sub(call_timeout);
         if !self.provider.admit(request, within).await {
-            let (unknown, error) =
-                (known.unknown, "the external system takes no more calls at the moment".to_owned());
+            let (unknown, error) = (known.unknown, "the external system's rate limit is reached".to_owned());
             return (CallOutcome::Later { unknown, error }, Health::Unknown);
         }
         // A process that was frozen may have lost the lease.

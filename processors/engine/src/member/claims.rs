@@ -189,7 +189,7 @@ fn report_lost(claim: &Claim, first: i64) {
             partition,
             from = applied,
             to = first,
-            "RECORDS ARE LOST: they were deleted before they were read, and the partition makes no progress. To go on behind them stop \
+            "RECORDS ARE LOST: they were deleted before they were read, and the partition makes no progress. To continue after them stop \
              `millrace run` and reset the group with kafka-consumer-groups --reset-offsets --to-earliest"
         );
     }

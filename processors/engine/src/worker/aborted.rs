@@ -75,7 +75,7 @@ impl Worker {
         self.aborted(TOO_OLD, reason);
         delays.too_old.get_or_insert_with(|| release::Waits::at(&self.claim, reason));
         if let Some(later) = (self.later_member)().await {
-            self.watch.give_way(&format!("{reason}; the group is left to release {later}"));
+            self.watch.give_way(&format!("{reason}; this process leaves the group to release {later}"));
             return Next::GiveBack;
         }
         self.wait(&mut delays.outage, TOO_OLD).await

@@ -1,4 +1,4 @@
-//! The bytes of a dead letter, from its topic.
+//! The record of a dead letter, from its topic.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub(super) struct Copies<'c>(Reader<'c>);
 
 /// The record of a letter.
 pub(super) struct Found {
-    /// As it was at its source.
+    /// The original record.
     pub(super) original: Record,
     /// The headers that Millrace wrote on its copy.
     pub(super) ours: Vec<Header>,
@@ -32,7 +32,8 @@ impl<'c> Copies<'c> {
         Reader::new(&config.kafka).map(Self)
     }
 
-    /// The record of a letter, or why it cannot be had. Where Kafka took no copy of its bytes they are read at their source.
+    /// The record of a letter, or why it cannot be read. When Kafka refused a copy of its bytes, they are read from the source
+    /// topic.
     pub(super) fn of(&self, letter: &Letter) -> Result<Result<Found, String>, Failure> {
         let copy = match self.copy(letter)? {
             Ok(copy) => copy,
@@ -47,13 +48,13 @@ impl<'c> Copies<'c> {
             copy => self.at_source(letter, copy.as_ref())?,
         };
         Ok(original.map(|mut original| {
-            // Where it waits: of a topic that was made anew since, that is elsewhere than its copy says.
+            // The offset under which it waits: if the topic was created again since, that differs from the offset in the copy.
             original.offset = letter.offset;
             Found { original, ours }
         }))
     }
 
-    /// The copy of a letter, or why there is none; `None` when Kafka took none.
+    /// The copy of a letter, or why it cannot be read; `None` when Kafka refused a copy.
     fn copy(&self, letter: &Letter) -> Result<Result<Option<Record>, String>, Failure> {
         let Some(copy) = letter.copy else {
             return Ok(if letter.is_of_a_document() { Err(no_record()) } else { Ok(None) });
@@ -62,24 +63,24 @@ impl<'c> Copies<'c> {
         let at = Position { topic, partition: copy.partition, offset: copy.offset };
         let missing = || {
             let Position { topic, partition, offset } = &at;
-            format!("its record is not on {topic} any more, partition {partition} offset {offset}")
+            format!("its record is no longer on {topic}, partition {partition} offset {offset}")
         };
         let found = tokio::task::block_in_place(|| self.read(&at))?;
         Ok(found.and_then(|found| found.filter(|copy| is_of(letter, copy)).map(Some).ok_or_else(missing)))
     }
 
-    /// The record where it came from, if it is still there.
+    /// The record in its source topic, if it still exists.
     fn at_source(&self, letter: &Letter, copy: Option<&Record>) -> Result<Result<Record, String>, Failure> {
         let Letter { topic, partition, offset, .. } = letter;
         let at = Position { topic: topic.clone(), partition: *partition, offset: *offset };
         let found = tokio::task::block_in_place(|| self.read(&at))?;
         let known = copy.and_then(retry::original);
-        // A topic that was made anew has another record there.
+        // A topic that was created again has another record at this offset.
         let same =
             |found: &Record| known.as_ref().is_none_or(|known| known.timestamp_ms == found.timestamp_ms);
         let deleted = || {
             let place = format!("{topic} partition {partition} offset {offset}");
-            format!("its bytes are lost: Kafka took no copy of them, and {place} was deleted")
+            format!("its bytes are lost: Kafka refused a copy of them, and {place} was deleted")
         };
         Ok(found.and_then(|found| found.filter(same).ok_or_else(deleted)).inspect(|found| {
             if let Some(key) = known.as_ref().and_then(Record::shown_ordering_key) {
@@ -88,14 +89,14 @@ impl<'c> Copies<'c> {
         }))
     }
 
-    /// The record of a place, if there is one; or why it cannot be fetched.
+    /// The record at a place, if it exists; or why it cannot be fetched.
     fn read(&self, at: &Position) -> Result<Result<Option<Record>, String>, Failure> {
         let (low, high) = self.0.ends(&at.topic, at.partition)?;
         let mut found = Ok(None);
         if (low..high).contains(&at.offset) {
             self.0.visit(&at.topic, [(at.partition, at.offset)], PATIENCE, |seen| {
                 match seen {
-                    // The reader may still hold records of an earlier place.
+                    // The reader may still return records of an earlier position.
                     Seen::Record(message) if message.topic() != at.topic || message.offset() < at.offset => {
                         return ControlFlow::Continue(());
                     }
@@ -119,11 +120,11 @@ fn unfetchable(Position { topic, partition, offset }: &Position, code: RDKafkaEr
 }
 
 fn no_record() -> String {
-    "Elasticsearch refused a document, no record failed: a redrive sends it as it is now, and so does the row's next version"
+    "it is about a document that Elasticsearch refused, not a record: a redrive sends its current version, as does the next change"
         .to_owned()
 }
 
-/// A topic that was deleted and made again has other records at its offsets.
+/// Whether a copy belongs to a letter: a topic that was deleted and created again has other records at its offsets.
 fn is_of(letter: &Letter, copy: &Record) -> bool {
     retry::original(copy).is_some_and(|original| {
         (&*original.topic, original.partition, own_offset(original.offset))

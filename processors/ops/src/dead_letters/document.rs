@@ -1,4 +1,4 @@
-//! Documents that Elasticsearch refused: sent again as they are now.
+//! Documents that Elasticsearch refused: their current versions are sent again.
 
 use millrace_engine::{Document, Record, Role};
 use millrace_store::outbox::Span;
@@ -10,7 +10,7 @@ use crate::layout::Side;
 use crate::outbox;
 
 impl DeadLetters<'_> {
-    /// Sends the document of a letter. A newer copy that is there already stays.
+    /// Sends the document of a letter. A newer version in the index stays.
     pub(super) async fn publish(&self, letter: &Letter) -> Result<(), LetterError> {
         let (index, document) = self.found(letter).await?;
         let sent = self.roles.elastic().bulk(&index, &[document]).await;
@@ -22,12 +22,12 @@ impl DeadLetters<'_> {
         }
     }
 
-    /// The document of a letter as it is now.
+    /// The current document of a letter.
     pub(super) async fn document(&self, letter: &Letter) -> Result<Document, LetterError> {
         self.found(letter).await.map(|(_, document)| document)
     }
 
-    /// Its index, and itself.
+    /// The index, and the document.
     async fn found(&self, letter: &Letter) -> Result<(String, Document), LetterError> {
         let role = self.retries(letter).map_err(LetterError::Refused)?.role;
         let index = role.index().map(str::to_owned);
@@ -47,7 +47,7 @@ impl DeadLetters<'_> {
         document.map(|document| (index, document)).ok_or_else(missing)
     }
 
-    /// What the row says now; of a log, what the event in the outbox says.
+    /// The current document: of the row, or for a log of the event in the outbox.
     async fn as_now(
         &self,
         letter: &Letter,

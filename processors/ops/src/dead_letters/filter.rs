@@ -1,4 +1,4 @@
-//! Filters that name something must name what there is: a typo must not look like "no dead letters".
+//! Filters must name existing things: a typo must not look like "no dead letters".
 
 use millrace_store::dead_letter::{self, Column};
 
@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::known;
 use crate::layout::{self, Side};
 
-/// Refuses filters that nothing could ever fit.
+/// Refuses filters that cannot match anything.
 ///
 /// # Errors
 /// [`Failure::Usage`] for a group or a topic, [`Failure::NotFound`] for a code or a key that no letter ever had.

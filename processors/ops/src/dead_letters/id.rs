@@ -1,4 +1,4 @@
-//! How a dead letter is named: by its side and its row.
+//! The id of a dead letter: its side and its row.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use crate::layout::Side;
 /// A side and a row of its table `dead_letter`: `w12`, `r7`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Id {
-    /// The database that holds it.
+    /// The database that it is in.
     pub side: Side,
     /// The row.
     pub row: i64,

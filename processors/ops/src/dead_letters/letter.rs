@@ -7,10 +7,10 @@ use serde::Serialize;
 use super::id::Id;
 use crate::layout::Side;
 
-/// What was done about a letter.
+/// The status of a letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
-    /// Nothing yet.
+    /// Open: neither redriven nor discarded.
     Dead,
     /// Its record was given to its group again.
     Redriven,
@@ -19,7 +19,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// As the table `dead_letter` has it.
+    /// The text in the table `dead_letter`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Dead => "dead",
@@ -34,7 +34,7 @@ impl Status {
 pub struct Letter {
     /// Its side and row.
     pub id: Id,
-    /// When its last try failed.
+    /// When its last attempt failed.
     pub failed_at: DateTime<Utc>,
     /// The consumer group that gave it up.
     pub group: String,
@@ -51,19 +51,19 @@ pub struct Letter {
     /// The full name of the record's type, when that could be read.
     #[serde(rename = "type")]
     pub type_: Option<String>,
-    /// Why it failed, for programs.
+    /// The error code.
     pub code: String,
-    /// Why it failed, for people.
+    /// The error message.
     pub message: String,
-    /// How often it was tried.
+    /// The number of attempts.
     pub attempts: i32,
     /// `dead`, `redriven` or `discarded`.
     pub status: String,
-    /// An event's place in its stream; the version of a refused document.
+    /// The version of an event, or of a refused document.
     pub version: Option<i64>,
     /// The stream of the event that a refused document of a log is made of.
     pub stream: Option<String>,
-    /// Where its bytes lie on the dead letter topic; a refused document has none.
+    /// The place of its copy on the dead letter topic; a refused document has none.
     pub copy: Option<CopyAt>,
 }
 
@@ -77,7 +77,7 @@ pub struct CopyAt {
 }
 
 impl Letter {
-    /// Whether Elasticsearch refused a document, and no record failed.
+    /// Whether it is about a document that Elasticsearch refused, not about a record.
     pub(super) fn is_of_a_document(&self) -> bool {
         self.code == DOCUMENT_REFUSED
     }
@@ -104,7 +104,7 @@ impl Letter {
     }
 }
 
-/// Bytes as people read them: text, or hexadecimal when they are not.
+/// Bytes for people: as text if they are UTF-8, else in hexadecimal.
 pub(super) fn text(bytes: &[u8]) -> String {
     std::str::from_utf8(bytes).map_or_else(|_| hex(bytes, usize::MAX), str::to_owned)
 }

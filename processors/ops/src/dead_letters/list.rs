@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::page::{Page, one_more};
 
-/// The newest letters of both sides that fit, newest first; of every status without `status`.
+/// The newest letters of both sides that match; of every status if `status` is `None`.
 ///
 /// # Errors
 /// [`Failure::Usage`] for a group or a topic that does not exist, [`Failure::NotFound`] for a code or a key that no letter

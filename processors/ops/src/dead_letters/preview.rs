@@ -1,4 +1,4 @@
-//! What would follow from redriving letters, tried in a transaction that is rolled back.
+//! Dry runs of redrives, in transactions that are rolled back.
 
 use millrace_engine::commands::Identity;
 use millrace_engine::retry::Retries;
@@ -18,29 +18,29 @@ use crate::layout::Side;
 use crate::listener::Listener;
 use crate::schema::Decoder;
 
-/// Of a payload that cannot be decoded, this much is shown.
+/// Bytes that are shown of a payload that cannot be decoded.
 const BYTES_SHOWN: usize = 256;
 
-/// What would follow from redriving a letter.
+/// The result of a dry run.
 #[derive(Debug, Serialize)]
 pub struct Preview {
     /// The letter.
     pub id: Id,
-    /// What would become of it.
+    /// The outcome.
     pub outcome: Outcome,
-    /// Why it would fail, for programs.
+    /// The error code, if it would fail.
     pub code: Option<String>,
-    /// Why it would fail, wait or not be tried, for people.
+    /// Why it would fail, would wait or cannot be tried.
     pub message: Option<String>,
-    /// The command's receipt as it would be.
+    /// The receipt that the command would have.
     pub receipt: Option<Value>,
-    /// What the command would write to the outbox.
+    /// The rows that the command would write to the outbox.
     pub events: Vec<Event>,
-    /// Rows and documents as they would be; a tally's sums are not shown.
+    /// The resulting rows and documents; sums of tallies are not shown.
     pub rows: Vec<Value>,
 }
 
-/// What would become of a letter.
+/// The outcome of a dry run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
@@ -54,12 +54,12 @@ pub enum Outcome {
     Fails,
     /// Its document would be sent.
     Sent,
-    /// It cannot even be tried.
+    /// It cannot be tried.
     Refused,
 }
 
 impl Outcome {
-    /// As it is shown.
+    /// The text in the output.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Applied => "applied",
@@ -77,14 +77,14 @@ impl Outcome {
     }
 }
 
-/// What a command would write to the outbox.
+/// A row that a command would write to the outbox.
 #[derive(Debug, Serialize)]
 pub struct Event {
-    /// Of which context.
+    /// The context.
     pub context: String,
-    /// Of which stream.
+    /// The stream.
     pub stream: String,
-    /// Its number in the stream; `None` of a rejection.
+    /// Its version; `None` for a rejection.
     pub version: Option<i64>,
     /// The full name of its type.
     #[serde(rename = "type")]
@@ -93,7 +93,7 @@ pub struct Event {
     pub data: Value,
 }
 
-/// What would follow for each of the chosen letters by itself. Changes nothing.
+/// Tries each of the chosen letters separately. Changes nothing.
 ///
 /// # Errors
 /// [`Failure::NotFound`] when there is no such letter; when a component does not answer.
@@ -134,10 +134,10 @@ async fn tried(
     let database = letters.tables.side(letter.id.side);
     let fail = |error| LetterError::Failed(database.failure(error));
     let mut transaction = database.pool.begin().await.map_err(fail)?;
-    // As a redrive does first: a letter that is dead answers for its record.
+    // As in a redrive: the record of an open letter would be skipped.
     dead_letter::mark(&mut transaction, letter.id.row, "redriven").await.map_err(fail)?;
     let mut preview = match outcome(&retries, &mut transaction, (letter.id, &record)).await {
-        // What is the record's fault shows in an error, too; its transaction is of no more use.
+        // An error may also be a fault of the record; then the transaction cannot be used any more.
         Err(error) => {
             let Some(fault) = error.fault() else {
                 return Err(letters.letter_error(letter.id.side, error));
@@ -155,7 +155,7 @@ async fn tried(
     Ok(preview)
 }
 
-/// Folds the record, and reads back what it changed: a fold itself only returns what is published.
+/// Folds the record and reads what it has changed: the fold returns only documents.
 async fn outcome(
     retries: &Retries,
     connection: &mut PgConnection,
@@ -185,7 +185,7 @@ async fn receipt(connection: &mut PgConnection, record: &Record) -> sqlx::Result
     command::receipt(connection, (&source, &id)).await
 }
 
-/// What this transaction wrote to the outbox, found by the streams that the receipt names.
+/// The rows that this transaction has written to the outbox, found by the streams in the receipt.
 async fn written(connection: &mut PgConnection, receipt: Option<&Value>) -> sqlx::Result<Vec<Written>> {
     let text = |name: &str| receipt.and_then(|receipt| receipt.get(name)).and_then(Value::as_str);
     let versions = receipt.and_then(|receipt| receipt.get("versions")).and_then(Value::as_object);

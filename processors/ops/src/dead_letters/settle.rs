@@ -1,4 +1,4 @@
-//! Letters redriven or discarded, each in a transaction of its own.
+//! Redriving and discarding letters, each in a separate transaction.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::listener::Listener;
 
-/// A letter whose key is in use is tried this often.
+/// Attempts at a letter whose key is locked by another transaction.
 const TRIES_MAX: usize = 10;
 
 /// What to do with letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
-    /// Give their records to their groups again, with all their tries.
+    /// Give their records to their groups again, with all their attempts.
     Redrive,
     /// Give them up.
     Discard,
@@ -37,7 +37,7 @@ impl Verb {
         }
     }
 
-    /// What a letter is afterwards.
+    /// The status of a letter afterwards.
     pub fn done(self) -> Status {
         match self {
             Verb::Redrive => Status::Redriven,
@@ -46,25 +46,25 @@ impl Verb {
     }
 }
 
-/// What is done, to which letters, and by whom.
+/// A request to redrive or discard letters.
 #[derive(Debug)]
 pub struct Order {
     /// What is done.
     pub verb: Verb,
-    /// To which letters.
+    /// The letters.
     pub choice: Choice,
     /// Who does it, and why.
     pub operator: Operator,
-    /// Letters a second, at most; `None` as fast as it goes.
+    /// Letters per second, at most; `None` for no limit.
     pub rate: Option<u32>,
 }
 
-/// What became of the letters.
+/// The result.
 #[derive(Debug, Default)]
 pub struct Counts {
-    /// Done now.
+    /// Redriven or discarded now.
     pub now: u64,
-    /// Redriven or discarded earlier, or by another operator meanwhile.
+    /// Redriven or discarded before, or by another operator meanwhile.
     pub before: u64,
     /// Those that could not be.
     pub refused: Vec<Refusal>,
@@ -79,11 +79,11 @@ pub struct Refusal {
     pub reason: String,
 }
 
-/// Redrives or discards the chosen letters; `counts` has what was done, also when it fails on the way.
+/// Redrives or discards the chosen letters; `counts` has what was done, also after an error.
 ///
 /// # Errors
-/// [`Failure::NotFound`] when there is no such letter; when a component does not answer. A letter that cannot be done is no
-/// error: the others are.
+/// [`Failure::NotFound`] when there is no such letter; when a component does not answer. A letter that cannot be settled is not
+/// an error, and the others are settled.
 pub async fn settle(
     config: &Config,
     Order { verb, choice, operator, rate }: Order,
@@ -95,10 +95,10 @@ pub async fn settle(
     Settling { all, verb, operator, listener, counts }.all(&letters, rate).await
 }
 
-/// What became of a letter.
+/// The result for a letter.
 enum Did {
     Now,
-    /// By another operator, or earlier.
+    /// Settled before, or by another operator.
     Before,
 }
 
@@ -152,13 +152,13 @@ impl Settling<'_> {
         self.attempt(letter, work.as_ref()).await
     }
 
-    /// Nothing waits for a letter without record.
+    /// The record and the role of a letter; `None` for a letter without a record, behind which nothing waits.
     fn work(&self, letter: &Letter) -> Result<Option<Work>, LetterError> {
         if letter.is_of_a_document() {
             return Ok(None);
         }
         let work = match self.all.work(letter) {
-            // Without its record only what waits behind it could not go on.
+            // Its record is only needed to release the records that wait behind it.
             Err(LetterError::Refused(_)) if self.verb == Verb::Discard && self.all.passes_over(letter) => {
                 return Ok(None);
             }
@@ -199,7 +199,7 @@ impl Settling<'_> {
         Ok(Did::Now)
     }
 
-    /// True when the record blocks its key, so that it is to be woken.
+    /// True when the record blocks its key and must be woken.
     async fn effect(
         &self,
         letter: &Letter,
@@ -220,7 +220,7 @@ fn pace(rate: u32) -> Interval {
     pace
 }
 
-/// A trace of its own for what the operator does; the record keeps the one that it came with.
+/// Details for the audit. The operator's action has its own trace; the record keeps its original one.
 fn details(letter: &Letter, work: Option<&Work>) -> Value {
     let linked = work.and_then(|work| work.record.header(envelope::TRACEPARENT));
     json!({

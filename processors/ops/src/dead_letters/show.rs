@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::schema::Decoder;
 
-/// Of a value that cannot be decoded, this many bytes are shown.
+/// Bytes that are shown of a value that cannot be decoded.
 const BYTES_SHOWN: usize = 1_024;
 
 /// A letter and its record.
@@ -29,16 +29,16 @@ pub struct Shown {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Record {
-    /// It cannot be had.
+    /// It cannot be read.
     Missing {
         /// Why.
         no_record: String,
     },
-    /// It is there.
+    /// It was read.
     Found(Contents),
 }
 
-/// What a record holds.
+/// The contents of a record.
 #[derive(Debug, Serialize)]
 pub struct Contents {
     /// In their order, since names may repeat.
@@ -62,7 +62,7 @@ pub struct Undecodable {
     pub bytes: Option<String>,
 }
 
-/// A header as text; in hexadecimal what is no UTF-8.
+/// A header as text, or in hexadecimal if it is not UTF-8.
 #[derive(Debug, Serialize)]
 pub struct HeaderText {
     /// Its name.

@@ -1,4 +1,4 @@
-//! Where dead letters are: a table `dead_letter` on each side.
+//! The tables `dead_letter` of both sides.
 
 use chrono::{DateTime, Utc};
 use millrace_store::dead_letter::{self, Filter, First};
@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::layout::Side;
 use crate::postgres::Database;
 
-/// Which letters: those that fit all that is given.
+/// A filter of letters: those that match every given field.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filters {
     /// The group, by its role or its full name.
@@ -21,7 +21,7 @@ pub struct Filters {
     pub key: Option<String>,
     /// The code of the failure.
     pub code: Option<String>,
-    /// That failed at this time or later.
+    /// Failed at this time or later.
     pub since: Option<DateTime<Utc>>,
 }
 
@@ -45,7 +45,7 @@ impl<'c> Tables<'c> {
         }
     }
 
-    /// The first `limit` letters that fit, of both sides together.
+    /// The first `limit` letters that match, of both sides together.
     pub(super) async fn fitting(
         &self,
         filters: &Filters,

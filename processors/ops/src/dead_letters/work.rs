@@ -1,4 +1,4 @@
-//! What redrive, discard and dry runs work with: letters, their records, and the roles that they failed in.
+//! Letters with their records and the roles in which they failed: shared by redrive, discard and dry runs.
 
 use std::sync::Arc;
 
@@ -19,18 +19,18 @@ use crate::outage;
 use crate::page::{Page, one_more};
 use crate::roles::{Roles, producer};
 
-/// Which letters to work on: some by their ids, or all dead ones that fit the filters.
+/// The letters to settle: those with given ids, or all open ones that match the filters.
 #[derive(Debug, Clone, Default)]
 pub struct Choice {
-    /// These; none when the filters choose.
+    /// Ids; empty when the filters are used.
     pub ids: Vec<Id>,
-    /// All dead ones that fit, when no ids are given.
+    /// Filters of open letters, when no ids are given.
     pub filters: Filters,
     /// At most this many, the oldest first.
     pub max: i64,
 }
 
-/// The letters that a choice means, of which nothing is changed.
+/// The chosen letters; changes nothing.
 ///
 /// # Errors
 /// [`Failure::NotFound`] when there is no such letter; when a database does not answer.
@@ -42,7 +42,7 @@ pub async fn chosen(
     DeadLetters::new(config)?.chosen(choice, listener).await
 }
 
-/// The dead letters of both sides, with what each needs to have its effect. Everything connects when it is first used.
+/// The dead letters of both sides, with the roles that apply their records. All clients connect when first used.
 pub(super) struct DeadLetters<'c> {
     pub(super) config: &'c Config,
     pub(super) tables: Tables<'c>,
@@ -51,7 +51,7 @@ pub(super) struct DeadLetters<'c> {
     producer: Producer,
 }
 
-/// The record of a letter and what settles it.
+/// The record of a letter and its role.
 pub(super) struct Work {
     pub(super) retries: Retries,
     pub(super) record: Record,
@@ -59,11 +59,11 @@ pub(super) struct Work {
 
 /// Why a letter could not be worked on.
 pub(super) enum LetterError {
-    /// Another transaction was in the way: once more.
+    /// A conflict with another transaction: try again.
     Contended,
-    /// This letter cannot be; the others can.
+    /// This letter cannot be settled; others can.
     Refused(String),
-    /// None can be now.
+    /// No letter can be settled now.
     Failed(Failure),
 }
 
@@ -84,7 +84,7 @@ impl<'c> DeadLetters<'c> {
         })
     }
 
-    /// The chosen letters. Those of one key are in the order of their records, so that each finds the ones before it.
+    /// The chosen letters. Those of one key are in the order of their records.
     pub(super) async fn chosen(
         &self,
         Choice { ids, filters, max }: &Choice,
@@ -123,14 +123,14 @@ impl<'c> DeadLetters<'c> {
         self.retries(letter).is_ok_and(|retries| !retries.role.waits_behind_dead())
     }
 
-    /// What settles the records of a letter's group and topic.
+    /// The retries of a letter's group and topic.
     pub(super) fn retries(&self, letter: &Letter) -> Result<Retries, String> {
         let Letter { group, topic, generation, .. } = letter;
         let retries = self.roles.retries((group, *generation), topic, Arc::new(self.producer.clone()));
         retries.ok_or_else(|| format!("nothing in this build reads {topic} as {group}"))
     }
 
-    /// What an error of the engine means for a letter of this side.
+    /// Converts an error of the engine for a letter of this side.
     pub(super) fn letter_error(&self, side: Side, error: WorkError) -> LetterError {
         match error {
             WorkError::Contended(_)

@@ -1,7 +1,7 @@
-//! What of the outbox Debezium has not brought to Kafka yet.
+//! Rows of the outbox that Debezium has not carried to Kafka yet.
 //!
-//! The last records of the topics tell: what was written before one of them is carried, since Debezium keeps the order. The slot's
-//! own position would not do: Connect confirms it only every `offset.flush.interval.ms`, a minute by default.
+//! They are found by the last records of the topics: rows written before one of these are carried, since Debezium keeps the
+//! order. The slot's position is not used: Connect confirms it only every `offset.flush.interval.ms`, one minute by default.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,12 +22,12 @@ use crate::kafka::{Partition, Reader};
 use crate::layout;
 use crate::postgres::Database;
 
-/// So many rows are counted.
+/// Rows that are counted, at most.
 const ROWS_MAX: i64 = 10_000;
-/// How long Kafka may take to show the last records.
+/// The timeout for reading the last records.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// Rows that are not in Kafka, by topic: how many, and when the first was written.
+/// Rows that are not in Kafka, by topic: their number, and when the first was written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Uncarried(BTreeMap<String, (i64, DateTime<Utc>)>);
 
@@ -45,7 +45,7 @@ impl Uncarried {
         self.0.values().map(|(_, first)| *first).min()
     }
 
-    /// Age of the oldest row to a topic; 0 when there is none, `None` when there may be one behind those that are counted.
+    /// Age of the oldest row of a topic in seconds; 0 when there is none, `None` when there may be one after the counted rows.
     pub(super) fn seconds_of(&self, topic: &str, now: DateTime<Utc>) -> Option<f64> {
         match self.0.get(topic) {
             Some((_, first)) => Some(seconds_since(*first, now)),
@@ -54,15 +54,15 @@ impl Uncarried {
     }
 }
 
-/// Up to when all that was written is carried, as far as it is known. A row's time is when its transaction began, so of two that
-/// overlap the longer one may count as carried shortly before it is.
+/// The known time up to which all written rows are carried. A row has the start time of its transaction, so a row of a long
+/// transaction may count as carried shortly before it is.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     carried: Option<DateTime<Utc>>,
 }
 
 impl Outbox {
-    /// Looks. `connection` goes by indexes.
+    /// Finds the rows; `connection` has [`BY_INDEX`](super::BY_INDEX).
     pub(super) async fn look(
         &mut self,
         config: &Config,
@@ -108,7 +108,7 @@ async fn written_after(
 struct Last {
     /// Context, stream and version.
     events: Vec<(String, String, i64)>,
-    /// Ids of what has no version.
+    /// Ids of records without a version.
     others: Vec<Uuid>,
 }
 
@@ -132,7 +132,7 @@ impl Last {
         whole.then_some(last).ok_or_else(late)
     }
 
-    /// What other producers have written is not in the outbox, and is not found there.
+    /// Records of other producers are not in the outbox and are ignored.
     fn add(&mut self, config: &Config, record: &BorrowedMessage<'_>) {
         let header = |name: &str| header_text(record, name);
         let version = header(envelope::SEQUENCE).and_then(|text| text.parse().ok());

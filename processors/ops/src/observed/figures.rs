@@ -1,4 +1,4 @@
-//! What was found, as figures.
+//! Query results as figures.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +9,12 @@ use super::family::{self, Figure, number, seconds_since};
 use crate::setup::ConnectorState;
 use crate::status::{Facts, Lag, Slot, UnderWay};
 
-/// What Postgres says of a slot's WAL, and what we say when there is no slot.
+/// Postgres's values of `wal_status`, and ours for a missing slot.
 const WAL_STATUSES: [&str; 5] = ["reserved", "extended", "unreserved", "lost", MISSING];
 const CONNECTOR_STATES: [&str; 5] = ["running", "paused", "failed", "unassigned", MISSING];
 const MISSING: &str = "missing";
 
-/// What one of the databases knows.
+/// The figures from one of the databases.
 pub(super) fn of_facts(facts: &Facts, now: DateTime<Utc>) -> Vec<Figure> {
     let dead = facts.dead.iter().map(|dead| {
         family::OPEN_DEAD_LETTERS.is([dead.group.as_str(), dead.code.as_str()], number(dead.count))
@@ -30,7 +30,7 @@ pub(super) fn of_facts(facts: &Facts, now: DateTime<Utc>) -> Vec<Figure> {
     dead.chain(blocked).collect()
 }
 
-/// How far groups are behind the topics that they read. What the outbox holds back is older than what Kafka has.
+/// The lag of groups. Rows that are still in the outbox count for the lag in seconds.
 pub(super) fn of_lags(lags: &[Lag], uncarried: Option<&Uncarried>, now: DateTime<Utc>) -> Vec<Figure> {
     let figures = lags.iter().flat_map(|lag| {
         let labels = [lag.group.as_str(), lag.topic.as_str()];
@@ -45,12 +45,12 @@ pub(super) fn of_lags(lags: &[Lag], uncarried: Option<&Uncarried>, now: DateTime
     figures.flatten().collect()
 }
 
-/// How long topics keep their records.
+/// The retention of topics.
 pub(super) fn of_retentions(kept: &BTreeMap<String, f64>) -> Vec<Figure> {
     kept.iter().map(|(topic, seconds)| family::RETENTION.is([topic.as_str()], *seconds)).collect()
 }
 
-/// What is still in the outbox.
+/// Rows that are still in the outbox.
 pub(super) fn of_outbox(uncarried: &Uncarried, now: DateTime<Utc>) -> Vec<Figure> {
     let oldest = uncarried.oldest().map_or(0.0, |oldest| seconds_since(oldest, now));
     vec![family::OUTBOX_ROWS.is([], number(uncarried.rows())), family::OUTBOX_SECONDS.is([], oldest)]
@@ -82,7 +82,7 @@ pub(super) fn of_connector(connector: Option<&ConnectorState>) -> Vec<Figure> {
     CONNECTOR_STATES.map(|one| family::CONNECTOR.is([one], f64::from(u8::from(one == state)))).into()
 }
 
-/// Sagas, calls and commands on their way.
+/// Sagas, calls and undecided commands.
 pub(super) fn of_under_way(under_way: &[UnderWay], now: DateTime<Utc>) -> Vec<Figure> {
     let figures = under_way.iter().map(|one| {
         let (count, age) = (number(one.count), seconds_since(one.since, now));

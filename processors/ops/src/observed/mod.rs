@@ -1,5 +1,6 @@
-//! The figures that belong to a namespace and to no process: lag, outbox, slot, connector, what waits, what is stuck. One process
-//! looks, the one that holds an advisory lock of the write side; when it dies another one does. It asks what `millrace status` asks.
+//! The metrics of a namespace that do not belong to a process: lag, outbox, slot, connector, waiting records, stuck sagas. One
+//! process queries them, the one that holds an advisory lock on the write side; when it dies, another one does. The queries are
+//! those of `millrace status`.
 
 mod carried;
 mod family;
@@ -27,31 +28,32 @@ use slow::Slow;
 
 pub use family::{ALL, Family, Figure};
 
-/// To look at the oldest records that wait takes no longer.
+/// The timeout for reading the oldest records that wait.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(2);
-/// A table that grows faster than it is analysed looks small to the planner, which would then read all of it.
+/// Session settings that force indexes: a table that grows faster than it is analysed looks small to the planner, which would
+/// then read all of it.
 const BY_INDEX: &str = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
 
-/// What was found of a part, or why it was not.
+/// The figures of each part, or the error.
 type Answers = Vec<(&'static str, Result<Vec<Figure>, Failure>)>;
 
-/// Looks at a namespace again and again.
+/// Queries the metrics of a namespace repeatedly.
 pub struct Observer<'c> {
     config: &'c Config,
     write: Database,
     read: Database,
-    /// Holds the lock as long as it lives.
+    /// The connection that holds the lock.
     lease: Option<PgConnection>,
     outbox: Outbox,
     slow: Slow,
-    /// When each part was last answered.
+    /// When each part was last queried successfully.
     answered: BTreeMap<&'static str, DateTime<Utc>>,
-    /// Those that were not answered the last time.
+    /// The parts whose last query failed.
     unknown: BTreeSet<&'static str>,
 }
 
 impl<'c> Observer<'c> {
-    /// Connects when it first looks.
+    /// Connects at the first query.
     ///
     /// # Errors
     /// [`Failure::Usage`] when a URL cannot be used.
@@ -62,10 +64,10 @@ impl<'c> Observer<'c> {
         Ok(Self { config, write, read, lease: None, outbox, slow, answered, unknown })
     }
 
-    /// Looks once. What does not answer has no figures, and says so.
+    /// Queries once. A part that does not answer has no figures, and its success metric is 0.
     ///
     /// # Errors
-    /// [`Failure::Busy`] while another process looks; [`Failure::Unreachable`] when it is not known whether one does.
+    /// [`Failure::Busy`] while another process holds the lock; [`Failure::Unreachable`] when that is not known.
     pub async fn look(&mut self) -> Result<Vec<Figure>, Failure> {
         let began = Instant::now();
         let mut lease = self.lease().await?;
@@ -124,7 +126,7 @@ impl<'c> Observer<'c> {
         ]
     }
 
-    /// What there is of a part, and whether and when it was answered.
+    /// The figures of a part, with its success and its timestamp.
     fn told(&mut self, part: &'static str, answer: Result<Vec<Figure>, Failure>) -> Vec<Figure> {
         let answered = answer.is_ok();
         let mut figures = answer.unwrap_or_else(|error| {
@@ -144,7 +146,7 @@ impl<'c> Observer<'c> {
     }
 }
 
-/// How far generations are that are being built.
+/// The progress of building generations.
 async fn rebuilds(config: &Config, read: &Database) -> Result<Vec<Figure>, Failure> {
     let live = generations::live(&read.pool).await.map_err(|error| read.failure(error))?;
     let building = live.iter().filter(|one| one.state == State::Building);

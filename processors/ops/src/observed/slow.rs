@@ -1,4 +1,4 @@
-//! What is asked once a minute only: it changes slowly, or takes longer the more goes on.
+//! Metrics that are queried only once a minute: they change slowly, or their queries take longer under load.
 
 use std::time::{Duration, Instant};
 
@@ -17,14 +17,14 @@ use crate::sagas::{self, Filters};
 use crate::status::{lag, under_way};
 
 const ASKED_EVERY: Duration = Duration::from_secs(60);
-/// Commands that were sent earlier are not looked for.
+/// The age of the oldest commands that are counted.
 const COMMANDS_OF: TimeDelta = TimeDelta::days(1);
-/// As `millrace saga list --stuck` has it.
+/// As in `millrace saga list --stuck`.
 const STUCK_AFTER: Duration = Duration::from_secs(15 * 60);
-/// So many instances are counted.
+/// Instances that are counted, at most.
 const STUCK_MAX: i64 = 1_000;
 
-/// The last answer, and when it came.
+/// The last answer, and its time.
 #[derive(Default)]
 pub(super) struct Slow(Option<(Instant, Vec<Figure>)>);
 
@@ -40,7 +40,7 @@ impl Slow {
         {
             return Ok(known.clone());
         }
-        // What is old is not shown in place of what is unknown.
+        // An old value is not exported in place of an unknown one.
         self.0 = None;
         let found = ask(config, write, read).await?;
         self.0 = Some((Instant::now(), found.clone()));
@@ -64,7 +64,7 @@ async fn ask(config: &Config, write: &Database, read: &Database) -> Result<Vec<F
     Ok([under_way, stuck, overdue, verified, retentions].concat())
 }
 
-/// How many instances of each saga need an operator.
+/// The number of instances of each saga that need an operator.
 async fn stuck(config: &Config) -> Result<Vec<Figure>, Failure> {
     let filters = Filters { saga: None, standing: None, ended: false, stuck: true, stuck_after: STUCK_AFTER };
     let sagas = layout::sagas(config);
@@ -91,7 +91,7 @@ async fn overdue(config: &Config, write: &Database) -> Result<Vec<Figure>, Failu
     Ok(figures.collect())
 }
 
-/// When the auditor last found right what the instance has; nothing when there is no auditor.
+/// When the auditor last found no difference in each part of the instance; none without an auditor.
 async fn verified_at(config: &Config, write: &Database, read: &Database) -> Result<Vec<Figure>, Failure> {
     if config.audit.interval.is_none() {
         return Ok(Vec::new());

@@ -1,5 +1,5 @@
-//! Events, rejections and commands as the outbox has them, as the records that Debezium makes of them: what views are folded from
-//! without Kafka, and what is emitted again.
+//! Events, rejections and commands of the outbox, as the records that Debezium makes of them: to fold views without Kafka, and to
+//! write missing records to topics again.
 
 pub(crate) mod pace;
 pub(crate) mod refold;
@@ -14,22 +14,22 @@ use uuid::Uuid;
 
 /// An event of the outbox.
 pub struct Stored {
-    /// Of which context.
+    /// The context.
     pub context: String,
-    /// Of which stream.
+    /// The stream.
     pub stream: String,
-    /// Its place in the stream, from 1.
+    /// Its version, from 1.
     pub version: i64,
     /// The full name of its type.
     pub type_: String,
     /// When it was decided.
     pub occurred_at: DateTime<Utc>,
-    /// As it is on its topic.
+    /// The record on its topic.
     pub record: Record,
 }
 
 impl Stored {
-    /// Of which stream.
+    /// The stream.
     pub fn stream(&self) -> (String, String) {
         (self.context.clone(), self.stream.clone())
     }
@@ -45,7 +45,7 @@ pub async fn events(
     Ok(rows.into_iter().filter_map(|row| stored(namespace, row)).collect())
 }
 
-/// What of `spans` such events are: all, or up to the last of them where their bytes were enough.
+/// The part of `spans` that these events cover: all, or up to the last event when the limit of bytes was reached.
 pub fn reached(spans: &[Span], events: &[Stored]) -> Vec<Span> {
     let bytes: usize = events.iter().map(|event| event.record.value.as_ref().map_or(0, Vec::len)).sum();
     let Some(last) = events.last().filter(|_| bytes >= BYTES_MAX) else { return spans.to_vec() };
@@ -78,13 +78,13 @@ pub async fn unversioned(
     Ok(row.map(|row| record(namespace, row)))
 }
 
-/// A row as the record that its topic has.
+/// The record of a row.
 fn record(namespace: &Namespace, row: Row) -> Record {
     let headers = headers(namespace, &row);
     Record::at(&row.topic, 0, 0, Some(row.stream.into_bytes()), row.payload, headers)
 }
 
-/// One without version is no event.
+/// An event; `None` for a row without version.
 fn stored(namespace: &Namespace, row: Row) -> Option<Stored> {
     Some(Stored {
         context: row.context.clone(),
@@ -96,7 +96,7 @@ fn stored(namespace: &Namespace, row: Row) -> Option<Stored> {
     })
 }
 
-/// In the order of `connectors/outbox.json`: an event that is emitted again is the same to the byte.
+/// The headers in the order of `connectors/outbox.json`, so that a record that is written again is byte for byte the same.
 fn headers(namespace: &Namespace, row: &Row) -> Vec<Header> {
     let headers = [
         ("id", Some(row.id.clone())),

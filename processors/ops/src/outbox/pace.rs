@@ -1,38 +1,38 @@
-//! How fast events are folded again, so that it leaves room for other work.
+//! A rate limit for folding events again, which leaves capacity for other work.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// So many events a second at most.
+/// A limit of events per second.
 pub(crate) struct Pace {
     per_second: Option<u32>,
-    /// When the events up to now may have been read.
+    /// The earliest time for the next events.
     due: Instant,
 }
 
 impl Pace {
-    /// As fast as it goes.
+    /// Without a limit.
     pub(crate) fn unbounded() -> Self {
         Self { per_second: None, due: Instant::now() }
     }
 
-    /// At most this many events a second.
+    /// At most this many events per second.
     pub(crate) fn of(per_second: u32) -> Self {
         Self { per_second: Some(per_second.max(1)), due: Instant::now() }
     }
 
-    /// Waits until this many more events may have been read.
+    /// Waits until this many more events are within the limit.
     pub(crate) async fn took(&mut self, events: u32) {
         tokio::time::sleep_until(self.due_after(events)).await;
     }
 
-    /// As [`took`](Self::took), where the thread may be blocked.
+    /// As [`took`](Self::took), blocking the thread.
     pub(crate) fn took_blocking(&mut self, events: u32) {
         std::thread::sleep(self.due_after(events).saturating_duration_since(Instant::now()));
     }
 
-    /// Time that was lost is not made up for.
+    /// Unused time is not accumulated.
     fn due_after(&mut self, events: u32) -> Instant {
         if let Some(per_second) = self.per_second {
             self.due = self.due.max(Instant::now()) + Duration::from_secs(events.into()) / per_second;

@@ -1,5 +1,4 @@
-//! A view folded from the outbox, beside the serving generation: as far as that has come, and no further. Kafka, offsets
-//! and retries have no part in it.
+//! Folds a view from the outbox up to the progress of the serving generation, without Kafka, offsets and retries.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -24,46 +23,46 @@ use crate::outage;
 use crate::postgres::Database;
 use crate::schema::Decoder;
 
-/// Streams that are looked up at a time.
+/// Streams of a page, at most.
 const STREAMS_MAX: i64 = 500;
-/// Events that are folded in one transaction.
+/// Events of a transaction, at most.
 const EVENTS_MAX: i64 = 2_000;
-/// What is left after so many rounds is folded inside the snapshot.
+/// Rounds, at most; the rest is folded inside the snapshot.
 const ROUNDS_MAX: usize = 20;
-/// So few events are not worth another round.
+/// A round with fewer events is the last one.
 const FEW: usize = 500;
 
 /// A stream of a context.
 pub(crate) type Stream = (String, String);
 
-/// Folds one view into a generation that no other process works on.
+/// Folds a view into a generation that no other process works on.
 pub(crate) struct Refold<'r> {
     config: &'r Config,
     write: &'r Database,
     read: &'r Database,
-    /// Folds into that generation.
+    /// The role of that generation.
     role: Arc<dyn Role>,
     serving: i32,
-    /// Keeps the folded events as JSON in a table.
+    /// The table of folded events, if any.
     log: Option<Log>,
     pace: Pace,
     listener: Option<&'r dyn Listener>,
-    /// Topic, key and version of what an operator gave up: folding goes on behind it.
+    /// Topic, key and version of events that operators have discarded; folding continues after them.
     given_up: HashSet<(String, Vec<u8>, i64)>,
     /// Streams that cannot be folded to their end, and why.
     pub(crate) stuck: Vec<(Stream, String)>,
-    /// How many events were folded.
+    /// The number of folded events.
     pub(crate) events: u64,
 }
 
-/// A table of events, for SQL.
+/// A table of events for SQL checks.
 struct Log {
     table: String,
     decoder: Decoder,
 }
 
 impl<'r> Refold<'r> {
-    /// Nothing is folded yet. Goes on where an earlier one into the same generation was broken off.
+    /// Begins, or continues an interrupted one into the same generation.
     pub(crate) fn new(
         config: &'r Config,
         [write, read]: [&'r Database; 2],
@@ -86,17 +85,17 @@ impl<'r> Refold<'r> {
         }
     }
 
-    /// At this pace.
+    /// With this rate limit.
     pub(crate) fn at(self, pace: Pace) -> Self {
         Self { pace, ..self }
     }
 
-    /// Reports how far it is.
+    /// Reports its progress.
     pub(crate) fn with_listener(self, listener: &'r dyn Listener) -> Self {
         Self { listener: Some(listener), ..self }
     }
 
-    /// Keeps the folded events in a table, which has `context, stream, version, type, occurred_at, data`.
+    /// Stores the folded events in a table with the columns `context, stream, version, type, occurred_at, data`.
     ///
     /// # Errors
     /// When the registry's client cannot be set up.
@@ -106,7 +105,7 @@ impl<'r> Refold<'r> {
         Ok(())
     }
 
-    /// Folds what the serving generation is ahead of in some streams.
+    /// Folds some streams up to their progress in the serving generation.
     pub(crate) async fn follow_in(
         &mut self,
         connection: &mut PgConnection,
@@ -120,7 +119,7 @@ impl<'r> Refold<'r> {
         Ok(())
     }
 
-    /// Folds what is left of them, inside a snapshot.
+    /// Folds the rest of these streams, inside a snapshot.
     pub(crate) async fn finish_in(
         &mut self,
         snapshot: &mut PgConnection,
@@ -130,7 +129,7 @@ impl<'r> Refold<'r> {
         Ok(())
     }
 
-    /// Folds until it has nearly caught up with the serving generation.
+    /// Folds until it has almost caught up with the serving generation.
     pub(crate) async fn follow(&mut self, connection: &mut PgConnection) -> Result<(), Failure> {
         for _ in 0..ROUNDS_MAX {
             if self.round(connection).await? < FEW {
@@ -143,16 +142,17 @@ impl<'r> Refold<'r> {
         Ok(())
     }
 
-    /// Folds what is left, inside the transaction that is open: in a snapshot, exactly what the serving generation has.
+    /// Folds the rest inside the open transaction: in a snapshot, exactly the progress of the serving generation.
     pub(crate) async fn finish(&mut self, snapshot: &mut PgConnection) -> Result<(), Failure> {
         while self.round(snapshot).await? > 0 {}
         Ok(())
     }
 
-    /// Looks up what is given up: after the progress that was made behind it, or it would be folded all the same.
+    /// Reads the discarded events. Call it after reading the progress that continues after them, or they would be folded.
     async fn give_up(&mut self, connection: &mut PgConnection) -> Result<(), Failure> {
         let serving = (self.role.group().id.as_str(), self.serving);
-        // A refused document leaves its event folded; what is no event of its topic's context had no place in the stream.
+        // A refused document does not affect the fold of its event; a record that is not an event of its topic's context has no
+        // version.
         let but_for = [DOCUMENT_REFUSED, Fault::UNKNOWN_TYPE];
         let given_up = dead_letter::discarded_events(connection, serving, &but_for).await;
         let given_up = given_up.map_err(|error| self.read.failure(error))?;
@@ -160,7 +160,7 @@ impl<'r> Refold<'r> {
         Ok(())
     }
 
-    /// Folds once what the serving generation is ahead of; returns how many events that were.
+    /// Folds once up to the progress of the serving generation; returns the number of events.
     async fn round(&mut self, connection: &mut PgConnection) -> Result<usize, Failure> {
         let (mut folded, mut after) = (0, Stream::default());
         loop {
@@ -168,7 +168,7 @@ impl<'r> Refold<'r> {
             let Some(last) = ahead.last().map(Span::stream) else { return Ok(folded) };
             let (events, reached) = self.some(connection, ahead).await?;
             folded += events;
-            // A stream that did not fit goes on with the next page.
+            // A stream that did not fit continues in the next page.
             after = match reached {
                 Reached::All => last,
                 Reached::Upto(stream) => stream,
@@ -177,7 +177,7 @@ impl<'r> Refold<'r> {
         }
     }
 
-    /// The same of some streams.
+    /// The same for some streams.
     async fn round_in(
         &mut self,
         connection: &mut PgConnection,
@@ -199,7 +199,7 @@ impl<'r> Refold<'r> {
         Ok(folded)
     }
 
-    /// Folds the first of what is ahead: how many events, and how far that is.
+    /// Folds the first events that are ahead; returns their number and the last stream.
     async fn some(
         &mut self,
         connection: &mut PgConnection,
@@ -223,7 +223,7 @@ impl<'r> Refold<'r> {
         })
     }
 
-    /// The next streams whose progress in the serving generation is ahead of that in ours.
+    /// The next streams that the serving generation has folded further than this one.
     async fn ahead(
         &self,
         connection: &mut PgConnection,
@@ -236,7 +236,7 @@ impl<'r> Refold<'r> {
         Ok(spans(rows.map_err(|error| self.read.failure(error))?))
     }
 
-    /// Folds some events in a transaction; in one that is open already, behind a savepoint.
+    /// Folds some events in a transaction, or in an open transaction after a savepoint.
     async fn page(
         &mut self,
         connection: &mut PgConnection,
@@ -259,7 +259,7 @@ impl<'r> Refold<'r> {
         Ok(events.len())
     }
 
-    /// The outbox never forgets, so whatever was folded once must be there.
+    /// Finds missing versions: the outbox keeps all events, so every folded event must exist.
     fn find_holes(&mut self, spans: &[Span], events: &[Stored]) {
         let mut there: HashMap<(&str, &str), HashSet<i64>> = HashMap::new();
         for Stored { context, stream, version, .. } in events {
@@ -305,7 +305,7 @@ impl<'r> Refold<'r> {
         Ok(())
     }
 
-    /// Folds a run of events. Halves find those of which Postgres refuses what comes.
+    /// Folds events; finds those whose result Postgres refuses by bisection.
     fn fold_or_halve<'f>(
         &'f self,
         connection: &'f mut PgConnection,
@@ -333,7 +333,7 @@ impl<'r> Refold<'r> {
         })
     }
 
-    /// Keeps what was folded as JSON.
+    /// Stores folded events as JSON.
     async fn keep(&mut self, connection: &mut PgConnection, events: &[Stored]) -> Result<(), Failure> {
         let Some(mut log) = self.log.take() else { return Ok(()) };
         let mut rows: Vec<Value> = Vec::with_capacity(events.len());
@@ -363,12 +363,12 @@ impl Log {
     }
 }
 
-/// How far a page of events goes in what is ahead.
+/// The end of a page of events.
 enum Reached {
     All,
-    /// Up to this stream, the next one perhaps in part.
+    /// Up to this stream; the next one possibly in part.
     Upto(Stream),
-    /// Its first stream, in part.
+    /// Only a part of the first stream.
     Nothing,
 }
 
@@ -377,7 +377,7 @@ fn spans(rows: Vec<(String, String, i64, i64)>) -> Vec<Span> {
     rows.into_iter().map(span).collect()
 }
 
-/// As many events as one transaction takes: the first streams, the last of them perhaps in part.
+/// The events of one transaction: the first streams, the last of them possibly in part.
 fn cut(ahead: &[Span]) -> Vec<Span> {
     let mut room = EVENTS_MAX;
     let fits = ahead.iter().map_while(|span| {

@@ -1,4 +1,4 @@
-//! The connector goes on past a row that Kafka does not take, and the row is answered for.
+//! Skipping a row that Kafka refuses, so that the connector continues.
 
 use std::time::Duration;
 
@@ -22,16 +22,16 @@ use crate::roles::producer;
 use crate::setup::{ConnectorState, leniently};
 use crate::verify::horizon;
 
-/// What became of a row that was in the connector's way.
+/// The result for the row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Did {
-    /// Its topic took it all the same.
+    /// Its topic accepted it from this producer.
     Emitted,
     /// Its topic has a record without value in its place.
     Skipped,
 }
 
-/// A row, and why the connector stands where it may be. Changes nothing.
+/// The row, and the connector's error. Changes nothing.
 ///
 /// # Errors
 /// [`Failure::NotFound`] when there is no such row, [`Failure::Refused`] when the connector has not failed.
@@ -42,7 +42,7 @@ pub async fn look(config: &Config, id: Uuid) -> Result<(Row, String), Failure> {
     Ok((row, reason))
 }
 
-/// Takes a row out of the connector's way, which then has `patience` to carry what is behind it.
+/// Skips a row; the connector then has `patience` to carry the rows after it.
 ///
 /// # Errors
 /// As [`look`], and [`Failure::Refused`] when the connector does not get past it, or its topic takes no record in its place.
@@ -63,24 +63,25 @@ pub async fn skip(
     if emitted {
         return Ok((row, Did::Emitted));
     }
-    // Behind the rows before it. Written down already: whatever ends this, `millrace verify --repair` emits it.
+    // After the rows before it. The decision is recorded already, so if this is interrupted, `millrace verify --repair` writes
+    // the record.
     if !row.emit(config, &producer, listener).await? {
         return Err(Failure::refused(format!("{} takes no record without value either", row.record.topic)));
     }
     Ok((row, Did::Skipped))
 }
 
-/// What the connector fails with. A row that was skipped before may be skipped again, as after a crash in between.
+/// The connector's error. A row that was skipped before may be skipped again, such as after a crash.
 async fn why_it_stands(config: &Config, connect: &Http, row: &Row) -> Result<String, Failure> {
     let name = config.namespace.outbox();
     match ConnectorState::find(connect, &name).await? {
         Some(state) if state.failed() => Ok(state.trace.unwrap_or_default()),
         _ if row.is_skipped() => Ok("it has not failed".to_owned()),
-        _ => Err(Failure::refused(format!("the connector `{name}` has not failed: no row is in its way"))),
+        _ => Err(Failure::refused(format!("the connector `{name}` has not failed: there is no row to skip"))),
     }
 }
 
-/// A row of the outbox, as the record that its topic must hold.
+/// A row of the outbox, and the record that its topic must have.
 pub struct Row {
     /// Its id.
     pub id: Uuid,
@@ -88,7 +89,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// No index has the ids of events: it may take a while.
+    /// May take long, since events have no index on the id.
     async fn find(config: &Config, write: &Database, id: Uuid) -> Result<Self, Failure> {
         let fail = |error| write.failure(error);
         let mut connection = session::open(write).await.map_err(fail)?;
@@ -102,7 +103,7 @@ impl Row {
         self.record.value.is_none()
     }
 
-    /// False when Kafka does not take it.
+    /// Writes the record to its topic; false when Kafka refuses it.
     async fn emit(
         &self,
         config: &Config,
@@ -119,7 +120,7 @@ impl Row {
         }
     }
 
-    /// Writes down what becomes of it, and returns what its topic must hold then.
+    /// Records the decision, and returns the row with the record that its topic must then have.
     async fn sign(mut self, write: &Database, operator: &Operator, emitted: bool) -> Result<Self, Failure> {
         let fail = |error| write.failure(error);
         let mut transaction = write.pool.begin().await.map_err(fail)?;

@@ -1,4 +1,4 @@
-//! Audiences, found in the views of the read side.
+//! Audiences of campaigns, from the views of the read side.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ impl Audiences {
 
 #[async_trait]
 impl Provider<Audience> for Audiences {
-    /// Finding changes nothing, so it may always be done again.
+    /// The query changes nothing and can always be repeated.
     fn key_window(&self) -> Option<Duration> {
         Some(Duration::MAX)
     }
@@ -37,7 +37,7 @@ impl Provider<Audience> for Audiences {
         Ok(Found::of(rows.map_err(unavailable)?.into_iter().map(read_side::customer).collect()))
     }
 
-    /// What was found is kept nowhere.
+    /// Results are not stored.
     async fn ask(&self, _: Uuid, _: &Wanted) -> Result<Option<Found>, CallError> {
         Ok(None)
     }

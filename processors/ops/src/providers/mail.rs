@@ -1,5 +1,5 @@
-//! The mail server, over SMTP. It knows no keys and cannot be asked, so it matters which step failed: until the message
-//! itself goes out nothing can have been sent.
+//! The mail server, over SMTP. It supports neither idempotency keys nor queries, so the failed step decides: before the message
+//! itself is transmitted, nothing can have been sent.
 
 use std::time::Duration;
 
@@ -23,14 +23,14 @@ use crate::address::Address;
 use crate::config;
 use crate::failure::Failure;
 
-/// Where a mail is encrypted.
+/// The encryption of the connection.
 #[derive(Clone)]
 enum Tls {
-    /// Nowhere: it stays on this machine.
+    /// None: the server is on loopback.
     None,
-    /// From the first byte.
+    /// TLS from the first byte.
     Always(TlsParameters),
-    /// After STARTTLS, and not without.
+    /// STARTTLS, required.
     Started(TlsParameters),
 }
 
@@ -41,12 +41,12 @@ pub(super) struct MailServer {
     tls: Tls,
     credentials: Option<Credentials>,
     from: Mailbox,
-    /// For everything before the message itself.
+    /// The timeout of everything before the message itself.
     preparing: Duration,
 }
 
 impl MailServer {
-    /// `None` when there is none.
+    /// `None` when none is configured.
     pub(super) fn new(mail: &config::Mail, call_timeout: Duration) -> Result<Option<Self>, Failure> {
         let Some(address) = &mail.url else { return Ok(None) };
         let from = mail.from.as_deref().unwrap_or_default();
@@ -128,13 +128,13 @@ impl Provider<Mail> for MailServer {
         Ok(Taken)
     }
 
-    /// Never asked: it knows no keys.
+    /// Not supported.
     async fn ask(&self, _: Uuid, _: &Message) -> Result<Option<Taken>, CallError> {
         Err(CallError::Unavailable("a mail server cannot be asked what became of a mail".into()))
     }
 }
 
-/// How a server is spoken to, and its usual port.
+/// The encryption and the default port of an address.
 fn tls(address: &Address, host: &str) -> Result<(Tls, u16), String> {
     let query = address.url().query().unwrap_or_default();
     let parameters = || TlsParameters::new(host.to_owned()).map_err(|error| format!("mail.url: {error}"));
@@ -150,7 +150,7 @@ fn tls(address: &Address, host: &str) -> Result<(Tls, u16), String> {
     }
 }
 
-/// The user and the password of the address, without their escapes.
+/// The user and the password of the address, unescaped.
 fn credentials(address: &Address) -> Result<Option<Credentials>, Failure> {
     let url = address.url();
     let Some(password) = url.password() else { return Ok(None) };
@@ -169,7 +169,7 @@ fn recipient(message: &Message) -> Result<Mailbox, CallError> {
     Ok(Mailbox::new(Some(message.recipient.clone()), address))
 }
 
-/// A server that says no, now or for good: the mail was not sent.
+/// The error of a refusal, temporary or permanent: the mail was not sent.
 fn unsent(error: Error) -> CallError {
     match error.is_permanent() {
         true => CallError::Refused(Reason::of(error)),

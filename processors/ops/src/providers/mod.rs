@@ -1,4 +1,4 @@
-//! The external systems as they are configured: which provider makes the calls of each effect.
+//! The configured external systems: the provider of each effect.
 
 mod audience;
 mod mail;
@@ -29,7 +29,7 @@ use crate::failure::Failure;
 pub struct Providers(HashMap<TypeId, Box<dyn Any + Send + Sync>>);
 
 impl Providers {
-    /// Makes clients. Nothing connects yet.
+    /// Creates the clients, which connect when first used.
     ///
     /// # Errors
     /// [`Failure::Usage`], which names the field.
@@ -53,7 +53,7 @@ impl Providers {
         self.0.insert(TypeId::of::<E>(), Box::new(provider));
     }
 
-    /// The effects for whose calls no provider is configured.
+    /// The effects without a configured provider.
     pub fn unable(&self) -> Vec<&'static str> {
         let mut unable = Unable { providers: self, found: Vec::new() };
         visit(&mut unable);
@@ -66,7 +66,7 @@ impl Providers {
     }
 }
 
-/// Finds the effects for whose calls no provider is configured.
+/// Finds the effects without a configured provider.
 struct Unable<'p> {
     providers: &'p Providers,
     found: Vec<&'static str>,
@@ -86,7 +86,7 @@ impl Visitor for Unable<'_> {
     }
 }
 
-/// Whether what is sent there stays on this machine.
+/// Whether an address is on this machine.
 fn is_loopback(address: &Address) -> bool {
     match address.url().host_str().map(|host| host.trim_matches(['[', ']'])) {
         Some("localhost") => true,
@@ -102,7 +102,7 @@ mod tests {
 
     use super::*;
 
-    /// What this configuration gives, and which effects have a provider.
+    /// Which effects have a provider with this configuration.
     fn configured(set: &[&str]) -> Result<(bool, bool), String> {
         let config = Config::with(set).map_err(|error| error.to_string())?;
         let providers = Providers::new(&config).map_err(|error| error.to_string())?;

@@ -1,9 +1,9 @@
-//! So many a second, and no more.
+//! A rate limit.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Gives turns, each as much later as the one before it was larger.
+/// Reserves times; each is later by the size of the previous one divided by the rate.
 #[derive(Debug)]
 pub(super) struct Pace {
     per_second: u32,
@@ -15,7 +15,7 @@ impl Pace {
         Self { per_second: per_second.max(1), next: Mutex::new(None) }
     }
 
-    /// When `count` of them may go; `None`, and nothing is taken, when that is not within this time.
+    /// The time at which `count` may be sent; `None`, and nothing is reserved, when it is not within `within`.
     pub(super) fn reserve(&self, count: u32, now: Instant, within: Duration) -> Option<Instant> {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let at = next.map_or(now, |next| next.max(now));

@@ -1,4 +1,4 @@
-//! The payment provider, over HTTP: what moves money is done once for each key, and can be asked for by it.
+//! The payment provider, over HTTP: a request that moves money is executed once for each key, and can be queried by it.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use super::service::{self, Service, field};
 use crate::config;
 use crate::failure::Failure;
 
-/// How the provider says that it does not do what was asked for.
+/// The provider's status of a declined request.
 const DECLINED: &str = "declined";
-/// How the provider says that something is done.
+/// The provider's statuses of executed requests.
 const DONE: [&str; 4] = ["authorised", "captured", "released", "refunded"];
-/// The context keeps no longer reference.
+/// Characters of a reference, at most, as in the context.
 const REFERENCE_MAX: usize = 200;
 
 /// The configured provider.
@@ -27,7 +27,7 @@ pub(super) struct PaymentProvider {
 }
 
 impl PaymentProvider {
-    /// `None` when there is none.
+    /// `None` when none is configured.
     pub(super) fn new(payment: &config::Payment, call_timeout: Duration) -> Result<Option<Self>, Failure> {
         let Some(address) = payment.url.clone() else { return Ok(None) };
         let token = payment.token.clone();
@@ -59,9 +59,9 @@ impl Provider<Payment> for PaymentProvider {
     }
 }
 
-/// What a webhook says about a call.
+/// The content of a webhook.
 pub struct Word {
-    /// The idempotency key of the call that it is about.
+    /// The idempotency key of its call.
     pub key: Uuid,
     body: Value,
 }
@@ -86,10 +86,10 @@ impl Word {
         Ok(Self { key, body })
     }
 
-    /// As the answer to a request.
+    /// The webhook as the answer to a request.
     ///
     /// # Errors
-    /// When it is about something else: why.
+    /// Why it is not the answer to the request.
     pub fn answers(&self, request: &Request) -> Result<Answer, String> {
         answer(request, StatusCode::OK, &self.body).map_err(|error| error.to_string())
     }
@@ -121,7 +121,7 @@ fn body(key: &str, request: &Request) -> Value {
     }
 }
 
-/// How the provider says that a request is done.
+/// The provider's status of an executed request of this kind.
 fn done(request: &Request) -> &'static str {
     match request {
         Request::Authorise(_) => "authorised",
@@ -131,7 +131,7 @@ fn done(request: &Request) -> &'static str {
     }
 }
 
-/// The money that is asked for: how much, and of which currency where the request says so.
+/// The requested amount, and the currency if the request has one.
 fn money(request: &Request) -> Option<(i64, Option<&str>)> {
     match request {
         Request::Authorise(due) | Request::Charge(due) => Some((due.amount, Some(&due.currency))),
@@ -140,7 +140,7 @@ fn money(request: &Request) -> Option<(i64, Option<&str>)> {
     }
 }
 
-/// What an answer to a request means.
+/// Converts an answer to a request.
 fn answer(request: &Request, status: StatusCode, body: &Value) -> Result<Answer, CallError> {
     let said = field(body, "status").unwrap_or("nothing");
     let declined = status == StatusCode::PAYMENT_REQUIRED || status.is_success() && said == DECLINED;
@@ -162,7 +162,7 @@ fn answer(request: &Request, status: StatusCode, body: &Value) -> Result<Answer,
     }
 }
 
-/// Other money than was asked for, when an answer states it; an answer that states none is believed.
+/// The difference, if an answer states another amount or currency than the request; an answer that states none is accepted.
 fn other_money(request: &Request, body: &Value) -> Option<String> {
     let (amount, currency) = money(request)?;
     let stated = |name: &str| body.get(name).filter(|value| !value.is_null());
@@ -174,7 +174,7 @@ fn other_money(request: &Request, body: &Value) -> Option<String> {
     stated("currency").filter(differs).map(|stated| format!("{stated} where {asked} was asked for"))
 }
 
-/// What the provider calls what it did, when that can be kept.
+/// The provider's reference, if it can be stored.
 fn reference(body: &Value) -> Option<String> {
     field(body, "reference").filter(|text| is_reference(text)).map(str::to_owned)
 }

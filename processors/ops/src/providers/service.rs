@@ -13,7 +13,7 @@ use crate::address::Address;
 use crate::failure::Failure;
 use crate::http;
 
-/// How a service says that it knows a key with something else.
+/// A service's code for a key that was used with another request.
 const KEY_REUSED: &str = "key-reused";
 
 /// A configured service.
@@ -25,7 +25,7 @@ pub(super) struct Service {
 }
 
 impl Service {
-    /// The service at the address that a setting names.
+    /// The service at the configured address.
     pub(super) fn new(
         setting: &'static str,
         address: Address,
@@ -33,7 +33,7 @@ impl Service {
         call_timeout: Duration,
     ) -> Result<Self, Failure> {
         check(setting, &address, token.is_some()).map_err(Failure::usage)?;
-        // While there is no connection nothing can have happened, so that is found out first.
+        // Part of the timeout is for connecting: without a connection nothing can have happened.
         let connecting = call_timeout / 2;
         let client = Client::builder().connect_timeout(connecting).redirect(redirect::Policy::none()).build();
         let client = client.map_err(|error| Failure::refused("HTTP cannot be set up").caused_by(error))?;
@@ -59,7 +59,7 @@ impl Service {
     pub(super) async fn exchange(&self, request: RequestBuilder) -> Result<(StatusCode, Value), CallError> {
         let response = request.send().await.map_err(lost)?;
         let status = response.status();
-        // What is no JSON says nothing, whatever the status.
+        // A body that is not JSON proves nothing, whatever the status.
         let body = response.bytes().await.map_err(lost)?;
         Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
     }
@@ -74,10 +74,10 @@ fn check(setting: &str, address: &Address, has_token: bool) -> Result<(), String
     }
 }
 
-/// What a status that is no success means. One that is about our configuration or the service's state says nothing about
-/// the request. One of a key that is in use is none either: its first call may still be worked on, and succeed
-/// (draft-ietf-httpapi-idempotency-key-header: 409 for that, 422 for a key that came with something else). Nor does a
-/// redirect say what was done before it.
+/// The meaning of an error status. A status that is about our configuration or the service's state proves nothing about the
+/// request. Neither does that of a key in use: its first call may still be in progress, and succeed
+/// (draft-ietf-httpapi-idempotency-key-header: 409 for that, 422 for a key that was used with another request). Neither does a
+/// redirect.
 pub(super) fn error(status: StatusCode, body: &Value) -> CallError {
     let reason = Reason::from(format!("{status}: {}", http::reason(body)));
     match status.as_u16() {
@@ -92,7 +92,8 @@ pub(super) fn field<'b>(body: &'b Value, name: &str) -> Option<&'b str> {
     body.get(name).and_then(Value::as_str)
 }
 
-/// Without a connection nothing was done; afterwards it is unknown. The URL may hold a password.
+/// The error of a failed exchange: without a connection nothing was done; after that the outcome is unknown. The URL may contain
+/// a password.
 fn lost(error: reqwest::Error) -> CallError {
     let error = error.without_url();
     match error.is_connect() || error.is_builder() {

@@ -1,4 +1,4 @@
-//! Simulated external systems of a test's own.
+//! Simulated external systems of a test.
 
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ impl Simulated {
         Self { simulator, stop, ledger }
     }
 
-    /// A configuration that names them as the providers.
+    /// A configuration with them as the providers.
     pub(super) fn config(&self) -> Config {
         let set = [
             format!("payment.url=http://{}", self.simulator.payments.unwrap()),
@@ -33,7 +33,7 @@ impl Simulated {
         Config::with(&set).unwrap()
     }
 
-    /// Ends it; what its ledger says.
+    /// Stops it, and returns its ledger.
     pub(super) async fn end(self) -> Vec<Entry> {
         self.stop.cancel();
         self.simulator.ended().await;

@@ -1,4 +1,4 @@
-//! The vendor of messages, over HTTP: a batch is taken once for each key, and can be asked for by it.
+//! The vendor of messages, over HTTP: a batch is accepted once for each key, and can be queried by it.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ pub(super) struct Vendor {
 }
 
 impl Vendor {
-    /// `None` when there is none.
+    /// `None` when none is configured.
     pub(super) fn new(vendor: &config::Vendor, call_timeout: Duration) -> Result<Option<Self>, Failure> {
         let Some(address) = vendor.url.clone() else { return Ok(None) };
         let token = vendor.token.clone();
@@ -66,7 +66,8 @@ impl Provider<Delivery> for Vendor {
     }
 }
 
-/// What the vendor says of every message. An answer that leaves one out is none: that one would never be asked for again.
+/// The vendor's result for every message. An answer that leaves a message out is invalid, since its result would never be queried
+/// again.
 fn answer(status: StatusCode, body: &Value, request: &Batch) -> Result<Receipts, CallError> {
     if !status.is_success() {
         return Err(service::error(status, body));

@@ -1,4 +1,4 @@
-//! Rows that go together, in one transaction with the marks that say so.
+//! Batches of rows that are removed in one transaction with their marks.
 
 use std::collections::BTreeMap;
 
@@ -16,10 +16,10 @@ use super::look::Horizon;
 use crate::config::Config;
 use crate::layout::Side;
 
-/// Rows that go at a time; of sagas, instances.
+/// Rows of a batch, at most; instances of sagas.
 const AT_ONCE: i64 = 500;
 
-/// One batch after the other, until nothing is left that is old enough.
+/// Removes batches until no row is old enough.
 pub(super) struct Batches<'b> {
     kind: Kind,
     side: Side,
@@ -30,7 +30,7 @@ pub(super) struct Batches<'b> {
     from: Option<DateTime<Utc>>,
 }
 
-/// How many rows went, and how far it came.
+/// The number of removed rows, and the time that the batch has reached.
 type Went = (usize, Option<DateTime<Utc>>);
 
 impl<'b> Batches<'b> {
@@ -44,7 +44,7 @@ impl<'b> Batches<'b> {
         Self { kind, side, horizon, commands, before, from: None }
     }
 
-    /// Removes some rows; how many. `None` when there were none left.
+    /// Removes a batch of rows; returns how many. `None` when none is left.
     pub(super) async fn next(&mut self, connection: &mut PgConnection) -> sqlx::Result<Option<u32>> {
         let mut transaction = connection.begin().await?;
         let gone = self.remove(&mut transaction).await?;
@@ -71,7 +71,8 @@ impl<'b> Batches<'b> {
         Ok((went.0 > 0).then_some(went))
     }
 
-    /// Not while the ledger answers for commands that are read again: one that was sent twice would be new the second time.
+    /// Removes receipts, but not while commands are read again after a reset: a command that was sent twice would be new the
+    /// second time.
     async fn receipts(&self, connection: &mut PgConnection, batch: Batch) -> sqlx::Result<Went> {
         if self.horizon.firsts.is_empty() {
             return Ok((0, None));
@@ -89,7 +90,7 @@ impl<'b> Batches<'b> {
         Ok((gone.len(), last))
     }
 
-    /// A discarded letter of the write side answers for its record; its mark does so afterwards.
+    /// Removes dead letters. On the write side a discarded letter makes its record be skipped; afterwards the mark does.
     async fn letters(&self, connection: &mut PgConnection) -> sqlx::Result<usize> {
         let ledger = self.side == Side::Write;
         if ledger {
@@ -107,7 +108,7 @@ impl<'b> Batches<'b> {
     }
 }
 
-/// What stands for their inputs stays with the instances, which are locked.
+/// Removes steps. The hashes of their inputs are kept in the rows of the instances, which are locked.
 async fn steps(connection: &mut PgConnection, batch: Batch) -> sqlx::Result<Option<Went>> {
     let (instances, last) = saga::lock_ended(connection, batch).await?;
     if instances.is_empty() {

@@ -13,7 +13,7 @@ use crate::layout::Side;
 pub enum Kind {
     /// Receipts of commands.
     Receipts,
-    /// Rows of the outbox that are no events.
+    /// Rows of the outbox that are not events.
     Outbox,
     /// Steps of sagas that have ended.
     SagaSteps,
@@ -21,13 +21,13 @@ pub enum Kind {
     EffectBodies,
     /// Dead letters that are settled.
     DeadLetters,
-    /// What operators have changed.
+    /// The audit of operators' changes.
     Audit,
 }
 
 impl Kind {
-    /// All of them, in the order in which they go. A command's receipt goes once the outbox has it no more, so its kind comes first:
-    /// what is removed does not depend on what the same look removes.
+    /// All kinds, in the order in which they are removed. A receipt can be removed once the outbox no longer has its command, so
+    /// receipts come first: what a run removes does not depend on what it has just removed.
     pub const ALL: [Self; 6] =
         [Self::Receipts, Self::Outbox, Self::SagaSteps, Self::EffectBodies, Self::DeadLetters, Self::Audit];
 

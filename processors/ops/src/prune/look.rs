@@ -1,4 +1,4 @@
-//! What must be known before rows of a kind go: what Kafka still has, and what Debezium has carried.
+//! What must be known before rows of a kind are removed: what Kafka still has, and what Debezium has carried.
 
 use std::time::Duration;
 
@@ -17,16 +17,16 @@ use crate::layout::{self, Side};
 use crate::postgres::Database;
 use crate::verify::horizon;
 
-/// How long Debezium may be behind before the rows of the outbox wait for the next time.
+/// How long to wait for Debezium before the rows of the outbox are left to the next run.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Up to where rows of a kind may go.
+/// The limit up to which rows of a kind may be removed.
 pub(super) struct Horizon {
-    /// The first offsets that Kafka has of each partition of the topics of commands; of other kinds than receipts empty.
+    /// For receipts: the first existing offset of each partition of the topics of commands. Empty for other kinds.
     pub(super) firsts: Vec<First>,
 }
 
-/// Looks up what Kafka has.
+/// Determines the limit from Kafka.
 pub(super) fn horizon(config: &Config, kind: Kind) -> Result<Horizon, Failure> {
     let firsts = match kind {
         Kind::Receipts => tokio::task::block_in_place(|| firsts(config))?,
@@ -35,7 +35,7 @@ pub(super) fn horizon(config: &Config, kind: Kind) -> Result<Horizon, Failure> {
     Ok(Horizon { firsts })
 }
 
-/// Waits until Debezium has carried what is to go and may not be in Kafka yet.
+/// Waits until Debezium has carried the rows that are to be removed and may not be in Kafka yet.
 pub(super) async fn carried(
     config: &Config,
     write: &Database,
@@ -49,7 +49,7 @@ pub(super) async fn carried(
     if asked { horizon::carried(config, write, PATIENCE).await } else { Ok(()) }
 }
 
-/// Where the partitions begin that have lost records.
+/// The first offsets of partitions from which records were deleted.
 fn firsts(config: &Config) -> Result<Vec<First>, Failure> {
     let reader = Reader::new(&config.kafka)?;
     let contexts = layout::contexts(config).into_iter();
@@ -61,7 +61,7 @@ fn firsts(config: &Config) -> Result<Vec<First>, Failure> {
 }
 
 impl Horizon {
-    /// How many rows of a kind would go.
+    /// The number and age of rows of a kind that would be removed.
     pub(super) async fn count(
         &self,
         pool: &PgPool,

@@ -1,5 +1,5 @@
-//! Retention: rows that nothing needs any more go, some at a time, each batch in a transaction of its own that also writes down
-//! what can be told of them afterwards. So what was removed is never done twice (`docs/design/retention.md`).
+//! Retention: removes rows that are no longer needed, in small batches. The transaction of a batch also writes marks that
+//! recognise the removed rows' records, so that nothing is done twice (`docs/design/retention.md`).
 
 mod batch;
 mod kind;
@@ -25,26 +25,26 @@ use batch::Batches;
 pub use kind::Kind;
 use look::{carried, horizon};
 
-/// A batch waits at most this long for what another session has locked.
+/// A batch waits at most this long for locks of other sessions.
 const LOCK_TIMEOUT: &str = "SET lock_timeout = '2s'";
 
-/// Rows of a kind on a side: how many are to be removed, or were.
+/// The number of rows of a kind on a side that would be removed, or were.
 #[serde_as]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Rows {
-    /// Which kind.
+    /// The kind.
     pub kind: Kind,
-    /// Which database.
+    /// The database.
     pub side: Side,
-    /// How many.
+    /// Their number.
     pub rows: u64,
-    /// The oldest of them; not known of those that were removed.
+    /// The time of the oldest; `None` after removal.
     #[serde_as(as = "Option<Written>")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest: Option<DateTime<Utc>>,
 }
 
-/// Removes what is old enough.
+/// Removes old rows.
 pub struct Pruner<'a> {
     config: &'a Config,
     write: Database,
@@ -54,7 +54,7 @@ pub struct Pruner<'a> {
 }
 
 impl<'a> Pruner<'a> {
-    /// As fast as it goes.
+    /// Without a limit.
     ///
     /// # Errors
     /// [`Failure::Usage`] when a URL cannot be used.
@@ -63,17 +63,17 @@ impl<'a> Pruner<'a> {
         Ok(Self { config, write, read, pace: Pace::unbounded(), listener: None })
     }
 
-    /// Removes so many rows a second at most.
+    /// Limits the removed rows per second.
     pub fn in_the_background(self, per_second: u32) -> Self {
         Self { pace: Pace::of(per_second), ..self }
     }
 
-    /// Reports how far it is.
+    /// Reports its progress.
     pub fn with_listener(self, listener: &'a dyn Listener) -> Self {
         Self { listener: Some(listener), ..self }
     }
 
-    /// What would be removed now, of these kinds, once Debezium has carried it. Changes nothing.
+    /// The rows of these kinds that would be removed now, once Debezium has carried them. Changes nothing.
     ///
     /// # Errors
     /// When a database or Kafka does not answer.
@@ -88,8 +88,8 @@ impl<'a> Pruner<'a> {
         Ok(all)
     }
 
-    /// Removes it; `removed` has what was, also when it fails on the way. What keeps one kind does not keep the others: the first
-    /// failure is returned when all was tried.
+    /// Removes them; `removed` has what was removed, also after an error. A failure of one kind does not stop the others; the
+    /// first failure is returned at the end.
     ///
     /// # Errors
     /// [`Failure::Busy`] when another process removes, [`Failure::Refused`] when Debezium is behind; as of [`count`](Self::count).
@@ -111,7 +111,7 @@ impl<'a> Pruner<'a> {
         failed
     }
 
-    /// What is kept for a while, and since when it is too old, by the clock of the write side.
+    /// The kinds that are not kept for ever, with the time before which rows are too old, by the clock of the write side.
     async fn due(&self, kinds: &[Kind]) -> Result<Vec<(Kind, Side, DateTime<Utc>)>, Failure> {
         let now = command::clock(&self.write.pool).await.map_err(|error| self.write.failure(error))?;
         let before = |kind: Kind| before(now, kind, self.config);
@@ -144,15 +144,15 @@ impl<'a> Pruner<'a> {
     }
 }
 
-/// Older than this is too old; `None` for what is kept for ever. A transaction that writes rows of the outbox ends in time: what is
-/// older than it lasts is committed.
+/// The time before which rows of a kind are too old; `None` for ever. Since transactions have a timeout, all older rows of the
+/// outbox are committed.
 fn before(now: DateTime<Utc>, kind: Kind, config: &Config) -> Option<DateTime<Utc>> {
     let kept = kind.kept(&config.retention)?;
     let least = if kind == Kind::Outbox { config.postgres.transaction_timeout } else { kept };
     now.checked_sub_signed(TimeDelta::from_std(kept.max(least)).ok()?)
 }
 
-/// A connection that waits for no one for long; it is closed when dropped.
+/// A connection with a short lock timeout; it is closed when dropped.
 async fn session(database: &Database) -> Result<PgConnection, Failure> {
     let fail = |error| database.failure(error);
     let mut connection = database.pool.acquire().await.map_err(fail)?.detach();

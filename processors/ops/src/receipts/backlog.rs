@@ -16,11 +16,11 @@ use crate::kafka::{Position, Reader, Seen};
 use crate::layout;
 use crate::postgres::Database;
 
-/// A command that is not decided is looked for among this many records, and no longer than that.
+/// Records that are searched for an undecided command, at most.
 const BACKLOG_RECORDS_MAX: usize = 200_000;
 const BACKLOG_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Where the commands begin that are not decided yet, and where they end now; topic by topic.
+/// The range of commands that are not decided yet, by topic and partition.
 pub(super) async fn backlog(config: &Config, ledger: &Database) -> Result<Vec<(Position, i64)>, Failure> {
     let applied = consumer_offset::stands_of_all(&ledger.pool, &config.namespace.group(COMMANDS)).await;
     let applied = applied.map_err(|error| ledger.failure(error))?;
@@ -41,7 +41,7 @@ pub(super) async fn backlog(config: &Config, ledger: &Database) -> Result<Vec<(P
     })
 }
 
-/// The command among those that wait, as far as the search goes.
+/// The command among the undecided ones, within the limit of the search.
 pub(super) fn pending(
     config: &Config,
     from: &[(Position, i64)],
@@ -83,7 +83,7 @@ pub(super) fn pending(
     Ok(found)
 }
 
-/// The receipt of a command that waits, when it is the one that is looked for.
+/// The receipt of an undecided command, if it is the one with this identity.
 fn receipt_of(message: &BorrowedMessage<'_>, id: &str, source: Option<&str>) -> Option<Receipt> {
     let header = |name: &str| millrace_kafka::header_text(message, name).map(str::to_owned);
     let ours = header("ce_id").as_deref() == Some(id)

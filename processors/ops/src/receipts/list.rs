@@ -1,4 +1,4 @@
-//! Decided commands, or those that wait for another try.
+//! Decided commands, or those being retried.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use millrace_schemas::Kind;
@@ -16,10 +16,10 @@ use crate::layout::{self, Side};
 use crate::page::{Page, one_more};
 use crate::postgres::Database;
 
-/// How a command ended, or that it has not yet.
+/// The status of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
-    /// It is tried again, or waits behind one of its key that is.
+    /// Being retried, or waiting behind a command of its key that is.
     Retrying,
     /// Its events are written.
     Completed,
@@ -30,7 +30,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// As the ledger has it.
+    /// The text in the ledger.
     fn as_str(self) -> &'static str {
         match self {
             Status::Retrying => "retrying",
@@ -41,7 +41,7 @@ impl Status {
     }
 }
 
-/// Which commands: those that fit all that is given.
+/// A filter of commands: those that match every given field.
 #[derive(Debug, Clone, Default)]
 pub struct Filters {
     /// Only of this stream: `context/id`, or the id.
@@ -52,7 +52,7 @@ pub struct Filters {
     pub since: Option<DateTime<Utc>>,
 }
 
-/// Decided commands, or with [`Status::Retrying`] those that wait for another try; the newest first.
+/// Decided commands, or with [`Status::Retrying`] those being retried; the newest first.
 ///
 /// # Errors
 /// [`Failure::Usage`] or [`Failure::NotFound`] when there is no such stream; when the database does not answer.
@@ -92,8 +92,9 @@ async fn decided(
     Ok(Vec::new())
 }
 
-/// Since when to look for the newest: an index finds a span of time, those of a stream, and those that were not completed. What is none
-/// of these is looked for in longer and longer spans, so that the newest of very many do not cost a look at all of them.
+/// The times since which to search for the newest commands. Indexes exist for the time, for streams, and for commands that were
+/// not completed. Other filters are applied to longer and longer spans of time, so that the newest of very many commands are
+/// found without reading all of them.
 fn spans(filter: &Filter<'_>, now: DateTime<Utc>) -> Vec<Option<DateTime<Utc>>> {
     let indexed = filter.stream.is_some() || filter.status.is_some_and(|status| status != "completed");
     let spans = [TimeDelta::minutes(10), TimeDelta::days(1), TimeDelta::days(30)];
@@ -123,7 +124,7 @@ async fn retrying(
     Ok(found.into_iter().map(|one| Receipt::waiting(one, attempts_max(config))).collect())
 }
 
-/// A stream as it is named: with its context or without.
+/// A stream as given: with its context or without.
 #[derive(Debug, Clone, Copy)]
 struct Stream<'s> {
     context: Option<&'s str>,
@@ -140,7 +141,7 @@ impl<'s> Stream<'s> {
         }
     }
 
-    /// Refuses one that does not exist, and that no command is for.
+    /// Refuses a stream that does not exist and for which there is no command.
     async fn refuse_unknown(self, config: &Config, ledger: &Database) -> Result<(), Failure> {
         let group = config.namespace.group(COMMANDS);
         let contexts = layout::contexts(config);

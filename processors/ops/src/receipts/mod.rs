@@ -30,7 +30,7 @@ pub async fn find(config: &Config, id: &str, source: Option<&str>) -> Result<Vec
         found = tokio::task::block_in_place(|| backlog::pending(config, &waiting, id, source))?;
     }
     if found.is_empty() {
-        // It may have been read while we looked where it was not any more.
+        // It may have been decided between the two queries.
         found = recorded(config, &ledger, id, source).await?;
     }
     if found.is_empty() {
@@ -64,8 +64,8 @@ async fn missing(
     )))
 }
 
-/// What Postgres knows: how it was decided; else what it waits for; else that it is dead. What waits is asked for first, so
-/// that what is decided while we look is in the ledger.
+/// The receipt from Postgres: the decision, else what the command waits for, else its dead letter. Parked records are queried
+/// first, so that a command that is decided meanwhile is found in the ledger.
 async fn recorded(
     config: &Config,
     ledger: &Database,
@@ -85,7 +85,7 @@ async fn recorded(
     Ok(found)
 }
 
-/// Commands with these ids that are tried again, or wait behind one that is.
+/// Commands with these ids that are being retried, or wait behind one that is.
 pub(crate) async fn waiting(config: &Config, write: &PgPool, ids: &[&str]) -> sqlx::Result<Vec<Waiting>> {
     parked::waiting(write, &group(config), &Which { ids: Some(ids), ..Which::default() }).await
 }
@@ -94,7 +94,7 @@ fn group(config: &Config) -> millrace_store::Group {
     millrace_store::Group { id: config.namespace.group(COMMANDS), generation: 1 }
 }
 
-/// The first try, and as many as there are delays.
+/// The first attempt, and one for each delay.
 fn attempts_max(config: &Config) -> i32 {
     i32::try_from(config.retries.of(COMMANDS).len()).unwrap_or(i32::MAX).saturating_add(1)
 }
@@ -103,7 +103,7 @@ async fn receipts(ledger: &Database, id: &str, source: Option<&str>) -> Result<V
     command::receipts(&ledger.pool, id, source).await.map_err(|error| ledger.failure(error))
 }
 
-/// The last letter of a dead command, with the operator who redrove or discarded it.
+/// The last dead letter of a command, with the operator who redrove or discarded it.
 async fn letter(config: &Config, ledger: &Database, dead: &Receipt) -> Result<Option<Letter>, Failure> {
     let place = (dead.topic.as_deref(), dead.partition, dead.offset);
     let letters = dead_letter::letters_of(&ledger.pool, &config.namespace.group(COMMANDS), place).await;

@@ -1,4 +1,4 @@
-//! What is known of a command.
+//! A command's receipt.
 
 use chrono::{DateTime, Utc};
 use millrace_store::parked::{Waiting, WaitsFor};
@@ -7,7 +7,7 @@ use rdkafka::message::{BorrowedMessage, Message as _};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-/// A command's row in the ledger, or what is known of one that has none yet.
+/// A command's row in the ledger, or the known state of a command that has none yet.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 pub struct Receipt {
     /// Its `ce_id`.
@@ -21,11 +21,11 @@ pub struct Receipt {
     pub context: String,
     /// The stream that it is for.
     pub stream: String,
-    /// As it ended; `retrying`, `waiting` behind another command, or `pending` in Kafka.
+    /// `completed`, `rejected` or `dead`; `retrying`, `waiting` behind another command, or `pending` in Kafka.
     pub status: String,
-    /// Why it was rejected or failed, for programs.
+    /// The code of the rejection or error.
     pub code: Option<String>,
-    /// Why it was rejected or failed, for people.
+    /// The message of the rejection or error.
     pub message: Option<String>,
     /// The version of each stream that it changed.
     pub versions: Option<Value>,
@@ -38,25 +38,25 @@ pub struct Receipt {
     /// When its record was produced.
     #[serde(default, deserialize_with = "nearest")]
     pub produced_at: Option<DateTime<Utc>>,
-    /// When it was tried or put behind another for the first time.
+    /// When it was first tried or parked.
     #[serde(default, deserialize_with = "nearest")]
     pub received_at: Option<DateTime<Utc>>,
-    /// When it ended.
+    /// When it was decided or dead-lettered.
     #[serde(default, deserialize_with = "nearest")]
     pub decided_at: Option<DateTime<Utc>>,
-    /// How often it was tried; of a dead one since it was last redriven.
+    /// The number of attempts; of a dead-lettered command since its last redrive.
     pub attempts: Option<i32>,
-    /// How often it is tried at most, while it is.
+    /// The highest number of attempts, while it is being retried.
     pub attempts_max: Option<i32>,
-    /// When it is tried again.
+    /// When its next attempt is due.
     pub next_try_at: Option<DateTime<Utc>>,
-    /// The id of the command that it waits behind.
+    /// The id of the command for which it waits.
     pub behind: Option<String>,
-    /// The letter of a dead one.
+    /// Its dead letter, if it has one.
     pub letter: Option<Letter>,
 }
 
-/// A time as Postgres writes it into JSON; as [`millrace_store::timestamp::Nearest`] where no calendar of ours has it.
+/// A time in Postgres's JSON format; a time out of range is read as by [`millrace_store::timestamp::Nearest`].
 fn nearest<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Option<DateTime<Utc>>, D::Error> {
     let read = |text: &str| match DateTime::parse_from_rfc3339(text) {
         Ok(time) => time.to_utc(),
@@ -69,7 +69,7 @@ fn nearest<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Option<DateTime<U
 /// A command's dead letter.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 pub struct Letter {
-    /// The letter's id, as `millrace dlq` has it.
+    /// The letter's id in `millrace dlq`.
     pub id: String,
     /// `dead`, `redriven` or `discarded`.
     pub status: String,
@@ -80,7 +80,7 @@ pub struct Letter {
 }
 
 impl Receipt {
-    /// Of a record that is not read yet.
+    /// The receipt of a record that is not read yet.
     pub(super) fn pending(
         message: &BorrowedMessage<'_>,
         id: &str,
@@ -103,7 +103,7 @@ impl Receipt {
         }
     }
 
-    /// Of a record that waits for its next try, or behind one that does.
+    /// The receipt of a record that is being retried, or waits behind one that is.
     pub(super) fn waiting(waiting: Waiting, attempts_max: i32) -> Self {
         let Waiting { id, source, record_type, place, key, timestamp_ms, received_at, waits_for } = waiting;
         let type_ = record_type.unwrap_or_default();
@@ -140,7 +140,7 @@ fn context(type_: &str) -> String {
     type_.split('.').nth(1).unwrap_or_default().to_owned()
 }
 
-/// What a command waits for, in a few words.
+/// A short text: what a command waits for.
 pub(crate) fn waits_for(waits_for: &WaitsFor) -> String {
     match waits_for {
         WaitsFor::Retrying { reason: Some((code, message)), .. } => format!("retrying: {code}: {message}"),

@@ -1,4 +1,4 @@
-//! Beginning and ending generations: their tables, retry topics, indices and groups.
+//! Creating and removing generations: their tables, retry topics, indices and groups.
 
 use std::time::{Duration, Instant};
 
@@ -17,25 +17,25 @@ use crate::listener::Listener;
 use crate::postgres::{Database, execute};
 use crate::setup::{databases, indices, topics};
 
-/// The members of a retired generation leave within this, unless no process follows the table any more.
+/// The members of a retired generation leave within this time, if their processes are running.
 const LEFT_WITHIN: Duration = Duration::from_secs(90);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Who wants a rebuild, and why.
+/// A request for a rebuild.
 pub struct Wish<'w> {
     /// `operator`, `reset` or `release`.
     pub asked_by: &'static str,
-    /// Why, as the table of generations has it.
+    /// The reason, for the table of generations.
     pub reason: &'w str,
     /// Swap even when the comparison finds differences.
     pub accept_differences: bool,
 }
 
-/// Begins the next generation of a view: creates all that it needs, then records it for every `millrace run` to build.
-/// One that is being built already is gone on with; an operator's wish lets it be compared again.
+/// Begins the next generation of a view: creates all that it needs, then records it, so that every `millrace run` builds it. If a
+/// generation is being built already, that one continues; an operator's request lets it be compared again.
 ///
 /// # Errors
-/// [`Failure`]; nothing is recorded then, and a second try finds what was created.
+/// [`Failure`]; nothing is recorded then, and a second attempt finds what was created.
 pub async fn begin(
     config: &Config,
     read: &Database,
@@ -43,12 +43,12 @@ pub async fn begin(
     wish: Wish<'_>,
 ) -> Result<i32, Failure> {
     let fail = |error| read.failure(error);
-    // No other setup or replay of this namespace runs beside.
+    // Excludes other setups and replays of this namespace.
     let mut transaction = databases::begin(config, read).await?;
     let live = generations::live(&mut *transaction).await.map_err(fail)?;
     let live = generations::Generations(live.into_iter().filter(|one| one.view == model.name).collect());
     live.serving()?;
-    // Another process may have been faster, and its generation serve already.
+    // Another process may have been faster, and its generation may already serve.
     if wish.asked_by == RELEASE_ASKS {
         match shapes::due_of(&mut transaction, model).await.map_err(fail)? {
             Due::Begins(None) => {}
@@ -69,7 +69,7 @@ pub async fn begin(
     }
     let Wish { asked_by, reason, accept_differences } = wish;
     let next = replay::next(&mut transaction, model.name).await.map_err(fail)?;
-    // What a filling that was broken off has left has no documents.
+    // The rows of an interrupted fill have no documents.
     clear(config, &mut transaction, model, next).await.map_err(fail)?;
     create(config, read, &mut transaction, model, next).await?;
     let (place, shape) = ((model.name, next), &model.shape);
@@ -80,7 +80,7 @@ pub async fn begin(
     Ok(next)
 }
 
-/// Gives up a generation that is being built; `millrace run` removes what is left of it.
+/// Gives up a building generation; `millrace run` removes its table, index and groups.
 ///
 /// # Errors
 /// [`Failure::Unreachable`].
@@ -107,7 +107,7 @@ async fn given_up(
     Ok(())
 }
 
-/// Creates all that the next generation of a view needs, without recording it: no process works on it yet.
+/// Creates everything for the next generation of a view without recording it, so that no process works on it yet.
 ///
 /// # Errors
 /// As [`begin`].
@@ -131,7 +131,7 @@ async fn create(
         let fail = |error| read.failure(error);
         let create = ddl(&table.table, &config.namespace, model.name, generation);
         execute(connection, create).await.map_err(fail)?;
-        // Else it would be built again and again.
+        // Otherwise it would be built again and again.
         if let Some(lacks) = shapes::lacking(connection, &[(model, generation)]).await.map_err(fail)?.pop() {
             return Err(Failure::refused(format!("a new table is not as this build has made it: {lacks}")));
         }
@@ -140,10 +140,11 @@ async fn create(
     indices::ensure(config, model, generation).await
 }
 
-/// Retires every generation of a view that does not serve and removes all that was theirs. Returns their numbers.
+/// Retires every generation of a view that does not serve, and removes their tables, indices, topics and groups. Returns their
+/// numbers.
 ///
 /// # Errors
-/// [`Failure::Refused`] when their members do not leave in time; running it again goes on from there.
+/// [`Failure::Refused`] when their members do not leave in time; run it again to continue.
 pub async fn retire(
     config: &Config,
     read: &Database,
@@ -162,7 +163,7 @@ pub async fn retire(
     Ok(retired)
 }
 
-/// Removes what is left of generations that were retired, of these views.
+/// Removes tables, indices, topics and groups of retired generations of these views.
 ///
 /// # Errors
 /// As [`retire`].
@@ -190,7 +191,7 @@ async fn remove(config: &Config, read: &Database, model: &ReadModel, generation:
     removed.map_err(|error| read.failure(error))
 }
 
-/// All that there are: another build's generation may have read other topics.
+/// All existing ones: a generation of another build may have read other topics.
 async fn remove_retry_topics(config: &Config, name: &str) -> Result<(), Failure> {
     let there = tokio::task::block_in_place(|| Reader::new(&config.kafka)?.topics())?;
     let part = format!(".{name}.retry.");
@@ -239,7 +240,7 @@ async fn remove_rows(
 ) -> sqlx::Result<()> {
     let mut transaction = read.pool.begin().await?;
     clear(config, &mut transaction, model, generation).await?;
-    // What a retired generation could not fold is of no use any more.
+    // The dead letters of a retired generation are no longer needed.
     dead_letter::discard_all(&mut transaction, &config.namespace.group(model.name), generation).await?;
     replay::removed(&mut transaction, model.name, generation).await?;
     transaction.commit().await

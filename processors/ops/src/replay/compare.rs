@@ -1,4 +1,4 @@
-//! Whether two generations of a view are the same: hashes of their rows by bucket, then the fields of rows that differ.
+//! Compares two generations of a view: hashes of their rows by bucket, then the fields of rows that differ.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::layout::Table;
 const BUCKETS: i32 = 1_024;
 const ROWS_SHOWN: i64 = 20;
 
-/// What a comparison found.
+/// The result of a comparison.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// The generation that served.
@@ -21,15 +21,15 @@ pub struct Comparison {
     /// What was compared.
     #[serde(default)]
     pub what: Compared,
-    /// How many each has.
+    /// The number that each has.
     pub rows: [i64; 2],
-    /// How many differ or are in one of them only.
+    /// The number that differ, or exist only in one of them.
     pub differing: i64,
     /// The fields of the first of them.
     pub fields: Vec<Difference>,
 }
 
-/// What two generations are compared by.
+/// What is compared of two generations.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compared {
@@ -38,7 +38,7 @@ pub enum Compared {
     Rows,
     /// The documents of a log, which has no table.
     Documents,
-    /// The rows of the built generation with its events, since those of the other have another key.
+    /// The rows of the built generation with its events, since the rows of the other have another key.
     Events,
 }
 
@@ -92,18 +92,18 @@ impl fmt::Display for Comparison {
     }
 }
 
-/// Both tables and their key, for SQL.
+/// Both tables and their key, in SQL.
 pub(crate) struct Tables<'t> {
     pub(crate) serving: (i32, String),
     pub(crate) building: (i32, String),
     pub(crate) table: &'t Table,
     /// What is compared of a row, in SQL.
     pub(crate) columns: String,
-    /// Which of the two may have rows that the other has not.
+    /// Which of the two may have rows that the other does not have.
     pub(crate) one_sided: OneSided,
 }
 
-/// Which of two generations reads topics that the other does not: rows and documents that only it has are no difference.
+/// Which of two generations reads topics that the other does not read: rows and documents that only it has are not differences.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct OneSided {
     pub(super) serving: bool,
@@ -111,12 +111,12 @@ pub(crate) struct OneSided {
 }
 
 impl OneSided {
-    /// Whether the two read other topics.
+    /// Whether the two read different topics.
     pub(super) fn any(self) -> bool {
         self.serving || self.building
     }
 
-    /// Whether it is no difference that one of the two has not what the other has.
+    /// Whether a row that only one of the two has is not a difference.
     pub(super) fn allows(self, serving: bool, building: bool) -> bool {
         self.serving && serving && !building || self.building && building && !serving
     }
@@ -125,7 +125,7 @@ impl OneSided {
 /// Every column of a row.
 pub(crate) const ALL: &str = "*";
 
-/// Columns that both tables have, in the order of the built one's.
+/// Columns that both tables have, in the order of the built table.
 const COMMON: &str = "
     SELECT b.attname::text, s.atttypid = b.atttypid FROM pg_attribute AS b
     JOIN pg_attribute AS s USING (attname)
@@ -133,8 +133,8 @@ const COMMON: &str = "
       AND b.attnum > 0 AND NOT b.attisdropped AND NOT s.attisdropped AND b.attname <> ALL($3)
     ORDER BY b.attnum";
 
-/// The columns that two generations have in common, but for those that mean something else in the built one. Those whose type has
-/// changed are compared as texts.
+/// The columns that two generations have in common, except those whose meaning has changed. Columns whose type has changed are
+/// compared as texts.
 pub(super) async fn common(
     connection: &mut PgConnection,
     (serving, building): (&str, &str),
@@ -160,18 +160,18 @@ pub(super) async fn has_key(connection: &mut PgConnection, table: &str, key: &[&
     Ok(found.len() == key.len() && key.iter().all(|column| found.iter().any(|found| found == column)))
 }
 
-/// A row by its key, as each of two tables has it.
+/// The rows of one key in two tables.
 #[derive(Debug, Clone)]
 pub struct Counterparts {
     /// The key.
     pub key: String,
-    /// In the table that serves; `None` when it is not there.
+    /// In the serving table; `None` when it does not exist.
     pub serving: Option<Value>,
     /// In the table that was built.
     pub building: Option<Value>,
 }
 
-/// What differs between two tables.
+/// The differences between two tables.
 pub(crate) struct Differing {
     /// Rows of each.
     pub(crate) rows: [i64; 2],
@@ -181,7 +181,7 @@ pub(crate) struct Differing {
     pub(crate) first: Vec<Counterparts>,
 }
 
-/// Compares these columns of all rows, as they are in the transaction of `connection`.
+/// Compares these columns of all rows, in the transaction of `connection`.
 pub(super) async fn compare(connection: &mut PgConnection, tables: &Tables<'_>) -> sqlx::Result<Comparison> {
     let Differing { rows, count: differing, first } = differing(connection, tables, None, ROWS_SHOWN).await?;
     let (serving, building) = (tables.serving.0, tables.building.0);
@@ -233,7 +233,7 @@ impl Tables<'_> {
         )
     }
 
-    /// The first rows of some buckets that differ, and how many there are in all.
+    /// The first differing rows of some buckets, and their number.
     fn rows(&self) -> String {
         let OneSided { serving, building } = self.one_sided;
         let side = |table: &str| {
@@ -253,7 +253,7 @@ impl Tables<'_> {
         )
     }
 
-    /// The rows that there are of a table.
+    /// The rows of a table that are compared.
     fn compared(&self, table: &str) -> String {
         format!("(SELECT {} FROM \"{table}\" WHERE version > 0)", self.columns)
     }

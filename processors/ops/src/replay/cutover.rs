@@ -1,4 +1,4 @@
-//! Cut-over: both generations paused at the same offsets, seen at that moment, compared, swapped.
+//! Cut-over: pauses both generations at the same offsets, opens a snapshot, compares, and swaps.
 
 use std::time::{Duration, Instant};
 
@@ -20,20 +20,20 @@ use crate::postgres::Database;
 use crate::setup::indices;
 use crate::verify::generation;
 
-/// Neither is paused before the built generation is as near as this, in records.
+/// Both are paused only when the built generation is at most this many records behind.
 const NEAR: i64 = 5_000;
-/// Within this the built generation reaches the other, or both go on and it is tried again.
+/// The time in which the built generation must catch up during a pause; otherwise both resume and it is tried again.
 const REACHED_WITHIN: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(25);
-/// How long both go on after a pause in which the built one did not catch up.
+/// How long both run after a pause in which the built generation did not catch up.
 const REST: Duration = Duration::from_secs(4);
 
-/// Compares a build with the serving generation when it has caught up, and swaps when they are equal, or different as
-/// accepted. Otherwise writes down what differs and leaves the build as it is. Does nothing while it is far behind or
-/// another process compares it.
+/// Compares a building generation with the serving one when it has caught up, and swaps when they are equal or differences are
+/// accepted. Otherwise stores the differences and leaves the building generation as it is. Does nothing while it is far behind,
+/// or while another process compares it.
 ///
 /// # Errors
-/// [`Failure`]; nothing is swapped then, and a pause ends by itself.
+/// [`Failure`]; nothing is swapped then, and a pause expires.
 pub async fn attempt(config: &Config, read: &Database, model: &ReadModel) -> Result<(), Failure> {
     let fail = |error| read.failure(error);
     let generations = Generations::of(read, model.name).await?;
@@ -68,7 +68,7 @@ fn is_far(position: Position) -> bool {
     position.behind + position.unpublished > NEAR || position.applied == 0 && !position.is_caught_up()
 }
 
-/// Compares in a snapshot in which both generations have had the same records; `None` when there was none in time.
+/// Compares in a snapshot in which both generations have applied the same records; `None` when there was none in time.
 async fn compared_rows(
     (config, read): (&Config, &Database),
     pair: &Pair<'_>,
@@ -78,7 +78,7 @@ async fn compared_rows(
     let fail = |error| read.failure(error);
     pair.pause(connection).await.map_err(fail)?;
     let position = caught_up_snapshot(pair, connection).await;
-    // The snapshot stays as it is while both go on.
+    // The snapshot does not change while both run.
     pair.resume(read).await?;
     let Some((mut snapshot, _)) = position.map_err(fail)? else { return Ok(None) };
     let name = |generation| (generation, names::table(pair.model.name, generation));
@@ -95,7 +95,7 @@ async fn compared_rows(
     Ok(Some(comparison))
 }
 
-/// Compares the documents that were there when both generations had had the same records; `None` when that was not to be
+/// Compares the documents at a point in time at which both generations had applied the same records; `None` when there was none
 /// in time.
 async fn compared_documents(
     config: &Config,
@@ -106,7 +106,7 @@ async fn compared_documents(
     let elastic = Client::new(&config.elasticsearch)?;
     pair.pause(connection).await.map_err(|error| read.failure(error))?;
     let documents = documents_caught_up(config, read, &elastic, pair, connection).await;
-    // What was there stays as it is while both go on.
+    // The point in time does not change while both run.
     pair.resume(read).await?;
     match documents? {
         Some(documents) => documents.compare().await.map(Some),
@@ -114,7 +114,8 @@ async fn compared_documents(
     }
 }
 
-/// Nothing is published between two looks that find both generations where they were, with nothing left to publish.
+/// Takes a point in time of the documents. When both generations have the same offsets before and after, with nothing
+/// unpublished, nothing was published in between.
 async fn documents_caught_up<'e>(
     config: &Config,
     read: &Database,
@@ -135,7 +136,7 @@ async fn documents_caught_up<'e>(
     Ok(None)
 }
 
-/// Opens a snapshot in which the built one has caught up, and says where both are; `None` when time is up.
+/// Opens a snapshot in which the built generation has caught up, with the positions of both; `None` when time is up.
 async fn caught_up_snapshot<'c>(
     pair: &Pair<'_>,
     connection: &'c mut PgConnection,
@@ -148,7 +149,7 @@ async fn caught_up_snapshot<'c>(
         tokio::time::sleep(LOOK_EVERY).await;
     }
     let mut snapshot = session::snapshot(connection).await?;
-    // Neither can go beyond where it is paused, nor back: but the pause may have ended meanwhile.
+    // Checked again in the snapshot: the pause may have ended meanwhile.
     let position = pair.position(&mut snapshot).await?;
     Ok(position.is_caught_up().then_some((snapshot, position)))
 }
@@ -174,7 +175,7 @@ async fn decide(
     Ok(())
 }
 
-/// The SQL views of another shape are another build's to make.
+/// Refuses a generation of another shape: its SQL views must be created by a build of that shape.
 fn refuse_foreign(generations: &Generations, model: &ReadModel, to: i32) -> Result<(), Failure> {
     let foreign = |one: &&Generation| one.generation == to && one.shape.is_some() && !one.is_of(&model.shape);
     generations.0.iter().find(foreign).map_or(Ok(()), |one| {
@@ -187,12 +188,12 @@ fn refuse_foreign(generations: &Generations, model: &ReadModel, to: i32) -> Resu
     })
 }
 
-/// Lets a generation serve, and writes down the comparison that allowed it. Postgres decides, in one transaction: table
-/// of generations and SQL view; the alias of Elasticsearch follows, here or, after a crash, by any `millrace run` and
-/// `millrace setup`.
+/// Lets a generation serve, and stores the comparison that allowed it. Table of generations and SQL view change in one
+/// transaction of Postgres; the alias of Elasticsearch follows, here or, after a crash, by any `millrace run` and `millrace
+/// setup`.
 ///
 /// # Errors
-/// [`Failure::Refused`] when the generation is not there, or readers keep the SQL view locked; nothing has changed then.
+/// [`Failure::Refused`] when the generation does not exist, or readers keep the SQL view locked; nothing is changed then.
 pub async fn swap(
     config: &Config,
     read: &Database,
@@ -202,7 +203,7 @@ pub async fn swap(
 ) -> Result<(), Failure> {
     let fail = |error| read.failure(error);
     let mut transaction = read.pool.begin().await.map_err(fail)?;
-    // Readers that come later must not wait for long behind one that has been reading for long.
+    // Later readers must not wait long behind a reader that holds its lock for long.
     session::set(&mut transaction, "SET LOCAL lock_timeout = '3s'").await.map_err(fail)?;
     if let Some(comparison) = comparison {
         replay::compared(&mut *transaction, (model.name, comparison.building), comparison)

@@ -1,6 +1,6 @@
-//! Whether two generations of a log are the same: every document of the one, looked up in the other.
+//! Compares two generations of a log: every document of the one is looked up in the other.
 //!
-//! What a log says of an event does not change, so both can go on while they are compared as they were.
+//! The document of an event does not change, so both can run while they are compared at a point in time.
 
 use std::collections::HashMap;
 
@@ -13,11 +13,11 @@ use crate::elastic::Client;
 use crate::failure::Failure;
 use crate::index_reader::{Held, Ids, IndexReader};
 
-/// Documents that are looked up at a time.
+/// Documents of a look-up.
 const LOOKED_UP: usize = 100;
 const SHOWN_MAX: usize = 20;
 
-/// The documents of two generations as of one moment.
+/// The documents of two generations at a point in time.
 pub(super) struct Documents<'d> {
     serving: Side<'d>,
     building: Side<'d>,
@@ -31,10 +31,10 @@ struct Side<'s> {
     ids: Ids<'s>,
 }
 
-/// What was found so far.
+/// The result so far.
 #[derive(Default)]
 struct Found {
-    /// Between two shapes: the fields that mean something else in the built one. Then only those count that both documents have.
+    /// Between two shapes: the fields whose meaning has changed. Then only fields that both documents have are compared.
     changed: Option<Vec<&'static str>>,
     one_sided: OneSided,
     differing: i64,
@@ -43,7 +43,7 @@ struct Found {
 }
 
 impl<'d> Documents<'d> {
-    /// Those that are written now.
+    /// The documents that are written now.
     ///
     /// # Errors
     /// [`Failure`], when Elasticsearch does not answer.
@@ -69,7 +69,7 @@ impl<'d> Documents<'d> {
         let (changed, one_sided) = (self.changed.clone(), self.one_sided);
         let mut found = Found { changed, one_sided, ..Found::default() };
         while let Some(ids) = self.serving.ids.page().await? {
-            // Else it is forgotten meanwhile.
+            // Keeps the point in time open.
             self.building.ids.count().await?;
             for ids in ids.chunks(LOOKED_UP) {
                 let (serving, building) =
@@ -77,7 +77,7 @@ impl<'d> Documents<'d> {
                 found.take(ids, serving, building);
             }
         }
-        // The built one has as many as it has of the other's: then it has no others.
+        // If the built generation has exactly the other's documents that were found, it has no further ones.
         if after != before - found.missing && !self.one_sided.building {
             self.others(&mut found).await?;
         }
@@ -93,7 +93,7 @@ impl<'d> Documents<'d> {
         })
     }
 
-    /// Lets Elasticsearch forget them.
+    /// Closes both points in time.
     ///
     /// # Errors
     /// [`Failure`], when Elasticsearch does not answer.
@@ -142,7 +142,7 @@ impl Found {
     }
 }
 
-/// Leaves the fields that both have, but for those that have changed.
+/// Keeps the fields that both have, except the changed ones.
 fn keep_common(before: &mut Held, after: &mut Held, changed: &[&str]) {
     let (Value::Object(before), Value::Object(after)) = (&mut before.source, &mut after.source) else {
         return;

@@ -1,4 +1,4 @@
-//! Generations that a build begins by itself, because it has a view in another shape than the serving one has.
+//! Generations that a build begins because its shape of a view differs from that of the serving one.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -12,22 +12,22 @@ use crate::kafka::Reader;
 use crate::layout::ReadModel;
 use crate::postgres::Database;
 
-/// So many views at a time are built because of their shape: each reads all of its events.
+/// Views that are rebuilt at the same time because of their shape, at most: each reads all of its events.
 const BUILDS_AT_ONCE: usize = 3;
-/// So often it is looked, until it is abandoned, whether a process works on a generation.
+/// How often it is checked, within `processing.abandoned_after`, whether a process works on a generation.
 const LOOKS: u32 = 10;
 
-/// The generations of other builds that this build's wait for, each with when it was last looked at, and since when no process of
-/// its shape was seen to work on it.
+/// The generations of other builds for which this build waits, each with the time of the last check, and since when no process
+/// has worked on it.
 #[derive(Debug, Default)]
 pub struct Waiting(BTreeMap<Place, (Instant, Option<Instant>)>);
 
-/// Begins the next generation of every view whose serving one is `unfit`, as far as that is this build's to do, a few at a time, and
-/// instead of what a lower release builds. What a higher or an equal one builds is waited for, unless no process works on it any
-/// more. Returns the views and the numbers of what was begun.
+/// Begins the next generation of views whose serving one is `unfit`, if that is this build's task, a few at a time. It replaces a
+/// generation that a lower release is building. It waits for one that a higher or an equal release is building, unless no process
+/// works on it any more. Returns the views and the numbers of what was begun.
 ///
 /// # Errors
-/// [`Failure`], of the first that cannot be begun.
+/// [`Failure`] of the first one that cannot be begun.
 pub async fn begin(
     config: &Config,
     read: &Database,
@@ -56,7 +56,7 @@ pub async fn begin(
     Ok(begun)
 }
 
-/// What this build does about a view.
+/// What this build must do about a view.
 pub(crate) async fn due_of(read: &Database, model: &ReadModel) -> Result<Due, Failure> {
     let fail = |error| read.failure(error);
     let mut connection = read.pool.acquire().await.map_err(fail)?;
@@ -64,7 +64,7 @@ pub(crate) async fn due_of(read: &Database, model: &ReadModel) -> Result<Due, Fa
 }
 
 impl Waiting {
-    /// Whether no process has worked on a generation for as long as is configured. Only those of its shape join its group.
+    /// Whether no process has worked on a generation for the configured time. Only processes of its shape join its group.
     fn is_abandoned(&mut self, config: &Config, model: &ReadModel, generation: i32) -> Result<bool, Failure> {
         let patience = config.processing.abandoned_after;
         let place = (model.name.to_owned(), generation);

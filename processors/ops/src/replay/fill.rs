@@ -1,5 +1,5 @@
-//! A generation filled from the outbox, for when Kafka no longer holds the events. Then it goes on with Kafka from where
-//! the serving one was, and is compared and swapped like any other.
+//! Fills a generation from the outbox, when Kafka no longer has all events. Then it continues in Kafka at the offsets of the
+//! serving generation, and is compared and swapped like any other.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ struct Fill<'f> {
     listener: &'f dyn Listener,
 }
 
-/// Fills the next generation of a view and records it as being built. After a crash the same goes on where it was.
+/// Fills the next generation of a view and records it as building. After a crash, the same call continues.
 ///
 /// # Errors
 /// [`Failure::Refused`] when a generation is being built already, or an event cannot be folded.
@@ -84,7 +84,7 @@ impl Fill<'_> {
         let refold = Refold::new(self.config, [&write, self.read], self.role.clone(), self.serving);
         let mut refold = refold.with_listener(self.listener);
         refold.follow(connection).await?;
-        // What changes from here on, the members find out from Kafka and publish again.
+        // Later changes are published by the members, which read them from Kafka.
         let published = self.stand(connection).await.map_err(fail)?;
         refold.follow(connection).await?;
         self.publish(connection, elastic).await?;
@@ -106,12 +106,12 @@ impl Fill<'_> {
         consumer_offset::stands_in(connection, (group, self.serving), &topics).await
     }
 
-    /// Sends every row's document; those that are refused are dead letters, and the others go on.
+    /// Publishes the document of every row; refused ones become dead letters.
     async fn publish(&self, connection: &mut PgConnection, elastic: &Elastic) -> Result<(), Failure> {
         let column = self.model.table.as_ref().and_then(|table| table.key.first());
         let (Some(index), Some(column)) = (self.role.index(), column) else { return Ok(()) };
         let outage = |error| outage::failure(self.config, Side::Read, error);
-        // No record is to blame: the letters say which topic the view reads.
+        // A refusal is not about a record: the letter names a topic of the view.
         let topic = self.model.topics(&self.config.namespace).into_iter().next().unwrap_or_default();
         let at = Place { topic, partition: 0, offset: 0 };
         let (table, mut after, mut sent) = (table(self.model.name, self.next), String::new(), 0);
@@ -133,9 +133,9 @@ impl Fill<'_> {
         Ok(())
     }
 
-    /// The generation goes on where the serving one is in this snapshot; or earlier, where a record waits that the
-    /// serving one has not folded. One of a former topic, whose offset is kept below zero, is not in Kafka any more:
-    /// what of it is missing `millrace verify --repair` emits again, behind all others.
+    /// Sets the generation's offsets to those of the serving one in this snapshot, or to an earlier one if a record waits that
+    /// the serving one has not folded. A record of a deleted topic, whose offset is below zero, is no longer in Kafka: `millrace
+    /// verify --repair` writes what is missing of it again, after all other records.
     async fn stand_as(&self, connection: &mut PgConnection, published: &[Stand]) -> sqlx::Result<()> {
         let (group, topics) = (self.role.group().id.as_str(), self.model.topics(&self.config.namespace));
         consumer_offset::stand_as(connection, (group, self.serving, self.next), &topics, published).await

@@ -1,4 +1,4 @@
-//! Which generations of each view there are.
+//! The generations of each view.
 
 use chrono::{DateTime, Utc};
 use millrace_store::replay::{self, Shape};
@@ -10,22 +10,22 @@ use super::compare::Comparison;
 use crate::failure::Failure;
 use crate::postgres::Database;
 
-/// What a generation is doing.
+/// The state of a generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// It reads from the beginning; readers do not see it.
+    /// It reads from the beginning, and readers do not see it.
     Building,
     /// Readers see it. Each view has exactly one such generation.
     Serving,
-    /// It served before and goes on, so that a rollback is a swap back.
+    /// It served before and still applies events, so that a rollback is a swap back.
     Following,
     /// It is being removed, or was.
     Retired,
 }
 
 impl State {
-    /// As the table has it.
+    /// The text in the table.
     pub fn as_str(self) -> &'static str {
         match self {
             State::Building => "building",
@@ -52,28 +52,28 @@ pub struct Generation {
     pub view: String,
     /// Its number, from 1.
     pub generation: i32,
-    /// What it does.
+    /// Its state.
     pub state: State,
-    /// `operator`, `reset`, `release`, or `setup` of the first.
+    /// `operator`, `reset`, `release`; `setup` for the first.
     pub asked_by: String,
     /// Why it was built.
     pub reason: String,
-    /// Whether it serves even when the comparison finds differences.
+    /// Whether it is swapped even when the comparison finds differences.
     pub accept_differences: bool,
-    /// What the last comparison with the serving generation found.
+    /// The result of the last comparison with the serving generation.
     pub comparison: Option<Comparison>,
     /// When its build began.
     pub started_at: DateTime<Utc>,
     /// When it began to serve, the last time.
     pub swapped_at: Option<DateTime<Utc>>,
-    /// What it is like, as the build that began it says; `None`: not known, as of one that a build before shapes has set up.
+    /// Its shape, from the build that began it; `None` for one that a build without shapes has set up.
     pub shape: Option<String>,
     /// The release of that build.
     pub release: Option<i32>,
 }
 
 impl Generation {
-    /// Whether a build that has this shape has begun it.
+    /// Whether it has this shape.
     pub fn is_of(&self, shape: &Shape) -> bool {
         self.shape.as_ref() == Some(&shape.fingerprint)
     }
@@ -108,7 +108,7 @@ pub async fn live(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<Generation>
 pub struct Generations(pub Vec<Generation>);
 
 impl Generations {
-    /// Asks for a view's.
+    /// Reads the live generations of a view.
     ///
     /// # Errors
     /// [`Failure::Unreachable`]; [`Failure::Refused`] before `millrace setup`.
@@ -121,7 +121,7 @@ impl Generations {
         self.0.iter().find(|generation| generation.state == state)
     }
 
-    /// The number of the one that readers see.
+    /// The number of the serving generation.
     ///
     /// # Errors
     /// [`Failure::Refused`] when setup did not run yet.
@@ -130,18 +130,18 @@ impl Generations {
         self.first(State::Serving).map(|generation| generation.generation).ok_or_else(none)
     }
 
-    /// Whether the same build could have begun both.
+    /// Whether both have the same shape.
     pub fn are_of_one_shape(&self, one: i32, other: i32) -> bool {
         let shape = |number| self.0.iter().find(|one| one.generation == number)?.shape.as_ref();
         shape(one) == shape(other)
     }
 
-    /// The one that is being built.
+    /// The building generation.
     pub fn building(&self) -> Option<&Generation> {
         self.first(State::Building)
     }
 
-    /// The one that served before.
+    /// The generation that served before.
     pub fn previous(&self) -> Option<&Generation> {
         let following = self.0.iter().filter(|generation| generation.state == State::Following);
         following.max_by_key(|generation| (generation.swapped_at, generation.generation))

@@ -1,7 +1,7 @@
-//! Rebuilds: the next generation of a view is built beside the serving one, compared, and takes its place.
+//! Rebuilds: the next generation of a view is built beside the serving one, compared with it, and swapped.
 //!
-//! The table `replay` is the one truth. A command or an operator's reset only records that a generation is to be built;
-//! every `millrace run` follows the table, builds, compares and swaps. So nothing is lost when any of them dies.
+//! The table `replay` is authoritative. A command or an operator's reset only records that a generation must be built; every
+//! `millrace run` reads the table, builds, compares and swaps. So nothing is lost when a process dies.
 
 pub mod build;
 pub mod compare;

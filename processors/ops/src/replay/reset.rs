@@ -1,8 +1,8 @@
 //! Whether an operator has reset a group's offsets with Kafka's own tool while it had no members.
 //!
-//! Every offset that Millrace commits is stamped, with the offset in the stamp; `kafka-consumer-groups --reset-offsets`
-//! leaves no stamp, and other tools keep one that names another offset. So a committed offset without a stamp of its own
-//! that is not where Postgres stands is an operator's wish.
+//! Every offset that Millrace commits has a stamp that contains the offset. `kafka-consumer-groups --reset-offsets` leaves no
+//! stamp, and other tools keep one that names another offset. So a committed offset without a valid stamp that differs from the
+//! offset in Postgres is an operator's reset.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -24,47 +24,45 @@ use crate::layout::Side;
 use crate::postgres::Database;
 
 type Partition = (String, i32);
-/// Where a group stands in a partition: next offset, epoch of the last claim, the topic's id.
+/// A group's offset in a partition: next offset, epoch of the last claim, the topic's id.
 type Stand = (i64, i64, Option<Uuid>);
-/// Below which offsets ledger rows of a group are gone.
+/// The offsets below which retention has removed a group's ledger rows.
 type Marks = BTreeMap<Partition, i64>;
 
-/// What the committed offsets of a group say.
+/// What the committed offsets of a group show.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reset {
-    /// They are as we committed them: go on from Postgres.
+    /// Millrace has committed them: continue from the offsets in Postgres.
     None,
-    /// An operator has set some.
+    /// An operator has set some of them.
     Asked(Asked),
-    /// They are as we committed them, and Postgres has not come as far: for people.
+    /// Millrace has committed them, and the offsets in Postgres are lower: commits were lost. A text for people.
     Lost(String),
 }
 
-/// What an operator has asked for, and what can be done of it.
+/// A reset by an operator, by what follows from it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Asked {
-    /// Partitions that are to be read again.
+    /// Partitions that are read again.
     pub back: Vec<Move>,
-    /// Partitions whose next record was deleted: they go on at the first one that is there. Nothing is skipped that could
-    /// be read.
+    /// Partitions whose next record was deleted: they continue at the first existing one. No existing record is skipped.
     pub past_deleted: Vec<Move>,
     /// Partitions whose records would be skipped: refused.
     pub skipping: Vec<Move>,
-    /// Partitions that would be read again from before what retention has removed, and the first offset from which they can be:
-    /// refused.
+    /// Partitions that would be read again from before retention's mark, with the mark: refused.
     pub behind_pruned: Vec<(Move, i64)>,
 }
 
-/// A partition's offset that is to be another one.
+/// A change of a partition's offset.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Move {
     /// The topic.
     pub topic: String,
     /// The partition's number.
     pub partition: i32,
-    /// The next offset as Postgres has it.
+    /// The next offset in Postgres.
     pub from: i64,
-    /// The next offset as it is to be.
+    /// The requested next offset.
     pub to: i64,
 }
 
@@ -75,7 +73,7 @@ impl fmt::Display for Move {
 }
 
 impl Asked {
-    /// Sorts the wishes by what follows from each, given the first offset that each partition has.
+    /// Sorts the changes by what follows from each, given the first existing offset of each partition.
     fn of(moves: Vec<(Move, i64)>, marks: &Marks) -> Self {
         let mut asked = Self::default();
         for (wish, first) in moves {
@@ -88,7 +86,7 @@ impl Asked {
                     asked.behind_pruned.push((reached, mark));
                 }
                 Move { from, .. } if reached.to < from => asked.back.push(reached),
-                // Back to what was deleted, and nothing before it is there.
+                // Before the first existing offset: no effect.
                 _ => {}
             }
         }
@@ -100,11 +98,11 @@ impl Asked {
         none && self.behind_pruned.is_empty()
     }
 
-    /// What is done when the group's next member starts, for people; and whether that is what was asked for.
+    /// What happens when the group's next member starts, as texts for people; and whether the request is refused.
     pub fn consequences(&self, side: Side) -> Vec<Consequence> {
         let again = match side {
             Side::Write => {
-                "the records are read again, and the ledgers answer for each; commands are passed over once receipts are gone"
+                "the records are read again, and the ledgers recognise each; commands whose receipts were removed are skipped"
             }
             Side::Read => "the view is rebuilt from its first event, whichever offsets are named",
         };
@@ -112,13 +110,13 @@ impl Asked {
             (&self.back, again),
             (
                 &self.past_deleted,
-                "that passes over records that were deleted before they were read, and is accepted at the next start. \
-                 What a view or a saga misses then `millrace verify --repair` emits again",
+                "that skips records that were deleted before they were read, and is accepted at the next start. \
+                 `millrace verify --repair` writes the events again that a view or a saga has missed",
             ),
             (
                 &self.skipping,
-                "that would skip records that can be read, so it is refused: the group goes on where Postgres stands. \
-                 Where records were deleted, --to-earliest goes on behind them",
+                "that would skip records that can be read, so it is refused: the group continues at the offset in Postgres. \
+                 If records were deleted, --to-earliest continues after them",
             ),
         ];
         let consequences =
@@ -130,13 +128,13 @@ impl Asked {
     }
 
     fn behind_pruned(&self) -> Option<Consequence> {
-        let place = |(one, mark): &(Move, i64)| format!("{one} (rows are there from {mark} on)");
+        let place = |(one, mark): &(Move, i64)| format!("{one} (rows are kept from {mark} on)");
         let places: Vec<String> = self.behind_pruned.iter().map(place).collect();
         (!places.is_empty()).then(|| Consequence {
             what: format!(
-                "the group was reset, {}: behind what retention has removed from its ledger, where a record that was answered \
-                 cannot be told from a new one, so it is refused: the group goes on where Postgres stands. Nothing has to be read \
-                 again from there; to read later records again, reset it to that offset (--to-offset) or a later one",
+                "the group was reset, {}: retention has removed ledger rows of these records, so an answered record cannot be \
+                 distinguished from a new one. The reset is refused: the group continues at the offset in Postgres. To read later \
+                 records again, reset it to the named offset (--to-offset) or a later one",
                 places.join(", ")
             ),
             refused: true,
@@ -144,11 +142,11 @@ impl Asked {
     }
 }
 
-/// What follows from a part of a reset.
+/// The consequence of a part of a reset.
 pub struct Consequence {
     /// For people.
     pub what: String,
-    /// Whether it is not done.
+    /// Whether it is refused.
     pub refused: bool,
 }
 
@@ -157,7 +155,7 @@ pub fn listed(moves: &[Move]) -> String {
     moves.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Looks at all topics of a group at once. What it finds is only of meaning before a member of the group starts.
+/// Checks all topics of a group. The result is only valid before a member of the group starts.
 ///
 /// # Errors
 /// [`Failure::Unreachable`].
@@ -176,7 +174,7 @@ pub async fn look(
     let (reset, committed) = asked
         .map_err(|error| Failure::refused("the group was not asked for its offsets").caused_by(error))??;
     match reset {
-        // Or others have worked on since we asked Postgres.
+        // Another process may have moved the offsets since Postgres was queried.
         Reset::Lost(_) => {
             let later = self::stands(database, (group, generation), topics).await?;
             Ok(lost(generation, &later, &committed).map_or(Reset::None, Reset::Lost))
@@ -185,7 +183,7 @@ pub async fn look(
     }
 }
 
-/// Asks Kafka.
+/// Reads the committed offsets from Kafka.
 fn ask(
     config: &Config,
     group: &str,
@@ -228,7 +226,7 @@ async fn stands(
         .collect())
 }
 
-/// The read side has no ledger whose rows are removed.
+/// The marks of retention; none on the read side, which has no ledgers.
 async fn marks(database: &Database, group: &str) -> Result<Marks, Failure> {
     if database.side == Side::Read {
         return Ok(Marks::new());
@@ -246,19 +244,19 @@ fn is_foreign(committed: &Committed) -> bool {
     Stamp::of(&committed.metadata, committed.offset).is_none()
 }
 
-/// What Postgres no longer knows of what we have committed.
+/// Commits that Millrace has mirrored and Postgres no longer has.
 fn lost(generation: i32, stands: &BTreeMap<Partition, Stand>, committed: &[Committed]) -> Option<String> {
     committed.iter().find_map(|one| {
         let stamp = Stamp::of(&one.metadata, one.offset).filter(|stamp| stamp.generation == generation)?;
         let stand = stands.get(&(one.topic.clone(), one.partition))?;
         let (applied, epoch, id) = *stand;
-        // What was committed of a topic that was made anew since says nothing.
+        // An offset of a topic that was created again since is ignored.
         let lost = !stamp.is_of_another(id) && (one.offset > applied || stamp.epoch > epoch);
         lost.then(|| lost_commits(one, *stand))
     })
 }
 
-/// Where an operator wants to go on.
+/// The changes that an operator has requested.
 fn moves(stands: &BTreeMap<Partition, Stand>, committed: &[Committed]) -> Vec<Move> {
     let moved = committed.iter().filter(|one| is_foreign(one)).filter_map(|one| {
         let Committed { topic, partition, offset, .. } = one;
@@ -273,14 +271,14 @@ fn lost_commits(
     (applied, epoch, _): Stand,
 ) -> String {
     format!(
-        "Postgres has lost commits: it stands at offset {applied} of {topic}-{partition} (epoch {epoch}), and has been at \
-         {offset} ({metadata}). It was restored from an older copy, or a replica took over that lacked the last commits. \
-         Events that have gone out may be missing in the outbox"
+        "Postgres has lost commits: its offset of {topic}-{partition} is {applied} (epoch {epoch}), and was {offset} \
+         ({metadata}). It was restored from an older copy, or a replica without the last commits took over. Events that are \
+         in Kafka may be missing in the outbox"
     )
 }
 
-/// Lets a group without a read model read places again: the offsets are Postgres's, so they are moved there. Commands all have a
-/// row in the ledger: once some of these are gone, what the group has read is passed over.
+/// Resets the offsets of a group of the write side in Postgres. Every command has a row in the ledger; once some of these are
+/// removed, records that the group has read are skipped.
 ///
 /// # Errors
 /// [`Failure::Unreachable`].
@@ -302,7 +300,7 @@ pub async fn rewind(config: &Config, database: &Database, group: &str, back: &[M
     set.await.map_err(|error| database.failure(error))
 }
 
-/// Lets a group go on behind records that were deleted, and writes down which.
+/// Moves a group's offsets beyond deleted records, and records which.
 ///
 /// # Errors
 /// [`Failure::Unreachable`].
@@ -311,7 +309,7 @@ pub async fn pass_deleted(
     (group, generation): (&str, i32),
     past_deleted: &[Move],
 ) -> Result<(), Failure> {
-    let operator = Operator::new(Some("reset"), "the group was reset to the first offset that is there");
+    let operator = Operator::new(Some("reset"), "the group was reset to the first existing offset");
     let set = async {
         let mut transaction = database.pool.begin().await?;
         for one in past_deleted {
@@ -326,7 +324,7 @@ pub async fn pass_deleted(
     set.await.map_err(|error| database.failure(error))
 }
 
-/// Sets an offset, unless another process was faster.
+/// Sets an offset, unless another process has set it.
 async fn set(
     connection: &mut PgConnection,
     (group, generation): (&str, i32),
@@ -422,7 +420,7 @@ mod tests {
             told.into_iter().map(|one| (one.refused, one.what)).collect::<Vec<_>>()
         };
         let [(refused, what)] = told(asked(3, 0)).try_into().unwrap();
-        assert!(refused && what.contains("t-0 from 10 to 3 (rows are there from 7 on)"), "{what}");
+        assert!(refused && what.contains("t-0 from 10 to 3 (rows are kept from 7 on)"), "{what}");
         assert!(!told(asked(7, 0))[0].0);
         assert_eq!(asked(3, 8).back[0].to, 8, "Kafka has nothing that is behind them");
     }

@@ -1,4 +1,4 @@
-//! A connection of its own for comparing: it reads whole tables in one long transaction.
+//! A separate connection for comparisons, which read whole tables in one long transaction.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::layout::ReadModel;
 use crate::postgres::Database;
 use crate::verify::horizon;
 
-/// A pause ends by itself after this long, also when the process that began it is gone.
+/// A pause expires after this time, also when the process that began it has died.
 const PAUSED_AT_MOST: Duration = Duration::from_secs(5);
 
 /// Two generations of a view.
@@ -25,11 +25,11 @@ pub struct Pair<'m> {
     pub(crate) serving: i32,
     pub(crate) building: i32,
     pub(crate) model: &'m ReadModel,
-    /// Whether the two mean the same by all that they have.
+    /// Whether both have the same shape.
     pub(crate) of_one_shape: bool,
-    /// Where topics end that only the built one reads.
+    /// The ends of topics that only the building one reads.
     ends: Vec<Stand>,
-    /// Which of the two reads topics that the other does not.
+    /// Which of the two reads topics that the other does not read.
     pub(super) one_sided: OneSided,
 }
 
@@ -41,7 +41,7 @@ impl<'m> Pair<'m> {
         Self { group, topics, serving, building, model, of_one_shape: true, ends, one_sided }
     }
 
-    /// The pair as it is compared: topics that only the built one reads count up to where they end now.
+    /// The pair for a comparison: topics that only the building one reads count up to their current ends.
     pub(super) async fn compared(
         self,
         config: &Config,
@@ -61,7 +61,7 @@ impl<'m> Pair<'m> {
         Ok(Self { of_one_shape, ends, one_sided, ..self })
     }
 
-    /// The columns, or fields, that may differ: how many events a row has had is another number when other topics are read.
+    /// The columns, or fields, that may differ: the version of a row differs when other topics are read.
     pub(super) fn changed(&self) -> Vec<&'static str> {
         if self.of_one_shape {
             return Vec::new();
@@ -70,12 +70,12 @@ impl<'m> Pair<'m> {
         self.model.changed.iter().chain(counts).copied().collect()
     }
 
-    /// Where the two stand, as `connection` sees it: in a snapshot, rows and offsets belong together.
+    /// The position of the two in the transaction of `connection`: in a snapshot, rows and offsets agree.
     pub(crate) async fn position(&self, connection: &mut PgConnection) -> sqlx::Result<Position> {
         self.offsets().position(connection, self.model.table.is_none()).await
     }
 
-    /// Where the two stand now.
+    /// The current position of the two.
     ///
     /// # Errors
     /// [`Failure::Unreachable`].
@@ -85,7 +85,7 @@ impl<'m> Pair<'m> {
         self.position(&mut connection).await.map_err(fail)
     }
 
-    /// Pauses both generations where the further one is, for a few seconds. Locks first, then looks.
+    /// Pauses both generations at the offsets of the one that is ahead, for a few seconds.
     pub(crate) async fn pause(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
         let mut transaction = connection.begin().await?;
         self.offsets().pause(&mut transaction, PAUSED_AT_MOST).await?;
@@ -97,7 +97,7 @@ impl<'m> Pair<'m> {
         self.offsets().resume(&read.pool).await.map_err(|error| read.failure(error))
     }
 
-    /// Pauses the building one where the serving one is now.
+    /// Pauses the building generation at the current offsets of the serving one.
     ///
     /// # Errors
     /// [`Failure::Unreachable`].
@@ -111,15 +111,15 @@ impl<'m> Pair<'m> {
     }
 }
 
-/// A connection whose transaction may last; it is closed when dropped.
+/// A connection without transaction timeout; it is closed when dropped.
 pub(crate) async fn open(read: &Database) -> sqlx::Result<PgConnection> {
     let mut connection = read.pool.acquire().await?.detach();
     set(&mut connection, "SET transaction_timeout = 0; SET lock_timeout = '3s'").await?;
     Ok(connection)
 }
 
-/// One process at a time does this to a view, such as `replay`: false when another does it. As long as the connection
-/// lives.
+/// Takes an advisory lock, so that one process at a time does `what` to a view; false when another process holds it. It is held
+/// until the connection is closed.
 pub(crate) async fn alone(
     connection: &mut PgConnection,
     what: &str,
@@ -132,10 +132,10 @@ pub(crate) async fn alone(
         .await
 }
 
-/// A transaction that sees the whole database as of one moment: rows, and how far they are folded.
+/// A transaction with a snapshot (REPEATABLE READ) of rows and progress.
 ///
-/// It is begun by sqlx, as all are, so that what works in it and begins one of its own gets a savepoint: the client counts
-/// how deep it is, and of a `BEGIN` that it has not sent it knows nothing.
+/// It is begun by sqlx, so that a nested transaction becomes a savepoint: the client counts the depth, and would not know of a
+/// `BEGIN` that it has not sent.
 pub(crate) async fn snapshot(connection: &mut PgConnection) -> sqlx::Result<Transaction<'_, Postgres>> {
     if broken(mechanism::SNAPSHOT) {
         return connection.begin().await;
@@ -143,7 +143,7 @@ pub(crate) async fn snapshot(connection: &mut PgConnection) -> sqlx::Result<Tran
     connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await
 }
 
-/// Sets what holds for the session, or until the transaction ends.
+/// Executes a `SET`.
 pub(crate) async fn set(connection: &mut PgConnection, sql: &'static str) -> sqlx::Result<()> {
     sqlx::raw_sql(sql).execute(connection).await.map(|_| ())
 }
@@ -161,10 +161,10 @@ mod tests {
         entries.flat_map(of).filter(|path| path.extension() == Some("rs".as_ref())).collect()
     }
 
-    /// The client would not know of them, and take what is meant as a savepoint for a transaction.
+    /// The client would not know of them, and would begin a transaction instead of a savepoint.
     #[test]
     fn transactions_are_begun_and_ended_by_the_client_alone() {
-        // Spelt so that this line is not found.
+        // Written so that the test does not find this line.
         let raw =
             ["begin", "commit", "rollback", "savepoint"].map(|word| format!("\"{}", word.to_uppercase()));
         for folder in ["processors", "tests", "bench", "simulator"] {

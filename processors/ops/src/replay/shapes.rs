@@ -1,7 +1,7 @@
-//! Which generations this build may fold into, and when it begins one of its own shape.
+//! The generations into which this build may fold, and when it begins one of its own shape.
 //!
-//! A generation is of the shape that the build had which began it. Only processes of that shape fold into it, so old and new
-//! ones run side by side, each with its own; the new one takes its place like any other build.
+//! A generation has the shape of the build that began it. Only processes of that shape fold into it, so processes of two builds
+//! run at the same time, each with its own generation; the new one is compared and swapped like any other.
 
 use std::collections::BTreeMap;
 
@@ -17,24 +17,24 @@ use crate::postgres::Database;
 /// What a build does about a view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
-    /// Nothing: a generation of its shape serves.
+    /// Nothing: the serving generation has its shape.
     Serves,
-    /// It begins the next generation, instead of this one, which a lower release builds.
+    /// Begin the next generation, and abandon this one, if any, which a lower release is building.
     Begins(Option<i32>),
-    /// This generation is of its shape and is being built.
+    /// Build this generation, which has its shape.
     Builds(i32),
-    /// This generation of another build, whose release is not lower, is being built.
+    /// Wait for this generation of another build, whose release is not lower.
     Waits(i32),
-    /// The serving generation is of this release, a higher one.
+    /// Nothing: the serving generation is of this higher release.
     IsTooOld(i32),
-    /// This generation was of its shape, and of its release or a later one: it was rolled back, refused or retired.
+    /// Nothing: this earlier generation had its shape, and its release or a later one. It was rolled back, refused or retired.
     HadIt(i32),
 }
 
-/// Who asks for a generation of another shape.
+/// `asked_by` of a generation that a build has begun because of its shape.
 pub(super) const RELEASE_ASKS: &str = "release";
 
-/// A type that Postgres takes for another without changing a byte is as good.
+/// Types that are binary compatible count as equal.
 const LACKING: &str = "
     SELECT wanted.view, wanted.generation, wanted.rel, wanted.name, format_type(a.atttypid, a.atttypmod)
     FROM UNNEST($1::text[], $2::int[], $3::text[], $4::text[], $5::text[]) AS wanted(view, generation, rel, name, type)
@@ -46,7 +46,7 @@ const LACKING: &str = "
         WHERE castsource = a.atttypid AND casttarget = to_regtype(wanted.type) AND castmethod = 'b'))
     ORDER BY 1, 2, 4";
 
-/// A column that a generation's table does not have as it should.
+/// A column that is missing in a generation's table, or has another type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Lacking {
     place: Place,
@@ -69,7 +69,7 @@ impl std::fmt::Display for Lacking {
     }
 }
 
-/// What the tables of generations lack of what this build's have.
+/// The columns that tables of generations lack compared with this build's.
 pub(crate) async fn lacking(
     executor: impl PgExecutor<'_>,
     generations: &[(&ReadModel, i32)],
@@ -96,7 +96,7 @@ pub(crate) async fn lacking(
     Ok(rows.into_iter().map(lacking).collect())
 }
 
-/// The live generations of the models' views that this build folds nothing into, each with the reason.
+/// The live generations into which this build does not fold, each with the reason.
 ///
 /// # Errors
 /// [`Failure::Unreachable`].
@@ -123,7 +123,7 @@ pub async fn unfit(
     Ok(unfit)
 }
 
-/// Why this build folds nothing into a generation that another one has begun.
+/// Why this build does not fold into a generation that another one has begun.
 fn foreign(one: &Generation, ours: &Shape) -> String {
     let (generation, release) = (one.generation, one.release.unwrap_or_default());
     match &one.shape {
@@ -139,7 +139,7 @@ fn foreign(one: &Generation, ours: &Shape) -> String {
     }
 }
 
-/// What this build does about a view, inside the transaction of `connection`.
+/// What this build must do about a view, in the transaction of `connection`.
 pub(crate) async fn due_of(connection: &mut PgConnection, model: &ReadModel) -> sqlx::Result<Due> {
     let known = replay::every(&mut *connection, model.name).await?;
     let serving = known.iter().find(|one| one.state == State::Serving.as_str());
@@ -148,10 +148,10 @@ pub(crate) async fn due_of(connection: &mut PgConnection, model: &ReadModel) -> 
     Ok(due(&known, &model.shape, whole))
 }
 
-/// A build of a lower release than the serving generation's begins none: two builds would take turns for ever. Nor is a shape
-/// begun by itself that this release, or a later one, has had: it was rolled back, refused or retired, and an operator says when
-/// it comes again. A table that is not `whole` any more is built anew by a build of its shape. Of two that are built at the same
-/// time the one of the higher release goes on.
+/// A build of a lower release than the serving generation's begins none; otherwise two builds would replace each other's for
+/// ever. A shape that this release or a later one has had before is not begun automatically: it was rolled back, refused or
+/// retired, and an operator decides. A table that is not `whole` any more is rebuilt by a build of its shape. Of two that are
+/// being built, the one of the higher release continues.
 fn due(known: &[Known], ours: &Shape, whole: bool) -> Due {
     let in_state = |state: State| known.iter().find(|one| one.state == state.as_str());
     let is_ours = |one: &&Known| one.shape.as_ref() == Some(&ours.fingerprint);

@@ -1,5 +1,5 @@
-//! How the SQL views over a view are made. Where its shape changes they are dropped: `CREATE OR REPLACE VIEW` can neither drop, rename
-//! nor retype a column.
+//! Creating the SQL views of a view. When its shape changes they are dropped first, since `CREATE OR REPLACE VIEW` cannot drop,
+//! rename or retype a column.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,8 +15,8 @@ use crate::layout::{ReadModel, Table};
 use crate::postgres::{Database, execute};
 use crate::setup::grants;
 
-/// Everything that reads a table or an SQL view, however many others are between, the furthest first: so that readers, who lock a
-/// view before what it reads, are waited for in their order.
+/// All SQL views that depend on a table or an SQL view, directly or indirectly, the most dependent first: the order in which
+/// readers lock them.
 const STANDING_ON: &str = "
     WITH RECURSIVE standing AS (
         SELECT c.oid, 0 AS depth FROM pg_class AS c
@@ -42,40 +42,40 @@ const STANDING_ON: &str = "
         CROSS JOIN LATERAL aclexplode(granted.acl) AS one WHERE one.grantee <> c.relowner
     ) AS given
     WHERE c.relkind IN ('v', 'm') ORDER BY furthest.depth DESC, 1";
-/// With names of the current schema left out, so that definitions of two schemas can be compared.
+/// Definitions without the name of the current schema, so that those of two schemas can be compared.
 const DEFINITIONS: &str = "SELECT viewname::text, definition FROM pg_views WHERE schemaname = current_schema() AND viewname = ANY($1)";
 const NAMES: &str = "SELECT viewname::text FROM pg_views WHERE schemaname = current_schema()";
-/// Where SQL views are made that nothing reads, to see what Postgres makes of them; never committed.
+/// A schema in which SQL views are created to compare their definitions; never committed.
 const SCRATCH: &str = "\"millrace scratch\"";
 const COLUMNS: &str = "SELECT attname::text FROM pg_attribute
     WHERE attrelid = to_regclass(quote_ident($1)) AND attnum > 0 AND NOT attisdropped";
 const IS_THERE: &str = "SELECT to_regclass(quote_ident($1)) IS NOT NULL";
 
-/// How often it is tried before the swap is put off, or `setup` ends.
+/// Attempts before the swap is put off, or `setup` fails.
 const TRIES: usize = 20;
-/// Long before `deadlock_timeout`.
+/// The lock timeout of an attempt: much shorter than `deadlock_timeout`.
 const GIVES_WAY_AFTER: &str = "150ms";
-/// Readers who wait get their answers within this.
+/// The pause between attempts, in which waiting readers proceed.
 const GIVE_WAY: Duration = Duration::from_millis(50);
 
-/// An SQL view as it was.
+/// An existing SQL view.
 struct Was {
-    /// With its schema, unless that is the instance's.
+    /// Its name, with the schema unless that is the instance's.
     full_name: String,
     name: String,
     ours: bool,
     definition: String,
-    /// Each with the column that it is on; the empty name: on all.
+    /// Each with its column; an empty name for the whole view.
     grants: Vec<(String, String)>,
 }
 
-/// As [`STANDING_ON`] returns it: columns and grants belong together.
+/// A row of [`STANDING_ON`]; the arrays of columns and grants are parallel.
 type Row = (String, String, bool, String, Vec<String>, Vec<String>);
 
-/// Lets the SQL views of a view read another generation, of another shape, with all that stands on them and what was granted.
+/// Replaces the SQL views of a view by those over a generation of another shape, and recreates dependent views and grants.
 ///
 /// # Errors
-/// [`Failure::Refused`] when something of another schema stands on them, or reads a column that is no more.
+/// [`Failure::Refused`] when a view of another schema depends on them, or a dependent view reads a removed column.
 pub(super) async fn remake(
     connection: &mut PgConnection,
     (config, read): (&Config, &Database),
@@ -98,7 +98,7 @@ pub(super) async fn remake(
     grants::show_to_readers(connection, config).await.map_err(fail)
 }
 
-/// Whether the SQL views of a view are there as this build makes them: Postgres says so without a lock that readers would wait for.
+/// Whether the SQL views of a view exist as this build creates them, checked without a lock for which readers would wait.
 pub(crate) async fn are_as_made(
     connection: &mut PgConnection,
     namespace: &Namespace,
@@ -109,10 +109,10 @@ pub(crate) async fn are_as_made(
     let path = format!("CREATE SCHEMA {SCRATCH}; SET LOCAL search_path = {SCRATCH}, \"{schema}\"");
     let mut savepoint = connection.begin().await?;
     execute(&mut savepoint, path).await?;
-    // By the path, what it makes is in the one schema, and what it reads is where it is.
+    // By the search path, it is created in the scratch schema and reads from the instance's.
     let here = ddl(&table.view, namespace, name, generation).replace(&format!("\"{schema}\"."), "");
     match execute(&mut savepoint, here).await {
-        // What it reads is not there, or has other columns.
+        // A table or view that it reads is missing, or has other columns.
         Err(error) if Means::of(&error) == Means::OtherShape => {
             return savepoint.rollback().await.map(|()| false);
         }
@@ -132,7 +132,7 @@ async fn definitions(
     Ok(rows.into_iter().collect())
 }
 
-/// Makes the SQL views of views as they are over these generations, in this order. Their columns are those that they had.
+/// Creates or replaces the SQL views over these generations, in this order; their columns are unchanged.
 pub(crate) async fn make(
     connection: &mut PgConnection,
     namespace: &Namespace,
@@ -151,9 +151,9 @@ pub(crate) async fn make(
     Ok(())
 }
 
-/// A statement of a reader locks its views in an order of its own. One that holds a lock which this waits for, and waits for one
-/// that this holds, would be ended by Postgres as a deadlock (`deadlock_timeout`, a second): so this gives way before, and locks in
-/// another order at the next try.
+/// Locks all of them. A reader's statement locks its views in its own order; if it held a lock that this waits for, and waited
+/// for one that this holds, Postgres would abort one of them as a deadlock after `deadlock_timeout` (one second). So this gives
+/// up earlier, and locks in another order at the next attempt.
 async fn lock_all(connection: &mut PgConnection, standing: &[Was]) -> sqlx::Result<()> {
     let before: String = sqlx::query_scalar("SHOW lock_timeout").fetch_one(&mut *connection).await?;
     let timeout = async |connection: &mut PgConnection, value: &str| {
@@ -177,13 +177,13 @@ async fn lock_all(connection: &mut PgConnection, standing: &[Was]) -> sqlx::Resu
 
 async fn locked(connection: &mut PgConnection, standing: &[Was], number: usize) -> sqlx::Result<()> {
     for was in in_order(standing, number) {
-        // Locks the view alone: `LOCK TABLE` would lock the tables that it reads, too.
+        // Locks only the view: `LOCK TABLE` would also lock the tables that it reads.
         execute(connection, format!("ALTER VIEW {} RESET (security_barrier)", was.full_name)).await?;
     }
     Ok(())
 }
 
-/// Each try begins with another one, and every other round goes backwards: of three, these are all orders that there are.
+/// The order of an attempt: each begins with another one, and every second round is reversed. For three, these are all orders.
 fn in_order<T>(all: &[T], number: usize) -> Vec<&T> {
     let count = all.len().max(1);
     let mut ordered: Vec<&T> = all.iter().cycle().skip(number % count).take(all.len()).collect();
@@ -215,7 +215,7 @@ fn refuse_foreign(model: &ReadModel, standing: &[Was]) -> Result<(), Failure> {
     )))
 }
 
-/// What is not the view's own is made as it was; both get their grants back, but for those on columns that are no more.
+/// Creates a dependent view again; all views get their grants back, except those on removed columns.
 async fn again(connection: &mut PgConnection, namespace: &Namespace, was: &Was) -> sqlx::Result<()> {
     let there: bool = sqlx::query_scalar(IS_THERE).bind(&was.name).fetch_one(&mut *connection).await?;
     if !there {

@@ -1,4 +1,4 @@
-//! Waiting for a build: how far it is, how fast, how long it will take, and how it ended.
+//! Waiting for a rebuild, with its progress, rate and remaining time.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -16,12 +16,12 @@ use crate::postgres::Database;
 use crate::setup::indices;
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// The rate is that of the last few seconds.
+/// Samples for the rate.
 const LOOKS_REMEMBERED: usize = 20;
-/// A build that stands still for this long is said to.
+/// The time without progress after which that is reported.
 const STILL_AFTER: Duration = Duration::from_secs(10);
 
-/// Waits until a generation serves, searches too, or was refused, and says how far it is.
+/// Waits until a generation serves, in Elasticsearch too, or was refused, and reports the progress.
 ///
 /// # Errors
 /// [`Failure::Refused`] when it was retired meanwhile; [`Failure::Unreachable`].
@@ -40,7 +40,7 @@ pub async fn until_decided(
         let retired = || Failure::refused(format!("generation {number} of {} was retired", model.name));
         let generation = found.ok_or_else(retired)?;
         if generation.state == State::Serving {
-            // The process that swapped does the same a moment after its commit; once this returns all readers see the swap.
+            // The process that swapped does the same after its commit; once this returns, all readers see the swap.
             indices::point_alias(config, model, number).await?;
         }
         if generation.state != State::Building || generation.comparison.is_some() {
@@ -55,7 +55,7 @@ pub async fn until_decided(
     }
 }
 
-/// What was seen of a build so far.
+/// The progress of a rebuild so far.
 #[derive(Default)]
 pub(crate) struct Progress {
     seen: VecDeque<(Instant, i64)>,
@@ -64,13 +64,13 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// How far it is.
+    /// A text with the progress.
     pub(crate) fn now(&mut self, position: Position) -> String {
         self.line(position);
         self.shown.clone()
     }
 
-    /// A line when there is something new to say.
+    /// A text if it differs from the last one.
     fn line(&mut self, position: Position) -> Option<String> {
         let now = Instant::now();
         if self.seen.back().is_none_or(|(_, applied)| *applied != position.applied) {
@@ -89,7 +89,7 @@ impl Progress {
         (line != self.shown).then(|| self.shown.clone_from(&line)).map(|()| line)
     }
 
-    /// Records a second.
+    /// Records per second.
     #[allow(clippy::cast_precision_loss, reason = "a rate for people")]
     fn rate(&self) -> f64 {
         let (Some((from, before)), Some((to, after))) = (self.seen.front(), self.seen.back()) else {

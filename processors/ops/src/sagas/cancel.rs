@@ -1,4 +1,4 @@
-//! An instance of a saga cancelled.
+//! Cancelling an instance of a saga.
 
 use millrace_engine::sagas::Cancelled;
 use serde_json::json;
@@ -15,8 +15,8 @@ use crate::roles::Roles;
 /// Cancels an instance, in one transaction with the commands that follow and the audit row.
 ///
 /// # Errors
-/// [`Failure::NotFound`] when there is no such instance, [`Failure::Refused`] when it has ended or has nothing to cancel
-/// where it stands; when the database does not answer.
+/// [`Failure::NotFound`] when there is no such instance, [`Failure::Refused`] when it has ended or has nothing to cancel in its
+/// standing; when the database does not answer.
 pub async fn cancel(config: &Config, id: &Id, operator: &Operator) -> Result<(), Failure> {
     let (write, roles) = (Database::of(config, Side::Write)?, Roles::new(config)?);
     let fail = |error| write.failure(error);

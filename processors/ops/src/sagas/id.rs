@@ -1,11 +1,11 @@
-//! How an instance of a saga is named.
+//! The id of an instance of a saga.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::layout;
 
-/// Which instance of which saga: `fulfilment/10248`.
+/// A saga and an instance: `fulfilment/10248`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Id {
     /// The saga's name.

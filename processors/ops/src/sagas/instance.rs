@@ -1,4 +1,4 @@
-//! Instances of sagas as an operator sees them.
+//! Instances of sagas, for operators.
 
 use std::time::Duration;
 
@@ -18,45 +18,45 @@ use crate::moment::Written;
 use crate::page::{Page, one_more};
 use crate::postgres::Database;
 
-/// Which instances: those that fit all that is given.
+/// A filter of instances: those that match every given field.
 #[derive(Debug, Clone)]
 pub struct Filters {
     /// Only of this saga.
     pub saga: Option<String>,
-    /// Only where they stand so.
+    /// Only with this standing.
     pub standing: Option<String>,
-    /// Those that have ended too.
+    /// Also those that have ended.
     pub ended: bool,
     /// Only those that are stuck.
     pub stuck: bool,
-    /// One that has taken no step for so long is stuck.
+    /// An instance that has taken no step for this long is stuck.
     pub stuck_after: Duration,
 }
 
-/// An instance, and what is wrong with it.
+/// An instance, and why it is stuck, if it is.
 #[serde_as]
 #[derive(Debug, Serialize)]
 pub struct Instance {
     /// Its saga's name.
     pub saga: String,
-    /// Its own.
+    /// The instance's name.
     pub instance: String,
-    /// Where it stands.
+    /// Its standing.
     pub standing: String,
-    /// Whether that is an end.
+    /// Whether it has ended.
     pub ended: bool,
-    /// How many steps it has taken.
+    /// The number of its steps.
     pub steps: i64,
-    /// When it took the first.
+    /// The time of its first step.
     #[serde_as(as = "Written")]
     pub started_at: DateTime<Utc>,
-    /// When it took the last.
+    /// The time of its last step.
     #[serde_as(as = "Written")]
     pub updated_at: DateTime<Utc>,
     /// When its next timer is due.
     #[serde_as(as = "Option<Written>")]
     pub due_at: Option<DateTime<Utc>>,
-    /// Types of the commands whose outcome it waits for.
+    /// The types of the commands whose outcome it waits for.
     pub awaiting: Vec<String>,
     /// Why it needs an operator.
     pub stuck: Option<String>,

@@ -1,4 +1,4 @@
-//! Instances of sagas: where each stands, how it came there, and how it is cancelled.
+//! Instances of sagas: listed, shown with their history, cancelled.
 
 mod cancel;
 mod id;

@@ -21,12 +21,12 @@ use crate::moment::Written;
 use crate::postgres::Database;
 use crate::receipts;
 
-/// One that has taken no step for so long is shown as stuck.
+/// An instance that has taken no step for this long is shown as stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(15 * 60);
 /// A conversation may have many.
 const CALLS_MAX: i64 = 20;
 
-/// All that is known of an instance.
+/// An instance with its history, timers and state.
 #[derive(Debug, Serialize)]
 pub struct Shown {
     /// The instance.
@@ -54,7 +54,7 @@ pub struct Step {
     pub at: DateTime<Utc>,
     /// The event, rejection or timer that the instance reacted to.
     pub input: String,
-    /// Where the instance stood after it.
+    /// The standing of the instance after it.
     pub standing: String,
     /// The commands that it sent.
     pub sent: Vec<Sent>,
@@ -68,7 +68,7 @@ pub struct Sent {
     /// The full name of its type.
     #[serde(rename = "type")]
     pub type_: String,
-    /// What became of it, for people.
+    /// Its outcome, for people.
     pub became: String,
 }
 
@@ -85,9 +85,9 @@ pub struct Timer {
     /// When it is due.
     #[serde_as(as = "Written")]
     pub due_at: DateTime<Utc>,
-    /// How often it failed.
+    /// The number of failed attempts.
     pub failed_tries: i32,
-    /// Why it failed last.
+    /// The last error.
     pub error: Option<String>,
 }
 
@@ -147,11 +147,11 @@ async fn look(config: &Config, write: &Database, id: &Id) -> sqlx::Result<Option
     Ok(Some(Shown { instance: found, history, timers, calls, state }))
 }
 
-/// What is known of an instance's commands.
+/// The outcomes of an instance's commands.
 struct Outcomes {
-    /// What became of those that are decided: id, status, code.
+    /// Decided commands: id, status, code.
     decided: Vec<(String, String, Option<String>)>,
-    /// Those that are tried again, or wait behind one that is.
+    /// Commands that are being retried, or wait behind one that is.
     waiting: Vec<Waiting>,
 }
 
@@ -171,7 +171,7 @@ impl Outcomes {
         Step { number, at: at.0, input, standing, sent: sent.collect() }
     }
 
-    /// What became of a command.
+    /// The outcome of a command, for people.
     fn became(&self, id: &str) -> String {
         if let Some(waiting) = self.waiting.iter().find(|one| one.id == id) {
             return receipts::waits_for(&waiting.waits_for);

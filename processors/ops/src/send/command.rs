@@ -19,10 +19,10 @@ use crate::contract;
 use crate::failure::Failure;
 use crate::http::Http;
 
-/// How many ids the registry is asked for at a time.
+/// Concurrent requests to the registry.
 const AT_ONCE: usize = 8;
 
-/// Ids that the registry gave this build's commands, by full name.
+/// The registry's schema ids of this build's commands, by full name.
 #[derive(Debug, Default)]
 pub(super) struct SchemaIds {
     ids: HashMap<&'static str, u32>,
@@ -102,7 +102,7 @@ struct Event {
 pub(super) struct Outgoing {
     /// The short name of its type.
     pub(super) name: &'static str,
-    /// Whether it came without an id.
+    /// Whether its id was generated.
     pub(super) is_id_made_up: bool,
     pub(super) topic: String,
     pub(super) key: String,
@@ -139,7 +139,7 @@ fn foreign(Definition { name, context, .. }: &Definition) -> String {
 }
 
 fn explained(error: &serde_json::Error) -> String {
-    // The error counts lines from where the command begins.
+    // The error's line number is relative to the command.
     let text = error.to_string();
     format!("is not a command: {}", text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason))
 }

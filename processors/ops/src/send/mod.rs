@@ -30,34 +30,34 @@ pub struct Request {
     pub wait: Option<Duration>,
 }
 
-/// What became of the commands.
+/// The result.
 #[derive(Debug, Default, Serialize)]
 pub struct Sent {
-    /// Kafka has them.
+    /// The number that Kafka has acknowledged.
     #[serde(rename = "sent")]
     pub delivered: u64,
-    /// They are not commands that this instance takes.
+    /// The number that are not commands of this instance.
     pub refused: u64,
-    /// Kafka did not take them.
+    /// The number that Kafka did not acknowledge.
     pub undelivered: u64,
-    /// How they ended; `None` when that was not waited for.
+    /// Their outcomes; `None` without waiting.
     #[serde(flatten)]
     pub outcomes: Option<Outcomes>,
-    /// Those that came without an id, the first of them.
+    /// The first commands whose id was generated.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub made_up: Vec<MadeUp>,
-    /// How many came without an id.
+    /// The number of commands whose id was generated.
     #[serde(skip)]
     pub without_id: u64,
-    /// Those that were not completed, the first of them.
+    /// The first commands that were not completed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<Failed>,
 }
 
-/// A command that came without an id, and the one that was made up for it.
+/// A command whose id was generated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MadeUp {
-    /// Where it stands in the input.
+    /// Its line in the input.
     pub line: u64,
     /// The short name of its type.
     #[serde(rename = "type")]
@@ -66,16 +66,16 @@ pub struct MadeUp {
     pub id: String,
 }
 
-/// What is wrong with commands that were not sent.
+/// The result of a check.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Checked {
-    /// They can be sent.
+    /// The number that can be sent.
     pub good: u64,
-    /// They are not commands that this instance takes.
+    /// The number that are not commands of this instance.
     pub refused: u64,
 }
 
-/// Reads commands as [`send`] does and sends none; the listener gets the line and the reason of every bad one. It needs
+/// Checks commands like [`send`] without sending them; the listener gets the line and the reason of every invalid one. Needs
 /// neither Kafka nor the registry.
 ///
 /// # Errors
@@ -98,11 +98,11 @@ fn unreadable(error: io::Error) -> Failure {
     Failure::refused("the input cannot be read").caused_by(error)
 }
 
-/// Sends every good command of a stream of JSON objects; the listener gets the line and the reason of every bad one.
+/// Sends every valid command of a stream of JSON objects; the listener gets the line and the reason of every invalid one.
 ///
 /// # Errors
-/// When the input cannot be read, a setting is wrong, or the registry, Kafka or the database does not answer. What is wrong
-/// with a command is no error: it is counted.
+/// When the input cannot be read, a setting is wrong, or the registry, Kafka or the database does not answer. An invalid command
+/// is counted, and is not an error.
 pub async fn send(
     config: &Config,
     request: &Request,
@@ -131,7 +131,7 @@ struct Sending<'r> {
     listener: Arc<dyn Listener>,
     read: u64,
     sent: Sent,
-    /// What was sent; only when it is waited for.
+    /// The sent commands, if their outcomes are waited for.
     handed: Vec<Handed>,
 }
 

@@ -1,4 +1,4 @@
-//! Handing commands to Kafka, with bounded memory.
+//! A producer of commands with bounded memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,17 +18,17 @@ use crate::listener::Listener;
 
 /// Commands in memory that Kafka has not acknowledged: at most this many kilobytes.
 const IN_FLIGHT_KB: &str = "32768";
-/// Kafka that does not answer for this long before the first command is away.
+/// The timeout of the check that Kafka answers, before the first command.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
-/// A command that Kafka does not take for this long is given up.
+/// The timeout for the acknowledgement of a command.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
-/// For throughput, unless it is configured.
+/// Properties for throughput, unless they are configured.
 const CHOSEN: &[Property] = &[
     (&["linger.ms", "queue.buffering.max.ms"], "5"),
     (&["compression.type", "compression.codec"], "lz4"),
     (&["queue.buffering.max.kbytes"], IN_FLIGHT_KB),
 ];
-/// Beyond this many, failed deliveries are only counted.
+/// Failed deliveries that are reported; further ones are only counted.
 const REPORTED_MAX: u64 = 20;
 
 /// Counts deliveries; reports failures with their line.
@@ -63,7 +63,7 @@ impl ProducerContext for Context {
     }
 }
 
-/// Sends commands in their order; a key's commands stay in order whatever is tried again.
+/// Sends commands in order; commands of a key stay in order, also when the client retries.
 pub(super) struct Sender {
     producer: ThreadedProducer<Context>,
     deliveries: Arc<Deliveries>,
@@ -78,7 +78,7 @@ impl Sender {
         Ok(Self { producer: producer.map_err(|error| kafka::failure(&config.kafka, &error))?, deliveries })
     }
 
-    /// Asks whether Kafka is there, so that not every command waits for it in vain. It blocks.
+    /// Checks that Kafka answers, so that not every command waits for its timeout. Blocks.
     ///
     /// # Errors
     /// [`Failure::Unreachable`].
@@ -87,7 +87,7 @@ impl Sender {
         answer.map(|_| ()).map_err(|error| kafka::failure(config, &error))
     }
 
-    /// Hands a command over; waits while memory is full.
+    /// Sends a command; waits while the client's buffer is full.
     pub(super) fn send(&self, line: u64, outgoing: &Outgoing) {
         let headers = outgoing.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
             headers.insert(Header { key, value: Some(value) })

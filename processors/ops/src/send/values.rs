@@ -1,24 +1,24 @@
-//! The values of a stream of JSON, on a line each or over several lines, with the line at which each begins.
+//! The values of a stream of JSON, one per line or over several lines, with the line at which each begins.
 
 use std::io::{self, BufRead, Read};
 
 use serde::Deserialize as _;
 use serde_json::value::RawValue;
 
-/// Longer values are refused: Kafka takes no such record anyway. In bytes.
+/// Bytes of a value, at most; Kafka would refuse a larger record anyway.
 const VALUE_MAX: usize = 2 << 20;
 
-/// A value, or why there is none.
+/// A value, or an error.
 #[derive(Debug)]
 pub(super) struct Found {
-    /// Where the value begins; where the stream is wrong, if there is none.
+    /// The line at which the value begins, or of the error.
     pub(super) line: u64,
-    /// The value as it is written, or what is wrong, for people.
+    /// The value's text, or a message for people.
     pub(super) value: Result<Box<RawValue>, String>,
 }
 
-/// Reads one value after the other. What is not JSON costs everything up to the next line that begins with `{`: the inner
-/// lines of printed JSON are indented.
+/// Reads one value after another. After text that is not JSON, everything up to the next line that begins with `{` is skipped;
+/// inner lines of formatted JSON are indented.
 pub(super) struct Values<I> {
     input: I,
     line: Vec<u8>,
@@ -30,7 +30,7 @@ pub(super) struct Values<I> {
 }
 
 impl<I: BufRead> Values<I> {
-    /// Nothing is read yet.
+    /// A reader at the start of the input.
     pub(super) fn new(input: I) -> Self {
         Self { input, line: Vec::new(), column: 0, number: 0, size: 0 }
     }
@@ -71,7 +71,7 @@ impl<I: BufRead> Values<I> {
         format!("; reading goes on at line {}", self.number)
     }
 
-    /// Goes to the next line that begins with `{`; the current one may be it, unless the value that failed begins there.
+    /// Skips to the next line that begins with `{`, which may be the current one unless the failed value begins there.
     fn recover(&mut self, began: u64) -> io::Result<()> {
         self.column = if self.number == began { self.line.len() } else { 0 };
         while !self.rest().starts_with(b"{") {
@@ -100,7 +100,7 @@ impl<I: BufRead> Values<I> {
         self.line.get(self.column..).unwrap_or_default()
     }
 
-    /// Reads a line, up to a little more than the longest value that is allowed; the rest of a longer one is skipped.
+    /// Reads a line, up to a little more than the longest allowed value; the rest of a longer line is skipped.
     fn read_line(&mut self) -> io::Result<bool> {
         if self.input.fill_buf()?.is_empty() {
             return Ok(false);
@@ -116,7 +116,7 @@ impl<I: BufRead> Values<I> {
     }
 }
 
-/// What the parser reads: line by line, no more than a value may have.
+/// The parser's input, read line by line up to the longest allowed value.
 impl<I: BufRead> Read for &mut Values<I> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.rest().is_empty() && !self.read_line()? {
@@ -129,7 +129,7 @@ impl<I: BufRead> Read for &mut Values<I> {
     }
 }
 
-/// The parser counts lines from where the value began.
+/// An error without its position, since the parser counts lines from the start of the value.
 fn without_place(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason).to_owned()

@@ -14,13 +14,13 @@ use crate::listener::Listener;
 use crate::postgres::Database;
 use crate::receipts;
 
-/// Identities in one question to the ledger.
+/// Identities of one query.
 const ASKED_AT_ONCE: usize = 5_000;
 const ASK_EVERY: Duration = Duration::from_millis(200);
 /// The status of a command whose events are written.
 const COMPLETED: &str = "completed";
 
-/// How many commands that were not completed are named; the others are counted.
+/// Commands that were not completed and are named; further ones are only counted.
 pub(super) const NAMED_MAX: usize = 10;
 
 /// The identity of a command, for deduplication.
@@ -30,10 +30,10 @@ pub(super) struct Identity {
     pub(super) id: Box<str>,
 }
 
-/// A command that was handed to Kafka.
+/// A sent command.
 #[derive(Debug)]
 pub(super) struct Handed {
-    /// Where it stands in the input.
+    /// Its line in the input.
     pub(super) line: u64,
     pub(super) identity: Identity,
 }
@@ -41,7 +41,7 @@ pub(super) struct Handed {
 /// A command that was not completed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Failed {
-    /// Where it stands in the input.
+    /// Its line in the input.
     pub line: u64,
     /// Its id.
     pub id: String,
@@ -55,18 +55,18 @@ pub struct Failed {
     pub message: Option<String>,
 }
 
-/// How many commands ended how.
+/// The numbers of commands by outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Outcomes {
-    /// Their events are written.
+    /// Decided; their events are written.
     pub completed: u64,
-    /// The business refused them.
+    /// Refused by the business.
     pub rejected: u64,
-    /// They are dead letters.
+    /// Dead letters.
     pub dead: u64,
-    /// They have no outcome yet.
+    /// Without an outcome yet.
     pub waiting: u64,
-    /// Of those that wait: tried again, or behind one that is.
+    /// Of those, being retried or waiting behind one that is.
     pub retrying: u64,
 }
 
@@ -84,24 +84,24 @@ impl Outcomes {
     }
 }
 
-/// The ledger, and the time on its clock before the first command was sent.
+/// The ledger, and the database's time before the first command was sent.
 pub(super) struct Ledger {
     database: Database,
     begun: DateTime<Utc>,
 }
 
 impl Ledger {
-    /// Looks at the ledger's clock.
+    /// Reads the time of the database's clock.
     pub(super) async fn open(config: &Config) -> Result<Self, Failure> {
         let database = Database::of(config, Side::Write)?;
-        // The table is named so that a missing `setup` fails before anything is sent.
+        // The query names the table, so that a missing `setup` is an error before anything is sent.
         let begun = command::clock(&database.pool).await.map_err(|error| database.failure(error))?;
         Ok(Self { database, begun })
     }
 }
 
-/// Asks the ledger until every command is in it, or time is up; names the first that were not completed. A command that was
-/// sent twice counts once.
+/// Queries the ledger until every command has an outcome, or time is up; names the first that were not completed. A command that
+/// was sent twice counts once.
 pub(super) async fn all(
     config: &Config,
     ledger: &Ledger,
@@ -114,7 +114,7 @@ pub(super) async fn all(
     let (mut outcomes, until) = (Outcomes::default(), Instant::now() + timeout);
     let mut failed = Vec::new();
     while !waiting.is_empty() {
-        // Only the first are asked for: the next ones once these are decided.
+        // Queries only the first ones; the next ones once these are decided.
         let later = waiting.split_off(waiting.len().min(ASKED_AT_ONCE));
         let decided = decided(ledger, &waiting).await?;
         failed.extend(waiting.iter().filter_map(|handed| handed.failed(&decided)));
@@ -147,7 +147,7 @@ impl Handed {
     }
 }
 
-/// How many of the commands are tried again, or wait behind one that is.
+/// The number of commands that are being retried, or wait behind one that is.
 async fn retrying(config: &Config, ledger: &Ledger, waiting: &[&Handed]) -> Result<u64, Failure> {
     let mut count = 0;
     for asked in waiting.chunks(ASKED_AT_ONCE) {
@@ -163,10 +163,11 @@ async fn retrying(config: &Config, ledger: &Ledger, waiting: &[&Handed]) -> Resu
     Ok(count)
 }
 
-/// Status, code and message of commands that have ended; the latter two only of those that were not completed.
+/// Status, code and message of commands that have an outcome; code and message only of those that were not completed.
 type Decided = HashMap<Identity, (String, Option<String>, Option<String>)>;
 
-/// What the ledger knows of these commands. A dead command may be sent again: what died before is no outcome.
+/// The outcomes of these commands in the ledger. A dead-lettered command may be sent again, so an earlier dead letter is not an
+/// outcome.
 async fn decided(ledger: &Ledger, asked: &[&Handed]) -> Result<Decided, Failure> {
     let ids: Vec<&str> = asked.iter().map(|handed| &*handed.identity.id).collect();
     let sources: Vec<&str> = asked.iter().map(|handed| &*handed.identity.source).collect();

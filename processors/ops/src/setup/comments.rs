@@ -1,4 +1,4 @@
-//! Comments on the SQL views and their columns: what docs/contexts/ says of them, for tools that show it.
+//! Comments on the SQL views and their columns in Postgres: the same texts as in docs/contexts/.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::layout::{self, ReadModel};
 use crate::postgres::execute;
 
-/// The columns of the SQL views that there are, with their comments; the first column is number 1, the view itself 0.
+/// The columns of the existing SQL views, with their comments; columns are counted from 1, and 0 is the view.
 const NOW: &str = "
     SELECT c.relname::text, coalesce(a.attname::text, ''), coalesce(d.description, '')
     FROM pg_class AS c
@@ -22,7 +22,7 @@ const NOW: &str = "
     WHERE c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1) AND c.relkind = 'v'
     ORDER BY 1, a.attnum";
 
-/// Writes the comments that are missing or say something else; whether there were such.
+/// Writes the comments that are missing or differ; returns whether there were any.
 pub(crate) async fn write(connection: &mut PgConnection, config: &Config) -> sqlx::Result<bool> {
     let schema = config.namespace.database_schema();
     let now: Vec<(String, String, String)> =
@@ -45,7 +45,7 @@ fn statement(schema: &str, (view, column): (&str, &str), text: &str) -> String {
     }
 }
 
-/// Each SQL view with what it is, and the read model that it stands on.
+/// The SQL views, each with its description and the read model that it is based on.
 struct Views(HashMap<String, (String, &'static str)>);
 
 impl Views {

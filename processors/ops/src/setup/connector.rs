@@ -16,11 +16,11 @@ use crate::postgres::Database;
 const TEMPLATE: &str = include_str!("../../../../connectors/outbox.json");
 const DEFAULT_PORT: u16 = 5432;
 const RUNNING_WITHIN: Duration = Duration::from_secs(60);
-/// What only asks waits no longer for Connect's workers to agree.
+/// How long a query waits for a rebalance of Connect's workers.
 const AGREED_WITHIN: Duration = Duration::from_secs(5);
-/// Connect refuses while its workers agree on who does what: with 409, or with 500 when that begins during a request.
+/// Connect's statuses during a rebalance of its workers: 409, or 500 when it begins during a request.
 const REBALANCING: &[StatusCode] = &[StatusCode::CONFLICT, StatusCode::INTERNAL_SERVER_ERROR];
-/// It refuses to forget offsets while the task is still stopping, too.
+/// Connect's statuses when offsets cannot be deleted yet, since the task is still stopping.
 const STOPPING: &[StatusCode] =
     &[StatusCode::BAD_REQUEST, StatusCode::CONFLICT, StatusCode::INTERNAL_SERVER_ERROR];
 const FAILED_AGAIN_AFTER: Duration = Duration::from_secs(3);
@@ -58,7 +58,7 @@ pub(super) async fn create(config: &Config, steps: &mut Steps<'_>) -> Result<(),
     steps.report(did, "connector", &name)
 }
 
-/// Asks again while Connect's workers agree on who does what.
+/// Repeats a request during a rebalance of Connect's workers.
 async fn patiently(
     connect: &Http,
     method: Method,
@@ -68,10 +68,9 @@ async fn patiently(
     connect.patiently(method, path, body, REBALANCING, RUNNING_WITHIN).await
 }
 
-/// Connect may remember a place that Debezium cannot go on from: one before the beginning of a slot that was made anew,
-/// or one that the server has not reached, when rows were restored into another. Debezium would refuse the first, and
-/// wait in silence for the second. It goes on from the slot's beginning instead; `millrace verify` finds what was not
-/// carried.
+/// Deletes Connect's offsets when Debezium cannot continue from them: a position before the beginning of a slot that was created
+/// again, or one that the server has not reached, after rows were restored into another server. Debezium would refuse the first,
+/// and wait silently for the second. It then continues from the slot's beginning; `millrace verify` finds what was not carried.
 async fn forget_what_the_server_has_not(
     config: &Config,
     connect: &Http,
@@ -95,19 +94,20 @@ async fn forget_what_the_server_has_not(
     Ok(true)
 }
 
-/// How far Debezium was, as Connect remembers: a place in the WAL, in bytes. `None` before it carried anything.
+/// Debezium's position in Connect's offsets: a WAL position in bytes. `None` before it has carried anything.
 fn place(offsets: &Value) -> Option<i64> {
     offsets.pointer("/offsets/0/offset/lsn").and_then(Value::as_i64)
 }
 
-/// By how many bytes a place in the WAL is ahead of its end.
+/// The number of bytes by which a WAL position is ahead of the end of the WAL.
 async fn ahead(write: &Database, place: i64) -> Result<i64, Failure> {
     let ahead = "SELECT greatest(0, $1 - pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0'))::bigint";
     let ahead = sqlx::query_scalar(ahead).bind(place).fetch_one(&write.pool).await;
     ahead.map_err(|error| write.failure(error))
 }
 
-/// By how many bytes the connector's offsets are ahead of the server: until it is there, nothing is carried.
+/// The number of bytes by which the connector's offsets are ahead of the server's WAL; nothing is carried until the WAL reaches
+/// them.
 pub(crate) async fn offsets_ahead(connect: &Http, name: &str, write: &Database) -> Result<i64, Failure> {
     let offsets = connect.find(&["connectors", name, "offsets"]).await?;
     match offsets.as_ref().and_then(place) {
@@ -116,7 +116,7 @@ pub(crate) async fn offsets_ahead(connect: &Http, name: &str, write: &Database) 
     }
 }
 
-/// Stops a connector and makes Connect forget how far it was.
+/// Stops a connector and deletes its offsets.
 pub(super) async fn stop_and_forget(connect: &Http, name: &str) -> Result<(), Failure> {
     let path = ["connectors", name, "stop"];
     patiently(connect, Method::PUT, &path, None).await?.success()?;
@@ -125,7 +125,7 @@ pub(super) async fn stop_and_forget(connect: &Http, name: &str) -> Result<(), Fa
     forgotten.success().map(|_| ())
 }
 
-/// Whether a connector is as [`leniently`] has it meanwhile.
+/// Whether a connector has the configuration that [`leniently`] sets.
 pub(crate) async fn drops_rows(connect: &Http, name: &str) -> Result<bool, Failure> {
     let path = ["connectors", name, "config"];
     let answer = connect.patiently(Method::GET, &path, None, REBALANCING, AGREED_WITHIN).await?;
@@ -133,11 +133,10 @@ pub(crate) async fn drops_rows(connect: &Http, name: &str) -> Result<bool, Failu
     Ok(found.is_some_and(|found| found.get(TOLERANCE).is_some_and(|tolerance| tolerance == "all")))
 }
 
-/// What Connect does with a record that Kafka does not take.
+/// The setting for records that Kafka refuses.
 const TOLERANCE: &str = "errors.tolerance";
 
-/// Lets a connector leave out what Kafka does not take while it passes something, and makes it strict again whatever came
-/// of that.
+/// Lets a connector skip records that Kafka refuses during `work`, and restores the strict setting afterwards in any case.
 pub(crate) async fn leniently(
     connect: &Http,
     name: &str,
@@ -170,8 +169,8 @@ fn equal(found: &Value, wanted: &Map<String, Value>) -> bool {
     })
 }
 
-/// The template with its placeholders `{…}` filled in. The password goes to Connect in clear, unless
-/// `connect.database_password` names a place that a config provider of the worker reads.
+/// The template with its placeholders `{…}` filled in. The password is sent to Connect in clear text, unless
+/// `connect.database_password` refers to a config provider of the worker.
 fn configuration(config: &Config) -> Result<Map<String, Value>, Failure> {
     let template: Map<String, Value> = serde_json::from_str(TEMPLATE)
         .map_err(|error| Failure::refused("connectors/outbox.json is not a JSON object").caused_by(error))?;
@@ -215,7 +214,7 @@ fn placeholders(config: &Config) -> Result<Vec<(&'static str, String)>, Failure>
 }
 
 fn percent_decoded(text: &str) -> String {
-    // A form's decoding is a URL's, but for the plus sign.
+    // Form decoding differs from URL decoding only in the plus sign.
     let text = text.replace('+', "%2B");
     let pairs = format!("v={text}");
     reqwest::Url::parse(&format!("x:?{pairs}"))
@@ -224,14 +223,14 @@ fn percent_decoded(text: &str) -> String {
         .unwrap_or_default()
 }
 
-/// A connector that has failed is restarted once: its trace may be of an earlier life.
+/// Waits until the connector runs. A failed one is restarted once, since its error may be from before.
 async fn wait_until_running(connect: &Http, name: &str) -> Result<(), Failure> {
     let until = Instant::now() + RUNNING_WITHIN;
     let mut restarted: Option<Instant> = None;
     loop {
         let state = State::find(connect, name).await?.unwrap_or_else(State::unassigned);
         match (&state.trace, restarted) {
-            // A restarted task runs for a moment before it meets what it failed on.
+            // A restarted task runs for a moment before it fails again.
             (None, since) if state.running() && since.is_none_or(|since| since.elapsed() > SETTLED_AFTER) => {
                 return Ok(());
             }
@@ -268,26 +267,26 @@ fn not_running(name: &str, state: &State) -> Failure {
 /// The state of a connector and its task.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct State {
-    /// Such as `RUNNING`; `UNASSIGNED` until a worker takes it.
+    /// Such as `RUNNING`; `UNASSIGNED` until a worker has it.
     pub connector: String,
-    /// The same of its only task.
+    /// The state of its only task.
     pub task: Option<String>,
-    /// Why it failed, in a line.
+    /// The error in one line, if it failed.
     pub trace: Option<String>,
-    /// How many bytes of WAL Connect is ahead of the server; 0 when it is not.
+    /// The number of bytes of WAL by which Connect's offsets are ahead of the server; 0 when they are not.
     pub offsets_ahead: i64,
-    /// Whether it drops a row that Kafka does not take, as while `millrace outbox skip` works, or after that was killed.
+    /// Whether it skips rows that Kafka refuses, as during `millrace outbox skip`, or after that was killed.
     pub drops_rows: bool,
 }
 
 impl State {
-    /// Asks Connect; `None` when it knows no such connector.
+    /// Queries Connect; `None` when there is no such connector.
     pub async fn find(connect: &Http, name: &str) -> Result<Option<Self>, Failure> {
         let status = connect.find(&["connectors", name, "status"]).await?;
         Ok(status.as_ref().map(Self::read))
     }
 
-    /// Created a moment ago: no worker has reported its state yet.
+    /// The state of a new connector that no worker has reported yet.
     fn unassigned() -> Self {
         Self::read(&Value::Null)
     }
@@ -309,23 +308,23 @@ impl State {
         matches!(self.connector.as_str(), "PAUSED" | "STOPPED")
     }
 
-    /// Whether an operator should look at it.
+    /// Whether it needs an operator.
     pub fn is_wrong(&self) -> bool {
         self.trace.is_some() || self.is_paused() || self.offsets_ahead > 0 || self.drops_rows
     }
 
-    /// Whether it does not run again by itself.
+    /// Whether it has failed and must be restarted.
     pub fn failed(&self) -> bool {
         self.connector == "FAILED" || self.task.as_deref() == Some("FAILED")
     }
 
-    /// Whether both run.
+    /// Whether connector and task run.
     pub fn running(&self) -> bool {
         self.connector == "RUNNING" && self.task.as_deref() == Some("RUNNING")
     }
 }
 
-/// The innermost cause: the first line of a trace mostly says that tolerance was exceeded.
+/// The innermost cause of a trace; its first line usually says only that the tolerance was exceeded.
 fn root_cause(trace: &str) -> String {
     let cause = trace.lines().filter_map(|line| line.trim().strip_prefix("Caused by: ")).next_back();
     cause.or_else(|| trace.lines().next()).unwrap_or_default().to_owned()

@@ -19,9 +19,8 @@ use crate::postgres::{Database, execute, exists};
 use crate::replay::generations::{self, Generation};
 use crate::replay::session;
 
-/// Refuses tables that a later build has set up: nothing of this one would fit them. What a later release has set up on tables that
-/// fit is refused, too, unless it is to be a downgrade. And tables that are to be migrated while processes are connected that could not
-/// work on them afterwards.
+/// Refuses tables that a later build has set up and that this build does not know; tables that a later release has set up, unless
+/// it is a downgrade; and a migration while processes are connected that could not work afterwards.
 pub(super) async fn refuse_unfit(config: &Config, downgrade: bool) -> Result<(), Failure> {
     for side in [Side::Write, Side::Read] {
         let database = Database::of(config, side)?;
@@ -47,7 +46,7 @@ fn refuse_later_release(deployed: Option<i32>, downgrade: bool) -> Result<(), Fa
     }
 }
 
-/// Writes down that this build's release sets the side up, and which others may work on its tables.
+/// Records that this build's release sets the side up, and which releases may work on its tables.
 async fn deploy(connection: &mut PgConnection, side: Side) -> sqlx::Result<(Did, String)> {
     let (before, ours) = (deployed::release(&mut *connection).await?, release());
     let (known, migrations) = (deployed::support(&mut *connection).await?, side.migrations());
@@ -63,7 +62,7 @@ async fn deploy(connection: &mut PgConnection, side: Side) -> sqlx::Result<(Did,
     Ok((did, format!("release {ours}")))
 }
 
-/// Creates both sides and what Debezium reads from; returns the generations of the views that there are.
+/// Creates both sides, publication and slot; returns the live generations of the views.
 pub(super) async fn create(
     config: &Config,
     downgrade: bool,
@@ -77,7 +76,7 @@ pub(super) async fn create(
     live(&read, steps.dry).await.map_err(|error| read.failure(error))
 }
 
-/// The generations that there are; a dry run may find no tables.
+/// The live generations; a dry run may find no tables.
 async fn live(read: &Database, dry: bool) -> sqlx::Result<Vec<Generation>> {
     if dry && !replay::is_there(&read.pool).await? {
         return Ok(Vec::new());
@@ -85,7 +84,7 @@ async fn live(read: &Database, dry: bool) -> sqlx::Result<Vec<Generation>> {
     generations::live(&read.pool).await
 }
 
-/// What was decided once belongs to the instance: without the context it would be neither carried, folded nor audited.
+/// Refuses to leave out a context that has streams: they would be neither carried, folded nor audited.
 async fn refuse_contexts_left_out(
     config: &Config,
     write: &Database,
@@ -109,7 +108,7 @@ pub(super) fn side_name(side: Side) -> &'static str {
     }
 }
 
-/// In one transaction, which a dry run rolls back.
+/// Creates a side in one transaction, which a dry run rolls back.
 async fn create_side(
     config: &Config,
     database: &Database,
@@ -125,7 +124,7 @@ async fn create_side(
     let mut done = vec![(Did::created_if(new), "schema".to_owned())];
     done.extend(tables(&mut transaction, database.side).await.map_err(fail)?);
     let made = indexes::create_small(&mut transaction, database.side.indexes()).await.map_err(fail)?;
-    // A setup of a later release may have been faster.
+    // A setup of a later release may have run meanwhile.
     refuse_later_release(deployed::release(&mut transaction).await.map_err(fail)?, downgrade)?;
     done.push(deploy(&mut transaction, database.side).await.map_err(fail)?);
     if database.side == Side::Write {
@@ -156,13 +155,13 @@ async fn create_side(
     indexes.into_iter().try_for_each(|(did, name)| steps.report(did, side, &name))
 }
 
-/// Indexes large tables, while everything goes on. Where another setup does so at the same time, one of the two waits or fails.
+/// Indexes large tables CONCURRENTLY. When another setup does so at the same time, one of the two waits or fails.
 async fn index_large(database: &Database, left: &[Index]) -> sqlx::Result<()> {
     if left.is_empty() {
         return Ok(());
     }
     let mut connection = session::open(database).await?;
-    // Transactions that may see the table are waited for.
+    // CREATE INDEX CONCURRENTLY waits for older transactions.
     session::set(&mut connection, "SET lock_timeout = 0").await?;
     for index in left {
         tracing::info!(
@@ -174,7 +173,7 @@ async fn index_large(database: &Database, left: &[Index]) -> sqlx::Result<()> {
     connection.close().await
 }
 
-/// A transaction that no other setup of this namespace runs beside.
+/// A transaction with a lock that excludes other setups of this namespace.
 pub(crate) async fn begin(
     config: &Config,
     database: &Database,
@@ -183,7 +182,7 @@ pub(crate) async fn begin(
     let mut transaction = database.pool.begin().await.map_err(fail)?;
     let unfit = unfit_session(&mut transaction, &config.namespace).await.map_err(fail)?;
     unfit.map_or(Ok(()), |reason| Err(database.unfit(reason)))?;
-    // Notices of what is there already would fill the log.
+    // Notices about existing objects would fill the log.
     execute(&mut transaction, "SET LOCAL client_min_messages = warning".to_owned()).await.map_err(fail)?;
     sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('millrace setup ' || $1, 0))")
         .bind(config.namespace.database_schema())
@@ -193,19 +192,19 @@ pub(crate) async fn begin(
     Ok(transaction)
 }
 
-/// How often the log says which sessions are waited for.
+/// How often the log names the sessions that are waited for.
 const WAITING_LOGGED_EVERY: Duration = Duration::from_secs(2);
 
 const SCHEMA_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)";
 const PUBLICATION_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = $1)";
 const SLOT_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)";
-/// One whose WAL is gone (`max_slot_wal_keep_size`, `idle_replication_slot_timeout`) is there, and of no use.
+/// A slot whose WAL was removed (`max_slot_wal_keep_size`, `idle_replication_slot_timeout`) exists but cannot be used.
 const DROP_LOST_SLOT: &str = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1 AND wal_status = 'lost'";
 const HOLDERS: &str = "
     SELECT concat_ws(' ', 'pid', pid, 'of', usename, 'in', datname, application_name, state, 'since', xact_start)
     FROM pg_stat_activity WHERE pid = ANY(pg_blocking_pids($1)) ORDER BY pid";
 
-/// The engine's own tables, brought to this build's version.
+/// Migrates the engine's tables to this build's version.
 async fn tables(connection: &mut PgConnection, side: Side) -> sqlx::Result<Vec<(Did, String)>> {
     let before = (migrations::applied(connection).await?, table_names(connection).await?);
     let migrations = side.migrations();
@@ -222,7 +221,7 @@ async fn table_names(connection: &mut PgConnection) -> sqlx::Result<Vec<String>>
     sqlx::query_scalar(sql).fetch_all(connection).await
 }
 
-/// What Debezium reads from: the heartbeat's row, the publication, the slot.
+/// Creates what Debezium needs: the heartbeat's row, the publication, the slot.
 async fn create_outbox_feed(config: &Config, write: &Database, steps: &mut Steps<'_>) -> Result<(), Failure> {
     let fail = |error| write.failure(error);
     let name = config.namespace.outbox();
@@ -242,8 +241,8 @@ async fn create_outbox_feed(config: &Config, write: &Database, steps: &mut Steps
     create_slot(&name, write, steps).await
 }
 
-/// Updates are published for the heartbeat's sake. They also make Postgres refuse an UPDATE of the outbox, which has
-/// no replica identity: it is insert-only.
+/// The publication. It includes updates, for the heartbeat; so Postgres refuses an UPDATE of the outbox, which has no replica
+/// identity and is insert-only.
 fn publication(config: &Config) -> String {
     let (name, schema) = (config.namespace.outbox(), config.namespace.database_schema());
     format!(
@@ -252,7 +251,7 @@ fn publication(config: &Config) -> String {
     )
 }
 
-/// A slot sees what is written after it: one that is made later than the outbox's first row has missed that row.
+/// Creates the slot. A slot only has what is written after it: warns when the outbox already has rows.
 async fn create_slot(name: &str, write: &Database, steps: &mut Steps<'_>) -> Result<(), Failure> {
     let fail = |error| write.failure(error);
     let lost = sqlx::query(DROP_LOST_SLOT).bind(name).execute(&write.pool).await.map_err(fail)?;
@@ -265,7 +264,7 @@ async fn create_slot(name: &str, write: &Database, steps: &mut Steps<'_>) -> Res
         let mut connection = write.pool.acquire().await.map_err(fail)?;
         match slot_created(name, write, &mut connection).await {
             Ok(()) => warn_of_missed_rows(&mut connection, name).await.map_err(fail)?,
-            // Another setup was faster.
+            // Another setup has done it.
             Err(error) if slot_exists(name, write).await.map_err(fail)? => {
                 tracing::debug!(%error, "the slot is there");
                 new = false;
@@ -281,8 +280,7 @@ async fn slot_exists(name: &str, write: &Database) -> sqlx::Result<bool> {
     exists(&mut *write.pool.acquire().await?, SLOT_EXISTS, name).await
 }
 
-/// Postgres makes a slot when all transactions have ended that were writing when it began, of any of its databases: who
-/// is waited for is logged.
+/// Creates the slot. Postgres waits for all running transactions of all its databases; the log names their sessions.
 async fn slot_created(name: &str, write: &Database, connection: &mut PgConnection) -> sqlx::Result<()> {
     let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut *connection).await?;
     let create = sqlx::query("SELECT pg_create_logical_replication_slot($1, 'pgoutput')").bind(name);
@@ -295,7 +293,7 @@ async fn slot_created(name: &str, write: &Database, connection: &mut PgConnectio
     }
 }
 
-/// Says whose locks a session waits for.
+/// Logs the sessions for whose locks a session waits.
 async fn log_holders(pid: i32, write: &Database) -> sqlx::Result<()> {
     let holders: Vec<String> = sqlx::query_scalar(HOLDERS).bind(pid).fetch_all(&write.pool).await?;
     tracing::warn!(?holders, "the replication slot waits until these sessions end their transactions");

@@ -1,4 +1,4 @@
-//! What the readers' role may read.
+//! Grants for the readers' role.
 
 use sqlx::PgConnection;
 
@@ -9,13 +9,13 @@ use crate::postgres::{execute, exists};
 
 const ROLE_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)";
 
-/// Lets the readers' role read the SQL views that there are now, and says what these mean.
+/// Grants the readers' role SELECT on the SQL views, and writes their comments.
 pub(crate) async fn show_to_readers(connection: &mut PgConnection, config: &Config) -> sqlx::Result<()> {
     grant(connection, config).await?;
     comments::write(connection, config).await.map(|_| ())
 }
 
-/// Lets the readers' role read the SQL views, and nothing else.
+/// Grants the readers' role SELECT on the SQL views, and nothing else.
 pub(super) async fn grant(connection: &mut PgConnection, config: &Config) -> sqlx::Result<(Did, String)> {
     let role = &config.postgres.reader_role;
     if !exists(connection, ROLE_EXISTS, role).await? {

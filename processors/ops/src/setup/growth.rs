@@ -1,7 +1,8 @@
-//! Topics get more partitions while the instance runs.
+//! Adding partitions to topics while the instance runs.
 //!
-//! A client takes the partition of a key modulo their number. A multiple of it leaves every key where it is, or moves it to a
-//! partition that is new. Those are written down before they are there, and held by whichever group of the write side claims them.
+//! A client computes the partition of a key modulo the number of partitions. With a multiple of that number, a key stays in its
+//! partition or moves to a new one. New partitions are recorded before they are created, and held by the groups of the write side
+//! that claim them.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -18,11 +19,11 @@ use crate::kafka::{self, Reader};
 use crate::layout::{Side, Topic};
 use crate::postgres::Database;
 
-/// How long the broker may take to tell of the new partitions.
+/// The timeout for new partitions to appear in the broker's metadata.
 const TOLD_WITHIN: Duration = Duration::from_secs(30);
 const ASKED_EVERY: Duration = Duration::from_millis(100);
 
-/// A topic that is to have more partitions.
+/// A topic to be enlarged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Growth {
     topic: String,
@@ -30,7 +31,7 @@ pub(super) struct Growth {
     to: i32,
 }
 
-/// The topics that are smaller than they are to be. Refused, unless it was `asked` for.
+/// The topics that have fewer partitions than wanted; refused unless the operator has `asked` to enlarge them.
 pub(super) fn wanted(
     config: &Config,
     asked: bool,
@@ -62,8 +63,8 @@ impl Growth {
         let Self { topic, from, to } = &self;
         if to % from != 0 {
             return Err(Failure::refused(format!(
-                "the topic `{topic}` has {from} partitions. Of {to}, keys would move among those that are there and lose their \
-                 order: ask for a multiple of {from}"
+                "the topic `{topic}` has {from} partitions. With {to}, keys would move between existing partitions and lose \
+                 their order: choose a multiple of {from}"
             )));
         }
         if !asked {
@@ -76,8 +77,7 @@ impl Growth {
     }
 }
 
-/// Enlarges topics. Of those that an earlier setup has enlarged and did not come to its end with, too, the time begins for
-/// which their new partitions are held.
+/// Enlarges topics, and begins the hold time of their new partitions; also of topics that an interrupted setup has enlarged.
 pub(super) async fn enlarge(
     config: &Config,
     growths: &[Growth],
@@ -119,7 +119,7 @@ async fn add_partitions(config: &Config, growths: &[Growth]) -> Result<(), Failu
     let answers = kafka::admin(&config.kafka)?.create_partitions(&new, &kafka::admin_options()).await;
     for answer in answers.map_err(|error| kafka::failure(&config.kafka, &error))? {
         match answer {
-            // Another setup was faster.
+            // Another setup has done it.
             Ok(_) | Err((_, RDKafkaErrorCode::InvalidPartitions)) => (),
             Err((topic, code)) => {
                 return Err(Failure::refused(format!("the topic `{topic}` cannot be enlarged: {code}")));
@@ -129,7 +129,7 @@ async fn add_partitions(config: &Config, growths: &[Growth]) -> Result<(), Failu
     Ok(())
 }
 
-/// Waits until the broker tells of the new partitions. How many each topic has.
+/// Waits until the broker's metadata has the new partitions; returns the number of each topic.
 async fn await_told(config: &Config, growths: &[Growth]) -> Result<BTreeMap<String, i32>, Failure> {
     let began = Instant::now();
     loop {

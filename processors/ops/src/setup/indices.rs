@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::layout::{self, ReadModel};
 use crate::replay::generations::{Generation, State};
 
-/// Creates the indices of every live generation that is published; the alias is the serving one's.
+/// Creates the indices of all live published generations, and points the aliases at the serving ones.
 pub(super) async fn create(
     config: &Config,
     live: &[Generation],
@@ -27,7 +27,7 @@ pub(super) async fn create(
     done.iter().flatten().try_for_each(|(did, what, name)| steps.report(*did, what, name))
 }
 
-/// What was done for one read model.
+/// Creates the indices of one read model.
 async fn create_of(
     config: &Config,
     elastic: &Client,
@@ -53,7 +53,7 @@ async fn create_of(
     Ok(done)
 }
 
-/// Creates the index of a view's generation when it is not there, with the mapping of this build.
+/// Creates the index of a view's generation, with the mapping of this build, if it does not exist.
 pub async fn ensure(config: &Config, model: &ReadModel, generation: i32) -> Result<(), Failure> {
     let elastic = Client::new(&config.elasticsearch)?;
     let Some(mapped) = Mapped::of(config, &elastic, model, false)? else { return Ok(()) };
@@ -61,14 +61,14 @@ pub async fn ensure(config: &Config, model: &ReadModel, generation: i32) -> Resu
     mapped.index(&config.namespace.index(model.name, generation)).await.map(|_| ())
 }
 
-/// Lets readers of the alias see this generation.
+/// Points the alias at this generation.
 pub async fn point_alias(config: &Config, model: &ReadModel, generation: i32) -> Result<(), Failure> {
     let elastic = Client::new(&config.elasticsearch)?;
     let Some(mapped) = Mapped::of(config, &elastic, model, false)? else { return Ok(()) };
     mapped.point_alias(&config.namespace.index(model.name, generation)).await.map(|_| ())
 }
 
-/// Removes the index of a generation when it is there.
+/// Removes the index of a generation, if it exists.
 pub async fn remove(config: &Config, model: &ReadModel, generation: i32) -> Result<(), Failure> {
     let elastic = Client::new(&config.elasticsearch)?;
     let Some(mapped) = Mapped::of(config, &elastic, model, false)? else { return Ok(()) };
@@ -105,7 +105,7 @@ impl Mapped {
         index_of(self, index).await
     }
 
-    /// The alias points to one index; the change from another is atomic.
+    /// Points the alias at one index; a change is atomic.
     async fn point_alias(&self, index: &str) -> Result<Did, Failure> {
         let found = self.elastic.send(|client| async move {
             client.indices().get_alias(IndicesGetAliasParts::Name(&[&self.alias])).send().await
@@ -131,7 +131,7 @@ impl Mapped {
     }
 }
 
-/// Strict mappings that carry a fingerprint of themselves, so that a change is noticed.
+/// Strict mappings that include their fingerprint, so that a change is detected.
 fn mappings(alias: &str, properties: &str) -> Result<Value, Failure> {
     let properties: Value = serde_json::from_str(properties).map_err(|error| {
         Failure::refused(format!("the mapping of `{alias}` is not JSON")).caused_by(error)
@@ -151,7 +151,7 @@ async fn template(mapped: &Mapped, config: &Config) -> Result<Did, Failure> {
             "number_of_shards": 1,
             "number_of_replicas": config.elasticsearch.replicas,
             "refresh_interval": config.elasticsearch.index_refresh_interval(),
-            // Nothing here is deleted in the course of work, and a repair must not be refused for what was deleted.
+            // Documents are only deleted by repairs, and a later write must not conflict with a deleted version.
             "gc_deletes": "0s",
         },
         "mappings": mappings,
@@ -180,7 +180,7 @@ async fn template(mapped: &Mapped, config: &Config) -> Result<Did, Failure> {
     put.await?.success().map(|_| did)
 }
 
-/// An index of the template; one with other mappings gets the new ones when Elasticsearch can add them.
+/// Creates an index; an existing index with other mappings gets the new ones if Elasticsearch can add them.
 async fn index_of(mapped: &Mapped, index: &str) -> Result<Did, Failure> {
     let Some(found) = mapping_of(&mapped.elastic, index).await? else {
         return create_index(mapped, index).await;
@@ -231,7 +231,7 @@ async fn mapping_of(elastic: &Client, index: &str) -> Result<Option<Value>, Fail
 mod tests {
     use super::*;
 
-    /// Lucene takes terms of 32,766 bytes, four for each character at most.
+    /// Lucene's limit of a term is 32,766 bytes, at most four per character.
     const TERM_CHARACTERS_MAX: u64 = 32_766 / 4;
 
     fn check(path: &str, mapping: &Value) {

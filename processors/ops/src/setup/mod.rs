@@ -1,4 +1,4 @@
-//! Everything that an instance needs, created when it is not there, and removed.
+//! Setup and teardown: everything that an instance needs is created if it does not exist, and removed.
 
 mod comments;
 mod connector;
@@ -30,23 +30,22 @@ use crate::replay::generations::Generation;
 use crate::replay::shapes::{self, Due, Place};
 use steps::Steps;
 
-/// How an instance is set up.
+/// Options of setup.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
-    /// Also when a later release has set it up.
+    /// Allow it although a later release has set the instance up.
     pub downgrade: bool,
-    /// Nothing is changed: each step says what it would do.
+    /// Change nothing: each step reports what it would do.
     pub dry_run: bool,
-    /// Topics of commands, events and rejections that have fewer partitions get so many, while the instance runs.
+    /// Enlarge topics of commands, events and rejections that have fewer partitions.
     pub partitions: Option<i32>,
 }
 
-/// Creates what is not there, in the order in which one thing needs another. What is refused without side effects
-/// (tables of a later build, processes that are connected, an incompatible schema, a topic that is too small) comes first. Each step is
-/// reported when it is done.
+/// Creates what does not exist, in the order of dependencies. Checks without side effects (tables of a later build, connected
+/// processes, an incompatible schema, a topic that is too small) come first. Each step is reported when it is done.
 ///
 /// # Errors
-/// The first step that fails; running it again goes on from there.
+/// That of the first step that fails; run it again to continue.
 pub async fn setup(config: &Config, options: Options, report: Report<'_>) -> Result<Vec<Step>, Failure> {
     let mut steps = Steps::new(report, options.dry_run);
     databases::refuse_unfit(config, options.downgrade).await?;
@@ -63,7 +62,7 @@ pub async fn setup(config: &Config, options: Options, report: Report<'_>) -> Res
     Ok(steps.done)
 }
 
-/// Views that this build has in another shape: `millrace run` builds them.
+/// Begins rebuilds of views whose shape differs in this build; `millrace run` builds them.
 async fn begin_builds(config: &Config, live: &[Generation], steps: &mut Steps<'_>) -> Result<(), Failure> {
     let (read, models) = (Database::of(config, Side::Read)?, layout::read_models(config));
     let unfit = shapes::unfit(&read, models.iter(), live).await?;
@@ -78,7 +77,7 @@ async fn begin_builds(config: &Config, live: &[Generation], steps: &mut Steps<'_
     })
 }
 
-/// The generations that would be begun.
+/// Reports the rebuilds that would be begun.
 async fn report_builds(
     read: &Database,
     models: &[ReadModel],
@@ -94,7 +93,7 @@ async fn report_builds(
     Ok(())
 }
 
-/// The retry topics of generations that are not the first.
+/// The retry topics of generations after the first.
 fn replayed_topics(config: &Config, live: &[Generation]) -> Vec<Topic> {
     let models = layout::read_models(config);
     let of = |one: &Generation| {

@@ -1,6 +1,6 @@
 //! The contract in the schema registry: one subject for each record type, named like it.
 //!
-//! Subjects do not carry the namespace: a record type means the same to every instance that shares the registry.
+//! Subjects do not include the namespace: record types are the same for all instances that share the registry.
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use millrace_schemas::{DEFINITIONS, Definition};
@@ -14,10 +14,10 @@ use crate::http::{self, Http};
 
 const COMPATIBILITY: &str = "BACKWARD_TRANSITIVE";
 
-/// How many record types the registry is asked about at a time.
+/// Concurrent requests to the registry.
 const AT_ONCE: usize = 8;
 
-/// Registers every record type of the instance's contexts. All are checked before the first is registered.
+/// Registers the record types of the instance's contexts. All are checked before the first is registered.
 pub(super) async fn register(config: &Config, steps: &mut Steps<'_>) -> Result<(), Failure> {
     let registry = Http::registry(&config.registry)?;
     let ours = |definition: &&Definition| definition.context.is_empty() || config.has(definition.context);
@@ -35,7 +35,7 @@ pub(super) async fn register(config: &Config, steps: &mut Steps<'_>) -> Result<(
     Ok(())
 }
 
-/// What the registry has of a record type; refused when this build's schema does not go with it.
+/// The registry's versions of a record type; refused when this build's schema is not compatible.
 async fn checked(registry: &Http, definition: &Definition, dry: bool) -> Result<Subject, Failure> {
     let state = Subject::find(registry, definition).await?;
     if state == Subject::Older && !dry {
@@ -45,12 +45,12 @@ async fn checked(registry: &Http, definition: &Definition, dry: bool) -> Result<
     Ok(state)
 }
 
-/// What the registry has of a record type.
+/// The registry's versions of a record type.
 #[derive(Debug, PartialEq, Eq)]
 enum Subject {
     /// Nothing.
     New,
-    /// Other versions.
+    /// Other versions only.
     Older,
     /// This very schema.
     Same,
@@ -96,14 +96,14 @@ async fn settle(
     })
 }
 
-/// Sets the subject's compatibility; says whether it differed.
+/// Sets the subject's compatibility; returns whether it was changed.
 async fn protect(registry: &Http, definition: &Definition) -> Result<bool, Failure> {
     if protected(registry, definition).await? {
         return Ok(false);
     }
     let path = ["config", definition.full_name];
     let answer = registry.send(Method::PUT, &path, Some(&json!({"compatibility": COMPATIBILITY}))).await?;
-    // Refused because another setup did the same at this moment?
+    // It may be refused because another setup did the same at this moment.
     if !answer.status.is_success() && protected(registry, definition).await? {
         return Ok(false);
     }
@@ -118,7 +118,7 @@ async fn protected(registry: &Http, definition: &Definition) -> Result<bool, Fai
 async fn add_version(registry: &Http, definition: &Definition) -> Result<(), Failure> {
     let path = ["subjects", definition.full_name, "versions"];
     let answer = registry.send(Method::POST, &path, Some(&schema(definition))).await?;
-    // Refused because another setup did the same at this moment?
+    // It may be refused because another setup did the same at this moment.
     if !answer.status.is_success() && Subject::find(registry, definition).await? == Subject::Same {
         return Ok(());
     }
@@ -133,7 +133,7 @@ async fn refuse_incompatible(registry: &Http, definition: &Definition) -> Result
     let answer = registry.send(Method::POST, &path, Some(&schema(definition))).await?;
     let verdict = answer.success()?;
     match verdict.get("is_compatible") {
-        // Not every registry says why here, but each does when it refuses the version, as this one will.
+        // Not every registry gives the reason here; each does when the version is refused.
         Some(Value::Bool(false)) => add_version(registry, definition).await,
         _ => Ok(()),
     }

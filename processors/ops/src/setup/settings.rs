@@ -1,4 +1,4 @@
-//! What topics must be set to, so that records are neither forgotten nor refused.
+//! Required settings of topics, so that records are neither lost nor refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,47 +16,48 @@ use crate::layout::Topic;
 const RETENTION: &str = "retention.ms";
 const FOREVER: i64 = -1;
 
-/// How much older than the broker's clock a record's stamp may be (KIP-937).
+/// How much older than the broker's clock a record's timestamp may be (KIP-937).
 const STAMP_AGE_MAX: &str = "message.timestamp.before.max.ms";
 
 const BATCH_MAX: &str = "max.message.bytes";
-/// What an answer has beside one batch, at most.
+/// Overhead of a fetch response beside one batch, in bytes.
 const ANSWER_OVERHEAD: i64 = 65_536;
 
-/// A setting as it must be.
+/// A required setting.
 pub(super) struct Wanted {
     pub(super) name: &'static str,
     pub(super) value: String,
     rule: Rule,
 }
 
-/// What becomes of a topic that has another value.
+/// What is done about another value.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rule {
-    /// It may have lost records, or be about to: an operator's to decide.
+    /// Refuse it: the topic may have lost records, or may lose them, and an operator must decide.
     Exactly,
-    /// A larger one does no harm; a smaller one is raised.
+    /// Raise a smaller value; accept a larger one.
     AtLeast,
-    /// A smaller one does no harm; a larger one is lowered.
+    /// Lower a larger value; accept a smaller one.
     AtMost,
 }
 
-/// The settings of a topic of so many replicas.
+/// The required settings of a topic with this number of replicas.
 pub(super) fn of(topic: &Topic, replicas: i32) -> Vec<Wanted> {
     let wanted = |name, value: String, rule| Wanted { name, value, rule };
-    // Retention goes by stamps: it removes a record with an older one within minutes, read or not. Its producer learns it instead.
+    // Retention uses timestamps: it would remove a record with an older one within minutes, whether it was read or not. So such a
+    // record is refused at its producer.
     let stamp = topic.kept_ms.filter(|_| topic.stamped_by_others).map(|kept| match kept {
         FOREVER => wanted(STAMP_AGE_MAX, i64::MAX.to_string(), Rule::AtLeast),
         kept => wanted(STAMP_AGE_MAX, kept.to_string(), Rule::AtMost),
     });
     let forever = topic.forever.then(|| wanted(RETENTION, "-1".to_owned(), Rule::Exactly));
     let kept = topic.kept_ms.map(|kept| wanted(RETENTION, kept.to_string(), Rule::AtLeast));
-    // A write that only one of several replicas has is lost with it. One replica may be away.
+    // `min.insync.replicas`: one replica may be away, and an acknowledged record is on at least two of several.
     let in_sync = (replicas - 1).max(1);
     let all = [
-        // Never by size: how much is kept would depend on how much others write.
+        // No retention by size: it would depend on the volume of other records.
         wanted("retention.bytes", "-1".to_owned(), Rule::Exactly),
-        // Compaction keeps the last record of each key, and every record counts.
+        // No compaction: it would keep only the last record of each key.
         wanted("cleanup.policy", "delete".to_owned(), Rule::Exactly),
         wanted("min.insync.replicas", in_sync.to_string(), Rule::AtLeast),
         wanted(BATCH_MAX, topic.bytes_max.to_string(), Rule::AtLeast),
@@ -64,7 +65,7 @@ pub(super) fn of(topic: &Topic, replicas: i32) -> Vec<Wanted> {
     forever.into_iter().chain(kept).chain(stamp).chain(all).collect()
 }
 
-/// Looks at topics that are there: refuses them, changes their limits unless `dry`, or leaves them. Returns those whose are changed.
+/// Checks existing topics: refuses them, changes their settings unless `dry`, or accepts them. Returns those that are changed.
 pub(super) async fn keep(
     config: &Config,
     admin: &AdminClient<DefaultClientContext>,
@@ -96,7 +97,7 @@ pub(super) async fn keep(
     Ok(changed)
 }
 
-/// How many replicas each topic has.
+/// The number of replicas of each topic.
 fn replicas(
     config: &Config,
     admin: &AdminClient<DefaultClientContext>,
@@ -110,7 +111,7 @@ fn replicas(
     Ok(metadata.topics().iter().map(|topic| (topic.name().to_owned(), replicas(topic))).collect())
 }
 
-/// What is to be raised or lowered.
+/// The settings to raise or lower.
 fn unfit(topic: &Topic, replicas: i32, found: &ConfigResource) -> Result<Vec<Setting>, Failure> {
     let mut wrong = Vec::new();
     for Wanted { name, value, rule } in of(topic, replicas) {
@@ -129,7 +130,7 @@ fn unfit(topic: &Topic, replicas: i32, found: &ConfigResource) -> Result<Vec<Set
     Ok(wrong)
 }
 
-/// A batch that is larger than an answer may be would stand in the way of all partitions of its broker.
+/// Refuses a topic whose batches may exceed the clients' response limit: such a batch would block all partitions of its broker.
 fn refuse_what_no_client_takes(config: &Config, topic: &str, found: &ConfigResource) -> Result<(), Failure> {
     let most = client::answer_bytes_max(&kafka::settings(&config.kafka)) - ANSWER_OVERHEAD;
     let found = found
@@ -145,7 +146,7 @@ fn refuse_what_no_client_takes(config: &Config, topic: &str, found: &ConfigResou
     }
 }
 
-/// How large a value is.
+/// The value as a number, for comparisons.
 fn size(name: &str, value: &str) -> Option<i64> {
     match value.parse().ok()? {
         FOREVER if name == RETENTION => Some(i64::MAX),

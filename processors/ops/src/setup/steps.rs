@@ -1,30 +1,30 @@
-//! What setup and teardown did, step by step.
+//! The steps of setup and teardown.
 
 use serde::{Serialize, Serializer};
 
 use crate::failure::Failure;
 
-/// What a step did.
+/// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Did {
-    /// It was not there.
+    /// It was created.
     Created,
-    /// It was there as it should be.
+    /// It existed and was correct.
     Nothing,
-    /// It was there and differed.
+    /// It existed, differed and was updated.
     Updated,
-    /// It was there and was removed.
+    /// It was removed.
     Removed,
-    /// It was not there to be removed, or is not wanted.
+    /// It did not exist, or is not wanted.
     Absent,
-    /// It is not there and would be created.
+    /// It would be created.
     WouldCreate,
-    /// It is there, differs and would be changed.
+    /// It differs and would be updated.
     WouldUpdate,
 }
 
 impl Did {
-    /// As it is shown.
+    /// The text in the output.
     pub fn as_str(self) -> &'static str {
         match self {
             Did::Created => "created",
@@ -37,7 +37,7 @@ impl Did {
         }
     }
 
-    /// What a dry run says of it.
+    /// The result in a dry run.
     fn foretold(self) -> Self {
         match self {
             Did::Created => Did::WouldCreate,
@@ -46,12 +46,12 @@ impl Did {
         }
     }
 
-    /// Created, or there already.
+    /// Created, or existing.
     pub(super) fn created_if(new: bool) -> Self {
         if new { Did::Created } else { Did::Nothing }
     }
 
-    /// Removed, or not there.
+    /// Removed, or not existing.
     pub(super) fn removed_if(gone: bool) -> Self {
         if gone { Did::Removed } else { Did::Absent }
     }
@@ -66,15 +66,15 @@ impl Serialize for Did {
 /// A step that was done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Step {
-    /// What became of it.
+    /// The result.
     pub did: Did,
-    /// Of which kind it is, such as `topic`.
+    /// The kind, such as `topic`.
     pub what: String,
     /// Its name.
     pub name: String,
 }
 
-/// Gets each step at once. When it fails, so does what goes on.
+/// Receives each step when it is done. Its error ends the operation.
 pub type Report<'t> = &'t mut (dyn FnMut(&Step) -> Result<(), Failure> + Send);
 
 /// The steps so far.

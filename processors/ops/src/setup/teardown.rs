@@ -1,5 +1,4 @@
-//! Removes everything that carries the namespace. Schemas in the registry stay: they belong to
-//! every instance.
+//! Removes everything that has the namespace as prefix. Schemas in the registry stay: all instances share them.
 
 use std::time::{Duration, Instant};
 
@@ -21,16 +20,16 @@ use crate::kafka::{self, Reader};
 use crate::layout::{self, Side};
 use crate::postgres::Database;
 
-/// How long a walsender may hold the slot after its connector was removed.
+/// The timeout for the walsender to release the slot after its connector was removed.
 const SLOT_FREE_WITHIN: Duration = Duration::from_secs(30);
 
 /// Removes what the namespace owns: connector, slot, publication, tables, topics, groups, indices.
 ///
 /// # Errors
-/// The first step that fails. Running it again goes on from there.
+/// That of the first step that fails. Run it again to continue.
 pub async fn teardown(config: &Config, report: Report<'_>) -> Result<Vec<Step>, Failure> {
     let mut steps = Steps::new(report, false);
-    // First, because Kafka refuses it while a process works.
+    // First, because Kafka refuses it while the group has members.
     remove_groups(config, &mut steps).await?;
     remove_connector(config, &mut steps).await?;
     let write = Database::of(config, Side::Write)?;
@@ -44,7 +43,7 @@ pub async fn teardown(config: &Config, report: Report<'_>) -> Result<Vec<Step>, 
     Ok(steps.done)
 }
 
-/// Its source offsets too: a later connector of the same name must not go on from them.
+/// Removes the connector and its source offsets: a later connector of the same name must not continue from them.
 async fn remove_connector(config: &Config, steps: &mut Steps<'_>) -> Result<(), Failure> {
     let connect = Http::connect(&config.connect)?;
     let name = config.namespace.outbox();
@@ -116,7 +115,7 @@ async fn remove_topics(config: &Config, steps: &mut Steps<'_>) -> Result<(), Fai
     ours.into_iter().try_for_each(|name| steps.report(Did::Removed, "topic", name))
 }
 
-/// Whether a topic or group carries the namespace: dots cannot be part of one.
+/// Whether a topic or group belongs to the namespace, which cannot contain dots.
 fn belongs(name: &str, namespace: &Namespace) -> bool {
     name.split_once('.').is_some_and(|(prefix, _)| prefix == namespace.to_string())
 }
@@ -140,7 +139,7 @@ async fn remove_groups(config: &Config, steps: &mut Steps<'_>) -> Result<(), Fai
     Ok(())
 }
 
-/// The groups of generations that do not serve, and of those that did once; none where setup did not run.
+/// The groups of all generations that do not serve, retired ones included; none before setup.
 async fn generation_groups(config: &Config) -> Result<Vec<String>, Failure> {
     let read = Database::of(config, Side::Read)?;
     let fail = |error| read.failure(error);

@@ -1,4 +1,4 @@
-//! Topics, of the configured size and with the settings that nothing may be lost under.
+//! Topics, with the configured number of partitions and the required settings.
 
 use rdkafka::admin::{AdminClient, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -12,14 +12,14 @@ use crate::failure::Failure;
 use crate::kafka::{self, Reader};
 use crate::layout::{self, Topic};
 
-/// Creates those of these topics that are not there.
+/// Creates the missing ones of these topics.
 pub(crate) async fn ensure(config: &Config, wanted: &[Topic]) -> Result<(), Failure> {
     let there = tokio::task::block_in_place(|| Reader::new(&config.kafka)?.topics())?;
     let missing: Vec<&Topic> = wanted.iter().filter(|topic| !there.contains_key(&topic.name)).collect();
     create_missing(config, &kafka::admin(&config.kafka)?, &missing).await
 }
 
-/// Removes those of these topics that are there.
+/// Removes the existing ones of these topics.
 pub(crate) async fn remove(config: &Config, names: &[&str]) -> Result<(), Failure> {
     if names.is_empty() {
         return Ok(());
@@ -36,8 +36,8 @@ pub(crate) async fn remove(config: &Config, names: &[&str]) -> Result<(), Failur
     Ok(())
 }
 
-/// Creates the topics that are not there; refuses what cannot be as it is to be before creating any. With `asked` partitions
-/// to be had, those that have fewer are returned.
+/// Creates missing topics; refuses unsuitable existing ones before it creates any. Returns the topics that have fewer partitions
+/// than `asked`.
 pub(super) async fn create(
     config: &Config,
     asked: Option<i32>,
@@ -64,7 +64,7 @@ pub(super) async fn create(
     Ok(smaller)
 }
 
-/// A configuration with so many partitions.
+/// The configuration with another number of partitions.
 fn sized(config: &Config, asked: Option<i32>) -> Config {
     let mut config = config.clone();
     config.topics.partitions = asked.unwrap_or(config.topics.partitions);
@@ -92,7 +92,7 @@ async fn create_missing(
     let answers = admin.create_topics(&topics, &kafka::admin_options()).await;
     for answer in answers.map_err(|error| kafka::failure(&config.kafka, &error))? {
         match answer {
-            // Another setup was faster.
+            // Another setup has done it.
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => (),
             Err((topic, code)) => {
                 return Err(Failure::refused(format!("the topic `{topic}` cannot be created: {code}")));

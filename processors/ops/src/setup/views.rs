@@ -1,4 +1,4 @@
-//! The tables and SQL views of views.
+//! Tables and SQL views of read models.
 
 use millrace_engine::views::ddl;
 use millrace_store::replay;
@@ -12,8 +12,8 @@ use crate::postgres::{Database, execute};
 use crate::replay::generations::{self, Generations};
 use crate::replay::{shapes, sql_views};
 
-/// Tables and SQL views of the generations that serve: the first ones, unless there was a replay. An SQL view that is as it should be is
-/// not made again: its readers would wait.
+/// Creates tables and SQL views of the serving generations. An SQL view that is up to date is not replaced, since its readers
+/// would have to wait.
 pub(super) async fn create(
     connection: &mut PgConnection,
     config: &Config,
@@ -31,8 +31,8 @@ pub(super) async fn create(
     Ok(done)
 }
 
-/// The table of the generation that serves, and which one that is when its SQL views are to be made. One of another shape, or whose
-/// table is not as it was made, is left alone: this build does not know what readers need of it.
+/// The table of the serving generation, and its number if its SQL views must be created. A generation of another shape, or whose
+/// table was altered, is left alone.
 async fn model_table(
     connection: &mut PgConnection,
     config: &Config,
@@ -56,7 +56,7 @@ async fn model_table(
     Ok((Some((did, format!("view {name}"))), (!is_made).then_some(serving)))
 }
 
-/// Whether a generation is of this build's shape. One of which it is not known is, when its table is.
+/// Whether a generation has this build's shape. If its shape is not known, its table decides.
 async fn is_as_made(connection: &mut PgConnection, model: &ReadModel, generation: i32) -> sqlx::Result<bool> {
     if !shapes::lacking(&mut *connection, &[(model, generation)]).await?.is_empty() {
         return Ok(false);

@@ -1,4 +1,4 @@
-//! Waiting until a deploy is done: every view serves in the shape that this build has.
+//! Waiting for the end of a deployment: every view serves in this build's shape.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -22,17 +22,18 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 struct Missing {
     view: &'static str,
     why: String,
-    /// Whether it waits for an operator, and not for `millrace run`.
+    /// Whether it waits for an operator instead of `millrace run`.
     stays: bool,
 }
 
-/// What was seen and said of each view.
+/// Progress and last message of each view.
 type Seen = BTreeMap<&'static str, (Progress, String)>;
 
-/// Waits until a generation of this build's shape serves of every view, and says how far those are that are being built.
+/// Waits until every view serves in this build's shape, and reports the progress of rebuilds.
 ///
 /// # Errors
-/// [`Failure::Refused`] when time is up, or sooner when all views that are left wait for an operator: it says which views, and why.
+/// [`Failure::Refused`] when time is up, or as soon as all remaining views wait for an operator; it names the views and the
+/// reasons.
 pub async fn until_served(
     config: &Config,
     timeout: Duration,
@@ -80,7 +81,7 @@ async fn missing(
     Ok(missing)
 }
 
-/// How far a generation is that is being built.
+/// The progress of a building generation.
 async fn built(
     config: &Config,
     read: &Database,
@@ -99,7 +100,7 @@ async fn built(
     Ok(Some((format!("generation {number}: {shown}"), false)))
 }
 
-/// Why no generation of this build's shape is being built; `None` when one serves by now.
+/// Why no generation of this build's shape is being built; `None` when one serves.
 fn waits(view: &str, due: Due) -> Option<(String, bool)> {
     match due {
         Due::Serves | Due::Builds(_) => None,
@@ -123,7 +124,7 @@ fn waits(view: &str, due: Due) -> Option<(String, bool)> {
     }
 }
 
-/// What is new of each.
+/// Reports the changes.
 fn say(missing: &[Missing], seen: &mut Seen, listener: &dyn Listener) {
     for Missing { view, why, .. } in missing {
         let (_, said) = seen.entry(view).or_default();

@@ -1,4 +1,4 @@
-//! Waiting until every view has caught up: all that was decided is in Kafka, applied and published.
+//! Waiting until every view has caught up: everything that was decided is in Kafka, applied and published.
 
 use std::time::{Duration, Instant};
 
@@ -13,11 +13,11 @@ use crate::postgres::Database;
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Looks until nothing is behind.
+/// Waits until nothing is behind.
 ///
 /// # Errors
-/// [`Failure::Refused`] when time is up, which says what is behind, or when records were deleted before they were read, which
-/// waiting does not bring back; [`Failure::Unreachable`].
+/// [`Failure::Refused`] when time is up, with what is behind, or when records were deleted before they were read;
+/// [`Failure::Unreachable`].
 pub async fn wait(config: &Config, timeout: Duration, listener: &dyn Listener) -> Result<(), Failure> {
     let (write, read) = (Database::of(config, Side::Write)?, Database::of(config, Side::Read)?);
     let until = Instant::now() + timeout;
@@ -39,8 +39,8 @@ pub async fn wait(config: &Config, timeout: Duration, listener: &dyn Listener) -
     }
 }
 
-/// What is behind, for people; empty when nothing is. What goes on by itself is asked for first, so that what ends
-/// while we look is in the outbox; then the outbox is counted, so that what is decided while we look does not count.
+/// Texts for people: what is behind; empty when nothing is. Sagas and calls are queried first, so that their commands are in the
+/// outbox when it is counted; what is decided after that does not count.
 async fn behind(
     config: &Config,
     (write, read): (&Database, &Database),
@@ -55,7 +55,7 @@ async fn behind(
         return Err(Failure::refused(deleted.join("\n")));
     }
     let blocked: Vec<Blocked> = [written?, folded?].into_iter().flat_map(|facts| facts.blocked).collect();
-    // Or it has begun meanwhile, with what was not applied a moment ago.
+    // New work may have begun with records that were applied meanwhile.
     let begun = if before.is_empty() { under_way::look(config, write, None).await? } else { before };
     let begun = begun.iter().map(ToString::to_string).collect();
     let mut left = uncarried(&decided, &kafka);
@@ -65,8 +65,8 @@ async fn behind(
     Ok(([left, missing(&kafka, &blocked), begun].concat().join(", "), decided))
 }
 
-/// Topics whose records are not exactly as many as were decided. Then only Debezium knows: what it has brought twice, the
-/// markers of its transactions, or a topic that was made anew say nothing about what is still in the outbox.
+/// Topics whose number of records differs from the number that were decided. Then only Debezium's position can tell: records that
+/// were carried twice, transaction markers, or a topic that was created again make the counts differ.
 fn uncarried(decided: &Decided, kafka: &Kafka) -> Vec<String> {
     let topics = kafka.topics.iter().filter_map(|topic| {
         let left = decided.rows.get(&topic.name)? - topic.written;
@@ -79,8 +79,8 @@ fn uncarried(decided: &Decided, kafka: &Kafka) -> Vec<String> {
     topics.collect()
 }
 
-/// A key behind a dead letter waits for an operator: it is nothing to wait for. A transaction ends by itself,
-/// and what it withholds may be a record then.
+/// Records that are not applied or published. Keys behind a dead letter wait for an operator and do not count. Records behind an
+/// open transaction count.
 fn missing(kafka: &Kafka, blocked: &[Blocked]) -> Vec<String> {
     let applied = kafka.lags.iter().filter_map(|lag| {
         let (records, unpublished) = (lag.records, lag.unpublished.unwrap_or_default());

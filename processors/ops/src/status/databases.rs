@@ -1,4 +1,4 @@
-//! What the two databases know: offsets, dead letters, blocked keys, the replication slot.
+//! Facts from the two databases: offsets, dead letters, blocked keys, the replication slot.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::replay::generations::{self, Generation, State};
 use crate::replay::shapes;
 use crate::verify::horizon;
 
-/// Where a group stands in a partition.
+/// The offsets of a group in a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stand {
     /// The consumer group.
@@ -27,39 +27,39 @@ pub struct Stand {
     pub partition: i32,
     /// The next offset.
     pub applied: i64,
-    /// The next offset of what is in Elasticsearch.
+    /// The published offset.
     pub published: i64,
 }
 
-/// Records of a group that ended, by why.
+/// Open dead letters of a group, by code.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DeadLetters {
     /// The consumer group.
     pub group: String,
-    /// Why they failed.
+    /// The error code.
     pub code: String,
-    /// How many.
+    /// Their number.
     pub count: i64,
-    /// When the last of them failed.
+    /// The time of the last.
     pub last: chrono::DateTime<chrono::Utc>,
 }
 
-/// Keys of a group whose records wait, by what for.
+/// Blocked keys of a group, by status.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Blocked {
     /// The consumer group.
     pub group: String,
     /// `retrying`, `dead` or `gap`.
     pub status: String,
-    /// How many keys.
+    /// The number of keys.
     pub keys: i64,
     /// Records that wait, the blocking records included.
     pub records: i64,
-    /// Since when the first of them.
+    /// When the first of them was blocked.
     pub since: chrono::DateTime<chrono::Utc>,
 }
 
-/// Partitions that were added to a topic, and of which a group applies nothing yet.
+/// Held partitions of a group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Held {
     /// The consumer group.
@@ -70,24 +70,24 @@ pub struct Held {
     pub first: i32,
     /// The last of them.
     pub last: i32,
-    /// Until when at the least: then what is in the lower partitions comes first. `None` while the topic is not enlarged.
+    /// The end of the hold time; after it, the lower partitions must be applied. `None` while the topic is not enlarged.
     pub until: Option<chrono::DateTime<chrono::Utc>>,
 }
 
-/// What one database knows.
+/// The facts from one database.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// Where each group stands.
+    /// The offsets of each group.
     pub stands: Vec<Stand>,
     /// Dead letters by group and code.
     pub dead: Vec<DeadLetters>,
-    /// Keys that wait, by group and why.
+    /// Blocked keys by group and status.
     pub blocked: Vec<Blocked>,
-    /// Partitions of larger topics that wait.
+    /// Held partitions.
     pub held: Vec<Held>,
 }
 
-/// Asks a database.
+/// Queries a database.
 pub(crate) async fn facts(database: &Database) -> Result<Facts, Failure> {
     let asked = async {
         Ok(Facts {
@@ -114,13 +114,13 @@ pub struct Unfit {
     pub view: String,
     /// Why.
     pub why: String,
-    /// The generation that takes its place, or that this build goes on with beside it.
+    /// The generation that will replace it, or into which this build folds beside it.
     pub other: Option<i32>,
-    /// Whether that one was compared, differs, and does not take its place by itself.
+    /// Whether that one was compared and differs, so that it is not swapped.
     pub differs: bool,
 }
 
-/// Looks for serving generations that are not as this build has them.
+/// The serving generations into which this build cannot fold.
 pub(super) async fn unfit(config: &Config, read: &Database) -> Result<Vec<Unfit>, Failure> {
     let live = generations::live(&read.pool).await.map_err(|error| read.failure(error))?;
     let unfit = shapes::unfit(read, layout::read_models(config).iter(), &live).await?;
@@ -135,13 +135,13 @@ pub(super) async fn unfit(config: &Config, read: &Database) -> Result<Vec<Unfit>
     Ok(live.iter().filter(|one| one.state == State::Serving).filter_map(of).collect())
 }
 
-/// The outbox at one moment.
+/// The outbox at a point in time.
 pub(super) struct Decided {
-    /// How many events and rejections of each topic were decided.
+    /// The number of decided events and rejections of each topic.
     pub(super) rows: HashMap<String, i64>,
-    /// Once Debezium is past this place in the WAL, it has carried all of them.
+    /// The WAL position after all of them.
     upto: String,
-    /// Those that were written before a time, so that they need not be counted again.
+    /// The counts of rows that were written before a time, which need not be counted again.
     counted: Option<(DateTime<Utc>, HashMap<String, i64>)>,
 }
 
@@ -153,8 +153,8 @@ impl Decided {
     }
 }
 
-/// Looks at the outbox. Commands in it are under way until they are decided. Without new rows it stays as it was, for
-/// the WAL grows for other reasons too.
+/// Counts the outbox without its commands, which are in progress until they are decided. Without new rows the earlier WAL
+/// position is kept, since the WAL also grows for other reasons.
 pub(super) async fn decided(write: &Database, before: Option<Decided>) -> Result<Decided, Failure> {
     let fail = |error| write.failure(error);
     let known = before.as_ref().and_then(|before| before.counted.clone());
@@ -174,14 +174,14 @@ pub(super) async fn decided(write: &Database, before: Option<Decided>) -> Result
     Ok(Decided { rows, upto, counted })
 }
 
-/// Counts what was written before now; `None` while a transaction that was open then may still write such rows.
+/// Counts rows that were written before now; `None` while an open transaction may still write such rows.
 async fn count(write: &Database) -> Result<Option<(DateTime<Utc>, HashMap<String, i64>)>, Failure> {
     let Some(now) = horizon::settled(write, Duration::ZERO).await? else { return Ok(None) };
     let rows = outbox::decided_by_topic(&write.pool, [None, Some(now)]).await;
     Ok(Some((now, rows.map_err(|error| write.failure(error))?.into_iter().collect())))
 }
 
-/// Whether Debezium has confirmed that it is past what was decided.
+/// Whether Debezium has confirmed the WAL position of what was decided.
 pub(super) async fn is_carried(
     config: &Config,
     write: &Database,
@@ -194,7 +194,7 @@ pub(super) async fn is_carried(
     Ok(confirmed.flatten().unwrap_or_default())
 }
 
-/// Of a view the serving generation counts.
+/// The offsets of all groups; for a view those of the serving generation.
 async fn stands(database: &Database) -> sqlx::Result<Vec<Stand>> {
     let rows = match database.side {
         Side::Write => consumer_offset::everywhere(&database.pool).await?,
@@ -239,20 +239,20 @@ pub struct Slot {
     pub active: bool,
     /// Bytes of WAL that Debezium has not confirmed.
     pub lag_bytes: i64,
-    /// Bytes of WAL that Postgres keeps for it: none when it is lost.
+    /// Bytes of WAL that Postgres keeps for it; 0 when it is lost.
     pub kept_bytes: i64,
-    /// Whether that WAL is still there.
+    /// Postgres's `wal_status`.
     pub wal_status: String,
 }
 
 impl Slot {
-    /// Whether nothing can be read from it any more.
+    /// Whether its WAL is lost.
     pub fn is_lost(&self) -> bool {
         self.wal_status == "lost"
     }
 }
 
-/// Asks for the slot; `None` when there is none.
+/// Queries the slot; `None` when there is none.
 pub(crate) async fn slot(config: &Config, write: &Database) -> Result<Option<Slot>, Failure> {
     let name = config.namespace.outbox();
     let row: Option<(bool, i64, i64, String)> = sqlx::query_as(

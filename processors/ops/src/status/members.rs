@@ -1,4 +1,4 @@
-//! Whether any process works in a group.
+//! Whether groups have members.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::kafka::Reader;
 
-/// How many members the groups have that are behind, by name. The others are not asked for. It blocks.
+/// The number of members of each group that is behind. Blocks.
 pub(super) fn members(config: &Config, kafka: &Kafka) -> Result<BTreeMap<String, usize>, Failure> {
     let (reader, mut members) = (Reader::new(&config.kafka)?, BTreeMap::new());
     for lag in kafka.lags.iter().filter(|lag| lag.records > 0) {

@@ -1,4 +1,4 @@
-//! How far everything is: topics, groups, databases, services, and what is wrong with any of it.
+//! The state of an instance: topics, groups, databases, services, and problems.
 
 mod caught_up;
 pub(crate) mod databases;
@@ -25,7 +25,7 @@ pub use resets::Wish;
 pub use services::{Index, Process, Subjects};
 pub use under_way::UnderWay;
 
-/// Looks at everything. A part that cannot be reached says so in its place.
+/// Queries everything. A part that does not answer has its error.
 ///
 /// # Errors
 /// [`Failure::Usage`] when a client cannot be set up.
@@ -63,7 +63,7 @@ pub async fn look(config: &Config) -> Result<Report, Failure> {
     let kafka = kafka.map(|kafka| kafka.keeping(&kept));
     let members = match &kafka {
         Ok(kafka) => tokio::task::block_in_place(|| members::members(config, kafka)),
-        // Said once, where Kafka is.
+        // The error is already reported for Kafka.
         Err(_) => Ok(Default::default()),
     };
     Ok(Report {

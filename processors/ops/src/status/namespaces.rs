@@ -1,4 +1,4 @@
-//! Which instances there are.
+//! The existing instances.
 
 use crate::config::Config;
 use crate::failure::Failure;
@@ -6,12 +6,12 @@ use crate::known;
 use crate::layout::Side;
 use crate::postgres::Database;
 
-/// A namespace's schema on the write side has an outbox.
+/// The namespaces whose schema on the write side has an outbox.
 const SET_UP: &str = "
     SELECT n.nspname::text FROM pg_namespace AS n JOIN pg_class AS c ON c.relnamespace = n.oid
     WHERE c.relname = 'outbox' AND c.relkind = 'r' ORDER BY 1";
 
-/// Refuses a namespace that was never set up, with those that there are. A database that does not answer tells nothing.
+/// Refuses a namespace that was never set up, and names the existing ones. If the database does not answer, nothing is refused.
 ///
 /// # Errors
 /// [`Failure::NotFound`].

@@ -1,4 +1,4 @@
-//! What status found, as data and as JSON; the sentences that a verdict shares with what is shown.
+//! The result of status, as data and as JSON; and sentences that the verdict and the output share.
 
 use std::collections::BTreeMap;
 
@@ -15,19 +15,19 @@ use crate::layout::Side;
 use crate::replay::generations::Generation;
 use crate::setup::ConnectorState;
 
-/// Everything; each part may have failed.
+/// The state of an instance; each part may be an error.
 pub struct Report {
     /// The instance.
     pub namespace: String,
-    /// The groups that there should be.
+    /// The groups of the instance.
     pub groups: Vec<(Side, &'static str)>,
-    /// How many members the groups have that are behind.
+    /// The number of members of groups that are behind.
     pub members: Result<BTreeMap<String, usize>, Failure>,
-    /// Topics, and how far groups are behind.
+    /// Topics, and the lag of groups.
     pub kafka: Result<Kafka, Failure>,
-    /// What the write side says.
+    /// The facts of the write side.
     pub write: Result<Facts, Failure>,
-    /// What the read side says.
+    /// The facts of the read side.
     pub read: Result<Facts, Failure>,
     /// The replication slot of the outbox; `None` when there is none.
     pub slot: Result<Option<Slot>, Failure>,
@@ -37,22 +37,22 @@ pub struct Report {
     pub subjects: Result<Subjects, Failure>,
     /// The views' indices.
     pub indices: Result<Vec<Index>, Failure>,
-    /// The process that answers where this configuration listens.
+    /// The process that listens at this configuration's address.
     pub process: Option<Process>,
     /// The generations of views that have more than one.
     pub generations: Result<Vec<Generation>, Failure>,
-    /// The serving generations that are not as this build has them.
+    /// The serving generations into which this build cannot fold.
     pub unfit: Result<Vec<Unfit>, Failure>,
-    /// What operators have asked for, and what follows from it at the next start.
+    /// Resets by operators, and what follows from them at the next start.
     pub resets: Result<Vec<Wish>, Failure>,
-    /// Whether the write side has all that it ever committed.
+    /// An error when the write side has lost commits.
     pub sound: Result<(), Failure>,
-    /// What goes on by itself.
+    /// Sagas, calls and commands in progress.
     pub under_way: Result<Vec<UnderWay>, Failure>,
 }
 
 impl Report {
-    /// For programs.
+    /// The report as JSON.
     pub fn json(&self) -> Value {
         let sides = || [("write", &self.write), ("read", &self.read)].into_iter();
         let of_sides = |pick: &dyn Fn(&Facts) -> Value| -> Value {
@@ -91,15 +91,14 @@ fn part<T: Serialize>(part: Result<T, &Failure>) -> Value {
     }
 }
 
-/// What follows when there is no slot.
+/// The text for a missing slot.
 pub fn missing_slot() -> String {
-    "there is no replication slot, so nothing gets from the outbox to Kafka: run `millrace setup`, then `millrace verify`\n"
+    "there is no replication slot, so the outbox is not carried to Kafka: run `millrace setup`, then `millrace verify`\n"
         .to_owned()
 }
 
-/// What follows from a slot whose WAL was removed, and the way on.
-const LOST_SLOT: &str =
-    ": nothing gets from the outbox to Kafka; run `millrace setup`, then `millrace verify`";
+/// The text for a slot whose WAL was removed, with what to do.
+const LOST_SLOT: &str = ": the outbox is not carried to Kafka; run `millrace setup`, then `millrace verify`";
 
 /// A slot in a line.
 pub fn shown_slot(slot: &Slot) -> String {
@@ -114,14 +113,14 @@ pub fn shown_slot(slot: &Slot) -> String {
     )
 }
 
-/// What follows when there is no connector.
+/// The text for a missing connector.
 pub fn missing_connector() -> String {
-    "there is no connector, so nothing gets from the outbox to Kafka: run `millrace setup`\n".to_owned()
+    "there is no connector, so the outbox is not carried to Kafka: run `millrace setup`\n".to_owned()
 }
 
-/// What follows while rows that Kafka does not take are dropped.
-const DROPS_ROWS: &str = ": it drops rows that Kafka does not take (errors.tolerance=all), as while `millrace outbox skip` works; if none \
-     does, run `millrace setup`, then `millrace verify`";
+/// The text for a connector that skips rows.
+const DROPS_ROWS: &str = ": it skips rows that Kafka refuses (errors.tolerance=all), as during `millrace outbox skip`; if that does not run, \
+     run `millrace setup`, then `millrace verify`";
 
 /// A connector in a line.
 pub fn shown_connector(state: &ConnectorState) -> String {

@@ -1,4 +1,4 @@
-//! What operators have asked of groups by resetting their offsets, until the next start heeds it.
+//! Resets of groups by operators that the next start will handle.
 
 use futures::future::try_join_all;
 use serde::Serialize;
@@ -10,22 +10,22 @@ use crate::postgres::Database;
 use crate::replay::generations::{self, State};
 use crate::replay::reset::{self, Consequence, Reset};
 
-/// What follows from a reset of a group, or that it has lost commits.
+/// What follows from a reset of a group; or that it has lost commits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Wish {
     /// The consumer group.
     pub group: String,
     /// For people.
     pub what: String,
-    /// Whether it is not done.
+    /// Whether it is refused.
     pub refused: bool,
     #[serde(skip)]
     lost: bool,
 }
 
-/// Looks at the committed offsets of every group of the write side, and of every serving generation.
+/// Checks the committed offsets of every group of the write side, and of every serving generation.
 pub(super) async fn look(config: &Config, write: &Database, read: &Database) -> Result<Vec<Wish>, Failure> {
-    // A component that does not answer is named by what asks it.
+    // Other queries report a component that does not answer.
     let live = generations::live(&read.pool).await.unwrap_or_default();
     let serving = |view: &str| {
         let serving = live.iter().find(|one| one.view == view && one.state == State::Serving);
@@ -53,12 +53,12 @@ async fn of_group(
             .map(|Consequence { what, refused }| wish(what, refused, false))
             .collect(),
         Reset::Lost(what) if side == Side::Write => vec![wish(what, true, true)],
-        // Its rows are equally old: it goes on from there.
+        // Its rows are as old as its offsets: it continues from there.
         Reset::Lost(_) => Vec::new(),
     })
 }
 
-/// The resets, and whether the write side has all that it ever committed.
+/// Separates resets from lost commits.
 pub(super) fn split(found: Result<Vec<Wish>, Failure>) -> (Result<Vec<Wish>, Failure>, Result<(), Failure>) {
     let (lost, wishes) = match found {
         Ok(found) => found.into_iter().partition::<Vec<_>, _>(|wish| wish.lost),

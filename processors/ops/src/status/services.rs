@@ -18,29 +18,29 @@ use crate::layout;
 use crate::postgres::Database;
 use crate::setup::{ConnectorState, drops_rows, offsets_ahead};
 
-/// A process on this machine answers at once.
+/// The timeout of a process on this machine.
 const PROCESS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The connector of the outbox; `None` when there is none.
 pub(crate) async fn connector(config: &Config, write: &Database) -> Result<Option<ConnectorState>, Failure> {
     let (connect, name) = (Http::connect(&config.connect)?, config.namespace.outbox());
     let Some(state) = ConnectorState::find(&connect, &name).await? else { return Ok(None) };
-    // A database that does not answer is named with its own facts.
+    // The facts of the database report it if it does not answer.
     let offsets_ahead = offsets_ahead(&connect, &name, write).await.unwrap_or_default();
     let drops_rows = drops_rows(&connect, &name).await?;
     Ok(Some(ConnectorState { offsets_ahead, drops_rows, ..state }))
 }
 
-/// What the schema registry has.
+/// The state of the schema registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subjects {
-    /// Of all instances that share it.
+    /// The number of subjects of all instances that share it.
     pub count: usize,
-    /// Record types of the instance's contexts that it does not know.
+    /// Record types of the instance's contexts that are not registered.
     pub missing: Vec<&'static str>,
 }
 
-/// Asks the schema registry for its subjects.
+/// Queries the subjects of the schema registry.
 pub(super) async fn subjects(config: &Config) -> Result<Subjects, Failure> {
     let registry = Http::registry(&config.registry)?;
     let path = ["subjects"];
@@ -57,11 +57,11 @@ pub(super) async fn subjects(config: &Config) -> Result<Subjects, Failure> {
 pub struct Index {
     /// The name that searches use.
     pub alias: String,
-    /// `None` when the alias is not there.
+    /// The index; `None` when the alias does not exist.
     pub index: Option<String>,
-    /// As Elasticsearch says: `green`, `yellow`, `red`.
+    /// Elasticsearch's health: `green`, `yellow`, `red`.
     pub health: Option<String>,
-    /// How many it has.
+    /// The number of documents.
     pub documents: Option<u64>,
 }
 
@@ -95,10 +95,10 @@ async fn index(elastic: &Client, alias: String) -> Result<Index, Failure> {
     Ok(Index { alias, index, health, documents })
 }
 
-/// What a running process reports about itself.
+/// The metrics of a running process.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Process {
-    /// Where it answers.
+    /// Its address.
     pub address: String,
     /// Memory that it uses, in bytes.
     pub resident_bytes: Option<f64>,
@@ -110,7 +110,7 @@ pub struct Process {
     pub too_old: Vec<String>,
 }
 
-/// Asks the process that listens where this one would; `None` when there is none.
+/// Queries the process at this configuration's address; `None` when there is none.
 pub(super) async fn process(config: &Config) -> Option<Process> {
     let address = config.http.listen.to_string();
     let asked = http::client().ok()?.get(format!("http://{address}/metrics")).timeout(PROCESS_TIMEOUT);
@@ -151,7 +151,7 @@ fn read(address: String, metrics: &str) -> Process {
     }
 }
 
-/// The partition that waits for a later build, as a group's series of that says.
+/// The partition that waits for a later build, from a metric's series.
 fn too_old(series: &str) -> Option<String> {
     let labels = series.strip_prefix("millrace_build_too_old{")?.strip_suffix('}')?;
     let value = |name: &str| {

@@ -1,4 +1,4 @@
-//! What goes on by itself: sagas, calls to external systems, and commands that they have sent.
+//! Work in progress: sagas, calls to external systems, and commands that they have sent.
 
 use chrono::{DateTime, Utc};
 use millrace_store::timestamp::Nearest;
@@ -10,21 +10,21 @@ use crate::failure::Failure;
 use crate::postgres::Database;
 use crate::verify::commands;
 
-/// Some of what is under way.
+/// Work in progress of one kind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct UnderWay {
     /// `saga fulfilment`, `effect payment`, `commands`.
     pub what: String,
-    /// Where it stands.
+    /// Its standing.
     pub standing: String,
-    /// How many.
+    /// Their number.
     pub count: i64,
-    /// Since when the oldest of it.
+    /// The time of the oldest.
     pub since: DateTime<Utc>,
 }
 
-/// Asks the write side. Commands that were sent before `not_before` are not looked for: without the auditor there may be very many
-/// to look at.
+/// Queries the write side. Commands that were sent before `not_before` are not counted, since without the auditor there may be
+/// very many.
 pub(crate) async fn look(
     config: &Config,
     write: &Database,

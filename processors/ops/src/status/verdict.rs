@@ -1,4 +1,4 @@
-//! What a report comes to: whether anything is missing, lost or waits for an operator.
+//! The verdict of a report: whether anything is missing, lost or needs an operator.
 
 use std::collections::BTreeMap;
 
@@ -9,13 +9,13 @@ use super::lag::{Kafka, Lag};
 use super::report::{Report, missing_connector, missing_slot, shown_connector, shown_slot};
 use crate::failure::Failure;
 
-/// A gap is closed by an event that is on its way; one that is open for longer is not.
+/// A gap that is older will not be closed by an event that is still on its way.
 const GAP_MAX: TimeDelta = TimeDelta::minutes(1);
 /// Groups that a line names.
 const NAMED_MAX: usize = 3;
 
 impl Report {
-    /// What the exit code says: what could not be asked comes first, then what waiting does not resolve.
+    /// The result for the exit code: first components that do not answer, then problems that waiting does not resolve.
     pub fn verdict(&self) -> Result<(), Failure> {
         let problems = self.problems();
         let problem = (!problems.is_empty()).then(|| Failure::refused(problems.join("\n")));
@@ -24,7 +24,7 @@ impl Report {
         worst.cloned().or(problem).map_or(Ok(()), Err)
     }
 
-    /// The first line of what is shown.
+    /// The first line of the output.
     pub fn headline(&self) -> String {
         let wrong = [self.problems(), self.unknown()].concat();
         let name = &self.namespace;
@@ -35,12 +35,12 @@ impl Report {
         }
     }
 
-    /// Whether there is nothing to do for an operator, and everything was asked.
+    /// Whether every component answers and there is no problem.
     pub fn is_well(&self) -> bool {
         self.problems().is_empty() && self.unknown().is_empty()
     }
 
-    /// What could not be asked, and why.
+    /// The parts that have not answered, with the errors.
     pub fn unknown(&self) -> Vec<String> {
         let mut unknown: Vec<String> = Vec::new();
         for failure in self.failures().into_iter().map(ToString::to_string) {
@@ -69,14 +69,14 @@ impl Report {
         parts.into_iter().flatten().collect()
     }
 
-    /// What waiting does not resolve.
+    /// Problems that waiting does not resolve.
     pub fn problems(&self) -> Vec<String> {
         let feed = self.feed().into_iter().collect();
         let waits = [self.unfit(), self.too_old(), self.refused(), self.idle(), self.blocked()].concat();
         [self.missing(), feed, self.deleted(), waits].concat()
     }
 
-    /// What `millrace setup` makes, and is not there.
+    /// Missing things that `millrace setup` creates.
     fn missing(&self) -> Vec<String> {
         let topics = self.kafka.iter().flat_map(|kafka| &kafka.topics).filter(|topic| topic.partitions == 0);
         let indices = self.indices.iter().flatten().filter(|index| index.index.is_none());
@@ -86,7 +86,7 @@ impl Report {
         missing.map(|(count, what)| format!("{count} {what} are missing: run `millrace setup`")).collect()
     }
 
-    /// What keeps the outbox from Kafka.
+    /// Problems between the outbox and Kafka.
     fn feed(&self) -> Option<String> {
         let slot = match &self.slot {
             Ok(None) => Some(missing_slot()),
@@ -112,7 +112,7 @@ impl Report {
         refused.map(|wish| format!("{}: {}", wish.group, wish.what)).collect()
     }
 
-    /// Views of another shape that this build neither builds nor has beside, or whose next generation waits for an operator.
+    /// Views of another shape that are not being rebuilt, or whose next generation waits for an operator.
     fn unfit(&self) -> Vec<String> {
         let problem = |Unfit { view, why, other, differs }: &Unfit| match other {
             None => Some(format!("{view}: {why}")),
@@ -125,7 +125,7 @@ impl Report {
         self.unfit.iter().flatten().filter_map(problem).collect()
     }
 
-    /// Partitions of the process here that wait for a later build.
+    /// Partitions of the process on this machine that wait for a later build.
     fn too_old(&self) -> Vec<String> {
         let waiting = self.process.iter().flat_map(|process| &process.too_old);
         let problem = |place: &String| {
@@ -134,21 +134,22 @@ impl Report {
         waiting.map(problem).collect()
     }
 
-    /// How old what readers see of a view is, in seconds, which its serving generation has not gone beyond; 0 when it has had all
-    /// records, `None` when that is not known.
+    /// The age of a view's data in seconds: the lag of its serving generation; 0 when it has applied all records, `None` when it
+    /// is not known.
     pub fn age_of(&self, view: &str) -> Option<f64> {
         let group = format!("{}.{view}", self.namespace);
         let lags = self.kafka.as_ref().ok()?.lags.iter().filter(|lag| lag.group == group && lag.records > 0);
         lags.map(|lag| lag.seconds).try_fold(0.0, |oldest: f64, seconds| seconds.map(|age| oldest.max(age)))
     }
 
-    /// Whether the next generation of a group's view is being built, or beside: then no process of this build works in the group.
+    /// Whether another generation of the group's view is being built or follows; then no process of this build works in the
+    /// group.
     fn is_replaced(&self, group: &str) -> bool {
         let unfit = self.unfit.iter().flatten().filter(|unfit| unfit.other.is_some());
         unfit.into_iter().any(|unfit| group == format!("{}.{}", self.namespace, unfit.view))
     }
 
-    /// Groups that are behind, and in which no process works.
+    /// Groups that are behind and have no member.
     fn idle(&self) -> Vec<String> {
         let (Ok(kafka), Ok(members)) = (&self.kafka, &self.members) else { return Vec::new() };
         let mut idle: BTreeMap<&str, i64> = BTreeMap::new();
@@ -169,7 +170,7 @@ impl Report {
         )]
     }
 
-    /// Keys that only an operator can let go on.
+    /// Blocked keys that need an operator.
     fn blocked(&self) -> Vec<String> {
         let facts = [&self.write, &self.read].into_iter().flatten();
         let blocked = facts.flat_map(|facts| &facts.blocked);
@@ -290,14 +291,16 @@ mod tests {
         let alarm = |slot, connector| Report { slot: Ok(slot), connector: Ok(connector), ..report() }.feed();
         assert_eq!(alarm(Some(slot("reserved")), Some(running())), None);
         assert!(alarm(None, Some(running())).unwrap().contains("no replication slot"));
-        assert!(alarm(Some(slot("lost")), Some(running())).unwrap().contains("(lost): nothing gets from"));
+        assert!(
+            alarm(Some(slot("lost")), Some(running())).unwrap().contains("(lost): the outbox is not carried")
+        );
         assert!(alarm(Some(slot("reserved")), None).unwrap().contains("no connector"));
         let failed = ConnectorState { trace: Some("no such slot".to_owned()), ..running() };
         assert!(alarm(Some(slot("reserved")), Some(failed)).unwrap().contains("no such slot"));
         let ahead = ConnectorState { offsets_ahead: 2_048, ..running() };
         assert!(alarm(Some(slot("reserved")), Some(ahead)).unwrap().contains("offsets are 2.0 KiB ahead"));
         let drops = ConnectorState { drops_rows: true, ..running() };
-        assert!(alarm(Some(slot("reserved")), Some(drops)).unwrap().contains("drops rows"));
+        assert!(alarm(Some(slot("reserved")), Some(drops)).unwrap().contains("skips rows"));
         let state = |name: &str| Some(ConnectorState { connector: name.to_owned(), ..running() });
         for paused in ["PAUSED", "STOPPED"] {
             assert!(alarm(Some(slot("reserved")), state(paused)).unwrap().contains("until it is resumed"));

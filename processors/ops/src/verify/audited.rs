@@ -1,6 +1,6 @@
-//! The tables that the auditor folds a view into: a generation that never serves, and the events of its rows.
+//! The tables into which the auditor folds a view: a generation that never serves, and the events of its rows.
 //!
-//! Where nothing is wrong it stays, as the copy that the next look goes on from. Which of its rows that changes is noted by triggers.
+//! Without findings they are kept as the copy that the next comparison continues with. Triggers record which rows that changes.
 
 use millrace_engine::views::ddl;
 use millrace_store::names::table;
@@ -10,16 +10,16 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use crate::config::Config;
 use crate::layout::{ReadModel, Table};
 
-/// The generation that only the auditor sees.
+/// The number of the auditor's generation.
 pub(super) const AUDITED: i32 = 0;
 
 /// The auditor's tables of one view.
 pub(super) struct Audited {
-    /// With the rows.
+    /// The table of the rows.
     pub(super) rows: String,
-    /// With the events.
+    /// The table of the events.
     pub(super) events: String,
-    /// With the keys of rows that are to be compared.
+    /// The table of the keys of rows to compare.
     pub(super) touched: String,
     view: &'static str,
     /// The columns of the key, in SQL.
@@ -29,7 +29,7 @@ pub(super) struct Audited {
 }
 
 impl Audited {
-    /// Nothing is created yet.
+    /// The names; creates nothing.
     pub(super) fn of(config: &Config, model: &ReadModel, definition: &Table) -> Self {
         let rows = table(model.name, AUDITED);
         let (events, touched) = (format!("{rows}_events"), format!("{rows}_touched"));
@@ -50,13 +50,13 @@ impl Audited {
         sqlx::raw_sql(AssertSqlSafe(self.create.as_str())).execute(connection).await.map(|_| ())
     }
 
-    /// Lets Postgres see what was put there.
+    /// Analyses them.
     pub(super) async fn analyse(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
         let analyse = format!("ANALYZE \"{}\", \"{}\"", self.rows, self.events);
         sqlx::raw_sql(AssertSqlSafe(analyse)).execute(connection).await.map(|_| ())
     }
 
-    /// Removes the events; from now on the keys of rows that change are noted.
+    /// Removes the events, and records the keys of changed rows from now on.
     pub(super) async fn keep(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
         let Self { rows, events, touched, columns, .. } = self;
         let keep = format!(
@@ -75,7 +75,7 @@ impl Audited {
         sqlx::raw_sql(AssertSqlSafe(keep)).execute(connection).await.map(|_| ())
     }
 
-    /// What was noted is compared.
+    /// Clears the recorded keys after a comparison.
     pub(super) async fn forget_touched(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
         let truncate = format!("TRUNCATE \"{}\"", self.touched);
         sqlx::raw_sql(AssertSqlSafe(truncate)).execute(connection).await.map(|_| ())

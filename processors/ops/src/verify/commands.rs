@@ -1,4 +1,4 @@
-//! Up to where all commands that Millrace has sent are decided: what is still under way is among those behind.
+//! The mark up to which all commands that Millrace has sent are decided; undecided ones are after it.
 
 use std::time::Duration;
 
@@ -12,20 +12,20 @@ use crate::postgres::Database;
 
 const WHAT: &str = "commands";
 
-/// Every command that was written before is decided.
+/// Every command that was written before this time is decided.
 #[derive(Serialize, Deserialize)]
 struct Decided {
     before: DateTime<Utc>,
 }
 
-/// When the first command may have been written that is not decided; `None` when it is not known.
+/// A time before which every command is decided; `None` when it is not known.
 pub(crate) async fn decided_before(write: &Database) -> Result<Option<DateTime<Utc>>, Failure> {
     let mark: Option<Decided> =
         verified::mark(&write.pool, WHAT).await.map_err(|error| write.failure(error))?;
     Ok(mark.map(|mark| mark.before))
 }
 
-/// Moves the mark on, as far as it goes.
+/// Moves the mark forward as far as possible.
 pub(super) async fn advance(write: &Database, patience: Duration) -> Result<(), Failure> {
     let fail = |error| write.failure(error);
     let known = decided_before(write).await?;
@@ -34,7 +34,7 @@ pub(super) async fn advance(write: &Database, patience: Duration) -> Result<(), 
     let before = oldest.map_or(now, |oldest| oldest.min(now));
     match known {
         Some(known) if before <= known => Ok(()),
-        // One of those that do not bear a time.
+        // A row without `written_at`.
         None if before == DateTime::<Utc>::MIN_UTC => Ok(()),
         _ => verified::set(&write.pool, WHAT, &Decided { before }).await.map_err(fail),
     }

@@ -1,8 +1,8 @@
-//! The rows of a view against the copy that the auditor keeps of it: those that have changed since the last look, and a part of the
+//! Compares the rows of a view with the auditor's copy: those that have changed since the last comparison, and a part of the
 //! others in turn.
 //!
-//! The copy is folded on by what is new in the outbox. What is found against it is judged by a look at all of the view, which folds it
-//! anew: so a copy that is wrong repairs nothing.
+//! New events of the outbox are folded into the copy. A difference leads to a comparison of the whole view, which folds it again;
+//! so a wrong copy repairs nothing.
 
 use chrono::{DateTime, Utc};
 use millrace_store::outbox::Span;
@@ -23,35 +23,35 @@ use crate::postgres::Database;
 use crate::replay::compare::{Counterparts, key_of};
 use crate::replay::session;
 
-/// At least so many pages of a table are compared each time.
+/// Pages of a table that are compared each time, at least.
 const PAGES_LEAST: i64 = 64;
-/// With more streams than this all that the serving generation is ahead of is looked up instead.
+/// With more changed streams than this, all streams are checked for progress instead.
 const STREAMS_MAX: usize = 100_000;
 
-/// Up to where the copy of a view was found equal.
+/// The auditor's mark of a view's copy.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Mark {
-    /// The generation that served, and its fingerprint.
+    /// The generation that served.
     pub(super) serving: i32,
     pub(super) shape: String,
-    /// What was written before is folded, but for what the view had not folded either.
+    /// Events that were written before are folded, except those that the view had not folded either.
     pub(super) since: DateTime<Utc>,
-    /// When all of the view was folded anew.
+    /// When the whole view was last folded again.
     pub(super) whole_at: DateTime<Utc>,
-    /// The sample goes on with these pages of the view's table and of the copy.
+    /// The next pages of the sample, in the view's table and in the copy.
     pub(super) pages: [i64; 2],
-    /// Documents are looked through for some without a row from this operation on.
+    /// The operation from which documents are next checked for a row.
     pub(super) operation: i64,
 }
 
 impl Mark {
-    /// After a look at all of a view.
+    /// The mark after a comparison of the whole view.
     pub(super) fn whole(model: &ReadModel, serving: i32, now: DateTime<Utc>) -> Self {
         let shape = model.shape.fingerprint.clone();
         Self { serving, shape, since: now, whole_at: now, pages: [0, 0], operation: 0 }
     }
 
-    /// The mark of a view; `None` when nothing is known of this generation, or all of it was last looked at before `since`.
+    /// The mark of a view; `None` when this generation has none, or was last compared as a whole before `since`.
     pub(super) async fn of(
         read: &Database,
         model: &ReadModel,
@@ -66,7 +66,7 @@ impl Mark {
     }
 }
 
-/// The streams that have events since a time; `None` when they are too many to be kept in memory.
+/// The streams that have events since a time; `None` when they are too many for memory.
 pub(super) async fn changed(
     write: &Database,
     model: &ReadModel,
@@ -78,7 +78,7 @@ pub(super) async fn changed(
     Ok((spans.len() <= STREAMS_MAX).then(|| spans.iter().map(Span::stream).collect()))
 }
 
-/// Folds the copy on, and compares. Moves the mark's sample on.
+/// Folds new events into the copy, compares, and moves the mark's sample forward.
 pub(super) async fn check(
     [write, read]: [&Database; 2],
     model: &ReadModel,
@@ -91,14 +91,14 @@ pub(super) async fn check(
     let sampled = take_sample(connection, (looked.serving.1.as_str(), audited), mark.pages).await;
     mark.pages = sampled.map_err(fail)?;
     let mut snapshot = session::snapshot(connection).await.map_err(fail)?;
-    // All that the serving generation has in this snapshot is in the outbox by now.
+    // Everything that the serving generation has in this snapshot is in the outbox.
     match changed(write, model, mark.since).await? {
         Some(streams) => refold.finish_in(&mut snapshot, &streams).await?,
         None => refold.finish(&mut snapshot).await?,
     }
     let mut found = differing(&mut snapshot, looked, audited).await.map_err(fail)?;
     if !found.is_empty() {
-        // Or the view has folded events that had waited behind a failure.
+        // The view may also have folded older events that had waited behind a failed one.
         refold.finish(&mut snapshot).await?;
         found = differing(&mut snapshot, looked, audited).await.map_err(fail)?;
     }
@@ -130,8 +130,8 @@ async fn follow(
     }
 }
 
-/// Notes the keys of the rows that lie in the next pages of either table: one that is not written stays where it lies, and one that is
-/// written is compared for that.
+/// Records the keys of the rows in the next pages of either table. A row that is not updated stays in its page; one that is
+/// updated is compared anyway.
 async fn take_sample(
     connection: &mut PgConnection,
     (serving, audited): (&str, &Audited),
@@ -148,7 +148,7 @@ async fn take_sample(
     Ok([next_of_serving, next_of_copy])
 }
 
-/// The next part of a table's pages from one on, in SQL, and the page after: the first one behind the last.
+/// The condition for the next pages of a table, and the page after them; 0 after the last.
 async fn pages(connection: &mut PgConnection, table: &str, from: i64) -> sqlx::Result<(String, i64)> {
     let size = "SELECT pg_relation_size(to_regclass(quote_ident($1))) / current_setting('block_size')::int";
     let all: i64 = sqlx::query_scalar(size).bind(table).fetch_one(connection).await?;
@@ -157,7 +157,7 @@ async fn pages(connection: &mut PgConnection, table: &str, from: i64) -> sqlx::R
     Ok((within, if next < all { next } else { 0 }))
 }
 
-/// The noted rows that differ, up to so many, and how many there are.
+/// The recorded rows that differ, up to a limit, and their number.
 async fn differing(
     connection: &mut PgConnection,
     looked: &Looked<'_>,

@@ -1,6 +1,6 @@
-//! The documents of a published view against its rows.
+//! Compares the documents of a published view with its rows.
 //!
-//! Documents follow rows: one that is behind is looked at again when all that was applied is published.
+//! Documents follow rows: a document that is behind is compared again when everything that was applied is published.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use crate::layout::Side;
 use crate::outage;
 use crate::postgres::Database;
 
-/// Rows whose documents are looked at again, at most.
+/// Rows whose documents are compared again, at most.
 const SUSPECTS_MAX: usize = 10_000;
 
 /// The documents of one generation of a published view.
@@ -33,23 +33,23 @@ pub(super) struct Documents<'d> {
     pub(super) which: Which<'d>,
 }
 
-/// Which documents are looked at.
+/// The documents to compare.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Which<'d> {
     All,
-    /// That of the row with this key.
+    /// The document of this key.
     Of(&'d str),
-    /// Those of the keys that a table notes, and for some without a row those that were written by operations from one on, up to before another.
+    /// Those of the keys in a table; and those that were written by a range of operations, which are checked for a row.
     Noted(&'d str, (i64, i64)),
 }
 
 impl Documents<'_> {
-    /// Compares every row's document with the row, then looks for documents without a row.
+    /// Compares every row's document with the row, then searches for documents without a row.
     pub(super) async fn check(&self) -> Result<Checked, Failure> {
         let (count, suspects) = self.suspects().await?;
         let mut findings = Vec::new();
         if !suspects.is_empty() {
-            // Whatever was seen of them is applied by now.
+            // The offsets at which everything that was read is applied.
             let stand = consumer_offset::stands(&self.read.pool, self.index.role.group()).await;
             let stand = stand.map_err(|error| self.read.failure(error))?;
             self.index.published(&stand).await?;
@@ -65,11 +65,11 @@ impl Documents<'_> {
         Ok(Checked { count, findings })
     }
 
-    /// How many rows there are, and those whose document is not the same: key and version.
+    /// The number of rows, and those whose document differs: key and version.
     async fn suspects(&self) -> Result<(i64, BTreeMap<String, i64>), Failure> {
         let (mut count, mut suspects, mut after) = (0, BTreeMap::new(), String::new());
         loop {
-            // A page after the other: no snapshot is held while Elasticsearch answers.
+            // Page by page: no snapshot is held while Elasticsearch answers.
             let mut connection = self.read.pool.acquire().await.map_err(|error| self.read.failure(error))?;
             let keys = self.keys(&mut connection, &after).await.map_err(|error| self.read.failure(error))?;
             let Some(last) = keys.last() else { return Ok((count, suspects)) };
@@ -94,8 +94,8 @@ impl Documents<'_> {
         }
     }
 
-    /// The rows of these keys as documents. One that cannot be read is left out: it is found where rows are compared,
-    /// and must not hide what is wrong with others.
+    /// The rows of these keys as documents. An unreadable row is left out: the comparison of rows finds it, and it must not hide
+    /// other findings.
     async fn rows(&self, connection: &mut PgConnection, keys: &[String]) -> Result<Vec<Document>, Failure> {
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         let (mut documents, mut parts) = (Vec::new(), vec![keys.as_slice()]);
@@ -113,7 +113,7 @@ impl Documents<'_> {
         Ok(documents)
     }
 
-    /// Looks at suspects again: documents first, then rows, so that no document can be ahead of its row.
+    /// Compares suspects again: reads documents first, then rows, so that no document can be ahead of its row.
     async fn judge(&self, suspects: &BTreeMap<String, i64>) -> Result<Vec<Finding>, Failure> {
         let mut findings = Vec::new();
         let keys: Vec<String> = suspects.keys().cloned().collect();
@@ -160,7 +160,7 @@ impl Documents<'_> {
             "SELECT id FROM UNNEST($1::text[]) AS document(id)
              WHERE NOT EXISTS (SELECT FROM \"{table}\" WHERE \"{column}\" = id AND version > 0)"
         );
-        // No text of Postgres has a zero, so no row has such a key.
+        // A text of Postgres cannot contain NUL, so no row has such a key.
         let (odd, ids): (Vec<String>, Vec<String>) = ids.iter().cloned().partition(|id| id.contains('\0'));
         let without = sqlx::query_scalar(AssertSqlSafe(without)).bind(ids).fetch_all(&self.read.pool).await?;
         Ok(odd.into_iter().chain(without).collect())
@@ -171,7 +171,7 @@ impl Documents<'_> {
 impl Source for Documents<'_> {
     async fn expected(&self, id: &str) -> Result<Option<Document>, Failure> {
         let mut connection = self.read.pool.acquire().await.map_err(|error| self.read.failure(error))?;
-        // Not as above: a document whose row cannot be read has one.
+        // Unlike above, an unreadable row counts as existing.
         let row = self.index.role.documents_of(&mut connection, &[id]).await;
         Ok(row.map_err(|error| outage::failure(self.config, Side::Read, error))?.pop())
     }

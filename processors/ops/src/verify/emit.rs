@@ -1,4 +1,4 @@
-//! Rows of the outbox, written to their topics once more.
+//! Writing rows of the outbox to their topics again.
 
 use std::slice;
 
@@ -13,11 +13,11 @@ use crate::outbox::{events, unversioned};
 use crate::postgres::Database;
 use crate::schema::Decoder;
 
-/// Events that are read and emitted at a time.
+/// Events that are read and written at a time.
 const EMITTED_AT_ONCE: i64 = 500;
 
-/// Emits rows again, each with its own id and bytes, those of a stream in their order. What cannot be read is kept back,
-/// or every group would have it as a dead letter; false when there was such, or one that Kafka does not take.
+/// Writes rows to their topics again, each with its original id and bytes, those of a stream in order. An unreadable row is left
+/// out, since it would become a dead letter in every group. False when there was one, or one that Kafka refuses.
 pub(super) async fn emit(
     config: &Config,
     write: &Database,
@@ -63,7 +63,7 @@ async fn send(
     Ok(whole)
 }
 
-/// Why a record cannot be emitted. One that was skipped has no value to be read.
+/// Why a record cannot be written. A skipped one has no value to be read.
 async fn send_one(
     config: &Config,
     producer: &Producer,

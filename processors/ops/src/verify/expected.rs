@@ -1,8 +1,7 @@
-//! What the event topics must hold, and what of it was seen, in bounded memory.
+//! The expected records of the event topics, and which were read, in bounded memory.
 //!
-//! Each event of the outbox is known by one number, its print: context, stream, version, id and payload have a part in
-//! it. A record on a topic that has the print is the event, however often it lies there; one that has a version of the
-//! outbox and another print is another event in its place.
+//! Each event of the outbox is identified by a 64-bit hash of context, stream, version, id and payload. A record with this hash
+//! is the event, however often it occurs; a record with an event's version and another hash is another event in its place.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,27 +14,27 @@ use uuid::Uuid;
 
 use super::what::What;
 
-/// Records in the place of an event that are kept for a closer look; of more the next look finds some.
+/// Records in the place of an event that are kept for a closer check; the next comparison finds further ones.
 const UNEXPECTED_MAX: usize = 10_000;
-/// No stream of the outbox has a longer id: its index would refuse it.
+/// Bytes of a stream's id, at most: the outbox's index would refuse a longer one.
 const STREAM_MAX: usize = 3_000;
 
-/// What a part of the topics must hold, and what of it was seen.
+/// The expected records of a part of the topics, and which were read.
 pub(super) struct Expected {
     slice: Slice,
-    /// When the outbox was looked at, in milliseconds since 1970: what was written since is not judged.
+    /// When the outbox was read, in milliseconds since 1970: later records are not judged.
     since: i64,
-    /// The prints of all events, in order.
+    /// The hashes of all events, sorted.
     prints: Vec<i64>,
-    /// Which of them were seen.
+    /// Which of them were read.
     seen: Vec<bool>,
-    /// Rejections and commands that were not seen yet.
+    /// Rejections and commands that were not read yet.
     pub(super) unversioned: HashMap<Uuid, What>,
-    /// Records that are no event of the outbox, by the look of them.
+    /// Records that seem not to be events of the outbox.
     pub(super) unexpected: HashSet<Unexpected>,
 }
 
-/// A record on an event topic that is not what the outbox has, unless the outbox did not have it yet.
+/// A record on an event topic that differs from the outbox, unless it was not in the outbox yet.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Unexpected {
     pub(crate) context: String,
@@ -46,7 +45,7 @@ pub(crate) struct Unexpected {
 }
 
 impl Expected {
-    /// Nothing was seen yet of these events, rejections and commands.
+    /// These events, rejections and commands, none read yet.
     pub(super) fn new(
         slice: Slice,
         since: i64,
@@ -58,17 +57,17 @@ impl Expected {
         Self { slice, since, prints, seen, unversioned, unexpected: HashSet::new() }
     }
 
-    /// Whether everything was seen.
+    /// Whether all were read.
     pub(super) fn is_whole(&self) -> bool {
         self.unversioned.is_empty() && self.seen.iter().all(|seen| *seen)
     }
 
-    /// Whether this event belongs to the part and was not seen.
+    /// Whether this event belongs to the part and was not read.
     pub(super) fn lacks(&self, print: i64) -> bool {
         self.prints.binary_search(&print).is_ok_and(|place| self.seen.get(place) == Some(&false))
     }
 
-    /// Remembers what a message is, when it belongs to the part.
+    /// Marks a message as read, if it belongs to the part.
     pub(super) fn see(&mut self, kind: Kind, context: &str, message: &BorrowedMessage<'_>) {
         if kind != Kind::Event {
             if let Some(id) = id(message) {
@@ -114,7 +113,7 @@ impl Slice {
     }
 }
 
-/// A record that says of which stream it is and which version.
+/// A record as an event, if it has a stream and a version.
 pub(super) fn event(context: &str, message: &BorrowedMessage<'_>) -> Option<Unexpected> {
     let stream = std::str::from_utf8(message.key()?).ok()?;
     let version = header_text(message, envelope::SEQUENCE)?;
@@ -131,21 +130,21 @@ pub(super) fn event(context: &str, message: &BorrowedMessage<'_>) -> Option<Unex
     })
 }
 
-/// As [`prints`](millrace_store::outbox::prints) of the outbox are made.
+/// The hash, as in [`prints`](millrace_store::outbox::prints) of the outbox.
 fn print(parts: [&str; 4], payload: &[u8]) -> i64 {
     let digest =
         Sha256::new().chain_update(parts.join(" ")).chain_update([0]).chain_update(payload).finalize();
     digest.first_chunk::<8>().map_or(0, |first| i64::from_be_bytes(*first))
 }
 
-/// A number that identifies a record, whatever it says.
+/// A hash of any record.
 pub(super) fn whole_print(message: &BorrowedMessage<'_>) -> i64 {
     let id = header_text(message, envelope::ID).unwrap_or_default();
     let key = message.key().map(String::from_utf8_lossy).unwrap_or_default();
     print(["", "", id, &key], message.payload().unwrap_or_default())
 }
 
-/// The id of a record, when it is one that Millrace gives.
+/// The id of a record, if it is a UUID.
 fn id(message: &BorrowedMessage<'_>) -> Option<Uuid> {
     header_text(message, envelope::ID)?.parse().ok()
 }

@@ -1,4 +1,4 @@
-//! What the auditor finds: something that is stored, and what it should be.
+//! A finding of the auditor: a difference between stored and expected data.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -11,13 +11,13 @@ use crate::replay::compare::{Counterparts, Difference, differences};
 /// Ranges of missing versions are listed up to this many.
 const RANGES_SHOWN: usize = 20;
 
-/// Something that is wrong: what, of which view or context, and its key.
+/// What identifies a finding: kind, view or context, and key.
 pub type Sign = (What, String, String);
 
-/// One thing that is wrong.
+/// A difference.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Finding {
-    /// What is wrong.
+    /// The kind.
     pub what: What,
     /// The view, or the context of an event, rejection or command.
     pub name: String,
@@ -29,26 +29,26 @@ pub struct Finding {
     pub fields: Vec<Field>,
 }
 
-/// A field of it.
+/// A field that differs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Field {
-    /// Its name; in brackets when it is the whole of it.
+    /// Its name; in parentheses when it is the whole row.
     pub field: String,
-    /// As it is stored.
+    /// The stored value.
     pub found: Value,
-    /// As it should be.
+    /// The expected value.
     pub expected: Value,
-    /// Found less expected, of numbers.
+    /// Found minus expected, for numbers.
     pub difference: Option<i64>,
 }
 
 impl Finding {
-    /// What it is, without how it is.
+    /// What identifies the finding.
     pub fn sign(&self) -> Sign {
         (self.what, self.name.clone(), self.key.clone())
     }
 
-    /// A row or document (as `serving`) that is not what it should be (`building`).
+    /// A row or document: `serving` has the stored values, `building` the expected ones.
     pub fn of(what: What, name: &str, pair: Counterparts) -> Self {
         let version = |row: &Option<Value>| row.as_ref()?.get("version")?.as_i64();
         let versions = [version(&pair.serving), version(&pair.building)];
@@ -75,7 +75,7 @@ impl Finding {
         Some(Self { what: What::Event, name, key, versions: [Some(before), Some(last)], fields: vec![field] })
     }
 
-    /// A record on the topic that has a version of a stream, but not the id and the payload that the outbox has there.
+    /// A record on the topic with a version of a stream, but with another id or payload than in the outbox.
     pub(crate) fn unexpected(
         Unexpected { context, stream, version, id, .. }: &Unexpected,
         right: &str,
@@ -104,7 +104,7 @@ impl Finding {
         Self { what: What::Row, name, key, versions, fields: vec![field] }
     }
 
-    /// A stream whose events are not as many as its version says.
+    /// A stream whose number of events differs from its version.
     pub(crate) fn miscounted((context, stream): (&str, &str), version: i64, events: i64) -> Self {
         let field = Field {
             field: "(events)".to_owned(),

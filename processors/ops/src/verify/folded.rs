@@ -1,4 +1,5 @@
-//! Whether a view has folded every event of the outbox: what it has never seen, no refold of what it has seen can miss.
+//! Checks that a view has folded every event of the outbox. Folding again only what the view has folded would not find events
+//! that it never had.
 
 use std::time::Duration;
 
@@ -14,20 +15,20 @@ use crate::failure::Failure;
 use crate::layout::ReadModel;
 use crate::postgres::Database;
 
-/// Streams that are looked up at a time.
+/// Streams of a page, at most.
 const PAGE: i64 = 5_000;
-/// Streams that are listed.
+/// Streams that are reported, at most.
 const FOUND_MAX: usize = 1_000;
 
-/// What has just been decided is folded within this, unless something is behind.
+/// How often suspects are checked again before Debezium's position is waited for.
 const GLANCES: u32 = 4;
 const BETWEEN_GLANCES: Duration = Duration::from_millis(250);
 
 /// Context, stream, version.
 type Stream = (String, String, i64);
 
-/// Finds streams of the outbox whose last events the view has not folded, although it has read all of its topics. Keys
-/// that wait behind a record that failed are known, and left out. Of all streams, or of those that have events since a time.
+/// Finds streams of the outbox whose last events the view has not folded although it has applied all its topics. Keys that wait
+/// behind a failed record are excluded. Checks all streams, or those with events since a time.
 pub(super) async fn check(
     config: &Config,
     [write, read]: [&Database; 2],
@@ -40,16 +41,16 @@ pub(super) async fn check(
         if suspects.is_empty() {
             return Ok(Vec::new());
         }
-        // Most are on their way.
+        // Most are still being carried and folded.
         tokio::time::sleep(BETWEEN_GLANCES).await;
         suspects = unfolded(read, group, &suspects).await?.into_iter().map(|(stream, _)| stream).collect();
     }
-    // Or still are.
+    // Some may still be.
     horizon::carried(config, write, patience).await?;
     let topics = model.topics(&config.namespace);
     let ends = tokio::task::block_in_place(|| horizon::ends(config, &topics))?;
     horizon::reached(read, group, Mark::Applied, &ends, patience).await?;
-    // What waits is asked for first: it may be folded before the next question, which then leaves it out.
+    // Waiting keys are queried first: if one is folded meanwhile, the next query does not return it.
     let waiting = waiting(read, &config.namespace, group).await?;
     let unfolded = unfolded(read, group, &suspects).await?;
     let known = |(context, stream, _): &Stream| waiting.iter().any(|(c, s)| c == context && s == stream);
@@ -66,7 +67,7 @@ pub(super) async fn check(
     Ok(found.map(finding).collect())
 }
 
-/// A page after the other: no snapshot is held while the read side answers.
+/// Page by page: no snapshot is held while the read side answers.
 async fn suspects(
     [write, read]: [&Database; 2],
     model: &ReadModel,
@@ -84,7 +85,7 @@ async fn suspects(
     Ok(suspects)
 }
 
-/// Those of some streams that the view has not folded to their version, and how far it has.
+/// Those of some streams that the view has not folded up to their version, with the progress of each.
 async fn unfolded(read: &Database, group: &Group, streams: &[Stream]) -> Result<Vec<(Stream, i64)>, Failure> {
     let rows = progress::unfolded(&read.pool, group, streams).await.map_err(|error| read.failure(error))?;
     Ok(rows
@@ -93,7 +94,7 @@ async fn unfolded(read: &Database, group: &Group, streams: &[Stream]) -> Result<
         .collect())
 }
 
-/// Streams behind a record that failed.
+/// Streams that wait behind a failed record.
 async fn waiting(
     read: &Database,
     namespace: &Namespace,

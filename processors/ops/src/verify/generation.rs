@@ -1,5 +1,5 @@
-//! A generation whose rows have another key than the serving one's: compared with its events instead, by the fold and by the view's
-//! own SQL.
+//! Compares a generation whose rows have another key than the serving one's with its events, by the fold and by the view's check
+//! SQL.
 
 use millrace_store::names::table;
 
@@ -15,7 +15,7 @@ use crate::replay::compare::{Compared, Comparison, Difference};
 use crate::replay::session;
 use crate::roles::Roles;
 
-/// Compares the rows of the built one of two generations with its events, as far as it has folded them.
+/// Compares the rows of the building generation with its events, up to its progress.
 ///
 /// # Errors
 /// [`Failure::Busy`] when the view is being verified by another process; [`Failure`].
@@ -51,7 +51,7 @@ fn comparison(Rows { count, more, findings, .. }: Rows, (serving, building): (i3
     Comparison { serving, building, what: Compared::Events, rows: [count; 2], differing, fields }
 }
 
-/// What the events say stands where the serving generation's field would.
+/// Findings as differences: the expected values take the place of the serving generation's.
 fn differences(Finding { key, fields, .. }: Finding) -> Vec<Difference> {
     let difference = |Field { field, found, expected, .. }| Difference {
         key: key.clone(),

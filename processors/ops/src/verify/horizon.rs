@@ -1,4 +1,4 @@
-//! Waiting until what is on its way has arrived: only then can anything be missing.
+//! Waiting until everything that was written has been carried and applied; only then can anything be missing.
 
 use std::time::{Duration, Instant};
 
@@ -17,13 +17,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 pub(super) const OPEN_AT_MOST: Duration = Duration::from_secs(30);
 const LOOK_SOON: Duration = Duration::from_millis(20);
 
-/// A time on the write side's clock: every row of the outbox that was written before can be seen by now, since all transactions
-/// that were open then have ended. `None` when one of them does not end within `patience`.
+/// A time on the write side's clock before which all rows of the outbox are visible, since all transactions that were open then
+/// have ended. `None` when one of them does not end within `patience`.
 pub(crate) async fn settled(write: &Database, patience: Duration) -> Result<Option<DateTime<Utc>>, Failure> {
     let fail = |error| write.failure(error);
     let (until, now) = (Instant::now() + patience, verified::now(&write.pool).await.map_err(fail)?);
     loop {
-        // A session says a moment later that it has begun one.
+        // `pg_stat_activity` may show a transaction shortly after it has begun.
         tokio::time::sleep(LOOK_SOON).await;
         let mut connection = write.pool.acquire().await.map_err(fail)?;
         match verified::is_open_since(&mut connection, now).await.map_err(fail)? {
@@ -34,11 +34,11 @@ pub(crate) async fn settled(write: &Database, patience: Duration) -> Result<Opti
     }
 }
 
-/// Waits until Debezium has confirmed all that is committed now.
+/// Waits until Debezium has confirmed everything that is committed now.
 pub(crate) async fn carried(config: &Config, write: &Database, patience: Duration) -> Result<(), Failure> {
     let fail = |error| write.failure(error);
     let until = Instant::now() + patience;
-    // A commit that is seen may not be written yet (`synchronous_commit`), only inserted.
+    // The insert position, since a visible commit may not be flushed yet (`synchronous_commit`).
     let now = "SELECT pg_current_wal_insert_lsn()::text";
     let now: String = sqlx::query_scalar(now).fetch_one(&write.pool).await.map_err(fail)?;
     loop {
@@ -60,14 +60,14 @@ pub(crate) async fn carried(config: &Config, write: &Database, patience: Duratio
     }
 }
 
-/// Where topics end now. It blocks.
+/// The current ends of topics. Blocks.
 pub(crate) fn ends(config: &Config, topics: &[String]) -> Result<Vec<Stand>, Failure> {
     let reader = Reader::new(&config.kafka)?;
     let ends = reader.ends_of_topics(topics.iter().cloned())?.into_iter();
     Ok(ends.map(|((topic, partition), (_, end))| (topic, partition, end)).collect())
 }
 
-/// Waits until a group has come this far.
+/// Waits until a group has reached these offsets.
 pub(super) async fn reached(
     read: &Database,
     group: &Group,

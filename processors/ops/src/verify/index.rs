@@ -1,4 +1,4 @@
-//! One generation's index: what is published in it, and the repair of single documents.
+//! The index of a generation, and the repair of documents.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,26 +21,26 @@ use crate::postgres::Database;
 use crate::replay::compare::Counterparts;
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Elasticsearch remembers the version of what was deleted until a refresh after its clock's next tick.
+/// How long Elasticsearch remembers the version of a deleted document: until a refresh after the next tick of its clock.
 const FORGOTTEN_WITHIN: Duration = Duration::from_secs(3);
-/// What Elasticsearch answers to every document alike, when an index is blocked, missing, forbidden or busy.
+/// Statuses that are not about the document: the index is blocked, missing, forbidden or busy.
 const NOT_OF_THE_DOCUMENT: [StatusCode; 4] =
     [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::NOT_FOUND, StatusCode::TOO_MANY_REQUESTS];
 
-/// What became of something that was to be put right.
+/// The result of a repair.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Repaired {
     Now,
-    /// It has changed meanwhile: the next look will show it.
+    /// It has changed meanwhile: the next comparison will show it.
     NotNow,
-    /// It cannot be: this is why.
+    /// It cannot be repaired, with the reason.
     Refused(String),
 }
 
-/// What documents should be.
+/// The source of expected documents.
 #[async_trait]
 pub(super) trait Source: Sync {
-    /// The document with this id as it should be now; `None` when there should be none.
+    /// The expected document with this id; `None` when there should be none.
     async fn expected(&self, id: &str) -> Result<Option<Document>, Failure>;
 }
 
@@ -55,47 +55,47 @@ impl Source for BTreeMap<String, Document> {
 pub(super) struct Index<'i> {
     pub(super) reader: IndexReader<'i>,
     pub(super) read: &'i Database,
-    /// What publishes in it.
+    /// The role that publishes to it.
     pub(super) role: Arc<dyn Role>,
     pub(super) view: &'i str,
-    /// How long publishing may be behind.
+    /// How long to wait for the publisher.
     pub(super) patience: Duration,
 }
 
-/// A document as it was written at a moment.
+/// A document with the operation that wrote it.
 struct Seen {
     version: i64,
     seq_no: i64,
     term: i64,
 }
 
-/// What the documents of a view are like.
+/// The result of a comparison of documents.
 pub(super) struct Checked {
-    /// How many were compared.
+    /// The number of compared documents.
     pub(super) count: i64,
     pub(super) findings: Vec<Finding>,
 }
 
 impl Index<'_> {
-    /// Waits until what was applied at a stand is published.
+    /// Waits until everything that was applied at these offsets is published.
     pub(super) async fn published(&self, stand: &[Stand]) -> Result<(), Failure> {
         horizon::reached(self.read, self.role.group(), Mark::Published, stand, self.patience).await
     }
 
-    /// A document that is not what it should be.
+    /// The finding for a document that differs.
     pub(super) fn finding(&self, key: String, held: Option<Held>, row: Option<Document>) -> Finding {
         let version = held.as_ref().map(|held| held.version);
         let expected = row.as_ref().map(|row| row.version);
         let (serving, building) = (held.map(|held| held.source), row.as_ref().map(body));
         let finding = Finding::of(What::Document, self.view, Counterparts { key, serving, building });
-        // Of a document its own version counts, not the field.
+        // The external version counts, not the field.
         Finding { versions: [version, expected], ..finding }
     }
 
-    /// Makes a document what it should be. [`Repaired::NotNow`] when a later one stays in the way.
+    /// Repairs a document. [`Repaired::NotNow`] when a later version exists.
     ///
-    /// It is looked at before what it should be is asked for. So a document that is ahead of that is wrong, and may be
-    /// deleted as it was seen: one that was written since is another, and stays.
+    /// The document is read before the expected one. So a document with a higher version is wrong, and is deleted if it was not
+    /// written since.
     pub(super) async fn repair(&self, id: &str, source: &dyn Source) -> Result<Repaired, Failure> {
         let until = Instant::now() + FORGOTTEN_WITHIN;
         loop {
@@ -114,13 +114,13 @@ impl Index<'_> {
             {
                 self.delete(id, seen).await?;
             }
-            // Lets go of what was deleted before.
+            // Forgets the versions of deleted documents.
             self.reader.refresh().await?;
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
-    /// Sends a document over one of the same or an older version; not now when a later version is or was there.
+    /// Writes a document over one of the same or an older version; `NotNow` when a later version exists or existed.
     async fn send(&self, id: &str, document: &Document) -> Result<Repaired, Failure> {
         let IndexReader { elastic, name } = &self.reader;
         let body = &body(document);
@@ -155,7 +155,7 @@ impl Index<'_> {
         })
     }
 
-    /// Deletes a document exactly as it was seen; not now when it was written since.
+    /// Deletes a document if it was not written since it was read; else `NotNow`.
     async fn delete(&self, id: &str, seen: &Seen) -> Result<Repaired, Failure> {
         let IndexReader { elastic, name } = &self.reader;
         let deleted = elastic.send(|client| async move {

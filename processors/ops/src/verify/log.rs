@@ -1,4 +1,4 @@
-//! The documents of a log against the events of the outbox.
+//! Compares the documents of a log with the events of the outbox.
 
 use std::collections::BTreeMap;
 
@@ -20,31 +20,32 @@ use crate::outbox::pace::Pace;
 use crate::outbox::{self, Stored};
 use crate::postgres::Database;
 
-/// Events whose documents are compared at a time.
+/// Events of a page.
 const PAGE: i64 = 500;
-/// Events whose documents are looked at again, at most.
+/// Events whose documents are compared again, at most.
 const SUSPECTS_MAX: usize = 10_000;
 
-/// A look takes a part of the old documents: all are compared again within so many looks, a week at the default interval.
+/// Each comparison takes a part of the old documents: all are compared within this many comparisons, a week at the default
+/// interval.
 const LOOKS: i64 = 672;
-/// With more streams than this all documents are compared.
+/// With more changed streams than this, all documents are compared.
 const STREAMS_MAX: i64 = 100_000;
 
-/// Up to where the documents of a log were found right.
+/// The auditor's mark of a log.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Mark {
     serving: i32,
     shape: String,
-    /// The documents of what was written before are compared.
+    /// The documents of events that were written before are compared.
     since: DateTime<Utc>,
-    /// When all of them were.
+    /// When all documents were last compared.
     whole_at: DateTime<Utc>,
-    /// The sample goes on behind this event: context, stream, version.
+    /// The event after which the sample continues: context, stream, version.
     behind: (String, String, i64),
 }
 
 impl Mark {
-    /// The mark of a log; `None` when nothing is known of this generation, or all of it was last looked at before `since`.
+    /// The mark of a log; `None` when this generation has none, or was last compared as a whole before `since`.
     pub(super) async fn of(
         read: &Database,
         model: &ReadModel,
@@ -58,7 +59,7 @@ impl Mark {
         }))
     }
 
-    /// After a look that has found nothing, with where the next sample begins.
+    /// The mark after a comparison without findings, with the start of the next sample.
     pub(super) fn next(
         before: Option<Self>,
         (model, serving): (&ReadModel, i32),
@@ -79,8 +80,8 @@ pub(super) struct LogDocuments<'d> {
 }
 
 impl LogDocuments<'_> {
-    /// Compares the document of every event, or of what is new since a mark and of some of the old ones. Returns those that are wrong as
-    /// they should be, and behind which event the next sample begins.
+    /// Compares the documents of all events, or of those that are new since a mark and a part of the old ones. Returns the
+    /// expected versions of wrong documents, and the event after which the next sample begins.
     pub(super) async fn check(&self, mut pace: Pace, mark: Option<&Mark>) -> Result<Logged, Failure> {
         let mut seen = Suspects::default();
         let behind = match mark {
@@ -96,7 +97,7 @@ impl LogDocuments<'_> {
         if wrong.is_empty() {
             return Ok(Logged { checked: Checked { count, findings: Vec::new() }, expected: wrong, behind });
         }
-        // Or they are on their way.
+        // They may also be on their way.
         horizon::carried(self.config, self.databases[0], self.index.patience).await?;
         let topics = self.model.topics(&self.config.namespace);
         let ends = tokio::task::block_in_place(|| horizon::ends(self.config, &topics))?;
@@ -105,7 +106,7 @@ impl LogDocuments<'_> {
         Ok(Logged { checked: Checked { count, findings }, expected: wrong, behind })
     }
 
-    /// Events are read a page after the other: none changes, so no snapshot is held while Elasticsearch answers.
+    /// Events are read page by page: they never change, so no snapshot is held while Elasticsearch answers.
     async fn old(
         &self,
         mut after: (String, String, i64),
@@ -127,7 +128,7 @@ impl LogDocuments<'_> {
         Ok(after)
     }
 
-    /// What was written since a time; false when that are too many streams.
+    /// Compares events that were written since a time; false when they are of too many streams.
     async fn recent(
         &self,
         since: DateTime<Utc>,
@@ -164,7 +165,7 @@ impl LogDocuments<'_> {
         Ok(())
     }
 
-    /// Those that are not stored as they should be.
+    /// The documents that differ from the stored ones.
     async fn wrong(&self, documents: Vec<Document>) -> Result<Vec<(String, Document)>, Failure> {
         let ids: Vec<String> = documents.iter().map(|document| document.id.clone()).collect();
         let held = self.index.reader.held(&ids).await?;
@@ -189,19 +190,19 @@ impl LogDocuments<'_> {
     }
 }
 
-/// Documents that are not as they should be, by their ids as they should be, and how many were looked at.
+/// The expected versions of wrong documents, by id, and the number of compared ones.
 #[derive(Default)]
 struct Suspects {
     count: i64,
     wrong: BTreeMap<String, Document>,
 }
 
-/// What the documents of a log are like.
+/// The result of a comparison of a log.
 pub(super) struct Logged {
     pub(super) checked: Checked,
-    /// Those that are wrong as they should be.
+    /// The expected versions of wrong documents.
     pub(super) expected: BTreeMap<String, Document>,
-    /// The event behind which the next sample begins.
+    /// The event after which the next sample begins.
     pub(super) behind: (String, String, i64),
 }
 
@@ -222,7 +223,7 @@ fn pieces(spans: Vec<Span>) -> Vec<Vec<Span>> {
     groups
 }
 
-/// What is left of spans when a part of them was read.
+/// The rest of spans after a part of them was read.
 fn behind(spans: &[Span], read: &[Span]) -> Vec<Span> {
     let whole = spans.iter().zip(read).take_while(|(span, read)| span == read).count();
     let mut left = spans.get(whole..).unwrap_or_default().to_vec();

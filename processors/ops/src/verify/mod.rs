@@ -1,8 +1,8 @@
-//! Does everything that is stored say what the outbox says?
+//! Verification: compares stored data with the outbox.
 //!
-//! The outbox is the event store. From it follows what the event topics must hold, which rows the views must have, and
-//! which documents. Rows are checked twice: by folding the events again, which finds what went wrong on the way, and by
-//! SQL that was written without the fold, which finds a fold that is wrong.
+//! The outbox is the event store. It determines the records of the event topics, and the rows and documents of the views. Rows
+//! are checked twice: by folding the events again, which finds errors in processing, and by SQL that is written independently of
+//! the fold, which finds errors in the fold.
 
 mod audited;
 pub mod auditor;
@@ -30,18 +30,18 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::{ReadModel, read_models};
 
-/// What to look at.
+/// The scope of a comparison.
 pub struct Scope {
     /// The views.
     pub models: Vec<ReadModel>,
-    /// Whether the topics are looked at too.
+    /// Whether the topics are compared, too.
     pub topics: bool,
     /// Only the row with this key.
     pub key: Option<String>,
 }
 
 impl Scope {
-    /// Everything that there is to compare.
+    /// Everything.
     pub fn everything(config: &Config) -> Self {
         Self { models: read_models(config), topics: true, key: None }
     }

@@ -1,4 +1,4 @@
-//! Places in topics, and whether what lies before them is what lay there before.
+//! Positions in topics, and whether the records before them are unchanged.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -14,33 +14,33 @@ use crate::failure::Failure;
 use crate::kafka::{Reader, Seen};
 use crate::layout;
 
-/// A partition that brings nothing for so long has nothing.
+/// A partition without a record for this long has none.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
-/// Up to where a partition is compared.
+/// The position up to which a partition is compared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Place {
     pub(super) topic: String,
     pub(super) partition: i32,
     /// Whether its records are events, which are kept for ever.
     events: bool,
-    /// The first offset that there is.
+    /// The first existing offset.
     pub(super) first: i64,
     /// The next one to be compared.
     pub(super) next: i64,
-    /// The last record before it: offset and print. While it is there, so is all before it.
+    /// The last record before it: offset and hash. While it exists, so do all records before it.
     last: Option<(i64, i64)>,
-    /// The sample of old records goes on here.
+    /// The start of the next sample of old records.
     pub(super) sampled: i64,
 }
 
-/// What is looked at of each context.
+/// The kinds of records that are compared, by context.
 pub(super) fn kinds(config: &Config) -> Vec<(Kind, &'static str)> {
     let kinds = [Kind::Event, Kind::Rejection, Kind::Command];
     layout::contexts(config).into_iter().flat_map(|context| kinds.map(|kind| (kind, context))).collect()
 }
 
-/// Where the topics begin and end now.
+/// The current positions of the topics.
 pub(super) fn now(config: &Config) -> Result<Vec<Place>, Failure> {
     let reader = Reader::new(&config.kafka)?;
     let topics = |(kind, context): (Kind, &str)| (config.namespace.topic(kind, context), kind == Kind::Event);
@@ -58,7 +58,7 @@ pub(super) fn find<'p>(places: &'p [Place], topic: &str, partition: i32) -> Opti
     places.iter().find(|place| place.partition == partition && place.topic == topic)
 }
 
-/// Notes that a record was read.
+/// Moves the position beyond a record.
 pub(super) fn pass(places: &mut [Place], topic: &str, message: &BorrowedMessage<'_>) {
     let of = |place: &&mut Place| place.partition == message.partition() && place.topic == topic;
     if let Some(place) = places.iter_mut().find(of).filter(|place| message.offset() < place.next) {
@@ -67,7 +67,7 @@ pub(super) fn pass(places: &mut [Place], topic: &str, message: &BorrowedMessage<
     }
 }
 
-/// Looks at the last records again, whose offsets are known.
+/// Reads the last records, whose offsets are known.
 pub(super) fn finish(config: &Config, places: &mut [Place]) -> Result<(), Failure> {
     let prints = prints(config, places)?;
     for place in places {
@@ -76,7 +76,7 @@ pub(super) fn finish(config: &Config, places: &mut [Place]) -> Result<(), Failur
     Ok(())
 }
 
-/// Whether the topics of events hold what they held up to these places: a log loses its beginning or its end, nothing else.
+/// Whether the event topics are unchanged up to these positions: a log can lose only its beginning or its end.
 pub(super) fn are_as_they_were(config: &Config, places: &[Place]) -> Result<bool, Failure> {
     let now = now(config)?;
     let kept = |place: &Place| {
@@ -93,7 +93,7 @@ pub(super) fn are_as_they_were(config: &Config, places: &[Place]) -> Result<bool
 
 type Prints = BTreeMap<(String, i32), (i64, i64)>;
 
-/// The records at the offsets of the last ones, or behind: offset and print.
+/// The records at or after the offsets of the last ones: offset and hash.
 fn prints(config: &Config, places: &[Place]) -> Result<Prints, Failure> {
     let (reader, mut prints) = (Reader::new(&config.kafka)?, Prints::new());
     for of_topic in places.chunk_by(|a, b| a.topic == b.topic) {

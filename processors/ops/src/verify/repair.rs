@@ -1,4 +1,4 @@
-//! What may be repaired, and the repair of rows: the serving generation gets the row as it folds again.
+//! The scope of repairs, and the repair of rows: the serving generation gets the row that was folded again.
 
 use std::collections::HashSet;
 
@@ -14,26 +14,26 @@ use crate::audit::Operator;
 use crate::postgres::Database;
 use crate::replay::compare::{Counterparts, key_of};
 
-/// What may be repaired, how much of it, and by which operator.
+/// The findings that may be repaired, how many, and for which operator.
 pub struct RepairScope {
     pub(super) operator: Operator,
-    /// Nothing else; everything when `None`.
+    /// Only these findings; `None` for all.
     only: Option<HashSet<Sign>>,
     left: usize,
 }
 
 impl RepairScope {
-    /// Everything that is found.
+    /// All findings.
     pub fn everything(operator: Operator) -> Self {
         Self { operator, only: None, left: usize::MAX }
     }
 
-    /// What was found before too, up to `most`.
+    /// Findings that were also found before, up to `most`.
     pub fn known(operator: Operator, known: HashSet<Sign>, most: usize) -> Self {
         Self { operator, only: Some(known), left: most }
     }
 
-    /// Whether this may be repaired; then it counts.
+    /// Whether a finding may be repaired; if so, it counts.
     pub(super) fn admits(&mut self, what: What, name: &str, key: &str) -> bool {
         let sign = (what, name.to_owned(), key.to_owned());
         let admits = self.left > 0 && self.only.as_ref().is_none_or(|known| known.contains(&sign));
@@ -42,15 +42,15 @@ impl RepairScope {
     }
 }
 
-/// Whether a row may be put as it was folded again. Where a stream could not be folded to its end, one that is made of
-/// fewer events then may be right as it is.
+/// Whether a row may be replaced by the folded one. If a stream could not be folded to its end, a folded row of fewer events may
+/// be the wrong one.
 pub(super) fn is_known(pair: &Counterparts, stuck: bool) -> bool {
     let version = |row: &Option<Value>| row.as_ref()?.get("version")?.as_i64();
     !stuck || version(&pair.building) >= version(&pair.serving)
 }
 
-/// Puts a row into the serving table as the audited one has it, when it still is as it was found: a worker that folds
-/// an event into it meanwhile wins. A row that Postgres refuses stays as it is. Written down in the table `audit`.
+/// Replaces a row of the serving table by the auditor's, if it has not changed since it was compared: a worker that folds an
+/// event into it meanwhile wins. A row that Postgres refuses stays as it is. Recorded in the audit.
 pub(super) async fn row(
     read: &Database,
     looked: &Looked<'_>,
@@ -71,7 +71,7 @@ pub(super) async fn row(
     Ok(Repaired::Now)
 }
 
-/// One row that cannot be stored does not keep others from it.
+/// A row that cannot be stored does not stop the repair of others.
 fn refused(error: sqlx::Error) -> sqlx::Result<Repaired> {
     match Means::of(&error) {
         Means::BadData => Ok(Repaired::Refused(error.to_string())),
@@ -79,8 +79,8 @@ fn refused(error: sqlx::Error) -> sqlx::Result<Repaired> {
     }
 }
 
-/// A worker that folds an event into the row either comes first, then the row is not as it was found; or its own write
-/// finds that the row is another, and it folds again.
+/// Replaces a row. A worker that folds an event into it either commits first, then the row has changed; or its write finds the
+/// replaced row, and it folds again.
 async fn replace(
     connection: &mut PgConnection,
     Looked { table, serving: (_, rows), .. }: &Looked<'_>,
@@ -88,7 +88,7 @@ async fn replace(
     pair: &Counterparts,
 ) -> sqlx::Result<bool> {
     let key = key_of(table);
-    // A row of version 0 is none.
+    // A row of version 0 does not count as a row.
     let delete =
         format!("DELETE FROM \"{rows}\" AS t WHERE {key} = $1 AND (version = 0 OR to_jsonb(t) = $2)");
     let delete = sqlx::query(AssertSqlSafe(delete)).bind(&pair.key).bind(&pair.serving);

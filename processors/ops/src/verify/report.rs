@@ -1,4 +1,4 @@
-//! What the auditor has looked at and found.
+//! The auditor's report.
 
 use serde::Serialize;
 
@@ -6,27 +6,27 @@ use super::finding::Finding;
 use super::index::Repaired;
 use super::rows::Rows;
 
-/// What was looked at, and what is wrong.
+/// What was compared, and the findings.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
-    /// How much was compared, of what.
+    /// What was compared.
     pub compared: Vec<Compared>,
-    /// What is wrong.
+    /// The kind.
     pub findings: Vec<Finding>,
-    /// How many more things are wrong than are listed.
+    /// The number of further findings that are not listed.
     pub more: i64,
-    /// How many of them were put right.
+    /// The number of repairs.
     pub repaired: usize,
-    /// What could not be put right, and why: Postgres or Elasticsearch does not take it.
+    /// What could not be repaired, since Postgres or Elasticsearch refuses it, with the reason.
     pub refused: Vec<String>,
 }
 
-/// How much was compared: of everything, or of one key.
+/// The numbers of what was compared.
 #[derive(Debug, Serialize)]
 pub struct Compared {
-    /// Of what: a view, or topics.
+    /// The view, or `topics`.
     pub name: String,
-    /// Events, rejections and commands of the outbox that were looked for, or events that were folded.
+    /// Events, rejections and commands of the outbox that were searched for, or events that were folded.
     pub events: u64,
     /// Rows, of a view.
     pub rows: Option<i64>,
@@ -35,7 +35,7 @@ pub struct Compared {
 }
 
 impl Report {
-    /// Adds what was found in a view.
+    /// Adds the result of a view.
     pub(super) fn add(&mut self, name: &str, rows: Rows, documents: Option<i64>) {
         let Rows { count, events, more, findings, .. } = rows;
         self.compared.push(Compared { name: name.to_owned(), events, rows: Some(count), documents });
@@ -55,7 +55,7 @@ impl Report {
         }
     }
 
-    /// How many things are wrong and were not put right.
+    /// The number of findings that were not repaired.
     pub fn left(&self) -> usize {
         self.findings
             .len()
@@ -63,7 +63,7 @@ impl Report {
             .saturating_sub(self.repaired)
     }
 
-    /// Whether there was anything to compare, of one key.
+    /// Whether nothing has the key.
     pub fn is_of_nothing(&self) -> bool {
         let nothing =
             |one: &Compared| (one.events, one.rows, one.documents.unwrap_or_default()) == (0, Some(0), 0);

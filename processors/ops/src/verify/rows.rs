@@ -1,4 +1,4 @@
-//! The rows of a view against its events: folded again, and computed by the view's own SQL.
+//! Compares the rows of a view with its events: folded again, and computed by the view's check SQL.
 
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgConnection};
@@ -13,24 +13,24 @@ use crate::postgres::Database;
 use crate::replay::compare::{ALL, Counterparts, Differing, OneSided, Tables, differing, key_of};
 use crate::replay::session;
 
-/// More rows that differ are counted, not shown.
+/// Differing rows that are listed, at most; further ones are counted.
 pub(super) const SHOWN_MAX: i64 = 1_000;
 
-/// What a view's rows are like.
+/// The result of a comparison of rows.
 pub(super) struct Rows {
-    /// How many were looked at, and how many events were folded into them.
+    /// The number of rows that were compared, and of events that were folded into them.
     pub(super) count: i64,
     pub(super) events: u64,
-    /// Whether a stream could not be folded to its end: then rows may lack what their events are missing.
+    /// Whether a stream could not be folded to its end; then folded rows may lack events.
     pub(super) stuck: bool,
-    /// Those that do not fold again, as found and as expected: up to [`SHOWN_MAX`].
+    /// Rows that differ from the folded ones, as found and as expected: up to [`SHOWN_MAX`].
     pub(super) drifted: Vec<Counterparts>,
-    /// Rows that are wrong, more than are in `findings`.
+    /// The number of further wrong rows that are not in `findings`.
     pub(super) more: i64,
     pub(super) findings: Vec<Finding>,
 }
 
-/// Which rows to look at, and where they are.
+/// The rows to compare.
 pub(super) struct Looked<'l> {
     pub(super) name: &'l str,
     pub(super) table: &'l Table,
@@ -39,7 +39,7 @@ pub(super) struct Looked<'l> {
     pub(super) key: Option<&'l str>,
 }
 
-/// Folds to where the serving generation is, and compares in one snapshot.
+/// Folds up to the progress of the serving generation, and compares in one snapshot.
 pub(super) async fn check(
     read: &Database,
     refold: &mut Refold<'_>,
@@ -66,7 +66,7 @@ pub(super) async fn check(
     snapshot.commit().await.map_err(fail)?;
     let finding = |what| move |pair: Counterparts| Finding::of(what, looked.name, pair);
     let mut findings: Vec<Finding> = first.iter().cloned().map(finding(What::Row)).collect();
-    // A row that does not even fold again is listed once.
+    // A row that both comparisons find is listed once.
     let known = |pair: &Counterparts| first.iter().any(|row| row.key == pair.key);
     let shown = i64::try_from(first.len() + computed.len()).unwrap_or(i64::MAX);
     findings.extend(computed.into_iter().filter(|pair| !known(pair)).map(finding(What::Fold)));
@@ -77,7 +77,7 @@ pub(super) async fn check(
     Ok(Rows { count, events, stuck, drifted: first, more, findings })
 }
 
-/// Whether there is a row with this key, and how many events it is made of: its version counts them.
+/// Whether there is a row with this key, and the number of its events, which is its version.
 async fn only(
     connection: &mut PgConnection,
     audited: &Audited,
@@ -95,7 +95,7 @@ async fn only(
     Ok((rows, u64::try_from(events).unwrap_or_default()))
 }
 
-/// Rows that are not as the view's SQL computes them, and how many there are.
+/// Rows that differ from those that the check SQL computes, and their number.
 async fn computed_by_sql(
     connection: &mut PgConnection,
     audited: &Audited,
@@ -110,7 +110,7 @@ async fn computed_by_sql(
     Ok((rows.into_iter().map(pair).collect(), count))
 }
 
-/// Of a row only the columns count that the SQL computes. Where an event is missing it may compute a row without a key.
+/// Compares only the columns that the check SQL computes. If an event is missing, it may compute a row without a key.
 fn comparison(key: &str, rows: &str, check: &str) -> String {
     format!(
         "SELECT key, computed.fields, expected.fields, count(*) OVER ()

@@ -1,4 +1,5 @@
-//! A part of what was compared before, in turn: each look takes the next, so that none of it is trusted for ever.
+//! Samples of what was compared before: each comparison takes the next part, so that everything is compared again from time to
+//! time.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -17,20 +18,20 @@ use crate::outbox::pace::Pace;
 use crate::postgres::Database;
 use crate::replay::session;
 
-/// After so many looks all has been compared again: a day, at the default interval.
+/// The number of comparisons after which everything was compared again: a day at the default interval.
 pub(super) const LOOKS: i64 = 96;
-/// At least so much is compared each time.
+/// The smallest part.
 pub(super) const LEAST: i64 = 1_000;
-/// Records that are compared at a time.
+/// Records of a page.
 const AT_ONCE: usize = 5_000;
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
-/// How much of so much is compared in one look.
+/// The size of one part.
 pub(super) fn part(of: i64) -> i64 {
     (of / LOOKS + 1).max(LEAST)
 }
 
-/// Old records of events that are not what the outbox has in their place, with the id that it has there.
+/// Old records that differ from the outbox's event with their version, with the id of that event.
 pub(super) async fn records(
     config: &Config,
     write: &Database,
@@ -66,7 +67,7 @@ pub(super) async fn records(
     Ok(wrong)
 }
 
-/// The next events of a partition up to an offset, and where the page after begins.
+/// The next events of a partition up to an offset, and the start of the next page.
 fn page(
     config: &Config,
     context: &str,
@@ -90,7 +91,7 @@ fn page(
     Ok((events, next))
 }
 
-/// Those of the next streams whose events are not as many as their version says, and the stream behind which to go on.
+/// Those of the next streams whose number of events differs from their version, and the stream after which to continue.
 pub(super) async fn streams(
     write: &Database,
     behind: &(String, String),

@@ -1,11 +1,10 @@
-//! What the topics of events, rejections and commands hold against what the outbox has.
+//! Compares the topics of events, rejections and commands with the outbox.
 //!
-//! Debezium is trusted to carry every row at least once. Here it is checked: each version of each stream, each
-//! rejection, and each command that Millrace has sent and that is not decided must be on its topic, once Debezium has
-//! confirmed that it is past the outbox as we saw it. An event must be there with its own id and payload, and nothing
-//! else in its place.
+//! Debezium should carry every row at least once. This checks it: each version of each stream, each rejection, and each undecided
+//! command that Millrace has sent must be on its topic, once Debezium has confirmed the outbox's WAL position. An event must be
+//! there with its own id and payload, and nothing else in its place.
 //!
-//! To read all topics may take hours: no transaction is open meanwhile, or Postgres could not clean up behind it.
+//! Reading all topics may take hours. No transaction is open meanwhile, so that VACUUM is not blocked.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -34,41 +33,41 @@ use crate::outbox::pace::Pace;
 use crate::postgres::Database;
 use crate::replay::session;
 
-/// Events, rejections and commands that are remembered in one reading of the topics, in nine bytes each; of more each
-/// reading takes a part.
+/// Events, rejections and commands that are kept in memory during one pass over the topics, nine bytes each; if there are more,
+/// several passes are made.
 const REMEMBERED_MAX: i64 = 8_000_000;
-/// A partition that brings nothing for so long has nothing.
+/// A partition without a record for this long has none.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
-/// Streams whose missing events are listed, and rejections and commands that are missing.
+/// Streams with missing events, and missing rejections and commands, that are listed, at most.
 const FOUND_MAX: usize = 1_000;
 
-/// What the topics are like.
+/// The result of a comparison of the topics.
 pub(super) struct Topics {
-    /// Events, rejections and commands of the outbox that were looked for.
+    /// The number of events, rejections and commands of the outbox that were searched for.
     pub(super) events: i64,
     pub(super) lack: Lack,
-    /// Whether all of them were.
+    /// Whether these were all.
     whole: bool,
-    /// Where the next look may begin if nothing is wrong.
+    /// The mark for the next comparison, if there are no findings.
     next: Option<Mark>,
 }
 
 const WHAT: &str = "topics";
 
-/// Up to where topics have what the outbox has.
+/// The auditor's mark of the topics.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Mark {
-    /// What was written before is compared.
+    /// Rows that were written before are compared.
     since: DateTime<Utc>,
-    /// What was written since is at these places or behind.
+    /// The records of later rows are at or after these positions.
     places: Vec<Place>,
-    /// The sample of streams goes on behind this one.
+    /// The stream after which the sample continues.
     stream: (String, String),
-    /// When all of it was compared.
+    /// When everything was last compared.
     whole_at: DateTime<Utc>,
 }
 
-/// What is missing: up to [`FOUND_MAX`] of it, and how much more.
+/// What is missing: up to [`FOUND_MAX`] of it, and the number of further ones.
 #[derive(Default)]
 pub(super) struct Lack {
     pub(super) listed: Vec<Missing>,
@@ -94,14 +93,14 @@ impl Lack {
     }
 }
 
-/// Something that is not on its topic.
+/// Something that is missing on its topic.
 pub(super) struct Missing {
     pub(super) finding: Finding,
-    /// What would repair it; `None` where nothing does that is written behind it.
+    /// The rows that repair it; `None` when writing a record at the end does not repair it.
     pub(super) rows: Option<Lost>,
 }
 
-/// Rows of the outbox that are not on their topic.
+/// Rows of the outbox that are missing on their topic.
 pub(super) enum Lost {
     /// Versions of a stream.
     Events(Vec<Span>),
@@ -109,9 +108,9 @@ pub(super) enum Lost {
     Unversioned(String, String, Uuid),
 }
 
-/// Compares every stream, every rejection and every command that is not decided; or, where `since` is given, what is new since the last
-/// look and a sample of the rest, unless all of it was last compared before then. Debezium gets `patience` to carry what is in the
-/// outbox now.
+/// Compares every stream, every rejection and every undecided command; or, with `since`, what is new since the last comparison
+/// and a sample of the rest, unless everything was last compared before `since`. Debezium gets `patience` to carry the current
+/// rows of the outbox.
 pub(super) async fn check(
     config: &Config,
     write: &Database,
@@ -135,7 +134,7 @@ pub(super) async fn check(
         let mut look = Reading { config, before: before.as_ref(), reached: &mut reached, pace: &mut pace };
         tokio::task::block_in_place(|| look.read(&mut expected))?;
         if !expected.is_whole() {
-            // Or not there yet.
+            // They may not be there yet.
             horizon::carried(config, write, patience).await?;
             tokio::task::block_in_place(|| look.read(&mut expected))?;
         }
@@ -159,7 +158,7 @@ pub(super) async fn check(
 }
 
 impl Topics {
-    /// Writes down where the next look begins. Where something is wrong it looks at the same again.
+    /// Stores the mark for the next comparison. With findings, the next one compares the same again.
     pub(super) async fn remember(&self, write: &Database) -> Result<(), Failure> {
         let fail = |error| write.failure(error);
         match &self.next {
@@ -170,7 +169,7 @@ impl Topics {
     }
 }
 
-/// Up to where topics are compared; `None` when they do not hold any more what they held then.
+/// The mark of the topics; `None` when they no longer have the records from before.
 async fn known(config: &Config, write: &Database) -> Result<Option<Mark>, Failure> {
     let mark: Option<Mark> = verified::mark(&write.pool, WHAT).await.map_err(|error| write.failure(error))?;
     let Some(mark) = mark else { return Ok(None) };
@@ -181,7 +180,7 @@ async fn known(config: &Config, write: &Database) -> Result<Option<Mark>, Failur
     Ok(same.then_some(mark))
 }
 
-/// How many events, rejections and commands there are to look for.
+/// The number of events, rejections and commands to search for.
 async fn total(write: &Database, since: Option<DateTime<Utc>>) -> sqlx::Result<i64> {
     let (commands, _) = outbox::undecided(&write.pool, since).await?;
     Ok(commands
@@ -191,7 +190,7 @@ async fn total(write: &Database, since: Option<DateTime<Utc>>) -> sqlx::Result<i
         })
 }
 
-/// What the topics must hold, as the outbox is now.
+/// The expected records of the topics, from the current outbox.
 async fn expect(write: &Database, slice: Slice, since: Option<DateTime<Utc>>) -> sqlx::Result<Expected> {
     let mut connection = session::open(write).await?;
     let now = "SELECT (extract(epoch FROM now()) * 1000)::bigint";
@@ -216,18 +215,18 @@ async fn expect(write: &Database, slice: Slice, since: Option<DateTime<Utc>>) ->
     Ok(Expected::new(slice, now, prints, unversioned))
 }
 
-/// One reading of the topics.
+/// One pass over the topics.
 struct Reading<'r> {
     config: &'r Config,
-    /// From there on; all of them without it.
+    /// From this mark on; from the beginning without it.
     before: Option<&'r Mark>,
-    /// Where the topics ended before the outbox was looked at.
+    /// The ends of the topics before the outbox was read.
     reached: &'r mut [Place],
     pace: &'r mut Pace,
 }
 
 impl Reading<'_> {
-    /// Reads to where the topics end now.
+    /// Reads up to the current ends of the topics.
     fn read(&mut self, expected: &mut Expected) -> Result<(), Failure> {
         let reader = Reader::new(&self.config.kafka)?;
         for (kind, context) in places::kinds(self.config) {
@@ -235,7 +234,7 @@ impl Reading<'_> {
             let mut left: HashMap<i32, (i64, i64)> = HashMap::new();
             for ((_, partition), (low, high)) in reader.ends_of_topics([topic.clone()])? {
                 let known = self.before.and_then(|mark| places::find(&mark.places, &topic, partition));
-                // A topic that ends before was made anew.
+                // A topic that ends before was created again.
                 let from =
                     known.map_or(low, |place| if place.next > high { low } else { place.next.max(low) });
                 if from < high {
@@ -258,7 +257,7 @@ impl Reading<'_> {
     }
 }
 
-/// Reads on for a while: each partition from its next offset to its end.
+/// Reads for a limited time: each partition from its next offset to its end.
 fn step(
     reader: &Reader<'_>,
     topic: &str,
@@ -268,11 +267,11 @@ fn step(
     let from: Vec<(i32, i64)> = left.iter().map(|(partition, (next, _))| (*partition, *next)).collect();
     reader.visit(topic, from, SILENCE_MAX, |seen| {
         match seen {
-            // Its last offsets may be those of markers.
+            // Its last offsets may be transaction markers.
             Seen::End(partition) => {
                 left.remove(&partition);
             }
-            // What is missing with it shows in the end.
+            // Events that are missing because of it are reported at the end.
             Seen::Unfetchable(partition, offsets, _) => {
                 left.entry(partition).and_modify(|(expected, _)| *expected = offsets.end);
             }
@@ -289,7 +288,7 @@ fn step(
     })
 }
 
-/// What was not seen, by the names that the outbox has for it, and what lies in the place of events.
+/// What was not read, with its identity from the outbox, and records in the place of events.
 async fn lacking(write: &Database, expected: &Expected, since: Option<DateTime<Utc>>) -> sqlx::Result<Lack> {
     let (mut connection, mut lack) = (session::open(write).await?, Lack::default());
     if !expected.is_whole() {
@@ -303,7 +302,7 @@ async fn lacking(write: &Database, expected: &Expected, since: Option<DateTime<U
     Ok(lack)
 }
 
-/// Rejections and commands that were not seen.
+/// Rejections and commands that were not read.
 async fn missing_unversioned(
     connection: &mut PgConnection,
     (expected, since): (&Expected, Option<DateTime<Utc>>),
@@ -323,7 +322,7 @@ async fn missing_unversioned(
     Ok(())
 }
 
-/// Versions that were not seen, stream by stream.
+/// Versions that were not read, by stream.
 async fn missing_events(
     connection: &mut PgConnection,
     (expected, since): (&Expected, Option<DateTime<Utc>>),
@@ -345,7 +344,7 @@ async fn missing_events(
     Ok(())
 }
 
-/// Adds the next version to ranges: each the version before the first, and the last.
+/// Adds the next version to ranges; a range has the version before its first, and its last.
 fn longer(ranges: &mut Vec<(i64, i64)>, version: i64) {
     match ranges.last_mut() {
         Some((_, last)) if *last == version - 1 => *last = version,

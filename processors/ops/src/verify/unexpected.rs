@@ -1,14 +1,14 @@
-//! Records on the topics of events that are not what the outbox has in their place.
+//! Records on event topics that differ from the outbox's event in their place.
 
 use millrace_store::outbox;
 use sqlx::PgConnection;
 
 use super::expected::Unexpected;
 
-/// Records that are looked at closer at a time.
+/// Records of a query.
 const UNEXPECTED_AT_ONCE: usize = 500;
 
-/// Records that have a version of the outbox, and not its id and payload; with the id that the outbox has there.
+/// Records with a version of the outbox but another id or payload, with the id in the outbox.
 pub(super) async fn in_the_place_of_events(
     connection: &mut PgConnection,
     unexpected: &[&Unexpected],
@@ -18,7 +18,7 @@ pub(super) async fn in_the_place_of_events(
         let wanted: Vec<(&str, String, i64)> = some.iter().map(|unexpected| wanted(unexpected)).collect();
         for (number, id, print) in outbox::prints_at(connection, &wanted).await? {
             let unexpected = usize::try_from(number - 1).ok().and_then(|place| some.get(place));
-            // Else the outbox did not have it yet when we began.
+            // Otherwise the outbox did not have it yet at the start.
             found.extend(
                 unexpected
                     .filter(|unexpected| unexpected.print != print)
@@ -32,7 +32,7 @@ pub(super) async fn in_the_place_of_events(
     Ok(found)
 }
 
-/// Texts of Postgres have no zero.
+/// A text of Postgres cannot contain NUL.
 fn wanted(unexpected: &Unexpected) -> (&str, String, i64) {
     (&unexpected.context, unexpected.stream.replace('\0', ""), unexpected.version)
 }

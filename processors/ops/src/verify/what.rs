@@ -1,8 +1,8 @@
-//! The kinds of what can be wrong.
+//! The kinds of findings.
 
 use serde::Serialize;
 
-/// What is wrong, and what says so.
+/// The kind of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum What {
@@ -16,16 +16,16 @@ pub enum What {
     Row,
     /// SQL over the events of the outbox computes another row. When the fold agrees with the row, the fold is wrong.
     Fold,
-    /// A document is not as its row.
+    /// A document differs from its row.
     Document,
 }
 
 impl What {
-    /// The kinds, in the order in which they are looked for.
+    /// The kinds, in the order of the checks.
     pub const ALL: [Self; 6] =
         [Self::Event, Self::Rejection, Self::Command, Self::Row, Self::Fold, Self::Document];
 
-    /// As people and metrics name it.
+    /// Its name for people and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             What::Event => "event",

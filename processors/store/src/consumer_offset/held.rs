@@ -1,4 +1,4 @@
-//! Partitions that were added to a topic: held until all that was sent to the ones below them is applied.
+//! Held partitions: those that were added to a topic, until the records of the lower partitions are applied.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
@@ -16,29 +16,30 @@ statements! {
          WHERE grp = $1 AND topic = $2 AND held_below = $3";
 }
 
-/// Partitions that were added to a topic at once, and that a group holds.
+/// Partitions that were added to a topic together and are held by a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
     /// The group.
     pub group: String,
     /// The topic.
     pub topic: String,
-    /// What is in the partitions below this one comes first.
+    /// The partitions below this one must be applied first.
     pub below: i32,
-    /// The first of them that was claimed.
+    /// The first claimed one of them.
     pub first: i32,
-    /// The last of them that was claimed.
+    /// The last claimed one of them.
     pub last: i32,
-    /// Until when senders may still take a lower partition for what belongs to these; `None` while the topic is not enlarged.
+    /// The end of the hold time, until which producers may still use the former number of partitions; `None` while the topic is
+    /// not enlarged.
     pub until: Option<DateTime<Utc>>,
-    /// Whether that is past.
+    /// Whether the hold time is over.
     pub is_over: bool,
 }
 
-/// What a group holds, or all groups do.
+/// The held partitions of a group, or of all groups.
 ///
 /// # Errors
-/// The database's, as of every function here.
+/// Database errors, as of every function here.
 pub async fn held(executor: impl PgExecutor<'_>, group: Option<&str>) -> sqlx::Result<Vec<Held>> {
     type Row = (String, String, i32, i32, i32, Option<Nearest>, bool);
     let rows: Vec<Row> = sqlx::query_as(HELD).bind(group).fetch_all(executor).await?;
@@ -49,10 +50,10 @@ pub async fn held(executor: impl PgExecutor<'_>, group: Option<&str>) -> sqlx::R
     Ok(rows.into_iter().map(held).collect())
 }
 
-/// Holds them no longer.
+/// Releases held partitions.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn let_go(executor: impl PgExecutor<'_>, held: &Held) -> sqlx::Result<()> {
     let let_go = sqlx::query(LET_GO).bind(&held.group).bind(&held.topic).bind(held.below);
     let_go.execute(executor).await.map(|_| ())

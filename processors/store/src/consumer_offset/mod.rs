@@ -1,4 +1,4 @@
-//! The table `consumer_offset`: the offsets of each group, in the database whose rows they guard.
+//! The table `consumer_offset`: the offsets of each group, in the database that the group writes.
 
 mod held;
 mod pair;
@@ -54,7 +54,7 @@ statements! {
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5";
     GO_ON = "UPDATE consumer_offset SET applied = greatest(applied, $6), published = greatest(published, $6)
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5";
-    /// Each partition for itself: one that another has claimed, or that is paused, stays where it is.
+    /// A partition that another worker has claimed, or that is paused, is not moved; the others are.
     ADVANCE = "UPDATE consumer_offset AS o
              SET applied = step.reached,
                  published = CASE WHEN step.published IS NULL THEN step.reached
@@ -90,13 +90,14 @@ statements! {
     REMOVE = "DELETE FROM consumer_offset WHERE grp = $1 AND generation = $2";
 }
 
-/// Of the read side only, which knows which generation serves.
+/// For the read side only, which has the table `replay`.
 pub(crate) const SERVING: &str = "SELECT grp, topic, partition, applied, published FROM consumer_offset AS o
              JOIN replay AS r ON o.grp = current_schema() || '.' || r.view AND o.generation = r.generation
              WHERE r.state = 'serving' ORDER BY 1, 2, 3";
 
-/// Of the write side only, whose ledgers answer for what is read again. `$7`: the ledger has a row for every record, so what was
-/// read is passed over once rows of the group are gone. Never behind these.
+/// For the write side only, where the ledgers recognise records that are read again. `$7`: the ledger has a row for every record
+/// of the group, so that records that were read are skipped once rows are removed. Never sets the offset to before removed dead
+/// letters.
 pub(crate) const SET_BACK: &str = "UPDATE consumer_offset AS o
          SET applied = $6, published = $6, epoch = epoch + 1, reached_topic = topic_id,
              reached = greatest(applied, CASE WHEN coalesce(reached_topic = topic_id, true) THEN reached END),
@@ -117,7 +118,7 @@ pub struct Partition<'p> {
 }
 
 impl Partition<'_> {
-    /// A statement about the partition: group, generation, topic and partition are its first parameters.
+    /// A statement whose first parameters are group, generation, topic and partition.
     pub(crate) fn bound(self, sql: &'static str) -> Query<'static, Postgres, PgArguments> {
         let query = sqlx::query(sql).bind(&self.group.id).bind(self.group.generation);
         query.bind(self.topic).bind(self.partition)
@@ -148,11 +149,11 @@ pub struct Claimed {
     pub epoch: i64,
     /// The next offset to apply.
     pub applied: i64,
-    /// Every row changed below this offset is in Elasticsearch.
+    /// The offset below which Elasticsearch has acknowledged every document.
     pub published: i64,
-    /// The id of the topic from which that was applied; `None` while it is not known.
+    /// The id of the topic to which the offsets refer; `None` while it is not known.
     pub topic_id: Option<Uuid>,
-    /// What is below this offset was answered before the group was set back, and is passed over.
+    /// After a reset: records below this offset were answered before and are skipped.
     pub answered_below: Option<i64>,
     /// Whether it is [held](Held).
     pub held: bool,
@@ -182,7 +183,7 @@ fn claimed_of((topic, partition, epoch, applied, published, topic_id, answered_b
 /// Sets both offsets and the topic's id; false when the partition has another epoch.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn begin_again(
     executor: impl PgExecutor<'_>,
     at: Partition<'_>,
@@ -196,7 +197,7 @@ pub async fn begin_again(
 /// Moves both offsets to `first`, unless they are beyond it; false when the partition has another epoch.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn go_on_at(
     executor: impl PgExecutor<'_>,
     at: Partition<'_>,
@@ -215,19 +216,19 @@ pub struct Step<'s> {
     pub partition: i32,
     /// The epoch of the claim.
     pub epoch: i64,
-    /// The applied offset that it has.
+    /// The applied offset before the batch.
     pub from: i64,
-    /// The applied offset that it gets.
+    /// The applied offset after the batch.
     pub to: i64,
-    /// The published offset that it gets, unless it has a higher one; a group that publishes nothing has `None`.
+    /// The published offset after the batch, unless the row has a higher one; `None` for a group that publishes nothing.
     pub published: Option<i64>,
 }
 
-/// Moves the offsets of some partitions of a group, and locks their rows; how many were moved. Those are not that have another
-/// epoch or another offset, or a pause point below `to`.
+/// Moves the offsets of some partitions of a group, and locks their rows; returns how many were moved. A partition with another
+/// epoch, with another offset, or with a pause point below `to` is not moved.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn advance(connection: &mut PgConnection, group: &Group, steps: &[Step<'_>]) -> sqlx::Result<u64> {
     let advance = sqlx::query(ADVANCE).bind(&group.id).bind(group.generation);
     let advance = bind_columns!(advance, steps, step =>
@@ -236,10 +237,10 @@ pub async fn advance(connection: &mut PgConnection, group: &Group, steps: &[Step
     Ok(advance.execute(connection).await?.rows_affected())
 }
 
-/// The pause point of a partition that has this epoch and this applied offset, while it is paused.
+/// The pause point of a partition with this epoch and this applied offset, if it is paused.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn pause_point(
     connection: &mut PgConnection,
     at: Partition<'_>,
@@ -251,13 +252,13 @@ pub async fn pause_point(
     paused.fetch_optional(connection).await
 }
 
-/// How far the documents of a partition are published: topic, partition, epoch of the claim, published offset.
+/// A published offset to be recorded: topic, partition, epoch of the claim, offset.
 pub type PublishStep<'s> = (&'s str, i32, i64, i64);
 
-/// Moves the published offsets of some partitions of a group forward; returns those that have the epoch.
+/// Moves the published offsets of some partitions of a group forward; returns the partitions that have the given epoch.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn publish(
     connection: &mut PgConnection,
     group: &Group,
@@ -271,22 +272,22 @@ fn only_one(changed: sqlx::Result<PgQueryResult>) -> sqlx::Result<bool> {
     changed.map(|changed| changed.rows_affected() == 1)
 }
 
-/// The next offset that a partition is to apply; `None` when it was never claimed.
+/// The applied offset of a partition; `None` when it was never claimed.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn applied(connection: &mut PgConnection, at: Partition<'_>) -> sqlx::Result<Option<i64>> {
     let applied = sqlx::query_scalar(APPLIED).bind(&at.group.id).bind(at.group.generation);
     applied.bind(at.topic).bind(at.partition).fetch_optional(connection).await
 }
 
-/// The offset of a group: topic, partition, next offset to apply.
+/// An offset of a group: topic, partition, next offset to apply.
 pub type Stand = (String, i32, i64);
 
 /// The offsets of a generation of a group.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn stands(executor: impl PgExecutor<'_>, group: &Group) -> sqlx::Result<Vec<Stand>> {
     sqlx::query_as(STANDS).bind(&group.id).bind(group.generation).fetch_all(executor).await
 }
@@ -294,7 +295,7 @@ pub async fn stands(executor: impl PgExecutor<'_>, group: &Group) -> sqlx::Resul
 /// The offsets of all generations of a group.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn stands_of_all(executor: impl PgExecutor<'_>, group: &str) -> sqlx::Result<Vec<Stand>> {
     sqlx::query_as(STANDS_OF_ALL).bind(group).fetch_all(executor).await
 }
@@ -302,7 +303,7 @@ pub async fn stands_of_all(executor: impl PgExecutor<'_>, group: &str) -> sqlx::
 /// The offsets of a generation of a group in some topics.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn stands_in(
     executor: impl PgExecutor<'_>,
     (group, generation): (&str, i32),
@@ -311,10 +312,10 @@ pub async fn stands_in(
     sqlx::query_as(STANDS_IN_TOPICS).bind(group).bind(generation).bind(topics).fetch_all(executor).await
 }
 
-/// The same, with the epoch and the topic's id behind the offset.
+/// The same with the epoch and the topic's id after the offset.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn claims_in(
     executor: impl PgExecutor<'_>,
     (group, generation): (&str, i32),
@@ -329,7 +330,7 @@ pub type GroupStand = (String, String, i32, i64, i64);
 /// The offsets of every group.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn everywhere(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<GroupStand>> {
     sqlx::query_as(EVERYWHERE).fetch_all(executor).await
 }
@@ -337,15 +338,15 @@ pub async fn everywhere(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<Group
 /// The offsets of the serving generation of every view.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn serving(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<GroupStand>> {
     sqlx::query_as(SERVING).fetch_all(executor).await
 }
 
-/// Moves an offset from `from`, and fences off the worker that has claimed it; false when it is another.
+/// Sets an offset that is now `from`, and fences the worker that has claimed the partition; false when the offset is another one.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn set(
     connection: &mut PgConnection,
     (group, generation): (&str, i32),
@@ -356,12 +357,12 @@ pub async fn set(
     only_one(set.execute(connection).await)
 }
 
-/// Sets an offset of the write side back from `from`, and fences off the worker that has claimed it; false when it is another, or
-/// ledger rows behind it are gone. `whole`: the ledger has a row for every record of the group. After
-/// [`pruned::lock`](crate::pruned::lock), in its transaction.
+/// Resets an offset of the write side that is now `from`, and fences the worker that has claimed the partition; false when the
+/// offset is another one, or when dead letters after the new one were removed. `whole`: the ledger has a row for every record of
+/// the group. Call it after [`pruned::lock`](crate::pruned::lock), in the same transaction.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn set_back(
     connection: &mut PgConnection,
     at: Partition<'_>,
@@ -371,27 +372,27 @@ pub async fn set_back(
     only_one(at.bound(SET_BACK).bind(from).bind(to).bind(whole).execute(connection).await)
 }
 
-/// Whether a group of the write side that was set back reads records again for which the ledger answers.
+/// Whether a group of the write side that was reset still reads records that were answered before.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn reads_again(connection: &mut PgConnection, group: &str) -> sqlx::Result<bool> {
     sqlx::query_scalar(READS_AGAIN).bind(group).fetch_one(connection).await
 }
 
-/// Which of a group's two offsets.
+/// The two offsets of a group.
 #[derive(Debug, Clone, Copy)]
 pub enum Mark {
-    /// Folded them.
+    /// The applied offset.
     Applied,
-    /// And sent the documents.
+    /// The published offset.
     Published,
 }
 
-/// In how many partitions a group is behind `stand`.
+/// The number of partitions in which a group is behind `stands`.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn behind(
     executor: impl PgExecutor<'_>,
     group: &Group,
@@ -412,7 +413,7 @@ pub async fn behind(
 /// Removes the rows of a generation.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn remove(connection: &mut PgConnection, group: &str, generation: i32) -> sqlx::Result<()> {
     sqlx::query(REMOVE).bind(group).bind(generation).execute(connection).await.map(|_| ())
 }

@@ -1,4 +1,4 @@
-//! Two generations of a group: whether one has caught up with the other, and one that begins at the offsets of the other.
+//! Two generations of a group: whether one has caught up with the other, and the start of one at the offsets of the other.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::database::milliseconds;
 use crate::statements::statements;
 
 statements! {
-    /// A record of a former topic, whose offset is shifted below zero, is not in Kafka any more: what of it is missing
-    /// `millrace verify --repair` emits again, behind all others.
+    /// A record of a deleted topic, whose offset is shifted below zero, is no longer in Kafka: `millrace verify --repair` writes
+    /// what is missing of it again, after all other records.
     STAND_AS = "INSERT INTO consumer_offset (grp, generation, topic, partition, epoch, applied, published, topic_id)
              SELECT o.grp, $3, o.topic, o.partition, 0, stand.applied, least(stand.applied, coalesce(p.applied, 0)),
                     o.topic_id
@@ -26,8 +26,8 @@ statements! {
                    AND waiting.partition = o.partition AND waiting.drained_offset IS NULL AND waiting.\"offset\" >= 0
              ) AS stand
              WHERE o.grp = $1 AND o.generation = $2 AND o.topic = ANY($4)";
-    /// Topics count that the serving one reads, and those whose ends are given, which it does not read: there the built one has to come
-    /// to the end, and may go on.
+    /// Counts the topics that the serving generation reads, and those with given ends, which it does not read: there the building
+    /// one must reach the end, and may be beyond it.
     POSITION = "WITH stand AS (
                  SELECT topic, partition, generation, applied, published FROM consumer_offset
                  WHERE grp = $1 AND generation IN ($2, $3) AND topic = ANY($4)),
@@ -67,11 +67,11 @@ statements! {
              WHERE o.grp = $1 AND o.generation = $3 AND o.topic = other.topic AND o.partition = other.partition";
 }
 
-/// Gives a generation of a group the offsets of the serving one in some topics, or earlier ones where a record waits;
-/// documents were published up to `published`.
+/// Gives a generation of a group the offsets of the serving one in some topics, or earlier ones if a record waits; documents are
+/// published up to `published`.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn stand_as(
     connection: &mut PgConnection,
     (group, serving, next): (&str, i32, i32),
@@ -92,41 +92,43 @@ pub struct Pair<'p> {
     pub serving: i32,
     /// The other one.
     pub building: i32,
-    /// The topics that the built one reads.
+    /// The topics that the building one reads.
     pub topics: &'p [String],
-    /// Where those of them end that the serving one does not read. One that neither it reads nor is here does not count.
+    /// The ends of those topics that the serving generation does not read. A topic that it does not read and that is not here is
+    /// ignored.
     pub ends: &'p [Stand],
 }
 
-/// How far the built one of two generations has come.
+/// The progress of a building generation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Position {
-    /// Offsets that the serving generation has applied, summed.
+    /// The sum of the applied offsets of the serving generation.
     pub goal: i64,
-    /// Those of the built one.
+    /// The sum of the applied offsets of the building one.
     pub applied: i64,
-    /// Records that the serving one has applied and the built one has not.
+    /// Records that the serving generation has applied and the building one has not.
     pub behind: i64,
     /// Partitions in which the two have different offsets.
     pub differing: i64,
-    /// Applied records of either whose documents may be missing and are compared, or needed for the swap.
+    /// Applied records of either generation whose documents are not acknowledged, if documents are compared or needed for the
+    /// swap.
     pub unpublished: i64,
-    /// Keys of either whose record is to be tried again.
+    /// Keys of either generation whose record is being retried.
     pub retrying: i64,
 }
 
 impl Position {
-    /// Whether both have had the same records, and nothing of them is still to come.
+    /// Whether both have applied the same records and nothing of them is pending.
     pub fn is_caught_up(&self) -> bool {
         self.differing == 0 && self.unpublished == 0 && self.retrying == 0
     }
 }
 
 impl Pair<'_> {
-    /// How far the building one has come; `documents`: whether the serving one's documents are compared, too.
+    /// The progress of the building generation; `documents`: whether the documents of the serving one are compared, too.
     ///
     /// # Errors
-    /// The database's.
+    /// Database errors.
     pub async fn position(&self, connection: &mut PgConnection, documents: bool) -> sqlx::Result<Position> {
         let position = sqlx::query_as(POSITION).bind(self.group).bind(self.serving).bind(self.building);
         let position = position.bind(self.topics).bind(documents);
@@ -136,29 +138,29 @@ impl Pair<'_> {
         Ok(Position { goal, applied, behind, differing, unpublished, retrying })
     }
 
-    /// Pauses both at the offsets of the further one, for at most so long, in the topics that both read. Locks first, then reads: inside
-    /// a transaction.
+    /// Pauses both at the offsets of the one that is ahead, for `at_most`, in the topics that both read. Locks, then reads, so it
+    /// needs a transaction.
     ///
     /// # Errors
-    /// The database's.
+    /// Database errors.
     pub async fn pause(&self, connection: &mut PgConnection, at_most: Duration) -> sqlx::Result<()> {
         self.bound(LOCK).execute(&mut *connection).await?;
         self.bound(PAUSE).bind(milliseconds(at_most)).execute(connection).await.map(|_| ())
     }
 
-    /// Removes the pause points of the serving one; the other keeps its own.
+    /// Removes the pause points of the serving generation; the building one keeps its own.
     ///
     /// # Errors
-    /// The database's.
+    /// Database errors.
     pub async fn resume(&self, executor: impl PgExecutor<'_>) -> sqlx::Result<()> {
         resume(executor, self.group, self.serving, self.topics).await
     }
 
-    /// Moves the pause points of the building one to the offsets of the serving one: if it were further, it could not be
-    /// compared while the serving one makes no progress.
+    /// Moves the pause points of the building generation to the offsets of the serving one: if it were ahead, the two could not
+    /// be compared while the serving one makes no progress.
     ///
     /// # Errors
-    /// The database's.
+    /// Database errors.
     pub async fn pause_at_serving(&self, executor: impl PgExecutor<'_>) -> sqlx::Result<()> {
         self.bound(PAUSE_AT_SERVING).execute(executor).await.map(|_| ())
     }
@@ -171,7 +173,7 @@ impl Pair<'_> {
 /// Removes the pause points of a generation.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn resume(
     executor: impl PgExecutor<'_>,
     group: &str,

@@ -1,5 +1,6 @@
-//! The table `outbox`: events, rejections and commands on their way to Kafka, and the event store. And `outbox_skipped`, its
-//! rows that the connector could not carry; and `outbox_pruned`, how many rows retention has removed.
+//! The table `outbox`: events, rejections and commands to be carried to Kafka; also the event store. And the tables
+//! `outbox_skipped`, the rows that the connector could not carry, and `outbox_pruned`, the number of rows that retention has
+//! removed.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -14,10 +15,10 @@ macro_rules! bytes_max {
     };
 }
 
-/// Payloads that are read at a time, in bytes: the event with which they are more is the last.
+/// Bytes of payloads that are read at a time; the event that exceeds them is the last.
 pub const BYTES_MAX: usize = bytes_max!();
 
-/// What a row's topic has of its payload: nothing of one that was skipped.
+/// The payload that a row's topic has: none for a skipped row.
 macro_rules! carried {
     () => {
         "CASE WHEN id = ANY(ARRAY(SELECT id FROM outbox_skipped)) THEN NULL ELSE payload END"
@@ -78,7 +79,7 @@ pub struct New<'r> {
     pub context: &'r str,
     /// The topic that Debezium carries it to.
     pub topic: String,
-    /// The stream, its key there.
+    /// The stream, which is the Kafka key.
     pub stream: &'r str,
     /// The full name of its type.
     pub record_type: &'r str,
@@ -92,14 +93,14 @@ pub struct New<'r> {
     pub correlation_id: Option<&'r str>,
     /// The trace that it belongs to.
     pub traceparent: Option<&'r str>,
-    /// When; `None` is the time of the transaction.
+    /// The time of the record; `None` is the time of the transaction.
     pub occurred_at: Option<DateTime<Utc>>,
 }
 
-/// Inserts in order: Debezium keeps the order of a transaction's rows.
+/// Inserts rows in order: Debezium keeps the order of rows within a transaction.
 ///
 /// # Errors
-/// The database's, as of every function here.
+/// Database errors, as of every function here.
 pub async fn insert(connection: &mut PgConnection, rows: &[New<'_>]) -> sqlx::Result<()> {
     if rows.is_empty() {
         return Ok(());
@@ -113,10 +114,10 @@ pub async fn insert(connection: &mut PgConnection, rows: &[New<'_>]) -> sqlx::Re
     .map(|_| ())
 }
 
-/// The SHA-256 of what was sent to a topic without version, by id.
+/// The SHA-256 of the records without version that were sent to a topic, by id.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn sent(
     connection: &mut PgConnection,
     ids: Vec<Uuid>,
@@ -128,7 +129,7 @@ pub async fn sent(
 /// The payloads of the events of streams, in order, each with its stream.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn payloads(
     connection: &mut PgConnection,
     context: &str,
@@ -137,10 +138,11 @@ pub async fn payloads(
     sqlx::query_as(PAYLOADS).bind(context).bind(streams).fetch_all(connection).await
 }
 
-/// The next events of a stream behind a version, up to another, no more than so many: version and payload, up to [`BYTES_MAX`].
+/// The next events of a stream after a version and up to another: version and payload, up to a number of events and
+/// [`BYTES_MAX`].
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn page(
     connection: &mut PgConnection,
     (context, stream): (&str, &str),
@@ -154,10 +156,10 @@ pub async fn page(
 /// Context, stream, version, type and payload.
 pub type Written = (String, String, Option<i64>, String, Vec<u8>);
 
-/// What this transaction has written about streams of a context for a command.
+/// The rows that this transaction has written in a context for a command.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn written_now(
     connection: &mut PgConnection,
     (context, streams): (Option<&str>, Vec<&str>),
@@ -169,7 +171,7 @@ pub async fn written_now(
 /// Writes down that the topic of a row has a record without value in its place.
 ///
 /// # Errors
-/// The database's.
+/// Database errors.
 pub async fn skip(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
     sqlx::query(SKIP).bind(id).execute(connection).await.map(|_| ())
 }

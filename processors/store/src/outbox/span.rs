@@ -1,20 +1,20 @@
-//! Some versions of a stream.
+//! A range of versions of a stream.
 
-/// Some versions of a stream.
+/// A range of versions of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Span {
     /// The context.
     pub context: String,
     /// The stream.
     pub stream: String,
-    /// The first of them is one more.
+    /// The version before the first.
     pub above: i64,
-    /// The last of them.
+    /// The last version.
     pub upto: i64,
 }
 
 impl Span {
-    /// The same versions in pieces of so many.
+    /// The range in pieces of at most `most` versions.
     pub fn pieces(&self, most: i64) -> impl Iterator<Item = Self> {
         let mut above = self.above;
         std::iter::from_fn(move || {
@@ -25,7 +25,7 @@ impl Span {
         })
     }
 
-    /// Which stream: context and id.
+    /// The stream: context and id.
     pub fn stream(&self) -> (String, String) {
         (self.context.clone(), self.stream.clone())
     }

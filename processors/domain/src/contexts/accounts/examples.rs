@@ -1,4 +1,4 @@
-//! What happens to accounts in tests: as an event of the context or of the whole contract, as the test needs it.
+//! Events of accounts for tests, as events of the context or of the contract.
 
 use millrace_schemas::accounts::{
     AccountClosed, AccountFrozen, AccountOpened, AccountUnfrozen, Event, HoldReleased, MoneyDeposited,

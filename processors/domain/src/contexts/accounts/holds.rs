@@ -5,7 +5,7 @@ use millrace_schemas::accounts::{HoldMoney, HoldReleased, MoneyHeld, ReleaseHold
 use super::{Account, Decision, REASON, check_amount, check_funds, refusals};
 use crate::{Rejection, emit, rules};
 
-/// An account may have this many open holds: its state stays small.
+/// Open holds of an account, at most, so that its state stays small.
 pub const HOLDS_MAX: usize = 100;
 
 impl Account {

@@ -12,10 +12,10 @@ use crate::rules::{self, Checked};
 use crate::{Reference, References, Rejection, Streams, emit};
 
 const KINDS: [&str; 2] = ["current", "savings"];
-/// The transaction that a first deposit is.
+/// The transaction id of a first deposit.
 const OPENING: &str = "opening";
 
-/// The customer. A malformed command refers to nothing: it is rejected for what it is.
+/// The customer. A malformed command refers to nothing, since it is rejected anyway.
 pub(super) fn references(command: &OpenAccount) -> Vec<Reference> {
     check(command).map_or_else(|_| Vec::new(), |()| vec![Reference::to::<Customers>(&command.customer_id)])
 }
@@ -72,7 +72,7 @@ fn check_kind(kind: &str) -> Checked {
     Err(refusals::KIND_INVALID.because(format!("kind is {kind}: send {kinds}")))
 }
 
-/// Stops everything on an open account.
+/// Freezes an open account.
 pub(super) fn freeze(account: &Account, command: &FreezeAccount) -> Decision {
     let FreezeAccount { account_id, reason } = command.clone();
     REASON.check(&reason)?;
@@ -80,7 +80,7 @@ pub(super) fn freeze(account: &Account, command: &FreezeAccount) -> Decision {
     Ok(vec![emit(AccountFrozen { account_id, customer_id, reason })])
 }
 
-/// Lets a frozen account go on.
+/// Unfreezes a frozen account.
 pub(super) fn unfreeze(streams: &Streams<Account>, command: &UnfreezeAccount) -> Decision {
     let UnfreezeAccount { account_id, reason } = command.clone();
     let account = known(streams, "account_id", &account_id)?;
@@ -94,7 +94,7 @@ pub(super) fn unfreeze(streams: &Streams<Account>, command: &UnfreezeAccount) ->
     Ok(vec![emit(AccountUnfrozen { account_id, customer_id, reason })])
 }
 
-/// Closes an open account on which nothing is and nothing is held.
+/// Closes an open account with balance 0 and without holds.
 pub(super) fn close(account: &Account, command: &CloseAccount) -> Decision {
     let CloseAccount { account_id, closed_at } = command.clone();
     rules::time("closed_at", closed_at)?;

@@ -1,4 +1,4 @@
-//! Bank accounts: what is on them, what is held, and what moves between them.
+//! Bank accounts: balances, holds, and transfers.
 //!
 //! available = balance − holds ≥ −overdraft, after every event. Nothing happens to a frozen account until it is unfrozen,
 //! not even the release of a hold: a freeze keeps everything as it was found.
@@ -40,31 +40,31 @@ pub struct Accounts;
 /// An account. Always balance − held ≥ −overdraft.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
-    /// Where it stands.
+    /// Its status.
     pub status: Status,
-    /// Whose it is.
+    /// The customer who owns it.
     pub customer_id: String,
-    /// ISO 4217 code of all that is on it.
+    /// ISO 4217 code of its money.
     pub currency: String,
     /// How far below 0 it may go, in minor units.
     pub overdraft: i64,
-    /// What is on it, held or not, in minor units.
+    /// The balance, held money included, in minor units.
     pub balance: i64,
-    /// What is set aside, by hold.
+    /// The holds and their amounts.
     pub holds: BTreeMap<String, i64>,
-    /// How often money came or went.
+    /// The number of entries.
     pub entries: i64,
 }
 
-/// Where an account stands.
+/// The status of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// It takes everything.
+    /// Open.
     Open,
-    /// It takes nothing until it is unfrozen.
+    /// Frozen: no command is accepted until it is unfrozen.
     Frozen,
-    /// It takes nothing any more.
+    /// Closed.
     Closed,
 }
 
@@ -143,12 +143,12 @@ impl Status {
 }
 
 impl Account {
-    /// What is set aside, in minor units.
+    /// The sum of the holds, in minor units.
     pub fn held(&self) -> i64 {
         self.holds.values().fold(0, |sum, amount| sum.saturating_add(*amount))
     }
 
-    /// What is on it and not set aside, in minor units: never below −overdraft.
+    /// The available money in minor units: never below −overdraft.
     pub fn available(&self) -> i64 {
         self.balance.saturating_sub(self.held())
     }
@@ -159,7 +159,7 @@ impl Account {
         Self { status, customer_id, currency, overdraft, balance: 0, holds, entries: 0 }
     }
 
-    /// What cannot have happened changes nothing.
+    /// An event that is impossible in this state changes nothing.
     fn after(self, event: &Event) -> Self {
         match event {
             Event::AccountOpened(_) => self,
@@ -188,7 +188,7 @@ impl Account {
     }
 }
 
-/// An account that takes everything. `field` is what names it.
+/// An open account. `field` is the field that names it.
 fn open<'a>(streams: &'a Streams<Account>, field: &str, account_id: &str) -> Result<&'a Account, Rejection> {
     let account = known(streams, field, account_id)?;
     let (refusal, way_out) = match account.status {
@@ -215,7 +215,7 @@ fn check_amount(field: &str, refusal: Refusal, least: i64, value: i64) -> Checke
     Err(refusal.because(message))
 }
 
-/// What is taken out or set aside must be available, the overdraft included.
+/// Money that is taken out or held must be available, the overdraft included.
 fn check_funds(account: &Account, amount: i64) -> Checked {
     let most = account.available().saturating_add(account.overdraft);
     if amount <= most {

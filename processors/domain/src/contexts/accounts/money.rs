@@ -1,4 +1,4 @@
-//! Decisions about money that comes and goes. A transfer is one decision about two accounts: both sides or none.
+//! Decisions about deposits, withdrawals and transfers. A transfer is one decision over two accounts: both sides or none.
 
 use millrace_schemas::accounts::{
     DepositMoney, MoneyDeposited, MoneyWithdrawn, TransferMoney, TransferReceived, TransferSent,
@@ -12,7 +12,8 @@ use crate::{Emitted, Streams, emit};
 const TEXT: Text = Text::new("text", rules::refusals::TEXT_INVALID, 0, 140);
 
 impl Account {
-    /// After money came, or went when `amount` is negative. The decisions bound it; saturating only keeps this total.
+    /// The account after an entry; `amount` is negative for a withdrawal. Decisions bound it; saturating arithmetic only keeps
+    /// the function total.
     pub(super) fn moved(self, amount: i64) -> Self {
         let (balance, entries) = (self.balance.saturating_add(amount), self.entries.saturating_add(1));
         Self { balance, entries, ..self }
@@ -123,7 +124,7 @@ fn check_movement(amount: i64, text: &str, booked_at: i64) -> Checked {
     rules::time("booked_at", booked_at)
 }
 
-/// Nothing is exchanged here. `field` is what names the account.
+/// Currencies are not exchanged. `field` is the field that names the account.
 fn check_currency(field: &str, account: &Account, currency: &str) -> Checked {
     if currency == account.currency {
         return Ok(());

@@ -1,10 +1,10 @@
-//! Account numbers: an account's id and two check digits, ISO 7064 MOD 97-10. IBANs (ISO 13616) and LEIs (ISO 17442) are
-//! checked in the same way: every wrong character and every swap of adjacent ones shows.
+//! Account numbers: an account's id and two check digits (ISO 7064 MOD 97-10), as for IBANs (ISO 13616) and LEIs (ISO 17442).
+//! They detect every wrong character and every swap of adjacent ones.
 
 use super::refusals;
 use crate::rules::{Checked, quoted};
 
-/// An account's id may have this many characters.
+/// Characters of an account's id, at most.
 const CHARACTERS_MAX: usize = 20;
 const MODULUS: u32 = 97;
 

@@ -1,4 +1,4 @@
-//! What accounts refuse.
+//! Refusals of accounts.
 
 use crate::contexts::customers;
 use crate::refusal::refusals;

@@ -1,4 +1,4 @@
-//! Accounts: what is accepted and what is not.
+//! Accounts: which commands are accepted and which are refused.
 
 mod any;
 

@@ -1,5 +1,5 @@
-//! Decisions from the launch to the queued messages: the audience is found chunk by chunk, and with the last of them the
-//! whole campaign is queued at once, or not at all.
+//! Decisions from the launch to the queued messages: the audience is found in chunks, and with the last chunk the whole campaign
+//! is queued at once, or not at all.
 
 use std::collections::HashSet;
 
@@ -13,7 +13,7 @@ use super::{Campaign, Decision, Job, Status, Stream, check_id, chunk_id, refusal
 use crate::rules::{self, Checked, Text};
 use crate::{Emitted, Rejection, Streams, emit};
 
-/// Customers in a chunk: an event of them stays below what Kafka takes.
+/// Customers in a chunk, at most, so that the event stays below Kafka's limit.
 pub const RECIPIENTS_MAX: usize = 1_000;
 /// Text of the customers in a chunk, for the same reason.
 pub const CHUNK_BYTES_MAX: usize = 500_000;

@@ -1,4 +1,4 @@
-//! A chunk of a campaign's audience: up to a thousand messages, and what became of each.
+//! A chunk of a campaign's audience: up to a thousand messages, with their outcomes.
 
 use millrace_schemas::campaigns::{
     AudienceChunkResolved, AudienceChunkResolvedRecipient, DeliveriesChanged, DeliveriesQueued,
@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use super::Template;
 
-/// A message that could not be sent so often is dead.
+/// Attempts at a message, at most.
 pub const ATTEMPTS_MAX: i32 = 3;
 
 /// Customers of a campaign's audience.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chunk {
-    /// Whose chunk it is.
+    /// The campaign of the chunk.
     pub campaign_id: String,
-    /// What is sent; nothing before the campaign is launched.
+    /// The content; none before the campaign is launched.
     pub template: Option<Template>,
     /// A message to each.
     pub jobs: Vec<Job>,
@@ -31,21 +31,21 @@ pub struct Job {
     pub name: String,
     /// The person to talk to.
     pub contact_name: Option<String>,
-    /// Where it goes.
+    /// The address.
     pub address: String,
-    /// The attempt that counts, from 1.
+    /// The number of the last attempt, from 1.
     pub attempt: i32,
-    /// Where it stands.
+    /// Its status.
     pub status: JobStatus,
 }
 
-/// Where a message stands.
+/// The status of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JobStatus {
     /// It is to be sent.
     Queued,
-    /// The vendor has taken it.
+    /// The vendor has accepted it.
     Sent,
     /// It has arrived.
     Delivered,
@@ -56,7 +56,7 @@ pub enum JobStatus {
 }
 
 impl JobStatus {
-    /// As events say it.
+    /// The name in events.
     pub fn name(self) -> &'static str {
         match self {
             Self::Queued => "queued",
@@ -114,7 +114,7 @@ pub fn chunk_id(campaign_id: &str, number: i32) -> String {
     format!("{campaign_id}/{number}")
 }
 
-/// What the vendor calls a message: its chunk and its number there.
+/// The id of a message for the vendor: its chunk and its number there.
 pub fn job_id(chunk_id: &str, number: i32) -> String {
     format!("{chunk_id}/{number}")
 }

@@ -6,11 +6,11 @@ use crate::rules::{self, Checked, Text, quoted};
 pub(super) const SUBJECT: Text = Text::new("subject", rules::refusals::SUBJECT_INVALID, 1, 200);
 pub(super) const MESSAGE: Text = Text::new("message", refusals::MESSAGE_INVALID, 1, 2_000).of_lines();
 
-/// So many in one template, which bounds the personal text.
+/// Placeholders in a template, at most, which bounds the personal text.
 const PLACEHOLDERS_MAX: usize = 10;
 const KNOWN: &str = "{name}, {contact_name} or {customer_id}, and {{ or }} for a brace";
 
-/// Whom a message is for.
+/// The recipient of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recipient<'r> {
     /// The customer.

@@ -1,4 +1,4 @@
-//! Campaigns: messages to segments of customers, from the rules to what became of each message.
+//! Campaigns: messages to segments of customers, from the rules to the outcome of each message.
 
 mod audience;
 mod chunk;
@@ -28,7 +28,7 @@ const ID_BYTES_MAX: usize = 480;
 #[derive(Debug)]
 pub struct Campaigns;
 
-/// What a stream is about.
+/// The kinds of streams.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stream {
@@ -50,18 +50,18 @@ pub struct Segment {
 /// A campaign.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Campaign {
-    /// What is sent, and how.
+    /// The content and the channel.
     pub template: Template,
     /// The rules that the segment had when the campaign was created.
     pub rules: String,
-    /// Where it stands.
+    /// Its status.
     pub status: Status,
 }
 
-/// What is sent, before it is made personal.
+/// The templates of a campaign.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Template {
-    /// How: `email` or `sms`.
+    /// The channel: `email` or `sms`.
     pub channel: String,
     /// The subject.
     pub subject: String,
@@ -69,7 +69,7 @@ pub struct Template {
     pub message: String,
 }
 
-/// Where a campaign stands.
+/// The status of a campaign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -77,7 +77,7 @@ pub enum Status {
     Draft,
     /// Its audience is being found; nothing is sent yet.
     Resolving {
-        /// The moment from which days are counted back, in microseconds.
+        /// The time from which days are counted back, in microseconds since 1970.
         as_of: i64,
         /// The chunk that is awaited.
         number: i32,

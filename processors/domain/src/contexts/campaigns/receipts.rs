@@ -1,4 +1,4 @@
-//! What the vendor reports of messages, twice, late and in any order: a message only goes forward.
+//! Receipts of the vendor, which may come twice, late and in any order: the status of a message only advances.
 //!
 //! In one attempt queued comes before sent and sent before failed; after a failure that may be overcome the next attempt
 //! is queued, and of an older attempt only the arrival counts. What has arrived stays so.
@@ -15,7 +15,7 @@ use crate::{Emitted, emit};
 
 const REASON: Text = Text::new("reason", rules::refusals::REASON_INVALID, 1, 100);
 
-/// What a receipt reports.
+/// The content of a receipt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reported {
     Sent,
@@ -34,7 +34,7 @@ impl Reported {
     }
 }
 
-/// Takes what is new, retries what may be retried, and keeps what is unknown.
+/// Applies new receipts, retries failed messages that may be retried, and records unknown ones.
 pub(super) fn record(stream: Option<&Stream>, command: &RecordReceipts) -> Decision {
     check(command)?;
     let RecordReceipts { chunk_id, receipts } = command;
@@ -53,7 +53,7 @@ pub(super) fn record(stream: Option<&Stream>, command: &RecordReceipts) -> Decis
     Ok(changed.into_iter().chain(retried).chain(unmatched(chunk_id, unknown)).collect())
 }
 
-/// What receipts come to.
+/// The results of receipts.
 struct Taken {
     jobs: Vec<Job>,
     changes: Vec<DeliveriesChangedChange>,
@@ -86,7 +86,7 @@ fn change(
 }
 
 impl Job {
-    /// Where it stands after a receipt of an attempt; `None` when that is nothing new.
+    /// The status after a receipt of an attempt; `None` when it does not change.
     fn after(&self, reported: Reported, attempt: i32) -> Option<(i32, JobStatus)> {
         use JobStatus::{Dead, Delivered, Failed, Queued, Sent};
         match (self.status, reported) {

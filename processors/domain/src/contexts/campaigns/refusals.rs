@@ -1,4 +1,4 @@
-//! What campaigns refuse.
+//! Refusals of campaigns.
 
 use crate::refusal::refusals;
 use crate::rules::refusals as shared;

@@ -1,4 +1,4 @@
-//! Campaigns: what is accepted and what is not.
+//! Campaigns: which commands are accepted and which are refused.
 
 use millrace_schemas::campaigns::{
     AddAudienceChunk, AddAudienceChunkRecipient, AudienceChunkResolved, AudienceChunkResolvedRecipient,
@@ -414,7 +414,7 @@ fn any_receipt(attempts: i32) -> impl Strategy<Value = RecordReceiptsReceipt> {
     })
 }
 
-/// How far a message has come: what comes later in a message's life is greater.
+/// The progress of a message: a later status is greater.
 fn progress(job: &Job) -> (bool, i32, bool, bool) {
     let ended = matches!(job.status, JobStatus::Failed | JobStatus::Dead);
     (job.status == JobStatus::Delivered, job.attempt, ended, job.status == JobStatus::Sent || ended)

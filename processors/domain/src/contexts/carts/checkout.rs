@@ -1,4 +1,4 @@
-//! The decision to make an order of a cart.
+//! The decision to check a cart out as an order.
 
 use millrace_schemas::carts::{CartCheckedOut, CartCheckedOutLine, CheckOutCart};
 

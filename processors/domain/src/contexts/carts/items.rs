@@ -9,7 +9,7 @@ use crate::contexts::catalog::{self, Catalog, ProductPublic};
 use crate::rules::{self, Checked};
 use crate::{Reference, References, Rejection, emit};
 
-/// The product. A malformed command refers to nothing: it is rejected for what it is.
+/// The product. A malformed command refers to nothing, since it is rejected anyway.
 pub(super) fn references(command: &AddToCart) -> Vec<Reference> {
     check(command).map_or_else(|_| Vec::new(), |()| vec![Reference::to::<Catalog>(&command.product_id)])
 }
@@ -27,7 +27,7 @@ pub(super) fn add(cart: &Cart, references: &References, command: &AddToCart) -> 
     Ok(vec![emit(CartItemAdded { cart_id, product_id, product_name, quantity, unit_price })])
 }
 
-/// Takes a product out of the cart.
+/// Removes a product from the cart.
 pub(super) fn remove(cart: &Cart, command: &RemoveFromCart) -> Decision {
     let RemoveFromCart { cart_id, product_id } = command.clone();
     item(cart, &product_id)?;
@@ -40,7 +40,7 @@ pub(super) fn change_quantity(cart: &Cart, command: &ChangeCartQuantity) -> Deci
     let item = item(cart, &product_id)?;
     rules::quantity("quantity", quantity)?;
     check_total(cart, &product_id, Item { quantity, ..item })?;
-    // The same quantity again is fine, and nothing happens.
+    // The same quantity again is accepted without an event.
     if item.quantity == quantity {
         return Ok(Vec::new());
     }

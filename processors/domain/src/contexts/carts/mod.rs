@@ -25,7 +25,7 @@ const REASON: Text = Text::new("reason", rules::refusals::REASON_INVALID, 1, 500
 #[derive(Debug)]
 pub struct Carts;
 
-/// Where a cart stands.
+/// The status of a cart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
@@ -40,13 +40,13 @@ pub enum Status {
 /// A cart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cart {
-    /// Where it stands.
+    /// Its status.
     pub status: Status,
-    /// Whose it is.
+    /// The customer who owns it.
     pub customer_id: String,
     /// ISO 4217 code of every price in it.
     pub currency: String,
-    /// What is in it, by product.
+    /// The items, by product.
     pub items: BTreeMap<String, Item>,
 }
 
@@ -161,7 +161,7 @@ impl Cart {
     }
 }
 
-/// The customer. A malformed cart refers to nothing: it is rejected for what it is.
+/// The customer. A malformed cart refers to nothing, since it is rejected anyway.
 fn references(command: &CreateCart) -> Vec<Reference> {
     check(command).map_or_else(|_| Vec::new(), |()| vec![Reference::to::<Customers>(&command.customer_id)])
 }
@@ -212,7 +212,7 @@ fn open<'a>(cart: Option<&'a Cart>, cart_id: &str) -> Result<&'a Cart, Rejection
     Err(refusal.because(format!("cart_id {} {way_out}", rules::quoted(cart_id))))
 }
 
-/// What items cost in minor units: no more than an order may cost.
+/// The price of items in minor units: at most that of an order.
 fn total<'a>(items: impl IntoIterator<Item = &'a Item>) -> Result<i64, Rejection> {
     let amount = |item: &Item| rules::line_amount(item.quantity, item.unit_price, 0);
     let sum = items.into_iter().try_fold(0_i64, |sum, item| sum.checked_add(amount(item)?));

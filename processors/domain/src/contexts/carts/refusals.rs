@@ -1,4 +1,4 @@
-//! What carts refuse.
+//! Refusals of carts.
 
 use crate::contexts::{catalog, customers};
 use crate::refusal::refusals;

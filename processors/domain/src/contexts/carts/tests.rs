@@ -1,4 +1,4 @@
-//! Carts: what is accepted and what is not.
+//! Carts: which commands are accepted and which are refused.
 
 use millrace_schemas::carts::{
     AddToCart, CartCheckedOut, CartCheckedOutLine, ChangeCartQuantity, CheckOutCart, RemoveFromCart,
@@ -302,7 +302,7 @@ fn what_cannot_have_happened_changes_nothing() {
     }
 }
 
-/// Mostly good ones, so that most sequences get somewhere.
+/// Mostly valid ones, so that most sequences make progress.
 fn any_command() -> impl Strategy<Value = Command> {
     let product = prop::sample::select(vec!["tea", "jam", "gold", "water", "wine", "absinthe", "\0"]);
     let quantity = prop_oneof![20 => 1..20_i64, 1 => any::<i64>()];

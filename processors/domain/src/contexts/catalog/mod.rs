@@ -36,7 +36,7 @@ pub struct Product {
     pub discontinued: bool,
 }
 
-/// What other contexts may see of a product.
+/// The public state: what other contexts can read of a product.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProductPublic {
     /// Product name.
@@ -141,7 +141,7 @@ fn discontinue(_on_sale: &Product, command: &DiscontinueProduct) -> Decision {
     Ok(vec![emit(ProductDiscontinued { product_id: command.product_id.clone() })])
 }
 
-/// A change to what already is so is fine, and nothing happens.
+/// A change that changes nothing is accepted without an event.
 fn happens_unless(already_so: bool, event: impl Into<Event>) -> Decision {
     Ok(if already_so { Vec::new() } else { vec![emit(event)] })
 }

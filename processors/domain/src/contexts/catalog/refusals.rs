@@ -1,4 +1,4 @@
-//! What the catalog refuses.
+//! Refusals of the catalog.
 
 use crate::Refusal;
 use crate::refusal::refusals;

@@ -1,4 +1,4 @@
-//! Catalog: what is accepted and what is not.
+//! Catalog: which commands are accepted and which are refused.
 
 use proptest::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Decisions about who a customer is and how to reach them.
+//! Decisions about a customer's details.
 
 use millrace_schemas::customers::{
     ChangeCustomerDetails, CustomerDetailsChanged, CustomerRegistered, RegisterCustomer,
@@ -59,7 +59,7 @@ pub(super) fn register(known: Option<&Customer>, command: &RegisterCustomer) -> 
 pub(super) fn change(customer: &Customer, command: &ChangeCustomerDetails) -> Decision {
     let details = Details::from(command);
     details.check()?;
-    // The same details again are fine, and nothing happens.
+    // The same details again is accepted without an event.
     if customer.details == details {
         return Ok(Vec::new());
     }

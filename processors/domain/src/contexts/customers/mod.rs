@@ -1,4 +1,4 @@
-//! Customers: who buys, how to reach them, what they prefer, and how far to trust them.
+//! Customers: their details, tags, preferences and risk.
 
 mod details;
 #[cfg(test)]
@@ -29,15 +29,15 @@ pub struct Customers;
 pub struct Customer {
     /// Who they are and how to reach them.
     pub details: Details,
-    /// What they are sorted by.
+    /// Their tags.
     pub tags: BTreeSet<String>,
-    /// What they prefer, by name.
+    /// Their preferences, by name.
     pub preferences: BTreeMap<String, String>,
     /// The newest assessment of their risk.
     pub risk: Option<Risk>,
 }
 
-/// What other contexts may see of a customer.
+/// The public state: what other contexts can read of a customer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CustomerPublic {
     /// Company or person.

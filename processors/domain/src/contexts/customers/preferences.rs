@@ -10,7 +10,7 @@ pub(super) const PREFERENCES_MAX: usize = 50;
 const NAME_CHARACTERS_MAX: usize = 40;
 const VALUE: Text = Text::new("value", refusals::PREFERENCE_VALUE_INVALID, 1, 200);
 
-/// Sets a preference, or removes it. What already is so is fine, and nothing happens.
+/// Sets a preference, or removes it. A change that changes nothing is accepted without an event.
 pub(super) fn set(customer: &Customer, command: &SetCustomerPreference) -> Decision {
     let SetCustomerPreference { customer_id, name, value } = command.clone();
     check_name(&name)?;

@@ -1,4 +1,4 @@
-//! What customers refuse.
+//! Refusals of customers.
 
 use crate::Refusal;
 use crate::refusal::refusals;

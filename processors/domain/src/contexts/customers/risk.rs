@@ -1,4 +1,4 @@
-//! Decisions about how far to trust a customer.
+//! Decisions about a customer's risk.
 
 use chrono::DateTime;
 use millrace_schemas::customers::{AssessCustomerRisk, CustomerRiskAssessed};

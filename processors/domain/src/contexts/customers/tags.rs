@@ -1,4 +1,4 @@
-//! Decisions about what a customer is sorted by.
+//! Decisions about a customer's tags.
 
 use millrace_schemas::customers::{CustomerTagged, CustomerUntagged, TagCustomer, UntagCustomer};
 
@@ -9,7 +9,7 @@ use crate::rules::{self, Checked};
 pub(super) const TAGS_MAX: usize = 50;
 const TAG_CHARACTERS_MAX: usize = 40;
 
-/// Adds a tag. One that is there already is fine, and nothing happens.
+/// Adds a tag. An existing one is accepted without an event.
 pub(super) fn tag(customer: &Customer, command: &TagCustomer) -> Decision {
     let TagCustomer { customer_id, tag } = command.clone();
     check(&tag)?;
@@ -24,7 +24,7 @@ pub(super) fn tag(customer: &Customer, command: &TagCustomer) -> Decision {
     Ok(vec![emit(CustomerTagged { customer_id, tag })])
 }
 
-/// Takes a tag away. One that is not there is fine, and nothing happens.
+/// Removes a tag. A missing one is accepted without an event.
 pub(super) fn untag(customer: &Customer, command: &UntagCustomer) -> Decision {
     let UntagCustomer { customer_id, tag } = command.clone();
     check(&tag)?;

@@ -1,4 +1,4 @@
-//! Customers: what is accepted and what is not.
+//! Customers: which commands are accepted and which are refused.
 
 use millrace_schemas::customers::{
     AssessCustomerRisk, ChangeCustomerDetails, CustomerPreferenceSet, CustomerRiskAssessed, CustomerTagged,

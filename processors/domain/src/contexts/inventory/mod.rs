@@ -1,4 +1,4 @@
-//! Inventory: how many units of a product are on hand, and how many of them are promised.
+//! Inventory: the units of a product on hand, and how many of them are reserved.
 
 mod promised;
 mod refusals;
@@ -26,11 +26,11 @@ pub struct Inventory;
 pub struct Stock {
     /// Units in the warehouse, reserved or not.
     pub on_hand: i64,
-    /// Units promised, by reservation.
+    /// Reserved units, by reservation.
     pub reservations: Reservations,
 }
 
-/// What other contexts may see of a product's stock. Advice only: it is out of date at once.
+/// The public state: what other contexts can read of a product's stock. Advice only: it is out of date at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StockPublic {
     /// Units that can still be reserved.
@@ -86,7 +86,7 @@ impl Context for Inventory {
 }
 
 impl Stock {
-    /// Units promised.
+    /// Reserved units.
     pub fn reserved(&self) -> i64 {
         self.reservations.sum()
     }

@@ -1,4 +1,4 @@
-//! What is promised of a stock, and how much that is altogether.
+//! The reservations of a stock, with their sum.
 
 use std::collections::BTreeMap;
 

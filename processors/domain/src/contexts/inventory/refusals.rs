@@ -1,4 +1,4 @@
-//! What the inventory refuses.
+//! Refusals of the inventory.
 
 use crate::refusal::refusals;
 use crate::rules::refusals as shared;

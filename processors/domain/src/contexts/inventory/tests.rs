@@ -1,4 +1,4 @@
-//! Inventory: what is accepted and what is not.
+//! Inventory: which commands are accepted and which are refused.
 
 use millrace_schemas::inventory::{
     ReleaseStock, ReserveStock, ReserveStockLine, ReturnStock, ReturnStockLine, ShipStock, StockReleased,
@@ -261,7 +261,7 @@ fn what_cannot_have_happened_changes_nothing() {
     }
 }
 
-/// Mostly good ones, so that most sequences get somewhere.
+/// Mostly valid ones, so that most sequences make progress.
 fn any_product() -> impl Strategy<Value = &'static str> {
     prop_oneof![30 => Just("tea"), 30 => Just("jam"), 1 => Just("\0")]
 }

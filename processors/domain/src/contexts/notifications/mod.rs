@@ -1,4 +1,4 @@
-//! Notifications: e-mails to customers, and who wants none.
+//! Notifications: e-mails to customers, and customers' preferences.
 
 mod preferences;
 mod queue;
@@ -21,26 +21,26 @@ const REASON: Text = Text::new("reason", rules::refusals::REASON_INVALID, 1, 500
 #[derive(Debug)]
 pub struct Notifications;
 
-/// What a stream is about.
+/// The kinds of streams.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stream {
     /// One notification.
     Notification(Notification),
-    /// What a customer wants.
+    /// A customer's preference.
     Preferences(Preferences),
 }
 
-/// A notification. What it says is in its event.
+/// A notification. Its text is in its event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notification {
-    /// Whom it is for.
+    /// The customer.
     pub customer_id: String,
-    /// Where it stands.
+    /// Its status.
     pub status: Status,
 }
 
-/// Where a notification stands.
+/// The status of a notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -54,7 +54,7 @@ pub enum Status {
     Failed,
 }
 
-/// What a customer wants.
+/// A customer's preference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Preferences {
     /// Whether they want no notifications.

@@ -10,7 +10,7 @@ use crate::{Reference, References, Streams, emit};
 const SUBJECT: Text = Text::new("subject", rules::refusals::SUBJECT_INVALID, 1, 200);
 const BODY: Text = Text::new("body", refusals::BODY_INVALID, 1, 10_000).of_lines();
 
-/// The customer. A malformed notification refers to nothing: it is rejected for what it is.
+/// The customer. A malformed notification refers to nothing, since it is rejected anyway.
 pub(super) fn references(command: &QueueNotification) -> Vec<Reference> {
     check(command).map_or_else(|_| Vec::new(), |()| vec![Reference::to::<Customers>(&command.customer_id)])
 }

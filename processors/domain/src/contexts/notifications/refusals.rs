@@ -1,4 +1,4 @@
-//! What notifications refuse.
+//! Refusals of notifications.
 
 use crate::contexts::customers;
 use crate::refusal::refusals;

@@ -1,4 +1,4 @@
-//! Notifications: what is accepted and what is not.
+//! Notifications: which commands are accepted and which are refused.
 
 use millrace_schemas::customers::{self, CustomerRegistered};
 use millrace_schemas::notifications::{
@@ -200,7 +200,7 @@ fn what_cannot_have_happened_changes_nothing() {
     }
 }
 
-/// Mostly good values, so that most sequences get somewhere; notifications and customers may want the same ids.
+/// Mostly valid values, so that most sequences make progress; notifications and customers may want the same ids.
 fn any_command() -> impl Strategy<Value = Command> {
     let id = || prop_oneof![10 => "n[12]", 5 => Just("ANATR".to_owned()), 1 => any::<String>()];
     let customer = prop_oneof![20 => Just("ANATR".to_owned()), 5 => Just("ALFKI".to_owned()), 1 => "n[12]"];

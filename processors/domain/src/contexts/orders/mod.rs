@@ -23,7 +23,7 @@ const REASON: Text = Text::new("reason", rules::refusals::REASON_INVALID, 1, 500
 #[derive(Debug)]
 pub struct Orders;
 
-/// Where an order stands.
+/// The status of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -40,7 +40,7 @@ pub enum Status {
 /// An order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
-    /// Where it stands.
+    /// Its status.
     pub status: Status,
     /// Who ordered.
     pub customer_id: String,
@@ -58,7 +58,7 @@ pub struct Order {
     pub counted: bool,
 }
 
-/// What other contexts may see of an order.
+/// The public state: what other contexts can read of an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrderPublic {
     /// Who ordered.

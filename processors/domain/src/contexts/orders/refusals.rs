@@ -1,4 +1,4 @@
-//! What orders refuse.
+//! Refusals of orders.
 
 use crate::Refusal;
 use crate::contexts::{catalog, customers};

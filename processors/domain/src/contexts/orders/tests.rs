@@ -1,4 +1,4 @@
-//! Orders: what is accepted and what is not.
+//! Orders: which commands are accepted and which are refused.
 
 use millrace_schemas::catalog::{self, ProductAdded};
 use millrace_schemas::customers::{self, CustomerRegistered};
@@ -235,7 +235,7 @@ fn a_placed_or_confirmed_order_is_cancelled_and_the_event_repeats_what_was_order
     past([placed(), confirmed()]).when(cancel()).then([cancelled(true)]);
 }
 
-/// As `OrderConfirmed` was before it said what was ordered.
+/// An earlier version of `OrderConfirmed` without the lines.
 fn confirmed_without_lines() -> Event {
     let (order_id, customer_id) = ("10248".to_owned(), "VINET".to_owned());
     let (currency, lines, country) = (String::new(), Vec::new(), String::new());
@@ -248,7 +248,7 @@ fn a_cancellation_does_not_ask_readers_to_take_back_what_they_could_not_count() 
     past([placed(), confirmed_without_lines()]).when(ship()).then([shipped()]);
 }
 
-/// As `OrderConfirmed` was before it said in which country the order counts.
+/// An earlier version of `OrderConfirmed` without the country.
 fn confirmed_without_country() -> Event {
     match confirmed() {
         Event::OrderConfirmed(event) => OrderConfirmed { country: String::new(), ..event }.into(),
@@ -317,7 +317,7 @@ fn others_see_who_ordered_and_for_how_much() {
     assert_eq!(Orders::public(&order), public);
 }
 
-/// Mostly good values here and below, so that most sequences get somewhere.
+/// Mostly valid values here and below, so that most sequences make progress.
 fn any_number() -> impl Strategy<Value = i64> {
     prop_oneof![30 => 1..1_000_i64, 1 => any::<i64>()]
 }

@@ -13,7 +13,7 @@ const LATE: &str = "it was authorised too late";
 /// An authorisation of the provider: the whole amount of the payment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Authorisation {
-    /// What the provider calls it.
+    /// The provider's reference.
     pub provider_reference: String,
 }
 

@@ -1,5 +1,5 @@
-//! Payments: what an order or a period of a subscription is to pay, what of it the provider authorised and captured, and
-//! what was paid back. The money of an order is authorised first and captured when it is asked for; a period is charged at once.
+//! Payments for orders and for periods of subscriptions: requested, authorised, captured and refunded money. The money of an
+//! order is authorised first and captured on request; a period is charged at once.
 
 mod authorisations;
 mod refunds;
@@ -38,11 +38,11 @@ pub struct Payments;
 /// A payment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payment {
-    /// Where it stands.
+    /// Its status.
     pub status: Status,
     /// Who pays.
     pub customer_id: String,
-    /// What to pay in minor units.
+    /// The amount in minor units.
     pub amount: i64,
     /// ISO 4217 code.
     pub currency: String,
@@ -50,7 +50,7 @@ pub struct Payment {
     pub subscription_id: Option<String>,
 }
 
-/// Where a payment stands.
+/// The status of a payment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -71,9 +71,9 @@ pub enum Status {
 /// Money that the provider has captured: the whole amount of the payment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capture {
-    /// What the provider calls it.
+    /// The provider's reference.
     pub provider_reference: String,
-    /// What was to be paid back, by refund.
+    /// The refunds.
     pub refunds: BTreeMap<String, Refund>,
 }
 

@@ -8,29 +8,29 @@ use serde::{Deserialize, Serialize};
 use super::{Capture, Decision, PROVIDER_REFERENCE, Payment, REASON, Status, refusals};
 use crate::{Rejection, emit, rules};
 
-/// Captured money that is to be paid back.
+/// A refund of captured money.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refund {
     /// Minor units.
     pub amount: i64,
-    /// Where it stands.
+    /// Its status.
     pub status: RefundStatus,
 }
 
-/// Where a refund stands.
+/// The status of a refund.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RefundStatus {
     /// The provider has not answered yet.
     Open,
-    /// The money was paid back.
+    /// The money was refunded.
     Completed,
     /// The provider has refused: the money can be refunded again.
     Failed,
 }
 
 impl Capture {
-    /// What is paid back or on its way back, in minor units.
+    /// The refunded and requested refunds, in minor units.
     pub fn refunded(&self) -> i64 {
         let counted = self.refunds.values().filter(|refund| refund.status != RefundStatus::Failed);
         counted.fold(0, |sum, refund| sum.saturating_add(refund.amount))
@@ -62,7 +62,7 @@ impl Capture {
     }
 }
 
-/// Asks for captured money to be paid back.
+/// Requests a refund of captured money.
 pub(super) fn refund(payment: &Payment, command: &RefundPayment) -> Decision {
     let RefundPayment { order_id, refund_id, amount, reason } = command.clone();
     let capture = captured(payment, &order_id)?;

@@ -1,4 +1,4 @@
-//! What payments refuse.
+//! Refusals of payments.
 
 use crate::contexts::{orders, subscriptions};
 use crate::refusal::refusals;

@@ -7,7 +7,7 @@ use crate::contexts::orders::{self, OrderPublic, Orders};
 use crate::rules::{self, Checked};
 use crate::{Reference, References, Refusal, Rejection, emit};
 
-/// The order. A malformed request refers to nothing: it is rejected for what it is.
+/// The order. A malformed request refers to nothing, since it is rejected anyway.
 pub(super) fn references(command: &RequestPayment) -> Vec<Reference> {
     check(command).map_or_else(|_| Vec::new(), |()| vec![Reference::to::<Orders>(&command.order_id)])
 }

@@ -23,7 +23,7 @@ pub fn subscription_of(event: &Event) -> Option<&str> {
     subscription_id.as_deref()
 }
 
-/// The subscription. A malformed request refers to nothing: it is rejected for what it is.
+/// The subscription. A malformed request refers to nothing, since it is rejected anyway.
 pub(super) fn references(command: &RequestSubscriptionPayment) -> Vec<Reference> {
     check(command)
         .map_or_else(|_| Vec::new(), |()| vec![Reference::to::<Subscriptions>(&command.subscription_id)])

@@ -1,4 +1,4 @@
-//! Payments: what is accepted and what is not.
+//! Payments: which commands are accepted and which are refused.
 
 use millrace_schemas::orders::{self, OrderPlaced};
 use millrace_schemas::payments::{
@@ -560,7 +560,7 @@ fn what_cannot_have_happened_changes_nothing() {
     }
 }
 
-/// Mostly good values here and below, so that most sequences get somewhere.
+/// Mostly valid values here and below, so that most sequences make progress.
 fn any_amount() -> impl Strategy<Value = i64> {
     prop_oneof![10 => 1..600_i64, 10 => Just(1_000_i64), 1 => any::<i64>()]
 }

@@ -123,7 +123,7 @@ fn edit(review: &Review, command: &EditReview) -> Decision {
     let content = content!(command);
     content.check()?;
     rules::time("edited_at", command.edited_at)?;
-    // The same content again is fine, and nothing happens.
+    // The same content again is accepted without an event.
     if review.content == content {
         return Ok(Vec::new());
     }

@@ -1,4 +1,4 @@
-//! What reviews refuse.
+//! Refusals of reviews.
 
 use crate::contexts::{catalog, customers};
 use crate::refusal::refusals;

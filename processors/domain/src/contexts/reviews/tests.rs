@@ -1,4 +1,4 @@
-//! Reviews: what is accepted and what is not.
+//! Reviews: which commands are accepted and which are refused.
 
 use millrace_schemas::catalog::{self, ProductAdded};
 use millrace_schemas::customers;
@@ -172,7 +172,7 @@ fn what_cannot_have_happened_changes_nothing() {
     assert_eq!(Reviews::evolve(edited.clone(), &written()), edited);
 }
 
-/// Mostly good values, so that most sequences get somewhere.
+/// Mostly valid values, so that most sequences make progress.
 fn any_command() -> impl Strategy<Value = Command> {
     let rating = prop_oneof![20 => 1..=5_i32, 1 => any::<i32>()];
     let text = prop_oneof![20 => "[a-z]{1,5}", 1 => any::<String>()];

@@ -8,7 +8,7 @@ use crate::contexts::customers::{self, Customers};
 use crate::rules::{self, Checked};
 use crate::{Reference, References, Rejection, emit};
 
-/// The product and the customer. A malformed review refers to nothing: it is rejected for what it is.
+/// The product and the customer. A malformed review refers to nothing, since it is rejected anyway.
 pub(super) fn references(command: &WriteReview) -> Vec<Reference> {
     check(command).map_or_else(
         |_| Vec::new(),

@@ -29,7 +29,7 @@ const REASON: Text = Text::new("reason", rules::refusals::REASON_INVALID, 1, 500
 #[derive(Debug)]
 pub struct Subscriptions;
 
-/// Where a subscription stands.
+/// The status of a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -46,7 +46,7 @@ pub enum Status {
 /// A subscription.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subscription {
-    /// Where it stands.
+    /// Its status.
     pub status: Status,
     /// Who subscribes.
     pub customer_id: String,
@@ -62,7 +62,7 @@ pub struct Subscription {
     pub next: i64,
 }
 
-/// What other contexts may see of a subscription: what never changes.
+/// The public state: what other contexts can read of a subscription: what never changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubscriptionPublic {
     /// Who subscribes.
@@ -164,7 +164,7 @@ impl Subscription {
         })
     }
 
-    /// What cannot have happened changes nothing.
+    /// An event that is impossible in this state changes nothing.
     fn after(self, event: &Event) -> Self {
         match event {
             Event::SubscriptionStarted(_) => self,
@@ -206,7 +206,7 @@ impl Subscription {
     }
 }
 
-/// The customer. A malformed start refers to nothing: it is rejected for what it is.
+/// The customer. A malformed start refers to nothing, since it is rejected anyway.
 fn references(command: &StartSubscription) -> Vec<Reference> {
     check(command).map_or_else(|_| Vec::new(), |_| vec![Reference::to::<Customers>(&command.customer_id)])
 }

@@ -1,4 +1,4 @@
-//! What subscriptions refuse.
+//! Refusals of subscriptions.
 
 use crate::Refusal;
 use crate::contexts::customers;

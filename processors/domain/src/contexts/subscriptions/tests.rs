@@ -1,4 +1,4 @@
-//! Subscriptions: what is accepted and what is not.
+//! Subscriptions: which commands are accepted and which are refused.
 
 use chrono::{DateTime, Utc};
 use millrace_schemas::customers;

@@ -1,4 +1,4 @@
-//! The way back: what was done is undone, and nothing else.
+//! Compensation: the steps that were done are undone, and nothing else.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,15 +11,15 @@ use crate::{Reaction, Step};
 /// The provider has captured it although the payment was voided; the event is on its way.
 const CAPTURED: &str = PAYMENT_CAPTURED.code;
 
-/// It is being undone.
+/// Steps are being undone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cancelling(pub(super) Compensation);
 
-/// All that was done is undone. What arrives late is undone too.
+/// Everything that was done is undone. Late results are undone, too.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cancelled(pub(super) Compensation);
 
-/// What is left to undo of an order.
+/// The remaining compensation of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Compensation {
     order: Order,
@@ -29,14 +29,14 @@ pub struct Compensation {
     order_cancelled: bool,
     stock: StockDebt,
     payment: PaymentDebt,
-    /// Refunds that were asked for.
+    /// The number of requested refunds.
     refunds: u32,
     /// Whether the customer was notified.
     #[serde(rename = "told")]
     notified: bool,
 }
 
-/// What is left to undo of the stock.
+/// The remaining compensation of the stock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StockDebt {
@@ -50,7 +50,7 @@ pub enum StockDebt {
     Return,
 }
 
-/// What is left to undo of the payment.
+/// The remaining compensation of the payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PaymentDebt {

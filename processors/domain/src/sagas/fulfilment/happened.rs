@@ -1,4 +1,4 @@
-//! What events, rejections and timers mean to a fulfilment.
+//! The meaning of events, rejections and timers for a fulfilment.
 
 use millrace_schemas::inventory::{Event as Inventory, ReleaseStock, ReserveStock, ReturnStock, ShipStock};
 use millrace_schemas::orders::{CancelOrder, ConfirmOrder, Event as Orders};
@@ -35,7 +35,7 @@ pub(super) enum Happened<'h> {
     Cancelled(&'h str),
     Refused(Asked, &'h CommandRejected),
     DeadlinePassed,
-    /// An operator wants it cancelled, and why.
+    /// An operator cancels it, with the reason.
     Unwanted(&'h str),
 }
 

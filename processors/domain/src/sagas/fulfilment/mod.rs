@@ -35,7 +35,7 @@ const PAYMENTS: &str = millrace_schemas::payments::Event::CONTEXT;
 #[derive(Debug)]
 pub struct OrderFulfilment;
 
-/// Where the fulfilment of an order stands.
+/// The standing of the fulfilment of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fulfilment {
@@ -51,9 +51,9 @@ pub enum Fulfilment {
     Committing(Committing),
     /// All is done.
     Fulfilled(Fulfilled),
-    /// It is being undone.
+    /// Steps are being undone.
     Cancelling(Cancelling),
-    /// All that was done is undone.
+    /// Everything that was done is undone.
     Cancelled(Cancelled),
 }
 

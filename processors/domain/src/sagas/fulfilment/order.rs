@@ -1,4 +1,4 @@
-//! What a fulfilment knows of its order, and what it asks for on its behalf.
+//! A fulfilment's data about its order, and the commands that it sends for it.
 
 use millrace_schemas::inventory::{
     Command as Inventory, ReleaseStock, ReserveStock, ReserveStockLine, ReturnStock, ReturnStockLine,
@@ -173,7 +173,7 @@ impl Order {
     }
 }
 
-/// A reason as a command takes it: what others wrote may be longer.
+/// A reason, cut to the limit of a command's field.
 pub(super) fn short(reason: &str) -> String {
     match reason.trim() {
         "" => "no reason was given".to_owned(),

@@ -1,4 +1,4 @@
-//! What a renewal knows of its subscription, what it asks for on its behalf, and what of its money is to be undone.
+//! A renewal's data about its subscription, the commands that it sends for it, and the payments that must be undone.
 
 use millrace_schemas::Event;
 use millrace_schemas::payments::{
@@ -19,7 +19,7 @@ use crate::sagas::{REASON_MAX, readable};
 
 /// The provider has captured it although the payment was voided; the event is on its way.
 const CAPTURED: &str = PAYMENT_CAPTURED.code;
-/// Why money is paid back that has renewed nothing.
+/// The reason of refunds of money that has not renewed a period.
 const STOPPED: &str = "the subscription did not go on";
 
 /// A subscription, as far as its renewal needs it.
@@ -40,12 +40,12 @@ pub struct Account {
 pub struct Debt {
     /// The period.
     number: i64,
-    /// Refunds that were asked for.
+    /// The number of requested refunds.
     refunds: u32,
     owed: Owed,
 }
 
-/// What is left to undo of a payment.
+/// The remaining compensation of a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Owed {
@@ -209,7 +209,7 @@ fn refund_id(payment_id: &str, refunds: u32) -> String {
     format!("{payment_id}/{refunds}")
 }
 
-/// A reason as a command takes it: what others wrote may be longer.
+/// A reason, cut to the limit of a command's field.
 fn short(reason: &str) -> String {
     match reason.trim() {
         "" => "no reason was given".to_owned(),

@@ -1,4 +1,4 @@
-//! What events, rejections and timers mean to a renewal.
+//! The meaning of events, rejections and timers for a renewal.
 
 use chrono::{DateTime, Utc};
 use millrace_schemas::payments::{Event as Payments, RefundPayment, RequestSubscriptionPayment, VoidPayment};
@@ -23,7 +23,7 @@ pub(super) enum Happened<'h> {
     NotCancelled,
     /// At this time of the database's clock, which may be long after it was due.
     PeriodBegins(DateTime<Utc>),
-    /// An operator wants it cancelled, and why.
+    /// An operator cancels it, with the reason.
     Unwanted(&'h str),
 }
 
@@ -46,7 +46,7 @@ pub(super) enum Change {
     Ends,
 }
 
-/// What has become of a payment.
+/// The outcome of a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Money<'h> {
     Requested,

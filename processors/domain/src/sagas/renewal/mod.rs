@@ -43,7 +43,7 @@ const PAYMENTS: &str = millrace_schemas::payments::Event::CONTEXT;
 #[derive(Debug)]
 pub struct SubscriptionRenewal;
 
-/// Where the renewal of a subscription stands.
+/// The standing of the renewal of a subscription.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Renewal {

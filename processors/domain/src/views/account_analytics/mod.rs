@@ -1,4 +1,4 @@
-//! Account analytics: how often and how much money came and went, by day and kind.
+//! Account analytics: number and amount of entries, by day and kind.
 
 use chrono::NaiveDate;
 use serde::Serialize;
@@ -12,7 +12,7 @@ use crate::{Recorded, Tally};
 #[derive(Debug)]
 pub struct AccountAnalytics;
 
-/// What a row is about.
+/// The key of a row.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct AnalyticsKey {
     /// Whose account it is.
@@ -23,18 +23,18 @@ pub struct AnalyticsKey {
     pub currency: String,
     /// The day on which the money moved, UTC.
     pub day: NaiveDate,
-    /// How it came or went.
+    /// The kind of entry.
     pub kind: EntryKind,
 }
 
-/// What is added up.
+/// The amounts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Flow {
-    /// How often.
+    /// The number of entries.
     pub entries: i64,
-    /// What came, in minor units.
+    /// Credited money, in minor units.
     pub amount_in: i64,
-    /// What went, in minor units.
+    /// Debited money, in minor units.
     pub amount_out: i64,
 }
 

@@ -1,4 +1,4 @@
-//! Account balances: what is on each account, what of it is held, and where the account stands.
+//! Account balances: balance, holds and status of each account.
 
 use chrono::{DateTime, Utc};
 use millrace_schemas::Event;
@@ -17,12 +17,12 @@ pub struct AccountBalanceView;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AccountStatus {
-    /// It takes everything.
+    /// Open.
     #[default]
     Open,
-    /// It takes nothing until it is unfrozen.
+    /// Frozen: no command is accepted until it is unfrozen.
     Frozen,
-    /// It takes nothing any more.
+    /// Closed.
     Closed,
 }
 
@@ -31,7 +31,7 @@ pub enum AccountStatus {
 pub struct AccountBalanceRow {
     /// The account.
     pub account_id: String,
-    /// Whose it is.
+    /// The customer who owns it.
     pub customer_id: String,
     /// Its number, with check digits.
     pub number: String,
@@ -39,17 +39,17 @@ pub struct AccountBalanceRow {
     pub kind: String,
     /// ISO 4217 code.
     pub currency: String,
-    /// What is on it, in minor units.
+    /// The balance in minor units.
     pub balance: i64,
-    /// What of it is set aside.
+    /// The held part.
     pub held: i64,
-    /// What of it is not set aside, without the overdraft.
+    /// The part that is not held, without the overdraft.
     pub available: i64,
     /// How far below 0 the available money may go.
     pub overdraft: i64,
-    /// Where it stands.
+    /// Its status.
     pub status: AccountStatus,
-    /// How often money came or went.
+    /// The number of entries.
     pub entries: i64,
     /// When it was opened.
     pub opened_at: DateTime<Utc>,

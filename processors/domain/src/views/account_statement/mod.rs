@@ -26,7 +26,7 @@ pub struct AccountStatementRow {
     pub entry: i64,
     /// When the money moved.
     pub booked_at: DateTime<Utc>,
-    /// How it came or went.
+    /// The kind of entry.
     pub kind: EntryKind,
     /// Minor units; negative when they went.
     pub amount: i64,

@@ -1,4 +1,4 @@
-//! Campaigns: where each stands, and what became of its messages so far.
+//! Campaigns: their status, and the outcomes of their messages so far.
 
 use chrono::{DateTime, Utc};
 use millrace_schemas::Event;
@@ -32,13 +32,13 @@ pub enum CampaignStatus {
 pub struct CampaignStatsRow {
     /// The campaign.
     pub campaign_id: String,
-    /// Whom it is for.
+    /// The customer.
     pub segment_id: Option<String>,
     /// Its name.
     pub name: Option<String>,
     /// How it is sent.
     pub channel: Option<String>,
-    /// Where it stands.
+    /// Its status.
     pub status: CampaignStatus,
     /// Why it has failed.
     pub failure: Option<String>,
@@ -46,7 +46,7 @@ pub struct CampaignStatsRow {
     pub audience: i64,
     /// Messages that are queued.
     pub pending: i64,
-    /// Messages that the vendor has taken, delivered or not.
+    /// Messages that the vendor has accepted, delivered or not.
     pub sent: i64,
     /// Messages that have arrived.
     pub delivered: i64,

@@ -30,11 +30,11 @@ pub enum CartStatus {
 pub struct CartRow {
     /// The cart.
     pub cart_id: String,
-    /// Whose it is.
+    /// The customer who owns it.
     pub customer_id: String,
     /// ISO 4217 code.
     pub currency: String,
-    /// Where it stands.
+    /// Its status.
     pub status: CartStatus,
     /// Sum of the line amounts in minor units.
     pub total: i64,

@@ -8,11 +8,11 @@ use serde::Serialize;
 use super::time;
 use crate::{Recorded, Tally};
 
-/// The tally of what customers bring.
+/// The tally of customers' revenue.
 #[derive(Debug)]
 pub struct CustomerRevenueDaily;
 
-/// What a row is about.
+/// The key of a row.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct CustomerRevenueKey {
     /// Who ordered.
@@ -23,12 +23,12 @@ pub struct CustomerRevenueKey {
     pub currency: String,
 }
 
-/// What is added up.
+/// The amounts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct CustomerRevenue {
     /// Orders.
     pub orders: i64,
-    /// What they cost, in minor units.
+    /// Their revenue in minor units.
     pub revenue: i64,
 }
 

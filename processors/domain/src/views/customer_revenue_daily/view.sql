@@ -3,7 +3,8 @@ SELECT customer_id, day, currency, orders, revenue, version, updated_at
 FROM {table}
 WHERE version > 0;
 
--- Currencies have a ranking each; who brings the same shares a place. Days of cancelled orders alone do not count.
+-- Customers by revenue, with a separate ranking for each currency; customers with equal revenue have the same rank. Days with
+-- only cancelled orders do not count.
 CREATE OR REPLACE VIEW {schema}.top_customers AS
 SELECT sums.currency, rank() OVER (PARTITION BY sums.currency ORDER BY sums.revenue DESC) AS rank,
        sums.customer_id, c.name AS customer_name, sums.orders, sums.revenue,

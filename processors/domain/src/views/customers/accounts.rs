@@ -1,4 +1,4 @@
-//! How many accounts a customer has, and what is on them.
+//! The number of a customer's accounts, and their balances.
 
 use millrace_schemas::accounts::Event as Accounts;
 

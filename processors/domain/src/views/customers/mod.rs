@@ -1,5 +1,5 @@
-//! Customer 360: who a customer is, what they prefer, how risky they are, what they have ordered, paid and have, what
-//! is on their accounts, and whether they want to be written to.
+//! Customer 360: details, tags, preferences and risk of a customer; their orders, payments and products; the balances of their
+//! accounts; and whether they want notifications.
 
 mod accounts;
 mod products_held;
@@ -42,7 +42,7 @@ pub struct CustomerRow {
     pub country: Option<String>,
     /// Orders that were placed and not cancelled.
     pub order_count: i64,
-    /// What those orders are worth, by currency.
+    /// The total of those orders, by currency.
     pub order_value: Vec<Money>,
     /// The newest order ever placed, cancelled or not.
     pub last_order_id: Option<String>,
@@ -54,17 +54,17 @@ pub struct CustomerRow {
     pub orders_cancelled: i64,
     /// What was captured of the customer's payments, by currency, refunded later or not.
     pub paid: Vec<Money>,
-    /// What was paid back, by currency.
+    /// Refunded money, by currency.
     pub refunded: Vec<Money>,
     /// Whether the customer wants notifications.
     pub notifications_wanted: Wanted,
     /// Notifications that were sent.
     pub notifications_sent: i64,
-    /// What they are sorted by: at most 50, in alphabetical order.
+    /// Their tags: at most 50, in alphabetical order.
     pub tags: BTreeSet<String>,
-    /// What they prefer, by name: at most 50.
+    /// Their preferences by name: at most 50.
     pub preferences: BTreeMap<String, String>,
-    /// How risky they are, 0 to 100, by the newest assessment.
+    /// Their risk, 0 to 100, by the newest assessment.
     pub risk_score: Option<i32>,
     /// When that was assessed.
     pub risk_assessed_at: Option<DateTime<Utc>>,
@@ -74,11 +74,11 @@ pub struct CustomerRow {
     pub products_held: Vec<ProductHeld>,
     /// Accounts that were opened and not closed.
     pub accounts: i64,
-    /// What is on all their accounts, by currency.
+    /// The balances of all their accounts, by currency.
     pub balance: Vec<Money>,
 }
 
-/// Yes, until the customer says no.
+/// The default: the customer wants notifications.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Wanted(pub bool);

@@ -1,4 +1,4 @@
-//! What a customer has: the products of orders that were confirmed and not cancelled.
+//! The products that a customer has: those of orders that were confirmed and not cancelled.
 
 use serde::{Deserialize, Serialize};
 

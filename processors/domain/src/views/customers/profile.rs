@@ -1,4 +1,4 @@
-//! What the customers' context says of a customer.
+//! The part of the row that comes from the customers' context.
 
 use millrace_schemas::customers::{
     CustomerDetailsChanged, CustomerPreferenceSet, CustomerRegistered, CustomerRiskAssessed,

@@ -1,4 +1,4 @@
-//! Deliveries: each message of every campaign, and what became of it.
+//! Deliveries: each message of every campaign, with its outcome.
 
 use std::collections::BTreeSet;
 
@@ -27,19 +27,19 @@ pub struct DeliveryRow {
     pub customer_id: String,
     /// How it is sent.
     pub channel: String,
-    /// Where it goes.
+    /// The address.
     pub address: String,
-    /// Where it stands.
+    /// Its status.
     pub status: String,
-    /// The attempt that counts, from 1.
+    /// The number of the last attempt, from 1.
     pub attempt: i32,
     /// Why it failed last.
     pub reason: Option<String>,
     /// When it was queued first.
     pub queued_at: DateTime<Utc>,
-    /// When the vendor was known to have taken it, last.
+    /// When the vendor last reported to have accepted it.
     pub sent_at: Option<DateTime<Utc>>,
-    /// When it was known to have arrived.
+    /// When it was reported as delivered.
     pub delivered_at: Option<DateTime<Utc>>,
     /// When it was given up.
     pub failed_at: Option<DateTime<Utc>>,

@@ -16,7 +16,7 @@ pub const CASH: &str = "cash";
 /// What was sent and not received: nothing, when both sides of every transfer are folded.
 pub const TRANSIT: &str = "transit";
 
-/// What a row is about.
+/// The key of a row.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct LedgerKey {
     /// An account, or one of the bank's own: `cash` or `transit`.
@@ -25,7 +25,7 @@ pub struct LedgerKey {
     pub currency: String,
 }
 
-/// What is added up.
+/// The amounts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Posted {
     /// What was debited, in minor units.

@@ -1,4 +1,4 @@
-//! Orders with their lines, the customer's name, and how far delivery and payment are.
+//! Orders with their lines, the customer's name, and the status of delivery and payment.
 
 use chrono::{DateTime, Utc};
 use millrace_schemas::Event;
@@ -29,7 +29,7 @@ pub enum OrderStatus {
     Shipped,
 }
 
-/// What came of the fulfilment of an order.
+/// The outcome of an order's fulfilment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fulfilment {
@@ -52,7 +52,7 @@ pub struct OrderRow {
     pub customer_name: Option<String>,
     /// The customer's country when the order was placed.
     pub customer_country: Option<String>,
-    /// Where it stands.
+    /// Its status.
     pub status: Option<OrderStatus>,
     /// ISO 4217 code.
     pub currency: Option<String>,
@@ -62,7 +62,7 @@ pub struct OrderRow {
     pub placed_at: Option<DateTime<Utc>>,
     /// When the order was taken in.
     pub accepted_at: Option<DateTime<Utc>>,
-    /// What came of its fulfilment.
+    /// The outcome of its fulfilment.
     pub fulfilment: Option<Fulfilment>,
     /// When it was confirmed or, if it never was, cancelled.
     pub settled_at: Option<DateTime<Utc>>,
@@ -70,13 +70,13 @@ pub struct OrderRow {
     pub shipped_at: Option<DateTime<Utc>>,
     /// Why it was cancelled.
     pub cancel_reason: Option<String>,
-    /// Where its payment stands.
+    /// The status of its payment.
     pub payment_status: PaymentStatus,
     /// What was captured, in minor units, refunded later or not.
     pub captured: i64,
-    /// What is asked to be paid back and neither was nor has failed, in minor units.
+    /// Requested refunds without an outcome, in minor units.
     pub refunding: i64,
-    /// What was paid back, in minor units.
+    /// Refunded money, in minor units.
     pub refunded: i64,
     /// What was ordered.
     pub lines: Vec<OrderRowLine>,

@@ -51,13 +51,13 @@ pub struct PaymentRow {
     pub customer_id: String,
     /// ISO 4217 code.
     pub currency: String,
-    /// What to pay in minor units.
+    /// The amount in minor units.
     pub amount: i64,
-    /// Where it stands.
+    /// Its status.
     pub status: PaymentStatus,
     /// What was captured, in minor units, refunded later or not.
     pub captured: i64,
-    /// What was paid back, in minor units.
+    /// Refunded money, in minor units.
     pub refunded: i64,
     /// What the provider calls what it has captured.
     pub provider_reference: Option<String>,
@@ -80,7 +80,7 @@ pub struct RefundLine {
     pub refund_id: String,
     /// Minor units.
     pub amount: i64,
-    /// Where it stands.
+    /// Its status.
     pub status: RefundStatus,
 }
 
@@ -90,7 +90,7 @@ pub struct RefundLine {
 pub enum RefundStatus {
     /// The provider has not answered yet.
     Open,
-    /// The money was paid back.
+    /// The money was refunded.
     Completed,
     /// The provider has refused.
     Failed,

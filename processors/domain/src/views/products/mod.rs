@@ -29,7 +29,7 @@ pub struct ProductRow {
     pub discontinued: bool,
     /// Units in the warehouse, reserved or not.
     pub on_hand: i64,
-    /// Units promised.
+    /// Reserved units.
     pub reserved: i64,
     /// Units that can still be reserved.
     pub available: i64,

@@ -10,7 +10,7 @@ use crate::{Recorded, Tally};
 #[derive(Debug)]
 pub struct RevenueDaily;
 
-/// What a row is about.
+/// The key of a row.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct RevenueKey {
     /// The day on which the order was placed, UTC.

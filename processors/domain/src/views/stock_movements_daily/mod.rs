@@ -11,7 +11,7 @@ use crate::{Recorded, Tally};
 #[derive(Debug)]
 pub struct StockMovementsDaily;
 
-/// What a row is about.
+/// The key of a row.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct MovementsKey {
     /// The product.

@@ -3,8 +3,8 @@ SELECT product_id, day, received, adjusted, reserved, released, shipped, returne
 FROM {table}
 WHERE version > 0;
 
--- How often the stock was sold within the last days, today among them. What moved on a day counts in the average from that
--- day on, and what moved before the period in all of it. NULL where there was no stock.
+-- How often the average stock of a product was sold in the last 30, 90 and 365 days, today included. A movement counts in the
+-- average from its day on; a movement before the period counts in the whole period. NULL for a product without stock.
 CREATE OR REPLACE VIEW {schema}.stock_turnover AS
 SELECT product_id, days, shipped, average_on_hand,
        CASE WHEN average_on_hand > 0 THEN shipped / average_on_hand END AS turnover

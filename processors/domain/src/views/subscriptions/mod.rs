@@ -42,7 +42,7 @@ pub struct SubscriptionRow {
     pub currency: String,
     /// How long a period is: month or year.
     pub period: String,
-    /// Where it stands.
+    /// Its status.
     pub status: SubscriptionStatus,
     /// Why it has lapsed or was cancelled.
     pub reason: Option<String>,

@@ -1,4 +1,4 @@
-//! Topics and how far the groups are behind them.
+//! Topics, and the lag of groups.
 
 mod report;
 
@@ -20,25 +20,25 @@ use crate::kafka::{self, Partition, Position, Reader, Seen};
 use crate::layout::{self, Group, Side};
 use crate::providers::Providers;
 
-/// Looking at the oldest waiting records takes no longer for an operator.
+/// The timeout for reading the oldest waiting records for an operator.
 pub(super) const LOOK_TIME_MAX: Duration = Duration::from_secs(4);
 
 /// How long topics keep their records, in seconds, those that do not keep them for ever.
 pub(crate) async fn retentions(config: &Config) -> BTreeMap<String, f64> {
     let topics = layout::topics(config).into_iter().filter(|topic| !topic.forever && !topic.single);
     let topics: Vec<String> = topics.map(|topic| topic.name).collect();
-    // A warning that cannot be given is no failure: a component that does not answer is named by what asks it.
+    // An error is ignored here: other queries report a component that does not answer.
     kafka::retentions(&config.kafka, &topics).await.unwrap_or_default()
 }
 
-/// Where a partition begins and ends.
+/// The offsets of a partition.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Ends {
     /// Its first offset.
     low: i64,
-    /// Nothing from here on can be read now.
+    /// Its last stable offset.
     stable: i64,
-    /// Records from `stable` on, which a transaction withholds.
+    /// Records from `stable` on, behind an open transaction.
     withheld: i64,
 }
 
@@ -47,17 +47,18 @@ type Partitions = BTreeMap<Partition, Ends>;
 /// The first record that a group has not applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Oldest {
-    /// Its offset, and when it was written in milliseconds since 1970.
+    /// Its offset, and its timestamp in milliseconds since 1970.
     At(i64, Option<i64>),
-    /// Its offset; neither it nor when it was written can be read.
+    /// Its offset; the record cannot be fetched.
     Unfetchable(i64, RDKafkaErrorCode),
-    /// There is none, whatever the offsets say.
+    /// There is no record, despite the offsets.
     Nothing,
 }
 
 type Found = BTreeMap<Position, Oldest>;
 
-/// Asks Kafka. Groups whose database does not answer are left out. To look at the oldest waiting records takes `look` at the most.
+/// Queries Kafka. Groups whose database does not answer are left out. `look` is the timeout for reading the oldest waiting
+/// records.
 pub(crate) fn measure(
     config: &Config,
     (write, read): (&Result<Facts, Failure>, &Result<Facts, Failure>),
@@ -86,7 +87,7 @@ fn partitions(config: &Config, reader: &Reader<'_>) -> Result<(Vec<Topic>, Parti
     let (mut topics, mut ends) = (Vec::new(), Partitions::new());
     let wanted = layout::topics(config);
     let shared = wanted.iter().filter(|topic| !topic.single).flat_map(|topic| places_of(topic, &there));
-    // Before the stable ends: what is written meanwhile is withheld by nothing.
+    // Read before the stable ends, so that records that are written meanwhile do not count as behind a transaction.
     let written = kafka::written_ends(&config.kafka, &shared.collect::<Vec<_>>())?;
     let all: Vec<Partition> = wanted.iter().flat_map(|topic| places_of(topic, &there)).collect();
     let found = reader.ends_of(&all)?;
@@ -111,7 +112,7 @@ fn places_of(topic: &layout::Topic, there: &BTreeMap<String, i32>) -> Vec<Partit
     (0..count).map(|partition| (topic.name.clone(), partition)).collect()
 }
 
-/// Where a group stands in a partition.
+/// The offsets of a group in a partition.
 struct At<'a> {
     /// Its next record.
     next: Position,
@@ -124,13 +125,13 @@ impl At<'_> {
         self.next.offset < self.ends.stable
     }
 
-    /// What was deleted before it was read. Of copies for retries that is nothing: their records are copied again.
+    /// Records that were deleted before they were read; none for retry topics, whose records are copied again.
     fn deleted(&self) -> Option<Deleted> {
         let (from, to) = (self.stand?.applied, self.ends.low);
         (from < to).then_some(Deleted { partition: self.next.partition, from, to })
     }
 
-    /// Its next record, when that cannot be fetched.
+    /// Its next record, if that cannot be fetched.
     fn unfetchable(&self, found: &Found) -> Option<Stuck> {
         match found.get(&self.next).filter(|_| self.waits())? {
             Oldest::Unfetchable(offset, code) => {
@@ -140,7 +141,7 @@ impl At<'_> {
         }
     }
 
-    /// Records that it has not applied, and when the oldest of them was written, as far as that is known.
+    /// The number of records that it has not applied, and the timestamp of the oldest, if known.
     fn left(&self, found: &Found) -> (i64, Option<Option<i64>>) {
         match found.get(&self.next) {
             _ if !self.waits() => (0, None),
@@ -153,7 +154,7 @@ impl At<'_> {
     }
 }
 
-/// Each partition of a topic with where the group stands.
+/// Each partition of a topic with the group's offsets.
 fn places<'a>(
     group: &'a Group,
     topic: &'a str,
@@ -164,13 +165,13 @@ fn places<'a>(
         let stand = stands
             .iter()
             .find(|stand| stand.group == group.id && stand.topic == topic && stand.partition == *partition);
-        // What was deleted cannot be read.
+        // Deleted records cannot be read.
         let offset = stand.map_or(ends.low, |stand| stand.applied.max(ends.low));
         At { next: Position { topic: topic.to_owned(), partition: *partition, offset }, ends: *ends, stand }
     })
 }
 
-/// Where records seem to wait.
+/// The positions at which records seem to wait.
 fn waiting(group: &Group, stands: &[Stand], ends: &Partitions) -> Vec<Position> {
     let of_topic = |topic: &String| {
         let places = places(group, topic, stands, ends);
@@ -212,14 +213,14 @@ fn seconds_since(millis: i64) -> f64 {
     Utc::now().timestamp_millis().saturating_sub(millis).max(0) as f64 / 1_000.0
 }
 
-/// The first record from each of these positions on, as far as there is time to look.
+/// The first record from each of these positions on, within the timeout.
 fn oldest(reader: &Reader<'_>, mut left: BTreeSet<Position>, look: Duration) -> Result<Found, Failure> {
     let until = Instant::now() + look;
     let mut found = Found::new();
     while let Some(Position { topic, .. }) = left.first().cloned()
         && Instant::now() < until
     {
-        // One position of each partition at a time: groups stand at different ones.
+        // One position of each partition per round, since groups have different offsets.
         let mut round: BTreeMap<i32, i64> = BTreeMap::new();
         for position in left.iter().filter(|position| position.topic == topic) {
             round.entry(position.partition).or_insert(position.offset);

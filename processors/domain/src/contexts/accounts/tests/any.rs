@@ -1,4 +1,4 @@
-//! Whatever commands come: no account below its overdraft, and no money made or lost.
+//! Property: for any commands, no account is below its overdraft, and money is neither created nor lost.
 
 use proptest::prelude::*;
 
@@ -11,7 +11,7 @@ use crate::views::ledger_balances::{LedgerBalances, Posted, TRANSIT};
 /// Open from the beginning; others may be opened later, with money on them.
 const OPEN: [&str; 2] = ["A1", "B2"];
 
-/// Mostly good ones, so that most sequences get somewhere.
+/// Mostly valid ones, so that most sequences make progress.
 fn any_command() -> impl Strategy<Value = Command> {
     let account = prop::sample::select(vec!["A1", "A1", "B2", "B2", "C3", "C3", "unknown"]);
     let amount = prop_oneof![20 => 1..300_i64, 1 => any::<i64>(), 1 => Just(AMOUNT_MAX)];
