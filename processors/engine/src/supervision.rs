@@ -114,7 +114,7 @@ impl Watch {
         self.leave.cancel();
     }
 
-    /// The reason for [`give_way`](Self::give_way), if it was called.
+    /// The reason for `give_way`, if it was called.
     pub fn gave_way(&self) -> Option<&str> {
         self.gives_way.get().map(String::as_str)
     }

@@ -28,7 +28,7 @@ pub struct Unfetchable {
     pub partition: i32,
     /// The reader's next offset: there is no record from there to the first of `offsets`.
     pub next: i64,
-    /// The offsets, at most [`OFFSETS_MAX`]. The batch may have further ones.
+    /// The offsets, at most `OFFSETS_MAX`. The batch may have further ones.
     pub offsets: Range<i64>,
     /// The client's error.
     pub code: Code,

@@ -100,7 +100,7 @@ impl<S: Saga> SagaRole<S> {
         Ok(transaction.commit().await?)
     }
 
-    /// Fires due timers, at most [`AT_ONCE`]; returns how many were due.
+    /// Fires due timers, at most `AT_ONCE`; returns how many were due.
     ///
     /// # Errors
     /// [`WorkError`], and nothing is changed.
