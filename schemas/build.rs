@@ -25,18 +25,19 @@ struct Record {
 fn main() -> Result<()> {
     println!("cargo::rerun-if-changed=avro");
     let root = Path::new(&std::env::var("CARGO_MANIFEST_DIR")?).join("avro");
+    let generator = Generator::builder().build()?;
     let mut out = String::new();
     let mut all = Vec::new();
     let (folders, files): (Vec<_>, Vec<_>) = sorted(&root)?.into_iter().partition(|path| path.is_dir());
     let contexts: Vec<String> = folders.iter().map(|path| file_name(path)).collect();
     for context in &contexts {
         let records = read_context(&root, context)?;
-        write_context(&mut out, context, &records)?;
+        write_context(&mut out, &generator, context, &records)?;
         all.extend(records);
     }
     for path in files {
         let record = read_record("", "Rejection", path)?;
-        write_record(&mut out, &record)?;
+        write_record(&mut out, &generator, &record)?;
         all.push(record);
     }
     write_union(&mut out, "Command", "Any command of any context.", &contexts);
@@ -99,18 +100,18 @@ fn namespace(context: &str) -> String {
     if context.is_empty() { "millrace".to_owned() } else { format!("millrace.{context}") }
 }
 
-fn write_record(out: &mut String, record: &Record) -> Result<()> {
+fn write_record(out: &mut String, generator: &Generator, record: &Record) -> Result<()> {
     let mut code = Vec::new();
-    Generator::builder().build()?.generate(&Source::SchemaStr(&record.schema), &mut code)?;
+    generator.generate(&Source::SchemaStr(&record.schema), &mut code)?;
     out.push_str(&String::from_utf8(code)?);
     write_record_impl(out, record);
     Ok(())
 }
 
-fn write_context(out: &mut String, context: &str, records: &[Record]) -> Result<()> {
+fn write_context(out: &mut String, generator: &Generator, context: &str, records: &[Record]) -> Result<()> {
     writeln!(out, "/// Commands and events of the context `{context}`.\npub mod {context} {{")?;
     for record in records {
-        write_record(out, record)?;
+        write_record(out, generator, record)?;
     }
     for kind in ["Command", "Event"] {
         let of_kind: Vec<&Record> = records.iter().filter(|r| r.kind == kind).collect();

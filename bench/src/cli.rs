@@ -25,6 +25,7 @@ Examples:
   scripts/bench drain poison                         what one refused customer in a thousand costs the others
   scripts/bench drain hot inventory                  what it costs that every order has the same product
   scripts/bench replay                               a million events, rebuilt beside what serves
+  scripts/bench rest                                 what a running instance costs while nothing arrives
   scripts/bench history --events 10000000            what a long history costs
   scripts/bench growth streams --most 100000         with a thousand and with a hundred thousand customers
   scripts/bench drain view --order together --set processing.events_batch_max=10000
@@ -89,7 +90,9 @@ pub(crate) enum Measurement {
     History(History),
     /// A view of Postgres and Elasticsearch is built from its events, then rebuilt, compared and swapped
     Replay(Replay),
-    /// A stage compared in turns with alternatives, on the same backlog, until the rows are the same
+    /// What a running instance costs while nothing arrives: processors, threads, memory, transactions
+    Rest(Rest),
+    /// A stage in turns with what people would use instead, on the same backlog, until the same rows are there
     Against {
         #[command(subcommand)]
         stage: Against,
@@ -192,6 +195,20 @@ pub(crate) struct Replay {
     pub(crate) partitions: i32,
 }
 
+/// Options of `rest`.
+#[derive(Debug, Args)]
+pub(crate) struct Rest {
+    /// How long
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) seconds: u32,
+    /// Seconds before that, after everything is level, that do not count
+    #[arg(long, default_value_t = 10, value_name = "SECONDS")]
+    pub(crate) quiet: u32,
+    /// Partitions of each topic
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) partitions: i32,
+}
+
 impl Measurement {
     /// Part of the namespace and of the file's name.
     pub(crate) fn name(&self) -> String {
@@ -206,6 +223,7 @@ impl Measurement {
             Measurement::Growth(_) => "growth",
             Measurement::History(_) => "history",
             Measurement::Replay(_) => "replay",
+            Measurement::Rest(_) => "rest",
             Measurement::Against { stage: Against::Commands { .. } } => "against_commands",
             Measurement::Against { stage: Against::View { .. } } => "against_view",
             Measurement::Against { stage: Against::Search { .. } } => "against_search",
@@ -230,6 +248,7 @@ impl Measurement {
             Measurement::Growth(_) => 1,
             Measurement::History(options) => options.partitions,
             Measurement::Replay(options) => options.partitions,
+            Measurement::Rest(options) => options.partitions,
             Measurement::Drain { stage: Stage::View(views) } => views.backlog.partitions,
             Measurement::Drain { stage: Stage::Hot(hot) } => hot.backlog.partitions,
             Measurement::Drain { stage: Stage::Elasticsearch(search) } => search.backlog.partitions,

@@ -17,6 +17,7 @@ mod preload;
 mod reading;
 mod replay;
 mod report;
+mod rest;
 mod stack;
 
 use std::process::ExitCode;
@@ -80,6 +81,7 @@ async fn measure(measurement: &Measurement, instance: &Instance) -> Result<Repor
         Measurement::Growth(options) => growth::measure(instance, options).await,
         Measurement::History(options) => history::measure(instance, options).await,
         Measurement::Replay(options) => replay::measure(instance, options).await,
+        Measurement::Rest(options) => rest::measure(instance, options).await,
         Measurement::Against { stage: Against::Commands { peers, turns } } => {
             against::commands(instance, turns, peers).await
         }

@@ -92,11 +92,13 @@ async fn a_partition_that_another_has_claimed_is_written_only_after_it_was_claim
     instance.send(&Load::STANDARD.basics()).await;
     instance.settle().await;
     let slices = Load::STANDARD.slices(4);
+    let mut unnoticed = [Vec::new(), Vec::new()];
     for (slice, which) in slices.iter().zip([EVERY_ONE, EVERY_OTHER, EVERY_ONE]) {
         let before = instance.count("SELECT count(*) FROM command").await.expect("receipts");
         instance.send(slice).await;
         instance.decided(before + 10).await;
-        let claimed = [claim(&instance.write, which).await, claim(&instance.read, which).await];
+        let [write, read] = &mut unnoticed;
+        let claimed = [claim(&instance.write, which, write).await, claim(&instance.read, which, read).await];
         instance.settle_commands().await;
         only_new_claims_wrote(&instance.write, &claimed[0]).await;
         only_new_claims_wrote(&instance.read, &claimed[1]).await;
@@ -117,13 +119,19 @@ struct Claimed {
     ours: Vec<Standing>,
 }
 
-/// Claims like a process that considers itself the owner: the epoch increases, and the former claim is fenced.
-async fn claim(pool: &PgPool, which: &str) -> Claimed {
+/// As a process does that takes itself for the owner: the epoch goes up and the one that held it is shut out. One that had nothing to
+/// write since an earlier claim (`unnoticed`) has not noticed that yet.
+async fn claim(pool: &PgPool, which: &str, unnoticed: &mut Vec<Standing>) -> Claimed {
     let standing = "grp, topic, partition, epoch, applied";
     let ours = format!("SELECT {standing} FROM consumer_offset WHERE NOT ({which})");
-    let ours = sqlx::query_as(AssertSqlSafe(ours)).fetch_all(pool).await.expect("offsets");
+    let mut ours: Vec<Standing> = sqlx::query_as(AssertSqlSafe(ours)).fetch_all(pool).await.expect("offsets");
+    let claimed = |now: &Standing, then: &Standing| {
+        (&now.0, &now.1, now.2, now.3) == (&then.0, &then.1, then.2, then.3)
+    };
+    ours.retain(|now| !unnoticed.iter().any(|then| claimed(now, then)));
     let claim = format!("UPDATE consumer_offset SET epoch = epoch + 1 WHERE {which} RETURNING {standing}");
-    let other = sqlx::query_as(AssertSqlSafe(claim)).fetch_all(pool).await.expect("claims");
+    let other: Vec<Standing> = sqlx::query_as(AssertSqlSafe(claim)).fetch_all(pool).await.expect("claims");
+    unnoticed.extend(other.iter().cloned());
     Claimed { other, ours }
 }
 

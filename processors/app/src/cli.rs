@@ -2,12 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
 
-use chrono::{DateTime, Utc};
-use clap::{Arg, ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use clap::{Arg, ArgAction, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use millrace_ops::moment::{self, Span};
-use millrace_ops::receipts;
 
 use crate::config::{self, Global};
 use crate::dlq::cli::Action;
@@ -157,7 +154,7 @@ pub enum Command {
     /// Remove rows that are older than their retention, as `millrace run` also does; never events
     Prune(crate::prune::Options),
     /// Send commands that are written as JSON
-    Send(Send),
+    Send(crate::send::Options),
     /// Show the contract with producers: commands, their fields, an example of each; check commands before they are sent
     #[command(after_help = crate::schema::HELP)]
     Schema {
@@ -185,12 +182,12 @@ pub enum Command {
         source: Option<String>,
     },
     /// List decided commands, or those being retried, the newest first
-    Commands(Commands),
+    Commands(crate::receipts::Options),
     /// Show streams
     Stream {
         /// What to do with a stream.
         #[command(subcommand)]
-        action: StreamAction,
+        action: crate::stream::Action,
     },
     /// Sagas: list instances, show the history of one, cancel one
     #[command(after_help = crate::saga::HELP)]
@@ -265,103 +262,6 @@ pub enum Role {
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
-}
-
-/// Options of `send`.
-#[derive(Debug, Args)]
-#[command(after_help = SEND_HELP)]
-pub struct Send {
-    /// A file of commands, which are JSON objects; `-` is standard input
-    #[arg(default_value = "-")]
-    pub file: PathBuf,
-    /// Wait until every command has its outcome and print the counts
-    #[arg(long)]
-    pub wait: bool,
-    /// The source of commands that have none; source and id are a command's identity for deduplication
-    #[arg(long, default_value = "millrace-send", value_name = "NAME")]
-    pub source: String,
-    /// Stop waiting after this long, such as 90s or 10m
-    #[arg(long, default_value = "10m", value_parser = moment::span)]
-    pub timeout: Span,
-}
-
-const SEND_HELP: &str = r#"Each command is a CloudEvent, on one line or over several lines:
-  {"id": "42", "source": "shop", "type": "ConfirmOrder", "data": {"order_id": "10248"}}
-`type` is the short or full name of a command, `data` has its fields. `id`, `source`, `time`, `traceparent` and
-`correlationid` are optional. Times are RFC 3339, money is in minor units (cents).
-
-A command that is refused is reported with its line and reason; the others are sent. After text that is not JSON, reading
-continues at the next line that begins with `{`. The first ten generated ids are printed; with --wait also the first ten
-commands that were not completed, each with its line and reason. A command with an id can be sent again: it is executed once.
-
-`millrace schema check FILE` checks every line and sends nothing; `millrace schema show ConfirmOrder` prints the fields.
-
-Exit codes:
-  1  a command was refused, a record could not be delivered or, with --wait, not every command was completed
-  3  Kafka, the registry or, with --wait, the write database does not answer; nothing was sent"#;
-
-/// Options of `commands`.
-#[derive(Debug, Args)]
-pub struct Commands {
-    /// Only of this stream, such as orders/10248 or 10248
-    #[arg(long, value_name = "ID")]
-    pub stream: Option<String>,
-    /// Only with this status
-    #[arg(long, value_enum)]
-    pub status: Option<Status>,
-    /// Only decided since: 15m, 1h, 2d ago, or an RFC 3339 time
-    #[arg(long, value_parser = moment::moment, value_name = "WHEN")]
-    pub since: Option<DateTime<Utc>>,
-    /// At most this many
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..))]
-    pub limit: i64,
-}
-
-/// The status of a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Status {
-    /// Being retried, or waiting behind a command of its key that is.
-    Retrying,
-    /// Decided; its events are written.
-    Completed,
-    /// Refused by the business.
-    Rejected,
-    /// A dead letter: it could not be decided.
-    Dead,
-}
-
-impl From<Status> for receipts::Status {
-    fn from(status: Status) -> Self {
-        match status {
-            Status::Retrying => Self::Retrying,
-            Status::Completed => Self::Completed,
-            Status::Rejected => Self::Rejected,
-            Status::Dead => Self::Dead,
-        }
-    }
-}
-
-/// What to do with a stream.
-#[derive(Debug, Subcommand)]
-pub enum StreamAction {
-    /// Show a stream's events and the state that they fold to, now, at a version or at a past time
-    Show(StreamShow),
-}
-
-/// Options of `stream show`.
-#[derive(Debug, Clone, Args)]
-pub struct StreamShow {
-    /// `context/id`, such as orders/10248; or an id, with --context when several contexts have it
-    pub id: String,
-    /// The context, when the id does not include it
-    #[arg(long)]
-    pub context: Option<String>,
-    /// Only the first N events
-    #[arg(long, value_name = "N", conflicts_with = "as_of", value_parser = clap::value_parser!(i64).range(1..))]
-    pub at_version: Option<i64>,
-    /// Only events up to this time: 15m, 1h, 2d ago, or an RFC 3339 time
-    #[arg(long, value_parser = moment::moment, value_name = "WHEN")]
-    pub as_of: Option<DateTime<Utc>>,
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
 use millrace_ops::{known, layout};
 
-use cli::{Cli, Command, Role, StreamAction};
+use cli::{Cli, Command, Role};
 use config::{Loaded, show};
 use output::Format;
 use run::Selection;
@@ -85,7 +85,7 @@ async fn dispatch(cli: Cli, loaded: &Loaded) -> Result<(), Failure> {
         Command::Send(options) => send::send(config, format, &options).await,
         Command::Receipt { id, source } => receipts::receipt(config, format, &id, source.as_deref()).await,
         Command::Commands(options) => receipts::commands(config, format, &options).await,
-        Command::Stream { action: StreamAction::Show(options) } => {
+        Command::Stream { action: stream::Action::Show(options) } => {
             stream::show(config, format, &options).await
         }
         Command::Verify(options) => verify::verify(config, format, &options).await,

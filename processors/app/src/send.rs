@@ -1,23 +1,58 @@
 //! `millrace send`: commands from a file or from standard input.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use clap::Args;
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
+use millrace_ops::moment::{self, Span};
 use millrace_ops::send::{self, Failed, MadeUp, Outcomes, Request, Sent};
 use serde_json::{Value, json};
 
-use crate::cli;
 use crate::input::open;
 use crate::output::{self, Format};
 use crate::progress::Terminal;
 
-/// Sends every valid command; reports every invalid one with its line.
+/// Options of `send`.
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub struct Options {
+    /// A file of commands, which are JSON objects; `-` is standard input
+    #[arg(default_value = "-")]
+    pub file: PathBuf,
+    /// Wait until every command has its outcome and print the counts
+    #[arg(long)]
+    pub wait: bool,
+    /// The source of commands that have none; source and id are a command's identity for deduplication
+    #[arg(long, default_value = "millrace-send", value_name = "NAME")]
+    pub source: String,
+    /// Stop waiting after this long, such as 90s or 10m
+    #[arg(long, default_value = "10m", value_parser = moment::span)]
+    pub timeout: Span,
+}
+
+const HELP: &str = r#"Each command is a CloudEvent, on one line or over several lines:
+  {"id": "42", "source": "shop", "type": "ConfirmOrder", "data": {"order_id": "10248"}}
+`type` is the short or full name of a command, `data` has its fields. `id`, `source`, `time`, `traceparent` and
+`correlationid` are optional. Times are RFC 3339, money is in minor units (cents).
+
+A command that is refused is reported with its line and reason; the others are sent. After text that is not JSON, reading
+continues at the next line that begins with `{`. The first ten generated ids are printed; with --wait also the first ten
+commands that were not completed, each with its line and reason. A command with an id can be sent again: it is executed once.
+
+`millrace schema check FILE` checks every line and sends nothing; `millrace schema show ConfirmOrder` prints the fields.
+
+Exit codes:
+  1  a command was refused, a record could not be delivered or, with --wait, not every command was completed
+  3  Kafka, the registry or, with --wait, the write database does not answer; nothing was sent"#;
+
+/// Sends every good command; reports every bad one with its line.
 ///
 /// # Errors
 /// [`Failure::Refused`] when a command was refused, a record was not delivered or, with `--wait`, not every command was
 /// completed; after everything else was sent.
-pub async fn send(config: &Config, format: Format, options: &cli::Send) -> Result<(), Failure> {
+pub async fn send(config: &Config, format: Format, options: &Options) -> Result<(), Failure> {
     let wait = options.wait.then_some(options.timeout.0);
     let request = Request { source: options.source.clone(), wait };
     let sent = send::send(config, &request, open(&options.file)?, Arc::new(Terminal::default())).await?;

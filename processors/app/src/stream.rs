@@ -1,5 +1,7 @@
-//! `millrace stream show`: a stream's events and the state that they fold to, now or back then.
+//! `millrace stream show`: a stream's events and the state that they fold to, now or at a past time.
 
+use chrono::{DateTime, Utc};
+use clap::{Args, Subcommand};
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
 use millrace_ops::moment;
@@ -7,15 +9,37 @@ use millrace_ops::streams::{self, Event, Request, Shown};
 use millrace_schemas::short_name;
 use serde_json::json;
 
-use crate::cli::StreamShow;
 use crate::output::{self, Format, Table};
+
+/// What to do with a stream.
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Show a stream's events and the state that they fold to, now, at a version or at a past time
+    Show(Show),
+}
+
+/// Options of `stream show`.
+#[derive(Debug, Clone, Args)]
+pub struct Show {
+    /// `context/id`, such as orders/10248; or an id, with --context when several contexts have it
+    pub id: String,
+    /// The context, when the id does not include it
+    #[arg(long)]
+    pub context: Option<String>,
+    /// Only the first N events
+    #[arg(long, value_name = "N", conflicts_with = "as_of", value_parser = clap::value_parser!(i64).range(1..))]
+    pub at_version: Option<i64>,
+    /// Only events up to this time: 15m, 1h, 2d ago, or an RFC 3339 time
+    #[arg(long, value_parser = moment::moment, value_name = "WHEN")]
+    pub as_of: Option<DateTime<Utc>>,
+}
 
 /// Shows a stream.
 ///
 /// # Errors
 /// [`Failure::NotFound`] when the stream has no such events, [`Failure::Usage`] when it is not said which stream.
-pub async fn show(config: &Config, format: Format, options: &StreamShow) -> Result<(), Failure> {
-    let StreamShow { id, context, at_version, as_of } = options.clone();
+pub async fn show(config: &Config, format: Format, options: &Show) -> Result<(), Failure> {
+    let Show { id, context, at_version, as_of } = options.clone();
     let shown = streams::show(config, &Request { id, context, at_version, as_of }).await?;
     output::print(format, &text(&shown), &json!(shown))
 }
@@ -31,7 +55,6 @@ fn text(Shown { context, id, version, events, state }: &Shown) -> String {
 
 #[cfg(test)]
 mod tests {
-    use chrono::DateTime;
     use uuid::Uuid;
 
     use super::*;

@@ -98,7 +98,6 @@ const CONSUMER: &[Property] = &[
     (&["fetch.message.max.bytes", "max.partition.fetch.bytes"], "262144"),
     // The default of one second would add to the latency after each full queue.
     (&["fetch.queue.backoff.ms"], "2"),
-    (&["fetch.wait.max.ms"], "100"),
     // More than the record limit of Millrace's topics. Each group of a process decompresses separately, and all share 256 MB.
     (&[RECEIVE_MAX], "33554432"),
     // A batch with a wrong checksum becomes a dead letter instead of garbage that may decode as a record.

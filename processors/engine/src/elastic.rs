@@ -70,16 +70,23 @@ enum Exchanged {
 }
 
 impl Elastic {
-    /// A client of the cluster at `url`, which answers within `timeout`. Connects when first used.
+    /// The client of the cluster at `url`, which answers within `timeout`. Connects when first used.
     ///
     /// # Errors
-    /// When the URL is not usable.
+    /// When the URL is not usable, or TLS cannot be set up.
+    pub fn client(url: &str, timeout: Duration) -> Result<Elasticsearch, elasticsearch::Error> {
+        let pool = SingleNodeConnectionPool::new(Url::parse(url)?);
+        Ok(Elasticsearch::new(TransportBuilder::new(pool).timeout(timeout).build()?))
+    }
+
+    /// Publishes with a [`client`](Self::client).
+    ///
+    /// # Errors
+    /// As there.
     pub fn new(url: &str, timeout: Duration) -> Result<Self, WorkError> {
-        let refuse = |reason| WorkError::outage(Dependency::Elasticsearch, reason);
-        let url = Url::parse(url).map_err(|error| refuse(Reason::of(error)))?;
-        let transport = TransportBuilder::new(SingleNodeConnectionPool::new(url)).timeout(timeout).build();
-        let transport = transport.map_err(|error| refuse(Reason::of(error)))?;
-        Ok(Self { client: Elasticsearch::new(transport), concurrency: ConcurrencyLimit::new(usize::MAX) })
+        let client = Self::client(url, timeout)
+            .map_err(|error| WorkError::outage(Dependency::Elasticsearch, Reason::of(error)))?;
+        Ok(Self { client, concurrency: ConcurrencyLimit::new(usize::MAX) })
     }
 
     /// Sends documents and returns those that are refused for good. A 409 means that the index has the same or a newer version, and

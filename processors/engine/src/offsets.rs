@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use millrace_store::consumer_offset::{self, Claimed, Partition};
+use millrace_store::consumer_offset::{self, Claimed, Claiming, Partition};
 use millrace_store::{Group, Place, blocked_key, dead_letter, parked};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::database::Pool;
-use crate::error::WorkError;
+use crate::error::{Dependency, WorkError};
 use crate::failpoints::{broken, mechanism};
 
 /// More records than a partition ever has.
@@ -104,35 +104,24 @@ impl Claim {
         self.applied.min(self.published)
     }
 
-    /// Claims a partition: waits for a commit in flight, then fences the worker that made it. A partition that was never claimed
-    /// starts at `first`, its first offset.
+    /// Claims partitions of a group: waits for commits in flight, then fences the workers that made them.
     ///
     /// # Errors
-    /// [`WorkError::Outage`].
+    /// [`WorkError::Outage`]; none is claimed for sure then.
     pub async fn take(
         pool: &Pool,
         group: &Group,
-        topic: &str,
-        partition: i32,
-        first: i64,
-    ) -> Result<Self, WorkError> {
-        let claim = async {
-            let at = Partition { group, topic, partition };
-            Ok(consumer_offset::claim(&**pool, at, first).await?)
-        };
-        let Claimed { epoch, applied, published, topic_id, answered_below, held } =
-            pool.in_time(claim).await?;
-        Ok(Self {
-            group: group.clone(),
-            topic: topic.to_owned(),
-            partition,
-            epoch,
-            applied,
-            published,
-            topic_id,
-            answered_below: answered_below.unwrap_or_default(),
-            held,
-        })
+        partitions: &[Claiming<'_>],
+    ) -> Result<Vec<Self>, WorkError> {
+        let claim = async { Ok(consumer_offset::claim(&**pool, group, partitions).await?) };
+        let claimed = pool.in_time(claim).await?;
+        Ok(claimed.into_iter().map(|claimed| Self::of(group.clone(), claimed)).collect())
+    }
+
+    fn of(group: Group, claimed: Claimed) -> Self {
+        let Claimed { topic, partition, epoch, applied, published, topic_id, answered_below, held } = claimed;
+        let answered_below = answered_below.unwrap_or_default();
+        Self { group, topic, partition, epoch, applied, published, topic_id, answered_below, held }
     }
 
     /// Claims the same partition again.
@@ -140,7 +129,10 @@ impl Claim {
     /// # Errors
     /// [`WorkError::Outage`].
     pub async fn take_again(&self, pool: &Pool) -> Result<Self, WorkError> {
-        Self::take(pool, &self.group, &self.topic, self.partition, self.applied).await
+        let Self { group, topic, partition, applied, .. } = self;
+        let again = Claiming { topic, partition: *partition, first: *applied, topic_id: None };
+        let claimed = Self::take(pool, group, &[again]).await?.pop();
+        claimed.ok_or_else(|| WorkError::outage(Dependency::Postgres, "a claim returned no row"))
     }
 
     /// As [`Stamp::is_of_another`].
@@ -182,20 +174,6 @@ impl Claim {
         blocked_key::shift_offsets(connection, self.at(), by).await?;
         dead_letter::shift_offsets(connection, self.at(), by).await?;
         Ok(())
-    }
-
-    /// Stores the id of the topic if it was not known.
-    ///
-    /// # Errors
-    /// As [`begin_again`](Self::begin_again).
-    pub(crate) async fn of_topic(self, pool: &Pool, topic_id: Option<Uuid>) -> Result<Self, WorkError> {
-        if topic_id.is_none() || self.topic_id.is_some() {
-            return Ok(self);
-        }
-        let remember =
-            async { Ok(consumer_offset::remember_topic(&**pool, self.at(), self.epoch, topic_id).await?) };
-        unless_fenced(pool.in_time(remember).await?)?;
-        Ok(Self { topic_id, ..self })
     }
 
     /// Moves the offsets to `first`, the first existing offset: both, or only `published` when more than that was applied.

@@ -1,9 +1,10 @@
-//! Features of librdkafka that its Rust client does not offer: topic ids, incremental topic settings, headers of any bytes, and
-//! finding unfetchable records.
+//! What librdkafka can do and its Rust client does not offer: the ids of topics, single settings of theirs, headers of any
+//! bytes, the watermarks of many partitions at once, and which records cannot be fetched.
 
 mod configs;
 mod headers;
 mod unfetchable;
+mod watermarks;
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char};
@@ -20,6 +21,7 @@ use uuid::Uuid;
 pub use configs::{Setting, set};
 pub use headers::{Header, Headers, header_text, headers, owned_headers};
 pub use unfetchable::{Unfetchable, is_unfetchable, next_offset, unfetchable};
+pub use watermarks::{Watermarks, offsets, watermarks};
 
 /// librdkafka's own timeout ends a request; how much longer this code waits for its answer.
 const GRACE: Duration = Duration::from_secs(1);

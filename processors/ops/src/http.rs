@@ -1,5 +1,6 @@
-//! Clients of the HTTP services: schema registry, Connect, Elasticsearch.
+//! The services that are spoken to over plain HTTP: schema registry and Connect; and what is common to answers.
 
+use std::error::Error;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
@@ -10,9 +11,9 @@ use crate::address::Address;
 use crate::config;
 use crate::failure::{Failure, Service};
 
-/// Attempts at a request that has no answer in time, such as from a JVM that pauses. All requests are idempotent.
-const TRIES: usize = 3;
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// All that is asked for may be asked twice: a service that hangs for once (a JVM on a busy machine) is asked again.
+pub(crate) const TRIES: usize = 3;
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The delay between requests to a busy service.
 const ASKED_EVERY: Duration = Duration::from_millis(250);
@@ -30,6 +31,9 @@ pub struct Http {
 /// An answer of any status.
 #[derive(Debug)]
 pub struct Answer {
+    service: Service,
+    /// What was asked for.
+    path: String,
     /// The status.
     pub status: StatusCode,
     /// The body; null when it is empty, text when it is not JSON.
@@ -64,14 +68,6 @@ impl Http {
         Self::new(Service::Connect, &config.url)
     }
 
-    /// Elasticsearch.
-    ///
-    /// # Errors
-    /// When TLS cannot be set up.
-    pub fn elasticsearch(config: &config::Elasticsearch) -> Result<Self, Failure> {
-        Self::new(Service::Elasticsearch, &config.url)
-    }
-
     fn new(service: Service, address: &Address) -> Result<Self, Failure> {
         Ok(Self { service, address: address.clone(), client: client()? })
     }
@@ -104,16 +100,8 @@ impl Http {
                 answer => break answer.map_err(|error| self.unreachable(error))?,
             }
         };
-        let body = match text.as_str() {
-            "" => Value::Null,
-            text => serde_json::from_str(text).unwrap_or_else(|_| Value::from(text)),
-        };
-        match status {
-            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
-                Err(self.failed(format!("it answers {status}")))
-            }
-            _ => Ok(Answer { status, body }),
-        }
+        let path = format!("/{}", path.join("/"));
+        Answer::read(self.service, path, status, &text).unless_away(&self.address)
     }
 
     async fn exchange(
@@ -155,35 +143,7 @@ impl Http {
     /// # Errors
     /// As [`send`](Self::send), and [`Failure::Refused`] for any other answer than success.
     pub async fn find(&self, path: &[&str]) -> Result<Option<Value>, Failure> {
-        let answer = self.send(Method::GET, path, None).await?;
-        self.found(answer, path)
-    }
-
-    /// The body of a successful answer; `None` when there is no such document.
-    ///
-    /// # Errors
-    /// [`Failure::Refused`] with the service's reason.
-    pub fn found(&self, answer: Answer, path: &[&str]) -> Result<Option<Value>, Failure> {
-        if answer.status == StatusCode::NOT_FOUND {
-            return Ok(None);
-        }
-        self.success(answer, path).map(Some)
-    }
-
-    /// The body of a successful answer.
-    ///
-    /// # Errors
-    /// [`Failure::Refused`] with the service's reason.
-    pub fn success(&self, answer: Answer, path: &[&str]) -> Result<Value, Failure> {
-        if answer.status.is_success() {
-            return Ok(answer.body);
-        }
-        let (service, reason) = (self.service, reason(&answer.body));
-        Err(Failure::refused(format!(
-            "{service} refuses `/{}` with {}: {reason}",
-            path.join("/"),
-            answer.status
-        )))
+        self.send(Method::GET, path, None).await?.found()
     }
 
     fn url(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Url, Failure> {
@@ -204,18 +164,63 @@ impl Http {
     }
 
     fn unreachable(&self, error: reqwest::Error) -> Failure {
-        // The innermost cause is the most specific ("Connection refused"); the URL may contain a password.
+        // The URL may hold a password.
         let error = error.without_url();
-        let mut cause: &dyn std::error::Error = &error;
-        while let Some(inner) = cause.source() {
-            cause = inner;
-        }
-        let reason = cause.to_string();
-        self.failed(reason).with_source(error)
+        Failure::unreachable(self.service, &self.address, innermost(&error)).with_source(error)
+    }
+}
+
+/// What the innermost cause says, which is most: "Connection refused".
+pub(crate) fn innermost(error: &dyn Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+impl Answer {
+    pub(crate) fn read(service: Service, path: String, status: StatusCode, text: &str) -> Self {
+        let body = match text {
+            "" => Value::Null,
+            text => serde_json::from_str(text).unwrap_or_else(|_| Value::from(text)),
+        };
+        Self { service, path, status, body }
     }
 
-    fn failed(&self, reason: String) -> Failure {
-        Failure::unreachable(self.service, &self.address, reason)
+    /// The answer, unless it says that the service at `address` cannot answer now.
+    pub(crate) fn unless_away(self, address: &Address) -> Result<Self, Failure> {
+        match self.status {
+            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+                Err(Failure::unreachable(self.service, address, format!("it answers {}", self.status)))
+            }
+            _ => Ok(self),
+        }
+    }
+
+    /// The body of a successful answer; `None` when there is no such document.
+    ///
+    /// # Errors
+    /// [`Failure::Refused`] with the service's reason.
+    pub fn found(self) -> Result<Option<Value>, Failure> {
+        match self.status {
+            StatusCode::NOT_FOUND => Ok(None),
+            _ => self.success().map(Some),
+        }
+    }
+
+    /// The body of a successful answer.
+    ///
+    /// # Errors
+    /// [`Failure::Refused`] with the service's reason.
+    pub fn success(self) -> Result<Value, Failure> {
+        let Self { service, path, status, body } = self;
+        match status.is_success() {
+            true => Ok(body),
+            false => {
+                Err(Failure::refused(format!("{service} refuses `{path}` with {status}: {}", reason(&body))))
+            }
+        }
     }
 }
 

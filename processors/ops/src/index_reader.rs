@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
+use elasticsearch::indices::IndicesRefreshParts;
+use elasticsearch::{MgetParts, OpenPointInTimeParts, SearchParts};
 use millrace_engine::Document;
-use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::elastic::Client;
 use crate::failure::Failure;
-use crate::http::Http;
 
 /// Ids of documents in a page.
 const IDS_PAGE: usize = 5_000;
@@ -16,7 +17,7 @@ const KEPT_FOR: &str = "10m";
 
 /// Reads one index.
 pub(crate) struct IndexReader<'i> {
-    pub(crate) elastic: &'i Http,
+    pub(crate) elastic: &'i Client,
     /// Its name.
     pub(crate) name: String,
 }
@@ -34,9 +35,11 @@ impl<'i> IndexReader<'i> {
     /// # Errors
     /// [`Failure`], as of every request here.
     pub(crate) async fn held(&self, ids: &[String]) -> Result<HashMap<String, Held>, Failure> {
-        let path = [self.name.as_str(), "_mget"];
-        let answer = self.elastic.send(Method::POST, &path, Some(&json!({"ids": ids}))).await?;
-        let mut answer = self.elastic.success(answer, &path)?;
+        let body = &json!({"ids": ids});
+        let answer = self
+            .elastic
+            .send(|client| async move { client.mget(MgetParts::Index(&self.name)).body(body).send().await });
+        let mut answer = answer.await?.success()?;
         let documents = answer.get_mut("docs").and_then(Value::as_array_mut).map(std::mem::take);
         let documents = documents.unwrap_or_default();
         // An error of a shard does not mean that the document is missing.
@@ -51,9 +54,11 @@ impl<'i> IndexReader<'i> {
     /// # Errors
     /// As above.
     pub(crate) async fn refresh(&self) -> Result<(), Failure> {
-        let path = [self.name.as_str(), "_refresh"];
-        let answer = self.elastic.send(Method::POST, &path, None).await?;
-        self.elastic.success(answer, &path).map(|_| ())
+        let index = [self.name.as_str()];
+        let refreshed = self.elastic.send(|client| async move {
+            client.indices().refresh(IndicesRefreshParts::Index(&index)).send().await
+        });
+        refreshed.await?.success().map(|_| ())
     }
 
     /// The ids of all documents that searches see now.
@@ -61,9 +66,12 @@ impl<'i> IndexReader<'i> {
     /// # Errors
     /// As above.
     pub(crate) async fn ids(&self) -> Result<Ids<'i>, Failure> {
-        let path = [self.name.as_str(), "_pit"];
-        let opened = self.elastic.send_query(Method::POST, &path, &[("keep_alive", KEPT_FOR)], None).await?;
-        let pit = self.elastic.success(opened, &path)?.get("id").cloned().unwrap_or_default();
+        let index = [self.name.as_str()];
+        let opened = self.elastic.send(|client| async move {
+            let open = client.open_point_in_time(OpenPointInTimeParts::Index(&index));
+            open.keep_alive(KEPT_FOR).send().await
+        });
+        let pit = opened.await?.success()?.get("id").cloned().unwrap_or_default();
         Ok(Ids { elastic: self.elastic, pit, after: Value::Null, between: None })
     }
 
@@ -80,17 +88,19 @@ impl<'i> IndexReader<'i> {
     /// # Errors
     /// As above.
     pub(crate) async fn last_operation(&self) -> Result<i64, Failure> {
-        let path = [self.name.as_str(), "_search"];
-        let search = json!({"size": 0, "aggs": {"last": {"max": {"field": "_seq_no"}}}});
-        let found = self.elastic.send(Method::POST, &path, Some(&search)).await?;
-        let last = self.elastic.success(found, &path)?.pointer("/aggregations/last/value").cloned();
+        let index = [self.name.as_str()];
+        let search = &json!({"size": 0, "aggs": {"last": {"max": {"field": "_seq_no"}}}});
+        let found = self.elastic.send(|client| async move {
+            client.search(SearchParts::Index(&index)).body(search).send().await
+        });
+        let last = found.await?.success()?.pointer("/aggregations/last/value").cloned();
         Ok(last.as_ref().and_then(Value::as_f64).map_or(0, |last| last as i64))
     }
 }
 
 /// The ids of documents in a point in time, a page at a time.
 pub(crate) struct Ids<'i> {
-    elastic: &'i Http,
+    elastic: &'i Client,
     pit: Value,
     after: Value,
     between: Option<(i64, i64)>,
@@ -126,8 +136,10 @@ impl Ids<'_> {
     /// # Errors
     /// As those of [`IndexReader`].
     pub(crate) async fn close(self) -> Result<(), Failure> {
-        let closed = self.elastic.send(Method::DELETE, &["_pit"], Some(&json!({"id": self.pit}))).await?;
-        self.elastic.success(closed, &["_pit"]).map(|_| ())
+        let pit = &json!({"id": self.pit});
+        let closed =
+            self.elastic.send(|client| async move { client.close_point_in_time().body(pit).send().await });
+        closed.await?.success().map(|_| ())
     }
 
     async fn hits(&self) -> Result<Value, Failure> {
@@ -145,9 +157,11 @@ impl Ids<'_> {
     }
 
     async fn search(&self, search: &Value) -> Result<Value, Failure> {
-        let whole = [("allow_partial_search_results", "false")];
-        let found = self.elastic.send_query(Method::POST, &["_search"], &whole, Some(search)).await?;
-        self.elastic.success(found, &["_search"])
+        let found = self.elastic.send(|client| async move {
+            let whole = client.search(SearchParts::None).allow_partial_search_results(false);
+            whole.body(search).send().await
+        });
+        found.await?.success()
     }
 
     fn pit(&self) -> Value {

@@ -8,6 +8,7 @@ pub mod audit;
 pub mod config;
 pub mod contract;
 pub mod dead_letters;
+mod elastic;
 #[cfg(any(test, feature = "examples"))]
 pub mod examples;
 pub mod failure;

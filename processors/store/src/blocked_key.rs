@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 
 use crate::Group;
+use crate::columns::bind_columns;
 use crate::consumer_offset::Partition;
 use crate::database::milliseconds;
 use crate::statements::statements;
@@ -152,22 +153,14 @@ pub async fn put(
     if rows.is_empty() {
         return Ok(());
     }
-    sqlx::query(PUT)
-        .bind(&group.id)
-        .bind(group.generation)
-        .bind(topic)
-        .bind(rows.iter().map(|row| row.key).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.status).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.blocking.map(|(partition, _)| partition)).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.blocking.map(|(_, offset)| offset)).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.attempts).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| milliseconds(row.due_in)).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.code).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.message).collect::<Vec<_>>())
-        .bind(over)
-        .execute(connection)
-        .await
-        .map(|_| ())
+    bind_columns!(sqlx::query(PUT).bind(&group.id).bind(group.generation).bind(topic), rows, row =>
+        row.key, row.status, row.blocking.map(|(partition, _)| partition),
+        row.blocking.map(|(_, offset)| offset), row.attempts, milliseconds(row.due_in), row.code, row.message
+    )
+    .bind(over)
+    .execute(connection)
+    .await
+    .map(|_| ())
 }
 
 /// Removes the row of a key for which no record waits any more.

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor};
 
-use crate::place::columns;
+use crate::columns::bind_columns;
 use crate::prune::{Aged, Batch, reached};
 use crate::statements::statements;
 use crate::timestamp::Nearest;
@@ -150,24 +150,12 @@ pub async fn insert(
     received_at: DateTime<Utc>,
     rows: &[New<'_>],
 ) -> sqlx::Result<u64> {
-    let written = sqlx::query(INSERT)
-        .bind(context)
-        .bind(received_at)
-        .bind(rows.iter().map(|row| row.id).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.source).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.fingerprint).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.record_type).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.stream).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.topic).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.partition).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.offset).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.status).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.code).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.message).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.versions).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.produced_at).collect::<Vec<_>>())
-        .execute(connection)
-        .await?;
+    let written = bind_columns!(sqlx::query(INSERT).bind(context).bind(received_at), rows, row =>
+        row.id, row.source, row.fingerprint, row.record_type, row.stream, row.topic, row.partition,
+        row.offset, row.status, row.code, row.message, row.versions, row.produced_at
+    )
+    .execute(connection)
+    .await?;
     Ok(written.rows_affected())
 }
 
@@ -232,16 +220,9 @@ pub async fn correct_waited(
     if places.is_empty() {
         return Ok(());
     }
-    let (topics, partitions, offsets) = columns(places.iter().copied());
-    sqlx::query(CORRECT_WAITED)
-        .bind(&group.id)
-        .bind(group.generation)
-        .bind(topics)
-        .bind(partitions)
-        .bind(offsets)
-        .execute(connection)
-        .await
-        .map(|_| ())
+    let correct = sqlx::query(CORRECT_WAITED).bind(&group.id).bind(group.generation);
+    let correct = bind_columns!(correct, places, (topic, partition, offset) => *topic, *partition, *offset);
+    correct.execute(connection).await.map(|_| ())
 }
 
 /// The ids of a source that are decided.
@@ -355,10 +336,9 @@ pub async fn prunable(
     firsts: &[First],
     before: DateTime<Utc>,
 ) -> sqlx::Result<Aged> {
-    let (topics, partitions, offsets) =
-        columns(firsts.iter().map(|(topic, partition, first)| (topic.as_str(), *partition, *first)));
-    let aged = sqlx::query_as(PRUNABLE).bind(topics).bind(partitions).bind(offsets).bind(before);
-    aged.fetch_one(executor).await.map(Aged::of)
+    let aged = sqlx::query_as(PRUNABLE);
+    let aged = bind_columns!(aged, firsts, (topic, partition, first) => topic.as_str(), *partition, *first);
+    aged.bind(before).fetch_one(executor).await.map(Aged::of)
 }
 
 /// Removes a batch of them, the oldest first; returns the places of their records, and the time that it has reached.
@@ -370,9 +350,8 @@ pub async fn prune(
     firsts: &[First],
     Batch { before, from, most }: Batch,
 ) -> sqlx::Result<(Vec<Place>, Option<DateTime<Utc>>)> {
-    let (topics, partitions, offsets) =
-        columns(firsts.iter().map(|(topic, partition, first)| (topic.as_str(), *partition, *first)));
-    let gone = sqlx::query_as(PRUNE).bind(topics).bind(partitions).bind(offsets);
+    let gone = sqlx::query_as(PRUNE);
+    let gone = bind_columns!(gone, firsts, (topic, partition, first) => topic.as_str(), *partition, *first);
     let gone: Vec<(String, i32, i64, Nearest)> =
         gone.bind(before).bind(from).bind(most).fetch_all(connection).await?;
     let last = reached(gone.iter().map(|(.., at)| *at));

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
+use crate::columns::bind_columns;
 use crate::database::milliseconds;
 use crate::prune::{Aged, Batch, reached};
 use crate::statements::statements;
@@ -58,6 +59,8 @@ statements! {
          WHERE effect = $1 AND key = $2 AND has_bodies
            AND (status IN ('waiting', 'calling', 'withdrawn') OR status = 'gave_up' AND unknown)
          ");
+    OPEN = "SELECT effect, key, status, attempts, unknown, due_at, last_error FROM effect
+         WHERE correlation_id = $1 AND status IN ('waiting', 'calling') ORDER BY created_at LIMIT $2";
     CALL = "SELECT CASE WHEN has_bodies THEN request::text END, answer::text FROM effect WHERE effect = $1 AND key = $2";
     /// A call that was not made and has become superfluous is not tried again.
     SETTLE = "UPDATE effect SET status = CASE WHEN $4 = 'waiting' AND NOT $5 AND superfluous THEN 'withdrawn' ELSE $4 END,
@@ -110,19 +113,13 @@ pub async fn record(connection: &mut PgConnection, effect: &str, asked: &[Asked]
     if asked.is_empty() {
         return Ok(());
     }
-    sqlx::query(RECORD)
-        .bind(effect)
-        .bind(asked.iter().map(|one| one.key).collect::<Vec<_>>())
-        .bind(asked.iter().map(|one| one.place.context).collect::<Vec<_>>())
-        .bind(asked.iter().map(|one| one.place.stream.as_str()).collect::<Vec<_>>())
-        .bind(asked.iter().map(|one| one.place.version).collect::<Vec<_>>())
-        .bind(asked.iter().map(|one| one.request.as_str()).collect::<Vec<_>>())
-        .bind(asked.iter().map(|one| one.event_id.as_str()).collect::<Vec<_>>())
-        .bind(asked.iter().map(|one| one.correlation_id.as_deref()).collect::<Vec<_>>())
-        .bind(asked.iter().map(|one| one.traceparent.as_deref()).collect::<Vec<_>>())
-        .execute(connection)
-        .await
-        .map(|_| ())
+    bind_columns!(sqlx::query(RECORD).bind(effect), asked, one =>
+        one.key, one.place.context, one.place.stream.as_str(), one.place.version, one.request.as_str(),
+        one.event_id.as_str(), one.correlation_id.as_deref(), one.traceparent.as_deref()
+    )
+    .execute(connection)
+    .await
+    .map(|_| ())
 }
 
 /// Withdraws the calls that earlier events of these streams requested: at once if a call is known not to have been made, else as
@@ -134,14 +131,12 @@ pub async fn withdraw(connection: &mut PgConnection, effect: &str, places: &[Pla
     if places.is_empty() {
         return Ok(());
     }
-    sqlx::query(WITHDRAW)
-        .bind(effect)
-        .bind(places.iter().map(|place| place.context).collect::<Vec<_>>())
-        .bind(places.iter().map(|place| place.stream.as_str()).collect::<Vec<_>>())
-        .bind(places.iter().map(|place| place.version).collect::<Vec<_>>())
-        .execute(connection)
-        .await
-        .map(|_| ())
+    bind_columns!(sqlx::query(WITHDRAW).bind(effect), places, place =>
+        place.context, place.stream.as_str(), place.version
+    )
+    .execute(connection)
+    .await
+    .map(|_| ())
 }
 
 /// A leased call. No other process makes it before the lease ends.
@@ -217,7 +212,41 @@ pub async fn call(
     sqlx::query_as(CALL).bind(effect).bind(key).fetch_optional(connection).await
 }
 
-/// The result of an attempt.
+/// A call that has not ended.
+#[derive(Debug, Clone)]
+pub struct Open {
+    /// The effect.
+    pub effect: String,
+    /// The key by which the external system knows the call.
+    pub key: Uuid,
+    /// Whether it waits for its next try or is being made.
+    pub status: String,
+    /// How often it was tried.
+    pub attempts: i32,
+    /// Whether it was made and its outcome is not known.
+    pub unknown: bool,
+    /// When it is tried next; while it is being made, when its lease ends.
+    pub due_at: DateTime<Utc>,
+    /// Why the last try failed.
+    pub last_error: Option<String>,
+}
+
+/// The first calls of a conversation that have not ended.
+///
+/// # Errors
+/// The database's.
+pub async fn open(executor: impl PgExecutor<'_>, correlation_id: &str, most: i64) -> sqlx::Result<Vec<Open>> {
+    let open: Vec<OpenRow> = sqlx::query_as(OPEN).bind(correlation_id).bind(most).fetch_all(executor).await?;
+    Ok(open.into_iter().map(open_of).collect())
+}
+
+type OpenRow = (String, Uuid, String, i32, bool, Nearest, Option<String>);
+
+fn open_of((effect, key, status, attempts, unknown, due_at, last_error): OpenRow) -> Open {
+    Open { effect, key, status, attempts, unknown, due_at: due_at.0, last_error }
+}
+
+/// How a try ended.
 #[derive(Debug, Clone, Copy)]
 pub struct Settled<'s> {
     /// `done`, `gave_up` or `waiting`, which is `withdrawn` when the call was not made and is superfluous.

@@ -6,6 +6,7 @@
 
 pub mod audit;
 pub mod blocked_key;
+mod columns;
 pub mod command;
 pub mod consumer_offset;
 pub mod database;
@@ -47,6 +48,10 @@ pub fn statements_of_the_write_side() -> impl Iterator<Item = &'static str> {
         effect::STATEMENTS,
         heartbeat::STATEMENTS,
         outbox::STATEMENTS,
+        outbox::STATEMENTS_OF_COUNTS,
+        outbox::STATEMENTS_OF_PRINTS,
+        outbox::STATEMENTS_OF_PRUNE,
+        outbox::STATEMENTS_OF_ROWS,
         pruned::STATEMENTS,
         refolded::STATEMENTS,
         saga::STATEMENTS,
@@ -65,7 +70,7 @@ pub fn statements_of_the_read_side() -> impl Iterator<Item = &'static str> {
     own.into_iter().chain(of_both_sides()).flatten().copied()
 }
 
-fn of_both_sides() -> [&'static [&'static str]; 10] {
+fn of_both_sides() -> [&'static [&'static str]; 12] {
     [
         audit::STATEMENTS,
         blocked_key::STATEMENTS,
@@ -73,6 +78,8 @@ fn of_both_sides() -> [&'static [&'static str]; 10] {
         consumer_offset::STATEMENTS_OF_HELD,
         consumer_offset::STATEMENTS_OF_PAIRS,
         dead_letter::STATEMENTS,
+        dead_letter::STATEMENTS_OF_LETTERS,
+        dead_letter::STATEMENTS_OF_PRUNE,
         deployed::STATEMENTS,
         growth::STATEMENTS,
         parked::STATEMENTS,

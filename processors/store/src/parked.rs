@@ -7,8 +7,8 @@ use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor, Row as _};
 
+use crate::columns::bind_columns;
 use crate::consumer_offset::Partition;
-use crate::place::columns;
 use crate::statements::statements;
 use crate::timestamp::Nearest;
 use crate::{Group, Place};
@@ -110,25 +110,14 @@ pub async fn insert<H: Serialize + Sync>(
     if rows.is_empty() {
         return Ok(());
     }
-    sqlx::query(INSERT)
-        .bind(&group.id)
-        .bind(group.generation)
-        .bind(rows.iter().map(|row| row.topic).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.partition).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.offset).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.version).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.timestamp_ms).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.key).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.record_key).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.value).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| Json(row.headers)).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.keyless).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.id.as_str()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.source.as_str()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.record_type.as_deref()).collect::<Vec<_>>())
-        .execute(connection)
-        .await
-        .map(|_| ())
+    bind_columns!(sqlx::query(INSERT).bind(&group.id).bind(group.generation), rows, row =>
+        row.topic, row.partition, row.offset, row.version, row.timestamp_ms, row.key, row.record_key,
+        row.value, Json(row.headers), row.keyless, row.id.as_str(), row.source.as_str(),
+        row.record_type.as_deref()
+    )
+    .execute(connection)
+    .await
+    .map(|_| ())
 }
 
 /// A parked record.
@@ -220,13 +209,10 @@ pub async fn release(
     if drained.is_empty() {
         return Ok(());
     }
-    let (topics, partitions, offsets) = columns(drained.iter().copied());
-    let mut query = sqlx::query(if by.is_some() { DRAIN } else { REMOVE })
-        .bind(&group.id)
-        .bind(group.generation)
-        .bind(topics)
-        .bind(partitions)
-        .bind(offsets);
+    let release =
+        sqlx::query(if by.is_some() { DRAIN } else { REMOVE }).bind(&group.id).bind(group.generation);
+    let mut query =
+        bind_columns!(release, drained, (topic, partition, offset) => *topic, *partition, *offset);
     if let Some(place) = by {
         query = query.bind(&place.topic).bind(place.partition).bind(place.offset);
     }

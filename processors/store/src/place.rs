@@ -10,10 +10,3 @@ pub struct Place {
     /// The offset.
     pub offset: i64,
 }
-
-/// Places (topic, partition, offset) as three arrays for `UNNEST`.
-pub(crate) fn columns<'p>(
-    places: impl IntoIterator<Item = (&'p str, i32, i64)>,
-) -> (Vec<&'p str>, Vec<i32>, Vec<i64>) {
-    places.into_iter().collect()
-}

@@ -3,6 +3,7 @@
 use sqlx::{PgConnection, PgExecutor};
 
 use crate::Group;
+use crate::columns::bind_columns;
 use crate::statements::statements;
 
 statements! {
@@ -74,12 +75,11 @@ pub async fn move_on(connection: &mut PgConnection, rows: &[(Row, i64)]) -> sqlx
     if rows.is_empty() {
         return Ok(0);
     }
-    let moved = sqlx::query(MOVE_ON)
-        .bind(rows.iter().map(|(row, _)| row.ctid.as_str()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|(row, _)| row.xmin.as_str()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|(_, version)| *version).collect::<Vec<_>>())
-        .execute(connection)
-        .await?;
+    let moved = bind_columns!(sqlx::query(MOVE_ON), rows, (row, version) =>
+        row.ctid.as_str(), row.xmin.as_str(), *version
+    )
+    .execute(connection)
+    .await?;
     Ok(moved.rows_affected())
 }
 
@@ -94,14 +94,9 @@ pub async fn begin(connection: &mut PgConnection, group: &Group, streams: &[At<'
     if streams.is_empty() {
         return Ok(0);
     }
-    let begun = sqlx::query(BEGIN)
-        .bind(&group.id)
-        .bind(group.generation)
-        .bind(streams.iter().map(|(context, ..)| *context).collect::<Vec<_>>())
-        .bind(streams.iter().map(|(_, stream, _)| *stream).collect::<Vec<_>>())
-        .bind(streams.iter().map(|(.., version)| *version).collect::<Vec<_>>())
-        .execute(connection)
-        .await?;
+    let begin = sqlx::query(BEGIN).bind(&group.id).bind(group.generation);
+    let begin = bind_columns!(begin, streams, (context, stream, version) => *context, *stream, *version);
+    let begun = begin.execute(connection).await?;
     Ok(begun.rows_affected())
 }
 
@@ -167,9 +162,7 @@ pub async fn ahead_of(
     streams: &[(String, String)],
 ) -> sqlx::Result<Vec<(String, String, i64, i64)>> {
     let ahead = sqlx::query_as(AHEAD_OF).bind(group).bind(serving).bind(generation);
-    ahead
-        .bind(streams.iter().map(|(context, _)| context.as_str()).collect::<Vec<_>>())
-        .bind(streams.iter().map(|(_, stream)| stream.as_str()).collect::<Vec<_>>())
+    bind_columns!(ahead, streams, (context, stream) => context.as_str(), stream.as_str())
         .fetch_all(connection)
         .await
 }
@@ -183,14 +176,11 @@ pub async fn unfolded(
     group: &Group,
     streams: &[(String, String, i64)],
 ) -> sqlx::Result<Vec<(String, String, i64, i64)>> {
-    sqlx::query_as(UNFOLDED)
-        .bind(&group.id)
-        .bind(group.generation)
-        .bind(streams.iter().map(|stream| stream.0.as_str()).collect::<Vec<_>>())
-        .bind(streams.iter().map(|stream| stream.1.as_str()).collect::<Vec<_>>())
-        .bind(streams.iter().map(|stream| stream.2).collect::<Vec<_>>())
-        .fetch_all(executor)
-        .await
+    bind_columns!(sqlx::query_as(UNFOLDED).bind(&group.id).bind(group.generation), streams, stream =>
+        stream.0.as_str(), stream.1.as_str(), stream.2
+    )
+    .fetch_all(executor)
+    .await
 }
 
 /// Removes the rows of a generation.

@@ -6,7 +6,7 @@
 use sqlx::{PgConnection, PgExecutor};
 
 use crate::Place;
-use crate::place::columns;
+use crate::columns::bind_columns;
 use crate::statements::statements;
 
 statements! {
@@ -41,9 +41,8 @@ pub async fn mark(connection: &mut PgConnection, group: &str, gone: &[Place]) ->
     if gone.is_empty() {
         return Ok(());
     }
-    let (topics, partitions, offsets) =
-        columns(gone.iter().map(|place| (place.topic.as_str(), place.partition, place.offset)));
-    let mark = sqlx::query(MARK).bind(group).bind(topics).bind(partitions).bind(offsets);
+    let mark = sqlx::query(MARK).bind(group);
+    let mark = bind_columns!(mark, gone, place => place.topic.as_str(), place.partition, place.offset);
     mark.execute(connection).await.map(|_| ())
 }
 

@@ -10,6 +10,7 @@ use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor, Row as _};
 use uuid::Uuid;
 
+use crate::columns::bind_columns;
 use crate::database::milliseconds;
 use crate::prune::{Batch, reached};
 use crate::saga_step::Gone;
@@ -50,8 +51,8 @@ statements! {
                LEFT JOIN UNNEST($3::text[], $4::text[], $5::bigint[]) AS step(saga, instance, input) USING (saga, instance)
                GROUP BY 1, 2) AS gone
          WHERE s.saga = gone.saga AND s.instance = gone.instance";
-    STATE = "SELECT state FROM saga WHERE saga = $1 AND instance = $2";
-    /// An operator may disable a timer with a due time of `infinity`, which must not be decoded.
+    STATE = "SELECT state, correlation_id FROM saga WHERE saga = $1 AND instance = $2";
+    /// An operator may hold a timer back with a due time of `infinity`, which no calendar here has.
     FIND = "
     SELECT * FROM (
         SELECT s.saga, s.instance, s.standing, s.ended, s.version, s.started_at, s.updated_at, s.awaiting,
@@ -188,21 +189,12 @@ async fn write(
     (saga, state_version): (&str, i32),
     rows: &[Moved<'_>],
 ) -> sqlx::Result<u64> {
-    let written = sqlx::query(statement)
-        .bind(saga)
-        .bind(state_version)
-        .bind(rows.iter().map(|row| row.instance).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.version).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| Json(&row.state)).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.standing).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.ended).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| Json(row.awaiting)).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| Json(row.sent)).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.correlation_id).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.traceparent).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.sends).collect::<Vec<_>>())
-        .execute(connection)
-        .await?;
+    let written = bind_columns!(sqlx::query(statement).bind(saga).bind(state_version), rows, row =>
+        row.instance, row.version, Json(&row.state), row.standing, row.ended, Json(row.awaiting),
+        Json(row.sent), row.correlation_id, row.traceparent, row.sends
+    )
+    .execute(connection)
+    .await?;
     Ok(written.rows_affected())
 }
 
@@ -219,13 +211,18 @@ pub async fn not_carried(
     sqlx::query_scalar(NOT_CARRIED).bind(saga).bind(instances).bind(slot).fetch_all(connection).await
 }
 
-/// The state of an instance.
+/// The state of an instance, and the correlation id of its conversation.
 ///
 /// # Errors
-/// Database errors, also when there is no such instance.
-pub async fn state(executor: impl PgExecutor<'_>, saga: &str, instance: &str) -> sqlx::Result<Value> {
-    let Json(state) = sqlx::query_scalar(STATE).bind(saga).bind(instance).fetch_one(executor).await?;
-    Ok(state)
+/// The database's, also when there is no such instance.
+pub async fn state(
+    executor: impl PgExecutor<'_>,
+    saga: &str,
+    instance: &str,
+) -> sqlx::Result<(Value, Option<String>)> {
+    let (Json(state), correlation_id) =
+        sqlx::query_as(STATE).bind(saga).bind(instance).fetch_one(executor).await?;
+    Ok((state, correlation_id))
 }
 
 /// An instance, and why it is stuck.
@@ -335,13 +332,9 @@ pub async fn steps_gone(
     instances: &[(String, String)],
     gone: &[Gone],
 ) -> sqlx::Result<()> {
-    sqlx::query(STEPS_GONE)
-        .bind(instances.iter().map(|(saga, _)| saga.as_str()).collect::<Vec<_>>())
-        .bind(instances.iter().map(|(_, instance)| instance.as_str()).collect::<Vec<_>>())
-        .bind(gone.iter().map(|(saga, ..)| saga.as_str()).collect::<Vec<_>>())
-        .bind(gone.iter().map(|(_, instance, _)| instance.as_str()).collect::<Vec<_>>())
-        .bind(gone.iter().map(|(.., input)| *input).collect::<Vec<_>>())
-        .execute(connection)
-        .await
-        .map(|_| ())
+    let steps = sqlx::query(STEPS_GONE);
+    let steps = bind_columns!(steps, instances, (saga, instance) => saga.as_str(), instance.as_str());
+    let steps =
+        bind_columns!(steps, gone, (saga, instance, input) => saga.as_str(), instance.as_str(), *input);
+    steps.execute(connection).await.map(|_| ())
 }

@@ -5,6 +5,7 @@ use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
+use crate::columns::bind_columns;
 use crate::prune::Aged;
 use crate::statements::statements;
 use crate::timestamp::Nearest;
@@ -49,10 +50,7 @@ pub async fn known(
     if inputs.is_empty() {
         return Ok(Vec::new());
     }
-    sqlx::query_as(KNOWN)
-        .bind(saga)
-        .bind(inputs.iter().map(|(instance, _)| *instance).collect::<Vec<_>>())
-        .bind(inputs.iter().map(|(_, id)| *id).collect::<Vec<_>>())
+    bind_columns!(sqlx::query_as(KNOWN).bind(saga), inputs, (instance, id) => *instance, *id)
         .fetch_all(connection)
         .await
 }
@@ -79,17 +77,12 @@ pub struct New<'s> {
 /// # Errors
 /// Database errors.
 pub async fn insert(connection: &mut PgConnection, saga: &str, steps: &[New<'_>]) -> sqlx::Result<()> {
-    sqlx::query(INSERT)
-        .bind(saga)
-        .bind(steps.iter().map(|step| step.instance).collect::<Vec<_>>())
-        .bind(steps.iter().map(|step| step.input_id).collect::<Vec<_>>())
-        .bind(steps.iter().map(|step| step.number).collect::<Vec<_>>())
-        .bind(steps.iter().map(|step| step.input).collect::<Vec<_>>())
-        .bind(steps.iter().map(|step| step.standing).collect::<Vec<_>>())
-        .bind(steps.iter().map(|step| Json(step.sent)).collect::<Vec<_>>())
-        .execute(connection)
-        .await
-        .map(|_| ())
+    bind_columns!(sqlx::query(INSERT).bind(saga), steps, step =>
+        step.instance, step.input_id, step.number, step.input, step.standing, Json(step.sent)
+    )
+    .execute(connection)
+    .await
+    .map(|_| ())
 }
 
 /// A step: number, time, input, standing after it, the commands that it sent (id and type).
@@ -123,9 +116,7 @@ pub type Gone = (String, String, i64);
 /// # Errors
 /// Database errors.
 pub async fn prune(connection: &mut PgConnection, instances: &[(String, String)]) -> sqlx::Result<Vec<Gone>> {
-    sqlx::query_as(PRUNE)
-        .bind(instances.iter().map(|(saga, _)| saga.as_str()).collect::<Vec<_>>())
-        .bind(instances.iter().map(|(_, instance)| instance.as_str()).collect::<Vec<_>>())
+    bind_columns!(sqlx::query_as(PRUNE), instances, (saga, instance) => saga.as_str(), instance.as_str())
         .fetch_all(connection)
         .await
 }

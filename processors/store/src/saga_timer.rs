@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
+use crate::columns::bind_columns;
 use crate::database::milliseconds;
 use crate::statements::statements;
 use crate::timestamp::Nearest;
@@ -61,15 +62,12 @@ pub async fn set(connection: &mut PgConnection, saga: &str, timers: &[New<'_>]) 
     if timers.is_empty() {
         return Ok(());
     }
-    sqlx::query(SET)
-        .bind(saga)
-        .bind(timers.iter().map(|timer| timer.instance).collect::<Vec<_>>())
-        .bind(timers.iter().map(|timer| timer.name).collect::<Vec<_>>())
-        .bind(timers.iter().map(|timer| timer.after).collect::<Vec<_>>())
-        .bind(timers.iter().map(|timer| timer.due).collect::<Vec<_>>())
-        .execute(connection)
-        .await
-        .map(|_| ())
+    bind_columns!(sqlx::query(SET).bind(saga), timers, timer =>
+        timer.instance, timer.name, timer.after, timer.due
+    )
+    .execute(connection)
+    .await
+    .map(|_| ())
 }
 
 /// Removes timers, by instance and name.
@@ -80,10 +78,7 @@ pub async fn cancel(connection: &mut PgConnection, saga: &str, timers: &[(&str, 
     if timers.is_empty() {
         return Ok(());
     }
-    sqlx::query(CANCEL)
-        .bind(saga)
-        .bind(timers.iter().map(|(instance, _)| *instance).collect::<Vec<_>>())
-        .bind(timers.iter().map(|(_, name)| *name).collect::<Vec<_>>())
+    bind_columns!(sqlx::query(CANCEL).bind(saga), timers, (instance, name) => *instance, *name)
         .execute(connection)
         .await
         .map(|_| ())
@@ -150,15 +145,12 @@ pub type Later<'t> = (Uuid, i64, i32, Option<&'t str>);
 /// # Errors
 /// Database errors.
 pub async fn put_off(connection: &mut PgConnection, saga: &str, later: &[Later<'_>]) -> sqlx::Result<()> {
-    sqlx::query(PUT_OFF)
-        .bind(saga)
-        .bind(later.iter().map(|(id, ..)| *id).collect::<Vec<_>>())
-        .bind(later.iter().map(|(_, after, ..)| *after).collect::<Vec<_>>())
-        .bind(later.iter().map(|(_, _, attempts, _)| *attempts).collect::<Vec<_>>())
-        .bind(later.iter().map(|(.., error)| *error).collect::<Vec<_>>())
-        .execute(connection)
-        .await
-        .map(|_| ())
+    bind_columns!(sqlx::query(PUT_OFF).bind(saga), later, (id, after, attempts, error) =>
+        *id, *after, *attempts, *error
+    )
+    .execute(connection)
+    .await
+    .map(|_| ())
 }
 
 /// A timer: name, when it was set, when it is due, failed attempts, and the last error.

@@ -2,6 +2,7 @@
 
 use sqlx::{PgConnection, PgExecutor};
 
+use crate::columns::bind_columns;
 use crate::statements::statements;
 
 statements! {
@@ -119,14 +120,12 @@ pub async fn update(
     state_version: i32,
     streams: &[Changed<'_>],
 ) -> sqlx::Result<()> {
-    sqlx::query(UPDATE)
-        .bind(state_version)
-        .bind(streams.iter().map(|stream| stream.ctid).collect::<Vec<_>>())
-        .bind(streams.iter().map(|stream| stream.version).collect::<Vec<_>>())
-        .bind(streams.iter().map(|stream| stream.state).collect::<Vec<_>>())
-        .execute(connection)
-        .await
-        .map(|_| ())
+    bind_columns!(sqlx::query(UPDATE).bind(state_version), streams, stream =>
+        stream.ctid, stream.version, stream.state
+    )
+    .execute(connection)
+    .await
+    .map(|_| ())
 }
 
 /// One of some contexts that has streams, if there is one.

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 
+use crate::columns::bind_columns;
 use crate::statements::statements;
 use crate::timestamp::Nearest;
 
@@ -57,15 +58,12 @@ pub async fn moved_on(
     awaited: &[Awaited<'_>],
     source: &str,
 ) -> sqlx::Result<Vec<String>> {
-    sqlx::query_scalar(MOVED_ON)
-        .bind(awaited.iter().map(|one| one.instance).collect::<Vec<_>>())
-        .bind(awaited.iter().map(|one| one.context).collect::<Vec<_>>())
-        .bind(awaited.iter().map(|one| one.stream).collect::<Vec<_>>())
-        .bind(awaited.iter().map(|one| one.version).collect::<Vec<_>>())
-        .bind(awaited.iter().map(|one| one.topic.as_str()).collect::<Vec<_>>())
-        .bind(source)
-        .fetch_all(connection)
-        .await
+    bind_columns!(sqlx::query_scalar(MOVED_ON), awaited, one =>
+        one.instance, one.context, one.stream, one.version, one.topic.as_str()
+    )
+    .bind(source)
+    .fetch_all(connection)
+    .await
 }
 
 /// Work in progress: kind, status, number, and the time of the oldest. Commands are those of a source to topics that begin with

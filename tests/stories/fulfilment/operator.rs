@@ -32,6 +32,13 @@ async fn an_instance_is_listed_shown_with_its_history_and_cancelled() {
         .millrace(&["saga", "list", "--stuck", "--stuck-after", "0s"])
         .await
         .expect_told("no step since");
+    // Its payment waits for a provider that cannot be reached.
+    let away = ["effect", "payment", "--set", "payment.url=http://127.0.0.1:1"];
+    let mut effects = shop.instance.start_with(&away, &[]);
+    becomes(&shop.instance.write, "SELECT count(*) FROM effect WHERE last_error IS NOT NULL", 1).await;
+    effects.stops().await;
+    let shown = shop.instance.millrace(&["saga", "show", &id]).await;
+    shown.expect_success().expect_told("not made yet").expect_told("Connection refused");
     let cancel = ["saga", "cancel", &id, "--why", "fraud", "--who", "ana"];
     shop.instance.millrace(&cancel).await.expect_success();
     shop.stands(1, "cancelled").await;

@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use millrace_engine::database::Pool;
-use millrace_engine::offsets::Claim;
 use millrace_engine::retry::Retries;
 use millrace_engine::{Fault, Folded, Header, Record, Refusal, Role, WorkError, dead_letters};
 use millrace_store::{Group, Place, names};
 use sqlx::{PgConnection, PgPool};
 
 use super::model::in_a_schema;
-use super::world::{GROUP, Order, RETRIES, SOURCE, Topics, Writer, end};
+use super::world::{GROUP, Order, RETRIES, SOURCE, Topics, Writer, claimed, end};
 use crate::beside_others;
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -56,7 +55,7 @@ async fn work_off(pool: &Pool, retries: &Retries, topics: &Topics, topic: &str) 
 async fn left_of_copies(schema: &PgPool, named: &[&str]) -> i64 {
     let (pool, topics) = (Pool::new(schema.clone(), ANSWER_TIMEOUT), Arc::new(Topics::default()));
     let writer = Writer::new(pool.clone(), Order::Offset);
-    Claim::take(&pool, &writer.group, SOURCE, 0, 0).await.expect("a claim");
+    claimed(&pool, &writer.group, SOURCE).await;
     let topic = names::retry_topic(SOURCE, GROUP, 1);
     for named in named {
         topics.append(&topic, Some(b"a".to_vec()), ours(named, 1_000));

@@ -13,7 +13,7 @@ use millrace_store::migrations;
 use millrace_tests::instance::pool;
 use sqlx::{AssertSqlSafe, PgPool};
 
-use super::world::{Order, RETRIES, SOURCE, Topics, Writer, end, retry_topics};
+use super::world::{Order, RETRIES, SOURCE, Topics, Writer, claimed, end, retry_topics};
 
 const KEYS: [&str; 3] = ["a", "b", "c"];
 const PER_KEY: i64 = 12;
@@ -74,8 +74,7 @@ impl Model {
             coming: Vec::new(),
         };
         for topic in retry_topics().chain([SOURCE.to_owned()]) {
-            let claim =
-                Claim::take(&model.writer.pool, &model.writer.group, &topic, 0, 0).await.expect("a claim");
+            let claim = claimed(&model.writer.pool, &model.writer.group, &topic).await;
             model.claims.insert(topic, claim);
         }
         model.plan();

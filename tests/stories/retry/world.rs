@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use millrace_engine::database::Pool;
+use millrace_engine::offsets::Claim;
 use millrace_engine::{Copier, Delivery, Fault, Folded, Header, Outcome, Record, Role, WorkError};
+use millrace_store::consumer_offset::Claiming;
 use millrace_store::{Group, Place, names};
 use sqlx::PgConnection;
 
@@ -204,4 +206,10 @@ impl Role for Writer {
 /// The last record of a batch.
 pub(super) fn end(batch: &[Record]) -> Place {
     batch.last().expect("a batch has records").place()
+}
+
+/// The claim of a group on the only partition of a topic.
+pub(super) async fn claimed(pool: &Pool, group: &Group, topic: &str) -> Claim {
+    let partition = Claiming { topic, partition: 0, first: 0, topic_id: None };
+    Claim::take(pool, group, &[partition]).await.expect("a claim").remove(0)
 }

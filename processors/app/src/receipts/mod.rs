@@ -1,5 +1,6 @@
 //! `millrace receipt` and `millrace commands`: outcomes of commands.
 
+mod options;
 mod text;
 
 use millrace_ops::config::Config;
@@ -7,7 +8,8 @@ use millrace_ops::failure::Failure;
 use millrace_ops::receipts::{self, Filters, Status};
 use serde_json::json;
 
-use crate::cli::Commands;
+pub use options::Options;
+
 use crate::output::{self, Format};
 
 /// Shows the outcome of a command.
@@ -24,8 +26,8 @@ pub async fn receipt(config: &Config, format: Format, id: &str, source: Option<&
 ///
 /// # Errors
 /// [`Failure::Usage`] or [`Failure::NotFound`] when there is no such stream; when the ledger cannot be read.
-pub async fn commands(config: &Config, format: Format, options: &Commands) -> Result<(), Failure> {
-    let Commands { stream, status, since, limit } = options;
+pub async fn commands(config: &Config, format: Format, options: &Options) -> Result<(), Failure> {
+    let Options { stream, status, since, limit } = options;
     let filters = Filters { stream: stream.clone(), status: status.map(Status::from), since: *since };
     let found = output::first(receipts::list(config, &filters, *limit).await?);
     let text = match filters.status {

@@ -1,6 +1,7 @@
 //! What `millrace saga list` prints.
 
 use chrono::{DateTime, Utc};
+use millrace_ops::moment;
 use millrace_ops::sagas::Instance;
 
 use crate::output::Table;
@@ -21,19 +22,21 @@ pub(super) fn table(found: &[Instance], now: DateTime<Utc>) -> String {
         table.row([
             format!("{}/{}", one.saga, one.instance),
             one.standing.clone(),
-            seconds(now, one.started_at),
-            seconds(now, one.updated_at),
+            span(now, one.started_at),
+            span(now, one.updated_at),
             one.steps.to_string(),
             one.awaiting.join(", "),
-            one.due_at.map(|due_at| seconds(due_at, now)).unwrap_or_default(),
+            one.due_at.map(|due_at| span(due_at, now)).unwrap_or_default(),
             one.stuck.clone().unwrap_or_default(),
         ]);
     }
     table.render()
 }
 
-fn seconds(later: DateTime<Utc>, earlier: DateTime<Utc>) -> String {
-    format!("{} s", (later - earlier).num_seconds())
+/// A timer that is overdue has a minus.
+fn span(later: DateTime<Utc>, earlier: DateTime<Utc>) -> String {
+    let span = moment::shown((later - earlier).abs().to_std().unwrap_or_default());
+    if later < earlier { format!("-{span}") } else { span }
 }
 
 #[cfg(test)]
@@ -57,6 +60,6 @@ mod tests {
         };
         let text = table(&[one], at(100));
         let line = text.lines().nth(1).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
-        assert_eq!(line, "fulfilment/7 paying 100 s 60 s 3 RequestPayment 200 s no step since");
+        assert_eq!(line, "fulfilment/7 paying 1m 40s 1m 0s 3 RequestPayment 3m 20s no step since");
     }
 }

@@ -1,16 +1,18 @@
 //! What `millrace saga show` prints.
 
 use millrace_ops::moment;
-use millrace_ops::sagas::{Sent, Shown, Step, Timer};
+use millrace_ops::sagas::{Call, Sent, Shown, Step, Timer};
 use millrace_schemas::short_name;
 
 use crate::output::Table;
 
-/// Standing, steps, timers and state of an instance.
-pub(super) fn text(Shown { instance, history, timers, state }: &Shown) -> String {
-    let (name, since) =
-        (format!("{}/{}", instance.saga, instance.instance), moment::written(instance.started_at));
-    let mut text = format!("{name}: {}, since {since}\n", instance.standing);
+/// Where the instance stands, its steps, its timers, its open calls, its state.
+pub(super) fn text(Shown { instance, history, timers, calls, state }: &Shown) -> String {
+    let [started, since] = [instance.started_at, instance.updated_at].map(moment::written);
+    let mut text = format!(
+        "{}/{}: {} since {since}, started {started}\n",
+        instance.saga, instance.instance, instance.standing
+    );
     if let Some(stuck) = &instance.stuck {
         text.push_str(&format!("STUCK: {stuck}\n"));
     }
@@ -21,6 +23,9 @@ pub(super) fn text(Shown { instance, history, timers, state }: &Shown) -> String
     text.push_str(&format!("\n{}", steps(history)));
     if !timers.is_empty() {
         text.push_str(&format!("\n{}", timers_table(timers)));
+    }
+    if !calls.is_empty() {
+        text.push_str(&format!("\n{}", calls_table(calls)));
     }
     text.push_str(&format!("\nstate: {state:#}\n"));
     text
@@ -53,6 +58,21 @@ fn timers_table(timers: &[Timer]) -> String {
             moment::written(*set_at),
             moment::written(*due_at),
             failed_tries.to_string(),
+            error.clone().unwrap_or_default(),
+        ]);
+    }
+    table.render()
+}
+
+fn calls_table(calls: &[Call]) -> String {
+    let mut table = Table::new(&["call", "status", "attempts", "next at", "outcome", "error"]);
+    for Call { effect, key, status, attempts, unknown, due_at, error } in calls {
+        table.row([
+            format!("{effect} {key}"),
+            status.clone(),
+            attempts.to_string(),
+            moment::written(*due_at),
+            if *unknown { "unknown" } else { "not made yet" }.to_owned(),
             error.clone().unwrap_or_default(),
         ]);
     }

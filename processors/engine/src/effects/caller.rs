@@ -35,7 +35,7 @@ pub(super) enum Health {
     Unknown,
     Good,
     /// The call with this key failed.
-    Bad(Uuid),
+    Bad(Uuid, CallError),
 }
 
 impl<E: Effect> Caller<E> {
@@ -212,7 +212,7 @@ impl<E: Effect> Caller<E> {
 fn health<A>(key: Uuid, answer: &Result<A, CallError>) -> Health {
     match answer {
         Ok(_) | Err(CallError::Refused(_)) => Health::Good,
-        Err(CallError::Unavailable(_) | CallError::Unknown(_)) => Health::Bad(key),
+        Err(error @ (CallError::Unavailable(_) | CallError::Unknown(_))) => Health::Bad(key, error.clone()),
     }
 }
 

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use millrace_domain::Effect;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
+use super::CallError;
 use super::breaker::Breaker;
 use super::caller::{Caller, Health};
 use super::ledger;
@@ -50,12 +52,14 @@ struct Calls<E> {
     caller: Arc<Caller<E>>,
     under_way: JoinSet<Result<Health, Panic>>,
     breaker: Breaker,
+    /// Whether the last call failed.
+    failing: bool,
 }
 
 impl<E: Effect> Calls<E> {
     fn new(caller: Arc<Caller<E>>) -> Self {
         let breaker = Breaker::new(caller.shared.settings.breaker_failures);
-        Self { caller, under_way: JoinSet::new(), breaker }
+        Self { caller, under_way: JoinSet::new(), breaker, failing: false }
     }
 
     /// Begins due calls, up to the limit, once the schema ids for their answers are known.
@@ -82,8 +86,8 @@ impl<E: Effect> Calls<E> {
         loop {
             match ended {
                 Ok(Ok(Health::Unknown)) => {}
-                Ok(Ok(Health::Good)) => self.breaker.succeeded(),
-                Ok(Ok(Health::Bad(key))) => self.breaker.failed(key, Instant::now()),
+                Ok(Ok(Health::Good)) => self.succeeded(),
+                Ok(Ok(Health::Bad(key, error))) => self.failed(key, &error),
                 // Its lease expires, and its outcome is then unknown.
                 Ok(Err(panic)) => tracing::error!(effect = E::NAME, %panic, "a call ended badly"),
                 Err(error) => tracing::error!(effect = E::NAME, %error, "a call ended badly"),
@@ -95,6 +99,26 @@ impl<E: Effect> Calls<E> {
         }
         let open = i64::from(self.breaker.is_open());
         metrics::EFFECT_BREAKER.with_label_values(&[E::NAME]).set(open);
+    }
+
+    fn succeeded(&mut self) {
+        if std::mem::take(&mut self.failing) {
+            tracing::info!(effect = E::NAME, "the external system answers again");
+        }
+        self.breaker.succeeded();
+    }
+
+    /// Logs the first of the failures in a row, and when no further calls are made because of them.
+    fn failed(&mut self, key: Uuid, error: &CallError) {
+        let (effect, now, was_open) = (E::NAME, Instant::now(), self.breaker.is_open());
+        if !self.failing {
+            self.failing = true;
+            tracing::warn!(effect, %key, %error, "calls fail, and are tried again");
+        }
+        self.breaker.failed(key, now);
+        if self.breaker.is_open() && !was_open {
+            tracing::warn!(effect, %error, "the circuit breaker is open: calls wait, and one at a time is tried");
+        }
     }
 
     async fn all_ended(&mut self) {

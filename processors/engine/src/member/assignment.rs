@@ -26,8 +26,9 @@ impl Member {
             if let Err(error) = list.add_partition_offset(topic, *partition, Offset::Offset(claim.start())) {
                 tracing::error!(topic, partition, %error, "the partition cannot be fetched");
             }
-            tracing::info!(topic, partition, epoch, applied, "partition claimed");
+            tracing::debug!(topic, partition, epoch, applied, "partition claimed");
         }
+        tracing::info!(group = self.name(), partitions = claims.len(), "partitions claimed");
         let held: Vec<Partition> = claims.iter().filter(|claim| claim.held).map(held::place).collect();
         for claim in claims {
             self.start(claim);
@@ -113,6 +114,9 @@ impl Member {
             list.add_partition(topic, *partition);
         }
         partitions.iter().for_each(|partition| self.forget(partition));
+        if !partitions.is_empty() {
+            tracing::info!(group = self.name(), partitions = partitions.len(), "partitions given back");
+        }
         let given_back = self.consumer.incremental_unassign(&list);
         if let Err(error) = &given_back {
             tracing::warn!(%error, "partitions not unassigned");
@@ -128,7 +132,7 @@ impl Member {
         let claim = assigned.position.borrow();
         claims::forget_lost(&claim);
         let Claim { topic, partition, applied, .. } = &*claim;
-        tracing::info!(topic, partition, applied, "partition given back");
+        tracing::debug!(topic, partition, applied, "partition given back");
     }
 
     fn report_partitions(&self) {

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_kafka::topic_ids;
+use millrace_kafka::{Watermarks, topic_ids};
+use millrace_store::consumer_offset::Claiming;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaResult;
 use tokio_util::sync::CancellationToken;
@@ -12,12 +13,12 @@ use uuid::Uuid;
 
 use super::{GroupConsumer, Partition};
 use crate::backoff::Backoff;
+use crate::database::Pool;
 use crate::error::{Dependency, WorkError};
 use crate::metrics;
 use crate::offsets::Claim;
 use crate::reason::Reason;
 use crate::retry::{Lane, Retries};
-use crate::role::Role;
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// How often a member checks whether its topics were created again.
@@ -36,93 +37,104 @@ pub(super) struct Claimant {
 impl Claimant {
     /// The claims of some partitions; `None` when stopped meanwhile.
     pub(super) async fn claim(self, partitions: Vec<Partition>) -> Option<Vec<Claim>> {
-        let (mut claims, mut backoff) = (Vec::with_capacity(partitions.len()), Backoff::new());
-        while let Some((topic, partition)) = partitions.get(claims.len()) {
+        let mut backoff = Backoff::new();
+        loop {
             let tried = tokio::select! {
                 () = self.stop.cancelled() => return None,
-                tried = self.claim_more(&partitions, &mut claims) => tried,
+                tried = self.claim_all(&partitions) => tried,
             };
-            if let Err(error) = tried {
-                tracing::warn!(%topic, partition, %error, "partition not claimed yet, nor those after it");
-                tokio::select! {
-                    () = self.stop.cancelled() => return None,
-                    () = backoff.wait() => {}
-                }
+            match tried {
+                Ok(claims) => return Some(claims),
+                Err(error) => tracing::warn!(?partitions, %error, "partitions are not claimed yet"),
+            }
+            if !backoff.wait_unless(&self.stop).await {
+                return None;
             }
         }
-        Some(claims)
     }
 
-    /// Claims the partitions that are not claimed yet. Every attempt asks for the ids of their topics again.
-    async fn claim_more(&self, partitions: &[Partition], claims: &mut Vec<Claim>) -> Result<(), WorkError> {
-        let rest = partitions.get(claims.len()..).unwrap_or_default();
-        let topics: BTreeSet<String> = rest.iter().map(|(topic, _)| topic.to_string()).collect();
-        let ids = ids(&self.consumer, topics.into_iter().collect()).await?;
-        for (topic, partition) in rest {
-            let unknown =
-                || WorkError::outage(Dependency::Kafka, format!("it does not know the topic {topic}"));
-            let id = ids.get(&**topic).ok_or_else(unknown)?;
-            let (lane, Retries { role, .. }) = self.lanes.get(&**topic).ok_or_else(unknown)?;
-            let (claim, first) = self.claim_one(role, topic, *partition, *id).await?;
-            claims.push(handle_lost(*lane, role, claim, first).await?);
+    /// One statement claims all of them. The ids and the watermarks of their topics are asked for at every try.
+    async fn claim_all(&self, partitions: &[Partition]) -> Result<Vec<Claim>, WorkError> {
+        let topics: BTreeSet<&str> = partitions.iter().map(|(topic, _)| &**topic).collect();
+        let ids = ids(&self.consumer, topics.iter().map(|topic| (*topic).to_owned()).collect()).await?;
+        let marks = watermarks(&self.consumer, partitions).await?;
+        let mut claiming = Vec::with_capacity(partitions.len());
+        for (topic, partition) in partitions {
+            let (id, first) = (self.id_of(&ids, topic)?, marked(&marks, topic, *partition)?.0);
+            claiming.push(Claiming { topic, partition: *partition, first, topic_id: id });
         }
-        Ok(())
+        let Some((_, Retries { role, .. })) = self.lanes.values().next() else { return Ok(Vec::new()) };
+        topics.iter().filter_map(|topic| self.lanes.get(*topic)).for_each(|(_, lane)| lane.role.forget());
+        let (mut claims, pool) = (Vec::with_capacity(partitions.len()), role.database());
+        for claim in Claim::take(pool, role.group(), &claiming).await? {
+            let (id, mark) =
+                (self.id_of(&ids, &claim.topic)?, marked(&marks, &claim.topic, claim.partition)?);
+            claims.push(self.compared(pool, claim, id, mark).await?);
+        }
+        Ok(claims)
     }
 
-    /// Claims a partition and returns the claim with the partition's first offset.
-    async fn claim_one(
+    fn id_of(&self, ids: &Ids, topic: &str) -> Result<Option<Uuid>, WorkError> {
+        ids.get(topic).copied().ok_or_else(|| unknown(topic))
+    }
+
+    /// Compares what a claim has applied with the topic as it is now.
+    async fn compared(
         &self,
-        role: &Arc<dyn Role>,
-        topic: &str,
-        partition: i32,
+        pool: &Pool,
+        claim: Claim,
         id: Option<Uuid>,
-    ) -> Result<(Claim, i64), WorkError> {
-        let (first, end) = self.watermarks(topic, partition).await?;
-        role.forget();
-        let pool = role.database();
-        let claim = Claim::take(pool, role.group(), topic, partition, first).await?;
+        (mut first, end): (i64, i64),
+    ) -> Result<Claim, WorkError> {
+        let (topic, partition, applied) = (claim.topic.clone(), claim.partition, claim.applied);
+        let (lane, _) = self.lanes.get(&topic).ok_or_else(|| unknown(&topic))?;
         if claim.is_of_another(id) {
             tracing::error!(topic, partition, "the topic was created again and is read from its beginning");
-            return Ok((claim.begin_again(pool, first, id).await?, first));
+            return claim.begin_again(pool, first, id).await;
         }
-        let claim = claim.of_topic(pool, id).await?;
-        if claim.applied <= end {
-            return Ok((claim, first));
+        if applied > end {
+            // Asked again: another worker may have applied records since the first answer.
+            let place = (topic.as_str().into(), partition);
+            let marks = watermarks(&self.consumer, &[place]).await?;
+            let (first_now, end) = marked(&marks, &topic, partition)?;
+            if applied > end {
+                tracing::error!(
+                    topic,
+                    partition,
+                    end,
+                    applied,
+                    "the topic has lost records and is read from its beginning"
+                );
+                return claim.begin_again(pool, first_now, id).await;
+            }
+            first = first_now;
         }
-        // Asked again: another worker may have applied records since the first answer.
-        let (first, end) = self.watermarks(topic, partition).await?;
-        if claim.applied <= end {
-            return Ok((claim, first));
-        }
-        let applied = claim.applied;
-        tracing::error!(
-            topic,
-            partition,
-            end,
-            applied,
-            "the topic has lost records and is read from its beginning"
-        );
-        Ok((claim.begin_again(pool, first, id).await?, first))
-    }
-
-    async fn watermarks(&self, topic: &str, partition: i32) -> Result<(i64, i64), WorkError> {
-        watermarks(&self.consumer, topic.to_owned(), partition).await
+        handle_lost(*lane, pool, claim, first).await
     }
 }
 
-/// The first offset of a partition and the one after its last record.
+fn unknown(topic: &str) -> WorkError {
+    WorkError::outage(Dependency::Kafka, format!("it does not know the topic {topic}"))
+}
+
+/// First offset and end of a partition among watermarks.
+pub(super) fn marked(marks: &Watermarks, topic: &str, partition: i32) -> Result<(i64, i64), WorkError> {
+    marks.get(&(topic.to_owned(), partition)).copied().ok_or_else(|| unknown(topic))
+}
+
+/// The first offsets of partitions and those after their last records.
 pub(super) async fn watermarks(
     consumer: &Arc<GroupConsumer>,
-    topic: String,
-    partition: i32,
-) -> Result<(i64, i64), WorkError> {
-    asked(consumer, move |consumer| consumer.fetch_watermarks(&topic, partition, ANSWER_WITHIN)).await
+    partitions: &[Partition],
+) -> Result<Watermarks, WorkError> {
+    let partitions = partitions.to_vec();
+    asked(consumer, move |consumer| millrace_kafka::watermarks(&**consumer, &partitions, ANSWER_WITHIN)).await
 }
 
 /// Handles records that were lost to retention. Lost wake-up copies are replaced by the sweep. Lost records that were applied but
 /// not published are left to the auditor, which compares documents with rows. Any other lost record stops the partition: to skip
 /// it is an operator's decision.
-async fn handle_lost(lane: Lane, role: &Arc<dyn Role>, claim: Claim, first: i64) -> Result<Claim, WorkError> {
+async fn handle_lost(lane: Lane, pool: &Pool, claim: Claim, first: i64) -> Result<Claim, WorkError> {
     let Claim { topic, partition, applied, published, epoch, .. } = &claim;
     if epoch == &1 && first > 0 && lane == Lane::Source {
         tracing::warn!(
@@ -142,7 +154,7 @@ async fn handle_lost(lane: Lane, role: &Arc<dyn Role>, claim: Claim, first: i64)
                 to = first,
                 "wake-up copies were deleted before they were read: their blocking records are copied again"
             );
-            claim.go_on_at(role.database(), first).await
+            claim.go_on_at(pool, first).await
         }
         Lane::Source if applied >= first && published < first => {
             tracing::warn!(
@@ -152,7 +164,7 @@ async fn handle_lost(lane: Lane, role: &Arc<dyn Role>, claim: Claim, first: i64)
                 to = first,
                 "records were deleted before their documents were published: the auditor compares these with their rows"
             );
-            claim.go_on_at(role.database(), first).await
+            claim.go_on_at(pool, first).await
         }
         Lane::Source => {
             report_lost(&claim, first);
@@ -206,9 +218,12 @@ pub(super) async fn lost(consumer: Arc<GroupConsumer>, claims: Vec<(Lane, Claim)
 }
 
 async fn look_at_firsts(consumer: &Arc<GroupConsumer>, claims: &[(Lane, Claim)]) -> Result<bool, WorkError> {
+    let places: Vec<Partition> =
+        claims.iter().map(|(_, claim)| (claim.topic.as_str().into(), claim.partition)).collect();
+    let marks = watermarks(consumer, &places).await?;
     let mut join_again = false;
     for (lane, claim) in claims {
-        let (first, _) = watermarks(consumer, claim.topic.clone(), claim.partition).await?;
+        let (first, _) = marked(&marks, &claim.topic, claim.partition)?;
         match lane {
             Lane::Source => report_lost(claim, first),
             Lane::Retry => join_again |= claim.applied < first,

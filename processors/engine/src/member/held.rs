@@ -99,12 +99,10 @@ async fn is_applied(
 ) -> Result<bool, WorkError> {
     let key = (topic.clone(), *below);
     if !ends.contains_key(&key) {
-        let mut stands = Vec::new();
-        for partition in 0..*below {
-            let (_, end) = claims::watermarks(consumer, topic.clone(), partition).await?;
-            stands.push((topic.clone(), partition, end));
-        }
-        ends.insert(key.clone(), stands);
+        let lower: Vec<Partition> = (0..*below).map(|partition| (topic.as_str().into(), partition)).collect();
+        let marks = claims::watermarks(consumer, &lower).await?;
+        let stands = marks.into_iter().map(|((topic, partition), (_, end))| (topic, partition, end));
+        ends.insert(key.clone(), stands.collect());
     }
     let stands = ends.get(&key).map(Vec::as_slice).unwrap_or_default();
     let group = Group { id: group.clone(), generation: 1 };

@@ -19,17 +19,19 @@ const SOURCE_OFFSET: &str = "x-source-offset";
 /// The record's timestamp in milliseconds, if it had one: the copy has its own timestamp.
 const SOURCE_TIMESTAMP: &str = "x-source-timestamp";
 /// The ordering key, when it is not the record's Kafka key.
-const ORDERING_KEY: &str = "x-turn";
+const ORDERING_KEY: &str = "x-ordering-key";
+/// The name of release 1, written as well while that release works beside this one, and read as long as its dead letters are kept.
+const ORDERING_KEY_IN_RELEASE_1: &str = "x-turn";
 /// Why Kafka refused a copy with the bytes.
 const NOT_COPIED: &str = "x-not-copied";
-/// How often a wake-up copy was sent again.
-const ROUNDS: &str = "x-rounds";
+/// How often a wake-up copy was sent again. Release 1 counts under another name: each counts its own, so the sum has a limit, too.
+const RESENDS: &str = "x-resends";
 const DUE_AT: &str = "x-due-at";
 
 /// How often a wake-up copy is sent again while the batch that parks its record is not committed: many times longer than that
 /// transaction may take. A copy whose record is never parked would otherwise be sent for ever. A blocking record without a copy
 /// is swept.
-const ROUNDS_MAX: u32 = 100;
+const RESENDS_MAX: u32 = 100;
 
 /// The headers of a copy, which follow the record's own; a wake-up copy has the delay after which it is due.
 pub(super) fn headers(
@@ -60,9 +62,14 @@ fn headers_at(
     headers.extend(record.timestamp_ms.map(|stamp| Header::new(SOURCE_TIMESTAMP, stamp.to_string())));
     let ordering_key =
         Some(record.ordering_key()).filter(|ordering_key| record.key.as_deref() != Some(ordering_key));
-    headers.extend(ordering_key.map(|ordering_key| Header::new(ORDERING_KEY, ordering_key)));
+    headers.extend(ordering_key.into_iter().flat_map(ordering_key_headers));
     headers.extend(delay.map(|delay| Header::new(DUE_AT, time(now + delay))));
     headers
+}
+
+/// Under each name that a release beside this one may look for.
+fn ordering_key_headers(ordering_key: &[u8]) -> [Header; 2] {
+    [ORDERING_KEY, ORDERING_KEY_IN_RELEASE_1].map(|name| Header::new(name, ordering_key))
 }
 
 fn time(time: DateTime<Utc>) -> String {
@@ -135,7 +142,7 @@ fn is_complete(ours: &[Header]) -> bool {
 /// A copy without the record's bytes, which names the record's place in its headers.
 pub(super) fn of_place(record: &Record, mut ours: Vec<Header>, reason: &str) -> (Record, Vec<Header>) {
     if !ours.iter().any(|header| header.is(ORDERING_KEY)) {
-        ours.insert(1, Header::new(ORDERING_KEY, record.ordering_key()));
+        ours.splice(1..1, ordering_key_headers(record.ordering_key()));
     }
     ours.insert(1, Header::new(NOT_COPIED, reason));
     let key = record.key.clone().filter(|key| key == record.ordering_key());
@@ -148,18 +155,19 @@ pub fn left_at_source(copy: &Record) -> bool {
 }
 
 fn ordering_key(ours: &[Header]) -> Option<Vec<u8>> {
-    ours.iter().rfind(|header| header.is(ORDERING_KEY))?.value.clone()
+    let named = |name| ours.iter().rfind(|header| header.is(name));
+    named(ORDERING_KEY).or_else(|| named(ORDERING_KEY_IN_RELEASE_1))?.value.clone()
 }
 
 /// A wake-up copy to be sent again, due after `delay`; `None` when it was sent too often.
 pub(super) fn again(copy: &Record, delay: Duration) -> Option<Record> {
     let (_, ours) = own_and_ours(&copy.headers);
-    let rounds: u32 = last(ours, ROUNDS).and_then(|rounds| rounds.parse().ok()).unwrap_or(0);
-    let next = rounds.checked_add(1).filter(|next| *next <= ROUNDS_MAX)?;
+    let resends: u32 = last(ours, RESENDS).and_then(|resends| resends.parse().ok()).unwrap_or(0);
+    let next = resends.checked_add(1).filter(|next| *next <= RESENDS_MAX)?;
     let mut headers = copy.headers.clone();
     headers.pop_if(|header| header.is(DUE_AT));
-    headers.pop_if(|header| header.is(ROUNDS));
-    headers.push(Header::new(ROUNDS, next.to_string()));
+    headers.pop_if(|header| header.is(RESENDS));
+    headers.push(Header::new(RESENDS, next.to_string()));
     headers.push(Header::new(DUE_AT, time(Utc::now() + delay)));
     Some(Record::at(&copy.topic, copy.partition, copy.offset, copy.key.clone(), copy.value.clone(), headers))
 }
@@ -280,12 +288,26 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_that_is_sent_again_has_a_new_time_and_counts_its_rounds() {
+    fn this_release_and_the_one_before_find_the_ordering_key_of_each_others_copies() {
+        let record = record();
+        record.set_ordering_key(b"cart-7".to_vec());
+        let ours = headers(&record, &Fault::new("reference-not-found", "no customer"), 2, None);
+        assert_eq!(last(&ours, ORDERING_KEY_IN_RELEASE_1), Some("cart-7"));
+        let (new, earlier): (Vec<Header>, Vec<Header>) =
+            ours.into_iter().partition(|header| header.is(ORDERING_KEY));
+        assert_eq!(
+            (new.len(), ordering_key(&new), ordering_key(&earlier)),
+            (1, Some(b"cart-7".into()), Some(b"cart-7".into()))
+        );
+    }
+
+    #[test]
+    fn a_copy_that_is_sent_again_has_a_new_time_and_counts_how_often() {
         let mut copy = record();
         copy.headers.extend(copied(Some(Duration::ZERO)));
         let hour = Duration::from_secs(3_600);
         let twice = again(&again(&copy, hour).unwrap(), hour).unwrap();
-        assert_eq!((twice.headers.len(), last(&twice.headers, ROUNDS)), (copy.headers.len() + 1, Some("2")));
+        assert_eq!((twice.headers.len(), last(&twice.headers, RESENDS)), (copy.headers.len() + 1, Some("2")));
         assert_eq!(read(&twice), read(&copy));
         assert!(due(&copy).is_zero() && due(&twice) > Duration::from_secs(3_000));
     }
@@ -295,9 +317,9 @@ mod tests {
         for claimed in ["", "-7", "many", "99", "4294967295"] {
             let mut copy = record();
             copy.headers.extend(copied(Some(Duration::ZERO)));
-            copy.headers.push(Header::new(ROUNDS, claimed));
-            let rounds = std::iter::successors(Some(copy), |copy| again(copy, Duration::ZERO)).count();
-            assert!(rounds <= ROUNDS_MAX as usize + 1, "{claimed}: {rounds}");
+            copy.headers.push(Header::new(RESENDS, claimed));
+            let copies = std::iter::successors(Some(copy), |copy| again(copy, Duration::ZERO)).count();
+            assert!(copies <= RESENDS_MAX as usize + 1, "{claimed}: {copies}");
         }
     }
 }

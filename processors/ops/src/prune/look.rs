@@ -52,18 +52,12 @@ pub(super) async fn carried(
 /// The first offsets of partitions from which records were deleted.
 fn firsts(config: &Config) -> Result<Vec<First>, Failure> {
     let reader = Reader::new(&config.kafka)?;
-    let there = reader.topics()?;
-    let mut firsts = Vec::new();
-    for topic in layout::contexts(config)
-        .into_iter()
-        .map(|context| config.namespace.topic(RecordKind::Command, context))
-    {
-        for partition in 0..there.get(&topic).copied().unwrap_or_default() {
-            let (first, _) = reader.ends(&topic, partition)?;
-            firsts.extend((first > 0).then(|| (topic.clone(), partition, first)));
-        }
-    }
-    Ok(firsts)
+    let contexts = layout::contexts(config).into_iter();
+    let topics = contexts.map(|context| config.namespace.topic(RecordKind::Command, context));
+    let ends = reader.ends_of_topics(topics)?.into_iter();
+    Ok(ends
+        .filter_map(|((topic, partition), (first, _))| (first > 0).then_some((topic, partition, first)))
+        .collect())
 }
 
 impl Horizon {

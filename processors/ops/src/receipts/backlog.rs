@@ -29,18 +29,15 @@ pub(super) async fn backlog(config: &Config, ledger: &Database) -> Result<Vec<(P
     };
     tokio::task::block_in_place(|| {
         let reader = Reader::new(&config.kafka)?;
-        let (topics, mut waiting) = (reader.topics()?, Vec::new());
         let contexts = layout::contexts(config);
-        for topic in contexts.iter().map(|context| config.namespace.topic(Kind::Command, context)) {
-            for partition in 0..topics.get(&topic).copied().unwrap_or_default() {
-                let (low, high) = reader.ends(&topic, partition)?;
+        let topics = contexts.iter().map(|context| config.namespace.topic(Kind::Command, context));
+        let ends = reader.ends_of_topics(topics)?.into_iter();
+        Ok(ends
+            .filter_map(|((topic, partition), (low, high))| {
                 let offset = known(&topic, partition).unwrap_or(low);
-                if offset < high {
-                    waiting.push((Position { topic: topic.clone(), partition, offset }, high));
-                }
-            }
-        }
-        Ok(waiting)
+                (offset < high).then_some((Position { topic, partition, offset }, high))
+            })
+            .collect())
     })
 }
 

@@ -13,8 +13,8 @@ use super::generations::{Generation, Generations};
 use super::session::{self, Pair};
 use super::sql_views;
 use crate::config::Config;
+use crate::elastic::Client;
 use crate::failure::Failure;
-use crate::http::Http;
 use crate::layout::{ReadModel, Table};
 use crate::postgres::Database;
 use crate::setup::indices;
@@ -103,7 +103,7 @@ async fn compared_documents(
     pair: &Pair<'_>,
     connection: &mut PgConnection,
 ) -> Result<Option<Comparison>, Failure> {
-    let elastic = Http::elasticsearch(&config.elasticsearch)?;
+    let elastic = Client::new(&config.elasticsearch)?;
     pair.pause(connection).await.map_err(|error| read.failure(error))?;
     let documents = documents_caught_up(config, read, &elastic, pair, connection).await;
     // The point in time does not change while both run.
@@ -119,7 +119,7 @@ async fn compared_documents(
 async fn documents_caught_up<'e>(
     config: &Config,
     read: &Database,
-    elastic: &'e Http,
+    elastic: &'e Client,
     pair: &Pair<'_>,
     connection: &mut PgConnection,
 ) -> Result<Option<Documents<'e>>, Failure> {

@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 use super::compare::{Compared, Comparison, Counterparts, OneSided, differences};
 use super::session::Pair;
 use crate::config::Config;
+use crate::elastic::Client;
 use crate::failure::Failure;
-use crate::http::Http;
 use crate::index_reader::{Held, Ids, IndexReader};
 
 /// Documents of a look-up.
@@ -47,7 +47,7 @@ impl<'d> Documents<'d> {
     ///
     /// # Errors
     /// [`Failure`], when Elasticsearch does not answer.
-    pub(super) async fn now(config: &Config, elastic: &'d Http, pair: &Pair<'_>) -> Result<Self, Failure> {
+    pub(super) async fn now(config: &Config, elastic: &'d Client, pair: &Pair<'_>) -> Result<Self, Failure> {
         let side = async |generation| {
             let index = IndexReader { elastic, name: config.namespace.index(pair.model.name, generation) };
             index.refresh().await?;

@@ -8,4 +8,4 @@ mod show;
 pub use cancel::cancel;
 pub use id::Id;
 pub use instance::{Filters, Instance, list};
-pub use show::{Sent, Shown, Step, Timer, show};
+pub use show::{Call, Sent, Shown, Step, Timer, show};

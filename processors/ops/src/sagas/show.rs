@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use millrace_store::command;
 use millrace_store::parked::Waiting;
 use millrace_store::saga::{self, Filter};
 use millrace_store::saga_step;
 use millrace_store::saga_timer;
+use millrace_store::{command, effect};
 use serde::Serialize;
 use serde_json::Value;
 use serde_with::serde_as;
@@ -23,6 +23,8 @@ use crate::receipts;
 
 /// An instance that has taken no step for this long is shown as stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(15 * 60);
+/// A conversation may have many.
+const CALLS_MAX: i64 = 20;
 
 /// An instance with its history, timers and state.
 #[derive(Debug, Serialize)]
@@ -34,6 +36,8 @@ pub struct Shown {
     pub history: Vec<Step>,
     /// Its timers.
     pub timers: Vec<Timer>,
+    /// Calls to external systems in its conversation (correlation id) that have not ended, twenty at the most.
+    pub calls: Vec<Call>,
     /// Its state as JSON.
     pub state: Value,
 }
@@ -87,6 +91,27 @@ pub struct Timer {
     pub error: Option<String>,
 }
 
+/// A call to an external system.
+#[serde_as]
+#[derive(Debug, Serialize)]
+pub struct Call {
+    /// The effect that makes it.
+    pub effect: String,
+    /// The key by which the external system knows it.
+    pub key: String,
+    /// `waiting` for its next attempt, or `calling`.
+    pub status: String,
+    /// How often it was tried.
+    pub attempts: i32,
+    /// Whether it was made and its outcome is not known.
+    pub unknown: bool,
+    /// When it is tried next, or its lease ends.
+    #[serde_as(as = "Written")]
+    pub due_at: DateTime<Utc>,
+    /// Why the last attempt failed.
+    pub error: Option<String>,
+}
+
 /// An instance with its history.
 ///
 /// # Errors
@@ -108,13 +133,18 @@ async fn look(config: &Config, write: &Database, id: &Id) -> sqlx::Result<Option
         ..Filter::default()
     };
     let Some(found) = find(config, &write.pool, &filter).await?.into_iter().next() else { return Ok(None) };
-    let state = saga::state(&write.pool, saga, instance).await?;
+    let (state, correlation_id) = saga::state(&write.pool, saga, instance).await?;
+    let calls = match correlation_id {
+        Some(id) => effect::open(&write.pool, &id, CALLS_MAX).await?,
+        None => Vec::new(),
+    };
     let steps = saga_step::of_instance(&write.pool, saga, instance).await?;
     let timers = saga_timer::of_instance(&write.pool, saga, instance).await?;
     let outcomes = Outcomes::of(config, write, &steps).await?;
     let history = steps.into_iter().map(|step| outcomes.step(step)).collect();
     let timers = timers.into_iter().map(Timer::from).collect();
-    Ok(Some(Shown { instance: found, history, timers, state }))
+    let calls = calls.into_iter().map(Call::from).collect();
+    Ok(Some(Shown { instance: found, history, timers, calls, state }))
 }
 
 /// The outcomes of an instance's commands.
@@ -151,6 +181,13 @@ impl Outcomes {
             Some((_, status, None)) => status.clone(),
             Some((_, status, Some(code))) => format!("{status}: {code}"),
         }
+    }
+}
+
+impl From<effect::Open> for Call {
+    fn from(open: effect::Open) -> Self {
+        let effect::Open { effect, key, status, attempts, unknown, due_at, last_error: error } = open;
+        Self { effect, key: key.to_string(), status, attempts, unknown, due_at, error }
     }
 }
 

@@ -72,7 +72,7 @@ async fn id_of(
     if answer.status == StatusCode::NOT_FOUND {
         return Err(missing());
     }
-    let found = registry.success(answer, &path)?;
+    let found = answer.success()?;
     let id = found.get("id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
     Ok((definition, id.ok_or_else(missing)?))
 }

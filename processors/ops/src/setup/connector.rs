@@ -32,7 +32,7 @@ pub(super) async fn create(config: &Config, steps: &mut Steps<'_>) -> Result<(),
     let name = config.namespace.outbox();
     let wanted = configuration(config)?;
     let path = ["connectors", &name, "config"];
-    let found = connect.found(patiently(&connect, Method::GET, &path, None).await?, &path)?;
+    let found = patiently(&connect, Method::GET, &path, None).await?.found()?;
     let same = found.as_ref().is_some_and(|found| equal(found, &wanted));
     if steps.dry {
         let did = if found.is_none() {
@@ -46,7 +46,7 @@ pub(super) async fn create(config: &Config, steps: &mut Steps<'_>) -> Result<(),
     }
     if !same {
         let wanted = Value::Object(wanted);
-        connect.success(patiently(&connect, Method::PUT, &path, Some(&wanted)).await?, &path)?;
+        patiently(&connect, Method::PUT, &path, Some(&wanted)).await?.success()?;
     }
     let forgot = forget_what_the_server_has_not(config, &connect, &name).await?;
     wait_until_running(&connect, &name).await?;
@@ -78,7 +78,7 @@ async fn forget_what_the_server_has_not(
 ) -> Result<bool, Failure> {
     let write = Database::of(config, Side::Write)?;
     let path = ["connectors", name, "offsets"];
-    let offsets = connect.success(patiently(connect, Method::GET, &path, None).await?, &path)?;
+    let offsets = patiently(connect, Method::GET, &path, None).await?.success()?;
     let Some(remembered) = place(&offsets) else { return Ok(false) };
     let begins =
         "SELECT pg_wal_lsn_diff(restart_lsn, '0/0') > $2 FROM pg_replication_slots WHERE slot_name = $1";
@@ -90,7 +90,7 @@ async fn forget_what_the_server_has_not(
     tracing::warn!(slot = name, "the server has not what the connector's offsets say: they are forgotten");
     stop_and_forget(connect, name).await?;
     let path = ["connectors", name, "resume"];
-    connect.success(patiently(connect, Method::PUT, &path, None).await?, &path)?;
+    patiently(connect, Method::PUT, &path, None).await?.success()?;
     Ok(true)
 }
 
@@ -119,17 +119,17 @@ pub(crate) async fn offsets_ahead(connect: &Http, name: &str, write: &Database) 
 /// Stops a connector and deletes its offsets.
 pub(super) async fn stop_and_forget(connect: &Http, name: &str) -> Result<(), Failure> {
     let path = ["connectors", name, "stop"];
-    connect.success(patiently(connect, Method::PUT, &path, None).await?, &path)?;
+    patiently(connect, Method::PUT, &path, None).await?.success()?;
     let path = ["connectors", name, "offsets"];
     let forgotten = connect.patiently(Method::DELETE, &path, None, STOPPING, RUNNING_WITHIN).await?;
-    connect.success(forgotten, &path).map(|_| ())
+    forgotten.success().map(|_| ())
 }
 
 /// Whether a connector has the configuration that [`leniently`] sets.
 pub(crate) async fn drops_rows(connect: &Http, name: &str) -> Result<bool, Failure> {
     let path = ["connectors", name, "config"];
     let answer = connect.patiently(Method::GET, &path, None, REBALANCING, AGREED_WITHIN).await?;
-    let found = connect.found(answer, &path)?;
+    let found = answer.found()?;
     Ok(found.is_some_and(|found| found.get(TOLERANCE).is_some_and(|tolerance| tolerance == "all")))
 }
 
@@ -143,7 +143,7 @@ pub(crate) async fn leniently(
     passes: impl Future<Output = Result<(), Failure>>,
 ) -> Result<(), Failure> {
     let path = ["connectors", name, "config"];
-    let found = connect.success(patiently(connect, Method::GET, &path, None).await?, &path)?;
+    let found = patiently(connect, Method::GET, &path, None).await?.success()?;
     let mut strict = found.as_object().cloned().unwrap_or_default();
     strict.remove(TOLERANCE);
     let mut lenient = strict.clone();
@@ -151,7 +151,7 @@ pub(crate) async fn leniently(
     let put = async |config: Map<String, Value>| {
         let config = Value::Object(config);
         let answer = patiently(connect, Method::PUT, &path, Some(&config)).await?;
-        connect.success(answer, &path).map(|_| ())
+        answer.success().map(|_| ())
     };
     put(lenient).await?;
     let passed = passes.await;
@@ -252,7 +252,7 @@ async fn restart(connect: &Http, name: &str) -> Result<(), Failure> {
     let path = ["connectors", name, "restart"];
     let query = [("includeTasks", "true"), ("onlyFailed", "true")];
     let answer = connect.send_query(Method::POST, &path, &query, None).await?;
-    connect.success(answer, &path).map(|_| ())
+    answer.success().map(|_| ())
 }
 
 fn not_running(name: &str, state: &State) -> Failure {

@@ -1,14 +1,17 @@
 //! Index templates, indices and aliases in Elasticsearch.
 
+use elasticsearch::indices::{
+    IndicesCreateParts, IndicesDeleteParts, IndicesGetAliasParts, IndicesGetIndexTemplateParts,
+    IndicesGetMappingParts, IndicesPutIndexTemplateParts, IndicesPutMappingParts,
+};
 use futures::future::try_join_all;
-use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::steps::{Did, Steps};
 use crate::config::Config;
+use crate::elastic::Client;
 use crate::failure::Failure;
-use crate::http::Http;
 use crate::layout::{self, ReadModel};
 use crate::replay::generations::{Generation, State};
 
@@ -18,21 +21,22 @@ pub(super) async fn create(
     live: &[Generation],
     steps: &mut Steps<'_>,
 ) -> Result<(), Failure> {
-    let models = layout::read_models(config);
+    let (models, elastic) = (layout::read_models(config), Client::new(&config.elasticsearch)?);
     let dry = steps.dry;
-    let done = try_join_all(models.iter().map(|model| create_of(config, model, live, dry))).await?;
+    let done = try_join_all(models.iter().map(|model| create_of(config, &elastic, model, live, dry))).await?;
     done.iter().flatten().try_for_each(|(did, what, name)| steps.report(*did, what, name))
 }
 
 /// Creates the indices of one read model.
 async fn create_of(
     config: &Config,
+    elastic: &Client,
     model: &ReadModel,
     live: &[Generation],
     dry: bool,
 ) -> Result<Vec<(Did, &'static str, String)>, Failure> {
-    let Some(mapped) = Mapped::of(config, model, dry)? else { return Ok(Vec::new()) };
-    // Generations of another shape are handled by another build.
+    let Some(mapped) = Mapped::of(config, elastic, model, dry)? else { return Ok(Vec::new()) };
+    // Those of another shape are another build's.
     let ours = live.iter().filter(|one| one.view == model.name && one.is_of(&model.shape));
     let ours: Vec<&Generation> = ours.collect();
     if ours.is_empty() {
@@ -51,31 +55,34 @@ async fn create_of(
 
 /// Creates the index of a view's generation, with the mapping of this build, if it does not exist.
 pub async fn ensure(config: &Config, model: &ReadModel, generation: i32) -> Result<(), Failure> {
-    let Some(mapped) = Mapped::of(config, model, false)? else { return Ok(()) };
+    let elastic = Client::new(&config.elasticsearch)?;
+    let Some(mapped) = Mapped::of(config, &elastic, model, false)? else { return Ok(()) };
     mapped.template(config).await?;
     mapped.index(&config.namespace.index(model.name, generation)).await.map(|_| ())
 }
 
 /// Points the alias at this generation.
 pub async fn point_alias(config: &Config, model: &ReadModel, generation: i32) -> Result<(), Failure> {
-    let Some(mapped) = Mapped::of(config, model, false)? else { return Ok(()) };
+    let elastic = Client::new(&config.elasticsearch)?;
+    let Some(mapped) = Mapped::of(config, &elastic, model, false)? else { return Ok(()) };
     mapped.point_alias(&config.namespace.index(model.name, generation)).await.map(|_| ())
 }
 
 /// Removes the index of a generation, if it exists.
 pub async fn remove(config: &Config, model: &ReadModel, generation: i32) -> Result<(), Failure> {
-    let Some(mapped) = Mapped::of(config, model, false)? else { return Ok(()) };
+    let elastic = Client::new(&config.elasticsearch)?;
+    let Some(mapped) = Mapped::of(config, &elastic, model, false)? else { return Ok(()) };
     let index = config.namespace.index(model.name, generation);
-    let answer = mapped.elastic.send(Method::DELETE, &[&index], None).await?;
-    if answer.status == StatusCode::NOT_FOUND {
-        return Ok(());
-    }
-    mapped.elastic.success(answer, &[&index]).map(|_| ())
+    let index = [index.as_str()];
+    let deleted = mapped.elastic.send(|client| async move {
+        client.indices().delete(IndicesDeleteParts::Index(&index)).send().await
+    });
+    deleted.await?.found().map(|_| ())
 }
 
 /// A read model that is in Elasticsearch.
 struct Mapped {
-    elastic: Http,
+    elastic: Client,
     alias: String,
     mappings: Value,
     /// Nothing is changed.
@@ -83,11 +90,11 @@ struct Mapped {
 }
 
 impl Mapped {
-    fn of(config: &Config, model: &ReadModel, dry: bool) -> Result<Option<Self>, Failure> {
+    fn of(config: &Config, elastic: &Client, model: &ReadModel, dry: bool) -> Result<Option<Self>, Failure> {
         let Some(properties) = &model.mapping else { return Ok(None) };
         let alias = config.namespace.index_alias(model.name);
         let mappings = mappings(&alias, properties)?;
-        Ok(Some(Self { elastic: Http::elasticsearch(&config.elasticsearch)?, alias, mappings, dry }))
+        Ok(Some(Self { elastic: elastic.clone(), alias, mappings, dry }))
     }
 
     async fn template(&self, config: &Config) -> Result<Did, Failure> {
@@ -100,7 +107,10 @@ impl Mapped {
 
     /// Points the alias at one index; a change is atomic.
     async fn point_alias(&self, index: &str) -> Result<Did, Failure> {
-        let found = self.elastic.find(&["_alias", &self.alias]).await?;
+        let found = self.elastic.send(|client| async move {
+            client.indices().get_alias(IndicesGetAliasParts::Name(&[&self.alias])).send().await
+        });
+        let found = found.await?.found()?;
         let before: Vec<&str> =
             found.iter().filter_map(Value::as_object).flatten().map(|(name, _)| name.as_str()).collect();
         if before == [index] {
@@ -113,9 +123,11 @@ impl Mapped {
         let action = |what: &str, index: &str| json!({what: {"index": index, "alias": self.alias}});
         let old = before.iter().filter(|name| **name != index).map(|name| action("remove", name));
         let actions: Vec<Value> = old.chain([action("add", index)]).collect();
-        let answer =
-            self.elastic.send(Method::POST, &["_aliases"], Some(&json!({"actions": actions}))).await?;
-        self.elastic.success(answer, &["_aliases"]).map(|_| did)
+        let body = &json!({"actions": actions});
+        let pointed = self
+            .elastic
+            .send(|client| async move { client.indices().update_aliases().body(body).send().await });
+        pointed.await?.success().map(|_| did)
     }
 }
 
@@ -134,7 +146,6 @@ fn fingerprint(value: &Value) -> String {
 
 async fn template(mapped: &Mapped, config: &Config) -> Result<Did, Failure> {
     let Mapped { elastic, alias, mappings, dry } = mapped;
-    let path = ["_index_template", alias];
     let template = json!({
         "settings": {
             "number_of_shards": 1,
@@ -146,7 +157,10 @@ async fn template(mapped: &Mapped, config: &Config) -> Result<Did, Failure> {
         "mappings": mappings,
     });
     let fingerprint = fingerprint(&template);
-    let found = elastic.find(&path).await?;
+    let found = elastic.send(|client| async move {
+        client.indices().get_index_template(IndicesGetIndexTemplateParts::Name(alias)).send().await
+    });
+    let found = found.await?.found()?;
     let before =
         found.as_ref().and_then(|found| found.pointer("/index_templates/0/index_template/_meta/millrace"));
     if before == Some(&Value::from(fingerprint.as_str())) {
@@ -156,40 +170,61 @@ async fn template(mapped: &Mapped, config: &Config) -> Result<Did, Failure> {
     if *dry {
         return Ok(did);
     }
-    let body = json!({
+    let body = &json!({
         "index_patterns": [format!("{alias}-g*")], "priority": 500, "version": 1,
         "_meta": {"millrace": fingerprint}, "template": template,
     });
-    let answer = elastic.send(Method::PUT, &path, Some(&body)).await?;
-    elastic.success(answer, &path).map(|_| did)
+    let put = elastic.send(|client| async move {
+        client.indices().put_index_template(IndicesPutIndexTemplateParts::Name(alias)).body(body).send().await
+    });
+    put.await?.success().map(|_| did)
 }
 
 /// Creates an index; an existing index with other mappings gets the new ones if Elasticsearch can add them.
 async fn index_of(mapped: &Mapped, index: &str) -> Result<Did, Failure> {
-    let Mapped { elastic, mappings, dry, .. } = mapped;
-    let Some(found) = elastic.find(&[index, "_mapping"]).await? else {
-        if *dry {
-            return Ok(Did::Created);
-        }
-        // The template may be that of an older build.
-        let body = json!({"mappings": mappings});
-        let answer = elastic.send(Method::PUT, &[index], Some(&body)).await?;
-        // It may be refused because another setup did the same at this moment.
-        if !answer.status.is_success() && elastic.find(&[index, "_mapping"]).await?.is_some() {
-            return Ok(Did::Nothing);
-        }
-        return elastic.success(answer, &[index]).map(|_| Did::Created);
+    let Some(found) = mapping_of(&mapped.elastic, index).await? else {
+        return create_index(mapped, index).await;
     };
     let meta = |mappings: &Value| mappings.pointer("/_meta/millrace").cloned();
-    if found.get(index).and_then(|index| index.get("mappings")).and_then(meta) == meta(mappings) {
+    if found.get(index).and_then(|index| index.get("mappings")).and_then(meta) == meta(&mapped.mappings) {
         return Ok(Did::Nothing);
     }
-    if *dry {
+    if mapped.dry {
         return Ok(Did::Updated);
     }
-    let path = [index, "_mapping"];
-    let answer = elastic.send(Method::PUT, &path, Some(mappings)).await?;
-    elastic.success(answer, &path).map(|_| Did::Updated)
+    let put = mapped.elastic.send(|client| async move {
+        client
+            .indices()
+            .put_mapping(IndicesPutMappingParts::Index(&[index]))
+            .body(&mapped.mappings)
+            .send()
+            .await
+    });
+    put.await?.success().map(|_| Did::Updated)
+}
+
+async fn create_index(Mapped { elastic, mappings, dry, .. }: &Mapped, index: &str) -> Result<Did, Failure> {
+    if *dry {
+        return Ok(Did::Created);
+    }
+    // The template of an older build may be there by now.
+    let body = &json!({"mappings": mappings});
+    let created = elastic.send(|client| async move {
+        client.indices().create(IndicesCreateParts::Index(index)).body(body).send().await
+    });
+    let answer = created.await?;
+    // Refused because another setup did the same at this moment?
+    if !answer.status.is_success() && mapping_of(elastic, index).await?.is_some() {
+        return Ok(Did::Nothing);
+    }
+    answer.success().map(|_| Did::Created)
+}
+
+async fn mapping_of(elastic: &Client, index: &str) -> Result<Option<Value>, Failure> {
+    let found = elastic.send(|client| async move {
+        client.indices().get_mapping(IndicesGetMappingParts::Index(&[index])).send().await
+    });
+    found.await?.found()
 }
 
 #[cfg(test)]

@@ -64,7 +64,7 @@ impl Subject {
             return Ok(Subject::Same);
         }
         if answer.status != StatusCode::NOT_FOUND {
-            return registry.success(answer, &path).map(|_| Subject::Same);
+            return answer.success().map(|_| Subject::Same);
         }
         let versions = registry.find(&["subjects", definition.full_name, "versions"]).await?;
         Ok(if versions.is_some() { Subject::Older } else { Subject::New })
@@ -107,7 +107,7 @@ async fn protect(registry: &Http, definition: &Definition) -> Result<bool, Failu
     if !answer.status.is_success() && protected(registry, definition).await? {
         return Ok(false);
     }
-    registry.success(answer, &path).map(|_| true)
+    answer.success().map(|_| true)
 }
 
 async fn protected(registry: &Http, definition: &Definition) -> Result<bool, Failure> {
@@ -125,13 +125,13 @@ async fn add_version(registry: &Http, definition: &Definition) -> Result<(), Fai
     if answer.status == StatusCode::CONFLICT {
         return Err(incompatible(definition, &http::reason(&answer.body)));
     }
-    registry.success(answer, &path).map(|_| ())
+    answer.success().map(|_| ())
 }
 
 async fn refuse_incompatible(registry: &Http, definition: &Definition) -> Result<(), Failure> {
     let path = ["compatibility", "subjects", definition.full_name, "versions"];
     let answer = registry.send(Method::POST, &path, Some(&schema(definition))).await?;
-    let verdict = registry.success(answer, &path)?;
+    let verdict = answer.success()?;
     match verdict.get("is_compatible") {
         // Not every registry gives the reason here; each does when the version is refused.
         Some(Value::Bool(false)) => add_version(registry, definition).await,

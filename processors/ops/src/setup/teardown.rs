@@ -2,17 +2,18 @@
 
 use std::time::{Duration, Instant};
 
+use elasticsearch::indices::{IndicesDeleteIndexTemplateParts, IndicesDeleteParts, IndicesGetAliasParts};
 use millrace_store::names::Namespace;
 use millrace_store::replay;
 use rdkafka::types::RDKafkaErrorCode;
-use reqwest::{Method, StatusCode};
-use serde_json::Value;
+use reqwest::Method;
 use sqlx::AssertSqlSafe;
 
 use super::connector::stop_and_forget;
 use super::steps::{Did, Report, Step, Steps};
 use super::topics::remove;
 use crate::config::Config;
+use crate::elastic::Client;
 use crate::failure::Failure;
 use crate::http::Http;
 use crate::kafka::{self, Reader};
@@ -50,7 +51,7 @@ async fn remove_connector(config: &Config, steps: &mut Steps<'_>) -> Result<(), 
     if there {
         stop_and_forget(&connect, &name).await?;
         let path = ["connectors", &name];
-        connect.success(connect.send(Method::DELETE, &path, None).await?, &path)?;
+        connect.send(Method::DELETE, &path, None).await?.success()?;
     }
     steps.report(Did::removed_if(there), "connector", &name)
 }
@@ -152,23 +153,28 @@ async fn generation_groups(config: &Config) -> Result<Vec<String>, Failure> {
 }
 
 async fn remove_indices(config: &Config, steps: &mut Steps<'_>) -> Result<(), Failure> {
-    let elastic = Http::elasticsearch(&config.elasticsearch)?;
+    let elastic = Client::new(&config.elasticsearch)?;
     for model in layout::read_models(config).into_iter().filter(|model| model.mapping.is_some()) {
         let alias = config.namespace.index_alias(model.name);
+        let alias = alias.as_str();
         let pattern = format!("{alias}-g*");
-        let found = elastic.find(&[&pattern, "_alias"]).await?.unwrap_or_default();
+        let pattern = [pattern.as_str()];
+        let found = elastic.send(|client| async move {
+            client.indices().get_alias(IndicesGetAliasParts::Index(&pattern)).send().await
+        });
+        let found = found.await?.found()?.unwrap_or_default();
         for index in found.as_object().into_iter().flat_map(|found| found.keys()) {
-            let answer = elastic.send(Method::DELETE, &[index], None).await?;
-            elastic.success(answer, &[index])?;
+            let deleted = elastic.send(|client| async move {
+                client.indices().delete(IndicesDeleteParts::Index(&[index])).send().await
+            });
+            deleted.await?.success()?;
             steps.report(Did::Removed, "index", index)?;
         }
-        let path = ["_index_template", &alias];
-        let answer = elastic.send(Method::DELETE, &path, None).await?;
-        let gone = answer.status != StatusCode::NOT_FOUND;
-        if gone {
-            elastic.success(answer, &path).map(|_: Value| ())?;
-        }
-        steps.report(Did::removed_if(gone), "index template", &alias)?;
+        let deleted = elastic.send(|client| async move {
+            client.indices().delete_index_template(IndicesDeleteIndexTemplateParts::Name(alias)).send().await
+        });
+        let gone = deleted.await?.found()?.is_some();
+        steps.report(Did::removed_if(gone), "index template", alias)?;
     }
     Ok(())
 }

@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
+use elasticsearch::CountParts;
+use elasticsearch::cat::CatIndicesParts;
 use millrace_schemas::DEFINITIONS;
 use reqwest::{Method, StatusCode};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::config::Config;
+use crate::elastic::Client;
 use crate::failure::Failure;
 use crate::http::{self, Http};
 use crate::layout;
@@ -42,7 +45,7 @@ pub(super) async fn subjects(config: &Config) -> Result<Subjects, Failure> {
     let registry = Http::registry(&config.registry)?;
     let path = ["subjects"];
     let answer = registry.send(Method::GET, &path, None).await?;
-    let listed = registry.success(answer, &path)?;
+    let listed = answer.success()?;
     let there: HashSet<&str> = listed.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let ours = DEFINITIONS.iter().filter(|known| known.context.is_empty() || config.has(known.context));
     let missing = ours.map(|known| known.full_name).filter(|name| !there.contains(name)).collect();
@@ -64,7 +67,7 @@ pub struct Index {
 
 /// The indices of all published views.
 pub(super) async fn indices(config: &Config) -> Result<Vec<Index>, Failure> {
-    let elastic = Http::elasticsearch(&config.elasticsearch)?;
+    let elastic = Client::new(&config.elasticsearch)?;
     let mut found = Vec::new();
     for model in layout::read_models(config).into_iter().filter(|model| model.mapping.is_some()) {
         found.push(index(&elastic, config.namespace.index_alias(model.name)).await?);
@@ -72,18 +75,22 @@ pub(super) async fn indices(config: &Config) -> Result<Vec<Index>, Failure> {
     Ok(found)
 }
 
-async fn index(elastic: &Http, alias: String) -> Result<Index, Failure> {
-    let path = ["_cat", "indices", &alias];
-    let answer = elastic.send_query(Method::GET, &path, &[("format", "json")], None).await?;
+async fn index(elastic: &Client, alias: String) -> Result<Index, Failure> {
+    let name = [alias.as_str()];
+    let listed = elastic.send(|client| async move {
+        client.cat().indices(CatIndicesParts::Index(&name)).format("json").send().await
+    });
+    let answer = listed.await?;
     if answer.status == StatusCode::NOT_FOUND {
         return Ok(Index { alias, index: None, health: None, documents: None });
     }
-    let listed = elastic.success(answer, &path)?;
+    let listed = answer.success()?;
     let text =
         |field: &str| listed.pointer(&format!("/0/{field}")).and_then(Value::as_str).map(str::to_owned);
     let (index, health) = (text("index"), text("health"));
-    // `_cat/indices` counts nested documents too.
-    let count = elastic.find(&[&alias, "_count"]).await?;
+    // The list counts nested documents too.
+    let count = elastic.send(|client| async move { client.count(CountParts::Index(&name)).send().await });
+    let count = count.await?.found()?;
     let documents = count.as_ref().and_then(|count| count.get("count")).and_then(Value::as_u64);
     Ok(Index { alias, index, health, documents })
 }

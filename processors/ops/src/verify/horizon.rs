@@ -63,15 +63,8 @@ pub(crate) async fn carried(config: &Config, write: &Database, patience: Duratio
 /// The current ends of topics. Blocks.
 pub(crate) fn ends(config: &Config, topics: &[String]) -> Result<Vec<Stand>, Failure> {
     let reader = Reader::new(&config.kafka)?;
-    let there = reader.topics()?;
-    let mut ends = Vec::new();
-    for topic in topics {
-        for partition in 0..there.get(topic).copied().unwrap_or_default() {
-            let (_, end) = reader.ends(topic, partition)?;
-            ends.push((topic.clone(), partition, end));
-        }
-    }
-    Ok(ends)
+    let ends = reader.ends_of_topics(topics.iter().cloned())?.into_iter();
+    Ok(ends.map(|((topic, partition), (_, end))| (topic, partition, end)).collect())
 }
 
 /// Waits until a group has reached these offsets.

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use elasticsearch::params::VersionType;
+use elasticsearch::{DeleteParts, GetParts, IndexParts};
 use millrace_engine::{Document, Role};
 use millrace_store::consumer_offset::{Mark, Stand};
-use reqwest::{Method, StatusCode};
+use reqwest::StatusCode;
 use serde_json::Value;
 
 use super::finding::Finding;
@@ -121,25 +123,30 @@ impl Index<'_> {
     /// Writes a document over one of the same or an older version; `NotNow` when a later version exists or existed.
     async fn send(&self, id: &str, document: &Document) -> Result<Repaired, Failure> {
         let IndexReader { elastic, name } = &self.reader;
-        let path = [name.as_str(), "_doc", id];
-        let version = document.version.to_string();
-        let query = [("version", version.as_str()), ("version_type", "external_gte")];
-        let answer = elastic.send_query(Method::PUT, &path, &query, Some(&body(document))).await?;
+        let body = &body(document);
+        let sent = elastic.send(|client| async move {
+            let index = client.index(IndexParts::IndexId(name, id)).body(body);
+            index.version(document.version).version_type(VersionType::ExternalGte).send().await
+        });
+        let answer = sent.await?;
         if answer.status == StatusCode::CONFLICT {
             return Ok(Repaired::NotNow);
         }
         let of_the_document =
             answer.status.is_client_error() && !NOT_OF_THE_DOCUMENT.contains(&answer.status);
-        match elastic.success(answer, &path) {
+        match answer.success() {
             Err(refusal) if of_the_document => Ok(Repaired::Refused(refusal.to_string())),
             answer => answer.map(|_| Repaired::Now),
         }
     }
 
-    /// The current document, with the operation that wrote it.
+    /// The document as it is written at this moment. For an id that is no segment of a path (`..`) the index answers, which has
+    /// no version: nothing is seen, and nothing will be deleted.
     async fn seen(&self, id: &str) -> Result<Option<Seen>, Failure> {
         let IndexReader { elastic, name } = &self.reader;
-        let found = elastic.find(&[name.as_str(), "_doc", id]).await?.unwrap_or_default();
+        let found =
+            elastic.send(|client| async move { client.get(GetParts::IndexId(name, id)).send().await });
+        let found = found.await?.found()?.unwrap_or_default();
         let figure = |name| found.get(name).and_then(Value::as_i64);
         let seen = (figure("_version"), figure("_seq_no"), figure("_primary_term"));
         Ok(match seen {
@@ -151,14 +158,15 @@ impl Index<'_> {
     /// Deletes a document if it was not written since it was read; else `NotNow`.
     async fn delete(&self, id: &str, seen: &Seen) -> Result<Repaired, Failure> {
         let IndexReader { elastic, name } = &self.reader;
-        let path = [name.as_str(), "_doc", id];
-        let (seq_no, term) = (seen.seq_no.to_string(), seen.term.to_string());
-        let query = [("if_seq_no", seq_no.as_str()), ("if_primary_term", term.as_str())];
-        let answer = elastic.send_query(Method::DELETE, &path, &query, None).await?;
+        let deleted = elastic.send(|client| async move {
+            let delete = client.delete(DeleteParts::IndexId(name, id));
+            delete.if_seq_no(seen.seq_no).if_primary_term(seen.term).send().await
+        });
+        let answer = deleted.await?;
         match answer.status {
             StatusCode::NOT_FOUND => Ok(Repaired::Now),
             StatusCode::CONFLICT => Ok(Repaired::NotNow),
-            _ => elastic.success(answer, &path).map(|_| Repaired::Now),
+            _ => answer.success().map(|_| Repaired::Now),
         }
     }
 }

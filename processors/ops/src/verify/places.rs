@@ -43,16 +43,14 @@ pub(super) fn kinds(config: &Config) -> Vec<(Kind, &'static str)> {
 /// The current positions of the topics.
 pub(super) fn now(config: &Config) -> Result<Vec<Place>, Failure> {
     let reader = Reader::new(&config.kafka)?;
-    let (there, mut places) = (reader.topics()?, Vec::new());
-    for (kind, context) in kinds(config) {
-        let topic = config.namespace.topic(kind, context);
-        for partition in 0..there.get(&topic).copied().unwrap_or_default() {
-            let (first, next) = reader.ends(&topic, partition)?;
-            let (topic, events) = (topic.clone(), kind == Kind::Event);
-            places.push(Place { topic, partition, events, first, next, last: None, sampled: first });
-        }
-    }
-    Ok(places)
+    let topics = |(kind, context): (Kind, &str)| (config.namespace.topic(kind, context), kind == Kind::Event);
+    let topics: BTreeMap<String, bool> = kinds(config).into_iter().map(topics).collect();
+    let ends = reader.ends_of_topics(topics.keys().cloned())?.into_iter();
+    let place = |((topic, partition), (first, next)): ((String, i32), (i64, i64))| {
+        let events = topics.get(&topic).copied().unwrap_or_default();
+        Place { topic, partition, events, first, next, last: None, sampled: first }
+    };
+    Ok(ends.map(place).collect())
 }
 
 /// A partition's place.

@@ -229,12 +229,10 @@ impl Reading<'_> {
     /// Reads up to the current ends of the topics.
     fn read(&mut self, expected: &mut Expected) -> Result<(), Failure> {
         let reader = Reader::new(&self.config.kafka)?;
-        let there = reader.topics()?;
         for (kind, context) in places::kinds(self.config) {
             let topic = self.config.namespace.topic(kind, context);
             let mut left: HashMap<i32, (i64, i64)> = HashMap::new();
-            for partition in 0..there.get(&topic).copied().unwrap_or_default() {
-                let (low, high) = reader.ends(&topic, partition)?;
+            for ((_, partition), (low, high)) in reader.ends_of_topics([topic.clone()])? {
                 let known = self.before.and_then(|mark| places::find(&mark.places, &topic, partition));
                 // A topic that ends before was created again.
                 let from =

@@ -14,6 +14,7 @@ pub(crate) use pair::STATEMENTS as STATEMENTS_OF_PAIRS;
 pub use pair::{Pair, Position, resume, stand_as};
 
 use crate::Group;
+use crate::columns::bind_columns;
 use crate::statements::statements;
 
 macro_rules! not_yet {
@@ -30,23 +31,26 @@ macro_rules! not_yet {
 }
 
 statements! {
-    /// A new generation beside an earlier one has its pause point at that one's offset, until the process that manages the
-    /// rebuild moves the point. A partition that was added to its topic is held.
+    /// A generation that begins beside an earlier one has its pause point at that one's offset, until the process that tends
+    /// the build moves the point. A partition that was added to its topic is held. Rows are locked in their order.
     CLAIM = "INSERT INTO consumer_offset AS claimed
-                 (grp, generation, topic, partition, epoch, applied, published, held_below, pause_at, paused_until)
-             SELECT $1::text, $2::int, $3::text, $4::int, 1, $5::bigint, $5::bigint, below,
-                    CASE WHEN below IS NULL THEN earlier ELSE $5::bigint END,
+                 (grp, generation, topic, partition, epoch, applied, published, topic_id, held_below, pause_at, paused_until)
+             SELECT $1::text, $2::int, own.topic, own.partition, 1, own.first, own.first, own.topic_id, below,
+                    CASE WHEN below IS NULL THEN earlier ELSE own.first END,
                     CASE WHEN below IS NULL THEN clock_timestamp() + interval '10 s' ELSE 'infinity' END
-             FROM (SELECT min(applied) AS earlier FROM consumer_offset
-                   WHERE grp = $1 AND generation < $2 AND topic = $3 AND partition = $4) AS build,
-                  (SELECT max(first) AS below FROM growth WHERE topic = $3 AND first <= $4) AS added
-             ON CONFLICT (grp, generation, topic, partition) DO UPDATE SET epoch = claimed.epoch + 1
-             RETURNING epoch, applied, published, topic_id,
+             FROM UNNEST($3::text[], $4::int[], $5::bigint[], $6::uuid[]) AS own(topic, partition, first, topic_id),
+                  LATERAL (SELECT min(applied) AS earlier FROM consumer_offset AS o
+                           WHERE grp = $1 AND generation < $2
+                             AND o.topic = own.topic AND o.partition = own.partition) AS build,
+                  LATERAL (SELECT max(growth.first) AS below FROM growth
+                           WHERE growth.topic = own.topic AND growth.first <= own.partition) AS added
+             ORDER BY own.topic COLLATE \"C\", own.partition
+             ON CONFLICT (grp, generation, topic, partition)
+                 DO UPDATE SET epoch = claimed.epoch + 1, topic_id = coalesce(claimed.topic_id, excluded.topic_id)
+             RETURNING topic, partition, epoch, applied, published, topic_id,
                        CASE WHEN is_answered AND coalesce(reached_topic = topic_id, true) THEN reached END,
                        held_below IS NOT NULL";
     BEGIN_AGAIN = "UPDATE consumer_offset SET applied = $6, published = $6, topic_id = $7, reached = NULL, is_answered = false
-             WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5";
-    REMEMBER = "UPDATE consumer_offset SET topic_id = $6
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5";
     GO_ON = "UPDATE consumer_offset SET applied = greatest(applied, $6), published = greatest(published, $6)
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5";
@@ -121,10 +125,27 @@ impl Partition<'_> {
     }
 }
 
-/// A claimed partition.
+/// A partition that is claimed.
 #[derive(Debug, Clone, Copy)]
+pub struct Claiming<'p> {
+    /// The topic.
+    pub topic: &'p str,
+    /// The partition's number.
+    pub partition: i32,
+    /// Where it starts if it was never claimed.
+    pub first: i64,
+    /// The topic's id, which is remembered if none is known.
+    pub topic_id: Option<Uuid>,
+}
+
+/// A partition as a claim left it.
+#[derive(Debug, Clone)]
 pub struct Claimed {
-    /// The epoch: counts the claims of the partition.
+    /// The topic.
+    pub topic: String,
+    /// The partition's number.
+    pub partition: i32,
+    /// Counts claims of the partition.
     pub epoch: i64,
     /// The next offset to apply.
     pub applied: i64,
@@ -138,16 +159,25 @@ pub struct Claimed {
     pub held: bool,
 }
 
-/// Claims a partition: waits for a commit in flight, then fences the worker that made it. A partition that was never claimed
-/// starts at `first`.
+/// Claims partitions of a group, in any order: waits for commits in flight, then fences off their authors.
 ///
 /// # Errors
-/// Database errors, as of every function here.
-pub async fn claim(executor: impl PgExecutor<'_>, at: Partition<'_>, first: i64) -> sqlx::Result<Claimed> {
-    let claim = sqlx::query_as(CLAIM).bind(&at.group.id).bind(at.group.generation);
-    let claim = claim.bind(at.topic).bind(at.partition).bind(first);
-    let (epoch, applied, published, topic_id, answered_below, held) = claim.fetch_one(executor).await?;
-    Ok(Claimed { epoch, applied, published, topic_id, answered_below, held })
+/// The database's, as of every function here.
+pub async fn claim(
+    executor: impl PgExecutor<'_>,
+    group: &Group,
+    partitions: &[Claiming<'_>],
+) -> sqlx::Result<Vec<Claimed>> {
+    let claim = sqlx::query_as(CLAIM).bind(&group.id).bind(group.generation);
+    let claim = bind_columns!(claim, partitions, one => one.topic, one.partition, one.first, one.topic_id);
+    let claimed: Vec<Row> = claim.fetch_all(executor).await?;
+    Ok(claimed.into_iter().map(claimed_of).collect())
+}
+
+type Row = (String, i32, i64, i64, i64, Option<Uuid>, Option<i64>, bool);
+
+fn claimed_of((topic, partition, epoch, applied, published, topic_id, answered_below, held): Row) -> Claimed {
+    Claimed { topic, partition, epoch, applied, published, topic_id, answered_below, held }
 }
 
 /// Sets both offsets and the topic's id; false when the partition has another epoch.
@@ -162,19 +192,6 @@ pub async fn begin_again(
     topic_id: Option<Uuid>,
 ) -> sqlx::Result<bool> {
     only_one(at.bound(BEGIN_AGAIN).bind(epoch).bind(first).bind(topic_id).execute(executor).await)
-}
-
-/// Stores the topic's id; false when the partition has another epoch.
-///
-/// # Errors
-/// Database errors.
-pub async fn remember_topic(
-    executor: impl PgExecutor<'_>,
-    at: Partition<'_>,
-    epoch: i64,
-    topic_id: Option<Uuid>,
-) -> sqlx::Result<bool> {
-    only_one(at.bound(REMEMBER).bind(epoch).bind(topic_id).execute(executor).await)
 }
 
 /// Moves both offsets to `first`, unless they are beyond it; false when the partition has another epoch.
@@ -214,13 +231,9 @@ pub struct Step<'s> {
 /// Database errors.
 pub async fn advance(connection: &mut PgConnection, group: &Group, steps: &[Step<'_>]) -> sqlx::Result<u64> {
     let advance = sqlx::query(ADVANCE).bind(&group.id).bind(group.generation);
-    let advance = advance
-        .bind(steps.iter().map(|step| step.topic).collect::<Vec<_>>())
-        .bind(steps.iter().map(|step| step.partition).collect::<Vec<_>>())
-        .bind(steps.iter().map(|step| step.epoch).collect::<Vec<_>>())
-        .bind(steps.iter().map(|step| step.from).collect::<Vec<_>>())
-        .bind(steps.iter().map(|step| step.to).collect::<Vec<_>>())
-        .bind(steps.iter().map(|step| step.published).collect::<Vec<_>>());
+    let advance = bind_columns!(advance, steps, step =>
+        step.topic, step.partition, step.epoch, step.from, step.to, step.published
+    );
     Ok(advance.execute(connection).await?.rows_affected())
 }
 
@@ -252,13 +265,7 @@ pub async fn publish(
     steps: &[PublishStep<'_>],
 ) -> sqlx::Result<Vec<(String, i32)>> {
     let publish = sqlx::query_as(PUBLISH).bind(&group.id).bind(group.generation);
-    publish
-        .bind(steps.iter().map(|step| step.0).collect::<Vec<_>>())
-        .bind(steps.iter().map(|step| step.1).collect::<Vec<_>>())
-        .bind(steps.iter().map(|step| step.2).collect::<Vec<_>>())
-        .bind(steps.iter().map(|step| step.3).collect::<Vec<_>>())
-        .fetch_all(connection)
-        .await
+    bind_columns!(publish, steps, step => step.0, step.1, step.2, step.3).fetch_all(connection).await
 }
 
 fn only_one(changed: sqlx::Result<PgQueryResult>) -> sqlx::Result<bool> {
@@ -396,14 +403,11 @@ pub async fn behind(
         Mark::Applied => NOT_APPLIED,
         Mark::Published => NOT_PUBLISHED,
     };
-    sqlx::query_scalar(behind)
-        .bind(&group.id)
-        .bind(group.generation)
-        .bind(stand.iter().map(|stand| stand.0.as_str()).collect::<Vec<_>>())
-        .bind(stand.iter().map(|stand| stand.1).collect::<Vec<_>>())
-        .bind(stand.iter().map(|stand| stand.2).collect::<Vec<_>>())
-        .fetch_one(executor)
-        .await
+    bind_columns!(sqlx::query_scalar(behind).bind(&group.id).bind(group.generation), stand, stand =>
+        stand.0.as_str(), stand.1, stand.2
+    )
+    .fetch_one(executor)
+    .await
 }
 
 /// Removes the rows of a generation.

@@ -7,6 +7,7 @@ use sqlx::query::Query;
 use sqlx::{PgConnection, PgExecutor, Postgres};
 
 use super::Stand;
+use crate::columns::bind_columns;
 use crate::database::milliseconds;
 use crate::statements::statements;
 
@@ -77,17 +78,9 @@ pub async fn stand_as(
     topics: &[String],
     published: &[Stand],
 ) -> sqlx::Result<()> {
-    sqlx::query(STAND_AS)
-        .bind(group)
-        .bind(serving)
-        .bind(next)
-        .bind(topics)
-        .bind(published.iter().map(|stand| stand.0.as_str()).collect::<Vec<_>>())
-        .bind(published.iter().map(|stand| stand.1).collect::<Vec<_>>())
-        .bind(published.iter().map(|stand| stand.2).collect::<Vec<_>>())
-        .execute(connection)
-        .await
-        .map(|_| ())
+    let stand = sqlx::query(STAND_AS).bind(group).bind(serving).bind(next).bind(topics);
+    let stand = bind_columns!(stand, published, stand => stand.0.as_str(), stand.1, stand.2);
+    stand.execute(connection).await.map(|_| ())
 }
 
 /// Two generations of a group and the topics that they read.
@@ -137,18 +130,11 @@ impl Pair<'_> {
     /// # Errors
     /// Database errors.
     pub async fn position(&self, connection: &mut PgConnection, documents: bool) -> sqlx::Result<Position> {
-        let topics: Vec<&str> = self.ends.iter().map(|end| end.0.as_str()).collect();
-        let partitions: Vec<i32> = self.ends.iter().map(|end| end.1).collect();
-        let ends: Vec<i64> = self.ends.iter().map(|end| end.2).collect();
         let position = sqlx::query_as(POSITION).bind(self.group).bind(self.serving).bind(self.building);
-        let (goal, applied, behind, differing, unpublished, retrying) = position
-            .bind(self.topics)
-            .bind(documents)
-            .bind(topics)
-            .bind(partitions)
-            .bind(ends)
-            .fetch_one(connection)
-            .await?;
+        let position = position.bind(self.topics).bind(documents);
+        let position = bind_columns!(position, self.ends, end => end.0.as_str(), end.1, end.2);
+        let (goal, applied, behind, differing, unpublished, retrying) =
+            position.fetch_one(connection).await?;
         Ok(Position { goal, applied, behind, differing, unpublished, retrying })
     }
 

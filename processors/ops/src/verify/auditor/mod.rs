@@ -1,0 +1,226 @@
+//! Looking at everything in turn: topics, rows, documents; and repairing what may be repaired.
+
+mod repairs;
+mod view;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use millrace_engine::Role;
+use millrace_store::verified;
+use sqlx::PgConnection;
+
+use super::Scope;
+use super::index::Index;
+use super::log::{self, LogDocuments, Logged};
+use super::repair::RepairScope;
+use super::report::{Compared, Report};
+use super::{commands, horizon, topics};
+use crate::config::Config;
+use crate::elastic::Client;
+use crate::failure::Failure;
+use crate::index_reader::IndexReader;
+use crate::layout::{ReadModel, Side};
+use crate::listener::Listener;
+use crate::outbox::pace::Pace;
+use crate::outbox::refold::Refold;
+use crate::postgres::Database;
+use crate::replay::generations::Generations;
+use crate::replay::session;
+use crate::replay::shapes;
+use crate::roles::Roles;
+
+/// How often it is tried to be the only one that looks at a view.
+const TRY_EVERY: Duration = Duration::from_millis(250);
+
+/// How much is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// All of it.
+    Whole,
+    /// What is new since the last look, and a part of the rest in turn; all of what was not looked at as a whole for so long, and of what
+    /// was found wrong by the last look.
+    New(Duration),
+}
+
+/// Compares what is stored with the outbox.
+pub struct Auditor<'a> {
+    config: &'a Config,
+    write: Database,
+    read: Database,
+    elastic: Client,
+    roles: Roles,
+    patience: Duration,
+    /// Events folded in a second at most.
+    per_second: Option<u32>,
+    listener: Option<&'a dyn Listener>,
+    depth: Depth,
+}
+
+impl<'a> Auditor<'a> {
+    /// Debezium and publishing get `patience` to catch up.
+    ///
+    /// # Errors
+    /// When a client cannot be set up.
+    pub fn new(config: &'a Config, patience: Duration) -> Result<Self, Failure> {
+        let (write, read) = (Database::of(config, Side::Write)?, Database::of(config, Side::Read)?);
+        let (elastic, roles) = (Client::new(&config.elasticsearch)?, Roles::new(config)?);
+        Ok(Self {
+            config,
+            write,
+            read,
+            elastic,
+            roles,
+            patience,
+            per_second: None,
+            listener: None,
+            depth: Depth::Whole,
+        })
+    }
+
+    /// Folds so many events a second at most.
+    pub fn in_the_background(self, per_second: u32) -> Self {
+        Self { per_second: Some(per_second), ..self }
+    }
+
+    /// Looks at so much.
+    pub fn at_depth(self, depth: Depth) -> Self {
+        Self { depth, ..self }
+    }
+
+    /// Reports how far it is.
+    pub fn with_listener(self, listener: &'a dyn Listener) -> Self {
+        Self { listener: Some(listener), ..self }
+    }
+
+    /// What was looked at as a whole since then is not looked at so again; `None`: everything is.
+    fn whole_since(&self) -> Option<DateTime<Utc>> {
+        match self.depth {
+            Depth::Whole => None,
+            Depth::New(every) => {
+                Some(Utc::now().checked_sub_signed(TimeDelta::from_std(every).ok()?).unwrap_or_default())
+            }
+        }
+    }
+
+    fn pace(&self) -> Pace {
+        self.per_second.map_or_else(Pace::unbounded, Pace::of)
+    }
+
+    /// What folds a view again.
+    fn refold(&self, role: Arc<dyn Role>, serving: i32) -> Refold<'_> {
+        let refold = Refold::new(self.config, [&self.write, &self.read], role, serving).at(self.pace());
+        match self.listener {
+            Some(listener) => refold.with_listener(listener),
+            None => refold,
+        }
+    }
+
+    /// Looks at everything in scope, and repairs for an operator. One process at a time looks at a view, and at everything. Not beside
+    /// a later release: what that has written would be judged, and repaired, by a fold that does not know it.
+    ///
+    /// # Errors
+    /// [`Failure::Busy`] when another does so for longer than Debezium may be behind; [`Failure`].
+    pub async fn look(
+        &self,
+        scope: &Scope,
+        mut repairs: Option<&mut RepairScope>,
+        report: &mut Report,
+    ) -> Result<(), Failure> {
+        self.write.leave_to_later("verify").await?;
+        let mut alone = None;
+        if scope.topics {
+            alone = Some(self.alone("everything").await?);
+            commands::advance(&self.write, horizon::OPEN_AT_MOST).await?;
+            self.topics(repairs.as_deref_mut(), report).await?;
+        }
+        for model in &scope.models {
+            match &model.table {
+                None => self.log(model, repairs.as_deref_mut(), report).await?,
+                Some(_) => self.view(model, scope.key.as_deref(), repairs.as_deref_mut(), report).await?,
+            }
+        }
+        drop(alone);
+        Ok(())
+    }
+
+    async fn topics(&self, repairs: Option<&mut RepairScope>, report: &mut Report) -> Result<(), Failure> {
+        let since = self.whole_since();
+        let found = topics::check(self.config, &self.write, self.patience, self.pace(), since).await?;
+        found.remember(&self.write).await?;
+        let events = u64::try_from(found.events).unwrap_or_default();
+        report.compared.push(Compared { name: "topics".to_owned(), events, rows: None, documents: None });
+        if let Some(repairs) = repairs {
+            report.repaired += self.emit(&found.lack, repairs).await?;
+        }
+        report.more += found.lack.more;
+        report.findings.extend(found.lack.listed.into_iter().map(|missing| missing.finding));
+        Ok(())
+    }
+
+    /// The generation that serves, when it is of this build's shape: of another this build does not know what is right.
+    async fn serving(&self, model: &ReadModel) -> Result<Option<i32>, Failure> {
+        let live = Generations::of(&self.read, model.name).await?;
+        let serving = live.serving()?;
+        let unfit = shapes::unfit(&self.read, std::iter::once(model), &live.0).await?;
+        match unfit.get(&(model.name.to_owned(), serving)) {
+            None => Ok(Some(serving)),
+            Some(why) => {
+                tracing::warn!(view = model.name, "not compared with its events: {why}");
+                Ok(None)
+            }
+        }
+    }
+
+    /// A connection that is the only one which looks at a view. Another has as long as Debezium has.
+    async fn alone(&self, view: &str) -> Result<PgConnection, Failure> {
+        let fail = |error| self.read.failure(error);
+        let mut connection = session::open(&self.read).await.map_err(fail)?;
+        let until = Instant::now() + self.patience;
+        while !session::alone(&mut connection, "verify", &self.config.namespace, view).await.map_err(fail)? {
+            if Instant::now() > until {
+                return Err(Failure::Busy(format!("{view} is being verified by another process")));
+            }
+            tokio::time::sleep(TRY_EVERY).await;
+        }
+        Ok(connection)
+    }
+
+    fn index<'i>(&'i self, view: &'i str, generation: i32, role: Arc<dyn Role>) -> Index<'i> {
+        let name = self.config.namespace.index(view, generation);
+        let reader = IndexReader { elastic: &self.elastic, name };
+        Index { reader, read: &self.read, role, view, patience: self.patience }
+    }
+
+    async fn log(
+        &self,
+        model: &ReadModel,
+        repairs: Option<&mut RepairScope>,
+        report: &mut Report,
+    ) -> Result<(), Failure> {
+        let Some(serving) = self.serving(model).await? else { return Ok(()) };
+        let Some(role) = self.roles.view(model.name, serving) else { return Ok(()) };
+        let index = self.index(model.name, serving, role);
+        let databases = [&self.write, &self.read];
+        let log = LogDocuments { config: self.config, databases, model, index };
+        let mark = match self.whole_since() {
+            Some(since) => log::Mark::of(&self.read, model, serving, since).await?,
+            None => None,
+        };
+        let now = horizon::settled(&self.write, horizon::OPEN_AT_MOST).await?;
+        let Logged { checked, expected, behind } = log.check(self.pace(), mark.as_ref()).await?;
+        if let Some(repairs) = repairs {
+            self.repair_documents(&log.index, &expected, &checked.findings, repairs, report).await?;
+        }
+        if let Some(now) = now.filter(|_| checked.findings.is_empty()) {
+            let mark = log::Mark::next(mark, (model, serving), now, behind);
+            let set = verified::set(&self.read.pool, model.name, &mark).await;
+            set.map_err(|error| self.read.failure(error))?;
+        }
+        let (name, events) = (model.name.to_owned(), u64::try_from(checked.count).unwrap_or_default());
+        report.compared.push(Compared { name, events, rows: None, documents: Some(checked.count) });
+        report.findings.extend(checked.findings);
+        Ok(())
+    }
+}

@@ -1,0 +1,101 @@
+//! A number that identifies each event, and which rejections and commands there are: what the auditor compares with the topics.
+
+use chrono::{DateTime, Utc};
+use futures::stream::BoxStream;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::columns::bind_columns;
+use crate::statements::statements;
+
+/// A number that identifies an event by context, version, id, stream and payload: the first eight bytes of a hash. Texts of
+/// Postgres have no zero, so that nothing of one part can pass for a piece of another.
+macro_rules! print {
+    () => {
+        concat!(
+            "('x' || left(encode(sha256(
+             convert_to(concat_ws(' ', aggregatetype, version, id, aggregateid), 'UTF8') || '\\x00'::bytea
+                 || coalesce(",
+            carried!(),
+            ", '')
+         ), 'hex'), 16))::bit(64)::bigint"
+        )
+    };
+}
+
+statements! {
+    PRINTS_OF_SLICE = concat!("SELECT print FROM (SELECT ", print!(), " AS print FROM outbox
+             WHERE version IS NOT NULL AND ($3::timestamptz IS NULL OR written_at >= $3)) AS event
+         WHERE mod(mod(print, $1) + $1, $1) = $2");
+    PRINTS = concat!("SELECT aggregatetype, aggregateid, version, ", print!(), " FROM outbox
+         WHERE version IS NOT NULL AND ($1::timestamptz IS NULL OR written_at >= $1)
+         ORDER BY aggregatetype, aggregateid, version");
+    PRINTS_AT = concat!("SELECT wanted.number, outbox.id::text, ", print!(), "
+         FROM UNNEST($1::text[], $2::text[], $3::bigint[]) WITH ORDINALITY AS wanted(context, stream, at, number)
+         JOIN outbox ON aggregatetype = context AND aggregateid = stream AND version = at");
+    /// Kafka keeps rejections for a while only: those of the last day must be there.
+    RECENT_REJECTIONS = "
+    SELECT o.aggregatetype, o.aggregateid, o.id
+    FROM command AS c
+    JOIN outbox AS o ON o.aggregatetype = c.context AND o.aggregateid = c.stream AND o.version IS NULL
+                    AND o.command_id = c.id AND ($1::timestamptz IS NULL OR o.written_at >= $1)
+    WHERE c.status = 'rejected' AND c.decided_at > greatest(now() - interval '1 day', $1)";
+    /// Commands that sagas and effects have sent. The ledger answers for those that are decided.
+    UNDECIDED_COMMANDS = "
+    SELECT aggregatetype, aggregateid, id FROM outbox
+    WHERE version IS NULL AND starts_with(topic, current_schema() || '.cmd.')
+      AND ($1::timestamptz IS NULL OR written_at >= $1)
+      AND NOT EXISTS (SELECT FROM command WHERE command.id = outbox.id::text AND source = '/' || current_schema())";
+}
+
+/// The prints of the events of one of so many slices: of all, or of those written since a time.
+pub fn prints_of_slice(
+    connection: &mut PgConnection,
+    (number, of): (i64, i64),
+    since: Option<DateTime<Utc>>,
+) -> BoxStream<'_, sqlx::Result<i64>> {
+    sqlx::query_scalar(PRINTS_OF_SLICE).bind(of).bind(number).bind(since).fetch(connection)
+}
+
+/// Every event in the order of the streams, of all or of those written since a time: context, stream, version, print.
+pub fn prints(
+    connection: &mut PgConnection,
+    since: Option<DateTime<Utc>>,
+) -> BoxStream<'_, sqlx::Result<(String, String, i64, i64)>> {
+    sqlx::query_as(PRINTS).bind(since).fetch(connection)
+}
+
+/// What there is at some versions of streams (context, stream, version): the place in the question, counted from 1, id and
+/// print.
+///
+/// # Errors
+/// The database's.
+pub async fn prints_at(
+    connection: &mut PgConnection,
+    wanted: &[(&str, String, i64)],
+) -> sqlx::Result<Vec<(i64, String, i64)>> {
+    bind_columns!(sqlx::query_as(PRINTS_AT), wanted, (context, stream, version) =>
+        *context, stream.as_str(), *version
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// Context, stream and id of a rejection or a command.
+pub type Unversioned = (String, String, Uuid);
+
+/// The rejections of the last day, or of those the ones written since a time.
+pub fn recent_rejections(
+    connection: &mut PgConnection,
+    since: Option<DateTime<Utc>>,
+) -> BoxStream<'_, sqlx::Result<Unversioned>> {
+    sqlx::query_as(RECENT_REJECTIONS).bind(since).fetch(connection)
+}
+
+/// The commands that were sent, at a time or later, and are not decided.
+pub fn undecided_commands(
+    connection: &mut PgConnection,
+    since: Option<DateTime<Utc>>,
+) -> BoxStream<'_, sqlx::Result<Unversioned>> {
+    sqlx::query_as(UNDECIDED_COMMANDS).bind(since).fetch(connection)
+}
