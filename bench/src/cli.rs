@@ -92,7 +92,7 @@ pub(crate) enum Measurement {
     Replay(Replay),
     /// What a running instance costs while nothing arrives: processors, threads, memory, transactions
     Rest(Rest),
-    /// A stage in turns with what people would use instead, on the same backlog, until the same rows are there
+    /// A stage compared in turns with alternatives, on the same backlog, until the rows are the same
     Against {
         #[command(subcommand)]
         stage: Against,
@@ -198,7 +198,7 @@ pub(crate) struct Replay {
 /// Options of `rest`.
 #[derive(Debug, Args)]
 pub(crate) struct Rest {
-    /// How long
+    /// Duration of the measurement
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) seconds: u32,
     /// Seconds before that, after everything is level, that do not count

@@ -47,7 +47,7 @@ Exit codes:
   1  a command was refused, a record could not be delivered or, with --wait, not every command was completed
   3  Kafka, the registry or, with --wait, the write database does not answer; nothing was sent"#;
 
-/// Sends every good command; reports every bad one with its line.
+/// Sends every valid command; reports every invalid one with its line.
 ///
 /// # Errors
 /// [`Failure::Refused`] when a command was refused, a record was not delivered or, with `--wait`, not every command was

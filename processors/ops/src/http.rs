@@ -11,7 +11,7 @@ use crate::address::Address;
 use crate::config;
 use crate::failure::{Failure, Service};
 
-/// All that is asked for may be asked twice: a service that hangs for once (a JVM on a busy machine) is asked again.
+/// Attempts at a request that has no answer in time, such as from a JVM that pauses. All requests are idempotent.
 pub(crate) const TRIES: usize = 3;
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -221,7 +221,7 @@ pub struct Open {
     pub key: Uuid,
     /// Whether it waits for its next try or is being made.
     pub status: String,
-    /// How often it was tried.
+    /// The number of attempts.
     pub attempts: i32,
     /// Whether it was made and its outcome is not known.
     pub unknown: bool,
@@ -246,7 +246,7 @@ fn open_of((effect, key, status, attempts, unknown, due_at, last_error): OpenRow
     Open { effect, key, status, attempts, unknown, due_at: due_at.0, last_error }
 }
 
-/// How a try ended.
+/// The result of an attempt.
 #[derive(Debug, Clone, Copy)]
 pub struct Settled<'s> {
     /// `done`, `gave_up` or `waiting`, which is `withdrawn` when the call was not made and is superfluous.

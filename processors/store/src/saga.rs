@@ -52,7 +52,7 @@ statements! {
                GROUP BY 1, 2) AS gone
          WHERE s.saga = gone.saga AND s.instance = gone.instance";
     STATE = "SELECT state, correlation_id FROM saga WHERE saga = $1 AND instance = $2";
-    /// An operator may hold a timer back with a due time of `infinity`, which no calendar here has.
+    /// An operator may disable a timer with a due time of `infinity`, which must not be decoded.
     FIND = "
     SELECT * FROM (
         SELECT s.saga, s.instance, s.standing, s.ended, s.version, s.started_at, s.updated_at, s.awaiting,

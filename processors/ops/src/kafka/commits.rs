@@ -7,7 +7,7 @@ use super::{TIMEOUT, consumer_config, failure};
 use crate::config::Kafka;
 use crate::failure::Failure;
 
-/// Where a group's committed offset stands.
+/// A committed offset of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Committed {
     /// The topic.
@@ -16,18 +16,18 @@ pub struct Committed {
     pub partition: i32,
     /// The next offset.
     pub offset: i64,
-    /// What its author wrote beside it.
+    /// The metadata that was committed with it.
     pub metadata: String,
 }
 
-/// What Kafka keeps of a group, asked for without joining it. It blocks.
+/// Reads a group's committed offsets without joining it. Blocks.
 pub struct Commits<'c> {
     consumer: BaseConsumer,
     config: &'c Kafka,
 }
 
 impl<'c> Commits<'c> {
-    /// Of a group; connects when first used.
+    /// For a group; connects when first used.
     ///
     /// # Errors
     /// [`Failure::Usage`] when a property is refused.
@@ -36,7 +36,7 @@ impl<'c> Commits<'c> {
         Ok(Self { consumer, config })
     }
 
-    /// The committed offsets of these partitions; those that have none are left out.
+    /// The committed offsets of these partitions; partitions without one are left out.
     ///
     /// # Errors
     /// [`Failure::Unreachable`].
@@ -57,7 +57,7 @@ impl<'c> Commits<'c> {
         Ok(committed.collect())
     }
 
-    /// The partitions of those of these topics that are there.
+    /// The partitions of those of these topics that exist.
     ///
     /// # Errors
     /// [`Failure::Unreachable`].
@@ -70,7 +70,7 @@ impl<'c> Commits<'c> {
             .collect())
     }
 
-    /// The first offset that is there.
+    /// The first existing offset.
     ///
     /// # Errors
     /// [`Failure::Unreachable`].

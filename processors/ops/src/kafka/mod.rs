@@ -23,7 +23,7 @@ use crate::failure::{Failure, Service};
 
 /// How long a request may take.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
-/// A group id is asked for and never used: nothing is subscribed or committed.
+/// librdkafka requires a group id; it is not used, since nothing is subscribed or committed.
 const NO_GROUP: &str = "millrace-operator";
 
 /// How to reach Kafka.
@@ -55,17 +55,17 @@ pub fn groupless_config(config: &Kafka) -> ClientConfig {
     consumer_config(config, NO_GROUP)
 }
 
-/// An administrator's connection.
+/// An admin client.
 pub fn admin(config: &Kafka) -> Result<AdminClient<DefaultClientContext>, Failure> {
     client_config(config).create().map_err(|error| failure(config, &error))
 }
 
-/// How long administrators wait.
+/// The timeouts of admin requests.
 pub fn admin_options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(TIMEOUT)).operation_timeout(Some(TIMEOUT))
 }
 
-/// What an error of Kafka's client means.
+/// Converts an error of Kafka's client.
 pub fn failure(config: &Kafka, error: &KafkaError) -> Failure {
     if let KafkaError::ClientConfig(_, reason, name, _) = error {
         let refused = Failure::usage(format!("kafka.properties: `{name}` is refused: {reason}"));
@@ -85,7 +85,7 @@ pub struct Position {
     pub offset: i64,
 }
 
-/// How long topics keep their records, in seconds; those that keep them for ever, or do not answer, are left out.
+/// The retention of topics in seconds; topics that keep records for ever, or whose configuration cannot be read, are left out.
 ///
 /// # Errors
 /// [`Failure::Unreachable`].
@@ -104,7 +104,7 @@ pub async fn retentions(config: &Kafka, topics: &[String]) -> Result<BTreeMap<St
     Ok(answers.filter_map(|(topic, answer)| Some((topic.clone(), kept(answer)?))).collect())
 }
 
-/// Where partitions end, what open transactions have written included. It blocks.
+/// The end offsets of partitions, records of open transactions included. Blocks.
 ///
 /// # Errors
 /// [`Failure::Unreachable`].

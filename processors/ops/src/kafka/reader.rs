@@ -17,18 +17,18 @@ use super::{Partition, TIMEOUT, failure, groupless_config};
 use crate::config::Kafka;
 use crate::failure::Failure;
 
-/// What a [`Reader`] meets in a partition.
+/// What a [`Reader`] finds in a partition.
 pub enum Seen<'s, 'm> {
     /// A record.
     Record(&'s BorrowedMessage<'m>),
-    /// Records of a partition that cannot be fetched, and why: those behind them come next.
+    /// Offsets that cannot be fetched, and why; the reader continues after them.
     Unfetchable(i32, Range<i64>, RDKafkaErrorCode),
-    /// There is no further record in this partition now: what lies before its end are markers of transactions, records of
-    /// aborted ones, and gaps that compaction left.
+    /// No further record exists in this partition now: up to its end there are only transaction markers, records of aborted
+    /// transactions, and gaps of compaction.
     End(i32),
 }
 
-/// Reads without belonging to a group: metadata, ends of partitions, single records. It blocks; call it from
+/// Reads without joining a group: metadata, ends of partitions, single records. Blocks; call it in
 /// [`tokio::task::block_in_place`].
 pub struct Reader<'c> {
     consumer: BaseConsumer,
@@ -43,7 +43,7 @@ impl<'c> Reader<'c> {
     pub fn new(config: &'c Kafka) -> Result<Self, Failure> {
         let mut client = groupless_config(config);
         client.set("auto.offset.reset", "earliest").set("fetch.queue.backoff.ms", "10");
-        // An end shows only once the broker has answered that there is nothing more.
+        // The end is only reported after the broker has answered a fetch without records.
         client.set("enable.partition.eof", "true").set("fetch.wait.max.ms", "20");
         let consumer = client.create().map_err(|error| failure(config, &error))?;
         Ok(Self { consumer, config })
@@ -60,7 +60,7 @@ impl<'c> Reader<'c> {
         Ok(metadata.topics().iter().map(|t| (t.name().to_owned(), count(t.partitions().len()))).collect())
     }
 
-    /// How many members a group has.
+    /// The number of members of a group.
     ///
     /// # Errors
     /// [`Failure::Unreachable`].
@@ -101,7 +101,7 @@ impl<'c> Reader<'c> {
     pub fn ends_of(&self, partitions: &[Partition]) -> Result<Watermarks, Failure> {
         let mut ends = self.known_ends(partitions)?;
         for place @ (topic, partition) in partitions {
-            // A partition that has no leader, for one: the question says why.
+            // Such as a partition without leader: a separate request shows the error.
             if !ends.contains_key(place) {
                 ends.insert(place.clone(), self.ends(topic, *partition)?);
             }
@@ -114,7 +114,8 @@ impl<'c> Reader<'c> {
         ends.map_err(|error| failure(self.config, &error))
     }
 
-    /// Shows the last records of partitions, partitions mixed: of each a few, the last one last. False when not all were there in time.
+    /// Passes the last few records of each partition to the visitor, partitions mixed, each in order. False when not all were
+    /// read in time.
     ///
     /// # Errors
     /// [`Failure::Unreachable`].
@@ -146,7 +147,7 @@ impl<'c> Reader<'c> {
         Ok(sought.last.is_empty() && ends.len() == partitions.len())
     }
 
-    /// The first offset of a partition and its last stable one: nothing from there on can be read now.
+    /// The first offset of a partition and its last stable offset; nothing from the latter on can be read now.
     ///
     /// # Errors
     /// [`Failure::Unreachable`].
@@ -155,8 +156,8 @@ impl<'c> Reader<'c> {
         ends.map_err(|error| failure(self.config, &error))
     }
 
-    /// Shows what a topic holds from these offsets of its partitions on, partitions mixed, until the visitor has had enough
-    /// or time is up. What cannot be fetched is logged and passed over.
+    /// Passes the records of a topic from these offsets on to the visitor, partitions mixed, until it stops or time is up.
+    /// Unfetchable records are logged and skipped.
     ///
     /// # Errors
     /// [`Failure::Unreachable`].
@@ -191,7 +192,7 @@ impl<'c> Reader<'c> {
         self.consumer.unassign().map_err(fail)
     }
 
-    /// Finds what cannot be fetched where the client stands, which it does not say; goes on behind it.
+    /// Finds the unfetchable records at the client's positions, which the client does not report, and seeks beyond them.
     fn go_on_behind(
         &self,
         topic: &str,
@@ -210,7 +211,7 @@ impl<'c> Reader<'c> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// The next offset of each partition of a topic that is read, given where the client was set to.
+    /// The next offset of each partition of a topic, given the offsets of the last seeks.
     fn nexts(&self, topic: &str, sought: &BTreeMap<i32, i64>) -> KafkaResult<Vec<(String, i32, i64)>> {
         let positions = self.consumer.position()?;
         let next = |(partition, sought): (&i32, &i64)| {

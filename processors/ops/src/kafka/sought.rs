@@ -7,16 +7,16 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::Partition;
 
-/// Partitions whose last records are read.
+/// Partitions that are read up to their ends.
 pub(super) struct Sought {
-    /// The last offset of each that is left.
+    /// The last offset of each remaining partition.
     pub(super) last: BTreeMap<Partition, i64>,
-    /// How many of each number have an end to come: the client does not say of which topic.
+    /// By partition number, how many remaining partitions have it: the client's end-of-partition event does not name the topic.
     ends: BTreeMap<i32, usize>,
 }
 
 impl Sought {
-    /// Those that hold anything.
+    /// The partitions that are not empty.
     pub(super) fn of(ends: &BTreeMap<Partition, (i64, i64)>) -> Self {
         let filled = ends.iter().filter(|(_, (first, end))| first < end);
         let last: BTreeMap<Partition, i64> = filled.map(|(at, (_, end))| (at.clone(), end - 1)).collect();
@@ -25,7 +25,7 @@ impl Sought {
         Self { last, ends }
     }
 
-    /// Where to read from: the very last may be the marker of a transaction.
+    /// The offsets to start at: some offsets before the end, since the last one may be a transaction marker.
     pub(super) fn list(&self, ends: &BTreeMap<Partition, (i64, i64)>) -> KafkaResult<TopicPartitionList> {
         let mut list = TopicPartitionList::new();
         for (at, last) in &self.last {

@@ -101,7 +101,7 @@ pub struct Call {
     pub key: String,
     /// `waiting` for its next attempt, or `calling`.
     pub status: String,
-    /// How often it was tried.
+    /// The number of attempts.
     pub attempts: i32,
     /// Whether it was made and its outcome is not known.
     pub unknown: bool,

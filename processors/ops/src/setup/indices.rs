@@ -36,7 +36,7 @@ async fn create_of(
     dry: bool,
 ) -> Result<Vec<(Did, &'static str, String)>, Failure> {
     let Some(mapped) = Mapped::of(config, elastic, model, dry)? else { return Ok(Vec::new()) };
-    // Those of another shape are another build's.
+    // Generations of another shape are handled by another build.
     let ours = live.iter().filter(|one| one.view == model.name && one.is_of(&model.shape));
     let ours: Vec<&Generation> = ours.collect();
     if ours.is_empty() {
@@ -207,13 +207,13 @@ async fn create_index(Mapped { elastic, mappings, dry, .. }: &Mapped, index: &st
     if *dry {
         return Ok(Did::Created);
     }
-    // The template of an older build may be there by now.
+    // The template may be that of an older build.
     let body = &json!({"mappings": mappings});
     let created = elastic.send(|client| async move {
         client.indices().create(IndicesCreateParts::Index(index)).body(body).send().await
     });
     let answer = created.await?;
-    // Refused because another setup did the same at this moment?
+    // It may be refused because another setup did the same at this moment.
     if !answer.status.is_success() && mapping_of(elastic, index).await?.is_some() {
         return Ok(Did::Nothing);
     }

@@ -88,7 +88,7 @@ async fn index(elastic: &Client, alias: String) -> Result<Index, Failure> {
     let text =
         |field: &str| listed.pointer(&format!("/0/{field}")).and_then(Value::as_str).map(str::to_owned);
     let (index, health) = (text("index"), text("health"));
-    // The list counts nested documents too.
+    // `_cat/indices` counts nested documents too.
     let count = elastic.send(|client| async move { client.count(CountParts::Index(&name)).send().await });
     let count = count.await?.found()?;
     let documents = count.as_ref().and_then(|count| count.get("count")).and_then(Value::as_u64);

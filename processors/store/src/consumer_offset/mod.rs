@@ -138,14 +138,14 @@ pub struct Claiming<'p> {
     pub topic_id: Option<Uuid>,
 }
 
-/// A partition as a claim left it.
+/// A claimed partition.
 #[derive(Debug, Clone)]
 pub struct Claimed {
     /// The topic.
     pub topic: String,
     /// The partition's number.
     pub partition: i32,
-    /// Counts claims of the partition.
+    /// The epoch: counts the claims of the partition.
     pub epoch: i64,
     /// The next offset to apply.
     pub applied: i64,

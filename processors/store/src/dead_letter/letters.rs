@@ -49,15 +49,15 @@ statements! {
 /// A row of the table.
 #[derive(Debug, Clone)]
 pub struct Letter {
-    /// Its number.
+    /// Its id.
     pub id: i64,
     /// When it was written.
     pub failed_at: DateTime<Utc>,
     /// The group that could not apply the record.
     pub group: String,
-    /// And its generation.
+    /// The generation of the group.
     pub generation: i32,
-    /// Where the record lies.
+    /// The record's topic.
     pub topic: String,
     /// Its partition.
     pub partition: i32,
@@ -67,11 +67,11 @@ pub struct Letter {
     pub key: Option<Vec<u8>>,
     /// The type in its header.
     pub record_type: Option<String>,
-    /// Why, for programs.
+    /// The error code.
     pub code: String,
-    /// Why, for people.
+    /// The error message.
     pub message: String,
-    /// How often it was tried.
+    /// The number of attempts.
     pub attempts: i32,
     /// `dead`, `redriven` or `discarded`.
     pub status: String,
@@ -105,10 +105,10 @@ fn letter(row: &PgRow) -> sqlx::Result<Letter> {
     })
 }
 
-/// Which letters; `None` fits all.
+/// A filter of dead letters; `None` matches all.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Filter<'f> {
-    /// Of a group, by either of two names.
+    /// Of a group, which may have either of two names.
     pub group: Option<[&'f str; 2]>,
     /// Of a topic.
     pub topic: Option<&'f str>,
@@ -118,20 +118,20 @@ pub struct Filter<'f> {
     pub code: Option<&'f str>,
     /// Written since.
     pub since: Option<DateTime<Utc>>,
-    /// In this state.
+    /// With this status.
     pub status: Option<&'f str>,
 }
 
-/// Which of the letters that fit come first.
+/// The order of dead letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum First {
-    /// Those that were written last.
+    /// The newest first.
     Newest,
-    /// Those that were written first.
+    /// The oldest first.
     Oldest,
 }
 
-/// The first letters that fit.
+/// The first dead letters that match the filter.
 ///
 /// # Errors
 /// The database's.
@@ -159,7 +159,7 @@ pub async fn fitting(
     rows.iter().map(letter).collect()
 }
 
-/// The letter with this number.
+/// The dead letter with this id.
 ///
 /// # Errors
 /// The database's.
@@ -181,7 +181,7 @@ pub enum Column {
     Key,
 }
 
-/// Every value of a column, as bytes, whatever was done about the letters.
+/// All values of a column, as bytes, of dead letters of any status.
 ///
 /// # Errors
 /// The database's.
@@ -195,7 +195,7 @@ pub async fn distinct(executor: impl PgExecutor<'_>, column: Column) -> sqlx::Re
     sqlx::query_scalar(distinct).fetch_all(executor).await
 }
 
-/// The letters of a record, the oldest first: its name on the write side, its state, who dealt with it and why.
+/// The dead letters of a record, the oldest first: id, status, and who settled it and why.
 ///
 /// # Errors
 /// The database's.
@@ -208,7 +208,7 @@ pub async fn letters_of(
     letters.fetch_all(executor).await
 }
 
-/// Topic, key and version of the events of a generation that were given up, but for letters with one of some codes.
+/// Topic, key and version of the events of a generation that were given up, except letters with one of some codes.
 ///
 /// # Errors
 /// The database's.
@@ -220,7 +220,7 @@ pub async fn discarded_events(
     sqlx::query_as(DISCARDED_EVENTS).bind(group).bind(generation).bind(but_for).fetch_all(connection).await
 }
 
-/// How many dead letters each group has by their code, and when the last was written.
+/// Open dead letters by group and code: their number, and when the last was written.
 ///
 /// # Errors
 /// The database's.

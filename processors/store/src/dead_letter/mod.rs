@@ -1,4 +1,4 @@
-//! The table `dead_letter`: records that were given up, why, and where their bytes lie.
+//! The table `dead_letter`: records that were given up, with the reason and the place of their bytes.
 
 mod letters;
 mod prune;
@@ -19,7 +19,7 @@ use crate::consumer_offset::Partition;
 use crate::statements::statements;
 use crate::{Group, Place};
 
-/// The code of a letter that is not a record's: Elasticsearch refused the document of a row.
+/// The code of a dead letter that is not about a record: Elasticsearch refused a document.
 pub const DOCUMENT_REFUSED: &str = "document-refused";
 
 statements! {
@@ -34,8 +34,8 @@ statements! {
          FROM UNNEST($3::text[], $4::int[], $5::bigint[]) AS done(topic, partition, \"offset\")
          WHERE letter.topic = done.topic AND letter.partition = done.partition AND letter.\"offset\" = done.\"offset\"
            AND letter.grp = $1 AND letter.generation = $2 AND letter.status = 'dead' AND letter.code <> $6";
-    /// By the letters that lie between the first and the last record of a partition, most often none: not by each record. By their index
-    /// (OFFSET 0 says so): a join would be planned by how many a group has.
+    /// Reads the letters between the first and the last record of each partition, usually none, instead of looking up each
+    /// record. Uses their index (enforced by OFFSET 0): a join would be planned with the number of letters of a group.
     ENDED = "SELECT l.topic, l.partition, l.\"offset\"
          FROM UNNEST($3::text[], $4::int[], $5::bigint[], $6::bigint[]) AS r(topic, partition, first, last)
          CROSS JOIN LATERAL (
@@ -58,7 +58,7 @@ statements! {
 /// A record that was given up.
 #[derive(Debug, Clone, Copy)]
 pub struct New<'l> {
-    /// Where it lies.
+    /// Its topic.
     pub topic: &'l str,
     /// Its partition.
     pub partition: i32,
@@ -68,11 +68,11 @@ pub struct New<'l> {
     pub key: Option<&'l [u8]>,
     /// The type in its header.
     pub record_type: Option<&'l str>,
-    /// Why, for programs.
+    /// The error code.
     pub code: &'l str,
-    /// Why, for people.
+    /// The error message.
     pub message: &'l str,
-    /// How often it was tried.
+    /// The number of attempts.
     pub attempts: i32,
     /// Partition and offset of its copy on the dead letter topic.
     pub copy: Option<(i32, i64)>,
@@ -80,7 +80,7 @@ pub struct New<'l> {
     pub version: Option<i64>,
 }
 
-/// Writes the letter of a record.
+/// Writes the dead letter of a record.
 ///
 /// # Errors
 /// The database's, as of every function here.
@@ -115,11 +115,11 @@ pub struct NewDocument<'l> {
     pub version: i64,
     /// The stream of its event, if it is a log's.
     pub stream: Option<&'l str>,
-    /// Why, for people.
+    /// The error message.
     pub reason: &'l str,
 }
 
-/// Writes the letter of a document that was published with the records up to `at`.
+/// Writes the dead letter of a document that was published with the records up to `at`.
 ///
 /// # Errors
 /// The database's.
@@ -146,7 +146,7 @@ pub async fn insert_document(
         .map(|_| ())
 }
 
-/// Settles the letters of records at these places; how many there were.
+/// Settles the dead letters of records at these places; returns how many.
 ///
 /// # Errors
 /// The database's.
@@ -159,7 +159,7 @@ pub async fn settle(connection: &mut PgConnection, group: &Group, places: &[&Pla
     Ok(settle.bind(DOCUMENT_REFUSED).execute(connection).await?.rows_affected())
 }
 
-/// Those of some places (topic, partition, offset) whose last letter is dead or discarded.
+/// Those of some places (topic, partition, offset) whose last dead letter is open or discarded.
 ///
 /// # Errors
 /// The database's.
@@ -194,7 +194,7 @@ fn ranges<'p>(places: &[(&'p str, i32, i64)]) -> BTreeMap<(&'p str, i32), (i64, 
     ranges
 }
 
-/// Adds `by` to the offsets of dead and discarded letters: those of a former topic are below zero.
+/// Adds `by` to the offsets of open and discarded dead letters; for records of a deleted topic the result is below zero.
 ///
 /// # Errors
 /// The database's.
@@ -202,7 +202,7 @@ pub async fn shift_offsets(connection: &mut PgConnection, at: Partition<'_>, by:
     at.bound(SHIFT_OFFSETS).bind(by).execute(connection).await.map(|_| ())
 }
 
-/// Sets the status of a dead letter, and of any other of the same record; false when it was not dead.
+/// Sets the status of a dead letter, and of any other of the same record; false when it was not open.
 ///
 /// # Errors
 /// The database's.
@@ -211,7 +211,7 @@ pub async fn mark(connection: &mut PgConnection, id: i64, status: &str) -> sqlx:
     Ok(marked.rows_affected() > 0)
 }
 
-/// Discards all dead letters of a generation.
+/// Discards all open dead letters of a generation.
 ///
 /// # Errors
 /// The database's.

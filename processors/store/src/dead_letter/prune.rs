@@ -7,8 +7,9 @@ use crate::Place;
 use crate::prune::Aged;
 use crate::statements::statements;
 
-/// Letters that were settled long ago. A discarded one says what becomes of its record: on the write side (`$2`) until the group
-/// is past it and its mark says the same, on the read side as long as its generation has a place in a stream that no one folds.
+/// Dead letters that were settled longer ago than their retention. A discarded one is needed to skip its record: on the write
+/// side (`$2`) until the group is past it and the mark covers it, on the read side as long as its generation has a gap in a
+/// stream because of it.
 macro_rules! prunable {
     () => {
         "FROM dead_letter AS l
@@ -29,7 +30,8 @@ statements! {
          RETURNING grp, topic, partition, \"offset\", status");
 }
 
-/// How many letters there are that retention removes. On the write side, `ledger`, a discarded letter answers for its record.
+/// The number and age of the dead letters that retention would remove. `ledger`: on the write side, where a discarded letter is
+/// needed to skip its record.
 ///
 /// # Errors
 /// The database's.
@@ -41,18 +43,18 @@ pub async fn prunable(
     sqlx::query_as(PRUNABLE).bind(before).bind(ledger).fetch_one(executor).await.map(Aged::of)
 }
 
-/// A letter that is gone: its group, where its record lay, and whether it was discarded.
+/// A removed dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gone {
     /// The group.
     pub group: String,
     /// The record.
     pub place: Place,
-    /// It answered for its record.
+    /// Whether it was discarded.
     pub discarded: bool,
 }
 
-/// Removes some of them, those first that were settled first.
+/// Removes a batch of them, those that were settled first.
 ///
 /// # Errors
 /// The database's.

@@ -9,21 +9,21 @@ use crate::statements::statements;
 use crate::timestamp::Nearest;
 
 statements! {
-    /// Of one that was written before there was such a time none is known.
+    /// `written_at` is unknown for rows that were written before the column existed.
     UNDECIDED = "
     SELECT count(*), min(coalesce(written_at, '-infinity')) FROM outbox
     WHERE version IS NULL AND starts_with(topic, current_schema() || '.cmd.')
       AND ($1::timestamptz IS NULL OR written_at >= $1)
       AND NOT EXISTS (SELECT FROM command WHERE command.id = outbox.id::text AND source = '/' || current_schema())";
     EVENTS_SINCE = "SELECT count(*) FROM outbox WHERE version IS NOT NULL AND written_at >= $1";
-    /// Streams whose events are not as many as their version says.
+    /// Streams whose number of events differs from their version.
     MISCOUNTED = "
     SELECT s.context, s.id, s.version, found.events FROM (
         SELECT context, id, version FROM stream WHERE (context, id) > ($1, $2) ORDER BY context, id LIMIT $3) AS s
     CROSS JOIN LATERAL (SELECT count(*) AS events FROM outbox
                         WHERE aggregatetype = s.context AND aggregateid = s.id AND version IS NOT NULL) AS found
     WHERE found.events <> s.version";
-    /// As Postgres believes.
+    /// An estimate of Postgres.
     ABOUT = "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'outbox'::regclass";
     COUNT = "SELECT count(*) FROM outbox";
     DECIDED_BY_TOPIC = "SELECT topic, sum(rows)::bigint FROM (
@@ -33,7 +33,7 @@ statements! {
              UNION ALL SELECT topic, rows FROM outbox_pruned
              WHERE $1 IS NULL AND NOT starts_with(topic, current_schema() || '.cmd.')
          ) AS written GROUP BY topic";
-    /// The first of them, as they lie on the disk, which is the order in which they were written.
+    /// The first rows in physical order, which is the order in which they were written.
     WRITTEN_AFTER = "SELECT topic, count(*), min(written_at) FROM (
              SELECT topic, written_at FROM outbox WHERE written_at > $1 LIMIT $2) AS first
          GROUP BY topic ORDER BY topic";
@@ -43,7 +43,7 @@ statements! {
              UNION ALL SELECT written_at FROM outbox WHERE id = ANY($4) AND version IS NULL) AS carried";
 }
 
-/// How many rows of each topic were written after a time, and when the first of them; `most` rows are counted.
+/// The number of rows of each topic that were written after a time, and when the first was; at most `most` rows are counted.
 ///
 /// # Errors
 /// The database's, as of every function here.
@@ -55,8 +55,8 @@ pub async fn written_after(
     sqlx::query_as(WRITTEN_AFTER).bind(time).bind(most).fetch_all(executor).await
 }
 
-/// When the last of some rows was written: events by context, stream and version, others by id. `None` when none is there, or does
-/// not bear a time.
+/// When the last of some rows was written: events by context, stream and version, others by id. `None` when none exists or has a
+/// time.
 ///
 /// # Errors
 /// The database's.
@@ -73,7 +73,7 @@ pub async fn last_written(
     .await
 }
 
-/// How many commands that were sent, at a time or later, are not decided, and when the first of them was written.
+/// The number of commands that were sent since a time and are not decided, and when the first of them was written.
 ///
 /// # Errors
 /// The database's.
@@ -86,7 +86,7 @@ pub async fn undecided(
     Ok((count, oldest.map(|Nearest(time)| time)))
 }
 
-/// How many events were written since a time.
+/// The number of events that were written since a time.
 ///
 /// # Errors
 /// The database's.
@@ -94,8 +94,8 @@ pub async fn events_since(executor: impl PgExecutor<'_>, since: DateTime<Utc>) -
     sqlx::query_scalar(EVENTS_SINCE).bind(since).fetch_one(executor).await
 }
 
-/// Those of the next `most` streams behind one whose events are not as many as their version says: context, stream, version, number of
-/// events.
+/// Those of the next `most` streams after a given one whose number of events differs from their version: context, stream,
+/// version, number of events.
 ///
 /// # Errors
 /// The database's.
@@ -107,7 +107,7 @@ pub async fn miscounted(
     sqlx::query_as(MISCOUNTED).bind(context).bind(stream).bind(most).fetch_all(executor).await
 }
 
-/// About how many rows there are.
+/// An estimate of the number of rows.
 ///
 /// # Errors
 /// The database's.
@@ -115,7 +115,7 @@ pub async fn about(executor: impl PgExecutor<'_>) -> sqlx::Result<i64> {
     sqlx::query_scalar(ABOUT).fetch_one(executor).await
 }
 
-/// How many rows there are.
+/// The number of rows.
 ///
 /// # Errors
 /// The database's.
@@ -123,7 +123,7 @@ pub async fn count(connection: &mut PgConnection) -> sqlx::Result<i64> {
     sqlx::query_scalar(COUNT).fetch_one(connection).await
 }
 
-/// How many events and rejections each topic has: all, or those written since the first of two times and before the second.
+/// The number of events and rejections of each topic: all, or those written since the first of two times and before the second.
 ///
 /// # Errors
 /// The database's.

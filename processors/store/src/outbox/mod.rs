@@ -168,7 +168,7 @@ pub async fn written_now(
     sqlx::query_as(WRITTEN_NOW).bind(context).bind(streams).bind(command).fetch_all(connection).await
 }
 
-/// Writes down that the topic of a row has a record without value in its place.
+/// Records that the topic of a row has a record without value in its place.
 ///
 /// # Errors
 /// Database errors.

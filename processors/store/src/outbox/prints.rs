@@ -8,8 +8,8 @@ use uuid::Uuid;
 use crate::columns::bind_columns;
 use crate::statements::statements;
 
-/// A number that identifies an event by context, version, id, stream and payload: the first eight bytes of a hash. Texts of
-/// Postgres have no zero, so that nothing of one part can pass for a piece of another.
+/// A number that identifies an event by context, version, id, stream and payload: the first eight bytes of a hash. The parts are
+/// separated by zero bytes, which Postgres's texts do not contain, so that they cannot run into each other.
 macro_rules! print {
     () => {
         concat!(
@@ -33,14 +33,14 @@ statements! {
     PRINTS_AT = concat!("SELECT wanted.number, outbox.id::text, ", print!(), "
          FROM UNNEST($1::text[], $2::text[], $3::bigint[]) WITH ORDINALITY AS wanted(context, stream, at, number)
          JOIN outbox ON aggregatetype = context AND aggregateid = stream AND version = at");
-    /// Kafka keeps rejections for a while only: those of the last day must be there.
+    /// Kafka keeps rejections for a limited time: those of the last day must exist.
     RECENT_REJECTIONS = "
     SELECT o.aggregatetype, o.aggregateid, o.id
     FROM command AS c
     JOIN outbox AS o ON o.aggregatetype = c.context AND o.aggregateid = c.stream AND o.version IS NULL
                     AND o.command_id = c.id AND ($1::timestamptz IS NULL OR o.written_at >= $1)
     WHERE c.status = 'rejected' AND c.decided_at > greatest(now() - interval '1 day', $1)";
-    /// Commands that sagas and effects have sent. The ledger answers for those that are decided.
+    /// Commands that sagas and effects have sent and that have no receipt.
     UNDECIDED_COMMANDS = "
     SELECT aggregatetype, aggregateid, id FROM outbox
     WHERE version IS NULL AND starts_with(topic, current_schema() || '.cmd.')
@@ -48,7 +48,7 @@ statements! {
       AND NOT EXISTS (SELECT FROM command WHERE command.id = outbox.id::text AND source = '/' || current_schema())";
 }
 
-/// The prints of the events of one of so many slices: of all, or of those written since a time.
+/// The fingerprints of the events of one slice: of all events, or of those written since a time.
 pub fn prints_of_slice(
     connection: &mut PgConnection,
     (number, of): (i64, i64),
@@ -57,7 +57,7 @@ pub fn prints_of_slice(
     sqlx::query_scalar(PRINTS_OF_SLICE).bind(of).bind(number).bind(since).fetch(connection)
 }
 
-/// Every event in the order of the streams, of all or of those written since a time: context, stream, version, print.
+/// Events in the order of the streams, all or those written since a time: context, stream, version, fingerprint.
 pub fn prints(
     connection: &mut PgConnection,
     since: Option<DateTime<Utc>>,
@@ -65,8 +65,7 @@ pub fn prints(
     sqlx::query_as(PRINTS).bind(since).fetch(connection)
 }
 
-/// What there is at some versions of streams (context, stream, version): the place in the question, counted from 1, id and
-/// print.
+/// The events at some versions of streams (context, stream, version): position in the input, from 1, id and fingerprint.
 ///
 /// # Errors
 /// The database's.
@@ -84,7 +83,7 @@ pub async fn prints_at(
 /// Context, stream and id of a rejection or a command.
 pub type Unversioned = (String, String, Uuid);
 
-/// The rejections of the last day, or of those the ones written since a time.
+/// The rejections of the last day, or only those written since a time.
 pub fn recent_rejections(
     connection: &mut PgConnection,
     since: Option<DateTime<Utc>>,
@@ -92,7 +91,7 @@ pub fn recent_rejections(
     sqlx::query_as(RECENT_REJECTIONS).bind(since).fetch(connection)
 }
 
-/// The commands that were sent, at a time or later, and are not decided.
+/// The commands that were sent since a time and are not decided.
 pub fn undecided_commands(
     connection: &mut PgConnection,
     since: Option<DateTime<Utc>>,

@@ -8,9 +8,10 @@ use crate::prune::{Aged, Batch, reached};
 use crate::statements::statements;
 use crate::timestamp::Nearest;
 
-/// Rows that are no events, are old enough, and are needed no more: commands that are decided or whose letter is discarded, and
-/// rejections of commands that were decided long ago. Their own time is that of a producer's command. Each question is one for its
-/// row, by an index: of `EXISTS` the planner would make a hash of the whole ledger for each batch.
+/// Rows that are not events, are older than their retention and no longer needed: commands that are decided or whose dead letter
+/// is discarded, and rejections of commands that were decided longer ago. `occurred_at` is not used, since it is that of the
+/// producer's command. Each condition is a scalar subquery per row, which uses an index: for `EXISTS` the planner would hash the
+/// whole ledger for each batch.
 macro_rules! prunable {
     () => {
         "FROM outbox AS o
@@ -39,7 +40,7 @@ statements! {
          ON CONFLICT (topic) DO UPDATE SET rows = known.rows + excluded.rows";
 }
 
-/// How many rows there are that retention removes.
+/// The number and age of the rows that retention would remove.
 ///
 /// # Errors
 /// The database's.
@@ -47,8 +48,8 @@ pub async fn prunable(executor: impl PgExecutor<'_>, before: DateTime<Utc>) -> s
     sqlx::query_as(PRUNABLE).bind(before).fetch_one(executor).await.map(Aged::of)
 }
 
-/// Whether there are rejections among them, of which only Debezium knows whether they are in Kafka: a command is decided once it
-/// was read there.
+/// Whether rejections are among them: only Debezium's position shows whether those are in Kafka, while a decided command has been
+/// read from there.
 ///
 /// # Errors
 /// The database's.
@@ -59,8 +60,8 @@ pub async fn has_prunable_rejections(
     sqlx::query_scalar(HAS_PRUNABLE_REJECTIONS).bind(before).fetch_one(executor).await
 }
 
-/// Removes some of them, the oldest first; how many, and how far it came. Where there are rejections, Debezium must have confirmed
-/// all that was committed before [`before`](Batch::before).
+/// Removes a batch of them, the oldest first; returns how many, and the time that it has reached. If rejections are among them,
+/// Debezium must have confirmed everything that was committed before [`before`](Batch::before).
 ///
 /// # Errors
 /// The database's.

@@ -10,7 +10,7 @@ use crate::columns::bind_columns;
 use crate::statements::statements;
 use crate::timestamp::{Nearest, Timestamp};
 
-/// A query of all that a record is made of.
+/// A query of all columns of a record.
 macro_rules! select {
     ($rest:literal) => {
         concat!(
@@ -52,7 +52,7 @@ statements! {
          WHERE aggregatetype = $1 AND aggregateid = $2 AND version IS NOT NULL
            AND ($3::bigint IS NULL OR version <= $3) AND ($4::timestamptz IS NULL OR occurred_at <= $4)
          ORDER BY version";
-    /// The index of the streams is gone through in its order, a page at a time; what is new is found by its own.
+    /// Reads the index of the streams in its order, a page at a time; new rows are found by their own index.
     LAST_VERSIONS = "SELECT aggregatetype, aggregateid, max(version) FROM outbox
          WHERE aggregatetype = ANY($1) AND version IS NOT NULL AND (aggregatetype, aggregateid) > ($2, $3)
          GROUP BY 1, 2 ORDER BY 1, 2 LIMIT $4";
@@ -65,18 +65,18 @@ statements! {
          GROUP BY 1, 2 ORDER BY 1, 2 LIMIT $3";
 }
 
-/// A row as its topic has it.
+/// A row as a record of its topic.
 #[derive(Debug, Clone)]
 pub struct Row {
     /// Its id.
     pub id: String,
     /// The context.
     pub context: String,
-    /// The stream, its key.
+    /// The stream, which is the Kafka key.
     pub stream: String,
     /// The full name of its type.
     pub record_type: String,
-    /// Its framed bytes; none of one that was skipped.
+    /// Its framed bytes; `None` for a skipped row.
     pub payload: Option<Vec<u8>>,
     /// The topic.
     pub topic: String,
@@ -88,7 +88,7 @@ pub struct Row {
     pub correlation_id: Option<String>,
     /// What caused it.
     pub causation_id: Option<String>,
-    /// When.
+    /// The time of the record.
     pub occurred_at: DateTime<Utc>,
     /// The version of CloudEvents.
     pub specversion: String,
@@ -151,7 +151,7 @@ pub async fn unversioned(
     found.as_ref().map(row).transpose()
 }
 
-/// The row with this id. No index has the ids of events: it may take a while.
+/// The row with this id. It may take long, since events have no index on the id.
 ///
 /// # Errors
 /// The database's.
@@ -159,7 +159,7 @@ pub async fn one(executor: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option
     sqlx::query(ONE).bind(id).fetch_optional(executor).await?.as_ref().map(row).transpose()
 }
 
-/// Id, type, payload, version, what caused it, and when.
+/// Id, type, payload, version, causation id, and time.
 pub type Event = (Uuid, String, Vec<u8>, i64, Option<String>, Nearest);
 
 /// The events of a stream, up to a version or a time.
@@ -176,7 +176,7 @@ pub async fn of_stream(
     events.fetch_all(executor).await
 }
 
-/// The next streams of some contexts behind one, each with its last version: all, or those that have events since a time.
+/// The next streams of some contexts after a given one, each with its last version: all, or those with events since a time.
 ///
 /// # Errors
 /// The database's.
@@ -194,7 +194,7 @@ pub async fn last_versions(
     }
 }
 
-/// The events of some contexts that were written since a time, of up to so many streams.
+/// The events of some contexts that were written since a time, of a limited number of streams.
 ///
 /// # Errors
 /// The database's.

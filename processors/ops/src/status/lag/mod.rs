@@ -23,7 +23,7 @@ use crate::providers::Providers;
 /// The timeout for reading the oldest waiting records for an operator.
 pub(super) const LOOK_TIME_MAX: Duration = Duration::from_secs(4);
 
-/// How long topics keep their records, in seconds, those that do not keep them for ever.
+/// The retention of topics in seconds; without topics that keep records for ever.
 pub(crate) async fn retentions(config: &Config) -> BTreeMap<String, f64> {
     let topics = layout::topics(config).into_iter().filter(|topic| !topic.forever && !topic.single);
     let topics: Vec<String> = topics.map(|topic| topic.name).collect();

@@ -7,12 +7,12 @@ use serde::Serialize;
 
 use crate::moment;
 
-/// What Kafka knows, next to the groups' offsets.
+/// The state of topics, and the lag of groups.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Kafka {
     /// Every topic of the instance.
     pub topics: Vec<Topic>,
-    /// How far each group is behind in each topic.
+    /// The lag of each group in each topic.
     pub lags: Vec<Lag>,
 }
 
@@ -21,37 +21,37 @@ pub struct Kafka {
 pub struct Topic {
     /// Its name.
     pub name: String,
-    /// 0 when it is not there.
+    /// The number of partitions; 0 when the topic does not exist.
     pub partitions: i32,
-    /// Records that it holds.
+    /// The number of its records.
     pub records: i64,
-    /// Records that were ever written to it, those that were deleted since and markers of transactions included.
+    /// The number of offsets that were ever written, deleted records and transaction markers included.
     #[serde(skip)]
     pub written: i64,
 }
 
-/// How far a group is behind a topic.
+/// The lag of a group in a topic.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Lag {
     /// The consumer group.
     pub group: String,
     /// The topic.
     pub topic: String,
-    /// Records that can be read and are not applied; markers of transactions between them count too.
+    /// Readable offsets that are not applied, transaction markers included.
     pub records: i64,
     /// Age of the oldest of them; `None` when it could not be read in time.
     pub seconds: Option<f64>,
-    /// Records that cannot be read yet, since a producer's transaction is still open.
+    /// Records behind an open transaction, which cannot be read yet.
     pub withheld: i64,
-    /// Applied records whose rows may not be in Elasticsearch yet.
+    /// Applied records whose documents are not acknowledged.
     pub unpublished: Option<i64>,
-    /// Partitions that no worker ever claimed.
+    /// Partitions that were never claimed.
     pub unclaimed: i32,
-    /// Partitions whose next records were deleted before they were read: they stand until the group is reset.
+    /// Partitions whose next records were deleted before they were read: they make no progress until the group is reset.
     pub deleted: Vec<Deleted>,
-    /// Partitions that stand at a record that cannot be fetched, until it is a dead letter.
+    /// Partitions whose next record cannot be fetched and is not a dead letter yet.
     pub unfetchable: Vec<Stuck>,
-    /// How long the topic keeps its records, in seconds; `None` for ever, or unknown.
+    /// The retention of the topic in seconds; `None` for ever, or unknown.
     pub kept_seconds: Option<f64>,
 }
 
@@ -62,23 +62,23 @@ pub struct Deleted {
     pub partition: i32,
     /// The first of them.
     pub from: i64,
-    /// The first that is there.
+    /// The first existing offset.
     pub to: i64,
 }
 
-/// A record that cannot be fetched, where a group stands.
+/// An unfetchable record that is a group's next one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Stuck {
     /// The partition's number.
     pub partition: i32,
     /// The offset.
     pub offset: i64,
-    /// As Kafka's client says.
+    /// The client's error.
     pub why: String,
 }
 
 impl Lag {
-    /// Where it stands at what cannot be fetched, for people.
+    /// A text for people about unfetchable records.
     pub fn stuck(&self) -> Option<String> {
         let stuck = |Stuck { partition, offset, why }: &Stuck| {
             format!("stands at offset {offset} of partition {partition}, which cannot be fetched: {why}")
@@ -87,7 +87,7 @@ impl Lag {
         (!stuck.is_empty()).then_some(stuck)
     }
 
-    /// What was lost to retention, for people.
+    /// A text for people about records that were lost to retention.
     pub fn lost(&self) -> Option<String> {
         let range = |Deleted { partition, from, to }: &Deleted| {
             format!("{from} to {} of partition {partition}", to - 1)
@@ -97,7 +97,7 @@ impl Lag {
             .then(|| format!("LOST TO RETENTION: the offsets {ranges} were deleted before they were read"))
     }
 
-    /// A warning before records are lost: the oldest has waited for half of the time that its topic keeps it.
+    /// A warning before records are lost: the oldest has waited for half of the topic's retention.
     pub fn expiring(&self) -> Option<String> {
         let (waited, kept) = (self.seconds?, self.kept_seconds?);
         let shown = |seconds| moment::shown(Duration::from_secs_f64(seconds));
@@ -107,7 +107,7 @@ impl Lag {
 }
 
 impl Kafka {
-    /// With how long topics keep their records.
+    /// Adds the retention of topics.
     pub fn keeping(mut self, kept: &BTreeMap<String, f64>) -> Self {
         for lag in &mut self.lags {
             lag.kept_seconds = kept.get(&lag.topic).copied();
@@ -115,7 +115,7 @@ impl Kafka {
         self
     }
 
-    /// An alarm for each group whose records were deleted before it read them, and the way on.
+    /// A text for each group whose records were deleted before it read them, with what to do.
     pub fn deleted(&self) -> Vec<String> {
         let lost = self.lags.iter().filter_map(|lag| Some((lag, lag.lost()?)));
         let alarms = lost.map(|(Lag { group, topic, .. }, lost)| {

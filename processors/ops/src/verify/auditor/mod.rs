@@ -1,4 +1,4 @@
-//! Looking at everything in turn: topics, rows, documents; and repairing what may be repaired.
+//! Compares topics, rows and documents in turn, and repairs.
 
 mod repairs;
 mod view;
@@ -31,16 +31,16 @@ use crate::replay::session;
 use crate::replay::shapes;
 use crate::roles::Roles;
 
-/// How often it is tried to be the only one that looks at a view.
+/// The delay between attempts to take the lock of a view.
 const TRY_EVERY: Duration = Duration::from_millis(250);
 
-/// How much is looked at.
+/// The depth of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
-    /// All of it.
+    /// Everything.
     Whole,
-    /// What is new since the last look, and a part of the rest in turn; all of what was not looked at as a whole for so long, and of what
-    /// was found wrong by the last look.
+    /// What is new since the last comparison, and a part of the rest in turn. Everything of a part that was not compared as a
+    /// whole for this long, or that had findings the last time.
     New(Duration),
 }
 
@@ -52,7 +52,7 @@ pub struct Auditor<'a> {
     elastic: Client,
     roles: Roles,
     patience: Duration,
-    /// Events folded in a second at most.
+    /// Events per second that are folded, at most.
     per_second: Option<u32>,
     listener: Option<&'a dyn Listener>,
     depth: Depth,
@@ -79,22 +79,22 @@ impl<'a> Auditor<'a> {
         })
     }
 
-    /// Folds so many events a second at most.
+    /// Limits the folded events per second.
     pub fn in_the_background(self, per_second: u32) -> Self {
         Self { per_second: Some(per_second), ..self }
     }
 
-    /// Looks at so much.
+    /// Sets the depth.
     pub fn at_depth(self, depth: Depth) -> Self {
         Self { depth, ..self }
     }
 
-    /// Reports how far it is.
+    /// Reports its progress.
     pub fn with_listener(self, listener: &'a dyn Listener) -> Self {
         Self { listener: Some(listener), ..self }
     }
 
-    /// What was looked at as a whole since then is not looked at so again; `None`: everything is.
+    /// Parts that were compared as a whole since this time are compared incrementally; `None`: everything is compared as a whole.
     fn whole_since(&self) -> Option<DateTime<Utc>> {
         match self.depth {
             Depth::Whole => None,
@@ -108,7 +108,7 @@ impl<'a> Auditor<'a> {
         self.per_second.map_or_else(Pace::unbounded, Pace::of)
     }
 
-    /// What folds a view again.
+    /// The refold of a view.
     fn refold(&self, role: Arc<dyn Role>, serving: i32) -> Refold<'_> {
         let refold = Refold::new(self.config, [&self.write, &self.read], role, serving).at(self.pace());
         match self.listener {
@@ -117,11 +117,11 @@ impl<'a> Auditor<'a> {
         }
     }
 
-    /// Looks at everything in scope, and repairs for an operator. One process at a time looks at a view, and at everything. Not beside
-    /// a later release: what that has written would be judged, and repaired, by a fold that does not know it.
+    /// Compares everything in scope, and repairs for an operator. One process at a time compares a view, or everything. Refused
+    /// while a later release is deployed: this build's fold would judge, and repair, what that has written.
     ///
     /// # Errors
-    /// [`Failure::Busy`] when another does so for longer than Debezium may be behind; [`Failure`].
+    /// [`Failure::Busy`] when another process does so for longer than `patience`; [`Failure`].
     pub async fn look(
         &self,
         scope: &Scope,
@@ -159,7 +159,7 @@ impl<'a> Auditor<'a> {
         Ok(())
     }
 
-    /// The generation that serves, when it is of this build's shape: of another this build does not know what is right.
+    /// The serving generation, if it has this build's shape; this build cannot judge another shape.
     async fn serving(&self, model: &ReadModel) -> Result<Option<i32>, Failure> {
         let live = Generations::of(&self.read, model.name).await?;
         let serving = live.serving()?;
@@ -173,7 +173,7 @@ impl<'a> Auditor<'a> {
         }
     }
 
-    /// A connection that is the only one which looks at a view. Another has as long as Debezium has.
+    /// A connection with the lock of a view; waits for another process for at most `patience`.
     async fn alone(&self, view: &str) -> Result<PgConnection, Failure> {
         let fail = |error| self.read.failure(error);
         let mut connection = session::open(&self.read).await.map_err(fail)?;

@@ -16,7 +16,7 @@ use crate::verify::report::Report;
 use crate::verify::rows::{self, Looked};
 use crate::verify::{copy, folded, horizon, sample};
 
-/// A view that is looked at.
+/// A view that is compared.
 struct View<'v> {
     model: &'v ReadModel,
     looked: &'v Looked<'v>,
@@ -55,7 +55,7 @@ impl Auditor<'_> {
         }
     }
 
-    /// Folds all of a view anew and compares; how much is wrong that was not repaired.
+    /// Folds all of a view again and compares; returns the number of findings that were not repaired.
     async fn whole_view(
         &self,
         view: &mut View<'_>,
@@ -79,7 +79,7 @@ impl Auditor<'_> {
         Ok(report.left().saturating_sub(before))
     }
 
-    /// Compares what has changed of a view since a mark, and a part of the rest.
+    /// Compares the rows of a view that have changed since a mark, and a part of the rest.
     async fn new_of_view(
         &self,
         view: &mut View<'_>,
@@ -92,7 +92,7 @@ impl Auditor<'_> {
         let fail = |error| self.read.failure(error);
         let (before, since) = (report.left(), mark.since);
         let databases = [&self.write, &self.read];
-        // Once the view has what was written before `now`, the next look need not look for it.
+        // Once the view has everything that was written before `now`, the next comparison need not check it.
         self.unfolded(model, looked, Some(since), report).await?;
         let rows = copy::check(databases, model, refold, connection, (looked, audited, &mut mark)).await?;
         let operations = self.operations(model, looked, mark.operation).await?;
@@ -101,19 +101,19 @@ impl Auditor<'_> {
         let rows_are_right = rows.findings.is_empty();
         report.add(model.name, rows, documents);
         match now {
-            // All of it is judged by a look at the whole view.
+            // The whole view is compared the next time.
             _ if !rows_are_right => verified::forget(&mut *connection, model.name).await.map_err(fail),
             Some(now) if report.left() == before => {
                 audited.forget_touched(connection).await.map_err(fail)?;
                 let mark = copy::Mark { since: now, operation: operations.1, ..mark };
                 verified::set(connection, model.name, &mark).await.map_err(fail)
             }
-            // The same once more.
+            // The same again.
             _ => Ok(()),
         }
     }
 
-    /// The part of a view's documents that is looked through next: from an operation on, from the first one behind the last.
+    /// The range of operations whose documents are checked next for a row; it begins again after the last one.
     async fn operations(
         &self,
         model: &ReadModel,
@@ -129,7 +129,7 @@ impl Auditor<'_> {
         Ok((from, from + sample::part(last)))
     }
 
-    /// Keeps the copy of a view that was found equal at a time, or removes it.
+    /// Keeps the copy of a view that was equal at a time, or removes it.
     async fn keep(
         &self,
         &View { model, looked, audited, .. }: &View<'_>,
@@ -158,7 +158,7 @@ impl Auditor<'_> {
         Ok(())
     }
 
-    /// After rows were repaired, so that their documents are found to be wrong.
+    /// Compares documents after rows were repaired, so that their documents are found, too.
     async fn documents(
         &self,
         model: &ReadModel,
