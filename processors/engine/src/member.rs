@@ -7,6 +7,7 @@ mod claims;
 mod consumer;
 mod held;
 mod mirror;
+mod receiving;
 mod unfetchable;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -17,32 +18,29 @@ use futures::FutureExt as _;
 use futures::future::OptionFuture;
 use millrace_store::Group;
 use millrace_store::names::retry_topic;
-use rdkafka::TopicPartitionList;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{CommitMode, Consumer as _};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::error::KafkaError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::buffer::{Buffers, Permit, Room};
+use crate::buffer::{Buffers, Room};
 use crate::client::{self, KafkaSettings};
 use crate::elastic::Elastic;
-use crate::error::Fault;
-use crate::failpoints;
 use crate::offsets::Claim;
 use crate::producer::Producer;
 use crate::publisher::{Mark, PublisherHandle};
 use crate::record::Record;
 use crate::retry::{Lane, Retries};
 use crate::role::Role;
-use crate::supervision::{self, Watch};
+use crate::supervision::Watch;
 use crate::worker::Worker;
 use arrivals::Arrivals;
 use batches::Batches;
 use claims::Claimant;
 use consumer::GroupConsumer;
+use receiving::{Trouble, room_for};
 
 /// How long the buffer may be full before fetching is paused. The paused client is still polled and stays a member in an outage.
 const FULL_BEFORE_PAUSE: Duration = Duration::from_secs(1);
@@ -50,8 +48,6 @@ const FULL_BEFORE_PAUSE: Duration = Duration::from_secs(1);
 const MIRROR_EVERY: Duration = Duration::from_secs(1);
 /// How often the member searches for overdue blocking records.
 const SWEEP_EVERY: Duration = Duration::from_secs(20);
-/// How many records are received before the member handles other events.
-const RECEIVED_AT_ONCE: usize = 500;
 
 /// Limits of a group's batches, retries and buffers.
 #[derive(Debug, Clone)]
@@ -70,27 +66,6 @@ type Partition = (Arc<str>, i32);
 enum Rebalance {
     Assigned(Vec<Partition>),
     Revoked(Vec<Partition>),
-}
-
-/// An error of the client that the member must handle.
-enum Trouble {
-    /// The next offset of a partition does not exist.
-    OutOfRange,
-    Unfetchable,
-    Fatal,
-}
-
-impl Trouble {
-    fn of(error: &KafkaError) -> Option<Self> {
-        match error {
-            KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset) => Some(Self::OutOfRange),
-            KafkaError::MessageConsumption(code) if millrace_kafka::is_unfetchable(*code) => {
-                Some(Self::Unfetchable)
-            }
-            KafkaError::MessageConsumptionFatal(_) => Some(Self::Fatal),
-            _ => None,
-        }
-    }
 }
 
 struct Assigned {
@@ -304,89 +279,6 @@ impl Member {
         another.is_some()
     }
 
-    /// Receives the records that the client has fetched, up to an error that the member must handle.
-    fn receive_all(
-        &mut self,
-        consumer: &GroupConsumer,
-        first: KafkaResult<BorrowedMessage<'_>>,
-    ) -> Option<Trouble> {
-        let mut next = Some(first);
-        for _ in 0..RECEIVED_AT_ONCE {
-            if let Some(trouble) = self.receive(next?) {
-                return Some(trouble);
-            }
-            next = if self.waiting.is_empty() { consumer.recv().now_or_never() } else { None };
-        }
-        next.and_then(|last| self.receive(last))
-    }
-
-    fn receive(&mut self, message: KafkaResult<BorrowedMessage<'_>>) -> Option<Trouble> {
-        let error = match message {
-            Ok(message) => {
-                self.error_logged = false;
-                self.arrived(&message);
-                return None;
-            }
-            Err(error) => error,
-        };
-        let trouble = Trouble::of(&error);
-        if let Some(Trouble::Fatal) = trouble {
-            tracing::error!(group = self.name(), %error, "the client can do nothing more");
-        } else if self.error_logged {
-            tracing::debug!(%error, "the consumer reports an error");
-        } else {
-            self.error_logged = true;
-            tracing::warn!(group = self.name(), %error, "the consumer reports an error");
-        }
-        trouble
-    }
-
-    fn arrived(&mut self, message: &BorrowedMessage<'_>) {
-        let Some(topic) = self.topics.get(message.topic()).cloned() else { return };
-        let record = detached(message, topic);
-        failpoints::poison(failpoints::POISON_MEMBER, &record);
-        self.route(record);
-    }
-
-    /// Delivers a record to its partition, or lets it wait for room in the buffer.
-    fn route(&mut self, mut record: Record) {
-        let bytes = record.room_needed();
-        record.room = if self.waiting.is_empty() { self.room.try_take(bytes) } else { None };
-        if record.room.is_some() {
-            self.deliver(record);
-        } else {
-            self.full_since.get_or_insert_with(Instant::now);
-            self.waiting.push_back((record, bytes));
-        }
-    }
-
-    fn release(&mut self, room: Permit) {
-        if let Some((mut record, _)) = self.waiting.pop_front() {
-            record.room = Some(room);
-            self.deliver(record);
-        }
-        if self.waiting.is_empty() {
-            self.full_since = None;
-            self.resume();
-        }
-    }
-
-    fn pause(&mut self) {
-        self.paused = self.fetching(|consumer, list| consumer.pause(list));
-    }
-
-    fn resume(&mut self) {
-        if self.paused && !self.looking {
-            self.paused = !self.fetching(|consumer, list| consumer.resume(list));
-        }
-    }
-
-    fn fetching(&self, change: impl Fn(&GroupConsumer, &TopicPartitionList) -> KafkaResult<()>) -> bool {
-        let not_held = self.consumer.assignment().map(|all| held::without(&all, &self.held));
-        let outcome = not_held.and_then(|list| change(&self.consumer, &list));
-        outcome.inspect_err(|error| tracing::warn!(%error, "fetching not paused or resumed")).is_ok()
-    }
-
     fn group(&self) -> Option<&Group> {
         self.lanes.values().next().map(|(_, retries)| retries.role.group())
     }
@@ -394,21 +286,6 @@ impl Member {
     fn name(&self) -> String {
         self.group().map(|group| group.own_name().into_owned()).unwrap_or_default()
     }
-}
-
-/// Copies a message out of the client's buffer. If that panics, the record becomes a dead letter that has only its place;
-/// otherwise the group would read it again and again.
-fn detached(message: &BorrowedMessage<'_>, topic: Arc<str>) -> Record {
-    let detached = supervision::caught_at_once("detach", || {
-        let record = Record::detach(message, topic.clone());
-        failpoints::poison(failpoints::POISON_DETACH, &record);
-        record
-    });
-    detached.unwrap_or_else(|panic| {
-        let fault = Fault { hopeless: true, ..Fault::panicked(panic) };
-        let timestamp_ms = message.timestamp().to_millis();
-        Record { timestamp_ms, ..Record::place_only(topic, message.partition(), message.offset(), fault) }
-    })
 }
 
 /// Starts the publisher of a group whose role has an index, with its own share of the buffer of documents.
@@ -454,13 +331,5 @@ async fn sweep(retries: Option<Retries>, stop: CancellationToken) {
         if let Err(error) = retries.role.database().in_time(retries.sweep()).await {
             tracing::warn!(%error, "sweep of overdue blocking records failed");
         }
-    }
-}
-
-/// Waits for room in the buffer; for ever when no record needs it.
-async fn room_for(room: &Room, bytes: Option<usize>) -> Permit {
-    match bytes {
-        Some(bytes) => room.take(bytes).await,
-        None => std::future::pending().await,
     }
 }
