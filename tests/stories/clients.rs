@@ -76,9 +76,11 @@ async fn claims_may_wait(instance: &Instance) {
 
 /// Each attempt waits for a lock for as long as a transaction may last.
 async fn tried_in_vain(process: &Process, times: usize) {
-    eventually("claims wait", async || match process.log().matches("partition not claimed yet").count() {
-        tried if tried >= times => Ok(()),
-        tried => Err(tried.to_string()),
+    eventually("claims wait", async || {
+        match process.log().matches("partitions are not claimed yet").count() {
+            tried if tried >= times => Ok(()),
+            tried => Err(tried.to_string()),
+        }
     })
     .await;
 }

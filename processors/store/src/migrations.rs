@@ -170,7 +170,7 @@ mod tests {
             0xf5ce_a133,
             0xc52c_ef2d,
             0x2811_2a10,
-            0x8ee5_644a,
+            0x89a0_16db,
         ];
         let read = [
             0xc556_bd9f,

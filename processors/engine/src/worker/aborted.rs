@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use millrace_store::Group;
+
 use crate::backoff::Backoff;
 use crate::error::WorkError;
 use crate::offsets::Claim;
@@ -135,9 +137,25 @@ impl Worker {
     /// Counts and logs a batch that was not committed.
     pub(super) fn aborted(&self, why: &str, reason: &str) {
         let Claim { group, topic, partition, .. } = &self.claim;
-        metrics::BATCHES_ABORTED
-            .with_label_values(&[group.id.as_str(), &group.generation.to_string(), why])
-            .inc();
+        count(group, why);
         tracing::warn!(group = %group.own_name(), topic, partition, why, reason, "batch aborted");
     }
+}
+
+/// Counts and logs a batch of the whole group that conflicted with another transaction or took too long: the next attempt need
+/// not meet that. Any other reason is counted and logged by the attempts of its partitions, which meet it again.
+pub(super) fn aborted_together(group: &Group, error: &WorkError) {
+    let (why, reason) = match error {
+        WorkError::Contended(reason) => ("contended", reason),
+        WorkError::Overran(reason) => ("overran", reason),
+        WorkError::Outdated(reason) => ("outdated", reason),
+        other => return tracing::debug!(group = %group.own_name(), error = %other, "batch aborted"),
+    };
+    count(group, why);
+    tracing::warn!(group = %group.own_name(), why, %reason, "batch aborted");
+}
+
+fn count(group: &Group, why: &str) {
+    let labels = [group.id.as_str(), &group.generation.to_string(), why];
+    metrics::BATCHES_ABORTED.with_label_values(&labels).inc();
 }

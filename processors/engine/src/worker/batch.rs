@@ -12,6 +12,7 @@ use millrace_store::{Group, blocked_key};
 use sqlx::{PgConnection, Postgres, Transaction};
 use tracing::Instrument as _;
 
+use super::aborted::aborted_together;
 use super::{Publishing, Worker};
 use crate::concurrency::Permit;
 use crate::database::Pool;
@@ -99,7 +100,7 @@ async fn try_once(shares: &mut [Share], permit: Option<Permit>) -> bool {
         Ok(None) => return false,
         Err(error) => {
             role.forget();
-            tracing::debug!(group = %group.own_name(), %error, "batch not committed: each partition is tried separately");
+            aborted_together(&group, &error);
             return false;
         }
     };
