@@ -25,7 +25,7 @@ pub struct Options {
     #[arg(long)]
     pub wait: bool,
     /// The source of commands that have none; source and id are a command's identity for deduplication
-    #[arg(long, default_value = "millrace-send", value_name = "NAME")]
+    #[arg(long, default_value = send::SOURCE, value_name = "NAME")]
     pub source: String,
     /// Stop waiting after this long, such as 90s or 10m
     #[arg(long, default_value = "10m", value_parser = moment::span)]

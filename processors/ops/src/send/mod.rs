@@ -21,10 +21,13 @@ use wait::{Handed, Identity, Ledger, NAMED_MAX};
 
 pub use wait::{Failed, Outcomes};
 
+/// The source of commands that name none.
+pub const SOURCE: &str = "millrace-send";
+
 /// How commands are sent.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// The `ce_source` of commands that name none.
+    /// The `ce_source` of commands that name none; [`SOURCE`] unless it is chosen.
     pub source: String,
     /// Wait until every command has its outcome, at most this long.
     pub wait: Option<Duration>,
@@ -83,7 +86,7 @@ pub struct Checked {
 pub fn check(config: &Config, input: impl BufRead, listener: &dyn Listener) -> Result<Checked, Failure> {
     let (ids, mut values, mut checked) = (SchemaIds::none(config), Values::new(input), Checked::default());
     while let Some(Found { line, value }) = values.next().map_err(unreadable)? {
-        match value.and_then(|value| command::read(&value, "", &ids)) {
+        match value.and_then(|value| command::read(&value, SOURCE, &ids)) {
             Ok(_) => checked.good += 1,
             Err(reason) => {
                 checked.refused += 1;
