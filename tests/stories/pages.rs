@@ -24,7 +24,9 @@ const SILENT: &str = "
 async fn what_the_pages_print_runs_as_it_is_printed() {
     let _turn = beside_others().await;
     let all = format!("{CONTEXTS:?}");
-    let instance = instance_with("pages", &[("contexts", &all), ("topics.partitions", "1")]).await;
+    // A payment may be decided long before the subscription that it is for.
+    let patient = ("retries.delays", "[400ms, 1s, 5s, 20s]");
+    let instance = instance_with("pages", &[("contexts", &all), ("topics.partitions", "1"), patient]).await;
     let _process = instance.start();
     every_example_of_a_command_is_completed(&instance).await;
     every_program_of_a_producer_runs(&instance).await;
