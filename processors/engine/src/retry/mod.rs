@@ -87,49 +87,26 @@ impl Retries {
         batch: &[&Record],
         refused: Option<&Fault>,
     ) -> Result<Settled, WorkError> {
-        let group = self.role.group();
-        let blocked = match blocked_key::topics(connection, group, &[&at.topic]).await?.as_slice() {
-            [] => BTreeMap::new(),
-            _ => self.blocked(connection, at, batch, refused.is_some()).await?,
-        };
-        self.settle_among(connection, at, batch, blocked, refused).await
+        let blocked = blocked_key::topics(connection, self.role.group(), &[&at.topic]).await?;
+        self.settle_knowing(connection, at, batch, refused, !blocked.is_empty()).await
     }
 
-    /// As [`settle`](Self::settle), for a topic without a blocked key.
+    /// As [`settle`](Self::settle), when it is known whether a key of the topic is blocked.
     ///
     /// # Errors
     /// As there.
-    pub(crate) async fn settle_unblocked(
+    pub(crate) async fn settle_knowing(
         &self,
         connection: &mut PgConnection,
         at: &Place,
         batch: &[&Record],
-    ) -> Result<Settled, WorkError> {
-        self.settle_among(connection, at, batch, BTreeMap::new(), None).await
-    }
-
-    /// As [`settle`](Self::settle), for a topic with a blocked key.
-    ///
-    /// # Errors
-    /// As there.
-    pub(crate) async fn settle_blocked(
-        &self,
-        connection: &mut PgConnection,
-        at: &Place,
-        batch: &[&Record],
-    ) -> Result<Settled, WorkError> {
-        let blocked = self.blocked(connection, at, batch, false).await?;
-        self.settle_among(connection, at, batch, blocked, None).await
-    }
-
-    async fn settle_among(
-        &self,
-        connection: &mut PgConnection,
-        at: &Place,
-        batch: &[&Record],
-        blocked: BTreeMap<Vec<u8>, Blocked>,
         refused: Option<&Fault>,
+        is_blocked: bool,
     ) -> Result<Settled, WorkError> {
+        let blocked = match is_blocked {
+            true => self.blocked(connection, at, batch, refused.is_some()).await?,
+            false => BTreeMap::new(),
+        };
         let (shown, behind) = self.separate_waiting(batch, &blocked);
         let folded = match refused {
             Some(fault) => Folded { outcomes: vec![Outcome::Failed(fault.clone())], ..Folded::default() },

@@ -179,48 +179,46 @@ async fn settle(
     let (blocked, plain): (Vec<_>, Vec<_>) =
         topics.into_iter().partition(|topic| blocked.iter().any(|blocked| blocked == topic.topic));
     let mut settled = Settled::default();
-    for of_role in by_role(plain) {
-        let Some(more) = of_role.settle_unblocked(connection).await? else { return Ok(None) };
+    for topics in by_role(plain) {
+        let Some(more) = settle_unblocked(connection, topics).await? else { return Ok(None) };
         settled.and(more);
     }
-    for OfTopic { retries, records, .. } in blocked {
-        if let Some(last) = records.last() {
-            settled.and(retries.settle_blocked(connection, &last.place(), &records).await?);
-        }
+    for topic in blocked {
+        settled.and(topic.settle(connection, true).await?);
     }
     Ok(Some(settled))
 }
 
-/// The topics of one role.
-struct OfRole<'b> {
-    first: OfTopic<'b>,
-    /// Whether there are records of more than one topic.
-    several: bool,
-}
-
-impl OfRole<'_> {
-    /// `None` when there are several topics and a record does not simply apply.
-    async fn settle_unblocked(self, connection: &mut PgConnection) -> Result<Option<Settled>, WorkError> {
-        let OfTopic { retries, records, .. } = self.first;
-        match records.last() {
-            Some(last) if !self.several => {
-                retries.settle_unblocked(connection, &last.place(), &records).await.map(Some)
-            }
-            _ => retries.settle_plain(connection, &records).await,
+/// Settles topics of one role without a blocked key; `None` when there are several and a record does not simply apply.
+async fn settle_unblocked(
+    connection: &mut PgConnection,
+    topics: Vec<OfTopic<'_>>,
+) -> Result<Option<Settled>, WorkError> {
+    match topics.as_slice() {
+        [] => Ok(Some(Settled::default())),
+        [topic] => topic.settle(connection, false).await.map(Some),
+        [OfTopic { retries, .. }, ..] => {
+            let records: Vec<&Record> = topics.iter().flat_map(|topic| &topic.records).copied().collect();
+            retries.settle_plain(connection, &records).await
         }
     }
 }
 
-fn by_role(topics: Vec<OfTopic<'_>>) -> Vec<OfRole<'_>> {
-    let mut roles: Vec<OfRole<'_>> = Vec::new();
+impl OfTopic<'_> {
+    async fn settle(&self, connection: &mut PgConnection, is_blocked: bool) -> Result<Settled, WorkError> {
+        let Some(last) = self.records.last() else { return Ok(Settled::default()) };
+        self.retries.settle_knowing(connection, &last.place(), &self.records, None, is_blocked).await
+    }
+}
+
+/// The topics of each role.
+fn by_role(topics: Vec<OfTopic<'_>>) -> Vec<Vec<OfTopic<'_>>> {
+    let mut roles: Vec<Vec<OfTopic<'_>>> = Vec::new();
     for topic in topics {
-        let same = |known: &&mut OfRole<'_>| Arc::ptr_eq(&known.first.retries.role, &topic.retries.role);
-        match roles.iter_mut().find(same) {
-            Some(known) => {
-                known.first.records.extend(topic.records);
-                known.several = true;
-            }
-            None => roles.push(OfRole { first: topic, several: false }),
+        let same = |known: &OfTopic<'_>| Arc::ptr_eq(&known.retries.role, &topic.retries.role);
+        match roles.iter_mut().find(|role| role.first().is_some_and(same)) {
+            Some(role) => role.push(topic),
+            None => roles.push(vec![topic]),
         }
     }
     roles
