@@ -53,6 +53,11 @@ impl Breaker {
         }
     }
 
+    /// Whether no call was answered since one has failed.
+    pub(super) fn is_failing(&self) -> bool {
+        !self.failed.is_empty()
+    }
+
     pub(super) fn is_open(&self) -> bool {
         self.open_until.is_some()
     }

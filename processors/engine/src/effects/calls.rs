@@ -52,14 +52,12 @@ struct Calls<E> {
     caller: Arc<Caller<E>>,
     under_way: JoinSet<Result<Health, Panic>>,
     breaker: Breaker,
-    /// Whether the last call failed.
-    failing: bool,
 }
 
 impl<E: Effect> Calls<E> {
     fn new(caller: Arc<Caller<E>>) -> Self {
         let breaker = Breaker::new(caller.shared.settings.breaker_failures);
-        Self { caller, under_way: JoinSet::new(), breaker, failing: false }
+        Self { caller, under_way: JoinSet::new(), breaker }
     }
 
     /// Begins due calls, up to the limit, once the schema ids for their answers are known.
@@ -102,7 +100,7 @@ impl<E: Effect> Calls<E> {
     }
 
     fn succeeded(&mut self) {
-        if std::mem::take(&mut self.failing) {
+        if self.breaker.is_failing() {
             tracing::info!(effect = E::NAME, "the external system answers again");
         }
         self.breaker.succeeded();
@@ -111,8 +109,7 @@ impl<E: Effect> Calls<E> {
     /// Logs the first of the failures in a row, and when no further calls are made because of them.
     fn failed(&mut self, key: Uuid, error: &CallError) {
         let (effect, now, was_open) = (E::NAME, Instant::now(), self.breaker.is_open());
-        if !self.failing {
-            self.failing = true;
+        if !self.breaker.is_failing() {
             tracing::warn!(effect, %key, %error, "calls fail, and are tried again");
         }
         self.breaker.failed(key, now);
