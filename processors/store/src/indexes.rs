@@ -40,7 +40,7 @@ pub const WRITE: &[Index] = &[
     Index { name: "command_decided_at", table: "command", on: "(decided_at)" },
     Index { name: "outbox_sent", table: "outbox", on: "(occurred_at) WHERE version IS NULL" },
     Index { name: "saga_ended", table: "saga", on: "(started_at) WHERE ended AND has_steps" },
-    // Of `effect_stream`, which release 1 uses, calls that are being made are no part.
+    // `effect_stream` of release 1 lacks the calls that are being made.
     Index {
         name: "effect_open",
         table: "effect",
