@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::databases::{self, Blocked, Decided};
+use super::databases::{self, Blocked, Decided, Facts};
 use super::lag::{self, Kafka};
 use super::under_way;
 use crate::config::Config;
@@ -39,30 +39,41 @@ pub async fn wait(config: &Config, timeout: Duration, listener: &dyn Listener) -
     }
 }
 
-/// Texts for people: what is behind; empty when nothing is. Sagas and calls are queried first, so that their commands are in the
-/// outbox when it is counted; what is decided after that does not count.
+/// Texts for people: what is behind; empty when nothing is.
+///
+/// What each query finds must be in the next one's answer, so the order is that in which a record causes another: offsets of the
+/// write side, sagas and calls, the outbox, offsets of the read side, Kafka. When nothing is behind, every record that was in Kafka at
+/// the end had been applied at the beginning, and what that led to was carried too.
 async fn behind(
     config: &Config,
     (write, read): (&Database, &Database),
     decided: Option<Decided>,
 ) -> Result<(String, Decided), Failure> {
-    let before = under_way::look(config, write, None).await?;
+    let written = databases::facts(write).await;
+    let begun = under_way::look(config, write, None).await?;
     let decided = databases::decided(write, decided).await?;
-    let (written, folded) = (databases::facts(write).await, databases::facts(read).await);
-    let kafka =
-        tokio::task::block_in_place(|| lag::measure(config, (&written, &folded), lag::LOOK_TIME_MAX))?;
-    if let deleted @ [_, ..] = kafka.deleted().as_slice() {
-        return Err(Failure::refused(deleted.join("\n")));
-    }
-    let blocked: Vec<Blocked> = [written?, folded?].into_iter().flat_map(|facts| facts.blocked).collect();
-    // New work may have begun with records that were applied meanwhile.
-    let begun = if before.is_empty() { under_way::look(config, write, None).await? } else { before };
-    let begun = begun.iter().map(ToString::to_string).collect();
+    let folded = databases::facts(read).await;
+    let mut kafka = in_kafka(config, (&written, &folded))?;
     let mut left = uncarried(&decided, &kafka);
     if !left.is_empty() && databases::is_carried(config, write, &decided).await? {
         left.clear();
+        // What was carried since it was measured has been applied by then, or is behind.
+        kafka = in_kafka(config, (&written, &folded))?;
     }
+    let blocked: Vec<Blocked> = [written?, folded?].into_iter().flat_map(|facts| facts.blocked).collect();
+    let begun = begun.iter().map(ToString::to_string).collect();
     Ok(([left, missing(&kafka, &blocked), begun].concat().join(", "), decided))
+}
+
+fn in_kafka(
+    config: &Config,
+    facts: (&Result<Facts, Failure>, &Result<Facts, Failure>),
+) -> Result<Kafka, Failure> {
+    let kafka = tokio::task::block_in_place(|| lag::measure(config, facts, lag::LOOK_TIME_MAX))?;
+    match kafka.deleted().as_slice() {
+        [] => Ok(kafka),
+        deleted => Err(Failure::refused(deleted.join("\n"))),
+    }
 }
 
 /// Topics whose number of records differs from the number that were decided. Then only Debezium's position can tell: records that
