@@ -24,11 +24,17 @@ const AGAIN: &str = "MILLRACE_WRITE_GOLDEN=1 cargo test -p millrace-domain --tes
 
 #[test]
 fn every_released_version_of_every_event_means_what_it_meant() {
-    registry::visit(&mut fold::Contexts { write: write() });
+    // What is missing is written by the other test, which needs it: they run at the same time.
+    if !write() {
+        registry::visit(&mut fold::Contexts { write: false });
+    }
 }
 
 #[test]
 fn a_fold_that_changes_has_another_number() {
+    if write() {
+        registry::visit(&mut fold::Contexts { write: true });
+    }
     registry::visit(&mut rows::Views { write: write() });
 }
 

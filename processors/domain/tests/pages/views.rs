@@ -3,6 +3,7 @@
 use millrace_domain::dictionary::{self, SqlView, meaning, sql_views};
 use millrace_domain::registry::{self, Visitor};
 use millrace_domain::{Context, Effect, Log, Saga, Tally, View};
+use millrace_schemas::CONTEXTS;
 
 /// Every view that reads the context.
 pub(super) fn section(context: &str) -> String {
@@ -19,10 +20,17 @@ struct Views<'c> {
 impl Views<'_> {
     fn add(&mut self, name: &str, contexts: &[&str], section: impl FnOnce() -> String) {
         if contexts.contains(&self.context) {
-            let sources: Vec<String> = contexts.iter().map(|context| format!("`{context}`")).collect();
-            self.sections.push(format!("\n### `{name}`\n\nReads {}. {}", sources.join(", "), section()));
+            self.sections.push(format!("\n### `{name}`\n\nReads {}. {}", sources(contexts), section()));
         }
     }
+}
+
+/// Not each by its name when it is all of them: a new one would change the pages of all others.
+fn sources(contexts: &[&str]) -> String {
+    if contexts == CONTEXTS {
+        return "every context".to_owned();
+    }
+    contexts.iter().map(|context| format!("`{context}`")).collect::<Vec<_>>().join(", ")
 }
 
 impl Visitor for Views<'_> {
