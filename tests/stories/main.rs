@@ -51,6 +51,7 @@ mod reviews;
 mod segments;
 mod shape;
 mod shutdown;
+mod setup;
 mod subscriptions;
 mod times;
 mod topics;
