@@ -41,6 +41,8 @@ mod overload;
 mod pages;
 mod panics;
 mod prune;
+mod pruners;
+mod reads;
 mod references;
 mod refold;
 mod releases;
