@@ -98,7 +98,7 @@ async fn write(instance: &Instance, sql: &'static str) {
 }
 
 async fn stored_by_later(instance: &Instance) -> Value {
-    let row = "SELECT to_jsonb(effect) FROM effect WHERE request_version = 99";
+    let row = "SELECT to_jsonb(e) FROM effect AS e WHERE request_version = 99";
     sqlx::query_scalar(row).fetch_one(&instance.write).await.expect("a call")
 }
 
