@@ -35,7 +35,7 @@ use crate::record::Record;
 use crate::retry::{Lane, Retries};
 use crate::role::Role;
 use crate::supervision::Watch;
-use crate::worker::Worker;
+use crate::worker::{BatchLimit, Worker};
 use arrivals::Arrivals;
 use batches::Batches;
 use claims::Claimant;
@@ -101,6 +101,8 @@ pub struct Member {
     /// Copies on retry topics.
     wake_ups: Arrivals,
     batches: Batches,
+    /// Records in the next batch, at most.
+    limit: BatchLimit,
     room: Room,
     waiting: VecDeque<(Record, usize)>,
     full_since: Option<Instant>,
@@ -142,6 +144,7 @@ impl Member {
             publisher: start_publisher(&lanes, &settings.buffers, elastic, &watch),
             lanes: Arc::new(lanes),
             room: settings.buffers.records.room(),
+            limit: BatchLimit::new(settings.batch_max),
             settings,
             watch,
             assigned: HashMap::new(),

@@ -2,6 +2,7 @@
 
 mod aborted;
 mod batch;
+mod limit;
 mod parts;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::retry::{Lane, Retries, Settled};
 use crate::supervision::Watch;
 use crate::{metrics, release};
 pub(crate) use batch::{Ended, Share, alone, together};
+pub(crate) use limit::BatchLimit;
 use parts::{after, before, extract_below, within};
 
 /// Bytes of records in one transaction, at most, unless a single record is larger. A record takes several times its size in
@@ -57,6 +59,8 @@ pub(crate) struct Worker {
     pub(crate) stop: CancellationToken,
     /// Makes this process's member leave the group; `run` checks the reason before it joins again.
     pub(crate) watch: Watch,
+    /// Records in one transaction, at most.
+    pub(crate) limit: BatchLimit,
     /// The next attempt takes records below this offset only.
     pub(crate) reach: i64,
     /// The permit of a batch, held during its first attempt.
@@ -205,14 +209,16 @@ impl Worker {
                     return true;
                 }
                 let pending = before(left, std::mem::replace(&mut self.reach, i64::MAX));
-                let pending = within(pending.get(..most).unwrap_or(pending), BATCH_BYTES_MAX);
+                let most_now = most.min(self.limit.now());
+                let pending = within(pending.get(..most_now).unwrap_or(pending), BATCH_BYTES_MAX);
                 let span = self.span(pending);
                 let outcome = self.attempt(pending, fault.as_ref()).instrument(span).await;
-                if let Err(WorkError::Overran(_) | WorkError::BuildTooOld(_)) = outcome {
-                    most = pending.len().div_ceil(2);
+                if let Err(WorkError::Overran(_)) = outcome {
+                    self.limit.overran(pending.len());
                 }
                 if let (Err(WorkError::BuildTooOld(_)), 2..) = (&outcome, pending.len()) {
                     // The records before it can still be applied.
+                    most = pending.len().div_ceil(2);
                     self.retries.role.forget();
                     continue;
                 }
@@ -267,6 +273,7 @@ impl Worker {
         let settled = self.retries.role.database().in_time(commit).await?;
         drop(permit);
         failpoints::pass(failpoints::AFTER_COMMIT);
+        self.limit.committed(batch.len());
         let documents = batch::remember(&self.claim.group, &[batch], settled, started);
         self.moved(to, published, documents).await;
         Ok(())

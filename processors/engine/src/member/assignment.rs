@@ -62,6 +62,7 @@ impl Member {
             position,
             stop: stop.clone(),
             watch: self.watch.clone(),
+            limit: self.limit.clone(),
             reach: i64::MAX,
             permit: None,
         };

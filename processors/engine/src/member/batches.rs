@@ -70,7 +70,7 @@ impl Member {
 
     /// Begins a batch with the records that have arrived.
     pub(super) fn begin_batch(&mut self, permit: Option<Permit>) {
-        let taken = self.arrivals.take(self.settings.batch_max, BATCH_BYTES_MAX);
+        let taken = self.arrivals.take(self.limit.now(), BATCH_BYTES_MAX);
         let shares: Vec<Share> =
             taken.into_iter().filter_map(|(partition, records)| self.share(&partition, records)).collect();
         if !shares.is_empty() {

@@ -92,7 +92,9 @@ impl Share {
 async fn try_once(shares: &mut [Share], permit: Option<Permit>) -> bool {
     let started = Instant::now();
     let Some(Share { worker, .. }) = shares.first() else { return true };
-    let (role, group) = (worker.retries.role.clone(), worker.claim.group.clone());
+    let (role, group, limit) =
+        (worker.retries.role.clone(), worker.claim.group.clone(), worker.limit.clone());
+    let records = shares.iter().map(|share| share.records.len()).sum();
     let steps: Vec<Step<'_>> = shares.iter().map(Share::step).collect();
     let moved: Vec<(i64, Option<i64>)> = steps.iter().map(|step| (step.to, step.published)).collect();
     let settled = match role.database().in_time(commit(shares, &steps)).await {
@@ -100,12 +102,16 @@ async fn try_once(shares: &mut [Share], permit: Option<Permit>) -> bool {
         Ok(None) => return false,
         Err(error) => {
             role.forget();
+            if let WorkError::Overran(_) = error {
+                limit.overran(records);
+            }
             aborted_together(&group, &error);
             return false;
         }
     };
     drop(permit);
     failpoints::pass(failpoints::AFTER_COMMIT);
+    limit.committed(records);
     let batches: Vec<&[Record]> = shares.iter().map(|share| share.records.as_slice()).collect();
     let documents = remember(&group, &batches, settled, started);
     for (share, (to, published)) in shares.iter_mut().zip(moved) {
