@@ -14,7 +14,9 @@ pub(super) const PART: &str = "elasticsearch";
 
 pub(super) async fn check(config: &Config) -> Result<Vec<Finding>, Failure> {
     let elastic = Client::new(&config.elasticsearch)?;
-    let info = elastic.send(|client| async move { client.info().send().await }).await?.success()?;
+    let versions = elastic
+        .send(|client| async move { client.cat().nodes().h(&["version"]).format("json").send().await });
+    let versions = versions.await?.success()?;
     let health =
         elastic.send(|client| async move { client.cluster().health(ClusterHealthParts::None).send().await });
     let health = health.await?.success()?;
@@ -26,18 +28,18 @@ pub(super) async fn check(config: &Config) -> Result<Vec<Finding>, Failure> {
         let (indices, parts) = (client.indices(), IndicesGetSettingsParts::Index(names));
         indices.get_settings(parts).flat_settings(true).ignore_unavailable(true).send().await
     });
-    let mut found = of_health(&info, &health);
+    let mut found = of_health(&versions, &health);
     found.extend(settings.await?.found()?.iter().flat_map(blocked));
     Ok(found)
 }
 
-fn of_health(info: &Value, health: &Value) -> Vec<Finding> {
+fn of_health(versions: &Value, health: &Value) -> Vec<Finding> {
     let text = |value: &Value, path: &str| {
         value.pointer(path).and_then(Value::as_str).unwrap_or("unknown").to_owned()
     };
     let number = |path: &str| health.pointer(path).and_then(Value::as_i64).unwrap_or_default();
     let (status, nodes) = (text(health, "/status"), number("/number_of_data_nodes"));
-    let is = format!("Elasticsearch {}, {nodes} data nodes, {status}", text(info, "/version/number"));
+    let is = format!("Elasticsearch {}, {nodes} data nodes, {status}", text(versions, "/0/version"));
     match status.as_str() {
         "red" => vec![Finding::wrong(
             PART,
@@ -81,7 +83,7 @@ mod tests {
     #[test]
     fn a_single_node_may_be_yellow_and_no_cluster_red() {
         let level = |status: &str, nodes: i64| {
-            of_health(&json!({}), &json!({"status": status, "number_of_data_nodes": nodes}))[0].level
+            of_health(&json!([]), &json!({"status": status, "number_of_data_nodes": nodes}))[0].level
         };
         assert_eq!((level("yellow", 1), level("yellow", 3)), (Level::Fine, Level::Advice));
         assert_eq!((level("red", 1), level("green", 3)), (Level::Wrong, Level::Fine));

@@ -32,8 +32,28 @@ pub(super) fn of(config: &Config, walked: Walked) -> Vec<Entry> {
     }
     entries.extend(steps.into_iter().map(step));
     entries.extend(calls.into_iter().map(call));
+    not_before_causes(&mut entries);
     entries.sort_by(|one, other| (one.at, one.kind, one.number).cmp(&(other.at, other.kind, other.number)));
     entries
+}
+
+/// A transaction begins before the command that it decides is stamped: what was written in it would stand before its cause.
+/// Times only grow, up to the latest, so this ends whatever refers to what.
+fn not_before_causes(entries: &mut [Entry]) {
+    let mut times: BTreeMap<String, DateTime<Utc>> =
+        entries.iter().map(|entry| (entry.id.clone(), entry.at)).collect();
+    let mut moved = true;
+    while moved {
+        moved = false;
+        for entry in entries.iter_mut() {
+            let cause = entry.cause.as_ref().and_then(|cause| times.get(cause)).copied();
+            if let Some(cause) = cause.filter(|cause| *cause > entry.at) {
+                entry.at = cause;
+                times.insert(entry.id.clone(), cause);
+                moved = true;
+            }
+        }
+    }
 }
 
 fn stream(context: &str, id: &str) -> String {
@@ -134,5 +154,39 @@ fn call(made: Made) -> Entry {
         cause: Some(made.event_id.clone()),
         became: format!("{status}{unknown}{took}{why}{answer}"),
         ended,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(id: &str, second: i64, cause: Option<&str>) -> Entry {
+        Entry {
+            at: DateTime::from_timestamp(second, 0).unwrap(),
+            kind: Kind::Event,
+            id: id.to_owned(),
+            what: String::new(),
+            stream: String::new(),
+            number: None,
+            cause: cause.map(str::to_owned),
+            became: String::new(),
+            ended: true,
+        }
+    }
+
+    #[test]
+    fn nothing_stands_before_its_cause_whatever_refers_to_what() {
+        let mut entries = [
+            entry("c", 1, Some("b")),
+            entry("b", 2, Some("a")),
+            entry("a", 3, None),
+            entry("x", 1, Some("y")),
+        ];
+        not_before_causes(&mut entries);
+        assert_eq!(entries.map(|entry| entry.at.timestamp()), [3, 3, 3, 1]);
+        let mut circle = [entry("a", 1, Some("b")), entry("b", 2, Some("a"))];
+        not_before_causes(&mut circle);
+        assert_eq!(circle.map(|entry| entry.at.timestamp()), [2, 2]);
     }
 }

@@ -49,7 +49,7 @@ pub enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Entry {
     /// When: a command was received, or sent by a saga or an effect; a record was written, a step taken, a call requested. By the
-    /// clock of the write side.
+    /// clock of the write side, and not before its cause.
     #[serde_as(as = "Written")]
     pub at: DateTime<Utc>,
     /// Its kind.
