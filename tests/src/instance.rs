@@ -138,10 +138,9 @@ impl Instance {
         self.process(&[&["run"], arguments].concat(), variables)
     }
 
-    /// Starts a process that a failpoint kills; mechanisms that are switched off for the whole story stay switched off.
+    /// Starts a process that a failpoint kills.
     pub fn start_doomed(&self, failpoints: &str) -> Process {
-        let broken = std::env::var("FAILPOINTS").unwrap_or_default();
-        self.start_with(&[], &[("FAILPOINTS", &format!("{broken};{failpoints}"))])
+        self.start_with(&[], &[("FAILPOINTS", failpoints)])
     }
 
     /// Starts a command of the operator, which may then be killed.
@@ -150,7 +149,8 @@ impl Instance {
     }
 
     fn process(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Process {
-        Process(self.kit.start(arguments, variables).expect("the binary under test"))
+        let variables = with_broken(variables);
+        Process(self.kit.start(arguments, &borrowed(&variables)).expect("the binary under test"))
     }
 
     /// Runs an operator's command to its end.
@@ -160,7 +160,8 @@ impl Instance {
 
     /// As [`millrace`](Self::millrace), with further variables.
     pub async fn millrace_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Outcome {
-        let output = self.kit.run(arguments, variables).await.expect("the binary under test");
+        let variables = with_broken(variables);
+        let output = self.kit.run(arguments, &borrowed(&variables)).await.expect("the binary under test");
         let outcome = Outcome::new(arguments, output);
         expect_no_warning(&outcome.arguments, &outcome.stderr);
         outcome
@@ -218,6 +219,20 @@ impl Instance {
             |path: PathBuf| String::from_utf8_lossy(&std::fs::read(&path).expect("a log")).into_owned();
         logs.map(|path| (path.display().to_string(), text(path))).collect()
     }
+}
+
+/// Mechanisms that are switched off for the whole story stay switched off beside further failpoints.
+fn with_broken<'v>(variables: &[(&'v str, &str)]) -> Vec<(&'v str, String)> {
+    let broken = std::env::var("FAILPOINTS").unwrap_or_default();
+    let value = |name: &str, value: &str| match name {
+        "FAILPOINTS" => format!("{broken};{value}"),
+        _ => value.to_owned(),
+    };
+    variables.iter().map(|(name, given)| (*name, value(name, given))).collect()
+}
+
+fn borrowed<'v>(variables: &'v [(&'v str, String)]) -> Vec<(&'v str, &'v str)> {
+    variables.iter().map(|(name, value)| (*name, value.as_str())).collect()
 }
 
 fn written(kit: &millrace_testkit::Instance, lines: &[String]) -> String {

@@ -62,7 +62,7 @@ async fn everything_is_right(instance: &Instance) {
 }
 
 /// The connector's path at Connect.
-fn connector(instance: &Instance) -> String {
+pub(crate) fn connector(instance: &Instance) -> String {
     format!("connectors/{}_outbox", instance.name)
 }
 
@@ -93,7 +93,7 @@ async fn a_lost_replication_slot_is_told_and_what_it_never_carried_is_emitted() 
 }
 
 /// As an operator would; Postgres refuses until Debezium has let go of it.
-async fn drop_the_slot(instance: &Instance) {
+pub(crate) async fn drop_the_slot(instance: &Instance) {
     let name = format!("{}_outbox", instance.name);
     eventually("the slot is dropped", async || {
         let drop = sqlx::query("SELECT pg_drop_replication_slot($1)").bind(&name);

@@ -2,9 +2,10 @@
 
 use millrace_tests::load::{command, customer, register};
 use millrace_tests::{Instance, Process, becomes, eventually};
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 
+use crate::fulfilment::{place, shop};
 use crate::{beside_others, instance_with};
 
 /// A build of a later release than this one ever is.
@@ -53,6 +54,52 @@ async fn what_a_later_release_has_written_waits_for_it_and_is_no_dead_letter() {
     a_state_of_a_later_version_is_left_as_it_is(&instance, &old).await;
     instance.assert_both_read_models_agree().await;
     instance.millrace_with(&["verify"], &LATER).await.expect_success();
+}
+
+/// Only a later release can read it: its other requests are those of this build.
+const STORED_BY_LATER: &str =
+    "UPDATE effect SET request_version = 99, request = json_build_object('later', request), due_at = now()";
+const READ_BY_LATER: &str = "UPDATE effect SET request = request->'later' WHERE request_version = 99";
+const ATTEMPTS: &str = "SELECT attempts::bigint FROM effect WHERE request_version = 99";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_a_later_release_has_stored_is_left_to_it_and_costs_no_attempt() {
+    let _turn = beside_others().await;
+    let shop = shop("later_call", &[], &[]).await;
+    shop.stocked(1, &[9]).await;
+    let instance = &shop.instance;
+    let _others =
+        [["commands"].as_slice(), &["saga", "fulfilment"]].map(|role| instance.start_with(role, &[]));
+    // Its provider cannot be reached.
+    let away = ["effect", "payment", "--set", "payment.url=http://127.0.0.1:1"];
+    let mut away = instance.start_with(&away, &[]);
+    instance.send(&[place(1, 1, &[(0, 1)])]).await;
+    becomes(&instance.write, "SELECT count(*) FROM effect WHERE last_error IS NOT NULL", 1).await;
+    away.stops().await;
+    instance.millrace_with(&["setup"], &LATER).await.expect_success();
+    write(instance, STORED_BY_LATER).await;
+    let before = stored_by_later(instance).await;
+
+    let _old = instance.start_with(&["effect", "payment"], &[]);
+    instance.send(&[place(2, 1, &[(0, 1)])]).await;
+    shop.stands(2, "fulfilled").await;
+    assert_eq!(stored_by_later(instance).await, before, "it calls, and leaves this one alone");
+
+    let attempts = instance.count(ATTEMPTS).await.expect("attempts");
+    write(instance, READ_BY_LATER).await;
+    let _new = instance.start_with(&["effect", "payment"], &LATER);
+    shop.stands(1, "fulfilled").await;
+    assert_eq!(instance.count(ATTEMPTS).await, Ok(attempts + 1));
+    becomes(&instance.write, DEAD, 0).await;
+}
+
+async fn write(instance: &Instance, sql: &'static str) {
+    sqlx::query(sql).execute(&instance.write).await.expect(sql);
+}
+
+async fn stored_by_later(instance: &Instance) -> Value {
+    let row = "SELECT to_jsonb(e) FROM effect AS e WHERE request_version = 99";
+    sqlx::query_scalar(row).fetch_one(&instance.write).await.expect("a call")
 }
 
 /// Neither is it folded again by the build that does not know it, nor written over.

@@ -19,6 +19,9 @@ pub trait Effect: Send + Sync + 'static {
     const NAME: &'static str;
     /// The contexts whose events it reacts to, and to which its commands go.
     const CONTEXTS: &'static [&'static str];
+    /// Raise it when builds of the release before cannot read the stored form of [`Request`](Effect::Request): they leave such
+    /// calls to this build.
+    const REQUEST_VERSION: i32 = 1;
     /// The request to the external system, which is stored before the call.
     type Request: Clone + Send + Sync + Serialize + DeserializeOwned + PartialEq + std::fmt::Debug + 'static;
     /// The final answer of the external system.

@@ -78,6 +78,12 @@ pub mod mechanism {
     pub const CATCH_PANIC: &str = "catch-panic";
     /// A call has the same key at every attempt.
     pub const CALL_KEY: &str = "call-key";
+    /// A call whose request a later release has stored is left to it.
+    pub const LATER_CALL: &str = "later-call";
+    /// What this build does not know waits for the later release that is deployed.
+    pub const BUILD_TOO_OLD: &str = "build-too-old";
+    /// A build does not begin again the shape of a generation that was rolled back.
+    pub const DECLINED_SHAPE: &str = "declined-shape";
     /// A document is given up only for an error of the document itself.
     pub const ERROR_TYPE: &str = "error-type";
     /// Rows and events are compared in one snapshot.

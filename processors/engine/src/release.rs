@@ -12,7 +12,7 @@ use rdkafka::groups::{GroupInfo, GroupList, GroupMemberInfo};
 use sqlx::PgConnection;
 
 use crate::error::{Fault, WorkError};
-use crate::failpoints::other_release;
+use crate::failpoints::{broken, mechanism, other_release};
 use crate::metrics;
 use crate::offsets::Claim;
 
@@ -50,8 +50,8 @@ fn too_old(later: i32, what: &str) -> WorkError {
 /// [`WorkError::BuildTooOld`].
 pub(crate) async fn refuse_if_later(connection: &mut PgConnection, what: &str) -> Result<(), WorkError> {
     match later(connection).await? {
-        Some(later) => Err(too_old(later, what)),
-        None => Ok(()),
+        Some(later) if !broken(mechanism::BUILD_TOO_OLD) => Err(too_old(later, what)),
+        _ => Ok(()),
     }
 }
 

@@ -5,15 +5,17 @@ use serde_json::Value;
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor};
 
-use crate::prune::Aged;
+use crate::prune::{Aged, Batch, reached};
 use crate::statements::statements;
 use crate::timestamp::Nearest;
 
 statements! {
     INSERT = "INSERT INTO audit (who, action, subject, why, details) VALUES ($1, $2, $3, $4, $5)";
     PRUNABLE = "SELECT count(*), min(at) FROM audit WHERE at < $1";
-    PRUNE = "DELETE FROM audit WHERE id IN (
-             SELECT id FROM audit WHERE at < $1 ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED)";
+    PRUNE = "DELETE FROM audit WHERE ctid = ANY (ARRAY(
+             SELECT ctid FROM audit WHERE at < $1 AND at >= coalesce($2::timestamptz, '-infinity')
+             ORDER BY at LIMIT $3 FOR UPDATE SKIP LOCKED))
+         RETURNING at";
     NEWEST = "SELECT at, who, action, subject, why, details FROM audit
          WHERE ($1::text IS NULL OR action = $1) AND ($2::text[] IS NULL OR subject = ANY($2))
            AND ($3::timestamptz IS NULL OR at >= $3) ORDER BY at DESC, id DESC LIMIT $4";
@@ -78,10 +80,15 @@ pub async fn prunable(executor: impl PgExecutor<'_>, before: DateTime<Utc>) -> s
     sqlx::query_as(PRUNABLE).bind(before).fetch_one(executor).await.map(Aged::of)
 }
 
-/// Removes up to `most` of them, the oldest first; returns how many.
+/// Removes a batch of them, the oldest first; returns how many, and the time that it has reached.
 ///
 /// # Errors
 /// Database errors.
-pub async fn prune(connection: &mut PgConnection, before: DateTime<Utc>, most: i64) -> sqlx::Result<u64> {
-    Ok(sqlx::query(PRUNE).bind(before).bind(most).execute(connection).await?.rows_affected())
+pub async fn prune(
+    connection: &mut PgConnection,
+    Batch { before, from, most }: Batch,
+) -> sqlx::Result<(usize, Option<DateTime<Utc>>)> {
+    let gone = sqlx::query_scalar(PRUNE).bind(before).bind(from).bind(most).fetch_all(connection);
+    let gone: Vec<Nearest> = gone.await?;
+    Ok((gone.len(), reached(gone.into_iter())))
 }

@@ -22,7 +22,7 @@ macro_rules! leased {
     RETURNING key, request::text, attempts, unknown,
               greatest(least(extract(epoch FROM now() - first_called_at) * 1000, 1e15), -1e15)::bigint,
               greatest(least(extract(epoch FROM now() - created_at) * 1000, 1e15), -1e15)::bigint,
-              event_id, correlation_id, traceparent"
+              event_id, correlation_id, traceparent, request_version"
         )
     };
 }
@@ -36,9 +36,10 @@ macro_rules! prunable {
 }
 
 statements! {
-    RECORD = "INSERT INTO effect (effect, key, context, stream, version, request, event_id, correlation_id, traceparent)
-         SELECT $1, r.key, r.context, r.stream, r.version, r.request::json, r.event_id, r.correlation_id, r.traceparent
-         FROM UNNEST($2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[])
+    RECORD = "INSERT INTO effect (effect, request_version, key, context, stream, version, request, event_id, correlation_id,
+                             traceparent)
+         SELECT $1, $2, r.key, r.context, r.stream, r.version, r.request::json, r.event_id, r.correlation_id, r.traceparent
+         FROM UNNEST($3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[], $9::text[], $10::text[])
               AS r(key, context, stream, version, request, event_id, correlation_id, traceparent)
          ON CONFLICT (effect, key) DO NOTHING";
     /// A call that is being made, or may have been made, is only marked; the result of its attempt decides.
@@ -48,11 +49,13 @@ statements! {
          FROM UNNEST($2::text[], $3::text[], $4::bigint[]) AS w(context, stream, version)
          WHERE effect.effect = $1 AND effect.context = w.context AND effect.stream = w.stream
            AND effect.version < w.version AND effect.status IN ('waiting', 'calling')";
+    /// Without calls whose request was stored by a later release that is deployed: its processes make them.
     LEASE = leased!("UPDATE effect SET status = 'calling', attempts = attempts + 1, unknown = unknown OR status = 'calling',
                 first_called_at = coalesce(first_called_at, now()), due_at = now() + $3 * interval '1 ms'
          WHERE ctid = ANY (ARRAY(
              SELECT ctid FROM effect
              WHERE effect = $1 AND status IN ('waiting', 'calling') AND due_at <= now()
+               AND NOT (request_version > $4 AND (SELECT release FROM deployed ORDER BY id DESC LIMIT 1) > $5)
              ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED))
          ");
     TAKE = leased!("UPDATE effect SET status = 'calling', attempts = attempts + 1,
@@ -110,15 +113,19 @@ pub struct Place {
     pub version: i64,
 }
 
-/// Writes requested calls, each once; an existing row is not changed.
+/// Writes requested calls, each once, with the version of the stored form of their requests; an existing row is not changed.
 ///
 /// # Errors
 /// Database errors, as of every function here.
-pub async fn record(connection: &mut PgConnection, effect: &str, asked: &[Asked]) -> sqlx::Result<()> {
+pub async fn record(
+    connection: &mut PgConnection,
+    (effect, request_version): (&str, i32),
+    asked: &[Asked],
+) -> sqlx::Result<()> {
     if asked.is_empty() {
         return Ok(());
     }
-    bind_columns!(sqlx::query(RECORD).bind(effect), asked, one =>
+    bind_columns!(sqlx::query(RECORD).bind(effect).bind(request_version), asked, one =>
         one.key, one.place.context, one.place.stream.as_str(), one.place.version, one.request.as_str(),
         one.event_id.as_str(), one.correlation_id.as_deref(), one.traceparent.as_deref()
     )
@@ -165,14 +172,27 @@ pub struct Leased {
     pub correlation_id: Option<String>,
     /// The trace that it belongs to.
     pub traceparent: Option<String>,
+    /// The version of the stored form of the request.
+    pub request_version: i32,
 }
 
-type Row = (Uuid, String, i32, bool, i64, i64, String, Option<String>, Option<String>);
+type Row = (Uuid, String, i32, bool, i64, i64, String, Option<String>, Option<String>, i32);
 
 fn leased(row: Row) -> Leased {
-    let (key, request, attempt, unknown, since_first, age, event_id, correlation_id, traceparent) = row;
-    let (since_first, age) = (duration(since_first), duration(age));
-    Leased { key, request, attempt, unknown, since_first, age, event_id, correlation_id, traceparent }
+    let (key, request, attempt, unknown, since_first, age, event_id, correlation_id, traceparent, version) =
+        row;
+    Leased {
+        key,
+        request,
+        attempt,
+        unknown,
+        since_first: duration(since_first),
+        age: duration(age),
+        event_id,
+        correlation_id,
+        traceparent,
+        request_version: version,
+    }
 }
 
 /// A duration that is never negative, even after the clock was set back.
@@ -180,18 +200,21 @@ fn duration(milliseconds: i64) -> Duration {
     Duration::from_millis(u64::try_from(milliseconds).unwrap_or_default())
 }
 
-/// Leases due calls. A call whose lease has expired is due too: its holder may have made it.
+/// Leases due calls. A call whose lease has expired is due too: its holder may have made it. `(request_version, release)` are
+/// those of this build: a call whose request has a later version is left to a later release, if one is deployed.
 ///
 /// # Errors
 /// Database errors.
 pub async fn lease(
     executor: impl PgExecutor<'_>,
     effect: &str,
+    (request_version, release): (i32, i32),
     most: usize,
     lease: Duration,
 ) -> sqlx::Result<Vec<Leased>> {
     let rows = sqlx::query_as(LEASE).bind(effect).bind(i64::try_from(most).unwrap_or(i64::MAX));
-    let rows: Vec<Row> = rows.bind(milliseconds(lease)).fetch_all(executor).await?;
+    let rows = rows.bind(milliseconds(lease)).bind(request_version).bind(release);
+    let rows: Vec<Row> = rows.fetch_all(executor).await?;
     Ok(rows.into_iter().map(leased).collect())
 }
 

@@ -55,6 +55,7 @@ pub const WRITE: Migrations = Migrations(&[
     ),
     GROWTH,
     Step::new("calls that are superfluous", include_str!("../migrations/0009_write.sql")),
+    Step::new("versions of requests", include_str!("../migrations/0010_write.sql")),
 ]);
 /// Those of the read side. The tables of views are not among them: each belongs to a generation.
 pub const READ: Migrations = Migrations(&[
@@ -171,6 +172,7 @@ mod tests {
             0xc52c_ef2d,
             0x2811_2a10,
             0x89a0_16db,
+            0x9fe7_6e23,
         ];
         let read = [
             0xc556_bd9f,

@@ -18,9 +18,10 @@ use crate::statements::statements;
 use crate::timestamp::Nearest;
 
 statements! {
-    LOCK_UNMARKED = "SELECT FROM saga WHERE saga = $1 AND instance = ANY($2) AND sent_at IS NULL ORDER BY instance FOR UPDATE";
+    LOCK_UNMARKED = "SELECT FROM saga WHERE saga = $1 AND instance = ANY($2) AND sent_at IS NULL AND awaiting::text <> '{}'
+         ORDER BY instance FOR UPDATE";
     MARK_SENT = "UPDATE saga SET sent_at = pg_current_wal_insert_lsn()
-         WHERE saga = $1 AND instance = ANY($2) AND sent_at IS NULL";
+         WHERE saga = $1 AND instance = ANY($2) AND sent_at IS NULL AND awaiting::text <> '{}'";
     LOCK = "SELECT instance, version, state_version, state, awaiting, sent, correlation_id, traceparent
          FROM saga WHERE saga = $1 AND instance = ANY($2) ORDER BY instance FOR UPDATE";
     UPDATE = "
@@ -80,12 +81,12 @@ statements! {
     ORDER BY started_at, saga, instance LIMIT $8";
 }
 
-/// Stores an upper bound of the WAL position of the last commands of some instances: the current end, since the commands are
-/// visible. Needs a transaction.
+/// Stores an upper bound of the WAL position of the last commands of some instances that wait for them: the current end, since the
+/// commands are visible. Needs a transaction.
 ///
 /// # Errors
 /// Database errors, as of every function here.
-pub async fn mark_sent(connection: &mut PgConnection, saga: &str, instances: &[String]) -> sqlx::Result<()> {
+pub async fn mark_sent(connection: &mut PgConnection, saga: &str, instances: &[&str]) -> sqlx::Result<()> {
     for statement in [LOCK_UNMARKED, MARK_SENT] {
         sqlx::query(statement).bind(saga).bind(instances).execute(&mut *connection).await?;
     }

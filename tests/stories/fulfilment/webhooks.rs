@@ -105,9 +105,21 @@ async fn a_call_that_was_given_up_has_its_outcome(shop: &Shop, door: &Door) {
     let gave_up = "UPDATE effect SET status = 'gave_up', unknown = true, answer = NULL WHERE key = $1::uuid";
     sqlx::query(gave_up).bind(key).execute(&shop.instance.write).await.expect("a call");
     an_answer_to_something_else_is_none(shop, door, &charge).await;
+    that_of_a_later_release_is_to_be_sent_again(shop, door, &charge).await;
     assert_eq!(door.tell(SECRET, &charge).await, StatusCode::OK);
     let done = sqlx::query_scalar("SELECT status = 'done' AND NOT unknown FROM effect WHERE key = $1::uuid");
     assert_eq!(done.bind(key).fetch_one(&shop.instance.write).await.ok(), Some(true));
+}
+
+/// Until a process that can read the call's request receives it.
+async fn that_of_a_later_release_is_to_be_sent_again(shop: &Shop, door: &Door, charge: &Value) {
+    let key = charge["key"].as_str().expect("a key");
+    let write = async |sql| sqlx::query(sql).bind(key).execute(&shop.instance.write).await.expect(sql);
+    write("UPDATE effect SET request_version = 99 WHERE key = $1::uuid").await;
+    write("INSERT INTO deployed (release) SELECT 1002 WHERE $1 <> ''").await;
+    assert_eq!(door.tell(SECRET, charge).await, StatusCode::SERVICE_UNAVAILABLE);
+    write("DELETE FROM deployed WHERE release = 1002 AND $1 <> ''").await;
+    write("UPDATE effect SET request_version = 1 WHERE key = $1::uuid").await;
 }
 
 impl Shop {

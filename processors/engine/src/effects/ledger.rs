@@ -10,7 +10,9 @@ use uuid::Uuid;
 use super::policy::Known;
 use crate::dead_letters::storable;
 use crate::error::WorkError;
+use crate::failpoints::{broken, mechanism};
 use crate::outbox::Cause;
+use crate::release::{refuse_if_later, release};
 
 /// A leased call. No other process makes it before the lease ends.
 pub(super) struct Leased {
@@ -47,22 +49,28 @@ pub(super) enum Entry {
 }
 
 /// Leases due calls, and commits the leases before any call is made. A call whose lease has expired is due, too, with an unknown
-/// outcome: its holder may have made it.
+/// outcome: its holder may have made it. Calls of a later release are left to its processes.
 pub(super) async fn lease<E: Effect>(
     pool: &PgPool,
     most: usize,
     lease: Duration,
 ) -> Result<Vec<Leased>, WorkError> {
-    let leased = effect::lease(pool, E::NAME, most, lease).await?;
+    let version = if broken(mechanism::LATER_CALL) { i32::MAX } else { E::REQUEST_VERSION };
+    let leased = effect::lease(pool, E::NAME, (version, release()), most, lease).await?;
     Ok(leased.into_iter().map(Leased::from).collect())
 }
 
-/// Takes the lease of a call without outcome from its holder, to write the answer in the same transaction.
+/// Takes the lease of a call without outcome from its holder, to write the answer in the same transaction. A call of a later
+/// release is `BuildTooOld`.
 pub(super) async fn take<E: Effect>(
     connection: &mut PgConnection,
     key: Uuid,
 ) -> Result<Option<Leased>, WorkError> {
-    Ok(effect::take(connection, E::NAME, key).await?.map(Leased::from))
+    let taken = effect::take(&mut *connection, E::NAME, key).await?;
+    if taken.as_ref().is_some_and(|taken| taken.request_version > E::REQUEST_VERSION) {
+        refuse_if_later(connection, &format!("the request of call {key} is of a later version")).await?;
+    }
+    Ok(taken.map(Leased::from))
 }
 
 /// Writes the result of an attempt; false when the lease was lost to another process, whose result counts then.

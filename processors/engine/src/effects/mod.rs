@@ -139,7 +139,7 @@ impl<E: Effect> Role for EffectRole<E> {
             }
             superfluous.extend(E::withdraws(event).then(|| place(event)));
         }
-        effect::record(connection, E::NAME, &calls).await?;
+        effect::record(connection, (E::NAME, E::REQUEST_VERSION), &calls).await?;
         effect::withdraw(connection, E::NAME, &superfluous).await?;
         let wake = self.shared.wake.clone();
         let remember = move || wake.send_replace(());

@@ -89,12 +89,13 @@ impl<S: Saga> SagaRole<S> {
         self.fire().await
     }
 
-    /// For instances whose timers are due soon: stores the WAL positions of the commands whose answers they wait for.
+    /// For instances whose timers will be due soon: stores the WAL positions of the commands whose answers they wait for.
     async fn mark_sent(&self) -> Result<(), WorkError> {
         let names = saga_timer::soon(&*self.shared.pool, S::NAME, SOON, AT_ONCE).await?;
         if names.is_empty() {
             return Ok(());
         }
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let mut transaction = self.shared.pool.begin().await?;
         saga::mark_sent(&mut transaction, S::NAME, &names).await?;
         Ok(transaction.commit().await?)
@@ -117,7 +118,9 @@ impl<S: Saga> SagaRole<S> {
         let mut instances = store::lock::<S>(&mut transaction, &names).await?;
         let due = due::<S>(&mut transaction, &names).await?;
         let mut on_their_way = self.on_their_way(&mut transaction, &instances).await?;
-        // An instance whose commands Debezium has not carried yet cannot have an answer yet.
+        // An instance whose commands Debezium has not carried yet cannot have an answer yet. When no process looked before the
+        // timer was due, the position is not known yet.
+        saga::mark_sent(&mut transaction, S::NAME, &names).await?;
         let slot = self.shared.namespace.outbox();
         on_their_way.extend(saga::not_carried(&mut transaction, S::NAME, &names, &slot).await?);
         let fates = due.iter().map(|timer| fate(timer, &mut instances, &on_their_way, ids));

@@ -62,11 +62,8 @@ impl<'b> Batches<'b> {
             Kind::Outbox => outbox::prune(connection, batch).await?,
             Kind::SagaSteps => return steps(connection, batch).await,
             Kind::EffectBodies => effect::prune(connection, batch).await?,
-            Kind::DeadLetters => (self.letters(connection).await?, None),
-            Kind::Audit => {
-                let gone = audit::prune(connection, self.before, AT_ONCE).await?;
-                (usize::try_from(gone).unwrap_or_default(), None)
-            }
+            Kind::DeadLetters => self.letters(connection, batch).await?,
+            Kind::Audit => audit::prune(connection, batch).await?,
         };
         Ok((went.0 > 0).then_some(went))
     }
@@ -91,12 +88,12 @@ impl<'b> Batches<'b> {
     }
 
     /// Removes dead letters. On the write side a discarded letter makes its record be skipped; afterwards the mark does.
-    async fn letters(&self, connection: &mut PgConnection) -> sqlx::Result<usize> {
+    async fn letters(&self, connection: &mut PgConnection, batch: Batch) -> sqlx::Result<Went> {
         let ledger = self.side == Side::Write;
         if ledger {
             pruned::lock(connection).await?;
         }
-        let gone = dead_letter::prune(connection, self.before, ledger, AT_ONCE).await?;
+        let (gone, last) = dead_letter::prune(connection, ledger, batch).await?;
         let (rows, mut discarded) = (gone.len(), BTreeMap::<String, Vec<Place>>::new());
         for letter in gone.into_iter().filter(|letter| ledger && letter.discarded) {
             discarded.entry(letter.group).or_default().push(letter.place);
@@ -104,7 +101,7 @@ impl<'b> Batches<'b> {
         for (group, places) in discarded {
             pruned::mark(connection, &group, &places).await?;
         }
-        Ok(rows)
+        Ok((rows, last))
     }
 }
 

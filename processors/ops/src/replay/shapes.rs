@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use millrace_engine::failpoints::{broken, mechanism};
 use millrace_store::names;
 use millrace_store::replay::{self, Known, Shape};
 use sqlx::{PgConnection, PgExecutor};
@@ -157,7 +158,8 @@ fn due(known: &[Known], ours: &Shape, whole: bool) -> Due {
     let is_ours = |one: &&Known| one.shape.as_ref() == Some(&ours.fingerprint);
     let release = |one: &Known| one.release.unwrap_or_default();
     let Some(serving) = in_state(State::Serving) else { return Due::Serves };
-    let had = known.iter().find(|one| is_ours(one) && release(one) >= ours.release);
+    let declined = |one: &&Known| is_ours(one) && release(one) >= ours.release;
+    let had = known.iter().find(declined).filter(|_| !broken(mechanism::DECLINED_SHAPE));
     match (is_ours(&serving), in_state(State::Building), had) {
         (true, _, _) if whole => Due::Serves,
         (_, Some(building), _) if is_ours(&building) => Due::Builds(building.generation),

@@ -1,8 +1,5 @@
 //! Tables, the publication and the replication slot.
 
-use std::pin::pin;
-use std::time::Duration;
-
 use millrace_engine::release::release;
 use millrace_store::database::unfit_session;
 use millrace_store::deployed::{self, Support};
@@ -10,6 +7,7 @@ use millrace_store::indexes::Index;
 use millrace_store::{heartbeat, indexes, migrations, outbox, replay, stream};
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 
+use super::holders::Waiting;
 use super::steps::{Did, Steps};
 use super::{comments, grants, views};
 use crate::config::Config;
@@ -163,12 +161,14 @@ async fn index_large(database: &Database, left: &[Index]) -> sqlx::Result<()> {
     let mut connection = session::open(database).await?;
     // CREATE INDEX CONCURRENTLY waits for older transactions.
     session::set(&mut connection, "SET lock_timeout = 0").await?;
+    let waiting = Waiting::of(database, &mut connection).await?;
     for index in left {
         tracing::info!(
             index = index.name,
             "a large table is indexed: it may take minutes, and nothing waits for it"
         );
-        index.create_beside_writers(&mut connection).await?;
+        let created = index.create_beside_writers(&mut connection);
+        waiting.until(&format!("the index {}", index.name), created).await?;
     }
     connection.close().await
 }
@@ -192,17 +192,11 @@ pub(crate) async fn begin(
     Ok(transaction)
 }
 
-/// How often the log names the sessions that are waited for.
-const WAITING_LOGGED_EVERY: Duration = Duration::from_secs(2);
-
 const SCHEMA_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)";
 const PUBLICATION_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = $1)";
 const SLOT_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)";
 /// A slot whose WAL was removed (`max_slot_wal_keep_size`, `idle_replication_slot_timeout`) exists but cannot be used.
 const DROP_LOST_SLOT: &str = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1 AND wal_status = 'lost'";
-const HOLDERS: &str = "
-    SELECT concat_ws(' ', 'pid', pid, 'of', usename, 'in', datname, application_name, state, 'since', xact_start)
-    FROM pg_stat_activity WHERE pid = ANY(pg_blocking_pids($1)) ORDER BY pid";
 
 /// Migrates the engine's tables to this build's version.
 async fn tables(connection: &mut PgConnection, side: Side) -> sqlx::Result<Vec<(Did, String)>> {
@@ -280,24 +274,11 @@ async fn slot_exists(name: &str, write: &Database) -> sqlx::Result<bool> {
     exists(&mut *write.pool.acquire().await?, SLOT_EXISTS, name).await
 }
 
-/// Creates the slot. Postgres waits for all running transactions of all its databases; the log names their sessions.
+/// Creates the slot. Postgres waits for all running transactions of all its databases.
 async fn slot_created(name: &str, write: &Database, connection: &mut PgConnection) -> sqlx::Result<()> {
-    let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut *connection).await?;
+    let waiting = Waiting::of(write, connection).await?;
     let create = sqlx::query("SELECT pg_create_logical_replication_slot($1, 'pgoutput')").bind(name);
-    let mut created = pin!(create.execute(connection));
-    loop {
-        match tokio::time::timeout(WAITING_LOGGED_EVERY, &mut created).await {
-            Ok(done) => return done.map(|_| ()),
-            Err(_elapsed) => log_holders(pid, write).await?,
-        }
-    }
-}
-
-/// Logs the sessions for whose locks a session waits.
-async fn log_holders(pid: i32, write: &Database) -> sqlx::Result<()> {
-    let holders: Vec<String> = sqlx::query_scalar(HOLDERS).bind(pid).fetch_all(&write.pool).await?;
-    tracing::warn!(?holders, "the replication slot waits until these sessions end their transactions");
-    Ok(())
+    waiting.until("the replication slot", create.execute(connection)).await.map(|_| ())
 }
 
 async fn warn_of_missed_rows(connection: &mut PgConnection, slot: &str) -> sqlx::Result<()> {

@@ -5,6 +5,7 @@ mod connector;
 pub(crate) mod databases;
 pub(crate) mod grants;
 mod growth;
+mod holders;
 pub mod indices;
 mod schemas;
 mod settings;

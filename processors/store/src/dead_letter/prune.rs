@@ -4,8 +4,9 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 
 use crate::Place;
-use crate::prune::Aged;
+use crate::prune::{Aged, Batch, reached};
 use crate::statements::statements;
+use crate::timestamp::Nearest;
 
 /// Dead letters that were settled longer ago than their retention. A discarded one is needed to skip its record: on the write
 /// side (`$2`) until the group is past it and the mark covers it, on the read side as long as its generation has a gap in a
@@ -25,9 +26,10 @@ macro_rules! prunable {
 
 statements! {
     PRUNABLE = concat!("SELECT count(*), min(l.failed_at) ", prunable!());
-    PRUNE = concat!("DELETE FROM dead_letter WHERE id IN (
-             SELECT l.id ", prunable!(), " ORDER BY coalesce(l.settled_at, l.failed_at) LIMIT $3 FOR UPDATE OF l SKIP LOCKED)
-         RETURNING grp, topic, partition, \"offset\", status");
+    PRUNE = concat!("DELETE FROM dead_letter WHERE ctid = ANY (ARRAY(
+             SELECT l.ctid ", prunable!(), " AND coalesce(l.settled_at, l.failed_at) >= coalesce($3::timestamptz, '-infinity')
+             ORDER BY coalesce(l.settled_at, l.failed_at) LIMIT $4 FOR UPDATE OF l SKIP LOCKED))
+         RETURNING grp, topic, partition, \"offset\", status, coalesce(settled_at, failed_at)");
 }
 
 /// The number and age of the dead letters that retention would remove. `ledger`: on the write side, where a discarded letter is
@@ -54,22 +56,22 @@ pub struct Gone {
     pub discarded: bool,
 }
 
-/// Removes a batch of them, those that were settled first.
+/// Removes a batch of them, those that were settled first; returns them, and the time that it has reached.
 ///
 /// # Errors
 /// The database's.
 pub async fn prune(
     connection: &mut PgConnection,
-    before: DateTime<Utc>,
     ledger: bool,
-    most: i64,
-) -> sqlx::Result<Vec<Gone>> {
-    let gone = sqlx::query_as(PRUNE).bind(before).bind(ledger).bind(most).fetch_all(connection);
-    let gone: Vec<(String, String, i32, i64, String)> = gone.await?;
-    let letter = |(group, topic, partition, offset, status)| Gone {
+    Batch { before, from, most }: Batch,
+) -> sqlx::Result<(Vec<Gone>, Option<DateTime<Utc>>)> {
+    let gone = sqlx::query_as(PRUNE).bind(before).bind(ledger).bind(from).bind(most).fetch_all(connection);
+    let gone: Vec<(String, String, i32, i64, String, Nearest)> = gone.await?;
+    let last = reached(gone.iter().map(|(.., at)| *at));
+    let letter = |(group, topic, partition, offset, status, _): (_, _, _, _, String, _)| Gone {
         group,
         place: Place { topic, partition, offset },
         discarded: status == "discarded",
     };
-    Ok(gone.into_iter().map(letter).collect())
+    Ok((gone.into_iter().map(letter).collect(), last))
 }
