@@ -3,6 +3,8 @@
 use millrace_tests::Instance;
 use millrace_tests::becomes;
 use millrace_tests::load::{add_product, command_with_id, customer, order, place, product, register};
+use millrace_tests::snapshot::elastic_with;
+use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgPool};
 
@@ -27,6 +29,7 @@ async fn what_waits_is_missing_or_cannot_be_asked_is_told_and_never_taken_for_no
     who_waits_for_an_outcome_hears_of_it(&instance).await;
     filters_that_name_nothing_are_refused(&instance).await;
     instance.millrace(&["status"]).await.expect_success().expect_told("keys whose record is tried again");
+    what_will_hurt_is_told_with_what_to_do(&instance).await;
     what_is_missing_is_told(&instance).await;
     what_cannot_be_asked_is_unknown(&instance).await;
     process.stops().await;
@@ -181,6 +184,32 @@ async fn filters_that_name_nothing_are_refused(instance: &Instance) {
 }
 
 /// The contexts that are not set up have neither topics nor indices.
+async fn what_will_hurt_is_told_with_what_to_do(instance: &Instance) {
+    instance.millrace(&["doctor"]).await.expect_success().expect_told("nothing is wrong");
+    let index = format!("{}-orders-g1", instance.name);
+    let block = |on: Value| json!({"index.blocks.write": on});
+    elastic_with(Method::PUT, &format!("{index}/_settings"), Some(block(json!(true)))).await;
+    for (pool, sql) in [
+        (&instance.write, "ALTER TABLE consumer_offset SET (autovacuum_enabled = off)"),
+        (&instance.read, "DROP VIEW order_lines"),
+    ] {
+        sqlx::query(sql).execute(pool).await.expect(sql);
+    }
+    let found = instance.millrace(&["doctor"]).await;
+    found
+        .expect_code(1)
+        .expect_told("takes no documents: index.blocks.write")
+        .expect_told("ALTER TABLE consumer_offset RESET (autovacuum_enabled)")
+        .expect_told("not as this build sets it up");
+    elastic_with(Method::PUT, &format!("{index}/_settings"), Some(block(Value::Null))).await;
+    let again = "ALTER TABLE consumer_offset RESET (autovacuum_enabled)";
+    sqlx::query(again).execute(&instance.write).await.expect(again);
+    instance.millrace(&["setup"]).await.expect_success();
+    instance.millrace(&["doctor"]).await.expect_success();
+    let away = ["doctor", "--set", "elasticsearch.url=http://127.0.0.1:1"];
+    instance.millrace(&away).await.expect_code(1).expect_told("nothing else of it was checked");
+}
+
 async fn what_is_missing_is_told(instance: &Instance) {
     let all = r#"contexts=["catalog", "customers", "orders", "payments"]"#;
     let status = instance.millrace(&["status", "--set", all]).await;

@@ -50,7 +50,8 @@ pub struct List {
 /// As [`audit::list`].
 pub async fn audit(config: &Config, format: Format, action: &Action) -> Result<(), Failure> {
     let Action::List(List { action, subject, since, limit }) = action;
-    let filters = Filters { action: action.clone(), subject: subject.clone(), since: *since };
+    let subjects = subject.iter().cloned().collect();
+    let filters = Filters { action: action.clone(), subjects, since: *since };
     let found = output::first(audit::list(config, &filters, *limit).await?);
     output::print(format, &table(&found), &json!(found))
 }

@@ -23,10 +23,12 @@ Examples:
   millrace send orders.jsonl --wait              send commands, wait until each has its outcome
   millrace schema show PlaceOrder                a command's topic, key and fields, with an example
   millrace status                                lag, slot, connector, indices and dead letters at a glance
+  millrace doctor                                settings of components that will hurt, and what to type
   millrace receipt 0197b2a4-…                    the outcome of a command
   millrace commands --status rejected --since 1h
   millrace replay orders --to-earliest           what a rebuild of a view would read; --execute does it
   millrace verify                                compare topics, rows and documents with the outbox
+  millrace trace orders/10248                    everything that followed from an order, or from a command
   millrace stream show orders/10248 --as-of 2026-01-31T12:00:00Z
   millrace saga list --stuck                     sagas that need an operator
   millrace segment preview best-customers        how many customers a segment has now, and some of them
@@ -173,6 +175,13 @@ pub enum Command {
         #[arg(long, value_parser = moment::span, value_name = "TIME", num_args = 0..=1, default_missing_value = "10m")]
         wait: Option<Span>,
     },
+    /// Check each component and setting that the instance depends on, and say what to do about each finding
+    #[command(after_help = crate::doctor::HELP)]
+    Doctor {
+        /// Also show what is fine
+        #[arg(long)]
+        all: bool,
+    },
     /// Show the outcome of a command
     Receipt {
         /// The command's id (`ce_id`)
@@ -189,6 +198,9 @@ pub enum Command {
         #[command(subcommand)]
         action: crate::stream::Action,
     },
+    /// Show everything that followed from a command, an event, or the events of a stream
+    #[command(after_help = crate::trace::HELP)]
+    Trace(crate::trace::Options),
     /// Sagas: list instances, show the history of one, cancel one
     #[command(after_help = crate::saga::HELP)]
     Saga {

@@ -4,6 +4,7 @@ pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod dlq;
+pub mod doctor;
 mod exit;
 mod input;
 pub mod logging;
@@ -22,6 +23,7 @@ pub mod send;
 mod setup;
 pub mod status;
 pub mod stream;
+pub mod trace;
 pub mod verify;
 
 use std::process::ExitCode;
@@ -88,6 +90,8 @@ async fn dispatch(cli: Cli, loaded: &Loaded) -> Result<(), Failure> {
         Command::Stream { action: stream::Action::Show(options) } => {
             stream::show(config, format, &options).await
         }
+        Command::Doctor { all } => doctor::doctor(config, format, all).await,
+        Command::Trace(options) => trace::trace(config, format, &options).await,
         Command::Verify(options) => verify::verify(config, format, &options).await,
         Command::Saga { action } => saga::saga(config, format, &action).await,
         Command::Segment { action } => segment::segment(config, format, &action).await,

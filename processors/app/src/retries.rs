@@ -37,6 +37,9 @@ pub struct List {
     /// Only keys that wait for this
     #[arg(long, value_enum)]
     status: Option<Status>,
+    /// Only this ordering key; repeat it for several
+    #[arg(long = "key", value_name = "KEY")]
+    keys: Vec<String>,
     /// At most this many
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..))]
     limit: i64,
@@ -68,8 +71,8 @@ impl From<Status> for blocked_key::Status {
 /// # Errors
 /// As [`retries::list`].
 pub async fn retries(config: &Config, format: Format, action: &Action) -> Result<(), Failure> {
-    let Action::List(List { group, status, limit }) = action;
-    let filters = Filters { group: group.clone(), status: status.map(Into::into) };
+    let Action::List(List { group, status, keys, limit }) = action;
+    let filters = Filters { group: group.clone(), status: status.map(Into::into), keys: keys.clone() };
     let found = output::first(retries::list(config, &filters, *limit).await?);
     output::print(format, &table(&found, Utc::now()), &json!(found))
 }

@@ -21,8 +21,8 @@ use crate::postgres::Database;
 pub struct Filters {
     /// Of this kind.
     pub action: Option<String>,
-    /// On this subject.
-    pub subject: Option<String>,
+    /// On one of these subjects; empty for all.
+    pub subjects: Vec<String>,
     /// At this time or later.
     pub since: Option<DateTime<Utc>>,
 }
@@ -51,12 +51,12 @@ pub struct Entry {
 /// # Errors
 /// [`Failure::NotFound`] when no action of that kind was ever done; when a database does not answer.
 pub async fn list(config: &Config, filters: &Filters, limit: i64) -> Result<Page<Entry>, Failure> {
-    let Filters { action, subject, since } = filters;
+    let Filters { action, subjects, since } = filters;
     let (mut found, mut kinds) = (Vec::new(), Vec::new());
     for (side, name) in [(Side::Write, "write"), (Side::Read, "read")] {
         let database = Database::of(config, side)?;
         let fail = |error| database.failure(error);
-        let which = (action.as_deref(), subject.as_deref());
+        let which = (action.as_deref(), (!subjects.is_empty()).then_some(subjects.as_slice()));
         let newest = audit::newest(&database.pool, which, *since, one_more(limit)).await.map_err(fail)?;
         found.extend(newest.into_iter().map(|done| entry(name, done)));
         kinds.extend(audit::actions(&database.pool).await.map_err(fail)?);

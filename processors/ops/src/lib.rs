@@ -1,5 +1,5 @@
-//! Operating an instance of Millrace: settings, layout, setup, status, sending commands, receipts, streams, sagas, segments, dead
-//! letters, rebuilds, verification.
+//! Operating an instance of Millrace: settings, layout, setup, status, sending commands, receipts, streams, traces, sagas, segments,
+//! dead letters, rebuilds, verification.
 //!
 //! Takes typed requests, returns data and prints nothing, so that a command line, an HTTP API and a console can use it.
 
@@ -8,6 +8,7 @@ pub mod audit;
 pub mod config;
 pub mod contract;
 pub mod dead_letters;
+pub mod doctor;
 mod elastic;
 #[cfg(any(test, feature = "examples"))]
 pub mod examples;
@@ -39,4 +40,5 @@ pub mod send;
 pub mod setup;
 pub mod status;
 pub mod streams;
+pub mod trace;
 pub mod verify;

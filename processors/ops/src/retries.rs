@@ -1,7 +1,7 @@
 //! Keys whose records wait for a retry, behind a dead letter, or for a missing version.
 
 use chrono::{DateTime, Utc};
-use millrace_store::blocked_key::{self, Status};
+use millrace_store::blocked_key::{self, Status, Which};
 use serde::Serialize;
 
 use crate::config::Config;
@@ -18,6 +18,8 @@ pub struct Filters {
     pub group: Option<String>,
     /// What they wait for.
     pub status: Option<Status>,
+    /// One of these ordering keys; empty for all.
+    pub keys: Vec<String>,
 }
 
 /// A key whose records wait.
@@ -55,12 +57,16 @@ pub struct Waiting {
 /// [`Failure::Usage`] when there is no such group; when a database does not answer.
 pub async fn list(config: &Config, filters: &Filters, limit: i64) -> Result<Page<Waiting>, Failure> {
     let groups = group_names(config, filters)?;
-    let status = filters.status.map(Status::as_str);
+    let keys: Vec<&[u8]> = filters.keys.iter().map(String::as_bytes).collect();
+    let which = Which {
+        groups: groups.as_deref(),
+        status: filters.status.map(Status::as_str),
+        keys: (!keys.is_empty()).then_some(&keys),
+    };
     let mut found = Vec::new();
     for side in [Side::Write, Side::Read] {
         let database = Database::of(config, side)?;
-        let waiting =
-            blocked_key::waiting(&database.pool, (groups.as_deref(), status), one_more(limit)).await;
+        let waiting = blocked_key::waiting(&database.pool, which, one_more(limit)).await;
         found.extend(waiting.map_err(|error| database.failure(error))?.into_iter().map(shown));
     }
     found.sort_by(|one: &Waiting, other| (one.since, &one.key).cmp(&(other.since, &other.key)));

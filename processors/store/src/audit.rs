@@ -17,7 +17,7 @@ statements! {
              ORDER BY at LIMIT $3 FOR UPDATE SKIP LOCKED))
          RETURNING at";
     NEWEST = "SELECT at, who, action, subject, why, details FROM audit
-         WHERE ($1::text IS NULL OR action = $1) AND ($2::text IS NULL OR subject = $2)
+         WHERE ($1::text IS NULL OR action = $1) AND ($2::text[] IS NULL OR subject = ANY($2))
            AND ($3::timestamptz IS NULL OR at >= $3) ORDER BY at DESC, id DESC LIMIT $4";
     ACTIONS = "SELECT DISTINCT action FROM audit";
 }
@@ -50,17 +50,17 @@ pub async fn insert(connection: &mut PgConnection, action: &Action<'_>) -> sqlx:
 /// When, who, what, to what, why, and details.
 pub type Done = (Nearest, String, String, String, String, Json<Value>);
 
-/// The newest actions, optionally only of a kind, on a subject, or since a time.
+/// The newest actions, optionally only of a kind, on some subjects, or since a time.
 ///
 /// # Errors
 /// Database errors.
 pub async fn newest(
     executor: impl PgExecutor<'_>,
-    (action, subject): (Option<&str>, Option<&str>),
+    (action, subjects): (Option<&str>, Option<&[String]>),
     since: Option<DateTime<Utc>>,
     limit: i64,
 ) -> sqlx::Result<Vec<Done>> {
-    let newest = sqlx::query_as(NEWEST).bind(action).bind(subject).bind(since).bind(limit);
+    let newest = sqlx::query_as(NEWEST).bind(action).bind(subjects).bind(since).bind(limit);
     newest.fetch_all(executor).await
 }
 

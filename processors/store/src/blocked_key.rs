@@ -56,7 +56,8 @@ statements! {
               ON blocking.grp = b.grp AND blocking.generation = b.generation AND blocking.topic = b.topic
               AND blocking.partition = b.partition AND blocking.\"offset\" = b.\"offset\"
          WHERE ($1::text[] IS NULL OR b.grp = ANY($1)) AND ($2::text IS NULL OR b.status = $2)
-         ORDER BY b.since, b.grp, b.topic, b.key LIMIT $3";
+           AND ($3::bytea[] IS NULL OR b.key = ANY($3))
+         ORDER BY b.since, b.grp, b.topic, b.key LIMIT $4";
     REMOVE = "DELETE FROM blocked_key WHERE grp = $1 AND generation = $2";
 }
 
@@ -260,17 +261,28 @@ type Found = (
     i64,
 );
 
-/// Blocked keys of some groups or of all, with a status or with any; those that have been blocked longest come first.
+/// A filter of blocked keys; `None` matches all.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Which<'w> {
+    /// Of these groups.
+    pub groups: Option<&'w [String]>,
+    /// With this status.
+    pub status: Option<&'w str>,
+    /// These keys.
+    pub keys: Option<&'w [&'w [u8]]>,
+}
+
+/// Blocked keys; those that have been blocked longest come first.
 ///
 /// # Errors
 /// Database errors.
 pub async fn waiting(
     executor: impl PgExecutor<'_>,
-    (groups, status): (Option<&[String]>, Option<&str>),
+    Which { groups, status, keys }: Which<'_>,
     limit: i64,
 ) -> sqlx::Result<Vec<Waiting>> {
-    let rows = sqlx::query_as(WAITING).bind(groups).bind(status).bind(limit).fetch_all(executor).await?;
-    Ok(rows.into_iter().map(found).collect())
+    let waiting = sqlx::query_as(WAITING).bind(groups).bind(status).bind(keys).bind(limit);
+    Ok(waiting.fetch_all(executor).await?.into_iter().map(found).collect())
 }
 
 fn found(row: Found) -> Waiting {

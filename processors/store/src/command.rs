@@ -76,7 +76,7 @@ statements! {
     DECIDED = "SELECT id FROM command WHERE source = $1 AND id = ANY($2) AND status <> 'dead'";
     RECEIPT = "SELECT to_jsonb(command) - 'fingerprint' FROM command WHERE id = $1 AND source = $2";
     RECEIPTS = "SELECT to_jsonb(command) FROM command
-         WHERE id = $1 AND ($2::text IS NULL OR source = $2) ORDER BY source";
+         WHERE id = ANY($1) AND ($2::text IS NULL OR source = $2) ORDER BY id, source";
     /// Only the returned rows are converted to JSON.
     NEWEST = "SELECT to_jsonb(c) FROM (
              SELECT * FROM command
@@ -249,16 +249,16 @@ pub async fn receipt<R: DeserializeOwned + Send + Unpin + 'static>(
     Ok(receipt.fetch_optional(connection).await?.map(|Json(receipt)| receipt))
 }
 
-/// The receipts of commands with this id, of one source or of all.
+/// The receipts of commands with these ids, of one source or of all, in the order of id and source.
 ///
 /// # Errors
 /// Database errors.
 pub async fn receipts<R: DeserializeOwned + Send + Unpin + 'static>(
     executor: impl PgExecutor<'_>,
-    id: &str,
+    ids: &[&str],
     source: Option<&str>,
 ) -> sqlx::Result<Vec<R>> {
-    let found = sqlx::query_scalar(RECEIPTS).bind(id).bind(source).fetch_all(executor).await?;
+    let found = sqlx::query_scalar(RECEIPTS).bind(ids).bind(source).fetch_all(executor).await?;
     Ok(found.into_iter().map(|Json(receipt)| receipt).collect())
 }
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, PgExecutor};
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, PgExecutor, Row as _};
 use uuid::Uuid;
 
 use crate::columns::bind_columns;
@@ -64,6 +65,10 @@ statements! {
          ");
     OPEN = "SELECT effect, key, status, attempts, unknown, due_at, last_error FROM effect
          WHERE correlation_id = $1 AND status IN ('waiting', 'calling') ORDER BY created_at LIMIT $2";
+    CALLS = "SELECT effect.effect, effect.key, status, attempts, unknown, due_at, last_error, event_id, created_at, ended_at,
+                CASE WHEN has_bodies THEN answer::text END AS answer
+         FROM UNNEST($1::text[], $2::uuid[]) AS asked(effect, key)
+         JOIN effect ON effect.effect = asked.effect AND effect.key = asked.key";
     CALL = "SELECT CASE WHEN has_bodies THEN request::text END, answer::text FROM effect WHERE effect = $1 AND key = $2";
     /// A call that was not made and has become superfluous is not tried again.
     SETTLE = "UPDATE effect SET status = CASE WHEN $4 = 'waiting' AND NOT $5 AND superfluous THEN 'withdrawn' ELSE $4 END,
@@ -267,6 +272,49 @@ type OpenRow = (String, Uuid, String, i32, bool, Nearest, Option<String>);
 
 fn open_of((effect, key, status, attempts, unknown, due_at, last_error): OpenRow) -> Open {
     Open { effect, key, status, attempts, unknown, due_at: due_at.0, last_error }
+}
+
+/// A call, open or ended.
+#[derive(Debug, Clone)]
+pub struct Made {
+    /// What an open call has, too; of an ended call the time of its last try.
+    pub call: Open,
+    /// The id of the event that requested it.
+    pub event_id: String,
+    /// When it was requested.
+    pub created_at: DateTime<Utc>,
+    /// When it ended.
+    pub ended_at: Option<DateTime<Utc>>,
+    /// The answer, as JSON, until retention removes it.
+    pub answer: Option<String>,
+}
+
+/// The calls with these effects and keys.
+///
+/// # Errors
+/// Database errors.
+pub async fn calls(executor: impl PgExecutor<'_>, keys: &[(&str, Uuid)]) -> sqlx::Result<Vec<Made>> {
+    let rows = bind_columns!(sqlx::query(CALLS), keys, (effect, key) => *effect, *key);
+    rows.fetch_all(executor).await?.iter().map(made).collect()
+}
+
+fn made(row: &PgRow) -> sqlx::Result<Made> {
+    let call = Open {
+        effect: row.try_get("effect")?,
+        key: row.try_get("key")?,
+        status: row.try_get("status")?,
+        attempts: row.try_get("attempts")?,
+        unknown: row.try_get("unknown")?,
+        due_at: row.try_get::<Nearest, _>("due_at")?.0,
+        last_error: row.try_get("last_error")?,
+    };
+    Ok(Made {
+        call,
+        event_id: row.try_get("event_id")?,
+        created_at: row.try_get::<Nearest, _>("created_at")?.0,
+        ended_at: row.try_get::<Option<Nearest>, _>("ended_at")?.map(|at| at.0),
+        answer: row.try_get("answer")?,
+    })
 }
 
 /// The result of an attempt.

@@ -24,6 +24,13 @@ pub const WRITE: &[Index] = &[
         table: "outbox",
         on: "USING brin (written_at) WITH (pages_per_range = 32, autosummarize = on)",
     },
+    // Of what operators seldom ask: which row has an id, and what a command or an event has led to.
+    Index {
+        name: "outbox_caused",
+        table: "outbox",
+        on: "USING brin (causation_id text_bloom_ops (n_distinct_per_range = 1000), id uuid_bloom_ops (n_distinct_per_range = 1000)) \
+             WITH (pages_per_range = 32, autosummarize = on)",
+    },
     // A BRIN bloom index on streams: a hundredth of the size of a B-tree, and nothing to write for each command.
     Index {
         name: "command_stream",

@@ -49,6 +49,7 @@ pub fn statements_of_the_write_side() -> impl Iterator<Item = &'static str> {
         heartbeat::STATEMENTS,
         outbox::STATEMENTS,
         outbox::STATEMENTS_OF_COUNTS,
+        outbox::STATEMENTS_OF_HEADS,
         outbox::STATEMENTS_OF_PRINTS,
         outbox::STATEMENTS_OF_PRUNE,
         outbox::STATEMENTS_OF_ROWS,

@@ -40,6 +40,10 @@ statements! {
          LEFT JOIN progress AS p
              ON p.grp = $1 AND p.generation = $2 AND p.context = s.context AND p.stream = s.stream
          WHERE coalesce(p.version, 0) < s.version";
+    REACHED = "SELECT p.grp, p.context, p.stream, p.version
+         FROM UNNEST($1::text[], $2::int[], $3::text[], $4::text[]) AS asked(grp, generation, context, stream)
+         JOIN progress AS p ON p.grp = asked.grp AND p.generation = asked.generation AND p.context = asked.context
+              AND p.stream = asked.stream";
     REMOVE = "DELETE FROM progress WHERE grp = $1 AND generation = $2";
 }
 
@@ -189,4 +193,19 @@ pub async fn unfolded(
 /// Database errors.
 pub async fn remove(connection: &mut PgConnection, group: &str, generation: i32) -> sqlx::Result<()> {
     sqlx::query(REMOVE).bind(group).bind(generation).execute(connection).await.map(|_| ())
+}
+
+/// How far generations of groups have folded streams: group, context, stream, version; none for a stream that was never folded.
+///
+/// # Errors
+/// Database errors.
+pub async fn reached(
+    executor: impl PgExecutor<'_>,
+    asked: &[(&str, i32, &str, &str)],
+) -> sqlx::Result<Vec<(String, String, String, i64)>> {
+    bind_columns!(sqlx::query_as(REACHED), asked, (group, generation, context, stream) =>
+        *group, *generation, *context, *stream
+    )
+    .fetch_all(executor)
+    .await
 }

@@ -52,6 +52,7 @@ statements! {
                LEFT JOIN UNNEST($3::text[], $4::text[], $5::bigint[]) AS step(saga, instance, input) USING (saga, instance)
                GROUP BY 1, 2) AS gone
          WHERE s.saga = gone.saga AND s.instance = gone.instance";
+    UNDER_WAY = "SELECT saga, instance, standing FROM saga_under_way WHERE saga = ANY($1) AND instance = ANY($2)";
     STATE = "SELECT state, correlation_id FROM saga WHERE saga = $1 AND instance = $2";
     /// An operator may disable a timer with a due time of `infinity`, which must not be decoded.
     FIND = "
@@ -224,6 +225,18 @@ pub async fn state(
     let (Json(state), correlation_id) =
         sqlx::query_as(STATE).bind(saga).bind(instance).fetch_one(executor).await?;
     Ok((state, correlation_id))
+}
+
+/// Those of some instances that will go on by themselves: saga, instance, standing.
+///
+/// # Errors
+/// The database's.
+pub async fn under_way(
+    executor: impl PgExecutor<'_>,
+    sagas: &[&str],
+    instances: &[&str],
+) -> sqlx::Result<Vec<(String, String, String)>> {
+    sqlx::query_as(UNDER_WAY).bind(sagas).bind(instances).fetch_all(executor).await
 }
 
 /// An instance, and why it is stuck.

@@ -35,6 +35,8 @@ statements! {
          RETURNING t.saga, t.instance, ", print!("t.input_id"));
     INSERT = "INSERT INTO saga_step (saga, instance, input_id, number, input, standing, sent)
          SELECT $1, * FROM UNNEST($2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::json[])";
+    OF_INSTANCES = "SELECT saga, instance, input_id, number, at, input, standing, sent FROM saga_step
+         WHERE saga = ANY($1) AND instance = ANY($2) ORDER BY saga, instance, number LIMIT $3";
     OF_INSTANCE = "SELECT number, at, input, standing, sent FROM saga_step WHERE saga = $1 AND instance = $2 ORDER BY number";
 }
 
@@ -98,6 +100,46 @@ pub async fn of_instance(
     instance: &str,
 ) -> sqlx::Result<Vec<Step>> {
     sqlx::query_as(OF_INSTANCE).bind(saga).bind(instance).fetch_all(executor).await
+}
+
+/// A step of one of several instances.
+#[derive(Debug, Clone)]
+pub struct Taken {
+    /// The saga.
+    pub saga: String,
+    /// The instance.
+    pub instance: String,
+    /// The id of the event, rejection or timer.
+    pub input_id: String,
+    /// Its number, from 1.
+    pub number: i64,
+    /// When it was taken.
+    pub at: DateTime<Utc>,
+    /// The input, for people.
+    pub input: String,
+    /// The standing of the instance after it.
+    pub standing: String,
+    /// The commands that it sent, id and type.
+    pub sent: Vec<(String, String)>,
+}
+
+type TakenRow = (String, String, String, i64, Nearest, String, String, Json<Vec<(String, String)>>);
+
+/// The steps of instances of these names of some sagas, in order, at most `most`.
+///
+/// # Errors
+/// Database errors.
+pub async fn of_instances(
+    executor: impl PgExecutor<'_>,
+    (sagas, instances): (&[&str], &[&str]),
+    most: i64,
+) -> sqlx::Result<Vec<Taken>> {
+    let steps = sqlx::query_as(OF_INSTANCES).bind(sagas).bind(instances).bind(most);
+    Ok(steps.fetch_all(executor).await?.into_iter().map(taken).collect())
+}
+
+fn taken((saga, instance, input_id, number, at, input, standing, sent): TakenRow) -> Taken {
+    Taken { saga, instance, input_id, number, at: at.0, input, standing, sent: sent.0 }
 }
 
 /// The number and age of the steps that retention would remove, of ended instances.

@@ -1,7 +1,10 @@
 //! What an operator sees and does.
 
+use std::collections::BTreeSet;
+
 use millrace_tests::load::order;
 use millrace_tests::{Process, becomes};
+use serde_json::Value;
 use sqlx::AssertSqlSafe;
 
 use super::history::History;
@@ -39,6 +42,7 @@ async fn an_instance_is_listed_shown_with_its_history_and_cancelled() {
     effects.stops().await;
     let shown = shop.instance.millrace(&["saga", "show", &id]).await;
     shown.expect_success().expect_told("not made yet").expect_told("Connection refused");
+    what_is_under_way_is_traced(&shop).await;
     let cancel = ["saga", "cancel", &id, "--why", "fraud", "--who", "ana"];
     shop.instance.millrace(&cancel).await.expect_success();
     shop.stands(1, "cancelled").await;
@@ -55,6 +59,57 @@ async fn an_instance_is_listed_shown_with_its_history_and_cancelled() {
     let _process = shop.open();
     shop.rest().await;
     History::read(&shop.instance.write).await.assert_sound(&shop.outside);
+    what_has_ended_is_traced_from_any_of_its_ids(&shop).await;
+}
+
+/// What `millrace trace` shows as JSON, once it is settled.
+async fn traced(shop: &Shop, id: &str) -> Value {
+    shop.instance.millrace(&["trace", id, "--wait", "2m", "--format", "json"]).await.expect_success().json()
+}
+
+async fn what_is_under_way_is_traced(shop: &Shop) {
+    let id = format!("orders/{}", order(1));
+    let shown = shop.instance.millrace(&["trace", &id]).await;
+    shown
+        .expect_success()
+        .expect_told("PlaceOrder")
+        .expect_told("OrderPlaced")
+        .expect_told(&format!("fulfilment/{}: paying", order(1)))
+        .expect_told("Connection refused")
+        .expect_told("0 of 1");
+    let waited = shop.instance.millrace(&["trace", &id, "--wait", "1s"]).await;
+    waited.expect_code(1).expect_told("is not settled after 1 s");
+}
+
+/// Kind and id of each entry.
+fn entries(traced: &Value) -> BTreeSet<(String, String)> {
+    let text = |entry: &Value, field: &str| entry[field].as_str().expect(field).to_owned();
+    let entries = traced["entries"].as_array().expect("entries").iter();
+    entries.map(|entry| (text(entry, "kind"), text(entry, "id") + &entry["number"].to_string())).collect()
+}
+
+async fn what_has_ended_is_traced_from_any_of_its_ids(shop: &Shop) {
+    let of_order = traced(shop, &format!("orders/{}", order(1))).await;
+    let found = entries(&of_order);
+    let count = |kind: &str| found.iter().filter(|(found, _)| found == kind).count() as i64;
+    let write = async |sql| shop.instance.count(sql).await.expect("a count");
+    assert_eq!(count("step"), write("SELECT count(*) FROM saga_step").await, "{of_order:#}");
+    assert_eq!(count("call"), write("SELECT count(*) FROM effect WHERE context <> 'customers'").await);
+    let events = "SELECT count(*) FROM outbox WHERE version IS NOT NULL AND aggregatetype <> 'customers'
+                  AND type NOT LIKE '%ProductAdded' AND type NOT LIKE '%StockReceived'";
+    assert_eq!(count("event"), write(events).await, "{of_order:#}");
+    assert_eq!(of_order["audit"][0]["action"], "saga cancel");
+    assert!(of_order["views"].as_array().expect("views").len() > 3, "{of_order:#}");
+    // The same from the command that began it, and from its event, which the command does not follow from.
+    let place = of_order["entries"][0]["id"].as_str().expect("an id");
+    assert_eq!(of_order["entries"][0]["what"], "millrace.orders.PlaceOrder");
+    assert_eq!(entries(&traced(shop, place).await), found);
+    let placed = of_order["entries"].as_array().expect("entries");
+    let placed =
+        placed.iter().find(|entry| entry["what"] == "millrace.orders.OrderPlaced").expect("the event");
+    assert_eq!(entries(&traced(shop, placed["id"].as_str().expect("an id")).await), found);
+    assert_eq!(entries(&traced(shop, &order(1)).await), found, "the streams of all contexts with this id");
+    shop.instance.millrace(&["trace", "nothing"]).await.expect_code(4).expect_told("neither a stream");
 }
 
 #[tokio::test(flavor = "multi_thread")]

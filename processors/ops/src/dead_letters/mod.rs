@@ -19,4 +19,5 @@ pub use preview::{Event, Outcome, Preview, preview};
 pub use settle::{Counts, Order, Refusal, Verb, settle};
 pub use show::{Contents, HeaderText, Record, Shown, Undecodable, show};
 pub use tables::Filters;
+pub(crate) use tables::Tables;
 pub use work::{Choice, chosen};

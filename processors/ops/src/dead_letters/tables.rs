@@ -26,14 +26,14 @@ pub struct Filters {
 }
 
 /// The tables `dead_letter` of both sides.
-pub(super) struct Tables<'c> {
+pub(crate) struct Tables<'c> {
     config: &'c Config,
     write: Database,
     read: Database,
 }
 
 impl<'c> Tables<'c> {
-    pub(super) fn of(config: &'c Config) -> Result<Self, Failure> {
+    pub(crate) fn of(config: &'c Config) -> Result<Self, Failure> {
         let (write, read) = (Database::of(config, Side::Write)?, Database::of(config, Side::Read)?);
         Ok(Self { config, write, read })
     }
@@ -46,7 +46,7 @@ impl<'c> Tables<'c> {
     }
 
     /// The first `limit` letters that match, of both sides together.
-    pub(super) async fn fitting(
+    pub(crate) async fn fitting(
         &self,
         filters: &Filters,
         status: Option<Status>,

@@ -100,7 +100,7 @@ fn attempts_max(config: &Config) -> i32 {
 }
 
 async fn receipts(ledger: &Database, id: &str, source: Option<&str>) -> Result<Vec<Receipt>, Failure> {
-    command::receipts(&ledger.pool, id, source).await.map_err(|error| ledger.failure(error))
+    command::receipts(&ledger.pool, &[id], source).await.map_err(|error| ledger.failure(error))
 }
 
 /// The last dead letter of a command, with the operator who redrove or discarded it.

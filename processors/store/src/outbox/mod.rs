@@ -27,6 +27,7 @@ macro_rules! carried {
 
 // Behind the macros, which they use.
 mod counts;
+mod heads;
 mod prints;
 mod prune;
 mod rows;
@@ -36,6 +37,8 @@ pub(crate) use counts::STATEMENTS as STATEMENTS_OF_COUNTS;
 pub use counts::{
     about, count, decided_by_topic, events_since, last_written, miscounted, undecided, written_after,
 };
+pub(crate) use heads::STATEMENTS as STATEMENTS_OF_HEADS;
+pub use heads::{Head, caused_by, head_of, heads_of_stream};
 pub(crate) use prints::STATEMENTS as STATEMENTS_OF_PRINTS;
 pub use prints::{Unversioned, prints, prints_at, prints_of_slice, recent_rejections, undecided_commands};
 pub(crate) use prune::STATEMENTS as STATEMENTS_OF_PRUNE;
