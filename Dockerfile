@@ -22,6 +22,7 @@ COPY processors/kafka/Cargo.toml processors/kafka/
 COPY processors/store/Cargo.toml processors/store/
 COPY processors/engine/Cargo.toml processors/engine/
 COPY processors/ops/Cargo.toml processors/ops/
+COPY processors/gateway/Cargo.toml processors/gateway/
 COPY processors/app/Cargo.toml processors/app/
 COPY simulator/Cargo.toml simulator/
 COPY testkit/Cargo.toml testkit/

@@ -27,6 +27,31 @@ pub struct JsonError {
     pub problem: Problem,
 }
 
+/// Problems that are reported of one value, at most: a list of a million wrong items must not fill the memory.
+pub const ERRORS_MAX: usize = 50;
+
+/// Every problem of a JSON value that is not a record of the contract: at least one, and at most [`ERRORS_MAX`].
+#[derive(Debug, PartialEq)]
+pub struct JsonErrors(Vec<JsonError>);
+
+impl std::error::Error for JsonErrors {}
+
+impl fmt::Display for JsonErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(f, "{separator}{error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl From<JsonError> for JsonErrors {
+    fn from(error: JsonError) -> Self {
+        Self(vec![error])
+    }
+}
+
 /// What is wrong with a JSON value.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum Problem {
@@ -80,6 +105,13 @@ enum Step {
     Item(usize),
 }
 
+impl Place {
+    /// Whether it is the record itself.
+    pub fn is_whole(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
@@ -113,6 +145,21 @@ impl JsonError {
     }
 }
 
+impl JsonErrors {
+    /// The problems, in the order of the schema; unknown fields first.
+    pub fn iter(&self) -> impl Iterator<Item = &JsonError> {
+        self.0.iter()
+    }
+
+    fn in_field(self, name: &str) -> Self {
+        Self(self.0.into_iter().map(|error| error.in_field(name)).collect())
+    }
+
+    fn in_item(self, index: usize) -> Self {
+        Self(self.0.into_iter().map(|error| error.in_item(index)).collect())
+    }
+}
+
 /// Named types of a schema.
 type Names<'s> = HashMap<Name, &'s Schema>;
 
@@ -139,13 +186,13 @@ fn shape(definition: &Definition) -> Option<&'static Shape> {
 /// Encodes a JSON object as the body (without frame) of a record. Fields that have a default may be missing.
 ///
 /// # Errors
-/// The first place that does not fit the schema: an unknown or missing field, a wrong type, a number out of range.
-pub fn encode_json(definition: &Definition, json: &Value) -> Result<Vec<u8>, JsonError> {
+/// Every place that does not fit the schema: an unknown or missing field, a wrong type, a number out of range.
+pub fn encode_json(definition: &Definition, json: &Value) -> Result<Vec<u8>, JsonErrors> {
     let unknown = || JsonError::here(Problem::Unsupported(definition.full_name.to_owned()));
     let Shape { schema, resolved } = shape(definition).ok_or_else(unknown)?;
     let value = from_json::value(resolved.get_names(), schema, json)?;
     apache_avro::to_avro_datum(schema, value)
-        .map_err(|error| JsonError::here(Problem::Encoder(error.to_string())))
+        .map_err(|error| JsonError::here(Problem::Encoder(error.to_string())).into())
 }
 
 /// The Kafka key of a record: the text of its key field.

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 use apache_avro::schema::{RecordSchema, Schema};
-use millrace_schemas::json::{JsonError, JsonReader, decode_json, encode_json, key_of};
+use millrace_schemas::json::{ERRORS_MAX, JsonErrors, JsonReader, decode_json, encode_json, key_of};
 use millrace_schemas::{
     Command, CommandRejected, DEFINITIONS, Definition, Event, Kind, WriterSchema, definition,
 };
@@ -86,6 +86,21 @@ fn unknown_and_missing_fields_are_refused() {
     );
     let message = refusal("CancelOrder", &json!({"order_id": "1"}));
     assert_eq!(message, "reason: is missing: `CancelOrder` needs it");
+}
+
+#[test]
+fn every_problem_is_named_at_once_and_no_more_than_can_be_read() {
+    let mut order = place_order();
+    order["colour"] = json!("red");
+    order["lines"][0]["quantity"] = json!("2");
+    order["lines"][0].as_object_mut().unwrap().remove("product_id");
+    order["placed_at"] = json!("yesterday");
+    let errors = encode_json(named("PlaceOrder"), &order).unwrap_err();
+    let mut places: Vec<String> = errors.iter().map(|error| error.place.to_string()).collect();
+    places.sort_unstable();
+    assert_eq!(places, ["colour", "lines[0].product_id", "lines[0].quantity", "placed_at"]);
+    let many = with("/lines", vec![7; ERRORS_MAX * 10].into());
+    assert_eq!(encode_json(named("PlaceOrder"), &many).unwrap_err().iter().count(), ERRORS_MAX);
 }
 
 #[test]
@@ -224,7 +239,7 @@ proptest! {
     fn json_to_avro_to_rust_to_json_and_back((definition, json) in any_record()) {
         let body = encode_json(definition, &json).unwrap();
         prop_assert_eq!(&decode_json(definition.avsc, &body).unwrap(), &json);
-        let again: Result<Vec<u8>, JsonError> = encode_json(definition, &through_rust(definition, &body));
+        let again: Result<Vec<u8>, JsonErrors> = encode_json(definition, &through_rust(definition, &body));
         prop_assert_eq!(again.unwrap(), body.clone());
         let written = WriterSchema::parse(definition.avsc).unwrap().fields(&body).unwrap();
         prop_assert_eq!(written, through_rust(definition, &body));

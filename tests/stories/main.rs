@@ -27,6 +27,7 @@ mod faults;
 mod fence;
 mod fulfilment;
 mod garbage;
+mod gateway;
 mod growth;
 mod handover;
 mod keys;

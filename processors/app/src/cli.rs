@@ -20,6 +20,7 @@ Examples:
   millrace run commands                          only the command processor
   millrace run view orders customers             only two views
   millrace run saga fulfilment                   only one saga
+  millrace run gateway                           only commands and receipts over HTTP
   millrace send orders.jsonl --wait              send commands, wait until each has its outcome
   millrace schema show PlaceOrder                a command's topic, key and fields, with an example
   millrace status                                lag, slot, connector, indices and dead letters at a glance
@@ -274,6 +275,8 @@ pub enum Role {
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
+    /// Only serve commands and receipts over HTTP, at `gateway.listen`
+    Gateway,
 }
 
 #[cfg(test)]
@@ -309,6 +312,7 @@ mod tests {
         };
         assert_eq!(names, ["orders", "customers"]);
         assert!(Cli::from_words(["millrace", "run", "view"]).is_err());
+        assert!(matches!(parse("millrace run gateway").command, Command::Run { only: Some(Role::Gateway) }));
     }
 
     #[test]

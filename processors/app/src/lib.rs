@@ -113,6 +113,7 @@ fn checked(config: &Config, format: Format) -> Result<(), Failure> {
 fn selection(config: &Config, only: Option<Role>) -> Result<Selection, Failure> {
     match only {
         None => Ok(Selection::Everything),
+        Some(Role::Gateway) => Ok(Selection::Gateway),
         Some(Role::Commands) => Ok(Selection::Commands),
         Some(Role::View { names }) => {
             names.iter().try_for_each(|name| layout::ReadModel::named(config, name).map(|_| ()))?;

@@ -4,7 +4,7 @@ mod about;
 #[cfg(test)]
 mod alerts;
 mod auditor;
-mod connections;
+mod gateway;
 mod http;
 mod members;
 #[cfg(test)]
@@ -51,6 +51,8 @@ pub enum Selection {
     Views(Vec<String>),
     /// Only these sagas and effects.
     Reactors(Vec<String>),
+    /// Only commands and receipts over HTTP.
+    Gateway,
 }
 
 impl Selection {
@@ -63,7 +65,7 @@ impl Selection {
         match self {
             Selection::Everything => true,
             Selection::Commands => role == COMMANDS,
-            Selection::Views(_) => false,
+            Selection::Views(_) | Selection::Gateway => false,
             Selection::Reactors(names) => names.iter().any(|wanted| wanted == role),
         }
     }
@@ -71,7 +73,7 @@ impl Selection {
     fn view(&self, name: &str) -> bool {
         match self {
             Selection::Everything => true,
-            Selection::Commands | Selection::Reactors(_) => false,
+            Selection::Commands | Selection::Reactors(_) | Selection::Gateway => false,
             Selection::Views(names) => names.iter().any(|wanted| wanted == name),
         }
     }
@@ -92,15 +94,20 @@ pub fn check(config: &Config) -> Result<(), Failure> {
 /// When a client or the listener cannot be set up. Dependencies that do not answer are waited for.
 pub async fn run(config: &Config, selection: Selection) -> Result<(), Failure> {
     supervision::log_panics();
+    if selection == Selection::Gateway {
+        return run_gateway(config).await;
+    }
     let roles = Roles::new(config)?;
     let (stop, restarts) = (CancellationToken::new(), Restarts::default());
     let (idle, probed_idle) = watch::channel(Vec::new());
-    let databases = roles.databases();
+    let [write, read] = roles.databases();
+    let databases = vec![(write, "write"), (read, "read")];
     let probed = Probed { databases, restarts: restarts.clone(), idle: probed_idle, stop: stop.clone() };
     let asked = http::serve(config, probed).await?;
     if selection.writer(Payment::NAME) {
         webhooks::serve(config, roles.caller(), stop.clone()).await?;
     }
+    let served = gateway::serve(config, &selection, restarts.clone(), stop.clone()).await?;
     if selection.commands() {
         let work = || (Arc::new(config.clone()), restarts.clone(), stop.clone());
         let (config, restarts, stop) = work();
@@ -124,10 +131,30 @@ pub async fn run(config: &Config, selection: Selection) -> Result<(), Failure> {
     }
     tracing::info!("stopping: batches in flight are finished");
     stop.cancel();
-    if tokio::time::timeout(STOP_TIMEOUT, members.ended()).await.is_err() {
+    let ended = async { tokio::join!(members.ended(), served.ended()) };
+    if tokio::time::timeout(STOP_TIMEOUT, ended).await.is_err() {
         tracing::warn!(
-            "some groups did not stop in time; their batches are applied again after the next start"
+            "some groups or requests did not end in time; batches are applied again after the next start"
         );
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Runs the role `gateway` alone, which needs no database; after the signal it answers the requests under way.
+async fn run_gateway(config: &Config) -> Result<(), Failure> {
+    gateway::expect_configured(config)?;
+    let (stop, restarts) = (CancellationToken::new(), Restarts::default());
+    let (_, idle) = watch::channel(Vec::new());
+    let probed = Probed { databases: Vec::new(), restarts, idle, stop: stop.clone() };
+    let asked = http::serve(config, probed).await?;
+    let served = gateway::serve_clients(config, stop.clone()).await?;
+    about::tell();
+    asked.await.unwrap_or(Ok(()))?;
+    tracing::info!("stopping: requests under way are answered");
+    stop.cancel();
+    if tokio::time::timeout(STOP_TIMEOUT, served.ended()).await.is_err() {
+        tracing::warn!("some requests were not answered in time");
     }
     tracing::info!("stopped");
     Ok(())

@@ -304,6 +304,26 @@ metric!(
     )
 );
 
+metric!(
+    /// Requests to the gateway, by route, method (GET, POST, other) and status.
+    ///
+    /// High: `401`, `403`: a client is configured wrongly, or guesses. `409`: as `millrace_decisions_total`. `429`: a client is
+    /// faster than `gateway.requests_per_second`. `503`: Kafka, the registry or the role `commands` does not answer, or
+    /// `gateway.requests_max` is reached; the log says which.
+    GATEWAY_REQUESTS: IntCounterVec = register_int_counter_vec(
+        "millrace_gateway_requests_total", "Requests to the gateway", &["route", "method", "status"]
+    )
+);
+metric!(
+    /// Seconds until the gateway has answered a request, waits for outcomes included.
+    ///
+    /// High: Kafka is slow to acknowledge, or callers wait for outcomes: compare with `millrace_command_seconds`.
+    GATEWAY_SECONDS: HistogramVec = register_histogram_vec(
+        "millrace_gateway_seconds", "Duration of a request to the gateway", &["route", "method"],
+        vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 30.0]
+    )
+);
+
 /// The series of a group.
 pub(crate) fn of_group<B: MetricVecBuilder>(metric: &MetricVec<B>, group: &Group) -> B::M {
     metric.with_label_values(&[group.id.as_str(), &group.generation.to_string()])
@@ -365,6 +385,8 @@ mod tests {
             histogram.with_label_values(&["g"]).observe(1.0);
         }
         COMMAND_SECONDS.with_label_values(&["t", "completed"]).observe(1.0);
+        GATEWAY_REQUESTS.with_label_values(&["r", "GET", "200"]).inc();
+        GATEWAY_SECONDS.with_label_values(&["r", "GET"]).observe(1.0);
         BUILD.with_label_values(&["1", "1"]).set(1);
         AUDIT_REPAIRS.with_label_values(&["g"]).inc();
         AUDIT_FAILURES.with_label_values(&["g"]).inc();
@@ -381,7 +403,7 @@ mod tests {
         }
         assert_eq!(
             prometheus::gather().iter().filter(|family| family.name().starts_with("millrace_")).count(),
-            36
+            38
         );
     }
 

@@ -24,6 +24,7 @@ pub mod moment;
 pub mod observed;
 pub mod outage;
 pub mod outbox;
+pub mod pace;
 pub mod page;
 pub mod postgres;
 pub mod providers;

@@ -77,6 +77,8 @@ statements! {
     RECEIPT = "SELECT to_jsonb(command) - 'fingerprint' FROM command WHERE id = $1 AND source = $2";
     RECEIPTS = "SELECT to_jsonb(command) FROM command
          WHERE id = ANY($1) AND ($2::text IS NULL OR source = $2) ORDER BY id, source";
+    RECEIPTS_OF = "SELECT to_jsonb(c) - 'fingerprint', c.fingerprint
+         FROM unnest($1::text[], $2::text[]) AS asked (id, source) JOIN command AS c USING (id, source)";
     /// Only the returned rows are converted to JSON.
     NEWEST = "SELECT to_jsonb(c) FROM (
              SELECT * FROM command
@@ -260,6 +262,19 @@ pub async fn receipts<R: DeserializeOwned + Send + Unpin + 'static>(
 ) -> sqlx::Result<Vec<R>> {
     let found = sqlx::query_scalar(RECEIPTS).bind(ids).bind(source).fetch_all(executor).await?;
     Ok(found.into_iter().map(|Json(receipt)| receipt).collect())
+}
+
+/// The receipts of these commands that have one, each with its fingerprint.
+///
+/// # Errors
+/// Database errors.
+pub async fn receipts_of<R: DeserializeOwned + Send + Unpin + 'static>(
+    executor: impl PgExecutor<'_>,
+    (sources, ids): (&[&str], &[&str]),
+) -> sqlx::Result<Vec<(R, Vec<u8>)>> {
+    let found: Vec<(Json<R>, Vec<u8>)> =
+        sqlx::query_as(RECEIPTS_OF).bind(ids).bind(sources).fetch_all(executor).await?;
+    Ok(found.into_iter().map(|(Json(receipt), fingerprint)| (receipt, fingerprint)).collect())
 }
 
 /// A filter of commands; `None` matches all.

@@ -5,13 +5,28 @@ use apache_avro::types::Value as Avro;
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
-use super::{JsonError, Names, Problem};
+use super::{ERRORS_MAX, JsonError, JsonErrors, Names, Problem};
 
 /// Longer values are shortened in messages.
 const FOUND_MAX: usize = 80;
 
-/// The Avro value of a JSON value.
-pub(super) fn value(names: &Names<'_>, schema: &Schema, json: &Value) -> Result<Avro, JsonError> {
+/// The Avro value of a JSON value, or all that is wrong with it.
+pub(super) fn value(names: &Names<'_>, schema: &Schema, json: &Value) -> Result<Avro, JsonErrors> {
+    match schema {
+        Schema::Array(array) => items(names, &array.items, json),
+        Schema::Map(map) => entries(names, &map.types, json),
+        Schema::Union(union) => branch(names, union, json),
+        Schema::Record(record) => fields(names, record, json),
+        Schema::Ref { name } => match names.get(name) {
+            Some(named) => value(names, named, json),
+            None => Err(JsonError::here(Problem::Unsupported(name.fullname(None))).into()),
+        },
+        scalar => Ok(self::scalar(scalar, json)?),
+    }
+}
+
+/// A value that has no values inside.
+fn scalar(schema: &Schema, json: &Value) -> Result<Avro, JsonError> {
     match schema {
         Schema::Null => json.is_null().then_some(Avro::Null).ok_or_else(|| misfit("null", json)),
         Schema::Boolean => json.as_bool().map(Avro::Boolean).ok_or_else(|| misfit("true or false", json)),
@@ -25,16 +40,24 @@ pub(super) fn value(names: &Names<'_>, schema: &Schema, json: &Value) -> Result<
         Schema::Enum(symbols) => symbol(symbols, json),
         Schema::TimestampMicros => time(json, DateTime::timestamp_micros).map(Avro::TimestampMicros),
         Schema::TimestampMillis => time(json, DateTime::timestamp_millis).map(Avro::TimestampMillis),
-        Schema::Array(array) => items(names, &array.items, json),
-        Schema::Map(map) => entries(names, &map.types, json),
-        Schema::Union(union) => branch(names, union, json),
-        Schema::Record(record) => fields(names, record, json),
-        Schema::Ref { name } => match names.get(name) {
-            Some(named) => value(names, named, json),
-            None => Err(JsonError::here(Problem::Unsupported(name.fullname(None)))),
-        },
         other => Err(JsonError::here(Problem::Unsupported(format!("{other:?}")))),
     }
+}
+
+/// All values, or the first problems of all of them.
+fn all<T>(values: impl Iterator<Item = Result<T, JsonErrors>>) -> Result<Vec<T>, JsonErrors> {
+    let (mut good, mut problems) = (Vec::new(), Vec::new());
+    for value in values {
+        match value {
+            Ok(value) => good.push(value),
+            Err(JsonErrors(more)) => problems.extend(more),
+        }
+        if problems.len() >= ERRORS_MAX {
+            problems.truncate(ERRORS_MAX);
+            break;
+        }
+    }
+    if problems.is_empty() { Ok(good) } else { Err(JsonErrors(problems)) }
 }
 
 /// A value that is not what the schema asks for.
@@ -122,44 +145,43 @@ fn shortened_text(text: &str) -> String {
     text.chars().take(FOUND_MAX).collect()
 }
 
-fn items(names: &Names<'_>, schema: &Schema, json: &Value) -> Result<Avro, JsonError> {
+fn items(names: &Names<'_>, schema: &Schema, json: &Value) -> Result<Avro, JsonErrors> {
     let items = json.as_array().ok_or_else(|| misfit("a list", json))?;
-    let item = |(index, item)| value(names, schema, item).map_err(|error| error.in_item(index));
-    items.iter().enumerate().map(item).collect::<Result<_, _>>().map(Avro::Array)
+    let item = |(index, item)| value(names, schema, item).map_err(|errors| errors.in_item(index));
+    all(items.iter().enumerate().map(item)).map(Avro::Array)
 }
 
-fn entries(names: &Names<'_>, schema: &Schema, json: &Value) -> Result<Avro, JsonError> {
+fn entries(names: &Names<'_>, schema: &Schema, json: &Value) -> Result<Avro, JsonErrors> {
     let entries = json.as_object().ok_or_else(|| misfit("an object", json))?;
     let entry = |(key, item): (&String, &Value)| match value(names, schema, item) {
         Ok(value) => Ok((key.clone(), value)),
-        Err(error) => Err(error.in_field(key)),
+        Err(errors) => Err(errors.in_field(&shortened_text(key))),
     };
-    entries.iter().map(entry).collect::<Result<_, _>>().map(Avro::Map)
+    all(entries.iter().map(entry)).map(|entries| Avro::Map(entries.into_iter().collect()))
 }
 
-/// The first branch that takes the value; of two branches where one is null, the other's problem is reported.
-fn branch(names: &Names<'_>, union: &UnionSchema, json: &Value) -> Result<Avro, JsonError> {
-    let mut problem = None;
+/// The first branch that takes the value; of two branches where one is null, the other's problems are reported.
+fn branch(names: &Names<'_>, union: &UnionSchema, json: &Value) -> Result<Avro, JsonErrors> {
+    let mut problems = None;
     for (index, schema) in (0_u32..).zip(union.variants()) {
         match value(names, schema, json) {
             Ok(value) => return Ok(Avro::Union(index, Box::new(value))),
             Err(_) if matches!(schema, Schema::Null) => (),
-            Err(error) => problem = problem.or(Some(error)),
+            Err(errors) => problems = problems.or(Some(errors)),
         }
     }
-    Err(problem.unwrap_or_else(|| misfit("null", json)))
+    Err(problems.unwrap_or_else(|| misfit("null", json).into()))
 }
 
-fn fields(names: &Names<'_>, record: &RecordSchema, json: &Value) -> Result<Avro, JsonError> {
+fn fields(names: &Names<'_>, record: &RecordSchema, json: &Value) -> Result<Avro, JsonErrors> {
     let object = json.as_object().ok_or_else(|| misfit("an object", json))?;
-    if let Some(name) = object.keys().find(|name| !record.lookup.contains_key(*name)) {
-        return Err(unknown_field(record, name));
-    }
+    let unknown = object.keys().filter(|name| !record.lookup.contains_key(*name));
+    let unknown = unknown.map(|name| Err(unknown_field(record, name).into()));
     let field = |field: &RecordField| match field_value(names, record, field, object) {
         Ok(value) => Ok((field.name.clone(), value)),
-        Err(error) => Err(error.in_field(&field.name)),
+        Err(errors) => Err(errors.in_field(&field.name)),
     };
-    record.fields.iter().map(field).collect::<Result<_, _>>().map(Avro::Record)
+    all(unknown.chain(record.fields.iter().map(field))).map(Avro::Record)
 }
 
 fn field_value(
@@ -167,7 +189,7 @@ fn field_value(
     record: &RecordSchema,
     field: &RecordField,
     object: &Map<String, Value>,
-) -> Result<Avro, JsonError> {
+) -> Result<Avro, JsonErrors> {
     let given = object.get(&field.name).or(field.default.as_ref());
     let missing = || JsonError::here(Problem::Missing(record.name.name.clone()));
     value(names, &field.schema, given.ok_or_else(missing)?)

@@ -5,7 +5,7 @@ mod text;
 
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
-use millrace_ops::receipts::{self, Filters, Status};
+use millrace_ops::receipts::{self, Filters, Receipts, Status};
 use serde_json::json;
 
 pub use options::Options;
@@ -17,7 +17,7 @@ use crate::output::{self, Format};
 /// # Errors
 /// [`Failure::NotFound`] when it is neither in the ledger nor among the undecided records.
 pub async fn receipt(config: &Config, format: Format, id: &str, source: Option<&str>) -> Result<(), Failure> {
-    let found = receipts::find(config, id, source).await?;
+    let found = Receipts::new(config)?.find(id, source).await?;
     let text: Vec<String> = found.iter().map(text::receipt).collect();
     output::print(format, &text.join("\n"), &json!(found))
 }

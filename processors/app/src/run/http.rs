@@ -2,11 +2,10 @@
 //! threads hang or panic.
 //!
 //! `/healthz`: whether the worker threads run tasks. If they do not, only a restart helps. An outage or a panic does not make it
-//! fail. `/readyz`: whether both databases answer and all requested roles work: no task has panicked recently, each view has a
+//! fail. `/readyz`: whether the databases answer and all requested roles work: no task has panicked recently, each view has a
 //! generation into which this build can fold, nothing waits for a later build or was left to one, and the process is not
 //! stopping. It names what does not work.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
@@ -16,6 +15,7 @@ use axum::routing::get;
 use millrace_engine::database::Pool;
 use millrace_engine::release;
 use millrace_engine::supervision::{Restarts, restarted};
+use millrace_gateway::connections::listen;
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
 use prometheus::TextEncoder;
@@ -34,7 +34,8 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 /// The state that probes report.
 #[derive(Clone)]
 pub(super) struct Probed {
-    pub(super) databases: [Pool; 2],
+    /// The databases that the process works on, with their sides.
+    pub(super) databases: Vec<(Pool, &'static str)>,
     pub(super) restarts: Restarts,
     /// Views without a generation into which this build can fold, and groups that it has left to later builds.
     pub(super) idle: watch::Receiver<Vec<String>>,
@@ -108,16 +109,6 @@ async fn answer(listener: &std::net::TcpListener, probes: &Probes) {
     restarted("probes", &probes.probed.restarts, &CancellationToken::new(), served).await;
 }
 
-/// Listens at the address that a setting names.
-pub(super) async fn listen(setting: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|error| {
-        let way_on = format!("choose another port with --set {setting}=host:port");
-        let refused =
-            Failure::usage(format!("{setting}: {address} cannot be listened on: {error}; {way_on}"));
-        refused.with_source(error)
-    })
-}
-
 async fn metrics() -> Answer {
     match TextEncoder::new().encode_to_string(&prometheus::gather()) {
         Ok(text) => (StatusCode::OK, text),
@@ -152,8 +143,7 @@ async fn ready(State(probes): State<Probes>) -> Answer {
     if !wrong.is_empty() {
         return unavailable(&wrong.join("\n"));
     }
-    let [write, read] = databases.clone();
-    for (pool, side) in [(write, "write"), (read, "read")] {
+    for (pool, side) in databases.clone() {
         let within = pool.answer_timeout() + ANSWER_WITHIN;
         let asked = async move {
             pool.in_time(async { Ok(sqlx::query("SELECT 1").execute(&*pool).await?) }).await.is_ok()

@@ -13,6 +13,7 @@ use millrace_domain::effects::payment::Payment;
 use millrace_engine::WorkError;
 use millrace_engine::effects::{Caller, WebhookOutcome};
 use millrace_engine::supervision::caught;
+use millrace_gateway::connections::{self, Limits, listen};
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
 use millrace_ops::providers::Word;
@@ -20,9 +21,6 @@ use secrecy::ExposeSecret;
 use standardwebhooks::Webhook;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-
-use super::connections;
-use super::http::listen;
 
 const BODY_BYTES_MAX: usize = 64 << 10;
 const BODY_WITHIN: Duration = Duration::from_secs(10);
@@ -101,7 +99,7 @@ async fn accept(listener: TcpListener, receiver: Receiver, stop: CancellationTok
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "serving /webhooks/payments");
     }
-    connections::accept(listener, router, stop).await;
+    connections::accept(listener, router, Limits::ONE_REQUEST, stop).await;
 }
 
 async fn payment(State(receiver): State<Arc<Receiver>>, headers: HeaderMap, body: Body) -> Answer {

@@ -160,6 +160,12 @@ impl Fingerprint {
     }
 }
 
+/// Whether a fingerprint of the ledger is that of a body that was written as `full_name`.
+pub fn is_content(fingerprint: &[u8], full_name: &str, body: &[u8]) -> bool {
+    let asked = Fingerprint::of((full_name, body), (full_name, body));
+    Fingerprint::stored(fingerprint.to_vec()).is_of_the_same(&asked)
+}
+
 fn hash(full_name: &str, body: &[u8]) -> Vec<u8> {
     let mut hash = Sha256::new();
     hash.update(full_name.as_bytes());
@@ -256,5 +262,8 @@ mod tests {
         assert!(in_blocks.is_of_the_same(&by_an_earlier_build));
         assert!(!in_blocks.is_of_the_same(&Fingerprint::stored(Vec::new())));
         assert!(!plain.is_of_the_same(&Fingerprint::of(("B", b"12"), ("B", b"12"))));
+        assert!(
+            is_content(in_blocks.as_bytes(), "A", b"12") && !is_content(in_blocks.as_bytes(), "A", b"13")
+        );
     }
 }

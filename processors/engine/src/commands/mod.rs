@@ -26,7 +26,7 @@ use sqlx::PgConnection;
 use tokio::sync::OnceCell;
 
 pub use cache::{CacheFigures, StateCache};
-pub use identity::Identity;
+pub use identity::{Identity, is_content};
 pub use refold::Refolders;
 
 use crate::database::Pool;

@@ -6,6 +6,7 @@ mod check;
 mod connect;
 mod effects;
 mod elasticsearch;
+mod gateway;
 mod http;
 mod kafka;
 mod logging;
@@ -35,6 +36,7 @@ pub use audit::Audit;
 pub use connect::Connect;
 pub use effects::Effects;
 pub use elasticsearch::Elasticsearch;
+pub use gateway::{Client, Gateway};
 pub use http::Http;
 pub use kafka::Kafka;
 pub use logging::{LogFormat, Logging};
@@ -92,6 +94,8 @@ pub struct Config {
     pub retention: Retention,
     /// Addresses that a process listens on.
     pub http: Http,
+    /// Commands and receipts over HTTP: the role `gateway`, and the receipts that the role `commands` answers it with.
+    pub gateway: Gateway,
     /// Metrics of the namespace.
     pub metrics: Metrics,
     /// Logging.
@@ -119,6 +123,7 @@ impl Default for Config {
             audit: Audit::default(),
             retention: Retention::default(),
             http: Http::default(),
+            gateway: Gateway::default(),
             metrics: Metrics::default(),
             logging: Logging::default(),
         }
@@ -159,6 +164,7 @@ impl Config {
             payment: self.payment.with_secrets()?,
             vendor: self.vendor.with_secrets()?,
             mail: self.mail.with_password()?,
+            gateway: self.gateway.with_secrets()?,
             ..self
         })
     }
@@ -178,6 +184,7 @@ impl Config {
             self.vendor.problems(),
             self.audit.problems(),
             self.retention.problems(self.topics.command_retention),
+            self.gateway.problems(),
             self.metrics.problems(),
         ];
         match problems.concat() {

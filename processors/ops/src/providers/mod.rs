@@ -2,7 +2,6 @@
 
 mod audience;
 mod mail;
-mod pace;
 mod payment;
 mod service;
 #[cfg(test)]

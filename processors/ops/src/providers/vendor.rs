@@ -10,10 +10,10 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::pace::Pace;
 use super::service::{self, Service, field};
 use crate::config;
 use crate::failure::Failure;
+use crate::pace::Pace;
 
 const DELIVERIES: &str = "deliveries";
 

@@ -1,86 +1,24 @@
 //! One CloudEvent in JSON, to a framed Avro command.
 
-use std::collections::HashMap;
+use std::fmt;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use futures::{StreamExt as _, TryStreamExt as _, stream};
 use millrace_engine::commands::Identity;
 use millrace_engine::envelope::CONVERSATION_BYTES_MAX;
-use millrace_schemas::json::{encode_json, key_of};
-use millrace_schemas::{Definition, Kind, frame};
-use reqwest::{Method, StatusCode};
+use millrace_schemas::json::{JsonErrors, encode_json, key_of};
+use millrace_schemas::{Definition, frame};
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::config::Config;
+use super::schema_ids::SchemaIds;
 use crate::contract;
-use crate::failure::Failure;
-use crate::http::Http;
-
-/// Concurrent requests to the registry.
-const AT_ONCE: usize = 8;
-
-/// The registry's schema ids of this build's commands, by full name.
-#[derive(Debug, Default)]
-pub(super) struct SchemaIds {
-    ids: HashMap<&'static str, u32>,
-    topics: HashMap<&'static str, String>,
-}
-
-impl SchemaIds {
-    /// Asks the registry for the ids of all commands of the instance's contexts.
-    pub(super) async fn load(config: &Config) -> Result<Self, Failure> {
-        let registry = Http::registry(&config.registry)?;
-        let ids = contract::commands(config).map(|definition| id_of(&registry, definition));
-        let mut ids = stream::iter(ids).buffer_unordered(AT_ONCE);
-        let mut known = Self::default();
-        while let Some((definition, id)) = ids.try_next().await? {
-            known.add(config, definition, id);
-        }
-        Ok(known)
-    }
-
-    /// No ids: for commands that are only checked.
-    pub(super) fn none(config: &Config) -> Self {
-        let mut known = Self::default();
-        contract::commands(config).for_each(|definition| known.add(config, definition, 0));
-        known
-    }
-
-    fn add(&mut self, config: &Config, definition: &Definition, id: u32) {
-        let topic = config.namespace.topic(Kind::Command, definition.context);
-        self.ids.insert(definition.full_name, id);
-        self.topics.insert(definition.full_name, topic);
-    }
-}
-
-async fn id_of(
-    registry: &Http,
-    definition: &'static Definition,
-) -> Result<(&'static Definition, u32), Failure> {
-    let path = ["subjects", definition.full_name];
-    let schema = json!({"schemaType": "AVRO", "schema": definition.avsc});
-    let answer = registry.send(Method::POST, &path, Some(&schema)).await?;
-    let missing = || {
-        let name = definition.full_name;
-        Failure::refused(format!(
-            "this build's schema of `{name}` is not registered: run `millrace setup` first"
-        ))
-    };
-    if answer.status == StatusCode::NOT_FOUND {
-        return Err(missing());
-    }
-    let found = answer.success()?;
-    let id = found.get("id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
-    Ok((definition, id.ok_or_else(missing)?))
-}
 
 /// A command as JSON.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Event {
+pub struct Command {
     id: Option<String>,
     source: Option<String>,
     #[serde(rename = "type")]
@@ -95,6 +33,60 @@ struct Event {
     #[serde(rename = "datacontenttype")]
     _datacontenttype: Option<String>,
     data: Value,
+}
+
+impl Command {
+    /// A command of this type (short or full name), identity and fields.
+    pub fn new(type_: &str, source: &str, id: &str, data: Value) -> Self {
+        Self {
+            id: Some(id.to_owned()),
+            source: Some(source.to_owned()),
+            type_: type_.to_owned(),
+            time: None,
+            traceparent: None,
+            correlationid: None,
+            correlation_id: None,
+            _specversion: None,
+            _datacontenttype: None,
+            data,
+        }
+    }
+
+    /// The same within a trace, unless the text is not a W3C trace context.
+    #[must_use]
+    pub fn traced(mut self, traceparent: Option<&str>) -> Self {
+        self.traceparent = traceparent.filter(|text| is_traceparent(text)).map(str::to_owned);
+        self
+    }
+}
+
+/// Why a command cannot be sent.
+#[derive(Debug, PartialEq)]
+pub enum Unfit {
+    /// It is not a CloudEvent in JSON.
+    Syntax(String),
+    /// There is no such command, or the instance does not have its context.
+    Type(String),
+    /// An attribute, and what is wrong with it.
+    Attribute(&'static str, String),
+    /// The short name of its type, and what is wrong with its fields.
+    Fields(&'static str, JsonErrors),
+}
+
+impl std::error::Error for Unfit {}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Syntax(problem) => write!(f, "is not a command: {problem}"),
+            Self::Type(problem) => write!(f, "type: {problem}"),
+            Self::Attribute(name, problem) => write!(f, "{name}: {problem}"),
+            Self::Fields(name, errors) => {
+                let errors: Vec<String> = errors.iter().map(|error| format!("data.{error}")).collect();
+                write!(f, "{name}: {}", errors.join("; "))
+            }
+        }
+    }
 }
 
 /// A command, ready for Kafka.
@@ -113,35 +105,32 @@ pub(super) struct Outgoing {
 }
 
 /// Reads a command.
-///
-/// # Errors
-/// What is wrong with it, for people.
-pub(super) fn read(text: &RawValue, source: &str, schemas: &SchemaIds) -> Result<Outgoing, String> {
-    let event: Event = serde_json::from_str(text.get()).map_err(|error| explained(&error))?;
-    let definition = contract::command(&event.type_).map_err(|reason| format!("type: {reason}"))?;
-    let body =
-        encode_json(definition, &event.data).map_err(|error| format!("{}: data.{error}", definition.name))?;
-    let key =
-        key_of(definition, &event.data).map_err(|error| format!("{}: data.{error}", definition.name))?;
-    let (id, topic) = schemas
-        .ids
-        .get(definition.full_name)
-        .zip(schemas.topics.get(definition.full_name))
-        .ok_or_else(|| foreign(definition))?;
-    let (key, value, topic) = (key.to_owned(), frame(*id, &body), topic.clone());
-    let (name, is_id_made_up) = (definition.name, event.id.is_none());
-    let (id, source, headers) = attributes(event, definition, source)?;
+pub(super) fn read(text: &RawValue, source: &str, schemas: &SchemaIds) -> Result<Outgoing, Unfit> {
+    let command = serde_json::from_str(text.get()).map_err(|error| Unfit::Syntax(explained(&error)))?;
+    outgoing(command, source, schemas)
+}
+
+/// Encodes a command; `source` is that of commands that name none.
+pub(super) fn outgoing(command: Command, source: &str, schemas: &SchemaIds) -> Result<Outgoing, Unfit> {
+    let definition = contract::command(&command.type_).map_err(Unfit::Type)?;
+    let unfit = |errors| Unfit::Fields(definition.name, errors);
+    let body = encode_json(definition, &command.data).map_err(unfit)?;
+    let key = key_of(definition, &command.data).map_err(|error| unfit(error.into()))?;
+    let (id, topic) = schemas.of(definition).ok_or_else(|| foreign(definition))?;
+    let (key, value, topic) = (key.to_owned(), frame(id, &body), topic.to_owned());
+    let (name, is_id_made_up) = (definition.name, command.id.is_none());
+    let (id, source, headers) = attributes(command, definition, source)?;
     Ok(Outgoing { name, is_id_made_up, topic, key, value, id, source, headers })
 }
 
-fn foreign(Definition { name, context, .. }: &Definition) -> String {
-    format!("type: `{name}` is of `{context}`, which is not among the `contexts` of this instance")
+fn foreign(Definition { name, context, .. }: &Definition) -> Unfit {
+    Unfit::Type(format!("`{name}` is of `{context}`, which is not among the `contexts` of this instance"))
 }
 
 fn explained(error: &serde_json::Error) -> String {
     // The error's line number is relative to the command.
     let text = error.to_string();
-    format!("is not a command: {}", text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason))
+    text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason).to_owned()
 }
 
 fn shortened(text: &str) -> String {
@@ -151,16 +140,16 @@ fn shortened(text: &str) -> String {
 type Attributes = (String, String, Vec<(&'static str, String)>);
 
 /// Identity and headers.
-fn attributes(event: Event, definition: &Definition, source: &str) -> Result<Attributes, String> {
-    let id = event.id.unwrap_or_else(|| Uuid::now_v7().to_string());
+fn attributes(command: Command, definition: &Definition, source: &str) -> Result<Attributes, Unfit> {
+    let id = command.id.unwrap_or_else(|| Uuid::now_v7().to_string());
     let id = fitting("id", id, Identity::BYTES_MAX)?;
-    let source = event.source.unwrap_or_else(|| source.to_owned());
+    let source = command.source.unwrap_or_else(|| source.to_owned());
     let source = fitting("source", source, Identity::BYTES_MAX)?;
-    let time = match event.time {
+    let time = match command.time {
         Some(time) => time_of(&time)?,
         None => Utc::now(),
     };
-    let correlation = event.correlationid.or(event.correlation_id);
+    let correlation = command.correlationid.or(command.correlation_id);
     let correlation =
         correlation.map(|id| fitting("correlationid", id, CONVERSATION_BYTES_MAX)).transpose()?;
     let mut headers = vec![
@@ -170,63 +159,59 @@ fn attributes(event: Event, definition: &Definition, source: &str) -> Result<Att
         ("ce_specversion", "1.0".to_owned()),
         ("ce_time", time.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
         ("content-type", "application/avro".to_owned()),
-        ("traceparent", traceparent(event.traceparent)?),
+        ("traceparent", traceparent(command.traceparent)?),
     ];
     headers.extend(correlation.map(|id| ("correlation-id", id)));
     Ok((id, source, headers))
 }
 
 /// The text of an attribute, unless a record with it would be a dead letter.
-fn fitting(attribute: &str, text: String, most: usize) -> Result<String, String> {
+fn fitting(attribute: &'static str, text: String, most: usize) -> Result<String, Unfit> {
+    let refuse = |problem: String| Err(Unfit::Attribute(attribute, problem));
     match text.len() {
-        _ if text.contains('\0') => Err(format!("{attribute}: must not contain a NUL character")),
+        _ if text.contains('\0') => refuse("must not contain a NUL character".to_owned()),
         length if (1..=most).contains(&length) => Ok(text),
-        length => Err(format!("{attribute}: must have 1 to {most} bytes, and has {length}")),
+        length => refuse(format!("must have 1 to {most} bytes, and has {length}")),
     }
 }
 
-fn time_of(text: &str) -> Result<DateTime<Utc>, String> {
+fn time_of(text: &str) -> Result<DateTime<Utc>, Unfit> {
     let time = DateTime::parse_from_rfc3339(text);
-    let refuse = |_| format!("time: `{}` is not RFC 3339, such as 1996-07-04T00:00:00Z", shortened(text));
-    time.map(|time| time.to_utc()).map_err(refuse)
+    let problem = |_| format!("`{}` is not RFC 3339, such as 1996-07-04T00:00:00Z", shortened(text));
+    time.map(|time| time.to_utc()).map_err(|error| Unfit::Attribute("time", problem(error)))
 }
 
 /// A W3C trace context: the given one, else a new one.
-fn traceparent(given: Option<String>) -> Result<String, String> {
+fn traceparent(given: Option<String>) -> Result<String, Unfit> {
     let Some(given) = given else {
         let (trace, span) = (Uuid::now_v7().simple().to_string(), Uuid::now_v7().simple().to_string());
         // The last half of a UUIDv7 is random.
         return Ok(format!("00-{trace}-{}-01", span.get(16..).unwrap_or_default()));
     };
-    let lengths: Vec<usize> = given.split('-').map(str::len).collect();
-    let hexadecimal = given.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'));
-    if lengths == [2, 32, 16, 2] && hexadecimal {
+    if is_traceparent(&given) {
         return Ok(given);
     }
-    Err(format!(
-        "traceparent: `{}` is not a W3C trace context, such as 00-{}-{}-01",
+    let problem = format!(
+        "`{}` is not a W3C trace context, such as 00-{}-{}-01",
         shortened(&given),
         "0af7651916cd43dd8448eb211c80319c",
         "b7ad6b7169203331"
-    ))
+    );
+    Err(Unfit::Attribute("traceparent", problem))
+}
+
+fn is_traceparent(text: &str) -> bool {
+    let lengths = text.split('-').map(str::len);
+    lengths.eq([2, 32, 16, 2]) && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'))
 }
 
 #[cfg(test)]
 mod tests {
-    use millrace_schemas::DEFINITIONS;
-
     use super::*;
 
-    fn schemas() -> SchemaIds {
-        let names = || DEFINITIONS.iter().filter(|d| d.kind == Kind::Command).map(|d| d.full_name);
-        SchemaIds {
-            ids: names().map(|name| (name, 7)).collect(),
-            topics: names().map(|n| (n, "t".to_owned())).collect(),
-        }
-    }
-
     fn read_text(line: &str) -> Result<Outgoing, String> {
-        read(serde_json::from_str(line).unwrap(), "test", &schemas())
+        let read = read(serde_json::from_str(line).unwrap(), "test", &SchemaIds::all(7, "t"));
+        read.map_err(|unfit| unfit.to_string())
     }
 
     #[test]
@@ -274,9 +259,22 @@ mod tests {
     }
 
     #[test]
+    fn a_trace_goes_on_unless_it_is_none() {
+        let traced = |given: &str| {
+            let command = Command::new("ConfirmOrder", "s", "1", serde_json::json!({"order_id": "1"}));
+            let outgoing = outgoing(command.traced(Some(given)), "test", &SchemaIds::all(7, "t")).unwrap();
+            outgoing.headers.into_iter().find(|(name, _)| *name == "traceparent").unwrap().1
+        };
+        let given = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert_eq!(traced(given), given);
+        assert!(is_traceparent(&traced("nonsense")));
+    }
+
+    #[test]
     fn a_command_of_a_context_that_the_instance_lacks_is_refused() {
         let line = r#"{"type":"ConfirmOrder","data":{"order_id":"1"}}"#;
-        let refusal = read(serde_json::from_str(line).unwrap(), "test", &SchemaIds::default()).unwrap_err();
+        let refusal = read(serde_json::from_str(line).unwrap(), "test", &SchemaIds::default());
+        let refusal = refusal.unwrap_err().to_string();
         assert!(
             refusal.contains("`ConfirmOrder` is of `orders`") && refusal.contains("`contexts`"),
             "{refusal}"
@@ -293,6 +291,9 @@ mod tests {
         assert!(refusal(r#"{"type":"OrderPlaced","data":{}}"#).contains("is not a command"));
         let message = refusal(r#"{"type":"ConfirmOrder","data":{"order_id":1}}"#);
         assert_eq!(message, "ConfirmOrder: data.order_id: must be text, not 1");
+        let both = refusal(r#"{"type":"CancelOrder","data":{"order_id":1,"colour":"red"}}"#);
+        assert!(both.starts_with("CancelOrder: data.colour: is not a field"), "{both}");
+        assert!(both.contains("; data.order_id: must be text, not 1; data.reason: is missing"), "{both}");
         assert!(
             refusal(r#"{"type":"ConfirmOrder","data":{"order_id":"1"},"time":"now"}"#)
                 .starts_with("time: `now`")

@@ -1,7 +1,10 @@
 //! Commands as JSON, sent to Kafka.
 
 mod command;
+mod deliveries;
 mod producer;
+mod schema_ids;
+mod single;
 mod values;
 mod wait;
 
@@ -9,17 +12,32 @@ use std::io::{self, BufRead};
 use std::sync::Arc;
 use std::time::Duration;
 
+use millrace_engine::client::Property;
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::listener::Listener;
-use command::{Outgoing, SchemaIds};
-use producer::Sender;
+use command::Outgoing;
+use deliveries::Deliveries;
+use producer::{IN_FLIGHT, Sender};
+use schema_ids::SchemaIds;
 use values::{Found, Values};
 use wait::{Handed, Identity, Ledger, NAMED_MAX};
 
+pub use command::{Command, Unfit};
+pub use single::{Acknowledged, SingleSender, Unsent};
 pub use wait::{Failed, Outcomes};
+
+/// The timeout for the acknowledgement of a command.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Properties for throughput, unless they are configured.
+const CHOSEN: &[Property] = &[
+    (&["linger.ms", "queue.buffering.max.ms"], "5"),
+    (&["compression.type", "compression.codec"], "lz4"),
+    IN_FLIGHT,
+];
 
 /// The source of commands that name none.
 pub const SOURCE: &str = "millrace-send";
@@ -86,7 +104,7 @@ pub struct Checked {
 pub fn check(config: &Config, input: impl BufRead, listener: &dyn Listener) -> Result<Checked, Failure> {
     let (ids, mut values, mut checked) = (SchemaIds::none(config), Values::new(input), Checked::default());
     while let Some(Found { line, value }) = values.next().map_err(unreadable)? {
-        match value.and_then(|value| command::read(&value, SOURCE, &ids)) {
+        match value.and_then(|value| read(&value, SOURCE, &ids)) {
             Ok(_) => checked.good += 1,
             Err(reason) => {
                 checked.refused += 1;
@@ -95,6 +113,11 @@ pub fn check(config: &Config, input: impl BufRead, listener: &dyn Listener) -> R
         }
     }
     Ok(checked)
+}
+
+/// Reads a command; what is wrong with it is for people.
+fn read(text: &RawValue, source: &str, ids: &SchemaIds) -> Result<Outgoing, String> {
+    command::read(text, source, ids).map_err(|unfit| unfit.to_string())
 }
 
 fn unreadable(error: io::Error) -> Failure {
@@ -131,6 +154,7 @@ struct Sending<'r> {
     request: &'r Request,
     ids: SchemaIds,
     sender: Sender,
+    deliveries: Arc<Deliveries>,
     listener: Arc<dyn Listener>,
     read: u64,
     sent: Sent,
@@ -145,12 +169,14 @@ impl<'r> Sending<'r> {
         ids: SchemaIds,
         listener: Arc<dyn Listener>,
     ) -> Result<Self, Failure> {
-        let sender = Sender::new(config, listener.clone())?;
-        Ok(Self { request, ids, sender, listener, read: 0, sent: Sent::default(), handed: Vec::new() })
+        let sender = Sender::new(config, CHOSEN, DELIVERY_TIMEOUT)?;
+        let deliveries = Deliveries::new(listener.clone());
+        let (sent, handed) = (Sent::default(), Vec::new());
+        Ok(Self { request, ids, sender, deliveries, listener, read: 0, sent, handed })
     }
 
     fn all(&mut self, config: &Config, input: impl BufRead) -> Result<(), Failure> {
-        self.sender.ask(&config.kafka)?;
+        self.sender.ask(config)?;
         let mut values = Values::new(input);
         while let Some(found) = values.next().map_err(unreadable)? {
             self.one(found);
@@ -161,7 +187,7 @@ impl<'r> Sending<'r> {
     }
 
     fn one(&mut self, Found { line, value }: Found) {
-        match value.and_then(|value| command::read(&value, &self.request.source, &self.ids)) {
+        match value.and_then(|value| read(&value, &self.request.source, &self.ids)) {
             Ok(outgoing) => self.hand_over(line, outgoing),
             Err(reason) => {
                 self.sent.refused += 1;
@@ -171,7 +197,7 @@ impl<'r> Sending<'r> {
     }
 
     fn hand_over(&mut self, line: u64, outgoing: Outgoing) {
-        self.sender.send(line, &outgoing);
+        self.deliveries.send(&self.sender, line, &outgoing, DELIVERY_TIMEOUT * 2);
         let Outgoing { name, id, source, is_id_made_up, .. } = outgoing;
         if is_id_made_up {
             self.sent.without_id += 1;
@@ -186,7 +212,7 @@ impl<'r> Sending<'r> {
 
     fn finish(self) -> (Sent, Vec<Handed>) {
         self.listener.counted();
-        let (delivered, undelivered) = self.sender.counts();
+        let (delivered, undelivered) = self.deliveries.counts();
         (Sent { delivered, undelivered, ..self.sent }, self.handed)
     }
 }

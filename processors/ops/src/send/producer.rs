@@ -1,124 +1,85 @@
 //! A producer of commands with bounded memory.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use millrace_engine::client::{self, Property};
 use rdkafka::ClientContext;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
 
 use super::command::Outgoing;
-use crate::config::{Config, Kafka};
+use crate::config::Config;
 use crate::failure::Failure;
 use crate::kafka;
-use crate::listener::Listener;
 
-/// Commands in memory that Kafka has not acknowledged: at most this many kilobytes.
-const IN_FLIGHT_KB: &str = "32768";
 /// The timeout of the check that Kafka answers, before the first command.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
-/// The timeout for the acknowledgement of a command.
-const DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
-/// Properties for throughput, unless they are configured.
-const CHOSEN: &[Property] = &[
-    (&["linger.ms", "queue.buffering.max.ms"], "5"),
-    (&["compression.type", "compression.codec"], "lz4"),
-    (&["queue.buffering.max.kbytes"], IN_FLIGHT_KB),
-];
-/// Failed deliveries that are reported; further ones are only counted.
-const REPORTED_MAX: u64 = 20;
+/// Commands in memory that Kafka has not acknowledged: at most this many kilobytes.
+pub(super) const IN_FLIGHT: Property = (&["queue.buffering.max.kbytes"], "32768");
 
-/// Counts deliveries; reports failures with their line.
-struct Deliveries {
-    delivered: AtomicU64,
-    failed: AtomicU64,
-    listener: Arc<dyn Listener>,
-}
+/// Partition and offset of a command, or why Kafka has not taken it.
+pub(super) type Delivered = Result<(i32, i64), KafkaError>;
+/// Called once for each command, on librdkafka's thread.
+pub(super) type Told = Box<dyn FnOnce(Delivered) + Send + Sync>;
 
-impl Deliveries {
-    fn fail(&self, line: u64, error: &KafkaError) {
-        if self.failed.fetch_add(1, Ordering::Relaxed) < REPORTED_MAX {
-            self.listener.say(&format!("line {line}: was not delivered: {error}"));
-        }
-    }
-}
-
-/// Shared with librdkafka's thread.
-#[derive(Clone)]
-struct Context(Arc<Deliveries>);
+struct Context;
 
 impl ClientContext for Context {}
 
 impl ProducerContext for Context {
-    type DeliveryOpaque = Box<u64>;
+    type DeliveryOpaque = Box<Told>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, line: Box<u64>) {
-        match result {
-            Ok(_) => drop(self.0.delivered.fetch_add(1, Ordering::Relaxed)),
-            Err((error, _)) => self.0.fail(*line, error),
-        }
+    fn delivery(&self, result: &DeliveryResult<'_>, told: Box<Told>) {
+        told(match result {
+            Ok(message) => Ok((message.partition(), message.offset())),
+            Err((error, _)) => Err(error.clone()),
+        });
     }
 }
 
 /// Sends commands in order; commands of a key stay in order, also when the client retries.
 pub(super) struct Sender {
     producer: ThreadedProducer<Context>,
-    deliveries: Arc<Deliveries>,
+    timeout: Duration,
 }
 
 impl Sender {
-    pub(super) fn new(config: &Config, listener: Arc<dyn Listener>) -> Result<Self, Failure> {
-        let (delivered, failed) = (AtomicU64::new(0), AtomicU64::new(0));
-        let deliveries = Arc::new(Deliveries { delivered, failed, listener });
-        let client = client::producer(&kafka::settings(&config.kafka), CHOSEN, DELIVERY_TIMEOUT);
-        let producer = client.create_with_context(Context(deliveries.clone()));
-        Ok(Self { producer: producer.map_err(|error| kafka::failure(&config.kafka, &error))?, deliveries })
+    /// A producer with the values `chosen` for properties that are not configured. A command that is not acknowledged within
+    /// `timeout` is given up.
+    pub(super) fn new(config: &Config, chosen: &[Property], timeout: Duration) -> Result<Self, Failure> {
+        let client = client::producer(&kafka::settings(&config.kafka), chosen, timeout);
+        let producer = client.create_with_context(Context);
+        Ok(Self { producer: producer.map_err(|error| kafka::failure(&config.kafka, &error))?, timeout })
     }
 
     /// Checks that Kafka answers, so that not every command waits for its timeout. Blocks.
     ///
     /// # Errors
     /// [`Failure::Unreachable`].
-    pub(super) fn ask(&self, config: &Kafka) -> Result<(), Failure> {
+    pub(super) fn ask(&self, config: &Config) -> Result<(), Failure> {
         let answer = self.producer.client().fetch_metadata(None, ANSWER_TIMEOUT);
-        answer.map(|_| ()).map_err(|error| kafka::failure(config, &error))
+        answer.map(|_| ()).map_err(|error| kafka::failure(&config.kafka, &error))
     }
 
-    /// Sends a command; waits while the client's buffer is full.
-    pub(super) fn send(&self, line: u64, outgoing: &Outgoing) {
+    /// Hands a command to the client.
+    ///
+    /// # Errors
+    /// The client's, with `told`, which is not called.
+    pub(super) fn send(&self, outgoing: &Outgoing, told: Told) -> Result<(), (KafkaError, Told)> {
         let headers = outgoing.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
             headers.insert(Header { key, value: Some(value) })
         });
-        let mut record = BaseRecord::with_opaque_to(&outgoing.topic, Box::new(line))
+        let record = BaseRecord::with_opaque_to(&outgoing.topic, Box::new(told))
             .key(&outgoing.key)
             .payload(&outgoing.value)
             .headers(headers);
-        let until = Instant::now() + DELIVERY_TIMEOUT * 2;
-        while let Err((error, back)) = self.producer.send(record) {
-            match error {
-                KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) if Instant::now() < until => {
-                    std::thread::sleep(Duration::from_millis(10));
-                    record = back;
-                }
-                error => {
-                    self.deliveries.fail(line, &error);
-                    return;
-                }
-            }
-        }
+        self.producer.send(record).map_err(|(error, record)| (error, *record.delivery_opaque))
     }
 
     /// Waits until Kafka has acknowledged or refused everything.
     pub(super) fn flush(&self) -> Result<(), Failure> {
-        let flushed = self.producer.flush(DELIVERY_TIMEOUT * 2);
+        let flushed = self.producer.flush(self.timeout * 2);
         flushed.map_err(|error| Failure::refused("Kafka has not taken everything").caused_by(error))
-    }
-
-    /// Delivered and failed.
-    pub(super) fn counts(&self) -> (u64, u64) {
-        (self.deliveries.delivered.load(Ordering::Relaxed), self.deliveries.failed.load(Ordering::Relaxed))
     }
 }

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout;
 use crate::postgres::Database;
-use crate::receipts::{self, Receipt};
+use crate::receipts::{Receipt, Receipts};
 
 /// What a trace starts from.
 pub(super) enum Start {
@@ -39,7 +39,7 @@ pub(super) async fn find(config: &Config, write: &Database, id: &str) -> Result<
     {
         return Ok(Start::Record(head));
     }
-    match receipts::find(config, id, None).await {
+    match Receipts::new(config)?.find(id, None).await {
         Err(Failure::NotFound(_)) => Err(nothing(id)),
         found => found.map(Start::Commands),
     }

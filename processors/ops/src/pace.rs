@@ -5,18 +5,19 @@ use std::time::{Duration, Instant};
 
 /// Reserves times; each is later by the size of the previous one divided by the rate.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub struct Pace {
     per_second: u32,
     next: Mutex<Option<Instant>>,
 }
 
 impl Pace {
-    pub(super) fn new(per_second: u32) -> Self {
+    /// This many per second, at least 1.
+    pub fn new(per_second: u32) -> Self {
         Self { per_second: per_second.max(1), next: Mutex::new(None) }
     }
 
     /// The time at which `count` may be sent; `None`, and nothing is reserved, when it is not within `within`.
-    pub(super) fn reserve(&self, count: u32, now: Instant, within: Duration) -> Option<Instant> {
+    pub fn reserve(&self, count: u32, now: Instant, within: Duration) -> Option<Instant> {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let at = next.map_or(now, |next| next.max(now));
         if at.saturating_duration_since(now) > within {

@@ -1,0 +1,107 @@
+//! Who may call: machine clients with their tokens, contexts and rate.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::http::HeaderMap;
+use millrace_ops::config::{self, Gateway};
+use millrace_ops::pace::Pace;
+
+use crate::token::Token;
+
+/// Requests of this much time may come at once.
+const BURST: Duration = Duration::from_secs(1);
+
+/// A program that may call.
+pub(crate) struct Client {
+    /// Its name, which is the source of its commands.
+    pub(crate) name: String,
+    contexts: Vec<String>,
+    tokens: Vec<Token>,
+    pace: Pace,
+}
+
+/// All of them.
+pub(crate) struct Clients(Vec<Arc<Client>>);
+
+impl Clients {
+    pub(crate) fn new(gateway: &Gateway) -> Self {
+        let client = |client: &config::Client| Client {
+            name: client.name.clone(),
+            contexts: client.contexts.clone(),
+            tokens: client.tokens().map(Token::of).collect(),
+            pace: Pace::new(gateway.requests_per_second),
+        };
+        Self(gateway.clients.iter().map(client).map(Arc::new).collect())
+    }
+
+    /// The client whose token a request has. Compares with every token, so that the time does not say which is near.
+    pub(crate) fn authenticated(&self, headers: &HeaderMap) -> Option<Arc<Client>> {
+        let presented = Token::presented(headers)?;
+        let mut found = None;
+        for client in &self.0 {
+            for token in &client.tokens {
+                if token.is(&presented) {
+                    found = Some(client.clone());
+                }
+            }
+        }
+        found
+    }
+}
+
+impl Client {
+    /// Whether it may send commands to a context.
+    pub(crate) fn may_send_to(&self, context: &str) -> bool {
+        self.contexts.iter().any(|allowed| allowed == context)
+    }
+
+    /// Whether its rate allows one more request now.
+    pub(crate) fn may_call(&self, now: Instant) -> bool {
+        self.pace.reserve(1, now, BURST).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::header::AUTHORIZATION;
+
+    use super::*;
+
+    fn clients() -> Clients {
+        let client = |name: &str, token: &str| config::Client {
+            name: name.to_owned(),
+            token: Some(token.into()),
+            token_file: None,
+            contexts: vec!["customers".to_owned()],
+        };
+        let clients = vec![client("shop", "old new"), client("web", "other")];
+        Clients::new(&Gateway { clients, requests_per_second: 10, ..Gateway::default() })
+    }
+
+    fn caller(token: &str) -> Option<String> {
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, format!("Bearer {token}").parse().unwrap())]);
+        clients().authenticated(&headers).map(|client| client.name.clone())
+    }
+
+    #[test]
+    fn a_client_is_known_by_each_of_its_tokens() {
+        assert_eq!((caller("old").as_deref(), caller("new").as_deref()), (Some("shop"), Some("shop")));
+        assert_eq!((caller("other").as_deref(), caller("old new"), caller("")), (Some("web"), None, None));
+    }
+
+    #[test]
+    fn a_client_sends_to_its_contexts_alone() {
+        let clients = clients();
+        assert!(clients.0[0].may_send_to("customers") && !clients.0[0].may_send_to("orders"));
+    }
+
+    #[test]
+    fn a_seconds_worth_of_requests_may_come_at_once_and_no_more() {
+        let (clients, now) = (clients(), Instant::now());
+        let taken = |client: usize, now| (0..100).filter(|_| clients.0[client].may_call(now)).count();
+        assert_eq!(taken(0, now), 11);
+        assert_eq!(taken(0, now + BURST), 10, "a second later");
+        assert_eq!(taken(1, now), 11, "each client has its own");
+    }
+}

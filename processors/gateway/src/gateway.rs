@@ -1,0 +1,77 @@
+//! What requests are answered with, and the limits that every request passes first.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use millrace_ops::config::Config;
+use millrace_ops::failure::Failure;
+use millrace_ops::send::SingleSender;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::access::CallerName;
+use crate::clients::Clients;
+use crate::problem::{Kind, Problem};
+use crate::receipts::Asking;
+
+/// When a client may try again that was too fast or came when all places were taken, in seconds.
+const RETRY_AFTER: u16 = 1;
+
+/// The role's clients, connections and limits.
+pub(crate) struct Gateway {
+    pub(crate) config: Config,
+    pub(crate) sender: SingleSender,
+    pub(crate) receipts: Asking,
+    /// Requests that wait for an outcome are answered when the process stops.
+    pub(crate) stop: CancellationToken,
+    clients: Clients,
+    room: Semaphore,
+}
+
+impl Gateway {
+    /// Connects when first used.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`], which names the setting.
+    pub(crate) fn new(config: &Config, stop: CancellationToken) -> Result<Arc<Self>, Failure> {
+        let receipts = Asking::new(&config.gateway)?;
+        let receipts = receipts.ok_or_else(|| Failure::usage("gateway.receipts_url is not set"))?;
+        Ok(Arc::new(Self {
+            sender: SingleSender::new(config)?,
+            receipts,
+            stop,
+            clients: Clients::new(&config.gateway),
+            room: Semaphore::new(config.gateway.requests_max),
+            config: config.clone(),
+        }))
+    }
+
+    /// The longest that a request may wait for its outcome.
+    pub(crate) fn wait_max(&self) -> Duration {
+        self.config.gateway.wait_max
+    }
+}
+
+/// Passes a request on whose client is known and within its rate, while there is room.
+pub(crate) async fn admit(State(gateway): State<Arc<Gateway>>, mut request: Request, next: Next) -> Response {
+    let Some(client) = gateway.clients.authenticated(request.headers()) else {
+        return Problem::unauthenticated().into_response();
+    };
+    let name = CallerName(client.name.clone());
+    let mut response = if !client.may_call(Instant::now()) {
+        let detail =
+            format!("the client may send {} requests per second", gateway.config.gateway.requests_per_second);
+        Problem::new(Kind::RATE, detail).retry_after(RETRY_AFTER).into_response()
+    } else if let Ok(_place) = gateway.room.try_acquire() {
+        request.extensions_mut().insert(client);
+        next.run(request).await
+    } else {
+        let detail = "too many requests are under way; try again";
+        Problem::new(Kind::FULL, detail).retry_after(RETRY_AFTER).into_response()
+    };
+    response.extensions_mut().insert(name);
+    response
+}

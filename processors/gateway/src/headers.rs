@@ -1,0 +1,97 @@
+//! Headers of a request for a command.
+
+use std::time::Duration;
+
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
+
+use crate::problem::{Kind, Problem};
+
+/// The header with the command's id.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// The id of the command. A key in quotes, as the draft of the header has it, is the text inside.
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
+    let mut keys = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let refuse = |detail| Problem::new(Kind::KEY, detail);
+    let Some(key) = keys.next() else {
+        return Err(refuse("send Idempotency-Key: a text of 1 to 512 bytes, one for each command"));
+    };
+    if keys.next().is_some() {
+        return Err(refuse("Idempotency-Key is there more than once"));
+    }
+    let key = key.to_str().map_err(|_| refuse("Idempotency-Key is not visible ASCII"))?;
+    let inside = key.starts_with('"').then(|| serde_json::from_str(key).ok()).flatten();
+    Ok(inside.unwrap_or_else(|| key.to_owned()))
+}
+
+/// How long the caller wants to wait for the outcome: `Prefer: wait=5` (RFC 7240), in seconds; anything else is ignored.
+pub(crate) fn wait(headers: &HeaderMap, most: Duration) -> Option<Duration> {
+    let preferences = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    let seconds = preferences.flat_map(|value| value.split([',', ';'])).find_map(|preference| {
+        let (name, value) = preference.split_once('=')?;
+        let is_wait = name.trim().eq_ignore_ascii_case("wait");
+        value.trim().parse().ok().filter(|seconds| is_wait && *seconds > 0)
+    });
+    seconds.map(|seconds: u32| Duration::from_secs(seconds.into()).min(most))
+}
+
+/// Refuses a body that is not declared as JSON, such as that of a form.
+pub(crate) fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if kind.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    Err(Problem::new(Kind::MEDIA_TYPE, "send Content-Type: application/json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn headers(of: &[(&'static str, &'static str)]) -> HeaderMap {
+        let header = |(name, value): &(&'static str, &'static str)| {
+            (HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
+        let mut headers = HeaderMap::new();
+        for (name, value) in of.iter().map(header) {
+            headers.append(name, value);
+        }
+        headers
+    }
+
+    #[test]
+    fn a_key_is_required_once_and_may_be_in_quotes() {
+        let key = |of: &[_]| idempotency_key(&headers(of)).ok();
+        assert_eq!(key(&[("idempotency-key", "a-1")]).as_deref(), Some("a-1"));
+        assert_eq!(key(&[("idempotency-key", "\"a-1\"")]).as_deref(), Some("a-1"));
+        assert_eq!(key(&[("idempotency-key", "\"a-1")]).as_deref(), Some("\"a-1"));
+        assert_eq!(key(&[]), None);
+        assert_eq!(key(&[("idempotency-key", "a"), ("idempotency-key", "a")]), None);
+    }
+
+    #[test]
+    fn a_wait_is_in_seconds_and_bounded() {
+        let most = Duration::from_secs(20);
+        let wait =
+            |value: &'static str| wait(&headers(&[("prefer", value)]), most).map(|wait| wait.as_secs());
+        assert_eq!(
+            (wait("wait=5"), wait("respond-async, Wait = 7"), wait("wait=900")),
+            (Some(5), Some(7), Some(20))
+        );
+        for ignored in ["wait", "wait=", "wait=soon", "wait=-1", "wait=0", "wait=1.5", "await=5"] {
+            assert_eq!(wait(ignored), None, "{ignored}");
+        }
+    }
+
+    #[test]
+    fn only_json_is_taken() {
+        let is_taken = |value| expect_json(&headers(&[("content-type", value)])).is_ok();
+        assert!(is_taken("application/json") && is_taken("Application/JSON; charset=utf-8"));
+        assert!(!is_taken("text/plain") && !is_taken("application/x-www-form-urlencoded"));
+        assert!(expect_json(&HeaderMap::new()).is_err());
+    }
+}

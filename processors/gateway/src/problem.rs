@@ -1,0 +1,123 @@
+//! Refusals as `application/problem+json` ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)).
+
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// The prefix of problem types.
+const TYPES: &str = "urn:millrace:problem:";
+
+/// A kind of problem: status, type and title. docs/http.md explains each.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kind(u16, &'static str, &'static str);
+
+impl Kind {
+    pub(crate) const BODY: Self = Self(400, "body-unreadable", "The body is not a JSON object");
+    pub(crate) const KEY: Self = Self(400, "idempotency-key-invalid", "The idempotency key cannot be used");
+    pub(crate) const UNAUTHENTICATED: Self = Self(401, "unauthenticated", "The token is missing or unknown");
+    pub(crate) const FORBIDDEN: Self = Self(403, "forbidden", "The client may not do this");
+    pub(crate) const UNKNOWN_PATH: Self = Self(404, "path-unknown", "There is nothing here");
+    pub(crate) const UNKNOWN_COMMAND: Self = Self(404, "command-unknown", "There is no such command");
+    pub(crate) const UNKNOWN_RECEIPT: Self = Self(404, "receipt-unknown", "The client has no such command");
+    pub(crate) const METHOD: Self = Self(405, "method-not-allowed", "The method is not allowed here");
+    pub(crate) const SLOW: Self = Self(408, "body-timeout", "The body did not come in time");
+    pub(crate) const REJECTED: Self = Self(409, "rejected", "The command was rejected");
+    pub(crate) const TOO_LARGE: Self = Self(413, "body-too-large", "The body is too large");
+    pub(crate) const MEDIA_TYPE: Self = Self(415, "media-type", "The body must be application/json");
+    pub(crate) const FIELDS: Self = Self(422, "fields-invalid", "Fields do not fit the command's schema");
+    pub(crate) const KEY_REUSED: Self =
+        Self(422, "idempotency-key-reused", "The idempotency key belongs to another command");
+    pub(crate) const DEAD: Self = Self(422, "dead", "The command could not be decided");
+    pub(crate) const RATE: Self = Self(429, "rate-exceeded", "The client sends too many requests");
+    pub(crate) const PANIC: Self = Self(500, "internal", "An error of this process");
+    pub(crate) const FULL: Self = Self(503, "too-many-requests-in-flight", "The gateway is busy");
+    pub(crate) const KAFKA: Self = Self(503, "commands-unavailable", "Commands cannot be taken now");
+    pub(crate) const RECEIPTS: Self = Self(503, "receipts-unavailable", "Receipts cannot be read now");
+}
+
+/// A field, and what is wrong with it.
+#[derive(Debug, Serialize)]
+pub(crate) struct FieldError {
+    /// Such as `lines[2].quantity`; empty for the whole body.
+    pub(crate) path: String,
+    pub(crate) message: String,
+}
+
+/// A refusal.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    kind: Kind,
+    detail: String,
+    /// Further members.
+    more: Vec<(&'static str, Value)>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Problem {
+    /// A problem of a kind, with a text for people.
+    pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), more: Vec::new(), headers: Vec::new() }
+    }
+
+    /// The client has shown no token that is known.
+    pub(crate) fn unauthenticated() -> Self {
+        let problem = Self::new(Kind::UNAUTHENTICATED, "send the client's token: Authorization: Bearer …");
+        problem.header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"millrace\""))
+    }
+
+    /// The same with a member.
+    pub(crate) fn with(mut self, name: &'static str, value: impl Serialize) -> Self {
+        self.more.push((name, json!(value)));
+        self
+    }
+
+    pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// The same for a caller that may try again after some seconds.
+    pub(crate) fn retry_after(self, seconds: u16) -> Self {
+        self.header(RETRY_AFTER, seconds.into())
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let Kind(status, name, title) = self.kind;
+        let mut body = json!({
+            "type": format!("{TYPES}{name}"), "title": title, "status": status, "detail": self.detail,
+        });
+        if let Value::Object(members) = &mut body {
+            members.extend(self.more.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        }
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, body.to_string()).into_response();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response.headers_mut().extend(self.headers);
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_problem_has_the_members_of_the_standard_and_its_own() {
+        let problem = Problem::new(Kind::REJECTED, "why").with("code", "name-invalid").retry_after(3);
+        let response = problem.into_response();
+        assert_eq!(response.status(), 409);
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
+        assert_eq!(response.headers()[RETRY_AFTER], "3");
+        let body = axum::body::to_bytes(response.into_body(), 1_000).await.unwrap();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        let expected = json!({
+            "type": "urn:millrace:problem:rejected", "title": "The command was rejected", "status": 409,
+            "detail": "why", "code": "name-invalid",
+        });
+        assert_eq!(body, expected);
+    }
+}

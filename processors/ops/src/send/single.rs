@@ -1,0 +1,108 @@
+//! Single commands, each of which waits for Kafka's acknowledgement.
+
+use std::time::Duration;
+
+use millrace_engine::client::Property;
+use millrace_engine::commands::is_content;
+use millrace_schemas::{Definition, unframe};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use tokio::sync::{OnceCell, oneshot};
+
+use super::command::{self, Command, Outgoing, Unfit};
+use super::producer::{Delivered, IN_FLIGHT, Sender};
+use super::schema_ids::SchemaIds;
+use crate::config::Config;
+use crate::contract;
+use crate::failure::{Failure, Service};
+use crate::kafka;
+
+/// The timeout for the acknowledgement of a command, and for the registry.
+const WITHIN: Duration = Duration::from_secs(4);
+/// Properties for low latency, unless they are configured.
+const CHOSEN: &[Property] = &[(&["linger.ms", "queue.buffering.max.ms"], "0"), IN_FLIGHT];
+
+/// Sends single commands as [`send`](super::send) sends many: with the same checks, schemas, headers and partitions.
+pub struct SingleSender {
+    config: Config,
+    /// Loaded when first needed, since the registry may be away at the start.
+    ids: OnceCell<SchemaIds>,
+    sender: Sender,
+}
+
+/// A command that Kafka has acknowledged.
+#[derive(Debug, Clone)]
+pub struct Acknowledged {
+    /// The partition of its topic.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    definition: &'static Definition,
+    value: Vec<u8>,
+}
+
+/// Why a command was not sent.
+#[derive(Debug)]
+pub enum Unsent {
+    /// It is not a command of this instance. Nothing was sent.
+    Unfit(Unfit),
+    /// Kafka takes no record of this size. Nothing was sent.
+    TooLarge,
+    /// Kafka or the registry did not answer in time. It may have been sent nevertheless: sent again with the same identity it has
+    /// its effect once.
+    Unavailable(Failure),
+}
+
+impl SingleSender {
+    /// A producer that connects when first used.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] when the client refuses a property.
+    pub fn new(config: &Config) -> Result<Self, Failure> {
+        let sender = Sender::new(config, CHOSEN, WITHIN)?;
+        Ok(Self { config: config.clone(), ids: OnceCell::new(), sender })
+    }
+
+    /// Checks a command, sends it, and waits until Kafka has acknowledged it.
+    ///
+    /// # Errors
+    /// See [`Unsent`].
+    pub async fn send(&self, command: Command) -> Result<Acknowledged, Unsent> {
+        let ids = self.ids().await.map_err(Unsent::Unavailable)?;
+        let outgoing = command::outgoing(command, super::SOURCE, ids).map_err(Unsent::Unfit)?;
+        let definition = contract::command(outgoing.name);
+        let definition = definition.map_err(|reason| Unsent::Unfit(Unfit::Type(reason)))?;
+        let (partition, offset) = self.delivered(&outgoing).await.map_err(|error| self.unsent(&error))?;
+        Ok(Acknowledged { partition, offset, definition, value: outgoing.value })
+    }
+
+    async fn ids(&self) -> Result<&SchemaIds, Failure> {
+        let loaded = self.ids.get_or_try_init(|| SchemaIds::load(&self.config));
+        let silent = |_| {
+            let reason = "there was no answer in time";
+            Failure::unreachable(Service::Registry, &self.config.registry.url, reason)
+        };
+        tokio::time::timeout(WITHIN, loaded).await.map_err(silent).flatten()
+    }
+
+    async fn delivered(&self, outgoing: &Outgoing) -> Delivered {
+        let (told, delivered) = oneshot::channel();
+        // A caller that has gone does not ask any more.
+        let told = move |said: Delivered| drop(told.send(said));
+        self.sender.send(outgoing, Box::new(told)).map_err(|(error, _)| error)?;
+        delivered.await.unwrap_or(Err(KafkaError::Canceled))
+    }
+
+    fn unsent(&self, error: &KafkaError) -> Unsent {
+        match error {
+            KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge) => Unsent::TooLarge,
+            error => Unsent::Unavailable(kafka::failure(&self.config.kafka, error)),
+        }
+    }
+}
+
+impl Acknowledged {
+    /// Whether a fingerprint of the ledger is of this command, and not of another one with the same identity.
+    pub fn has_fingerprint(&self, fingerprint: &[u8]) -> bool {
+        unframe(&self.value).is_ok_and(|(_, body)| is_content(fingerprint, self.definition.full_name, body))
+    }
+}
