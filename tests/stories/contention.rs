@@ -151,25 +151,6 @@ async fn a_batch_that_takes_longer_than_a_transaction_may_last_is_worked_off_in_
     assert!(times < 2.0, "no later batch was too large: {times}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn setup_says_which_session_keeps_its_replication_slot_waiting() {
-    let _turn = beside_others().await;
-    let instance = instance("slot_waits").await;
-    let mut writes = pool("WRITE_DATABASE_URL", "public").begin().await.expect("a transaction");
-    let number = sqlx::query_scalar("SELECT pg_current_xact_id()::text").fetch_one(&mut *writes).await;
-    let _number: String = number.expect("a transaction that counts as one that writes");
-    instance.millrace(&["teardown", "--yes"]).await.expect_success();
-    let mut setup = instance.begin(&["setup"]);
-    let told = format!("pid {} of ", Foreign::of(&mut writes).await.pid());
-    eventually("setup says who is waited for", async || {
-        let log = setup.log();
-        if log.contains(&told) && log.contains("the replication slot waits") { Ok(()) } else { Err(log) }
-    })
-    .await;
-    writes.rollback().await.expect("a rollback");
-    assert!(setup.ended().await.success(), "{}", setup.log());
-}
-
 async fn lock(foreign: &mut Transaction<'_, Postgres>, i: usize) -> sqlx::Result<i64> {
     sqlx::query_scalar(LOCK).bind(product(i)).fetch_one(&mut **foreign).await
 }

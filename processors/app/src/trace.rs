@@ -173,7 +173,7 @@ mod tests {
         let lines: Vec<String> =
             text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
         assert!(lines[1].contains("command OrderPlaced orders/10248 1 completed"), "{text}");
-        assert!(lines[2].contains("+2s event OrderPlaced orders/10248 v3 1"), "{text}");
+        assert!(lines[2].contains("+2.0 s event OrderPlaced orders/10248 v3 1"), "{text}");
     }
 
     #[test]
