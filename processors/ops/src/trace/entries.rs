@@ -33,7 +33,7 @@ pub(super) fn of(config: &Config, walked: Walked) -> Vec<Entry> {
     entries.extend(steps.into_iter().map(step));
     entries.extend(calls.into_iter().map(call));
     not_before_causes(&mut entries);
-    entries.sort_by(|one, other| (one.at, one.kind, one.number).cmp(&(other.at, other.kind, other.number)));
+    entries.sort_by_key(|entry| (entry.at, entry.kind, entry.number));
     entries
 }
 
