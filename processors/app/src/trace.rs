@@ -52,6 +52,7 @@ fn text(traced: &Trace) -> String {
     let sections = [
         entries(&traced.entries),
         list("UNDER WAY", &traced.under_way),
+        list("UNKNOWN", &traced.unknown),
         views(&traced.views),
         waiting(traced),
         letters(traced),
@@ -191,6 +192,7 @@ mod tests {
             waiting: Vec::new(),
             letters: Vec::new(),
             audit: Vec::new(),
+            unknown: Vec::new(),
         };
         let text = text(&traced);
         assert!(

@@ -77,6 +77,9 @@ async fn what_is_under_way_is_traced(shop: &Shop) {
         .expect_told(&format!("fulfilment/{}: paying", order(1)))
         .expect_told("Connection refused")
         .expect_told("0 of 1");
+    let away = [("READ_DATABASE_URL", "postgres://millrace@127.0.0.1:1/millrace")];
+    let shown = shop.instance.millrace_with(&["trace", &id], &away).await;
+    shown.expect_success().expect_told("OrderPlaced").expect_told("the read database at");
     let waited = shop.instance.millrace(&["trace", &id, "--wait", "1s"]).await;
     waited.expect_code(1).expect_told("is not settled after 1 s");
 }

@@ -46,9 +46,9 @@ pub struct Filters {
     /// Only of this topic
     #[arg(long, value_name = "NAME")]
     pub topic: Option<String>,
-    /// Only with this key
-    #[arg(long, value_name = "TEXT")]
-    pub key: Option<String>,
+    /// Only with this key; repeat it for several
+    #[arg(long = "key", value_name = "TEXT")]
+    pub keys: Vec<String>,
     /// Only with this code, such as reference-not-found
     #[arg(long)]
     pub code: Option<String>,
@@ -106,8 +106,8 @@ impl Status {
 
 impl From<&Filters> for dead_letters::Filters {
     fn from(filters: &Filters) -> Self {
-        let Filters { group, topic, key, code, since } = filters.clone();
-        Self { group, topic, key, code, since }
+        let Filters { group, topic, keys, code, since } = filters.clone();
+        Self { group, topic, keys, code, since }
     }
 }
 
@@ -140,8 +140,8 @@ impl Which {
     }
 }
 
-const FILTERS: [&str; 5] = ["group", "topic", "key", "code", "since"];
-const WHICH: [&str; 6] = ["ids", "group", "topic", "key", "code", "since"];
+const FILTERS: [&str; 5] = ["group", "topic", "keys", "code", "since"];
+const WHICH: [&str; 6] = ["ids", "group", "topic", "keys", "code", "since"];
 
 /// Options of `dlq redrive`.
 #[derive(Debug, Args)]

@@ -29,10 +29,11 @@ pub(super) async fn check(config: &Config, tables: &Tables<'_>, filters: &Filter
     if let Some(code) = &filters.code {
         had("code", code, &distinct(tables, Column::Code).await?)?;
     }
-    match &filters.key {
-        Some(key) => had("key", key, &distinct(tables, Column::Key).await?),
-        None => Ok(()),
+    if filters.keys.is_empty() {
+        return Ok(());
     }
+    let known = distinct(tables, Column::Key).await?;
+    filters.keys.iter().try_for_each(|key| had("key", key, &known))
 }
 
 fn had(what: &str, value: &str, known: &[String]) -> Result<(), Failure> {

@@ -17,8 +17,8 @@ pub struct Filters {
     pub group: Option<String>,
     /// The topic of the record.
     pub topic: Option<String>,
-    /// The record's Kafka key.
-    pub key: Option<String>,
+    /// One of these Kafka keys; empty for all.
+    pub keys: Vec<String>,
     /// The code of the failure.
     pub code: Option<String>,
     /// Failed at this time or later.
@@ -75,10 +75,11 @@ impl<'c> Tables<'c> {
         limit: i64,
     ) -> sqlx::Result<Vec<Letter>> {
         let group = filters.group.as_deref().map(|role| (role, self.config.namespace.group(role)));
+        let keys: Vec<&[u8]> = filters.keys.iter().map(String::as_bytes).collect();
         let filter = Filter {
             group: group.as_ref().map(|(role, group)| [*role, group.as_str()]),
             topic: filters.topic.as_deref(),
-            key: filters.key.as_deref().map(str::as_bytes),
+            keys: (!keys.is_empty()).then_some(&keys),
             code: filters.code.as_deref(),
             since: filters.since,
             status: status.map(Status::as_str),

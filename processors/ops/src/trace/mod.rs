@@ -87,12 +87,15 @@ pub struct Trace {
     pub letters: Vec<Letter>,
     /// What operators did to these streams, instances and letters, the newest first.
     pub audit: Vec<audit::Entry>,
+    /// Why a part of this is missing: what could not be asked.
+    pub unknown: Vec<String>,
 }
 
 impl Trace {
     /// Whether nothing goes on by itself any more, and every view has applied and published the events.
     pub fn is_settled(&self) -> bool {
-        self.entries.iter().all(|entry| entry.ended)
+        self.unknown.is_empty()
+            && self.entries.iter().all(|entry| entry.ended)
             && self.under_way.is_empty()
             && self.views.iter().all(Viewed::is_level)
             && self.waiting.iter().all(|key| key.status != "retrying")
@@ -102,18 +105,32 @@ impl Trace {
 /// What followed from a start: `context/id` of a stream, the id of a stream in any context, of a command, or of an event.
 ///
 /// # Errors
-/// [`Failure::NotFound`] when nothing has the id; when a database or Kafka does not answer.
+/// [`Failure::NotFound`] when nothing has the id; when the write database or Kafka does not answer.
 pub async fn trace(config: &Config, start: &str) -> Result<Trace, Failure> {
     let (write, read) = (Database::of(config, Side::Write)?, Database::of(config, Side::Read)?);
     let start = start::find(config, &write, start).await?;
     let walked = walk::from(config, &write, start).await?;
-    let views = views::of(config, &read, &walked).await?;
-    let keys = walked.stream_ids();
-    let waiting = waiting(config, &keys).await?;
-    let letters = letters(config, &keys).await?;
-    let audit = audited(config, &walked, &letters).await?;
+    let (keys, mut unknown) = (walked.stream_ids(), Unknown::default());
+    let views = unknown.unless(views::of(config, &read, &walked).await);
+    let waiting = unknown.unless(waiting(config, &keys).await);
+    let letters = unknown.unless(letters(config, &keys).await);
+    let audit = unknown.unless(audited(config, &walked, &letters).await);
     let (more, under_way) = (walked.more, walked.under_way.clone());
-    Ok(Trace { entries: entries::of(config, walked), more, under_way, views, waiting, letters, audit })
+    let (entries, unknown) = (entries::of(config, walked), unknown.0.into_iter().collect());
+    Ok(Trace { entries, more, under_way, views, waiting, letters, audit, unknown })
+}
+
+/// What could not be asked: the write side is shown without the read side.
+#[derive(Default)]
+struct Unknown(BTreeSet<String>);
+
+impl Unknown {
+    fn unless<T>(&mut self, asked: Result<Vec<T>, Failure>) -> Vec<T> {
+        asked.unwrap_or_else(|failure| {
+            self.0.insert(failure.to_string());
+            Vec::new()
+        })
+    }
 }
 
 /// The same, as soon as it is settled.
@@ -146,12 +163,12 @@ async fn waiting(config: &Config, keys: &BTreeSet<String>) -> Result<Vec<Waiting
 }
 
 async fn letters(config: &Config, keys: &BTreeSet<String>) -> Result<Vec<Letter>, Failure> {
-    let (tables, mut found) = (dead_letters::Tables::of(config)?, Vec::new());
-    for key in keys {
-        let filters = dead_letters::Filters { key: Some(key.clone()), ..dead_letters::Filters::default() };
-        found.extend(tables.fitting(&filters, None, First::Newest, MOST).await?);
+    if keys.is_empty() {
+        return Ok(Vec::new());
     }
-    Ok(found)
+    let filters =
+        dead_letters::Filters { keys: keys.iter().cloned().collect(), ..dead_letters::Filters::default() };
+    dead_letters::Tables::of(config)?.fitting(&filters, None, First::Newest, MOST).await
 }
 
 async fn audited(config: &Config, walked: &Walked, letters: &[Letter]) -> Result<Vec<audit::Entry>, Failure> {

@@ -12,7 +12,7 @@ macro_rules! fitting {
         concat!(
             "SELECT * FROM dead_letter
     WHERE ($1::text IS NULL OR grp IN ($1, $2)) AND ($3::text IS NULL OR topic = $3)
-      AND ($4::bytea IS NULL OR key = $4) AND ($5::text IS NULL OR code = $5)
+      AND ($4::bytea[] IS NULL OR key = ANY($4)) AND ($5::text IS NULL OR code = $5)
       AND ($6::timestamptz IS NULL OR failed_at >= $6) AND ($7::text IS NULL OR status = $7) ORDER BY ",
             $order,
             " LIMIT $8"
@@ -112,8 +112,8 @@ pub struct Filter<'f> {
     pub group: Option<[&'f str; 2]>,
     /// Of a topic.
     pub topic: Option<&'f str>,
-    /// Of a key.
-    pub key: Option<&'f [u8]>,
+    /// Of one of these keys.
+    pub keys: Option<&'f [&'f [u8]]>,
     /// With a code.
     pub code: Option<&'f str>,
     /// Written since.
@@ -149,7 +149,7 @@ pub async fn fitting(
         .bind(filter.group.map(|[name, _]| name))
         .bind(filter.group.map(|[_, other]| other))
         .bind(filter.topic)
-        .bind(filter.key)
+        .bind(filter.keys)
         .bind(filter.code)
         .bind(filter.since)
         .bind(filter.status)
