@@ -1,6 +1,5 @@
 //! Contention: another session holds locks in the same tables.
 
-use millrace_tests::instance::pool;
 use millrace_tests::load::{add_product, command, product, receive, register};
 use millrace_tests::locks::Foreign;
 use millrace_tests::{Instance, Process, becomes, eventually};

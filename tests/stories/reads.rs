@@ -31,7 +31,7 @@ async fn a_look_at_timers_reads_no_more_instances_than_it_may_return_however_man
     let schema = format!("r_{}", uuid::Uuid::now_v7().simple());
     let tables = pool("WRITE_DATABASE_URL", &schema);
     run(&tables, format!("CREATE SCHEMA {schema}")).await;
-    WRITE.apply(&mut *tables.acquire().await.expect("a connection")).await.expect("migrations");
+    WRITE.apply(&mut tables.acquire().await.expect("a connection")).await.expect("migrations");
     for rows in [OVERDUE, RESTING, SOON, INSTANCES] {
         run(&tables, rows.to_owned()).await;
     }
