@@ -109,9 +109,20 @@ impl Instance {
 
     /// As [`new`](Self::new), with further settings.
     pub async fn with(workshop: Workshop, story: &str, settings: &[(&str, &str)]) -> Self {
+        Self::without(workshop, story, settings, &[]).await
+    }
+
+    /// As [`with`](Self::with), for a build that does not know some of the stories' own settings.
+    pub async fn without(
+        workshop: Workshop,
+        story: &str,
+        settings: &[(&str, &str)],
+        unknown: &[&str],
+    ) -> Self {
         let random = uuid::Uuid::now_v7().simple().to_string().split_off(26);
         let name = format!("s_{story}_{random}");
-        let settings: Vec<(&str, &str)> = DEFAULTS.iter().chain(settings).copied().collect();
+        let own = DEFAULTS.iter().filter(|(setting, _)| !unknown.contains(setting));
+        let settings: Vec<(&str, &str)> = own.chain(settings).copied().collect();
         let instance = Self {
             write: pool("WRITE_DATABASE_URL", &name),
             read: pool("READ_DATABASE_URL", &name),

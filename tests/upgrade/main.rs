@@ -32,6 +32,8 @@ const SETTINGS: [(&str, &str); 5] = [
     ("kafka.heartbeat_interval", "500ms"),
     ("postgres.transaction_timeout", "2s"),
 ];
+/// Settings of the stories that the release before does not know.
+const UNKNOWN: [&str; 1] = ["metrics.interval"];
 /// The build of the next release plays the one after it.
 const THIRD: [(&str, &str); 1] = [("FAILPOINTS", "release=return(3)")];
 const DEAD: &str = "SELECT count(*) FROM dead_letter WHERE status = 'dead'";
@@ -49,7 +51,7 @@ async fn set_up(story: &str) -> (Instance, Build, Build) {
     let binary = previous.to_str().expect("a path that is text").to_owned().leak();
     let simulator = env!("CARGO_BIN_EXE_simulator-under-test");
     let workshop = Workshop { binary, simulator, folder: env!("CARGO_TARGET_TMPDIR") };
-    let instance = Instance::with(workshop, story, &SETTINGS).await;
+    let instance = Instance::without(workshop, story, &SETTINGS, &UNKNOWN).await;
     let builds = (instance.build(&previous), instance.build(&next));
     (instance, builds.0, builds.1)
 }

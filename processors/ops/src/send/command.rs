@@ -116,15 +116,11 @@ pub(super) fn outgoing(command: Command, source: &str, schemas: &SchemaIds) -> R
     let unfit = |errors| Unfit::Fields(definition.name, errors);
     let body = encode_json(definition, &command.data).map_err(unfit)?;
     let key = key_of(definition, &command.data).map_err(|error| unfit(error.into()))?;
-    let (id, topic) = schemas.of(definition).ok_or_else(|| foreign(definition))?;
+    let (id, topic) = schemas.of(definition).map_err(Unfit::Type)?;
     let (key, value, topic) = (key.to_owned(), frame(id, &body), topic.to_owned());
     let (name, is_id_made_up) = (definition.name, command.id.is_none());
     let (id, source, headers) = attributes(command, definition, source)?;
     Ok(Outgoing { name, is_id_made_up, topic, key, value, id, source, headers })
-}
-
-fn foreign(Definition { name, context, .. }: &Definition) -> Unfit {
-    Unfit::Type(format!("`{name}` is of `{context}`, which is not among the `contexts` of this instance"))
 }
 
 fn explained(error: &serde_json::Error) -> String {

@@ -76,7 +76,7 @@ impl SingleSender {
     }
 
     async fn ids(&self) -> Result<&SchemaIds, Failure> {
-        let loaded = self.ids.get_or_try_init(|| SchemaIds::load(&self.config));
+        let loaded = self.ids.get_or_try_init(async || SchemaIds::load(&self.config).await?.complete());
         let silent = |_| {
             let reason = "there was no answer in time";
             Failure::unreachable(Service::Registry, &self.config.registry.url, reason)
