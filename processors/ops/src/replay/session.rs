@@ -143,6 +143,13 @@ pub(crate) async fn snapshot(connection: &mut PgConnection) -> sqlx::Result<Tran
     connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await
 }
 
+/// Between two reads of a snapshot. Without one, what is written meanwhile makes them differ: writers get the time for it.
+pub(crate) async fn between_reads() {
+    if broken(mechanism::SNAPSHOT) {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
 /// Executes a `SET`.
 pub(crate) async fn set(connection: &mut PgConnection, sql: &'static str) -> sqlx::Result<()> {
     sqlx::raw_sql(sql).execute(connection).await.map(|_| ())

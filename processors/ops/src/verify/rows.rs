@@ -52,6 +52,7 @@ pub(super) async fn check(
     audited.analyse(connection).await.map_err(fail)?;
     let mut snapshot = session::snapshot(connection).await.map_err(fail)?;
     refold.finish(&mut snapshot).await?;
+    session::between_reads().await;
     let building = (AUDITED, audited.rows.clone());
     let (serving, columns) = (looked.serving.clone(), ALL.to_owned());
     let one_sided = OneSided::default();
