@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
-use millrace_ops::setup::{self, Did, Options, Step, wait};
+use millrace_ops::setup::{self, Options, Step, wait};
 use serde_json::json;
 
 use crate::output::{self, Format};
@@ -44,15 +44,10 @@ pub(crate) async fn teardown(config: &Config, format: Format, yes: bool) -> Resu
     end(format, &steps, ("removed", "not there"))
 }
 
-/// Whether a step changed nothing.
-fn is_nothing(step: &Step) -> bool {
-    [Did::Nothing, Did::Absent].contains(&step.did)
-}
-
 /// Prints a step that changed something as text at once; JSON is printed at the end.
 fn print(format: Format, step: &Step) -> Result<(), Failure> {
     match format {
-        Format::Text if !is_nothing(step) => output::write(&line(step)),
+        Format::Text if !step.is_nothing() => output::write(&line(step)),
         Format::Text | Format::Json => Ok(()),
     }
 }
@@ -71,7 +66,7 @@ fn end(format: Format, steps: &[Step], words: (&str, &str)) -> Result<(), Failur
 }
 
 fn sum(steps: &[Step], (done, nothing): (&str, &str)) -> String {
-    let none = steps.iter().filter(|step| is_nothing(step)).count();
+    let none = steps.iter().filter(|step| step.is_nothing()).count();
     match steps.len() - none {
         0 => format!("nothing {done}: all {none} are {nothing}"),
         some => format!("{some} {done}, {none} are {nothing}"),
@@ -80,6 +75,8 @@ fn sum(steps: &[Step], (done, nothing): (&str, &str)) -> String {
 
 #[cfg(test)]
 mod tests {
+    use millrace_ops::setup::Did;
+
     use super::*;
 
     #[test]

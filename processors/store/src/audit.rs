@@ -5,7 +5,7 @@ use serde_json::Value;
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor};
 
-use crate::prune::{Aged, Batch, reached};
+use crate::prune::{Aged, Batch};
 use crate::statements::statements;
 use crate::timestamp::Nearest;
 
@@ -86,9 +86,7 @@ pub async fn prunable(executor: impl PgExecutor<'_>, before: DateTime<Utc>) -> s
 /// Database errors.
 pub async fn prune(
     connection: &mut PgConnection,
-    Batch { before, from, most }: Batch,
+    batch: Batch,
 ) -> sqlx::Result<(usize, Option<DateTime<Utc>>)> {
-    let gone = sqlx::query_scalar(PRUNE).bind(before).bind(from).bind(most).fetch_all(connection);
-    let gone: Vec<Nearest> = gone.await?;
-    Ok((gone.len(), reached(gone.into_iter())))
+    crate::prune::remove(connection, PRUNE, batch).await
 }

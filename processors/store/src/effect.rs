@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::columns::bind_columns;
 use crate::database::milliseconds;
-use crate::prune::{Aged, Batch, reached};
+use crate::prune::{Aged, Batch};
 use crate::statements::statements;
 use crate::timestamp::Nearest;
 
@@ -371,9 +371,7 @@ pub async fn prunable(executor: impl PgExecutor<'_>, before: DateTime<Utc>) -> s
 /// Database errors.
 pub async fn prune(
     connection: &mut PgConnection,
-    Batch { before, from, most }: Batch,
+    batch: Batch,
 ) -> sqlx::Result<(usize, Option<DateTime<Utc>>)> {
-    let gone = sqlx::query_scalar(PRUNE).bind(before).bind(from).bind(most).fetch_all(connection);
-    let gone: Vec<Nearest> = gone.await?;
-    Ok((gone.len(), reached(gone.into_iter())))
+    crate::prune::remove(connection, PRUNE, batch).await
 }

@@ -1,6 +1,7 @@
 //! Batches of rows that retention removes.
 
 use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
 
 use crate::timestamp::{Nearest, believable};
 
@@ -28,6 +29,18 @@ impl Aged {
     pub(crate) fn of((rows, oldest): (i64, Option<Nearest>)) -> Self {
         Self { rows, oldest: oldest.map(|Nearest(oldest)| oldest) }
     }
+}
+
+/// Executes a statement that removes a batch (`$1` before, `$2` from, `$3` at most) and returns the time of each row; returns how
+/// many, and the time that it has reached.
+pub(crate) async fn remove(
+    connection: &mut PgConnection,
+    statement: &'static str,
+    Batch { before, from, most }: Batch,
+) -> sqlx::Result<(usize, Option<DateTime<Utc>>)> {
+    let gone = sqlx::query_scalar(statement).bind(before).bind(from).bind(most).fetch_all(connection);
+    let gone: Vec<Nearest> = gone.await?;
+    Ok((gone.len(), reached(gone.into_iter())))
 }
 
 /// The time that a batch has reached; `None` when it is out of range.

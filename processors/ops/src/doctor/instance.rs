@@ -3,7 +3,7 @@
 use super::Finding;
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::setup::{self, Did, Options, Step};
+use crate::setup::{self, Options, Step};
 
 pub(super) const PART: &str = "instance";
 
@@ -18,9 +18,11 @@ pub(super) async fn check(config: &Config) -> Result<Vec<Finding>, Failure> {
 }
 
 fn of_steps(steps: &[Step]) -> Finding {
-    let differs = |step: &&Step| ![Did::Nothing, Did::Absent].contains(&step.did);
-    let different: Vec<String> =
-        steps.iter().filter(differs).map(|step| format!("{} {}", step.what, step.name)).collect();
+    let different: Vec<String> = steps
+        .iter()
+        .filter(|step| !step.is_nothing())
+        .map(|step| format!("{} {}", step.what, step.name))
+        .collect();
     if different.is_empty() {
         return Finding::fine(PART, format!("all {} things are as this build sets them up", steps.len()));
     }
@@ -35,6 +37,7 @@ fn of_steps(steps: &[Step]) -> Finding {
 mod tests {
     use super::super::Level;
     use super::*;
+    use crate::setup::Did;
 
     #[test]
     fn what_setup_would_change_is_named_and_counted() {

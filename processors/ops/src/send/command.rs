@@ -92,8 +92,8 @@ impl fmt::Display for Unfit {
 /// A command, ready for Kafka.
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    /// The short name of its type.
-    pub(super) name: &'static str,
+    /// Its type.
+    pub(super) definition: &'static Definition,
     /// Whether its id was generated.
     pub(super) is_id_made_up: bool,
     pub(super) topic: String,
@@ -118,9 +118,9 @@ pub(super) fn outgoing(command: Command, source: &str, schemas: &SchemaIds) -> R
     let key = key_of(definition, &command.data).map_err(|error| unfit(error.into()))?;
     let (id, topic) = schemas.of(definition).map_err(Unfit::Type)?;
     let (key, value, topic) = (key.to_owned(), frame(id, &body), topic.to_owned());
-    let (name, is_id_made_up) = (definition.name, command.id.is_none());
+    let is_id_made_up = command.id.is_none();
     let (id, source, headers) = attributes(command, definition, source)?;
-    Ok(Outgoing { name, is_id_made_up, topic, key, value, id, source, headers })
+    Ok(Outgoing { definition, is_id_made_up, topic, key, value, id, source, headers })
 }
 
 fn explained(error: &serde_json::Error) -> String {
@@ -230,7 +230,10 @@ mod tests {
     fn what_is_missing_is_filled_in() {
         let line = r#"{"type": "millrace.orders.ConfirmOrder", "data": {"order_id": "1"}}"#;
         let (one, two) = (read_text(line).unwrap(), read_text(line).unwrap());
-        assert_eq!((one.source.as_str(), one.name, one.is_id_made_up), ("test", "ConfirmOrder", true));
+        assert_eq!(
+            (one.source.as_str(), one.definition.name, one.is_id_made_up),
+            ("test", "ConfirmOrder", true)
+        );
         assert_ne!(one.id, two.id);
     }
 

@@ -198,12 +198,12 @@ impl<'r> Sending<'r> {
 
     fn hand_over(&mut self, line: u64, outgoing: Outgoing) {
         self.deliveries.send(&self.sender, line, &outgoing, DELIVERY_TIMEOUT * 2);
-        let Outgoing { name, id, source, is_id_made_up, .. } = outgoing;
+        let Outgoing { definition, id, source, is_id_made_up, .. } = outgoing;
         if is_id_made_up {
             self.sent.without_id += 1;
         }
         if is_id_made_up && self.sent.made_up.len() < NAMED_MAX {
-            self.sent.made_up.push(MadeUp { line, name, id: id.clone() });
+            self.sent.made_up.push(MadeUp { line, name: definition.name, id: id.clone() });
         }
         if self.request.wait.is_some() {
             self.handed.push(Handed { line, identity: Identity { source: source.into(), id: id.into() } });

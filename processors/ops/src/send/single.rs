@@ -12,7 +12,6 @@ use super::command::{self, Command, Outgoing, Unfit};
 use super::producer::{Delivered, IN_FLIGHT, Sender};
 use super::schema_ids::SchemaIds;
 use crate::config::Config;
-use crate::contract;
 use crate::failure::{Failure, Service};
 use crate::kafka;
 
@@ -69,10 +68,8 @@ impl SingleSender {
     pub async fn send(&self, command: Command) -> Result<Acknowledged, Unsent> {
         let ids = self.ids().await.map_err(Unsent::Unavailable)?;
         let outgoing = command::outgoing(command, super::SOURCE, ids).map_err(Unsent::Unfit)?;
-        let definition = contract::command(outgoing.name);
-        let definition = definition.map_err(|reason| Unsent::Unfit(Unfit::Type(reason)))?;
         let (partition, offset) = self.delivered(&outgoing).await.map_err(|error| self.unsent(&error))?;
-        Ok(Acknowledged { partition, offset, definition, value: outgoing.value })
+        Ok(Acknowledged { partition, offset, definition: outgoing.definition, value: outgoing.value })
     }
 
     async fn ids(&self) -> Result<&SchemaIds, Failure> {

@@ -74,6 +74,13 @@ pub struct Step {
     pub name: String,
 }
 
+impl Step {
+    /// Whether it changed nothing, and would change nothing.
+    pub fn is_nothing(&self) -> bool {
+        [Did::Nothing, Did::Absent].contains(&self.did)
+    }
+}
+
 /// Receives each step when it is done. Its error ends the operation.
 pub type Report<'t> = &'t mut (dyn FnMut(&Step) -> Result<(), Failure> + Send);
 
