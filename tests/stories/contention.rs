@@ -1,10 +1,14 @@
 //! Contention: another session holds locks in the same tables.
 
+use millrace_store::Group;
+use millrace_store::consumer_offset::{self, Claiming, Held};
+use millrace_store::migrations::WRITE;
+use millrace_tests::instance::pool;
 use millrace_tests::load::{add_product, command, product, receive, register};
 use millrace_tests::locks::Foreign;
 use millrace_tests::{Instance, Process, becomes, eventually};
 use serde_json::json;
-use sqlx::{PgConnection, Postgres, Transaction};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Transaction};
 
 use crate::{beside_others, instance, instance_with};
 
@@ -148,6 +152,92 @@ async fn a_batch_that_takes_longer_than_a_transaction_may_last_is_worked_off_in_
     let metrics = process.metrics().await.expect("metrics");
     let times = metrics.sum("millrace_batches_aborted_total", &overran);
     assert!(times < 2.0, "no later batch was too large: {times}");
+}
+
+/// Two partitions of a group, in the table in the reverse of their order, and those of many others, so that each is looked up.
+const OFFSETS: &str =
+    "INSERT INTO consumer_offset (grp, generation, topic, partition, epoch, applied, published)
+         SELECT 's.g' || g, 1, 't', p, 1, 0, 0 FROM generate_series(1, 300) AS g, generate_series(0, 7) AS p;
+     INSERT INTO consumer_offset (grp, generation, topic, partition, epoch, applied, published, pause_at, paused_until, held_below)
+     VALUES ('s.commands', 1, 't', 1, 1, 0, 0, 0, 'infinity', 0), ('s.commands', 1, 't', 0, 1, 0, 0, 0, 'infinity', 0);
+     ANALYZE consumer_offset";
+const OFFSET: &str =
+    "SELECT applied FROM consumer_offset WHERE grp = 's.commands' AND partition = $1 FOR UPDATE NOWAIT";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_moves_the_offsets_of_several_partitions_locks_them_in_their_order() {
+    let schema = format!("r_{}", uuid::Uuid::now_v7().simple());
+    let tables = pool("WRITE_DATABASE_URL", &schema);
+    let prepare = format!("CREATE SCHEMA {schema}");
+    sqlx::query(AssertSqlSafe(prepare)).execute(&tables).await.expect("a schema");
+    WRITE.apply(&mut tables.acquire().await.expect("a connection")).await.expect("migrations");
+    sqlx::raw_sql(OFFSETS).execute(&tables).await.expect("offsets");
+    let group = &Group { id: "s.commands".to_owned(), generation: 1 };
+    let topics = &["t".to_owned()];
+    let held = &Held {
+        group: group.id.clone(),
+        topic: "t".to_owned(),
+        below: 0,
+        first: 0,
+        last: 1,
+        until: None,
+        is_over: true,
+    };
+    let claiming = [1, 0].map(|partition| Claiming { topic: "t", partition, first: 0, topic_id: None });
+    waits_for_the_first_and_holds_none(&tables, "publish", async |connection| {
+        consumer_offset::publish(connection, group, &[("t", 1, 1, 0), ("t", 0, 1, 0)]).await.map(|_| ())
+    })
+    .await;
+    waits_for_the_first_and_holds_none(&tables, "advance", async |connection| {
+        consumer_offset::advance(connection, group, &[1, 0].map(step)).await.map(|_| ())
+    })
+    .await;
+    waits_for_the_first_and_holds_none(&tables, "claim", async |connection| {
+        consumer_offset::claim(connection, group, &claiming).await.map(|_| ())
+    })
+    .await;
+    waits_for_the_first_and_holds_none(&tables, "resume", async |connection| {
+        consumer_offset::resume(connection, &group.id, 1, topics).await
+    })
+    .await;
+    waits_for_the_first_and_holds_none(&tables, "let_go", async |connection| {
+        consumer_offset::let_go(connection, held).await
+    })
+    .await;
+    sqlx::query(AssertSqlSafe(format!("DROP SCHEMA {schema} CASCADE")))
+        .execute(&tables)
+        .await
+        .expect("no schema");
+}
+
+fn step(partition: i32) -> consumer_offset::Step<'static> {
+    consumer_offset::Step { topic: "t", partition, epoch: 1, from: 0, to: 0, published: Some(0) }
+}
+
+/// Another session holds the first partition and is waited for. Both are rolled back.
+async fn waits_for_the_first_and_holds_none(
+    tables: &PgPool,
+    what: &str,
+    moves: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<()>,
+) {
+    let [mut foreign, mut mover] =
+        [tables.begin().await.expect("a transaction"), tables.begin().await.expect("another")];
+    let own: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut *mover).await.expect("a pid");
+    sqlx::query(OFFSET).bind(0).execute(&mut *foreign).await.expect("the first is free");
+    let meanwhile = async {
+        eventually("it waits", async || {
+            let waits = "SELECT cardinality(pg_blocking_pids($1)) > 0";
+            let waits = sqlx::query_scalar(waits).bind(own).fetch_one(tables).await;
+            if waits.map_err(|error| error.to_string())? { Ok(()) } else { Err("it does not".to_owned()) }
+        })
+        .await;
+        let second = sqlx::query(OFFSET).bind(1).execute(&mut *foreign).await;
+        second.unwrap_or_else(|error| panic!("{what} holds the second partition: {error}"));
+        foreign.rollback().await.expect("a rollback");
+    };
+    let (moved, ()) = tokio::join!(moves(&mut mover), meanwhile);
+    moved.unwrap_or_else(|error| panic!("{what}: {error}"));
+    mover.rollback().await.expect("a rollback");
 }
 
 async fn lock(foreign: &mut Transaction<'_, Postgres>, i: usize) -> sqlx::Result<i64> {

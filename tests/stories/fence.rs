@@ -129,7 +129,13 @@ async fn claim(pool: &PgPool, which: &str, unnoticed: &mut Vec<Standing>) -> Cla
         (&now.0, &now.1, now.2, now.3) == (&then.0, &then.1, then.2, then.3)
     };
     ours.retain(|now| !unnoticed.iter().any(|then| claimed(now, then)));
-    let claim = format!("UPDATE consumer_offset SET epoch = epoch + 1 WHERE {which} RETURNING {standing}");
+    let claim = format!(
+        "UPDATE consumer_offset AS o SET epoch = epoch + 1
+         FROM (SELECT grp, generation, topic, partition FROM consumer_offset WHERE {which}
+               ORDER BY grp, topic COLLATE \"C\", partition FOR UPDATE) AS l
+         WHERE (o.grp, o.generation, o.topic, o.partition) = (l.grp, l.generation, l.topic, l.partition)
+         RETURNING o.grp, o.topic, o.partition, o.epoch, o.applied"
+    );
     let other: Vec<Standing> = sqlx::query_as(AssertSqlSafe(claim)).fetch_all(pool).await.expect("claims");
     unnoticed.extend(other.iter().cloned());
     Claimed { other, ours }

@@ -12,8 +12,10 @@ statements! {
          FROM consumer_offset AS o LEFT JOIN growth AS g ON g.topic = o.topic AND g.first = o.held_below
          WHERE o.held_below IS NOT NULL AND ($1::text IS NULL OR o.grp = $1)
          GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
-    LET_GO = "UPDATE consumer_offset SET pause_at = NULL, paused_until = NULL, held_below = NULL
-         WHERE grp = $1 AND topic = $2 AND held_below = $3";
+    LET_GO = "UPDATE consumer_offset AS o SET pause_at = NULL, paused_until = NULL, held_below = NULL
+         FROM (SELECT generation, partition FROM consumer_offset WHERE grp = $1 AND topic = $2 AND held_below = $3
+               ORDER BY partition, generation FOR NO KEY UPDATE) AS held
+         WHERE o.grp = $1 AND o.generation = held.generation AND o.topic = $2 AND o.partition = held.partition";
 }
 
 /// Partitions that were added to a topic together and are held by a group.

@@ -30,6 +30,20 @@ macro_rules! not_yet {
     };
 }
 
+/// The steps of `$1`'s generation `$2`, whose rows are locked in their order. Every statement that moves several rows does so: of two
+/// that move the same rows one waits for the other, where each in an order of its own they were a deadlock.
+macro_rules! locked_in_order {
+    ($steps:literal) => {
+        concat!(
+            "(SELECT step.* FROM ",
+            $steps,
+            " JOIN consumer_offset AS l ON l.grp = $1 AND l.generation = $2
+                                       AND l.topic = step.topic AND l.partition = step.partition
+              ORDER BY l.topic COLLATE \"C\", l.partition FOR NO KEY UPDATE OF l) AS step"
+        )
+    };
+}
+
 statements! {
     /// A generation that begins beside an earlier one has its pause point at that one's offset, until the process that tends
     /// the build moves the point. A partition that was added to its topic is held. Rows are locked in their order.
@@ -55,23 +69,27 @@ statements! {
     GO_ON = "UPDATE consumer_offset SET applied = greatest(applied, $6), published = greatest(published, $6)
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5";
     /// A partition that another worker has claimed, or that is paused, is not moved; the others are.
-    ADVANCE = "UPDATE consumer_offset AS o
+    ADVANCE = concat!("UPDATE consumer_offset AS o
              SET applied = step.reached,
                  published = CASE WHEN step.published IS NULL THEN step.reached
                                   ELSE least(step.reached, greatest(o.published, step.published)) END
-             FROM UNNEST($3::text[], $4::int[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[])
-                  AS step(topic, partition, epoch, applied, reached, published)
+             FROM ", locked_in_order!(
+                 "UNNEST($3::text[], $4::int[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[])
+                  AS step(topic, partition, epoch, applied, reached, published)"
+             ), "
              WHERE o.grp = $1 AND o.generation = $2 AND o.topic = step.topic AND o.partition = step.partition
                AND o.epoch = step.epoch AND o.applied = step.applied
-               AND (pause_at IS NULL OR pause_at >= step.reached OR paused_until < now())";
+               AND (pause_at IS NULL OR pause_at >= step.reached OR paused_until < now())");
     PAUSE_POINT = "SELECT pause_at FROM consumer_offset
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5 AND applied = $6
                AND pause_at IS NOT NULL AND paused_until >= now()";
-    PUBLISH = "UPDATE consumer_offset AS o SET published = greatest(o.published, step.published)
-             FROM UNNEST($3::text[], $4::int[], $5::bigint[], $6::bigint[]) AS step(topic, partition, epoch, published)
+    PUBLISH = concat!("UPDATE consumer_offset AS o SET published = greatest(o.published, step.published)
+             FROM ", locked_in_order!(
+                 "UNNEST($3::text[], $4::int[], $5::bigint[], $6::bigint[]) AS step(topic, partition, epoch, published)"
+             ), "
              WHERE o.grp = $1 AND o.generation = $2 AND o.topic = step.topic AND o.partition = step.partition
                AND o.epoch = step.epoch
-             RETURNING o.topic, o.partition";
+             RETURNING o.topic, o.partition");
     APPLIED = "SELECT applied FROM consumer_offset
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4";
     STANDS = "SELECT topic, partition, applied FROM consumer_offset WHERE grp = $1 AND generation = $2";

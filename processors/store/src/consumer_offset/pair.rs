@@ -48,7 +48,7 @@ statements! {
                      WHERE grp = $1 AND generation IN ($2, $3) AND status = 'retrying')
              FROM s FULL JOIN b USING (topic, partition)";
     LOCK = "SELECT FROM consumer_offset WHERE grp = $1 AND generation IN ($2, $3) AND topic = ANY($4)
-                    ORDER BY topic, partition, generation FOR UPDATE";
+                    ORDER BY topic COLLATE \"C\", partition, generation FOR UPDATE";
     PAUSE = "UPDATE consumer_offset AS o
              SET pause_at = furthest.applied, paused_until = clock_timestamp() + $5 * interval '1 ms'
              FROM (SELECT topic, partition, max(applied) AS applied FROM consumer_offset
@@ -56,8 +56,11 @@ statements! {
                    GROUP BY 1, 2 HAVING bool_or(generation = $2)) AS furthest
              WHERE grp = $1 AND generation IN ($2, $3)
                AND o.topic = furthest.topic AND o.partition = furthest.partition";
-    RESUME = "UPDATE consumer_offset SET pause_at = NULL, paused_until = NULL
-                       WHERE grp = $1 AND generation = $2 AND topic = ANY($3) AND pause_at IS NOT NULL";
+    RESUME = "UPDATE consumer_offset AS o SET pause_at = NULL, paused_until = NULL
+             FROM (SELECT topic, partition FROM consumer_offset
+                   WHERE grp = $1 AND generation = $2 AND topic = ANY($3) AND pause_at IS NOT NULL
+                   ORDER BY topic COLLATE \"C\", partition FOR NO KEY UPDATE) AS paused
+             WHERE o.grp = $1 AND o.generation = $2 AND o.topic = paused.topic AND o.partition = paused.partition";
     PAUSE_AT_SERVING = "UPDATE consumer_offset AS o SET pause_at = other.reached, paused_until = clock_timestamp() + interval '1 min'
              FROM (SELECT b.topic, b.partition, s.applied AS reached FROM consumer_offset AS b
                    JOIN consumer_offset AS s USING (grp, topic, partition)
