@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_with::serde_as;
 
+use super::Access;
 use super::check::at_least;
 use super::units::{Human, Never, Or};
 use crate::address::Address;
@@ -15,6 +16,8 @@ use crate::address::Address;
 pub struct Elasticsearch {
     /// The URL of the cluster.
     pub url: Address,
+    /// Certificates and credentials.
+    pub access: Access,
     /// A request that has no answer after this time is sent again.
     #[serde_as(as = "Human")]
     pub timeout: Duration,
@@ -31,6 +34,7 @@ impl Default for Elasticsearch {
     fn default() -> Self {
         Self {
             url: Address::literal("http://127.0.0.1:9200"),
+            access: Access::default(),
             timeout: Duration::from_secs(30),
             replicas: 0,
             refresh_interval: Some(Duration::from_millis(500)),
@@ -52,6 +56,7 @@ impl Elasticsearch {
             self.refresh_interval
                 .and_then(|interval| at_least("elasticsearch.refresh_interval", interval, least)),
         ];
-        problems.into_iter().flatten().collect()
+        let access = self.access.problems("elasticsearch", &self.url);
+        problems.into_iter().flatten().chain(access).collect()
     }
 }
