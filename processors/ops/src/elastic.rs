@@ -22,7 +22,7 @@ impl Client {
     /// # Errors
     /// When TLS cannot be set up.
     pub(crate) fn new(config: &config::Elasticsearch) -> Result<Self, Failure> {
-        let client = Elastic::client(config.url.reveal(), &config.access.files(), TIMEOUT);
+        let client = Elastic::client(config.url.reveal(), &config.files(), TIMEOUT);
         let client = client.map_err(|error| Failure::usage("elasticsearch").caused_by(error))?;
         Ok(Self { client, address: config.url.clone() })
     }

@@ -126,8 +126,8 @@ impl Roles {
         let views = views::Shared { pool: read, registry, namespace, publish: config.elasticsearch.publish };
         let (kafka, producer) = (kafka::settings(&config.kafka), producer(config)?);
         client::check(&kafka).map_err(|error| Failure::usage(format!("kafka.properties: {error}")))?;
-        let config::Elasticsearch { url, access, timeout, .. } = &config.elasticsearch;
-        let elastic = Elastic::new(url.reveal(), access.files(), *timeout);
+        let config::Elasticsearch { url, timeout, .. } = &config.elasticsearch;
+        let elastic = Elastic::new(url.reveal(), config.elasticsearch.files(), *timeout);
         let elastic = elastic.map_err(|error| Failure::usage("elasticsearch").caused_by(error))?;
         let (buffers, providers) = (Buffers::new(config.processing.buffer_bytes()), Providers::new(config)?);
         let contexts = read_models(config).into_iter().map(|model| (model.name, model.contexts)).collect();

@@ -16,8 +16,6 @@ pub struct Access {
     pub password_file: Option<PathBuf>,
     /// A file with a bearer token, instead of a user.
     pub token_file: Option<PathBuf>,
-    /// A file with an encoded API key of Elasticsearch, instead of a user.
-    pub api_key_file: Option<PathBuf>,
     /// A file with the certificates in PEM that are trusted beside those of the system, such as that of an own CA.
     pub ca_file: Option<PathBuf>,
     /// A file with an own certificate and its chain in PEM, for mutual TLS.
@@ -38,19 +36,15 @@ impl Access {
     }
 
     fn credentials(&self) -> Option<Credentials> {
-        let Self { user, password_file, token_file, api_key_file, .. } = self.clone();
+        let Self { user, password_file, token_file, .. } = self.clone();
         let basic = user.zip(password_file).map(|(user, file)| Credentials::Basic(user, file));
-        basic.or(token_file.map(Credentials::Bearer)).or(api_key_file.map(Credentials::ApiKey))
+        basic.or(token_file.map(Credentials::Bearer))
     }
 
     /// Problems of the settings of `component`, such as `registry`, whose service is at `url`.
     pub(super) fn problems(&self, component: &str, url: &Address) -> Vec<String> {
-        let problems = [
-            self.half(component),
-            self.several(component, url),
-            self.in_plain_text(component, url),
-            self.elsewhere(component),
-        ];
+        let problems =
+            [self.half(component), self.several(component, url), self.in_plain_text(component, url)];
         problems.into_iter().flatten().collect()
     }
 
@@ -65,18 +59,10 @@ impl Access {
     }
 
     fn several(&self, component: &str, url: &Address) -> Option<String> {
-        let in_url = !url.url().username().is_empty();
-        let given = [in_url, self.user.is_some(), self.token_file.is_some(), self.api_key_file.is_some()];
+        let given = [!url.url().username().is_empty(), self.user.is_some(), self.token_file.is_some()];
         (given.into_iter().filter(|given| *given).count() > 1).then(|| {
-            format!(
-                "{component}: only one of a user in {component}.url, access.user, access.token_file and access.api_key_file can be set"
-            )
+            format!("{component}: only one of a user in {component}.url, access.user and access.token_file can be set")
         })
-    }
-
-    fn elsewhere(&self, component: &str) -> Option<String> {
-        let elsewhere = component != "elasticsearch" && self.api_key_file.is_some();
-        elsewhere.then(|| format!("{component}.access.api_key_file: only Elasticsearch has API keys"))
     }
 
     /// Credentials that anybody on the way could read.
@@ -86,6 +72,13 @@ impl Access {
             format!("{component}.url: {url} would carry credentials in plain text: use https, or an address on loopback")
         })
     }
+}
+
+/// The problem of credentials that are sent to `url`.
+pub(super) fn plain_text(component: &str, url: &Address) -> Option<String> {
+    (url.url().scheme() == "http" && !url.is_loopback()).then(|| {
+        format!("{component}.url: {url} would carry credentials in plain text: use https, or an address on loopback")
+    })
 }
 
 #[cfg(test)]
@@ -121,9 +114,11 @@ mod tests {
         );
         let half = problem(&["connect.access.key_file=/k"]).expect("a problem");
         assert!(half.contains("connect.access.certificate_file and"), "{half}");
-        let both = ["elasticsearch.access.token_file=/t", "elasticsearch.access.api_key_file=/k"];
+        let both = ["elasticsearch.access.token_file=/t", "elasticsearch.api_key_file=/k"];
+        assert!(problem(&both).expect("a problem").contains("elasticsearch.api_key_file excludes"));
+        let both = ["registry.access.token_file=/t", "registry.url=https://a:b@c:1"];
         assert!(problem(&both).expect("a problem").contains("only one of"));
-        let keys = problem(&["registry.access.api_key_file=/k"]).expect("a problem");
-        assert!(keys.contains("only Elasticsearch has API keys"), "{keys}");
+        let key = ["elasticsearch.api_key_file=/k", "elasticsearch.url=http://far.example:1"];
+        assert!(problem(&key).expect("a problem").contains("in plain text"));
     }
 }
