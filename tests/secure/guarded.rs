@@ -10,7 +10,7 @@ use millrace_engine::access::Credentials;
 use millrace_testkit::{Process, script};
 use millrace_tests::eventually;
 use millrace_tests::outcome::Outcome;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{AssertSqlSafe, PgPool};
 use uuid::Uuid;
 
@@ -150,6 +150,26 @@ impl Guarded {
         self.secrets.lock().expect("no panic").extend([search, token, password]);
     }
 
+    /// As Connect: the outbox can be read and nothing else, and nothing can be written but the heartbeat.
+    pub(crate) async fn connect_may_do_no_more(&self) {
+        let file = Path::new(&self.stack["SECURE_CONNECT_CREDENTIALS"]).join("write-database");
+        let password = fs::read_to_string(file).expect("Connect's password");
+        let pool = self.database("millrace_write", "debezium", &password);
+        sqlx::query("SELECT count(*) FROM outbox").execute(&pool).await.expect("it reads the outbox");
+        for refused in [
+            "SELECT FROM command",
+            "SELECT FROM stream",
+            "DELETE FROM outbox",
+            "UPDATE outbox SET payload = ''",
+            "DELETE FROM heartbeat",
+            "CREATE TABLE mine ()",
+        ] {
+            let error = sqlx::query(refused).execute(&pool).await.expect_err(refused);
+            let code = error.as_database_error().and_then(|error| error.code().map(String::from));
+            assert_eq!(code.as_deref(), Some("42501"), "{refused}: {error}");
+        }
+    }
+
     /// Neither in the log and the command line of a process nor in what is asked for do secrets appear.
     pub(crate) async fn no_secret_is_shown(&self, run: &Process) {
         let of_process = |file: &str| fs::read(format!("/proc/{}/{file}", run.pid())).expect("a process");
@@ -173,20 +193,21 @@ impl Guarded {
         }
     }
 
-    fn read_side(&self) -> PgPool {
+    fn database(&self, name: &str, user: &str, password: &str) -> PgPool {
         let (host, port) = self.stack["SECURE_DATABASE"].split_once(':').expect("host:port");
         let ca = Path::new(&self.stack["SECURE_TLS"]).join("ca.pem");
         let options = PgConnectOptions::new_without_pgpass().host(host).port(port.parse().expect("a port"));
-        let options = options.username("millrace").password(&self.stack["SECURE_DATABASE_PASSWORD"]);
-        let options = options.ssl_mode(sqlx::postgres::PgSslMode::VerifyFull).ssl_root_cert(ca);
-        let options = options.database("millrace_read").options([("search_path", &self.namespace)]);
+        let options = options.username(user).password(password);
+        let options = options.ssl_mode(PgSslMode::VerifyFull).ssl_root_cert(ca);
+        let options = options.database(name).options([("search_path", &self.namespace)]);
         PgPool::connect_lazy_with(options)
     }
 }
 
 /// Waits until a query has this many rows.
 pub(crate) async fn rows(guarded: &Guarded, sql: &'static str, expected: usize) {
-    let (pool, expected) = (guarded.read_side(), i64::try_from(expected).expect("a few"));
+    let pool = guarded.database("millrace_read", "millrace", &guarded.stack["SECURE_DATABASE_PASSWORD"]);
+    let expected = i64::try_from(expected).expect("a few");
     eventually(&format!("{expected} of {sql}"), async || {
         let found: Result<i64, _> = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&pool).await;
         match found.map_err(|error| error.to_string())? {

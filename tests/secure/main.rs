@@ -38,6 +38,7 @@ async fn everything_works_on_guarded_components_and_goes_on_when_secrets_are_rep
     guarded.millrace(&["verify"]).await.expect_success();
     assert!(run.log().contains("certificates or credentials were changed"), "{}", run.log_tail());
     guarded.no_secret_is_shown(&run).await;
+    guarded.connect_may_do_no_more().await;
     run.stop().expect("a clean end");
     guarded.millrace(&["teardown", "--yes"]).await.expect_success();
 }

@@ -68,8 +68,8 @@ pub struct Connect {
     pub outbox_poll_interval: Duration,
     /// `host:port` at which Connect reaches the write side, when it is not that of `postgres.write.url`.
     pub database: Option<String>,
-    /// The user as which Connect reads the write side, when it is not that of `postgres.write.url`. It needs `REPLICATION`, and
-    /// `SELECT` on the outbox.
+    /// The user as which Connect reads the write side, when it is not that of `postgres.write.url`: a role with `REPLICATION`,
+    /// to which `millrace setup` grants the rest.
     pub database_user: Option<String>,
     /// The password of the write side for Connect, when it is not that of `postgres.write`; such as
     /// `${file:/secrets/db:password}` for Connect's `FileConfigProvider`.

@@ -230,8 +230,12 @@ async fn create_outbox_feed(config: &Config, write: &Database, steps: &mut Steps
     if new {
         execute(&mut transaction, publication(config)).await.map_err(fail)?;
     }
+    let granted = grants::grant_to_connect(&mut transaction, config).await.map_err(fail)?;
     transaction.commit().await.map_err(fail)?;
     steps.report(Did::created_if(new), "publication", &name)?;
+    if let Some((did, what)) = granted {
+        steps.report(did, "write side", &what)?;
+    }
     create_slot(&name, write, steps).await
 }
 

@@ -1,4 +1,4 @@
-//! Grants for the readers' role.
+//! Grants for the readers' role, and for that as which Connect reads the outbox.
 
 use sqlx::PgConnection;
 
@@ -34,4 +34,32 @@ pub(super) async fn grant(connection: &mut PgConnection, config: &Config) -> sql
         execute(connection, format!("GRANT SELECT ON \"{schema}\".{view} TO \"{role}\"")).await?;
     }
     Ok((Did::created_if(new), format!("grants to {role}")))
+}
+
+/// What Debezium needs beside `REPLICATION`: it reads the outbox and the heartbeat, and writes the heartbeat.
+const OF_CONNECT: &str = "SELECT has_schema_privilege($2, $1, 'USAGE')
+        AND has_table_privilege($2, format('%I.outbox', $1), 'SELECT')
+        AND has_table_privilege($2, format('%I.heartbeat', $1), 'SELECT')
+        AND has_table_privilege($2, format('%I.heartbeat', $1), 'UPDATE')";
+
+/// Grants `connect.database_user` what the connector needs of the write side; `None` when Connect has no user of its own.
+pub(super) async fn grant_to_connect(
+    connection: &mut PgConnection,
+    config: &Config,
+) -> sqlx::Result<Option<(Did, String)>> {
+    let Some(role) = &config.connect.database_user else { return Ok(None) };
+    if !exists(connection, ROLE_EXISTS, role).await? {
+        return Ok(Some((Did::Absent, format!("role {role}"))));
+    }
+    let schema = config.namespace.database_schema();
+    let granted: bool =
+        sqlx::query_scalar(OF_CONNECT).bind(schema).bind(role).fetch_one(&mut *connection).await?;
+    if !granted {
+        let role = role.replace('"', "\"\"");
+        execute(connection, format!("GRANT USAGE ON SCHEMA \"{schema}\" TO \"{role}\"")).await?;
+        let tables = format!("\"{schema}\".outbox, \"{schema}\".heartbeat");
+        execute(connection, format!("GRANT SELECT ON {tables} TO \"{role}\"")).await?;
+        execute(connection, format!("GRANT UPDATE ON \"{schema}\".heartbeat TO \"{role}\"")).await?;
+    }
+    Ok(Some((Did::created_if(!granted), format!("grants to {role}"))))
 }
