@@ -25,6 +25,7 @@ mod duplicates;
 mod evolve;
 mod faults;
 mod fence;
+mod freshness;
 mod fulfilment;
 mod garbage;
 mod gateway;
