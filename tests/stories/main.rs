@@ -35,6 +35,7 @@ mod keys;
 mod kibana;
 mod links;
 mod migrations;
+mod notified;
 mod observed;
 mod offsets;
 mod one_command;

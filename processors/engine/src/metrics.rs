@@ -340,6 +340,14 @@ metric!(
 );
 
 metric!(
+    /// Notifications of errors (`notify.url`), by outcome: taken, failed.
+    ///
+    /// High: `failed`: the receiver does not take them; the log says why. Each is sent again until it is taken.
+    NOTIFICATIONS: IntCounterVec =
+        register_int_counter_vec("millrace_notifications_total", "Notifications of errors", &["outcome"])
+);
+
+metric!(
     /// Requests to the gateway, by route, method (GET, POST, other) and status.
     ///
     /// High: `401`, `403`: a client is configured wrongly, or guesses. `409`: as `millrace_decisions_total`. `429`: a client is
@@ -365,6 +373,14 @@ pub(crate) async fn timed<T>(statement: &'static str, work: impl Future<Output =
     let done = work.await;
     STATEMENT_SECONDS.with_label_values(&[statement]).observe(began.elapsed().as_secs_f64());
     done
+}
+
+/// The dependencies for which workers of this process wait.
+pub fn outages() -> Vec<String> {
+    let families = OUTAGE.collect();
+    let waited_for = families.iter().flat_map(|family| family.get_metric());
+    let waited_for = waited_for.filter(|series| series.get_gauge().get_value() > 0.0);
+    waited_for.flat_map(|series| series.get_label()).map(|label| label.value().to_owned()).collect()
 }
 
 /// The series of a group.
@@ -421,6 +437,7 @@ mod tests {
             of_group(histogram, &group).observe(1.0);
         }
         STATE_CACHE.with_label_values(&["hits"]).inc();
+        NOTIFICATIONS.with_label_values(&["taken"]).inc();
         for gauge in [&STATE_CACHE_BYTES, &STATE_CACHE_ENTRIES] {
             gauge.set(1);
         }
@@ -451,7 +468,7 @@ mod tests {
         }
         assert_eq!(
             prometheus::gather().iter().filter(|family| family.name().starts_with("millrace_")).count(),
-            41
+            42
         );
     }
 
