@@ -27,6 +27,7 @@ async fn what_is_late_or_failed_shows_by_itself_and_is_quiet_otherwise() {
     all_is_known_and_nothing_late(&instance, &first).await;
     let alerts = Alerts::of(&instance, &first);
     alerts.are(&[]).await;
+    statements_and_queries_have_times(&first).await;
 
     instance.send(&[place(1, &customer(1), &product(1))]).await;
     becomes(&instance.write, "SELECT count(*) FROM dead_letter WHERE status = 'dead'", 1).await;
@@ -56,7 +57,7 @@ async fn looks(process: &Process) -> Result<usize, String> {
 }
 
 async fn all_is_known_and_nothing_late(instance: &Instance, process: &Process) {
-    process.reports("millrace_observed_success", &[], 8.0).await;
+    process.reports("millrace_observed_success", &[], 9.0).await;
     let lag = |name| (name, vec![("group", instance.group("customers"))]);
     let nothing = [
         lag("millrace_lag_records"),
@@ -75,6 +76,22 @@ async fn all_is_known_and_nothing_late(instance: &Instance, process: &Process) {
     ];
     for (name, label) in [running, reserved] {
         process.reports(name, &[label], 1.0).await;
+    }
+}
+
+/// Of what has happened so far; each round times one query of a reader, an index as well as an SQL view.
+async fn statements_and_queries_have_times(process: &Process) {
+    for statement in ["begin", "commit", "offsets advance", "outbox insert", "progress begin", "view insert"]
+    {
+        process.reports("millrace_statement_seconds_count", &[("statement", statement)], 1.0).await;
+    }
+    let produced = [("type", "AddProduct"), ("outcome", "completed")];
+    let figures = process.metrics().await.expect("figures");
+    let [waited, took] = ["millrace_command_wait_seconds_sum", "millrace_command_seconds_sum"]
+        .map(|name| figures.sum(name, &produced));
+    assert!(0.0 < waited && waited < took, "{waited} of {took}");
+    for query in ["view products", "view order_lines", "index products"] {
+        process.reports("millrace_query_seconds_count", &[("query", query)], 1.0).await;
     }
 }
 

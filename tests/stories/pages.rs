@@ -158,15 +158,16 @@ fn a_namespace_that_is_none_is_named(instance: &Instance) {
 
 async fn every_query_of_a_reader_finds_rows(instance: &Instance) {
     let readers = pool("READER_DATABASE_URL", "public");
-    for context in CONTEXTS {
-        for (language, query) in blocks(&Path::new(DOCS).join(format!("contexts/{context}.md"))) {
+    let pages = CONTEXTS.iter().map(|context| format!("contexts/{context}.md"));
+    for page in pages.chain(["freshness.md".to_owned()]) {
+        for (language, query) in blocks(&Path::new(DOCS).join(&page)) {
             if language != "sql" {
                 continue;
             }
             let here = query.replace("millrace.", &format!("\"{}\".", instance.name));
             let rows = sqlx::query(AssertSqlSafe(here)).fetch_all(&readers).await;
-            let rows = rows.unwrap_or_else(|error| panic!("{context}: {query}\n{error}"));
-            assert!(!rows.is_empty() || query.contains(ABOUT_TODAY), "{context}: no rows: {query}");
+            let rows = rows.unwrap_or_else(|error| panic!("{page}: {query}\n{error}"));
+            assert!(!rows.is_empty() || query.contains(ABOUT_TODAY), "{page}: no rows: {query}");
         }
     }
 }

@@ -20,7 +20,7 @@ Examples:
   millrace trace 0197b2a4-… --wait 30s           as soon as nothing more follows and every view shows it
   millrace trace 10248 --format json
 
-Times are of the write side's clock. What a command led to is found by what caused what: a record names the command, event or
+Times are of the write side's clock, those of views of the read side's. What a command led to is found by what caused what: a record names the command, event or
 timer that led to it (`causation-id`). At most 500 records are followed.";
 
 /// What to trace.
@@ -110,15 +110,16 @@ fn list(title: &str, lines: &[String]) -> String {
 }
 
 fn views(viewed: &[Viewed]) -> String {
-    let mut table = Table::new(&["view", "events applied", "documents"]);
-    for Viewed { view, events, applied, unpublished } in viewed {
+    let mut table = Table::new(&["view", "events applied", "last one at", "documents"]);
+    for Viewed { view, events, applied, applied_at, unpublished } in viewed {
         let applied = applied.map(|applied| format!("{applied} of {events}"));
+        let at = applied_at.map(moment::written);
         let documents = match unpublished {
             None => "",
             Some(..=0) => "published",
             Some(_) => "some records are not published yet",
         };
-        table.row([view.clone(), applied.unwrap_or_default(), documents.to_owned()]);
+        table.row([view.clone(), applied.unwrap_or_default(), at.unwrap_or_default(), documents.to_owned()]);
     }
     table.render_rows()
 }
@@ -187,6 +188,7 @@ mod tests {
                 view: "orders".to_owned(),
                 events: 2,
                 applied: Some(1),
+                applied_at: DateTime::from_timestamp(12, 0),
                 unpublished: Some(0),
             }],
             waiting: Vec::new(),
@@ -196,7 +198,10 @@ mod tests {
         };
         let text = text(&traced);
         assert!(
-            text.contains("1 of 2") && !text.contains("DEAD LETTER") && !text.contains("UNDER WAY"),
+            text.contains("1 of 2")
+                && text.contains("1970-01-01T00:00:12")
+                && !text.contains("DEAD LETTER")
+                && !text.contains("UNDER WAY"),
             "{text}"
         );
         assert!(!traced.is_settled());

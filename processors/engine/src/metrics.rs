@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
+use std::time::Instant;
 
 use millrace_store::Group;
 use prometheus::core::{Collector as _, MetricVec, MetricVecBuilder};
@@ -63,6 +64,16 @@ metric!(
     /// also show here.
     COMMAND_SECONDS: HistogramVec = register_histogram_vec(
         "millrace_command_seconds", "Duration from produced to decided", &["type", "outcome"],
+        vec![0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 30.0, 300.0]
+    )
+);
+metric!(
+    /// The part of `millrace_command_seconds` before the batch of the decision: in Kafka, or waiting for a retry.
+    ///
+    /// High: As high as `millrace_command_seconds`: processes are missing or slow, see `millrace_lag_seconds`. Much lower: the
+    /// transactions are slow, see `millrace_batch_seconds`.
+    COMMAND_WAIT_SECONDS: HistogramVec = register_histogram_vec(
+        "millrace_command_wait_seconds", "Duration from produced to the beginning of the batch", &["type", "outcome"],
         vec![0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 30.0, 300.0]
     )
 );
@@ -150,6 +161,18 @@ metric!(
     BATCH_SECONDS: HistogramVec = register_histogram_vec(
         "millrace_batch_seconds", "Duration of a batch's transaction", GROUP,
         vec![0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0]
+    )
+);
+metric!(
+    /// Seconds of each statement of batches, with its round trip, by name: table and purpose, `begin` (which may wait for a
+    /// connection) and `commit`. The sum over all is `millrace_batch_seconds` without the time for folding.
+    ///
+    /// High: The statement that grew is the one to look at: `pg_stat_activity` shows what it waits for. `commit`: the disk of the
+    /// WAL, or a synchronous replica. `begin`: connections are missing. `offsets advance`, `stream lock`, `view lock`: also
+    /// `millrace_lock_waits`.
+    STATEMENT_SECONDS: HistogramVec = register_histogram_vec(
+        "millrace_statement_seconds", "Duration of a statement of a batch", &["statement"],
+        vec![0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0]
     )
 );
 metric!(
@@ -305,6 +328,26 @@ metric!(
 );
 
 metric!(
+    /// Seconds of a query of readers: once a round, the process that exports the metrics of the namespace tries one SQL view or
+    /// index after the other, with a page of 100 rows or documents.
+    ///
+    /// High: Of one query: its view has grown, or its tables are bloated; `EXPLAIN` the query of its page in docs/contexts/. Of all:
+    /// Postgres or Elasticsearch is overloaded.
+    QUERY_SECONDS: HistogramVec = register_histogram_vec(
+        "millrace_query_seconds", "Duration of a query of readers", &["query"],
+        vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0]
+    )
+);
+
+metric!(
+    /// Notifications of errors (`notify.url`), by outcome: taken, failed.
+    ///
+    /// High: `failed`: the receiver does not take them; the log says why. Each is sent again until it is taken.
+    NOTIFICATIONS: IntCounterVec =
+        register_int_counter_vec("millrace_notifications_total", "Notifications of errors", &["outcome"])
+);
+
+metric!(
     /// Requests to the gateway, by route, method (GET, POST, other) and status.
     ///
     /// High: `401`, `403`: a client is configured wrongly, or guesses. `409`: as `millrace_decisions_total`. `429`: a client is
@@ -323,6 +366,22 @@ metric!(
         vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 30.0]
     )
 );
+
+/// Awaits a statement of a batch and counts its time; names are literals, so that there are few.
+pub(crate) async fn timed<T>(statement: &'static str, work: impl Future<Output = T>) -> T {
+    let began = Instant::now();
+    let done = work.await;
+    STATEMENT_SECONDS.with_label_values(&[statement]).observe(began.elapsed().as_secs_f64());
+    done
+}
+
+/// The dependencies for which workers of this process wait.
+pub fn outages() -> Vec<String> {
+    let families = OUTAGE.collect();
+    let waited_for = families.iter().flat_map(|family| family.get_metric());
+    let waited_for = waited_for.filter(|series| series.get_gauge().get_value() > 0.0);
+    waited_for.flat_map(|series| series.get_label()).map(|label| label.value().to_owned()).collect()
+}
 
 /// The series of a group.
 pub(crate) fn of_group<B: MetricVecBuilder>(metric: &MetricVec<B>, group: &Group) -> B::M {
@@ -378,13 +437,19 @@ mod tests {
             of_group(histogram, &group).observe(1.0);
         }
         STATE_CACHE.with_label_values(&["hits"]).inc();
+        NOTIFICATIONS.with_label_values(&["taken"]).inc();
         for gauge in [&STATE_CACHE_BYTES, &STATE_CACHE_ENTRIES] {
             gauge.set(1);
         }
         for histogram in [&EFFECT_CALL_SECONDS, &BULK_SECONDS] {
             histogram.with_label_values(&["g"]).observe(1.0);
         }
-        COMMAND_SECONDS.with_label_values(&["t", "completed"]).observe(1.0);
+        for histogram in [&COMMAND_SECONDS, &COMMAND_WAIT_SECONDS] {
+            histogram.with_label_values(&["t", "completed"]).observe(1.0);
+        }
+        for histogram in [&STATEMENT_SECONDS, &QUERY_SECONDS] {
+            histogram.with_label_values(&["s"]).observe(1.0);
+        }
         GATEWAY_REQUESTS.with_label_values(&["r", "GET", "200"]).inc();
         GATEWAY_SECONDS.with_label_values(&["r", "GET"]).observe(1.0);
         BUILD.with_label_values(&["1", "1"]).set(1);
@@ -403,7 +468,7 @@ mod tests {
         }
         assert_eq!(
             prometheus::gather().iter().filter(|family| family.name().starts_with("millrace_")).count(),
-            38
+            42
         );
     }
 

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::database::Pool;
 use crate::error::{Dependency, WorkError};
 use crate::failpoints::{broken, mechanism};
+use crate::metrics::timed;
 
 /// More records than a partition ever has.
 const OFFSETS: i64 = 1 << 40;
@@ -241,7 +242,7 @@ impl<'c> Step<'c> {
 pub(crate) async fn advance(connection: &mut PgConnection, steps: &[Step<'_>]) -> Result<(), WorkError> {
     let Some(Step { claim, .. }) = steps.first() else { return Ok(()) };
     let rows: Vec<consumer_offset::Step<'_>> = steps.iter().map(Step::row).collect();
-    let moved = consumer_offset::advance(connection, &claim.group, &rows).await?;
+    let moved = timed("offsets advance", consumer_offset::advance(connection, &claim.group, &rows)).await?;
     if moved == steps.len() as u64 || broken(mechanism::FENCE) {
         return Ok(());
     }

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::envelope;
 use crate::error::{Fault, WorkError};
+use crate::metrics::timed;
 
 /// Bytes of a record's payload, key and headers together, at most. A row that Kafka refuses stops the connector for good and cannot
 /// be changed, so the limits of topics and of Connect's producer are above this one.
@@ -118,7 +119,7 @@ pub(crate) async fn insert<R: Borrow<OutboxRow>>(
     rows: &[R],
 ) -> Result<(), WorkError> {
     let rows: Vec<outbox::New<'_>> = rows.iter().map(|row| new(namespace, row.borrow())).collect();
-    Ok(outbox::insert(connection, &rows).await?)
+    Ok(timed("outbox insert", outbox::insert(connection, &rows)).await?)
 }
 
 fn new<'r>(namespace: &Namespace, row: &'r OutboxRow) -> outbox::New<'r> {

@@ -21,6 +21,7 @@ pub mod known;
 pub mod layout;
 pub mod listener;
 pub mod moment;
+pub mod notify;
 pub mod observed;
 pub mod outage;
 pub mod outbox;

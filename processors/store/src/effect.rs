@@ -70,6 +70,8 @@ statements! {
          FROM UNNEST($1::text[], $2::uuid[]) AS asked(effect, key)
          JOIN effect ON effect.effect = asked.effect AND effect.key = asked.key";
     CALL = "SELECT CASE WHEN has_bodies THEN request::text END, answer::text FROM effect WHERE effect = $1 AND key = $2";
+    GIVEN_UP = "SELECT effect, count(*), (array_agg(context ORDER BY ended_at DESC))[1], (array_agg(stream ORDER BY ended_at DESC))[1]
+         FROM effect WHERE status = 'gave_up' AND ended_at > $1 GROUP BY effect ORDER BY effect";
     /// A call that was not made and has become superfluous is not tried again.
     SETTLE = "UPDATE effect SET status = CASE WHEN $4 = 'waiting' AND NOT $5 AND superfluous THEN 'withdrawn' ELSE $4 END,
                 unknown = $5, answer = $6::json, last_error = coalesce($7, last_error),
@@ -257,6 +259,30 @@ pub struct Open {
     pub due_at: DateTime<Utc>,
     /// Why the last try failed.
     pub last_error: Option<String>,
+}
+
+/// The calls of an effect that were given up since a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GivenUp {
+    /// The effect.
+    pub effect: String,
+    /// How many.
+    pub count: i64,
+    /// Context of the event that asked for the last of them.
+    pub context: String,
+    /// Stream of that event.
+    pub stream: String,
+}
+
+/// The calls that were given up after a time, by effect.
+///
+/// # Errors
+/// The database's.
+pub async fn given_up(executor: impl PgExecutor<'_>, after: DateTime<Utc>) -> sqlx::Result<Vec<GivenUp>> {
+    let rows: Vec<(String, i64, String, String)> =
+        sqlx::query_as(GIVEN_UP).bind(after).fetch_all(executor).await?;
+    let one = |(effect, count, context, stream)| GivenUp { effect, count, context, stream };
+    Ok(rows.into_iter().map(one).collect())
 }
 
 /// The first calls of a conversation that have not ended.

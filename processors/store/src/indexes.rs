@@ -58,6 +58,8 @@ pub const WRITE: &[Index] = &[
         table: "effect",
         on: "(ended_at) WHERE has_bodies AND ended_at IS NOT NULL AND NOT unknown",
     },
+    // Few: calls that an operator should look at.
+    Index { name: "effect_gave_up", table: "effect", on: "(ended_at) WHERE status = 'gave_up'" },
     LETTERS_OF_GROUP,
     DEAD_LETTERS,
     LETTERS_IN_TIME,

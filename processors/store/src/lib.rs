@@ -19,6 +19,7 @@ pub mod heartbeat;
 pub mod indexes;
 pub mod migrations;
 pub mod names;
+pub mod notified;
 pub mod outbox;
 pub mod parked;
 mod place;
@@ -47,6 +48,7 @@ pub fn statements_of_the_write_side() -> impl Iterator<Item = &'static str> {
         command::STATEMENTS,
         effect::STATEMENTS,
         heartbeat::STATEMENTS,
+        notified::STATEMENTS,
         outbox::STATEMENTS,
         outbox::STATEMENTS_OF_COUNTS,
         outbox::STATEMENTS_OF_HEADS,

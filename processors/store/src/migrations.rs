@@ -56,6 +56,7 @@ pub const WRITE: Migrations = Migrations(&[
     GROWTH,
     Step::new("calls that are superfluous", include_str!("../migrations/0009_write.sql")),
     Step::new("versions of requests", include_str!("../migrations/0010_write.sql")),
+    Step::new("notifications", include_str!("../migrations/0012_write.sql")),
 ]);
 /// Those of the read side. The tables of views are not among them: each belongs to a generation.
 pub const READ: Migrations = Migrations(&[
@@ -70,6 +71,7 @@ pub const READ: Migrations = Migrations(&[
     Step::new("retention", include_str!("../migrations/0006_both.sql")),
     Step::new("what is verified", include_str!("../migrations/0007_both.sql")),
     GROWTH,
+    Step::new("when events were applied", include_str!("../migrations/0011_read.sql")),
 ]);
 const SUPPORTED: Step = Step::new("supported releases", include_str!("../migrations/0005_both.sql"));
 const DEPLOYED: Step = Step::new("deployed releases", include_str!("../migrations/0004_both.sql"));
@@ -173,6 +175,7 @@ mod tests {
             0x2811_2a10,
             0x89a0_16db,
             0x9fe7_6e23,
+            0x1fac_b758,
         ];
         let read = [
             0xc556_bd9f,
@@ -183,6 +186,7 @@ mod tests {
             0x3334_b627,
             0xace2_8caa,
             0x2811_2a10,
+            0x643d_fe0c,
         ];
         assert_eq!((hashes(WRITE).as_slice(), hashes(READ).as_slice()), (&write[..], &read[..]));
     }

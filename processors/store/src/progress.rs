@@ -1,24 +1,31 @@
-//! The table `progress`: the last version of each stream that was folded into a view (sequence check of an idempotent consumer).
+//! The table `progress`: the last version of each stream that was folded into a view (sequence check of an idempotent consumer), and
+//! when, for readers: nothing is decided by the time.
 
+use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 
 use crate::Group;
 use crate::columns::bind_columns;
+use crate::names::Namespace;
 use crate::statements::statements;
 
 statements! {
     LOAD = "SELECT stream, version, ctid::text, xmin::text FROM progress
          WHERE grp = $1 AND generation = $2 AND context = $3 AND stream = ANY($4)";
-    /// By `ctid`: a join over the keys would be planned with the outdated statistics of a growing table.
-    MOVE_ON = "UPDATE progress SET version = moved.version
+    /// By `ctid`: a join over the keys would be planned with the outdated statistics of a growing table. The time of the statement,
+    /// not of the transaction, which may have begun before the one that wrote the row.
+    MOVE_ON = "UPDATE progress SET version = moved.version, applied_at = CASE WHEN moved.version > progress.version
+             THEN greatest(progress.applied_at, statement_timestamp()) ELSE progress.applied_at END
          FROM UNNEST($1::text[]::tid[], $2::text[]::xid[], $3::bigint[]) AS moved(at, written, version)
          WHERE progress.ctid = moved.at AND progress.xmin = moved.written";
-    BEGIN = "INSERT INTO progress (grp, generation, context, stream, version)
-         SELECT $1, $2, * FROM UNNEST($3::text[], $4::text[], $5::bigint[]) ON CONFLICT DO NOTHING";
-    SKIP = "INSERT INTO progress AS known (grp, generation, context, stream, version)
-         SELECT $1, $2, $3, $4, $5::bigint WHERE $5 = 1 OR EXISTS (
+    BEGIN = "INSERT INTO progress (grp, generation, context, stream, version, applied_at)
+         SELECT $1, $2, context, stream, version, CASE WHEN version > 0 THEN statement_timestamp() END
+         FROM UNNEST($3::text[], $4::text[], $5::bigint[]) AS new(context, stream, version) ON CONFLICT DO NOTHING";
+    SKIP = "INSERT INTO progress AS known (grp, generation, context, stream, version, applied_at)
+         SELECT $1, $2, $3, $4, $5::bigint, statement_timestamp() WHERE $5 = 1 OR EXISTS (
              SELECT FROM progress WHERE grp = $1 AND generation = $2 AND context = $3 AND stream = $4)
-         ON CONFLICT (grp, generation, context, stream) DO UPDATE SET version = excluded.version
+         ON CONFLICT (grp, generation, context, stream) DO UPDATE
+         SET version = excluded.version, applied_at = greatest(known.applied_at, excluded.applied_at)
          WHERE known.version = excluded.version - 1";
     PUT_BACK = "UPDATE progress SET version = $5
              WHERE grp = $1 AND generation = $2 AND context = $3 AND stream = $4";
@@ -40,11 +47,19 @@ statements! {
          LEFT JOIN progress AS p
              ON p.grp = $1 AND p.generation = $2 AND p.context = s.context AND p.stream = s.stream
          WHERE coalesce(p.version, 0) < s.version";
-    REACHED = "SELECT p.grp, p.context, p.stream, p.version
+    REACHED = "SELECT p.grp, p.context, p.stream, p.version, p.applied_at
          FROM UNNEST($1::text[], $2::int[], $3::text[], $4::text[]) AS asked(grp, generation, context, stream)
          JOIN progress AS p ON p.grp = asked.grp AND p.generation = asked.generation AND p.context = asked.context
               AND p.stream = asked.stream";
     REMOVE = "DELETE FROM progress WHERE grp = $1 AND generation = $2";
+}
+
+/// An SQL view for readers: how far the serving generations are.
+pub const FRESHNESS: &str = include_str!("freshness.sql");
+
+/// The statement that creates [`FRESHNESS`] in the schema of the session, which is the namespace's.
+pub fn freshness(namespace: &Namespace) -> String {
+    FRESHNESS.replace("{namespace}", &namespace.to_string())
 }
 
 /// The physical version of a row that was read.
@@ -117,7 +132,7 @@ pub async fn skip(
     skip.bind(context).bind(stream).bind(version).execute(connection).await.map(|_| ())
 }
 
-/// Sets the progress of a stream to a version.
+/// Sets the progress of a stream back to a version. `applied_at` stays at the time of the attempt: at that time it was there.
 ///
 /// # Errors
 /// Database errors.
@@ -195,14 +210,17 @@ pub async fn remove(connection: &mut PgConnection, group: &str, generation: i32)
     sqlx::query(REMOVE).bind(group).bind(generation).execute(connection).await.map(|_| ())
 }
 
-/// How far generations of groups have folded streams: group, context, stream, version; none for a stream that was never folded.
+/// How far a generation of a group has folded a stream: group, context, stream, version, and when.
+pub type Reached = (String, String, String, i64, Option<DateTime<Utc>>);
+
+/// How far generations of groups have folded streams; none for a stream that was never folded.
 ///
 /// # Errors
 /// Database errors.
 pub async fn reached(
     executor: impl PgExecutor<'_>,
     asked: &[(&str, i32, &str, &str)],
-) -> sqlx::Result<Vec<(String, String, String, i64)>> {
+) -> sqlx::Result<Vec<Reached>> {
     bind_columns!(sqlx::query_as(REACHED), asked, (group, generation, context, stream) =>
         *group, *generation, *context, *stream
     )

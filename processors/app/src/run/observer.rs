@@ -6,11 +6,13 @@ use std::time::Duration;
 use millrace_engine::supervision::{Restarts, restarted};
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
+use millrace_ops::notify::{Notifier, Seen};
 use millrace_ops::observed::{ALL, Family, Figure, Observer};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, Opts};
 use tokio::runtime::Builder;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// The latest values.
@@ -43,9 +45,17 @@ pub(super) fn observe(
     // Queries of Kafka block, so they do not run on the worker threads.
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(cannot)?;
     let attend = move || {
-        let looked = || again_and_again(&config, &latest, every);
+        let (seen, shown) = watch::channel(Seen::default());
+        let looked = || again_and_again(&config, &latest, &seen, every);
+        let told = || tell(&config, shown.clone());
         runtime.block_on(async {
-            stop.run_until_cancelled(restarted("observer", &restarts, &stop, looked)).await;
+            let both = async {
+                tokio::join!(
+                    restarted("observer", &restarts, &stop, looked),
+                    restarted("notifier", &restarts, &stop, told)
+                )
+            };
+            stop.run_until_cancelled(both).await;
         });
         runtime.shutdown_background();
     };
@@ -53,16 +63,38 @@ pub(super) fn observe(
     Ok(())
 }
 
-async fn again_and_again(config: &Config, latest: &Latest, every: Duration) {
+/// Tells operators what has changed. A receiver that does not answer delays nothing but this.
+async fn tell(config: &Config, seen: watch::Receiver<Seen>) {
+    let mut notifier = match Notifier::new(config) {
+        Ok(Some(notifier)) => notifier,
+        Ok(None) => return,
+        Err(error) => return tracing::error!(%error, "no error is told to operators"),
+    };
+    loop {
+        let now = seen.borrow().clone();
+        notifier.consider(&now).await;
+        tokio::time::sleep(notifier.pause()).await;
+    }
+}
+
+async fn again_and_again(config: &Config, latest: &Latest, seen: &watch::Sender<Seen>, every: Duration) {
     let mut observer = match Observer::new(config) {
         Ok(observer) => observer,
         Err(error) => return tracing::error!(%error, "the namespace is not observed"),
     };
     loop {
         match observer.look().await {
-            Ok(figures) => latest.set(figures),
+            Ok(figures) => {
+                latest.set(figures.clone());
+                seen.send_replace(Seen::Figures(figures.into()));
+            }
             Err(error) => {
                 latest.set(Vec::new());
+                seen.send_replace(if matches!(error, Failure::Busy(_)) {
+                    Seen::Elsewhere
+                } else {
+                    Seen::Away
+                });
                 tracing::debug!(%error, "another process exports the metrics of the namespace");
             }
         }

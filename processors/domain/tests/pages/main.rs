@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod freshness;
 mod records;
 mod refusals;
 mod views;
@@ -54,6 +55,15 @@ fn every_page_says_what_the_schemas_the_refusals_and_the_views_say() {
     let other = |context: &&&str| fs::read_to_string(file_of(context)).ok().as_ref() != Some(&page(context));
     let others: Vec<_> = CONTEXTS.iter().filter(other).collect();
     assert!(others.is_empty(), "docs/contexts/ is not up to date about {others:?}: {AGAIN}");
+}
+
+#[test]
+fn the_page_of_freshness_says_what_its_statement_says() {
+    let (file, page) = (folder().join("../freshness.md"), freshness::page());
+    if std::env::var_os("MILLRACE_WRITE_PAGES").is_some() {
+        fs::write(&file, &page).expect("a page");
+    }
+    assert_eq!(fs::read_to_string(file).ok(), Some(page), "docs/freshness.md is not up to date: {AGAIN}");
 }
 
 #[test]

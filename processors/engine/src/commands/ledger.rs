@@ -13,6 +13,7 @@ use crate::dead_letters::{self, storable};
 use crate::envelope;
 use crate::error::{Fault, WorkError};
 use crate::failpoints::{broken, mechanism};
+use crate::metrics::timed;
 use crate::record::{Record, places};
 use crate::role::Outcome;
 
@@ -120,7 +121,7 @@ async fn known<C: Context>(
 ) -> Result<(HashMap<Identity, Fingerprint>, Died), WorkError> {
     let mut ids: HashSet<&str> = arrived.iter().map(|command| command.identity.id.as_str()).collect();
     ids.extend(arrived.iter().filter_map(|command| command.record.header(envelope::ID)));
-    let rows = command::known(connection, ids.into_iter().collect()).await?;
+    let rows = timed("command known", command::known(connection, ids.into_iter().collect())).await?;
     let (mut decided, mut died) = (HashMap::new(), Died::new());
     for (id, source, fingerprint, status, topic, partition, offset) in rows {
         let identity = Identity { source: unquoted(&source).into_owned(), id: unquoted(&id).into_owned() };
@@ -156,7 +157,7 @@ pub(super) async fn insert(
     receipts: &[Receipt],
 ) -> Result<(), WorkError> {
     let rows: Vec<command::New<'_>> = receipts.iter().map(Receipt::row).collect();
-    let written = command::insert(connection, context, received_at, &rows).await?;
+    let written = timed("command insert", command::insert(connection, context, received_at, &rows)).await?;
     if written == receipts.len() as u64 || broken(mechanism::LEDGER) {
         return Ok(());
     }

@@ -17,7 +17,7 @@ mod streams;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use millrace_domain::Context;
 use millrace_schemas::{Definition, Kind, short_name};
 use millrace_store::Group;
@@ -114,7 +114,7 @@ impl<C: Context> Role for Commands<C> {
         Ok(Folded {
             outcomes,
             documents: Vec::new(),
-            remember: Some(self.remember(stored, decided.receipts)),
+            remember: Some(self.remember(stored, decided.receipts, received_at)),
         })
     }
 
@@ -144,6 +144,7 @@ impl<C: Context> Commands<C> {
         &self,
         stored: Vec<streams::Stored>,
         receipts: Vec<ledger::Receipt>,
+        received_at: DateTime<Utc>,
     ) -> Box<dyn FnOnce() + Send> {
         let cache = self.shared.cache.clone();
         Box::new(move || {
@@ -156,9 +157,10 @@ impl<C: Context> Commands<C> {
                 let outcome = receipt.status.as_str();
                 metrics::DECISIONS.with_label_values(&[C::NAME, outcome]).inc();
                 if let Some(produced_at) = receipt.produced_at {
-                    let took = (now - produced_at).as_seconds_f64().max(0.0);
                     let labels = [short_name(receipt.record_type), outcome];
-                    metrics::COMMAND_SECONDS.with_label_values(&labels).observe(took);
+                    let until = |time: DateTime<Utc>| (time - produced_at).as_seconds_f64().max(0.0);
+                    metrics::COMMAND_SECONDS.with_label_values(&labels).observe(until(now));
+                    metrics::COMMAND_WAIT_SECONDS.with_label_values(&labels).observe(until(received_at));
                 }
             }
         })

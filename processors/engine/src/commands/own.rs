@@ -15,6 +15,7 @@ use super::arrived::Arrived;
 use super::identity::{Identity, OF_TOPIC};
 use crate::error::{Fault, WorkError};
 use crate::failpoints::{broken, mechanism};
+use crate::metrics::timed;
 use crate::record::Record;
 use crate::role::{Outcome, Stuck};
 
@@ -156,6 +157,7 @@ async fn look_up(
     if ids.is_empty() {
         return Ok(Sent::new());
     }
-    let rows = outbox::sent(connection, ids, namespace.topic(Kind::Command, context)).await?;
+    let rows =
+        timed("outbox sent", outbox::sent(connection, ids, namespace.topic(Kind::Command, context))).await?;
     Ok(rows.into_iter().collect())
 }

@@ -11,6 +11,7 @@ use super::Shared;
 use super::arrived::Arrived;
 use super::long;
 use crate::error::WorkError;
+use crate::metrics::timed;
 use crate::reason::Reason;
 use crate::release;
 
@@ -44,8 +45,10 @@ pub(super) async fn lock_and_load<C: Context>(
 ) -> Result<Locks<C::State>, WorkError> {
     let ids: BTreeSet<String> = commands.iter().flat_map(|arrived| C::streams(&arrived.command)).collect();
     let missing: Vec<&String> = ids.iter().filter(|id| shared.cache.version(C::NAME, id).is_none()).collect();
-    stream::insert_missing(connection, C::NAME, C::STATE_VERSION, &missing).await?;
-    let locked = stream::lock(connection, C::NAME, C::STATE_VERSION, ids.iter().collect()).await?;
+    timed("stream insert", stream::insert_missing(connection, C::NAME, C::STATE_VERSION, &missing)).await?;
+    let locked =
+        timed("stream lock", stream::lock(connection, C::NAME, C::STATE_VERSION, ids.iter().collect()))
+            .await?;
     refuse_newer(connection, C::NAME, locked.iter().map(|(id, _, _, newer)| (id, *newer))).await?;
     let (mut states, mut load) = (HashMap::new(), Vec::new());
     for (id, version, ..) in &locked {
@@ -100,7 +103,7 @@ async fn read(
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let rows = stream::states(connection, context, state_version, ids).await?;
+    let rows = timed("stream states", stream::states(connection, context, state_version, ids)).await?;
     complete(connection, shared, context, rows).await
 }
 
@@ -162,7 +165,8 @@ async fn referenced(
 ) -> Result<Vec<(String, String)>, WorkError> {
     let known: Vec<i64> = ids.iter().map(|id| shared.cache.version(context, id).unwrap_or(-1)).collect();
     let version = shared.refolders.state_version(context);
-    let rows = stream::referenced(connection, context, version, (ids, known)).await?;
+    let rows =
+        timed("stream referenced", stream::referenced(connection, context, version, (ids, known))).await?;
     let (mut states, mut read) = (Vec::new(), Vec::new());
     for (id, version, cached, state, newer) in rows {
         match shared.cache.get(context, &id, version).filter(|_| cached) {
@@ -204,7 +208,7 @@ pub(super) async fn store<C: Context>(
         return Ok(stored);
     }
     let changed: Vec<stream::Changed<'_>> = stored.iter().zip(&ctids).map(changed).collect();
-    stream::update(connection, C::STATE_VERSION, &changed).await?;
+    timed("stream update", stream::update(connection, C::STATE_VERSION, &changed)).await?;
     Ok(stored)
 }
 

@@ -87,7 +87,9 @@ impl Retries {
         batch: &[&Record],
         refused: Option<&Fault>,
     ) -> Result<Settled, WorkError> {
-        let blocked = blocked_key::topics(connection, self.role.group(), &[&at.topic]).await?;
+        let topic = [&*at.topic];
+        let blocked = blocked_key::topics(connection, self.role.group(), &topic);
+        let blocked = metrics::timed("blocked_key topics", blocked).await?;
         self.settle_knowing(connection, at, batch, refused, !blocked.is_empty()).await
     }
 

@@ -13,6 +13,7 @@ use super::Instances;
 use super::input::Received;
 use super::instance::{Instance, Taken};
 use crate::error::{Fault, WorkError};
+use crate::metrics::timed;
 use crate::reason::Reason;
 
 /// Locks and loads the existing instances of these names.
@@ -24,7 +25,7 @@ pub(super) async fn lock<S: Saga>(
     if names.is_empty() {
         return Ok(Instances::new());
     }
-    let rows = saga::lock(connection, S::NAME, names.into_iter().collect()).await?;
+    let rows = timed("saga lock", saga::lock(connection, S::NAME, names.into_iter().collect())).await?;
     Ok(rows.into_iter().map(|row| instance::<S>(row)).map(|one| (one.name.clone(), one)).collect())
 }
 
@@ -77,7 +78,7 @@ pub(super) async fn known<S: Saga>(
 ) -> Result<HashSet<(String, String)>, WorkError> {
     let inputs: Vec<(&str, &str)> =
         inputs.iter().map(|input| (input.instance.as_str(), input.id.as_str())).collect();
-    let rows = saga_step::known(connection, S::NAME, &inputs).await?;
+    let rows = timed("saga_step known", saga_step::known(connection, S::NAME, &inputs)).await?;
     Ok(rows.into_iter().collect())
 }
 
@@ -93,11 +94,14 @@ pub(super) async fn save<S: Saga>(
     }
     let (known, new): (Vec<_>, Vec<_>) = moved.iter().copied().partition(|one| one.stored);
     if !known.is_empty() {
-        let written = saga::update(connection, (S::NAME, S::STATE_VERSION), &rows(&known)?).await?;
+        let written =
+            timed("saga update", saga::update(connection, (S::NAME, S::STATE_VERSION), &rows(&known)?))
+                .await?;
         all_of::<S>(known.len(), written)?;
     }
     if !new.is_empty() {
-        let written = saga::insert(connection, (S::NAME, S::STATE_VERSION), &rows(&new)?).await?;
+        let written =
+            timed("saga insert", saga::insert(connection, (S::NAME, S::STATE_VERSION), &rows(&new)?)).await?;
         all_of::<S>(new.len(), written)?;
     }
     write_steps(connection, &moved).await?;
@@ -151,7 +155,7 @@ async fn write_steps<S: Saga>(
 ) -> Result<(), WorkError> {
     let of = |one| steps_of::<S>(one);
     let steps: Vec<saga_step::New<'_>> = instances.iter().copied().flat_map(of).collect();
-    Ok(saga_step::insert(connection, S::NAME, &steps).await?)
+    Ok(timed("saga_step insert", saga_step::insert(connection, S::NAME, &steps)).await?)
 }
 
 fn steps_of<S: Saga>(one: &Instance<S>) -> impl Iterator<Item = saga_step::New<'_>> {

@@ -15,6 +15,7 @@ use super::Shared;
 use crate::envelope;
 use crate::error::{Fault, WorkError};
 use crate::failpoints::{broken, mechanism};
+use crate::metrics::timed;
 use crate::record::Record;
 use crate::registry::Registry;
 use crate::release;
@@ -175,7 +176,9 @@ async fn load(
     }
     let mut progress = BTreeMap::new();
     for (context, streams) in contexts {
-        let rows = progress::load(connection, group, context, streams.into_iter().collect()).await?;
+        let rows =
+            timed("progress load", progress::load(connection, group, context, streams.into_iter().collect()))
+                .await?;
         let known =
             |(stream, version, row)| ((context, stream), Progress { version, row: Some(row), met: false });
         progress.extend(rows.into_iter().map(known));
@@ -201,8 +204,8 @@ async fn save(
     }
     let new: Vec<(&str, &str, i64)> =
         new.iter().map(|((context, stream), version)| (*context, stream.as_str(), *version)).collect();
-    let moved = progress::move_on(connection, &known).await?;
-    if moved + progress::begin(connection, group, &new).await? == streams {
+    let moved = timed("progress move on", progress::move_on(connection, &known)).await?;
+    if moved + timed("progress begin", progress::begin(connection, group, &new)).await? == streams {
         return Ok(());
     }
     Err(WorkError::Contended("another batch has moved one of its streams".into()))

@@ -24,6 +24,7 @@ use crate::database::Pool;
 use crate::elastic::Document;
 use crate::error::WorkError;
 use crate::failpoints::{broken, mechanism};
+use crate::metrics::timed;
 use crate::reason::Reason;
 use crate::record::Record;
 use crate::role::{Folded, Role};
@@ -140,8 +141,8 @@ impl<V: View> RowRole<V> {
         }
         let (table, wanted) = (self.table(connection).await?, texts(keys));
         let rows = match V::SHARED {
-            true => table.lock::<V>(connection, &wanted).await?,
-            false => table.look::<V>(connection, &wanted).await?,
+            true => timed("view lock", table.lock::<V>(connection, &wanted)).await?,
+            false => timed("view look", table.look::<V>(connection, &wanted)).await?,
         };
         let rows = folded::<V>(rows, &intake.events, keys);
         self.store(connection, intake, &rows).await?.all()

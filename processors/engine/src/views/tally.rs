@@ -14,6 +14,7 @@ use super::intake::Placed;
 use super::{Shared, intake};
 use crate::database::Pool;
 use crate::error::WorkError;
+use crate::metrics::timed;
 use crate::reason::Reason;
 use crate::record::Record;
 use crate::role::{Folded, Role};
@@ -107,7 +108,8 @@ impl<T: Tally> Role for TallyRole<T> {
         let json = json.map_err(|error| {
             WorkError::Refused(Reason::because(format_args!("a sum of {} cannot be written", T::NAME), error))
         })?;
-        sqlx::query(AssertSqlSafe(self.store.as_str())).bind(json).execute(connection).await?;
+        let store = sqlx::query(AssertSqlSafe(self.store.as_str())).bind(json);
+        timed("tally add", store.execute(connection)).await?;
         Ok(Folded { outcomes: intake.outcomes, ..Folded::default() })
     }
 

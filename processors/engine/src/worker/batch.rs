@@ -19,6 +19,7 @@ use crate::database::Pool;
 use crate::elastic::Document;
 use crate::error::WorkError;
 use crate::failpoints;
+use crate::metrics::timed;
 use crate::offsets::{Step, advance};
 use crate::publisher::Reach;
 use crate::record::Record;
@@ -135,7 +136,7 @@ pub(super) async fn begin(
     pool: &Pool,
     steps: &[Step<'_>],
 ) -> Result<Transaction<'static, Postgres>, WorkError> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = timed("begin", pool.begin()).await?;
     advance(&mut transaction, steps).await?;
     if failpoints::broken(failpoints::mechanism::ONE_TRANSACTION) {
         transaction.commit().await?;
@@ -146,7 +147,7 @@ pub(super) async fn begin(
 
 pub(super) async fn end(transaction: Transaction<'static, Postgres>) -> Result<(), WorkError> {
     failpoints::pass(failpoints::BEFORE_COMMIT);
-    Ok(transaction.commit().await?)
+    Ok(timed("commit", transaction.commit()).await?)
 }
 
 /// The records of a topic; those of each partition are in offset order.
@@ -181,7 +182,7 @@ async fn settle(
 ) -> Result<Option<Settled>, WorkError> {
     let topics = by_topic(shares);
     let names: Vec<&str> = topics.iter().map(|topic| topic.topic).collect();
-    let blocked = blocked_key::topics(connection, group, &names).await?;
+    let blocked = timed("blocked_key topics", blocked_key::topics(connection, group, &names)).await?;
     let (blocked, plain): (Vec<_>, Vec<_>) =
         topics.into_iter().partition(|topic| blocked.iter().any(|blocked| blocked == topic.topic));
     let mut settled = Settled::default();

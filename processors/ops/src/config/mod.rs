@@ -13,6 +13,7 @@ mod kafka;
 mod logging;
 mod mail;
 mod metrics;
+mod notify;
 mod payment;
 mod postgres;
 mod processing;
@@ -44,6 +45,7 @@ pub use kafka::Kafka;
 pub use logging::{LogFormat, Logging};
 pub use mail::Mail;
 pub use metrics::Metrics;
+pub use notify::Notify;
 pub use payment::Payment;
 pub use postgres::{Database, Postgres};
 pub use processing::Processing;
@@ -100,6 +102,8 @@ pub struct Config {
     pub gateway: Gateway,
     /// Metrics of the namespace.
     pub metrics: Metrics,
+    /// Notifications of errors, for operators without Prometheus.
+    pub notify: Notify,
     /// Logging.
     pub logging: Logging,
 }
@@ -127,6 +131,7 @@ impl Default for Config {
             http: Http::default(),
             gateway: Gateway::default(),
             metrics: Metrics::default(),
+            notify: Notify::default(),
             logging: Logging::default(),
         }
     }
@@ -168,6 +173,7 @@ impl Config {
             vendor: self.vendor.with_secrets()?,
             mail: self.mail.with_password()?,
             gateway: self.gateway.with_secrets()?,
+            notify: self.notify.with_secrets()?,
             ..self
         })
     }
@@ -190,6 +196,7 @@ impl Config {
             self.retention.problems(self.topics.command_retention),
             self.gateway.problems(),
             self.metrics.problems(),
+            self.notify.problems(self.metrics.interval.is_some()),
         ];
         match problems.concat() {
             none if none.is_empty() => Ok(self),

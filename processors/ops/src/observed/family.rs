@@ -125,6 +125,12 @@ families! {
     COMMANDS_UNDECIDED_SECONDS = "millrace_sent_commands_undecided_seconds" []
         "Age of the oldest of these commands.",
         "As `millrace_sent_commands_undecided`.";
+    LOCK_WAITS = "millrace_lock_waits" ["side"]
+        "Sessions of the instance that wait for a lock in the write or the read database at the moment of the query.",
+        "Some under load is normal: batches of one key take turns. If it stays, `pg_blocking_pids` names the session that holds the lock.";
+    LOCK_WAIT_SECONDS = "millrace_lock_wait_seconds" ["side"]
+        "How long the session that waits longest has waited; 0 when none does.",
+        "More than a second: a session of another program, or an operator's, holds a lock. `SELECT pid, pg_blocking_pids(pid), query FROM pg_stat_activity WHERE wait_event_type = 'Lock'`; end the blocking one.";
     REBUILD_RECORDS = "millrace_rebuild_records" ["view", "generation"]
         "Records that a building generation has to apply in total until it has caught up with the serving one.",
         "Nothing: it is the size of the rebuild.";

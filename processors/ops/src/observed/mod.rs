@@ -5,6 +5,8 @@
 mod carried;
 mod family;
 mod figures;
+mod locks;
+mod queries;
 mod slow;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +26,7 @@ use crate::status::{lag, services};
 
 use carried::{Outbox, Uncarried};
 use family::{number, seconds_since};
+use queries::Queries;
 use slow::Slow;
 
 pub use family::{ALL, Family, Figure};
@@ -46,6 +49,7 @@ pub struct Observer<'c> {
     lease: Option<PgConnection>,
     outbox: Outbox,
     slow: Slow,
+    queries: Queries,
     /// When each part was last queried successfully.
     answered: BTreeMap<&'static str, DateTime<Utc>>,
     /// The parts whose last query failed.
@@ -59,9 +63,9 @@ impl<'c> Observer<'c> {
     /// [`Failure::Usage`] when a URL cannot be used.
     pub fn new(config: &'c Config) -> Result<Self, Failure> {
         let (write, read) = (Database::of(config, Side::Write)?, Database::of(config, Side::Read)?);
-        let (outbox, slow) = (Outbox::default(), Slow::default());
+        let (outbox, slow, queries) = (Outbox::default(), Slow::default(), Queries::of(config));
         let (answered, unknown) = (BTreeMap::new(), BTreeSet::new());
-        Ok(Self { config, write, read, lease: None, outbox, slow, answered, unknown })
+        Ok(Self { config, write, read, lease: None, outbox, slow, queries, answered, unknown })
     }
 
     /// Queries once. A part that does not answer has no figures, and its success metric is 0.
@@ -77,6 +81,7 @@ impl<'c> Observer<'c> {
         for (part, answer) in answers {
             figures.extend(self.told(part, answer));
         }
+        self.queries.time_next(self.config, &self.read).await;
         Ok(figures)
     }
 
@@ -101,12 +106,13 @@ impl<'c> Observer<'c> {
 
     async fn ask(&mut self, lease: &mut PgConnection) -> Answers {
         let Self { config, write, read, outbox, slow, .. } = self;
-        let (facts_written, facts_read, slot, connector, rebuilds) = tokio::join!(
+        let (facts_written, facts_read, slot, connector, rebuilds, locks) = tokio::join!(
             write.in_time(databases::facts(write)),
             read.in_time(databases::facts(read)),
             write.in_time(databases::slot(config, write)),
             services::connector(config, write),
             read.in_time(rebuilds(config, read)),
+            locks::look(write, read),
         );
         let uncarried = outbox.look(config, write, lease).await;
         let both = (&facts_written, &facts_read);
@@ -122,6 +128,7 @@ impl<'c> Observer<'c> {
             ("slot", slot.map(|slot| figures::of_slot(slot.as_ref()))),
             ("connect", connector.map(|connector| figures::of_connector(connector.as_ref()))),
             ("rebuilds", rebuilds),
+            ("locks", locks),
             ("work", work),
         ]
     }

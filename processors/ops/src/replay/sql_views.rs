@@ -98,19 +98,28 @@ pub(super) async fn remake(
     grants::show_to_readers(connection, config).await.map_err(fail)
 }
 
-/// Whether the SQL views of a view exist as this build creates them, checked without a lock for which readers would wait.
+/// Whether the SQL views of a view exist as this build creates them.
 pub(crate) async fn are_as_made(
     connection: &mut PgConnection,
     namespace: &Namespace,
     (name, table): (&str, &Table),
     generation: i32,
 ) -> sqlx::Result<bool> {
+    are_as(connection, namespace, &ddl(&table.view, namespace, name, generation)).await
+}
+
+/// Whether the SQL views exist as these statements create them, checked without a lock for which readers would wait.
+pub(crate) async fn are_as(
+    connection: &mut PgConnection,
+    namespace: &Namespace,
+    statements: &str,
+) -> sqlx::Result<bool> {
     let schema = namespace.database_schema();
     let path = format!("CREATE SCHEMA {SCRATCH}; SET LOCAL search_path = {SCRATCH}, \"{schema}\"");
     let mut savepoint = connection.begin().await?;
     execute(&mut savepoint, path).await?;
     // By the search path, it is created in the scratch schema and reads from the instance's.
-    let here = ddl(&table.view, namespace, name, generation).replace(&format!("\"{schema}\"."), "");
+    let here = statements.replace(&format!("\"{schema}\"."), "");
     match execute(&mut savepoint, here).await {
         // A table or view that it reads is missing, or has other columns.
         Err(error) if Means::of(&error) == Means::OtherShape => {

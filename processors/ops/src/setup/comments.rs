@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use millrace_domain::dictionary::{meaning, sql_views};
+use millrace_domain::dictionary::{SqlView, meaning, sql_views};
+use millrace_store::progress;
 use sqlx::PgConnection;
 
 use crate::config::Config;
@@ -45,12 +46,14 @@ fn statement(schema: &str, (view, column): (&str, &str), text: &str) -> String {
     }
 }
 
-/// The SQL views, each with its description and the read model that it is based on.
+/// The SQL views, each with its description and the read model that it is based on; none, when it is of all of them.
 struct Views(HashMap<String, (String, &'static str)>);
 
 impl Views {
     fn of(config: &Config) -> Self {
-        Self(layout::read_models(config).iter().flat_map(views).collect())
+        let of_all = sql_views(progress::FRESHNESS).into_iter();
+        let of_all = of_all.map(|SqlView { name, words, .. }| (name, (words, "")));
+        Self(layout::read_models(config).iter().flat_map(views).chain(of_all).collect())
     }
 
     fn comment(&self, view: &str, column: &str) -> Option<String> {
@@ -85,6 +88,8 @@ mod tests {
         assert!(
             views.comment("orders", "status").is_some_and(|text| text.starts_with("placed; confirmed: "))
         );
+        assert!(views.comment("freshness", "").is_some_and(|text| text.starts_with("How far each view is")));
+        assert!(views.comment("freshness", "applied_at").is_some());
         assert_eq!((views.comment("foreign", ""), views.comment("orders", "foreign")), (None, None));
     }
 

@@ -1,7 +1,7 @@
 //! Tables and SQL views of read models.
 
 use millrace_engine::views::ddl;
-use millrace_store::replay;
+use millrace_store::{progress, replay};
 use sqlx::PgConnection;
 
 use super::steps::Did;
@@ -28,7 +28,18 @@ pub(super) async fn create(
             .extend(serving.zip(model.table.as_ref()).map(|(serving, table)| (model.name, table, serving)));
     }
     sql_views::make(connection, &config.namespace, &to_make).await.map_err(fail)?;
+    done.push(freshness(connection, config).await.map_err(fail)?);
     Ok(done)
+}
+
+/// The SQL view that shows how far the others are. It names no table of a generation, so that no swap replaces it.
+async fn freshness(connection: &mut PgConnection, config: &Config) -> sqlx::Result<(Did, String)> {
+    let create = progress::freshness(&config.namespace);
+    let is_made = sql_views::are_as(connection, &config.namespace, &create).await?;
+    if !is_made {
+        execute(connection, create).await?;
+    }
+    Ok((Did::created_if(!is_made), "SQL view freshness".to_owned()))
 }
 
 /// The table of the serving generation, and its number if its SQL views must be created. A generation of another shape, or whose

@@ -2,17 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use millrace_store::{consumer_offset, progress};
 use serde::Serialize;
+use serde_with::serde_as;
 
 use super::walk::Walked;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::{self, ReadModel};
+use crate::moment::Written;
 use crate::postgres::Database;
 use crate::replay::generations::{self, State};
 
 /// How far a view is.
+#[serde_as]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Viewed {
     /// Its name.
@@ -21,6 +25,10 @@ pub struct Viewed {
     pub events: usize,
     /// How many of them it has applied; `None` for a log, which is in Elasticsearch alone.
     pub applied: Option<usize>,
+    /// When it last applied an event of these streams, by the clock of the read side; later than these events when the streams have
+    /// gone on.
+    #[serde_as(as = "Option<Written>")]
+    pub applied_at: Option<DateTime<Utc>>,
     /// Applied records of its group whose documents are not in Elasticsearch yet; `None` for a view that has no index.
     pub unpublished: Option<i64>,
 }
@@ -32,7 +40,8 @@ impl Viewed {
     }
 }
 
-type Reached = BTreeMap<(String, String, String), i64>;
+/// Version and time by group, context and stream.
+type Reached = BTreeMap<(String, String, String), (i64, Option<DateTime<Utc>>)>;
 
 /// The views that read one of the events.
 pub(super) async fn of(config: &Config, read: &Database, walked: &Walked) -> Result<Vec<Viewed>, Failure> {
@@ -43,14 +52,16 @@ pub(super) async fn of(config: &Config, read: &Database, walked: &Walked) -> Res
         let group = config.namespace.group(model.name);
         let events: Vec<_> =
             events(walked).filter(|(context, ..)| model.contexts.contains(context)).collect();
-        let is_applied = |(context, stream, version): &&(&str, &str, i64)| {
-            let place = (group.clone(), (*context).to_owned(), (*stream).to_owned());
-            reached.get(&place).is_some_and(|reached| reached >= version)
+        let reached_by = |(context, stream, _): &(&str, &str, i64)| {
+            reached.get(&(group.clone(), (*context).to_owned(), (*stream).to_owned())).copied()
         };
+        let is_applied =
+            |event: &&(&str, &str, i64)| reached_by(event).is_some_and(|(reached, _)| reached >= event.2);
         Viewed {
             view: model.name.to_owned(),
             events: events.len(),
             applied: model.table.as_ref().map(|_| events.iter().filter(is_applied).count()),
+            applied_at: events.iter().filter_map(|event| reached_by(event)?.1).max(),
             unpublished: model.mapping.as_ref().map(|_| unpublished.get(&group).copied().unwrap_or_default()),
         }
     };
@@ -89,8 +100,9 @@ async fn look(
         })
         .collect();
     let reached = progress::reached(&read.pool, &asked).await?.into_iter();
-    let reached =
-        reached.map(|(group, context, stream, version)| ((group, context, stream), version)).collect();
+    let reached = reached
+        .map(|(group, context, stream, version, at)| ((group, context, stream), (version, at)))
+        .collect();
     let mut unpublished = BTreeMap::new();
     for (group, _, _, applied, published) in consumer_offset::serving(&read.pool).await? {
         *unpublished.entry(group).or_default() += applied - published;

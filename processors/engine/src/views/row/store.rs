@@ -10,6 +10,7 @@ use super::table::{Table, contended};
 use super::{Ready, RowRole, Rows, Versioned};
 use crate::elastic::Document;
 use crate::error::{Fault, WorkError};
+use crate::metrics::timed;
 use crate::reason::Reason;
 use crate::role::Outcome;
 use crate::views::intake::{self, Intake, Placed, Stream, stream_of};
@@ -71,8 +72,8 @@ impl<V: View> RowRole<V> {
     ) -> Result<(), WorkError> {
         let (known, new): (Vec<&Ready<'_>>, Vec<&Ready<'_>>) =
             rows.iter().partition(|row| row.ctid.is_some());
-        table.update(connection, &known).await?;
-        let inserted = table.insert(connection, &new).await?;
+        timed("view update", table.update(connection, &known)).await?;
+        let inserted = timed("view insert", table.insert(connection, &new)).await?;
         for row in rows {
             if row.ctid.is_none() && !inserted.contains(row.key) {
                 stored.taken.insert(row.key.to_owned());
