@@ -70,6 +70,7 @@ pub const READ: Migrations = Migrations(&[
     Step::new("retention", include_str!("../migrations/0006_both.sql")),
     Step::new("what is verified", include_str!("../migrations/0007_both.sql")),
     GROWTH,
+    Step::new("freshness for readers", include_str!("../migrations/0009_read.sql")),
 ]);
 const SUPPORTED: Step = Step::new("supported releases", include_str!("../migrations/0005_both.sql"));
 const DEPLOYED: Step = Step::new("deployed releases", include_str!("../migrations/0004_both.sql"));
@@ -183,6 +184,7 @@ mod tests {
             0x3334_b627,
             0xace2_8caa,
             0x2811_2a10,
+            0xe71e_c13e,
         ];
         assert_eq!((hashes(WRITE).as_slice(), hashes(READ).as_slice()), (&write[..], &read[..]));
     }
