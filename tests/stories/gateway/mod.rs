@@ -1,5 +1,6 @@
 //! Commands and receipts over HTTP. The gateway is a process of its own that can reach neither database.
 
+mod processes;
 mod queries;
 
 use std::collections::BTreeSet;
