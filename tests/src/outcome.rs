@@ -18,7 +18,11 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    pub(crate) fn new(arguments: &[&str], output: Output) -> Self {
+    /// The outcome of a program that has ended.
+    ///
+    /// # Panics
+    /// When it printed what is not UTF-8.
+    pub fn new(arguments: &[&str], output: Output) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
         let arguments = arguments.join(" ");
         Self {
@@ -48,6 +52,22 @@ impl Outcome {
         assert!(
             stdout.contains(text) || stderr.contains(text),
             "millrace {arguments} tells nothing of {text:?}\n{stdout}\n{stderr}"
+        );
+        self
+    }
+
+    /// Expects another exit code than 0.
+    pub fn expect_failure(&self) -> &Self {
+        assert_ne!(self.code, Some(0), "millrace {}\n{}\n{}", self.arguments, self.stderr, self.stdout);
+        self
+    }
+
+    /// Expects that neither data nor messages have this text.
+    pub fn expect_not_told(&self, text: &str) -> &Self {
+        let Self { arguments, stdout, stderr, .. } = self;
+        assert!(
+            !stdout.contains(text) && !stderr.contains(text),
+            "millrace {arguments} shows {text:?}\n{stderr}\n{stdout}"
         );
         self
     }

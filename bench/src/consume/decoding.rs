@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use async_trait::async_trait;
+use millrace_engine::access::Access;
 use millrace_engine::database::{Pool, worker_pool};
 use millrace_engine::supervision::Watch;
 use millrace_engine::{
@@ -59,7 +60,7 @@ pub(super) async fn run(
     let group = Group { id: namespace.group(PLACE), generation: 1 };
     let url = stack.read_database_url();
     let pool = worker_pool(url, &namespace, TRANSACTION_TIMEOUT, ANSWER_TIMEOUT, CONNECTIONS_MAX)?;
-    let registry = Registry::new(stack.schema_registry_url(), AWAITED_TIMEOUT)?;
+    let registry = Registry::new(stack.schema_registry_url(), Access::default(), AWAITED_TIMEOUT)?;
     let name = group.id.clone();
     let role: Arc<dyn Role> = Arc::new(Decoding { group, pool, registry, totals });
     let roles = HashMap::from([(namespace.topic(Kind::Event, "customers"), role)]);
@@ -77,7 +78,7 @@ fn join(stack: &Stack, group: &str, roles: HashMap<String, Arc<dyn Role>>, watch
     let buffers = Buffers::new(BUFFER_BYTES);
     let settings = GroupSettings { batch_max: BATCH_MAX, retry_delays: RETRY_DELAYS.into(), buffers };
     let producer = Producer::new(&kafka, AWAITED_TIMEOUT)?;
-    let elastic = Elastic::new(stack.elasticsearch_url(), AWAITED_TIMEOUT)?;
+    let elastic = Elastic::new(stack.elasticsearch_url(), Access::default(), AWAITED_TIMEOUT)?;
     Ok(Member::join(&kafka, settings, group, roles, producer, elastic, watch)?)
 }
 

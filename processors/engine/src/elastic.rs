@@ -3,6 +3,7 @@
 mod verdict;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use elasticsearch::http::Url;
@@ -11,6 +12,7 @@ use elasticsearch::{BulkParts, Elasticsearch};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
+use crate::access::{Access, AccessError, Renewed};
 use crate::concurrency::ConcurrencyLimit;
 use crate::error::{Dependency, WorkError};
 use crate::metrics;
@@ -38,7 +40,7 @@ pub struct Document {
 /// A client of the search cluster, with the limit on concurrent requests of this process.
 #[derive(Clone)]
 pub struct Elastic {
-    client: Elasticsearch,
+    client: Arc<Renewed<Elasticsearch>>,
     pub(crate) concurrency: ConcurrencyLimit,
 }
 
@@ -73,20 +75,21 @@ impl Elastic {
     /// The client of the cluster at `url`, which answers within `timeout`. Connects when first used.
     ///
     /// # Errors
-    /// When the URL is not usable, or TLS cannot be set up.
-    pub fn client(url: &str, timeout: Duration) -> Result<Elasticsearch, elasticsearch::Error> {
-        let pool = SingleNodeConnectionPool::new(Url::parse(url)?);
-        Ok(Elasticsearch::new(TransportBuilder::new(pool).timeout(timeout).build()?))
+    /// When the URL or a file is not usable, or TLS cannot be set up.
+    pub fn client(url: &str, access: &Access, timeout: Duration) -> Result<Elasticsearch, AccessError> {
+        let pool = SingleNodeConnectionPool::new(Url::parse(url).map_err(AccessError::client)?);
+        let transport = access.of_elasticsearch(TransportBuilder::new(pool).timeout(timeout))?;
+        Ok(Elasticsearch::new(transport.build().map_err(AccessError::client)?))
     }
 
-    /// Publishes with a [`client`](Self::client).
+    /// Publishes with a [`client`](Self::client), which is made again when a file of `access` changes.
     ///
     /// # Errors
     /// As there.
-    pub fn new(url: &str, timeout: Duration) -> Result<Self, WorkError> {
-        let client = Self::client(url, timeout)
-            .map_err(|error| WorkError::outage(Dependency::Elasticsearch, Reason::of(error)))?;
-        Ok(Self { client, concurrency: ConcurrencyLimit::new(usize::MAX) })
+    pub fn new(url: &str, access: Access, timeout: Duration) -> Result<Self, AccessError> {
+        let (url, files) = (url.to_owned(), access.files());
+        let client = Renewed::new(files, move || Self::client(&url, &access, timeout))?;
+        Ok(Self { client: Arc::new(client), concurrency: ConcurrencyLimit::new(usize::MAX) })
     }
 
     /// Sends documents and returns those that are refused for good. A 409 means that the index has the same or a newer version, and
@@ -127,7 +130,8 @@ impl Elastic {
     async fn exchange(&self, index: &str, documents: &[&Document]) -> Result<Exchanged, WorkError> {
         let lost =
             |error: elasticsearch::Error| WorkError::outage(Dependency::Elasticsearch, Reason::of(error));
-        let request = self.client.bulk(BulkParts::Index(index)).filter_path(&verdict::FIELDS);
+        let client = self.client.get();
+        let request = client.bulk(BulkParts::Index(index)).filter_path(&verdict::FIELDS);
         let began = Instant::now();
         let response = request.body(vec![encode(documents)]).send().await.map_err(lost)?;
         let status = response.status_code();

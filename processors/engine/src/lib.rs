@@ -4,6 +4,7 @@
 //! the offsets in one Postgres transaction. Offsets are fenced by an epoch ([`offsets`]), so a batch is applied exactly once,
 //! whichever process crashes, and at whatever point.
 
+pub mod access;
 mod backoff;
 mod buffer;
 pub mod client;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use millrace_schemas::{CodecError, DEFINITIONS, Definition, Kind, Registered, WriterSchema, unframe};
 use quick_cache::sync::Cache;
+use reqwest::Client;
 use schema_registry_converter::async_impl::schema_registry::{
     SrSettings, get_referenced_schema, get_schema_by_id, post_schema,
 };
@@ -16,6 +17,7 @@ use schema_registry_converter::schema_registry_common::{
 };
 use tokio::sync::RwLock;
 
+use crate::access::{Access, AccessError, Renewed};
 use crate::error::{Dependency, Fault, WorkError};
 use crate::failpoints;
 use crate::outbox::SchemaIds;
@@ -68,21 +70,24 @@ impl Answer {
 /// The registry's schemas by id, and the ids of this build's schemas.
 #[derive(Debug)]
 pub struct Registry {
-    settings: SrSettings,
+    settings: Renewed<SrSettings>,
     answers: Cache<u32, Answer>,
     ids: RwLock<HashMap<&'static str, u32>>,
 }
 
 impl Registry {
-    /// A client of the registry's Confluent API at `url`, which answers within `timeout`.
+    /// A client of the registry's Confluent API at `url`, which answers within `timeout`. It is made again when a file of `access`
+    /// changes.
     ///
     /// # Errors
-    /// When the URL is not usable.
-    pub fn new(url: &str, timeout: Duration) -> Result<Self, RegistryError> {
-        let settings = SrSettings::new_builder(url.trim_end_matches('/').to_owned())
-            .set_timeout(timeout)
-            .build()
-            .map_err(outage)?;
+    /// When the URL or a file is not usable.
+    pub fn new(url: &str, access: Access, timeout: Duration) -> Result<Self, AccessError> {
+        let (url, files) = (url.trim_end_matches('/').to_owned(), access.files());
+        let settings = Renewed::new(files, move || {
+            let client = access.of_client(Client::builder())?;
+            let settings = SrSettings::new_builder(url.clone()).set_timeout(timeout).build_with(client);
+            settings.map_err(AccessError::client)
+        })?;
         Ok(Self { settings, answers: Cache::new(SCHEMAS_MAX), ids: RwLock::default() })
     }
 
@@ -110,7 +115,7 @@ impl Registry {
     }
 
     async fn ask(&self, id: u32) -> Result<Answer, RegistryError> {
-        let found = match get_schema_by_id(id, &self.settings).await {
+        let found = match get_schema_by_id(id, &self.settings.get()).await {
             Ok(found) => found,
             Err(error) if is_unknown(&error) => return Ok(unknown(format!("the schema id {id}"))),
             Err(error) => return Err(outage(error)),
@@ -145,7 +150,7 @@ impl Registry {
                 let why = format!("it refers to more than {REFERENCES_MAX} others");
                 return Ok(Some(Answer::NotAvro(why.into())));
             }
-            let schema = match get_referenced_schema(&self.settings, &reference).await {
+            let schema = match get_referenced_schema(&self.settings.get(), &reference).await {
                 Ok(schema) => schema,
                 Err(error) if is_unknown(&error) => {
                     return Ok(Some(unknown(format!(
@@ -173,7 +178,7 @@ impl Registry {
         }
         let name = Some(definition.full_name.to_owned());
         let schema = SuppliedSchema::new(name, SchemaType::Avro, definition.avsc.to_owned());
-        let registered = post_schema(&self.settings, definition.full_name.to_owned(), schema).await;
+        let registered = post_schema(&self.settings.get(), definition.full_name.to_owned(), schema).await;
         let id = registered.map(|schema| schema.id).map_err(|error| match api_error(&error) {
             Some(code) if code == 409 || code / 100 == 409 || code == 422 || code / 100 == 422 => {
                 RegistryError::Incompatible(definition.full_name.to_owned(), error.to_string())

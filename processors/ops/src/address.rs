@@ -1,6 +1,7 @@
 //! Addresses that may carry a password, which nothing prints.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::Path;
 
 use reqwest::Url;
@@ -25,6 +26,15 @@ impl Address {
     /// The parsed URL.
     pub fn url(&self) -> &Url {
         &self.0
+    }
+
+    /// Whether nothing that is sent there leaves the machine.
+    pub fn is_loopback(&self) -> bool {
+        match self.0.host_str().map(|host| host.trim_matches(['[', ']'])) {
+            Some("localhost") => true,
+            Some(host) => host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()),
+            None => false,
+        }
     }
 
     /// The address with the password from a file, without the final newline.

@@ -2,6 +2,7 @@
 
 use elasticsearch::http::response::Response;
 use elasticsearch::{Elasticsearch, Error};
+use millrace_engine::Elastic;
 
 use crate::address::Address;
 use crate::config;
@@ -21,9 +22,8 @@ impl Client {
     /// # Errors
     /// When TLS cannot be set up.
     pub(crate) fn new(config: &config::Elasticsearch) -> Result<Self, Failure> {
-        let client = millrace_engine::Elastic::client(config.url.reveal(), TIMEOUT).map_err(|error| {
-            Failure::refused("the client of Elasticsearch cannot be set up").caused_by(error)
-        })?;
+        let client = Elastic::client(config.url.reveal(), &config.files(), TIMEOUT);
+        let client = client.map_err(|error| Failure::usage("elasticsearch").caused_by(error))?;
         Ok(Self { client, address: config.url.clone() })
     }
 

@@ -4,7 +4,8 @@ use std::error::Error;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use reqwest::{Client, Method, StatusCode, Url};
+use millrace_engine::access::{Access, AccessError};
+use reqwest::{Client, ClientBuilder, Method, StatusCode, Url};
 use serde_json::Value;
 
 use crate::address::Address;
@@ -45,31 +46,42 @@ pub struct Answer {
 /// # Errors
 /// When TLS cannot be set up.
 pub fn client() -> Result<Client, Failure> {
-    static CLIENT: LazyLock<reqwest::Result<Client>> =
-        LazyLock::new(|| Client::builder().timeout(TIMEOUT).connect_timeout(CONNECT_TIMEOUT).build());
+    static CLIENT: LazyLock<reqwest::Result<Client>> = LazyLock::new(|| builder().build());
     let client = CLIENT.as_ref().map(Client::clone);
     client.map_err(|error| Failure::refused("HTTP cannot be set up").caused_by(error))
+}
+
+/// A client with certificates or credentials.
+fn own_client(service: Service, access: &Access) -> Result<Client, Failure> {
+    let client = access.of_client(builder()).and_then(|client| client.build().map_err(AccessError::client));
+    client.map_err(|error| Failure::usage(service.to_string()).caused_by(error))
+}
+
+fn builder() -> ClientBuilder {
+    Client::builder().timeout(TIMEOUT).connect_timeout(CONNECT_TIMEOUT)
 }
 
 impl Http {
     /// The schema registry.
     ///
     /// # Errors
-    /// When TLS cannot be set up.
+    /// When TLS cannot be set up, or a file cannot be used.
     pub fn registry(config: &config::Registry) -> Result<Self, Failure> {
-        Self::new(Service::Registry, &config.url)
+        Self::new(Service::Registry, &config.url, &config.access)
     }
 
     /// Kafka Connect.
     ///
     /// # Errors
-    /// When TLS cannot be set up.
+    /// When TLS cannot be set up, or a file cannot be used.
     pub fn connect(config: &config::Connect) -> Result<Self, Failure> {
-        Self::new(Service::Connect, &config.url)
+        Self::new(Service::Connect, &config.url, &config.access)
     }
 
-    fn new(service: Service, address: &Address) -> Result<Self, Failure> {
-        Ok(Self { service, address: address.clone(), client: client()? })
+    fn new(service: Service, address: &Address, access: &config::Access) -> Result<Self, Failure> {
+        let access = access.files();
+        let client = if access == Access::default() { client()? } else { own_client(service, &access)? };
+        Ok(Self { service, address: address.clone(), client })
     }
 
     /// Sends a request to a path below the service's address; each segment is escaped. Without an answer in time it is sent

@@ -99,8 +99,9 @@ impl Roles {
         let namespace = config.namespace.clone();
         let write = pool(&config.postgres.write, "postgres.write.url", config)?;
         let read = pool(&config.postgres.read, "postgres.read.url", config)?;
-        let registry = Registry::new(config.registry.url.reveal(), config.awaited_timeout());
-        let registry = Arc::new(registry.map_err(|error| Failure::usage("registry.url").caused_by(error))?);
+        let config::Registry { url, access } = &config.registry;
+        let registry = Registry::new(url.reveal(), access.files(), config.awaited_timeout());
+        let registry = Arc::new(registry.map_err(|error| Failure::usage("registry").caused_by(error))?);
         let commands = commands::Shared {
             group: Group { id: namespace.group(COMMANDS), generation: 1 },
             pool: write.clone(),
@@ -125,8 +126,9 @@ impl Roles {
         let views = views::Shared { pool: read, registry, namespace, publish: config.elasticsearch.publish };
         let (kafka, producer) = (kafka::settings(&config.kafka), producer(config)?);
         client::check(&kafka).map_err(|error| Failure::usage(format!("kafka.properties: {error}")))?;
-        let elastic = Elastic::new(config.elasticsearch.url.reveal(), config.elasticsearch.timeout);
-        let elastic = elastic.map_err(|error| Failure::usage("elasticsearch.url").caused_by(error))?;
+        let config::Elasticsearch { url, timeout, .. } = &config.elasticsearch;
+        let elastic = Elastic::new(url.reveal(), config.elasticsearch.files(), *timeout);
+        let elastic = elastic.map_err(|error| Failure::usage("elasticsearch").caused_by(error))?;
         let (buffers, providers) = (Buffers::new(config.processing.buffer_bytes()), Providers::new(config)?);
         let contexts = read_models(config).into_iter().map(|model| (model.name, model.contexts)).collect();
         let config = config.clone();

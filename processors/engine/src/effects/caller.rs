@@ -303,7 +303,8 @@ mod tests {
         // Never connected to.
         let pool = sqlx::PgPool::connect_lazy("postgres://127.0.0.1:1/x").unwrap();
         let pool = Pool::new(pool, SECOND);
-        let registry = Arc::new(Registry::new("http://127.0.0.1:1", SECOND).unwrap());
+        let registry =
+            Arc::new(Registry::new("http://127.0.0.1:1", crate::access::Access::default(), SECOND).unwrap());
         let wake = watch::Sender::new(());
         Caller::new(Shared { pool, registry, namespace, settings, wake }, provider)
     }

@@ -113,8 +113,10 @@ impl Queries {
         let pool = reader_pool(url.reveal(), &namespace, timeout, gateway.reader_connections_max);
         let pool = pool
             .map_err(|_| Failure::usage(format!("gateway.reader_url: {url} is not the URL of a database")))?;
-        let elastic = Elastic::client(config.elasticsearch.url.reveal(), timeout)
-            .map_err(|error| Failure::usage("elasticsearch.url").caused_by(error))?;
+        let elasticsearch = &config.elasticsearch;
+        let access = elasticsearch.access.files();
+        let elastic = Elastic::client(elasticsearch.url.reveal(), &access, timeout)
+            .map_err(|error| Failure::usage("elasticsearch").caused_by(error))?;
         let models = layout::read_models(config).into_iter();
         let views = models.map(|model| (model.name, model.contexts)).collect();
         let (room, waiting) = (Semaphore::new(gateway.queries_max), Semaphore::new(WAITING_MAX));

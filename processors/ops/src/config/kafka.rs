@@ -1,6 +1,7 @@
 //! The brokers and the membership of consumer groups.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use millrace_engine::client;
@@ -9,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_with::serde_as;
 
 use super::check::at_least;
-use super::secret::Hidden;
+use super::secret::{Hidden, read_secret};
 use super::units::{Human, written_duration};
+use crate::failure::Failure;
 
 /// How Kafka is reached, and when members of its groups are considered dead.
 #[serde_as]
@@ -22,6 +24,8 @@ pub struct Kafka {
     /// reason. Never printed.
     #[serde_as(as = "HashMap<_, Hidden>")]
     pub properties: HashMap<String, SecretString>,
+    /// Properties whose values are in files: `{"sasl.password" = "/run/secrets/kafka"}`; read at the start of the process.
+    pub property_files: HashMap<String, PathBuf>,
     /// A member of a group that sends no heartbeat for this long loses its partitions (`session.timeout.ms`).
     #[serde_as(as = "Human")]
     pub session_timeout: Duration,
@@ -35,6 +39,7 @@ impl Default for Kafka {
         Self {
             brokers: "127.0.0.1:9092".to_owned(),
             properties: HashMap::new(),
+            property_files: HashMap::new(),
             session_timeout: Duration::from_secs(30),
             heartbeat_interval: Duration::from_secs(3),
         }
@@ -46,6 +51,17 @@ impl Kafka {
     pub fn revealed(&self) -> HashMap<String, String> {
         let properties = self.properties.iter();
         properties.map(|(name, value)| (name.clone(), value.expose_secret().to_owned())).collect()
+    }
+
+    pub(super) fn with_secrets(mut self) -> Result<Self, Failure> {
+        for (name, file) in &self.property_files {
+            let setting = format!("kafka.property_files.{name}");
+            let secret = read_secret(&setting, file)?;
+            if self.properties.insert(name.clone(), secret.into()).is_some() {
+                return Err(Failure::usage(format!("{setting}: kafka.properties has `{name}` too")));
+            }
+        }
+        Ok(self)
     }
 
     pub(super) fn problems(&self) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! Settings: a struct for each component, with defaults and limits. Reading them from flags, environment and file is the
 //! program's task.
 
+mod access;
 mod audit;
 mod check;
 mod connect;
@@ -32,6 +33,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 
+pub use access::Access;
 pub use audit::Audit;
 pub use connect::Connect;
 pub use effects::Effects;
@@ -160,6 +162,7 @@ impl Config {
 
     fn with_secrets(self) -> Result<Self, Failure> {
         Ok(Self {
+            kafka: self.kafka.with_secrets()?,
             postgres: self.postgres.with_passwords()?,
             payment: self.payment.with_secrets()?,
             vendor: self.vendor.with_secrets()?,
@@ -177,6 +180,7 @@ impl Config {
             self.topics.problems(),
             self.postgres.problems(),
             self.elasticsearch.problems(),
+            self.registry.problems(),
             self.connect.problems(),
             self.processing.problems(),
             self.retries.problems(),

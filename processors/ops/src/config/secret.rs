@@ -31,7 +31,7 @@ impl<'de> DeserializeAs<'de, SecretString> for Hidden {
 ///
 /// # Errors
 /// [`Failure::Usage`], which names the file and never its content.
-fn read_secret(name: &str, file: &Path) -> Result<String, Failure> {
+pub(super) fn read_secret(name: &str, file: &Path) -> Result<String, Failure> {
     let text = std::fs::read_to_string(file);
     let text =
         text.map_err(|error| Failure::usage(format!("{name}: {}", file.display())).caused_by(error))?;

@@ -18,7 +18,6 @@ use percent_encoding::percent_decode_str;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::is_loopback;
 use crate::address::Address;
 use crate::config;
 use crate::failure::Failure;
@@ -141,7 +140,7 @@ fn tls(address: &Address, host: &str) -> Result<(Tls, u16), String> {
     match (address.url().scheme(), query) {
         ("smtps", "") => Ok((Tls::Always(parameters()?), SUBMISSIONS_PORT)),
         ("smtp", "tls=required") => Ok((Tls::Started(parameters()?), SUBMISSION_PORT)),
-        ("smtp", "") if is_loopback(address) => Ok((Tls::None, SMTP_PORT)),
+        ("smtp", "") if address.is_loopback() => Ok((Tls::None, SMTP_PORT)),
         _ => {
             Err("mail.url must be smtps://host, or smtp://host?tls=required; without TLS only on loopback, \
                   such as smtp://127.0.0.1:2525"

@@ -10,7 +10,6 @@ mod vendor;
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use millrace_domain::registry::{Visitor, visit};
@@ -19,7 +18,6 @@ use millrace_engine::effects::Provider;
 
 pub use payment::Word;
 
-use crate::address::Address;
 use crate::config::Config;
 use crate::failure::Failure;
 
@@ -82,15 +80,6 @@ impl Visitor for Unable<'_> {
         if self.providers.of::<E>().is_none() {
             self.found.push(E::NAME);
         }
-    }
-}
-
-/// Whether an address is on this machine.
-fn is_loopback(address: &Address) -> bool {
-    match address.url().host_str().map(|host| host.trim_matches(['[', ']'])) {
-        Some("localhost") => true,
-        Some(host) => host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()),
-        None => false,
     }
 }
 

@@ -8,7 +8,6 @@ use reqwest::{Client, Method, RequestBuilder, StatusCode, Url, redirect};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
-use super::is_loopback;
 use crate::address::Address;
 use crate::failure::Failure;
 use crate::http;
@@ -68,7 +67,7 @@ impl Service {
 fn check(setting: &str, address: &Address, has_token: bool) -> Result<(), String> {
     match address.url().scheme() {
         "https" => Ok(()),
-        "http" if is_loopback(address) || !has_token => Ok(()),
+        "http" if address.is_loopback() || !has_token => Ok(()),
         "http" => Err(format!("{setting} must begin with https://, or others could read the token")),
         other => Err(format!("{setting} must begin with https:// or http://, not {other}://")),
     }

@@ -16,6 +16,8 @@ use crate::postgres::Database;
 const TEMPLATE: &str = include_str!("../../../../connectors/outbox.json");
 const DEFAULT_PORT: u16 = 5432;
 const RUNNING_WITHIN: Duration = Duration::from_secs(60);
+/// The names of the parameter in a database's URL.
+const MODE: [&str; 2] = ["sslmode", "ssl-mode"];
 /// How long a query waits for a rebalance of Connect's workers.
 const AGREED_WITHIN: Duration = Duration::from_secs(5);
 /// Connect's statuses during a rebalance of its workers: 409, or 500 when it begins during a request.
@@ -181,7 +183,18 @@ fn configuration(config: &Config) -> Result<Map<String, Value>, Failure> {
         Value::String(text) => (key, Value::from(fill(&text))),
         other => (key, other),
     };
-    Ok(template.into_iter().map(filled).collect())
+    let overrides =
+        config.connect.overrides.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str())));
+    Ok(template.into_iter().map(filled).chain(encryption(config)).chain(overrides).collect())
+}
+
+/// As `postgres.write.url` says it for Millrace's own connections.
+fn encryption(config: &Config) -> impl Iterator<Item = (String, Value)> {
+    let mode = config.postgres.write.url.url().query_pairs().find(|(name, _)| MODE.contains(&name.as_ref()));
+    let mode = mode.map(|(_, mode)| ("database.sslmode".to_owned(), Value::from(mode)));
+    let ca = config.connect.database_ca_file.as_ref().map(|file| file.display().to_string());
+    let ca = ca.map(|file| ("database.sslrootcert".to_owned(), Value::from(file)));
+    mode.into_iter().chain(ca)
 }
 
 fn placeholders(config: &Config) -> Result<Vec<(&'static str, String)>, Failure> {
@@ -199,6 +212,7 @@ fn placeholders(config: &Config) -> Result<Vec<(&'static str, String)>, Failure>
     };
     let password = config.connect.database_password.as_ref();
     let password = password.map(|password| password.expose_secret().to_owned());
+    let user = config.connect.database_user.clone().unwrap_or_else(|| decoded(url.username()));
     let password = password.unwrap_or_else(|| decoded(url.password().unwrap_or_default()));
     Ok(vec![
         ("{namespace}", config.namespace.to_string()),
@@ -206,7 +220,7 @@ fn placeholders(config: &Config) -> Result<Vec<(&'static str, String)>, Failure>
         ("{poll.interval.ms}", config.connect.outbox_poll_interval.as_millis().to_string()),
         ("{database.host}", host),
         ("{database.port}", port),
-        ("{database.user}", decoded(url.username())),
+        ("{database.user}", user),
         ("{database.name}", decoded(url.path().trim_start_matches('/'))),
         // Last, so that nothing is replaced inside a password.
         ("{database.password}", password),
